@@ -1,0 +1,69 @@
+//! The `auth.authentication` section.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How bearer tokens are verified.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub struct Config {
+    /// The token endpoint of the identity provider (RFC 6749, 3.2): for the documentation pages and the service accounts.
+    pub token_url: String,
+    /// How a service account shows its secret there.
+    #[serde(default)]
+    pub token_endpoint_auth_method: TokenEndpointAuthMethod,
+    /// JSON Web Key Sets (RFC 7517) with the keys that sign tokens: `https://`, `http://` or `file://` URLs.
+    #[serde(default)]
+    pub public_certs: Vec<String>,
+    /// The OAuth2 scopes that the documentation pages ask for, with their descriptions.
+    #[serde(default)]
+    pub scopes: Option<BTreeMap<String, String>>,
+    /// The claim that holds the user name on the clusters.
+    #[serde(default = "default_username_claim")]
+    pub username_claim: String,
+    /// The claim that holds the caller's groups, for the local policy. A dot leads into objects: `realm_access.roles`.
+    #[serde(default = "default_groups_claim")]
+    pub groups_claim: String,
+    /// The `iss` that tokens must carry. Not checked when absent.
+    pub issuer: Option<String>,
+    /// The `aud` values that are accepted; a token must carry one of them. Not checked, with a warning, when empty.
+    #[serde(default)]
+    pub audience: Vec<String>,
+    /// The algorithm of keys that do not name one themselves, such as `RS256`. The token's own header never decides.
+    pub jwk_algorithm: Option<String>,
+    /// Seconds that a token must still hold.
+    #[serde(default = "default_min_token_ttl")]
+    pub min_token_ttl: u64,
+    /// Seconds that clocks may differ.
+    #[serde(default = "default_leeway")]
+    pub leeway: u64,
+}
+
+/// Client authentication at the token endpoint (OpenID Connect Core, 9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenEndpointAuthMethod {
+    /// HTTP Basic.
+    #[default]
+    ClientSecretBasic,
+    /// Form fields.
+    ClientSecretPost,
+}
+
+fn default_username_claim() -> String {
+    "preferred_username".to_owned()
+}
+
+fn default_groups_claim() -> String {
+    "groups".to_owned()
+}
+
+fn default_min_token_ttl() -> u64 {
+    30
+}
+
+fn default_leeway() -> u64 {
+    5
+}

@@ -1,0 +1,69 @@
+//! Bearer tokens in, principals out.
+//!
+//! The only module that knows jsonwebtoken. It must not know clusters, relations or HTTP frameworks.
+
+mod config;
+
+use std::borrow::Cow;
+
+use async_trait::async_trait;
+
+use crate::domain::{Principal, Secret};
+use crate::error::{Classify, Kind};
+
+pub use config::{Config, TokenEndpointAuthMethod};
+
+/// Verifies bearer tokens.
+#[async_trait]
+pub trait Authenticator: Send + Sync {
+    /// The principal of a token (RFC 6750).
+    ///
+    /// # Errors
+    /// When the token does not hold, or could not be checked. No error holds any part of the token.
+    async fn authenticate(&self, token: &Secret) -> Result<Principal, AuthnError>;
+}
+
+/// A principal of the proxy's own, such as the account that the health checker works as.
+#[async_trait]
+pub trait PrincipalSource: Send + Sync {
+    /// The principal with a token that still holds.
+    ///
+    /// # Errors
+    /// When the identity provider gives no token, or one that does not hold.
+    async fn principal(&self) -> Result<Principal, AuthnError>;
+}
+
+/// Why a token was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthnError {
+    /// It does not hold, for this reason.
+    #[error("the access token is not valid: {0}")]
+    Invalid(&'static str),
+    /// It ends too soon to be passed on.
+    #[error("the access token ends in {remaining} s, at least {required} s are required: renew it")]
+    EndsTooSoon {
+        /// Seconds left.
+        remaining: i64,
+        /// Seconds required.
+        required: u64,
+    },
+    /// The identity provider gave no token for a service account.
+    #[error("no access token for the service account could be had")]
+    ServiceAccount(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// No signing key could be had, ever: the token can be neither accepted nor refused.
+    #[error("the signing keys of the identity provider could not be read")]
+    KeysUnavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Classify for AuthnError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Invalid(_) | Self::EndsTooSoon { .. } => Kind::Unauthenticated,
+            Self::KeysUnavailable(_) | Self::ServiceAccount(_) => Kind::Unavailable,
+        }
+    }
+
+    fn public_message(&self) -> Cow<'static, str> {
+        self.to_string().into()
+    }
+}

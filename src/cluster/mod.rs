@@ -1,0 +1,164 @@
+//! One cluster: its configuration, and gated access to its scheduler, files and SSH.
+//!
+//! A service that the background checker found unhealthy is not handed out. This module must not know who asks, nor HTTP.
+
+mod config;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::domain::{ClusterHealth, InvalidPath, RemotePath, ServiceType, SystemName};
+use crate::error::{Classify, Kind};
+use crate::filesystem::FileSystem;
+use crate::scheduler::Scheduler;
+use crate::ssh::Transport;
+
+pub use config::{Config, DataOperation, FileSystemConfig, FileSystemDataType, ProbeConfig, ProbingConfig, ServiceAccount};
+
+/// A cluster and the ways to work with it.
+pub struct Cluster {
+    config: Config,
+    transport: Arc<dyn Transport>,
+    scheduler: Arc<dyn Scheduler>,
+    files: Arc<dyn FileSystem>,
+    health: watch::Receiver<ClusterHealth>,
+}
+
+/// The parts of a cluster without the health gate, for the checker itself.
+pub struct Ungated<'a> {
+    /// SSH.
+    pub transport: &'a dyn Transport,
+    /// The scheduler.
+    pub scheduler: &'a dyn Scheduler,
+    /// The files.
+    pub files: &'a dyn FileSystem,
+}
+
+impl Cluster {
+    /// Puts a cluster together. `health` is written by the checker; while it is empty everything may be used.
+    pub fn new(
+        config: Config,
+        transport: Arc<dyn Transport>,
+        scheduler: Arc<dyn Scheduler>,
+        files: Arc<dyn FileSystem>,
+        health: watch::Receiver<ClusterHealth>,
+    ) -> Self {
+        Self { config, transport, scheduler, files, health }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &SystemName {
+        &self.config.name
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The newest results of the checker.
+    pub fn health(&self) -> ClusterHealth {
+        self.health.borrow().clone()
+    }
+
+    /// The scheduler, unless it is known to be unhealthy.
+    ///
+    /// # Errors
+    /// [`GateError::Unhealthy`] with the checker's finding.
+    pub fn scheduler(&self) -> Result<&dyn Scheduler, GateError> {
+        self.require(ServiceType::Scheduler)?;
+        Ok(&*self.scheduler)
+    }
+
+    /// The scheduler whatever the checker says: for `nodes`, `partitions` and the like, which the contract does not gate.
+    pub fn scheduler_ungated(&self) -> &dyn Scheduler {
+        &*self.scheduler
+    }
+
+    /// The files, for a caller who was shown to stay inside the configured file systems: see [`Cluster::path`].
+    ///
+    /// # Errors
+    /// [`GateError::Unhealthy`] when SSH is known to be unhealthy.
+    pub fn files(&self) -> Result<&dyn FileSystem, GateError> {
+        self.require(ServiceType::Ssh)?;
+        Ok(&*self.files)
+    }
+
+    /// Reads a path from a request and applies the path policy: absolute, normalised, inside a configured file system, and
+    /// that file system not known to be unhealthy.
+    ///
+    /// # Errors
+    /// [`GateError::Path`], [`GateError::Outside`] or [`GateError::Unhealthy`].
+    pub fn path(&self, text: &str) -> Result<RemotePath, GateError> {
+        let path = RemotePath::from_text(text)?;
+        if !self.config.file_systems.iter().any(|fs| path.is_within(&fs.path)) {
+            return Err(GateError::Outside { path, system: self.config.name.clone() });
+        }
+        if let Some(entry) = self.health.borrow().unhealthy_filesystem(&path) {
+            let on = entry.path.as_ref().map(RemotePath::to_text).unwrap_or_default();
+            return Err(
+                self.unhealthy(format!("The requested filesystem ({on} on {}) is unhealthy", self.config.name), entry.message.as_deref())
+            );
+        }
+        Ok(path)
+    }
+
+    /// All parts without the health gate, for the checker.
+    pub fn ungated(&self) -> Ungated<'_> {
+        Ungated { transport: &*self.transport, scheduler: &*self.scheduler, files: &*self.files }
+    }
+
+    fn require(&self, service: ServiceType) -> Result<(), GateError> {
+        match self.health.borrow().unhealthy(service) {
+            None => Ok(()),
+            Some(entry) => {
+                let word = if service == ServiceType::Ssh { "ssh" } else { "scheduler" };
+                Err(self.unhealthy(
+                    format!("The {word} service for the requested system ({}) is unhealthy", self.config.name),
+                    entry.message.as_deref(),
+                ))
+            }
+        }
+    }
+
+    fn unhealthy(&self, what: String, reason: Option<&str>) -> GateError {
+        GateError::Unhealthy(match reason {
+            Some(reason) => format!("{what}: {reason}"),
+            None => format!("{what}."),
+        })
+    }
+}
+
+/// Why a part of the cluster, or a path, may not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// The checker found the service unhealthy.
+    #[error("{0}")]
+    Unhealthy(String),
+    /// The path is no path.
+    #[error(transparent)]
+    Path(#[from] InvalidPath),
+    /// The path lies outside every configured file system.
+    #[error("The provided path ({path}) does not match any of the defined filesystem paths for the requested system ({system}).")]
+    Outside {
+        /// The normalised path.
+        path: RemotePath,
+        /// The system.
+        system: SystemName,
+    },
+}
+
+impl Classify for GateError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Unhealthy(_) => Kind::Unavailable,
+            Self::Path(_) | Self::Outside { .. } => Kind::Invalid,
+        }
+    }
+
+    fn public_message(&self) -> Cow<'static, str> {
+        self.to_string().into()
+    }
+}

@@ -1,0 +1,68 @@
+//! What the background checker knows of a cluster.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::RemotePath;
+
+/// The services of a cluster that can be probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceType {
+    /// The external storage for transfers.
+    #[serde(alias = "storage")]
+    S3,
+    /// A configured file system.
+    #[serde(alias = "filesystems")]
+    Filesystem,
+    /// The login over SSH.
+    Ssh,
+    /// The batch scheduler.
+    Scheduler,
+    /// The checker itself failed; never configured.
+    Exception,
+}
+
+/// The result of one probe.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceHealth {
+    /// What was probed.
+    pub service: ServiceType,
+    /// When.
+    pub last_checked: Timestamp,
+    /// How long the answer took, in seconds.
+    pub latency: Option<f64>,
+    /// Whether it may be used.
+    pub healthy: bool,
+    /// Why not.
+    pub message: Option<String>,
+    /// Which file system, for [`ServiceType::Filesystem`].
+    pub path: Option<RemotePath>,
+}
+
+/// The newest results for one cluster; empty before the first check.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct ClusterHealth {
+    /// One entry a probe.
+    pub services: Vec<ServiceHealth>,
+    /// When the last check ended.
+    pub last_check: Option<Timestamp>,
+}
+
+impl ClusterHealth {
+    /// The unhealthy entry that forbids the use of `service`, if there is one. A service that was never probed is usable.
+    pub fn unhealthy(&self, service: ServiceType) -> Option<&ServiceHealth> {
+        self.services.iter().find(|entry| entry.service == service && !entry.healthy)
+    }
+
+    /// The unhealthy file system that `path` lies on, if there is one: the one mounted deepest decides.
+    pub fn unhealthy_filesystem(&self, path: &RemotePath) -> Option<&ServiceHealth> {
+        self.services
+            .iter()
+            .filter(|entry| entry.service == ServiceType::Filesystem)
+            .filter(|entry| entry.path.as_ref().is_some_and(|root| path.is_within(root)))
+            .max_by_key(|entry| entry.path.as_ref().map_or(0, |root| root.as_bytes().len()))
+            .filter(|entry| !entry.healthy)
+    }
+}

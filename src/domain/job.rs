@@ -1,0 +1,174 @@
+//! Jobs, as every scheduler can tell them.
+
+use std::collections::BTreeMap;
+
+use super::{JobId, RemotePath};
+
+/// What a caller wants run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobDescription {
+    /// The job's name; the scheduler's default where absent.
+    pub name: Option<String>,
+    /// The account (project) to charge.
+    pub account: Option<String>,
+    /// The reservation to run in.
+    pub reservation: Option<String>,
+    /// The partition or queue.
+    pub partition: Option<String>,
+    /// Where the job starts.
+    pub working_directory: RemotePath,
+    /// The file read as standard input; relative to the working directory, patterns as the scheduler has them.
+    pub standard_input: Option<String>,
+    /// The file that takes standard output; as above.
+    pub standard_output: Option<String>,
+    /// The file that takes standard error; as above.
+    pub standard_error: Option<String>,
+    /// Variables added to the job's environment. Keys are valid POSIX names: the constructor in `service` checks.
+    pub environment: BTreeMap<String, String>,
+    /// Node features required, in the scheduler's syntax.
+    pub constraints: Option<String>,
+    /// The program.
+    pub script: JobScript,
+}
+
+/// The batch script: sent with the request, or already on the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobScript {
+    /// The script's text.
+    Inline(String),
+    /// Where the script lies on the cluster.
+    Path(RemotePath),
+}
+
+/// Which jobs to list.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct JobQuery {
+    /// Jobs of all users that the caller may see, not only the caller's own.
+    pub all_users: bool,
+    /// Only jobs charged to this account.
+    pub account: Option<String>,
+    /// Only jobs of this name.
+    pub name: Option<String>,
+    /// How far back finished jobs are listed. Pending and running jobs are always listed.
+    pub window: TimeWindow,
+}
+
+/// How far back finished jobs are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum TimeWindow {
+    /// One hour.
+    OneHour,
+    /// Eight hours.
+    EightHours,
+    /// One day.
+    #[default]
+    OneDay,
+    /// Three days.
+    ThreeDays,
+    /// Seven days.
+    SevenDays,
+}
+
+impl TimeWindow {
+    /// The window's length in hours.
+    pub fn hours(self) -> u32 {
+        match self {
+            Self::OneHour => 1,
+            Self::EightHours => 8,
+            Self::OneDay => 24,
+            Self::ThreeDays => 72,
+            Self::SevenDays => 168,
+        }
+    }
+}
+
+/// One job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// The scheduler's id, with the array part (`123_4`) where it has one.
+    pub id: JobId,
+    /// The job's name.
+    pub name: String,
+    /// Where it stands.
+    pub status: JobStatus,
+    /// Its steps, where accounting has them.
+    pub steps: Option<Vec<JobStep>>,
+    /// When and how long.
+    pub times: JobTimes,
+    /// The account charged.
+    pub account: Option<String>,
+    /// The number of nodes allocated, or asked for while pending.
+    pub allocation_nodes: u32,
+    /// The scheduler's own name for the cluster.
+    pub cluster: String,
+    /// The POSIX group it runs as.
+    pub group: Option<String>,
+    /// The nodes, in the scheduler's notation; `None assigned` or empty while pending.
+    pub nodes: String,
+    /// The partition or queue.
+    pub partition: String,
+    /// Who asked for its end.
+    pub kill_request_user: Option<String>,
+    /// Whose it is.
+    pub user: Option<String>,
+    /// Where it started.
+    pub working_directory: String,
+    /// Its scheduling priority.
+    pub priority: Option<i64>,
+}
+
+/// One step of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobStep {
+    /// The step's id, such as `123.batch` or `123.0`.
+    pub id: String,
+    /// The step's name.
+    pub name: String,
+    /// Where it stands.
+    pub status: JobStatus,
+    /// When and how long.
+    pub times: JobTimes,
+}
+
+/// Where a job or step stands.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct JobStatus {
+    /// The state in the scheduler's words, one of them: `PENDING`, `RUNNING`, `COMPLETED`, `CANCELLED`, ...
+    pub state: String,
+    /// Why it is in that state.
+    pub reason: Option<String>,
+    /// The exit code, once there is one.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+}
+
+/// When and how long: Unix seconds for points in time, seconds for lengths.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct JobTimes {
+    /// Seconds run so far.
+    pub elapsed: Option<i64>,
+    /// When it started, or is expected to.
+    pub start: Option<i64>,
+    /// When it ended, or will at the latest.
+    pub end: Option<i64>,
+    /// Seconds suspended.
+    pub suspended: Option<i64>,
+    /// The time limit, in seconds.
+    pub limit: Option<i64>,
+}
+
+/// The script and the files of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobMetadata {
+    /// The job.
+    pub id: JobId,
+    /// The batch script's text.
+    pub script: Option<String>,
+    /// Standard input, with patterns expanded.
+    pub standard_input: Option<String>,
+    /// Standard output, with patterns expanded.
+    pub standard_output: Option<String>,
+    /// Standard error, with patterns expanded.
+    pub standard_error: Option<String>,
+}

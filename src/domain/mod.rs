@@ -1,0 +1,24 @@
+//! The words of the trade as plain types: who, which system, which job, which file.
+//!
+//! Nothing here does IO, and nothing here imports another module of ours. A value that was constructed is valid: the
+//! constructors check, so that the rest of the crate does not.
+
+mod file;
+mod health;
+mod job;
+mod names;
+mod node;
+mod path;
+mod principal;
+mod secret;
+mod text;
+
+pub use file::{Checksum, Content, ContentUnit, DirectoryEntry, FileStat, FileType};
+pub use health::{ClusterHealth, ServiceHealth, ServiceType};
+pub use job::{Job, JobDescription, JobMetadata, JobQuery, JobScript, JobStatus, JobStep, JobTimes, TimeWindow};
+pub use names::{InvalidName, JobId, SystemName, Username};
+pub use node::{Account, Identity, Node, NodeState, Partition, PosixId, Reservation};
+pub use path::{InvalidPath, RemotePath};
+pub use principal::Principal;
+pub use secret::Secret;
+pub use text::{bytes_to_text, text_to_bytes};

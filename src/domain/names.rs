@@ -1,0 +1,153 @@
+//! Names that arrive from clients, tokens and configuration.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A name that was refused, with the reason.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid {what}: {reason}")]
+pub struct InvalidName {
+    what: &'static str,
+    reason: &'static str,
+}
+
+/// The name of a cluster. Compared without case: it is kept in lower case.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub struct SystemName(String);
+
+impl SystemName {
+    /// Accepts 1 to 128 characters of `A-Z a-z 0-9 . _ -`.
+    ///
+    /// # Errors
+    /// When the name is empty, longer, or holds another character.
+    pub fn new(name: &str) -> Result<Self, InvalidName> {
+        check("system name", name, 128, |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))?;
+        Ok(Self(name.to_ascii_lowercase()))
+    }
+
+    /// The name, in lower case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The login name of a person or service on the clusters.
+///
+/// It becomes an SSH user name and an argument of scheduler commands, so the alphabet is that of portable POSIX user names
+/// (XBD 3.437) plus `@` and `+` as directory services use them; a leading `-` is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub struct Username(String);
+
+impl Username {
+    /// Accepts 1 to 256 characters of `A-Z a-z 0-9 . _ - @ +`, not starting with `-`.
+    ///
+    /// # Errors
+    /// When the name is empty, longer, starts with `-`, or holds another character.
+    pub fn new(name: &str) -> Result<Self, InvalidName> {
+        check("user name", name, 256, |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | '+'))?;
+        if name.starts_with('-') {
+            return Err(InvalidName { what: "user name", reason: "it starts with '-'" });
+        }
+        Ok(Self(name.to_owned()))
+    }
+
+    /// The name as the cluster knows it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A scheduler's name for a job: `1234`, `1234_5` (a Slurm array task), `12+1` (a heterogeneous part), `123[1].server` (PBS).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub struct JobId(String);
+
+impl JobId {
+    /// Accepts 1 to 128 characters of `A-Z a-z 0-9 . _ - + [ ]`, starting with a letter or digit.
+    ///
+    /// # Errors
+    /// When the id is empty, longer, starts otherwise, or holds another character.
+    pub fn new(id: &str) -> Result<Self, InvalidName> {
+        check("job id", id, 128, |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '[' | ']'))?;
+        if !id.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+            return Err(InvalidName { what: "job id", reason: "it must start with a letter or a digit" });
+        }
+        Ok(Self(id.to_owned()))
+    }
+
+    /// The id as the scheduler prints it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn check(what: &'static str, value: &str, longest: usize, allowed: impl Fn(char) -> bool) -> Result<(), InvalidName> {
+    if value.is_empty() {
+        return Err(InvalidName { what, reason: "it is empty" });
+    }
+    if value.len() > longest {
+        return Err(InvalidName { what, reason: "it is too long" });
+    }
+    if !value.chars().all(allowed) {
+        return Err(InvalidName { what, reason: "it holds a character that is not allowed" });
+    }
+    Ok(())
+}
+
+macro_rules! string_like {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidName;
+
+            fn try_from(value: String) -> Result<Self, InvalidName> {
+                Self::new(&value)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+    )*};
+}
+
+string_like!(SystemName, Username, JobId);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn system_names_ignore_case() {
+        assert_eq!(SystemName::new("Daint-Alps").unwrap(), SystemName::new("daint-alps").unwrap());
+    }
+
+    #[test]
+    fn array_tasks_and_pbs_ids_are_job_ids() {
+        for id in ["1", "123_4", "12+1", "123[1].srv", "99.pbs-server.example.org"] {
+            assert_eq!(JobId::new(id).unwrap().as_str(), id);
+        }
+    }
+
+    #[test]
+    fn names_that_could_be_read_as_options_or_shell_are_refused() {
+        for name in ["", "-rf", "a b", "a;b", "a'b", "$(id)", "a\n", "ä"] {
+            assert!(JobId::new(name).is_err(), "{name:?} as a job id");
+            assert!(Username::new(name).is_err(), "{name:?} as a user name");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Paths on a cluster.
+
+use std::fmt;
+
+use super::text::{bytes_to_text, text_to_bytes};
+
+/// Why a path was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPath {
+    /// It does not start with `/`.
+    #[error("The provided path ({0}) is not an absolute path.")]
+    Relative(String),
+    /// It holds a NUL byte, which no POSIX path can.
+    #[error("The provided path holds a NUL byte.")]
+    Nul,
+    /// It is longer than `PATH_MAX` of Linux (4096 bytes).
+    #[error("The provided path is longer than 4095 bytes.")]
+    TooLong,
+}
+
+/// An absolute, lexically normalised path: no `.`, `..`, doubled or trailing slash. Any other byte but NUL may occur.
+///
+/// Normalisation is lexical, as the policy that compares it with the configured file systems is; symbolic links are the
+/// cluster's own business, and there the caller's own permissions decide.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RemotePath(Vec<u8>);
+
+impl RemotePath {
+    /// Reads a path as it stands in a URL or in JSON (see [`bytes_to_text`] for names that are not UTF-8).
+    ///
+    /// # Errors
+    /// When it is relative, holds a NUL byte, or is too long.
+    pub fn from_text(text: &str) -> Result<Self, InvalidPath> {
+        Self::from_bytes(&text_to_bytes(text))
+    }
+
+    /// Reads a path as the cluster has it.
+    ///
+    /// # Errors
+    /// When it is relative, holds a NUL byte, or is too long.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidPath> {
+        if bytes.contains(&0) {
+            return Err(InvalidPath::Nul);
+        }
+        if bytes.len() > 4095 {
+            return Err(InvalidPath::TooLong);
+        }
+        if bytes.first() != Some(&b'/') {
+            return Err(InvalidPath::Relative(bytes_to_text(bytes)));
+        }
+        let mut parts: Vec<&[u8]> = Vec::new();
+        for part in bytes.split(|&byte| byte == b'/') {
+            match part {
+                b"" | b"." => {}
+                b".." => {
+                    parts.pop();
+                }
+                part => parts.push(part),
+            }
+        }
+        let mut path = Vec::with_capacity(bytes.len());
+        for part in parts {
+            path.push(b'/');
+            path.extend_from_slice(part);
+        }
+        if path.is_empty() {
+            path.push(b'/');
+        }
+        Ok(Self(path))
+    }
+
+    /// The path's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The path as text for JSON; [`RemotePath::from_text`] reads it back.
+    pub fn to_text(&self) -> String {
+        bytes_to_text(&self.0)
+    }
+
+    /// True when this path is `root` or lies below it.
+    pub fn is_within(&self, root: &Self) -> bool {
+        root.0 == b"/" || self.0.strip_prefix(root.0.as_slice()).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+    }
+
+    /// The path of an entry of this directory. `name` is one file name, as a directory listing gives it.
+    pub fn join(&self, name: &[u8]) -> Self {
+        let mut path = self.0.clone();
+        if path != b"/" {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        Self(path)
+    }
+
+    /// The directory that holds this path; `None` for `/`.
+    pub fn parent(&self) -> Option<Self> {
+        let slash = self.0.iter().rposition(|&byte| byte == b'/')?;
+        match (slash, self.0.len()) {
+            (0, 1) => None,
+            (0, _) => Some(Self(b"/".to_vec())),
+            _ => Some(Self(self.0[..slash].to_vec())),
+        }
+    }
+
+    /// The last part of the path; empty for `/`.
+    pub fn file_name(&self) -> &[u8] {
+        self.0.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for RemotePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_text())
+    }
+}
+
+impl fmt::Debug for RemotePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.to_text(), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn path(text: &str) -> RemotePath {
+        RemotePath::from_text(text).unwrap()
+    }
+
+    #[test]
+    fn dots_and_slashes_are_resolved() {
+        assert_eq!(path("//home/./u/../v//").to_text(), "/home/v");
+        assert_eq!(path("/../..").to_text(), "/");
+    }
+
+    #[test]
+    fn a_sibling_with_the_same_prefix_is_not_within() {
+        assert!(path("/home/u").is_within(&path("/home")));
+        assert!(path("/home").is_within(&path("/home")));
+        assert!(path("/anything").is_within(&path("/")));
+        assert!(!path("/home2/u").is_within(&path("/home")));
+        assert!(!path("/home/../etc").is_within(&path("/home")));
+    }
+
+    #[test]
+    fn relative_nul_and_overlong_paths_are_refused() {
+        assert!(matches!(RemotePath::from_text("home"), Err(InvalidPath::Relative(_))));
+        assert_eq!(RemotePath::from_text("/a\0b"), Err(InvalidPath::Nul));
+        assert_eq!(RemotePath::from_text(&format!("/{}", "a".repeat(4096))), Err(InvalidPath::TooLong));
+    }
+
+    #[test]
+    fn parent_and_file_name_take_a_path_apart() {
+        assert_eq!(path("/a/b").parent(), Some(path("/a")));
+        assert_eq!(path("/a").parent(), Some(path("/")));
+        assert_eq!(path("/").parent(), None);
+        assert_eq!(path("/a/b").file_name(), b"b");
+    }
+
+    proptest! {
+        #[test]
+        fn a_normal_path_stays_as_it_is(parts in proptest::collection::vec("[^/\0]{1,5}", 0..5)) {
+            prop_assume!(parts.iter().all(|part| part != "." && part != ".."));
+            let text = format!("/{}", parts.join("/"));
+            let once = RemotePath::from_bytes(text.as_bytes()).unwrap();
+            prop_assert_eq!(once.as_bytes(), text.as_bytes());
+        }
+    }
+}

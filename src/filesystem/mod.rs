@@ -1,0 +1,254 @@
+//! File operations behind one trait.
+//!
+//! `sftp/` is the fast path over a kept-open channel; `exec/` does the same with coreutils commands, for sites without SFTP
+//! and for what SFTP cannot do. Paths that arrive here were already checked against the path policy. This module must not
+//! know HTTP, tokens or schedulers.
+
+use std::borrow::Cow;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{Checksum, Content, ContentUnit, DirectoryEntry, FileStat, Identity, Principal, RemotePath};
+use crate::error::{Classify, Kind};
+use crate::ssh::{CommandError, TransportError};
+
+/// How files are reached: the `file_access` key of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// SFTP where the server offers it, commands where it does not. Found out at the first use.
+    #[default]
+    Auto,
+    /// SFTP, and commands only for what SFTP cannot do.
+    Sftp,
+    /// Commands only.
+    Exec,
+}
+
+/// What can be done with files on a cluster. Every method acts as `principal`; the cluster's permissions decide.
+#[async_trait]
+pub trait FileSystem: Send + Sync {
+    /// Lists a directory, or the one entry that a file is.
+    async fn list(&self, principal: &Principal, path: &RemotePath, options: ListOptions) -> Result<Vec<DirectoryEntry>, FilesystemError>;
+
+    /// The entry for a path itself, as `ls -ld` shows it, without following a link.
+    async fn entry(&self, principal: &Principal, path: &RemotePath) -> Result<DirectoryEntry, FilesystemError>;
+
+    /// `stat`; follows a symbolic link when `dereference` is set.
+    async fn stat(&self, principal: &Principal, path: &RemotePath, dereference: bool) -> Result<FileStat, FilesystemError>;
+
+    /// What kind of content it is, in the words of `file -b`.
+    async fn file_type(&self, principal: &Principal, path: &RemotePath) -> Result<String, FilesystemError>;
+
+    /// The first part of a file; with [`Part::skip`], all but the last part.
+    async fn head(&self, principal: &Principal, path: &RemotePath, part: Part) -> Result<Content, FilesystemError>;
+
+    /// The last part of a file; with [`Part::skip`], all but the first part.
+    async fn tail(&self, principal: &Principal, path: &RemotePath, part: Part) -> Result<Content, FilesystemError>;
+
+    /// `size` bytes from `offset`, fewer at the end of the file.
+    async fn view(&self, principal: &Principal, path: &RemotePath, offset: u64, size: u64) -> Result<Vec<u8>, FilesystemError>;
+
+    /// The SHA-256 of a file's content.
+    async fn checksum(&self, principal: &Principal, path: &RemotePath) -> Result<Checksum, FilesystemError>;
+
+    /// Sets permission bits (`07777`).
+    async fn chmod(&self, principal: &Principal, path: &RemotePath, mode: u32) -> Result<(), FilesystemError>;
+
+    /// Sets owner and group, each by name or number, where given.
+    async fn chown(
+        &self,
+        principal: &Principal,
+        path: &RemotePath,
+        owner: Option<&str>,
+        group: Option<&str>,
+    ) -> Result<(), FilesystemError>;
+
+    /// Makes a directory; with `parents`, those above it too, and it is no error when it exists.
+    async fn mkdir(&self, principal: &Principal, path: &RemotePath, parents: bool) -> Result<(), FilesystemError>;
+
+    /// Makes the symbolic link `link` that points to `target`.
+    async fn symlink(&self, principal: &Principal, target: &RemotePath, link: &RemotePath) -> Result<(), FilesystemError>;
+
+    /// Removes a file, a link, or a directory with all that is in it. It never follows a link.
+    async fn remove(&self, principal: &Principal, path: &RemotePath) -> Result<(), FilesystemError>;
+
+    /// Opens a regular file to be read from its start to its end. [`FilesystemError::TooLarge`] when it is over `cap` bytes.
+    async fn download(&self, principal: &Principal, path: &RemotePath, cap: Option<u64>) -> Result<Download, FilesystemError>;
+
+    /// Writes a file whole, or not at all: it appears under its name only when `content` has ended well.
+    async fn upload(
+        &self,
+        principal: &Principal,
+        path: &RemotePath,
+        content: ContentStream,
+        cap: Option<u64>,
+    ) -> Result<(), FilesystemError>;
+
+    /// Packs `source` into the archive `target`.
+    async fn compress(
+        &self,
+        principal: &Principal,
+        source: &RemotePath,
+        target: &RemotePath,
+        options: &CompressOptions,
+    ) -> Result<(), FilesystemError>;
+
+    /// Unpacks the archive `source` into the directory `target`.
+    async fn extract(
+        &self,
+        principal: &Principal,
+        source: &RemotePath,
+        target: &RemotePath,
+        compression: Compression,
+    ) -> Result<(), FilesystemError>;
+
+    /// Who the caller is on this cluster, as `id` says.
+    async fn identity(&self, principal: &Principal) -> Result<Identity, FilesystemError>;
+}
+
+/// How to list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ListOptions {
+    /// Names that start with a dot too (never `.` and `..`).
+    pub hidden: bool,
+    /// Owners and groups as numbers.
+    pub numeric_ids: bool,
+    /// All levels below; names carry the path relative to the listed directory.
+    pub recursive: bool,
+    /// Links shown as what they point to.
+    pub dereference: bool,
+}
+
+/// Which part of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// What is counted.
+    pub unit: ContentUnit,
+    /// How many.
+    pub count: u64,
+    /// Everything but that many at the other end.
+    pub skip: bool,
+}
+
+/// A file's content on its way out.
+pub struct Download {
+    /// Its size in bytes when it was opened.
+    pub size: u64,
+    /// Its content. The stream fails rather than end short.
+    pub content: ContentStream,
+}
+
+/// A file's content, in pieces.
+pub type ContentStream = BoxStream<'static, Result<Bytes, FilesystemError>>;
+
+/// How to pack.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct CompressOptions {
+    /// The compression.
+    pub compression: Compression,
+    /// Pack what links point to.
+    pub dereference: bool,
+    /// Only the files whose path matches this regular expression, as `find -regex` reads it.
+    pub match_pattern: Option<String>,
+}
+
+/// The compression of an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// Plain tar.
+    None,
+    /// bzip2.
+    Bzip2,
+    /// gzip.
+    #[default]
+    Gzip,
+    /// xz.
+    Xz,
+}
+
+/// Why a file operation was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesystemError {
+    /// The path does not exist. The text is contract: clients look for `No such file or directory`.
+    #[error("{0}: No such file or directory")]
+    NotFound(RemotePath),
+    /// The cluster forbids it to the caller.
+    #[error("{0}: Permission denied")]
+    Denied(RemotePath),
+    /// The cluster forbids it to anyone but the owner or root.
+    #[error("{0}: Operation not permitted")]
+    NotPermitted(RemotePath),
+    /// The target exists already.
+    #[error("{0}: File exists")]
+    Exists(RemotePath),
+    /// A directory was expected, or a file.
+    #[error("{path}: {reason}")]
+    WrongType {
+        /// The path.
+        path: RemotePath,
+        /// `Not a directory`, `Is a directory`, `not a regular file`, ...
+        reason: &'static str,
+    },
+    /// The request names something the cluster does not know, such as a user.
+    #[error("{0}")]
+    Invalid(String),
+    /// More than the cap.
+    #[error("the file is larger than the limit of {0} bytes")]
+    TooLarge(u64),
+    /// No space, or over quota.
+    #[error("{0}: no space left, or quota exceeded")]
+    NoSpace(RemotePath),
+    /// The client's own stream ended early or broke.
+    #[error("the upload was cut short")]
+    Interrupted(#[source] std::io::Error),
+    /// The cluster could not be worked with.
+    #[error("the file operation could not be carried out")]
+    Transport(#[from] TransportError),
+    /// A command failed in a way that is not classified.
+    #[error("the file operation failed")]
+    Command(#[from] CommandError),
+    /// The SFTP server answered with a failure that is not classified, or not with SFTP.
+    #[error("{path}: the SFTP server answered: {message}")]
+    Sftp {
+        /// The path.
+        path: RemotePath,
+        /// The server's words.
+        message: String,
+    },
+}
+
+impl Classify for FilesystemError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NotFound(_) => Kind::NotFound,
+            Self::Denied(_) | Self::NotPermitted(_) => Kind::Forbidden,
+            Self::Exists(_) | Self::WrongType { .. } | Self::Invalid(_) | Self::Interrupted(_) => Kind::Invalid,
+            Self::TooLarge(_) => Kind::TooLarge,
+            Self::NoSpace(_) => Kind::Conflict,
+            Self::Transport(source) => source.kind(),
+            Self::Command(source) => source.kind(),
+            Self::Sftp { .. } => Kind::Internal,
+        }
+    }
+
+    fn public_message(&self) -> Cow<'static, str> {
+        match self {
+            Self::Transport(source) => source.public_message(),
+            Self::Command(source) => source.public_message(),
+            other => other.to_string().into(),
+        }
+    }
+
+    fn maybe_effected(&self) -> Option<bool> {
+        match self {
+            Self::Transport(source) => source.maybe_effected(),
+            Self::Command(source) => source.maybe_effected(),
+            _ => None,
+        }
+    }
+}

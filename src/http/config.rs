@@ -1,0 +1,34 @@
+//! The `server` section.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// How the API is served.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", default)]
+pub struct Config {
+    /// Address and port to listen on.
+    pub listen: SocketAddr,
+    /// Seconds that a request may take, transfers of file contents excepted.
+    pub request_timeout: u64,
+    /// Seconds that requests under way are given to end after SIGTERM.
+    pub drain_timeout: u64,
+    /// The largest JSON body in bytes.
+    pub max_body_size: usize,
+    /// Origins that browsers may call from (CORS); `*` for all.
+    pub cors_allowed_origins: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)),
+            request_timeout: 60,
+            drain_timeout: 30,
+            max_body_size: 8 * 1024 * 1024,
+            cors_allowed_origins: Vec::new(),
+        }
+    }
+}

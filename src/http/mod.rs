@@ -1,0 +1,5 @@
+//! The API: the only module that knows axum and utoipa.
+
+mod config;
+
+pub use config::Config;

@@ -1,0 +1,14 @@
+//! Goldcrest, an HPC access proxy: OAuth2 bearer tokens in, jobs and files on clusters out.
+//!
+//! `ARCHITECTURE.md` shows how the modules stand to one another; `tests/it/structure.rs` holds them to it.
+
+pub mod authn;
+pub mod authz;
+pub mod cluster;
+pub mod credentials;
+pub mod domain;
+pub mod error;
+pub mod filesystem;
+pub mod http;
+pub mod scheduler;
+pub mod ssh;

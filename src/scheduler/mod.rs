@@ -1,0 +1,187 @@
+//! Batch schedulers behind one trait.
+//!
+//! A scheduler's commands, parsers, wire types and tests stay in one folder here. To add one: a folder, a variant of
+//! [`SchedulerType`], and an arm in `app.rs`. This module must not know HTTP, tokens or file operations.
+
+use std::borrow::Cow;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{Account, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reservation};
+use crate::error::{Classify, Kind};
+use crate::ssh::{CommandError, TransportError};
+
+/// The `scheduler` section of a cluster.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub struct Config {
+    /// Which scheduler the cluster runs.
+    #[serde(rename = "type")]
+    pub kind: SchedulerType,
+    /// Its version, such as `24.11.0`. Informative: what matters is found out at run time.
+    pub version: String,
+    /// How it is spoken to.
+    #[serde(default)]
+    pub connection_mode: ConnectionMode,
+    /// URL of its REST API, for the modes `rest` and `hybrid`.
+    pub api_url: Option<String>,
+    /// Version of its REST API, such as `0.0.42`.
+    pub api_version: Option<String>,
+    /// Time limit of a REST call, in seconds.
+    #[serde(default = "default_timeout")]
+    pub timeout: u64,
+}
+
+fn default_timeout() -> u64 {
+    10
+}
+
+/// The schedulers that are understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SchedulerType {
+    /// Slurm.
+    Slurm,
+    /// OpenPBS and PBS Professional.
+    Pbs,
+    /// Our own for one host without a scheduler.
+    Local,
+}
+
+/// How a scheduler is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ConnectionMode {
+    /// Its commands, over SSH.
+    #[default]
+    Ssh,
+    /// Its REST API.
+    Rest,
+    /// Its REST API where it can, its commands where it cannot.
+    Hybrid,
+}
+
+/// What a batch scheduler does for a caller. Every method acts as `principal`, who sees and changes what the scheduler lets
+/// them.
+#[async_trait]
+pub trait Scheduler: Send + Sync {
+    /// Submits a job, once: it is never sent a second time after it may have been accepted.
+    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<JobId, SchedulerError>;
+
+    /// The jobs that match: all pending and running ones, and the finished ones of the window.
+    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Vec<Job>, SchedulerError>;
+
+    /// One job; all its tasks where the id names an array. [`SchedulerError::JobNotFound`] when there is none.
+    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Vec<Job>, SchedulerError>;
+
+    /// A job's script and files.
+    async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Vec<JobMetadata>, SchedulerError>;
+
+    /// Cancels a job.
+    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<(), SchedulerError>;
+
+    /// Runs a shell command inside a running job's allocation and answers with what it printed.
+    async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<AttachOutput, SchedulerError>;
+
+    /// The nodes.
+    async fn nodes(&self, principal: &Principal) -> Result<Vec<Node>, SchedulerError>;
+
+    /// The partitions or queues; `hidden` adds those that are not shown to everyone.
+    async fn partitions(&self, principal: &Principal, hidden: bool) -> Result<Vec<Partition>, SchedulerError>;
+
+    /// The reservations.
+    async fn reservations(&self, principal: &Principal) -> Result<Vec<Reservation>, SchedulerError>;
+
+    /// The accounts that the caller may charge; `None` where the scheduler has no such notion.
+    async fn accounts(&self, principal: &Principal) -> Result<Option<Vec<Account>>, SchedulerError>;
+
+    /// Whether the scheduler answers.
+    async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError>;
+}
+
+/// What an attached command printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachOutput {
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error.
+    pub stderr: Vec<u8>,
+    /// The exit status.
+    pub exit: u32,
+}
+
+/// Why the scheduler did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum SchedulerError {
+    /// There is no such job, or the caller may not see it. The text is contract: clients look for `Job not found`.
+    #[error("Job not found")]
+    JobNotFound,
+    /// The scheduler refused the request for what it asks: the scheduler's own words.
+    #[error("{0}")]
+    Rejected(String),
+    /// The scheduler forbids it to the caller: the scheduler's own words.
+    #[error("{0}")]
+    Denied(String),
+    /// The scheduler does not answer, as its own client says.
+    #[error("the scheduler does not answer: {0}")]
+    Down(String),
+    /// The command could not be carried, or failed in a way that is not classified.
+    #[error("{operation} failed")]
+    Command {
+        /// What was tried.
+        operation: &'static str,
+        /// Why it failed.
+        #[source]
+        source: CommandError,
+    },
+    /// The scheduler, or its connection mode, cannot do this.
+    #[error("{operation} is not supported by this system's scheduler")]
+    Unsupported {
+        /// What was asked.
+        operation: &'static str,
+    },
+}
+
+impl SchedulerError {
+    /// Wraps a command's error under the name of the operation; for `map_err`.
+    pub fn command(operation: &'static str) -> impl FnOnce(CommandError) -> Self {
+        move |source| Self::Command { operation, source }
+    }
+
+    /// The transport's error, where that is the cause.
+    pub fn transport(&self) -> Option<&TransportError> {
+        match self {
+            Self::Command { source: CommandError::Transport(source), .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl Classify for SchedulerError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::JobNotFound => Kind::NotFound,
+            Self::Rejected(_) => Kind::Invalid,
+            Self::Denied(_) => Kind::Forbidden,
+            Self::Down(_) => Kind::Unavailable,
+            Self::Command { source, .. } => source.kind(),
+            Self::Unsupported { .. } => Kind::Unsupported,
+        }
+    }
+
+    fn public_message(&self) -> Cow<'static, str> {
+        match self {
+            Self::Command { source, .. } => source.public_message(),
+            other => other.to_string().into(),
+        }
+    }
+
+    fn maybe_effected(&self) -> Option<bool> {
+        match self {
+            Self::Command { source, .. } => source.maybe_effected(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Commands as values. sshd hands the login shell one string, so every argument is quoted here and nowhere else.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::transport::{Exec, RawOutput, Transport, TransportError};
+use crate::domain::{Principal, bytes_to_text};
+use crate::error::{Classify, Kind};
+
+/// A command line for a POSIX shell. It cannot be made from a `String`: text of ours is `&'static str`, and whatever comes
+/// from elsewhere goes through [`CommandLine::arg`] or [`CommandLine::option`], which quote it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct CommandLine(Vec<u8>);
+
+/// Text of ours that the shell is meant to interpret, such as `|` or `&&`.
+#[derive(Clone, Copy, Debug)]
+pub struct Raw(pub &'static str);
+
+impl CommandLine {
+    /// A command that starts with `program`.
+    pub fn new(program: &'static str) -> Self {
+        Self(program.as_bytes().to_vec())
+    }
+
+    /// Adds a word of ours as it is; it must need no quoting.
+    #[must_use]
+    pub fn flag(mut self, flag: &'static str) -> Self {
+        self.0.push(b' ');
+        self.0.extend_from_slice(flag.as_bytes());
+        self
+    }
+
+    /// Adds one argument, quoted. NUL bytes cannot be carried by any command line and are dropped.
+    #[must_use]
+    pub fn arg(mut self, value: impl AsRef<[u8]>) -> Self {
+        self.0.push(b' ');
+        quote_into(&mut self.0, value.as_ref());
+        self
+    }
+
+    /// Adds `name=value` as one argument, with the value quoted. `name` holds its dashes.
+    #[must_use]
+    pub fn option(mut self, name: &'static str, value: impl AsRef<[u8]>) -> Self {
+        self.0.push(b' ');
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.push(b'=');
+        quote_into(&mut self.0, value.as_ref());
+        self
+    }
+
+    /// Adds shell syntax of ours.
+    #[must_use]
+    pub fn raw(mut self, syntax: Raw) -> Self {
+        self.0.push(b' ');
+        self.0.extend_from_slice(syntax.0.as_bytes());
+        self
+    }
+
+    /// Adds a whole command line as one quoted argument, for `sh -c` and its kin.
+    #[must_use]
+    pub fn nested(self, line: &Self) -> Self {
+        self.arg(&line.0)
+    }
+
+    /// Appends another command line after shell syntax of ours, as in `a && b`.
+    #[must_use]
+    pub fn then(mut self, syntax: Raw, line: &Self) -> Self {
+        self = self.raw(syntax);
+        self.0.push(b' ');
+        self.0.extend_from_slice(&line.0);
+        self
+    }
+
+    /// The bytes for the exec request.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for CommandLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&bytes_to_text(&self.0))
+    }
+}
+
+impl fmt::Debug for CommandLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+fn quote_into(line: &mut Vec<u8>, value: &[u8]) {
+    line.push(b'\'');
+    for &byte in value {
+        match byte {
+            0 => {}
+            b'\'' => line.extend_from_slice(br"'\''"),
+            byte => line.push(byte),
+        }
+    }
+    line.push(b'\'');
+}
+
+/// A command with the meaning of its output. Both methods are pure, so that goldens can test them.
+pub trait RemoteCommand: Sync {
+    /// What the command's output means.
+    type Output;
+
+    /// What to run.
+    fn command_line(&self) -> CommandLine;
+
+    /// What to send to its standard input.
+    fn stdin(&self) -> Bytes {
+        Bytes::new()
+    }
+
+    /// Whether running it twice does what running it once does. Only then may a lost connection be answered by another try.
+    fn idempotent(&self) -> bool {
+        true
+    }
+
+    /// Reads what came back.
+    ///
+    /// # Errors
+    /// When the exit status or the output says that it failed, or the output is not understood.
+    fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError>;
+}
+
+/// Runs a command as `principal` on the control lane.
+///
+/// # Errors
+/// When it could not be carried, or failed.
+pub async fn run<C: RemoteCommand>(transport: &dyn Transport, principal: &Principal, command: &C) -> Result<C::Output, CommandError> {
+    let exec = Exec { line: command.command_line(), stdin: command.stdin(), idempotent: command.idempotent(), limits: None };
+    command.parse(transport.exec(principal, exec).await?)
+}
+
+/// Why a remote command gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// It was not carried to its end.
+    #[error("the command could not be carried out")]
+    Transport(#[from] TransportError),
+    /// It ran and failed. The text is contract: clients look for `exit status:`.
+    #[error("Remote process failed with exit status:{exit} and error message:{stderr}")]
+    Exit {
+        /// The exit status; 128 + n after signal n.
+        exit: u32,
+        /// What it wrote to standard error, trimmed.
+        stderr: String,
+    },
+    /// It ran, and its output is not what this version of the tool prints.
+    #[error("the output of {program} was not understood: {reason}")]
+    Output {
+        /// The program.
+        program: &'static str,
+        /// What was wrong with it.
+        reason: String,
+    },
+}
+
+impl CommandError {
+    /// The [`CommandError::Exit`] of an output.
+    pub fn exit(raw: &RawOutput) -> Self {
+        Self::Exit { exit: raw.exit, stderr: bytes_to_text(raw.stderr.trim_ascii()) }
+    }
+}
+
+impl Classify for CommandError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Transport(source) => source.kind(),
+            Self::Exit { exit: 124, .. } => Kind::RemoteTimeout,
+            Self::Exit { .. } | Self::Output { .. } => Kind::Internal,
+        }
+    }
+
+    fn public_message(&self) -> Cow<'static, str> {
+        match self {
+            Self::Transport(source) => source.public_message(),
+            Self::Exit { .. } | Self::Output { .. } => self.to_string().into(),
+        }
+    }
+
+    fn maybe_effected(&self) -> Option<bool> {
+        match self {
+            Self::Transport(source) => source.maybe_effected(),
+            Self::Exit { .. } | Self::Output { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn arguments_are_quoted_and_words_of_ours_are_not() {
+        let line = CommandLine::new("ls").flag("-l").option("--sort", "a b").flag("--").arg("it's");
+        assert_eq!(line.to_string(), r"ls -l --sort='a b' -- 'it'\''s'");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_real_shell_reads_every_argument_back(values in proptest::collection::vec(proptest::collection::vec(1u8.., 0..20), 1..4)) {
+            let line = values.iter().fold(CommandLine::new("printf").arg("%s\\0"), CommandLine::arg);
+            let script: std::ffi::OsString = std::os::unix::ffi::OsStringExt::from_vec(line.0);
+            let output = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
+            let expected: Vec<u8> = values.iter().flat_map(|value| value.iter().copied().chain([0])).collect();
+            prop_assert_eq!(output.stdout, expected);
+        }
+    }
+}

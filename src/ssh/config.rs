@@ -1,0 +1,101 @@
+//! The `ssh` section of a cluster.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// How a cluster is reached over SSH.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub struct Config {
+    /// Host name or address of the login node.
+    pub host: String,
+    /// Port of its SSH server.
+    #[serde(default = "default_port")]
+    pub port: u16,
+    /// A jump host: connections are made through it.
+    pub proxy_host: Option<String>,
+    /// Port of the jump host's SSH server; 22 where absent.
+    pub proxy_port: Option<u16>,
+    /// The most connections to this cluster, all users together. When it is reached, idle connections are closed first.
+    #[serde(default = "default_max_clients")]
+    pub max_clients: usize,
+    /// The most channels on one connection, the closing ones included. Keep it below sshd's `MaxSessions` (10 by default);
+    /// it is lowered by itself when the server refuses a channel.
+    #[serde(default = "default_max_channels")]
+    pub max_channels: usize,
+    /// The most connections of one user for each class of traffic.
+    #[serde(default = "default_max_connections_per_user")]
+    pub max_connections_per_user: usize,
+    /// The most logins under way at once. Keep it below the first number of sshd's `MaxStartups` (10 by default).
+    #[serde(default = "default_max_startups")]
+    pub max_startups: usize,
+    /// The most a command may print, in bytes.
+    #[serde(default = "default_max_output")]
+    pub max_output: usize,
+    /// How the server is known. Where absent, as OpenSSH does it: `~/.ssh/known_hosts` and `/etc/ssh/ssh_known_hosts`.
+    pub host_keys: Option<HostKeys>,
+    /// Time limits.
+    #[serde(default)]
+    pub timeout: Timeouts,
+}
+
+/// How a server's host key is checked. Exactly one way.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HostKeys {
+    /// A file in OpenSSH's `known_hosts` format; hashed names and `@cert-authority` and `@revoked` lines are understood.
+    KnownHosts(PathBuf),
+    /// Keys in the one-line form of `*.pub` files; the server must show one of them. Lines that start with
+    /// `@cert-authority` name the key of an authority instead.
+    Pinned(Vec<String>),
+    /// Take the key that the server shows first and insist on it until the process ends. For evaluation only.
+    TrustOnFirstUse,
+}
+
+/// Time limits in seconds.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", default)]
+pub struct Timeouts {
+    /// For the TCP connection and the key exchange.
+    pub connection: u64,
+    /// For the authentication.
+    pub login: u64,
+    /// For a command, from its start to its exit status.
+    pub command_execution: u64,
+    /// After which an idle connection is closed.
+    pub idle_timeout: u64,
+    /// Between keepalive messages; a peer that misses three is dead.
+    pub keep_alive: u64,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connection: 5, login: 5, command_execution: 5, idle_timeout: 60, keep_alive: 5 }
+    }
+}
+
+fn default_port() -> u16 {
+    22
+}
+
+fn default_max_clients() -> usize {
+    100
+}
+
+fn default_max_channels() -> usize {
+    8
+}
+
+fn default_max_connections_per_user() -> usize {
+    4
+}
+
+fn default_max_startups() -> usize {
+    8
+}
+
+fn default_max_output() -> usize {
+    16 * 1024 * 1024
+}

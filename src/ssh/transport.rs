@@ -1,0 +1,153 @@
+//! What carries commands and byte streams to a cluster.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::command::CommandLine;
+use crate::credentials::CredentialError;
+use crate::domain::Principal;
+use crate::error::{Classify, Kind};
+
+/// Carries commands and byte streams to one cluster, as the caller. Implemented by the lanes, and by scripts in tests.
+///
+/// Dropping a future of either method cancels the work: the channel is closed and the remote command is stopped.
+#[async_trait]
+pub trait Transport: Send + Sync {
+    /// Runs a command to its end on the control lane.
+    ///
+    /// # Errors
+    /// When it could not be started, did not end in time, or printed more than allowed. An exit status other than 0 is no
+    /// error here.
+    async fn exec(&self, principal: &Principal, exec: Exec) -> Result<RawOutput, TransportError>;
+
+    /// Opens an SSH subsystem (RFC 4254, 6.5), such as `sftp`, as a byte stream. It holds one channel of the lane until dropped.
+    ///
+    /// # Errors
+    /// When no channel could be had in time, or the server refuses the subsystem.
+    async fn subsystem(&self, principal: &Principal, lane: LaneKind, name: &'static str) -> Result<ByteStream, TransportError>;
+
+    /// Starts a command on the bulk lane with its standard input and output as a byte stream. Standard error is discarded;
+    /// reading ends when the command ends. It holds one channel until dropped.
+    ///
+    /// # Errors
+    /// When no channel could be had in time.
+    async fn stream(&self, principal: &Principal, line: &CommandLine) -> Result<ByteStream, TransportError>;
+}
+
+/// A duplex byte stream over one channel. Dropping it closes the channel.
+pub type ByteStream = Box<dyn Duplex>;
+
+/// Both directions of a byte stream.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// The two classes of traffic of a user on a cluster. They never share a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LaneKind {
+    /// Commands and metadata: short, latency matters.
+    Control,
+    /// File contents: long, throughput matters.
+    Bulk,
+}
+
+/// A command to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exec {
+    /// What to run.
+    pub line: CommandLine,
+    /// What to send to its standard input, which is then closed.
+    pub stdin: Bytes,
+    /// Whether it may be tried again after it was sent.
+    pub idempotent: bool,
+    /// Limits of its own; the cluster's configured ones where absent.
+    pub limits: Option<Limits>,
+}
+
+/// How long a command may take and how much it may print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// From the start of the command to its exit status.
+    pub execution: Duration,
+    /// Standard output and error together, in bytes.
+    pub output: usize,
+}
+
+/// What a command left behind.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct RawOutput {
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error.
+    pub stderr: Vec<u8>,
+    /// The exit status; 128 + n after signal n.
+    pub exit: u32,
+}
+
+/// Why a cluster could not be worked with. Each variant names the phase.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// There is no credential for the caller.
+    #[error("no SSH credential")]
+    Credential(#[from] CredentialError),
+    /// The TCP connection failed or timed out.
+    #[error("could not connect to the cluster's SSH server")]
+    Connect(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The server's host key is not one that the configuration accepts.
+    #[error("the cluster's SSH host key is not trusted: {0}")]
+    HostKey(String),
+    /// The server refused the credential.
+    #[error("the cluster refused the login of {0}")]
+    Login(String),
+    /// No channel could be had within the request's time: the user's lane, or the whole pool, is full.
+    #[error("no SSH channel became free within {} s", .0.as_secs_f32())]
+    Saturated(Duration),
+    /// The server refused the channel, command or subsystem.
+    #[error("the cluster's SSH server refused: {0}")]
+    Refused(String),
+    /// The connection broke. `sent` tells whether the command may have started.
+    #[error("the SSH connection to the cluster broke")]
+    Broken {
+        /// False when provably nothing was sent.
+        sent: bool,
+    },
+    /// The command did not end in time and was stopped. The text is contract: clients look for `exit status:124`.
+    #[error("Remote process failed with exit status:124, it did not end within {} s", .0.as_secs_f32())]
+    Execution(Duration),
+    /// The command printed more than allowed and was stopped.
+    #[error("the command's output is larger than the limit of {0} bytes")]
+    Output(usize),
+}
+
+impl Classify for TransportError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Credential(source) => source.kind(),
+            Self::Connect(_) | Self::HostKey(_) | Self::Login(_) | Self::Refused(_) | Self::Broken { .. } => Kind::DependencyFailed,
+            Self::Saturated(_) => Kind::Unavailable,
+            Self::Execution(_) => Kind::RemoteTimeout,
+            Self::Output(_) => Kind::TooLarge,
+        }
+    }
+
+    fn public_message(&self) -> Cow<'static, str> {
+        match self {
+            Self::Credential(source) => source.public_message(),
+            other => other.to_string().into(),
+        }
+    }
+
+    fn maybe_effected(&self) -> Option<bool> {
+        match self {
+            Self::Broken { sent } => Some(*sent),
+            Self::Execution(_) | Self::Output(_) => Some(true),
+            Self::Credential(_) | Self::Connect(_) | Self::HostKey(_) | Self::Login(_) | Self::Saturated(_) | Self::Refused(_) => {
+                Some(false)
+            }
+        }
+    }
+}

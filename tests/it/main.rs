@@ -1,0 +1,3 @@
+//! The in-process suite: loopback only, nothing to install.
+
+mod support;

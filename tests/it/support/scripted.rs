@@ -1,0 +1,73 @@
+//! A transport that replays a script of a cluster's behaviour, in order, and fails when the script is not used up.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use goldcrest::domain::Principal;
+use goldcrest::ssh::{ByteStream, CommandLine, Exec, LaneKind, RawOutput, Transport, TransportError};
+
+/// What one command is to be, and what then happens.
+pub struct Step {
+    /// The command line expected; an empty one accepts any.
+    pub line: String,
+    /// What the cluster does.
+    pub reply: Result<RawOutput, TransportError>,
+}
+
+/// A step that succeeds with this standard output.
+pub fn prints(line: &str, stdout: impl Into<Vec<u8>>) -> Step {
+    Step { line: line.to_owned(), reply: Ok(RawOutput { stdout: stdout.into(), ..RawOutput::default() }) }
+}
+
+/// A step that fails with this exit status and standard error.
+pub fn fails(line: &str, exit: u32, stderr: &str) -> Step {
+    Step { line: line.to_owned(), reply: Ok(RawOutput { exit, stderr: stderr.into(), ..RawOutput::default() }) }
+}
+
+/// A step that the transport does not carry out.
+pub fn breaks(line: &str, error: TransportError) -> Step {
+    Step { line: line.to_owned(), reply: Err(error) }
+}
+
+/// The transport over a script. Commands that run at the same time may come in any order.
+pub struct ScriptedTransport {
+    steps: Mutex<VecDeque<Step>>,
+}
+
+impl ScriptedTransport {
+    /// A transport that expects exactly these steps.
+    pub fn new(steps: impl IntoIterator<Item = Step>) -> Self {
+        Self { steps: Mutex::new(steps.into_iter().collect()) }
+    }
+}
+
+#[async_trait]
+impl Transport for ScriptedTransport {
+    async fn exec(&self, _: &Principal, exec: Exec) -> Result<RawOutput, TransportError> {
+        let mut steps = self.steps.lock().unwrap();
+        let line = exec.line.to_string();
+        let index = steps.iter().position(|step| step.line.is_empty() || step.line == line);
+        match index.and_then(|index| steps.remove(index)) {
+            Some(step) => step.reply,
+            None => panic!("not in the script: {line}\nleft: {:#?}", steps.iter().map(|step| &step.line).collect::<Vec<_>>()),
+        }
+    }
+
+    async fn subsystem(&self, _: &Principal, _: LaneKind, name: &'static str) -> Result<ByteStream, TransportError> {
+        panic!("not in the script: subsystem {name}")
+    }
+
+    async fn stream(&self, _: &Principal, line: &CommandLine) -> Result<ByteStream, TransportError> {
+        panic!("not in the script: {line}")
+    }
+}
+
+impl Drop for ScriptedTransport {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let left: Vec<String> = self.steps.get_mut().unwrap().drain(..).map(|step| step.line).collect();
+            assert!(left.is_empty(), "the script was not used up: {left:#?}");
+        }
+    }
+}
