@@ -1,0 +1,174 @@
+//! The structure of `src/` as `ARCHITECTURE.md` describes it: who may import whom, where each foreign crate lives, and how
+//! long a file may be. The lists here may only shrink or be argued about in a review.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The modules from left to right. A module may import those of the rows below its own.
+const ROWS: &[&[&str]] = &[
+    &["main"],
+    &["cli"],
+    &["app"],
+    &["config", "lifecycle", "telemetry"],
+    &["http"],
+    &["service"],
+    &["health"],
+    &["authn", "authz"],
+    &["cluster"],
+    &["scheduler", "filesystem", "transfer", "session"],
+    &["ssh"],
+    &["credentials"],
+    &["rest"],
+    &["domain", "error"],
+];
+
+/// The one module that knows each of these crates.
+const HOMES: &[(&str, &str)] = &[
+    ("axum", "http"),
+    ("utoipa", "http"),
+    ("utoipa_axum", "http"),
+    ("utoipa_swagger_ui", "http"),
+    ("tower_http", "http"),
+    ("jsonwebtoken", "authn"),
+    ("russh", "ssh"),
+    ("deadpool", "ssh"),
+    ("reqwest", "rest"),
+    ("saphyr", "config"),
+    ("clap", "cli"),
+    ("tracing_subscriber", "telemetry"),
+];
+
+/// The most lines of a file, its tests not counted.
+const LONGEST: usize = 500;
+
+/// Files over [`LONGEST`]; may only shrink.
+const LONG_FILES: &[&str] = &[];
+
+struct Source {
+    path: PathBuf,
+    module: String,
+    depth: usize,
+    code: String,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let relative = path.strip_prefix(&root).unwrap();
+                let parts: Vec<String> = relative.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect();
+                let depth = parts.len() - usize::from(parts.last().is_some_and(|last| last == "mod"));
+                let text = fs::read_to_string(&path).unwrap();
+                let code = text.split("#[cfg(test)]\nmod ").next().unwrap().to_owned();
+                files.push(Source { path: relative.to_owned(), module: parts[0].clone(), depth, code });
+            }
+        }
+    }
+    assert!(files.len() > 10, "the sources were not found");
+    files
+}
+
+fn row(module: &str) -> Option<usize> {
+    ROWS.iter().position(|row| row.contains(&module))
+}
+
+/// The first names after each `crate::`, those in braces included.
+fn imported_modules(code: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (index, _) in code.match_indices("crate::") {
+        let rest = &code[index + "crate::".len()..];
+        let Some(list) = rest.strip_prefix('{') else {
+            names.insert(leading_name(rest));
+            continue;
+        };
+        let mut depth = 0;
+        let mut start = true;
+        for (at, character) in list.char_indices() {
+            match character {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => start = true,
+                c if start && !c.is_whitespace() => {
+                    names.insert(leading_name(&list[at..]));
+                    start = false;
+                }
+                _ => {}
+            }
+        }
+    }
+    names.remove("");
+    names
+}
+
+fn leading_name(text: &str) -> String {
+    text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
+}
+
+#[test]
+fn every_module_has_a_place_in_the_table() {
+    for source in sources() {
+        assert!(source.module == "lib" || row(&source.module).is_some(), "{} has no row in ROWS", source.path.display());
+    }
+}
+
+#[test]
+fn imports_go_one_way() {
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|source| source.module != "lib") {
+        let own = row(&source.module).unwrap();
+        for name in imported_modules(&source.code) {
+            let allowed = name == source.module || row(&name).is_none_or(|other| other > own);
+            if !allowed {
+                wrong.push(format!("{} imports {name}", source.path.display()));
+            }
+        }
+        if source.code.contains(&"super::".repeat(source.depth.max(1))) {
+            wrong.push(format!("{} climbs to the root by super::", source.path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_foreign_crate_has_one_home() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        for (name, home) in HOMES {
+            let named = source.code.lines().map(str::trim_start).filter(|line| !line.starts_with("//")).any(|line| {
+                line.match_indices(&format!("{name}::"))
+                    .any(|(at, _)| !line[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':'))
+            });
+            let path = source.path.to_string_lossy();
+            if named && source.module != *home {
+                wrong.push(format!("{path} knows {name}, whose home is {home}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn no_file_is_long() {
+    for source in sources() {
+        let lines = source.code.lines().count();
+        let listed = LONG_FILES.contains(&source.path.to_string_lossy().as_ref());
+        assert!(listed || lines <= LONGEST, "{} has {lines} lines without its tests", source.path.display());
+        assert!(!listed || lines > LONGEST, "{} is short now: take it off LONG_FILES", source.path.display());
+    }
+}
+
+#[test]
+fn no_module_is_a_catch_all() {
+    for source in sources() {
+        let name = source.path.file_stem().unwrap().to_string_lossy().into_owned();
+        assert!(!["utils", "util", "helpers", "common", "misc", "manager"].contains(&name.as_str()), "{}", source.path.display());
+    }
+}
