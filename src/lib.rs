@@ -10,5 +10,6 @@ pub mod domain;
 pub mod error;
 pub mod filesystem;
 pub mod http;
+pub mod rest;
 pub mod scheduler;
 pub mod ssh;

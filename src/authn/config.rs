@@ -17,6 +17,10 @@ pub struct Config {
     /// JSON Web Key Sets (RFC 7517) with the keys that sign tokens: `https://`, `http://` or `file://` URLs.
     #[serde(default)]
     pub public_certs: Vec<String>,
+    /// Seconds between readings of the key sets. A token with an unknown key makes them be read sooner.
+    #[serde(default = "default_public_certs_refresh")]
+    #[schemars(range(min = 1))]
+    pub public_certs_refresh: u64,
     /// The OAuth2 scopes that the documentation pages ask for, with their descriptions.
     #[serde(default)]
     pub scopes: Option<BTreeMap<String, String>>,
@@ -58,6 +62,10 @@ fn default_username_claim() -> String {
 
 fn default_groups_claim() -> String {
     "groups".to_owned()
+}
+
+fn default_public_certs_refresh() -> u64 {
+    300
 }
 
 fn default_min_token_ttl() -> u64 {

@@ -1,8 +1,16 @@
 //! Bearer tokens in, principals out.
 //!
-//! The only module that knows jsonwebtoken. It must not know clusters, relations or HTTP frameworks.
+//! The only module that knows jsonwebtoken. It must not know clusters, relations or HTTP frameworks. [`JwtAuthenticator`]
+//! follows RFC 8725 (JWT best practices) and RFC 9068 (JWT access tokens). A further kind of token is a further
+//! implementation of [`Authenticator`] and an arm in `app.rs`.
 
+mod claims;
 mod config;
+mod issuer;
+mod jwks;
+mod jwt;
+mod keys;
+mod service_account;
 
 use std::borrow::Cow;
 
@@ -12,6 +20,11 @@ use crate::domain::{Principal, Secret};
 use crate::error::{Classify, Kind};
 
 pub use config::{Config, TokenEndpointAuthMethod};
+pub use issuer::{DevelopmentClient, DevelopmentIssuer, IssuedToken, IssuerError};
+pub use jwks::{KeysError, Source};
+pub use jwt::{JwtAuthenticator, SetupError};
+pub use keys::supported_algorithm;
+pub use service_account::ServiceAccountTokens;
 
 /// Verifies bearer tokens.
 #[async_trait]

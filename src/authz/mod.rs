@@ -3,19 +3,20 @@
 //! One trait, two implementations: an OpenFGA server, and a policy from the configuration. Both fail closed. This module
 //! must not know tokens, jobs or files. To add one: a file, a variant of [`Config`], an arm in `app.rs`.
 
+mod config;
+mod local_policy;
+mod open_fga;
+
 use std::borrow::Cow;
 
 use async_trait::async_trait;
-use schemars::JsonSchema;
-use serde::Deserialize;
 
 use crate::domain::{Principal, SystemName};
 use crate::error::{Classify, Kind};
 
-/// The `auth.authorization` section: absent, every principal may use every cluster.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Config {}
+pub use config::{Config, OpenFgaConfig, PolicyConfig, Rule};
+pub use local_policy::LocalPolicy;
+pub use open_fga::OpenFga;
 
 /// Decides about relations between principals and clusters.
 #[async_trait]

@@ -1,0 +1,145 @@
+//! The claims of a token whose signature holds: are they those of an access token for us, now?
+//!
+//! Pure: the clock is an argument. Every reason is a fixed text, so that nothing of a token can reach an answer or a log.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::{AuthnError, Config};
+use crate::domain::{Principal, Secret, Username};
+
+/// NumericDate of 9999-12-31T00:00:00Z: what lies beyond is taken as that.
+const LATEST: i64 = 253_402_214_400;
+
+/// The rules of RFC 9068, section 4, and RFC 8725, section 3, with what the site configured.
+pub(super) fn principal(
+    claims: &Map<String, Value>,
+    header_type: Option<&str>,
+    config: &Config,
+    token: &Secret,
+    now: Timestamp,
+) -> Result<Principal, AuthnError> {
+    check_kind(claims, header_type)?;
+    let expires_at = check_times(claims, config, now)?;
+    check_issuer_and_audience(claims, config)?;
+    let username = at_path(claims, &config.username_claim)
+        .and_then(Value::as_str)
+        .ok_or(AuthnError::Invalid("it lacks the claim that holds the user name"))?;
+    let username =
+        Username::new(username).map_err(|_| AuthnError::Invalid("the claim that holds the user name has no usable user name"))?;
+    let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
+    Ok(Principal {
+        subject: text("sub").unwrap_or_else(|| username.as_str().to_owned()),
+        username,
+        client_id: text("azp").or_else(|| text("client_id")),
+        email: text("email"),
+        groups: texts(at_path(claims, &config.groups_claim)),
+        scopes: text("scope").map(|scope| scope.split_ascii_whitespace().map(str::to_owned).collect()).unwrap_or_default(),
+        expires_at,
+        token: token.clone(),
+    })
+}
+
+/// Refuses a token that ended, or ends sooner than it may.
+pub(super) fn check_expiry(expires_at: Timestamp, config: &Config, now: Timestamp) -> Result<(), AuthnError> {
+    let remaining = expires_at.as_second().saturating_sub(now.as_second());
+    if remaining.saturating_add(seconds(config.leeway)) <= 0 {
+        return Err(AuthnError::Invalid("it has expired"));
+    }
+    if config.min_token_ttl > 0 && remaining < seconds(config.min_token_ttl) {
+        return Err(AuthnError::EndsTooSoon { remaining, required: config.min_token_ttl });
+    }
+    Ok(())
+}
+
+fn check_kind(claims: &Map<String, Value>, header_type: Option<&str>) -> Result<(), AuthnError> {
+    // RFC 9068, 2.1 and RFC 8725, 3.11; most providers still write `JWT`, or nothing.
+    let header_type = header_type.map(|text| text.to_ascii_lowercase());
+    let marked_access = match header_type.as_deref().map(|text| text.strip_prefix("application/").unwrap_or(text)) {
+        None | Some("jwt") => false,
+        Some("at+jwt") => true,
+        Some(_) => return Err(AuthnError::Invalid("it is another kind of token than an access token")),
+    };
+    // Keycloak says in the claims what a token is: Bearer or DPoP, ID, Refresh, Offline, Logout.
+    let marked_access = match claims.get("typ").and_then(Value::as_str) {
+        None => marked_access,
+        Some(kind) if kind.eq_ignore_ascii_case("bearer") || kind.eq_ignore_ascii_case("dpop") => true,
+        Some(kind) if kind.eq_ignore_ascii_case("jwt") || kind.eq_ignore_ascii_case("at+jwt") => marked_access,
+        Some(_) => return Err(AuthnError::Invalid("it is another kind of token than an access token")),
+    };
+    // OpenID Connect Core, 2 and 3.3.2.11: only ID tokens carry hashes of other tokens. Older Keycloak releases put `nonce`
+    // into access tokens as well, which is why it counts only where nothing marks the token as one.
+    if claims.contains_key("at_hash") || claims.contains_key("c_hash") || (claims.contains_key("nonce") && !marked_access) {
+        return Err(AuthnError::Invalid("it is an ID token: send the access token"));
+    }
+    Ok(())
+}
+
+fn check_times(claims: &Map<String, Value>, config: &Config, now: Timestamp) -> Result<Timestamp, AuthnError> {
+    let leeway = seconds(config.leeway);
+    let latest_start = now.as_second().saturating_add(leeway);
+    let expires = date(claims, "exp")?.ok_or(AuthnError::Invalid("it does not say when it expires"))?;
+    let expires_at = Timestamp::from_second(expires).map_err(|_| AuthnError::Invalid("a time in it is no time"))?;
+    if date(claims, "nbf")?.is_some_and(|start| start > latest_start) {
+        return Err(AuthnError::Invalid("it is not valid yet"));
+    }
+    if date(claims, "iat")?.is_some_and(|issued| issued > latest_start) {
+        return Err(AuthnError::Invalid("it was issued in the future: are the clocks right?"));
+    }
+    check_expiry(expires_at, config, now)?;
+    Ok(expires_at)
+}
+
+fn check_issuer_and_audience(claims: &Map<String, Value>, config: &Config) -> Result<(), AuthnError> {
+    if let Some(expected) = &config.issuer
+        && claims.get("iss").and_then(Value::as_str) != Some(expected)
+    {
+        return Err(AuthnError::Invalid("it comes from another issuer"));
+    }
+    if !config.audience.is_empty() {
+        let accepted = |audience: &Value| audience.as_str().is_some_and(|audience| config.audience.iter().any(|own| own == audience));
+        let meant_for_us = match claims.get("aud") {
+            Some(Value::Array(audiences)) => audiences.iter().any(accepted),
+            Some(audience) => accepted(audience),
+            None => false,
+        };
+        if !meant_for_us {
+            return Err(AuthnError::Invalid("it is meant for another audience"));
+        }
+    }
+    Ok(())
+}
+
+/// A NumericDate (RFC 7519, 2) in whole seconds.
+fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<i64>, AuthnError> {
+    let Some(value) = claims.get(name) else { return Ok(None) };
+    let seconds = value.as_i64().or_else(|| value.as_u64().map(|_| LATEST)).or_else(|| {
+        // The cast saturates, and the clamp below takes it from there.
+        #[expect(clippy::cast_possible_truncation, reason = "the cast of a float saturates")]
+        value.as_f64().map(|seconds| seconds.floor() as i64)
+    });
+    let seconds = seconds.ok_or(AuthnError::Invalid("a time in it is no time"))?;
+    if seconds < 0 { Err(AuthnError::Invalid("a time in it is no time")) } else { Ok(Some(seconds.min(LATEST))) }
+}
+
+/// The claim with that name, or the one that the dots lead to.
+fn at_path<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    if let Some(value) = claims.get(path) {
+        return Some(value);
+    }
+    let mut segments = path.split('.');
+    let first = claims.get(segments.next()?)?;
+    segments.try_fold(first, |value, segment| value.get(segment))
+}
+
+fn texts(value: Option<&Value>) -> Vec<String> {
+    match value {
+        Some(Value::Array(values)) => values.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Some(Value::String(text)) => vec![text.clone()],
+        _ => Vec::new(),
+    }
+}
+
+fn seconds(seconds: u64) -> i64 {
+    i64::try_from(seconds).unwrap_or(i64::MAX)
+}

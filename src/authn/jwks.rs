@@ -1,0 +1,245 @@
+//! The signing keys of the identity provider: read, kept, renewed.
+//!
+//! A source that cannot be read keeps its last keys, so that an outage of the provider refuses nobody. Readings are shared:
+//! whoever needs one while one is under way waits for that one.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use moka::future::Cache;
+use tokio::io::AsyncReadExt;
+use tokio_util::sync::CancellationToken;
+
+use super::keys::{self, Key};
+use crate::error::ErrorChain;
+use crate::rest::{Client, InvalidUrl, Request, RestError, Url};
+
+const MAX_SET: usize = 256 * 1024;
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between readings that unknown keys ask for: whoever sends made-up tokens cannot make us flood the provider.
+const UNKNOWN_KEY_INTERVAL: Duration = Duration::from_secs(10);
+/// Between readings while there are no keys at all.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Where a key set is.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// At a URL.
+    Web(Url),
+    /// In a file.
+    File(PathBuf),
+}
+
+/// Why no key set could be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the key set {place} could not be read")]
+pub struct KeysError {
+    place: String,
+    source: ReadError,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error(transparent)]
+    Web(#[from] RestError),
+    #[error(transparent)]
+    File(#[from] std::io::Error),
+    #[error("it is larger than {MAX_SET} bytes")]
+    TooLarge,
+    #[error(transparent)]
+    NotAKeySet(#[from] keys::NotAKeySet),
+}
+
+impl Source {
+    /// Reads `http://`, `https://` and `file:///path` URLs.
+    ///
+    /// # Errors
+    /// When the text is none of these.
+    pub fn parse(text: &str) -> Result<Self, InvalidUrl> {
+        match text.strip_prefix("file://") {
+            Some(path) if path.starts_with('/') => Ok(Self::File(PathBuf::from(path))),
+            _ => Url::parse(text).map(Self::Web),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Web(url) => url.fmt(f),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// The keys at one moment.
+#[derive(Default)]
+pub(super) struct KeySet {
+    /// Changes whenever a key is gone: what was verified before may not hold any more.
+    pub(super) epoch: u64,
+    /// One list a source.
+    lists: Vec<Arc<Vec<Key>>>,
+}
+
+impl KeySet {
+    /// The keys with that id; without an id, the only key there is.
+    pub(super) fn candidates<'a>(&'a self, id: Option<&'a str>) -> impl Iterator<Item = &'a Key> {
+        let only = self.lists.iter().map(|list| list.len()).sum::<usize>() == 1;
+        self.lists.iter().flat_map(|list| list.iter()).filter(move |key| match id {
+            Some(id) => key.id() == Some(id),
+            None => only,
+        })
+    }
+
+    /// True when no source was ever read, or none holds a key.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lists.iter().all(|list| list.is_empty())
+    }
+}
+
+/// The key sets of all sources.
+pub(super) struct Jwks {
+    sources: Vec<Source>,
+    algorithm: Option<String>,
+    client: Client,
+    state: RwLock<State>,
+    readings: Cache<u64, ()>,
+}
+
+#[derive(Default)]
+struct State {
+    keys: Arc<KeySet>,
+    /// The number of readings so far: the name of the next one.
+    readings: u64,
+    last_reading: Option<Instant>,
+    last_unknown_key: Option<Instant>,
+    /// The reading that an unknown key was allowed to ask for.
+    permitted_reading: Option<u64>,
+    failure: Option<Arc<KeysError>>,
+}
+
+impl Jwks {
+    pub(super) fn new(sources: Vec<Source>, algorithm: Option<String>, client: Client) -> Self {
+        let readings = Cache::builder().max_capacity(1024).time_to_live(Duration::from_secs(60)).build();
+        Self { sources, algorithm, client, state: RwLock::default(), readings }
+    }
+
+    /// The keys as they are known.
+    pub(super) fn keys(&self) -> Arc<KeySet> {
+        self.read_state(|state| Arc::clone(&state.keys))
+    }
+
+    /// The keys; read first where there are none yet.
+    pub(super) async fn keys_or_read(&self) -> Result<Arc<KeySet>, Arc<KeysError>> {
+        let keys = self.keys();
+        if !keys.is_empty() {
+            return Ok(keys);
+        }
+        if self.read_state(|state| state.last_reading.is_none_or(|last| last.elapsed() >= RETRY_INTERVAL)) {
+            self.refresh().await;
+        }
+        self.read_state(|state| match (&state.failure, state.keys.is_empty()) {
+            (Some(failure), true) => Err(Arc::clone(failure)),
+            _ => Ok(Arc::clone(&state.keys)),
+        })
+    }
+
+    /// The keys, read anew for a key that is not among them, unless that was done a moment ago.
+    pub(super) async fn keys_after_unknown(&self, known: &Arc<KeySet>) -> Arc<KeySet> {
+        let permitted = {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            if !Arc::ptr_eq(&state.keys, known) {
+                return Arc::clone(&state.keys);
+            }
+            if state.last_unknown_key.is_none_or(|last| last.elapsed() >= UNKNOWN_KEY_INTERVAL) {
+                state.last_unknown_key = Some(Instant::now());
+                state.permitted_reading = Some(state.readings);
+            }
+            // Whoever comes while the permitted reading is under way shares it.
+            state.permitted_reading == Some(state.readings)
+        };
+        if permitted {
+            self.refresh().await;
+        }
+        self.keys()
+    }
+
+    /// Reads all sources, once for everybody who asks at the same time.
+    pub(super) async fn refresh(&self) {
+        let number = self.read_state(|state| state.readings);
+        self.readings.get_with(number, self.read_all(number)).await;
+    }
+
+    /// Renews the keys until cancelled: soon while there are none, then at the interval.
+    pub(super) async fn run(&self, interval: Duration, cancelled: &CancellationToken) {
+        let mut delay = RETRY_INTERVAL;
+        loop {
+            let work = async {
+                self.refresh().await;
+                let settled = !self.keys().is_empty() && self.read_state(|state| state.failure.is_none());
+                delay = if settled { interval } else { (delay * 2).min(interval) };
+                tokio::time::sleep(delay).await;
+            };
+            if cancelled.run_until_cancelled(work).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn read_all(&self, number: u64) {
+        let outcomes = futures::future::join_all(self.sources.iter().map(|source| self.read(source))).await;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut failure = None;
+        let mut lists = Vec::with_capacity(outcomes.len());
+        for (index, outcome) in outcomes.into_iter().enumerate() {
+            match outcome {
+                Ok(list) => lists.push(Arc::new(list)),
+                Err(error) => {
+                    tracing::warn!(error = %ErrorChain(&error), "the last keys are kept");
+                    failure = Some(Arc::new(error));
+                    lists.push(state.keys.lists.get(index).cloned().unwrap_or_default());
+                }
+            }
+        }
+        let is_kept = |key: &Key| lists.iter().flat_map(|list| list.iter()).any(|other| other.is_same(key));
+        let lost = state.keys.lists.iter().flat_map(|list| list.iter()).any(|key| !is_kept(key));
+        let epoch = state.keys.epoch + u64::from(lost);
+        state.keys = Arc::new(KeySet { epoch, lists });
+        state.failure = failure;
+        state.last_reading = Some(Instant::now());
+        state.readings = state.readings.max(number + 1);
+    }
+
+    async fn read(&self, source: &Source) -> Result<Vec<Key>, KeysError> {
+        let read = async {
+            let json = match source {
+                Source::Web(url) => {
+                    let request = Request::get(url.clone()).timeout(READ_TIMEOUT).max_body(MAX_SET);
+                    self.client.send(request).await?.success()?.body.to_vec()
+                }
+                Source::File(path) => {
+                    let mut json = Vec::new();
+                    tokio::fs::File::open(path).await?.take(MAX_SET as u64 + 1).read_to_end(&mut json).await?;
+                    if json.len() > MAX_SET {
+                        return Err(ReadError::TooLarge);
+                    }
+                    json
+                }
+            };
+            Ok(keys::read(&json, self.algorithm.as_deref())?)
+        };
+        let (keys, left_out) = read.await.map_err(|error| KeysError { place: source.to_string(), source: error })?;
+        if keys.is_empty() {
+            tracing::warn!(%source, ?left_out, "the key set holds no usable key");
+        } else {
+            tracing::debug!(%source, keys = keys.len(), ?left_out, "read a key set");
+        }
+        Ok(keys)
+    }
+
+    fn read_state<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+        read(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,198 @@
+//! JSON Web Tokens as access tokens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use moka::Expiry;
+use moka::future::Cache;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+
+use super::jwks::{Jwks, KeySet, Source};
+use super::{Authenticator, AuthnError, Config, claims};
+use crate::domain::{Principal, Secret};
+use crate::rest::{Client, InvalidUrl};
+
+/// No provider's tokens are longer; longer ones do not fit into the header limits of most servers anyway.
+const MAX_TOKEN: usize = 16 * 1024;
+const MAX_REMEMBERED: u64 = 10_000;
+/// Verified tokens are forgotten after this time although they may hold for longer.
+const REMEMBERED_FOR: Duration = Duration::from_secs(15 * 60);
+
+/// Verifies JSON Web Tokens with the keys of the identity provider, and remembers those that hold.
+pub struct JwtAuthenticator {
+    config: Config,
+    jwks: Jwks,
+    verified: Cache<[u8; 32], Arc<Verified>>,
+}
+
+/// Why the authenticator could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// There is nowhere to read keys from.
+    #[error("public_certs names no key set: no token could be verified")]
+    NoKeySet,
+    /// One of `public_certs` is no URL.
+    #[error("public_certs: {url:?}")]
+    Url {
+        /// The text that was configured.
+        url: String,
+        /// What is wrong with it.
+        source: InvalidUrl,
+    },
+}
+
+struct Verified {
+    principal: Principal,
+    /// Of the key set that the token was verified with.
+    epoch: u64,
+}
+
+impl JwtAuthenticator {
+    /// An authenticator; keys are read when [`JwtAuthenticator::run`] starts, or with the first token.
+    ///
+    /// # Errors
+    /// When no key set is configured, or the place of one is not understood.
+    pub fn new(config: Config, client: Client) -> Result<Self, SetupError> {
+        if config.public_certs.is_empty() {
+            return Err(SetupError::NoKeySet);
+        }
+        let source = |url: &String| Source::parse(url).map_err(|source| SetupError::Url { url: url.clone(), source });
+        let sources = config.public_certs.iter().map(source).collect::<Result<_, _>>()?;
+        if config.audience.is_empty() {
+            tracing::warn!(
+                "auth.authentication.audience is empty: any token of the identity provider is accepted, whichever application it was issued for"
+            );
+        }
+        if config.issuer.is_none() {
+            tracing::warn!("auth.authentication.issuer is not set: tokens of any issuer that signs with these keys are accepted");
+        }
+        let verified = Cache::builder().max_capacity(MAX_REMEMBERED).expire_after(UntilItEnds).build();
+        let jwks = Jwks::new(sources, config.jwk_algorithm.clone(), client);
+        Ok(Self { config, jwks, verified })
+    }
+
+    /// Keeps the signing keys fresh until cancelled.
+    pub async fn run(self: Arc<Self>, cancelled: CancellationToken) {
+        self.jwks.run(Duration::from_secs(self.config.public_certs_refresh.max(1)), &cancelled).await;
+    }
+
+    async fn verify(&self, token: &Secret) -> Result<Verified, AuthnError> {
+        let parts = Parts::split(token.expose())?;
+        let keys = self.jwks.keys_or_read().await.map_err(|error| AuthnError::KeysUnavailable(Box::new(error)))?;
+        let epoch = match parts.check_signature(&keys) {
+            Signature::Holds => keys.epoch,
+            Signature::DoesNotHold => return Err(AuthnError::Invalid("its signature does not hold")),
+            Signature::UnknownKey => {
+                let keys = self.jwks.keys_after_unknown(&keys).await;
+                match parts.check_signature(&keys) {
+                    Signature::Holds => keys.epoch,
+                    Signature::DoesNotHold => return Err(AuthnError::Invalid("its signature does not hold")),
+                    Signature::UnknownKey => return Err(AuthnError::Invalid("no known key signed it")),
+                }
+            }
+        };
+        let claims = parts.claims()?;
+        let principal = claims::principal(&claims, parts.header.typ.as_deref(), &self.config, token, Timestamp::now())?;
+        Ok(Verified { principal, epoch })
+    }
+}
+
+#[async_trait]
+impl Authenticator for JwtAuthenticator {
+    async fn authenticate(&self, token: &Secret) -> Result<Principal, AuthnError> {
+        let text = token.expose();
+        if text.len() > MAX_TOKEN {
+            return Err(AuthnError::Invalid("it is too long"));
+        }
+        let mut name = [0; 32];
+        name.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+        if let Some(verified) = self.verified.get(&name).await
+            && verified.epoch == self.jwks.keys().epoch
+        {
+            claims::check_expiry(verified.principal.expires_at, &self.config, Timestamp::now())?;
+            return Ok(verified.principal.clone());
+        }
+        let verified = self.verify(token).await?;
+        let principal = verified.principal.clone();
+        self.verified.insert(name, Arc::new(verified)).await;
+        Ok(principal)
+    }
+}
+
+/// The header members that matter (RFC 7515, 4.1). `jku`, `jwk` and `x5u` are not among them: a token does not bring its key.
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    kid: Option<String>,
+    typ: Option<String>,
+    crit: Option<Value>,
+}
+
+/// A token in its three parts (RFC 7515, 7.1).
+struct Parts<'a> {
+    header: Header,
+    message: &'a str,
+    payload: &'a str,
+    signature: &'a str,
+}
+
+enum Signature {
+    Holds,
+    DoesNotHold,
+    UnknownKey,
+}
+
+impl<'a> Parts<'a> {
+    fn split(token: &'a str) -> Result<Self, AuthnError> {
+        const NO_TOKEN: AuthnError = AuthnError::Invalid("it is no JSON Web Token");
+        let (message, signature) = token.rsplit_once('.').ok_or(NO_TOKEN)?;
+        let (header, payload) = message.split_once('.').ok_or(NO_TOKEN)?;
+        if payload.contains('.') {
+            return Err(NO_TOKEN);
+        }
+        let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| NO_TOKEN)?;
+        let header: Header = serde_json::from_slice(&header).map_err(|_| NO_TOKEN)?;
+        if header.crit.is_some() {
+            return Err(AuthnError::Invalid("its header demands an extension that is not supported"));
+        }
+        Ok(Self { header, message, payload, signature })
+    }
+
+    fn check_signature(&self, keys: &KeySet) -> Signature {
+        let mut outcome = Signature::UnknownKey;
+        for key in keys.candidates(self.header.kid.as_deref()) {
+            let Some(algorithm) = key.algorithm(&self.header.alg) else {
+                outcome = Signature::DoesNotHold;
+                continue;
+            };
+            if key.verifies(algorithm, self.message.as_bytes(), self.signature) {
+                return Signature::Holds;
+            }
+            outcome = Signature::DoesNotHold;
+        }
+        outcome
+    }
+
+    fn claims(&self) -> Result<Map<String, Value>, AuthnError> {
+        const NO_CLAIMS: AuthnError = AuthnError::Invalid("its claims are no JSON object");
+        let payload = URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| NO_CLAIMS)?;
+        serde_json::from_slice(&payload).map_err(|_| NO_CLAIMS)
+    }
+}
+
+/// Remembers a token until it ends, and no longer than [`REMEMBERED_FOR`].
+struct UntilItEnds;
+
+impl Expiry<[u8; 32], Arc<Verified>> for UntilItEnds {
+    fn expire_after_create(&self, _: &[u8; 32], verified: &Arc<Verified>, _: std::time::Instant) -> Option<Duration> {
+        let remaining = verified.principal.expires_at.as_second().saturating_sub(Timestamp::now().as_second());
+        Some(Duration::from_secs(u64::try_from(remaining).unwrap_or(0)).min(REMEMBERED_FOR))
+    }
+}

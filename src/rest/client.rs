@@ -1,0 +1,128 @@
+//! The client and what it answers with.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use serde::de::DeserializeOwned;
+
+use super::{Method, Request, RestError};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A pool of HTTP connections. Clones share it: one for the whole process is enough.
+#[derive(Clone, Debug)]
+pub struct Client(reqwest::Client);
+
+impl Client {
+    /// A client that trusts the certificate authorities of the platform (or of `SSL_CERT_FILE`). Where there are none, as
+    /// in an empty container, every `https` call fails, and a warning says why; `http` calls work.
+    ///
+    /// `HTTP_PROXY` and the like are not followed: the services are internal, and a token must not leave through a proxy
+    /// that somebody set for another purpose.
+    ///
+    /// # Errors
+    /// [`RestError::Setup`] when TLS cannot be set up.
+    pub fn new() -> Result<Self, RestError> {
+        let builder = || {
+            reqwest::Client::builder()
+                .no_proxy()
+                .redirect(reqwest::redirect::Policy::none())
+                .referer(false)
+                .retry(reqwest::retry::never())
+                .user_agent(concat!("goldcrest/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(CONNECT_TIMEOUT)
+                .pool_idle_timeout(IDLE_TIMEOUT)
+                .tcp_nodelay(true)
+        };
+        if let Ok(client) = builder().build() {
+            return Ok(Self(client));
+        }
+        tracing::warn!("no certificate authorities were found on this host: https services cannot be reached; set SSL_CERT_FILE");
+        builder().tls_certs_only([]).build().map(Self).map_err(|error| RestError::Setup(error.without_url()))
+    }
+
+    /// Sends a request and reads the whole answer, whatever its status.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is larger than the request allows.
+    pub async fn send(&self, request: Request) -> Result<Response, RestError> {
+        let started = Instant::now();
+        let (method, url) = (request.method, request.url.clone());
+        let outcome = self.send_untraced(request).await;
+        let elapsed_ms = started.elapsed().as_millis();
+        match &outcome {
+            Ok(response) => {
+                tracing::debug!(?method, %url, status = response.status, bytes = response.body.len(), elapsed_ms, "called a service");
+            }
+            Err(error) => tracing::debug!(?method, %url, %error, elapsed_ms, "a call to a service failed"),
+        }
+        outcome
+    }
+
+    async fn send_untraced(&self, request: Request) -> Result<Response, RestError> {
+        let method = match request.method {
+            Method::Get => reqwest::Method::GET,
+            Method::Post => reqwest::Method::POST,
+            Method::Delete => reqwest::Method::DELETE,
+        };
+        let mut builder = self.0.request(method, request.url.inner().clone()).timeout(request.timeout);
+        for (name, value) in &request.headers {
+            let mut value = reqwest::header::HeaderValue::from_str(value.expose()).map_err(|_| RestError::Header)?;
+            value.set_sensitive(true);
+            builder = builder.header(*name, value);
+        }
+        if let Some(body) = request.body {
+            builder = builder.body(body);
+        }
+        let classify = |error: reqwest::Error| {
+            let error = error.without_url();
+            if error.is_connect() {
+                RestError::Connect(error)
+            } else if error.is_timeout() {
+                RestError::Timeout(request.timeout)
+            } else {
+                RestError::Transport(error)
+            }
+        };
+        let mut response = builder.send().await.map_err(classify)?;
+        let limit = request.max_body;
+        if response.content_length().is_some_and(|length| length > limit as u64) {
+            return Err(RestError::TooLarge { limit });
+        }
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(classify)? {
+            if body.len() + chunk.len() > limit {
+                return Err(RestError::TooLarge { limit });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Response { status: response.status().as_u16(), body: body.freeze() })
+    }
+}
+
+/// What a service answered.
+pub struct Response {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, whole.
+    pub body: Bytes,
+}
+
+impl Response {
+    /// The answer itself where its status is 2xx.
+    ///
+    /// # Errors
+    /// [`RestError::Status`] for any other.
+    pub fn success(self) -> Result<Self, RestError> {
+        if (200..300).contains(&self.status) { Ok(self) } else { Err(RestError::Status(self.status)) }
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Errors
+    /// [`RestError::Decode`], which does not repeat the body.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, RestError> {
+        serde_json::from_slice(&self.body).map_err(|error| RestError::decode(&error))
+    }
+}
