@@ -54,6 +54,47 @@ pub enum HostKeys {
     TrustOnFirstUse,
 }
 
+/// Why a cluster's `ssh` section cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A limit is zero, so that nothing could ever be done.
+    #[error("ssh.{0} must be at least 1")]
+    Zero(&'static str),
+    /// An entry of `ssh.host_keys.pinned` is not in the form of a `*.pub` file.
+    #[error("ssh.host_keys.pinned: not a public key: {0:?}")]
+    HostKey(String),
+    /// `ssh.host_keys.pinned` is empty.
+    #[error("ssh.host_keys.pinned: no key is given")]
+    NoHostKeys,
+}
+
+impl Config {
+    /// Checks what the types cannot say.
+    ///
+    /// # Errors
+    /// When a limit is zero.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let sizes = [
+            ("max_clients", self.max_clients),
+            ("max_channels", self.max_channels),
+            ("max_connections_per_user", self.max_connections_per_user),
+            ("max_startups", self.max_startups),
+            ("max_output", self.max_output),
+        ];
+        let times = [
+            ("timeout.connection", self.timeout.connection),
+            ("timeout.login", self.timeout.login),
+            ("timeout.command_execution", self.timeout.command_execution),
+            ("timeout.keep_alive", self.timeout.keep_alive),
+        ];
+        let zero = sizes.iter().find(|(_, size)| *size == 0).map(|(name, _)| *name);
+        match zero.or_else(|| times.iter().find(|(_, time)| *time == 0).map(|(name, _)| *name)) {
+            Some(name) => Err(ConfigError::Zero(name)),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Time limits in seconds.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", default)]

@@ -3,10 +3,25 @@
 //! The only module that knows russh and deadpool. The rest of the crate sees [`Transport`]: run a command, or open a byte
 //! stream. It must not know schedulers, file operations or HTTP.
 
+mod algorithms;
+mod channel;
+mod cluster;
 mod command;
 mod config;
+mod connection;
+mod hostkeys;
+mod known_hosts;
+mod lane;
+mod lanes;
+mod login;
+mod running;
+mod stats;
+mod stream;
 mod transport;
+mod wire;
 
 pub use command::{CommandError, CommandLine, Raw, RemoteCommand, run};
-pub use config::{Config, HostKeys, Timeouts};
+pub use config::{Config, ConfigError, HostKeys, Timeouts};
+pub use lanes::Lanes;
+pub use stats::{Closed, Stats};
 pub use transport::{ByteStream, Duplex, Exec, LaneKind, Limits, RawOutput, Transport, TransportError};

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::command::CommandLine;
 use crate::credentials::CredentialError;
-use crate::domain::Principal;
+use crate::domain::{Principal, Username};
 use crate::error::{Classify, Kind};
 
 /// Carries commands and byte streams to one cluster, as the caller. Implemented by the lanes, and by scripts in tests.
@@ -94,6 +94,14 @@ pub enum TransportError {
     /// There is no credential for the caller.
     #[error("no SSH credential")]
     Credential(#[from] CredentialError),
+    /// The caller's key cannot be read.
+    #[error("the SSH key of {user} cannot be used: {reason}")]
+    Key {
+        /// Whose key.
+        user: Username,
+        /// What is wrong with it; nothing of the key.
+        reason: String,
+    },
     /// The TCP connection failed or timed out.
     #[error("could not connect to the cluster's SSH server")]
     Connect(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -127,7 +135,9 @@ impl Classify for TransportError {
     fn kind(&self) -> Kind {
         match self {
             Self::Credential(source) => source.kind(),
-            Self::Connect(_) | Self::HostKey(_) | Self::Login(_) | Self::Refused(_) | Self::Broken { .. } => Kind::DependencyFailed,
+            Self::Key { .. } | Self::Connect(_) | Self::HostKey(_) | Self::Login(_) | Self::Refused(_) | Self::Broken { .. } => {
+                Kind::DependencyFailed
+            }
             Self::Saturated(_) => Kind::Unavailable,
             Self::Execution(_) => Kind::RemoteTimeout,
             Self::Output(_) => Kind::TooLarge,
@@ -145,9 +155,13 @@ impl Classify for TransportError {
         match self {
             Self::Broken { sent } => Some(*sent),
             Self::Execution(_) | Self::Output(_) => Some(true),
-            Self::Credential(_) | Self::Connect(_) | Self::HostKey(_) | Self::Login(_) | Self::Saturated(_) | Self::Refused(_) => {
-                Some(false)
-            }
+            Self::Credential(_)
+            | Self::Key { .. }
+            | Self::Connect(_)
+            | Self::HostKey(_)
+            | Self::Login(_)
+            | Self::Saturated(_)
+            | Self::Refused(_) => Some(false),
         }
     }
 }

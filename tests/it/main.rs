@@ -2,3 +2,4 @@
 
 mod structure;
 mod support;
+mod ssh;

@@ -1,0 +1,84 @@
+//! The two ends of a channel's life: opening it on a connection that may be dead, and making sure that it is gone.
+//!
+//! Both run in tasks of their own, so that a caller who leaves takes nothing with it: a channel opened for nobody, or not
+//! closed, would count against the server's `MaxSessions` for as long as the connection lives.
+
+use std::time::{Duration, Instant};
+
+use russh::client::Msg;
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::lane::Slot;
+use super::stats::{Closed, add};
+
+/// How long a command has to end after each of SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What came of opening a channel. In all cases but the first, provably nothing was sent.
+pub(super) enum Opened {
+    /// It is open.
+    Channel(Slot, Channel<Msg>),
+    /// The server has its limit of channels on that connection.
+    Full,
+    /// The server opens no session at all.
+    Refused,
+    /// The connection is dead, or does not answer.
+    Dead,
+}
+
+/// Opens a channel. A connection from which nothing is heard for half of `patience` is given up; one that lives has all of it.
+pub(super) async fn open(slot: Slot, patience: Duration) -> Opened {
+    let started = Instant::now();
+    let lane = std::sync::Arc::clone(&slot.lane);
+    let connection = std::sync::Arc::clone(slot.connection());
+    let (result, mut opened) = oneshot::channel();
+    tokio::spawn(async move {
+        let opened = slot.connection().channel().await;
+        if let Err((slot, Ok(channel))) = result.send((slot, opened)) {
+            let (read, write) = channel.split();
+            stop(slot, read, write).await;
+        }
+    });
+    for _ in 0..2 {
+        match timeout(patience / 2, &mut opened).await {
+            Ok(Ok((slot, Ok(channel)))) => {
+                add(lane.channels());
+                return Opened::Channel(slot, channel);
+            }
+            Ok(Ok((slot, Err(russh::Error::ChannelOpenFailure(_))))) => {
+                return if lane.refused(&slot) { Opened::Full } else { Opened::Refused };
+            }
+            Ok(_) => return Opened::Dead,
+            Err(_) if connection.pulse.heard_since(started) => {}
+            Err(_) => break,
+        }
+    }
+    // The slot stays with the task; the connection ends when the keepalive says so, or lives on without new work.
+    connection.retire(Closed::Frozen);
+    lane.recheck();
+    Opened::Dead
+}
+
+/// Ends what runs on a channel and waits until the server has closed it; only then is the slot free.
+///
+/// sshd delivers signals to the command's process group (RFC 4254, 6.9); a closed channel alone would leave a command that
+/// neither reads nor writes running, and counted.
+pub(super) async fn stop(slot: Slot, mut read: ChannelReadHalf, write: ChannelWriteHalf<Msg>) {
+    for signal in [Sig::TERM, Sig::KILL] {
+        let sent = timeout(GRACE, async { write.signal(signal).await.is_ok() && write.eof().await.is_ok() }).await;
+        if sent == Ok(false) || timeout(GRACE, closed(&mut read)).await.is_ok() {
+            return;
+        }
+    }
+    // The library no longer tells what the server does with a channel that we closed first. So the connection takes no more
+    // channels: one of them might be one too many.
+    slot.retire(Closed::Lingering);
+    let _ = timeout(GRACE, write.close()).await;
+}
+
+/// Reads and discards until the server has closed the channel, or the connection is gone.
+async fn closed(read: &mut ChannelReadHalf) {
+    while !matches!(read.wait().await, None | Some(ChannelMsg::Close)) {}
+}

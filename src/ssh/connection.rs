@@ -1,0 +1,445 @@
+//! One SSH connection: how it is made, and when it is fit for more work.
+//!
+//! It must not know lanes or pools: whoever holds a [`Connection`] decides what it carries.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use russh::client::{self, Handle, Msg, Session};
+use russh::keys::PublicKeyOrCertificate;
+use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::algorithms;
+use super::config::{Config, ConfigError};
+use super::hostkeys::{Known, Trust};
+use super::login::Login;
+use super::stats::{Closed, Counters, add};
+use super::transport::{LaneKind, TransportError};
+use super::wire::{Pulse, Wire};
+
+/// First pause before a server that dropped us is tried again; it doubles, and is scattered so that clients do not march in step.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How many keepalive messages may go unanswered.
+const KEEPALIVES: u32 = 3;
+
+/// Where a cluster's connections go and how they are made.
+pub(super) struct Target {
+    pub(super) config: Config,
+    trust: Trust,
+    /// Logins under way.
+    startups: Semaphore,
+    pub(super) counters: Arc<Counters>,
+}
+
+/// Why no connection could be made. It can be told to everybody who waited for it.
+#[derive(Clone, Debug)]
+pub(super) enum ConnectFailure {
+    Connect(Arc<dyn Error + Send + Sync>),
+    HostKey(String),
+    Login(String),
+    Closed,
+}
+
+/// An established and authenticated connection. Dropping it closes it.
+pub(super) struct Connection {
+    handle: Handle<Watcher>,
+    /// The connection to the jump host that this one runs through.
+    _jump: Option<Handle<Watcher>>,
+    pub(super) login: Arc<Login>,
+    pub(super) kind: LaneKind,
+    pub(super) pulse: Arc<Pulse>,
+    channels: Arc<Channels>,
+    retired: OnceLock<(Closed, Instant)>,
+    doubted: AtomicBool,
+    idle_since: Mutex<Instant>,
+    counters: Arc<Counters>,
+    /// Its place under `max_clients`.
+    _place: OwnedSemaphorePermit,
+}
+
+/// The server's view of the channels, kept in the order of its messages.
+#[derive(Default)]
+struct Channels {
+    open: AtomicUsize,
+    open_at_refusal: AtomicUsize,
+}
+
+impl Target {
+    /// Takes the configuration.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub(super) fn new(config: Config) -> Result<Self, ConfigError> {
+        config.check()?;
+        let trust = Trust::new(config.host_keys.as_ref())?;
+        let startups = Semaphore::new(config.max_startups);
+        Ok(Self { config, trust, startups, counters: Arc::default() })
+    }
+
+    /// The time for the TCP connection and the key exchange.
+    pub(super) fn connection_timeout(&self) -> Duration {
+        Duration::from_secs(self.config.timeout.connection)
+    }
+
+    fn login_timeout(&self) -> Duration {
+        Duration::from_secs(self.config.timeout.login)
+    }
+
+    /// After this time without an answer a peer is taken for dead.
+    pub(super) fn dead_after(&self) -> Duration {
+        Duration::from_secs(self.config.timeout.keep_alive) * (KEEPALIVES + 1)
+    }
+}
+
+impl Connection {
+    /// Connects and logs in. A server that drops us before the handshake (sshd's `MaxStartups`) is tried again, with growing
+    /// pauses, for as long as a connection may take.
+    pub(super) async fn open(
+        target: &Target,
+        login: &Arc<Login>,
+        kind: LaneKind,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Self, ConnectFailure> {
+        let give_up = Instant::now() + target.connection_timeout();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            // Held for the attempt alone, not for the pause after it.
+            let startup = target.startups.acquire().await.map_err(|_| ConnectFailure::Closed)?;
+            let attempt = attempt(target, login, kind).await;
+            drop(startup);
+            match attempt {
+                Ok((handle, jump, pulse, channels)) => {
+                    add(&target.counters.opened);
+                    add(&target.counters.open);
+                    return Ok(Self {
+                        handle,
+                        _jump: jump,
+                        login: Arc::clone(login),
+                        kind,
+                        pulse,
+                        channels,
+                        retired: OnceLock::new(),
+                        doubted: AtomicBool::new(false),
+                        idle_since: Mutex::new(Instant::now()),
+                        counters: Arc::clone(&target.counters),
+                        _place: place,
+                    });
+                }
+                Err(Refusal::Dropped(_)) if Instant::now() + pause < give_up => {
+                    add(&target.counters.dropped_by_server);
+                    tokio::time::sleep(scattered(pause)).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                Err(refusal) => {
+                    add(&target.counters.failed);
+                    return Err(refusal.into());
+                }
+            }
+        }
+    }
+
+    /// Whether it may take new work.
+    pub(super) fn usable(&self) -> bool {
+        self.retired.get().is_none() && !self.doubted.load(Ordering::Acquire) && !self.handle.is_closed() && !self.pulse.is_cut()
+    }
+
+    /// Takes it out of service; the first reason counts. What it carries may end.
+    pub(super) fn retire(&self, reason: Closed) {
+        if self.retired.set((reason, Instant::now())).is_ok() {
+            tracing::debug!(user = %self.login.user, ?reason, "an SSH connection takes no more work");
+        }
+    }
+
+    /// Why and when it was taken out of service.
+    pub(super) fn retired(&self) -> Option<(Closed, Instant)> {
+        self.retired.get().copied()
+    }
+
+    /// Opens a session channel. The future must be run to its end: an open that nobody waits for would stay on the server.
+    pub(super) async fn channel(&self) -> Result<Channel<Msg>, russh::Error> {
+        self.handle.channel_open_session().await
+    }
+
+    /// How many channels the server had open when it last refused one.
+    pub(super) fn open_at_refusal(&self) -> usize {
+        self.channels.open_at_refusal.load(Ordering::Acquire)
+    }
+
+    /// Asks the peer for a sign of life, and takes no new work until there is one.
+    ///
+    /// Returns whether it came within `patience`.
+    pub(super) async fn probe(&self, patience: Duration) -> bool {
+        self.doubted.store(true, Ordering::Release);
+        let asked = Instant::now();
+        let _ = timeout(patience, self.handle.send_ping()).await;
+        let alive = self.pulse.heard_since(asked) && !self.handle.is_closed();
+        if alive {
+            self.doubted.store(false, Ordering::Release);
+        } else {
+            self.retire(Closed::Frozen);
+        }
+        alive
+    }
+
+    /// Starts the idle time anew.
+    pub(super) fn touch(&self) {
+        *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// For how long it has carried nothing.
+    pub(super) fn idle_for(&self) -> Duration {
+        self.idle_since.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// Says goodbye and closes.
+    pub(super) async fn disconnect(&self) {
+        self.retire(Closed::Shutdown);
+        let _ = timeout(Duration::from_secs(1), self.handle.disconnect(Disconnect::ByApplication, "shutting down", "")).await;
+        // The message leaves from the session's own task; a moment later the stream may go.
+        let _ = timeout(Duration::from_millis(200), async {
+            while !self.handle.is_closed() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        self.pulse.cut();
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let lost = self.handle.is_closed();
+        let reason = self.retired.get().map_or(if lost { Closed::Lost } else { Closed::Idle }, |(reason, _)| *reason);
+        self.counters.open.fetch_sub(1, Ordering::Relaxed);
+        self.counters.closed(reason);
+        tracing::debug!(user = %self.login.user, ?reason, "an SSH connection is closed");
+    }
+}
+
+type Established = (Handle<Watcher>, Option<Handle<Watcher>>, Arc<Pulse>, Arc<Channels>);
+
+async fn attempt(target: &Target, login: &Login, kind: LaneKind) -> Result<Established, Refusal> {
+    let config = &target.config;
+    let channels = Arc::new(Channels::default());
+    let pulse = Pulse::new();
+    let (mut handle, jump) = match &config.proxy_host {
+        None => {
+            let wire = Wire::new(tcp(target, &config.host, config.port).await?, Arc::clone(&pulse));
+            (shake_hands(target, &config.host, config.port, wire, kind, &channels).await?, None)
+        }
+        Some(host) => {
+            let port = config.proxy_port.unwrap_or(22);
+            let stream = tcp(target, host, port).await?;
+            let mut jump = shake_hands(target, host, port, stream, kind, &Arc::default()).await?;
+            authenticate(target, login, &mut jump).await?;
+            let opening = jump.channel_open_direct_tcpip(&config.host, u32::from(config.port), "127.0.0.1", 0);
+            let through = limited(target.connection_timeout(), opening).await?.map_err(|error| Refusal::fatal(JumpError(error)))?;
+            let wire = Wire::new(through.into_stream(), Arc::clone(&pulse));
+            (shake_hands(target, &config.host, config.port, wire, kind, &channels).await?, Some(jump))
+        }
+    };
+    authenticate(target, login, &mut handle).await?;
+    tracing::debug!(user = %login.user, host = config.host, ?kind, "an SSH connection is open");
+    Ok((handle, jump, pulse, channels))
+}
+
+async fn tcp(target: &Target, host: &str, port: u16) -> Result<TcpStream, Refusal> {
+    let stream = limited(target.connection_timeout(), TcpStream::connect((host, port))).await??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    target: &Target,
+    host: &str,
+    port: u16,
+    stream: S,
+    kind: LaneKind,
+    channels: &Arc<Channels>,
+) -> Result<Handle<Watcher>, Refusal> {
+    let known = target.trust.known(host, port).await.map_err(Refusal::HostKey)?;
+    let keep_alive = Duration::from_secs(target.config.timeout.keep_alive);
+    let config = Arc::new(algorithms::client_config(kind, &known, keep_alive, KEEPALIVES));
+    let mut watcher = Watcher { host: host.to_owned(), port, known, shown: None, channels: Arc::clone(channels) };
+    let (shown, noted) = tokio::sync::oneshot::channel();
+    watcher.shown = Some(shown);
+    let handle = limited(target.connection_timeout(), client::connect_stream(config, stream, watcher)).await??;
+    if let Ok(key) = noted.await {
+        target.trust.remember(host, port, &key).map_err(Refusal::HostKey)?;
+    }
+    Ok(handle)
+}
+
+async fn authenticate(target: &Target, login: &Login, handle: &mut Handle<Watcher>) -> Result<(), Refusal> {
+    let result = limited(target.login_timeout(), login.authenticate(handle)).await?;
+    match result.map_err(Refusal::fatal)? {
+        client::AuthResult::Success => Ok(()),
+        // russh says the same when the connection ended meanwhile; only an open one was an answer.
+        client::AuthResult::Failure { .. } if handle.is_closed() => {
+            Err(Refusal::fatal(io::Error::new(io::ErrorKind::ConnectionAborted, "the server closed the connection during the login")))
+        }
+        client::AuthResult::Failure { .. } => Err(Refusal::Login(login.user.to_string())),
+    }
+}
+
+async fn limited<F: Future>(limit: Duration, future: F) -> Result<F::Output, Refusal> {
+    timeout(limit, future).await.map_err(|_| {
+        Refusal::Fatal(Arc::new(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", limit.as_secs_f32()))))
+    })
+}
+
+/// A pause of half to one and a half times `pause`.
+fn scattered(pause: Duration) -> Duration {
+    use std::hash::{BuildHasher, RandomState};
+    let random = RandomState::new().hash_one(Instant::now()) % 1024;
+    pause / 2 + pause * u32::try_from(random).unwrap_or(0) / 1024
+}
+
+/// What russh tells of the connection while it lives.
+struct Watcher {
+    host: String,
+    port: u16,
+    known: Known,
+    shown: Option<tokio::sync::oneshot::Sender<russh::keys::PublicKey>>,
+    channels: Arc<Channels>,
+}
+
+impl client::Handler for Watcher {
+    type Error = SessionError;
+
+    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, SessionError> {
+        self.known.check(&self.host, self.port, shown).map_err(SessionError::HostKey)?;
+        if let Some(note) = self.shown.take() {
+            let _ = note.send(shown.public_key());
+        }
+        Ok(true)
+    }
+
+    async fn channel_open_confirmation(&mut self, _: ChannelId, _: u32, _: u32, _: &mut Session) -> Result<(), SessionError> {
+        self.channels.open.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+
+    async fn channel_close(&mut self, _: ChannelId, _: &mut Session) -> Result<(), SessionError> {
+        let _ = self.channels.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| open.checked_sub(1));
+        Ok(())
+    }
+
+    async fn channel_open_failure(
+        &mut self,
+        _: ChannelId,
+        _: ChannelOpenFailure,
+        _: &str,
+        _: &str,
+        _: &mut Session,
+    ) -> Result<(), SessionError> {
+        self.channels.open_at_refusal.store(self.channels.open.load(Ordering::Acquire), Ordering::Release);
+        Ok(())
+    }
+}
+
+/// The end of a session, from russh or from the host key check.
+#[derive(Debug)]
+enum SessionError {
+    HostKey(String),
+    Ssh(russh::Error),
+}
+
+impl From<russh::Error> for SessionError {
+    fn from(error: russh::Error) -> Self {
+        Self::Ssh(error)
+    }
+}
+
+/// The end of one attempt to connect.
+enum Refusal {
+    /// The server hung up before the handshake: trying again later may help.
+    Dropped(Arc<dyn Error + Send + Sync>),
+    Fatal(Arc<dyn Error + Send + Sync>),
+    HostKey(String),
+    Login(String),
+}
+
+impl Refusal {
+    fn fatal(error: impl Error + Send + Sync + 'static) -> Self {
+        Self::Fatal(Arc::new(error))
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => Self::Dropped(Arc::new(error)),
+            _ => Self::fatal(error),
+        }
+    }
+}
+
+impl From<SessionError> for Refusal {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::HostKey(reason) => Self::HostKey(reason),
+            SessionError::Ssh(russh::Error::IO(error)) => error.into(),
+            SessionError::Ssh(error @ (russh::Error::Disconnect | russh::Error::HUP)) => Self::Dropped(Arc::new(error)),
+            SessionError::Ssh(error) => Self::fatal(error),
+        }
+    }
+}
+
+impl From<Refusal> for ConnectFailure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Dropped(source) | Refusal::Fatal(source) => Self::Connect(source),
+            Refusal::HostKey(reason) => {
+                tracing::warn!(reason, "an SSH host key was refused");
+                Self::HostKey(reason)
+            }
+            Refusal::Login(user) => {
+                tracing::warn!(user, "an SSH login was refused");
+                Self::Login(user)
+            }
+        }
+    }
+}
+
+impl From<ConnectFailure> for TransportError {
+    fn from(failure: ConnectFailure) -> Self {
+        match failure {
+            ConnectFailure::Connect(source) => Self::Connect(Box::new(Shared(source))),
+            ConnectFailure::HostKey(reason) => Self::HostKey(reason),
+            ConnectFailure::Login(user) => Self::Login(user),
+            ConnectFailure::Closed => Self::Broken { sent: false },
+        }
+    }
+}
+
+/// An error that several requests report.
+#[derive(Debug)]
+struct Shared(Arc<dyn Error + Send + Sync>);
+
+impl fmt::Display for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for Shared {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
+
+/// The jump host would not connect us onwards.
+#[derive(Debug, thiserror::Error)]
+#[error("the jump host did not connect to the login node")]
+struct JumpError(#[source] russh::Error);

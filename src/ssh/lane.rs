@@ -1,0 +1,405 @@
+//! A lane: the connections of one user for one class of traffic, lent out as channel slots.
+//!
+//! deadpool keeps the connections: it makes them, checks them before each use, bounds their number and drops them. A lane
+//! takes a connection out of the pool, shares it among as many slots as its budget allows, and puts it back with the last one;
+//! so a connection in the pool is an idle one. Requests stand in one queue, first come, first served, and only its head acts.
+//! It must not know what a channel is used for.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult};
+use tokio::sync::Notify;
+
+use super::cluster::Cluster;
+use super::connection::{ConnectFailure, Connection};
+use super::login::Login;
+use super::stats::{Closed, Gauge, add};
+use super::transport::{LaneKind, TransportError};
+use crate::credentials::Credential;
+use crate::domain::Username;
+
+/// How long a learned budget holds before one more channel is tried.
+const LEARNED: Duration = Duration::from_secs(60);
+
+/// How long a lane that still has a connection waits after failing to open another.
+const REST: Duration = Duration::from_secs(1);
+
+/// The connections of one user for one class of traffic.
+pub(super) struct Lane {
+    cluster: Arc<Cluster>,
+    kind: LaneKind,
+    pool: Pool<Opener>,
+    /// The queue. Whoever holds it is the head; tokio hands it on in order.
+    turn: tokio::sync::Mutex<()>,
+    /// Told whenever something changes that the head may wait for.
+    changed: Notify,
+    state: Mutex<State>,
+}
+
+struct State {
+    login: Arc<Login>,
+    /// The connections that carry something now.
+    lent: Vec<Arc<Lent>>,
+    /// Channels on one connection, as far as is known; and when that was learned.
+    budget: usize,
+    learned: Instant,
+    opening: bool,
+    failure: Option<(Instant, ConnectFailure)>,
+}
+
+/// A connection in use.
+pub(super) struct Lent {
+    pub(super) connection: Arc<Connection>,
+    /// What goes back to the pool with the last slot; none when the connection was retired.
+    object: Mutex<Option<Object<Opener>>>,
+    slots: AtomicUsize,
+}
+
+/// The right to one channel. It is held until the server has closed the channel.
+pub(super) struct Slot {
+    pub(super) lane: Arc<Lane>,
+    lent: Arc<Lent>,
+}
+
+impl Lane {
+    /// A lane without connections.
+    pub(super) fn new(cluster: &Arc<Cluster>, login: Arc<Login>, kind: LaneKind) -> Arc<Self> {
+        let config = &cluster.target.config;
+        let opener = Opener { cluster: Arc::clone(cluster), kind, login: Mutex::new(Arc::clone(&login)) };
+        let pool = Pool::builder(opener)
+            .max_size(config.max_connections_per_user)
+            // The one used last is the one most surely alive; the others may reach their idle time.
+            .queue_mode(QueueMode::Lifo)
+            .build()
+            .expect("a pool without time limits needs no runtime");
+        let state = State {
+            login,
+            lent: Vec::new(),
+            budget: config.max_channels,
+            learned: Instant::now(),
+            opening: false,
+            failure: None,
+        };
+        Arc::new(Self {
+            cluster: Arc::clone(cluster),
+            kind,
+            pool,
+            turn: tokio::sync::Mutex::new(()),
+            changed: Notify::new(),
+            state: Mutex::new(state),
+        })
+    }
+
+    /// The login for a credential, the same object as long as the credential is the same. A new one retires what was opened
+    /// with the old one.
+    pub(super) fn login(&self, user: &Username, credential: &Arc<Credential>) -> Arc<Login> {
+        let mut state = self.state();
+        if !state.login.is_for(credential) {
+            state.login = Arc::new(Login::new(user.clone(), Arc::clone(credential)));
+            state.failure = None;
+            *self.pool.manager().login.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&state.login);
+        }
+        Arc::clone(&state.login)
+    }
+
+    /// Waits in the queue for a slot.
+    ///
+    /// # Errors
+    /// When no connection can be made, or the deadline passes.
+    pub(super) async fn slot(self: &Arc<Self>, deadline: Instant) -> Result<Slot, TransportError> {
+        let arrived = Instant::now();
+        let counters = &self.cluster.target.counters;
+        let queue = async {
+            let _turn = self.turn.lock().await;
+            let mut waiting = None;
+            loop {
+                if let Some(slot) = self.place(arrived)? {
+                    return Ok(slot);
+                }
+                if waiting.is_none() {
+                    add(&counters.waits);
+                    waiting = Some(Gauge::new(&counters.waiting));
+                }
+                self.changed.notified().await;
+            }
+        };
+        match tokio::time::timeout_at(deadline.into(), queue).await {
+            Ok(result) => result,
+            Err(_) => Err(TransportError::Saturated(arrived.elapsed())),
+        }
+    }
+
+    /// A slot on a connection that has room. Otherwise none, and a further connection is being opened if that is allowed.
+    fn place(self: &Arc<Self>, arrived: Instant) -> Result<Option<Slot>, ConnectFailure> {
+        if self.cluster.is_closed() {
+            return Err(ConnectFailure::Closed);
+        }
+        let mut state = self.state();
+        let config = &self.cluster.target.config;
+        if state.budget < config.max_channels && state.learned.elapsed() > LEARNED {
+            state.budget += 1;
+            state.learned = Instant::now();
+        }
+        let login = Arc::clone(&state.login);
+        let mut unfit = Vec::new();
+        state.lent.retain(|lent| {
+            let fit = fit(&lent.connection, &login);
+            if !fit {
+                unfit.push(lent.detach());
+            }
+            fit
+        });
+        let room = state.lent.iter().filter(|lent| lent.slots() < state.budget);
+        let best = match self.kind {
+            // Short commands are packed, so that few connections are needed.
+            LaneKind::Control => room.max_by_key(|lent| lent.slots()),
+            // A slow reader stalls everything on its connection, so that bulk data is spread.
+            LaneKind::Bulk => room.min_by_key(|lent| lent.slots()),
+        };
+        let best = best.cloned();
+        let failed_lately = state.failure.as_ref().is_some_and(|(at, _)| at.elapsed() < REST);
+        let may_open = state.lent.len() < config.max_connections_per_user && !state.opening;
+        let open = match (&best, self.kind) {
+            (None, _) => state.lent.is_empty() || !failed_lately,
+            (Some(best), LaneKind::Bulk) => best.slots() > 0 && !failed_lately,
+            (Some(_), LaneKind::Control) => false,
+        };
+        if best.is_none() && state.lent.is_empty() && !state.opening {
+            if let Some((at, failure)) = &state.failure {
+                if *at >= arrived {
+                    return Err(failure.clone());
+                }
+            }
+        }
+        let slot = match best {
+            Some(best) if !(open && may_open) => {
+                best.slots.fetch_add(1, Ordering::AcqRel);
+                Some(Slot { lane: Arc::clone(self), lent: best })
+            }
+            _ => None,
+        };
+        if slot.is_none() && open && may_open {
+            state.opening = true;
+            tokio::spawn(Arc::clone(self).open());
+        }
+        drop(state);
+        drop(unfit);
+        Ok(slot)
+    }
+
+    /// Takes a connection out of the pool, which makes one if none is idle.
+    async fn open(self: Arc<Self>) {
+        let taken = self.pool.get().await;
+        let mut state = self.state();
+        state.opening = false;
+        match taken {
+            Ok(object) => {
+                state.failure = None;
+                let connection = Arc::clone(&object);
+                state.lent.push(Arc::new(Lent { connection, object: Mutex::new(Some(object)), slots: AtomicUsize::new(0) }));
+            }
+            Err(PoolError::Backend(failure)) => state.failure = Some((Instant::now(), failure)),
+            Err(_) => state.failure = Some((Instant::now(), ConnectFailure::Closed)),
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Learns from a refused channel how many the server allows.
+    ///
+    /// Returns false when it refused although nothing was open: then it is no matter of budgets.
+    pub(super) fn refused(&self, slot: &Slot) -> bool {
+        let open = slot.connection().open_at_refusal();
+        add(&self.cluster.target.counters.refused);
+        if open == 0 {
+            return false;
+        }
+        let mut state = self.state();
+        state.learned = Instant::now();
+        if open < state.budget {
+            tracing::warn!(channels = open, "sshd refused an SSH channel; its MaxSessions is lower than ssh.max_channels");
+            state.budget = open;
+        }
+        true
+    }
+
+    /// The counter of opened channels.
+    pub(super) fn channels(&self) -> &AtomicU64 {
+        &self.cluster.target.counters.channels
+    }
+
+    /// Lets the head of the queue look again, after a connection was found unfit.
+    pub(super) fn recheck(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Drops idle connections that are unfit or idle for too long, and settles what nobody came for.
+    pub(super) fn tidy(&self, idle: Duration) {
+        let unclaimed: Vec<Arc<Lent>> = {
+            let mut state = self.state();
+            let unclaimed = |lent: &Arc<Lent>| lent.slots() == 0 && lent.connection.idle_for() > REST;
+            let found = state.lent.iter().filter(|lent| unclaimed(lent)).cloned().collect();
+            state.lent.retain(|lent| !unclaimed(lent));
+            found
+        };
+        for lent in unclaimed {
+            drop(lent.take());
+        }
+        let login = Arc::clone(&self.state().login);
+        drop(self.pool.retain(|connection, _| fit(connection, &login) && connection.idle_for() < idle));
+    }
+
+    /// How long the connection that was idle longest has been so.
+    pub(super) fn idle_longest(&self) -> Option<Duration> {
+        let mut longest = None;
+        self.pool.retain(|connection, _| {
+            longest = longest.max(Some(connection.idle_for()));
+            true
+        });
+        longest
+    }
+
+    /// Closes the connection that was idle longest. Returns whether there was one.
+    pub(super) fn evict(&self) -> bool {
+        let Some(longest) = self.idle_longest() else { return false };
+        let mut evicted = false;
+        let removed = self.pool.retain(|connection, _| {
+            let this = !evicted && connection.idle_for() >= longest;
+            evicted |= this;
+            !this
+        });
+        for connection in removed.removed {
+            connection.retire(Closed::Evicted);
+        }
+        evicted
+    }
+
+    /// Whether it holds no connection at all.
+    pub(super) fn is_empty(&self) -> bool {
+        let state = self.state();
+        state.lent.is_empty() && !state.opening && self.pool.status().size == 0
+    }
+
+    /// Ends the lane: nobody gets a slot any more, and idle connections are closed.
+    pub(super) fn close(&self) {
+        drop(self.pool.retain(|connection, _| {
+            connection.retire(Closed::Shutdown);
+            false
+        }));
+        self.pool.close();
+        self.changed.notify_one();
+    }
+
+    fn give_back(&self, lent: &Arc<Lent>) {
+        let mut state = self.state();
+        if lent.slots.fetch_sub(1, Ordering::AcqRel) == 1 {
+            state.lent.retain(|other| !Arc::ptr_eq(other, lent));
+            drop(state);
+            lent.connection.touch();
+            if fit(&lent.connection, &self.state().login) {
+                drop(lent.take());
+            } else {
+                drop(lent.detach());
+            }
+            self.cluster.idle.notify_one();
+        } else {
+            drop(state);
+        }
+        self.changed.notify_one();
+    }
+
+    fn retire(&self, lent: &Arc<Lent>, reason: Closed) {
+        lent.connection.retire(reason);
+        self.state().lent.retain(|other| !Arc::ptr_eq(other, lent));
+        drop(lent.detach());
+        self.changed.notify_one();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lent {
+    fn slots(&self) -> usize {
+        self.slots.load(Ordering::Acquire)
+    }
+
+    fn take(&self) -> Option<Object<Opener>> {
+        self.object.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Takes it away from the pool, which may then make another.
+    fn detach(&self) -> Option<Arc<Connection>> {
+        self.take().map(Object::take)
+    }
+}
+
+impl Slot {
+    /// The connection that the slot is on.
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.lent.connection
+    }
+
+    /// Takes the connection out of service; the slot stays valid.
+    pub(super) fn retire(&self, reason: Closed) {
+        self.lane.retire(&self.lent, reason);
+    }
+
+    /// Asks the connection for a sign of life, in the background; until it comes, nobody new waits on it.
+    pub(super) fn doubt(&self, patience: Duration) {
+        let (lane, lent) = (Arc::clone(&self.lane), Arc::clone(&self.lent));
+        tokio::spawn(async move {
+            if lent.connection.probe(patience).await {
+                lane.changed.notify_one();
+            } else {
+                lane.retire(&lent, Closed::Frozen);
+            }
+        });
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.lane.give_back(&self.lent);
+    }
+}
+
+/// How deadpool makes and checks connections.
+struct Opener {
+    cluster: Arc<Cluster>,
+    kind: LaneKind,
+    login: Mutex<Arc<Login>>,
+}
+
+impl Opener {
+    fn login(&self) -> Arc<Login> {
+        Arc::clone(&self.login.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Manager for Opener {
+    type Type = Arc<Connection>;
+    type Error = ConnectFailure;
+
+    async fn create(&self) -> Result<Arc<Connection>, ConnectFailure> {
+        let place = self.cluster.admit().await?;
+        let connection = Arc::new(Connection::open(&self.cluster.target, &self.login(), self.kind, place).await?);
+        self.cluster.watch(&connection);
+        Ok(connection)
+    }
+
+    async fn recycle(&self, connection: &mut Arc<Connection>, _: &Metrics) -> RecycleResult<ConnectFailure> {
+        if fit(connection, &self.login()) { Ok(()) } else { Err(RecycleError::message("it is not fit for more work")) }
+    }
+}
+
+/// Whether a connection may take new work of this login. One of another, or of one that has ended, is retired.
+fn fit(connection: &Connection, login: &Arc<Login>) -> bool {
+    if !Arc::ptr_eq(&connection.login, login) || login.expired() {
+        connection.retire(Closed::Credential);
+    }
+    connection.usable()
+}

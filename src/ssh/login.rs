@@ -1,0 +1,108 @@
+//! Credentials as russh wants them: decoded once, then used for every connection of a lane.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use russh::client::{AuthResult, Handle, Handler};
+use russh::keys::{Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg, decode_secret_key};
+use tokio::sync::OnceCell;
+
+use super::transport::TransportError;
+use crate::credentials::Credential;
+use crate::domain::Username;
+
+/// A user's credential, with its key decoded when it is first needed.
+pub(super) struct Login {
+    /// Who logs in.
+    pub(super) user: Username,
+    credential: Arc<Credential>,
+    decoded: OnceCell<Decoded>,
+}
+
+#[derive(Clone)]
+struct Decoded {
+    key: Arc<PrivateKey>,
+    certificate: Option<Certificate>,
+}
+
+impl Login {
+    /// A login of `user` with `credential`.
+    pub(super) fn new(user: Username, credential: Arc<Credential>) -> Self {
+        Self { user, credential, decoded: OnceCell::new() }
+    }
+
+    /// Whether this is the login for `credential`: the provider gives an unchanged credential by the same address.
+    pub(super) fn is_for(&self, credential: &Arc<Credential>) -> bool {
+        Arc::ptr_eq(&self.credential, credential)
+    }
+
+    /// Whether the credential, or its certificate, has ended.
+    pub(super) fn expired(&self) -> bool {
+        let certificate_ended = self.decoded.get().and_then(|decoded| decoded.certificate.as_ref()).is_some_and(|certificate| {
+            // A certificate "forever" is written as the largest number, which is no point in time.
+            let end = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(certificate.valid_before()));
+            end.is_some_and(|end| end <= SystemTime::now())
+        });
+        certificate_ended || self.credential.not_after.is_some_and(|end| end <= jiff::Timestamp::now())
+    }
+
+    /// Decodes the key, away from the workers: a passphrase costs a tenth of a second of computing.
+    ///
+    /// # Errors
+    /// When the key or the certificate cannot be read.
+    pub(super) async fn decode(&self) -> Result<(), TransportError> {
+        self.decoded
+            .get_or_try_init(|| async {
+                let credential = Arc::clone(&self.credential);
+                tokio::task::spawn_blocking(move || Decoded::read(&credential))
+                    .await
+                    .map_err(|_| "decoding it failed".to_owned())
+                    .flatten()
+                    .map_err(|reason| TransportError::Key { user: self.user.clone(), reason })
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// Logs in on a fresh connection.
+    ///
+    /// # Errors
+    /// When the server does not take the credential, or the connection breaks.
+    pub(super) async fn authenticate<H: Handler>(&self, handle: &mut Handle<H>) -> Result<AuthResult, russh::Error> {
+        let Some(Decoded { key, certificate }) = self.decoded.get().cloned() else { return Err(russh::Error::CouldNotReadKey) };
+        let user = self.user.as_str();
+        if let Some(certificate) = certificate {
+            return handle.authenticate_openssh_cert(user, key, certificate).await;
+        }
+        let hash = if key.algorithm().is_rsa() {
+            // A server that does not say which signatures it takes is tried with SHA-512; SHA-1 is never used.
+            match handle.best_supported_rsa_hash().await? {
+                Some(Some(hash)) => Some(hash),
+                Some(None) | None => Some(HashAlg::Sha512),
+            }
+        } else {
+            None
+        };
+        handle.authenticate_publickey(user, PrivateKeyWithHashAlg::new(key, hash)).await
+    }
+}
+
+impl Decoded {
+    /// Reads the key and the certificate. The reasons given hold nothing of either.
+    fn read(credential: &Credential) -> Result<Self, String> {
+        let passphrase = credential.passphrase.as_ref().map(crate::domain::Secret::expose);
+        let key = decode_secret_key(credential.private_key.expose(), passphrase)
+            .map_err(|_| "the private key cannot be read, or the passphrase is wrong".to_owned())?;
+        let certificate = match &credential.certificate {
+            Some(text) => {
+                let certificate = Certificate::from_openssh(text.trim()).map_err(|_| "the certificate cannot be read".to_owned())?;
+                if certificate.public_key() != key.public_key().key_data() {
+                    return Err("the certificate is for another key".to_owned());
+                }
+                Some(certificate)
+            }
+            None => None,
+        };
+        Ok(Self { key: Arc::new(key), certificate })
+    }
+}

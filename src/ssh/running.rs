@@ -1,0 +1,133 @@
+//! A command on its channel, from the exec request to the server's close.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use russh::client::Msg;
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
+use tokio_util::sync::CancellationToken;
+
+use super::channel::stop;
+use super::lane::Slot;
+use super::transport::{Limits, RawOutput, TransportError};
+
+/// A connection that said something this recently is not doubted when a command on it runs out of time.
+const LATELY: Duration = Duration::from_millis(500);
+
+/// What came of a command.
+pub(super) enum Ended {
+    /// It ended and its output is complete.
+    Output(RawOutput),
+    /// It was stopped, or refused.
+    Failed(TransportError),
+    /// The connection broke after the command was sent.
+    Broken {
+        /// Whether any output had come back, so that it certainly ran.
+        heard: bool,
+    },
+}
+
+/// Runs a command in a task of its own, which drains its output at once. Dropping the future stops the command.
+pub(super) async fn run(slot: Slot, channel: Channel<Msg>, line: Vec<u8>, stdin: Bytes, limits: Limits, patience: Duration) -> Ended {
+    let cancelled = CancellationToken::new();
+    let _cancel = cancelled.clone().drop_guard();
+    let task = tokio::spawn(async move {
+        let (mut read, write) = channel.split();
+        let started = Instant::now();
+        let ended = tokio::select! {
+            ended = converse(&mut read, &write, line, stdin, limits.output) => ended,
+            () = cancelled.cancelled() => None,
+            () = tokio::time::sleep(limits.execution) => Some(Ended::Failed(TransportError::Execution(limits.execution))),
+        };
+        if let Some(Ended::Failed(TransportError::Execution(_))) = ended {
+            let recent = Instant::now().checked_sub(LATELY).unwrap_or(started);
+            if !slot.connection().pulse.heard_since(recent) {
+                slot.doubt(patience);
+            }
+        }
+        if !matches!(ended, Some(Ended::Output(_) | Ended::Broken { .. })) {
+            tokio::spawn(stop(slot, read, write));
+        }
+        ended
+    });
+    match task.await {
+        Ok(Some(ended)) => ended,
+        // It is cancelled only when nobody awaits it, and it does not panic; were it so, the command may have run.
+        Ok(None) | Err(_) => Ended::Broken { heard: true },
+    }
+}
+
+/// Sends the command and its input, and collects what comes back until the server closes the channel: the exit status may come
+/// before the last of the output. `None` never comes from here; it stands for a cancelled command in [`run`].
+async fn converse(
+    read: &mut ChannelReadHalf,
+    write: &ChannelWriteHalf<Msg>,
+    line: Vec<u8>,
+    stdin: Bytes,
+    most: usize,
+) -> Option<Ended> {
+    let feed = async {
+        write.exec(true, line).await?;
+        write.data_bytes(stdin).await?;
+        write.eof().await
+    }
+    .fuse();
+    tokio::pin!(feed);
+    let mut output = RawOutput::default();
+    let mut exit = None;
+    let mut fed = false;
+    Some(loop {
+        let message = tokio::select! {
+            message = read.wait() => message,
+            // A failure to send is seen as the end of the channel, which comes through the other arm.
+            _ = &mut feed, if !fed => {
+                fed = true;
+                continue;
+            }
+        };
+        match message {
+            Some(ChannelMsg::Data { data }) if output.stdout.len() + output.stderr.len() + data.len() <= most => {
+                output.stdout.extend_from_slice(&data);
+            }
+            Some(ChannelMsg::ExtendedData { data, .. }) if output.stdout.len() + output.stderr.len() + data.len() <= most => {
+                output.stderr.extend_from_slice(&data);
+            }
+            Some(ChannelMsg::Data { .. } | ChannelMsg::ExtendedData { .. }) => break Ended::Failed(TransportError::Output(most)),
+            Some(ChannelMsg::ExitStatus { exit_status }) => exit = Some(exit_status),
+            Some(ChannelMsg::ExitSignal { signal_name, .. }) => exit = Some(128 + number(&signal_name)),
+            Some(ChannelMsg::Failure) => break Ended::Failed(TransportError::Refused("it runs no commands".to_owned())),
+            Some(ChannelMsg::Close) | None => match exit {
+                Some(exit) if matches!(message, Some(ChannelMsg::Close)) => break Ended::Output(RawOutput { exit, ..output }),
+                _ => break Ended::Broken { heard: exit.is_some() || !output.stdout.is_empty() || !output.stderr.is_empty() },
+            },
+            Some(_) => {}
+        }
+    })
+}
+
+/// The number of a signal (POSIX, and Linux on x86 and Arm for the others); 0 for one that is not known.
+pub(super) fn number(signal: &Sig) -> u32 {
+    match signal {
+        Sig::HUP => 1,
+        Sig::INT => 2,
+        Sig::QUIT => 3,
+        Sig::ILL => 4,
+        Sig::ABRT => 6,
+        Sig::FPE => 8,
+        Sig::KILL => 9,
+        Sig::USR1 => 10,
+        Sig::SEGV => 11,
+        Sig::PIPE => 13,
+        Sig::ALRM => 14,
+        Sig::TERM => 15,
+        Sig::Custom(name) => match name.as_str() {
+            "BUS" => 7,
+            "USR2" => 12,
+            "XCPU" => 24,
+            "XFSZ" => 25,
+            "SYS" => 31,
+            _ => 0,
+        },
+    }
+}

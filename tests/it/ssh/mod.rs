@@ -1,0 +1,93 @@
+//! The SSH lanes against servers that misbehave by script, and against OpenSSH where it is installed.
+
+mod openssh;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use goldcrest::credentials::{Credential, CredentialError, CredentialProvider};
+use goldcrest::domain::{Principal, Secret, SystemName};
+use goldcrest::ssh::{CommandLine, Config, Exec, HostKeys, Lanes, Limits, Raw, RawOutput, Timeouts, Transport, TransportError};
+use russh::keys::{Algorithm, PrivateKey, ssh_key::LineEnding};
+
+use crate::support::principal;
+
+/// A key made for one test.
+fn new_key() -> PrivateKey {
+    PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519).unwrap()
+}
+
+/// The credential that holds a key.
+fn credential(key: &PrivateKey) -> Arc<Credential> {
+    let private_key = Secret::from(key.to_openssh(LineEnding::LF).unwrap().to_string());
+    Arc::new(Credential { private_key, passphrase: None, certificate: None, not_after: None })
+}
+
+/// A provider that gives everybody the same credential, until it is changed.
+struct OneKey(Mutex<Arc<Credential>>);
+
+impl OneKey {
+    fn new(key: &PrivateKey) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(credential(key))))
+    }
+
+    fn change(&self, credential: Arc<Credential>) {
+        *self.0.lock().unwrap() = credential;
+    }
+}
+
+#[async_trait]
+impl CredentialProvider for OneKey {
+    async fn credential(&self, _: &Principal) -> Result<Arc<Credential>, CredentialError> {
+        Ok(Arc::clone(&self.0.lock().unwrap()))
+    }
+}
+
+/// The settings for a server on loopback: pinned host key, short times.
+fn config(port: u16, host_key: &PrivateKey) -> Config {
+    Config {
+        host: "127.0.0.1".to_owned(),
+        port,
+        proxy_host: None,
+        proxy_port: None,
+        max_clients: 100,
+        max_channels: 8,
+        max_connections_per_user: 4,
+        max_startups: 8,
+        max_output: 1 << 20,
+        host_keys: Some(HostKeys::Pinned(vec![host_key.public_key().to_openssh().unwrap()])),
+        timeout: Timeouts { connection: 5, login: 5, command_execution: 5, idle_timeout: 60, keep_alive: 5 },
+    }
+}
+
+fn lanes(config: Config, keys: Arc<OneKey>) -> Arc<Lanes> {
+    Arc::new(Lanes::new(SystemName::new("test").unwrap(), config, keys).unwrap())
+}
+
+/// A command that is not to be repeated.
+fn command(line: CommandLine) -> Exec {
+    Exec { line, stdin: bytes::Bytes::new(), idempotent: false, limits: None }
+}
+
+/// A script for `sh`.
+fn sh(script: &'static str) -> Exec {
+    command(CommandLine::new("sh").flag("-c").raw(Raw(script)))
+}
+
+async fn exec(lanes: &Lanes, user: &str, exec: Exec) -> Result<RawOutput, TransportError> {
+    lanes.exec(&principal(user), exec).await
+}
+
+fn limits(execution: Duration, output: usize) -> Option<Limits> {
+    Some(Limits { execution, output })
+}
+
+/// Waits until `condition` holds, and fails the test when it does not within 10 s.
+async fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(tokio::time::Instant::now() < deadline, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,255 @@
+//! The lanes against a real OpenSSH server with its stock limits, started by each test on loopback.
+//!
+//! Each test passes without doing anything where `sshd` is not installed or the tests do not run as root, which sshd needs in
+//! order to start sessions.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use goldcrest::ssh::{CommandLine, LaneKind, Lanes, Transport, TransportError};
+use russh::keys::{PrivateKey, ssh_key::LineEnding};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{OneKey, command, config, exec, lanes, limits, new_key, sh, wait_for};
+use crate::support::principal;
+
+const SSHD: &str = "/usr/sbin/sshd";
+
+struct Sshd {
+    process: Child,
+    port: u16,
+    host_key: PrivateKey,
+    user_key: PrivateKey,
+    directory: tempfile::TempDir,
+}
+
+impl Sshd {
+    /// A server with these further lines of configuration; none where it cannot be had.
+    fn start(settings: &str) -> Option<Self> {
+        if !Path::new(SSHD).exists() || !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: this test needs {SSHD} and root");
+            return None;
+        }
+        std::fs::create_dir_all("/run/sshd").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let (host_key, user_key) = (new_key(), new_key());
+        let path = |name: &str| directory.path().join(name);
+        let private = |key: &PrivateKey, name: &str| {
+            std::fs::write(path(name), key.to_openssh(LineEnding::LF).unwrap().as_bytes()).unwrap();
+            std::fs::set_permissions(path(name), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        };
+        private(&host_key, "host_key");
+        std::fs::write(path("authorized_keys"), user_key.public_key().to_openssh().unwrap()).unwrap();
+        for port in 22100..22200 {
+            if std::net::TcpListener::bind(("127.0.0.1", port)).is_err() {
+                continue;
+            }
+            let text = format!(
+                "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\n\
+                 PermitRootLogin prohibit-password\nSubsystem sftp internal-sftp\n{settings}\n",
+                path("host_key").display(),
+                path("authorized_keys").display()
+            );
+            std::fs::write(path("sshd_config"), text).unwrap();
+            let log = std::fs::File::create(path("log")).unwrap();
+            let mut process = Command::new(SSHD)
+                .args(["-D", "-e", "-f"])
+                .arg(path("sshd_config"))
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(log)
+                .spawn()
+                .unwrap();
+            let until = Instant::now() + Duration::from_secs(10);
+            while Instant::now() < until && process.try_wait().unwrap().is_none() {
+                if std::fs::read_to_string(path("log")).unwrap().contains("Server listening") {
+                    return Some(Self { process, port, host_key, user_key, directory });
+                }
+                #[expect(clippy::disallowed_methods, reason = "the server is a process, and this is no task yet")]
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        panic!("no sshd would start on the ports 22100 to 22199");
+    }
+
+    fn lanes(&self) -> Arc<Lanes> {
+        lanes(config(self.port, &self.host_key), OneKey::new(&self.user_key))
+    }
+
+    /// The connections' own server processes.
+    fn sessions(&self) -> Vec<i32> {
+        let children = format!("/proc/{0}/task/{0}/children", self.process.id());
+        std::fs::read_to_string(children).unwrap().split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+async fn two_hundred(settings: &str) {
+    let Some(sshd) = Sshd::start(settings) else { return };
+    let lanes = sshd.lanes();
+    let started = Instant::now();
+    let running = (0..200).map(|_| {
+        let lanes = Arc::clone(&lanes);
+        tokio::spawn(async move { exec(&lanes, "root", command(CommandLine::new("ls").arg("/"))).await })
+    });
+    let mut failures = Vec::new();
+    for result in futures::future::join_all(running).await {
+        match result.unwrap() {
+            Ok(output) if output.exit == 0 && output.stdout.starts_with(b"bin") => {}
+            other => failures.push(format!("{other:?}")),
+        }
+    }
+    eprintln!("200 concurrent ls with {settings:?}: {:?}, {:?}", started.elapsed(), lanes.stats());
+    assert!(failures.is_empty(), "{} failed, first: {}", failures.len(), failures[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_commands_of_one_user_pass_the_stock_limits() {
+    two_hundred("MaxSessions 10\nMaxStartups 10:30:100").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_commands_of_one_user_pass_a_tight_session_limit() {
+    two_hundred("MaxSessions 3\nMaxStartups 10:30:100").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warm_connection_carries_hundreds_of_commands_a_second() {
+    let Some(sshd) = Sshd::start("MaxSessions 10") else { return };
+    let mut settings = config(sshd.port, &sshd.host_key);
+    settings.max_connections_per_user = 1;
+    let lanes = lanes(settings, OneKey::new(&sshd.user_key));
+    exec(&lanes, "root", sh("true")).await.unwrap();
+    for tasks in [1, 32] {
+        let each = 320 / tasks;
+        let started = Instant::now();
+        let running = (0..tasks).map(|_| {
+            let lanes = Arc::clone(&lanes);
+            tokio::spawn(async move {
+                for _ in 0..each {
+                    exec(&lanes, "root", command(CommandLine::new("true"))).await.unwrap();
+                }
+            })
+        });
+        for done in futures::future::join_all(running).await {
+            done.unwrap();
+        }
+        eprintln!("{} commands, {tasks} at once: {:.0} a second", each * tasks, f64::from(each * tasks) / started.elapsed().as_secs_f64());
+    }
+    assert_eq!(lanes.stats().opened, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_runs_out_of_time_is_gone_from_the_server() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let lanes = sshd.lanes();
+    let mark = sshd.directory.path().join("mark");
+    let line = |seconds| CommandLine::new("sh").flag("-c").arg(format!("echo $$ > {}; sleep {seconds} & wait", mark.display()));
+    let gone = || {
+        let pid = std::fs::read_to_string(&mark).unwrap();
+        !Path::new(&format!("/proc/{}", pid.trim())).exists()
+    };
+
+    let mut hung = command(line(1001));
+    hung.limits = limits(Duration::from_secs(1), 100);
+    assert!(matches!(exec(&lanes, "root", hung).await, Err(TransportError::Execution(_))));
+    wait_for("the timed-out command to end", gone).await;
+
+    std::fs::remove_file(&mark).unwrap();
+    let dropped = tokio::time::timeout(Duration::from_secs(1), exec(&lanes, "root", command(line(1002)))).await;
+    assert!(dropped.is_err());
+    wait_for("the dropped command to end", gone).await;
+    assert_eq!(exec(&lanes, "root", command(CommandLine::new("pgrep").flag("-f").arg("sleep 100[12]"))).await.unwrap().exit, 1);
+    assert_eq!(lanes.stats().opened, 1, "the connection stays in use: {:?}", lanes.stats());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_server_process_costs_no_request_more_than_its_patience() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let lanes = sshd.lanes();
+    exec(&lanes, "root", sh("true")).await.unwrap();
+    let frozen = sshd.sessions();
+    for pid in &frozen {
+        stop(*pid, rustix::process::Signal::STOP);
+    }
+    let started = Instant::now();
+    let result = exec(&lanes, "root", sh("true")).await;
+    let took = started.elapsed();
+    for pid in &frozen {
+        stop(*pid, rustix::process::Signal::CONT);
+    }
+    eprintln!("beside a stopped server process: {took:?}");
+    assert_eq!(result.unwrap().exit, 0);
+    assert!(took < Duration::from_secs(4));
+}
+
+fn stop(pid: i32, signal: rustix::process::Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bulk_streams_carry_data_both_ways() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let lanes = sshd.lanes();
+    let size = 64 << 20;
+    let path = sshd.directory.path().join("data");
+
+    let started = Instant::now();
+    let line = CommandLine::new("sh").flag("-c").arg(format!("cat > {}", path.display()));
+    let mut upload = lanes.stream(&principal("root"), &line).await.unwrap();
+    let block = vec![7u8; 1 << 20];
+    for _ in 0..64 {
+        upload.write_all(&block).await.unwrap();
+    }
+    upload.shutdown().await.unwrap();
+    assert_eq!(upload.read(&mut [0; 1]).await.unwrap(), 0);
+    eprintln!("up: {:.0} MiB/s", 64.0 / started.elapsed().as_secs_f64());
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), size);
+
+    let started = Instant::now();
+    let mut download = lanes.stream(&principal("root"), &CommandLine::new("cat").arg(path.to_str().unwrap())).await.unwrap();
+    let mut received = 0;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let length = download.read(&mut buffer).await.unwrap();
+        if length == 0 {
+            break;
+        }
+        assert!(buffer[..length].iter().all(|byte| *byte == 7));
+        received += length;
+    }
+    eprintln!("down: {:.0} MiB/s", 64.0 / started.elapsed().as_secs_f64());
+    assert_eq!(received as u64, size);
+
+    let mut failing = lanes.stream(&principal("root"), &CommandLine::new("cat").arg("/does/not/exist")).await.unwrap();
+    let error = failing.read(&mut buffer).await.unwrap_err();
+    assert_eq!(error.to_string(), "Remote process failed with exit status:1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sftp_subsystem_answers_and_its_channel_is_given_back() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let lanes = sshd.lanes();
+    for _ in 0..40 {
+        let mut sftp = lanes.subsystem(&principal("root"), LaneKind::Control, "sftp").await.unwrap();
+        // SSH_FXP_INIT for version 3 (draft-ietf-secsh-filexfer-02, 4), and the answer of the same shape.
+        sftp.write_all(&[0, 0, 0, 5, 1, 0, 0, 0, 3]).await.unwrap();
+        let mut answer = [0; 9];
+        sftp.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer[4..], [2, 0, 0, 0, 3]);
+    }
+    let refused = lanes.subsystem(&principal("root"), LaneKind::Control, "none-such").await;
+    assert!(matches!(refused, Err(TransportError::Refused(_))));
+    let stats = lanes.stats();
+    assert_eq!((stats.refused, stats.closed_lingering), (0, 0), "{stats:?}");
+}
