@@ -11,4 +11,5 @@ pub mod error;
 pub mod filesystem;
 pub mod http;
 pub mod scheduler;
+pub mod service;
 pub mod ssh;
