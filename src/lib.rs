@@ -12,4 +12,5 @@ pub mod filesystem;
 pub mod http;
 pub mod rest;
 pub mod scheduler;
+pub mod service;
 pub mod ssh;

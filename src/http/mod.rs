@@ -1,5 +1,170 @@
 //! The API: the only module that knows axum and utoipa.
+//!
+//! [`router`] shows every route on one screen. A handler reads the request, calls one use case of `service`, and shapes the
+//! answer. This module must not know how a cluster is spoken to, and holds no policy. To add an operation: a handler with its
+//! `#[utoipa::path]`, its shapes in `dto/`, a line in [`routes`], and `goldcrest openapi` to write the document anew.
 
+mod access;
+mod compute;
 mod config;
+mod context;
+mod dto;
+mod extract;
+mod filesystem;
+mod limit;
+mod observe;
+mod openapi;
+mod pages;
+mod problem;
+mod route;
+mod status;
+mod transfer;
+mod upload;
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderValue, Method, header};
+use axum::{Router, middleware};
+use tower::util::MapRequest;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::service::Gate;
 
 pub use config::Config;
+pub use openapi::document;
+
+/// What the API is built from.
+pub struct AppState {
+    /// The way in to the clusters.
+    pub gate: Gate,
+    /// The `server` section.
+    pub config: Config,
+    /// Where the documentation pages get tokens.
+    pub docs: Docs,
+    /// The path below which the API is reached, such as `/api/v2`; empty for none. A proxy in front may take it off or not.
+    pub root_path: String,
+}
+
+/// What the documentation pages say of authentication.
+#[derive(Clone, Debug)]
+pub struct Docs {
+    /// The token endpoint of the identity provider.
+    pub token_url: String,
+    /// The OAuth2 scopes to ask for, with their descriptions.
+    pub scopes: BTreeMap<String, String>,
+}
+
+/// All routes, and the document that describes them.
+pub fn router(state: AppState) -> (Router, OpenApi) {
+    let root_path = state.root_path.trim_end_matches('/').to_owned();
+    let (router, document) = routes(Duration::from_secs(state.config.request_timeout)).split_for_parts();
+    let document = openapi::complete(document, &state.docs, &root_path);
+    let pages = pages::router(&document, &state.docs);
+    let routes = document.paths.paths.keys().cloned().chain(pages::PATHS.map(str::to_owned)).collect();
+
+    let cors = cors(&state.config.cors_allowed_origins);
+    let body_limit = DefaultBodyLimit::max(state.config.max_body_size);
+    let api = Api(Arc::new(Inner { gate: state.gate, config: state.config, routes }));
+    // Layers are read from the bottom: `observe` sees the request first and the answer last.
+    let router = router
+        .merge(pages)
+        .fallback(route::not_found)
+        .method_not_allowed_fallback(route::method_not_allowed)
+        .layer(body_limit)
+        .layer(CatchPanicLayer::custom(limit::panicked))
+        .layer(cors)
+        .layer(middleware::from_fn(observe::observe))
+        .with_state(api);
+    let normalised = MapRequest::new(router, move |request| route::normalise(&root_path, request));
+    (Router::new().fallback_service(normalised), document)
+}
+
+fn routes(time_limit: Duration) -> OpenApiRouter<Api> {
+    let prompt = OpenApiRouter::with_openapi(openapi::base())
+        .routes(routes!(compute::list_jobs, compute::submit_job))
+        .routes(routes!(compute::get_job, compute::cancel_job))
+        .routes(routes!(compute::get_job_metadata))
+        .routes(routes!(compute::attach))
+        .routes(routes!(filesystem::checksum))
+        .routes(routes!(filesystem::chmod))
+        .routes(routes!(filesystem::chown))
+        .routes(routes!(filesystem::compress))
+        .routes(routes!(filesystem::download))
+        .routes(routes!(filesystem::extract))
+        .routes(routes!(filesystem::file_type))
+        .routes(routes!(filesystem::head))
+        .routes(routes!(filesystem::ls))
+        .routes(routes!(filesystem::mkdir))
+        .routes(routes!(filesystem::rm))
+        .routes(routes!(filesystem::stat))
+        .routes(routes!(filesystem::symlink))
+        .routes(routes!(filesystem::tail))
+        .routes(routes!(filesystem::view))
+        .routes(routes!(transfer::compress))
+        .routes(routes!(transfer::cp))
+        .routes(routes!(transfer::download))
+        .routes(routes!(transfer::extract))
+        .routes(routes!(transfer::mv))
+        .routes(routes!(transfer::rm))
+        .routes(routes!(transfer::upload))
+        .routes(routes!(status::liveness))
+        .routes(routes!(status::systems))
+        .routes(routes!(status::nodes))
+        .routes(routes!(status::partitions))
+        .routes(routes!(status::reservations))
+        .routes(routes!(status::userinfo))
+        .layer(middleware::from_fn_with_state(time_limit, limit::time));
+    // File contents come in for as long as they flow, and their size has a limit of its own.
+    let bulk = OpenApiRouter::new().routes(routes!(filesystem::upload)).layer(DefaultBodyLimit::disable());
+    prompt.merge(bulk)
+}
+
+/// What handlers share.
+#[derive(Clone)]
+struct Api(Arc<Inner>);
+
+struct Inner {
+    gate: Gate,
+    config: Config,
+    /// The templates of all paths, for redirects between the forms with and without a slash.
+    routes: Vec<String>,
+}
+
+impl Deref for Api {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+fn cors(origins: &[String]) -> CorsLayer {
+    let allowed = match origins {
+        [] => return CorsLayer::new(),
+        origins if origins.iter().any(|origin| origin == "*") => AllowOrigin::any(),
+        origins => AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())),
+    };
+    CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([
+            observe::TIMESTAMP,
+            observe::APP_VERSION,
+            observe::AUTH_USERNAME,
+            context::REQUEST_ID,
+            context::CORRELATION_ID,
+            header::CONTENT_DISPOSITION,
+            header::RETRY_AFTER,
+            header::WWW_AUTHENTICATE,
+        ])
+        .max_age(Duration::from_secs(3600))
+}

@@ -1,0 +1,131 @@
+//! `/compute`: jobs.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use super::access::JobIdText;
+use super::dto::compute::{
+    AttachParameters, GetJobMetadataResponse, GetJobResponse, JobsParameters, PostJobAttachRequest, PostJobSubmissionResponse,
+    PostJobSubmitRequest, PutJobAttachResponse,
+};
+use super::extract::{Document, Parameters};
+use super::problem::Problem;
+use crate::domain::bytes_to_text;
+use crate::scheduler::{AttachOutput, SchedulerError};
+use crate::service::{Access, ServiceError, jobs};
+use crate::ssh::{CommandError, RawOutput};
+
+/// List jobs
+///
+/// Jobs of the caller, or all that the caller may see: the pending and running ones, and the finished ones of the time window.
+#[utoipa::path(
+    get,
+    path = "/compute/{system_name}/jobs",
+    operation_id = "get_jobs_compute__system_name__jobs_get",
+    tag = "compute",
+    params(JobsParameters),
+    responses((status = 200, description = "The jobs", body = GetJobResponse))
+)]
+pub(super) async fn list_jobs(access: Access, query: Parameters<JobsParameters>) -> Result<Json<GetJobResponse>, Problem> {
+    let jobs = jobs::list(&access, query.0.into()).await?;
+    Ok(Json(jobs.into()))
+}
+
+/// Submit a job
+///
+/// The job is submitted once. Where it is unknown whether the scheduler took it, the error says so in `maybeEffected`.
+#[utoipa::path(
+    post,
+    path = "/compute/{system_name}/jobs",
+    operation_id = "post_job_submit_compute__system_name__jobs_post",
+    tag = "compute",
+    request_body = PostJobSubmitRequest,
+    responses((status = 201, description = "The job was submitted", body = PostJobSubmissionResponse))
+)]
+pub(super) async fn submit_job(
+    access: Access,
+    Document(request): Document<PostJobSubmitRequest>,
+) -> Result<(StatusCode, Json<PostJobSubmissionResponse>), Problem> {
+    let id = jobs::submit(&access, request.try_into()?).await?;
+    Ok((StatusCode::CREATED, Json(PostJobSubmissionResponse { job_id: Some(id.into()) })))
+}
+
+/// Look at a job
+///
+/// One job; all its tasks where the id names an array.
+#[utoipa::path(
+    get,
+    path = "/compute/{system_name}/jobs/{job_id}",
+    operation_id = "get_job_compute__system_name__jobs__job_id__get",
+    tag = "compute",
+    responses((status = 200, description = "The job", body = GetJobResponse))
+)]
+pub(super) async fn get_job(access: Access, id: JobIdText) -> Result<Json<GetJobResponse>, Problem> {
+    let jobs = jobs::get(&access, &id.0).await?;
+    Ok(Json(jobs.into()))
+}
+
+/// Look at a job's script and files
+#[utoipa::path(
+    get,
+    path = "/compute/{system_name}/jobs/{job_id}/metadata",
+    operation_id = "get_job_metadata_compute__system_name__jobs__job_id__metadata_get",
+    tag = "compute",
+    responses((status = 200, description = "Script and files of the job", body = GetJobMetadataResponse))
+)]
+pub(super) async fn get_job_metadata(access: Access, id: JobIdText) -> Result<Json<GetJobMetadataResponse>, Problem> {
+    let jobs = jobs::metadata(&access, &id.0).await?;
+    Ok(Json(jobs.into()))
+}
+
+/// Cancel a job
+#[utoipa::path(
+    delete,
+    path = "/compute/{system_name}/jobs/{job_id}",
+    operation_id = "delete_job_cancel_compute__system_name__jobs__job_id__delete",
+    tag = "compute",
+    responses((status = 204, description = "The job was cancelled"))
+)]
+pub(super) async fn cancel_job(access: Access, id: JobIdText) -> Result<StatusCode, Problem> {
+    jobs::cancel(&access, &id.0).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Run a command inside a running job
+///
+/// Without `output`, the answer is empty, and a command that fails is an error. With it, the answer holds what was printed and
+/// the exit status, whatever that is.
+#[utoipa::path(
+    put,
+    path = "/compute/{system_name}/jobs/{job_id}/attach",
+    operation_id = "attach_compute__system_name__jobs__job_id__attach_put",
+    tag = "compute",
+    params(AttachParameters),
+    request_body = PostJobAttachRequest,
+    responses(
+        (status = 200, description = "The command ended; only with `output`", body = PutJobAttachResponse),
+        (status = 204, description = "The command ended well")
+    )
+)]
+pub(super) async fn attach(
+    access: Access,
+    id: JobIdText,
+    query: Parameters<AttachParameters>,
+    Document(request): Document<PostJobAttachRequest>,
+) -> Result<Response, Problem> {
+    let printed = jobs::attach(&access, &id.0, &request.command).await?;
+    if query.0.output {
+        let (stdout, stderr) = (bytes_to_text(&printed.stdout), bytes_to_text(&printed.stderr));
+        return Ok(Json(PutJobAttachResponse { stdout, stderr, exit_code: printed.exit }).into_response());
+    }
+    match printed.exit {
+        0 => Ok(StatusCode::NO_CONTENT.into_response()),
+        _ => Err(failed(printed).into()),
+    }
+}
+
+fn failed(printed: AttachOutput) -> ServiceError {
+    let raw = RawOutput { stdout: printed.stdout, stderr: printed.stderr, exit: printed.exit };
+    SchedulerError::Command { operation: "attach", source: CommandError::exit(&raw) }.into()
+}

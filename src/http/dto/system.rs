@@ -1,0 +1,292 @@
+//! A cluster's configuration on the wire, without secrets.
+//!
+//! Members are listed one by one: a new key of the configuration is not shown before someone decides that it may be.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::cluster::{self, Cluster, FileSystemDataType};
+use crate::domain::{self, ServiceType};
+use crate::scheduler;
+use crate::ssh;
+
+/// The systems.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct GetSystemsResponse {
+    systems: Vec<HPCCluster>,
+}
+
+impl<'a> FromIterator<&'a Cluster> for GetSystemsResponse {
+    fn from_iter<I: IntoIterator<Item = &'a Cluster>>(clusters: I) -> Self {
+        Self { systems: clusters.into_iter().map(HPCCluster::from).collect() }
+    }
+}
+
+/// A system: how it is set up, and its health.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct HPCCluster {
+    name: String,
+    ssh: SSHClientPool,
+    scheduler: Scheduler,
+    /// The newest findings of the background checker; null before the first check.
+    services_health: Option<Vec<ServiceHealth>>,
+    probing: ProbingServices,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_health_check: Option<Timestamp>,
+    #[schema(required = false)]
+    file_systems: Vec<FileSystem>,
+    #[schema(required = false)]
+    data_operation: DataOperation,
+}
+
+/// How the system is reached.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct SSHClientPool {
+    host: String,
+    port: u16,
+    proxy_host: Option<String>,
+    proxy_port: Option<u16>,
+    #[schema(required = false)]
+    max_clients: usize,
+    #[schema(required = false)]
+    timeout: SSHTimeouts,
+}
+
+/// Time limits in seconds.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct SSHTimeouts {
+    #[schema(required = false)]
+    connection: u64,
+    #[schema(required = false)]
+    login: u64,
+    #[schema(required = false)]
+    command_execution: u64,
+    #[schema(required = false)]
+    idle_timeout: u64,
+    #[schema(required = false)]
+    keep_alive: u64,
+}
+
+/// The scheduler.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Scheduler {
+    #[schema(value_type = String, example = "slurm")]
+    r#type: scheduler::SchedulerType,
+    #[schema(value_type = Option<String>, example = "ssh")]
+    connection_mode: scheduler::ConnectionMode,
+    version: String,
+    api_url: Option<String>,
+    api_version: Option<String>,
+    #[schema(required = false)]
+    timeout: u64,
+}
+
+/// What the background checker probes.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ProbingServices {
+    #[schema(value_type = Option<BTreeMap<String, ProbingService>>)]
+    services: Option<BTreeMap<ServiceType, ProbingService>>,
+    /// Seconds between checks.
+    #[schema(required = false)]
+    interval_check: u64,
+}
+
+/// One probe.
+#[derive(Serialize, ToSchema)]
+struct ProbingService {
+    /// Seconds until it counts as failed.
+    timeout: Option<u64>,
+}
+
+/// A file system.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct FileSystem {
+    path: String,
+    #[schema(value_type = String, example = "scratch")]
+    data_type: FileSystemDataType,
+    #[schema(required = false)]
+    default_work_dir: bool,
+}
+
+/// Limits and transfers.
+#[derive(Serialize, ToSchema)]
+struct DataOperation {
+    #[schema(required = false)]
+    datatransfer_jobs_directives: Vec<String>,
+    /// The largest file for direct upload and download, in bytes.
+    #[schema(required = false)]
+    max_ops_file_size: u64,
+    /// The transfer service, without its secrets.
+    #[schema(value_type = Option<Object>)]
+    data_transfer: Option<Value>,
+}
+
+/// The result of one probe.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ServiceHealth {
+    #[schema(value_type = BackendServiceType)]
+    service_type: ServiceType,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_checked: Option<Timestamp>,
+    /// How long the answer took, in seconds.
+    latency: Option<f64>,
+    #[schema(required = false)]
+    healthy: bool,
+    message: Option<String>,
+    /// Which file system; only there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+}
+
+/// What can be probed; `exception` says that the checker itself failed.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "it only describes the domain's enum, which knows no OpenAPI")]
+pub(in crate::http) enum BackendServiceType {
+    S3,
+    Filesystem,
+    Ssh,
+    Scheduler,
+    Exception,
+}
+
+impl From<&Cluster> for HPCCluster {
+    fn from(cluster: &Cluster) -> Self {
+        let config = cluster.config();
+        let health = cluster.health();
+        Self {
+            name: config.name.to_string(),
+            ssh: (&config.ssh).into(),
+            scheduler: (&config.scheduler).into(),
+            services_health: (!health.services.is_empty()).then(|| health.services.into_iter().map(ServiceHealth::from).collect()),
+            probing: (&config.probing).into(),
+            last_health_check: health.last_check,
+            file_systems: config.file_systems.iter().map(FileSystem::from).collect(),
+            data_operation: (&config.data_operation).into(),
+        }
+    }
+}
+
+impl From<&ssh::Config> for SSHClientPool {
+    fn from(config: &ssh::Config) -> Self {
+        Self {
+            host: config.host.clone(),
+            port: config.port,
+            proxy_host: config.proxy_host.clone(),
+            proxy_port: config.proxy_port,
+            max_clients: config.max_clients,
+            timeout: SSHTimeouts {
+                connection: config.timeout.connection,
+                login: config.timeout.login,
+                command_execution: config.timeout.command_execution,
+                idle_timeout: config.timeout.idle_timeout,
+                keep_alive: config.timeout.keep_alive,
+            },
+        }
+    }
+}
+
+impl From<&scheduler::Config> for Scheduler {
+    fn from(config: &scheduler::Config) -> Self {
+        Self {
+            r#type: config.kind,
+            connection_mode: config.connection_mode,
+            version: config.version.clone(),
+            api_url: config.api_url.clone(),
+            api_version: config.api_version.clone(),
+            timeout: config.timeout,
+        }
+    }
+}
+
+impl From<&cluster::ProbingConfig> for ProbingServices {
+    fn from(config: &cluster::ProbingConfig) -> Self {
+        let services = config
+            .services
+            .as_ref()
+            .map(|services| services.iter().map(|(service, probe)| (*service, ProbingService { timeout: Some(probe.timeout) })).collect());
+        Self { services, interval_check: config.interval_check }
+    }
+}
+
+impl From<&cluster::FileSystemConfig> for FileSystem {
+    fn from(config: &cluster::FileSystemConfig) -> Self {
+        Self { path: config.path.to_text(), data_type: config.data_type, default_work_dir: config.default_work_dir }
+    }
+}
+
+impl From<&cluster::DataOperation> for DataOperation {
+    fn from(config: &cluster::DataOperation) -> Self {
+        Self {
+            datatransfer_jobs_directives: config.datatransfer_jobs_directives.clone(),
+            max_ops_file_size: config.max_ops_file_size,
+            data_transfer: config.data_transfer.as_ref().map(public_transfer),
+        }
+    }
+}
+
+impl From<domain::ServiceHealth> for ServiceHealth {
+    fn from(health: domain::ServiceHealth) -> Self {
+        Self {
+            service_type: health.service,
+            last_checked: Some(health.last_checked),
+            latency: health.latency,
+            healthy: health.healthy,
+            message: health.message,
+            path: health.path.map(|path| path.to_text()),
+        }
+    }
+}
+
+/// The members of a transfer service that are no secret: the key of the configuration, and its name on the wire, which is in
+/// camel case except below `multipart`.
+const TRANSFER_MEMBERS: [(&str, &str); 14] = [
+    ("service_type", "serviceType"),
+    ("name", "name"),
+    ("public_url", "publicUrl"),
+    ("region", "region"),
+    ("ttl", "ttl"),
+    ("tenant", "tenant"),
+    ("multipart", "multipart"),
+    ("bucket_lifecycle_configuration", "bucketLifecycleConfiguration"),
+    ("pypi_index_url", "pypiIndexUrl"),
+    ("host", "host"),
+    ("port_range", "portRange"),
+    ("public_ips", "publicIps"),
+    ("wait_timeout", "waitTimeout"),
+    ("inbound_transfer_limit", "inboundTransferLimit"),
+];
+
+fn public_transfer(config: &Value) -> Value {
+    let member = |(key, name): &(&str, &str)| Some(((*name).to_owned(), config.get(*key)?.clone()));
+    Value::Object(TRANSFER_MEMBERS.iter().filter_map(member).collect::<Map<_, _>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secrets_of_a_transfer_service_are_not_shown() {
+        let config = serde_json::json!({
+            "service_type": "s3", "name": "store", "public_url": "https://s3.example.org", "private_url": "http://10.0.0.1",
+            "access_key_id": "AKIA", "secret_access_key": "hunter2", "region": "eu", "ttl": 60, "multipart": {"use_split": true},
+        });
+        let expected = serde_json::json!({
+            "serviceType": "s3", "name": "store", "publicUrl": "https://s3.example.org", "region": "eu", "ttl": 60,
+            "multipart": {"use_split": true},
+        });
+        assert_eq!(public_transfer(&config), expected);
+    }
+}

@@ -1,0 +1,92 @@
+//! What every request and answer gets: ids, a span, one access line, the common headers, and the body of errors.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::Instrument;
+
+use super::context::{CORRELATION_ID, REQUEST_ID, RequestContext};
+use super::problem::Problem;
+use super::route::Prefix;
+
+/// The headers of FirecREST.
+pub(super) const TIMESTAMP: HeaderName = HeaderName::from_static("f7t-timestamp");
+pub(super) const APP_VERSION: HeaderName = HeaderName::from_static("f7t-appversion");
+pub(super) const AUTH_USERNAME: HeaderName = HeaderName::from_static("f7t-authusername");
+
+/// The version of the contract, as clients expect it in `F7T-AppVersion`; our own version is in the documentation pages.
+const CONTRACT_VERSION: HeaderValue = HeaderValue::from_static("2.x.x");
+
+/// The outermost layer inside the router.
+pub(super) async fn observe(mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let context = Arc::new(RequestContext::new(request.headers()));
+    let method = request.method().clone();
+    let prefix = request.extensions().get::<Prefix>().map_or("", |prefix| prefix.as_str());
+    let path = format!("{prefix}{}", request.uri().path());
+    let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
+    request.extensions_mut().insert(Arc::clone(&context));
+    let span = tracing::info_span!("request", request_id = &**context.id(), correlation_id = context.correlation_id());
+    let mut response = next.run(request).instrument(span.clone()).await;
+
+    let problem = response.extensions_mut().remove::<Problem>();
+    if let Some(problem) = &problem {
+        let body = problem.body(&context, &path, method.is_safe());
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        *response.body_mut() = if method == Method::HEAD { Body::empty() } else { Body::from(body) };
+    }
+    add_headers(&mut response, &context);
+
+    let _entered = span.enter();
+    log(&Line { method: &method, path: &path, route, context: &context, started }, &response, problem.as_ref());
+    response
+}
+
+fn add_headers(response: &mut Response, context: &RequestContext) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let timestamp = format!("{}.{:06}", now.as_secs(), now.subsec_micros());
+    let headers = response.headers_mut();
+    let texts = [
+        (TIMESTAMP, Some(timestamp.as_str())),
+        (AUTH_USERNAME, context.username()),
+        (REQUEST_ID, Some(&**context.id())),
+        (CORRELATION_ID, Some(context.correlation_id())),
+    ];
+    for (name, text) in texts {
+        if let Some(value) = text.and_then(|text| HeaderValue::from_str(text).ok()) {
+            headers.insert(name, value);
+        }
+    }
+    headers.insert(APP_VERSION, CONTRACT_VERSION);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // Answers hold what one caller may see; the pages of the documentation say otherwise themselves.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+}
+
+/// What the access line says of a request. The query is left out: it may hold anything.
+struct Line<'a> {
+    method: &'a Method,
+    path: &'a str,
+    route: Option<String>,
+    context: &'a RequestContext,
+    started: Instant,
+}
+
+fn log(line: &Line<'_>, response: &Response, problem: Option<&Problem>) {
+    let status = response.status().as_u16();
+    let milliseconds = line.started.elapsed().as_secs_f64() * 1000.0;
+    let (method, path, route, user) = (line.method, line.path, line.route.as_deref(), line.context.username());
+    let error = problem.map(Problem::log);
+    if response.status().is_server_error() {
+        tracing::error!(%method, ?path, route, status, user, milliseconds, error, "{method} {path:?} failed with {status}");
+    } else if problem.is_some() {
+        tracing::warn!(%method, ?path, route, status, user, milliseconds, error, "{method} {path:?} was refused with {status}");
+    } else {
+        tracing::info!(%method, ?path, route, status, user, milliseconds, "{method} {path:?} answered {status}");
+    }
+}

@@ -1,0 +1,141 @@
+//! Who may reach which cluster.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::authn::{Authenticator, AuthnError};
+use crate::authz::{Authorizer, AuthzError, Decision, Relation};
+use crate::cluster::Cluster;
+use crate::domain::{Principal, Secret, SystemName};
+use crate::error::{Classify, Kind};
+
+/// The one way in: it turns a bearer token into a [`Caller`], and a caller and a system's name into [`Access`].
+#[derive(Clone)]
+pub struct Gate {
+    authenticator: Arc<dyn Authenticator>,
+    authorizer: Arc<dyn Authorizer>,
+    clusters: Arc<BTreeMap<SystemName, Arc<Cluster>>>,
+}
+
+impl Gate {
+    /// A gate in front of these clusters.
+    pub fn new(
+        authenticator: Arc<dyn Authenticator>,
+        authorizer: Arc<dyn Authorizer>,
+        clusters: impl IntoIterator<Item = Arc<Cluster>>,
+    ) -> Self {
+        let clusters = clusters.into_iter().map(|cluster| (cluster.name().clone(), cluster)).collect();
+        Self { authenticator, authorizer, clusters: Arc::new(clusters) }
+    }
+
+    /// Identifies the caller.
+    ///
+    /// # Errors
+    /// When there is no token, or it does not hold, or it could not be checked.
+    pub async fn identify(&self, token: Option<&Secret>, request_id: Arc<str>) -> Result<Caller, AccessError> {
+        let token = token.ok_or(AccessError::NoToken)?;
+        let principal = self.authenticator.authenticate(token).await?;
+        Ok(Caller { principal, request_id })
+    }
+
+    /// Admits a caller to a cluster.
+    ///
+    /// # Errors
+    /// [`AccessError::SystemNotFound`] where no cluster has that name, [`AccessError::Denied`] where the caller may not use it.
+    /// Only an identified caller learns which systems exist.
+    pub async fn admit(&self, caller: Caller, system: &str) -> Result<Access, AccessError> {
+        let name = SystemName::new(system).map_err(|_| AccessError::SystemNotFound)?;
+        let cluster = self.clusters.get(&name).cloned().ok_or(AccessError::SystemNotFound)?;
+        match self.authorizer.check(&caller.principal, Relation::Access, &name).await? {
+            Decision::Allowed => Ok(Access { caller, cluster }),
+            Decision::Denied => Err(AccessError::Denied(name)),
+        }
+    }
+
+    /// All clusters, in the order of their names. For what any identified caller may see.
+    pub(super) fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
+        self.clusters.values()
+    }
+}
+
+/// An identified caller who was not yet admitted anywhere. It can only come from [`Gate::identify`].
+#[derive(Clone, Debug)]
+pub struct Caller {
+    principal: Principal,
+    request_id: Arc<str>,
+}
+
+impl Caller {
+    /// Who it is.
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+}
+
+/// The proof that a caller may use a cluster. It can only come from [`Gate::admit`], so that a use case without the check does
+/// not compile.
+pub struct Access {
+    caller: Caller,
+    cluster: Arc<Cluster>,
+}
+
+impl Access {
+    /// Who asks.
+    pub fn principal(&self) -> &Principal {
+        &self.caller.principal
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// The id of the request, for the audit line.
+    pub(super) fn request_id(&self) -> &str {
+        &self.caller.request_id
+    }
+}
+
+/// Why a caller was not admitted.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The request carries no token.
+    #[error("Not authenticated: send an access token as `Authorization: Bearer <token>`")]
+    NoToken,
+    /// The request's credentials are not one bearer token.
+    #[error("the access token is not valid: {0}")]
+    Malformed(&'static str),
+    /// The token does not hold, or could not be checked.
+    #[error(transparent)]
+    Authentication(#[from] AuthnError),
+    /// There is no such system. The text is contract.
+    #[error("System not found")]
+    SystemNotFound,
+    /// The caller may not use the system.
+    #[error("access to system {0} is denied")]
+    Denied(SystemName),
+    /// No decision could be had; nothing is allowed then.
+    #[error(transparent)]
+    Authorization(#[from] AuthzError),
+}
+
+impl Classify for AccessError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NoToken | Self::Malformed(_) => Kind::Unauthenticated,
+            Self::Authentication(source) => source.kind(),
+            Self::SystemNotFound => Kind::NotFound,
+            Self::Denied(_) => Kind::Forbidden,
+            Self::Authorization(source) => source.kind(),
+        }
+    }
+
+    fn public_message(&self) -> Cow<'static, str> {
+        match self {
+            Self::Authentication(source) => source.public_message(),
+            Self::Authorization(source) => source.public_message(),
+            Self::NoToken | Self::Malformed(_) | Self::SystemNotFound | Self::Denied(_) => self.to_string().into(),
+        }
+    }
+}

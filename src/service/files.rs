@@ -1,0 +1,289 @@
+//! Files: look at, change, move in and out.
+//!
+//! Every path of a request passes [`Cluster::path`](crate::cluster::Cluster::path), targets included.
+
+use crate::domain::{Checksum, Content, ContentUnit, DirectoryEntry, FileStat, RemotePath, text_to_bytes};
+use crate::filesystem::{CompressOptions, Compression, ContentStream, Download, ListOptions, Part};
+
+use super::audit::Change;
+use super::text::{Findings, check_line};
+use super::{Access, InvalidRequest, Place, ServiceError};
+
+/// How much `head` and `tail` give when nothing is asked for: what the tools of that name print.
+const DEFAULT_LINES: u64 = 10;
+/// How much `view` gives when nothing is asked for, in bytes.
+const DEFAULT_VIEW: u64 = 5 * 1024 * 1024;
+
+/// Lists a directory.
+///
+/// # Errors
+/// When the path breaks the policy, or the cluster does not give the list.
+pub async fn list(access: &Access, path: &str, options: ListOptions) -> Result<Vec<DirectoryEntry>, ServiceError> {
+    let path = access.cluster().path(path)?;
+    Ok(access.cluster().files()?.list(access.principal(), &path, options).await?)
+}
+
+/// The status of a file; follows a link when `dereference` is set.
+///
+/// # Errors
+/// When the path breaks the policy, or the cluster does not give the status.
+pub async fn stat(access: &Access, path: &str, dereference: bool) -> Result<FileStat, ServiceError> {
+    let path = access.cluster().path(path)?;
+    Ok(access.cluster().files()?.stat(access.principal(), &path, dereference).await?)
+}
+
+/// What kind of content a file has.
+///
+/// # Errors
+/// When the path breaks the policy, or the cluster does not tell.
+pub async fn file_type(access: &Access, path: &str) -> Result<String, ServiceError> {
+    let path = access.cluster().path(path)?;
+    Ok(access.cluster().files()?.file_type(access.principal(), &path).await?)
+}
+
+/// The SHA-256 of a file.
+///
+/// # Errors
+/// When the path breaks the policy, or the cluster does not give the sum.
+pub async fn checksum(access: &Access, path: &str) -> Result<Checksum, ServiceError> {
+    let path = access.cluster().path(path)?;
+    Ok(access.cluster().files()?.checksum(access.principal(), &path).await?)
+}
+
+/// How much of an end of a file is wanted, as the caller says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// So many bytes.
+    pub bytes: Option<u64>,
+    /// So many lines.
+    pub lines: Option<u64>,
+    /// Everything but that.
+    pub skip: bool,
+}
+
+impl Amount {
+    fn part(self) -> Result<Part, InvalidRequest> {
+        let (unit, count) = match (self.bytes, self.lines) {
+            (Some(_), Some(_)) => {
+                return Err(InvalidRequest::new(Place::Parameter, "bytes", "Only one of `bytes` or `lines` can be specified."));
+            }
+            (Some(bytes), None) => (ContentUnit::Bytes, bytes),
+            (None, lines) => (ContentUnit::Lines, lines.unwrap_or(DEFAULT_LINES)),
+        };
+        Ok(Part { unit, count, skip: self.skip })
+    }
+}
+
+/// The first part of a file, or all but its last.
+///
+/// # Errors
+/// When both units are asked for, the path breaks the policy, or the cluster does not give the content.
+pub async fn head(access: &Access, path: &str, amount: Amount) -> Result<Content, ServiceError> {
+    let part = amount.part()?;
+    let path = access.cluster().path(path)?;
+    Ok(access.cluster().files()?.head(access.principal(), &path, part).await?)
+}
+
+/// The last part of a file, or all but its first.
+///
+/// # Errors
+/// When both units are asked for, the path breaks the policy, or the cluster does not give the content.
+pub async fn tail(access: &Access, path: &str, amount: Amount) -> Result<Content, ServiceError> {
+    let part = amount.part()?;
+    let path = access.cluster().path(path)?;
+    Ok(access.cluster().files()?.tail(access.principal(), &path, part).await?)
+}
+
+/// `size` bytes of a file from `offset`.
+///
+/// # Errors
+/// When more is asked for than the cluster's limit, the path breaks the policy, or the cluster does not give the content.
+pub async fn view(access: &Access, path: &str, offset: Option<u64>, size: Option<u64>) -> Result<Vec<u8>, ServiceError> {
+    let limit = access.cluster().config().data_operation.max_ops_file_size;
+    let size = size.unwrap_or_else(|| DEFAULT_VIEW.min(limit));
+    if size == 0 {
+        return Err(InvalidRequest::new(Place::Parameter, "size", "`size` value must be an integer value greater than 0").into());
+    }
+    if size > limit {
+        let message = format!("`size` value must not be greater than {limit} bytes");
+        return Err(InvalidRequest::new(Place::Parameter, "size", message).into());
+    }
+    let path = access.cluster().path(path)?;
+    Ok(access.cluster().files()?.view(access.principal(), &path, offset.unwrap_or(0), size).await?)
+}
+
+/// Sets permission bits, given in octal, and gives the changed entry.
+///
+/// # Errors
+/// When the mode is not octal, the path breaks the policy, or the cluster does not allow it.
+pub async fn chmod(access: &Access, path: &str, mode: &str) -> Result<DirectoryEntry, ServiceError> {
+    let mode = read_mode(mode)?;
+    let path = access.cluster().path(path)?;
+    let files = access.cluster().files()?;
+    let change = Change::begin(access, "files.chmod", format!("{path} to {mode:o}"));
+    change.end(files.chmod(access.principal(), &path, mode).await)?;
+    Ok(files.entry(access.principal(), &path).await?)
+}
+
+/// Sets owner and group, where given, and gives the changed entry.
+///
+/// # Errors
+/// When neither is given, a name cannot be one, the path breaks the policy, or the cluster does not allow it.
+pub async fn chown(access: &Access, path: &str, owner: &str, group: &str) -> Result<DirectoryEntry, ServiceError> {
+    let owner = posix_name("owner", owner)?;
+    let group = posix_name("group", group)?;
+    if owner.is_none() && group.is_none() {
+        return Err(InvalidRequest::new(Place::Document, "owner", "give `owner`, `group` or both").into());
+    }
+    let path = access.cluster().path(path)?;
+    let files = access.cluster().files()?;
+    let change = Change::begin(access, "files.chown", format!("{path} to {}:{}", owner.unwrap_or(""), group.unwrap_or("")));
+    change.end(files.chown(access.principal(), &path, owner, group).await)?;
+    Ok(files.entry(access.principal(), &path).await?)
+}
+
+/// Makes a directory, with `parents` those above it too, and gives its entry.
+///
+/// # Errors
+/// When the path breaks the policy, or the cluster does not allow it.
+pub async fn mkdir(access: &Access, path: &str, parents: bool) -> Result<DirectoryEntry, ServiceError> {
+    let path = access.cluster().path(path)?;
+    let files = access.cluster().files()?;
+    let change = Change::begin(access, "files.mkdir", path.to_text());
+    change.end(files.mkdir(access.principal(), &path, parents).await)?;
+    Ok(files.entry(access.principal(), &path).await?)
+}
+
+/// Makes the symbolic link `link` to `target` and gives its entry.
+///
+/// # Errors
+/// When a path breaks the policy, or the cluster does not allow it.
+pub async fn symlink(access: &Access, target: &str, link: &str) -> Result<DirectoryEntry, ServiceError> {
+    let target = access.cluster().path(target)?;
+    let link = access.cluster().path(link)?;
+    let files = access.cluster().files()?;
+    let change = Change::begin(access, "files.symlink", format!("{link} to {target}"));
+    change.end(files.symlink(access.principal(), &target, &link).await)?;
+    Ok(files.entry(access.principal(), &link).await?)
+}
+
+/// Removes a file or a directory with all that is in it.
+///
+/// # Errors
+/// When the path breaks the policy, is a configured file system itself, or the cluster does not allow it.
+pub async fn remove(access: &Access, path: &str) -> Result<(), ServiceError> {
+    let path = access.cluster().path(path)?;
+    if access.cluster().config().file_systems.iter().any(|fs| fs.path.is_within(&path)) {
+        return Err(InvalidRequest::new(Place::Parameter, "path", "a configured file system cannot be removed").into());
+    }
+    let change = Change::begin(access, "files.remove", path.to_text());
+    Ok(change.end(access.cluster().files()?.remove(access.principal(), &path).await)?)
+}
+
+/// Opens a file to be read to its end.
+///
+/// # Errors
+/// When the path breaks the policy, the file is over the cluster's limit, or the cluster does not give it.
+pub async fn download(access: &Access, path: &str) -> Result<(RemotePath, Download), ServiceError> {
+    let path = access.cluster().path(path)?;
+    let limit = access.cluster().config().data_operation.max_ops_file_size;
+    let download = access.cluster().files()?.download(access.principal(), &path, Some(limit)).await?;
+    Ok((path, download))
+}
+
+/// Writes the file `name` in `directory`, whole or not at all.
+///
+/// # Errors
+/// When the name is not one file name, the path breaks the policy, the content is over the cluster's limit or ends early, or
+/// the cluster does not allow it.
+pub async fn upload(access: &Access, directory: &str, name: &str, content: ContentStream) -> Result<(), ServiceError> {
+    check_upload_name(name)?;
+    let directory = access.cluster().path(directory)?;
+    let path = access.cluster().path(&directory.join(&text_to_bytes(name)).to_text())?;
+    let limit = access.cluster().config().data_operation.max_ops_file_size;
+    let files = access.cluster().files()?;
+    let change = Change::begin(access, "files.upload", path.to_text());
+    Ok(change.end(files.upload(access.principal(), &path, content, Some(limit)).await)?)
+}
+
+/// Packs `source` into the archive `target`.
+///
+/// # Errors
+/// When a path or the pattern breaks a rule, or the cluster does not do it.
+pub async fn compress(access: &Access, source: &str, target: &str, options: CompressOptions) -> Result<(), ServiceError> {
+    if let Some(Err(message)) = options.match_pattern.as_deref().map(|pattern| check_line(pattern, 4095)) {
+        return Err(InvalidRequest::new(Place::Document, "matchPattern", message).into());
+    }
+    let source = access.cluster().path(source)?;
+    let target = access.cluster().path(target)?;
+    let files = access.cluster().files()?;
+    let change = Change::begin(access, "files.compress", format!("{source} to {target}"));
+    Ok(change.end(files.compress(access.principal(), &source, &target, &options).await)?)
+}
+
+/// Unpacks the archive `source` into the directory `target`.
+///
+/// # Errors
+/// When a path breaks the policy, or the cluster does not do it.
+pub async fn extract(access: &Access, source: &str, target: &str, compression: Compression) -> Result<(), ServiceError> {
+    let source = access.cluster().path(source)?;
+    let target = access.cluster().path(target)?;
+    let files = access.cluster().files()?;
+    let change = Change::begin(access, "files.extract", format!("{source} to {target}"));
+    Ok(change.end(files.extract(access.principal(), &source, &target, compression).await)?)
+}
+
+fn read_mode(mode: &str) -> Result<u32, InvalidRequest> {
+    let octal = !mode.is_empty() && mode.len() <= 5 && mode.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    match u32::from_str_radix(mode, 8) {
+        Ok(bits) if octal && bits <= 0o7777 => Ok(bits),
+        _ => Err(InvalidRequest::new(Place::Document, "mode", "it must be octal, from 0 to 7777")),
+    }
+}
+
+/// A user's or group's name or number; an empty one is absent.
+fn posix_name<'a>(field: &'static str, name: &'a str) -> Result<Option<&'a str>, InvalidRequest> {
+    let mut findings = Findings::default();
+    let bad = |c: char| c.is_control() || c.is_whitespace() || matches!(c, ':' | '/');
+    if name.len() > 256 || name.starts_with('-') || name.contains(bad) {
+        findings.add(Place::Document, field, "it is not the name or number of a user or group");
+    }
+    findings.verdict()?;
+    Ok(Some(name).filter(|name| !name.is_empty()))
+}
+
+/// The client names the file, so that the name must not lead out of the directory.
+fn check_upload_name(name: &str) -> Result<(), InvalidRequest> {
+    if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) || name.len() > 255 {
+        return Err(InvalidRequest::new(Place::Document, "file", "its file name must be one file name of 1 to 255 bytes"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_octal_and_at_most_7777() {
+        assert_eq!(read_mode("0755"), Ok(0o755));
+        assert_eq!(read_mode("07777"), Ok(0o7777));
+        for mode in ["", "8", "u+x", "-1", "+7", "17777", "777777777777", "0x1ff", "７"] {
+            assert!(read_mode(mode).is_err(), "{mode:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_for_an_upload_cannot_leave_the_directory() {
+        assert_eq!(check_upload_name("a b.txt"), Ok(()));
+        for name in ["", ".", "..", "a/b", "/etc/passwd", "..\0"] {
+            assert!(check_upload_name(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn ten_lines_are_the_default_and_two_units_are_refused() {
+        assert_eq!(Amount::default().part(), Ok(Part { unit: ContentUnit::Lines, count: 10, skip: false }));
+        assert!(Amount { bytes: Some(1), lines: Some(1), skip: false }.part().is_err());
+    }
+}

@@ -1,0 +1,106 @@
+//! Jobs: submit, list, look at, cancel, attach to.
+
+use crate::domain::{Job, JobDescription, JobId, JobMetadata, JobQuery, JobScript};
+use crate::scheduler::AttachOutput;
+
+use super::audit::Change;
+use super::text::Findings;
+use super::{Access, InvalidRequest, Place, ServiceError, Submission};
+
+/// The longest job name to filter by, in characters: OpenPBS has no longer ones.
+const LONGEST_JOB_NAME: usize = 235;
+/// The longest command to attach, in bytes: what Linux takes as one argument (`MAX_ARG_STRLEN`), with room for quoting.
+const LONGEST_COMMAND: usize = 96 * 1024;
+
+/// Submits a job and gives its id.
+///
+/// # Errors
+/// When the description breaks a rule, or the scheduler does not take it.
+pub async fn submit(access: &Access, submission: Submission) -> Result<JobId, ServiceError> {
+    let job = submission.check(access.cluster())?;
+    let scheduler = access.cluster().scheduler()?;
+    let change = Change::begin(access, "jobs.submit", describe(&job));
+    Ok(change.end(scheduler.submit(access.principal(), &job).await)?)
+}
+
+/// The caller's jobs, or those of all users that the caller may see.
+///
+/// # Errors
+/// When a filter breaks a rule, or the scheduler does not answer.
+pub async fn list(access: &Access, query: JobQuery) -> Result<Vec<Job>, ServiceError> {
+    let mut findings = Findings::default();
+    if query.name.as_ref().is_some_and(|name| name.chars().count() > LONGEST_JOB_NAME) {
+        findings.add(Place::Parameter, "name", format!("it should have at most {LONGEST_JOB_NAME} characters"));
+    }
+    let name = findings.line(Place::Parameter, "name", query.name, 4 * LONGEST_JOB_NAME);
+    let account = findings.line(Place::Parameter, "account", query.account, 255);
+    findings.verdict()?;
+    let query = JobQuery { name, account, ..query };
+    Ok(access.cluster().scheduler()?.jobs(access.principal(), &query).await?)
+}
+
+/// One job, or all tasks of an array.
+///
+/// # Errors
+/// When there is no such job, or the scheduler does not answer.
+pub async fn get(access: &Access, id: &str) -> Result<Vec<Job>, ServiceError> {
+    let id = job_id(id)?;
+    Ok(access.cluster().scheduler()?.job(access.principal(), &id).await?)
+}
+
+/// A job's script and files.
+///
+/// # Errors
+/// When there is no such job, or the scheduler does not answer.
+pub async fn metadata(access: &Access, id: &str) -> Result<Vec<JobMetadata>, ServiceError> {
+    let id = job_id(id)?;
+    Ok(access.cluster().scheduler()?.metadata(access.principal(), &id).await?)
+}
+
+/// Cancels a job.
+///
+/// # Errors
+/// When there is no such job, it is another user's, or the scheduler does not answer.
+pub async fn cancel(access: &Access, id: &str) -> Result<(), ServiceError> {
+    let id = job_id(id)?;
+    let scheduler = access.cluster().scheduler()?;
+    let change = Change::begin(access, "jobs.cancel", id.as_str());
+    Ok(change.end(scheduler.cancel(access.principal(), &id).await)?)
+}
+
+/// Runs a command inside a running job and gives what it printed.
+///
+/// # Errors
+/// When the command breaks a rule, there is no such job, or the scheduler does not answer. The command's own failure is none.
+pub async fn attach(access: &Access, id: &str, command: &str) -> Result<AttachOutput, ServiceError> {
+    let id = job_id(id)?;
+    if let Some(problem) = wrong_command(command) {
+        return Err(InvalidRequest::new(Place::Document, "command", problem).into());
+    }
+    let scheduler = access.cluster().scheduler()?;
+    let change = Change::begin(access, "jobs.attach", id.as_str());
+    Ok(change.end(scheduler.attach(access.principal(), &id, command).await)?)
+}
+
+fn job_id(id: &str) -> Result<JobId, InvalidRequest> {
+    JobId::new(id).map_err(|error| InvalidRequest::new(Place::Name, "job_id", error.to_string()))
+}
+
+fn wrong_command(command: &str) -> Option<&'static str> {
+    if command.trim().is_empty() {
+        Some("it is empty")
+    } else if command.contains('\0') {
+        Some("it holds a NUL character")
+    } else if command.len() > LONGEST_COMMAND {
+        Some("it is longer than 98304 bytes")
+    } else {
+        None
+    }
+}
+
+fn describe(job: &JobDescription) -> String {
+    match &job.script {
+        JobScript::Inline(text) => format!("inline script of {} bytes in {}", text.len(), job.working_directory),
+        JobScript::Path(path) => format!("{path} in {}", job.working_directory),
+    }
+}

@@ -1,0 +1,132 @@
+//! What callers can do, as functions: `jobs::submit(&access, submission)`.
+//!
+//! Policy lives here: who may reach a cluster ([`Gate`], [`Access`]), which paths a request may name, what a job description
+//! may hold, and the audit line that every change leaves. This module must not know HTTP, JSON or how a cluster is spoken to.
+//! To add a use case: a function that takes [`Access`], in the file of its subject.
+
+mod access;
+mod audit;
+pub mod files;
+pub mod jobs;
+pub mod status;
+mod submission;
+mod text;
+pub mod transfers;
+
+use std::borrow::Cow;
+
+use crate::cluster::GateError;
+use crate::error::{Classify, Kind};
+use crate::filesystem::FilesystemError;
+use crate::scheduler::SchedulerError;
+
+pub use access::{Access, AccessError, Caller, Gate};
+pub use submission::Submission;
+
+/// Why a use case did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The request holds values that cannot be.
+    #[error(transparent)]
+    Invalid(#[from] InvalidRequest),
+    /// The cluster does not hand out what is needed, or a path breaks the policy.
+    #[error(transparent)]
+    Gate(#[from] GateError),
+    /// The scheduler did not do it.
+    #[error(transparent)]
+    Scheduler(#[from] SchedulerError),
+    /// The file operation was not done.
+    #[error(transparent)]
+    Filesystem(#[from] FilesystemError),
+    /// This service does not do it, for this reason.
+    #[error("{0}")]
+    Unsupported(&'static str),
+}
+
+impl Classify for ServiceError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Invalid(_) => Kind::Invalid,
+            Self::Gate(source) => source.kind(),
+            Self::Scheduler(source) => source.kind(),
+            Self::Filesystem(source) => source.kind(),
+            Self::Unsupported(_) => Kind::Unsupported,
+        }
+    }
+
+    fn public_message(&self) -> Cow<'static, str> {
+        match self {
+            Self::Invalid(source) => source.to_string().into(),
+            Self::Gate(source) => source.public_message(),
+            Self::Scheduler(source) => source.public_message(),
+            Self::Filesystem(source) => source.public_message(),
+            Self::Unsupported(reason) => Cow::Borrowed(reason),
+        }
+    }
+
+    fn maybe_effected(&self) -> Option<bool> {
+        match self {
+            Self::Invalid(_) | Self::Gate(_) | Self::Unsupported(_) => None,
+            Self::Scheduler(source) => source.maybe_effected(),
+            Self::Filesystem(source) => source.maybe_effected(),
+        }
+    }
+}
+
+/// A request with values that cannot be; names every field that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidRequest {
+    fields: Vec<InvalidField>,
+}
+
+/// One field that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidField {
+    /// Where the field stands.
+    pub place: Place,
+    /// Its name on the wire.
+    pub name: Cow<'static, str>,
+    /// What is wrong with it and what to change.
+    pub message: String,
+}
+
+/// Where in a request a field stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Part of the resource's name.
+    Name,
+    /// A parameter beside the document.
+    Parameter,
+    /// A member of the document.
+    Document,
+}
+
+impl InvalidRequest {
+    /// A request with one wrong field.
+    pub fn new(place: Place, name: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { fields: vec![InvalidField { place, name: name.into(), message: message.into() }] }
+    }
+
+    /// The wrong fields; never empty.
+    pub fn fields(&self) -> &[InvalidField] {
+        &self.fields
+    }
+}
+
+impl std::error::Error for InvalidRequest {}
+
+impl std::fmt::Display for InvalidRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} validation error/s occurred", self.fields.len())?;
+        for (index, field) in self.fields.iter().enumerate() {
+            write!(f, "{} {}: {}", if index == 0 { ":" } else { ";" }, field.name, field.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromIterator<InvalidField> for InvalidRequest {
+    fn from_iter<I: IntoIterator<Item = InvalidField>>(fields: I) -> Self {
+        Self { fields: fields.into_iter().collect() }
+    }
+}

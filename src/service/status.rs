@@ -1,0 +1,57 @@
+//! What is known of clusters: all of them, and one of them in depth.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::cluster::Cluster;
+use crate::domain::{Account, Identity, Node, Partition, Reservation, SystemName};
+
+use super::{Access, Caller, Gate, ServiceError};
+
+/// All clusters, with their health. Every identified caller may see them.
+pub fn systems<'a>(gate: &'a Gate, _: &Caller) -> impl Iterator<Item = &'a Arc<Cluster>> {
+    gate.clusters()
+}
+
+/// When each cluster was last checked. It takes no caller: it says that this process lives, and nothing of the clusters but
+/// their names.
+pub fn last_checks(gate: &Gate) -> Vec<(SystemName, Timestamp)> {
+    gate.clusters().filter_map(|cluster| Some((cluster.name().clone(), cluster.health().last_check?))).collect()
+}
+
+/// The nodes.
+///
+/// # Errors
+/// When the scheduler does not answer.
+pub async fn nodes(access: &Access) -> Result<Vec<Node>, ServiceError> {
+    Ok(access.cluster().scheduler_ungated().nodes(access.principal()).await?)
+}
+
+/// The partitions or queues; `hidden` adds those not shown to everyone.
+///
+/// # Errors
+/// When the scheduler does not answer.
+pub async fn partitions(access: &Access, hidden: bool) -> Result<Vec<Partition>, ServiceError> {
+    Ok(access.cluster().scheduler_ungated().partitions(access.principal(), hidden).await?)
+}
+
+/// The reservations.
+///
+/// # Errors
+/// When the scheduler does not answer.
+pub async fn reservations(access: &Access) -> Result<Vec<Reservation>, ServiceError> {
+    Ok(access.cluster().scheduler_ungated().reservations(access.principal()).await?)
+}
+
+/// Who the caller is on the cluster, and which accounts the caller may charge.
+///
+/// # Errors
+/// When the cluster or its scheduler does not answer.
+pub async fn user(access: &Access) -> Result<(Identity, Option<Vec<Account>>), ServiceError> {
+    let files = access.cluster().files()?;
+    let scheduler = access.cluster().scheduler_ungated();
+    let identity = async { files.identity(access.principal()).await.map_err(ServiceError::from) };
+    let accounts = async { scheduler.accounts(access.principal()).await.map_err(ServiceError::from) };
+    futures::future::try_join(identity, accounts).await
+}

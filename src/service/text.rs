@@ -1,0 +1,75 @@
+//! Rules for text that is handed on to schedulers and commands.
+
+use super::{InvalidField, Place};
+
+/// Collects what is wrong with a request, so that the caller learns all of it at once.
+#[derive(Default)]
+pub(super) struct Findings(Vec<InvalidField>);
+
+impl Findings {
+    /// Notes a wrong field.
+    pub(super) fn add(&mut self, place: Place, name: &'static str, message: impl Into<String>) {
+        self.0.push(InvalidField { place, name: name.into(), message: message.into() });
+    }
+
+    /// A word or line for a scheduler: an empty one counts as absent, and it must be short and without control characters.
+    pub(super) fn line(&mut self, place: Place, name: &'static str, value: Option<String>, longest: usize) -> Option<String> {
+        let value = value.filter(|value| !value.is_empty())?;
+        if let Err(message) = check_line(&value, longest) {
+            self.add(place, name, message);
+        }
+        Some(value)
+    }
+
+    /// Nothing, when nothing was found.
+    ///
+    /// # Errors
+    /// What was found.
+    pub(super) fn verdict(self) -> Result<(), super::InvalidRequest> {
+        if self.0.is_empty() { Ok(()) } else { Err(self.0.into_iter().collect()) }
+    }
+}
+
+/// Whether `value` has at most `longest` bytes and no control characters: a line break would start a new directive in a batch
+/// script, a NUL byte would end an argument.
+pub(super) fn check_line(value: &str, longest: usize) -> Result<(), String> {
+    if value.len() > longest {
+        return Err(format!("it is longer than {longest} bytes"));
+    }
+    if value.chars().any(char::is_control) {
+        return Err("it holds a control character".to_owned());
+    }
+    Ok(())
+}
+
+/// Whether `name` is a name for an environment variable (POSIX XBD 8.1 with lower case allowed, as shells do).
+pub(super) fn is_variable_name(name: &str) -> bool {
+    name.len() <= 255
+        && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variable_names_are_posix_names() {
+        for name in ["A", "_x9", "F7T_version"] {
+            assert!(is_variable_name(name), "{name}");
+        }
+        for name in ["", "9A", "A-B", "A=B", "A B", "Ä", "A\n", "$(id)"] {
+            assert!(!is_variable_name(name), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_line_counts_as_absent_and_a_line_break_is_found() {
+        let mut findings = Findings::default();
+        assert_eq!(findings.line(Place::Document, "name", Some(String::new()), 10), None);
+        findings.line(Place::Document, "account", Some("a\n#SBATCH --uid=0".to_owned()), 100);
+        findings.line(Place::Document, "partition", Some("x".repeat(101)), 100);
+        let error = findings.verdict().unwrap_err();
+        assert_eq!(error.fields().iter().map(|field| &*field.name).collect::<Vec<_>>(), ["account", "partition"]);
+    }
+}

@@ -1,0 +1,14 @@
+//! Transfers that outlast a request.
+
+use super::{Access, ServiceError};
+
+/// Starts a transfer job of the kind `operation`.
+///
+/// # Errors
+/// Always [`ServiceError::Unsupported`]: no transfer method is built in. The answer says what to use instead.
+pub fn start(access: &Access, operation: &'static str) -> Result<(), ServiceError> {
+    tracing::debug!(system = %access.cluster().name(), operation, "a transfer job was asked for");
+    Err(ServiceError::Unsupported(
+        "Transfer jobs are not supported by this version: use the operations below /filesystem/{system_name}/ops",
+    ))
+}
