@@ -5,6 +5,7 @@
 
 mod command;
 mod config;
+pub mod server;
 mod transport;
 
 pub use command::{CommandError, CommandLine, Raw, RemoteCommand, run};
