@@ -10,5 +10,7 @@ pub mod domain;
 pub mod error;
 pub mod filesystem;
 pub mod http;
+pub mod lifecycle;
 pub mod scheduler;
 pub mod ssh;
+pub mod telemetry;

@@ -3,6 +3,7 @@
 //! The only module that knows jsonwebtoken. It must not know clusters, relations or HTTP frameworks.
 
 mod config;
+pub mod issuer;
 
 use std::borrow::Cow;
 
