@@ -37,6 +37,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::service::Gate;
+pub mod issuer;
 
 pub use config::Config;
 pub use openapi::document;

@@ -74,14 +74,7 @@ impl Lane {
             .queue_mode(QueueMode::Lifo)
             .build()
             .expect("a pool without time limits needs no runtime");
-        let state = State {
-            login,
-            lent: Vec::new(),
-            budget: config.max_channels,
-            learned: Instant::now(),
-            opening: false,
-            failure: None,
-        };
+        let state = State { login, lent: Vec::new(), budget: config.max_channels, learned: Instant::now(), opening: false, failure: None };
         Arc::new(Self {
             cluster: Arc::clone(cluster),
             kind,

@@ -15,6 +15,7 @@ mod lane;
 mod lanes;
 mod login;
 mod running;
+pub mod server;
 mod stats;
 mod stream;
 mod transport;

@@ -1,0 +1,91 @@
+//! The log: one subscriber, set up once, writing to standard error.
+//!
+//! This module must not know what is logged. Standard output belongs to the command line's answers.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Directive;
+
+/// The environment variable that says what is logged, in the syntax of `tracing_subscriber`'s `EnvFilter`.
+pub const LOG_VARIABLE: &str = "GOLDCREST_LOG";
+
+/// The target of audit records. They are written whatever the filter says.
+pub const AUDIT_TARGET: &str = "audit";
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    /// One line of text for each event.
+    Text,
+    /// One JSON object for each event.
+    Json,
+}
+
+/// Why the log could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter is not understood.
+    #[error("the log filter {filter:?} is not understood")]
+    Filter {
+        /// The filter as given.
+        filter: String,
+        /// What is wrong with it.
+        #[source]
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// Something else set a subscriber before.
+    #[error("the log is set up already")]
+    Subscriber(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Sets the log up: what `GOLDCREST_LOG` asks for, else `RUST_LOG`, else `default`.
+///
+/// # Errors
+/// When the filter is not understood, or the log was set up before.
+pub fn init(format: LogFormat, default: &str) -> Result<(), TelemetryError> {
+    let asked = [LOG_VARIABLE, "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+    let filter = filter(asked.as_deref().unwrap_or(default))?;
+    let terminal = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal && colours());
+    let json = match format {
+        LogFormat::Auto => !terminal,
+        LogFormat::Text => false,
+        LogFormat::Json => true,
+    };
+    let set =
+        if json { builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init() } else { builder.try_init() };
+    set.map_err(TelemetryError::Subscriber)
+}
+
+/// False where the environment asks for output without colours (<https://no-color.org>) or the terminal knows none.
+pub fn colours() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+fn filter(text: &str) -> Result<EnvFilter, TelemetryError> {
+    let failed = |source| TelemetryError::Filter { filter: text.to_owned(), source };
+    let audit: Directive = format!("{AUDIT_TARGET}=info").parse().map_err(failed)?;
+    Ok(EnvFilter::builder().parse(text).map_err(failed)?.add_directive(audit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn audit_records_are_kept_whatever_the_filter_says() {
+        let text = filter("error").unwrap().to_string();
+        assert!(text.contains("audit=info"), "{text}");
+        assert!(text.contains("error"), "{text}");
+    }
+
+    #[test]
+    fn a_filter_that_is_not_understood_is_named() {
+        let error = filter("goldcrest=loud").unwrap_err();
+        assert!(error.to_string().contains("goldcrest=loud"), "{error}");
+    }
+}
