@@ -1,0 +1,44 @@
+#!/bin/bash
+# Installs Slurm for the tests: `install.sh [22.05|24.11]...`, both by default. Run by start.sh; running it again is cheap.
+#
+# 22.05 comes from the packages of Debian 12, the host. 24.11 comes from those of Debian 13, in a folder made by
+# debootstrap: its daemons run by chroot, its commands without (see start.sh).
+set -euo pipefail
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+need_root
+
+host_packages=(slurm-wlm slurmctld slurmd slurmdbd slurmrestd slurm-wlm-jwt-plugin munge mariadb-server debootstrap)
+root_packages=(slurm-client slurmctld slurmd slurmdbd slurmrestd slurm-wlm-basic-plugins slurm-wlm-mysql-plugin
+    slurm-wlm-jwt-plugin munge)
+
+install_host() {
+    local missing=() package
+    for package in "${host_packages[@]}"; do
+        dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    [ ${#missing[@]} = 0 ] && return 0
+    apt-get update
+    DEBIAN_FRONTEND=noninteractive apt-get install -y "${missing[@]}"
+}
+
+install_root() {
+    if [ ! -x "$root/usr/bin/apt-get" ]; then
+        mkdir -p "$(dirname "$root")"
+        debootstrap --variant=minbase --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
+            trixie "$root" "${GOLDCREST_DEBIAN_MIRROR:-http://deb.debian.org/debian}"
+    fi
+    [ -x "$root/usr/sbin/slurmrestd" ] && [ -x "$root/usr/sbin/munged" ] && return 0
+    # Packages must not start their services: start.sh does.
+    printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
+    chmod 755 "$root/usr/sbin/policy-rc.d"
+    cp /etc/resolv.conf "$root/etc/resolv.conf"
+    chroot "$root" apt-get update
+    DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get install -y --no-install-recommends "${root_packages[@]}"
+}
+
+install_host
+for wanted in $(versions_of "$@"); do
+    select_version "$wanted"
+    [ -z "$root" ] || install_root
+done
