@@ -1,9 +1,10 @@
+# shellcheck shell=bash
 # What the start and stop scripts of the components share. Source it; it runs nothing by itself.
 
 environment_root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-# Used by the scripts that source this file.
-# shellcheck disable=SC2034
+# shellcheck disable=SC2034  # for the scripts that read this file
 repository_root=$(cd "$environment_root/../.." && pwd)
+# shellcheck disable=SC2034  # for the scripts that read this file
 state_root=${GOLDCREST_ENV:-/var/tmp/goldcrest-env}
 
 # A progress line, on standard error so that a script's output stays its own.
@@ -56,7 +57,8 @@ alive() {
 # Every process below the given one, the given one last.
 process_tree() {
     local child
-    for child in $(cat "/proc/$1/task/"*/children 2>/dev/null); do process_tree "$child"; done
+    # shellcheck disable=SC2013
+    for child in $(cat "/proc/$1/task/"*/children 2>/dev/null || true); do process_tree "$child"; done
     echo "$1"
 }
 
@@ -71,7 +73,7 @@ stop_process() {
         # shellcheck disable=SC2086
         kill -CONT $tree 2>/dev/null || true
         # shellcheck disable=SC2086
-        wait_for 10 all_gone $tree || kill -KILL $tree 2>/dev/null || true
+        wait_for "${GOLDCREST_STOP_SECONDS:-10}" all_gone $tree || kill -KILL $tree 2>/dev/null || true
     fi
     rm -f "$1"
 }

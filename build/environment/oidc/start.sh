@@ -9,7 +9,7 @@ state=$state_root/oidc
 port=${GOLDCREST_OIDC_PORT:-18200}
 
 main() {
-    command -v node >/dev/null && command -v npm >/dev/null || apt_install nodejs npm
+    if ! command -v node >/dev/null || ! command -v npm >/dev/null; then apt_install nodejs npm; fi
     mkdir -p "$state"
     chmod 700 "$state"
     install_server
