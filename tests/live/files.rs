@@ -39,7 +39,7 @@ pub async fn a_file_is_written_read_and_removed_in_every_way(live: &Live) {
         let head = api.get(&format!("{ops}/head"), &[("path", &file), ("bytes", "6")]).await.expect(200).json();
         assert_eq!(text_of(&head), "line 1", "{system}");
         let tail = api.get(&format!("{ops}/tail"), &[("path", &file), ("lines", "2"), ("skipHeading", "true")]).await.expect(200).json();
-        assert_eq!(text_of(&tail), &content["line 1\n".len()..], "{system}");
+        assert_eq!(text_of(&tail), &content["line 1\nline 2\n".len()..], "{system}");
         assert_eq!(api.file(system, "view", &file).await.expect(200).json()["output"], content, "{system}");
         let part = api.get(&format!("{ops}/view"), &[("path", &file), ("offset", "5"), ("size", "3")]).await.expect(200).json();
         assert_eq!(part["output"], content[5..8], "{system}");
