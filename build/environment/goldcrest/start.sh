@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Starts the Goldcrest binary on the environment that is up. Coordinates: env.json in the state folder.
+#
+# The binary is $GOLDCREST_BIN, or the newest one that cargo has built.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=../lib.sh
+. "$here/../lib.sh"
+
+state=$state_root/goldcrest
+port=${GOLDCREST_PORT:-18300}
+
+main() {
+    local binary
+    binary=$(find_binary)
+    mkdir -p "$state"
+    chmod 700 "$state"
+    if alive "$state/goldcrest.pid" goldcrest; then
+        say "goldcrest runs on port $port; stop it first to change its binary or configuration"
+        return
+    fi
+    "$here/render.sh" --port "$port" >"$state/goldcrest.yaml"
+    cat >"$state/env.json" <<EOF
+{
+  "url": "http://127.0.0.1:$port",
+  "binary": "$binary",
+  "config": "$state/goldcrest.yaml",
+  "render": "$here/render.sh",
+  "pidFile": "$state/goldcrest.pid",
+  "log": "$state/goldcrest.log"
+}
+EOF
+    # Neither this script's standard streams nor a lock that its caller holds belong to a daemon.
+    YAML_CONFIG_FILE=$state/goldcrest.yaml setsid "$binary" serve </dev/null >"$state/goldcrest.log" 2>&1 9>&- &
+    echo $! >"$state/goldcrest.pid"
+    wait_for 30 ready || {
+        tail -20 "$state/goldcrest.log" >&2
+        die "goldcrest does not answer on port $port: see $state/goldcrest.log"
+    }
+    say "goldcrest answers on http://127.0.0.1:$port"
+}
+
+ready() { curl -fsS -o /dev/null --max-time 2 "http://127.0.0.1:$port/status/liveness/"; }
+
+find_binary() {
+    if [ -n "${GOLDCREST_BIN:-}" ]; then
+        echo "$GOLDCREST_BIN"
+        return
+    fi
+    local target=${CARGO_TARGET_DIR:-$repository_root/target} newest=
+    for candidate in "$target/debug/goldcrest" "$target/release/goldcrest"; do
+        if [ -x "$candidate" ] && { [ -z "$newest" ] || [ "$candidate" -nt "$newest" ]; }; then newest=$candidate; fi
+    done
+    [ -n "$newest" ] || die "no goldcrest binary below $target: run cargo build first"
+    echo "$newest"
+}
+
+main "$@"

@@ -1,0 +1,159 @@
+//! The live suite: a running Goldcrest in front of real OpenSSH, Slurm, OpenFGA and an OpenID provider.
+//!
+//! `build/environment/up.sh` starts them; see the README there. A scenario whose components are not up is skipped and counted
+//! (`live: skipped N`), with `CI=true` it fails instead. Scenarios run one after the other, since some stop or kill parts of
+//! what the others use. To add one: an `async fn(&Live)` in a module here, and its line in [`SCENARIOS`].
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a failed scenario is a panic, and this binary prints its own report"
+)]
+
+mod access;
+mod client;
+mod environment;
+mod files;
+mod instance;
+mod jobs;
+mod lanes;
+mod lifecycle;
+mod processes;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use environment::Component::{self, OpenFga, OpenSsh, Slurm, Slurm24};
+use environment::Live;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+/// The longest that a scenario may take.
+const DEADLINE: Duration = Duration::from_secs(180);
+
+struct Scenario {
+    name: &'static str,
+    needs: &'static [Component],
+    run: for<'a> fn(&'a Live) -> BoxFuture<'a, ()>,
+}
+
+/// `needs => module::function` becomes an entry named `module::function`. Every scenario needs Goldcrest and the provider.
+macro_rules! scenarios {
+    ($([$($need:ident),*] => $module:ident :: $function:ident),* $(,)?) => {
+        &[$(Scenario {
+            name: concat!(stringify!($module), "::", stringify!($function)),
+            needs: &[Component::Goldcrest, Component::Oidc, $($need),*],
+            run: |live| $module::$function(live).boxed(),
+        }),*]
+    };
+}
+
+const SCENARIOS: &[Scenario] = scenarios![
+    [] => access::the_service_is_alive_and_names_itself,
+    [] => access::a_request_without_a_valid_token_is_refused,
+    [] => access::an_unknown_system_is_not_found,
+    [] => access::every_error_has_both_forms_of_body,
+    [] => access::a_request_id_comes_back,
+    [OpenSsh] => access::a_rotated_signing_key_is_accepted_without_a_restart,
+    [OpenFga, OpenSsh] => access::a_denied_relation_is_forbidden,
+    [OpenSsh] => access::nothing_is_allowed_while_the_authorization_server_is_down,
+    [OpenSsh, Slurm] => access::the_system_list_shows_health_and_no_secret,
+    [OpenSsh] => lanes::keys_of_every_kind_log_in,
+    [OpenSsh] => lanes::two_hundred_requests_at_once_of_one_user_all_succeed,
+    [OpenSsh] => lanes::a_connection_killed_between_requests_is_not_noticed,
+    [OpenSsh] => lanes::a_frozen_connection_costs_at_most_one_request,
+    [OpenSsh] => lanes::an_untrusted_host_key_is_refused,
+    [OpenSsh] => lanes::an_unreachable_cluster_fails_within_its_connect_timeout,
+    [OpenSsh] => files::a_file_is_written_read_and_removed_in_every_way,
+    [OpenSsh] => files::names_that_are_not_utf8_or_hostile_come_back_as_they_were,
+    [OpenSsh] => files::contents_of_megabytes_come_back_byte_for_byte,
+    [OpenSsh] => files::contents_over_the_cap_are_refused,
+    [OpenSsh] => files::a_path_outside_the_file_systems_is_refused,
+    [OpenSsh] => files::the_clusters_own_permissions_decide,
+    [OpenSsh] => files::archives_are_packed_and_unpacked,
+    [OpenSsh, Slurm] => jobs::a_job_runs_to_its_end_and_leaves_its_output,
+    [OpenSsh, Slurm] => jobs::a_running_job_is_cancelled,
+    [OpenSsh, Slurm] => jobs::array_and_dependent_jobs_are_listed,
+    [OpenSsh, Slurm] => jobs::a_command_is_attached_to_a_running_job,
+    [OpenSsh, Slurm] => jobs::a_hung_command_times_out_and_is_stopped,
+    [OpenSsh, Slurm] => jobs::what_the_scheduler_refuses_is_told,
+    [OpenSsh, Slurm] => jobs::nodes_partitions_reservations_and_identity_are_shown,
+    [OpenSsh, Slurm24] => jobs::the_second_release_runs_a_job_too,
+    [OpenSsh] => lifecycle::a_request_under_way_ends_before_the_process_does,
+];
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let filters: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let chosen = |scenario: &&Scenario| filters.is_empty() || filters.iter().any(|filter| scenario.name.contains(filter.as_str()));
+    if std::env::args().any(|argument| argument == "--list") {
+        SCENARIOS.iter().filter(chosen).for_each(|scenario| println!("{}: test", scenario.name));
+        return ExitCode::SUCCESS;
+    }
+    let strict = std::env::var("CI").is_ok_and(|value| value == "true");
+    let live = Arc::new(Live::discover().await);
+    let begun = Instant::now();
+    let (mut passed, mut failed, mut skipped) = (0, Vec::new(), Vec::new());
+    for scenario in SCENARIOS.iter().filter(chosen) {
+        let missing: Vec<Component> = scenario.needs.iter().copied().filter(|need| !live.has(*need)).collect();
+        if !missing.is_empty() && !strict {
+            println!("test {} ... ignored, {missing:?} not up", scenario.name);
+            skipped.push(missing);
+            continue;
+        }
+        let started = Instant::now();
+        let outcome = if missing.is_empty() { run(scenario, &live).await } else { Err(format!("{missing:?} not up, and CI=true")) };
+        let seconds = started.elapsed().as_secs_f32();
+        match outcome {
+            Ok(()) => {
+                passed += 1;
+                println!("test {} ... ok ({seconds:.1} s)", scenario.name);
+            }
+            Err(reason) => {
+                failed.push(scenario.name);
+                println!("test {} ... FAILED ({seconds:.1} s): {reason}", scenario.name);
+            }
+        }
+    }
+    if !skipped.is_empty() {
+        let mut reasons: Vec<String> = skipped.iter().flatten().map(|component| format!("{component:?}")).collect();
+        reasons.sort();
+        reasons.dedup();
+        println!("live: skipped {} (not up: {})", skipped.len(), reasons.join(", "));
+    }
+    if !failed.is_empty() {
+        println!("\nfailures:\n    {}", failed.join("\n    "));
+    }
+    println!(
+        "\ntest result: {}. {passed} passed; {} failed; {} ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
+        if failed.is_empty() { "ok" } else { "FAILED" },
+        failed.len(),
+        skipped.len(),
+        SCENARIOS.len() - passed - failed.len() - skipped.len(),
+        begun.elapsed().as_secs_f32(),
+    );
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs a scenario in a task of its own, so that its panic ends nothing else.
+async fn run(scenario: &'static Scenario, live: &Arc<Live>) -> Result<(), String> {
+    let live = Arc::clone(live);
+    let mut task = tokio::spawn(async move { (scenario.run)(&live).await });
+    match tokio::time::timeout(DEADLINE, &mut task).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => match error.try_into_panic() {
+            Ok(panic) => Err(panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("a panic")
+                .to_owned()),
+            Err(error) => Err(error.to_string()),
+        },
+        Err(_) => {
+            task.abort();
+            Err(format!("not done after {} s", DEADLINE.as_secs()))
+        }
+    }
+}

@@ -1,0 +1,144 @@
+"""Every file call of pyfirecrest."""
+
+import hashlib
+import io
+import os
+
+import pytest
+from firecrest.FirecrestException import UnexpectedStatusException
+
+
+def names(entries):
+    return sorted(entry["name"] for entry in entries)
+
+
+def test_a_file_goes_up_and_comes_back(client, system, folder, tmp_path):
+    local = tmp_path / "random"
+    local.write_bytes(os.urandom(200_001))
+    assert client.upload(system, str(local), folder, "random") is None
+    back = tmp_path / "back"
+    assert client.download(system, f"{folder}/random", str(back)) is None
+    assert back.read_bytes() == local.read_bytes()
+
+
+def test_a_stream_goes_up(client, system, folder):
+    content = b"from memory\n"
+    try:
+        client.upload(system, io.BytesIO(content), folder, "stream", file_size=len(content))
+    except (TypeError, AttributeError) as error:
+        pytest.skip(f"this client takes no streams: {error}")
+    assert client.view(system, f"{folder}/stream") == content.decode()
+
+
+def test_an_empty_file_goes_up_and_comes_back(client, system, folder, tmp_path):
+    local = tmp_path / "empty"
+    local.touch()
+    client.upload(system, str(local), folder, "empty")
+    client.download(system, f"{folder}/empty", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_bytes() == b""
+
+
+def test_a_folder_is_listed_with_every_option(client, system, folder, lines):
+    client.mkdir(system, f"{folder}/sub/deep", create_parents=True)
+    client.symlink(system, lines[0], f"{folder}/.hidden")
+    assert names(client.list_files(system, folder)) == ["lines.txt", "sub"]
+    assert names(client.list_files(system, folder, show_hidden=True)) == [".hidden", "lines.txt", "sub"]
+    recursive = " ".join(names(client.list_files(system, folder, recursive=True)))
+    assert "deep" in recursive
+    numeric = client.list_files(system, folder, numeric_uid=True)
+    assert all(entry["user"].isdigit() and entry["group"].isdigit() for entry in numeric)
+    followed = {entry["name"]: entry for entry in client.list_files(system, folder, show_hidden=True, dereference=True)}
+    assert followed[".hidden"]["type"] == "-"
+    link = {entry["name"]: entry for entry in client.list_files(system, folder, show_hidden=True)}[".hidden"]
+    assert (link["type"], link["linkTarget"]) == ("l", lines[0])
+    assert len(link["permissions"]) in (9, 10)
+
+
+def test_head_and_tail_give_the_part_asked_for(client, system, lines):
+    path, content = lines
+    every = content.splitlines(keepends=True)
+    assert client.head(system, path)["content"] == "".join(every[:10])
+    assert client.tail(system, path)["content"] == "".join(every[-10:])
+    assert client.head(system, path, num_lines=3)["content"] == "".join(every[:3])
+    assert client.tail(system, path, num_lines=3)["content"] == "".join(every[-3:])
+    assert client.head(system, path, num_bytes=9)["content"] == content[:9]
+    assert client.tail(system, path, num_bytes=9)["content"] == content[-9:]
+    assert client.head(system, path, num_lines=3, exclude_trailing=True)["content"] == "".join(every[:-3])
+    assert client.tail(system, path, num_lines=3, exclude_beginning=True)["content"] == "".join(every[3:])
+    assert client.head(system, path, num_lines=3)["contentType"] == "lines"
+
+
+def test_a_file_is_described(client, system, lines):
+    path, content = lines
+    assert client.view(system, path) == content
+    stat = client.stat(system, path)
+    assert stat["size"] == len(content)
+    assert stat["nlink"] == 1
+    checksum = client.checksum(system, path)
+    assert checksum["checksum"] == hashlib.sha256(content.encode()).hexdigest()
+    assert checksum["algorithm"] == "SHA256"
+    assert "text" in client.file_type(system, path)
+
+
+def test_a_link_is_made_and_followed(client, system, folder, lines):
+    link = f"{folder}/link"
+    client.symlink(system, lines[0], link)
+    assert client.stat(system, link, dereference=True)["size"] == len(lines[1])
+    assert client.stat(system, link)["size"] == len(lines[0])
+
+
+def test_modes_and_owners_are_changed(client, system, lines):
+    path, _ = lines
+    client.chmod(system, path, "600")
+    assert client.stat(system, path)["mode"] & 0o777 == 0o600
+    user = client.userinfo(system)
+    owner = user["user"]["name"]
+    group = user["groups"][0]["name"]
+    assert client.chown(system, path, owner, group)["user"] == owner
+
+
+def test_an_archive_is_made_and_unpacked(client, system, folder, lines):
+    for compression in ("gzip", "bzip2", "xz", "none"):
+        archive = f"{folder}/{compression}.archive"
+        target = f"{folder}/{compression}"
+        client.compress(system, lines[0], archive, compression=compression)
+        client.mkdir(system, target)
+        client.extract(system, archive, target, compression=compression)
+        found = names(client.list_files(system, target, recursive=True))
+        assert any(name.endswith("lines.txt") for name in found), found
+
+
+def test_a_folder_is_removed_with_its_content(client, system, folder):
+    client.mkdir(system, f"{folder}/a/b", create_parents=True)
+    client.rm(system, f"{folder}/a")
+    assert client.list_files(system, folder) == []
+
+
+def test_a_missing_file_is_reported_as_the_client_expects(client, system, folder, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        client.download(system, f"{folder}/missing", str(tmp_path / "back"))
+    with pytest.raises(UnexpectedStatusException) as caught:
+        client.stat(system, f"{folder}/missing")
+    answer = caught.value.responses[-1]
+    assert answer.status_code == 404
+    assert "No such file or directory" in answer.json()["message"]
+
+
+def test_names_with_blanks_and_quotes_are_kept(client, system, folder):
+    name = "it's a \"name\" with $signs & umlauts: ä"
+    client.mkdir(system, f"{folder}/{name}")
+    assert names(client.list_files(system, folder)) == [name]
+
+
+def test_files_are_moved_and_copied_by_jobs(client, system, folder, lines, supported):
+    supported(client.cp, system, lines[0], f"{folder}/copy", timeout=60)
+    assert client.view(system, f"{folder}/copy") == lines[1]
+    supported(client.mv, system, f"{folder}/copy", f"{folder}/moved", timeout=60)
+    assert client.view(system, f"{folder}/moved") == lines[1]
+
+
+def test_a_large_file_goes_up_by_a_transfer(client, system, folder, tmp_path, supported):
+    local = tmp_path / "large"
+    local.write_bytes(os.urandom(2 * 1024 * 1024))
+    supported(client.upload, system, str(local), folder, "large")
+    assert client.checksum(system, f"{folder}/large")["checksum"] == hashlib.sha256(local.read_bytes()).hexdigest()
