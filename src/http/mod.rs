@@ -17,6 +17,7 @@ mod openapi;
 mod pages;
 mod problem;
 mod route;
+mod serve;
 mod status;
 mod transfer;
 mod upload;
@@ -41,6 +42,7 @@ pub mod issuer;
 
 pub use config::Config;
 pub use openapi::document;
+pub use serve::serve;
 
 /// What the API is built from.
 pub struct AppState {

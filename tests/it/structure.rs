@@ -30,6 +30,8 @@ const HOMES: &[(&str, &str)] = &[
     ("utoipa_axum", "http"),
     ("utoipa_swagger_ui", "http"),
     ("tower_http", "http"),
+    ("hyper", "http"),
+    ("hyper_util", "http"),
     ("jsonwebtoken", "authn"),
     ("russh", "ssh"),
     ("deadpool", "ssh"),
