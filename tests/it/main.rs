@@ -1,4 +1,5 @@
 //! The in-process suite: loopback only, nothing to install.
 
+mod demo;
 mod demo_sshd;
 mod support;

@@ -44,13 +44,19 @@ pub(super) fn systems(facts: &Facts<'_>) -> Vec<&'static str> {
 
 /// The configuration. It holds secrets.
 pub(super) fn render(facts: &Facts<'_>) -> String {
-    let mut clusters = vec![cluster(facts, "local", json!({"type": "local", "version": env!("CARGO_PKG_VERSION")}))];
+    let mut text = String::new();
+    block(&mut text, &document(facts), 0);
+    text
+}
+
+fn document(facts: &Facts<'_>) -> Value {
+    let mut clusters = vec![cluster(facts, "local", &json!({"type": "local", "version": env!("CARGO_PKG_VERSION")}))];
     if let Some(version) = facts.slurm {
-        clusters.push(cluster(facts, "slurm", json!({"type": "slurm", "version": version})));
+        clusters.push(cluster(facts, "slurm", &json!({"type": "slurm", "version": version})));
     }
     let mut keys = serde_json::Map::new();
     keys.insert(facts.user.to_string(), json!({"private_key": facts.private_key.expose()}));
-    let document = json!({
+    json!({
         "server": {"listen": facts.listen},
         "auth": {
             "authentication": {
@@ -63,13 +69,10 @@ pub(super) fn render(facts: &Facts<'_>) -> String {
         },
         "ssh_credentials": {"type": "SSHStaticKeys", "keys": keys},
         "clusters": clusters,
-    });
-    let mut text = String::new();
-    block(&mut text, &document, 0);
-    text
+    })
 }
 
-fn cluster(facts: &Facts<'_>, name: &str, scheduler: Value) -> Value {
+fn cluster(facts: &Facts<'_>, name: &str, scheduler: &Value) -> Value {
     let path = |path: &Path| bytes_to_text(path.as_os_str().as_bytes());
     let mut file_systems = vec![json!({"path": path(facts.home), "data_type": "users", "default_work_dir": true})];
     if facts.scratch != facts.home {
@@ -183,13 +186,37 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_section_is_one_that_its_module_takes() {
+        with_facts(Path::new("/home/fulmar"), |facts| {
+            let document = document(facts);
+            let server: crate::http::Config = serde_json::from_value(document["server"].clone()).unwrap();
+            assert_eq!(server.listen, facts.listen);
+            let authn: crate::authn::Config = serde_json::from_value(document["auth"]["authentication"].clone()).unwrap();
+            assert_eq!((authn.token_url.as_str(), authn.audience), ("http://127.0.0.1:2/token", vec!["goldcrest".to_owned()]));
+            let _: crate::credentials::Config = serde_json::from_value(document["ssh_credentials"].clone()).unwrap();
+            let clusters: Vec<crate::cluster::Config> = serde_json::from_value(document["clusters"].clone()).unwrap();
+            let names: Vec<&str> = clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+            assert_eq!(names, systems(facts));
+            assert_eq!(clusters[0].ssh.port, 3);
+            assert_eq!(clusters[0].probing.services.as_ref().unwrap().len(), 3);
+            assert!(clusters[0].file_systems[0].default_work_dir);
+        });
+    }
+
     fn rendered(home: &Path) -> String {
+        let mut text = String::new();
+        with_facts(home, |facts| text = render(facts));
+        text
+    }
+
+    fn with_facts(home: &Path, use_them: impl FnOnce(&Facts<'_>)) {
         let secret = Secret::from("s\"e'c".to_owned());
         let key = Secret::from("line one\nline two\n".to_owned());
         let user = Username::new("y").unwrap();
         let issuer = "http://127.0.0.1:2";
         let discovery = json!({"issuer": issuer, "token_endpoint": format!("{issuer}/token"), "jwks_uri": format!("{issuer}/jwks")});
-        render(&Facts {
+        use_them(&Facts {
             listen: "127.0.0.1:1".parse().unwrap(),
             discovery: &discovery,
             audience: vec!["goldcrest".to_owned()],
@@ -201,6 +228,6 @@ mod tests {
             private_key: &key,
             service: ("demo-service", &secret),
             slurm: Some("24.11.0"),
-        })
+        });
     }
 }

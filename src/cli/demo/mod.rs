@@ -153,36 +153,43 @@ pub async fn run_until(args: &DemoArgs, parts: Parts, lifecycle: &Lifecycle, out
     let _stop_on_every_way_out = backends.clone().drop_guard();
     let system = System::start(args, parts.sftp, &listener, lifecycle, &backends).await?;
     let configuration = configuration::render(&system.facts());
-    if args.print_config {
-        write!(out, "# The configuration of one run of `goldcrest demo`. Its ports and keys are not in use any more.\n{configuration}")
-            .map_err(DemoError::Print)?;
-        return system.stop(lifecycle, &backends).await;
+    let done = if args.print_config {
+        let head = "# The configuration of one run of `goldcrest demo`. Its ports and keys are not in use any more.\n";
+        out.write_all([head, &configuration].concat().as_bytes()).map_err(DemoError::Print)
+    } else {
+        serve(&system, args.output, (parts.proxy)(configuration, listener, lifecycle.token()), lifecycle, out).await
+    };
+    system.stop(lifecycle, &backends).await;
+    done?;
+    if args.output == Output::Text && !args.print_config {
+        writeln!(out, "\nStopped. Batch jobs that were running go on.").map_err(DemoError::Print)?;
     }
+    Ok(())
+}
 
-    let (report, mut proxy) = oneshot::channel();
-    let serving = (parts.proxy)(configuration, listener, lifecycle.token());
+/// Serves the proxy to its end, and greets once it answers.
+async fn serve(
+    system: &System,
+    output: Output,
+    proxy: BoxFuture<'static, Result<(), PartError>>,
+    lifecycle: &Lifecycle,
+    out: &mut (impl Write + Send),
+) -> Result<(), DemoError> {
+    let (report, mut reported) = oneshot::channel();
     lifecycle.spawn("proxy", async move {
         // Nobody listens any more where the demonstration failed for another reason.
-        report.send(serving.await).ok();
+        report.send(proxy.await).ok();
     });
     let ended = |result: Result<Result<(), PartError>, oneshot::error::RecvError>| match result {
         Ok(result) => result.map_err(DemoError::Proxy),
         Err(_) => Err(DemoError::Proxy("it panicked".into())),
     };
     tokio::select! {
-        result = &mut proxy => {
-            ended(result)?;
-            return system.stop(lifecycle, &backends).await;
-        }
+        result = &mut reported => return ended(result),
         answers = answers(system.api) => if !answers { return Err(DemoError::Silent) },
     }
-    system.greet(args.output, out).map_err(DemoError::Print)?;
-    ended(proxy.await)?;
-    system.stop(lifecycle, &backends).await?;
-    if args.output == Output::Text {
-        writeln!(out, "\nStopped. Batch jobs that were running go on.").map_err(DemoError::Print)?;
-    }
-    Ok(())
+    system.greet(output, out).map_err(DemoError::Print)?;
+    ended(reported.await)
 }
 
 /// Everything but the proxy, up and known.
@@ -281,7 +288,7 @@ impl System {
     }
 
     /// Ends the SSH server with the commands that run on it, and the issuer.
-    async fn stop(&self, lifecycle: &Lifecycle, backends: &CancellationToken) -> Result<(), DemoError> {
+    async fn stop(&self, lifecycle: &Lifecycle, backends: &CancellationToken) {
         backends.cancel();
         if tokio::time::timeout(STOP, self.ssh.stopped()).await.is_err() {
             tracing::warn!("the SSH server did not stop in time");
@@ -289,7 +296,6 @@ impl System {
         if let Drained::TimedOut(names) = lifecycle.drain(STOP).await {
             tracing::warn!("these did not stop in time: {}", names.join(", "));
         }
-        Ok(())
     }
 }
 
