@@ -3,6 +3,7 @@
 //! This module must not know what is logged. Standard output belongs to the command line's answers.
 
 use std::io::IsTerminal;
+use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::Directive;
@@ -14,7 +15,7 @@ pub const LOG_VARIABLE: &str = "GOLDCREST_LOG";
 pub const AUDIT_TARGET: &str = "audit";
 
 /// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum LogFormat {
     /// Text on a terminal, JSON otherwise.
     #[default]
@@ -24,6 +25,24 @@ pub enum LogFormat {
     /// One JSON object for each event.
     Json,
 }
+
+impl FromStr for LogFormat {
+    type Err = UnknownLogFormat;
+
+    fn from_str(name: &str) -> Result<Self, UnknownLogFormat> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(UnknownLogFormat),
+        }
+    }
+}
+
+/// No log format has this name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it must be auto, text or json")]
+pub struct UnknownLogFormat;
 
 /// Why the log could not be set up.
 #[derive(Debug, thiserror::Error)]

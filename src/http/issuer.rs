@@ -15,6 +15,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::authn::DevelopmentIssuer;
 use crate::domain::Secret;
@@ -30,6 +32,14 @@ pub fn router(issuer: Arc<DevelopmentIssuer>) -> Router {
         .route("/token", post(token))
         .layer(DefaultBodyLimit::max(MAX_REQUEST))
         .with_state(issuer)
+}
+
+/// Serves the issuer until told to stop.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(listener: TcpListener, issuer: Arc<DevelopmentIssuer>, stop: CancellationToken) -> std::io::Result<()> {
+    axum::serve(listener, router(issuer)).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
 async fn discovery(State(issuer): State<Arc<DevelopmentIssuer>>) -> Json<Value> {

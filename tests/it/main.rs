@@ -1,5 +1,6 @@
 //! The in-process suite: loopback only, nothing to install.
 
+mod demo;
 mod demo_sshd;
 mod ssh;
 mod structure;

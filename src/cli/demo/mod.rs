@@ -1,0 +1,372 @@
+//! `goldcrest demo`: a complete system in one process on loopback, for evaluation.
+//!
+//! An issuer of tokens, an SSH server that runs as whoever started it, and the proxy with a configuration made for the two.
+//! Every secret is new in every run and is kept in memory. What it is put together from is handed in as [`Parts`], so that
+//! this module need not know how the proxy is built.
+
+mod configuration;
+mod greeting;
+mod owner;
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::ffi::OsStr;
+use std::io::{self, IsTerminal, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use futures::future::BoxFuture;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::authn::issuer::{DevelopmentClient, DevelopmentIssuer};
+use crate::domain::{Secret, Username, bytes_to_text};
+use crate::http::issuer;
+use crate::lifecycle::{Drained, Lifecycle};
+use crate::ssh::server::{Account, Options, Running, Server, Subsystem};
+use crate::telemetry;
+use configuration::Facts;
+use greeting::Greeting;
+
+/// The client for the person who tries the demonstration.
+const USER_CLIENT: &str = "demo-user";
+
+/// The client of the background checker.
+const SERVICE_CLIENT: &str = "demo-service";
+
+/// How long the proxy may take until it answers.
+const START: Duration = Duration::from_secs(20);
+
+/// How long everything may take to stop.
+const STOP: Duration = Duration::from_secs(10);
+
+/// The arguments of `goldcrest demo`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DemoArgs {
+    /// Port of the API on 127.0.0.1; 0 for any that is free.
+    #[arg(long, value_name = "PORT", default_value_t = 8025)]
+    pub port: u16,
+    /// What is printed once everything is up: text for people, or one line of JSON for scripts.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub output: Output,
+    /// The directory that file operations and commands start in, instead of the home directory.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub home: Option<PathBuf>,
+    /// Print the configuration of such a system and end. Its ports and keys are not in use any more.
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// How the demonstration introduces itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Output {
+    /// Text for people.
+    #[default]
+    Text,
+    /// One line of JSON.
+    Json,
+}
+
+/// Any error of a part.
+pub type PartError = Box<dyn Error + Send + Sync>;
+
+/// Builds the proxy from a configuration in YAML and serves it until told to stop.
+pub type Proxy = Box<dyn FnOnce(String, TcpListener, CancellationToken) -> BoxFuture<'static, Result<(), PartError>> + Send>;
+
+/// What the demonstration is put together from.
+pub struct Parts {
+    /// The handler of the `sftp` subsystem.
+    pub sftp: Subsystem,
+    /// The proxy.
+    pub proxy: Proxy,
+}
+
+/// Why the demonstration did not start, or ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// Something else listens there.
+    #[error("port {0} of 127.0.0.1 is in use: choose another with --port, or let --port 0 take any that is free")]
+    PortBusy(u16),
+    /// The port cannot be had for another reason.
+    #[error("could not listen on port {port} of 127.0.0.1")]
+    Listen {
+        /// The port.
+        port: u16,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The directory for `--home` is none.
+    #[error("{0} is not a directory that can be entered")]
+    Home(PathBuf),
+    /// The signals, the SSH server or the issuer did not start.
+    #[error("could not start {part}")]
+    Start {
+        /// Which of them.
+        part: &'static str,
+        /// Why not.
+        #[source]
+        source: PartError,
+    },
+    /// The proxy ended with an error.
+    #[error("the proxy failed")]
+    Proxy(#[source] PartError),
+    /// The proxy does not answer.
+    #[error("the proxy did not answer within {} s", START.as_secs())]
+    Silent,
+    /// Standard output is closed.
+    #[error("could not print")]
+    Print(#[source] io::Error),
+}
+
+/// Runs the demonstration until SIGINT or SIGTERM.
+///
+/// # Errors
+/// When a part does not start, or the proxy fails.
+pub async fn run(args: &DemoArgs, parts: Parts) -> Result<(), DemoError> {
+    let lifecycle = Lifecycle::new();
+    lifecycle.shutdown_on_signal().map_err(starting("the signal handlers"))?;
+    run_until(args, parts, &lifecycle, &mut io::stdout()).await
+}
+
+/// Runs the demonstration until `lifecycle` is to end, and prints to `out`.
+///
+/// # Errors
+/// When a part does not start, or the proxy fails.
+pub async fn run_until(args: &DemoArgs, parts: Parts, lifecycle: &Lifecycle, out: &mut (impl Write + Send)) -> Result<(), DemoError> {
+    if let Some(home) = args.home.as_ref().filter(|home| !home.is_dir()) {
+        return Err(DemoError::Home(home.clone()));
+    }
+    let listener = listen(args.port).await?;
+    // The proxy stops first; it may still need these while its last requests end.
+    let backends = CancellationToken::new();
+    let _stop_on_every_way_out = backends.clone().drop_guard();
+    let system = System::start(args, parts.sftp, &listener, lifecycle, &backends).await?;
+    let configuration = configuration::render(&system.facts());
+    let done = if args.print_config {
+        let head = "# The configuration of one run of `goldcrest demo`. Its ports and keys are not in use any more.\n";
+        out.write_all([head, &configuration].concat().as_bytes()).map_err(DemoError::Print)
+    } else {
+        serve(&system, args.output, (parts.proxy)(configuration, listener, lifecycle.token()), lifecycle, out).await
+    };
+    system.stop(lifecycle, &backends).await;
+    done?;
+    if args.output == Output::Text && !args.print_config {
+        writeln!(out, "\nStopped. Batch jobs that were running go on.").map_err(DemoError::Print)?;
+    }
+    Ok(())
+}
+
+/// Serves the proxy to its end, and greets once it answers.
+async fn serve(
+    system: &System,
+    output: Output,
+    proxy: BoxFuture<'static, Result<(), PartError>>,
+    lifecycle: &Lifecycle,
+    out: &mut (impl Write + Send),
+) -> Result<(), DemoError> {
+    let (report, mut reported) = oneshot::channel();
+    lifecycle.spawn("proxy", async move {
+        // Nobody listens any more where the demonstration failed for another reason.
+        report.send(proxy.await).ok();
+    });
+    let ended = |result: Result<Result<(), PartError>, oneshot::error::RecvError>| match result {
+        Ok(result) => result.map_err(DemoError::Proxy),
+        Err(_) => Err(DemoError::Proxy("it panicked".into())),
+    };
+    tokio::select! {
+        result = &mut reported => return ended(result),
+        answers = answers(system.api) => if !answers { return Err(DemoError::Silent) },
+    }
+    system.greet(output, out).map_err(DemoError::Print)?;
+    ended(reported.await)
+}
+
+/// Everything but the proxy, up and known.
+struct System {
+    api: SocketAddr,
+    account: Account,
+    scratch: PathBuf,
+    ssh: Running,
+    discovery: Value,
+    client_secret: Secret,
+    service_secret: Secret,
+    token: Secret,
+    holds: Duration,
+    slurm: Option<String>,
+}
+
+impl System {
+    async fn start(
+        args: &DemoArgs,
+        sftp: Subsystem,
+        listener: &TcpListener,
+        lifecycle: &Lifecycle,
+        stop: &CancellationToken,
+    ) -> Result<Self, DemoError> {
+        let api = listener.local_addr().map_err(starting("the API"))?;
+        let account = owner::account(args.home.as_deref());
+        let slurm = slurm_version(&account.search_path).await;
+
+        let options = Options { port: 0, account: account.clone(), subsystems: HashMap::from([("sftp", sftp)]), stop: stop.clone() };
+        let ssh = Server::start(options).await.map_err(starting("the SSH server"))?;
+
+        let (client_secret, service_secret) = (random_secret()?, random_secret()?);
+        let tokens = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(starting("the token issuer"))?;
+        let address = tokens.local_addr().map_err(starting("the token issuer"))?;
+        let clients = clients(&account.name, &client_secret, &service_secret);
+        let development = Arc::new(DevelopmentIssuer::new(format!("http://{address}"), clients));
+        let discovery = development.discovery();
+        let issued = development.token(USER_CLIENT, client_secret.expose()).map_err(starting("the token issuer"))?;
+        let stopped = stop.clone();
+        lifecycle.spawn("token issuer", async move {
+            if let Err(error) = issuer::serve(tokens, development, stopped).await {
+                tracing::error!(error = %error, "the token issuer failed");
+            }
+        });
+        Ok(Self {
+            api,
+            account,
+            scratch: std::env::temp_dir(),
+            ssh,
+            discovery,
+            client_secret,
+            service_secret,
+            token: issued.access_token.into(),
+            holds: Duration::from_secs(issued.expires_in),
+            slurm,
+        })
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            listen: self.api,
+            discovery: &self.discovery,
+            audience: audience(self.token.expose()),
+            user: &self.account.name,
+            home: &self.account.home,
+            scratch: &self.scratch,
+            ssh: self.ssh.addr,
+            host_key: &self.ssh.host_public_key,
+            private_key: &self.ssh.client_private_key,
+            service: (SERVICE_CLIENT, &self.service_secret),
+            slurm: self.slurm.as_deref(),
+        }
+    }
+
+    fn greet(&self, output: Output, out: &mut impl Write) -> io::Result<()> {
+        let text = |path: &Path| bytes_to_text(path.as_os_str().as_bytes());
+        let greeting = Greeting {
+            url: format!("http://{}", self.api),
+            issuer: self.discovery["issuer"].as_str().unwrap_or_default(),
+            token_url: self.discovery["token_endpoint"].as_str().unwrap_or_default(),
+            ssh: self.ssh.addr,
+            user: &self.account.name,
+            client_id: USER_CLIENT,
+            client_secret: &self.client_secret,
+            token: &self.token,
+            holds: self.holds,
+            systems: &configuration::systems(&self.facts()),
+            file_systems: vec![text(&self.account.home), text(&self.scratch)],
+            work_dir: text(&self.scratch),
+        };
+        match output {
+            Output::Json => greeting.json(out)?,
+            Output::Text => greeting.text(out, io::stdout().is_terminal() && telemetry::colours())?,
+        }
+        out.flush()
+    }
+
+    /// Ends the SSH server with the commands that run on it, and the issuer.
+    async fn stop(&self, lifecycle: &Lifecycle, backends: &CancellationToken) {
+        backends.cancel();
+        if tokio::time::timeout(STOP, self.ssh.stopped()).await.is_err() {
+            tracing::warn!("the SSH server did not stop in time");
+        }
+        if let Drained::TimedOut(names) = lifecycle.drain(STOP).await {
+            tracing::warn!("these did not stop in time: {}", names.join(", "));
+        }
+    }
+}
+
+fn clients(user: &Username, client_secret: &Secret, service_secret: &Secret) -> Vec<DevelopmentClient> {
+    let client = |id: &str, secret: &Secret, email: Option<String>| DevelopmentClient {
+        id: id.to_owned(),
+        secret: secret.clone(),
+        username: user.clone(),
+        email,
+        groups: Vec::new(),
+    };
+    vec![client(USER_CLIENT, client_secret, Some("demo@localhost".to_owned())), client(SERVICE_CLIENT, service_secret, None)]
+}
+
+async fn listen(port: u16) -> Result<TcpListener, DemoError> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => DemoError::PortBusy(port),
+        _ => DemoError::Listen { port, source },
+    })
+}
+
+fn starting<E: Into<PartError>>(part: &'static str) -> impl FnOnce(E) -> DemoError {
+    move |source| DemoError::Start { part, source: source.into() }
+}
+
+/// 256 bits from the system, as text that needs no quoting anywhere.
+fn random_secret() -> Result<Secret, DemoError> {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(starting("the token issuer"))?;
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes).into())
+}
+
+/// The `aud` of a token of our own issuer, so that the configuration accepts what the issuer writes. The token was made in
+/// this process: it need not be verified.
+fn audience(token: &str) -> Vec<String> {
+    let claims = token.split('.').nth(1).and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
+    let claims: Value = claims.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    match &claims["aud"] {
+        Value::String(one) => vec![one.clone()],
+        Value::Array(many) => many.iter().filter_map(|one| one.as_str().map(ToOwned::to_owned)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The version of the Slurm whose `sbatch` is on the search path; `None` where there is none.
+async fn slurm_version(search_path: &OsStr) -> Option<String> {
+    let is_program = |path: &PathBuf| path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0);
+    let sbatch = std::env::split_paths(search_path).map(|directory| directory.join("sbatch")).find(is_program)?;
+    let asked = tokio::process::Command::new(sbatch).arg("--version").stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = tokio::time::timeout(Duration::from_secs(5), asked).await;
+    let text = output.ok().and_then(Result::ok).map(|output| bytes_to_text(&output.stdout)).unwrap_or_default();
+    // Such as `slurm 24.11.5` or `slurm-wlm 22.05.8`.
+    Some(text.split_whitespace().nth(1).unwrap_or("unknown").to_owned())
+}
+
+/// Waits until the API answers its liveness check; false when it does not in time.
+async fn answers(api: SocketAddr) -> bool {
+    let asked = async {
+        while !answers_once(api).await.unwrap_or(false) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(START, asked).await.is_ok()
+}
+
+async fn answers_once(api: SocketAddr) -> io::Result<bool> {
+    const OK: &[u8] = b"HTTP/1.1 2";
+    let mut connection = TcpStream::connect(api).await?;
+    let request = format!("GET /status/liveness/ HTTP/1.1\r\nHost: {api}\r\nConnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).await?;
+    let mut start = [0; OK.len()];
+    connection.read_exact(&mut start).await?;
+    Ok(start == OK)
+}

@@ -1,0 +1,198 @@
+//! `goldcrest demo` with a proxy that only says that it lives.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "what a test's helpers do not expect fails the test")]
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use goldcrest::cli::demo::{DemoArgs, DemoError, Output, Parts, Proxy, run_until};
+use goldcrest::error::ErrorChain;
+use goldcrest::lifecycle::Lifecycle;
+use russh::client;
+use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate, decode_secret_key};
+use saphyr::{LoadableYamlNode, Yaml};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+#[tokio::test]
+async fn the_demonstration_prints_a_line_that_a_script_can_work_with() {
+    let (proxy, configuration) = living_proxy();
+    let demo = Demo::start(arguments(0), proxy);
+    let line = demo.first_line().await;
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let url = line["url"].as_str().unwrap();
+    assert!(get(url, "/status/liveness/", None).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(line["docs"], format!("{url}/docs/"));
+    assert_eq!(line["systems"][0], "local");
+
+    let issuer = line["issuer"].as_str().unwrap();
+    let form = format!(
+        "grant_type=client_credentials&client_id={}&client_secret={}",
+        line["clientId"].as_str().unwrap(),
+        line["clientSecret"].as_str().unwrap()
+    );
+    assert!(get(issuer, "/token", Some(&form)).await.starts_with("HTTP/1.1 200"));
+    let discovery = get(issuer, "/.well-known/openid-configuration", None).await;
+    assert!(discovery.contains(issuer), "{discovery}");
+
+    let configuration = configuration.lock().unwrap().clone();
+    assert!(configuration.contains(&format!("issuer: \"{issuer}\"")), "{configuration}");
+    demo.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_configuration_leads_to_the_ssh_server() {
+    let (proxy, configuration) = living_proxy();
+    let demo = Demo::start(arguments(0), proxy);
+    demo.first_line().await;
+    let text = configuration.lock().unwrap().clone();
+    let documents = Yaml::load_from_str(&text).unwrap();
+    let ssh = &documents[0]["clusters"][0]["ssh"];
+    let (user, keys) = documents[0]["ssh_credentials"]["keys"].as_mapping().unwrap().iter().next().unwrap();
+    let address = (ssh["host"].as_str().unwrap(), u16::try_from(ssh["port"].as_integer().unwrap()).unwrap());
+    let pinned = ssh["host_keys"]["pinned"][0].as_str().unwrap().to_owned();
+    let mut connection = client::connect(Arc::default(), address, Client { pinned }).await.unwrap();
+    let key = decode_secret_key(keys["private_key"].as_str().unwrap(), None).unwrap();
+    let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
+    assert!(connection.authenticate_publickey(user.as_str().unwrap(), key).await.unwrap().success());
+    demo.stop().await.unwrap();
+    assert!(TcpStream::connect(address).await.is_err(), "the SSH server still listens");
+}
+
+#[tokio::test]
+async fn a_busy_port_is_named_together_with_the_way_out() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let error = Demo::start(arguments(port), living_proxy().0).end().await.unwrap_err();
+    assert!(matches!(error, DemoError::PortBusy(busy) if busy == port));
+    let text = error.to_string();
+    assert!(text.contains(&port.to_string()) && text.contains("--port 0"), "{text}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_fails_is_reported_with_its_reason() {
+    let proxy: Proxy = Box::new(|_, _, _| Box::pin(async { Err("no such scheduler".into()) }));
+    let error = Demo::start(arguments(0), proxy).end().await.unwrap_err();
+    assert_eq!(ErrorChain(&error).to_string(), "the proxy failed: no such scheduler");
+}
+
+#[tokio::test]
+async fn the_configuration_can_be_had_without_starting_a_proxy() {
+    let proxy: Proxy = Box::new(|_, _, _| panic!("it is not to start"));
+    let demo = Demo::start(DemoArgs { print_config: true, ..arguments(0) }, proxy);
+    let text = demo.printed();
+    demo.end().await.unwrap();
+    let text = text.lock().unwrap().clone();
+    assert!(Yaml::load_from_str(std::str::from_utf8(&text).unwrap()).is_ok());
+}
+
+/// A demonstration that runs in the background.
+struct Demo {
+    lifecycle: Lifecycle,
+    out: Arc<Mutex<Vec<u8>>>,
+    running: tokio::task::JoinHandle<Result<(), DemoError>>,
+}
+
+impl Demo {
+    fn start(args: DemoArgs, proxy: Proxy) -> Self {
+        let (lifecycle, out) = (Lifecycle::new(), Arc::default());
+        let parts = Parts { sftp: Arc::new(|_| Box::pin(async { Ok(()) })), proxy };
+        let (life, mut sink) = (lifecycle.clone(), Sink(Arc::clone(&out)));
+        let running = tokio::spawn(async move { run_until(&args, parts, &life, &mut sink).await });
+        Self { lifecycle, out, running }
+    }
+
+    fn printed(&self) -> Arc<Mutex<Vec<u8>>> {
+        self.out.clone()
+    }
+
+    async fn first_line(&self) -> String {
+        let line = async {
+            loop {
+                if self.out.lock().unwrap().ends_with(b"\n") {
+                    return String::from_utf8(self.out.lock().unwrap().clone()).unwrap();
+                }
+                assert!(!self.running.is_finished(), "the demonstration ended early");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), line).await.expect("nothing is printed")
+    }
+
+    async fn stop(self) -> Result<(), DemoError> {
+        self.lifecycle.token().cancel();
+        self.end().await
+    }
+
+    async fn end(self) -> Result<(), DemoError> {
+        tokio::time::timeout(Duration::from_secs(30), self.running).await.expect("it does not end").unwrap()
+    }
+}
+
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Client {
+    pinned: String,
+}
+
+impl client::Handler for Client {
+    type Error = russh::Error;
+
+    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
+        let PublicKeyOrCertificate::PublicKey { key, .. } = key else { return Ok(false) };
+        Ok(key.to_openssh().unwrap() == self.pinned)
+    }
+}
+
+fn arguments(port: u16) -> DemoArgs {
+    DemoArgs { port, output: Output::Json, home: None, print_config: false }
+}
+
+/// A proxy that answers 200 to everything, and the configuration that it was given.
+fn living_proxy() -> (Proxy, Arc<Mutex<String>>) {
+    let seen = Arc::new(Mutex::new(String::new()));
+    let configuration = seen.clone();
+    let proxy: Proxy = Box::new(move |text, listener, stop| {
+        *configuration.lock().unwrap() = text;
+        Box::pin(async move {
+            loop {
+                let accepted = tokio::select! {
+                    accepted = listener.accept() => accepted,
+                    () = stop.cancelled() => return Ok(()),
+                };
+                let mut connection = accepted?.0;
+                connection.read(&mut [0; 4096]).await?;
+                connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await?;
+            }
+        })
+    });
+    (proxy, seen)
+}
+
+/// The whole answer to a GET, or to a POST of a form.
+async fn get(url: &str, path: &str, form: Option<&str>) -> String {
+    let host = url.strip_prefix("http://").unwrap();
+    let mut connection = TcpStream::connect(host).await.unwrap();
+    let request = match form {
+        None => format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"),
+        Some(form) => format!(
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+            form.len()
+        ),
+    };
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(Duration::from_secs(20), connection.read_to_string(&mut answer)).await.expect("no answer").unwrap();
+    answer
+}
