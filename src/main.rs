@@ -1,1 +1,7 @@
-fn main() {}
+//! The `goldcrest` program: see the library's `cli` module.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    goldcrest::cli::run()
+}

@@ -219,7 +219,7 @@ impl Interpreter {
     fn string(&mut self, node: &Node, schema: &Json, path: &str) -> Option<Json> {
         let Value::Scalar { text, .. } = &node.value else { return self.wrong(path, schema) };
         if schema.get("format").and_then(Json::as_str) == Some("password") {
-            return self.secret(text, path);
+            return Some(Json::String(self.secret(text, path)));
         }
         let allowed = names(schema);
         if allowed.is_empty() || allowed.contains(&text.as_str()) {
@@ -229,16 +229,15 @@ impl Interpreter {
         None
     }
 
-    fn secret(&mut self, text: &str, path: &str) -> Option<Json> {
-        let Some(file) = text.strip_prefix(SECRET_FILE).map(expand) else {
-            return Some(Json::String(text.to_owned()));
-        };
+    /// The secret, or nothing where its file is wrong: what else the section holds is still checked then.
+    fn secret(&mut self, text: &str, path: &str) -> String {
+        let Some(file) = text.strip_prefix(SECRET_FILE).map(expand) else { return text.to_owned() };
         match read_text(&file, MAX_SECRET) {
             Ok(secret) if secret.trim().is_empty() => self.mistake(path, format!("the secret file {} is empty", file.display())),
-            Ok(secret) => return Some(Json::String(secret.trim().to_owned())),
+            Ok(secret) => return secret.trim().to_owned(),
             Err(reason) => self.mistake(path, format!("the secret file {} {reason}", file.display())),
         }
-        None
+        String::new()
     }
 
     fn integer(&mut self, node: &Node, schema: &Json, path: &str) -> Option<Json> {

@@ -138,7 +138,11 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
     let app_debug = walk.typed(sections.take("app_debug"), "app_debug").unwrap_or_default();
     let logger = walk.typed(sections.take("logger"), "logger").unwrap_or_default();
     let mut clusters: Vec<(usize, cluster::Config)> = Vec::new();
-    for (index, value) in sections.take_list("clusters").into_iter().enumerate() {
+    let list = sections.take_list("clusters");
+    if list.is_empty() {
+        walk.warning("clusters", "is empty: there is nothing to use");
+    }
+    for (index, value) in list.into_iter().enumerate() {
         clusters.extend(walk.typed(Some(value), &format!("clusters[{index}]")).map(|cluster| (index, cluster)));
     }
 

@@ -78,9 +78,6 @@ pub(super) fn authorization(walk: &mut Interpreter, config: &authz::Config) {
 
 /// `clusters`, each with its place in the list.
 pub(super) fn clusters(walk: &mut Interpreter, clusters: &[(usize, cluster::Config)]) {
-    if clusters.is_empty() {
-        walk.warning("clusters", "is empty: there is nothing to use");
-    }
     let mut seen = HashMap::new();
     for (index, config) in clusters {
         let path = format!("clusters[{index}]");

@@ -359,3 +359,39 @@ fn a_file_that_is_not_there_is_told() {
     let error = config::load(Path::new("/nonexistent/goldcrest.yaml"), no_env()).unwrap_err();
     assert!(error.to_string().starts_with("/nonexistent/goldcrest.yaml: cannot be read"), "{error}");
 }
+
+#[test]
+fn the_example_loads_without_a_warning() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/goldcrest.example.yaml");
+    let loaded = config::load(&example, no_env()).unwrap();
+    assert_eq!(warnings(&loaded), [""; 0]);
+}
+
+#[test]
+fn the_committed_schema_and_reference_are_up_to_date() {
+    let output = goldcrest(&["config-schema", "--check", "--root", env!("CARGO_MANIFEST_DIR")]);
+    assert!(output.status.success(), "run `goldcrest config-schema`: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn check_config_exits_with_one_and_names_the_mistakes() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "good.yaml", &site());
+    write(folder.path(), "bad.yaml", &site().replace("type: slurm", "type: slrum"));
+    let check = |name: &str| goldcrest(&["check-config", "--config", folder.path().join(name).to_str().unwrap()]);
+
+    let bad = check("bad.yaml");
+    assert_eq!(bad.status.code(), Some(1));
+    let told = String::from_utf8(bad.stderr).unwrap();
+    assert!(told.contains("bad.yaml:18: clusters[0].scheduler.type: is none of the values allowed (allowed: slurm"), "{told}");
+
+    let good = check("good.yaml");
+    assert_eq!(good.status.code(), Some(0));
+    let told = String::from_utf8(good.stdout).unwrap().replace(&folder.path().display().to_string(), "FOLDER");
+    assert!(!told.contains("hunter2"));
+    insta::assert_snapshot!(told);
+}
+
+fn goldcrest(arguments: &[&str]) -> std::process::Output {
+    std::process::Command::new(env!("CARGO_BIN_EXE_goldcrest")).args(arguments).env_clear().output().unwrap()
+}
