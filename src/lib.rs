@@ -6,6 +6,7 @@ pub mod authn;
 pub mod authz;
 pub mod cli;
 pub mod cluster;
+pub mod config;
 pub mod credentials;
 pub mod domain;
 pub mod error;

@@ -1,22 +1,36 @@
-//! The command line: what can be asked of the program, and how its answers look.
+//! The command line.
 //!
-//! To add a command: a variant of `Command`, a file here, and an arm in [`run`]. This module must not know HTTP or SSH.
+//! One file a subcommand, each with its arguments and a `run` that answers with the exit code: 0 done, 1 not done. This
+//! module must not know how anything works; it calls `app`, `config` and `http`. To add a subcommand: a file, a variant of
+//! [`Command`], an arm in [`run`]. The only module that prints.
 
+mod check_config;
+mod config_schema;
 pub mod demo;
-mod parts;
+mod openapi;
+mod serve;
 
-use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::error::ErrorChain;
 use crate::telemetry::{self, LogFormat};
 
-/// An HPC access proxy: OAuth2 bearer tokens in, jobs and files on clusters out.
-#[derive(Debug, Parser)]
-#[command(name = "goldcrest", version)]
-pub struct Cli {
+const EXAMPLES: &str = "\
+Examples:
+  goldcrest demo                               try it on this machine, without a cluster
+  goldcrest check-config --config site.yaml    every mistake in a configuration, with its line
+  goldcrest serve --config site.yaml           serve the API
+  YAML_CONFIG_FILE=site.yaml goldcrest serve   the same
+
+docs/configuration.md lists every key of the configuration file and the environment variables that stand for them.";
+
+/// An HPC access proxy: OAuth2 bearer tokens in, jobs and files on clusters out. Speaks the FirecREST v2 API.
+#[derive(Parser)]
+#[command(name = "goldcrest", version, about, after_help = EXAMPLES)]
+struct Cli {
     /// How log lines look: `auto` is text on a terminal and JSON otherwise. GOLDCREST_LOG says what is logged.
     #[arg(long, global = true, value_name = "FORMAT", default_value = "auto")]
     log_format: LogFormat,
@@ -24,36 +38,79 @@ pub struct Cli {
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+/// What to do.
+#[derive(Subcommand)]
 enum Command {
-    /// Start a complete system on this machine, for evaluation: token issuer, SSH server, batch scheduler, proxy.
+    /// Serve the API until told to stop.
+    Serve(serve::Arguments),
+    /// Check a configuration and show what was understood.
+    CheckConfig(check_config::Arguments),
+    /// Write the configuration's JSON Schema and reference page.
+    ConfigSchema(config_schema::Arguments),
+    /// Write the API's OpenAPI document.
+    Openapi(openapi::Arguments),
+    /// Start a complete system on this machine, for evaluation: token issuer, SSH server, batch scheduler, API.
     Demo(demo::DemoArgs),
 }
 
-/// Does what the command line asks.
-pub async fn run(cli: Cli) -> ExitCode {
-    let Cli { log_format, command } = cli;
-    let done = match command {
-        Command::Demo(args) => match telemetry::init(log_format, "warn") {
-            Ok(()) => demo::run(&args, parts::demo()).await.map_err(Failure::from),
-            Err(error) => Err(error.into()),
-        },
-    };
+/// The configuration file.
+#[derive(Args)]
+struct ConfigFile {
+    /// The YAML configuration file.
+    #[arg(long, env = "YAML_CONFIG_FILE", value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Reads the command line, does what it says, and answers with the exit code.
+pub fn run() -> ExitCode {
+    let Cli { log_format, command } = Cli::parse();
+    match command {
+        Command::Serve(arguments) => with_runtime(log_format, "info", serve::run(&arguments)),
+        Command::CheckConfig(arguments) => check_config::run(&arguments),
+        Command::ConfigSchema(arguments) => config_schema::run(&arguments),
+        Command::Openapi(arguments) => openapi::run(&arguments),
+        Command::Demo(arguments) => with_runtime(log_format, "warn", async {
+            demo::run(&arguments, demo::parts()).await.map_err(|error| ErrorChain(&error).to_string())
+        }),
+    }
+}
+
+/// Runs what needs the log and the asynchronous runtime. An error is the text to show.
+fn with_runtime(format: LogFormat, default_filter: &str, work: impl Future<Output = Result<(), String>>) -> ExitCode {
+    let done = telemetry::init(format, default_filter)
+        .map_err(|error| ErrorChain(&error).to_string())
+        .and_then(|()| tokio::runtime::Runtime::new().map_err(|error| format!("the runtime could not be started: {error}")))
+        .and_then(|runtime| runtime.block_on(work));
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure(error)) => {
-            // Where even standard error is closed, the exit code remains.
-            writeln!(std::io::stderr(), "goldcrest: {}", ErrorChain(&*error)).ok();
+        Err(error) => {
+            complain(&format!("goldcrest: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
-/// What ended a command early.
-struct Failure(Box<dyn std::error::Error>);
+/// Environment variables that are UTF-8: no other can be a setting.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
 
-impl<E: std::error::Error + 'static> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self(Box::new(error))
+#[expect(clippy::print_stdout, reason = "printing is what a command line does")]
+fn print(text: &str) {
+    print!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "printing is what a command line does")]
+fn complain(text: &str) {
+    eprintln!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
     }
 }

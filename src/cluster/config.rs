@@ -49,6 +49,7 @@ pub struct ServiceAccount {
 pub struct ProbingConfig {
     /// Seconds between checks.
     #[serde(default = "default_interval", alias = "interval")]
+    #[schemars(extend("x-aliases" = ["interval"]))]
     pub interval_check: u64,
     /// The services to probe. None: nothing is probed, and nothing is ever refused as unhealthy.
     pub services: Option<BTreeMap<ServiceType, ProbeConfig>>,

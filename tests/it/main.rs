@@ -4,4 +4,5 @@ mod demo;
 mod demo_sshd;
 mod ssh;
 mod structure;
+mod config;
 mod support;

@@ -1,0 +1,100 @@
+//! Checks a configuration: every mistake, every warning, and what was understood.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use crate::config::{self, Config, Problem};
+use crate::rest::Url;
+use crate::{authz, cluster, credentials};
+
+/// Which configuration.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Exit code: 0 when the configuration is good, 1 when it has mistakes. Warnings do not change it.
+Environment variables are applied as `goldcrest serve` would apply them.")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    file: super::ConfigFile,
+}
+
+/// Prints mistakes and warnings to standard error, what was understood to standard output.
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    let name = arguments.file.config.display();
+    match config::load(&arguments.file.config, super::environment()) {
+        Ok(loaded) => {
+            complain_all("warning", &loaded.warnings);
+            let warnings = loaded.warnings.len();
+            super::print(&format!("{name}: good, {}\n\n{}", count(warnings, "warning"), summary(&loaded.config)));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain_all("warning", &error.warnings);
+            complain_all("error", &error.problems);
+            let (mistakes, warnings) = (error.problems.len(), error.warnings.len());
+            super::complain(&format!("{name}: {}, {}", count(mistakes, "mistake"), count(warnings, "warning")));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn complain_all(word: &str, problems: &[Problem]) {
+    for problem in problems {
+        super::complain(&format!("{word}: {problem}"));
+    }
+}
+
+fn count(number: usize, word: &str) -> String {
+    match number {
+        0 => format!("no {word}s"),
+        1 => format!("1 {word}"),
+        _ => format!("{number} {word}s"),
+    }
+}
+
+/// What the configuration means, one line a thing; no secrets.
+fn summary(config: &Config) -> String {
+    let authentication = &config.auth.authentication;
+    let root = if config.apis_root_path.is_empty() { "/" } else { &config.apis_root_path };
+    let audience = if authentication.audience.is_empty() { "any audience".to_owned() } else { authentication.audience.join(" or ") };
+    let keys: Vec<String> = authentication.public_certs.iter().map(|url| shown(url)).collect();
+    let authorization = match &config.auth.authorization {
+        None => "none: every caller may use every cluster".to_owned(),
+        Some(authz::Config::OpenFga(fga)) => format!("OpenFGA at {}", shown(&fga.url)),
+        Some(authz::Config::Policy(policy)) => count(policy.rules.len(), "rule"),
+    };
+    let ssh_keys = match &config.ssh_credentials {
+        credentials::Config::StaticKeys(keys) => format!("of {}, from the configuration", count(keys.keys.len(), "user")),
+    };
+    let mut lines = vec![
+        ("listens on".to_owned(), format!("{}, under {root}", config.server.listen)),
+        ("tokens".to_owned(), format!("for {audience}, user name in {}", authentication.username_claim)),
+        ("token keys".to_owned(), keys.join(", ")),
+        ("authorization".to_owned(), authorization),
+        ("SSH keys".to_owned(), ssh_keys),
+    ];
+    lines.extend(config.clusters.iter().map(|cluster| (format!("cluster {}", cluster.name), cluster_summary(cluster))));
+    let width = lines.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
+    lines.into_iter().fold(String::new(), |mut text, (label, value)| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {label:width$}  {value}");
+        text
+    })
+}
+
+fn cluster_summary(cluster: &cluster::Config) -> String {
+    let ssh = &cluster.ssh;
+    let jump = ssh.proxy_host.as_ref().map(|host| format!(" through {host}")).unwrap_or_default();
+    let folders: Vec<String> = cluster.file_systems.iter().map(|fs| fs.path.to_text()).collect();
+    let folders = if folders.is_empty() { "no file systems".to_owned() } else { folders.join(" ") };
+    let probes = match &cluster.probing.services {
+        Some(services) if !services.is_empty() => format!("{} every {} s", count(services.len(), "probe"), cluster.probing.interval_check),
+        _ => "no probes".to_owned(),
+    };
+    let scheduler = format!("{:?} over {:?}", cluster.scheduler.kind, cluster.scheduler.connection_mode).to_lowercase();
+    format!("{scheduler}, {}:{}{jump}, {folders}, {probes}", ssh.host, ssh.port)
+}
+
+/// A URL as it may be shown: without a query.
+fn shown(url: &str) -> String {
+    Url::parse(url).map_or_else(|_| url.to_owned(), |url| url.to_string())
+}

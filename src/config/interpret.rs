@@ -1,0 +1,486 @@
+//! A document and a schema, walked side by side: names normalised, texts turned into what the schema asks for, secrets
+//! read from their files, and every mistake noted with its place.
+//!
+//! What serde would say about a wrong document stops at the first mistake and does not know lines; after this walk it has
+//! little left to complain about.
+
+use std::collections::HashMap;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value as Json};
+
+use super::problem::{ConfigError, Origin, Problem};
+use super::yaml::{Node, Value};
+use super::{Loaded, expand, read_text};
+
+const SECRET_FILE: &str = "secret_file:";
+const MAX_SECRET: usize = 256 * 1024;
+
+/// The walk's findings.
+pub(super) struct Interpreter {
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+    origins: HashMap<String, Origin>,
+}
+
+/// An object's members, to be taken out one by one.
+pub(super) struct Sections(Map<String, Json>);
+
+impl Sections {
+    /// Takes a member; `null` counts as absent.
+    pub(super) fn take(&mut self, key: &str) -> Option<Json> {
+        self.0.shift_remove(key).filter(|value| !value.is_null())
+    }
+
+    /// Takes an object, empty where it is absent.
+    pub(super) fn take_section(&mut self, key: &str) -> Self {
+        match self.take(key) {
+            Some(Json::Object(members)) => Self(members),
+            _ => Self(Map::new()),
+        }
+    }
+
+    /// Takes a list, empty where it is absent.
+    pub(super) fn take_list(&mut self, key: &str) -> Vec<Json> {
+        match self.take(key) {
+            Some(Json::Array(items)) => items,
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Interpreter {
+    pub(super) fn new(problems: Vec<Problem>) -> Self {
+        Self { problems, warnings: Vec::new(), origins: HashMap::new() }
+    }
+
+    /// Walks the whole document.
+    pub(super) fn interpret(&mut self, root: &Node, schema: &Json) -> Sections {
+        match self.value(root, schema, "") {
+            Some(Json::Object(members)) => Sections(members),
+            _ => Sections(Map::new()),
+        }
+    }
+
+    /// The value as `T`, unless it is absent or wrong. What is required and absent was noted in the walk.
+    pub(super) fn typed<T: DeserializeOwned>(&mut self, value: Option<Json>, path: &str) -> Option<T> {
+        match serde_path_to_error::deserialize(value?) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                // What the walk found already is not said a second time in serde's words.
+                if !self.problems.iter().any(|problem| is_within(&problem.path, path)) {
+                    self.mistake(&full_path(path, error.path()), error.inner().to_string());
+                }
+                None
+            }
+        }
+    }
+
+    /// Notes a mistake at a key.
+    pub(super) fn mistake(&mut self, path: &str, message: impl Into<String>) {
+        let problem = Problem::new(path, message).at(self.origin(path));
+        self.problems.push(problem);
+    }
+
+    /// Notes a mistake at a key, with what would be right.
+    pub(super) fn mistake_allowing(&mut self, path: &str, message: impl Into<String>, allowed: impl Into<String>) {
+        let problem = Problem::new(path, message).at(self.origin(path)).allowed(allowed);
+        self.problems.push(problem);
+    }
+
+    /// Notes a warning at a key.
+    pub(super) fn warning(&mut self, path: &str, message: impl Into<String>) {
+        let warning = Problem::new(path, message).at(self.origin(path));
+        self.warnings.push(warning);
+    }
+
+    /// The configuration, where nothing is wrong with it.
+    pub(super) fn finish(mut self, config: super::Config) -> Result<Loaded, ConfigError> {
+        if !self.problems.is_empty() {
+            return Err(self.into_error());
+        }
+        sort(&mut self.warnings);
+        Ok(Loaded { config, warnings: self.warnings })
+    }
+
+    /// The mistakes.
+    pub(super) fn into_error(mut self) -> ConfigError {
+        sort(&mut self.problems);
+        sort(&mut self.warnings);
+        ConfigError { problems: self.problems, warnings: self.warnings }
+    }
+
+    /// Where a key was written, or else the nearest one that it would stand in.
+    fn origin(&self, path: &str) -> Option<&Origin> {
+        let mut path = path;
+        loop {
+            if let Some(origin) = self.origins.get(path) {
+                return Some(origin);
+            }
+            path = &path[..path.rfind(['.', '[']).unwrap_or(0)];
+            if path.is_empty() {
+                return self.origins.get("");
+            }
+        }
+    }
+
+    fn value(&mut self, node: &Node, schema: &Json, path: &str) -> Option<Json> {
+        self.origins.insert(path.to_owned(), node.origin.clone());
+        if let Some(options) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Json::as_array) {
+            return self.choice(node, options, path);
+        }
+        if node.is_null() && accepts(schema, "null") {
+            return Some(Json::Null);
+        }
+        match kind(schema) {
+            Some("object") => self.object(node, schema, path),
+            Some("array") => self.array(node, schema, path),
+            Some("string") => self.string(node, schema, path),
+            Some("integer") => self.integer(node, schema, path),
+            Some("number") => self.scalar(node, schema, path, |text| text.parse::<f64>().ok().map(Json::from)),
+            Some("boolean") => self.scalar(node, schema, path, boolean),
+            _ => Some(untyped(node)),
+        }
+    }
+
+    fn object(&mut self, node: &Node, schema: &Json, path: &str) -> Option<Json> {
+        let Value::Mapping(entries) = &node.value else { return self.wrong(path, schema) };
+        let empty = Map::new();
+        let properties = schema.get("properties").and_then(Json::as_object).unwrap_or(&empty);
+        let others = schema.get("additionalProperties").filter(|others| others.as_bool() != Some(false));
+        let mut members = Map::new();
+        for (written, child) in entries {
+            let Some((name, property)) = property(properties, written) else {
+                self.other(written, child, others, properties, path, &mut members);
+                continue;
+            };
+            let child_path = join(path, name);
+            if members.contains_key(name) {
+                self.mistake(&child_path, "given twice, in two spellings");
+                continue;
+            }
+            // A key without a value counts as absent, but where `null` means something.
+            if child.is_null() && !accepts(property, "null") {
+                continue;
+            }
+            let value = self.value(child, property, &child_path);
+            // The default, or null, keeps the place of a wrong value: it is not missing as well, and the rest of the section
+            // can still be checked.
+            let value = value.or_else(|| property.get("default").cloned()).unwrap_or(Json::Null);
+            members.insert(name.to_owned(), value);
+        }
+        for name in schema.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str) {
+            if !members.contains_key(name) {
+                let property = &properties[name];
+                self.mistake_allowing(&join(path, name), "is missing", describe(property));
+            }
+        }
+        Some(Json::Object(members))
+    }
+
+    /// A key that is not among the named ones: data where the schema allows any key, else unknown.
+    fn other(
+        &mut self,
+        written: &str,
+        child: &Node,
+        others: Option<&Json>,
+        properties: &Map<String, Json>,
+        path: &str,
+        members: &mut Map<String, Json>,
+    ) {
+        let child_path = join(path, written);
+        if let Some(others) = others {
+            let value = self.value(child, others, &child_path);
+            members.insert(written.to_owned(), value.unwrap_or(Json::Null));
+            return;
+        }
+        let wanted = snake_case(written);
+        let nearest = properties
+            .keys()
+            .map(|known| (known, strsim::normalized_damerau_levenshtein(&wanted, known)))
+            .filter(|(_, likeness)| *likeness > 0.6)
+            .max_by(|(_, a), (_, b)| a.total_cmp(b));
+        let message = match nearest {
+            Some((known, _)) => format!("unknown key, ignored; did you mean `{known}`?"),
+            None => "unknown key, ignored".to_owned(),
+        };
+        self.warnings.push(Problem::new(child_path, message).at(Some(&child.origin)));
+    }
+
+    fn array(&mut self, node: &Node, schema: &Json, path: &str) -> Option<Json> {
+        let Value::Sequence(items) = &node.value else { return self.wrong(path, schema) };
+        let any = Json::Bool(true);
+        let item_schema = schema.get("items").unwrap_or(&any);
+        let values =
+            items.iter().enumerate().map(|(index, item)| self.value(item, item_schema, &format!("{path}[{index}]")).unwrap_or(Json::Null));
+        Some(Json::Array(values.collect()))
+    }
+
+    fn string(&mut self, node: &Node, schema: &Json, path: &str) -> Option<Json> {
+        let Value::Scalar { text, .. } = &node.value else { return self.wrong(path, schema) };
+        if schema.get("format").and_then(Json::as_str) == Some("password") {
+            return Some(Json::String(self.secret(text, path)));
+        }
+        let allowed = names(schema);
+        if allowed.is_empty() || allowed.contains(&text.as_str()) {
+            return Some(Json::String(text.clone()));
+        }
+        self.mistake_allowing(path, "is none of the values allowed", one_of(&allowed));
+        None
+    }
+
+    /// The secret, or nothing where its file is wrong: what else the section holds is still checked then.
+    fn secret(&mut self, text: &str, path: &str) -> String {
+        let Some(file) = text.strip_prefix(SECRET_FILE).map(expand) else { return text.to_owned() };
+        match read_text(&file, MAX_SECRET) {
+            Ok(secret) if secret.trim().is_empty() => self.mistake(path, format!("the secret file {} is empty", file.display())),
+            Ok(secret) => return secret.trim().to_owned(),
+            Err(reason) => self.mistake(path, format!("the secret file {} {reason}", file.display())),
+        }
+        String::new()
+    }
+
+    fn integer(&mut self, node: &Node, schema: &Json, path: &str) -> Option<Json> {
+        let unsigned = schema.get("format").and_then(Json::as_str).is_some_and(|format| format.starts_with("uint"));
+        let bound = |name: &str| schema.get(name).and_then(Json::as_i64).map(i128::from);
+        let least = bound("minimum").or(unsigned.then_some(0));
+        let most = bound("maximum");
+        self.scalar(node, schema, path, |text| {
+            let number: i128 = text.parse().ok()?;
+            let fits = least.is_none_or(|least| number >= least) && most.is_none_or(|most| number <= most);
+            let number = u64::try_from(number).map(Json::from).or_else(|_| i64::try_from(number).map(Json::from));
+            number.ok().filter(|_| fits)
+        })
+    }
+
+    fn scalar(&mut self, node: &Node, schema: &Json, path: &str, read: impl Fn(&str) -> Option<Json>) -> Option<Json> {
+        match &node.value {
+            Value::Scalar { text, .. } => read(text.trim()).or_else(|| self.wrong(path, schema)),
+            _ => self.wrong(path, schema),
+        }
+    }
+
+    /// One of several shapes: the one that the value is of, so that what is said fits what was meant.
+    fn choice(&mut self, node: &Node, options: &[Json], path: &str) -> Option<Json> {
+        if node.is_null() && options.iter().any(|option| accepts(option, "null")) {
+            return Some(Json::Null);
+        }
+        let options: Vec<&Json> = options.iter().filter(|option| kind(option) != Some("null")).collect();
+        if let [only] = options[..] {
+            return self.value(node, only, path);
+        }
+        match &node.value {
+            Value::Mapping(entries) => {
+                let objects: Vec<&Json> = options.iter().copied().filter(|option| kind(option) == Some("object")).collect();
+                self.object_choice(node, entries, &objects, path)
+            }
+            Value::Sequence(_) => match options.iter().find(|option| kind(option) == Some("array")) {
+                Some(option) => self.value(node, option, path),
+                None => self.wrong_choice(path, &options),
+            },
+            Value::Scalar { text, .. } => {
+                let named = options.iter().any(|option| names(option).contains(&text.as_str()));
+                let free = options.iter().find(|option| names(option).is_empty() && !matches!(kind(option), Some("object" | "array")));
+                match free {
+                    _ if named => Some(Json::String(text.clone())),
+                    Some(option) => self.value(node, option, path),
+                    None => self.wrong_choice(path, &options),
+                }
+            }
+        }
+    }
+
+    fn object_choice(&mut self, node: &Node, entries: &[(String, Node)], options: &[&Json], path: &str) -> Option<Json> {
+        let keys: Vec<String> = entries.iter().map(|(key, _)| snake_case(key)).collect();
+        if let Some(tag) = options.first().and_then(|option| tag_name(option)) {
+            let tags: Vec<&str> = options.iter().filter_map(|option| tag_value(option, tag)).collect();
+            let Some((_, chosen)) = entries.iter().find(|(key, _)| snake_case(key) == tag) else {
+                self.mistake_allowing(&join(path, tag), "is missing", one_of(&tags));
+                return None;
+            };
+            let Value::Scalar { text, .. } = &chosen.value else { return self.wrong_choice(path, options) };
+            let Some(option) = options.iter().find(|option| tag_value(option, tag) == Some(text)) else {
+                let tag_path = join(path, tag);
+                self.origins.insert(tag_path.clone(), chosen.origin.clone());
+                self.mistake_allowing(&tag_path, "is none of the values allowed", one_of(&tags));
+                return None;
+            };
+            return self.value(node, option, path);
+        }
+        let required = |option: &Json| -> Vec<String> {
+            let names = option.get("required").and_then(Json::as_array).into_iter().flatten();
+            names.filter_map(Json::as_str).map(str::to_owned).collect()
+        };
+        match options.iter().find(|option| required(option).iter().all(|name| keys.contains(name))) {
+            Some(option) => self.value(node, option, path),
+            None => {
+                let ways: Vec<String> = options.iter().map(|option| required(option).join(" and ")).collect();
+                let ways: Vec<&str> = ways.iter().map(String::as_str).collect();
+                self.mistake_allowing(path, "lacks the key that says of which kind it is", one_of(&ways));
+                None
+            }
+        }
+    }
+
+    fn wrong(&mut self, path: &str, schema: &Json) -> Option<Json> {
+        self.mistake_allowing(path, "is not of the right kind", describe(schema));
+        None
+    }
+
+    fn wrong_choice(&mut self, path: &str, options: &[&Json]) -> Option<Json> {
+        let descriptions: Vec<String> = options.iter().map(|option| describe(option)).collect();
+        self.mistake_allowing(path, "is none of the values allowed", descriptions.join(" or "));
+        None
+    }
+}
+
+/// Puts problems in the order of the file; those of the environment come last.
+fn sort(problems: &mut [Problem]) {
+    problems.sort_by_key(|problem| match &problem.origin {
+        None => (0, None, 0),
+        Some(Origin::Line(file, line)) => (1, file.clone(), *line),
+        Some(Origin::Environment(_)) => (2, None, 0),
+    });
+}
+
+/// What a value of the schema looks like, in words.
+pub(super) fn describe(schema: &Json) -> String {
+    if let Some(options) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Json::as_array) {
+        let mut words: Vec<String> = options.iter().filter(|option| kind(option) != Some("null")).map(describe).collect();
+        words.dedup();
+        return words.join(" or ");
+    }
+    let allowed = names(schema);
+    if !allowed.is_empty() {
+        return one_of(&allowed);
+    }
+    match kind(schema) {
+        Some("object") => match schema.get("required").and_then(Json::as_array).and_then(|names| names.first()).and_then(Json::as_str) {
+            Some(name) => format!("a section with the key `{name}`"),
+            None => "a section with keys".to_owned(),
+        },
+        Some("array") => "a list".to_owned(),
+        Some("string") if schema.get("format").and_then(Json::as_str) == Some("password") => "a text or secret_file:/path".to_owned(),
+        Some("string") => "a text".to_owned(),
+        Some("integer") => match (schema.get("minimum").and_then(Json::as_u64), schema.get("maximum").and_then(Json::as_u64)) {
+            (Some(least), Some(most)) => format!("a whole number from {least} to {most}"),
+            (Some(least), None) => format!("a whole number from {least}"),
+            _ => "a whole number".to_owned(),
+        },
+        Some("number") => "a number".to_owned(),
+        Some("boolean") => "true or false".to_owned(),
+        _ => "any value".to_owned(),
+    }
+}
+
+/// The schema's type, `null` aside.
+fn kind(schema: &Json) -> Option<&str> {
+    match schema.get("type") {
+        Some(Json::String(kind)) => Some(kind),
+        Some(Json::Array(kinds)) => kinds.iter().filter_map(Json::as_str).find(|kind| *kind != "null"),
+        _ if schema.get("properties").is_some() => Some("object"),
+        _ if schema.get("const").is_some_and(Json::is_string) || schema.get("enum").is_some() => Some("string"),
+        _ => None,
+    }
+}
+
+fn accepts(schema: &Json, kind: &str) -> bool {
+    let here = match schema.get("type") {
+        Some(Json::String(only)) => only == kind,
+        Some(Json::Array(kinds)) => kinds.iter().any(|one| one == kind),
+        _ => kind == "null" && schema.get("properties").is_none() && schema.get("anyOf").is_none() && schema.get("oneOf").is_none(),
+    };
+    let options = ["anyOf", "oneOf"].into_iter().filter_map(|name| schema.get(name).and_then(Json::as_array)).flatten();
+    here || options.into_iter().any(|option| accepts(option, kind))
+}
+
+/// The texts that the schema allows; none where any text is allowed.
+fn names(schema: &Json) -> Vec<&str> {
+    let listed = schema.get("enum").and_then(Json::as_array).into_iter().flatten();
+    listed.chain(schema.get("const")).filter_map(Json::as_str).collect()
+}
+
+/// The property that tells the variants of an internally tagged enum apart.
+fn tag_name(option: &Json) -> Option<&str> {
+    let properties = option.get("properties")?.as_object()?;
+    properties.iter().find(|(_, property)| property.get("const").is_some()).map(|(name, _)| name.as_str())
+}
+
+fn tag_value<'a>(option: &'a Json, tag: &str) -> Option<&'a str> {
+    option.get("properties")?.get(tag)?.get("const")?.as_str()
+}
+
+/// The property that a written key means: by its name, its camelCase form, or an alias.
+fn property<'a>(properties: &'a Map<String, Json>, written: &str) -> Option<(&'a str, &'a Json)> {
+    let wanted = snake_case(written);
+    let is_alias = |property: &Json| {
+        let aliases = property.get("x-aliases").and_then(Json::as_array).into_iter().flatten();
+        aliases.filter_map(Json::as_str).any(|alias| alias == wanted)
+    };
+    properties
+        .iter()
+        .find(|(name, property)| name.as_str() == written || **name == wanted || is_alias(property))
+        .map(|(name, property)| (name.as_str(), property))
+}
+
+fn snake_case(name: &str) -> String {
+    let mut snake = String::with_capacity(name.len() + 4);
+    for character in name.chars() {
+        if character.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(character.to_ascii_lowercase());
+    }
+    snake
+}
+
+fn one_of(names: &[&str]) -> String {
+    names.join(" | ")
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+fn is_within(path: &str, section: &str) -> bool {
+    path.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+fn full_path(prefix: &str, path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    path.iter().fold(prefix.to_owned(), |full, segment| match segment {
+        Segment::Seq { index } => format!("{full}[{index}]"),
+        Segment::Map { key } => join(&full, key),
+        Segment::Enum { .. } | Segment::Unknown => full,
+    })
+}
+
+/// `yes`, `no`, `on` and `off` as well, since YAML 1.1, which FirecREST's files are read as, takes them.
+fn boolean(text: &str) -> Option<Json> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" => Some(Json::Bool(true)),
+        "false" | "no" | "off" => Some(Json::Bool(false)),
+        _ => None,
+    }
+}
+
+/// A value that no schema describes, as YAML 1.2 reads it.
+fn untyped(node: &Node) -> Json {
+    match &node.value {
+        Value::Mapping(entries) => entries.iter().map(|(key, node)| (key.clone(), untyped(node))).collect(),
+        Value::Sequence(items) => items.iter().map(untyped).collect(),
+        Value::Scalar { text, plain: false } => Json::String(text.clone()),
+        Value::Scalar { .. } if node.is_null() => Json::Null,
+        Value::Scalar { text, .. } => match text.as_str() {
+            "true" | "True" | "TRUE" => Json::Bool(true),
+            "false" | "False" | "FALSE" => Json::Bool(false),
+            _ => text
+                .parse::<i64>()
+                .map(Json::from)
+                .or_else(|_| {
+                    text.parse::<f64>().map(|number| if number.is_finite() { Json::from(number) } else { Json::from(text.as_str()) })
+                })
+                .unwrap_or_else(|_| Json::String(text.clone())),
+        },
+    }
+}

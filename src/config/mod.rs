@@ -1,0 +1,225 @@
+//! The configuration: one YAML file, environment variables, secrets from files.
+//!
+//! [`Config`] puts each module's own `Config` together under FirecREST's keys; what the keys of a section mean is said
+//! there. This module must not know what is done with any value, but for rules that span sections (`rules`). A new
+//! section is a field of [`Config`] and a line in `assemble`; the schema, the reference page and the checks follow from
+//! the type.
+
+mod environment;
+mod interpret;
+mod problem;
+mod reference;
+mod rules;
+mod yaml;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{authn, authz, cluster, credentials, http};
+use interpret::Interpreter;
+use yaml::{Node, Value};
+
+pub use problem::{ConfigError, Origin, Problem};
+pub use reference::{reference, schema};
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(title = "Goldcrest configuration")]
+pub struct Config {
+    /// The path that all routes are put under, such as `/hpc`.
+    #[schemars(default)]
+    pub apis_root_path: String,
+    /// The servers that the API's documentation names.
+    #[schemars(default)]
+    pub doc_servers: Option<Vec<DocServer>>,
+    /// More detail in logs.
+    #[schemars(default)]
+    pub app_debug: bool,
+    /// How the API is served. Goldcrest's own section.
+    #[schemars(default)]
+    pub server: http::Config,
+    /// Who callers are, and what they may use.
+    pub auth: Auth,
+    /// Where the SSH keys of callers come from.
+    pub ssh_credentials: credentials::Config,
+    /// The clusters: a list, or `path:/folder` with one `*.yaml` file for each.
+    #[schemars(default)]
+    pub clusters: Vec<cluster::Config>,
+    /// What is logged.
+    #[schemars(default)]
+    pub logger: Logger,
+}
+
+/// Authentication and authorization.
+#[derive(Clone, Debug, JsonSchema)]
+pub struct Auth {
+    /// How bearer tokens are verified.
+    pub authentication: authn::Config,
+    /// Who may use which cluster. Absent: every caller may use every cluster.
+    #[schemars(default)]
+    pub authorization: Option<authz::Config>,
+}
+
+/// A server that the documentation names (OpenAPI 3.1, 4.8.5).
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct DocServer {
+    /// Its URL.
+    pub url: String,
+    /// What it is.
+    #[serde(default)]
+    pub description: Option<String>,
+}
+
+/// What is logged.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Logger {
+    /// Log each request with its caller, its command and its outcome.
+    pub enable_tracing_log: bool,
+    /// Request headers that are logged as well, under the name of `output`.
+    pub loggable_request_headers: Vec<LoggedHeader>,
+}
+
+/// A request header and the name of its field in the log.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+pub struct LoggedHeader {
+    /// Name of the header.
+    pub input: String,
+    /// Name of the field.
+    pub output: String,
+}
+
+/// A configuration, and what was noticed about it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What is not wrong but probably not meant: unknown keys above all.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads a file, applies the environment, and checks everything.
+///
+/// # Errors
+/// Every mistake that was found.
+pub fn load(path: &Path, env: impl Iterator<Item = (String, String)>) -> Result<Loaded, ConfigError> {
+    let root = read_file(path).map_err(|problem| ConfigError { problems: vec![problem], warnings: Vec::new() })?;
+    assemble(root, env)
+}
+
+/// As [`load`], from a text.
+///
+/// # Errors
+/// Every mistake that was found.
+pub fn from_yaml(text: &str, env: impl Iterator<Item = (String, String)>) -> Result<Loaded, ConfigError> {
+    let root = yaml::read(text, None).map_err(|problem| ConfigError { problems: vec![problem], warnings: Vec::new() })?;
+    assemble(root, env)
+}
+
+fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Result<Loaded, ConfigError> {
+    let mut problems = Vec::new();
+    // Twice, so that a variable can change a cluster of the folder, and can name the folder.
+    read_folder(&mut root, &mut problems);
+    environment::apply(&mut root, env, &mut problems);
+    read_folder(&mut root, &mut problems);
+
+    let mut walk = Interpreter::new(problems);
+    let mut sections = walk.interpret(&root, &schema());
+    let mut auth = sections.take_section("auth");
+    let authentication: Option<authn::Config> = walk.typed(auth.take("authentication"), "auth.authentication");
+    let authorization: Option<authz::Config> = walk.typed(auth.take("authorization"), "auth.authorization");
+    let ssh_credentials = walk.typed(sections.take("ssh_credentials"), "ssh_credentials");
+    let server: http::Config = walk.typed(sections.take("server"), "server").unwrap_or_default();
+    let apis_root_path: String = walk.typed(sections.take("apis_root_path"), "apis_root_path").unwrap_or_default();
+    let doc_servers = walk.typed(sections.take("doc_servers"), "doc_servers");
+    let app_debug = walk.typed(sections.take("app_debug"), "app_debug").unwrap_or_default();
+    let logger = walk.typed(sections.take("logger"), "logger").unwrap_or_default();
+    let mut clusters: Vec<(usize, cluster::Config)> = Vec::new();
+    let list = sections.take_list("clusters");
+    if list.is_empty() {
+        walk.warning("clusters", "is empty: there is nothing to use");
+    }
+    for (index, value) in list.into_iter().enumerate() {
+        clusters.extend(walk.typed(Some(value), &format!("clusters[{index}]")).map(|cluster| (index, cluster)));
+    }
+
+    rules::root_path(&mut walk, &apis_root_path);
+    rules::server(&mut walk, &server);
+    rules::clusters(&mut walk, &clusters);
+    if let Some(authentication) = &authentication {
+        rules::authentication(&mut walk, authentication);
+    }
+    if let Some(authorization) = &authorization {
+        rules::authorization(&mut walk, authorization);
+    }
+    match (authentication, ssh_credentials) {
+        (Some(authentication), Some(ssh_credentials)) => walk.finish(Config {
+            apis_root_path: apis_root_path.trim_end_matches('/').to_owned(),
+            doc_servers,
+            app_debug,
+            server,
+            auth: Auth { authentication, authorization },
+            ssh_credentials,
+            clusters: clusters.into_iter().map(|(_, cluster)| cluster).collect(),
+            logger,
+        }),
+        _ => Err(walk.into_error()),
+    }
+}
+
+fn read_file(path: &Path) -> Result<Node, Problem> {
+    let text = read_text(path, yaml::MAX_SIZE).map_err(|reason| Problem::new("", format!("{}: {reason}", path.display())))?;
+    yaml::read(&text, Some(path))
+}
+
+/// The text of a file, at most so many bytes of it.
+fn read_text(path: &Path, limit: usize) -> Result<String, String> {
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(limit as u64 + 1).read_to_string(&mut text))
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    if text.len() > limit { Err(format!("is larger than {limit} bytes")) } else { Ok(text) }
+}
+
+/// The path after a prefix such as `path:`; `~/` is the home directory.
+fn expand(text: &str) -> PathBuf {
+    match (text.strip_prefix("~/"), std::env::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => PathBuf::from(text),
+    }
+}
+
+/// Replaces `clusters: path:/folder` by the clusters in the folder, in the order of the file names.
+fn read_folder(root: &mut Node, problems: &mut Vec<Problem>) {
+    let Value::Mapping(entries) = &mut root.value else { return };
+    let Some((_, node)) = entries.iter_mut().find(|(key, _)| key == "clusters") else { return };
+    let Value::Scalar { text, .. } = &node.value else { return };
+    let Some(folder) = text.strip_prefix("path:").map(expand) else { return };
+    let mut clusters = Vec::new();
+    let mut failed = |reason: String| problems.push(Problem::new("clusters", reason).at(Some(&node.origin)));
+    match yaml_files(&folder) {
+        Ok(files) => {
+            if files.is_empty() {
+                failed(format!("the folder {} holds no *.yaml file", folder.display()));
+            }
+            for file in files {
+                match read_file(&file) {
+                    Ok(cluster) => clusters.push(cluster),
+                    Err(problem) => problems.push(problem),
+                }
+            }
+        }
+        Err(error) => failed(format!("the folder {} cannot be read: {error}", folder.display())),
+    }
+    node.value = Value::Sequence(clusters);
+}
+
+fn yaml_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,169 @@
+//! What a schema cannot say: rules between keys, and values that must parse as something.
+
+use std::collections::HashMap;
+
+use super::interpret::Interpreter;
+use crate::domain::ServiceType;
+use crate::rest::Url;
+use crate::scheduler::{ConnectionMode, SchedulerType};
+use crate::{authn, authz, cluster, http, ssh};
+
+/// `apis_root_path`.
+pub(super) fn root_path(walk: &mut Interpreter, path: &str) {
+    if !path.is_empty() && !path.starts_with('/') {
+        walk.mistake_allowing("apis_root_path", "does not start with a slash", "nothing, or a path such as /hpc");
+    }
+}
+
+/// `server`.
+pub(super) fn server(walk: &mut Interpreter, config: &http::Config) {
+    at_least_one(walk, "server.request_timeout", config.request_timeout);
+    at_least_one(walk, "server.max_body_size", config.max_body_size as u64);
+}
+
+/// `auth.authentication`.
+pub(super) fn authentication(walk: &mut Interpreter, config: &authn::Config) {
+    let key = |name: &str| format!("auth.authentication.{name}");
+    url(walk, &key("token_url"), &config.token_url);
+    if config.public_certs.is_empty() {
+        walk.mistake_allowing(
+            &key("public_certs"),
+            "names no key set: no token could be verified",
+            "a list of https://, http:// or file:/// URLs",
+        );
+    }
+    for (index, certs) in config.public_certs.iter().enumerate() {
+        if let Err(error) = authn::Source::parse(certs) {
+            let path = format!("{}[{index}]", key("public_certs"));
+            walk.mistake_allowing(&path, error.to_string(), "an https://, http:// or file:/// URL");
+        }
+    }
+    if let Some(algorithm) = &config.jwk_algorithm
+        && !authn::supported_algorithm(algorithm)
+    {
+        let allowed = "RS256 | RS384 | RS512 | PS256 | PS384 | PS512 | ES256 | ES384 | EdDSA";
+        walk.mistake_allowing(&key("jwk_algorithm"), "is no supported algorithm with public keys", allowed);
+    }
+    if config.username_claim.is_empty() {
+        walk.mistake(&key("username_claim"), "is empty");
+    }
+    at_least_one(walk, &key("public_certs_refresh"), config.public_certs_refresh);
+    if config.audience.is_empty() {
+        walk.warning(&key("audience"), "is not set: tokens that were issued for other applications are accepted");
+    }
+    if config.issuer.is_none() {
+        walk.warning(&key("issuer"), "is not set: the issuer of tokens is not compared");
+    }
+}
+
+/// `auth.authorization`.
+pub(super) fn authorization(walk: &mut Interpreter, config: &authz::Config) {
+    match config {
+        authz::Config::OpenFga(config) => {
+            url(walk, "auth.authorization.url", &config.url);
+            at_least_one(walk, "auth.authorization.timeout", config.timeout);
+        }
+        authz::Config::Policy(config) => {
+            for (index, rule) in config.rules.iter().enumerate() {
+                if let Some((key, reason)) = rule.mistake() {
+                    walk.mistake(&format!("auth.authorization.rules[{index}].{key}"), reason);
+                }
+            }
+            if config.rules.is_empty() {
+                walk.warning("auth.authorization.rules", "is empty: nobody may use any cluster");
+            }
+        }
+    }
+}
+
+/// `clusters`, each with its place in the list.
+pub(super) fn clusters(walk: &mut Interpreter, clusters: &[(usize, cluster::Config)]) {
+    let mut seen = HashMap::new();
+    for (index, config) in clusters {
+        let path = format!("clusters[{index}]");
+        if let Some(first) = seen.insert(&config.name, index) {
+            walk.mistake(&format!("{path}.name"), format!("is the name of clusters[{first}] already; names are compared without case"));
+        }
+        ssh(walk, &format!("{path}.ssh"), &config.ssh);
+        scheduler(walk, &format!("{path}.scheduler"), config);
+        if config.service_account.client_id.is_empty() {
+            walk.mistake(&format!("{path}.service_account.client_id"), "is empty");
+        }
+        at_least_one(walk, &format!("{path}.probing.interval_check"), config.probing.interval_check);
+        for (service, probe) in config.probing.services.iter().flatten() {
+            let name = match service {
+                ServiceType::S3 => "storage",
+                ServiceType::Filesystem => "filesystem",
+                ServiceType::Ssh => "ssh",
+                ServiceType::Scheduler => "scheduler",
+                ServiceType::Exception => {
+                    let allowed = "scheduler | filesystem | ssh | storage";
+                    walk.mistake_allowing(&format!("{path}.probing.services.exception"), "is nothing to probe", allowed);
+                    continue;
+                }
+            };
+            at_least_one(walk, &format!("{path}.probing.services.{name}.timeout"), probe.timeout);
+        }
+        if config.file_systems.is_empty() {
+            walk.warning(&format!("{path}.file_systems"), "is empty: every file operation will be refused");
+        }
+    }
+}
+
+fn ssh(walk: &mut Interpreter, path: &str, config: &ssh::Config) {
+    let key = |name: &str| format!("{path}.{name}");
+    if config.host.trim().is_empty() {
+        walk.mistake(&key("host"), "is empty");
+    }
+    at_least_one(walk, &key("port"), config.port.into());
+    if let Some(port) = config.proxy_port {
+        at_least_one(walk, &key("proxy_port"), port.into());
+        if config.proxy_host.is_none() {
+            walk.mistake(&key("proxy_port"), "is set without proxy_host");
+        }
+    }
+    for (name, value) in [
+        ("max_clients", config.max_clients),
+        ("max_channels", config.max_channels),
+        ("max_connections_per_user", config.max_connections_per_user),
+        ("max_startups", config.max_startups),
+        ("max_output", config.max_output),
+    ] {
+        at_least_one(walk, &key(name), value as u64);
+    }
+    for (name, value) in [
+        ("connection", config.timeout.connection),
+        ("login", config.timeout.login),
+        ("command_execution", config.timeout.command_execution),
+        ("idle_timeout", config.timeout.idle_timeout),
+        ("keep_alive", config.timeout.keep_alive),
+    ] {
+        at_least_one(walk, &key(&format!("timeout.{name}")), value);
+    }
+}
+
+fn scheduler(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) {
+    let config = &cluster.scheduler;
+    let needs_url = config.connection_mode != ConnectionMode::Ssh;
+    if config.kind != SchedulerType::Slurm && needs_url {
+        walk.mistake_allowing(&format!("{path}.connection_mode"), "only Slurm has a REST API", "ssh");
+    } else if needs_url && config.api_url.is_none() {
+        walk.mistake_allowing(&format!("{path}.api_url"), "is missing: connection_mode is rest or hybrid", "the URL of slurmrestd");
+    }
+    if let Some(text) = &config.api_url {
+        url(walk, &format!("{path}.api_url"), text);
+    }
+    at_least_one(walk, &format!("{path}.timeout"), config.timeout);
+}
+
+fn url(walk: &mut Interpreter, path: &str, text: &str) {
+    if let Err(error) = Url::parse(text) {
+        walk.mistake_allowing(path, error.to_string(), "an http:// or https:// URL");
+    }
+}
+
+fn at_least_one(walk: &mut Interpreter, path: &str, value: u64) {
+    if value == 0 {
+        walk.mistake_allowing(path, "is zero", "a whole number from 1");
+    }
+}

@@ -1,0 +1,397 @@
+//! Configuration files as sites write them, right and wrong.
+
+use std::path::Path;
+
+use goldcrest::authz;
+use goldcrest::config::{self, ConfigError, Loaded};
+use goldcrest::credentials;
+use goldcrest::scheduler::{ConnectionMode, SchedulerType};
+
+const FIRECREST: &str = include_str!("fixtures/firecrest-local.yaml");
+
+/// The least that a configuration needs, in three parts that tests put other lines between.
+const SITE: &str = "\
+auth:
+  authentication:
+    token_url: https://idp.example.org/token
+    public_certs: [https://idp.example.org/certs]
+    issuer: https://idp.example.org
+    audience: [goldcrest]
+ssh_credentials:
+  type: SSHStaticKeys
+  keys:
+    ann:
+      private_key: a key
+";
+
+const CLUSTER: &str = "\
+clusters:
+  - name: daint
+    ssh:
+      host: login.example.org
+    scheduler:
+      type: slurm
+      version: 24.11.0
+    service_account:
+      client_id: health
+      secret: hunter2
+    probing: {}
+    file_systems:
+      - path: /home
+        data_type: users
+";
+
+fn no_env() -> impl Iterator<Item = (String, String)> {
+    std::iter::empty()
+}
+
+fn env<const N: usize>(variables: [(&str, &str); N]) -> impl Iterator<Item = (String, String)> {
+    variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter()
+}
+
+fn read(text: &str) -> Result<Loaded, ConfigError> {
+    config::from_yaml(text, no_env())
+}
+
+fn site() -> String {
+    format!("{SITE}{CLUSTER}")
+}
+
+/// The mistakes in the site's file with one text replaced, as a person is shown them.
+fn mistakes_with(from: &str, to: &str) -> String {
+    let site = site();
+    assert!(site.contains(from), "the test replaces what is not there: {from:?}");
+    mistakes(&site.replacen(from, to, 1))
+}
+
+fn mistakes(text: &str) -> String {
+    match read(text) {
+        Ok(_) => panic!("accepted:\n{text}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn warnings(loaded: &Loaded) -> Vec<String> {
+    loaded.warnings.iter().map(ToString::to_string).collect()
+}
+
+fn write(folder: &Path, name: &str, text: &str) {
+    std::fs::write(folder.join(name), text).unwrap();
+}
+
+#[test]
+fn a_configuration_written_for_firecrest_loads_unchanged() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["user_key", "service_key", "service_passphrase", "client_secret", "s3_secret"] {
+        write(folder.path(), name, &format!("\n  the {name}\n\n"));
+    }
+    write(folder.path(), "config.yaml", &FIRECREST.replace("SECRETS", folder.path().to_str().unwrap()));
+    let loaded = config::load(&folder.path().join("config.yaml"), no_env()).unwrap();
+    let config = &loaded.config;
+    assert_eq!(config.auth.authentication.username_claim, "sub");
+    assert_eq!(config.auth.authentication.min_token_ttl, 30);
+    let credentials::Config::StaticKeys(keys) = &config.ssh_credentials;
+    let service = &keys.keys[&goldcrest::domain::Username::new("firesrv").unwrap()];
+    assert_eq!(service.private_key.expose(), "the service_key", "a secret from a file is trimmed");
+    let names: Vec<&str> = config.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+    assert_eq!(names, ["slurm-api", "slurm-ssh", "pbs"]);
+    assert_eq!(config.clusters[0].scheduler.connection_mode, ConnectionMode::Rest);
+    assert_eq!(config.clusters[2].scheduler.kind, SchedulerType::Pbs);
+    assert_eq!(config.clusters[2].probing.interval_check, 60, "the old name of interval_check");
+    assert_eq!(config.clusters[0].data_operation.data_transfer.as_ref().unwrap()["port_range"][1], 5666);
+    let file = folder.path().join("config.yaml").display().to_string();
+    let warnings: Vec<String> = warnings(&loaded).into_iter().map(|warning| warning.replace(&file, "FILE")).collect();
+    insta::assert_snapshot!(warnings.join("\n"));
+}
+
+#[test]
+fn every_mistake_is_told_with_its_key_its_line_and_what_is_allowed() {
+    let text = "\
+apis_root_path: hpc
+app_debug: perhaps
+auth:
+  authentication:
+    tokenUrl: idp
+    publicCerts: []
+    min_token_ttl: soon
+    jwk_algorithm: HS256
+  authorization:
+    rules:
+      - systems: []
+      - systems: ['*']
+ssh_credentials:
+  type: SSHMagic
+server:
+  listen: everywhere
+clusters:
+  - name: not a name
+    ssh:
+      host: login
+    scheduler: {type: slurm, version: 1}
+    service_account: {client_id: a, secret: hunter2}
+    probing: {}
+  - name: a
+    ssh:
+      host: ''
+      port: 70000
+      proxy_port: 22
+      max_channels: 0
+      host_keys: trust
+    scheduler:
+      type: slrum
+      version: 24.11
+    service_account:
+      client_id: [x]
+    probing:
+      interval_check: -1
+    file_systems:
+      - path: /home
+        data_type: users
+";
+    insta::assert_snapshot!(mistakes(text));
+}
+
+#[test]
+fn rules_between_keys_are_checked() {
+    let text = site()
+        + "\
+\x20 - name: DAINT
+    ssh: {host: h, port: 0, proxy_port: 22, max_channels: 0, timeout: {login: 0}}
+    scheduler: {type: slurm, version: 1, connection_mode: hybrid}
+    service_account: {client_id: '', secret: s}
+    probing: {services: {exception: {}, ssh: {timeout: 0}}}
+  - name: pbs
+    ssh: {host: h, proxyHost: jump, proxyPort: 2222}
+    scheduler: {type: pbs, version: 1, connection_mode: rest, api_url: 'ftp://x'}
+    service_account: {client_id: a, secret: s}
+    probing: {}
+";
+    insta::assert_snapshot!(mistakes(&text));
+}
+
+#[test]
+fn unknown_keys_are_warned_of_with_the_nearest_known_one() {
+    let text = site().replace("      host: login", "      max_chanels: 3\n      frobnicate: [1, 2]\n      host: login");
+    let loaded = read(&text).unwrap();
+    assert_eq!(
+        warnings(&loaded),
+        [
+            "line 15: clusters[0].ssh.max_chanels: unknown key, ignored; did you mean `max_channels`?",
+            "line 16: clusters[0].ssh.frobnicate: unknown key, ignored",
+        ]
+    );
+}
+
+#[test]
+fn keys_that_are_data_stay_as_they_are() {
+    let text = site().replace("    ann:", "    annMaria:");
+    let credentials::Config::StaticKeys(keys) = read(&text).unwrap().config.ssh_credentials;
+    assert!(keys.keys.contains_key(&goldcrest::domain::Username::new("annMaria").unwrap()));
+}
+
+#[test]
+fn versions_and_secrets_that_look_like_numbers_are_texts() {
+    let text = site().replace("24.11.0", "24.10").replace("hunter2", "0123");
+    let config = read(&text).unwrap().config;
+    assert_eq!(config.clusters[0].scheduler.version, "24.10");
+    assert_eq!(config.clusters[0].service_account.secret.expose(), "0123");
+}
+
+#[test]
+fn a_number_or_truth_value_in_quotes_is_taken() {
+    let text = site().replace("host: login.example.org", "host: h\n      port: \"2222\"") + "app_debug: 'yes'\n";
+    let config = read(&text).unwrap().config;
+    assert_eq!((config.clusters[0].ssh.port, config.app_debug), (2222, true));
+}
+
+#[test]
+fn an_openfga_section_as_firecrest_has_it_is_understood() {
+    let text = site().replace("ssh_credentials:", "  authorization:\n    url: http://fga:8080\n    maxConnections: 7\nssh_credentials:");
+    match read(&text).unwrap().config.auth.authorization {
+        Some(authz::Config::OpenFga(fga)) => assert_eq!((fga.url.as_str(), fga.max_connections), ("http://fga:8080", 7)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_authorization_section_of_neither_kind_is_refused() {
+    let text = site().replace("ssh_credentials:", "  authorization:\n    timeout: 1\nssh_credentials:");
+    assert_eq!(mistakes(&text), "line 7: auth.authorization: lacks the key that says of which kind it is (allowed: url | rules)");
+}
+
+#[test]
+fn no_key_set_is_a_mistake() {
+    assert_eq!(
+        mistakes_with("[https://idp.example.org/certs]", "[]"),
+        "line 4: auth.authentication.public_certs: names no key set: no token could be verified (allowed: a list of https://, http:// or file:/// URLs)"
+    );
+}
+
+#[test]
+fn a_key_given_twice_is_a_mistake() {
+    assert_eq!(
+        mistakes_with("    issuer:", "    token_url: http://other\n    issuer:"),
+        "line 5: the key \"token_url\" is given twice, first at line 3"
+    );
+    assert_eq!(
+        mistakes_with("    issuer:", "    tokenUrl: http://other\n    issuer:"),
+        "line 3: auth.authentication.token_url: given twice, in two spellings"
+    );
+}
+
+#[test]
+fn what_is_no_yaml_is_told_with_its_line() {
+    let message = mistakes("auth:\n  a: [1, 2\nb: 3\n");
+    assert!(message.starts_with("line 3: not valid YAML"), "{message}");
+    assert!(mistakes("").contains("the file is empty"));
+    assert!(mistakes("- a\n- b\n").contains("is not of the right kind"));
+}
+
+#[test]
+fn anchors_and_merge_keys_work() {
+    let text = site()
+        .replace("    ssh:\n      host: login.example.org\n", "    ssh: &ssh\n      host: login.example.org\n      port: 2222\n")
+        + "  - name: eiger\n    ssh: {<<: *ssh, port: 22}\n    scheduler: {type: slurm, version: 1}\n"
+        + "    service_account: {client_id: a, secret: b}\n    probing: {}\n    file_systems: []\n";
+    let config = read(&text).unwrap().config;
+    assert_eq!((config.clusters[1].ssh.host.as_str(), config.clusters[1].ssh.port), ("login.example.org", 22));
+}
+
+#[test]
+fn aliases_that_multiply_and_deep_nesting_are_refused() {
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..9 {
+        let previous = format!("*a{}, ", level - 1).repeat(10);
+        bomb += &format!("a{level}: &a{level} [{previous}]\n");
+    }
+    assert!(mistakes(&bomb).contains("too many values"));
+    let nested = mistakes(&format!("a: {}", "[".repeat(3000)));
+    assert!(nested.contains("nested too deeply") || nested.contains("ecursion"), "{nested}");
+    assert!(mistakes(&"#".repeat(5 * 1024 * 1024)).contains("larger than"));
+}
+
+#[test]
+fn no_message_repeats_a_secret() {
+    let text = site().replace("secret: hunter2", "secret: [hunter2]").replace("private_key: a key", "private_key: {hunter2: 1}")
+        + "server: {listen: hunter2, request_timeout: hunter2}\n";
+    let message = mistakes(&text);
+    assert!(message.contains("service_account.secret") && message.contains("private_key"), "{message}");
+    assert!(!message.contains("hunter2"), "{message}");
+}
+
+#[test]
+fn a_secret_file_that_is_missing_or_empty_is_a_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "empty", " \n");
+    let line = 1 + site().lines().position(|line| line.contains("hunter2")).unwrap();
+    let folder = folder.path().display();
+    let message = mistakes_with("hunter2", &format!("secret_file:{folder}/empty"));
+    assert_eq!(message, format!("line {line}: clusters[0].service_account.secret: the secret file {folder}/empty is empty"));
+    let message = mistakes_with("hunter2", &format!("secret_file:{folder}/missing"));
+    assert!(message.contains("/missing cannot be read"), "{message}");
+}
+
+#[test]
+fn clusters_may_be_a_folder_of_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = |name: &str| {
+        format!(
+            "name: {name}\nssh: {{host: h}}\nscheduler: {{type: slurm, version: 1}}\n\
+             serviceAccount: {{client_id: a, secret: b}}\nprobing: {{}}\nfile_systems: [{{path: /home, data_type: users}}]\n"
+        )
+    };
+    write(folder.path(), "b.yaml", &cluster("second"));
+    write(folder.path(), "a.yaml", &cluster("first"));
+    write(folder.path(), "notes.txt", "not a cluster");
+    let text = format!("{SITE}clusters: path:{}\n", folder.path().display());
+    let config = config::from_yaml(&text, env([("GOLDCREST__CLUSTERS__1__SSH__HOST", "other")])).unwrap().config;
+    let names: Vec<&str> = config.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+    assert_eq!(names, ["first", "second"]);
+    assert_eq!(config.clusters[1].ssh.host, "other");
+
+    write(folder.path(), "b.yaml", &cluster("second").replace("host", "hots"));
+    let message = mistakes(&text).replace(&folder.path().display().to_string(), "FOLDER");
+    assert_eq!(message, "FOLDER/b.yaml:2: clusters[1].ssh.host: is missing (allowed: a text)");
+}
+
+#[test]
+fn a_prefixed_variable_wins_over_the_file() {
+    let variables = env([
+        ("GOLDCREST__AUTH__AUTHENTICATION__USERNAME_CLAIM", "uid"),
+        ("GOLDCREST__CLUSTERS__0__SSH__PORT", "2222"),
+        ("GOLDCREST__CLUSTERS__0__FILE_SYSTEMS__1", r#"{"path": "/scratch", "dataType": "scratch"}"#),
+        ("goldcrest__app_debug", "true"),
+        ("GOLDCREST__SSH_CREDENTIALS__KEYS__ANN__PRIVATE_KEY", "another key"),
+        ("GOLDCREST_UNRELATED", "x"),
+    ]);
+    let config = config::from_yaml(&site(), variables).unwrap().config;
+    assert_eq!(config.auth.authentication.username_claim, "uid");
+    assert_eq!(config.clusters[0].ssh.port, 2222);
+    assert_eq!(config.clusters[0].file_systems[1].path.to_text(), "/scratch");
+    assert!(config.app_debug);
+    let credentials::Config::StaticKeys(keys) = &config.ssh_credentials;
+    assert_eq!(keys.keys[&goldcrest::domain::Username::new("ann").unwrap()].private_key.expose(), "another key");
+}
+
+#[test]
+fn a_bare_variable_fills_in_what_the_file_leaves_out() {
+    let variables =
+        env([("APIS_ROOT_PATH", "/hpc/"), ("AUTH", r#"{"authentication": {"token_url": "http://not-this", "jwk_algorithm": "RS256"}}"#)]);
+    let config = config::from_yaml(&site(), variables).unwrap().config;
+    assert_eq!(config.apis_root_path, "/hpc");
+    assert_eq!(config.auth.authentication.token_url, "https://idp.example.org/token");
+    assert_eq!(config.auth.authentication.jwk_algorithm.as_deref(), Some("RS256"));
+}
+
+#[test]
+fn a_mistake_in_a_variable_is_told_with_its_name() {
+    let variables = env([
+        ("GOLDCREST__CLUSTERS__0__SSH__PORT", "ssh"),
+        ("GOLDCREST__CLUSTERS__7__NAME", "x"),
+        ("GOLDCREST__CLUSTERS__FIRST__NAME", "x"),
+        ("GOLDCREST__LOGGER", "{"),
+    ]);
+    insta::assert_snapshot!(config::from_yaml(&site(), variables).unwrap_err().to_string());
+}
+
+#[test]
+fn a_file_that_is_not_there_is_told() {
+    let error = config::load(Path::new("/nonexistent/goldcrest.yaml"), no_env()).unwrap_err();
+    assert!(error.to_string().starts_with("/nonexistent/goldcrest.yaml: cannot be read"), "{error}");
+}
+
+#[test]
+fn the_example_loads_without_a_warning() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/goldcrest.example.yaml");
+    let loaded = config::load(&example, no_env()).unwrap();
+    assert_eq!(warnings(&loaded), [""; 0]);
+}
+
+#[test]
+fn the_committed_schema_and_reference_are_up_to_date() {
+    let output = goldcrest(&["config-schema", "--check", "--root", env!("CARGO_MANIFEST_DIR")]);
+    assert!(output.status.success(), "run `goldcrest config-schema`: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn check_config_exits_with_one_and_names_the_mistakes() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "good.yaml", &site());
+    write(folder.path(), "bad.yaml", &site().replace("type: slurm", "type: slrum"));
+    let check = |name: &str| goldcrest(&["check-config", "--config", folder.path().join(name).to_str().unwrap()]);
+
+    let bad = check("bad.yaml");
+    assert_eq!(bad.status.code(), Some(1));
+    let told = String::from_utf8(bad.stderr).unwrap();
+    assert!(told.contains("bad.yaml:18: clusters[0].scheduler.type: is none of the values allowed (allowed: slurm"), "{told}");
+
+    let good = check("good.yaml");
+    assert_eq!(good.status.code(), Some(0));
+    let told = String::from_utf8(good.stdout).unwrap().replace(&folder.path().display().to_string(), "FOLDER");
+    assert!(!told.contains("hunter2"));
+    insta::assert_snapshot!(told);
+}
+
+fn goldcrest(arguments: &[&str]) -> std::process::Output {
+    std::process::Command::new(env!("CARGO_BIN_EXE_goldcrest")).args(arguments).env_clear().output().unwrap()
+}
