@@ -9,6 +9,7 @@ pub mod credentials;
 pub mod domain;
 pub mod error;
 pub mod filesystem;
+pub mod health;
 pub mod http;
 pub mod scheduler;
 pub mod service;
