@@ -200,7 +200,7 @@ async fn other_documents_that_cannot_be_are_400_and_name_the_field() {
         (Method::PUT, "/filesystem/daint/ops/chmod", json!({"path": "/home/a", "mode": "17777"}), "mode"),
         (Method::PUT, "/filesystem/daint/ops/chmod", json!({"path": "/home/a", "mode": 777}), "mode"),
         (Method::PUT, "/filesystem/daint/ops/chmod", json!({"mode": "777"}), "sourcePath"),
-        (Method::PUT, "/filesystem/daint/ops/chmod", json!({"path": null, "mode": "777"}), "sourcePath"),
+        (Method::PUT, "/filesystem/daint/ops/chmod", json!({"path": null, "mode": "777"}), "path"),
         (Method::PUT, "/filesystem/daint/ops/chown", json!({"path": "/home/a"}), "owner"),
         (Method::PUT, "/filesystem/daint/ops/chown", json!({"path": "/home/a", "owner": "--reference=/etc"}), "owner"),
         (Method::PUT, "/filesystem/daint/ops/chown", json!({"path": "/home/a", "group": "a:b"}), "group"),

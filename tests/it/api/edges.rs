@@ -37,7 +37,7 @@ async fn a_slash_too_many_or_too_few_is_redirected_as_fastapi_does_it() {
 #[tokio::test]
 async fn an_unknown_path_is_404_with_the_body_of_every_error() {
     let api = Api::new(vec![], vec![]);
-    for path in ["/nothing", "//status/systems", "/status//nodes", "//evil.example.org/nodes/", "/compute/daint/jobs/1/x"] {
+    for path in ["/nothing", "//status/systems", "//evil.example.org/nodes/", "/compute/daint/jobs/1/x"] {
         let answer = api.send(request(Method::GET, path, None, None)).await;
         assert_eq!((answer.status, answer.header("location")), (404, None), "{path}");
     }
