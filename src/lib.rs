@@ -11,6 +11,7 @@ pub mod credentials;
 pub mod domain;
 pub mod error;
 pub mod filesystem;
+pub mod health;
 pub mod http;
 pub mod lifecycle;
 pub mod rest;

@@ -30,7 +30,7 @@ use std::time::Duration;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Method, header};
 use axum::{Router, middleware};
-use tower::util::MapRequest;
+use tower::util::{MapRequest, option_layer};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use utoipa::openapi::OpenApi;
@@ -83,7 +83,7 @@ pub fn router(state: AppState) -> (Router, OpenApi) {
         .method_not_allowed_fallback(route::method_not_allowed)
         .layer(body_limit)
         .layer(CatchPanicLayer::custom(limit::panicked))
-        .layer(cors)
+        .layer(option_layer(cors))
         .layer(middleware::from_fn(observe::observe))
         .with_state(api);
     let normalised = MapRequest::new(router, move |request| route::normalise(&root_path, request));
@@ -149,13 +149,14 @@ impl Deref for Api {
     }
 }
 
-fn cors(origins: &[String]) -> CorsLayer {
+/// Cross-origin calls; nothing where no origin may make any.
+fn cors(origins: &[String]) -> Option<CorsLayer> {
     let allowed = match origins {
-        [] => return CorsLayer::new(),
+        [] => return None,
         origins if origins.iter().any(|origin| origin == "*") => AllowOrigin::any(),
         origins => AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())),
     };
-    CorsLayer::new()
+    let layer = CorsLayer::new()
         .allow_origin(allowed)
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
@@ -169,5 +170,6 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::RETRY_AFTER,
             header::WWW_AUTHENTICATE,
         ])
-        .max_age(Duration::from_secs(3600))
+        .max_age(Duration::from_secs(3600));
+    Some(layer)
 }

@@ -5,4 +5,5 @@ mod demo_sshd;
 mod ssh;
 mod structure;
 mod config;
+mod api;
 mod support;

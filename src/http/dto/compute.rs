@@ -22,12 +22,13 @@ pub(in crate::http) struct JobsParameters {
     name: Option<String>,
     /// How far back finished jobs are listed. Pending and running jobs are always listed. Has no effect with PBS.
     #[serde(default)]
-    #[param(inline, default = "24h")]
+    #[param(inline)]
     time_window: JobsTimeWindow,
 }
 
 /// How far back finished jobs are listed.
 #[derive(Clone, Copy, Default, Deserialize, ToSchema)]
+#[schema(default = "24h")]
 enum JobsTimeWindow {
     #[serde(rename = "1h")]
     OneHour,

@@ -1,0 +1,182 @@
+//! The background checker: one a cluster, which publishes what it finds for `cluster` to read.
+//!
+//! It works as the cluster's service account and through the same scheduler, files and transport as callers do, but it shares
+//! no state with their requests: its time limits are its own. This module must not know HTTP or use cases. To probe one more
+//! service: an arm in [`Checker::probes`].
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt, join_all};
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::authn::PrincipalSource;
+use crate::cluster::{Cluster, ProbeConfig};
+use crate::domain::{ClusterHealth, Principal, RemotePath, ServiceHealth, ServiceType};
+use crate::error::{Classify, ErrorChain};
+use crate::ssh::{CommandError, CommandLine, Exec, Limits};
+
+/// How long the identity provider may take for the service account's token.
+const TOKEN_TIME: Duration = Duration::from_secs(10);
+/// What the command of the SSH probe may print, in bytes: login scripts are known to greet.
+const PROBE_OUTPUT: usize = 64 * 1024;
+
+/// Checks one cluster, again and again.
+pub struct Checker {
+    cluster: Arc<Cluster>,
+    sender: watch::Sender<ClusterHealth>,
+    source: Arc<dyn PrincipalSource>,
+}
+
+impl Checker {
+    /// A checker that works as the principal of `source` and publishes through `sender`, which `cluster` reads.
+    pub fn new(cluster: Arc<Cluster>, sender: watch::Sender<ClusterHealth>, source: Arc<dyn PrincipalSource>) -> Self {
+        Self { cluster, sender, source }
+    }
+
+    /// Checks at once and then at the configured interval, until `stop` is cancelled. A check under way is dropped then.
+    pub async fn run(self, stop: CancellationToken) {
+        let interval = Duration::from_secs(self.cluster.config().probing.interval_check.max(1));
+        let mut pause = self.first_pause(interval);
+        loop {
+            let turn = async {
+                self.check().await;
+                tokio::time::sleep(pause).await;
+            };
+            if stop.run_until_cancelled(turn).await.is_none() {
+                return;
+            }
+            pause = interval;
+        }
+    }
+
+    /// Checks once and publishes what was found.
+    pub async fn check(&self) {
+        let services = if self.cluster.config().probing.services.as_ref().is_none_or(|services| services.is_empty()) {
+            Ok(Vec::new())
+        } else {
+            match self.principal().await {
+                Ok(principal) => Ok(join_all(self.probes(&principal)).await),
+                Err(message) => Err(message),
+            }
+        };
+        let before = self.sender.borrow().clone();
+        let now = match services {
+            Ok(services) => ClusterHealth { services, last_check: Some(Timestamp::now()) },
+            // Nothing was learnt of the cluster: the entry gates nothing, and the time of the last check stays.
+            Err(message) => ClusterHealth { services: vec![exception(message)], last_check: before.last_check },
+        };
+        self.log_changes(&before, &now);
+        self.sender.send_replace(now);
+    }
+
+    async fn principal(&self) -> Result<Principal, String> {
+        let outcome = tokio::time::timeout(TOKEN_TIME, self.source.principal()).await;
+        match outcome {
+            Ok(Ok(principal)) => Ok(principal),
+            Ok(Err(error)) => {
+                tracing::warn!(system = %self.cluster.name(), error = %ErrorChain(&error), "the health checker has no token");
+                Err(format!("Cluster HealthChecker execution failed with error: {}", error.public_message()))
+            }
+            Err(_) => {
+                tracing::warn!(system = %self.cluster.name(), "the health checker got no token in time");
+                let limit = TOKEN_TIME.as_secs();
+                Err(format!("Cluster HealthChecker execution failed with error: no token within {limit} s"))
+            }
+        }
+    }
+
+    fn probes<'a>(&'a self, principal: &'a Principal) -> Vec<BoxFuture<'a, ServiceHealth>> {
+        let parts = self.cluster.ungated();
+        let services = self.cluster.config().probing.services.iter().flatten();
+        let mut probes: Vec<BoxFuture<'a, ServiceHealth>> = Vec::new();
+        for (&service, &ProbeConfig { timeout }) in services {
+            let limit = Duration::from_secs(timeout);
+            match service {
+                ServiceType::Ssh => {
+                    let transport = parts.transport;
+                    let work = async move {
+                        let raw = transport.exec(principal, log_in(limit)).await?;
+                        if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
+                    };
+                    probes.push(probe(service, None, limit, work).boxed());
+                }
+                ServiceType::Scheduler => {
+                    let scheduler = parts.scheduler;
+                    probes.push(probe(service, None, limit, scheduler.ping(principal)).boxed());
+                }
+                ServiceType::Filesystem => {
+                    let files = parts.files;
+                    for root in self.cluster.config().file_systems.iter().map(|fs| &fs.path) {
+                        let work = async move { files.stat(principal, root, true).await.map(drop) };
+                        probes.push(probe(service, Some(root), limit, work).boxed());
+                    }
+                }
+                // Storage is probed by the transfer service that uses it; the checker itself is nothing to probe.
+                ServiceType::S3 | ServiceType::Exception => {}
+            }
+        }
+        probes
+    }
+
+    /// The pause after the first check: between half and all of the interval, by the cluster's name, so that the checks of all
+    /// clusters spread out although they start together.
+    fn first_pause(&self, interval: Duration) -> Duration {
+        let mut hasher = DefaultHasher::new();
+        self.cluster.name().hash(&mut hasher);
+        let share = u32::try_from(hasher.finish() % 1000).unwrap_or(0);
+        interval / 2 + (interval / 2000) * share
+    }
+
+    fn log_changes(&self, before: &ClusterHealth, now: &ClusterHealth) {
+        for entry in now.services.iter().filter(|entry| entry.service != ServiceType::Exception) {
+            let known = before.services.iter().find(|known| known.service == entry.service && known.path == entry.path);
+            let was_healthy = known.is_none_or(|known| known.healthy);
+            let system = self.cluster.name();
+            match (was_healthy, entry.healthy) {
+                (true, false) => {
+                    tracing::warn!(%system, service = ?entry.service, path = ?entry.path, message = ?entry.message, "a service became unhealthy");
+                }
+                (false, true) => tracing::info!(%system, service = ?entry.service, path = ?entry.path, "a service is healthy again"),
+                (true, true) | (false, false) => {}
+            }
+        }
+    }
+}
+
+async fn probe<E: Classify>(
+    service: ServiceType,
+    path: Option<&RemotePath>,
+    limit: Duration,
+    work: impl Future<Output = Result<(), E>>,
+) -> ServiceHealth {
+    let started = Instant::now();
+    let last_checked = Timestamp::now();
+    let message = match tokio::time::timeout(limit, work).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.public_message().into_owned()),
+        Err(_) => Some(format!("no answer within {} s", limit.as_secs())),
+    };
+    let latency = Some(started.elapsed().as_secs_f64());
+    ServiceHealth { service, last_checked, latency, healthy: message.is_none(), message, path: path.cloned() }
+}
+
+fn log_in(limit: Duration) -> Exec {
+    let limits = Some(Limits { execution: limit, output: PROBE_OUTPUT });
+    Exec { line: CommandLine::new("true"), stdin: Bytes::new(), idempotent: true, limits }
+}
+
+fn exception(message: String) -> ServiceHealth {
+    ServiceHealth {
+        service: ServiceType::Exception,
+        last_checked: Timestamp::now(),
+        latency: None,
+        healthy: false,
+        message: Some(message),
+        path: None,
+    }
+}

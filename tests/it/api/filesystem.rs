@@ -1,0 +1,244 @@
+//! `/filesystem`.
+
+use axum::body::Body;
+use axum::http::{Method, Request, header};
+use goldcrest::domain::{Checksum, Content, ContentUnit, DirectoryEntry, FileStat, FileType};
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use super::doubles::{Reply, Step};
+use super::{Answer, Api};
+
+fn entry(name: &[u8]) -> DirectoryEntry {
+    DirectoryEntry {
+        name: name.to_vec(),
+        file_type: FileType::Regular,
+        link_target: None,
+        user: "alice".to_owned(),
+        group: "users".to_owned(),
+        permissions: 0o640,
+        modified: 1_769_846_400,
+        size: 1024,
+    }
+}
+
+async fn get(operation: &str, files: Vec<Step>) -> Answer {
+    Api::new(vec![], files).get(&format!("/filesystem/daint/ops/{operation}")).await
+}
+
+async fn send(method: Method, operation: &str, body: Value, files: Vec<Step>) -> Answer {
+    Api::new(vec![], files).call(method, &format!("/filesystem/daint/ops/{operation}"), Some(body)).await
+}
+
+#[tokio::test]
+async fn a_directory_is_listed_and_no_name_is_lost() {
+    let link = DirectoryEntry { file_type: FileType::Symlink, link_target: Some(b"/a\xFE".to_vec()), ..entry(b"link \xFF\n") };
+    let call = r#"alice: list "/home/alice" ListOptions { hidden: false, numeric_ids: false, recursive: false, dereference: false }"#;
+    assert_snapshot!(get("ls?path=/home/alice", vec![(call, Reply::Entries(vec![entry(b"a.txt"), link]))]).await);
+}
+
+#[tokio::test]
+async fn all_options_of_a_listing_are_understood() {
+    let call = r#"alice: list "/home/alice" ListOptions { hidden: true, numeric_ids: true, recursive: true, dereference: true }"#;
+    let query = "ls?path=/home/alice&showHidden=true&numericUid=1&recursive=yes&dereference=on";
+    assert_eq!(get(query, vec![(call, Reply::Entries(vec![]))]).await.json(), json!({"output": []}));
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_utf8_can_be_asked_for_in_both_forms() {
+    let call = r#"alice: stat "/home/\u{efff}" false"#;
+    for name in ["%FF", "%EE%BF%BF"] {
+        assert_eq!(get(&format!("stat?path=/home/{name}"), vec![(call, Reply::Stat(FileStat::default()))]).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn the_status_of_a_file_has_every_member_of_the_contract() {
+    let stat = FileStat { mode: 33188, ino: 1, dev: 2, nlink: 3, uid: 4, gid: 5, size: 6, atime: 7, ctime: 8, mtime: 9 };
+    assert_snapshot!(get("stat?path=/home/a&dereference=true", vec![(r#"alice: stat "/home/a" true"#, Reply::Stat(stat))]).await);
+}
+
+#[tokio::test]
+async fn the_kind_of_a_file_is_told() {
+    assert_snapshot!(get("file?path=/home/a", vec![(r#"alice: file_type "/home/a""#, Reply::Text("ASCII text"))]).await);
+}
+
+#[tokio::test]
+async fn the_checksum_of_a_file_is_told() {
+    let checksum = Checksum { algorithm: "SHA-256", hex: "ab".repeat(32) };
+    assert_snapshot!(get("checksum?path=/home/a", vec![(r#"alice: checksum "/home/a""#, Reply::Checksum(checksum))]).await);
+}
+
+fn content(unit: ContentUnit, start: i64, end: i64) -> Reply {
+    Reply::Content(Content { data: b"text \xFF".to_vec(), unit, start, end })
+}
+
+#[tokio::test]
+async fn the_start_of_a_file_is_shown() {
+    let cases = [
+        ("", r#"alice: head "/home/a" Part { unit: Lines, count: 10, skip: false }"#),
+        ("&lines=3", r#"alice: head "/home/a" Part { unit: Lines, count: 3, skip: false }"#),
+        ("&bytes=0", r#"alice: head "/home/a" Part { unit: Bytes, count: 0, skip: false }"#),
+        ("&bytes=5&skipTrailing=true", r#"alice: head "/home/a" Part { unit: Bytes, count: 5, skip: true }"#),
+    ];
+    for (query, call) in cases {
+        let answer = get(&format!("head?path=/home/a{query}"), vec![(call, content(ContentUnit::Lines, 0, 10))]).await;
+        let expected = json!({"output": {"content": "text \u{EFFF}", "contentType": "lines", "startPosition": 0, "endPosition": 10}});
+        assert_eq!((answer.status, answer.json()), (200, expected), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_file_is_shown() {
+    let cases = [
+        ("", r#"alice: tail "/home/a" Part { unit: Lines, count: 10, skip: false }"#),
+        ("&bytes=5", r#"alice: tail "/home/a" Part { unit: Bytes, count: 5, skip: false }"#),
+        ("&lines=2&skipHeading=1", r#"alice: tail "/home/a" Part { unit: Lines, count: 2, skip: true }"#),
+    ];
+    for (query, call) in cases {
+        let answer = get(&format!("tail?path=/home/a{query}"), vec![(call, content(ContentUnit::Bytes, -5, -1))]).await;
+        let expected = json!({"output": {"content": "text \u{EFFF}", "contentType": "bytes", "startPosition": -5, "endPosition": -1}});
+        assert_eq!((answer.status, answer.json()), (200, expected), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn content_is_viewed_from_an_offset_and_up_to_the_limit_of_the_system() {
+    let cases = [("", r#"alice: view "/home/a" 0 1000"#), ("&offset=5&size=7", r#"alice: view "/home/a" 5 7"#)];
+    for (query, call) in cases {
+        let answer = get(&format!("view?path=/home/a{query}"), vec![(call, Reply::Bytes(b"x\xFFy".to_vec()))]).await;
+        assert_eq!((answer.status, answer.json()), (200, json!({"output": "x\u{EFFF}y"})), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn permissions_are_set() {
+    let files = vec![(r#"alice: chmod "/home/a" 640"#, Reply::Done), (r#"alice: entry "/home/a""#, Reply::Entry(entry(b"/home/a")))];
+    assert_snapshot!(send(Method::PUT, "chmod", json!({"path": "/home/a", "mode": "0640"}), files).await);
+}
+
+#[tokio::test]
+async fn owners_are_set() {
+    let files =
+        || vec![(r#"alice: chown "/home/a" None Some("g1")"#, Reply::Done), (r#"alice: entry "/home/a""#, Reply::Entry(entry(b"/home/a")))];
+    for member in ["path", "sourcePath", "source_path"] {
+        let answer = send(Method::PUT, "chown", json!({member: "/home/a", "group": "g1"}), files()).await;
+        assert_eq!((answer.status, &answer.json()["output"]["group"]), (200, &json!("users")), "{member}");
+    }
+}
+
+#[tokio::test]
+async fn a_directory_is_made() {
+    let files = vec![(r#"alice: mkdir "/home/d" true"#, Reply::Done), (r#"alice: entry "/home/d""#, Reply::Entry(entry(b"/home/d")))];
+    assert_snapshot!(send(Method::POST, "mkdir", json!({"sourcePath": "/home/x/../d/", "parent": "true"}), files).await);
+}
+
+#[tokio::test]
+async fn a_link_is_made() {
+    let files = vec![
+        (r#"alice: symlink "/home/a" "/scratch/l""#, Reply::Done),
+        (r#"alice: entry "/scratch/l""#, Reply::Entry(entry(b"/scratch/l"))),
+    ];
+    assert_snapshot!(send(Method::POST, "symlink", json!({"sourcePath": "/home/a", "link_path": "/scratch/l"}), files).await);
+}
+
+#[tokio::test]
+async fn a_file_is_removed() {
+    let api = Api::new(vec![], vec![(r#"alice: remove "/home/a""#, Reply::Done)]);
+    assert_snapshot!(api.call(Method::DELETE, "/filesystem/daint/ops/rm?path=/home/a", None).await);
+}
+
+#[tokio::test]
+async fn a_configured_file_system_is_not_removed() {
+    for path in ["/home", "/home/", "/home/a/..", "/scratch"] {
+        let answer = Api::new(vec![], vec![]).call(Method::DELETE, &format!("/filesystem/daint/ops/rm?path={path}"), None).await;
+        assert_eq!(answer.status, 400, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn files_are_packed() {
+    let cases = [
+        (
+            json!({"sourcePath": "/home/d", "targetPath": "/scratch/d.tgz"}),
+            r#"alice: compress "/home/d" "/scratch/d.tgz" CompressOptions { compression: Gzip, dereference: false, match_pattern: None }"#,
+        ),
+        (
+            json!({"source_path": "/home/d", "target_path": "/scratch/d.t", "match_pattern": ".*\\.txt", "dereference": true, "compression": "none"}),
+            r#"alice: compress "/home/d" "/scratch/d.t" CompressOptions { compression: None, dereference: true, match_pattern: Some(".*\\.txt") }"#,
+        ),
+    ];
+    for (body, call) in cases {
+        let answer = send(Method::POST, "compress", body, vec![(call, Reply::Done)]).await;
+        assert_eq!((answer.status, answer.body.len()), (204, 0));
+    }
+}
+
+#[tokio::test]
+async fn archives_are_unpacked() {
+    let body = json!({"path": "/scratch/d.txz", "targetPath": "/home/d", "compression": "xz"});
+    let answer = send(Method::POST, "extract", body, vec![(r#"alice: extract "/scratch/d.txz" "/home/d" Xz"#, Reply::Done)]).await;
+    assert_eq!((answer.status, answer.body.len()), (204, 0));
+}
+
+#[tokio::test]
+async fn a_file_is_downloaded_as_it_is() {
+    let files = vec![(r#"alice: download "/home/a \"b\".bin" Some(1000)"#, Reply::Download(b"\x00\xFF\r\nabc".to_vec(), 7))];
+    let answer = get("download?path=/home/a%20%22b%22.bin", files).await;
+    assert_eq!((answer.status, answer.body.as_slice()), (200, &b"\x00\xFF\r\nabc"[..]));
+    assert_eq!(answer.header("content-type"), Some("application/octet-stream"));
+    assert_eq!(answer.header("content-length"), Some("7"));
+    assert_eq!(answer.header("content-disposition"), Some("attachment; filename=\"a _b_.bin\"; filename*=UTF-8''a%20%22b%22.bin"));
+}
+
+/// A form as httpx and curl write it.
+fn form(part: &str, file_name: &str, content: &str) -> Request<Body> {
+    let body = format!(
+        "--XyZ\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\nignored\r\n\
+         --XyZ\r\nContent-Disposition: form-data; name=\"{part}\"; filename=\"{file_name}\"\r\n\
+         Content-Type: application/octet-stream\r\n\r\n{content}\r\n--XyZ--\r\n"
+    );
+    Request::post("/filesystem/daint/ops/upload?path=/home/alice")
+        .header(header::AUTHORIZATION, "Bearer token-of-alice")
+        .header(header::CONTENT_TYPE, "multipart/form-data; boundary=XyZ")
+        .body(Body::from(body))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_file_is_uploaded_into_the_directory_under_its_own_name() {
+    let api = Api::new(vec![], vec![(r#"alice: upload "/home/alice/a b.txt" "line\r\n--X" Some(1000)"#, Reply::Done)]);
+    let answer = api.send(form("file", "a b.txt", "line\r\n--X")).await;
+    assert_eq!((answer.status, answer.body.len()), (204, 0));
+}
+
+#[tokio::test]
+async fn a_file_over_the_limit_is_refused_with_413() {
+    let answer = Api::new(vec![], vec![]).send(form("file", "a", &"x".repeat(1001))).await;
+    assert_eq!((answer.status, &answer.json()["message"]), (413, &json!("the file is larger than the limit of 1000 bytes")));
+}
+
+#[tokio::test]
+async fn the_limit_on_documents_does_not_bind_uploads() {
+    let call = r#"alice: upload "/home/alice/a" "xxxxxxxxxxxxxxxxxxxx" Some(1000)"#;
+    let api = Api::build(vec![], vec![(call, Reply::Done)], Default::default(), "", |config| config.max_body_size = 16);
+    assert_eq!(api.send(form("file", "a", &"x".repeat(20))).await.status, 204);
+}
+
+#[tokio::test]
+async fn a_form_without_a_proper_file_is_refused() {
+    for request in [form("other", "a", "x"), form("file", "../a", "x"), form("file", "..", "x"), form("file", "", "x")] {
+        let answer = Api::new(vec![], vec![]).send(request).await;
+        assert_eq!((answer.status, &answer.json()["data"]["fields"][0]["name"]), (400, &json!("file")), "{}", answer.everything());
+    }
+    let mut cut = form("file", "a", "x");
+    *cut.body_mut() = Body::from("--XyZ\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nhalf of it");
+    let answer = Api::new(vec![], vec![]).send(cut).await;
+    assert_eq!(answer.status, 400, "{}", answer.everything());
+}
+
+#[tokio::test]
+async fn transfer_jobs_say_that_they_are_not_supported() {
+    let answer = Api::new(vec![], vec![]).call(Method::POST, "/filesystem/daint/transfer/cp", Some(json!({}))).await;
+    assert_snapshot!(answer);
+}

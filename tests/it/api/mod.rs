@@ -1,0 +1,172 @@
+//! The whole API in process, over scripted backends.
+
+mod access;
+mod bad_input;
+mod compute;
+mod contract;
+mod doubles;
+mod edges;
+mod filesystem;
+mod health;
+mod pages;
+mod status;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request, Response, header};
+use goldcrest::cluster::Cluster;
+use goldcrest::domain::{ClusterHealth, RemotePath, ServiceHealth, ServiceType};
+use goldcrest::http::{AppState, Config, Docs, router};
+use goldcrest::service::Gate;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tower::ServiceExt;
+
+use crate::support::scripted::ScriptedTransport;
+use doubles::{Relations, Script, ScriptedFiles, ScriptedScheduler, Step, Tokens};
+
+/// A cluster named `daint`, for which the scripts stand in.
+pub fn cluster(scheduler: Vec<Step>, files: Vec<Step>, transport: ScriptedTransport, health: watch::Receiver<ClusterHealth>) -> Cluster {
+    let config = json!({
+        "name": "Daint",
+        "ssh": {"host": "login.daint.example.org", "timeout": {"command_execution": 7}},
+        "scheduler": {"type": "slurm", "version": "24.11.0", "timeout": 11},
+        "service_account": {"client_id": "checker", "secret": "hunter2"},
+        "probing": {"interval_check": 60, "services": {"ssh": {"timeout": 5}, "scheduler": {}, "filesystems": {"timeout": 6}}},
+        "file_systems": [{"path": "/home", "data_type": "users", "default_work_dir": true}, {"path": "/scratch/", "data_type": "scratch"}],
+        "data_operation": {
+            "max_ops_file_size": 1000,
+            "data_transfer": {"service_type": "s3", "name": "store", "secret_access_key": "hunter2", "public_url": "https://s3.example.org"},
+        },
+    });
+    Cluster::new(
+        serde_json::from_value(config).unwrap(),
+        Arc::new(transport),
+        Arc::new(ScriptedScheduler(Script::new("scheduler", scheduler))),
+        Arc::new(ScriptedFiles(Script::new("file system", files))),
+        health,
+    )
+}
+
+/// The API over one cluster.
+pub struct Api {
+    router: Router,
+    pub document: Value,
+}
+
+impl Api {
+    /// Backends that do just this; nothing was checked yet.
+    pub fn new(scheduler: Vec<Step>, files: Vec<Step>) -> Self {
+        Self::build(scheduler, files, ClusterHealth::default(), "", |_| {})
+    }
+
+    /// Backends that do nothing, and this health.
+    pub fn unhealthy(service: ServiceType, path: Option<&str>) -> Self {
+        let health = ClusterHealth {
+            services: vec![ServiceHealth {
+                service,
+                last_checked: "2026-01-31T08:00:00Z".parse().unwrap(),
+                latency: Some(0.25),
+                healthy: false,
+                message: Some("the probe failed".to_owned()),
+                path: path.map(|path| RemotePath::from_text(path).unwrap()),
+            }],
+            last_check: Some("2026-01-31T08:00:01.5Z".parse().unwrap()),
+        };
+        Self::build(Vec::new(), Vec::new(), health, "", |_| {})
+    }
+
+    pub fn build(
+        scheduler: Vec<Step>,
+        files: Vec<Step>,
+        health: ClusterHealth,
+        root_path: &str,
+        configure: impl FnOnce(&mut Config),
+    ) -> Self {
+        let (_, health) = watch::channel(health);
+        let cluster = Arc::new(cluster(scheduler, files, ScriptedTransport::new([]), health));
+        let mut config = Config::default();
+        configure(&mut config);
+        let (router, document) = router(AppState {
+            gate: Gate::new(Arc::new(Tokens), Arc::new(Relations), [cluster]),
+            config,
+            docs: Docs { token_url: "https://identity.example.org/realms/hpc/token".to_owned(), scopes: [].into() },
+            root_path: root_path.to_owned(),
+        });
+        Self { router, document: serde_json::to_value(document).unwrap() }
+    }
+
+    /// Sends a request as it is.
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        Answer::read(response).await
+    }
+
+    /// Sends a request of alice.
+    pub async fn call(&self, method: Method, uri: &str, body: Option<Value>) -> Answer {
+        self.send(request(method, uri, Some("token-of-alice"), body)).await
+    }
+
+    pub async fn get(&self, uri: &str) -> Answer {
+        self.call(Method::GET, uri, None).await
+    }
+}
+
+/// A request with the id `test`.
+pub fn request(method: Method, uri: &str, token: Option<&str>, body: Option<Value>) -> Request<Body> {
+    let mut builder = Request::builder().method(method).uri(uri).header("x-request-id", "test");
+    if let Some(token) = token {
+        builder = builder.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    match body {
+        Some(body) => builder.header(header::CONTENT_TYPE, "application/json").body(Body::from(body.to_string())).unwrap(),
+        None => builder.body(Body::empty()).unwrap(),
+    }
+}
+
+/// An answer, read to its end.
+pub struct Answer {
+    pub status: u16,
+    pub headers: axum::http::HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    async fn read(response: Response<Body>) -> Self {
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, 16 << 20).await.unwrap();
+        Self { status: parts.status.as_u16(), headers: parts.headers, body: body.to_vec() }
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// Everything an attentive client can see, but for times.
+    pub fn everything(&self) -> String {
+        format!("{} {:?} {}", self.status, self.headers, String::from_utf8_lossy(&self.body))
+    }
+}
+
+impl std::fmt::Display for Answer {
+    /// Status, the headers that matter, and the body, for snapshots.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "{}", self.status)?;
+        for (name, value) in &self.headers {
+            let constant = ["cache-control", "f7t-timestamp", "vary", "x-content-type-options", "access-control-expose-headers"];
+            if !constant.contains(&name.as_str()) {
+                writeln!(f, "{name}: {}", value.to_str().unwrap())?;
+            }
+        }
+        match serde_json::from_slice::<Value>(&self.body) {
+            Ok(json) => write!(f, "\n{}", serde_json::to_string_pretty(&json).unwrap()),
+            Err(_) => write!(f, "\n{}", String::from_utf8_lossy(&self.body)),
+        }
+    }
+}

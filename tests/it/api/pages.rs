@@ -1,0 +1,72 @@
+//! The documentation pages.
+
+use axum::http::Method;
+use serde_json::Value;
+
+use super::{Answer, Api, request};
+
+async fn page(path: &str) -> Answer {
+    Api::new(vec![], vec![]).send(request(Method::GET, path, None, None)).await
+}
+
+#[tokio::test]
+async fn the_root_leads_to_the_pages() {
+    for path in ["/", "/docs"] {
+        let answer = page(path).await;
+        assert_eq!((answer.status, answer.header("location")), (307, Some("/docs/")), "{path}");
+    }
+}
+
+/// The addresses that a page's markup loads.
+fn loaded(html: &str) -> Vec<String> {
+    html.split(['"', '\''])
+        .zip(html.split(['"', '\'']).skip(1))
+        .filter(|(before, _)| before.ends_with("src=") || before.ends_with("href="))
+        .map(|(_, url)| url.to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn the_pages_load_nothing_from_elsewhere_and_all_that_they_load_is_there() {
+    for (path, base) in [("/docs/", "/docs/"), ("/redoc", "/")] {
+        let answer = page(path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.header("content-type").unwrap().starts_with("text/html"));
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(policy.contains("script-src 'self';") && policy.contains("connect-src 'self' https://identity.example.org;"), "{policy}");
+        let html = String::from_utf8(answer.body).unwrap();
+        assert!(html.to_ascii_lowercase().contains("<meta charset=\"utf-8\""), "{path}");
+        let urls = loaded(&html);
+        assert!(!urls.is_empty(), "{path}");
+        for url in urls {
+            assert!(!url.contains("//"), "{path} loads {url}");
+            let answer = page(&format!("{base}{}", url.trim_start_matches("./"))).await;
+            assert_eq!(answer.status, 200, "{path} loads {url}");
+            assert!(answer.header("cache-control").is_some());
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_pages_show_our_document() {
+    let initializer = String::from_utf8(page("/docs/swagger-initializer.js").await.body).unwrap();
+    assert!(initializer.contains("../openapi.json"), "{initializer}");
+    assert!(String::from_utf8(page("/redoc").await.body).unwrap().contains("spec-url=\"openapi.json\""));
+    let script = page("/redoc/redoc.standalone.js").await;
+    assert_eq!((script.header("content-encoding"), &script.body[..2]), (Some("gzip"), &[0x1F, 0x8B][..]));
+}
+
+#[tokio::test]
+async fn the_document_names_the_token_endpoint_of_the_site() {
+    let answer = page("/openapi.json").await;
+    let document: Value = answer.json();
+    let flow = &document["components"]["securitySchemes"]["APIAuthDependency"]["flows"]["clientCredentials"];
+    assert_eq!(flow["tokenUrl"], "https://identity.example.org/realms/hpc/token");
+    assert_eq!(document, Api::new(vec![], vec![]).document);
+}
+
+#[tokio::test]
+async fn a_file_that_a_page_does_not_have_is_404() {
+    assert_eq!(page("/docs/../Cargo.toml").await.status, 404);
+    assert_eq!(page("/docs/none.js").await.status, 404);
+}
