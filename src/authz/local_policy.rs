@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{Authorizer, AuthzError, Decision, PolicyConfig, Relation};
+use super::{Authorizer, AuthzError, Decision, PolicyConfig, Relation, Rule};
 use crate::domain::{Principal, SystemName};
 
 const ALL: &str = "*";
@@ -17,6 +17,12 @@ impl LocalPolicy {
             system.make_ascii_lowercase();
         }
         Self(config)
+    }
+
+    /// The policy of a site without one: every caller may use every cluster.
+    pub fn open() -> Self {
+        let all = || vec![ALL.to_owned()];
+        Self(PolicyConfig { rules: vec![Rule { systems: all(), users: all(), groups: Vec::new(), clients: Vec::new() }] })
     }
 }
 

@@ -3,6 +3,8 @@
 //! A scheduler's commands, parsers, wire types and tests stay in one folder here. To add one: a folder, a variant of
 //! [`SchedulerType`], and an arm in `app.rs`. This module must not know HTTP, tokens or file operations.
 
+mod unsupported;
+
 use std::borrow::Cow;
 
 use async_trait::async_trait;
@@ -12,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{Account, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reservation};
 use crate::error::{Classify, Kind};
 use crate::ssh::{CommandError, TransportError};
+
+pub use unsupported::Unsupported;
 
 /// The `scheduler` section of a cluster.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -137,11 +141,8 @@ pub enum SchedulerError {
         source: CommandError,
     },
     /// The scheduler, or its connection mode, cannot do this.
-    #[error("{operation} is not supported by this system's scheduler")]
-    Unsupported {
-        /// What was asked.
-        operation: &'static str,
-    },
+    #[error("this system's scheduler cannot do that: {0}")]
+    Unsupported(&'static str),
 }
 
 impl SchedulerError {
@@ -167,7 +168,7 @@ impl Classify for SchedulerError {
             Self::Denied(_) => Kind::Forbidden,
             Self::Down(_) => Kind::Unavailable,
             Self::Command { source, .. } => source.kind(),
-            Self::Unsupported { .. } => Kind::Unsupported,
+            Self::Unsupported(_) => Kind::Unsupported,
         }
     }
 
