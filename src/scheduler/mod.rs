@@ -3,6 +3,7 @@
 //! A scheduler's commands, parsers, wire types and tests stay in one folder here. To add one: a folder, a variant of
 //! [`SchedulerType`], and an arm in `app.rs`. This module must not know HTTP, tokens or file operations.
 
+pub mod slurm;
 mod unsupported;
 
 use std::borrow::Cow;
@@ -128,9 +129,12 @@ pub enum SchedulerError {
     /// The scheduler forbids it to the caller: the scheduler's own words.
     #[error("{0}")]
     Denied(String),
-    /// The scheduler does not answer, as its own client says.
+    /// The scheduler was not reached, as its own client says: provably nothing happened.
     #[error("the scheduler does not answer: {0}")]
     Down(String),
+    /// The scheduler was asked and did not answer in time, as its own client says: what was asked may have happened.
+    #[error("the scheduler did not answer in time: {0}")]
+    Unanswered(String),
     /// The command could not be carried, or failed in a way that is not classified.
     #[error("{operation} failed")]
     Command {
@@ -166,7 +170,7 @@ impl Classify for SchedulerError {
             Self::JobNotFound => Kind::NotFound,
             Self::Rejected(_) => Kind::Invalid,
             Self::Denied(_) => Kind::Forbidden,
-            Self::Down(_) => Kind::Unavailable,
+            Self::Down(_) | Self::Unanswered(_) => Kind::Unavailable,
             Self::Command { source, .. } => source.kind(),
             Self::Unsupported(_) => Kind::Unsupported,
         }
@@ -182,6 +186,8 @@ impl Classify for SchedulerError {
     fn maybe_effected(&self) -> Option<bool> {
         match self {
             Self::Command { source, .. } => source.maybe_effected(),
+            Self::Down(_) => Some(false),
+            Self::Unanswered(_) => Some(true),
             _ => None,
         }
     }

@@ -1,0 +1,284 @@
+//! The scheduler's operations, composed of Slurm's commands.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::join;
+use tokio::sync::OnceCell;
+
+use super::delimiter::Delimiter;
+use super::failure::{accounting_is_off, explain, explain_refusal, is_not_known_here};
+use super::job_ref::JobRef;
+use super::merge::{is_recent, merge};
+use super::sacct::Sacct;
+use super::sacct_metadata::{AccountedFiles, AccountedScript};
+use super::sacctmgr::Accounts;
+use super::sbatch::Sbatch;
+use super::scancel::{Cancelled, Scancel};
+use super::scontrol::{ClusterName, Ping, Reservations};
+use super::scontrol_job::{JobFiles, JobScriptText};
+use super::sinfo_nodes::Nodes;
+use super::sinfo_partitions::Partitions;
+use super::squeue::{Queued, Selection, Squeue};
+use super::srun::Srun;
+use super::values::is_finished;
+use crate::domain::{Account, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reservation, TimeWindow};
+use crate::error::ErrorChain;
+use crate::scheduler::{AttachOutput, Scheduler, SchedulerError};
+use crate::ssh::{CommandError, Transport, TransportError, run};
+
+const READ_METADATA: &str = "read the job's metadata";
+
+/// Slurm through its commands, run on a login node as the caller.
+///
+/// Of the two sources of jobs, squeue asks the controller and sacct the accounting database. Both are asked at the same time.
+/// Where the site keeps no accounting, squeue alone is the truth. Where accounting does not answer, lists hold what
+/// squeue knows (all pending and running jobs, and those that just ended) and a warning is logged; a single job that squeue does
+/// not know is then not "not found" but an error, because nobody could be asked.
+pub struct SlurmCli {
+    transport: Arc<dyn Transport>,
+    delimiter: fn() -> Delimiter,
+    cluster_name: OnceCell<String>,
+}
+
+/// What accounting says.
+enum Accounting {
+    /// Its jobs.
+    Jobs(Vec<Job>),
+    /// The site has none.
+    Off,
+    /// It was not reached or did not answer.
+    Unavailable(SchedulerError),
+}
+
+impl SlurmCli {
+    /// Slurm on the cluster that `transport` reaches.
+    pub fn new(transport: Arc<dyn Transport>) -> Self {
+        Self::with_delimiter(transport, Delimiter::random)
+    }
+
+    /// The same with a known separator of fields, to replay recorded outputs. Job names can forge records then.
+    pub fn with_delimiter(transport: Arc<dyn Transport>, delimiter: fn() -> Delimiter) -> Self {
+        Self { transport, delimiter, cluster_name: OnceCell::new() }
+    }
+
+    async fn queued(&self, principal: &Principal, selection: Selection<'_>) -> Result<Vec<Queued>, SchedulerError> {
+        let command = Squeue { delimiter: (self.delimiter)(), selection };
+        match run(&*self.transport, principal, &command).await.map_err(explain("list jobs")) {
+            // squeue fails for a single id that the controller does not know, and for no other reason with these words.
+            Err(SchedulerError::JobNotFound) => Ok(Vec::new()),
+            other => other,
+        }
+    }
+
+    async fn accounted(&self, principal: &Principal, selection: Selection<'_>, window: TimeWindow) -> Result<Accounting, SchedulerError> {
+        let command = Sacct { delimiter: (self.delimiter)(), selection, window };
+        match run(&*self.transport, principal, &command).await {
+            Ok(jobs) => Ok(Accounting::Jobs(jobs)),
+            Err(error) if accounting_is_off(&error) => Ok(Accounting::Off),
+            Err(error) if could_not_be_asked(&error) => Ok(Accounting::Unavailable(explain("ask accounting")(error))),
+            Err(error) => Err(explain("ask accounting")(error)),
+        }
+    }
+
+    /// Fills in the cluster's name where only the controller knows the job, which does not print it.
+    async fn name_cluster(&self, principal: &Principal, jobs: &mut [Job]) -> Result<(), SchedulerError> {
+        if jobs.iter().all(|job| !job.cluster.is_empty()) {
+            return Ok(());
+        }
+        let known = jobs.iter().find(|job| !job.cluster.is_empty()).map(|job| job.cluster.clone());
+        let name = match known {
+            Some(name) => name,
+            None => self.cluster_name(principal).await?.to_owned(),
+        };
+        for job in jobs.iter_mut().filter(|job| job.cluster.is_empty()) {
+            job.cluster.clone_from(&name);
+        }
+        Ok(())
+    }
+
+    /// The cluster's name as Slurm has it. It does not change while a cluster lives, so it is asked for once.
+    async fn cluster_name(&self, principal: &Principal) -> Result<&str, SchedulerError> {
+        let ask = || async { run(&*self.transport, principal, &ClusterName).await.map_err(explain("read the cluster's name")) };
+        self.cluster_name.get_or_try_init(ask).await.map(String::as_str)
+    }
+
+    /// The job as accounting has it, when the controller has it no more.
+    async fn forgotten(&self, principal: &Principal, job: JobRef<'_>) -> Result<Vec<Job>, SchedulerError> {
+        match self.accounted(principal, Selection::Job(job), TimeWindow::default()).await? {
+            Accounting::Jobs(jobs) if !jobs.is_empty() => Ok(jobs),
+            Accounting::Jobs(_) | Accounting::Off => Err(SchedulerError::JobNotFound),
+            Accounting::Unavailable(error) => Err(error),
+        }
+    }
+
+    /// The files and script of a job that the controller has no more, as far as the release and the site keep them.
+    async fn accounted_metadata(&self, principal: &Principal, job: JobRef<'_>) -> Result<Vec<JobMetadata>, SchedulerError> {
+        let jobs = self.forgotten(principal, job).await?;
+        let files = AccountedFiles { delimiter: (self.delimiter)(), job };
+        let script = AccountedScript(job);
+        let (files, script) = join!(run(&*self.transport, principal, &files), run(&*self.transport, principal, &script));
+        let files = known_here(files).map_err(explain(READ_METADATA))?.unwrap_or_default();
+        let script = known_here(script).map_err(explain(READ_METADATA))?.flatten();
+        let metadata = |job: Job| {
+            let known = files.iter().find(|files| files.id == job.id).cloned();
+            let unknown = JobMetadata { id: job.id, script: None, standard_input: None, standard_output: None, standard_error: None };
+            JobMetadata { script: script.clone(), ..known.unwrap_or(unknown) }
+        };
+        Ok(jobs.into_iter().map(metadata).collect())
+    }
+}
+
+/// Whether accounting itself is the trouble, rather than the way to the cluster or an output that is not understood.
+fn could_not_be_asked(error: &CommandError) -> bool {
+    matches!(error, CommandError::Exit { .. } | CommandError::Transport(TransportError::Execution(_)))
+}
+
+fn job_ref(id: &JobId) -> Result<JobRef<'_>, SchedulerError> {
+    JobRef::new(id).ok_or(SchedulerError::JobNotFound)
+}
+
+#[async_trait]
+impl Scheduler for SlurmCli {
+    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<JobId, SchedulerError> {
+        run(&*self.transport, principal, &Sbatch(job)).await.map_err(explain_refusal("submit the job"))
+    }
+
+    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Vec<Job>, SchedulerError> {
+        let user = (!query.all_users).then(|| principal.username.as_str());
+        let selection = Selection::Filter { user, account: query.account.as_deref(), name: query.name.as_deref() };
+        let (queued, accounted) = join!(self.queued(principal, selection), self.accounted(principal, selection, query.window));
+        let queued = jobs_of(queued?);
+        let mut jobs = match accounted? {
+            Accounting::Jobs(accounted) => merge(queued, accounted),
+            Accounting::Off => queued,
+            Accounting::Unavailable(error) => {
+                warn_of_silence(&error);
+                queued
+            }
+        };
+        let since = jiff::Timestamp::now().as_second() - i64::from(query.window.hours()) * 3600;
+        jobs.retain(|job| is_recent(job, since) && is_asked_for(job, query));
+        self.name_cluster(principal, &mut jobs).await?;
+        Ok(jobs)
+    }
+
+    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Vec<Job>, SchedulerError> {
+        let selection = Selection::Job(job_ref(id)?);
+        let (queued, accounted) = join!(self.queued(principal, selection), self.accounted(principal, selection, TimeWindow::default()));
+        let mut jobs = match (queued, accounted?) {
+            // Nothing more happens to a job that ended, so that accounting's word is enough for it.
+            (Err(SchedulerError::Down(_) | SchedulerError::Unanswered(_)), Accounting::Jobs(jobs)) if all_finished(&jobs) => jobs,
+            (Err(error), _) => return Err(error),
+            (Ok(queued), Accounting::Jobs(accounted)) => merge(jobs_of(queued), accounted),
+            (Ok(queued), Accounting::Off) => jobs_of(queued),
+            (Ok(queued), Accounting::Unavailable(error)) => {
+                if queued.is_empty() {
+                    return Err(error);
+                }
+                warn_of_silence(&error);
+                jobs_of(queued)
+            }
+        };
+        if jobs.is_empty() {
+            return Err(SchedulerError::JobNotFound);
+        }
+        self.name_cluster(principal, &mut jobs).await?;
+        Ok(jobs)
+    }
+
+    async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Vec<JobMetadata>, SchedulerError> {
+        let job = job_ref(id)?;
+        let transport = &*self.transport;
+        match run(transport, principal, &JobFiles(job)).await.map_err(explain(READ_METADATA)) {
+            Ok(mut files) => {
+                let script = run(transport, principal, &JobScriptText(job)).await.map_err(explain(READ_METADATA))?;
+                files.iter_mut().for_each(|files| files.script.clone_from(&script));
+                Ok(files)
+            }
+            Err(SchedulerError::JobNotFound) => self.accounted_metadata(principal, job).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<(), SchedulerError> {
+        let job = job_ref(id)?;
+        match run(&*self.transport, principal, &Scancel(job)).await.map_err(explain("cancel the job"))? {
+            Cancelled::Done => Ok(()),
+            // A job that ended is as its owner wants it: cancelling it succeeds, however long ago that was.
+            Cancelled::NotKnown => self.forgotten(principal, job).await.map(|_| ()),
+        }
+    }
+
+    async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<AttachOutput, SchedulerError> {
+        let queued = self.queued(principal, Selection::Job(job_ref(id)?)).await?;
+        let number = number_of_the_running(&queued)?;
+        run(&*self.transport, principal, &Srun { number, command }).await.map_err(explain_refusal("attach to the job"))
+    }
+
+    async fn nodes(&self, principal: &Principal) -> Result<Vec<Node>, SchedulerError> {
+        run(&*self.transport, principal, &Nodes { delimiter: (self.delimiter)() }).await.map_err(explain("list the nodes"))
+    }
+
+    async fn partitions(&self, principal: &Principal, hidden: bool) -> Result<Vec<Partition>, SchedulerError> {
+        let command = Partitions { delimiter: (self.delimiter)(), hidden };
+        run(&*self.transport, principal, &command).await.map_err(explain("list the partitions"))
+    }
+
+    async fn reservations(&self, principal: &Principal) -> Result<Vec<Reservation>, SchedulerError> {
+        run(&*self.transport, principal, &Reservations).await.map_err(explain("list the reservations"))
+    }
+
+    async fn accounts(&self, principal: &Principal) -> Result<Option<Vec<Account>>, SchedulerError> {
+        let cluster = self.cluster_name(principal).await?;
+        match run(&*self.transport, principal, &Accounts { user: &principal.username, cluster }).await {
+            Ok(accounts) => Ok(Some(accounts)),
+            Err(error) if accounting_is_off(&error) => Ok(None),
+            Err(error) => Err(explain("list the accounts")(error)),
+        }
+    }
+
+    async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {
+        run(&*self.transport, principal, &Ping).await.map_err(explain("ping the scheduler"))
+    }
+}
+
+fn jobs_of(queued: Vec<Queued>) -> Vec<Job> {
+    merge(queued.into_iter().map(|queued| queued.job).collect(), Vec::new())
+}
+
+fn all_finished(jobs: &[Job]) -> bool {
+    !jobs.is_empty() && jobs.iter().all(|job| is_finished(&job.status.state))
+}
+
+/// Whether the job is what the query names. The commands filter too, but by lists, and accounting without regard to case.
+fn is_asked_for(job: &Job, query: &JobQuery) -> bool {
+    let account_fits = |account: &String| job.account.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(account));
+    query.account.as_ref().is_none_or(account_fits) && query.name.as_ref().is_none_or(|name| *name == job.name)
+}
+
+/// The number of the one job that runs; a job that does not run, or several that do, cannot be attached to.
+fn number_of_the_running(queued: &[Queued]) -> Result<&str, SchedulerError> {
+    let mut running = queued.iter().filter(|queued| queued.job.status.state == "RUNNING");
+    match (running.next(), running.next()) {
+        (Some(one), None) => Ok(&one.number),
+        (Some(_), Some(_)) => Err(SchedulerError::Rejected("several tasks of this array are running: name one of them".to_owned())),
+        (None, _) => match queued.first() {
+            Some(queued) => Err(SchedulerError::Rejected(format!("the job is not running: its state is {}", queued.job.status.state))),
+            None => Err(SchedulerError::JobNotFound),
+        },
+    }
+}
+
+/// Nothing where this release's command has no such option or field.
+fn known_here<T>(result: Result<T, CommandError>) -> Result<Option<T>, CommandError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if is_not_known_here(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn warn_of_silence(error: &SchedulerError) {
+    tracing::warn!(error = %ErrorChain(error), "accounting did not answer: jobs that ended a while ago are missing");
+}

@@ -1,0 +1,129 @@
+//! What a failed command of Slurm's means. Slurm tells failures apart by English texts alone (the commands run with
+//! `LC_ALL=C`); this is the only place that knows them.
+
+use crate::scheduler::SchedulerError;
+use crate::ssh::CommandError;
+
+/// The controller or the database was not reached: provably nothing happened.
+const NOT_REACHED: [&str; 10] = [
+    "Unable to contact slurm controller",
+    "Unable to establish controller machine",
+    "failed to open persistent connection",
+    "Sending PersistInit msg",
+    "Problem talking to the database",
+    "Could not establish a configuration source",
+    "Connection refused",
+    "unge encode failed",
+    "Protocol authentication error",
+    "backup controller in standby mode",
+];
+
+/// The request was sent, and no answer came.
+const NOT_ANSWERED: [&str; 3] = ["Socket timed out", "Zero Bytes were transmitted or received", "Connection timed out"];
+
+/// Exit statuses that are not Slurm's own: `timeout`, and the shell's "cannot execute" and "not found".
+const NOT_SLURMS: [u32; 3] = [124, 126, 127];
+
+/// Longest text of a scheduler's that is passed on, in characters.
+const LONGEST: usize = 4000;
+
+/// Gives a command's error its meaning, under the name of the operation; for `map_err`.
+pub(super) fn explain(operation: &'static str) -> impl FnOnce(CommandError) -> SchedulerError {
+    move |error| match &error {
+        CommandError::Exit { exit, stderr } if !NOT_SLURMS.contains(exit) => {
+            let says = |texts: &[&str]| texts.iter().any(|text| stderr.contains(text));
+            if says(&NOT_ANSWERED) {
+                SchedulerError::Unanswered(words(stderr))
+            } else if says(&NOT_REACHED) {
+                SchedulerError::Down(words(stderr))
+            } else if says(&["Invalid job id specified"]) {
+                SchedulerError::JobNotFound
+            } else if says(&["ermission denied", "not permitted to use this partition"]) {
+                SchedulerError::Denied(words(stderr))
+            } else {
+                SchedulerError::Command { operation, source: error }
+            }
+        }
+        _ => SchedulerError::Command { operation, source: error },
+    }
+}
+
+/// As [`explain`], for a command that fails mostly for what it was asked: what has no other meaning is a refusal, in
+/// Slurm's own words.
+pub(super) fn explain_refusal(operation: &'static str) -> impl FnOnce(CommandError) -> SchedulerError {
+    move |error| match explain(operation)(error) {
+        SchedulerError::Command { source: CommandError::Exit { exit, stderr }, .. } if !NOT_SLURMS.contains(&exit) => {
+            SchedulerError::Rejected(words(&stderr))
+        }
+        other => other,
+    }
+}
+
+/// Whether the cluster keeps no accounts at all, which is no failure.
+pub(super) fn accounting_is_off(error: &CommandError) -> bool {
+    matches!(error, CommandError::Exit { stderr, .. } if stderr.contains("accounting storage is disabled")
+        || stderr.contains("not running a supported accounting_storage plugin"))
+}
+
+/// Whether this release's command lacks the option or field.
+pub(super) fn is_not_known_here(error: &CommandError) -> bool {
+    matches!(error, CommandError::Exit { stderr, .. } if stderr.contains("unrecognized option") || stderr.contains("Invalid field requested"))
+}
+
+/// The lines in which the command itself speaks, without the prefix that names it; all lines where none has one.
+fn words(stderr: &str) -> String {
+    let own: Vec<&str> = stderr.lines().filter_map(without_prefix).collect();
+    let words = if own.is_empty() { stderr.lines().map(str::trim).collect() } else { own };
+    words.join("\n").chars().take(LONGEST).collect()
+}
+
+fn without_prefix(line: &str) -> Option<&str> {
+    let (program, rest) = line.split_once(": ")?;
+    let known = ["sbatch", "scancel", "srun", "sacct", "sacctmgr", "squeue", "sinfo", "scontrol"];
+    known.contains(&program).then(|| rest.strip_prefix("error: ").or_else(|| rest.strip_prefix("fatal: ")).unwrap_or(rest).trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exit(exit: u32, stderr: &str) -> CommandError {
+        CommandError::Exit { exit, stderr: stderr.to_owned() }
+    }
+
+    #[test]
+    fn a_controller_that_is_not_reached_is_down() {
+        let error = explain("list")(exit(1, "squeue: error: Unable to contact slurm controller (connect failure)"));
+        assert!(
+            matches!(&error, SchedulerError::Down(words) if words == "Unable to contact slurm controller (connect failure)"),
+            "{error:?}"
+        );
+    }
+
+    #[test]
+    fn an_answer_that_did_not_come_is_told_apart_from_a_controller_that_is_down() {
+        let error =
+            explain_refusal("submit")(exit(1, "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"));
+        assert!(matches!(error, SchedulerError::Unanswered(_)), "{error:?}");
+    }
+
+    #[test]
+    fn a_refusal_keeps_the_words_and_drops_the_noise() {
+        let stderr = "bash: warning: setlocale\nsbatch: error: invalid partition specified: x\nsbatch: error: Batch job submission failed: Invalid partition name specified";
+        let error = explain_refusal("submit")(exit(1, stderr));
+        assert_eq!(error.to_string(), "invalid partition specified: x\nBatch job submission failed: Invalid partition name specified");
+        assert!(matches!(error, SchedulerError::Rejected(_)));
+    }
+
+    #[test]
+    fn a_missing_program_is_no_refusal() {
+        let error = explain_refusal("submit")(exit(127, "sh: 1: sbatch: not found"));
+        assert!(matches!(error, SchedulerError::Command { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn a_refusal_of_endless_words_is_cut() {
+        let error = explain_refusal("submit")(exit(1, &format!("sbatch: error: {}", "ä".repeat(100_000))));
+        assert_eq!(error.to_string().chars().count(), LONGEST);
+    }
+}

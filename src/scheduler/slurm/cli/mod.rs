@@ -1,0 +1,34 @@
+//! Slurm's commands, and how their answers are put together.
+//!
+//! A command is one file with a value that says what to run and what the output means; [`client`] composes them into the
+//! scheduler's operations. Nothing here uses `--json`: it costs several times the named fields, and its shape changes between
+//! releases. Oldest release meant: 21.08. To add a command: a file, and recorded outputs of real releases in `testdata/`.
+
+mod client;
+mod delimiter;
+mod failure;
+mod job_ref;
+mod merge;
+mod sacct;
+mod sacct_metadata;
+mod sacctmgr;
+mod sbatch;
+mod scancel;
+mod scontrol;
+mod scontrol_job;
+mod sinfo_nodes;
+mod sinfo_partitions;
+mod squeue;
+mod srun;
+mod values;
+
+pub use client::SlurmCli;
+pub use delimiter::Delimiter;
+
+use crate::ssh::CommandLine;
+
+/// A command of Slurm in an environment that makes its output the same everywhere: English, and times as Unix seconds. `env`
+/// rather than assignments, because the login shell need not be a POSIX one.
+fn slurm_command(program: &'static str) -> CommandLine {
+    CommandLine::new("env LC_ALL=C SLURM_TIME_FORMAT=%s").flag(program)
+}

@@ -1,0 +1,49 @@
+//! sacctmgr(1): the accounts that a user may charge.
+
+use super::slurm_command;
+use crate::domain::{Account, Username, bytes_to_text};
+use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
+
+/// Lists the accounts of a user on one cluster; several clusters may share a database.
+pub(super) struct Accounts<'a> {
+    /// Whose.
+    pub(super) user: &'a Username,
+    /// The cluster's name as Slurm has it.
+    pub(super) cluster: &'a str,
+}
+
+impl RemoteCommand for Accounts<'_> {
+    type Output = Vec<Account>;
+
+    fn command_line(&self) -> CommandLine {
+        slurm_command("sacctmgr")
+            .flag("--noheader")
+            .flag("--parsable2")
+            .flag("show")
+            .flag("user")
+            .option("name", self.user.as_str())
+            .flag("withassoc")
+            .flag("format=Cluster,DefaultAccount,Account")
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
+        if raw.exit != 0 {
+            return Err(CommandError::exit(&raw));
+        }
+        let mut accounts: Vec<Account> = Vec::new();
+        // Account and cluster names are the administrator's, in letters, digits, `_` and `-`.
+        for line in bytes_to_text(&raw.stdout).lines() {
+            let mut fields = line.split('|');
+            let (Some(cluster), Some(default), Some(name), None) = (fields.next(), fields.next(), fields.next(), fields.next()) else {
+                // A greeting of the login shell.
+                continue;
+            };
+            // A user has several associations with an account where they differ by partition.
+            if cluster == self.cluster && !name.is_empty() && !accounts.iter().any(|account| account.name == name) {
+                accounts.push(Account { name: name.to_owned(), default: name == default });
+            }
+        }
+        accounts.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(accounts)
+    }
+}

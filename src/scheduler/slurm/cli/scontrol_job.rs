@@ -1,0 +1,105 @@
+//! scontrol(1) once more: the files and the script of a job that the controller knows.
+
+use super::job_ref::JobRef;
+use super::slurm_command;
+use super::values::text;
+use crate::domain::{JobId, JobMetadata, bytes_to_text};
+use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
+
+/// What 22.05 and later print for `%a` in the files of tasks that still wait: the "no value" of Slurm's own 32-bit numbers.
+const NO_TASK: &str = "4294967294";
+
+/// Asks for the files of a job. squeue has fields for them as well, but with patterns left as they are, or expanded
+/// wrongly for tasks of arrays.
+pub(super) struct JobFiles<'a>(pub(super) JobRef<'a>);
+
+impl RemoteCommand for JobFiles<'_> {
+    type Output = Vec<JobMetadata>;
+
+    fn command_line(&self) -> CommandLine {
+        slurm_command("scontrol").flag("--oneliner").flag("show").flag("job").arg(self.0.as_str())
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
+        if raw.exit != 0 {
+            return Err(CommandError::exit(&raw));
+        }
+        let output = bytes_to_text(&raw.stdout);
+        let files: Vec<JobMetadata> = records(&output).filter_map(files).filter(|files| self.0.covers(&files.id)).collect();
+        if files.is_empty() {
+            let reason = format!("no record of job {}", self.0.as_str());
+            return Err(CommandError::Output { program: "scontrol", reason });
+        }
+        Ok(files)
+    }
+}
+
+/// Splits where a line starts as a record does. A job's name and paths may hold such a line too: they can only forge parts of
+/// that same job, since records of others are dropped, and what they say of it the owner may choose anyway.
+fn records(output: &str) -> impl Iterator<Item = &str> {
+    let mut starts: Vec<usize> = Vec::new();
+    let mut at = 0;
+    for line in output.split_inclusive('\n') {
+        if line.starts_with("JobId=") {
+            starts.push(at);
+        }
+        at += line.len();
+    }
+    let ends = starts.iter().copied().skip(1).chain([output.len()]).collect::<Vec<_>>();
+    starts.into_iter().zip(ends).map(|(start, end)| &output[start..end])
+}
+
+fn files(record: &str) -> Option<JobMetadata> {
+    // The ids come before all free text, the files after it, in this order.
+    let (head, _) = record.split_once(" JobName=")?;
+    let value = |key: &str| head.split(' ').find_map(|word| word.strip_prefix(key));
+    let job = value("JobId=")?;
+    let printed = match (value("ArrayJobId="), value("ArrayTaskId="), value("HetJobId="), value("HetJobOffset=")) {
+        (Some(array), Some(task), ..) if task.bytes().all(|byte| byte.is_ascii_digit()) => format!("{array}_{task}"),
+        (Some(array), ..) => array.to_owned(),
+        (None, _, Some(leader), Some(offset)) => format!("{leader}+{offset}"),
+        _ => job.to_owned(),
+    };
+    let (before, output) = record.rsplit_once(" StdOut=")?;
+    let (before, input) = before.rsplit_once(" StdIn=")?;
+    let (_, error) = before.rsplit_once(" StdErr=")?;
+    // Some releases print another field, usually empty, after the last file.
+    let output = output.trim_end_matches(['\n', ' ']);
+    let output = output.strip_suffix(" Power=").unwrap_or(output);
+    let path = |value: &str| text(&value.replace(NO_TASK, "%a"));
+    Some(JobMetadata {
+        id: JobId::new(&printed).ok()?,
+        script: None,
+        standard_input: path(input),
+        standard_output: path(output),
+        standard_error: path(error),
+    })
+}
+
+/// Asks for the script of a job. `None` where there is none (an interactive job), or where only others may read it.
+pub(super) struct JobScriptText<'a>(pub(super) JobRef<'a>);
+
+impl RemoteCommand for JobScriptText<'_> {
+    type Output = Option<String>;
+
+    fn command_line(&self) -> CommandLine {
+        slurm_command("scontrol").flag("write").flag("batch_script").arg(self.0.as_str()).flag("-")
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
+        // The status is 0 in some releases even when it failed.
+        let stderr = bytes_to_text(&raw.stderr);
+        if stderr.contains("job script retrieval failed") {
+            let none = ["Invalid job id specified", "Invalid user id", "ermission denied", "Batch script"];
+            return if none.iter().any(|text| stderr.contains(text)) {
+                Ok(None)
+            } else {
+                Err(CommandError::Exit { exit: raw.exit.max(1), stderr: stderr.trim().to_owned() })
+            };
+        }
+        if raw.exit != 0 {
+            return Err(CommandError::exit(&raw));
+        }
+        Ok(Some(bytes_to_text(&raw.stdout)).filter(|script| !script.is_empty()))
+    }
+}

@@ -1,0 +1,120 @@
+//! sinfo(1): the nodes.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use super::delimiter::Delimiter;
+use super::slurm_command;
+use super::values::{number, text};
+use crate::domain::{Node, NodeState};
+use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
+
+/// The fields asked for, in order.
+const FIELDS: [&str; 15] = [
+    "NodeList",
+    "NodeHost",
+    "NodeAddr",
+    "Partition",
+    "StateComplete",
+    "CPUs",
+    "CPUsState",
+    "Sockets",
+    "Cores",
+    "Threads",
+    "CPUsLoad",
+    "FreeMem",
+    "AllocMem",
+    "Weight",
+    "Features",
+];
+
+/// Lists the nodes. sinfo prints a node once for every partition it is in; here it is one, with all its partitions.
+pub(super) struct Nodes {
+    /// What separates the fields.
+    pub(super) delimiter: Delimiter,
+}
+
+impl RemoteCommand for Nodes {
+    type Output = Vec<Node>;
+
+    fn command_line(&self) -> CommandLine {
+        slurm_command("sinfo").flag("--noheader").flag("--all").flag("--Node").option("--Format", self.delimiter.long_format(&FIELDS))
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
+        if raw.exit != 0 {
+            return Err(CommandError::exit(&raw));
+        }
+        let records = self.delimiter.records::<{ FIELDS.len() }>(&raw.stdout).map_err(not_understood)?;
+        let mut nodes: Vec<Node> = Vec::new();
+        let mut index: HashMap<String, usize> = HashMap::new();
+        for record in &records {
+            // The default partition carries an asterisk.
+            let partition = record[3].trim_end_matches('*').to_owned();
+            match index.entry(record[0].clone()) {
+                Entry::Occupied(known) => nodes[*known.get()].partitions.push(partition),
+                Entry::Vacant(new) => {
+                    new.insert(nodes.len());
+                    nodes.push(Node { partitions: vec![partition], ..node(record)? });
+                }
+            }
+        }
+        Ok(nodes)
+    }
+}
+
+fn node(record: &[String; FIELDS.len()]) -> Result<Node, CommandError> {
+    let [name, hostname, address, _, state, cpus, cpu_states, sockets, cores, threads, load, free, allocated, weight, features] = record;
+    // Allocated, idle, other, total.
+    let mut counts = cpu_states.split('/').map(number);
+    Ok(Node {
+        name: name.clone(),
+        cpus: number(cpus).ok_or_else(|| not_understood(format!("{cpus:?} is no number of CPUs")))?,
+        sockets: number(sockets),
+        cores: number(cores),
+        threads: number(threads),
+        cpu_load: number(load),
+        free_memory: number(free),
+        alloc_memory: number(allocated),
+        alloc_cpus: counts.next().flatten(),
+        idle_cpus: counts.next().flatten(),
+        features: text(features).map(|list| list.split(',').map(str::to_owned).collect()).unwrap_or_default(),
+        address: text(address),
+        hostname: text(hostname),
+        state: node_states(state),
+        partitions: Vec::new(),
+        weight: number(weight),
+    })
+}
+
+/// The states of `mixed+drain+not_responding`. Flags that say nothing of whether a node can be used are left out; where
+/// nothing is left, the state is unknown.
+fn node_states(printed: &str) -> Vec<NodeState> {
+    let mut states = Vec::new();
+    for word in printed.split('+') {
+        let state = match word.trim().to_ascii_lowercase().as_str() {
+            "idle" => NodeState::Idle,
+            "allocated" => NodeState::Allocated,
+            "mixed" => NodeState::Mixed,
+            "down" | "fail" | "failing" | "error" | "not_responding" => NodeState::Down,
+            "drain" | "drained" | "draining" => NodeState::Drain,
+            "maint" | "maintenance" => NodeState::Offline,
+            "reserved" => NodeState::Reserved,
+            "completing" => NodeState::Completing,
+            "powering_down" | "powered_down" | "power_down" => NodeState::PoweringDown,
+            "powering_up" | "power_up" => NodeState::PoweringUp,
+            _ => continue,
+        };
+        if !states.contains(&state) {
+            states.push(state);
+        }
+    }
+    if states.is_empty() {
+        states.push(NodeState::Unknown);
+    }
+    states
+}
+
+fn not_understood(reason: String) -> CommandError {
+    CommandError::Output { program: "sinfo", reason }
+}

@@ -1,0 +1,43 @@
+//! sinfo(1) once more: the partitions.
+
+use super::delimiter::Delimiter;
+use super::slurm_command;
+use super::values::number;
+use crate::domain::Partition;
+use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
+
+/// Lists the partitions.
+pub(super) struct Partitions {
+    /// What separates the fields.
+    pub(super) delimiter: Delimiter,
+    /// Also those that are hidden, or closed to the caller.
+    pub(super) hidden: bool,
+}
+
+impl RemoteCommand for Partitions {
+    type Output = Vec<Partition>;
+
+    fn command_line(&self) -> CommandLine {
+        let line = slurm_command("sinfo").flag("--noheader");
+        let line = if self.hidden { line.flag("--all") } else { line };
+        let delimiter = self.delimiter.as_str();
+        // %R: name; %a: availability; %D: nodes; %C: CPUs as allocated/idle/other/total.
+        line.option("--format", format!("%R{delimiter}%a{delimiter}%D{delimiter}%C{delimiter}"))
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
+        if raw.exit != 0 {
+            return Err(CommandError::exit(&raw));
+        }
+        let records = self.delimiter.records(&raw.stdout).map_err(|reason| CommandError::Output { program: "sinfo", reason })?;
+        Ok(records.iter().map(partition).collect())
+    }
+}
+
+fn partition([name, availability, nodes, cpus]: &[String; 4]) -> Partition {
+    let state = match availability.trim() {
+        "inact" => "INACTIVE".to_owned(),
+        other => other.to_uppercase(),
+    };
+    Partition { name: name.clone(), cpus: cpus.rsplit('/').next().and_then(number), total_nodes: number(nodes), state: vec![state] }
+}
