@@ -1,5 +1,6 @@
 """What pyfirecrest asks about the service and its systems."""
 
+
 def test_the_version_is_one_that_the_client_knows(client):
     # The client refuses parameters by itself when the server calls itself older than they are; test_jobs.py uses them all.
     assert client.server_version().startswith("2")
