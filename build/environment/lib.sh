@@ -25,14 +25,19 @@ apt_install() {
     say "installing ${missing[*]}"
     local options=(-o DPkg::Lock::Timeout=300 -o Acquire::Retries=3)
     export DEBIAN_FRONTEND=noninteractive
-    # Services are started by the scripts here, on their own ports, never by a package.
-    if [ ! -e /usr/sbin/policy-rc.d ]; then
-        printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
-        chmod 755 /usr/sbin/policy-rc.d
+    # Services are started by the scripts here, on their own ports, not by the packages.
+    local policy=/usr/sbin/policy-rc.d made=
+    if [ ! -e $policy ]; then
+        printf '#!/bin/sh\nexit 101\n' >$policy
+        chmod 755 $policy
+        made=$policy
     fi
-    apt-get "${options[@]}" -qq install -y --no-install-recommends "${missing[@]}" >/dev/null 2>&1 && return 0
-    apt-get "${options[@]}" -qq update
-    apt-get "${options[@]}" -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
+    local status=0
+    apt-get "${options[@]}" -qq install -y --no-install-recommends "${missing[@]}" >/dev/null 2>&1 ||
+        { apt-get "${options[@]}" -qq update && apt-get "${options[@]}" -qq install -y --no-install-recommends "${missing[@]}" >/dev/null; } ||
+        status=$?
+    [ -z "$made" ] || rm -f "$made"
+    return $status
 }
 
 # wait_for SECONDS COMMAND...: runs the command until it succeeds; fails when the time is over.

@@ -46,7 +46,7 @@ impl Live {
             (Component::OpenSsh, live.find("openssh", "/instances/stock/port").as_ref().and_then(Value::as_u64)),
             (Component::Slurm, live.root.join("slurm/22.05/bin/sbatch").exists().then_some(16817)),
             (Component::Slurm24, live.root.join("slurm/24.11/bin/sbatch").exists().then_some(26817)),
-            (Component::OpenFga, live.find("openfga", "/url").as_ref().and_then(Value::as_str).and_then(port_of)),
+            (Component::OpenFga, std::fs::read_to_string(live.root.join("openfga/url")).ok().and_then(|url| port_of(url.trim()))),
         ];
         for (component, port) in ports {
             if let Some(port) = port.and_then(|port| u16::try_from(port).ok())

@@ -146,7 +146,7 @@ pub async fn a_path_outside_the_file_systems_is_refused(live: &Live) {
     let api = live.api("fireuser").await;
     for path in ["/etc/passwd", "/home/../etc/passwd", "/homes", "relative"] {
         let answer = api.file("slurm", "view", path).await.expect(400);
-        assert_eq!(answer.json()["errorType"], "validation", "{path}: {}", answer.json());
+        assert!(answer.message().contains("provided path"), "{path}: {}", answer.message());
     }
 }
 

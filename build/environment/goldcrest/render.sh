@@ -27,9 +27,9 @@ main() {
     [ -s "$state_root/oidc/env.json" ] || die "start oidc first"
     # shellcheck source=/dev/null
     . "$state_root/openssh/env.sh"
-    # shellcheck source=/dev/null
-    [ -n "$authorization_url" ] || { [ ! -s "$state_root/openfga/env.sh" ] || . "$state_root/openfga/env.sh"; }
-    authorization_url=${authorization_url:-${GOLDCREST_OPENFGA_STORE_URL:-}}
+    if [ -z "$authorization_url" ] && [ -s "$state_root/openfga/url" ]; then
+        authorization_url=$(cat "$state_root/openfga/url")
+    fi
     render
 }
 
@@ -58,6 +58,7 @@ EOF
     url: $authorization_url
     timeout: 2
 EOF
+        [ ! -s "$state_root/openfga/token" ] || echo "    api_token: secret_file:$state_root/openfga/token"
     fi
     cat <<EOF
 ssh_credentials:
@@ -75,6 +76,7 @@ ssh_credentials:
       public_cert: "$(cat "$ssh/keys/certuser-cert.pub")"
 clusters:
 EOF
+    # Their names stand in start.sh too, which lets people use them.
     cluster slurm "$GOLDCREST_SSHD_STOCK_PORT" known_hosts 22.05 probed
     cluster slurm-tight "$GOLDCREST_SSHD_TIGHT_PORT" known_hosts 22.05
     cluster slurm-nosftp "$GOLDCREST_SSHD_NOSFTP_PORT" known_hosts 22.05

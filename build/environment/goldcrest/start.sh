@@ -19,6 +19,7 @@ main() {
         say "goldcrest runs on port $port; stop it first to change its binary or configuration"
         return
     fi
+    [ ! -s "$state_root/openfga/url" ] || grant_access
     "$here/render.sh" --port "$port" >"$state/goldcrest.yaml"
     cat >"$state/env.json" <<EOF
 {
@@ -38,6 +39,22 @@ EOF
         die "goldcrest does not answer on port $port: see $state/goldcrest.log"
     }
     say "goldcrest answers on http://127.0.0.1:$port"
+}
+
+# Everyone may use every cluster, but for one user who may use one: the tests see a denial with that.
+grant_access() {
+    local user system tuples=''
+    for user in fireuser firesrv otheruser; do
+        for system in slurm slurm-tight slurm-nosftp slurm24 stranger closed silent; do
+            tuples+="{\"user\":\"user:$user\",\"relation\":\"access\",\"object\":\"system:$system\"},"
+        done
+    done
+    tuples+='{"user":"user:certuser","relation":"access","object":"system:slurm-tight"}'
+    # The token goes in by standard input, so that no process list shows it.
+    printf 'header = "Authorization: Bearer %s"\n' "$(cat "$state_root/openfga/token")" |
+        curl -fsS -o /dev/null --config - -H 'Content-Type: application/json' \
+            -d "{\"writes\":{\"tuple_keys\":[$tuples],\"on_duplicate\":\"ignore\"}}" \
+            "$(cat "$state_root/openfga/url")/stores/$(cat "$state_root/openfga/store_id")/write"
 }
 
 ready() { curl -fsS -o /dev/null --max-time 2 "http://127.0.0.1:$port/status/liveness/"; }
