@@ -110,7 +110,9 @@ impl Known {
             Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
         ];
         let known = |offered: &Algorithm| {
-            self.keys.iter().any(|key| key.algorithm() == *offered || (key.algorithm().is_rsa() && matches!(offered, Algorithm::Rsa { .. })))
+            self.keys
+                .iter()
+                .any(|key| key.algorithm() == *offered || (key.algorithm().is_rsa() && matches!(offered, Algorithm::Rsa { .. })))
         };
         let (mut first, rest): (Vec<_>, Vec<_>) = OFFERED.into_iter().partition(known);
         first.extend(rest);
@@ -135,7 +137,9 @@ impl Known {
             match self.check_certificate(host, certificate) {
                 Ok(()) => return Ok(()),
                 // As OpenSSH does it: a certificate that does not hold still shows a key, which may be known as itself.
-                Err(reason) if self.keys.is_empty() => return Err(format!("the host certificate of {host}:{port} does not hold: {reason}")),
+                Err(reason) if self.keys.is_empty() => {
+                    return Err(format!("the host certificate of {host}:{port} does not hold: {reason}"));
+                }
                 Err(_) => {}
             }
         }

@@ -60,13 +60,7 @@ pub(super) async fn run(slot: Slot, channel: Channel<Msg>, line: Vec<u8>, stdin:
 
 /// Sends the command and its input, and collects what comes back until the server closes the channel: the exit status may come
 /// before the last of the output. `None` never comes from here; it stands for a cancelled command in [`run`].
-async fn converse(
-    read: &mut ChannelReadHalf,
-    write: &ChannelWriteHalf<Msg>,
-    line: Vec<u8>,
-    stdin: Bytes,
-    most: usize,
-) -> Option<Ended> {
+async fn converse(read: &mut ChannelReadHalf, write: &ChannelWriteHalf<Msg>, line: Vec<u8>, stdin: Bytes, most: usize) -> Option<Ended> {
     let feed = async {
         write.exec(true, line).await?;
         write.data_bytes(stdin).await?;

@@ -1,4 +1,4 @@
 //! The in-process suite: loopback only, nothing to install.
 
-mod support;
 mod ssh;
+mod support;
