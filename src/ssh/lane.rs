@@ -173,12 +173,12 @@ impl Lane {
             (Some(best), LaneKind::Bulk) => best.slots() > 0 && !failed_lately,
             (Some(_), LaneKind::Control) => false,
         };
-        if best.is_none() && state.lent.is_empty() && !state.opening {
-            if let Some((at, failure)) = &state.failure {
-                if *at >= arrived {
-                    return Err(failure.clone());
-                }
-            }
+        if state.lent.is_empty()
+            && !state.opening
+            && let Some((at, failure)) = &state.failure
+            && *at >= arrived
+        {
+            return Err(failure.clone());
         }
         let slot = match best {
             Some(best) if !(open && may_open) => {
