@@ -149,9 +149,14 @@ impl Connection {
         }
     }
 
-    /// Whether it may take new work.
-    pub(super) fn usable(&self) -> bool {
-        self.retired.get().is_none() && !self.doubted.load(Ordering::Acquire) && !self.handle.is_closed() && !self.pulse.is_cut()
+    /// Whether it is in service.
+    pub(super) fn alive(&self) -> bool {
+        self.retired.get().is_none() && !self.handle.is_closed() && !self.pulse.is_cut()
+    }
+
+    /// Whether new work must wait for a sign of life.
+    pub(super) fn doubted(&self) -> bool {
+        self.doubted.load(Ordering::Acquire)
     }
 
     /// Takes it out of service; the first reason counts. What it carries may end.

@@ -158,7 +158,7 @@ impl Lane {
             }
             fit
         });
-        let room = state.lent.iter().filter(|lent| lent.slots() < state.budget);
+        let room = state.lent.iter().filter(|lent| lent.slots() < state.budget && !lent.connection.doubted());
         let best = match self.kind {
             // Short commands are packed, so that few connections are needed.
             LaneKind::Control => room.max_by_key(|lent| lent.slots()),
@@ -411,5 +411,5 @@ fn fit(connection: &Connection, login: &Arc<Login>) -> bool {
     if !Arc::ptr_eq(&connection.login, login) || login.expired() {
         connection.retire(Closed::Credential);
     }
-    connection.usable()
+    connection.alive()
 }

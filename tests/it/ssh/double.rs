@@ -211,7 +211,8 @@ impl server::Handler for Handler {
     }
 
     async fn data(&mut self, id: ChannelId, data: &[u8], session: &mut Session) -> Result<(), russh::Error> {
-        session.data(id, data.to_vec())
+        // What goes through a forwarded channel is no command's input.
+        if self.running.contains_key(&id) { session.data(id, data.to_vec()) } else { Ok(()) }
     }
 
     async fn signal(&mut self, id: ChannelId, _: Sig, _: &mut Session) -> Result<(), russh::Error> {

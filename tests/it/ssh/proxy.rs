@@ -56,11 +56,6 @@ impl Proxy {
         self.weather.send_replace(Weather::Frozen);
     }
 
-    /// Lets the bytes move again.
-    pub fn thaw(&self) {
-        self.weather.send_replace(Weather::Fair);
-    }
-
     /// Cuts the connections that exist.
     pub fn cut(&self) {
         self.age.send_modify(|age| *age += 1);
