@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use russh::client::{self, Handle, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
-use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect};
+use russh::{Channel, ChannelId, Disconnect};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -71,7 +71,8 @@ pub(super) struct Connection {
 #[derive(Default)]
 struct Channels {
     open: AtomicUsize,
-    open_at_refusal: AtomicUsize,
+    /// The most that were open at the same time: so many the server certainly allows.
+    most: AtomicUsize,
 }
 
 impl Target {
@@ -148,9 +149,14 @@ impl Connection {
         }
     }
 
-    /// Whether it may take new work.
-    pub(super) fn usable(&self) -> bool {
-        self.retired.get().is_none() && !self.doubted.load(Ordering::Acquire) && !self.handle.is_closed() && !self.pulse.is_cut()
+    /// Whether it is in service.
+    pub(super) fn alive(&self) -> bool {
+        self.retired.get().is_none() && !self.handle.is_closed() && !self.pulse.is_cut()
+    }
+
+    /// Whether new work must wait for a sign of life.
+    pub(super) fn doubted(&self) -> bool {
+        self.doubted.load(Ordering::Acquire)
     }
 
     /// Takes it out of service; the first reason counts. What it carries may end.
@@ -170,9 +176,9 @@ impl Connection {
         self.handle.channel_open_session().await
     }
 
-    /// How many channels the server had open when it last refused one.
-    pub(super) fn open_at_refusal(&self) -> usize {
-        self.channels.open_at_refusal.load(Ordering::Acquire)
+    /// The most channels that the server had open at the same time.
+    pub(super) fn most_channels(&self) -> usize {
+        self.channels.most.load(Ordering::Acquire)
     }
 
     /// Asks the peer for a sign of life, and takes no new work until there is one.
@@ -326,24 +332,13 @@ impl client::Handler for Watcher {
     }
 
     async fn channel_open_confirmation(&mut self, _: ChannelId, _: u32, _: u32, _: &mut Session) -> Result<(), SessionError> {
-        self.channels.open.fetch_add(1, Ordering::AcqRel);
+        let open = self.channels.open.fetch_add(1, Ordering::AcqRel) + 1;
+        self.channels.most.fetch_max(open, Ordering::AcqRel);
         Ok(())
     }
 
     async fn channel_close(&mut self, _: ChannelId, _: &mut Session) -> Result<(), SessionError> {
         let _ = self.channels.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| open.checked_sub(1));
-        Ok(())
-    }
-
-    async fn channel_open_failure(
-        &mut self,
-        _: ChannelId,
-        _: ChannelOpenFailure,
-        _: &str,
-        _: &str,
-        _: &mut Session,
-    ) -> Result<(), SessionError> {
-        self.channels.open_at_refusal.store(self.channels.open.load(Ordering::Acquire), Ordering::Release);
         Ok(())
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct Lane {
     pool: Pool<Opener>,
     /// The queue. Whoever holds it is the head; tokio hands it on in order.
     turn: tokio::sync::Mutex<()>,
-    /// Told whenever something changes that the head may wait for.
+    /// Told whenever something changes that the head of the queue, or somebody who was there before, may wait for.
     changed: Notify,
     state: Mutex<State>,
 }
@@ -55,6 +55,13 @@ pub(super) struct Lent {
     /// What goes back to the pool with the last slot; none when the connection was retired.
     object: Mutex<Option<Object<Opener>>>,
     slots: AtomicUsize,
+}
+
+/// Whether a request has stood in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Queued {
+    NotYet,
+    Before,
 }
 
 /// The right to one channel. It is held until the server has closed the channel.
@@ -97,18 +104,25 @@ impl Lane {
         Arc::clone(&state.login)
     }
 
-    /// Waits in the queue for a slot.
+    /// Waits in the queue for a slot. Who had a slot that was of no use does not queue again.
     ///
     /// # Errors
     /// When no connection can be made, or the deadline passes.
-    pub(super) async fn slot(self: &Arc<Self>, deadline: Instant) -> Result<Slot, TransportError> {
+    pub(super) async fn slot(self: &Arc<Self>, deadline: Instant, queued: Queued) -> Result<Slot, TransportError> {
         let arrived = Instant::now();
         let counters = &self.cluster.target.counters;
         let queue = async {
-            let _turn = self.turn.lock().await;
+            let _turn = match queued {
+                Queued::NotYet => Some(self.turn.lock().await),
+                Queued::Before => None,
+            };
             let mut waiting = None;
             loop {
                 if let Some(slot) = self.place(arrived)? {
+                    if waiting.is_some() {
+                        // There may be room for one more who waits.
+                        self.changed.notify_one();
+                    }
                     return Ok(slot);
                 }
                 if waiting.is_none() {
@@ -144,7 +158,7 @@ impl Lane {
             }
             fit
         });
-        let room = state.lent.iter().filter(|lent| lent.slots() < state.budget);
+        let room = state.lent.iter().filter(|lent| lent.slots() < state.budget && !lent.connection.doubted());
         let best = match self.kind {
             // Short commands are packed, so that few connections are needed.
             LaneKind::Control => room.max_by_key(|lent| lent.slots()),
@@ -159,12 +173,12 @@ impl Lane {
             (Some(best), LaneKind::Bulk) => best.slots() > 0 && !failed_lately,
             (Some(_), LaneKind::Control) => false,
         };
-        if best.is_none() && state.lent.is_empty() && !state.opening {
-            if let Some((at, failure)) = &state.failure {
-                if *at >= arrived {
-                    return Err(failure.clone());
-                }
-            }
+        if state.lent.is_empty()
+            && !state.opening
+            && let Some((at, failure)) = &state.failure
+            && *at >= arrived
+        {
+            return Err(failure.clone());
         }
         let slot = match best {
             Some(best) if !(open && may_open) => {
@@ -202,18 +216,21 @@ impl Lane {
 
     /// Learns from a refused channel how many the server allows.
     ///
-    /// Returns false when it refused although nothing was open: then it is no matter of budgets.
+    /// What counts is the most that the connection has ever carried, not what it carries now: sshd frees a session only some
+    /// time after it was told that the channel is closed, and refuses until then.
+    ///
+    /// Returns false when the server has never opened a channel on the connection: then it is no matter of budgets.
     pub(super) fn refused(&self, slot: &Slot) -> bool {
-        let open = slot.connection().open_at_refusal();
+        let most = slot.connection().most_channels();
         add(&self.cluster.target.counters.refused);
-        if open == 0 {
+        if most == 0 {
             return false;
         }
         let mut state = self.state();
         state.learned = Instant::now();
-        if open < state.budget {
-            tracing::warn!(channels = open, "sshd refused an SSH channel; its MaxSessions is lower than ssh.max_channels");
-            state.budget = open;
+        if most < state.budget {
+            tracing::warn!(channels = most, "sshd refused an SSH channel; its MaxSessions may be lower than ssh.max_channels");
+            state.budget = most;
         }
         true
     }
@@ -394,5 +411,5 @@ fn fit(connection: &Connection, login: &Arc<Login>) -> bool {
     if !Arc::ptr_eq(&connection.login, login) || login.expired() {
         connection.retire(Closed::Credential);
     }
-    connection.usable()
+    connection.alive()
 }

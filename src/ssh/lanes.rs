@@ -14,13 +14,16 @@ use super::cluster::Cluster;
 use super::command::CommandLine;
 use super::config::{Config, ConfigError};
 use super::connection::Target;
-use super::lane::{Lane, Slot};
+use super::lane::{Lane, Queued, Slot};
 use super::running::{Ended, run};
 use super::stats::{Stats, add};
 use super::stream::{ChannelStream, Request};
 use super::transport::{ByteStream, Exec, LaneKind, Limits, RawOutput, Transport, TransportError};
 use crate::credentials::CredentialProvider;
 use crate::domain::{Principal, SystemName};
+
+/// How often one request may be refused a channel, and be given another slot.
+const MOST_REFUSALS: u32 = 20;
 
 /// All connections to one cluster, by user and class of traffic.
 ///
@@ -71,12 +74,15 @@ impl Lanes {
     /// A channel of the lane. What fails before anything was sent is tried elsewhere until the deadline.
     async fn channel(&self, lane: &Arc<Lane>, deadline: Instant) -> Result<(Slot, Channel<Msg>), TransportError> {
         let counters = &self.cluster.target.counters;
+        let mut queued = Queued::NotYet;
+        let mut refusals = 0;
         loop {
-            let slot = lane.slot(deadline).await?;
+            let slot = lane.slot(deadline, queued).await?;
+            queued = Queued::Before;
             match open(slot, self.cluster.target.connection_timeout()).await {
                 Opened::Channel(slot, channel) => return Ok((slot, channel)),
-                Opened::Refused => return Err(TransportError::Refused("it opens no session".to_owned())),
-                Opened::Full => {}
+                Opened::Full if refusals < MOST_REFUSALS => refusals += 1,
+                Opened::Full | Opened::Refused => return Err(TransportError::Refused("it opens no session".to_owned())),
                 Opened::Dead if Instant::now() >= deadline => return Err(TransportError::Broken { sent: false }),
                 Opened::Dead => {}
             }

@@ -6,4 +6,5 @@ mod ssh;
 mod structure;
 mod config;
 mod api;
+mod ssh;
 mod support;

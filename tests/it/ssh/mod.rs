@@ -1,6 +1,13 @@
 //! The SSH lanes against servers that misbehave by script, and against OpenSSH where it is installed.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test ends at its first surprise, and says what it measured")]
+
+mod double;
+mod faults;
 mod openssh;
+mod proxy;
+mod sharing;
+mod trust;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

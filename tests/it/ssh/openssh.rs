@@ -3,6 +3,8 @@
 //! Each test passes without doing anything where `sshd` is not installed or the tests do not run as root, which sshd needs in
 //! order to start sessions.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -21,6 +23,7 @@ struct Sshd {
     process: Child,
     port: u16,
     host_key: PrivateKey,
+    user: String,
     user_key: PrivateKey,
     directory: tempfile::TempDir,
 }
@@ -34,11 +37,14 @@ impl Sshd {
         }
         std::fs::create_dir_all("/run/sshd").unwrap();
         let directory = tempfile::tempdir().unwrap();
+        // The user reads the keys and writes marks there.
+        std::fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).unwrap();
+        let user = ordinary_user();
         let (host_key, user_key) = (new_key(), new_key());
         let path = |name: &str| directory.path().join(name);
         let private = |key: &PrivateKey, name: &str| {
             std::fs::write(path(name), key.to_openssh(LineEnding::LF).unwrap().as_bytes()).unwrap();
-            std::fs::set_permissions(path(name), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+            std::fs::set_permissions(path(name), Permissions::from_mode(0o600)).unwrap();
         };
         private(&host_key, "host_key");
         std::fs::write(path("authorized_keys"), user_key.public_key().to_openssh().unwrap()).unwrap();
@@ -48,7 +54,8 @@ impl Sshd {
             }
             let text = format!(
                 "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\n\
-                 PermitRootLogin prohibit-password\nSubsystem sftp internal-sftp\n{settings}\n",
+                 PermitRootLogin prohibit-password\nSubsystem sftp internal-sftp\n\
+                 SetEnv SHLVL=2\n{settings}\n",
                 path("host_key").display(),
                 path("authorized_keys").display()
             );
@@ -65,7 +72,7 @@ impl Sshd {
             let until = Instant::now() + Duration::from_secs(10);
             while Instant::now() < until && process.try_wait().unwrap().is_none() {
                 if std::fs::read_to_string(path("log")).unwrap().contains("Server listening") {
-                    return Some(Self { process, port, host_key, user_key, directory });
+                    return Some(Self { process, port, host_key, user, user_key, directory });
                 }
                 #[expect(clippy::disallowed_methods, reason = "the server is a process, and this is no task yet")]
                 std::thread::sleep(Duration::from_millis(5));
@@ -80,11 +87,30 @@ impl Sshd {
         lanes(config(self.port, &self.host_key), OneKey::new(&self.user_key))
     }
 
-    /// The connections' own server processes.
+    /// The server processes of the connections: of each the monitor, and the one that works as the user.
     fn sessions(&self) -> Vec<i32> {
-        let children = format!("/proc/{0}/task/{0}/children", self.process.id());
-        std::fs::read_to_string(children).unwrap().split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+        let monitors = children(self.process.id().cast_signed());
+        monitors.iter().flat_map(|monitor| children(*monitor)).chain(monitors.clone()).collect()
     }
+}
+
+fn children(pid: i32) -> Vec<i32> {
+    let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// An account that can log in and is not root, for which sshd delivers signals; root where there is none. Without PAM sshd lets
+/// nobody in whose account is locked.
+fn ordinary_user() -> String {
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap();
+    let passwords = std::fs::read_to_string("/etc/shadow").unwrap();
+    let locked = |name: &str| passwords.lines().any(|line| line.starts_with(&format!("{name}:!")));
+    let ordinary = accounts.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let uid: u32 = fields.get(2)?.parse().ok()?;
+        (uid >= 1000 && fields.get(6)?.ends_with("sh") && !locked(fields[0])).then(|| fields[0].to_owned())
+    });
+    ordinary.unwrap_or_else(|| "root".to_owned())
 }
 
 impl Drop for Sshd {
@@ -99,8 +125,8 @@ async fn two_hundred(settings: &str) {
     let lanes = sshd.lanes();
     let started = Instant::now();
     let running = (0..200).map(|_| {
-        let lanes = Arc::clone(&lanes);
-        tokio::spawn(async move { exec(&lanes, "root", command(CommandLine::new("ls").arg("/"))).await })
+        let (lanes, user) = (Arc::clone(&lanes), sshd.user.clone());
+        tokio::spawn(async move { exec(&lanes, &user, command(CommandLine::new("ls").arg("/"))).await })
     });
     let mut failures = Vec::new();
     for result in futures::future::join_all(running).await {
@@ -129,15 +155,15 @@ async fn a_warm_connection_carries_hundreds_of_commands_a_second() {
     let mut settings = config(sshd.port, &sshd.host_key);
     settings.max_connections_per_user = 1;
     let lanes = lanes(settings, OneKey::new(&sshd.user_key));
-    exec(&lanes, "root", sh("true")).await.unwrap();
+    exec(&lanes, &sshd.user, sh("true")).await.unwrap();
     for tasks in [1, 32] {
         let each = 320 / tasks;
         let started = Instant::now();
         let running = (0..tasks).map(|_| {
-            let lanes = Arc::clone(&lanes);
+            let (lanes, user) = (Arc::clone(&lanes), sshd.user.clone());
             tokio::spawn(async move {
                 for _ in 0..each {
-                    exec(&lanes, "root", command(CommandLine::new("true"))).await.unwrap();
+                    exec(&lanes, &user, command(CommandLine::new("true"))).await.unwrap();
                 }
             })
         });
@@ -162,14 +188,20 @@ async fn a_command_that_runs_out_of_time_is_gone_from_the_server() {
 
     let mut hung = command(line(1001));
     hung.limits = limits(Duration::from_secs(1), 100);
-    assert!(matches!(exec(&lanes, "root", hung).await, Err(TransportError::Execution(_))));
+    assert!(matches!(exec(&lanes, &sshd.user, hung).await, Err(TransportError::Execution(_))));
     wait_for("the timed-out command to end", gone).await;
 
     std::fs::remove_file(&mark).unwrap();
-    let dropped = tokio::time::timeout(Duration::from_secs(1), exec(&lanes, "root", command(line(1002)))).await;
+    let dropped = tokio::time::timeout(Duration::from_secs(1), exec(&lanes, &sshd.user, command(line(1002)))).await;
     assert!(dropped.is_err());
     wait_for("the dropped command to end", gone).await;
-    assert_eq!(exec(&lanes, "root", command(CommandLine::new("pgrep").flag("-f").arg("sleep 100[12]"))).await.unwrap().exit, 1);
+    assert_eq!(
+        exec(&lanes, &sshd.user, command(CommandLine::new("pgrep").flag("-u").arg(&sshd.user).flag("-f").arg("sleep 100[12]")))
+            .await
+            .unwrap()
+            .exit,
+        1
+    );
     assert_eq!(lanes.stats().opened, 1, "the connection stays in use: {:?}", lanes.stats());
 }
 
@@ -177,13 +209,13 @@ async fn a_command_that_runs_out_of_time_is_gone_from_the_server() {
 async fn a_stopped_server_process_costs_no_request_more_than_its_patience() {
     let Some(sshd) = Sshd::start("") else { return };
     let lanes = sshd.lanes();
-    exec(&lanes, "root", sh("true")).await.unwrap();
+    exec(&lanes, &sshd.user, sh("true")).await.unwrap();
     let frozen = sshd.sessions();
     for pid in &frozen {
         stop(*pid, rustix::process::Signal::STOP);
     }
     let started = Instant::now();
-    let result = exec(&lanes, "root", sh("true")).await;
+    let result = exec(&lanes, &sshd.user, sh("true")).await;
     let took = started.elapsed();
     for pid in &frozen {
         stop(*pid, rustix::process::Signal::CONT);
@@ -206,7 +238,7 @@ async fn bulk_streams_carry_data_both_ways() {
 
     let started = Instant::now();
     let line = CommandLine::new("sh").flag("-c").arg(format!("cat > {}", path.display()));
-    let mut upload = lanes.stream(&principal("root"), &line).await.unwrap();
+    let mut upload = lanes.stream(&principal(&sshd.user), &line).await.unwrap();
     let block = vec![7u8; 1 << 20];
     for _ in 0..64 {
         upload.write_all(&block).await.unwrap();
@@ -217,7 +249,7 @@ async fn bulk_streams_carry_data_both_ways() {
     assert_eq!(std::fs::metadata(&path).unwrap().len(), size);
 
     let started = Instant::now();
-    let mut download = lanes.stream(&principal("root"), &CommandLine::new("cat").arg(path.to_str().unwrap())).await.unwrap();
+    let mut download = lanes.stream(&principal(&sshd.user), &CommandLine::new("cat").arg(path.to_str().unwrap())).await.unwrap();
     let mut received = 0;
     let mut buffer = vec![0; 1 << 16];
     loop {
@@ -231,7 +263,7 @@ async fn bulk_streams_carry_data_both_ways() {
     eprintln!("down: {:.0} MiB/s", 64.0 / started.elapsed().as_secs_f64());
     assert_eq!(received as u64, size);
 
-    let mut failing = lanes.stream(&principal("root"), &CommandLine::new("cat").arg("/does/not/exist")).await.unwrap();
+    let mut failing = lanes.stream(&principal(&sshd.user), &CommandLine::new("cat").arg("/does/not/exist")).await.unwrap();
     let error = failing.read(&mut buffer).await.unwrap_err();
     assert_eq!(error.to_string(), "Remote process failed with exit status:1");
 }
@@ -241,14 +273,14 @@ async fn the_sftp_subsystem_answers_and_its_channel_is_given_back() {
     let Some(sshd) = Sshd::start("") else { return };
     let lanes = sshd.lanes();
     for _ in 0..40 {
-        let mut sftp = lanes.subsystem(&principal("root"), LaneKind::Control, "sftp").await.unwrap();
+        let mut sftp = lanes.subsystem(&principal(&sshd.user), LaneKind::Control, "sftp").await.unwrap();
         // SSH_FXP_INIT for version 3 (draft-ietf-secsh-filexfer-02, 4), and the answer of the same shape.
         sftp.write_all(&[0, 0, 0, 5, 1, 0, 0, 0, 3]).await.unwrap();
         let mut answer = [0; 9];
         sftp.read_exact(&mut answer).await.unwrap();
         assert_eq!(answer[4..], [2, 0, 0, 0, 3]);
     }
-    let refused = lanes.subsystem(&principal("root"), LaneKind::Control, "none-such").await;
+    let refused = lanes.subsystem(&principal(&sshd.user), LaneKind::Control, "none-such").await;
     assert!(matches!(refused, Err(TransportError::Refused(_))));
     let stats = lanes.stats();
     assert_eq!((stats.refused, stats.closed_lingering), (0, 0), "{stats:?}");

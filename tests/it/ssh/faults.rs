@@ -1,0 +1,288 @@
+//! What the lanes do when the server or the network fails.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+use goldcrest::credentials::Credential;
+use goldcrest::error::{Classify, Kind};
+use goldcrest::ssh::{CommandLine, LaneKind, Lanes, Transport, TransportError};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::double::{Behaviour, Double};
+use super::proxy::Proxy;
+use super::{OneKey, command, config, credential, exec, lanes, limits, new_key, wait_for};
+use crate::support::principal;
+
+fn to(double: &Double) -> Arc<Lanes> {
+    lanes(config(double.port, &double.host_key), OneKey::new(&new_key()))
+}
+
+fn run(name: &'static str) -> goldcrest::ssh::Exec {
+    command(CommandLine::new(name))
+}
+
+fn idempotent(name: &'static str) -> goldcrest::ssh::Exec {
+    goldcrest::ssh::Exec { idempotent: true, ..run(name) }
+}
+
+/// The command with a second to run and 100,000 bytes to print.
+fn brief(name: &'static str) -> goldcrest::ssh::Exec {
+    goldcrest::ssh::Exec { limits: limits(Duration::from_secs(1), 100_000), ..run(name) }
+}
+
+async fn two_hundred(max_sessions: usize) {
+    let double = Double::start(Behaviour { max_sessions, ..Behaviour::default() }).await;
+    let lanes = to(&double);
+    let running = (0..200).map(|_| {
+        let lanes = Arc::clone(&lanes);
+        tokio::spawn(async move { exec(&lanes, "ada", run("slow")).await })
+    });
+    for result in futures::future::join_all(running).await {
+        assert_eq!(result.unwrap().unwrap().exit, 0);
+    }
+    let stats = lanes.stats();
+    assert!(stats.opened <= 4 && stats.waiting == 0, "{stats:?}");
+    assert!(double.record.most_channels.load(SeqCst) <= max_sessions);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_commands_fit_through_ten_sessions_a_connection() {
+    two_hundred(10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_commands_fit_through_three_sessions_a_connection() {
+    two_hundred(3).await;
+}
+
+#[tokio::test]
+async fn a_refused_channel_lowers_the_budget_and_nobody_notices() {
+    let double = Double::start(Behaviour { max_sessions: 2, ..Behaviour::default() }).await;
+    let mut settings = config(double.port, &double.host_key);
+    settings.max_connections_per_user = 1;
+    let lanes = lanes(settings, OneKey::new(&new_key()));
+    for _ in 0..2 {
+        let all = futures::future::join_all((0..6).map(|_| exec(&lanes, "ada", run("slow")))).await;
+        assert!(all.iter().all(Result::is_ok), "{all:?}");
+    }
+    let stats = lanes.stats();
+    assert_eq!(stats.opened, 1);
+    assert!((1..=4).contains(&stats.refused), "only the first round meets the limit: {stats:?}");
+}
+
+#[tokio::test]
+async fn a_connection_killed_while_idle_is_not_seen_by_the_next_request() {
+    let double = Double::start(Behaviour::default()).await;
+    let proxy = Proxy::start(double.port).await;
+    let lanes = lanes(config(proxy.port, &double.host_key), OneKey::new(&new_key()));
+    for round in 1..=3 {
+        assert_eq!(exec(&lanes, "ada", run("echo one")).await.unwrap().stdout, b"one");
+        assert_eq!(lanes.stats().opened, round);
+        proxy.cut();
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_froze_while_idle_costs_nobody_a_failure() {
+    let double = Double::start(Behaviour::default()).await;
+    let proxy = Proxy::start(double.port).await;
+    let mut settings = config(proxy.port, &double.host_key);
+    settings.timeout.connection = 1;
+    let lanes = lanes(settings, OneKey::new(&new_key()));
+    exec(&lanes, "ada", run("echo")).await.unwrap();
+    proxy.freeze();
+    assert_eq!(exec(&lanes, "ada", run("echo two")).await.unwrap().stdout, b"two");
+    let started = Instant::now();
+    assert_eq!(exec(&lanes, "ada", run("echo three")).await.unwrap().stdout, b"three");
+    assert!(started.elapsed() < Duration::from_millis(500), "the frozen connection is not tried again");
+    assert_eq!(lanes.stats().opened, 2);
+}
+
+#[tokio::test]
+async fn a_connection_that_freezes_under_a_command_costs_one_deadline() {
+    let double = Double::start(Behaviour::default()).await;
+    let proxy = Proxy::start(double.port).await;
+    let lanes = lanes(config(proxy.port, &double.host_key), OneKey::new(&new_key()));
+    let (frozen, ()) = tokio::join!(exec(&lanes, "ada", brief("hang")), async {
+        wait_for("the command to start", || double.record.commands.load(SeqCst) == 1).await;
+        proxy.freeze();
+    });
+    assert!(matches!(frozen, Err(TransportError::Execution(_))));
+    let started = Instant::now();
+    assert_eq!(exec(&lanes, "ada", run("echo next")).await.unwrap().stdout, b"next");
+    assert!(started.elapsed() < Duration::from_millis(700), "the next one did not wait on it: {:?}", started.elapsed());
+    assert_eq!(lanes.stats().opened, 2);
+}
+
+#[tokio::test]
+async fn a_doubted_connection_that_answers_is_used_again() {
+    let double = Double::start(Behaviour::default()).await;
+    let mut settings = config(double.port, &double.host_key);
+    settings.max_connections_per_user = 1;
+    let lanes = lanes(settings, OneKey::new(&new_key()));
+    assert!(exec(&lanes, "ada", brief("hang")).await.is_err());
+    assert_eq!(exec(&lanes, "ada", run("echo again")).await.unwrap().stdout, b"again");
+    assert_eq!((lanes.stats().opened, lanes.stats().closed_frozen), (1, 0));
+}
+
+#[tokio::test]
+async fn output_over_the_cap_fails_at_once_and_the_channel_goes() {
+    let double = Double::start(Behaviour::default()).await;
+    let lanes = to(&double);
+    let started = Instant::now();
+    let error = exec(&lanes, "ada", brief("flood")).await.unwrap_err();
+    assert!(matches!(error, TransportError::Output(100_000)));
+    assert_eq!(error.kind(), Kind::TooLarge);
+    assert!(started.elapsed() < Duration::from_millis(500));
+    wait_for("the channel to close", || double.record.channels.load(SeqCst) == 0).await;
+    assert_eq!(exec(&lanes, "ada", run("echo")).await.unwrap().exit, 0);
+    assert_eq!(lanes.stats().opened, 1);
+}
+
+#[tokio::test]
+async fn a_hung_command_is_stopped_at_its_time() {
+    let double = Double::start(Behaviour::default()).await;
+    let lanes = to(&double);
+    let error = exec(&lanes, "ada", brief("hang")).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::RemoteTimeout);
+    assert!(error.to_string().contains("exit status:124"));
+    wait_for("the channel to close", || double.record.channels.load(SeqCst) == 0).await;
+    assert_eq!(double.record.signals.load(SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_command_deaf_to_signals_loses_its_channel_and_the_connection_its_work() {
+    let double = Double::start(Behaviour::default()).await;
+    let lanes = to(&double);
+    assert!(exec(&lanes, "ada", brief("deaf")).await.is_err());
+    wait_for("the client to close", || double.record.closed_by_client.load(SeqCst) == 1).await;
+    exec(&lanes, "ada", run("echo")).await.unwrap();
+    wait_for("the connection to go", || lanes.stats().closed_lingering == 1).await;
+    assert_eq!(lanes.stats().open, 1);
+}
+
+#[tokio::test]
+async fn a_dropped_request_stops_its_command() {
+    let double = Double::start(Behaviour::default()).await;
+    let lanes = to(&double);
+    let dropped = tokio::time::timeout(Duration::from_millis(300), exec(&lanes, "ada", run("hang"))).await;
+    assert!(dropped.is_err());
+    wait_for("the channel to close", || double.record.channels.load(SeqCst) == 0).await;
+    assert_eq!(double.record.signals.load(SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_dropped_stream_gives_its_channel_back() {
+    let double = Double::start(Behaviour::default()).await;
+    let mut settings = config(double.port, &double.host_key);
+    (settings.max_connections_per_user, settings.max_channels) = (1, 1);
+    let lanes = lanes(settings, OneKey::new(&new_key()));
+    for _ in 0..3 {
+        let mut stream = lanes.subsystem(&principal("ada"), LaneKind::Control, "echo").await.unwrap();
+        stream.write_all(b"ping").await.unwrap();
+        let mut answer = [0; 4];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"ping");
+    }
+    let refused = lanes.subsystem(&principal("ada"), LaneKind::Control, "none").await;
+    assert!(matches!(refused, Err(TransportError::Refused(_))));
+}
+
+#[tokio::test]
+async fn a_broken_connection_ends_a_stream_with_an_error() {
+    let double = Double::start(Behaviour::default()).await;
+    let lanes = to(&double);
+    let mut stream = lanes.stream(&principal("ada"), &CommandLine::new("half")).await.unwrap();
+    let mut text = Vec::new();
+    let error = stream.read_to_end(&mut text).await.unwrap_err();
+    assert_eq!((text.as_slice(), error.kind()), (b"half".as_slice(), std::io::ErrorKind::ConnectionAborted));
+}
+
+#[tokio::test]
+async fn the_exit_status_may_come_before_the_last_output() {
+    let double = Double::start(Behaviour::default()).await;
+    let lanes = to(&double);
+    let output = exec(&lanes, "ada", run("late")).await.unwrap();
+    assert_eq!((output.stdout.as_slice(), output.stderr.as_slice(), output.exit), (b"late".as_slice(), b"stderr".as_slice(), 3));
+    assert_eq!(exec(&lanes, "ada", run("killed")).await.unwrap().exit, 137);
+}
+
+#[tokio::test]
+async fn a_command_that_may_have_run_is_not_sent_again_unless_it_may_run_twice() {
+    let double = Double::start(Behaviour::default()).await;
+    let lanes = to(&double);
+    assert!(matches!(exec(&lanes, "ada", run("cut")).await, Err(TransportError::Broken { sent: true })));
+    assert_eq!(double.record.commands.load(SeqCst), 1);
+    assert!(matches!(exec(&lanes, "ada", idempotent("cut")).await, Err(TransportError::Broken { sent: true })));
+    assert_eq!(double.record.commands.load(SeqCst), 3, "one more try, and no more");
+    assert!(matches!(exec(&lanes, "ada", idempotent("half")).await, Err(TransportError::Broken { sent: true })));
+    assert_eq!(double.record.commands.load(SeqCst), 4, "it had begun to answer");
+}
+
+#[tokio::test]
+async fn a_changed_credential_retires_the_connections_of_the_old_one() {
+    let double = Double::start(Behaviour::default()).await;
+    let (old, new) = (new_key(), new_key());
+    let keys = OneKey::new(&old);
+    let lanes = lanes(config(double.port, &double.host_key), Arc::clone(&keys));
+    exec(&lanes, "ada", run("echo")).await.unwrap();
+    let busy = tokio::spawn({
+        let lanes = Arc::clone(&lanes);
+        async move { exec(&lanes, "ada", run("nap")).await }
+    });
+    wait_for("the command to start", || double.record.commands.load(SeqCst) == 2).await;
+    keys.change(credential(&new));
+    exec(&lanes, "ada", run("echo")).await.unwrap();
+    assert!(busy.await.unwrap().is_ok(), "what runs may end");
+    let fingerprint = |key: &russh::keys::PrivateKey| key.fingerprint(russh::keys::HashAlg::Sha256).to_string();
+    let used: Vec<String> = double.record.users.lock().unwrap().iter().map(|(_, key)| key.clone()).collect();
+    assert_eq!(used, [fingerprint(&old), fingerprint(&new)]);
+    wait_for("the old connection to close", || lanes.stats().closed_credential == 1).await;
+}
+
+#[tokio::test]
+async fn a_connection_does_not_outlive_its_credential() {
+    let double = Double::start(Behaviour::default()).await;
+    let key = new_key();
+    let keys = OneKey::new(&key);
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_millis(300);
+    keys.change(Arc::new(Credential { not_after: Some(soon), ..Credential::clone(&credential(&key)) }));
+    let lanes = lanes(config(double.port, &double.host_key), Arc::clone(&keys));
+    exec(&lanes, "ada", run("echo")).await.unwrap();
+    wait_for("the idle connection to close", || lanes.stats().closed_credential == 1).await;
+    assert_eq!(lanes.stats().open, 0);
+}
+
+#[tokio::test]
+async fn a_refused_login_and_an_unreadable_key_are_told_apart() {
+    let double = Double::start(Behaviour { refuse_logins: true, ..Behaviour::default() }).await;
+    let keys = OneKey::new(&new_key());
+    let lanes = lanes(config(double.port, &double.host_key), Arc::clone(&keys));
+    assert!(matches!(exec(&lanes, "ada", run("echo")).await, Err(TransportError::Login(user)) if user == "ada"));
+    let unreadable = Credential { private_key: String::from("no key").into(), ..Credential::clone(&credential(&new_key())) };
+    keys.change(Arc::new(unreadable));
+    assert!(matches!(exec(&lanes, "ada", run("echo")).await, Err(TransportError::Key { .. })));
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_before_the_handshake_is_tried_again() {
+    let double = Double::start(Behaviour { hang_up: 3, ..Behaviour::default() }).await;
+    let lanes = to(&double);
+    assert_eq!(exec(&lanes, "ada", run("echo")).await.unwrap().exit, 0);
+    let stats = lanes.stats();
+    assert_eq!((stats.dropped_by_server, stats.opened, stats.failed), (3, 1, 0));
+}
+
+#[tokio::test]
+async fn nobody_listening_fails_at_once() {
+    let double = Double::start(Behaviour::default()).await;
+    double.stop();
+    let lanes = to(&double);
+    wait_for("the port to be free", || std::net::TcpListener::bind(("127.0.0.1", double.port)).is_ok()).await;
+    let started = Instant::now();
+    let results = futures::future::join_all((0..50).map(|_| exec(&lanes, "ada", run("echo")))).await;
+    assert!(results.iter().all(|result| matches!(result, Err(TransportError::Connect(_)))));
+    assert!(started.elapsed() < Duration::from_secs(1));
+    assert!(lanes.stats().failed <= 2, "who waits together fails together: {:?}", lanes.stats());
+}
