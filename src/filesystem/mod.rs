@@ -4,7 +4,14 @@
 //! and for what SFTP cannot do. Paths that arrive here were already checked against the path policy. This module must not
 //! know HTTP, tokens or schedulers.
 
+mod auto;
+mod exec;
+pub mod sftp;
+
 use std::borrow::Cow;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,9 +19,55 @@ use futures::stream::BoxStream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Checksum, Content, ContentUnit, DirectoryEntry, FileStat, Identity, Principal, RemotePath};
+use crate::domain::{Checksum, Content, ContentUnit, DirectoryEntry, FileStat, FileType, Identity, Principal, RemotePath};
 use crate::error::{Classify, Kind};
-use crate::ssh::{CommandError, TransportError};
+use crate::ssh::{CommandError, Transport, TransportError};
+
+pub use auto::Auto;
+pub use exec::Exec;
+pub use sftp::Sftp;
+
+/// The most entries that a listing gathers before it is refused, so that a hostile or mistaken server cannot fill the memory.
+const MAX_ENTRIES: usize = 1_000_000;
+
+/// Opens the files of a cluster. Nothing is asked of the cluster before the first operation.
+pub fn open(transport: Arc<dyn Transport>, access: Access, settings: Settings) -> Arc<dyn FileSystem> {
+    match access {
+        Access::Auto => Arc::new(Auto::new(transport, settings)),
+        Access::Sftp => Arc::new(Sftp::new(transport, settings)),
+        Access::Exec => Arc::new(Exec::new(transport, settings)),
+    }
+}
+
+/// Limits of file operations.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long one command, or one SFTP request, may take.
+    pub command_timeout: Duration,
+    /// The most that `head`, `tail` and `view` answer with, in bytes.
+    pub max_ops_file_size: u64,
+    /// After how long without requests a user's SFTP session is closed.
+    pub session_idle: Duration,
+    /// How long a transfer of file contents may stand still.
+    pub stall: Duration,
+    /// The most SFTP sessions kept open on a cluster; beyond it the least recently used one goes.
+    pub max_sessions: usize,
+    /// How long a cluster whose server refused SFTP is worked with by commands before SFTP is tried again.
+    pub probe_again: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            command_timeout: Duration::from_secs(5),
+            max_ops_file_size: 5 * 1024 * 1024,
+            session_idle: Duration::from_secs(60),
+            stall: Duration::from_secs(30),
+            max_sessions: 256,
+            probe_again: Duration::from_secs(600),
+        }
+    }
+}
 
 /// How files are reached: the `file_access` key of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -32,10 +85,10 @@ pub enum Access {
 /// What can be done with files on a cluster. Every method acts as `principal`; the cluster's permissions decide.
 #[async_trait]
 pub trait FileSystem: Send + Sync {
-    /// Lists a directory, or the one entry that a file is.
+    /// Lists a directory, or the one entry that a file is; that one has its whole path for a name, as with `ls`.
     async fn list(&self, principal: &Principal, path: &RemotePath, options: ListOptions) -> Result<Vec<DirectoryEntry>, FilesystemError>;
 
-    /// The entry for a path itself, as `ls -ld` shows it, without following a link.
+    /// The entry for a path itself, as `ls -ld` shows it, without following a link. Its name is the whole path.
     async fn entry(&self, principal: &Principal, path: &RemotePath) -> Result<DirectoryEntry, FilesystemError>;
 
     /// `stat`; follows a symbolic link when `dereference` is set.
@@ -135,6 +188,20 @@ pub struct Part {
     pub skip: bool,
 }
 
+impl Part {
+    /// The answer of `head`: from the start to so many, or to so many before the end.
+    fn head_content(self, data: Vec<u8>) -> Content {
+        let count = i64::try_from(self.count).unwrap_or(i64::MAX);
+        Content { data, unit: self.unit, start: 0, end: if self.skip { -count } else { count } }
+    }
+
+    /// The answer of `tail`: from so many before the end, or after so many, to the end.
+    fn tail_content(self, data: Vec<u8>) -> Content {
+        let count = i64::try_from(self.count).unwrap_or(i64::MAX);
+        Content { data, unit: self.unit, start: if self.skip { count } else { -count }, end: -1 }
+    }
+}
+
 /// A file's content on its way out.
 pub struct Download {
     /// Its size in bytes when it was opened.
@@ -220,6 +287,46 @@ pub enum FilesystemError {
         /// The server's words.
         message: String,
     },
+}
+
+impl FilesystemError {
+    /// More entries than a listing may have.
+    fn too_many_entries(path: &RemotePath) -> Self {
+        Self::Invalid(format!("{path}: more than {MAX_ENTRIES} entries cannot be listed at once"))
+    }
+
+    /// A file that lost content while it was read.
+    fn shortened(path: &RemotePath) -> Self {
+        Self::Sftp { path: path.clone(), message: "the file became shorter while it was read".to_owned() }
+    }
+}
+
+/// Refuses what is not a regular file.
+fn regular(path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
+    let reason = match FileType::from_mode(mode) {
+        FileType::Regular => return Ok(()),
+        FileType::Directory => "Is a directory",
+        _ => "not a regular file",
+    };
+    Err(FilesystemError::WrongType { path: path.clone(), reason })
+}
+
+/// A name beside `path` for a file that is to take its place: hidden, and not to be guessed.
+fn temporary_beside(path: &RemotePath) -> RemotePath {
+    let name = path.file_name();
+    // The longest name of POSIX systems is 255 bytes; what is added takes 43.
+    let name = &name[..name.len().min(200)];
+    let suffix = format!(".goldcrest-{}", uuid::Uuid::new_v4().simple());
+    path.parent().unwrap_or_else(|| path.clone()).join(&[b".", name, suffix.as_bytes()].concat())
+}
+
+/// Bytes in lower-case hexadecimal.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 impl Classify for FilesystemError {

@@ -50,6 +50,14 @@ impl CommandLine {
         self
     }
 
+    /// Adds a number as it is, which command wrappers of a site may look for, as in `timeout 5 ls`.
+    #[must_use]
+    pub fn number(mut self, value: u64) -> Self {
+        self.0.push(b' ');
+        self.0.extend_from_slice(value.to_string().as_bytes());
+        self
+    }
+
     /// Adds shell syntax of ours.
     #[must_use]
     pub fn raw(mut self, syntax: Raw) -> Self {
@@ -199,8 +207,8 @@ mod tests {
 
     #[test]
     fn arguments_are_quoted_and_words_of_ours_are_not() {
-        let line = CommandLine::new("ls").flag("-l").option("--sort", "a b").flag("--").arg("it's");
-        assert_eq!(line.to_string(), r"ls -l --sort='a b' -- 'it'\''s'");
+        let line = CommandLine::new("timeout").number(5).flag("ls -l").option("--sort", "a b").flag("--").arg("it's");
+        assert_eq!(line.to_string(), r"timeout 5 ls -l --sort='a b' -- 'it'\''s'");
     }
 
     proptest! {

@@ -1,0 +1,126 @@
+//! Parts of files, checksums, and what a file holds.
+
+use super::command;
+use super::listing::not_understood;
+use crate::domain::{ContentUnit, RemotePath, bytes_to_text};
+use crate::filesystem::Part;
+use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
+
+/// Prints a part of a file.
+pub struct Read<'a> {
+    pub seconds: u64,
+    pub path: &'a RemotePath,
+    pub range: Range,
+}
+
+/// Which part.
+pub enum Range {
+    Head(Part),
+    Tail(Part),
+    View { offset: u64, size: u64 },
+}
+
+impl RemoteCommand for Read<'_> {
+    type Output = Vec<u8>;
+
+    fn command_line(&self) -> CommandLine {
+        let line = command(self.seconds);
+        let unit = |part: &Part| match part.unit {
+            ContentUnit::Lines => "--lines",
+            ContentUnit::Bytes => "--bytes",
+        };
+        match &self.range {
+            Range::Head(part) => {
+                let count = format!("{}{}", if part.skip { "-" } else { "" }, part.count);
+                line.flag("head").option(unit(part), count).flag("--").arg(self.path.as_bytes())
+            }
+            // `tail` counts from the first one on, so that without the first n means from n + 1.
+            Range::Tail(part) => {
+                let count = if part.skip { format!("+{}", part.count.saturating_add(1)) } else { part.count.to_string() };
+                line.flag("tail").option(unit(part), count).flag("--").arg(self.path.as_bytes())
+            }
+            Range::View { offset, size } => line
+                .flag("dd status=none bs=1M iflag=skip_bytes,count_bytes,fullblock")
+                .option("skip", offset.to_string())
+                .option("count", size.to_string())
+                .option("if", self.path.as_bytes()),
+        }
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<Vec<u8>, CommandError> {
+        if raw.exit == 0 { Ok(raw.stdout) } else { Err(CommandError::exit(&raw)) }
+    }
+}
+
+/// The SHA-256 of a file, in hexadecimal.
+pub struct Sha256<'a> {
+    pub seconds: u64,
+    pub path: &'a RemotePath,
+}
+
+impl RemoteCommand for Sha256<'_> {
+    type Output = String;
+
+    fn command_line(&self) -> CommandLine {
+        command(self.seconds).flag("sha256sum --").arg(self.path.as_bytes())
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<String, CommandError> {
+        if raw.exit != 0 {
+            return Err(CommandError::exit(&raw));
+        }
+        // A backslash in front says that the name after the digest is escaped.
+        let line = raw.stdout.strip_prefix(b"\\").unwrap_or(&raw.stdout);
+        match line.first_chunk::<64>() {
+            Some(digest) if digest.iter().all(u8::is_ascii_hexdigit) => Ok(bytes_to_text(digest).to_ascii_lowercase()),
+            _ => Err(not_understood("sha256sum", "there is no digest")),
+        }
+    }
+}
+
+/// What a file holds, in the words of `file`.
+pub struct FileKind<'a> {
+    pub seconds: u64,
+    pub path: &'a RemotePath,
+}
+
+impl RemoteCommand for FileKind<'_> {
+    type Output = String;
+
+    fn command_line(&self) -> CommandLine {
+        command(self.seconds).flag("file -b --").arg(self.path.as_bytes())
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<String, CommandError> {
+        let words = bytes_to_text(raw.stdout.trim_ascii());
+        // POSIX has `file` report a file that it cannot open as if that were its kind.
+        match raw.exit {
+            0 if words.starts_with("cannot open") => Err(CommandError::Exit { exit: 1, stderr: words }),
+            0 => Ok(words),
+            _ => Err(CommandError::exit(&raw)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_become_the_options_of_head_and_tail() {
+        let path = RemotePath::from_text("/f").unwrap();
+        let line = |range| Read { seconds: 5, path: &path, range }.command_line().to_string();
+        let part = |unit, skip| Part { unit, count: 3, skip };
+        assert_eq!(line(Range::Head(part(ContentUnit::Lines, true))), "timeout 5 env LC_ALL=C head --lines='-3' -- '/f'");
+        assert_eq!(line(Range::Head(part(ContentUnit::Bytes, false))), "timeout 5 env LC_ALL=C head --bytes='3' -- '/f'");
+        assert_eq!(line(Range::Tail(part(ContentUnit::Lines, true))), "timeout 5 env LC_ALL=C tail --lines='+4' -- '/f'");
+    }
+
+    #[test]
+    fn the_digest_of_a_file_with_an_escaped_name_is_read() {
+        let path = RemotePath::from_text("/f").unwrap();
+        let digest = "ab".repeat(32);
+        let raw = RawOutput { stdout: format!("\\{digest}  /a\\nb\n").into_bytes(), ..RawOutput::default() };
+        assert_eq!(Sha256 { seconds: 5, path: &path }.parse(raw).unwrap(), digest);
+    }
+}

@@ -1,0 +1,100 @@
+//! What coreutils write to standard error, in the C locale, as the errors of the trait.
+
+use crate::domain::RemotePath;
+use crate::filesystem::FilesystemError;
+use crate::ssh::{CommandError, TransportError};
+
+/// The trait's error for a command that worked on `paths`. The first is blamed where the message names none of them.
+pub fn classify(error: CommandError, paths: &[&RemotePath]) -> FilesystemError {
+    let stderr = match &error {
+        CommandError::Exit { exit, stderr } if *exit != 124 => stderr,
+        _ => return unclassified(error),
+    };
+    stderr.lines().find_map(|line| line_error(line, paths)).unwrap_or_else(|| unclassified(error))
+}
+
+fn unclassified(error: CommandError) -> FilesystemError {
+    match error {
+        CommandError::Transport(error) => error.into(),
+        error => error.into(),
+    }
+}
+
+/// The error for output over the cap of an operation whose answer is the output.
+pub fn over_cap(error: FilesystemError, cap: u64) -> FilesystemError {
+    match error {
+        FilesystemError::Transport(TransportError::Output(_)) => FilesystemError::TooLarge(cap),
+        error => error,
+    }
+}
+
+/// The error that one line of standard error tells, if it tells one.
+pub fn line_error(line: &str, paths: &[&RemotePath]) -> Option<FilesystemError> {
+    // What tells one path from another that it starts with is its length.
+    let named = paths.iter().filter(|path| line.contains(&path.to_text())).max_by_key(|path| path.as_bytes().len());
+    let path = (*named.or_else(|| paths.first())?).clone();
+    let wrong = |reason| Some(FilesystemError::WrongType { path: path.clone(), reason });
+    let line = line.trim_end_matches(['\r', ' ', ')']);
+    match line.rsplit_once(": ").map_or(line, |(_, reason)| reason) {
+        "Permission denied" => return Some(FilesystemError::Denied(path)),
+        "Operation not permitted" => return Some(FilesystemError::NotPermitted(path)),
+        "File exists" => return Some(FilesystemError::Exists(path)),
+        "Not a directory" => return wrong("Not a directory"),
+        "Is a directory" => return wrong("Is a directory"),
+        "Directory not empty" => return wrong("Directory not empty"),
+        "Too many levels of symbolic links" => return wrong("Too many levels of symbolic links"),
+        "No space left on device" | "Disk quota exceeded" => return Some(FilesystemError::NoSpace(path)),
+        "File name too long" => return Some(FilesystemError::Invalid(format!("{path}: File name too long"))),
+        "Read-only file system" => return Some(FilesystemError::Invalid(format!("{path}: Read-only file system"))),
+        reason if reason.ends_with("No such file or directory") => return Some(FilesystemError::NotFound(path)),
+        _ => {}
+    }
+    let says = |text: &str| line.contains(text);
+    if says("invalid user") || says("invalid group") || says("invalid spec") {
+        return Some(FilesystemError::Invalid(format!("{path}: {line}")));
+    }
+    if says("not in gzip format")
+        || says("not a bzip2 file")
+        || says("File format not recognized")
+        || says("does not look like a tar archive")
+    {
+        return Some(FilesystemError::Invalid(format!("{path}: not an archive of the given compression")));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(stderr: &str) -> FilesystemError {
+        let paths = [RemotePath::from_text("/a").unwrap(), RemotePath::from_text("/a/b").unwrap()];
+        classify(CommandError::Exit { exit: 1, stderr: stderr.to_owned() }, &[&paths[0], &paths[1]])
+    }
+
+    #[test]
+    fn the_words_of_coreutils_become_typed_errors() {
+        assert!(matches!(error("rm: cannot remove '/a': No such file or directory"), FilesystemError::NotFound(_)));
+        assert!(matches!(error("head: cannot open '/a' for reading: Permission denied"), FilesystemError::Denied(_)));
+        assert!(matches!(error("chmod: changing permissions of '/a': Operation not permitted"), FilesystemError::NotPermitted(_)));
+        assert!(matches!(error("mkdir: cannot create directory '/a': File exists"), FilesystemError::Exists(_)));
+        assert!(matches!(error("cat: write error: No space left on device"), FilesystemError::NoSpace(_)));
+        assert!(matches!(error("head: error reading '/a': Is a directory"), FilesystemError::WrongType { .. }));
+        assert!(matches!(error("tar: This does not look like a tar archive"), FilesystemError::Invalid(_)));
+        assert!(
+            matches!(error("sh: 1: cannot create /a/b: Permission denied"), FilesystemError::Denied(path) if path.as_bytes() == b"/a/b")
+        );
+    }
+
+    #[test]
+    fn an_unknown_user_is_named() {
+        assert_eq!(error("chown: invalid user: 'nobody-here'").to_string(), "/a: chown: invalid user: 'nobody-here'");
+    }
+
+    #[test]
+    fn a_time_out_keeps_its_exit_status_whatever_was_printed() {
+        let timed_out = CommandError::Exit { exit: 124, stderr: "x: Permission denied".to_owned() };
+        let path = RemotePath::from_text("/a").unwrap();
+        assert!(matches!(classify(timed_out, &[&path]), FilesystemError::Command(CommandError::Exit { exit: 124, .. })));
+    }
+}

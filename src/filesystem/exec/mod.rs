@@ -1,0 +1,247 @@
+//! Files by commands of GNU coreutils, findutils and tar: for sites without SFTP, and for what SFTP cannot do.
+//!
+//! Every command is a value with a pure parser; paths are absolute and quoted, names are separated by NUL, messages are those
+//! of the C locale. The locale is set by `env`, which every login shell understands, and after `timeout N`, which command
+//! wrappers of sites look for. It must not know SFTP or HTTP. A new command is a value in one of the files here.
+
+mod archive;
+mod change;
+mod content;
+mod errors;
+mod listing;
+mod transfer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{
+    CompressOptions, Compression, ContentStream, Download, FileSystem, FilesystemError, ListOptions, MAX_ENTRIES, Part, Settings, regular,
+    temporary_beside,
+};
+use crate::domain::{Checksum, Content, DirectoryEntry, FileStat, FileType, Identity, Principal, RemotePath};
+use crate::ssh::{self, CommandLine, Limits, RemoteCommand, Transport};
+
+use archive::{Pack, Unpack};
+use change::{Change, Id, What};
+use content::{FileKind, Range, Read, Sha256};
+use errors::{classify, line_error, over_cap};
+use listing::{Find, Stat};
+use transfer::{Discard, Place, Resolve};
+
+/// The files of a cluster by commands.
+#[derive(Clone)]
+pub struct Exec {
+    transport: Arc<dyn Transport>,
+    settings: Settings,
+}
+
+/// The start of every command: limited in time where it runs, and in the C locale.
+fn command(seconds: u64) -> CommandLine {
+    CommandLine::new("timeout").number(seconds).flag("env LC_ALL=C")
+}
+
+impl Exec {
+    /// Nothing is run before the first operation.
+    pub fn new(transport: Arc<dyn Transport>, settings: Settings) -> Self {
+        Self { transport, settings }
+    }
+
+    fn seconds(&self) -> u64 {
+        self.settings.command_timeout.as_secs().max(1)
+    }
+
+    async fn run<C: RemoteCommand>(&self, principal: &Principal, paths: &[&RemotePath], command: &C) -> Result<C::Output, FilesystemError> {
+        ssh::run(self.transport.as_ref(), principal, command).await.map_err(|error| classify(error, paths))
+    }
+
+    async fn change(&self, principal: &Principal, path: &RemotePath, what: What<'_>) -> Result<(), FilesystemError> {
+        self.run(principal, &[path], &Change { seconds: self.seconds(), path, what }).await
+    }
+
+    /// Runs a command whose output is the answer, up to the cap.
+    async fn read(&self, principal: &Principal, path: &RemotePath, range: Range) -> Result<Vec<u8>, FilesystemError> {
+        let cap = self.settings.max_ops_file_size;
+        let command = Read { seconds: self.seconds(), path, range };
+        // Room for the messages, and for the remote limit to strike first.
+        let output = usize::try_from(cap).unwrap_or(usize::MAX).saturating_add(64 * 1024);
+        let limits = Limits { execution: self.settings.command_timeout + Duration::from_secs(1), output };
+        let exec = ssh::Exec { line: command.command_line(), stdin: command.stdin(), idempotent: true, limits: Some(limits) };
+        let result = self.transport.exec(principal, exec).await.map_err(Into::into).and_then(|raw| command.parse(raw));
+        let data = result.map_err(|error| over_cap(classify(error, &[path]), cap))?;
+        if data.len() as u64 > cap { Err(FilesystemError::TooLarge(cap)) } else { Ok(data) }
+    }
+}
+
+#[async_trait]
+impl FileSystem for Exec {
+    async fn list(&self, principal: &Principal, path: &RemotePath, options: ListOptions) -> Result<Vec<DirectoryEntry>, FilesystemError> {
+        let mut entries = self.run(principal, &[path], &Find { seconds: self.seconds(), path, options, itself: false }).await?;
+        if entries.len() > MAX_ENTRIES {
+            return Err(FilesystemError::too_many_entries(path));
+        }
+        if let [only] = entries.as_mut_slice()
+            && only.name.is_empty()
+            && only.file_type != FileType::Directory
+        {
+            only.name = path.as_bytes().to_vec();
+            return Ok(entries);
+        }
+        entries.retain(|entry| {
+            let is_hidden = entry.name.split(|byte| *byte == b'/').any(|part| part.starts_with(b"."));
+            !entry.name.is_empty() && (options.hidden || !is_hidden)
+        });
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    async fn entry(&self, principal: &Principal, path: &RemotePath) -> Result<DirectoryEntry, FilesystemError> {
+        let find = Find { seconds: self.seconds(), path, options: ListOptions::default(), itself: true };
+        let mut entry = self.run(principal, &[path], &find).await?.pop().ok_or_else(|| FilesystemError::NotFound(path.clone()))?;
+        entry.name = path.as_bytes().to_vec();
+        Ok(entry)
+    }
+
+    async fn stat(&self, principal: &Principal, path: &RemotePath, dereference: bool) -> Result<FileStat, FilesystemError> {
+        self.run(principal, &[path], &Stat { seconds: self.seconds(), path, dereference }).await
+    }
+
+    async fn file_type(&self, principal: &Principal, path: &RemotePath) -> Result<String, FilesystemError> {
+        self.run(principal, &[path], &FileKind { seconds: self.seconds(), path }).await
+    }
+
+    async fn head(&self, principal: &Principal, path: &RemotePath, part: Part) -> Result<Content, FilesystemError> {
+        self.read(principal, path, Range::Head(part)).await.map(|data| part.head_content(data))
+    }
+
+    async fn tail(&self, principal: &Principal, path: &RemotePath, part: Part) -> Result<Content, FilesystemError> {
+        self.read(principal, path, Range::Tail(part)).await.map(|data| part.tail_content(data))
+    }
+
+    async fn view(&self, principal: &Principal, path: &RemotePath, offset: u64, size: u64) -> Result<Vec<u8>, FilesystemError> {
+        if size > self.settings.max_ops_file_size {
+            return Err(FilesystemError::TooLarge(self.settings.max_ops_file_size));
+        }
+        self.read(principal, path, Range::View { offset, size }).await
+    }
+
+    async fn checksum(&self, principal: &Principal, path: &RemotePath) -> Result<Checksum, FilesystemError> {
+        let hex = self.run(principal, &[path], &Sha256 { seconds: self.seconds(), path }).await?;
+        Ok(Checksum { algorithm: "SHA-256", hex })
+    }
+
+    async fn chmod(&self, principal: &Principal, path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
+        self.change(principal, path, What::Mode(mode)).await
+    }
+
+    async fn chown(
+        &self,
+        principal: &Principal,
+        path: &RemotePath,
+        owner: Option<&str>,
+        group: Option<&str>,
+    ) -> Result<(), FilesystemError> {
+        let (user, group) = (owner.unwrap_or_default(), group.unwrap_or_default());
+        if user.is_empty() && group.is_empty() {
+            return Err(FilesystemError::Invalid("an owner or a group is needed".to_owned()));
+        }
+        self.change(principal, path, What::Owner { user, group }).await
+    }
+
+    async fn mkdir(&self, principal: &Principal, path: &RemotePath, parents: bool) -> Result<(), FilesystemError> {
+        self.change(principal, path, What::MakeDirectory { parents }).await
+    }
+
+    async fn symlink(&self, principal: &Principal, target: &RemotePath, link: &RemotePath) -> Result<(), FilesystemError> {
+        self.change(principal, link, What::LinkTo(target)).await
+    }
+
+    async fn remove(&self, principal: &Principal, path: &RemotePath) -> Result<(), FilesystemError> {
+        self.change(principal, path, What::Remove).await
+    }
+
+    async fn download(&self, principal: &Principal, path: &RemotePath, cap: Option<u64>) -> Result<Download, FilesystemError> {
+        let found = self.stat(principal, path, true).await?;
+        regular(path, found.mode)?;
+        if let Some(cap) = cap.filter(|cap| found.size > *cap) {
+            return Err(FilesystemError::TooLarge(cap));
+        }
+        let stream = self.transport.stream(principal, &transfer::send(path, found.size)).await?;
+        Ok(Download { size: found.size, content: transfer::content(stream, path.clone(), found.size, self.settings.stall) })
+    }
+
+    async fn upload(
+        &self,
+        principal: &Principal,
+        path: &RemotePath,
+        content: ContentStream,
+        cap: Option<u64>,
+    ) -> Result<(), FilesystemError> {
+        let (target, mode) = self.run(principal, &[path], &Resolve { seconds: self.seconds(), path }).await?;
+        if let Some(mode) = mode {
+            regular(path, mode)?;
+        }
+        let mut upload = Upload { exec: self.clone(), principal: principal.clone(), temporary: temporary_beside(&target), placed: false };
+        let mut stream = self.transport.stream(principal, &transfer::receive(&upload.temporary, mode.is_some())).await?;
+        let (sent, answer) = transfer::feed(&mut stream, content, cap, self.settings.stall).await?;
+        drop(stream);
+        if answer != sent.to_string() {
+            let told = answer.lines().find_map(|line| line_error(line, &[path]));
+            return Err(told.unwrap_or_else(|| FilesystemError::Sftp { path: path.clone(), message: answer }));
+        }
+        let place = Place { seconds: self.seconds(), temporary: &upload.temporary, target: &target, mode };
+        self.run(principal, &[path], &place).await?;
+        upload.placed = true;
+        Ok(())
+    }
+
+    async fn compress(
+        &self,
+        principal: &Principal,
+        source: &RemotePath,
+        target: &RemotePath,
+        options: &CompressOptions,
+    ) -> Result<(), FilesystemError> {
+        self.run(principal, &[source, target], &Pack::new(self.seconds(), source, target, options)).await
+    }
+
+    async fn extract(
+        &self,
+        principal: &Principal,
+        source: &RemotePath,
+        target: &RemotePath,
+        compression: Compression,
+    ) -> Result<(), FilesystemError> {
+        self.run(principal, &[source, target], &Unpack { seconds: self.seconds(), source, target, compression }).await
+    }
+
+    async fn identity(&self, principal: &Principal) -> Result<Identity, FilesystemError> {
+        self.run(principal, &[], &Id { seconds: self.seconds() }).await
+    }
+}
+
+/// An upload under way. Dropped before its end, it removes the temporary file.
+struct Upload {
+    exec: Exec,
+    principal: Principal,
+    temporary: RemotePath,
+    placed: bool,
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if self.placed {
+            return;
+        }
+        let (exec, principal, temporary) = (self.exec.clone(), self.principal.clone(), self.temporary.clone());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let discard = Discard { seconds: exec.seconds(), temporary: &temporary };
+                if let Err(error) = exec.run(&principal, &[&temporary], &discard).await {
+                    tracing::warn!(%error, "could not remove the temporary file of an upload that failed");
+                }
+            });
+        }
+    }
+}

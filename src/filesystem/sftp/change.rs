@@ -1,0 +1,141 @@
+//! Making, changing and removing entries.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+
+use super::errors::{attributes, bytes, filesystem_error, making};
+use super::listing::read_directory;
+use super::protocol::{Attributes, Request};
+use super::session::{Failure, Session};
+use crate::domain::{FileType, RemotePath};
+use crate::filesystem::FilesystemError;
+
+/// Entries of a tree that are removed at a time, on each level.
+const REMOVALS: usize = 16;
+
+/// The deepest tree that is removed.
+const DEEPEST: usize = 128;
+
+/// Sets permission bits.
+pub async fn chmod(session: &Session, path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
+    let request = Request::Setstat { path: bytes(path), attributes: Attributes::with_mode(mode & 0o7777) };
+    match session.command(&request).await {
+        // The two reasons have one code. Whoever may look at it lacks not the permission but the ownership.
+        Err(Failure::Status(status, _)) if status == super::protocol::Status::PermissionDenied => {
+            match session.request(&Request::Stat { path: bytes(path) }).await {
+                Ok(_) => Err(FilesystemError::NotPermitted(path.clone())),
+                Err(_) => Err(FilesystemError::Denied(path.clone())),
+            }
+        }
+        result => result.map_err(|failure| filesystem_error(path, failure)),
+    }
+}
+
+/// Makes a directory, and with `parents` those above it.
+pub async fn mkdir(session: &Session, path: &RemotePath, parents: bool) -> Result<(), FilesystemError> {
+    if !parents {
+        return make_directory(session, path).await;
+    }
+    // Upwards to the first that can be made or exists, then down again.
+    let mut missing = Vec::new();
+    let mut at = path.clone();
+    loop {
+        match make_directory(session, &at).await {
+            Ok(()) => break,
+            Err(FilesystemError::Exists(_)) => {
+                let found = attributes(session, &at, &Request::Stat { path: bytes(&at) }).await?;
+                if FileType::from_mode(found.mode.unwrap_or_default()) == FileType::Directory {
+                    break;
+                }
+                return Err(match missing.is_empty() {
+                    true => FilesystemError::Exists(at),
+                    false => FilesystemError::WrongType { path: at, reason: "Not a directory" },
+                });
+            }
+            Err(FilesystemError::NotFound(path)) => {
+                let Some(parent) = at.parent() else { return Err(FilesystemError::NotFound(path)) };
+                missing.push(std::mem::replace(&mut at, parent));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    for path in missing.iter().rev() {
+        match make_directory(session, path).await {
+            // Someone else made it in the meantime.
+            Ok(()) | Err(FilesystemError::Exists(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+async fn make_directory(session: &Session, path: &RemotePath) -> Result<(), FilesystemError> {
+    let request = Request::Mkdir { path: bytes(path), attributes: Attributes::default() };
+    match session.command(&request).await {
+        Ok(()) => Ok(()),
+        Err(failure) => Err(making(session, path, failure).await),
+    }
+}
+
+/// Makes a symbolic link.
+pub async fn symlink(session: &Session, target: &RemotePath, link: &RemotePath) -> Result<(), FilesystemError> {
+    match session.command(&Request::Symlink { target: bytes(target), link: bytes(link) }).await {
+        Ok(()) => Ok(()),
+        Err(failure) => Err(making(session, link, failure).await),
+    }
+}
+
+/// What removing one path came to.
+pub enum Removed {
+    /// It is gone.
+    Yes,
+    /// It is a directory that is not empty.
+    NotEmpty,
+}
+
+/// Removes what is not a directory, or an empty directory.
+pub async fn remove_one(session: &Session, path: &RemotePath) -> Result<Removed, FilesystemError> {
+    let found = attributes(session, path, &Request::Lstat { path: bytes(path) }).await?;
+    if FileType::from_mode(found.mode.unwrap_or_default()) != FileType::Directory {
+        let removed = session.command(&Request::Remove { path: bytes(path) }).await;
+        return removed.map(|()| Removed::Yes).map_err(|failure| filesystem_error(path, failure));
+    }
+    match session.command(&Request::Rmdir { path: bytes(path) }).await {
+        Ok(()) => Ok(Removed::Yes),
+        Err(failure) => match filesystem_error(path, failure) {
+            FilesystemError::Sftp { .. } => Ok(Removed::NotEmpty),
+            error => Err(error),
+        },
+    }
+}
+
+/// Removes a directory with all that is in it, by requests alone, for sites where no command can be run.
+///
+/// It removes links and never follows one that it saw. Paths being all that the protocol has, it cannot prove that a directory
+/// is not replaced by a link between two requests, as `rm -r` can; so that command is used wherever there is one.
+pub fn remove_tree<'a>(session: &'a Arc<Session>, path: RemotePath, depth: usize) -> BoxFuture<'a, Result<(), FilesystemError>> {
+    async move {
+        if depth > DEEPEST {
+            return Err(FilesystemError::Invalid(format!("{path}: the tree is too deep to be removed")));
+        }
+        stream::iter(read_directory(session, &path).await?)
+            .map(|entry| {
+                let path = path.join(&entry.name);
+                async move {
+                    let is_directory = entry.attributes.mode.is_some_and(|mode| FileType::from_mode(mode) == FileType::Directory);
+                    let removed = match is_directory {
+                        true => return remove_tree(session, path, depth + 1).await,
+                        false => session.command(&Request::Remove { path: bytes(&path) }).await,
+                    };
+                    removed.map_err(|failure| filesystem_error(&path, failure))
+                }
+            })
+            .buffer_unordered(REMOVALS)
+            .try_collect::<()>()
+            .await?;
+        session.command(&Request::Rmdir { path: bytes(&path) }).await.map_err(|failure| filesystem_error(&path, failure))
+    }
+    .boxed()
+}

@@ -1,0 +1,63 @@
+//! SFTP's few status codes as the errors of the trait.
+
+use super::protocol::{Attributes, Request, Response, Status};
+use super::session::{Failure, Session, words};
+use crate::domain::RemotePath;
+use crate::filesystem::FilesystemError;
+use crate::ssh::TransportError;
+
+/// The words of servers that say more than `Failure`, lower case, and what they mean.
+const REASONS: [(&str, fn(&RemotePath) -> FilesystemError); 6] = [
+    ("no such file", |path| FilesystemError::NotFound(path.clone())),
+    ("file exists", |path| FilesystemError::Exists(path.clone())),
+    ("no space", |path| FilesystemError::NoSpace(path.clone())),
+    ("quota", |path| FilesystemError::NoSpace(path.clone())),
+    ("not a directory", |path| FilesystemError::WrongType { path: path.clone(), reason: "Not a directory" }),
+    ("is a directory", |path| FilesystemError::WrongType { path: path.clone(), reason: "Is a directory" }),
+];
+
+/// The trait's error for a failure with `path`.
+pub fn filesystem_error(path: &RemotePath, failure: Failure) -> FilesystemError {
+    match failure {
+        Failure::Broken { sent } => TransportError::Broken { sent }.into(),
+        Failure::Stalled(limit) => TransportError::Execution(limit).into(),
+        Failure::Protocol(message) => FilesystemError::Sftp { path: path.clone(), message },
+        Failure::Status(Status::NoSuchFile, _) => FilesystemError::NotFound(path.clone()),
+        Failure::Status(Status::PermissionDenied, _) => FilesystemError::Denied(path.clone()),
+        Failure::Status(Status::BadMessage, _) => FilesystemError::Invalid(format!("{path}: Invalid argument, or file name too long")),
+        Failure::Status(_, message) => {
+            let message = words(&message);
+            let lower = message.to_lowercase();
+            match REASONS.iter().find(|(text, _)| lower.contains(text)) {
+                Some((_, reason)) => reason(path),
+                None => FilesystemError::Sftp { path: path.clone(), message },
+            }
+        }
+    }
+}
+
+/// The trait's error for making `path`, which a plain failure most often means exists already.
+pub async fn making(session: &Session, path: &RemotePath, failure: Failure) -> FilesystemError {
+    let unexplained = filesystem_error(path, failure);
+    if !matches!(unexplained, FilesystemError::Sftp { .. }) {
+        return unexplained;
+    }
+    match session.request(&Request::Lstat { path: bytes(path) }).await {
+        Ok(_) => FilesystemError::Exists(path.clone()),
+        Err(_) => unexplained,
+    }
+}
+
+/// The path's bytes as a field of a request.
+pub fn bytes(path: &RemotePath) -> bytes::Bytes {
+    bytes::Bytes::copy_from_slice(path.as_bytes())
+}
+
+/// The attributes of a reply to STAT, LSTAT or FSTAT.
+pub async fn attributes(session: &Session, path: &RemotePath, request: &Request) -> Result<Attributes, FilesystemError> {
+    match session.request(request).await {
+        Ok(Response::Attrs { attributes }) => Ok(attributes),
+        Ok(_) => Err(filesystem_error(path, Failure::unexpected())),
+        Err(failure) => Err(filesystem_error(path, failure)),
+    }
+}

@@ -1,0 +1,281 @@
+//! Listings: directories read with several requests outstanding, and trees walked several directories at a time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use futures::stream::{self, FuturesUnordered};
+use futures::{StreamExt, TryStreamExt};
+
+use super::errors::{attributes, bytes, filesystem_error};
+use super::names::Names;
+use super::protocol::{Attributes, NameEntry, Request, Response, Status};
+use super::session::{Failure, Session};
+use crate::domain::{DirectoryEntry, FileType, Principal, RemotePath};
+use crate::filesystem::{FilesystemError, ListOptions, MAX_ENTRIES};
+
+/// READDIR requests outstanding on one directory.
+const READDIRS: usize = 4;
+
+/// Directories of a tree that are read at a time.
+const DIRECTORIES: usize = 8;
+
+/// Links of a directory that are looked up at a time.
+const LINKS: usize = 32;
+
+/// What a listing works with.
+pub struct Lister<'a> {
+    /// The session.
+    pub session: &'a Arc<Session>,
+    /// Names of owners.
+    pub names: &'a Names,
+    /// Who lists.
+    pub principal: &'a Principal,
+    /// How.
+    pub options: ListOptions,
+}
+
+/// A directory that is still to be read.
+struct Directory {
+    path: RemotePath,
+    /// What stands before the names in it: empty, or a relative path with a slash.
+    prefix: Vec<u8>,
+    /// Its canonical path below those that lead to it; kept only where links are followed into directories.
+    trail: Option<Arc<Trail>>,
+}
+
+struct Trail {
+    canonical: Vec<u8>,
+    above: Option<Arc<Self>>,
+}
+
+impl Trail {
+    fn holds(&self, canonical: &[u8]) -> bool {
+        let mut trail = Some(self);
+        while let Some(here) = trail {
+            if here.canonical == canonical {
+                return true;
+            }
+            trail = here.above.as_deref();
+        }
+        false
+    }
+}
+
+impl Lister<'_> {
+    /// Lists a directory, or the one entry that something else is.
+    ///
+    /// # Errors
+    /// When the path, or a directory below it, cannot be read.
+    pub async fn list(&self, path: &RemotePath) -> Result<Vec<DirectoryEntry>, FilesystemError> {
+        let request = if self.options.dereference { Request::Stat { path: bytes(path) } } else { Request::Lstat { path: bytes(path) } };
+        let root = attributes(self.session, path, &request).await?;
+        if file_type(&root) != FileType::Directory {
+            return Ok(vec![self.single(path, root).await?]);
+        }
+        let trail = match self.options.recursive && self.options.dereference {
+            true => Some(Arc::new(Trail { canonical: self.canonical(path).await?, above: None })),
+            false => None,
+        };
+        let mut found = Vec::new();
+        let mut waiting = VecDeque::from([Directory { path: path.clone(), prefix: Vec::new(), trail }]);
+        let mut reading = FuturesUnordered::new();
+        loop {
+            while reading.len() < DIRECTORIES
+                && let Some(directory) = waiting.pop_front()
+            {
+                reading.push(self.read(directory, path));
+            }
+            let Some(result) = reading.next().await else { break };
+            let (entries, below) = result?;
+            found.extend(entries);
+            waiting.extend(below);
+            if found.len() + waiting.len() > MAX_ENTRIES {
+                return Err(FilesystemError::too_many_entries(path));
+            }
+        }
+        drop(reading);
+        found.sort_unstable_by(|a: &DirectoryEntry, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
+    /// The entry for a path itself.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn entry(&self, path: &RemotePath) -> Result<DirectoryEntry, FilesystemError> {
+        let found = attributes(self.session, path, &Request::Lstat { path: bytes(path) }).await?;
+        self.single(path, found).await
+    }
+
+    async fn single(&self, path: &RemotePath, attributes: Attributes) -> Result<DirectoryEntry, FilesystemError> {
+        let name = NameEntry { name: bytes(path), long_name: bytes::Bytes::new(), attributes };
+        let link = match file_type(&attributes) {
+            FileType::Symlink => self.link_target(path).await?,
+            _ => None,
+        };
+        let mut entries = self.named(path, &[], vec![(name, link)]).await?;
+        entries.pop().ok_or_else(|| FilesystemError::NotFound(path.clone()))
+    }
+
+    async fn read(&self, directory: Directory, root: &RemotePath) -> Result<(Vec<DirectoryEntry>, Vec<Directory>), FilesystemError> {
+        let names = match read_directory(self.session, &directory.path).await {
+            // Removed since its parent was read.
+            Err(FilesystemError::NotFound(_)) if directory.path != *root => return Ok((Vec::new(), Vec::new())),
+            other => other?,
+        };
+        let shown = names.into_iter().filter(|entry| self.options.hidden || !entry.name.starts_with(b"."));
+        let looked_up: Vec<_> = stream::iter(shown).map(|entry| self.look_up(&directory.path, entry)).buffered(LINKS).try_collect().await?;
+        let mut below = Vec::new();
+        if self.options.recursive {
+            for (entry, is_link) in looked_up
+                .iter()
+                .filter(|(entry, _)| file_type(&entry.0.attributes) == FileType::Directory)
+                .map(|entry| (&entry.0.0, entry.1))
+            {
+                let path = directory.path.join(&entry.name);
+                let trail = match self.trail(&directory, &path, &entry.name, is_link).await? {
+                    Step::Into(trail) => trail,
+                    Step::Round => continue,
+                };
+                let prefix = [&directory.prefix, entry.name.as_ref(), b"/"].concat();
+                below.push(Directory { path, prefix, trail });
+            }
+        }
+        let entries = looked_up.into_iter().map(|(entry, _)| entry).collect();
+        Ok((self.named(&directory.path, &directory.prefix, entries).await?, below))
+    }
+
+    /// Looks up what a link points to, or leads to. The second value tells whether the entry is a link.
+    async fn look_up(&self, directory: &RemotePath, mut entry: NameEntry) -> Result<((NameEntry, Option<Vec<u8>>), bool), FilesystemError> {
+        let path = directory.join(&entry.name);
+        if entry.attributes.mode.is_none() {
+            entry.attributes = attributes(self.session, &path, &Request::Lstat { path: bytes(&path) }).await?;
+        }
+        if file_type(&entry.attributes) != FileType::Symlink {
+            return Ok(((entry, None), false));
+        }
+        if self.options.dereference {
+            match attributes(self.session, &path, &Request::Stat { path: bytes(&path) }).await {
+                Ok(found) => {
+                    entry.attributes = found;
+                    entry.long_name = bytes::Bytes::new();
+                    return Ok(((entry, None), true));
+                }
+                // It dangles, or leads where the caller may not look: the link itself is shown.
+                Err(FilesystemError::NotFound(_) | FilesystemError::Denied(_) | FilesystemError::Sftp { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let target = self.link_target(&path).await?;
+        Ok(((entry, target), true))
+    }
+
+    async fn link_target(&self, path: &RemotePath) -> Result<Option<Vec<u8>>, FilesystemError> {
+        match self.session.request(&Request::Readlink { path: bytes(path) }).await {
+            Ok(Response::Name { entries }) => Ok(entries.first().map(|entry| entry.name.to_vec())),
+            Ok(_) => Err(filesystem_error(path, Failure::unexpected())),
+            // Changed since the directory was read.
+            Err(Failure::Status(..)) => Ok(None),
+            Err(failure) => Err(filesystem_error(path, failure)),
+        }
+    }
+
+    async fn trail(&self, directory: &Directory, path: &RemotePath, name: &[u8], is_link: bool) -> Result<Step, FilesystemError> {
+        let Some(above) = &directory.trail else { return Ok(Step::Into(None)) };
+        let canonical = match is_link {
+            true => self.canonical(path).await?,
+            false => [above.canonical.strip_suffix(b"/").unwrap_or(&above.canonical), b"/", name].concat(),
+        };
+        if above.holds(&canonical) {
+            return Ok(Step::Round);
+        }
+        Ok(Step::Into(Some(Arc::new(Trail { canonical, above: Some(above.clone()) }))))
+    }
+
+    async fn canonical(&self, path: &RemotePath) -> Result<Vec<u8>, FilesystemError> {
+        match self.session.request(&Request::Realpath { path: bytes(path) }).await {
+            Ok(Response::Name { entries }) if entries.len() == 1 => Ok(entries[0].name.to_vec()),
+            Ok(_) => Err(filesystem_error(path, Failure::unexpected())),
+            Err(failure) => Err(filesystem_error(path, failure)),
+        }
+    }
+
+    async fn named(
+        &self,
+        path: &RemotePath,
+        prefix: &[u8],
+        entries: Vec<(NameEntry, Option<Vec<u8>>)>,
+    ) -> Result<Vec<DirectoryEntry>, FilesystemError> {
+        let caller = &self.principal.username;
+        if !self.options.numeric_ids {
+            let owners = entries.iter().filter_map(|(entry, _)| entry.attributes.owner);
+            self.names.learn(caller, self.session, owners).await.map_err(|failure| filesystem_error(path, failure))?;
+        }
+        let mut named = Vec::with_capacity(entries.len());
+        for (entry, link_target) in entries {
+            let (user, group) = match (self.options.numeric_ids, entry.attributes.owner) {
+                (true, Some((user, group))) => (user.to_string(), group.to_string()),
+                (true, None) => (String::new(), String::new()),
+                (false, _) => self.names.of(caller, &entry.name, &entry.long_name, &entry.attributes).await,
+            };
+            named.push(DirectoryEntry {
+                name: [prefix, &entry.name].concat(),
+                file_type: file_type(&entry.attributes),
+                link_target,
+                user,
+                group,
+                permissions: entry.attributes.mode.unwrap_or_default() & 0o7777,
+                modified: entry.attributes.times.map_or(0, |(_, modified)| modified.into()),
+                size: entry.attributes.size.unwrap_or_default(),
+            });
+        }
+        Ok(named)
+    }
+}
+
+enum Step {
+    Into(Option<Arc<Trail>>),
+    /// The directory is one of those that lead to it.
+    Round,
+}
+
+fn file_type(attributes: &Attributes) -> FileType {
+    attributes.mode.map_or(FileType::Unknown, FileType::from_mode)
+}
+
+/// Reads a whole directory, without `.` and `..`.
+///
+/// # Errors
+/// When it cannot be read, or the server sends what cannot be a name.
+pub async fn read_directory(session: &Arc<Session>, path: &RemotePath) -> Result<Vec<NameEntry>, FilesystemError> {
+    let failed = |failure| filesystem_error(path, failure);
+    let handle = match session.handle(&Request::Opendir { path: bytes(path) }).await {
+        Ok(handle) => handle,
+        Err(failure) => return Err(failed(failure)),
+    };
+    let request = Request::Readdir { handle: handle.bytes() };
+    let mut replies = stream::repeat(()).map(|()| session.request(&request)).buffered(READDIRS);
+    let mut names = Vec::new();
+    while let Some(reply) = replies.next().await {
+        let entries = match reply {
+            Ok(Response::Name { entries }) if !entries.is_empty() => entries,
+            Ok(Response::Name { .. }) | Err(Failure::Status(Status::Eof, _)) => break,
+            Ok(_) => return Err(failed(Failure::unexpected())),
+            Err(failure) => return Err(failed(failure)),
+        };
+        for entry in entries {
+            match entry.name.as_ref() {
+                b"." | b".." => {}
+                name if name.is_empty() || name.contains(&b'/') || name.contains(&0) => {
+                    return Err(failed(Failure::Protocol("a directory holds a name that cannot be one".to_owned())));
+                }
+                // Taken out of the packet, whose memory would live on otherwise.
+                name => names.push(NameEntry { name: bytes::Bytes::copy_from_slice(name), ..entry }),
+            }
+        }
+        if names.len() > MAX_ENTRIES {
+            return Err(FilesystemError::too_many_entries(path));
+        }
+    }
+    Ok(names)
+}

@@ -1,0 +1,319 @@
+//! Files over SFTP: the fast path.
+//!
+//! `protocol/` is the codec, `session/` one channel, `sessions.rs` who has which; the other files are operations. What SFTP
+//! cannot do goes to [`Exec`]. It must not know HTTP or the path policy. A new operation is a file here and a method below.
+
+mod change;
+mod errors;
+mod listing;
+mod names;
+mod part;
+pub mod protocol;
+mod read;
+pub mod server;
+mod session;
+mod sessions;
+mod upload;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_lc_rs::digest;
+use bytes::Bytes;
+use futures::{FutureExt, StreamExt, stream};
+use tokio::time::timeout;
+
+use super::exec::Exec;
+use super::{
+    CompressOptions, Compression, ContentStream, Download, FileSystem, FilesystemError, ListOptions, Part, Settings, hex, regular,
+};
+use crate::domain::{Checksum, Content, DirectoryEntry, FileStat, Identity, Principal, RemotePath};
+use crate::ssh::{CommandError, Transport, TransportError};
+
+use change::Removed;
+use errors::{attributes, bytes};
+use listing::Lister;
+use names::Names;
+use part::{Parts, Stop};
+use protocol::Request;
+use read::{SMALL, Source};
+use session::Session;
+use sessions::Sessions;
+use upload::Target;
+
+/// The files of a cluster over SFTP.
+pub struct Sftp {
+    sessions: Sessions,
+    names: Names,
+    exec: Exec,
+    settings: Settings,
+}
+
+impl Sftp {
+    /// Sessions are opened when first needed.
+    pub fn new(transport: Arc<dyn Transport>, settings: Settings) -> Self {
+        let exec = Exec::new(transport.clone(), settings);
+        Self { sessions: Sessions::new(transport, settings), names: Names::new(), exec, settings }
+    }
+
+    /// Opens the caller's session, to learn whether there is SFTP at all.
+    ///
+    /// # Errors
+    /// When there is no session.
+    pub async fn probe(&self, principal: &Principal) -> Result<(), FilesystemError> {
+        self.sessions.control(principal).await.map(drop)
+    }
+
+    async fn part(&self, principal: &Principal, path: &RemotePath, part: Part, is_head: bool) -> Result<Vec<u8>, FilesystemError> {
+        let cap = self.settings.max_ops_file_size;
+        let attempt = async |session: Arc<Session>, budget| {
+            let source = Source::open(&session, path).await?;
+            let mut parts = Parts { source: &source, cap, budget };
+            if is_head { parts.head(part).await } else { parts.tail(part).await }
+        };
+        // Most answers are short and need no session of their own.
+        let small = self.sessions.run(principal, true, |session| {
+            attempt(session, SMALL).map(|result| match result {
+                Ok(data) => Ok(Some(data)),
+                Err(Stop::Budget) => Ok(None),
+                Err(Stop::Error(error)) => Err(error),
+            })
+        });
+        if let Some(data) = small.await? {
+            return Ok(data);
+        }
+        let session = self.sessions.bulk(principal).await?;
+        match attempt(session, u64::MAX).await {
+            Ok(data) => Ok(data),
+            Err(Stop::Error(error)) => Err(error),
+            Err(Stop::Budget) => Err(FilesystemError::TooLarge(cap)),
+        }
+    }
+
+    /// A search for lines can read a whole file, so it has a command's time.
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, FilesystemError>>) -> Result<T, FilesystemError> {
+        let limit = self.settings.command_timeout;
+        timeout(limit, work).await.map_err(|_| TransportError::Execution(limit))?
+    }
+
+    async fn digest(&self, mut content: ContentStream) -> Result<Checksum, FilesystemError> {
+        let mut context = digest::Context::new(&digest::SHA256);
+        while let Some(piece) = content.next().await {
+            context.update(&piece?);
+        }
+        Ok(Checksum { algorithm: "SHA-256", hex: hex(context.finish().as_ref()) })
+    }
+}
+
+/// True when the site lets the caller run no such command.
+fn no_command(error: &FilesystemError) -> bool {
+    matches!(
+        error,
+        FilesystemError::Transport(TransportError::Refused(_))
+            | FilesystemError::Command(CommandError::Transport(TransportError::Refused(_)) | CommandError::Exit { exit: 126 | 127, .. })
+    )
+}
+
+#[async_trait]
+impl FileSystem for Sftp {
+    async fn list(&self, principal: &Principal, path: &RemotePath, options: ListOptions) -> Result<Vec<DirectoryEntry>, FilesystemError> {
+        let names = &self.names;
+        let list = |session: Arc<Session>| async move { Lister { session: &session, names, principal, options }.list(path).await };
+        self.sessions.run(principal, true, list).await
+    }
+
+    async fn entry(&self, principal: &Principal, path: &RemotePath) -> Result<DirectoryEntry, FilesystemError> {
+        let names = &self.names;
+        let entry = |session: Arc<Session>| async move {
+            Lister { session: &session, names, principal, options: ListOptions::default() }.entry(path).await
+        };
+        self.sessions.run(principal, true, entry).await
+    }
+
+    async fn stat(&self, principal: &Principal, path: &RemotePath, dereference: bool) -> Result<FileStat, FilesystemError> {
+        let request = match dereference {
+            true => Request::Stat { path: bytes(path) },
+            false => Request::Lstat { path: bytes(path) },
+        };
+        let request = &request;
+        let found = self.sessions.run(principal, true, |session| async move { attributes(&session, path, request).await }).await?;
+        let (uid, gid) = found.owner.unwrap_or_default();
+        let (atime, mtime) = found.times.unwrap_or_default();
+        Ok(FileStat {
+            mode: found.mode.unwrap_or_default(),
+            ino: 0,
+            dev: 0,
+            nlink: 1,
+            uid,
+            gid,
+            size: found.size.unwrap_or_default(),
+            atime: atime.into(),
+            ctime: mtime.into(),
+            mtime: mtime.into(),
+        })
+    }
+
+    async fn file_type(&self, principal: &Principal, path: &RemotePath) -> Result<String, FilesystemError> {
+        self.exec.file_type(principal, path).await
+    }
+
+    async fn head(&self, principal: &Principal, path: &RemotePath, part: Part) -> Result<Content, FilesystemError> {
+        let data = self.in_time(self.part(principal, path, part, true)).await?;
+        Ok(part.head_content(data))
+    }
+
+    async fn tail(&self, principal: &Principal, path: &RemotePath, part: Part) -> Result<Content, FilesystemError> {
+        let data = self.in_time(self.part(principal, path, part, false)).await?;
+        Ok(part.tail_content(data))
+    }
+
+    async fn view(&self, principal: &Principal, path: &RemotePath, offset: u64, size: u64) -> Result<Vec<u8>, FilesystemError> {
+        if size > self.settings.max_ops_file_size {
+            return Err(FilesystemError::TooLarge(self.settings.max_ops_file_size));
+        }
+        let read = |session: Arc<Session>| async move { Source::open(&session, path).await?.bytes(offset, size).await };
+        match size <= SMALL {
+            true => self.sessions.run(principal, true, read).await,
+            false => read(self.sessions.bulk(principal).await?).await,
+        }
+    }
+
+    /// Small files are read; the rest is left to the cluster's own `sha256sum`, which saves the network, and read only where
+    /// no command can be run.
+    async fn checksum(&self, principal: &Principal, path: &RemotePath) -> Result<Checksum, FilesystemError> {
+        let small = self
+            .sessions
+            .run(principal, true, |session| async move {
+                let source = Source::open(&session, path).await?;
+                match source.size <= SMALL {
+                    true => self.digest(source.stream()).await.map(Some),
+                    false => Ok(None),
+                }
+            })
+            .await?;
+        if let Some(checksum) = small {
+            return Ok(checksum);
+        }
+        match self.exec.checksum(principal, path).await {
+            Err(error) if no_command(&error) => {}
+            result => return result,
+        }
+        let session = self.sessions.bulk(principal).await?;
+        self.digest(Source::open(&session, path).await?.stream()).await
+    }
+
+    async fn chmod(&self, principal: &Principal, path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
+        self.sessions.run(principal, true, |session| async move { change::chmod(&session, path, mode).await }).await
+    }
+
+    async fn chown(
+        &self,
+        principal: &Principal,
+        path: &RemotePath,
+        owner: Option<&str>,
+        group: Option<&str>,
+    ) -> Result<(), FilesystemError> {
+        self.exec.chown(principal, path, owner, group).await
+    }
+
+    async fn mkdir(&self, principal: &Principal, path: &RemotePath, parents: bool) -> Result<(), FilesystemError> {
+        self.sessions.run(principal, parents, |session| async move { change::mkdir(&session, path, parents).await }).await
+    }
+
+    async fn symlink(&self, principal: &Principal, target: &RemotePath, link: &RemotePath) -> Result<(), FilesystemError> {
+        self.sessions.run(principal, false, |session| async move { change::symlink(&session, target, link).await }).await
+    }
+
+    async fn remove(&self, principal: &Principal, path: &RemotePath) -> Result<(), FilesystemError> {
+        let one = |session: Arc<Session>| async move { change::remove_one(&session, path).await };
+        if let Removed::Yes = self.sessions.run(principal, false, one).await? {
+            return Ok(());
+        }
+        match self.exec.remove(principal, path).await {
+            Err(error) if no_command(&error) => {}
+            result => return result,
+        }
+        self.sessions.run(principal, false, |session| async move { change::remove_tree(&session, path.clone(), 0).await }).await
+    }
+
+    async fn download(&self, principal: &Principal, path: &RemotePath, cap: Option<u64>) -> Result<Download, FilesystemError> {
+        let small = self
+            .sessions
+            .run(principal, true, |session| async move {
+                let found = attributes(&session, path, &Request::Stat { path: bytes(path) }).await?;
+                regular(path, found.mode.unwrap_or_default())?;
+                let size = found.size.unwrap_or_default();
+                if let Some(cap) = cap.filter(|cap| size > *cap) {
+                    return Err(FilesystemError::TooLarge(cap));
+                }
+                match size <= SMALL {
+                    true => Source::open(&session, path).await?.bytes(0, size).await.map(Some),
+                    false => Ok(None),
+                }
+            })
+            .await?;
+        if let Some(data) = small {
+            return Ok(Download { size: data.len() as u64, content: stream::iter([Ok(Bytes::from(data))]).boxed() });
+        }
+        let session = self.sessions.bulk(principal).await?;
+        let source = Source::open(&session, path).await?;
+        if let Some(cap) = cap.filter(|cap| source.size > *cap) {
+            return Err(FilesystemError::TooLarge(cap));
+        }
+        Ok(Download { size: source.size, content: source.stream() })
+    }
+
+    async fn upload(
+        &self,
+        principal: &Principal,
+        path: &RemotePath,
+        mut content: ContentStream,
+        cap: Option<u64>,
+    ) -> Result<(), FilesystemError> {
+        let target = self.sessions.run(principal, true, |session| async move { Target::find(&session, path).await }).await?;
+        // What fits goes over the session that is open already, and can be sent again where that one breaks.
+        let (mut start, mut length) = (Vec::new(), 0);
+        while length <= SMALL {
+            match content.next().await {
+                Some(piece) => {
+                    let piece = piece?;
+                    length += piece.len() as u64;
+                    start.push(piece);
+                }
+                None => {
+                    let (start, target) = (&start, &target);
+                    let whole = |session: Arc<Session>| async move {
+                        upload::upload(&session, target, stream::iter(start.clone()).map(Ok).boxed(), cap).await
+                    };
+                    return self.sessions.run(principal, true, whole).await;
+                }
+            }
+        }
+        let session = self.sessions.bulk(principal).await?;
+        upload::upload(&session, &target, stream::iter(start).map(Ok).chain(content).boxed(), cap).await
+    }
+
+    async fn compress(
+        &self,
+        principal: &Principal,
+        source: &RemotePath,
+        target: &RemotePath,
+        options: &CompressOptions,
+    ) -> Result<(), FilesystemError> {
+        self.exec.compress(principal, source, target, options).await
+    }
+
+    async fn extract(
+        &self,
+        principal: &Principal,
+        source: &RemotePath,
+        target: &RemotePath,
+        compression: Compression,
+    ) -> Result<(), FilesystemError> {
+        self.exec.extract(principal, source, target, compression).await
+    }
+
+    async fn identity(&self, principal: &Principal) -> Result<Identity, FilesystemError> {
+        self.exec.identity(principal).await
+    }
+}

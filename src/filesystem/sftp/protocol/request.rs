@@ -1,0 +1,212 @@
+//! What a client asks.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::wire::{Fields, Malformed, put_packet, put_string};
+use super::{Attributes, FSYNC, HARDLINK, LIMITS, POSIX_RENAME, USERS_GROUPS_BY_ID};
+
+/// How a file is opened (`SSH_FXF_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenFlags(pub u32);
+
+impl OpenFlags {
+    /// For reading.
+    pub const READ: Self = Self(0x01);
+    /// For writing.
+    pub const WRITE: Self = Self(0x02);
+    /// Writes go to the end.
+    pub const APPEND: Self = Self(0x04);
+    /// Made where it does not exist.
+    pub const CREATE: Self = Self(0x08);
+    /// Emptied first.
+    pub const TRUNCATE: Self = Self(0x10);
+    /// Refused where it exists.
+    pub const EXCLUSIVE: Self = Self(0x20);
+    /// For writing a file that must not exist yet.
+    pub const CREATE_NEW: Self = Self(Self::WRITE.0 | Self::CREATE.0 | Self::EXCLUSIVE.0);
+
+    /// True when all of `flags` are set.
+    pub fn has(self, flags: Self) -> bool {
+        self.0 & flags.0 == flags.0
+    }
+}
+
+/// A request of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of the draft's sections 4 and 6, by the same names")]
+pub enum Request {
+    /// The first packet; it has no id.
+    Init { version: u32 },
+    /// Opens a file.
+    Open { path: Bytes, flags: OpenFlags, attributes: Attributes },
+    /// Closes a file or directory.
+    Close { handle: Bytes },
+    /// Reads from a file.
+    Read { handle: Bytes, offset: u64, length: u32 },
+    /// Writes to a file.
+    Write { handle: Bytes, offset: u64, data: Bytes },
+    /// Attributes of a path itself.
+    Lstat { path: Bytes },
+    /// Attributes of an open file.
+    Fstat { handle: Bytes },
+    /// Sets attributes; links are followed.
+    Setstat { path: Bytes, attributes: Attributes },
+    /// Sets attributes of an open file.
+    Fsetstat { handle: Bytes, attributes: Attributes },
+    /// Opens a directory.
+    Opendir { path: Bytes },
+    /// Reads the next entries of a directory.
+    Readdir { handle: Bytes },
+    /// Removes what is not a directory.
+    Remove { path: Bytes },
+    /// Makes a directory.
+    Mkdir { path: Bytes, attributes: Attributes },
+    /// Removes an empty directory.
+    Rmdir { path: Bytes },
+    /// The canonical path.
+    Realpath { path: Bytes },
+    /// Attributes of what a path leads to.
+    Stat { path: Bytes },
+    /// Renames; fails where the target exists.
+    Rename { from: Bytes, to: Bytes },
+    /// Where a link points.
+    Readlink { path: Bytes },
+    /// Makes a link. On the wire the target comes first, as OpenSSH has it and every server since; the draft says otherwise.
+    Symlink { target: Bytes, link: Bytes },
+    /// [`POSIX_RENAME`].
+    PosixRename { from: Bytes, to: Bytes },
+    /// [`FSYNC`].
+    Fsync { handle: Bytes },
+    /// [`HARDLINK`].
+    Hardlink { from: Bytes, to: Bytes },
+    /// [`LIMITS`].
+    Limits,
+    /// [`USERS_GROUPS_BY_ID`].
+    UsersGroupsById { users: Vec<u32>, groups: Vec<u32> },
+    /// Another extension.
+    Extended { name: Bytes, data: Bytes },
+}
+
+/// Appends a request to `buffer`. The id is left out of [`Request::Init`].
+pub fn encode_request(id: u32, request: &Request, buffer: &mut BytesMut) {
+    let packet = |buffer: &mut BytesMut, kind: u8, fields: &dyn Fn(&mut BytesMut)| {
+        put_packet(buffer, kind, |buffer| {
+            buffer.put_u32(id);
+            fields(buffer);
+        });
+    };
+    let strings = |buffer: &mut BytesMut, kind: u8, values: &[&[u8]]| {
+        packet(buffer, kind, &|buffer| values.iter().for_each(|value| put_string(buffer, value)));
+    };
+    match request {
+        Request::Init { version } => put_packet(buffer, 1, |buffer| buffer.put_u32(*version)),
+        Request::Open { path, flags, attributes } => packet(buffer, 3, &|buffer| {
+            put_string(buffer, path);
+            buffer.put_u32(flags.0);
+            attributes.put(buffer);
+        }),
+        Request::Close { handle } => strings(buffer, 4, &[handle]),
+        Request::Read { handle, offset, length } => packet(buffer, 5, &|buffer| {
+            put_string(buffer, handle);
+            buffer.put_u64(*offset);
+            buffer.put_u32(*length);
+        }),
+        Request::Write { handle, offset, data } => {
+            buffer.reserve(data.len() + handle.len() + 32);
+            packet(buffer, 6, &|buffer| {
+                put_string(buffer, handle);
+                buffer.put_u64(*offset);
+                put_string(buffer, data);
+            });
+        }
+        Request::Lstat { path } => strings(buffer, 7, &[path]),
+        Request::Fstat { handle } => strings(buffer, 8, &[handle]),
+        Request::Setstat { path: name, attributes } | Request::Fsetstat { handle: name, attributes } => {
+            let kind = if matches!(request, Request::Setstat { .. }) { 9 } else { 10 };
+            packet(buffer, kind, &|buffer| {
+                put_string(buffer, name);
+                attributes.put(buffer);
+            });
+        }
+        Request::Opendir { path } => strings(buffer, 11, &[path]),
+        Request::Readdir { handle } => strings(buffer, 12, &[handle]),
+        Request::Remove { path } => strings(buffer, 13, &[path]),
+        Request::Mkdir { path, attributes } => packet(buffer, 14, &|buffer| {
+            put_string(buffer, path);
+            attributes.put(buffer);
+        }),
+        Request::Rmdir { path } => strings(buffer, 15, &[path]),
+        Request::Realpath { path } => strings(buffer, 16, &[path]),
+        Request::Stat { path } => strings(buffer, 17, &[path]),
+        Request::Rename { from, to } => strings(buffer, 18, &[from, to]),
+        Request::Readlink { path } => strings(buffer, 19, &[path]),
+        Request::Symlink { target, link } => strings(buffer, 20, &[target, link]),
+        Request::PosixRename { from, to } => strings(buffer, 200, &[POSIX_RENAME, from, to]),
+        Request::Fsync { handle } => strings(buffer, 200, &[FSYNC, handle]),
+        Request::Hardlink { from, to } => strings(buffer, 200, &[HARDLINK, from, to]),
+        Request::Limits => strings(buffer, 200, &[LIMITS]),
+        Request::UsersGroupsById { users, groups } => {
+            let packed = |ids: &[u32]| ids.iter().flat_map(|id| id.to_be_bytes()).collect::<Vec<u8>>();
+            strings(buffer, 200, &[USERS_GROUPS_BY_ID, &packed(users), &packed(groups)]);
+        }
+        Request::Extended { name, data } => packet(buffer, 200, &|buffer| {
+            put_string(buffer, name);
+            buffer.put_slice(data);
+        }),
+    }
+}
+
+/// Reads one packet of a client. The id of [`Request::Init`] is 0.
+///
+/// # Errors
+/// When the packet is not a request of version 3.
+pub fn decode_request(packet: Bytes) -> Result<(u32, Request), Malformed> {
+    let mut fields = Fields(packet);
+    let kind = fields.u8()?;
+    if kind == 1 {
+        // Whatever follows the version are extensions of the client, of which none is known.
+        return Ok((0, Request::Init { version: fields.u32()? }));
+    }
+    let id = fields.u32()?;
+    let request = match kind {
+        3 => Request::Open { path: fields.string()?, flags: OpenFlags(fields.u32()?), attributes: Attributes::take(&mut fields)? },
+        4 => Request::Close { handle: fields.string()? },
+        5 => Request::Read { handle: fields.string()?, offset: fields.u64()?, length: fields.u32()? },
+        6 => Request::Write { handle: fields.string()?, offset: fields.u64()?, data: fields.string()? },
+        7 => Request::Lstat { path: fields.string()? },
+        8 => Request::Fstat { handle: fields.string()? },
+        9 => Request::Setstat { path: fields.string()?, attributes: Attributes::take(&mut fields)? },
+        10 => Request::Fsetstat { handle: fields.string()?, attributes: Attributes::take(&mut fields)? },
+        11 => Request::Opendir { path: fields.string()? },
+        12 => Request::Readdir { handle: fields.string()? },
+        13 => Request::Remove { path: fields.string()? },
+        14 => Request::Mkdir { path: fields.string()?, attributes: Attributes::take(&mut fields)? },
+        15 => Request::Rmdir { path: fields.string()? },
+        16 => Request::Realpath { path: fields.string()? },
+        17 => Request::Stat { path: fields.string()? },
+        18 => Request::Rename { from: fields.string()?, to: fields.string()? },
+        19 => Request::Readlink { path: fields.string()? },
+        20 => Request::Symlink { target: fields.string()?, link: fields.string()? },
+        200 => extended(&mut fields)?,
+        other => return Err(Malformed::Type(other)),
+    };
+    fields.end()?;
+    Ok((id, request))
+}
+
+fn extended(fields: &mut Fields) -> Result<Request, Malformed> {
+    let name = fields.string()?;
+    Ok(match name.as_ref() {
+        POSIX_RENAME => Request::PosixRename { from: fields.string()?, to: fields.string()? },
+        FSYNC => Request::Fsync { handle: fields.string()? },
+        HARDLINK => Request::Hardlink { from: fields.string()?, to: fields.string()? },
+        LIMITS => Request::Limits,
+        USERS_GROUPS_BY_ID => Request::UsersGroupsById { users: ids(&fields.string()?)?, groups: ids(&fields.string()?)? },
+        _ => Request::Extended { name, data: fields.rest() },
+    })
+}
+
+fn ids(packed: &[u8]) -> Result<Vec<u32>, Malformed> {
+    let (ids, rest) = packed.as_chunks::<4>();
+    if rest.is_empty() { Ok(ids.iter().map(|id| u32::from_be_bytes(*id)).collect()) } else { Err(Malformed::Short) }
+}

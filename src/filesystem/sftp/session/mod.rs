@@ -1,0 +1,415 @@
+//! One SFTP session on one channel, shared by any number of concurrent requests.
+//!
+//! A writer task and a reader task own the channel's two halves; requests meet their replies by id. It knows packets and
+//! waiting, and must not know what files are used for.
+
+mod tasks;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::protocol::{
+    FSYNC, LIMITS, Malformed, POSIX_RENAME, Request, Response, ServerLimits, Status, USERS_GROUPS_BY_ID, encode_request,
+};
+use crate::domain::bytes_to_text;
+use crate::ssh::ByteStream;
+
+/// The most requests of one session that wait for a reply.
+const MAX_IN_FLIGHT: usize = 256;
+
+/// How much is read or written at once where the server does not say what it takes (the draft's section 3 promises this).
+const DEFAULT_BLOCK: u32 = 32 * 1024;
+
+/// The largest block used: with its header it fits into the longest packet of OpenSSH.
+const LARGEST_BLOCK: u32 = 255 * 1024;
+
+/// How a session waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// How long a request may take.
+    pub request: Duration,
+    /// Whether that time starts anew whenever any byte moves: for bulk data on slow lines.
+    pub while_stalled: bool,
+    /// After how long without requests the session closes itself; never where absent.
+    pub idle: Option<Duration>,
+}
+
+/// Why a request has no result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The channel broke; `sent` is false when provably nothing of the request was sent.
+    Broken {
+        /// Whether the request may have been carried out.
+        sent: bool,
+    },
+    /// No reply in time.
+    Stalled(Duration),
+    /// The other side does not speak SFTP, or not as it should.
+    Protocol(String),
+    /// The server refused, or reports the end.
+    Status(Status, Bytes),
+}
+
+impl From<Malformed> for Failure {
+    fn from(error: Malformed) -> Self {
+        Self::Protocol(error.to_string())
+    }
+}
+
+impl Failure {
+    /// The failure for a reply that does not belong to the request.
+    pub fn unexpected() -> Self {
+        Self::Protocol("the reply does not belong to the request".to_owned())
+    }
+}
+
+/// What the server offers beyond version 3.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Capabilities {
+    /// [`POSIX_RENAME`].
+    pub posix_rename: bool,
+    /// [`FSYNC`].
+    pub fsync: bool,
+    /// [`USERS_GROUPS_BY_ID`].
+    pub names_by_id: bool,
+    limits: bool,
+    read: u32,
+    write: u32,
+}
+
+impl Capabilities {
+    fn read_from(extensions: &[(Bytes, Bytes)]) -> Self {
+        let has = |name: &[u8]| extensions.iter().any(|(offered, version)| offered == name && version.as_ref() == b"1");
+        Self {
+            posix_rename: has(POSIX_RENAME),
+            fsync: has(FSYNC),
+            names_by_id: has(USERS_GROUPS_BY_ID),
+            limits: has(LIMITS),
+            read: DEFAULT_BLOCK,
+            write: DEFAULT_BLOCK,
+        }
+    }
+
+    fn limit(&mut self, limits: ServerLimits) {
+        let block = |said: u64| match u32::try_from(said).unwrap_or(u32::MAX) {
+            0 => DEFAULT_BLOCK,
+            said => said.min(LARGEST_BLOCK),
+        };
+        self.read = block(limits.read);
+        self.write = block(limits.write);
+    }
+
+    /// How many bytes one READ may ask for.
+    pub fn read_block(&self) -> u32 {
+        self.read
+    }
+
+    /// How many bytes one WRITE may carry.
+    pub fn write_block(&self) -> u32 {
+        self.write
+    }
+}
+
+/// An SFTP session. Dropping it closes its channel.
+pub struct Session {
+    shared: Arc<Shared>,
+    permits: Arc<Semaphore>,
+    patience: Patience,
+    capabilities: Capabilities,
+    _tasks: [AbortOnDropHandle<()>; 2],
+}
+
+impl Session {
+    /// Greets the server on a fresh channel and learns what it can do.
+    ///
+    /// # Errors
+    /// When the channel breaks, the other side does not answer in time, or does not speak SFTP version 3.
+    pub async fn open(mut stream: ByteStream, patience: Patience) -> Result<Arc<Self>, Failure> {
+        let (extensions, rest) =
+            timeout(patience.request, tasks::greet(&mut stream)).await.map_err(|_| Failure::Stalled(patience.request))??;
+        // Its bound is never reached: a request holds one of as many permits.
+        let (queue, outgoing) = mpsc::channel(MAX_IN_FLIGHT);
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State { pending: HashMap::new(), next: 0, ended: None }),
+            queue,
+            started: AtomicU64::new(0),
+            origin: Instant::now(),
+            progress: AtomicU64::new(0),
+            over: CancellationToken::new(),
+        });
+        let (reader, writer) = tokio::io::split(stream);
+        let mut session = Self {
+            permits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+            patience,
+            capabilities: Capabilities::read_from(&extensions),
+            _tasks: [
+                AbortOnDropHandle::new(tokio::spawn(tasks::read(reader, rest, shared.clone(), patience.idle))),
+                AbortOnDropHandle::new(tokio::spawn(tasks::write(writer, outgoing, shared.clone()))),
+            ],
+            shared,
+        };
+        if session.capabilities.limits {
+            match session.request(&Request::Limits).await? {
+                Response::ExtendedReply { data } => session.capabilities.limit(ServerLimits::decode(data)?),
+                _ => return Err(Failure::unexpected()),
+            }
+        }
+        Ok(Arc::new(session))
+    }
+
+    /// What the server offers.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// False when no new request can be made.
+    pub fn is_usable(&self) -> bool {
+        self.shared.state().ended.is_none()
+    }
+
+    /// Makes a request and waits for its reply. Dropping the future gives the reply up; it is then taken off quietly.
+    ///
+    /// # Errors
+    /// When the server answers with a status other than OK, or does not answer.
+    pub async fn request(&self, request: &Request) -> Result<Response, Failure> {
+        let permit = timeout(self.patience.request, self.permits.clone().acquire_owned())
+            .await
+            .map_err(|_| Failure::Stalled(self.patience.request))?
+            .map_err(|_| Failure::Broken { sent: false })?;
+        let (sender, receiver) = oneshot::channel();
+        let sequence = Shared::send(&self.shared, request, Some(sender), permit)?;
+        match self.reply(sequence, receiver).await?.into_response() {
+            Response::Status { status, message } if status != Status::Ok => Err(Failure::Status(status, message)),
+            response => Ok(response),
+        }
+    }
+
+    /// Makes a request that succeeds with no more than a status.
+    ///
+    /// # Errors
+    /// As [`Session::request`].
+    pub async fn command(&self, request: &Request) -> Result<(), Failure> {
+        match self.request(request).await? {
+            Response::Status { .. } => Ok(()),
+            _ => Err(Failure::unexpected()),
+        }
+    }
+
+    /// Opens a file or directory; the handle closes when dropped.
+    ///
+    /// # Errors
+    /// As [`Session::request`].
+    pub async fn handle(self: &Arc<Self>, request: &Request) -> Result<Handle, Failure> {
+        match self.request(request).await? {
+            Response::Handle { handle } => Ok(Handle { bytes: handle, session: Some(self.clone()) }),
+            _ => Err(Failure::unexpected()),
+        }
+    }
+
+    async fn reply(&self, sequence: u64, mut receiver: oneshot::Receiver<Reply>) -> Result<Reply, Failure> {
+        let mut allowed = self.patience.request;
+        loop {
+            match timeout(allowed, &mut receiver).await {
+                Ok(Ok(reply)) => return Ok(reply),
+                Ok(Err(_)) => return Err(self.shared.failure(sequence)),
+                Err(_) => {}
+            }
+            let quiet = self.shared.quiet_for();
+            if !self.patience.while_stalled || quiet >= self.patience.request {
+                // The server works through its requests one by one: what stalls this one stalls all behind it.
+                self.shared.end(Failure::Broken { sent: false });
+                return Err(Failure::Stalled(self.patience.request));
+            }
+            allowed = self.patience.request.saturating_sub(quiet);
+        }
+    }
+}
+
+/// An open file or directory of the server. Dropping it sends CLOSE without waiting for the reply.
+pub struct Handle {
+    bytes: Bytes,
+    session: Option<Arc<Session>>,
+}
+
+impl Handle {
+    /// The server's name for it.
+    pub fn bytes(&self) -> Bytes {
+        self.bytes.clone()
+    }
+
+    /// Closes it and waits for the server's word that all went well.
+    ///
+    /// # Errors
+    /// As [`Session::request`].
+    pub async fn close(mut self) -> Result<(), Failure> {
+        match self.session.take() {
+            Some(session) => session.command(&Request::Close { handle: self.bytes.clone() }).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let Some(session) = self.session.take() else { return };
+        let request = Request::Close { handle: self.bytes.clone() };
+        if let Ok(permit) = session.permits.clone().try_acquire_owned() {
+            // Where the session has ended, the server has closed the handle already.
+            let _ = Shared::send(&session.shared, &request, None, permit);
+        } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { session.command(&request).await });
+        }
+    }
+}
+
+/// What the session's users and its two tasks have in common.
+struct Shared {
+    state: Mutex<State>,
+    queue: mpsc::Sender<Outgoing>,
+    /// One more than the sequence number of the last request whose first byte may have been written.
+    started: AtomicU64,
+    origin: Instant,
+    /// When bytes last moved in either direction, in milliseconds after `origin`.
+    progress: AtomicU64,
+    /// Set when the channel is to be let go.
+    over: CancellationToken,
+}
+
+struct State {
+    pending: HashMap<u32, Pending>,
+    next: u64,
+    /// Why no new request is taken.
+    ended: Option<Failure>,
+}
+
+struct Pending {
+    reply: Option<oneshot::Sender<Reply>>,
+    permit: OwnedSemaphorePermit,
+}
+
+struct Outgoing {
+    sequence: u64,
+    packet: Bytes,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a request. Sequence numbers grow in the order of the queue, so that the writer's progress tells what was sent.
+    fn send(
+        shared: &Arc<Self>,
+        request: &Request,
+        reply: Option<oneshot::Sender<Reply>>,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<u64, Failure> {
+        let mut packet = BytesMut::new();
+        encode_request(0, request, &mut packet);
+        let mut state = shared.state();
+        match &state.ended {
+            None => {}
+            Some(Failure::Protocol(reason)) => return Err(Failure::Protocol(reason.clone())),
+            Some(_) => return Err(Failure::Broken { sent: false }),
+        }
+        let sequence = state.next;
+        let id = wire_id(sequence);
+        if let Some(field) = packet.get_mut(5..9) {
+            field.copy_from_slice(&id.to_be_bytes());
+        }
+        if shared.queue.try_send(Outgoing { sequence, packet: packet.freeze() }).is_err() {
+            return Err(Failure::Broken { sent: false });
+        }
+        state.next += 1;
+        state.pending.insert(id, Pending { reply, permit });
+        Ok(sequence)
+    }
+
+    /// Hands a reply to who waits for it.
+    fn deliver(self: &Arc<Self>, id: u32, response: Response) -> Result<(), Failure> {
+        let Some(Pending { reply, permit }) = self.state().pending.remove(&id) else {
+            return Err(Failure::Protocol(format!("a reply has the id {id}, which no request has")));
+        };
+        let unused = Reply { response: Some(response), shared: Arc::downgrade(self), permit: Some(permit) };
+        if let Some(waiter) = reply {
+            // A waiter that has gone gives the reply back, and dropping it closes a handle that it holds.
+            drop(waiter.send(unused));
+        }
+        Ok(())
+    }
+
+    /// Takes no new requests.
+    fn end(&self, why: Failure) {
+        self.state().ended.get_or_insert(why);
+    }
+
+    /// Ends the session: both tasks let go of the channel, and those that wait for a reply learn of it.
+    fn fail(&self, why: Failure) {
+        let abandoned = {
+            let mut state = self.state();
+            match (&state.ended, &why) {
+                (None, _) | (Some(Failure::Broken { .. }), Failure::Protocol(_)) => state.ended = Some(why),
+                (Some(_), _) => {}
+            }
+            std::mem::take(&mut state.pending)
+        };
+        drop(abandoned);
+        self.over.cancel();
+    }
+
+    fn failure(&self, sequence: u64) -> Failure {
+        match &self.state().ended {
+            Some(Failure::Protocol(reason)) => Failure::Protocol(reason.clone()),
+            _ => Failure::Broken { sent: sequence < self.started.load(Ordering::Acquire) },
+        }
+    }
+
+    fn moved(&self) {
+        self.progress.store(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn quiet_for(&self) -> Duration {
+        self.origin.elapsed().saturating_sub(Duration::from_millis(self.progress.load(Ordering::Relaxed)))
+    }
+}
+
+fn wire_id(sequence: u64) -> u32 {
+    let [_, _, _, _, a, b, c, d] = sequence.to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
+}
+
+/// A reply on its way to who asked. Where that one has gone, a handle in it is closed.
+struct Reply {
+    response: Option<Response>,
+    shared: Weak<Shared>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Reply {
+    fn into_response(mut self) -> Response {
+        self.response.take().unwrap_or(Response::Status { status: Status::ConnectionLost, message: Bytes::new() })
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let (Some(Response::Handle { handle }), Some(shared), Some(permit)) =
+            (self.response.take(), self.shared.upgrade(), self.permit.take())
+        {
+            let _ = Shared::send(&shared, &Request::Close { handle }, None, permit);
+        }
+    }
+}
+
+/// The server's words for a failure, kept short.
+pub fn words(message: &[u8]) -> String {
+    bytes_to_text(&message[..message.len().min(200)])
+}

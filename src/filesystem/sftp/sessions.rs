@@ -1,0 +1,168 @@
+//! The kept-open control sessions, one for each user, and the sessions of single transfers.
+//!
+//! The key is the login name and nothing else, so that one user's session can never serve another. It must not know what the
+//! sessions are used for.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use tokio::time::Instant;
+
+use super::session::{Failure, Patience, Session, words};
+use crate::domain::{Principal, Username};
+use crate::filesystem::{FilesystemError, Settings};
+use crate::ssh::{LaneKind, Transport, TransportError};
+
+/// Why there is no session; shared by all who waited for the same attempt.
+#[derive(Debug)]
+enum Refusal {
+    Transport(TransportError),
+    Greeting(Failure),
+}
+
+type Opening = Shared<BoxFuture<'static, Result<Arc<Session>, Arc<Refusal>>>>;
+
+struct Slot {
+    opening: Opening,
+    used: Instant,
+}
+
+/// Sessions of one cluster.
+pub struct Sessions {
+    transport: Arc<dyn Transport>,
+    settings: Settings,
+    slots: Mutex<HashMap<Username, Slot>>,
+}
+
+impl Sessions {
+    /// No sessions yet.
+    pub fn new(transport: Arc<dyn Transport>, settings: Settings) -> Self {
+        Self { transport, settings, slots: Mutex::new(HashMap::new()) }
+    }
+
+    /// The user's session for small requests; opened by the first who asks, while the others wait for the same attempt.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub async fn control(&self, principal: &Principal) -> Result<Arc<Session>, FilesystemError> {
+        let opening = self.slot(principal);
+        let result = opening.clone().await;
+        if result.is_err() {
+            self.forget(&principal.username, &opening);
+        }
+        // The reference goes first, so that the last who waited has the error for itself.
+        drop(opening);
+        result.map_err(refused)
+    }
+
+    /// A session of its own for one transfer, on the bulk lane.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub async fn bulk(&self, principal: &Principal) -> Result<Arc<Session>, FilesystemError> {
+        let patience = Patience { request: self.settings.stall, while_stalled: true, idle: None };
+        open(self.transport.clone(), principal.clone(), LaneKind::Bulk, patience).await.map_err(|refusal| refused(Arc::new(refusal)))
+    }
+
+    /// Runs an operation on the user's control session. When the session broke, it is run once more on a fresh one, if it is
+    /// idempotent or provably nothing was sent.
+    ///
+    /// # Errors
+    /// Those of the operation.
+    pub async fn run<T, F>(
+        &self,
+        principal: &Principal,
+        idempotent: bool,
+        operation: impl Fn(Arc<Session>) -> F,
+    ) -> Result<T, FilesystemError>
+    where
+        F: Future<Output = Result<T, FilesystemError>>,
+    {
+        let mut again = true;
+        loop {
+            let session = self.control(principal).await?;
+            match operation(session).await {
+                Err(FilesystemError::Transport(TransportError::Broken { sent })) if again && (idempotent || !sent) => again = false,
+                result => return result,
+            }
+        }
+    }
+
+    fn slot(&self, principal: &Principal) -> Opening {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = slots.get_mut(&principal.username)
+            && slot.opening.peek().is_none_or(|result| result.as_ref().is_ok_and(|session| session.is_usable()))
+        {
+            slot.used = Instant::now();
+            return slot.opening.clone();
+        }
+        slots.remove(&principal.username);
+        if slots.len() >= self.settings.max_sessions {
+            slots.retain(|_, slot| slot.opening.peek().is_none_or(|result| result.as_ref().is_ok_and(|session| session.is_usable())));
+        }
+        if slots.len() >= self.settings.max_sessions
+            && let Some(oldest) = slots.iter().min_by_key(|(_, slot)| slot.used).map(|(name, _)| name.clone())
+        {
+            // Requests under way on it hold it for as long as they need it.
+            slots.remove(&oldest);
+        }
+        let patience = Patience { request: self.settings.command_timeout, while_stalled: false, idle: Some(self.settings.session_idle) };
+        let opening = open(self.transport.clone(), principal.clone(), LaneKind::Control, patience).map(|result| result.map_err(Arc::new));
+        let opening = opening.boxed().shared();
+        slots.insert(principal.username.clone(), Slot { opening: opening.clone(), used: Instant::now() });
+        opening
+    }
+
+    fn forget(&self, username: &Username, opening: &Opening) {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if slots.get(username).is_some_and(|slot| slot.opening.ptr_eq(opening)) {
+            slots.remove(username);
+        }
+    }
+}
+
+async fn open(transport: Arc<dyn Transport>, principal: Principal, lane: LaneKind, patience: Patience) -> Result<Arc<Session>, Refusal> {
+    let stream = transport.subsystem(&principal, lane, "sftp").await.map_err(Refusal::Transport)?;
+    Session::open(stream, patience).await.map_err(Refusal::Greeting)
+}
+
+fn refused(refusal: Arc<Refusal>) -> FilesystemError {
+    match Arc::try_unwrap(refusal) {
+        Ok(Refusal::Transport(error)) => error.into(),
+        Ok(Refusal::Greeting(failure)) => greeting(&failure),
+        Err(shared) => match &*shared {
+            Refusal::Transport(error) => same_again(error).into(),
+            Refusal::Greeting(failure) => greeting(failure),
+        },
+    }
+}
+
+fn greeting(failure: &Failure) -> FilesystemError {
+    match failure {
+        // sshd starts the subsystem without saying whether its program exists; a channel that ends at once says so.
+        Failure::Broken { .. } => TransportError::Refused("the sftp subsystem ended before its greeting".to_owned()).into(),
+        Failure::Protocol(reason) => {
+            let hint = "the sftp subsystem does not speak SFTP; a start-up file of the login shell may be printing text";
+            TransportError::Refused(format!("{hint} ({reason})")).into()
+        }
+        Failure::Stalled(limit) => TransportError::Execution(*limit).into(),
+        Failure::Status(_, message) => TransportError::Refused(format!("the sftp subsystem: {}", words(message))).into(),
+    }
+}
+
+/// The same error for another waiter. A source that cannot be copied is kept as its text.
+fn same_again(error: &TransportError) -> TransportError {
+    match error {
+        TransportError::HostKey(reason) => TransportError::HostKey(reason.clone()),
+        TransportError::Login(user) => TransportError::Login(user.clone()),
+        TransportError::Saturated(waited) => TransportError::Saturated(*waited),
+        TransportError::Refused(reason) => TransportError::Refused(reason.clone()),
+        TransportError::Broken { .. } => TransportError::Broken { sent: false },
+        TransportError::Execution(limit) => TransportError::Execution(*limit),
+        TransportError::Output(limit) => TransportError::Output(*limit),
+        TransportError::Credential(_) | TransportError::Connect(_) => TransportError::Connect(error.to_string().into()),
+    }
+}
