@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::authn::{self, Authenticator, JwtAuthenticator, ServiceAccountTokens};
 use crate::authz::{self, Authorizer, LocalPolicy, OpenFga};
@@ -15,9 +17,7 @@ use crate::domain::{ClusterHealth, SystemName};
 use crate::filesystem;
 use crate::health::Checker;
 use crate::http::{self, AppState};
-use crate::lifecycle::Lifecycle;
 use crate::rest;
-use crate::scheduler::local::Local;
 use crate::scheduler::slurm::SlurmCli;
 use crate::scheduler::{self, ConnectionMode, Scheduler, SchedulerType};
 use crate::service::Gate;
@@ -90,15 +90,17 @@ impl App {
         Ok(Self { state, drain, authenticator, checkers, lanes })
     }
 
-    /// Starts the background work and serves until the life cycle's token is cancelled; then drains and closes.
-    pub async fn serve(self, listener: TcpListener, lifecycle: &Lifecycle) {
-        lifecycle.spawn("signing keys", self.authenticator.run(lifecycle.token()));
+    /// Starts the background work and serves until `stop` is cancelled; then drains, and closes the connections.
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
+        let background = TaskTracker::new();
+        background.spawn(self.authenticator.run(stop.clone()));
         for checker in self.checkers {
-            let stop = lifecycle.token();
-            lifecycle.spawn("health checker", async move { checker.run(stop).await });
+            background.spawn(checker.run(stop.clone()));
         }
+        background.close();
         let (router, _) = http::router(self.state);
-        http::serve(listener, router, lifecycle.token(), self.drain).await;
+        http::serve(listener, router, stop, self.drain).await;
+        background.wait().await;
         futures::future::join_all(self.lanes.iter().map(|lanes| lanes.close())).await;
     }
 }
@@ -123,7 +125,13 @@ fn build_cluster(
     let lanes = Lanes::new(system.clone(), config.ssh.clone(), credentials).map_err(|source| BuildError::Ssh { system, source })?;
     let lanes = Arc::new(lanes);
     let scheduler = scheduler(&config, &lanes);
-    let files = filesystem::open(lanes.clone(), config.file_access, config.data_operation.max_ops_file_size);
+    let settings = filesystem::Settings {
+        command_timeout: Duration::from_secs(config.ssh.timeout.command_execution),
+        max_ops_file_size: config.data_operation.max_ops_file_size,
+        session_idle: Duration::from_secs(config.ssh.timeout.idle_timeout),
+        ..filesystem::Settings::default()
+    };
+    let files = filesystem::open(lanes.clone(), config.file_access, settings);
     Ok((Arc::new(Cluster::new(config, lanes.clone(), scheduler, files, health)), lanes))
 }
 
@@ -140,6 +148,6 @@ fn scheduler(config: &cluster::Config, lanes: &Arc<Lanes>) -> Arc<dyn Scheduler>
         }
         (SchedulerType::Slurm, ConnectionMode::Rest) => unsupported("this version does not speak to slurmrestd, set connection_mode: ssh"),
         (SchedulerType::Pbs, _) => unsupported("this version does not speak to PBS"),
-        (SchedulerType::Local, _) => Arc::new(Local::new(lanes.clone())),
+        (SchedulerType::Local, _) => unsupported("not merged"),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! `ARCHITECTURE.md` shows how the modules stand to one another; `tests/it/structure.rs` holds them to it.
 
+pub mod app;
 pub mod authn;
 pub mod authz;
 pub mod cli;

@@ -23,18 +23,5 @@ pub(super) struct Arguments {
 /// Writes or compares both files.
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let files = [("config/schema.json", format!("{:#}\n", config::schema())), ("docs/configuration.md", config::reference())];
-    let mut code = ExitCode::SUCCESS;
-    for (name, text) in files {
-        let path = arguments.root.join(name);
-        if arguments.check {
-            if std::fs::read_to_string(&path).ok().as_deref() != Some(&text) {
-                super::complain(&format!("{name} is out of date: run `goldcrest config-schema`"));
-                code = ExitCode::FAILURE;
-            }
-        } else if let Err(error) = std::fs::write(&path, text) {
-            super::complain(&format!("{} cannot be written: {error}", path.display()));
-            code = ExitCode::FAILURE;
-        }
-    }
-    code
+    super::generated("config-schema", &arguments.root, arguments.check, files)
 }

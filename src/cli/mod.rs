@@ -10,7 +10,7 @@ pub mod demo;
 mod openapi;
 mod serve;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -88,6 +88,24 @@ fn with_runtime(format: LogFormat, default_filter: &str, work: impl Future<Outpu
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes generated files below `root`, or with `check` compares them and names the command that writes them anew.
+fn generated(command: &str, root: &Path, check: bool, files: impl IntoIterator<Item = (&'static str, String)>) -> ExitCode {
+    let mut code = ExitCode::SUCCESS;
+    for (name, text) in files {
+        let path = root.join(name);
+        if check {
+            if std::fs::read_to_string(&path).ok().as_deref() != Some(&text) {
+                complain(&format!("{name} is out of date: run `goldcrest {command}`"));
+                code = ExitCode::FAILURE;
+            }
+        } else if let Err(error) = std::fs::write(&path, text) {
+            complain(&format!("{} cannot be written: {error}", path.display()));
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
 }
 
 /// Environment variables that are UTF-8: no other can be a setting.

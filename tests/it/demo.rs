@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use goldcrest::cli::demo::{DemoArgs, DemoError, Output, Parts, Proxy, run_until};
+use goldcrest::config;
+use goldcrest::credentials;
 use goldcrest::error::ErrorChain;
 use goldcrest::lifecycle::Lifecycle;
+use goldcrest::ssh::HostKeys;
 use russh::client;
 use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate, decode_secret_key};
-use saphyr::{LoadableYamlNode, Yaml};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -46,15 +48,17 @@ async fn the_configuration_leads_to_the_ssh_server() {
     let demo = Demo::start(arguments(0), proxy);
     demo.first_line().await;
     let text = configuration.lock().unwrap().clone();
-    let documents = Yaml::load_from_str(&text).unwrap();
-    let ssh = &documents[0]["clusters"][0]["ssh"];
-    let (user, keys) = documents[0]["ssh_credentials"]["keys"].as_mapping().unwrap().iter().next().unwrap();
-    let address = (ssh["host"].as_str().unwrap(), u16::try_from(ssh["port"].as_integer().unwrap()).unwrap());
-    let pinned = ssh["host_keys"]["pinned"][0].as_str().unwrap().to_owned();
+    let config = config::from_yaml(&text, std::iter::empty()).unwrap().config;
+    let ssh = &config.clusters[0].ssh;
+    let credentials::Config::StaticKeys(keys) = config.ssh_credentials;
+    let (user, keys) = keys.keys.iter().next().unwrap();
+    let address = (ssh.host.as_str(), ssh.port);
+    let Some(HostKeys::Pinned(pinned)) = &ssh.host_keys else { panic!("{:?}", ssh.host_keys) };
+    let pinned = pinned[0].clone();
     let mut connection = client::connect(Arc::default(), address, Client { pinned }).await.unwrap();
-    let key = decode_secret_key(keys["private_key"].as_str().unwrap(), None).unwrap();
+    let key = decode_secret_key(keys.private_key.expose(), None).unwrap();
     let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
-    assert!(connection.authenticate_publickey(user.as_str().unwrap(), key).await.unwrap().success());
+    assert!(connection.authenticate_publickey(user.as_str(), key).await.unwrap().success());
     demo.stop().await.unwrap();
     assert!(TcpStream::connect(address).await.is_err(), "the SSH server still listens");
 }
@@ -83,7 +87,7 @@ async fn the_configuration_can_be_had_without_starting_a_proxy() {
     let text = demo.printed();
     demo.end().await.unwrap();
     let text = text.lock().unwrap().clone();
-    assert!(Yaml::load_from_str(std::str::from_utf8(&text).unwrap()).is_ok());
+    config::from_yaml(std::str::from_utf8(&text).unwrap(), std::iter::empty()).unwrap();
 }
 
 /// A demonstration that runs in the background.

@@ -36,7 +36,7 @@ const HOMES: &[(&str, &str)] = &[
     ("russh", "ssh"),
     ("deadpool", "ssh"),
     ("reqwest", "rest"),
-    ("saphyr", "config"),
+    ("saphyr_parser", "config"),
     ("clap", "cli"),
     ("tracing_subscriber", "telemetry"),
 ];

@@ -29,8 +29,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::authn::issuer::{DevelopmentClient, DevelopmentIssuer};
+use crate::app::App;
+use crate::authn::{DevelopmentClient, DevelopmentIssuer};
+use crate::config;
 use crate::domain::{Secret, Username, bytes_to_text};
+use crate::filesystem::sftp;
 use crate::http::issuer;
 use crate::lifecycle::{Drained, Lifecycle};
 use crate::ssh::server::{Account, Options, Running, Server, Subsystem};
@@ -89,6 +92,20 @@ pub struct Parts {
     pub sftp: Subsystem,
     /// The proxy.
     pub proxy: Proxy,
+}
+
+/// The SFTP server and the proxy of this crate.
+pub fn parts() -> Parts {
+    Parts {
+        sftp: Arc::new(|stream| Box::pin(sftp::server::serve(stream))),
+        proxy: Box::new(|configuration, listener, stop| {
+            Box::pin(async move {
+                let loaded = config::from_yaml(&configuration, std::iter::empty())?;
+                App::build(loaded.config)?.serve(listener, stop).await;
+                Ok(())
+            })
+        }),
+    }
 }
 
 /// Why the demonstration did not start, or ended early.
@@ -225,9 +242,9 @@ impl System {
         let tokens = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(starting("the token issuer"))?;
         let address = tokens.local_addr().map_err(starting("the token issuer"))?;
         let clients = clients(&account.name, &client_secret, &service_secret);
-        let development = Arc::new(DevelopmentIssuer::new(format!("http://{address}"), clients));
+        let development = Arc::new(DevelopmentIssuer::new(format!("http://{address}"), clients).map_err(starting("the token issuer"))?);
         let discovery = development.discovery();
-        let issued = development.token(USER_CLIENT, client_secret.expose()).map_err(starting("the token issuer"))?;
+        let issued = development.token(USER_CLIENT, &client_secret).map_err(starting("the token issuer"))?;
         let stopped = stop.clone();
         lifecycle.spawn("token issuer", async move {
             if let Err(error) = issuer::serve(tokens, development, stopped).await {
@@ -242,7 +259,7 @@ impl System {
             discovery,
             client_secret,
             service_secret,
-            token: issued.access_token.into(),
+            token: issued.access_token,
             holds: Duration::from_secs(issued.expires_in),
             slurm,
         })

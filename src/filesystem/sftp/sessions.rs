@@ -157,6 +157,7 @@ fn greeting(failure: &Failure) -> FilesystemError {
 fn same_again(error: &TransportError) -> TransportError {
     match error {
         TransportError::HostKey(reason) => TransportError::HostKey(reason.clone()),
+        TransportError::Key { user, reason } => TransportError::Key { user: user.clone(), reason: reason.clone() },
         TransportError::Login(user) => TransportError::Login(user.clone()),
         TransportError::Saturated(waited) => TransportError::Saturated(*waited),
         TransportError::Refused(reason) => TransportError::Refused(reason.clone()),

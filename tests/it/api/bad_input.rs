@@ -294,7 +294,7 @@ async fn failures_of_the_scheduler_have_their_statuses() {
         (SchedulerError::Rejected("invalid partition".to_owned()), 400, "invalid partition"),
         (SchedulerError::Denied("access denied".to_owned()), 403, "access denied"),
         (SchedulerError::Down("no controller".to_owned()), 503, "the scheduler does not answer: no controller"),
-        (SchedulerError::Unsupported { operation: "metadata" }, 501, "metadata is not supported by this system's scheduler"),
+        (SchedulerError::Unsupported("it keeps no scripts"), 501, "this system's scheduler cannot do that: it keeps no scripts"),
     ];
     for (error, status, message) in cases {
         let api = Api::new(vec![(r#"alice: metadata "1""#, Reply::SchedulerFails(error))], vec![]);
