@@ -78,6 +78,15 @@ pub(super) async fn stop(slot: Slot, mut read: ChannelReadHalf, write: ChannelWr
     let _ = timeout(GRACE, write.close()).await;
 }
 
+/// Closes a channel on which nothing runs, because the server refused the request.
+pub(super) async fn abandon(slot: Slot, write: ChannelWriteHalf<Msg>, patience: Duration) {
+    let closed = matches!(timeout(GRACE, write.close()).await, Ok(Ok(())));
+    // The library does not tell of the server's close; an answer to a later message does.
+    if !(closed && slot.connection().answers(patience).await) {
+        slot.retire(Closed::Frozen);
+    }
+}
+
 /// Reads and discards until the server has closed the channel, or the connection is gone.
 async fn closed(read: &mut ChannelReadHalf) {
     while !matches!(read.wait().await, None | Some(ChannelMsg::Close)) {}

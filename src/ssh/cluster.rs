@@ -18,10 +18,6 @@ use crate::domain::{SystemName, Username};
 /// Between two rounds.
 const ROUND: Duration = Duration::from_millis(500);
 
-/// What a connection whose credential has changed may still finish: commands, and transfers.
-const LAST_COMMANDS: Duration = Duration::from_secs(60);
-const LAST_TRANSFERS: Duration = Duration::from_secs(15 * 60);
-
 /// The shared part of a cluster's lanes.
 pub(super) struct Cluster {
     pub(super) name: SystemName,
@@ -131,14 +127,10 @@ impl Cluster {
                 connection.retire(Closed::Frozen);
                 connection.pulse.cut();
             }
-            if let Some((Closed::Credential, since)) = connection.retired() {
-                let grace = match connection.kind {
-                    LaneKind::Control => LAST_COMMANDS,
-                    LaneKind::Bulk => LAST_TRANSFERS,
-                };
-                if since.elapsed() > grace {
-                    connection.pulse.cut();
-                }
+            if let Some((reason, since)) = connection.retired()
+                && last_work(reason, connection.kind).is_some_and(|grace| since.elapsed() > grace)
+            {
+                connection.pulse.cut();
             }
         }
     }
@@ -160,5 +152,14 @@ async fn rounds(cluster: Weak<Cluster>) {
             Some(cluster) if !cluster.is_closed() => cluster.tidy(),
             _ => return,
         }
+    }
+}
+
+/// How long a retired connection may go on with what it carries; none where it may until the end.
+fn last_work(reason: Closed, kind: LaneKind) -> Option<Duration> {
+    match (reason, kind) {
+        (Closed::Credential, LaneKind::Control) => Some(Duration::from_secs(60)),
+        (Closed::Credential, LaneKind::Bulk) | (Closed::Aged, LaneKind::Control) => Some(Duration::from_secs(15 * 60)),
+        _ => None,
     }
 }

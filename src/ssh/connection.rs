@@ -47,6 +47,9 @@ pub(super) enum ConnectFailure {
     Connect(Arc<dyn Error + Send + Sync>),
     HostKey(String),
     Login(String),
+    /// Nobody waited for it any more.
+    Unwanted,
+    /// The lanes were closed.
     Closed,
 }
 
@@ -59,6 +62,7 @@ pub(super) struct Connection {
     pub(super) kind: LaneKind,
     pub(super) pulse: Arc<Pulse>,
     channels: Arc<Channels>,
+    opened: Instant,
     retired: OnceLock<(Closed, Instant)>,
     doubted: AtomicBool,
     idle_since: Mutex<Instant>,
@@ -129,6 +133,7 @@ impl Connection {
                         kind,
                         pulse,
                         channels,
+                        opened: Instant::now(),
                         retired: OnceLock::new(),
                         doubted: AtomicBool::new(false),
                         idle_since: Mutex::new(Instant::now()),
@@ -171,6 +176,11 @@ impl Connection {
         self.retired.get().copied()
     }
 
+    /// How long it has been open.
+    pub(super) fn age(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
     /// Opens a session channel. The future must be run to its end: an open that nobody waits for would stay on the server.
     pub(super) async fn channel(&self) -> Result<Channel<Msg>, russh::Error> {
         self.handle.channel_open_session().await
@@ -186,15 +196,18 @@ impl Connection {
     /// Returns whether it came within `patience`.
     pub(super) async fn probe(&self, patience: Duration) -> bool {
         self.doubted.store(true, Ordering::Release);
-        let asked = Instant::now();
-        let _ = timeout(patience, self.handle.send_ping()).await;
-        let alive = self.pulse.heard_since(asked) && !self.handle.is_closed();
+        let alive = self.answers(patience).await;
         if alive {
             self.doubted.store(false, Ordering::Release);
-        } else {
-            self.retire(Closed::Frozen);
         }
         alive
+    }
+
+    /// Whether the peer answers within `patience`. It has then dealt with everything that was sent before.
+    pub(super) async fn answers(&self, patience: Duration) -> bool {
+        let asked = Instant::now();
+        let answered = timeout(patience, self.handle.send_ping()).await.is_ok();
+        answered && self.pulse.heard_since(asked) && !self.handle.is_closed()
     }
 
     /// Starts the idle time anew.
@@ -413,7 +426,7 @@ impl From<ConnectFailure> for TransportError {
             ConnectFailure::Connect(source) => Self::Connect(Box::new(Shared(source))),
             ConnectFailure::HostKey(reason) => Self::HostKey(reason),
             ConnectFailure::Login(user) => Self::Login(user),
-            ConnectFailure::Closed => Self::Broken { sent: false },
+            ConnectFailure::Unwanted | ConnectFailure::Closed => Self::Broken { sent: false },
         }
     }
 }

@@ -26,6 +26,13 @@ const LEARNED: Duration = Duration::from_secs(60);
 /// How long a lane that still has a connection waits after failing to open another.
 const REST: Duration = Duration::from_secs(1);
 
+/// How long a refused login is not tried again with the same credential. sshd counts failures by address, and bans all users of
+/// one that fails often (`PerSourcePenalties`).
+const REFUSED: Duration = Duration::from_secs(5);
+
+/// After this time a connection takes no more work, so that a key revoked on the cluster stops working.
+const LONGEST_LIFE: Duration = Duration::from_secs(600);
+
 /// The connections of one user for one class of traffic.
 pub(super) struct Lane {
     cluster: Arc<Cluster>,
@@ -33,6 +40,8 @@ pub(super) struct Lane {
     pool: Pool<Opener>,
     /// The queue. Whoever holds it is the head; tokio hands it on in order.
     turn: tokio::sync::Mutex<()>,
+    /// How many wait for a slot. The pool's manager looks at it before it connects.
+    wanted: Arc<AtomicUsize>,
     /// Told whenever something changes that the head of the queue, or somebody who was there before, may wait for.
     changed: Notify,
     state: Mutex<State>,
@@ -74,7 +83,8 @@ impl Lane {
     /// A lane without connections.
     pub(super) fn new(cluster: &Arc<Cluster>, login: Arc<Login>, kind: LaneKind) -> Arc<Self> {
         let config = &cluster.target.config;
-        let opener = Opener { cluster: Arc::clone(cluster), kind, login: Mutex::new(Arc::clone(&login)) };
+        let wanted = Arc::new(AtomicUsize::new(0));
+        let opener = Opener { cluster: Arc::clone(cluster), kind, login: Mutex::new(Arc::clone(&login)), wanted: Arc::clone(&wanted) };
         let pool = Pool::builder(opener)
             .max_size(config.max_connections_per_user)
             // The one used last is the one most surely alive; the others may reach their idle time.
@@ -87,6 +97,7 @@ impl Lane {
             kind,
             pool,
             turn: tokio::sync::Mutex::new(()),
+            wanted,
             changed: Notify::new(),
             state: Mutex::new(state),
         })
@@ -111,23 +122,32 @@ impl Lane {
     pub(super) async fn slot(self: &Arc<Self>, deadline: Instant, queued: Queued) -> Result<Slot, TransportError> {
         let arrived = Instant::now();
         let counters = &self.cluster.target.counters;
+        let _waiting = Gauge::new(&counters.waiting);
+        let _wanted = Wanted::new(&self.wanted);
         let queue = async {
+            let mut waited = false;
             let _turn = match queued {
-                Queued::NotYet => Some(self.turn.lock().await),
                 Queued::Before => None,
+                Queued::NotYet => match self.turn.try_lock() {
+                    Ok(turn) => Some(turn),
+                    Err(_) => {
+                        waited = true;
+                        add(&counters.waits);
+                        Some(self.turn.lock().await)
+                    }
+                },
             };
-            let mut waiting = None;
             loop {
                 if let Some(slot) = self.place(arrived)? {
-                    if waiting.is_some() {
+                    if waited {
                         // There may be room for one more who waits.
                         self.changed.notify_one();
                     }
                     return Ok(slot);
                 }
-                if waiting.is_none() {
+                if !waited {
+                    waited = true;
                     add(&counters.waits);
-                    waiting = Some(Gauge::new(&counters.waiting));
                 }
                 self.changed.notified().await;
             }
@@ -176,7 +196,7 @@ impl Lane {
         if state.lent.is_empty()
             && !state.opening
             && let Some((at, failure)) = &state.failure
-            && *at >= arrived
+            && (*at >= arrived || (matches!(failure, ConnectFailure::Login(_)) && at.elapsed() < REFUSED))
         {
             return Err(failure.clone());
         }
@@ -207,6 +227,7 @@ impl Lane {
                 let connection = Arc::clone(&object);
                 state.lent.push(Arc::new(Lent { connection, object: Mutex::new(Some(object)), slots: AtomicUsize::new(0) }));
             }
+            Err(PoolError::Backend(ConnectFailure::Unwanted)) => {}
             Err(PoolError::Backend(failure)) => state.failure = Some((Instant::now(), failure)),
             Err(_) => state.failure = Some((Instant::now(), ConnectFailure::Closed)),
         }
@@ -286,10 +307,11 @@ impl Lane {
         evicted
     }
 
-    /// Whether it holds no connection at all.
+    /// Whether it holds no connection and nothing worth remembering.
     pub(super) fn is_empty(&self) -> bool {
         let state = self.state();
-        state.lent.is_empty() && !state.opening && self.pool.status().size == 0
+        let remembers = state.failure.as_ref().is_some_and(|(at, _)| at.elapsed() < REFUSED);
+        state.lent.is_empty() && !state.opening && !remembers && self.pool.status().size == 0
     }
 
     /// Ends the lane: nobody gets a slot any more, and idle connections are closed.
@@ -299,6 +321,7 @@ impl Lane {
             false
         }));
         self.pool.close();
+        self.changed.notify_waiters();
         self.changed.notify_one();
     }
 
@@ -347,6 +370,22 @@ impl Lent {
     }
 }
 
+/// One more who waits, until it is dropped.
+struct Wanted<'a>(&'a AtomicUsize);
+
+impl<'a> Wanted<'a> {
+    fn new(wanted: &'a AtomicUsize) -> Self {
+        wanted.fetch_add(1, Ordering::AcqRel);
+        Self(wanted)
+    }
+}
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 impl Slot {
     /// The connection that the slot is on.
     pub(super) fn connection(&self) -> &Arc<Connection> {
@@ -382,6 +421,7 @@ struct Opener {
     cluster: Arc<Cluster>,
     kind: LaneKind,
     login: Mutex<Arc<Login>>,
+    wanted: Arc<AtomicUsize>,
 }
 
 impl Opener {
@@ -396,6 +436,10 @@ impl Manager for Opener {
 
     async fn create(&self) -> Result<Arc<Connection>, ConnectFailure> {
         let place = self.cluster.admit().await?;
+        // It may have taken longer than anybody would wait.
+        if self.wanted.load(Ordering::Acquire) == 0 {
+            return Err(ConnectFailure::Unwanted);
+        }
         let connection = Arc::new(Connection::open(&self.cluster.target, &self.login(), self.kind, place).await?);
         self.cluster.watch(&connection);
         Ok(connection)
@@ -406,10 +450,12 @@ impl Manager for Opener {
     }
 }
 
-/// Whether a connection may take new work of this login. One of another, or of one that has ended, is retired.
+/// Whether a connection may take new work of this login. One that is of another, too old, or whose login has ended, is retired.
 fn fit(connection: &Connection, login: &Arc<Login>) -> bool {
     if !Arc::ptr_eq(&connection.login, login) || login.expired() {
         connection.retire(Closed::Credential);
+    } else if connection.age() > LONGEST_LIFE {
+        connection.retire(Closed::Aged);
     }
     connection.alive()
 }

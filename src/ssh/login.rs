@@ -3,7 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use russh::Signer;
 use russh::client::{AuthResult, Handle, Handler};
+use russh::keys::agent::AgentIdentity;
+use russh::keys::signature::Signer as _;
+use russh::keys::ssh_encoding::Encode;
+use russh::keys::ssh_key::private::KeypairData;
 use russh::keys::{Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg, decode_secret_key};
 use tokio::sync::OnceCell;
 
@@ -71,9 +76,6 @@ impl Login {
     pub(super) async fn authenticate<H: Handler>(&self, handle: &mut Handle<H>) -> Result<AuthResult, russh::Error> {
         let Some(Decoded { key, certificate }) = self.decoded.get().cloned() else { return Err(russh::Error::CouldNotReadKey) };
         let user = self.user.as_str();
-        if let Some(certificate) = certificate {
-            return handle.authenticate_openssh_cert(user, key, certificate).await;
-        }
         let hash = if key.algorithm().is_rsa() {
             // A server that does not say which signatures it takes is tried with SHA-512; SHA-1 is never used.
             match handle.best_supported_rsa_hash().await? {
@@ -83,7 +85,36 @@ impl Login {
         } else {
             None
         };
-        handle.authenticate_publickey(user, PrivateKeyWithHashAlg::new(key, hash)).await
+        match certificate {
+            Some(certificate) if hash.is_some() => {
+                handle.authenticate_certificate_with(user, certificate, hash, &mut RsaSigner(key)).await.map_err(|SignError(error)| error)
+            }
+            Some(certificate) => handle.authenticate_openssh_cert(user, key, certificate).await,
+            None => handle.authenticate_publickey(user, PrivateKeyWithHashAlg::new(key, hash)).await,
+        }
+    }
+}
+
+/// Signs for an RSA certificate: the library's own way names the SHA-1 algorithm, whatever the signature is.
+struct RsaSigner(Arc<PrivateKey>);
+
+/// A signature that could not be made, or not be sent.
+struct SignError(russh::Error);
+
+impl From<russh::SendError> for SignError {
+    fn from(_: russh::SendError) -> Self {
+        Self(russh::Error::SendError)
+    }
+}
+
+impl Signer for RsaSigner {
+    type Error = SignError;
+
+    async fn auth_sign(&mut self, _: &AgentIdentity, hash: Option<HashAlg>, mut to_sign: Vec<u8>) -> Result<Vec<u8>, SignError> {
+        let KeypairData::Rsa(key) = self.0.key_data() else { return Err(SignError(russh::Error::UnknownAlgo)) };
+        let signature = (key, hash).try_sign(&to_sign).map_err(|_| SignError(russh::Error::CouldNotReadKey))?;
+        signature.encode_prefixed(&mut to_sign).map_err(|_| SignError(russh::Error::CouldNotReadKey))?;
+        Ok(to_sign)
     }
 }
 

@@ -8,7 +8,7 @@ use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio_util::sync::CancellationToken;
 
-use super::channel::stop;
+use super::channel::{abandon, stop};
 use super::lane::Slot;
 use super::transport::{Limits, RawOutput, TransportError};
 
@@ -46,8 +46,10 @@ pub(super) async fn run(slot: Slot, channel: Channel<Msg>, line: Vec<u8>, stdin:
                 slot.doubt(patience);
             }
         }
-        if !matches!(ended, Some(Ended::Output(_) | Ended::Broken { .. })) {
-            tokio::spawn(stop(slot, read, write));
+        match &ended {
+            Some(Ended::Output(_) | Ended::Broken { .. }) => {}
+            Some(Ended::Failed(TransportError::Refused(_))) => drop(tokio::spawn(abandon(slot, write, patience))),
+            Some(Ended::Failed(_)) | None => drop(tokio::spawn(stop(slot, read, write))),
         }
         ended
     });

@@ -4,13 +4,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Why a connection was closed, or takes no more work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closed {
+pub(super) enum Closed {
     /// It was not used for the configured time.
     Idle,
     /// It was idle, and another user needed its place under `max_clients`.
     Evicted,
     /// The credential that it was opened with changed or ended.
     Credential,
+    /// It has been open so long that the server shall check the credential anew.
+    Aged,
     /// The peer stopped answering.
     Frozen,
     /// The server did not close a channel that we were done with.
@@ -40,6 +42,8 @@ pub struct Stats {
     pub closed_evicted: u64,
     /// Connections retired because the credential changed or ended.
     pub closed_credential: u64,
+    /// Connections retired because of their age.
+    pub closed_aged: u64,
     /// Connections retired because the peer stopped answering.
     pub closed_frozen: u64,
     /// Connections retired because a channel on them would not close.
@@ -84,6 +88,7 @@ counters!(
     closed_idle,
     closed_evicted,
     closed_credential,
+    closed_aged,
     closed_frozen,
     closed_lingering,
     closed_lost,
@@ -101,6 +106,7 @@ impl Counters {
             Closed::Idle => &self.closed_idle,
             Closed::Evicted => &self.closed_evicted,
             Closed::Credential => &self.closed_credential,
+            Closed::Aged => &self.closed_aged,
             Closed::Frozen => &self.closed_frozen,
             Closed::Lingering => &self.closed_lingering,
             Closed::Lost => &self.closed_lost,

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use super::channel::stop;
+use super::channel::{abandon, stop};
 use super::lane::Slot;
 use super::running::number;
 use super::transport::TransportError;
@@ -88,7 +88,12 @@ impl ChannelStream {
         };
         match timeout(patience, stream.agree(&request)).await {
             Ok(Ok(())) => Ok(stream),
-            Ok(Err(error)) => Err(error),
+            Ok(Err(error)) => {
+                if let (TransportError::Refused(_), Some((slot, _, write))) = (&error, stream.channel.take()) {
+                    tokio::spawn(abandon(slot, write, patience));
+                }
+                Err(error)
+            }
             Err(_) => {
                 if let Some((slot, ..)) = &stream.channel {
                     slot.doubt(patience);
@@ -114,7 +119,10 @@ impl ChannelStream {
                         Request::Subsystem(name) => format!("it has no subsystem {name}"),
                     }));
                 }
-                Some(ChannelMsg::Close) | None => return Err(TransportError::Broken { sent: true }),
+                Some(ChannelMsg::Close) | None => {
+                    self.end = Some(End::Broken);
+                    return Err(TransportError::Broken { sent: true });
+                }
                 Some(_) => {}
             }
         }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use goldcrest::credentials::{Credential, CredentialError, CredentialProvider};
 use goldcrest::domain::{Principal, Secret, SystemName};
-use goldcrest::ssh::{CommandLine, Config, Exec, HostKeys, Lanes, Limits, Raw, RawOutput, Timeouts, Transport, TransportError};
+use goldcrest::ssh::{CommandLine, Config, Exec, HostKeys, Lanes, Limits, RawOutput, Timeouts, Transport, TransportError};
 use russh::keys::{Algorithm, PrivateKey, ssh_key::LineEnding};
 
 use crate::support::principal;
@@ -79,7 +79,7 @@ fn command(line: CommandLine) -> Exec {
 
 /// A script for `sh`.
 fn sh(script: &'static str) -> Exec {
-    command(CommandLine::new("sh").flag("-c").raw(Raw(script)))
+    command(CommandLine::new("sh").flag("-c").arg(script))
 }
 
 async fn exec(lanes: &Lanes, user: &str, exec: Exec) -> Result<RawOutput, TransportError> {

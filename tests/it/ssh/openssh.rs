@@ -10,7 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use goldcrest::ssh::{CommandLine, LaneKind, Lanes, Transport, TransportError};
+use goldcrest::credentials::Credential;
+use goldcrest::ssh::{CommandLine, Exec, LaneKind, Lanes, Transport, TransportError};
 use russh::keys::{PrivateKey, ssh_key::LineEnding};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -223,6 +224,104 @@ async fn a_stopped_server_process_costs_no_request_more_than_its_patience() {
     eprintln!("beside a stopped server process: {took:?}");
     assert_eq!(result.unwrap().exit, 0);
     assert!(took < Duration::from_secs(4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_killed_on_the_server_is_not_seen_by_the_next_request() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let lanes = sshd.lanes();
+    for round in 1..=3 {
+        assert_eq!(exec(&lanes, &sshd.user, sh("true")).await.unwrap().exit, 0);
+        assert_eq!(lanes.stats().opened, round);
+        for pid in sshd.sessions() {
+            stop(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_clients_than_max_startups_all_get_in() {
+    let Some(sshd) = Sshd::start("MaxStartups 2:100:2") else { return };
+    let clients = futures::future::join_all((0..12).map(|_| {
+        let (lanes, user) = (sshd.lanes(), sshd.user.clone());
+        tokio::spawn(async move {
+            let result = exec(&lanes, &user, sh("true")).await;
+            (result.map(|output| output.exit), lanes.stats().dropped_by_server)
+        })
+    }));
+    let clients: Vec<_> = clients.await.into_iter().map(Result::unwrap).collect();
+    eprintln!("dropped by MaxStartups and let in later: {}", clients.iter().map(|(_, dropped)| dropped).sum::<u64>());
+    assert!(clients.iter().all(|(result, _)| matches!(result, Ok(0))), "{clients:?}");
+}
+
+/// Runs `ssh-keygen` in the server's directory.
+fn keygen(sshd: &Sshd, arguments: &[&str]) {
+    let output = Command::new("ssh-keygen").current_dir(sshd.directory.path()).arg("-q").args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_and_certificates_of_every_kind_log_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = directory.path().join("authority.pub");
+    let Some(sshd) = Sshd::start(&format!("TrustedUserCAKeys {}", authority.display())) else { return };
+    keygen(&sshd, &["-t", "ed25519", "-N", "", "-f", "authority"]);
+    std::fs::copy(sshd.directory.path().join("authority.pub"), &authority).unwrap();
+    let path = |name: &str| sshd.directory.path().join(name);
+    let read = |name: &str| std::fs::read_to_string(path(name)).unwrap();
+    let kinds: [(&str, &[&str], &str, bool); 8] = [
+        ("ed25519", &["-t", "ed25519"], "", false),
+        ("ecdsa", &["-t", "ecdsa", "-b", "384"], "", false),
+        ("rsa", &["-t", "rsa", "-b", "3072"], "", false),
+        ("rsa-pem", &["-t", "rsa", "-b", "2048", "-m", "PEM"], "", false),
+        ("rsa-pkcs8", &["-t", "rsa", "-b", "2048", "-m", "PKCS8"], "", false),
+        ("locked", &["-t", "ed25519"], "secret", false),
+        ("ed25519-signed", &["-t", "ed25519"], "", true),
+        ("rsa-signed", &["-t", "rsa", "-b", "2048"], "", true),
+    ];
+    for (name, arguments, passphrase, signed) in kinds {
+        keygen(&sshd, &[arguments, &["-N", passphrase, "-f", name]].concat());
+        if signed {
+            keygen(&sshd, &["-s", "authority", "-I", name, "-n", &sshd.user, "-V", "+5m", &format!("{name}.pub")]);
+            std::fs::write(path("authorized_keys"), "").unwrap();
+        } else {
+            std::fs::copy(path(&format!("{name}.pub")), path("authorized_keys")).unwrap();
+        }
+        let keys = OneKey::new(&sshd.user_key);
+        keys.change(Arc::new(Credential {
+            private_key: read(name).into(),
+            passphrase: (!passphrase.is_empty()).then(|| passphrase.to_owned().into()),
+            certificate: signed.then(|| read(&format!("{name}-cert.pub"))),
+            not_after: None,
+        }));
+        let lanes = lanes(config(sshd.port, &sshd.host_key), keys);
+        let started = Instant::now();
+        let result = exec(&lanes, &sshd.user, sh("true")).await;
+        eprintln!("{name}: {:?}", started.elapsed());
+        assert!(matches!(&result, Ok(output) if output.exit == 0), "{name}: {result:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_input_and_large_output_arrive_whole() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let mut settings = config(sshd.port, &sshd.host_key);
+    settings.max_output = 16 << 20;
+    let lanes = lanes(settings, OneKey::new(&sshd.user_key));
+    let stdin: Vec<u8> = (0..12u32 << 20).map(|index| (index % 251) as u8).collect();
+    let copy = Exec { stdin: stdin.clone().into(), ..command(CommandLine::new("cat")) };
+    let output = exec(&lanes, &sshd.user, copy).await.unwrap();
+    assert!(output.stdout == stdin, "{} bytes came back", output.stdout.len());
+
+    let unread = Exec { stdin: stdin.into(), ..sh("exit 7") };
+    assert_eq!(exec(&lanes, &sshd.user, unread).await.unwrap().exit, 7, "a command need not read its input");
+
+    let started = Instant::now();
+    let flood = exec(&lanes, &sshd.user, sh("exec cat /dev/zero")).await;
+    assert!(matches!(flood, Err(TransportError::Output(_))));
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    assert_eq!(exec(&lanes, &sshd.user, sh("true")).await.unwrap().exit, 0);
+    assert_eq!(lanes.stats().opened, 1);
 }
 
 fn stop(pid: i32, signal: rustix::process::Signal) {
