@@ -6,6 +6,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -96,14 +97,50 @@ async fn a_program_that_writes_more_than_it_reads_does_not_stall_its_connection(
 }
 
 #[tokio::test]
-async fn unread_input_does_not_stop_the_other_channels() {
+async fn unread_input_holds_up_its_sender_and_not_the_other_channels() {
     let setup = Setup::start().await;
     let connection = setup.login().await;
     let sleeper = connection.channel_open_session().await.unwrap();
     sleeper.exec(true, "sleep 300").await.unwrap();
-    within(sleeper.data_bytes(pattern(16 * MIB))).await.unwrap();
-    let answer = within(exec(&connection, "echo still here", b"")).await;
-    assert_eq!(answer.stdout, b"still here\n");
+    let sent = AtomicUsize::new(0);
+    let flood = async {
+        let block = pattern(MIB);
+        for _ in 0..64 {
+            sleeper.data_bytes(block.clone()).await.unwrap();
+            sent.fetch_add(block.len(), Ordering::Relaxed);
+        }
+    };
+    let others = async {
+        let mut answered = 0;
+        // Until the flood stands still, and for a good while after.
+        for _ in 0..50 {
+            let answer = exec(&connection, "head -c 100000 /dev/zero; cat", b"").await;
+            answered += answer.stdout.len();
+        }
+        answered
+    };
+    tokio::select! {
+        () = flood => panic!("nobody read it, and it was all taken"),
+        answered = others => assert_eq!(answered, 50 * 100_000),
+    }
+    let sent = sent.load(Ordering::Relaxed);
+    assert!((MIB..16 * MIB).contains(&sent), "{sent} bytes were taken for a program that reads none");
+}
+
+#[tokio::test]
+async fn a_sender_that_was_held_up_goes_on_when_its_program_reads() {
+    let setup = Setup::start().await;
+    let connection = setup.login().await;
+    let (gate, input) = (setup.home.path().join("gate"), pattern(16 * MIB));
+    let open = async {
+        // By now more was sent than is held for a program that does not read; that it is, another test shows.
+        let answer = exec(&connection, "cat", &pattern(4 * MIB)).await;
+        std::fs::write(&gate, b"").unwrap();
+        answer
+    };
+    let (slow, quick) = tokio::join!(exec(&connection, "while ! [ -e gate ]; do sleep 0.05; done; cat", &input), open);
+    assert!(slow.stdout == input, "{} of {} bytes came back", slow.stdout.len(), input.len());
+    assert_eq!(quick.stdout.len(), 4 * MIB);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::TaskTracker;
 
+use super::stream::{Backlog, WINDOW};
 use super::{MAX_SESSIONS, Shared, session};
 
 /// The state of one connection. The requests on a channel are answered here, in their order; the channel's own task sees
@@ -19,14 +20,21 @@ pub(super) struct Connection {
     channels: TaskTracker,
     logged_in: Arc<Notify>,
     places: Arc<Semaphore>,
-    /// Whether something was started on a channel: RFC 4254, 6.5 allows one thing for each. The channel's task holds the
-    /// other reference while it lives.
-    started: HashMap<ChannelId, Arc<AtomicBool>>,
+    /// The channels that are open. The channel's task holds the other reference while it lives.
+    open: HashMap<ChannelId, Arc<OpenChannel>>,
+}
+
+/// What is known of an open channel.
+#[derive(Default)]
+struct OpenChannel {
+    /// Whether something was started on it: RFC 4254, 6.5 allows one thing for each.
+    started: AtomicBool,
+    backlog: Backlog,
 }
 
 impl Connection {
     pub(super) fn new(shared: Arc<Shared>, channels: TaskTracker, logged_in: Arc<Notify>) -> Self {
-        Self { shared, channels, logged_in, places: Arc::new(Semaphore::new(MAX_SESSIONS)), started: HashMap::new() }
+        Self { shared, channels, logged_in, places: Arc::new(Semaphore::new(MAX_SESSIONS)), open: HashMap::new() }
     }
 
     fn may_log_in(&self, user: &str, key: &PublicKey) -> Auth {
@@ -39,7 +47,7 @@ impl Connection {
 
     /// True for the first caller on a channel that is open.
     fn start(&self, channel: ChannelId) -> bool {
-        self.started.get(&channel).is_some_and(|started| !started.swap(true, Ordering::Relaxed))
+        self.open.get(&channel).is_some_and(|open| !open.started.swap(true, Ordering::Relaxed))
     }
 }
 
@@ -68,18 +76,27 @@ impl Handler for Connection {
         match self.places.clone().try_acquire_owned() {
             Ok(place) => {
                 reply.accept().await;
-                self.started.retain(|_, started| Arc::strong_count(started) > 1);
-                let started = Arc::default();
-                self.started.insert(channel.id(), Arc::clone(&started));
-                let served = session::run(channel, session.handle(), self.shared.clone(), place);
-                self.channels.spawn(async move {
-                    served.await;
-                    drop(started);
-                });
+                self.open.retain(|_, open| Arc::strong_count(open) > 1);
+                let open = Arc::<OpenChannel>::default();
+                self.open.insert(channel.id(), open.clone());
+                let (connection, shared) = (session.handle(), self.shared.clone());
+                self.channels.spawn(async move { session::run(channel, connection, shared, &open.backlog, place).await });
             }
             Err(_) => reply.reject(ChannelOpenFailure::ConnectFailed).await,
         }
         Ok(())
+    }
+
+    async fn data(&mut self, channel: ChannelId, data: &[u8], _: &mut Session) -> Result<(), Self::Error> {
+        if let Some(open) = self.open.get(&channel) {
+            open.backlog.arrived(data.len());
+            open.backlog.pause(data.len()).await;
+        }
+        Ok(())
+    }
+
+    fn adjust_window(&mut self, channel: ChannelId, _: u32) -> u32 {
+        self.open.get(&channel).map_or(WINDOW, |open| open.backlog.window())
     }
 
     async fn exec_request(&mut self, channel: ChannelId, _: &[u8], session: &mut Session) -> Result<(), Self::Error> {

@@ -31,6 +31,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::domain::{Secret, Username};
 use connection::Connection;
+use stream::WINDOW;
 
 /// Connections at once. One user needs a few; more come from a fault or from a neighbour on the machine.
 const MAX_CONNECTIONS: usize = 64;
@@ -140,7 +141,7 @@ fn protocol(host_key: PrivateKey) -> russh::server::Config {
         auth_rejection_time_initial: Some(Duration::ZERO),
         max_auth_attempts: 6,
         keys: vec![host_key],
-        window_size: 4 * 1024 * 1024,
+        window_size: WINDOW,
         maximum_packet_size: 65535,
         // Messages, not bytes: with the packet size above at most 2 MiB a channel in either direction.
         channel_buffer_size: 32,

@@ -7,7 +7,7 @@ use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::program::{Program, signal_name};
-use super::stream::{receive, send};
+use super::stream::{Backlog, receive, send};
 use super::{Shared, Subsystem};
 
 /// The number that marks standard error in SSH's extended data (RFC 4254, 5.2).
@@ -21,12 +21,12 @@ const SUBSYSTEM_BUFFER: usize = 256 * 1024;
 
 /// Serves the channel to its end. `place` is given back before the client hears of the end, so that it may open the next
 /// channel at once.
-pub(super) async fn run(channel: Channel<Msg>, connection: Handle, shared: Arc<Shared>, place: OwnedSemaphorePermit) {
+pub(super) async fn run(channel: Channel<Msg>, connection: Handle, shared: Arc<Shared>, backlog: &Backlog, place: OwnedSemaphorePermit) {
     let id = channel.id();
     let (mut reader, writer) = channel.split();
-    let end = match request(&mut reader, &shared).await {
-        Some(Request::Exec(command)) => exec(&command, &mut reader, &writer, &shared).await,
-        Some(Request::Subsystem(subsystem)) => subsystem_session(&subsystem, &mut reader, &writer, &shared).await,
+    let end = match request(&mut reader, &shared, backlog).await {
+        Some(Request::Exec(command)) => exec(&command, &mut reader, &writer, &shared, backlog).await,
+        Some(Request::Subsystem(subsystem)) => subsystem_session(&subsystem, &mut reader, &writer, &shared, backlog).await,
         None => End::Abandoned,
     };
     drop(place);
@@ -58,7 +58,7 @@ enum End {
 }
 
 /// The first request that `Connection` granted; the others were refused there.
-async fn request(reader: &mut ChannelReadHalf, shared: &Shared) -> Option<Request> {
+async fn request(reader: &mut ChannelReadHalf, shared: &Shared, backlog: &Backlog) -> Option<Request> {
     loop {
         let message = tokio::select! {
             message = reader.wait() => message?,
@@ -71,13 +71,15 @@ async fn request(reader: &mut ChannelReadHalf, shared: &Shared) -> Option<Reques
                     return Some(Request::Subsystem(subsystem.clone()));
                 }
             }
+            // Input for nothing.
+            ChannelMsg::Data { data } => backlog.read(data.len()),
             ChannelMsg::Close => return None,
             _ => {}
         }
     }
 }
 
-async fn exec(command: &[u8], reader: &mut ChannelReadHalf, writer: &ChannelWriteHalf<Msg>, shared: &Shared) -> End {
+async fn exec(command: &[u8], reader: &mut ChannelReadHalf, writer: &ChannelWriteHalf<Msg>, shared: &Shared, backlog: &Backlog) -> End {
     let (mut program, stdio) = match Program::start(&shared.account, command) {
         Ok(started) => started,
         Err(error) => {
@@ -95,7 +97,7 @@ async fn exec(command: &[u8], reader: &mut ChannelReadHalf, writer: &ChannelWrit
         };
         tokio::select! {
             status = finished => Some(status),
-            () = receive(reader, stdio.stdin, |signal| group.send(&signal)) => None,
+            () = receive(reader, stdio.stdin, backlog, |signal| group.send(&signal)) => None,
             () = shared.stop.cancelled() => None,
         }
     };
@@ -119,11 +121,17 @@ async fn exec(command: &[u8], reader: &mut ChannelReadHalf, writer: &ChannelWrit
     }
 }
 
-async fn subsystem_session(subsystem: &Subsystem, reader: &mut ChannelReadHalf, writer: &ChannelWriteHalf<Msg>, shared: &Shared) -> End {
+async fn subsystem_session(
+    subsystem: &Subsystem,
+    reader: &mut ChannelReadHalf,
+    writer: &ChannelWriteHalf<Msg>,
+    shared: &Shared,
+    backlog: &Backlog,
+) -> End {
     let (ours, theirs) = tokio::io::duplex(SUBSYSTEM_BUFFER);
-    let (output, input) = tokio::io::split(ours);
+    let (source, sink) = tokio::io::split(ours);
     let served = async {
-        let (result, ()) = tokio::join!(subsystem(theirs), send(output, writer, None));
+        let (result, ()) = tokio::join!(subsystem(theirs), send(source, writer, None));
         result
     };
     tokio::select! {
@@ -134,7 +142,7 @@ async fn subsystem_session(subsystem: &Subsystem, reader: &mut ChannelReadHalf, 
                 End::Status(1)
             }
         },
-        () = receive(reader, input, |_| {}) => End::Abandoned,
+        () = receive(reader, sink, backlog, |_| {}) => End::Abandoned,
         () = shared.stop.cancelled() => End::Abandoned,
     }
 }

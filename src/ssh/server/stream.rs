@@ -1,29 +1,37 @@
 //! Bytes between a channel and what runs on it.
 //!
 //! russh hands every message of a connection over in one loop and waits for whoever is slow, so a program that does not read
-//! would stop its whole connection: other channels, and even the answer that the program is waiting to get rid of. Hence the
-//! rules in [`receive`].
+//! its input would stop its whole connection: other channels, and even the output that the program wants to get rid of
+//! before it reads on. So [`receive`] always takes what comes, and the sender is slowed down by the channel's window
+//! (RFC 4254, 5.2). russh renews that by itself, up to a target that it asks for after each renewal; [`Backlog::window`]
+//! answers with next to nothing while there is much to read. The sender then knocks with a few bytes at a time, each knock
+//! asks again, and [`Backlog::pause`] spaces them out.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicIsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use russh::server::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::Instant;
 
-/// Input held for a program that reads. More than this waits in the connection, which slows the sender down.
-const SOFT_LIMIT: usize = 1024 * 1024;
+/// The window of a channel whose program keeps up, in bytes.
+pub(super) const WINDOW: u32 = 2 * 1024 * 1024;
 
-/// Input held for a program that has stopped reading, so that its connection stays usable.
-const HARD_LIMIT: usize = 64 * 1024 * 1024;
+/// The window of a channel whose program does not keep up. russh renews a window below half its target, so this is the
+/// smallest that is ever renewed.
+const KNOCK: u32 = 2;
 
-/// A program that took nothing for this long has stopped reading.
-const STALLED: Duration = Duration::from_millis(50);
+/// How long a knock waits for its answer. The other channels of the connection wait with it.
+const BETWEEN_KNOCKS: Duration = Duration::from_millis(5);
 
-/// A program that took nothing for this long while the hard limit is reached is given up.
-const GIVEN_UP: Duration = Duration::from_secs(30);
+/// With more unread input than this, in bytes, the window is no longer renewed.
+const MUCH: isize = 1024 * 1024;
+
+/// With more than this the program is given up. A sender that heeds the window stays far below, but the target is the
+/// connection's: while another channel is filled, a small part of its renewals goes to this one.
+const TOO_MUCH: isize = 64 * 1024 * 1024;
 
 /// Memory asked for at once to read a program's output into.
 const CHUNK: usize = 256 * 1024;
@@ -31,14 +39,44 @@ const CHUNK: usize = 256 * 1024;
 /// With less than this left, new memory is asked for. A read takes what there is.
 const SMALLEST_READ: usize = 32 * 1024;
 
+/// The bytes of a channel's input that have arrived and were not read yet.
+#[derive(Debug, Default)]
+pub(super) struct Backlog(AtomicIsize);
+
+impl Backlog {
+    /// Counts input that arrived. It may have been read already.
+    pub(super) fn arrived(&self, bytes: usize) {
+        self.0.fetch_add(bytes.cast_signed(), Ordering::Relaxed);
+    }
+
+    /// What the window is to be after its next renewal, in bytes.
+    pub(super) fn window(&self) -> u32 {
+        if self.is_above(MUCH) { KNOCK } else { WINDOW }
+    }
+
+    /// Holds a knock up while there still is much to read.
+    pub(super) async fn pause(&self, bytes: usize) {
+        if bytes <= KNOCK as usize && self.is_above(MUCH) {
+            tokio::time::sleep(BETWEEN_KNOCKS).await;
+        }
+    }
+
+    /// Counts input that was read, or that nobody will read.
+    pub(super) fn read(&self, bytes: usize) {
+        self.0.fetch_sub(bytes.cast_signed(), Ordering::Relaxed);
+    }
+
+    fn is_above(&self, limit: isize) -> bool {
+        self.0.load(Ordering::Relaxed) > limit
+    }
+}
+
 /// Gives the client's input to `sink` and its signals to `signal`, until the client closes the channel or its connection
-/// ends. The sink is shut down at the client's EOF. Also returns when the input cannot be held any more.
-pub(super) async fn receive<W: AsyncWrite + Unpin>(reader: &mut ChannelReadHalf, sink: W, mut signal: impl FnMut(Sig)) {
+/// ends. The sink is shut down at the client's EOF. Also returns when there is too much that the sink does not take.
+pub(super) async fn receive<W: AsyncWrite + Unpin>(reader: &mut ChannelReadHalf, sink: W, backlog: &Backlog, mut signal: impl FnMut(Sig)) {
     let mut sink = Some(sink);
     let mut queue: VecDeque<Bytes> = VecDeque::new();
-    let mut held = 0;
     let mut ended = false;
-    let mut progress = Instant::now();
     loop {
         if ended
             && queue.is_empty()
@@ -46,40 +84,30 @@ pub(super) async fn receive<W: AsyncWrite + Unpin>(reader: &mut ChannelReadHalf,
         {
             sink.shutdown().await.ok();
         }
-        let stalled = progress.elapsed() >= STALLED;
-        let take = held < SOFT_LIMIT || (stalled && held < HARD_LIMIT);
         tokio::select! {
-            message = reader.wait(), if take => match message {
+            message = reader.wait() => match message {
                 Some(ChannelMsg::Data { data }) if sink.is_some() && !ended => {
-                    if queue.is_empty() {
-                        progress = Instant::now();
-                    }
-                    held += data.len();
                     queue.push_back(data);
+                    if backlog.is_above(TOO_MUCH) {
+                        tracing::debug!("a command did not read its input and was given up");
+                        return;
+                    }
                 }
+                // Input that nobody will read.
+                Some(ChannelMsg::Data { data }) => backlog.read(data.len()),
                 Some(ChannelMsg::Eof) => ended = true,
                 Some(ChannelMsg::Signal { signal: name }) => signal(name),
                 Some(ChannelMsg::Close) | None => return,
-                // Nothing else has a meaning here, nor has input that nobody will read.
                 Some(_) => {}
             },
             written = write_first(&mut sink, &mut queue), if sink.is_some() && !queue.is_empty() => match written {
-                Some(count) => {
-                    held -= count;
-                    progress = Instant::now();
-                }
+                Some(count) => backlog.read(count),
                 None => {
                     // The program closed its input, or has ended.
                     sink = None;
-                    queue.clear();
-                    held = 0;
+                    queue.drain(..).for_each(|data| backlog.read(data.len()));
                 }
             },
-            () = tokio::time::sleep_until(progress + STALLED), if !take && !stalled => {}
-            () = tokio::time::sleep_until(progress + GIVEN_UP), if held >= HARD_LIMIT => {
-                tracing::debug!(held, "a command did not read its input and was given up");
-                return;
-            }
         }
     }
 }
