@@ -8,9 +8,6 @@ use serde_json::{Map, Value};
 use super::{AuthnError, Config};
 use crate::domain::{Principal, Secret, Username};
 
-/// NumericDate of 9999-12-31T00:00:00Z: what lies beyond is taken as that.
-const LATEST: i64 = 253_402_214_400;
-
 /// The rules of RFC 9068, section 4, and RFC 8725, section 3, with what the site configured.
 pub(super) fn principal(
     claims: &Map<String, Value>,
@@ -54,7 +51,7 @@ pub(super) fn check_expiry(expires_at: Timestamp, config: &Config, now: Timestam
 
 fn check_kind(claims: &Map<String, Value>, header_type: Option<&str>) -> Result<(), AuthnError> {
     // RFC 9068, 2.1 and RFC 8725, 3.11; most providers still write `JWT`, or nothing.
-    let header_type = header_type.map(|text| text.to_ascii_lowercase());
+    let header_type = header_type.map(str::to_ascii_lowercase);
     let marked_access = match header_type.as_deref().map(|text| text.strip_prefix("application/").unwrap_or(text)) {
         None | Some("jwt") => false,
         Some("at+jwt") => true,
@@ -113,13 +110,14 @@ fn check_issuer_and_audience(claims: &Map<String, Value>, config: &Config) -> Re
 /// A NumericDate (RFC 7519, 2) in whole seconds.
 fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<i64>, AuthnError> {
     let Some(value) = claims.get(name) else { return Ok(None) };
-    let seconds = value.as_i64().or_else(|| value.as_u64().map(|_| LATEST)).or_else(|| {
-        // The cast saturates, and the clamp below takes it from there.
+    // What lies beyond the calendar is taken as its end.
+    let latest = Timestamp::MAX.as_second();
+    let seconds = value.as_i64().or_else(|| value.as_u64().map(|_| latest)).or_else(|| {
         #[expect(clippy::cast_possible_truncation, reason = "the cast of a float saturates")]
         value.as_f64().map(|seconds| seconds.floor() as i64)
     });
     let seconds = seconds.ok_or(AuthnError::Invalid("a time in it is no time"))?;
-    if seconds < 0 { Err(AuthnError::Invalid("a time in it is no time")) } else { Ok(Some(seconds.min(LATEST))) }
+    if seconds < 0 { Err(AuthnError::Invalid("a time in it is no time")) } else { Ok(Some(seconds.min(latest))) }
 }
 
 /// The claim with that name, or the one that the dots lead to.

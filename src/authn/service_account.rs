@@ -53,9 +53,9 @@ impl ServiceAccountTokens {
         })
     }
 
-    async fn fetch(&self) -> Result<Principal, AuthnError> {
-        let token = self.token().await.map_err(|error| AuthnError::ServiceAccount(Box::new(error)))?;
-        self.authenticator.authenticate(&token).await.map_err(|error| AuthnError::ServiceAccount(Box::new(error)))
+    async fn fetch(&self) -> Result<Principal, TokenError> {
+        let token = self.token().await?;
+        self.authenticator.authenticate(&token).await.map_err(TokenError::DoesNotHold)
     }
 
     async fn token(&self) -> Result<Secret, TokenError> {
@@ -98,6 +98,8 @@ enum TokenError {
     Refused(&'static str),
     #[error(transparent)]
     Call(#[from] RestError),
+    #[error("the token that the identity provider gave is not accepted")]
+    DoesNotHold(#[source] AuthnError),
 }
 
 const KNOWN_CODES: [&str; 6] =

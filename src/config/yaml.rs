@@ -91,7 +91,7 @@ impl Reader<'_> {
                 return Ok((Node { origin, value: node.value }, size));
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let plain = style == ScalarStyle::Plain && !tag.is_some_and(|tag: std::borrow::Cow<'_, Tag>| tag.suffix == "str");
+                let plain = style == ScalarStyle::Plain && tag.is_none_or(|tag| tag.suffix != "str");
                 (Value::Scalar { text: text.into_owned(), plain }, anchor)
             }
             Event::SequenceStart(anchor, _) => {

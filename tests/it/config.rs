@@ -383,7 +383,7 @@ fn check_config_exits_with_one_and_names_the_mistakes() {
     let bad = check("bad.yaml");
     assert_eq!(bad.status.code(), Some(1));
     let told = String::from_utf8(bad.stderr).unwrap();
-    assert!(told.contains("bad.yaml:18: clusters[0].scheduler.type: is none of the values allowed (allowed: slurm"), "{told}");
+    assert!(told.contains("bad.yaml:17: clusters[0].scheduler.type: is none of the values allowed (allowed: slurm"), "{told}");
 
     let good = check("good.yaml");
     assert_eq!(good.status.code(), Some(0));

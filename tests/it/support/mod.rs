@@ -1,6 +1,7 @@
 //! What several tests of this suite share.
 
 pub mod scripted;
+pub mod service;
 
 use goldcrest::domain::{Principal, Secret, Username};
 

@@ -1,0 +1,551 @@
+//! Tokens that hold and tokens that must not, against key sets served on loopback.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RsaKeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use goldcrest::authn::{
+    Authenticator, AuthnError, Config, DevelopmentClient, DevelopmentIssuer, IssuerError, JwtAuthenticator, PrincipalSource,
+    ServiceAccountTokens, SetupError,
+};
+use goldcrest::domain::{Principal, Secret, Username};
+use goldcrest::error::{Classify, ErrorChain, Kind};
+use goldcrest::rest::Client;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::service::{Reply, Service};
+
+const ISSUER: &str = "https://idp.example.org";
+
+/// A key pair with its public half as a JWK.
+struct Key {
+    id: &'static str,
+    private: EncodingKey,
+    jwk: Value,
+}
+
+impl Key {
+    fn es256(id: &'static str) -> Self {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let point = pair.public_key().as_ref();
+        let jwk = json!({
+            "kty": "EC", "crv": "P-256", "kid": id, "use": "sig", "alg": "ES256",
+            "x": URL_SAFE_NO_PAD.encode(&point[1..33]), "y": URL_SAFE_NO_PAD.encode(&point[33..]),
+        });
+        let pkcs8 = pair.to_pkcs8v1().unwrap();
+        Self { id, private: EncodingKey::from_ec_der(pkcs8.as_ref()), jwk }
+    }
+
+    /// An RSA key that names no algorithm, with the DER form of its public half.
+    fn rsa(id: &'static str) -> (Self, Vec<u8>) {
+        let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+        let public = pair.public_key();
+        let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let jwk = json!({
+            "kty": "RSA", "kid": id, "use": "sig",
+            "n": part(public.modulus().big_endian_without_leading_zero()),
+            "e": part(public.exponent().big_endian_without_leading_zero()),
+        });
+        let pkcs8 = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).unwrap();
+        let private = EncodingKey::from_rsa_pem(pem("PRIVATE KEY", pkcs8.as_ref()).as_bytes()).unwrap();
+        (Self { id, private, jwk }, public.as_ref().to_vec())
+    }
+
+    fn sign(&self, claims: &Value) -> Secret {
+        self.sign_with(&self.header(Algorithm::ES256), claims)
+    }
+
+    fn header(&self, algorithm: Algorithm) -> Header {
+        Header { kid: Some(self.id.to_owned()), ..Header::new(algorithm) }
+    }
+
+    fn sign_with(&self, header: &Header, claims: &Value) -> Secret {
+        Secret::from(jsonwebtoken::encode(header, claims, &self.private).unwrap())
+    }
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let lines: Vec<String> = text.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line).into_owned()).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+}
+
+fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+/// The claims of a good access token, with some replaced (or, by null, removed).
+fn claims(changes: Value) -> Value {
+    let mut claims = json!({
+        "iss": ISSUER, "aud": ["account", "goldcrest"], "sub": "7d1c", "azp": "portal", "scope": "openid profile",
+        "preferred_username": "ann", "email": "ann@example.org", "iat": now() - 10, "exp": now() + 600,
+        "realm_access": {"roles": ["users", "testers"]},
+    });
+    for (name, value) in changes.as_object().unwrap() {
+        if value.is_null() {
+            claims.as_object_mut().unwrap().remove(name);
+        } else {
+            claims[name] = value.clone();
+        }
+    }
+    claims
+}
+
+fn set(keys: &[&Value]) -> Value {
+    json!({"keys": keys})
+}
+
+fn config(url: &str) -> Config {
+    serde_json::from_value(json!({
+        "token_url": format!("{url}/token"), "public_certs": [format!("{url}/certs")],
+        "issuer": ISSUER, "audience": ["goldcrest"], "groups_claim": "realm_access.roles",
+    }))
+    .unwrap()
+}
+
+fn authenticator(config: Config) -> Arc<JwtAuthenticator> {
+    Arc::new(JwtAuthenticator::new(config, Client::new().unwrap()).unwrap())
+}
+
+/// A service that serves one set, and an authenticator over it.
+async fn with_set(document: Value) -> (Service, Arc<JwtAuthenticator>) {
+    let service = Service::start(move |_| Reply::json(&document)).await;
+    let authenticator = authenticator(config(&service.url));
+    (service, authenticator)
+}
+
+/// Why the token is refused. Fails when it is not, when the reason is no 401, and when the message holds a part of the token.
+async fn refusal(authenticator: &JwtAuthenticator, token: &Secret) -> String {
+    let error = authenticator.authenticate(token).await.expect_err("the token was accepted");
+    assert_eq!(error.kind(), Kind::Unauthenticated);
+    let shown = format!("{} {error:?} {}", ErrorChain(&error), error.public_message());
+    for part in token.expose().split('.').filter(|part| part.len() > 4) {
+        assert!(!shown.contains(part), "the message repeats the token: {shown}");
+    }
+    error.to_string()
+}
+
+async fn wait_for(what: &str, mut predicate: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !predicate().await {
+        assert!(Instant::now() < deadline, "waited in vain for: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_good_token_becomes_a_principal() {
+    let key = Key::es256("k1");
+    let (_service, authenticator) = with_set(set(&[&key.jwk])).await;
+    let claims = claims(json!({}));
+    let token = key.sign(&claims);
+    let principal: Principal = authenticator.authenticate(&token).await.unwrap();
+    assert_eq!(principal.username.as_str(), "ann");
+    assert_eq!(principal.subject, "7d1c");
+    assert_eq!(principal.client_id.as_deref(), Some("portal"));
+    assert_eq!(principal.email.as_deref(), Some("ann@example.org"));
+    assert_eq!(principal.groups, ["users", "testers"]);
+    assert_eq!(principal.scopes, ["openid", "profile"]);
+    assert_eq!(principal.expires_at.as_second(), claims["exp"].as_i64().unwrap());
+    assert_eq!(principal.token.expose(), token.expose());
+}
+
+#[tokio::test]
+async fn times_are_checked() {
+    let key = Key::es256("k1");
+    let (_service, authenticator) = with_set(set(&[&key.jwk])).await;
+    let refused = async |changes: Value| refusal(&authenticator, &key.sign(&claims(changes))).await;
+    assert_eq!(refused(json!({"exp": now() - 6})).await, "the access token is not valid: it has expired");
+    assert_eq!(refused(json!({"exp": null})).await, "the access token is not valid: it does not say when it expires");
+    assert_eq!(refused(json!({"nbf": now() + 60})).await, "the access token is not valid: it is not valid yet");
+    assert!(refused(json!({"iat": now() + 60})).await.contains("issued in the future"));
+    for nonsense in [json!("soon"), json!(-1), json!(true), json!([1])] {
+        assert_eq!(refused(json!({"exp": nonsense})).await, "the access token is not valid: a time in it is no time");
+    }
+    assert!(refused(json!({"exp": now() + 20})).await.contains("at least 30 s are required"));
+    // Within the leeway of five seconds, and far ahead, as fractions and beyond any calendar.
+    for good in [json!({"nbf": now() + 3}), json!({"iat": now() + 3}), json!({"exp": 1e300}), json!({"exp": u64::MAX})] {
+        authenticator.authenticate(&key.sign(&claims(good))).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_issuer_and_the_audience_are_checked() {
+    let key = Key::es256("k1");
+    let (_service, authenticator) = with_set(set(&[&key.jwk])).await;
+    for other in [json!("https://idp.example.org/"), json!(null), json!(["https://idp.example.org"])] {
+        let message = refusal(&authenticator, &key.sign(&claims(json!({"iss": other})))).await;
+        assert_eq!(message, "the access token is not valid: it comes from another issuer");
+    }
+    for other in [json!("other"), json!(["other"]), json!([]), json!(null), json!({"goldcrest": 1}), json!("goldcrest2")] {
+        let message = refusal(&authenticator, &key.sign(&claims(json!({"aud": other})))).await;
+        assert_eq!(message, "the access token is not valid: it is meant for another audience");
+    }
+    authenticator.authenticate(&key.sign(&claims(json!({"aud": "goldcrest"})))).await.unwrap();
+}
+
+#[tokio::test]
+async fn id_tokens_and_other_kinds_of_tokens_are_refused() {
+    let key = Key::es256("k1");
+    let (_service, authenticator) = with_set(set(&[&key.jwk])).await;
+    for id_token in [json!({"nonce": "n"}), json!({"at_hash": "h"}), json!({"c_hash": "h"}), json!({"at_hash": "h", "typ": "Bearer"})] {
+        let message = refusal(&authenticator, &key.sign(&claims(id_token))).await;
+        assert_eq!(message, "the access token is not valid: it is an ID token: send the access token");
+    }
+    for other in [json!({"typ": "ID"}), json!({"typ": "Refresh"}), json!({"typ": "Logout"})] {
+        assert!(refusal(&authenticator, &key.sign(&claims(other))).await.contains("another kind of token"));
+    }
+    for kind in ["logout+jwt", "secevent+jwt", "dpop+jwt"] {
+        let header = Header { typ: Some(kind.to_owned()), ..key.header(Algorithm::ES256) };
+        assert!(refusal(&authenticator, &key.sign_with(&header, &claims(json!({})))).await.contains("another kind of token"));
+    }
+    for kind in [Some("at+jwt"), Some("application/at+jwt"), Some("AT+JWT"), Some("JWT"), None] {
+        let header = Header { typ: kind.map(str::to_owned), ..key.header(Algorithm::ES256) };
+        authenticator.authenticate(&key.sign_with(&header, &claims(json!({})))).await.unwrap();
+    }
+    // Keycloak before 24 puts the nonce into access tokens, which it marks as such.
+    authenticator.authenticate(&key.sign(&claims(json!({"nonce": "n", "typ": "Bearer"})))).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_user_name_is_validated() {
+    let key = Key::es256("k1");
+    let (_service, authenticator) = with_set(set(&[&key.jwk])).await;
+    for name in [json!("-oProxyCommand=id"), json!("a b"), json!("a;id"), json!(""), json!("a\nb"), json!("x".repeat(300))] {
+        let message = refusal(&authenticator, &key.sign(&claims(json!({"preferred_username": name})))).await;
+        assert_eq!(message, "the access token is not valid: the claim that holds the user name has no usable user name");
+    }
+    for name in [json!(null), json!(7), json!(["ann"])] {
+        let message = refusal(&authenticator, &key.sign(&claims(json!({"preferred_username": name})))).await;
+        assert_eq!(message, "the access token is not valid: it lacks the claim that holds the user name");
+    }
+}
+
+#[tokio::test]
+async fn the_header_cannot_choose_another_algorithm() {
+    let (key, der) = Key::rsa("k1");
+    let (_service, authenticator) = with_set(set(&[&key.jwk])).await;
+    for algorithm in [Algorithm::RS256, Algorithm::PS384] {
+        authenticator.authenticate(&key.sign_with(&key.header(algorithm), &claims(json!({})))).await.unwrap();
+    }
+    // The public key as the secret of an HMAC: in its DER and PEM forms, its JWK, and its modulus.
+    let pem = pem("PUBLIC KEY", &der);
+    let modulus = URL_SAFE_NO_PAD.decode(key.jwk["n"].as_str().unwrap()).unwrap();
+    for secret in [der, pem.into_bytes(), key.jwk.to_string().into_bytes(), modulus, Vec::new()] {
+        let forged = jsonwebtoken::encode(&key.header(Algorithm::HS256), &claims(json!({})), &EncodingKey::from_secret(&secret));
+        let message = refusal(&authenticator, &Secret::from(forged.unwrap())).await;
+        assert_eq!(message, "the access token is not valid: its signature does not hold");
+    }
+    for alg in ["none", "None", "NONE", "HS256", "ES256", "EdDSA", "", "RS256 "] {
+        let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let unsigned = format!("{}.{}.", part(json!({"alg": alg, "kid": "k1"})), part(claims(json!({}))));
+        refusal(&authenticator, &Secret::from(unsigned.clone())).await;
+        refusal(&authenticator, &Secret::from(unsigned + "AAAA")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_configured_algorithm_binds_keys_that_name_none() {
+    let (key, _) = Key::rsa("k1");
+    let service = {
+        let jwk = set(&[&key.jwk]);
+        Service::start(move |_| Reply::json(&jwk)).await
+    };
+    let mut configured = config(&service.url);
+    configured.jwk_algorithm = Some("RS512".to_owned());
+    let authenticator = authenticator(configured);
+    authenticator.authenticate(&key.sign_with(&key.header(Algorithm::RS512), &claims(json!({})))).await.unwrap();
+    refusal(&authenticator, &key.sign_with(&key.header(Algorithm::RS256), &claims(json!({})))).await;
+}
+
+#[tokio::test]
+async fn a_token_does_not_bring_its_key_and_no_extension_is_ignored() {
+    let (key, attacker) = (Key::es256("k1"), Key::es256("k1"));
+    let (_service, authenticator) = with_set(set(&[&key.jwk])).await;
+    let header = Header {
+        jwk: Some(serde_json::from_value(attacker.jwk.clone()).unwrap()),
+        jku: Some("https://attacker.example.org/certs".to_owned()),
+        ..attacker.header(Algorithm::ES256)
+    };
+    let message = refusal(&authenticator, &attacker.sign_with(&header, &claims(json!({})))).await;
+    assert_eq!(message, "the access token is not valid: its signature does not hold");
+    let header = Header { crit: Some(vec!["b64".to_owned()]), ..key.header(Algorithm::ES256) };
+    assert!(refusal(&authenticator, &key.sign_with(&header, &claims(json!({})))).await.contains("extension"));
+}
+
+#[tokio::test]
+async fn what_is_no_token_is_refused() {
+    let key = Key::es256("k1");
+    let (_service, authenticator) = with_set(set(&[&key.jwk])).await;
+    let good = key.sign(&claims(json!({}))).expose().to_owned();
+    let flipped = {
+        let (message, signature) = good.rsplit_once('.').unwrap();
+        let first = if signature.starts_with('A') { 'B' } else { 'A' };
+        format!("{message}.{first}{}", &signature[1..])
+    };
+    for text in [
+        String::new(),
+        "opaque".to_owned(),
+        "..".to_owned(),
+        "a.b.c.d.e".to_owned(),
+        format!("{good}.x"),
+        format!("{good}="),
+        good.replace('.', ". "),
+        flipped,
+        "x".repeat(1024 * 1024),
+        format!("{good}{}", "A".repeat(20_000)),
+    ] {
+        refusal(&authenticator, &Secret::from(text)).await;
+    }
+}
+
+#[tokio::test]
+async fn without_a_key_id_only_a_single_key_is_tried() {
+    let (one, two) = (Key::es256("k1"), Key::es256("k2"));
+    let header = Header { kid: None, ..one.header(Algorithm::ES256) };
+    let token = one.sign_with(&header, &claims(json!({})));
+    let (_service, authenticator) = with_set(set(&[&one.jwk])).await;
+    authenticator.authenticate(&token).await.unwrap();
+    let (_service, authenticator) = with_set(set(&[&one.jwk, &two.jwk])).await;
+    assert_eq!(refusal(&authenticator, &token).await, "the access token is not valid: no known key signed it");
+}
+
+#[tokio::test]
+async fn one_bad_key_does_not_void_the_set() {
+    let key = Key::es256("k1");
+    let bad = json!({"kty": "RSA", "kid": "k1", "n": [1], "e": "AQAB"});
+    let (_service, authenticator) = with_set(set(&[&bad, &json!(null), &key.jwk, &json!({"kty": "oct", "k": "AAAA"})])).await;
+    authenticator.authenticate(&key.sign(&claims(json!({})))).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_unknown_key_makes_the_set_be_read_once() {
+    let (old, new) = (Key::es256("old"), Key::es256("new"));
+    let served = Arc::new(Mutex::new(set(&[&old.jwk])));
+    let shown = Arc::clone(&served);
+    let service = Service::start(move |_| Reply::json(&shown.lock().unwrap()).after(Duration::from_millis(50))).await;
+    let authenticator = authenticator(config(&service.url));
+    authenticator.authenticate(&old.sign(&claims(json!({})))).await.unwrap();
+    assert_eq!(service.seen().len(), 1);
+
+    // The key is replaced. Many come with the new one at once: they share one reading, and all pass.
+    *served.lock().unwrap() = set(&[&new.jwk]);
+    let tokens: Vec<Secret> = (0..20).map(|number| new.sign(&claims(json!({"jti": number})))).collect();
+    let results = futures::future::join_all(tokens.iter().map(|token| authenticator.authenticate(token))).await;
+    assert!(results.into_iter().all(|result| result.is_ok()));
+    assert_eq!(service.seen().len(), 2);
+
+    // Made-up keys do not make it be read again and again.
+    let made_up = Key::es256("made-up");
+    for number in 0..20 {
+        let message = refusal(&authenticator, &made_up.sign(&claims(json!({"jti": number})))).await;
+        assert_eq!(message, "the access token is not valid: no known key signed it");
+    }
+    assert_eq!(service.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn a_removed_key_voids_the_tokens_that_were_remembered() {
+    let (old, new) = (Key::es256("old"), Key::es256("new"));
+    let served = Arc::new(Mutex::new(set(&[&old.jwk])));
+    let shown = Arc::clone(&served);
+    let service = Service::start(move |_| Reply::json(&shown.lock().unwrap())).await;
+    let authenticator = authenticator(config(&service.url));
+    let token = old.sign(&claims(json!({})));
+    authenticator.authenticate(&token).await.unwrap();
+    *served.lock().unwrap() = set(&[&new.jwk]);
+    authenticator.authenticate(&new.sign(&claims(json!({})))).await.unwrap();
+    refusal(&authenticator, &token).await;
+}
+
+#[tokio::test]
+async fn keys_are_renewed_in_the_background_and_kept_through_an_outage() {
+    let (old, new) = (Key::es256("old"), Key::es256("new"));
+    let served = Arc::new(Mutex::new(set(&[&old.jwk])));
+    let down = Arc::new(AtomicBool::new(false));
+    let (shown, broken) = (Arc::clone(&served), Arc::clone(&down));
+    let service = Service::start(move |_| match broken.load(Ordering::SeqCst) {
+        true => Reply::status(500, "out of order"),
+        false => Reply::json(&shown.lock().unwrap()),
+    })
+    .await;
+    let mut configured = config(&service.url);
+    configured.public_certs_refresh = 1;
+    let authenticator = authenticator(configured);
+    let cancelled = CancellationToken::new();
+    let task = tokio::spawn(Arc::clone(&authenticator).run(cancelled.clone()));
+
+    let token = old.sign(&claims(json!({})));
+    authenticator.authenticate(&token).await.unwrap();
+    *served.lock().unwrap() = set(&[&new.jwk]);
+    // The remembered token stops holding with its key, although nobody showed an unknown one.
+    wait_for("the old key to be forgotten", async || authenticator.authenticate(&token).await.is_err()).await;
+
+    down.store(true, Ordering::SeqCst);
+    let before = service.seen().len();
+    wait_for("two failed readings", async || service.seen().len() >= before + 3).await;
+    authenticator.authenticate(&new.sign(&claims(json!({"jti": "during the outage"})))).await.unwrap();
+
+    cancelled.cancel();
+    tokio::time::timeout(Duration::from_secs(5), task).await.expect("the task ends when cancelled").unwrap();
+}
+
+#[tokio::test]
+async fn without_any_key_tokens_are_neither_accepted_nor_refused() {
+    let key = Key::es256("k1");
+    let token = key.sign(&claims(json!({})));
+    let oversized = json!({"keys": [key.jwk], "padding": "x".repeat(300 * 1024)}).to_string();
+    for reply in [(500, String::new()), (200, "<html>".to_owned()), (302, String::new()), (200, oversized)] {
+        let service = Service::start(move |_| Reply::status(reply.0, reply.1.clone())).await;
+        let error = authenticator(config(&service.url)).authenticate(&token).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable, "{}", ErrorChain(&error));
+        assert!(!format!("{error:?}").contains("<html>"));
+    }
+}
+
+#[tokio::test]
+async fn the_keys_of_several_sources_are_used_and_one_may_be_down() {
+    let (web, file) = (Key::es256("web"), Key::es256("file"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("certs.json");
+    std::fs::write(&path, set(&[&file.jwk]).to_string()).unwrap();
+    let service = {
+        let jwk = set(&[&web.jwk]);
+        Service::start(move |_| Reply::json(&jwk)).await
+    };
+    let mut configured = config(&service.url);
+    configured.public_certs.push("http://127.0.0.1:1/certs".to_owned());
+    configured.public_certs.push(format!("file://{}", path.display()));
+    let authenticator = authenticator(configured);
+    authenticator.authenticate(&web.sign(&claims(json!({})))).await.unwrap();
+    authenticator.authenticate(&file.sign(&claims(json!({})))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_remembered_token_still_ends_in_time() {
+    let key = Key::es256("k1");
+    let (service, _) = with_set(set(&[&key.jwk])).await;
+    let mut configured = config(&service.url);
+    (configured.min_token_ttl, configured.leeway) = (0, 0);
+    let authenticator = authenticator(configured);
+    let token = key.sign(&claims(json!({"exp": now() + 2})));
+    authenticator.authenticate(&token).await.unwrap();
+    wait_for("the token to end", async || authenticator.authenticate(&token).await.is_err()).await;
+    assert_eq!(refusal(&authenticator, &token).await, "the access token is not valid: it has expired");
+}
+
+#[test]
+fn an_authenticator_without_a_key_set_is_not_made() {
+    let mut configured = config("http://127.0.0.1:1");
+    configured.public_certs.clear();
+    assert!(matches!(JwtAuthenticator::new(configured, Client::new().unwrap()), Err(SetupError::NoKeySet)));
+}
+
+fn development_issuer(url: &str) -> DevelopmentIssuer {
+    let client = DevelopmentClient {
+        id: "health check".to_owned(),
+        secret: Secret::from("p@ss:w/rd&".to_owned()),
+        username: Username::new("firesrv").unwrap(),
+        email: None,
+        groups: vec!["operators".to_owned()],
+    };
+    DevelopmentIssuer::new(url, vec![client]).unwrap()
+}
+
+/// The routes of a provider over a development issuer, and a configuration that trusts it.
+async fn provider() -> (Service, Config) {
+    let issuer = development_issuer(ISSUER);
+    let service = Service::start(move |seen| match seen.uri.path() {
+        "/certs" => Reply::json(&issuer.jwks()),
+        _ => {
+            let body = String::from_utf8(seen.body.to_vec()).unwrap();
+            assert!(body.contains("grant_type=client_credentials"), "{body}");
+            let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().unwrap().into_owned();
+            let (id, secret) = match seen.header("authorization").and_then(|value| value.strip_prefix("Basic ")) {
+                Some(pair) => {
+                    let pair = base64::engine::general_purpose::STANDARD.decode(pair).unwrap();
+                    let pair = String::from_utf8(pair).unwrap();
+                    let (id, secret) = pair.split_once(':').unwrap();
+                    (decode(id), decode(secret))
+                }
+                None => {
+                    let field = |name: &str| {
+                        let pairs = body.split('&').filter_map(|pair| pair.split_once('='));
+                        pairs.map(|(key, value)| (decode(key), decode(value))).find(|(key, _)| key == name).unwrap().1
+                    };
+                    (field("client_id"), field("client_secret"))
+                }
+            };
+            match issuer.token(&id, &Secret::from(secret)) {
+                Ok(token) => Reply::json(&json!({
+                    "access_token": token.access_token.expose(), "expires_in": token.expires_in, "token_type": "Bearer",
+                })),
+                Err(_) => Reply::status(401, r#"{"error": "invalid_client", "error_description": "hunter2"}"#),
+            }
+        }
+    })
+    .await;
+    let config = config(&service.url);
+    (service, config)
+}
+
+fn account(config: &Config, secret: &str) -> ServiceAccountTokens {
+    let client = Client::new().unwrap();
+    let authenticator = authenticator(config.clone());
+    ServiceAccountTokens::new(config, "health check", Secret::from(secret.to_owned()), client, authenticator).unwrap()
+}
+
+#[tokio::test]
+async fn a_service_account_gets_its_token_once_for_everybody() {
+    for method in ["client_secret_basic", "client_secret_post"] {
+        let (service, mut config) = provider().await;
+        config.token_endpoint_auth_method = serde_json::from_value(json!(method)).unwrap();
+        let account = account(&config, "p@ss:w/rd&");
+        let principals = futures::future::join_all((0..10).map(|_| account.principal())).await;
+        for principal in principals {
+            let principal = principal.unwrap();
+            assert_eq!(principal.username.as_str(), "firesrv");
+            assert!(principal.is_service_account());
+        }
+        account.principal().await.unwrap();
+        let asked = service.seen().iter().filter(|seen| seen.uri.path() == "/token").count();
+        assert_eq!(asked, 1, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_service_account_is_told_why_and_nothing_else() {
+    let (_service, config) = provider().await;
+    let error = account(&config, "wrong").principal().await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable);
+    let shown = format!("{} {error:?}", ErrorChain(&error));
+    assert!(shown.contains("refused the service account: invalid_client"), "{shown}");
+    assert!(!shown.contains("hunter2") && !shown.contains("wrong"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_service_accounts_token_passes_the_same_checks() {
+    let (_service, mut config) = provider().await;
+    config.audience = vec!["somebody else".to_owned()];
+    let error = account(&config, "p@ss:w/rd&").principal().await.unwrap_err();
+    assert!(matches!(error, AuthnError::ServiceAccount(_)));
+    assert!(ErrorChain(&error).to_string().contains("another audience"));
+}
+
+#[test]
+fn the_development_issuer_wants_the_right_secret() {
+    let issuer = development_issuer(ISSUER);
+    let token = |id: &str, secret: &str| issuer.token(id, &Secret::from(secret.to_owned()));
+    assert!(token("health check", "p@ss:w/rd&").is_ok());
+    for (id, secret) in [("health check", ""), ("health check", "p@ss"), ("nobody", "p@ss:w/rd&"), ("", "")] {
+        assert!(matches!(token(id, secret), Err(IssuerError::InvalidClient)), "{id} {secret}");
+    }
+    assert_eq!(issuer.discovery()["token_endpoint"], "https://idp.example.org/token");
+}

@@ -1,0 +1,101 @@
+//! A loopback HTTP service that answers as a test says, and remembers what it was asked.
+
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+
+/// A request as it came in.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub at: Instant,
+    pub method: Method,
+    pub uri: Uri,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Seen {
+    /// The body as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The whole request as text, for looking for what must not be in it.
+    pub fn text(&self) -> String {
+        format!("{} {} {:?} {}", self.method, self.uri, self.headers, String::from_utf8_lossy(&self.body))
+    }
+
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+/// What the service does with a request.
+pub struct Reply {
+    pub status: u16,
+    pub body: Vec<u8>,
+    pub after: Duration,
+}
+
+impl Reply {
+    /// A 200 with this JSON.
+    pub fn json(body: &serde_json::Value) -> Self {
+        Self::status(200, body.to_string())
+    }
+
+    /// Any status and body.
+    pub fn status(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, body: body.into(), after: Duration::ZERO }
+    }
+
+    /// The same, later.
+    pub fn after(self, after: Duration) -> Self {
+        Self { after, ..self }
+    }
+}
+
+/// The running service; it ends when dropped.
+pub struct Service {
+    pub url: String,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Service {
+    /// Starts a service that answers every request with what `answer` says.
+    pub async fn start(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let answer = Arc::new(answer);
+        let log = Arc::clone(&seen);
+        let router = Router::new().fallback(move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| {
+            let request = Seen { at: Instant::now(), method, uri, headers, body };
+            log.lock().unwrap().push(request.clone());
+            let reply = answer(&request);
+            async move {
+                tokio::time::sleep(reply.after).await;
+                (StatusCode::from_u16(reply.status).unwrap(), reply.body).into_response() as Response
+            }
+        });
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { url, seen, task }
+    }
+
+    /// What came in so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
