@@ -4,6 +4,7 @@
 //! no state with their requests: its time limits are its own. This module must not know HTTP or use cases. To probe one more
 //! service: an arm in [`Checker::probes`].
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,7 +57,7 @@ impl Checker {
 
     /// Checks once and publishes what was found.
     pub async fn check(&self) {
-        let services = if self.cluster.config().probing.services.as_ref().is_none_or(|services| services.is_empty()) {
+        let services = if self.cluster.config().probing.services.as_ref().is_none_or(BTreeMap::is_empty) {
             Ok(Vec::new())
         } else {
             match self.principal().await {

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use futures::TryStreamExt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use super::Api;
@@ -17,6 +18,7 @@ use super::extract::{Document, Parameters};
 use super::problem::Problem;
 use super::upload::FilePart;
 use crate::domain::bytes_to_text;
+use crate::error::ErrorChain;
 use crate::service::{Access, files};
 
 /// The bytes that a parameter value of a header may hold as they are (RFC 8187, `attr-char`).
@@ -246,7 +248,12 @@ pub(super) async fn download(access: Access, query: Parameters<PathParameters>) 
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(download.size));
     headers.insert(header::CONTENT_DISPOSITION, attachment(path.file_name()));
-    Ok((headers, Body::from_stream(download.content)))
+    let system = access.cluster().name().clone();
+    // The status is sent by then: an error can only cut the answer short, which `Content-Length` lets the client see.
+    let content = download.content.inspect_err(move |error| {
+        tracing::warn!(%system, ?path, error = %ErrorChain(error), "a download was cut short");
+    });
+    Ok((headers, Body::from_stream(content)))
 }
 
 /// Upload a file

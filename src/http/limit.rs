@@ -24,7 +24,6 @@ pub(super) async fn time(State(limit): State<Duration>, request: Request, next: 
 }
 
 /// The answer to a request whose handling panicked. The panic's message goes to the log by the panic hook, not to the client.
-#[expect(clippy::needless_pass_by_value, reason = "the signature is that of tower-http's panic handler")]
 pub(super) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     Problem::new(Kind::Internal, "An error occurred during the request process").into_response()
 }

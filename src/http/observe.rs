@@ -38,6 +38,9 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     if let Some(problem) = &problem {
         let body = problem.body(&context, &path, method.is_safe());
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        if !problem.is_retryable(method.is_safe()) {
+            response.headers_mut().remove(header::RETRY_AFTER);
+        }
         *response.body_mut() = if method == Method::HEAD { Body::empty() } else { Body::from(body) };
     }
     add_headers(&mut response, &context);

@@ -120,10 +120,14 @@ impl Problem {
         &self.log
     }
 
+    /// Whether the same request may be sent again, where `safe` says whether its method changes nothing.
+    pub(super) fn is_retryable(&self, safe: bool) -> bool {
+        self.answer.retryable && self.effect(safe) != Some(true)
+    }
+
     /// Writes the body: `instance` is the path of the request, `safe` whether its method changes nothing.
     pub(super) fn body(&self, context: &RequestContext, instance: &str, safe: bool) -> Vec<u8> {
-        // Whether a request that only reads had an effect is no question.
-        let maybe_effected = self.maybe_effected.filter(|_| !safe);
+        let maybe_effected = self.effect(safe);
         let body = ApiResponseError {
             kind: format!("urn:goldcrest:problem:{}", self.answer.name),
             title: self.answer.title,
@@ -135,10 +139,15 @@ impl Problem {
             caused_by: self.caused_by.as_deref(),
             data: self.data.as_ref(),
             user: context.username(),
-            retryable: self.answer.retryable && maybe_effected != Some(true),
+            retryable: self.is_retryable(safe),
             maybe_effected,
         };
         serde_json::to_vec(&body).expect("strings, numbers and JSON values serialise")
+    }
+
+    /// Whether a request that only reads had an effect is no question.
+    fn effect(&self, safe: bool) -> Option<bool> {
+        self.maybe_effected.filter(|_| !safe)
     }
 
     fn with(answer: Answer, message: String) -> Self {

@@ -67,6 +67,7 @@ async fn a_submission_whose_effect_is_unknown_says_so_and_does_not_advise_to_rep
         let json = answer.json();
         assert_eq!(answer.status, 424);
         assert_eq!((&json["maybeEffected"], &json["retryable"]), (&json!(sent), &json!(retryable)));
+        assert_eq!(answer.header("retry-after").is_some(), retryable);
     }
 }
 

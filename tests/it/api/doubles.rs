@@ -5,8 +5,7 @@ use std::fmt::Debug;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures::stream::{self, StreamExt};
+use futures::stream::StreamExt;
 use goldcrest::authn::{Authenticator, AuthnError, PrincipalSource};
 use goldcrest::authz::{Authorizer, AuthzError, Decision, Relation};
 use goldcrest::domain::{
@@ -26,7 +25,6 @@ pub enum Reply {
     Checksum(Checksum),
     Content(Content),
     Done,
-    Download(Vec<u8>, u64),
     Entries(Vec<DirectoryEntry>),
     Entry(DirectoryEntry),
     FileFails(FilesystemError),
@@ -41,6 +39,7 @@ pub enum Reply {
     Reservations(Vec<Reservation>),
     SchedulerFails(SchedulerError),
     Stat(FileStat),
+    Stream(ContentStream, u64),
     Text(&'static str),
 }
 
@@ -205,10 +204,7 @@ impl FileSystem for ScriptedFiles {
     }
 
     async fn download(&self, by: &Principal, path: &RemotePath, cap: Option<u64>) -> Result<Download, FilesystemError> {
-        reply!(self.0, by, "download", [path, cap], FileFails, Reply::Download(bytes, size) => {
-            let pieces: Vec<_> = bytes.chunks(3).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-            Download { size, content: stream::iter(pieces).boxed() }
-        })
+        reply!(self.0, by, "download", [path, cap], FileFails, Reply::Stream(content, size) => Download { size, content })
     }
 
     /// Reads the content first, as far as the cap, and shows it in the call.

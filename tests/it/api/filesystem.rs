@@ -2,6 +2,8 @@
 
 use axum::body::Body;
 use axum::http::{Method, Request, header};
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
 use goldcrest::domain::{Checksum, Content, ContentUnit, DirectoryEntry, FileStat, FileType};
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -183,7 +185,9 @@ async fn archives_are_unpacked() {
 
 #[tokio::test]
 async fn a_file_is_downloaded_as_it_is() {
-    let files = vec![(r#"alice: download "/home/a \"b\".bin" Some(1000)"#, Reply::Download(b"\x00\xFF\r\nabc".to_vec(), 7))];
+    let pieces = [&b"\x00\xFF\r"[..], b"\nabc"].map(|piece| Ok(Bytes::copy_from_slice(piece)));
+    let content = stream::iter(pieces).boxed();
+    let files = vec![(r#"alice: download "/home/a \"b\".bin" Some(1000)"#, Reply::Stream(content, 7))];
     let answer = get("download?path=/home/a%20%22b%22.bin", files).await;
     assert_eq!((answer.status, answer.body.as_slice()), (200, &b"\x00\xFF\r\nabc"[..]));
     assert_eq!(answer.header("content-type"), Some("application/octet-stream"));

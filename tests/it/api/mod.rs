@@ -1,5 +1,7 @@
 //! The whole API in process, over scripted backends.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where its assumptions do, in its helpers too")]
+
 mod access;
 mod bad_input;
 mod compute;
@@ -9,7 +11,9 @@ mod edges;
 mod filesystem;
 mod health;
 mod pages;
+mod records;
 mod status;
+mod wire;
 
 use std::sync::Arc;
 

@@ -1,0 +1,129 @@
+//! What is written down: the audit trail and the access line, and never a token.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+
+use axum::http::Method;
+use goldcrest::scheduler::SchedulerError;
+use goldcrest::ssh::TransportError;
+use serde_json::json;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+use super::doubles::Reply;
+use super::{Api, request};
+
+/// Keeps every event, as `target: field=value ...`, and the fields of every span.
+#[derive(Clone, Default)]
+struct Records(Arc<Mutex<Vec<String>>>);
+
+impl Records {
+    fn of(&self, target: &str) -> Vec<String> {
+        self.0.lock().unwrap().iter().filter(|line| line.starts_with(target)).cloned().collect()
+    }
+}
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        write!(self.0, " {}={value:?}", field.name()).unwrap();
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Records {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut line = Line(format!("{}:", event.metadata().target()));
+        event.record(&mut line);
+        self.0.lock().unwrap().push(line.0);
+    }
+
+    fn on_new_span(&self, attributes: &tracing::span::Attributes<'_>, _: &tracing::span::Id, _: Context<'_, S>) {
+        let mut line = Line("span:".to_owned());
+        attributes.record(&mut line);
+        self.0.lock().unwrap().push(line.0);
+    }
+}
+
+fn records() -> (Records, tracing::subscriber::DefaultGuard) {
+    let records = Records::default();
+    let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(records.clone()));
+    (records, guard)
+}
+
+async fn cancel(reply: Reply, token: &str) -> Vec<String> {
+    let (records, _guard) = records();
+    let api = Api::new(vec![(r#"alice: cancel "1""#, reply)], vec![]);
+    api.send(request(Method::DELETE, "/compute/daint/jobs/1", Some(token), None)).await;
+    records.of("audit")
+}
+
+#[tokio::test]
+async fn every_change_leaves_one_line_that_says_who_what_where_and_how_it_ended() {
+    let broken = || SchedulerError::Command { operation: "cancel", source: TransportError::Broken { sent: true }.into() };
+    for (reply, outcome) in [
+        (Reply::Done, "done"),
+        (Reply::SchedulerFails(SchedulerError::JobNotFound), "failed"),
+        (Reply::SchedulerFails(broken()), "unknown"),
+    ] {
+        let lines = cancel(reply, "token-of-alice").await;
+        assert_eq!(lines.len(), 1, "{lines:#?}");
+        for part in
+            ["user=alice", "subject=subject-of-alice", "system=daint", "action=\"jobs.cancel\"", "object=\"1\"", "request_id=\"test\""]
+        {
+            assert!(lines[0].contains(part), "{part}: {}", lines[0]);
+        }
+        assert!(lines[0].contains(&format!("outcome=\"{outcome}\"")), "{}", lines[0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_is_cancelled_leaves_its_line_too() {
+    let lines = cancel(Reply::Hangs, "token-of-alice").await;
+    assert!(lines.len() == 1 && lines[0].contains("outcome=\"cancelled\""), "{lines:#?}");
+}
+
+#[tokio::test]
+async fn what_was_refused_before_it_began_leaves_no_line() {
+    let (records, _guard) = records();
+    let api = Api::new(vec![], vec![]);
+    api.call(Method::POST, "/compute/daint/jobs", Some(json!({"job": {"workingDirectory": "/"}}))).await;
+    api.get("/status/systems").await;
+    assert_eq!(records.of("audit"), [""; 0]);
+}
+
+#[tokio::test]
+async fn every_request_leaves_one_access_line_without_its_query() {
+    let (records, _guard) = records();
+    let api = Api::new(vec![(r#"alice: cancel "1""#, Reply::SchedulerFails(SchedulerError::JobNotFound))], vec![]);
+    api.call(Method::DELETE, "/compute/daint/jobs/1?secret=hunter2", None).await;
+    let lines = records.of("goldcrest::http::observe");
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    for part in [
+        "method=DELETE",
+        "path=\"/compute/daint/jobs/1\"",
+        "route=\"/compute/{system_name}/jobs/{job_id}\"",
+        "status=404",
+        "error=\"Job not found\"",
+    ] {
+        assert!(lines[0].contains(part), "{part}: {}", lines[0]);
+    }
+}
+
+#[tokio::test]
+async fn no_token_and_no_secret_of_a_request_is_ever_written_down() {
+    let (records, _guard) = records();
+    let api = Api::new(vec![(r#"alice: cancel "1""#, Reply::SchedulerFails(SchedulerError::Denied("no".to_owned())))], vec![]);
+    for token in ["hunter2", "token-of-mallory-hunter2", "hunter2;", "no-keys"] {
+        api.send(request(Method::GET, "/compute/daint/jobs?x=hunter2", Some(token), None)).await;
+    }
+    api.call(Method::DELETE, "/compute/daint/jobs/1", None).await;
+    let script = json!({"job": {"workingDirectory": "/home", "script": "hunter2", "env": "PASSWORD=hunter2"}});
+    api.call(Method::POST, "/compute/daint/jobs", Some(script)).await;
+    let all = records.0.lock().unwrap().clone();
+    assert!(all.len() > 10, "{all:#?}");
+    let leaks: Vec<_> =
+        all.iter().filter(|line| line.contains("hunter2") && !line.contains("mallory-hunter2") || line.contains("token-of-")).collect();
+    assert!(leaks.is_empty(), "{leaks:#?}");
+}

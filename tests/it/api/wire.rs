@@ -1,0 +1,92 @@
+//! What only a real connection shows.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+use goldcrest::filesystem::FilesystemError;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::Api;
+use super::doubles::Reply;
+
+/// Serves the API on a port of its own.
+async fn serve(api: Api) -> TcpStream {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, api.router).await });
+    TcpStream::connect(address).await.unwrap()
+}
+
+async fn read(connection: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    tokio::time::timeout(Duration::from_secs(20), connection.read_to_end(&mut bytes)).await.unwrap().unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+const UPLOAD: &str = "POST /filesystem/daint/ops/upload?path=/home HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token-of-alice\r\n\
+    connection: close\r\ncontent-type: multipart/form-data; boundary=b\r\n";
+
+#[tokio::test]
+async fn a_client_that_sends_far_too_much_still_reads_that_it_was_too_much() {
+    let mut connection = serve(Api::new(vec![], vec![])).await;
+    let part = "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\n";
+    let content = vec![b'x'; 8 << 20];
+    let length = part.len() + content.len() + "\r\n--b--\r\n".len();
+    connection.write_all(format!("{UPLOAD}content-length: {length}\r\n\r\n{part}").as_bytes()).await.unwrap();
+    connection.write_all(&content).await.unwrap();
+    connection.write_all(b"\r\n--b--\r\n").await.unwrap();
+    let answer = read(&mut connection).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(answer.contains("the file is larger than the limit of 1000 bytes"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_upload_that_the_client_breaks_off_is_not_written() {
+    // The double would have to be told of an upload that ends well: its script is empty.
+    let api = Api::new(vec![], vec![]);
+    let mut connection = serve(api).await;
+    let part = "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nhalf";
+    connection.write_all(format!("{UPLOAD}content-length: 5000\r\n\r\n{part}").as_bytes()).await.unwrap();
+    connection.shutdown().await.unwrap();
+    let answer = read(&mut connection).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_download_that_fails_on_the_way_is_cut_short_and_not_ended() {
+    let (fail, failing) = tokio::sync::oneshot::channel::<()>();
+    let first = stream::once(async { Ok(Bytes::from_static(b"first")) });
+    let failure = stream::once(async {
+        failing.await.unwrap();
+        Err(FilesystemError::Invalid("gone".to_owned()))
+    });
+    let content = first.chain(failure).boxed();
+    let mut connection = serve(Api::new(vec![], vec![(r#"alice: download "/home/f" Some(1000)"#, Reply::Stream(content, 10))])).await;
+    let request = "GET /filesystem/daint/ops/download?path=/home/f HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token-of-alice\r\n\r\n";
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    while !answer.ends_with("first") {
+        let mut bytes = [0; 4096];
+        let count = tokio::time::timeout(Duration::from_secs(20), connection.read(&mut bytes)).await.unwrap().unwrap();
+        assert_ne!(count, 0, "{answer}");
+        answer.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+    }
+    assert!(answer.contains("content-length: 10\r\n"), "{answer}");
+    fail.send(()).unwrap();
+    assert_eq!(read(&mut connection).await, "", "the connection is closed before the ten bytes are there");
+}
+
+#[tokio::test]
+async fn an_empty_answer_has_no_length_and_the_connection_lives_on() {
+    let steps = || (r#"alice: cancel "1""#, Reply::Done);
+    let mut connection = serve(Api::new(vec![steps(), steps()], vec![])).await;
+    let request =
+        |last: &str| format!("DELETE /compute/daint/jobs/1 HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token-of-alice\r\n{last}\r\n");
+    connection.write_all(request("").as_bytes()).await.unwrap();
+    connection.write_all(request("connection: close\r\n").as_bytes()).await.unwrap();
+    let answers = read(&mut connection).await;
+    assert_eq!(answers.matches("HTTP/1.1 204 No Content\r\n").count(), 2, "{answers}");
+    assert!(!answers.contains("content-length") && !answers.contains("transfer-encoding"), "{answers}");
+}
