@@ -1,15 +1,13 @@
 //! The in-process suite: loopback only, nothing to install.
-
-mod api;
-mod config;
-mod demo;
-mod demo_sshd;
-mod ssh;
-mod structure;
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod api;
 mod authn;
 mod authz;
 mod config;
+mod demo;
+mod demo_sshd;
 mod rest;
+mod ssh;
+mod structure;
 mod support;
