@@ -24,10 +24,14 @@ use super::login::Login;
 use super::stats::{Closed, Counters, add};
 use super::transport::{LaneKind, TransportError};
 use super::wire::{Pulse, Wire};
+use crate::domain::Username;
 
 /// First pause before a server that dropped us is tried again; it doubles, and is scattered so that clients do not march in step.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a connection that is given up may take to send what is queued.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How many keepalive messages may go unanswered.
 const KEEPALIVES: u32 = 3;
@@ -47,6 +51,8 @@ pub(super) enum ConnectFailure {
     Connect(Arc<dyn Error + Send + Sync>),
     HostKey(String),
     Login(String),
+    /// The credential has ended.
+    Expired(Username),
     /// Nobody waited for it any more.
     Unwanted,
     /// The lanes were closed.
@@ -57,7 +63,7 @@ pub(super) enum ConnectFailure {
 pub(super) struct Connection {
     handle: Handle<Watcher>,
     /// The connection to the jump host that this one runs through.
-    _jump: Option<Handle<Watcher>>,
+    _jump: Option<Jump>,
     pub(super) login: Arc<Login>,
     pub(super) kind: LaneKind,
     pub(super) pulse: Arc<Pulse>,
@@ -69,6 +75,18 @@ pub(super) struct Connection {
     counters: Arc<Counters>,
     /// Its place under `max_clients`.
     _place: OwnedSemaphorePermit,
+}
+
+/// A connection to the jump host. It ends with the one that runs through it.
+struct Jump {
+    _handle: Handle<Watcher>,
+    pulse: Arc<Pulse>,
+}
+
+impl Drop for Jump {
+    fn drop(&mut self) {
+        self.pulse.cut();
+    }
 }
 
 /// The server's view of the channels, kept in the order of its messages.
@@ -223,7 +241,7 @@ impl Connection {
     /// Says goodbye and closes.
     pub(super) async fn disconnect(&self) {
         self.retire(Closed::Shutdown);
-        let _ = timeout(Duration::from_secs(1), self.handle.disconnect(Disconnect::ByApplication, "shutting down", "")).await;
+        let _ = timeout(LAST_WORDS, self.handle.disconnect(Disconnect::ByApplication, "shutting down", "")).await;
         // The message leaves from the session's own task; a moment later the stream may go.
         let _ = timeout(Duration::from_millis(200), async {
             while !self.handle.is_closed() {
@@ -237,6 +255,15 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        // The session's own task may have a last message to send; or it is stuck in a write, and must not be for ever.
+        let pulse = Arc::clone(&self.pulse);
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(async move {
+                tokio::time::sleep(LAST_WORDS).await;
+                pulse.cut();
+            })),
+            Err(_) => pulse.cut(),
+        }
         let lost = self.handle.is_closed();
         let reason = self.retired.get().map_or(if lost { Closed::Lost } else { Closed::Idle }, |(reason, _)| *reason);
         self.counters.open.fetch_sub(1, Ordering::Relaxed);
@@ -245,7 +272,7 @@ impl Drop for Connection {
     }
 }
 
-type Established = (Handle<Watcher>, Option<Handle<Watcher>>, Arc<Pulse>, Arc<Channels>);
+type Established = (Handle<Watcher>, Option<Jump>, Arc<Pulse>, Arc<Channels>);
 
 async fn attempt(target: &Target, login: &Login, kind: LaneKind) -> Result<Established, Refusal> {
     let config = &target.config;
@@ -258,13 +285,14 @@ async fn attempt(target: &Target, login: &Login, kind: LaneKind) -> Result<Estab
         }
         Some(host) => {
             let port = config.proxy_port.unwrap_or(22);
-            let stream = tcp(target, host, port).await?;
-            let mut jump = shake_hands(target, host, port, stream, kind, &Arc::default()).await?;
+            let outer = Pulse::new();
+            let wire = Wire::new(tcp(target, host, port).await?, Arc::clone(&outer));
+            let mut jump = shake_hands(target, host, port, wire, kind, &Arc::default()).await?;
             authenticate(target, login, &mut jump).await?;
             let opening = jump.channel_open_direct_tcpip(&config.host, u32::from(config.port), "127.0.0.1", 0);
             let through = limited(target.connection_timeout(), opening).await?.map_err(|error| Refusal::fatal(JumpError(error)))?;
             let wire = Wire::new(through.into_stream(), Arc::clone(&pulse));
-            (shake_hands(target, &config.host, config.port, wire, kind, &channels).await?, Some(jump))
+            (shake_hands(target, &config.host, config.port, wire, kind, &channels).await?, Some(Jump { _handle: jump, pulse: outer }))
         }
     };
     authenticate(target, login, &mut handle).await?;
@@ -420,12 +448,20 @@ impl From<Refusal> for ConnectFailure {
     }
 }
 
+impl ConnectFailure {
+    /// The server let us in and hung up at once, as it does for `/etc/nologin` or a limit on logins.
+    pub(super) fn stillborn() -> Self {
+        Self::Connect(Arc::new(io::Error::new(io::ErrorKind::ConnectionAborted, "the server closed the connection after the login")))
+    }
+}
+
 impl From<ConnectFailure> for TransportError {
     fn from(failure: ConnectFailure) -> Self {
         match failure {
             ConnectFailure::Connect(source) => Self::Connect(Box::new(Shared(source))),
             ConnectFailure::HostKey(reason) => Self::HostKey(reason),
             ConnectFailure::Login(user) => Self::Login(user),
+            ConnectFailure::Expired(user) => Self::Key { user, reason: "its time has ended".to_owned() },
             ConnectFailure::Unwanted | ConnectFailure::Closed => Self::Broken { sent: false },
         }
     }

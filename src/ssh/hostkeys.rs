@@ -205,3 +205,32 @@ fn changed(host: &str, port: u16, key: &PublicKey) -> String {
 fn fingerprint(key: &PublicKey) -> Fingerprint {
     key.fingerprint(HashAlg::Sha256)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ECDSA: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBHwf2HMM5TRXvo2SQJjsNkiDD5KqiiNjrGVv3UUh+mMT5RHxiRtOnlqvjhQtBq0VpmpCV/PwUdhOig4vkbqAcEc=";
+
+    #[test]
+    fn the_algorithm_of_a_known_key_is_asked_for_first() {
+        let known = Known { keys: vec![PublicKey::from_openssh(ECDSA).unwrap()], ..Known::default() };
+        assert_eq!(known.algorithms()[0], Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 });
+        assert_eq!(Known::default().algorithms()[0], Algorithm::Ed25519);
+        assert!(known.certificate_algorithms().is_empty(), "a certificate says nothing without an authority");
+    }
+
+    #[test]
+    fn sha_1_is_never_asked_for() {
+        assert!(!Known::default().algorithms().contains(&Algorithm::Rsa { hash: None }));
+    }
+
+    #[test]
+    fn pinned_keys_must_be_keys() {
+        let pinned = |lines: &[&str]| Trust::new(Some(&HostKeys::Pinned(lines.iter().map(|line| (*line).to_owned()).collect())));
+        assert!(pinned(&[ECDSA]).is_ok());
+        assert!(pinned(&[&format!("@cert-authority {ECDSA}")]).is_ok());
+        assert!(matches!(pinned(&["AAAA"]), Err(ConfigError::HostKey(_))));
+        assert!(matches!(pinned(&[]), Err(ConfigError::NoHostKeys)));
+    }
+}

@@ -170,6 +170,9 @@ impl Lane {
             state.learned = Instant::now();
         }
         let login = Arc::clone(&state.login);
+        if login.expired() {
+            return Err(ConnectFailure::Expired(login.user.clone()));
+        }
         let mut unfit = Vec::new();
         state.lent.retain(|lent| {
             let fit = fit(&lent.connection, &login);
@@ -178,6 +181,10 @@ impl Lane {
             }
             fit
         });
+        // Connecting again at once would only be more logins for nothing.
+        if unfit.iter().flatten().any(|connection| connection.retired().is_none() && connection.most_channels() == 0) {
+            state.failure = Some((Instant::now(), ConnectFailure::stillborn()));
+        }
         let room = state.lent.iter().filter(|lent| lent.slots() < state.budget && !lent.connection.doubted());
         let best = match self.kind {
             // Short commands are packed, so that few connections are needed.

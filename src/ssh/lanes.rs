@@ -76,6 +76,8 @@ impl Lanes {
         let counters = &self.cluster.target.counters;
         let mut queued = Queued::NotYet;
         let mut refusals = 0;
+        let mut dead = 0;
+        let most_dead = self.cluster.target.config.max_connections_per_user + 1;
         loop {
             let slot = lane.slot(deadline, queued).await?;
             queued = Queued::Before;
@@ -83,8 +85,10 @@ impl Lanes {
                 Opened::Channel(slot, channel) => return Ok((slot, channel)),
                 Opened::Full if refusals < MOST_REFUSALS => refusals += 1,
                 Opened::Full | Opened::Refused => return Err(TransportError::Refused("it opens no session".to_owned())),
-                Opened::Dead if Instant::now() >= deadline => return Err(TransportError::Broken { sent: false }),
-                Opened::Dead => {}
+                // Every pooled connection may be dead after a fault, and be found so one by one; fresh ones that die as well are
+                // no accident.
+                Opened::Dead if dead >= most_dead || Instant::now() >= deadline => return Err(TransportError::Broken { sent: false }),
+                Opened::Dead => dead += 1,
             }
             add(&counters.retries);
         }

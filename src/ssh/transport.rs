@@ -31,7 +31,7 @@ pub trait Transport: Send + Sync {
     async fn subsystem(&self, principal: &Principal, lane: LaneKind, name: &'static str) -> Result<ByteStream, TransportError>;
 
     /// Starts a command on the bulk lane with its standard input and output as a byte stream. Standard error is discarded;
-    /// reading ends when the command ends. It holds one channel until dropped.
+    /// reading ends when the command ends, and fails then when its exit status is not 0. It holds one channel until dropped.
     ///
     /// # Errors
     /// When no channel could be had in time.
@@ -147,6 +147,8 @@ impl Classify for TransportError {
     fn public_message(&self) -> Cow<'static, str> {
         match self {
             Self::Credential(source) => source.public_message(),
+            // The reason names hosts and ports, which are the administrator's business; it is in the log.
+            Self::HostKey(_) => "the cluster's SSH host key is not trusted".into(),
             other => other.to_string().into(),
         }
     }

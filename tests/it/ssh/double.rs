@@ -24,13 +24,22 @@ pub struct Behaviour {
     pub login_delay: Duration,
     /// Whether it refuses all logins.
     pub refuse_logins: bool,
+    /// Whether it hangs up on everybody who has logged in.
+    pub hang_up_after_login: bool,
     /// A certificate that it shows for its host key.
     pub certificate: Option<Certificate>,
 }
 
 impl Default for Behaviour {
     fn default() -> Self {
-        Self { max_sessions: 10, hang_up: 0, login_delay: Duration::ZERO, refuse_logins: false, certificate: None }
+        Self {
+            max_sessions: 10,
+            hang_up: 0,
+            login_delay: Duration::ZERO,
+            refuse_logins: false,
+            hang_up_after_login: false,
+            certificate: None,
+        }
     }
 }
 
@@ -152,6 +161,10 @@ impl server::Handler for Handler {
         let fingerprint = key.public_key.fingerprint(russh::keys::HashAlg::Sha256).to_string();
         self.record.users.lock().unwrap().push((user.to_owned(), fingerprint));
         Ok(Auth::Accept)
+    }
+
+    async fn auth_succeeded(&mut self, _: &mut Session) -> Result<(), russh::Error> {
+        if self.behaviour.hang_up_after_login { Err(russh::Error::Disconnect) } else { Ok(()) }
     }
 
     async fn channel_open_session(&mut self, _: Channel<Msg>, reply: ChannelOpenHandle, _: &mut Session) -> Result<(), russh::Error> {

@@ -255,6 +255,31 @@ async fn a_connection_does_not_outlive_its_credential() {
     exec(&lanes, "ada", run("echo")).await.unwrap();
     wait_for("the idle connection to close", || lanes.stats().closed_credential == 1).await;
     assert_eq!(lanes.stats().open, 0);
+    assert!(matches!(exec(&lanes, "ada", run("echo")).await, Err(TransportError::Key { .. })));
+    assert_eq!(double.record.connections.load(SeqCst), 1, "a credential that has ended is not tried");
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_after_the_login_is_not_stormed() {
+    let double = Double::start(Behaviour { hang_up_after_login: true, ..Behaviour::default() }).await;
+    let lanes = to(&double);
+    let results = futures::future::join_all((0..50).map(|_| exec(&lanes, "ada", run("echo")))).await;
+    let told = |result: &Result<_, _>| matches!(result, Err(TransportError::Connect(_) | TransportError::Broken { sent: false }));
+    assert!(results.iter().all(told), "{results:?}");
+    assert!(double.record.connections.load(SeqCst) < 20, "{} logins", double.record.connections.load(SeqCst));
+}
+
+#[tokio::test]
+async fn a_frozen_stream_ends_with_an_error_when_the_keepalives_do() {
+    let double = Double::start(Behaviour::default()).await;
+    let proxy = Proxy::start(double.port).await;
+    let mut settings = config(proxy.port, &double.host_key);
+    settings.timeout.keep_alive = 1;
+    let lanes = lanes(settings, OneKey::new(&new_key()));
+    let mut stream = lanes.stream(&principal("ada"), &CommandLine::new("hang")).await.unwrap();
+    proxy.freeze();
+    let read = tokio::time::timeout(Duration::from_secs(8), stream.read(&mut [0; 1])).await;
+    assert!(read.expect("it must not wait for ever").is_err());
 }
 
 #[tokio::test]
