@@ -10,4 +10,5 @@ mod demo_sshd;
 mod rest;
 mod ssh;
 mod structure;
+mod files;
 mod support;

@@ -1,0 +1,148 @@
+//! A cluster that is this machine: subsystems are served in process or by OpenSSH's program, commands are run by `sh`.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+use std::pin::Pin;
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use goldcrest::domain::Principal;
+use goldcrest::filesystem::sftp::server;
+use goldcrest::ssh::{ByteStream, CommandLine, Exec, LaneKind, RawOutput, Transport, TransportError};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::task::AbortHandle;
+
+/// Where Debian has OpenSSH's server.
+pub const OPENSSH: &str = "/usr/lib/openssh/sftp-server";
+
+/// How the `sftp` subsystem is served.
+pub enum Subsystem {
+    /// By our own server.
+    Own,
+    /// By OpenSSH's.
+    OpenSsh,
+    /// Not at all.
+    Refused,
+    /// By a function that misbehaves.
+    Hostile(fn(DuplexStream)),
+}
+
+/// The transport.
+pub struct Local {
+    subsystem: Subsystem,
+    /// Every session opened, with its user and class.
+    pub opened: Mutex<Vec<(String, LaneKind)>>,
+    /// Commands run.
+    pub commands: AtomicUsize,
+    running: Mutex<Vec<AbortHandle>>,
+}
+
+impl Local {
+    pub fn new(subsystem: Subsystem) -> Self {
+        Self { subsystem, opened: Mutex::default(), commands: AtomicUsize::new(0), running: Mutex::default() }
+    }
+
+    /// Cuts every session that is open now.
+    pub fn cut_sessions(&self) {
+        self.running.lock().unwrap().drain(..).for_each(|task| task.abort());
+    }
+
+    /// Sessions of our own server that have not ended.
+    pub fn sessions(&self) -> usize {
+        self.running.lock().unwrap().iter().filter(|task| !task.is_finished()).count()
+    }
+}
+
+#[async_trait]
+impl Transport for Local {
+    async fn exec(&self, _: &Principal, exec: Exec) -> Result<RawOutput, TransportError> {
+        self.commands.fetch_add(1, Ordering::Relaxed);
+        let mut child = shell(&exec.line).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(&exec.stdin).await.unwrap();
+        let output = child.wait_with_output().await.unwrap();
+        if let Some(limits) = exec.limits.filter(|limits| output.stdout.len() > limits.output) {
+            return Err(TransportError::Output(limits.output));
+        }
+        let exit = output.status.code().map_or(255, |code| code.unsigned_abs());
+        Ok(RawOutput { stdout: output.stdout, stderr: output.stderr, exit })
+    }
+
+    async fn subsystem(&self, principal: &Principal, lane: LaneKind, name: &'static str) -> Result<ByteStream, TransportError> {
+        assert_eq!(name, "sftp");
+        self.opened.lock().unwrap().push((principal.username.to_string(), lane));
+        match &self.subsystem {
+            Subsystem::Refused => Err(TransportError::Refused("subsystem request failed".to_owned())),
+            Subsystem::OpenSsh => Ok(Box::new(Process::start(Command::new(OPENSSH).stdin(Stdio::piped()).stdout(Stdio::piped())))),
+            Subsystem::Own => {
+                let (ours, theirs) = tokio::io::duplex(256 * 1024);
+                let task = tokio::spawn(async move { server::serve(theirs).await });
+                self.running.lock().unwrap().push(task.abort_handle());
+                Ok(Box::new(ours))
+            }
+            Subsystem::Hostile(behaviour) => {
+                let (ours, theirs) = tokio::io::duplex(256 * 1024);
+                behaviour(theirs);
+                Ok(Box::new(ours))
+            }
+        }
+    }
+
+    async fn stream(&self, _: &Principal, line: &CommandLine) -> Result<ByteStream, TransportError> {
+        self.commands.fetch_add(1, Ordering::Relaxed);
+        Ok(Box::new(Process::start(shell(line).stderr(Stdio::null()))))
+    }
+}
+
+fn shell(line: &CommandLine) -> Command {
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(OsString::from_vec(line.as_bytes().to_vec())).current_dir(Path::new("/"));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+}
+
+/// A process as a byte stream, killed when dropped.
+struct Process {
+    _child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: ChildStdout,
+}
+
+impl Process {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.kill_on_drop(true).spawn().unwrap();
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take().unwrap());
+        Self { _child: child, stdin, stdout }
+    }
+}
+
+impl AsyncRead for Process {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stdout).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Process {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        match &mut self.stdin {
+            Some(stdin) => Pin::new(stdin).poll_write(context, bytes),
+            None => Poll::Ready(Err(std::io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        match &mut self.stdin {
+            Some(stdin) => Pin::new(stdin).poll_flush(context),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.stdin = None;
+        Poll::Ready(Ok(()))
+    }
+}
