@@ -166,6 +166,11 @@ impl Jwks {
         self.keys()
     }
 
+    /// Why the newest reading was not complete, where it was not.
+    pub(super) fn failure(&self) -> Option<Arc<KeysError>> {
+        self.read_state(|state| state.failure.clone())
+    }
+
     /// Reads all sources, once for everybody who asks at the same time.
     pub(super) async fn refresh(&self) {
         let number = self.read_state(|state| state.readings);

@@ -94,7 +94,13 @@ impl JwtAuthenticator {
                 match parts.check_signature(&keys) {
                     Signature::Holds => keys.epoch,
                     Signature::DoesNotHold => return Err(AuthnError::Invalid("its signature does not hold")),
-                    Signature::UnknownKey => return Err(AuthnError::Invalid("no known key signed it")),
+                    Signature::UnknownKey => {
+                        // While a key set cannot be read, the key may well be a good one that is new.
+                        return Err(match self.jwks.failure() {
+                            Some(failure) => AuthnError::KeysUnavailable(Box::new(failure)),
+                            None => AuthnError::Invalid("no known key signed it"),
+                        });
+                    }
                 }
             }
         };

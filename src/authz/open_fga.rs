@@ -2,7 +2,7 @@
 //!
 //! Only `"allowed": true` in the body of a 200 allows. Whatever else comes back, or does not, is no decision.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,7 +24,7 @@ pub struct OpenFga {
     base: Url,
     config: OpenFgaConfig,
     timeout: Duration,
-    store_id: OnceLock<String>,
+    store_id: StoreId,
     slots: Option<Semaphore>,
     permissions: Option<Cache<(Username, SystemName), ()>>,
 }
@@ -43,11 +43,10 @@ impl OpenFga {
             }
             _ => (url, None),
         };
-        let store_id = OnceLock::new();
-        if let Some(id) = config.store_id.clone().or(in_url) {
-            // A lock that was made on the line above takes its first value.
-            let _ = store_id.set(id);
-        }
+        let store_id = match config.store_id.clone().or(in_url) {
+            Some(id) => StoreId::Configured(id.into()),
+            None => StoreId::Found(RwLock::default()),
+        };
         let permissions = (config.cache_ttl > 0)
             .then(|| Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(Duration::from_secs(config.cache_ttl)).build());
         let slots = (config.max_connections > 0).then(|| Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
@@ -71,22 +70,36 @@ impl OpenFga {
         let request = Request::post(self.base.with_segments(["stores", &store_id, "check"])).json(&body)?;
         let response = self.client.send(self.prepare(request)).await?;
         if response.status != 200 {
+            // The store may have been made anew, under another id: the next check looks it up.
+            if matches!(response.status, 400 | 404)
+                && let StoreId::Found(found) = &self.store_id
+            {
+                *found.write().unwrap_or_else(PoisonError::into_inner) = None;
+            }
             return Err(RestError::Status(response.status).into());
         }
         Ok(response.json::<CheckAnswer>()?.allowed)
     }
 
-    async fn store(&self) -> Result<String, OpenFgaError> {
-        if let Some(id) = self.store_id.get() {
-            return Ok(id.clone());
+    async fn store(&self) -> Result<Arc<str>, OpenFgaError> {
+        let found = match &self.store_id {
+            StoreId::Configured(id) => return Ok(Arc::clone(id)),
+            StoreId::Found(found) => found,
+        };
+        if let Some(id) = &*found.read().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(Arc::clone(id));
         }
         let name = self.config.store.as_str();
         let request = Request::get(self.base.with_segments(["stores"]).with_query("name", name));
-        let found: Stores = self.client.send(self.prepare(request)).await?.success()?.json()?;
+        let list: Stores = self.client.send(self.prepare(request)).await?.success()?.json()?;
         // Servers that are older than the `name` parameter ignore it, so that the name is compared here as well.
-        let mut ids = found.stores.into_iter().filter(|store| store.name == name).map(|store| store.id);
+        let mut ids = list.stores.into_iter().filter(|store| store.name == name).map(|store| store.id);
         match (ids.next(), ids.next()) {
-            (Some(id), None) => Ok(self.store_id.get_or_init(|| id).clone()),
+            (Some(id), None) => {
+                let id: Arc<str> = id.into();
+                *found.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&id));
+                Ok(id)
+            }
             (Some(_), Some(_)) => Err(OpenFgaError::AmbiguousStore(name.to_owned())),
             (None, _) => Err(OpenFgaError::NoStore(name.to_owned())),
         }
@@ -120,12 +133,16 @@ impl Authorizer for OpenFga {
                 Ok(Decision::Allowed)
             }
             Ok(false) => Ok(Decision::Denied),
-            Err(error) => {
-                tracing::warn!(error = %crate::error::ErrorChain(&error), system = %system, "OpenFGA gave no decision");
-                Err(AuthzError::Unavailable(Box::new(error)))
-            }
+            Err(error) => Err(AuthzError::Unavailable(Box::new(error))),
         }
     }
+}
+
+/// The id of the store.
+enum StoreId {
+    Configured(Arc<str>),
+    /// Looked up by the store's name, when it was.
+    Found(RwLock<Option<Arc<str>>>),
 }
 
 /// Why the server gave no decision.

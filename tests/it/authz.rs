@@ -1,5 +1,6 @@
 //! The OpenFGA client against servers that say yes, no, nothing, and nonsense.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use goldcrest::authz::{Authorizer, AuthzError, Decision, OpenFga, OpenFgaConfig, Relation};
@@ -138,6 +139,26 @@ async fn the_store_is_found_by_name_once() {
     }
     let asked: Vec<String> = service.seen().iter().map(|seen| seen.uri.to_string()).collect();
     assert_eq!(asked, ["/base/stores?name=goldcrest", "/base/stores/01FOUND/check", "/base/stores/01FOUND/check"]);
+}
+
+#[tokio::test]
+async fn a_store_that_was_made_anew_is_found_again() {
+    let current = Arc::new(Mutex::new("01OLD"));
+    let id = Arc::clone(&current);
+    let service = Service::start(move |seen| {
+        let id = *id.lock().unwrap();
+        match seen.uri.path() {
+            "/stores" => Reply::json(&json!({"stores": [{"id": id, "name": "goldcrest"}]})),
+            path if path == format!("/stores/{id}/check") => allows(true),
+            _ => Reply::status(404, r#"{"code": "store_id_not_found"}"#),
+        }
+    })
+    .await;
+    let fga = open_fga(serde_json::from_value(json!({"url": service.url, "cache_ttl": 0})).unwrap());
+    assert_eq!(check(&fga, &principal("ann")).await.unwrap(), Decision::Allowed);
+    *current.lock().unwrap() = "01NEW";
+    assert_eq!(check(&fga, &principal("ann")).await.unwrap_err().kind(), Kind::Unavailable);
+    assert_eq!(check(&fga, &principal("ann")).await.unwrap(), Decision::Allowed);
 }
 
 #[tokio::test]
