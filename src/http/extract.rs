@@ -161,6 +161,7 @@ pub(super) mod lenient {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde::Deserialize;
 
     #[derive(Debug, PartialEq, Deserialize)]
@@ -190,6 +191,17 @@ mod tests {
         assert_eq!(query("path=/a&hidden=maybe"), Err("hidden".to_owned()));
         for number in ["-1", "1.5", "ten", "", "9223372036854775808", "99999999999999999999999"] {
             assert_eq!(query(&format!("path=/a&bytes={number}")), Err("bytes".to_owned()), "{number:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_comes_back_from_a_query(bytes in proptest::collection::vec(1u8.., 0..20)) {
+            let encoded = percent_encoding::percent_encode(&bytes, percent_encoding::NON_ALPHANUMERIC);
+            let path = query(&format!("path={encoded}")).unwrap().path;
+            // Bytes that spell an escape character of ours in UTF-8 mean the byte that it stands for.
+            let meant = String::from_utf8(bytes.clone()).map_or(bytes, |text| crate::domain::text_to_bytes(&text));
+            prop_assert_eq!(crate::domain::text_to_bytes(&path), meant);
         }
     }
 

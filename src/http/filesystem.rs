@@ -10,9 +10,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use super::Api;
 use super::dto::file::{
     GetDirectoryLsResponse, GetFileChecksumResponse, GetFileHeadResponse, GetFileStatResponse, GetFileTailResponse, GetFileTypeResponse,
-    GetViewFileResponse, HeadParameters, LsParameters, PathParameters, PostCompressRequest, PostExtractRequest, PostFileSymlinkRequest,
-    PostFileSymlinkResponse, PostMakeDirRequest, PostMkdirResponse, PutFileChmodRequest, PutFileChmodResponse, PutFileChownRequest,
-    PutFileChownResponse, StatParameters, TailParameters, UploadForm, UploadParameters, ViewParameters,
+    GetViewFileResponse, PostFileSymlinkResponse, PostMkdirResponse, PutFileChmodResponse, PutFileChownResponse,
+};
+use super::dto::file_request::{
+    HeadParameters, LsParameters, PathParameters, PostCompressRequest, PostExtractRequest, PostFileSymlinkRequest, PostMakeDirRequest,
+    PutFileChmodRequest, PutFileChownRequest, StatParameters, TailParameters, UploadForm, UploadParameters, ViewParameters,
 };
 use super::extract::{Document, Parameters};
 use super::problem::Problem;
@@ -106,7 +108,12 @@ pub(super) async fn head(access: Access, query: Parameters<HeadParameters>) -> R
     responses((status = 200, description = "The content", body = GetFileTailResponse))
 )]
 pub(super) async fn tail(access: Access, query: Parameters<TailParameters>) -> Result<Json<GetFileTailResponse>, Problem> {
-    let content = files::tail(&access, &query.0.path, query.0.amount()).await?;
+    let amount = query.0.amount();
+    let mut content = files::tail(&access, &query.0.path, amount).await?;
+    if amount.bytes.is_none() && amount.lines.is_none() {
+        // The contract counts the default ten lines from the start, unlike ten lines that were asked for.
+        content.start = content.start.abs();
+    }
     Ok(Json(content.into()))
 }
 

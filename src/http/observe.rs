@@ -85,11 +85,16 @@ fn log(line: &Line<'_>, response: &Response, problem: Option<&Problem>) {
     let milliseconds = line.started.elapsed().as_secs_f64() * 1000.0;
     let (method, path, route, user) = (line.method, line.path, line.route.as_deref(), line.context.username());
     let error = problem.map(Problem::log);
-    if response.status().is_server_error() {
-        tracing::error!(%method, ?path, route, status, user, milliseconds, error, "{method} {path:?} failed with {status}");
-    } else if problem.is_some() {
-        tracing::warn!(%method, ?path, route, status, user, milliseconds, error, "{method} {path:?} was refused with {status}");
-    } else {
-        tracing::info!(%method, ?path, route, status, user, milliseconds, "{method} {path:?} answered {status}");
+    match status {
+        500 => tracing::error!(%method, ?path, route, status, user, milliseconds, error, "{method} {path:?} failed with {status}"),
+        // What a cluster or the identity provider did not do: not our defect, and someone should know when it goes on.
+        408 | 424 | 429 | 501.. => {
+            tracing::warn!(%method, ?path, route, status, user, milliseconds, error, "{method} {path:?} failed with {status}");
+        }
+        // Orchestrators ask every few seconds.
+        200 if route == Some("/status/liveness/") => {
+            tracing::debug!(%method, ?path, route, status, milliseconds, "{method} {path:?} answered {status}")
+        }
+        _ => tracing::info!(%method, ?path, route, status, user, milliseconds, error, "{method} {path:?} answered {status}"),
     }
 }

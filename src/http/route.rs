@@ -93,6 +93,7 @@ fn matches(template: &str, path: &str) -> bool {
 mod tests {
     use super::*;
     use axum::body::Body;
+    use proptest::prelude::*;
 
     fn normalised(root_path: &str, uri: &str) -> (String, String) {
         let request = normalise(root_path, Request::get(uri).body(Body::empty()).unwrap());
@@ -112,6 +113,18 @@ mod tests {
         assert_eq!(normalised("/api/v2", "/api/v2"), ("/api/v2".to_owned(), "/".to_owned()));
         assert_eq!(normalised("/api/v2", "/api/v22/status"), (String::new(), "/api/v22/status".to_owned()));
         assert_eq!(normalised("/api/v2", "/status/systems"), (String::new(), "/status/systems".to_owned()));
+    }
+
+    proptest! {
+        #[test]
+        fn any_path_is_normalised_once_and_for_all(path in "/[!-~]{0,40}") {
+            let request = |uri: &str| Request::get(uri).body(Body::empty()).ok();
+            if let Some(first) = request(&path).map(|request| normalise("/api", request)) {
+                let uri = first.uri().to_string();
+                let second = normalise("", request(&uri).unwrap());
+                prop_assert_eq!(second.uri().to_string(), uri);
+            }
+        }
     }
 
     #[test]

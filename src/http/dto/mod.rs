@@ -2,5 +2,6 @@
 
 pub(super) mod compute;
 pub(super) mod file;
+pub(super) mod file_request;
 pub(super) mod status;
 pub(super) mod system;

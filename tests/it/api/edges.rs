@@ -140,6 +140,9 @@ async fn browsers_may_call_from_the_configured_origins_only() {
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (401, Some(origin)), "errors too");
     let answer = api.send(from_origin(Method::GET, "https://evil.example.org")).await;
     assert_eq!(answer.header("access-control-allow-origin"), None);
+    let api = Api::build(vec![], vec![], ClusterHealth::default(), "", |config| config.cors_allowed_origins = vec!["*".to_owned()]);
+    let answer = api.send(from_origin(Method::GET, "https://any.example.org")).await;
+    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
     let answer = Api::new(vec![], vec![]).send(from_origin(Method::GET, origin)).await;
     assert_eq!(answer.header("access-control-allow-origin"), None);
 }

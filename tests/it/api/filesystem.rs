@@ -93,7 +93,6 @@ async fn the_start_of_a_file_is_shown() {
 #[tokio::test]
 async fn the_end_of_a_file_is_shown() {
     let cases = [
-        ("", r#"alice: tail "/home/a" Part { unit: Lines, count: 10, skip: false }"#),
         ("&bytes=5", r#"alice: tail "/home/a" Part { unit: Bytes, count: 5, skip: false }"#),
         ("&lines=2&skipHeading=1", r#"alice: tail "/home/a" Part { unit: Lines, count: 2, skip: true }"#),
     ];
@@ -102,6 +101,13 @@ async fn the_end_of_a_file_is_shown() {
         let expected = json!({"output": {"content": "text \u{EFFF}", "contentType": "bytes", "startPosition": -5, "endPosition": -1}});
         assert_eq!((answer.status, answer.json()), (200, expected), "{query}");
     }
+}
+
+#[tokio::test]
+async fn the_default_end_of_a_file_starts_where_the_contract_says_it_does() {
+    let call = r#"alice: tail "/home/a" Part { unit: Lines, count: 10, skip: false }"#;
+    let answer = get("tail?path=/home/a", vec![(call, content(ContentUnit::Lines, -10, -1))]).await;
+    assert_eq!(answer.json()["output"]["startPosition"], 10);
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use super::doubles::Reply;
 use super::{Api, request};
 
-/// Keeps every event, as `target: field=value ...`, and the fields of every span.
+/// Keeps every event, as `target: level=... field=value ...`, and the fields of every span.
 #[derive(Clone, Default)]
 struct Records(Arc<Mutex<Vec<String>>>);
 
@@ -34,7 +34,7 @@ impl Visit for Line {
 
 impl<S: Subscriber> Layer<S> for Records {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut line = Line(format!("{}:", event.metadata().target()));
+        let mut line = Line(format!("{}: level={}", event.metadata().target(), event.metadata().level()));
         event.record(&mut line);
         self.0.lock().unwrap().push(line.0);
     }
@@ -109,6 +109,14 @@ async fn every_request_leaves_one_access_line_without_its_query() {
     ] {
         assert!(lines[0].contains(part), "{part}: {}", lines[0]);
     }
+}
+
+#[tokio::test]
+async fn liveness_which_is_asked_for_every_few_seconds_leaves_no_line_that_is_shown_by_default() {
+    let (records, _guard) = records();
+    Api::new(vec![], vec![]).send(request(Method::GET, "/status/liveness/", None, None)).await;
+    let lines = records.of("goldcrest::http::observe");
+    assert!(lines.len() == 1 && lines[0].contains("level=DEBUG"), "{lines:#?}");
 }
 
 #[tokio::test]
