@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 
 use super::problem::{ConfigError, Origin, Problem};
+use super::shape::{accepts, describe, kind, names, one_of, property, snake_case, tag_name, tag_value};
 use super::yaml::{Node, Value};
 use super::{Loaded, expand, read_text};
 
@@ -341,101 +342,6 @@ fn sort(problems: &mut [Problem]) {
         Some(Origin::Line(file, line)) => (1, file.clone(), *line),
         Some(Origin::Environment(_)) => (2, None, 0),
     });
-}
-
-/// What a value of the schema looks like, in words.
-pub(super) fn describe(schema: &Json) -> String {
-    if let Some(options) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Json::as_array) {
-        let mut words: Vec<String> = options.iter().filter(|option| kind(option) != Some("null")).map(describe).collect();
-        words.dedup();
-        return words.join(" or ");
-    }
-    let allowed = names(schema);
-    if !allowed.is_empty() {
-        return one_of(&allowed);
-    }
-    match kind(schema) {
-        Some("object") => match schema.get("required").and_then(Json::as_array).and_then(|names| names.first()).and_then(Json::as_str) {
-            Some(name) => format!("a section with the key `{name}`"),
-            None => "a section with keys".to_owned(),
-        },
-        Some("array") => "a list".to_owned(),
-        Some("string") if schema.get("format").and_then(Json::as_str) == Some("password") => "a text or secret_file:/path".to_owned(),
-        Some("string") => "a text".to_owned(),
-        Some("integer") => match (schema.get("minimum").and_then(Json::as_u64), schema.get("maximum").and_then(Json::as_u64)) {
-            (Some(least), Some(most)) => format!("a whole number from {least} to {most}"),
-            (Some(least), None) => format!("a whole number from {least}"),
-            _ => "a whole number".to_owned(),
-        },
-        Some("number") => "a number".to_owned(),
-        Some("boolean") => "true or false".to_owned(),
-        _ => "any value".to_owned(),
-    }
-}
-
-/// The schema's type, `null` aside.
-fn kind(schema: &Json) -> Option<&str> {
-    match schema.get("type") {
-        Some(Json::String(kind)) => Some(kind),
-        Some(Json::Array(kinds)) => kinds.iter().filter_map(Json::as_str).find(|kind| *kind != "null"),
-        _ if schema.get("properties").is_some() => Some("object"),
-        _ if schema.get("const").is_some_and(Json::is_string) || schema.get("enum").is_some() => Some("string"),
-        _ => None,
-    }
-}
-
-fn accepts(schema: &Json, kind: &str) -> bool {
-    let here = match schema.get("type") {
-        Some(Json::String(only)) => only == kind,
-        Some(Json::Array(kinds)) => kinds.iter().any(|one| one == kind),
-        _ => kind == "null" && schema.get("properties").is_none() && schema.get("anyOf").is_none() && schema.get("oneOf").is_none(),
-    };
-    let options = ["anyOf", "oneOf"].into_iter().filter_map(|name| schema.get(name).and_then(Json::as_array)).flatten();
-    here || options.into_iter().any(|option| accepts(option, kind))
-}
-
-/// The texts that the schema allows; none where any text is allowed.
-fn names(schema: &Json) -> Vec<&str> {
-    let listed = schema.get("enum").and_then(Json::as_array).into_iter().flatten();
-    listed.chain(schema.get("const")).filter_map(Json::as_str).collect()
-}
-
-/// The property that tells the variants of an internally tagged enum apart.
-fn tag_name(option: &Json) -> Option<&str> {
-    let properties = option.get("properties")?.as_object()?;
-    properties.iter().find(|(_, property)| property.get("const").is_some()).map(|(name, _)| name.as_str())
-}
-
-fn tag_value<'a>(option: &'a Json, tag: &str) -> Option<&'a str> {
-    option.get("properties")?.get(tag)?.get("const")?.as_str()
-}
-
-/// The property that a written key means: by its name, its camelCase form, or an alias.
-fn property<'a>(properties: &'a Map<String, Json>, written: &str) -> Option<(&'a str, &'a Json)> {
-    let wanted = snake_case(written);
-    let is_alias = |property: &Json| {
-        let aliases = property.get("x-aliases").and_then(Json::as_array).into_iter().flatten();
-        aliases.filter_map(Json::as_str).any(|alias| alias == wanted)
-    };
-    properties
-        .iter()
-        .find(|(name, property)| name.as_str() == written || **name == wanted || is_alias(property))
-        .map(|(name, property)| (name.as_str(), property))
-}
-
-fn snake_case(name: &str) -> String {
-    let mut snake = String::with_capacity(name.len() + 4);
-    for character in name.chars() {
-        if character.is_ascii_uppercase() {
-            snake.push('_');
-        }
-        snake.push(character.to_ascii_lowercase());
-    }
-    snake
-}
-
-fn one_of(names: &[&str]) -> String {
-    names.join(" | ")
 }
 
 fn join(path: &str, key: &str) -> String {

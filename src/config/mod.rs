@@ -10,6 +10,7 @@ mod interpret;
 mod problem;
 mod reference;
 mod rules;
+mod shape;
 mod yaml;
 
 use std::io::Read;

@@ -4,7 +4,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
 use super::Config;
-use super::interpret::describe;
+use super::shape::describe;
 
 const INTRODUCTION: &str = "\
 # Configuration

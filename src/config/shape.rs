@@ -1,0 +1,100 @@
+//! Questions about a JSON schema, as [`super::interpret`] and [`super::reference`] ask them.
+//!
+//! Only the shapes that schemars makes from our types are understood; references are not among them.
+
+use serde_json::{Map, Value as Json};
+
+/// What a value of the schema looks like, in words.
+pub(super) fn describe(schema: &Json) -> String {
+    if let Some(options) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Json::as_array) {
+        let mut words: Vec<String> = options.iter().filter(|option| kind(option) != Some("null")).map(describe).collect();
+        words.dedup();
+        return words.join(" or ");
+    }
+    let allowed = names(schema);
+    if !allowed.is_empty() {
+        return one_of(&allowed);
+    }
+    match kind(schema) {
+        Some("object") => match schema.get("required").and_then(Json::as_array).and_then(|names| names.first()).and_then(Json::as_str) {
+            Some(name) => format!("a section with the key `{name}`"),
+            None => "a section with keys".to_owned(),
+        },
+        Some("array") => "a list".to_owned(),
+        Some("string") if schema.get("format").and_then(Json::as_str) == Some("password") => "a text or secret_file:/path".to_owned(),
+        Some("string") => "a text".to_owned(),
+        Some("integer") => match (schema.get("minimum").and_then(Json::as_u64), schema.get("maximum").and_then(Json::as_u64)) {
+            (Some(least), Some(most)) => format!("a whole number from {least} to {most}"),
+            (Some(least), None) => format!("a whole number from {least}"),
+            _ => "a whole number".to_owned(),
+        },
+        Some("number") => "a number".to_owned(),
+        Some("boolean") => "true or false".to_owned(),
+        _ => "any value".to_owned(),
+    }
+}
+
+/// The schema's type, `null` aside.
+pub(super) fn kind(schema: &Json) -> Option<&str> {
+    match schema.get("type") {
+        Some(Json::String(kind)) => Some(kind),
+        Some(Json::Array(kinds)) => kinds.iter().filter_map(Json::as_str).find(|kind| *kind != "null"),
+        _ if schema.get("properties").is_some() => Some("object"),
+        _ if schema.get("const").is_some_and(Json::is_string) || schema.get("enum").is_some() => Some("string"),
+        _ => None,
+    }
+}
+
+pub(super) fn accepts(schema: &Json, kind: &str) -> bool {
+    let here = match schema.get("type") {
+        Some(Json::String(only)) => only == kind,
+        Some(Json::Array(kinds)) => kinds.iter().any(|one| one == kind),
+        _ => kind == "null" && schema.get("properties").is_none() && schema.get("anyOf").is_none() && schema.get("oneOf").is_none(),
+    };
+    let options = ["anyOf", "oneOf"].into_iter().filter_map(|name| schema.get(name).and_then(Json::as_array)).flatten();
+    here || options.into_iter().any(|option| accepts(option, kind))
+}
+
+/// The texts that the schema allows; none where any text is allowed.
+pub(super) fn names(schema: &Json) -> Vec<&str> {
+    let listed = schema.get("enum").and_then(Json::as_array).into_iter().flatten();
+    listed.chain(schema.get("const")).filter_map(Json::as_str).collect()
+}
+
+/// The property that tells the variants of an internally tagged enum apart.
+pub(super) fn tag_name(option: &Json) -> Option<&str> {
+    let properties = option.get("properties")?.as_object()?;
+    properties.iter().find(|(_, property)| property.get("const").is_some()).map(|(name, _)| name.as_str())
+}
+
+pub(super) fn tag_value<'a>(option: &'a Json, tag: &str) -> Option<&'a str> {
+    option.get("properties")?.get(tag)?.get("const")?.as_str()
+}
+
+/// The property that a written key means: by its name, its camelCase form, or an alias.
+pub(super) fn property<'a>(properties: &'a Map<String, Json>, written: &str) -> Option<(&'a str, &'a Json)> {
+    let wanted = snake_case(written);
+    let is_alias = |property: &Json| {
+        let aliases = property.get("x-aliases").and_then(Json::as_array).into_iter().flatten();
+        aliases.filter_map(Json::as_str).any(|alias| alias == wanted)
+    };
+    properties
+        .iter()
+        .find(|(name, property)| name.as_str() == written || **name == wanted || is_alias(property))
+        .map(|(name, property)| (name.as_str(), property))
+}
+
+pub(super) fn snake_case(name: &str) -> String {
+    let mut snake = String::with_capacity(name.len() + 4);
+    for character in name.chars() {
+        if character.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(character.to_ascii_lowercase());
+    }
+    snake
+}
+
+pub(super) fn one_of(names: &[&str]) -> String {
+    names.join(" | ")
+}
