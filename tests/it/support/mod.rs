@@ -1,5 +1,6 @@
 //! What several tests of this suite share.
 
+pub mod local_shell;
 pub mod scripted;
 
 use goldcrest::domain::{Principal, Secret, Username};
