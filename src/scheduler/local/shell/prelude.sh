@@ -74,10 +74,11 @@ write_status() {
     printf '%s\n' "$2" >"jobs/$1/status.$$" && mv -f "jobs/$1/status.$$" "jobs/$1/status"
 }
 
+# An environment is a list of strings that end with NUL, so grep needs -z (that of busybox sees only the first without).
 # Sends signal $1 to the process group of leader $2, and to the processes elsewhere that carry the cookie $3 of the job.
 strike() {
     if [ -n "$2" ]; then kill "-$1" "-$2" 2>/dev/null; fi
-    for found in $(grep -l -s -F -e "GOLDCREST_JOB_COOKIE=$3" /proc/[0-9]*/environ 2>/dev/null); do
+    for found in $(grep -l -s -z -F -e "GOLDCREST_JOB_COOKIE=$3" /proc/[0-9]*/environ 2>/dev/null); do
         found=${found#/proc/}
         found=${found%/environ}
         { read -r stat <"/proc/$found/stat"; } 2>/dev/null || continue
@@ -90,7 +91,7 @@ strike() {
 # True while a process of the job is left: arguments as of `strike`. Zombies do not count: where nobody reaps orphans they
 # stay for ever.
 survivors() {
-    [ -z "$(grep -l -s -F -e "GOLDCREST_JOB_COOKIE=$2" /proc/[0-9]*/environ 2>/dev/null)" ] || return 0
+    [ -z "$(grep -l -s -z -F -e "GOLDCREST_JOB_COOKIE=$2" /proc/[0-9]*/environ 2>/dev/null)" ] || return 0
     kill -0 "-$1" 2>/dev/null || return 1
     [ -r /proc/self/stat ] || return 0
     for found in /proc/[0-9]*; do
@@ -104,6 +105,16 @@ survivors() {
 # Records the end of job $1, whose runner is gone without having done so, and stops what is left of the job. May run
 # several times at once: all write the same, and the slot is freed by the next runner in the queue.
 bury() {
+    { read -r _ buried_pid buried_start _ buried_host <"queue/$1"; } 2>/dev/null || return 0
+    if [ "$buried_host" = "$host" ]; then
+        buried_leader=
+        if { read -r buried_leader buried_leader_start <"jobs/$1/leader"; } 2>/dev/null; then
+            # A leader that is gone frees its number only when its group is gone too, unless that went before: then it may be
+            # another's. The cookie finds the job's processes either way.
+            started_at "$buried_leader" && [ "$started" = "$buried_leader_start" ] || buried_leader=
+        fi
+        strike KILL "$buried_leader" "$1.$buried_pid.$buried_start."
+    fi
     { read -r line <"jobs/$1/status"; } 2>/dev/null || line=
     case $line in
     '' | *' end='*) ;;
@@ -113,14 +124,6 @@ bury() {
         write_status "$1" "${line%% state=*} state=NODE_FAIL reason=RunnerLost$buried_begin end=$(now)" || return 1
         ;;
     esac
-    { read -r _ buried_pid buried_start _ buried_host <"queue/$1"; } 2>/dev/null || return 0
-    if [ "$buried_host" = "$host" ]; then
-        buried_leader=
-        if { read -r buried_leader buried_leader_start <"jobs/$1/leader"; } 2>/dev/null; then
-            started_at "$buried_leader" && [ "$started" = "$buried_leader_start" ] || buried_leader=
-        fi
-        strike KILL "$buried_leader" "$1.$buried_pid.$buried_start."
-    fi
     rm -f "jobs/$1/runner" "jobs/$1/leader" "jobs/$1/environment" "queue/$1"
 }
 

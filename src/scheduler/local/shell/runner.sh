@@ -211,7 +211,7 @@ launch() {
     esac
     # From here on in positional parameters: the job's environment may hold variables of any name.
     set -- "$root/jobs/$id" "$id" "$8" "$4" "$cookie" "$first"
-    . "$1/environment"
+    { . "$1/environment"; } 2>/dev/null
     export GOLDCREST_JOB_ID="$2" GOLDCREST_JOB_NAME="$3" GOLDCREST_SUBMIT_DIR="$4" GOLDCREST_JOB_COOKIE="$5"
     exec ${6:+"$6"} "$1/script"
 }
