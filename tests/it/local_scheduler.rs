@@ -1,5 +1,7 @@
 //! The local scheduler end to end: real shells, real processes, real files, with each kind of `sh` that is installed.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

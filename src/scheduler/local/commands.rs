@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use super::record;
-use crate::domain::{Job, JobId, bytes_to_text};
+use crate::domain::{Job, JobId, RemotePath, bytes_to_text};
 use crate::scheduler::{AttachOutput, SchedulerError};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
@@ -19,7 +19,7 @@ pub const RUNNER: &str = concat!(include_str!("shell/prelude.sh"), include_str!(
 /// A program of ours that could not do what was asked: the inner result of each command's output.
 type Answer<T> = Result<T, SchedulerError>;
 
-fn program(arguments: CommandLine, operation: &'static str) -> Bytes {
+fn program(arguments: &CommandLine, operation: &'static str) -> Bytes {
     [b"{\n", arguments.as_bytes(), b"\n", PRELUDE.as_bytes(), operation.as_bytes(), b"\nexit $?\n}\n"].concat().into()
 }
 
@@ -89,7 +89,7 @@ impl RemoteCommand for Submit {
             .arg(self.script.len().to_string())
             .arg(RUNNER)
             .arg(self.queue_limit.to_string());
-        program(arguments, include_str!("shell/submit.sh"))
+        program(&arguments, include_str!("shell/submit.sh"))
     }
 
     fn idempotent(&self) -> bool {
@@ -130,7 +130,7 @@ impl RemoteCommand for List<'_> {
             Self::Days(days) => arguments().arg(days.to_string()),
             Self::One(id) => arguments().arg("job").arg(id.as_str()),
         };
-        program(arguments, include_str!("shell/list.sh"))
+        program(&arguments, include_str!("shell/list.sh"))
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
@@ -152,7 +152,7 @@ impl RemoteCommand for Cancel<'_> {
     }
 
     fn stdin(&self) -> Bytes {
-        program(arguments().arg(self.0.as_str()), include_str!("shell/cancel.sh"))
+        program(&arguments().arg(self.0.as_str()), include_str!("shell/cancel.sh"))
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
@@ -179,7 +179,7 @@ impl RemoteCommand for Metadata<'_> {
     }
 
     fn stdin(&self) -> Bytes {
-        program(arguments().arg(self.0.as_str()), include_str!("shell/metadata.sh"))
+        program(&arguments().arg(self.0.as_str()), include_str!("shell/metadata.sh"))
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
@@ -211,7 +211,7 @@ impl RemoteCommand for Attach<'_> {
     }
 
     fn stdin(&self) -> Bytes {
-        program(arguments().arg(self.id.as_str()).arg(self.command), include_str!("shell/attach.sh"))
+        program(&arguments().arg(self.id.as_str()).arg(self.command), include_str!("shell/attach.sh"))
     }
 
     fn idempotent(&self) -> bool {
@@ -257,7 +257,7 @@ impl RemoteCommand for DescribeNode {
     }
 
     fn stdin(&self) -> Bytes {
-        program(arguments(), include_str!("shell/node.sh"))
+        program(&arguments(), include_str!("shell/node.sh"))
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
@@ -292,7 +292,7 @@ impl RemoteCommand for Ping {
     }
 
     fn stdin(&self) -> Bytes {
-        program(arguments(), include_str!("shell/ping.sh"))
+        program(&arguments(), include_str!("shell/ping.sh"))
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
@@ -301,7 +301,7 @@ impl RemoteCommand for Ping {
 }
 
 /// Reads a script that lies on the host.
-pub struct ReadScript<'a>(pub &'a crate::domain::RemotePath);
+pub struct ReadScript<'a>(pub &'a RemotePath);
 
 impl RemoteCommand for ReadScript<'_> {
     type Output = Answer<Vec<u8>>;
@@ -311,7 +311,7 @@ impl RemoteCommand for ReadScript<'_> {
     }
 
     fn stdin(&self) -> Bytes {
-        program(arguments().arg(self.0.as_bytes()).arg((super::MAX_SCRIPT + 1).to_string()), include_str!("shell/script.sh"))
+        program(&arguments().arg(self.0.as_bytes()).arg((super::MAX_SCRIPT + 1).to_string()), include_str!("shell/script.sh"))
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {

@@ -1,5 +1,7 @@
 //! A transport to this very machine: what would go over SSH goes to a shell, with a home directory that is removed afterwards.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
+
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -61,7 +63,7 @@ impl LocalShell {
         self.cut.store(bytes, Ordering::SeqCst);
     }
 
-    /// The processes, but for zombies, whose environment or command line names this machine's home directory.
+    /// The processes, but for zombies, whose environment names this machine's home directory.
     pub fn processes(&self) -> Vec<i32> {
         let home = self.home().as_os_str().as_encoded_bytes();
         let names = |file: PathBuf| std::fs::read(file).is_ok_and(|bytes| bytes.windows(home.len()).any(|window| window == home));
