@@ -18,6 +18,7 @@ use crate::filesystem;
 use crate::health::Checker;
 use crate::http::{self, AppState};
 use crate::rest;
+use crate::scheduler::local::Local;
 use crate::scheduler::slurm::SlurmCli;
 use crate::scheduler::{self, ConnectionMode, Scheduler, SchedulerType};
 use crate::service::Gate;
@@ -148,6 +149,6 @@ fn scheduler(config: &cluster::Config, lanes: &Arc<Lanes>) -> Arc<dyn Scheduler>
         }
         (SchedulerType::Slurm, ConnectionMode::Rest) => unsupported("this version does not speak to slurmrestd, set connection_mode: ssh"),
         (SchedulerType::Pbs, _) => unsupported("this version does not speak to PBS"),
-        (SchedulerType::Local, _) => unsupported("not merged"),
+        (SchedulerType::Local, _) => Arc::new(Local::new(lanes.clone(), config.scheduler.local.clone())),
     }
 }

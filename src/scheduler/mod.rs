@@ -3,6 +3,7 @@
 //! A scheduler's commands, parsers, wire types and tests stay in one folder here. To add one: a folder, a variant of
 //! [`SchedulerType`], and an arm in `app.rs`. This module must not know HTTP, tokens or file operations.
 
+pub mod local;
 pub mod slurm;
 mod unsupported;
 
@@ -37,6 +38,9 @@ pub struct Config {
     /// Time limit of a REST call, in seconds.
     #[serde(default = "default_timeout")]
     pub timeout: u64,
+    /// How jobs are run, for the type `local`.
+    #[serde(default)]
+    pub local: local::Config,
 }
 
 fn default_timeout() -> u64 {

@@ -1,5 +1,6 @@
 //! What several tests of this suite share.
 
+pub mod local_shell;
 pub mod scripted;
 pub mod service;
 

@@ -1,0 +1,320 @@
+//! The operations as values: each is a constant program with quoted arguments, sent to `sh -s` on its standard input.
+//!
+//! Not as an argument: a command line is visible to every user of the host while job environments hold secrets, some login
+//! shells mangle newlines in arguments, and arguments are limited to 128 KiB. The whole program is one brace group, which a
+//! shell runs only once it has read the closing brace: input that was cut off does nothing at all.
+
+use bytes::Bytes;
+
+use super::record;
+use crate::domain::{Job, JobId, RemotePath, bytes_to_text};
+use crate::scheduler::{AttachOutput, SchedulerError};
+use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
+
+const PRELUDE: &str = include_str!("shell/prelude.sh");
+
+/// The file that each job's runner is. It lies in the job's directory, so that an update of the proxy leaves running jobs alone.
+pub const RUNNER: &str = concat!(include_str!("shell/prelude.sh"), include_str!("shell/runner.sh"));
+
+/// A program of ours that could not do what was asked: the inner result of each command's output.
+type Answer<T> = Result<T, SchedulerError>;
+
+fn program(arguments: &CommandLine, operation: &'static str) -> Bytes {
+    [b"{\n", arguments.as_bytes(), b"\n", PRELUDE.as_bytes(), operation.as_bytes(), b"\nexit $?\n}\n"].concat().into()
+}
+
+fn arguments() -> CommandLine {
+    CommandLine::new("set").flag("--")
+}
+
+fn shell() -> CommandLine {
+    CommandLine::new("sh").flag("-s")
+}
+
+/// What the program printed after its mark, or why it refused. What login shells print before is skipped.
+fn answer(raw: &RawOutput) -> Result<Answer<&[u8]>, CommandError> {
+    if let Some(output) = after_mark(&raw.stdout)
+        && raw.exit == 0
+    {
+        return Ok(Ok(output));
+    }
+    let stderr = bytes_to_text(&raw.stderr);
+    let words = stderr.rsplit_once("goldcrest: ").map_or("", |(_, words)| words.trim_end());
+    match raw.exit {
+        64 | 66 => Ok(Err(SchedulerError::Rejected(words.to_owned()))),
+        65 => Ok(Err(SchedulerError::JobNotFound)),
+        67 => Ok(Err(SchedulerError::Down(words.to_owned()))),
+        0 => Err(misunderstood("it has no beginning")),
+        _ => Err(CommandError::exit(raw)),
+    }
+}
+
+fn after_mark(stdout: &[u8]) -> Option<&[u8]> {
+    const MARK: &[u8] = b"\ngoldcrest begin\n";
+    let start = stdout.windows(MARK.len()).position(|window| window == MARK)?;
+    Some(&stdout[start + MARK.len()..])
+}
+
+fn misunderstood(reason: impl Into<String>) -> CommandError {
+    CommandError::Output { program: "the local scheduler", reason: reason.into() }
+}
+
+/// Submits a job. Every text was checked for NUL bytes, which no argument can carry.
+pub struct Submit {
+    /// The batch script.
+    pub script: Vec<u8>,
+    /// What the runner needs, as a `set --` line.
+    pub parameters: CommandLine,
+    /// The status line's part that does not change.
+    pub record: String,
+    /// One `export` a line.
+    pub environment: Vec<u8>,
+    /// The most jobs that may be pending or running.
+    pub queue_limit: u32,
+}
+
+impl RemoteCommand for Submit {
+    type Output = Answer<JobId>;
+
+    fn command_line(&self) -> CommandLine {
+        shell()
+    }
+
+    fn stdin(&self) -> Bytes {
+        let arguments = arguments()
+            .arg(self.parameters.as_bytes())
+            .arg(&self.record)
+            .arg(&self.environment)
+            .arg(&self.script)
+            .arg(self.script.len().to_string())
+            .arg(RUNNER)
+            .arg(self.queue_limit.to_string());
+        program(&arguments, include_str!("shell/submit.sh"))
+    }
+
+    fn idempotent(&self) -> bool {
+        false
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
+        match answer(&raw)? {
+            Ok(output) => std::str::from_utf8(output)
+                .ok()
+                .and_then(|output| output.strip_prefix("id ")?.strip_suffix('\n'))
+                .filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()))
+                .and_then(|id| JobId::new(id).ok())
+                .map(Ok)
+                .ok_or_else(|| misunderstood("it holds no job id")),
+            Err(refusal) => Ok(Err(refusal)),
+        }
+    }
+}
+
+/// Which jobs to read.
+pub enum List<'a> {
+    /// Those in the queue, and those that finished in this many days.
+    Days(u32),
+    /// One.
+    One(&'a JobId),
+}
+
+impl RemoteCommand for List<'_> {
+    type Output = Answer<Vec<Job>>;
+
+    fn command_line(&self) -> CommandLine {
+        shell()
+    }
+
+    fn stdin(&self) -> Bytes {
+        let arguments = match self {
+            Self::Days(days) => arguments().arg(days.to_string()),
+            Self::One(id) => arguments().arg("job").arg(id.as_str()),
+        };
+        program(&arguments, include_str!("shell/list.sh"))
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
+        match answer(&raw)? {
+            Ok(output) => record::jobs(output).map(Ok).map_err(misunderstood),
+            Err(refusal) => Ok(Err(refusal)),
+        }
+    }
+}
+
+/// Cancels a job. Cancelling it twice, or after its end, changes nothing.
+pub struct Cancel<'a>(pub &'a JobId);
+
+impl RemoteCommand for Cancel<'_> {
+    type Output = Answer<()>;
+
+    fn command_line(&self) -> CommandLine {
+        shell()
+    }
+
+    fn stdin(&self) -> Bytes {
+        program(&arguments().arg(self.0.as_str()), include_str!("shell/cancel.sh"))
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
+        Ok(answer(&raw)?.map(|_| ()))
+    }
+}
+
+/// Reads a job's files.
+pub struct Metadata<'a>(pub &'a JobId);
+
+/// A job's files as the host has them.
+pub struct Files {
+    /// The batch script.
+    pub script: Vec<u8>,
+    /// The paths of standard input, output and error; empty where there is none of its own.
+    pub paths: [Vec<u8>; 3],
+}
+
+impl RemoteCommand for Metadata<'_> {
+    type Output = Answer<Files>;
+
+    fn command_line(&self) -> CommandLine {
+        shell()
+    }
+
+    fn stdin(&self) -> Bytes {
+        program(&arguments().arg(self.0.as_str()), include_str!("shell/metadata.sh"))
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
+        let output = match answer(&raw)? {
+            Ok(output) => output,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let mut parts = output.splitn(4, |&byte| byte == 0).map(<[u8]>::to_vec);
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(input), Some(output), Some(error), Some(script)) => Ok(Ok(Files { script, paths: [input, output, error] })),
+            _ => Err(misunderstood("it was cut off")),
+        }
+    }
+}
+
+/// Runs a command beside a job.
+pub struct Attach<'a> {
+    /// The job.
+    pub id: &'a JobId,
+    /// The command, for a shell.
+    pub command: &'a str,
+}
+
+impl RemoteCommand for Attach<'_> {
+    type Output = Answer<AttachOutput>;
+
+    fn command_line(&self) -> CommandLine {
+        shell()
+    }
+
+    fn stdin(&self) -> Bytes {
+        program(&arguments().arg(self.id.as_str()).arg(self.command), include_str!("shell/attach.sh"))
+    }
+
+    fn idempotent(&self) -> bool {
+        false
+    }
+
+    fn parse(&self, mut raw: RawOutput) -> Result<Self::Output, CommandError> {
+        // After the mark everything, the exit status too, is the command's own.
+        let Some(output) = after_mark(&raw.stdout).map(<[u8]>::len) else {
+            return match answer(&raw)? {
+                Ok(_) => Err(misunderstood("it has no beginning")),
+                Err(refusal) => Ok(Err(refusal)),
+            };
+        };
+        let stdout = raw.stdout.split_off(raw.stdout.len() - output);
+        Ok(Ok(AttachOutput { stdout, stderr: raw.stderr, exit: raw.exit }))
+    }
+}
+
+/// Describes the host.
+pub struct DescribeNode;
+
+/// The host.
+#[derive(Debug, Default, PartialEq)]
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// CPUs.
+    pub cpus: u32,
+    /// Jobs of the caller that run.
+    pub running: u32,
+    /// Load average over a minute.
+    pub load: Option<f64>,
+    /// Available memory in KiB.
+    pub free: Option<u64>,
+}
+
+impl RemoteCommand for DescribeNode {
+    type Output = Answer<Host>;
+
+    fn command_line(&self) -> CommandLine {
+        shell()
+    }
+
+    fn stdin(&self) -> Bytes {
+        program(&arguments(), include_str!("shell/node.sh"))
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
+        let output = match answer(&raw)? {
+            Ok(output) => bytes_to_text(output),
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let mut host = Host::default();
+        let mut ended = false;
+        for line in output.lines() {
+            match line.split_once(' ') {
+                Some(("host", value)) => host.name = value.to_owned(),
+                Some(("cpus", value)) => host.cpus = value.parse().map_err(|_| misunderstood("cpus is no number"))?,
+                Some(("running", value)) => host.running = value.parse().map_err(|_| misunderstood("running is no number"))?,
+                Some(("load", value)) => host.load = value.parse().ok(),
+                Some(("free", value)) => host.free = value.parse().ok(),
+                _ => ended = line == "end",
+            }
+        }
+        if ended { Ok(Ok(host)) } else { Err(misunderstood("it was cut off")) }
+    }
+}
+
+/// Proves that jobs could be submitted.
+pub struct Ping;
+
+impl RemoteCommand for Ping {
+    type Output = Answer<()>;
+
+    fn command_line(&self) -> CommandLine {
+        shell()
+    }
+
+    fn stdin(&self) -> Bytes {
+        program(&arguments(), include_str!("shell/ping.sh"))
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
+        Ok(answer(&raw)?.map(|_| ()))
+    }
+}
+
+/// Reads a script that lies on the host.
+pub struct ReadScript<'a>(pub &'a RemotePath);
+
+impl RemoteCommand for ReadScript<'_> {
+    type Output = Answer<Vec<u8>>;
+
+    fn command_line(&self) -> CommandLine {
+        shell()
+    }
+
+    fn stdin(&self) -> Bytes {
+        program(&arguments().arg(self.0.as_bytes()).arg((super::MAX_SCRIPT + 1).to_string()), include_str!("shell/script.sh"))
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
+        Ok(answer(&raw)?.map(<[u8]>::to_vec))
+    }
+}

@@ -1,0 +1,288 @@
+//! A batch scheduler for one host that has none: over SSH, as the caller, with a POSIX shell and nothing installed.
+//!
+//! Every job has a runner, a detached shell on the host that waits for a slot, runs the script in a session of its own and
+//! records its end; state lives in files below `${XDG_STATE_HOME:-$HOME/.local/state}/goldcrest`, so the proxy may restart at
+//! any time. Each user has a queue and sees only their own jobs: `allusers` changes nothing. The words for states are
+//! Slurm's: `PENDING`, `RUNNING`, `COMPLETED`, `FAILED`, `CANCELLED`, `TIMEOUT`, and `NODE_FAIL` when the runner or the host
+//! died. A cancel reaches the job's process group and, on Linux, every process that carries the job's variable.
+//!
+//! This module must not know HTTP or russh. A new operation is a program in `shell/` and a value in `commands.rs`;
+//! `shell/prelude.sh` describes the files.
+
+mod commands;
+mod config;
+mod directives;
+mod record;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use config::Config;
+
+use self::commands::{Attach, Cancel, DescribeNode, List, Metadata, Ping, ReadScript, Submit};
+use self::directives::Directives;
+use super::{AttachOutput, Scheduler, SchedulerError};
+use crate::domain::{
+    Account, Job, JobDescription, JobId, JobMetadata, JobQuery, JobScript, Node, NodeState, Partition, Principal, Reservation,
+    bytes_to_text, text_to_bytes,
+};
+use crate::ssh::{CommandLine, RemoteCommand, Transport, run};
+
+/// The one partition's name, and the cluster's.
+const PARTITION: &str = "local";
+
+/// The longest script in bytes: Slurm's default `max_script_size`.
+const MAX_SCRIPT: usize = 4 * 1024 * 1024;
+
+/// The longest name, path pattern or account in bytes: `PATH_MAX` of Linux.
+const MAX_TEXT: usize = 4096;
+
+/// The scheduler of one host.
+pub struct Local {
+    transport: Arc<dyn Transport>,
+    config: Config,
+}
+
+impl Local {
+    /// A scheduler that runs its programs through `transport`.
+    pub fn new(transport: Arc<dyn Transport>, config: Config) -> Self {
+        Self { transport, config }
+    }
+
+    async fn run<T, C>(&self, principal: &Principal, operation: &'static str, command: &C) -> Result<T, SchedulerError>
+    where
+        C: RemoteCommand<Output = Result<T, SchedulerError>>,
+    {
+        run(self.transport.as_ref(), principal, command).await.map_err(SchedulerError::command(operation))?
+    }
+
+    fn submission(&self, principal: &Principal, job: &JobDescription, script: Vec<u8>) -> Result<Submit, SchedulerError> {
+        if script.is_empty() {
+            return Err(rejected("the script is empty"));
+        }
+        if script.len() > MAX_SCRIPT {
+            return Err(rejected("the script is larger than 4 MiB"));
+        }
+        if script.contains(&0) {
+            return Err(rejected("the script holds a NUL byte"));
+        }
+        if job.partition.as_ref().is_some_and(|partition| !partition.is_empty() && partition != PARTITION) {
+            return Err(rejected("invalid partition: the only one is `local`"));
+        }
+        if job.reservation.as_ref().is_some_and(|reservation| !reservation.is_empty()) {
+            return Err(rejected("the local scheduler has no reservations"));
+        }
+        if job.constraints.as_ref().is_some_and(|constraints| !constraints.is_empty()) {
+            return Err(rejected("the local scheduler has no node features to constrain to"));
+        }
+        let directives = Directives::read(&bytes_to_text(&script)).map_err(SchedulerError::Rejected)?;
+        let name = bounded("name", first(&job.name, directives.name).unwrap_or_else(|| "job".to_owned()))?;
+        let account = first(&job.account, directives.account).map(|account| bounded("account", account)).transpose()?;
+        let user = principal.username.as_str();
+        let pattern = |what, requested: &Option<String>, directive, default: &str| {
+            let pattern = bounded(what, first(requested, directive).unwrap_or_else(|| default.to_owned()))?;
+            Ok::<_, SchedulerError>(text_to_bytes(&expand(&pattern, &name, user)))
+        };
+        let limit = self.limit(directives.time)?;
+        let parameters = CommandLine::new("set")
+            .flag("--")
+            .arg(self.config.slots.to_string())
+            .arg(limit.to_string())
+            .arg(self.config.kill_wait.to_string())
+            .arg(job.working_directory.as_bytes())
+            .arg(pattern("standard input", &job.standard_input, directives.input, "")?)
+            .arg(pattern("standard output", &job.standard_output, directives.output, "job-%j.out")?)
+            .arg(pattern("standard error", &job.standard_error, directives.error, "")?)
+            .arg(text_to_bytes(&name))
+            .arg(self.config.retention_days.max(7).to_string());
+        let directory = job.working_directory.to_text();
+        let limit = Some(limit).filter(|limit| *limit > 0);
+        Ok(Submit {
+            script,
+            parameters,
+            record: record::fixed_fields(&name, &directory, user, account.as_deref(), limit),
+            environment: environment(job)?,
+            queue_limit: self.config.queue_limit,
+        })
+    }
+
+    /// The time limit in seconds; 0 for none.
+    fn limit(&self, requested: Option<u64>) -> Result<u64, SchedulerError> {
+        let limit = requested.unwrap_or(self.config.default_time_limit);
+        let longest = self.config.max_time_limit;
+        match (requested, longest) {
+            (_, 0) => Ok(limit),
+            (None, _) if limit == 0 => Ok(longest),
+            _ if limit == 0 || limit > longest => {
+                Err(SchedulerError::Rejected(format!("Requested time limit is invalid: the longest is {longest} s")))
+            }
+            _ => Ok(limit),
+        }
+    }
+}
+
+#[async_trait]
+impl Scheduler for Local {
+    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<JobId, SchedulerError> {
+        let script = match &job.script {
+            JobScript::Inline(script) => text_to_bytes(script),
+            JobScript::Path(path) => self.run(principal, "reading the script", &ReadScript(path)).await?,
+        };
+        self.run(principal, "submitting the job", &self.submission(principal, job, script)?).await
+    }
+
+    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Vec<Job>, SchedulerError> {
+        let mut jobs = self.run(principal, "listing the jobs", &List::Days(query.window.hours().div_ceil(24))).await?;
+        // The host filters by days; the clock is the host's too, as the newest job's elapsed time would be wrong otherwise.
+        let oldest = jiff::Timestamp::now().as_second() - i64::from(query.window.hours()) * 3600;
+        jobs.retain(|job| {
+            query.account.as_ref().is_none_or(|account| job.account.as_ref() == Some(account))
+                && query.name.as_ref().is_none_or(|name| job.name == *name)
+                && (matches!(job.status.state.as_str(), "PENDING" | "RUNNING") || job.times.end.is_none_or(|end| end >= oldest))
+        });
+        Ok(jobs)
+    }
+
+    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Vec<Job>, SchedulerError> {
+        self.run(principal, "reading the job", &List::One(known(id)?)).await
+    }
+
+    async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Vec<JobMetadata>, SchedulerError> {
+        let files = self.run(principal, "reading the job's files", &Metadata(known(id)?)).await?;
+        let [input, output, error] = files.paths;
+        let text = |bytes: &[u8]| Some(bytes_to_text(bytes)).filter(|text| !text.is_empty());
+        Ok(vec![JobMetadata {
+            id: id.clone(),
+            script: Some(bytes_to_text(&files.script)),
+            standard_input: text(&input).or_else(|| Some("/dev/null".to_owned())),
+            standard_error: text(&error).or_else(|| text(&output)),
+            standard_output: text(&output),
+        }])
+    }
+
+    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<(), SchedulerError> {
+        self.run(principal, "cancelling the job", &Cancel(known(id)?)).await
+    }
+
+    async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<AttachOutput, SchedulerError> {
+        if command.contains('\0') {
+            return Err(rejected("the command holds a NUL byte"));
+        }
+        self.run(principal, "attaching to the job", &Attach { id: known(id)?, command }).await
+    }
+
+    async fn nodes(&self, principal: &Principal) -> Result<Vec<Node>, SchedulerError> {
+        let host = self.run(principal, "describing the node", &DescribeNode).await?;
+        let slots = if self.config.slots == 0 { host.cpus } else { self.config.slots };
+        let allocated = host.running.min(host.cpus);
+        let state = match host.running {
+            0 => NodeState::Idle,
+            running if running < slots => NodeState::Mixed,
+            _ => NodeState::Allocated,
+        };
+        Ok(vec![Node {
+            name: host.name.clone(),
+            cpus: host.cpus,
+            cpu_load: host.load,
+            free_memory: host.free.map(|kib| kib / 1024),
+            alloc_cpus: Some(allocated),
+            idle_cpus: Some(host.cpus - allocated),
+            hostname: Some(host.name),
+            state: vec![state],
+            partitions: vec![PARTITION.to_owned()],
+            ..Node::default()
+        }])
+    }
+
+    async fn partitions(&self, principal: &Principal, _: bool) -> Result<Vec<Partition>, SchedulerError> {
+        let host = self.run(principal, "describing the partition", &DescribeNode).await?;
+        Ok(vec![Partition { name: PARTITION.to_owned(), cpus: Some(host.cpus), total_nodes: Some(1), state: vec!["UP".to_owned()] }])
+    }
+
+    async fn reservations(&self, _: &Principal) -> Result<Vec<Reservation>, SchedulerError> {
+        Ok(Vec::new())
+    }
+
+    async fn accounts(&self, _: &Principal) -> Result<Option<Vec<Account>>, SchedulerError> {
+        Ok(None)
+    }
+
+    async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {
+        self.run(principal, "asking the host", &Ping).await
+    }
+}
+
+fn rejected(message: &'static str) -> SchedulerError {
+    SchedulerError::Rejected(message.to_owned())
+}
+
+/// Ids are decimal numbers of ours without leading zeros. They become file names, so nothing else may pass.
+fn known(id: &JobId) -> Result<&JobId, SchedulerError> {
+    let digits = id.as_str();
+    if digits.len() <= 18 && !digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        Ok(id)
+    } else {
+        Err(SchedulerError::JobNotFound)
+    }
+}
+
+fn first(requested: &Option<String>, directive: Option<String>) -> Option<String> {
+    requested.clone().filter(|text| !text.is_empty()).or(directive)
+}
+
+fn bounded(what: &'static str, text: String) -> Result<String, SchedulerError> {
+    if text.contains('\0') {
+        Err(SchedulerError::Rejected(format!("the job's {what} holds a NUL byte")))
+    } else if text.len() >= MAX_TEXT {
+        Err(SchedulerError::Rejected(format!("the job's {what} is longer than {} bytes", MAX_TEXT - 1)))
+    } else {
+        Ok(text)
+    }
+}
+
+/// Replaces `%x` (name) and `%u` (user). `%j`, and `%A` as `%j`, and `%%` are left to the host, which knows the id. A slash in a
+/// name would make directories of it and becomes `_`.
+fn expand(pattern: &str, name: &str, user: &str) -> String {
+    let mut expanded = String::with_capacity(pattern.len());
+    let mut characters = pattern.chars().peekable();
+    while let Some(character) = characters.next() {
+        if character != '%' {
+            expanded.push(character);
+            continue;
+        }
+        match characters.peek() {
+            Some('j' | 'A') => expanded.push_str("%j"),
+            Some('x') => expanded.push_str(&name.replace('/', "_").replace('%', "%%")),
+            Some('u') => expanded.push_str(user),
+            Some('%') => expanded.push_str("%%"),
+            _ => {
+                expanded.push_str("%%");
+                continue;
+            }
+        }
+        characters.next();
+    }
+    expanded
+}
+
+/// The environment as a file for `.`: through `command`, so that a variable that the shell keeps read-only does not end it.
+fn environment(job: &JobDescription) -> Result<Vec<u8>, SchedulerError> {
+    let mut lines = Vec::new();
+    for (name, value) in &job.environment {
+        let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+        if !first || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            return Err(SchedulerError::Rejected(format!("invalid name of an environment variable: {name}")));
+        }
+        if value.contains('\0') {
+            return Err(SchedulerError::Rejected(format!("the environment variable {name} holds a NUL byte")));
+        }
+        let assignment = [name.as_bytes(), b"=", &text_to_bytes(value)].concat();
+        lines.extend_from_slice(CommandLine::new("command").flag("export").arg(assignment).as_bytes());
+        lines.push(b'\n');
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,57 @@
+# Submits a job: parameters (a `set --` line), the status line's fixed part, environment, script, the script's length, runner,
+# queue limit. The runner alone makes the job visible, so a submission that dies half-way leaves no job.
+submit() {
+    open_state
+    command -v setsid >/dev/null 2>&1 || command -v perl >/dev/null 2>&1 ||
+        fail 67 'the host has neither setsid nor perl, which the local scheduler needs to detach a job'
+    parameters=$1 record=$2 environment=$3 script=$4 length=$5 runner=$6 queue_limit=$7
+    eval "$parameters"
+    work=$4 input=$5 output=$6 error=$7
+    [ -d "$work" ] || fail 64 "the working directory does not exist: $work"
+    [ -x "$work" ] || fail 64 "the working directory is not accessible: $work"
+    count=0
+    for entry in queue/[0-9]*; do if [ -e "$entry" ]; then count=$((count + 1)); fi; done
+    [ "$count" -lt "$queue_limit" ] || fail 64 "the queue is full: $count jobs are pending or running"
+
+    id=0
+    { read -r id <last; } 2>/dev/null
+    case $id in
+    '' | *[!0-9]* | 0)
+        id=0
+        for entry in jobs/[0-9]*; do
+            entry=${entry#jobs/}
+            case $entry in *[!0-9]*) continue ;; esac
+            if [ "$entry" -gt "$id" ]; then id=$entry; fi
+        done
+        ;;
+    esac
+    id=$((id + 1))
+    while ! mkdir "jobs/$id" 2>/dev/null; do
+        [ -d "jobs/$id" ] || fail 67 'the state directory cannot be written'
+        id=$((id + 1))
+    done
+    printf '%s\n' "$id" >"last.$$" && mv -f "last.$$" last
+
+    printf '%s' "$script" >"jobs/$id/script" &&
+        chmod 700 "jobs/$id/script" &&
+        [ "$(($(wc -c <"jobs/$id/script")))" -eq "$length" ] &&
+        printf '%s\n' "$parameters" >"jobs/$id/parameters" &&
+        printf '%s\n' "$environment" >"jobs/$id/environment" &&
+        printf '%s' "$runner" >"jobs/$id/runner" &&
+        printf '%s\n' "job $id $record submitted=$(now) state=PENDING reason=Resources" >"jobs/$id/status.new" || {
+        rm -rf "jobs/$id"
+        fail 67 'the job could not be written to the state directory'
+    }
+    {
+        for pattern in "$input" "$output" "$error"; do
+            expand "$pattern" "$id" "$work"
+            printf '%s\0' "$expanded"
+        done
+    } >"jobs/$id/paths"
+    # The runner keeps the pipe open until it is in the queue: reading to its end is the hand-over, without polling.
+    ready=$(umask "$umask_of_user" && new_session sh "jobs/$id/runner" run "$id" "$root" </dev/null 2>/dev/null &)
+    [ "$ready" = ready ] || fail 67 'the job could not be started in the background'
+    begin
+    printf 'id %s\n' "$id"
+}
+submit "$@"
