@@ -48,8 +48,11 @@ pub(super) enum ConnectFailure {
     Connect(Arc<dyn Error + Send + Sync>),
     HostKey(String),
     Login(String),
-    /// The credential has ended.
-    Expired(Username),
+    /// The credential cannot be used.
+    Key {
+        user: Username,
+        reason: String,
+    },
     /// Nobody waited for it any more.
     Unwanted,
     /// The lanes were closed.
@@ -271,7 +274,7 @@ impl From<ConnectFailure> for TransportError {
             ConnectFailure::Connect(source) => Self::Connect(Box::new(Shared(source))),
             ConnectFailure::HostKey(reason) => Self::HostKey(reason),
             ConnectFailure::Login(user) => Self::Login(user),
-            ConnectFailure::Expired(user) => Self::Key { user, reason: "its time has ended".to_owned() },
+            ConnectFailure::Key { user, reason } => Self::Key { user, reason },
             ConnectFailure::Unwanted | ConnectFailure::Closed => Self::Broken { sent: false },
         }
     }

@@ -270,6 +270,26 @@ async fn a_changed_credential_retires_the_connections_of_the_old_one() {
     wait_for("the old connection to close", || lanes.stats().closed_credential == 1).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_survive_a_credential_that_keeps_changing() {
+    let double = Double::start(Behaviour::default()).await;
+    let keys = OneKey::new(&new_key());
+    let lanes = lanes(config(double.port, &double.host_key), Arc::clone(&keys));
+    let requests: Vec<_> = (0..40)
+        .map(|_| {
+            let lanes = Arc::clone(&lanes);
+            tokio::spawn(async move { exec(&lanes, "ada", run("slow")).await })
+        })
+        .collect();
+    for _ in 0..5 {
+        keys.change(credential(&new_key()));
+        exec(&lanes, "ada", run("slow")).await.unwrap();
+    }
+    for request in requests {
+        request.await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_connection_does_not_outlive_its_credential() {
     let double = Double::start(Behaviour::default()).await;
