@@ -41,8 +41,8 @@ pub(super) async fn open(slot: Slot, patience: Duration) -> Opened {
             stop(slot, read, write).await;
         }
     });
-    for _ in 0..2 {
-        match timeout(patience / 2, &mut opened).await {
+    loop {
+        match timeout(patience / 20, &mut opened).await {
             Ok(Ok((slot, Ok(channel)))) => {
                 add(lane.channels());
                 return Opened::Channel(slot, channel);
@@ -51,8 +51,13 @@ pub(super) async fn open(slot: Slot, patience: Duration) -> Opened {
                 return if lane.refused(&slot) { Opened::Full } else { Opened::Refused };
             }
             Ok(_) => return Opened::Dead,
-            Err(_) if connection.pulse.heard_since(started) => {}
-            Err(_) => break,
+            Err(_) => {
+                // Somebody who has waited longer may have found it dead already.
+                let given_up = matches!(connection.retired(), Some((Closed::Frozen, _))) || started.elapsed() >= patience / 2;
+                if (given_up && !connection.pulse.heard_since(started)) || started.elapsed() >= patience {
+                    break;
+                }
+            }
         }
     }
     // The slot stays with the task; the connection ends when the keepalive says so, or lives on without new work.

@@ -1,4 +1,4 @@
-//! One SSH connection: how it is made, and when it is fit for more work.
+//! One SSH connection: what it is, and when it is fit for more work. How it is made is in `handshake`.
 //!
 //! It must not know lanes or pools: whoever holds a [`Connection`] decides what it carries.
 
@@ -9,21 +9,18 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use russh::client::{self, Handle, Msg, Session};
-use russh::keys::PublicKeyOrCertificate;
-use russh::{Channel, ChannelId, Disconnect};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use russh::client::{Handle, Msg};
+use russh::{Channel, Disconnect};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::algorithms;
 use super::config::{Config, ConfigError};
-use super::hostkeys::{Known, Trust};
+use super::handshake::{Jump, Refusal, Watcher, attempt};
+use super::hostkeys::Trust;
 use super::login::Login;
 use super::stats::{Closed, Counters, add};
 use super::transport::{LaneKind, TransportError};
-use super::wire::{Pulse, Wire};
+use super::wire::Pulse;
 use crate::domain::Username;
 
 /// First pause before a server that dropped us is tried again; it doubles, and is scattered so that clients do not march in step.
@@ -34,12 +31,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How many keepalive messages may go unanswered.
-const KEEPALIVES: u32 = 3;
+pub(super) const KEEPALIVES: u32 = 3;
 
 /// Where a cluster's connections go and how they are made.
 pub(super) struct Target {
     pub(super) config: Config,
-    trust: Trust,
+    pub(super) trust: Trust,
     /// Logins under way.
     startups: Semaphore,
     pub(super) counters: Arc<Counters>,
@@ -51,8 +48,11 @@ pub(super) enum ConnectFailure {
     Connect(Arc<dyn Error + Send + Sync>),
     HostKey(String),
     Login(String),
-    /// The credential has ended.
-    Expired(Username),
+    /// The credential cannot be used.
+    Key {
+        user: Username,
+        reason: String,
+    },
     /// Nobody waited for it any more.
     Unwanted,
     /// The lanes were closed.
@@ -77,24 +77,12 @@ pub(super) struct Connection {
     _place: OwnedSemaphorePermit,
 }
 
-/// A connection to the jump host. It ends with the one that runs through it.
-struct Jump {
-    _handle: Handle<Watcher>,
-    pulse: Arc<Pulse>,
-}
-
-impl Drop for Jump {
-    fn drop(&mut self) {
-        self.pulse.cut();
-    }
-}
-
 /// The server's view of the channels, kept in the order of its messages.
 #[derive(Default)]
-struct Channels {
-    open: AtomicUsize,
+pub(super) struct Channels {
+    pub(super) open: AtomicUsize,
     /// The most that were open at the same time: so many the server certainly allows.
-    most: AtomicUsize,
+    pub(super) most: AtomicUsize,
 }
 
 impl Target {
@@ -114,7 +102,8 @@ impl Target {
         Duration::from_secs(self.config.timeout.connection)
     }
 
-    fn login_timeout(&self) -> Duration {
+    /// The time for the authentication.
+    pub(super) fn login_timeout(&self) -> Duration {
         Duration::from_secs(self.config.timeout.login)
     }
 
@@ -272,182 +261,6 @@ impl Drop for Connection {
     }
 }
 
-type Established = (Handle<Watcher>, Option<Jump>, Arc<Pulse>, Arc<Channels>);
-
-async fn attempt(target: &Target, login: &Login, kind: LaneKind) -> Result<Established, Refusal> {
-    let config = &target.config;
-    let channels = Arc::new(Channels::default());
-    let pulse = Pulse::new();
-    let (mut handle, jump) = match &config.proxy_host {
-        None => {
-            let wire = Wire::new(tcp(target, &config.host, config.port).await?, Arc::clone(&pulse));
-            (shake_hands(target, &config.host, config.port, wire, kind, &channels).await?, None)
-        }
-        Some(host) => {
-            let port = config.proxy_port.unwrap_or(22);
-            let outer = Pulse::new();
-            let wire = Wire::new(tcp(target, host, port).await?, Arc::clone(&outer));
-            let mut jump = shake_hands(target, host, port, wire, kind, &Arc::default()).await?;
-            authenticate(target, login, &mut jump).await?;
-            let opening = jump.channel_open_direct_tcpip(&config.host, u32::from(config.port), "127.0.0.1", 0);
-            let through = limited(target.connection_timeout(), opening).await?.map_err(|error| Refusal::fatal(JumpError(error)))?;
-            let wire = Wire::new(through.into_stream(), Arc::clone(&pulse));
-            (shake_hands(target, &config.host, config.port, wire, kind, &channels).await?, Some(Jump { _handle: jump, pulse: outer }))
-        }
-    };
-    authenticate(target, login, &mut handle).await?;
-    tracing::debug!(user = %login.user, host = config.host, ?kind, "an SSH connection is open");
-    Ok((handle, jump, pulse, channels))
-}
-
-async fn tcp(target: &Target, host: &str, port: u16) -> Result<TcpStream, Refusal> {
-    let stream = limited(target.connection_timeout(), TcpStream::connect((host, port))).await??;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    target: &Target,
-    host: &str,
-    port: u16,
-    stream: S,
-    kind: LaneKind,
-    channels: &Arc<Channels>,
-) -> Result<Handle<Watcher>, Refusal> {
-    let known = target.trust.known(host, port).await.map_err(Refusal::HostKey)?;
-    let keep_alive = Duration::from_secs(target.config.timeout.keep_alive);
-    let config = Arc::new(algorithms::client_config(kind, &known, keep_alive, KEEPALIVES));
-    let mut watcher = Watcher { host: host.to_owned(), port, known, shown: None, channels: Arc::clone(channels) };
-    let (shown, noted) = tokio::sync::oneshot::channel();
-    watcher.shown = Some(shown);
-    let handle = limited(target.connection_timeout(), client::connect_stream(config, stream, watcher)).await??;
-    if let Ok(key) = noted.await {
-        target.trust.remember(host, port, &key).map_err(Refusal::HostKey)?;
-    }
-    Ok(handle)
-}
-
-async fn authenticate(target: &Target, login: &Login, handle: &mut Handle<Watcher>) -> Result<(), Refusal> {
-    let result = limited(target.login_timeout(), login.authenticate(handle)).await?;
-    match result.map_err(Refusal::fatal)? {
-        client::AuthResult::Success => Ok(()),
-        // russh says the same when the connection ended meanwhile; only an open one was an answer.
-        client::AuthResult::Failure { .. } if handle.is_closed() => {
-            Err(Refusal::fatal(io::Error::new(io::ErrorKind::ConnectionAborted, "the server closed the connection during the login")))
-        }
-        client::AuthResult::Failure { .. } => Err(Refusal::Login(login.user.to_string())),
-    }
-}
-
-async fn limited<F: Future>(limit: Duration, future: F) -> Result<F::Output, Refusal> {
-    timeout(limit, future).await.map_err(|_| {
-        Refusal::Fatal(Arc::new(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", limit.as_secs_f32()))))
-    })
-}
-
-/// A pause of half to one and a half times `pause`.
-fn scattered(pause: Duration) -> Duration {
-    use std::hash::{BuildHasher, RandomState};
-    let random = RandomState::new().hash_one(Instant::now()) % 1024;
-    pause / 2 + pause * u32::try_from(random).unwrap_or(0) / 1024
-}
-
-/// What russh tells of the connection while it lives.
-struct Watcher {
-    host: String,
-    port: u16,
-    known: Known,
-    shown: Option<tokio::sync::oneshot::Sender<russh::keys::PublicKey>>,
-    channels: Arc<Channels>,
-}
-
-impl client::Handler for Watcher {
-    type Error = SessionError;
-
-    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, SessionError> {
-        self.known.check(&self.host, self.port, shown).map_err(SessionError::HostKey)?;
-        if let Some(note) = self.shown.take() {
-            let _ = note.send(shown.public_key());
-        }
-        Ok(true)
-    }
-
-    async fn channel_open_confirmation(&mut self, _: ChannelId, _: u32, _: u32, _: &mut Session) -> Result<(), SessionError> {
-        let open = self.channels.open.fetch_add(1, Ordering::AcqRel) + 1;
-        self.channels.most.fetch_max(open, Ordering::AcqRel);
-        Ok(())
-    }
-
-    async fn channel_close(&mut self, _: ChannelId, _: &mut Session) -> Result<(), SessionError> {
-        let _ = self.channels.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| open.checked_sub(1));
-        Ok(())
-    }
-}
-
-/// The end of a session, from russh or from the host key check.
-#[derive(Debug)]
-enum SessionError {
-    HostKey(String),
-    Ssh(russh::Error),
-}
-
-impl From<russh::Error> for SessionError {
-    fn from(error: russh::Error) -> Self {
-        Self::Ssh(error)
-    }
-}
-
-/// The end of one attempt to connect.
-enum Refusal {
-    /// The server hung up before the handshake: trying again later may help.
-    Dropped(Arc<dyn Error + Send + Sync>),
-    Fatal(Arc<dyn Error + Send + Sync>),
-    HostKey(String),
-    Login(String),
-}
-
-impl Refusal {
-    fn fatal(error: impl Error + Send + Sync + 'static) -> Self {
-        Self::Fatal(Arc::new(error))
-    }
-}
-
-impl From<io::Error> for Refusal {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => Self::Dropped(Arc::new(error)),
-            _ => Self::fatal(error),
-        }
-    }
-}
-
-impl From<SessionError> for Refusal {
-    fn from(error: SessionError) -> Self {
-        match error {
-            SessionError::HostKey(reason) => Self::HostKey(reason),
-            SessionError::Ssh(russh::Error::IO(error)) => error.into(),
-            SessionError::Ssh(error @ (russh::Error::Disconnect | russh::Error::HUP)) => Self::Dropped(Arc::new(error)),
-            SessionError::Ssh(error) => Self::fatal(error),
-        }
-    }
-}
-
-impl From<Refusal> for ConnectFailure {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Dropped(source) | Refusal::Fatal(source) => Self::Connect(source),
-            Refusal::HostKey(reason) => {
-                tracing::warn!(reason, "an SSH host key was refused");
-                Self::HostKey(reason)
-            }
-            Refusal::Login(user) => {
-                tracing::warn!(user, "an SSH login was refused");
-                Self::Login(user)
-            }
-        }
-    }
-}
-
 impl ConnectFailure {
     /// The server let us in and hung up at once, as it does for `/etc/nologin` or a limit on logins.
     pub(super) fn stillborn() -> Self {
@@ -461,7 +274,7 @@ impl From<ConnectFailure> for TransportError {
             ConnectFailure::Connect(source) => Self::Connect(Box::new(Shared(source))),
             ConnectFailure::HostKey(reason) => Self::HostKey(reason),
             ConnectFailure::Login(user) => Self::Login(user),
-            ConnectFailure::Expired(user) => Self::Key { user, reason: "its time has ended".to_owned() },
+            ConnectFailure::Key { user, reason } => Self::Key { user, reason },
             ConnectFailure::Unwanted | ConnectFailure::Closed => Self::Broken { sent: false },
         }
     }
@@ -483,7 +296,9 @@ impl Error for Shared {
     }
 }
 
-/// The jump host would not connect us onwards.
-#[derive(Debug, thiserror::Error)]
-#[error("the jump host did not connect to the login node")]
-struct JumpError(#[source] russh::Error);
+/// A pause of half to one and a half times `pause`.
+fn scattered(pause: Duration) -> Duration {
+    use std::hash::{BuildHasher, RandomState};
+    let random = RandomState::new().hash_one(Instant::now()) % 1024;
+    pause / 2 + pause * u32::try_from(random).unwrap_or(0) / 1024
+}

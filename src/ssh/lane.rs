@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult};
 use tokio::sync::Notify;
+use tokio::time::{timeout, timeout_at};
 
 use super::cluster::Cluster;
 use super::connection::{ConnectFailure, Connection};
@@ -149,10 +150,11 @@ impl Lane {
                     waited = true;
                     add(&counters.waits);
                 }
-                self.changed.notified().await;
+                // Some things change by time alone, such as that another connection may be tried.
+                let _ = timeout(REST, self.changed.notified()).await;
             }
         };
-        match tokio::time::timeout_at(deadline.into(), queue).await {
+        match timeout_at(deadline.into(), queue).await {
             Ok(result) => result,
             Err(_) => Err(TransportError::Saturated(arrived.elapsed())),
         }
@@ -171,7 +173,7 @@ impl Lane {
         }
         let login = Arc::clone(&state.login);
         if login.expired() {
-            return Err(ConnectFailure::Expired(login.user.clone()));
+            return Err(ConnectFailure::Key { user: login.user.clone(), reason: "its time has ended".to_owned() });
         }
         let mut unfit = Vec::new();
         state.lent.retain(|lent| {
@@ -447,7 +449,10 @@ impl Manager for Opener {
         if self.wanted.load(Ordering::Acquire) == 0 {
             return Err(ConnectFailure::Unwanted);
         }
-        let connection = Arc::new(Connection::open(&self.cluster.target, &self.login(), self.kind, place).await?);
+        let login = self.login();
+        // The credential may have changed since the request that wanted this decoded its own.
+        login.decode().await.map_err(|reason| ConnectFailure::Key { user: login.user.clone(), reason })?;
+        let connection = Arc::new(Connection::open(&self.cluster.target, &login, self.kind, place).await?);
         self.cluster.watch(&connection);
         Ok(connection)
     }

@@ -67,7 +67,8 @@ impl Lanes {
     async fn lane(&self, principal: &Principal, kind: LaneKind) -> Result<Arc<Lane>, TransportError> {
         let credential = self.credentials.credential(principal).await?;
         let lane = self.cluster.lane(&principal.username, kind, &credential);
-        lane.login(&principal.username, &credential).decode().await?;
+        let login = lane.login(&principal.username, &credential);
+        login.decode().await.map_err(|reason| TransportError::Key { user: principal.username.clone(), reason })?;
         Ok(lane)
     }
 

@@ -12,7 +12,6 @@ use russh::keys::ssh_key::private::KeypairData;
 use russh::keys::{Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg, decode_secret_key};
 use tokio::sync::OnceCell;
 
-use super::transport::TransportError;
 use crate::credentials::Credential;
 use crate::domain::Username;
 
@@ -54,16 +53,12 @@ impl Login {
     /// Decodes the key, away from the workers: a passphrase costs a tenth of a second of computing.
     ///
     /// # Errors
-    /// When the key or the certificate cannot be read.
-    pub(super) async fn decode(&self) -> Result<(), TransportError> {
+    /// Why the key or the certificate cannot be read.
+    pub(super) async fn decode(&self) -> Result<(), String> {
         self.decoded
             .get_or_try_init(|| async {
                 let credential = Arc::clone(&self.credential);
-                tokio::task::spawn_blocking(move || Decoded::read(&credential))
-                    .await
-                    .map_err(|_| "decoding it failed".to_owned())
-                    .flatten()
-                    .map_err(|reason| TransportError::Key { user: self.user.clone(), reason })
+                tokio::task::spawn_blocking(move || Decoded::read(&credential)).await.map_err(|_| "decoding it failed".to_owned()).flatten()
             })
             .await?;
         Ok(())

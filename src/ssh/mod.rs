@@ -4,7 +4,7 @@
 //! stream. It must not know schedulers, file operations or HTTP.
 //!
 //! Outside in: `lanes` decides what is tried again, `lane` lends channels and owns the queue and the pool, `cluster` holds what
-//! lanes share, `connection` makes and judges one connection, `channel`, `running` and `stream` carry the work. Another way to
+//! lanes share, `connection` judges one connection and `handshake` makes it, `channel`, `running` and `stream` carry the work. Another way to
 //! know hosts is a variant of [`HostKeys`] with an arm in `hostkeys`; another kind of traffic is a variant of [`LaneKind`].
 
 mod algorithms;
@@ -13,6 +13,7 @@ mod cluster;
 mod command;
 mod config;
 mod connection;
+mod handshake;
 mod hostkeys;
 mod known_hosts;
 mod lane;

@@ -100,6 +100,32 @@ async fn a_connection_that_froze_while_idle_costs_nobody_a_failure() {
 }
 
 #[tokio::test]
+async fn requests_on_a_frozen_connection_leave_it_together() {
+    let double = Double::start(Behaviour::default()).await;
+    let proxy = Proxy::start(double.port).await;
+    let mut settings = config(proxy.port, &double.host_key);
+    settings.timeout.connection = 2;
+    let lanes = lanes(settings, OneKey::new(&new_key()));
+    exec(&lanes, "ada", run("echo")).await.unwrap();
+    proxy.freeze();
+    let started = Instant::now();
+    let requests = (0..6u32).map(|index| {
+        let lanes = Arc::clone(&lanes);
+        async move {
+            tokio::time::sleep(Duration::from_millis(150) * index).await;
+            exec(&lanes, "ada", run("echo")).await
+        }
+    });
+    let results = futures::future::join_all(requests).await;
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    assert!(
+        started.elapsed() < Duration::from_millis(1600),
+        "the last came after 0.75 s, the first gives up after 1 s: {:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test]
 async fn a_connection_that_freezes_under_a_command_costs_one_deadline() {
     let double = Double::start(Behaviour::default()).await;
     let proxy = Proxy::start(double.port).await;
@@ -242,6 +268,26 @@ async fn a_changed_credential_retires_the_connections_of_the_old_one() {
     let used: Vec<String> = double.record.users.lock().unwrap().iter().map(|(_, key)| key.clone()).collect();
     assert_eq!(used, [fingerprint(&old), fingerprint(&new)]);
     wait_for("the old connection to close", || lanes.stats().closed_credential == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_survive_a_credential_that_keeps_changing() {
+    let double = Double::start(Behaviour::default()).await;
+    let keys = OneKey::new(&new_key());
+    let lanes = lanes(config(double.port, &double.host_key), Arc::clone(&keys));
+    let requests: Vec<_> = (0..40)
+        .map(|_| {
+            let lanes = Arc::clone(&lanes);
+            tokio::spawn(async move { exec(&lanes, "ada", run("slow")).await })
+        })
+        .collect();
+    for _ in 0..5 {
+        keys.change(credential(&new_key()));
+        exec(&lanes, "ada", run("slow")).await.unwrap();
+    }
+    for request in requests {
+        request.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test]

@@ -181,26 +181,31 @@ async fn a_command_that_runs_out_of_time_is_gone_from_the_server() {
     let Some(sshd) = Sshd::start("") else { return };
     let lanes = sshd.lanes();
     let mark = sshd.directory.path().join("mark");
-    let line = |seconds| CommandLine::new("sh").flag("-c").arg(format!("echo $$ > {}; sleep {seconds} & wait", mark.display()));
+    // The port makes the commands of this test its own.
+    let line = |last| CommandLine::new("sh").flag("-c").arg(format!("echo $$ > {}; sleep {}{last} & wait", mark.display(), sshd.port));
     let gone = || {
         let pid = std::fs::read_to_string(&mark).unwrap();
         !Path::new(&format!("/proc/{}", pid.trim())).exists()
     };
 
-    let mut hung = command(line(1001));
+    let mut hung = command(line(1));
     hung.limits = limits(Duration::from_secs(1), 100);
     assert!(matches!(exec(&lanes, &sshd.user, hung).await, Err(TransportError::Execution(_))));
     wait_for("the timed-out command to end", gone).await;
 
     std::fs::remove_file(&mark).unwrap();
-    let dropped = tokio::time::timeout(Duration::from_secs(1), exec(&lanes, &sshd.user, command(line(1002)))).await;
+    let dropped = tokio::time::timeout(Duration::from_secs(1), exec(&lanes, &sshd.user, command(line(2)))).await;
     assert!(dropped.is_err());
     wait_for("the dropped command to end", gone).await;
     assert_eq!(
-        exec(&lanes, &sshd.user, command(CommandLine::new("pgrep").flag("-u").arg(&sshd.user).flag("-f").arg("sleep 100[12]")))
-            .await
-            .unwrap()
-            .exit,
+        exec(
+            &lanes,
+            &sshd.user,
+            command(CommandLine::new("pgrep").flag("-u").arg(&sshd.user).flag("-f").arg(format!("sleep {}[12]", sshd.port)))
+        )
+        .await
+        .unwrap()
+        .exit,
         1
     );
     assert_eq!(lanes.stats().opened, 1, "the connection stays in use: {:?}", lanes.stats());
