@@ -2,7 +2,7 @@
 //!
 //! Names go to the scripts as positional parameters, so that the scripts are constants. An archive is written beside its
 //! target and renamed, so that a command that fails or runs out of time leaves none that looks whole. `--force-local` is
-//! there because tar takes a colon in a file's name for that of a remote host.
+//! there because tar takes a colon in a file's name for that of a remote host, `--no-unquote` because it reads backslashes.
 
 use super::command;
 use crate::domain::RemotePath;
@@ -10,11 +10,11 @@ use crate::filesystem::{CompressOptions, Compression, temporary_beside};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Parameters: temporary file, target, directory, name in it; then options of tar.
-const PACK: &str = r#"t=$1 o=$2 d=$3 n=$4; shift 4; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; tar --create --force-local --file="$t" "$@" --directory="$d" --add-file="$n" && mv -f -T -- "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#;
+const PACK: &str = r#"t=$1 o=$2 d=$3 n=$4; shift 4; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; tar --create --force-local --no-unquote --file="$t" "$@" --directory="$d" --add-file="$n" && mv -f -T -- "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#;
 
 /// Parameters: temporary file, target, directory, name in it, `-L` or `-P`, expression; then options of tar. The first find
 /// tells whether the expression is one, since a pipe has the exit status of its last command only.
-const PACK_MATCHING: &str = r#"t=$1 o=$2 d=$3 n=$4 l=$5 p=$6; shift 6; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; cd "$d" && find "$l" "./$n" -maxdepth 0 -regex "$p" >/dev/null && find "$l" "./$n" -type f -regex "$p" -print0 | tar --create --force-local --file="$t" "$@" --null --no-recursion --files-from=- && mv -f -T -- "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#;
+const PACK_MATCHING: &str = r#"t=$1 o=$2 d=$3 n=$4 l=$5 p=$6; shift 6; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; cd "$d" && find "$l" "./$n" -maxdepth 0 -regex "$p" >/dev/null && find "$l" "./$n" -type f -regex "$p" -print0 | tar --create --force-local --no-unquote --file="$t" "$@" --null --no-recursion --files-from=- && mv -f -T -- "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#;
 
 /// Packs an archive.
 pub struct Pack<'a> {
@@ -82,7 +82,7 @@ impl RemoteCommand for Unpack<'_> {
 
     fn command_line(&self) -> CommandLine {
         let line = command(self.seconds)
-            .flag("tar --extract --force-local")
+            .flag("tar --extract --force-local --no-unquote")
             .option("--file", self.source.as_bytes())
             .option("--directory", self.target.as_bytes());
         compression(line, self.compression)

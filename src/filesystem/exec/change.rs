@@ -29,7 +29,7 @@ impl RemoteCommand for Change<'_> {
         let line = match &self.what {
             // With five digits the special bits of a directory are set as given too; with fewer they are kept.
             What::Mode(mode) => line.flag("chmod --").arg(format!("{:05o}", mode & 0o7777)),
-            What::Owner { user, group } if group.is_empty() => line.flag("chown --").arg(user),
+            What::Owner { user, group: "" } => line.flag("chown --").arg(user),
             What::Owner { user, group } => line.flag("chown --").arg(format!("{user}:{group}")),
             What::MakeDirectory { parents: true } => line.flag("mkdir -p --"),
             What::MakeDirectory { parents: false } => line.flag("mkdir --"),

@@ -44,7 +44,7 @@ impl RemoteCommand for Find<'_> {
         let fields: Vec<&[u8]> = raw.stdout.split(|byte| *byte == 0).collect();
         // The output ends with a NUL, after which one empty field is left.
         let fields = fields.strip_suffix(&[&b""[..]]).unwrap_or(&fields);
-        if fields.is_empty() || fields.len() % FIELDS != 0 {
+        if fields.is_empty() || !fields.len().is_multiple_of(FIELDS) {
             return Err(not_understood("find", "the number of fields is wrong"));
         }
         fields.chunks_exact(FIELDS).map(entry).collect()
@@ -143,11 +143,16 @@ pub fn not_understood(program: &'static str, reason: &str) -> CommandError {
 mod tests {
     use super::*;
 
+    /// Bars for the NULs of real output.
+    fn fields(text: &[u8]) -> Vec<u8> {
+        text.iter().map(|byte| if *byte == b'|' { 0 } else { *byte }).collect()
+    }
+
     #[test]
     fn a_name_with_newlines_and_quotes_is_read() {
         let path = RemotePath::from_text("/d").unwrap();
         let find = Find { seconds: 5, path: &path, options: ListOptions::default(), itself: false };
-        let stdout = b"\0d\0\0root\0root\0755\01700000000.5\04096\0a\n'\"\xFF\0l\0-t\0u\0g\04755\0-3.0000000000\07\0".to_vec();
+        let stdout = fields(b"|d||root|root|755|1700000000.5|4096|a\n'\"\xFF|l|-t|u|g|4755|-3.0000000000|7|");
         let entries = find.parse(RawOutput { stdout, ..RawOutput::default() }).unwrap();
         assert_eq!(entries[1].name, b"a\n'\"\xFF");
         assert_eq!(entries[1].link_target.as_deref(), Some(&b"-t"[..]));
@@ -159,8 +164,8 @@ mod tests {
     fn cut_output_is_not_taken_for_a_listing() {
         let path = RemotePath::from_text("/d").unwrap();
         let find = Find { seconds: 5, path: &path, options: ListOptions::default(), itself: false };
-        for stdout in [&b""[..], b"\0d\0\0root", b"\0d\0\0root\0root\0999\01\01\0"] {
-            let raw = RawOutput { stdout: stdout.to_vec(), ..RawOutput::default() };
+        for stdout in [&b""[..], b"|d||root", b"|d||root|root|999|1|1|"] {
+            let raw = RawOutput { stdout: fields(stdout), ..RawOutput::default() };
             assert!(matches!(find.parse(raw), Err(CommandError::Output { .. })), "{stdout:?}");
         }
     }

@@ -7,7 +7,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 
 use super::errors::{attributes, bytes, filesystem_error, making};
 use super::listing::read_directory;
-use super::protocol::{Attributes, Request};
+use super::protocol::{Attributes, Request, Status};
 use super::session::{Failure, Session};
 use crate::domain::{FileType, RemotePath};
 use crate::filesystem::FilesystemError;
@@ -23,12 +23,10 @@ pub async fn chmod(session: &Session, path: &RemotePath, mode: u32) -> Result<()
     let request = Request::Setstat { path: bytes(path), attributes: Attributes::with_mode(mode & 0o7777) };
     match session.command(&request).await {
         // The two reasons have one code. Whoever may look at it lacks not the permission but the ownership.
-        Err(Failure::Status(status, _)) if status == super::protocol::Status::PermissionDenied => {
-            match session.request(&Request::Stat { path: bytes(path) }).await {
-                Ok(_) => Err(FilesystemError::NotPermitted(path.clone())),
-                Err(_) => Err(FilesystemError::Denied(path.clone())),
-            }
-        }
+        Err(Failure::Status(Status::PermissionDenied, _)) => match session.request(&Request::Stat { path: bytes(path) }).await {
+            Ok(_) => Err(FilesystemError::NotPermitted(path.clone())),
+            Err(_) => Err(FilesystemError::Denied(path.clone())),
+        },
         result => result.map_err(|failure| filesystem_error(path, failure)),
     }
 }

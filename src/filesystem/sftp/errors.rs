@@ -6,8 +6,10 @@ use crate::domain::RemotePath;
 use crate::filesystem::FilesystemError;
 use crate::ssh::TransportError;
 
+type Reason = fn(&RemotePath) -> FilesystemError;
+
 /// The words of servers that say more than `Failure`, lower case, and what they mean.
-const REASONS: [(&str, fn(&RemotePath) -> FilesystemError); 6] = [
+const REASONS: [(&str, Reason); 6] = [
     ("no such file", |path| FilesystemError::NotFound(path.clone())),
     ("file exists", |path| FilesystemError::Exists(path.clone())),
     ("no space", |path| FilesystemError::NoSpace(path.clone())),

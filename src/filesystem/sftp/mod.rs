@@ -24,9 +24,7 @@ use futures::{FutureExt, StreamExt, stream};
 use tokio::time::timeout;
 
 use super::exec::Exec;
-use super::{
-    CompressOptions, Compression, ContentStream, Download, FileSystem, FilesystemError, ListOptions, Part, Settings, hex, regular,
-};
+use super::{CompressOptions, Compression, ContentStream, Download, FileSystem, FilesystemError, ListOptions, Part, Settings, hex};
 use crate::domain::{Checksum, Content, DirectoryEntry, FileStat, Identity, Principal, RemotePath};
 use crate::ssh::{CommandError, Transport, TransportError};
 
@@ -43,7 +41,7 @@ use upload::Target;
 
 /// The files of a cluster over SFTP.
 pub struct Sftp {
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     names: Names,
     exec: Exec,
     settings: Settings,
@@ -53,7 +51,7 @@ impl Sftp {
     /// Sessions are opened when first needed.
     pub fn new(transport: Arc<dyn Transport>, settings: Settings) -> Self {
         let exec = Exec::new(transport.clone(), settings);
-        Self { sessions: Sessions::new(transport, settings), names: Names::new(), exec, settings }
+        Self { sessions: Arc::new(Sessions::new(transport, settings)), names: Names::new(), exec, settings }
     }
 
     /// Opens the caller's session, to learn whether there is SFTP at all.
@@ -240,14 +238,12 @@ impl FileSystem for Sftp {
         let small = self
             .sessions
             .run(principal, true, |session| async move {
-                let found = attributes(&session, path, &Request::Stat { path: bytes(path) }).await?;
-                regular(path, found.mode.unwrap_or_default())?;
-                let size = found.size.unwrap_or_default();
-                if let Some(cap) = cap.filter(|cap| size > *cap) {
+                let source = Source::open(&session, path).await?;
+                if let Some(cap) = cap.filter(|cap| source.size > *cap) {
                     return Err(FilesystemError::TooLarge(cap));
                 }
-                match size <= SMALL {
-                    true => Source::open(&session, path).await?.bytes(0, size).await.map(Some),
+                match source.size <= SMALL {
+                    true => source.bytes(0, source.size).await.map(Some),
                     false => Ok(None),
                 }
             })
@@ -281,16 +277,16 @@ impl FileSystem for Sftp {
                     start.push(piece);
                 }
                 None => {
-                    let (start, target) = (&start, &target);
+                    let (sessions, start, target) = (&self.sessions, &start, &target);
                     let whole = |session: Arc<Session>| async move {
-                        upload::upload(&session, target, stream::iter(start.clone()).map(Ok).boxed(), cap).await
+                        upload::upload(sessions, principal, &session, target, stream::iter(start.clone()).map(Ok).boxed(), cap).await
                     };
                     return self.sessions.run(principal, true, whole).await;
                 }
             }
         }
         let session = self.sessions.bulk(principal).await?;
-        upload::upload(&session, &target, stream::iter(start).map(Ok).chain(content).boxed(), cap).await
+        upload::upload(&self.sessions, principal, &session, &target, stream::iter(start).map(Ok).chain(content).boxed(), cap).await
     }
 
     async fn compress(

@@ -110,8 +110,15 @@ impl Sessions {
             slots.remove(&oldest);
         }
         let patience = Patience { request: self.settings.command_timeout, while_stalled: false, idle: Some(self.settings.session_idle) };
-        let opening = open(self.transport.clone(), principal.clone(), LaneKind::Control, patience).map(|result| result.map_err(Arc::new));
-        let opening = opening.boxed().shared();
+        // A task of its own, so that who gives up waiting does not hold up the others.
+        let task = tokio::spawn(open(self.transport.clone(), principal.clone(), LaneKind::Control, patience));
+        let opening = task
+            .map(|ended| match ended {
+                Ok(result) => result.map_err(Arc::new),
+                Err(_) => Err(Arc::new(Refusal::Transport(TransportError::Broken { sent: false }))),
+            })
+            .boxed()
+            .shared();
         slots.insert(principal.username.clone(), Slot { opening: opening.clone(), used: Instant::now() });
         opening
     }

@@ -14,7 +14,8 @@ use super::errors::{attributes, bytes, filesystem_error};
 use super::protocol::{Attributes, OpenFlags, Request, Response};
 use super::read::window;
 use super::session::{Failure, Session};
-use crate::domain::{FileType, RemotePath};
+use super::sessions::Sessions;
+use crate::domain::{FileType, Principal, RemotePath};
 use crate::filesystem::{ContentStream, FilesystemError, regular, temporary_beside};
 
 /// Where an upload goes.
@@ -60,6 +61,8 @@ impl Target {
 
 /// Removes the temporary file when dropped before it was renamed: after a failure, and when the client went away.
 struct Temporary {
+    sessions: Arc<Sessions>,
+    principal: Principal,
     session: Arc<Session>,
     path: RemotePath,
     renamed: bool,
@@ -70,14 +73,28 @@ impl Drop for Temporary {
         if self.renamed {
             return;
         }
-        let (session, request) = (self.session.clone(), Request::Remove { path: bytes(&self.path) });
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Err(failure) = session.command(&request).await {
-                    tracing::debug!(?failure, "could not remove the temporary file of an upload that failed");
+        let (sessions, principal) = (self.sessions.clone(), self.principal.clone());
+        let (session, path) = (self.session.clone(), self.path.clone());
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            let request = &Request::Remove { path: bytes(&path) };
+            // On the same session the server takes it after all that was written there.
+            let removed = match session.command(request).await {
+                Err(Failure::Broken { .. } | Failure::Stalled(_)) => {
+                    let path = &path;
+                    let remove = |session: Arc<Session>| async move {
+                        session.command(request).await.map_err(|failure| filesystem_error(path, failure))
+                    };
+                    sessions.run(&principal, true, remove).await
                 }
-            });
-        }
+                result => result.map_err(|failure| filesystem_error(&path, failure)),
+            };
+            match removed {
+                // It had not been made yet.
+                Ok(()) | Err(FilesystemError::NotFound(_)) => {}
+                Err(error) => tracing::warn!(%error, "could not remove the temporary file of an upload that failed"),
+            }
+        });
     }
 }
 
@@ -85,7 +102,14 @@ impl Drop for Temporary {
 ///
 /// # Errors
 /// When the content fails or is over `cap`, or the server refuses. The target is then as it was.
-pub async fn upload(session: &Arc<Session>, target: &Target, mut content: ContentStream, cap: Option<u64>) -> Result<(), FilesystemError> {
+pub async fn upload(
+    sessions: &Arc<Sessions>,
+    principal: &Principal,
+    session: &Arc<Session>,
+    target: &Target,
+    mut content: ContentStream,
+    cap: Option<u64>,
+) -> Result<(), FilesystemError> {
     let path = &target.path;
     let failed = |failure| filesystem_error(path, failure);
     let temporary_path = temporary_beside(path);
@@ -93,7 +117,13 @@ pub async fn upload(session: &Arc<Session>, target: &Target, mut content: Conten
     let attributes = target.mode.map_or_else(Attributes::default, |mode| Attributes::with_mode(mode & 0o777));
     let request = Request::Open { path: bytes(&temporary_path), flags: OpenFlags::CREATE_NEW, attributes };
     // Watched from before it exists: an OPEN whose reply is not awaited may have made it.
-    let mut temporary = Temporary { session: session.clone(), path: temporary_path.clone(), renamed: false };
+    let mut temporary = Temporary {
+        sessions: sessions.clone(),
+        principal: principal.clone(),
+        session: session.clone(),
+        path: temporary_path.clone(),
+        renamed: false,
+    };
     let handle = session.handle(&request).await.map_err(failed)?;
 
     let block = session.capabilities().write_block() as usize;
@@ -112,7 +142,7 @@ pub async fn upload(session: &Arc<Session>, target: &Target, mut content: Conten
         }
         // Both are driven at once: a slow client must not hold back what is to be written, nor its acknowledgement.
         tokio::select! {
-            Some(written) = writes.next() => written.map_err(failed)?,
+            Some(written) = writes.next() => written.map_err(|failure| not_written(path, failure))?,
             piece = content.next(), if !ended && waiting.is_empty() => match piece {
                 Some(piece) => waiting = piece?,
                 None => ended = true,
@@ -134,6 +164,16 @@ pub async fn upload(session: &Arc<Session>, target: &Target, mut content: Conten
     rename(session, &temporary_path, path).await.map_err(failed)?;
     temporary.renamed = true;
     Ok(())
+}
+
+/// The error for a WRITE. The protocol has no word for a full file system, and OpenSSH says no more than `Failure`.
+fn not_written(path: &RemotePath, failure: Failure) -> FilesystemError {
+    match filesystem_error(path, failure) {
+        FilesystemError::Sftp { path, message } => {
+            FilesystemError::Sftp { path, message: format!("{message} (the file system may be full, or a quota reached)") }
+        }
+        error => error,
+    }
 }
 
 async fn rename(session: &Session, from: &RemotePath, to: &RemotePath) -> Result<(), Failure> {

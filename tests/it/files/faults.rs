@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures::future::join_all;
+use futures::{StreamExt, stream};
 use goldcrest::domain::ContentUnit;
 use goldcrest::filesystem::sftp::protocol::{
     Attributes, Request, Response, Status, VERSION, decode_request, encode_response, split_packet,
@@ -18,6 +19,8 @@ use crate::support::{principal, wait_for};
 
 /// Short enough for a test, long enough for a busy machine.
 const BRIEF: Duration = Duration::from_millis(500);
+
+type Server = fn(DuplexStream);
 
 fn impatient() -> Settings {
     Settings { command_timeout: BRIEF, stall: BRIEF, ..Settings::default() }
@@ -102,6 +105,38 @@ async fn requests_given_up_leave_no_open_files_behind() {
     assert_eq!(site.transport.opened.lock().unwrap().len(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_whose_session_breaks_fails_and_leaves_nothing() {
+    let site = Site::sftp().unwrap();
+    let path = site.write("f", "old");
+    let content = super::pieces(&noise(2_000_000)).chain(stream::once(futures::future::pending())).boxed();
+    let (files, user) = (site.files.clone(), site.user.clone());
+    let upload = tokio::spawn(async move { files.upload(&user, &path, content, None).await });
+    wait_for(Duration::from_secs(10), || site.names().len() == 2).await;
+    site.transport.cut_sessions();
+    let error = upload.await.unwrap().unwrap_err();
+    assert!(matches!(error, FilesystemError::Transport(TransportError::Broken { .. })), "{error:?}");
+    wait_for(Duration::from_secs(10), || site.names() == [b"f"]).await;
+    assert_eq!(std::fs::read(site.local("f")).unwrap(), b"old");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_stays_open_when_a_transfer_is_given_up() {
+    let site = Site::sftp().unwrap();
+    let path = site.write("given-up", noise(20_000_000));
+    let file = site.local("given-up");
+    let is_open = || {
+        let mut descriptors = std::fs::read_dir("/proc/self/fd").unwrap();
+        descriptors.any(|entry| std::fs::read_link(entry.unwrap().path()).is_ok_and(|target| target == file))
+    };
+    let mut download = site.files.download(&site.user, &path, None).await.unwrap();
+    download.content.next().await.unwrap().unwrap();
+    assert!(is_open());
+    drop(download);
+    wait_for(Duration::from_secs(10), || !is_open()).await;
+    assert_eq!(site.transport.sessions(), 1, "the control session stays, that of the transfer goes");
+}
+
 #[tokio::test]
 async fn without_sftp_commands_do_the_work_and_the_server_is_asked_once() {
     for subsystem in [Subsystem::Refused, Subsystem::Hostile(says_hello), Subsystem::Hostile(drop)] {
@@ -132,7 +167,7 @@ async fn without_sftp_and_commands_a_session_that_is_asked_for_is_refused() {
 
 #[tokio::test]
 async fn a_server_that_breaks_rules_is_an_error_and_not_a_hang() {
-    let servers: [(&str, fn(DuplexStream)); 8] = [
+    let servers: [(&str, Server); 8] = [
         ("says hello", says_hello),
         ("hangs up", drop),
         ("never greets", |stream| hold(stream)),

@@ -40,6 +40,7 @@ impl Site {
         Some(Self::new(Subsystem::Own, Access::Sftp, Settings::default()))
     }
 
+    #[expect(clippy::print_stdout, reason = "a skipped test says so")]
     fn openssh() -> Option<Self> {
         if !Path::new(OPENSSH).exists() {
             println!("skipped: there is no {OPENSSH}");

@@ -68,7 +68,7 @@ impl Transport for Local {
         if let Some(limits) = exec.limits.filter(|limits| output.stdout.len() > limits.output) {
             return Err(TransportError::Output(limits.output));
         }
-        let exit = output.status.code().map_or(255, |code| code.unsigned_abs());
+        let exit = output.status.code().map_or(255, i32::unsigned_abs);
         Ok(RawOutput { stdout: output.stdout, stderr: output.stderr, exit })
     }
 
@@ -76,7 +76,11 @@ impl Transport for Local {
         assert_eq!(name, "sftp");
         self.opened.lock().unwrap().push((principal.username.to_string(), lane));
         match &self.subsystem {
-            Subsystem::Refused => Err(TransportError::Refused("subsystem request failed".to_owned())),
+            Subsystem::Refused => {
+                // A server's word takes its time.
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                Err(TransportError::Refused("subsystem request failed".to_owned()))
+            }
             Subsystem::OpenSsh => Ok(Box::new(Process::start(Command::new(OPENSSH).stdin(Stdio::piped()).stdout(Stdio::piped())))),
             Subsystem::Own => {
                 let (ours, theirs) = tokio::io::duplex(256 * 1024);

@@ -61,7 +61,9 @@ async fn read_replies(mut stream: impl AsyncRead + Unpin, mut buffer: BytesMut, 
             let mut state = shared.state();
             let is_idle = idle.is_some_and(|idle| shared.quiet_for() >= idle);
             // Decided under the lock that a new request takes, so that none slips in between.
-            if state.pending.is_empty() && (state.ended.is_some() || is_idle) {
+            // A session that has ended waits for what it was asked, but not for a server that has gone silent.
+            let is_over = state.ended.is_some();
+            if state.pending.is_empty() && (is_over || is_idle) || is_over && is_idle {
                 let _ = state.ended.get_or_insert(Failure::Broken { sent: false });
                 return Failure::Broken { sent: false };
             }
