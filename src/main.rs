@@ -1,11 +1,7 @@
-//! The program: parses the arguments, runs, and leaves with an exit code.
+//! The `goldcrest` program: see the library's `cli` module.
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use goldcrest::cli::{Cli, run};
-
-#[tokio::main]
-async fn main() -> ExitCode {
-    run(Cli::parse()).await
+fn main() -> ExitCode {
+    goldcrest::cli::run()
 }

@@ -3,7 +3,7 @@
 //! The only module that knows jsonwebtoken. It must not know clusters, relations or HTTP frameworks.
 
 mod config;
-pub mod issuer;
+mod issuer;
 
 use std::borrow::Cow;
 
@@ -13,6 +13,7 @@ use crate::domain::{Principal, Secret};
 use crate::error::{Classify, Kind};
 
 pub use config::{Config, TokenEndpointAuthMethod};
+pub use issuer::{DevelopmentClient, DevelopmentIssuer, IssuedToken, IssuerError};
 
 /// Verifies bearer tokens.
 #[async_trait]

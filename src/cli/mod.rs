@@ -1,59 +1,37 @@
-//! The command line: what can be asked of the program, and how its answers look.
+//! The command line.
 //!
-//! To add a command: a variant of `Command`, a file here, and an arm in [`run`]. This module must not know HTTP or SSH.
+//! One file a subcommand, each with its arguments and a `run` that answers with the exit code: 0 done, 1 not done. To add a
+//! subcommand: a file, a variant of [`Command`], an arm in [`run`]. The only module that prints.
 
 pub mod demo;
-mod parts;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::error::ErrorChain;
-use crate::telemetry::{self, LogFormat};
-
-/// An HPC access proxy: OAuth2 bearer tokens in, jobs and files on clusters out.
-#[derive(Debug, Parser)]
-#[command(name = "goldcrest", version)]
-pub struct Cli {
-    /// How log lines look: `auto` is text on a terminal and JSON otherwise. GOLDCREST_LOG says what is logged.
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "auto")]
-    log_format: LogFormat,
+/// An HPC access proxy: OAuth2 bearer tokens in, jobs and files on clusters out. Speaks the FirecREST v2 API.
+#[derive(Parser)]
+#[command(name = "goldcrest", version, about)]
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+/// What to do.
+#[derive(Subcommand)]
 enum Command {
-    /// Start a complete system on this machine, for evaluation: token issuer, SSH server, batch scheduler, proxy.
-    Demo(demo::DemoArgs),
+    /// Serve the API over this machine, with tokens of its own: to look around.
+    Demo(demo::Arguments),
 }
 
-/// Does what the command line asks.
-pub async fn run(cli: Cli) -> ExitCode {
-    let Cli { log_format, command } = cli;
-    let done = match command {
-        Command::Demo(args) => match telemetry::init(log_format, "warn") {
-            Ok(()) => demo::run(&args, parts::demo()).await.map_err(Failure::from),
-            Err(error) => Err(error.into()),
-        },
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure(error)) => {
-            // Where even standard error is closed, the exit code remains.
-            writeln!(std::io::stderr(), "goldcrest: {}", ErrorChain(&*error)).ok();
-            ExitCode::FAILURE
-        }
+/// Reads the command line, does what it says, and answers with the exit code.
+pub fn run() -> ExitCode {
+    match Cli::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
     }
 }
 
-/// What ended a command early.
-struct Failure(Box<dyn std::error::Error>);
-
-impl<E: std::error::Error + 'static> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self(Box::new(error))
-    }
+#[expect(clippy::print_stderr, reason = "printing is what a command line does")]
+fn complain(text: &str) {
+    eprintln!("{text}");
 }

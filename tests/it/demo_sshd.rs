@@ -1,5 +1,4 @@
 //! The demonstration's SSH server, against russh's client and, where it is installed, OpenSSH's.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "what a test's helpers do not expect fails the test")]
 
 use std::collections::HashMap;
 use std::future::Future;

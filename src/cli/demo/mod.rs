@@ -7,6 +7,7 @@
 mod configuration;
 mod greeting;
 mod owner;
+mod parts;
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -16,7 +17,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,12 +30,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::authn::issuer::{DevelopmentClient, DevelopmentIssuer};
+use crate::authn::{DevelopmentClient, DevelopmentIssuer};
 use crate::domain::{Secret, Username, bytes_to_text};
+use crate::error::ErrorChain;
 use crate::http::issuer;
 use crate::lifecycle::{Drained, Lifecycle};
 use crate::ssh::server::{Account, Options, Running, Server, Subsystem};
-use crate::telemetry;
+use crate::telemetry::{self, LogFormat};
 use configuration::Facts;
 use greeting::Greeting;
 
@@ -52,7 +54,7 @@ const STOP: Duration = Duration::from_secs(10);
 
 /// The arguments of `goldcrest demo`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct DemoArgs {
+pub struct Arguments {
     /// Port of the API on 127.0.0.1; 0 for any that is free.
     #[arg(long, value_name = "PORT", default_value_t = 8025)]
     pub port: u16,
@@ -65,6 +67,9 @@ pub struct DemoArgs {
     /// Print the configuration of such a system and end. Its ports and keys are not in use any more.
     #[arg(long)]
     pub print_config: bool,
+    /// How log lines look: auto, text or json. `auto` is text on a terminal. GOLDCREST_LOG says what is logged.
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    pub log_format: LogFormat,
 }
 
 /// How the demonstration introduces itself.
@@ -129,21 +134,30 @@ pub enum DemoError {
     Print(#[source] io::Error),
 }
 
-/// Runs the demonstration until SIGINT or SIGTERM.
-///
-/// # Errors
-/// When a part does not start, or the proxy fails.
-pub async fn run(args: &DemoArgs, parts: Parts) -> Result<(), DemoError> {
-    let lifecycle = Lifecycle::new();
-    lifecycle.shutdown_on_signal().map_err(starting("the signal handlers"))?;
-    run_until(args, parts, &lifecycle, &mut io::stdout()).await
+/// Runs the demonstration until SIGINT or SIGTERM, and answers with the exit code.
+pub fn run(args: &Arguments) -> ExitCode {
+    let done = telemetry::init(args.log_format, "warn").map_err(starting("the log")).and_then(|()| {
+        let runtime = tokio::runtime::Runtime::new().map_err(starting("the runtime"))?;
+        runtime.block_on(async {
+            let lifecycle = Lifecycle::new();
+            lifecycle.shutdown_on_signal().map_err(starting("the signal handlers"))?;
+            run_until(args, parts::built_in(), &lifecycle, &mut io::stdout()).await
+        })
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            super::complain(&format!("goldcrest demo: {}", ErrorChain(&error)));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Runs the demonstration until `lifecycle` is to end, and prints to `out`.
 ///
 /// # Errors
 /// When a part does not start, or the proxy fails.
-pub async fn run_until(args: &DemoArgs, parts: Parts, lifecycle: &Lifecycle, out: &mut (impl Write + Send)) -> Result<(), DemoError> {
+pub async fn run_until(args: &Arguments, parts: Parts, lifecycle: &Lifecycle, out: &mut (impl Write + Send)) -> Result<(), DemoError> {
     if let Some(home) = args.home.as_ref().filter(|home| !home.is_dir()) {
         return Err(DemoError::Home(home.clone()));
     }
@@ -208,7 +222,7 @@ struct System {
 
 impl System {
     async fn start(
-        args: &DemoArgs,
+        args: &Arguments,
         sftp: Subsystem,
         listener: &TcpListener,
         lifecycle: &Lifecycle,
@@ -225,9 +239,10 @@ impl System {
         let tokens = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(starting("the token issuer"))?;
         let address = tokens.local_addr().map_err(starting("the token issuer"))?;
         let clients = clients(&account.name, &client_secret, &service_secret);
-        let development = Arc::new(DevelopmentIssuer::new(format!("http://{address}"), clients));
+        let development = DevelopmentIssuer::new(format!("http://{address}"), clients).map_err(starting("the token issuer"))?;
+        let development = Arc::new(development);
         let discovery = development.discovery();
-        let issued = development.token(USER_CLIENT, client_secret.expose()).map_err(starting("the token issuer"))?;
+        let issued = development.token(USER_CLIENT, &client_secret).map_err(starting("the token issuer"))?;
         let stopped = stop.clone();
         lifecycle.spawn("token issuer", async move {
             if let Err(error) = issuer::serve(tokens, development, stopped).await {
@@ -242,7 +257,7 @@ impl System {
             discovery,
             client_secret,
             service_secret,
-            token: issued.access_token.into(),
+            token: issued.access_token,
             holds: Duration::from_secs(issued.expires_in),
             slurm,
         })
@@ -252,7 +267,7 @@ impl System {
         Facts {
             listen: self.api,
             discovery: &self.discovery,
-            audience: audience(self.token.expose()),
+            audience: DevelopmentIssuer::AUDIENCE,
             user: &self.account.name,
             home: &self.account.home,
             scratch: &self.scratch,
@@ -326,18 +341,6 @@ fn random_secret() -> Result<Secret, DemoError> {
     let mut bytes = [0; 32];
     aws_lc_rs::rand::fill(&mut bytes).map_err(starting("the token issuer"))?;
     Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes).into())
-}
-
-/// The `aud` of a token of our own issuer, so that the configuration accepts what the issuer writes. The token was made in
-/// this process: it need not be verified.
-fn audience(token: &str) -> Vec<String> {
-    let claims = token.split('.').nth(1).and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
-    let claims: Value = claims.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-    match &claims["aud"] {
-        Value::String(one) => vec![one.clone()],
-        Value::Array(many) => many.iter().filter_map(|one| one.as_str().map(ToOwned::to_owned)).collect(),
-        _ => Vec::new(),
-    }
 }
 
 /// The version of the Slurm whose `sbatch` is on the search path; `None` where there is none.
