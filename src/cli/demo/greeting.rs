@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn a_shell_reads_the_job_of_the_curl_line_back() {
         let text = text(false);
-        let line = text.lines().find(|line| line.contains(" -d ")).unwrap();
+        let line = text.lines().find(|line| line.contains(" -d '{")).unwrap();
         // The program is replaced by one that prints its arguments.
         let script = line.replacen("curl", "printf '%s\\0'", 1);
         let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
