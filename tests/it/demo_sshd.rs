@@ -193,6 +193,19 @@ async fn stopping_the_server_ends_commands_and_connections() {
     wait_for("the connection's end", || connection.is_closed()).await;
 }
 
+#[test]
+fn a_runtime_that_is_dropped_leaves_no_process_behind() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let pids = runtime.block_on(async {
+        let setup = Setup::start().await;
+        let connection = setup.login().await;
+        start_two_sleepers(&connection).await.1
+    });
+    runtime.shutdown_timeout(Duration::from_secs(10));
+    // The shell itself is waited for by whichever runtime sees the next signal; its child is not ours.
+    tokio::runtime::Runtime::new().unwrap().block_on(wait_until_gone(&pids[..1]));
+}
+
 #[tokio::test]
 async fn the_server_stops_while_a_peer_is_silent() {
     let setup = Setup::start().await;
