@@ -18,8 +18,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::authn::DevelopmentIssuer;
+use crate::authn::{DevelopmentIssuer, IssuerError};
 use crate::domain::Secret;
+use crate::error::ErrorChain;
 
 /// The largest token request that is read, in bytes.
 const MAX_REQUEST: usize = 16 * 1024;
@@ -59,7 +60,13 @@ async fn token(State(issuer): State<Arc<DevelopmentIssuer>>, headers: HeaderMap,
         None => return Err(TokenError::InvalidRequest("grant_type is missing")),
     }
     let basic = headers.contains_key(AUTHORIZATION);
-    let issued = issuer.token(&client_id, &Secret::from(secret)).map_err(|_| TokenError::InvalidClient { basic })?;
+    let issued = issuer.token(&client_id, &secret).map_err(|error| match error {
+        IssuerError::InvalidClient => TokenError::InvalidClient { basic },
+        IssuerError::Key | IssuerError::Sign(_) => {
+            tracing::error!(error = %ErrorChain(&error), "no token could be made");
+            TokenError::Failed
+        }
+    })?;
     let answer = json!({"access_token": issued.access_token.expose(), "token_type": "Bearer", "expires_in": issued.expires_in});
     // RFC 6749, 5.1: no cache may keep a token.
     Ok(([(CACHE_CONTROL, "no-store"), (PRAGMA, "no-cache")], Json(answer)).into_response())
@@ -70,7 +77,7 @@ async fn token(State(issuer): State<Arc<DevelopmentIssuer>>, headers: HeaderMap,
 struct TokenForm {
     grant_type: Option<String>,
     client_id: Option<String>,
-    client_secret: Option<String>,
+    client_secret: Option<Secret>,
 }
 
 impl TokenForm {
@@ -84,15 +91,19 @@ impl TokenForm {
         let mut form = Self::default();
         for pair in body.split('&') {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let field = match decode(name).as_deref() {
-                Some("grant_type") => &mut form.grant_type,
-                Some("client_id") => &mut form.client_id,
-                Some("client_secret") => &mut form.client_secret,
-                _ => continue,
-            };
+            let name = decode(name);
+            let Some(name @ ("grant_type" | "client_id" | "client_secret")) = name.as_deref() else { continue };
             let value = decode(value).ok_or(TokenError::InvalidRequest("a parameter is not UTF-8"))?;
             // RFC 6749, 3.2: a parameter must not come twice, and an empty one counts as absent.
-            if !value.is_empty() && field.replace(value).is_some() {
+            if value.is_empty() {
+                continue;
+            }
+            let repeated = match name {
+                "grant_type" => form.grant_type.replace(value).is_some(),
+                "client_id" => form.client_id.replace(value).is_some(),
+                _ => form.client_secret.replace(value.into()).is_some(),
+            };
+            if repeated {
                 return Err(TokenError::InvalidRequest("a parameter is repeated"));
             }
         }
@@ -101,7 +112,7 @@ impl TokenForm {
 }
 
 /// The client's id and secret, by exactly one of the two methods of RFC 6749, 2.3.1.
-fn credentials(headers: &HeaderMap, form: &TokenForm) -> Result<(String, String), TokenError> {
+fn credentials(headers: &HeaderMap, form: &TokenForm) -> Result<(String, Secret), TokenError> {
     let Some(header) = headers.get(AUTHORIZATION) else {
         let (Some(id), Some(secret)) = (&form.client_id, &form.client_secret) else {
             return Err(TokenError::InvalidClient { basic: false });
@@ -122,7 +133,7 @@ fn credentials(headers: &HeaderMap, form: &TokenForm) -> Result<(String, String)
     if form.client_id.as_ref().is_some_and(|other| *other != id) {
         return Err(TokenError::InvalidRequest("client_id differs from the one that authenticates"));
     }
-    Ok((id, secret))
+    Ok((id, secret.into()))
 }
 
 /// Undoes the `application/x-www-form-urlencoded` encoding of one name or value.
@@ -136,6 +147,7 @@ enum TokenError {
     InvalidRequest(&'static str),
     InvalidClient { basic: bool },
     UnsupportedGrantType,
+    Failed,
 }
 
 impl IntoResponse for TokenError {
@@ -144,6 +156,7 @@ impl IntoResponse for TokenError {
             Self::InvalidRequest(what) => (StatusCode::BAD_REQUEST, "invalid_request", *what),
             Self::InvalidClient { .. } => (StatusCode::UNAUTHORIZED, "invalid_client", "unknown client or wrong secret"),
             Self::UnsupportedGrantType => (StatusCode::BAD_REQUEST, "unsupported_grant_type", "only client_credentials is known here"),
+            Self::Failed => (StatusCode::INTERNAL_SERVER_ERROR, "server_error", "no token could be made"),
         };
         let body = Json(json!({"error": code, "error_description": description}));
         let mut response = (status, [(CACHE_CONTROL, "no-store"), (PRAGMA, "no-cache")], body).into_response();
@@ -236,7 +249,7 @@ mod tests {
         assert_eq!(document["token_endpoint"], "http://127.0.0.1:1/token");
         assert_eq!(document["jwks_uri"], "http://127.0.0.1:1/certs");
         let keys = body(app().oneshot(Request::get("/certs").body(Body::empty()).unwrap()).await.unwrap()).await;
-        assert!(keys["keys"].is_array());
+        assert!(keys["keys"][0]["kid"].is_string(), "{keys}");
     }
 
     fn app() -> Router {
@@ -247,7 +260,7 @@ mod tests {
             email: None,
             groups: Vec::new(),
         };
-        router(Arc::new(DevelopmentIssuer::new("http://127.0.0.1:1", vec![client]).unwrap()))
+        router(Arc::new(DevelopmentIssuer::new("http://127.0.0.1:1".to_owned(), vec![client]).unwrap()))
     }
 
     async fn ask(authorization: Option<&str>, form: &str) -> (StatusCode, Value) {

@@ -1,5 +1,4 @@
 //! The demonstration's SSH server, against russh's client and, where it is installed, OpenSSH's.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "what a test's helpers do not expect fails the test")]
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -192,6 +191,19 @@ async fn stopping_the_server_ends_commands_and_connections() {
     within(setup.running.stopped()).await;
     wait_until_gone(&pids).await;
     wait_for("the connection's end", || connection.is_closed()).await;
+}
+
+#[test]
+fn a_runtime_that_is_dropped_leaves_no_process_behind() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let pids = runtime.block_on(async {
+        let setup = Setup::start().await;
+        let connection = setup.login().await;
+        start_two_sleepers(&connection).await.1
+    });
+    runtime.shutdown_timeout(Duration::from_secs(10));
+    // The shell itself is waited for by whichever runtime sees the next signal; its child is not ours.
+    tokio::runtime::Runtime::new().unwrap().block_on(wait_until_gone(&pids[..1]));
 }
 
 #[tokio::test]

@@ -9,6 +9,9 @@ use serde_json::json;
 
 use crate::domain::{Secret, Username};
 
+/// Takes the token out of a token endpoint's answer, for a shell. Tokens hold no quotes.
+const TOKEN_OF_ANSWER: &str = r#"'s/.*"access_token":"\([^"]*\)".*/\1/'"#;
+
 /// What there is to say.
 pub(super) struct Greeting<'a> {
     /// The API, without a slash at its end.
@@ -91,6 +94,10 @@ impl Greeting<'_> {
 
         heading(out, &format!("A token, valid for {}", duration(self.holds)))?;
         writeln!(out, "  export TOKEN={}", self.token.expose())?;
+        let (id, secret, token_url) = (self.client_id, self.client_secret.expose(), self.token_url);
+        heading(out, "A new one, when it has ended")?;
+        let renewal = format!("curl -sS -u {id}:{secret} -d grant_type=client_credentials {token_url}");
+        writeln!(out, "  export TOKEN=$({renewal} | sed {TOKEN_OF_ANSWER})")?;
 
         heading(out, "The systems, a job, its state")?;
         let job = json!({"job": {"name": "hello", "workingDirectory": self.work_dir, "script": "#!/bin/sh\necho Hello from $(hostname)\nsleep 20\n"}});
@@ -101,7 +108,6 @@ impl Greeting<'_> {
 
         heading(out, "The same from Python, with pyfirecrest")?;
         writeln!(out, "  import firecrest")?;
-        let (id, secret, token_url) = (self.client_id, self.client_secret.expose(), self.token_url);
         writeln!(out, "  auth = firecrest.ClientCredentialsAuth({id:?}, {secret:?}, {token_url:?})")?;
         writeln!(out, "  client = firecrest.v2.Firecrest({url:?}, authorization=auth)")?;
         writeln!(out, "  print(client.systems())")?;
@@ -155,7 +161,7 @@ mod tests {
     #[test]
     fn a_shell_reads_the_job_of_the_curl_line_back() {
         let text = text(false);
-        let line = text.lines().find(|line| line.contains(" -d ")).unwrap();
+        let line = text.lines().find(|line| line.contains(" -d '{")).unwrap();
         // The program is replaced by one that prints its arguments.
         let script = line.replacen("curl", "printf '%s\\0'", 1);
         let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
@@ -164,6 +170,17 @@ mod tests {
         let body: serde_json::Value = serde_json::from_slice(arguments[data + 1]).unwrap();
         assert_eq!(body["job"]["workingDirectory"], "/tmp/it's");
         assert_eq!(arguments[data + 2], b"http://127.0.0.1:8025/compute/local/jobs");
+    }
+
+    #[test]
+    fn the_line_for_a_new_token_takes_it_out_of_the_answer() {
+        let text = text(false);
+        let line = text.lines().find(|line| line.contains("client_credentials")).unwrap().trim();
+        let answer = json!({"access_token": "d.e-_f", "token_type": "Bearer", "expires_in": 900});
+        // The program is replaced by one that prints such an answer.
+        let script = format!("curl() {{ echo '{answer}'; }}; {line}; printf %s \"$TOKEN\"");
+        let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "d.e-_f", "{script}");
     }
 
     fn text(colours: bool) -> String {

@@ -80,6 +80,16 @@ impl Program {
     }
 }
 
+impl Drop for Program {
+    /// Where nobody could wait for an orderly end, as when the whole runtime is dropped, the group is killed.
+    fn drop(&mut self) {
+        // There is no id any more once the shell was waited for; the group's number may then be another's.
+        if self.child.id().is_some() {
+            self.group.signal(Signal::KILL);
+        }
+    }
+}
+
 impl Group {
     /// Delivers a signal that the client asked for. Names that this system does not know are ignored, as RFC 4254, 6.9
     /// allows.
