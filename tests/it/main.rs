@@ -12,4 +12,5 @@ mod local_scheduler;
 mod rest;
 mod ssh;
 mod structure;
+mod slurm;
 mod support;
