@@ -4,11 +4,12 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use goldcrest::domain::bytes_to_text;
 use serde_json::{Value, json};
 
-use crate::environment::Live;
+use crate::environment::{Live, wait_for};
 
 pub async fn a_file_is_written_read_and_removed_in_every_way(live: &Live) {
     let api = live.api("fireuser").await;
@@ -135,7 +136,10 @@ pub async fn contents_over_the_cap_are_refused(live: &Live) {
     for system in Live::FILE_SYSTEMS {
         let folder = api.new_folder(system, "fireuser").await;
         api.upload(system, &folder, "large", &content).await.expect(413);
-        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "{system}: a part of a refused upload was left");
+        wait_for("nothing is left of a refused upload", Duration::from_secs(5), || async {
+            (std::fs::read_dir(&folder).unwrap().count() == 0).then_some(())
+        })
+        .await;
         std::fs::write(format!("{folder}/large"), &content).unwrap();
         api.file(system, "download", &format!("{folder}/large")).await.expect(413);
         api.remove(system, &folder).await;

@@ -111,9 +111,9 @@ pub async fn a_hung_command_times_out_and_is_stopped(live: &Live) {
     let folder = api.new_folder("slurm", "fireuser").await;
     let id = api.submit("slurm", &folder, "#!/bin/bash\nsleep 600\n").await;
     api.wait_for_state("slurm", &id, &["RUNNING"]).await;
-    // A length that nobody else sleeps: it stands in the command line of every process that carries the command.
-    let mark = format!("300.{}", uuid::Uuid::new_v4().as_u128());
-    let command = format!("sleep {mark}");
+    // The mark stands in the command line of every process that carries the command.
+    let mark = format!("goldcrest-hung-{}", uuid::Uuid::new_v4().simple());
+    let command = format!("exec bash -c 'exec -a {mark} sleep 300'");
     let begun = Instant::now();
     let answer = api.put(&format!("/compute/slurm/jobs/{id}/attach"), &json!({"command": command})).await.expect(408);
     assert!(answer.message().contains("exit status:124"), "{}", answer.message());
