@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::domain::{ClusterHealth, InvalidPath, RemotePath, ServiceType, SystemName};
+use crate::domain::{ClusterHealth, InvalidPath, RemotePath, ServiceHealth, ServiceType, SystemName};
 use crate::error::{Classify, Kind};
 use crate::filesystem::FileSystem;
 use crate::scheduler::Scheduler;
@@ -98,9 +98,7 @@ impl Cluster {
         }
         if let Some(entry) = self.health.borrow().unhealthy_filesystem(&path) {
             let on = entry.path.as_ref().map(RemotePath::to_text).unwrap_or_default();
-            return Err(
-                self.unhealthy(format!("The requested filesystem ({on} on {}) is unhealthy", self.config.name), entry.message.as_deref())
-            );
+            return Err(unhealthy(&format!("The requested filesystem ({on} on {})", self.config.name), entry));
         }
         Ok(path)
     }
@@ -115,20 +113,17 @@ impl Cluster {
             None => Ok(()),
             Some(entry) => {
                 let word = if service == ServiceType::Ssh { "ssh" } else { "scheduler" };
-                Err(self.unhealthy(
-                    format!("The {word} service for the requested system ({}) is unhealthy", self.config.name),
-                    entry.message.as_deref(),
-                ))
+                Err(unhealthy(&format!("The {word} service for the requested system ({})", self.config.name), entry))
             }
         }
     }
+}
 
-    fn unhealthy(&self, what: String, reason: Option<&str>) -> GateError {
-        GateError::Unhealthy(match reason {
-            Some(reason) => format!("{what}: {reason}"),
-            None => format!("{what}."),
-        })
-    }
+fn unhealthy(what: &str, entry: &ServiceHealth) -> GateError {
+    GateError::Unhealthy(match &entry.message {
+        Some(reason) => format!("{what} is unhealthy: {reason}"),
+        None => format!("{what} is unhealthy."),
+    })
 }
 
 /// Why a part of the cluster, or a path, may not be used.

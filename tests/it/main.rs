@@ -10,7 +10,7 @@ mod demo_sshd;
 mod files;
 mod local_scheduler;
 mod rest;
+mod slurm;
 mod ssh;
 mod structure;
-mod slurm;
 mod support;
