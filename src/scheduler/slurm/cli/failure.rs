@@ -4,21 +4,21 @@
 use crate::scheduler::SchedulerError;
 use crate::ssh::CommandError;
 
-/// The controller or the database was not reached: provably nothing happened.
-const NOT_REACHED: [&str; 10] = [
+/// The controller or the database was not reached: provably nothing happened. These words are all that is passed on: around
+/// them Slurm prints addresses and paths of the cluster.
+const NOT_REACHED: [&str; 9] = [
     "Unable to contact slurm controller",
-    "Unable to establish controller machine",
-    "failed to open persistent connection",
-    "Sending PersistInit msg",
     "Problem talking to the database",
-    "Could not establish a configuration source",
-    "Connection refused",
-    "unge encode failed",
     "Protocol authentication error",
+    "Unable to establish controller machine",
+    "Could not establish a configuration source",
+    "failed to open persistent connection",
+    "Munge encode failed",
     "backup controller in standby mode",
+    "Connection refused",
 ];
 
-/// The request was sent, and no answer came.
+/// The request was sent, and no answer came. As above.
 const NOT_ANSWERED: [&str; 3] = ["Socket timed out", "Zero Bytes were transmitted or received", "Connection timed out"];
 
 /// Exit statuses that are not Slurm's own: `timeout`, and the shell's "cannot execute" and "not found".
@@ -31,14 +31,14 @@ const LONGEST: usize = 4000;
 pub(super) fn explain(operation: &'static str) -> impl FnOnce(CommandError) -> SchedulerError {
     move |error| match &error {
         CommandError::Exit { exit, stderr } if !NOT_SLURMS.contains(exit) => {
-            let says = |texts: &[&str]| texts.iter().any(|text| stderr.contains(text));
-            if says(&NOT_ANSWERED) {
-                SchedulerError::Unanswered(words(stderr))
-            } else if says(&NOT_REACHED) {
-                SchedulerError::Down(words(stderr))
-            } else if says(&["Invalid job id specified"]) {
+            let said = |texts: &[&'static str]| texts.iter().find(|text| stderr.contains(**text)).copied();
+            if let Some(text) = said(&NOT_ANSWERED) {
+                SchedulerError::Unanswered(text.to_owned())
+            } else if let Some(text) = said(&NOT_REACHED) {
+                SchedulerError::Down(text.to_owned())
+            } else if said(&["Invalid job id specified"]).is_some() {
                 SchedulerError::JobNotFound
-            } else if says(&["ermission denied", "not permitted to use this partition"]) {
+            } else if said(&["ermission denied", "not permitted to use this partition"]).is_some() {
                 SchedulerError::Denied(words(stderr))
             } else {
                 SchedulerError::Command { operation, source: error }
@@ -70,17 +70,18 @@ pub(super) fn is_not_known_here(error: &CommandError) -> bool {
     matches!(error, CommandError::Exit { stderr, .. } if stderr.contains("unrecognized option") || stderr.contains("Invalid field requested"))
 }
 
-/// The lines in which the command itself speaks, without the prefix that names it; all lines where none has one.
+/// The lines in which the command itself reports an error, without the prefix that names it; all lines where none has one.
 fn words(stderr: &str) -> String {
-    let own: Vec<&str> = stderr.lines().filter_map(without_prefix).collect();
+    let own: Vec<&str> = stderr.lines().filter_map(error_of_its_own).collect();
     let words = if own.is_empty() { stderr.lines().map(str::trim).collect() } else { own };
     words.join("\n").chars().take(LONGEST).collect()
 }
 
-fn without_prefix(line: &str) -> Option<&str> {
+fn error_of_its_own(line: &str) -> Option<&str> {
     let (program, rest) = line.split_once(": ")?;
     let known = ["sbatch", "scancel", "srun", "sacct", "sacctmgr", "squeue", "sinfo", "scontrol"];
-    known.contains(&program).then(|| rest.strip_prefix("error: ").or_else(|| rest.strip_prefix("fatal: ")).unwrap_or(rest).trim())
+    let words = rest.strip_prefix("error: ").or_else(|| rest.strip_prefix("fatal: "))?;
+    known.contains(&program).then(|| words.trim())
 }
 
 #[cfg(test)]
@@ -94,10 +95,15 @@ mod tests {
     #[test]
     fn a_controller_that_is_not_reached_is_down() {
         let error = explain("list")(exit(1, "squeue: error: Unable to contact slurm controller (connect failure)"));
-        assert!(
-            matches!(&error, SchedulerError::Down(words) if words == "Unable to contact slurm controller (connect failure)"),
-            "{error:?}"
-        );
+        assert!(matches!(&error, SchedulerError::Down(words) if words == "Unable to contact slurm controller"), "{error:?}");
+    }
+
+    #[test]
+    fn addresses_and_paths_of_the_cluster_are_not_passed_on() {
+        let stderr = "sacct: error: _open_persist_conn: failed to open persistent connection to host:10.1.2.3:6819: Connection refused";
+        assert!(!explain("list")(exit(1, stderr)).to_string().contains("10.1.2.3"));
+        let stderr = "squeue: error: Munge encode failed: Failed to access \"/run/munge/socket\": No such file or directory";
+        assert!(!explain("list")(exit(1, stderr)).to_string().contains("/run"));
     }
 
     #[test]

@@ -49,3 +49,68 @@ fn complete(queued: Job, accounted: Job) -> Job {
         ..queued
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{JobId, JobStatus, JobStep, JobTimes};
+
+    fn job(id: &str, state: &str, name: &str) -> Job {
+        Job {
+            id: JobId::new(id).unwrap(),
+            name: name.to_owned(),
+            status: JobStatus { state: state.to_owned(), ..JobStatus::default() },
+            steps: None,
+            times: JobTimes::default(),
+            account: None,
+            allocation_nodes: 1,
+            cluster: String::new(),
+            group: None,
+            nodes: String::new(),
+            partition: String::new(),
+            kill_request_user: None,
+            user: None,
+            working_directory: String::new(),
+            priority: None,
+        }
+    }
+
+    #[test]
+    fn the_controller_is_newer_and_accounting_adds_what_it_has() {
+        let step = JobStep { id: "5.0".to_owned(), name: String::new(), status: JobStatus::default(), times: JobTimes::default() };
+        let accounted = Job {
+            steps: Some(vec![step]),
+            cluster: "alps".to_owned(),
+            group: Some("g".to_owned()),
+            kill_request_user: Some("jane".to_owned()),
+            ..job("5", "RUNNING", "q`uote")
+        };
+        let merged = merge(vec![job("5", "CANCELLED", "q\"uote")], vec![accounted]);
+        assert_eq!(merged.len(), 1);
+        assert_eq!((merged[0].status.state.as_str(), merged[0].name.as_str()), ("CANCELLED", "q\"uote"));
+        assert_eq!((merged[0].cluster.as_str(), merged[0].group.as_deref()), ("alps", Some("g")));
+        assert_eq!((merged[0].steps.as_ref().map(Vec::len), merged[0].kill_request_user.as_deref()), (Some(1), Some("jane")));
+    }
+
+    #[test]
+    fn a_job_that_was_requeued_is_not_shown_as_cancelled_by_someone() {
+        let accounted = Job { kill_request_user: Some("jane".to_owned()), ..job("5", "CANCELLED", "") };
+        assert_eq!(merge(vec![job("5", "PENDING", "")], vec![accounted])[0].kill_request_user, None);
+    }
+
+    #[test]
+    fn jobs_that_only_one_side_knows_stay_and_ids_are_in_order() {
+        let queued = vec![job("10", "PENDING", ""), job("9_2", "RUNNING", "")];
+        let merged = merge(queued, vec![job("9_10", "COMPLETED", ""), job("2", "FAILED", "")]);
+        let ids: Vec<&str> = merged.iter().map(|job| job.id.as_str()).collect();
+        assert_eq!(ids, ["2", "9_2", "9_10", "10"]);
+    }
+
+    #[test]
+    fn only_jobs_that_ended_before_the_window_are_left_out() {
+        let ended = |end| Job { times: JobTimes { end, ..JobTimes::default() }, ..job("1", "COMPLETED", "") };
+        assert!(is_recent(&ended(Some(100)), 100) && is_recent(&ended(None), 100));
+        assert!(!is_recent(&ended(Some(99)), 100));
+        assert!(is_recent(&Job { status: JobStatus { state: "RUNNING".to_owned(), ..JobStatus::default() }, ..ended(Some(99)) }, 100));
+    }
+}

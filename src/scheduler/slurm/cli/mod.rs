@@ -22,6 +22,9 @@ mod squeue;
 mod srun;
 mod values;
 
+#[cfg(test)]
+mod golden;
+
 pub use client::SlurmCli;
 pub use delimiter::Delimiter;
 

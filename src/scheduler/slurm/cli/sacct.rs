@@ -32,6 +32,9 @@ const FIELDS: [&str; 20] = [
     "JobName",
 ];
 
+/// All states there are. Without naming them, sacct leaves out jobs that were cancelled before they could have started.
+const STATES: &str = "BF,CA,CD,DL,F,NF,OOM,PD,PR,R,RQ,RS,RV,S,TO";
+
 /// Lists accounting's jobs: with their steps for a single job, without for a list, where steps would cost the database a query
 /// a job.
 pub(super) struct Sacct<'a> {
@@ -56,7 +59,7 @@ impl RemoteCommand for Sacct<'_> {
                 let line = if user.is_none() { line.flag("--allusers") } else { line };
                 // The cluster counts the hours back, so that its clock and time zone need not be ours.
                 let line = line.option("--starttime", format!("now-{}hours", self.window.hours())).flag("--endtime=now");
-                self.selection.options(line)
+                self.selection.options(line.option("--state", STATES))
             }
         }
     }
@@ -151,4 +154,74 @@ fn times(record: &[String; FIELDS.len()]) -> JobTimes {
 
 fn not_understood(reason: String) -> CommandError {
     CommandError::Output { program: "sacct", reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::golden::{RELEASES, delimiter, recorded};
+    use super::super::job_ref::JobRef;
+    use super::*;
+    use crate::domain::JobId;
+
+    fn sacct(selection: Selection<'_>) -> Sacct<'_> {
+        Sacct { delimiter: delimiter(), selection, window: TimeWindow::OneDay }
+    }
+
+    const ALL: Selection<'static> = Selection::Filter { user: None, account: None, name: None };
+
+    #[test]
+    fn a_list_leaves_out_steps_and_counts_back_on_the_cluster() {
+        let line = sacct(Selection::Filter { user: Some("jane"), account: None, name: None }).command_line().to_string();
+        assert!(line.contains("--allocations --starttime='now-24hours' --endtime=now"), "{line}");
+        assert!(line.ends_with(" --user='jane'") && !line.contains("--allusers"), "{line}");
+        assert!(sacct(ALL).command_line().to_string().contains("--allusers"));
+    }
+
+    #[test]
+    fn a_single_job_is_searched_without_a_window_and_with_steps() {
+        let id = JobId::new("12_3").unwrap();
+        let line = sacct(Selection::Job(JobRef::new(&id).unwrap())).command_line().to_string();
+        assert!(line.ends_with(" --jobs='12_3'") && !line.contains("--starttime") && !line.contains("--allocations"), "{line}");
+    }
+
+    #[test]
+    fn recorded_jobs_are_read() {
+        for release in RELEASES {
+            insta::assert_debug_snapshot!(format!("sacct_{release}"), sacct(ALL).parse(recorded(release, "later.sacct")).unwrap());
+        }
+    }
+
+    #[test]
+    fn recorded_steps_belong_to_their_job() {
+        let id = JobId::new("1").unwrap();
+        for release in RELEASES {
+            let jobs = sacct(Selection::Job(JobRef::new(&id).unwrap())).parse(recorded(release, "forgotten.sacct")).unwrap();
+            assert_eq!(jobs.len(), 1, "{release}");
+            let steps = jobs[0].steps.as_deref().unwrap();
+            assert!(steps.iter().any(|step| step.id == format!("{}.batch", jobs[0].id) && step.status.exit_code == Some(3)), "{release}");
+        }
+    }
+
+    #[test]
+    fn recorded_states_tell_how_jobs_ended() {
+        for release in RELEASES {
+            let jobs = sacct(ALL).parse(recorded(release, "later.sacct")).unwrap();
+            let last = |name: &str| jobs.iter().rev().find(|job| job.name == name).unwrap();
+            assert_eq!(last("toolong").status.state, "TIMEOUT", "{release}");
+            assert_eq!(last("ended").status.exit_code, Some(3), "{release}");
+            assert_eq!(last("killed").status.signal, Some(9), "{release}");
+            assert_eq!(last("cancelled").status.state, "CANCELLED", "{release}");
+            assert_eq!(last("cancelled").kill_request_user.as_deref(), Some("fireuser"), "{release}");
+            assert_eq!(last("completed").account.as_deref(), Some("shared"), "{release}");
+            assert!(jobs.iter().any(|job| job.name.starts_with("evil|name\u{1f}mark4\u{1f}\n99")), "{release}");
+        }
+    }
+
+    #[test]
+    fn a_step_without_a_job_is_not_understood() {
+        let mark = delimiter();
+        let output = format!("1.batch{0}{1}", mark.as_str(), format!("x{}", mark.as_str()).repeat(FIELDS.len() - 1));
+        let raw = RawOutput { stdout: output.into_bytes(), ..RawOutput::default() };
+        assert!(matches!(sacct(ALL).parse(raw), Err(CommandError::Output { .. })));
+    }
 }

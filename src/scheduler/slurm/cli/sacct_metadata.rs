@@ -71,3 +71,50 @@ impl RemoteCommand for AccountedScript<'_> {
 fn heading_end() -> String {
     format!("\n{}\n", "-".repeat(80))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::failure::is_not_known_here;
+    use super::super::golden::{RELEASES, delimiter, recorded};
+    use super::*;
+    use crate::domain::JobId;
+
+    fn files(release: &str) -> Result<Vec<JobMetadata>, CommandError> {
+        let id = JobId::new("1").unwrap();
+        AccountedFiles { delimiter: delimiter(), job: JobRef::new(&id).unwrap() }.parse(recorded(release, "forgotten.sacct-files"))
+    }
+
+    fn script(raw: RawOutput) -> Option<String> {
+        let id = JobId::new("1").unwrap();
+        AccountedScript(JobRef::new(&id).unwrap()).parse(raw).unwrap()
+    }
+
+    #[test]
+    fn a_release_that_keeps_no_files_says_so() {
+        let error = files("22.05").unwrap_err();
+        assert!(is_not_known_here(&error), "{error:?}");
+    }
+
+    #[test]
+    fn a_release_that_keeps_files_expands_their_patterns() {
+        let files = files("24.11").unwrap();
+        let job = files[0].id.to_string();
+        assert_eq!(files.len(), 1);
+        assert_eq!(files[0].standard_output.as_deref(), Some(format!("/home/fireuser/slurm-{job}.out").as_str()));
+        assert_eq!(files[0].standard_error.as_deref(), Some(format!("/home/fireuser/err-ended-{job}.txt").as_str()));
+    }
+
+    #[test]
+    fn the_script_is_read_without_its_heading() {
+        for release in RELEASES {
+            let script = script(recorded(release, "forgotten.sacct-script")).unwrap();
+            assert!(script.starts_with("#!/bin/sh\n") && script.trim_end().ends_with("srun true; exit 3"), "{release}: {script:?}");
+        }
+    }
+
+    #[test]
+    fn a_job_without_a_script_has_none() {
+        let stdout = format!("Batch Script for 1\n{}\nNONE\n", "-".repeat(80)).into_bytes();
+        assert_eq!(script(RawOutput { stdout, ..RawOutput::default() }), None);
+    }
+}

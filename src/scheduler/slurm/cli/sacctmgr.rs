@@ -47,3 +47,36 @@ impl RemoteCommand for Accounts<'_> {
         Ok(accounts)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::failure::accounting_is_off;
+    use super::super::golden::{RELEASES, recorded};
+    use super::*;
+
+    fn parse(raw: RawOutput, cluster: &str) -> Result<Vec<Account>, CommandError> {
+        Accounts { user: &Username::new("fireuser").unwrap(), cluster }.parse(raw)
+    }
+
+    #[test]
+    fn recorded_accounts_are_read_with_the_default() {
+        for (release, cluster) in RELEASES.into_iter().zip(["goldcrest2205", "goldcrest2411"]) {
+            let account = |name: &str, default| Account { name: name.to_owned(), default };
+            let accounts = parse(recorded(release, "all.sacctmgr"), cluster).unwrap();
+            assert_eq!(accounts, [account("fireuser", true), account("shared", false)], "{release}");
+        }
+    }
+
+    #[test]
+    fn accounts_on_another_cluster_do_not_count() {
+        assert_eq!(parse(recorded("22.05", "all.sacctmgr"), "elsewhere").unwrap(), []);
+    }
+
+    #[test]
+    fn a_cluster_without_accounting_is_told_apart_from_one_whose_database_is_down() {
+        for release in RELEASES {
+            assert!(accounting_is_off(&parse(recorded(release, "no-accounting.sacctmgr"), "c").unwrap_err()), "{release}");
+            assert!(!accounting_is_off(&parse(recorded(release, "no-database.sacctmgr"), "c").unwrap_err()), "{release}");
+        }
+    }
+}

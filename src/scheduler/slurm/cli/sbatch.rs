@@ -92,3 +92,149 @@ fn is_variable_name(name: &str) -> bool {
 fn not_understood(line: &str) -> CommandError {
     CommandError::Output { program: "sbatch", reason: format!("{:?} is no job id", line.chars().take(80).collect::<String>()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::failure::explain_refusal;
+    use super::super::golden::{RELEASES, recorded};
+    use super::*;
+    use crate::domain::RemotePath;
+    use crate::scheduler::SchedulerError;
+
+    fn job() -> JobDescription {
+        JobDescription {
+            name: None,
+            account: None,
+            reservation: None,
+            partition: None,
+            working_directory: RemotePath::from_text("/home/u").unwrap(),
+            standard_input: None,
+            standard_output: None,
+            standard_error: None,
+            environment: BTreeMap::new(),
+            constraints: None,
+            script: JobScript::Inline("#!/bin/sh\n".to_owned()),
+        }
+    }
+
+    #[test]
+    fn every_field_becomes_an_option_and_is_quoted() {
+        let some = |text: &str| Some(text.to_owned());
+        let job = JobDescription {
+            name: some("it's"),
+            account: some("a"),
+            reservation: some("r"),
+            partition: some("p"),
+            standard_input: some("in"),
+            standard_output: some("out %j"),
+            standard_error: some("err"),
+            constraints: some("fast&gpu"),
+            script: JobScript::Path(RemotePath::from_text("/home/u/-run me.sh").unwrap()),
+            ..job()
+        };
+        let line = Sbatch(&job).command_line().to_string();
+        assert_eq!(
+            line,
+            r"sbatch --parsable --chdir='/home/u' --job-name='it'\''s' --account='a' --reservation='r' --partition='p' --input='in' --output='out %j' --error='err' --constraint='fast&gpu' -- '/home/u/-run me.sh'"
+        );
+        assert!(Sbatch(&job).stdin().is_empty());
+    }
+
+    #[test]
+    fn an_inline_script_goes_through_standard_input_and_is_never_sent_twice() {
+        let job = job();
+        let sbatch = Sbatch(&job);
+        assert_eq!(sbatch.command_line().to_string(), "sbatch --parsable --chdir='/home/u'");
+        assert_eq!(sbatch.stdin(), "#!/bin/sh\n");
+        assert!(!sbatch.idempotent());
+    }
+
+    /// Runs the command line with a real shell and a program named sbatch that prints one of its variables.
+    fn variable_of_sbatch(environment: &[(&str, &str)], wanted: &str) -> Vec<u8> {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("sbatch");
+        std::fs::write(&program, format!("#!/bin/sh\nprintf '%s' \"${wanted}\"\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let line = Sbatch(&JobDescription { environment, ..job() }).command_line();
+        let line: std::ffi::OsString = std::os::unix::ffi::OsStringExt::from_vec(line.as_bytes().to_vec());
+        let path = format!("{}:/usr/bin:/bin", folder.path().display());
+        std::process::Command::new("sh").arg("-c").arg(line).env("PATH", path).output().unwrap().stdout
+    }
+
+    #[test]
+    fn variables_arrive_whatever_they_hold() {
+        let value = "1,2\n3 '\"$(id)`\\ -- ü";
+        assert_eq!(variable_of_sbatch(&[("A", "x"), ("GIVEN", value)], "GIVEN"), value.as_bytes());
+    }
+
+    #[test]
+    fn a_path_among_the_variables_does_not_hide_sbatch() {
+        assert_eq!(variable_of_sbatch(&[("PATH", "/nowhere")], "PATH"), b"/nowhere");
+    }
+
+    #[test]
+    fn a_name_that_is_no_variable_is_not_sent() {
+        let environment = [("A B".to_owned(), "x".to_owned()), ("--".to_owned(), "y".to_owned())].into();
+        let line = Sbatch(&JobDescription { environment, ..job() }).command_line().to_string();
+        assert!(line.ends_with("sbatch -- --parsable --export=ALL --chdir='/home/u'"), "{line}");
+    }
+
+    #[test]
+    fn the_id_is_read_with_and_without_a_cluster_and_after_a_greeting() {
+        let job = job();
+        let parse = |stdout: &str| Sbatch(&job).parse(RawOutput { stdout: stdout.into(), ..RawOutput::default() });
+        assert_eq!(parse("123\n").unwrap().as_str(), "123");
+        assert_eq!(parse("123;alps\n").unwrap().as_str(), "123");
+        assert_eq!(parse("Welcome\n\n123\n").unwrap().as_str(), "123");
+        assert!(matches!(parse("Submitted batch job 123\n"), Err(CommandError::Output { .. })));
+        assert!(matches!(parse(""), Err(CommandError::Output { .. })));
+    }
+
+    fn refusal(release: &str, case: &str) -> SchedulerError {
+        let job = job();
+        explain_refusal("submit the job")(Sbatch(&job).parse(recorded(release, &format!("{case}.sbatch"))).unwrap_err())
+    }
+
+    #[test]
+    fn recorded_submissions_are_read() {
+        for release in RELEASES {
+            let job = job();
+            let id = Sbatch(&job).parse(recorded(release, "accepted.sbatch")).unwrap();
+            assert!(id.as_str().parse::<u32>().is_ok(), "{release}: {id}");
+        }
+    }
+
+    #[test]
+    fn recorded_refusals_keep_slurms_words() {
+        for release in RELEASES {
+            for (case, words) in [
+                ("account", "Batch job submission failed: Invalid account or account/partition combination specified"),
+                ("partition", "invalid partition specified: nope\nBatch job submission failed: Invalid partition name specified"),
+                ("reservation", "Batch job submission failed: Requested reservation is invalid"),
+                ("constraint", "Batch job submission failed: Invalid feature specification"),
+                ("missing", "Unable to open file /home/fireuser/missing.sh"),
+            ] {
+                let error = refusal(release, case);
+                assert!(matches!(&error, SchedulerError::Rejected(text) if text == words), "{release} {case}: {error:?}");
+            }
+            assert!(matches!(refusal(release, "noscript"), SchedulerError::Rejected(text) if text.contains("batch script")), "{release}");
+        }
+    }
+
+    #[test]
+    fn a_reservation_of_others_is_denied() {
+        for release in RELEASES {
+            let error = refusal(release, "reservation-denied");
+            assert!(matches!(&error, SchedulerError::Denied(_)), "{release}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_controller_that_is_down_is_no_refusal() {
+        for release in RELEASES {
+            assert!(matches!(refusal(release, "no-controller"), SchedulerError::Down(_)), "{release}");
+        }
+    }
+}

@@ -37,3 +37,42 @@ impl RemoteCommand for Scancel<'_> {
         Ok(Cancelled::Done)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::failure::explain;
+    use super::super::golden::{RELEASES, recorded};
+    use super::*;
+    use crate::domain::JobId;
+    use crate::scheduler::SchedulerError;
+
+    fn parse(release: &str, case: &str) -> Result<Cancelled, CommandError> {
+        let id = JobId::new("1").unwrap();
+        Scancel(JobRef::new(&id).unwrap()).parse(recorded(release, &format!("{case}.scancel")))
+    }
+
+    #[test]
+    fn a_job_that_ends_or_has_ended_is_cancelled() {
+        for release in RELEASES {
+            assert_eq!(parse(release, "done").unwrap(), Cancelled::Done, "{release}");
+            assert_eq!(parse(release, "over").unwrap(), Cancelled::Done, "{release}");
+        }
+    }
+
+    #[test]
+    fn a_job_that_is_not_there_is_noticed_although_scancel_succeeds() {
+        for release in RELEASES {
+            assert_eq!(recorded(release, "unknown.scancel").exit, 0, "{release}");
+            assert_eq!(parse(release, "unknown").unwrap(), Cancelled::NotKnown, "{release}");
+        }
+    }
+
+    #[test]
+    fn the_job_of_another_is_denied_in_slurms_words() {
+        for release in RELEASES {
+            let error = explain("cancel the job")(parse(release, "denied").unwrap_err());
+            let SchedulerError::Denied(words) = &error else { panic!("{release}: {error:?}") };
+            assert!(words.starts_with("Kill job error") && words.ends_with("Access/permission denied"), "{release}: {words}");
+        }
+    }
+}

@@ -90,3 +90,67 @@ fn reservation(line: &str) -> Result<Reservation, CommandError> {
         state: value("State").map(|state| state.to_lowercase()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::failure::explain;
+    use super::super::golden::{RELEASES, recorded};
+    use super::*;
+    use crate::scheduler::SchedulerError;
+
+    #[test]
+    fn a_controller_that_is_up_answers() {
+        for release in RELEASES {
+            Ping.parse(recorded(release, "up.scontrol")).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_backup_that_is_up_is_enough() {
+        let stdout = b"Slurmctld(primary) at one is DOWN\nSlurmctld(backup) at two is UP\n".to_vec();
+        Ping.parse(RawOutput { stdout, ..RawOutput::default() }).unwrap();
+    }
+
+    #[test]
+    fn a_controller_that_is_down_is_down_whatever_the_status() {
+        for release in RELEASES {
+            for exit in [0, 1] {
+                let raw = RawOutput { exit, ..recorded(release, "no-controller.scontrol") };
+                let error = explain("ping")(Ping.parse(raw).unwrap_err());
+                assert!(matches!(error, SchedulerError::Down(_)), "{release}: {error:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_clusters_name_is_found_in_the_configuration() {
+        for (release, name) in RELEASES.into_iter().zip(["goldcrest2205", "goldcrest2411"]) {
+            assert_eq!(ClusterName.parse(recorded(release, "all.scontrol-config")).unwrap(), name);
+        }
+    }
+
+    #[test]
+    fn no_reservations_are_none() {
+        for release in RELEASES {
+            assert_eq!(Reservations.parse(recorded(release, "none.scontrol")).unwrap(), Vec::new(), "{release}");
+        }
+    }
+
+    #[test]
+    fn recorded_reservations_are_read() {
+        for release in RELEASES {
+            let reservations = Reservations.parse(recorded(release, "all.scontrol")).unwrap();
+            let course = reservations.iter().find(|reservation| reservation.name == "course").unwrap();
+            assert_eq!((course.node_list.as_str(), course.state.as_deref()), ("n3", Some("active")), "{release}");
+            assert_eq!((course.end - course.start, course.features.as_deref()), (3600, Some("slow")), "{release}");
+            let maintenance = reservations.iter().find(|reservation| reservation.name == "maint-day").unwrap();
+            assert_eq!((maintenance.state.as_deref(), maintenance.features.as_deref()), (Some("inactive"), None), "{release}");
+        }
+    }
+
+    #[test]
+    fn a_reservation_without_a_time_is_not_understood() {
+        let stdout = b"ReservationName=x StartTime=tomorrow EndTime=5 Nodes=n1\n".to_vec();
+        assert!(matches!(Reservations.parse(RawOutput { stdout, ..RawOutput::default() }), Err(CommandError::Output { .. })));
+    }
+}

@@ -103,3 +103,81 @@ impl RemoteCommand for JobScriptText<'_> {
         Ok(Some(bytes_to_text(&raw.stdout)).filter(|script| !script.is_empty()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::failure::explain;
+    use super::super::golden::{RELEASES, recorded};
+    use super::*;
+    use crate::scheduler::SchedulerError;
+
+    fn first_id(raw: &RawOutput) -> JobId {
+        let output = bytes_to_text(&raw.stdout);
+        let head = output.split(" JobName=").next().unwrap();
+        let value = |key: &str| head.split(' ').find_map(|word| word.strip_prefix(key)).map(str::to_owned);
+        JobId::new(&value("ArrayJobId=").or_else(|| value("JobId=")).unwrap()).unwrap()
+    }
+
+    fn files_of(release: &str, case: &str) -> (JobId, Vec<JobMetadata>) {
+        let raw = recorded(release, &format!("{case}.scontrol"));
+        let id = first_id(&raw);
+        let files = JobFiles(JobRef::new(&id).unwrap()).parse(raw).unwrap();
+        (id, files)
+    }
+
+    #[test]
+    fn the_files_of_an_array_are_those_of_its_tasks_and_a_pattern_for_those_that_wait() {
+        for release in RELEASES {
+            let (id, files) = files_of(release, "array");
+            let output = |id: &str| files.iter().find(|files| files.id.as_str() == id).unwrap().standard_output.clone().unwrap();
+            assert_eq!(output(&format!("{id}_1")), format!("/home/fireuser/slurm-{id}_1.out"), "{release}");
+            assert_eq!(output(id.as_str()), format!("/home/fireuser/slurm-{id}_%a.out"), "{release}");
+        }
+    }
+
+    #[test]
+    fn a_hostile_name_leaves_the_files_alone() {
+        for release in RELEASES {
+            let (id, files) = files_of(release, "live");
+            assert_eq!(files.len(), 1, "{release}");
+            assert_eq!((&files[0].id, files[0].standard_output.as_deref()), (&id, Some("/dev/null")), "{release}");
+            assert_eq!(files[0].standard_input.as_deref(), Some("/dev/null"), "{release}");
+        }
+    }
+
+    #[test]
+    fn a_record_forged_by_a_name_tells_nothing_of_another_job() {
+        let name = "x\nJobId=77 JobName=y StdErr=/e StdIn=/i StdOut=/forged";
+        let stdout = format!("JobId=5 JobName={name} UserId=u WorkDir=/w StdErr=/w/e StdIn=/dev/null StdOut=/w/o \n").into_bytes();
+        let id = JobId::new("5").unwrap();
+        let parsed = JobFiles(JobRef::new(&id).unwrap()).parse(RawOutput { stdout, ..RawOutput::default() });
+        assert!(parsed.is_err() || parsed.unwrap().iter().all(|files| files.id == id));
+    }
+
+    #[test]
+    fn a_job_that_is_not_there_is_not_found() {
+        for release in RELEASES {
+            let id = JobId::new("99999").unwrap();
+            let error = JobFiles(JobRef::new(&id).unwrap()).parse(recorded(release, "unknown.scontrol")).unwrap_err();
+            assert!(matches!(explain("x")(error), SchedulerError::JobNotFound), "{release}");
+        }
+    }
+
+    #[test]
+    fn a_script_is_read_and_one_that_only_others_may_read_is_none() {
+        for release in RELEASES {
+            let id = JobId::new("1").unwrap();
+            let script = |case: &str| JobScriptText(JobRef::new(&id).unwrap()).parse(recorded(release, case)).unwrap();
+            assert!(script("array.scontrol-script").unwrap().starts_with("#!/bin/sh\n"), "{release}");
+            assert_eq!(script("live.scontrol-script"), None, "{release}");
+        }
+    }
+
+    #[test]
+    fn a_script_that_could_not_be_asked_for_is_an_error_although_scontrol_succeeds() {
+        let id = JobId::new("1").unwrap();
+        let stderr = b"job script retrieval failed: Unable to contact slurm controller (connect failure)\n".to_vec();
+        let error = JobScriptText(JobRef::new(&id).unwrap()).parse(RawOutput { stderr, ..RawOutput::default() }).unwrap_err();
+        assert!(matches!(explain("x")(error), SchedulerError::Down(_)));
+    }
+}

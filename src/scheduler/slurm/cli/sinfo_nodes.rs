@@ -118,3 +118,35 @@ fn node_states(printed: &str) -> Vec<NodeState> {
 fn not_understood(reason: String) -> CommandError {
     CommandError::Output { program: "sinfo", reason }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::golden::{RELEASES, delimiter, recorded};
+    use super::*;
+
+    #[test]
+    fn recorded_nodes_are_read_once_each_with_all_their_partitions() {
+        for release in RELEASES {
+            let nodes = Nodes { delimiter: delimiter() }.parse(recorded(release, "all.sinfo")).unwrap();
+            let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+            assert_eq!(names, ["n1", "n2", "n3", "n4"], "{release}");
+            let node = |name: &str| nodes.iter().find(|node| node.name == name).unwrap();
+            assert_eq!(node("n1").partitions, ["normal", "long"], "{release}");
+            assert_eq!(node("n1").features, ["fast", "gpu"], "{release}");
+            assert!(node("n2").state.contains(&NodeState::Drain), "{release}: {:?}", node("n2").state);
+            assert!(node("n4").state.contains(&NodeState::Down), "{release}: {:?}", node("n4").state);
+            assert_eq!(node("n4").free_memory, None, "{release}");
+            let n1 = node("n1");
+            assert_eq!((n1.cpus, n1.sockets, n1.cores, n1.threads, n1.weight), (2, Some(1), Some(2), Some(1), Some(1)), "{release}");
+            assert_eq!(n1.alloc_cpus.unwrap() + n1.idle_cpus.unwrap(), 2, "{release}");
+        }
+    }
+
+    #[test]
+    fn several_states_hold_at_once() {
+        assert_eq!(node_states("mixed+drain+not_responding"), [NodeState::Mixed, NodeState::Drain, NodeState::Down]);
+        assert_eq!(node_states("idle+cloud+powering_up"), [NodeState::Idle, NodeState::PoweringUp]);
+        assert_eq!(node_states("something_new"), [NodeState::Unknown]);
+        assert_eq!(node_states(""), [NodeState::Unknown]);
+    }
+}

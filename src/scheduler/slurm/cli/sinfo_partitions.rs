@@ -41,3 +41,28 @@ fn partition([name, availability, nodes, cpus]: &[String; 4]) -> Partition {
     };
     Partition { name: name.clone(), cpus: cpus.rsplit('/').next().and_then(number), total_nodes: number(nodes), state: vec![state] }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::golden::{RELEASES, delimiter, recorded};
+    use super::*;
+
+    #[test]
+    fn recorded_partitions_are_read() {
+        for release in RELEASES {
+            let read = |case: &str, hidden| Partitions { delimiter: delimiter(), hidden }.parse(recorded(release, case)).unwrap();
+            let names = |partitions: &[Partition]| partitions.iter().map(|partition| partition.name.clone()).collect::<Vec<_>>();
+            assert_eq!(names(&read("shown.sinfo", false)), ["normal", "long", "closed"], "{release}");
+            let all = read("hidden.sinfo", true);
+            assert_eq!(names(&all), ["normal", "long", "private", "closed"], "{release}");
+            assert_eq!(all[0], Partition { name: "normal".to_owned(), cpus: Some(4), total_nodes: Some(2), state: vec!["UP".to_owned()] });
+            assert_eq!(all[3].state, ["DOWN"], "{release}");
+        }
+    }
+
+    #[test]
+    fn only_a_caller_who_asks_sees_hidden_ones() {
+        let line = |hidden| Partitions { delimiter: delimiter(), hidden }.command_line().to_string();
+        assert!(line(true).contains(" --all ") && !line(false).contains(" --all "));
+    }
+}

@@ -144,3 +144,91 @@ fn is_plain(value: &str) -> bool {
 fn not_understood(reason: String) -> CommandError {
     CommandError::Output { program: "squeue", reason }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::golden::{RELEASES, delimiter, recorded};
+    use super::*;
+    use crate::domain::JobId;
+
+    fn squeue() -> Squeue<'static> {
+        Squeue { delimiter: delimiter(), selection: Selection::Filter { user: None, account: None, name: None } }
+    }
+
+    fn all(release: &str) -> Vec<Queued> {
+        squeue().parse(recorded(release, "all.squeue")).unwrap()
+    }
+
+    fn named(release: &str, name: &str) -> Job {
+        let jobs = all(release);
+        jobs.iter().find(|queued| queued.job.name == name).unwrap_or_else(|| panic!("{release} has no job {name}")).job.clone()
+    }
+
+    #[test]
+    fn the_command_asks_for_finished_and_hidden_jobs_too() {
+        let selection = Selection::Filter { user: Some("jane+x"), account: Some("a"), name: Some("n") };
+        let line = Squeue { selection, ..squeue() }.command_line().to_string();
+        assert!(line.starts_with("env LC_ALL=C SLURM_TIME_FORMAT=%s squeue --noheader --all --states=all --Format='JobArrayID:"), "{line}");
+        assert!(line.ends_with(" --user='jane+x' --account='a' --name='n'"), "{line}");
+    }
+
+    #[test]
+    fn a_name_that_squeue_would_read_as_a_list_is_left_to_the_caller() {
+        let selection = Selection::Filter { user: None, account: Some("a,b"), name: Some("x y") };
+        let line = Squeue { selection, ..squeue() }.command_line().to_string();
+        assert!(!line.contains("--account") && !line.contains("--name"), "{line}");
+    }
+
+    #[test]
+    fn recorded_jobs_are_read() {
+        for release in RELEASES {
+            insta::assert_debug_snapshot!(format!("squeue_{release}"), all(release));
+        }
+    }
+
+    #[test]
+    fn waiting_jobs_are_there_whatever_they_wait_for() {
+        for release in RELEASES {
+            for (name, reason) in [("held", "JobHeldUser"), ("dependent", "Dependency")] {
+                let job = named(release, name);
+                assert_eq!((job.status.state.as_str(), job.status.reason.as_deref()), ("PENDING", Some(reason)), "{release}");
+                assert_eq!((job.status.exit_code, job.times.start), (None, None), "{release}");
+            }
+            assert_eq!(named(release, "dependent").times.limit, None, "{release}: UNLIMITED");
+        }
+    }
+
+    #[test]
+    fn an_array_is_shown_as_its_running_task_and_as_the_array_that_waits() {
+        for release in RELEASES {
+            let jobs = all(release);
+            let tasks: Vec<&Queued> = jobs.iter().filter(|queued| queued.job.name == "array").collect();
+            let waiting = tasks.iter().find(|queued| queued.job.status.state == "PENDING").unwrap();
+            let running = tasks.iter().find(|queued| queued.job.status.state == "RUNNING").unwrap();
+            assert_eq!(running.job.id, JobId::new(&format!("{}_1", waiting.job.id)).unwrap(), "{release}");
+            assert_ne!(running.number, waiting.number, "{release}: srun takes a number of its own");
+        }
+    }
+
+    #[test]
+    fn a_hostile_name_and_directory_stay_where_they_belong() {
+        for release in RELEASES {
+            let jobs = all(release);
+            let hostile: Vec<&Queued> = jobs.iter().filter(|queued| queued.job.user.as_deref() == Some("otheruser")).collect();
+            let running = hostile.iter().find(|queued| queued.job.status.state == "RUNNING").unwrap();
+            assert!(running.job.name.starts_with("evil|name\u{1f}mark4\u{1f}\n99\u{1f}"), "{release}: {:?}", running.job.name);
+            assert!(running.job.working_directory.ends_with("/w\u{1f}\nx"), "{release}: {:?}", running.job.working_directory);
+            assert!(jobs.iter().all(|queued| queued.job.id.as_str() != "99"), "{release}: a forged job");
+        }
+    }
+
+    #[test]
+    fn an_exit_code_is_read_in_the_forms_of_both_releases() {
+        for release in RELEASES {
+            let status = |name| named(release, name).status;
+            assert_eq!((status("ended").exit_code, status("ended").signal), (Some(3), None), "{release}");
+            assert_eq!((status("killed").exit_code, status("killed").signal), (Some(0), Some(9)), "{release}");
+            assert_eq!(status("cancelled").state, "CANCELLED", "{release}");
+        }
+    }
+}

@@ -46,3 +46,45 @@ fn srun_itself_failed(raw: &RawOutput) -> bool {
     let first = stderr.lines().next().unwrap_or_default();
     raw.stdout.is_empty() && first.starts_with("srun: error: ") && !first.contains(": task") && !first.contains(": tasks ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::failure::explain_refusal;
+    use super::super::golden::{RELEASES, recorded};
+    use super::*;
+    use crate::scheduler::SchedulerError;
+
+    const COMMAND: Srun<'static> = Srun { number: "12", command: "echo 'a b'" };
+
+    #[test]
+    fn the_command_is_one_argument_of_a_shell_beside_the_job() {
+        assert_eq!(
+            COMMAND.command_line().to_string(),
+            r"srun --overlap --nodes=1 --ntasks=1 --input=none --jobid='12' sh -c 'echo '\''a b'\'''"
+        );
+        assert!(!COMMAND.idempotent());
+    }
+
+    #[test]
+    fn what_a_command_printed_and_how_it_ended_comes_back() {
+        for release in RELEASES {
+            let output = COMMAND.parse(recorded(release, "running.srun")).unwrap();
+            assert_eq!((output.stdout.as_slice(), output.exit), (b"out\n".as_slice(), 3), "{release}");
+            assert!(output.stderr.starts_with(b"err\n"), "{release}");
+        }
+    }
+
+    #[test]
+    fn a_step_that_was_never_started_is_no_output() {
+        for release in RELEASES {
+            let error = explain_refusal("attach")(COMMAND.parse(recorded(release, "denied.srun")).unwrap_err());
+            assert!(matches!(error, SchedulerError::Denied(_)), "{release}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_fails_silently_is_an_output() {
+        let raw = RawOutput { stderr: b"srun: error: n1: task 0: Exited with exit code 1\n".to_vec(), exit: 1, ..RawOutput::default() };
+        assert_eq!(COMMAND.parse(raw).unwrap().exit, 1);
+    }
+}
