@@ -50,7 +50,8 @@ fn record(fields: &[&str]) -> String {
 }
 
 fn queued(id: &str, number: &str, state: &str, name: &str) -> String {
-    let fields = [id, number, state, "None", "0:0", "jane", "staff", "proj", "1", "", "normal", "7", "N/A", "N/A", "0:00", "10:00", "/home/jane"];
+    let fields =
+        [id, number, state, "None", "0:0", "jane", "staff", "proj", "1", "", "normal", "7", "N/A", "N/A", "0:00", "10:00", "/home/jane"];
     record(&[fields.as_slice(), &[name]].concat())
 }
 
@@ -76,7 +77,9 @@ fn states(jobs: &[Job]) -> Vec<(&str, &str)> {
 
 #[tokio::test]
 async fn a_list_holds_what_either_knows_and_believes_the_controller() {
-    let queue = queued("12_[3-9%2]", "12", "PENDING", "array") + &queued("12_2", "14", "RUNNING", "array") + &queued("15", "15", "PENDING", "dependent");
+    let queue = queued("12_[3-9%2]", "12", "PENDING", "array")
+        + &queued("12_2", "14", "RUNNING", "array")
+        + &queued("15", "15", "PENDING", "dependent");
     let history = accounted("11", "FAILED", "old") + &accounted("12_2", "PENDING", "array");
     let slurm = slurm([prints(&squeue_list(), queue), prints(&sacct_list(), history)]);
     let jobs = slurm.jobs(&principal("jane"), &JobQuery::default()).await.unwrap();
@@ -90,7 +93,10 @@ async fn a_list_of_an_account_and_a_name_holds_nothing_else() {
     let squeue = squeue_line(rest);
     let sacct = sacct_list().replace(" --user='jane'", rest);
     // Accounting compares without regard to case.
-    let slurm = slurm([prints(&squeue, queued("1", "1", "RUNNING", "one")), prints(&sacct, accounted("1", "RUNNING", "one") + &accounted("2", "FAILED", "ONE"))]);
+    let slurm = slurm([
+        prints(&squeue, queued("1", "1", "RUNNING", "one")),
+        prints(&sacct, accounted("1", "RUNNING", "one") + &accounted("2", "FAILED", "ONE")),
+    ]);
     let query = JobQuery { account: Some("proj".to_owned()), name: Some("one".to_owned()), ..JobQuery::default() };
     assert_eq!(states(&slurm.jobs(&principal("jane"), &query).await.unwrap()), [("1", "RUNNING")]);
 }
@@ -243,7 +249,11 @@ async fn the_clusters_name_is_asked_for_once() {
     let config = prints("env LC_ALL=C SLURM_TIME_FORMAT=%s scontrol show config", "ClusterName = alps\n");
     let manager = "env LC_ALL=C SLURM_TIME_FORMAT=%s sacctmgr --noheader --parsable2 show user name='jane' withassoc \
                    format=Cluster,DefaultAccount,Account";
-    let slurm = slurm([config, prints(manager, "alps|proj|proj\nother|proj|elsewhere\n"), fails(manager, 1, "You are not running a supported accounting_storage plugin")]);
+    let slurm = slurm([
+        config,
+        prints(manager, "alps|proj|proj\nother|proj|elsewhere\n"),
+        fails(manager, 1, "You are not running a supported accounting_storage plugin"),
+    ]);
     let accounts = slurm.accounts(&principal("jane")).await.unwrap().unwrap();
     assert_eq!(accounts.iter().map(|account| (account.name.as_str(), account.default)).collect::<Vec<_>>(), [("proj", true)]);
     assert_eq!(slurm.accounts(&principal("jane")).await.unwrap(), None);

@@ -4,7 +4,7 @@
 # 22.05 comes from the packages of Debian 12, the host. 24.11 comes from those of Debian 13, in a folder made by
 # debootstrap: its daemons run by chroot, its commands without (see start.sh).
 set -euo pipefail
-# shellcheck source=lib.sh
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 need_root
 

@@ -16,7 +16,7 @@
 #          to find 24.11, put that folder first in PATH (`SetEnv PATH=...` in its sshd_config). The jobs themselves run in the
 #          chroot, which has the host's /home and /tmp.
 set -euo pipefail
-# shellcheck source=lib.sh
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 need_root
 
@@ -36,7 +36,7 @@ start_mariadb() {
     fi
     install -d -o mysql -g mysql -m 755 "$base/mariadb-run"
     start_daemon "$base/run" mariadb mariadbd --no-defaults --user=mysql --datadir="$data" --bind-address=127.0.0.1 \
-        --port=$mariadb_port --socket="$base/mariadb-run/socket" --innodb-buffer-pool-size=64M \
+        --port="$mariadb_port" --socket="$base/mariadb-run/socket" --innodb-buffer-pool-size=64M \
         --innodb-lock-wait-timeout=900 --performance-schema=OFF
     wait_until 30 mariadb_client -e 'SELECT 1' || fail "MariaDB does not answer: see $base/run/mariadb.out"
 }

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Waits until Slurm is healthy and says where it is: `status.sh [22.05|24.11]...`, both by default. Fails where one is not.
 set -euo pipefail
-# shellcheck source=lib.sh
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 nodes_are_up() {

@@ -2,7 +2,7 @@
 # Stops what start.sh started, and only that: `stop.sh [22.05|24.11]...`, both by default. State stays for the next start.
 # The database, which both share, stops when neither is left.
 set -euo pipefail
-# shellcheck source=lib.sh
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 need_root
 

@@ -43,7 +43,7 @@ impl Delimiter {
         if fields.is_empty() && !rest.trim_ascii().is_empty() {
             return Err(format!("no record in {:?}", excerpt(rest)));
         }
-        if fields.len() % N != 0 {
+        if !fields.len().is_multiple_of(N) {
             return Err(format!("{} fields are not records of {N}", fields.len()));
         }
         let mut records = Vec::with_capacity(fields.len() / N);

@@ -38,7 +38,7 @@ pub(super) fn explain(operation: &'static str) -> impl FnOnce(CommandError) -> S
                 SchedulerError::Down(text.to_owned())
             } else if said(&["Invalid job id specified"]).is_some() {
                 SchedulerError::JobNotFound
-            } else if said(&["ermission denied", "not permitted to use this partition"]).is_some() {
+            } else if said(&["ermission denied", "Access denied", "not permitted to use this partition"]).is_some() {
                 SchedulerError::Denied(words(stderr))
             } else {
                 SchedulerError::Command { operation, source: error }

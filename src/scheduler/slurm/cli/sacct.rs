@@ -158,10 +158,12 @@ fn not_understood(reason: String) -> CommandError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::failure::{accounting_is_off, explain};
     use super::super::golden::{RELEASES, delimiter, recorded};
     use super::super::job_ref::JobRef;
     use super::*;
     use crate::domain::JobId;
+    use crate::scheduler::SchedulerError;
 
     fn sacct(selection: Selection<'_>) -> Sacct<'_> {
         Sacct { delimiter: delimiter(), selection, window: TimeWindow::OneDay }
@@ -195,7 +197,7 @@ mod tests {
     fn recorded_steps_belong_to_their_job() {
         let id = JobId::new("1").unwrap();
         for release in RELEASES {
-            let jobs = sacct(Selection::Job(JobRef::new(&id).unwrap())).parse(recorded(release, "forgotten.sacct")).unwrap();
+            let jobs = sacct(Selection::Job(JobRef::new(&id).unwrap())).parse(recorded(release, "steps.sacct")).unwrap();
             assert_eq!(jobs.len(), 1, "{release}");
             let steps = jobs[0].steps.as_deref().unwrap();
             assert!(steps.iter().any(|step| step.id == format!("{}.batch", jobs[0].id) && step.status.exit_code == Some(3)), "{release}");
@@ -214,6 +216,16 @@ mod tests {
             assert_eq!(last("cancelled").kill_request_user.as_deref(), Some("fireuser"), "{release}");
             assert_eq!(last("completed").account.as_deref(), Some("shared"), "{release}");
             assert!(jobs.iter().any(|job| job.name.starts_with("evil|name\u{1f}mark4\u{1f}\n99")), "{release}");
+        }
+    }
+
+    #[test]
+    fn a_cluster_without_accounting_is_told_apart_from_one_whose_database_is_down() {
+        for release in RELEASES {
+            let error = |case| sacct(ALL).parse(recorded(release, case)).unwrap_err();
+            assert!(accounting_is_off(&error("no-accounting.sacct")), "{release}");
+            assert!(!accounting_is_off(&error("no-database.sacct")), "{release}");
+            assert!(matches!(explain("x")(error("no-database.sacct")), SchedulerError::Down(_)), "{release}");
         }
     }
 

@@ -59,6 +59,7 @@ impl RemoteCommand for Nodes {
                 }
             }
         }
+        nodes.iter_mut().for_each(|node| node.partitions.sort_unstable());
         Ok(nodes)
     }
 }
@@ -131,7 +132,7 @@ mod tests {
             let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
             assert_eq!(names, ["n1", "n2", "n3", "n4"], "{release}");
             let node = |name: &str| nodes.iter().find(|node| node.name == name).unwrap();
-            assert_eq!(node("n1").partitions, ["normal", "long"], "{release}");
+            assert_eq!(node("n1").partitions, ["long", "normal"], "{release}");
             assert_eq!(node("n1").features, ["fast", "gpu"], "{release}");
             assert!(node("n2").state.contains(&NodeState::Drain), "{release}: {:?}", node("n2").state);
             assert!(node("n4").state.contains(&NodeState::Down), "{release}: {:?}", node("n4").state);
