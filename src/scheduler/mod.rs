@@ -136,8 +136,8 @@ pub enum SchedulerError {
     /// The scheduler was not reached, as its own client says: provably nothing happened.
     #[error("the scheduler does not answer: {0}")]
     Down(String),
-    /// The scheduler was asked and did not answer in time, as its own client says: what was asked may have happened.
-    #[error("the scheduler did not answer in time: {0}")]
+    /// The scheduler was asked, and no answer came that could be read: what was asked may have happened.
+    #[error("the scheduler gave no usable answer: {0}")]
     Unanswered(String),
     /// The command could not be carried, or failed in a way that is not classified.
     #[error("{operation} failed")]

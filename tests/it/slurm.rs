@@ -68,7 +68,7 @@ fn accounted(id: &str, state: &str, name: &str) -> String {
 }
 
 fn id(text: &str) -> JobId {
-    JobId::new(text).unwrap()
+    JobId::new(text).expect("a job id")
 }
 
 fn states(jobs: &[Job]) -> Vec<(&str, &str)> {
@@ -222,7 +222,7 @@ fn description() -> JobDescription {
         account: None,
         reservation: None,
         partition: None,
-        working_directory: RemotePath::from_text("/home/jane").unwrap(),
+        working_directory: RemotePath::from_text("/home/jane").expect("an absolute path"),
         standard_input: None,
         standard_output: None,
         standard_error: None,
@@ -242,6 +242,13 @@ async fn a_submission_whose_answer_was_lost_may_have_happened_and_one_that_was_n
         let error = slurm.submit(&principal("jane"), &description()).await.unwrap_err();
         assert_eq!((error.kind(), error.maybe_effected()), (Kind::Unavailable, Some(maybe)), "{error:?}");
     }
+}
+
+#[tokio::test]
+async fn a_submission_whose_id_is_not_understood_may_have_happened() {
+    let slurm = slurm([prints("sbatch --parsable --chdir='/home/jane'", "queued, thank you\n")]);
+    let error = slurm.submit(&principal("jane"), &description()).await.unwrap_err();
+    assert_eq!(error.maybe_effected(), Some(true), "{error:?}");
 }
 
 #[tokio::test]

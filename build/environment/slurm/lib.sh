@@ -2,7 +2,8 @@
 # Shared by install.sh, start.sh, stop.sh and status.sh of this folder; it is read with `.`, never run.
 #
 # `select_version 22.05` or `select_version 24.11` sets what differs between the two instances. Everything that an
-# instance writes lies under $GOLDCREST_ENV, everything that it listens on is a loopback port named here.
+# instance writes lies under $GOLDCREST_ENV, and its ports are those named here. slurmrestd and MariaDB listen on
+# loopback alone; slurmctld, slurmdbd and slurmd take every address of the machine, behind munge.
 #
 #                 slurmctld  slurmdbd  slurmrestd  slurmd (n1, n2, n3)
 #   22.05             16817     16819       16820  16821 16822 16823

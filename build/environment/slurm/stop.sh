@@ -6,12 +6,23 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 need_root
 
+no_jobs() {
+    [ -z "$(slurm_client squeue --noheader)" ]
+}
+
+unmount() {
+    ! mountpoint -q "$1" || umount "$1"
+}
+
 for wanted in $(versions_of "$@"); do
     select_version "$wanted"
     run=$state/run
     if is_running "$run/slurmctld.pid"; then
         # Jobs are children of no daemon: without this their processes would outlive the instance.
-        timeout 10 "${inside[@]}" env SLURM_CONF="$slurm_conf" scancel --full --user="$(IFS=,; echo "${test_users[*]}")" || true
+        for user in "${test_users[@]}"; do
+            SLURM_CONF=$slurm_conf timeout 10 "${inside[@]}" scancel --full --user="$user" || true
+        done
+        wait_until 20 no_jobs || say "some jobs of $version do not end"
     fi
     stop_daemon "$run" slurmrestd
     for node in "${node_names[@]}"; do
@@ -22,7 +33,7 @@ for wanted in $(versions_of "$@"); do
     stop_daemon "$run" munged
     if [ -n "$root" ]; then
         for folder in tmp home dev proc; do
-            ! mountpoint -q "$root/$folder" || umount "$root/$folder"
+            wait_until 10 unmount "$root/$folder" || fail "$root/$folder stays mounted: a process still uses it"
         done
     elif [ "$(readlink /etc/slurm/slurm.conf)" = "$slurm_conf" ]; then
         rm /etc/slurm/slurm.conf

@@ -141,7 +141,11 @@ fn job_ref(id: &JobId) -> Result<JobRef<'_>, SchedulerError> {
 #[async_trait]
 impl Scheduler for SlurmCli {
     async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<JobId, SchedulerError> {
-        run(&*self.transport, principal, &Sbatch(job)).await.map_err(explain_refusal("submit the job"))
+        run(&*self.transport, principal, &Sbatch(job)).await.map_err(|error| match error {
+            // sbatch succeeded: the job is there, and only its id was not understood.
+            CommandError::Output { reason, .. } => SchedulerError::Unanswered(reason),
+            error => explain_refusal("submit the job")(error),
+        })
     }
 
     async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Vec<Job>, SchedulerError> {
