@@ -53,6 +53,9 @@ wait_for() {
 # Whether something accepts connections on a loopback port.
 port_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
+# Refuses to start a server on a port that another program has: it would seem to be up.
+need_free_port() { ! port_open "$1" || die "port $1 is in use by a process that was not started here"; }
+
 # alive PID_FILE WORD: whether the process of the file runs and is ours: its command line holds the word.
 alive() {
     local pid

@@ -15,10 +15,11 @@ main() {
     binary=$(find_binary)
     mkdir -p "$state"
     chmod 700 "$state"
-    if alive "$state/goldcrest.pid" goldcrest; then
+    if alive "$state/goldcrest.pid" ' serve'; then
         say "goldcrest runs on port $port; stop it first to change its binary or configuration"
         return
     fi
+    need_free_port "$port"
     [ ! -s "$state_root/openfga/url" ] || grant_access
     "$here/render.sh" --port "$port" >"$state/goldcrest.yaml"
     cat >"$state/env.json" <<EOF
@@ -34,10 +35,10 @@ EOF
     # Neither this script's standard streams nor a lock that its caller holds belong to a daemon.
     YAML_CONFIG_FILE=$state/goldcrest.yaml setsid "$binary" serve </dev/null >"$state/goldcrest.log" 2>&1 9>&- &
     echo $! >"$state/goldcrest.pid"
-    wait_for 30 ready || {
+    if ! wait_for 30 ready; then
         tail -20 "$state/goldcrest.log" >&2
         die "goldcrest does not answer on port $port: see $state/goldcrest.log"
-    }
+    fi
     say "goldcrest answers on http://127.0.0.1:$port"
 }
 

@@ -5,5 +5,5 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
 # Above its own drain time.
-GOLDCREST_STOP_SECONDS=30 stop_process "$state_root/goldcrest/goldcrest.pid" goldcrest
+GOLDCREST_STOP_SECONDS=30 stop_process "$state_root/goldcrest/goldcrest.pid" ' serve'
 say "goldcrest stopped"

@@ -19,6 +19,7 @@ main() {
         say "the OpenID provider runs on port $port"
         return
     fi
+    need_free_port "$port"
     # Neither this script's standard streams nor a lock that its caller holds belong to a daemon.
     NODE_ENV=production setsid node "$state/app/server.js" "$state" "$port" </dev/null >"$state/server.log" 2>&1 9>&- &
     echo $! >"$state/server.pid"

@@ -87,6 +87,7 @@ start_instance() {
         say "sshd $1 runs on port $2"
         return
     fi
+    need_free_port "$2"
     mkdir -p "$folder"
     cat >"$folder/sshd_config" <<EOF
 ListenAddress 127.0.0.1:$2
