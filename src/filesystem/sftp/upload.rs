@@ -168,8 +168,9 @@ pub async fn upload(
 
 /// The error for a WRITE. The protocol has no word for a full file system, and OpenSSH says no more than `Failure`.
 fn not_written(path: &RemotePath, failure: Failure) -> FilesystemError {
+    let is_status = matches!(failure, Failure::Status(..));
     match filesystem_error(path, failure) {
-        FilesystemError::Sftp { path, message } => {
+        FilesystemError::Sftp { path, message } if is_status => {
             FilesystemError::Sftp { path, message: format!("{message} (the file system may be full, or a quota reached)") }
         }
         error => error,
@@ -181,11 +182,14 @@ async fn rename(session: &Session, from: &RemotePath, to: &RemotePath) -> Result
         return session.command(&Request::PosixRename { from: bytes(from), to: bytes(to) }).await;
     }
     let request = Request::Rename { from: bytes(from), to: bytes(to) };
-    match session.command(&request).await {
-        Err(Failure::Status(..)) => {
-            session.command(&Request::Remove { path: bytes(to) }).await?;
-            session.command(&request).await
-        }
-        other => other,
+    let refused = match session.command(&request).await {
+        Err(refused @ Failure::Status(..)) => refused,
+        other => return other,
+    };
+    // Version 3 does not say why; a target that is there is the reason that can be helped.
+    if session.request(&Request::Lstat { path: bytes(to) }).await.is_err() {
+        return Err(refused);
     }
+    session.command(&Request::Remove { path: bytes(to) }).await?;
+    session.command(&request).await
 }

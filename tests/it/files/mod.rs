@@ -41,12 +41,20 @@ impl Site {
     }
 
     #[expect(clippy::print_stdout, reason = "a skipped test says so")]
-    fn openssh() -> Option<Self> {
+    fn real(subsystem: Subsystem) -> Option<Self> {
         if !Path::new(OPENSSH).exists() {
             println!("skipped: there is no {OPENSSH}");
             return None;
         }
-        Some(Self::new(Subsystem::OpenSsh, Access::Sftp, Settings::default()))
+        Some(Self::new(subsystem, Access::Sftp, Settings::default()))
+    }
+
+    fn openssh() -> Option<Self> {
+        Self::real(Subsystem::OpenSsh)
+    }
+
+    fn plain() -> Option<Self> {
+        Self::real(Subsystem::Plain)
     }
 
     fn exec() -> Option<Self> {
@@ -122,6 +130,7 @@ macro_rules! on_each_site {
     ($($body:ident),* $(,)?) => {
         on_each_site!(@site own_sftp_server, sftp, $($body),*);
         on_each_site!(@site openssh_sftp_server, openssh, $($body),*);
+        on_each_site!(@site sftp_without_extensions, plain, $($body),*);
         on_each_site!(@site commands, exec, $($body),*);
     };
     (@site $module:ident, $site:ident, $($body:ident),*) => {

@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
-use goldcrest::domain::{ContentUnit, DirectoryEntry, FileType};
+use futures::TryStreamExt;
+use goldcrest::domain::{ContentUnit, DirectoryEntry, FileType, RemotePath};
 use goldcrest::error::{Classify, Kind};
 use goldcrest::filesystem::{CompressOptions, Compression, FilesystemError, ListOptions, Part};
 
@@ -28,6 +29,7 @@ on_each_site!(
     a_symbolic_link_points_at_its_target,
     removal_takes_trees_and_leaves_what_links_point_to,
     what_is_missing_or_of_the_wrong_kind_is_said_so,
+    what_is_forbidden_is_said_so,
     archives_are_packed_and_unpacked,
     archives_take_only_what_matches,
     the_kind_of_a_files_content_is_told,
@@ -385,6 +387,49 @@ async fn what_is_missing_or_of_the_wrong_kind_is_said_so(site: Site) {
     rustix::fs::mknodat(rustix::fs::CWD, site.local("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     let result = site.files.download(user, &site.path("pipe"), None).await;
     assert!(matches!(result.err(), Some(FilesystemError::WrongType { reason: "not a regular file", .. })));
+}
+
+#[expect(clippy::print_stdout, reason = "a skipped test says so")]
+async fn what_is_forbidden_is_said_so(site: Site) {
+    if rustix::process::geteuid().is_root() {
+        println!("skipped: nothing is forbidden to root");
+        return;
+    }
+    let (user, part) = (&site.user, Part { unit: ContentUnit::Lines, count: 1, skip: false });
+    fs::create_dir_all(site.local("closed/sub")).unwrap();
+    let (closed, file) = (site.path("closed"), site.write("file", "1"));
+    for (name, mode) in [("closed", 0), ("file", 0)] {
+        fs::set_permissions(site.local(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let errors = [
+        site.files.list(user, &closed, ListOptions::default()).await.err(),
+        site.files.list(user, &site.path(""), RECURSIVE).await.err(),
+        site.files.stat(user, &closed.join(b"sub"), false).await.err(),
+        site.files.head(user, &file, part).await.err(),
+        site.files.tail(user, &file, part).await.err(),
+        site.files.view(user, &file, 0, 1).await.err(),
+        site.files.checksum(user, &file).await.err(),
+        site.files.mkdir(user, &closed.join(b"new"), false).await.err(),
+        site.files.mkdir(user, &closed.join(b"new"), true).await.err(),
+        site.files.symlink(user, &file, &closed.join(b"link")).await.err(),
+        site.files.remove(user, &closed).await.err(),
+        site.files.compress(user, &closed, &site.path("out"), &CompressOptions::default()).await.err(),
+        site.upload(&closed.join(b"new"), b"", None).await.err(),
+    ];
+    for (number, error) in errors.into_iter().enumerate() {
+        let error = error.unwrap_or_else(|| panic!("{number} was allowed"));
+        assert!(matches!(error, FilesystemError::Denied(_)), "{number}: {error:?}");
+        assert!(error.to_string().contains("Permission denied"), "{number}");
+    }
+    let content = match site.files.download(user, &file, None).await {
+        Ok(download) => download.content.try_collect::<Vec<_>>().await.err(),
+        Err(error) => Some(error),
+    };
+    assert!(content.is_some());
+    let foreign = site.files.chmod(user, &RemotePath::from_text("/etc/passwd").unwrap(), 0o600).await.unwrap_err();
+    assert!(matches!(foreign, FilesystemError::NotPermitted(_)), "{foreign:?}");
+    fs::set_permissions(site.local("closed"), fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(site.names(), [&b"closed"[..], b"file"]);
 }
 
 async fn archives_are_packed_and_unpacked(site: Site) {

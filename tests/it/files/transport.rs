@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 use goldcrest::domain::Principal;
+use goldcrest::filesystem::sftp::protocol::{Request, Response, VERSION, encode_request, encode_response, split_packet};
 use goldcrest::filesystem::sftp::server;
 use goldcrest::ssh::{ByteStream, CommandLine, Exec, LaneKind, RawOutput, Transport, TransportError};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::AbortHandle;
 
@@ -26,6 +28,8 @@ pub enum Subsystem {
     Own,
     /// By OpenSSH's.
     OpenSsh,
+    /// By OpenSSH's, with its extensions hidden: bare version 3.
+    Plain,
     /// Not at all.
     Refused,
     /// By a function that misbehaves.
@@ -82,6 +86,12 @@ impl Transport for Local {
                 Err(TransportError::Refused("subsystem request failed".to_owned()))
             }
             Subsystem::OpenSsh => Ok(Box::new(Process::start(Command::new(OPENSSH).stdin(Stdio::piped()).stdout(Stdio::piped())))),
+            Subsystem::Plain => {
+                let (ours, theirs) = tokio::io::duplex(256 * 1024);
+                let server = Process::start(Command::new(OPENSSH).stdin(Stdio::piped()).stdout(Stdio::piped()));
+                self.running.lock().unwrap().push(tokio::spawn(without_extensions(theirs, server)).abort_handle());
+                Ok(Box::new(ours))
+            }
             Subsystem::Own => {
                 let (ours, theirs) = tokio::io::duplex(256 * 1024);
                 let task = tokio::spawn(async move { server::serve(theirs).await });
@@ -100,6 +110,21 @@ impl Transport for Local {
         self.commands.fetch_add(1, Ordering::Relaxed);
         Ok(Box::new(Process::start(shell(line).stderr(Stdio::null()))))
     }
+}
+
+/// Carries a session between a client and a server, whose greeting it strips of extensions.
+async fn without_extensions(mut client: DuplexStream, mut server: Process) {
+    let (mut buffer, mut greeting) = (BytesMut::new(), BytesMut::new());
+    encode_request(0, &Request::Init { version: VERSION }, &mut greeting);
+    client.read_exact(&mut vec![0; greeting.len()]).await.unwrap();
+    server.write_all(&greeting).await.unwrap();
+    while split_packet(&mut buffer).unwrap().is_none() {
+        server.read_buf(&mut buffer).await.unwrap();
+    }
+    assert!(buffer.is_empty(), "nothing follows the greeting unasked");
+    encode_response(0, &Response::Version { version: VERSION, extensions: Vec::new() }, &mut buffer);
+    client.write_all(&buffer).await.unwrap();
+    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
 }
 
 fn shell(line: &CommandLine) -> Command {

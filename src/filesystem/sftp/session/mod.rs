@@ -138,7 +138,7 @@ impl Session {
         // Its bound is never reached: a request holds one of as many permits.
         let (queue, outgoing) = mpsc::channel(MAX_IN_FLIGHT);
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { pending: HashMap::new(), next: 0, ended: None }),
+            state: Mutex::new(State { pending: HashMap::new(), next: 0, ended: None, abandoned: false }),
             queue,
             started: AtomicU64::new(0),
             origin: Instant::now(),
@@ -288,6 +288,8 @@ struct State {
     next: u64,
     /// Why no new request is taken.
     ended: Option<Failure>,
+    /// Whether those that waited were told so; replies that come nevertheless belong to them.
+    abandoned: bool,
 }
 
 struct Pending {
@@ -335,8 +337,15 @@ impl Shared {
 
     /// Hands a reply to who waits for it.
     fn deliver(self: &Arc<Self>, id: u32, response: Response) -> Result<(), Failure> {
-        let Some(Pending { reply, permit }) = self.state().pending.remove(&id) else {
-            return Err(Failure::Protocol(format!("a reply has the id {id}, which no request has")));
+        let (found, abandoned) = {
+            let mut state = self.state();
+            (state.pending.remove(&id), state.abandoned)
+        };
+        let Some(Pending { reply, permit }) = found else {
+            return Err(match abandoned {
+                true => Failure::Broken { sent: true },
+                false => Failure::Protocol(format!("a reply has the id {id}, which no request has")),
+            });
         };
         let unused = Reply { response: Some(response), shared: Arc::downgrade(self), permit: Some(permit) };
         if let Some(waiter) = reply {
@@ -355,10 +364,8 @@ impl Shared {
     fn fail(&self, why: Failure) {
         let abandoned = {
             let mut state = self.state();
-            match (&state.ended, &why) {
-                (None, _) | (Some(Failure::Broken { .. }), Failure::Protocol(_)) => state.ended = Some(why),
-                (Some(_), _) => {}
-            }
+            state.abandoned = true;
+            let _ = state.ended.get_or_insert(why);
             std::mem::take(&mut state.pending)
         };
         drop(abandoned);
