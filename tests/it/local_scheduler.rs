@@ -17,7 +17,7 @@ use crate::support::local_shell::LocalShell;
 use crate::support::principal;
 
 const SHELLS: [&str; 3] = ["dash", "busybox", "bash"];
-const LONG: Duration = Duration::from_secs(40);
+const LONG: Duration = Duration::from_secs(150);
 
 struct Host {
     shell: Arc<LocalShell>,

@@ -26,7 +26,7 @@ install_root() {
     if [ ! -x "$root/usr/bin/apt-get" ]; then
         mkdir -p "$(dirname "$root")"
         debootstrap --variant=minbase --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
-            trixie "$root" "${GOLDCREST_DEBIAN_MIRROR:-http://deb.debian.org/debian}"
+            trixie "$root" ${GOLDCREST_DEBIAN_MIRROR:+"$GOLDCREST_DEBIAN_MIRROR"}
     fi
     [ -x "$root/usr/sbin/slurmrestd" ] && [ -x "$root/usr/sbin/munged" ] && return 0
     # Packages must not start their services: start.sh does.
