@@ -5,9 +5,9 @@
 
 run() {
     cancelled= expired= kicked= leader= begun= slot=
-    trap 'cancelled=1' TERM
+    trap 'cancelled=1 signalled=1' TERM
     trap 'kicked=1' USR1
-    trap 'expired=1' USR2
+    trap 'expired=1 signalled=1' USR2
     trap : HUP INT QUIT
     eval "$(cat "jobs/$id/parameters")"
     slots=$1 limit=$2 grace=$3 keep=$9
@@ -29,6 +29,9 @@ run() {
     kick
     new_session sh "jobs/$id/runner" launch "$id" "$root" "$cookie" "$umask_of_user" >/dev/null 2>&1 </dev/null &
     leader=$!
+    # The job has its own set of signals by now. A signal that ends `wait` as the job ends costs the job's status, so only
+    # those are still heard after which the status does not matter.
+    trap '' USR1 HUP INT QUIT
     # Until the session exists no signal can reach the job.
     until kill -0 "-$leader" 2>/dev/null || ! started_at "$leader"; do sleep 0.1 2>/dev/null || sleep 1; done
     if started_at "$leader"; then printf '%s %s\n' "$leader" "$started" >"jobs/$id/leader"; fi
@@ -126,10 +129,11 @@ wait_for_job() {
             if [ -n "$cancelled" ]; then stopped=cancelled; else stopped=expired; fi
             stop_job
         fi
+        signalled=
         wait "$leader"
         code=$?
-        # A signal to the runner ends `wait` as well; then the job is still there.
-        if [ "$code" -le 128 ] || ! started_at "$leader"; then break; fi
+        # A signal to the runner ends `wait` as well.
+        if [ -z "$signalled" ]; then break; fi
     done
     if survivors "$leader" "$cookie"; then stop_job; fi
     kill "$ticker" 2>/dev/null
