@@ -113,11 +113,15 @@ impl Greeting<'_> {
         let path = quoted(&format!("path={}/{JOB_OUTPUT}", self.work_dir.trim_end_matches('/')));
         writeln!(out, "  {bearer} -G --data-urlencode {path} {url}/filesystem/{system}/ops/view")?;
 
-        heading(out, "The same from Python, with pyfirecrest")?;
+        heading(out, "The same from Python (pip install pyfirecrest)")?;
         writeln!(out, "  import firecrest")?;
         writeln!(out, "  auth = firecrest.ClientCredentialsAuth({id:?}, {secret:?}, {token_url:?})")?;
         writeln!(out, "  client = firecrest.v2.Firecrest({url:?}, authorization=auth)")?;
         writeln!(out, "  print(client.systems())")?;
+        // Python reads strings as JSON writes them.
+        let (work_dir, script) = (json!(self.work_dir), json!("#!/bin/sh\nhostname\n"));
+        writeln!(out, "  job = client.submit({system:?}, {work_dir}, script_str={script})")?;
+        writeln!(out, "  print(client.wait_for_job({system:?}, job[\"jobId\"]))")?;
 
         writeln!(out, "\n{dim}Ctrl-C stops everything but batch jobs: those go on to their end, as on any cluster.{plain}")?;
         out.flush()
