@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::cluster;
 use super::doubles::{Reply, Source, Step};
-use super::records::records;
 use crate::support::scripted::{ScriptedTransport, breaks, prints};
 
 fn checker(scheduler: Vec<Step>, files: Vec<Step>, transport: ScriptedTransport, token: bool) -> (Checker, watch::Receiver<ClusterHealth>) {
@@ -47,18 +46,6 @@ async fn every_configured_service_is_probed_and_the_findings_are_published() {
     let home = RemotePath::from_text("/home/alice").unwrap();
     assert!(health.unhealthy_filesystem(&home).is_none());
     assert!(health.unhealthy_filesystem(&RemotePath::from_text("/scratch/a").unwrap()).is_some());
-}
-
-#[tokio::test]
-async fn a_service_that_becomes_unhealthy_is_logged_once_with_its_reason() {
-    let (records, _guard) = records();
-    let (checker, _health) = checker(vec![("checker: ping", Reply::Done)], stats(), ScriptedTransport::new([prints("true", "")]), true);
-    checker.check().await;
-    let lines = records.of("goldcrest::health");
-    assert_eq!(lines.len(), 1, "{lines:#?}");
-    assert!(lines[0].contains(r#"path="/scratch" reason="/scratch: No such file or directory""#), "{}", lines[0]);
-    // A field of that name would be written beside the sentence and hide it from whoever reads the JSON.
-    assert_eq!(lines[0].matches(" message=").count(), 1, "{}", lines[0]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,10 +16,10 @@ use super::{Api, request};
 
 /// Keeps every event, as `target: level=... field=value ...`, and the fields of every span.
 #[derive(Clone, Default)]
-pub(super) struct Records(Arc<Mutex<Vec<String>>>);
+struct Records(Arc<Mutex<Vec<String>>>);
 
 impl Records {
-    pub(super) fn of(&self, target: &str) -> Vec<String> {
+    fn of(&self, target: &str) -> Vec<String> {
         self.0.lock().unwrap().iter().filter(|line| line.starts_with(target)).cloned().collect()
     }
 }
@@ -46,7 +46,7 @@ impl<S: Subscriber> Layer<S> for Records {
     }
 }
 
-pub(super) fn records() -> (Records, tracing::subscriber::DefaultGuard) {
+fn records() -> (Records, tracing::subscriber::DefaultGuard) {
     let records = Records::default();
     let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(records.clone()));
     (records, guard)
