@@ -74,7 +74,7 @@ pub struct FileSystemConfig {
     pub path: RemotePath,
     /// What it is for.
     pub data_type: FileSystemDataType,
-    /// Whether transfer jobs work here; `{user}` is not expanded, the caller's own folder below it is used.
+    /// Shown to clients as the place for the caller's jobs.
     #[serde(default)]
     pub default_work_dir: bool,
 }
@@ -97,15 +97,15 @@ pub enum FileSystemDataType {
     Project,
 }
 
-/// Limits of direct file operations, and what transfer jobs are given.
+/// Limits of direct file operations, and what clients are told of transfers.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", default)]
 pub struct DataOperation {
     /// The largest file for direct upload and download and the most that `head`, `tail` and `view` answer with, in bytes.
     pub max_ops_file_size: u64,
-    /// Scheduler directives put at the top of transfer jobs; `{account}` is replaced.
+    /// Scheduler directives for transfer jobs, shown to clients; this version has no transfer jobs.
     pub datatransfer_jobs_directives: Vec<String>,
-    /// The transfer service of the site.
+    /// The transfer service of the site, shown to clients without its secrets; this version has no transfer jobs.
     pub data_transfer: Option<serde_json::Value>,
 }
 

@@ -33,10 +33,10 @@ pub struct Config {
     /// The path that all routes are put under, such as `/hpc`.
     #[schemars(default)]
     pub apis_root_path: String,
-    /// The servers that the API's documentation names.
+    /// Read for files of FirecREST and without effect: the documentation pages name the server that they come from.
     #[schemars(default)]
     pub doc_servers: Option<Vec<DocServer>>,
-    /// More detail in logs.
+    /// Read for files of FirecREST and without effect: the environment variable `GOLDCREST_LOG` says what is logged.
     #[schemars(default)]
     pub app_debug: bool,
     /// How the API is served. Goldcrest's own section.
@@ -49,7 +49,7 @@ pub struct Config {
     /// The clusters: a list, or `path:/folder` with one `*.yaml` file for each.
     #[schemars(default)]
     pub clusters: Vec<cluster::Config>,
-    /// What is logged.
+    /// Read for files of FirecREST and without effect: see `docs/operations.md` for the logs.
     #[schemars(default)]
     pub logger: Logger,
 }
@@ -78,9 +78,9 @@ pub struct DocServer {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Logger {
-    /// Log each request with its caller, its command and its outcome.
+    /// Each request is logged with its caller and its outcome, whatever this says.
     pub enable_tracing_log: bool,
-    /// Request headers that are logged as well, under the name of `output`.
+    /// No request headers are logged.
     pub loggable_request_headers: Vec<LoggedHeader>,
 }
 
@@ -135,9 +135,9 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
     let ssh_credentials = walk.typed(sections.take("ssh_credentials"), "ssh_credentials");
     let server: http::Config = walk.typed(sections.take("server"), "server").unwrap_or_default();
     let apis_root_path: String = walk.typed(sections.take("apis_root_path"), "apis_root_path").unwrap_or_default();
-    let doc_servers = walk.typed(sections.take("doc_servers"), "doc_servers");
+    let doc_servers: Option<Vec<DocServer>> = walk.typed(sections.take("doc_servers"), "doc_servers");
     let app_debug = walk.typed(sections.take("app_debug"), "app_debug").unwrap_or_default();
-    let logger = walk.typed(sections.take("logger"), "logger").unwrap_or_default();
+    let logger: Logger = walk.typed(sections.take("logger"), "logger").unwrap_or_default();
     let mut clusters: Vec<(usize, cluster::Config)> = Vec::new();
     let list = sections.take_list("clusters");
     if list.is_empty() {
@@ -147,6 +147,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
         clusters.extend(walk.typed(Some(value), &format!("clusters[{index}]")).map(|cluster| (index, cluster)));
     }
 
+    rules::without_effect(&mut walk, app_debug, &logger, doc_servers.is_some());
     rules::root_path(&mut walk, &apis_root_path);
     rules::server(&mut walk, &server);
     rules::clusters(&mut walk, &clusters);
@@ -154,7 +155,8 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
         rules::authentication(&mut walk, authentication);
     }
     if let Some(authorization) = &authorization {
-        rules::authorization(&mut walk, authorization);
+        let systems: Vec<_> = clusters.iter().map(|(_, cluster)| &cluster.name).collect();
+        rules::authorization(&mut walk, authorization, &systems);
     }
     match (authentication, ssh_credentials) {
         (Some(authentication), Some(ssh_credentials)) => walk.finish(Config {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::interpret::Interpreter;
-use crate::domain::ServiceType;
+use crate::domain::{ServiceType, SystemName};
 use crate::rest::Url;
 use crate::scheduler::{ConnectionMode, SchedulerType};
 use crate::{authn, authz, cluster, http, ssh};
@@ -56,8 +56,8 @@ pub(super) fn authentication(walk: &mut Interpreter, config: &authn::Config) {
     }
 }
 
-/// `auth.authorization`.
-pub(super) fn authorization(walk: &mut Interpreter, config: &authz::Config) {
+/// `auth.authorization`, with the names of all clusters.
+pub(super) fn authorization(walk: &mut Interpreter, config: &authz::Config, systems: &[&SystemName]) {
     match config {
         authz::Config::OpenFga(config) => {
             url(walk, "auth.authorization.url", &config.url);
@@ -67,6 +67,13 @@ pub(super) fn authorization(walk: &mut Interpreter, config: &authz::Config) {
             for (index, rule) in config.rules.iter().enumerate() {
                 if let Some((key, reason)) = rule.mistake() {
                     walk.mistake(&format!("auth.authorization.rules[{index}].{key}"), reason);
+                }
+            }
+            for (index, rule) in config.rules.iter().enumerate() {
+                for (place, system) in rule.systems.iter().enumerate() {
+                    if system != "*" && !systems.iter().any(|known| known.as_str().eq_ignore_ascii_case(system)) {
+                        walk.warning(&format!("auth.authorization.rules[{index}].systems[{place}]"), "is the name of no cluster");
+                    }
                 }
             }
             if config.rules.is_empty() {
@@ -116,6 +123,10 @@ fn ssh(walk: &mut Interpreter, path: &str, config: &ssh::Config) {
         walk.mistake(&key("host"), "is empty");
     }
     at_least_one(walk, &key("port"), config.port.into());
+    if let Some(reason) = config.host_keys.as_ref().and_then(ssh::HostKeys::mistake) {
+        let allowed = "lines such as those of *.pub files: ssh-ed25519 AAAA...";
+        walk.mistake_allowing(&key("host_keys.pinned"), reason, allowed);
+    }
     if let Some(port) = config.proxy_port {
         at_least_one(walk, &key("proxy_port"), port.into());
         if config.proxy_host.is_none() {
@@ -154,6 +165,20 @@ fn scheduler(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) {
         url(walk, &format!("{path}.api_url"), text);
     }
     at_least_one(walk, &format!("{path}.timeout"), config.timeout);
+}
+
+/// Keys of FirecREST that are read and change nothing: whoever sets one should know.
+pub(super) fn without_effect(walk: &mut Interpreter, debug: bool, logger: &super::Logger, documented_servers: bool) {
+    const LOG: &str = "has no effect: the environment variable GOLDCREST_LOG says what is logged, and each request is";
+    for (set, key, reason) in [
+        (debug, "app_debug", LOG),
+        (!logger.loggable_request_headers.is_empty(), "logger.loggable_request_headers", "has no effect: no headers are logged"),
+        (documented_servers, "doc_servers", "has no effect: the documentation pages name the server that they come from"),
+    ] {
+        if set {
+            walk.warning(key, reason);
+        }
+    }
 }
 
 fn url(walk: &mut Interpreter, path: &str, text: &str) {

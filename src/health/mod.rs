@@ -138,11 +138,15 @@ impl Checker {
             let known = before.services.iter().find(|known| known.service == entry.service && known.path == entry.path);
             let was_healthy = known.is_none_or(|known| known.healthy);
             let system = self.cluster.name();
+            let path = entry.path.as_ref().map(RemotePath::to_text);
+            let path = path.as_deref();
+            // Not named `message`: that is the sentence itself.
+            let reason = entry.message.as_deref();
             match (was_healthy, entry.healthy) {
                 (true, false) => {
-                    tracing::warn!(%system, service = ?entry.service, path = ?entry.path, message = ?entry.message, "a service became unhealthy");
+                    tracing::warn!(%system, service = ?entry.service, path, reason, "a service became unhealthy");
                 }
-                (false, true) => tracing::info!(%system, service = ?entry.service, path = ?entry.path, "a service is healthy again"),
+                (false, true) => tracing::info!(%system, service = ?entry.service, path, "a service is healthy again"),
                 (true, true) | (false, false) => {}
             }
         }

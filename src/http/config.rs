@@ -9,7 +9,9 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", default)]
 pub struct Config {
-    /// Address and port to listen on.
+    /// IP address and port to listen on, such as `0.0.0.0:8000` or `[::]:8000`; names are not looked up.
+    #[serde(deserialize_with = "address")]
+    #[schemars(with = "String")]
     pub listen: SocketAddr,
     /// Seconds that a request may take, transfers of file contents excepted.
     pub request_timeout: u64,
@@ -31,4 +33,10 @@ impl Default for Config {
             cors_allowed_origins: Vec::new(),
         }
     }
+}
+
+fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let wrong = |_| serde::de::Error::custom("is no IP address with a port (allowed: such as 127.0.0.1:8000, 0.0.0.0:8000 or [::]:8000)");
+    text.parse().map_err(wrong)
 }

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, PRAGMA, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use base64::Engine;
@@ -17,6 +17,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::authn::{DevelopmentIssuer, IssuerError};
 use crate::domain::Secret;
@@ -25,13 +26,19 @@ use crate::error::ErrorChain;
 /// The largest token request that is read, in bytes.
 const MAX_REQUEST: usize = 16 * 1024;
 
-/// The routes of the issuer.
+/// The routes of the issuer. Pages of any origin may ask: the documentation pages of the API, which get tokens here, have another
+/// origin, and what proves a client is its secret, never something that a browser sends by itself.
 pub fn router(issuer: Arc<DevelopmentIssuer>) -> Router {
+    let cors = CorsLayer::new()
+        .allow_origin(AllowOrigin::any())
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers(AllowHeaders::mirror_request());
     Router::new()
         .route("/.well-known/openid-configuration", get(discovery))
         .route("/certs", get(jwks))
         .route("/token", post(token))
         .layer(DefaultBodyLimit::max(MAX_REQUEST))
+        .layer(cors)
         .with_state(issuer)
 }
 
@@ -239,6 +246,22 @@ mod tests {
             assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
             assert_eq!(response.headers()[PRAGMA], "no-cache");
         }
+    }
+
+    #[tokio::test]
+    async fn the_documentation_pages_may_ask_although_they_have_another_origin() {
+        let preflight = Request::options("/token")
+            .header("origin", "http://127.0.0.1:8025")
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "authorization,x-requested-with");
+        let response = app().oneshot(preflight.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["access-control-allow-origin"], "*");
+        assert!(response.headers()["access-control-allow-methods"].to_str().unwrap().contains("POST"));
+        assert_eq!(response.headers()["access-control-allow-headers"], "authorization,x-requested-with");
+        let answer = send(Some("Basic ZGVtbzpzJTJCYw=="), GRANT).await;
+        assert_eq!((answer.status(), &answer.headers()["access-control-allow-origin"]), (StatusCode::OK, &"*".parse().unwrap()));
+        assert!(!answer.headers().contains_key("access-control-allow-credentials"));
     }
 
     #[tokio::test]

@@ -29,6 +29,7 @@ const REDOC_PAGE: &str = r#"<!DOCTYPE html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Goldcrest API</title>
+<link rel="icon" type="image/png" href="docs/favicon-32x32.png" sizes="32x32">
 <style>body { margin: 0; padding: 0; }</style>
 </head>
 <body>

@@ -98,6 +98,17 @@ impl Trust {
     }
 }
 
+impl HostKeys {
+    /// What is wrong with the keys that are pinned, where any are: found when the configuration is read.
+    pub fn mistake(&self) -> Option<&'static str> {
+        match Trust::new(Some(self)).err()? {
+            ConfigError::NoHostKeys => Some("is empty"),
+            // The line is not repeated: it may be a private key by mistake.
+            ConfigError::HostKey(_) | ConfigError::Zero(_) => Some("holds a line that is no public key"),
+        }
+    }
+}
+
 impl Known {
     /// Host key algorithms to ask for, those that the known keys have first: a server with several keys then shows one we know.
     pub(super) fn algorithms(&self) -> Vec<Algorithm> {

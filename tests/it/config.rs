@@ -220,6 +220,35 @@ fn an_authorization_section_of_neither_kind_is_refused() {
 }
 
 #[test]
+fn a_pinned_host_key_that_is_none_is_a_mistake() {
+    let pinned = |keys: &str| mistakes_with("host: login.example.org", &format!("host: h\n      host_keys:\n        pinned: {keys}"));
+    let told = pinned("[AAAA]");
+    assert!(told.contains("clusters[0].ssh.host_keys.pinned: holds a line that is no public key (allowed: lines such as"), "{told}");
+    assert!(pinned("[]").contains("clusters[0].ssh.host_keys.pinned: is empty"), "{}", pinned("[]"));
+}
+
+#[test]
+fn a_name_to_listen_on_is_a_mistake_that_shows_addresses() {
+    let told = mistakes(&(site() + "server:\n  listen: localhost:8000\n"));
+    assert!(told.contains("server.listen: is no IP address with a port (allowed: such as 127.0.0.1:8000,"), "{told}");
+}
+
+#[test]
+fn a_rule_for_a_cluster_that_is_not_there_is_a_warning() {
+    let rules = "  authorization:\n    rules:\n      - {systems: [elsewhere, \"*\"], users: [ann]}\nssh_credentials:";
+    let loaded = config::from_yaml(&site().replace("ssh_credentials:", rules), no_env()).unwrap();
+    assert_eq!(warnings(&loaded), ["line 9: auth.authorization.rules[0].systems[0]: is the name of no cluster"]);
+}
+
+#[test]
+fn keys_without_effect_are_told() {
+    let text = site() + "app_debug: true\ndoc_servers: [{url: https://x}]\nlogger: {loggable_request_headers: [{input: a, output: b}]}\n";
+    let loaded = config::from_yaml(&text, no_env()).unwrap();
+    let told = warnings(&loaded);
+    assert_eq!(told.iter().filter(|warning| warning.contains("has no effect")).count(), 3, "{told:?}");
+}
+
+#[test]
 fn no_key_set_is_a_mistake() {
     assert_eq!(
         mistakes_with("[https://idp.example.org/certs]", "[]"),

@@ -83,7 +83,9 @@ async fn a_proxy_that_fails_is_reported_with_its_reason() {
 #[tokio::test]
 async fn the_configuration_can_be_had_without_starting_a_proxy() {
     let proxy: Proxy = Box::new(|_, _, _| panic!("it is not to start"));
-    let demo = Demo::start(DemoArgs { print_config: true, ..arguments(0) }, proxy);
+    // As while a demonstration runs on the same port.
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let demo = Demo::start(DemoArgs { print_config: true, ..arguments(taken.local_addr().unwrap().port()) }, proxy);
     let text = demo.printed();
     demo.end().await.unwrap();
     let text = text.lock().unwrap().clone();

@@ -7,6 +7,7 @@ mod authz;
 mod config;
 mod demo;
 mod demo_sshd;
+mod documents;
 mod files;
 mod local_scheduler;
 mod rest;

@@ -12,6 +12,9 @@ use crate::domain::{Secret, Username};
 /// Takes the token out of a token endpoint's answer, for a shell. Tokens hold no quotes.
 const TOKEN_OF_ANSWER: &str = r#"'s/.*"access_token":"\([^"]*\)".*/\1/'"#;
 
+/// The file that the example job writes to, in its working directory: a name that is known before the job's id is.
+const JOB_OUTPUT: &str = "goldcrest-hello.out";
+
 /// What there is to say.
 pub(super) struct Greeting<'a> {
     /// The API, without a slash at its end.
@@ -47,6 +50,7 @@ struct Line<'a> {
     url: &'a str,
     docs: String,
     issuer: &'a str,
+    token_url: &'a str,
     client_id: &'a str,
     client_secret: &'a str,
     token: &'a str,
@@ -60,6 +64,7 @@ impl Greeting<'_> {
             url: &self.url,
             docs: self.docs(),
             issuer: self.issuer,
+            token_url: self.token_url,
             client_id: self.client_id,
             client_secret: self.client_secret.expose(),
             token: self.token.expose(),
@@ -99,18 +104,24 @@ impl Greeting<'_> {
         let renewal = format!("curl -sS -u {id}:{secret} -d grant_type=client_credentials {token_url}");
         writeln!(out, "  export TOKEN=$({renewal} | sed {TOKEN_OF_ANSWER})")?;
 
-        heading(out, "The systems, a job, its state")?;
-        let job = json!({"job": {"name": "hello", "workingDirectory": self.work_dir, "script": "#!/bin/sh\necho Hello from $(hostname)\nsleep 20\n"}});
+        heading(out, "The systems, a job, its state, its output")?;
+        let job = json!({"job": {"name": "hello", "workingDirectory": self.work_dir, "standardOutput": JOB_OUTPUT, "script": "#!/bin/sh\necho Hello from $(hostname)\nsleep 20\n"}});
         let bearer = r#"curl -sS -H "Authorization: Bearer $TOKEN""#;
         writeln!(out, "  {bearer} {url}/status/systems")?;
         writeln!(out, "  {bearer} -H 'Content-Type: application/json' -d {} {url}/compute/{system}/jobs", quoted(&job.to_string()))?;
         writeln!(out, "  {bearer} {url}/compute/{system}/jobs")?;
+        let path = quoted(&format!("path={}/{JOB_OUTPUT}", self.work_dir.trim_end_matches('/')));
+        writeln!(out, "  {bearer} -G --data-urlencode {path} {url}/filesystem/{system}/ops/view")?;
 
-        heading(out, "The same from Python, with pyfirecrest")?;
+        heading(out, "The same from Python (pip install pyfirecrest)")?;
         writeln!(out, "  import firecrest")?;
         writeln!(out, "  auth = firecrest.ClientCredentialsAuth({id:?}, {secret:?}, {token_url:?})")?;
         writeln!(out, "  client = firecrest.v2.Firecrest({url:?}, authorization=auth)")?;
         writeln!(out, "  print(client.systems())")?;
+        // Python reads strings as JSON writes them.
+        let (work_dir, script) = (json!(self.work_dir), json!("#!/bin/sh\nhostname\n"));
+        writeln!(out, "  job = client.submit({system:?}, {work_dir}, script_str={script})")?;
+        writeln!(out, "  print(client.wait_for_job({system:?}, job[\"jobId\"]))")?;
 
         writeln!(out, "\n{dim}Ctrl-C stops everything but batch jobs: those go on to their end, as on any cluster.{plain}")?;
         out.flush()
@@ -146,7 +157,7 @@ mod tests {
         assert_eq!(text.matches('\n').count(), 1);
         let line: serde_json::Value = serde_json::from_str(&text).unwrap();
         let members: Vec<&String> = line.as_object().unwrap().keys().collect();
-        assert_eq!(members, ["url", "docs", "issuer", "clientId", "clientSecret", "token", "systems"]);
+        assert_eq!(members, ["url", "docs", "issuer", "tokenUrl", "clientId", "clientSecret", "token", "systems"]);
         assert_eq!(line["clientSecret"], "s3cret");
         assert_eq!(line["systems"], json!(["local", "slurm"]));
     }
@@ -170,6 +181,18 @@ mod tests {
         let body: serde_json::Value = serde_json::from_slice(arguments[data + 1]).unwrap();
         assert_eq!(body["job"]["workingDirectory"], "/tmp/it's");
         assert_eq!(arguments[data + 2], b"http://127.0.0.1:8025/compute/local/jobs");
+    }
+
+    #[test]
+    fn the_last_curl_line_shows_what_the_job_has_written() {
+        let text = text(false);
+        let job = text.lines().find(|line| line.contains(" -d '{")).unwrap();
+        assert!(job.contains(r#""standardOutput":"goldcrest-hello.out""#), "{job}");
+        let line = text.lines().find(|line| line.contains("/ops/view")).unwrap();
+        let script = line.replacen("curl", "printf '%s\\0'", 1);
+        let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+        let output = String::from_utf8(output.stdout).unwrap();
+        assert!(output.contains("\0path=/tmp/it's/goldcrest-hello.out\0"), "{output:?}");
     }
 
     #[test]

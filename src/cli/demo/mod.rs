@@ -62,7 +62,7 @@ pub struct DemoArgs {
     /// What is printed once everything is up: text for people, or one line of JSON for scripts.
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub output: Output,
-    /// The directory that file operations and commands start in, instead of the home directory.
+    /// The home directory of commands, where the scheduler keeps its jobs, instead of the account's own.
     #[arg(long, value_name = "DIRECTORY")]
     pub home: Option<PathBuf>,
     /// Print the configuration of such a system and end. Its ports and keys are not in use any more.
@@ -123,9 +123,12 @@ pub enum DemoError {
         #[source]
         source: io::Error,
     },
-    /// The directory for `--home` is none.
-    #[error("{0} is not a directory that can be entered")]
+    /// The directory for `--home` is none, or not ours to write in.
+    #[error("{0} is not a directory that can be written")]
     Home(PathBuf),
+    /// There is no directory to work in.
+    #[error("no home directory can be written: choose a directory with --home")]
+    NoHome(#[source] io::Error),
     /// The signals, the SSH server or the issuer did not start.
     #[error("could not start {part}")]
     Start {
@@ -161,10 +164,11 @@ pub async fn run(args: &DemoArgs, parts: Parts) -> Result<(), DemoError> {
 /// # Errors
 /// When a part does not start, or the proxy fails.
 pub async fn run_until(args: &DemoArgs, parts: Parts, lifecycle: &Lifecycle, out: &mut (impl Write + Send)) -> Result<(), DemoError> {
-    if let Some(home) = args.home.as_ref().filter(|home| !home.is_dir()) {
+    if let Some(home) = args.home.as_ref().filter(|home| !owner::can_be_written(home)) {
         return Err(DemoError::Home(home.clone()));
     }
-    let listener = listen(args.port).await?;
+    // What is only printed does not collide with a demonstration that runs.
+    let listener = listen(if args.print_config { 0 } else { args.port }).await?;
     // The proxy stops first; it may still need these while its last requests end.
     let backends = CancellationToken::new();
     let _stop_on_every_way_out = backends.clone().drop_guard();
@@ -232,7 +236,7 @@ impl System {
         stop: &CancellationToken,
     ) -> Result<Self, DemoError> {
         let api = listener.local_addr().map_err(starting("the API"))?;
-        let account = owner::account(args.home.as_deref());
+        let account = owner::account(args.home.as_deref()).map_err(DemoError::NoHome)?;
         let slurm = slurm_version(&account.search_path).await;
 
         let options = Options { port: 0, account: account.clone(), subsystems: HashMap::from([("sftp", sftp)]), stop: stop.clone() };
@@ -295,7 +299,7 @@ impl System {
             holds: self.holds,
             systems: &configuration::systems(&self.facts()),
             file_systems: vec![text(&self.account.home), text(&self.scratch)],
-            work_dir: text(&self.scratch),
+            work_dir: text(&self.account.home),
         };
         match output {
             Output::Json => greeting.json(out)?,
@@ -357,13 +361,14 @@ fn audience(token: &str) -> Vec<String> {
     }
 }
 
-/// The version of the Slurm whose `sbatch` is on the search path; `None` where there is none.
+/// The version of the Slurm whose `sbatch` is on the search path; `None` where there is none, or none that is set up.
 async fn slurm_version(search_path: &OsStr) -> Option<String> {
     let is_program = |path: &PathBuf| path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0);
     let sbatch = std::env::split_paths(search_path).map(|directory| directory.join("sbatch")).find(is_program)?;
     let asked = tokio::process::Command::new(sbatch).arg("--version").stdin(Stdio::null()).kill_on_drop(true).output();
     let output = tokio::time::timeout(Duration::from_secs(5), asked).await;
-    let text = output.ok().and_then(Result::ok).map(|output| bytes_to_text(&output.stdout)).unwrap_or_default();
+    let output = output.ok()?.ok().filter(|output| output.status.success())?;
+    let text = bytes_to_text(&output.stdout);
     // Such as `slurm 24.11.5` or `slurm-wlm 22.05.8`.
     Some(text.split_whitespace().nth(1).unwrap_or("unknown").to_owned())
 }
@@ -386,4 +391,24 @@ async fn answers_once(api: SocketAddr) -> io::Result<bool> {
     let mut start = [0; OK.len()];
     connection.read_exact(&mut start).await?;
     Ok(start == OK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_slurm_that_is_not_set_up_is_no_system() {
+        for (script, expected) in [
+            ("#!/bin/sh\necho slurm-wlm 22.05.8\n", Some("22.05.8")),
+            ("#!/bin/sh\necho 'sbatch: fatal: Could not establish a configuration source' >&2\nexit 1\n", None),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let program = directory.path().join("sbatch");
+            std::fs::write(&program, script).unwrap();
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+            assert_eq!(slurm_version(directory.path().as_os_str()).await.as_deref(), expected, "{script}");
+        }
+        assert_eq!(slurm_version(OsStr::new("/nowhere")).await, None);
+    }
 }

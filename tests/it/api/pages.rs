@@ -36,6 +36,8 @@ async fn the_pages_load_nothing_from_elsewhere_and_all_that_they_load_is_there()
         assert!(policy.contains("script-src 'self';") && policy.contains("connect-src 'self' https://identity.example.org;"), "{policy}");
         let html = String::from_utf8(answer.body).unwrap();
         assert!(html.to_ascii_lowercase().contains("<meta charset=\"utf-8\""), "{path}");
+        // A browser asks for /favicon.ico where a page names no icon.
+        assert!(html.contains("rel=\"icon\""), "{path}");
         let urls = loaded(&html);
         assert!(!urls.is_empty(), "{path}");
         for url in urls {

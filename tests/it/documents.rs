@@ -1,0 +1,56 @@
+//! The pages that people read: what they link to is there.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "what a test's helpers do not expect fails the test")]
+
+use std::path::{Path, PathBuf};
+
+fn pages() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = [root.to_owned(), root.join("docs"), root.join("build/environment")].into_iter().flat_map(|folder| {
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "md"))
+    });
+    files.collect()
+}
+
+/// The targets of the links in a page, without those that lead to other sites.
+fn links(text: &str) -> Vec<&str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
+    targets.filter(|target| !target.contains("://")).collect()
+}
+
+/// The anchor that a heading gets: lower case, spaces as hyphens, other punctuation left out.
+fn anchors(text: &str) -> Vec<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim().to_lowercase());
+    let anchor = |heading: String| -> String {
+        heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_')).map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    headings.map(anchor).collect()
+}
+
+#[test]
+fn every_link_of_a_page_leads_somewhere() {
+    let mut seen = 0;
+    for page in pages() {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for link in links(&text) {
+            let (file, anchor) = link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
+            let target = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            assert!(target.exists(), "{} links to {link}", page.display());
+            if let Some(anchor) = anchor {
+                let target = std::fs::read_to_string(target).unwrap();
+                assert!(anchors(&target).iter().any(|known| known == anchor), "{} links to {link}", page.display());
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 15, "the links are not found: {seen}");
+}
+
+#[test]
+fn every_page_of_the_documentation_can_be_reached_from_the_readme() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    for page in pages().iter().filter(|page| page.parent().unwrap().ends_with("docs")) {
+        let name = page.strip_prefix(root).unwrap().display().to_string();
+        assert!(links(&readme).contains(&name.as_str()), "README.md does not link to {name}");
+    }
+}
