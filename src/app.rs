@@ -100,7 +100,7 @@ impl App {
         }
         background.close();
         let (router, _) = http::router(self.state);
-        http::serve(listener, router, stop, self.drain).await;
+        http::serve(listener, router, stop, http::TimeLimits::draining(self.drain)).await;
         background.wait().await;
         futures::future::join_all(self.lanes.iter().map(|lanes| lanes.close())).await;
     }

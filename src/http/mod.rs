@@ -5,6 +5,7 @@
 //! `#[utoipa::path]`, its shapes in `dto/`, a line in [`routes`], and `goldcrest openapi` to write the document anew.
 
 mod access;
+mod activity;
 mod compute;
 mod config;
 mod context;
@@ -42,7 +43,7 @@ pub mod issuer;
 
 pub use config::Config;
 pub use openapi::document;
-pub use serve::serve;
+pub use serve::{TimeLimits, serve};
 
 /// What the API is built from.
 pub struct AppState {

@@ -1,5 +1,6 @@
-//! The server loop: accepts connections, bounds them, and drains them at the end.
+//! The server loop: accepts connections, bounds them, ends those that are quiet for too long, and drains them at the end.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +16,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::activity::{Activity, Patience};
+
 /// The most connections at once. Further ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 10_000;
-
-/// How long a client may take to send a request's head, also between requests of one connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// The most HTTP/2 streams of one connection at once.
 const MAX_STREAMS: u32 = 250;
@@ -27,8 +27,26 @@ const MAX_STREAMS: u32 = 250;
 /// After an accept that failed for want of file descriptors: time for some to be given back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `shutdown`; then requests under way have `drain` to end, and are cut after that.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken, drain: Duration) {
+/// The time limits of connections.
+#[derive(Clone, Copy, Debug)]
+pub struct TimeLimits {
+    /// How long a client may take to send a request's head, also between requests of one connection.
+    pub head: Duration,
+    /// How long a client may leave a piece of an answer untouched; longer for long pieces.
+    pub stall: Duration,
+    /// How long requests under way are given to end after the shutdown.
+    pub drain: Duration,
+}
+
+impl TimeLimits {
+    /// The usual ones, and this much time to drain.
+    pub fn draining(drain: Duration) -> Self {
+        Self { head: Duration::from_secs(75), stall: Duration::from_secs(60), drain }
+    }
+}
+
+/// Serves until `shutdown`; then requests under way have their time to end, and are cut after that.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken, limits: TimeLimits) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     let cut = CancellationToken::new();
@@ -46,10 +64,15 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
             }
         };
         let router = router.clone();
-        let service =
-            hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| router.clone().oneshot(request.map(Body::new)));
+        let activity = Activity::new(Patience { idle: limits.head, stall: limits.stall });
+        let watching = activity.clone();
+        let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+            let exchange = watching.begin();
+            let answer = router.clone().oneshot(request.map(Body::new));
+            async move { Ok::<_, Infallible>(answer.await?.map(|body| exchange.watch(body))) }
+        });
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head);
         builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).keep_alive_interval(Some(Duration::from_secs(30)));
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
@@ -58,14 +81,15 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
             tokio::select! {
                 // A client that breaks off, or sends what is not HTTP, ends its connection and nothing else.
                 _ = connection => {}
+                () = activity.exhausted() => tracing::debug!("a connection was quiet for too long and is closed"),
                 () = cut.cancelled() => {}
             }
             drop(place);
         });
     }
     drop(listener);
-    if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
-        tracing::warn!(seconds = drain.as_secs(), "requests were still under way after the drain time and are cut");
+    if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
+        tracing::warn!(seconds = limits.drain.as_secs(), "requests were still under way after the drain time and are cut");
     }
     cut.cancel();
 }

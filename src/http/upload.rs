@@ -12,6 +12,7 @@ use futures::stream::{self, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::activity::at_slowest;
 use super::problem::Problem;
 use super::{Api, Config};
 use crate::error::Kind;
@@ -38,12 +39,14 @@ impl FromRequest<Api> for FilePart {
 }
 
 impl FilePart {
-    /// Reads the form up to the part `file` and writes it to `directory` under its own name. The content ends with an error when
-    /// the client breaks off or pauses for longer than a request may take.
+    /// Reads the form up to the part `file`, for which the client has the time that a request may take, and writes it to
+    /// `directory` under its own name. The content ends with an error when the client breaks off, or has let us wait for longer
+    /// than that time and what [`SLOWEST`](super::activity::SLOWEST) allows for what it sent.
     pub(super) async fn store(mut self, config: &Config, access: &Access, directory: &str) -> Result<(), Problem> {
         let pause = Duration::from_secs(config.request_timeout);
+        let deadline = Instant::now() + pause;
         loop {
-            let next = timeout(pause, self.0.next_field()).await;
+            let next = timeout_at(deadline, self.0.next_field()).await;
             match next.map_err(|_| Problem::new(Kind::DeadlineExceeded, "the client stopped sending"))? {
                 Ok(Some(field)) if field.name() == Some("file") => return store(field, pause, access, directory).await,
                 Ok(Some(_)) => {}
@@ -74,9 +77,18 @@ async fn store(mut field: Field<'_>, pause: Duration, access: &Access, directory
 
 /// Sends the part on, piece by piece, until it ends or nobody wants more.
 async fn feed(field: &mut Field<'_>, sender: mpsc::Sender<Result<Bytes, FilesystemError>>, pause: Duration) {
+    // Only the time counts in which the client is waited for: how fast the cluster takes the pieces is not its business.
+    let (mut received, mut waited) = (0, Duration::ZERO);
     loop {
-        let piece = match timeout(pause, field.chunk()).await {
-            Ok(Ok(Some(bytes))) => Ok(bytes),
+        let asked = Instant::now();
+        let allowed = (pause + at_slowest(received)).saturating_sub(waited).min(pause);
+        let piece = timeout(allowed, field.chunk()).await;
+        waited += asked.elapsed();
+        let piece = match piece {
+            Ok(Ok(Some(bytes))) => {
+                received += bytes.len() as u64;
+                Ok(bytes)
+            }
             Ok(Ok(None)) => return,
             Ok(Err(error)) => Err(FilesystemError::Interrupted(io::Error::other(error))),
             Err(_) => Err(FilesystemError::Interrupted(io::ErrorKind::TimedOut.into())),

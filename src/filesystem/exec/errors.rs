@@ -60,7 +60,17 @@ pub fn line_error(line: &str, paths: &[&RemotePath]) -> Option<FilesystemError> 
     {
         return Some(FilesystemError::Invalid(format!("{path}: not an archive of the given compression")));
     }
-    None
+    let reason = [
+        ("find: failed to compile regular expression", "the pattern is not a regular expression of find"),
+        ("Member name contains '..'", "the archive has a member whose name leads out of the target"),
+        ("unexpected end of file", "the archive is cut short"),
+        ("Unexpected EOF in archive", "the archive is cut short"),
+        ("Unexpected end of input", "the archive is cut short"),
+        ("file changed as we read it", "it changed while it was packed; an archive must not lie in what it is to hold"),
+        ("cannot overwrite directory", "Is a directory"),
+    ];
+    let (_, reason) = reason.into_iter().find(|(words, _)| says(words))?;
+    wrong(reason)
 }
 
 #[cfg(test)]
@@ -84,6 +94,23 @@ mod tests {
         assert!(
             matches!(error("sh: 1: cannot create /a/b: Permission denied"), FilesystemError::Denied(path) if path.as_bytes() == b"/a/b")
         );
+    }
+
+    #[test]
+    fn what_the_request_or_the_archive_is_to_blame_for_is_no_defect_of_ours() {
+        for (stderr, words) in [
+            ("find: failed to compile regular expression '[': Invalid regular expression", "/a: the pattern is not a regular expression"),
+            ("tar: Removing leading `../' from member names\ntar: ../x: Member name contains '..'", "leads out of the target"),
+            ("gzip: stdin: unexpected end of file\ntar: Child returned status 1", "cut short"),
+            ("tar: Unexpected EOF in archive", "cut short"),
+            ("xz: (stdin): Unexpected end of input", "cut short"),
+            ("tar: w: file changed as we read it", "changed while it was packed"),
+            ("mv: cannot overwrite directory '/a/b' with non-directory", "/a/b: Is a directory"),
+        ] {
+            let error = error(stderr);
+            assert!(matches!(error, FilesystemError::WrongType { .. }), "{stderr}: {error:?}");
+            assert!(error.to_string().contains(words), "{stderr}: {error}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod edges;
 mod filesystem;
 mod health;
 mod pages;
+mod quiet;
 mod records;
 mod status;
 mod wire;

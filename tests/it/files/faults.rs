@@ -35,6 +35,20 @@ async fn two_hundred_requests_at_once_share_one_session() {
     assert_eq!(*site.transport.opened.lock().unwrap(), [("ada".to_owned(), LaneKind::Control)]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_hundred_listings_and_reads_at_once_stay_within_the_files_that_the_server_opens() {
+    // Our server opens 128 at a time and says so; OpenSSH's opens as many as its process may.
+    let site = Site::sftp().unwrap();
+    let file = site.write("f", "12345");
+    let directory = site.path("");
+    let (files, user) = (&site.files, &site.user);
+    let listings = join_all((0..150).map(|_| files.list(user, &directory, ListOptions::default())));
+    let reads = join_all((0..150).map(|_| files.view(user, &file, 0, 5)));
+    let (listings, reads) = tokio::join!(listings, reads);
+    assert!(listings.into_iter().all(|entries| entries.unwrap().len() == 1));
+    assert!(reads.into_iter().all(|data| data.unwrap() == b"12345"));
+}
+
 #[tokio::test]
 async fn each_user_has_a_session_of_their_own() {
     let site = Site::sftp().unwrap();

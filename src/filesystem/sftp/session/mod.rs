@@ -25,6 +25,10 @@ use crate::ssh::ByteStream;
 /// The most requests of one session that wait for a reply.
 const MAX_IN_FLIGHT: usize = 256;
 
+/// The most files and directories that a session has open, fewer where the server says so. Any number of callers share a
+/// session, and servers refuse whoever opens too many.
+const MAX_HANDLES: usize = 64;
+
 /// How much is read or written at once where the server does not say what it takes (the draft's section 3 promises this).
 const DEFAULT_BLOCK: u32 = 32 * 1024;
 
@@ -83,6 +87,7 @@ pub struct Capabilities {
     limits: bool,
     read: u32,
     write: u32,
+    handles: usize,
 }
 
 impl Capabilities {
@@ -95,6 +100,7 @@ impl Capabilities {
             limits: has(LIMITS),
             read: DEFAULT_BLOCK,
             write: DEFAULT_BLOCK,
+            handles: MAX_HANDLES,
         }
     }
 
@@ -105,6 +111,10 @@ impl Capabilities {
         };
         self.read = block(limits.read);
         self.write = block(limits.write);
+        self.handles = match usize::try_from(limits.handles).unwrap_or(MAX_HANDLES) {
+            0 => MAX_HANDLES,
+            said => said.min(MAX_HANDLES),
+        };
     }
 
     /// How many bytes one READ may ask for.
@@ -122,6 +132,8 @@ impl Capabilities {
 pub struct Session {
     shared: Arc<Shared>,
     permits: Arc<Semaphore>,
+    /// One for each file that may still be opened.
+    handles: Arc<Semaphore>,
     patience: Patience,
     capabilities: Capabilities,
     _tasks: [AbortOnDropHandle<()>; 2],
@@ -148,6 +160,7 @@ impl Session {
         let (reader, writer) = tokio::io::split(stream);
         let mut session = Self {
             permits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+            handles: Arc::new(Semaphore::new(0)),
             patience,
             capabilities: Capabilities::read_from(&extensions),
             _tasks: [
@@ -162,6 +175,7 @@ impl Session {
                 _ => return Err(Failure::unexpected()),
             }
         }
+        session.handles.add_permits(session.capabilities.handles);
         Ok(Arc::new(session))
     }
 
@@ -180,10 +194,7 @@ impl Session {
     /// # Errors
     /// When the server answers with a status other than OK, or does not answer.
     pub async fn request(&self, request: &Request) -> Result<Response, Failure> {
-        let permit = timeout(self.patience.request, self.permits.clone().acquire_owned())
-            .await
-            .map_err(|_| Failure::Stalled(self.patience.request))?
-            .map_err(|_| Failure::Broken { sent: false })?;
+        let permit = self.turn(&self.permits).await?;
         let (sender, receiver) = oneshot::channel();
         let sequence = Shared::send(&self.shared, request, Some(sender), permit)?;
         match self.reply(sequence, receiver).await?.into_response() {
@@ -203,15 +214,21 @@ impl Session {
         }
     }
 
-    /// Opens a file or directory; the handle closes when dropped.
+    /// Opens a file or directory; the handle closes when dropped. Whoever holds one must not wait for another.
     ///
     /// # Errors
     /// As [`Session::request`].
     pub async fn handle(self: &Arc<Self>, request: &Request) -> Result<Handle, Failure> {
+        let permit = self.turn(&self.handles).await?;
         match self.request(request).await? {
-            Response::Handle { handle } => Ok(Handle { bytes: handle, session: Some(self.clone()) }),
+            Response::Handle { handle } => Ok(Handle { bytes: handle, session: Some(self.clone()), permit: Some(permit) }),
             _ => Err(Failure::unexpected()),
         }
+    }
+
+    async fn turn(&self, permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Failure> {
+        let permit = timeout(self.patience.request, Arc::clone(permits).acquire_owned()).await;
+        permit.map_err(|_| Failure::Stalled(self.patience.request))?.map_err(|_| Failure::Broken { sent: false })
     }
 
     async fn reply(&self, sequence: u64, mut receiver: oneshot::Receiver<Reply>) -> Result<Reply, Failure> {
@@ -237,6 +254,8 @@ impl Session {
 pub struct Handle {
     bytes: Bytes,
     session: Option<Arc<Session>>,
+    /// Given back once CLOSE is on its way, which the server takes before whatever is opened next.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Handle {
@@ -265,7 +284,12 @@ impl Drop for Handle {
             // Where the session has ended, the server has closed the handle already.
             let _ = Shared::send(&session.shared, &request, None, permit);
         } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { session.command(&request).await });
+            let opened = self.permit.take();
+            runtime.spawn(async move {
+                // What comes of it does not matter: a session that fails takes its open files with it.
+                let _ = session.command(&request).await;
+                drop(opened);
+            });
         }
     }
 }

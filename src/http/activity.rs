@@ -1,0 +1,159 @@
+//! What a connection is doing, so that one that does nothing, and one whose client takes nothing of its answer, can be ended.
+//!
+//! Both hold a place among the connections, and the second one holds a channel to a cluster too, for as long as the client
+//! likes. HTTP/2 has no such limit of its own: a client that answers pings may leave a stream untouched for ever.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+use tokio::time::Instant;
+
+/// The slowest client that is served, in bytes a second, once its first patience is used up.
+pub(super) const SLOWEST: u64 = 4096;
+
+/// How long a client at that speed takes for so many bytes.
+pub(super) fn at_slowest(bytes: u64) -> Duration {
+    Duration::from_secs(bytes / SLOWEST)
+}
+
+/// How long a connection may be quiet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// Without a request under way, a request's head that is still coming in among them.
+    pub(super) idle: Duration,
+    /// With a piece of an answer that the client does not take; longer for long pieces, by [`SLOWEST`].
+    pub(super) stall: Duration,
+}
+
+/// What one connection is doing.
+#[derive(Clone)]
+pub(super) struct Activity(Arc<Shared>);
+
+struct Shared {
+    patience: Patience,
+    state: Mutex<State>,
+}
+
+struct State {
+    next: u64,
+    /// The exchanges under way, each with the time until which the client has to take what it was offered last; without one
+    /// while something else is waited for.
+    exchanges: BTreeMap<u64, Option<Instant>>,
+    /// Until when the connection may stay without any.
+    idle_until: Instant,
+}
+
+impl Activity {
+    /// That of a connection that was just accepted.
+    pub(super) fn new(patience: Patience) -> Self {
+        let state = State { next: 0, exchanges: BTreeMap::new(), idle_until: Instant::now() + patience.idle };
+        Self(Arc::new(Shared { patience, state: Mutex::new(state) }))
+    }
+
+    /// A request has come in. It is under way until the exchange, or the answer that it watches, is dropped.
+    pub(super) fn begin(&self) -> Exchange {
+        let mut state = self.0.state();
+        let id = state.next;
+        state.next += 1;
+        state.exchanges.insert(id, None);
+        drop(state);
+        Exchange { shared: Arc::clone(&self.0), id, left: 0 }
+    }
+
+    /// Waits until the connection was quiet for too long.
+    pub(super) async fn exhausted(&self) {
+        loop {
+            let now = Instant::now();
+            let due = self.0.due(now);
+            if due <= now {
+                return;
+            }
+            tokio::time::sleep_until(due).await;
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When to look next: nothing that happens in between could make it earlier.
+    fn due(&self, now: Instant) -> Instant {
+        let state = self.state();
+        if state.exchanges.is_empty() {
+            return state.idle_until;
+        }
+        let soonest = now + self.patience.stall.min(self.patience.idle);
+        state.exchanges.values().flatten().copied().min().unwrap_or(soonest).min(soonest)
+    }
+}
+
+/// A request and its answer.
+pub(super) struct Exchange {
+    shared: Arc<Shared>,
+    id: u64,
+    /// The bytes of the piece that was offered last, which may still wait to be sent.
+    left: u64,
+}
+
+impl Exchange {
+    /// The answer's content, which is watched from now on.
+    pub(super) fn watch(self, body: Body) -> Watched {
+        self.offered(0);
+        Watched { body, exchange: self }
+    }
+
+    fn offered(&self, bytes: u64) {
+        let until = Instant::now() + self.shared.patience.stall + at_slowest(bytes);
+        self.shared.state().exchanges.insert(self.id, Some(until));
+    }
+
+    fn wanted(&self) {
+        self.shared.state().exchanges.insert(self.id, None);
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let until = Instant::now() + self.shared.patience.idle + at_slowest(self.left);
+        let mut state = self.shared.state();
+        state.exchanges.remove(&self.id);
+        state.idle_until = state.idle_until.max(until);
+    }
+}
+
+/// The content of an answer under watch.
+pub(super) struct Watched {
+    body: Body,
+    exchange: Exchange,
+}
+
+impl hyper::body::Body for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        self.exchange.wanted();
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(Ok(frame)) = &frame {
+            self.exchange.left = frame.data_ref().map_or(0, |data| data.len() as u64);
+            self.exchange.offered(self.exchange.left);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,150 @@
+//! Clients that are slow on purpose: what they hold is taken back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+use goldcrest::domain::ClusterHealth;
+use goldcrest::http::TimeLimits;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use super::Api;
+use super::doubles::Reply;
+use crate::support::wait_for;
+
+/// Long enough to connect and send a request, short enough for a test.
+const BRIEF: Duration = Duration::from_millis(500);
+const LONG: Duration = Duration::from_secs(3600);
+const SOON: Duration = Duration::from_secs(30);
+
+/// Serves the API as the program does, and gives a way to connect to it.
+async fn serve(api: Api, head: Duration, stall: Duration) -> std::net::SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let limits = TimeLimits { head, stall, drain: Duration::ZERO };
+    tokio::spawn(goldcrest::http::serve(listener, api.router, CancellationToken::new(), limits));
+    address
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// An empty SETTINGS frame (RFC 9113, 6.5).
+const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+
+#[tokio::test]
+async fn a_connection_on_which_no_request_comes_is_closed() {
+    let address = serve(Api::new(vec![], vec![]), BRIEF, LONG).await;
+    let answered = b"GET /status/liveness/ HTTP/1.1\r\nhost: x\r\n\r\n";
+    for start in [&b""[..], b"P", &PREFACE[..10], b"GET / HTTP/1.1\r\nx: ", &[PREFACE, SETTINGS].concat(), answered] {
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        connection.write_all(start).await.unwrap();
+        let end = tokio::time::timeout(SOON, connection.read_to_end(&mut Vec::new())).await;
+        assert!(end.is_ok(), "still open after {:?}", String::from_utf8_lossy(start));
+    }
+}
+
+/// A download without an end, and whether it was given up.
+fn endless() -> (Api, Arc<AtomicBool>) {
+    struct Told(Arc<AtomicBool>);
+    impl Drop for Told {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let gone = Arc::new(AtomicBool::new(false));
+    let told = Told(gone.clone());
+    let content = stream::repeat_with(move || {
+        let _held = &told;
+        Ok(Bytes::from_static(&[b'x'; 1000]))
+    });
+    let reply = Reply::Stream(content.boxed(), 1 << 40);
+    (Api::new(vec![], vec![(r#"alice: download "/home/f" Some(1000)"#, reply)]), gone)
+}
+
+#[tokio::test]
+async fn a_download_that_the_client_does_not_read_is_given_up() {
+    let (api, gone) = endless();
+    let mut connection = TcpStream::connect(serve(api, LONG, BRIEF).await).await.unwrap();
+    let request = "GET /filesystem/daint/ops/download?path=/home/f HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token-of-alice\r\n\r\n";
+    connection.write_all(request.as_bytes()).await.unwrap();
+    wait_for(SOON, || gone.load(Ordering::SeqCst)).await;
+}
+
+#[tokio::test]
+async fn a_stream_of_http2_that_the_client_gives_no_room_is_given_up() {
+    let (api, gone) = endless();
+    let mut connection = TcpStream::connect(serve(api, LONG, BRIEF).await).await.unwrap();
+    let mut block = Vec::new();
+    for (name, value) in [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "x"),
+        (":path", "/filesystem/daint/ops/download?path=/home/f"),
+        ("authorization", "Bearer token-of-alice"),
+    ] {
+        // A literal without indexing whose texts are not compressed (RFC 7541, 6.2.2).
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).unwrap());
+            block.extend_from_slice(text.as_bytes());
+        }
+    }
+    // HEADERS that end the headers and the stream 1 (RFC 9113, 6.2).
+    let headers = [&[0, 0, u8::try_from(block.len()).unwrap(), 1, 5, 0, 0, 0, 1], &block[..]].concat();
+    connection.write_all(&[PREFACE, SETTINGS, &headers].concat()).await.unwrap();
+    wait_for(SOON, || gone.load(Ordering::SeqCst)).await;
+}
+
+#[tokio::test]
+async fn a_download_that_the_client_reads_goes_on_however_long_it_takes() {
+    let pieces = stream::unfold(0, |count| async move {
+        tokio::time::sleep(BRIEF / 2).await;
+        (count < 8).then(|| (Ok(Bytes::from_static(b"x")), count + 1))
+    });
+    let api = Api::new(vec![], vec![(r#"alice: download "/home/f" Some(1000)"#, Reply::Stream(pieces.boxed(), 8))]);
+    let mut connection = TcpStream::connect(serve(api, BRIEF, BRIEF).await).await.unwrap();
+    let request = "GET /filesystem/daint/ops/download?path=/home/f HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+        authorization: Bearer token-of-alice\r\n\r\n";
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(SOON, connection.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.ends_with("\r\n\r\nxxxxxxxx"), "{answer}");
+}
+
+/// Sends the request, then one byte after another until there is an answer.
+async fn trickle(start: &str) -> String {
+    let api = Api::build(vec![], vec![], ClusterHealth::default(), "", |config| config.request_timeout = 1);
+    let (mut reader, mut writer) = TcpStream::connect(serve(api, LONG, LONG).await).await.unwrap().into_split();
+    let request = format!(
+        "POST /filesystem/daint/ops/upload?path=/home HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token-of-alice\r\n\
+        content-type: multipart/form-data; boundary=b\r\ncontent-length: 1000000\r\n\r\n{start}"
+    );
+    writer.write_all(request.as_bytes()).await.unwrap();
+    let trickle = async move {
+        while writer.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let mut answer = vec![0; 12];
+    let read = tokio::time::timeout(SOON, reader.read_exact(&mut answer));
+    tokio::select! {
+        read = read => read.expect("no answer").unwrap(),
+        () = trickle => panic!("cut off without an answer"),
+    };
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn an_upload_of_a_byte_now_and_then_ends_although_no_pause_is_long() {
+    let part = "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\n";
+    assert_eq!(trickle(part).await, "HTTP/1.1 400");
+}
+
+#[tokio::test]
+async fn a_form_that_does_not_come_to_its_file_ends() {
+    let part = "--b\r\ncontent-disposition: form-data; name=\"other\"\r\n\r\n\r\n";
+    assert_eq!(trickle(&part.repeat(3)).await, "HTTP/1.1 504");
+}
