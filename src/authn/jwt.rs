@@ -49,7 +49,7 @@ pub enum SetupError {
 }
 
 struct Verified {
-    principal: Principal,
+    principal: Arc<Principal>,
     /// Of the key set that the token was verified with.
     epoch: u64,
 }
@@ -106,13 +106,13 @@ impl JwtAuthenticator {
         };
         let claims = parts.claims()?;
         let principal = claims::principal(&claims, parts.header.typ.as_deref(), &self.config, token, Timestamp::now())?;
-        Ok(Verified { principal, epoch })
+        Ok(Verified { principal: Arc::new(principal), epoch })
     }
 }
 
 #[async_trait]
 impl Authenticator for JwtAuthenticator {
-    async fn authenticate(&self, token: &Secret) -> Result<Principal, AuthnError> {
+    async fn authenticate(&self, token: &Secret) -> Result<Arc<Principal>, AuthnError> {
         let text = token.expose();
         if text.len() > MAX_TOKEN {
             return Err(AuthnError::Invalid("it is too long"));
@@ -123,10 +123,10 @@ impl Authenticator for JwtAuthenticator {
             && verified.epoch == self.jwks.keys().epoch
         {
             claims::check_expiry(verified.principal.expires_at, &self.config, Timestamp::now())?;
-            return Ok(verified.principal.clone());
+            return Ok(Arc::clone(&verified.principal));
         }
         let verified = self.verify(token).await?;
-        let principal = verified.principal.clone();
+        let principal = Arc::clone(&verified.principal);
         self.verified.insert(name, Arc::new(verified)).await;
         Ok(principal)
     }

@@ -13,6 +13,7 @@ mod keys;
 mod service_account;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -33,7 +34,7 @@ pub trait Authenticator: Send + Sync {
     ///
     /// # Errors
     /// When the token does not hold, or could not be checked. No error holds any part of the token.
-    async fn authenticate(&self, token: &Secret) -> Result<Principal, AuthnError>;
+    async fn authenticate(&self, token: &Secret) -> Result<Arc<Principal>, AuthnError>;
 }
 
 /// A principal of the proxy's own, such as the account that the health checker works as.

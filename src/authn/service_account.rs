@@ -55,7 +55,7 @@ impl ServiceAccountTokens {
 
     async fn fetch(&self) -> Result<Principal, TokenError> {
         let token = self.token().await?;
-        self.authenticator.authenticate(&token).await.map_err(TokenError::DoesNotHold)
+        self.authenticator.authenticate(&token).await.map(Arc::unwrap_or_clone).map_err(TokenError::DoesNotHold)
     }
 
     async fn token(&self) -> Result<Secret, TokenError> {

@@ -48,6 +48,8 @@ pub struct Settings {
     pub max_ops_file_size: u64,
     /// After how long without requests a user's SFTP session is closed.
     pub session_idle: Duration,
+    /// How long a transfer's session waits for the next transfer of the same user.
+    pub transfer_session_idle: Duration,
     /// How long a transfer of file contents may stand still.
     pub stall: Duration,
     /// The most SFTP sessions kept open on a cluster; beyond it the least recently used one goes.
@@ -62,6 +64,7 @@ impl Default for Settings {
             command_timeout: Duration::from_secs(5),
             max_ops_file_size: 5 * 1024 * 1024,
             session_idle: Duration::from_secs(60),
+            transfer_session_idle: Duration::from_secs(5),
             stall: Duration::from_secs(30),
             max_sessions: 256,
             probe_again: Duration::from_secs(600),

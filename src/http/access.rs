@@ -65,8 +65,8 @@ fn bearer_token(headers: &HeaderMap) -> Result<Option<Secret>, AccessError> {
         return Err(AccessError::Malformed("the scheme is not Bearer"));
     }
     let token = token.trim_matches(' ');
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~' | '+' | '/' | '=');
-    if token.is_empty() || token.len() > LONGEST_TOKEN || !token.chars().all(allowed) {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=');
+    if token.is_empty() || token.len() > LONGEST_TOKEN || !token.bytes().all(allowed) {
         return Err(AccessError::Malformed("it is empty, too long, or holds characters that no token has"));
     }
     Ok(Some(Secret::from(token.to_owned())))

@@ -32,7 +32,7 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
     request.extensions_mut().insert(Arc::clone(&context));
     let span = tracing::info_span!("request", request_id = &**context.id(), correlation_id = context.correlation_id());
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let mut response = next.run(request).instrument(span).await;
 
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
@@ -45,7 +45,6 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     }
     add_headers(&mut response, &context);
 
-    let _entered = span.enter();
     log(&Line { method: &method, path: &path, route, context: &context, started }, &response, problem.as_ref());
     response
 }
@@ -84,17 +83,23 @@ fn log(line: &Line<'_>, response: &Response, problem: Option<&Problem>) {
     let status = response.status().as_u16();
     let milliseconds = line.started.elapsed().as_secs_f64() * 1000.0;
     let (method, path, route, user) = (line.method, line.path, line.route.as_deref(), line.context.username());
+    let (request_id, correlation_id) = (&**line.context.id(), line.context.correlation_id());
     let error = problem.map(Problem::log);
+    // The ids are fields of the line itself: to take them from the span, the JSON format would read and write it anew each time.
     match status {
-        500 => tracing::error!(%method, ?path, route, status, user, milliseconds, error, "{method} {path:?} failed with {status}"),
+        500 => {
+            tracing::error!(parent: None, request_id, correlation_id, %method, ?path, route, status, user, milliseconds, error, "{method} {path:?} failed with {status}");
+        }
         // What a cluster or the identity provider did not do: not our defect, and someone should know when it goes on.
         408 | 424 | 429 | 501.. => {
-            tracing::warn!(%method, ?path, route, status, user, milliseconds, error, "{method} {path:?} failed with {status}");
+            tracing::warn!(parent: None, request_id, correlation_id, %method, ?path, route, status, user, milliseconds, error, "{method} {path:?} failed with {status}");
         }
         // Orchestrators ask every few seconds.
         200 if route == Some("/status/liveness/") => {
-            tracing::debug!(%method, ?path, route, status, milliseconds, "{method} {path:?} answered {status}")
+            tracing::debug!(parent: None, request_id, correlation_id, %method, ?path, route, status, milliseconds, "{method} {path:?} answered {status}")
         }
-        _ => tracing::info!(%method, ?path, route, status, user, milliseconds, error, "{method} {path:?} answered {status}"),
+        _ => {
+            tracing::info!(parent: None, request_id, correlation_id, %method, ?path, route, status, user, milliseconds, error, "{method} {path:?} answered {status}");
+        }
     }
 }

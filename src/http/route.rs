@@ -28,8 +28,13 @@ pub(super) fn normalise(root_path: &str, mut request: Request) -> Request {
         Some(rest) if !root_path.is_empty() && (rest.is_empty() || rest.starts_with('/')) => (root_path, rest),
         _ => ("", path),
     };
-    let lowered = lower(if rest.is_empty() { "/" } else { rest });
+    let as_it_is = prefix.is_empty() && !rest.is_empty() && !rest.bytes().any(|byte| byte.is_ascii_uppercase());
     let prefix = Prefix(prefix.to_owned());
+    if as_it_is {
+        request.extensions_mut().insert(prefix);
+        return request;
+    }
+    let lowered = lower(if rest.is_empty() { "/" } else { rest });
     if let Some(uri) = with_path(request.uri(), &lowered) {
         *request.uri_mut() = uri;
         request.extensions_mut().insert(prefix);

@@ -62,7 +62,7 @@ impl Gate {
 /// An identified caller who was not yet admitted anywhere. It can only come from [`Gate::identify`].
 #[derive(Clone, Debug)]
 pub struct Caller {
-    principal: Principal,
+    principal: Arc<Principal>,
     request_id: Arc<str>,
 }
 

@@ -147,7 +147,7 @@ async fn a_good_token_becomes_a_principal() {
     let (_service, authenticator) = with_set(set(&[&key.jwk])).await;
     let claims = claims(json!({}));
     let token = key.sign(&claims);
-    let principal: Principal = authenticator.authenticate(&token).await.unwrap();
+    let principal: Arc<Principal> = authenticator.authenticate(&token).await.unwrap();
     assert_eq!(principal.username.as_str(), "ann");
     assert_eq!(principal.subject, "7d1c");
     assert_eq!(principal.client_id.as_deref(), Some("portal"));

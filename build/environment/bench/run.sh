@@ -5,7 +5,7 @@
 #
 # Each cell ends after N seconds or a fixed number of requests, whichever comes first, and only ever asks this machine.
 # CPU time is that of the Goldcrest process and of the cluster's sshd with everything below it, from /proc; RSS is
-# Goldcrest's after the cell.
+# Goldcrest's after the cell. A second table has the floors: the same work on the same cluster without Goldcrest.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=../lib.sh
@@ -45,6 +45,7 @@ main() {
     for operation in $operations; do
         for count in $clients; do cell "$operation" "$count"; done
     done
+    floors
 }
 
 coordinate() { sed -n "s/^ *\"$2\": \"\(.*\)\",\{0,1\}\$/\1/p" "$state_root/$1/env.json" | head -1; }
@@ -65,9 +66,10 @@ token() {
 
 prepare() {
     local number
+    rm -rf "$folder"
     install -d -o "$user" -g "$user" "$folder"
-    mkdir -p "$folder/many"
-    for number in $(seq 100); do echo "file $number" >"$folder/many/file-$number.txt"; done
+    mkdir -p "$folder/twenty"
+    for number in $(seq 20); do echo "file $number" >"$folder/twenty/file-$number.txt"; done
     head -c 1048576 /dev/urandom >"$folder/mebibyte"
     seq 1000 >"$folder/lines.txt"
     chown -R "$user:$user" "$folder"
@@ -79,7 +81,7 @@ cell() {
     case $1 in
         systems) path=/status/systems ;;
         stat) path="/filesystem/$system/ops/stat?path=$folder/lines.txt" ;;
-        ls) path="/filesystem/$system/ops/ls?path=$folder/many" ;;
+        ls) path="/filesystem/$system/ops/ls?path=$folder/twenty" ;;
         head) path="/filesystem/$system/ops/head?path=$folder/lines.txt&lines=20" ;;
         download)
             path="/filesystem/$system/ops/download?path=$folder/mebibyte"
@@ -114,6 +116,39 @@ row() {
             printf "| %s | %d | %d | %d | %s | %s | %s | %.0f | %.0f | %.1f |\n",
                 operation, clients, requests, failed, rate, p50, p99, proxy * each, server * each, rss / 1024
         }'
+}
+
+# What the cluster needs for the same work when OpenSSH's own client asks, over a connection that is open already.
+floors() {
+    local port control
+    port=$(sed -n 's/^ListenAddress 127\.0\.0\.1://p' "$state_root/openssh/$(instance)/sshd_config")
+    control=$(mktemp -d)
+    ssh_options=(-q -o "ControlPath=$control/socket" -o "UserKnownHostsFile=$state_root/openssh/known_hosts"
+        -i "$state_root/openssh/keys/$user" -o IdentitiesOnly=yes)
+    ssh "${ssh_options[@]}" -o ControlMaster=yes -o ControlPersist=60 -p "$port" "$user@127.0.0.1" true
+    echo
+    echo "| floor, one at a time | ms each | sshd CPU ms/1000 |"
+    echo "|---|---:|---:|"
+    floor 'exec of true' 100 ssh "${ssh_options[@]}" -p "$port" "$user@127.0.0.1" true
+    floor 'exec of squeue' 50 ssh "${ssh_options[@]}" -p "$port" "$user@127.0.0.1" squeue --me
+    yes "ls -ld $folder/lines.txt" | head -n 2000 >"$control/batch"
+    # One run, so its figures are those of 2,000 requests.
+    floor '2,000 times ls -ld in one sftp' 1 sftp "${ssh_options[@]}" -P "$port" -b "$control/batch" "$user@127.0.0.1"
+    ssh "${ssh_options[@]}" -O exit -p "$port" "$user@127.0.0.1"
+    rm -rf "$control"
+}
+
+# floor NAME TIMES COMMAND...
+floor() {
+    local name=$1 times=$2 number start end before after
+    shift 2
+    before=$(cpu_of "$server")
+    start=$(date +%s%N)
+    for number in $(seq "$times"); do "$@" >/dev/null; done
+    end=$(date +%s%N)
+    after=$(cpu_of "$server")
+    awk -v name="$name" -v times="$times" -v nanoseconds=$((end - start)) -v ticks=$((after - before)) -v hertz="$(getconf CLK_TCK)" \
+        'BEGIN { printf "| %s | %.2f | %.0f |\n", name, nanoseconds / times / 1e6, ticks * 1e6 / hertz / times }'
 }
 
 # The CPU time in clock ticks that a process and everything below it has used, those that have ended included (proc(5), stat).

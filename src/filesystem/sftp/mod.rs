@@ -14,6 +14,7 @@ pub mod server;
 mod session;
 mod sessions;
 mod upload;
+mod waiting;
 
 use std::sync::Arc;
 
@@ -81,7 +82,7 @@ impl Sftp {
             return Ok(data);
         }
         let session = self.sessions.bulk(principal).await?;
-        match attempt(session, u64::MAX).await {
+        match attempt(Arc::clone(&session), u64::MAX).await {
             Ok(data) => Ok(data),
             Err(Stop::Error(error)) => Err(error),
             Err(Stop::Budget) => Err(FilesystemError::TooLarge(cap)),
@@ -172,7 +173,10 @@ impl FileSystem for Sftp {
         let read = |session: Arc<Session>| async move { Source::open(&session, path).await?.bytes(offset, size).await };
         match size <= SMALL {
             true => self.sessions.run(principal, true, read).await,
-            false => read(self.sessions.bulk(principal).await?).await,
+            false => {
+                let session = self.sessions.bulk(principal).await?;
+                read(Arc::clone(&session)).await
+            }
         }
     }
 
@@ -256,7 +260,10 @@ impl FileSystem for Sftp {
         if let Some(cap) = cap.filter(|cap| source.size > *cap) {
             return Err(FilesystemError::TooLarge(cap));
         }
-        Ok(Download { size: source.size, content: source.stream() })
+        let size = source.size;
+        // The session is the transfer's until the content is dropped.
+        let content = source.stream().inspect(move |_| _ = &session).boxed();
+        Ok(Download { size, content })
     }
 
     async fn upload(

@@ -12,6 +12,7 @@ use futures::future::{BoxFuture, Shared};
 use tokio::time::Instant;
 
 use super::session::{Failure, Patience, Session, words};
+use super::waiting::{Lease, Waiting};
 use crate::domain::{Principal, Username};
 use crate::filesystem::{FilesystemError, Settings};
 use crate::ssh::{LaneKind, Transport, TransportError};
@@ -35,12 +36,14 @@ pub struct Sessions {
     transport: Arc<dyn Transport>,
     settings: Settings,
     slots: Mutex<HashMap<Username, Slot>>,
+    /// Sessions of transfers that have ended.
+    waiting: Arc<Waiting>,
 }
 
 impl Sessions {
     /// No sessions yet.
     pub fn new(transport: Arc<dyn Transport>, settings: Settings) -> Self {
-        Self { transport, settings, slots: Mutex::new(HashMap::new()) }
+        Self { transport, settings, slots: Mutex::new(HashMap::new()), waiting: Waiting::new(settings.transfer_session_idle) }
     }
 
     /// The user's session for small requests; opened by the first who asks, while the others wait for the same attempt.
@@ -58,13 +61,18 @@ impl Sessions {
         result.map_err(refused)
     }
 
-    /// A session of its own for one transfer, on the bulk lane.
+    /// A session of its own for one transfer, on the bulk lane: one that has served before and waits, or a new one.
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub async fn bulk(&self, principal: &Principal) -> Result<Arc<Session>, FilesystemError> {
+    pub async fn bulk(&self, principal: &Principal) -> Result<Lease, FilesystemError> {
+        if let Some(lease) = self.waiting.take(&principal.username).await {
+            return Ok(lease);
+        }
         let patience = Patience { request: self.settings.stall, while_stalled: true, idle: None };
-        open(self.transport.clone(), principal.clone(), LaneKind::Bulk, patience).await.map_err(|refusal| refused(Arc::new(refusal)))
+        let opened = open(self.transport.clone(), principal.clone(), LaneKind::Bulk, patience).await;
+        let session = opened.map_err(|refusal| refused(Arc::new(refusal)))?;
+        Ok(self.waiting.lease(&principal.username, session))
     }
 
     /// Runs an operation on the user's control session. When the session broke, it is run once more on a fresh one, if it is

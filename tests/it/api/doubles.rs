@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures::stream::StreamExt;
@@ -249,12 +249,12 @@ pub struct Tokens;
 
 #[async_trait]
 impl Authenticator for Tokens {
-    async fn authenticate(&self, token: &Secret) -> Result<Principal, AuthnError> {
+    async fn authenticate(&self, token: &Secret) -> Result<Arc<Principal>, AuthnError> {
         match token.expose() {
             "expiring" => Err(AuthnError::EndsTooSoon { remaining: 3, required: 30 }),
             "no-keys" => Err(AuthnError::KeysUnavailable("connection to 10.0.0.1 refused".into())),
             token => match token.strip_prefix("token-of-") {
-                Some(user) => Ok(principal(user)),
+                Some(user) => Ok(Arc::new(principal(user))),
                 None => Err(AuthnError::Invalid("its signature does not match")),
             },
         }

@@ -6,6 +6,7 @@ mod operations;
 mod throughput;
 mod transport;
 mod uploads;
+mod waiting;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

@@ -29,6 +29,9 @@ const MAX_IN_FLIGHT: usize = 256;
 /// session, and servers refuse whoever opens too many.
 const MAX_HANDLES: usize = 64;
 
+/// Replies that an ended piece of work may leave to come, such as those to its CLOSE requests.
+const LEFT_OVERS: usize = 4;
+
 /// How much is read or written at once where the server does not say what it takes (the draft's section 3 promises this).
 const DEFAULT_BLOCK: u32 = 32 * 1024;
 
@@ -187,6 +190,17 @@ impl Session {
     /// False when no new request can be made.
     pub fn is_usable(&self) -> bool {
         self.shared.state().ended.is_none()
+    }
+
+    /// True when a further user would find it free: it takes requests, and next to nothing is still to come of earlier ones.
+    pub fn is_settled(&self) -> bool {
+        let state = self.shared.state();
+        state.ended.is_none() && state.pending.len() <= LEFT_OVERS
+    }
+
+    /// How long ago it was opened.
+    pub fn age(&self) -> Duration {
+        self.shared.origin.elapsed()
     }
 
     /// Makes a request and waits for its reply. Dropping the future gives the reply up; it is then taken off quietly.

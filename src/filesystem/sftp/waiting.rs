@@ -1,0 +1,125 @@
+//! Transfer sessions that wait for the next transfer of the same user.
+//!
+//! To start a session costs the cluster a process and, before it, a login shell with its start-up files; a small file costs
+//! less than that to send. So a session that served its transfer well is kept for a moment. It must not know what transfers do.
+
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::protocol::Request;
+use super::session::Session;
+use crate::domain::Username;
+
+/// The most sessions of one user that wait.
+const MOST: usize = 8;
+
+/// After this age a session takes no further transfer, so that a login that was withdrawn ends with the transfers under way.
+const LONGEST_USE: Duration = Duration::from_secs(60);
+
+/// How long a session that has waited may take to show that it lives.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// The sessions that wait, by login name: one user's session never serves another.
+pub struct Waiting {
+    sessions: Mutex<HashMap<Username, Vec<Waiter>>>,
+    /// How long one waits.
+    patience: Duration,
+}
+
+struct Waiter {
+    session: Arc<Session>,
+    _end: AbortOnDropHandle<()>,
+}
+
+/// A session that one transfer has for itself. Dropping it lets the session wait for the next one, where it is fit for that.
+pub struct Lease {
+    session: Arc<Session>,
+    user: Username,
+    waiting: Arc<Waiting>,
+}
+
+impl Waiting {
+    /// None wait yet; each that comes does so for `patience`.
+    pub fn new(patience: Duration) -> Arc<Self> {
+        Arc::new(Self { sessions: Mutex::default(), patience })
+    }
+
+    /// A session of the user that has waited, and that answers.
+    pub async fn take(self: &Arc<Self>, user: &Username) -> Option<Lease> {
+        loop {
+            let session = self.pop(user)?;
+            // A transfer cannot always be done again, so that a dead session has to be found before it.
+            let question = Request::Realpath { path: bytes::Bytes::from_static(b".") };
+            if matches!(timeout(ANSWER, session.request(&question)).await, Ok(Ok(_))) {
+                return Some(self.lease(user, session));
+            }
+        }
+    }
+
+    /// Lends a session to a transfer.
+    pub fn lease(self: &Arc<Self>, user: &Username, session: Arc<Session>) -> Lease {
+        Lease { session, user: user.clone(), waiting: Arc::clone(self) }
+    }
+
+    fn pop(&self, user: &Username) -> Option<Arc<Session>> {
+        let mut sessions = self.sessions();
+        let waiters = sessions.get_mut(user)?;
+        let last = waiters.pop();
+        if waiters.is_empty() {
+            sessions.remove(user);
+        }
+        last.map(|waiter| waiter.session)
+    }
+
+    fn keep(self: &Arc<Self>, user: &Username, session: &Arc<Session>) {
+        if session.age() > LONGEST_USE || !session.is_settled() {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else { return };
+        let mut sessions = self.sessions();
+        let waiters = sessions.entry(user.clone()).or_default();
+        if waiters.len() < MOST {
+            let (waiting, user, kept, patience) = (Arc::downgrade(self), user.clone(), Arc::downgrade(session), self.patience);
+            let end = runtime.spawn(async move {
+                sleep(patience).await;
+                if let (Some(waiting), Some(session)) = (waiting.upgrade(), kept.upgrade()) {
+                    waiting.dismiss(&user, &session);
+                }
+            });
+            waiters.push(Waiter { session: Arc::clone(session), _end: AbortOnDropHandle::new(end) });
+        }
+    }
+
+    fn dismiss(&self, user: &Username, session: &Arc<Session>) {
+        let mut sessions = self.sessions();
+        let Some(waiters) = sessions.get_mut(user) else { return };
+        waiters.retain(|waiter| !Arc::ptr_eq(&waiter.session, session));
+        if waiters.is_empty() {
+            sessions.remove(user);
+        }
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<Username, Vec<Waiter>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Deref for Lease {
+    type Target = Arc<Session>;
+
+    fn deref(&self) -> &Arc<Session> {
+        &self.session
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.waiting.keep(&self.user, &self.session);
+    }
+}
