@@ -16,6 +16,7 @@ mod observe;
 mod openapi;
 mod pages;
 mod problem;
+mod reading;
 mod route;
 mod serve;
 mod status;
@@ -166,7 +167,9 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             observe::AUTH_USERNAME,
             context::REQUEST_ID,
             context::CORRELATION_ID,
+            header::AGE,
             header::CONTENT_DISPOSITION,
+            header::ETAG,
             header::RETRY_AFTER,
             header::WWW_AUTHENTICATE,
         ])
