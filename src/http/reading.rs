@@ -42,8 +42,6 @@ impl Known {
         headers.insert(header::AGE, HeaderValue::from(reading.age().as_secs()));
         headers.insert(header::VARY, HeaderValue::from_static("authorization"));
         if self.holds(&tag) {
-            // Where it is sent with a 304, the length is that of the answer that is left out (RFC 9110, 8.6).
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(rendering.bytes.len()));
             return (StatusCode::NOT_MODIFIED, headers).into_response();
         }
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -65,12 +65,8 @@ where
     /// Keeps answers for `freshness` in at most `most_bytes`.
     pub(super) fn new(freshness: Duration, most_bytes: u64) -> Self {
         let weigh = |_: &Question<A>, reading: &Reading<T>| u32::try_from(size::of_entry(&**reading)).unwrap_or(u32::MAX);
-        let answers = Cache::builder()
-            .eviction_policy(EvictionPolicy::lru())
-            .max_capacity(most_bytes)
-            .weigher(weigh)
-            .time_to_live(freshness)
-            .build();
+        let answers =
+            Cache::builder().eviction_policy(EvictionPolicy::lru()).max_capacity(most_bytes).weigher(weigh).time_to_live(freshness).build();
         Self(Arc::new(State { freshness, answers, asked: Mutex::default() }))
     }
 
@@ -139,5 +135,30 @@ impl<A: Eq + Hash, T> Drop for Entry<A, T> {
         if asked.get(&self.question).is_some_and(|asked| Arc::ptr_eq(&asked.token, &self.token)) {
             asked.remove(&self.question);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{job, principal};
+    use super::*;
+    use crate::domain::Job;
+    use crate::scheduler::Unsupported;
+
+    #[tokio::test]
+    async fn what_is_kept_stays_within_its_bound_and_nothing_is_left_of_questions() {
+        let scheduler: Arc<dyn Scheduler> = Arc::new(Unsupported::new("it is not asked"));
+        let ada = principal("ada");
+        let most = 100_000;
+        let reads = Reads::<u32, Vec<Job>>::new(Duration::from_secs(3600), most);
+        for number in 0..200 {
+            let by = Asker { scheduler: &scheduler, principal: &ada, changes: 0 };
+            let long = Job { nodes: "n".repeat(usize::try_from(number).unwrap() * 500), ..job("1") };
+            reads.read(by, number, |_, _| async { Ok(vec![long]) }).await.unwrap();
+        }
+        reads.0.answers.run_pending_tasks().await;
+        let kept = reads.0.answers.weighted_size();
+        assert!(kept > most / 2 && kept <= most, "{kept}");
+        assert!(reads.0.asked().is_empty());
     }
 }

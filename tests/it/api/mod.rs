@@ -12,6 +12,7 @@ mod filesystem;
 mod health;
 mod pages;
 mod records;
+mod repeats;
 mod status;
 mod wire;
 
