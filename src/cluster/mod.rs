@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::domain::{ClusterHealth, InvalidPath, RemotePath, ServiceHealth, ServiceType, SystemName};
 use crate::error::{Classify, Kind};
 use crate::filesystem::FileSystem;
-use crate::scheduler::Scheduler;
+use crate::scheduler::{Scheduler, Shared};
 use crate::ssh::Transport;
 
 pub use config::{Config, DataOperation, FileSystemConfig, FileSystemDataType, ProbeConfig, ProbingConfig, ServiceAccount};
@@ -21,7 +21,7 @@ pub use config::{Config, DataOperation, FileSystemConfig, FileSystemDataType, Pr
 pub struct Cluster {
     config: Config,
     transport: Arc<dyn Transport>,
-    scheduler: Arc<dyn Scheduler>,
+    scheduler: Shared,
     files: Arc<dyn FileSystem>,
     health: watch::Receiver<ClusterHealth>,
 }
@@ -31,13 +31,13 @@ pub struct Ungated<'a> {
     /// SSH.
     pub transport: &'a dyn Transport,
     /// The scheduler.
-    pub scheduler: &'a dyn Scheduler,
+    pub scheduler: &'a Shared,
     /// The files.
     pub files: &'a dyn FileSystem,
 }
 
 impl Cluster {
-    /// Puts a cluster together. `health` is written by the checker; while it is empty everything may be used.
+    /// Puts a cluster together; what is read from `scheduler` is shared. `health` is written by the checker; while it is empty everything may be used.
     pub fn new(
         config: Config,
         transport: Arc<dyn Transport>,
@@ -45,6 +45,7 @@ impl Cluster {
         files: Arc<dyn FileSystem>,
         health: watch::Receiver<ClusterHealth>,
     ) -> Self {
+        let scheduler = Shared::new(scheduler, config.scheduler.freshness());
         Self { config, transport, scheduler, files, health }
     }
 
@@ -67,14 +68,14 @@ impl Cluster {
     ///
     /// # Errors
     /// [`GateError::Unhealthy`] with the checker's finding.
-    pub fn scheduler(&self) -> Result<&dyn Scheduler, GateError> {
+    pub fn scheduler(&self) -> Result<&Shared, GateError> {
         self.require(ServiceType::Scheduler)?;
-        Ok(&*self.scheduler)
+        Ok(&self.scheduler)
     }
 
     /// The scheduler whatever the checker says: for `nodes`, `partitions` and the like, which the contract does not gate.
-    pub fn scheduler_ungated(&self) -> &dyn Scheduler {
-        &*self.scheduler
+    pub fn scheduler_ungated(&self) -> &Shared {
+        &self.scheduler
     }
 
     /// The files, for a caller who was shown to stay inside the configured file systems: see [`Cluster::path`].
@@ -105,7 +106,7 @@ impl Cluster {
 
     /// All parts without the health gate, for the checker.
     pub fn ungated(&self) -> Ungated<'_> {
-        Ungated { transport: &*self.transport, scheduler: &*self.scheduler, files: &*self.files }
+        Ungated { transport: &*self.transport, scheduler: &self.scheduler, files: &*self.files }
     }
 
     fn require(&self, service: ServiceType) -> Result<(), GateError> {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::interpret::Interpreter;
 use crate::domain::{ServiceType, SystemName};
 use crate::rest::Url;
-use crate::scheduler::{ConnectionMode, SchedulerType};
+use crate::scheduler::{self, ConnectionMode, SchedulerType};
 use crate::{authn, authz, cluster, http, ssh};
 
 /// `apis_root_path`.
@@ -165,6 +165,10 @@ fn scheduler(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) {
         url(walk, &format!("{path}.api_url"), text);
     }
     at_least_one(walk, &format!("{path}.timeout"), config.timeout);
+    let longest = scheduler::Config::LONGEST_FRESHNESS;
+    if !(0.0..=longest).contains(&config.read_freshness) {
+        walk.mistake_allowing(&format!("{path}.read_freshness"), "is out of range", format!("seconds from 0 to {longest}"));
+    }
 }
 
 /// Keys of FirecREST that are read and change nothing: whoever sets one should know.

@@ -10,6 +10,7 @@ mod names;
 mod node;
 mod path;
 mod principal;
+mod reading;
 mod secret;
 mod text;
 
@@ -20,5 +21,6 @@ pub use names::{InvalidName, JobId, SystemName, Username};
 pub use node::{Account, Identity, Node, NodeState, Partition, PosixId, Reservation};
 pub use path::{InvalidPath, RemotePath};
 pub use principal::Principal;
+pub use reading::{Reading, Rendering};
 pub use secret::Secret;
 pub use text::{bytes_to_text, text_to_bytes};

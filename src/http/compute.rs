@@ -11,6 +11,7 @@ use super::dto::compute::{
 };
 use super::extract::{Document, Parameters};
 use super::problem::Problem;
+use super::reading::Known;
 use crate::domain::bytes_to_text;
 use crate::scheduler::{AttachOutput, SchedulerError};
 use crate::service::{Access, ServiceError, jobs};
@@ -25,11 +26,11 @@ use crate::ssh::{CommandError, RawOutput};
     operation_id = "get_jobs_compute__system_name__jobs_get",
     tag = "compute",
     params(JobsParameters),
-    responses((status = 200, description = "The jobs", body = GetJobResponse))
+    responses((status = 200, description = "The jobs", body = GetJobResponse), (status = 304, description = "The answer is the one that the caller has"))
 )]
-pub(super) async fn list_jobs(access: Access, query: Parameters<JobsParameters>) -> Result<Json<GetJobResponse>, Problem> {
+pub(super) async fn list_jobs(access: Access, query: Parameters<JobsParameters>, known: Known) -> Result<Response, Problem> {
     let jobs = jobs::list(&access, query.0.into()).await?;
-    Ok(Json(jobs.into()))
+    Ok(known.answer::<GetJobResponse, _>(&jobs))
 }
 
 /// Submit a job
@@ -59,11 +60,11 @@ pub(super) async fn submit_job(
     path = "/compute/{system_name}/jobs/{job_id}",
     operation_id = "get_job_compute__system_name__jobs__job_id__get",
     tag = "compute",
-    responses((status = 200, description = "The job", body = GetJobResponse))
+    responses((status = 200, description = "The job", body = GetJobResponse), (status = 304, description = "The answer is the one that the caller has"))
 )]
-pub(super) async fn get_job(access: Access, id: JobIdText) -> Result<Json<GetJobResponse>, Problem> {
+pub(super) async fn get_job(access: Access, id: JobIdText, known: Known) -> Result<Response, Problem> {
     let jobs = jobs::get(&access, &id.0).await?;
-    Ok(Json(jobs.into()))
+    Ok(known.answer::<GetJobResponse, _>(&jobs))
 }
 
 /// Look at a job's script and files
@@ -72,11 +73,11 @@ pub(super) async fn get_job(access: Access, id: JobIdText) -> Result<Json<GetJob
     path = "/compute/{system_name}/jobs/{job_id}/metadata",
     operation_id = "get_job_metadata_compute__system_name__jobs__job_id__metadata_get",
     tag = "compute",
-    responses((status = 200, description = "Script and files of the job", body = GetJobMetadataResponse))
+    responses((status = 200, description = "Script and files of the job", body = GetJobMetadataResponse), (status = 304, description = "The answer is the one that the caller has"))
 )]
-pub(super) async fn get_job_metadata(access: Access, id: JobIdText) -> Result<Json<GetJobMetadataResponse>, Problem> {
+pub(super) async fn get_job_metadata(access: Access, id: JobIdText, known: Known) -> Result<Response, Problem> {
     let jobs = jobs::metadata(&access, &id.0).await?;
-    Ok(Json(jobs.into()))
+    Ok(known.answer::<GetJobMetadataResponse, _>(&jobs))
 }
 
 /// Cancel a job

@@ -17,6 +17,7 @@ mod observe;
 mod openapi;
 mod pages;
 mod problem;
+mod reading;
 mod route;
 mod serve;
 mod status;
@@ -167,7 +168,9 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             observe::AUTH_USERNAME,
             context::REQUEST_ID,
             context::CORRELATION_ID,
+            header::AGE,
             header::CONTENT_DISPOSITION,
+            header::ETAG,
             header::RETRY_AFTER,
             header::WWW_AUTHENTICATE,
         ])

@@ -7,7 +7,7 @@ use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{ClientCredentials, Flow, Http, HttpAuthScheme, OAuth2, Scopes, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi, Ref, Required, ServerBuilder};
+use utoipa::openapi::{ContentBuilder, HeaderBuilder, OpenApi, Ref, RefOr, Required, ServerBuilder};
 
 use super::Docs;
 use super::problem::{self, ApiResponseError, ErrorType};
@@ -48,6 +48,7 @@ pub(super) fn complete(mut document: OpenApi, docs: &Docs, root_path: &str) -> O
         let is_open = path == "/status/liveness/";
         for operation in operations(item) {
             add_path_parameters(operation, path);
+            add_conditions(operation);
             add_errors(operation);
             operation.security = Some(if is_open { Vec::new() } else { requirements() });
         }
@@ -92,6 +93,33 @@ fn add_path_parameters(operation: &mut Operation, path: &str) {
     let own = operation.parameters.take().unwrap_or_default();
     let all: Vec<_> = parameters.chain(own).collect();
     operation.parameters = (!all.is_empty()).then_some(all);
+}
+
+/// What goes with an answer of 304: how it is asked for, and what the whole answer says of itself.
+fn add_conditions(operation: &mut Operation) {
+    if !operation.responses.responses.contains_key("304") {
+        return;
+    }
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let known = ParameterBuilder::new()
+        .name("If-None-Match")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some("The `ETag` of the answer that the caller has"))
+        .schema(Some(text()))
+        .build();
+    operation.parameters.get_or_insert_default().push(known.into());
+    let fields = [
+        ("Age", "Seconds since the scheduler gave the answer"),
+        ("Cache-Control", "For how many seconds the answer is given again, as `max-age`"),
+        ("ETag", "Changes whenever the answer does"),
+    ];
+    for status in ["200", "304"] {
+        if let Some(RefOr::T(response)) = operation.responses.responses.get_mut(status) {
+            let header = |description: &str| RefOr::T(HeaderBuilder::new().schema(Some(text())).description(Some(description)).build());
+            response.headers.extend(fields.map(|(name, description)| (name.to_owned(), header(description))));
+        }
+    }
 }
 
 fn add_errors(operation: &mut Operation) {

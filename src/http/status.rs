@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use jiff::Timestamp;
 
 use super::Api;
@@ -11,6 +12,7 @@ use super::dto::status::{
 use super::dto::system::GetSystemsResponse;
 use super::extract::Parameters;
 use super::problem::Problem;
+use super::reading::Known;
 use crate::service::{Access, Caller, status};
 
 /// Whether this process lives
@@ -47,10 +49,10 @@ pub(super) async fn systems(State(api): State<Api>, caller: Caller) -> Json<GetS
     path = "/status/{system_name}/nodes",
     operation_id = "get_system_nodes_status__system_name__nodes_get",
     tag = "status",
-    responses((status = 200, description = "The nodes", body = GetNodesResponse))
+    responses((status = 200, description = "The nodes", body = GetNodesResponse), (status = 304, description = "The answer is the one that the caller has"))
 )]
-pub(super) async fn nodes(access: Access) -> Result<Json<GetNodesResponse>, Problem> {
-    Ok(Json(status::nodes(&access).await?.into()))
+pub(super) async fn nodes(access: Access, known: Known) -> Result<Response, Problem> {
+    Ok(known.answer::<GetNodesResponse, _>(&status::nodes(&access).await?))
 }
 
 /// List the reservations
@@ -59,10 +61,10 @@ pub(super) async fn nodes(access: Access) -> Result<Json<GetNodesResponse>, Prob
     path = "/status/{system_name}/reservations",
     operation_id = "get_system_reservations_status__system_name__reservations_get",
     tag = "status",
-    responses((status = 200, description = "The reservations", body = GetReservationsResponse))
+    responses((status = 200, description = "The reservations", body = GetReservationsResponse), (status = 304, description = "The answer is the one that the caller has"))
 )]
-pub(super) async fn reservations(access: Access) -> Result<Json<GetReservationsResponse>, Problem> {
-    Ok(Json(status::reservations(&access).await?.into()))
+pub(super) async fn reservations(access: Access, known: Known) -> Result<Response, Problem> {
+    Ok(known.answer::<GetReservationsResponse, _>(&status::reservations(&access).await?))
 }
 
 /// List the partitions or queues
@@ -72,10 +74,10 @@ pub(super) async fn reservations(access: Access) -> Result<Json<GetReservationsR
     operation_id = "get_system_partitions_status__system_name__partitions_get",
     tag = "status",
     params(PartitionsParameters),
-    responses((status = 200, description = "The partitions or queues", body = GetPartitionsResponse))
+    responses((status = 200, description = "The partitions or queues", body = GetPartitionsResponse), (status = 304, description = "The answer is the one that the caller has"))
 )]
-pub(super) async fn partitions(access: Access, query: Parameters<PartitionsParameters>) -> Result<Json<GetPartitionsResponse>, Problem> {
-    Ok(Json(status::partitions(&access, query.0.show_hidden).await?.into()))
+pub(super) async fn partitions(access: Access, query: Parameters<PartitionsParameters>, known: Known) -> Result<Response, Problem> {
+    Ok(known.answer::<GetPartitionsResponse, _>(&status::partitions(&access, query.0.show_hidden).await?))
 }
 
 /// Who the caller is on the system

@@ -4,10 +4,13 @@
 //! [`SchedulerType`], and an arm in `app.rs`. This module must not know HTTP, tokens or file operations.
 
 pub mod local;
+mod shared;
 pub mod slurm;
 mod unsupported;
 
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -17,6 +20,7 @@ use crate::domain::{Account, Job, JobDescription, JobId, JobMetadata, JobQuery, 
 use crate::error::{Classify, Kind};
 use crate::ssh::{CommandError, TransportError};
 
+pub use shared::Shared;
 pub use unsupported::Unsupported;
 
 /// The `scheduler` section of a cluster.
@@ -38,13 +42,32 @@ pub struct Config {
     /// Time limit of a REST call, in seconds.
     #[serde(default = "default_timeout")]
     pub timeout: u64,
+    /// For how long an answer to a caller about jobs, nodes, partitions, reservations or accounts is given again to the same caller,
+    /// in seconds; fractions are allowed, 3600 is the most. Submitting, cancelling and attaching end it at once. With 0 every
+    /// question is asked anew, but for the same question that is being asked already.
+    #[serde(default = "default_read_freshness")]
+    pub read_freshness: f64,
     /// How jobs are run, for the type `local`.
     #[serde(default)]
     pub local: local::Config,
 }
 
+impl Config {
+    /// The longest time that an answer may be given again, in seconds.
+    pub const LONGEST_FRESHNESS: f64 = 3600.0;
+
+    /// `read_freshness` as a length of time; what is no such length keeps nothing.
+    pub fn freshness(&self) -> Duration {
+        Duration::try_from_secs_f64(self.read_freshness.clamp(0.0, Self::LONGEST_FRESHNESS)).unwrap_or_default()
+    }
+}
+
 fn default_timeout() -> u64 {
     10
+}
+
+fn default_read_freshness() -> f64 {
+    1.0
 }
 
 /// The schedulers that are understood.
@@ -151,6 +174,9 @@ pub enum SchedulerError {
     /// The scheduler, or its connection mode, cannot do this.
     #[error("this system's scheduler cannot do that: {0}")]
     Unsupported(&'static str),
+    /// The same, for several who asked for the same at the same time.
+    #[error(transparent)]
+    Shared(Arc<Self>),
 }
 
 impl SchedulerError {
@@ -163,6 +189,7 @@ impl SchedulerError {
     pub fn transport(&self) -> Option<&TransportError> {
         match self {
             Self::Command { source: CommandError::Transport(source), .. } => Some(source),
+            Self::Shared(error) => error.transport(),
             _ => None,
         }
     }
@@ -177,12 +204,14 @@ impl Classify for SchedulerError {
             Self::Down(_) | Self::Unanswered(_) => Kind::Unavailable,
             Self::Command { source, .. } => source.kind(),
             Self::Unsupported(_) => Kind::Unsupported,
+            Self::Shared(error) => error.kind(),
         }
     }
 
     fn public_message(&self) -> Cow<'static, str> {
         match self {
             Self::Command { source, .. } => source.public_message(),
+            Self::Shared(error) => error.public_message(),
             other => other.to_string().into(),
         }
     }
@@ -192,6 +221,7 @@ impl Classify for SchedulerError {
             Self::Command { source, .. } => source.maybe_effected(),
             Self::Down(_) => Some(false),
             Self::Unanswered(_) => Some(true),
+            Self::Shared(error) => error.maybe_effected(),
             _ => None,
         }
     }

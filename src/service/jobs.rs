@@ -1,6 +1,6 @@
 //! Jobs: submit, list, look at, cancel, attach to.
 
-use crate::domain::{Job, JobDescription, JobId, JobMetadata, JobQuery, JobScript};
+use crate::domain::{Job, JobDescription, JobId, JobMetadata, JobQuery, JobScript, Reading};
 use crate::scheduler::AttachOutput;
 
 use super::audit::Change;
@@ -27,7 +27,7 @@ pub async fn submit(access: &Access, submission: Submission) -> Result<JobId, Se
 ///
 /// # Errors
 /// When a filter breaks a rule, or the scheduler does not answer.
-pub async fn list(access: &Access, query: JobQuery) -> Result<Vec<Job>, ServiceError> {
+pub async fn list(access: &Access, query: JobQuery) -> Result<Reading<Vec<Job>>, ServiceError> {
     let mut findings = Findings::default();
     if query.name.as_ref().is_some_and(|name| name.chars().count() > LONGEST_JOB_NAME) {
         findings.add(Place::Parameter, "name", format!("it should have at most {LONGEST_JOB_NAME} characters"));
@@ -43,7 +43,7 @@ pub async fn list(access: &Access, query: JobQuery) -> Result<Vec<Job>, ServiceE
 ///
 /// # Errors
 /// When there is no such job, or the scheduler does not answer.
-pub async fn get(access: &Access, id: &str) -> Result<Vec<Job>, ServiceError> {
+pub async fn get(access: &Access, id: &str) -> Result<Reading<Vec<Job>>, ServiceError> {
     let id = job_id(id)?;
     Ok(access.cluster().scheduler()?.job(access.principal(), &id).await?)
 }
@@ -52,7 +52,7 @@ pub async fn get(access: &Access, id: &str) -> Result<Vec<Job>, ServiceError> {
 ///
 /// # Errors
 /// When there is no such job, or the scheduler does not answer.
-pub async fn metadata(access: &Access, id: &str) -> Result<Vec<JobMetadata>, ServiceError> {
+pub async fn metadata(access: &Access, id: &str) -> Result<Reading<Vec<JobMetadata>>, ServiceError> {
     let id = job_id(id)?;
     Ok(access.cluster().scheduler()?.metadata(access.principal(), &id).await?)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::cluster::Cluster;
-use crate::domain::{Account, Identity, Node, Partition, Reservation, SystemName};
+use crate::domain::{Account, Identity, Node, Partition, Reading, Reservation, SystemName};
 
 use super::{Access, Caller, Gate, ServiceError};
 
@@ -24,7 +24,7 @@ pub fn last_checks(gate: &Gate) -> Vec<(SystemName, Timestamp)> {
 ///
 /// # Errors
 /// When the scheduler does not answer.
-pub async fn nodes(access: &Access) -> Result<Vec<Node>, ServiceError> {
+pub async fn nodes(access: &Access) -> Result<Reading<Vec<Node>>, ServiceError> {
     Ok(access.cluster().scheduler_ungated().nodes(access.principal()).await?)
 }
 
@@ -32,7 +32,7 @@ pub async fn nodes(access: &Access) -> Result<Vec<Node>, ServiceError> {
 ///
 /// # Errors
 /// When the scheduler does not answer.
-pub async fn partitions(access: &Access, hidden: bool) -> Result<Vec<Partition>, ServiceError> {
+pub async fn partitions(access: &Access, hidden: bool) -> Result<Reading<Vec<Partition>>, ServiceError> {
     Ok(access.cluster().scheduler_ungated().partitions(access.principal(), hidden).await?)
 }
 
@@ -40,7 +40,7 @@ pub async fn partitions(access: &Access, hidden: bool) -> Result<Vec<Partition>,
 ///
 /// # Errors
 /// When the scheduler does not answer.
-pub async fn reservations(access: &Access) -> Result<Vec<Reservation>, ServiceError> {
+pub async fn reservations(access: &Access) -> Result<Reading<Vec<Reservation>>, ServiceError> {
     Ok(access.cluster().scheduler_ungated().reservations(access.principal()).await?)
 }
 
@@ -48,7 +48,7 @@ pub async fn reservations(access: &Access) -> Result<Vec<Reservation>, ServiceEr
 ///
 /// # Errors
 /// When the cluster or its scheduler does not answer.
-pub async fn user(access: &Access) -> Result<(Identity, Option<Vec<Account>>), ServiceError> {
+pub async fn user(access: &Access) -> Result<(Identity, Reading<Option<Vec<Account>>>), ServiceError> {
     let files = access.cluster().files()?;
     let scheduler = access.cluster().scheduler_ungated();
     let identity = async { files.identity(access.principal()).await.map_err(ServiceError::from) };

@@ -205,6 +205,18 @@ fn a_number_or_truth_value_in_quotes_is_taken() {
 }
 
 #[test]
+fn the_freshness_of_reads_is_a_second_and_may_be_a_fraction_or_nothing_but_no_age() {
+    let with = |value: &str| site().replace("24.11.0", &format!("24.11.0\n      readFreshness: {value}"));
+    let freshness = |text: &str| read(text).unwrap().config.clusters[0].scheduler.freshness();
+    assert_eq!(freshness(&site()), std::time::Duration::from_secs(1));
+    assert_eq!(freshness(&with("0.25")), std::time::Duration::from_millis(250));
+    assert_eq!(freshness(&with("0")), std::time::Duration::ZERO);
+    for wrong in ["-1", "3601", "inf", "nan", "soon"] {
+        assert!(mistakes(&with(wrong)).contains("read_freshness"), "{wrong}: {}", mistakes(&with(wrong)));
+    }
+}
+
+#[test]
 fn an_openfga_section_as_firecrest_has_it_is_understood() {
     let text = site().replace("ssh_credentials:", "  authorization:\n    url: http://fga:8080\n    maxConnections: 7\nssh_credentials:");
     match read(&text).unwrap().config.auth.authorization {

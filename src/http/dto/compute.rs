@@ -278,9 +278,9 @@ struct JobMetadataModel {
     standard_error: Option<String>,
 }
 
-impl From<Vec<domain::Job>> for GetJobResponse {
-    fn from(jobs: Vec<domain::Job>) -> Self {
-        Self { jobs: Some(jobs.into_iter().map(JobModel::from).collect()) }
+impl From<&Vec<domain::Job>> for GetJobResponse {
+    fn from(jobs: &Vec<domain::Job>) -> Self {
+        Self { jobs: Some(jobs.iter().cloned().map(JobModel::from).collect()) }
     }
 }
 
@@ -324,9 +324,9 @@ impl From<domain::JobTimes> for JobTime {
     }
 }
 
-impl From<Vec<domain::JobMetadata>> for GetJobMetadataResponse {
-    fn from(jobs: Vec<domain::JobMetadata>) -> Self {
-        Self { jobs: Some(jobs.into_iter().map(JobMetadataModel::from).collect()) }
+impl From<&Vec<domain::JobMetadata>> for GetJobMetadataResponse {
+    fn from(jobs: &Vec<domain::JobMetadata>) -> Self {
+        Self { jobs: Some(jobs.iter().cloned().map(JobMetadataModel::from).collect()) }
     }
 }
 

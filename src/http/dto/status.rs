@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::domain::{self, SystemName};
+use crate::domain::{self, Reading, SystemName};
 use crate::http::extract::lenient;
 
 /// Which partitions.
@@ -106,9 +106,9 @@ impl From<domain::NodeState> for NodeState {
     }
 }
 
-impl From<Vec<domain::Node>> for GetNodesResponse {
-    fn from(nodes: Vec<domain::Node>) -> Self {
-        Self { nodes: nodes.into_iter().map(NodeModel::from).collect() }
+impl From<&Vec<domain::Node>> for GetNodesResponse {
+    fn from(nodes: &Vec<domain::Node>) -> Self {
+        Self { nodes: nodes.iter().cloned().map(NodeModel::from).collect() }
     }
 }
 
@@ -152,15 +152,15 @@ struct PartitionModel {
     partition: Vec<String>,
 }
 
-impl From<Vec<domain::Partition>> for GetPartitionsResponse {
-    fn from(partitions: Vec<domain::Partition>) -> Self {
+impl From<&Vec<domain::Partition>> for GetPartitionsResponse {
+    fn from(partitions: &Vec<domain::Partition>) -> Self {
         let model = |partition: domain::Partition| PartitionModel {
             name: partition.name,
             cpus: partition.cpus,
             total_nodes: partition.total_nodes,
             partition: partition.state,
         };
-        Self { partitions: partitions.into_iter().map(model).collect() }
+        Self { partitions: partitions.iter().cloned().map(model).collect() }
     }
 }
 
@@ -182,8 +182,8 @@ struct ReservationModel {
     state: Option<String>,
 }
 
-impl From<Vec<domain::Reservation>> for GetReservationsResponse {
-    fn from(reservations: Vec<domain::Reservation>) -> Self {
+impl From<&Vec<domain::Reservation>> for GetReservationsResponse {
+    fn from(reservations: &Vec<domain::Reservation>) -> Self {
         let model = |reservation: domain::Reservation| ReservationModel {
             name: reservation.name,
             node_list: reservation.node_list,
@@ -192,7 +192,7 @@ impl From<Vec<domain::Reservation>> for GetReservationsResponse {
             features: reservation.features,
             state: reservation.state,
         };
-        Self { reservations: reservations.into_iter().map(model).collect() }
+        Self { reservations: reservations.iter().cloned().map(model).collect() }
     }
 }
 
@@ -227,14 +227,14 @@ impl From<domain::PosixId> for PosixIdentified {
     }
 }
 
-impl From<(domain::Identity, Option<Vec<domain::Account>>)> for UserInfoResponse {
-    fn from((identity, accounts): (domain::Identity, Option<Vec<domain::Account>>)) -> Self {
-        let model = |account: domain::Account| AccountsModel { name: account.name, default: account.default };
+impl From<(domain::Identity, Reading<Option<Vec<domain::Account>>>)> for UserInfoResponse {
+    fn from((identity, accounts): (domain::Identity, Reading<Option<Vec<domain::Account>>>)) -> Self {
+        let model = |account: &domain::Account| AccountsModel { name: account.name.clone(), default: account.default };
         Self {
             user: identity.user.into(),
             group: identity.group.into(),
             groups: identity.groups.into_iter().map(PosixIdentified::from).collect(),
-            accounts: accounts.map(|accounts| accounts.into_iter().map(model).collect()),
+            accounts: accounts.as_ref().map(|accounts| accounts.iter().map(model).collect()),
         }
     }
 }

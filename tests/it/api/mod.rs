@@ -13,6 +13,7 @@ mod health;
 mod pages;
 mod quiet;
 mod records;
+mod repeats;
 mod status;
 mod wire;
 

@@ -25,6 +25,19 @@ async fn read(connection: &mut TcpStream) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
+#[tokio::test]
+async fn a_304_has_no_body_and_leaves_the_connection_open() {
+    let mut connection = serve(Api::new(vec![("alice: nodes", Reply::Nodes(vec![]))], vec![])).await;
+    let get = "GET /status/daint/nodes HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token-of-alice\r\n";
+    connection.write_all(format!("{get}if-none-match: *\r\n\r\n").as_bytes()).await.unwrap();
+    connection.write_all(format!("{get}connection: close\r\n\r\n").as_bytes()).await.unwrap();
+    let answers = read(&mut connection).await;
+    let (known, whole) = answers.split_once("\r\n\r\n").unwrap();
+    assert!(known.starts_with("HTTP/1.1 304 ") && known.contains("\r\netag: \""), "{answers}");
+    assert!(!known.contains("content-length") && !known.contains("transfer-encoding"), "{answers}");
+    assert!(whole.starts_with("HTTP/1.1 200 ") && whole.ends_with("{\"nodes\":[]}"), "{answers}");
+}
+
 const UPLOAD: &str = "POST /filesystem/daint/ops/upload?path=/home HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token-of-alice\r\n\
     connection: close\r\ncontent-type: multipart/form-data; boundary=b\r\n";
 

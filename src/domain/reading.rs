@@ -1,0 +1,64 @@
+//! What a cluster answered, and when.
+
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+/// An answer of a cluster, held once for all who asked for the same; a clone shares it.
+#[derive(Debug)]
+pub struct Reading<T>(Arc<Inner<T>>);
+
+#[derive(Debug)]
+struct Inner<T> {
+    value: T,
+    taken: Instant,
+    fresh_for: Duration,
+    rendering: OnceLock<Rendering>,
+}
+
+/// A reading in the form in which it goes out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendering {
+    /// The document.
+    pub bytes: Bytes,
+    /// A name for exactly these bytes: printable ASCII without quotes, equal for equal bytes and for no others.
+    pub digest: String,
+}
+
+impl<T> Reading<T> {
+    /// An answer that came just now and may be given again for so long.
+    pub fn new(value: T, fresh_for: Duration) -> Self {
+        Self(Arc::new(Inner { value, taken: Instant::now(), fresh_for, rendering: OnceLock::new() }))
+    }
+
+    /// How long ago the answer came.
+    pub fn age(&self) -> Duration {
+        self.0.taken.elapsed()
+    }
+
+    /// How long after it came the answer may be given again.
+    pub fn fresh_for(&self) -> Duration {
+        self.0.fresh_for
+    }
+
+    /// The answer as it goes out: made by the first who needs it, and kept with the answer. All callers make the same of it.
+    pub fn rendering(&self, make: impl FnOnce(&T) -> Rendering) -> &Rendering {
+        self.0.rendering.get_or_init(|| make(&self.0.value))
+    }
+}
+
+impl<T> Deref for Reading<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0.value
+    }
+}
+
+impl<T> Clone for Reading<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
