@@ -17,7 +17,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use crate::{authn, authz, cluster, credentials, http};
 use interpret::Interpreter;
@@ -35,8 +34,8 @@ pub struct Config {
     pub apis_root_path: String,
     /// The servers that the API's documentation names.
     #[schemars(default)]
-    pub doc_servers: Option<Vec<DocServer>>,
-    /// More detail in logs.
+    pub doc_servers: Option<Vec<http::DocServer>>,
+    /// More detail in logs, where `GOLDCREST_LOG` does not say otherwise.
     #[schemars(default)]
     pub app_debug: bool,
     /// How the API is served. Goldcrest's own section.
@@ -51,7 +50,7 @@ pub struct Config {
     pub clusters: Vec<cluster::Config>,
     /// What is logged.
     #[schemars(default)]
-    pub logger: Logger,
+    pub logger: http::Logger,
 }
 
 /// Authentication and authorization.
@@ -62,35 +61,6 @@ pub struct Auth {
     /// Who may use which cluster. Absent: every caller may use every cluster.
     #[schemars(default)]
     pub authorization: Option<authz::Config>,
-}
-
-/// A server that the documentation names (OpenAPI 3.1, 4.8.5).
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct DocServer {
-    /// Its URL.
-    pub url: String,
-    /// What it is.
-    #[serde(default)]
-    pub description: Option<String>,
-}
-
-/// What is logged.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct Logger {
-    /// Log each request with its caller, its command and its outcome.
-    pub enable_tracing_log: bool,
-    /// Request headers that are logged as well, under the name of `output`.
-    pub loggable_request_headers: Vec<LoggedHeader>,
-}
-
-/// A request header and the name of its field in the log.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-pub struct LoggedHeader {
-    /// Name of the header.
-    pub input: String,
-    /// Name of the field.
-    pub output: String,
 }
 
 /// A configuration, and what was noticed about it.
@@ -137,7 +107,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
     let apis_root_path: String = walk.typed(sections.take("apis_root_path"), "apis_root_path").unwrap_or_default();
     let doc_servers = walk.typed(sections.take("doc_servers"), "doc_servers");
     let app_debug = walk.typed(sections.take("app_debug"), "app_debug").unwrap_or_default();
-    let logger = walk.typed(sections.take("logger"), "logger").unwrap_or_default();
+    let logger: http::Logger = walk.typed(sections.take("logger"), "logger").unwrap_or_default();
     let mut clusters: Vec<(usize, cluster::Config)> = Vec::new();
     let list = sections.take_list("clusters");
     if list.is_empty() {
@@ -149,6 +119,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
 
     rules::root_path(&mut walk, &apis_root_path);
     rules::server(&mut walk, &server);
+    rules::logger(&mut walk, &logger);
     rules::clusters(&mut walk, &clusters);
     if let Some(authentication) = &authentication {
         rules::authentication(&mut walk, authentication);

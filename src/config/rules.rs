@@ -21,6 +21,19 @@ pub(super) fn server(walk: &mut Interpreter, config: &http::Config) {
     at_least_one(walk, "server.max_body_size", config.max_body_size as u64);
 }
 
+/// `logger`.
+pub(super) fn logger(walk: &mut Interpreter, config: &http::Logger) {
+    for (index, header) in config.loggable_request_headers.iter().enumerate() {
+        let key = format!("logger.loggable_request_headers[{index}].input");
+        if http::is_secret_header(&header.input) {
+            walk.warning(&key, "names a header that carries secrets: it is never logged");
+        }
+        if !config.enable_tracing_log {
+            walk.warning(&key, "has no effect without logger.enable_tracing_log: true");
+        }
+    }
+}
+
 /// `auth.authentication`.
 pub(super) fn authentication(walk: &mut Interpreter, config: &authn::Config) {
     let key = |name: &str| format!("auth.authentication.{name}");

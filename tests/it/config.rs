@@ -183,6 +183,22 @@ fn unknown_keys_are_warned_of_with_the_nearest_known_one() {
 }
 
 #[test]
+fn logged_headers_that_will_not_be_logged_are_warned_of() {
+    let headers = |enabled: bool| {
+        site()
+            + &format!(
+                "logger:\n  enableTracingLog: {enabled}\n  loggableRequestHeaders:\n    - {{input: Cookie, output: c}}\n    - {{input: x-a, output: a}}\n"
+            )
+    };
+    let loaded = read(&headers(true)).unwrap();
+    let key = "logger.loggable_request_headers";
+    let warned = |loaded: &Loaded, text: &str| warnings(loaded).iter().filter(|warning| warning.contains(text)).count();
+    assert_eq!(warned(&loaded, &format!("{key}[0].input: names a header that carries secrets")), 1, "{:?}", warnings(&loaded));
+    assert_eq!(warned(&loaded, key), 1);
+    assert_eq!(warned(&read(&headers(false)).unwrap(), "has no effect without logger.enable_tracing_log"), 2);
+}
+
+#[test]
 fn keys_that_are_data_stay_as_they_are() {
     let text = site().replace("    ann:", "    annMaria:");
     let credentials::Config::StaticKeys(keys) = read(&text).unwrap().config.ssh_credentials;

@@ -22,7 +22,7 @@ use axum::body::Body;
 use axum::http::{Method, Request, Response, header};
 use goldcrest::cluster::Cluster;
 use goldcrest::domain::{ClusterHealth, RemotePath, ServiceHealth, ServiceType};
-use goldcrest::http::{AppState, Config, Docs, router};
+use goldcrest::http::{AppState, Config, Docs, Logger, router};
 use goldcrest::service::Gate;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -89,16 +89,25 @@ impl Api {
         root_path: &str,
         configure: impl FnOnce(&mut Config),
     ) -> Self {
+        Self::assemble(scheduler, files, health, |state| {
+            state.root_path = root_path.to_owned();
+            configure(&mut state.config);
+        })
+    }
+
+    /// As [`Self::build`], and everything else may be changed too.
+    pub fn assemble(scheduler: Vec<Step>, files: Vec<Step>, health: ClusterHealth, change: impl FnOnce(&mut AppState)) -> Self {
         let (_, health) = watch::channel(health);
         let cluster = Arc::new(cluster(scheduler, files, ScriptedTransport::new([]), health));
-        let mut config = Config::default();
-        configure(&mut config);
-        let (router, document) = router(AppState {
+        let mut state = AppState {
             gate: Gate::new(Arc::new(Tokens), Arc::new(Relations), [cluster]),
-            config,
-            docs: Docs { token_url: "https://identity.example.org/realms/hpc/token".to_owned(), scopes: [].into() },
-            root_path: root_path.to_owned(),
-        });
+            config: Config::default(),
+            logger: Logger::default(),
+            docs: Docs { token_url: "https://identity.example.org/realms/hpc/token".to_owned(), scopes: [].into(), servers: Vec::new() },
+            root_path: String::new(),
+        };
+        change(&mut state);
+        let (router, document) = router(state);
         Self { router, document: serde_json::to_value(document).unwrap() }
     }
 
