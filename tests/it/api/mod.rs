@@ -45,13 +45,18 @@ pub fn cluster(scheduler: Vec<Step>, files: Vec<Step>, transport: ScriptedTransp
             "data_transfer": {"service_type": "s3", "name": "store", "secret_access_key": "hunter2", "public_url": "https://s3.example.org"},
         },
     });
-    Cluster::new(
-        serde_json::from_value(config).unwrap(),
-        Arc::new(transport),
-        Arc::new(ScriptedScheduler(Script::new("scheduler", scheduler))),
-        Arc::new(ScriptedFiles(Script::new("file system", files))),
-        health,
-    )
+    let scheduler = ScriptedScheduler(Script::new("scheduler", scheduler));
+    let files = ScriptedFiles(Script::new("file system", files));
+    Cluster::new(serde_json::from_value(config).unwrap(), Arc::new(transport), Arc::new(scheduler), Arc::new(files), health)
+}
+
+/// As [`cluster`], with a scheduler that this version cannot use.
+fn cluster_without_jobs(reason: &'static str, health: ClusterHealth) -> Cluster {
+    let (_, health) = watch::channel(health);
+    let cluster = cluster(Vec::new(), Vec::new(), ScriptedTransport::new([]), health.clone());
+    let files = ScriptedFiles(Script::new("file system", []));
+    let scheduler = goldcrest::scheduler::Unsupported::new(reason);
+    Cluster::new(cluster.config().clone(), Arc::new(ScriptedTransport::new([])), Arc::new(scheduler), Arc::new(files), health)
 }
 
 /// The API over one cluster.
@@ -109,6 +114,25 @@ impl Api {
         change(&mut state);
         let (router, document) = router(state);
         Self { router, document: serde_json::to_value(document).unwrap() }
+    }
+
+    /// A scheduler that this version cannot use, and that the checker found so.
+    pub fn without_jobs(reason: &'static str) -> Self {
+        let health = ClusterHealth {
+            services: vec![ServiceHealth {
+                service: ServiceType::Scheduler,
+                last_checked: "2026-01-31T08:00:00Z".parse().unwrap(),
+                latency: None,
+                healthy: false,
+                message: Some(reason.to_owned()),
+                path: None,
+            }],
+            last_check: None,
+        };
+        Self::assemble(Vec::new(), Vec::new(), ClusterHealth::default(), |state| {
+            let cluster = Arc::new(cluster_without_jobs(reason, health));
+            state.gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [cluster]);
+        })
     }
 
     /// Sends a request as it is.
