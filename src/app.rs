@@ -86,8 +86,12 @@ impl App {
 
         let drain = Duration::from_secs(config.server.drain_timeout);
         let gate = Gate::new(authenticator.clone() as Arc<dyn Authenticator>, authorizer, clusters);
-        let docs = http::Docs { token_url: authentication.token_url, scopes: authentication.scopes.unwrap_or_default() };
-        let state = AppState { gate, config: config.server, docs, root_path: config.apis_root_path };
+        let docs = http::Docs {
+            token_url: authentication.token_url,
+            scopes: authentication.scopes.unwrap_or_default(),
+            servers: config.doc_servers.unwrap_or_default(),
+        };
+        let state = AppState { gate, config: config.server, logger: config.logger, docs, root_path: config.apis_root_path };
         Ok(Self { state, drain, authenticator, checkers, lanes })
     }
 

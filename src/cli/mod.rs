@@ -65,7 +65,10 @@ struct ConfigFile {
 pub fn run() -> ExitCode {
     let Cli { log_format, command } = Cli::parse();
     match command {
-        Command::Serve(arguments) => with_runtime(log_format, "info", serve::run(&arguments)),
+        Command::Serve(arguments) => match serve::load(&arguments) {
+            Ok(loaded) => with_runtime(log_format, serve::default_filter(&loaded.config), serve::run(loaded)),
+            Err(error) => failed(&error),
+        },
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::ConfigSchema(arguments) => config_schema::run(&arguments),
         Command::Openapi(arguments) => openapi::run(&arguments),
@@ -83,11 +86,13 @@ fn with_runtime(format: LogFormat, default_filter: &str, work: impl Future<Outpu
         .and_then(|runtime| runtime.block_on(work));
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&format!("goldcrest: {error}"));
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &str) -> ExitCode {
+    complain(&format!("goldcrest: {error}"));
+    ExitCode::FAILURE
 }
 
 /// Writes generated files below `root`, or with `check` compares them and names the command that writes them anew.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use crate::app::App;
-use crate::config;
+use crate::config::{self, Config, Loaded};
 use crate::error::ErrorChain;
 use crate::lifecycle::{Drained, Lifecycle};
 
@@ -22,12 +22,21 @@ pub(super) struct Arguments {
     file: super::ConfigFile,
 }
 
-/// Serves until a signal stops it. An error is the text to show.
-pub(super) async fn run(arguments: &Arguments) -> Result<(), String> {
-    let loaded = config::load(&arguments.file.config, super::environment()).map_err(|error| {
+/// Reads the configuration. An error is the text to show.
+pub(super) fn load(arguments: &Arguments) -> Result<Loaded, String> {
+    config::load(&arguments.file.config, super::environment()).map_err(|error| {
         let problems: Vec<String> = error.problems.iter().map(ToString::to_string).collect();
         format!("{} has mistakes\n{}", arguments.file.config.display(), problems.join("\n"))
-    })?;
+    })
+}
+
+/// What is logged where the environment does not say otherwise.
+pub(super) fn default_filter(config: &Config) -> &'static str {
+    if config.app_debug { "goldcrest=debug,info" } else { "info" }
+}
+
+/// Serves until a signal stops it. An error is the text to show.
+pub(super) async fn run(loaded: Loaded) -> Result<(), String> {
     for warning in &loaded.warnings {
         tracing::warn!("configuration: {warning}");
     }
@@ -44,5 +53,19 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), String> {
     match lifecycle.drain(drain + CLOSE).await {
         Drained::Completed => Ok(()),
         Drained::TimedOut(names) => Err(format!("stopped before these had ended: {}", names.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn app_debug_raises_the_level_of_the_log() {
+        let example = include_str!("../../config/goldcrest.example.yaml");
+        for (variables, expected) in [(vec![], "info"), (vec![("APP_DEBUG".to_owned(), "true".to_owned())], "goldcrest=debug,info")] {
+            let loaded = config::from_yaml(example, variables.into_iter()).unwrap();
+            assert_eq!(default_filter(&loaded.config), expected);
+        }
     }
 }

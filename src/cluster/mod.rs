@@ -64,12 +64,15 @@ impl Cluster {
         self.health.borrow().clone()
     }
 
-    /// The scheduler, unless it is known to be unhealthy.
+    /// The scheduler, unless it is known to be unhealthy. One that cannot be used at all says so itself: waiting for its health
+    /// would be in vain.
     ///
     /// # Errors
     /// [`GateError::Unhealthy`] with the checker's finding.
     pub fn scheduler(&self) -> Result<&Shared, GateError> {
-        self.require(ServiceType::Scheduler)?;
+        if self.scheduler.unsupported().is_none() {
+            self.require(ServiceType::Scheduler)?;
+        }
         Ok(&self.scheduler)
     }
 

@@ -17,7 +17,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use crate::{authn, authz, cluster, credentials, http};
 use interpret::Interpreter;
@@ -33,10 +32,10 @@ pub struct Config {
     /// The path that all routes are put under, such as `/hpc`.
     #[schemars(default)]
     pub apis_root_path: String,
-    /// Read for files of FirecREST and without effect: the documentation pages name the server that they come from.
+    /// The servers that the API's documentation names.
     #[schemars(default)]
-    pub doc_servers: Option<Vec<DocServer>>,
-    /// Read for files of FirecREST and without effect: the environment variable `GOLDCREST_LOG` says what is logged.
+    pub doc_servers: Option<Vec<http::DocServer>>,
+    /// More detail in logs, where `GOLDCREST_LOG` does not say otherwise.
     #[schemars(default)]
     pub app_debug: bool,
     /// How the API is served. Goldcrest's own section.
@@ -49,9 +48,9 @@ pub struct Config {
     /// The clusters: a list, or `path:/folder` with one `*.yaml` file for each.
     #[schemars(default)]
     pub clusters: Vec<cluster::Config>,
-    /// Read for files of FirecREST and without effect: see `docs/operations.md` for the logs.
+    /// What is logged.
     #[schemars(default)]
-    pub logger: Logger,
+    pub logger: http::Logger,
 }
 
 /// Authentication and authorization.
@@ -62,35 +61,6 @@ pub struct Auth {
     /// Who may use which cluster. Absent: every caller may use every cluster.
     #[schemars(default)]
     pub authorization: Option<authz::Config>,
-}
-
-/// A server that the documentation names (OpenAPI 3.1, 4.8.5).
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct DocServer {
-    /// Its URL.
-    pub url: String,
-    /// What it is.
-    #[serde(default)]
-    pub description: Option<String>,
-}
-
-/// What is logged.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct Logger {
-    /// Each request is logged with its caller and its outcome, whatever this says.
-    pub enable_tracing_log: bool,
-    /// No request headers are logged.
-    pub loggable_request_headers: Vec<LoggedHeader>,
-}
-
-/// A request header and the name of its field in the log.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-pub struct LoggedHeader {
-    /// Name of the header.
-    pub input: String,
-    /// Name of the field.
-    pub output: String,
 }
 
 /// A configuration, and what was noticed about it.
@@ -135,9 +105,9 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
     let ssh_credentials = walk.typed(sections.take("ssh_credentials"), "ssh_credentials");
     let server: http::Config = walk.typed(sections.take("server"), "server").unwrap_or_default();
     let apis_root_path: String = walk.typed(sections.take("apis_root_path"), "apis_root_path").unwrap_or_default();
-    let doc_servers: Option<Vec<DocServer>> = walk.typed(sections.take("doc_servers"), "doc_servers");
+    let doc_servers = walk.typed(sections.take("doc_servers"), "doc_servers");
     let app_debug = walk.typed(sections.take("app_debug"), "app_debug").unwrap_or_default();
-    let logger: Logger = walk.typed(sections.take("logger"), "logger").unwrap_or_default();
+    let logger: http::Logger = walk.typed(sections.take("logger"), "logger").unwrap_or_default();
     let mut clusters: Vec<(usize, cluster::Config)> = Vec::new();
     let list = sections.take_list("clusters");
     if list.is_empty() {
@@ -147,9 +117,9 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
         clusters.extend(walk.typed(Some(value), &format!("clusters[{index}]")).map(|cluster| (index, cluster)));
     }
 
-    rules::without_effect(&mut walk, app_debug, &logger, doc_servers.is_some());
     rules::root_path(&mut walk, &apis_root_path);
     rules::server(&mut walk, &server);
+    rules::logger(&mut walk, &logger);
     rules::clusters(&mut walk, &clusters);
     if let Some(authentication) = &authentication {
         rules::authentication(&mut walk, authentication);

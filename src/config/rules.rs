@@ -21,6 +21,19 @@ pub(super) fn server(walk: &mut Interpreter, config: &http::Config) {
     at_least_one(walk, "server.max_body_size", config.max_body_size as u64);
 }
 
+/// `logger`.
+pub(super) fn logger(walk: &mut Interpreter, config: &http::Logger) {
+    for (index, header) in config.loggable_request_headers.iter().enumerate() {
+        let key = format!("logger.loggable_request_headers[{index}].input");
+        if http::is_secret_header(&header.input) {
+            walk.warning(&key, "names a header that carries secrets: it is never logged");
+        }
+        if !config.enable_tracing_log {
+            walk.warning(&key, "has no effect without logger.enable_tracing_log: true");
+        }
+    }
+}
+
 /// `auth.authentication`.
 pub(super) fn authentication(walk: &mut Interpreter, config: &authn::Config) {
     let key = |name: &str| format!("auth.authentication.{name}");
@@ -168,20 +181,6 @@ fn scheduler(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) {
     let longest = scheduler::Config::LONGEST_FRESHNESS;
     if !(0.0..=longest).contains(&config.read_freshness) {
         walk.mistake_allowing(&format!("{path}.read_freshness"), "is out of range", format!("seconds from 0 to {longest}"));
-    }
-}
-
-/// Keys of FirecREST that are read and change nothing: whoever sets one should know.
-pub(super) fn without_effect(walk: &mut Interpreter, debug: bool, logger: &super::Logger, documented_servers: bool) {
-    const LOG: &str = "has no effect: the environment variable GOLDCREST_LOG says what is logged, and each request is";
-    for (set, key, reason) in [
-        (debug, "app_debug", LOG),
-        (!logger.loggable_request_headers.is_empty(), "logger.loggable_request_headers", "has no effect: no headers are logged"),
-        (documented_servers, "doc_servers", "has no effect: the documentation pages name the server that they come from"),
-    ] {
-        if set {
-            walk.warning(key, reason);
-        }
     }
 }
 

@@ -1,9 +1,9 @@
-//! The `server` section.
+//! The `server` and `logger` sections, and what the documentation says of the site.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// How the API is served.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -39,4 +39,35 @@ fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAd
     let text = String::deserialize(deserializer)?;
     let wrong = |_| serde::de::Error::custom("is no IP address with a port (allowed: such as 127.0.0.1:8000, 0.0.0.0:8000 or [::]:8000)");
     text.parse().map_err(wrong)
+}
+
+/// A server that the documentation names (OpenAPI 3.1, 4.8.5).
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct DocServer {
+    /// Its URL.
+    pub url: String,
+    /// What it is.
+    #[serde(default)]
+    pub description: Option<String>,
+}
+
+/// What is logged.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Logger {
+    /// Add the headers named below to the access line, which every request leaves in any case. The commands that ran on the
+    /// cluster are not logged: they may hold secrets.
+    pub enable_tracing_log: bool,
+    /// Request headers that are logged, each in the member of the field `headers` that `output` names. Headers that carry
+    /// secrets are left out.
+    pub loggable_request_headers: Vec<LoggedHeader>,
+}
+
+/// A request header and its name in the log.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+pub struct LoggedHeader {
+    /// Name of the header.
+    pub input: String,
+    /// Name in the log.
+    pub output: String,
 }

@@ -42,7 +42,8 @@ use utoipa_axum::routes;
 use crate::service::Gate;
 pub mod issuer;
 
-pub use config::Config;
+pub use config::{Config, DocServer, LoggedHeader, Logger};
+pub use observe::is_secret_header;
 pub use openapi::document;
 pub use serve::{TimeLimits, serve};
 
@@ -52,19 +53,23 @@ pub struct AppState {
     pub gate: Gate,
     /// The `server` section.
     pub config: Config,
+    /// The `logger` section.
+    pub logger: Logger,
     /// Where the documentation pages get tokens.
     pub docs: Docs,
     /// The path below which the API is reached, such as `/api/v2`; empty for none. A proxy in front may take it off or not.
     pub root_path: String,
 }
 
-/// What the documentation pages say of authentication.
+/// What the documentation pages say of the site.
 #[derive(Clone, Debug)]
 pub struct Docs {
     /// The token endpoint of the identity provider.
     pub token_url: String,
     /// The OAuth2 scopes to ask for, with their descriptions.
     pub scopes: BTreeMap<String, String>,
+    /// Where the API is reached; none where it is only reached where its pages are.
+    pub servers: Vec<DocServer>,
 }
 
 /// All routes, and the document that describes them.
@@ -86,7 +91,7 @@ pub fn router(state: AppState) -> (Router, OpenApi) {
         .layer(body_limit)
         .layer(CatchPanicLayer::custom(limit::panicked))
         .layer(option_layer(cors))
-        .layer(middleware::from_fn(observe::observe))
+        .layer(middleware::from_fn_with_state(observe::loggable(state.logger), observe::observe))
         .with_state(api);
     let normalised = MapRequest::new(router, move |request| route::normalise(&root_path, request));
     (Router::new().fallback_service(normalised), document)

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument;
 
+use super::config::{LoggedHeader, Logger};
 use super::context::{CORRELATION_ID, REQUEST_ID, RequestContext};
 use super::problem::Problem;
 use super::route::Prefix;
@@ -22,14 +23,32 @@ pub(super) const AUTH_USERNAME: HeaderName = HeaderName::from_static("f7t-authus
 /// The version of the contract, as clients expect it in `F7T-AppVersion`; our own version is in the documentation pages.
 const CONTRACT_VERSION: HeaderValue = HeaderValue::from_static("2.x.x");
 
+/// The most of a header's value that is logged, in characters.
+const LONGEST_LOGGED: usize = 256;
+
+/// The headers that are logged.
+pub(super) type Loggable = Arc<[LoggedHeader]>;
+
+/// The headers that are logged, by the configuration.
+pub(super) fn loggable(logger: Logger) -> Loggable {
+    let headers = logger.loggable_request_headers.into_iter().filter(|_| logger.enable_tracing_log);
+    headers.filter(|header| !is_secret_header(&header.input)).collect()
+}
+
+/// Whether a header carries what must not be logged, in whatever case its name is written.
+pub fn is_secret_header(name: &str) -> bool {
+    ["authorization", "proxy-authorization", "cookie"].iter().any(|secret| secret.eq_ignore_ascii_case(name.trim()))
+}
+
 /// The outermost layer inside the router.
-pub(super) async fn observe(mut request: Request, next: Next) -> Response {
+pub(super) async fn observe(State(loggable): State<Loggable>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let context = Arc::new(RequestContext::new(request.headers()));
     let method = request.method().clone();
     let prefix = request.extensions().get::<Prefix>().map_or("", |prefix| prefix.as_str());
     let path = format!("{prefix}{}", request.uri().path());
     let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
+    let headers = read_headers(&loggable, request.headers());
     request.extensions_mut().insert(Arc::clone(&context));
     let span = tracing::info_span!("request", request_id = &**context.id(), correlation_id = context.correlation_id());
     let mut response = next.run(request).instrument(span).await;
@@ -45,7 +64,7 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     }
     add_headers(&mut response, &context);
 
-    log(&Line { method: &method, path: &path, route, context: &context, started }, &response, problem.as_ref());
+    log(&Line { method: &method, path: &path, route, context: &context, headers, started }, &response, problem.as_ref());
     response
 }
 
@@ -70,12 +89,24 @@ fn add_headers(response: &mut Response, context: &RequestContext) {
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }
 
+/// The headers to log, as one JSON object; none where there are none.
+fn read_headers(loggable: &[LoggedHeader], headers: &HeaderMap) -> Option<String> {
+    let read = |header: &LoggedHeader| {
+        let value = headers.get(header.input.trim())?;
+        let text: String = String::from_utf8_lossy(value.as_bytes()).chars().take(LONGEST_LOGGED).collect();
+        Some((header.output.clone(), serde_json::Value::String(text)))
+    };
+    let found: serde_json::Map<_, _> = loggable.iter().filter_map(read).collect();
+    (!found.is_empty()).then(|| serde_json::Value::Object(found).to_string())
+}
+
 /// What the access line says of a request. The query is left out: it may hold anything.
 struct Line<'a> {
     method: &'a Method,
     path: &'a str,
     route: Option<String>,
     context: &'a RequestContext,
+    headers: Option<String>,
     started: Instant,
 }
 
@@ -84,22 +115,22 @@ fn log(line: &Line<'_>, response: &Response, problem: Option<&Problem>) {
     let milliseconds = line.started.elapsed().as_secs_f64() * 1000.0;
     let (method, path, route, user) = (line.method, line.path, line.route.as_deref(), line.context.username());
     let (request_id, correlation_id) = (&**line.context.id(), line.context.correlation_id());
-    let error = problem.map(Problem::log);
+    let (error, headers) = (problem.map(Problem::log), line.headers.as_deref());
     // The ids are fields of the line itself: to take them from the span, the JSON format would read and write it anew each time.
     match status {
         500 => {
-            tracing::error!(parent: None, request_id, correlation_id, %method, ?path, route, status, user, milliseconds, error, "{method} {path:?} failed with {status}");
+            tracing::error!(parent: None, request_id, correlation_id, %method, ?path, route, status, user, milliseconds, headers, error, "{method} {path:?} failed with {status}");
         }
         // What a cluster or the identity provider did not do: not our defect, and someone should know when it goes on.
         408 | 424 | 429 | 501.. => {
-            tracing::warn!(parent: None, request_id, correlation_id, %method, ?path, route, status, user, milliseconds, error, "{method} {path:?} failed with {status}");
+            tracing::warn!(parent: None, request_id, correlation_id, %method, ?path, route, status, user, milliseconds, headers, error, "{method} {path:?} failed with {status}");
         }
         // Orchestrators ask every few seconds.
         200 if route == Some("/status/liveness/") => {
             tracing::debug!(parent: None, request_id, correlation_id, %method, ?path, route, status, milliseconds, "{method} {path:?} answered {status}")
         }
         _ => {
-            tracing::info!(parent: None, request_id, correlation_id, %method, ?path, route, status, user, milliseconds, error, "{method} {path:?} answered {status}");
+            tracing::info!(parent: None, request_id, correlation_id, %method, ?path, route, status, user, milliseconds, headers, error, "{method} {path:?} answered {status}");
         }
     }
 }

@@ -9,12 +9,13 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{ClientCredentials, Flow, Http, HttpAuthScheme, OAuth2, Scopes, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, OpenApi, Ref, RefOr, Required, ServerBuilder};
 
-use super::Docs;
 use super::problem::{self, ApiResponseError, ErrorType};
+use super::{DocServer, Docs};
 
 /// The document that is committed as `openapi/openapi.json`, with an example's token endpoint.
 pub fn document() -> String {
-    let docs = Docs { token_url: "https://identity.example.org/token".to_owned(), scopes: std::collections::BTreeMap::new() };
+    let docs =
+        Docs { token_url: "https://identity.example.org/token".to_owned(), scopes: std::collections::BTreeMap::new(), servers: Vec::new() };
     let document = complete(super::routes(Duration::ZERO).into_openapi(), &docs, "");
     let mut text = serde_json::to_string_pretty(&document).expect("the document holds strings, numbers and maps");
     text.push('\n');
@@ -58,7 +59,10 @@ pub(super) fn complete(mut document: OpenApi, docs: &Docs, root_path: &str) -> O
     let flow = Flow::ClientCredentials(ClientCredentials::new(&docs.token_url, Scopes::from_iter(scopes)));
     components.add_security_scheme("APIAuthDependency", SecurityScheme::OAuth2(OAuth2::new([flow])));
     components.add_security_scheme("HTTPBearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
-    if !root_path.is_empty() {
+    let server = |server: &DocServer| ServerBuilder::new().url(&server.url).description(server.description.as_ref()).build();
+    if !docs.servers.is_empty() {
+        document.servers = Some(docs.servers.iter().map(server).collect());
+    } else if !root_path.is_empty() {
         document.servers = Some(vec![ServerBuilder::new().url(root_path).build()]);
     }
     document

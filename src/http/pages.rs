@@ -56,7 +56,7 @@ pub(super) fn router(document: &OpenApi, docs: &Docs) -> Router<Api> {
     let pages = Arc::new(Pages {
         document: serde_json::to_vec(document).expect("the document holds strings, numbers and maps").into(),
         swagger: Arc::new(swagger),
-        policy: content_policy(&docs.token_url),
+        policy: content_policy(docs),
     });
     Router::new()
         .route("/", get(to_docs))
@@ -121,12 +121,15 @@ async fn redoc_script() -> Response {
     (headers, REDOC).into_response()
 }
 
-/// What the pages may load: themselves, and tokens from the identity provider. Both build their styles at run time.
-fn content_policy(token_url: &str) -> HeaderValue {
-    let origin = origin(token_url).unwrap_or_default();
+/// What the pages may load: themselves, tokens from the identity provider, and answers from the servers that they name. Both
+/// pages build their styles at run time.
+fn content_policy(docs: &Docs) -> HeaderValue {
+    let urls = std::iter::once(&docs.token_url).chain(docs.servers.iter().map(|server| &server.url));
+    let origins: Vec<String> = urls.filter_map(|url| origin(url)).collect();
+    let origins = origins.join(" ");
     let policy = format!(
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; \
-         worker-src blob:; connect-src 'self' {origin}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+         worker-src blob:; connect-src 'self' {origins}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     );
     HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 }

@@ -129,6 +129,9 @@ pub trait Scheduler: Send + Sync {
     /// The accounts that the caller may charge; `None` where the scheduler has no such notion.
     async fn accounts(&self, principal: &Principal) -> Result<Option<Vec<Account>>, SchedulerError>;
 
+    /// Why no job can be reached through this, where none can: [`SchedulerError::Unsupported`] says so for each operation.
+    fn unsupported(&self) -> Option<&'static str>;
+
     /// Whether the scheduler answers.
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError>;
 }

@@ -64,6 +64,10 @@ impl Scheduler for Unsupported {
         Ok(None)
     }
 
+    fn unsupported(&self) -> Option<&'static str> {
+        Some(self.0)
+    }
+
     async fn ping(&self, _: &Principal) -> Result<(), SchedulerError> {
         self.refuse()
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::KeySize;
@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::service::{Reply, Service};
+use crate::support::{PATIENCE, wait_until};
 
 const ISSUER: &str = "https://idp.example.org";
 
@@ -131,14 +132,6 @@ async fn refusal(authenticator: &JwtAuthenticator, token: &Secret) -> String {
         assert!(!shown.contains(part), "the message repeats the token: {shown}");
     }
     error.to_string()
-}
-
-async fn wait_for(what: &str, mut predicate: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !predicate().await {
-        assert!(Instant::now() < deadline, "waited in vain for: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 #[tokio::test]
@@ -387,11 +380,11 @@ async fn keys_are_renewed_in_the_background_and_kept_through_an_outage() {
     authenticator.authenticate(&token).await.unwrap();
     *served.lock().unwrap() = set(&[&new.jwk]);
     // The remembered token stops holding with its key, although nobody showed an unknown one.
-    wait_for("the old key to be forgotten", async || authenticator.authenticate(&token).await.is_err()).await;
+    wait_until(PATIENCE, async || authenticator.authenticate(&token).await.is_err()).await;
 
     down.store(true, Ordering::SeqCst);
     let before = service.seen().len();
-    wait_for("two failed readings", async || service.seen().len() >= before + 3).await;
+    wait_until(PATIENCE, async || service.seen().len() >= before + 3).await;
     authenticator.authenticate(&new.sign(&claims(json!({"jti": "during the outage"})))).await.unwrap();
 
     // A key that nobody knows may be a new one: that cannot be told now, so it is no 401.
@@ -442,7 +435,7 @@ async fn a_remembered_token_still_ends_in_time() {
     let authenticator = authenticator(configured);
     let token = key.sign(&claims(json!({"exp": now() + 2})));
     authenticator.authenticate(&token).await.unwrap();
-    wait_for("the token to end", async || authenticator.authenticate(&token).await.is_err()).await;
+    wait_until(PATIENCE, async || authenticator.authenticate(&token).await.is_err()).await;
     assert_eq!(refusal(&authenticator, &token).await, "the access token is not valid: it has expired");
 }
 

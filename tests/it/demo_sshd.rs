@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use goldcrest::domain::Username;
@@ -16,6 +16,8 @@ use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate, dec
 use russh::{Channel, ChannelMsg, Sig};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
+
+use crate::support::{PATIENCE, wait_for};
 
 const USER: &str = "tester";
 const MIB: usize = 1024 * 1024;
@@ -190,7 +192,7 @@ async fn stopping_the_server_ends_commands_and_connections() {
     setup.stop.cancel();
     within(setup.running.stopped()).await;
     wait_until_gone(&pids).await;
-    wait_for("the connection's end", || connection.is_closed()).await;
+    wait_for(PATIENCE, || connection.is_closed()).await;
 }
 
 #[test]
@@ -454,15 +456,7 @@ async fn read_pids(channel: &mut Channel<Msg>, count: usize) -> Vec<u32> {
 async fn wait_until_gone(pids: &[u32]) {
     for pid in pids {
         assert!(*pid > 1);
-        wait_for("the end of a process", || !Path::new(&format!("/proc/{pid}")).exists()).await;
-    }
-}
-
-async fn wait_for(what: &str, predicate: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !predicate() {
-        assert!(Instant::now() < deadline, "waited too long for {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        wait_for(PATIENCE, || !Path::new(&format!("/proc/{pid}")).exists()).await;
     }
 }
 

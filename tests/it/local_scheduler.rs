@@ -14,7 +14,7 @@ use goldcrest::scheduler::{Scheduler, SchedulerError};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::local_shell::LocalShell;
-use crate::support::principal;
+use crate::support::{principal, wait_for};
 
 const SHELLS: [&str; 3] = ["dash", "busybox", "bash"];
 const LONG: Duration = Duration::from_secs(150);
@@ -75,20 +75,12 @@ impl Host {
         }
     }
 
-    async fn wait_for(&self, what: &str, predicate: impl Fn() -> bool) {
-        let started = Instant::now();
-        while !predicate() {
-            assert!(started.elapsed() < LONG, "{what}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
     fn read(&self, file: &str) -> String {
         std::fs::read_to_string(self.shell.home().join("work").join(file)).unwrap_or_default()
     }
 
     async fn nothing_is_left(self) {
-        self.wait_for("no process is left", || self.shell.processes().is_empty()).await;
+        wait_for(LONG, || self.shell.processes().is_empty()).await;
         let queue = std::fs::read_dir(self.shell.state().join("queue")).unwrap().count();
         assert_eq!(queue, 0, "entries are left in the queue");
     }
@@ -178,7 +170,7 @@ async fn cancelling_a_running_job_kills_its_children_wherever_they_hide() {
         let id = host
             .submit("#!/bin/sh\ntrap '' TERM\nsleep 987 & echo $! >plain\nsetsid sleep 988 & echo $! >session\necho $$ >leader\nwait; wait; sleep 989\n")
             .await;
-        host.wait_for("the job has started", || host.read("leader").ends_with('\n')).await;
+        wait_for(LONG, || host.read("leader").ends_with('\n')).await;
         host.wait_for_state(&id, "RUNNING").await;
         let pids = ["plain", "session", "leader"].map(|file| pid(&host.read(file)));
         assert!(pids.into_iter().all(lives));
@@ -363,13 +355,13 @@ async fn a_job_whose_runner_was_killed_is_not_running_and_does_not_run_on() {
     for host in Host::each(&Config { slots: 1, ..config() }) {
         let id = host.submit("#!/bin/sh\necho $$ >leader; setsid sleep 981 & sleep 980\n").await;
         let next = host.submit("#!/bin/sh\n").await;
-        host.wait_for("the job has started", || host.read("leader").ends_with('\n')).await;
+        wait_for(LONG, || host.read("leader").ends_with('\n')).await;
         let entry = std::fs::read_to_string(host.shell.state().join("queue/1")).unwrap();
         kill_process(pid(entry.split(' ').nth(1).unwrap()), Signal::KILL).unwrap();
         let job = host.wait_for_state(&id, "NODE_FAIL").await;
         assert_eq!(job.status.reason.as_deref(), Some("RunnerLost"));
         assert!(job.times.start.is_some() && job.times.end.is_some());
-        host.wait_for("the job is killed", || !lives(pid(&host.read("leader")))).await;
+        wait_for(LONG, || !lives(pid(&host.read("leader")))).await;
         host.wait_for_state(&next, "COMPLETED").await;
         host.nothing_is_left().await;
     }
@@ -380,7 +372,7 @@ async fn a_job_of_before_a_reboot_is_lost_and_its_slot_is_free() {
     for host in Host::each(&Config { slots: 1, ..config() }) {
         let id = host.submit("#!/bin/sh\n").await;
         host.wait_for_state(&id, "COMPLETED").await;
-        host.wait_for("the runner has gone", || host.shell.processes().is_empty()).await;
+        wait_for(LONG, || host.shell.processes().is_empty()).await;
         let state = host.shell.state();
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_owned();
         let fixed = "job 1 name=a directory=/ user=ada submitted=1 state=RUNNING reason=None start=5 host=h\n";
@@ -468,7 +460,7 @@ async fn a_thousand_finished_jobs_are_listed_quickly_and_old_ones_are_removed() 
         assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
         assert!(std::process::Command::new("touch").args(["-d", "9 days ago"]).arg(jobs.join("5")).status().unwrap().success());
         assert_eq!(host.submit("#!/bin/sh\n").await.as_str(), "1002");
-        host.wait_for("the old job is removed", || !jobs.join("5").exists()).await;
+        wait_for(LONG, || !jobs.join("5").exists()).await;
         assert!(jobs.join("6").exists());
         host.nothing_is_left().await;
     }

@@ -5,6 +5,7 @@ mod api;
 mod authn;
 mod authz;
 mod config;
+mod defects;
 mod demo;
 mod demo_sshd;
 mod documents;

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use crate::cluster::{self, Cluster, FileSystemDataType};
 use crate::domain::{self, ServiceType};
 use crate::scheduler;
+use crate::service::transfers;
 use crate::ssh;
 
 /// The systems.
@@ -42,6 +43,19 @@ struct HPCCluster {
     file_systems: Vec<FileSystem>,
     #[schema(required = false)]
     data_operation: DataOperation,
+    /// What answers 501 here.
+    #[schema(required = false)]
+    unsupported: Vec<UnsupportedOperations>,
+}
+
+/// Operations that a system does not have.
+#[derive(Serialize, ToSchema)]
+struct UnsupportedOperations {
+    /// The start of their paths.
+    #[schema(example = "/filesystem/{system_name}/transfer")]
+    operations: &'static str,
+    /// Why.
+    reason: &'static str,
 }
 
 /// How the system is reached.
@@ -78,9 +92,9 @@ struct SSHTimeouts {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Scheduler {
-    #[schema(value_type = String, example = "slurm")]
+    #[schema(value_type = SchedulerType, example = "slurm")]
     r#type: scheduler::SchedulerType,
-    #[schema(value_type = Option<String>, example = "ssh")]
+    #[schema(value_type = Option<SchedulerConnectionMode>, example = "ssh")]
     connection_mode: scheduler::ConnectionMode,
     version: String,
     api_url: Option<String>,
@@ -112,7 +126,7 @@ struct ProbingService {
 #[serde(rename_all = "camelCase")]
 struct FileSystem {
     path: String,
-    #[schema(value_type = String, example = "scratch")]
+    #[schema(value_type = FileSystemDataKind, example = "scratch")]
     data_type: FileSystemDataType,
     #[schema(required = false)]
     default_work_dir: bool,
@@ -161,6 +175,39 @@ pub(in crate::http) enum BackendServiceType {
     Exception,
 }
 
+/// The schedulers.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "it only describes the enum of `scheduler`, which knows no OpenAPI")]
+pub(in crate::http) enum SchedulerType {
+    Slurm,
+    Pbs,
+    Local,
+}
+
+/// How a scheduler is spoken to.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "it only describes the enum of `scheduler`, which knows no OpenAPI")]
+pub(in crate::http) enum SchedulerConnectionMode {
+    Ssh,
+    Rest,
+    Hybrid,
+}
+
+/// What a file system is for.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase", as = FileSystemDataType)]
+#[expect(dead_code, reason = "it only describes the enum of `cluster`, which knows no OpenAPI")]
+pub(in crate::http) enum FileSystemDataKind {
+    Users,
+    Store,
+    Archive,
+    Apps,
+    Scratch,
+    Project,
+}
+
 impl From<&Cluster> for HPCCluster {
     fn from(cluster: &Cluster) -> Self {
         let config = cluster.config();
@@ -174,8 +221,16 @@ impl From<&Cluster> for HPCCluster {
             last_health_check: health.last_check,
             file_systems: config.file_systems.iter().map(FileSystem::from).collect(),
             data_operation: (&config.data_operation).into(),
+            unsupported: unsupported(cluster),
         }
     }
+}
+
+fn unsupported(cluster: &Cluster) -> Vec<UnsupportedOperations> {
+    let jobs = cluster.scheduler_ungated().unsupported();
+    let jobs = jobs.map(|reason| UnsupportedOperations { operations: "/compute/{system_name}/jobs", reason });
+    let transfers = UnsupportedOperations { operations: "/filesystem/{system_name}/transfer", reason: transfers::UNSUPPORTED };
+    jobs.into_iter().chain([transfers]).collect()
 }
 
 impl From<&ssh::Config> for SSHClientPool {

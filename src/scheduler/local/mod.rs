@@ -208,6 +208,10 @@ impl Scheduler for Local {
         Ok(None)
     }
 
+    fn unsupported(&self) -> Option<&'static str> {
+        None
+    }
+
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {
         self.run(principal, "asking the host", &Ping).await
     }

@@ -155,6 +155,11 @@ impl Shared {
         self.scheduler.ping(principal).await
     }
 
+    /// As [`Scheduler::unsupported`].
+    pub fn unsupported(&self) -> Option<&'static str> {
+        self.scheduler.unsupported()
+    }
+
     fn asked_by<'a>(&'a self, principal: &'a Principal) -> Asker<'a> {
         Asker { scheduler: &self.scheduler, principal, changes: self.changes.seen(&principal.username) }
     }

@@ -98,6 +98,10 @@ impl Scheduler for Counting {
         self.look(|_| None).await
     }
 
+    fn unsupported(&self) -> Option<&'static str> {
+        None
+    }
+
     async fn ping(&self, _: &Principal) -> Result<(), SchedulerError> {
         self.look(|_| ()).await
     }

@@ -1,6 +1,6 @@
 //! The contract is a file: what FirecREST v2 offers exists here, and our own document is the committed one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -111,7 +111,115 @@ fn compare(document: &Value, operation: &str, facts: &Value, errors: &Value) -> 
             }
         }
     }
+    findings.extend(compare_types(document, ours, &facts["types"]));
     findings
+}
+
+/// Which kinds of JSON values stand where. A member of an answer may only hold what the contract allows there, and what the
+/// contract allows a client to send is taken; that null may be left out instead counts as taken.
+fn compare_types(document: &Value, ours: &Value, facts: &Value) -> Vec<String> {
+    let mut findings = Vec::new();
+    let mut compare = |what: String, contract: &Value, ours: Option<&Kinds>, answered: bool| {
+        let (contract, Some(ours)) = (Kinds::read(contract.as_str().unwrap()), ours) else { return };
+        let (narrow, wide) = if answered { (ours, &contract) } else { (&contract, ours) };
+        let surplus = |narrow: &BTreeSet<String>, wide: &BTreeSet<String>| -> Vec<String> {
+            let ignored = |name: &str| !answered && name == "null";
+            narrow.iter().filter(|name| !wide.is_empty() && !wide.contains(*name) && !ignored(name)).cloned().collect()
+        };
+        let mut others = surplus(&narrow.types, &wide.types);
+        others.extend(surplus(&narrow.values, &wide.values));
+        if answered && !contract.values.is_empty() && ours.values.is_empty() {
+            others.push("any value".to_owned());
+        }
+        if !others.is_empty() {
+            findings.push(format!("{what} {} {}", if answered { "may be" } else { "may not be" }, others.join(", ")));
+        }
+    };
+    for parameter in ours["parameters"].as_array().into_iter().flatten() {
+        let name = format!("{} {}", parameter["in"].as_str().unwrap(), parameter["name"].as_str().unwrap());
+        if let Some(contract) = facts["parameters"].get(&name) {
+            compare(format!("parameter {name}"), contract, kinds(document, &parameter["schema"]).get(""), false);
+        }
+    }
+    let body = content(&ours["requestBody"]).map(|schema| kinds(document, schema)).unwrap_or_default();
+    for (name, contract) in facts["body"].as_object().into_iter().flatten() {
+        compare(format!("body member {name}"), contract, body.get(name), false);
+    }
+    for (status, members) in facts["responses"].as_object().into_iter().flatten() {
+        let offered = content(&ours["responses"][status]).map(|schema| kinds(document, schema)).unwrap_or_default();
+        for (name, contract) in members.as_object().unwrap() {
+            compare(format!("{status} {name}"), contract, offered.get(name), true);
+        }
+    }
+    findings
+}
+
+fn content(holder: &Value) -> Option<&Value> {
+    Some(&holder["content"].as_object()?.values().next()?["schema"])
+}
+
+/// The JSON types that a value may have, and the texts that it may be; empty for any.
+#[derive(Default)]
+struct Kinds {
+    types: BTreeSet<String>,
+    values: BTreeSet<String>,
+}
+
+impl Kinds {
+    fn read(fact: &str) -> Self {
+        let (types, values) = fact.split_once(" = ").unwrap_or((fact, ""));
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+        Self { types: words(types), values: words(values) }
+    }
+}
+
+fn kinds(document: &Value, schema: &Value) -> BTreeMap<String, Kinds> {
+    let mut found = BTreeMap::new();
+    collect_kinds(document, schema, "", &mut found);
+    found
+}
+
+fn collect_kinds(document: &Value, schema: &Value, path: &str, found: &mut BTreeMap<String, Kinds>) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        return collect_kinds(document, document.pointer(reference.trim_start_matches('#')).unwrap(), path, found);
+    }
+    let texts = |value: &Value| -> Vec<String> {
+        let list = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+        list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let here = found.entry(path.to_owned()).or_default();
+    here.types.extend(texts(&schema["type"]));
+    here.values.extend(texts(&schema["enum"]));
+    for variants in ["anyOf", "oneOf", "allOf"] {
+        for variant in schema[variants].as_array().into_iter().flatten() {
+            collect_kinds(document, variant, path, found);
+        }
+    }
+    if schema["items"].is_object() {
+        collect_kinds(document, &schema["items"], &format!("{path}[]"), found);
+    }
+    for (name, member) in schema["properties"].as_object().into_iter().flatten() {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        collect_kinds(document, member, &path, found);
+    }
+}
+
+#[test]
+fn a_type_that_is_not_the_contracts_is_found() {
+    let ours = serde_json::json!({
+        "parameters": [{"in": "query", "name": "bytes", "schema": {"type": "string"}}],
+        "responses": {"200": {"content": {"x": {"schema": {"properties": {
+            "size": {"type": ["integer", "null"]}, "kind": {"type": "string", "enum": ["a", "b"]}, "word": {"type": "string"},
+        }}}}}},
+    });
+    let facts = serde_json::json!({
+        "parameters": {"query bytes": "integer null"},
+        "responses": {"200": {"size": "string", "kind": "string = a", "word": "string = a b"}},
+    });
+    let findings = compare_types(&Value::Null, &ours, &facts);
+    let expected =
+        ["parameter query bytes may not be integer", "200 size may be integer, null", "200 kind may be b", "200 word may be any value"];
+    assert_eq!(findings, expected);
 }
 
 fn compare_sent(what: &str, contract: &Members, ours: &Members) -> Vec<String> {

@@ -142,6 +142,10 @@ impl Scheduler for ScriptedScheduler {
         reply!(self.0, by, "accounts", [], SchedulerFails, Reply::Accounts(accounts) => accounts)
     }
 
+    fn unsupported(&self) -> Option<&'static str> {
+        None
+    }
+
     async fn ping(&self, by: &Principal) -> Result<(), SchedulerError> {
         reply!(self.0, by, "ping", [], SchedulerFails, Reply::Done => ())
     }

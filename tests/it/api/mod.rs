@@ -24,7 +24,7 @@ use axum::body::Body;
 use axum::http::{Method, Request, Response, header};
 use goldcrest::cluster::Cluster;
 use goldcrest::domain::{ClusterHealth, RemotePath, ServiceHealth, ServiceType};
-use goldcrest::http::{AppState, Config, Docs, router};
+use goldcrest::http::{AppState, Config, Docs, Logger, router};
 use goldcrest::service::Gate;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -47,13 +47,18 @@ pub fn cluster(scheduler: Vec<Step>, files: Vec<Step>, transport: ScriptedTransp
             "data_transfer": {"service_type": "s3", "name": "store", "secret_access_key": "hunter2", "public_url": "https://s3.example.org"},
         },
     });
-    Cluster::new(
-        serde_json::from_value(config).unwrap(),
-        Arc::new(transport),
-        Arc::new(ScriptedScheduler(Script::new("scheduler", scheduler))),
-        Arc::new(ScriptedFiles(Script::new("file system", files))),
-        health,
-    )
+    let scheduler = ScriptedScheduler(Script::new("scheduler", scheduler));
+    let files = ScriptedFiles(Script::new("file system", files));
+    Cluster::new(serde_json::from_value(config).unwrap(), Arc::new(transport), Arc::new(scheduler), Arc::new(files), health)
+}
+
+/// As [`cluster`], with a scheduler that this version cannot use.
+fn cluster_without_jobs(reason: &'static str, health: ClusterHealth) -> Cluster {
+    let (_, health) = watch::channel(health);
+    let cluster = cluster(Vec::new(), Vec::new(), ScriptedTransport::new([]), health.clone());
+    let files = ScriptedFiles(Script::new("file system", []));
+    let scheduler = goldcrest::scheduler::Unsupported::new(reason);
+    Cluster::new(cluster.config().clone(), Arc::new(ScriptedTransport::new([])), Arc::new(scheduler), Arc::new(files), health)
 }
 
 /// The API over one cluster.
@@ -91,17 +96,45 @@ impl Api {
         root_path: &str,
         configure: impl FnOnce(&mut Config),
     ) -> Self {
+        Self::assemble(scheduler, files, health, |state| {
+            state.root_path = root_path.to_owned();
+            configure(&mut state.config);
+        })
+    }
+
+    /// As [`Self::build`], and everything else may be changed too.
+    pub fn assemble(scheduler: Vec<Step>, files: Vec<Step>, health: ClusterHealth, change: impl FnOnce(&mut AppState)) -> Self {
         let (_, health) = watch::channel(health);
         let cluster = Arc::new(cluster(scheduler, files, ScriptedTransport::new([]), health));
-        let mut config = Config::default();
-        configure(&mut config);
-        let (router, document) = router(AppState {
+        let mut state = AppState {
             gate: Gate::new(Arc::new(Tokens), Arc::new(Relations), [cluster]),
-            config,
-            docs: Docs { token_url: "https://identity.example.org/realms/hpc/token".to_owned(), scopes: [].into() },
-            root_path: root_path.to_owned(),
-        });
+            config: Config::default(),
+            logger: Logger::default(),
+            docs: Docs { token_url: "https://identity.example.org/realms/hpc/token".to_owned(), scopes: [].into(), servers: Vec::new() },
+            root_path: String::new(),
+        };
+        change(&mut state);
+        let (router, document) = router(state);
         Self { router, document: serde_json::to_value(document).unwrap() }
+    }
+
+    /// A scheduler that this version cannot use, and that the checker found so.
+    pub fn without_jobs(reason: &'static str) -> Self {
+        let health = ClusterHealth {
+            services: vec![ServiceHealth {
+                service: ServiceType::Scheduler,
+                last_checked: "2026-01-31T08:00:00Z".parse().unwrap(),
+                latency: None,
+                healthy: false,
+                message: Some(reason.to_owned()),
+                path: None,
+            }],
+            last_check: None,
+        };
+        Self::assemble(Vec::new(), Vec::new(), ClusterHealth::default(), |state| {
+            let cluster = Arc::new(cluster_without_jobs(reason, health));
+            state.gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [cluster]);
+        })
     }
 
     /// Sends a request as it is.

@@ -1,7 +1,8 @@
 //! The documentation pages.
 
 use axum::http::Method;
-use serde_json::Value;
+use goldcrest::domain::ClusterHealth;
+use serde_json::{Value, json};
 
 use super::{Answer, Api, request};
 
@@ -65,6 +66,19 @@ async fn the_document_names_the_token_endpoint_of_the_site() {
     let flow = &document["components"]["securitySchemes"]["APIAuthDependency"]["flows"]["clientCredentials"];
     assert_eq!(flow["tokenUrl"], "https://identity.example.org/realms/hpc/token");
     assert_eq!(document, Api::new(vec![], vec![]).document);
+}
+
+#[tokio::test]
+async fn the_document_names_the_configured_servers_and_the_pages_may_call_them() {
+    let servers = json!([{"url": "https://api.example.org/hpc", "description": "production"}, {"url": "/hpc"}]);
+    let api = Api::assemble(vec![], vec![], ClusterHealth::default(), |state| {
+        state.root_path = "/hpc".to_owned();
+        state.docs.servers = serde_json::from_value(servers.clone()).unwrap();
+    });
+    let get = |path| api.send(request(Method::GET, path, None, None));
+    assert_eq!(get("/openapi.json").await.json()["servers"], servers);
+    let policy = get("/docs/").await.header("content-security-policy").unwrap().to_owned();
+    assert!(policy.contains("connect-src 'self' https://identity.example.org https://api.example.org;"), "{policy}");
 }
 
 #[tokio::test]

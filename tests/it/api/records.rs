@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
 use axum::http::Method;
+use goldcrest::domain::ClusterHealth;
 use goldcrest::scheduler::SchedulerError;
 use goldcrest::ssh::TransportError;
 use serde_json::json;
@@ -109,6 +110,33 @@ async fn every_request_leaves_one_access_line_without_its_query() {
     ] {
         assert!(lines[0].contains(part), "{part}: {}", lines[0]);
     }
+}
+
+/// The access line of a request with some headers, under this `logger` section.
+async fn line_with_headers(logger: serde_json::Value) -> String {
+    let (records, _guard) = records();
+    let api = Api::assemble(vec![], vec![], ClusterHealth::default(), |state| state.logger = serde_json::from_value(logger).unwrap());
+    let mut request = request(Method::GET, "/status/systems", Some("token-of-alice"), None);
+    let headers = request.headers_mut();
+    headers.insert("user-agent", "a \"client\"".parse().unwrap());
+    headers.insert("x-project", "p".repeat(9000).parse().unwrap());
+    headers.insert("cookie", "session=hunter2".parse().unwrap());
+    api.send(request).await;
+    records.of("goldcrest::http::observe").remove(0)
+}
+
+#[tokio::test]
+async fn the_configured_request_headers_are_in_the_access_line_and_no_secret_is() {
+    let headers = json!([
+        {"input": "User-Agent", "output": "agent"}, {"input": "X-Project", "output": "project"}, {"input": "x-absent", "output": "absent"},
+        {"input": "Authorization", "output": "token"}, {"input": "Cookie", "output": "cookie"},
+    ]);
+    let line = line_with_headers(json!({"enable_tracing_log": true, "loggable_request_headers": headers})).await;
+    let expected = json!({"agent": "a \"client\"", "project": "p".repeat(256)}).to_string();
+    assert!(line.contains(&format!("headers={expected:?}")), "{line}");
+    assert!(!line.contains("hunter2") && !line.contains("token-of-alice"), "{line}");
+    let line = line_with_headers(json!({"enable_tracing_log": false, "loggable_request_headers": headers})).await;
+    assert!(!line.contains("headers="), "{line}");
 }
 
 #[tokio::test]

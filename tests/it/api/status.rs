@@ -1,5 +1,6 @@
 //! `/status`.
 
+use axum::http::Method;
 use goldcrest::domain::{Account, ClusterHealth, Identity, Node, NodeState, Partition, PosixId, Reservation, ServiceType};
 use goldcrest::filesystem::FilesystemError;
 use goldcrest::scheduler::SchedulerError;
@@ -15,6 +16,26 @@ async fn the_systems_are_shown_with_their_health_and_without_secrets() {
     let answer = Api::unhealthy(ServiceType::Filesystem, Some("/home")).get("/status/systems").await;
     assert!(!answer.everything().contains("hunter2"));
     assert_snapshot!(answer);
+}
+
+#[tokio::test]
+async fn what_a_system_cannot_do_is_501_and_shows_in_its_status() {
+    let api = Api::without_jobs("this version does not speak to PBS");
+    for path in ["/compute/daint/jobs", "/compute/daint/jobs/1", "/compute/daint/jobs/1/metadata", "/status/daint/nodes"] {
+        let answer = api.get(path).await;
+        assert_eq!(answer.status, 501, "{path}: {}", answer.everything());
+        assert_eq!(answer.json()["message"], "this system's scheduler cannot do that: this version does not speak to PBS");
+    }
+    let transfer = api.call(Method::POST, "/filesystem/daint/transfer/mv", Some(json!({"path": "/home/a", "targetPath": "/home/b"}))).await;
+    assert_eq!(transfer.status, 501);
+    let unsupported = &api.get("/status/systems").await.json()["systems"][0]["unsupported"];
+    let expected = json!([
+        {"operations": "/compute/{system_name}/jobs", "reason": "this version does not speak to PBS"},
+        {"operations": "/filesystem/{system_name}/transfer", "reason": transfer.json()["message"]},
+    ]);
+    assert_eq!(unsupported, &expected);
+    let able = &Api::new(vec![], vec![]).get("/status/systems").await.json()["systems"][0]["unsupported"];
+    assert_eq!(able, &json!([expected[1]]));
 }
 
 #[tokio::test]
@@ -110,7 +131,7 @@ async fn an_unhealthy_scheduler_does_not_keep_nodes_from_being_asked_for() {
 
 #[tokio::test]
 async fn liveness_needs_no_token_and_tells_the_age_of_the_oldest_check() {
-    let request = || super::request(axum::http::Method::GET, "/status/liveness/", None, None);
+    let request = || super::request(Method::GET, "/status/liveness/", None, None);
     let answer = Api::new(vec![], vec![]).send(request()).await;
     assert_eq!((answer.status, answer.json()), (200, json!({"healthcheckRuns": {}, "lastUpdate": 0})));
 

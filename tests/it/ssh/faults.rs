@@ -11,8 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::double::{Behaviour, Double};
 use super::proxy::Proxy;
-use super::{OneKey, command, config, credential, exec, lanes, limits, new_key, wait_for};
-use crate::support::principal;
+use super::{OneKey, command, config, credential, exec, lanes, limits, new_key};
+use crate::support::{PATIENCE, principal, wait_for};
 
 fn to(double: &Double) -> Arc<Lanes> {
     lanes(config(double.port, &double.host_key), OneKey::new(&new_key()))
@@ -131,7 +131,7 @@ async fn a_connection_that_freezes_under_a_command_costs_one_deadline() {
     let proxy = Proxy::start(double.port).await;
     let lanes = lanes(config(proxy.port, &double.host_key), OneKey::new(&new_key()));
     let (frozen, ()) = tokio::join!(exec(&lanes, "ada", brief("hang")), async {
-        wait_for("the command to start", || double.record.commands.load(SeqCst) == 1).await;
+        wait_for(PATIENCE, || double.record.commands.load(SeqCst) == 1).await;
         proxy.freeze();
     });
     assert!(matches!(frozen, Err(TransportError::Execution(_))));
@@ -161,7 +161,7 @@ async fn output_over_the_cap_fails_at_once_and_the_channel_goes() {
     assert!(matches!(error, TransportError::Output(100_000)));
     assert_eq!(error.kind(), Kind::TooLarge);
     assert!(started.elapsed() < Duration::from_millis(500));
-    wait_for("the channel to close", || double.record.channels.load(SeqCst) == 0).await;
+    wait_for(PATIENCE, || double.record.channels.load(SeqCst) == 0).await;
     assert_eq!(exec(&lanes, "ada", run("echo")).await.unwrap().exit, 0);
     assert_eq!(lanes.stats().opened, 1);
 }
@@ -173,7 +173,7 @@ async fn a_hung_command_is_stopped_at_its_time() {
     let error = exec(&lanes, "ada", brief("hang")).await.unwrap_err();
     assert_eq!(error.kind(), Kind::RemoteTimeout);
     assert!(error.to_string().contains("exit status:124"));
-    wait_for("the channel to close", || double.record.channels.load(SeqCst) == 0).await;
+    wait_for(PATIENCE, || double.record.channels.load(SeqCst) == 0).await;
     assert_eq!(double.record.signals.load(SeqCst), 1);
 }
 
@@ -182,9 +182,9 @@ async fn a_command_deaf_to_signals_loses_its_channel_and_the_connection_its_work
     let double = Double::start(Behaviour::default()).await;
     let lanes = to(&double);
     assert!(exec(&lanes, "ada", brief("deaf")).await.is_err());
-    wait_for("the client to close", || double.record.closed_by_client.load(SeqCst) == 1).await;
+    wait_for(PATIENCE, || double.record.closed_by_client.load(SeqCst) == 1).await;
     exec(&lanes, "ada", run("echo")).await.unwrap();
-    wait_for("the connection to go", || lanes.stats().closed_lingering == 1).await;
+    wait_for(PATIENCE, || lanes.stats().closed_lingering == 1).await;
     assert_eq!(lanes.stats().open, 1);
 }
 
@@ -194,7 +194,7 @@ async fn a_dropped_request_stops_its_command() {
     let lanes = to(&double);
     let dropped = tokio::time::timeout(Duration::from_millis(300), exec(&lanes, "ada", run("hang"))).await;
     assert!(dropped.is_err());
-    wait_for("the channel to close", || double.record.channels.load(SeqCst) == 0).await;
+    wait_for(PATIENCE, || double.record.channels.load(SeqCst) == 0).await;
     assert_eq!(double.record.signals.load(SeqCst), 1);
 }
 
@@ -260,14 +260,14 @@ async fn a_changed_credential_retires_the_connections_of_the_old_one() {
         let lanes = Arc::clone(&lanes);
         async move { exec(&lanes, "ada", run("nap")).await }
     });
-    wait_for("the command to start", || double.record.commands.load(SeqCst) == 2).await;
+    wait_for(PATIENCE, || double.record.commands.load(SeqCst) == 2).await;
     keys.change(credential(&new));
     exec(&lanes, "ada", run("echo")).await.unwrap();
     assert!(busy.await.unwrap().is_ok(), "what runs may end");
     let fingerprint = |key: &russh::keys::PrivateKey| key.fingerprint(russh::keys::HashAlg::Sha256).to_string();
     let used: Vec<String> = double.record.users.lock().unwrap().iter().map(|(_, key)| key.clone()).collect();
     assert_eq!(used, [fingerprint(&old), fingerprint(&new)]);
-    wait_for("the old connection to close", || lanes.stats().closed_credential == 1).await;
+    wait_for(PATIENCE, || lanes.stats().closed_credential == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -299,7 +299,7 @@ async fn a_connection_does_not_outlive_its_credential() {
     keys.change(Arc::new(Credential { not_after: Some(soon), ..Credential::clone(&credential(&key)) }));
     let lanes = lanes(config(double.port, &double.host_key), Arc::clone(&keys));
     exec(&lanes, "ada", run("echo")).await.unwrap();
-    wait_for("the idle connection to close", || lanes.stats().closed_credential == 1).await;
+    wait_for(PATIENCE, || lanes.stats().closed_credential == 1).await;
     assert_eq!(lanes.stats().open, 0);
     assert!(matches!(exec(&lanes, "ada", run("echo")).await, Err(TransportError::Key { .. })));
     assert_eq!(double.record.connections.load(SeqCst), 1, "a credential that has ended is not tried");
@@ -356,7 +356,7 @@ async fn nobody_listening_fails_at_once() {
     let double = Double::start(Behaviour::default()).await;
     double.stop();
     let lanes = to(&double);
-    wait_for("the port to be free", || std::net::TcpListener::bind(("127.0.0.1", double.port)).is_ok()).await;
+    wait_for(PATIENCE, || std::net::TcpListener::bind(("127.0.0.1", double.port)).is_ok()).await;
     let started = Instant::now();
     let results = futures::future::join_all((0..50).map(|_| exec(&lanes, "ada", run("echo")))).await;
     assert!(results.iter().all(|result| matches!(result, Err(TransportError::Connect(_)))));

@@ -89,12 +89,3 @@ async fn exec(lanes: &Lanes, user: &str, exec: Exec) -> Result<RawOutput, Transp
 fn limits(execution: Duration, output: usize) -> Option<Limits> {
     Some(Limits { execution, output })
 }
-
-/// Waits until `condition` holds, and fails the test when it does not within 10 s.
-async fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-    while !condition() {
-        assert!(tokio::time::Instant::now() < deadline, "waited in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}

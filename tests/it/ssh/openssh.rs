@@ -15,8 +15,8 @@ use goldcrest::ssh::{CommandLine, Exec, LaneKind, Lanes, Transport, TransportErr
 use russh::keys::{PrivateKey, ssh_key::LineEnding};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{OneKey, command, config, exec, lanes, limits, new_key, sh, wait_for};
-use crate::support::principal;
+use super::{OneKey, command, config, exec, lanes, limits, new_key, sh};
+use crate::support::{PATIENCE, principal, wait_for};
 
 const SSHD: &str = "/usr/sbin/sshd";
 
@@ -191,12 +191,12 @@ async fn a_command_that_runs_out_of_time_is_gone_from_the_server() {
     let mut hung = command(line(1));
     hung.limits = limits(Duration::from_secs(1), 100);
     assert!(matches!(exec(&lanes, &sshd.user, hung).await, Err(TransportError::Execution(_))));
-    wait_for("the timed-out command to end", gone).await;
+    wait_for(PATIENCE, gone).await;
 
     std::fs::remove_file(&mark).unwrap();
     let dropped = tokio::time::timeout(Duration::from_secs(1), exec(&lanes, &sshd.user, command(line(2)))).await;
     assert!(dropped.is_err());
-    wait_for("the dropped command to end", gone).await;
+    wait_for(PATIENCE, gone).await;
     assert_eq!(
         exec(
             &lanes,

@@ -9,8 +9,8 @@ use goldcrest::ssh::{CommandLine, Exec, LaneKind, Transport, TransportError};
 use tokio::io::AsyncReadExt;
 
 use super::double::{Behaviour, Double};
-use super::{OneKey, command, config, exec, lanes, limits, new_key, wait_for};
-use crate::support::principal;
+use super::{OneKey, command, config, exec, lanes, limits, new_key};
+use crate::support::{PATIENCE, principal, wait_for};
 
 fn run(name: &'static str) -> Exec {
     command(CommandLine::new(name))
@@ -25,7 +25,7 @@ async fn at_the_cap_the_longest_idle_connection_makes_room() {
     for user in ["ada", "bob", "cyd", "ada", "dan"] {
         exec(&lanes, user, run("echo")).await.unwrap();
     }
-    wait_for("one connection to be evicted", || lanes.stats().closed_evicted == 1).await;
+    wait_for(PATIENCE, || lanes.stats().closed_evicted == 1).await;
     let before = lanes.stats().opened;
     exec(&lanes, "ada", run("echo")).await.unwrap();
     exec(&lanes, "cyd", run("echo")).await.unwrap();
@@ -71,7 +71,7 @@ async fn one_users_flood_does_not_hold_up_another() {
             tokio::spawn(async move { exec(&lanes, "ada", run("nap")).await })
         })
         .collect();
-    wait_for("the flood to run", || double.record.channels.load(SeqCst) >= 8).await;
+    wait_for(PATIENCE, || double.record.channels.load(SeqCst) >= 8).await;
     let started = Instant::now();
     exec(&lanes, "bob", run("echo")).await.unwrap();
     assert!(started.elapsed() < Duration::from_millis(300), "{:?}", started.elapsed());
@@ -135,7 +135,7 @@ async fn an_idle_connection_is_closed_after_its_time() {
     let lanes = lanes(settings, OneKey::new(&new_key()));
     exec(&lanes, "ada", run("echo")).await.unwrap();
     assert_eq!(lanes.stats().open, 1);
-    wait_for("the connection to close", || lanes.stats().closed_idle == 1).await;
+    wait_for(PATIENCE, || lanes.stats().closed_idle == 1).await;
 }
 
 #[tokio::test]
@@ -147,6 +147,6 @@ async fn closing_the_lanes_closes_every_connection_and_lends_no_more() {
     lanes.close().await;
     assert!(matches!(exec(&lanes, "ada", run("echo")).await, Err(TransportError::Broken { sent: false })));
     drop(stream);
-    wait_for("the connections to close", || lanes.stats().open == 0).await;
+    wait_for(PATIENCE, || lanes.stats().open == 0).await;
     assert_eq!(lanes.stats().closed_shutdown, 2);
 }

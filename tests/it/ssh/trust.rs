@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use super::double::{Behaviour, Double};
 use super::{OneKey, command, config, exec, lanes, new_key};
+use crate::support::{PATIENCE, wait_for};
 
 async fn reach(lanes: &Lanes) -> Result<(), String> {
     match exec(lanes, "ada", command(CommandLine::new("echo"))).await {
@@ -86,7 +87,7 @@ async fn trust_on_first_use_insists_on_the_first_key() {
     reach(&lanes).await.unwrap();
     first.stop();
     drop(first);
-    super::wait_for("the connection to be lost", || std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()).await;
+    wait_for(PATIENCE, || std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()).await;
     let second = Double::start_at(port, new_key(), Behaviour::default()).await;
     let reason = reach(&lanes).await.unwrap_err();
     assert!(reason.contains(&fingerprint(&second.host_key)), "{reason}");

@@ -4,19 +4,34 @@ pub mod local_shell;
 pub mod scripted;
 pub mod service;
 
-use std::time::{Duration, Instant};
+use std::panic::Location;
+use std::time::Duration;
 
 use goldcrest::domain::{Principal, Secret, Username};
+use tokio::time::Instant;
+
+/// How long a test waits for what takes a moment: long enough for a machine that is busy with other tests.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until `predicate` holds.
 ///
 /// # Panics
-/// When it does not within `deadline`.
-pub async fn wait_for(deadline: Duration, predicate: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !predicate() {
-        assert!(start.elapsed() < deadline, "it did not come to hold within {deadline:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+/// When it does not within `deadline`; the message names the line that waits.
+#[track_caller]
+pub fn wait_for(deadline: Duration, mut predicate: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    wait_until(deadline, async move || predicate())
+}
+
+/// As [`wait_for`], for what takes a question to find out.
+#[track_caller]
+pub fn wait_until(deadline: Duration, mut predicate: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
+    let caller = Location::caller();
+    async move {
+        let start = Instant::now();
+        while !predicate().await {
+            assert!(start.elapsed() < deadline, "{caller} waited in vain for {deadline:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
 

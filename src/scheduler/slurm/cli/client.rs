@@ -242,6 +242,10 @@ impl Scheduler for SlurmCli {
         }
     }
 
+    fn unsupported(&self) -> Option<&'static str> {
+        None
+    }
+
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {
         run(&*self.transport, principal, &Ping).await.map_err(explain("ping the scheduler"))
     }
