@@ -131,9 +131,9 @@ floors() {
     echo "|---|---:|---:|"
     floor 'exec of true' 100 ssh "${ssh_options[@]}" -p "$port" "$user@127.0.0.1" true
     floor 'exec of squeue' 50 ssh "${ssh_options[@]}" -p "$port" "$user@127.0.0.1" squeue --me
-    yes "ls -ld $folder/lines.txt" | head -n 2000 >"$control/batch"
+    seq 2000 | sed "s|.*|ls -l $folder/lines.txt|" >"$control/batch"
     # One run, so its figures are those of 2,000 requests.
-    floor '2,000 times ls -ld in one sftp' 1 sftp "${ssh_options[@]}" -P "$port" -b "$control/batch" "$user@127.0.0.1"
+    floor '2,000 times ls -l of a file in one sftp' 1 sftp "${ssh_options[@]}" -P "$port" -b "$control/batch" "$user@127.0.0.1"
     ssh "${ssh_options[@]}" -O exit -p "$port" "$user@127.0.0.1"
     rm -rf "$control"
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use futures::stream::{self, FuturesUnordered};
+use futures::stream::{self, FuturesOrdered, FuturesUnordered};
 use futures::{StreamExt, TryStreamExt};
 
 use super::errors::{attributes, bytes, filesystem_error};
@@ -15,6 +15,9 @@ use crate::filesystem::{FilesystemError, ListOptions, MAX_ENTRIES};
 
 /// READDIR requests outstanding on one directory.
 const READDIRS: usize = 4;
+
+/// How many of them are made at first: most directories come with one reply, and the next says that this was all.
+const FIRST_READDIRS: usize = 2;
 
 /// Directories of a tree that are read at a time.
 const DIRECTORIES: usize = 8;
@@ -254,8 +257,9 @@ pub async fn read_directory(session: &Arc<Session>, path: &RemotePath) -> Result
         Err(failure) => return Err(failed(failure)),
     };
     let request = Request::Readdir { handle: handle.bytes() };
-    let mut replies = stream::repeat(()).map(|()| session.request(&request)).buffered(READDIRS);
+    let mut replies: FuturesOrdered<_> = (0..FIRST_READDIRS).map(|_| session.request(&request)).collect();
     let mut names = Vec::new();
+    let mut received = 0;
     while let Some(reply) = replies.next().await {
         let entries = match reply {
             Ok(Response::Name { entries }) if !entries.is_empty() => entries,
@@ -275,6 +279,10 @@ pub async fn read_directory(session: &Arc<Session>, path: &RemotePath) -> Result
         }
         if names.len() > MAX_ENTRIES {
             return Err(FilesystemError::too_many_entries(path));
+        }
+        received += 1;
+        while received >= FIRST_READDIRS && replies.len() < READDIRS {
+            replies.push_back(session.request(&request));
         }
     }
     Ok(names)
