@@ -84,13 +84,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When to look next: nothing that happens in between could make it earlier.
+    /// When to look next: the end of the present patience, or earlier, since a request that comes in meanwhile may have a
+    /// shorter one. Never later than `now` where the patience is at its end, and only there.
     fn due(&self, now: Instant) -> Instant {
         let state = self.state();
-        if state.exchanges.is_empty() {
-            return state.idle_until;
-        }
         let soonest = now + self.patience.stall.min(self.patience.idle);
+        if state.exchanges.is_empty() {
+            return state.idle_until.min(soonest);
+        }
         state.exchanges.values().flatten().copied().min().unwrap_or(soonest).min(soonest)
     }
 }
