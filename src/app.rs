@@ -8,18 +8,19 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::authn::{self, Authenticator, JwtAuthenticator, ServiceAccountTokens};
+use crate::authn::{self, Authenticator, DevelopmentIssuer, JwtAuthenticator, ServiceAccountTokens, SlurmTokens};
 use crate::authz::{self, Authorizer, LocalPolicy, OpenFga};
 use crate::cluster::{self, Cluster};
 use crate::config::Config;
-use crate::credentials::{self, CredentialProvider, StaticKeys};
+use crate::credentials::{self, Cached, CertificateAuthority, CredentialProvider, KeyService, SshCa, StaticKeys};
 use crate::domain::{ClusterHealth, SystemName};
 use crate::filesystem;
 use crate::health::Checker;
 use crate::http::{self, AppState};
 use crate::rest;
 use crate::scheduler::local::Local;
-use crate::scheduler::slurm::SlurmCli;
+use crate::scheduler::pbs::Pbs;
+use crate::scheduler::slurm::{ApiVersion, CallersToken, RestSettings, SlurmCli, SlurmHybrid, SlurmRest, UserToken};
 use crate::scheduler::{self, ConnectionMode, Scheduler, SchedulerType};
 use crate::service::Gate;
 use crate::ssh::{self, Lanes};
@@ -31,6 +32,7 @@ pub struct App {
     authenticator: Arc<JwtAuthenticator>,
     checkers: Vec<Checker>,
     lanes: Vec<Arc<Lanes>>,
+    issuer: Option<Arc<DevelopmentIssuer>>,
 }
 
 /// Why a configuration that was understood cannot be built.
@@ -45,6 +47,18 @@ pub enum BuildError {
     /// The `auth.authorization` section cannot be used.
     #[error("set up authorization")]
     Authorization(#[from] rest::InvalidUrl),
+    /// The `ssh_credentials` section, or the one of a cluster, cannot be used.
+    #[error("set up SSH credentials")]
+    Credentials(#[from] credentials::SetupError),
+    /// The `scheduler` section of a cluster cannot be used.
+    #[error("set up the scheduler of {system}")]
+    Scheduler {
+        /// The cluster.
+        system: SystemName,
+        /// What is wrong.
+        #[source]
+        source: SchedulerSetupError,
+    },
     /// The `ssh` section of a cluster cannot be used.
     #[error("set up SSH to {system}")]
     Ssh {
@@ -54,6 +68,17 @@ pub enum BuildError {
         #[source]
         source: ssh::ConfigError,
     },
+}
+
+/// Why a scheduler cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum SchedulerSetupError {
+    /// The address of its REST API is missing or no URL.
+    #[error("scheduler.api_url cannot be used")]
+    Url(#[from] rest::InvalidUrl),
+    /// The key of its tokens cannot be used.
+    #[error("scheduler.jwt_key_file cannot be used")]
+    Key(#[from] authn::SlurmKeyError),
 }
 
 impl App {
@@ -66,9 +91,7 @@ impl App {
         let authentication = config.auth.authentication;
         let authenticator = Arc::new(JwtAuthenticator::new(authentication.clone(), client.clone())?);
         let authorizer = authorizer(config.auth.authorization, &client)?;
-        let credentials: Arc<dyn CredentialProvider> = match config.ssh_credentials {
-            credentials::Config::StaticKeys(keys) => Arc::new(StaticKeys::new(keys)),
-        };
+        let site_credentials = credential_provider(config.ssh_credentials, &client)?;
 
         let mut clusters = Vec::new();
         let mut checkers = Vec::new();
@@ -78,7 +101,11 @@ impl App {
             let tokens =
                 ServiceAccountTokens::new(&authentication, &account.client_id, account.secret, client.clone(), authenticator.clone())?;
             let (publish, health) = watch::channel(ClusterHealth::default());
-            let (cluster, transport) = build_cluster(config, Arc::clone(&credentials), health)?;
+            let credentials = match &config.ssh.credentials {
+                Some(own) => credential_provider(own.clone(), &client)?,
+                None => Arc::clone(&site_credentials),
+            };
+            let (cluster, transport) = build_cluster(config, credentials, &client, health)?;
             checkers.push(Checker::new(Arc::clone(&cluster), publish, Arc::new(tokens)));
             clusters.push(cluster);
             lanes.push(transport);
@@ -92,7 +119,14 @@ impl App {
             servers: config.doc_servers.unwrap_or_default(),
         };
         let state = AppState { gate, config: config.server, logger: config.logger, docs, root_path: config.apis_root_path };
-        Ok(Self { state, drain, authenticator, checkers, lanes })
+        Ok(Self { state, drain, authenticator, checkers, lanes, issuer: None })
+    }
+
+    /// Serves an issuer of tokens beside the API: for the demonstration alone.
+    #[must_use]
+    pub fn with_issuer(mut self, issuer: Arc<DevelopmentIssuer>) -> Self {
+        self.issuer = Some(issuer);
+        self
     }
 
     /// Starts the background work and serves until `stop` is cancelled; then drains, and closes the connections.
@@ -103,7 +137,11 @@ impl App {
             background.spawn(checker.run(stop.clone()));
         }
         background.close();
-        let (router, _) = http::router(self.state);
+        let (api, _) = http::router(self.state);
+        let router = match self.issuer {
+            Some(issuer) => http::issuer::beside(api, issuer),
+            None => api,
+        };
         http::serve(listener, router, stop, http::TimeLimits::draining(self.drain)).await;
         background.wait().await;
         futures::future::join_all(self.lanes.iter().map(|lanes| lanes.close())).await;
@@ -112,7 +150,7 @@ impl App {
 
 fn authorizer(config: Option<authz::Config>, client: &rest::Client) -> Result<Arc<dyn Authorizer>, BuildError> {
     Ok(match config {
-        Some(authz::Config::OpenFga(config)) => Arc::new(OpenFga::new(config, client.clone())?),
+        Some(authz::Config::OpenFga(config)) => Arc::new(OpenFga::new(*config, client.clone())?),
         Some(authz::Config::Policy(config)) => Arc::new(LocalPolicy::new(config)),
         None => {
             tracing::warn!("auth.authorization is not configured: every caller with a valid token may use every cluster");
@@ -121,18 +159,36 @@ fn authorizer(config: Option<authz::Config>, client: &rest::Client) -> Result<Ar
     })
 }
 
+fn credential_provider(config: credentials::Config, client: &rest::Client) -> Result<Arc<dyn CredentialProvider>, BuildError> {
+    Ok(match config {
+        credentials::Config::StaticKeys(keys) => Arc::new(StaticKeys::new(keys)),
+        credentials::Config::KeyService(config) => Arc::new(Cached::new(KeyService::new(&config, client.clone())?)),
+        credentials::Config::SshCa(config) => Arc::new(Cached::new(SshCa::new(&config, client.clone())?)),
+        credentials::Config::Authority(config) => {
+            let authority = CertificateAuthority::new(&config)?;
+            tracing::info!(
+                public_key = authority.public_key(),
+                "SSH certificates are signed here: clusters trust this key (TrustedUserCAKeys)"
+            );
+            Arc::new(Cached::new(authority))
+        }
+    })
+}
+
 fn build_cluster(
     config: cluster::Config,
     credentials: Arc<dyn CredentialProvider>,
+    client: &rest::Client,
     health: watch::Receiver<ClusterHealth>,
 ) -> Result<(Arc<Cluster>, Arc<Lanes>), BuildError> {
     let system = config.name.clone();
     let lanes = Lanes::new(system.clone(), config.ssh.clone(), credentials).map_err(|source| BuildError::Ssh { system, source })?;
     let lanes = Arc::new(lanes);
-    let scheduler = scheduler(&config, &lanes);
+    let scheduler = scheduler(&config, &lanes, client)?;
     let settings = filesystem::Settings {
         command_timeout: Duration::from_secs(config.ssh.timeout.command_execution),
-        max_ops_file_size: config.data_operation.max_ops_file_size,
+        max_ops_file_size: config.data_operation.most_shown(),
+        copy_timeout: Duration::from_secs(config.data_operation.copy_timeout),
         session_idle: Duration::from_secs(config.ssh.timeout.idle_timeout),
         ..filesystem::Settings::default()
     };
@@ -140,19 +196,28 @@ fn build_cluster(
     Ok((Arc::new(Cluster::new(config, lanes.clone(), scheduler, files, health)), lanes))
 }
 
-fn scheduler(config: &cluster::Config, lanes: &Arc<Lanes>) -> Arc<dyn Scheduler> {
-    let unsupported = |reason: &'static str| -> Arc<dyn Scheduler> {
-        tracing::warn!(system = %config.name, "jobs will be answered with 501: {reason}");
-        Arc::new(scheduler::Unsupported::new(reason))
-    };
-    match (config.scheduler.kind, config.scheduler.connection_mode) {
-        (SchedulerType::Slurm, ConnectionMode::Ssh) => Arc::new(SlurmCli::new(lanes.clone())),
-        (SchedulerType::Slurm, ConnectionMode::Hybrid) => {
-            tracing::warn!(system = %config.name, "connection_mode hybrid: slurmrestd is not used by this version, Slurm's commands are");
-            Arc::new(SlurmCli::new(lanes.clone()))
-        }
-        (SchedulerType::Slurm, ConnectionMode::Rest) => unsupported("this version does not speak to slurmrestd, set connection_mode: ssh"),
-        (SchedulerType::Pbs, _) => unsupported("this version does not speak to PBS"),
+fn scheduler(config: &cluster::Config, lanes: &Arc<Lanes>, client: &rest::Client) -> Result<Arc<dyn Scheduler>, BuildError> {
+    let slurm_rest =
+        || slurm_rest(&config.scheduler, client).map_err(|source| BuildError::Scheduler { system: config.name.clone(), source });
+    let slurm_cli = || Arc::new(SlurmCli::new(lanes.clone()));
+    Ok(match (config.scheduler.kind, config.scheduler.connection_mode) {
+        (SchedulerType::Slurm, ConnectionMode::Ssh) => slurm_cli(),
+        (SchedulerType::Slurm, ConnectionMode::Rest) => Arc::new(slurm_rest()?),
+        (SchedulerType::Slurm, ConnectionMode::Hybrid) => Arc::new(SlurmHybrid::new(slurm_rest()?, slurm_cli())),
+        (SchedulerType::Pbs, _) => Arc::new(Pbs::new(lanes.clone(), config.scheduler.pbs)),
         (SchedulerType::Local, _) => Arc::new(Local::new(lanes.clone(), config.scheduler.local.clone())),
-    }
+    })
+}
+
+fn slurm_rest(config: &scheduler::Config, client: &rest::Client) -> Result<SlurmRest, SchedulerSetupError> {
+    let settings = RestSettings {
+        url: rest::Url::parse(config.api_url.as_deref().unwrap_or_default())?,
+        api_version: config.api_version.as_deref().and_then(ApiVersion::parse),
+        timeout: Duration::from_secs(config.timeout),
+    };
+    let tokens: Arc<dyn UserToken> = match &config.jwt_key_file {
+        Some(path) => Arc::new(SlurmTokens::from_file(path)?),
+        None => Arc::new(CallersToken),
+    };
+    Ok(SlurmRest::new(client.clone(), settings, tokens))
 }

@@ -20,3 +20,4 @@ pub mod scheduler;
 pub mod service;
 pub mod ssh;
 pub mod telemetry;
+pub mod transfer;

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+
+use crate::rest::TokenEndpointAuthMethod;
 
 /// How bearer tokens are verified.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -27,7 +29,7 @@ pub struct Config {
     /// The claim that holds the user name on the clusters.
     #[serde(default = "default_username_claim")]
     pub username_claim: String,
-    /// The claim that holds the caller's groups, for the local policy. A dot leads into objects: `realm_access.roles`.
+    /// The claim that holds the caller's groups, for authorization. A dot leads into objects: `realm_access.roles`.
     #[serde(default = "default_groups_claim")]
     pub groups_claim: String,
     /// The `iss` that tokens must carry. Not checked when absent.
@@ -43,17 +45,6 @@ pub struct Config {
     /// Seconds that clocks may differ.
     #[serde(default = "default_leeway")]
     pub leeway: u64,
-}
-
-/// Client authentication at the token endpoint (OpenID Connect Core, 9).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum TokenEndpointAuthMethod {
-    /// HTTP Basic.
-    #[default]
-    ClientSecretBasic,
-    /// Form fields.
-    ClientSecretPost,
 }
 
 fn default_username_claim() -> String {

@@ -11,6 +11,7 @@ mod jwks;
 mod jwt;
 mod keys;
 mod service_account;
+mod slurm_tokens;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -20,12 +21,13 @@ use async_trait::async_trait;
 use crate::domain::{Principal, Secret};
 use crate::error::{Classify, Kind};
 
-pub use config::{Config, TokenEndpointAuthMethod};
+pub use config::Config;
 pub use issuer::{DevelopmentClient, DevelopmentIssuer, IssuedToken, IssuerError};
 pub use jwks::{KeysError, Source};
 pub use jwt::{JwtAuthenticator, SetupError};
 pub use keys::supported_algorithm;
 pub use service_account::ServiceAccountTokens;
+pub use slurm_tokens::{SlurmKeyError, SlurmTokens};
 
 /// Verifies bearer tokens.
 #[async_trait]

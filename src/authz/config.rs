@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::domain::{Secret, SystemName};
+use crate::rest::TokenEndpointAuthMethod;
 
 /// Who decides which clusters a caller may use. Absent: every caller with a valid token may use every cluster.
 ///
@@ -12,7 +13,7 @@ use crate::domain::{Secret, SystemName};
 #[schemars(untagged)]
 pub enum Config {
     /// An OpenFGA server.
-    OpenFga(OpenFgaConfig),
+    OpenFga(Box<OpenFgaConfig>),
     /// Rules in this file.
     Policy(PolicyConfig),
 }
@@ -24,7 +25,7 @@ pub struct OpenFgaConfig {
     /// Base URL of the server, such as `http://openfga:8080`. May go on to `/stores/<id>` or `/stores/<id>/check`, which
     /// then names the store.
     pub url: String,
-    /// Seconds for one check.
+    /// Seconds for one decision, with everything that it takes.
     #[serde(default = "default_timeout")]
     #[schemars(range(min = 1))]
     pub timeout: u64,
@@ -40,15 +41,43 @@ pub struct OpenFgaConfig {
     pub authorization_model_id: Option<String>,
     /// The server's preshared key, in place or as `secret_file:/path`. A caller's token is never sent.
     pub api_token: Option<Secret>,
+    /// For a server that wants tokens of an identity provider instead of a preshared key.
+    pub client_credentials: Option<ClientCredentialsConfig>,
     /// The relation that allows the use of a cluster.
     #[serde(default = "default_relation")]
     pub relation: String,
     /// The type of the objects that stand for clusters.
     #[serde(default = "default_object_type")]
     pub object_type: String,
+    /// The type of the objects that stand for groups, such as `group`. With it, the groups of the caller's token go along with
+    /// each check, as contextual tuples: `user:<name>` has `<group_relation>` to `<group_type>:<name of the group>`. Absent: the
+    /// groups of tokens count for nothing here.
+    pub group_type: Option<String>,
+    /// The relation of a user to a group that the token names.
+    #[serde(default = "default_group_relation")]
+    pub group_relation: String,
     /// Seconds that a permission is remembered; 0 to ask each time. Refusals are never remembered.
     #[serde(default = "default_cache_ttl")]
     pub cache_ttl: u64,
+}
+
+/// A client of an identity provider whose tokens the OpenFGA server accepts (RFC 6749, 4.4).
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub struct ClientCredentialsConfig {
+    /// The token endpoint of that identity provider.
+    pub token_url: String,
+    /// How the secret is shown there.
+    #[serde(default)]
+    pub token_endpoint_auth_method: TokenEndpointAuthMethod,
+    /// The client's id.
+    pub client_id: String,
+    /// The client's secret, in place or as `secret_file:/path`.
+    pub client_secret: Secret,
+    /// The `audience` to ask for, where the provider wants one.
+    pub audience: Option<String>,
+    /// The `scope` to ask for, where the provider wants one.
+    pub scope: Option<String>,
 }
 
 /// Rules that allow. What no rule allows is refused.
@@ -105,6 +134,11 @@ impl<'de> Deserialize<'de> for Config {
     }
 }
 
+/// True for what may name a type or a relation of an OpenFGA model.
+pub fn is_word(text: &str) -> bool {
+    (1..=50).contains(&text.len()) && !text.contains(|c: char| c.is_control() || c.is_whitespace() || matches!(c, ':' | '#' | '@'))
+}
+
 fn default_timeout() -> u64 {
     1
 }
@@ -123,6 +157,10 @@ fn default_relation() -> String {
 
 fn default_object_type() -> String {
     "system".to_owned()
+}
+
+fn default_group_relation() -> String {
+    "member".to_owned()
 }
 
 fn default_cache_ttl() -> u64 {

@@ -2,13 +2,16 @@
 
 use async_trait::async_trait;
 
-use super::{Authorizer, AuthzError, Decision, PolicyConfig, Relation, Rule};
+use super::{Authorizer, AuthzError, Basis, Decision, PolicyConfig, Relation, Rule, Ruling};
 use crate::domain::{Principal, SystemName};
 
 const ALL: &str = "*";
 
 /// The authorizer over [`PolicyConfig`]: what no rule allows is refused.
-pub struct LocalPolicy(PolicyConfig);
+pub struct LocalPolicy {
+    name: &'static str,
+    config: PolicyConfig,
+}
 
 impl LocalPolicy {
     /// Takes the rules; system names are compared in lower case.
@@ -16,27 +19,39 @@ impl LocalPolicy {
         for system in config.rules.iter_mut().flat_map(|rule| &mut rule.systems) {
             system.make_ascii_lowercase();
         }
-        Self(config)
+        Self { name: "rules", config }
     }
 
     /// The policy of a site without one: every caller may use every cluster.
     pub fn open() -> Self {
         let all = || vec![ALL.to_owned()];
-        Self(PolicyConfig { rules: vec![Rule { systems: all(), users: all(), groups: Vec::new(), clients: Vec::new() }] })
+        let rule = Rule { systems: all(), users: all(), groups: Vec::new(), clients: Vec::new() };
+        Self { name: "none", config: PolicyConfig { rules: vec![rule] } }
     }
-}
 
-#[async_trait]
-impl Authorizer for LocalPolicy {
-    async fn check(&self, principal: &Principal, relation: Relation, system: &SystemName) -> Result<Decision, AuthzError> {
-        let Relation::Access = relation;
-        let allowed = self.0.rules.iter().any(|rule| {
+    fn decide(&self, principal: &Principal, system: &SystemName) -> Ruling {
+        let matching = self.config.rules.iter().position(|rule| {
             names(&rule.systems, [system.as_str()])
                 && (names(&rule.users, [principal.username.as_str()])
                     || names(&rule.groups, principal.groups.iter().map(String::as_str))
                     || names(&rule.clients, principal.client_id.as_deref()))
         });
-        Ok(if allowed { Decision::Allowed } else { Decision::Denied })
+        let basis = Basis {
+            authorizer: self.name,
+            relation: "access".to_owned(),
+            object: format!("system:{system}"),
+            by: matching.map(|index| format!("rules[{index}]").into()),
+            cached: false,
+        };
+        Ruling { decision: if matching.is_some() { Decision::Allowed } else { Decision::Denied }, basis }
+    }
+}
+
+#[async_trait]
+impl Authorizer for LocalPolicy {
+    async fn check_all(&self, principal: &Principal, relation: Relation, systems: &[&SystemName]) -> Result<Vec<Ruling>, AuthzError> {
+        let Relation::Access = relation;
+        Ok(systems.iter().map(|system| self.decide(principal, system)).collect())
     }
 }
 
@@ -69,7 +84,7 @@ mod tests {
     }
 
     async fn decide(policy: &LocalPolicy, principal: &Principal, system: &str) -> Decision {
-        policy.check(principal, Relation::Access, &SystemName::new(system).unwrap()).await.unwrap()
+        policy.check(principal, Relation::Access, &SystemName::new(system).unwrap()).await.unwrap().decision
     }
 
     #[tokio::test]
@@ -87,6 +102,18 @@ mod tests {
         assert_eq!(decide(&policy, &principal("bob", &[], Some("health")), "daint").await, Decision::Allowed);
         assert_eq!(decide(&policy, &principal("bob", &["/staffers"], Some("heal")), "daint").await, Decision::Denied);
         assert_eq!(decide(&policy, &principal("ann", &[], None), "eiger").await, Decision::Denied);
+    }
+
+    #[tokio::test]
+    async fn a_ruling_names_the_rule_that_allowed() {
+        let rule = |user: &str| Rule { systems: list(&["*"]), users: list(&[user]), groups: list(&[]), clients: list(&[]) };
+        let policy = LocalPolicy::new(PolicyConfig { rules: vec![rule("ann"), rule("bob")] });
+        let (daint, eiger) = (SystemName::new("daint").unwrap(), SystemName::new("eiger").unwrap());
+        let rulings = policy.check_all(&principal("bob", &[], None), Relation::Access, &[&eiger, &daint]).await.unwrap();
+        let told: Vec<_> = rulings.iter().map(|ruling| (ruling.basis.object.as_str(), ruling.basis.by.as_deref())).collect();
+        assert_eq!(told, [("system:eiger", Some("rules[1]")), ("system:daint", Some("rules[1]"))]);
+        let refused = policy.check(&principal("eve", &[], None), Relation::Access, &daint).await.unwrap();
+        assert_eq!((refused.basis.authorizer, refused.basis.by), ("rules", None));
     }
 
     #[tokio::test]

@@ -8,31 +8,65 @@ mod local_policy;
 mod open_fga;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use crate::domain::{Principal, SystemName};
 use crate::error::{Classify, Kind};
 
-pub use config::{Config, OpenFgaConfig, PolicyConfig, Rule};
+pub use config::{ClientCredentialsConfig, Config, OpenFgaConfig, PolicyConfig, Rule, is_word};
 pub use local_policy::LocalPolicy;
 pub use open_fga::OpenFga;
 
 /// Decides about relations between principals and clusters.
 #[async_trait]
 pub trait Authorizer: Send + Sync {
-    /// Decides whether `principal` stands in `relation` to `system`.
+    /// Decides whether `principal` stands in `relation` to each of `systems`: one ruling each, in their order.
     ///
     /// # Errors
-    /// When no decision could be had. A refusal is no error.
-    async fn check(&self, principal: &Principal, relation: Relation, system: &SystemName) -> Result<Decision, AuthzError>;
+    /// When a decision could not be had for one of them. A refusal is no error.
+    async fn check_all(&self, principal: &Principal, relation: Relation, systems: &[&SystemName]) -> Result<Vec<Ruling>, AuthzError>;
+
+    /// Decides about one system; see [`Authorizer::check_all`].
+    ///
+    /// # Errors
+    /// When no decision could be had.
+    async fn check(&self, principal: &Principal, relation: Relation, system: &SystemName) -> Result<Ruling, AuthzError> {
+        let mut rulings = self.check_all(principal, relation, &[system]).await?;
+        rulings.pop().ok_or_else(|| AuthzError::Unavailable("no ruling was given".into()))
+    }
 }
 
-/// The relations of the model.
+/// The relations that operations ask for. The model may have others, such as `admin`, which lead to these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Relation {
     /// May use the cluster: jobs, files, status.
     Access,
+}
+
+/// An answer, and how it came about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruling {
+    /// The answer.
+    pub decision: Decision,
+    /// How it came about.
+    pub basis: Basis,
+}
+
+/// What an answer rests on, for the audit trail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Basis {
+    /// The kind of authorizer that decided: `openfga`, `rules`, or `none` where every caller may use every cluster.
+    pub authorizer: &'static str,
+    /// The relation that was asked for, in the words of the authorizer.
+    pub relation: String,
+    /// The object that was asked about, in the words of the authorizer.
+    pub object: String,
+    /// What decided: the id of OpenFGA's authorization model, or the rule that allowed. `None` where nothing is known.
+    pub by: Option<Arc<str>>,
+    /// Whether the answer was remembered from an earlier question.
+    pub cached: bool,
 }
 
 /// The answer.

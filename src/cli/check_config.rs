@@ -62,15 +62,12 @@ fn summary(config: &Config) -> String {
         Some(authz::Config::OpenFga(fga)) => format!("OpenFGA at {}", shown(&fga.url)),
         Some(authz::Config::Policy(policy)) => count(policy.rules.len(), "rule"),
     };
-    let ssh_keys = match &config.ssh_credentials {
-        credentials::Config::StaticKeys(keys) => format!("of {}, from the configuration", count(keys.keys.len(), "user")),
-    };
     let mut lines = vec![
         ("listens on".to_owned(), format!("{}, under {root}", config.server.listen)),
         ("tokens".to_owned(), format!("for {audience}, user name in {}", authentication.username_claim)),
         ("token keys".to_owned(), keys.join(", ")),
         ("authorization".to_owned(), authorization),
-        ("SSH keys".to_owned(), ssh_keys),
+        ("SSH keys".to_owned(), keys_summary(&config.ssh_credentials)),
     ];
     lines.extend(config.clusters.iter().map(|cluster| (format!("cluster {}", cluster.name), cluster_summary(cluster))));
     let width = lines.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
@@ -79,6 +76,15 @@ fn summary(config: &Config) -> String {
         let _ = writeln!(text, "  {label:width$}  {value}");
         text
     })
+}
+
+fn keys_summary(config: &credentials::Config) -> String {
+    match config {
+        credentials::Config::StaticKeys(keys) => format!("of {}, from the configuration", count(keys.keys.len(), "user")),
+        credentials::Config::KeyService(service) => format!("from the key service at {}", shown(&service.url)),
+        credentials::Config::SshCa(service) => format!("signed by the authority at {}", shown(&service.url)),
+        credentials::Config::Authority(authority) => format!("signed here, valid for {} s", authority.validity),
+    }
 }
 
 fn cluster_summary(cluster: &cluster::Config) -> String {
@@ -91,7 +97,8 @@ fn cluster_summary(cluster: &cluster::Config) -> String {
         _ => "no probes".to_owned(),
     };
     let scheduler = format!("{:?} over {:?}", cluster.scheduler.kind, cluster.scheduler.connection_mode).to_lowercase();
-    format!("{scheduler}, {}:{}{jump}, {folders}, {probes}", ssh.host, ssh.port)
+    let keys = ssh.credentials.as_ref().map(|own| format!(", SSH keys {}", keys_summary(own))).unwrap_or_default();
+    format!("{scheduler}, {}:{}{jump}, {folders}, {probes}{keys}", ssh.host, ssh.port)
 }
 
 /// A URL as it may be shown: without a query.

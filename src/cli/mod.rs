@@ -7,6 +7,7 @@
 mod check_config;
 mod config_schema;
 pub mod demo;
+mod health;
 mod openapi;
 mod serve;
 
@@ -43,6 +44,8 @@ struct Cli {
 enum Command {
     /// Serve the API until told to stop.
     Serve(serve::Arguments),
+    /// Ask a Goldcrest that serves whether it lives.
+    Health(health::Arguments),
     /// Check a configuration and show what was understood.
     CheckConfig(check_config::Arguments),
     /// Write the configuration's JSON Schema and reference page.
@@ -69,6 +72,7 @@ pub fn run() -> ExitCode {
             Ok(loaded) => with_runtime(log_format, serve::default_filter(&loaded.config), serve::run(loaded)),
             Err(error) => failed(&error),
         },
+        Command::Health(arguments) => with_runtime(log_format, "warn", health::run(arguments)),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::ConfigSchema(arguments) => config_schema::run(&arguments),
         Command::Openapi(arguments) => openapi::run(&arguments),

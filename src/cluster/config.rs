@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{RemotePath, Secret, ServiceType, SystemName};
-use crate::{filesystem, scheduler, ssh};
+use crate::domain::{RemotePath, Secret, ServiceType, SystemName, Username};
+use crate::{filesystem, scheduler, ssh, transfer};
 
 /// A cluster.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -31,6 +31,18 @@ pub struct Config {
     /// Limits and transfers.
     #[serde(default)]
     pub data_operation: DataOperation,
+}
+
+impl Config {
+    /// Where the transfer jobs of `user` run, as the path policy has yet to read it; nothing where the configuration names no
+    /// place.
+    pub fn transfer_directory(&self, user: &Username) -> Option<String> {
+        if let Some(directory) = &self.data_operation.datatransfer_jobs_directory {
+            return Some(directory.replace("{username}", user.as_str()));
+        }
+        let file_system = self.file_systems.iter().find(|file_system| file_system.default_work_dir)?;
+        Some(file_system.path.join(user.as_str().as_bytes()).to_text())
+    }
 }
 
 /// An OAuth2 client for the client credentials grant (RFC 6749, 4.4).
@@ -97,21 +109,85 @@ pub enum FileSystemDataType {
     Project,
 }
 
-/// Limits of direct file operations, and what clients are told of transfers.
+/// Limits of direct file operations, and how transfer jobs run.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", default)]
 pub struct DataOperation {
-    /// The largest file for direct upload and download and the most that `head`, `tail` and `view` answer with, in bytes.
-    pub max_ops_file_size: u64,
-    /// Scheduler directives for transfer jobs, shown to clients; this version has no transfer jobs.
+    /// The largest file for upload and download in the forms that FirecREST has, and the most that `head`, `tail` and `view` answer
+    /// with, in bytes; `none` for files of any size. `head`, `tail` and `view`, whose answers are made in memory, then keep 5 MiB.
+    pub max_ops_file_size: SizeLimit,
+    /// The largest file for what streams: downloads with `Range`, `PUT` uploads, resumable uploads and archives; in bytes, or `none`.
+    pub max_stream_size: SizeLimit,
+    /// Seconds that a copy on the cluster, or a move between two of its file systems, may take (`ops/cp`, `ops/mv`).
+    pub copy_timeout: u64,
+    /// Scheduler directives at the head of each transfer job, such as `#SBATCH --time=1:00:00`. Where `{account}` stands in one,
+    /// clients have to name an account.
     pub datatransfer_jobs_directives: Vec<String>,
-    /// The transfer service of the site, shown to clients without its secrets; this version has no transfer jobs.
-    pub data_transfer: Option<serde_json::Value>,
+    /// Where transfer jobs run and leave their logs, with `{username}` for the caller's name. Absent: the directory of that name
+    /// below the file system that is `default_work_dir`.
+    pub datatransfer_jobs_directory: Option<String>,
+    /// The transfer service of the site, shown to clients without its secrets; this version does not use it.
+    pub data_transfer: Option<transfer::DataTransfer>,
 }
 
 impl Default for DataOperation {
     fn default() -> Self {
-        Self { max_ops_file_size: 5 * 1024 * 1024, datatransfer_jobs_directives: Vec::new(), data_transfer: None }
+        Self {
+            max_ops_file_size: SizeLimit::Bytes(DEFAULT_SIZE),
+            max_stream_size: SizeLimit::Unlimited(Unlimited::None),
+            copy_timeout: 600,
+            datatransfer_jobs_directives: Vec::new(),
+            datatransfer_jobs_directory: None,
+            data_transfer: None,
+        }
+    }
+}
+
+impl DataOperation {
+    /// The largest file that is moved in the forms of FirecREST, in bytes.
+    pub fn most_at_once(&self) -> Option<u64> {
+        self.max_ops_file_size.bytes().into_iter().chain(self.max_stream_size.bytes()).min()
+    }
+
+    /// The largest file that is moved otherwise, in bytes.
+    pub fn most_streamed(&self) -> Option<u64> {
+        self.max_stream_size.bytes()
+    }
+
+    /// The most of a file that is shown in an answer, in bytes.
+    pub fn most_shown(&self) -> u64 {
+        self.max_ops_file_size.bytes().unwrap_or(DEFAULT_SIZE)
+    }
+}
+
+/// The default of `max_ops_file_size`, which is that of FirecREST.
+const DEFAULT_SIZE: u64 = 5 * 1024 * 1024;
+
+/// A largest size, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum SizeLimit {
+    /// So many bytes.
+    Bytes(u64),
+    /// Any size.
+    Unlimited(Unlimited),
+}
+
+/// The word for no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Unlimited {
+    /// There is none.
+    None,
+}
+
+impl SizeLimit {
+    /// The limit, where there is one.
+    pub fn bytes(self) -> Option<u64> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            Self::Unlimited(Unlimited::None) => None,
+        }
     }
 }
 

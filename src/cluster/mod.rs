@@ -15,7 +15,7 @@ use crate::filesystem::FileSystem;
 use crate::scheduler::{Scheduler, Shared};
 use crate::ssh::Transport;
 
-pub use config::{Config, DataOperation, FileSystemConfig, FileSystemDataType, ProbeConfig, ProbingConfig, ServiceAccount};
+pub use config::{Config, DataOperation, FileSystemConfig, FileSystemDataType, ProbeConfig, ProbingConfig, ServiceAccount, SizeLimit};
 
 /// A cluster and the ways to work with it.
 pub struct Cluster {
@@ -64,15 +64,12 @@ impl Cluster {
         self.health.borrow().clone()
     }
 
-    /// The scheduler, unless it is known to be unhealthy. One that cannot be used at all says so itself: waiting for its health
-    /// would be in vain.
+    /// The scheduler, unless it is known to be unhealthy.
     ///
     /// # Errors
     /// [`GateError::Unhealthy`] with the checker's finding.
     pub fn scheduler(&self) -> Result<&Shared, GateError> {
-        if self.scheduler.unsupported().is_none() {
-            self.require(ServiceType::Scheduler)?;
-        }
+        self.require(ServiceType::Scheduler)?;
         Ok(&self.scheduler)
     }
 

@@ -77,6 +77,11 @@ impl Interpreter {
         }
     }
 
+    /// Whether a mistake was noted at a key.
+    pub(super) fn is_wrong(&self, path: &str) -> bool {
+        self.problems.iter().any(|problem| problem.path == path)
+    }
+
     /// Notes a mistake at a key.
     pub(super) fn mistake(&mut self, path: &str, message: impl Into<String>) {
         let problem = Problem::new(path, message).at(self.origin(path));

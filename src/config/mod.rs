@@ -102,7 +102,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
     let mut auth = sections.take_section("auth");
     let authentication: Option<authn::Config> = walk.typed(auth.take("authentication"), "auth.authentication");
     let authorization: Option<authz::Config> = walk.typed(auth.take("authorization"), "auth.authorization");
-    let ssh_credentials = walk.typed(sections.take("ssh_credentials"), "ssh_credentials");
+    let ssh_credentials: Option<credentials::Config> = walk.typed(sections.take("ssh_credentials"), "ssh_credentials");
     let server: http::Config = walk.typed(sections.take("server"), "server").unwrap_or_default();
     let apis_root_path: String = walk.typed(sections.take("apis_root_path"), "apis_root_path").unwrap_or_default();
     let doc_servers = walk.typed(sections.take("doc_servers"), "doc_servers");
@@ -120,7 +120,10 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
     rules::root_path(&mut walk, &apis_root_path);
     rules::server(&mut walk, &server);
     rules::logger(&mut walk, &logger);
-    rules::clusters(&mut walk, &clusters);
+    rules::clusters(&mut walk, &clusters, ssh_credentials.as_ref());
+    if let Some(ssh_credentials) = &ssh_credentials {
+        rules::credentials(&mut walk, "ssh_credentials", ssh_credentials);
+    }
     if let Some(authentication) = &authentication {
         rules::authentication(&mut walk, authentication);
     }

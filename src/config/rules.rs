@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use super::interpret::Interpreter;
-use crate::domain::{ServiceType, SystemName};
+use crate::domain::{RemotePath, ServiceType, SystemName};
 use crate::rest::Url;
+use crate::scheduler::slurm::ApiVersion;
 use crate::scheduler::{self, ConnectionMode, SchedulerType};
-use crate::{authn, authz, cluster, http, ssh};
+use crate::{authn, authz, cluster, credentials, http, ssh};
 
 /// `apis_root_path`.
 pub(super) fn root_path(walk: &mut Interpreter, path: &str) {
@@ -75,6 +76,21 @@ pub(super) fn authorization(walk: &mut Interpreter, config: &authz::Config, syst
         authz::Config::OpenFga(config) => {
             url(walk, "auth.authorization.url", &config.url);
             at_least_one(walk, "auth.authorization.timeout", config.timeout);
+            if let Some(account) = &config.client_credentials {
+                url(walk, "auth.authorization.client_credentials.token_url", &account.token_url);
+                if config.api_token.is_some() {
+                    walk.mistake("auth.authorization.client_credentials", "stands beside api_token: the server is shown one of them");
+                }
+            }
+            for (key, word) in
+                [("relation", &config.relation), ("object_type", &config.object_type), ("group_relation", &config.group_relation)]
+                    .into_iter()
+                    .chain(config.group_type.as_ref().map(|word| ("group_type", word)))
+            {
+                if !authz::is_word(word) {
+                    walk.mistake(&format!("auth.authorization.{key}"), "is no name that an OpenFGA model can have");
+                }
+            }
         }
         authz::Config::Policy(config) => {
             for (index, rule) in config.rules.iter().enumerate() {
@@ -96,15 +112,26 @@ pub(super) fn authorization(walk: &mut Interpreter, config: &authz::Config, syst
     }
 }
 
-/// `clusters`, each with its place in the list.
-pub(super) fn clusters(walk: &mut Interpreter, clusters: &[(usize, cluster::Config)]) {
+/// `ssh_credentials`, or a cluster's own.
+pub(super) fn credentials(walk: &mut Interpreter, path: &str, config: &credentials::Config) {
+    if let Some((key, reason)) = config.mistake() {
+        let path = format!("{path}.{key}");
+        // A secret file that could not be read was told already.
+        if !walk.is_wrong(&path) {
+            walk.mistake(&path, reason);
+        }
+    }
+}
+
+/// `clusters`, each with its place in the list; and where their credentials come from, for those that say nothing of it.
+pub(super) fn clusters(walk: &mut Interpreter, clusters: &[(usize, cluster::Config)], site: Option<&credentials::Config>) {
     let mut seen = HashMap::new();
     for (index, config) in clusters {
         let path = format!("clusters[{index}]");
         if let Some(first) = seen.insert(&config.name, index) {
             walk.mistake(&format!("{path}.name"), format!("is the name of clusters[{first}] already; names are compared without case"));
         }
-        ssh(walk, &format!("{path}.ssh"), &config.ssh);
+        ssh(walk, &format!("{path}.ssh"), &config.ssh, site);
         scheduler(walk, &format!("{path}.scheduler"), config);
         if config.service_account.client_id.is_empty() {
             walk.mistake(&format!("{path}.service_account.client_id"), "is empty");
@@ -124,14 +151,25 @@ pub(super) fn clusters(walk: &mut Interpreter, clusters: &[(usize, cluster::Conf
             };
             at_least_one(walk, &format!("{path}.probing.services.{name}.timeout"), probe.timeout);
         }
+        transfer_jobs(walk, &format!("{path}.data_operation"), config);
         if config.file_systems.is_empty() {
             walk.warning(&format!("{path}.file_systems"), "is empty: every file operation will be refused");
         }
     }
 }
 
-fn ssh(walk: &mut Interpreter, path: &str, config: &ssh::Config) {
+fn ssh(walk: &mut Interpreter, path: &str, config: &ssh::Config, site: Option<&credentials::Config>) {
     let key = |name: &str| format!("{path}.{name}");
+    if let Some(own) = &config.credentials {
+        credentials(walk, &key("credentials"), own);
+    }
+    if let Some(credentials::Config::Authority(authority)) = config.credentials.as_ref().or(site)
+        && config.proxy_host.is_some()
+        && !authority.extensions.contains(&credentials::Extension::PermitPortForwarding)
+    {
+        let reason = "is set, and the certificates for it do not permit to connect onwards: the jump host would refuse";
+        walk.mistake_allowing(&key("proxy_host"), reason, "`permit-port-forwarding` among the extensions of the SSHCertificateAuthority");
+    }
     if config.host.trim().is_empty() {
         walk.mistake(&key("host"), "is empty");
     }
@@ -177,10 +215,42 @@ fn scheduler(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) {
     if let Some(text) = &config.api_url {
         url(walk, &format!("{path}.api_url"), text);
     }
+    if let Some(text) = config.api_version.as_ref().filter(|_| needs_url) {
+        let key = format!("{path}.api_version");
+        match ApiVersion::parse(text) {
+            None => walk.mistake_allowing(&key, "is no version of slurmrestd's API", "a version such as 0.0.42"),
+            Some(version) if !version.is_known() => {
+                let (oldest, newest) = (ApiVersion::OLDEST, ApiVersion::NEWEST);
+                walk.warning(&key, format!("is not one of those that were tried, {oldest} to {newest}"));
+            }
+            Some(_) => {}
+        }
+    }
+    if config.jwt_key_file.is_some() && !needs_url {
+        walk.warning(&format!("{path}.jwt_key_file"), "has no effect with connection_mode: ssh");
+    }
     at_least_one(walk, &format!("{path}.timeout"), config.timeout);
     let longest = scheduler::Config::LONGEST_FRESHNESS;
     if !(0.0..=longest).contains(&config.read_freshness) {
         walk.mistake_allowing(&format!("{path}.read_freshness"), "is out of range", format!("seconds from 0 to {longest}"));
+    }
+}
+
+fn transfer_jobs(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) {
+    let config = &cluster.data_operation;
+    if let Some(directory) = &config.datatransfer_jobs_directory {
+        let inside = RemotePath::from_text(&directory.replace("{username}", "user"))
+            .is_ok_and(|directory| cluster.file_systems.iter().any(|file_system| directory.is_within(&file_system.path)));
+        if !inside {
+            let allowed = "an absolute path such as /scratch/{username}";
+            walk.mistake_allowing(&format!("{path}.datatransfer_jobs_directory"), "lies in none of the file_systems", allowed);
+        }
+    }
+    for (index, directive) in config.datatransfer_jobs_directives.iter().enumerate() {
+        if directive.lines().any(|line| !line.is_empty() && !line.starts_with('#')) {
+            let key = format!("{path}.datatransfer_jobs_directives[{index}]");
+            walk.warning(&key, "does not start with #: it runs as a command, and directives after it are not read");
+        }
     }
 }
 

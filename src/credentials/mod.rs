@@ -1,11 +1,18 @@
 //! What a user's SSH connection authenticates with.
 //!
-//! A provider answers with keys as text; only `ssh` decodes them. To add a provider: a variant of [`Config`], a file here,
-//! and an arm in `app.rs`.
+//! A provider answers with keys as text; only `ssh` logs in with them. Providers whose credentials end stand behind a
+//! [`Cached`]. Certificates are made and read here (`keys`), so this module knows `russh::keys`, and nothing else of russh.
+//! It must not know connections or clusters. To add a provider: a variant of [`Config`], a file here, and an arm in `app.rs`.
 
+mod authority;
+mod cached;
+mod error;
+mod key_service;
+mod keys;
+mod service;
+mod sshca;
 mod static_keys;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,8 +21,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::domain::{Principal, Secret, Username};
-use crate::error::{Classify, Kind};
 
+pub use authority::{CertificateAuthority, Config as AuthorityConfig, Extension};
+pub use cached::Cached;
+pub use error::{CredentialError, SetupError};
+pub use key_service::{Config as KeyServiceConfig, KeyService};
+pub use sshca::{Config as SshCaConfig, SshCa};
 pub use static_keys::{StaticKeys, UserKeys};
 
 /// Where SSH credentials come from.
@@ -25,6 +36,15 @@ pub enum Config {
     /// Keys written in the configuration, one set a user.
     #[serde(rename = "SSHStaticKeys")]
     StaticKeys(static_keys::Config),
+    /// A key service (that of CSCS) that turns a caller's token into a key and a certificate.
+    #[serde(rename = "SSHService")]
+    KeyService(KeyServiceConfig),
+    /// An SSH certificate authority (that of DeiC) that signs a key of ours for a caller's token.
+    #[serde(rename = "SSHCA")]
+    SshCa(SshCaConfig),
+    /// Goldcrest's own certificate authority: short-lived certificates, signed in this process.
+    #[serde(rename = "SSHCertificateAuthority")]
+    Authority(AuthorityConfig),
 }
 
 /// A key pair, and a certificate where there is one.
@@ -38,6 +58,19 @@ pub struct Credential {
     pub certificate: Option<String>,
     /// When the credential ends. A connection does not outlive it.
     pub not_after: Option<Timestamp>,
+    /// For whom it was made, where it is not simply the user's: nobody else may use what was opened with it.
+    pub caller: Option<Arc<Caller>>,
+}
+
+/// One caller, as finely as a token tells them apart. Two callers may have the same name on the clusters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Caller {
+    /// The name on the clusters.
+    pub username: Username,
+    /// The token's `sub`.
+    pub subject: String,
+    /// The OAuth2 client that the token was issued to.
+    pub client_id: Option<String>,
 }
 
 /// Gives the credential of a caller. Equal credentials come back as the same `Arc`, so that a change is seen by its address.
@@ -50,22 +83,21 @@ pub trait CredentialProvider: Send + Sync {
     async fn credential(&self, principal: &Principal) -> Result<Arc<Credential>, CredentialError>;
 }
 
-/// Why there is no credential.
-#[derive(Debug, thiserror::Error)]
-pub enum CredentialError {
-    /// The configuration names no key for this user.
-    #[error("no SSH credential is configured for user {0}")]
-    Unknown(Username),
-}
-
-impl Classify for CredentialError {
-    fn kind(&self) -> Kind {
+impl Config {
+    /// What is wrong with the section beyond what its types say: the key, and why. Nothing where it can be used.
+    pub fn mistake(&self) -> Option<(String, String)> {
         match self {
-            Self::Unknown(_) => Kind::DependencyFailed,
+            Self::StaticKeys(_) => None,
+            Self::KeyService(config) => service::mistake(&config.url),
+            Self::SshCa(config) => service::mistake(&config.url),
+            Self::Authority(config) => CertificateAuthority::new(config).err().map(|error| (error.key, error.reason)),
         }
     }
+}
 
-    fn public_message(&self) -> Cow<'static, str> {
-        self.to_string().into()
+impl Caller {
+    /// The caller behind a principal.
+    pub fn of(principal: &Principal) -> Self {
+        Self { username: principal.username.clone(), subject: principal.subject.clone(), client_id: principal.client_id.clone() }
     }
 }

@@ -40,6 +40,7 @@ impl StaticKeys {
             passphrase: keys.passphrase,
             certificate: keys.public_cert,
             not_after: None,
+            caller: None,
         };
         Self(config.keys.into_iter().map(|(user, keys)| (user, Arc::new(credential(keys)))).collect())
     }

@@ -1,5 +1,7 @@
 //! Files, as `ls`, `stat`, `head` and `sha256sum` tell them.
 
+use std::ops::Range;
+
 /// One line of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectoryEntry {
@@ -97,6 +99,53 @@ pub struct FileStat {
     pub mtime: i64,
 }
 
+/// What tells one state of a file's content from another, as far as the cluster tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct FileVersion {
+    /// Size in bytes.
+    pub size: u64,
+    /// Last change of the content, in Unix seconds.
+    pub modified: i64,
+    /// Inode number; 0 where the protocol does not carry it.
+    pub inode: u64,
+}
+
+impl FileVersion {
+    /// Whether a file of this version that is `later` now gives the content that it had: it is the same, or has only grown, as a
+    /// log does. That what was there before was not written over as well cannot be seen from outside.
+    pub fn is_kept_by(&self, later: &Self) -> bool {
+        self == later || (self.inode == later.inode && later.size > self.size)
+    }
+}
+
+impl From<&FileStat> for FileVersion {
+    fn from(stat: &FileStat) -> Self {
+        Self { size: stat.size, modified: stat.mtime, inode: stat.ino }
+    }
+}
+
+/// A part of a file's bytes, as it is asked for (RFC 9110, 14.1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByteRange {
+    /// From this byte, counted from 0, to that one, both included; without one, to the end.
+    From(u64, Option<u64>),
+    /// So many at the end.
+    Last(u64),
+}
+
+impl ByteRange {
+    /// The bytes of a file of this size that are meant; `None` where it has none of them. An empty file is whole in each of its
+    /// ends.
+    pub fn within(self, size: u64) -> Option<Range<u64>> {
+        match self {
+            Self::From(first, _) if first >= size => None,
+            Self::From(first, last) => Some(first..last.map_or(size, |last| last.saturating_add(1).min(size))),
+            Self::Last(0) => None,
+            Self::Last(count) => Some(size.saturating_sub(count)..size),
+        }
+    }
+}
+
 /// What positions and amounts count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContentUnit {
@@ -122,8 +171,67 @@ pub struct Content {
 /// A checksum in lower-case hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checksum {
-    /// The algorithm's name, such as `SHA-256`.
+    /// The algorithm's name as FirecREST writes it, such as `SHA256`: clients compare it.
     pub algorithm: &'static str,
     /// The digest.
     pub hex: String,
+}
+
+/// How to pack.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct CompressOptions {
+    /// The compression.
+    pub compression: Compression,
+    /// Pack what links point to.
+    pub dereference: bool,
+    /// Only the files whose path matches this regular expression, as `find -regex` reads it.
+    pub match_pattern: Option<String>,
+}
+
+/// The compression of an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// Plain tar.
+    None,
+    /// bzip2.
+    Bzip2,
+    /// gzip.
+    #[default]
+    Gzip,
+    /// xz.
+    Xz,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_cut_to_the_file_and_none_is_left_beyond_it() {
+        for (range, size, expected) in [
+            (ByteRange::From(0, None), 10, Some(0..10)),
+            (ByteRange::From(3, Some(3)), 10, Some(3..4)),
+            (ByteRange::From(9, Some(u64::MAX)), 10, Some(9..10)),
+            (ByteRange::From(10, None), 10, None),
+            (ByteRange::From(0, Some(0)), 0, None),
+            (ByteRange::Last(4), 10, Some(6..10)),
+            (ByteRange::Last(u64::MAX), 10, Some(0..10)),
+            (ByteRange::Last(0), 10, None),
+            (ByteRange::Last(1), 0, Some(0..0)),
+        ] {
+            assert_eq!(range.within(size), expected, "{range:?} of {size}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_grew_has_kept_what_it_had_and_one_that_was_replaced_has_not() {
+        let version = FileVersion { size: 10, modified: 100, inode: 7 };
+        assert!(version.is_kept_by(&version));
+        assert!(version.is_kept_by(&FileVersion { size: 11, modified: 101, ..version }));
+        for later in
+            [FileVersion { modified: 101, ..version }, FileVersion { size: 9, ..version }, FileVersion { size: 11, inode: 8, ..version }]
+        {
+            assert!(!version.is_kept_by(&later), "{later:?}");
+        }
+    }
 }

@@ -53,6 +53,21 @@ pub struct JobQuery {
     pub window: TimeWindow,
 }
 
+/// Which jobs accounting is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct AccountingQuery {
+    /// Jobs of all users that the caller may see, not only the caller's own.
+    pub all_users: bool,
+    /// Only jobs charged to this account.
+    pub account: Option<String>,
+    /// Only these jobs, and their parts; all where empty.
+    pub jobs: Vec<JobId>,
+    /// Only jobs that had not ended before this, in Unix seconds; never absent where `jobs` is empty.
+    pub since: Option<i64>,
+    /// Only jobs that were submitted before this, in Unix seconds; until now where absent.
+    pub until: Option<i64>,
+}
+
 /// How far back finished jobs are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum TimeWindow {

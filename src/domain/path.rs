@@ -94,6 +94,14 @@ impl RemotePath {
         Self(path)
     }
 
+    /// A hidden name beside this path that ends with `.` and `mark`, which is one file name of at most 50 bytes.
+    pub fn hidden_beside(&self, mark: &str) -> Self {
+        let name = self.file_name();
+        // The longest name of POSIX systems is 255 bytes.
+        let name = &name[..name.len().min(200)];
+        self.parent().unwrap_or_else(|| self.clone()).join(&[b".", name, b".", mark.as_bytes()].concat())
+    }
+
     /// The directory that holds this path; `None` for `/`.
     pub fn parent(&self) -> Option<Self> {
         let slash = self.0.iter().rposition(|&byte| byte == b'/')?;

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::Way;
+
 /// An answer of a cluster, held once for all who asked for the same; a clone shares it.
 #[derive(Debug)]
 pub struct Reading<T>(Arc<Inner<T>>);
@@ -15,6 +17,7 @@ struct Inner<T> {
     value: T,
     taken: Instant,
     fresh_for: Duration,
+    way: Option<Way>,
     rendering: OnceLock<Rendering>,
 }
 
@@ -30,7 +33,17 @@ pub struct Rendering {
 impl<T> Reading<T> {
     /// An answer that came just now and may be given again for so long.
     pub fn new(value: T, fresh_for: Duration) -> Self {
-        Self(Arc::new(Inner { value, taken: Instant::now(), fresh_for, rendering: OnceLock::new() }))
+        Self::by(value, fresh_for, None)
+    }
+
+    /// The same, with the way by which it came, where there is more than one.
+    pub fn by(value: T, fresh_for: Duration, way: Option<Way>) -> Self {
+        Self(Arc::new(Inner { value, taken: Instant::now(), fresh_for, way, rendering: OnceLock::new() }))
+    }
+
+    /// The way by which the answer came, where there is more than one.
+    pub fn way(&self) -> Option<Way> {
+        self.0.way
     }
 
     /// How long ago the answer came.

@@ -4,8 +4,14 @@ use async_trait::async_trait;
 use moka::future::Cache;
 use std::sync::Arc;
 
-use super::{CompressOptions, Compression, ContentStream, Download, Exec, FileSystem, FilesystemError, ListOptions, Part, Settings, Sftp};
-use crate::domain::{Checksum, Content, DirectoryEntry, FileStat, Identity, Principal, RemotePath, Username};
+use super::{
+    ArchiveFormat, CompressOptions, Compression, ContentStream, CopyOptions, Download, EntryStream, Exec, Expected, FileSystem,
+    FilesystemError, FollowFrom, FollowStream, ListOptions, Operations, Page, PageRequest, Part, PartOptions, Placed, Settings, Sftp,
+    Transfer, UploadOptions, WalkOptions,
+};
+use crate::domain::{
+    AclEntry, ByteRange, Checksum, Content, DirectoryEntry, FileStat, Identity, Principal, Quota, RemotePath, Space, Username,
+};
 use crate::ssh::{Transport, TransportError};
 
 /// The files of a cluster, by the better way that the server offers.
@@ -104,20 +110,6 @@ impl FileSystem for Auto {
         self.files(principal).await?.remove(principal, path).await
     }
 
-    async fn download(&self, principal: &Principal, path: &RemotePath, cap: Option<u64>) -> Result<Download, FilesystemError> {
-        self.files(principal).await?.download(principal, path, cap).await
-    }
-
-    async fn upload(
-        &self,
-        principal: &Principal,
-        path: &RemotePath,
-        content: ContentStream,
-        cap: Option<u64>,
-    ) -> Result<(), FilesystemError> {
-        self.files(principal).await?.upload(principal, path, content, cap).await
-    }
-
     async fn compress(
         &self,
         principal: &Principal,
@@ -140,5 +132,124 @@ impl FileSystem for Auto {
 
     async fn identity(&self, principal: &Principal) -> Result<Identity, FilesystemError> {
         self.exec.identity(principal).await
+    }
+}
+
+#[async_trait]
+impl Transfer for Auto {
+    async fn download(
+        &self,
+        principal: &Principal,
+        path: &RemotePath,
+        range: Option<ByteRange>,
+        cap: Option<u64>,
+    ) -> Result<Download, FilesystemError> {
+        self.files(principal).await?.download(principal, path, range, cap).await
+    }
+
+    async fn upload(
+        &self,
+        principal: &Principal,
+        path: &RemotePath,
+        content: ContentStream,
+        options: UploadOptions,
+    ) -> Result<Placed, FilesystemError> {
+        self.files(principal).await?.upload(principal, path, content, options).await
+    }
+
+    async fn begin_part(&self, principal: &Principal, part: &RemotePath, target: &RemotePath) -> Result<(), FilesystemError> {
+        self.files(principal).await?.begin_part(principal, part, target).await
+    }
+
+    async fn extend_part(
+        &self,
+        principal: &Principal,
+        part: &RemotePath,
+        content: ContentStream,
+        options: PartOptions,
+    ) -> Result<u64, FilesystemError> {
+        self.files(principal).await?.extend_part(principal, part, content, options).await
+    }
+
+    async fn place_part(
+        &self,
+        principal: &Principal,
+        part: &RemotePath,
+        target: &RemotePath,
+        expected: Expected,
+    ) -> Result<Placed, FilesystemError> {
+        self.files(principal).await?.place_part(principal, part, target, expected).await
+    }
+
+    async fn pack(&self, principal: &Principal, source: &RemotePath, format: ArchiveFormat) -> Result<ContentStream, FilesystemError> {
+        self.exec.pack(principal, source, format).await
+    }
+
+    async fn unpack(
+        &self,
+        principal: &Principal,
+        target: &RemotePath,
+        format: ArchiveFormat,
+        content: ContentStream,
+        cap: Option<u64>,
+    ) -> Result<Placed, FilesystemError> {
+        self.exec.unpack(principal, target, format, content, cap).await
+    }
+}
+
+#[async_trait]
+impl Operations for Auto {
+    async fn walk(&self, principal: &Principal, path: &RemotePath, options: WalkOptions) -> Result<EntryStream, FilesystemError> {
+        self.files(principal).await?.walk(principal, path, options).await
+    }
+
+    async fn page(
+        &self,
+        principal: &Principal,
+        path: &RemotePath,
+        options: ListOptions,
+        request: &PageRequest,
+    ) -> Result<Page, FilesystemError> {
+        self.files(principal).await?.page(principal, path, options, request).await
+    }
+
+    async fn copy(
+        &self,
+        principal: &Principal,
+        source: &RemotePath,
+        target: &RemotePath,
+        options: CopyOptions,
+    ) -> Result<(), FilesystemError> {
+        self.files(principal).await?.copy(principal, source, target, options).await
+    }
+
+    async fn rename(
+        &self,
+        principal: &Principal,
+        source: &RemotePath,
+        target: &RemotePath,
+        overwrite: bool,
+    ) -> Result<(), FilesystemError> {
+        self.files(principal).await?.rename(principal, source, target, overwrite).await
+    }
+
+    async fn touch(&self, principal: &Principal, path: &RemotePath) -> Result<(), FilesystemError> {
+        self.files(principal).await?.touch(principal, path).await
+    }
+
+    async fn space(&self, principal: &Principal, path: &RemotePath) -> Result<Space, FilesystemError> {
+        self.files(principal).await?.space(principal, path).await
+    }
+
+    async fn quota(&self, principal: &Principal, path: &RemotePath) -> Result<Vec<Quota>, FilesystemError> {
+        self.exec.quota(principal, path).await
+    }
+
+    async fn acl(&self, principal: &Principal, path: &RemotePath) -> Result<Vec<AclEntry>, FilesystemError> {
+        self.exec.acl(principal, path).await
+    }
+
+    async fn follow(&self, principal: &Principal, path: &RemotePath, from: FollowFrom) -> Result<FollowStream, FilesystemError> {
+        self.files(principal).await?.follow(principal, path, from).await
     }
 }

@@ -6,7 +6,11 @@
 
 mod auto;
 mod exec;
+mod filter;
+mod operations;
+mod page;
 pub mod sftp;
+mod transfer;
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -14,8 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures::stream::BoxStream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -23,9 +25,14 @@ use crate::domain::{Checksum, Content, ContentUnit, DirectoryEntry, FileStat, Fi
 use crate::error::{Classify, Kind};
 use crate::ssh::{CommandError, Transport, TransportError};
 
+pub use crate::domain::{CompressOptions, Compression};
 pub use auto::Auto;
 pub use exec::Exec;
+pub use filter::{Filter, Glob};
+pub use operations::{CopyOptions, EntryStream, FollowFrom, FollowStream, Followed, Operations, WalkOptions};
+pub use page::{Page, PageRequest, Position, Sort};
 pub use sftp::Sftp;
+pub use transfer::{ArchiveFormat, ContentStream, Download, Expected, PartOptions, Placed, Transfer, UploadOptions};
 
 /// The most entries that a listing gathers before it is refused, so that a hostile or mistaken server cannot fill the memory.
 const MAX_ENTRIES: usize = 1_000_000;
@@ -50,6 +57,8 @@ pub struct Settings {
     pub session_idle: Duration,
     /// How long a transfer's session waits for the next transfer of the same user.
     pub transfer_session_idle: Duration,
+    /// How long a copy, or a move between two file systems, may take.
+    pub copy_timeout: Duration,
     /// How long a transfer of file contents may stand still.
     pub stall: Duration,
     /// The most SFTP sessions kept open on a cluster; beyond it the least recently used one goes.
@@ -65,6 +74,7 @@ impl Default for Settings {
             max_ops_file_size: 5 * 1024 * 1024,
             session_idle: Duration::from_secs(60),
             transfer_session_idle: Duration::from_secs(5),
+            copy_timeout: Duration::from_secs(600),
             stall: Duration::from_secs(30),
             max_sessions: 256,
             probe_again: Duration::from_secs(600),
@@ -85,9 +95,10 @@ pub enum Access {
     Exec,
 }
 
-/// What can be done with files on a cluster. Every method acts as `principal`; the cluster's permissions decide.
+/// What can be done with files on a cluster, beside moving their contents ([`Transfer`]). Every method acts as `principal`; the
+/// cluster's permissions decide.
 #[async_trait]
-pub trait FileSystem: Send + Sync {
+pub trait FileSystem: Transfer + Operations {
     /// Lists a directory, or the one entry that a file is; that one has its whole path for a name, as with `ls`.
     async fn list(&self, principal: &Principal, path: &RemotePath, options: ListOptions) -> Result<Vec<DirectoryEntry>, FilesystemError>;
 
@@ -132,18 +143,6 @@ pub trait FileSystem: Send + Sync {
 
     /// Removes a file, a link, or a directory with all that is in it. It never follows a link.
     async fn remove(&self, principal: &Principal, path: &RemotePath) -> Result<(), FilesystemError>;
-
-    /// Opens a regular file to be read from its start to its end. [`FilesystemError::TooLarge`] when it is over `cap` bytes.
-    async fn download(&self, principal: &Principal, path: &RemotePath, cap: Option<u64>) -> Result<Download, FilesystemError>;
-
-    /// Writes a file whole, or not at all: it appears under its name only when `content` has ended well.
-    async fn upload(
-        &self,
-        principal: &Principal,
-        path: &RemotePath,
-        content: ContentStream,
-        cap: Option<u64>,
-    ) -> Result<(), FilesystemError>;
 
     /// Packs `source` into the archive `target`.
     async fn compress(
@@ -205,47 +204,12 @@ impl Part {
     }
 }
 
-/// A file's content on its way out.
-pub struct Download {
-    /// Its size in bytes when it was opened.
-    pub size: u64,
-    /// Its content. The stream fails rather than end short.
-    pub content: ContentStream,
-}
-
-/// A file's content, in pieces.
-pub type ContentStream = BoxStream<'static, Result<Bytes, FilesystemError>>;
-
-/// How to pack.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct CompressOptions {
-    /// The compression.
-    pub compression: Compression,
-    /// Pack what links point to.
-    pub dereference: bool,
-    /// Only the files whose path matches this regular expression, as `find -regex` reads it.
-    pub match_pattern: Option<String>,
-}
-
-/// The compression of an archive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Compression {
-    /// Plain tar.
-    None,
-    /// bzip2.
-    Bzip2,
-    /// gzip.
-    #[default]
-    Gzip,
-    /// xz.
-    Xz,
-}
-
 /// Why a file operation was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesystemError {
-    /// The path does not exist. The text is contract: clients look for `No such file or directory`.
-    #[error("{0}: No such file or directory")]
+    /// The path does not exist. The text is contract, in the words of `stat(1)`: pyfirecrest looks for `No such file or
+    /// directory`, aiida-firecrest for `cannot statx`.
+    #[error("cannot statx '{0}': No such file or directory")]
     NotFound(RemotePath),
     /// The cluster forbids it to the caller.
     #[error("{0}: Permission denied")]
@@ -270,9 +234,32 @@ pub enum FilesystemError {
     /// More than the cap.
     #[error("the file is larger than the limit of {0} bytes")]
     TooLarge(u64),
+    /// The file has none of the bytes asked for; it holds so many.
+    #[error("the file has {0} bytes, and none in the range asked for")]
+    Range(u64),
+    /// The file is not, or no longer, the one that was expected.
+    #[error("{0}: it changed meanwhile")]
+    Changed(RemotePath),
+    /// A file that grows does not end where it was thought to, but there.
+    #[error("the upload has {0} bytes")]
+    Offset(u64),
+    /// The content is not what its sender said that it is.
+    #[error("the content does not have the {0} digest that was announced")]
+    Digest(&'static str),
     /// No space, or over quota.
     #[error("{0}: no space left, or quota exceeded")]
     NoSpace(RemotePath),
+    /// A walk that is whole but for directories that could not be read.
+    #[error("{first}: Permission denied; {count} of the directories could not be read, the rest is complete")]
+    Incomplete {
+        /// The first of them.
+        first: RemotePath,
+        /// How many they are.
+        count: u64,
+    },
+    /// The cluster, or the way in which its files are reached, does not offer it.
+    #[error("{0}")]
+    Unsupported(&'static str),
     /// The client's own stream ended early or broke.
     #[error("the upload was cut short")]
     Interrupted(#[source] std::io::Error),
@@ -305,7 +292,10 @@ impl FilesystemError {
 }
 
 /// Refuses what is not a regular file.
-fn regular(path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
+///
+/// # Errors
+/// [`FilesystemError::WrongType`], with what it is.
+pub fn regular(path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
     let reason = match FileType::from_mode(mode) {
         FileType::Regular => return Ok(()),
         FileType::Directory => "Is a directory",
@@ -316,11 +306,7 @@ fn regular(path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
 
 /// A name beside `path` for a file that is to take its place: hidden, and not to be guessed.
 fn temporary_beside(path: &RemotePath) -> RemotePath {
-    let name = path.file_name();
-    // The longest name of POSIX systems is 255 bytes; what is added takes 43.
-    let name = &name[..name.len().min(200)];
-    let suffix = format!(".goldcrest-{}", uuid::Uuid::new_v4().simple());
-    path.parent().unwrap_or_else(|| path.clone()).join(&[b".", name, suffix.as_bytes()].concat())
+    path.hidden_beside(&format!("goldcrest-{}", uuid::Uuid::new_v4().simple()))
 }
 
 /// Bytes in lower-case hexadecimal.
@@ -336,10 +322,13 @@ impl Classify for FilesystemError {
     fn kind(&self) -> Kind {
         match self {
             Self::NotFound(_) => Kind::NotFound,
-            Self::Denied(_) | Self::NotPermitted(_) => Kind::Forbidden,
-            Self::Exists(_) | Self::WrongType { .. } | Self::Invalid(_) | Self::Interrupted(_) => Kind::Invalid,
+            Self::Denied(_) | Self::NotPermitted(_) | Self::Incomplete { .. } => Kind::Forbidden,
+            Self::Unsupported(_) => Kind::Unsupported,
+            Self::Exists(_) | Self::WrongType { .. } | Self::Invalid(_) | Self::Interrupted(_) | Self::Range(_) | Self::Digest(_) => {
+                Kind::Invalid
+            }
             Self::TooLarge(_) => Kind::TooLarge,
-            Self::NoSpace(_) => Kind::Conflict,
+            Self::NoSpace(_) | Self::Changed(_) | Self::Offset(_) => Kind::Conflict,
             Self::Transport(source) => source.kind(),
             Self::Command(source) => source.kind(),
             Self::Sftp { .. } => Kind::Internal,

@@ -46,6 +46,17 @@ impl FromRequestParts<Api> for JobIdText {
     }
 }
 
+/// The id of an upload in the path, unchecked.
+pub(super) struct UploadIdText(pub(super) String);
+
+impl FromRequestParts<Api> for UploadIdText {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
+        Ok(Self(path_parameter(parts, "upload_id").await.unwrap_or_default()))
+    }
+}
+
 /// A parameter of the path; `None` when it is not valid UTF-8, which no name of ours is.
 async fn path_parameter(parts: &mut Parts, name: &str) -> Option<String> {
     let parameters = RawPathParams::from_request_parts(parts, &()).await.ok()?;

@@ -6,13 +6,15 @@ use axum::response::{IntoResponse, Response};
 
 use super::access::JobIdText;
 use super::dto::compute::{
-    AttachParameters, GetJobMetadataResponse, GetJobResponse, JobsParameters, PostJobAttachRequest, PostJobSubmissionResponse,
-    PostJobSubmitRequest, PutJobAttachResponse,
+    AcctParameters, AttachParameters, GetJobMetadataResponse, GetJobResponse, JobsParameters, PostJobAttachRequest,
+    PostJobSubmissionResponse, PostJobSubmitRequest, PutJobAttachResponse,
 };
 use super::extract::{Document, Parameters};
+use super::page::{PageParameters, Paging};
 use super::problem::Problem;
-use super::reading::Known;
+use super::reading::{Known, way_header};
 use crate::domain::bytes_to_text;
+use crate::error::{Classify, Kind};
 use crate::scheduler::{AttachOutput, SchedulerError};
 use crate::service::{Access, ServiceError, jobs};
 use crate::ssh::{CommandError, RawOutput};
@@ -20,17 +22,39 @@ use crate::ssh::{CommandError, RawOutput};
 /// List jobs
 ///
 /// Jobs of the caller, or all that the caller may see: the pending and running ones, and the finished ones of the time window.
+/// They are given whole, or in pages where `page` or `pageSize` is given.
 #[utoipa::path(
     get,
     path = "/compute/{system_name}/jobs",
     operation_id = "get_jobs_compute__system_name__jobs_get",
     tag = "compute",
-    params(JobsParameters),
+    params(JobsParameters, PageParameters),
     responses((status = 200, description = "The jobs", body = GetJobResponse), (status = 304, description = "The answer is the one that the caller has"))
 )]
-pub(super) async fn list_jobs(access: Access, query: Parameters<JobsParameters>, known: Known) -> Result<Response, Problem> {
+pub(super) async fn list_jobs(
+    access: Access,
+    query: Parameters<JobsParameters>,
+    paging: Paging,
+    known: Known,
+) -> Result<Response, Problem> {
     let jobs = jobs::list(&access, query.0.into()).await?;
-    Ok(known.answer::<GetJobResponse, _>(&jobs))
+    Ok(known.page::<GetJobResponse, _>(&jobs, &paging))
+}
+
+/// List the jobs that accounting has
+///
+/// Jobs of the caller, or all that the caller may see, that were there in a span of time, however long ago it was.
+#[utoipa::path(
+    get,
+    path = "/compute/{system_name}/acct",
+    operation_id = "get_acct_compute__system_name__acct_get",
+    tag = "compute",
+    params(AcctParameters, PageParameters),
+    responses((status = 200, description = "The jobs", body = GetJobResponse), (status = 304, description = "The answer is the one that the caller has"))
+)]
+pub(super) async fn acct(access: Access, query: Parameters<AcctParameters>, paging: Paging, known: Known) -> Result<Response, Problem> {
+    let jobs = jobs::accounting(&access, query.0.into()).await?;
+    Ok(known.page::<GetJobResponse, _>(&jobs, &paging))
 }
 
 /// Submit a job
@@ -44,12 +68,10 @@ pub(super) async fn list_jobs(access: Access, query: Parameters<JobsParameters>,
     request_body = PostJobSubmitRequest,
     responses((status = 201, description = "The job was submitted", body = PostJobSubmissionResponse))
 )]
-pub(super) async fn submit_job(
-    access: Access,
-    Document(request): Document<PostJobSubmitRequest>,
-) -> Result<(StatusCode, Json<PostJobSubmissionResponse>), Problem> {
-    let id = jobs::submit(&access, request.try_into()?).await?;
-    Ok((StatusCode::CREATED, Json(PostJobSubmissionResponse { job_id: Some(id.into()) })))
+pub(super) async fn submit_job(access: Access, Document(request): Document<PostJobSubmitRequest>) -> Result<Response, Problem> {
+    let done = jobs::submit(&access, request.try_into()?).await?;
+    let body = Json(PostJobSubmissionResponse { job_id: Some(done.value.into()) });
+    Ok((StatusCode::CREATED, way_header(done.way), body).into_response())
 }
 
 /// Look at a job
@@ -88,9 +110,9 @@ pub(super) async fn get_job_metadata(access: Access, id: JobIdText, known: Known
     tag = "compute",
     responses((status = 204, description = "The job was cancelled"))
 )]
-pub(super) async fn cancel_job(access: Access, id: JobIdText) -> Result<StatusCode, Problem> {
-    jobs::cancel(&access, &id.0).await?;
-    Ok(StatusCode::NO_CONTENT)
+pub(super) async fn cancel_job(access: Access, id: JobIdText) -> Result<Response, Problem> {
+    let done = jobs::cancel(&access, &id.0).await?;
+    Ok((StatusCode::NO_CONTENT, way_header(done.way)).into_response())
 }
 
 /// Run a command inside a running job
@@ -115,18 +137,23 @@ pub(super) async fn attach(
     query: Parameters<AttachParameters>,
     Document(request): Document<PostJobAttachRequest>,
 ) -> Result<Response, Problem> {
-    let printed = jobs::attach(&access, &id.0, &request.command).await?;
+    let done = jobs::attach(&access, &id.0, &request.command).await?;
+    let (printed, way) = (done.value, way_header(done.way));
     if query.0.output {
         let (stdout, stderr) = (bytes_to_text(&printed.stdout), bytes_to_text(&printed.stderr));
-        return Ok(Json(PutJobAttachResponse { stdout, stderr, exit_code: printed.exit }).into_response());
+        return Ok((way, Json(PutJobAttachResponse { stdout, stderr, exit_code: printed.exit })).into_response());
     }
     match printed.exit {
-        0 => Ok(StatusCode::NO_CONTENT.into_response()),
+        0 => Ok((StatusCode::NO_CONTENT, way).into_response()),
         _ => Err(failed(printed).into()),
     }
 }
 
+/// The command was started. Where it did not run out of its time, it failed by itself: that is the caller's to change.
 fn failed(printed: AttachOutput) -> ServiceError {
     let raw = RawOutput { stdout: printed.stdout, stderr: printed.stderr, exit: printed.exit };
-    SchedulerError::Command { operation: "attach", source: CommandError::exit(&raw) }.into()
+    match CommandError::exit(&raw) {
+        error if error.kind() == Kind::Internal => SchedulerError::Rejected(error.to_string()).into(),
+        source => SchedulerError::Command { operation: "attach", source }.into(),
+    }
 }

@@ -1,44 +1,20 @@
 //! `/filesystem/{system_name}/ops`: file operations that end within the request.
 
 use axum::Json;
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use futures::TryStreamExt;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use axum::http::StatusCode;
 
-use super::Api;
 use super::dto::file::{
-    GetDirectoryLsResponse, GetFileChecksumResponse, GetFileHeadResponse, GetFileStatResponse, GetFileTailResponse, GetFileTypeResponse,
-    GetViewFileResponse, PostFileSymlinkResponse, PostMkdirResponse, PutFileChmodResponse, PutFileChownResponse,
+    GetFileChecksumResponse, GetFileHeadResponse, GetFileStatResponse, GetFileTailResponse, GetFileTypeResponse, GetViewFileResponse,
+    PostFileSymlinkResponse, PostMkdirResponse, PutFileChmodResponse, PutFileChownResponse,
 };
 use super::dto::file_request::{
-    HeadParameters, LsParameters, PathParameters, PostCompressRequest, PostExtractRequest, PostFileSymlinkRequest, PostMakeDirRequest,
-    PutFileChmodRequest, PutFileChownRequest, StatParameters, TailParameters, UploadForm, UploadParameters, ViewParameters,
+    HeadParameters, PathParameters, PostCompressRequest, PostExtractRequest, PostFileSymlinkRequest, PostMakeDirRequest,
+    PutFileChmodRequest, PutFileChownRequest, StatParameters, TailParameters, ViewParameters,
 };
 use super::extract::{Document, Parameters};
 use super::problem::Problem;
-use super::upload::FilePart;
 use crate::domain::bytes_to_text;
-use crate::error::ErrorChain;
 use crate::service::{Access, files};
-
-/// The bytes that a parameter value of a header may hold as they are (RFC 8187, `attr-char`).
-const ATTRIBUTE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_').remove(b'~');
-
-/// List a directory
-#[utoipa::path(
-    get,
-    path = "/filesystem/{system_name}/ops/ls",
-    operation_id = "get_ls_filesystem__system_name__ops_ls_get",
-    tag = "filesystem",
-    params(LsParameters),
-    responses((status = 200, description = "The entries", body = GetDirectoryLsResponse))
-)]
-pub(super) async fn ls(access: Access, query: Parameters<LsParameters>) -> Result<Json<GetDirectoryLsResponse>, Problem> {
-    let entries = files::list(&access, &query.0.path, query.0.options()).await?;
-    Ok(Json(entries.into()))
-}
 
 /// The status of a file
 #[utoipa::path(
@@ -94,7 +70,8 @@ pub(super) async fn checksum(access: Access, query: Parameters<PathParameters>) 
     responses((status = 200, description = "The content", body = GetFileHeadResponse))
 )]
 pub(super) async fn head(access: Access, query: Parameters<HeadParameters>) -> Result<Json<GetFileHeadResponse>, Problem> {
-    let content = files::head(&access, &query.0.path, query.0.amount()).await?;
+    let (path, excerpt) = query.0.read();
+    let content = files::head(&access, &path, &excerpt).await?;
     Ok(Json(content.into()))
 }
 
@@ -108,8 +85,9 @@ pub(super) async fn head(access: Access, query: Parameters<HeadParameters>) -> R
     responses((status = 200, description = "The content", body = GetFileTailResponse))
 )]
 pub(super) async fn tail(access: Access, query: Parameters<TailParameters>) -> Result<Json<GetFileTailResponse>, Problem> {
-    let amount = query.0.amount();
-    let mut content = files::tail(&access, &query.0.path, amount).await?;
+    let (path, excerpt) = query.0.read();
+    let mut content = files::tail(&access, &path, &excerpt).await?;
+    let amount = excerpt.amount;
     if amount.bytes.is_none() && amount.lines.is_none() {
         // The contract counts the default ten lines from the start, unlike ten lines that were asked for.
         content.start = content.start.abs();
@@ -236,83 +214,4 @@ pub(super) async fn compress(access: Access, Document(mut request): Document<Pos
 pub(super) async fn extract(access: Access, Document(request): Document<PostExtractRequest>) -> Result<StatusCode, Problem> {
     files::extract(&access, &request.path, &request.target_path, request.compression.into()).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Download a file
-///
-/// At most the system's limit (`max_ops_file_size`).
-#[utoipa::path(
-    get,
-    path = "/filesystem/{system_name}/ops/download",
-    operation_id = "get_download_filesystem__system_name__ops_download_get",
-    tag = "filesystem",
-    params(PathParameters),
-    responses((status = 200, description = "The content", body = inline(FileBytes), content_type = "application/octet-stream"))
-)]
-pub(super) async fn download(access: Access, query: Parameters<PathParameters>) -> Result<(HeaderMap, Body), Problem> {
-    let (path, download) = files::download(&access, &query.0.path).await?;
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(download.size));
-    headers.insert(header::CONTENT_DISPOSITION, attachment(path.file_name()));
-    let system = access.cluster().name().clone();
-    // The status is sent by then: an error can only cut the answer short, which `Content-Length` lets the client see.
-    let content = download.content.inspect_err(move |error| {
-        tracing::warn!(%system, ?path, error = %ErrorChain(error), "a download was cut short");
-    });
-    Ok((headers, Body::from_stream(content)))
-}
-
-/// Upload a file
-///
-/// At most the system's limit (`max_ops_file_size`). The file appears under its name only when it has arrived whole.
-#[utoipa::path(
-    post,
-    path = "/filesystem/{system_name}/ops/upload",
-    operation_id = "post_upload_filesystem__system_name__ops_upload_post",
-    tag = "filesystem",
-    params(UploadParameters),
-    request_body(content = UploadForm, content_type = "multipart/form-data"),
-    responses((status = 204, description = "The file was written"))
-)]
-pub(super) async fn upload(
-    access: Access,
-    query: Parameters<UploadParameters>,
-    State(api): State<Api>,
-    part: FilePart,
-) -> Result<StatusCode, Problem> {
-    part.store(&api.config, &access, &query.0.path).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// The bytes of a file.
-#[derive(utoipa::ToSchema)]
-#[schema(value_type = String, format = Binary)]
-#[expect(dead_code, reason = "it only describes the body, which is a stream")]
-struct FileBytes(String);
-
-/// `Content-Disposition` (RFC 6266) with the name in both forms, so that no byte of it can end the value early.
-fn attachment(name: &[u8]) -> HeaderValue {
-    let plain: String = name
-        .iter()
-        .map(|&byte| match byte {
-            b'"' | b'\\' | b'%' => '_',
-            b' '..=b'~' => char::from(byte),
-            _ => '_',
-        })
-        .collect();
-    let exact = percent_encode(name, ATTRIBUTE);
-    let value = format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}");
-    HeaderValue::from_str(&value).unwrap_or_else(|_| HeaderValue::from_static("attachment"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hostile_file_name_stays_inside_its_quotes() {
-        let value = attachment(b"a\"; b=\r\n\xFF.txt");
-        assert_eq!(value, "attachment; filename=\"a_; b=___.txt\"; filename*=UTF-8''a%22%3B%20b%3D%0D%0A%FF.txt");
-    }
 }

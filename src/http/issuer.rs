@@ -15,8 +15,6 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::authn::{DevelopmentIssuer, IssuerError};
@@ -25,6 +23,14 @@ use crate::error::ErrorChain;
 
 /// The largest token request that is read, in bytes.
 const MAX_REQUEST: usize = 16 * 1024;
+
+/// Where the issuer is reached beside an API.
+pub const PATH: &str = "/issuer";
+
+/// The API, and below [`PATH`] the issuer: one port for both, as a container publishes one.
+pub fn beside(api: Router, issuer: Arc<DevelopmentIssuer>) -> Router {
+    Router::new().nest(PATH, router(issuer)).fallback_service(api)
+}
 
 /// The routes of the issuer. Pages of any origin may ask: the documentation pages of the API, which get tokens here, have another
 /// origin, and what proves a client is its secret, never something that a browser sends by itself.
@@ -40,14 +46,6 @@ pub fn router(issuer: Arc<DevelopmentIssuer>) -> Router {
         .layer(DefaultBodyLimit::max(MAX_REQUEST))
         .layer(cors)
         .with_state(issuer)
-}
-
-/// Serves the issuer until told to stop.
-///
-/// # Errors
-/// When the listener fails.
-pub async fn serve(listener: TcpListener, issuer: Arc<DevelopmentIssuer>, stop: CancellationToken) -> std::io::Result<()> {
-    axum::serve(listener, router(issuer)).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
 async fn discovery(State(issuer): State<Arc<DevelopmentIssuer>>) -> Json<Value> {

@@ -6,22 +6,37 @@
 
 mod access;
 mod activity;
+mod archive;
+mod batch;
 mod compute;
+mod condition;
 mod config;
 mod context;
+mod digest;
+mod download;
 mod dto;
+mod errand;
 mod extract;
 mod filesystem;
+mod follow;
+mod inflow;
 mod limit;
+mod listing;
+mod moving;
+mod ndjson;
 mod observe;
 mod openapi;
+mod page;
 mod pages;
 mod problem;
 mod reading;
 mod route;
 mod serve;
 mod status;
+mod storage;
 mod transfer;
+mod tus;
+mod unread;
 mod upload;
 
 use std::collections::BTreeMap;
@@ -40,6 +55,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::service::Gate;
+use crate::service::following::Followers;
 pub mod issuer;
 
 pub use config::{Config, DocServer, LoggedHeader, Logger};
@@ -82,7 +98,8 @@ pub fn router(state: AppState) -> (Router, OpenApi) {
 
     let cors = cors(&state.config.cors_allowed_origins);
     let body_limit = DefaultBodyLimit::max(state.config.max_body_size);
-    let api = Api(Arc::new(Inner { gate: state.gate, config: state.config, routes }));
+    let inner = Inner { gate: state.gate, config: state.config, root_path: root_path.clone(), routes, followers: Followers::default() };
+    let api = Api(Arc::new(inner));
     // Layers are read from the bottom: `observe` sees the request first and the answer last.
     let router = router
         .merge(pages)
@@ -90,6 +107,7 @@ pub fn router(state: AppState) -> (Router, OpenApi) {
         .method_not_allowed_fallback(route::method_not_allowed)
         .layer(body_limit)
         .layer(CatchPanicLayer::custom(limit::panicked))
+        .layer(middleware::from_fn(unread::settle))
         .layer(option_layer(cors))
         .layer(middleware::from_fn_with_state(observe::loggable(state.logger), observe::observe))
         .with_state(api);
@@ -103,15 +121,22 @@ fn routes(time_limit: Duration) -> OpenApiRouter<Api> {
         .routes(routes!(compute::get_job, compute::cancel_job))
         .routes(routes!(compute::get_job_metadata))
         .routes(routes!(compute::attach))
+        .routes(routes!(batch::batch))
+        .routes(routes!(compute::acct))
+        .routes(routes!(archive::pack, archive::look))
         .routes(routes!(filesystem::checksum))
         .routes(routes!(filesystem::chmod))
         .routes(routes!(filesystem::chown))
         .routes(routes!(filesystem::compress))
-        .routes(routes!(filesystem::download))
+        .routes(routes!(download::download, download::look))
         .routes(routes!(filesystem::extract))
         .routes(routes!(filesystem::file_type))
         .routes(routes!(filesystem::head))
-        .routes(routes!(filesystem::ls))
+        .routes(routes!(listing::ls))
+        .routes(routes!(listing::find))
+        .routes(routes!(storage::acl))
+        .routes(routes!(storage::df))
+        .routes(routes!(storage::quota))
         .routes(routes!(filesystem::mkdir))
         .routes(routes!(filesystem::rm))
         .routes(routes!(filesystem::stat))
@@ -126,6 +151,8 @@ fn routes(time_limit: Duration) -> OpenApiRouter<Api> {
         .routes(routes!(transfer::rm))
         .routes(routes!(transfer::upload))
         .routes(routes!(status::liveness))
+        .routes(routes!(status::parameters))
+        .routes(routes!(status::whoami))
         .routes(routes!(status::systems))
         .routes(routes!(status::nodes))
         .routes(routes!(status::partitions))
@@ -133,8 +160,18 @@ fn routes(time_limit: Duration) -> OpenApiRouter<Api> {
         .routes(routes!(status::userinfo))
         .layer(middleware::from_fn_with_state(time_limit, limit::time));
     // File contents come in for as long as they flow, and their size has a limit of its own.
-    let bulk = OpenApiRouter::new().routes(routes!(filesystem::upload)).layer(DefaultBodyLimit::disable());
-    prompt.merge(bulk)
+    let bulk = OpenApiRouter::new()
+        .routes(routes!(upload::upload, upload::store))
+        .routes(routes!(archive::unpack))
+        .layer(DefaultBodyLimit::disable());
+    let resumable = OpenApiRouter::new()
+        .routes(routes!(tus::create, tus::capabilities))
+        .routes(routes!(tus::state, tus::extend, tus::remove))
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn(tus::name_version));
+    // Copies have a time of their own, and who follows a file stays until the token ends.
+    let long = OpenApiRouter::new().routes(routes!(moving::cp)).routes(routes!(moving::mv)).routes(routes!(follow::follow));
+    prompt.merge(bulk).merge(resumable).merge(long)
 }
 
 /// What handlers share.
@@ -144,8 +181,11 @@ struct Api(Arc<Inner>);
 struct Inner {
     gate: Gate,
     config: Config,
+    /// Without a slash at its end.
+    root_path: String,
     /// The templates of all paths, for redirects between the forms with and without a slash.
     routes: Vec<String>,
+    followers: Followers,
 }
 
 impl Deref for Api {
@@ -165,20 +205,31 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     };
     let layer = CorsLayer::new()
         .allow_origin(allowed)
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([
-            observe::TIMESTAMP,
-            observe::APP_VERSION,
-            observe::AUTH_USERNAME,
-            context::REQUEST_ID,
-            context::CORRELATION_ID,
-            header::AGE,
-            header::CONTENT_DISPOSITION,
-            header::ETAG,
-            header::RETRY_AFTER,
-            header::WWW_AUTHENTICATE,
-        ])
+        .expose_headers(
+            [
+                observe::TIMESTAMP,
+                observe::APP_VERSION,
+                observe::AUTH_USERNAME,
+                context::REQUEST_ID,
+                context::CORRELATION_ID,
+                header::ACCEPT_RANGES,
+                header::AGE,
+                header::CONTENT_DISPOSITION,
+                header::CONTENT_RANGE,
+                header::ETAG,
+                header::LAST_MODIFIED,
+                digest::REPR_DIGEST,
+                header::LINK,
+                page::TOTAL_COUNT,
+                header::RETRY_AFTER,
+                header::WWW_AUTHENTICATE,
+            ]
+            .into_iter()
+            .chain(tus::EXPOSED)
+            .collect::<Vec<_>>(),
+        )
         .max_age(Duration::from_secs(3600));
     Some(layer)
 }

@@ -20,8 +20,9 @@ pub(super) const TIMESTAMP: HeaderName = HeaderName::from_static("f7t-timestamp"
 pub(super) const APP_VERSION: HeaderName = HeaderName::from_static("f7t-appversion");
 pub(super) const AUTH_USERNAME: HeaderName = HeaderName::from_static("f7t-authusername");
 
-/// The version of the contract, as clients expect it in `F7T-AppVersion`; our own version is in the documentation pages.
-const CONTRACT_VERSION: HeaderValue = HeaderValue::from_static("2.x.x");
+/// The version of the contract, for `F7T-AppVersion`; our own version is in the documentation pages. It is a number, and the first
+/// that has every parameter of ours: clients compare it (aiida-firecrest refuses `2.x.x`, which a FirecREST built from its source says).
+const CONTRACT_VERSION: HeaderValue = HeaderValue::from_static("2.6.0");
 
 /// The most of a header's value that is logged, in characters.
 const LONGEST_LOGGED: usize = 256;

@@ -69,7 +69,9 @@ pub(super) fn complete(mut document: OpenApi, docs: &Docs, root_path: &str) -> O
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
+    [&mut item.get, &mut item.head, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete, &mut item.options]
+        .into_iter()
+        .flatten()
 }
 
 fn requirements() -> Vec<SecurityRequirement> {
@@ -82,6 +84,8 @@ fn add_path_parameters(operation: &mut Operation, path: &str) {
     let parameters = names.map(|name| {
         let description = if name == "job_id" {
             "The scheduler's id for the job, such as `1234`, `1234_5` or `123[1].server`"
+        } else if name == "upload_id" {
+            "The id of the upload, from the `Location` of its beginning"
         } else {
             "The name of the system, in any case"
         };
@@ -101,7 +105,8 @@ fn add_path_parameters(operation: &mut Operation, path: &str) {
 
 /// What goes with an answer of 304: how it is asked for, and what the whole answer says of itself.
 fn add_conditions(operation: &mut Operation) {
-    if !operation.responses.responses.contains_key("304") {
+    let says_so_itself = operation.responses.responses.contains_key("412");
+    if !operation.responses.responses.contains_key("304") || says_so_itself {
         return;
     }
     let text = || ObjectBuilder::new().schema_type(Type::String);

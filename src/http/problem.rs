@@ -26,9 +26,12 @@ use crate::ssh::{CommandError, TransportError};
 /// The media type of every error body.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
-/// An error answer.
+/// An error answer. What it holds lies elsewhere, so that results are small where all goes well.
 #[derive(Clone, Debug)]
-pub(super) struct Problem {
+pub(super) struct Problem(Box<Content>);
+
+#[derive(Clone, Debug)]
+struct Content {
     answer: Answer,
     error_type: ErrorType,
     message: String,
@@ -36,6 +39,8 @@ pub(super) struct Problem {
     data: Option<Value>,
     maybe_effected: Option<bool>,
     challenge: Option<String>,
+    /// The size of the file that has nothing of the range asked for.
+    size: Option<u64>,
     log: String,
 }
 
@@ -105,39 +110,73 @@ impl Problem {
 
     /// The path exists and does not have this method.
     pub(super) fn method_not_allowed() -> Self {
-        let (status, name) = (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed");
-        let answer = Answer { status, name, title: "Method not allowed", retryable: false, retry_after: None };
-        Self::with(answer, "Method Not Allowed".to_owned())
+        Self::of(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", "Method Not Allowed")
+    }
+
+    /// A condition of the request does not hold (RFC 9110, 15.5.13).
+    pub(super) fn precondition_failed(message: impl Into<String>) -> Self {
+        Self::of(StatusCode::PRECONDITION_FAILED, "precondition-failed", "A condition does not hold", message)
+    }
+
+    /// The file, of this size, has nothing of the range asked for (RFC 9110, 15.5.17).
+    pub(super) fn unsatisfiable(size: u64) -> Self {
+        let message = format!("the file has {size} bytes, and none in the range asked for");
+        let mut problem = Self::of(StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "Nothing in this range", message);
+        problem.0.size = Some(size);
+        problem
+    }
+
+    /// Another request holds what this one needs (RFC 4918, 11.3).
+    fn locked(message: String) -> Self {
+        let answer = Answer { status: StatusCode::LOCKED, name: "locked", title: "In use", retryable: true, retry_after: Some(1) };
+        Self::with(answer, message)
+    }
+
+    /// The content has not the checksum that was announced (tus 1.0, checksum).
+    pub(super) fn checksum_mismatch(message: impl Into<String>) -> Self {
+        let status = StatusCode::from_u16(460).expect("460 is a number from 100 to 999");
+        Self::of(status, "checksum-mismatch", "Another checksum than announced", message)
+    }
+
+    /// The content is not of a kind that is taken here (RFC 9110, 15.5.16).
+    pub(super) fn unsupported_media(message: impl Into<String>) -> Self {
+        Self::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Not this kind of content", message)
     }
 
     /// Says that a change may have happened all the same.
-    pub(super) fn maybe_effected(self) -> Self {
-        Self { maybe_effected: Some(true), ..self }
+    pub(super) fn maybe_effected(mut self) -> Self {
+        self.0.maybe_effected = Some(true);
+        self
+    }
+
+    /// The status.
+    pub(super) fn status(&self) -> u16 {
+        self.0.answer.status.as_u16()
     }
 
     /// The whole story for the log.
     pub(super) fn log(&self) -> &str {
-        &self.log
+        &self.0.log
     }
 
     /// Whether the same request may be sent again, where `safe` says whether its method changes nothing.
     pub(super) fn is_retryable(&self, safe: bool) -> bool {
-        self.answer.retryable && self.effect(safe) != Some(true)
+        self.0.answer.retryable && self.effect(safe) != Some(true)
     }
 
     /// Writes the body: `instance` is the path of the request, `safe` whether its method changes nothing.
     pub(super) fn body(&self, context: &RequestContext, instance: &str, safe: bool) -> Vec<u8> {
         let maybe_effected = self.effect(safe);
         let body = ApiResponseError {
-            kind: format!("urn:goldcrest:problem:{}", self.answer.name),
-            title: self.answer.title,
-            status: self.answer.status.as_u16(),
-            detail: &self.message,
+            kind: format!("urn:goldcrest:problem:{}", self.0.answer.name),
+            title: self.0.answer.title,
+            status: self.0.answer.status.as_u16(),
+            detail: &self.0.message,
             instance,
-            error_type: self.error_type,
-            message: &self.message,
-            caused_by: self.caused_by.as_deref(),
-            data: self.data.as_ref(),
+            error_type: self.0.error_type,
+            message: &self.0.message,
+            caused_by: self.0.caused_by.as_deref(),
+            data: self.0.data.as_ref(),
             user: context.username(),
             retryable: self.is_retryable(safe),
             maybe_effected,
@@ -147,27 +186,36 @@ impl Problem {
 
     /// Whether a request that only reads had an effect is no question.
     fn effect(&self, safe: bool) -> Option<bool> {
-        self.maybe_effected.filter(|_| !safe)
+        self.0.maybe_effected.filter(|_| !safe)
+    }
+
+    fn of(status: StatusCode, name: &'static str, title: &'static str, message: impl Into<String>) -> Self {
+        Self::with(Answer { status, name, title, retryable: false, retry_after: None }, message.into())
     }
 
     fn with(answer: Answer, message: String) -> Self {
         let log = message.clone();
-        Self { answer, error_type: ErrorType::Error, message, caused_by: None, data: None, maybe_effected: None, challenge: None, log }
+        let (error_type, challenge, size) = (ErrorType::Error, None, None);
+        let content = Content { answer, error_type, message, caused_by: None, data: None, maybe_effected: None, challenge, size, log };
+        Self(Box::new(content))
     }
 
     fn classified(error: &impl Classify) -> Self {
         let message = error.public_message().into_owned();
         let caused_by = public_causes(error, &message);
-        let caused_by = (!caused_by.is_empty()).then_some(caused_by);
-        let maybe_effected = error.maybe_effected();
-        Self { caused_by, maybe_effected, log: ErrorChain(error).to_string(), ..Self::new(error.kind(), message) }
+        let mut problem = Self::new(error.kind(), message);
+        problem.0.caused_by = (!caused_by.is_empty()).then_some(caused_by);
+        problem.0.maybe_effected = error.maybe_effected();
+        problem.0.log = ErrorChain(error).to_string();
+        problem
     }
 }
 
 impl From<AccessError> for Problem {
     fn from(error: AccessError) -> Self {
-        let challenge = challenge(&error);
-        Self { challenge, ..Self::classified(&error) }
+        let mut problem = Self::classified(&error);
+        problem.0.challenge = challenge(&error);
+        problem
     }
 }
 
@@ -175,6 +223,8 @@ impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
         match error {
             ServiceError::Invalid(invalid) => invalid.into(),
+            ServiceError::Filesystem(FilesystemError::Range(size)) => Self::unsatisfiable(size),
+            ServiceError::Busy => Self::locked(error.to_string()),
             error => Self::classified(&error),
         }
     }
@@ -196,9 +246,11 @@ impl From<InvalidRequest> for Problem {
             .collect();
         // The messages may quote what the client sent; the log gets the names alone.
         let names: Vec<&str> = error.fields().iter().map(|field| &*field.name).collect();
-        let log = format!("validation failed: {}", names.join(", "));
-        let data = Some(json!({"fields": fields}));
-        Self { error_type: ErrorType::Validation, data, log, ..Self::new(Kind::Invalid, error.to_string()) }
+        let mut problem = Self::new(Kind::Invalid, error.to_string());
+        problem.0.error_type = ErrorType::Validation;
+        problem.0.data = Some(json!({"fields": fields}));
+        problem.0.log = format!("validation failed: {}", names.join(", "));
+        problem
     }
 }
 
@@ -206,13 +258,16 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        if let Some(seconds) = self.answer.retry_after {
+        if let Some(seconds) = self.0.answer.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if let Some(challenge) = self.challenge.as_deref().and_then(|challenge| HeaderValue::from_str(challenge).ok()) {
+        if let Some(challenge) = self.0.challenge.as_deref().and_then(|challenge| HeaderValue::from_str(challenge).ok()) {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
-        let mut response = (self.answer.status, headers, Body::empty()).into_response();
+        if let Some(range) = self.0.size.and_then(|size| HeaderValue::from_str(&format!("bytes */{size}")).ok()) {
+            headers.insert(header::CONTENT_RANGE, range);
+        }
+        let mut response = (self.0.answer.status, headers, Body::empty()).into_response();
         response.extensions_mut().insert(self);
         response
     }

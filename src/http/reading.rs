@@ -8,12 +8,22 @@ use aws_lc_rs::digest::{SHA256, digest};
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::Api;
-use crate::domain::{Reading, Rendering};
+use super::page::Paging;
+use crate::domain::{Reading, Rendering, Way};
+
+/// Says which way a call to the scheduler took, where there is more than one.
+static SCHEDULER_PATH: HeaderName = HeaderName::from_static("goldcrest-scheduler-path");
+
+/// The header that tells of the way, where there is one to tell of.
+pub(super) fn way_header(way: Option<Way>) -> HeaderMap {
+    let value = way.and_then(|way| HeaderValue::from_str(&way.to_string()).ok());
+    value.map(|value| (SCHEDULER_PATH.clone(), value)).into_iter().collect()
+}
 
 /// The `If-None-Match` fields of the request: the answers that the caller has.
 pub(super) struct Known(Vec<HeaderValue>);
@@ -32,10 +42,24 @@ impl Known {
     where
         M: Serialize + for<'a> From<&'a T>,
     {
-        let rendering = reading.rendering(|value| render(&M::from(value)));
+        self.respond(reading, reading.rendering(|value| render(&M::from(value))), HeaderMap::new())
+    }
+
+    /// A page of the answer as an `M`; the whole one where no page is asked for.
+    pub(super) fn page<M, E>(&self, reading: &Reading<Vec<E>>, paging: &Paging) -> Response
+    where
+        M: Serialize + for<'a> From<&'a [E]> + for<'a> From<&'a Vec<E>>,
+    {
+        if paging.is_whole() {
+            return self.answer::<M, _>(reading);
+        }
+        self.respond(reading, &render(&M::from(paging.of(reading))), paging.headers(reading.len()))
+    }
+
+    fn respond<T>(&self, reading: &Reading<T>, rendering: &Rendering, mut headers: HeaderMap) -> Response {
         let tag = format!("\"{}\"", rendering.digest);
         let max_age = format!("private, max-age={}", reading.fresh_for().as_secs());
-        let mut headers = HeaderMap::new();
+        headers.extend(way_header(reading.way()));
         for (name, value) in [(header::ETAG, &tag), (header::CACHE_CONTROL, &max_age)] {
             headers.insert(name, HeaderValue::from_str(value).expect("a digest and a number are printable ASCII"));
         }

@@ -20,8 +20,8 @@ impl Prefix {
     }
 }
 
-/// Takes the site's prefix off, where the proxy in front left it on, and lowers the letters of the path but for job ids: the
-/// contract is blind to case, and the ids of some schedulers are not.
+/// Takes the site's prefix off, where the proxy in front left it on, and lowers the letters of the path but for the
+/// ids of jobs and uploads: the contract is blind to case, and they are not.
 pub(super) fn normalise(root_path: &str, mut request: Request) -> Request {
     let path = request.uri().path();
     let (prefix, rest) = match path.strip_prefix(root_path) {
@@ -70,8 +70,9 @@ pub(super) fn redirect(location: &str) -> Response {
 fn lower(path: &str) -> String {
     let segments: Vec<&str> = path.split('/').collect();
     let is_job = segments.len() > 4 && segments[1].eq_ignore_ascii_case("compute") && segments[3].eq_ignore_ascii_case("jobs");
+    let is_upload = segments.len() > 4 && segments[1].eq_ignore_ascii_case("filesystem") && segments[3].eq_ignore_ascii_case("uploads");
     let lowered = segments.iter().enumerate().map(|(index, segment)| match index {
-        4 if is_job => (*segment).to_owned(),
+        4 if is_job || is_upload => (*segment).to_owned(),
         _ => segment.to_ascii_lowercase(),
     });
     lowered.collect::<Vec<_>>().join("/")
@@ -109,6 +110,7 @@ mod tests {
     #[test]
     fn letters_are_lowered_but_for_job_ids_and_queries() {
         assert_eq!(normalised("", "/Status/DAINT/Nodes?Path=A").1, "/status/daint/nodes?Path=A");
+        assert_eq!(normalised("", "/Filesystem/Daint/Uploads/aBc").1, "/filesystem/daint/uploads/aBc");
         assert_eq!(normalised("", "/COMPUTE/Daint/Jobs/12.Server/METADATA").1, "/compute/daint/jobs/12.Server/metadata");
     }
 

@@ -2,17 +2,19 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 
 use super::Api;
+use super::dto::parameters::GetParametersResponse;
 use super::dto::status::{
-    GetLiveness, GetNodesResponse, GetPartitionsResponse, GetReservationsResponse, PartitionsParameters, UserInfoResponse,
+    GetLiveness, GetNodesResponse, GetPartitionsResponse, GetReservationsResponse, GetWhoamiResponse, PartitionsParameters,
+    UserInfoResponse,
 };
 use super::dto::system::GetSystemsResponse;
 use super::extract::Parameters;
 use super::problem::Problem;
-use super::reading::Known;
+use super::reading::{Known, way_header};
 use crate::service::{Access, Caller, status};
 
 /// Whether this process lives
@@ -31,7 +33,7 @@ pub(super) async fn liveness(State(api): State<Api>) -> Json<GetLiveness> {
 
 /// List the systems
 ///
-/// How each system is set up, without secrets, and the newest findings about its health.
+/// Those that the caller may use: how each is set up, without secrets, and the newest findings about its health.
 #[utoipa::path(
     get,
     path = "/status/systems",
@@ -39,8 +41,37 @@ pub(super) async fn liveness(State(api): State<Api>) -> Json<GetLiveness> {
     tag = "status",
     responses((status = 200, description = "The systems", body = GetSystemsResponse))
 )]
-pub(super) async fn systems(State(api): State<Api>, caller: Caller) -> Json<GetSystemsResponse> {
-    Json(status::systems(&api.gate, &caller).map(std::sync::Arc::as_ref).collect())
+pub(super) async fn systems(State(api): State<Api>, caller: Caller) -> Result<Json<GetSystemsResponse>, Problem> {
+    Ok(Json(status::systems(&api.gate, &caller).await?.into_iter().map(std::sync::Arc::as_ref).collect()))
+}
+
+/// The limits and the set-up that clients may want to know
+///
+/// Those of the service as a whole, and those of each system that the caller may use.
+#[utoipa::path(
+    get,
+    path = "/status/parameters",
+    operation_id = "get_parameters_status_parameters_get",
+    tag = "status",
+    responses((status = 200, description = "The parameters", body = GetParametersResponse))
+)]
+pub(super) async fn parameters(State(api): State<Api>, caller: Caller) -> Result<Json<GetParametersResponse>, Problem> {
+    let systems = status::systems(&api.gate, &caller).await?;
+    Ok(Json(GetParametersResponse::new(&api.config, systems.into_iter().map(std::sync::Arc::as_ref))))
+}
+
+/// Who the caller is
+///
+/// What the access token says, as this service understands it. Who that is on a system, its `userinfo` tells.
+#[utoipa::path(
+    get,
+    path = "/status/whoami",
+    operation_id = "get_whoami_status_whoami_get",
+    tag = "status",
+    responses((status = 200, description = "The caller", body = GetWhoamiResponse))
+)]
+pub(super) async fn whoami(caller: Caller) -> Json<GetWhoamiResponse> {
+    Json(caller.principal().into())
 }
 
 /// List the nodes
@@ -88,6 +119,8 @@ pub(super) async fn partitions(access: Access, query: Parameters<PartitionsParam
     tag = "status",
     responses((status = 200, description = "The user, the groups and the accounts", body = UserInfoResponse))
 )]
-pub(super) async fn userinfo(access: Access) -> Result<Json<UserInfoResponse>, Problem> {
-    Ok(Json(status::user(&access).await?.into()))
+pub(super) async fn userinfo(access: Access) -> Result<Response, Problem> {
+    let user = status::user(&access).await?;
+    let way = way_header(user.1.way());
+    Ok((way, Json(UserInfoResponse::from(user))).into_response())
 }

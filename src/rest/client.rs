@@ -90,6 +90,7 @@ impl Client {
         if response.content_length().is_some_and(|length| length > limit as u64) {
             return Err(RestError::TooLarge { limit });
         }
+        let headers = std::mem::take(response.headers_mut());
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(classify)? {
             if body.len() + chunk.len() > limit {
@@ -97,7 +98,7 @@ impl Client {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Response { status: response.status().as_u16(), body: body.freeze() })
+        Ok(Response { status: response.status().as_u16(), headers, body: body.freeze() })
     }
 }
 
@@ -105,11 +106,17 @@ impl Client {
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
+    headers: reqwest::header::HeaderMap,
     /// The body, whole.
     pub body: Bytes,
 }
 
 impl Response {
+    /// A header of the answer; `None` when it is absent or no text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
     /// The answer itself where its status is 2xx.
     ///
     /// # Errors

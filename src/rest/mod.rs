@@ -7,10 +7,12 @@
 
 mod client;
 mod error;
+mod grant;
 mod request;
 mod url;
 
 pub use client::{Client, Response};
 pub use error::RestError;
+pub use grant::{ClientCredentials, Grant, GrantError, TokenEndpointAuthMethod};
 pub use request::{Method, Request};
 pub use url::{InvalidUrl, Url};

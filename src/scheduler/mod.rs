@@ -3,12 +3,15 @@
 //! A scheduler's commands, parsers, wire types and tests stay in one folder here. To add one: a folder, a variant of
 //! [`SchedulerType`], and an arm in `app.rs`. This module must not know HTTP, tokens or file operations.
 
+mod directives;
 pub mod local;
+pub mod pbs;
 mod shared;
 pub mod slurm;
-mod unsupported;
+mod way_note;
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +19,12 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Account, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reservation};
+use crate::domain::{Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reservation};
 use crate::error::{Classify, Kind};
 use crate::ssh::{CommandError, TransportError};
 
 pub use shared::Shared;
-pub use unsupported::Unsupported;
+pub use way_note::WayNote;
 
 /// The `scheduler` section of a cluster.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -37,8 +40,11 @@ pub struct Config {
     pub connection_mode: ConnectionMode,
     /// URL of its REST API, for the modes `rest` and `hybrid`.
     pub api_url: Option<String>,
-    /// Version of its REST API, such as `0.0.42`.
+    /// Version of its REST API, such as `0.0.42`. Where absent, the newest that both sides understand.
     pub api_version: Option<String>,
+    /// File with the key of Slurm's `auth/jwt` (HS256), byte for byte, for the modes `rest` and `hybrid`: Goldcrest signs a token
+    /// for each caller with it. Where absent, slurmrestd is given the caller's own access token, whose keys Slurm must know.
+    pub jwt_key_file: Option<PathBuf>,
     /// Time limit of a REST call, in seconds.
     #[serde(default = "default_timeout")]
     pub timeout: u64,
@@ -50,6 +56,9 @@ pub struct Config {
     /// How jobs are run, for the type `local`.
     #[serde(default)]
     pub local: local::Config,
+    /// How PBS is used, for the type `pbs`.
+    #[serde(default)]
+    pub pbs: pbs::Config,
 }
 
 impl Config {
@@ -76,7 +85,7 @@ fn default_read_freshness() -> f64 {
 pub enum SchedulerType {
     /// Slurm.
     Slurm,
-    /// OpenPBS and PBS Professional.
+    /// OpenPBS and PBS Professional, and Torque where it is the same.
     Pbs,
     /// Our own for one host without a scheduler.
     Local,
@@ -108,6 +117,9 @@ pub trait Scheduler: Send + Sync {
     /// One job; all its tasks where the id names an array. [`SchedulerError::JobNotFound`] when there is none.
     async fn job(&self, principal: &Principal, id: &JobId) -> Result<Vec<Job>, SchedulerError>;
 
+    /// The jobs that accounting has, without their steps.
+    async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Vec<Job>, SchedulerError>;
+
     /// A job's script and files.
     async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Vec<JobMetadata>, SchedulerError>;
 
@@ -129,11 +141,32 @@ pub trait Scheduler: Send + Sync {
     /// The accounts that the caller may charge; `None` where the scheduler has no such notion.
     async fn accounts(&self, principal: &Principal) -> Result<Option<Vec<Account>>, SchedulerError>;
 
-    /// Why no job can be reached through this, where none can: [`SchedulerError::Unsupported`] says so for each operation.
-    fn unsupported(&self) -> Option<&'static str>;
+    /// What cannot be done through it, wherever it runs, each with the reason: [`SchedulerError::Unsupported`] says so too.
+    fn gaps(&self) -> &'static [(Gap, &'static str)] {
+        &[]
+    }
 
     /// Whether the scheduler answers.
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError>;
+
+    /// The same scheduler for one call, which is to be noted in `note`; `None` where there is only one way to it.
+    fn noting(&self, note: &WayNote) -> Option<Arc<dyn Scheduler>> {
+        let _ = note;
+        None
+    }
+}
+
+/// An operation that a scheduler may be unable to do while it does the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gap {
+    /// Looking at the jobs that accounting has.
+    Accounting,
+    /// Submitting a script that lies on the cluster.
+    ScriptPath,
+    /// Looking at the script and files of a job.
+    Metadata,
+    /// Running a command inside a job.
+    Attach,
 }
 
 /// What an attached command printed.

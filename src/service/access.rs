@@ -3,12 +3,16 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::authn::{Authenticator, AuthnError};
-use crate::authz::{Authorizer, AuthzError, Decision, Relation};
+use crate::authz::{Authorizer, AuthzError, Basis, Decision, Relation};
 use crate::cluster::Cluster;
 use crate::domain::{Principal, Secret, SystemName};
 use crate::error::{Classify, Kind};
+
+use super::audit;
+use super::uploads::Turns;
 
 /// The one way in: it turns a bearer token into a [`Caller`], and a caller and a system's name into [`Access`].
 #[derive(Clone)]
@@ -16,6 +20,7 @@ pub struct Gate {
     authenticator: Arc<dyn Authenticator>,
     authorizer: Arc<dyn Authorizer>,
     clusters: Arc<BTreeMap<SystemName, Arc<Cluster>>>,
+    uploads: Arc<Turns>,
 }
 
 impl Gate {
@@ -26,7 +31,7 @@ impl Gate {
         clusters: impl IntoIterator<Item = Arc<Cluster>>,
     ) -> Self {
         let clusters = clusters.into_iter().map(|cluster| (cluster.name().clone(), cluster)).collect();
-        Self { authenticator, authorizer, clusters: Arc::new(clusters) }
+        Self { authenticator, authorizer, clusters: Arc::new(clusters), uploads: Arc::default() }
     }
 
     /// Identifies the caller.
@@ -47,13 +52,35 @@ impl Gate {
     pub async fn admit(&self, caller: Caller, system: &str) -> Result<Access, AccessError> {
         let name = SystemName::new(system).map_err(|_| AccessError::SystemNotFound)?;
         let cluster = self.clusters.get(&name).cloned().ok_or(AccessError::SystemNotFound)?;
-        match self.authorizer.check(&caller.principal, Relation::Access, &name).await? {
-            Decision::Allowed => Ok(Access { caller, cluster }),
+        let begun = Instant::now();
+        let ruling = self.authorizer.check(&caller.principal, Relation::Access, &name).await;
+        let took = begun.elapsed();
+        audit::decision(&caller, &name, &ruling, took);
+        let ruling = ruling?;
+        match ruling.decision {
+            Decision::Allowed => {
+                let uploads = Arc::clone(&self.uploads);
+                Ok(Access { caller, cluster, uploads, basis: ruling.basis, decided_in: took })
+            }
             Decision::Denied => Err(AccessError::Denied(name)),
         }
     }
 
-    /// All clusters, in the order of their names. For what any identified caller may see.
+    /// The clusters that a caller may use, in the order of their names.
+    ///
+    /// # Errors
+    /// When a decision about one of them could not be had: then none is shown.
+    pub async fn visible(&self, caller: &Caller) -> Result<Vec<&Arc<Cluster>>, AccessError> {
+        let names: Vec<&SystemName> = self.clusters.keys().collect();
+        let rulings = self.authorizer.check_all(&caller.principal, Relation::Access, &names).await?;
+        if rulings.len() != names.len() {
+            return Err(AuthzError::Unavailable("there are fewer rulings than clusters".into()).into());
+        }
+        let allowed = self.clusters.values().zip(&rulings).filter(|(_, ruling)| ruling.decision == Decision::Allowed);
+        Ok(allowed.map(|(cluster, _)| cluster).collect())
+    }
+
+    /// All clusters, in the order of their names. Not for what callers are shown: that is [`Gate::visible`].
     pub(super) fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
         self.clusters.values()
     }
@@ -71,19 +98,33 @@ impl Caller {
     pub fn principal(&self) -> &Principal {
         &self.principal
     }
+
+    /// The id of the request, for the audit line.
+    pub(super) fn request_id(&self) -> &str {
+        &self.request_id
+    }
 }
 
 /// The proof that a caller may use a cluster. It can only come from [`Gate::admit`], so that a use case without the check does
 /// not compile.
+#[derive(Clone)]
 pub struct Access {
     caller: Caller,
     cluster: Arc<Cluster>,
+    uploads: Arc<Turns>,
+    basis: Basis,
+    decided_in: Duration,
 }
 
 impl Access {
     /// Who asks.
     pub fn principal(&self) -> &Principal {
         &self.caller.principal
+    }
+
+    /// Whose turn it is at resumable uploads.
+    pub(super) fn uploads(&self) -> &Turns {
+        &self.uploads
     }
 
     /// The cluster.
@@ -94,6 +135,11 @@ impl Access {
     /// The id of the request, for the audit line.
     pub(super) fn request_id(&self) -> &str {
         &self.caller.request_id
+    }
+
+    /// What the permission rests on, and how long the decision took, for the audit line.
+    pub(super) fn basis(&self) -> (&Basis, Duration) {
+        (&self.basis, self.decided_in)
     }
 }
 

@@ -1,8 +1,74 @@
-//! The audit trail: one line for every change that was tried, under the tracing target `audit`.
+//! The audit trail, under the tracing target `audit`: one line for every change that was tried, with what the permission for it
+//! rests on, and one for every caller who was not let to a cluster. Permissions to read are below the level of the trail.
 
-use crate::error::Classify;
+use std::time::Duration;
 
-use super::Access;
+use crate::authz::{AuthzError, Decision, Ruling};
+use crate::domain::SystemName;
+use crate::error::{Classify, ErrorChain};
+
+use super::{Access, Caller};
+
+/// Writes down whether a caller was let to a cluster, and why.
+pub(super) fn decision(caller: &Caller, system: &SystemName, outcome: &Result<Ruling, AuthzError>, took: Duration) {
+    let principal = caller.principal();
+    let decision_ms = milliseconds(took);
+    match outcome {
+        Ok(Ruling { decision: Decision::Denied, basis }) => tracing::info!(
+            target: "audit",
+            user = %principal.username,
+            subject = %principal.subject,
+            client = principal.client_id.as_deref(),
+            %system,
+            action = "access",
+            outcome = "denied",
+            authorizer = basis.authorizer,
+            relation = basis.relation,
+            resource = basis.object,
+            decided_by = basis.by.as_deref(),
+            cached = basis.cached,
+            decision_ms,
+            request_id = caller.request_id(),
+            "{} was denied {} to {}",
+            principal.username,
+            basis.relation,
+            basis.object,
+        ),
+        Err(error) => tracing::info!(
+            target: "audit",
+            user = %principal.username,
+            subject = %principal.subject,
+            client = principal.client_id.as_deref(),
+            %system,
+            action = "access",
+            outcome = "undecided",
+            error = %ErrorChain(error),
+            decision_ms,
+            request_id = caller.request_id(),
+            "{} was not let to {system}: no decision could be had",
+            principal.username,
+        ),
+        Ok(Ruling { decision: Decision::Allowed, basis }) => tracing::debug!(
+            user = %principal.username,
+            %system,
+            authorizer = basis.authorizer,
+            relation = basis.relation,
+            resource = basis.object,
+            decided_by = basis.by.as_deref(),
+            cached = basis.cached,
+            decision_ms,
+            request_id = caller.request_id(),
+            "{} has {} to {}",
+            principal.username,
+            basis.relation,
+            basis.object,
+        ),
+    }
+}
+
+fn milliseconds(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// A change under way. It leaves its line when it ends; one that is dropped before that was cancelled.
 pub(super) struct Change<'a> {
@@ -31,6 +97,7 @@ impl<'a> Change<'a> {
 
     fn write(&self, outcome: &'static str) {
         let principal = self.access.principal();
+        let (basis, took) = self.access.basis();
         tracing::info!(
             target: "audit",
             user = %principal.username,
@@ -40,6 +107,12 @@ impl<'a> Change<'a> {
             action = self.action,
             object = ?self.target,
             outcome,
+            authorizer = basis.authorizer,
+            relation = basis.relation,
+            resource = basis.object,
+            decided_by = basis.by.as_deref(),
+            cached = basis.cached,
+            decision_ms = milliseconds(took),
             request_id = self.access.request_id(),
             "{} by {} on {}: {outcome}",
             self.action,

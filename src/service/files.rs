@@ -1,11 +1,12 @@
-//! Files: look at, change, move in and out.
+//! Files: look at, change, pack and unpack.
 //!
 //! Every path of a request passes [`Cluster::path`](crate::cluster::Cluster::path), targets included.
 
-use crate::domain::{Checksum, Content, ContentUnit, DirectoryEntry, FileStat, RemotePath, text_to_bytes};
-use crate::filesystem::{CompressOptions, Compression, ContentStream, Download, ListOptions, Part};
+use crate::domain::{Checksum, CompressOptions, Compression, Content, ContentUnit, DirectoryEntry, FileStat, RemotePath};
+use crate::filesystem::{ListOptions, Part};
 
 use super::audit::Change;
+use super::grep::Pattern;
 use super::text::{Findings, check_line};
 use super::{Access, InvalidRequest, Place, ServiceError};
 
@@ -61,6 +62,22 @@ pub struct Amount {
     pub skip: bool,
 }
 
+/// What of an end of a file is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Excerpt {
+    /// How much of the file.
+    pub amount: Amount,
+    /// Of that, only the lines that match this regular expression.
+    pub grep: Option<String>,
+}
+
+impl Excerpt {
+    fn check(&self) -> Result<(Part, Option<Pattern>), InvalidRequest> {
+        let pattern = self.grep.as_deref().map(Pattern::new).transpose()?;
+        Ok((self.amount.part()?, pattern))
+    }
+}
+
 impl Amount {
     fn part(self) -> Result<Part, InvalidRequest> {
         let (unit, count) = match (self.bytes, self.lines) {
@@ -77,21 +94,29 @@ impl Amount {
 /// The first part of a file, or all but its last.
 ///
 /// # Errors
-/// When both units are asked for, the path breaks the policy, or the cluster does not give the content.
-pub async fn head(access: &Access, path: &str, amount: Amount) -> Result<Content, ServiceError> {
-    let part = amount.part()?;
+/// When both units are asked for, the pattern is none, the path breaks the policy, or the cluster does not give the content.
+pub async fn head(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Content, ServiceError> {
+    let (part, pattern) = excerpt.check()?;
     let path = access.cluster().path(path)?;
-    Ok(access.cluster().files()?.head(access.principal(), &path, part).await?)
+    Ok(matching(access.cluster().files()?.head(access.principal(), &path, part).await?, pattern).await)
 }
 
 /// The last part of a file, or all but its first.
 ///
 /// # Errors
-/// When both units are asked for, the path breaks the policy, or the cluster does not give the content.
-pub async fn tail(access: &Access, path: &str, amount: Amount) -> Result<Content, ServiceError> {
-    let part = amount.part()?;
+/// When both units are asked for, the pattern is none, the path breaks the policy, or the cluster does not give the content.
+pub async fn tail(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Content, ServiceError> {
+    let (part, pattern) = excerpt.check()?;
     let path = access.cluster().path(path)?;
-    Ok(access.cluster().files()?.tail(access.principal(), &path, part).await?)
+    Ok(matching(access.cluster().files()?.tail(access.principal(), &path, part).await?, pattern).await)
+}
+
+/// The same part of the file, less the lines that do not match.
+async fn matching(content: Content, pattern: Option<Pattern>) -> Content {
+    match pattern {
+        Some(pattern) => Content { data: pattern.lines_of(&content.data).await, ..content },
+        None => content,
+    }
 }
 
 /// `size` bytes of a file from `offset`.
@@ -99,7 +124,7 @@ pub async fn tail(access: &Access, path: &str, amount: Amount) -> Result<Content
 /// # Errors
 /// When more is asked for than the cluster's limit, the path breaks the policy, or the cluster does not give the content.
 pub async fn view(access: &Access, path: &str, offset: Option<u64>, size: Option<u64>) -> Result<Vec<u8>, ServiceError> {
-    let limit = access.cluster().config().data_operation.max_ops_file_size;
+    let limit = access.cluster().config().data_operation.most_shown();
     let size = size.unwrap_or_else(|| DEFAULT_VIEW.min(limit));
     if size == 0 {
         return Err(InvalidRequest::new(Place::Parameter, "size", "`size` value must be an integer value greater than 0").into());
@@ -173,37 +198,9 @@ pub async fn symlink(access: &Access, target: &str, link: &str) -> Result<Direct
 /// When the path breaks the policy, is a configured file system itself, or the cluster does not allow it.
 pub async fn remove(access: &Access, path: &str) -> Result<(), ServiceError> {
     let path = access.cluster().path(path)?;
-    if access.cluster().config().file_systems.iter().any(|fs| fs.path.is_within(&path)) {
-        return Err(InvalidRequest::new(Place::Parameter, "path", "a configured file system cannot be removed").into());
-    }
+    refuse_file_system(access, &path, Place::Parameter, "path")?;
     let change = Change::begin(access, "files.remove", path.to_text());
     Ok(change.end(access.cluster().files()?.remove(access.principal(), &path).await)?)
-}
-
-/// Opens a file to be read to its end.
-///
-/// # Errors
-/// When the path breaks the policy, the file is over the cluster's limit, or the cluster does not give it.
-pub async fn download(access: &Access, path: &str) -> Result<(RemotePath, Download), ServiceError> {
-    let path = access.cluster().path(path)?;
-    let limit = access.cluster().config().data_operation.max_ops_file_size;
-    let download = access.cluster().files()?.download(access.principal(), &path, Some(limit)).await?;
-    Ok((path, download))
-}
-
-/// Writes the file `name` in `directory`, whole or not at all.
-///
-/// # Errors
-/// When the name is not one file name, the path breaks the policy, the content is over the cluster's limit or ends early, or
-/// the cluster does not allow it.
-pub async fn upload(access: &Access, directory: &str, name: &str, content: ContentStream) -> Result<(), ServiceError> {
-    check_upload_name(name)?;
-    let directory = access.cluster().path(directory)?;
-    let path = access.cluster().path(&directory.join(&text_to_bytes(name)).to_text())?;
-    let limit = access.cluster().config().data_operation.max_ops_file_size;
-    let files = access.cluster().files()?;
-    let change = Change::begin(access, "files.upload", path.to_text());
-    Ok(change.end(files.upload(access.principal(), &path, content, Some(limit)).await)?)
 }
 
 /// Packs `source` into the archive `target`.
@@ -211,9 +208,7 @@ pub async fn upload(access: &Access, directory: &str, name: &str, content: Conte
 /// # Errors
 /// When a path or the pattern breaks a rule, or the cluster does not do it.
 pub async fn compress(access: &Access, source: &str, target: &str, options: CompressOptions) -> Result<(), ServiceError> {
-    if let Some(Err(message)) = options.match_pattern.as_deref().map(|pattern| check_line(pattern, 4095)) {
-        return Err(InvalidRequest::new(Place::Document, "matchPattern", message).into());
-    }
+    check_pattern(&options)?;
     let source = access.cluster().path(source)?;
     let target = access.cluster().path(target)?;
     let files = access.cluster().files()?;
@@ -231,6 +226,22 @@ pub async fn extract(access: &Access, source: &str, target: &str, compression: C
     let files = access.cluster().files()?;
     let change = Change::begin(access, "files.extract", format!("{source} to {target}"));
     Ok(change.end(files.extract(access.principal(), &source, &target, compression).await)?)
+}
+
+/// Refuses a path whose disappearance would take a configured file system with it.
+pub(super) fn refuse_file_system(access: &Access, path: &RemotePath, place: Place, field: &'static str) -> Result<(), InvalidRequest> {
+    if access.cluster().config().file_systems.iter().any(|fs| fs.path.is_within(path)) {
+        return Err(InvalidRequest::new(place, field, "a configured file system cannot be removed"));
+    }
+    Ok(())
+}
+
+/// Checks the expression that chooses files for an archive.
+pub(super) fn check_pattern(options: &CompressOptions) -> Result<(), InvalidRequest> {
+    match options.match_pattern.as_deref().map(|pattern| check_line(pattern, 4095)) {
+        Some(Err(message)) => Err(InvalidRequest::new(Place::Document, "matchPattern", message)),
+        _ => Ok(()),
+    }
 }
 
 fn read_mode(mode: &str) -> Result<u32, InvalidRequest> {
@@ -252,14 +263,6 @@ fn posix_name<'a>(field: &'static str, name: &'a str) -> Result<Option<&'a str>,
     Ok(Some(name).filter(|name| !name.is_empty()))
 }
 
-/// The client names the file, so that the name must not lead out of the directory.
-fn check_upload_name(name: &str) -> Result<(), InvalidRequest> {
-    if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) || name.len() > 255 {
-        return Err(InvalidRequest::new(Place::Document, "file", "its file name must be one file name of 1 to 255 bytes"));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,14 +273,6 @@ mod tests {
         assert_eq!(read_mode("07777"), Ok(0o7777));
         for mode in ["", "8", "u+x", "-1", "+7", "17777", "777777777777", "0x1ff", "７"] {
             assert!(read_mode(mode).is_err(), "{mode:?}");
-        }
-    }
-
-    #[test]
-    fn a_name_for_an_upload_cannot_leave_the_directory() {
-        assert_eq!(check_upload_name("a b.txt"), Ok(()));
-        for name in ["", ".", "..", "a/b", "/etc/passwd", "..\0"] {
-            assert!(check_upload_name(name).is_err(), "{name:?}");
         }
     }
 

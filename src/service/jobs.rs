@@ -1,11 +1,11 @@
 //! Jobs: submit, list, look at, cancel, attach to.
 
-use crate::domain::{Job, JobDescription, JobId, JobMetadata, JobQuery, JobScript, Reading};
+use crate::domain::{Done, Job, JobDescription, JobId, JobMetadata, JobQuery, JobScript, Reading};
 use crate::scheduler::AttachOutput;
 
 use super::audit::Change;
 use super::text::Findings;
-use super::{Access, InvalidRequest, Place, ServiceError, Submission};
+use super::{Access, AccountingRequest, InvalidRequest, Place, ServiceError, Submission};
 
 /// The longest job name to filter by, in characters: OpenPBS has no longer ones.
 const LONGEST_JOB_NAME: usize = 235;
@@ -16,7 +16,7 @@ const LONGEST_COMMAND: usize = 96 * 1024;
 ///
 /// # Errors
 /// When the description breaks a rule, or the scheduler does not take it.
-pub async fn submit(access: &Access, submission: Submission) -> Result<JobId, ServiceError> {
+pub async fn submit(access: &Access, submission: Submission) -> Result<Done<JobId>, ServiceError> {
     let job = submission.check(access.cluster())?;
     let scheduler = access.cluster().scheduler()?;
     let change = Change::begin(access, "jobs.submit", describe(&job));
@@ -37,6 +37,15 @@ pub async fn list(access: &Access, query: JobQuery) -> Result<Reading<Vec<Job>>,
     findings.verdict()?;
     let query = JobQuery { name, account, ..query };
     Ok(access.cluster().scheduler()?.jobs(access.principal(), &query).await?)
+}
+
+/// The jobs that accounting has of a span of time, or those that are named.
+///
+/// # Errors
+/// When the question breaks a rule, the scheduler keeps no accounting, or it does not answer.
+pub async fn accounting(access: &Access, request: AccountingRequest) -> Result<Reading<Vec<Job>>, ServiceError> {
+    let query = request.check(jiff::Timestamp::now())?;
+    Ok(access.cluster().scheduler()?.accounting(access.principal(), &query).await?)
 }
 
 /// One job, or all tasks of an array.
@@ -61,7 +70,7 @@ pub async fn metadata(access: &Access, id: &str) -> Result<Reading<Vec<JobMetada
 ///
 /// # Errors
 /// When there is no such job, it is another user's, or the scheduler does not answer.
-pub async fn cancel(access: &Access, id: &str) -> Result<(), ServiceError> {
+pub async fn cancel(access: &Access, id: &str) -> Result<Done<()>, ServiceError> {
     let id = job_id(id)?;
     let scheduler = access.cluster().scheduler()?;
     let change = Change::begin(access, "jobs.cancel", id.as_str());
@@ -72,7 +81,7 @@ pub async fn cancel(access: &Access, id: &str) -> Result<(), ServiceError> {
 ///
 /// # Errors
 /// When the command breaks a rule, there is no such job, or the scheduler does not answer. The command's own failure is none.
-pub async fn attach(access: &Access, id: &str, command: &str) -> Result<AttachOutput, ServiceError> {
+pub async fn attach(access: &Access, id: &str, command: &str) -> Result<Done<AttachOutput>, ServiceError> {
     let id = job_id(id)?;
     if let Some(problem) = wrong_command(command) {
         return Err(InvalidRequest::new(Place::Document, "command", problem).into());

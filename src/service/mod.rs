@@ -5,13 +5,22 @@
 //! To add a use case: a function that takes [`Access`], in the file of its subject.
 
 mod access;
+mod accounting;
 mod audit;
+pub mod batch;
+pub mod contents;
 pub mod files;
+pub mod following;
+mod grep;
 pub mod jobs;
+pub mod listing;
+pub mod moving;
 pub mod status;
+pub mod storage;
 mod submission;
 mod text;
 pub mod transfers;
+pub mod uploads;
 
 use std::borrow::Cow;
 
@@ -21,6 +30,7 @@ use crate::filesystem::FilesystemError;
 use crate::scheduler::SchedulerError;
 
 pub use access::{Access, AccessError, Caller, Gate};
+pub use accounting::AccountingRequest;
 pub use submission::Submission;
 
 /// Why a use case did not succeed.
@@ -38,9 +48,15 @@ pub enum ServiceError {
     /// The file operation was not done.
     #[error(transparent)]
     Filesystem(#[from] FilesystemError),
+    /// The caller has as much of it under way as one may.
+    #[error("{0}")]
+    TooMany(&'static str),
     /// This service does not do it, for this reason.
     #[error("{0}")]
     Unsupported(&'static str),
+    /// Another request works on the same upload and does not end.
+    #[error("another request is still working on this upload")]
+    Busy,
 }
 
 impl Classify for ServiceError {
@@ -50,7 +66,9 @@ impl Classify for ServiceError {
             Self::Gate(source) => source.kind(),
             Self::Scheduler(source) => source.kind(),
             Self::Filesystem(source) => source.kind(),
+            Self::TooMany(_) => Kind::TooManyRequests,
             Self::Unsupported(_) => Kind::Unsupported,
+            Self::Busy => Kind::Conflict,
         }
     }
 
@@ -60,13 +78,14 @@ impl Classify for ServiceError {
             Self::Gate(source) => source.public_message(),
             Self::Scheduler(source) => source.public_message(),
             Self::Filesystem(source) => source.public_message(),
-            Self::Unsupported(reason) => Cow::Borrowed(reason),
+            Self::TooMany(reason) | Self::Unsupported(reason) => Cow::Borrowed(reason),
+            Self::Busy => self.to_string().into(),
         }
     }
 
     fn maybe_effected(&self) -> Option<bool> {
         match self {
-            Self::Invalid(_) | Self::Gate(_) | Self::Unsupported(_) => None,
+            Self::Invalid(_) | Self::Gate(_) | Self::TooMany(_) | Self::Unsupported(_) | Self::Busy => None,
             Self::Scheduler(source) => source.maybe_effected(),
             Self::Filesystem(source) => source.maybe_effected(),
         }

@@ -7,11 +7,14 @@ use jiff::Timestamp;
 use crate::cluster::Cluster;
 use crate::domain::{Account, Identity, Node, Partition, Reading, Reservation, SystemName};
 
-use super::{Access, Caller, Gate, ServiceError};
+use super::{Access, AccessError, Caller, Gate, ServiceError};
 
-/// All clusters, with their health. Every identified caller may see them.
-pub fn systems<'a>(gate: &'a Gate, _: &Caller) -> impl Iterator<Item = &'a Arc<Cluster>> {
-    gate.clusters()
+/// The clusters that the caller may use, with their health.
+///
+/// # Errors
+/// When it cannot be decided which these are.
+pub async fn systems<'a>(gate: &'a Gate, caller: &Caller) -> Result<Vec<&'a Arc<Cluster>>, AccessError> {
+    gate.visible(caller).await
 }
 
 /// When each cluster was last checked. It takes no caller: it says that this process lives, and nothing of the clusters but

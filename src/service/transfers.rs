@@ -1,15 +1,161 @@
-//! Transfers that outlast a request.
+//! File operations that outlast a request: each is submitted as a job, and the caller learns which one.
+//!
+//! Every path of a request passes [`Cluster::path`](crate::cluster::Cluster::path) before anything is submitted, as does the
+//! directory that the job runs in.
 
-use super::{Access, ServiceError};
+use uuid::Uuid;
 
-/// Why there are no transfer jobs.
-pub const UNSUPPORTED: &str = "Transfer jobs are not supported by this version: use the operations below /filesystem/{system_name}/ops";
+use crate::cluster::Cluster;
+use crate::domain::{CompressOptions, Compression, JobId, RemotePath, Username, text_to_bytes};
+use crate::transfer::{self, Directives, Operation};
 
-/// Starts a transfer job of the kind `operation`.
+use super::audit::Change;
+use super::files::{check_pattern, refuse_file_system};
+use super::{Access, InvalidRequest, Place, ServiceError};
+
+/// Why there are no uploads and downloads by way of a transfer service.
+pub const NO_SERVICE: &str = "Transfers through a transfer service are not supported by this version: use the operations upload and download below /filesystem/{system_name}/ops";
+
+/// Why there are no transfer jobs on a system.
+const NO_DIRECTORY: &str =
+    "Transfer jobs are not set up on this system: it has no file system that is default_work_dir, and no datatransfer_jobs_directory";
+
+/// A transfer job.
+#[derive(Clone, Debug)]
+pub struct TransferJob {
+    /// The scheduler's id for it.
+    pub id: JobId,
+    /// Where it runs.
+    pub working_directory: RemotePath,
+    /// The file that takes its standard output.
+    pub output_log: RemotePath,
+    /// The file that takes its standard error: why it failed, if it does.
+    pub error_log: RemotePath,
+}
+
+/// Why `cluster` runs no transfer jobs, where it runs none.
+pub fn unsupported(cluster: &Cluster) -> Option<&'static str> {
+    let config = cluster.config();
+    let placed = config.data_operation.datatransfer_jobs_directory.is_some() || config.file_systems.iter().any(|fs| fs.default_work_dir);
+    (!placed).then_some(NO_DIRECTORY)
+}
+
+/// Submits a job that moves `source` to `target`.
 ///
 /// # Errors
-/// Always [`ServiceError::Unsupported`]: no transfer method is built in. The answer says what to use instead.
-pub fn start(access: &Access, operation: &'static str) -> Result<(), ServiceError> {
-    tracing::debug!(system = %access.cluster().name(), operation, "a transfer job was asked for");
-    Err(ServiceError::Unsupported(UNSUPPORTED))
+/// As [`submit`], and when the source is a configured file system itself.
+pub async fn rename(access: &Access, source: &str, target: &str, account: Option<&str>) -> Result<TransferJob, ServiceError> {
+    let source = &access.cluster().path(source)?;
+    let target = &access.cluster().path(target)?;
+    refuse_file_system(access, source, Place::Document, "sourcePath")?;
+    let account = Charge { account, place: Place::Document };
+    submit(access, "transfers.mv", format!("{source} to {target}"), &Operation::Move { source, target }, account).await
+}
+
+/// Submits a job that copies `source` to `target`; with `dereference` what links point to.
+///
+/// # Errors
+/// As [`submit`].
+pub async fn copy(
+    access: &Access,
+    source: &str,
+    target: &str,
+    dereference: bool,
+    account: Option<&str>,
+) -> Result<TransferJob, ServiceError> {
+    let source = &access.cluster().path(source)?;
+    let target = &access.cluster().path(target)?;
+    let account = Charge { account, place: Place::Document };
+    submit(access, "transfers.cp", format!("{source} to {target}"), &Operation::Copy { source, target, dereference }, account).await
+}
+
+/// Submits a job that removes a file or a directory with all that is in it.
+///
+/// # Errors
+/// As [`submit`], and when the path is a configured file system itself.
+pub async fn remove(access: &Access, path: &str, account: Option<&str>) -> Result<TransferJob, ServiceError> {
+    let path = &access.cluster().path(path)?;
+    refuse_file_system(access, path, Place::Parameter, "path")?;
+    let account = Charge { account, place: Place::Parameter };
+    submit(access, "transfers.rm", path.to_text(), &Operation::Remove { path }, account).await
+}
+
+/// Submits a job that packs `source` into the archive `target`.
+///
+/// # Errors
+/// As [`submit`], and when the pattern breaks a rule.
+pub async fn compress(
+    access: &Access,
+    source: &str,
+    target: &str,
+    options: &CompressOptions,
+    account: Option<&str>,
+) -> Result<TransferJob, ServiceError> {
+    check_pattern(options)?;
+    let source = &access.cluster().path(source)?;
+    let target = &access.cluster().path(target)?;
+    let account = Charge { account, place: Place::Document };
+    submit(access, "transfers.compress", format!("{source} to {target}"), &Operation::Compress { source, target, options }, account).await
+}
+
+/// Submits a job that unpacks the archive `source` into the directory `target`.
+///
+/// # Errors
+/// As [`submit`].
+pub async fn extract(
+    access: &Access,
+    source: &str,
+    target: &str,
+    compression: Compression,
+    account: Option<&str>,
+) -> Result<TransferJob, ServiceError> {
+    let source = &access.cluster().path(source)?;
+    let target = &access.cluster().path(target)?;
+    let account = Charge { account, place: Place::Document };
+    submit(access, "transfers.extract", format!("{source} to {target}"), &Operation::Extract { source, target, compression }, account).await
+}
+
+/// Refuses a transfer through the site's transfer service.
+///
+/// # Errors
+/// Always: this version uses none.
+pub fn refuse(access: &Access, operation: &'static str) -> ServiceError {
+    tracing::debug!(system = %access.cluster().name(), operation, "a transfer through a transfer service was asked for");
+    ServiceError::Unsupported(NO_SERVICE)
+}
+
+/// The account that a request names, and where.
+struct Charge<'a> {
+    account: Option<&'a str>,
+    place: Place,
+}
+
+/// Submits the job for an operation whose paths were checked.
+///
+/// # Errors
+/// When the account is missing where the site wants one or is none, a path breaks the policy, the system runs no transfer jobs,
+/// or the scheduler does not take the job.
+async fn submit(
+    access: &Access,
+    action: &'static str,
+    object: String,
+    operation: &Operation<'_>,
+    charge: Charge<'_>,
+) -> Result<TransferJob, ServiceError> {
+    let cluster = access.cluster();
+    let directory = directory(cluster, &access.principal().username)?;
+    let directives = Directives::new(&cluster.config().data_operation.datatransfer_jobs_directives, charge.account)
+        .map_err(|error| InvalidRequest::new(charge.place, "account", error.to_string()))?;
+    let scheduler = cluster.scheduler()?;
+    let job = transfer::job(operation, &directives, &directory, Uuid::new_v4());
+    let change = Change::begin(access, action, object);
+    let id = change.end(scheduler.submit(access.principal(), &job).await)?.value;
+    let log = |name: Option<String>| directory.join(&text_to_bytes(&name.unwrap_or_default()));
+    Ok(TransferJob { id, output_log: log(job.standard_output), error_log: log(job.standard_error), working_directory: directory })
+}
+
+/// Where transfer jobs of `user` run. The name comes from a token and may hold dots, so the path policy applies.
+fn directory(cluster: &Cluster, user: &Username) -> Result<RemotePath, ServiceError> {
+    let text = cluster.config().transfer_directory(user).ok_or(ServiceError::Unsupported(NO_DIRECTORY))?;
+    Ok(cluster.path(&text)?)
 }

@@ -1,19 +1,29 @@
 //! What all lanes of a cluster share: the cap on connections, and the round that keeps them tidy.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::connection::{ConnectFailure, Connection, Target};
 use super::lane::Lane;
 use super::login::Login;
+use super::opener::Wanted;
 use super::stats::Closed;
 use super::transport::LaneKind;
-use crate::credentials::Credential;
+use crate::credentials::{Caller, Credential};
 use crate::domain::{SystemName, Username};
+
+/// How long a connection that carries work is its user's while others wait for a place.
+const TURN: Duration = Duration::from_secs(2);
+
+/// A connection over which nothing came for this long carries no more than a session that waits, or a command that says nothing.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// A connection that was asked to leave, and has not for so long, is not counted on any more.
+const LEAVE: Duration = Duration::from_secs(10);
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_millis(500);
@@ -25,11 +35,16 @@ pub(super) struct Cluster {
     /// Told when a connection has become idle.
     pub(super) idle: Notify,
     clients: Arc<Semaphore>,
-    lanes: Mutex<HashMap<(Username, LaneKind), Arc<Lane>>>,
+    /// How many wait for a place.
+    waiting: Arc<AtomicUsize>,
+    lanes: Mutex<HashMap<Key, Arc<Lane>>>,
     connections: Mutex<Vec<Weak<Connection>>>,
     closed: AtomicBool,
     rounds: AtomicBool,
 }
+
+/// Whose lane it is. Callers with a credential of their own share nothing, even where they have the same name.
+type Key = (Username, Option<Arc<Caller>>, LaneKind);
 
 impl Cluster {
     /// A cluster without lanes.
@@ -40,6 +55,7 @@ impl Cluster {
             target,
             idle: Notify::new(),
             clients,
+            waiting: Arc::default(),
             lanes: Mutex::default(),
             connections: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -54,10 +70,11 @@ impl Cluster {
         }
         let login = || Arc::new(Login::new(user.clone(), Arc::clone(credential)));
         let mut lanes = self.lanes();
-        Arc::clone(lanes.entry((user.clone(), kind)).or_insert_with(|| Lane::new(self, login(), kind)))
+        Arc::clone(lanes.entry((user.clone(), credential.caller.clone(), kind)).or_insert_with(|| Lane::new(self, login(), kind)))
     }
 
-    /// A place under `max_clients`. When none is free, the connection that has been idle longest makes room, whoever's it is.
+    /// A place under `max_clients`, in the order in which places are asked for. When none is free, the connection that has been idle
+    /// longest makes room, whoever's it is; where all carry work, one takes no more of it (see [`Cluster::yielding`]).
     ///
     /// # Errors
     /// When the lanes are closed.
@@ -67,13 +84,29 @@ impl Cluster {
         }
         let place = Arc::clone(&self.clients).acquire_owned();
         tokio::pin!(place);
+        let _waiting = Wanted::new(&self.waiting);
         loop {
-            self.evict();
+            self.make_room();
             tokio::select! {
                 biased;
                 place = &mut place => return place.map_err(|_| ConnectFailure::Closed),
                 () = self.idle.notified() => {}
+                () = tokio::time::sleep(ROUND) => {}
             }
+        }
+    }
+
+    fn make_room(&self) {
+        if self.evict() {
+            return;
+        }
+        let connections: Vec<Arc<Connection>> = self.connections().iter().filter_map(Weak::upgrade).collect();
+        let leaving =
+            connections.iter().filter(|connection| connection.retired().is_some_and(|(_, since)| since.elapsed() < LEAVE)).count();
+        if leaving < self.waiting.load(Ordering::Acquire)
+            && let Some(connection) = yielding(&connections)
+        {
+            connection.retire(Closed::Yielded);
         }
     }
 
@@ -101,11 +134,10 @@ impl Cluster {
         self.lanes().drain().map(|(_, lane)| lane).collect()
     }
 
-    fn evict(&self) {
+    fn evict(&self) -> bool {
         let lanes: Vec<Arc<Lane>> = self.lanes().values().cloned().collect();
-        if let Some(lane) = lanes.iter().filter(|lane| lane.idle_longest().is_some()).max_by_key(|lane| lane.idle_longest()) {
-            lane.evict();
-        }
+        let longest = lanes.iter().filter(|lane| lane.idle_longest().is_some()).max_by_key(|lane| lane.idle_longest());
+        longest.inspect(|lane| lane.evict()).is_some()
     }
 
     /// One round: idle connections past their time, lanes without connections, and connections that must end.
@@ -135,13 +167,31 @@ impl Cluster {
         }
     }
 
-    fn lanes(&self) -> MutexGuard<'_, HashMap<(Username, LaneKind), Arc<Lane>>> {
+    fn lanes(&self) -> MutexGuard<'_, HashMap<Key, Arc<Lane>>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn connections(&self) -> MutexGuard<'_, Vec<Weak<Connection>>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Which of the connections in use is to take no more work, so that its place comes free when what it carries has ended.
+///
+/// First one over which nothing comes: kept-open sessions leave at once. Then the oldest of the user who has the most, and where all
+/// have one, the oldest of all; but a connection that brings something has its [`TURN`] first. So those who wait and those who have
+/// take turns, and nothing under way is cut.
+fn yielding(connections: &[Arc<Connection>]) -> Option<&Arc<Connection>> {
+    let in_use = || connections.iter().filter(|connection| connection.alive());
+    let recent = Instant::now().checked_sub(QUIET);
+    let is_quiet = |connection: &Connection| recent.is_some_and(|recent| !connection.pulse.heard_since(recent));
+    let of_the_same_user = |connection: &Connection| in_use().filter(|other| other.login.user == connection.login.user).count();
+    let quiet = in_use().filter(|connection| is_quiet(connection)).max_by_key(|connection| connection.age());
+    quiet.or_else(|| {
+        let had_its_turn = in_use().filter(|connection| connection.age() > TURN);
+        // Transfers take long, so that commands make room sooner.
+        had_its_turn.max_by_key(|connection| (of_the_same_user(connection), connection.kind == LaneKind::Control, connection.age()))
+    })
 }
 
 /// Runs until the cluster is gone or closed.
@@ -159,7 +209,7 @@ async fn rounds(cluster: Weak<Cluster>) {
 fn last_work(reason: Closed, kind: LaneKind) -> Option<Duration> {
     match (reason, kind) {
         (Closed::Credential, LaneKind::Control) => Some(Duration::from_secs(60)),
-        (Closed::Credential, LaneKind::Bulk) | (Closed::Aged, LaneKind::Control) => Some(Duration::from_secs(15 * 60)),
+        (Closed::Credential, LaneKind::Bulk) | (Closed::Aged | Closed::Yielded, LaneKind::Control) => Some(Duration::from_secs(15 * 60)),
         _ => None,
     }
 }

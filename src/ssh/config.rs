@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::credentials;
+
 /// How a cluster is reached over SSH.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -36,6 +38,8 @@ pub struct Config {
     pub max_output: usize,
     /// How the server is known. Where absent, as OpenSSH does it: `~/.ssh/known_hosts` and `/etc/ssh/ssh_known_hosts`.
     pub host_keys: Option<HostKeys>,
+    /// Where the SSH credentials for this cluster come from, where it is another place than the top level's `ssh_credentials`.
+    pub credentials: Option<credentials::Config>,
     /// Time limits.
     #[serde(default)]
     pub timeout: Timeouts,

@@ -13,6 +13,7 @@ use russh::client::{Handle, Msg};
 use russh::{Channel, Disconnect};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::config::{Config, ConfigError};
 use super::handshake::{Jump, Refusal, Watcher, attempt};
@@ -70,6 +71,8 @@ pub(super) struct Connection {
     channels: Arc<Channels>,
     opened: Instant,
     retired: OnceLock<(Closed, Instant)>,
+    /// Cancelled with `retired`.
+    leaving: CancellationToken,
     doubted: AtomicBool,
     idle_since: Mutex<Instant>,
     counters: Arc<Counters>,
@@ -142,6 +145,7 @@ impl Connection {
                         channels,
                         opened: Instant::now(),
                         retired: OnceLock::new(),
+                        leaving: CancellationToken::new(),
                         doubted: AtomicBool::new(false),
                         idle_since: Mutex::new(Instant::now()),
                         counters: Arc::clone(&target.counters),
@@ -174,6 +178,7 @@ impl Connection {
     /// Takes it out of service; the first reason counts. What it carries may end.
     pub(super) fn retire(&self, reason: Closed) {
         if self.retired.set((reason, Instant::now())).is_ok() {
+            self.leaving.cancel();
             tracing::debug!(user = %self.login.user, ?reason, "an SSH connection takes no more work");
         }
     }
@@ -181,6 +186,16 @@ impl Connection {
     /// Why and when it was taken out of service.
     pub(super) fn retired(&self) -> Option<(Closed, Instant)> {
         self.retired.get().copied()
+    }
+
+    /// Cancelled when it is taken out of service.
+    pub(super) fn when_retired(&self) -> CancellationToken {
+        self.leaving.clone()
+    }
+
+    /// Whether it was opened with another login than this one, which is the present one.
+    pub(super) fn is_superseded(&self, present: &Arc<Login>) -> bool {
+        !Arc::ptr_eq(&self.login, present)
     }
 
     /// How long it has been open.

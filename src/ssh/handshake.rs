@@ -102,7 +102,7 @@ async fn authenticate(target: &Target, login: &Login, handle: &mut Handle<Watche
         client::AuthResult::Failure { .. } if handle.is_closed() => {
             Err(Refusal::fatal(io::Error::new(io::ErrorKind::ConnectionAborted, "the server closed the connection during the login")))
         }
-        client::AuthResult::Failure { .. } => Err(Refusal::Login(login.user.to_string())),
+        client::AuthResult::Failure { .. } => Err(Refusal::Login(login.who())),
     }
 }
 

@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult};
+use deadpool::managed::{Object, Pool, PoolError, QueueMode, RetainResult};
 use tokio::sync::Notify;
 use tokio::time::{timeout, timeout_at};
 
 use super::cluster::Cluster;
 use super::connection::{ConnectFailure, Connection};
 use super::login::Login;
+use super::opener::{Opener, Wanted, fit};
 use super::stats::{Closed, Gauge, add};
 use super::transport::{LaneKind, TransportError};
 use crate::credentials::Credential;
@@ -30,9 +31,6 @@ const REST: Duration = Duration::from_secs(1);
 /// How long a refused login is not tried again with the same credential. sshd counts failures by address, and bans all users of
 /// one that fails often (`PerSourcePenalties`).
 const REFUSED: Duration = Duration::from_secs(5);
-
-/// After this time a connection takes no more work, so that a key revoked on the cluster stops working.
-const LONGEST_LIFE: Duration = Duration::from_secs(600);
 
 /// The connections of one user for one class of traffic.
 pub(super) struct Lane {
@@ -74,6 +72,15 @@ pub(super) enum Queued {
     Before,
 }
 
+/// What a slot is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    /// A command, which ends by itself.
+    Brief,
+    /// A stream, which may be kept for long: it begins on a connection of the present credential.
+    Lasting,
+}
+
 /// The right to one channel. It is held until the server has closed the channel.
 pub(super) struct Slot {
     pub(super) lane: Arc<Lane>,
@@ -85,7 +92,7 @@ impl Lane {
     pub(super) fn new(cluster: &Arc<Cluster>, login: Arc<Login>, kind: LaneKind) -> Arc<Self> {
         let config = &cluster.target.config;
         let wanted = Arc::new(AtomicUsize::new(0));
-        let opener = Opener { cluster: Arc::clone(cluster), kind, login: Mutex::new(Arc::clone(&login)), wanted: Arc::clone(&wanted) };
+        let opener = Opener::new(Arc::clone(cluster), kind, Arc::clone(&login), Arc::clone(&wanted));
         let pool = Pool::builder(opener)
             .max_size(config.max_connections_per_user)
             // The one used last is the one most surely alive; the others may reach their idle time.
@@ -104,14 +111,14 @@ impl Lane {
         })
     }
 
-    /// The login for a credential, the same object as long as the credential is the same. A new one retires what was opened
-    /// with the old one.
+    /// The login for a credential, the same object as long as the credential is the same. What was opened with the one before
+    /// is retired: at once, or where that one ends by itself, as soon as a connection of the new one is there.
     pub(super) fn login(&self, user: &Username, credential: &Arc<Credential>) -> Arc<Login> {
         let mut state = self.state();
         if !state.login.is_for(credential) {
             state.login = Arc::new(Login::new(user.clone(), Arc::clone(credential)));
             state.failure = None;
-            *self.pool.manager().login.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&state.login);
+            self.pool.manager().change(Arc::clone(&state.login));
         }
         Arc::clone(&state.login)
     }
@@ -120,7 +127,7 @@ impl Lane {
     ///
     /// # Errors
     /// When no connection can be made, or the deadline passes.
-    pub(super) async fn slot(self: &Arc<Self>, deadline: Instant, queued: Queued) -> Result<Slot, TransportError> {
+    pub(super) async fn slot(self: &Arc<Self>, deadline: Instant, queued: Queued, work: Work) -> Result<Slot, TransportError> {
         let arrived = Instant::now();
         let counters = &self.cluster.target.counters;
         let _waiting = Gauge::new(&counters.waiting);
@@ -139,7 +146,7 @@ impl Lane {
                 },
             };
             loop {
-                if let Some(slot) = self.place(arrived)? {
+                if let Some(slot) = self.place(arrived, work)? {
                     if waited {
                         // There may be room for one more who waits.
                         self.changed.notify_one();
@@ -161,7 +168,7 @@ impl Lane {
     }
 
     /// A slot on a connection that has room. Otherwise none, and a further connection is being opened if that is allowed.
-    fn place(self: &Arc<Self>, arrived: Instant) -> Result<Option<Slot>, ConnectFailure> {
+    fn place(self: &Arc<Self>, arrived: Instant, work: Work) -> Result<Option<Slot>, ConnectFailure> {
         if self.cluster.is_closed() {
             return Err(ConnectFailure::Closed);
         }
@@ -176,7 +183,12 @@ impl Lane {
             return Err(ConnectFailure::Key { user: login.user.clone(), reason: "its time has ended".to_owned() });
         }
         let mut unfit = Vec::new();
+        let too_old = |lent: &Lent| work == Work::Lasting && lent.connection.is_superseded(&login);
+        let mut idle = (work == Work::Lasting).then(|| self.retire_idle(&login));
         state.lent.retain(|lent| {
+            if too_old(lent) && lent.slots() == 0 {
+                lent.connection.retire(Closed::Credential);
+            }
             let fit = fit(&lent.connection, &login);
             if !fit {
                 unfit.push(lent.detach());
@@ -187,53 +199,76 @@ impl Lane {
         if unfit.iter().flatten().any(|connection| connection.retired().is_none() && connection.most_channels() == 0) {
             state.failure = Some((Instant::now(), ConnectFailure::stillborn()));
         }
-        let room = state.lent.iter().filter(|lent| lent.slots() < state.budget && !lent.connection.doubted());
+        let room = state.lent.iter().filter(|lent| lent.slots() < state.budget && !lent.connection.doubted() && !too_old(lent));
         let best = match self.kind {
             // Short commands are packed, so that few connections are needed.
-            LaneKind::Control => room.max_by_key(|lent| lent.slots()),
+            LaneKind::Control => room.max_by_key(|lent| (!lent.connection.is_superseded(&login), lent.slots())),
             // A slow reader stalls everything on its connection, so that bulk data is spread.
-            LaneKind::Bulk => room.min_by_key(|lent| lent.slots()),
+            LaneKind::Bulk => room.min_by_key(|lent| (lent.connection.is_superseded(&login), lent.slots())),
         };
         let best = best.cloned();
         let failed_lately = state.failure.as_ref().is_some_and(|(at, _)| at.elapsed() < REST);
         let may_open = state.lent.len() < config.max_connections_per_user && !state.opening;
+        // It carries this request, and the one of the new credential that takes over is made meanwhile.
+        let superseded = best.as_ref().is_some_and(|best| best.connection.is_superseded(&login));
         let open = match (&best, self.kind) {
             (None, _) => state.lent.is_empty() || !failed_lately,
+            (Some(_), _) if superseded => state.failure.as_ref().is_none_or(|(at, _)| at.elapsed() >= REFUSED),
             (Some(best), LaneKind::Bulk) => best.slots() > 0 && !failed_lately,
             (Some(_), LaneKind::Control) => false,
         };
         if state.lent.is_empty()
             && !state.opening
+            && self.pool.status().available == 0
             && let Some((at, failure)) = &state.failure
             && (*at >= arrived || (matches!(failure, ConnectFailure::Login(_)) && at.elapsed() < REFUSED))
         {
             return Err(failure.clone());
         }
         let slot = match best {
-            Some(best) if !(open && may_open) => {
+            Some(best) if superseded || !(open && may_open) => {
                 best.slots.fetch_add(1, Ordering::AcqRel);
                 Some(Slot { lane: Arc::clone(self), lent: best })
             }
             _ => None,
         };
-        if slot.is_none() && open && may_open {
+        if open && may_open && (slot.is_none() || superseded) {
             state.opening = true;
-            tokio::spawn(Arc::clone(self).open());
+            let successor = superseded.then(|| Wanted::new(&self.wanted));
+            if superseded {
+                // The pool would give these before it makes one.
+                idle = Some(self.retire_idle(&login));
+            }
+            tokio::spawn(Arc::clone(self).open(successor));
         }
         drop(state);
-        drop(unfit);
+        drop((unfit, idle));
         Ok(slot)
     }
 
     /// Takes a connection out of the pool, which makes one if none is idle.
-    async fn open(self: Arc<Self>) {
+    async fn open(self: Arc<Self>, _wanted: Option<Wanted>) {
         let taken = self.pool.get().await;
+        let mut retired = Vec::new();
+        let mut idle = None;
         let mut state = self.state();
         state.opening = false;
         match taken {
             Ok(object) => {
-                state.failure = None;
                 let connection = Arc::clone(&object);
+                let login = Arc::clone(&state.login);
+                if !connection.is_superseded(&login) {
+                    state.failure = None;
+                    state.lent.retain(|lent| {
+                        let superseded = lent.connection.is_superseded(&login);
+                        if superseded {
+                            lent.connection.retire(Closed::Credential);
+                            retired.push(lent.detach());
+                        }
+                        !superseded
+                    });
+                    idle = Some(self.retire_idle(&login));
+                }
                 state.lent.push(Arc::new(Lent { connection, object: Mutex::new(Some(object)), slots: AtomicUsize::new(0) }));
             }
             Err(PoolError::Backend(ConnectFailure::Unwanted)) => {}
@@ -241,6 +276,7 @@ impl Lane {
             Err(_) => state.failure = Some((Instant::now(), ConnectFailure::Closed)),
         }
         drop(state);
+        drop((retired, idle));
         self.changed.notify_one();
     }
 
@@ -287,7 +323,14 @@ impl Lane {
         for lent in unclaimed {
             drop(lent.take());
         }
-        let login = Arc::clone(&self.state().login);
+        let login = {
+            let state = self.state();
+            // One in use whose credential has ended is retired here when nobody asks for it; what it carries has its last time.
+            for lent in &state.lent {
+                let _ = fit(&lent.connection, &state.login);
+            }
+            Arc::clone(&state.login)
+        };
         drop(self.pool.retain(|connection, _| fit(connection, &login) && connection.idle_for() < idle));
     }
 
@@ -301,9 +344,9 @@ impl Lane {
         longest
     }
 
-    /// Closes the connection that was idle longest. Returns whether there was one.
-    pub(super) fn evict(&self) -> bool {
-        let Some(longest) = self.idle_longest() else { return false };
+    /// Closes the connection that was idle longest.
+    pub(super) fn evict(&self) {
+        let Some(longest) = self.idle_longest() else { return };
         let mut evicted = false;
         let removed = self.pool.retain(|connection, _| {
             let this = !evicted && connection.idle_for() >= longest;
@@ -313,7 +356,6 @@ impl Lane {
         for connection in removed.removed {
             connection.retire(Closed::Evicted);
         }
-        evicted
     }
 
     /// Whether it holds no connection and nothing worth remembering.
@@ -332,6 +374,17 @@ impl Lane {
         self.pool.close();
         self.changed.notify_waiters();
         self.changed.notify_one();
+    }
+
+    /// Takes the idle connections of other logins than this one out of the pool.
+    fn retire_idle(&self, login: &Arc<Login>) -> RetainResult<Arc<Connection>> {
+        self.pool.retain(|connection, _| {
+            let superseded = connection.is_superseded(login);
+            if superseded {
+                connection.retire(Closed::Credential);
+            }
+            !superseded
+        })
     }
 
     fn give_back(&self, lent: &Arc<Lent>) {
@@ -379,22 +432,6 @@ impl Lent {
     }
 }
 
-/// One more who waits, until it is dropped.
-struct Wanted<'a>(&'a AtomicUsize);
-
-impl<'a> Wanted<'a> {
-    fn new(wanted: &'a AtomicUsize) -> Self {
-        wanted.fetch_add(1, Ordering::AcqRel);
-        Self(wanted)
-    }
-}
-
-impl Drop for Wanted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 impl Slot {
     /// The connection that the slot is on.
     pub(super) fn connection(&self) -> &Arc<Connection> {
@@ -423,51 +460,4 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.lane.give_back(&self.lent);
     }
-}
-
-/// How deadpool makes and checks connections.
-struct Opener {
-    cluster: Arc<Cluster>,
-    kind: LaneKind,
-    login: Mutex<Arc<Login>>,
-    wanted: Arc<AtomicUsize>,
-}
-
-impl Opener {
-    fn login(&self) -> Arc<Login> {
-        Arc::clone(&self.login.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Manager for Opener {
-    type Type = Arc<Connection>;
-    type Error = ConnectFailure;
-
-    async fn create(&self) -> Result<Arc<Connection>, ConnectFailure> {
-        let place = self.cluster.admit().await?;
-        // It may have taken longer than anybody would wait.
-        if self.wanted.load(Ordering::Acquire) == 0 {
-            return Err(ConnectFailure::Unwanted);
-        }
-        let login = self.login();
-        // The credential may have changed since the request that wanted this decoded its own.
-        login.decode().await.map_err(|reason| ConnectFailure::Key { user: login.user.clone(), reason })?;
-        let connection = Arc::new(Connection::open(&self.cluster.target, &login, self.kind, place).await?);
-        self.cluster.watch(&connection);
-        Ok(connection)
-    }
-
-    async fn recycle(&self, connection: &mut Arc<Connection>, _: &Metrics) -> RecycleResult<ConnectFailure> {
-        if fit(connection, &self.login()) { Ok(()) } else { Err(RecycleError::message("it is not fit for more work")) }
-    }
-}
-
-/// Whether a connection may take new work of this login. One that is of another, too old, or whose login has ended, is retired.
-fn fit(connection: &Connection, login: &Arc<Login>) -> bool {
-    if !Arc::ptr_eq(&connection.login, login) || login.expired() {
-        connection.retire(Closed::Credential);
-    } else if connection.age() > LONGEST_LIFE {
-        connection.retire(Closed::Aged);
-    }
-    connection.alive()
 }

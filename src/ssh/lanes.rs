@@ -14,11 +14,11 @@ use super::cluster::Cluster;
 use super::command::CommandLine;
 use super::config::{Config, ConfigError};
 use super::connection::Target;
-use super::lane::{Lane, Queued, Slot};
+use super::lane::{Lane, Queued, Slot, Work};
 use super::running::{Ended, run};
 use super::stats::{Stats, add};
 use super::stream::{ChannelStream, Request};
-use super::transport::{ByteStream, Exec, LaneKind, Limits, RawOutput, Transport, TransportError};
+use super::transport::{ByteStream, Exec, LaneKind, Limits, RawOutput, Standing, Transport, TransportError};
 use crate::credentials::CredentialProvider;
 use crate::domain::{Principal, SystemName};
 
@@ -72,15 +72,30 @@ impl Lanes {
         Ok(lane)
     }
 
-    /// A channel of the lane. What fails before anything was sent is tried elsewhere until the deadline.
-    async fn channel(&self, lane: &Arc<Lane>, deadline: Instant) -> Result<(Slot, Channel<Msg>), TransportError> {
+    /// A channel of the caller's lane. What fails before anything was sent is tried elsewhere until the deadline.
+    async fn channel(
+        &self,
+        principal: &Principal,
+        (kind, work): (LaneKind, Work),
+        deadline: Instant,
+    ) -> Result<(Slot, Channel<Msg>), TransportError> {
         let counters = &self.cluster.target.counters;
+        let lane = self.lane(principal, kind).await?;
         let mut queued = Queued::NotYet;
+        let mut asked_again = false;
         let mut refusals = 0;
         let mut dead = 0;
         let most_dead = self.cluster.target.config.max_connections_per_user + 1;
         loop {
-            let slot = lane.slot(deadline, queued).await?;
+            let slot = match lane.slot(deadline, queued, work).await {
+                // The credential ended while the request waited in the queue.
+                Err(TransportError::Key { .. }) if !asked_again => {
+                    asked_again = true;
+                    self.lane(principal, kind).await?;
+                    continue;
+                }
+                slot => slot?,
+            };
             queued = Queued::Before;
             match open(slot, self.cluster.target.connection_timeout()).await {
                 Opened::Channel(slot, channel) => return Ok((slot, channel)),
@@ -97,23 +112,26 @@ impl Lanes {
 
     async fn open_stream(&self, principal: &Principal, kind: LaneKind, request: Request) -> Result<ByteStream, TransportError> {
         let deadline = Instant::now() + self.queue_time(self.limits().execution);
-        let lane = self.lane(principal, kind).await?;
-        let (slot, channel) = self.channel(&lane, deadline).await?;
+        let (slot, channel) = self.channel(principal, (kind, Work::Lasting), deadline).await?;
         let patience = self.cluster.target.connection_timeout();
-        Ok(Box::new(ChannelStream::start(slot, channel, request, patience).await?))
+        let retired = slot.connection().when_retired();
+        Ok(ByteStream::retiring(ChannelStream::start(slot, channel, request, patience).await?, retired))
     }
 }
 
 #[async_trait]
 impl Transport for Lanes {
+    async fn standing(&self, principal: &Principal) -> Result<Standing, TransportError> {
+        Ok(Standing::of(&self.credentials.credential(principal).await?))
+    }
+
     #[tracing::instrument(level = "debug", skip_all, fields(cluster = %self.cluster.name, user = %principal.username))]
     async fn exec(&self, principal: &Principal, exec: Exec) -> Result<RawOutput, TransportError> {
         let limits = exec.limits.unwrap_or_else(|| self.limits());
         let deadline = Instant::now() + self.queue_time(limits.execution);
-        let lane = self.lane(principal, LaneKind::Control).await?;
         let mut again = exec.idempotent;
         loop {
-            let (slot, channel) = self.channel(&lane, deadline).await?;
+            let (slot, channel) = self.channel(principal, (LaneKind::Control, Work::Brief), deadline).await?;
             let line = exec.line.as_bytes().to_vec();
             match run(slot, channel, line, exec.stdin.clone(), limits, self.cluster.target.connection_timeout()).await {
                 Ended::Output(output) => return Ok(output),

@@ -12,8 +12,12 @@ use russh::keys::ssh_key::private::KeypairData;
 use russh::keys::{Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg, decode_secret_key};
 use tokio::sync::OnceCell;
 
+use super::connection::ConnectFailure;
 use crate::credentials::Credential;
-use crate::domain::Username;
+use crate::domain::{SystemName, Username};
+
+/// The most characters of a key id that are written. Those of our own authority are no longer.
+const LONGEST_KEY_ID: usize = 512;
 
 /// A user's credential, with its key decoded when it is first needed.
 pub(super) struct Login {
@@ -40,14 +44,59 @@ impl Login {
         Arc::ptr_eq(&self.credential, credential)
     }
 
+    /// Whether the credential has an end, so that it may serve beside its successor until then.
+    pub(super) fn ends(&self) -> bool {
+        self.credential.not_after.is_some()
+    }
+
     /// Whether the credential, or its certificate, has ended.
     pub(super) fn expired(&self) -> bool {
-        let certificate_ended = self.decoded.get().and_then(|decoded| decoded.certificate.as_ref()).is_some_and(|certificate| {
+        let certificate_ended = self.certificate().is_some_and(|certificate| {
             // A certificate "forever" is written as the largest number, which is no point in time.
             let end = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(certificate.valid_before()));
             end.is_some_and(|end| end <= SystemTime::now())
         });
         certificate_ended || self.credential.not_after.is_some_and(|end| end <= jiff::Timestamp::now())
+    }
+
+    /// Who logs in with what, for the message of a refusal. Of a certificate it says what sshd's log and `ssh-keygen` call it.
+    pub(super) fn who(&self) -> String {
+        let user = &self.user;
+        let Some(certificate) = self.certificate() else { return user.to_string() };
+        let principals = certificate.valid_principals();
+        let named = principals.is_empty() || principals.iter().any(|principal| principal == user.as_str());
+        let guess =
+            if named { "it may be revoked there, its authority not trusted, or the clocks differ" } else { "it is for other names" };
+        format!("{user} with the SSH certificate {} ({}): {guess}", certificate.serial(), key_id(certificate))
+    }
+
+    /// Writes to the audit log that a certificate was used to log in to a system, or in vain. With plain keys there is nothing
+    /// to tell that the system does not know itself.
+    pub(super) fn record(&self, system: &SystemName, failure: Option<&ConnectFailure>) {
+        let Some(certificate) = self.certificate() else { return };
+        let outcome = match failure {
+            None => "done",
+            Some(ConnectFailure::Login(_)) => "refused",
+            Some(_) => "failed",
+        };
+        let caller = self.credential.caller.as_deref();
+        tracing::info!(
+            target: "audit",
+            user = %self.user,
+            subject = caller.map(|caller| caller.subject.as_str()),
+            client = caller.and_then(|caller| caller.client_id.as_deref()),
+            system = %system,
+            action = "ssh.login",
+            serial = certificate.serial(),
+            key_id = key_id(certificate),
+            outcome,
+            "ssh.login by {} on {system}: {outcome}",
+            self.user,
+        );
+    }
+
+    fn certificate(&self) -> Option<&Certificate> {
+        self.decoded.get()?.certificate.as_ref()
     }
 
     /// Decodes the key, away from the workers: a passphrase costs a tenth of a second of computing.
@@ -88,6 +137,11 @@ impl Login {
             None => handle.authenticate_publickey(user, PrivateKeyWithHashAlg::new(key, hash)).await,
         }
     }
+}
+
+/// A certificate's key id as it can stand in a message: its authority may have written anything.
+fn key_id(certificate: &Certificate) -> String {
+    certificate.key_id().chars().take(LONGEST_KEY_ID).flat_map(char::escape_debug).collect()
 }
 
 /// Signs for an RSA certificate: the library's own way names the SHA-1 algorithm, whatever the signature is.

@@ -3,9 +3,10 @@
 //! The only module that knows russh and deadpool. The rest of the crate sees [`Transport`]: run a command, or open a byte
 //! stream. It must not know schedulers, file operations or HTTP.
 //!
-//! Outside in: `lanes` decides what is tried again, `lane` lends channels and owns the queue and the pool, `cluster` holds what
-//! lanes share, `connection` judges one connection and `handshake` makes it, `channel`, `running` and `stream` carry the work. Another way to
-//! know hosts is a variant of [`HostKeys`] with an arm in `hostkeys`; another kind of traffic is a variant of [`LaneKind`].
+//! Outside in: `lanes` decides what is tried again, `lane` lends channels and owns the queue and the pool, which `opener`
+//! fills, `cluster` holds what lanes share, `connection` judges one connection and `handshake` makes it, `channel`, `running`
+//! and `stream` carry the work. Another way to know hosts is a variant of [`HostKeys`] with an arm in `hostkeys`; another kind
+//! of traffic is a variant of [`LaneKind`].
 
 mod algorithms;
 mod channel;
@@ -19,6 +20,7 @@ mod known_hosts;
 mod lane;
 mod lanes;
 mod login;
+mod opener;
 mod running;
 pub mod server;
 mod stats;
@@ -30,4 +32,4 @@ pub use command::{CommandError, CommandLine, Raw, RemoteCommand, run};
 pub use config::{Config, ConfigError, HostKeys, Timeouts};
 pub use lanes::Lanes;
 pub use stats::Stats;
-pub use transport::{ByteStream, Duplex, Exec, LaneKind, Limits, RawOutput, Transport, TransportError};
+pub use transport::{ByteStream, Duplex, Exec, LaneKind, Limits, RawOutput, Standing, Transport, TransportError};

@@ -9,6 +9,8 @@ pub(super) enum Closed {
     Idle,
     /// It was idle, and another user needed its place under `max_clients`.
     Evicted,
+    /// It was in use, and another user has waited for a place under `max_clients`.
+    Yielded,
     /// The credential that it was opened with changed or ended.
     Credential,
     /// It has been open so long that the server shall check the credential anew.
@@ -40,6 +42,8 @@ pub struct Stats {
     pub closed_idle: u64,
     /// Idle connections closed in favour of another user.
     pub closed_evicted: u64,
+    /// Connections in use that were retired in favour of another user.
+    pub closed_yielded: u64,
     /// Connections retired because the credential changed or ended.
     pub closed_credential: u64,
     /// Connections retired because of their age.
@@ -87,6 +91,7 @@ counters!(
     dropped_by_server,
     closed_idle,
     closed_evicted,
+    closed_yielded,
     closed_credential,
     closed_aged,
     closed_frozen,
@@ -105,6 +110,7 @@ impl Counters {
         add(match reason {
             Closed::Idle => &self.closed_idle,
             Closed::Evicted => &self.closed_evicted,
+            Closed::Yielded => &self.closed_yielded,
             Closed::Credential => &self.closed_credential,
             Closed::Aged => &self.closed_aged,
             Closed::Frozen => &self.closed_frozen,

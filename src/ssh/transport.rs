@@ -1,14 +1,20 @@
 //! What carries commands and byte streams to a cluster.
 
 use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::CancellationToken;
 
 use super::command::CommandLine;
-use crate::credentials::CredentialError;
+use crate::credentials::{Credential, CredentialError};
 use crate::domain::{Principal, Username};
 use crate::error::{Classify, Kind};
 
@@ -17,6 +23,16 @@ use crate::error::{Classify, Kind};
 /// Dropping a future of either method cancels the work: the channel is closed and the remote command is stopped.
 #[async_trait]
 pub trait Transport: Send + Sync {
+    /// Under which credential a channel of the caller's would be opened now. Whoever keeps a channel for further requests asks
+    /// before each of them, and opens another when the answer is another: a kept channel must not outlive its credential, nor
+    /// serve a second caller. The same for everybody where there are no credentials.
+    ///
+    /// # Errors
+    /// When the caller has no credential now.
+    async fn standing(&self, _: &Principal) -> Result<Standing, TransportError> {
+        Ok(Standing::default())
+    }
+
     /// Runs a command to its end on the control lane.
     ///
     /// # Errors
@@ -38,8 +54,75 @@ pub trait Transport: Send + Sync {
     async fn stream(&self, principal: &Principal, line: &CommandLine) -> Result<ByteStream, TransportError>;
 }
 
+/// A credential that can be told from others, and not used.
+#[derive(Clone, Debug, Default)]
+pub struct Standing(Weak<Credential>);
+
+impl Standing {
+    /// That of this credential, for as long as it is the same object.
+    pub fn of(credential: &Arc<Credential>) -> Self {
+        Self(Arc::downgrade(credential))
+    }
+}
+
+impl PartialEq for Standing {
+    fn eq(&self, other: &Self) -> bool {
+        // A weak reference keeps the address from being used again.
+        self.0.ptr_eq(&other.0)
+    }
+}
+
+impl Eq for Standing {}
+
+impl Hash for Standing {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.as_ptr().hash(state);
+    }
+}
+
 /// A duplex byte stream over one channel. Dropping it closes the channel.
-pub type ByteStream = Box<dyn Duplex>;
+pub struct ByteStream {
+    stream: Box<dyn Duplex>,
+    retired: CancellationToken,
+}
+
+impl ByteStream {
+    /// A stream that may be kept for as long as it lives.
+    pub fn new(stream: impl Duplex + 'static) -> Self {
+        Self::retiring(stream, CancellationToken::new())
+    }
+
+    /// A stream whose connection takes no more work once `retired` is cancelled.
+    pub fn retiring(stream: impl Duplex + 'static, retired: CancellationToken) -> Self {
+        Self { stream: Box::new(stream), retired }
+    }
+
+    /// Cancelled when the connection takes no more work, because its credential has changed, it is old, or others need its place.
+    /// Whoever keeps the stream for work to come should then let it go after the work under way.
+    pub fn retired(&self) -> CancellationToken {
+        self.retired.clone()
+    }
+}
+
+impl AsyncRead for ByteStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for ByteStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_shutdown(cx)
+    }
+}
 
 /// Both directions of a byte stream.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}

@@ -275,6 +275,99 @@ async fn a_token_does_not_bring_its_key_and_no_extension_is_ignored() {
 }
 
 #[tokio::test]
+async fn whatever_a_header_names_is_neither_read_nor_called() {
+    let (key, _) = Key::rsa("k1");
+    let attacker = Service::start(|_| Reply::status(200, "")).await;
+    let (service, authenticator) = with_set(set(&[&key.jwk])).await;
+    let genuine = key.sign_with(&key.header(Algorithm::RS256), &claims(json!({})));
+    authenticator.authenticate(&genuine).await.unwrap();
+    let (message, signature) = genuine.expose().rsplit_once('.').unwrap();
+    let payload = message.split_once('.').unwrap().1;
+    let known = json!({"alg": "RS256", "kid": "k1"});
+    let with = |name: &str, value: Value| {
+        let mut header = known.clone();
+        header[name] = value;
+        header.to_string()
+    };
+    let mut headers = vec![
+        with("kid", json!("../../../../etc/passwd")),
+        with("kid", json!("file:///dev/null")),
+        with("kid", json!(attacker.url)),
+        with("kid", json!("' OR 1=1 --")),
+        with("kid", json!("k1\u{0}")),
+        with("kid", json!("k".repeat(8000))),
+        with("kid", json!(["k1"])),
+        with("kid", json!(7)),
+        with("alg", json!(["RS256"])),
+        with("alg", json!(null)),
+        with("crit", json!([])),
+        with("crit", json!(["exp"])),
+        json!({"kid": "k1"}).to_string(),
+        json!([known]).to_string(),
+        "null".to_owned(),
+        "[".repeat(9000),
+        format!("{}{}", r#"{"alg":"RS256","kid":"k1","x":"#, r#"{"x":"#.repeat(1500)),
+        r#"{"alg":"RS256","alg":"none","kid":"k1"}"#.to_owned(),
+    ];
+    // What is ignored does not help either: the signature is over another header.
+    for place in ["jku", "x5u"] {
+        headers.push(with(place, json!(format!("{}/certs", attacker.url))));
+    }
+    headers.push(with("x5c", json!([URL_SAFE_NO_PAD.encode("a certificate")])));
+    headers.push(with("b64", json!(false)));
+    headers.push(with("zip", json!("DEF")));
+    for header in headers {
+        let token = format!("{}.{payload}.{signature}", URL_SAFE_NO_PAD.encode(&header));
+        let error = authenticator.authenticate(&Secret::from(token)).await.expect_err(&header);
+        assert_eq!(error.kind(), Kind::Unauthenticated, "{header}");
+    }
+    // A header that is ignored where it is signed: nobody is called for it.
+    let header = Header { jku: Some(format!("{}/certs", attacker.url)), ..key.header(Algorithm::RS256) };
+    authenticator.authenticate(&key.sign_with(&header, &claims(json!({})))).await.unwrap();
+    assert!(attacker.seen().is_empty());
+    assert!(service.seen().iter().all(|seen| seen.uri.path() == "/certs"));
+    assert!(service.seen().len() <= 2, "unknown keys make the set be read once, not each time");
+}
+
+#[tokio::test]
+async fn an_empty_signature_of_an_elliptic_curve_is_none() {
+    let key = Key::es256("k1");
+    let (_service, authenticator) = with_set(set(&[&key.jwk])).await;
+    let token = key.sign(&claims(json!({})));
+    let message = token.expose().rsplit_once('.').unwrap().0;
+    for signature in [vec![0; 64], vec![0; 63], vec![0; 65], vec![0xff; 64], [[0; 32], [1; 32]].concat(), Vec::new()] {
+        refusal(&authenticator, &Secret::from(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))).await;
+    }
+}
+
+#[tokio::test]
+async fn hostile_claims_are_refused() {
+    let key = Key::es256("k1");
+    let (_service, authenticator) = with_set(set(&[&key.jwk])).await;
+    let header = URL_SAFE_NO_PAD.encode(json!({"alg": "ES256", "kid": "k1"}).to_string());
+    let encoding = &key.private;
+    let good = claims(json!({})).to_string();
+    let doubled = good.replacen('{', &format!(r#"{{"exp":{},"#, now() - 1000), 1);
+    for payload in [
+        "[]".to_owned(),
+        "7".to_owned(),
+        "[".repeat(9000),
+        format!("{good} {good}"),
+        good[..good.len() - 1].to_owned(),
+        good.replace("\"ann\"", r#""ann\u0000root""#),
+    ] {
+        let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(&payload));
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), encoding, Algorithm::ES256).unwrap();
+        refusal(&authenticator, &Secret::from(format!("{message}.{signature}"))).await;
+    }
+    // Of members that stand twice the last one counts, for the check as for what is read: none is checked and another used.
+    let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(&doubled));
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), encoding, Algorithm::ES256).unwrap();
+    let principal = authenticator.authenticate(&Secret::from(format!("{message}.{signature}"))).await.unwrap();
+    assert!(principal.expires_at.as_second() > now());
+}
+
+#[tokio::test]
 async fn what_is_no_token_is_refused() {
     let key = Key::es256("k1");
     let (_service, authenticator) = with_set(set(&[&key.jwk])).await;
@@ -524,7 +617,7 @@ async fn a_refused_service_account_is_told_why_and_nothing_else() {
     let error = account(&config, "wrong").principal().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable);
     let shown = format!("{} {error:?}", ErrorChain(&error));
-    assert!(shown.contains("refused the service account: invalid_client"), "{shown}");
+    assert!(shown.contains("refused the client: invalid_client"), "{shown}");
     assert!(!shown.contains("hunter2") && !shown.contains("wrong"), "{shown}");
 }
 

@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use goldcrest::authz::{Authorizer, AuthzError, Decision, OpenFga, OpenFgaConfig, Relation};
+use goldcrest::authz::{Authorizer, AuthzError, Basis, Decision, OpenFga, OpenFgaConfig, Relation, Ruling};
 use goldcrest::domain::{Principal, SystemName};
 use goldcrest::error::{Classify, ErrorChain, Kind};
 use goldcrest::rest::Client;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::principal;
 use crate::support::service::{Reply, Seen, Service};
@@ -21,7 +21,43 @@ fn open_fga(config: OpenFgaConfig) -> OpenFga {
 }
 
 async fn check(fga: &OpenFga, principal: &Principal) -> Result<Decision, AuthzError> {
+    rule(fga, principal).await.map(|ruling| ruling.decision)
+}
+
+async fn rule(fga: &OpenFga, principal: &Principal) -> Result<Ruling, AuthzError> {
     fga.check(principal, Relation::Access, &SystemName::new("daint").unwrap()).await
+}
+
+/// Asks about several systems at once.
+async fn check_all(fga: &OpenFga, principal: &Principal, systems: &[&str]) -> Result<Vec<Ruling>, AuthzError> {
+    let systems: Vec<SystemName> = systems.iter().map(|name| SystemName::new(name).unwrap()).collect();
+    fga.check_all(principal, Relation::Access, &systems.iter().collect::<Vec<_>>()).await
+}
+
+/// The systems that are allowed.
+fn allowed(rulings: &[Ruling]) -> Vec<&str> {
+    rulings.iter().filter(|ruling| ruling.decision == Decision::Allowed).map(|ruling| ruling.basis.object.as_str()).collect()
+}
+
+fn member_of(username: &str, groups: impl IntoIterator<Item = impl Into<String>>) -> Principal {
+    Principal { groups: groups.into_iter().map(Into::into).collect(), ..principal(username) }
+}
+
+/// The answer of a server that allows whom it knows: each check of a batch by its object, last one first.
+fn batch(seen: &Seen, allowed: &[&str]) -> Reply {
+    let request = seen.json();
+    let checks = request["checks"].as_array().unwrap().iter().rev();
+    let result = checks.map(|check| {
+        let object = check["tuple_key"]["object"].as_str().unwrap();
+        (check["correlation_id"].as_str().unwrap().to_owned(), json!({"allowed": allowed.contains(&object)}))
+    });
+    Reply::json(&json!({"result": result.collect::<serde_json::Map<_, _>>()}))
+}
+
+/// How often each path was asked for.
+fn counts(service: &Service) -> (usize, usize) {
+    let ending = |end: &str| service.seen().iter().filter(|seen| seen.uri.path().ends_with(end)).count();
+    (ending("/check"), ending("/batch-check"))
 }
 
 fn allows(allowed: bool) -> Reply {
@@ -195,6 +231,251 @@ async fn no_more_checks_run_at_once_than_allowed() {
     assert!(arrivals.windows(4).all(|four| four[3].duration_since(four[0]) >= held), "{arrivals:?}");
 }
 
+#[tokio::test]
+async fn the_groups_of_the_token_go_along_where_the_site_says_so() {
+    let service = Service::start(|_| allows(true)).await;
+    let caller = member_of("ann", ["/hpc/users", "astro", "astro", "*", "a b", "x#member", "group:y", "", &"z".repeat(300)]);
+    check(&open_fga(config(&service.url)), &caller).await.unwrap();
+    assert_eq!(service.seen()[0].json().get("contextual_tuples"), None, "groups count for nothing by default");
+
+    let mut configured = config(&service.url);
+    configured.group_type = Some("group".to_owned());
+    check(&open_fga(configured), &caller).await.unwrap();
+    let member = |group: &str| json!({"user": "user:ann", "relation": "member", "object": group});
+    let expected = json!({"tuple_keys": [member("group:/hpc/users"), member("group:astro")]});
+    assert_eq!(service.seen()[1].json()["contextual_tuples"], expected, "each once, and none that means something else");
+}
+
+#[tokio::test]
+async fn a_permission_by_a_group_is_not_remembered_for_a_caller_who_left_the_group() {
+    let service = Service::start(|seen| allows(seen.text().contains("group:astro"))).await;
+    let mut configured = config(&service.url);
+    (configured.group_type, configured.cache_ttl) = (Some("group".to_owned()), 60);
+    let fga = open_fga(configured);
+    assert_eq!(check(&fga, &member_of("ann", ["astro"])).await.unwrap(), Decision::Allowed);
+    assert_eq!(check(&fga, &member_of("ann", ["bio"])).await.unwrap(), Decision::Denied);
+    assert_eq!(check(&fga, &principal("ann")).await.unwrap(), Decision::Denied);
+    assert_eq!(check(&fga, &member_of("ann", ["astro"])).await.unwrap(), Decision::Allowed);
+    assert_eq!(service.seen().len(), 3);
+}
+
+#[tokio::test]
+async fn more_groups_than_one_check_takes_go_with_several_and_one_that_allows_is_enough() {
+    let service = Service::start(|seen| {
+        let request = seen.json();
+        let result = request["checks"].as_array().unwrap().iter().map(|check| {
+            let groups = check["contextual_tuples"]["tuple_keys"].as_array().unwrap();
+            assert!(groups.len() <= 100, "OpenFGA refuses more");
+            let allowed = groups.iter().any(|tuple| tuple["object"] == "group:g150");
+            (check["correlation_id"].as_str().unwrap().to_owned(), json!({"allowed": allowed}))
+        });
+        Reply::json(&json!({"result": result.collect::<serde_json::Map<_, _>>()}))
+    })
+    .await;
+    let mut configured = config(&service.url);
+    (configured.group_type, configured.cache_ttl) = (Some("group".to_owned()), 0);
+    let fga = open_fga(configured);
+    let in_groups = |count: usize| member_of("ann", (0..count).map(|number| format!("g{number:03}")));
+    assert_eq!(check(&fga, &in_groups(201)).await.unwrap(), Decision::Allowed);
+    assert_eq!(check(&fga, &in_groups(140)).await.unwrap(), Decision::Denied);
+    let rulings = check_all(&fga, &in_groups(201), &["daint", "eiger"]).await.unwrap();
+    assert_eq!(allowed(&rulings), ["system:daint", "system:eiger"]);
+}
+
+#[tokio::test]
+async fn several_systems_are_one_question_and_answers_find_theirs_by_id() {
+    let service = Service::start(|seen| batch(seen, &["system:b", "system:d"])).await;
+    let mut configured = config(&service.url);
+    configured.authorization_model_id = Some("01MODEL".to_owned());
+    configured.cache_ttl = 60;
+    let fga = open_fga(configured);
+    let rulings = check_all(&fga, &principal("ann"), &["a", "b", "c", "d"]).await.unwrap();
+    assert_eq!(allowed(&rulings), ["system:b", "system:d"]);
+    let request = service.seen()[0].json();
+    assert_eq!(service.seen()[0].uri.path(), "/stores/01STORE/batch-check");
+    assert_eq!(request["authorization_model_id"], "01MODEL");
+    assert_eq!(request["checks"][1]["tuple_key"], json!({"user": "user:ann", "relation": "access", "object": "system:b"}));
+
+    // What is remembered is not asked again, and the order stays.
+    let rulings = check_all(&fga, &principal("ann"), &["d", "c", "b", "a"]).await.unwrap();
+    assert_eq!(
+        rulings.iter().map(|ruling| ruling.basis.object.as_str()).collect::<Vec<_>>(),
+        ["system:d", "system:c", "system:b", "system:a"]
+    );
+    assert_eq!(rulings.iter().map(|ruling| ruling.basis.cached).collect::<Vec<_>>(), [true, false, true, false]);
+    assert_eq!(service.seen()[1].json()["checks"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn no_batch_is_larger_than_a_server_takes() {
+    let service = Service::start(|seen| {
+        assert!(seen.json()["checks"].as_array().unwrap().len() <= 50);
+        batch(seen, &["system:s7", "system:s113"])
+    })
+    .await;
+    let names: Vec<String> = (0..120).map(|number| format!("s{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let rulings = check_all(&open_fga(config(&service.url)), &principal("ann"), &names).await.unwrap();
+    assert_eq!((rulings.len(), allowed(&rulings)), (120, vec!["system:s7", "system:s113"]));
+    assert_eq!(counts(&service), (0, 3));
+}
+
+#[tokio::test]
+async fn a_server_that_knows_no_batches_is_asked_one_by_one_from_then_on() {
+    let unknown = [(404, r#"{"code": "undefined_endpoint", "message": "Not Found"}"#), (404, "404 page not found"), (405, ""), (501, "{}")];
+    for (status, body) in unknown {
+        let service = Service::start(move |seen| match seen.uri.path() {
+            "/stores/01STORE/check" => allows(seen.json()["tuple_key"]["object"] == "system:b"),
+            _ => Reply::status(status, body),
+        })
+        .await;
+        let fga = open_fga(config(&service.url));
+        for _ in 0..2 {
+            assert_eq!(allowed(&check_all(&fga, &principal("ann"), &["a", "b", "c"]).await.unwrap()), ["system:b"]);
+        }
+        // Three checks, then two: one permission is remembered.
+        assert_eq!(counts(&service), (5, 1), "{status} {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_is_refused_is_tried_as_checks_and_batches_go_on() {
+    let service = Service::start(|seen| match seen.uri.path() {
+        "/stores/01STORE/check" => allows(true),
+        _ => Reply::status(400, r#"{"code": "validation_error", "message": "the maximum allowed is 2"}"#),
+    })
+    .await;
+    let mut configured = config(&service.url);
+    configured.cache_ttl = 0;
+    let fga = open_fga(configured);
+    for _ in 0..2 {
+        assert_eq!(allowed(&check_all(&fga, &principal("ann"), &["a", "b", "c"]).await.unwrap()).len(), 3);
+    }
+    assert_eq!(counts(&service), (6, 2));
+}
+
+#[tokio::test]
+async fn a_batch_without_every_answer_fails_closed() {
+    let answers: Vec<Value> = vec![
+        json!({"result": {"0": {"allowed": true}}}),
+        json!({"result": {"0": {"allowed": true}, "1": {"error": {"input_error": "relation_not_found", "message": "hunter2"}}}}),
+        json!({"result": {"0": {"allowed": true}, "1": {"allowed": true, "error": {"message": "hunter2"}}}}),
+        json!({"result": {"0": {"allowed": true}, "1": {}}}),
+        json!({"result": {"0": {"allowed": true}, "1": {"allowed": "true"}}}),
+        json!({"result": []}),
+        json!({"allowed": true}),
+    ];
+    for answer in answers {
+        let service = Service::start(move |_| Reply::json(&answer)).await;
+        let error = check_all(&open_fga(config(&service.url)), &principal("ann"), &["a", "b"]).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable);
+        assert!(!format!("{} {error:?}", ErrorChain(&error)).contains("hunter2"));
+    }
+    for (status, body, after) in
+        [(500, r#"{"result": {}}"#, 0), (403, "", 0), (429, "", 0), (200, "<html>", 0), (200, r#"{"result": {}}"#, 5)]
+    {
+        let service = Service::start(move |_| Reply::status(status, body).after(Duration::from_secs(after))).await;
+        let error = check_all(&open_fga(config(&service.url)), &principal("ann"), &["a", "b"]).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable, "{status} {body}");
+        assert_eq!(counts(&service), (0, 1), "it is not asked one by one");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_is_not_remembered() {
+    let answers = Arc::new(Mutex::new(vec![allows(true), Reply::status(500, ""), Reply::status(200, "nonsense")]));
+    let service = Service::start(move |_| answers.lock().unwrap().pop().unwrap()).await;
+    let fga = open_fga(config(&service.url));
+    assert!(check(&fga, &principal("ann")).await.is_err());
+    assert!(check(&fga, &principal("ann")).await.is_err());
+    assert_eq!(check(&fga, &principal("ann")).await.unwrap(), Decision::Allowed);
+}
+
+#[tokio::test]
+async fn a_ruling_tells_what_it_rests_on() {
+    let service =
+        Service::start(|seen| allows(seen.text().contains("user:ann")).header("openfga-authorization-model-id", "01JNEWEST")).await;
+    let fga = open_fga(config(&service.url));
+    let basis = |cached| Basis {
+        authorizer: "openfga",
+        relation: "access".to_owned(),
+        object: "system:daint".to_owned(),
+        by: Some("01JNEWEST".into()),
+        cached,
+    };
+    assert_eq!(rule(&fga, &principal("ann")).await.unwrap(), Ruling { decision: Decision::Allowed, basis: basis(false) });
+    assert_eq!(rule(&fga, &principal("ann")).await.unwrap(), Ruling { decision: Decision::Allowed, basis: basis(true) });
+    assert_eq!(rule(&fga, &principal("bob")).await.unwrap(), Ruling { decision: Decision::Denied, basis: basis(false) });
+
+    // A server that does not say goes by the model that it was asked for; what is no id is not written down.
+    for (header, pinned, expected) in [("", None, None), ("not an id", None, None), ("x\"y", Some("01PINNED"), Some("01PINNED"))] {
+        let service = Service::start(move |_| allows(true).header("openfga-authorization-model-id", header)).await;
+        let mut configured = config(&service.url);
+        configured.authorization_model_id = pinned.map(str::to_owned);
+        assert_eq!(rule(&open_fga(configured), &principal("ann")).await.unwrap().basis.by.as_deref(), expected);
+    }
+}
+
+/// A service that is both: a token endpoint that counts its tokens, and an OpenFGA server that wants the newest one.
+async fn guarded(lifetime: u64, endpoint_status: u16) -> (Service, Arc<Mutex<String>>) {
+    let wanted = Arc::new(Mutex::new("token-1".to_owned()));
+    let accepted = Arc::clone(&wanted);
+    let granted = Mutex::new(0);
+    let service = Service::start(move |seen| {
+        if seen.uri.path() == "/token" {
+            let mut granted = granted.lock().unwrap();
+            *granted += 1;
+            let grant = json!({"access_token": format!("token-{granted}"), "expires_in": lifetime, "token_type": "Bearer"});
+            return Reply::status(endpoint_status, grant.to_string());
+        }
+        let shown = seen.header("authorization").unwrap_or_default() == format!("Bearer {}", accepted.lock().unwrap());
+        if shown { allows(true) } else { Reply::status(401, r#"{"code": "bearer_token_missing"}"#) }
+    })
+    .await;
+    (service, wanted)
+}
+
+fn with_client_credentials(url: &str) -> OpenFga {
+    let account = json!({
+        "token_url": format!("{url}/token"), "client_id": "goldcrest", "client_secret": "hunter2",
+        "token_endpoint_auth_method": "client_secret_post", "audience": "https://fga.example.org", "scope": "check",
+    });
+    open_fga(serde_json::from_value(json!({"url": url, "store_id": "01STORE", "cache_ttl": 0, "client_credentials": account})).unwrap())
+}
+
+#[tokio::test]
+async fn a_token_of_an_identity_provider_is_shown_and_asked_for_once() {
+    let (service, wanted) = guarded(3600, 200).await;
+    let fga = with_client_credentials(&service.url);
+    let caller = principal("ann");
+    let decisions = futures::future::join_all((0..10).map(|_| check(&fga, &caller))).await;
+    assert!(decisions.into_iter().all(|decision| decision.unwrap() == Decision::Allowed));
+    let grants = || service.seen().into_iter().filter(|seen| seen.uri.path() == "/token").collect::<Vec<_>>();
+    assert_eq!(grants().len(), 1);
+    let form = String::from_utf8(grants()[0].body.to_vec()).unwrap();
+    let expected =
+        "grant_type=client_credentials&audience=https%3A%2F%2Ffga.example.org&scope=check&client_id=goldcrest&client_secret=hunter2";
+    assert_eq!(form, expected);
+
+    // A token that the server does not take any more is given up: the next decision has a new one.
+    *wanted.lock().unwrap() = "token-2".to_owned();
+    assert_eq!(check(&fga, &caller).await.unwrap_err().kind(), Kind::Unavailable);
+    assert_eq!(check(&fga, &caller).await.unwrap(), Decision::Allowed);
+    assert_eq!(grants().len(), 2);
+}
+
+#[tokio::test]
+async fn without_a_token_of_its_own_nothing_is_asked_and_no_secret_is_told() {
+    for status in [401, 500] {
+        let (service, _) = guarded(3600, status).await;
+        let error = check(&with_client_credentials(&service.url), &principal("ann")).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable);
+        let shown = format!("{} {error:?} {}", ErrorChain(&error), error.public_message());
+        assert!(!shown.contains("hunter2") && !shown.contains("token-1"), "{shown}");
+        assert_eq!(counts(&service), (0, 0));
+    }
+}
+
 /// Against the server that `build/environment/openfga/start.sh` runs.
 #[tokio::test]
 #[ignore = "needs the OpenFGA server of build/environment/openfga"]
@@ -203,8 +484,7 @@ async fn a_real_server_decides_by_its_tuples() {
     let read = |name: &str| std::fs::read_to_string(format!("{state}/{name}")).unwrap().trim().to_owned();
     let url = read("url");
     let fga = open_fga(serde_json::from_value(json!({"url": url, "api_token": read("token")})).unwrap());
-    let decide =
-        async |user: &str, system: &str| fga.check(&principal(user), Relation::Access, &SystemName::new(system).unwrap()).await.unwrap();
+    let decide = async |user: &str, system: &str| check_all(&fga, &principal(user), &[system]).await.unwrap().remove(0).decision;
     assert_eq!(decide("fireuser", "cluster-slurm-ssh").await, Decision::Allowed, "by way of a group");
     assert_eq!(decide("firesrv", "cluster-pbs").await, Decision::Allowed, "as an administrator");
     assert_eq!(decide("fireuser", "cluster-pbs").await, Decision::Denied);

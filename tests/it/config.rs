@@ -6,6 +6,7 @@ use goldcrest::authz;
 use goldcrest::config::{self, ConfigError, Loaded};
 use goldcrest::credentials;
 use goldcrest::scheduler::{ConnectionMode, SchedulerType};
+use goldcrest::transfer::DataTransfer;
 
 const FIRECREST: &str = include_str!("fixtures/firecrest-local.yaml");
 
@@ -90,7 +91,7 @@ fn a_configuration_written_for_firecrest_loads_unchanged() {
     let config = &loaded.config;
     assert_eq!(config.auth.authentication.username_claim, "sub");
     assert_eq!(config.auth.authentication.min_token_ttl, 30);
-    let credentials::Config::StaticKeys(keys) = &config.ssh_credentials;
+    let credentials::Config::StaticKeys(keys) = &config.ssh_credentials else { panic!("no static keys") };
     let service = &keys.keys[&goldcrest::domain::Username::new("firesrv").unwrap()];
     assert_eq!(service.private_key.expose(), "the service_key", "a secret from a file is trimmed");
     let names: Vec<&str> = config.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
@@ -98,7 +99,11 @@ fn a_configuration_written_for_firecrest_loads_unchanged() {
     assert_eq!(config.clusters[0].scheduler.connection_mode, ConnectionMode::Rest);
     assert_eq!(config.clusters[2].scheduler.kind, SchedulerType::Pbs);
     assert_eq!(config.clusters[2].probing.interval_check, 60, "the old name of interval_check");
-    assert_eq!(config.clusters[0].data_operation.data_transfer.as_ref().unwrap()["port_range"][1], 5666);
+    let Some(DataTransfer::Streamer(streamer)) = &config.clusters[0].data_operation.data_transfer else { panic!("no streamer") };
+    assert_eq!((streamer.port_range, streamer.wait_timeout), ([5665, 5666], 43200));
+    let Some(DataTransfer::S3(store)) = &config.clusters[1].data_operation.data_transfer else { panic!("no object store") };
+    assert_eq!((store.secret_access_key.expose(), store.bucket_lifecycle_configuration.days), ("the s3_secret", 10));
+    assert!(matches!(&config.clusters[2].data_operation.data_transfer, Some(DataTransfer::Wormhole(_))));
     let file = folder.path().join("config.yaml").display().to_string();
     let warnings: Vec<String> = warnings(&loaded).into_iter().map(|warning| warning.replace(&file, "FILE")).collect();
     insta::assert_snapshot!(warnings.join("\n"));
@@ -170,6 +175,31 @@ fn rules_between_keys_are_checked() {
 }
 
 #[test]
+fn the_place_of_transfer_jobs_and_their_directives_are_checked() {
+    let of = |settings: &str| site() + &format!("    data_operation: {{{settings}}}\n");
+    for directory in ["home/x", "/scratch/{username}", "/home/../{username}"] {
+        let said = mistakes(&of(&format!("datatransferJobsDirectory: '{directory}'")));
+        assert!(said.contains("clusters[0].data_operation.datatransfer_jobs_directory: lies in none of the file_systems"), "{said}");
+    }
+    let loaded = read(&of("datatransferJobsDirectory: '/home/{username}', datatransfer_jobs_directives: ['#PBS -V', '-pxfer']")).unwrap();
+    let said: Vec<String> = warnings(&loaded).into_iter().filter(|warning| warning.contains("data_operation")).collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("datatransfer_jobs_directives[1]: does not start with #"), "{said:?}");
+}
+
+#[test]
+fn the_version_of_a_rest_api_must_be_one_and_is_not_looked_at_without_one() {
+    let scheduler = |more: &str| site().replace("type: slurm", &format!("type: slurm\n      api_version: '42'{more}"));
+    let rest = scheduler("\n      connection_mode: rest\n      api_url: http://slurm:6820");
+    assert!(mistakes(&rest).contains("scheduler.api_version"), "{}", mistakes(&rest));
+    read(&scheduler("")).unwrap();
+    let new = rest.replace("'42'", "0.0.99");
+    assert!(warnings(&read(&new).unwrap()).iter().any(|warning| warning.contains("scheduler.api_version")));
+    let key = site().replace("type: slurm", "type: slurm\n      jwt_key_file: /key");
+    assert!(warnings(&read(&key).unwrap()).iter().any(|warning| warning.contains("scheduler.jwt_key_file")));
+}
+
+#[test]
 fn unknown_keys_are_warned_of_with_the_nearest_known_one() {
     let text = site().replace("      host: login", "      max_chanels: 3\n      frobnicate: [1, 2]\n      host: login");
     let loaded = read(&text).unwrap();
@@ -201,7 +231,7 @@ fn logged_headers_that_will_not_be_logged_are_warned_of() {
 #[test]
 fn keys_that_are_data_stay_as_they_are() {
     let text = site().replace("    ann:", "    annMaria:");
-    let credentials::Config::StaticKeys(keys) = read(&text).unwrap().config.ssh_credentials;
+    let credentials::Config::StaticKeys(keys) = read(&text).unwrap().config.ssh_credentials else { panic!("no static keys") };
     assert!(keys.keys.contains_key(&goldcrest::domain::Username::new("annMaria").unwrap()));
 }
 
@@ -238,6 +268,30 @@ fn an_openfga_section_as_firecrest_has_it_is_understood() {
     match read(&text).unwrap().config.auth.authorization {
         Some(authz::Config::OpenFga(fga)) => assert_eq!((fga.url.as_str(), fga.max_connections), ("http://fga:8080", 7)),
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_an_openfga_section_says_must_be_possible() {
+    let with = |lines: &str| {
+        let section = format!("  authorization:\n    url: http://fga:8080\n{lines}ssh_credentials:");
+        site().replace("ssh_credentials:", &section)
+    };
+    let account = |url: &str| format!("    clientCredentials:\n      tokenUrl: {url}\n      clientId: a\n      clientSecret: hunter2\n");
+    match read(&with(&(account("https://id.example.org/token") + "    groupType: group\n"))).unwrap().config.auth.authorization {
+        Some(authz::Config::OpenFga(fga)) => {
+            assert_eq!((fga.group_type.as_deref(), fga.group_relation.as_str()), (Some("group"), "member"));
+            assert_eq!(fga.client_credentials.unwrap().client_secret.expose(), "hunter2");
+        }
+        other => panic!("{other:?}"),
+    }
+    let told = mistakes(&with(&(account("https://id.example.org/token") + "    apiToken: key\n")));
+    assert!(told.contains("auth.authorization.client_credentials: stands beside api_token"), "{told}");
+    let told = mistakes(&with(&account("id.example.org")));
+    assert!(told.contains("auth.authorization.client_credentials.token_url"), "{told}");
+    for (key, word) in [("groupType", "a group"), ("groupRelation", "group#member"), ("relation", "''"), ("objectType", "system:daint")] {
+        let told = mistakes(&with(&format!("    {key}: \"{}\"\n", word.trim_matches('\''))));
+        assert!(told.contains("is no name that an OpenFGA model can have"), "{key}: {told}");
     }
 }
 
@@ -378,7 +432,7 @@ fn a_prefixed_variable_wins_over_the_file() {
     assert_eq!(config.clusters[0].ssh.port, 2222);
     assert_eq!(config.clusters[0].file_systems[1].path.to_text(), "/scratch");
     assert!(config.app_debug);
-    let credentials::Config::StaticKeys(keys) = &config.ssh_credentials;
+    let credentials::Config::StaticKeys(keys) = &config.ssh_credentials else { panic!("no static keys") };
     assert_eq!(keys.keys[&goldcrest::domain::Username::new("ann").unwrap()].private_key.expose(), "another key");
 }
 
@@ -443,4 +497,91 @@ fn check_config_exits_with_one_and_names_the_mistakes() {
 
 fn goldcrest(arguments: &[&str]) -> std::process::Output {
     std::process::Command::new(env!("CARGO_BIN_EXE_goldcrest")).args(arguments).env_clear().output().unwrap()
+}
+
+/// The site's file with another source of SSH credentials.
+fn with_credentials(section: &str) -> String {
+    let (before, _) = SITE.split_once("ssh_credentials:").unwrap();
+    format!("{before}ssh_credentials:\n{section}{CLUSTER}")
+}
+
+fn mistakes_of_credentials(section: &str) -> Vec<String> {
+    read(&with_credentials(section)).unwrap_err().problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_sections_of_firecrest_for_key_services_load_unchanged() {
+    for kind in ["SSHService", "SSHCA"] {
+        let loaded =
+            read(&with_credentials(&format!("  type: \"{kind}\"\n  url: \"http://192.168.240.22:2280/demoCA\"\n  max_connections: 500\n")))
+                .unwrap();
+        assert_eq!(warnings(&loaded), Vec::<String>::new());
+        let (url, most) = match &loaded.config.ssh_credentials {
+            credentials::Config::KeyService(config) => (&config.url, config.max_connections),
+            credentials::Config::SshCa(config) => (&config.url, config.max_connections),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((url.as_str(), most), ("http://192.168.240.22:2280/demoCA", 500));
+        let told = mistakes_of_credentials(&format!("  type: {kind}\n  url: user:hunter2@host\n"));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with("line 9: ssh_credentials.url: is not a usable URL") && !told[0].contains("hunter2"), "{told:?}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_an_authoritys_key_is_told_with_its_key_and_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let key = russh::keys::PrivateKey::random(&mut russh::keys::key::safe_rng(), russh::keys::Algorithm::Ed25519).unwrap();
+    let text = |key: &russh::keys::PrivateKey| key.to_openssh(russh::keys::ssh_key::LineEnding::LF).unwrap().to_string();
+    write(folder.path(), "ca", &text(&key));
+    write(folder.path(), "locked", &text(&key.encrypt(&mut russh::keys::key::safe_rng(), "hunter2").unwrap()));
+    write(folder.path(), "ca.pub", &key.public_key().to_openssh().unwrap());
+    let section = |more: &str| format!("  type: SSHCertificateAuthority\n{more}\n");
+    let told = |more: &str| {
+        let mistakes = mistakes_of_credentials(&section(more));
+        assert_eq!(mistakes.len(), 1, "{mistakes:#?}");
+        assert!(!mistakes[0].contains("hunter2"), "{mistakes:#?}");
+        mistakes[0].clone()
+    };
+    let secret = |name: &str| format!("  private_key: secret_file:{}", file(name));
+    let contains = |more: &str, words: &str| assert!(told(more).contains(words), "{words}: {}", told(more));
+    contains(&secret("nowhere"), "ssh_credentials.private_key: the secret file");
+    contains("  private_key: hunter2", "ssh_credentials.private_key: is no private key in OpenSSH or PEM form");
+    contains(&secret("ca.pub"), "ssh_credentials.private_key: is a public key");
+    contains(&secret("locked"), "ssh_credentials.passphrase: is missing: the private key is encrypted");
+    contains(&format!("{}\n  passphrase: hunter22", secret("locked")), "ssh_credentials.passphrase: does not open the private key");
+    contains(
+        &format!("{}\n  source_address: [10.0.0.0/8, 10.0.0.1/8]", secret("ca")),
+        "ssh_credentials.source_address[1]: has bits set beyond",
+    );
+    contains(
+        &format!("{}\n  validity: 5", secret("ca")),
+        "ssh_credentials.validity: is not of the right kind (allowed: a whole number from 10 to 86400)",
+    );
+    contains(
+        &format!("{}\n  extensions: [permit-x11-forwarding]", secret("ca")),
+        "ssh_credentials.extensions[0]: is none of the values allowed",
+    );
+    contains("  validity: 60", "ssh_credentials.private_key: is missing");
+
+    let good =
+        with_credentials(&section(&format!("{}\n  passphrase: hunter2\n  validity: 600\n  extensions: [permit-pty]", secret("locked"))));
+    let credentials::Config::Authority(config) = read(&good).unwrap().config.ssh_credentials else { panic!("another type") };
+    assert_eq!((config.validity, config.clock_skew, config.extensions.len()), (600, 60, 1));
+
+    let jump = good.replace("host: login.example.org", "host: h\n      proxy_host: jump");
+    let told = read(&jump).unwrap_err().to_string();
+    assert!(told.contains("clusters[0].ssh.proxy_host: is set") && told.contains("`permit-port-forwarding`"), "{told}");
+    assert!(read(&jump.replace("[permit-pty]", "[permit-port-forwarding]")).is_ok());
+}
+
+#[test]
+fn a_cluster_may_have_its_own_source_of_credentials() {
+    let own = site().replace("host: login.example.org", "host: h\n      credentials: {type: SSHService, url: 'http://keys'}");
+    let config = read(&own).unwrap().config;
+    assert!(matches!(config.ssh_credentials, credentials::Config::StaticKeys(_)));
+    assert!(matches!(config.clusters[0].ssh.credentials, Some(credentials::Config::KeyService(_))));
+    let told = read(&own.replace("http://keys", "keys")).unwrap_err().to_string();
+    assert!(told.contains("clusters[0].ssh.credentials.url: is not a usable URL"), "{told}");
 }

@@ -2,13 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what a test's helpers do not expect fails the test")]
 
 use std::io::{self, Write};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::Router;
 use goldcrest::cli::demo::{DemoArgs, DemoError, Output, Parts, Proxy, run_until};
 use goldcrest::config;
 use goldcrest::credentials;
 use goldcrest::error::ErrorChain;
+use goldcrest::http::issuer;
 use goldcrest::lifecycle::Lifecycle;
 use goldcrest::ssh::HostKeys;
 use russh::client;
@@ -50,7 +53,7 @@ async fn the_configuration_leads_to_the_ssh_server() {
     let text = configuration.lock().unwrap().clone();
     let config = config::from_yaml(&text, std::iter::empty()).unwrap().config;
     let ssh = &config.clusters[0].ssh;
-    let credentials::Config::StaticKeys(keys) = config.ssh_credentials;
+    let credentials::Config::StaticKeys(keys) = config.ssh_credentials else { panic!("no static keys") };
     let (user, keys) = keys.keys.iter().next().unwrap();
     let address = (ssh.host.as_str(), ssh.port);
     let Some(HostKeys::Pinned(pinned)) = &ssh.host_keys else { panic!("{:?}", ssh.host_keys) };
@@ -68,21 +71,21 @@ async fn a_busy_port_is_named_together_with_the_way_out() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = taken.local_addr().unwrap().port();
     let error = Demo::start(arguments(port), living_proxy().0).end().await.unwrap_err();
-    assert!(matches!(error, DemoError::PortBusy(busy) if busy == port));
+    assert!(matches!(error, DemoError::PortBusy(busy) if busy.port() == port));
     let text = error.to_string();
     assert!(text.contains(&port.to_string()) && text.contains("--port 0"), "{text}");
 }
 
 #[tokio::test]
 async fn a_proxy_that_fails_is_reported_with_its_reason() {
-    let proxy: Proxy = Box::new(|_, _, _| Box::pin(async { Err("no such scheduler".into()) }));
+    let proxy: Proxy = Box::new(|_, _, _, _| Box::pin(async { Err("no such scheduler".into()) }));
     let error = Demo::start(arguments(0), proxy).end().await.unwrap_err();
     assert_eq!(ErrorChain(&error).to_string(), "the proxy failed: no such scheduler");
 }
 
 #[tokio::test]
 async fn the_configuration_can_be_had_without_starting_a_proxy() {
-    let proxy: Proxy = Box::new(|_, _, _| panic!("it is not to start"));
+    let proxy: Proxy = Box::new(|_, _, _, _| panic!("it is not to start"));
     // As while a demonstration runs on the same port.
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let demo = Demo::start(DemoArgs { print_config: true, ..arguments(taken.local_addr().unwrap().port()) }, proxy);
@@ -162,39 +165,30 @@ impl client::Handler for Client {
 }
 
 fn arguments(port: u16) -> DemoArgs {
-    DemoArgs { port, output: Output::Json, home: None, print_config: false }
+    DemoArgs { address: Ipv4Addr::LOCALHOST.into(), port, output: Output::Json, home: None, print_config: false }
 }
 
-/// A proxy that answers 200 to everything, and the configuration that it was given.
+/// A proxy that answers 200 to everything but what the issuer answers, and the configuration that it was given.
 fn living_proxy() -> (Proxy, Arc<Mutex<String>>) {
     let seen = Arc::new(Mutex::new(String::new()));
     let configuration = seen.clone();
-    let proxy: Proxy = Box::new(move |text, listener, stop| {
+    let proxy: Proxy = Box::new(move |text, issuer, listener, stop| {
         *configuration.lock().unwrap() = text;
-        Box::pin(async move {
-            loop {
-                let accepted = tokio::select! {
-                    accepted = listener.accept() => accepted,
-                    () = stop.cancelled() => return Ok(()),
-                };
-                let mut connection = accepted?.0;
-                // What is asked does not matter, and it comes in one piece.
-                let _ = connection.read(&mut [0; 4096]).await?;
-                connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await?;
-            }
-        })
+        let router = issuer::beside(Router::new().fallback(|| async {}), issuer);
+        Box::pin(async move { Ok(axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?) })
     });
     (proxy, seen)
 }
 
 /// The whole answer to a GET, or to a POST of a form.
 async fn get(url: &str, path: &str, form: Option<&str>) -> String {
-    let host = url.strip_prefix("http://").unwrap();
+    let address = url.strip_prefix("http://").unwrap();
+    let (host, base) = address.split_once('/').map_or((address, String::new()), |(host, base)| (host, format!("/{base}")));
     let mut connection = TcpStream::connect(host).await.unwrap();
     let request = match form {
-        None => format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"),
+        None => format!("GET {base}{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"),
         Some(form) => format!(
-            "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+            "POST {base}{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
             form.len()
         ),
     };

@@ -42,7 +42,7 @@ fn squeue_list() -> String {
 
 fn sacct_list() -> String {
     let states = "BF,CA,CD,DL,F,NF,OOM,PD,PR,R,RQ,RS,RV,S,TO";
-    sacct_line(&format!(" --allocations --starttime='now-24hours' --endtime=now --state='{states}' --user='jane'"))
+    sacct_line(&format!(" --allocations --starttime='now-24hours' --endtime='now' --state='{states}' --user='jane'"))
 }
 
 fn record(fields: &[&str]) -> String {

@@ -97,6 +97,13 @@ impl Api {
         Answer { request: shown, status, headers, body }
     }
 
+    /// The names of the systems that the caller is shown, in order.
+    pub async fn systems(&self) -> Vec<String> {
+        let systems = self.get("/status/systems", &[]).await.expect(200).json();
+        let name = |system: &Value| system["name"].as_str().expect("a name").to_owned();
+        systems["systems"].as_array().expect("a list").iter().map(name).collect()
+    }
+
     /// `GET /filesystem/{system}/ops/{operation}?path=`.
     pub async fn file(&self, system: &str, operation: &str, path: &str) -> Answer {
         self.get(&format!("/filesystem/{system}/ops/{operation}"), &[("path", path)]).await

@@ -17,6 +17,7 @@ pub enum Component {
     Slurm,
     Slurm24,
     OpenFga,
+    Keycloak,
 }
 
 /// The environment that was found.
@@ -46,6 +47,7 @@ impl Live {
             (Component::OpenSsh, live.find("openssh", "/instances/stock/port").as_ref().and_then(Value::as_u64)),
             (Component::Slurm, live.root.join("slurm/22.05/bin/sbatch").exists().then_some(16817)),
             (Component::Slurm24, live.root.join("slurm/24.11/bin/sbatch").exists().then_some(26817)),
+            (Component::Keycloak, live.find("keycloak", "/issuer").as_ref().and_then(Value::as_str).and_then(port_of)),
             (Component::OpenFga, std::fs::read_to_string(live.root.join("openfga/url")).ok().and_then(|url| port_of(url.trim()))),
         ];
         for (component, port) in ports {
@@ -91,6 +93,44 @@ impl Live {
     /// Another Goldcrest, as this user.
     pub async fn api_at(&self, url: &str, user: &str) -> Api {
         Api::new(self.http.clone(), url, Some(self.token(user, None).await))
+    }
+
+    /// Another Goldcrest, with this token.
+    pub fn api_at_with(&self, url: &str, token: &str) -> Api {
+        Api::new(self.http.clone(), url, Some(token.to_owned()))
+    }
+
+    /// The address of the running Goldcrest.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its host and port, for clients that speak HTTP by hand.
+    pub fn address(&self) -> String {
+        let url = reqwest::Url::parse(&self.url).unwrap();
+        format!("{}:{}", url.host_str().unwrap(), url.port_or_known_default().unwrap())
+    }
+
+    /// The HTTP client of the suite.
+    pub fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
+    /// A file of a component's state, without the blanks around it.
+    pub fn file(&self, component: &str, name: &str) -> String {
+        let path = self.path(component, name);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).trim().to_owned()
+    }
+
+    /// Where a file of a component's state is.
+    pub fn path(&self, component: &str, name: &str) -> PathBuf {
+        self.root.join(component).join(name)
+    }
+
+    /// The port of the OpenFGA server.
+    pub fn openfga_port(&self) -> u16 {
+        let port = port_of(&self.file("openfga", "url")).expect("its URL has a port");
+        u16::try_from(port).unwrap()
     }
 
     /// The running Goldcrest with this token, or none.

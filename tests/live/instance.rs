@@ -2,6 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,13 +16,18 @@ use crate::environment::{Live, wait_for};
 pub struct Instance {
     child: Child,
     pub port: u16,
-    // Removed with its configuration when the instance goes.
-    _folder: TempDir,
+    // Removed with its configuration and its log when the instance goes.
+    folder: TempDir,
 }
 
 impl Instance {
     /// Starts the binary of the running Goldcrest, with the environment's configuration rendered with these options.
     pub async fn start(live: &Live, options: &[&str]) -> Self {
+        Self::start_edited(live, options, |config| config).await
+    }
+
+    /// As [`Self::start`], and the rendered configuration is changed before it is used.
+    pub async fn start_edited(live: &Live, options: &[&str], edit: impl FnOnce(String) -> String) -> Self {
         let port = free_port().await;
         let rendered = Command::new(live.text("goldcrest", "/render"))
             .args(["--port", &port.to_string()])
@@ -34,7 +40,7 @@ impl Instance {
         assert!(rendered.status.success(), "the configuration could not be rendered");
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("goldcrest.yaml");
-        std::fs::write(&config, rendered.stdout).unwrap();
+        std::fs::write(&config, edit(String::from_utf8(rendered.stdout).unwrap())).unwrap();
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         let child = Command::new(live.text("goldcrest", "/binary"))
             .arg("serve")
@@ -45,7 +51,7 @@ impl Instance {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let instance = Self { child, port, _folder: folder };
+        let instance = Self { child, port, folder };
         let api = live.api_at(&instance.url(), "fireuser").await;
         wait_for("a second goldcrest listens", Duration::from_secs(30), || async {
             tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()
@@ -60,10 +66,32 @@ impl Instance {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// What it has logged so far: a line of JSON each.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
     /// Asks it to end, as a service manager does.
     pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id().expect("it runs")).unwrap()).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits until it has gone, in whatever way.
+    pub async fn gone(&mut self) {
+        self.child.wait().await.unwrap();
+    }
+
+    /// The most memory that it has held so far, in bytes (`VmHWM`, proc(5)).
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().expect("it runs"))).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells it");
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
     /// Waits for its end.
@@ -74,8 +102,12 @@ impl Instance {
     }
 }
 
-async fn free_port() -> u16 {
-    for port in 18310..18400 {
+/// A port that nobody listens on.
+pub async fn free_port() -> u16 {
+    // Each port is given once, so that two that are asked for together differ.
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    for _ in 0..90 {
+        let port = 18310 + NEXT.fetch_add(1, Ordering::Relaxed) % 90;
         if TcpListener::bind(("127.0.0.1", port)).await.is_ok() {
             return port;
         }

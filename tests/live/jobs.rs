@@ -56,6 +56,29 @@ async fn run_a_job(live: &Live, system: &str) {
     api.remove(system, &folder).await;
 }
 
+pub async fn accounting_has_a_job_for_its_owner_by_id_and_by_time(live: &Live) {
+    for system in ["slurm", "slurm24"] {
+        let api = live.api("fireuser").await;
+        let folder = api.new_folder(system, "fireuser").await;
+        let before = (jiff::Timestamp::now().as_second() - 5).to_string();
+        let id = api.submit(system, &folder, "#!/bin/bash\ntrue\n").await;
+        api.wait_for_state(system, &id, &["COMPLETED"]).await;
+        let path = format!("/compute/{system}/acct");
+        let found = async |query: &[(&str, &str)]| {
+            let answer = api.get(&path, query).await.expect(200).json();
+            answer["jobs"].as_array().unwrap().iter().any(|job| job["jobId"] == id.as_str())
+        };
+        wait_for("accounting has the job", Duration::from_secs(30), || async { found(&[("jobs", &id)]).await.then_some(()) }).await;
+        assert!(found(&[("starttime", &before)]).await, "{system}: since before it");
+        assert!(!found(&[("endtime", &before), ("starttime", "0")]).await, "{system}: until before it");
+        let page = api.get(&path, &[("starttime", &before), ("pageSize", "1")]).await.expect(200);
+        assert_eq!(page.json()["jobs"].as_array().map(Vec::len), Some(1), "{system}");
+        let other = live.api("otheruser").await.get(&path, &[("jobs", &id)]).await.expect(200).json();
+        assert_eq!(other["jobs"].as_array().map(Vec::len), Some(0), "{system}: another user's question: {other}");
+        api.remove(system, &folder).await;
+    }
+}
+
 pub async fn a_running_job_is_cancelled(live: &Live) {
     let api = live.api("fireuser").await;
     let folder = api.new_folder("slurm", "fireuser").await;

@@ -11,20 +11,33 @@
 )]
 
 mod access;
+mod archives;
+mod authorization;
+mod certificates;
 mod client;
 mod environment;
 mod files;
+mod identity;
 mod instance;
 mod jobs;
+mod keycloak;
 mod lanes;
 mod lifecycle;
+mod login;
+mod openfga;
+mod operations;
 mod processes;
+mod relay;
+mod resumable;
+mod slurm_rest;
+mod streams;
+mod transfers;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use environment::Component::{self, OpenFga, OpenSsh, Slurm, Slurm24};
+use environment::Component::{self, Keycloak, OpenFga, OpenSsh, Slurm, Slurm24};
 use environment::Live;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -58,6 +71,17 @@ const SCENARIOS: &[Scenario] = scenarios![
     [OpenSsh] => access::a_rotated_signing_key_is_accepted_without_a_restart,
     [OpenFga, OpenSsh] => access::a_denied_relation_is_forbidden,
     [OpenSsh] => access::nothing_is_allowed_while_the_authorization_server_is_down,
+    [OpenFga, OpenSsh] => authorization::a_caller_is_shown_the_systems_that_the_store_grants,
+    [OpenFga, OpenSsh] => authorization::decisions_are_explained_in_the_audit_trail,
+    [OpenFga, OpenSsh] => authorization::a_server_that_is_away_for_a_while_allows_nothing_and_is_used_again,
+    [Keycloak, OpenFga, OpenSsh] => authorization::a_server_that_wants_tokens_of_an_identity_provider_is_shown_them,
+    [Keycloak, OpenSsh] => identity::a_person_and_a_service_of_keycloak_come_in_under_their_names_on_the_cluster,
+    [Keycloak, OpenSsh] => identity::a_person_logs_in_with_code_and_pkce_at_either_provider,
+    [Keycloak, OpenSsh] => identity::what_keycloak_did_not_issue_for_us_is_refused,
+    [Keycloak, OpenSsh] => identity::a_token_of_keycloak_ends_when_it_says,
+    [Keycloak, OpenSsh] => identity::a_key_that_keycloak_rotates_is_taken_up_and_given_up_while_running,
+    [Keycloak, OpenSsh] => identity::known_keys_serve_on_while_the_provider_cannot_be_reached,
+    [Keycloak, OpenFga, OpenSsh] => identity::the_groups_of_a_keycloak_token_open_what_the_store_grants_to_them,
     [OpenSsh, Slurm] => access::the_system_list_shows_health_and_no_secret,
     [OpenSsh] => lanes::keys_of_every_kind_log_in,
     [OpenSsh] => lanes::two_hundred_requests_at_once_of_one_user_all_succeed,
@@ -65,6 +89,8 @@ const SCENARIOS: &[Scenario] = scenarios![
     [OpenSsh] => lanes::a_frozen_connection_costs_at_most_one_request,
     [OpenSsh] => lanes::an_untrusted_host_key_is_refused,
     [OpenSsh] => lanes::an_unreachable_cluster_fails_within_its_connect_timeout,
+    [OpenSsh] => certificates::one_certificate_follows_the_other_and_each_is_in_both_logs,
+    [OpenSsh] => certificates::a_revoked_certificate_is_named_and_the_next_one_works,
     [OpenSsh] => files::a_file_is_written_read_and_removed_in_every_way,
     [OpenSsh] => files::names_that_are_not_utf8_or_hostile_come_back_as_they_were,
     [OpenSsh] => files::contents_of_megabytes_come_back_byte_for_byte,
@@ -72,7 +98,23 @@ const SCENARIOS: &[Scenario] = scenarios![
     [OpenSsh] => files::a_path_outside_the_file_systems_is_refused,
     [OpenSsh] => files::the_clusters_own_permissions_decide,
     [OpenSsh] => files::archives_are_packed_and_unpacked,
+    [OpenSsh] => operations::a_directory_is_streamed_paged_and_searched,
+    [OpenSsh] => operations::many_operations_are_one_request,
+    [OpenSsh] => operations::files_and_trees_are_copied_and_moved_on_the_cluster,
+    [OpenSsh] => operations::a_file_is_followed_while_it_is_written,
+    [OpenSsh] => streams::a_gibibyte_comes_down_in_constant_memory,
+    [OpenSsh] => streams::a_gibibyte_goes_up_in_constant_memory,
+    [OpenSsh] => streams::ranges_asked_for_at_once_make_up_the_file,
+    [OpenSsh] => streams::a_download_that_broke_off_is_gone_on_with_by_curl,
+    [OpenSsh] => streams::uploads_are_taken_whole_and_as_announced_or_not_at_all,
+    [OpenSsh] => streams::an_upload_whose_connection_to_the_cluster_is_killed_leaves_the_old_file,
+    [OpenSsh] => resumable::a_tus_client_uploads_a_file_in_pieces,
+    [OpenSsh] => resumable::an_upload_outlives_the_goldcrest_that_began_it,
+    [OpenSsh] => archives::a_directory_comes_back_with_its_modes_and_links,
+    [OpenSsh] => archives::a_look_at_an_archive_starts_no_tar,
+    [OpenSsh] => archives::an_archive_reaches_nothing_beside_its_directory,
     [OpenSsh, Slurm] => jobs::a_job_runs_to_its_end_and_leaves_its_output,
+    [OpenSsh, Slurm, Slurm24] => jobs::accounting_has_a_job_for_its_owner_by_id_and_by_time,
     [OpenSsh, Slurm] => jobs::a_running_job_is_cancelled,
     [OpenSsh, Slurm] => jobs::array_and_dependent_jobs_are_listed,
     [OpenSsh, Slurm] => jobs::a_command_is_attached_to_a_running_job,
@@ -80,6 +122,18 @@ const SCENARIOS: &[Scenario] = scenarios![
     [OpenSsh, Slurm] => jobs::what_the_scheduler_refuses_is_told,
     [OpenSsh, Slurm] => jobs::nodes_partitions_reservations_and_identity_are_shown,
     [OpenSsh, Slurm24] => jobs::the_second_release_runs_a_job_too,
+    [OpenSsh, Slurm] => transfers::files_are_worked_on_by_jobs,
+    [OpenSsh, Slurm24] => transfers::the_second_release_works_on_files_too,
+    [OpenSsh, Slurm] => transfers::a_job_that_fails_ends_as_failed_and_says_why,
+    [OpenSsh, Slurm] => transfers::a_job_is_charged_to_the_account_that_the_site_wants,
+    [OpenSsh, Slurm] => transfers::a_cancelled_job_leaves_no_half_archive,
+    [OpenSsh, Slurm, Slurm24] => slurm_rest::a_job_runs_to_its_end_by_rest,
+    [OpenSsh, Slurm, Slurm24] => slurm_rest::jobs_by_rest_are_cancelled_by_their_owner_alone,
+    [OpenSsh, Slurm, Slurm24] => slurm_rest::what_slurmrestd_refuses_is_told,
+    [OpenSsh, Slurm, Slurm24] => slurm_rest::rest_and_commands_say_the_same_of_the_cluster,
+    [OpenSsh, Slurm, Slurm24] => slurm_rest::the_health_of_rest_and_hybrid_systems_is_good,
+    [OpenSsh, Slurm] => slurm_rest::a_hybrid_system_works_without_slurmrestd_and_says_so,
+    [OpenSsh, Slurm, Slurm24] => slurm_rest::a_hybrid_system_does_by_ssh_what_slurmrestd_cannot,
     [OpenSsh] => lifecycle::a_request_under_way_ends_before_the_process_does,
 ];
 

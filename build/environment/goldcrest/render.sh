@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Prints a Goldcrest configuration for the environment that is up.
 #
-#   render.sh [--port PORT] [--authorization-url URL] [--command-timeout SECONDS]
+#   render.sh [--port PORT] [--identity oidc|keycloak] [--keys-url URL] [--keys-refresh SECONDS]
+#             [--authorization-url URL] [--authorization-store NAME] [--command-timeout SECONDS]
 #
 # Without --authorization-url the OpenFGA store of this environment is used where it is up, and every caller may use every
 # cluster where it is not.
@@ -10,21 +11,29 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
 port=${GOLDCREST_PORT:-18300}
+identity=oidc
+keys_url=
+keys_refresh=300
 authorization_url=
+authorization_store=goldcrest
 command_timeout=5
 
 main() {
     while [ $# -gt 0 ]; do
         case $1 in
             --port) port=$2 ;;
+            --identity) identity=$2 ;;
+            --keys-url) keys_url=$2 ;;
+            --keys-refresh) keys_refresh=$2 ;;
             --authorization-url) authorization_url=$2 ;;
+            --authorization-store) authorization_store=$2 ;;
             --command-timeout) command_timeout=$2 ;;
             *) die "render.sh does not know $1" ;;
         esac
         shift 2
     done
     [ -s "$state_root/openssh/env.sh" ] || die "start openssh first"
-    [ -s "$state_root/oidc/env.json" ] || die "start oidc first"
+    [ -s "$state_root/$identity/env.json" ] || die "start $identity first"
     # shellcheck source=/dev/null
     . "$state_root/openssh/env.sh"
     if [ -z "$authorization_url" ] && [ -s "$state_root/openfga/url" ]; then
@@ -34,9 +43,10 @@ main() {
 }
 
 render() {
-    local ssh=$state_root/openssh token_url jwks_url issuer audience
+    local ssh=$state_root/openssh token_url issuer audience
     token_url=$(coordinate tokenUrl)
-    jwks_url=$(coordinate jwksUrl)
+    [ -n "$keys_url" ] || keys_url=$(coordinate jwksUrl)
+    checker=$(coordinate checker)
     issuer=$(coordinate issuer)
     audience=$(coordinate audience)
     cat <<EOF
@@ -47,15 +57,18 @@ server:
 auth:
   authentication:
     token_url: $token_url
-    public_certs: [$jwks_url]
+    public_certs: [$keys_url]
+    public_certs_refresh: $keys_refresh
     issuer: $issuer
     audience: [$audience]
-    username_claim: preferred_username
+    username_claim: $(coordinate usernameClaim)
 EOF
     if [ -n "$authorization_url" ]; then
         cat <<EOF
   authorization:
     url: $authorization_url
+    store: $authorization_store
+    group_type: group
     timeout: 2
 EOF
         [ ! -s "$state_root/openfga/token" ] || echo "    api_token: secret_file:$state_root/openfga/token"
@@ -81,15 +94,30 @@ EOF
     cluster slurm-tight "$GOLDCREST_SSHD_TIGHT_PORT" known_hosts 22.05
     cluster slurm-nosftp "$GOLDCREST_SSHD_NOSFTP_PORT" known_hosts 22.05
     [ ! -d "$state_root/slurm/24.11/bin" ] || cluster slurm24 "$GOLDCREST_SSHD_SLURM24_PORT" known_hosts 24.11 probed
+    # Certificates by Goldcrest's own authority. They end soon, so that a test sees one follow the other.
+    cluster ca "$GOLDCREST_SSHD_CA_PORT" known_hosts 22.05 "" "
+      credentials:
+        type: SSHCertificateAuthority
+        private_key: secret_file:$ssh/keys/user_ca
+        validity: 20
+        source_address: [127.0.0.0/8]"
+    # The same two releases by slurmrestd, alone and with the commands beside it, and a slurmrestd that is not there.
+    rest=16820 mode=rest cluster slurm-rest "$GOLDCREST_SSHD_STOCK_PORT" known_hosts 22.05 probed
+    rest=16820 mode=hybrid cluster slurm-hybrid "$GOLDCREST_SSHD_STOCK_PORT" known_hosts 22.05 probed
+    rest=$GOLDCREST_CLOSED_PORT mode=hybrid cluster slurm-norest "$GOLDCREST_SSHD_STOCK_PORT" known_hosts 22.05 probed
+    if [ -d "$state_root/slurm/24.11/bin" ]; then
+        rest=26820 mode=rest cluster slurm24-rest "$GOLDCREST_SSHD_SLURM24_PORT" known_hosts 24.11 probed
+        rest=26820 mode=hybrid cluster slurm24-hybrid "$GOLDCREST_SSHD_SLURM24_PORT" known_hosts 24.11 probed
+    fi
     # What must fail, and how: another host key than the file says, a closed port, a port that never says a word.
     cluster stranger "$GOLDCREST_SSHD_STOCK_PORT" known_hosts.stranger 22.05
     cluster closed "$GOLDCREST_CLOSED_PORT" known_hosts 22.05
     cluster silent "$GOLDCREST_SILENT_PORT" known_hosts 22.05
 }
 
-coordinate() { sed -n "s/^  \"$1\": \"\(.*\)\",\$/\1/p" "$state_root/oidc/env.json"; }
+coordinate() { sed -n "s/^  \"$1\": \"\(.*\)\",\$/\1/p" "$state_root/$identity/env.json"; }
 
-# cluster NAME PORT KNOWN_HOSTS SLURM_VERSION [probed]
+# [rest=PORT mode=MODE] cluster NAME PORT KNOWN_HOSTS SLURM_VERSION [probed [MORE_OF_SSH]]
 cluster() {
     cat <<EOF
   - name: $1
@@ -97,7 +125,7 @@ cluster() {
       host: 127.0.0.1
       port: $2
       host_keys:
-        known_hosts: $state_root/openssh/$3
+        known_hosts: $state_root/openssh/$3${6:-}
       timeout:
         connection: 3
         login: 5
@@ -108,9 +136,16 @@ cluster() {
       type: slurm
       version: "$4"
       timeout: 10
+EOF
+    [ -z "${mode:-}" ] || cat <<EOF
+      connection_mode: $mode
+      api_url: http://127.0.0.1:$rest
+      jwt_key_file: $(jwt_key "$4")
+EOF
+    cat <<EOF
     service_account:
-      client_id: firesrv
-      secret: secret_file:$state_root/oidc/firesrv.secret
+      client_id: $checker
+      secret: secret_file:$state_root/$identity/$checker.secret
     probing:
       interval: 10
 EOF
@@ -125,7 +160,20 @@ EOF
       - path: /home
         data_type: users
         default_work_dir: true
+    data_operation:
+      datatransfer_jobs_directives:
+        - "#SBATCH --time=0-00:10:00"
 EOF
+    # Everyone may charge an account of their own name.
+    [ "$1" != slurm-nosftp ] || echo '        - "#SBATCH --account={account}"'
+}
+
+# The key with which a release of Slurm verifies tokens; see slurm/start.sh.
+jwt_key() {
+    case $1 in
+        22.05) echo "$state_root/slurm/22.05/jwt/hs256.key" ;;
+        *) echo "$state_root/slurm/$1/root/var/lib/goldcrest/jwt/hs256.key" ;;
+    esac
 }
 
 main "$@"

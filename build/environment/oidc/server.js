@@ -1,4 +1,5 @@
-// An OpenID provider for the live tests: client credentials in, RS256 `at+jwt` access tokens with a user name out.
+// An OpenID provider for the live tests: client credentials in, or a login with code and PKCE; RS256 `at+jwt` access tokens
+// with a user name out.
 //
 // Usage: node server.js STATE_FOLDER PORT. The folder holds clients.json; keys.json is made there at the first start.
 // SIGHUP rotates the signing key: new tokens are signed with the new one, the older ones stay in the key set.
@@ -13,6 +14,7 @@ import Provider from 'oidc-provider';
 const [folder, port] = process.argv.slice(2);
 const issuer = `http://127.0.0.1:${port}`;
 const clients = JSON.parse(readFileSync(join(folder, 'clients.json'), 'utf8'));
+const cookieKey = randomUUID();
 const keysFile = join(folder, 'keys.json');
 
 // What a client may ask a token for with the `resource` parameter (RFC 8707).
@@ -23,6 +25,18 @@ const resources = {
   // A token for somebody else.
   'urn:elsewhere': { audience: 'elsewhere', accessTokenTTL: 3600 },
 };
+
+// A program of people, who log in under the name of the client that stands for them, by naming it: login_hint.
+const webpage = {
+  client_id: 'webpage',
+  application_type: 'native',
+  token_endpoint_auth_method: 'none',
+  grant_types: ['authorization_code'],
+  response_types: ['code'],
+  redirect_uris: ['http://127.0.0.1/callback'],
+};
+
+const claimsOf = (name) => clients.find((client) => client.client_id === name)?.claims;
 
 function newKey() {
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
@@ -38,12 +52,18 @@ function provider(keys) {
   const jwt = { sign: { alg: 'RS256', kid: keys[0].kid } };
   const instance = new Provider(issuer, {
     jwks: { keys },
-    clients: clients.map(({ claims, ...client }) => ({
-      grant_types: ['client_credentials'],
-      redirect_uris: [],
-      response_types: [],
-      ...client,
-    })),
+    clients: [
+      webpage,
+      ...clients.map(({ claims, ...client }) => ({
+        grant_types: ['client_credentials'],
+        redirect_uris: [],
+        response_types: [],
+        ...client,
+      })),
+    ],
+    cookies: { keys: [cookieKey] },
+    findAccount: (_, name) => claimsOf(name) && { accountId: name, claims: async () => ({ sub: name, ...claimsOf(name) }) },
+    interactions: { url: (_, interaction) => `/interaction/${interaction.uid}` },
     features: {
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },
@@ -58,10 +78,28 @@ function provider(keys) {
         },
       },
     },
-    extraTokenClaims: (_, token) => clients.find((client) => client.client_id === token.clientId)?.claims,
+    extraTokenClaims: (_, token) => claimsOf(token.accountId ?? token.clientId),
   });
   instance.on('server_error', (_, error) => console.error(error));
-  return instance.callback();
+  const callback = instance.callback();
+  return (request, response) =>
+    request.url.startsWith('/interaction/') ? logIn(instance, request, response) : callback(request, response);
+}
+
+// Nobody is asked for anything: whoever is named is logged in, and agrees.
+async function logIn(instance, request, response) {
+  try {
+    const { params } = await instance.interactionDetails(request, response);
+    const accountId = params.login_hint;
+    if (!claimsOf(accountId)) throw new Error(`unknown account ${accountId}`);
+    const grant = new instance.Grant({ accountId, clientId: params.client_id });
+    grant.addOIDCScope('openid');
+    grant.addResourceScope('urn:goldcrest', '');
+    const result = { login: { accountId }, consent: { grantId: await grant.save() } };
+    await instance.interactionFinished(request, response, result, { mergeWithLastSubmission: false });
+  } catch (error) {
+    response.writeHead(400).end(`${error.message}\n`);
+  }
 }
 
 if (!existsSync(keysFile)) save([newKey()]);

@@ -76,6 +76,8 @@ write_coordinates() {
   "jwksUrl": "http://127.0.0.1:$port/jwks",
   "audience": "goldcrest",
   "usernameClaim": "preferred_username",
+  "checker": "firesrv",
+  "authorizeUrl": "http://127.0.0.1:$port/auth",
   "pidFile": "$state/server.pid",
   "clients": {
     "fireuser": { "secretFile": "$state/fireuser.secret" },

@@ -13,14 +13,18 @@ stock_port=${GOLDCREST_SSHD_STOCK_PORT:-22200}
 tight_port=${GOLDCREST_SSHD_TIGHT_PORT:-22201}
 nosftp_port=${GOLDCREST_SSHD_NOSFTP_PORT:-22202}
 slurm24_port=${GOLDCREST_SSHD_SLURM24_PORT:-22203}
+ca_port=${GOLDCREST_SSHD_CA_PORT:-22204}
 # Nothing listens on these: one stays closed, a test takes the other and says nothing on it.
 closed_port=${GOLDCREST_CLOSED_PORT:-22208}
 silent_port=${GOLDCREST_SILENT_PORT:-22209}
 users=(fireuser firesrv otheruser certuser)
+# A container has one of the instances, on an address that other containers reach.
+listen=${GOLDCREST_ENV_LISTEN:-127.0.0.1}
+instances=${GOLDCREST_SSHD_INSTANCES:-stock tight nosftp slurm24 ca}
 
 main() {
     [ "$(id -u)" = 0 ] || die "sshd must run as root to log other users in"
-    apt_install openssh-server openssh-client file
+    apt_install openssh-server openssh-client file zstd
     # sshd refuses key files below a folder that others may write to, unless each folder under it is root's alone.
     mkdir -p "$state" /run/sshd
     chmod 755 "$state_root" "$state"
@@ -31,6 +35,7 @@ main() {
     start_instance tight "$tight_port" 3 22.05 'Subsystem sftp internal-sftp'
     start_instance nosftp "$nosftp_port" 10 22.05 '# no sftp subsystem'
     start_instance slurm24 "$slurm24_port" 10 24.11 'Subsystem sftp internal-sftp'
+    start_instance ca "$ca_port" 10 22.05 $'Subsystem sftp internal-sftp\nRevokedKeys '"$state/revoked_keys"
 }
 
 make_users() {
@@ -58,6 +63,8 @@ make_keys() {
     key "$keys/certuser" -t ed25519 -C certuser
     # Signed anew at each start, so that it never expires under the tests. This user has no authorized_keys entry.
     ssh-keygen -q -s "$keys/user_ca" -I goldcrest-certuser -n certuser -V -5m:+1d -O clear -O permit-pty "$keys/certuser.pub"
+    # A list of revoked keys that revokes nothing yet: without the file sshd would refuse everybody.
+    ssh-keygen -q -k -f "$state/revoked_keys" /dev/null
     local user
     for user in fireuser firesrv otheruser; do cp "$keys/$user.pub" "$state/authorized_keys/$user"; done
     chmod 644 "$state/authorized_keys/"*
@@ -65,7 +72,7 @@ make_keys() {
     local port host_key
     host_key=$(cut -d' ' -f1,2 "$state/host/ed25519.pub")
     : >"$state/known_hosts"
-    for port in "$stock_port" "$tight_port" "$nosftp_port" "$slurm24_port" "$closed_port" "$silent_port"; do
+    for port in "$stock_port" "$tight_port" "$nosftp_port" "$slurm24_port" "$ca_port" "$closed_port" "$silent_port"; do
         echo "[127.0.0.1]:$port $host_key" >>"$state/known_hosts"
     done
     echo "[127.0.0.1]:$stock_port $(cut -d' ' -f1,2 "$state/host/stranger.pub")" >"$state/known_hosts.stranger"
@@ -83,6 +90,7 @@ key() {
 # start_instance NAME PORT MAX_SESSIONS SLURM_VERSION SFTP_LINE
 start_instance() {
     local folder=$state/$1 pid_file=$state/$1/sshd.pid
+    case " $instances " in *" $1 "*) ;; *) return ;; esac
     if alive "$pid_file" "$folder/sshd_config"; then
         say "sshd $1 runs on port $2"
         return
@@ -90,7 +98,7 @@ start_instance() {
     need_free_port "$2"
     mkdir -p "$folder"
     cat >"$folder/sshd_config" <<EOF
-ListenAddress 127.0.0.1:$2
+ListenAddress $listen:$2
 PidFile $pid_file
 HostKey $state/host/ed25519
 HostKey $state/host/rsa
@@ -126,13 +134,15 @@ write_coordinates() {
     "stock": { "port": $stock_port, "maxSessions": 10, "sftp": true, "pidFile": "$state/stock/sshd.pid", "log": "$state/stock/sshd.log" },
     "tight": { "port": $tight_port, "maxSessions": 3, "sftp": true, "pidFile": "$state/tight/sshd.pid", "log": "$state/tight/sshd.log" },
     "nosftp": { "port": $nosftp_port, "maxSessions": 10, "sftp": false, "pidFile": "$state/nosftp/sshd.pid", "log": "$state/nosftp/sshd.log" },
-    "slurm24": { "port": $slurm24_port, "maxSessions": 10, "sftp": true, "pidFile": "$state/slurm24/sshd.pid", "log": "$state/slurm24/sshd.log" }
+    "slurm24": { "port": $slurm24_port, "maxSessions": 10, "sftp": true, "pidFile": "$state/slurm24/sshd.pid", "log": "$state/slurm24/sshd.log" },
+    "ca": { "port": $ca_port, "maxSessions": 10, "sftp": true, "pidFile": "$state/ca/sshd.pid", "log": "$state/ca/sshd.log" }
   },
   "closedPort": $closed_port,
   "silentPort": $silent_port,
   "knownHosts": "$state/known_hosts",
   "knownHostsStranger": "$state/known_hosts.stranger",
   "userCa": "$state/keys/user_ca",
+  "revokedKeys": "$state/revoked_keys",
   "users": {
     "fireuser": { "privateKey": "$state/keys/fireuser", "kind": "ed25519" },
     "firesrv": { "privateKey": "$state/keys/firesrv", "kind": "rsa" },
@@ -147,6 +157,7 @@ GOLDCREST_SSHD_STOCK_PORT=$stock_port
 GOLDCREST_SSHD_TIGHT_PORT=$tight_port
 GOLDCREST_SSHD_NOSFTP_PORT=$nosftp_port
 GOLDCREST_SSHD_SLURM24_PORT=$slurm24_port
+GOLDCREST_SSHD_CA_PORT=$ca_port
 GOLDCREST_CLOSED_PORT=$closed_port
 GOLDCREST_SILENT_PORT=$silent_port
 EOF

@@ -8,9 +8,11 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 need_root
 
-host_packages=(slurm-wlm slurmctld slurmd slurmdbd slurmrestd slurm-wlm-jwt-plugin munge mariadb-server debootstrap)
+# bzip2 and xz are for the jobs that make archives.
+host_packages=(slurm-wlm slurmctld slurmd slurmdbd slurmrestd slurm-wlm-jwt-plugin munge mariadb-server debootstrap
+    bzip2 xz-utils)
 root_packages=(slurm-client slurmctld slurmd slurmdbd slurmrestd slurm-wlm-basic-plugins slurm-wlm-mysql-plugin
-    slurm-wlm-jwt-plugin munge)
+    slurm-wlm-jwt-plugin munge bzip2 xz-utils)
 
 install_host() {
     local missing=() package
@@ -28,7 +30,7 @@ install_root() {
         debootstrap --variant=minbase --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
             trixie "$root" ${GOLDCREST_DEBIAN_MIRROR:+"$GOLDCREST_DEBIAN_MIRROR"}
     fi
-    [ -x "$root/usr/sbin/slurmrestd" ] && [ -x "$root/usr/sbin/munged" ] && return 0
+    [ -x "$root/usr/sbin/slurmrestd" ] && [ -x "$root/usr/sbin/munged" ] && [ -x "$root/usr/bin/bzip2" ] && return 0
     # Packages must not start their services: start.sh does.
     printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
     chmod 755 "$root/usr/sbin/policy-rc.d"

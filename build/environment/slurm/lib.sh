@@ -14,6 +14,10 @@ GOLDCREST_ENV=${GOLDCREST_ENV:-/var/tmp/goldcrest-env}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 base=$GOLDCREST_ENV/slurm
 mariadb_port=13306
+# A container has slurmrestd on an address that other containers reach.
+listen=${GOLDCREST_ENV_LISTEN:-127.0.0.1}
+# A file with the keys of an OpenID provider whose tokens slurmrestd accepts besides its own; none for none.
+jwks=${GOLDCREST_SLURM_JWKS:-}
 # A password of a database that only listens on loopback and only holds test data.
 database_password=goldcrest-test
 # Persons and services of the tests, each with a home and a default account of its own.
@@ -46,7 +50,7 @@ select_version() {
             root=
             inside=()
             port_base=16800
-            plugin_dir=/usr/lib/x86_64-linux-gnu/slurm-wlm
+            plugin_dir=/usr/lib/$(uname -m)-linux-gnu/slurm-wlm
             ;;
         24.11)
             # Inside the root its own path is a symbolic link to `/`, so that one path serves on both sides of the chroot.
@@ -158,5 +162,5 @@ fill() {
     sed -e "s|@VERSION@|$version|g" -e "s|@CLUSTER@|goldcrest${version/./}|g" -e "s|@CONTROLLER@|$controller|g" \
         -e "s|@SHARED@|$shared|g" -e "s|@PLUGIN_DIR@|$plugin_dir|g" -e "s|@SLURMCTLD_PORT@|$slurmctld_port|g" \
         -e "s|@SLURMDBD_PORT@|$slurmdbd_port|g" -e "s|@MARIADB_PORT@|$mariadb_port|g" \
-        -e "s|@DATABASE@|$database|g" -e "s|@DATABASE_PASSWORD@|$database_password|g" "$1"
+        -e "s|@JWKS@|${jwks:+,jwks=$jwks}|g" -e "s|@DATABASE@|$database|g" -e "s|@DATABASE_PASSWORD@|$database_password|g" "$1"
 }

@@ -162,7 +162,7 @@ start_instance() {
         start_slurm "slurmd-$node" "$node" slurmd -D -N "$node"
     done
     start_slurm slurmrestd "$controller" setpriv --reuid "$(id_in_root -u slurmrest)" \
-        --regid "$(id_in_root -g slurmrest)" --clear-groups env SLURM_JWT=daemon /usr/sbin/slurmrestd -a rest_auth/jwt "127.0.0.1:$slurmrestd_port"
+        --regid "$(id_in_root -g slurmrest)" --clear-groups env SLURM_JWT=daemon /usr/sbin/slurmrestd -a rest_auth/jwt "$listen:$slurmrestd_port"
 }
 
 controller_is_up() {

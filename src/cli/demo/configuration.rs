@@ -94,6 +94,8 @@ fn cluster(facts: &Facts<'_>, name: &str, scheduler: &Value) -> Value {
             "services": {"ssh": {"timeout": 5}, "scheduler": {"timeout": 5}, "filesystem": {"timeout": 5}},
         },
         "file_systems": file_systems,
+        // The one user's home directory is a file system of its own.
+        "data_operation": {"datatransfer_jobs_directory": path(facts.home)},
     })
 }
 

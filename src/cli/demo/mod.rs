@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -56,7 +56,10 @@ const STOP: Duration = Duration::from_secs(10);
 /// The arguments of `goldcrest demo`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DemoArgs {
-    /// Port of the API on 127.0.0.1; 0 for any that is free.
+    /// IP address to listen on. Any other than this machine's own lets whoever reaches it use the token that is printed.
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub address: IpAddr,
+    /// Port of the API and its token issuer; 0 for any that is free.
     #[arg(long, value_name = "PORT", default_value_t = 8025)]
     pub port: u16,
     /// What is printed once everything is up: text for people, or one line of JSON for scripts.
@@ -83,8 +86,9 @@ pub enum Output {
 /// Any error of a part.
 pub type PartError = Box<dyn Error + Send + Sync>;
 
-/// Builds the proxy from a configuration in YAML and serves it until told to stop.
-pub type Proxy = Box<dyn FnOnce(String, TcpListener, CancellationToken) -> BoxFuture<'static, Result<(), PartError>> + Send>;
+/// Builds the proxy from a configuration in YAML and serves it, with the issuer beside it, until told to stop.
+pub type Proxy =
+    Box<dyn FnOnce(String, Arc<DevelopmentIssuer>, TcpListener, CancellationToken) -> BoxFuture<'static, Result<(), PartError>> + Send>;
 
 /// What the demonstration is put together from.
 pub struct Parts {
@@ -98,10 +102,10 @@ pub struct Parts {
 pub fn parts() -> Parts {
     Parts {
         sftp: Arc::new(|stream| Box::pin(sftp::server::serve(stream))),
-        proxy: Box::new(|configuration, listener, stop| {
+        proxy: Box::new(|configuration, issuer, listener, stop| {
             Box::pin(async move {
                 let loaded = config::from_yaml(&configuration, std::iter::empty())?;
-                App::build(loaded.config)?.serve(listener, stop).await;
+                App::build(loaded.config)?.with_issuer(issuer).serve(listener, stop).await;
                 Ok(())
             })
         }),
@@ -112,13 +116,13 @@ pub fn parts() -> Parts {
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
     /// Something else listens there.
-    #[error("port {0} of 127.0.0.1 is in use: choose another with --port, or let --port 0 take any that is free")]
-    PortBusy(u16),
-    /// The port cannot be had for another reason.
-    #[error("could not listen on port {port} of 127.0.0.1")]
+    #[error("{0} is in use: choose another port with --port, or let --port 0 take any that is free")]
+    PortBusy(SocketAddr),
+    /// The address cannot be had for another reason.
+    #[error("could not listen on {address}")]
     Listen {
-        /// The port.
-        port: u16,
+        /// The address.
+        address: SocketAddr,
         /// Why not.
         #[source]
         source: io::Error,
@@ -168,17 +172,18 @@ pub async fn run_until(args: &DemoArgs, parts: Parts, lifecycle: &Lifecycle, out
         return Err(DemoError::Home(home.clone()));
     }
     // What is only printed does not collide with a demonstration that runs.
-    let listener = listen(if args.print_config { 0 } else { args.port }).await?;
+    let listener = listen(SocketAddr::new(args.address, if args.print_config { 0 } else { args.port })).await?;
     // The proxy stops first; it may still need these while its last requests end.
     let backends = CancellationToken::new();
     let _stop_on_every_way_out = backends.clone().drop_guard();
-    let system = System::start(args, parts.sftp, &listener, lifecycle, &backends).await?;
+    let system = System::start(args, parts.sftp, &listener, &backends).await?;
     let configuration = configuration::render(&system.facts());
     let done = if args.print_config {
         let head = "# The configuration of one run of `goldcrest demo`. Its ports and keys are not in use any more.\n";
         out.write_all([head, &configuration].concat().as_bytes()).map_err(DemoError::Print)
     } else {
-        serve(&system, args.output, (parts.proxy)(configuration, listener, lifecycle.token()), lifecycle, out).await
+        let proxy = (parts.proxy)(configuration, Arc::clone(&system.issuer), listener, lifecycle.token());
+        serve(&system, args.output, proxy, lifecycle, out).await
     };
     system.stop(lifecycle, &backends).await;
     done?;
@@ -207,7 +212,7 @@ async fn serve(
     };
     tokio::select! {
         result = &mut reported => return ended(result),
-        answers = answers(system.api) => if !answers { return Err(DemoError::Silent) },
+        answers = answers(reachable(system.api)) => if !answers { return Err(DemoError::Silent) },
     }
     system.greet(output, out).map_err(DemoError::Print)?;
     ended(reported.await)
@@ -219,6 +224,7 @@ struct System {
     account: Account,
     scratch: PathBuf,
     ssh: Running,
+    issuer: Arc<DevelopmentIssuer>,
     discovery: Value,
     client_secret: Secret,
     service_secret: Secret,
@@ -228,13 +234,7 @@ struct System {
 }
 
 impl System {
-    async fn start(
-        args: &DemoArgs,
-        sftp: Subsystem,
-        listener: &TcpListener,
-        lifecycle: &Lifecycle,
-        stop: &CancellationToken,
-    ) -> Result<Self, DemoError> {
+    async fn start(args: &DemoArgs, sftp: Subsystem, listener: &TcpListener, stop: &CancellationToken) -> Result<Self, DemoError> {
         let api = listener.local_addr().map_err(starting("the API"))?;
         let account = owner::account(args.home.as_deref()).map_err(DemoError::NoHome)?;
         let slurm = slurm_version(&account.search_path).await;
@@ -243,23 +243,17 @@ impl System {
         let ssh = Server::start(options).await.map_err(starting("the SSH server"))?;
 
         let (client_secret, service_secret) = (random_secret()?, random_secret()?);
-        let tokens = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(starting("the token issuer"))?;
-        let address = tokens.local_addr().map_err(starting("the token issuer"))?;
         let clients = clients(&account.name, &client_secret, &service_secret);
-        let development = Arc::new(DevelopmentIssuer::new(format!("http://{address}"), clients).map_err(starting("the token issuer"))?);
-        let discovery = development.discovery();
-        let issued = development.token(USER_CLIENT, &client_secret).map_err(starting("the token issuer"))?;
-        let stopped = stop.clone();
-        lifecycle.spawn("token issuer", async move {
-            if let Err(error) = issuer::serve(tokens, development, stopped).await {
-                tracing::error!(error = %error, "the token issuer failed");
-            }
-        });
+        let url = format!("http://{}{}", reachable(api), issuer::PATH);
+        let issuer = Arc::new(DevelopmentIssuer::new(url, clients).map_err(starting("the token issuer"))?);
+        let discovery = issuer.discovery();
+        let issued = issuer.token(USER_CLIENT, &client_secret).map_err(starting("the token issuer"))?;
         Ok(Self {
             api,
             account,
             scratch: std::env::temp_dir(),
             ssh,
+            issuer,
             discovery,
             client_secret,
             service_secret,
@@ -288,7 +282,7 @@ impl System {
     fn greet(&self, output: Output, out: &mut impl Write) -> io::Result<()> {
         let text = |path: &Path| bytes_to_text(path.as_os_str().as_bytes());
         let greeting = Greeting {
-            url: format!("http://{}", self.api),
+            url: format!("http://{}", reachable(self.api)),
             issuer: self.discovery["issuer"].as_str().unwrap_or_default(),
             token_url: self.discovery["token_endpoint"].as_str().unwrap_or_default(),
             ssh: self.ssh.addr,
@@ -331,11 +325,22 @@ fn clients(user: &Username, client_secret: &Secret, service_secret: &Secret) -> 
     vec![client(USER_CLIENT, client_secret, Some("demo@localhost".to_owned())), client(SERVICE_CLIENT, service_secret, None)]
 }
 
-async fn listen(port: u16) -> Result<TcpListener, DemoError> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => DemoError::PortBusy(port),
-        _ => DemoError::Listen { port, source },
+async fn listen(address: SocketAddr) -> Result<TcpListener, DemoError> {
+    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => DemoError::PortBusy(address),
+        _ => DemoError::Listen { address, source },
     })
+}
+
+/// Where this machine reaches what listens on an address: of all addresses, the loopback one. A container's published port is
+/// reached there too.
+fn reachable(listening: SocketAddr) -> SocketAddr {
+    let ip = match listening.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listening.port())
 }
 
 fn starting<E: Into<PartError>>(part: &'static str) -> impl FnOnce(E) -> DemoError {
@@ -396,6 +401,13 @@ async fn answers_once(api: SocketAddr) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_listens_on_every_address_is_reached_on_the_loopback_one() {
+        for (listening, expected) in [("0.0.0.0:8025", "127.0.0.1:8025"), ("[::]:1", "[::1]:1"), ("192.0.2.7:80", "192.0.2.7:80")] {
+            assert_eq!(reachable(listening.parse().unwrap()).to_string(), expected);
+        }
+    }
 
     #[tokio::test]
     async fn a_slurm_that_is_not_set_up_is_no_system() {

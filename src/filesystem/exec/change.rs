@@ -19,6 +19,7 @@ pub enum What<'a> {
     MakeDirectory { parents: bool },
     LinkTo(&'a RemotePath),
     Remove,
+    Touch,
 }
 
 impl RemoteCommand for Change<'_> {
@@ -34,6 +35,7 @@ impl RemoteCommand for Change<'_> {
             What::MakeDirectory { parents: true } => line.flag("mkdir -p --"),
             What::MakeDirectory { parents: false } => line.flag("mkdir --"),
             What::LinkTo(target) => line.flag("ln -s -T --").arg(target.as_bytes()),
+            What::Touch => line.flag("touch --"),
             // Not -f, for which a path that does not exist is no error.
             What::Remove => line.flag("rm -r --interactive=never --"),
         };
@@ -41,7 +43,7 @@ impl RemoteCommand for Change<'_> {
     }
 
     fn idempotent(&self) -> bool {
-        matches!(self.what, What::Mode(_) | What::Owner { .. } | What::MakeDirectory { parents: true })
+        matches!(self.what, What::Mode(_) | What::Owner { .. } | What::MakeDirectory { parents: true } | What::Touch)
     }
 
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {

@@ -7,7 +7,8 @@ use crate::ssh::{CommandError, TransportError};
 /// The trait's error for a command that worked on `paths`. The first is blamed where the message names none of them.
 pub fn classify(error: CommandError, paths: &[&RemotePath]) -> FilesystemError {
     let stderr = match &error {
-        CommandError::Exit { exit, stderr } if *exit != 124 => stderr,
+        // Neither the words of a command that was stopped nor those of one that is not there are about the path.
+        CommandError::Exit { exit, stderr } if !matches!(exit, 124 | 126 | 127) => stderr,
         _ => return unclassified(error),
     };
     stderr.lines().find_map(|line| line_error(line, paths)).unwrap_or_else(|| unclassified(error))
@@ -68,6 +69,7 @@ pub fn line_error(line: &str, paths: &[&RemotePath]) -> Option<FilesystemError> 
         ("Unexpected end of input", "the archive is cut short"),
         ("file changed as we read it", "it changed while it was packed; an archive must not lie in what it is to hold"),
         ("cannot overwrite directory", "Is a directory"),
+        ("cannot overwrite non-directory", "Not a directory"),
     ];
     let (_, reason) = reason.into_iter().find(|(words, _)| says(words))?;
     wrong(reason)
@@ -86,6 +88,8 @@ mod tests {
     fn the_words_of_coreutils_become_typed_errors() {
         assert!(matches!(error("rm: cannot remove '/a': No such file or directory"), FilesystemError::NotFound(_)));
         assert!(matches!(error("head: cannot open '/a' for reading: Permission denied"), FilesystemError::Denied(_)));
+        let overwritten = error("mv: cannot overwrite non-directory '/a' with directory '/a/b'");
+        assert!(matches!(overwritten, FilesystemError::WrongType { reason: "Not a directory", .. }), "{overwritten:?}");
         assert!(matches!(error("chmod: changing permissions of '/a': Operation not permitted"), FilesystemError::NotPermitted(_)));
         assert!(matches!(error("mkdir: cannot create directory '/a': File exists"), FilesystemError::Exists(_)));
         assert!(matches!(error("cat: write error: No space left on device"), FilesystemError::NoSpace(_)));
@@ -116,6 +120,13 @@ mod tests {
     #[test]
     fn an_unknown_user_is_named() {
         assert_eq!(error("chown: invalid user: 'nobody-here'").to_string(), "/a: chown: invalid user: 'nobody-here'");
+    }
+
+    #[test]
+    fn a_program_that_is_missing_is_not_a_file_that_is() {
+        let missing = CommandError::Exit { exit: 127, stderr: "env: 'sha256sum': No such file or directory".to_owned() };
+        let path = RemotePath::from_text("/a").unwrap();
+        assert!(matches!(classify(missing, &[&path]), FilesystemError::Command(CommandError::Exit { exit: 127, .. })));
     }
 
     #[test]

@@ -16,7 +16,11 @@ pub struct Find<'a> {
 }
 
 /// The number of fields of an entry.
-const FIELDS: usize = 8;
+pub const FIELDS: usize = 8;
+
+/// What find prints of each entry, with names of owners, and with their numbers.
+pub const PRINT_NAMES: &str = r"-printf '%P\0%y\0%l\0%u\0%g\0%m\0%T@\0%s\0'";
+pub const PRINT_NUMBERS: &str = r"-printf '%P\0%y\0%l\0%U\0%G\0%m\0%T@\0%s\0'";
 
 impl RemoteCommand for Find<'_> {
     type Output = Vec<DirectoryEntry>;
@@ -31,10 +35,7 @@ impl RemoteCommand for Find<'_> {
         // Hidden directories are not entered; but the test is for the listed directory too, whose own name must not count.
         let prunes = !self.itself && !self.options.hidden && !self.path.file_name().starts_with(b".");
         let line = if prunes { line.flag("-name '.*' -prune -o") } else { line };
-        match self.options.numeric_ids {
-            true => line.flag(r"-printf '%P\0%y\0%l\0%U\0%G\0%m\0%T@\0%s\0'"),
-            false => line.flag(r"-printf '%P\0%y\0%l\0%u\0%g\0%m\0%T@\0%s\0'"),
-        }
+        line.flag(if self.options.numeric_ids { PRINT_NUMBERS } else { PRINT_NAMES })
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
@@ -53,17 +54,19 @@ impl RemoteCommand for Find<'_> {
 
 /// True when all that failed concerns entries that are gone by now, or links that lead nowhere or in a circle.
 fn harmless(raw: &RawOutput, path: &RemotePath) -> bool {
-    !raw.stdout.is_empty()
-        && String::from_utf8_lossy(&raw.stderr).lines().all(|line| {
-            line.starts_with("find: File system loop detected")
-                || line_error(line, &[path]).is_some_and(|error| {
-                    use crate::filesystem::FilesystemError::{NotFound, WrongType};
-                    matches!(error, NotFound(_) | WrongType { reason: "Too many levels of symbolic links", .. })
-                })
-        })
+    !raw.stdout.is_empty() && String::from_utf8_lossy(&raw.stderr).lines().all(|line| is_harmless(line, path))
 }
 
-fn entry(fields: &[&[u8]]) -> Result<DirectoryEntry, CommandError> {
+/// True for a message about an entry that is gone by now, or a link that leads nowhere or in a circle.
+pub fn is_harmless(line: &str, path: &RemotePath) -> bool {
+    use crate::filesystem::FilesystemError::{NotFound, WrongType};
+    line.starts_with("find: File system loop detected")
+        || line_error(line, &[path])
+            .is_some_and(|error| matches!(error, NotFound(_) | WrongType { reason: "Too many levels of symbolic links", .. }))
+}
+
+/// One entry, of its fields.
+pub fn entry(fields: &[&[u8]]) -> Result<DirectoryEntry, CommandError> {
     let text = |at: usize| std::str::from_utf8(fields[at]).map_err(|_| not_understood("find", "a number is not text"));
     let wrong = |_| not_understood("find", "a number is not one");
     let file_type = match fields[1] {

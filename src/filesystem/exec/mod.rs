@@ -7,28 +7,30 @@
 mod archive;
 mod change;
 mod content;
+mod copy;
 mod errors;
 mod listing;
+mod operations;
+mod scripts;
+mod storage;
+mod streamed;
 mod transfer;
+mod walk;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{
-    CompressOptions, Compression, ContentStream, Download, FileSystem, FilesystemError, ListOptions, MAX_ENTRIES, Part, Settings, regular,
-    temporary_beside,
-};
+use super::{CompressOptions, Compression, FileSystem, FilesystemError, ListOptions, MAX_ENTRIES, Part, Settings};
 use crate::domain::{Checksum, Content, DirectoryEntry, FileStat, FileType, Identity, Principal, RemotePath};
 use crate::ssh::{self, CommandLine, Limits, RemoteCommand, Transport};
 
 use archive::{Pack, Unpack};
 use change::{Change, Id, What};
 use content::{FileKind, Range, Read, Sha256};
-use errors::{classify, line_error, over_cap};
+use errors::{classify, over_cap};
 use listing::{Find, Stat};
-use transfer::{Discard, Place, Resolve};
 
 /// The files of a cluster by commands.
 #[derive(Clone)]
@@ -58,6 +60,19 @@ impl Exec {
 
     async fn change(&self, principal: &Principal, path: &RemotePath, what: What<'_>) -> Result<(), FilesystemError> {
         self.run(principal, &[path], &Change { seconds: self.seconds(), path, what }).await
+    }
+
+    /// Runs a command that may take long.
+    async fn run_long<C: RemoteCommand<Output = ()>>(
+        &self,
+        principal: &Principal,
+        paths: &[&RemotePath],
+        command: &C,
+    ) -> Result<(), FilesystemError> {
+        let limits = Limits { execution: self.settings.copy_timeout + Duration::from_secs(1), output: 64 * 1024 };
+        let (line, stdin, idempotent) = (command.command_line(), command.stdin(), command.idempotent());
+        let raw = self.transport.exec(principal, ssh::Exec { line, stdin, idempotent, limits: Some(limits) }).await?;
+        command.parse(raw).map_err(|error| classify(error, paths))
     }
 
     /// Runs a command whose output is the answer, up to the cap.
@@ -128,7 +143,7 @@ impl FileSystem for Exec {
 
     async fn checksum(&self, principal: &Principal, path: &RemotePath) -> Result<Checksum, FilesystemError> {
         let hex = self.run(principal, &[path], &Sha256 { seconds: self.seconds(), path }).await?;
-        Ok(Checksum { algorithm: "SHA-256", hex })
+        Ok(Checksum { algorithm: "SHA256", hex })
     }
 
     async fn chmod(&self, principal: &Principal, path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
@@ -161,41 +176,6 @@ impl FileSystem for Exec {
         self.change(principal, path, What::Remove).await
     }
 
-    async fn download(&self, principal: &Principal, path: &RemotePath, cap: Option<u64>) -> Result<Download, FilesystemError> {
-        let found = self.stat(principal, path, true).await?;
-        regular(path, found.mode)?;
-        if let Some(cap) = cap.filter(|cap| found.size > *cap) {
-            return Err(FilesystemError::TooLarge(cap));
-        }
-        let stream = self.transport.stream(principal, &transfer::send(path, found.size)).await?;
-        Ok(Download { size: found.size, content: transfer::content(stream, path.clone(), found.size, self.settings.stall) })
-    }
-
-    async fn upload(
-        &self,
-        principal: &Principal,
-        path: &RemotePath,
-        content: ContentStream,
-        cap: Option<u64>,
-    ) -> Result<(), FilesystemError> {
-        let (target, mode) = self.run(principal, &[path], &Resolve { seconds: self.seconds(), path }).await?;
-        if let Some(mode) = mode {
-            regular(path, mode)?;
-        }
-        let mut upload = Upload { exec: self.clone(), principal: principal.clone(), temporary: temporary_beside(&target), placed: false };
-        let mut stream = self.transport.stream(principal, &transfer::receive(&upload.temporary, mode.is_some())).await?;
-        let (sent, answer) = transfer::feed(&mut stream, content, cap, self.settings.stall).await?;
-        drop(stream);
-        if answer != sent.to_string() {
-            let told = answer.lines().find_map(|line| line_error(line, &[path]));
-            return Err(told.unwrap_or_else(|| FilesystemError::Sftp { path: path.clone(), message: answer }));
-        }
-        let place = Place { seconds: self.seconds(), temporary: &upload.temporary, target: &target, mode };
-        self.run(principal, &[path], &place).await?;
-        upload.placed = true;
-        Ok(())
-    }
-
     async fn compress(
         &self,
         principal: &Principal,
@@ -218,30 +198,5 @@ impl FileSystem for Exec {
 
     async fn identity(&self, principal: &Principal) -> Result<Identity, FilesystemError> {
         self.run(principal, &[], &Id { seconds: self.seconds() }).await
-    }
-}
-
-/// An upload under way. Dropped before its end, it removes the temporary file.
-struct Upload {
-    exec: Exec,
-    principal: Principal,
-    temporary: RemotePath,
-    placed: bool,
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        if self.placed {
-            return;
-        }
-        let (exec, principal, temporary) = (self.exec.clone(), self.principal.clone(), self.temporary.clone());
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                let discard = Discard { seconds: exec.seconds(), temporary: &temporary };
-                if let Err(error) = exec.run(&principal, &[&temporary], &discard).await {
-                    tracing::warn!(%error, "could not remove the temporary file of an upload that failed");
-                }
-            });
-        }
     }
 }

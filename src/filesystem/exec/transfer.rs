@@ -1,167 +1,244 @@
-//! Whole files through `cat` and its kin, as byte streams.
+//! Whole files and ranges of them, in and out, by commands that stream.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::{Bytes, BytesMut};
-use futures::{StreamExt, stream};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use async_trait::async_trait;
+use futures::StreamExt;
 
-use super::command;
-use super::listing::not_understood;
-use crate::domain::RemotePath;
-use crate::filesystem::{ContentStream, FilesystemError};
-use crate::ssh::{ByteStream, CommandError, CommandLine, RawOutput, RemoteCommand, TransportError};
+use super::Exec;
+use super::errors::line_error;
+use super::scripts::{self, Discard, Found, Place, Resize, Resolve};
+use super::streamed;
+use crate::domain::{ByteRange, FileType, FileVersion, Principal, RemotePath};
+use crate::filesystem::{
+    ArchiveFormat, ContentStream, Download, Expected, FileSystem, FilesystemError, PartOptions, Placed, Transfer, UploadOptions, regular,
+    temporary_beside,
+};
+use crate::ssh::CommandError;
 
-/// What is read from a stream at once, at most.
-const PIECE: usize = 256 * 1024;
-
-/// The longest answer of the receiving script that is looked at.
-const ANSWER: u64 = 4096;
-
-/// Prints the first `size` bytes of a file, so that one that grows meanwhile is not sent longer than announced.
-pub fn send(path: &RemotePath, size: u64) -> CommandLine {
-    CommandLine::new("env LC_ALL=C head").option("--bytes", size.to_string()).flag("--").arg(path.as_bytes())
-}
-
-/// Takes standard input into a file that must not exist, then prints its size, or what went wrong. A private file is open to
-/// its owner alone.
-pub fn receive(temporary: &RemotePath, is_private: bool) -> CommandLine {
-    let line = CommandLine::new("env LC_ALL=C sh -c");
-    let line = match is_private {
-        true => line.flag(r#"'umask 077; { set -C; cat > "$1" && stat --format=%s -- "$1"; } 2>&1'"#),
-        false => line.flag(r#"'{ set -C; cat > "$1" && stat --format=%s -- "$1"; } 2>&1'"#),
-    };
-    line.flag("sh").arg(temporary.as_bytes())
-}
-
-/// The content of a stream that is to hold `size` bytes. It fails where there are fewer.
-pub fn content(stream: ByteStream, path: RemotePath, size: u64, stall: Duration) -> ContentStream {
-    stream::try_unfold((stream, size), move |(mut stream, left)| {
-        let path = path.clone();
-        async move {
-            if left == 0 {
-                return Ok(None);
-            }
-            let mut buffer = BytesMut::with_capacity(PIECE.min(usize::try_from(left).unwrap_or(PIECE)));
-            match timeout(stall, stream.read_buf(&mut buffer)).await {
-                Err(_) => Err(TransportError::Execution(stall).into()),
-                Ok(Err(_)) => Err(TransportError::Broken { sent: true }.into()),
-                Ok(Ok(0)) => Err(FilesystemError::shortened(&path)),
-                Ok(Ok(_)) => {
-                    buffer.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-                    let left = left - buffer.len() as u64;
-                    Ok(Some((buffer.freeze(), (stream, left))))
-                }
-            }
-        }
-    })
-    .boxed()
-}
-
-/// Writes the content to the stream of [`receive`]. Returns how much was sent and what the script answered.
-pub async fn feed(
-    stream: &mut ByteStream,
-    mut content: ContentStream,
-    cap: Option<u64>,
-    stall: Duration,
-) -> Result<(u64, String), FilesystemError> {
-    let mut sent = 0;
-    while let Some(piece) = content.next().await {
-        let piece: Bytes = piece?;
-        sent += piece.len() as u64;
-        if let Some(cap) = cap.filter(|cap| sent > *cap) {
+#[async_trait]
+impl Transfer for Exec {
+    async fn download(
+        &self,
+        principal: &Principal,
+        path: &RemotePath,
+        range: Option<ByteRange>,
+        cap: Option<u64>,
+    ) -> Result<Download, FilesystemError> {
+        let found = self.stat(principal, path, true).await?;
+        regular(path, found.mode)?;
+        if let Some(cap) = cap.filter(|cap| found.size > *cap) {
             return Err(FilesystemError::TooLarge(cap));
         }
-        match timeout(stall, stream.write_all(&piece)).await {
-            Ok(Ok(())) => {}
-            // The script has ended early and says why below.
-            Ok(Err(_)) => break,
-            Err(_) => return Err(TransportError::Execution(stall).into()),
+        let (version, size) = (FileVersion::from(&found), found.size);
+        let range = range.map_or(Some(0..size), |range| range.within(size)).ok_or(FilesystemError::Range(size))?;
+        let stream = self.transport.stream(principal, &scripts::send(path, &version, &range)).await?;
+        let content = scripts::content(stream, path.clone(), range.end - range.start, self.settings.stall);
+        Ok(Download { version, range, content })
+    }
+
+    async fn upload(
+        &self,
+        principal: &Principal,
+        path: &RemotePath,
+        content: ContentStream,
+        options: UploadOptions,
+    ) -> Result<Placed, FilesystemError> {
+        let (target, found) = self.run(principal, &[path], &Resolve { seconds: self.seconds(), path }).await?;
+        check(path, found, options.expected)?;
+        let mut upload = Upload { exec: self.clone(), principal: principal.clone(), temporary: temporary_beside(&target), placed: false };
+        let mut stream = self.transport.stream(principal, &scripts::receive(&upload.temporary, found.is_some())).await?;
+        let (sent, answer) = scripts::feed(&mut stream, content, options.cap, self.settings.stall).await?;
+        drop(stream);
+        if answer != sent.to_string() {
+            let told = answer.lines().find_map(|line| line_error(line, &[path]));
+            return Err(told.unwrap_or_else(|| FilesystemError::Sftp { path: path.clone(), message: answer }));
+        }
+        self.place(principal, &upload.temporary, &target, found, options.expected).await?;
+        upload.placed = true;
+        Ok(if found.is_some() { Placed::Replaced } else { Placed::Created })
+    }
+
+    async fn begin_part(&self, principal: &Principal, part: &RemotePath, target: &RemotePath) -> Result<(), FilesystemError> {
+        let (_, found) = self.run(principal, &[target], &Resolve { seconds: self.seconds(), path: target }).await?;
+        check(target, found, Expected::Anything)?;
+        self.run(principal, &[part], &Resize { seconds: self.seconds(), part, to: None, private: found.is_some() }).await
+    }
+
+    async fn extend_part(
+        &self,
+        principal: &Principal,
+        part: &RemotePath,
+        content: ContentStream,
+        options: PartOptions,
+    ) -> Result<u64, FilesystemError> {
+        let PartOptions { offset, length, all_or_nothing } = options;
+        let mut stream = self.transport.stream(principal, &scripts::extend(part, offset)).await?;
+        // The command is to end by itself whatever becomes of the content, so that it is known how much it has written.
+        let failure = Arc::new(Mutex::new(None));
+        let told = Arc::clone(&failure);
+        let content = content.scan((), move |(), piece| {
+            let piece = piece.map_err(|error| *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error));
+            futures::future::ready(piece.ok().map(Ok))
+        });
+        let fed = scripts::feed(&mut stream, content.boxed(), Some(length.saturating_sub(offset)), self.settings.stall).await;
+        drop(stream);
+        let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let outcome = match (fed, failure) {
+            (Err(error), _) | (Ok(_), Some(error)) => Err(error),
+            (Ok((sent, answer)), None) if answer == (offset + sent).to_string() => return Ok(offset + sent),
+            (Ok((_, answer)), None) => {
+                if let Some(size) = answer.strip_prefix("ends at ").and_then(|size| size.parse().ok()) {
+                    return Err(FilesystemError::Offset(size));
+                }
+                let told = answer.lines().find_map(|line| line_error(line, &[part]));
+                Err(told.unwrap_or_else(|| FilesystemError::Sftp { path: part.clone(), message: answer }))
+            }
+        };
+        if all_or_nothing {
+            self.run(principal, &[part], &Resize { seconds: self.seconds(), part, to: Some(offset), private: true }).await?;
+        }
+        outcome
+    }
+
+    async fn place_part(
+        &self,
+        principal: &Principal,
+        part: &RemotePath,
+        target: &RemotePath,
+        expected: Expected,
+    ) -> Result<Placed, FilesystemError> {
+        let (real, found) = self.run(principal, &[target], &Resolve { seconds: self.seconds(), path: target }).await?;
+        check(target, found, expected)?;
+        self.place(principal, part, &real, found, expected).await?;
+        Ok(if found.is_some() { Placed::Replaced } else { Placed::Created })
+    }
+
+    async fn pack(&self, principal: &Principal, source: &RemotePath, format: ArchiveFormat) -> Result<ContentStream, FilesystemError> {
+        // What cannot be opened at all is told by an error of its own rather than by an archive that breaks off.
+        self.stat(principal, source, true).await?;
+        let stream = self.transport.stream(principal, &streamed::pack(source, format)).await?;
+        streamed::archive(stream, source.clone(), self.settings.stall).await
+    }
+
+    async fn unpack(
+        &self,
+        principal: &Principal,
+        target: &RemotePath,
+        format: ArchiveFormat,
+        content: ContentStream,
+        cap: Option<u64>,
+    ) -> Result<Placed, FilesystemError> {
+        let exists = match self.stat(principal, target, true).await {
+            Ok(found) if FileType::from_mode(found.mode) == FileType::Directory => true,
+            Ok(_) => return Err(FilesystemError::WrongType { path: target.clone(), reason: "Not a directory" }),
+            Err(FilesystemError::NotFound(_)) => false,
+            Err(error) => return Err(error),
+        };
+        let temporary = temporary_beside(target);
+        let mut folder = Folder { exec: self.clone(), principal: principal.clone(), path: temporary.clone(), placed: exists };
+        let into = if exists { target } else { &temporary };
+        let mut stream = self.transport.stream(principal, &streamed::unpack(into, !exists, format)).await?;
+        let (_, answer) = scripts::feed(&mut stream, content, cap, self.settings.stall).await?;
+        drop(stream);
+        let Some(warnings) = answer.strip_suffix(streamed::DONE) else {
+            let told = answer.lines().find_map(|line| line_error(line, &[target]));
+            return Err(told.unwrap_or_else(|| FilesystemError::Invalid(format!("{target}: it could not be unpacked: {answer}"))));
+        };
+        if !warnings.trim().is_empty() {
+            tracing::debug!(%warnings, "an archive was unpacked with warnings");
+        }
+        if exists {
+            return Ok(Placed::Replaced);
+        }
+        self.place(principal, &temporary, target, None, Expected::Anything).await?;
+        folder.placed = true;
+        Ok(Placed::Created)
+    }
+}
+
+/// A folder that is being filled. Dropped before its end, it is removed.
+struct Folder {
+    exec: Exec,
+    principal: Principal,
+    path: RemotePath,
+    placed: bool,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.placed {
+            return;
+        }
+        let (exec, principal, path) = (self.exec.clone(), self.principal.clone(), self.path.clone());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                // The command that fills it may still be about to end.
+                for _ in 0..streamed::REMOVALS {
+                    if let Err(FilesystemError::NotFound(_)) = exec.remove(&principal, &path).await {
+                        return;
+                    }
+                    tokio::time::sleep(streamed::BETWEEN_REMOVALS).await;
+                }
+                if !matches!(exec.stat(&principal, &path, false).await, Err(FilesystemError::NotFound(_))) {
+                    tracing::warn!(?path, "could not remove the folder of an archive that was not unpacked");
+                }
+            });
         }
     }
-    let mut answer = Vec::new();
-    let finish = async {
-        // An error here shows in the answer, which then is not the size.
-        let _ = stream.shutdown().await;
-        stream.take(ANSWER).read_to_end(&mut answer).await
-    };
-    match timeout(stall, finish).await {
-        Ok(Ok(_)) => Ok((sent, String::from_utf8_lossy(&answer).trim().to_owned())),
-        Ok(Err(_)) => Err(TransportError::Broken { sent: true }.into()),
-        Err(_) => Err(TransportError::Execution(stall).into()),
-    }
 }
 
-/// Where an upload goes, links followed, and the mode of the file that is there.
-pub struct Resolve<'a> {
-    pub seconds: u64,
-    pub path: &'a RemotePath,
-}
-
-impl RemoteCommand for Resolve<'_> {
-    type Output = (RemotePath, Option<u32>);
-
-    fn command_line(&self) -> CommandLine {
-        command(self.seconds)
-            .flag(r#"sh -c 'readlink -v -z -f -- "$1" || exit; stat --dereference --format=%f -- "$1" 2>/dev/null; exit 0' sh"#)
-            .arg(self.path.as_bytes())
-    }
-
-    fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
-        if raw.exit != 0 {
-            return Err(CommandError::exit(&raw));
+impl Exec {
+    async fn place(
+        &self,
+        principal: &Principal,
+        temporary: &RemotePath,
+        target: &RemotePath,
+        found: Option<Found>,
+        expected: Expected,
+    ) -> Result<(), FilesystemError> {
+        let place = Place { seconds: self.seconds(), temporary, target, mode: found.map(|(mode, _)| mode), expected };
+        match self.run(principal, &[target], &place).await {
+            Err(FilesystemError::Command(CommandError::Exit { exit: 9, .. })) => Err(FilesystemError::Changed(target.clone())),
+            result => result,
         }
-        let wrong = || not_understood("readlink", "there is no path");
-        let end = raw.stdout.iter().position(|byte| *byte == 0).ok_or_else(wrong)?;
-        let path = RemotePath::from_bytes(&raw.stdout[..end]).map_err(|_| wrong())?;
-        let mode = String::from_utf8_lossy(&raw.stdout[end + 1..]);
-        Ok((path, u32::from_str_radix(mode.trim(), 16).ok()))
     }
 }
 
-/// Puts a received file in its place.
-pub struct Place<'a> {
-    pub seconds: u64,
-    pub temporary: &'a RemotePath,
-    pub target: &'a RemotePath,
-    pub mode: Option<u32>,
-}
-
-impl RemoteCommand for Place<'_> {
-    type Output = ();
-
-    fn command_line(&self) -> CommandLine {
-        command(self.seconds)
-            .flag(r#"sh -c '[ -z "$3" ] || chmod -- "$3" "$1" && mv -f -T -- "$1" "$2"' sh"#)
-            .arg(self.temporary.as_bytes())
-            .arg(self.target.as_bytes())
-            .arg(self.mode.map(|mode| format!("{:05o}", mode & 0o7777)).unwrap_or_default())
+/// Whether what is there is a file, and what was expected.
+fn check(path: &RemotePath, found: Option<Found>, expected: Expected) -> Result<(), FilesystemError> {
+    if let Some((mode, _)) = found {
+        regular(path, mode)?;
     }
-
-    fn idempotent(&self) -> bool {
-        false
-    }
-
-    fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
-        if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
+    match (expected, found) {
+        (Expected::Nothing, Some(_)) => Err(FilesystemError::Exists(path.clone())),
+        (Expected::Version(_), None) => Err(FilesystemError::NotFound(path.clone())),
+        (Expected::Version(expected), Some((_, found))) if expected != found => Err(FilesystemError::Changed(path.clone())),
+        _ => Ok(()),
     }
 }
 
-/// Removes the temporary file of an upload that failed.
-pub struct Discard<'a> {
-    pub seconds: u64,
-    pub temporary: &'a RemotePath,
+/// An upload under way. Dropped before its end, it removes the temporary file.
+struct Upload {
+    exec: Exec,
+    principal: Principal,
+    temporary: RemotePath,
+    placed: bool,
 }
 
-impl RemoteCommand for Discard<'_> {
-    type Output = ();
-
-    fn command_line(&self) -> CommandLine {
-        command(self.seconds).flag("rm -f --").arg(self.temporary.as_bytes())
-    }
-
-    fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
-        if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if self.placed {
+            return;
+        }
+        let (exec, principal, temporary) = (self.exec.clone(), self.principal.clone(), self.temporary.clone());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let discard = Discard { seconds: exec.seconds(), temporary: &temporary };
+                if let Err(error) = exec.run(&principal, &[&temporary], &discard).await {
+                    tracing::warn!(%error, "could not remove the temporary file of an upload that failed");
+                }
+            });
+        }
     }
 }

@@ -20,8 +20,12 @@ const DEEPEST: usize = 128;
 
 /// Sets permission bits.
 pub async fn chmod(session: &Session, path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
-    let request = Request::Setstat { path: bytes(path), attributes: Attributes::with_mode(mode & 0o7777) };
-    match session.command(&request).await {
+    set_attributes(session, path, Attributes::with_mode(mode & 0o7777)).await
+}
+
+/// Sets attributes; links are followed.
+pub async fn set_attributes(session: &Session, path: &RemotePath, attributes: Attributes) -> Result<(), FilesystemError> {
+    match session.command(&Request::Setstat { path: bytes(path), attributes }).await {
         // The two reasons have one code. Whoever may look at it lacks not the permission but the ownership.
         Err(Failure::Status(Status::PermissionDenied, _)) => match session.request(&Request::Stat { path: bytes(path) }).await {
             Ok(_) => Err(FilesystemError::NotPermitted(path.clone())),

@@ -3,14 +3,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use futures::stream::{self, FuturesOrdered, FuturesUnordered};
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use super::errors::{attributes, bytes, filesystem_error};
 use super::names::Names;
 use super::protocol::{Attributes, NameEntry, Request, Response, Status};
-use super::session::{Failure, Session};
-use crate::domain::{DirectoryEntry, FileType, Principal, RemotePath};
+use super::session::{Failure, Handle, Session};
+use crate::domain::{DirectoryEntry, FileType, RemotePath, Username};
 use crate::filesystem::{FilesystemError, ListOptions, MAX_ENTRIES};
 
 /// READDIR requests outstanding on one directory.
@@ -20,10 +21,10 @@ const READDIRS: usize = 4;
 const FIRST_READDIRS: usize = 2;
 
 /// Directories of a tree that are read at a time.
-const DIRECTORIES: usize = 8;
+pub const DIRECTORIES: usize = 8;
 
 /// Links of a directory that are looked up at a time.
-const LINKS: usize = 32;
+pub const LINKS: usize = 32;
 
 /// What a listing works with.
 pub struct Lister<'a> {
@@ -32,16 +33,17 @@ pub struct Lister<'a> {
     /// Names of owners.
     pub names: &'a Names,
     /// Who lists.
-    pub principal: &'a Principal,
+    pub caller: &'a Username,
     /// How.
     pub options: ListOptions,
 }
 
 /// A directory that is still to be read.
-struct Directory {
-    path: RemotePath,
+pub struct Directory {
+    /// Where it is.
+    pub path: RemotePath,
     /// What stands before the names in it: empty, or a relative path with a slash.
-    prefix: Vec<u8>,
+    pub prefix: Vec<u8>,
     /// Its canonical path below those that lead to it; kept only where links are followed into directories.
     trail: Option<Arc<Trail>>,
 }
@@ -75,12 +77,8 @@ impl Lister<'_> {
         if file_type(&root) != FileType::Directory {
             return Ok(vec![self.single(path, root).await?]);
         }
-        let trail = match self.options.recursive && self.options.dereference {
-            true => Some(Arc::new(Trail { canonical: self.canonical(path).await?, above: None })),
-            false => None,
-        };
         let mut found = Vec::new();
-        let mut waiting = VecDeque::from([Directory { path: path.clone(), prefix: Vec::new(), trail }]);
+        let mut waiting = VecDeque::from([self.root(path).await?]);
         let mut reading = FuturesUnordered::new();
         loop {
             while reading.len() < DIRECTORIES
@@ -110,7 +108,23 @@ impl Lister<'_> {
         self.single(path, found).await
     }
 
-    async fn single(&self, path: &RemotePath, attributes: Attributes) -> Result<DirectoryEntry, FilesystemError> {
+    /// The directory that a listing starts with.
+    ///
+    /// # Errors
+    /// When its canonical path is needed and not told.
+    pub async fn root(&self, path: &RemotePath) -> Result<Directory, FilesystemError> {
+        let trail = match self.options.recursive && self.options.dereference {
+            true => Some(Arc::new(Trail { canonical: self.canonical(path).await?, above: None })),
+            false => None,
+        };
+        Ok(Directory { path: path.clone(), prefix: Vec::new(), trail })
+    }
+
+    /// The entry for a path whose attributes are known; its name is the whole path.
+    ///
+    /// # Errors
+    /// When the session fails.
+    pub async fn single(&self, path: &RemotePath, attributes: Attributes) -> Result<DirectoryEntry, FilesystemError> {
         let name = NameEntry { name: bytes(path), long_name: bytes::Bytes::new(), attributes };
         let link = match file_type(&attributes) {
             FileType::Symlink => self.link_target(path).await?,
@@ -130,26 +144,47 @@ impl Lister<'_> {
         let looked_up: Vec<_> = stream::iter(shown).map(|entry| self.look_up(&directory.path, entry)).buffered(LINKS).try_collect().await?;
         let mut below = Vec::new();
         if self.options.recursive {
-            for (entry, is_link) in looked_up
-                .iter()
-                .filter(|(entry, _)| file_type(&entry.0.attributes) == FileType::Directory)
-                .map(|entry| (&entry.0.0, entry.1))
-            {
-                let path = directory.path.join(&entry.name);
-                let trail = match self.trail(&directory, &path, &entry.name, is_link).await? {
-                    Step::Into(trail) => trail,
-                    Step::Round => continue,
-                };
-                let prefix = [&directory.prefix, entry.name.as_ref(), b"/"].concat();
-                below.push(Directory { path, prefix, trail });
+            for ((entry, _), is_link) in &looked_up {
+                if file_type(&entry.attributes) == FileType::Directory {
+                    below.extend(self.enter(&directory, &entry.name, *is_link).await?);
+                }
             }
         }
         let entries = looked_up.into_iter().map(|(entry, _)| entry).collect();
         Ok((self.named(&directory.path, &directory.prefix, entries).await?, below))
     }
 
+    /// The directory of this name in another, to be read too; none where it is one of those that lead to it.
+    ///
+    /// # Errors
+    /// When the canonical path of a link is not told.
+    pub async fn enter(&self, directory: &Directory, name: &[u8], is_link: bool) -> Result<Option<Directory>, FilesystemError> {
+        let path = directory.path.join(name);
+        let trail = match &directory.trail {
+            None => None,
+            Some(above) => {
+                let canonical = match is_link {
+                    true => self.canonical(&path).await?,
+                    false => [above.canonical.strip_suffix(b"/").unwrap_or(&above.canonical), b"/", name].concat(),
+                };
+                if above.holds(&canonical) {
+                    return Ok(None);
+                }
+                Some(Arc::new(Trail { canonical, above: Some(above.clone()) }))
+            }
+        };
+        Ok(Some(Directory { path, prefix: [&directory.prefix, name, b"/"].concat(), trail }))
+    }
+
     /// Looks up what a link points to, or leads to. The second value tells whether the entry is a link.
-    async fn look_up(&self, directory: &RemotePath, mut entry: NameEntry) -> Result<((NameEntry, Option<Vec<u8>>), bool), FilesystemError> {
+    ///
+    /// # Errors
+    /// When the session fails.
+    pub async fn look_up(
+        &self,
+        directory: &RemotePath,
+        mut entry: NameEntry,
+    ) -> Result<((NameEntry, Option<Vec<u8>>), bool), FilesystemError> {
         let path = directory.join(&entry.name);
         if entry.attributes.mode.is_none() {
             entry.attributes = attributes(self.session, &path, &Request::Lstat { path: bytes(&path) }).await?;
@@ -173,7 +208,11 @@ impl Lister<'_> {
         Ok(((entry, target), true))
     }
 
-    async fn link_target(&self, path: &RemotePath) -> Result<Option<Vec<u8>>, FilesystemError> {
+    /// Where a link points; none when it is no link any more.
+    ///
+    /// # Errors
+    /// When the session fails.
+    pub async fn link_target(&self, path: &RemotePath) -> Result<Option<Vec<u8>>, FilesystemError> {
         match self.session.request(&Request::Readlink { path: bytes(path) }).await {
             Ok(Response::Name { entries }) => Ok(entries.first().map(|entry| entry.name.to_vec())),
             Ok(_) => Err(filesystem_error(path, Failure::unexpected())),
@@ -181,18 +220,6 @@ impl Lister<'_> {
             Err(Failure::Status(..)) => Ok(None),
             Err(failure) => Err(filesystem_error(path, failure)),
         }
-    }
-
-    async fn trail(&self, directory: &Directory, path: &RemotePath, name: &[u8], is_link: bool) -> Result<Step, FilesystemError> {
-        let Some(above) = &directory.trail else { return Ok(Step::Into(None)) };
-        let canonical = match is_link {
-            true => self.canonical(path).await?,
-            false => [above.canonical.strip_suffix(b"/").unwrap_or(&above.canonical), b"/", name].concat(),
-        };
-        if above.holds(&canonical) {
-            return Ok(Step::Round);
-        }
-        Ok(Step::Into(Some(Arc::new(Trail { canonical, above: Some(above.clone()) }))))
     }
 
     async fn canonical(&self, path: &RemotePath) -> Result<Vec<u8>, FilesystemError> {
@@ -203,13 +230,17 @@ impl Lister<'_> {
         }
     }
 
-    async fn named(
+    /// Entries of the directory with this prefix as they are shown.
+    ///
+    /// # Errors
+    /// When the session fails.
+    pub async fn named(
         &self,
         path: &RemotePath,
         prefix: &[u8],
         entries: Vec<(NameEntry, Option<Vec<u8>>)>,
     ) -> Result<Vec<DirectoryEntry>, FilesystemError> {
-        let caller = &self.principal.username;
+        let caller = self.caller;
         if !self.options.numeric_ids {
             let owners = entries.iter().filter_map(|(entry, _)| entry.attributes.owner);
             self.names.learn(caller, self.session, owners).await.map_err(|failure| filesystem_error(path, failure))?;
@@ -236,13 +267,8 @@ impl Lister<'_> {
     }
 }
 
-enum Step {
-    Into(Option<Arc<Trail>>),
-    /// The directory is one of those that lead to it.
-    Round,
-}
-
-fn file_type(attributes: &Attributes) -> FileType {
+/// What an entry is.
+pub fn file_type(attributes: &Attributes) -> FileType {
     attributes.mode.map_or(FileType::Unknown, FileType::from_mode)
 }
 
@@ -251,39 +277,72 @@ fn file_type(attributes: &Attributes) -> FileType {
 /// # Errors
 /// When it cannot be read, or the server sends what cannot be a name.
 pub async fn read_directory(session: &Arc<Session>, path: &RemotePath) -> Result<Vec<NameEntry>, FilesystemError> {
-    let failed = |failure| filesystem_error(path, failure);
-    let handle = match session.handle(&Request::Opendir { path: bytes(path) }).await {
-        Ok(handle) => handle,
-        Err(failure) => return Err(failed(failure)),
-    };
-    let request = Request::Readdir { handle: handle.bytes() };
-    let mut replies: FuturesOrdered<_> = (0..FIRST_READDIRS).map(|_| session.request(&request)).collect();
+    let mut reader = DirectoryReader::open(session, path).await?;
     let mut names = Vec::new();
-    let mut received = 0;
-    while let Some(reply) = replies.next().await {
-        let entries = match reply {
-            Ok(Response::Name { entries }) if !entries.is_empty() => entries,
-            Ok(Response::Name { .. }) | Err(Failure::Status(Status::Eof, _)) => break,
-            Ok(_) => return Err(failed(Failure::unexpected())),
-            Err(failure) => return Err(failed(failure)),
+    while let Some(more) = reader.next().await? {
+        names.extend(more);
+        if names.len() > MAX_ENTRIES {
+            return Err(FilesystemError::too_many_entries(path));
+        }
+    }
+    Ok(names)
+}
+
+/// A directory that is open for reading, with several requests outstanding.
+pub struct DirectoryReader {
+    session: Arc<Session>,
+    handle: Handle,
+    path: RemotePath,
+    replies: FuturesOrdered<BoxFuture<'static, Result<Response, Failure>>>,
+    received: usize,
+}
+
+impl DirectoryReader {
+    /// Opens a directory.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub async fn open(session: &Arc<Session>, path: &RemotePath) -> Result<Self, FilesystemError> {
+        let opened = session.handle(&Request::Opendir { path: bytes(path) }).await;
+        let handle = opened.map_err(|failure| filesystem_error(path, failure))?;
+        let (session, path) = (Arc::clone(session), path.clone());
+        let mut reader = Self { session, handle, path, replies: FuturesOrdered::new(), received: 0 };
+        (0..FIRST_READDIRS).for_each(|_| reader.ask());
+        Ok(reader)
+    }
+
+    /// The names of the next reply, without `.` and `..`; none at the end.
+    ///
+    /// # Errors
+    /// When the directory cannot be read, or the server sends what cannot be a name.
+    pub async fn next(&mut self) -> Result<Option<Vec<NameEntry>>, FilesystemError> {
+        let entries = match self.replies.next().await {
+            Some(Ok(Response::Name { entries })) if !entries.is_empty() => entries,
+            Some(Ok(Response::Name { .. }) | Err(Failure::Status(Status::Eof, _))) | None => return Ok(None),
+            Some(Ok(_)) => return Err(filesystem_error(&self.path, Failure::unexpected())),
+            Some(Err(failure)) => return Err(filesystem_error(&self.path, failure)),
         };
+        self.received += 1;
+        while self.received >= FIRST_READDIRS && self.replies.len() < READDIRS {
+            self.ask();
+        }
+        let mut names = Vec::with_capacity(entries.len());
         for entry in entries {
             match entry.name.as_ref() {
                 b"." | b".." => {}
                 name if name.is_empty() || name.contains(&b'/') || name.contains(&0) => {
-                    return Err(failed(Failure::Protocol("a directory holds a name that cannot be one".to_owned())));
+                    let reason = Failure::Protocol("a directory holds a name that cannot be one".to_owned());
+                    return Err(filesystem_error(&self.path, reason));
                 }
                 // Taken out of the packet, whose memory would live on otherwise.
                 name => names.push(NameEntry { name: bytes::Bytes::copy_from_slice(name), ..entry }),
             }
         }
-        if names.len() > MAX_ENTRIES {
-            return Err(FilesystemError::too_many_entries(path));
-        }
-        received += 1;
-        while received >= FIRST_READDIRS && replies.len() < READDIRS {
-            replies.push_back(session.request(&request));
-        }
+        Ok(Some(names))
     }
-    Ok(names)
+
+    fn ask(&mut self) {
+        let (session, request) = (Arc::clone(&self.session), Request::Readdir { handle: self.handle.bytes() });
+        self.replies.push_back(async move { session.request(&request).await }.boxed());
+    }
 }

@@ -4,28 +4,32 @@
 //! cannot do goes to [`Exec`]. It must not know HTTP or the path policy. A new operation is a file here and a method below.
 
 mod change;
+mod copy;
 mod errors;
+mod follow;
 mod listing;
 mod names;
+mod operations;
 mod part;
 pub mod protocol;
 mod read;
 pub mod server;
 mod session;
 mod sessions;
+mod transfer;
 mod upload;
 mod waiting;
+mod walk;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_lc_rs::digest;
-use bytes::Bytes;
-use futures::{FutureExt, StreamExt, stream};
+use futures::{FutureExt, StreamExt};
 use tokio::time::timeout;
 
 use super::exec::Exec;
-use super::{CompressOptions, Compression, ContentStream, Download, FileSystem, FilesystemError, ListOptions, Part, Settings, hex};
+use super::{CompressOptions, Compression, ContentStream, FileSystem, FilesystemError, ListOptions, Part, Settings, hex};
 use crate::domain::{Checksum, Content, DirectoryEntry, FileStat, Identity, Principal, RemotePath};
 use crate::ssh::{CommandError, Transport, TransportError};
 
@@ -38,12 +42,11 @@ use protocol::Request;
 use read::{SMALL, Source};
 use session::Session;
 use sessions::Sessions;
-use upload::Target;
 
 /// The files of a cluster over SFTP.
 pub struct Sftp {
     sessions: Arc<Sessions>,
-    names: Names,
+    names: Arc<Names>,
     exec: Exec,
     settings: Settings,
 }
@@ -52,7 +55,7 @@ impl Sftp {
     /// Sessions are opened when first needed.
     pub fn new(transport: Arc<dyn Transport>, settings: Settings) -> Self {
         let exec = Exec::new(transport.clone(), settings);
-        Self { sessions: Arc::new(Sessions::new(transport, settings)), names: Names::new(), exec, settings }
+        Self { sessions: Arc::new(Sessions::new(transport, settings)), names: Arc::new(Names::new()), exec, settings }
     }
 
     /// Opens the caller's session, to learn whether there is SFTP at all.
@@ -100,7 +103,7 @@ impl Sftp {
         while let Some(piece) = content.next().await {
             context.update(&piece?);
         }
-        Ok(Checksum { algorithm: "SHA-256", hex: hex(context.finish().as_ref()) })
+        Ok(Checksum { algorithm: "SHA256", hex: hex(context.finish().as_ref()) })
     }
 }
 
@@ -117,14 +120,16 @@ fn no_command(error: &FilesystemError) -> bool {
 impl FileSystem for Sftp {
     async fn list(&self, principal: &Principal, path: &RemotePath, options: ListOptions) -> Result<Vec<DirectoryEntry>, FilesystemError> {
         let names = &self.names;
-        let list = |session: Arc<Session>| async move { Lister { session: &session, names, principal, options }.list(path).await };
+        let caller = &principal.username;
+        let list = |session: Arc<Session>| async move { Lister { session: &session, names, caller, options }.list(path).await };
         self.sessions.run(principal, true, list).await
     }
 
     async fn entry(&self, principal: &Principal, path: &RemotePath) -> Result<DirectoryEntry, FilesystemError> {
         let names = &self.names;
+        let caller = &principal.username;
         let entry = |session: Arc<Session>| async move {
-            Lister { session: &session, names, principal, options: ListOptions::default() }.entry(path).await
+            Lister { session: &session, names, caller, options: ListOptions::default() }.entry(path).await
         };
         self.sessions.run(principal, true, entry).await
     }
@@ -187,8 +192,8 @@ impl FileSystem for Sftp {
             .sessions
             .run(principal, true, |session| async move {
                 let source = Source::open(&session, path).await?;
-                match source.size <= SMALL {
-                    true => self.digest(source.stream()).await.map(Some),
+                match source.size() <= SMALL {
+                    true => self.digest(source.whole()).await.map(Some),
                     false => Ok(None),
                 }
             })
@@ -201,7 +206,7 @@ impl FileSystem for Sftp {
             result => return result,
         }
         let session = self.sessions.bulk(principal).await?;
-        self.digest(Source::open(&session, path).await?.stream()).await
+        self.digest(Source::open(&session, path).await?.whole()).await
     }
 
     async fn chmod(&self, principal: &Principal, path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
@@ -236,64 +241,6 @@ impl FileSystem for Sftp {
             result => return result,
         }
         self.sessions.run(principal, false, |session| async move { change::remove_tree(&session, path.clone(), 0).await }).await
-    }
-
-    async fn download(&self, principal: &Principal, path: &RemotePath, cap: Option<u64>) -> Result<Download, FilesystemError> {
-        let small = self
-            .sessions
-            .run(principal, true, |session| async move {
-                let source = Source::open(&session, path).await?;
-                if let Some(cap) = cap.filter(|cap| source.size > *cap) {
-                    return Err(FilesystemError::TooLarge(cap));
-                }
-                match source.size <= SMALL {
-                    true => source.bytes(0, source.size).await.map(Some),
-                    false => Ok(None),
-                }
-            })
-            .await?;
-        if let Some(data) = small {
-            return Ok(Download { size: data.len() as u64, content: stream::iter([Ok(Bytes::from(data))]).boxed() });
-        }
-        let session = self.sessions.bulk(principal).await?;
-        let source = Source::open(&session, path).await?;
-        if let Some(cap) = cap.filter(|cap| source.size > *cap) {
-            return Err(FilesystemError::TooLarge(cap));
-        }
-        let size = source.size;
-        // The session is the transfer's until the content is dropped.
-        let content = source.stream().inspect(move |_| _ = &session).boxed();
-        Ok(Download { size, content })
-    }
-
-    async fn upload(
-        &self,
-        principal: &Principal,
-        path: &RemotePath,
-        mut content: ContentStream,
-        cap: Option<u64>,
-    ) -> Result<(), FilesystemError> {
-        let target = self.sessions.run(principal, true, |session| async move { Target::find(&session, path).await }).await?;
-        // What fits goes over the session that is open already, and can be sent again where that one breaks.
-        let (mut start, mut length) = (Vec::new(), 0);
-        while length <= SMALL {
-            match content.next().await {
-                Some(piece) => {
-                    let piece = piece?;
-                    length += piece.len() as u64;
-                    start.push(piece);
-                }
-                None => {
-                    let (sessions, start, target) = (&self.sessions, &start, &target);
-                    let whole = |session: Arc<Session>| async move {
-                        upload::upload(sessions, principal, &session, target, stream::iter(start.clone()).map(Ok).boxed(), cap).await
-                    };
-                    return self.sessions.run(principal, true, whole).await;
-                }
-            }
-        }
-        let session = self.sessions.bulk(principal).await?;
-        upload::upload(&self.sessions, principal, &session, &target, stream::iter(start).map(Ok).chain(content).boxed(), cap).await
     }
 
     async fn compress(

@@ -40,8 +40,8 @@ impl Parts<'_> {
     /// When it is over the cap or the budget, or cannot be read.
     pub async fn head(&mut self, part: Part) -> Result<Vec<u8>, Stop> {
         match (part.unit, part.skip) {
-            (ContentUnit::Bytes, false) => self.range(0, part.count.min(self.source.size)).await,
-            (ContentUnit::Bytes, true) => self.range(0, self.source.size.saturating_sub(part.count)).await,
+            (ContentUnit::Bytes, false) => self.range(0, part.count.min(self.source.size())).await,
+            (ContentUnit::Bytes, true) => self.range(0, self.source.size().saturating_sub(part.count)).await,
             (ContentUnit::Lines, false) => self.first_lines(part.count).await,
             (ContentUnit::Lines, true) => {
                 let end = self.start_of_last_lines(part.count, u64::MAX).await?;
@@ -55,7 +55,7 @@ impl Parts<'_> {
     /// # Errors
     /// When it is over the cap or the budget, or cannot be read.
     pub async fn tail(&mut self, part: Part) -> Result<Vec<u8>, Stop> {
-        let size = self.source.size;
+        let size = self.source.size();
         let start = match (part.unit, part.skip) {
             (ContentUnit::Bytes, false) => size.saturating_sub(part.count),
             (ContentUnit::Bytes, true) => part.count.min(size),
@@ -83,7 +83,7 @@ impl Parts<'_> {
         if left == 0 {
             return Ok(data);
         }
-        let mut pieces = std::pin::pin!(self.source.range(0, self.source.size, Some(FIRST)));
+        let mut pieces = std::pin::pin!(self.source.range(0, self.source.size(), Some(FIRST)));
         while let Some(piece) = pieces.next().await {
             let piece = piece?;
             self.spend(piece.len() as u64)?;
@@ -104,7 +104,7 @@ impl Parts<'_> {
         if left == 0 {
             return Ok(0);
         }
-        let mut pieces = std::pin::pin!(self.source.range(0, self.source.size, Some(FIRST)));
+        let mut pieces = std::pin::pin!(self.source.range(0, self.source.size(), Some(FIRST)));
         while let Some(piece) = pieces.next().await {
             let piece = piece?;
             self.spend(piece.len() as u64)?;
@@ -119,7 +119,7 @@ impl Parts<'_> {
     /// Where the last `count` lines start, looking back from the end in growing steps. A last line without a newline counts as
     /// one. Gives up, as over the cap, when they are longer than `longest`.
     async fn start_of_last_lines(&mut self, count: u64, longest: u64) -> Result<u64, Stop> {
-        let size = self.source.size;
+        let size = self.source.size();
         if count == 0 {
             return Ok(size);
         }

@@ -1,5 +1,6 @@
 //! Reading files: ranges with many requests in flight, and whole files as streams of constant memory.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use futures::{StreamExt, TryStreamExt};
 use super::errors::{attributes, bytes, filesystem_error};
 use super::protocol::{Attributes, OpenFlags, Request, Response, Status};
 use super::session::{Failure, Handle, Session};
-use crate::domain::RemotePath;
+use crate::domain::{FileVersion, RemotePath};
 use crate::filesystem::{ContentStream, FilesystemError, regular};
 
 /// What is read or written over the control session; more goes over a session of its own on the bulk lane.
@@ -29,8 +30,8 @@ pub struct Source {
     session: Arc<Session>,
     handle: Arc<Handle>,
     path: RemotePath,
-    /// Its size in bytes when it was opened.
-    pub size: u64,
+    /// The file when it was opened.
+    pub version: FileVersion,
 }
 
 impl Source {
@@ -44,29 +45,29 @@ impl Source {
         regular(path, found.mode.unwrap_or_default())?;
         let request = Request::Open { path: bytes(path), flags: OpenFlags::READ, attributes: Attributes::default() };
         let handle = session.handle(&request).await.map_err(|failure| filesystem_error(path, failure))?;
-        Ok(Self { session: session.clone(), handle: Arc::new(handle), path: path.clone(), size: found.size.unwrap_or_default() })
+        Ok(Self { session: session.clone(), handle: Arc::new(handle), path: path.clone(), version: version(&found) })
+    }
+
+    /// Its size in bytes when it was opened.
+    pub fn size(&self) -> u64 {
+        self.version.size
     }
 
     /// Reads `length` bytes from `offset`, in pieces and in order; fewer at the end of the file. `first` is read alone before
     /// the window opens, for readers that mostly need no more.
     pub fn range(&self, offset: u64, length: u64, first: Option<u32>) -> impl Stream<Item = Result<Bytes, FilesystemError>> + Send + use<> {
-        let block = self.session.capabilities().read_block();
         let head = u64::from(first.unwrap_or(0)).min(length);
-        let end = offset.saturating_add(length);
-        let lone = (head > 0).then(|| self.clone().block(offset, u32::try_from(head).unwrap_or(block)));
+        let lone = (head > 0).then(|| self.clone().step(Step::Block(offset, u32::try_from(head).unwrap_or(u32::MAX))));
+        flatten(stream::iter(lone).then(|lone| lone).chain(self.steps(offset + head, offset.saturating_add(length), false)))
+    }
+
+    /// The blocks from `offset` to `end`, and behind them the question whether the file is still the one that was opened.
+    fn steps(&self, offset: u64, end: u64, check: bool) -> impl Stream<Item = Result<Vec<Bytes>, FilesystemError>> + Send + use<> {
+        let block = self.session.capabilities().read_block();
+        let blocks = (offset..end).step_by(block as usize);
+        let blocks = blocks.map(move |at| Step::Block(at, u32::try_from(end - at).unwrap_or(u32::MAX).min(block)));
         let source = self.clone();
-        let rest = stream::iter((offset + head..end).step_by(block as usize))
-            .map(move |at| source.clone().block(at, u32::try_from(end - at).unwrap_or(u32::MAX).min(block)))
-            .buffered(window(block));
-        let path = self.path.clone();
-        stream::iter(lone)
-            .then(|lone| lone)
-            .chain(rest)
-            .map_err(move |failure| filesystem_error(&path, failure))
-            .map_ok(|pieces| stream::iter(pieces.into_iter().map(Ok)))
-            .try_flatten()
-            // An empty piece stands for the end of the file; blocks beyond it need not be waited for.
-            .take_while(|piece| futures::future::ready(!matches!(piece, Ok(bytes) if bytes.is_empty())))
+        stream::iter(blocks.chain(check.then_some(Step::Check))).map(move |step| source.clone().step(step)).buffered(window(block))
     }
 
     /// Reads a range whole.
@@ -82,23 +83,32 @@ impl Source {
         Ok(data)
     }
 
-    /// The whole content, as long as the file was when it was opened. Fails where the file has become shorter.
-    pub fn stream(self) -> ContentStream {
-        let left = self.size;
-        let path = self.path.clone();
-        let pieces = self.range(0, self.size, None).boxed();
-        stream::try_unfold((pieces, left), move |(mut pieces, left)| {
+    /// The whole content, as long as the file was when it was opened.
+    pub fn whole(self) -> ContentStream {
+        let size = self.size();
+        self.stream(0..size)
+    }
+
+    /// The bytes of a range that lies within the file. Fails where the file has become shorter, and where it was written over
+    /// while it was read: the last piece is held back until the server has told that, which it is asked right behind the last
+    /// read.
+    pub fn stream(self, range: Range<u64>) -> ContentStream {
+        let left = range.end.saturating_sub(range.start);
+        let pieces = flatten(self.steps(range.start, range.end, left > 0)).boxed().fuse();
+        let path = self.path;
+        stream::try_unfold((pieces, left, None), move |(mut pieces, mut left, mut held)| {
             let path = path.clone();
             async move {
-                match pieces.next().await {
-                    Some(piece) => {
-                        let piece = piece?;
-                        let left = left.saturating_sub(piece.len() as u64);
-                        Ok(Some((piece, (pieces, left))))
+                while let Some(piece) = pieces.next().await.transpose()? {
+                    left = left.saturating_sub(piece.len() as u64);
+                    if let Some(ready) = held.replace(piece) {
+                        return Ok(Some((ready, (pieces, left, held))));
                     }
-                    None if left == 0 => Ok(None),
-                    None => Err(FilesystemError::shortened(&path)),
                 }
+                if left > 0 {
+                    return Err(FilesystemError::shortened(&path));
+                }
+                Ok(held.take().map(|last| (last, (pieces, left, None))))
             }
         })
         .boxed()
@@ -109,8 +119,18 @@ impl Source {
         FilesystemError::shortened(&self.path)
     }
 
+    async fn step(self, step: Step) -> Result<Vec<Bytes>, FilesystemError> {
+        match step {
+            Step::Block(offset, length) => self.block(offset, length).await.map_err(|failure| filesystem_error(&self.path, failure)),
+            Step::Check => {
+                let found = attributes(&self.session, &self.path, &Request::Fstat { handle: self.handle.bytes() }).await?;
+                if self.version.is_kept_by(&version(&found)) { Ok(Vec::new()) } else { Err(FilesystemError::Changed(self.path.clone())) }
+            }
+        }
+    }
+
     /// Reads one block, which a server may answer in parts. An empty piece at the end stands for the end of the file.
-    async fn block(self, offset: u64, length: u32) -> Result<Vec<Bytes>, Failure> {
+    async fn block(&self, offset: u64, length: u32) -> Result<Vec<Bytes>, Failure> {
         let mut pieces = Vec::with_capacity(1);
         let (mut at, mut left) = (offset, length);
         while left > 0 {
@@ -130,4 +150,29 @@ impl Source {
         }
         Ok(pieces)
     }
+}
+
+/// What is asked of the server to read a file.
+enum Step {
+    /// So many bytes from there.
+    Block(u64, u32),
+    /// Whether the file is still what it was.
+    Check,
+}
+
+/// The pieces of the blocks, in order, up to the end of the file.
+fn flatten(
+    blocks: impl Stream<Item = Result<Vec<Bytes>, FilesystemError>> + Send,
+) -> impl Stream<Item = Result<Bytes, FilesystemError>> + Send {
+    blocks
+        .map_ok(|pieces| stream::iter(pieces.into_iter().map(Ok)))
+        .try_flatten()
+        // An empty piece stands for the end of the file; blocks beyond it need not be waited for.
+        .take_while(|piece| futures::future::ready(!matches!(piece, Ok(bytes) if bytes.is_empty())))
+}
+
+/// The file that these attributes are of.
+pub fn version(attributes: &Attributes) -> FileVersion {
+    let modified = attributes.times.map_or(0, |(_, modified)| modified.into());
+    FileVersion { size: attributes.size.unwrap_or_default(), modified, inode: 0 }
 }

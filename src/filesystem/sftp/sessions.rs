@@ -1,11 +1,11 @@
 //! The kept-open control sessions, one for each user, and the sessions of single transfers.
 //!
-//! The key is the login name and nothing else, so that one user's session can never serve another. It must not know what the
-//! sessions are used for.
+//! The key is the login name with the credential, so that one caller's session can never serve another, and none serves longer
+//! than its credential. It must not know what the sessions are used for.
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
@@ -15,7 +15,7 @@ use super::session::{Failure, Patience, Session, words};
 use super::waiting::{Lease, Waiting};
 use crate::domain::{Principal, Username};
 use crate::filesystem::{FilesystemError, Settings};
-use crate::ssh::{LaneKind, Transport, TransportError};
+use crate::ssh::{LaneKind, Standing, Transport, TransportError};
 
 /// Why there is no session; shared by all who waited for the same attempt.
 #[derive(Debug)]
@@ -24,6 +24,9 @@ enum Refusal {
     Greeting(Failure),
 }
 
+/// Whose a session is: the login name, under one credential.
+pub type Owner = (Username, Standing);
+
 type Opening = Shared<BoxFuture<'static, Result<Arc<Session>, Arc<Refusal>>>>;
 
 struct Slot {
@@ -31,11 +34,13 @@ struct Slot {
     used: Instant,
 }
 
+type Slots = Mutex<HashMap<Owner, Slot>>;
+
 /// Sessions of one cluster.
 pub struct Sessions {
     transport: Arc<dyn Transport>,
     settings: Settings,
-    slots: Mutex<HashMap<Username, Slot>>,
+    slots: Arc<Slots>,
     /// Sessions of transfers that have ended.
     waiting: Arc<Waiting>,
 }
@@ -43,7 +48,7 @@ pub struct Sessions {
 impl Sessions {
     /// No sessions yet.
     pub fn new(transport: Arc<dyn Transport>, settings: Settings) -> Self {
-        Self { transport, settings, slots: Mutex::new(HashMap::new()), waiting: Waiting::new(settings.transfer_session_idle) }
+        Self { transport, settings, slots: Arc::default(), waiting: Waiting::new(settings.transfer_session_idle) }
     }
 
     /// The user's session for small requests; opened by the first who asks, while the others wait for the same attempt.
@@ -51,10 +56,11 @@ impl Sessions {
     /// # Errors
     /// When it cannot be opened.
     pub async fn control(&self, principal: &Principal) -> Result<Arc<Session>, FilesystemError> {
-        let opening = self.slot(principal);
+        let owner = self.owner(principal).await?;
+        let opening = self.slot(principal, &owner);
         let result = opening.clone().await;
         if result.is_err() {
-            self.forget(&principal.username, &opening);
+            forget(&self.slots, &owner, &opening);
         }
         // The reference goes first, so that the last who waited has the error for itself.
         drop(opening);
@@ -66,13 +72,14 @@ impl Sessions {
     /// # Errors
     /// When it cannot be opened.
     pub async fn bulk(&self, principal: &Principal) -> Result<Lease, FilesystemError> {
-        if let Some(lease) = self.waiting.take(&principal.username).await {
+        let owner = self.owner(principal).await?;
+        if let Some(lease) = self.waiting.take(&owner).await {
             return Ok(lease);
         }
         let patience = Patience { request: self.settings.stall, while_stalled: true, idle: None };
         let opened = open(self.transport.clone(), principal.clone(), LaneKind::Bulk, patience).await;
         let session = opened.map_err(|refusal| refused(Arc::new(refusal)))?;
-        Ok(self.waiting.lease(&principal.username, session))
+        Ok(self.waiting.lease(&owner, session))
     }
 
     /// Runs an operation on the user's control session. When the session broke, it is run once more on a fresh one, if it is
@@ -99,20 +106,24 @@ impl Sessions {
         }
     }
 
-    fn slot(&self, principal: &Principal) -> Opening {
+    async fn owner(&self, principal: &Principal) -> Result<Owner, FilesystemError> {
+        Ok((principal.username.clone(), self.transport.standing(principal).await?))
+    }
+
+    fn slot(&self, principal: &Principal, owner: &Owner) -> Opening {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = slots.get_mut(&principal.username)
+        if let Some(slot) = slots.get_mut(owner)
             && slot.opening.peek().is_none_or(|result| result.as_ref().is_ok_and(|session| session.is_usable()))
         {
             slot.used = Instant::now();
             return slot.opening.clone();
         }
-        slots.remove(&principal.username);
-        if slots.len() >= self.settings.max_sessions {
-            slots.retain(|_, slot| slot.opening.peek().is_none_or(|result| result.as_ref().is_ok_and(|session| session.is_usable())));
-        }
+        let usable = |slot: &Slot| slot.opening.peek().is_none_or(|result| result.as_ref().is_ok_and(|session| session.is_usable()));
+        slots.remove(owner);
+        // Among them those of the caller's earlier credentials, which are idle since.
+        slots.retain(|_, slot| usable(slot));
         if slots.len() >= self.settings.max_sessions
-            && let Some(oldest) = slots.iter().min_by_key(|(_, slot)| slot.used).map(|(name, _)| name.clone())
+            && let Some(oldest) = slots.iter().min_by_key(|(_, slot)| slot.used).map(|(owner, _)| owner.clone())
         {
             // Requests under way on it hold it for as long as they need it.
             slots.remove(&oldest);
@@ -127,15 +138,36 @@ impl Sessions {
             })
             .boxed()
             .shared();
-        slots.insert(principal.username.clone(), Slot { opening: opening.clone(), used: Instant::now() });
+        slots.insert(owner.clone(), Slot { opening: opening.clone(), used: Instant::now() });
+        tokio::spawn(let_go_when_retired(Arc::downgrade(&self.slots), owner.clone(), opening.clone()));
         opening
     }
+}
 
-    fn forget(&self, username: &Username, opening: &Opening) {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if slots.get(username).is_some_and(|slot| slot.opening.ptr_eq(opening)) {
-            slots.remove(username);
+/// Forgets a session when its connection is retired, so that it ends with the work under way and the connection after it.
+async fn let_go_when_retired(slots: Weak<Slots>, owner: Owner, opening: Opening) {
+    let Ok(session) = opening.clone().await else { return };
+    let (retired, over) = (session.retired(), session.over());
+    drop(session);
+    let opening = {
+        // While it waits, this must not keep the session alive.
+        let weak = opening.downgrade();
+        drop(opening);
+        tokio::select! {
+            () = retired.cancelled() => {}
+            () = over.cancelled() => {}
         }
+        weak.and_then(|weak| weak.upgrade())
+    };
+    if let (Some(slots), Some(opening)) = (slots.upgrade(), opening) {
+        forget(&slots, &owner, &opening);
+    }
+}
+
+fn forget(slots: &Slots, owner: &Owner, opening: &Opening) {
+    let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
+    if slots.get(owner).is_some_and(|slot| slot.opening.ptr_eq(opening)) {
+        slots.remove(owner);
     }
 }
 

@@ -10,20 +10,21 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
-use super::errors::{attributes, bytes, filesystem_error};
+use super::errors::{attributes, bytes, filesystem_error, making};
 use super::protocol::{Attributes, OpenFlags, Request, Response};
-use super::read::window;
-use super::session::{Failure, Session};
+use super::read::{version, window};
+use super::session::{Failure, Handle, Session};
 use super::sessions::Sessions;
-use crate::domain::{FileType, Principal, RemotePath};
-use crate::filesystem::{ContentStream, FilesystemError, regular, temporary_beside};
+use crate::domain::{FileType, FileVersion, Principal, RemotePath};
+use crate::filesystem::{ContentStream, Expected, FilesystemError, Placed, UploadOptions, regular, temporary_beside};
 
-/// Where an upload goes.
+/// Where a new file goes.
 pub struct Target {
     /// The file to be replaced, links followed.
-    path: RemotePath,
-    /// The mode of the file that is there.
-    mode: Option<u32>,
+    pub path: RemotePath,
+    /// The permission bits of the file that is there.
+    pub mode: Option<u32>,
+    version: Option<FileVersion>,
 }
 
 impl Target {
@@ -31,15 +32,13 @@ impl Target {
     ///
     /// # Errors
     /// When it is not a regular file, or cannot be looked at.
-    pub async fn find(session: &Arc<Session>, path: &RemotePath) -> Result<Self, FilesystemError> {
+    pub async fn find(session: &Session, path: &RemotePath) -> Result<Self, FilesystemError> {
         let found = match attributes(session, path, &Request::Lstat { path: bytes(path) }).await {
-            Err(FilesystemError::NotFound(_)) => return Ok(Self { path: path.clone(), mode: None }),
+            Err(FilesystemError::NotFound(_)) => return Ok(Self { path: path.clone(), mode: None, version: None }),
             other => other?,
         };
-        let mode = found.mode.unwrap_or_default();
-        if FileType::from_mode(mode) != FileType::Symlink {
-            regular(path, mode)?;
-            return Ok(Self { path: path.clone(), mode: Some(mode & 0o7777) });
+        if FileType::from_mode(found.mode.unwrap_or_default()) != FileType::Symlink {
+            return Self::file(path, path.clone(), &found);
         }
         let real = match session.request(&Request::Realpath { path: bytes(path) }).await {
             Ok(Response::Name { entries }) if entries.len() == 1 => entries[0].name.clone(),
@@ -47,15 +46,50 @@ impl Target {
             Err(failure) => return Err(filesystem_error(path, failure)),
         };
         let real = RemotePath::from_bytes(&real).map_err(|_| filesystem_error(path, Failure::unexpected()))?;
-        let mode = match attributes(session, &real, &Request::Lstat { path: bytes(&real) }).await {
-            Ok(found) => {
-                regular(path, found.mode.unwrap_or_default())?;
-                found.mode.map(|mode| mode & 0o7777)
-            }
-            Err(FilesystemError::NotFound(_)) => None,
-            Err(error) => return Err(error),
-        };
-        Ok(Self { path: real, mode })
+        match attributes(session, &real, &Request::Lstat { path: bytes(&real) }).await {
+            Ok(found) => Self::file(path, real, &found),
+            Err(FilesystemError::NotFound(_)) => Ok(Self { path: real, mode: None, version: None }),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn file(asked: &RemotePath, path: RemotePath, found: &Attributes) -> Result<Self, FilesystemError> {
+        regular(asked, found.mode.unwrap_or_default())?;
+        Ok(Self { path, mode: found.mode.map(|mode| mode & 0o7777), version: Some(version(found)) })
+    }
+
+    /// Whether what is there is what was expected.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn check(&self, expected: Expected) -> Result<(), FilesystemError> {
+        match (expected, &self.version) {
+            (Expected::Nothing, Some(_)) => Err(FilesystemError::Exists(self.path.clone())),
+            (Expected::Version(_), None) => Err(FilesystemError::NotFound(self.path.clone())),
+            (Expected::Version(expected), Some(found)) if expected != *found => Err(FilesystemError::Changed(self.path.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts a finished file into the place, if that is as expected.
+    ///
+    /// # Errors
+    /// When it is not, or the server refuses.
+    pub async fn take(&self, session: &Session, from: &RemotePath, expected: Expected) -> Result<Placed, FilesystemError> {
+        if expected == Expected::Nothing {
+            // This request never replaces: OpenSSH makes a second name for the file, which fails where there is one, and removes
+            // the first.
+            let renamed = session.command(&Request::Rename { from: bytes(from), to: bytes(&self.path) }).await;
+            return match renamed {
+                Ok(()) => Ok(Placed::Created),
+                Err(failure) => Err(making(session, &self.path, failure).await),
+            };
+        }
+        if let Expected::Version(_) = expected {
+            Self::find(session, &self.path).await?.check(expected)?;
+        }
+        rename(session, from, &self.path).await.map_err(|failure| filesystem_error(&self.path, failure))?;
+        Ok(if self.version.is_some() { Placed::Replaced } else { Placed::Created })
     }
 }
 
@@ -98,39 +132,61 @@ impl Drop for Temporary {
     }
 }
 
-/// Writes the whole content, then puts it in the target's place.
+/// An upload.
+pub struct Upload<'a> {
+    pub sessions: &'a Arc<Sessions>,
+    pub principal: &'a Principal,
+    pub target: &'a Target,
+    pub options: UploadOptions,
+}
+
+impl Upload<'_> {
+    /// Writes the whole content, then puts it in the target's place.
+    ///
+    /// # Errors
+    /// When the content fails or is over the cap, or the server refuses. The target is then as it was.
+    pub async fn run(&self, session: &Arc<Session>, content: ContentStream) -> Result<Placed, FilesystemError> {
+        let target = self.target;
+        let path = &target.path;
+        let failed = |failure| filesystem_error(path, failure);
+        let temporary_path = temporary_beside(path);
+        // The temporary file is never open to more people than the target.
+        let attributes = target.mode.map_or_else(Attributes::default, |mode| Attributes::with_mode(mode & 0o777));
+        let request = Request::Open { path: bytes(&temporary_path), flags: OpenFlags::CREATE_NEW, attributes };
+        // Watched from before it exists: an OPEN whose reply is not awaited may have made it.
+        let mut temporary = Temporary {
+            sessions: self.sessions.clone(),
+            principal: self.principal.clone(),
+            session: session.clone(),
+            path: temporary_path.clone(),
+            renamed: false,
+        };
+        let handle = session.handle(&request).await.map_err(failed)?;
+        write(session, &handle, path, 0, content, self.options.cap).await.1?;
+        finish(session, handle, path, target.mode).await?;
+        let placed = target.take(session, &temporary_path, self.options.expected).await?;
+        temporary.renamed = true;
+        Ok(placed)
+    }
+}
+
+/// Writes content to an open file from `offset` on. Returns up to where it was written, also where the content, or a write,
+/// failed: all that was sent before has been answered then.
 ///
 /// # Errors
-/// When the content fails or is over `cap`, or the server refuses. The target is then as it was.
-pub async fn upload(
-    sessions: &Arc<Sessions>,
-    principal: &Principal,
-    session: &Arc<Session>,
-    target: &Target,
+/// Those of the content, that it would end beyond `cap`, and those of the server.
+pub async fn write(
+    session: &Session,
+    handle: &Handle,
+    path: &RemotePath,
+    mut offset: u64,
     mut content: ContentStream,
     cap: Option<u64>,
-) -> Result<(), FilesystemError> {
-    let path = &target.path;
-    let failed = |failure| filesystem_error(path, failure);
-    let temporary_path = temporary_beside(path);
-    // The temporary file is never open to more people than the target.
-    let attributes = target.mode.map_or_else(Attributes::default, |mode| Attributes::with_mode(mode & 0o777));
-    let request = Request::Open { path: bytes(&temporary_path), flags: OpenFlags::CREATE_NEW, attributes };
-    // Watched from before it exists: an OPEN whose reply is not awaited may have made it.
-    let mut temporary = Temporary {
-        sessions: sessions.clone(),
-        principal: principal.clone(),
-        session: session.clone(),
-        path: temporary_path.clone(),
-        renamed: false,
-    };
-    let handle = session.handle(&request).await.map_err(failed)?;
-
+) -> (u64, Result<(), FilesystemError>) {
     let block = session.capabilities().write_block() as usize;
     let window = window(session.capabilities().write_block());
-    let mut offset = 0_u64;
     let mut waiting = Bytes::new();
-    let mut ended = false;
+    let mut end = None;
     let mut writes = FuturesUnordered::new();
     loop {
         while !waiting.is_empty() && writes.len() < window {
@@ -142,28 +198,38 @@ pub async fn upload(
         }
         // Both are driven at once: a slow client must not hold back what is to be written, nor its acknowledgement.
         tokio::select! {
-            Some(written) = writes.next() => written.map_err(|failure| not_written(path, failure))?,
-            piece = content.next(), if !ended && waiting.is_empty() => match piece {
-                Some(piece) => waiting = piece?,
-                None => ended = true,
+            Some(written) = writes.next() => if let Err(failure) = written {
+                waiting.clear();
+                end.get_or_insert(Err(not_written(path, failure)));
+            },
+            piece = content.next(), if end.is_none() && waiting.is_empty() => match piece {
+                Some(Ok(piece)) if cap.is_some_and(|cap| offset + piece.len() as u64 > cap) => {
+                    end = Some(Err(FilesystemError::TooLarge(cap.unwrap_or_default())));
+                }
+                Some(Ok(piece)) => waiting = piece,
+                Some(Err(error)) => end = Some(Err(error)),
+                None => end = Some(Ok(())),
             },
             else => break,
         }
-        if let Some(cap) = cap.filter(|cap| offset + waiting.len() as u64 > *cap) {
-            return Err(FilesystemError::TooLarge(cap));
-        }
     }
-    if let Some(mode) = target.mode {
+    (offset, end.unwrap_or(Ok(())))
+}
+
+/// Gives a file that was written its mode, and has the server keep it for good, before it is closed.
+///
+/// # Errors
+/// When the server refuses.
+pub async fn finish(session: &Session, handle: Handle, path: &RemotePath, mode: Option<u32>) -> Result<(), FilesystemError> {
+    let failed = |failure| filesystem_error(path, failure);
+    if let Some(mode) = mode {
         let request = Request::Fsetstat { handle: handle.bytes(), attributes: Attributes::with_mode(mode) };
         session.command(&request).await.map_err(failed)?;
     }
     if session.capabilities().fsync {
         session.command(&Request::Fsync { handle: handle.bytes() }).await.map_err(failed)?;
     }
-    handle.close().await.map_err(failed)?;
-    rename(session, &temporary_path, path).await.map_err(failed)?;
-    temporary.renamed = true;
-    Ok(())
+    handle.close().await.map_err(failed)
 }
 
 /// The error for a WRITE. The protocol has no word for a full file system, and OpenSSH says no more than `Failure`.

@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::protocol::Request;
 use super::session::Session;
-use crate::domain::Username;
+use super::sessions::Owner;
 
 /// The most sessions of one user that wait.
 const MOST: usize = 8;
@@ -25,9 +25,9 @@ const LONGEST_USE: Duration = Duration::from_secs(60);
 /// How long a session that has waited may take to show that it lives.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// The sessions that wait, by login name: one user's session never serves another.
+/// The sessions that wait, by their owners: one's session never serves another.
 pub struct Waiting {
-    sessions: Mutex<HashMap<Username, Vec<Waiter>>>,
+    sessions: Mutex<HashMap<Owner, Vec<Waiter>>>,
     /// How long one waits.
     patience: Duration,
 }
@@ -40,7 +40,7 @@ struct Waiter {
 /// A session that one transfer has for itself. Dropping it lets the session wait for the next one, where it is fit for that.
 pub struct Lease {
     session: Arc<Session>,
-    user: Username,
+    owner: Owner,
     waiting: Arc<Waiting>,
 }
 
@@ -51,61 +51,62 @@ impl Waiting {
     }
 
     /// A session of the user that has waited, and that answers.
-    pub async fn take(self: &Arc<Self>, user: &Username) -> Option<Lease> {
+    pub async fn take(self: &Arc<Self>, owner: &Owner) -> Option<Lease> {
         loop {
-            let session = self.pop(user)?;
+            let session = self.pop(owner)?;
             // A transfer cannot always be done again, so that a dead session has to be found before it.
             let question = Request::Realpath { path: bytes::Bytes::from_static(b".") };
             if matches!(timeout(ANSWER, session.request(&question)).await, Ok(Ok(_))) {
-                return Some(self.lease(user, session));
+                return Some(self.lease(owner, session));
             }
         }
     }
 
     /// Lends a session to a transfer.
-    pub fn lease(self: &Arc<Self>, user: &Username, session: Arc<Session>) -> Lease {
-        Lease { session, user: user.clone(), waiting: Arc::clone(self) }
+    pub fn lease(self: &Arc<Self>, owner: &Owner, session: Arc<Session>) -> Lease {
+        Lease { session, owner: owner.clone(), waiting: Arc::clone(self) }
     }
 
-    fn pop(&self, user: &Username) -> Option<Arc<Session>> {
+    fn pop(&self, owner: &Owner) -> Option<Arc<Session>> {
         let mut sessions = self.sessions();
-        let waiters = sessions.get_mut(user)?;
+        let waiters = sessions.get_mut(owner)?;
         let last = waiters.pop();
         if waiters.is_empty() {
-            sessions.remove(user);
+            sessions.remove(owner);
         }
         last.map(|waiter| waiter.session)
     }
 
-    fn keep(self: &Arc<Self>, user: &Username, session: &Arc<Session>) {
+    fn keep(self: &Arc<Self>, owner: &Owner, session: &Arc<Session>) {
         if session.age() > LONGEST_USE || !session.is_settled() {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };
         let mut sessions = self.sessions();
-        let waiters = sessions.entry(user.clone()).or_default();
+        let waiters = sessions.entry(owner.clone()).or_default();
         if waiters.len() < MOST {
-            let (waiting, user, kept, patience) = (Arc::downgrade(self), user.clone(), Arc::downgrade(session), self.patience);
+            let (waiting, owner, kept, patience) = (Arc::downgrade(self), owner.clone(), Arc::downgrade(session), self.patience);
+            let retired = session.retired();
             let end = runtime.spawn(async move {
-                sleep(patience).await;
+                let _ = timeout(patience, retired.cancelled()).await;
                 if let (Some(waiting), Some(session)) = (waiting.upgrade(), kept.upgrade()) {
-                    waiting.dismiss(&user, &session);
+                    waiting.dismiss(&owner, &session);
                 }
             });
             waiters.push(Waiter { session: Arc::clone(session), _end: AbortOnDropHandle::new(end) });
         }
     }
 
-    fn dismiss(&self, user: &Username, session: &Arc<Session>) {
+    fn dismiss(&self, owner: &Owner, session: &Arc<Session>) {
         let mut sessions = self.sessions();
-        let Some(waiters) = sessions.get_mut(user) else { return };
+        let Some(waiters) = sessions.get_mut(owner) else { return };
         waiters.retain(|waiter| !Arc::ptr_eq(&waiter.session, session));
         if waiters.is_empty() {
-            sessions.remove(user);
+            sessions.remove(owner);
         }
     }
 
-    fn sessions(&self) -> MutexGuard<'_, HashMap<Username, Vec<Waiter>>> {
+    fn sessions(&self) -> MutexGuard<'_, HashMap<Owner, Vec<Waiter>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -120,6 +121,6 @@ impl Deref for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.waiting.keep(&self.user, &self.session);
+        self.waiting.keep(&self.owner, &self.session);
     }
 }

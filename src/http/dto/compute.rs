@@ -5,7 +5,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::{self, JobQuery};
 use crate::http::extract::lenient;
-use crate::service::{InvalidRequest, Place, Submission};
+use crate::service::{AccountingRequest, InvalidRequest, Place, Submission};
 
 /// Which jobs to list.
 #[derive(Deserialize, IntoParams)]
@@ -20,7 +20,7 @@ pub(in crate::http) struct JobsParameters {
     /// Only jobs of this name.
     #[param(max_length = 235)]
     name: Option<String>,
-    /// How far back finished jobs are listed. Pending and running jobs are always listed. Has no effect with PBS.
+    /// How far back finished jobs are listed. Pending and running jobs are always listed.
     #[serde(default)]
     #[param(inline)]
     time_window: JobsTimeWindow,
@@ -53,6 +53,39 @@ impl From<JobsParameters> for JobQuery {
             JobsTimeWindow::SevenDays => domain::TimeWindow::SevenDays,
         };
         Self { all_users: parameters.allusers, account: parameters.account, name: parameters.name, window }
+    }
+}
+
+/// Which of accounting's jobs to list.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct AcctParameters {
+    /// The jobs of all users whom the caller may see, not only the caller's own.
+    #[serde(default, deserialize_with = "lenient::flag")]
+    #[param(default = false)]
+    allusers: bool,
+    /// Only jobs charged to this account.
+    account: Option<String>,
+    /// Only these jobs: ids separated by commas, at most 1,000.
+    #[param(example = "1234,1235")]
+    jobs: Option<String>,
+    /// Only jobs that were there after this: a date (`2026-01-31`), a time in UTC (`2026-01-31T08:00:00`) or with its offset (RFC 3339), or
+    /// Unix seconds. Where neither this nor `jobs` is given, a day before `endtime`.
+    #[param(example = "2026-01-31")]
+    starttime: Option<String>,
+    /// Only jobs that were there before this; now where absent.
+    endtime: Option<String>,
+}
+
+impl From<AcctParameters> for AccountingRequest {
+    fn from(parameters: AcctParameters) -> Self {
+        Self {
+            all_users: parameters.allusers,
+            account: parameters.account,
+            jobs: parameters.jobs,
+            since: parameters.starttime,
+            until: parameters.endtime,
+        }
     }
 }
 
@@ -278,9 +311,15 @@ struct JobMetadataModel {
     standard_error: Option<String>,
 }
 
+impl From<&[domain::Job]> for GetJobResponse {
+    fn from(jobs: &[domain::Job]) -> Self {
+        Self { jobs: Some(jobs.iter().cloned().map(JobModel::from).collect()) }
+    }
+}
+
 impl From<&Vec<domain::Job>> for GetJobResponse {
     fn from(jobs: &Vec<domain::Job>) -> Self {
-        Self { jobs: Some(jobs.iter().cloned().map(JobModel::from).collect()) }
+        jobs.as_slice().into()
     }
 }
 

@@ -3,9 +3,10 @@
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
+use crate::domain::{CompressOptions, Compression};
 use crate::filesystem;
 use crate::http::extract::lenient;
-use crate::service::files::Amount;
+use crate::service::files::{Amount, Excerpt};
 
 /// A path.
 #[derive(Deserialize, IntoParams)]
@@ -25,40 +26,57 @@ pub(in crate::http) struct UploadParameters {
     pub(in crate::http) path: String,
 }
 
-/// What to list, and how.
+/// Where a resumable upload goes.
 #[derive(Deserialize, IntoParams)]
-#[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
-pub(in crate::http) struct LsParameters {
-    /// An absolute path inside a configured file system.
-    #[param(example = "/home/user")]
+pub(in crate::http) struct CreationParameters {
+    /// The absolute path of the file; or, with `/` at its end, of the directory, and the metadata has its `filename`.
+    #[param(example = "/home/user/data.nc")]
     pub(in crate::http) path: String,
-    /// Names that start with a dot too.
-    #[serde(default, deserialize_with = "lenient::flag")]
-    #[param(default = false)]
-    show_hidden: bool,
-    /// Owners and groups as numbers.
-    #[serde(default, deserialize_with = "lenient::flag")]
-    #[param(default = false)]
-    numeric_uid: bool,
-    /// All levels below.
-    #[serde(default, deserialize_with = "lenient::flag")]
-    #[param(default = false)]
-    recursive: bool,
-    /// Links shown as what they point to.
-    #[serde(default, deserialize_with = "lenient::flag")]
-    #[param(default = false)]
-    dereference: bool,
 }
 
-impl LsParameters {
-    /// How to list.
-    pub(in crate::http) fn options(&self) -> filesystem::ListOptions {
-        filesystem::ListOptions {
-            hidden: self.show_hidden,
-            numeric_ids: self.numeric_uid,
-            recursive: self.recursive,
-            dereference: self.dereference,
+/// What to pack or where to unpack, and as what.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct ArchiveParameters {
+    /// An absolute path inside a configured file system.
+    #[param(example = "/home/user/results")]
+    pub(in crate::http) path: String,
+    /// The format of the archive.
+    #[serde(default)]
+    #[param(inline, default = "tar")]
+    pub(in crate::http) format: ArchiveFormat,
+}
+
+/// The format of an archive that is streamed.
+#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
+pub(in crate::http) enum ArchiveFormat {
+    #[default]
+    #[serde(rename = "tar")]
+    Tar,
+    #[serde(rename = "tar.gz")]
+    Gzip,
+    #[serde(rename = "tar.zst")]
+    Zstd,
+}
+
+impl ArchiveFormat {
+    /// The ending of a file's name, and the media type.
+    pub(in crate::http) fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Tar => (".tar", "application/x-tar"),
+            Self::Gzip => (".tar.gz", "application/gzip"),
+            Self::Zstd => (".tar.zst", "application/zstd"),
+        }
+    }
+}
+
+impl From<ArchiveFormat> for filesystem::ArchiveFormat {
+    fn from(format: ArchiveFormat) -> Self {
+        match format {
+            ArchiveFormat::Tar => Self::Tar,
+            ArchiveFormat::Gzip => Self::Gzip,
+            ArchiveFormat::Zstd => Self::Zstd,
         }
     }
 }
@@ -94,12 +112,16 @@ pub(in crate::http) struct HeadParameters {
     #[serde(default, deserialize_with = "lenient::flag")]
     #[param(default = false)]
     skip_trailing: bool,
+    /// Of that part, only the lines that match this regular expression; positions still tell of the part.
+    #[param(max_length = 256, example = "(?i)error")]
+    grep: Option<String>,
 }
 
 impl HeadParameters {
-    /// How much.
-    pub(in crate::http) fn amount(&self) -> Amount {
-        Amount { bytes: self.bytes, lines: self.lines, skip: self.skip_trailing }
+    /// The path, and what is wanted of it.
+    pub(in crate::http) fn read(self) -> (String, Excerpt) {
+        let amount = Amount { bytes: self.bytes, lines: self.lines, skip: self.skip_trailing };
+        (self.path, Excerpt { amount, grep: self.grep })
     }
 }
 
@@ -121,12 +143,16 @@ pub(in crate::http) struct TailParameters {
     #[serde(default, deserialize_with = "lenient::flag")]
     #[param(default = false)]
     skip_heading: bool,
+    /// Of that part, only the lines that match this regular expression; positions still tell of the part.
+    #[param(max_length = 256, example = "(?i)error")]
+    grep: Option<String>,
 }
 
 impl TailParameters {
-    /// How much.
-    pub(in crate::http) fn amount(&self) -> Amount {
-        Amount { bytes: self.bytes, lines: self.lines, skip: self.skip_heading }
+    /// The path, and what is wanted of it.
+    pub(in crate::http) fn read(self) -> (String, Excerpt) {
+        let amount = Amount { bytes: self.bytes, lines: self.lines, skip: self.skip_heading };
+        (self.path, Excerpt { amount, grep: self.grep })
     }
 }
 
@@ -226,11 +252,11 @@ pub(in crate::http) struct PostCompressRequest {
 
 impl PostCompressRequest {
     /// Takes out how to pack.
-    pub(in crate::http) fn options(&mut self) -> filesystem::CompressOptions {
-        filesystem::CompressOptions {
+    pub(in crate::http) fn options(&mut self) -> CompressOptions {
+        CompressOptions {
             compression: self.compression.into(),
             dereference: self.dereference,
-            match_pattern: self.match_pattern.take(),
+            match_pattern: self.match_pattern.take().filter(|pattern| !pattern.is_empty()),
         }
     }
 }
@@ -263,7 +289,7 @@ pub(in crate::http) enum CompressionType {
     Xz,
 }
 
-impl From<CompressionType> for filesystem::Compression {
+impl From<CompressionType> for Compression {
     fn from(compression: CompressionType) -> Self {
         match compression {
             CompressionType::None => Self::None,

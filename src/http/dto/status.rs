@@ -13,7 +13,7 @@ use crate::http::extract::lenient;
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct PartitionsParameters {
-    /// Those that are not shown to everyone too (Slurm only).
+    /// Those that are not shown to everyone too.
     #[serde(default, deserialize_with = "lenient::flag")]
     #[param(default = false)]
     pub(in crate::http) show_hidden: bool,
@@ -36,6 +36,42 @@ impl GetLiveness {
     pub(in crate::http) fn new(checks: Vec<(SystemName, Timestamp)>, now: Timestamp) -> Self {
         let last_update = checks.iter().map(|(_, check)| now.duration_since(*check).as_secs()).max().unwrap_or(0).max(0);
         Self { healthcheck_runs: checks.into_iter().map(|(name, check)| (name.into(), check)).collect(), last_update }
+    }
+}
+
+/// The caller, as the access token tells.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct GetWhoamiResponse {
+    /// The login name on the systems.
+    #[schema(example = "ada")]
+    username: String,
+    /// The token's `sub`.
+    subject: String,
+    /// The OAuth2 client that the token was issued to.
+    client_id: Option<String>,
+    email: Option<String>,
+    /// Whether no person stands behind the token.
+    service_account: bool,
+    groups: Vec<String>,
+    scopes: Vec<String>,
+    /// When the token ends.
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+}
+
+impl From<&domain::Principal> for GetWhoamiResponse {
+    fn from(caller: &domain::Principal) -> Self {
+        Self {
+            username: caller.username.to_string(),
+            subject: caller.subject.clone(),
+            client_id: caller.client_id.clone(),
+            email: caller.email.clone(),
+            service_account: caller.is_service_account(),
+            groups: caller.groups.clone(),
+            scopes: caller.scopes.clone(),
+            expires_at: caller.expires_at,
+        }
     }
 }
 

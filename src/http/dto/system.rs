@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::data_transfer::DataTransfer;
 use crate::cluster::{self, Cluster, FileSystemDataType};
 use crate::domain::{self, ServiceType};
-use crate::scheduler;
+use crate::scheduler::{self, Gap};
 use crate::service::transfers;
 use crate::ssh;
 
@@ -34,8 +34,10 @@ struct HPCCluster {
     name: String,
     ssh: SSHClientPool,
     scheduler: Scheduler,
-    /// The newest findings of the background checker; null before the first check.
-    services_health: Option<Vec<ServiceHealth>>,
+    /// The newest findings of the background checker. None yet, or no check at all, is an empty list: the contract allows null
+    /// too, and then the web interface of FirecREST shows nothing but an error.
+    #[schema(value_type = Option<Vec<ServiceHealth>>)]
+    services_health: Vec<ServiceHealth>,
     probing: ProbingServices,
     #[schema(value_type = Option<String>, format = DateTime)]
     last_health_check: Option<Timestamp>,
@@ -132,17 +134,22 @@ struct FileSystem {
     default_work_dir: bool,
 }
 
+/// Stands for no limit where the contract has a number: the largest that every reader of JSON holds exactly (RFC 8259, 6).
+const ANY_SIZE: u64 = (1 << 53) - 1;
+
 /// Limits and transfers.
 #[derive(Serialize, ToSchema)]
 struct DataOperation {
     #[schema(required = false)]
     datatransfer_jobs_directives: Vec<String>,
-    /// The largest file for direct upload and download, in bytes.
+    /// The largest file for upload and download in the forms of FirecREST, in bytes; 9007199254740991 for any size.
     #[schema(required = false)]
     max_ops_file_size: u64,
+    /// The largest file for what streams, in bytes; null for any size.
+    max_stream_size: Option<u64>,
     /// The transfer service, without its secrets.
-    #[schema(value_type = Option<Object>)]
-    data_transfer: Option<Value>,
+    #[schema(required = false)]
+    data_transfer: Option<DataTransfer>,
 }
 
 /// The result of one probe.
@@ -216,7 +223,7 @@ impl From<&Cluster> for HPCCluster {
             name: config.name.to_string(),
             ssh: (&config.ssh).into(),
             scheduler: (&config.scheduler).into(),
-            services_health: (!health.services.is_empty()).then(|| health.services.into_iter().map(ServiceHealth::from).collect()),
+            services_health: health.services.into_iter().map(ServiceHealth::from).collect(),
             probing: (&config.probing).into(),
             last_health_check: health.last_check,
             file_systems: config.file_systems.iter().map(FileSystem::from).collect(),
@@ -227,10 +234,27 @@ impl From<&Cluster> for HPCCluster {
 }
 
 fn unsupported(cluster: &Cluster) -> Vec<UnsupportedOperations> {
-    let jobs = cluster.scheduler_ungated().unsupported();
-    let jobs = jobs.map(|reason| UnsupportedOperations { operations: "/compute/{system_name}/jobs", reason });
-    let transfers = UnsupportedOperations { operations: "/filesystem/{system_name}/transfer", reason: transfers::UNSUPPORTED };
-    jobs.into_iter().chain([transfers]).collect()
+    let listed = |operations, reason: Option<&'static str>| reason.map(|reason| UnsupportedOperations { operations, reason });
+    let transfer_jobs = transfers::unsupported(cluster);
+    // Where there are no transfer jobs at all, what they would be needed for is not listed beside them.
+    let service = transfer_jobs.is_none().then_some(transfers::NO_SERVICE);
+    let scheduler = cluster.scheduler_ungated();
+    let gaps = scheduler.gaps().iter().map(|(gap, reason)| listed(path_of(*gap), Some(reason)));
+    let transfers = [
+        listed("/filesystem/{system_name}/transfer", transfer_jobs),
+        listed("/filesystem/{system_name}/transfer/upload", service),
+        listed("/filesystem/{system_name}/transfer/download", service),
+    ];
+    gaps.chain(transfers).flatten().collect()
+}
+
+fn path_of(gap: Gap) -> &'static str {
+    match gap {
+        Gap::Accounting => "/compute/{system_name}/acct",
+        Gap::ScriptPath => "/compute/{system_name}/jobs with scriptPath",
+        Gap::Metadata => "/compute/{system_name}/jobs/{job_id}/metadata",
+        Gap::Attach => "/compute/{system_name}/jobs/{job_id}/attach",
+    }
 }
 
 impl From<&ssh::Config> for SSHClientPool {
@@ -285,8 +309,9 @@ impl From<&cluster::DataOperation> for DataOperation {
     fn from(config: &cluster::DataOperation) -> Self {
         Self {
             datatransfer_jobs_directives: config.datatransfer_jobs_directives.clone(),
-            max_ops_file_size: config.max_ops_file_size,
-            data_transfer: config.data_transfer.as_ref().map(public_transfer),
+            max_ops_file_size: config.most_at_once().unwrap_or(ANY_SIZE),
+            max_stream_size: config.most_streamed(),
+            data_transfer: config.data_transfer.as_ref().map(DataTransfer::from),
         }
     }
 }
@@ -301,47 +326,5 @@ impl From<domain::ServiceHealth> for ServiceHealth {
             message: health.message,
             path: health.path.map(|path| path.to_text()),
         }
-    }
-}
-
-/// The members of a transfer service that are no secret: the key of the configuration, and its name on the wire, which is in
-/// camel case except below `multipart`.
-const TRANSFER_MEMBERS: [(&str, &str); 14] = [
-    ("service_type", "serviceType"),
-    ("name", "name"),
-    ("public_url", "publicUrl"),
-    ("region", "region"),
-    ("ttl", "ttl"),
-    ("tenant", "tenant"),
-    ("multipart", "multipart"),
-    ("bucket_lifecycle_configuration", "bucketLifecycleConfiguration"),
-    ("pypi_index_url", "pypiIndexUrl"),
-    ("host", "host"),
-    ("port_range", "portRange"),
-    ("public_ips", "publicIps"),
-    ("wait_timeout", "waitTimeout"),
-    ("inbound_transfer_limit", "inboundTransferLimit"),
-];
-
-fn public_transfer(config: &Value) -> Value {
-    let member = |(key, name): &(&str, &str)| Some(((*name).to_owned(), config.get(*key)?.clone()));
-    Value::Object(TRANSFER_MEMBERS.iter().filter_map(member).collect::<Map<_, _>>())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_secrets_of_a_transfer_service_are_not_shown() {
-        let config = serde_json::json!({
-            "service_type": "s3", "name": "store", "public_url": "https://s3.example.org", "private_url": "http://10.0.0.1",
-            "access_key_id": "AKIA", "secret_access_key": "hunter2", "region": "eu", "ttl": 60, "multipart": {"use_split": true},
-        });
-        let expected = serde_json::json!({
-            "serviceType": "s3", "name": "store", "publicUrl": "https://s3.example.org", "region": "eu", "ttl": 60,
-            "multipart": {"use_split": true},
-        });
-        assert_eq!(public_transfer(&config), expected);
     }
 }

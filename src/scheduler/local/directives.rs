@@ -4,6 +4,8 @@
 //! `--array` is refused, because the script would run once instead of many times. Others are ignored: what they ask for
 //! (nodes, memory, a queue) has no meaning here. As in Slurm they stand before the first command.
 
+use crate::scheduler::directives::{option, sbatch_lines, seconds};
+
 /// What the head of a script asks for. The request's own fields come first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Directives {
@@ -28,32 +30,16 @@ impl Directives {
     /// With a message for the client, when a directive that matters cannot be honoured.
     pub fn read(script: &str) -> Result<Self, String> {
         let mut directives = Self::default();
-        for line in script.lines().map(str::trim_start) {
-            if !line.is_empty() && !line.starts_with('#') {
-                break;
-            }
-            if let Some(rest) = line.strip_prefix("#SBATCH").filter(|rest| rest.starts_with([' ', '\t'])) {
-                directives.line(rest.trim())?;
-            }
+        for line in sbatch_lines(script) {
+            directives.line(&line)?;
         }
         Ok(directives)
     }
 
-    fn line(&mut self, line: &str) -> Result<(), String> {
-        let words = words(line);
+    fn line(&mut self, words: &[String]) -> Result<(), String> {
         let mut words = words.iter().map(String::as_str);
         while let Some(word) = words.next() {
-            if word.starts_with('#') {
-                break;
-            }
-            let (option, inline) = match (word.strip_prefix("--"), word.strip_prefix('-')) {
-                (Some(long), _) => long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value))),
-                (None, Some(short)) => match short.char_indices().nth(1) {
-                    Some((index, _)) => (&short[..index], Some(&short[index..])),
-                    None => (short, None),
-                },
-                (None, None) => continue,
-            };
+            let Some((option, inline)) = option(word) else { continue };
             let target = match option {
                 "time" | "t" => {
                     let value = inline.or_else(|| words.next()).unwrap_or_default();
@@ -72,50 +58,6 @@ impl Directives {
         }
         Ok(())
     }
-}
-
-/// Splits a line at blanks; quotes of either kind hold a word together.
-fn words(line: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quote = None;
-    for character in line.chars() {
-        match (quote, character) {
-            (Some(open), close) if open == close => quote = None,
-            (None, '"' | '\'') => {
-                quote = Some(character);
-                word.get_or_insert_default();
-            }
-            (None, ' ' | '\t') => words.extend(word.take()),
-            (_, character) => word.get_or_insert_default().push(character),
-        }
-    }
-    words.extend(word);
-    words
-}
-
-/// Slurm's time formats: `minutes`, `minutes:seconds`, `hours:minutes:seconds`, `days-hours`, `days-hours:minutes`,
-/// `days-hours:minutes:seconds`, and `UNLIMITED` or `INFINITE` (0).
-fn seconds(text: &str) -> Option<u64> {
-    if text.eq_ignore_ascii_case("unlimited") || text.eq_ignore_ascii_case("infinite") {
-        return Some(0);
-    }
-    let number =
-        |text: &str| if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse::<u64>().ok().filter(|n| *n < 1 << 32) } else { None };
-    let (days, clock) = match text.split_once('-') {
-        Some((days, clock)) => (Some(number(days)?), clock),
-        None => (None, text),
-    };
-    let parts = clock.split(':').map(number).collect::<Option<Vec<_>>>()?;
-    let (hours, minutes, seconds) = match (days, parts.as_slice()) {
-        (None, &[minutes]) => (0, minutes, 0),
-        (None, &[minutes, seconds]) => (0, minutes, seconds),
-        (Some(_), &[hours]) => (hours, 0, 0),
-        (Some(_), &[hours, minutes]) => (hours, minutes, 0),
-        (_, &[hours, minutes, seconds]) => (hours, minutes, seconds),
-        _ => return None,
-    };
-    Some(days.unwrap_or(0) * 86400 + hours * 3600 + minutes * 60 + seconds)
 }
 
 #[cfg(test)]

@@ -24,8 +24,8 @@ use self::commands::{Attach, Cancel, DescribeNode, List, Metadata, Ping, ReadScr
 use self::directives::Directives;
 use super::{AttachOutput, Scheduler, SchedulerError};
 use crate::domain::{
-    Account, Job, JobDescription, JobId, JobMetadata, JobQuery, JobScript, Node, NodeState, Partition, Principal, Reservation,
-    bytes_to_text, text_to_bytes,
+    Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, JobScript, Node, NodeState, Partition, Principal,
+    Reservation, bytes_to_text, text_to_bytes,
 };
 use crate::ssh::{CommandLine, RemoteCommand, Transport, run};
 
@@ -148,6 +148,21 @@ impl Scheduler for Local {
         self.run(principal, "reading the job", &List::One(known(id)?)).await
     }
 
+    /// As far back as the host keeps its records (`retention_days`).
+    async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Vec<Job>, SchedulerError> {
+        let now = jiff::Timestamp::now().as_second();
+        let since = query.since.unwrap_or(0);
+        let days = u32::try_from((now - since).max(0) / 86_400 + 1).unwrap_or(u32::MAX).min(self.config.retention_days.max(7));
+        let mut jobs = self.run(principal, "listing the jobs", &List::Days(days)).await?;
+        jobs.retain(|job| {
+            (query.jobs.is_empty() || query.jobs.contains(&job.id))
+                && query.account.as_ref().is_none_or(|account| job.account.as_ref() == Some(account))
+                && job.times.end.is_none_or(|end| end >= since)
+                && query.until.is_none_or(|until| job.times.start.is_none_or(|start| start <= until))
+        });
+        Ok(jobs)
+    }
+
     async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Vec<JobMetadata>, SchedulerError> {
         let files = self.run(principal, "reading the job's files", &Metadata(known(id)?)).await?;
         let [input, output, error] = files.paths;
@@ -206,10 +221,6 @@ impl Scheduler for Local {
 
     async fn accounts(&self, _: &Principal) -> Result<Option<Vec<Account>>, SchedulerError> {
         Ok(None)
-    }
-
-    fn unsupported(&self) -> Option<&'static str> {
-        None
     }
 
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {

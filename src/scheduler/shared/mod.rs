@@ -16,9 +16,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use self::reads::{Asker, Owned, Reads};
-use super::{AttachOutput, Scheduler, SchedulerError};
+use super::{AttachOutput, Gap, Scheduler, SchedulerError, WayNote};
 use crate::domain::{
-    Account, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reading, Reservation, Username,
+    Account, AccountingQuery, Done, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reading, Reservation,
+    Username,
 };
 
 /// The memory that answers of each kind take up at most, in bytes, in all users' names. A list of 10,000 jobs takes about 20 MB.
@@ -30,6 +31,7 @@ pub struct Shared {
     scheduler: Arc<dyn Scheduler>,
     changes: Changes,
     jobs: Reads<JobQuery, Vec<Job>>,
+    accounting: Reads<AccountingQuery, Vec<Job>>,
     job: Reads<JobId, Vec<Job>>,
     metadata: Reads<JobId, Vec<JobMetadata>>,
     nodes: Reads<(), Vec<Node>>,
@@ -48,6 +50,7 @@ impl Shared {
             scheduler,
             changes: Changes::new(),
             jobs: Reads::new(freshness, MOST_FOR_LISTS),
+            accounting: Reads::new(freshness, MOST_FOR_LISTS),
             job: Reads::new(freshness, MOST_FOR_OTHERS),
             metadata: Reads::new(freshness, MOST_FOR_OTHERS),
             nodes: Reads::new(freshness, MOST_FOR_OTHERS),
@@ -61,27 +64,33 @@ impl Shared {
     ///
     /// # Errors
     /// Those of the scheduler.
-    pub async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<JobId, SchedulerError> {
+    pub async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Done<JobId>, SchedulerError> {
         let _change = self.changes.begin(&principal.username);
-        self.scheduler.submit(principal, job).await
+        let (scheduler, note) = for_one_call(&self.scheduler);
+        let value = scheduler.submit(principal, job).await?;
+        Ok(Done { value, way: note.get() })
     }
 
     /// See [`Scheduler::cancel`].
     ///
     /// # Errors
     /// Those of the scheduler.
-    pub async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<(), SchedulerError> {
+    pub async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Done<()>, SchedulerError> {
         let _change = self.changes.begin(&principal.username);
-        self.scheduler.cancel(principal, id).await
+        let (scheduler, note) = for_one_call(&self.scheduler);
+        scheduler.cancel(principal, id).await?;
+        Ok(Done { value: (), way: note.get() })
     }
 
     /// See [`Scheduler::attach`].
     ///
     /// # Errors
     /// Those of the scheduler.
-    pub async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<AttachOutput, SchedulerError> {
+    pub async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<Done<AttachOutput>, SchedulerError> {
         let _change = self.changes.begin(&principal.username);
-        self.scheduler.attach(principal, id, command).await
+        let (scheduler, note) = for_one_call(&self.scheduler);
+        let value = scheduler.attach(principal, id, command).await?;
+        Ok(Done { value, way: note.get() })
     }
 
     /// See [`Scheduler::jobs`].
@@ -91,6 +100,15 @@ impl Shared {
     pub async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Answer<Vec<Job>> {
         let ask = |by: Owned, query| async move { by.scheduler.jobs(&by.principal, &query).await };
         self.jobs.read(self.asked_by(principal), query.clone(), ask).await
+    }
+
+    /// See [`Scheduler::accounting`].
+    ///
+    /// # Errors
+    /// Those of the scheduler.
+    pub async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Answer<Vec<Job>> {
+        let ask = |by: Owned, query| async move { by.scheduler.accounting(&by.principal, &query).await };
+        self.accounting.read(self.asked_by(principal), query.clone(), ask).await
     }
 
     /// See [`Scheduler::job`].
@@ -155,14 +173,21 @@ impl Shared {
         self.scheduler.ping(principal).await
     }
 
-    /// As [`Scheduler::unsupported`].
-    pub fn unsupported(&self) -> Option<&'static str> {
-        self.scheduler.unsupported()
+    /// As [`Scheduler::gaps`].
+    pub fn gaps(&self) -> &'static [(Gap, &'static str)] {
+        self.scheduler.gaps()
     }
 
     fn asked_by<'a>(&'a self, principal: &'a Principal) -> Asker<'a> {
         Asker { scheduler: &self.scheduler, principal, changes: self.changes.seen(&principal.username) }
     }
+}
+
+/// The scheduler for one call, and the note in which it leaves the way that it takes.
+fn for_one_call(scheduler: &Arc<dyn Scheduler>) -> (Arc<dyn Scheduler>, WayNote) {
+    let note = WayNote::default();
+    let scheduler = scheduler.noting(&note).unwrap_or_else(|| Arc::clone(scheduler));
+    (scheduler, note)
 }
 
 /// Counts the changes that users made. The number is part of every question's name, so that a question after a change has another

@@ -12,8 +12,8 @@ use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 use tracing::Instrument;
 
-use super::Answer;
 use super::size::{self, Size};
+use super::{Answer, for_one_call};
 use crate::domain::{Principal, Reading, Username};
 use crate::scheduler::{Scheduler, SchedulerError};
 
@@ -95,7 +95,8 @@ where
         }
         let token = Arc::new(());
         let entry = Entry { state: Arc::clone(&self.0), question: question.clone(), token: Arc::clone(&token) };
-        let by = Owned { scheduler: Arc::clone(by.scheduler), principal: by.principal.clone() };
+        let (scheduler, note) = for_one_call(by.scheduler);
+        let by = Owned { scheduler, principal: by.principal.clone() };
         let work = async move {
             let State { freshness, answers, .. } = &*entry.state;
             // Work that ended since the caller looked has left its answer here.
@@ -103,7 +104,7 @@ where
                 return Ok(reading);
             }
             let value = ask(by, entry.question.arguments.clone()).await.map_err(Arc::new)?;
-            let reading = Reading::new(value, *freshness);
+            let reading = Reading::by(value, *freshness, note.get());
             answers.insert(entry.question.clone(), reading.clone()).await;
             Ok(reading)
         };
@@ -140,14 +141,13 @@ impl<A: Eq + Hash, T> Drop for Entry<A, T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{job, principal};
+    use super::super::tests::{Counting, job, principal};
     use super::*;
     use crate::domain::Job;
-    use crate::scheduler::Unsupported;
 
     #[tokio::test]
     async fn what_is_kept_stays_within_its_bound_and_nothing_is_left_of_questions() {
-        let scheduler: Arc<dyn Scheduler> = Arc::new(Unsupported::new("it is not asked"));
+        let scheduler: Arc<dyn Scheduler> = Arc::new(Counting::new());
         let ada = principal("ada");
         let most = 100_000;
         let reads = Reads::<u32, Vec<Job>>::new(Duration::from_secs(3600), most);

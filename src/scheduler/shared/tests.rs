@@ -14,7 +14,7 @@ use crate::error::{Classify, Kind};
 const LONG: Duration = Duration::from_secs(3600);
 
 /// Looks at its jobs when it is asked, counts that, and answers when it may.
-struct Counting {
+pub(super) struct Counting {
     asked: AtomicUsize,
     given_up: AtomicUsize,
     jobs: Mutex<Vec<Job>>,
@@ -23,7 +23,7 @@ struct Counting {
 }
 
 impl Counting {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let may_answer = watch::Sender::new(true);
         Self { asked: AtomicUsize::new(0), given_up: AtomicUsize::new(0), jobs: Mutex::default(), fails: false, may_answer }
     }
@@ -69,6 +69,10 @@ impl Scheduler for Counting {
         self.look(|jobs| jobs.iter().filter(|job| job.id == *id).cloned().collect()).await
     }
 
+    async fn accounting(&self, _: &Principal, _: &AccountingQuery) -> Result<Vec<Job>, SchedulerError> {
+        self.look(<[Job]>::to_vec).await
+    }
+
     async fn metadata(&self, _: &Principal, _: &JobId) -> Result<Vec<JobMetadata>, SchedulerError> {
         self.look(|_| Vec::new()).await
     }
@@ -96,10 +100,6 @@ impl Scheduler for Counting {
 
     async fn accounts(&self, _: &Principal) -> Result<Option<Vec<Account>>, SchedulerError> {
         self.look(|_| None).await
-    }
-
-    fn unsupported(&self) -> Option<&'static str> {
-        None
     }
 
     async fn ping(&self, _: &Principal) -> Result<(), SchedulerError> {
@@ -242,7 +242,7 @@ async fn whatever_a_user_changes_ends_what_the_user_was_told_even_if_it_fails() 
         assert_eq!(scheduler.asked(), 2 * (changes + 1));
         match changes {
             0 => drop(shared.submit(&ada, &description()).await.unwrap()),
-            1 => shared.cancel(&ada, &id).await.unwrap(),
+            1 => drop(shared.cancel(&ada, &id).await.unwrap()),
             _ => drop(shared.attach(&ada, &id, "date").await.unwrap_err()),
         }
     }

@@ -1,8 +1,18 @@
-//! Slurm, spoken to through its commands.
+//! Slurm, spoken to through its commands or through its REST API.
 //!
-//! [`cli`] holds the commands of the SSH connection mode, one small file each. A client of its REST API goes into a folder
-//! beside it. This module must not know how commands are carried, nor anything of HTTP.
+//! [`cli`] holds the commands of the connection mode `ssh`, one small file each, [`rest`] the client of slurmrestd, and
+//! [`hybrid`] puts the two together. What both know of Slurm lies beside them: its states and values, the ids of its jobs, its
+//! words for failures, and how the controller's and accounting's jobs become one list. This module must not know how commands or
+//! HTTP requests are carried.
 
 mod cli;
+mod hybrid;
+mod job_ref;
+mod meaning;
+mod merge;
+mod rest;
+mod values;
 
 pub use cli::{Delimiter, SlurmCli};
+pub use hybrid::SlurmHybrid;
+pub use rest::{ApiVersion, CallersToken, Settings as RestSettings, SlurmRest, UserToken};

@@ -260,7 +260,7 @@ async fn failures_of_the_file_system_have_their_statuses_and_texts() {
     let path = || RemotePath::from_text("/home/a").unwrap();
     let command = |exit| FilesystemError::Command(CommandError::Exit { exit, stderr: "stopped".to_owned() });
     let cases = [
-        (FilesystemError::NotFound(path()), 404, "/home/a: No such file or directory"),
+        (FilesystemError::NotFound(path()), 404, "cannot statx '/home/a': No such file or directory"),
         (FilesystemError::Denied(path()), 403, "/home/a: Permission denied"),
         (FilesystemError::NotPermitted(path()), 403, "/home/a: Operation not permitted"),
         (FilesystemError::Exists(path()), 400, "/home/a: File exists"),

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::Api;
 use super::doubles::Reply;
 
-fn job(id: &str) -> Job {
+pub fn job(id: &str) -> Job {
     Job {
         id: JobId::new(id).unwrap(),
         name: "wave".to_owned(),
@@ -152,6 +152,6 @@ async fn an_attached_command_answers_204_and_with_output_what_it_printed() {
 async fn an_attached_command_that_fails_is_an_error_where_its_output_is_not_asked_for() {
     let api = Api::new(vec![(r#"alice: attach "5" "false""#, printed(1))], vec![]);
     let answer = api.call(Method::PUT, "/compute/daint/jobs/5/attach", Some(json!({"command": "false"}))).await;
-    assert_eq!(answer.status, 500);
+    assert_eq!(answer.status, 400);
     assert_eq!(answer.json()["message"], "Remote process failed with exit status:1 and error message:err");
 }

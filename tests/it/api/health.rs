@@ -36,7 +36,7 @@ async fn every_configured_service_is_probed_and_the_findings_are_published() {
     let found: Vec<_> = health.services.iter().map(|entry| (entry.service, entry.healthy, entry.message.as_deref())).collect();
     let expected = [
         (ServiceType::Filesystem, true, None),
-        (ServiceType::Filesystem, false, Some("/scratch: No such file or directory")),
+        (ServiceType::Filesystem, false, Some("cannot statx '/scratch': No such file or directory")),
         (ServiceType::Ssh, true, None),
         (ServiceType::Scheduler, true, None),
     ];

@@ -4,17 +4,26 @@
 
 mod access;
 mod bad_input;
+mod batch;
 mod compute;
 mod contract;
 mod doubles;
+mod downloads;
 mod edges;
 mod filesystem;
+mod follow;
 mod health;
+mod listing;
+mod operations;
 mod pages;
+mod past;
 mod quiet;
 mod records;
 mod repeats;
 mod status;
+mod transfer;
+mod tus;
+mod uploads;
 mod wire;
 
 use std::sync::Arc;
@@ -35,6 +44,13 @@ use doubles::{Relations, Script, ScriptedFiles, ScriptedScheduler, Step, Tokens}
 
 /// A cluster named `daint`, for which the scripts stand in.
 pub fn cluster(scheduler: Vec<Step>, files: Vec<Step>, transport: ScriptedTransport, health: watch::Receiver<ClusterHealth>) -> Cluster {
+    let scheduler = ScriptedScheduler(Script::new("scheduler", scheduler));
+    let files = ScriptedFiles(Script::new("file system", files));
+    Cluster::new(cluster_config(), Arc::new(transport), Arc::new(scheduler), Arc::new(files), health)
+}
+
+/// How `daint` is set up.
+pub fn cluster_config() -> goldcrest::cluster::Config {
     let config = json!({
         "name": "Daint",
         "ssh": {"host": "login.daint.example.org", "timeout": {"command_execution": 7}},
@@ -44,21 +60,14 @@ pub fn cluster(scheduler: Vec<Step>, files: Vec<Step>, transport: ScriptedTransp
         "file_systems": [{"path": "/home", "data_type": "users", "default_work_dir": true}, {"path": "/scratch/", "data_type": "scratch"}],
         "data_operation": {
             "max_ops_file_size": 1000,
-            "data_transfer": {"service_type": "s3", "name": "store", "secret_access_key": "hunter2", "public_url": "https://s3.example.org"},
+            "max_stream_size": 100_000,
+            "data_transfer": {
+                "service_type": "s3", "name": "store", "private_url": "http://hunter2", "public_url": "https://s3.example.org",
+                "access_key_id": "hunter2", "secret_access_key": "hunter2", "region": "eu", "ttl": 60,
+            },
         },
     });
-    let scheduler = ScriptedScheduler(Script::new("scheduler", scheduler));
-    let files = ScriptedFiles(Script::new("file system", files));
-    Cluster::new(serde_json::from_value(config).unwrap(), Arc::new(transport), Arc::new(scheduler), Arc::new(files), health)
-}
-
-/// As [`cluster`], with a scheduler that this version cannot use.
-fn cluster_without_jobs(reason: &'static str, health: ClusterHealth) -> Cluster {
-    let (_, health) = watch::channel(health);
-    let cluster = cluster(Vec::new(), Vec::new(), ScriptedTransport::new([]), health.clone());
-    let files = ScriptedFiles(Script::new("file system", []));
-    let scheduler = goldcrest::scheduler::Unsupported::new(reason);
-    Cluster::new(cluster.config().clone(), Arc::new(ScriptedTransport::new([])), Arc::new(scheduler), Arc::new(files), health)
+    serde_json::from_value(config).unwrap()
 }
 
 /// The API over one cluster.
@@ -118,22 +127,10 @@ impl Api {
         Self { router, document: serde_json::to_value(document).unwrap() }
     }
 
-    /// A scheduler that this version cannot use, and that the checker found so.
-    pub fn without_jobs(reason: &'static str) -> Self {
-        let health = ClusterHealth {
-            services: vec![ServiceHealth {
-                service: ServiceType::Scheduler,
-                last_checked: "2026-01-31T08:00:00Z".parse().unwrap(),
-                latency: None,
-                healthy: false,
-                message: Some(reason.to_owned()),
-                path: None,
-            }],
-            last_check: None,
-        };
+    /// This cluster in place of the usual one.
+    pub fn over(cluster: Cluster) -> Self {
         Self::assemble(Vec::new(), Vec::new(), ClusterHealth::default(), |state| {
-            let cluster = Arc::new(cluster_without_jobs(reason, health));
-            state.gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [cluster]);
+            state.gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [Arc::new(cluster)]);
         })
     }
 
@@ -141,6 +138,11 @@ impl Api {
     pub async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         Answer::read(response).await
+    }
+
+    /// Sends a request, and leaves the content of the answer to be read.
+    pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        self.router.clone().oneshot(request).await.unwrap()
     }
 
     /// Sends a request of alice.

@@ -53,6 +53,10 @@ fn records() -> (Records, tracing::subscriber::DefaultGuard) {
     (records, guard)
 }
 
+/// What the double for authorization says of its decisions.
+const BASIS: [&str; 6] =
+    ["authorizer=\"double\"", "relation=\"access\"", "resource=\"system:daint\"", "decided_by=\"01MODEL\"", "cached=true", "decision_ms="];
+
 async fn cancel(reply: Reply, token: &str) -> Vec<String> {
     let (records, _guard) = records();
     let api = Api::new(vec![(r#"alice: cancel "1""#, reply)], vec![]);
@@ -72,6 +76,8 @@ async fn every_change_leaves_one_line_that_says_who_what_where_and_how_it_ended(
         assert_eq!(lines.len(), 1, "{lines:#?}");
         for part in
             ["user=alice", "subject=subject-of-alice", "system=daint", "action=\"jobs.cancel\"", "object=\"1\"", "request_id=\"test\""]
+                .into_iter()
+                .chain(BASIS)
         {
             assert!(lines[0].contains(part), "{part}: {}", lines[0]);
         }
@@ -83,6 +89,35 @@ async fn every_change_leaves_one_line_that_says_who_what_where_and_how_it_ended(
 async fn a_change_that_is_cancelled_leaves_its_line_too() {
     let lines = cancel(Reply::Hangs, "token-of-alice").await;
     assert!(lines.len() == 1 && lines[0].contains("outcome=\"cancelled\""), "{lines:#?}");
+}
+
+#[tokio::test]
+async fn a_caller_who_is_not_let_in_leaves_a_line_that_says_why() {
+    let (records, _guard) = records();
+    let api = Api::new(vec![], vec![]);
+    for token in ["token-of-mallory", "token-of-nobody"] {
+        api.send(request(Method::DELETE, "/compute/daint/jobs/1", Some(token), None)).await;
+    }
+    let lines = records.of("audit");
+    let [denied, undecided] = &lines[..] else { panic!("{lines:#?}") };
+    for part in ["user=mallory", "system=daint", "action=\"access\"", "outcome=\"denied\"", "request_id=\"test\""].into_iter().chain(BASIS)
+    {
+        assert!(denied.contains(part), "{part}: {denied}");
+    }
+    for part in ["user=nobody", "outcome=\"undecided\"", "error=", "connection to 10.0.0.2 refused", "decision_ms="] {
+        assert!(undecided.contains(part), "{part}: {undecided}");
+    }
+}
+
+#[tokio::test]
+async fn a_permission_to_read_is_told_below_the_level_of_the_trail() {
+    let (records, _guard) = records();
+    let api = Api::new(vec![("alice: nodes", Reply::Nodes(Vec::new()))], vec![]);
+    api.get("/status/daint/nodes").await;
+    assert_eq!(records.of("audit"), [""; 0]);
+    let lines = records.of("goldcrest::service::audit");
+    assert!(lines.len() == 1 && lines[0].contains("level=DEBUG"), "{lines:#?}");
+    assert!(BASIS.iter().all(|part| lines[0].contains(part)), "{}", lines[0]);
 }
 
 #[tokio::test]

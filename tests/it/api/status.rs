@@ -1,15 +1,20 @@
 //! `/status`.
 
+use std::sync::Arc;
+
 use axum::http::Method;
-use goldcrest::domain::{Account, ClusterHealth, Identity, Node, NodeState, Partition, PosixId, Reservation, ServiceType};
+use goldcrest::cluster::Cluster;
+use goldcrest::domain::{Account, ClusterHealth, Identity, Node, NodeState, Partition, PosixId, Reservation, ServiceType, SystemName};
 use goldcrest::filesystem::FilesystemError;
 use goldcrest::scheduler::SchedulerError;
+use goldcrest::service::Gate;
 use goldcrest::ssh::TransportError;
 use insta::assert_snapshot;
 use serde_json::json;
 
-use super::Api;
-use super::doubles::Reply;
+use super::doubles::{Relations, Reply, Script, ScriptedFiles, ScriptedScheduler, Tokens};
+use super::{Answer, Api, request};
+use crate::support::scripted::ScriptedTransport;
 
 #[tokio::test]
 async fn the_systems_are_shown_with_their_health_and_without_secrets() {
@@ -18,24 +23,39 @@ async fn the_systems_are_shown_with_their_health_and_without_secrets() {
     assert_snapshot!(answer);
 }
 
+/// What a token's owner is shown of the systems `daint` and `hidden`.
+async fn shown(path: &str, token: &str) -> Answer {
+    let api = Api::assemble(vec![], vec![], ClusterHealth::default(), |state| {
+        let named = |name: &str| {
+            let (_, health) = tokio::sync::watch::channel(ClusterHealth::default());
+            let cluster = super::cluster(vec![], vec![], ScriptedTransport::new([]), health.clone());
+            let config = goldcrest::cluster::Config { name: SystemName::new(name).unwrap(), ..cluster.config().clone() };
+            let scheduler = Arc::new(ScriptedScheduler(Script::new("scheduler", [])));
+            let files = Arc::new(ScriptedFiles(Script::new("file system", [])));
+            Arc::new(Cluster::new(config, Arc::new(ScriptedTransport::new([])), scheduler, files, health))
+        };
+        state.gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [named("hidden"), named("daint")]);
+    });
+    api.send(request(Method::GET, path, Some(token), None)).await
+}
+
 #[tokio::test]
-async fn what_a_system_cannot_do_is_501_and_shows_in_its_status() {
-    let api = Api::without_jobs("this version does not speak to PBS");
-    for path in ["/compute/daint/jobs", "/compute/daint/jobs/1", "/compute/daint/jobs/1/metadata", "/status/daint/nodes"] {
-        let answer = api.get(path).await;
-        assert_eq!(answer.status, 501, "{path}: {}", answer.everything());
-        assert_eq!(answer.json()["message"], "this system's scheduler cannot do that: this version does not speak to PBS");
+async fn a_caller_is_shown_the_systems_that_the_caller_may_use_and_no_others() {
+    for (token, expected) in [("token-of-alice", &["daint", "hidden"][..]), ("token-of-bob", &["daint"]), ("token-of-mallory", &[])] {
+        let answer = shown("/status/systems", token).await;
+        let systems = answer.json()["systems"].as_array().unwrap().clone();
+        assert_eq!(
+            (answer.status, systems.iter().map(|system| system["name"].as_str().unwrap()).collect::<Vec<_>>()),
+            (200, expected.to_vec())
+        );
     }
-    let transfer = api.call(Method::POST, "/filesystem/daint/transfer/mv", Some(json!({"path": "/home/a", "targetPath": "/home/b"}))).await;
-    assert_eq!(transfer.status, 501);
-    let unsupported = &api.get("/status/systems").await.json()["systems"][0]["unsupported"];
-    let expected = json!([
-        {"operations": "/compute/{system_name}/jobs", "reason": "this version does not speak to PBS"},
-        {"operations": "/filesystem/{system_name}/transfer", "reason": transfer.json()["message"]},
-    ]);
-    assert_eq!(unsupported, &expected);
-    let able = &Api::new(vec![], vec![]).get("/status/systems").await.json()["systems"][0]["unsupported"];
-    assert_eq!(able, &json!([expected[1]]));
+    for path in ["/status/systems", "/status/parameters"] {
+        let others = shown(path, "token-of-bob").await.everything();
+        assert!(others.contains("daint") && !others.contains("hidden"), "{path}: {others}");
+        let undecided = shown(path, "token-of-nobody").await;
+        assert_eq!(undecided.status, 503);
+        assert!(!undecided.everything().contains("daint"), "{path}: {}", undecided.everything());
+    }
 }
 
 #[tokio::test]
@@ -131,7 +151,7 @@ async fn an_unhealthy_scheduler_does_not_keep_nodes_from_being_asked_for() {
 
 #[tokio::test]
 async fn liveness_needs_no_token_and_tells_the_age_of_the_oldest_check() {
-    let request = || super::request(Method::GET, "/status/liveness/", None, None);
+    let request = || request(Method::GET, "/status/liveness/", None, None);
     let answer = Api::new(vec![], vec![]).send(request()).await;
     assert_eq!((answer.status, answer.json()), (200, json!({"healthcheckRuns": {}, "lastUpdate": 0})));
 

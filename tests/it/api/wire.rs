@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::Api;
-use super::doubles::Reply;
+use super::doubles::{Reply, version};
 
 /// Serves the API on a port of its own.
 async fn serve(api: Api) -> TcpStream {
@@ -55,6 +55,42 @@ async fn a_client_that_sends_far_too_much_still_reads_that_it_was_too_much() {
     assert!(answer.contains("the file is larger than the limit of 1000 bytes"), "{answer}");
 }
 
+const PUT: &str = "PUT /filesystem/daint/ops/upload?path=/home/f HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token-of-alice\r\n";
+const NEXT: &str = "GET /status/liveness/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+
+#[tokio::test]
+async fn a_refusal_in_mid_content_leaves_the_connection_fit_for_the_next_request() {
+    for refused in ["content-encoding: gzip", "authorization: Basic eA==", "content-range: bytes 0-1/5"] {
+        let mut connection = serve(Api::new(vec![], vec![])).await;
+        let content = vec![b'x'; 4 << 20];
+        connection.write_all(format!("{PUT}{refused}\r\ncontent-length: {}\r\n\r\n", content.len()).as_bytes()).await.unwrap();
+        connection.write_all(&content).await.unwrap();
+        connection.write_all(NEXT.as_bytes()).await.unwrap();
+        let answers = read(&mut connection).await;
+        assert!(answers.starts_with("HTTP/1.1 4") && answers.contains("\r\n\r\n{"), "{refused}: {answers}");
+        assert!(answers.contains("HTTP/1.1 200 OK\r\n"), "{refused}: the next request was not answered: {answers}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_whose_content_does_not_come_to_its_end_says_that_the_connection_ends() {
+    let mut connection = serve(Api::new(vec![], vec![])).await;
+    connection.write_all(format!("{PUT}content-length: 1000000000000\r\n\r\nstart").as_bytes()).await.unwrap();
+    let answer = read(&mut connection).await;
+    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("\r\nconnection: close\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_leave_to_send_is_refused_without_sending() {
+    let mut connection = serve(Api::new(vec![], vec![])).await;
+    let request = format!("{PUT}content-length: 1000000000000\r\nexpect: 100-continue\r\n\r\n");
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let begun = std::time::Instant::now();
+    let answer = read(&mut connection).await;
+    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    assert!(begun.elapsed() < Duration::from_secs(3), "it was waited for content that was not to come");
+}
+
 #[tokio::test]
 async fn an_upload_that_the_client_breaks_off_is_not_written() {
     // The double would have to be told of an upload that ends well: its script is empty.
@@ -76,7 +112,8 @@ async fn a_download_that_fails_on_the_way_is_cut_short_and_not_ended() {
         Err(FilesystemError::Invalid("gone".to_owned()))
     });
     let content = first.chain(failure).boxed();
-    let mut connection = serve(Api::new(vec![], vec![(r#"alice: download "/home/f" Some(1000)"#, Reply::Stream(content, 10))])).await;
+    let mut connection =
+        serve(Api::new(vec![], vec![(r#"alice: download "/home/f" None Some(1000)"#, Reply::Stream(content, version(10)))])).await;
     let request = "GET /filesystem/daint/ops/download?path=/home/f HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token-of-alice\r\n\r\n";
     connection.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();

@@ -9,7 +9,7 @@ use goldcrest::domain::ContentUnit;
 use goldcrest::filesystem::sftp::protocol::{
     Attributes, Request, Response, Status, VERSION, decode_request, encode_response, split_packet,
 };
-use goldcrest::filesystem::{Access, FilesystemError, ListOptions, Part, Settings};
+use goldcrest::filesystem::{Access, FilesystemError, ListOptions, Part, Settings, UploadOptions};
 use goldcrest::ssh::{LaneKind, TransportError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
@@ -106,6 +106,26 @@ async fn a_session_that_is_cut_is_not_noticed_by_reads() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_end_when_their_connection_is_retired_and_what_is_under_way_does_not() {
+    let site = Site::sftp().unwrap();
+    let (path, root) = (site.write("f", noise(3_000_000)), site.path(""));
+    for _ in 0..20 {
+        site.files.stat(&site.user, &path, false).await.unwrap();
+        let mut download = site.files.download(&site.user, &path, None, None).await.unwrap().content;
+        let first = download.next().await.unwrap().unwrap().len();
+        let list = site.files.list(&site.user, &root, ListOptions::default());
+        let retire = async {
+            tokio::task::yield_now().await;
+            site.transport.retire_connections();
+        };
+        assert_eq!(tokio::join!(list, retire).0.unwrap().len(), 1);
+        let rest: usize = download.map(|piece| piece.unwrap().len()).fold(0, async |sum, length| sum + length).await;
+        assert_eq!(first + rest, 3_000_000);
+        wait_for(Duration::from_secs(10), || site.transport.sessions() == 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_given_up_leave_no_open_files_behind() {
     let site = Site::sftp().unwrap();
     let path = site.write("f", noise(100_000));
@@ -125,7 +145,7 @@ async fn an_upload_whose_session_breaks_fails_and_leaves_nothing() {
     let path = site.write("f", "old");
     let content = super::pieces(&noise(2_000_000)).chain(stream::once(futures::future::pending())).boxed();
     let (files, user) = (site.files.clone(), site.user.clone());
-    let upload = tokio::spawn(async move { files.upload(&user, &path, content, None).await });
+    let upload = tokio::spawn(async move { files.upload(&user, &path, content, UploadOptions::default()).await });
     wait_for(Duration::from_secs(10), || site.names().len() == 2).await;
     site.transport.cut_sessions();
     let error = upload.await.unwrap().unwrap_err();
@@ -143,7 +163,7 @@ async fn nothing_stays_open_when_a_transfer_is_given_up() {
         let mut descriptors = std::fs::read_dir("/proc/self/fd").unwrap();
         descriptors.any(|entry| std::fs::read_link(entry.unwrap().path()).is_ok_and(|target| target == file))
     };
-    let mut download = site.files.download(&site.user, &path, None).await.unwrap();
+    let mut download = site.files.download(&site.user, &path, None, None).await.unwrap();
     download.content.next().await.unwrap().unwrap();
     assert!(is_open());
     drop(download);
@@ -243,23 +263,23 @@ fn hold(mut stream: DuplexStream) {
     tokio::spawn(async move { while stream.read_u8().await.is_ok() {} });
 }
 
-fn packet(id: u32, response: &Response) -> Vec<u8> {
+pub(super) fn packet(id: u32, response: &Response) -> Vec<u8> {
     let mut buffer = BytesMut::new();
     encode_response(id, response, &mut buffer);
     buffer.to_vec()
 }
 
-fn status(id: u32, status: Status) -> Vec<u8> {
+pub(super) fn status(id: u32, status: Status) -> Vec<u8> {
     packet(id, &Response::Status { status, message: Bytes::new() })
 }
 
 /// A server that greets well and then answers as it likes.
-fn behave(stream: DuplexStream, answer: impl Fn(u32, Request) -> Vec<u8> + Send + 'static) {
+pub(super) fn behave(stream: DuplexStream, answer: impl Fn(u32, Request) -> Vec<u8> + Send + 'static) {
     behave_until(stream, move |id, request| Some(answer(id, request)));
 }
 
 /// The same; it hangs up where there is no answer.
-fn behave_until(mut stream: DuplexStream, answer: impl Fn(u32, Request) -> Option<Vec<u8>> + Send + 'static) {
+pub(super) fn behave_until(mut stream: DuplexStream, answer: impl Fn(u32, Request) -> Option<Vec<u8>> + Send + 'static) {
     tokio::spawn(async move {
         let mut buffer = BytesMut::new();
         loop {

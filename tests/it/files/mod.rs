@@ -1,12 +1,18 @@
 //! Every file operation on a real directory: over SFTP with our own server and with OpenSSH's, and by commands. The bodies are
 //! the same for all; what differs by design is named in them.
 
+mod archives;
+mod copies;
 mod faults;
+mod follows;
 mod operations;
+mod parts;
+mod ranges;
 mod throughput;
-mod transport;
+pub mod transport;
 mod uploads;
 mod waiting;
+mod walks;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -16,7 +22,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use goldcrest::domain::{Principal, RemotePath};
-use goldcrest::filesystem::{self, Access, ContentStream, FileSystem, FilesystemError, Settings};
+use goldcrest::filesystem::{self, Access, ContentStream, FileSystem, FilesystemError, Settings, UploadOptions};
 
 use crate::support::principal;
 use transport::{Local, OPENSSH, Subsystem};
@@ -80,13 +86,13 @@ impl Site {
     }
 
     async fn upload(&self, path: &RemotePath, content: &[u8], cap: Option<u64>) -> Result<(), FilesystemError> {
-        self.files.upload(&self.user, path, pieces(content), cap).await
+        self.files.upload(&self.user, path, pieces(content), UploadOptions { cap, ..UploadOptions::default() }).await.map(drop)
     }
 
     async fn download(&self, path: &RemotePath) -> Result<Vec<u8>, FilesystemError> {
-        let download = self.files.download(&self.user, path, None).await?;
+        let download = self.files.download(&self.user, path, None, None).await?;
         let data = download.content.try_collect::<Vec<Bytes>>().await?.concat();
-        assert_eq!(data.len() as u64, download.size);
+        assert_eq!(data.len() as u64, download.version.size);
         Ok(data)
     }
 

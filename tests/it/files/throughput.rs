@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use futures::{StreamExt, stream};
-use goldcrest::filesystem::ListOptions;
+use goldcrest::filesystem::{ListOptions, UploadOptions};
 
 use super::Site;
 
@@ -31,7 +31,7 @@ async fn stats_a_second_and_megabytes_a_second() {
     let big = std::fs::File::create(site.local("big")).unwrap();
     big.set_len(1024 * 1024 * 1024).unwrap();
     let start = Instant::now();
-    let mut download = site.files.download(&site.user, &site.path("big"), None).await.unwrap();
+    let mut download = site.files.download(&site.user, &site.path("big"), None, None).await.unwrap();
     while let Some(piece) = download.content.next().await {
         piece.unwrap();
     }
@@ -39,6 +39,6 @@ async fn stats_a_second_and_megabytes_a_second() {
     let piece = bytes::Bytes::from(vec![7; 1024 * 1024]);
     let content = stream::iter((0..1024).map(move |_| Ok(piece.clone()))).boxed();
     let start = Instant::now();
-    site.files.upload(&site.user, &site.path("up"), content, None).await.unwrap();
+    site.files.upload(&site.user, &site.path("up"), content, UploadOptions::default()).await.unwrap();
     println!("1 GiB written: {:.0} MB/s", 1073.7 / start.elapsed().as_secs_f64());
 }

@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::pin::Pin;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
@@ -16,8 +16,9 @@ use goldcrest::filesystem::sftp::protocol::{Request, Response, VERSION, encode_r
 use goldcrest::filesystem::sftp::server;
 use goldcrest::ssh::{ByteStream, CommandLine, Exec, LaneKind, RawOutput, Transport, TransportError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 
 /// Where Debian has OpenSSH's server.
 pub const OPENSSH: &str = "/usr/lib/openssh/sftp-server";
@@ -44,16 +45,22 @@ pub struct Local {
     /// Commands run.
     pub commands: AtomicUsize,
     running: Mutex<Vec<AbortHandle>>,
+    retired: Mutex<CancellationToken>,
 }
 
 impl Local {
     pub fn new(subsystem: Subsystem) -> Self {
-        Self { subsystem, opened: Mutex::default(), commands: AtomicUsize::new(0), running: Mutex::default() }
+        Self { subsystem, opened: Mutex::default(), commands: AtomicUsize::new(0), running: Mutex::default(), retired: Mutex::default() }
     }
 
     /// Cuts every session that is open now.
     pub fn cut_sessions(&self) {
         self.running.lock().unwrap().drain(..).for_each(|task| task.abort());
+    }
+
+    /// Tells every session that is open now that its connection takes no more work.
+    pub fn retire_connections(&self) {
+        std::mem::take(&mut *self.retired.lock().unwrap()).cancel();
     }
 
     /// Sessions of our own server that have not ended.
@@ -85,30 +92,30 @@ impl Transport for Local {
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
                 Err(TransportError::Refused("subsystem request failed".to_owned()))
             }
-            Subsystem::OpenSsh => Ok(Box::new(Process::start(Command::new(OPENSSH).stdin(Stdio::piped()).stdout(Stdio::piped())))),
+            Subsystem::OpenSsh => Ok(ByteStream::new(Process::start(Command::new(OPENSSH).stdin(Stdio::piped()).stdout(Stdio::piped())))),
             Subsystem::Plain => {
                 let (ours, theirs) = tokio::io::duplex(256 * 1024);
                 let server = Process::start(Command::new(OPENSSH).stdin(Stdio::piped()).stdout(Stdio::piped()));
                 self.running.lock().unwrap().push(tokio::spawn(without_extensions(theirs, server)).abort_handle());
-                Ok(Box::new(ours))
+                Ok(ByteStream::new(ours))
             }
             Subsystem::Own => {
                 let (ours, theirs) = tokio::io::duplex(256 * 1024);
                 let task = tokio::spawn(async move { server::serve(theirs).await });
                 self.running.lock().unwrap().push(task.abort_handle());
-                Ok(Box::new(ours))
+                Ok(ByteStream::retiring(ours, self.retired.lock().unwrap().clone()))
             }
             Subsystem::Hostile(behaviour) => {
                 let (ours, theirs) = tokio::io::duplex(256 * 1024);
                 behaviour(theirs);
-                Ok(Box::new(ours))
+                Ok(ByteStream::new(ours))
             }
         }
     }
 
     async fn stream(&self, _: &Principal, line: &CommandLine) -> Result<ByteStream, TransportError> {
         self.commands.fetch_add(1, Ordering::Relaxed);
-        Ok(Box::new(Process::start(shell(line).stderr(Stdio::null()))))
+        Ok(ByteStream::new(Process::command(line)))
     }
 }
 
@@ -134,9 +141,10 @@ fn shell(line: &CommandLine) -> Command {
     command
 }
 
-/// A process as a byte stream, killed when dropped.
+/// A process as a byte stream, killed when dropped. Reading a command's output fails at its end where its exit status says so.
 struct Process {
-    _child: Child,
+    exit: Pin<Box<dyn Future<Output = std::io::Result<ExitStatus>> + Send>>,
+    command: bool,
     stdin: Option<ChildStdin>,
     stdout: ChildStdout,
 }
@@ -145,13 +153,27 @@ impl Process {
     fn start(command: &mut Command) -> Self {
         let mut child = command.kill_on_drop(true).spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take().unwrap());
-        Self { _child: child, stdin, stdout }
+        Self { exit: Box::pin(async move { child.wait().await }), command: false, stdin, stdout }
+    }
+
+    fn command(line: &CommandLine) -> Self {
+        Self { command: true, ..Self::start(shell(line).stderr(Stdio::null())) }
     }
 }
 
 impl AsyncRead for Process {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stdout).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stdout).poll_read(context, buffer))?;
+        if self.command && buffer.filled().len() == before {
+            let status = ready!(self.exit.as_mut().poll(context))?;
+            // An ended future must not be asked again.
+            self.exit = Box::pin(std::future::ready(Ok(status)));
+            if !status.success() {
+                return Poll::Ready(Err(std::io::Error::other(format!("Remote process failed with exit status:{status}"))));
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

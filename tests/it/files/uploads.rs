@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use goldcrest::filesystem::FilesystemError;
+use goldcrest::filesystem::{FilesystemError, UploadOptions};
 use tokio::sync::oneshot;
 
 use super::{Site, noise, on_each_site, pieces};
@@ -36,9 +36,9 @@ async fn a_big_file_streams_in_and_out(site: Site) {
     const PIECE: usize = 1024 * 1024;
     let piece = Bytes::from(noise(PIECE));
     let content = { stream::iter(0..64).map(move |_| Ok(piece.clone())).boxed() };
-    site.files.upload(&site.user, &site.path("big"), content, None).await.unwrap();
-    let mut download = site.files.download(&site.user, &site.path("big"), None).await.unwrap();
-    assert_eq!(download.size, 64 * PIECE as u64);
+    site.files.upload(&site.user, &site.path("big"), content, UploadOptions::default()).await.unwrap();
+    let mut download = site.files.download(&site.user, &site.path("big"), None, None).await.unwrap();
+    assert_eq!(download.version.size, 64 * PIECE as u64);
     let (expected, mut at) = (noise(PIECE), 0);
     while let Some(piece) = download.content.next().await {
         let piece = piece.unwrap();
@@ -81,7 +81,7 @@ async fn an_upload_that_fails_leaves_the_target_and_nothing_else(site: Site) {
         assert!(matches!(over, Err(FilesystemError::TooLarge(_))), "{over:?}");
         let broken = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
         let content = pieces(&noise(length)).chain(stream::iter([Err(FilesystemError::Interrupted(broken))])).boxed();
-        let cut = site.files.upload(&site.user, &path, content, None).await;
+        let cut = site.files.upload(&site.user, &path, content, UploadOptions::default()).await;
         assert!(matches!(cut, Err(FilesystemError::Interrupted(_))), "{cut:?}");
     }
     wait_for(Duration::from_secs(10), || site.names() == [b"f"]).await;
@@ -96,7 +96,7 @@ async fn an_upload_whose_client_goes_away_leaves_nothing(site: Site) {
     });
     let content = pieces(&noise(2_000_000)).chain(end).boxed();
     let (files, user, path) = (site.files.clone(), site.user.clone(), site.path("f"));
-    let upload = tokio::spawn(async move { files.upload(&user, &path, content, None).await });
+    let upload = tokio::spawn(async move { files.upload(&user, &path, content, UploadOptions::default()).await });
     was_reached.await.unwrap();
     wait_for(Duration::from_secs(10), || site.names().len() == 1).await;
     assert!(site.names()[0].starts_with(b".f.goldcrest-"));
@@ -106,7 +106,7 @@ async fn an_upload_whose_client_goes_away_leaves_nothing(site: Site) {
 
 async fn a_file_that_becomes_shorter_fails_rather_than_ends(site: Site) {
     let path = site.write("f", noise(64 * 1024 * 1024));
-    let mut download = site.files.download(&site.user, &path, None).await.unwrap();
+    let mut download = site.files.download(&site.user, &path, None, None).await.unwrap();
     download.content.next().await.unwrap().unwrap();
     fs::File::options().write(true).open(site.local("f")).unwrap().set_len(1_000_000).unwrap();
     let mut last = None;

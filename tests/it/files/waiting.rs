@@ -32,7 +32,7 @@ async fn transfers_one_after_the_other_share_a_session() {
 async fn transfers_at_the_same_time_have_sessions_of_their_own() {
     let site = Site::sftp().unwrap();
     let path = site.write("f", noise(LARGE));
-    let under_way = site.files.download(&site.user, &path, None).await.unwrap();
+    let under_way = site.files.download(&site.user, &path, None, None).await.unwrap();
     site.download(&path).await.unwrap();
     site.download(&path).await.unwrap();
     assert_eq!(transfer_sessions(&site), 2);
@@ -44,7 +44,7 @@ async fn a_session_that_waits_serves_nobody_else() {
     let site = Site::sftp().unwrap();
     let path = site.write("f", noise(LARGE));
     for user in ["ada", "bob"] {
-        let mut download = site.files.download(&principal(user), &path, None).await.unwrap();
+        let mut download = site.files.download(&principal(user), &path, None, None).await.unwrap();
         while let Some(piece) = download.content.next().await {
             piece.unwrap();
         }
@@ -82,7 +82,7 @@ async fn a_session_waits_no_longer_than_it_is_told() {
 async fn a_session_with_much_still_to_come_is_let_go() {
     let site = Site::sftp().unwrap();
     let path = site.write("f", noise(32 * LARGE));
-    let mut download = site.files.download(&site.user, &path, None).await.unwrap();
+    let mut download = site.files.download(&site.user, &path, None, None).await.unwrap();
     download.content.next().await.unwrap().unwrap();
     drop(download);
     wait_for(Duration::from_secs(5), || site.transport.sessions() == 1).await;

@@ -24,6 +24,8 @@ pub struct Behaviour {
     pub login_delay: Duration,
     /// Whether it refuses all logins.
     pub refuse_logins: bool,
+    /// After how many logins it refuses all others.
+    pub accept_logins: Option<usize>,
     /// Whether it hangs up on everybody who has logged in.
     pub hang_up_after_login: bool,
     /// A certificate that it shows for its host key.
@@ -37,6 +39,7 @@ impl Default for Behaviour {
             hang_up: 0,
             login_delay: Duration::ZERO,
             refuse_logins: false,
+            accept_logins: None,
             hang_up_after_login: false,
             certificate: None,
         }
@@ -155,7 +158,8 @@ impl server::Handler for Handler {
         self.record.most_logins.fetch_max(now, Ordering::SeqCst);
         tokio::time::sleep(self.behaviour.login_delay).await;
         self.record.logins.fetch_sub(1, Ordering::SeqCst);
-        if self.behaviour.refuse_logins {
+        let enough = self.behaviour.accept_logins.is_some_and(|most| self.record.users.lock().unwrap().len() >= most);
+        if self.behaviour.refuse_logins || enough {
             return Ok(Auth::reject());
         }
         let fingerprint = key.public_key.fingerprint(russh::keys::HashAlg::Sha256).to_string();

@@ -270,6 +270,57 @@ async fn a_changed_credential_retires_the_connections_of_the_old_one() {
     wait_for(PATIENCE, || lanes.stats().closed_credential == 1).await;
 }
 
+#[tokio::test]
+async fn a_credential_that_ends_serves_until_a_connection_of_the_next_one_is_there() {
+    let slow = Duration::from_millis(800);
+    let double = Double::start(Behaviour { login_delay: slow, ..Behaviour::default() }).await;
+    let (old, new) = (new_key(), new_key());
+    let hour = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    let ending = |key| Arc::new(Credential { not_after: Some(hour), ..Credential::clone(&credential(key)) });
+    let keys = OneKey::new(&old);
+    keys.change(ending(&old));
+    let lanes = lanes(config(double.port, &double.host_key), Arc::clone(&keys));
+    exec(&lanes, "ada", run("echo")).await.unwrap();
+    let busy = tokio::spawn({
+        let lanes = Arc::clone(&lanes);
+        async move { exec(&lanes, "ada", run("nap")).await }
+    });
+    wait_for(PATIENCE, || double.record.commands.load(SeqCst) == 2).await;
+    keys.change(ending(&new));
+    let mut longest = Duration::ZERO;
+    while lanes.stats().opened < 2 {
+        let started = Instant::now();
+        exec(&lanes, "ada", run("echo")).await.unwrap();
+        longest = longest.max(started.elapsed());
+    }
+    assert!(longest < slow / 2, "a request waited {longest:?} for the login");
+    busy.await.unwrap().unwrap();
+    wait_for(PATIENCE, || lanes.stats().closed_credential == 1).await;
+    let logins = double.record.users.lock().unwrap().len();
+    assert_eq!((logins, lanes.stats().open), (2, 1));
+}
+
+#[tokio::test]
+async fn a_refused_new_credential_does_not_take_the_old_ones_connection_away_nor_storm_the_server() {
+    let double = Double::start(Behaviour { accept_logins: Some(1), ..Behaviour::default() }).await;
+    let until = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3);
+    let ending = |not_after| Arc::new(Credential { not_after: Some(not_after), ..Credential::clone(&credential(&new_key())) });
+    let keys = OneKey::new(&new_key());
+    keys.change(ending(until));
+    let lanes = lanes(config(double.port, &double.host_key), Arc::clone(&keys));
+    exec(&lanes, "ada", run("echo")).await.unwrap();
+    keys.change(ending(until + jiff::SignedDuration::from_hours(1)));
+    let refused = loop {
+        match exec(&lanes, "ada", run("echo")).await {
+            Ok(_) => assert!(jiff::Timestamp::now() < until + jiff::SignedDuration::from_secs(1), "it outlived its end"),
+            Err(error) => break error,
+        }
+    };
+    assert!(jiff::Timestamp::now() >= until, "the old one was good until then");
+    assert!(matches!(refused, TransportError::Login(_)), "{refused}");
+    assert!(double.record.connections.load(SeqCst) <= 3, "{} connections", double.record.connections.load(SeqCst));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_survive_a_credential_that_keeps_changing() {
     let double = Double::start(Behaviour::default()).await;

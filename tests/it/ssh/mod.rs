@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test ends at its first surprise, and says what it measured")]
 
+mod certificates;
 mod double;
 mod faults;
 mod openssh;
@@ -28,7 +29,7 @@ fn new_key() -> PrivateKey {
 /// The credential that holds a key.
 fn credential(key: &PrivateKey) -> Arc<Credential> {
     let private_key = Secret::from(key.to_openssh(LineEnding::LF).unwrap().to_string());
-    Arc::new(Credential { private_key, passphrase: None, certificate: None, not_after: None })
+    Arc::new(Credential { private_key, passphrase: None, certificate: None, not_after: None, caller: None })
 }
 
 /// A provider that gives everybody the same credential, until it is changed.
@@ -64,6 +65,7 @@ fn config(port: u16, host_key: &PrivateKey) -> Config {
         max_startups: 8,
         max_output: 1 << 20,
         host_keys: Some(HostKeys::Pinned(vec![host_key.public_key().to_openssh().unwrap()])),
+        credentials: None,
         timeout: Timeouts { connection: 5, login: 5, command_execution: 5, idle_timeout: 60, keep_alive: 5 },
     }
 }

@@ -20,18 +20,18 @@ use crate::support::{PATIENCE, principal, wait_for};
 
 const SSHD: &str = "/usr/sbin/sshd";
 
-struct Sshd {
+pub(super) struct Sshd {
     process: Child,
-    port: u16,
-    host_key: PrivateKey,
-    user: String,
+    pub(super) port: u16,
+    pub(super) host_key: PrivateKey,
+    pub(super) user: String,
     user_key: PrivateKey,
     directory: tempfile::TempDir,
 }
 
 impl Sshd {
     /// A server with these further lines of configuration; none where it cannot be had.
-    fn start(settings: &str) -> Option<Self> {
+    pub(super) fn start(settings: &str) -> Option<Self> {
         if !Path::new(SSHD).exists() || !rustix::process::geteuid().is_root() {
             eprintln!("skipped: this test needs {SSHD} and root");
             return None;
@@ -82,6 +82,11 @@ impl Sshd {
             let _ = process.wait();
         }
         panic!("no sshd would start on the ports 22100 to 22199");
+    }
+
+    /// What it has written so far.
+    pub(super) fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap()
     }
 
     fn lanes(&self) -> Arc<Lanes> {
@@ -208,7 +213,9 @@ async fn a_command_that_runs_out_of_time_is_gone_from_the_server() {
         .exit,
         1
     );
-    assert_eq!(lanes.stats().opened, 1, "the connection stays in use: {:?}", lanes.stats());
+    // A slow machine may have been given a second connection while the first was looked at; none is given up.
+    let stats = lanes.stats();
+    assert_eq!(stats.open, stats.opened, "the connections stay in use: {stats:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -298,6 +305,7 @@ async fn keys_and_certificates_of_every_kind_log_in() {
             passphrase: (!passphrase.is_empty()).then(|| passphrase.to_owned().into()),
             certificate: signed.then(|| read(&format!("{name}-cert.pub"))),
             not_after: None,
+            caller: None,
         }));
         let lanes = lanes(config(sshd.port, &sshd.host_key), keys);
         let started = Instant::now();

@@ -43,6 +43,73 @@ async fn at_the_cap_a_new_user_waits_for_a_busy_connection_to_become_idle() {
     assert!(ada.is_ok() && bob.is_ok(), "{ada:?} {bob:?}");
 }
 
+/// Commands of each user, as fast as they are answered, until the flag is set; the numbers of answers.
+async fn flood(lanes: &Arc<goldcrest::ssh::Lanes>, users: &[&'static str], parallel: usize, time: Duration) -> Vec<usize> {
+    let end = Instant::now() + time;
+    let of_one = |user: &'static str| {
+        let requests = (0..parallel).map(|_| async {
+            let mut answers = 0;
+            while Instant::now() < end {
+                exec(lanes, user, run("echo")).await.unwrap();
+                answers += 1;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            answers
+        });
+        async { futures::future::join_all(requests.collect::<Vec<_>>()).await.into_iter().sum() }
+    };
+    futures::future::join_all(users.iter().map(|user| of_one(user))).await
+}
+
+#[tokio::test]
+async fn at_the_cap_a_user_who_never_rests_makes_room_for_another() {
+    let double = Double::start(Behaviour::default()).await;
+    let mut settings = config(double.port, &double.host_key);
+    (settings.max_clients, settings.max_channels) = (2, 2);
+    let lanes = lanes(settings, OneKey::new(&new_key()));
+    let greedy = flood(&lanes, &["ada"], 8, Duration::from_secs(6));
+    let modest = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let started = Instant::now();
+        exec(&lanes, "bob", run("echo")).await.unwrap();
+        started.elapsed()
+    };
+    let (answers, waited) = tokio::join!(greedy, modest);
+    assert!(waited < Duration::from_secs(4), "{waited:?}");
+    assert!(answers[0] > 100, "{answers:?}");
+    assert!(lanes.stats().closed_yielded >= 1, "{:?}", lanes.stats());
+    assert_eq!(lanes.stats().failed, 0);
+}
+
+#[tokio::test]
+async fn at_the_cap_more_users_than_places_take_turns_and_none_fails() {
+    let double = Double::start(Behaviour::default()).await;
+    let mut settings = config(double.port, &double.host_key);
+    settings.max_clients = 2;
+    let lanes = lanes(settings, OneKey::new(&new_key()));
+    let answers = flood(&lanes, &["ada", "bob", "cyd"], 4, Duration::from_secs(8)).await;
+    let (least, most) = (answers.iter().min().unwrap(), answers.iter().max().unwrap());
+    assert!(least * 4 > *most, "{answers:?}");
+}
+
+#[tokio::test]
+async fn at_the_cap_a_kept_session_that_rests_makes_room() {
+    let double = Double::start(Behaviour::default()).await;
+    let mut settings = config(double.port, &double.host_key);
+    settings.max_clients = 1;
+    let lanes = lanes(settings, OneKey::new(&new_key()));
+    let kept = lanes.subsystem(&principal("ada"), LaneKind::Control, "echo").await.unwrap();
+    let retired = kept.retired();
+    let other = exec(&lanes, "bob", run("echo"));
+    let lets_go = async {
+        retired.cancelled().await;
+        drop(kept);
+    };
+    let (answer, ()) = tokio::time::timeout(Duration::from_secs(5), async { tokio::join!(other, lets_go) }).await.unwrap();
+    answer.unwrap();
+    assert_eq!(lanes.stats().closed_yielded, 1);
+}
+
 #[tokio::test]
 async fn a_full_lane_answers_saturated_at_the_deadline() {
     let double = Double::start(Behaviour::default()).await;

@@ -39,6 +39,7 @@ impl Seen {
 /// What the service does with a request.
 pub struct Reply {
     pub status: u16,
+    pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
     pub after: Duration,
 }
@@ -51,7 +52,13 @@ impl Reply {
 
     /// Any status and body.
     pub fn status(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, body: body.into(), after: Duration::ZERO }
+        Self { status, headers: Vec::new(), body: body.into(), after: Duration::ZERO }
+    }
+
+    /// The same, with a header.
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
     }
 
     /// The same, later.
@@ -79,7 +86,11 @@ impl Service {
             let reply = answer(&request);
             async move {
                 tokio::time::sleep(reply.after).await;
-                (StatusCode::from_u16(reply.status).unwrap(), reply.body).into_response() as Response
+                let mut response: Response = (StatusCode::from_u16(reply.status).unwrap(), reply.body).into_response();
+                for (name, value) in reply.headers {
+                    response.headers_mut().insert(name, value.parse().unwrap());
+                }
+                response
             }
         });
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

@@ -1,52 +1,38 @@
-"""Which Goldcrest the tests talk to, and pyfirecrest's clients for it. See run.sh for the variables."""
+"""The clients of pyfirecrest for the Goldcrest that the tests talk to."""
 
 import asyncio
 import inspect
-import json
 import os
-import pathlib
 import uuid
-from dataclasses import dataclass
 
 import firecrest
 import pytest
 from firecrest.FirecrestException import FirecrestException
+from target import find_target
 
 
-@dataclass(frozen=True)
-class Target:
-    """A running Goldcrest, and who asks it."""
+class Recorded:
+    """A client that keeps the names of the methods that were called."""
 
-    url: str
-    system: str
-    workdir: str
-    token_url: str | None
-    client_id: str | None
-    client_secret: str | None
-    token: str | None
+    def __init__(self, client, called):
+        self._client = client
+        self._called = called
 
-    def authorization(self):
-        if self.token:
-            return FixedToken(self.token)
-        return firecrest.ClientCredentialsAuth(self.client_id, self.client_secret, self.token_url)
-
-
-@dataclass(frozen=True)
-class FixedToken:
-    token: str
-
-    def get_access_token(self):
-        return self.token
+    def __getattr__(self, name):
+        self._called.add(name)
+        return getattr(self._client, name)
 
 
 class Blocking:
     """The asynchronous client behind the calls of the synchronous one, so that one set of tests serves both."""
 
-    def __init__(self, client):
+    def __init__(self, client, called):
         self._client = client
+        self._called = called
         self._loop = asyncio.new_event_loop()
 
     def __getattr__(self, name):
+        self._called.add(name)
         method = getattr(self._client, name)
 
         def call(*args, **kwargs):
@@ -60,36 +46,6 @@ class Blocking:
         self._loop.close()
 
 
-def find_target():
-    setting = os.environ.get
-    system = setting("GOLDCREST_TEST_SYSTEM", "slurm")
-    if setting("GOLDCREST_TEST_URL"):
-        return Target(
-            url=setting("GOLDCREST_TEST_URL"),
-            system=system,
-            workdir=setting("GOLDCREST_TEST_WORKDIR", "/home/fireuser"),
-            token_url=setting("GOLDCREST_TEST_TOKEN_URL"),
-            client_id=setting("GOLDCREST_TEST_CLIENT_ID"),
-            client_secret=setting("GOLDCREST_TEST_CLIENT_SECRET"),
-            token=setting("GOLDCREST_TEST_TOKEN"),
-        )
-    root = pathlib.Path(setting("GOLDCREST_ENV", "/var/tmp/goldcrest-env"))
-    try:
-        goldcrest = json.loads((root / "goldcrest/env.json").read_text())
-        oidc = json.loads((root / "oidc/env.json").read_text())
-    except FileNotFoundError:
-        return None
-    return Target(
-        url=goldcrest["url"],
-        system=system,
-        workdir="/home/fireuser",
-        token_url=oidc["tokenUrl"],
-        client_id="fireuser",
-        client_secret=pathlib.Path(oidc["clients"]["fireuser"]["secretFile"]).read_text(),
-        token=None,
-    )
-
-
 @pytest.fixture(scope="session")
 def target():
     found = find_target()
@@ -99,17 +55,23 @@ def target():
     return found
 
 
+@pytest.fixture(scope="session")
+def called():
+    """The methods that were called, of each of the two clients."""
+    return {"sync": set(), "async": set()}
+
+
 @pytest.fixture(scope="session", params=["sync", "async"])
-def client(request, target):
+def client(request, target, called):
     if request.param == "sync":
         client = firecrest.v2.Firecrest(target.url, target.authorization())
         client.timeout = 60
-        yield client
+        yield Recorded(client, called["sync"])
         client.close_session()
     else:
         client = firecrest.v2.AsyncFirecrest(target.url, target.authorization())
         client.timeout = 60
-        blocking = Blocking(client)
+        blocking = Blocking(client, called["async"])
         yield blocking
         blocking.close()
 

@@ -12,18 +12,6 @@
 #   GOLDCREST_TEST_TOKEN          a token as it is
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-# shellcheck source=../../../build/environment/lib.sh
-. "$here/../../../build/environment/lib.sh"
-
-venv=$state_root/pyfirecrest
-if ! cmp -s "$here/requirements.txt" "$venv/requirements.txt"; then
-    python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3 python3-venv
-    say "installing pyfirecrest"
-    python3 -m venv --clear "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
-    cp "$here/requirements.txt" "$venv/requirements.txt"
-fi
-# Bytecode and caches stay out of the source tree.
-export PYTHONDONTWRITEBYTECODE=1
-cd "$here"
-exec "$venv/bin/python" -m pytest -p no:cacheprovider "$@"
+# shellcheck source=../python.sh
+. "$here/../python.sh"
+run_python_client "$here" "$@"

@@ -15,7 +15,7 @@ def state(job):
     return job["status"]["state"]
 
 
-def test_a_script_runs_to_its_end_and_is_described(client, system, folder):
+def test_a_script_runs_to_its_end_and_is_described(client, system, folder, supported):
     name = f"pyfirecrest-{uuid.uuid4().hex}"
     script = f'#!/bin/bash\n#SBATCH --job-name={name}\necho "word: $WORD"\n'
     job = client.submit(system, folder, script_str=script, env_vars={"WORD": "it's a 'word'"})
@@ -24,18 +24,18 @@ def test_a_script_runs_to_its_end_and_is_described(client, system, folder):
     assert ended["jobId"] == job["jobId"]
     assert ended["workingDirectory"] == folder
     assert any(entry["jobId"] == job["jobId"] for entry in client.job_info(system))
-    metadata = client.job_metadata(system, job["jobId"])[0]
+    metadata = supported(client.job_metadata, system, job["jobId"])[0]
     assert metadata["jobId"] == job["jobId"]
     assert client.view(system, metadata["standardOutput"]) == "word: it's a 'word'\n"
 
 
-def test_a_local_and_a_remote_script_run(client, system, folder, tmp_path):
+def test_a_local_and_a_remote_script_run(client, system, folder, tmp_path, supported):
     local = tmp_path / "job.sh"
     local.write_text("#!/bin/bash\ntrue\n")
     first = client.submit(system, folder, script_local_path=str(local))
     client.upload(system, str(local), folder, "job.sh")
-    second = client.submit(system, folder, script_remote_path=f"{folder}/job.sh")
     assert "COMPLETED" in state(finished(client, system, first))
+    second = supported(client.submit, system, folder, script_remote_path=f"{folder}/job.sh")
     assert "COMPLETED" in state(finished(client, system, second))
 
 
@@ -63,7 +63,7 @@ def test_a_cancelled_job_ends(client, system, folder):
 def test_a_wait_that_runs_out_cancels_the_job(client, system, folder):
     job = client.submit(system, folder, script_str="#!/bin/bash\nsleep 300\n")
     with pytest.raises(JobTimeoutException):
-        client.wait_for_job(system, job["jobId"], timeout=2)
+        client.wait_for_job(system, job["jobId"], timeout=10)
     assert "CANCELLED" in state(finished(client, system, job))
 
 
@@ -91,3 +91,22 @@ def test_an_unknown_job_is_reported_as_the_client_expects(client, system):
 def test_many_jobs_are_submitted_and_waited_for(client, system, folder):
     jobs = [client.submit(system, folder, script_str="#!/bin/bash\ntrue\n") for _ in range(4)]
     assert all("COMPLETED" in state(finished(client, system, job)) for job in jobs)
+
+
+def test_a_job_is_sent_where_the_caller_says(client, system, folder, supported):
+    partition = supported(client.partitions, system)[0]["name"]
+    account = client.job_info(system, client.submit(system, folder, script_str="#!/bin/bash\ntrue\n")["jobId"])[0]["account"]
+    if not account:
+        pytest.skip("the system has no accounts")
+    job = client.submit(system, folder, script_str="#!/bin/bash\ntrue\n", account=account, partition=partition)
+    ended = finished(client, system, job)
+    assert (ended["account"], ended["partition"]) == (account, partition)
+    assert any(entry["jobId"] == job["jobId"] for entry in client.job_info(system, account=account))
+
+
+def test_what_the_scheduler_refuses_is_told(client, system, folder, supported):
+    supported(client.partitions, system)
+    for refused in ({"partition": "no-such-partition"}, {"reservation": "no-such-reservation"}):
+        with pytest.raises(UnexpectedStatusException) as caught:
+            client.submit(system, folder, script_str="#!/bin/bash\ntrue\n", **refused)
+        assert caught.value.responses[-1].status_code == 400, refused

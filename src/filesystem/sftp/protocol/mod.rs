@@ -29,6 +29,11 @@ pub const LIMITS: &[u8] = b"limits@openssh.com";
 /// The names of users and groups.
 pub const USERS_GROUPS_BY_ID: &[u8] = b"users-groups-by-id@openssh.com";
 
+/// Copies between two open files within the server.
+pub const COPY_DATA: &[u8] = b"copy-data";
+/// `statvfs(3)`.
+pub const STATVFS: &[u8] = b"statvfs@openssh.com";
+
 /// The attributes of a file; each may be left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attributes {
@@ -129,6 +134,53 @@ impl ServerLimits {
     pub fn encode(&self) -> Bytes {
         let mut buffer = BytesMut::with_capacity(32);
         [self.packet, self.read, self.write, self.handles].into_iter().for_each(|value| buffer.put_u64(value));
+        buffer.freeze()
+    }
+}
+
+/// What `statvfs(3)` tells of a file system, from a [`STATVFS`] reply; all but the flags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileSystemSpace {
+    /// The unit of the blocks below, in bytes.
+    pub block: u64,
+    /// Blocks in all.
+    pub blocks: u64,
+    /// Blocks that are free.
+    pub free: u64,
+    /// Blocks that are free to those who are not root.
+    pub available: u64,
+    /// Files that it can hold.
+    pub files: u64,
+    /// Files that it can still hold.
+    pub files_free: u64,
+}
+
+impl FileSystemSpace {
+    /// Reads the reply's data.
+    ///
+    /// # Errors
+    /// When it is short.
+    pub fn decode(data: Bytes) -> Result<Self, Malformed> {
+        let mut fields = Fields(data);
+        let _preferred_block = fields.u64()?;
+        let space = Self {
+            block: fields.u64()?,
+            blocks: fields.u64()?,
+            free: fields.u64()?,
+            available: fields.u64()?,
+            files: fields.u64()?,
+            files_free: fields.u64()?,
+        };
+        // The files that are free to others than root, an id, flags, and the longest name follow.
+        (0..4).try_for_each(|_| fields.u64().map(drop))?;
+        Ok(space)
+    }
+
+    /// The reply's data, with nothing but zeros for what is not known here.
+    pub fn encode(&self) -> Bytes {
+        let mut buffer = BytesMut::with_capacity(88);
+        let told = [self.block, self.block, self.blocks, self.free, self.available, self.files, self.files_free, self.files_free];
+        told.into_iter().chain([0, 0, 255]).for_each(|value| buffer.put_u64(value));
         buffer.freeze()
     }
 }

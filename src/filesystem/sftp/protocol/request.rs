@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::wire::{Fields, Malformed, put_packet, put_string};
-use super::{Attributes, FSYNC, HARDLINK, LIMITS, POSIX_RENAME, USERS_GROUPS_BY_ID};
+use super::{Attributes, COPY_DATA, FSYNC, HARDLINK, LIMITS, POSIX_RENAME, STATVFS, USERS_GROUPS_BY_ID};
 
 /// How a file is opened (`SSH_FXF_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,10 @@ pub enum Request {
     Limits,
     /// [`USERS_GROUPS_BY_ID`].
     UsersGroupsById { users: Vec<u32>, groups: Vec<u32> },
+    /// [`COPY_DATA`]: `length` bytes from `offset` to the same place in the other file.
+    CopyData { from: Bytes, to: Bytes, offset: u64, length: u64 },
+    /// [`STATVFS`].
+    Statvfs { path: Bytes },
     /// Another extension.
     Extended { name: Bytes, data: Bytes },
 }
@@ -149,6 +153,15 @@ pub fn encode_request(id: u32, request: &Request, buffer: &mut BytesMut) {
             let packed = |ids: &[u32]| ids.iter().flat_map(|id| id.to_be_bytes()).collect::<Vec<u8>>();
             strings(buffer, 200, &[USERS_GROUPS_BY_ID, &packed(users), &packed(groups)]);
         }
+        Request::CopyData { from, to, offset, length } => packet(buffer, 200, &|buffer| {
+            put_string(buffer, COPY_DATA);
+            put_string(buffer, from);
+            buffer.put_u64(*offset);
+            buffer.put_u64(*length);
+            put_string(buffer, to);
+            buffer.put_u64(*offset);
+        }),
+        Request::Statvfs { path } => strings(buffer, 200, &[STATVFS, path]),
         Request::Extended { name, data } => packet(buffer, 200, &|buffer| {
             put_string(buffer, name);
             buffer.put_slice(data);
@@ -201,6 +214,16 @@ fn extended(fields: &mut Fields) -> Result<Request, Malformed> {
         FSYNC => Request::Fsync { handle: fields.string()? },
         HARDLINK => Request::Hardlink { from: fields.string()?, to: fields.string()? },
         LIMITS => Request::Limits,
+        STATVFS => Request::Statvfs { path: fields.string()? },
+        COPY_DATA => {
+            let (from, offset, length) = (fields.string()?, fields.u64()?, fields.u64()?);
+            let (to, target) = (fields.string()?, fields.u64()?);
+            match target == offset {
+                true => Request::CopyData { from, to, offset, length },
+                // Nothing of ours moves contents within a file.
+                false => return Err(Malformed::Type(200)),
+            }
+        }
         USERS_GROUPS_BY_ID => Request::UsersGroupsById { users: ids(&fields.string()?)?, groups: ids(&fields.string()?)? },
         _ => Request::Extended { name, data: fields.rest() },
     })

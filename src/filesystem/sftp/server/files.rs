@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, Timespec, Timestamps};
 
-use super::super::protocol::{Attributes, MAX_PACKET, NameEntry, OpenFlags, Request, Response, ServerLimits, Status, encode_names};
+use super::super::protocol::{
+    Attributes, FileSystemSpace, MAX_PACKET, NameEntry, OpenFlags, Request, Response, ServerLimits, Status, encode_names,
+};
 use super::names;
 use crate::domain::FileType;
 
@@ -112,6 +114,19 @@ impl Files {
             Request::PosixRename { from, to } => nothing(fs::rename(local(&from), local(&to))),
             Request::Symlink { target, link } => nothing(std::os::unix::fs::symlink(OsStr::from_bytes(&target), local(&link))),
             Request::Hardlink { from, to } => nothing(fs::hard_link(local(&from), local(&to))),
+            Request::CopyData { from, to, offset, length } => copy_data(self.file(&from)?, self.file(&to)?, offset, length),
+            Request::Statvfs { path } => {
+                let found = rustix::fs::statvfs(local(&path))?;
+                let space = FileSystemSpace {
+                    block: found.f_frsize,
+                    blocks: found.f_blocks,
+                    free: found.f_bfree,
+                    available: found.f_bavail,
+                    files: found.f_files,
+                    files_free: found.f_ffree,
+                };
+                Ok(Response::ExtendedReply { data: space.encode() })
+            }
             Request::Fsync { handle } => nothing(self.file(&handle)?.sync_all()),
             Request::Limits => {
                 let limits =
@@ -176,6 +191,25 @@ impl Files {
             false => Ok(Response::Name { entries }),
         }
     }
+}
+
+/// Copies so many bytes; a length of 0 stands for all that there are.
+fn copy_data(from: &File, to: &File, mut offset: u64, length: u64) -> Result<Response, Refusal> {
+    let mut left = if length == 0 { u64::MAX } else { length };
+    let mut buffer = vec![0; LONGEST as usize];
+    while left > 0 {
+        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        match from.read_at(&mut buffer[..wanted], offset)? {
+            0 if length == 0 => break,
+            0 => return Err(Refusal::Status(Status::Eof, "End of file")),
+            read => {
+                to.write_all_at(&buffer[..read], offset)?;
+                offset += read as u64;
+                left -= read as u64;
+            }
+        }
+    }
+    Ok(done())
 }
 
 fn done() -> Response {

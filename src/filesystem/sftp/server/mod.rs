@@ -12,7 +12,8 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::protocol::{
-    FSYNC, HARDLINK, LIMITS, POSIX_RENAME, Request, Response, USERS_GROUPS_BY_ID, VERSION, decode_request, encode_response, split_packet,
+    COPY_DATA, FSYNC, HARDLINK, LIMITS, POSIX_RENAME, Request, Response, STATVFS, USERS_GROUPS_BY_ID, VERSION, decode_request,
+    encode_response, split_packet,
 };
 use files::Files;
 
@@ -22,7 +23,9 @@ const BATCH: usize = 32;
 /// What they may read together, in bytes, before the answers are sent.
 const BATCH_BYTES: u64 = 1024 * 1024;
 
-const EXTENSIONS: [&[u8]; 5] = [POSIX_RENAME, FSYNC, HARDLINK, LIMITS, USERS_GROUPS_BY_ID];
+/// What is offered beyond version 3, each in this version.
+const EXTENSIONS: [(&[u8], &[u8]); 7] =
+    [(POSIX_RENAME, b"1"), (FSYNC, b"1"), (HARDLINK, b"1"), (LIMITS, b"1"), (USERS_GROUPS_BY_ID, b"1"), (COPY_DATA, b"1"), (STATVFS, b"2")];
 
 /// Serves one session until the client ends it. Whatever it opened is closed then, and when the future is dropped.
 ///
@@ -41,12 +44,13 @@ pub async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Resul
             match (&request, greeted) {
                 (Request::Init { .. }, false) => {
                     greeted = true;
-                    let extensions = EXTENSIONS.iter().map(|name| ((*name).into(), b"1"[..].into())).collect();
+                    let extensions = EXTENSIONS.iter().map(|(name, version)| ((*name).into(), (*version).into())).collect();
                     encode_response(0, &Response::Version { version: VERSION, extensions }, &mut output);
                     continue;
                 }
                 (Request::Init { .. }, true) | (_, false) => return Err(invalid("the greeting is out of place")),
                 (Request::Read { length, .. }, true) => reading += u64::from(*length),
+                (Request::CopyData { length, .. }, true) => reading += *length,
                 _ => {}
             }
             batch.push((id, request));

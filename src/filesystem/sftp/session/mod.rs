@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::protocol::{
-    FSYNC, LIMITS, Malformed, POSIX_RENAME, Request, Response, ServerLimits, Status, USERS_GROUPS_BY_ID, encode_request,
+    COPY_DATA, FSYNC, LIMITS, Malformed, POSIX_RENAME, Request, Response, STATVFS, ServerLimits, Status, USERS_GROUPS_BY_ID, encode_request,
 };
 use crate::domain::bytes_to_text;
 use crate::ssh::ByteStream;
@@ -87,6 +87,10 @@ pub struct Capabilities {
     pub fsync: bool,
     /// [`USERS_GROUPS_BY_ID`].
     pub names_by_id: bool,
+    /// [`COPY_DATA`].
+    pub copy_data: bool,
+    /// [`STATVFS`].
+    pub statvfs: bool,
     limits: bool,
     read: u32,
     write: u32,
@@ -95,11 +99,14 @@ pub struct Capabilities {
 
 impl Capabilities {
     fn read_from(extensions: &[(Bytes, Bytes)]) -> Self {
-        let has = |name: &[u8]| extensions.iter().any(|(offered, version)| offered == name && version.as_ref() == b"1");
+        let offers = |name: &[u8], known: &[u8]| extensions.iter().any(|(offered, version)| offered == name && version == known);
+        let has = |name: &[u8]| offers(name, b"1");
         Self {
             posix_rename: has(POSIX_RENAME),
             fsync: has(FSYNC),
             names_by_id: has(USERS_GROUPS_BY_ID),
+            copy_data: has(COPY_DATA),
+            statvfs: offers(STATVFS, b"2"),
             limits: has(LIMITS),
             read: DEFAULT_BLOCK,
             write: DEFAULT_BLOCK,
@@ -139,6 +146,7 @@ pub struct Session {
     handles: Arc<Semaphore>,
     patience: Patience,
     capabilities: Capabilities,
+    retired: CancellationToken,
     _tasks: [AbortOnDropHandle<()>; 2],
 }
 
@@ -160,12 +168,14 @@ impl Session {
             progress: AtomicU64::new(0),
             over: CancellationToken::new(),
         });
+        let retired = stream.retired();
         let (reader, writer) = tokio::io::split(stream);
         let mut session = Self {
             permits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
             handles: Arc::new(Semaphore::new(0)),
             patience,
             capabilities: Capabilities::read_from(&extensions),
+            retired,
             _tasks: [
                 AbortOnDropHandle::new(tokio::spawn(tasks::read(reader, rest, shared.clone(), patience.idle))),
                 AbortOnDropHandle::new(tokio::spawn(tasks::write(writer, outgoing, shared.clone()))),
@@ -187,15 +197,25 @@ impl Session {
         &self.capabilities
     }
 
-    /// False when no new request can be made.
+    /// False when no new work should begin on it: it has ended, or its connection is retired. What is under way goes on.
     pub fn is_usable(&self) -> bool {
-        self.shared.state().ended.is_none()
+        !self.retired.is_cancelled() && self.shared.state().ended.is_none()
+    }
+
+    /// Cancelled when its connection is retired: then it should be let go after what is under way.
+    pub fn retired(&self) -> CancellationToken {
+        self.retired.clone()
     }
 
     /// True when a further user would find it free: it takes requests, and next to nothing is still to come of earlier ones.
     pub fn is_settled(&self) -> bool {
         let state = self.shared.state();
-        state.ended.is_none() && state.pending.len() <= LEFT_OVERS
+        !self.retired.is_cancelled() && state.ended.is_none() && state.pending.len() <= LEFT_OVERS
+    }
+
+    /// Cancelled when it has ended.
+    pub fn over(&self) -> CancellationToken {
+        self.shared.over.clone()
     }
 
     /// How long ago it was opened.
@@ -261,6 +281,12 @@ impl Session {
             }
             allowed = self.patience.request.saturating_sub(quiet);
         }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.shared.over.cancel();
     }
 }
 

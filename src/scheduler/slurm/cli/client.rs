@@ -8,9 +8,7 @@ use tokio::sync::OnceCell;
 
 use super::delimiter::Delimiter;
 use super::failure::{accounting_is_off, explain, explain_refusal, is_not_known_here};
-use super::job_ref::JobRef;
-use super::merge::{is_recent, merge};
-use super::sacct::Sacct;
+use super::sacct::{Sacct, Span};
 use super::sacct_metadata::{AccountedFiles, AccountedScript};
 use super::sacctmgr::Accounts;
 use super::sbatch::Sbatch;
@@ -21,13 +19,15 @@ use super::sinfo_nodes::Nodes;
 use super::sinfo_partitions::Partitions;
 use super::squeue::{Queued, Selection, Squeue};
 use super::srun::Srun;
-use super::values::is_finished;
-use crate::domain::{Account, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reservation, TimeWindow};
-use crate::error::ErrorChain;
+use crate::domain::{Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reservation};
+use crate::scheduler::slurm::job_ref::JobRef;
+use crate::scheduler::slurm::merge::{self, Accounting};
 use crate::scheduler::{AttachOutput, Scheduler, SchedulerError};
 use crate::ssh::{CommandError, Transport, TransportError, run};
 
 const READ_METADATA: &str = "read the job's metadata";
+/// For single jobs, which are searched whenever they ran.
+const ANY_TIME: Span = Span::Points(None, None);
 
 /// Slurm through its commands, run on a login node as the caller.
 ///
@@ -39,16 +39,6 @@ pub struct SlurmCli {
     transport: Arc<dyn Transport>,
     delimiter: fn() -> Delimiter,
     cluster_name: OnceCell<String>,
-}
-
-/// What accounting says.
-enum Accounting {
-    /// Its jobs.
-    Jobs(Vec<Job>),
-    /// The site has none.
-    Off,
-    /// It was not reached or did not answer.
-    Unavailable(SchedulerError),
 }
 
 impl SlurmCli {
@@ -71,8 +61,8 @@ impl SlurmCli {
         }
     }
 
-    async fn accounted(&self, principal: &Principal, selection: Selection<'_>, window: TimeWindow) -> Result<Accounting, SchedulerError> {
-        let command = Sacct { delimiter: (self.delimiter)(), selection, window };
+    async fn accounted(&self, principal: &Principal, selection: Selection<'_>, span: Span) -> Result<Accounting, SchedulerError> {
+        let command = Sacct { delimiter: (self.delimiter)(), selection, span };
         match run(&*self.transport, principal, &command).await {
             Ok(jobs) => Ok(Accounting::Jobs(jobs)),
             Err(error) if accounting_is_off(&error) => Ok(Accounting::Off),
@@ -105,11 +95,7 @@ impl SlurmCli {
 
     /// The job as accounting has it, when the controller has it no more.
     async fn forgotten(&self, principal: &Principal, job: JobRef<'_>) -> Result<Vec<Job>, SchedulerError> {
-        match self.accounted(principal, Selection::Job(job), TimeWindow::default()).await? {
-            Accounting::Jobs(jobs) if !jobs.is_empty() => Ok(jobs),
-            Accounting::Jobs(_) | Accounting::Off => Err(SchedulerError::JobNotFound),
-            Accounting::Unavailable(error) => Err(error),
-        }
+        merge::forgotten(self.accounted(principal, Selection::Job(job), ANY_TIME).await?)
     }
 
     /// The files and script of a job that the controller has no more, as far as the release and the site keep them.
@@ -151,44 +137,32 @@ impl Scheduler for SlurmCli {
     async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Vec<Job>, SchedulerError> {
         let user = (!query.all_users).then(|| principal.username.as_str());
         let selection = Selection::Filter { user, account: query.account.as_deref(), name: query.name.as_deref() };
-        let (queued, accounted) = join!(self.queued(principal, selection), self.accounted(principal, selection, query.window));
-        let queued = jobs_of(queued?);
-        let mut jobs = match accounted? {
-            Accounting::Jobs(accounted) => merge(queued, accounted),
-            Accounting::Off => queued,
-            Accounting::Unavailable(error) => {
-                warn_of_silence(&error);
-                queued
-            }
-        };
-        let since = jiff::Timestamp::now().as_second() - i64::from(query.window.hours()) * 3600;
-        jobs.retain(|job| is_recent(job, since) && is_asked_for(job, query));
+        let (queued, accounted) =
+            join!(self.queued(principal, selection), self.accounted(principal, selection, Span::Window(query.window)));
+        let mut jobs = merge::list(jobs_of(queued?), accounted?, query);
         self.name_cluster(principal, &mut jobs).await?;
         Ok(jobs)
     }
 
     async fn job(&self, principal: &Principal, id: &JobId) -> Result<Vec<Job>, SchedulerError> {
         let selection = Selection::Job(job_ref(id)?);
-        let (queued, accounted) = join!(self.queued(principal, selection), self.accounted(principal, selection, TimeWindow::default()));
-        let mut jobs = match (queued, accounted?) {
-            // Nothing more happens to a job that ended, so that accounting's word is enough for it.
-            (Err(SchedulerError::Down(_) | SchedulerError::Unanswered(_)), Accounting::Jobs(jobs)) if all_finished(&jobs) => jobs,
-            (Err(error), _) => return Err(error),
-            (Ok(queued), Accounting::Jobs(accounted)) => merge(jobs_of(queued), accounted),
-            (Ok(queued), Accounting::Off) => jobs_of(queued),
-            (Ok(queued), Accounting::Unavailable(error)) => {
-                if queued.is_empty() {
-                    return Err(error);
-                }
-                warn_of_silence(&error);
-                jobs_of(queued)
-            }
-        };
-        if jobs.is_empty() {
-            return Err(SchedulerError::JobNotFound);
-        }
+        let (queued, accounted) = join!(self.queued(principal, selection), self.accounted(principal, selection, ANY_TIME));
+        let mut jobs = merge::single(queued.map(jobs_of), accounted?)?;
         self.name_cluster(principal, &mut jobs).await?;
         Ok(jobs)
+    }
+
+    async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Vec<Job>, SchedulerError> {
+        let ids: Vec<JobRef<'_>> = query.jobs.iter().filter_map(JobRef::new).collect();
+        if ids.len() < query.jobs.len() {
+            return Err(SchedulerError::JobNotFound);
+        }
+        let user = (!query.all_users).then(|| principal.username.as_str());
+        let selection = match ids.as_slice() {
+            [] => Selection::Filter { user, account: query.account.as_deref(), name: None },
+            ids => Selection::Jobs(ids),
+        };
+        merge::accounts(self.accounted(principal, selection, Span::Points(query.since, query.until)).await?, principal, query)
     }
 
     async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Vec<JobMetadata>, SchedulerError> {
@@ -242,27 +216,13 @@ impl Scheduler for SlurmCli {
         }
     }
 
-    fn unsupported(&self) -> Option<&'static str> {
-        None
-    }
-
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {
         run(&*self.transport, principal, &Ping).await.map_err(explain("ping the scheduler"))
     }
 }
 
 fn jobs_of(queued: Vec<Queued>) -> Vec<Job> {
-    merge(queued.into_iter().map(|queued| queued.job).collect(), Vec::new())
-}
-
-fn all_finished(jobs: &[Job]) -> bool {
-    !jobs.is_empty() && jobs.iter().all(|job| is_finished(&job.status.state))
-}
-
-/// Whether the job is what the query names. The commands filter too, but by lists, and accounting without regard to case.
-fn is_asked_for(job: &Job, query: &JobQuery) -> bool {
-    let account_fits = |account: &String| job.account.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(account));
-    query.account.as_ref().is_none_or(account_fits) && query.name.as_ref().is_none_or(|name| *name == job.name)
+    queued.into_iter().map(|queued| queued.job).collect()
 }
 
 /// The number of the one job that runs; a job that does not run, or several that do, cannot be attached to.
@@ -285,8 +245,4 @@ fn known_here<T>(result: Result<T, CommandError>) -> Result<Option<T>, CommandEr
         Err(error) if is_not_known_here(&error) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-fn warn_of_silence(error: &SchedulerError) {
-    tracing::warn!(error = %ErrorChain(error), "accounting did not answer: jobs that ended a while ago are missing");
 }

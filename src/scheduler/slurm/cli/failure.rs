@@ -1,49 +1,22 @@
-//! What a failed command of Slurm's means. Slurm tells failures apart by English texts alone (the commands run with
-//! `LC_ALL=C`); this is the only place that knows them.
+//! What a failed command of Slurm's means. The commands run with `LC_ALL=C`, so that their texts are English.
 
 use crate::scheduler::SchedulerError;
+use crate::scheduler::slurm::meaning::{Meaning, bounded, meaning, says_accounting_is_off};
 use crate::ssh::CommandError;
-
-/// The controller or the database was not reached: provably nothing happened. These words are all that is passed on: around
-/// them Slurm prints addresses and paths of the cluster.
-const NOT_REACHED: [&str; 9] = [
-    "Unable to contact slurm controller",
-    "Problem talking to the database",
-    "Protocol authentication error",
-    "Unable to establish controller machine",
-    "Could not establish a configuration source",
-    "failed to open persistent connection",
-    "Munge encode failed",
-    "backup controller in standby mode",
-    "Connection refused",
-];
-
-/// The request was sent, and no answer came. As above.
-const NOT_ANSWERED: [&str; 3] = ["Socket timed out", "Zero Bytes were transmitted or received", "Connection timed out"];
 
 /// Exit statuses that are not Slurm's own: `timeout`, and the shell's "cannot execute" and "not found".
 const NOT_SLURMS: [u32; 3] = [124, 126, 127];
 
-/// Longest text of a scheduler's that is passed on, in characters.
-const LONGEST: usize = 4000;
-
 /// Gives a command's error its meaning, under the name of the operation; for `map_err`.
 pub(super) fn explain(operation: &'static str) -> impl FnOnce(CommandError) -> SchedulerError {
     move |error| match &error {
-        CommandError::Exit { exit, stderr } if !NOT_SLURMS.contains(exit) => {
-            let said = |texts: &[&'static str]| texts.iter().find(|text| stderr.contains(**text)).copied();
-            if let Some(text) = said(&NOT_ANSWERED) {
-                SchedulerError::Unanswered(text.to_owned())
-            } else if let Some(text) = said(&NOT_REACHED) {
-                SchedulerError::Down(text.to_owned())
-            } else if said(&["Invalid job id specified"]).is_some() {
-                SchedulerError::JobNotFound
-            } else if said(&["ermission denied", "Access denied", "not permitted to use this partition"]).is_some() {
-                SchedulerError::Denied(words(stderr))
-            } else {
-                SchedulerError::Command { operation, source: error }
-            }
-        }
+        CommandError::Exit { exit, stderr } if !NOT_SLURMS.contains(exit) => match meaning(stderr) {
+            Some(Meaning::NotAnswered(text)) => SchedulerError::Unanswered(text.to_owned()),
+            Some(Meaning::NotReached(text)) => SchedulerError::Down(text.to_owned()),
+            Some(Meaning::NoSuchJob) => SchedulerError::JobNotFound,
+            Some(Meaning::Forbidden) => SchedulerError::Denied(words(stderr)),
+            None => SchedulerError::Command { operation, source: error },
+        },
         _ => SchedulerError::Command { operation, source: error },
     }
 }
@@ -61,8 +34,7 @@ pub(super) fn explain_refusal(operation: &'static str) -> impl FnOnce(CommandErr
 
 /// Whether the cluster keeps no accounts at all, which is no failure.
 pub(super) fn accounting_is_off(error: &CommandError) -> bool {
-    matches!(error, CommandError::Exit { stderr, .. } if stderr.contains("accounting storage is disabled")
-        || stderr.contains("not running a supported accounting_storage plugin"))
+    matches!(error, CommandError::Exit { stderr, .. } if says_accounting_is_off(stderr))
 }
 
 /// Whether this release's command lacks the option or field.
@@ -74,7 +46,7 @@ pub(super) fn is_not_known_here(error: &CommandError) -> bool {
 fn words(stderr: &str) -> String {
     let own: Vec<&str> = stderr.lines().filter_map(error_of_its_own).collect();
     let words = if own.is_empty() { stderr.lines().map(str::trim).collect() } else { own };
-    words.join("\n").chars().take(LONGEST).collect()
+    bounded(&words.join("\n"))
 }
 
 fn error_of_its_own(line: &str) -> Option<&str> {
@@ -130,6 +102,6 @@ mod tests {
     #[test]
     fn a_refusal_of_endless_words_is_cut() {
         let error = explain_refusal("submit")(exit(1, &format!("sbatch: error: {}", "ä".repeat(100_000))));
-        assert_eq!(error.to_string().chars().count(), LONGEST);
+        assert_eq!(error.to_string().chars().count(), 4000);
     }
 }

@@ -7,8 +7,6 @@
 mod client;
 mod delimiter;
 mod failure;
-mod job_ref;
-mod merge;
 mod sacct;
 mod sacct_metadata;
 mod sacctmgr;
@@ -20,7 +18,6 @@ mod sinfo_nodes;
 mod sinfo_partitions;
 mod squeue;
 mod srun;
-mod values;
 
 #[cfg(test)]
 mod golden;

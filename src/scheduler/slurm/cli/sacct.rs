@@ -1,11 +1,11 @@
 //! sacct(1): the jobs that accounting knows.
 
 use super::delimiter::Delimiter;
-use super::job_ref::shown_id;
 use super::slurm_command;
 use super::squeue::Selection;
-use super::values::{duration, minutes, node_count, number, status, text, timestamp};
 use crate::domain::{Job, JobStep, JobTimes, TimeWindow};
+use crate::scheduler::slurm::job_ref::shown_id;
+use crate::scheduler::slurm::values::{duration, minutes, node_count, number, status, text, timestamp};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// The fields asked for, in order. The first holds no free text (see [`Delimiter::records`]).
@@ -42,8 +42,34 @@ pub(super) struct Sacct<'a> {
     pub(super) delimiter: Delimiter,
     /// Which jobs.
     pub(super) selection: Selection<'a>,
-    /// How far back jobs are listed. It does not bound the search for a single job.
-    pub(super) window: TimeWindow,
+    /// The time whose jobs are listed. It does not bound the search for a single job.
+    pub(super) span: Span,
+}
+
+/// The first second that Slurm's commands take in this form; there was no Slurm before it.
+const EARLIEST: i64 = 1_000_000;
+
+/// A span of time.
+#[derive(Clone, Copy)]
+pub(super) enum Span {
+    /// Back from now. The cluster counts the hours, so that its clock and time zone need not be ours.
+    Window(TimeWindow),
+    /// From a point in time to another one or now, in Unix seconds; from the beginning where there is no first one.
+    Points(Option<i64>, Option<i64>),
+}
+
+impl Span {
+    /// Adds the options for this span. Unix seconds are written `uts<seconds>`, as Slurm's commands take them.
+    fn options(self, line: CommandLine) -> CommandLine {
+        let (since, until) = match self {
+            Self::Window(window) => (format!("now-{}hours", window.hours()), "now".to_owned()),
+            Self::Points(since, until) => {
+                let point = |seconds: i64| format!("uts{}", seconds.max(EARLIEST));
+                (point(since.unwrap_or(EARLIEST)), until.map_or_else(|| "now".to_owned(), point))
+            }
+        };
+        line.option("--starttime", since).option("--endtime", until)
+    }
 }
 
 impl RemoteCommand for Sacct<'_> {
@@ -52,16 +78,16 @@ impl RemoteCommand for Sacct<'_> {
     fn command_line(&self) -> CommandLine {
         let line = slurm_command("sacct").flag("--noheader").flag("--parsable");
         let line = line.option("--delimiter", self.delimiter.as_str()).option("--format", FIELDS.join(","));
-        match self.selection {
-            Selection::Job(_) => self.selection.options(line),
+        let line = match self.selection {
+            Selection::Job(_) => line,
+            Selection::Jobs(_) => self.span.options(line.flag("--allocations")).option("--state", STATES),
             Selection::Filter { user, .. } => {
                 let line = line.flag("--allocations");
                 let line = if user.is_none() { line.flag("--allusers") } else { line };
-                // The cluster counts the hours back, so that its clock and time zone need not be ours.
-                let line = line.option("--starttime", format!("now-{}hours", self.window.hours())).flag("--endtime=now");
-                self.selection.options(line.option("--state", STATES))
+                self.span.options(line).option("--state", STATES)
             }
-        }
+        };
+        self.selection.options(line)
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
@@ -160,13 +186,13 @@ fn not_understood(reason: String) -> CommandError {
 mod tests {
     use super::super::failure::{accounting_is_off, explain};
     use super::super::golden::{RELEASES, delimiter, recorded};
-    use super::super::job_ref::JobRef;
     use super::*;
     use crate::domain::JobId;
     use crate::scheduler::SchedulerError;
+    use crate::scheduler::slurm::job_ref::JobRef;
 
     fn sacct(selection: Selection<'_>) -> Sacct<'_> {
-        Sacct { delimiter: delimiter(), selection, window: TimeWindow::OneDay }
+        Sacct { delimiter: delimiter(), selection, span: Span::Window(TimeWindow::OneDay) }
     }
 
     const ALL: Selection<'static> = Selection::Filter { user: None, account: None, name: None };
@@ -174,7 +200,7 @@ mod tests {
     #[test]
     fn a_list_leaves_out_steps_and_counts_back_on_the_cluster() {
         let line = sacct(Selection::Filter { user: Some("jane"), account: None, name: None }).command_line().to_string();
-        assert!(line.contains("--allocations --starttime='now-24hours' --endtime=now"), "{line}");
+        assert!(line.contains("--allocations --starttime='now-24hours' --endtime='now'"), "{line}");
         assert!(line.ends_with(" --user='jane'") && !line.contains("--allusers"), "{line}");
         assert!(sacct(ALL).command_line().to_string().contains("--allusers"));
     }
@@ -184,6 +210,21 @@ mod tests {
         let id = JobId::new("12_3").unwrap();
         let line = sacct(Selection::Job(JobRef::new(&id).unwrap())).command_line().to_string();
         assert!(line.ends_with(" --jobs='12_3'") && !line.contains("--starttime") && !line.contains("--allocations"), "{line}");
+    }
+
+    #[test]
+    fn points_in_time_are_given_in_unix_seconds() {
+        let line = |since, until| {
+            let ids = ["12", "13_4"].map(|id| JobId::new(id).unwrap());
+            let jobs: Vec<_> = ids.iter().filter_map(JobRef::new).collect();
+            let span = Span::Points(since, until);
+            Sacct { delimiter: delimiter(), selection: Selection::Jobs(&jobs), span }.command_line().to_string()
+        };
+        let bounded = line(Some(1_700_000_000), Some(1_700_003_600));
+        assert!(bounded.contains(" --allocations --starttime='uts1700000000' --endtime='uts1700003600' "), "{bounded}");
+        assert!(bounded.ends_with(" --jobs='12,13_4'"), "{bounded}");
+        assert!(line(None, None).contains("--starttime='uts1000000' --endtime='now'"));
+        assert!(line(Some(-5), None).contains("--starttime='uts1000000'"));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! sacct(1) once more: the files and the script of a job that the controller has forgotten.
 
 use super::delimiter::Delimiter;
-use super::job_ref::{JobRef, shown_id};
 use super::slurm_command;
-use super::values::text;
 use crate::domain::{JobMetadata, bytes_to_text};
+use crate::scheduler::slurm::job_ref::{JobRef, shown_id};
+use crate::scheduler::slurm::values::text;
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Asks for the files of a job. Releases before 24.05 do not keep them and refuse the fields.

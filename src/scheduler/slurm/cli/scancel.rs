@@ -1,8 +1,8 @@
 //! scancel(1): cancels a job.
 
-use super::job_ref::JobRef;
 use super::slurm_command;
 use crate::domain::bytes_to_text;
+use crate::scheduler::slurm::job_ref::JobRef;
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Cancels a job with all its parts. Cancelling twice does what cancelling once does.

@@ -1,8 +1,8 @@
 //! scontrol(1): whether the controller answers, the cluster's name, the reservations.
 
 use super::slurm_command;
-use super::values::{text, timestamp};
 use crate::domain::{Reservation, bytes_to_text};
+use crate::scheduler::slurm::values::{text, timestamp};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Asks whether a controller answers.

@@ -1,13 +1,30 @@
 //! scontrol(1) once more: the files and the script of a job that the controller knows.
 
-use super::job_ref::JobRef;
 use super::slurm_command;
-use super::values::text;
 use crate::domain::{JobId, JobMetadata, bytes_to_text};
+use crate::scheduler::slurm::job_ref::JobRef;
+use crate::scheduler::slurm::values::text;
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// What 22.05 and later print for `%a` in the files of tasks that still wait: the "no value" of Slurm's own 32-bit numbers.
 const NO_TASK: &str = "4294967294";
+
+/// The fields that scontrol prints after the files of a job.
+const AFTER_THE_FILES: [&str; 13] = [
+    "Power",
+    "OOMKillStep",
+    "NtasksPerTRES",
+    "CpusPerTres",
+    "MemPerTres",
+    "TresBind",
+    "TresFreq",
+    "TresPerJob",
+    "TresPerNode",
+    "TresPerSocket",
+    "TresPerTask",
+    "MailUser",
+    "MailType",
+];
 
 /// Asks for the files of a job. squeue has fields for them as well, but with patterns left as they are, or expanded
 /// wrongly for tasks of arrays.
@@ -63,9 +80,7 @@ fn files(record: &str) -> Option<JobMetadata> {
     let (before, output) = record.rsplit_once(" StdOut=")?;
     let (before, input) = before.rsplit_once(" StdIn=")?;
     let (_, error) = before.rsplit_once(" StdErr=")?;
-    // Some releases print another field, usually empty, after the last file.
-    let output = output.trim_end_matches(['\n', ' ']);
-    let output = output.strip_suffix(" Power=").unwrap_or(output);
+    let output = without_later_fields(output.trim_end_matches(['\n', ' ']));
     let path = |value: &str| text(&value.replace(NO_TASK, "%a"));
     Some(JobMetadata {
         id: JobId::new(&printed).ok()?,
@@ -74,6 +89,18 @@ fn files(record: &str) -> Option<JobMetadata> {
         standard_output: path(output),
         standard_error: path(error),
     })
+}
+
+/// The last file alone. Some fields may follow it, by release and by what the job asks for; their values hold no space.
+fn without_later_fields(mut output: &str) -> &str {
+    while let Some((before, field)) = output.rsplit_once(' ') {
+        let Some((key, _)) = field.split_once('=') else { break };
+        if !AFTER_THE_FILES.contains(&key) {
+            break;
+        }
+        output = before;
+    }
+    output
 }
 
 /// Asks for the script of a job. `None` where there is none (an interactive job), or where only others may read it.
@@ -142,6 +169,20 @@ mod tests {
             assert_eq!(files.len(), 1, "{release}");
             assert_eq!((&files[0].id, files[0].standard_output.as_deref()), (&id, Some("/dev/null")), "{release}");
             assert_eq!(files[0].standard_input.as_deref(), Some("/dev/null"), "{release}");
+        }
+    }
+
+    #[test]
+    fn fields_that_follow_the_files_are_not_taken_for_a_part_of_them() {
+        let id = JobId::new("5").unwrap();
+        for after in [
+            " Power=",
+            " Power= MailUser=a@b MailType=END",
+            " OOMKillStep=0 TresPerNode=gres/gpu:0 TresPerTask=cpu:1 MailUser=a@b MailType=END",
+        ] {
+            let stdout = format!("JobId=5 JobName=x WorkDir=/w StdErr=/w/e StdIn=/dev/null StdOut=/w/o ut=1.txt{after} \n").into_bytes();
+            let files = JobFiles(JobRef::new(&id).unwrap()).parse(RawOutput { stdout, ..RawOutput::default() }).unwrap();
+            assert_eq!(files[0].standard_output.as_deref(), Some("/w/o ut=1.txt"), "{after}");
         }
     }
 

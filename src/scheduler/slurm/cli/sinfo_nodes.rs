@@ -5,8 +5,8 @@ use std::collections::hash_map::Entry;
 
 use super::delimiter::Delimiter;
 use super::slurm_command;
-use super::values::{number, text};
-use crate::domain::{Node, NodeState};
+use crate::domain::Node;
+use crate::scheduler::slurm::values::{node_states, number, text};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// The fields asked for, in order.
@@ -82,38 +82,10 @@ fn node(record: &[String; FIELDS.len()]) -> Result<Node, CommandError> {
         features: text(features).map(|list| list.split(',').map(str::to_owned).collect()).unwrap_or_default(),
         address: text(address),
         hostname: text(hostname),
-        state: node_states(state),
+        state: node_states(state.split('+')),
         partitions: Vec::new(),
         weight: number(weight),
     })
-}
-
-/// The states of `mixed+drain+not_responding`. Flags that say nothing of whether a node can be used are left out; where
-/// nothing is left, the state is unknown.
-fn node_states(printed: &str) -> Vec<NodeState> {
-    let mut states = Vec::new();
-    for word in printed.split('+') {
-        let state = match word.trim().to_ascii_lowercase().as_str() {
-            "idle" => NodeState::Idle,
-            "allocated" => NodeState::Allocated,
-            "mixed" => NodeState::Mixed,
-            "down" | "fail" | "failing" | "error" | "not_responding" => NodeState::Down,
-            "drain" | "drained" | "draining" => NodeState::Drain,
-            "maint" | "maintenance" => NodeState::Offline,
-            "reserved" => NodeState::Reserved,
-            "completing" => NodeState::Completing,
-            "powering_down" | "powered_down" | "power_down" => NodeState::PoweringDown,
-            "powering_up" | "power_up" => NodeState::PoweringUp,
-            _ => continue,
-        };
-        if !states.contains(&state) {
-            states.push(state);
-        }
-    }
-    if states.is_empty() {
-        states.push(NodeState::Unknown);
-    }
-    states
 }
 
 fn not_understood(reason: String) -> CommandError {
@@ -124,6 +96,7 @@ fn not_understood(reason: String) -> CommandError {
 mod tests {
     use super::super::golden::{RELEASES, delimiter, recorded};
     use super::*;
+    use crate::domain::NodeState;
 
     #[test]
     fn recorded_nodes_are_read_once_each_with_all_their_partitions() {
@@ -141,13 +114,5 @@ mod tests {
             assert_eq!((n1.cpus, n1.sockets, n1.cores, n1.threads, n1.weight), (2, Some(1), Some(2), Some(1), Some(1)), "{release}");
             assert_eq!(n1.alloc_cpus.unwrap() + n1.idle_cpus.unwrap(), 2, "{release}");
         }
-    }
-
-    #[test]
-    fn several_states_hold_at_once() {
-        assert_eq!(node_states("mixed+drain+not_responding"), [NodeState::Mixed, NodeState::Drain, NodeState::Down]);
-        assert_eq!(node_states("idle+cloud+powering_up"), [NodeState::Idle, NodeState::PoweringUp]);
-        assert_eq!(node_states("something_new"), [NodeState::Unknown]);
-        assert_eq!(node_states(""), [NodeState::Unknown]);
     }
 }

@@ -2,8 +2,8 @@
 
 use super::delimiter::Delimiter;
 use super::slurm_command;
-use super::values::number;
 use crate::domain::Partition;
+use crate::scheduler::slurm::values::number;
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Lists the partitions.

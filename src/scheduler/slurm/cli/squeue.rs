@@ -1,10 +1,10 @@
 //! squeue(1): the jobs that the controller knows: pending, running, and those that ended a short while ago.
 
 use super::delimiter::Delimiter;
-use super::job_ref::{JobRef, shown_id};
 use super::slurm_command;
-use super::values::{duration, node_count, number, status, text, timestamp};
 use crate::domain::{Job, JobTimes};
+use crate::scheduler::slurm::job_ref::{JobRef, shown_id};
+use crate::scheduler::slurm::values::{duration, node_count, number, status, text, timestamp};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// The fields asked for, in order. The first holds no free text (see [`Delimiter::records`]).
@@ -44,6 +44,8 @@ pub(super) enum Selection<'a> {
     Filter { user: Option<&'a str>, account: Option<&'a str>, name: Option<&'a str> },
     /// One job, with the parts it has.
     Job(JobRef<'a>),
+    /// These jobs, and no others.
+    Jobs(&'a [JobRef<'a>]),
 }
 
 /// A job as the controller has it.
@@ -60,6 +62,7 @@ impl Selection<'_> {
     pub(super) fn options(self, mut line: CommandLine) -> CommandLine {
         match self {
             Self::Job(job) => line.option("--jobs", job.as_str()),
+            Self::Jobs(jobs) => line.option("--jobs", jobs.iter().map(|job| job.as_str()).collect::<Vec<_>>().join(",")),
             Self::Filter { user, account, name } => {
                 if let Some(user) = user {
                     line = line.option("--user", user);

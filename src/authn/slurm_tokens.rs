@@ -1,0 +1,119 @@
+//! Tokens for slurmrestd, signed with the site's key of Slurm's `auth/jwt`.
+//!
+//! Whoever holds that key can be anyone in Slurm. So a token is made for a principal that was verified, holds for minutes, and is
+//! never made for the accounts that Slurm gives every right.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::json;
+
+use crate::domain::{Principal, Secret};
+use crate::scheduler::SchedulerError;
+use crate::scheduler::slurm::UserToken;
+
+/// How long a token holds, in seconds: longer than a call, with room for clocks that differ.
+const LIFETIME: i64 = 300;
+/// The fewest bytes of a key for HS256 (RFC 7518, 3.2).
+const SHORTEST_KEY: usize = 32;
+/// The accounts that administer Slurm, wherever it is installed as usual.
+const ADMINISTRATORS: [&str; 2] = ["root", "slurm"];
+
+/// Signs tokens for Slurm's users.
+pub struct SlurmTokens {
+    key: EncodingKey,
+}
+
+/// Why the key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SlurmKeyError {
+    /// The file cannot be read.
+    #[error("the file of the key cannot be read")]
+    Read(#[source] std::io::Error),
+    /// The file is too short to be a key.
+    #[error("the file holds {0} bytes, and a key for HS256 has at least {SHORTEST_KEY}")]
+    Short(usize),
+}
+
+impl SlurmTokens {
+    /// Reads the key from its file, byte for byte as Slurm reads it.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is too short.
+    pub fn from_file(path: &Path) -> Result<Self, SlurmKeyError> {
+        let key = std::fs::read(path).map_err(SlurmKeyError::Read)?;
+        if key.len() < SHORTEST_KEY {
+            return Err(SlurmKeyError::Short(key.len()));
+        }
+        Ok(Self { key: EncodingKey::from_secret(&key) })
+    }
+}
+
+impl UserToken for SlurmTokens {
+    fn token(&self, principal: &Principal) -> Result<Secret, SchedulerError> {
+        let user = principal.username.as_str();
+        if ADMINISTRATORS.contains(&user) {
+            return Err(SchedulerError::Denied(format!("no token for Slurm is made for {user}")));
+        }
+        let now = Timestamp::now().as_second();
+        let claims = json!({"sun": user, "iat": now, "exp": now + LIFETIME});
+        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.key);
+        token.map(Secret::from).map_err(|_| SchedulerError::Denied("the token for Slurm could not be signed".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use jsonwebtoken::{DecodingKey, Validation};
+
+    use super::*;
+    use crate::domain::Username;
+
+    fn principal(name: &str) -> Principal {
+        Principal {
+            username: Username::new(name).unwrap(),
+            subject: String::new(),
+            client_id: None,
+            email: None,
+            groups: Vec::new(),
+            scopes: Vec::new(),
+            expires_at: Timestamp::now(),
+            token: Secret::from(String::new()),
+        }
+    }
+
+    fn tokens(key: &[u8]) -> Result<SlurmTokens, SlurmKeyError> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(key).unwrap();
+        SlurmTokens::from_file(file.path())
+    }
+
+    #[test]
+    fn a_token_names_the_user_holds_for_minutes_and_verifies_with_the_bytes_of_the_file() {
+        let key = [0, 255, b'\n', 7].repeat(8);
+        let token = tokens(&key).unwrap().token(&principal("jane")).unwrap();
+        let claims =
+            jsonwebtoken::decode::<serde_json::Value>(token.expose(), &DecodingKey::from_secret(&key), &Validation::new(Algorithm::HS256))
+                .unwrap()
+                .claims;
+        assert_eq!(claims["sun"], "jane");
+        assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), LIFETIME);
+    }
+
+    #[test]
+    fn nobody_becomes_an_administrator_of_slurm() {
+        let tokens = tokens(&[1; 32]).unwrap();
+        for name in ["root", "slurm"] {
+            assert!(matches!(tokens.token(&principal(name)), Err(SchedulerError::Denied(_))), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_key_is_refused() {
+        assert!(matches!(tokens(b"short"), Err(SlurmKeyError::Short(5))));
+        assert!(matches!(SlurmTokens::from_file(Path::new("/nowhere/key")), Err(SlurmKeyError::Read(_))));
+    }
+}

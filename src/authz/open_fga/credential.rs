@@ -1,0 +1,100 @@
+//! What the OpenFGA server is shown: nothing, a preshared key, or a token of an identity provider.
+
+use std::time::Duration;
+
+use moka::Expiry;
+use moka::future::Cache;
+
+use super::server::OpenFgaError;
+use crate::authz::{ClientCredentialsConfig, OpenFgaConfig};
+use crate::domain::Secret;
+use crate::rest::{Client, ClientCredentials, InvalidUrl, Url};
+
+/// A token is renewed this long before it ends.
+const MARGIN: Duration = Duration::from_secs(30);
+/// How long a token is used whose end is not told.
+const UNTOLD: Duration = Duration::from_secs(60);
+
+/// How the server is told who asks.
+pub(super) enum Credential {
+    None,
+    Preshared(Secret),
+    Granted(Box<Account>),
+}
+
+/// A client of an identity provider, and its newest token.
+pub(super) struct Account {
+    credentials: ClientCredentials,
+    client: Client,
+    current: Cache<(), Granted>,
+}
+
+/// A token and how long it may be used.
+#[derive(Clone)]
+struct Granted {
+    token: Secret,
+    lifetime: Duration,
+}
+
+impl Credential {
+    pub(super) fn new(config: &OpenFgaConfig, client: &Client) -> Result<Self, InvalidUrl> {
+        Ok(match (&config.api_token, &config.client_credentials) {
+            (Some(key), _) => Self::Preshared(key.clone()),
+            (None, Some(account)) => Self::Granted(Box::new(Account {
+                credentials: client_of(account)?,
+                client: client.clone(),
+                current: Cache::builder().max_capacity(1).expire_after(UntilItEnds).build(),
+            })),
+            (None, None) => Self::None,
+        })
+    }
+
+    /// The bearer token to send, where there is one. Everybody who needs a new one at the same time waits for the same.
+    pub(super) async fn token(&self, timeout: Duration) -> Result<Option<Secret>, OpenFgaError> {
+        match self {
+            Self::None => Ok(None),
+            Self::Preshared(key) => Ok(Some(key.clone())),
+            Self::Granted(account) => account.token(timeout).await.map(Some),
+        }
+    }
+
+    /// Forgets a token that the server refused.
+    pub(super) async fn refused(&self) {
+        if let Self::Granted(account) = self {
+            account.current.invalidate(&()).await;
+        }
+    }
+}
+
+impl Account {
+    async fn token(&self, timeout: Duration) -> Result<Secret, OpenFgaError> {
+        let granted = self.current.try_get_with((), async {
+            let grant = self.credentials.grant(&self.client, timeout).await?;
+            let lifetime = grant.expires_in.map_or(UNTOLD, |seconds| {
+                let told = Duration::from_secs(seconds);
+                told.saturating_sub(MARGIN).max(told / 2)
+            });
+            Ok(Granted { token: grant.access_token, lifetime })
+        });
+        granted.await.map(|granted| granted.token).map_err(OpenFgaError::Credential)
+    }
+}
+
+fn client_of(config: &ClientCredentialsConfig) -> Result<ClientCredentials, InvalidUrl> {
+    let optional = [("audience", &config.audience), ("scope", &config.scope)];
+    Ok(ClientCredentials {
+        endpoint: Url::parse(&config.token_url)?,
+        method: config.token_endpoint_auth_method,
+        client_id: config.client_id.clone(),
+        secret: config.client_secret.clone(),
+        fields: optional.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect(),
+    })
+}
+
+struct UntilItEnds;
+
+impl Expiry<(), Granted> for UntilItEnds {
+    fn expire_after_create(&self, (): &(), granted: &Granted, _: std::time::Instant) -> Option<Duration> {
+        Some(granted.lifetime)
+    }
+}

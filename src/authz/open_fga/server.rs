@@ -1,0 +1,244 @@
+//! The conversation with an OpenFGA server: which store, one check, many checks at once.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use tokio::sync::Semaphore;
+
+use super::credential::Credential;
+use super::wire::{BatchCheckAnswer, BatchCheckItem, BatchCheckRequest, CheckAnswer, CheckRequest, Failure, Stores, TupleKey, TupleKeys};
+use crate::authz::OpenFgaConfig;
+use crate::rest::{Client, GrantError, InvalidUrl, Request, Response, RestError, Url};
+
+/// An answer of a check is a few bytes, of fifty checks or a list of stores a few kilobytes.
+const MAX_BODY: usize = 64 * 1024;
+/// What OpenFGA takes in one batch unless it is configured otherwise.
+const MAX_BATCH: usize = 50;
+/// Contextual tuples in one batch, so that its body stays far below the half megabyte that OpenFGA takes.
+const MAX_BATCH_TUPLES: usize = 1000;
+/// Checks of one decision at the same time, where the server takes no batches.
+const MAX_PARALLEL: usize = 16;
+/// Which authorization model an answer rests on, as OpenFGA says.
+const MODEL_HEADER: &str = "openfga-authorization-model-id";
+
+/// The server and what is known of it.
+pub(super) struct Server {
+    client: Client,
+    base: Url,
+    timeout: Duration,
+    credential: Credential,
+    store: StoreId,
+    store_name: String,
+    model: Option<Arc<str>>,
+    slots: Option<Semaphore>,
+    /// Servers before 1.8 know no batches.
+    knows_no_batches: AtomicBool,
+}
+
+/// One relation to ask about. `groups` are objects that the user is taken to be in.
+pub(super) struct Question {
+    pub(super) user: String,
+    pub(super) relation: String,
+    pub(super) object: String,
+    pub(super) groups: Vec<String>,
+    pub(super) group_relation: String,
+}
+
+/// The server's answer to a question.
+#[derive(Clone)]
+pub(super) struct Answer {
+    pub(super) allowed: bool,
+    pub(super) model: Option<Arc<str>>,
+}
+
+/// The id of the store.
+enum StoreId {
+    Configured(Arc<str>),
+    /// Looked up by the store's name, when it was.
+    Found(RwLock<Option<Arc<str>>>),
+}
+
+/// Why the server gave no decision.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenFgaError {
+    #[error(transparent)]
+    Call(#[from] RestError),
+    #[error("OpenFGA has no store named {0:?}")]
+    NoStore(String),
+    #[error("OpenFGA has several stores named {0:?}: configure store_id")]
+    AmbiguousStore(String),
+    #[error("OpenFGA refused, or left out, a part of a batch")]
+    Incomplete,
+    #[error("no credential for OpenFGA could be had")]
+    Credential(#[source] Arc<GrantError>),
+    #[error("no decision within the time for one")]
+    TimeIsOver,
+}
+
+impl Server {
+    /// What the configuration says of the server; nothing is sent yet.
+    pub(super) fn new(config: &OpenFgaConfig, client: Client, timeout: Duration) -> Result<Self, InvalidUrl> {
+        let url = Url::parse(&config.url)?;
+        let segments: Vec<String> = url.segments().map(str::to_owned).collect();
+        let (base, in_url) = match segments.iter().rposition(|segment| segment == "stores") {
+            Some(at) if segments.len() > at + 1 => {
+                (url.with_path(segments[..at].iter().map(String::as_str)), Some(segments[at + 1].clone()))
+            }
+            _ => (url, None),
+        };
+        let store = match config.store_id.clone().or(in_url) {
+            Some(id) => StoreId::Configured(id.into()),
+            None => StoreId::Found(RwLock::default()),
+        };
+        Ok(Self {
+            base,
+            timeout,
+            credential: Credential::new(config, &client)?,
+            client,
+            store,
+            store_name: config.store.clone(),
+            model: config.authorization_model_id.as_deref().map(Into::into),
+            slots: (config.max_connections > 0).then(|| Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS))),
+            knows_no_batches: AtomicBool::new(false),
+        })
+    }
+
+    /// Answers to all questions, in their order.
+    pub(super) async fn ask(&self, questions: &[Question]) -> Result<Vec<Answer>, OpenFgaError> {
+        if let [question] = questions {
+            return Ok(vec![self.check(question).await?]);
+        }
+        let tuples = questions.iter().map(|question| question.groups.len()).max().unwrap_or(0).max(1);
+        let size = (MAX_BATCH_TUPLES / tuples).clamp(1, MAX_BATCH);
+        let batches: Vec<_> = questions.chunks(size).map(|batch| self.ask_batch(batch)).collect();
+        Ok(stream::iter(batches).buffered(MAX_PARALLEL).try_collect::<Vec<_>>().await?.concat())
+    }
+
+    async fn ask_batch(&self, questions: &[Question]) -> Result<Vec<Answer>, OpenFgaError> {
+        if !self.knows_no_batches.load(Ordering::Relaxed)
+            && let Some(answers) = self.batch_check(questions).await?
+        {
+            return Ok(answers);
+        }
+        let checks: Vec<_> = questions.iter().map(|question| self.check(question)).collect();
+        stream::iter(checks).buffered(MAX_PARALLEL).try_collect().await
+    }
+
+    async fn check(&self, question: &Question) -> Result<Answer, OpenFgaError> {
+        let body = CheckRequest {
+            tuple_key: question.tuple_key(),
+            contextual_tuples: question.contextual_tuples(),
+            authorization_model_id: self.model.as_deref(),
+        };
+        let response = self.post("check", |request| request.json(&body)).await?;
+        if response.status != 200 {
+            return Err(RestError::Status(response.status).into());
+        }
+        Ok(Answer { allowed: response.json::<CheckAnswer>()?.allowed, model: self.model_of(&response) })
+    }
+
+    /// `None` where the server does not take these questions as a batch, for whatever reason: single checks tell then.
+    async fn batch_check(&self, questions: &[Question]) -> Result<Option<Vec<Answer>>, OpenFgaError> {
+        let checks = questions.iter().enumerate().map(|(place, question)| BatchCheckItem {
+            tuple_key: question.tuple_key(),
+            contextual_tuples: question.contextual_tuples(),
+            correlation_id: place.to_string(),
+        });
+        let body = BatchCheckRequest { checks: checks.collect(), authorization_model_id: self.model.as_deref() };
+        let response = self.post("batch-check", |request| request.json(&body)).await?;
+        match response.status {
+            200 => {}
+            404 | 405 | 501 => {
+                if response.json::<Failure>().map_or(true, |failure| failure.code != "store_id_not_found") {
+                    tracing::info!("OpenFGA knows no batch-check here: systems are checked one by one");
+                    self.knows_no_batches.store(true, Ordering::Relaxed);
+                }
+                return Ok(None);
+            }
+            // Such as a server that takes smaller batches than most.
+            400 => return Ok(None),
+            status => return Err(RestError::Status(status).into()),
+        }
+        let model = self.model_of(&response);
+        let mut results = response.json::<BatchCheckAnswer>()?.result;
+        let answers = (0..questions.len()).map(|place| {
+            let result = results.remove(&place.to_string()).filter(|result| result.error.is_none()).ok_or(OpenFgaError::Incomplete)?;
+            Ok(Answer { allowed: result.allowed.ok_or(OpenFgaError::Incomplete)?, model: model.clone() })
+        });
+        answers.collect::<Result<_, _>>().map(Some)
+    }
+
+    async fn post(&self, operation: &str, fill: impl FnOnce(Request) -> Result<Request, RestError>) -> Result<Response, OpenFgaError> {
+        let _slot = match &self.slots {
+            Some(slots) => Some(slots.acquire().await.map_err(|_| OpenFgaError::TimeIsOver)?),
+            None => None,
+        };
+        let store = self.store().await?;
+        let request = fill(Request::post(self.base.with_segments(["stores", &store, operation])))?;
+        let response = self.send(request).await?;
+        // The store may have been made anew, under another id: the next check looks it up.
+        if matches!(response.status, 400 | 404)
+            && operation == "check"
+            && let StoreId::Found(found) = &self.store
+        {
+            *found.write().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        Ok(response)
+    }
+
+    async fn store(&self) -> Result<Arc<str>, OpenFgaError> {
+        let found = match &self.store {
+            StoreId::Configured(id) => return Ok(Arc::clone(id)),
+            StoreId::Found(found) => found,
+        };
+        if let Some(id) = &*found.read().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(Arc::clone(id));
+        }
+        let name = self.store_name.as_str();
+        let request = Request::get(self.base.with_segments(["stores"]).with_query("name", name));
+        let list: Stores = self.send(request).await?.success()?.json()?;
+        // Servers that are older than the `name` parameter ignore it, so that the name is compared here as well.
+        let mut ids = list.stores.into_iter().filter(|store| store.name == name).map(|store| store.id);
+        match (ids.next(), ids.next()) {
+            (Some(id), None) => {
+                let id: Arc<str> = id.into();
+                *found.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&id));
+                Ok(id)
+            }
+            (Some(_), Some(_)) => Err(OpenFgaError::AmbiguousStore(name.to_owned())),
+            (None, _) => Err(OpenFgaError::NoStore(name.to_owned())),
+        }
+    }
+
+    async fn send(&self, request: Request) -> Result<Response, OpenFgaError> {
+        let request = request.timeout(self.timeout).max_body(MAX_BODY);
+        let request = match self.credential.token(self.timeout).await? {
+            Some(token) => request.bearer(&token),
+            None => request,
+        };
+        let response = self.client.send(request).await?;
+        if response.status == 401 {
+            self.credential.refused().await;
+        }
+        Ok(response)
+    }
+
+    /// The model that the server says it used, or else the configured one.
+    fn model_of(&self, response: &Response) -> Option<Arc<str>> {
+        let is_id = |text: &&str| !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        response.header(MODEL_HEADER).filter(is_id).map(Into::into).or_else(|| self.model.clone())
+    }
+}
+
+impl Question {
+    fn tuple_key(&self) -> TupleKey<'_> {
+        TupleKey { user: &self.user, relation: &self.relation, object: &self.object }
+    }
+
+    fn contextual_tuples(&self) -> Option<TupleKeys<'_>> {
+        let membership = |group| TupleKey { user: &self.user, relation: &self.group_relation, object: group };
+        (!self.groups.is_empty()).then(|| TupleKeys { tuple_keys: self.groups.iter().map(|group| membership(group)).collect() })
+    }
+}

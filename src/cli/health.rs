@@ -1,0 +1,69 @@
+//! Asks a Goldcrest that serves whether it lives: the health check of container images, which hold no other program that
+//! could ask.
+
+use std::time::Duration;
+
+use crate::error::ErrorChain;
+use crate::rest::{Client, Request, RestError, Url};
+
+/// How long the answer may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Whom to ask.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Exit code: 0 when it answers with a success, 1 otherwise.")]
+pub(super) struct Arguments {
+    /// The liveness check; another port, or an `apis_root_path`, stands here too.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000/status/liveness/")]
+    url: String,
+}
+
+/// Asks once. An error is the text to show.
+pub(super) async fn run(arguments: Arguments) -> Result<(), String> {
+    match Url::parse(&arguments.url) {
+        Ok(url) => ask(url).await.map_err(|error| format!("{}: {}", arguments.url, ErrorChain(&error))),
+        Err(error) => Err(format!("{}: {error}", arguments.url)),
+    }
+}
+
+async fn ask(url: Url) -> Result<(), RestError> {
+    Client::new()?.send(Request::get(url).timeout(PATIENCE)).await?.success()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_success_is_alive() {
+        for (status, alive) in [("200 OK", true), ("503 Service Unavailable", false)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}/status/liveness/", listener.local_addr().unwrap());
+            let server = tokio::spawn(async move {
+                let mut connection = listener.accept().await.unwrap().0;
+                let _ = connection.read(&mut [0; 4096]).await.unwrap();
+                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+                connection.write_all(answer.as_bytes()).await.unwrap();
+                // Until the client has closed, so that no reset overtakes the answer.
+                tokio::io::copy(&mut connection, &mut tokio::io::sink()).await.unwrap();
+            });
+            assert_eq!(run(Arguments { url }).await.is_ok(), alive, "{status}");
+            server.abort();
+        }
+    }
+
+    #[tokio::test]
+    async fn where_nobody_listens_nothing_lives() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        drop(listener);
+        let error = run(Arguments { url: url.clone() }).await.unwrap_err();
+        assert!(error.starts_with(&url), "{error}");
+        assert!(run(Arguments { url: "liveness".to_owned() }).await.is_err());
+    }
+}

@@ -1,0 +1,102 @@
+//! Why there is no credential. No message holds a key, a token, or anything that a service answered.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::Username;
+use crate::error::{Classify, ErrorChain, Kind};
+use crate::rest::RestError;
+
+/// Why there is no credential. Clones tell everybody who waited for the same answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CredentialError {
+    /// The configuration names no key for this user.
+    #[error("no SSH credential is configured for user {0}")]
+    Unknown(Username),
+    /// The service could not be asked, or it failed.
+    #[error("the {service} gave no credential")]
+    Service {
+        /// Which service.
+        service: &'static str,
+        /// What happened to the call.
+        #[source]
+        source: Arc<RestError>,
+    },
+    /// The service did not accept the caller's token.
+    #[error("the {service} did not accept the token of {user} (status {status}): the token must be issued for that service too")]
+    Token {
+        /// Which service.
+        service: &'static str,
+        /// Whose token.
+        user: Username,
+        /// 400 or 401.
+        status: u16,
+    },
+    /// The service knows the caller and gives no credential.
+    #[error("the {service} gives {user} no credential (status {status}): ask those who run it")]
+    Refused {
+        /// Which service.
+        service: &'static str,
+        /// Whom it refused.
+        user: Username,
+        /// 403.
+        status: u16,
+    },
+    /// The service answered with something that cannot be used.
+    #[error("the answer of the {service} cannot be used: {reason}")]
+    Answer {
+        /// Which service.
+        service: &'static str,
+        /// What is wrong with it; nothing of the answer.
+        reason: &'static str,
+    },
+    /// As many calls as allowed are under way.
+    #[error("the {service} is busy: no call could be made within {} s", .waited.as_secs_f32())]
+    Busy {
+        /// Which service.
+        service: &'static str,
+        /// For how long a place was waited for.
+        waited: Duration,
+    },
+    /// Our own authority could not make a certificate.
+    #[error("no certificate could be made: {0}")]
+    Signing(&'static str),
+    /// The task that was to obtain it ended without an answer.
+    #[error("obtaining the SSH credential was interrupted")]
+    Interrupted,
+}
+
+/// Why a provider's configuration cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key} {reason}")]
+pub struct SetupError {
+    /// The key in the section.
+    pub key: String,
+    /// What is wrong with its value; nothing of the value.
+    pub reason: String,
+}
+
+impl Classify for CredentialError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Unknown(_) | Self::Token { .. } | Self::Answer { .. } => Kind::DependencyFailed,
+            Self::Service { source, .. } => source.kind(),
+            Self::Refused { .. } => Kind::Forbidden,
+            Self::Busy { .. } => Kind::Unavailable,
+            Self::Signing(_) | Self::Interrupted => Kind::Internal,
+        }
+    }
+
+    fn public_message(&self) -> Cow<'static, str> {
+        match self {
+            // What the call met is safe to tell, and without it nobody knows what to change. A deeper cause is for the log.
+            Self::Service { service, source } => format!("the {service} gave no credential: {source}").into(),
+            other => ErrorChain(other).to_string().into(),
+        }
+    }
+
+    fn maybe_effected(&self) -> Option<bool> {
+        Some(false)
+    }
+}

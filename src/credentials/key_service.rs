@@ -1,0 +1,94 @@
+//! The key service of CSCS: a token in, a key pair and a certificate out.
+//!
+//! `POST <url>/api/v1/ssh-keys` with the caller's token as bearer, and `{"duration": "1min", "username": ...}`; the answer is
+//! 201 and `{"sshKey": {"privateKey": ..., "publicKey": <the certificate>}}`.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::service::{Service, default_max_connections, default_timeout};
+use super::{Credential, CredentialError, CredentialProvider, SetupError};
+use crate::domain::{Principal, Secret};
+use crate::rest::{Client, Request};
+
+/// A key service. Keys are asked for with the caller's own token.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub struct Config {
+    /// The service's address; `/api/v1/ssh-keys` is added.
+    pub url: String,
+    /// The most calls at the same time; 0 for no limit.
+    #[serde(default = "default_max_connections")]
+    pub max_connections: usize,
+    /// How long the keys shall last, in the service's words.
+    #[serde(default = "default_duration")]
+    pub duration: String,
+    /// Seconds for one call.
+    #[serde(default = "default_timeout")]
+    #[schemars(range(min = 1))]
+    pub timeout: u64,
+}
+
+/// The provider over [`Config`].
+pub struct KeyService {
+    service: Service,
+    duration: String,
+}
+
+#[derive(Serialize)]
+struct Order<'a> {
+    duration: &'a str,
+    username: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(rename = "sshKey")]
+    ssh_key: Keys,
+}
+
+#[derive(Deserialize)]
+struct Keys {
+    #[serde(rename = "privateKey")]
+    private_key: Secret,
+    #[serde(rename = "publicKey")]
+    certificate: String,
+}
+
+impl KeyService {
+    /// Takes the configuration.
+    ///
+    /// # Errors
+    /// When the URL cannot be used.
+    pub fn new(config: &Config, client: Client) -> Result<Self, SetupError> {
+        let place = (config.url.as_str(), ["api", "v1", "ssh-keys"].as_slice());
+        let service = Service::new("SSH key service", place, config.max_connections, config.timeout, client)?;
+        Ok(Self { service, duration: config.duration.clone() })
+    }
+}
+
+#[async_trait]
+impl CredentialProvider for KeyService {
+    async fn credential(&self, principal: &Principal) -> Result<Arc<Credential>, CredentialError> {
+        let order = Order { duration: &self.duration, username: principal.username.as_str() };
+        let response = self.service.post(principal, |request| who_asks(request).bearer(&principal.token).json(&order)).await?;
+        let Answer { ssh_key } = response.json().map_err(|_| self.service.unusable("it is not in the form of a key service's answer"))?;
+        self.service.credential(principal, ssh_key.private_key, &ssh_key.certificate)
+    }
+}
+
+/// The headers by which the services count their clients. The name is the one that they know: Goldcrest stands in its place.
+pub(super) fn who_asks(request: Request) -> Request {
+    let header = |text: &str| Secret::from(text.to_owned());
+    request
+        .header("x-client-type", header("api"))
+        .header("x-client-name", header("firecrest"))
+        .header("x-client-version", header(concat!("goldcrest-", env!("CARGO_PKG_VERSION"))))
+}
+
+fn default_duration() -> String {
+    "1min".to_owned()
+}

@@ -1,0 +1,110 @@
+//! What the providers that ask a service have in common: how often it is asked at once, and what its answers mean.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::{Caller, Credential, CredentialError, SetupError, keys};
+use crate::domain::{Principal, Secret};
+use crate::rest::{Client, Request, Response, Url};
+
+/// The most of an answer that is read: two keys and a certificate.
+const LONGEST_ANSWER: usize = 64 * 1024;
+
+/// A service that is asked with callers' tokens.
+pub(super) struct Service {
+    /// What it is called in messages.
+    pub(super) name: &'static str,
+    url: Url,
+    client: Client,
+    places: Option<Semaphore>,
+    timeout: Duration,
+}
+
+impl Service {
+    /// The service at `url` and these segments. `max_connections` 0 means no limit.
+    ///
+    /// # Errors
+    /// When the URL cannot be used.
+    pub(super) fn new(
+        name: &'static str,
+        (url, path): (&str, &[&str]),
+        max_connections: usize,
+        timeout: u64,
+        client: Client,
+    ) -> Result<Self, SetupError> {
+        let url = Url::parse(url).map_err(|error| SetupError { key: "url".to_owned(), reason: format!("is {error}") })?;
+        let url = url.with_segments(path.iter().copied());
+        let places = (max_connections > 0).then(|| Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
+        Ok(Self { name, url, client, places, timeout: Duration::from_secs(timeout) })
+    }
+
+    /// Posts what `build` makes of the bare request, when there is a place for it, and returns an answer of success.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(super) async fn post(
+        &self,
+        principal: &Principal,
+        build: impl FnOnce(Request) -> Result<Request, crate::rest::RestError>,
+    ) -> Result<Response, CredentialError> {
+        let failed = |source| CredentialError::Service { service: self.name, source: Arc::new(source) };
+        let request = Request::post(self.url.clone()).timeout(self.timeout).max_body(LONGEST_ANSWER);
+        let request = build(request).map_err(failed)?;
+        let _place = match &self.places {
+            None => None,
+            Some(places) => match tokio::time::timeout(self.timeout, places.acquire()).await {
+                Ok(place) => place.ok(),
+                Err(_) => return Err(CredentialError::Busy { service: self.name, waited: self.timeout }),
+            },
+        };
+        let response = self.client.send(request).await.map_err(failed)?;
+        let (service, user, status) = (self.name, principal.username.clone(), response.status);
+        match status {
+            400 | 401 => Err(CredentialError::Token { service, user, status }),
+            403 => Err(CredentialError::Refused { service, user, status }),
+            _ => response.success().map_err(failed),
+        }
+    }
+
+    /// The credential in an answer, once it was found good.
+    ///
+    /// # Errors
+    /// When the certificate cannot be used with the key.
+    pub(super) fn credential(
+        &self,
+        principal: &Principal,
+        private_key: Secret,
+        certificate: &str,
+    ) -> Result<Arc<Credential>, CredentialError> {
+        let not_after = keys::check(certificate, &private_key).map_err(|reason| self.unusable(reason))?;
+        Ok(Arc::new(Credential {
+            private_key,
+            passphrase: None,
+            certificate: Some(certificate.trim().to_owned()),
+            not_after,
+            caller: Some(Arc::new(Caller::of(principal))),
+        }))
+    }
+
+    /// The error for an answer that cannot be used.
+    pub(super) fn unusable(&self, reason: &'static str) -> CredentialError {
+        CredentialError::Answer { service: self.name, reason }
+    }
+}
+
+/// What is wrong with a service's URL: the key, and why.
+pub(super) fn mistake(url: &str) -> Option<(String, String)> {
+    Url::parse(url).err().map(|error| ("url".to_owned(), format!("is {error}")))
+}
+
+/// The default of `max_connections`, which is FirecREST's.
+pub(super) fn default_max_connections() -> usize {
+    100
+}
+
+/// The default of `timeout`, which is FirecREST's.
+pub(super) fn default_timeout() -> u64 {
+    5
+}

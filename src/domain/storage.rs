@@ -1,0 +1,77 @@
+//! Storage as `df`, `quota` and `getfacl` tell of it.
+
+/// How full a file system is, in bytes and files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Space {
+    /// Bytes in all.
+    pub total: u64,
+    /// Bytes that are free.
+    pub free: u64,
+    /// Bytes that are free to those who are not root.
+    pub available: u64,
+    /// Files that it can hold; 0 where it does not say.
+    pub files: u64,
+    /// Files that it can still hold.
+    pub files_free: u64,
+}
+
+/// A quota of a user or a group on a file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Whose.
+    pub holder: QuotaHolder,
+    /// The name of the user or group.
+    pub name: String,
+    /// The file system, as the tool names it.
+    pub filesystem: String,
+    /// Bytes.
+    pub bytes: QuotaUse,
+    /// Files.
+    pub files: QuotaUse,
+}
+
+/// Whose quota it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuotaHolder {
+    /// A user's.
+    User,
+    /// A group's.
+    Group,
+}
+
+/// What is used of a quota, and its limits where there are any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct QuotaUse {
+    /// What is used.
+    pub used: u64,
+    /// What may be exceeded for a time only.
+    pub soft: Option<u64>,
+    /// What cannot be exceeded.
+    pub hard: Option<u64>,
+}
+
+/// An entry of an access control list (POSIX.1e draft 17).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AclEntry {
+    /// One of a directory's default list, which new entries in it get.
+    pub default: bool,
+    /// Whom it is about.
+    pub tag: AclTag,
+    /// The name of the user or group; none for the owner, the owning group, and where the tag has none.
+    pub name: Option<String>,
+    /// Read (4), write (2) and execute (1).
+    pub permissions: u8,
+}
+
+/// Whom an entry of an access control list is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AclTag {
+    /// The owner, or a user.
+    User,
+    /// The owning group, or a group.
+    Group,
+    /// The most that users and groups other than the owner may have.
+    Mask,
+    /// Everybody else.
+    Other,
+}

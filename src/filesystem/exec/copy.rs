@@ -1,0 +1,66 @@
+//! Copying, moving and touching.
+//!
+//! Names go to the scripts as positional parameters, so that the scripts are constants. A copy is made beside its target and renamed,
+//! so that a command that fails or runs out of time leaves none that looks whole.
+
+use super::command;
+use crate::domain::RemotePath;
+use crate::filesystem::{CopyOptions, temporary_beside};
+use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
+
+/// Parameters: source, temporary name, target, whether to overwrite, `-P` or `-L`.
+const COPY: &str = r#"s=$1 t=$2 o=$3; if [ "$4" = 0 ] && { [ -e "$o" ] || [ -L "$o" ]; }; then echo "cp: $o: File exists" >&2; exit 1; fi; if [ -d "$o" ] && [ ! -L "$o" ]; then echo "cp: $o: Is a directory" >&2; exit 1; fi; trap 'rm -rf -- "$t"; exit 143' HUP INT TERM; cp -R "$5" --preserve=mode,timestamps,links -T -- "$s" "$t" && mv -f -T -- "$t" "$o" || { e=$?; rm -rf -- "$t"; exit $e; }"#;
+
+/// Parameters: source, target, whether to overwrite.
+const MOVE: &str = r#"s=$1 o=$2; if [ "$3" = 0 ] && { [ -e "$o" ] || [ -L "$o" ]; }; then echo "mv: $o: File exists" >&2; exit 1; fi; exec mv -f -T -- "$s" "$o""#;
+
+/// Copies a file, a link or a tree.
+pub struct Copy<'a> {
+    pub seconds: u64,
+    pub source: &'a RemotePath,
+    pub target: &'a RemotePath,
+    pub options: CopyOptions,
+}
+
+impl RemoteCommand for Copy<'_> {
+    type Output = ();
+
+    fn command_line(&self) -> CommandLine {
+        let line = command(self.seconds).flag("sh -c").arg(COPY).flag("sh");
+        let line = line.arg(self.source.as_bytes()).arg(temporary_beside(self.target).as_bytes()).arg(self.target.as_bytes());
+        line.number(self.options.overwrite.into()).flag(if self.options.dereference { "-L" } else { "-P" })
+    }
+
+    fn idempotent(&self) -> bool {
+        false
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
+        if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
+    }
+}
+
+/// Moves a file, a link or a tree.
+pub struct Move<'a> {
+    pub seconds: u64,
+    pub source: &'a RemotePath,
+    pub target: &'a RemotePath,
+    pub overwrite: bool,
+}
+
+impl RemoteCommand for Move<'_> {
+    type Output = ();
+
+    fn command_line(&self) -> CommandLine {
+        let line = command(self.seconds).flag("sh -c").arg(MOVE).flag("sh");
+        line.arg(self.source.as_bytes()).arg(self.target.as_bytes()).number(self.overwrite.into())
+    }
+
+    fn idempotent(&self) -> bool {
+        false
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
+        if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
+    }
+}

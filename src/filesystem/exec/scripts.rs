@@ -1,0 +1,248 @@
+//! The commands that move whole files: `dd`, `cat` and their kin, as byte streams.
+
+use std::io::ErrorKind;
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt, stream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::command;
+use super::listing::not_understood;
+use crate::domain::{FileVersion, RemotePath};
+use crate::filesystem::{ContentStream, Expected, FilesystemError};
+use crate::ssh::{ByteStream, CommandError, CommandLine, RawOutput, RemoteCommand, TransportError};
+
+/// What is read from a stream at once, at most.
+const PIECE: usize = 256 * 1024;
+
+/// The longest answer of the receiving script that is looked at.
+const ANSWER: u64 = 4096;
+
+/// Prints a range of a file, and fails at the end where the file is then not the one of that version, unless it has only
+/// grown. One that is replaced by name meanwhile does not matter: it is the open one that is read and looked at.
+pub fn send(path: &RemotePath, version: &FileVersion, range: &Range<u64>) -> CommandLine {
+    CommandLine::new("env LC_ALL=C sh -c")
+        .flag(concat!(
+            r#"'exec < "$1" && dd status=none bs=1M iflag=skip_bytes,count_bytes,fullblock skip="$4" count="$5" || exit; "#,
+            r#"set -- "$2" "$3" $(stat --format="%s %Y" -); [ "$1 $2" = "$3 $4" ] || [ "$3" -gt "$1" ]' sh"#
+        ))
+        .arg(path.as_bytes())
+        .arg(version.size.to_string())
+        .arg(version.modified.to_string())
+        .arg(range.start.to_string())
+        .arg((range.end - range.start).to_string())
+}
+
+/// Takes standard input into a file that must not exist, then prints its size, or what went wrong. A private file is open to
+/// its owner alone.
+pub fn receive(temporary: &RemotePath, is_private: bool) -> CommandLine {
+    let line = CommandLine::new("env LC_ALL=C sh -c");
+    let line = match is_private {
+        true => line.flag(r#"'umask 077; { set -C; cat > "$1" && stat --format=%s -- "$1"; } 2>&1'"#),
+        false => line.flag(r#"'{ set -C; cat > "$1" && stat --format=%s -- "$1"; } 2>&1'"#),
+    };
+    line.flag("sh").arg(temporary.as_bytes())
+}
+
+/// Adds standard input to a file that has to end at `offset`, then prints its size; what went wrong, or where it ends, otherwise.
+pub fn extend(part: &RemotePath, offset: u64) -> CommandLine {
+    CommandLine::new("env LC_ALL=C sh -c")
+        .flag(concat!(
+            r#"'{ s=$(stat --format=%s -- "$1") || exit 0; [ "$s" = "$2" ] || { echo "ends at $s"; exit 0; }; "#,
+            r#"cat >> "$1" && stat --format=%s -- "$1"; } 2>&1' sh"#
+        ))
+        .arg(part.as_bytes())
+        .arg(offset.to_string())
+}
+
+/// Makes an empty file that must not exist, or cuts one to a size.
+pub struct Resize<'a> {
+    pub seconds: u64,
+    pub part: &'a RemotePath,
+    /// The size to cut it to; to be made where absent.
+    pub to: Option<u64>,
+    /// Open to its owner alone.
+    pub private: bool,
+}
+
+impl RemoteCommand for Resize<'_> {
+    type Output = ();
+
+    fn command_line(&self) -> CommandLine {
+        let line = command(self.seconds);
+        match (self.to, self.private) {
+            (Some(size), _) => line.flag("truncate").option("--size", size.to_string()).flag("--").arg(self.part.as_bytes()),
+            (None, true) => line.flag(r#"sh -c 'umask 077; set -C; : > "$1"' sh"#).arg(self.part.as_bytes()),
+            (None, false) => line.flag(r#"sh -c 'set -C; : > "$1"' sh"#).arg(self.part.as_bytes()),
+        }
+    }
+
+    fn idempotent(&self) -> bool {
+        self.to.is_some()
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
+        if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
+    }
+}
+
+/// The content of a stream that is to hold `size` bytes. It fails where there are fewer, and where the command did: the last
+/// piece is held back until it has ended.
+pub fn content(stream: ByteStream, path: RemotePath, size: u64, stall: Duration) -> ContentStream {
+    stream::try_unfold((stream, size, None), move |(mut stream, mut left, mut held)| {
+        let path = path.clone();
+        async move {
+            loop {
+                let mut buffer = BytesMut::with_capacity(PIECE);
+                match timeout(stall, stream.read_buf(&mut buffer)).await {
+                    Err(_) => return Err(TransportError::Execution(stall).into()),
+                    // The command says no by its exit status alone.
+                    Ok(Err(error)) if error.kind() == ErrorKind::Other && left == 0 => return Err(FilesystemError::Changed(path)),
+                    Ok(Err(error)) if error.kind() == ErrorKind::Other => return Err(FilesystemError::shortened(&path)),
+                    Ok(Err(_)) => return Err(TransportError::Broken { sent: true }.into()),
+                    Ok(Ok(0)) if left > 0 => return Err(FilesystemError::shortened(&path)),
+                    Ok(Ok(0)) => return Ok(held.take().map(|last| (last, (stream, left, None)))),
+                    Ok(Ok(_)) => {}
+                }
+                left = left.saturating_sub(buffer.len() as u64);
+                if let Some(piece) = held.replace(buffer.freeze()) {
+                    return Ok(Some((piece, (stream, left, held))));
+                }
+            }
+        }
+    })
+    .boxed()
+}
+
+/// Writes the content to the stream of [`receive`]. Returns how much was sent and what the script answered.
+pub async fn feed(
+    stream: &mut ByteStream,
+    mut content: ContentStream,
+    cap: Option<u64>,
+    stall: Duration,
+) -> Result<(u64, String), FilesystemError> {
+    let mut sent = 0;
+    while let Some(piece) = content.next().await {
+        let piece: Bytes = piece?;
+        sent += piece.len() as u64;
+        if let Some(cap) = cap.filter(|cap| sent > *cap) {
+            return Err(FilesystemError::TooLarge(cap));
+        }
+        match timeout(stall, stream.write_all(&piece)).await {
+            Ok(Ok(())) => {}
+            // The script has ended early and says why below.
+            Ok(Err(_)) => break,
+            Err(_) => return Err(TransportError::Execution(stall).into()),
+        }
+    }
+    let mut answer = Vec::new();
+    let finish = async {
+        // An error here shows in the answer, which then is not the size.
+        let _ = stream.shutdown().await;
+        stream.take(ANSWER).read_to_end(&mut answer).await
+    };
+    match timeout(stall, finish).await {
+        Ok(Ok(_)) => Ok((sent, String::from_utf8_lossy(&answer).trim().to_owned())),
+        Ok(Err(_)) => Err(TransportError::Broken { sent: true }.into()),
+        Err(_) => Err(TransportError::Execution(stall).into()),
+    }
+}
+
+/// Where an upload goes, links followed, and the file that is there.
+pub struct Resolve<'a> {
+    pub seconds: u64,
+    pub path: &'a RemotePath,
+}
+
+/// A file that is there: its mode and its version.
+pub type Found = (u32, FileVersion);
+
+impl RemoteCommand for Resolve<'_> {
+    type Output = (RemotePath, Option<Found>);
+
+    fn command_line(&self) -> CommandLine {
+        command(self.seconds)
+            .flag(r#"sh -c 'readlink -v -z -f -- "$1" || exit; stat --dereference --format="%f %s %Y %i" -- "$1" 2>/dev/null; exit 0' sh"#)
+            .arg(self.path.as_bytes())
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
+        if raw.exit != 0 {
+            return Err(CommandError::exit(&raw));
+        }
+        let wrong = || not_understood("readlink", "there is no path");
+        let end = raw.stdout.iter().position(|byte| *byte == 0).ok_or_else(wrong)?;
+        let path = RemotePath::from_bytes(&raw.stdout[..end]).map_err(|_| wrong())?;
+        Ok((path, found(&String::from_utf8_lossy(&raw.stdout[end + 1..]))))
+    }
+}
+
+fn found(line: &str) -> Option<Found> {
+    let mut fields = line.split_whitespace();
+    let mode = u32::from_str_radix(fields.next()?, 16).ok()?;
+    let (size, modified, inode) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some((mode, FileVersion { size, modified, inode }))
+}
+
+/// Puts a received file in its place, if that is as expected.
+pub struct Place<'a> {
+    pub seconds: u64,
+    pub temporary: &'a RemotePath,
+    pub target: &'a RemotePath,
+    pub mode: Option<u32>,
+    pub expected: Expected,
+}
+
+impl RemoteCommand for Place<'_> {
+    type Output = ();
+
+    fn command_line(&self) -> CommandLine {
+        let line = command(self.seconds);
+        let line = match self.expected {
+            // A second name for a file is refused where that name is taken, by whomever it was taken meanwhile.
+            Expected::Nothing => line.flag(r#"sh -c 'ln -T -- "$1" "$2" && rm -f -- "$1"' sh"#),
+            Expected::Version(_) => line.flag(concat!(
+                r#"sh -c '[ "$(stat --format="%s %Y %i" -- "$2")" = "$4" ] || exit 9; "#,
+                r#"[ -z "$3" ] || chmod -- "$3" "$1" && mv -f -T -- "$1" "$2"' sh"#
+            )),
+            Expected::Anything => line.flag(r#"sh -c '[ -z "$3" ] || chmod -- "$3" "$1" && mv -f -T -- "$1" "$2"' sh"#),
+        };
+        let line = line
+            .arg(self.temporary.as_bytes())
+            .arg(self.target.as_bytes())
+            .arg(self.mode.map(|mode| format!("{:05o}", mode & 0o7777)).unwrap_or_default());
+        match self.expected {
+            Expected::Version(version) => line.arg(format!("{} {} {}", version.size, version.modified, version.inode)),
+            _ => line,
+        }
+    }
+
+    fn idempotent(&self) -> bool {
+        false
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
+        if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
+    }
+}
+
+/// Removes the temporary file of an upload that failed.
+pub struct Discard<'a> {
+    pub seconds: u64,
+    pub temporary: &'a RemotePath,
+}
+
+impl RemoteCommand for Discard<'_> {
+    type Output = ();
+
+    fn command_line(&self) -> CommandLine {
+        command(self.seconds).flag("rm -f --").arg(self.temporary.as_bytes())
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
+        if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
+    }
+}

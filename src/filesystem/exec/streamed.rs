@@ -1,0 +1,90 @@
+//! Archives by GNU tar on their way through: nothing of them is kept on the cluster.
+//!
+//! Members whose names are absolute, or hold `..`, stay below the target or are refused, and links that lead out of it are made last,
+//! as GNU tar has it. Names go to the scripts as positional parameters, so that the scripts are constants.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt, stream};
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
+
+use crate::domain::RemotePath;
+use crate::filesystem::{ArchiveFormat, ContentStream, FilesystemError};
+use crate::ssh::{ByteStream, CommandLine, TransportError};
+
+/// The last word of the script that unpacks.
+pub const DONE: &str = "all is unpacked";
+
+/// How often, and after which time, it is tried to remove a folder that was not filled to the end.
+pub const REMOVALS: usize = 5;
+pub const BETWEEN_REMOVALS: Duration = Duration::from_secs(1);
+
+/// What is read from a stream at once, at most.
+const PIECE: usize = 256 * 1024;
+
+/// Prints an archive. A link given as the source is followed, and what it leads to has its own name; those in it are kept.
+pub fn pack(source: &RemotePath, format: ArchiveFormat) -> CommandLine {
+    let parent = source.parent();
+    let directory = parent.as_ref().map_or(&b"/"[..], RemotePath::as_bytes);
+    let name = match source.file_name() {
+        b"" => b".",
+        name => name,
+    };
+    CommandLine::new("env LC_ALL=C sh -c")
+        .flag(concat!(
+            r#"'cd -- "$1" || exit; n=$2; [ ! -L "./$n" ] || { r=$(readlink -f -- "./$n") && cd -- "${r%/*}/" && n=${r##*/} || exit; }; "#,
+            r#"exec tar --create --file=- --force-local --no-unquote "$3" --add-file="$n"' sh"#
+        ))
+        .arg(directory)
+        .arg(name)
+        .arg(option(format))
+}
+
+/// Unpacks standard input into a directory, which is made where it is `new`, and says how it went.
+pub fn unpack(directory: &RemotePath, new: bool, format: ArchiveFormat) -> CommandLine {
+    CommandLine::new("env LC_ALL=C sh -c")
+        // Of what tar says only the end is kept: it may say something of each member, and nobody reads it meanwhile.
+        .flag(concat!(
+            r#"'r=$({ { [ -z "$2" ] || mkdir -- "$1"; } && tar --extract --file=- --force-local --no-unquote "$3" --directory="$1" "#,
+            r#"&& echo all is unpacked; } 2>&1 | tail -c 2000); printf "%s\\n" "$r"' sh"#
+        ))
+        .arg(directory.as_bytes())
+        .arg(if new { "new" } else { "" })
+        .arg(option(format))
+}
+
+/// The content of an archive that is being made. It begins with the first piece, so that what fails at once is no archive.
+///
+/// # Errors
+/// When nothing comes.
+pub async fn archive(mut stream: ByteStream, path: RemotePath, stall: Duration) -> Result<ContentStream, FilesystemError> {
+    let first = piece(&mut stream, &path, stall).await?;
+    let rest = stream::try_unfold((stream, path), move |(mut stream, path)| async move {
+        Ok(piece(&mut stream, &path, stall).await?.map(|piece| (piece, (stream, path))))
+    });
+    Ok(stream::iter(first.map(Ok)).chain(rest).boxed())
+}
+
+async fn piece(stream: &mut ByteStream, path: &RemotePath, stall: Duration) -> Result<Option<Bytes>, FilesystemError> {
+    let mut buffer = BytesMut::with_capacity(PIECE);
+    match timeout(stall, stream.read_buf(&mut buffer)).await {
+        Err(_) => Err(TransportError::Execution(stall).into()),
+        Ok(Err(error)) if error.kind() == ErrorKind::Other => {
+            Err(FilesystemError::Invalid(format!("{path}: not all of it could be packed, or it changed meanwhile")))
+        }
+        Ok(Err(_)) => Err(TransportError::Broken { sent: true }.into()),
+        Ok(Ok(0)) => Ok(None),
+        Ok(Ok(_)) => Ok(Some(buffer.freeze())),
+    }
+}
+
+fn option(format: ArchiveFormat) -> &'static str {
+    match format {
+        ArchiveFormat::Tar => "--no-auto-compress",
+        ArchiveFormat::Gzip => "--gzip",
+        ArchiveFormat::Zstd => "--zstd",
+    }
+}

@@ -1,0 +1,196 @@
+//! Copies and renames on the cluster: no content crosses the network.
+
+use std::sync::Arc;
+
+use super::change;
+use super::errors::{attributes, bytes, filesystem_error, making};
+use super::protocol::{Attributes, OpenFlags, Request, Response, Status};
+use super::session::{Failure, Handle, Session};
+use crate::domain::{FileType, RemotePath};
+use crate::filesystem::{CopyOptions, FilesystemError, temporary_beside};
+
+/// What the server copies on one request. It does nothing else on the session meanwhile, and cannot be stopped in it.
+const PIECE: u64 = 16 * 1024 * 1024;
+
+/// What is to be copied.
+pub enum Source {
+    /// A regular file.
+    File(Attributes),
+    /// A link, by where it points.
+    Link(bytes::Bytes),
+    /// A directory.
+    Directory,
+}
+
+/// Looks at what is to be copied, and whether it may go to its target.
+///
+/// # Errors
+/// When there is no source, it is of a kind that cannot be copied, or the target is in the way.
+pub async fn look(session: &Session, source: &RemotePath, target: &RemotePath, how: CopyOptions) -> Result<Source, FilesystemError> {
+    let request = match how.dereference {
+        true => Request::Stat { path: bytes(source) },
+        false => Request::Lstat { path: bytes(source) },
+    };
+    let asked = Request::Lstat { path: bytes(target) };
+    let (found, there) = futures::join!(attributes(session, source, &request), attributes(session, target, &asked));
+    let found = found?;
+    match there.map(|there| kind(&there)) {
+        Err(FilesystemError::NotFound(_)) => {}
+        Err(error) => return Err(error),
+        Ok(_) if !how.overwrite => return Err(FilesystemError::Exists(target.clone())),
+        Ok(FileType::Directory) => return Err(FilesystemError::WrongType { path: target.clone(), reason: "Is a directory" }),
+        Ok(_) => {}
+    }
+    match kind(&found) {
+        FileType::Regular => Ok(Source::File(found)),
+        FileType::Directory => Ok(Source::Directory),
+        FileType::Symlink => match session.request(&Request::Readlink { path: bytes(source) }).await {
+            Ok(Response::Name { entries }) if entries.len() == 1 => Ok(Source::Link(entries[0].name.clone())),
+            Ok(_) => Err(filesystem_error(source, Failure::unexpected())),
+            Err(failure) => Err(filesystem_error(source, failure)),
+        },
+        _ => Err(FilesystemError::WrongType { path: source.clone(), reason: "neither a file, a link nor a directory" }),
+    }
+}
+
+/// Copies a regular file by `copy-data@openssh.com`: beside the target, and then into its place, with its mode and times.
+///
+/// # Errors
+/// When the server does not do it. The target is then as it was.
+pub async fn file(
+    session: &Arc<Session>,
+    source: &RemotePath,
+    found: &Attributes,
+    target: &RemotePath,
+    overwrite: bool,
+) -> Result<(), FilesystemError> {
+    let open = Request::Open { path: bytes(source), flags: OpenFlags::READ, attributes: Attributes::default() };
+    let from = session.handle(&open).await.map_err(|failure| filesystem_error(source, failure))?;
+    let temporary = Temporary { session: Arc::clone(session), path: temporary_beside(target), placed: false };
+    let mode = found.mode.unwrap_or(0o600) & 0o777;
+    // Nobody may read of the copy what they may not read of the file; what is missing is added when it is whole.
+    let create =
+        Request::Open { path: bytes(&temporary.path), flags: OpenFlags::CREATE_NEW, attributes: Attributes::with_mode(mode & 0o700) };
+    let to = session.handle(&create).await.map_err(|failure| filesystem_error(target, failure))?;
+    let failed = |failure| filesystem_error(target, failure);
+    data(session, &from, &to, found.size.unwrap_or_default()).await.map_err(failed)?;
+    let kept = Attributes { mode: Some(found.mode.unwrap_or(mode) & 0o7777), times: found.times, ..Attributes::default() };
+    session.command(&Request::Fsetstat { handle: to.bytes(), attributes: kept }).await.map_err(failed)?;
+    if session.capabilities().fsync {
+        session.command(&Request::Fsync { handle: to.bytes() }).await.map_err(failed)?;
+    }
+    to.close().await.map_err(failed)?;
+    temporary.place(target, overwrite).await
+}
+
+/// Copies what a file holds; one that has become shorter meanwhile is an error.
+async fn data(session: &Session, from: &Handle, to: &Handle, size: u64) -> Result<(), Failure> {
+    for offset in (0..size).step_by(usize::try_from(PIECE).unwrap_or(usize::MAX)) {
+        let length = PIECE.min(size - offset);
+        session.command(&Request::CopyData { from: from.bytes(), to: to.bytes(), offset, length }).await.map_err(
+            |failure| match failure {
+                Failure::Status(Status::Eof, _) => Failure::Protocol("the file became shorter while it was copied".to_owned()),
+                failure => failure,
+            },
+        )?;
+    }
+    Ok(())
+}
+
+/// Copies a link.
+///
+/// # Errors
+/// When the server does not do it. The target is then as it was.
+pub async fn link(session: &Arc<Session>, points_to: &bytes::Bytes, target: &RemotePath, overwrite: bool) -> Result<(), FilesystemError> {
+    let temporary = Temporary { session: Arc::clone(session), path: temporary_beside(target), placed: false };
+    let request = Request::Symlink { target: points_to.clone(), link: bytes(&temporary.path) };
+    session.command(&request).await.map_err(|failure| filesystem_error(target, failure))?;
+    temporary.place(target, overwrite).await
+}
+
+/// A copy that is not in its place yet. It is removed when dropped before that.
+struct Temporary {
+    session: Arc<Session>,
+    path: RemotePath,
+    placed: bool,
+}
+
+impl Temporary {
+    async fn place(mut self, target: &RemotePath, overwrite: bool) -> Result<(), FilesystemError> {
+        match rename(&self.session, &self.path, target, overwrite).await {
+            Ok(()) => {
+                self.placed = true;
+                Ok(())
+            }
+            Err(FilesystemError::Sftp { .. } | FilesystemError::NotFound(_)) if !overwrite => {
+                Err(making(&self.session, target, Failure::Status(Status::Failure, bytes::Bytes::new())).await)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if self.placed {
+            return;
+        }
+        let (session, path) = (Arc::clone(&self.session), self.path.clone());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                // On the same session the server takes it after all that came before.
+                match session.command(&Request::Remove { path: bytes(&path) }).await {
+                    Ok(()) | Err(Failure::Status(Status::NoSuchFile, _)) => {}
+                    Err(failure) => {
+                        let error = filesystem_error(&path, failure);
+                        tracing::warn!(%error, "could not remove what a copy that failed left behind");
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// Gives a file or directory another name. What is in the way is replaced at once where `overwrite` is set and the server can, and
+/// is an error otherwise.
+///
+/// # Errors
+/// When the server does not do it; [`FilesystemError::Sftp`] where it does not say why, such as between two file systems.
+pub async fn rename(session: &Session, source: &RemotePath, target: &RemotePath, overwrite: bool) -> Result<(), FilesystemError> {
+    let request = match overwrite && session.capabilities().posix_rename {
+        true => Request::PosixRename { from: bytes(source), to: bytes(target) },
+        false => Request::Rename { from: bytes(source), to: bytes(target) },
+    };
+    let failure = match session.command(&request).await {
+        Ok(()) => return Ok(()),
+        Err(failure) => filesystem_error(source, failure),
+    };
+    if !matches!(failure, FilesystemError::Sftp { .. } | FilesystemError::Exists(_)) {
+        return Err(failure);
+    }
+    match session.request(&Request::Lstat { path: bytes(target) }).await {
+        Ok(_) if !overwrite => Err(FilesystemError::Exists(target.clone())),
+        _ => Err(failure),
+    }
+}
+
+/// Sets a file's times to now, and makes it where there is none.
+///
+/// # Errors
+/// When the server does not do it.
+pub async fn touch(session: &Arc<Session>, path: &RemotePath) -> Result<(), FilesystemError> {
+    let now = u32::try_from(jiff::Timestamp::now().as_second()).unwrap_or(u32::MAX);
+    let times = Attributes { times: Some((now, now)), ..Attributes::default() };
+    match change::set_attributes(session, path, times).await {
+        Err(FilesystemError::NotFound(_)) => {}
+        result => return result,
+    }
+    let flags = OpenFlags(OpenFlags::WRITE.0 | OpenFlags::CREATE.0);
+    let request = Request::Open { path: bytes(path), flags, attributes: Attributes::default() };
+    let handle = session.handle(&request).await.map_err(|failure| filesystem_error(path, failure))?;
+    handle.close().await.map_err(|failure| filesystem_error(path, failure))
+}
+
+fn kind(attributes: &Attributes) -> FileType {
+    attributes.mode.map_or(FileType::Unknown, FileType::from_mode)
+}

@@ -1,0 +1,221 @@
+//! Following a file as it grows, over the session that is open anyway: no command, and next to nothing while nothing happens.
+//!
+//! The protocol has neither a way to be told of changes nor inode numbers. So the open file and what now has its name are asked for
+//! their sizes again and again, and told apart by what one file cannot do between two questions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt};
+use tokio::time::sleep;
+
+use super::errors::{attributes, bytes, filesystem_error};
+use super::protocol::{Attributes, OpenFlags, Request, Response, Status};
+use super::session::{Failure, Handle, Session};
+use super::sessions::Sessions;
+use crate::domain::{Principal, RemotePath};
+use crate::filesystem::{FilesystemError, FollowFrom, FollowStream, Followed, regular};
+use crate::ssh::TransportError;
+
+/// How long to wait before the next look: after a change, and at most.
+const SOON: Duration = Duration::from_millis(100);
+const LATE: Duration = Duration::from_secs(2);
+
+/// The most that is read at once.
+const PIECE: u64 = 64 * 1024;
+
+/// Sessions that may break one after the other before it is given up.
+const BROKEN: u32 = 3;
+
+/// A file that is followed.
+pub struct Follower {
+    sessions: Arc<Sessions>,
+    principal: Principal,
+    path: RemotePath,
+    /// Up to where it was read.
+    offset: u64,
+    file: Option<OpenFile>,
+    /// What had the file's name when it was looked at last.
+    seen: Option<Attributes>,
+    /// Whether the name was gone then.
+    removed: bool,
+    /// Whether that may have been another file than the open one.
+    doubtful: bool,
+    pause: Duration,
+    broken: u32,
+    failed: bool,
+}
+
+struct OpenFile {
+    session: Arc<Session>,
+    handle: Handle,
+}
+
+/// What a look at the file found.
+enum Look {
+    Happened(Followed),
+    Nothing,
+    /// Look again at once.
+    Again,
+}
+
+impl Follower {
+    /// Opens the file.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or is no regular file.
+    pub async fn start(
+        sessions: &Arc<Sessions>,
+        principal: &Principal,
+        path: &RemotePath,
+        from: FollowFrom,
+    ) -> Result<FollowStream, FilesystemError> {
+        let mut follower = Self {
+            sessions: Arc::clone(sessions),
+            principal: principal.clone(),
+            path: path.clone(),
+            offset: 0,
+            file: None,
+            seen: None,
+            removed: false,
+            doubtful: false,
+            pause: SOON,
+            broken: 0,
+            failed: false,
+        };
+        let size = follower.open().await?;
+        follower.offset = match from {
+            FollowFrom::Start(offset) => offset,
+            FollowFrom::End(back) => size.saturating_sub(back),
+        };
+        Ok(stream::unfold(follower, |mut follower| async move { follower.next().await.map(|item| (item, follower)) }).boxed())
+    }
+
+    async fn next(&mut self) -> Option<Result<Followed, FilesystemError>> {
+        while !self.failed {
+            match self.look().await {
+                Ok(Look::Happened(followed)) => {
+                    self.pause = SOON;
+                    self.broken = 0;
+                    return Some(Ok(followed));
+                }
+                Ok(Look::Again) => {}
+                Ok(Look::Nothing) => {
+                    self.broken = 0;
+                    sleep(self.pause).await;
+                    self.pause = self.pause.mul_f32(1.5).min(LATE);
+                }
+                Err(FilesystemError::Transport(TransportError::Broken { .. })) if self.broken < BROKEN => {
+                    self.broken += 1;
+                    self.file = None;
+                    self.seen = None;
+                    sleep(self.pause).await;
+                }
+                Err(error) => {
+                    self.failed = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+
+    async fn look(&mut self) -> Result<Look, FilesystemError> {
+        let Some(file) = &self.file else {
+            return match self.open().await {
+                Ok(_) if self.removed => {
+                    self.removed = false;
+                    Ok(Look::Happened(self.replaced()))
+                }
+                Ok(_) => Ok(Look::Again),
+                Err(FilesystemError::NotFound(_)) if self.removed => Ok(Look::Nothing),
+                Err(FilesystemError::NotFound(_)) => {
+                    self.removed = true;
+                    Ok(Look::Happened(Followed::Removed))
+                }
+                Err(error) => Err(error),
+            };
+        };
+        // Sent together and answered in this order: the second look is never older than the first.
+        let (own, named) = (Request::Fstat { handle: file.handle.bytes() }, Request::Stat { path: bytes(&self.path) });
+        let (own, named) = futures::join!(attributes(&file.session, &self.path, &own), attributes(&file.session, &self.path, &named));
+        let own = own?;
+        let size = own.size.unwrap_or_default();
+        if size > self.offset {
+            return self.read(size).await;
+        }
+        if size < self.offset {
+            self.offset = 0;
+            self.seen = None;
+            return Ok(Look::Happened(Followed::Truncated));
+        }
+        let named = match named {
+            Ok(named) => named,
+            Err(FilesystemError::NotFound(_)) => {
+                (self.file, self.removed, self.seen) = (None, true, None);
+                return Ok(Look::Happened(Followed::Removed));
+            }
+            Err(error) => return Err(error),
+        };
+        let before = self.seen.replace(named);
+        if self.is_other(&own, &named, before) {
+            (self.file, self.seen) = (None, None);
+            return match self.open().await {
+                Ok(_) => Ok(Look::Happened(self.replaced())),
+                Err(FilesystemError::NotFound(_)) => Ok(Look::Again),
+                Err(error) => Err(error),
+            };
+        }
+        Ok(Look::Nothing)
+    }
+
+    /// Whether what now has the name is another file than the open one, which has not changed since it was read to its end.
+    fn is_other(&mut self, own: &Attributes, named: &Attributes, before: Option<Attributes>) -> bool {
+        // What had the name before was larger than the open file is now: a file that only grows cannot have been both.
+        if before.is_some_and(|before| before.size > own.size) {
+            return true;
+        }
+        // The size may differ for once because it grew between the two looks, and the rest because it was changed there.
+        let differs = (own.size, own.owner, own.mode, own.times.map(|times| times.1))
+            != (named.size, named.owner, named.mode, named.times.map(|times| times.1));
+        let doubtful = std::mem::replace(&mut self.doubtful, differs);
+        doubtful && differs && before.is_some_and(|before| before.size == named.size)
+    }
+
+    fn replaced(&mut self) -> Followed {
+        (self.offset, self.doubtful) = (0, false);
+        Followed::Replaced
+    }
+
+    async fn read(&mut self, size: u64) -> Result<Look, FilesystemError> {
+        let Some(file) = &self.file else { return Ok(Look::Again) };
+        let length = (size - self.offset).min(PIECE).min(file.session.capabilities().read_block().into());
+        let request = Request::Read { handle: file.handle.bytes(), offset: self.offset, length: u32::try_from(length).unwrap_or(u32::MAX) };
+        match file.session.request(&request).await {
+            Ok(Response::Data { data }) if !data.is_empty() && data.len() as u64 <= length => {
+                self.offset += data.len() as u64;
+                Ok(Look::Happened(Followed::Data { data, end: self.offset }))
+            }
+            Ok(_) => Err(filesystem_error(&self.path, Failure::unexpected())),
+            // Truncated since it was looked at.
+            Err(Failure::Status(Status::Eof, _)) => Ok(Look::Nothing),
+            Err(failure) => Err(filesystem_error(&self.path, failure)),
+        }
+    }
+
+    /// Opens what has the name now, and gives its size.
+    async fn open(&mut self) -> Result<u64, FilesystemError> {
+        let path = &self.path;
+        let open = |session: Arc<Session>| async move {
+            // Asked first, since opening a named pipe would block the server.
+            let found = attributes(&session, path, &Request::Stat { path: bytes(path) }).await?;
+            regular(path, found.mode.unwrap_or_default())?;
+            let request = Request::Open { path: bytes(path), flags: OpenFlags::READ, attributes: Attributes::default() };
+            let handle = session.handle(&request).await.map_err(|failure| filesystem_error(path, failure))?;
+            Ok((OpenFile { session, handle }, found.size.unwrap_or_default()))
+        };
+        let (file, size) = self.sessions.run(&self.principal, true, open).await?;
+        self.file = Some(file);
+        Ok(size)
+    }
+}

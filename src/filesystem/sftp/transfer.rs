@@ -1,0 +1,168 @@
+//! Whole files and ranges of them, in and out: small ones over the session that is open already, others over one of their own.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::Sftp;
+use super::errors::{attributes, bytes, filesystem_error, making};
+use super::protocol::{Attributes, OpenFlags, Request};
+use super::read::{SMALL, Source};
+use super::session::Session;
+use super::upload::{Target, Upload, finish, write};
+use crate::domain::{ByteRange, Principal, RemotePath};
+use crate::filesystem::{ArchiveFormat, ContentStream, Download, Expected, FilesystemError, PartOptions, Placed, Transfer, UploadOptions};
+
+#[async_trait]
+impl Transfer for Sftp {
+    async fn download(
+        &self,
+        principal: &Principal,
+        path: &RemotePath,
+        range: Option<ByteRange>,
+        cap: Option<u64>,
+    ) -> Result<Download, FilesystemError> {
+        let small = self
+            .sessions
+            .run(principal, true, |session| async move {
+                let source = Source::open(&session, path).await?;
+                let (version, range) = (source.version, wanted(&source, range, cap)?);
+                if range.end - range.start > SMALL {
+                    return Ok(None);
+                }
+                let pieces: Vec<_> = source.stream(range.clone()).try_collect().await?;
+                Ok(Some(Download { version, range, content: stream::iter(pieces).map(Ok).boxed() }))
+            })
+            .await?;
+        if let Some(download) = small {
+            return Ok(download);
+        }
+        let session = self.sessions.bulk(principal).await?;
+        let source = Source::open(&session, path).await?;
+        let (version, range) = (source.version, wanted(&source, range, cap)?);
+        // The session is the transfer's until the content is dropped.
+        let content = source.stream(range.clone()).inspect(move |_| _ = &session).boxed();
+        Ok(Download { version, range, content })
+    }
+
+    async fn upload(
+        &self,
+        principal: &Principal,
+        path: &RemotePath,
+        mut content: ContentStream,
+        options: UploadOptions,
+    ) -> Result<Placed, FilesystemError> {
+        let target = self.sessions.run(principal, true, |session| async move { Target::find(&session, path).await }).await?;
+        target.check(options.expected)?;
+        let upload = Upload { sessions: &self.sessions, principal, target: &target, options };
+        // What fits goes over the session that is open already, and can be sent again where that one breaks, unless what was
+        // done already would then be in the way.
+        let again = options.expected == Expected::Anything;
+        let (mut start, mut length) = (Vec::new(), 0);
+        while length <= SMALL {
+            match content.next().await {
+                Some(piece) => {
+                    let piece = piece?;
+                    length += piece.len() as u64;
+                    start.push(piece);
+                }
+                None => {
+                    let (start, upload) = (&start, &upload);
+                    let whole =
+                        |session: Arc<Session>| async move { upload.run(&session, stream::iter(start.clone()).map(Ok).boxed()).await };
+                    return self.sessions.run(principal, again, whole).await;
+                }
+            }
+        }
+        let session = self.sessions.bulk(principal).await?;
+        upload.run(&session, stream::iter(start).map(Ok).chain(content).boxed()).await
+    }
+
+    async fn begin_part(&self, principal: &Principal, part: &RemotePath, target: &RemotePath) -> Result<(), FilesystemError> {
+        let begin = |session: Arc<Session>| async move {
+            // Never open to more people than the file that it is to replace.
+            let mode = Target::find(&session, target).await?.mode;
+            let attributes = mode.map_or_else(Attributes::default, |mode| Attributes::with_mode(mode & 0o777 | 0o600));
+            let request = Request::Open { path: bytes(part), flags: OpenFlags::CREATE_NEW, attributes };
+            match session.handle(&request).await {
+                Ok(handle) => handle.close().await.map_err(|failure| filesystem_error(part, failure)),
+                Err(failure) => Err(making(&session, part, failure).await),
+            }
+        };
+        self.sessions.run(principal, false, begin).await
+    }
+
+    async fn extend_part(
+        &self,
+        principal: &Principal,
+        part: &RemotePath,
+        content: ContentStream,
+        options: PartOptions,
+    ) -> Result<u64, FilesystemError> {
+        let PartOptions { offset, length, all_or_nothing } = options;
+        let session = self.sessions.bulk(principal).await?;
+        let failed = |failure| filesystem_error(part, failure);
+        let request = Request::Open { path: bytes(part), flags: OpenFlags::WRITE, attributes: Attributes::default() };
+        let handle = session.handle(&request).await.map_err(failed)?;
+        let size = attributes(&session, part, &Request::Fstat { handle: handle.bytes() }).await?.size.unwrap_or_default();
+        if size != offset {
+            return Err(FilesystemError::Offset(size));
+        }
+        let (end, outcome) = write(&session, &handle, part, offset, content, Some(length)).await;
+        if let Err(error) = outcome {
+            if all_or_nothing {
+                let request =
+                    Request::Fsetstat { handle: handle.bytes(), attributes: Attributes { size: Some(offset), ..Attributes::default() } };
+                session.command(&request).await.map_err(failed)?;
+            }
+            handle.close().await.map_err(failed)?;
+            return Err(error);
+        }
+        finish(&session, handle, part, None).await?;
+        Ok(end)
+    }
+
+    async fn place_part(
+        &self,
+        principal: &Principal,
+        part: &RemotePath,
+        target: &RemotePath,
+        expected: Expected,
+    ) -> Result<Placed, FilesystemError> {
+        let place = |session: Arc<Session>| async move {
+            let target = Target::find(&session, target).await?;
+            target.check(expected)?;
+            if let Some(mode) = target.mode {
+                let request = Request::Setstat { path: bytes(part), attributes: Attributes::with_mode(mode) };
+                session.command(&request).await.map_err(|failure| filesystem_error(part, failure))?;
+            }
+            target.take(&session, part, expected).await
+        };
+        self.sessions.run(principal, false, place).await
+    }
+
+    async fn pack(&self, principal: &Principal, source: &RemotePath, format: ArchiveFormat) -> Result<ContentStream, FilesystemError> {
+        self.exec.pack(principal, source, format).await
+    }
+
+    async fn unpack(
+        &self,
+        principal: &Principal,
+        target: &RemotePath,
+        format: ArchiveFormat,
+        content: ContentStream,
+        cap: Option<u64>,
+    ) -> Result<Placed, FilesystemError> {
+        self.exec.unpack(principal, target, format, content, cap).await
+    }
+}
+
+/// The bytes of the file that are to be read.
+fn wanted(source: &Source, range: Option<ByteRange>, cap: Option<u64>) -> Result<std::ops::Range<u64>, FilesystemError> {
+    let size = source.size();
+    if let Some(cap) = cap.filter(|cap| size > *cap) {
+        return Err(FilesystemError::TooLarge(cap));
+    }
+    range.map_or(Some(0..size), |range| range.within(size)).ok_or(FilesystemError::Range(size))
+}

@@ -1,0 +1,245 @@
+//! Directories and trees that are read piece by piece, for those who need not hold them whole.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use futures::future::ready;
+use futures::stream::{self, FuturesUnordered};
+use futures::{StreamExt, TryStreamExt};
+use tokio::sync::mpsc;
+
+use super::errors::{attributes, bytes};
+use super::listing::{DIRECTORIES, Directory, DirectoryReader, LINKS, Lister, file_type};
+use super::names::Names;
+use super::protocol::{Attributes, NameEntry, Request};
+use super::waiting::Lease;
+use crate::domain::{DirectoryEntry, FileType, RemotePath, Username};
+use crate::filesystem::page::Top;
+use crate::filesystem::{EntryStream, FilesystemError, Page, PageRequest, WalkOptions};
+
+/// Pieces that are ready before they are asked for. Each comes from one reply of the server.
+const PIECES: usize = 4;
+
+/// What the paths of directories that are still to be read may take together, in bytes. Deeper ones are read first, so that this
+/// is some hundred thousand directories beside each other.
+const WAITING: usize = 32 * 1024 * 1024;
+
+type Pieces = mpsc::Sender<Result<Vec<DirectoryEntry>, FilesystemError>>;
+
+/// A walk over a tree, or over one directory.
+pub struct Walk {
+    session: Lease,
+    names: Arc<Names>,
+    caller: Username,
+    root: RemotePath,
+    options: WalkOptions,
+    /// What the paths of directories that are still to be read take.
+    waiting: AtomicUsize,
+}
+
+/// A directory still to be read, on the level of what is in it.
+struct Ahead {
+    directory: Directory,
+    level: u32,
+}
+
+impl Ahead {
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.directory.path.as_bytes().len() + self.directory.prefix.len()
+    }
+}
+
+impl Walk {
+    /// Nothing is read yet.
+    pub fn new(session: Lease, names: &Arc<Names>, caller: &Username, root: &RemotePath, options: WalkOptions) -> Self {
+        let (names, caller, root) = (Arc::clone(names), caller.clone(), root.clone());
+        Self { session, names, caller, root, options, waiting: AtomicUsize::new(0) }
+    }
+
+    /// Opens the root; the rest is done as the stream is read.
+    ///
+    /// # Errors
+    /// When the root cannot be read.
+    pub async fn start(self) -> Result<EntryStream, FilesystemError> {
+        let lister = self.lister();
+        let root = match root(&lister, &self.root).await? {
+            Root::Single(entry) => {
+                let filter = &self.options.filter;
+                let found = filter.allows_name(self.root.file_name()) && filter.allows(entry.file_type, entry.size, entry.modified);
+                let entries = if found { vec![*entry] } else { Vec::new() };
+                return Ok(stream::iter([Ok(entries)]).boxed());
+            }
+            Root::Directory(reader) => (reader, lister.root(&self.root).await?),
+        };
+        let (sender, mut receiver) = mpsc::channel(PIECES);
+        // Not a task of its own: whoever reads the stream drives the walk, so that it ends with the stream and fails with it.
+        let walking = stream::once(self.run(root.0, root.1, sender)).filter_map(|()| ready(None));
+        Ok(stream::select(stream::poll_fn(move |context| receiver.poll_recv(context)), walking).boxed())
+    }
+
+    fn lister(&self) -> Lister<'_> {
+        Lister { session: &self.session, names: &self.names, caller: &self.caller, options: self.options.list }
+    }
+
+    async fn run(self, reader: DirectoryReader, root: Directory, pieces: Pieces) {
+        if let Err(error) = self.walk(reader, root, &pieces).await {
+            // Nobody reads any more where this fails.
+            let _ = pieces.send(Err(error)).await;
+        }
+    }
+
+    async fn walk(&self, reader: DirectoryReader, root: Directory, pieces: &Pieces) -> Result<(), FilesystemError> {
+        let mut reading = FuturesUnordered::new();
+        // The last found is read first: so a tree is gone into before it is gone along, and few directories wait.
+        let mut ahead: Vec<Ahead> = Vec::new();
+        let mut unreadable: Option<(RemotePath, u64)> = None;
+        reading.push(self.read(Some(reader), Ahead { directory: root, level: 1 }, pieces));
+        loop {
+            while reading.len() < DIRECTORIES
+                && let Some(next) = ahead.pop()
+            {
+                self.waiting.fetch_sub(next.weight(), Ordering::Relaxed);
+                reading.push(self.read(None, next, pieces));
+            }
+            match reading.next().await {
+                None => break,
+                Some(Ok(below)) => ahead.extend(below),
+                Some(Err(FilesystemError::Denied(path))) if path != self.root => unreadable.get_or_insert((path, 0)).1 += 1,
+                Some(Err(error)) => return Err(error),
+            }
+        }
+        match unreadable {
+            None => Ok(()),
+            Some((first, count)) => Err(FilesystemError::Incomplete { first, count }),
+        }
+    }
+
+    /// Reads one directory, sends what is found, and returns the directories in it that are to be read too.
+    async fn read(&self, reader: Option<DirectoryReader>, here: Ahead, pieces: &Pieces) -> Result<Vec<Ahead>, FilesystemError> {
+        let mut reader = match reader {
+            Some(reader) => reader,
+            None => match DirectoryReader::open(&self.session, &here.directory.path).await {
+                Ok(reader) => reader,
+                // Removed since its parent was read.
+                Err(FilesystemError::NotFound(_)) => return Ok(Vec::new()),
+                Err(error) => return Err(error),
+            },
+        };
+        let mut below = Vec::new();
+        while let Some(names) = reader.next().await? {
+            let found = self.choose(&here, names, &mut below).await?;
+            if !found.is_empty() && pieces.send(Ok(found)).await.is_err() {
+                break;
+            }
+        }
+        Ok(below)
+    }
+
+    /// What of a reply is shown, and which directories of it are read too.
+    async fn choose(&self, here: &Ahead, names: Vec<NameEntry>, below: &mut Vec<Ahead>) -> Result<Vec<DirectoryEntry>, FilesystemError> {
+        let (lister, filter, directory) = (self.lister(), &self.options.filter, &here.directory);
+        let shown = names.into_iter().filter(|entry| self.options.list.hidden || !entry.name.starts_with(b"."));
+        // Links have to be looked up first where what they lead to counts, and only those that are shown where it does not.
+        let looked_up = stream::iter(shown).map(|entry| settle(&lister, &directory.path, entry));
+        let mut settled = looked_up.buffered(LINKS);
+        let mut chosen = Vec::new();
+        while let Some((entry, target, is_link)) = settled.try_next().await? {
+            if self.options.descends_from(here.level)
+                && file_type(&entry.attributes) == FileType::Directory
+                && let Some(directory) = lister.enter(directory, &entry.name, is_link).await?
+            {
+                let ahead = Ahead { directory, level: here.level + 1 };
+                if self.waiting.fetch_add(ahead.weight(), Ordering::Relaxed) > WAITING {
+                    return Err(FilesystemError::Invalid(format!("{}: too many directories beside each other", self.root)));
+                }
+                below.push(ahead);
+            }
+            let (size, modified) = measures(&entry.attributes);
+            if filter.allows_name(&entry.name) && filter.allows(file_type(&entry.attributes), size, modified) {
+                chosen.push((entry, target));
+            }
+        }
+        dress(&lister, &directory.path, &directory.prefix, chosen).await
+    }
+}
+
+/// What stands at the root of a walk.
+enum Root {
+    Directory(DirectoryReader),
+    /// Something else, which is its own only entry.
+    Single(Box<DirectoryEntry>),
+}
+
+async fn root(lister: &Lister<'_>, path: &RemotePath) -> Result<Root, FilesystemError> {
+    let request = match lister.options.dereference {
+        true => Request::Stat { path: bytes(path) },
+        false => Request::Lstat { path: bytes(path) },
+    };
+    let found = attributes(lister.session, path, &request).await?;
+    if file_type(&found) != FileType::Directory {
+        return Ok(Root::Single(Box::new(lister.single(path, found).await?)));
+    }
+    Ok(Root::Directory(DirectoryReader::open(lister.session, path).await?))
+}
+
+/// Makes an entry's attributes those that count, with where it points if that came with them, and whether it is a link.
+async fn settle(
+    lister: &Lister<'_>,
+    directory: &RemotePath,
+    entry: NameEntry,
+) -> Result<(NameEntry, Option<Vec<u8>>, bool), FilesystemError> {
+    let is_link = file_type(&entry.attributes) == FileType::Symlink;
+    if entry.attributes.mode.is_none() || is_link && lister.options.dereference {
+        let ((entry, target), is_link) = lister.look_up(directory, entry).await?;
+        return Ok((entry, target, is_link));
+    }
+    Ok((entry, None, is_link))
+}
+
+/// Adds to entries what is only shown: where links point, and the names of owners.
+async fn dress(
+    lister: &Lister<'_>,
+    path: &RemotePath,
+    prefix: &[u8],
+    entries: Vec<(NameEntry, Option<Vec<u8>>)>,
+) -> Result<Vec<DirectoryEntry>, FilesystemError> {
+    let with_target = async |(entry, target): (NameEntry, Option<Vec<u8>>)| {
+        let target = match target {
+            None if file_type(&entry.attributes) == FileType::Symlink => lister.link_target(&path.join(&entry.name)).await?,
+            target => target,
+        };
+        Ok::<_, FilesystemError>((entry, target))
+    };
+    let entries: Vec<_> = stream::iter(entries).map(with_target).buffered(LINKS).try_collect().await?;
+    lister.named(path, prefix, entries).await
+}
+
+/// A page of a directory. Only what is on it is looked up.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub async fn page(lister: &Lister<'_>, path: &RemotePath, request: &PageRequest) -> Result<Page, FilesystemError> {
+    let mut reader = match root(lister, path).await? {
+        Root::Single(entry) => return Ok(Page { entries: vec![*entry], next: None }),
+        Root::Directory(reader) => reader,
+    };
+    let mut top = Top::new(request);
+    while let Some(names) = reader.next().await? {
+        let shown = names.into_iter().filter(|entry| lister.options.hidden || !entry.name.starts_with(b"."));
+        let mut settled = stream::iter(shown).map(|entry| settle(lister, path, entry)).buffered(LINKS);
+        while let Some((entry, target, _)) = settled.try_next().await? {
+            let (size, modified) = measures(&entry.attributes);
+            // The line shares the packet's memory, which would live on with the entry.
+            let keep = || (NameEntry { long_name: Bytes::copy_from_slice(&entry.long_name), ..entry.clone() }, target);
+            top.offer(&entry.name, size, modified, keep);
+        }
+    }
+    let (entries, next) = top.finish();
+    Ok(Page { entries: dress(lister, path, &[], entries).await?, next })
+}
+
+/// Size, and time of the last change.
+fn measures(attributes: &Attributes) -> (u64, i64) {
+    (attributes.size.unwrap_or_default(), attributes.times.map_or(0, |(_, modified)| modified.into()))
+}

@@ -1,0 +1,159 @@
+//! Moving the contents of files: the part of the trait that streams.
+//!
+//! Nothing here holds more of a file than is on its way. It must not know HTTP, nor which clients may move how much.
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+use super::FilesystemError;
+use crate::domain::{ByteRange, FileVersion, Principal, RemotePath};
+
+/// What moves file contents to and from a cluster. Every method acts as `principal`; dropping its future, or the content that it
+/// gave, ends the work on the cluster.
+#[async_trait]
+pub trait Transfer: Send + Sync {
+    /// Opens a regular file to be read, whole or a range of it.
+    ///
+    /// # Errors
+    /// [`FilesystemError::TooLarge`] when the file is over `cap` bytes, [`FilesystemError::Range`] when it has none of the range.
+    async fn download(
+        &self,
+        principal: &Principal,
+        path: &RemotePath,
+        range: Option<ByteRange>,
+        cap: Option<u64>,
+    ) -> Result<Download, FilesystemError>;
+
+    /// Writes a file whole, or not at all: it appears under its name only when `content` has ended well.
+    ///
+    /// # Errors
+    /// Those of `content`, and those of the cluster. [`FilesystemError::Exists`], [`FilesystemError::NotFound`] or
+    /// [`FilesystemError::Changed`] when what is there is not what was expected. The target is then as it was.
+    async fn upload(
+        &self,
+        principal: &Principal,
+        path: &RemotePath,
+        content: ContentStream,
+        options: UploadOptions,
+    ) -> Result<Placed, FilesystemError>;
+
+    /// Makes an empty file that is to grow into the new content of `target`, beside which it stands.
+    ///
+    /// # Errors
+    /// When it exists, the target is no regular file, or the cluster does not allow it.
+    async fn begin_part(&self, principal: &Principal, part: &RemotePath, target: &RemotePath) -> Result<(), FilesystemError>;
+
+    /// Adds content to such a file, which has to end at `offset`, up to `length` bytes in all. Returns its new size.
+    ///
+    /// # Errors
+    /// [`FilesystemError::Offset`] when it ends elsewhere; those of `content`, and those of the cluster. What had arrived before an
+    /// error stays, unless it is `all_or_nothing`.
+    async fn extend_part(
+        &self,
+        principal: &Principal,
+        part: &RemotePath,
+        content: ContentStream,
+        options: PartOptions,
+    ) -> Result<u64, FilesystemError>;
+
+    /// Puts such a file, which is whole now, in the place of `target`.
+    ///
+    /// # Errors
+    /// As [`Transfer::upload`].
+    async fn place_part(
+        &self,
+        principal: &Principal,
+        part: &RemotePath,
+        target: &RemotePath,
+        expected: Expected,
+    ) -> Result<Placed, FilesystemError>;
+
+    /// Packs a directory, or a file, with all that is in it into an archive that comes as it is made.
+    ///
+    /// # Errors
+    /// When it cannot be begun. The content fails, and never ends, where not all could be packed.
+    async fn pack(&self, principal: &Principal, source: &RemotePath, format: ArchiveFormat) -> Result<ContentStream, FilesystemError>;
+
+    /// Unpacks an archive as it comes. A directory that does not exist appears under its name only when all is in it; into one that
+    /// exists the members go one by one. Up to `cap` bytes of archive are taken.
+    ///
+    /// # Errors
+    /// Those of `content`, those of the archive, and those of the cluster.
+    async fn unpack(
+        &self,
+        principal: &Principal,
+        target: &RemotePath,
+        format: ArchiveFormat,
+        content: ContentStream,
+        cap: Option<u64>,
+    ) -> Result<Placed, FilesystemError>;
+}
+
+/// The format of an archive that is streamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArchiveFormat {
+    /// Plain tar.
+    Tar,
+    /// Packed with gzip.
+    Gzip,
+    /// Packed with Zstandard, where the cluster has it.
+    Zstd,
+}
+
+/// How to add to a file that is still growing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartOptions {
+    /// Where it has to end now.
+    pub offset: u64,
+    /// The most that it may hold.
+    pub length: u64,
+    /// Whether content that fails is taken away again.
+    pub all_or_nothing: bool,
+}
+
+/// A file's content on its way out.
+pub struct Download {
+    /// The file when it was opened.
+    pub version: FileVersion,
+    /// The bytes that `content` holds.
+    pub range: Range<u64>,
+    /// The content. The stream fails rather than end short, and before its end when the file was written over meanwhile; one that
+    /// has grown is given as it was.
+    pub content: ContentStream,
+}
+
+/// A file's content, in pieces.
+pub type ContentStream = BoxStream<'static, Result<Bytes, FilesystemError>>;
+
+/// How to write a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct UploadOptions {
+    /// The most that is taken, in bytes.
+    pub cap: Option<u64>,
+    /// What has to be there.
+    pub expected: Expected,
+}
+
+/// What has to be under a name for a new file to take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Expected {
+    /// Whatever it is.
+    #[default]
+    Anything,
+    /// Nothing. Two that try at the same time do not both succeed.
+    Nothing,
+    /// A file of this version, looked at just before it is replaced.
+    Version(FileVersion),
+}
+
+/// What a new file, or directory, did to the name it took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placed {
+    /// Nothing was there.
+    Created,
+    /// It replaced what was there.
+    Replaced,
+}

@@ -1,0 +1,95 @@
+//! Access tokens of our own: the client credentials grant (RFC 6749, 4.4).
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Client, Request, RestError, Url};
+use crate::domain::Secret;
+
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// Client authentication at the token endpoint (OpenID Connect Core, 9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenEndpointAuthMethod {
+    /// HTTP Basic.
+    #[default]
+    ClientSecretBasic,
+    /// Form fields.
+    ClientSecretPost,
+}
+
+/// A client of an identity provider that gets tokens for itself.
+pub struct ClientCredentials {
+    /// The token endpoint.
+    pub endpoint: Url,
+    /// How the secret is shown there.
+    pub method: TokenEndpointAuthMethod,
+    /// The client's id.
+    pub client_id: String,
+    /// The client's secret.
+    pub secret: Secret,
+    /// Further fields of the request, such as `scope` or `audience`.
+    pub fields: Vec<(&'static str, String)>,
+}
+
+/// What the token endpoint gave (RFC 6749, 5.1).
+#[derive(Debug, Deserialize)]
+pub struct Grant {
+    /// The token.
+    pub access_token: Secret,
+    /// Seconds that it holds, where the endpoint says.
+    pub expires_in: Option<u64>,
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum GrantError {
+    /// The endpoint refused, with one of the codes of RFC 6749, 5.2.
+    #[error("the identity provider refused the client: {0}")]
+    Refused(&'static str),
+    /// The endpoint gave no answer, or none that is understood.
+    #[error(transparent)]
+    Call(#[from] RestError),
+}
+
+impl ClientCredentials {
+    /// Asks for a token.
+    ///
+    /// # Errors
+    /// When the endpoint gives none within `timeout`.
+    pub async fn grant(&self, client: &Client, timeout: Duration) -> Result<Grant, GrantError> {
+        let request = Request::post(self.endpoint.clone()).timeout(timeout).max_body(MAX_ANSWER);
+        let request = request.header("accept", Secret::from("application/json".to_owned()));
+        let mut fields = vec![("grant_type", "client_credentials")];
+        fields.extend(self.fields.iter().map(|(name, value)| (*name, value.as_str())));
+        let request = match self.method {
+            TokenEndpointAuthMethod::ClientSecretBasic => {
+                // RFC 6749, 2.3.1: both are form-encoded before they become a user name and a password.
+                let secret = Secret::from(Request::form_encode(self.secret.expose()));
+                request.basic(&Request::form_encode(&self.client_id), &secret).form(&fields)
+            }
+            TokenEndpointAuthMethod::ClientSecretPost => {
+                fields.extend([("client_id", self.client_id.as_str()), ("client_secret", self.secret.expose())]);
+                request.form(&fields)
+            }
+        };
+        let response = client.send(request).await?;
+        if response.status == 400 || response.status == 401 {
+            // The code is one of a few words; anything else is not repeated.
+            let code = response.json::<Refusal>().ok().and_then(|refusal| KNOWN_CODES.into_iter().find(|code| *code == refusal.error));
+            return Err(GrantError::Refused(code.unwrap_or("no reason given")));
+        }
+        Ok(response.success()?.json()?)
+    }
+}
+
+const KNOWN_CODES: [&str; 6] =
+    ["invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope"];
+
+#[derive(Deserialize)]
+struct Refusal {
+    error: String,
+}

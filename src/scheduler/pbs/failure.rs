@@ -1,0 +1,184 @@
+//! What a failed command of PBS means. The exit status is the lower byte of an error number, which may be 0, so failures are
+//! told apart by their English texts alone; this is the only place that knows them.
+
+use crate::domain::bytes_to_text;
+use crate::scheduler::SchedulerError;
+use crate::ssh::{CommandError, RawOutput};
+
+/// The server was not reached, or said that it takes nothing: provably nothing happened. These words are all that is passed
+/// on: around them stand host names.
+const NOT_REACHED: [&str; 9] = [
+    "cannot connect to server",
+    "connect to cluster",
+    "No default server name",
+    "Server shutting down",
+    "No free connections",
+    "Server connection table full",
+    "Resource temporarily unavailable",
+    "Invalid credential",
+    "Expired credential",
+];
+
+/// The request was sent, and no answer came that the command could read. As above.
+const NOT_ANSWERED: [&str; 5] =
+    ["Batch protocol error", "Communication failure", "End of File", "PBS server internal error", "Connection timed out"];
+
+/// There is no such job. A number that can be none is one of another scheduler.
+const NO_SUCH_JOB: [&str; 2] = ["Unknown Job Id", "illegally formed job identifier"];
+
+/// The caller may not.
+const DENIED: [&str; 6] = [
+    "Unauthorized Request",
+    "Access to queue is denied",
+    "Access from host not allowed",
+    "Bad UID for job execution",
+    "Requestor not authorized",
+    "No Permission",
+];
+
+/// Exit statuses that are not of PBS: `timeout` (and xargs, whose command could not reach the server), and the shell's "cannot
+/// execute" and "not found".
+const NOT_OF_PBS: [u32; 3] = [124, 126, 127];
+
+/// Longest text of a scheduler's that is passed on, in characters.
+const LONGEST: usize = 4000;
+
+/// Gives a command's error its meaning, under the name of the operation; for `map_err`.
+pub(super) fn explain(operation: &'static str) -> impl FnOnce(CommandError) -> SchedulerError {
+    move |error| {
+        let CommandError::Exit { stderr, .. } = &error else { return SchedulerError::Command { operation, source: error } };
+        let said = |texts: &[&'static str]| texts.iter().find(|text| stderr.contains(**text)).copied();
+        if let Some(text) = said(&NOT_REACHED) {
+            SchedulerError::Down(text.to_owned())
+        } else if let Some(text) = said(&NOT_ANSWERED) {
+            SchedulerError::Unanswered(text.to_owned())
+        } else if said(&NO_SUCH_JOB).is_some() {
+            SchedulerError::JobNotFound
+        } else if said(&DENIED).is_some() {
+            SchedulerError::Denied(words(stderr))
+        } else {
+            SchedulerError::Command { operation, source: error }
+        }
+    }
+}
+
+/// As [`explain`], for a command that fails mostly for what it was asked: what has no other meaning is a refusal, in the
+/// words of PBS.
+pub(super) fn explain_refusal(operation: &'static str) -> impl FnOnce(CommandError) -> SchedulerError {
+    move |error| match explain(operation)(error) {
+        SchedulerError::Command { source: CommandError::Exit { exit, stderr }, .. } if !NOT_OF_PBS.contains(&exit) => {
+            SchedulerError::Rejected(words(&stderr))
+        }
+        other => other,
+    }
+}
+
+/// Whether the server keeps no jobs that ended. The command then succeeds, without output.
+pub(super) fn history_is_off(error: &CommandError) -> bool {
+    matches!(error, CommandError::Exit { stderr, .. } if stderr.contains("not configured to maintain job history"))
+}
+
+/// The error of a command that reports one, whatever its exit status is.
+///
+/// # Errors
+/// When it failed, or printed nothing but an error.
+pub(super) fn succeeded(raw: &RawOutput) -> Result<(), CommandError> {
+    let silent = raw.stdout.trim_ascii().is_empty();
+    let complains = || bytes_to_text(&raw.stderr).lines().any(|line| own_words(line).is_some());
+    if raw.exit != 0 || (silent && complains()) { Err(CommandError::exit(raw)) } else { Ok(()) }
+}
+
+/// The lines in which the command itself reports an error, without the prefix that names it; all lines where none has one.
+/// How the command is used is left out.
+fn words(stderr: &str) -> String {
+    let lines = || stderr.lines().take_while(|line| !line.starts_with("usage:"));
+    let own: Vec<&str> = lines().filter_map(own_words).collect();
+    let words = if own.is_empty() { lines().map(str::trim).collect() } else { own };
+    words.join("\n").chars().take(LONGEST).collect()
+}
+
+fn own_words(line: &str) -> Option<&str> {
+    let (program, words) = line.split_once(": ")?;
+    let known = ["qsub", "qstat", "qselect", "qdel", "pbsnodes", "pbs_rstat"];
+    known.contains(&program).then(|| words.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::golden::recorded;
+    use super::*;
+
+    fn exit(exit: u32, stderr: &str) -> CommandError {
+        CommandError::Exit { exit, stderr: stderr.to_owned() }
+    }
+
+    #[test]
+    fn a_server_that_is_not_reached_is_down_for_every_command() {
+        for command in ["qstat", "qselect", "qsub", "qdel", "pbsnodes", "pbs_rstat", "server"] {
+            let error = succeeded(&recorded(&format!("down.{command}"))).unwrap_err();
+            assert!(matches!(explain_refusal("x")(error), SchedulerError::Down(_)), "{command}");
+        }
+    }
+
+    #[test]
+    fn xargs_that_stopped_is_no_timeout() {
+        let stderr =
+            "Connection refused\nqstat: cannot connect to server pbs (errno=15010)\nxargs: qstat: exited with status 255; aborting";
+        assert!(matches!(explain("list")(exit(124, stderr)), SchedulerError::Down(words) if words == "cannot connect to server"));
+        assert!(matches!(explain_refusal("list")(exit(124, "")), SchedulerError::Command { .. }));
+    }
+
+    #[test]
+    fn an_error_is_noticed_although_the_command_succeeds() {
+        for name in ["no-history.qstat", "no-history.qselect"] {
+            let raw = recorded(name);
+            assert_eq!(raw.exit, 0, "{name}");
+            assert!(history_is_off(&succeeded(&raw).unwrap_err()), "{name}");
+        }
+        let warned = RawOutput { stderr: b"bash: warning: setlocale\n".to_vec(), ..RawOutput::default() };
+        assert!(succeeded(&warned).is_ok());
+    }
+
+    #[test]
+    fn an_unknown_job_and_an_unreachable_server_are_told_apart() {
+        for name in ["unknown.qstat", "unknown.qdel", "illegal.qstat", "no-history-over.qdel"] {
+            assert!(matches!(explain("x")(CommandError::exit(&recorded(name))), SchedulerError::JobNotFound), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_forbidden_is_denied_in_the_words_of_pbs() {
+        let error = explain("x")(CommandError::exit(&recorded("denied.qdel")));
+        assert!(matches!(&error, SchedulerError::Denied(words) if words == "Unauthorized Request  5.pbs"), "{error:?}");
+    }
+
+    #[test]
+    fn an_answer_that_did_not_come_is_no_proof_that_nothing_happened() {
+        let error = explain_refusal("submit")(exit(1, "qsub: Batch protocol error"));
+        assert!(matches!(error, SchedulerError::Unanswered(_)), "{error:?}");
+    }
+
+    #[test]
+    fn recorded_refusals_keep_the_words_and_drop_the_usage() {
+        for (name, expected) in [
+            ("queue.qsub", "Unknown queue"),
+            ("disabled.qsub", "Queue is not enabled"),
+            ("resource.qsub", "Unknown resource Resource_List.foo"),
+            ("limit.qsub", "Illegal attribute or resource value Resource_List.ncpus"),
+            ("project.qsub", "Illegal attribute or resource value project"),
+            ("name.qsub", "illegal -N value"),
+            ("path.qsub", "illegal -o value"),
+            ("script.qsub", "script file:: No such file or directory"),
+        ] {
+            let error = explain_refusal("submit")(CommandError::exit(&recorded(name)));
+            assert!(matches!(&error, SchedulerError::Rejected(words) if words == expected), "{name}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_program_is_no_refusal_and_endless_words_are_cut() {
+        assert!(matches!(explain_refusal("submit")(exit(127, "qsub: not found")), SchedulerError::Command { .. }));
+        let error = explain_refusal("submit")(exit(1, &format!("qsub: {}", "ä".repeat(100_000))));
+        assert_eq!(error.to_string().chars().count(), LONGEST);
+    }
+}

@@ -1,0 +1,88 @@
+//! qstat(1): the queues, which are what clients know as partitions.
+
+use super::failure::succeeded;
+use super::pbs_command;
+use super::records::{Layout, Record, records};
+use crate::domain::Partition;
+use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
+
+/// Lists the queues.
+pub(super) struct Queues {
+    /// Whether queues are listed to which nobody submits by their name: those of reservations, and those that are only routed to.
+    pub(super) hidden: bool,
+}
+
+impl RemoteCommand for Queues {
+    type Output = Vec<Partition>;
+
+    fn command_line(&self) -> CommandLine {
+        pbs_command("qstat").flag("-Q").flag("-f")
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
+        succeeded(&raw)?;
+        let queues = records(&raw.stdout, Layout { head: "Queue: ", indented: true });
+        Ok(queues.iter().filter(|queue| self.hidden || !is_hidden(queue)).map(partition).collect())
+    }
+}
+
+fn is_hidden(queue: &Record) -> bool {
+    let of_reservation =
+        queue.name.strip_prefix(['R', 'S', 'M']).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()));
+    (of_reservation && is_true(queue, "acl_user_enable")) || is_true(queue, "from_route_only")
+}
+
+fn partition(queue: &Record) -> Partition {
+    // In Slurm's words: whether jobs are taken, and whether they are started.
+    let state = match (is_true(queue, "enabled"), is_true(queue, "started")) {
+        (true, true) => "UP",
+        (true, false) => "DOWN",
+        (false, true) => "DRAIN",
+        (false, false) => "INACTIVE",
+    };
+    let number = |attribute| queue.get(attribute).and_then(|text| text.trim().parse().ok());
+    Partition {
+        name: queue.name.clone(),
+        cpus: number("resources_available.ncpus"),
+        total_nodes: number("resources_available.nodect"),
+        state: vec![state.to_owned()],
+    }
+}
+
+fn is_true(queue: &Record, attribute: &str) -> bool {
+    queue.get(attribute).is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::golden::recorded;
+    use super::*;
+
+    #[test]
+    fn recorded_queues_are_read() {
+        let queues = Queues { hidden: false }.parse(recorded("all.queues")).unwrap();
+        let read: Vec<_> =
+            queues.iter().map(|queue| (queue.name.as_str(), queue.state[0].as_str(), queue.cpus, queue.total_nodes)).collect();
+        assert_eq!(
+            read,
+            [
+                ("workq", "UP", None, None),
+                ("long", "DRAIN", Some(64), Some(4)),
+                ("routed", "INACTIVE", None, None),
+                ("hold", "INACTIVE", None, None)
+            ]
+        );
+    }
+
+    #[test]
+    fn queues_of_reservations_are_hidden() {
+        let names: Vec<String> =
+            Queues { hidden: true }.parse(recorded("all.queues")).unwrap().into_iter().map(|queue| queue.name).collect();
+        assert_eq!(names, ["workq", "long", "routed", "hold", "R21", "R22"]);
+    }
+
+    #[test]
+    fn a_server_that_is_down_has_no_empty_list_of_queues() {
+        assert!(Queues { hidden: false }.parse(recorded("down.server")).is_err());
+    }
+}

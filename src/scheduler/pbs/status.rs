@@ -1,0 +1,164 @@
+//! Where a job stands: the letters, exit statuses and substates of PBS in the words that clients know from Slurm.
+
+use super::config::JobStates;
+use super::records::Record;
+use crate::domain::JobStatus;
+
+/// The status of a job.
+pub(super) fn status(job: &Record, words: JobStates) -> JobStatus {
+    let letter = job.get("job_state").unwrap_or_default();
+    let finished = is_finished(letter);
+    // Torque writes the name small.
+    let exit =
+        job.get("Exit_status").or_else(|| job.get("exit_status")).and_then(|text| text.trim().parse::<i32>().ok()).filter(|_| finished);
+    let state = match words {
+        JobStates::Letters => letter,
+        JobStates::Names => name(letter, job, exit),
+    };
+    let signal = exit.filter(|exit| (256..512).contains(exit)).map(|exit| exit - 256);
+    JobStatus { state: state.to_owned(), reason: reason(job), exit_code: exit, signal }
+}
+
+/// Whether nothing more will happen to a job in this state: it finished, was moved away, or is a finished subjob; `C` is Torque's.
+pub(super) fn is_finished(letter: &str) -> bool {
+    matches!(letter, "F" | "M" | "X" | "C")
+}
+
+fn name(letter: &str, job: &Record, exit: Option<i32>) -> &'static str {
+    match letter {
+        "R" | "B" => "RUNNING",
+        "E" => "COMPLETING",
+        "S" | "U" => "SUSPENDED",
+        "M" => "REVOKED",
+        "C" => torque_end(exit),
+        "F" | "X" => end(job, exit),
+        // Queued, held, waiting for its time, and on the way to another queue.
+        _ => "PENDING",
+    }
+}
+
+/// How a job of PBS ended. Its substate tells a job that was deleted from one that failed; a negative exit status is PBS's own.
+fn end(job: &Record, exit: Option<i32>) -> &'static str {
+    match (job.get("substate").map(str::trim), exit) {
+        (Some("91"), _) => "CANCELLED",
+        (_, Some(0)) => "COMPLETED",
+        // The limits on the wall clock and on CPU time.
+        (_, Some(-29 | -28)) => "TIMEOUT",
+        // The limits on memory.
+        (_, Some(-27 | -26)) => "OUT_OF_MEMORY",
+        // The node or its daemon went away.
+        (_, Some(-20 | -14 | -6..=-4)) => "NODE_FAIL",
+        (_, Some(_)) | (Some("93"), None) => "FAILED",
+        (Some("92"), None) => "COMPLETED",
+        // It was deleted before it ran.
+        (_, None) => "CANCELLED",
+    }
+}
+
+fn torque_end(exit: Option<i32>) -> &'static str {
+    match exit {
+        Some(0) => "COMPLETED",
+        Some(-12 | -11) => "TIMEOUT",
+        Some(-10) => "OUT_OF_MEMORY",
+        // Torque ends what is deleted by SIGTERM, and keeps no other trace of it.
+        Some(271) | None => "CANCELLED",
+        Some(_) => "FAILED",
+    }
+}
+
+/// What PBS says of it, else why it is held.
+fn reason(job: &Record) -> Option<String> {
+    if let Some(comment) = job.get("comment").map(str::trim).filter(|comment| !comment.is_empty()) {
+        return Some(comment.to_owned());
+    }
+    let held = match (job.get("job_state")?, job.get("Hold_Types")?.trim()) {
+        ("W", _) => "BeginTime",
+        ("H", "n") => return None,
+        ("H", holds) if job.get("substate") == Some("22") || (holds == "s" && job.get("depend").is_some()) => "Dependency",
+        ("H", holds) if holds.contains('u') => "JobHeldUser",
+        ("H", _) => "JobHeldAdmin",
+        _ => return None,
+    };
+    Some(held.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::records::{Layout, records};
+    use super::*;
+
+    fn job(attributes: &[(&str, &str)]) -> Record {
+        let lines: String = attributes.iter().map(|(name, value)| format!("    {name} = {value}\n")).collect();
+        records(format!("Job Id: 1.s\n{lines}").as_bytes(), Layout { head: "Job Id: ", indented: true }).remove(0)
+    }
+
+    fn state(letter: &str, substate: &str, exit: Option<&str>) -> String {
+        let mut attributes = vec![("job_state", letter), ("substate", substate)];
+        attributes.extend(exit.map(|exit| ("Exit_status", exit)));
+        status(&job(&attributes), JobStates::Names).state
+    }
+
+    #[test]
+    fn each_letter_has_its_word() {
+        for (letter, word) in [
+            ("Q", "PENDING"),
+            ("H", "PENDING"),
+            ("W", "PENDING"),
+            ("T", "PENDING"),
+            ("R", "RUNNING"),
+            ("B", "RUNNING"),
+            ("E", "COMPLETING"),
+            ("S", "SUSPENDED"),
+            ("U", "SUSPENDED"),
+            ("M", "REVOKED"),
+        ] {
+            assert_eq!(state(letter, "", None), word, "{letter}");
+        }
+    }
+
+    #[test]
+    fn an_end_is_told_by_substate_and_exit_status() {
+        for (substate, exit, word) in [
+            ("92", Some("0"), "COMPLETED"),
+            ("93", Some("3"), "FAILED"),
+            ("91", Some("271"), "CANCELLED"),
+            ("91", None, "CANCELLED"),
+            ("93", Some("271"), "FAILED"),
+            ("93", Some("-29"), "TIMEOUT"),
+            ("93", Some("-27"), "OUT_OF_MEMORY"),
+            ("93", Some("-4"), "NODE_FAIL"),
+            ("93", Some("-1"), "FAILED"),
+            ("93", None, "FAILED"),
+            ("92", None, "COMPLETED"),
+        ] {
+            assert_eq!(state("F", substate, exit), word, "{substate} {exit:?}");
+        }
+        assert_eq!(
+            (state("C", "59", Some("0")), state("C", "59", Some("271")), state("C", "59", Some("-11"))),
+            ("COMPLETED".into(), "CANCELLED".into(), "TIMEOUT".into())
+        );
+    }
+
+    #[test]
+    fn an_exit_status_above_256_is_a_signal_and_one_of_a_running_array_is_none() {
+        let ended = status(&job(&[("job_state", "F"), ("substate", "93"), ("Exit_status", "265")]), JobStates::Names);
+        assert_eq!((ended.exit_code, ended.signal), (Some(265), Some(9)));
+        let begun = status(&job(&[("job_state", "B"), ("Exit_status", "1")]), JobStates::Names);
+        assert_eq!((begun.exit_code, begun.signal), (None, None));
+    }
+
+    #[test]
+    fn the_letters_stay_where_they_are_wanted() {
+        assert_eq!(status(&job(&[("job_state", "F"), ("Exit_status", "0")]), JobStates::Letters).state, "F");
+    }
+
+    #[test]
+    fn a_job_that_waits_says_why() {
+        let why = |attributes: &[(&str, &str)]| status(&job(attributes), JobStates::Names).reason;
+        assert_eq!(why(&[("job_state", "H"), ("Hold_Types", "u"), ("substate", "20")]).as_deref(), Some("JobHeldUser"));
+        assert_eq!(why(&[("job_state", "H"), ("Hold_Types", "s"), ("substate", "22")]).as_deref(), Some("Dependency"));
+        assert_eq!(why(&[("job_state", "W"), ("Hold_Types", "n")]).as_deref(), Some("BeginTime"));
+        assert_eq!(why(&[("job_state", "Q"), ("Hold_Types", "n"), ("comment", "Not Running: no")]).as_deref(), Some("Not Running: no"));
+        assert_eq!(why(&[("job_state", "R"), ("Hold_Types", "n")]), None);
+    }
+}

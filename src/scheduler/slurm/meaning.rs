@@ -1,0 +1,69 @@
+//! What Slurm's words for a failure mean. Slurm tells failures apart by English texts, in its commands and in its REST API alike;
+//! this is the only place that knows them.
+
+/// The controller or the database was not reached: provably nothing happened. These words are all that is passed on: around
+/// them Slurm prints addresses and paths of the cluster.
+const NOT_REACHED: [&str; 10] = [
+    "Unable to contact slurm controller",
+    "Unable to connect to database",
+    "Problem talking to the database",
+    "Protocol authentication error",
+    "Unable to establish controller machine",
+    "Could not establish a configuration source",
+    "failed to open persistent connection",
+    "Munge encode failed",
+    "backup controller in standby mode",
+    "Connection refused",
+];
+
+/// The request was sent, and no answer came. As above.
+const NOT_ANSWERED: [&str; 3] = ["Socket timed out", "Zero Bytes were transmitted or received", "Connection timed out"];
+
+/// Words for a job that the controller does not know; the second are those of the first versions of the REST API.
+const NO_SUCH_JOB: [&str; 2] = ["Invalid job id specified", "unknown job "];
+
+const FORBIDDEN: [&str; 3] = ["ermission denied", "Access denied", "not permitted to use this partition"];
+
+const ACCOUNTING_OFF: [&str; 2] = ["accounting storage is disabled", "not running a supported accounting_storage plugin"];
+
+/// Longest text of Slurm's that is passed on, in characters.
+const LONGEST: usize = 4000;
+
+/// A failure that is told apart from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// The daemon was asked and gave no answer, in these words.
+    NotAnswered(&'static str),
+    /// The daemon was not reached, in these words: provably nothing happened.
+    NotReached(&'static str),
+    /// There is no such job.
+    NoSuchJob,
+    /// The caller may not do it.
+    Forbidden,
+}
+
+/// The meaning of a failure's text, where it has one of these.
+pub(super) fn meaning(text: &str) -> Option<Meaning> {
+    let said = |texts: &[&'static str]| texts.iter().find(|words| text.contains(**words)).copied();
+    if let Some(words) = said(&NOT_ANSWERED) {
+        Some(Meaning::NotAnswered(words))
+    } else if let Some(words) = said(&NOT_REACHED) {
+        Some(Meaning::NotReached(words))
+    } else if said(&NO_SUCH_JOB).is_some() {
+        Some(Meaning::NoSuchJob)
+    } else if said(&FORBIDDEN).is_some() {
+        Some(Meaning::Forbidden)
+    } else {
+        None
+    }
+}
+
+/// Whether the text says that the cluster keeps no accounts at all, which is no failure.
+pub(super) fn says_accounting_is_off(text: &str) -> bool {
+    ACCOUNTING_OFF.iter().any(|words| text.contains(words))
+}
+
+/// As much of a text of Slurm's as is passed on.
+pub(super) fn bounded(text: &str) -> String {
+    text.chars().take(LONGEST).collect()
+}

@@ -1,0 +1,210 @@
+//! Putting together what the controller and accounting say of the same jobs.
+
+use std::collections::BTreeMap;
+
+use super::job_ref::sort_key;
+use super::values::is_finished;
+use crate::domain::{AccountingQuery, Job, JobQuery, Principal};
+use crate::error::ErrorChain;
+use crate::scheduler::SchedulerError;
+
+/// What accounting says.
+pub(super) enum Accounting {
+    /// Its jobs.
+    Jobs(Vec<Job>),
+    /// The site has none.
+    Off,
+    /// It was not reached or did not answer.
+    Unavailable(SchedulerError),
+}
+
+/// The jobs that a query asks for, of what the controller and accounting know. Where accounting does not answer, it is what the
+/// controller knows, and a warning is logged.
+pub(super) fn list(queued: Vec<Job>, accounting: Accounting, query: &JobQuery) -> Vec<Job> {
+    let mut jobs = match accounting {
+        Accounting::Jobs(accounted) => merge(queued, accounted),
+        Accounting::Off => merge(queued, Vec::new()),
+        Accounting::Unavailable(error) => {
+            warn_of_silence(&error);
+            merge(queued, Vec::new())
+        }
+    };
+    let since = jiff::Timestamp::now().as_second() - i64::from(query.window.hours()) * 3600;
+    jobs.retain(|job| is_recent(job, since) && is_asked_for(job, query));
+    jobs
+}
+
+/// One job with its parts, of what the controller and accounting know of it.
+///
+/// # Errors
+/// [`SchedulerError::JobNotFound`] where both were asked and neither knows it. Where one could not be asked and the other's word
+/// is not enough, its error.
+pub(super) fn single(queued: Result<Vec<Job>, SchedulerError>, accounting: Accounting) -> Result<Vec<Job>, SchedulerError> {
+    let jobs = match (queued, accounting) {
+        // Nothing more happens to a job that ended, so that accounting's word is enough for it.
+        (Err(SchedulerError::Down(_) | SchedulerError::Unanswered(_)), Accounting::Jobs(jobs)) if all_finished(&jobs) => jobs,
+        (Err(error), _) => return Err(error),
+        (Ok(queued), Accounting::Jobs(accounted)) => merge(queued, accounted),
+        (Ok(queued), Accounting::Off) => merge(queued, Vec::new()),
+        (Ok(queued), Accounting::Unavailable(error)) => {
+            if queued.is_empty() {
+                return Err(error);
+            }
+            warn_of_silence(&error);
+            merge(queued, Vec::new())
+        }
+    };
+    if jobs.is_empty() { Err(SchedulerError::JobNotFound) } else { Ok(jobs) }
+}
+
+/// The jobs that accounting alone is asked for.
+///
+/// # Errors
+/// When there is no accounting, or it does not answer.
+pub(super) fn accounts(accounting: Accounting, principal: &Principal, query: &AccountingQuery) -> Result<Vec<Job>, SchedulerError> {
+    let mut jobs = match accounting {
+        Accounting::Jobs(jobs) => jobs,
+        Accounting::Off => return Err(SchedulerError::Unsupported("the site keeps no accounting")),
+        Accounting::Unavailable(error) => return Err(error),
+    };
+    let is_the_callers = |job: &Job| query.all_users || job.user.as_deref() == Some(principal.username.as_str());
+    let asked = JobQuery { account: query.account.clone(), ..JobQuery::default() };
+    jobs.retain(|job| is_the_callers(job) && is_asked_for(job, &asked));
+    Ok(jobs)
+}
+
+/// One job as accounting alone has it.
+///
+/// # Errors
+/// [`SchedulerError::JobNotFound`] where it does not know it, or where there is no accounting.
+pub(super) fn forgotten(accounting: Accounting) -> Result<Vec<Job>, SchedulerError> {
+    match accounting {
+        Accounting::Jobs(jobs) if !jobs.is_empty() => Ok(jobs),
+        Accounting::Jobs(_) | Accounting::Off => Err(SchedulerError::JobNotFound),
+        Accounting::Unavailable(error) => Err(error),
+    }
+}
+
+/// One list of both, in the order of the ids. Of a job that both know, the controller's word is newer and its texts are
+/// whole (accounting replaces some characters); accounting adds what the controller does not keep.
+fn merge(queued: Vec<Job>, accounted: Vec<Job>) -> Vec<Job> {
+    let mut jobs: BTreeMap<_, Job> = BTreeMap::new();
+    for job in accounted {
+        jobs.insert(key(&job), job);
+    }
+    for job in queued {
+        let key = key(&job);
+        let job = match jobs.remove(&key) {
+            Some(accounted) => complete(job, accounted),
+            None => job,
+        };
+        jobs.insert(key, job);
+    }
+    jobs.into_values().collect()
+}
+
+/// Whether a job belongs into a list that reaches back to `since`, in Unix seconds: it still goes on, or ended later.
+fn is_recent(job: &Job, since: i64) -> bool {
+    !is_finished(&job.status.state) || job.times.end.is_none_or(|end| end >= since)
+}
+
+/// Whether the job is what the query names. Slurm filters too, but by lists, and accounting without regard to case.
+fn is_asked_for(job: &Job, query: &JobQuery) -> bool {
+    let account_fits = |account: &String| job.account.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(account));
+    query.account.as_ref().is_none_or(account_fits) && query.name.as_ref().is_none_or(|name| *name == job.name)
+}
+
+fn all_finished(jobs: &[Job]) -> bool {
+    !jobs.is_empty() && jobs.iter().all(|job| is_finished(&job.status.state))
+}
+
+fn warn_of_silence(error: &SchedulerError) {
+    tracing::warn!(error = %ErrorChain(error), "accounting did not answer: jobs that ended a while ago are missing");
+}
+
+fn key(job: &Job) -> ((u64, u64), String) {
+    (sort_key(&job.id), job.id.as_str().to_owned())
+}
+
+fn complete(queued: Job, accounted: Job) -> Job {
+    let cancelled = queued.status.state == "CANCELLED";
+    let mut times = queued.times;
+    times.suspended = times.suspended.or(accounted.times.suspended);
+    times.elapsed = times.elapsed.or(accounted.times.elapsed);
+    Job {
+        steps: accounted.steps,
+        cluster: accounted.cluster,
+        group: queued.group.or(accounted.group),
+        user: queued.user.or(accounted.user),
+        account: queued.account.or(accounted.account),
+        priority: queued.priority.or(accounted.priority),
+        kill_request_user: accounted.kill_request_user.filter(|_| cancelled),
+        times,
+        ..queued
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{JobId, JobStatus, JobStep, JobTimes};
+
+    fn job(id: &str, state: &str, name: &str) -> Job {
+        Job {
+            id: JobId::new(id).unwrap(),
+            name: name.to_owned(),
+            status: JobStatus { state: state.to_owned(), ..JobStatus::default() },
+            steps: None,
+            times: JobTimes::default(),
+            account: None,
+            allocation_nodes: 1,
+            cluster: String::new(),
+            group: None,
+            nodes: String::new(),
+            partition: String::new(),
+            kill_request_user: None,
+            user: None,
+            working_directory: String::new(),
+            priority: None,
+        }
+    }
+
+    #[test]
+    fn the_controller_is_newer_and_accounting_adds_what_it_has() {
+        let step = JobStep { id: "5.0".to_owned(), name: String::new(), status: JobStatus::default(), times: JobTimes::default() };
+        let accounted = Job {
+            steps: Some(vec![step]),
+            cluster: "alps".to_owned(),
+            group: Some("g".to_owned()),
+            kill_request_user: Some("jane".to_owned()),
+            ..job("5", "RUNNING", "q`uote")
+        };
+        let merged = merge(vec![job("5", "CANCELLED", "q\"uote")], vec![accounted]);
+        assert_eq!(merged.len(), 1);
+        assert_eq!((merged[0].status.state.as_str(), merged[0].name.as_str()), ("CANCELLED", "q\"uote"));
+        assert_eq!((merged[0].cluster.as_str(), merged[0].group.as_deref()), ("alps", Some("g")));
+        assert_eq!((merged[0].steps.as_ref().map(Vec::len), merged[0].kill_request_user.as_deref()), (Some(1), Some("jane")));
+    }
+
+    #[test]
+    fn a_job_that_was_requeued_is_not_shown_as_cancelled_by_someone() {
+        let accounted = Job { kill_request_user: Some("jane".to_owned()), ..job("5", "CANCELLED", "") };
+        assert_eq!(merge(vec![job("5", "PENDING", "")], vec![accounted])[0].kill_request_user, None);
+    }
+
+    #[test]
+    fn jobs_that_only_one_side_knows_stay_and_ids_are_in_order() {
+        let queued = vec![job("10", "PENDING", ""), job("9_2", "RUNNING", "")];
+        let merged = merge(queued, vec![job("9_10", "COMPLETED", ""), job("2", "FAILED", "")]);
+        let ids: Vec<&str> = merged.iter().map(|job| job.id.as_str()).collect();
+        assert_eq!(ids, ["2", "9_2", "9_10", "10"]);
+    }
+
+    #[test]
+    fn only_jobs_that_ended_before_the_window_are_left_out() {
+        let ended = |end| Job { times: JobTimes { end, ..JobTimes::default() }, ..job("1", "COMPLETED", "") };
+        assert!(is_recent(&ended(Some(100)), 100) && is_recent(&ended(None), 100));
+        assert!(!is_recent(&ended(Some(99)), 100));
+        assert!(is_recent(&Job { status: JobStatus { state: "RUNNING".to_owned(), ..JobStatus::default() }, ..ended(Some(99)) }, 100));
+    }
+}

@@ -1,0 +1,392 @@
+//! The scheduler's operations, composed of slurmrestd's.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::future::try_join_all;
+use futures::join;
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+use super::endpoint::{Answered, Call, Endpoint};
+use super::failure::{accounting_is_off, explain, explain_refusal, was_over};
+use super::submission;
+use super::version::{ApiVersion, Offer, StatesForm};
+use super::wire::{AccountedJob, Association, Fault, NodeRecord, PartitionRecord, Ping, QueuedJob, ReservationRecord};
+use super::{Settings, UserToken};
+use crate::domain::{
+    Account, AccountingQuery, InvalidName, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reservation,
+};
+use crate::rest::Client;
+use crate::scheduler::slurm::job_ref::JobRef;
+use crate::scheduler::slurm::merge::{self, Accounting};
+use crate::scheduler::slurm::values::is_finished;
+use crate::scheduler::{AttachOutput, Gap, Scheduler, SchedulerError};
+
+/// All states there are. Without naming them, accounting leaves out jobs that were cancelled before they could have started.
+const STATES: [&str; 12] = [
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "DEADLINE",
+    "FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "PENDING",
+    "PREEMPTED",
+    "RUNNING",
+    "SUSPENDED",
+    "TIMEOUT",
+];
+
+/// How many jobs that are asked for by their ids are asked for at once.
+const JOBS_AT_ONCE: usize = 4;
+
+const NO_METADATA: &str = "connection_mode is rest, and slurmrestd does not give the script and files of a job";
+const NO_ATTACH: &str = "connection_mode is rest, and slurmrestd does not run commands in a job";
+const NO_WAITING_TASK: &str = "version v0.0.36 of slurmrestd's API does not cancel single tasks of an array that wait";
+const NO_RESERVATIONS: &str = "version v0.0.36 of slurmrestd's API has no reservations";
+
+/// Slurm through slurmrestd.
+///
+/// Of the two sources of jobs, `/slurm` asks the controller and `/slurmdb` accounting. Both are asked at the same time, and put
+/// together as the commands' answers are: see [`merge`].
+pub struct SlurmRest {
+    endpoint: Endpoint,
+}
+
+impl SlurmRest {
+    /// Slurm behind the slurmrestd of `settings`, asked with these tokens. Nothing is sent yet.
+    pub fn new(client: Client, settings: Settings, tokens: Arc<dyn UserToken>) -> Self {
+        Self { endpoint: Endpoint::new(client, settings, tokens) }
+    }
+
+    /// Whether slurmrestd gave no answer a moment ago.
+    pub(in super::super) fn is_silent(&self) -> bool {
+        self.endpoint.is_silent()
+    }
+
+    /// What the controller knows of the records that `make` asks for.
+    async fn records<T: DeserializeOwned>(
+        &self,
+        principal: &Principal,
+        make: impl Fn(ApiVersion) -> Call,
+    ) -> Result<Vec<T>, SchedulerError> {
+        let answered: Answered<T> = self.endpoint.call(principal, |offer| Ok(make(offer.slurm))).await?;
+        let success = answered.success;
+        let (records, faults) = answered.answer.into_records();
+        // Where only accounting did not help, the controller's records are there and whole.
+        let excused = !faults.is_empty() && faults.iter().all(Fault::is_of_accounting);
+        match records {
+            Some(records) if excused || (success && faults.is_empty()) => Ok(records),
+            None if success && faults.is_empty() => Err(SchedulerError::Unanswered("slurmrestd's answer holds no records".to_owned())),
+            _ => Err(explain(&faults)),
+        }
+    }
+
+    /// The controller's jobs.
+    async fn queued(&self, principal: &Principal) -> Result<Vec<Job>, SchedulerError> {
+        let jobs: Vec<QueuedJob> = self.records(principal, |version| Call::slurm(version, &["jobs"])).await?;
+        jobs_of(jobs).map(|jobs| jobs.into_iter().map(|(_, job)| job).collect())
+    }
+
+    /// One job or its parts as the controller has them, each with its number; empty where it knows none.
+    async fn queued_as(&self, principal: &Principal, id: JobRef<'_>) -> Result<Vec<(i64, Job)>, SchedulerError> {
+        // A task that waits shares its array's record, which only the array's number finds in every version.
+        let make = |version: ApiVersion| Call::slurm(version, &["job", asked_as(id, false)]);
+        match self.records::<QueuedJob>(principal, make).await {
+            Ok(records) => {
+                let task = id.as_str().split_once('_').and_then(|(_, task)| task.parse().ok());
+                let (waiting, others): (Vec<_>, Vec<_>) =
+                    records.into_iter().partition(|record| task.is_some_and(|task| record.holds_waiting_task(task)));
+                let others = jobs_of(others)?.into_iter().filter(|(number, job)| is_meant(id, *number, job));
+                Ok(others.chain(jobs_of(waiting)?).collect())
+            }
+            Err(SchedulerError::JobNotFound) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Accounting's jobs, of the question that `make` puts; each with its number.
+    async fn accounted(
+        &self,
+        principal: &Principal,
+        with_steps: bool,
+        make: impl Fn(ApiVersion) -> Call,
+    ) -> Result<Result<Vec<(i64, Job)>, Accounting>, SchedulerError> {
+        let make = |offer: Offer| offer.slurmdb.map(&make).ok_or(SchedulerError::Unsupported("this slurmrestd has no accounting"));
+        let answered: Answered<AccountedJob> = match self.endpoint.call(principal, make).await {
+            Ok(answered) => answered,
+            Err(SchedulerError::Unsupported(_)) => return Ok(Err(Accounting::Off)),
+            Err(error @ (SchedulerError::Down(_) | SchedulerError::Unanswered(_))) => return Ok(Err(Accounting::Unavailable(error))),
+            Err(error) => return Err(error),
+        };
+        let (records, faults) = answered.answer.into_records();
+        if !faults.is_empty() {
+            return match explain(&faults) {
+                SchedulerError::JobNotFound => Ok(Ok(Vec::new())),
+                error if accounting_is_off(&error) => Ok(Err(Accounting::Off)),
+                error => Ok(Err(Accounting::Unavailable(error))),
+            };
+        }
+        let records = records.ok_or_else(|| SchedulerError::Unanswered("slurmrestd's answer holds no jobs".to_owned()))?;
+        let job = |record: AccountedJob| {
+            let number = record.number();
+            record.into_job(with_steps).map(|job| (number, job)).map_err(|error| not_a_job(&error))
+        };
+        records.into_iter().map(job).collect::<Result<_, _>>().map(Ok)
+    }
+
+    /// Accounting's jobs of a span of time, of one user or of all. Every version reads the forms of sacct's times.
+    async fn accounted_of(
+        &self,
+        principal: &Principal,
+        since: &str,
+        until: &str,
+        user: Option<&str>,
+    ) -> Result<Accounting, SchedulerError> {
+        let make = |version: ApiVersion| {
+            let call = Call::slurmdb(version, &["jobs"]).with("start_time", since).with("end_time", until);
+            let call = match version.states_of_accounting() {
+                StatesForm::None => call,
+                StatesForm::List => call.with("state", STATES.join(",")),
+                StatesForm::Repeated => STATES.iter().fold(call, |call, state| call.with("state", *state)),
+            };
+            if !version.filters_accounting() {
+                return call;
+            }
+            let call = call.with("skip_steps", "true");
+            user.map_or(call.clone(), |user| call.with("users", user))
+        };
+        Ok(match self.accounted(principal, false, make).await? {
+            Ok(jobs) => Accounting::Jobs(jobs.into_iter().map(|(_, job)| job).collect()),
+            Err(accounting) => accounting,
+        })
+    }
+
+    /// One job or its parts as accounting has them.
+    async fn accounted_as(&self, principal: &Principal, id: JobRef<'_>) -> Result<Accounting, SchedulerError> {
+        let make = |version: ApiVersion| Call::slurmdb(version, &["job", asked_as(id, version.accounts_for_tasks())]);
+        Ok(match self.accounted(principal, true, make).await? {
+            Ok(jobs) => Accounting::Jobs(jobs.into_iter().filter(|(number, job)| is_meant(id, *number, job)).map(|(_, job)| job).collect()),
+            Err(accounting) => accounting,
+        })
+    }
+
+    /// The id under which slurmrestd cancels a job. It takes no components of heterogeneous jobs, but their numbers.
+    async fn cancelled_as(&self, principal: &Principal, id: JobRef<'_>) -> Result<Option<String>, SchedulerError> {
+        let knows_tasks = self.endpoint.offer(principal).await?.slurm.knows_tasks();
+        if asked_as(id, knows_tasks) == id.as_str() {
+            return Ok(Some(id.as_str().to_owned()));
+        }
+        let queued = self.queued_as(principal, id).await?;
+        match queued.iter().find(|(_, job)| job.id.as_str() == id.as_str()) {
+            Some((number, _)) => Ok(Some(number.to_string())),
+            // Its record is that of all tasks that wait: to cancel that would end the whole array.
+            None if !queued.is_empty() => Err(SchedulerError::Unsupported(NO_WAITING_TASK)),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether a cancellation of which the answer says nothing was done.
+    async fn verify_cancelled(&self, principal: &Principal, id: JobRef<'_>) -> Result<(), SchedulerError> {
+        let queued = self.queued_as(principal, id).await?;
+        if queued.is_empty() {
+            return merge::forgotten(self.accounted_as(principal, id).await?).map(drop);
+        }
+        if queued.iter().all(|(_, job)| is_finished(&job.status.state)) {
+            return Ok(());
+        }
+        Err(SchedulerError::Denied("Access/permission denied".to_owned()))
+    }
+}
+
+fn job_ref(id: &JobId) -> Result<JobRef<'_>, SchedulerError> {
+    JobRef::new(id).ok_or(SchedulerError::JobNotFound)
+}
+
+/// The id in a path: the whole, where tasks are known, or the number of the array or of the first component.
+fn asked_as(id: JobRef<'_>, knows_tasks: bool) -> &str {
+    let text = id.as_str();
+    match text.find(['_', '+']) {
+        Some(at) if !(knows_tasks && text[at..].starts_with('_')) => &text[..at],
+        _ => text,
+    }
+}
+
+/// Whether a record answers to a question for this job: by the id it is shown under, or by its own number.
+fn is_meant(id: JobRef<'_>, number: i64, job: &Job) -> bool {
+    id.covers(&job.id) || id.as_str().parse() == Ok(number)
+}
+
+/// Whether a job that was asked for by its id lies in the span of time.
+fn is_within(job: &Job, query: &AccountingQuery) -> bool {
+    let ended_before = |since: i64| job.times.end.is_some_and(|end| end < since);
+    let began_after = |until: i64| job.times.start.is_some_and(|start| start >= until);
+    !query.since.is_some_and(ended_before) && !query.until.is_some_and(began_after)
+}
+
+fn jobs_of(records: Vec<QueuedJob>) -> Result<Vec<(i64, Job)>, SchedulerError> {
+    let now = jiff::Timestamp::now().as_second();
+    let job = |record: QueuedJob| {
+        let number = record.number();
+        record.into_job(now).map(|job| (number, job)).map_err(|error| not_a_job(&error))
+    };
+    records.into_iter().map(job).collect()
+}
+
+fn not_a_job(error: &InvalidName) -> SchedulerError {
+    SchedulerError::Unanswered(format!("slurmrestd's answer holds a job without an id: {error}"))
+}
+
+#[async_trait]
+impl Scheduler for SlurmRest {
+    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<JobId, SchedulerError> {
+        let make = |offer: Offer| Ok(Call::slurm(offer.slurm, &["job", "submit"]).post(submission::document(principal, job, offer.slurm)?));
+        let Answered { success, answer, .. } = self.endpoint.call::<IgnoredAny>(principal, make).await?;
+        if let Some(number) = answer.submitted() {
+            return JobId::new(&number.to_string()).map_err(|error| not_a_job(&error));
+        }
+        match answer.faults() {
+            faults if !faults.is_empty() => Err(explain_refusal(&faults)),
+            // Neither an id nor a fault: the job may be there.
+            _ if success => Err(SchedulerError::Unanswered("slurmrestd's answer to the submission holds no id".to_owned())),
+            faults => Err(explain(&faults)),
+        }
+    }
+
+    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Vec<Job>, SchedulerError> {
+        // The cluster counts the hours back, so that its clock need not be ours.
+        let since = format!("now-{}hours", query.window.hours());
+        let user = (!query.all_users).then(|| principal.username.as_str());
+        let (queued, accounted) = join!(self.queued(principal), self.accounted_of(principal, &since, "now", user));
+        let mut jobs = merge::list(queued?, accounted?, query);
+        // The oldest version does not name the controller's users: a job that accounting does not name either is nobody's.
+        jobs.retain(|job| query.all_users || job.user.as_deref() == Some(principal.username.as_str()));
+        Ok(jobs)
+    }
+
+    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Vec<Job>, SchedulerError> {
+        let id = job_ref(id)?;
+        let (queued, accounted) = join!(self.queued_as(principal, id), self.accounted_as(principal, id));
+        merge::single(queued.map(|jobs| jobs.into_iter().map(|(_, job)| job).collect()), accounted?)
+    }
+
+    async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Vec<Job>, SchedulerError> {
+        // The first second of all is one that no version reads.
+        let point = |seconds: i64| format!("uts{}", seconds.max(1));
+        if query.jobs.is_empty() {
+            let user = (!query.all_users).then(|| principal.username.as_str());
+            let until = query.until.map_or_else(|| "now".to_owned(), point);
+            let accounting = self.accounted_of(principal, &point(query.since.unwrap_or(0)), &until, user).await?;
+            return merge::accounts(accounting, principal, query);
+        }
+        let mut jobs = Vec::new();
+        let ids = query.jobs.iter().map(job_ref).collect::<Result<Vec<_>, _>>()?;
+        for ids in ids.chunks(JOBS_AT_ONCE) {
+            let mut asked = Vec::with_capacity(ids.len());
+            for &id in ids {
+                asked.push(self.accounted_as(principal, id));
+            }
+            for accounting in try_join_all(asked).await? {
+                jobs.extend(merge::accounts(accounting, principal, query)?);
+            }
+        }
+        jobs.retain(|job| is_within(job, query));
+        jobs.iter_mut().for_each(|job| job.steps = None);
+        Ok(jobs)
+    }
+
+    async fn metadata(&self, _: &Principal, _: &JobId) -> Result<Vec<JobMetadata>, SchedulerError> {
+        Err(SchedulerError::Unsupported(NO_METADATA))
+    }
+
+    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<(), SchedulerError> {
+        let id = job_ref(id)?;
+        let Some(sent_as) = self.cancelled_as(principal, id).await? else {
+            return merge::forgotten(self.accounted_as(principal, id).await?).map(drop);
+        };
+        let make = |offer: Offer| Ok(Call::slurm(offer.slurm, &["job", &sent_as]).delete());
+        let Answered { version, answer, .. } = self.endpoint.call::<IgnoredAny>(principal, make).await?;
+        let told = answer.tells_of_each_job();
+        let faults = answer.faults();
+        if was_over(&faults) {
+            return Ok(());
+        }
+        if !faults.is_empty() {
+            return match explain(&faults) {
+                // A job that ended is as its owner wants it: cancelling it succeeds, however long ago that was.
+                SchedulerError::JobNotFound => merge::forgotten(self.accounted_as(principal, id).await?).map(drop),
+                error => Err(error),
+            };
+        }
+        if told || !version.hides_refusals() { Ok(()) } else { self.verify_cancelled(principal, id).await }
+    }
+
+    async fn attach(&self, _: &Principal, _: &JobId, _: &str) -> Result<AttachOutput, SchedulerError> {
+        Err(SchedulerError::Unsupported(NO_ATTACH))
+    }
+
+    async fn nodes(&self, principal: &Principal) -> Result<Vec<Node>, SchedulerError> {
+        let nodes: Vec<NodeRecord> = self.records(principal, |version| Call::slurm(version, &["nodes"])).await?;
+        Ok(nodes.into_iter().map(Node::from).collect())
+    }
+
+    async fn partitions(&self, principal: &Principal, hidden: bool) -> Result<Vec<Partition>, SchedulerError> {
+        let make = |version: ApiVersion| {
+            let call = Call::slurm(version, &["partitions"]);
+            if hidden && version.hides_partitions() { call.with("flags", "ALL") } else { call }
+        };
+        let partitions: Vec<PartitionRecord> = self.records(principal, make).await?;
+        Ok(partitions.into_iter().filter(|partition| hidden || !partition.is_hidden()).map(Partition::from).collect())
+    }
+
+    async fn reservations(&self, principal: &Principal) -> Result<Vec<Reservation>, SchedulerError> {
+        if !self.endpoint.offer(principal).await?.slurm.has_reservations() {
+            return Err(SchedulerError::Unsupported(NO_RESERVATIONS));
+        }
+        let reservations: Vec<ReservationRecord> = self.records(principal, |version| Call::slurm(version, &["reservations"])).await?;
+        let now = jiff::Timestamp::now().as_second();
+        Ok(reservations.into_iter().map(|reservation| reservation.into_reservation(now)).collect())
+    }
+
+    async fn accounts(&self, principal: &Principal) -> Result<Option<Vec<Account>>, SchedulerError> {
+        if self.endpoint.offer(principal).await?.slurmdb.is_none() {
+            return Ok(None);
+        }
+        let user = principal.username.as_str();
+        let make = |offer: Offer| {
+            let version = offer.slurmdb.unwrap_or(offer.slurm);
+            Ok(Call::slurmdb(version, &["associations"]).with("user", user))
+        };
+        let Answered { answer, .. } = self.endpoint.call::<Association>(principal, make).await?;
+        let cluster = answer.cluster().map(str::to_owned);
+        let (associations, faults) = answer.into_records();
+        if !faults.is_empty() {
+            let error = explain(&faults);
+            return if accounting_is_off(&error) { Ok(None) } else { Err(error) };
+        }
+        // The first versions give those of all users. Several clusters may share a database.
+        let is_own = |association: &Association| {
+            association.user.0.as_deref() == Some(user)
+                && cluster.as_ref().is_none_or(|cluster| association.cluster.0.as_ref() == Some(cluster))
+        };
+        let mut accounts: BTreeMap<String, bool> = BTreeMap::new();
+        for association in associations.unwrap_or_default().into_iter().filter(is_own) {
+            let default = association.is_default();
+            if let Some(name) = association.account.given() {
+                *accounts.entry(name).or_default() |= default;
+            }
+        }
+        Ok(Some(accounts.into_iter().map(|(name, default)| Account { name, default }).collect()))
+    }
+
+    fn gaps(&self) -> &'static [(Gap, &'static str)] {
+        const { &[(Gap::ScriptPath, submission::SCRIPT_PATH), (Gap::Metadata, NO_METADATA), (Gap::Attach, NO_ATTACH)] }
+    }
+
+    async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {
+        let pings: Vec<Ping> = self.records(principal, |version| Call::slurm(version, &["ping"])).await?;
+        if pings.iter().any(Ping::is_up) { Ok(()) } else { Err(SchedulerError::Down("no controller of Slurm answers".to_owned())) }
+    }
+}

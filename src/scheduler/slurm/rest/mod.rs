@@ -1,0 +1,56 @@
+//! Slurm through slurmrestd, its REST API.
+//!
+//! [`endpoint`] makes one call, in a version that [`discovery`] learnt from the server; [`wire`] reads answers of all versions;
+//! [`submission`] writes jobs; [`client`] composes them into the scheduler's operations. A further version of the API is a number
+//! in [`version`], answers recorded in `testdata/`, and whatever differs in these files. This module must not know SSH, and nothing
+//! of how tokens are made: that is [`UserToken`].
+
+mod client;
+mod discovery;
+mod endpoint;
+mod failure;
+mod submission;
+mod version;
+mod wire;
+
+#[cfg(test)]
+mod golden;
+
+use std::time::Duration;
+
+use crate::domain::{Principal, Secret};
+use crate::rest::Url;
+use crate::scheduler::SchedulerError;
+
+pub use client::SlurmRest;
+pub(super) use submission::is_possible;
+pub use version::ApiVersion;
+
+/// How a slurmrestd is reached.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its address.
+    pub url: Url,
+    /// The version to speak; the newest that both understand where absent.
+    pub api_version: Option<ApiVersion>,
+    /// The time for one call.
+    pub timeout: Duration,
+}
+
+/// The token with which slurmrestd is asked in a caller's name (`X-SLURM-USER-TOKEN`).
+pub trait UserToken: Send + Sync {
+    /// The token for this caller.
+    ///
+    /// # Errors
+    /// [`SchedulerError::Denied`] when the caller gets none.
+    fn token(&self, principal: &Principal) -> Result<Secret, SchedulerError>;
+}
+
+/// The caller's own access token, for sites whose Slurm knows the keys of the identity provider.
+pub struct CallersToken;
+
+impl UserToken for CallersToken {
+    fn token(&self, principal: &Principal) -> Result<Secret, SchedulerError> {
+        Ok(principal.token.clone())
+    }
+}

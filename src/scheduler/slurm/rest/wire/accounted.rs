@@ -1,0 +1,139 @@
+//! Jobs as accounting has them.
+
+use serde::Deserialize;
+
+use super::exit::{Exit, status};
+use super::lenient::{Number, Records, Text, Words};
+use super::queued::{limit, shown_id};
+use crate::domain::{InvalidName, Job, JobStep, JobTimes};
+use crate::scheduler::slurm::values::is_finished;
+
+/// A job of `/slurmdb/.../jobs`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in super::super) struct AccountedJob {
+    job_id: Number,
+    array: Option<Array>,
+    het: Option<Component>,
+    name: Text,
+    state: Option<State>,
+    exit_code: Option<Exit>,
+    account: Text,
+    cluster: Text,
+    user: Text,
+    group: Text,
+    allocation_nodes: Number,
+    nodes: Text,
+    partition: Text,
+    priority: Number,
+    kill_request_user: Text,
+    time: Option<Times>,
+    working_directory: Text,
+    steps: Records<Step>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Array {
+    job_id: Number,
+    task_id: Number,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Component {
+    job_id: Number,
+    job_offset: Number,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct State {
+    current: Words,
+    reason: Text,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Times {
+    elapsed: Number,
+    start: Number,
+    end: Number,
+    suspended: Number,
+    limit: Number,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Step {
+    step: Option<StepName>,
+    state: Words,
+    exit_code: Option<Exit>,
+    time: Option<Times>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct StepName {
+    id: Text,
+    name: Text,
+}
+
+impl AccountedJob {
+    /// The number that every task and component has of its own.
+    pub(in super::super) fn number(&self) -> i64 {
+        self.job_id.0.unwrap_or(0)
+    }
+
+    /// The job in our words; with its steps where `with_steps`.
+    ///
+    /// # Errors
+    /// When it has no id.
+    pub(in super::super) fn into_job(self, with_steps: bool) -> Result<Job, InvalidName> {
+        let (array, het, state) = (self.array.unwrap_or_default(), self.het.unwrap_or_default(), self.state.unwrap_or_default());
+        let id = shown_id(self.job_id, array.job_id.positive().zip(array.task_id.0), het.job_id.positive().zip(het.job_offset.0))?;
+        let status = status(&state.current, state.reason, self.exit_code.as_ref());
+        let times = times(&self.time.unwrap_or_default(), &status.state);
+        let steps = with_steps.then(|| self.steps.0.into_iter().map(|step| step.into_step(id.as_str())).collect());
+        Ok(Job {
+            id,
+            name: self.name.0.unwrap_or_default(),
+            status,
+            steps,
+            times,
+            account: self.account.given(),
+            allocation_nodes: self.allocation_nodes.u32().unwrap_or(0),
+            cluster: self.cluster.0.unwrap_or_default(),
+            group: self.group.given(),
+            nodes: self.nodes.0.unwrap_or_default(),
+            partition: self.partition.0.unwrap_or_default(),
+            kill_request_user: self.kill_request_user.given(),
+            user: self.user.given(),
+            working_directory: self.working_directory.0.unwrap_or_default(),
+            priority: self.priority.0,
+        })
+    }
+}
+
+impl Step {
+    /// The step of a job that is shown under `job`. Versions write `batch`, `0`, or `12.batch` with the job's number.
+    fn into_step(self, job: &str) -> JobStep {
+        let name = self.step.unwrap_or_default();
+        let part = name.id.0.unwrap_or_default();
+        let part = part.rsplit('.').next().unwrap_or_default();
+        let status = status(&self.state, Text(None), self.exit_code.as_ref());
+        let times = times(&self.time.unwrap_or_default(), &status.state);
+        JobStep { id: format!("{job}.{part}"), name: name.name.0.unwrap_or_default(), status, times }
+    }
+}
+
+/// The times of what is in `state`. Of what did not end, accounting writes the present as the end, and as the start of what waits.
+fn times(times: &Times, state: &str) -> JobTimes {
+    JobTimes {
+        elapsed: times.elapsed.0,
+        start: times.start.positive().filter(|_| state != "PENDING"),
+        end: times.end.positive().filter(|_| is_finished(state)),
+        suspended: times.suspended.0,
+        limit: limit(times.limit),
+    }
+}

@@ -1,0 +1,188 @@
+//! Many file operations of one request.
+//!
+//! Each is the use case of the same name, with its own path policy, audit line and outcome; what makes a batch fast is that the
+//! file system carries many requests of a user on one session at a time. A batch is no transaction: what was done stays done.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use futures::StreamExt;
+use futures::stream;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use crate::domain::{Checksum, DirectoryEntry, FileStat};
+use crate::filesystem::{CopyOptions, ListOptions};
+
+use super::listing::{Found, PageQuery};
+use super::{Access, InvalidRequest, Place, ServiceError, files, listing, moving};
+
+/// The most operations of a batch.
+pub const MOST: usize = 1_000;
+
+/// Operations under way at once. They share one session, whose own limit on what is outstanding is higher.
+const AT_ONCE: usize = 64;
+
+/// Of those that may need a command, or read whole directories or files, at once: a command is a process on the cluster.
+const HEAVY_AT_ONCE: usize = 8;
+
+/// The most entries of a listing in a batch, and of all of them together.
+const ENTRIES: u64 = 1_000;
+const ENTRIES_IN_ALL: usize = 20_000;
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are the parameters of the use case of the same name")]
+pub enum Operation {
+    /// [`files::stat`].
+    Stat { path: String, dereference: bool },
+    /// [`listing::page`].
+    List { path: String, options: ListOptions, page: PageQuery },
+    /// [`files::checksum`].
+    Checksum { path: String },
+    /// [`files::mkdir`].
+    MakeDirectory { path: String, parents: bool },
+    /// [`files::remove`].
+    Remove { path: String },
+    /// [`moving::rename`].
+    Move { source: String, target: String, overwrite: bool },
+    /// [`moving::copy`].
+    Copy { source: String, target: String, options: CopyOptions },
+    /// [`files::chmod`].
+    Chmod { path: String, mode: String },
+    /// [`files::chown`].
+    Chown { path: String, owner: String, group: String },
+    /// [`files::symlink`].
+    Symlink { target: String, link: String },
+    /// [`moving::touch`].
+    Touch { path: String },
+}
+
+/// What an operation gave.
+#[derive(Debug)]
+pub enum Given {
+    /// A status.
+    Stat(FileStat),
+    /// A page.
+    Page(Found),
+    /// A checksum.
+    Checksum(Checksum),
+    /// The entry that was made or changed.
+    Entry(DirectoryEntry),
+    /// Nothing: it is gone.
+    Nothing,
+}
+
+/// What became of an operation.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It was done.
+    Done(Given),
+    /// It was not done.
+    Failed(ServiceError),
+    /// It did not end in time. One that changes something and had begun may have had its effect.
+    Late {
+        /// Whether it may have changed something.
+        maybe_effected: bool,
+    },
+    /// Not begun, because the operation of this number (from 0) failed before it.
+    Skipped(usize),
+}
+
+impl Operation {
+    fn changes(&self) -> bool {
+        !matches!(self, Self::Stat { .. } | Self::List { .. } | Self::Checksum { .. })
+    }
+
+    fn is_heavy(&self) -> bool {
+        matches!(self, Self::List { .. } | Self::Checksum { .. } | Self::Remove { .. } | Self::Copy { .. } | Self::Chown { .. })
+    }
+
+    async fn run(&self, access: &Access, entries: &AtomicUsize) -> Result<Given, ServiceError> {
+        Ok(match self {
+            Self::Stat { path, dereference } => Given::Stat(files::stat(access, path, *dereference).await?),
+            Self::List { path, options, page } => {
+                let size = Some(page.size.unwrap_or(ENTRIES));
+                if size > Some(ENTRIES) {
+                    let message = format!("in a batch it must be from 1 to {ENTRIES}");
+                    return Err(InvalidRequest::new(Place::Document, "pageSize", message).into());
+                }
+                let found = listing::page(access, path, *options, &PageQuery { size, ..page.clone() }).await?;
+                if entries.fetch_add(found.entries.len(), Ordering::Relaxed) + found.entries.len() > ENTRIES_IN_ALL {
+                    let message = format!("the listings of a batch have at most {ENTRIES_IN_ALL} entries together");
+                    return Err(InvalidRequest::new(Place::Document, "operations", message).into());
+                }
+                Given::Page(found)
+            }
+            Self::Checksum { path } => Given::Checksum(files::checksum(access, path).await?),
+            Self::MakeDirectory { path, parents } => Given::Entry(files::mkdir(access, path, *parents).await?),
+            Self::Remove { path } => {
+                files::remove(access, path).await?;
+                Given::Nothing
+            }
+            Self::Move { source, target, overwrite } => Given::Entry(moving::rename(access, source, target, *overwrite).await?),
+            Self::Copy { source, target, options } => Given::Entry(moving::copy(access, source, target, *options).await?),
+            Self::Chmod { path, mode } => Given::Entry(files::chmod(access, path, mode).await?),
+            Self::Chown { path, owner, group } => Given::Entry(files::chown(access, path, owner, group).await?),
+            Self::Symlink { target, link } => Given::Entry(files::symlink(access, target, link).await?),
+            Self::Touch { path } => Given::Entry(moving::touch(access, path).await?),
+        })
+    }
+}
+
+/// Runs the operations and gives their outcomes in the same order: all at once where `ordered` is not set, so that none may build on
+/// another; one after the other where it is, up to the first that fails. What is not done by `deadline` is given up.
+///
+/// # Errors
+/// When there are too many of them.
+pub async fn run(access: &Access, operations: Vec<Operation>, ordered: bool, deadline: Instant) -> Result<Vec<Outcome>, ServiceError> {
+    if operations.len() > MOST {
+        return Err(InvalidRequest::new(Place::Document, "operations", format!("there must be at most {MOST} of them")).into());
+    }
+    let entries = AtomicUsize::new(0);
+    if !ordered {
+        let heavy = Arc::new(Semaphore::new(HEAVY_AT_ONCE));
+        let outcomes = stream::iter(operations).map(|operation| in_time(access, operation, &entries, Some(&heavy), deadline));
+        return Ok(outcomes.buffered(AT_ONCE).collect().await);
+    }
+    let mut outcomes = Vec::with_capacity(operations.len());
+    let mut failed = None;
+    for (number, operation) in operations.into_iter().enumerate() {
+        outcomes.push(match failed {
+            Some(failed) => Outcome::Skipped(failed),
+            None => {
+                let outcome = in_time(access, operation, &entries, None, deadline).await;
+                if !matches!(outcome, Outcome::Done(_)) {
+                    failed = Some(number);
+                }
+                outcome
+            }
+        });
+    }
+    Ok(outcomes)
+}
+
+async fn in_time(
+    access: &Access,
+    operation: Operation,
+    entries: &AtomicUsize,
+    heavy: Option<&Arc<Semaphore>>,
+    deadline: Instant,
+) -> Outcome {
+    let begun = AtomicBool::new(false);
+    let work = async {
+        let _turn = match heavy.filter(|_| operation.is_heavy()) {
+            // It is never closed, so that there is always a turn.
+            Some(heavy) => heavy.acquire().await.ok(),
+            None => None,
+        };
+        begun.store(true, Ordering::Relaxed);
+        operation.run(access, entries).await
+    };
+    let ended = if Instant::now() < deadline { timeout_at(deadline, work).await.ok() } else { None };
+    match ended {
+        Some(Ok(given)) => Outcome::Done(given),
+        Some(Err(error)) => Outcome::Failed(error),
+        None => Outcome::Late { maybe_effected: begun.load(Ordering::Relaxed) && operation.changes() },
+    }
+}

@@ -1,0 +1,154 @@
+//! Contents of files: move in and out, of any size.
+//!
+//! Every path of a request passes [`Cluster::path`](crate::cluster::Cluster::path).
+
+use crate::domain::{ByteRange, FileVersion, RemotePath, text_to_bytes};
+use crate::filesystem::{ArchiveFormat, ContentStream, Download, Expected, FilesystemError, Placed, UploadOptions, regular};
+
+use super::audit::Change;
+use super::{Access, InvalidRequest, Place, ServiceError};
+
+/// The form in which content is moved, which decides how much of it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One that FirecREST has too, whose clients count on its limit (`max_ops_file_size`).
+    Compatible,
+    /// Any other (`max_stream_size`).
+    Streaming,
+}
+
+impl Form {
+    fn cap(self, access: &Access) -> Option<u64> {
+        let limits = &access.cluster().config().data_operation;
+        match self {
+            Self::Compatible => limits.most_at_once(),
+            Self::Streaming => limits.most_streamed(),
+        }
+    }
+}
+
+/// What a regular file is now, links followed.
+///
+/// # Errors
+/// When the path breaks the policy, leads to no regular file or to one over the limit, or the cluster does not tell.
+pub async fn version(access: &Access, path: &str, form: Form) -> Result<(RemotePath, FileVersion), ServiceError> {
+    let path = access.cluster().path(path)?;
+    let stat = access.cluster().files()?.stat(access.principal(), &path, true).await?;
+    regular(&path, stat.mode)?;
+    if let Some(cap) = form.cap(access).filter(|cap| stat.size > *cap) {
+        return Err(FilesystemError::TooLarge(cap).into());
+    }
+    Ok((path, FileVersion::from(&stat)))
+}
+
+/// Opens a file to be read, whole or a range of it.
+///
+/// # Errors
+/// When the path breaks the policy, the file is over the limit or has none of the range, or the cluster does not give it.
+pub async fn download(access: &Access, path: &str, range: Option<ByteRange>, form: Form) -> Result<(RemotePath, Download), ServiceError> {
+    let path = access.cluster().path(path)?;
+    let download = access.cluster().files()?.download(access.principal(), &path, range, form.cap(access)).await?;
+    Ok((path, download))
+}
+
+/// Writes the file `name` in `directory`, whole or not at all.
+///
+/// # Errors
+/// When the name is not one file name, the path breaks the policy, the content is over the limit or ends early, or the cluster
+/// does not allow it.
+pub async fn upload(access: &Access, directory: &str, name: &str, content: ContentStream) -> Result<(), ServiceError> {
+    check_upload_name(name)?;
+    let directory = access.cluster().path(directory)?;
+    let path = access.cluster().path(&directory.join(&text_to_bytes(name)).to_text())?;
+    let options = UploadOptions { cap: Form::Compatible.cap(access), expected: Expected::Anything };
+    write(access, &path, content, options).await?;
+    Ok(())
+}
+
+/// Writes the file `path`, whole or not at all, where what is there is as expected. `length` is that of the content, where it is
+/// known.
+///
+/// # Errors
+/// When it is not, the path breaks the policy, the content is over the limit or ends early, or the cluster does not allow it.
+pub async fn store(
+    access: &Access,
+    path: &str,
+    content: ContentStream,
+    expected: Expected,
+    length: Option<u64>,
+) -> Result<Placed, ServiceError> {
+    let path = access.cluster().path(path)?;
+    let cap = Form::Streaming.cap(access);
+    if let Some(cap) = cap.filter(|cap| length.is_some_and(|length| length > *cap)) {
+        return Err(FilesystemError::TooLarge(cap).into());
+    }
+    write(access, &path, content, UploadOptions { cap, expected }).await
+}
+
+/// Packs a directory, or a file, into an archive that comes as it is made.
+///
+/// # Errors
+/// When the path breaks the policy, or the cluster does not begin.
+pub async fn pack(access: &Access, path: &str, format: ArchiveFormat) -> Result<(RemotePath, ContentStream), ServiceError> {
+    let path = access.cluster().path(path)?;
+    let content = access.cluster().files()?.pack(access.principal(), &path, format).await?;
+    Ok((path, content))
+}
+
+/// Looks at what is to be packed, and packs nothing.
+///
+/// # Errors
+/// When the path breaks the policy, nothing is there, or the cluster does not tell.
+pub async fn packable(access: &Access, path: &str) -> Result<RemotePath, ServiceError> {
+    let path = access.cluster().path(path)?;
+    access.cluster().files()?.stat(access.principal(), &path, true).await?;
+    Ok(path)
+}
+
+/// Unpacks an archive as it comes; with `only_new`, only where nothing is.
+///
+/// # Errors
+/// When the path breaks the policy, the archive is over the limit or ends early; or the cluster
+/// does not allow it.
+pub async fn unpack(
+    access: &Access,
+    path: &str,
+    format: ArchiveFormat,
+    content: ContentStream,
+    only_new: bool,
+) -> Result<Placed, ServiceError> {
+    let path = access.cluster().path(path)?;
+    let files = access.cluster().files()?;
+    if only_new && files.stat(access.principal(), &path, false).await.is_ok() {
+        return Err(FilesystemError::Exists(path).into());
+    }
+    let change = Change::begin(access, "files.unpack", path.to_text());
+    Ok(change.end(files.unpack(access.principal(), &path, format, content, Form::Streaming.cap(access)).await)?)
+}
+
+async fn write(access: &Access, path: &RemotePath, content: ContentStream, options: UploadOptions) -> Result<Placed, ServiceError> {
+    let files = access.cluster().files()?;
+    let change = Change::begin(access, "files.upload", path.to_text());
+    Ok(change.end(files.upload(access.principal(), path, content, options).await)?)
+}
+
+/// The client names the file, so that the name must not lead out of the directory.
+fn check_upload_name(name: &str) -> Result<(), InvalidRequest> {
+    if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) || name.len() > 255 {
+        return Err(InvalidRequest::new(Place::Document, "file", "its file name must be one file name of 1 to 255 bytes"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_for_an_upload_cannot_leave_the_directory() {
+        assert_eq!(check_upload_name("a b.txt"), Ok(()));
+        for name in ["", ".", "..", "a/b", "/etc/passwd", "..\0"] {
+            assert!(check_upload_name(name).is_err(), "{name:?}");
+        }
+    }
+}

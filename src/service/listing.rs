@@ -1,0 +1,181 @@
+//! Directories as streams, by the page and searched.
+//!
+//! A page is found anew in the whole directory, after the entry that the cursor names: whichever replica is asked, nothing has to
+//! be remembered between two pages, and an entry that comes or goes meanwhile neither doubles nor hides another.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::domain::DirectoryEntry;
+use crate::filesystem::{EntryStream, ListOptions, Page, PageRequest, Position, Sort, WalkOptions};
+
+use super::{Access, InvalidRequest, Place, ServiceError, files};
+
+/// The most entries of a page.
+pub const LARGEST_PAGE: usize = 10_000;
+/// The entries of a page where nothing is asked for.
+const DEFAULT_PAGE: usize = 1_000;
+/// The longest cursor that is looked at, in characters. Ours hold one file name.
+const LONGEST_CURSOR: usize = 1_024;
+
+/// An order of entries, as the caller asks for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ordered {
+    /// By what.
+    pub sort: Sort,
+    /// Greatest first.
+    pub descending: bool,
+}
+
+/// Which page the caller asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PageQuery {
+    /// How many entries.
+    pub size: Option<u64>,
+    /// Where the page before ended: see [`Found::cursor`].
+    pub cursor: Option<String>,
+    /// The order; that of the cursor where absent.
+    pub order: Option<Ordered>,
+}
+
+/// A page that was found.
+#[derive(Debug)]
+pub struct Found {
+    /// The entries.
+    pub entries: Vec<DirectoryEntry>,
+    /// What the next page is asked for with; none on the last one.
+    pub cursor: Option<String>,
+}
+
+/// Walks a directory or a tree, in no particular order.
+///
+/// # Errors
+/// When the path breaks the policy, or the cluster does not let it be read.
+pub async fn walk(access: &Access, path: &str, options: WalkOptions) -> Result<EntryStream, ServiceError> {
+    let path = access.cluster().path(path)?;
+    Ok(access.cluster().files()?.walk(access.principal(), &path, options).await?)
+}
+
+/// Lists a directory in an order.
+///
+/// # Errors
+/// As [`files::list`].
+pub async fn sorted(access: &Access, path: &str, options: ListOptions, order: Ordered) -> Result<Vec<DirectoryEntry>, ServiceError> {
+    let mut entries = files::list(access, path, options).await?;
+    let value = |entry: &DirectoryEntry| order.sort.value(entry.size, entry.modified);
+    entries.sort_unstable_by(|a, b| {
+        let ascending = (value(a), &a.name).cmp(&(value(b), &b.name));
+        if order.descending { ascending.reverse() } else { ascending }
+    });
+    Ok(entries)
+}
+
+/// One page of a directory.
+///
+/// # Errors
+/// When the page cannot be, the path breaks the policy, or the cluster does not let it be read.
+pub async fn page(access: &Access, path: &str, options: ListOptions, query: &PageQuery) -> Result<Found, ServiceError> {
+    let request = query.request()?;
+    if options.recursive {
+        return Err(InvalidRequest::new(Place::Parameter, "recursive", "a tree has no pages: read it as a stream").into());
+    }
+    let path = access.cluster().path(path)?;
+    let Page { entries, next } = access.cluster().files()?.page(access.principal(), &path, options, &request).await?;
+    let order = Ordered { sort: request.sort, descending: request.descending };
+    Ok(Found { entries, cursor: next.map(|position| write_cursor(order, &position)) })
+}
+
+impl PageQuery {
+    fn request(&self) -> Result<PageRequest, InvalidRequest> {
+        let size = match self.size {
+            None => DEFAULT_PAGE,
+            Some(size) => usize::try_from(size)
+                .ok()
+                .filter(|size| (1..=LARGEST_PAGE).contains(size))
+                .ok_or_else(|| InvalidRequest::new(Place::Parameter, "pageSize", format!("it must be from 1 to {LARGEST_PAGE}")))?,
+        };
+        let wrong = |message: &str| InvalidRequest::new(Place::Parameter, "cursor", message);
+        let (order, after) = match &self.cursor {
+            None => (self.order.unwrap_or_default(), None),
+            Some(cursor) => {
+                let (order, after) = read_cursor(cursor).ok_or_else(|| wrong("it is none of ours: take it from the page before"))?;
+                if self.order.is_some_and(|asked| asked != order) {
+                    return Err(wrong("it belongs to another order than `sort` and `order` ask for"));
+                }
+                (order, Some(after))
+            }
+        };
+        Ok(PageRequest { size, sort: order.sort, descending: order.descending, after })
+    }
+}
+
+/// Writes the place after which the next page begins. It grants nothing, so that nothing keeps a caller from making one.
+fn write_cursor(order: Ordered, position: &Position) -> String {
+    let sort = match order.sort {
+        Sort::Name => b'n',
+        Sort::Size => b's',
+        Sort::Modified => b'm',
+    };
+    let head = [b'1', sort, if order.descending { b'd' } else { b'a' }];
+    URL_SAFE_NO_PAD.encode([&head[..], &position.value.to_be_bytes(), &position.name].concat())
+}
+
+fn read_cursor(text: &str) -> Option<(Ordered, Position)> {
+    if text.len() > LONGEST_CURSOR {
+        return None;
+    }
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+    let (head, rest) = bytes.split_first_chunk::<3>()?;
+    let (value, name) = rest.split_first_chunk::<16>()?;
+    let sort = match head[1] {
+        b'n' => Sort::Name,
+        b's' => Sort::Size,
+        b'm' => Sort::Modified,
+        _ => return None,
+    };
+    let descending = match (head[0], head[2]) {
+        (b'1', b'a') => false,
+        (b'1', b'd') => true,
+        _ => return None,
+    };
+    Some((Ordered { sort, descending }, Position { value: i128::from_be_bytes(*value), name: name.to_vec() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_cursor_comes_back(
+            sort in proptest::sample::select(vec![Sort::Name, Sort::Size, Sort::Modified]),
+            descending: bool,
+            value: i64,
+            name in proptest::collection::vec(0u8.., 0..256),
+        ) {
+            let (order, position) = (Ordered { sort, descending }, Position { value: value.into(), name });
+            prop_assert_eq!(read_cursor(&write_cursor(order, &position)), Some((order, position)));
+        }
+
+        #[test]
+        fn whatever_a_client_sends_for_a_cursor_is_read_or_refused(text in "\\PC{0,60}") {
+            let _ = read_cursor(&text);
+        }
+    }
+
+    #[test]
+    fn a_cursor_of_another_order_and_pages_out_of_bounds_are_refused() {
+        let cursor = write_cursor(Ordered::default(), &Position { value: 0, name: b"a".to_vec() });
+        let query = |size, order| PageQuery { size, cursor: Some(cursor.clone()), order }.request();
+        assert_eq!(query(None, None).unwrap().after, Some(Position { value: 0, name: b"a".to_vec() }));
+        assert!(query(None, Some(Ordered::default())).is_ok());
+        assert!(query(None, Some(Ordered { sort: Sort::Size, descending: false })).is_err());
+        for size in [0, 10_001, u64::MAX] {
+            assert!(query(Some(size), None).is_err(), "{size}");
+        }
+        for cursor in ["", "x", "MW5h", &"A".repeat(2_000)] {
+            assert!(PageQuery { cursor: Some(cursor.to_owned()), ..PageQuery::default() }.request().is_err(), "{cursor}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Copying, moving and touching files on a cluster.
+
+use crate::domain::{DirectoryEntry, RemotePath};
+use crate::filesystem::CopyOptions;
+
+use super::audit::Change;
+use super::{Access, InvalidRequest, Place, ServiceError};
+
+/// Copies a file, a link or a tree to `target`, its new name, and gives the new entry.
+///
+/// # Errors
+/// When a path breaks the policy, the target lies in the source or is one of the file systems, or the cluster does not do it.
+pub async fn copy(access: &Access, source: &str, target: &str, options: CopyOptions) -> Result<DirectoryEntry, ServiceError> {
+    let (source, target) = ends(access, source, target)?;
+    let files = access.cluster().files()?;
+    let change = Change::begin(access, "files.copy", format!("{source} to {target}"));
+    change.end(files.copy(access.principal(), &source, &target, options).await)?;
+    Ok(files.entry(access.principal(), &target).await?)
+}
+
+/// Moves a file, a link or a tree to `target`, its new name, and gives the moved entry.
+///
+/// # Errors
+/// When a path breaks the policy, one of them is one of the file systems, the target lies in the source, or the cluster does not
+/// do it.
+pub async fn rename(access: &Access, source: &str, target: &str, overwrite: bool) -> Result<DirectoryEntry, ServiceError> {
+    let (source, target) = ends(access, source, target)?;
+    if is_root(access, &source) {
+        return Err(InvalidRequest::new(Place::Document, "sourcePath", "a configured file system cannot be moved").into());
+    }
+    let files = access.cluster().files()?;
+    let change = Change::begin(access, "files.move", format!("{source} to {target}"));
+    change.end(files.rename(access.principal(), &source, &target, overwrite).await)?;
+    Ok(files.entry(access.principal(), &target).await?)
+}
+
+/// Sets a file's times to now, makes an empty one where there is none, and gives its entry.
+///
+/// # Errors
+/// When the path breaks the policy, or the cluster does not do it.
+pub async fn touch(access: &Access, path: &str) -> Result<DirectoryEntry, ServiceError> {
+    let path = access.cluster().path(path)?;
+    let files = access.cluster().files()?;
+    let change = Change::begin(access, "files.touch", path.to_text());
+    change.end(files.touch(access.principal(), &path).await)?;
+    Ok(files.entry(access.principal(), &path).await?)
+}
+
+fn ends(access: &Access, source: &str, target: &str) -> Result<(RemotePath, RemotePath), ServiceError> {
+    let source = access.cluster().path(source)?;
+    let target = access.cluster().path(target)?;
+    if target.is_within(&source) {
+        return Err(InvalidRequest::new(Place::Document, "targetPath", "it is, or lies in, what is to be copied or moved").into());
+    }
+    if is_root(access, &target) {
+        return Err(InvalidRequest::new(Place::Document, "targetPath", "a configured file system cannot be replaced").into());
+    }
+    Ok((source, target))
+}
+
+/// Whether a path is one of the file systems, or holds one.
+fn is_root(access: &Access, path: &RemotePath) -> bool {
+    access.cluster().config().file_systems.iter().any(|fs| fs.path.is_within(path))
+}

@@ -1,0 +1,32 @@
+//! Quotas, access control lists, and how full a file system is.
+
+use crate::domain::{AclEntry, Quota, Space};
+
+use super::{Access, ServiceError};
+
+/// How full the file system of a path is.
+///
+/// # Errors
+/// When the path breaks the policy, or the cluster does not tell.
+pub async fn space(access: &Access, path: &str) -> Result<Space, ServiceError> {
+    let path = access.cluster().path(path)?;
+    Ok(access.cluster().files()?.space(access.principal(), &path).await?)
+}
+
+/// The caller's quotas.
+///
+/// # Errors
+/// When the path breaks the policy, or the cluster does not tell.
+pub async fn quota(access: &Access, path: &str) -> Result<Vec<Quota>, ServiceError> {
+    let path = access.cluster().path(path)?;
+    Ok(access.cluster().files()?.quota(access.principal(), &path).await?)
+}
+
+/// The access control list of a path.
+///
+/// # Errors
+/// When the path breaks the policy, or the cluster does not tell.
+pub async fn acl(access: &Access, path: &str) -> Result<Vec<AclEntry>, ServiceError> {
+    let path = access.cluster().path(path)?;
+    Ok(access.cluster().files()?.acl(access.principal(), &path).await?)
+}

@@ -1,0 +1,153 @@
+//! File operations that run as batch jobs: what to submit for each, and the settings of a site's transfer service.
+//!
+//! Everything here is pure. [`job`] puts a [`JobDescription`] together; whoever calls it has checked the paths against the path
+//! policy and submits the job. This module must not know which scheduler runs the job, HTTP or tokens. To add an operation: a
+//! variant of [`Operation`], its lines in `shell/`, and an arm in each of its methods.
+
+mod config;
+mod directives;
+mod script;
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use crate::domain::{CompressOptions, Compression, JobDescription, JobScript, RemotePath};
+
+pub use config::{BucketLifecycle, DataTransfer, Multipart, S3, Streamer, Wormhole};
+pub use directives::{AccountError, Directives};
+
+use script::Script;
+
+/// A file operation that runs as a job.
+#[derive(Clone, Copy, Debug)]
+pub enum Operation<'a> {
+    /// Moves `source` to `target`, or into it where it is a directory.
+    Move {
+        /// What to move.
+        source: &'a RemotePath,
+        /// Where to.
+        target: &'a RemotePath,
+    },
+    /// Copies `source` with all that is in it to `target`, or into it where it is a directory. Modes, owners, times and extended
+    /// attributes are kept where the caller may set them.
+    Copy {
+        /// What to copy.
+        source: &'a RemotePath,
+        /// Where to.
+        target: &'a RemotePath,
+        /// Whether what links point to is copied, and not the links.
+        dereference: bool,
+    },
+    /// Removes a file or a directory with all that is in it. Links are not followed.
+    Remove {
+        /// What to remove.
+        path: &'a RemotePath,
+    },
+    /// Packs `source` into the archive `target`, which appears whole or not at all.
+    Compress {
+        /// What to pack.
+        source: &'a RemotePath,
+        /// The archive.
+        target: &'a RemotePath,
+        /// How.
+        options: &'a CompressOptions,
+    },
+    /// Unpacks the archive `source` into the directory `target`.
+    Extract {
+        /// The archive.
+        source: &'a RemotePath,
+        /// The directory, which exists.
+        target: &'a RemotePath,
+        /// How it is compressed.
+        compression: Compression,
+    },
+}
+
+impl Operation<'_> {
+    /// The job's name, as clients of the contract see it in job lists.
+    fn job_name(&self) -> &'static str {
+        match self {
+            Self::Move { .. } => "MoveFiles",
+            Self::Copy { .. } => "CopyFiles",
+            Self::Remove { .. } => "DeleteFiles",
+            Self::Compress { .. } => "CompressFiles",
+            Self::Extract { .. } => "ExtractFiles",
+        }
+    }
+
+    /// The batch script. `mark` is a name that no other job has.
+    fn script(&self, directives: &Directives, mark: &str) -> String {
+        let script = Script::new(directives);
+        match self {
+            Self::Move { source, target } => script.path("source", source).path("target", target).program(include_str!("shell/move.sh")),
+            Self::Copy { source, target, dereference } => script
+                .path("source", source)
+                .path("target", target)
+                .word("follow", if *dereference { "-L" } else { "" })
+                .program(include_str!("shell/copy.sh")),
+            Self::Remove { path } => script.path("path", path).program(include_str!("shell/remove.sh")),
+            Self::Compress { source, target, options } => compress(script, source, target, options, mark),
+            Self::Extract { source, target, compression } => script
+                .path("source", source)
+                .path("target", target)
+                .word("compression", tar_option(*compression))
+                .program(include_str!("shell/extract.sh")),
+        }
+    }
+}
+
+fn compress(script: Script, source: &RemotePath, target: &RemotePath, options: &CompressOptions, mark: &str) -> String {
+    let parent = source.parent();
+    let name = match source.file_name() {
+        b"" => b".",
+        name => name,
+    };
+    let script = script
+        .value("directory", parent.as_ref().unwrap_or(source).as_bytes())
+        .value("name", name)
+        .path("target", target)
+        .path("temporary", &target.hidden_beside(mark))
+        .word("compression", tar_option(options.compression))
+        .word("follow", if options.dereference { "--dereference" } else { "" });
+    match &options.match_pattern {
+        None => script.program(include_str!("shell/compress.sh")),
+        Some(pattern) => script
+            .word("links", if options.dereference { "-L" } else { "-P" })
+            .value("pattern", pattern.as_bytes())
+            .path("list", &target.hidden_beside(&format!("{mark}.list")))
+            .program(include_str!("shell/compress_matching.sh")),
+    }
+}
+
+/// GNU tar's option for a compression; empty for none.
+fn tar_option(compression: Compression) -> &'static str {
+    match compression {
+        Compression::None => "",
+        Compression::Gzip => "--gzip",
+        Compression::Bzip2 => "--bzip2",
+        Compression::Xz => "--xz",
+    }
+}
+
+/// The job that does `operation` and leaves its logs in `directory`. `id` is not used for another job.
+///
+/// The names of the logs are relative to the directory, so that nothing in its path is taken for a pattern of the scheduler.
+pub fn job(operation: &Operation<'_>, directives: &Directives, directory: &RemotePath, id: Uuid) -> JobDescription {
+    JobDescription {
+        name: Some(operation.job_name().to_owned()),
+        account: None,
+        reservation: None,
+        partition: None,
+        working_directory: directory.clone(),
+        standard_input: None,
+        standard_output: Some(format!(".f7t_file_handling_job_{id}.log")),
+        standard_error: Some(format!(".f7t_file_handling_job_error_{id}.log")),
+        environment: BTreeMap::new(),
+        constraints: None,
+        script: JobScript::Inline(operation.script(directives, &format!("goldcrest-{}", id.simple()))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,3 @@
+begin copy
+cp -f -a $follow -- "$source" "$target" || failed $?
+succeeded copied

@@ -1,0 +1,3 @@
+begin extract
+tar --extract --force-local --no-unquote --file="$source" --directory="$target" $compression || failed $?
+succeeded extracted

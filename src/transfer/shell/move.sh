@@ -1,0 +1,3 @@
+begin move
+mv -f -- "$source" "$target" || failed $?
+succeeded moved

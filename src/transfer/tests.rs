@@ -1,0 +1,336 @@
+//! The scripts as they are, and what real shells make of them.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const ID: Uuid = Uuid::from_u128(0x0123_4567_89ab_4def_8123_4567_89ab_cdef);
+
+fn path(text: &str) -> RemotePath {
+    RemotePath::from_text(text).unwrap()
+}
+
+fn directives() -> Directives {
+    let lines = ["#SBATCH --nodes=1", "#SBATCH --account={account}"].map(str::to_owned);
+    Directives::new(&lines, Some("project")).unwrap()
+}
+
+fn text(operation: &Operation<'_>) -> String {
+    let job = job(operation, &directives(), &path("/scratch/ada"), ID);
+    match job.script {
+        JobScript::Inline(script) => script,
+        JobScript::Path(path) => panic!("{path}"),
+    }
+}
+
+#[test]
+fn a_job_is_named_and_leaves_its_logs_in_its_directory() {
+    let (source, target) = (path("/home/ada/a"), path("/home/ada/b"));
+    let job = job(&Operation::Move { source: &source, target: &target }, &directives(), &path("/scratch/ada"), ID);
+    insta::assert_debug_snapshot!(JobDescription { script: JobScript::Inline(String::new()), ..job });
+}
+
+#[test]
+fn the_script_of_a_move() {
+    let (source, target) = (path("/home/ada/it's here"), path("/home/ada/gr\u{fc}n"));
+    insta::assert_snapshot!(text(&Operation::Move { source: &source, target: &target }));
+}
+
+#[test]
+fn the_script_of_a_copy_of_what_links_point_to() {
+    let (source, target) = (path("/home/ada/a"), path("/home/ada/b"));
+    insta::assert_snapshot!(text(&Operation::Copy { source: &source, target: &target, dereference: true }));
+}
+
+#[test]
+fn the_script_of_a_removal_of_a_name_with_line_breaks() {
+    let path = RemotePath::from_bytes(b"/home/ada/a\r\n#SBATCH --uid=0\\\n\xff'\n").unwrap();
+    insta::assert_snapshot!(text(&Operation::Remove { path: &path }));
+}
+
+#[test]
+fn the_script_of_an_archive() {
+    let (source, target) = (path("/home/ada/-dir"), path("/home/ada/dir.tar.xz"));
+    let options = CompressOptions { compression: Compression::Xz, dereference: true, match_pattern: None };
+    insta::assert_snapshot!(text(&Operation::Compress { source: &source, target: &target, options: &options }));
+}
+
+#[test]
+fn the_script_of_an_archive_of_what_matches() {
+    let (source, target) = (path("/home/ada/dir"), path("/home/ada/dir.tar"));
+    let options = CompressOptions { compression: Compression::None, dereference: false, match_pattern: Some(r".*\.txt".to_owned()) };
+    insta::assert_snapshot!(text(&Operation::Compress { source: &source, target: &target, options: &options }));
+}
+
+#[test]
+fn the_script_of_an_extraction() {
+    let (source, target) = (path("/home/ada/dir.tar.gz"), path("/home/ada/out"));
+    insta::assert_snapshot!(text(&Operation::Extract { source: &source, target: &target, compression: Compression::Gzip }));
+}
+
+/// A directory of a test's own, and the shells that are installed.
+struct Host {
+    root: tempfile::TempDir,
+    shells: Vec<PathBuf>,
+}
+
+impl Host {
+    fn new() -> Self {
+        let found = |name: &str| ["/bin", "/usr/bin"].iter().map(|folder| Path::new(folder).join(name)).find(|path| path.is_file());
+        let shells: Vec<PathBuf> = ["dash", "bash"].into_iter().filter_map(found).collect();
+        assert!(!shells.is_empty(), "neither dash nor bash is installed");
+        Self { root: tempfile::tempdir().unwrap(), shells }
+    }
+
+    fn path(&self, name: &[u8]) -> PathBuf {
+        self.root.path().join(OsString::from_vec(name.to_vec()))
+    }
+
+    fn remote(&self, name: &[u8]) -> RemotePath {
+        RemotePath::from_bytes(self.path(name).as_os_str().as_bytes()).unwrap()
+    }
+
+    /// Runs the script from a file, as a scheduler does, with this shell.
+    fn run_with(&self, shell: &Path, operation: &Operation<'_>) -> Output {
+        let script = self.path(b".script");
+        std::fs::write(&script, text(operation)).unwrap();
+        std::process::Command::new(shell).arg(&script).current_dir(self.root.path()).output().unwrap()
+    }
+
+    fn run(&self, operation: &Operation<'_>) -> Output {
+        self.run_with(&self.shells[0], operation)
+    }
+
+    /// Names below the root but for the script's.
+    fn names(&self) -> Vec<Vec<u8>> {
+        let entries = std::fs::read_dir(self.root.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_vec()).filter(|name| name != b".script").collect();
+        names.sort();
+        names
+    }
+}
+
+fn succeeded(output: &Output, word: &str) {
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains(&format!("Files were successfully {word}.")), "{output:?}");
+}
+
+fn failed(output: &Output, reason: &str) {
+    assert!(!output.status.success() && output.status.code().is_some(), "{output:?}");
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("successfully"), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(reason) && said.contains("exit status:"), "{output:?}");
+}
+
+/// A name that a file can have: any byte but NUL and the slash, with those favoured that a shell or a scheduler reads as more.
+fn name() -> impl Strategy<Value = Vec<u8>> {
+    let nasty = prop::sample::select(b"\n\r'\"\\$`%*?[]!#~ -;&|<>(){}\t=:\x7f\x01\xff\xc3\xee".to_vec());
+    let byte = prop_oneof![3 => nasty, 1 => 1_u8..];
+    prop::collection::vec(byte, 1..20)
+        .prop_filter("a name of a directory's own", |name| !name.contains(&b'/') && name != b"." && name != b".." && name != b".script")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_script_has_no_line_that_is_not_ours(source in name(), target in name()) {
+        let root = path("/home/ada");
+        let script = text(&Operation::Move { source: &root.join(&source), target: &root.join(&target) });
+        prop_assert!(!script.contains(|c: char| c.is_control() && c != '\n'));
+        prop_assert_eq!(script.lines().filter(|line| line.starts_with("#SBATCH")).count(), 2);
+        let plain = text(&Operation::Move { source: &path("/a"), target: &path("/b") }).lines().count();
+        prop_assert!(script.lines().count() <= plain + 2);
+    }
+
+    #[test]
+    fn any_names_are_copied_moved_and_removed(source in name(), copy in name(), moved in name()) {
+        prop_assume!(source != copy && source != moved && copy != moved);
+        let host = Host::new();
+        for shell in &host.shells {
+            std::fs::create_dir(host.path(&source)).unwrap();
+            std::fs::write(host.path(&source).join("content"), &source).unwrap();
+            std::fs::set_permissions(host.path(&source).join("content"), std::fs::Permissions::from_mode(0o640)).unwrap();
+            let (from, to, end) = (host.remote(&source), host.remote(&copy), host.remote(&moved));
+            succeeded(&host.run_with(shell, &Operation::Copy { source: &from, target: &to, dereference: false }), "copied");
+            succeeded(&host.run_with(shell, &Operation::Move { source: &to, target: &end }), "moved");
+            prop_assert_eq!(std::fs::read(host.path(&moved).join("content")).unwrap(), &source[..]);
+            prop_assert_eq!(host.path(&moved).join("content").metadata().unwrap().permissions().mode() & 0o777, 0o640);
+            succeeded(&host.run_with(shell, &Operation::Remove { path: &end }), "deleted");
+            succeeded(&host.run_with(shell, &Operation::Remove { path: &from }), "deleted");
+            prop_assert_eq!(host.names(), Vec::<Vec<u8>>::new());
+        }
+    }
+
+    #[test]
+    fn any_names_are_packed_and_unpacked(source in name(), inner in name(), archive in name(), compression in 0_usize..4, matching: bool) {
+        let target = b"out".to_vec();
+        prop_assume!(source != archive && source != target && archive != target);
+        let compression = [Compression::None, Compression::Gzip, Compression::Bzip2, Compression::Xz][compression];
+        let host = Host::new();
+        for shell in &host.shells {
+            std::fs::create_dir(host.path(&source)).unwrap();
+            std::fs::write(host.path(&source).join(OsString::from_vec(inner.clone())), &inner).unwrap();
+            std::fs::create_dir(host.path(&target)).unwrap();
+            let (from, to, out) = (host.remote(&source), host.remote(&archive), host.remote(&target));
+            let options = CompressOptions { compression, dereference: false, match_pattern: matching.then(|| r"\(.\|\n\)*".to_owned()) };
+            let packed = host.run_with(shell, &Operation::Compress { source: &from, target: &to, options: &options });
+            // In the C locale `.` matches no byte above 127 everywhere; what the expression leaves out is no failure.
+            succeeded(&packed, "compressed");
+            prop_assert_eq!(host.names().len(), 3);
+            succeeded(&host.run_with(shell, &Operation::Extract { source: &to, target: &out, compression }), "extracted");
+            if !matching {
+                let unpacked = host.path(&target).join(OsString::from_vec(source.clone())).join(OsString::from_vec(inner.clone()));
+                prop_assert_eq!(std::fs::read(unpacked).unwrap(), &inner[..]);
+            }
+            for name in host.names() {
+                let path = host.path(&name);
+                if path.is_dir() { std::fs::remove_dir_all(path).unwrap() } else { std::fs::remove_file(path).unwrap() }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_does_not_exist_fails_with_the_words_of_the_tool() {
+    let host = Host::new();
+    let (missing, other) = (host.remote(b"missing"), host.remote(b"other"));
+    let options = CompressOptions::default();
+    let matching = CompressOptions { match_pattern: Some(".*".to_owned()), ..CompressOptions::default() };
+    for operation in [
+        Operation::Move { source: &missing, target: &other },
+        Operation::Copy { source: &missing, target: &other, dereference: false },
+        Operation::Remove { path: &missing },
+        Operation::Compress { source: &missing, target: &other, options: &options },
+        Operation::Compress { source: &missing, target: &other, options: &matching },
+        Operation::Extract { source: &missing, target: &other, compression: Compression::None },
+    ] {
+        for shell in &host.shells {
+            failed(&host.run_with(shell, &operation), "No such file or directory");
+            assert!(host.names().is_empty(), "{:?} is left by {operation:?}", host.names());
+        }
+    }
+}
+
+#[test]
+fn a_link_is_copied_and_packed_as_it_is_or_as_what_it_points_to() {
+    for dereference in [false, true] {
+        let host = Host::new();
+        std::fs::create_dir(host.path(b"tree")).unwrap();
+        std::fs::write(host.path(b"file"), "content").unwrap();
+        symlink("../file", host.path(b"tree/link")).unwrap();
+        let (source, copy, archive) = (host.remote(b"tree"), host.remote(b"copy"), host.remote(b"archive"));
+        succeeded(&host.run(&Operation::Copy { source: &source, target: &copy, dereference }), "copied");
+        assert_eq!(host.path(b"copy/link").is_symlink(), !dereference);
+
+        for (number, match_pattern) in [None, Some(".*link".to_owned())].into_iter().enumerate() {
+            let matching = match_pattern.is_some();
+            let options = CompressOptions { dereference, match_pattern, ..CompressOptions::default() };
+            succeeded(&host.run(&Operation::Compress { source: &source, target: &archive, options: &options }), "compressed");
+            let out = [b"out".to_vec(), vec![b'0' + u8::try_from(number).unwrap()]].concat();
+            std::fs::create_dir(host.path(&out)).unwrap();
+            let compression = Compression::Gzip;
+            succeeded(&host.run(&Operation::Extract { source: &archive, target: &host.remote(&out), compression }), "extracted");
+            let link = host.path(&out).join("tree/link");
+            // Only files are matched, and a link is one only when it is followed.
+            assert_eq!(link.symlink_metadata().is_ok(), dereference || !matching);
+            assert_eq!(link.is_symlink(), !dereference && !matching);
+        }
+    }
+}
+
+#[test]
+fn an_expression_chooses_what_is_packed() {
+    let host = Host::new();
+    std::fs::create_dir_all(host.path(b"tree/sub")).unwrap();
+    for name in ["tree/a.txt", "tree/a.log", "tree/sub/b.txt"] {
+        std::fs::write(host.path(name.as_bytes()), name).unwrap();
+    }
+    std::fs::create_dir(host.path(b"out")).unwrap();
+    let (source, archive, out) = (host.remote(b"tree"), host.remote(b"archive"), host.remote(b"out"));
+    let options = CompressOptions { match_pattern: Some(r".*\.txt".to_owned()), ..CompressOptions::default() };
+    succeeded(&host.run(&Operation::Compress { source: &source, target: &archive, options: &options }), "compressed");
+    succeeded(&host.run(&Operation::Extract { source: &archive, target: &out, compression: Compression::Gzip }), "extracted");
+    assert!(host.path(b"out/tree/a.txt").exists() && host.path(b"out/tree/sub/b.txt").exists());
+    assert!(!host.path(b"out/tree/a.log").exists());
+    let options = CompressOptions { match_pattern: Some(r"\(".to_owned()), ..CompressOptions::default() };
+    failed(&host.run(&Operation::Compress { source: &source, target: &host.remote(b"other"), options: &options }), "find: ");
+    assert_eq!(host.names(), [&b"archive"[..], b"out", b"tree"]);
+}
+
+#[test]
+fn an_archive_replaces_a_file_and_never_a_directory() {
+    let host = Host::new();
+    std::fs::write(host.path(b"file"), "content").unwrap();
+    std::fs::write(host.path(b"old"), "old").unwrap();
+    std::fs::create_dir(host.path(b"directory")).unwrap();
+    let options = CompressOptions::default();
+    let source = host.remote(b"file");
+    succeeded(&host.run(&Operation::Compress { source: &source, target: &host.remote(b"old"), options: &options }), "compressed");
+    assert_ne!(std::fs::read(host.path(b"old")).unwrap(), b"old");
+    failed(&host.run(&Operation::Compress { source: &source, target: &host.remote(b"directory"), options: &options }), "directory");
+    assert_eq!(host.names(), [&b"directory"[..], b"file", b"old"]);
+}
+
+#[test]
+fn an_archive_inside_of_what_it_packs_does_not_pack_itself() {
+    let host = Host::new();
+    std::fs::create_dir(host.path(b"a[1]*\\b")).unwrap();
+    std::fs::write(host.path(b"a[1]*\\b/big"), vec![7; 3_000_000]).unwrap();
+    let source = host.remote(b"a[1]*\\b");
+    for match_pattern in [None, Some(".*".to_owned())] {
+        let options = CompressOptions { match_pattern, ..CompressOptions::default() };
+        succeeded(&host.run(&Operation::Compress { source: &source, target: &source.join(b"own"), options: &options }), "compressed");
+        let archive = host.path(b"a[1]*\\b/own");
+        let listed = std::process::Command::new("tar").arg("-tzf").arg(&archive).output().unwrap();
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        assert!(listed.contains("big") && !listed.contains("own"), "{listed}");
+        std::fs::remove_file(archive).unwrap();
+    }
+}
+
+#[test]
+fn a_directory_as_the_target_takes_what_is_moved_or_copied() {
+    let host = Host::new();
+    std::fs::write(host.path(b"a"), "a").unwrap();
+    std::fs::create_dir(host.path(b"d")).unwrap();
+    let (source, target) = (host.remote(b"a"), host.remote(b"d"));
+    succeeded(&host.run(&Operation::Copy { source: &source, target: &target, dereference: false }), "copied");
+    std::fs::write(host.path(b"a"), "newer").unwrap();
+    succeeded(&host.run(&Operation::Move { source: &source, target: &target }), "moved");
+    assert_eq!(std::fs::read(host.path(b"d/a")).unwrap(), b"newer");
+}
+
+#[test]
+fn a_job_that_is_told_to_end_leaves_no_half_archive() {
+    use std::io::Read;
+    let host = Host::new();
+    std::fs::create_dir(host.path(b"tree")).unwrap();
+    std::fs::create_dir(host.path(b"bin")).unwrap();
+    // A tar that writes a part and then takes its time.
+    let tar = "#!/bin/sh\nfor word; do case $word in --file=*) echo part >\"${word#--file=}\";; esac; done\necho begun\nsleep 30\n";
+    std::fs::write(host.path(b"bin/tar"), tar).unwrap();
+    std::fs::set_permissions(host.path(b"bin/tar"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (source, target, options) = (host.remote(b"tree"), host.remote(b"archive"), CompressOptions::default());
+    std::fs::write(host.path(b".script"), text(&Operation::Compress { source: &source, target: &target, options: &options })).unwrap();
+    let search = format!("{}:/usr/bin:/bin", host.path(b"bin").display());
+    let mut command = std::process::Command::new("sh");
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let mut child = command.arg(host.path(b".script")).env("PATH", search).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut said = Vec::new();
+    let mut byte = [0];
+    while !said.ends_with(b"begun\n") {
+        assert_eq!(child.stdout.as_mut().unwrap().read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&said));
+        said.push(byte[0]);
+    }
+    let group = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process_group(group, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_eq!(host.names(), [&b"bin"[..], b"tree"]);
+}

@@ -1,0 +1,141 @@
+//! One system of each kind, with something that plays its scheduler's part.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::http::Method;
+use goldcrest::cluster::Cluster;
+use goldcrest::domain::{ClusterHealth, RemotePath, SystemName};
+use goldcrest::rest::{Client, Url};
+use goldcrest::scheduler::Scheduler;
+use goldcrest::scheduler::local::Local;
+use goldcrest::scheduler::pbs::Pbs;
+use goldcrest::scheduler::slurm::{ApiVersion, CallersToken, Delimiter, RestSettings, SlurmCli, SlurmHybrid, SlurmRest};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::api::doubles::{Script, ScriptedFiles, Step};
+use crate::api::{Api, cluster_config};
+use crate::support::local_shell::LocalShell;
+use crate::support::service::{Reply, Seen, Service};
+use crate::support::{PATIENCE, wait_until};
+
+/// The kinds, in the order of the table.
+pub const KINDS: [&str; 5] = ["slurm-ssh", "slurm-rest", "slurm-hybrid", "pbs", "local"];
+
+const PBS: [&str; 6] = ["qsub", "qstat", "qselect", "qdel", "pbsnodes", "pbs_rstat"];
+const SLURM: [&str; 8] = ["sbatch", "squeue", "sacct", "scancel", "scontrol", "sinfo", "sacctmgr", "srun"];
+
+/// A system named `system`, of a machine whose home directory is its file system.
+pub struct System {
+    kind: &'static str,
+    shell: Arc<LocalShell>,
+    scheduler: Arc<dyn Scheduler>,
+    _slurmrestd: Option<Service>,
+}
+
+impl System {
+    pub async fn start(kind: &'static str) -> Self {
+        let shell = LocalShell::new("dash").or_else(|| LocalShell::new("bash")).unwrap();
+        std::fs::create_dir(shell.home().join("alice")).unwrap();
+        install(&shell, "slurm.sh", include_str!("slurm.sh"), &SLURM);
+        install(&shell, "pbs.sh", include_str!("../../pbs/pbs.sh"), &PBS);
+        std::fs::write(shell.home().join("script.sh"), "#!/bin/sh\nsleep 60\n").unwrap();
+        let mut slurmrestd = None;
+        if matches!(kind, "slurm-rest" | "slurm-hybrid") {
+            let is_over = AtomicBool::new(false);
+            slurmrestd = Some(Service::start(move |seen| answer(&is_over, seen)).await);
+        }
+        let cli = || Arc::new(SlurmCli::with_delimiter(shell.clone(), || Delimiter::fixed("test")));
+        let rest = || {
+            let url = Url::parse(&slurmrestd.as_ref().unwrap().url).unwrap();
+            let settings = RestSettings { url, api_version: ApiVersion::parse("0.0.42"), timeout: PATIENCE };
+            SlurmRest::new(Client::new().unwrap(), settings, Arc::new(CallersToken))
+        };
+        let scheduler: Arc<dyn Scheduler> = match kind {
+            "slurm-ssh" => cli(),
+            "slurm-rest" => Arc::new(rest()),
+            "slurm-hybrid" => Arc::new(SlurmHybrid::new(rest(), cli())),
+            "pbs" => Arc::new(Pbs::new(shell.clone(), goldcrest::scheduler::pbs::Config::default())),
+            _ => Arc::new(Local::new(shell.clone(), goldcrest::scheduler::local::Config { slots: 64, ..Default::default() })),
+        };
+        Self { kind, shell, scheduler, _slurmrestd: slurmrestd }
+    }
+
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// A directory of the caller's.
+    pub fn home(&self) -> &str {
+        self.shell.home().to_str().unwrap()
+    }
+
+    /// The API over the system, whose files do just this.
+    pub fn api(&self, files: Vec<Step>) -> Api {
+        let mut config = cluster_config();
+        config.name = SystemName::new("system").unwrap();
+        config.file_systems.truncate(1);
+        config.file_systems[0].path = RemotePath::from_text(self.home()).unwrap();
+        let (_, health) = watch::channel(ClusterHealth::default());
+        let files = Arc::new(ScriptedFiles(Script::new("file system", files)));
+        Api::over(Cluster::new(config, self.shell.clone(), Arc::clone(&self.scheduler), files, health))
+    }
+
+    /// The id of a job of the caller's that runs.
+    pub async fn running_job(&self) -> String {
+        let body = json!({"job": {"name": "waits", "workingDirectory": self.home(), "script": "#!/bin/sh\nsleep 60\n"}});
+        let answer = self.api(Vec::new()).call(Method::POST, "/compute/system/jobs", Some(body)).await;
+        assert_eq!(answer.status, 201, "{}: {}", self.kind, answer.everything());
+        let id = answer.json()["jobId"].to_string().trim_matches('"').to_owned();
+        let uri = format!("/compute/system/jobs/{id}");
+        let is_running = async || {
+            let answer = self.api(Vec::new()).get(&uri).await;
+            answer.status == 200 && answer.json()["jobs"][0]["status"]["state"] == "RUNNING"
+        };
+        wait_until(PATIENCE.max(Duration::from_secs(30)), is_running).await;
+        id
+    }
+}
+
+/// Puts a program on the machine under several names.
+fn install(shell: &LocalShell, name: &str, text: &str, programs: &[&str]) {
+    let bin = shell.home().join("bin");
+    std::fs::write(bin.join(name), text).unwrap();
+    std::fs::set_permissions(bin.join(name), PermissionsExt::from_mode(0o755)).unwrap();
+    for program in programs {
+        symlink(bin.join(name), bin.join(program)).unwrap();
+    }
+}
+
+/// A slurmrestd of one job, which runs until it is cancelled.
+fn answer(is_over: &AtomicBool, seen: &Seen) -> Reply {
+    let path = seen.uri.path();
+    let Some((family, path)) = path.strip_prefix('/').and_then(|path| path.split_once("/v0.0.42/")) else {
+        return Reply::status(404, "none");
+    };
+    let job = || {
+        let state = if is_over.load(Ordering::SeqCst) { "CANCELLED" } else { "RUNNING" };
+        json!([{"job_id": 1, "name": "waits", "user_name": "alice", "job_state": [state], "partition": "normal"}])
+    };
+    let body: Value = match (family, &seen.method, path.trim_end_matches('/')) {
+        ("slurm", &Method::POST, "job/submit") => {
+            is_over.store(false, Ordering::SeqCst);
+            json!({"job_id": 1})
+        }
+        ("slurm", &Method::DELETE, "job/1") => {
+            is_over.store(true, Ordering::SeqCst);
+            json!({})
+        }
+        ("slurm", &Method::GET, "jobs" | "job/1") => json!({"jobs": job()}),
+        ("slurm", &Method::GET, "nodes") => json!({"nodes": [{"name": "nid1", "cpus": 4}]}),
+        ("slurm", &Method::GET, "partitions") => json!({"partitions": [{"name": "normal"}]}),
+        ("slurm", &Method::GET, "reservations") => json!({"reservations": []}),
+        ("slurmdb", &Method::GET, "jobs" | "job/1") => json!({"jobs": []}),
+        ("slurmdb", &Method::GET, "associations") => json!({"associations": [{"account": "project", "user": "alice"}]}),
+        _ => return Reply::status(404, "this slurmrestd does not know that address"),
+    };
+    Reply::json(&body)
+}

@@ -1,0 +1,201 @@
+//! Resumable uploads by tus, over a real directory.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Method, Request, header};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use goldcrest::cluster::Cluster;
+use goldcrest::domain::ClusterHealth;
+use goldcrest::filesystem::{self, Settings};
+use goldcrest::service::Gate;
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+use super::doubles::{Relations, Script, ScriptedScheduler, Tokens};
+use super::{Answer, Api};
+use crate::files::transport::{Local, Subsystem};
+
+/// The API over a directory. Another one over the same directory is another replica.
+fn api(directory: &TempDir, access: filesystem::Access) -> Api {
+    Api::assemble(Vec::new(), Vec::new(), ClusterHealth::default(), |state| {
+        let mut config = super::cluster_config();
+        config.file_systems[0].path = goldcrest::domain::RemotePath::from_text(directory.path().to_str().unwrap()).unwrap();
+        let transport = Arc::new(Local::new(Subsystem::Own));
+        let files = filesystem::open(transport.clone(), access, Settings::default());
+        let scheduler = Arc::new(ScriptedScheduler(Script::new("scheduler", [])));
+        let cluster = Arc::new(Cluster::new(config, transport, scheduler, files, watch::channel(ClusterHealth::default()).1));
+        state.gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [cluster]);
+        state.root_path = "/api".to_owned();
+    })
+}
+
+async fn send(api: &Api, method: Method, uri: &str, fields: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+    let mut request = Request::builder().method(method).uri(uri).header("tus-resumable", "1.0.0");
+    request = request.header(header::AUTHORIZATION, "Bearer token-of-alice");
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    api.send(request.body(body.into()).unwrap()).await
+}
+
+async fn create(api: &Api, directory: &TempDir, fields: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+    let uri = format!("/api/filesystem/daint/uploads?path={}/f", directory.path().display());
+    send(api, Method::POST, &uri, fields, body).await
+}
+
+async fn begin(api: &Api, directory: &TempDir, length: usize) -> String {
+    let answer = create(api, directory, &[("upload-length", &length.to_string())], "").await;
+    assert_eq!(answer.status, 201, "{}", answer.everything());
+    answer.header("location").unwrap().to_owned()
+}
+
+async fn patch(api: &Api, upload: &str, offset: usize, fields: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+    let offset = offset.to_string();
+    let fields = [&[("upload-offset", offset.as_str()), ("content-type", "application/offset+octet-stream")], fields].concat();
+    send(api, Method::PATCH, upload, &fields, body).await
+}
+
+async fn offset(api: &Api, upload: &str) -> String {
+    let answer = send(api, Method::HEAD, upload, &[], "").await;
+    assert_eq!((answer.status, answer.header("cache-control")), (200, Some("no-store")), "{}", answer.everything());
+    answer.header("upload-offset").unwrap().to_owned()
+}
+
+fn names(directory: &TempDir) -> Vec<String> {
+    std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+const WAYS: [filesystem::Access; 2] = [filesystem::Access::Sftp, filesystem::Access::Exec];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_goes_on_after_a_restart_and_on_another_replica() {
+    for access in WAYS {
+        let directory = tempfile::tempdir().unwrap();
+        let first = api(&directory, access);
+        let upload = begin(&first, &directory, 10).await;
+        assert!(upload.starts_with("/api/filesystem/daint/uploads/"), "{upload}");
+        let answer = patch(&first, &upload, 0, &[], "0123").await;
+        assert_eq!((answer.status, answer.header("upload-offset")), (204, Some("4")), "{}", answer.everything());
+        assert!(answer.header("upload-expires").is_some());
+        assert!(!names(&directory).contains(&"f".to_owned()), "half a file is under the name of the whole");
+        drop(first);
+        let second = api(&directory, access);
+        assert_eq!(offset(&second, &upload).await, "4");
+        assert_eq!(patch(&second, &upload, 4, &[], "456789").await.status, 204);
+        assert_eq!(std::fs::read(directory.path().join("f")).unwrap(), b"0123456789");
+        assert_eq!(names(&directory), ["f"]);
+        // The answer to the last request may be lost.
+        assert_eq!(offset(&second, &upload).await, "10");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn content_that_breaks_off_is_kept_as_far_as_it_came() {
+    for access in WAYS {
+        let directory = tempfile::tempdir().unwrap();
+        let api = api(&directory, access);
+        let upload = begin(&api, &directory, 10).await;
+        let broken = stream::iter([Ok(Bytes::from_static(b"01234")), Err(std::io::ErrorKind::ConnectionReset)]);
+        let answer = patch(&api, &upload, 0, &[], Body::from_stream(broken.map(|piece| piece.map_err(std::io::Error::from)))).await;
+        assert_eq!(answer.status, 400);
+        assert_eq!(offset(&api, &upload).await, "5");
+        assert_eq!(patch(&api, &upload, 0, &[], "x").await.status, 409);
+        assert_eq!(patch(&api, &upload, 5, &[], "567890").await.status, 413);
+        assert_eq!(patch(&api, &upload, 5, &[], "56789").await.status, 204);
+        assert_eq!(std::fs::read(directory.path().join("f")).unwrap(), b"0123456789");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checksum_that_does_not_hold_is_460_and_adds_nothing() {
+    for access in WAYS {
+        let directory = tempfile::tempdir().unwrap();
+        let api = api(&directory, access);
+        let upload = begin(&api, &directory, 3).await;
+        let sums = [("sha1", "qZk+NkcGgWq6PiVxeFDCbJzQ2J0="), ("sha256", "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=")];
+        for (name, sum) in sums {
+            let answer = patch(&api, &upload, 0, &[("upload-checksum", &format!("{name} {sum}"))], "abd").await;
+            assert_eq!(answer.status, 460, "{}", answer.everything());
+            assert_eq!(offset(&api, &upload).await, "0");
+        }
+        assert_eq!(patch(&api, &upload, 0, &[("upload-checksum", "md5 AAAA")], "abc").await.status, 400);
+        let (name, sum) = sums[0];
+        assert_eq!(patch(&api, &upload, 0, &[("upload-checksum", &format!("{name} {sum}"))], "abc").await.status, 204);
+        assert_eq!(std::fs::read(directory.path().join("f")).unwrap(), b"abc");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_hangs_makes_way_for_the_one_that_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let api = Arc::new(api(&directory, filesystem::Access::Sftp));
+    let upload = begin(&api, &directory, 10).await;
+    let hanging = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"0123"))]).chain(stream::pending());
+    let hung = tokio::spawn({
+        let (api, upload) = (api.clone(), upload.clone());
+        async move { patch(&api, &upload, 0, &[], Body::from_stream(hanging)).await.status }
+    });
+    // Each question ends the request that hangs, be it before its content was taken in or after.
+    crate::support::wait_until(crate::support::PATIENCE, async || offset(&api, &upload).await == "4" || hung.is_finished()).await;
+    let arrived: usize = offset(&api, &upload).await.parse().unwrap();
+    assert!([0, 4].contains(&arrived), "{arrived}");
+    assert_eq!(patch(&api, &upload, arrived, &[], &b"0123456789"[arrived..]).await.status, 204);
+    assert_eq!(hung.await.unwrap(), 400);
+    assert_eq!(std::fs::read(directory.path().join("f")).unwrap(), b"0123456789");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_can_begin_with_content_and_be_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let api = api(&directory, filesystem::Access::Sftp);
+    let fields = [("upload-length", "5"), ("content-type", "application/offset+octet-stream")];
+    let answer = create(&api, &directory, &fields, "01").await;
+    assert_eq!((answer.status, answer.header("upload-offset")), (201, Some("2")));
+    let upload = answer.header("location").unwrap().to_owned();
+    assert_eq!(send(&api, Method::DELETE, &upload, &[], "").await.status, 204);
+    assert!(names(&directory).is_empty());
+    for method in [Method::HEAD, Method::DELETE] {
+        assert_eq!(send(&api, method, &upload, &[], "").await.status, 404);
+    }
+    assert_eq!(patch(&api, &upload, 2, &[], "234").await.status, 404);
+    assert_eq!(create(&api, &directory, &fields, "01234").await.header("upload-offset"), Some("5"));
+    assert_eq!(std::fs::read(directory.path().join("f")).unwrap(), b"01234");
+    let answer = create(&api, &directory, &[("upload-length", "5"), ("if-none-match", "*")], "").await;
+    assert_eq!(answer.status, 412, "{}", answer.everything());
+    assert_eq!(names(&directory), ["f"]);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_request_is_said_in_the_words_of_the_protocol() {
+    let directory = tempfile::tempdir().unwrap();
+    let api = api(&directory, filesystem::Access::Sftp);
+    let answer = send(&api, Method::OPTIONS, "/api/filesystem/daint/uploads", &[], "").await;
+    assert_eq!((answer.status, answer.header("tus-version"), answer.header("tus-max-size")), (204, Some("1.0.0"), Some("100000")));
+    let answer = create(&api, &directory, &[("upload-length", "100001")], "").await;
+    assert_eq!((answer.status, answer.header("tus-resumable")), (413, Some("1.0.0")));
+    for length in ["-1", "x", "", "9223372036854775808"] {
+        assert_eq!(create(&api, &directory, &[("upload-length", length)], "").await.status, 400, "{length}");
+    }
+    let upload = begin(&api, &directory, 5).await;
+    let answer = send(&api, Method::PATCH, &upload, &[("upload-offset", "0")], "x").await;
+    assert_eq!(answer.status, 415);
+    let old = Request::head(&upload).header(header::AUTHORIZATION, "Bearer token-of-alice").body(Body::empty()).unwrap();
+    let answer = api.send(old).await;
+    assert_eq!((answer.status, answer.header("tus-version")), (412, Some("1.0.0")));
+    let name = STANDARD.encode("gr\u{fc}n.txt");
+    let uri = format!("/api/filesystem/daint/uploads?path={}/", directory.path().display());
+    let answer = send(&api, Method::POST, &uri, &[("upload-length", "0"), ("upload-metadata", &format!("filename {name}"))], "").await;
+    assert_eq!(answer.status, 201, "{}", answer.everything());
+    assert!(directory.path().join("gr\u{fc}n.txt").exists());
+    for name in ["../x", "", "a/b", ".."] {
+        let metadata = format!("filename {}", STANDARD.encode(name));
+        let answer = send(&api, Method::POST, &uri, &[("upload-length", "0"), ("upload-metadata", &metadata)], "").await;
+        assert_eq!(answer.status, 400, "{name}");
+    }
+    let outside = send(&api, Method::POST, "/api/filesystem/daint/uploads?path=/etc/x", &[("upload-length", "1")], "").await;
+    assert_eq!(outside.status, 400);
+}

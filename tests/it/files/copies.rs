@@ -1,0 +1,178 @@
+//! Copies, moves and touches, on every kind of site and where one of the ways is barred.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::time::{Duration, UNIX_EPOCH};
+
+use goldcrest::filesystem::{Access, CopyOptions, FilesystemError, Settings};
+
+use super::transport::Subsystem;
+use super::{Site, hostile_names, noise, on_each_site};
+use crate::support::wait_for;
+
+on_each_site!(
+    a_file_is_copied_with_its_mode_and_times,
+    a_link_is_copied_as_a_link_or_as_what_it_points_to,
+    a_tree_is_copied_whole,
+    what_is_in_the_way_is_replaced_only_when_that_is_asked_for,
+    files_links_and_trees_are_moved,
+    hostile_names_are_copied_and_moved,
+    what_cannot_be_copied_leaves_nothing_behind,
+    touching_makes_a_file_or_renews_its_times,
+);
+
+const KEEP: CopyOptions = CopyOptions { dereference: false, overwrite: false };
+const REPLACE: CopyOptions = CopyOptions { dereference: false, overwrite: true };
+
+async fn a_file_is_copied_with_its_mode_and_times(site: Site) {
+    // Small, and over several requests of the server's own copying.
+    for (name, length) in [("empty", 0), ("small", 1_000), ("large", 40_000_000)] {
+        let source = site.write(name, noise(length));
+        fs::set_permissions(site.local(name), fs::Permissions::from_mode(0o4751)).unwrap();
+        let file = fs::File::options().write(true).open(site.local(name)).unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_secs(1_000_000)).unwrap();
+        let target = site.path(format!("copy of {name}"));
+        site.files.copy(&site.user, &source, &target, KEEP).await.unwrap();
+        let copy = fs::metadata(site.local(format!("copy of {name}"))).unwrap();
+        assert_eq!((copy.mode() & 0o7777, copy.mtime()), (0o4751, 1_000_000), "{name}");
+        assert!(fs::read(site.local(format!("copy of {name}"))).unwrap() == noise(length), "{name}");
+    }
+    assert_eq!(site.names().len(), 6, "{:?}", site.names());
+}
+
+async fn a_link_is_copied_as_a_link_or_as_what_it_points_to(site: Site) {
+    site.write("file", "12345");
+    symlink("file", site.local("link")).unwrap();
+    symlink("nowhere\n", site.local("dangling")).unwrap();
+    let copy = async |from: &str, to: &str, options| site.files.copy(&site.user, &site.path(from), &site.path(to), options).await;
+    copy("link", "l", KEEP).await.unwrap();
+    copy("dangling", "d", KEEP).await.unwrap();
+    copy("link", "f", CopyOptions { dereference: true, ..KEEP }).await.unwrap();
+    assert_eq!(fs::read_link(site.local("l")).unwrap().to_str(), Some("file"));
+    assert_eq!(fs::read_link(site.local("d")).unwrap().to_str(), Some("nowhere\n"));
+    assert!(fs::symlink_metadata(site.local("f")).unwrap().is_file());
+    let error = copy("dangling", "x", CopyOptions { dereference: true, ..KEEP }).await.unwrap_err();
+    assert!(matches!(error, FilesystemError::NotFound(_)), "{error:?}");
+}
+
+async fn a_tree_is_copied_whole(site: Site) {
+    fs::create_dir_all(site.local("tree/a/b")).unwrap();
+    site.write("tree/a/b/f", "deep");
+    site.write("tree/.hidden", "");
+    symlink("a/b/f", site.local("tree/link")).unwrap();
+    fs::set_permissions(site.local("tree/a"), fs::Permissions::from_mode(0o750)).unwrap();
+    site.files.copy(&site.user, &site.path("tree"), &site.path("copy"), KEEP).await.unwrap();
+    assert_eq!(fs::read(site.local("copy/a/b/f")).unwrap(), b"deep");
+    assert!(site.local("copy/.hidden").exists());
+    assert_eq!(fs::read_link(site.local("copy/link")).unwrap().to_str(), Some("a/b/f"));
+    assert_eq!(fs::metadata(site.local("copy/a")).unwrap().mode() & 0o7777, 0o750);
+    assert_eq!(site.names(), [b"copy".to_vec(), b"tree".to_vec()]);
+}
+
+async fn what_is_in_the_way_is_replaced_only_when_that_is_asked_for(site: Site) {
+    let source = site.write("source", "new");
+    site.write("file", "old");
+    symlink("file", site.local("link")).unwrap();
+    fs::create_dir_all(site.local("directory/x")).unwrap();
+    for name in ["file", "link", "directory"] {
+        let target = site.path(name);
+        for error in [
+            site.files.copy(&site.user, &source, &target, KEEP).await.unwrap_err(),
+            site.files.rename(&site.user, &source, &target, false).await.unwrap_err(),
+        ] {
+            assert!(matches!(&error, FilesystemError::Exists(path) if *path == target), "{name}: {error:?}");
+        }
+    }
+    assert_eq!(fs::read(site.local("file")).unwrap(), b"old");
+    for result in [
+        site.files.copy(&site.user, &source, &site.path("directory"), REPLACE).await,
+        site.files.rename(&site.user, &source, &site.path("directory"), true).await,
+    ] {
+        assert!(matches!(result, Err(FilesystemError::WrongType { .. })), "{result:?}");
+    }
+    site.files.copy(&site.user, &source, &site.path("link"), REPLACE).await.unwrap();
+    assert!(fs::symlink_metadata(site.local("link")).unwrap().is_file(), "a link is replaced, and not followed");
+    assert_eq!(fs::read(site.local("file")).unwrap(), b"old");
+    site.files.rename(&site.user, &source, &site.path("file"), true).await.unwrap();
+    assert_eq!(fs::read(site.local("file")).unwrap(), b"new");
+    assert_eq!(site.names(), [b"directory".to_vec(), b"file".to_vec(), b"link".to_vec()]);
+}
+
+async fn files_links_and_trees_are_moved(site: Site) {
+    site.write("f", "1");
+    symlink("nowhere", site.local("l")).unwrap();
+    fs::create_dir_all(site.local("d/e")).unwrap();
+    site.write("d/e/f", "2");
+    for name in ["f", "l", "d"] {
+        site.files.rename(&site.user, &site.path(name), &site.path(format!("new-{name}")), false).await.unwrap();
+    }
+    assert_eq!(site.names(), [b"new-d".to_vec(), b"new-f".to_vec(), b"new-l".to_vec()]);
+    assert_eq!(fs::read(site.local("new-d/e/f")).unwrap(), b"2");
+    let error = site.files.rename(&site.user, &site.path("f"), &site.path("g"), false).await.unwrap_err();
+    assert!(matches!(error, FilesystemError::NotFound(_)), "{error:?}");
+    let error = site.files.rename(&site.user, &site.path("new-f"), &site.path("no/g"), false).await.unwrap_err();
+    assert!(matches!(error, FilesystemError::NotFound(_)), "{error:?}");
+}
+
+async fn hostile_names_are_copied_and_moved(site: Site) {
+    for name in hostile_names() {
+        let source = site.write(&name, &name);
+        let copy = [&name[..name.len().min(200)], b" copy"].concat();
+        let moved = [&name[..name.len().min(200)], b" moved"].concat();
+        site.files.copy(&site.user, &source, &site.path(&copy), KEEP).await.unwrap();
+        site.files.rename(&site.user, &site.path(&copy), &site.path(&moved), true).await.unwrap();
+        assert_eq!(fs::read(site.local(&moved)).unwrap(), name);
+        fs::create_dir(site.local(&copy)).unwrap();
+        site.files.copy(&site.user, &site.path(&copy), &site.path([&copy[..], b"!"].concat()), KEEP).await.unwrap();
+    }
+    assert_eq!(site.names().len(), hostile_names().len() * 4, "no shell ran any of them");
+}
+
+async fn what_cannot_be_copied_leaves_nothing_behind(site: Site) {
+    let error = site.files.copy(&site.user, &site.path("gone"), &site.path("x"), KEEP).await.unwrap_err();
+    assert!(matches!(error, FilesystemError::NotFound(_)), "{error:?}");
+    site.write("f", "1");
+    let error = site.files.copy(&site.user, &site.path("f"), &site.path("no/x"), KEEP).await.unwrap_err();
+    assert!(matches!(error, FilesystemError::NotFound(_)), "{error:?}");
+    let error = site.files.copy(&site.user, &site.path("f"), &site.path("f/x"), KEEP).await.unwrap_err();
+    assert!(matches!(error, FilesystemError::WrongType { .. } | FilesystemError::NotFound(_)), "{error:?}");
+    wait_for(Duration::from_secs(10), || site.names() == [b"f"]).await;
+}
+
+async fn touching_makes_a_file_or_renews_its_times(site: Site) {
+    let now = || std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed();
+    let before = now();
+    let old = site.write("old", "kept");
+    fs::File::options().write(true).open(site.local("old")).unwrap().set_modified(UNIX_EPOCH).unwrap();
+    site.files.touch(&site.user, &old).await.unwrap();
+    site.files.touch(&site.user, &site.path("new")).await.unwrap();
+    assert_eq!(fs::read(site.local("old")).unwrap(), b"kept");
+    for name in ["old", "new"] {
+        assert!((before - 1..=now() + 1).contains(&fs::metadata(site.local(name)).unwrap().mtime()), "{name}");
+    }
+    let error = site.files.touch(&site.user, &site.path("no/file")).await.unwrap_err();
+    assert!(matches!(error, FilesystemError::NotFound(_)), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_goes_to_another_file_system_by_a_command() {
+    let Ok(other) = tempfile::tempdir_in("/dev/shm") else { return };
+    let site = Site::sftp().unwrap();
+    if fs::metadata(other.path()).unwrap().dev() == fs::metadata(site.local("")).unwrap().dev() {
+        return;
+    }
+    let source = site.write("f", "12345");
+    let target = goldcrest::domain::RemotePath::from_text(other.path().join("f").to_str().unwrap()).unwrap();
+    site.files.rename(&site.user, &source, &target, false).await.unwrap();
+    assert_eq!(fs::read(other.path().join("f")).unwrap(), b"12345");
+    assert_eq!(site.names().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_command_runs_where_the_server_can_copy_itself() {
+    let site = Site::new(Subsystem::Own, Access::Sftp, Settings::default());
+    let source = site.write("f", noise(1_000_000));
+    site.files.copy(&site.user, &source, &site.path("g"), KEEP).await.unwrap();
+    site.files.rename(&site.user, &site.path("g"), &site.path("h"), true).await.unwrap();
+    assert_eq!(site.transport.commands.load(std::sync::atomic::Ordering::Relaxed), 0);
+}
