@@ -24,7 +24,7 @@ instances=${GOLDCREST_SSHD_INSTANCES:-stock tight nosftp slurm24 ca}
 
 main() {
     [ "$(id -u)" = 0 ] || die "sshd must run as root to log other users in"
-    apt_install openssh-server openssh-client file zstd
+    apt_install acl openssh-server openssh-client file zstd
     # sshd refuses key files below a folder that others may write to, unless each folder under it is root's alone.
     mkdir -p "$state" /run/sshd
     chmod 755 "$state_root" "$state"
