@@ -10,7 +10,7 @@ use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::lane::Slot;
+use super::slot::Slot;
 use super::stats::{Closed, add};
 
 /// How long a command has to end after each of SIGTERM and SIGKILL.

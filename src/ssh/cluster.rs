@@ -100,6 +100,9 @@ impl Cluster {
         if self.evict() {
             return;
         }
+        // A connection that only keeps shells is as good as idle, and is so once they have ended.
+        let lanes: Vec<Arc<Lane>> = self.lanes().values().cloned().collect();
+        lanes.iter().for_each(|lane| lane.close_shells());
         let connections: Vec<Arc<Connection>> = self.connections().iter().filter_map(Weak::upgrade).collect();
         let leaving =
             connections.iter().filter(|connection| connection.retired().is_some_and(|(_, since)| since.elapsed() < LEAVE)).count();

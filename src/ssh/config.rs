@@ -36,6 +36,10 @@ pub struct Config {
     /// The most a command may print, in bytes.
     #[serde(default = "default_max_output")]
     pub max_output: usize,
+    /// Keep a shell open for a user's short commands, for as long as they come. It spares the cluster a login shell for each; where
+    /// a user may have no shell, each command is sent by itself.
+    #[serde(default = "default_keep_shells")]
+    pub keep_shells: bool,
     /// How the server is known. Where absent, as OpenSSH does it: `~/.ssh/known_hosts` and `/etc/ssh/ssh_known_hosts`.
     pub host_keys: Option<HostKeys>,
     /// Where the SSH credentials for this cluster come from, where it is another place than the top level's `ssh_credentials`.
@@ -139,6 +143,10 @@ fn default_max_connections_per_user() -> usize {
 
 fn default_max_startups() -> usize {
     8
+}
+
+fn default_keep_shells() -> bool {
+    true
 }
 
 fn default_max_output() -> usize {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use deadpool::managed::{Object, Pool, PoolError, QueueMode, RetainResult};
+use deadpool::managed::{Pool, PoolError, QueueMode, RetainResult};
 use tokio::sync::Notify;
 use tokio::time::{timeout, timeout_at};
 
@@ -17,6 +17,9 @@ use super::cluster::Cluster;
 use super::connection::{ConnectFailure, Connection};
 use super::login::Login;
 use super::opener::{Opener, Wanted, fit};
+use super::running::Open;
+use super::shells::Shells;
+use super::slot::{Lent, Slot};
 use super::stats::{Closed, Gauge, add};
 use super::transport::{LaneKind, TransportError};
 use crate::credentials::Credential;
@@ -44,6 +47,7 @@ pub(super) struct Lane {
     /// Told whenever something changes that the head of the queue, or somebody who was there before, may wait for.
     changed: Notify,
     state: Mutex<State>,
+    pub(super) shells: Mutex<Shells>,
 }
 
 struct State {
@@ -55,14 +59,6 @@ struct State {
     learned: Instant,
     opening: bool,
     failure: Option<(Instant, ConnectFailure)>,
-}
-
-/// A connection in use.
-pub(super) struct Lent {
-    pub(super) connection: Arc<Connection>,
-    /// What goes back to the pool with the last slot; none when the connection was retired.
-    object: Mutex<Option<Object<Opener>>>,
-    slots: AtomicUsize,
 }
 
 /// Whether a request has stood in the queue.
@@ -81,10 +77,12 @@ pub(super) enum Work {
     Lasting,
 }
 
-/// The right to one channel. It is held until the server has closed the channel.
-pub(super) struct Slot {
-    pub(super) lane: Arc<Lane>,
-    lent: Arc<Lent>,
+/// Where a short command may run.
+pub(super) enum ShellOrSlot {
+    /// In a shell that is kept on this channel.
+    Shell(Open),
+    /// On a channel that is still to be opened.
+    Slot(Slot),
 }
 
 impl Lane {
@@ -108,6 +106,7 @@ impl Lane {
             wanted,
             changed: Notify::new(),
             state: Mutex::new(state),
+            shells: Mutex::default(),
         })
     }
 
@@ -128,6 +127,37 @@ impl Lane {
     /// # Errors
     /// When no connection can be made, or the deadline passes.
     pub(super) async fn slot(self: &Arc<Self>, deadline: Instant, queued: Queued, work: Work) -> Result<Slot, TransportError> {
+        let place = |arrived| {
+            let slot = self.place(arrived, work)?;
+            if slot.is_none() {
+                self.shed_shell();
+            }
+            Ok(slot)
+        };
+        self.queue(deadline, queued, place).await
+    }
+
+    /// Waits in the queue for a shell that is kept, or for a slot.
+    ///
+    /// # Errors
+    /// As [`Lane::slot`].
+    pub(super) async fn shell_or_slot(self: &Arc<Self>, deadline: Instant, queued: Queued) -> Result<ShellOrSlot, TransportError> {
+        let place = |arrived| {
+            let login = Arc::clone(&self.state().login);
+            Ok(match self.take_shell(&login) {
+                Some(shell) => Some(ShellOrSlot::Shell(shell)),
+                None => self.place(arrived, Work::Brief)?.map(ShellOrSlot::Slot),
+            })
+        };
+        self.queue(deadline, queued, place).await
+    }
+
+    async fn queue<T>(
+        &self,
+        deadline: Instant,
+        queued: Queued,
+        place: impl Fn(Instant) -> Result<Option<T>, ConnectFailure>,
+    ) -> Result<T, TransportError> {
         let arrived = Instant::now();
         let counters = &self.cluster.target.counters;
         let _waiting = Gauge::new(&counters.waiting);
@@ -146,12 +176,12 @@ impl Lane {
                 },
             };
             loop {
-                if let Some(slot) = self.place(arrived, work)? {
+                if let Some(placed) = place(arrived)? {
                     if waited {
                         // There may be room for one more who waits.
                         self.changed.notify_one();
                     }
-                    return Ok(slot);
+                    return Ok(placed);
                 }
                 if !waited {
                     waited = true;
@@ -306,6 +336,11 @@ impl Lane {
         &self.cluster.target.counters.channels
     }
 
+    /// Whether nobody gets a slot any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.cluster.is_closed()
+    }
+
     /// Lets the head of the queue look again, after a connection was found unfit.
     pub(super) fn recheck(&self) {
         self.changed.notify_one();
@@ -313,6 +348,7 @@ impl Lane {
 
     /// Drops idle connections that are unfit or idle for too long, and settles what nobody came for.
     pub(super) fn tidy(&self, idle: Duration) {
+        self.tidy_shells();
         let unclaimed: Vec<Arc<Lent>> = {
             let mut state = self.state();
             let unclaimed = |lent: &Arc<Lent>| lent.slots() == 0 && lent.connection.idle_for() > REST;
@@ -367,6 +403,7 @@ impl Lane {
 
     /// Ends the lane: nobody gets a slot any more, and idle connections are closed.
     pub(super) fn close(&self) {
+        self.close_shells();
         drop(self.pool.retain(|connection, _| {
             connection.retire(Closed::Shutdown);
             false
@@ -387,7 +424,8 @@ impl Lane {
         })
     }
 
-    fn give_back(&self, lent: &Arc<Lent>) {
+    /// Takes back one slot; the last one gives the connection back to the pool.
+    pub(super) fn give_back(&self, lent: &Arc<Lent>) {
         let mut state = self.state();
         if lent.slots.fetch_sub(1, Ordering::AcqRel) == 1 {
             state.lent.retain(|other| !Arc::ptr_eq(other, lent));
@@ -405,7 +443,8 @@ impl Lane {
         self.changed.notify_one();
     }
 
-    fn retire(&self, lent: &Arc<Lent>, reason: Closed) {
+    /// Takes a connection out of service.
+    pub(super) fn retire(&self, lent: &Arc<Lent>, reason: Closed) {
         lent.connection.retire(reason);
         self.state().lent.retain(|other| !Arc::ptr_eq(other, lent));
         drop(lent.detach());
@@ -414,50 +453,5 @@ impl Lane {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Lent {
-    fn slots(&self) -> usize {
-        self.slots.load(Ordering::Acquire)
-    }
-
-    fn take(&self) -> Option<Object<Opener>> {
-        self.object.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// Takes it away from the pool, which may then make another.
-    fn detach(&self) -> Option<Arc<Connection>> {
-        self.take().map(Object::take)
-    }
-}
-
-impl Slot {
-    /// The connection that the slot is on.
-    pub(super) fn connection(&self) -> &Arc<Connection> {
-        &self.lent.connection
-    }
-
-    /// Takes the connection out of service; the slot stays valid.
-    pub(super) fn retire(&self, reason: Closed) {
-        self.lane.retire(&self.lent, reason);
-    }
-
-    /// Asks the connection for a sign of life, in the background; until it comes, nobody new waits on it.
-    pub(super) fn doubt(&self, patience: Duration) {
-        let (lane, lent) = (Arc::clone(&self.lane), Arc::clone(&self.lent));
-        tokio::spawn(async move {
-            if lent.connection.probe(patience).await {
-                lane.changed.notify_one();
-            } else {
-                lane.retire(&lent, Closed::Frozen);
-            }
-        });
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.lane.give_back(&self.lent);
     }
 }

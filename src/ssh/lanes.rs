@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use russh::Channel;
-use russh::client::Msg;
 
 use super::channel::{Opened, open};
 use super::cluster::Cluster;
 use super::command::CommandLine;
 use super::config::{Config, ConfigError};
 use super::connection::Target;
-use super::lane::{Lane, Queued, Slot, Work};
-use super::running::{Ended, run};
+use super::lane::{Lane, Queued, ShellOrSlot, Work};
+use super::running::{Ended, Open, Way, run};
+use super::shell::Script;
+use super::slot::Slot;
 use super::stats::{Stats, add};
 use super::stream::{ChannelStream, Request};
 use super::transport::{ByteStream, Exec, LaneKind, Limits, RawOutput, Standing, Transport, TransportError};
@@ -72,50 +72,90 @@ impl Lanes {
         Ok(lane)
     }
 
-    /// A channel of the caller's lane. What fails before anything was sent is tried elsewhere until the deadline.
-    async fn channel(
-        &self,
-        principal: &Principal,
-        (kind, work): (LaneKind, Work),
-        deadline: Instant,
-    ) -> Result<(Slot, Channel<Msg>), TransportError> {
-        let counters = &self.cluster.target.counters;
+    /// A channel of the caller's lane.
+    async fn channel(&self, principal: &Principal, (kind, work): (LaneKind, Work), deadline: Instant) -> Result<Open, TransportError> {
         let lane = self.lane(principal, kind).await?;
-        let mut queued = Queued::NotYet;
-        let mut asked_again = false;
-        let mut refusals = 0;
-        let mut dead = 0;
-        let most_dead = self.cluster.target.config.max_connections_per_user + 1;
+        let mut tries = Tries::default();
         loop {
-            let slot = match lane.slot(deadline, queued, work).await {
-                // The credential ended while the request waited in the queue.
-                Err(TransportError::Key { .. }) if !asked_again => {
-                    asked_again = true;
+            let slot = match lane.slot(deadline, tries.queued(), work).await {
+                Err(TransportError::Key { .. }) if tries.ask_again() => {
                     self.lane(principal, kind).await?;
                     continue;
                 }
                 slot => slot?,
             };
-            queued = Queued::Before;
-            match open(slot, self.cluster.target.connection_timeout()).await {
-                Opened::Channel(slot, channel) => return Ok((slot, channel)),
-                Opened::Full if refusals < MOST_REFUSALS => refusals += 1,
-                Opened::Full | Opened::Refused => return Err(TransportError::Refused("it opens no session".to_owned())),
-                // Every pooled connection may be dead after a fault, and be found so one by one; fresh ones that die as well are
-                // no accident.
-                Opened::Dead if dead >= most_dead || Instant::now() >= deadline => return Err(TransportError::Broken { sent: false }),
-                Opened::Dead => dead += 1,
+            if let Some(channel) = self.open(slot, &mut tries, deadline).await? {
+                return Ok(channel);
             }
-            add(&counters.retries);
         }
+    }
+
+    /// A shell of the caller's control lane, or a channel for one, which is then told to be fresh.
+    async fn shell(&self, principal: &Principal, deadline: Instant) -> Result<(Open, bool), TransportError> {
+        let lane = self.lane(principal, LaneKind::Control).await?;
+        let mut tries = Tries::default();
+        loop {
+            let slot = match lane.shell_or_slot(deadline, tries.queued()).await {
+                Ok(ShellOrSlot::Shell(shell)) => return Ok((shell, false)),
+                Ok(ShellOrSlot::Slot(slot)) => slot,
+                Err(TransportError::Key { .. }) if tries.ask_again() => {
+                    self.lane(principal, LaneKind::Control).await?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if let Some(channel) = self.open(slot, &mut tries, deadline).await? {
+                return Ok((channel, true));
+            }
+        }
+    }
+
+    /// Opens a channel in a slot. What fails before anything was sent, none, is tried elsewhere until the deadline.
+    async fn open(&self, slot: Slot, tries: &mut Tries, deadline: Instant) -> Result<Option<Open>, TransportError> {
+        let most_dead = self.cluster.target.config.max_connections_per_user + 1;
+        tries.queued = true;
+        match open(slot, self.cluster.target.connection_timeout()).await {
+            Opened::Channel(slot, channel) => {
+                let (read, write) = channel.split();
+                return Ok(Some((slot, read, write)));
+            }
+            Opened::Full if tries.refusals < MOST_REFUSALS => tries.refusals += 1,
+            Opened::Full | Opened::Refused => return Err(TransportError::Refused("it opens no session".to_owned())),
+            // Every pooled connection may be dead after a fault, and be found so one by one; fresh ones that die as well are
+            // no accident.
+            Opened::Dead if tries.dead >= most_dead || Instant::now() >= deadline => return Err(TransportError::Broken { sent: false }),
+            Opened::Dead => tries.dead += 1,
+        }
+        add(&self.cluster.target.counters.retries);
+        Ok(None)
     }
 
     async fn open_stream(&self, principal: &Principal, kind: LaneKind, request: Request) -> Result<ByteStream, TransportError> {
         let deadline = Instant::now() + self.queue_time(self.limits().execution);
-        let (slot, channel) = self.channel(principal, (kind, Work::Lasting), deadline).await?;
+        let channel = self.channel(principal, (kind, Work::Lasting), deadline).await?;
         let patience = self.cluster.target.connection_timeout();
-        let retired = slot.connection().when_retired();
-        Ok(ByteStream::retiring(ChannelStream::start(slot, channel, request, patience).await?, retired))
+        let retired = channel.0.connection().when_retired();
+        Ok(ByteStream::retiring(ChannelStream::start(channel, request, patience).await?, retired))
+    }
+}
+
+/// What was tried for one request already.
+#[derive(Default)]
+struct Tries {
+    queued: bool,
+    asked_again: bool,
+    refusals: u32,
+    dead: usize,
+}
+
+impl Tries {
+    fn queued(&self) -> Queued {
+        if self.queued { Queued::Before } else { Queued::NotYet }
+    }
+
+    /// Whether to ask for the credential once more: it may have ended while the request waited in the queue.
+    fn ask_again(&mut self) -> bool {
+        !std::mem::replace(&mut self.asked_again, true)
     }
 }
 
@@ -129,13 +169,30 @@ impl Transport for Lanes {
     async fn exec(&self, principal: &Principal, exec: Exec) -> Result<RawOutput, TransportError> {
         let limits = exec.limits.unwrap_or_else(|| self.limits());
         let deadline = Instant::now() + self.queue_time(limits.execution);
+        let lane = self.lane(principal, LaneKind::Control).await?;
         let mut again = exec.idempotent;
         loop {
-            let (slot, channel) = self.channel(principal, (LaneKind::Control, Work::Brief), deadline).await?;
-            let line = exec.line.as_bytes().to_vec();
-            match run(slot, channel, line, exec.stdin.clone(), limits, self.cluster.target.connection_timeout()).await {
+            // A command with limits of its own may take long, and what starting it costs is then nothing.
+            let script =
+                if self.cluster.target.config.keep_shells && exec.limits.is_none() && lane.has_shells() { Script::of(&exec) } else { None };
+            let (channel, way, fresh) = match script {
+                Some(script) => {
+                    let (channel, fresh) = self.shell(principal, deadline).await?;
+                    let counters = &self.cluster.target.counters;
+                    add(if fresh { &counters.shells } else { &counters.reused });
+                    (channel, Way::Shell { script, fresh }, fresh)
+                }
+                None => {
+                    let channel = self.channel(principal, (LaneKind::Control, Work::Brief), deadline).await?;
+                    (channel, Way::Exec { line: exec.line.as_bytes().to_vec(), stdin: exec.stdin.clone() }, true)
+                }
+            };
+            match run(channel, way, limits, self.cluster.target.connection_timeout()).await {
                 Ended::Output(output) => return Ok(output),
                 Ended::Failed(error) => return Err(error),
+                Ended::NotBegun if fresh => lane.do_without_shells(),
+                // It has ended since its last command.
+                Ended::NotBegun => add(&self.cluster.target.counters.retries),
                 // It may have run. Only a command that may run twice, and of which nothing was seen, is sent again, once.
                 Ended::Broken { heard: false } if again => {
                     again = false;

@@ -4,8 +4,8 @@
 //! stream. It must not know schedulers, file operations or HTTP.
 //!
 //! Outside in: `lanes` decides what is tried again, `lane` lends channels and owns the queue and the pool, which `opener`
-//! fills, `cluster` holds what lanes share, `connection` judges one connection and `handshake` makes it, `channel`, `running`
-//! and `stream` carry the work. Another way to know hosts is a variant of [`HostKeys`] with an arm in `hostkeys`; another kind
+//! fills, `cluster` holds what lanes share, `connection` judges one connection and `handshake` makes it, `channel`, `running`,
+//! `shell` and `stream` carry the work, and `shells` are kept for the next command. Another way to know hosts is a variant of [`HostKeys`] with an arm in `hostkeys`; another kind
 //! of traffic is a variant of [`LaneKind`].
 
 mod algorithms;
@@ -23,6 +23,9 @@ mod login;
 mod opener;
 mod running;
 pub mod server;
+mod shell;
+mod shells;
+mod slot;
 mod stats;
 mod stream;
 mod transport;

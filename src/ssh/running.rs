@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::FutureExt;
 use russh::client::Msg;
-use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
+use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio_util::sync::CancellationToken;
 
 use super::channel::{abandon, stop};
-use super::lane::Slot;
+use super::shell::{self, Script};
+use super::shells::Shell;
+use super::slot::Slot;
 use super::transport::{Limits, RawOutput, TransportError};
 
 /// A connection that said something this recently is not doubted when a command on it runs out of time.
@@ -26,17 +28,36 @@ pub(super) enum Ended {
         /// Whether any output had come back, so that it certainly ran.
         heard: bool,
     },
+    /// The shell that was to run it has ended, or never was one. Provably nothing ran.
+    NotBegun,
 }
 
+/// How a command is carried on its channel.
+pub(super) enum Way {
+    /// By an exec request, on a channel of its own, which ends with it.
+    Exec { line: Vec<u8>, stdin: Bytes },
+    /// By a shell, which is kept afterwards; a `fresh` channel is made one first.
+    Shell { script: Script, fresh: bool },
+}
+
+/// An open channel, with the right to it.
+pub(super) type Open = (Slot, ChannelReadHalf, ChannelWriteHalf<Msg>);
+
 /// Runs a command in a task of its own, which drains its output at once. Dropping the future stops the command.
-pub(super) async fn run(slot: Slot, channel: Channel<Msg>, line: Vec<u8>, stdin: Bytes, limits: Limits, patience: Duration) -> Ended {
+pub(super) async fn run((slot, mut read, write): Open, way: Way, limits: Limits, patience: Duration) -> Ended {
     let cancelled = CancellationToken::new();
     let _cancel = cancelled.clone().drop_guard();
     let task = tokio::spawn(async move {
-        let (mut read, write) = channel.split();
         let started = Instant::now();
+        let kept = matches!(way, Way::Shell { .. });
+        let conversation = async {
+            match way {
+                Way::Exec { line, stdin } => converse(&mut read, &write, line, stdin, limits.output).await,
+                Way::Shell { script, fresh } => shell::converse(&mut read, &write, fresh, script, limits.output).await,
+            }
+        };
         let ended = tokio::select! {
-            ended = converse(&mut read, &write, line, stdin, limits.output) => ended,
+            ended = conversation => Some(ended),
             () = cancelled.cancelled() => None,
             () = tokio::time::sleep(limits.execution) => Some(Ended::Failed(TransportError::Execution(limits.execution))),
         };
@@ -47,9 +68,10 @@ pub(super) async fn run(slot: Slot, channel: Channel<Msg>, line: Vec<u8>, stdin:
             }
         }
         match &ended {
+            Some(Ended::Output(_)) if kept => Shell::new(slot, read, write).keep(),
             Some(Ended::Output(_) | Ended::Broken { .. }) => {}
             Some(Ended::Failed(TransportError::Refused(_))) => drop(tokio::spawn(abandon(slot, write, patience))),
-            Some(Ended::Failed(_)) | None => drop(tokio::spawn(stop(slot, read, write))),
+            Some(Ended::Failed(_) | Ended::NotBegun) | None => drop(tokio::spawn(stop(slot, read, write))),
         }
         ended
     });
@@ -61,8 +83,8 @@ pub(super) async fn run(slot: Slot, channel: Channel<Msg>, line: Vec<u8>, stdin:
 }
 
 /// Sends the command and its input, and collects what comes back until the server closes the channel: the exit status may come
-/// before the last of the output. `None` never comes from here; it stands for a cancelled command in [`run`].
-async fn converse(read: &mut ChannelReadHalf, write: &ChannelWriteHalf<Msg>, line: Vec<u8>, stdin: Bytes, most: usize) -> Option<Ended> {
+/// before the last of the output.
+async fn converse(read: &mut ChannelReadHalf, write: &ChannelWriteHalf<Msg>, line: Vec<u8>, stdin: Bytes, most: usize) -> Ended {
     let feed = async {
         write.exec(true, line).await?;
         write.data_bytes(stdin).await?;
@@ -73,7 +95,7 @@ async fn converse(read: &mut ChannelReadHalf, write: &ChannelWriteHalf<Msg>, lin
     let mut output = RawOutput::default();
     let mut exit = None;
     let mut fed = false;
-    Some(loop {
+    loop {
         let message = tokio::select! {
             message = read.wait() => message,
             // A failure to send is seen as the end of the channel, which comes through the other arm.
@@ -99,7 +121,7 @@ async fn converse(read: &mut ChannelReadHalf, write: &ChannelWriteHalf<Msg>, lin
             },
             Some(_) => {}
         }
-    })
+    }
 }
 
 /// The number of a signal (POSIX, and Linux on x86 and Arm for the others); 0 for one that is not known.

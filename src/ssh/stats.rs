@@ -58,6 +58,10 @@ pub struct Stats {
     pub closed_shutdown: u64,
     /// Channels opened.
     pub channels: u64,
+    /// Shells started for commands.
+    pub shells: u64,
+    /// Commands given to a shell that was there.
+    pub reused: u64,
     /// Channels that the server refused to open.
     pub refused: u64,
     /// Requests that had to wait for a channel.
@@ -99,6 +103,8 @@ counters!(
     closed_lost,
     closed_shutdown,
     channels,
+    shells,
+    reused,
     refused,
     waits,
     retries

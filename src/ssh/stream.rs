@@ -11,15 +11,13 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures::task::AtomicWaker;
-use russh::client::Msg;
-use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
+use russh::ChannelMsg;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::channel::{abandon, stop};
-use super::lane::Slot;
-use super::running::number;
+use super::running::{Open, number};
 use super::transport::TransportError;
 
 /// What is asked of the server on a fresh channel.
@@ -33,7 +31,7 @@ pub(super) enum Request {
 /// Both directions of a channel. Dropping it stops what runs on the channel and closes it.
 pub(super) struct ChannelStream {
     /// Taken by `drop`; there until then.
-    channel: Option<(Slot, ChannelReadHalf, ChannelWriteHalf<Msg>)>,
+    channel: Option<Open>,
     writer: Pin<Box<dyn AsyncWrite + Send>>,
     chunk: Bytes,
     command: bool,
@@ -72,8 +70,7 @@ impl ChannelStream {
     ///
     /// # Errors
     /// When it refuses, or does not answer within `patience`.
-    pub(super) async fn start(slot: Slot, channel: Channel<Msg>, request: Request, patience: Duration) -> Result<Self, TransportError> {
-        let (read, write) = channel.split();
+    pub(super) async fn start((slot, read, write): Open, request: Request, patience: Duration) -> Result<Self, TransportError> {
         let writer: Pin<Box<dyn AsyncWrite + Send>> = Box::pin(write.make_writer());
         let mut stream = Self {
             channel: Some((slot, read, write)),

@@ -123,6 +123,7 @@ fn lanes(server: &Running) -> Arc<Lanes> {
         max_connections_per_user: 2,
         max_startups: 8,
         max_output: 1 << 20,
+        keep_shells: false,
         host_keys: Some(HostKeys::Pinned(vec![server.host_public_key.clone()])),
         credentials: None,
         timeout: Timeouts { connection: 20, login: 20, command_execution: 20, idle_timeout: 60, keep_alive: 5 },

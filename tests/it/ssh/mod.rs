@@ -8,6 +8,7 @@ mod faults;
 mod openssh;
 mod proxy;
 mod sharing;
+mod shells;
 mod trust;
 
 use std::sync::{Arc, Mutex};
@@ -64,6 +65,7 @@ fn config(port: u16, host_key: &PrivateKey) -> Config {
         max_connections_per_user: 4,
         max_startups: 8,
         max_output: 1 << 20,
+        keep_shells: false,
         host_keys: Some(HostKeys::Pinned(vec![host_key.public_key().to_openssh().unwrap()])),
         credentials: None,
         timeout: Timeouts { connection: 5, login: 5, command_execution: 5, idle_timeout: 60, keep_alive: 5 },

@@ -5,13 +5,13 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use goldcrest::credentials::Credential;
-use goldcrest::ssh::{CommandLine, Exec, LaneKind, Lanes, Transport, TransportError};
+use goldcrest::ssh::{CommandLine, Config, Exec, LaneKind, Lanes, Transport, TransportError};
 use russh::keys::{PrivateKey, ssh_key::LineEnding};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -90,7 +90,19 @@ impl Sshd {
     }
 
     fn lanes(&self) -> Arc<Lanes> {
-        lanes(config(self.port, &self.host_key), OneKey::new(&self.user_key))
+        self.lanes_with(|_| {})
+    }
+
+    /// Lanes to it with other settings.
+    pub(super) fn lanes_with(&self, change: impl FnOnce(&mut Config)) -> Arc<Lanes> {
+        let mut settings = config(self.port, &self.host_key);
+        change(&mut settings);
+        lanes(settings, OneKey::new(&self.user_key))
+    }
+
+    /// A path that the user may write to.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
     }
 
     /// The server processes of the connections: of each the monitor, and the one that works as the user.
@@ -337,7 +349,7 @@ async fn large_input_and_large_output_arrive_whole() {
     assert_eq!(lanes.stats().opened, 1);
 }
 
-fn stop(pid: i32, signal: rustix::process::Signal) {
+pub(super) fn stop(pid: i32, signal: rustix::process::Signal) {
     rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
 }
 

@@ -1,0 +1,247 @@
+//! A shell that stays open on a channel and runs one short command after the other.
+//!
+//! An exec request costs the cluster a process of sshd and a login shell with its start-up files, each time; a command in a shell
+//! that is there costs one fork. What the shell is told, and how its output is taken apart, is here; which shells are kept is
+//! the business of `shells`.
+//!
+//! Every command is put between two marks that are drawn anew for it, on standard output and on standard error, so that nothing a
+//! command prints, nor what an earlier one left running prints, can pass for the end of it. The first mark is printed before
+//! the command: a shell that ends without it has provably not begun.
+
+use russh::client::Msg;
+use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
+
+use super::command::CommandLine;
+use super::running::Ended;
+use super::transport::{Exec, RawOutput, TransportError};
+
+/// What the login shell is told. A plain POSIX shell takes its place, whatever it was.
+const START: &[u8] = b"exec sh";
+
+/// The largest input for a command: some shells read a byte at a time.
+const MOST_INPUT: usize = 32 * 1024;
+
+/// Room for the marks beside a command's own output.
+const MARKS: usize = 256;
+
+/// A command as the shell is told, and the mark that its output stands between.
+pub(super) struct Script {
+    mark: String,
+    text: Vec<u8>,
+}
+
+impl Script {
+    /// The script for a command; none where its input is not for a shell.
+    pub(super) fn of(exec: &Exec) -> Option<Self> {
+        Self::marked(uuid::Uuid::new_v4().simple().to_string(), exec)
+    }
+
+    /// The command runs in a subshell, so that it can change nothing of the shell's own.
+    fn marked(mark: String, exec: &Exec) -> Option<Self> {
+        if exec.stdin.len() > MOST_INPUT || exec.stdin.contains(&0) {
+            return None;
+        }
+        let mut text = format!("printf '%s\\n' {mark}; printf '%s\\n' {mark} >&2\n").into_bytes();
+        if !exec.stdin.is_empty() {
+            text.extend_from_slice(CommandLine::new("printf").arg("%s").arg(&exec.stdin).as_bytes());
+            text.extend_from_slice(b" | ");
+        }
+        text.extend_from_slice(b"(\n");
+        text.extend_from_slice(exec.line.as_bytes());
+        text.extend_from_slice(if exec.stdin.is_empty() { b"\n) </dev/null\n" } else { b"\n)\n" });
+        text.extend_from_slice(format!("set -- $?; printf '\\n%s %d\\n' {mark} $1; printf '\\n%s %d\\n' {mark} $1 >&2\n").as_bytes());
+        Some(Self { mark, text })
+    }
+}
+
+/// One stream of output, from the first mark to the second.
+struct Marked<'a> {
+    mark: &'a str,
+    begun: bool,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Marked<'a> {
+    fn new(mark: &'a str) -> Self {
+        Self { mark, begun: false, bytes: Vec::new() }
+    }
+
+    fn take(&mut self, data: &[u8]) {
+        // Only what is new can complete the mark, which may have come in parts.
+        let seen = self.bytes.len().saturating_sub(self.mark.len());
+        self.bytes.extend_from_slice(data);
+        if self.begun {
+            return;
+        }
+        let mark = format!("{}\n", self.mark);
+        if let Some(at) = self.bytes[seen..].windows(mark.len()).position(|window| window == mark.as_bytes()) {
+            self.bytes.drain(..seen + at + mark.len());
+            self.begun = true;
+        }
+    }
+
+    /// Where the command's own output ends, and its exit status, once the second mark is there.
+    fn end(&self) -> Option<(usize, u32)> {
+        let line = self.bytes.strip_suffix(b"\n")?;
+        let start = line.iter().rposition(|&byte| byte == b'\n')?;
+        let exit = str::from_utf8(&line[start + 1..]).ok()?.strip_prefix(self.mark)?.strip_prefix(' ')?;
+        self.begun.then_some((start, exit.parse().ok()?))
+    }
+
+    fn finish(mut self, end: usize) -> Vec<u8> {
+        self.bytes.truncate(end);
+        self.bytes
+    }
+}
+
+/// Tells the shell the command, and collects what comes back until both streams have ended; a `fresh` channel is made a
+/// shell first. `most` bytes of output are taken.
+pub(super) async fn converse(read: &mut ChannelReadHalf, write: &ChannelWriteHalf<Msg>, fresh: bool, script: Script, most: usize) -> Ended {
+    let Script { mark, text } = script;
+    let feed = async {
+        if fresh {
+            write.exec(true, START).await?;
+        }
+        write.data_bytes(bytes::Bytes::from(text)).await
+    };
+    tokio::pin!(feed);
+    let (mut stdout, mut stderr) = (Marked::new(&mark), Marked::new(&mark));
+    let mut fed = false;
+    loop {
+        let message = tokio::select! {
+            message = read.wait() => message,
+            // A failure to send is seen as the end of the channel, which comes through the other arm.
+            _ = &mut feed, if !fed => {
+                fed = true;
+                continue;
+            }
+        };
+        match message {
+            Some(ChannelMsg::Data { data }) => stdout.take(&data),
+            Some(ChannelMsg::ExtendedData { data, .. }) => stderr.take(&data),
+            Some(ChannelMsg::Failure) => break Ended::NotBegun,
+            Some(ChannelMsg::Close) if !stdout.begun => break Ended::NotBegun,
+            // The shell itself has ended. What it began may go on, but nobody will tell of its end.
+            Some(ChannelMsg::ExitStatus { .. } | ChannelMsg::ExitSignal { .. }) if stdout.begun => break Ended::Broken { heard: true },
+            Some(ChannelMsg::Close) | None => {
+                let silent = |stream: &Marked<'_>| !stream.begun || stream.bytes.is_empty();
+                break Ended::Broken { heard: !(silent(&stdout) && silent(&stderr)) };
+            }
+            Some(_) => continue,
+        }
+        if let (Some((end, exit)), Some((error_end, _))) = (stdout.end(), stderr.end()) {
+            let output = RawOutput { stdout: stdout.finish(end), stderr: stderr.finish(error_end), exit };
+            let within = output.stdout.len() + output.stderr.len() <= most;
+            break if within { Ended::Output(output) } else { Ended::Failed(TransportError::Output(most)) };
+        }
+        if stdout.bytes.len() + stderr.bytes.len() > most.saturating_add(MARKS) {
+            break Ended::Failed(TransportError::Output(most));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::process::{Command, Output, Stdio};
+
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MARK: &str = "0123456789abcdef0123456789abcdef";
+
+    fn script(line: CommandLine, stdin: &[u8]) -> Script {
+        let exec = Exec { line, stdin: Bytes::copy_from_slice(stdin), idempotent: true, limits: None };
+        Script::marked(MARK.to_owned(), &exec).unwrap()
+    }
+
+    fn sh(program: &'static str) -> CommandLine {
+        CommandLine::new("sh").flag("-c").arg(program)
+    }
+
+    /// What a real shell makes of the scripts, one after the other.
+    fn told(scripts: &[Script]) -> Output {
+        let mut shell = Command::new("sh").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut input = shell.stdin.take().unwrap();
+        let text: Vec<u8> = scripts.iter().flat_map(|script| script.text.clone()).collect();
+        let writer = std::thread::spawn(move || input.write_all(&text).unwrap());
+        let output = shell.wait_with_output().unwrap();
+        writer.join().unwrap();
+        output
+    }
+
+    /// A command's output, taken apart after it came in pieces of `size` bytes.
+    fn taken(bytes: &[u8], size: usize) -> (Vec<u8>, u32) {
+        let mut stream = Marked::new(MARK);
+        for piece in bytes.chunks(size) {
+            assert_eq!(stream.end(), None, "ended early at {:?}", String::from_utf8_lossy(&stream.bytes));
+            stream.take(piece);
+        }
+        let (end, exit) = stream.end().unwrap();
+        (stream.finish(end), exit)
+    }
+
+    #[test]
+    fn both_streams_and_the_exit_status_come_back_as_they_were() {
+        let output = told(&[script(sh("printf out; printf err >&2; exit 3"), b"")]);
+        for size in [1, 7, 1000] {
+            assert_eq!(taken(&output.stdout, size), (b"out".to_vec(), 3));
+            assert_eq!(taken(&output.stderr, size), (b"err".to_vec(), 3));
+        }
+    }
+
+    #[test]
+    fn what_the_start_up_files_print_is_dropped() {
+        let mut output = b"Welcome to the cluster\nwithout a line feed".to_vec();
+        output.extend_from_slice(&told(&[script(CommandLine::new("echo").arg("hello"), b"")]).stdout);
+        assert_eq!(taken(&output, 5), (b"hello\n".to_vec(), 0));
+    }
+
+    #[test]
+    fn a_command_killed_by_a_signal_has_the_status_that_it_has_on_a_channel_of_its_own() {
+        let output = told(&[script(sh("kill -9 $$"), b"")]);
+        assert_eq!(taken(&output.stdout, 64), (Vec::new(), 137));
+    }
+
+    #[test]
+    fn no_command_changes_the_shell_of_the_next_one() {
+        let hostile = || CommandLine::new("cd / && umask 777 && trap '' TERM && set -e && readonly PATH=/nowhere && exec false");
+        let output = told(&[script(hostile(), b""), script(sh("umask; command -v ls"), b"")]);
+        let second = output.stdout.windows(MARK.len()).rposition(|window| window == MARK.as_bytes()).unwrap();
+        let text = String::from_utf8_lossy(&output.stdout[..second]).into_owned();
+        assert!(text.contains("0022\n") || text.contains("0002\n"), "{text}");
+        assert!(text.contains("/ls"), "{text}");
+    }
+
+    #[test]
+    fn a_command_gets_its_own_input_and_never_the_next_script() {
+        let output = told(&[script(CommandLine::new("cat"), b""), script(CommandLine::new("true"), b"")]);
+        assert_eq!(String::from_utf8_lossy(&output.stdout).matches(MARK).count(), 4);
+    }
+
+    #[test]
+    fn the_end_cannot_be_forged_without_the_mark() {
+        let mut stream = Marked::new(MARK);
+        stream.take(format!("{MARK}\n").as_bytes());
+        stream.take(b"\nfedcba9876543210fedcba9876543210 0\n");
+        assert_eq!(stream.end(), None);
+    }
+
+    #[test]
+    fn input_with_nul_bytes_and_large_input_are_for_a_channel_of_their_own() {
+        for stdin in [Bytes::from_static(b"a\0b"), Bytes::from(vec![b'x'; MOST_INPUT + 1])] {
+            assert!(Script::of(&Exec { line: CommandLine::new("cat"), stdin, idempotent: true, limits: None }).is_none());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn any_input_comes_through_unchanged(stdin in proptest::collection::vec(1u8.., 1..2000)) {
+            let output = told(&[script(CommandLine::new("cat"), &stdin)]);
+            prop_assert_eq!(taken(&output.stdout, 4096), (stdin, 0));
+        }
+    }
+}
