@@ -199,7 +199,7 @@ fn build_cluster(
 fn scheduler(config: &cluster::Config, lanes: &Arc<Lanes>, client: &rest::Client) -> Result<Arc<dyn Scheduler>, BuildError> {
     let slurm_rest =
         || slurm_rest(&config.scheduler, client).map_err(|source| BuildError::Scheduler { system: config.name.clone(), source });
-    let slurm_cli = || Arc::new(SlurmCli::new(lanes.clone()));
+    let slurm_cli = || Arc::new(SlurmCli::new(lanes.clone()).remembering(config.scheduler.accounting_freshness()));
     Ok(match (config.scheduler.kind, config.scheduler.connection_mode) {
         (SchedulerType::Slurm, ConnectionMode::Ssh) => slurm_cli(),
         (SchedulerType::Slurm, ConnectionMode::Rest) => Arc::new(slurm_rest()?),

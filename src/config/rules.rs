@@ -231,8 +231,10 @@ fn scheduler(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) {
     }
     at_least_one(walk, &format!("{path}.timeout"), config.timeout);
     let longest = scheduler::Config::LONGEST_FRESHNESS;
-    if !(0.0..=longest).contains(&config.read_freshness) {
-        walk.mistake_allowing(&format!("{path}.read_freshness"), "is out of range", format!("seconds from 0 to {longest}"));
+    for (key, seconds) in [("read_freshness", config.read_freshness), ("accounting_freshness", config.accounting_freshness)] {
+        if !(0.0..=longest).contains(&seconds) {
+            walk.mistake_allowing(&format!("{path}.{key}"), "is out of range", format!("seconds from 0 to {longest}"));
+        }
     }
 }
 

@@ -53,6 +53,10 @@ pub struct Config {
     /// question is asked anew, but for the same question that is being asked already.
     #[serde(default = "default_read_freshness")]
     pub read_freshness: f64,
+    /// How long Slurm's accounting is not asked again for the same list of jobs, in seconds; 0 asks it each time. The controller is
+    /// asked each time, and accounting too once a job has ended, so that a list is never behind.
+    #[serde(default = "default_accounting_freshness")]
+    pub accounting_freshness: f64,
     /// How jobs are run, for the type `local`.
     #[serde(default)]
     pub local: local::Config,
@@ -67,12 +71,25 @@ impl Config {
 
     /// `read_freshness` as a length of time; what is no such length keeps nothing.
     pub fn freshness(&self) -> Duration {
-        Duration::try_from_secs_f64(self.read_freshness.clamp(0.0, Self::LONGEST_FRESHNESS)).unwrap_or_default()
+        Self::time(self.read_freshness)
+    }
+
+    /// `accounting_freshness` as a length of time; what is no such length keeps nothing.
+    pub fn accounting_freshness(&self) -> Duration {
+        Self::time(self.accounting_freshness)
+    }
+
+    fn time(seconds: f64) -> Duration {
+        Duration::try_from_secs_f64(seconds.clamp(0.0, Self::LONGEST_FRESHNESS)).unwrap_or_default()
     }
 }
 
 fn default_timeout() -> u64 {
     10
+}
+
+fn default_accounting_freshness() -> f64 {
+    10.0
 }
 
 fn default_read_freshness() -> f64 {

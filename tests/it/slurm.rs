@@ -1,6 +1,7 @@
 //! How Slurm's answers are put together: what two commands say of the same jobs, and what is left when one of them is silent.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use goldcrest::domain::{Job, JobDescription, JobId, JobQuery, JobScript, RemotePath};
 use goldcrest::error::{Classify, Kind};
@@ -85,6 +86,86 @@ async fn a_list_holds_what_either_knows_and_believes_the_controller() {
     let jobs = slurm.jobs(&principal("jane"), &JobQuery::default()).await.unwrap();
     assert_eq!(states(&jobs), [("11", "FAILED"), ("12", "PENDING"), ("12_2", "RUNNING"), ("15", "PENDING")]);
     assert!(jobs.iter().all(|job| job.cluster == "alps"));
+}
+
+/// What the configuration says of how long the controller remembers.
+fn remembers(seconds: u32) -> Step {
+    let config = format!("ClusterName             = alps\nMinJobAge               = {seconds} sec\n");
+    prints("env LC_ALL=C SLURM_TIME_FORMAT=%s scontrol show config", config)
+}
+
+async fn list(slurm: &SlurmCli) -> Vec<(String, String)> {
+    let jobs = slurm.jobs(&principal("jane"), &JobQuery::default()).await.unwrap();
+    states(&jobs).into_iter().map(|(id, state)| (id.to_owned(), state.to_owned())).collect()
+}
+
+fn told(jobs: &[(&str, &str)]) -> Vec<(String, String)> {
+    jobs.iter().map(|(id, state)| ((*id).to_owned(), (*state).to_owned())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn accounting_is_not_asked_again_for_a_list_while_no_job_ends() {
+    let history = accounted("1", "COMPLETED", "old") + &accounted("2", "PENDING", "x");
+    let slurm = slurm([
+        remembers(300),
+        prints(&squeue_list(), queued("2", "2", "PENDING", "x")),
+        prints(&sacct_list(), history),
+        prints(&squeue_list(), queued("2", "2", "RUNNING", "x") + &queued("3", "3", "PENDING", "new")),
+    ]);
+    let slurm = slurm.remembering(Duration::from_secs(10));
+    assert_eq!(list(&slurm).await, told(&[("1", "COMPLETED"), ("2", "PENDING")]));
+    tokio::time::advance(Duration::from_secs(9)).await;
+    assert_eq!(list(&slurm).await, told(&[("1", "COMPLETED"), ("2", "RUNNING"), ("3", "PENDING")]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn accounting_is_asked_when_a_job_has_ended_since() {
+    let slurm = slurm([
+        remembers(300),
+        prints(&squeue_list(), queued("2", "2", "RUNNING", "x")),
+        prints(&sacct_list(), accounted("2", "RUNNING", "x")),
+        prints(&squeue_list(), queued("2", "2", "COMPLETED", "x")),
+        prints(&sacct_list(), accounted("2", "COMPLETED", "x")),
+        prints(&squeue_list(), queued("2", "2", "COMPLETED", "x")),
+    ]);
+    let slurm = slurm.remembering(Duration::from_secs(10));
+    assert_eq!(list(&slurm).await, told(&[("2", "RUNNING")]));
+    for _ in 0..2 {
+        assert_eq!(list(&slurm).await, told(&[("2", "COMPLETED")]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn accounting_is_asked_before_the_controller_can_have_forgotten_a_job() {
+    for (memory, wait) in [(300, 11), (8, 5), (0, 1)] {
+        let slurm = slurm([
+            remembers(memory),
+            prints(&squeue_list(), queued("2", "2", "RUNNING", "x")),
+            prints(&sacct_list(), accounted("2", "RUNNING", "x")),
+            prints(&squeue_list(), ""),
+            prints(&sacct_list(), accounted("2", "COMPLETED", "x")),
+        ]);
+        let slurm = slurm.remembering(Duration::from_secs(10));
+        assert_eq!(list(&slurm).await, told(&[("2", "RUNNING")]));
+        tokio::time::advance(Duration::from_secs(wait)).await;
+        assert_eq!(list(&slurm).await, told(&[("2", "COMPLETED")]), "a memory of {memory} s");
+    }
+}
+
+#[tokio::test]
+async fn one_users_answer_of_accounting_is_no_other_users() {
+    let of = |user: &str| (squeue_list().replace("jane", user), sacct_list().replace("jane", user));
+    let ((queue, history), (other_queue, other_history)) = (of("jane"), of("june"));
+    let slurm = slurm([
+        remembers(300),
+        prints(&queue, ""),
+        prints(&history, accounted("1", "COMPLETED", "x")),
+        prints(&other_queue, ""),
+        prints(&other_history, ""),
+    ]);
+    let slurm = slurm.remembering(Duration::from_secs(10));
+    assert_eq!(list(&slurm).await.len(), 1);
+    assert_eq!(slurm.jobs(&principal("june"), &JobQuery::default()).await.unwrap(), Vec::new());
 }
 
 #[tokio::test]

@@ -1,19 +1,22 @@
 //! The scheduler's operations, composed of Slurm's commands.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::join;
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use super::delimiter::Delimiter;
+use super::ended::Ended;
 use super::failure::{accounting_is_off, explain, explain_refusal, is_not_known_here};
 use super::sacct::{Sacct, Span};
 use super::sacct_metadata::{AccountedFiles, AccountedScript};
 use super::sacctmgr::Accounts;
 use super::sbatch::Sbatch;
 use super::scancel::{Cancelled, Scancel};
-use super::scontrol::{ClusterName, Ping, Reservations};
+use super::scontrol::{ClusterConfig, Ping, Reservations, ShowConfig};
 use super::scontrol_job::{JobFiles, JobScriptText};
 use super::sinfo_nodes::Nodes;
 use super::sinfo_partitions::Partitions;
@@ -38,7 +41,8 @@ const ANY_TIME: Span = Span::Points(None, None);
 pub struct SlurmCli {
     transport: Arc<dyn Transport>,
     delimiter: fn() -> Delimiter,
-    cluster_name: OnceCell<String>,
+    config: OnceCell<ClusterConfig>,
+    ended: Option<Ended>,
 }
 
 impl SlurmCli {
@@ -49,7 +53,14 @@ impl SlurmCli {
 
     /// The same with a known separator of fields, to replay recorded outputs. Job names can forge records then.
     pub fn with_delimiter(transport: Arc<dyn Transport>, delimiter: fn() -> Delimiter) -> Self {
-        Self { transport, delimiter, cluster_name: OnceCell::new() }
+        Self { transport, delimiter, config: OnceCell::new(), ended: None }
+    }
+
+    /// The same, with accounting's answer to a list used again for as long as `freshness`, where nothing speaks against it.
+    #[must_use]
+    pub fn remembering(mut self, freshness: Duration) -> Self {
+        self.ended = (!freshness.is_zero()).then(|| Ended::new(freshness));
+        self
     }
 
     async fn queued(&self, principal: &Principal, selection: Selection<'_>) -> Result<Vec<Queued>, SchedulerError> {
@@ -87,10 +98,44 @@ impl SlurmCli {
         Ok(())
     }
 
-    /// The cluster's name as Slurm has it. It does not change while a cluster lives, so it is asked for once.
     async fn cluster_name(&self, principal: &Principal) -> Result<&str, SchedulerError> {
-        let ask = || async { run(&*self.transport, principal, &ClusterName).await.map_err(explain("read the cluster's name")) };
-        self.cluster_name.get_or_try_init(ask).await.map(String::as_str)
+        Ok(&self.config(principal).await?.name)
+    }
+
+    /// The cluster's configuration. What is read of it hardly changes while a cluster lives, so it is asked for once.
+    async fn config(&self, principal: &Principal) -> Result<&ClusterConfig, SchedulerError> {
+        let ask = || async { run(&*self.transport, principal, &ShowConfig).await.map_err(explain("read the cluster's configuration")) };
+        self.config.get_or_try_init(ask).await
+    }
+
+    /// What the controller and accounting know of the jobs of a list; accounting's word may be one that it gave before.
+    async fn listed(&self, principal: &Principal, query: &JobQuery) -> Result<(Vec<Job>, Accounting), SchedulerError> {
+        let user = (!query.all_users).then(|| principal.username.as_str());
+        let selection = Selection::Filter { user, account: query.account.as_deref(), name: query.name.as_deref() };
+        let accounted = || self.accounted(principal, selection, Span::Window(query.window));
+        let Some(ended) = &self.ended else {
+            let (queued, accounted) = join!(self.queued(principal, selection), accounted());
+            return Ok((jobs_of(queued?), accounted?));
+        };
+        let memory = self.config(principal).await?.min_job_age;
+        let asked = Instant::now();
+        let (queued, accounted) = match ended.get(&principal.username, query, memory).await {
+            Some(answer) => {
+                let queued = jobs_of(self.queued(principal, selection).await?);
+                if let Some(jobs) = answer.beside(&queued) {
+                    return Ok((queued, Accounting::Jobs(jobs)));
+                }
+                (queued, accounted().await?)
+            }
+            None => {
+                let (queued, accounted) = join!(self.queued(principal, selection), accounted());
+                (jobs_of(queued?), accounted?)
+            }
+        };
+        if let Accounting::Jobs(jobs) = &accounted {
+            ended.keep(&principal.username, query, asked, jobs).await;
+        }
+        Ok((queued, accounted))
     }
 
     /// The job as accounting has it, when the controller has it no more.
@@ -135,11 +180,8 @@ impl Scheduler for SlurmCli {
     }
 
     async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Vec<Job>, SchedulerError> {
-        let user = (!query.all_users).then(|| principal.username.as_str());
-        let selection = Selection::Filter { user, account: query.account.as_deref(), name: query.name.as_deref() };
-        let (queued, accounted) =
-            join!(self.queued(principal, selection), self.accounted(principal, selection, Span::Window(query.window)));
-        let mut jobs = merge::list(jobs_of(queued?), accounted?, query);
+        let (queued, accounted) = self.listed(principal, query).await?;
+        let mut jobs = merge::list(queued, accounted, query);
         self.name_cluster(principal, &mut jobs).await?;
         Ok(jobs)
     }

@@ -6,6 +6,7 @@
 
 mod client;
 mod delimiter;
+mod ended;
 mod failure;
 mod sacct;
 mod sacct_metadata;

@@ -1,5 +1,7 @@
 //! scontrol(1): whether the controller answers, the cluster's name, the reservations.
 
+use std::time::Duration;
+
 use super::slurm_command;
 use crate::domain::{Reservation, bytes_to_text};
 use crate::scheduler::slurm::values::{text, timestamp};
@@ -27,26 +29,39 @@ impl RemoteCommand for Ping {
     }
 }
 
-/// Asks for the cluster's name as Slurm has it.
-pub(super) struct ClusterName;
+/// Asks how the cluster is configured.
+pub(super) struct ShowConfig;
 
-impl RemoteCommand for ClusterName {
-    type Output = String;
+/// What is read of a cluster's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ClusterConfig {
+    /// The cluster's name as Slurm has it.
+    pub(super) name: String,
+    /// How long the controller remembers a job that ended (slurm.conf(5), `MinJobAge`).
+    pub(super) min_job_age: Duration,
+}
+
+impl RemoteCommand for ShowConfig {
+    type Output = ClusterConfig;
 
     fn command_line(&self) -> CommandLine {
         slurm_command("scontrol").flag("show").flag("config")
     }
 
-    fn parse(&self, raw: RawOutput) -> Result<String, CommandError> {
+    fn parse(&self, raw: RawOutput) -> Result<ClusterConfig, CommandError> {
         if raw.exit != 0 {
             return Err(CommandError::exit(&raw));
         }
         let output = bytes_to_text(&raw.stdout);
-        let name = output.lines().find_map(|line| {
-            let (key, value) = line.split_once('=')?;
-            (key.trim() == "ClusterName").then(|| value.trim().to_owned())
-        });
-        name.ok_or_else(|| CommandError::Output { program: "scontrol", reason: "the configuration holds no ClusterName".to_owned() })
+        let value = |key: &str| {
+            let mut pairs = output.lines().filter_map(|line| line.split_once('='));
+            pairs.find(|(name, _)| name.trim() == key).map(|(_, value)| value.trim())
+        };
+        let name = value("ClusterName")
+            .ok_or_else(|| CommandError::Output { program: "scontrol", reason: "the configuration holds no ClusterName".to_owned() })?;
+        // It is written `300 sec`. What is not understood is taken for a controller that remembers nothing.
+        let seconds = value("MinJobAge").and_then(|text| text.split(' ').next()?.parse().ok()).unwrap_or(0);
+        Ok(ClusterConfig { name: name.to_owned(), min_job_age: Duration::from_secs(seconds) })
     }
 }
 
@@ -123,9 +138,10 @@ mod tests {
     }
 
     #[test]
-    fn the_clusters_name_is_found_in_the_configuration() {
+    fn the_clusters_name_and_memory_are_found_in_the_configuration() {
         for (release, name) in RELEASES.into_iter().zip(["goldcrest2205", "goldcrest2411"]) {
-            assert_eq!(ClusterName.parse(recorded(release, "all.scontrol-config")).unwrap(), name);
+            let config = ShowConfig.parse(recorded(release, "all.scontrol-config")).unwrap();
+            assert_eq!((config.name.as_str(), config.min_job_age), (name, Duration::from_secs(20)));
         }
     }
 

@@ -1,0 +1,64 @@
+//! What accounting has said lately of the jobs that ended.
+//!
+//! A job that ended changes no more, and the controller still knows each one for a while. So a list needs accounting only now and
+//! then: for what the controller has forgotten. The controller itself is asked for every list.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::future::Cache;
+use tokio::time::Instant;
+
+use crate::domain::{Job, JobId, JobQuery, Username};
+use crate::scheduler::slurm::values::is_finished;
+
+/// The jobs of all answers that are kept, at most.
+const MOST_JOBS: u64 = 200_000;
+
+/// A list that somebody asked for.
+type Question = (Username, JobQuery);
+
+/// Accounting's answers to lists, for a while.
+pub(super) struct Ended {
+    answers: Cache<Question, Arc<Answer>>,
+    freshness: Duration,
+}
+
+/// One answer of accounting.
+pub(super) struct Answer {
+    asked: Instant,
+    jobs: Vec<Job>,
+    ended: HashSet<JobId>,
+}
+
+impl Ended {
+    /// Keeps answers for `freshness` at most.
+    pub(super) fn new(freshness: Duration) -> Self {
+        let weigh = |_: &Question, answer: &Arc<Answer>| u32::try_from(answer.jobs.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let answers = Cache::builder().max_capacity(MOST_JOBS).weigher(weigh).time_to_live(freshness).build();
+        Self { answers, freshness }
+    }
+
+    /// The kept answer, if it can still be relied on where the controller remembers ended jobs for `controller_memory`: what it
+    /// has forgotten since must have ended well before accounting was asked.
+    pub(super) async fn get(&self, user: &Username, query: &JobQuery, controller_memory: Duration) -> Option<Arc<Answer>> {
+        let answer = self.answers.get(&(user.clone(), query.clone())).await?;
+        (answer.asked.elapsed() <= self.freshness.min(controller_memory / 2)).then_some(answer)
+    }
+
+    /// Keeps what accounting answered to a question that was put at `asked`.
+    pub(super) async fn keep(&self, user: &Username, query: &JobQuery, asked: Instant, jobs: &[Job]) {
+        let ended = jobs.iter().filter(|job| is_finished(&job.status.state)).map(|job| job.id.clone()).collect();
+        let answer = Answer { asked, jobs: jobs.to_vec(), ended };
+        self.answers.insert((user.clone(), query.clone()), Arc::new(answer)).await;
+    }
+}
+
+impl Answer {
+    /// The jobs, if accounting knew already of the end of each one that the controller says has ended.
+    pub(super) fn beside(&self, queued: &[Job]) -> Option<Vec<Job>> {
+        let known = |job: &Job| !is_finished(&job.status.state) || self.ended.contains(&job.id);
+        queued.iter().all(known).then(|| self.jobs.clone())
+    }
+}
