@@ -88,6 +88,11 @@ impl JobId {
     }
 }
 
+/// Whether `name` is a name for an environment variable, of any length (POSIX XBD 8.1 with lower case allowed, as shells do).
+pub fn is_variable_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
 fn check(what: &'static str, value: &str, longest: usize, allowed: impl Fn(char) -> bool) -> Result<(), InvalidName> {
     if value.is_empty() {
         return Err(InvalidName { what, reason: "it is empty" });
@@ -148,6 +153,16 @@ mod tests {
         for name in ["", "-rf", "a b", "a;b", "a'b", "$(id)", "a\n", "ä"] {
             assert!(JobId::new(name).is_err(), "{name:?} as a job id");
             assert!(Username::new(name).is_err(), "{name:?} as a user name");
+        }
+    }
+
+    #[test]
+    fn variable_names_are_posix_names() {
+        for name in ["A", "_x9", "F7T_version", &"a".repeat(256)] {
+            assert!(is_variable_name(name), "{name}");
+        }
+        for name in ["", "9A", "A-B", "A=B", "A B", "Ä", "A\n", "$(id)"] {
+            assert!(!is_variable_name(name), "{name:?}");
         }
     }
 }
