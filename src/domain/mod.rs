@@ -19,7 +19,7 @@ mod way;
 pub use file::{ByteRange, Checksum, CompressOptions, Compression, Content, ContentUnit, DirectoryEntry, FileStat, FileType, FileVersion};
 pub use health::{ClusterHealth, ServiceHealth, ServiceType};
 pub use job::{AccountingQuery, Job, JobDescription, JobMetadata, JobQuery, JobScript, JobStatus, JobStep, JobTimes, TimeWindow};
-pub use names::{InvalidName, JobId, SystemName, Username};
+pub use names::{InvalidName, JobId, SystemName, Username, is_variable_name};
 pub use node::{Account, Identity, Node, NodeState, Partition, PosixId, Reservation};
 pub use path::{InvalidPath, RemotePath};
 pub use principal::Principal;

@@ -38,21 +38,25 @@ impl SystemName {
 /// The login name of a person or service on the clusters.
 ///
 /// It becomes an SSH user name and an argument of scheduler commands, so the alphabet is that of portable POSIX user names
-/// (XBD 3.437) plus `@` and `+` as directory services use them; a leading `-` is refused.
+/// (XBD 3.437) plus `@` and `+` as directory services use them; a leading `-` is refused. It may also become a part of a path, so
+/// `.` and `..` are refused too.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
 pub struct Username(String);
 
 impl Username {
-    /// Accepts 1 to 256 characters of `A-Z a-z 0-9 . _ - @ +`, not starting with `-`.
+    /// Accepts 1 to 256 characters of `A-Z a-z 0-9 . _ - @ +`, not starting with `-`, but for `.` and `..`.
     ///
     /// # Errors
-    /// When the name is empty, longer, starts with `-`, or holds another character.
+    /// When the name is empty, longer, starts with `-`, holds another character, or is `.` or `..`.
     pub fn new(name: &str) -> Result<Self, InvalidName> {
         check("user name", name, 256, |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | '+'))?;
         if name.starts_with('-') {
             return Err(InvalidName { what: "user name", reason: "it starts with '-'" });
+        }
+        if matches!(name, "." | "..") {
+            return Err(InvalidName { what: "user name", reason: "it names a directory" });
         }
         Ok(Self(name.to_owned()))
     }
@@ -86,6 +90,11 @@ impl JobId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether `name` is a name for an environment variable, of any length (POSIX XBD 8.1 with lower case allowed, as shells do).
+pub fn is_variable_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 fn check(what: &'static str, value: &str, longest: usize, allowed: impl Fn(char) -> bool) -> Result<(), InvalidName> {
@@ -148,6 +157,26 @@ mod tests {
         for name in ["", "-rf", "a b", "a;b", "a'b", "$(id)", "a\n", "ä"] {
             assert!(JobId::new(name).is_err(), "{name:?} as a job id");
             assert!(Username::new(name).is_err(), "{name:?} as a user name");
+        }
+    }
+
+    #[test]
+    fn a_user_name_is_no_way_to_this_or_the_parent_directory() {
+        for name in [".", ".."] {
+            assert!(Username::new(name).is_err(), "{name:?}");
+        }
+        for name in ["...", ".a", "a.", "a..b"] {
+            assert_eq!(Username::new(name).unwrap().as_str(), name);
+        }
+    }
+
+    #[test]
+    fn variable_names_are_posix_names() {
+        for name in ["A", "_x9", "F7T_version", &"a".repeat(256)] {
+            assert!(is_variable_name(name), "{name}");
+        }
+        for name in ["", "9A", "A-B", "A=B", "A B", "Ä", "A\n", "$(id)"] {
+            assert!(!is_variable_name(name), "{name:?}");
         }
     }
 }

@@ -66,6 +66,22 @@ pub enum NodeState {
     Unknown,
 }
 
+impl NodeState {
+    /// Each of the states once, in the order in which they were named first; [`NodeState::Unknown`] where none was.
+    pub fn each_once(named: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut states = Vec::new();
+        for state in named {
+            if !states.contains(&state) {
+                states.push(state);
+            }
+        }
+        if states.is_empty() {
+            states.push(Self::Unknown);
+        }
+        states
+    }
+}
+
 /// A partition or queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
@@ -123,4 +139,16 @@ pub struct Identity {
     pub group: PosixId,
     /// All groups.
     pub groups: Vec<PosixId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_told_once_in_the_order_of_its_first_naming_and_none_is_unknown() {
+        use NodeState::{Down, Idle, Unknown};
+        assert_eq!(NodeState::each_once([Down, Idle, Down, Idle]), [Down, Idle]);
+        assert_eq!(NodeState::each_once([]), [Unknown]);
+    }
 }

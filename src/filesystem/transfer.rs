@@ -157,3 +157,46 @@ pub enum Placed {
     /// It replaced what was there.
     Replaced,
 }
+
+/// The bytes of a file of this size that are to be read.
+///
+/// # Errors
+/// [`FilesystemError::TooLarge`] when the whole file is over `cap` bytes, [`FilesystemError::Range`] when it has none of the range.
+pub(super) fn wanted(size: u64, range: Option<ByteRange>, cap: Option<u64>) -> Result<Range<u64>, FilesystemError> {
+    if let Some(cap) = cap.filter(|cap| size > *cap) {
+        return Err(FilesystemError::TooLarge(cap));
+    }
+    range.map_or(Some(0..size), |range| range.within(size)).ok_or(FilesystemError::Range(size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_wanted_whole_where_no_range_is_asked_for() {
+        for size in [0, 1, u64::MAX] {
+            assert_eq!(wanted(size, None, None).unwrap(), 0..size);
+        }
+    }
+
+    #[test]
+    fn a_cap_is_reached_by_the_whole_file_and_a_small_range_does_not_help() {
+        let first = Some(ByteRange::From(0, Some(0)));
+        assert_eq!(wanted(10, None, Some(10)).unwrap(), 0..10);
+        assert_eq!(wanted(10, first, Some(10)).unwrap(), 0..1);
+        assert_eq!(wanted(0, None, Some(0)).unwrap(), 0..0);
+        for range in [None, first, Some(ByteRange::From(11, None))] {
+            assert!(matches!(wanted(11, range, Some(10)), Err(FilesystemError::TooLarge(10))), "{range:?}");
+        }
+    }
+
+    #[test]
+    fn a_range_that_the_file_has_none_of_is_told_with_the_size() {
+        assert_eq!(wanted(10, Some(ByteRange::From(9, None)), None).unwrap(), 9..10);
+        assert_eq!(wanted(10, Some(ByteRange::Last(u64::MAX)), None).unwrap(), 0..10);
+        assert!(matches!(wanted(10, Some(ByteRange::From(10, None)), None), Err(FilesystemError::Range(10))));
+        assert!(matches!(wanted(10, Some(ByteRange::Last(0)), None), Err(FilesystemError::Range(10))));
+        assert!(matches!(wanted(0, Some(ByteRange::From(0, None)), None), Err(FilesystemError::Range(0))));
+    }
+}

@@ -10,6 +10,9 @@ mod shared;
 pub mod slurm;
 mod way_note;
 
+#[cfg(test)]
+mod golden;
+
 use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;

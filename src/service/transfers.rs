@@ -154,7 +154,7 @@ async fn submit(
     Ok(TransferJob { id, output_log: log(job.standard_output), error_log: log(job.standard_error), working_directory: directory })
 }
 
-/// Where transfer jobs of `user` run. The name comes from a token and may hold dots, so the path policy applies.
+/// Where transfer jobs of `user` run. The name comes from a token, so the path policy applies.
 fn directory(cluster: &Cluster, user: &Username) -> Result<RemotePath, ServiceError> {
     let text = cluster.config().transfer_directory(user).ok_or(ServiceError::Unsupported(NO_DIRECTORY))?;
     Ok(cluster.path(&text)?)

@@ -139,8 +139,8 @@ impl Cluster {
 
     fn evict(&self) -> bool {
         let lanes: Vec<Arc<Lane>> = self.lanes().values().cloned().collect();
-        let longest = lanes.iter().filter(|lane| lane.idle_longest().is_some()).max_by_key(|lane| lane.idle_longest());
-        longest.inspect(|lane| lane.evict()).is_some()
+        let longest = lanes.iter().filter_map(|lane| Some((lane.idle_longest()?, lane))).max_by_key(|(idle, _)| *idle);
+        longest.inspect(|(_, lane)| lane.evict()).is_some()
     }
 
     /// One round: idle connections past their time, lanes without connections, and connections that must end.

@@ -212,7 +212,9 @@ async fn id_tokens_and_other_kinds_of_tokens_are_refused() {
 async fn the_user_name_is_validated() {
     let key = Key::es256("k1");
     let (_service, authenticator) = with_set(set(&[&key.jwk])).await;
-    for name in [json!("-oProxyCommand=id"), json!("a b"), json!("a;id"), json!(""), json!("a\nb"), json!("x".repeat(300))] {
+    for name in
+        [json!("-oProxyCommand=id"), json!("a b"), json!("a;id"), json!(""), json!("a\nb"), json!("x".repeat(300)), json!("."), json!("..")]
+    {
         let message = refusal(&authenticator, &key.sign(&claims(json!({"preferred_username": name})))).await;
         assert_eq!(message, "the access token is not valid: the claim that holds the user name has no usable user name");
     }

@@ -76,13 +76,35 @@ fn sources() -> Vec<Source> {
                 let parts: Vec<String> = relative.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect();
                 let depth = parts.len() - usize::from(parts.last().is_some_and(|last| last == "mod"));
                 let text = fs::read_to_string(&path).unwrap();
-                let code = text.split("#[cfg(test)]\nmod ").next().unwrap().to_owned();
+                let code = without_test_modules(&text).unwrap_or_else(|line| panic!("{}: no end of {line:?}", relative.display()));
                 files.push(Source { path: relative.to_owned(), module: parts[0].clone(), depth, code });
             }
         }
     }
     assert!(files.len() > 10, "the sources were not found");
     files
+}
+
+/// The code without its test modules, in the layout that rustfmt gives; what stands behind one stays.
+///
+/// # Errors
+/// The line that begins a module whose end was not found.
+fn without_test_modules(text: &str) -> Result<String, &str> {
+    let mut code = String::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let attribute = line.trim_start();
+        let module = lines.next_if(|next| attribute == "#[cfg(test)]" && next.trim_start().starts_with("mod "));
+        match module {
+            None => code.extend([line, "\n"]),
+            Some(module) if module.ends_with('{') => {
+                let end = format!("{}}}", &line[..line.len() - attribute.len()]);
+                lines.find(|line| *line == end).ok_or(module)?;
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(code)
 }
 
 fn row(module: &str) -> Option<usize> {
@@ -120,6 +142,21 @@ fn imported_modules(code: &str) -> BTreeSet<String> {
 
 fn leading_name(text: &str) -> String {
     text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
+}
+
+#[test]
+fn code_behind_a_test_module_counts_as_code() {
+    let declared = "mod a;\n\n#[cfg(test)]\nmod golden;\n\nuse crate::http;\n";
+    assert_eq!(without_test_modules(declared).unwrap(), "mod a;\n\n\nuse crate::http;\n");
+    let written = "fn a() {}\n\n#[cfg(test)]\nmod tests {\n    fn b() {\n    }\n}\n\nuse crate::http;\n";
+    assert_eq!(without_test_modules(written).unwrap(), "fn a() {}\n\n\nuse crate::http;\n");
+    let inside = "mod a {\n    #[cfg(test)]\n    mod tests {\n        fn b() {}\n    }\n    use crate::http;\n}\n";
+    assert_eq!(without_test_modules(inside).unwrap(), "mod a {\n    use crate::http;\n}\n");
+    for kept in ["#[cfg(test)]\nfn a() {}\n", "#[cfg(unix)]\nmod a {\n}\n", "mod tests {\n}\n", "#[cfg(test)]\n"] {
+        assert_eq!(without_test_modules(kept).unwrap(), kept);
+    }
+    assert_eq!(without_test_modules("#[cfg(test)]\nmod tests {}\nuse crate::http;\n").unwrap(), "use crate::http;\n");
+    assert!(without_test_modules("#[cfg(test)]\nmod tests {\n    }\n").is_err());
 }
 
 #[test]

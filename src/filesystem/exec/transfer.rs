@@ -10,6 +10,7 @@ use super::errors::line_error;
 use super::scripts::{self, Discard, Found, Place, Resize, Resolve};
 use super::streamed;
 use crate::domain::{ByteRange, FileType, FileVersion, Principal, RemotePath};
+use crate::filesystem::transfer::wanted;
 use crate::filesystem::{
     ArchiveFormat, ContentStream, Download, Expected, FileSystem, FilesystemError, PartOptions, Placed, Transfer, UploadOptions, regular,
     temporary_beside,
@@ -27,11 +28,7 @@ impl Transfer for Exec {
     ) -> Result<Download, FilesystemError> {
         let found = self.stat(principal, path, true).await?;
         regular(path, found.mode)?;
-        if let Some(cap) = cap.filter(|cap| found.size > *cap) {
-            return Err(FilesystemError::TooLarge(cap));
-        }
-        let (version, size) = (FileVersion::from(&found), found.size);
-        let range = range.map_or(Some(0..size), |range| range.within(size)).ok_or(FilesystemError::Range(size))?;
+        let (version, range) = (FileVersion::from(&found), wanted(found.size, range, cap)?);
         let stream = self.transport.stream(principal, &scripts::send(path, &version, &range)).await?;
         let content = scripts::content(stream, path.clone(), range.end - range.start, self.settings.stall);
         Ok(Download { version, range, content })

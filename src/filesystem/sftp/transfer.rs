@@ -12,6 +12,7 @@ use super::read::{SMALL, Source};
 use super::session::Session;
 use super::upload::{Target, Upload, finish, write};
 use crate::domain::{ByteRange, Principal, RemotePath};
+use crate::filesystem::transfer::wanted;
 use crate::filesystem::{ArchiveFormat, ContentStream, Download, Expected, FilesystemError, PartOptions, Placed, Transfer, UploadOptions};
 
 #[async_trait]
@@ -27,7 +28,7 @@ impl Transfer for Sftp {
             .sessions
             .run(principal, true, |session| async move {
                 let source = Source::open(&session, path).await?;
-                let (version, range) = (source.version, wanted(&source, range, cap)?);
+                let (version, range) = (source.version, wanted(source.size(), range, cap)?);
                 if range.end - range.start > SMALL {
                     return Ok(None);
                 }
@@ -40,7 +41,7 @@ impl Transfer for Sftp {
         }
         let session = self.sessions.bulk(principal).await?;
         let source = Source::open(&session, path).await?;
-        let (version, range) = (source.version, wanted(&source, range, cap)?);
+        let (version, range) = (source.version, wanted(source.size(), range, cap)?);
         // The session is the transfer's until the content is dropped.
         let content = source.stream(range.clone()).inspect(move |_| _ = &session).boxed();
         Ok(Download { version, range, content })
@@ -156,13 +157,4 @@ impl Transfer for Sftp {
     ) -> Result<Placed, FilesystemError> {
         self.exec.unpack(principal, target, format, content, cap).await
     }
-}
-
-/// The bytes of the file that are to be read.
-fn wanted(source: &Source, range: Option<ByteRange>, cap: Option<u64>) -> Result<std::ops::Range<u64>, FilesystemError> {
-    let size = source.size();
-    if let Some(cap) = cap.filter(|cap| size > *cap) {
-        return Err(FilesystemError::TooLarge(cap));
-    }
-    range.map_or(Some(0..size), |range| range.within(size)).ok_or(FilesystemError::Range(size))
 }

@@ -253,12 +253,13 @@ pub(in crate::http) struct PostCompressRequest {
 impl PostCompressRequest {
     /// Takes out how to pack.
     pub(in crate::http) fn options(&mut self) -> CompressOptions {
-        CompressOptions {
-            compression: self.compression.into(),
-            dereference: self.dereference,
-            match_pattern: self.match_pattern.take().filter(|pattern| !pattern.is_empty()),
-        }
+        compress_options(self.compression, self.dereference, self.match_pattern.take())
     }
+}
+
+/// How to pack; an empty pattern counts as absent.
+pub(super) fn compress_options(compression: CompressionType, dereference: bool, match_pattern: Option<String>) -> CompressOptions {
+    CompressOptions { compression: compression.into(), dereference, match_pattern: match_pattern.filter(|pattern| !pattern.is_empty()) }
 }
 
 /// What to unpack, and where. `path` and `source_path` are understood for `sourcePath`.

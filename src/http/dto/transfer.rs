@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::file_request::CompressionType;
+use super::file_request::{CompressionType, compress_options};
 use crate::cluster::Cluster;
 use crate::domain::CompressOptions;
 use crate::http::extract::lenient;
@@ -83,11 +83,7 @@ pub(in crate::http) struct CompressRequest {
 impl CompressRequest {
     /// Takes out how to pack.
     pub(in crate::http) fn options(&mut self) -> CompressOptions {
-        CompressOptions {
-            compression: self.compression.into(),
-            dereference: self.dereference,
-            match_pattern: self.match_pattern.take().filter(|pattern| !pattern.is_empty()),
-        }
+        compress_options(self.compression, self.dereference, self.match_pattern.take())
     }
 }
 

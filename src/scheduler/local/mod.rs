@@ -25,7 +25,7 @@ use self::directives::Directives;
 use super::{AttachOutput, Scheduler, SchedulerError};
 use crate::domain::{
     Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, JobScript, Node, NodeState, Partition, Principal,
-    Reservation, bytes_to_text, text_to_bytes,
+    Reservation, bytes_to_text, is_variable_name, text_to_bytes,
 };
 use crate::ssh::{CommandLine, RemoteCommand, Transport, run};
 
@@ -285,8 +285,7 @@ fn expand(pattern: &str, name: &str, user: &str) -> String {
 fn environment(job: &JobDescription) -> Result<Vec<u8>, SchedulerError> {
     let mut lines = Vec::new();
     for (name, value) in &job.environment {
-        let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
-        if !first || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        if !is_variable_name(name) {
             return Err(SchedulerError::Rejected(format!("invalid name of an environment variable: {name}")));
         }
         if value.contains('\0') {

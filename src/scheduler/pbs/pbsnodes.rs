@@ -89,9 +89,8 @@ fn status_of_torque<'a>(record: &'a Record, wanted: &str) -> Option<&'a str> {
 
 /// The states of `state-unknown,down,offline`. A node that is free and has jobs is a mixed one.
 fn states(printed: &str, allocated: u32) -> Vec<NodeState> {
-    let mut states = Vec::new();
-    for word in printed.split(',') {
-        let state = match word.trim() {
+    let state = |word: &str| {
+        Some(match word.trim() {
             "free" if allocated > 0 => NodeState::Mixed,
             "free" => NodeState::Idle,
             "job-busy" | "job-exclusive" => NodeState::Allocated,
@@ -102,16 +101,10 @@ fn states(printed: &str, allocated: u32) -> Vec<NodeState> {
             "reserve" | "resv-exclusive" => NodeState::Reserved,
             "provisioning" | "wait-provisioning" | "initializing" => NodeState::PoweringUp,
             "sleep" => NodeState::PoweringDown,
-            _ => continue,
-        };
-        if !states.contains(&state) {
-            states.push(state);
-        }
-    }
-    if states.is_empty() {
-        states.push(NodeState::Unknown);
-    }
-    states
+            _ => return None,
+        })
+    };
+    NodeState::each_once(printed.split(',').filter_map(state))
 }
 
 #[cfg(test)]

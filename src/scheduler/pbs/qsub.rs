@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::config::AccountOption;
 use super::dialect::Dialect;
 use super::job_ref::shown_id;
-use crate::domain::{JobDescription, JobId, JobScript, bytes_to_text};
+use crate::domain::{JobDescription, JobId, JobScript, bytes_to_text, is_variable_name};
 use crate::scheduler::SchedulerError;
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
@@ -133,10 +133,6 @@ fn looks_like_an_id(line: &str) -> bool {
     let sequence = line.split('.').next().unwrap_or_default();
     let number = sequence.strip_suffix("[]").unwrap_or(sequence);
     !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) && JobId::new(line).is_ok()
-}
-
-fn is_variable_name(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 #[cfg(test)]

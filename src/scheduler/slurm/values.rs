@@ -86,9 +86,8 @@ pub(super) fn is_finished(state: &str) -> bool {
 /// The states that these words name, such as `mixed`, `drain` and `not_responding`. Flags that say nothing of whether a node can be used are left out; where
 /// nothing is left, the state is unknown.
 pub(super) fn node_states<'a>(words: impl IntoIterator<Item = &'a str>) -> Vec<NodeState> {
-    let mut states = Vec::new();
-    for word in words {
-        let state = match word.trim().to_ascii_lowercase().as_str() {
+    let state = |word: &str| {
+        Some(match word.trim().to_ascii_lowercase().as_str() {
             "idle" => NodeState::Idle,
             "allocated" => NodeState::Allocated,
             "mixed" => NodeState::Mixed,
@@ -99,16 +98,10 @@ pub(super) fn node_states<'a>(words: impl IntoIterator<Item = &'a str>) -> Vec<N
             "completing" => NodeState::Completing,
             "powering_down" | "powered_down" | "power_down" => NodeState::PoweringDown,
             "powering_up" | "power_up" => NodeState::PoweringUp,
-            _ => continue,
-        };
-        if !states.contains(&state) {
-            states.push(state);
-        }
-    }
-    if states.is_empty() {
-        states.push(NodeState::Unknown);
-    }
-    states
+            _ => return None,
+        })
+    };
+    NodeState::each_once(words.into_iter().filter_map(state))
 }
 
 /// `code:signal`, or the status word of wait(2), which squeue printed before 23.02.

@@ -10,7 +10,7 @@ use goldcrest::authn::{Authenticator, AuthnError, PrincipalSource};
 use goldcrest::authz::{Authorizer, AuthzError, Basis, Decision, Relation, Ruling};
 use goldcrest::domain::{
     Account, AccountingQuery, AclEntry, ByteRange, Checksum, Content, DirectoryEntry, FileStat, FileVersion, Identity, Job, JobDescription,
-    JobId, JobMetadata, JobQuery, Node, Partition, Principal, Quota, RemotePath, Reservation, Secret, Space, SystemName,
+    JobId, JobMetadata, JobQuery, Node, Partition, Principal, Quota, RemotePath, Reservation, Secret, Space, SystemName, Username,
 };
 use goldcrest::filesystem::{
     ArchiveFormat, CompressOptions, Compression, ContentStream, CopyOptions, Download, EntryStream, Expected, FileSystem, FilesystemError,
@@ -375,7 +375,8 @@ impl Authenticator for Tokens {
             "expiring" => Err(AuthnError::EndsTooSoon { remaining: 3, required: 30 }),
             "no-keys" => Err(AuthnError::KeysUnavailable("connection to 10.0.0.1 refused".into())),
             token => match token.strip_prefix("token-of-") {
-                Some(user) => Ok(Arc::new(principal(user))),
+                Some(user) if Username::new(user).is_ok() => Ok(Arc::new(principal(user))),
+                Some(_) => Err(AuthnError::Invalid("the claim that holds the user name has no usable user name")),
                 None => Err(AuthnError::Invalid("its signature does not match")),
             },
         }

@@ -178,9 +178,20 @@ async fn jobs_run_where_the_configuration_says() {
 
 #[tokio::test]
 async fn a_user_name_of_dots_leads_nowhere_else() {
-    let api = Api::new(vec![], vec![]);
-    let body = json!({"sourcePath": "/home/a", "targetPath": "/home/b"});
-    let answer = api.send(super::request(Method::POST, "/filesystem/daint/transfer/mv", Some("token-of-.."), Some(body))).await;
+    for token in ["token-of-.", "token-of-.."] {
+        let api = Api::new(vec![], vec![]);
+        let body = json!({"sourcePath": "/home/a", "targetPath": "/home/b"});
+        let answer = api.send(super::request(Method::POST, "/filesystem/daint/transfer/mv", Some(token), Some(body))).await;
+        assert_eq!(answer.status, 401, "{}", answer.everything());
+    }
+}
+
+#[tokio::test]
+async fn a_place_for_jobs_outside_the_file_systems_is_refused() {
+    let api = set_up(vec![], |config| {
+        config.data_operation.datatransfer_jobs_directory = Some("/elsewhere/{username}".to_owned());
+    });
+    let answer = ask(&api, "mv", json!({"sourcePath": "/home/a", "targetPath": "/home/b"})).await;
     assert_eq!(answer.status, 400, "{}", answer.everything());
 }
 

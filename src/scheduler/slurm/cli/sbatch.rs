@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::domain::{JobDescription, JobId, JobScript, bytes_to_text};
+use crate::domain::{JobDescription, JobId, JobScript, bytes_to_text, is_variable_name};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Sets variables and then becomes sbatch. sbatch's own `--export=NAME=VALUE` breaks values at commas, so the variables go
@@ -83,10 +83,6 @@ fn with_environment(environment: &BTreeMap<String, String>) -> CommandLine {
         line = line.arg(format!("{name}={value}"));
     }
     line.flag("--")
-}
-
-fn is_variable_name(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 fn not_understood(line: &str) -> CommandError {
