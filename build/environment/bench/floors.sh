@@ -33,6 +33,7 @@ floor() {
     local sacct=(sacct --allocations --starttime now-24hours) sbatch=(sbatch --parsable "--chdir=$folder" --output=/dev/null --wrap=true)
     say "floor: $1"
     case $1 in sbatch*) settle ;; esac
+    calm
     case $1 in
         lstat) over_a_connection "$1" 'one SFTP request, LSTAT, on an open channel' 20000 stat "$folder/lines.txt" ;;
         list) over_a_connection "$1" 'OPENDIR, READDIR to the end, CLOSE on an open channel' 20000 list "$folder/twenty" ;;
@@ -148,6 +149,6 @@ of_each() {
     awk 'NR == 1 { real = $1; cpu = $2 + $3 } NR == 2 && $1 > 0 { printf "%.5f %.5f %d\n", real * 1000 / $1, cpu * 1000 / $1, $1 }'
 }
 
-sum() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.5f", a + b }'; }
+sum() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.5f", (a < 0 || b < 0 ? -1 : a + b) }'; }
 
 divided() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.5f", a / b }'; }

@@ -38,10 +38,14 @@ plan() {
             ;;
         jobs) path=$jobs ;;
         # Answers about jobs are given again for a moment, by what was asked. No two of these ask for the same name, and none of the
-        # names is passed on to Slurm, because it holds a space: each request is the whole squeue and the whole sacct.
-        jobs-uncached) path="$jobs?name=uncached%20{n}" modulo=1000000000 ;;
-        # Another task in each request, so that none is answered from memory either. FirecREST has no such ids, and no such memory:
-        # there it is the array, of which Slurm has one row too.
+        # names is passed on to Slurm, because it holds a space: each request is the whole squeue and the whole sacct. FirecREST would
+        # pass the name on, and has no such memory: there it is the list without a name.
+        jobs-uncached)
+            path=$jobs modulo=1000000000
+            if [ "$1" = goldcrest ]; then path+="?name=uncached%20{n}"; fi
+            ;;
+        # Another task in each request, so that none is answered from memory either. FirecREST has no such ids: there it is the
+        # array, of which Slurm has one row too.
         job)
             path=$jobs/$held_array modulo=$held_tasks
             if [ "$1" = goldcrest ]; then path+="_{n}"; fi
@@ -100,6 +104,7 @@ try() {
     plan "$1" "$2"
     local status options=(-sS --globoff --max-time 60 -o "$work/answer" -w '%{http_code}' -X "$method" --config -)
     [ -z "$body" ] || options+=(-H "Content-Type: $type" --data-binary "@$body")
+    refusal=''
     : >"$work/answer"
     # The token goes in by standard input, so that no process list shows it.
     status=$(printf 'header = "Authorization: Bearer %s"\n' "${token_of[$1]}" |
@@ -109,11 +114,31 @@ try() {
     return 1
 }
 
+# Until what the load before left behind has ended: a server goes on with requests whose client is gone.
+calm() { wait_for 60 is_calm || say "WARNING: the servers do not come to rest; other work is in the next figures"; }
+
+# Whether sshd and the servers use less than a tenth of a core.
+is_calm() {
+    local before
+    before=$(cpu_of_all)
+    sleep 0.3
+    [ $(($(cpu_of_all) - before)) -le $((3 * $(getconf CLK_TCK) / 100)) ]
+}
+
+cpu_of_all() {
+    local pid total=0
+    for pid in "$server" "${pid_of[@]}"; do
+        if [ -n "$pid" ]; then total=$((total + $(cpu_of "$pid"))); fi
+    done
+    echo "$total"
+}
+
 # cell TARGET OPERATION CLIENTS: the load.
 cell() {
     local key=$1/$2/$3 origin proxy_before=0 proxy_after=0 server_before server_after requests failed rate p50 p99
     plan "$1" "$2"
     if [ "$2" = submit ]; then settle; fi
+    calm
     origin=${base[$1]#http://} origin=http://${origin%%/*}
     if [ -n "${pid_of[$1]}" ]; then proxy_before=$(cpu_of "${pid_of[$1]}"); fi
     server_before=$(cpu_of "$server")
@@ -126,8 +151,10 @@ cell() {
     read -r requests failed rate p50 p99 < <(sed -n 's/^RESULT //p' "$work/wrk") ||
         die "wrk gave no result for $2 with $3 clients: $(cat "$work/wrk")"
     last_number=$((last_number + requests + $3))
-    if [ "$failed" -gt 0 ] || [ "$requests" = 0 ]; then
-        failures+=("$1, $2 with $3 clients: $failed failed beside or among $requests answers ($(sed -n 's/^FAILED //p' "$work/wrk"))")
+    if [ "$failed" -gt 0 ]; then
+        failures+=("$1, $2 with $3 clients: $failed, beside or among $requests answers: $(sed -n 's/^FAILED //p' "$work/wrk")")
+    elif [ "$requests" = 0 ]; then
+        failures+=("$1, $2 with $3 clients: no answer within $seconds s")
     fi
     measured[$key/requests]=$requests measured[$key/failed]=$failed measured[$key/rate]=$rate
     measured[$key/p50]=$p50 measured[$key/p99]=$p99
@@ -137,9 +164,11 @@ cell() {
     if [ -n "${pid_of[$1]}" ]; then measured[$key/rss]=$(resident "${pid_of[$1]}"); fi
 }
 
-# ms_each TICKS TIMES: milliseconds of CPU for each time.
+# ms_each TICKS TIMES: milliseconds of CPU for each time; negative where they are not known, because a process has ended that nobody
+# waited for, and its time with it.
 ms_each() {
-    awk -v ticks="$1" -v times="$2" -v hertz="$(getconf CLK_TCK)" 'BEGIN { printf "%.5f", (times > 0 ? ticks * 1000 / hertz / times : 0) }'
+    awk -v ticks="$1" -v times="$2" -v hertz="$(getconf CLK_TCK)" \
+        'BEGIN { printf "%.5f", (ticks < 0 ? -1 : times > 0 ? ticks * 1000 / hertz / times : 0) }'
 }
 
 # The CPU time in clock ticks that a process and everything below it has used, those that have ended included (proc(5), stat).

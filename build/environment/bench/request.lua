@@ -63,21 +63,22 @@ if left > 0 then
     end
 end
 
--- Requests, those that failed, requests a second, and the 50th and 99th percentile in milliseconds.
+-- Requests, those that failed, answers a second that were none of these, and the 50th and 99th percentile in milliseconds.
 function done(summary, latency)
     local errors, thread = summary.errors, threads[1]
     local ended = thread:get("ended")
     local seconds = ended and ended - thread:get("started") or summary.duration / 1e6
-    local failed = math.max(errors.status, thread:get("refused")) + errors.connect + errors.read + errors.write + errors.timeout
+    local status = math.max(errors.status, thread:get("refused"))
+    local failed = status + errors.connect + errors.read + errors.write + errors.timeout
     print(string.format(
         "RESULT %d %d %.2f %.3f %.2f",
-        summary.requests, failed, summary.requests / seconds,
+        summary.requests, failed, (summary.requests - status) / seconds,
         latency:percentile(50) / 1000, latency:percentile(99) / 1000
     ))
     if failed > 0 then
         print(string.format(
             "FAILED connect %d, read %d, write %d, timeout %d, status %d; first: %s", errors.connect, errors.read, errors.write,
-            errors.timeout, math.max(errors.status, thread:get("refused")), thread:get("first") or "not kept"
+            errors.timeout, status, thread:get("first") or "not kept"
         ))
     end
 end

@@ -42,12 +42,13 @@ Each request does this, on a cluster over SSH:
   download, download-5m  a file of 1 MiB, of 5 MiB
   upload, upload-form    a file of 1 MiB, as the body (PUT) and as a form (POST, which FirecREST v2 has)
   jobs                   the caller's job list over and over, which is answered from memory for a second (read_freshness)
-  jobs-uncached          the same, each time by another name, so that Slurm is asked each time; no job is called so, and the answer empty
-  job                    one waiting task of an array of $held_tasks, each time another, so that Slurm is asked each time
+  jobs-uncached          the same, each time by another name, so that Slurm is asked for all of it each time; no job is called so, and
+                         the answer is empty. The peer is asked for the whole list: FirecREST remembers none.
+  job                    one waiting task of an array of $held_tasks, each time another, so that Slurm is asked each time; of the peer the array
   submit                 a job that does nothing, and runs
 
 How to read it:
-  requests/s, p50, p99   of wrk, which shares the cores with everything else
+  requests/s, p50, p99   of wrk, which shares the cores with everything else; only answers without a failure count as requests/s
   CPU                    from /proc: of Goldcrest, and of the sshd with everything below it (shells, sftp-server, squeue). It depends little
                          on what else the machine does. Slurm's own daemons are in no column.
   floors                 the same work one at a time without Goldcrest: benches/floors.rs on an open SSH connection, OpenSSH's sftp and scp
@@ -64,8 +65,6 @@ clients='1 8 32 64'
 operations=$all_operations
 with_floors=yes
 work=''
-# How long the job list was.
-listed_jobs=
 user=fireuser
 folder=/home/$user/goldcrest-bench
 # Of the servers that are put under load, `goldcrest` and perhaps `peer`.
@@ -143,7 +142,8 @@ find_cluster() {
     port=$(awk -v name="$system" '$1 == "-" && $2 == "name:" { ours = $3 == name } ours && $1 == "port:" { print $2; exit }' "$(coordinate goldcrest config)")
     [ -n "$port" ] || die "Goldcrest has no system $system"
     local sshd
-    sshd=$(dirname "$(grep -lx "ListenAddress 127\.0\.0\.1:$port" "$state_root"/openssh/*/sshd_config)")
+    sshd=$(grep -lx "ListenAddress 127\.0\.0\.1:$port" "$state_root"/openssh/*/sshd_config) || die "no sshd of this environment is behind $system"
+    sshd=${sshd%/*}
     server=$(cat "$sshd/sshd.pid")
     cluster_path=$(sed -n 's/^SetEnv PATH=//p' "$sshd/sshd_config")
 }
@@ -166,9 +166,9 @@ measure() {
         for floor in $(floors_of "$1"); do floor "$floor"; done
     fi
     try goldcrest "$1" || die "$refusal"
-    [ "$1" != jobs ] || listed_jobs=$({ grep -o '"jobId"' "$work/answer" || true; } | wc -l)
     if [ -n "${base[peer]:-}" ] && [ "$firecrest" = yes ]; then
         if try peer "$1"; then targets+=(peer); else left_out+=("$refusal"); fi
+        case $refusal in *' with 401:'*) die "$refusal (see --peer-token)" ;; esac
     fi
     for count in $clients; do
         for target in "${targets[@]}"; do

@@ -26,7 +26,8 @@ print_operation() {
 # What the figures depend on beside the machine.
 print_circumstances() {
     echo
-    echo "Load average $(cut -d' ' -f1 /proc/loadavg) after.${listed_jobs:+ The job list had $listed_jobs jobs.}"
+    echo "Load average $(cut -d' ' -f1 /proc/loadavg) after. The job list had" \
+        "$(as_user sacct --allocations --noheader --starttime now-24hours | wc -l) jobs at the end."
 }
 
 # How each operation stands to its floors, at each number of clients.
@@ -53,10 +54,13 @@ print_floor() {
             for (cell = 0; cell < cells; cell++) {
                 between = cell > 0 ? " / " : ""
                 rates = rates between sprintf("%.2f", figure[3 * cell + 1] * unit * ms / 1000)
-                cpus = cpus between (cpu > 0 ? sprintf("%.2f", (figure[3 * cell + 2] + figure[3 * cell + 3]) / unit / cpu) : "-")
+                proxy = figure[3 * cell + 2]
+                server = figure[3 * cell + 3]
+                known = cpu > 0 && proxy >= 0 && server >= 0
+                cpus = cpus between (known ? sprintf("%.2f", (proxy + server) / unit / cpu) : "-")
             }
             if (unit > 1) title = unit " times: " title
-            printf "| %s | %s | %.3f | %.3f | %s | %s |\n", operation, title, ms, cpu, rates, cpus
+            printf "| %s | %s | %.3f | %s | %s | %s |\n", operation, title, ms, (cpu < 0 ? "-" : sprintf("%.3f", cpu)), rates, cpus
         }'
 }
 
@@ -89,7 +93,7 @@ compared() {
         server) echo "$(thousand "$ours") | $(thousand "$theirs")" ;;
         *)
             awk -v ours="$ours" -v theirs="$theirs" -v ratio="${2:-}" '
-                function by(a, b) { return b > 0 ? sprintf(" | %.2f", a / b) : " | -" }
+                function by(a, b) { return a > 0 && b > 0 ? sprintf(" | %.2f", a / b) : " | -" }
                 BEGIN { print ours " | " theirs (ratio == "ratio" ? by(ours, theirs) : ratio == "inverse" ? by(theirs, ours) : "") }'
             ;;
     esac
@@ -100,7 +104,7 @@ print_failures() {
     [ ${#failures[@]} -gt 0 ] || return 0
     local failure
     echo
-    echo '> **REQUESTS FAILED: these cells count failures as answers. Their figures are of no use.**'
+    echo '> **REQUESTS FAILED. These cells count the others in requests/s; their percentiles and CPU time are of no use:**'
     for failure in "${failures[@]}"; do
         echo '>'
         echo "> - $failure"
@@ -112,5 +116,5 @@ print_failures() {
 # emphasised COUNT: a number that should be 0, in bold where it is not.
 emphasised() { if [ "$1" = 0 ]; then echo 0; else echo "**$1**"; fi; }
 
-# What a thousand of them take.
-thousand() { awk -v each="$1" 'BEGIN { printf "%.0f", each * 1000 }'; }
+# What a thousand of them take, where it is known.
+thousand() { awk -v each="$1" 'BEGIN { if (each < 0) printf "-"; else printf "%.0f", each * 1000 }'; }
