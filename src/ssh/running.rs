@@ -1,9 +1,11 @@
 //! A command on its channel, from the exec request to the server's close.
 
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt;
+use futures::future::FusedFuture;
 use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio_util::sync::CancellationToken;
@@ -82,6 +84,16 @@ pub(super) async fn run((slot, mut read, write): Open, way: Way, limits: Limits,
     }
 }
 
+/// The next message on a channel, while `feed` sends what there is to send. A failure to send is seen as the end of the channel.
+pub(super) async fn hear<F: FusedFuture>(read: &mut ChannelReadHalf, mut feed: Pin<&mut F>) -> Option<ChannelMsg> {
+    loop {
+        tokio::select! {
+            message = read.wait() => return message,
+            _ = &mut feed, if !feed.is_terminated() => {}
+        }
+    }
+}
+
 /// Sends the command and its input, and collects what comes back until the server closes the channel: the exit status may come
 /// before the last of the output.
 async fn converse(read: &mut ChannelReadHalf, write: &ChannelWriteHalf<Msg>, line: Vec<u8>, stdin: Bytes, most: usize) -> Ended {
@@ -94,16 +106,8 @@ async fn converse(read: &mut ChannelReadHalf, write: &ChannelWriteHalf<Msg>, lin
     tokio::pin!(feed);
     let mut output = RawOutput::default();
     let mut exit = None;
-    let mut fed = false;
     loop {
-        let message = tokio::select! {
-            message = read.wait() => message,
-            // A failure to send is seen as the end of the channel, which comes through the other arm.
-            _ = &mut feed, if !fed => {
-                fed = true;
-                continue;
-            }
-        };
+        let message = hear(read, feed.as_mut()).await;
         match message {
             Some(ChannelMsg::Data { data }) if output.stdout.len() + output.stderr.len() + data.len() <= most => {
                 output.stdout.extend_from_slice(&data);

@@ -8,11 +8,12 @@
 //! command prints, nor what an earlier one left running prints, can pass for the end of it. The first mark is printed before
 //! the command: a shell that ends without it has provably not begun.
 
+use futures::FutureExt;
 use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 
 use super::command::CommandLine;
-use super::running::Ended;
+use super::running::{Ended, hear};
 use super::transport::{Exec, RawOutput, TransportError};
 
 /// What the login shell is told. A plain POSIX shell takes its place, whatever it was.
@@ -103,20 +104,12 @@ pub(super) async fn converse(read: &mut ChannelReadHalf, write: &ChannelWriteHal
             write.exec(true, START).await?;
         }
         write.data_bytes(bytes::Bytes::from(text)).await
-    };
+    }
+    .fuse();
     tokio::pin!(feed);
     let (mut stdout, mut stderr) = (Marked::new(&mark), Marked::new(&mark));
-    let mut fed = false;
     loop {
-        let message = tokio::select! {
-            message = read.wait() => message,
-            // A failure to send is seen as the end of the channel, which comes through the other arm.
-            _ = &mut feed, if !fed => {
-                fed = true;
-                continue;
-            }
-        };
-        match message {
+        match hear(read, feed.as_mut()).await {
             Some(ChannelMsg::Data { data }) => stdout.take(&data),
             Some(ChannelMsg::ExtendedData { data, .. }) => stderr.take(&data),
             Some(ChannelMsg::Failure) => break Ended::NotBegun,
