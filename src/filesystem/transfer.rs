@@ -133,6 +133,8 @@ pub type ContentStream = BoxStream<'static, Result<Bytes, FilesystemError>>;
 pub struct UploadOptions {
     /// The most that is taken, in bytes.
     pub cap: Option<u64>,
+    /// How long the content is said to be, in bytes. It need not be true.
+    pub length: Option<u64>,
     /// What has to be there.
     pub expected: Expected,
 }

@@ -17,7 +17,7 @@ use super::activity::at_slowest;
 use crate::filesystem::{ContentStream, FilesystemError};
 
 /// How many pieces may wait between the client and the cluster. A piece is what one read of the connection gave.
-const PIECES: usize = 4;
+const PIECES: usize = 2;
 
 /// A piece, or what went wrong with it; none at the end.
 type Piece = Option<Result<Bytes, FilesystemError>>;

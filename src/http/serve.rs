@@ -24,6 +24,10 @@ const MAX_CONNECTIONS: usize = 10_000;
 /// The most HTTP/2 streams of one connection at once.
 const MAX_STREAMS: u32 = 250;
 
+/// The most that is read from a connection at once, and kept to be written to it, in bytes; also the longest head of a request. With
+/// hyper's 400 kB, a few dozen uploads would hold more than all else together.
+const CONNECTION_BUFFER: usize = 64 * 1024;
+
 /// After an accept that failed for want of file descriptors: time for some to be given back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -72,7 +76,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
             async move { Ok::<_, Infallible>(answer.await?.map(|body| exchange.watch(body))) }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head);
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(CONNECTION_BUFFER);
         builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).keep_alive_interval(Some(Duration::from_secs(30)));
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);

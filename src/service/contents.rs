@@ -60,7 +60,7 @@ pub async fn upload(access: &Access, directory: &str, name: &str, content: Conte
     check_upload_name(name)?;
     let directory = access.cluster().path(directory)?;
     let path = access.cluster().path(&directory.join(&text_to_bytes(name)).to_text())?;
-    let options = UploadOptions { cap: Form::Compatible.cap(access), expected: Expected::Anything };
+    let options = UploadOptions { cap: Form::Compatible.cap(access), ..UploadOptions::default() };
     write(access, &path, content, options).await?;
     Ok(())
 }
@@ -82,7 +82,7 @@ pub async fn store(
     if let Some(cap) = cap.filter(|cap| length.is_some_and(|length| length > *cap)) {
         return Err(FilesystemError::TooLarge(cap).into());
     }
-    write(access, &path, content, UploadOptions { cap, expected }).await
+    write(access, &path, content, UploadOptions { cap, length, expected }).await
 }
 
 /// Packs a directory, or a file, into an archive that comes as it is made.

@@ -3,6 +3,7 @@
 //! `protocol/` is the codec, `session/` one channel, `sessions.rs` who has which; the other files are operations. What SFTP
 //! cannot do goes to [`Exec`]. It must not know HTTP or the path policy. A new operation is a file here and a method below.
 
+mod budget;
 mod change;
 mod copy;
 mod errors;

@@ -134,7 +134,7 @@ impl Sftp {
                 Err(error) if no_command(&error) => {
                     let download = self.download(principal, source, None, None).await?;
                     let expected = if overwrite { Expected::Anything } else { Expected::Nothing };
-                    let options = UploadOptions { cap: None, expected };
+                    let options = UploadOptions { expected, ..UploadOptions::default() };
                     self.upload(principal, target, download.content, options).await.map(|_| ())
                 }
                 result => result,

@@ -4,9 +4,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::stream::{self, Stream};
-use futures::{StreamExt, TryStreamExt};
+use futures::stream::{self, FuturesOrdered, Stream};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 
+use super::budget::Share;
 use super::errors::{attributes, bytes, filesystem_error};
 use super::protocol::{Attributes, OpenFlags, Request, Response, Status};
 use super::session::{Failure, Handle, Session};
@@ -16,13 +17,8 @@ use crate::filesystem::{ContentStream, FilesystemError, regular};
 /// What is read or written over the control session; more goes over a session of its own on the bulk lane.
 pub const SMALL: u64 = 256 * 1024;
 
-/// Bytes that a transfer has in flight, where the block size leaves the choice.
-const IN_FLIGHT_BYTES: u32 = 8 * 1024 * 1024;
-
-/// Requests that a transfer has in flight for blocks of this size.
-pub fn window(block: u32) -> usize {
-    (IN_FLIGHT_BYTES / block.max(1)).clamp(32, 64) as usize
-}
+/// The most requests that a transfer has in flight, where the size of the blocks leaves the choice.
+pub const MOST_REQUESTS: usize = 128;
 
 /// A regular file that is open for reading.
 #[derive(Clone)]
@@ -61,13 +57,25 @@ impl Source {
         flatten(stream::iter(lone).then(|lone| lone).chain(self.steps(offset + head, offset.saturating_add(length), false)))
     }
 
-    /// The blocks from `offset` to `end`, and behind them the question whether the file is still the one that was opened.
+    /// The blocks from `offset` to `end`, and behind them the question whether the file is still the one that was opened. As many
+    /// are asked for at once as there is memory for.
     fn steps(&self, offset: u64, end: u64, check: bool) -> impl Stream<Item = Result<Vec<Bytes>, FilesystemError>> + Send + use<> {
         let block = self.session.capabilities().read_block();
         let blocks = (offset..end).step_by(block as usize);
         let blocks = blocks.map(move |at| Step::Block(at, u32::try_from(end - at).unwrap_or(u32::MAX).min(block)));
-        let source = self.clone();
-        stream::iter(blocks.chain(check.then_some(Step::Check))).map(move |step| source.clone().step(step)).buffered(window(block))
+        let steps = blocks.chain(check.then_some(Step::Check)).peekable();
+        let ahead = (self.clone(), steps, FuturesOrdered::new(), Share::new());
+        stream::unfold(ahead, |(source, mut steps, mut under_way, mut share)| async move {
+            while under_way.len() < MOST_REQUESTS
+                && let Some(grant) = steps.peek().and_then(|step| share.grant(step.length()))
+                && let Some(step) = steps.next()
+            {
+                under_way.push_back(source.clone().step(step).map(|pieces| (pieces, grant)));
+            }
+            let (pieces, grant) = under_way.next().await?;
+            share.give_back(Some(grant));
+            Some((pieces, (source, steps, under_way, share)))
+        })
     }
 
     /// Reads a range whole.
@@ -158,6 +166,16 @@ enum Step {
     Block(u64, u32),
     /// Whether the file is still what it was.
     Check,
+}
+
+impl Step {
+    /// How much the answer may bring, in bytes.
+    fn length(&self) -> usize {
+        match self {
+            Self::Block(_, length) => *length as usize,
+            Self::Check => 0,
+        }
+    }
 }
 
 /// The pieces of the blocks, in order, up to the end of the file.

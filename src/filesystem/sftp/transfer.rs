@@ -61,7 +61,7 @@ impl Transfer for Sftp {
         // done already would then be in the way.
         let again = options.expected == Expected::Anything;
         let (mut start, mut length) = (Vec::new(), 0);
-        while length <= SMALL {
+        while length <= SMALL && options.length.is_none_or(|said| said <= SMALL) {
             match content.next().await {
                 Some(piece) => {
                     let piece = piece?;

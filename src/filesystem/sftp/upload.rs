@@ -7,12 +7,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 
+use super::budget::Share;
 use super::errors::{attributes, bytes, filesystem_error, making};
 use super::protocol::{Attributes, OpenFlags, Request, Response};
-use super::read::{version, window};
+use super::read::{MOST_REQUESTS, version};
 use super::session::{Failure, Handle, Session};
 use super::sessions::Sessions;
 use crate::domain::{FileType, FileVersion, Principal, RemotePath};
@@ -184,23 +185,28 @@ pub async fn write(
     cap: Option<u64>,
 ) -> (u64, Result<(), FilesystemError>) {
     let block = session.capabilities().write_block() as usize;
-    let window = window(session.capabilities().write_block());
-    let mut waiting = Bytes::new();
-    let mut end = None;
+    let (mut waiting, mut end) = (Bytes::new(), None);
+    let (mut share, mut granted) = (Share::new(), None);
     let mut writes = FuturesUnordered::new();
     loop {
-        while !waiting.is_empty() && writes.len() < window {
-            let data = waiting.split_to(waiting.len().min(block));
-            let length = data.len() as u64;
-            let request = Request::Write { handle: handle.bytes(), offset, data };
-            offset += length;
-            writes.push(async move { session.command(&request).await });
+        let next = waiting.len().min(block);
+        if next > 0 && granted.is_none() && writes.len() < MOST_REQUESTS {
+            granted = share.grant(next);
         }
-        // Both are driven at once: a slow client must not hold back what is to be written, nor its acknowledgement.
+        // All are driven at once: a slow client must not hold back what is to be written, nor its acknowledgement.
         tokio::select! {
-            Some(written) = writes.next() => if let Err(failure) = written {
-                waiting.clear();
-                end.get_or_insert(Err(not_written(path, failure)));
+            room = session.room(next), if next > 0 && granted.is_some() => {
+                let request = Request::Write { handle: handle.bytes(), offset, data: waiting.split_to(next) };
+                let grant = granted.take();
+                offset += next as u64;
+                writes.push(session.carry(&request, room).map(|written| (written, grant)));
+            }
+            Some((written, grant)) = writes.next() => {
+                share.give_back(grant);
+                if let Err(failure) = written {
+                    waiting.clear();
+                    end.get_or_insert(Err(not_written(path, failure)));
+                }
             },
             piece = content.next(), if end.is_none() && waiting.is_empty() => match piece {
                 Some(Ok(piece)) if cap.is_some_and(|cap| offset + piece.len() as u64 > cap) => {

@@ -272,7 +272,7 @@ impl Transfer for ScriptedFiles {
         mut content: ContentStream,
         options: UploadOptions,
     ) -> Result<Placed, FilesystemError> {
-        let UploadOptions { cap, expected } = options;
+        let UploadOptions { cap, expected, .. } = options;
         let mut bytes = Vec::new();
         while let Some(piece) = content.next().await {
             bytes.extend_from_slice(&piece?);

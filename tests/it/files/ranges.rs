@@ -122,7 +122,7 @@ async fn a_file_that_is_replaced_meanwhile_is_given_as_it_was(site: Site) {
 }
 
 async fn store(site: &Site, name: &str, content: &[u8], expected: Expected) -> Result<Placed, FilesystemError> {
-    let options = UploadOptions { cap: None, expected };
+    let options = UploadOptions { expected, ..UploadOptions::default() };
     site.files.upload(&site.user, &site.path(name), pieces(content), options).await
 }
 
@@ -164,7 +164,7 @@ async fn a_file_is_replaced_only_in_the_expected_state(site: Site) {
         Ok(Bytes::from_static(b"end"))
     });
     let content = pieces(&noise(1_000_000)).chain(end).boxed();
-    let options = UploadOptions { cap: None, expected: Expected::Version(version) };
+    let options = UploadOptions { expected: Expected::Version(version), ..UploadOptions::default() };
     let upload = site.files.upload(&site.user, &path, content, options);
     let change = async {
         was_reached.await.unwrap();

@@ -3,6 +3,7 @@
 //! A writer task and a reader task own the channel's two halves; requests meet their replies by id. It knows packets and
 //! waiting, and must not know what files are used for.
 
+mod capabilities;
 mod tasks;
 
 use std::collections::HashMap;
@@ -16,27 +17,21 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::protocol::{
-    COPY_DATA, FSYNC, LIMITS, Malformed, POSIX_RENAME, Request, Response, STATVFS, ServerLimits, Status, USERS_GROUPS_BY_ID, encode_request,
-};
+use super::protocol::{Malformed, Request, Response, ServerLimits, Status, encode_request};
 use crate::domain::bytes_to_text;
 use crate::ssh::ByteStream;
+
+use capabilities::Capabilities;
 
 /// The most requests of one session that wait for a reply.
 const MAX_IN_FLIGHT: usize = 256;
 
-/// The most files and directories that a session has open, fewer where the server says so. Any number of callers share a
-/// session, and servers refuse whoever opens too many.
-const MAX_HANDLES: usize = 64;
-
 /// Replies that an ended piece of work may leave to come, such as those to its CLOSE requests.
 const LEFT_OVERS: usize = 4;
 
-/// How much is read or written at once where the server does not say what it takes (the draft's section 3 promises this).
-const DEFAULT_BLOCK: u32 = 32 * 1024;
-
-/// The largest block used: with its header it fits into the longest packet of OpenSSH.
-const LARGEST_BLOCK: u32 = 255 * 1024;
+/// How much of file contents may be queued for the channel, in bytes, or one block: no more than keeps the writer busy. What the
+/// channel has taken is held by its window.
+const QUEUED: u32 = 128 * 1024;
 
 /// How a session waits.
 #[derive(Clone, Copy, Debug)]
@@ -78,72 +73,14 @@ impl Failure {
     }
 }
 
-/// What the server offers beyond version 3.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Capabilities {
-    /// [`POSIX_RENAME`].
-    pub posix_rename: bool,
-    /// [`FSYNC`].
-    pub fsync: bool,
-    /// [`USERS_GROUPS_BY_ID`].
-    pub names_by_id: bool,
-    /// [`COPY_DATA`].
-    pub copy_data: bool,
-    /// [`STATVFS`].
-    pub statvfs: bool,
-    limits: bool,
-    read: u32,
-    write: u32,
-    handles: usize,
-}
-
-impl Capabilities {
-    fn read_from(extensions: &[(Bytes, Bytes)]) -> Self {
-        let offers = |name: &[u8], known: &[u8]| extensions.iter().any(|(offered, version)| offered == name && version == known);
-        let has = |name: &[u8]| offers(name, b"1");
-        Self {
-            posix_rename: has(POSIX_RENAME),
-            fsync: has(FSYNC),
-            names_by_id: has(USERS_GROUPS_BY_ID),
-            copy_data: has(COPY_DATA),
-            statvfs: offers(STATVFS, b"2"),
-            limits: has(LIMITS),
-            read: DEFAULT_BLOCK,
-            write: DEFAULT_BLOCK,
-            handles: MAX_HANDLES,
-        }
-    }
-
-    fn limit(&mut self, limits: ServerLimits) {
-        let block = |said: u64| match u32::try_from(said).unwrap_or(u32::MAX) {
-            0 => DEFAULT_BLOCK,
-            said => said.min(LARGEST_BLOCK),
-        };
-        self.read = block(limits.read);
-        self.write = block(limits.write);
-        self.handles = match usize::try_from(limits.handles).unwrap_or(MAX_HANDLES) {
-            0 => MAX_HANDLES,
-            said => said.min(MAX_HANDLES),
-        };
-    }
-
-    /// How many bytes one READ may ask for.
-    pub fn read_block(&self) -> u32 {
-        self.read
-    }
-
-    /// How many bytes one WRITE may carry.
-    pub fn write_block(&self) -> u32 {
-        self.write
-    }
-}
-
 /// An SFTP session. Dropping it closes its channel.
 pub struct Session {
     shared: Arc<Shared>,
     permits: Arc<Semaphore>,
     /// One for each file that may still be opened.
     handles: Arc<Semaphore>,
+    /// [`QUEUED`] bytes.
+    room: Arc<Semaphore>,
     patience: Patience,
     capabilities: Capabilities,
     retired: CancellationToken,
@@ -173,6 +110,7 @@ impl Session {
         let mut session = Self {
             permits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
             handles: Arc::new(Semaphore::new(0)),
+            room: Arc::new(Semaphore::new(QUEUED as usize)),
             patience,
             capabilities: Capabilities::read_from(&extensions),
             retired,
@@ -228,13 +166,7 @@ impl Session {
     /// # Errors
     /// When the server answers with a status other than OK, or does not answer.
     pub async fn request(&self, request: &Request) -> Result<Response, Failure> {
-        let permit = self.turn(&self.permits).await?;
-        let (sender, receiver) = oneshot::channel();
-        let sequence = Shared::send(&self.shared, request, Some(sender), permit)?;
-        match self.reply(sequence, receiver).await?.into_response() {
-            Response::Status { status, message } if status != Status::Ok => Err(Failure::Status(status, message)),
-            response => Ok(response),
-        }
+        self.exchange(Packet::of(request)).await
     }
 
     /// Makes a request that succeeds with no more than a status.
@@ -242,10 +174,20 @@ impl Session {
     /// # Errors
     /// As [`Session::request`].
     pub async fn command(&self, request: &Request) -> Result<(), Failure> {
-        match self.request(request).await? {
-            Response::Status { .. } => Ok(()),
-            _ => Err(Failure::unexpected()),
-        }
+        done(&self.request(request).await?)
+    }
+
+    /// Waits for room in the queue for contents of this length.
+    pub async fn room(&self, bytes: usize) -> Room {
+        let bytes = u32::try_from(bytes).unwrap_or(QUEUED).min(QUEUED);
+        // It is never closed.
+        Room { _permit: Arc::clone(&self.room).acquire_many_owned(bytes).await.ok() }
+    }
+
+    /// As [`Session::command`], for a request that carries contents: what waits for the reply holds them no more.
+    pub fn carry<'a>(&'a self, request: &Request, room: Room) -> impl Future<Output = Result<(), Failure>> + Send + use<'a> {
+        let packet = Packet { room: Some(room), ..Packet::of(request) };
+        async move { done(&self.exchange(packet).await?) }
     }
 
     /// Opens a file or directory; the handle closes when dropped. Whoever holds one must not wait for another.
@@ -257,6 +199,16 @@ impl Session {
         match self.request(request).await? {
             Response::Handle { handle } => Ok(Handle { bytes: handle, session: Some(self.clone()), permit: Some(permit) }),
             _ => Err(Failure::unexpected()),
+        }
+    }
+
+    async fn exchange(&self, packet: Packet) -> Result<Response, Failure> {
+        let permit = self.turn(&self.permits).await?;
+        let (sender, receiver) = oneshot::channel();
+        let sequence = Shared::send(&self.shared, packet, Some(sender), permit)?;
+        match self.reply(sequence, receiver).await?.into_response() {
+            Response::Status { status, message } if status != Status::Ok => Err(Failure::Status(status, message)),
+            response => Ok(response),
         }
     }
 
@@ -281,6 +233,13 @@ impl Session {
             }
             allowed = self.patience.request.saturating_sub(quiet);
         }
+    }
+}
+
+fn done(response: &Response) -> Result<(), Failure> {
+    match response {
+        Response::Status { .. } => Ok(()),
+        _ => Err(Failure::unexpected()),
     }
 }
 
@@ -322,7 +281,7 @@ impl Drop for Handle {
         let request = Request::Close { handle: self.bytes.clone() };
         if let Ok(permit) = session.permits.clone().try_acquire_owned() {
             // Where the session has ended, the server has closed the handle already.
-            let _ = Shared::send(&session.shared, &request, None, permit);
+            let _ = Shared::send(&session.shared, Packet::of(&request), None, permit);
         } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let opened = self.permit.take();
             runtime.spawn(async move {
@@ -364,6 +323,27 @@ struct Pending {
 struct Outgoing {
     sequence: u64,
     packet: Bytes,
+    /// Given back when the channel has taken the packet.
+    _room: Option<Room>,
+}
+
+/// Room in the queue for contents.
+pub struct Room {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A request as it is sent, but for its id.
+struct Packet {
+    bytes: BytesMut,
+    room: Option<Room>,
+}
+
+impl Packet {
+    fn of(request: &Request) -> Self {
+        let mut bytes = BytesMut::new();
+        encode_request(0, request, &mut bytes);
+        Self { bytes, room: None }
+    }
 }
 
 impl Shared {
@@ -374,12 +354,11 @@ impl Shared {
     /// Queues a request. Sequence numbers grow in the order of the queue, so that the writer's progress tells what was sent.
     fn send(
         shared: &Arc<Self>,
-        request: &Request,
+        packet: Packet,
         reply: Option<oneshot::Sender<Reply>>,
         permit: OwnedSemaphorePermit,
     ) -> Result<u64, Failure> {
-        let mut packet = BytesMut::new();
-        encode_request(0, request, &mut packet);
+        let Packet { bytes: mut packet, room } = packet;
         let mut state = shared.state();
         match &state.ended {
             None => {}
@@ -391,7 +370,7 @@ impl Shared {
         if let Some(field) = packet.get_mut(5..9) {
             field.copy_from_slice(&id.to_be_bytes());
         }
-        if shared.queue.try_send(Outgoing { sequence, packet: packet.freeze() }).is_err() {
+        if shared.queue.try_send(Outgoing { sequence, packet: packet.freeze(), _room: room }).is_err() {
             return Err(Failure::Broken { sent: false });
         }
         state.next += 1;
@@ -475,7 +454,7 @@ impl Drop for Reply {
         if let (Some(Response::Handle { handle }), Some(shared), Some(permit)) =
             (self.response.take(), self.shared.upgrade(), self.permit.take())
         {
-            let _ = Shared::send(&shared, &Request::Close { handle }, None, permit);
+            let _ = Shared::send(&shared, Packet::of(&Request::Close { handle }), None, permit);
         }
     }
 }

@@ -118,7 +118,7 @@ async fn write_batch(
     joined: &mut BytesMut,
     shared: &Shared,
 ) -> std::io::Result<()> {
-    for Outgoing { sequence, packet } in batch.drain(..) {
+    for Outgoing { sequence, packet, _room } in batch.drain(..) {
         if joined.len() + packet.len() > JOINED {
             write_out(stream, joined, shared).await?;
             joined.clear();

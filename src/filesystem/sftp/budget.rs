@@ -1,0 +1,117 @@
+//! What file contents on their way may hold in memory, all transfers of the process together.
+//!
+//! A transfer asks for blocks ahead, and the cluster answers whether or not the client takes what it was given before; and what is
+//! written waits in buffers for the cluster. So a block is asked for, or written, only when there is memory for it. Each transfer
+//! has a little for itself, so that none waits for another; beyond that they share a pool, of which each may have its fair part as
+//! long as there is some left. It must not know what is read or written.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// What each transfer may hold, in bytes: two of the largest blocks, so that one is on its way while the other is taken.
+const OWN: usize = 512 * 1024;
+
+/// What all may hold beyond that, in bytes.
+const POOL: usize = 16 * 1024 * 1024;
+
+/// The most that a transfer may hold, in bytes: what a line of 160 MB/s with a round trip of 50 ms has on its way.
+const MOST: usize = 8 * 1024 * 1024;
+
+/// Memory is the process's, and so is this.
+static BUDGET: Budget = Budget::new();
+
+struct Budget {
+    /// What is left of the pool.
+    pool: Semaphore,
+    transfers: AtomicUsize,
+}
+
+impl Budget {
+    const fn new() -> Self {
+        Self { pool: Semaphore::const_new(POOL), transfers: AtomicUsize::new(0) }
+    }
+}
+
+/// The part of one transfer.
+pub struct Share {
+    budget: &'static Budget,
+    held: usize,
+}
+
+/// Leave to ask for a block, or to write one. It is given back when the block was handed on, or its writing acknowledged.
+pub struct Grant {
+    bytes: usize,
+    _pool: Option<SemaphorePermit<'static>>,
+}
+
+impl Share {
+    /// One more transfer.
+    pub fn new() -> Self {
+        Self::of(&BUDGET)
+    }
+
+    fn of(budget: &'static Budget) -> Self {
+        budget.transfers.fetch_add(1, Ordering::Relaxed);
+        Self { budget, held: 0 }
+    }
+
+    /// Leave to ask for so many bytes more, where there is memory for them. Who holds nothing always has it.
+    pub fn grant(&mut self, bytes: usize) -> Option<Grant> {
+        let after = self.held + bytes;
+        let pool = if after <= OWN || self.held == 0 {
+            None
+        } else {
+            let fair = POOL / self.budget.transfers.load(Ordering::Relaxed).max(1);
+            if after > fair.min(MOST) {
+                return None;
+            }
+            Some(self.budget.pool.try_acquire_many(u32::try_from(bytes).ok()?).ok()?)
+        };
+        self.held = after;
+        Some(Grant { bytes, _pool: pool })
+    }
+
+    /// Gives back what a grant was for.
+    pub fn give_back(&mut self, grant: Option<Grant>) {
+        self.held -= grant.map_or(0, |grant| grant.bytes);
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.transfers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCK: usize = 255 * 1024;
+
+    #[test]
+    fn transfers_have_their_own_part_and_share_the_pool_without_ever_going_over_it() {
+        let take_all = |share: &mut Share| {
+            let grants: Vec<Grant> = std::iter::from_fn(|| share.grant(BLOCK)).collect();
+            (grants.len() * BLOCK, grants)
+        };
+        let budget: &Budget = Box::leak(Box::new(Budget::new()));
+        let mut first = Share::of(budget);
+        let (alone, grants) = take_all(&mut first);
+        assert!(alone > MOST - BLOCK && alone <= MOST, "{alone}");
+        let mut others: Vec<Share> = (0..31).map(|_| Share::of(budget)).collect();
+        let taken: Vec<_> = others.iter_mut().map(take_all).collect();
+        assert!(taken.iter().all(|(bytes, _)| *bytes > OWN - BLOCK), "one has not its own part");
+        let all = alone + taken.iter().map(|(bytes, _)| bytes).sum::<usize>();
+        assert!(all <= POOL + 32 * OWN, "{all}");
+        assert!(first.grant(BLOCK).is_none(), "it holds more than its fair part");
+        for grant in grants {
+            first.give_back(Some(grant));
+        }
+        drop((taken, others));
+        assert_eq!((first.held, budget.pool.available_permits()), (0, POOL));
+        let whole = first.grant(2 * MOST).expect("a block may be larger than all that is there");
+        first.give_back(Some(whole));
+    }
+}

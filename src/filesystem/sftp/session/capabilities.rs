@@ -1,0 +1,79 @@
+//! What a server offers beyond version 3 of the protocol, and what it takes at once.
+
+use bytes::Bytes;
+
+use super::super::protocol::{COPY_DATA, FSYNC, LIMITS, POSIX_RENAME, STATVFS, ServerLimits, USERS_GROUPS_BY_ID};
+
+/// The most files and directories that a session has open, fewer where the server says so. Any number of callers share a
+/// session, and servers refuse whoever opens too many.
+const MAX_HANDLES: usize = 64;
+
+/// How much is read or written at once where the server does not say what it takes (the draft's section 3 promises this).
+const DEFAULT_BLOCK: u32 = 32 * 1024;
+
+/// The largest block used: with its header it fits into the longest packet of OpenSSH.
+const LARGEST_BLOCK: u32 = 255 * 1024;
+
+/// What the server offers beyond version 3.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Capabilities {
+    /// [`POSIX_RENAME`].
+    pub posix_rename: bool,
+    /// [`FSYNC`].
+    pub fsync: bool,
+    /// [`USERS_GROUPS_BY_ID`].
+    pub names_by_id: bool,
+    /// [`COPY_DATA`].
+    pub copy_data: bool,
+    /// [`STATVFS`].
+    pub statvfs: bool,
+    /// [`LIMITS`].
+    pub(super) limits: bool,
+    read: u32,
+    write: u32,
+    /// How many files and directories may be open.
+    pub(super) handles: usize,
+}
+
+impl Capabilities {
+    /// What the extensions of a server's greeting say.
+    pub(super) fn read_from(extensions: &[(Bytes, Bytes)]) -> Self {
+        let offers = |name: &[u8], known: &[u8]| extensions.iter().any(|(offered, version)| offered == name && version == known);
+        let has = |name: &[u8]| offers(name, b"1");
+        Self {
+            posix_rename: has(POSIX_RENAME),
+            fsync: has(FSYNC),
+            names_by_id: has(USERS_GROUPS_BY_ID),
+            copy_data: has(COPY_DATA),
+            statvfs: offers(STATVFS, b"2"),
+            limits: has(LIMITS),
+            read: DEFAULT_BLOCK,
+            write: DEFAULT_BLOCK,
+            handles: MAX_HANDLES,
+        }
+    }
+
+    /// Takes up the server's limits.
+    pub(super) fn limit(&mut self, limits: ServerLimits) {
+        let block = |said: u64| match u32::try_from(said).unwrap_or(u32::MAX) {
+            0 => DEFAULT_BLOCK,
+            said => said.min(LARGEST_BLOCK),
+        };
+        self.read = block(limits.read);
+        self.write = block(limits.write);
+        self.handles = match usize::try_from(limits.handles).unwrap_or(MAX_HANDLES) {
+            0 => MAX_HANDLES,
+            said => said.min(MAX_HANDLES),
+        };
+    }
+
+    /// How many bytes one READ may ask for.
+    pub fn read_block(&self) -> u32 {
+        self.read
+    }
+
+    /// How many bytes one WRITE may carry.
+    pub fn write_block(&self) -> u32 {
+        self.write
+    }
+}
