@@ -190,6 +190,8 @@ fn build_cluster(
         max_ops_file_size: config.data_operation.most_shown(),
         copy_timeout: Duration::from_secs(config.data_operation.copy_timeout),
         session_idle: Duration::from_secs(config.ssh.timeout.idle_timeout),
+        // Each is on a connection of its user's.
+        max_sessions: config.ssh.max_clients,
         ..filesystem::Settings::default()
     };
     let files = filesystem::open(lanes.clone(), config.file_access, settings);

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -86,6 +87,17 @@ impl Lifecycle {
             Ok(()) => Drained::Completed,
             Err(_) => Drained::TimedOut(self.running.lock().unwrap_or_else(PoisonError::into_inner).names.values().copied().collect()),
         }
+    }
+}
+
+/// Lets the process have as many files open as the system allows it. Every connection is one, and most programs are started with leave
+/// for 1,024.
+pub fn allow_many_files() {
+    let allowed = getrlimit(Resource::Nofile);
+    if allowed.current != allowed.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: allowed.maximum, maximum: allowed.maximum })
+    {
+        tracing::warn!(%error, most = allowed.current, "the number of open files stays limited");
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use crate::app::App;
 use crate::config::{self, Config, Loaded};
 use crate::error::ErrorChain;
-use crate::lifecycle::{Drained, Lifecycle};
+use crate::lifecycle::{Drained, Lifecycle, allow_many_files};
 
 /// How long the connections to the clusters may take to close after the last request.
 const CLOSE: Duration = Duration::from_secs(10);
@@ -44,6 +44,7 @@ pub(super) async fn run(loaded: Loaded) -> Result<(), String> {
     let drain = Duration::from_secs(loaded.config.server.drain_timeout);
     let app = App::build(loaded.config).map_err(|error| ErrorChain(&error).to_string())?;
     let listener = TcpListener::bind(address).await.map_err(|error| format!("server.listen: {address} cannot be listened on: {error}"))?;
+    allow_many_files();
     let lifecycle = Lifecycle::new();
     lifecycle.shutdown_on_signal().map_err(|error| format!("the signals cannot be listened to: {error}"))?;
     let stop = lifecycle.token();
