@@ -31,13 +31,13 @@ impl Delimiter {
         fields.iter().map(|field| format!("{field}:{}", self.0)).collect::<Vec<_>>().join(",")
     }
 
-    /// Takes an output apart. Each of the `N` fields of a record ends with the delimiter, and a record with a line feed. The
+    /// Takes an output apart, record by record: of a long list, one is held at a time. Each of the `N` fields of a record ends with the delimiter, and a record with a line feed. The
     /// first field must be one that never holds a line feed; what stands on lines before it (a greeting of the
     /// login shell) is dropped.
     ///
     /// # Errors
     /// When the number of fields is not a multiple of `N`, or records do not start on lines of their own.
-    pub fn records<const N: usize>(&self, output: &[u8]) -> Result<Vec<[String; N]>, String> {
+    pub fn records<'a, const N: usize>(&self, output: &'a [u8]) -> Result<impl Iterator<Item = [String; N]> + use<'a, N>, String> {
         let mut fields = split(output, self.0.as_bytes());
         let rest = fields.pop().unwrap_or_default();
         if fields.is_empty() && !rest.trim_ascii().is_empty() {
@@ -46,19 +46,20 @@ impl Delimiter {
         if !fields.len().is_multiple_of(N) {
             return Err(format!("{} fields are not records of {N}", fields.len()));
         }
-        let mut records = Vec::with_capacity(fields.len() / N);
-        for (index, record) in fields.chunks_exact(N).enumerate() {
-            if index > 0 && record[0].first() != Some(&b'\n') {
-                return Err(format!("record {index} does not start on a line of its own"));
-            }
-            let mut texts = record.iter();
-            records.push(std::array::from_fn(|position| {
-                let bytes = texts.next().copied().unwrap_or_default();
+        let torn = fields.chunks_exact(N).skip(1).position(|record| record[0].first() != Some(&b'\n'));
+        if let Some(before) = torn {
+            return Err(format!("record {} does not start on a line of its own", before + 1));
+        }
+        let mut fields = fields.into_iter();
+        let records = fields.len() / N;
+        let record = move |_| {
+            std::array::from_fn(|position| {
+                let bytes = fields.next().unwrap_or_default();
                 let bytes = if position == 0 { after_last_line_feed(bytes) } else { bytes };
                 bytes_to_text(bytes)
-            }));
-        }
-        Ok(records)
+            })
+        };
+        Ok((0..records).map(record))
     }
 }
 
@@ -102,20 +103,21 @@ mod tests {
         let delimiter = Delimiter::fixed("abc");
         let hostile = "x\u{1f}abd\n99\u{1f}RUNNING\u{1f}\n";
         let output = printed(&delimiter, &[["1", hostile], ["2", "plain"]]);
-        let records = delimiter.records::<2>(output.as_bytes()).unwrap();
+        let records: Vec<_> = delimiter.records::<2>(output.as_bytes()).unwrap().collect();
         assert_eq!(records, [["1".to_owned(), hostile.to_owned()], ["2".to_owned(), "plain".to_owned()]]);
     }
 
     #[test]
     fn no_output_is_no_record() {
-        assert_eq!(Delimiter::fixed("abc").records::<2>(b"\n").unwrap(), Vec::<[String; 2]>::new());
+        assert_eq!(Delimiter::fixed("abc").records::<2>(b"\n").unwrap().count(), 0);
     }
 
     #[test]
     fn a_greeting_before_the_first_record_is_dropped() {
         let delimiter = Delimiter::fixed("abc");
         let output = format!("Welcome!\nHave fun\n{}", printed(&delimiter, &[["1", "a"]]));
-        assert_eq!(delimiter.records::<2>(output.as_bytes()).unwrap(), [["1".to_owned(), "a".to_owned()]]);
+        let records: Vec<_> = delimiter.records::<2>(output.as_bytes()).unwrap().collect();
+        assert_eq!(records, [["1".to_owned(), "a".to_owned()]]);
     }
 
     #[test]
@@ -138,7 +140,7 @@ mod tests {
             let output: String = values.iter().enumerate()
                 .map(|(index, value)| format!("{index}{0}{value}{0}\n", delimiter.as_str())).collect();
             let records = delimiter.records::<2>(output.as_bytes()).unwrap();
-            let read: Vec<String> = records.into_iter().map(|[_, value]| value).collect();
+            let read: Vec<String> = records.map(|[_, value]| value).collect();
             let expected: Vec<String> = values.iter().map(|value| bytes_to_text(value.as_bytes())).collect();
             prop_assert_eq!(read, expected);
         }

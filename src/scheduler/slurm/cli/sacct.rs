@@ -97,14 +97,14 @@ impl RemoteCommand for Sacct<'_> {
         let with_steps = matches!(self.selection, Selection::Job(_));
         let records = self.delimiter.records::<{ FIELDS.len() }>(&raw.stdout).map_err(not_understood)?;
         let mut jobs: Vec<Job> = Vec::new();
-        for record in &records {
+        for record in records {
             if record[0].contains('.') {
                 // The steps of a job follow it.
                 let steps = jobs.last_mut().map(|job| job.steps.get_or_insert_default());
                 let Some(steps) = steps else { return Err(not_understood(format!("{:?} is a step without a job", record[0]))) };
-                steps.push(step(record));
+                steps.push(step(&record));
             } else {
-                let mut job = job(record)?;
+                let mut job = job(&record)?;
                 job.steps = with_steps.then(Vec::new);
                 jobs.push(job);
             }

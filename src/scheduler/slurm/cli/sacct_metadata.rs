@@ -42,7 +42,7 @@ impl RemoteCommand for AccountedFiles<'_> {
             let standard_error = text(error).or_else(|| standard_output.clone());
             Ok(JobMetadata { id, script: None, standard_input: text(input), standard_output, standard_error })
         };
-        records.iter().map(files).collect()
+        records.map(|record| files(&record)).collect()
     }
 }
 

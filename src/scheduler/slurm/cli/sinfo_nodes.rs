@@ -48,14 +48,14 @@ impl RemoteCommand for Nodes {
         let records = self.delimiter.records::<{ FIELDS.len() }>(&raw.stdout).map_err(not_understood)?;
         let mut nodes: Vec<Node> = Vec::new();
         let mut index: HashMap<String, usize> = HashMap::new();
-        for record in &records {
+        for record in records {
             // The default partition carries an asterisk.
             let partition = record[3].trim_end_matches('*').to_owned();
             match index.entry(record[0].clone()) {
                 Entry::Occupied(known) => nodes[*known.get()].partitions.push(partition),
                 Entry::Vacant(new) => {
                     new.insert(nodes.len());
-                    nodes.push(Node { partitions: vec![partition], ..node(record)? });
+                    nodes.push(Node { partitions: vec![partition], ..node(&record)? });
                 }
             }
         }

@@ -30,7 +30,7 @@ impl RemoteCommand for Partitions {
             return Err(CommandError::exit(&raw));
         }
         let records = self.delimiter.records(&raw.stdout).map_err(|reason| CommandError::Output { program: "sinfo", reason })?;
-        Ok(records.iter().map(partition).collect())
+        Ok(records.map(|record| partition(&record)).collect())
     }
 }
 

@@ -92,7 +92,7 @@ impl RemoteCommand for Squeue<'_> {
             return Err(CommandError::exit(&raw));
         }
         let records = self.delimiter.records(&raw.stdout).map_err(not_understood)?;
-        records.iter().map(queued).collect()
+        records.map(|record| queued(&record)).collect()
     }
 }
 
