@@ -14,6 +14,7 @@ mod files;
 mod firecrest_site;
 mod local_scheduler;
 mod pbs;
+mod program;
 mod rest;
 mod slurm;
 mod slurm_rest;

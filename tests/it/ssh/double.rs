@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use goldcrest::filesystem::sftp::server::serve as serve_files;
 use russh::keys::{Certificate, PrivateKey};
 use russh::server::{self, Auth, ChannelOpenHandle, Handle, Msg, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, Sig};
@@ -117,7 +118,13 @@ async fn serve(listener: TcpListener, config: Arc<server::Config>, behaviour: Be
         if record.connections.fetch_add(1, Ordering::SeqCst) < behaviour.hang_up {
             continue;
         }
-        let handler = Handler { behaviour: behaviour.clone(), record: Arc::clone(&record), open: Arc::default(), running: HashMap::new() };
+        let handler = Handler {
+            behaviour: behaviour.clone(),
+            record: Arc::clone(&record),
+            open: Arc::default(),
+            fresh: HashMap::new(),
+            running: HashMap::new(),
+        };
         let (config, stopped) = (Arc::clone(&config), stopped.clone());
         tokio::spawn(async move {
             let Ok(session) = server::run_stream(config, stream, handler).await else { return };
@@ -136,6 +143,8 @@ struct Handler {
     behaviour: Behaviour,
     record: Arc<Record>,
     open: Arc<AtomicUsize>,
+    /// Channels on which nothing was started yet.
+    fresh: HashMap<ChannelId, Channel<Msg>>,
     /// What ends the commands that run.
     running: HashMap<ChannelId, (CancellationToken, bool)>,
 }
@@ -171,7 +180,7 @@ impl server::Handler for Handler {
         if self.behaviour.hang_up_after_login { Err(russh::Error::Disconnect) } else { Ok(()) }
     }
 
-    async fn channel_open_session(&mut self, _: Channel<Msg>, reply: ChannelOpenHandle, _: &mut Session) -> Result<(), russh::Error> {
+    async fn channel_open_session(&mut self, channel: Channel<Msg>, reply: ChannelOpenHandle, _: &mut Session) -> Result<(), russh::Error> {
         if self.open.load(Ordering::SeqCst) >= self.behaviour.max_sessions {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
@@ -179,6 +188,7 @@ impl server::Handler for Handler {
         let now = self.open.fetch_add(1, Ordering::SeqCst) + 1;
         self.record.most_channels.fetch_max(now, Ordering::SeqCst);
         self.record.channels.fetch_add(1, Ordering::SeqCst);
+        self.fresh.insert(channel.id(), channel);
         reply.accept().await;
         Ok(())
     }
@@ -201,6 +211,8 @@ impl server::Handler for Handler {
 
     async fn exec_request(&mut self, id: ChannelId, line: &[u8], session: &mut Session) -> Result<(), russh::Error> {
         self.record.commands.fetch_add(1, Ordering::SeqCst);
+        // The library hands input to whoever holds the channel, and waits for that one.
+        self.fresh.remove(&id);
         let line = String::from_utf8_lossy(line).into_owned();
         if line == "cut" {
             return Err(russh::Error::Disconnect);
@@ -215,6 +227,16 @@ impl server::Handler for Handler {
 
     async fn subsystem_request(&mut self, id: ChannelId, name: &str, session: &mut Session) -> Result<(), russh::Error> {
         let open = Open(Arc::clone(&self.open), Arc::clone(&self.record));
+        let channel = self.fresh.remove(&id);
+        if let ("sftp", Some(channel)) = (name, channel) {
+            session.channel_success(id)?;
+            tokio::spawn(async move {
+                // It ends with its client, in whatever way that one leaves.
+                let _ = serve_files(channel.into_stream()).await;
+                drop(open);
+            });
+            return Ok(());
+        }
         if name != "echo" {
             self.running.insert(id, (CancellationToken::new(), true));
             drop(open);
@@ -241,6 +263,7 @@ impl server::Handler for Handler {
     }
 
     async fn channel_close(&mut self, id: ChannelId, _: &mut Session) -> Result<(), russh::Error> {
+        self.fresh.remove(&id);
         if let Some((ended, _)) = self.running.remove(&id) {
             self.record.closed_by_client.fetch_add(1, Ordering::SeqCst);
             ended.cancel();

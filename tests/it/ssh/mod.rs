@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test ends at its first surprise, and says what it measured")]
 
 mod certificates;
-mod double;
+pub mod double;
 mod faults;
 mod openssh;
-mod proxy;
+pub mod proxy;
 mod sharing;
 mod shells;
 mod trust;
@@ -23,7 +23,7 @@ use russh::keys::{Algorithm, PrivateKey, ssh_key::LineEnding};
 use crate::support::principal;
 
 /// A key made for one test.
-fn new_key() -> PrivateKey {
+pub fn new_key() -> PrivateKey {
     PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519).unwrap()
 }
 

@@ -6,11 +6,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// What happens to the connections that exist.
+/// What happens to connections.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Weather {
     Fair,
+    /// Those that exist are frozen.
     Frozen,
+    /// All are, those that come too.
+    Ice,
 }
 
 /// A running proxy.
@@ -56,6 +59,11 @@ impl Proxy {
         self.weather.send_replace(Weather::Frozen);
     }
 
+    /// Freezes the connections that exist and all that will come, as a host does whose processes are stopped.
+    pub fn freeze_for_good(&self) {
+        self.weather.send_replace(Weather::Ice);
+    }
+
     /// Cuts the connections that exist.
     pub fn cut(&self) {
         self.age.send_modify(|age| *age += 1);
@@ -68,7 +76,7 @@ async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin
         let Ok(length @ 1..) = from.read(&mut buffer).await else { return };
         if weather.wait_for(|weather| *weather == Weather::Fair).await.is_err() {
             // The sender of a fair-weather channel is gone by design.
-            if *weather.borrow() == Weather::Frozen {
+            if *weather.borrow() != Weather::Fair {
                 return;
             }
         }
