@@ -87,6 +87,7 @@ const SCENARIOS: &[Scenario] = scenarios![
     [OpenSsh] => lanes::two_hundred_requests_at_once_of_one_user_all_succeed,
     [OpenSsh] => lanes::a_connection_killed_between_requests_is_not_noticed,
     [OpenSsh] => lanes::a_frozen_connection_costs_at_most_one_request,
+    [OpenSsh] => lanes::a_hung_cluster_does_not_slow_another_one_down,
     [OpenSsh] => lanes::an_untrusted_host_key_is_refused,
     [OpenSsh] => lanes::an_unreachable_cluster_fails_within_its_connect_timeout,
     [OpenSsh] => certificates::one_certificate_follows_the_other_and_each_is_in_both_logs,

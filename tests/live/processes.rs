@@ -10,6 +10,18 @@ pub fn sessions(listener: i32, user: &str) -> Vec<i32> {
     privileged.iter().copied().chain(workers).collect()
 }
 
+/// A process and all below it, itself first.
+pub fn below(process: i32) -> Vec<i32> {
+    let mut found = vec![process];
+    let mut next = 0;
+    while next < found.len() {
+        let above = found[next];
+        found.extend(all().filter(|&pid| parent(pid) == Some(above)));
+        next += 1;
+    }
+    found
+}
+
 /// The processes whose command line holds this text, this one excepted.
 pub fn running(text: &str) -> Vec<i32> {
     let own = i32::try_from(std::process::id()).unwrap();
