@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# Puts many jobs into the environment's Slurm, lists them through Goldcrest and by hand, and prints a table (Markdown).
+#
+#   jobs.sh [--jobs N] [--rounds N]
+#
+# It needs openssh, slurm and oidc of the environment, and starts a Goldcrest of its own. The jobs wait in a
+# partition that is down, and are cancelled at the end; accounting remembers them for their user, so that a second run lists more.
+# By hand, `squeue` and `sacct` print the fields that Goldcrest asks for, at the same time, as Goldcrest runs them.
+set -euo pipefail
+# Nobody measures the jobs of this user.
+own_user=otheruser
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=../lib.sh
+. "$here/../lib.sh"
+# shellcheck source=own.sh
+. "$here/own.sh"
+
+jobs=10000
+rounds=3
+name=goldcrest-bench
+commands=$state_root/slurm/22.05/bin
+queue_fields=JobArrayID,JobID,State,Reason,exit_code,UserName,GroupName,Account,NumNodes,NodeList,Partition,PriorityLong,StartTime,EndTime,TimeUsed,TimeLimit,WorkDir,Name
+account_fields=JobID,State,Reason,ExitCode,Start,End,ElapsedRaw,Suspended,TimelimitRaw,NNodes,Cluster,User,UID,Group,Account,NodeList,Partition,Priority,WorkDir,JobName
+
+main() {
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --jobs) jobs=$2 ;;
+            --rounds) rounds=$2 ;;
+            *) die "jobs.sh does not know $1" ;;
+        esac
+        shift 2
+    done
+    [ "$(id -u)" = 0 ] || die "the jobs are submitted as $user: run this as root"
+    # Both commands together may take longer than they usually are given.
+    own_command_timeout=60 own_start "$(ssh_port stock)"
+    trap finish EXIT
+    TOKEN=$(token)
+    submit
+    local together=() queue=() account=() ours=() listed
+    for _ in $(seq "$rounds"); do
+        queue+=("$(seconds_of by_squeue)")
+        account+=("$(seconds_of by_sacct)")
+        together+=("$(seconds_of by_both)")
+        # An answer is given again for a second.
+        sleep 1.5
+        reset_peak "$own_pid"
+        ours+=("$(seconds_of by_goldcrest)")
+    done
+    listed=$(grep -o '"jobId"' "$own_folder/answer" | wc -l)
+    echo "| jobs listed | \`squeue\` s | \`sacct\` s | both at once s | Goldcrest s | beyond both s | answer MB | RSS before, and its peak MiB |"
+    echo "|---:|---:|---:|---:|---:|---:|---:|---:|"
+    echo "| $listed | $(median "${queue[@]}") | $(median "${account[@]}") | $(median "${together[@]}") | $(median "${ours[@]}") |" \
+        "$(calculate "$(median "${ours[@]}") - $(median "${together[@]}")") | $(calculate "$(stat -c %s "$own_folder/answer") / 1e6" %.1f) |" \
+        "$before, $(peak_of "$own_pid") |"
+}
+
+finish() {
+    as_user scancel --user="$user" --name=$name || true
+    own_stop
+}
+
+as_user() { setpriv --reuid "$user" --regid "$user" --init-groups env HOME="/home/$user" PATH="$commands:/usr/bin:/bin" "$@"; }
+
+submit() {
+    local most
+    # What the controller takes, with some places left for others: it also keeps room for an array (MaxArraySize).
+    most=$(as_user scontrol show config | awk '/^MaxJobCount/ { most += $3 } /^MaxArraySize/ { most -= $3 } END { print most - 500 }')
+    if [ "$jobs" -gt "$most" ]; then
+        say "the controller takes no more than $most"
+        jobs=$most
+    fi
+    say "submitting $jobs jobs"
+    # One shell for all of them.
+    # shellcheck disable=SC2016  # it is that shell which reads it
+    as_user bash -c 'for number in $(seq "$1"); do
+            sbatch --quiet --partition=closed --job-name="$2" --chdir="$HOME" --output=/dev/null --wrap=true || exit
+        done' submit "$jobs" $name >/dev/null
+    # Accounting hears of them a moment later.
+    wait_for 120 accounted || die "accounting does not know the jobs"
+    ask -o /dev/null "$own_url/compute/bench/jobs?name=none"
+    before=$(resident "$own_pid")
+}
+
+accounted() { [ "$(by_sacct --state=PD --name=$name | wc -l)" -ge "$jobs" ]; }
+
+by_squeue() { as_user squeue --noheader --all --states=all --user="$user" --Format="${queue_fields//,/:,}:"; }
+
+by_sacct() {
+    as_user sacct --noheader --parsable --allocations --user="$user" --starttime=now-24hours --endtime=now \
+        --state=BF,CA,CD,DL,F,NF,OOM,PD,PR,R,RQ,RS,RV,S,TO --format=$account_fields "$@"
+}
+
+by_both() {
+    by_squeue >/dev/null &
+    by_sacct >/dev/null
+    wait $!
+}
+
+by_goldcrest() { ask -o "$own_folder/answer" "$own_url/compute/bench/jobs"; }
+
+main "$@"
