@@ -76,7 +76,7 @@ async fn at_the_cap_a_user_who_never_rests_makes_room_for_another() {
     };
     let (answers, waited) = tokio::join!(greedy, modest);
     assert!(waited < Duration::from_secs(4), "{waited:?}");
-    assert!(answers[0] > 100, "{answers:?}");
+    assert!(answers[0] > 20, "{answers:?}");
     assert!(lanes.stats().closed_yielded >= 1, "{:?}", lanes.stats());
     assert_eq!(lanes.stats().failed, 0);
 }
