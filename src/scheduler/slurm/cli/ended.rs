@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use crate::domain::{Job, JobId, JobQuery, Username};
 use crate::scheduler::slurm::values::is_finished;
 
-/// The jobs of all answers that are kept, at most.
-const MOST_JOBS: u64 = 200_000;
+/// The jobs of all answers that are kept, at most: each takes about half a kilobyte.
+const MOST_JOBS: u64 = 25_000;
 
 /// A list that somebody asked for.
 type Question = (Username, JobQuery);
