@@ -5,7 +5,7 @@
 #
 # It needs openssh, slurm and oidc of the environment, and starts a Goldcrest of its own. The jobs wait in a
 # partition that is down, and are cancelled at the end; accounting remembers them for their user, so that a second run lists more.
-# By hand, `squeue` and `sacct` print the fields that Goldcrest asks for, at the same time, as Goldcrest runs them.
+# By hand, `squeue` and `sacct` print the fields that Goldcrest asks for, at the same time, as Goldcrest runs them when it asks both.
 set -euo pipefail
 # Nobody measures the jobs of this user.
 own_user=otheruser
@@ -37,7 +37,7 @@ main() {
     trap finish EXIT
     TOKEN=$(token)
     submit
-    local together=() queue=() account=() ours=() listed
+    local together=() queue=() account=() ours=() peak=0 listed
     for _ in $(seq "$rounds"); do
         queue+=("$(seconds_of by_squeue)")
         account+=("$(seconds_of by_sacct)")
@@ -46,13 +46,14 @@ main() {
         sleep 1.5
         reset_peak "$own_pid"
         ours+=("$(seconds_of by_goldcrest)")
+        peak=$(printf '%s\n' "$peak" "$(peak_of "$own_pid")" | sort -g | tail -1)
     done
     listed=$(grep -o '"jobId"' "$own_folder/answer" | wc -l)
-    echo "| jobs listed | \`squeue\` s | \`sacct\` s | both at once s | Goldcrest s | beyond both s | answer MB | RSS before, and its peak MiB |"
+    echo "| jobs listed | \`squeue\` s | \`sacct\` s | both at once s | Goldcrest s | the slowest beyond both s | answer MB | RSS before, and its peak MiB |"
     echo "|---:|---:|---:|---:|---:|---:|---:|---:|"
-    echo "| $listed | $(median "${queue[@]}") | $(median "${account[@]}") | $(median "${together[@]}") | $(median "${ours[@]}") |" \
-        "$(calculate "$(median "${ours[@]}") - $(median "${together[@]}")") | $(calculate "$(stat -c %s "$own_folder/answer") / 1e6" %.1f) |" \
-        "$before, $(peak_of "$own_pid") |"
+    echo "| $listed | $(median "${queue[@]}") | $(median "${account[@]}") | $(median "${together[@]}") | ${ours[*]} |" \
+        "$(calculate "$(printf '%s\n' "${ours[@]}" | sort -g | tail -1) - $(median "${together[@]}")") | $(calculate "$(stat -c %s "$own_folder/answer") / 1e6" %.1f) |" \
+        "$before, $peak |"
 }
 
 finish() {
