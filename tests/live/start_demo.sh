@@ -20,10 +20,19 @@ start_demo() {
     }
 }
 
+# Jobs outlive the program that took them. Here they write to a folder that is removed, so they are ended first.
 stop_demo() {
+    local jobs
     if kill "$demo" 2>/dev/null; then wait "$demo" || true; fi
+    while jobs=$(processes_at_home) && [ -n "$jobs" ]; do
+        xargs kill -KILL <<<"$jobs" 2>/dev/null || true
+        sleep 0.1
+    done
     rm -rf "$work"
 }
+
+# Those whose home directory is the demonstration's. That others cannot be read is no failure.
+processes_at_home() { grep -lszxF "HOME=$demo_home" /proc/[0-9]*/environ | cut -d/ -f3 || true; }
 
 # member NAME FILE: a text of a JSON document that is on one line.
 member() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p" "$2"; }
