@@ -41,7 +41,7 @@ pub(super) fn principal(
 pub(super) fn check_expiry(expires_at: Timestamp, config: &Config, now: Timestamp) -> Result<(), AuthnError> {
     let remaining = expires_at.as_second().saturating_sub(now.as_second());
     if remaining.saturating_add(seconds(config.leeway)) <= 0 {
-        return Err(AuthnError::Invalid("it has expired"));
+        return Err(AuthnError::Expired);
     }
     if config.min_token_ttl > 0 && remaining < seconds(config.min_token_ttl) {
         return Err(AuthnError::EndsTooSoon { remaining, required: config.min_token_ttl });

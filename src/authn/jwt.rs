@@ -88,17 +88,17 @@ impl JwtAuthenticator {
         let keys = self.jwks.keys_or_read().await.map_err(|error| AuthnError::KeysUnavailable(Box::new(error)))?;
         let epoch = match parts.check_signature(&keys) {
             Signature::Holds => keys.epoch,
-            Signature::DoesNotHold => return Err(AuthnError::Invalid("its signature does not hold")),
+            Signature::DoesNotHold => return Err(AuthnError::Signature("its signature does not hold")),
             Signature::UnknownKey => {
                 let keys = self.jwks.keys_after_unknown(&keys).await;
                 match parts.check_signature(&keys) {
                     Signature::Holds => keys.epoch,
-                    Signature::DoesNotHold => return Err(AuthnError::Invalid("its signature does not hold")),
+                    Signature::DoesNotHold => return Err(AuthnError::Signature("its signature does not hold")),
                     Signature::UnknownKey => {
                         // While a key set cannot be read, the key may well be a good one that is new.
                         return Err(match self.jwks.failure() {
                             Some(failure) => AuthnError::KeysUnavailable(Box::new(failure)),
-                            None => AuthnError::Invalid("no known key signed it"),
+                            None => AuthnError::Signature("no known key signed it"),
                         });
                     }
                 }

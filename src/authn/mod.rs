@@ -55,6 +55,12 @@ pub enum AuthnError {
     /// It does not hold, for this reason.
     #[error("the access token is not valid: {0}")]
     Invalid(&'static str),
+    /// Nobody whose key is known signed it, for this reason.
+    #[error("the access token is not valid: {0}")]
+    Signature(&'static str),
+    /// It has ended.
+    #[error("the access token is not valid: it has expired")]
+    Expired,
     /// It ends too soon to be passed on.
     #[error("the access token ends in {remaining} s, at least {required} s are required: renew it")]
     EndsTooSoon {
@@ -74,7 +80,7 @@ pub enum AuthnError {
 impl Classify for AuthnError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Invalid(_) | Self::EndsTooSoon { .. } => Kind::Unauthenticated,
+            Self::Invalid(_) | Self::Signature(_) | Self::Expired | Self::EndsTooSoon { .. } => Kind::Unauthenticated,
             Self::KeysUnavailable(_) | Self::ServiceAccount(_) => Kind::Unavailable,
         }
     }

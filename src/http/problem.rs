@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::context::RequestContext;
-use crate::authn::AuthnError;
 use crate::error::{Classify, ErrorChain, Kind};
 use crate::filesystem::FilesystemError;
 use crate::scheduler::SchedulerError;
@@ -298,7 +297,7 @@ fn challenge(error: &AccessError) -> Option<String> {
     let description: Cow<'static, str> = match error {
         AccessError::NoToken => return Some("Bearer".to_owned()),
         AccessError::Malformed(reason) => Cow::Borrowed(reason),
-        AccessError::Authentication(source @ (AuthnError::Invalid(_) | AuthnError::EndsTooSoon { .. })) => source.public_message(),
+        AccessError::Authentication(source) if source.kind() == Kind::Unauthenticated => source.public_message(),
         _ => return None,
     };
     let description: String = description.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')).collect();
