@@ -137,12 +137,12 @@ impl App {
             background.spawn(checker.run(stop.clone()));
         }
         background.close();
-        let (api, _) = http::router(self.state);
+        let (api, _, traffic) = http::router(self.state);
         let router = match self.issuer {
             Some(issuer) => http::issuer::beside(api, issuer),
             None => api,
         };
-        http::serve(listener, router, stop, http::TimeLimits::draining(self.drain)).await;
+        http::serve(listener, router, traffic, stop, http::TimeLimits::draining(self.drain)).await;
         background.wait().await;
         futures::future::join_all(self.lanes.iter().map(|lanes| lanes.close())).await;
     }

@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use hyper::body::{Frame, SizeHint};
+use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::time::Instant;
+
+use super::traffic::Traffic;
 
 /// The slowest client that is served, in bytes a second, once its first patience is used up.
 pub(super) const SLOWEST: u64 = 4096;
@@ -37,6 +39,7 @@ pub(super) struct Activity(Arc<Shared>);
 
 struct Shared {
     patience: Patience,
+    traffic: Arc<Traffic>,
     state: Mutex<State>,
 }
 
@@ -51,9 +54,9 @@ struct State {
 
 impl Activity {
     /// That of a connection that was just accepted.
-    pub(super) fn new(patience: Patience) -> Self {
+    pub(super) fn new(patience: Patience, traffic: Arc<Traffic>) -> Self {
         let state = State { next: 0, exchanges: BTreeMap::new(), idle_until: Instant::now() + patience.idle };
-        Self(Arc::new(Shared { patience, state: Mutex::new(state) }))
+        Self(Arc::new(Shared { patience, traffic, state: Mutex::new(state) }))
     }
 
     /// A request has come in. It is under way until the exchange, or the answer that it watches, is dropped.
@@ -63,6 +66,7 @@ impl Activity {
         state.next += 1;
         state.exchanges.insert(id, None);
         drop(state);
+        self.0.traffic.entered();
         Exchange { shared: Arc::clone(&self.0), id, left: 0 }
     }
 
@@ -123,6 +127,7 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        self.shared.traffic.left();
         let until = Instant::now() + self.shared.patience.idle + at_slowest(self.left);
         let mut state = self.shared.state();
         state.exchanges.remove(&self.id);
@@ -144,8 +149,44 @@ impl hyper::body::Body for Watched {
         self.exchange.wanted();
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         if let Some(Ok(frame)) = &frame {
-            self.exchange.left = frame.data_ref().map_or(0, |data| data.len() as u64);
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            self.exchange.shared.traffic.add_sent(bytes);
+            self.exchange.left = bytes as u64;
             self.exchange.offered(self.exchange.left);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The content of a request, which is counted as it is read.
+pub(super) struct Counted {
+    body: Incoming,
+    traffic: Arc<Traffic>,
+}
+
+impl Counted {
+    /// This content.
+    pub(super) fn new(body: Incoming, traffic: Arc<Traffic>) -> Self {
+        Self { body, traffic }
+    }
+}
+
+impl hyper::body::Body for Counted {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(Ok(data)) = frame.as_ref().map(|frame| frame.as_ref().map(Frame::data_ref)) {
+            self.traffic.add_received(data.map_or(0, Bytes::len));
         }
         Poll::Ready(frame)
     }

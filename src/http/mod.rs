@@ -34,6 +34,7 @@ mod route;
 mod serve;
 mod status;
 mod storage;
+mod traffic;
 mod transfer;
 mod tus;
 mod unread;
@@ -62,6 +63,7 @@ pub use config::{Config, DocServer, LoggedHeader, Logger};
 pub use observe::is_secret_header;
 pub use openapi::document;
 pub use serve::{TimeLimits, serve};
+pub use traffic::{Answers, Times, Traffic};
 
 /// What the API is built from.
 pub struct AppState {
@@ -88,18 +90,20 @@ pub struct Docs {
     pub servers: Vec<DocServer>,
 }
 
-/// All routes, and the document that describes them.
-pub fn router(state: AppState) -> (Router, OpenApi) {
+/// All routes, the document that describes them, and what is counted of them.
+pub fn router(state: AppState) -> (Router, OpenApi, Arc<Traffic>) {
     let root_path = state.root_path.trim_end_matches('/').to_owned();
     let (router, document) = routes(Duration::from_secs(state.config.request_timeout)).split_for_parts();
     let document = openapi::complete(document, &state.docs, &root_path);
     let pages = pages::router(&document, &state.docs);
-    let routes = document.paths.paths.keys().cloned().chain(pages::PATHS.map(str::to_owned)).collect();
+    let routes: Vec<String> = document.paths.paths.keys().cloned().chain(pages::PATHS.map(str::to_owned)).collect();
+    let traffic = Arc::new(Traffic::new(routes.iter().cloned().chain(pages::PARTS.map(str::to_owned))));
 
     let cors = cors(&state.config.cors_allowed_origins);
     let body_limit = DefaultBodyLimit::max(state.config.max_body_size);
     let inner = Inner { gate: state.gate, config: state.config, root_path: root_path.clone(), routes, followers: Followers::default() };
     let api = Api(Arc::new(inner));
+    let observer = Arc::new(observe::Observer::new(state.logger, Arc::clone(&traffic)));
     // Layers are read from the bottom: `observe` sees the request first and the answer last.
     let router = router
         .merge(pages)
@@ -109,10 +113,10 @@ pub fn router(state: AppState) -> (Router, OpenApi) {
         .layer(CatchPanicLayer::custom(limit::panicked))
         .layer(middleware::from_fn(unread::settle))
         .layer(option_layer(cors))
-        .layer(middleware::from_fn_with_state(observe::loggable(state.logger), observe::observe))
+        .layer(middleware::from_fn_with_state(observer, observe::observe))
         .with_state(api);
     let normalised = MapRequest::new(router, move |request| route::normalise(&root_path, request));
-    (Router::new().fallback_service(normalised), document)
+    (Router::new().fallback_service(normalised), document, traffic)
 }
 
 fn routes(time_limit: Duration) -> OpenApiRouter<Api> {

@@ -14,6 +14,7 @@ use super::config::{LoggedHeader, Logger};
 use super::context::{CORRELATION_ID, REQUEST_ID, RequestContext};
 use super::problem::Problem;
 use super::route::Prefix;
+use super::traffic::Traffic;
 
 /// The headers of FirecREST.
 pub(super) const TIMESTAMP: HeaderName = HeaderName::from_static("f7t-timestamp");
@@ -27,13 +28,18 @@ const CONTRACT_VERSION: HeaderValue = HeaderValue::from_static("2.6.0");
 /// The most of a header's value that is logged, in characters.
 const LONGEST_LOGGED: usize = 256;
 
-/// The headers that are logged.
-pub(super) type Loggable = Arc<[LoggedHeader]>;
+/// What is looked at, and where it is counted.
+pub(super) struct Observer {
+    loggable: Vec<LoggedHeader>,
+    traffic: Arc<Traffic>,
+}
 
-/// The headers that are logged, by the configuration.
-pub(super) fn loggable(logger: Logger) -> Loggable {
-    let headers = logger.loggable_request_headers.into_iter().filter(|_| logger.enable_tracing_log);
-    headers.filter(|header| !is_secret_header(&header.input)).collect()
+impl Observer {
+    /// One that logs what the configuration says.
+    pub(super) fn new(logger: Logger, traffic: Arc<Traffic>) -> Self {
+        let headers = logger.loggable_request_headers.into_iter().filter(|_| logger.enable_tracing_log);
+        Self { loggable: headers.filter(|header| !is_secret_header(&header.input)).collect(), traffic }
+    }
 }
 
 /// Whether a header carries what must not be logged, in whatever case its name is written.
@@ -42,14 +48,15 @@ pub fn is_secret_header(name: &str) -> bool {
 }
 
 /// The outermost layer inside the router.
-pub(super) async fn observe(State(loggable): State<Loggable>, mut request: Request, next: Next) -> Response {
+pub(super) async fn observe(State(observer): State<Arc<Observer>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let context = Arc::new(RequestContext::new(request.headers()));
     let method = request.method().clone();
     let prefix = request.extensions().get::<Prefix>().map_or("", |prefix| prefix.as_str());
     let path = format!("{prefix}{}", request.uri().path());
     let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
-    let headers = read_headers(&loggable, request.headers());
+    let headers = read_headers(&observer.loggable, request.headers());
+    let pending = observer.traffic.begin(route.as_deref(), &method, started);
     request.extensions_mut().insert(Arc::clone(&context));
     let span = tracing::info_span!("request", request_id = &**context.id(), correlation_id = context.correlation_id());
     let mut response = next.run(request).instrument(span).await;
@@ -65,6 +72,7 @@ pub(super) async fn observe(State(loggable): State<Loggable>, mut request: Reque
     }
     add_headers(&mut response, &context);
 
+    pending.answered(response.status());
     log(&Line { method: &method, path: &path, route, context: &context, headers, started }, &response, problem.as_ref());
     response
 }

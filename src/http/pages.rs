@@ -19,6 +19,9 @@ use crate::error::Kind;
 /// The paths of the pages.
 pub(super) const PATHS: [&str; 4] = ["/", "/docs/", "/redoc", "/openapi.json"];
 
+/// The paths of what belongs to them.
+pub(super) const PARTS: [&str; 3] = ["/docs", "/docs/{*file}", "/redoc/redoc.standalone.js"];
+
 /// Redoc 2.5 as its makers distribute it, packed with gzip, which every browser that can show it unpacks. The licences are beside it.
 const REDOC: &[u8] = include_bytes!("../../openapi/redoc/redoc.standalone.js.gz");
 

@@ -16,7 +16,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::activity::{Activity, Patience};
+use super::activity::{Activity, Counted, Patience};
+use super::traffic::Traffic;
 
 /// The most connections at once. Further ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 10_000;
@@ -49,8 +50,8 @@ impl TimeLimits {
     }
 }
 
-/// Serves until `shutdown`; then requests under way have their time to end, and are cut after that.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken, limits: TimeLimits) {
+/// Serves until `shutdown`, and counts in `traffic`; then requests under way have their time to end, and are cut after that.
+pub async fn serve(listener: TcpListener, router: Router, traffic: Arc<Traffic>, shutdown: CancellationToken, limits: TimeLimits) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     let cut = CancellationToken::new();
@@ -68,11 +69,14 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
             }
         };
         let router = router.clone();
-        let activity = Activity::new(Patience { idle: limits.head, stall: limits.stall });
+        let connected = traffic.connected();
+        let activity = Activity::new(Patience { idle: limits.head, stall: limits.stall }, Arc::clone(&traffic));
         let watching = activity.clone();
+        let traffic = Arc::clone(&traffic);
         let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
             let exchange = watching.begin();
-            let answer = router.clone().oneshot(request.map(Body::new));
+            let content = |body| Body::new(Counted::new(body, Arc::clone(&traffic)));
+            let answer = router.clone().oneshot(request.map(content));
             async move { Ok::<_, Infallible>(answer.await?.map(|body| exchange.watch(body))) }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -88,7 +92,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
                 () = activity.exhausted() => tracing::debug!("a connection was quiet for too long and is closed"),
                 () = cut.cancelled() => {}
             }
-            drop(place);
+            drop((place, connected));
         });
     }
     drop(listener);

@@ -26,7 +26,7 @@ use crate::domain::{Account, AccountingQuery, Job, JobDescription, JobId, JobMet
 use crate::error::{Classify, Kind};
 use crate::ssh::{CommandError, TransportError};
 
-pub use shared::Shared;
+pub use shared::{ReadCounts, Shared};
 pub use way_note::WayNote;
 
 /// The `scheduler` section of a cluster.

@@ -12,6 +12,7 @@ use crate::domain::{Principal, Secret, SystemName};
 use crate::error::{Classify, Kind};
 
 use super::audit;
+use super::counts::{SystemCounts, TokenCounts};
 use super::uploads::Turns;
 
 /// The one way in: it turns a bearer token into a [`Caller`], and a caller and a system's name into [`Access`].
@@ -19,8 +20,15 @@ use super::uploads::Turns;
 pub struct Gate {
     authenticator: Arc<dyn Authenticator>,
     authorizer: Arc<dyn Authorizer>,
-    clusters: Arc<BTreeMap<SystemName, Arc<Cluster>>>,
+    members: Arc<BTreeMap<SystemName, Arc<Member>>>,
     uploads: Arc<Turns>,
+    tokens: Arc<TokenCounts>,
+}
+
+/// A cluster behind the gate, and what was counted of it.
+pub(super) struct Member {
+    cluster: Arc<Cluster>,
+    pub(super) counts: SystemCounts,
 }
 
 impl Gate {
@@ -30,8 +38,9 @@ impl Gate {
         authorizer: Arc<dyn Authorizer>,
         clusters: impl IntoIterator<Item = Arc<Cluster>>,
     ) -> Self {
-        let clusters = clusters.into_iter().map(|cluster| (cluster.name().clone(), cluster)).collect();
-        Self { authenticator, authorizer, clusters: Arc::new(clusters), uploads: Arc::default() }
+        let member = |cluster: Arc<Cluster>| (cluster.name().clone(), Arc::new(Member { cluster, counts: SystemCounts::default() }));
+        let members = Arc::new(clusters.into_iter().map(member).collect());
+        Self { authenticator, authorizer, members, uploads: Arc::default(), tokens: Arc::default() }
     }
 
     /// Identifies the caller.
@@ -39,9 +48,19 @@ impl Gate {
     /// # Errors
     /// When there is no token, or it does not hold, or it could not be checked.
     pub async fn identify(&self, token: Option<&Secret>, request_id: Arc<str>) -> Result<Caller, AccessError> {
-        let token = token.ok_or(AccessError::NoToken)?;
-        let principal = self.authenticator.authenticate(token).await?;
+        let outcome = match token {
+            Some(token) => self.authenticator.authenticate(token).await.map_err(AccessError::from),
+            None => Err(AccessError::NoToken),
+        };
+        let principal = outcome.map_err(|error| self.refuse(error))?;
+        self.tokens.accepted();
         Ok(Caller { principal, request_id })
+    }
+
+    /// Counts a caller whose credentials were no token, and gives the reason back.
+    pub fn refuse(&self, error: AccessError) -> AccessError {
+        self.tokens.refused(&error);
+        error
     }
 
     /// Admits a caller to a cluster.
@@ -51,16 +70,17 @@ impl Gate {
     /// Only an identified caller learns which systems exist.
     pub async fn admit(&self, caller: Caller, system: &str) -> Result<Access, AccessError> {
         let name = SystemName::new(system).map_err(|_| AccessError::SystemNotFound)?;
-        let cluster = self.clusters.get(&name).cloned().ok_or(AccessError::SystemNotFound)?;
+        let member = self.members.get(&name).cloned().ok_or(AccessError::SystemNotFound)?;
         let begun = Instant::now();
         let ruling = self.authorizer.check(&caller.principal, Relation::Access, &name).await;
         let took = begun.elapsed();
         audit::decision(&caller, &name, &ruling, took);
+        member.counts.decided(&ruling);
         let ruling = ruling?;
         match ruling.decision {
             Decision::Allowed => {
                 let uploads = Arc::clone(&self.uploads);
-                Ok(Access { caller, cluster, uploads, basis: ruling.basis, decided_in: took })
+                Ok(Access { caller, member, uploads, basis: ruling.basis, decided_in: took })
             }
             Decision::Denied => Err(AccessError::Denied(name)),
         }
@@ -71,18 +91,31 @@ impl Gate {
     /// # Errors
     /// When a decision about one of them could not be had: then none is shown.
     pub async fn visible(&self, caller: &Caller) -> Result<Vec<&Arc<Cluster>>, AccessError> {
-        let names: Vec<&SystemName> = self.clusters.keys().collect();
-        let rulings = self.authorizer.check_all(&caller.principal, Relation::Access, &names).await?;
-        if rulings.len() != names.len() {
-            return Err(AuthzError::Unavailable("there are fewer rulings than clusters".into()).into());
-        }
-        let allowed = self.clusters.values().zip(&rulings).filter(|(_, ruling)| ruling.decision == Decision::Allowed);
-        Ok(allowed.map(|(cluster, _)| cluster).collect())
+        let names: Vec<&SystemName> = self.members.keys().collect();
+        let rulings = match self.authorizer.check_all(&caller.principal, Relation::Access, &names).await {
+            Ok(rulings) if rulings.len() == names.len() => Ok(rulings),
+            Ok(_) => Err(AuthzError::Unavailable("there are fewer rulings than clusters".into())),
+            Err(error) => Err(error),
+        };
+        let rulings = rulings.inspect_err(|_| self.members.values().for_each(|member| member.counts.undecided()))?;
+        let ruled = || self.members.values().zip(&rulings);
+        ruled().for_each(|(member, ruling)| member.counts.ruled(ruling));
+        Ok(ruled().filter(|(_, ruling)| ruling.decision == Decision::Allowed).map(|(member, _)| &member.cluster).collect())
     }
 
     /// All clusters, in the order of their names. Not for what callers are shown: that is [`Gate::visible`].
     pub(super) fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
-        self.clusters.values()
+        self.members.values().map(|member| &member.cluster)
+    }
+
+    /// What became of callers' tokens.
+    pub fn token_counts(&self) -> &TokenCounts {
+        &self.tokens
+    }
+
+    /// All clusters with what was counted of each, in the order of their names. For the metrics.
+    pub fn system_counts(&self) -> impl Iterator<Item = (&Cluster, &SystemCounts)> {
+        self.members.values().map(|member| (&*member.cluster, &member.counts))
     }
 }
 
@@ -110,7 +143,7 @@ impl Caller {
 #[derive(Clone)]
 pub struct Access {
     caller: Caller,
-    cluster: Arc<Cluster>,
+    member: Arc<Member>,
     uploads: Arc<Turns>,
     basis: Basis,
     decided_in: Duration,
@@ -129,7 +162,17 @@ impl Access {
 
     /// The cluster.
     pub fn cluster(&self) -> &Cluster {
-        &self.cluster
+        &self.member.cluster
+    }
+
+    /// What is counted of it.
+    pub(super) fn counts(&self) -> &SystemCounts {
+        &self.member.counts
+    }
+
+    /// It with what is counted of it.
+    pub(super) fn member(&self) -> Arc<Member> {
+        Arc::clone(&self.member)
     }
 
     /// The id of the request, for the audit line.

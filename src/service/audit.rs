@@ -7,6 +7,7 @@ use crate::authz::{AuthzError, Decision, Ruling};
 use crate::domain::SystemName;
 use crate::error::{Classify, ErrorChain};
 
+use super::counts::{Action, Outcome};
 use super::{Access, Caller};
 
 /// Writes down whether a caller was let to a cluster, and why.
@@ -73,14 +74,14 @@ fn milliseconds(took: Duration) -> u64 {
 /// A change under way. It leaves its line when it ends; one that is dropped before that was cancelled.
 pub(super) struct Change<'a> {
     access: &'a Access,
-    action: &'static str,
+    action: Action,
     target: String,
     ended: bool,
 }
 
 impl<'a> Change<'a> {
     /// Begins to watch a change: `action` names the use case, `target` what it is done to.
-    pub(super) fn begin(access: &'a Access, action: &'static str, target: impl Into<String>) -> Self {
+    pub(super) fn begin(access: &'a Access, action: Action, target: impl Into<String>) -> Self {
         Self { access, action, target: target.into(), ended: false }
     }
 
@@ -88,14 +89,16 @@ impl<'a> Change<'a> {
     pub(super) fn end<T, E: Classify>(mut self, outcome: Result<T, E>) -> Result<T, E> {
         self.ended = true;
         match &outcome {
-            Ok(_) => self.write("done"),
-            Err(error) if error.maybe_effected() == Some(true) => self.write("unknown"),
-            Err(_) => self.write("failed"),
+            Ok(_) => self.leave(Outcome::Done),
+            Err(error) if error.maybe_effected() == Some(true) => self.leave(Outcome::Unknown),
+            Err(_) => self.leave(Outcome::Failed),
         }
         outcome
     }
 
-    fn write(&self, outcome: &'static str) {
+    fn leave(&self, outcome: Outcome) {
+        self.access.counts().changed(self.action, outcome);
+        let (action, outcome) = (self.action.name(), outcome.name());
         let principal = self.access.principal();
         let (basis, took) = self.access.basis();
         tracing::info!(
@@ -104,7 +107,7 @@ impl<'a> Change<'a> {
             subject = %principal.subject,
             client = principal.client_id.as_deref(),
             system = %self.access.cluster().name(),
-            action = self.action,
+            action,
             object = ?self.target,
             outcome,
             authorizer = basis.authorizer,
@@ -114,8 +117,7 @@ impl<'a> Change<'a> {
             cached = basis.cached,
             decision_ms = milliseconds(took),
             request_id = self.access.request_id(),
-            "{} by {} on {}: {outcome}",
-            self.action,
+            "{action} by {} on {}: {outcome}",
             principal.username,
             self.access.cluster().name(),
         );
@@ -125,7 +127,7 @@ impl<'a> Change<'a> {
 impl Drop for Change<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            self.write("cancelled");
+            self.leave(Outcome::Cancelled);
         }
     }
 }

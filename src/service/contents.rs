@@ -6,6 +6,7 @@ use crate::domain::{ByteRange, FileVersion, RemotePath, text_to_bytes};
 use crate::filesystem::{ArchiveFormat, ContentStream, Download, Expected, FilesystemError, Placed, UploadOptions, regular};
 
 use super::audit::Change;
+use super::counts::{self, Action};
 use super::{Access, InvalidRequest, Place, ServiceError};
 
 /// The form in which content is moved, which decides how much of it may be.
@@ -47,7 +48,8 @@ pub async fn version(access: &Access, path: &str, form: Form) -> Result<(RemoteP
 /// When the path breaks the policy, the file is over the limit or has none of the range, or the cluster does not give it.
 pub async fn download(access: &Access, path: &str, range: Option<ByteRange>, form: Form) -> Result<(RemotePath, Download), ServiceError> {
     let path = access.cluster().path(path)?;
-    let download = access.cluster().files()?.download(access.principal(), &path, range, form.cap(access)).await?;
+    let mut download = access.cluster().files()?.download(access.principal(), &path, range, form.cap(access)).await?;
+    download.content = counts::downloaded(access, download.content);
     Ok((path, download))
 }
 
@@ -92,7 +94,7 @@ pub async fn store(
 pub async fn pack(access: &Access, path: &str, format: ArchiveFormat) -> Result<(RemotePath, ContentStream), ServiceError> {
     let path = access.cluster().path(path)?;
     let content = access.cluster().files()?.pack(access.principal(), &path, format).await?;
-    Ok((path, content))
+    Ok((path, counts::downloaded(access, content)))
 }
 
 /// Looks at what is to be packed, and packs nothing.
@@ -122,13 +124,15 @@ pub async fn unpack(
     if only_new && files.stat(access.principal(), &path, false).await.is_ok() {
         return Err(FilesystemError::Exists(path).into());
     }
-    let change = Change::begin(access, "files.unpack", path.to_text());
+    let change = Change::begin(access, Action::FilesUnpack, path.to_text());
+    let content = counts::uploaded(access, content);
     Ok(change.end(files.unpack(access.principal(), &path, format, content, Form::Streaming.cap(access)).await)?)
 }
 
 async fn write(access: &Access, path: &RemotePath, content: ContentStream, options: UploadOptions) -> Result<Placed, ServiceError> {
     let files = access.cluster().files()?;
-    let change = Change::begin(access, "files.upload", path.to_text());
+    let change = Change::begin(access, Action::FilesUpload, path.to_text());
+    let content = counts::uploaded(access, content);
     Ok(change.end(files.upload(access.principal(), path, content, options).await)?)
 }
 

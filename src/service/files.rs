@@ -6,6 +6,7 @@ use crate::domain::{Checksum, CompressOptions, Compression, Content, ContentUnit
 use crate::filesystem::{ListOptions, Part};
 
 use super::audit::Change;
+use super::counts::Action;
 use super::grep::Pattern;
 use super::text::{Findings, check_line};
 use super::{Access, InvalidRequest, Place, ServiceError};
@@ -145,7 +146,7 @@ pub async fn chmod(access: &Access, path: &str, mode: &str) -> Result<DirectoryE
     let mode = read_mode(mode)?;
     let path = access.cluster().path(path)?;
     let files = access.cluster().files()?;
-    let change = Change::begin(access, "files.chmod", format!("{path} to {mode:o}"));
+    let change = Change::begin(access, Action::FilesChmod, format!("{path} to {mode:o}"));
     change.end(files.chmod(access.principal(), &path, mode).await)?;
     Ok(files.entry(access.principal(), &path).await?)
 }
@@ -162,7 +163,7 @@ pub async fn chown(access: &Access, path: &str, owner: &str, group: &str) -> Res
     }
     let path = access.cluster().path(path)?;
     let files = access.cluster().files()?;
-    let change = Change::begin(access, "files.chown", format!("{path} to {}:{}", owner.unwrap_or(""), group.unwrap_or("")));
+    let change = Change::begin(access, Action::FilesChown, format!("{path} to {}:{}", owner.unwrap_or(""), group.unwrap_or("")));
     change.end(files.chown(access.principal(), &path, owner, group).await)?;
     Ok(files.entry(access.principal(), &path).await?)
 }
@@ -174,7 +175,7 @@ pub async fn chown(access: &Access, path: &str, owner: &str, group: &str) -> Res
 pub async fn mkdir(access: &Access, path: &str, parents: bool) -> Result<DirectoryEntry, ServiceError> {
     let path = access.cluster().path(path)?;
     let files = access.cluster().files()?;
-    let change = Change::begin(access, "files.mkdir", path.to_text());
+    let change = Change::begin(access, Action::FilesMkdir, path.to_text());
     change.end(files.mkdir(access.principal(), &path, parents).await)?;
     Ok(files.entry(access.principal(), &path).await?)
 }
@@ -187,7 +188,7 @@ pub async fn symlink(access: &Access, target: &str, link: &str) -> Result<Direct
     let target = access.cluster().path(target)?;
     let link = access.cluster().path(link)?;
     let files = access.cluster().files()?;
-    let change = Change::begin(access, "files.symlink", format!("{link} to {target}"));
+    let change = Change::begin(access, Action::FilesSymlink, format!("{link} to {target}"));
     change.end(files.symlink(access.principal(), &target, &link).await)?;
     Ok(files.entry(access.principal(), &link).await?)
 }
@@ -199,7 +200,7 @@ pub async fn symlink(access: &Access, target: &str, link: &str) -> Result<Direct
 pub async fn remove(access: &Access, path: &str) -> Result<(), ServiceError> {
     let path = access.cluster().path(path)?;
     refuse_file_system(access, &path, Place::Parameter, "path")?;
-    let change = Change::begin(access, "files.remove", path.to_text());
+    let change = Change::begin(access, Action::FilesRemove, path.to_text());
     Ok(change.end(access.cluster().files()?.remove(access.principal(), &path).await)?)
 }
 
@@ -212,7 +213,7 @@ pub async fn compress(access: &Access, source: &str, target: &str, options: Comp
     let source = access.cluster().path(source)?;
     let target = access.cluster().path(target)?;
     let files = access.cluster().files()?;
-    let change = Change::begin(access, "files.compress", format!("{source} to {target}"));
+    let change = Change::begin(access, Action::FilesCompress, format!("{source} to {target}"));
     Ok(change.end(files.compress(access.principal(), &source, &target, &options).await)?)
 }
 
@@ -224,7 +225,7 @@ pub async fn extract(access: &Access, source: &str, target: &str, compression: C
     let source = access.cluster().path(source)?;
     let target = access.cluster().path(target)?;
     let files = access.cluster().files()?;
-    let change = Change::begin(access, "files.extract", format!("{source} to {target}"));
+    let change = Change::begin(access, Action::FilesExtract, format!("{source} to {target}"));
     Ok(change.end(files.extract(access.principal(), &source, &target, compression).await)?)
 }
 

@@ -4,6 +4,7 @@ use crate::domain::{Done, Job, JobDescription, JobId, JobMetadata, JobQuery, Job
 use crate::scheduler::AttachOutput;
 
 use super::audit::Change;
+use super::counts::Action;
 use super::text::Findings;
 use super::{Access, AccountingRequest, InvalidRequest, Place, ServiceError, Submission};
 
@@ -19,7 +20,7 @@ const LONGEST_COMMAND: usize = 96 * 1024;
 pub async fn submit(access: &Access, submission: Submission) -> Result<Done<JobId>, ServiceError> {
     let job = submission.check(access.cluster())?;
     let scheduler = access.cluster().scheduler()?;
-    let change = Change::begin(access, "jobs.submit", describe(&job));
+    let change = Change::begin(access, Action::JobsSubmit, describe(&job));
     Ok(change.end(scheduler.submit(access.principal(), &job).await)?)
 }
 
@@ -73,7 +74,7 @@ pub async fn metadata(access: &Access, id: &str) -> Result<Reading<Vec<JobMetada
 pub async fn cancel(access: &Access, id: &str) -> Result<Done<()>, ServiceError> {
     let id = job_id(id)?;
     let scheduler = access.cluster().scheduler()?;
-    let change = Change::begin(access, "jobs.cancel", id.as_str());
+    let change = Change::begin(access, Action::JobsCancel, id.as_str());
     Ok(change.end(scheduler.cancel(access.principal(), &id).await)?)
 }
 
@@ -87,7 +88,7 @@ pub async fn attach(access: &Access, id: &str, command: &str) -> Result<Done<Att
         return Err(InvalidRequest::new(Place::Document, "command", problem).into());
     }
     let scheduler = access.cluster().scheduler()?;
-    let change = Change::begin(access, "jobs.attach", id.as_str());
+    let change = Change::begin(access, Action::JobsAttach, id.as_str());
     Ok(change.end(scheduler.attach(access.principal(), &id, command).await)?)
 }
 

@@ -9,6 +9,7 @@ mod accounting;
 mod audit;
 pub mod batch;
 pub mod contents;
+mod counts;
 pub mod files;
 pub mod following;
 mod grep;
@@ -31,6 +32,7 @@ use crate::scheduler::SchedulerError;
 
 pub use access::{Access, AccessError, Caller, Gate};
 pub use accounting::AccountingRequest;
+pub use counts::{Changes, Decisions, SystemCounts, TokenCounts};
 pub use submission::Submission;
 
 /// Why a use case did not succeed.

@@ -4,6 +4,7 @@ use crate::domain::{DirectoryEntry, RemotePath};
 use crate::filesystem::CopyOptions;
 
 use super::audit::Change;
+use super::counts::Action;
 use super::{Access, InvalidRequest, Place, ServiceError};
 
 /// Copies a file, a link or a tree to `target`, its new name, and gives the new entry.
@@ -13,7 +14,7 @@ use super::{Access, InvalidRequest, Place, ServiceError};
 pub async fn copy(access: &Access, source: &str, target: &str, options: CopyOptions) -> Result<DirectoryEntry, ServiceError> {
     let (source, target) = ends(access, source, target)?;
     let files = access.cluster().files()?;
-    let change = Change::begin(access, "files.copy", format!("{source} to {target}"));
+    let change = Change::begin(access, Action::FilesCopy, format!("{source} to {target}"));
     change.end(files.copy(access.principal(), &source, &target, options).await)?;
     Ok(files.entry(access.principal(), &target).await?)
 }
@@ -29,7 +30,7 @@ pub async fn rename(access: &Access, source: &str, target: &str, overwrite: bool
         return Err(InvalidRequest::new(Place::Document, "sourcePath", "a configured file system cannot be moved").into());
     }
     let files = access.cluster().files()?;
-    let change = Change::begin(access, "files.move", format!("{source} to {target}"));
+    let change = Change::begin(access, Action::FilesMove, format!("{source} to {target}"));
     change.end(files.rename(access.principal(), &source, &target, overwrite).await)?;
     Ok(files.entry(access.principal(), &target).await?)
 }
@@ -41,7 +42,7 @@ pub async fn rename(access: &Access, source: &str, target: &str, overwrite: bool
 pub async fn touch(access: &Access, path: &str) -> Result<DirectoryEntry, ServiceError> {
     let path = access.cluster().path(path)?;
     let files = access.cluster().files()?;
-    let change = Change::begin(access, "files.touch", path.to_text());
+    let change = Change::begin(access, Action::FilesTouch, path.to_text());
     change.end(files.touch(access.principal(), &path).await)?;
     Ok(files.entry(access.principal(), &path).await?)
 }

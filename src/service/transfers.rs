@@ -10,6 +10,7 @@ use crate::domain::{CompressOptions, Compression, JobId, RemotePath, Username, t
 use crate::transfer::{self, Directives, Operation};
 
 use super::audit::Change;
+use super::counts::Action;
 use super::files::{check_pattern, refuse_file_system};
 use super::{Access, InvalidRequest, Place, ServiceError};
 
@@ -49,7 +50,7 @@ pub async fn rename(access: &Access, source: &str, target: &str, account: Option
     let target = &access.cluster().path(target)?;
     refuse_file_system(access, source, Place::Document, "sourcePath")?;
     let account = Charge { account, place: Place::Document };
-    submit(access, "transfers.mv", format!("{source} to {target}"), &Operation::Move { source, target }, account).await
+    submit(access, Action::TransfersMv, format!("{source} to {target}"), &Operation::Move { source, target }, account).await
 }
 
 /// Submits a job that copies `source` to `target`; with `dereference` what links point to.
@@ -66,7 +67,7 @@ pub async fn copy(
     let source = &access.cluster().path(source)?;
     let target = &access.cluster().path(target)?;
     let account = Charge { account, place: Place::Document };
-    submit(access, "transfers.cp", format!("{source} to {target}"), &Operation::Copy { source, target, dereference }, account).await
+    submit(access, Action::TransfersCp, format!("{source} to {target}"), &Operation::Copy { source, target, dereference }, account).await
 }
 
 /// Submits a job that removes a file or a directory with all that is in it.
@@ -77,7 +78,7 @@ pub async fn remove(access: &Access, path: &str, account: Option<&str>) -> Resul
     let path = &access.cluster().path(path)?;
     refuse_file_system(access, path, Place::Parameter, "path")?;
     let account = Charge { account, place: Place::Parameter };
-    submit(access, "transfers.rm", path.to_text(), &Operation::Remove { path }, account).await
+    submit(access, Action::TransfersRm, path.to_text(), &Operation::Remove { path }, account).await
 }
 
 /// Submits a job that packs `source` into the archive `target`.
@@ -95,7 +96,8 @@ pub async fn compress(
     let source = &access.cluster().path(source)?;
     let target = &access.cluster().path(target)?;
     let account = Charge { account, place: Place::Document };
-    submit(access, "transfers.compress", format!("{source} to {target}"), &Operation::Compress { source, target, options }, account).await
+    submit(access, Action::TransfersCompress, format!("{source} to {target}"), &Operation::Compress { source, target, options }, account)
+        .await
 }
 
 /// Submits a job that unpacks the archive `source` into the directory `target`.
@@ -112,7 +114,8 @@ pub async fn extract(
     let source = &access.cluster().path(source)?;
     let target = &access.cluster().path(target)?;
     let account = Charge { account, place: Place::Document };
-    submit(access, "transfers.extract", format!("{source} to {target}"), &Operation::Extract { source, target, compression }, account).await
+    submit(access, Action::TransfersExtract, format!("{source} to {target}"), &Operation::Extract { source, target, compression }, account)
+        .await
 }
 
 /// Refuses a transfer through the site's transfer service.
@@ -137,7 +140,7 @@ struct Charge<'a> {
 /// or the scheduler does not take the job.
 async fn submit(
     access: &Access,
-    action: &'static str,
+    action: Action,
     object: String,
     operation: &Operation<'_>,
     charge: Charge<'_>,

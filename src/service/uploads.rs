@@ -20,6 +20,7 @@ use crate::domain::{RemotePath, SystemName};
 use crate::filesystem::{ContentStream, Expected, FilesystemError, PartOptions};
 
 use super::audit::Change;
+use super::counts::{self, Action};
 use super::{Access, InvalidRequest, Place, ServiceError};
 
 /// For how many seconds an upload to which nothing is added can be gone on with.
@@ -100,7 +101,7 @@ pub async fn begin(access: &Access, path: &str, length: u64, only_new: bool, met
     if only_new && files.stat(access.principal(), &target, true).await.is_ok() {
         return Err(FilesystemError::Exists(target).into());
     }
-    let change = Change::begin(access, "files.upload.begin", target.to_text());
+    let change = Change::begin(access, Action::FilesUploadBegin, target.to_text());
     change.end(files.begin_part(access.principal(), &part, &target).await)?;
     if length == 0 {
         place(access, &upload, &target, &part).await?;
@@ -148,7 +149,7 @@ pub async fn extend(access: &Access, upload: &Upload, offset: u64, content: Cont
     let work = async move {
         let (target, part) = upload.paths(&access)?;
         let turn = access.uploads().turn(access.cluster().name(), &part).await?;
-        let content = until(content, turn.token.clone());
+        let content = counts::uploaded(&access, until(content, turn.token.clone()));
         let options = PartOptions { offset, length: upload.length, all_or_nothing: checked };
         let offset = access.cluster().files()?.extend_part(access.principal(), &part, content, options).await?;
         if offset == upload.length {
@@ -166,12 +167,12 @@ pub async fn extend(access: &Access, upload: &Upload, offset: u64, content: Cont
 pub async fn remove(access: &Access, upload: &Upload) -> Result<(), ServiceError> {
     let (target, part) = upload.paths(access)?;
     let _turn = access.uploads().turn(access.cluster().name(), &part).await?;
-    let change = Change::begin(access, "files.upload.remove", target.to_text());
+    let change = Change::begin(access, Action::FilesUploadRemove, target.to_text());
     Ok(change.end(access.cluster().files()?.remove(access.principal(), &part).await)?)
 }
 
 async fn place(access: &Access, upload: &Upload, target: &RemotePath, part: &RemotePath) -> Result<(), ServiceError> {
-    let change = Change::begin(access, "files.upload", target.to_text());
+    let change = Change::begin(access, Action::FilesUpload, target.to_text());
     change.end(access.cluster().files()?.place_part(access.principal(), part, target, upload.expected()).await)?;
     Ok(())
 }

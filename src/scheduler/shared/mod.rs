@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+pub use self::reads::ReadCounts;
 use self::reads::{Asker, Owned, Reads};
 use super::{AttachOutput, Gap, Scheduler, SchedulerError, WayNote};
 use crate::domain::{
@@ -171,6 +172,20 @@ impl Shared {
     /// Those of the scheduler.
     pub async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {
         self.scheduler.ping(principal).await
+    }
+
+    /// How the questions of each kind came to their answers.
+    pub fn read_counts(&self) -> [(&'static str, ReadCounts); 8] {
+        [
+            ("jobs", self.jobs.counts()),
+            ("accounting", self.accounting.counts()),
+            ("job", self.job.counts()),
+            ("metadata", self.metadata.counts()),
+            ("nodes", self.nodes.counts()),
+            ("partitions", self.partitions.counts()),
+            ("reservations", self.reservations.counts()),
+            ("accounts", self.accounts.counts()),
+        ]
     }
 
     /// As [`Scheduler::gaps`].

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,10 +36,30 @@ pub(super) struct Reads<A, T>(Arc<State<A, T>>);
 
 struct State<A, T> {
     freshness: Duration,
+    counts: Counts,
     answers: Cache<Question<A>, Reading<T>>,
     /// What is being asked. Everyone who waits holds the work and drives it; when the last of them is gone, it is dropped and its
     /// entry with it. So there are never more entries than requests.
     asked: Mutex<HashMap<Question<A>, Asked<T>>>,
+}
+
+/// How questions came to their answers.
+#[derive(Default)]
+struct Counts {
+    asked: AtomicU64,
+    joined: AtomicU64,
+    remembered: AtomicU64,
+}
+
+/// How the questions of one kind came to their answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadCounts {
+    /// The scheduler was asked.
+    pub asked: u64,
+    /// It was being asked the same already.
+    pub joined: u64,
+    /// An answer was still fresh.
+    pub remembered: u64,
 }
 
 /// A question as those know it who ask the same.
@@ -67,7 +88,14 @@ where
         let weigh = |_: &Question<A>, reading: &Reading<T>| u32::try_from(size::of_entry(&**reading)).unwrap_or(u32::MAX);
         let answers =
             Cache::builder().eviction_policy(EvictionPolicy::lru()).max_capacity(most_bytes).weigher(weigh).time_to_live(freshness).build();
-        Self(Arc::new(State { freshness, answers, asked: Mutex::default() }))
+        Self(Arc::new(State { freshness, counts: Counts::default(), answers, asked: Mutex::default() }))
+    }
+
+    /// How they came to their answers until now.
+    pub(super) fn counts(&self) -> ReadCounts {
+        let Counts { asked, joined, remembered } = &self.0.counts;
+        let [asked, joined, remembered] = [asked, joined, remembered].map(|count| count.load(Ordering::Relaxed));
+        ReadCounts { asked, joined, remembered }
     }
 
     /// The answer: one that is fresh, or the one that others wait for already, or what `ask` brings.
@@ -78,6 +106,7 @@ where
     {
         let question = Question { user: by.principal.username.clone(), changes: by.changes, arguments };
         if let Some(reading) = self.0.answers.get(&question).await {
+            self.0.counts.remembered.fetch_add(1, Ordering::Relaxed);
             return Ok(reading);
         }
         self.join(question, &by, ask).await.map_err(SchedulerError::Shared)
@@ -91,6 +120,7 @@ where
     {
         let mut asked = self.0.asked();
         if let Some(work) = asked.get(&question).and_then(|asked| asked.work.upgrade()) {
+            self.0.counts.joined.fetch_add(1, Ordering::Relaxed);
             return work;
         }
         let token = Arc::new(());
@@ -98,11 +128,13 @@ where
         let (scheduler, note) = for_one_call(by.scheduler);
         let by = Owned { scheduler, principal: by.principal.clone() };
         let work = async move {
-            let State { freshness, answers, .. } = &*entry.state;
+            let State { freshness, counts, answers, .. } = &*entry.state;
             // Work that ended since the caller looked has left its answer here.
             if let Some(reading) = answers.get(&entry.question).await {
+                counts.remembered.fetch_add(1, Ordering::Relaxed);
                 return Ok(reading);
             }
+            counts.asked.fetch_add(1, Ordering::Relaxed);
             let value = ask(by, entry.question.arguments.clone()).await.map_err(Arc::new)?;
             let reading = Reading::by(value, *freshness, note.get());
             answers.insert(entry.question.clone(), reading.clone()).await;

@@ -33,7 +33,7 @@ use axum::body::Body;
 use axum::http::{Method, Request, Response, header};
 use goldcrest::cluster::Cluster;
 use goldcrest::domain::{ClusterHealth, RemotePath, ServiceHealth, ServiceType};
-use goldcrest::http::{AppState, Config, Docs, Logger, router};
+use goldcrest::http::{AppState, Config, Docs, Logger, Traffic, router};
 use goldcrest::service::Gate;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -74,6 +74,7 @@ pub fn cluster_config() -> goldcrest::cluster::Config {
 pub struct Api {
     router: Router,
     pub document: Value,
+    pub traffic: Arc<Traffic>,
 }
 
 impl Api {
@@ -123,8 +124,8 @@ impl Api {
             root_path: String::new(),
         };
         change(&mut state);
-        let (router, document) = router(state);
-        Self { router, document: serde_json::to_value(document).unwrap() }
+        let (router, document, traffic) = router(state);
+        Self { router, document: serde_json::to_value(document).unwrap(), traffic }
     }
 
     /// This cluster in place of the usual one.

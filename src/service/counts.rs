@@ -1,0 +1,288 @@
+//! What the gate let in, and what was done behind it, in numbers.
+//!
+//! Plain numbers: exporting them is telemetry's work. No name of a user, path or job comes here.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::StreamExt;
+
+use super::{Access, AccessError};
+use crate::authn::AuthnError;
+use crate::authz::{AuthzError, Decision, Ruling};
+use crate::filesystem::ContentStream;
+
+/// What became of the tokens that callers sent.
+#[derive(Default)]
+pub struct TokenCounts([AtomicU64; TokenOutcome::ALL.len()]);
+
+/// What became of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TokenOutcome {
+    Accepted,
+    Missing,
+    Malformed,
+    Signature,
+    Expired,
+    EndsTooSoon,
+    Invalid,
+    Unchecked,
+}
+
+impl TokenOutcome {
+    const ALL: [Self; 8] =
+        [Self::Accepted, Self::Missing, Self::Malformed, Self::Signature, Self::Expired, Self::EndsTooSoon, Self::Invalid, Self::Unchecked];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Missing => "missing",
+            Self::Malformed => "malformed",
+            Self::Signature => "signature",
+            Self::Expired => "expired",
+            Self::EndsTooSoon => "ends_too_soon",
+            Self::Invalid => "invalid",
+            Self::Unchecked => "unchecked",
+        }
+    }
+
+    /// Why it was not accepted; `None` where it was, and the caller was refused for another reason.
+    fn of(error: &AccessError) -> Option<Self> {
+        Some(match error {
+            AccessError::NoToken => Self::Missing,
+            AccessError::Malformed(_) => Self::Malformed,
+            AccessError::Authentication(AuthnError::Signature(_)) => Self::Signature,
+            AccessError::Authentication(AuthnError::Expired) => Self::Expired,
+            AccessError::Authentication(AuthnError::EndsTooSoon { .. }) => Self::EndsTooSoon,
+            AccessError::Authentication(AuthnError::Invalid(_)) => Self::Invalid,
+            AccessError::Authentication(AuthnError::KeysUnavailable(_) | AuthnError::ServiceAccount(_)) => Self::Unchecked,
+            AccessError::SystemNotFound | AccessError::Denied(_) | AccessError::Authorization(_) => return None,
+        })
+    }
+}
+
+impl TokenCounts {
+    /// Each outcome, and how often it was.
+    pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        TokenOutcome::ALL.iter().map(|outcome| (outcome.name(), self.0[*outcome as usize].load(Ordering::Relaxed)))
+    }
+
+    pub(super) fn accepted(&self) {
+        self.add(TokenOutcome::Accepted);
+    }
+
+    pub(super) fn refused(&self, error: &AccessError) {
+        if let Some(outcome) = TokenOutcome::of(error) {
+            self.add(outcome);
+        }
+    }
+
+    fn add(&self, outcome: TokenOutcome) {
+        self.0[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+macro_rules! actions {
+    ($($variant:ident => $name:literal),* $(,)?) => {
+        /// A use case that changes something, by the name that it has in the audit trail.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Action { $($variant),* }
+
+        impl Action {
+            const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// Its name.
+            pub(super) fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+        }
+    };
+}
+
+actions! {
+    JobsSubmit => "jobs.submit",
+    JobsCancel => "jobs.cancel",
+    JobsAttach => "jobs.attach",
+    FilesUpload => "files.upload",
+    FilesUploadBegin => "files.upload.begin",
+    FilesUploadRemove => "files.upload.remove",
+    FilesUnpack => "files.unpack",
+    FilesChmod => "files.chmod",
+    FilesChown => "files.chown",
+    FilesMkdir => "files.mkdir",
+    FilesSymlink => "files.symlink",
+    FilesRemove => "files.remove",
+    FilesCompress => "files.compress",
+    FilesExtract => "files.extract",
+    FilesCopy => "files.copy",
+    FilesMove => "files.move",
+    FilesTouch => "files.touch",
+    TransfersMv => "transfers.mv",
+    TransfersCp => "transfers.cp",
+    TransfersRm => "transfers.rm",
+    TransfersCompress => "transfers.compress",
+    TransfersExtract => "transfers.extract",
+}
+
+/// How a change ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It was done.
+    Done,
+    /// It was not done, as far as is known.
+    Failed,
+    /// Nobody knows: the connection broke after it was sent.
+    Unknown,
+    /// The caller went away first.
+    Cancelled,
+}
+
+impl Outcome {
+    const ALL: [Self; 4] = [Self::Done, Self::Failed, Self::Unknown, Self::Cancelled];
+
+    /// Its name in the audit trail.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// What was decided about one system, and done on it.
+#[derive(Default)]
+pub struct SystemCounts {
+    allowed: ByCache,
+    denied: ByCache,
+    undecided: AtomicU64,
+    changes: [[AtomicU64; Outcome::ALL.len()]; Action::ALL.len()],
+    downloaded: AtomicU64,
+    uploaded: AtomicU64,
+}
+
+#[derive(Default)]
+struct ByCache {
+    asked: AtomicU64,
+    remembered: AtomicU64,
+}
+
+/// How often callers were let to a system, or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decisions {
+    /// `allowed`, `denied`, or `undecided` where no decision could be had.
+    pub decision: &'static str,
+    /// Whether the decision was remembered from an earlier question.
+    pub cached: bool,
+    /// How often.
+    pub count: u64,
+}
+
+/// Changes of one kind that ended alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// The use case, as in the audit trail.
+    pub action: &'static str,
+    /// How they ended, as in the audit trail.
+    pub outcome: &'static str,
+    /// How many.
+    pub count: u64,
+}
+
+impl SystemCounts {
+    /// Every kind of decision.
+    pub fn decisions(&self) -> [Decisions; 5] {
+        let row = |decision, cached, count: &AtomicU64| Decisions { decision, cached, count: count.load(Ordering::Relaxed) };
+        [
+            row("allowed", false, &self.allowed.asked),
+            row("allowed", true, &self.allowed.remembered),
+            row("denied", false, &self.denied.asked),
+            row("denied", true, &self.denied.remembered),
+            row("undecided", false, &self.undecided),
+        ]
+    }
+
+    /// The changes of each kind, those that there were none of among them.
+    pub fn changes(&self) -> impl Iterator<Item = Changes> {
+        Action::ALL.iter().zip(&self.changes).flat_map(|(action, outcomes)| {
+            Outcome::ALL.iter().zip(outcomes).map(|(outcome, count)| Changes {
+                action: action.name(),
+                outcome: outcome.name(),
+                count: count.load(Ordering::Relaxed),
+            })
+        })
+    }
+
+    /// Bytes of file contents that came from the cluster.
+    pub fn downloaded(&self) -> u64 {
+        self.downloaded.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of file contents that went to the cluster.
+    pub fn uploaded(&self) -> u64 {
+        self.uploaded.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn decided(&self, ruling: &Result<Ruling, AuthzError>) {
+        match ruling {
+            Ok(ruling) => self.ruled(ruling),
+            Err(_) => self.undecided(),
+        }
+    }
+
+    pub(super) fn ruled(&self, ruling: &Ruling) {
+        let counts = match ruling.decision {
+            Decision::Allowed => &self.allowed,
+            Decision::Denied => &self.denied,
+        };
+        let count = if ruling.basis.cached { &counts.remembered } else { &counts.asked };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn undecided(&self) {
+        self.undecided.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn changed(&self, action: Action, outcome: Outcome) {
+        self.changes[action as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Content from a cluster, which is counted as it comes.
+pub(super) fn downloaded(access: &Access, content: ContentStream) -> ContentStream {
+    counted(access, content, |counts| &counts.downloaded)
+}
+
+/// Content for a cluster, which is counted as it comes.
+pub(super) fn uploaded(access: &Access, content: ContentStream) -> ContentStream {
+    counted(access, content, |counts| &counts.uploaded)
+}
+
+fn counted(access: &Access, content: ContentStream, which: fn(&SystemCounts) -> &AtomicU64) -> ContentStream {
+    let member = access.member();
+    let count = move |piece: &Result<bytes::Bytes, _>| {
+        if let Ok(bytes) = piece {
+            which(&member.counts).fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        }
+    };
+    content.inspect(count).boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_has_the_name_of_its_place() {
+        for (place, outcome) in TokenOutcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, place);
+        }
+        for (place, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, place);
+        }
+        let counts = SystemCounts::default();
+        counts.changed(Action::TransfersExtract, Outcome::Cancelled);
+        let expected = Changes { action: "transfers.extract", outcome: "cancelled", count: 1 };
+        assert_eq!(counts.changes().filter(|changes| changes.count > 0).collect::<Vec<_>>(), [expected]);
+    }
+}
