@@ -24,6 +24,10 @@ use crate::scheduler::slurm::{ApiVersion, CallersToken, RestSettings, SlurmCli, 
 use crate::scheduler::{self, ConnectionMode, Scheduler, SchedulerType};
 use crate::service::Gate;
 use crate::ssh::{self, Lanes};
+use crate::telemetry::{self, Metrics};
+
+/// How long a scrape may go on when everything else has ended.
+const METRICS_DRAIN: Duration = Duration::from_secs(1);
 
 /// Everything that serves, ready to run.
 pub struct App {
@@ -33,6 +37,7 @@ pub struct App {
     checkers: Vec<Checker>,
     lanes: Vec<Arc<Lanes>>,
     issuer: Option<Arc<DevelopmentIssuer>>,
+    metrics: Option<TcpListener>,
 }
 
 /// Why a configuration that was understood cannot be built.
@@ -119,13 +124,20 @@ impl App {
             servers: config.doc_servers.unwrap_or_default(),
         };
         let state = AppState { gate, config: config.server, logger: config.logger, docs, root_path: config.apis_root_path };
-        Ok(Self { state, drain, authenticator, checkers, lanes, issuer: None })
+        Ok(Self { state, drain, authenticator, checkers, lanes, issuer: None, metrics: None })
     }
 
     /// Serves an issuer of tokens beside the API: for the demonstration alone.
     #[must_use]
     pub fn with_issuer(mut self, issuer: Arc<DevelopmentIssuer>) -> Self {
         self.issuer = Some(issuer);
+        self
+    }
+
+    /// Shows metrics on this listener.
+    #[must_use]
+    pub fn with_metrics(mut self, listener: TcpListener) -> Self {
+        self.metrics = Some(listener);
         self
     }
 
@@ -136,13 +148,22 @@ impl App {
         for checker in self.checkers {
             background.spawn(checker.run(stop.clone()));
         }
-        background.close();
+        let gate = self.state.gate.clone();
         let (api, _, traffic) = http::router(self.state);
+        // What a drain does is still to be seen, so they end after it.
+        let drained = CancellationToken::new();
+        if let Some(listener) = self.metrics {
+            let metrics = Metrics::new(telemetry::Sources { traffic: Arc::clone(&traffic), gate, lanes: self.lanes.clone() });
+            let (router, uncounted) = http::metrics(telemetry::METRICS_TYPE, move || metrics.render());
+            background.spawn(http::serve(listener, router, uncounted, drained.clone(), http::TimeLimits::draining(METRICS_DRAIN)));
+        }
+        background.close();
         let router = match self.issuer {
             Some(issuer) => http::issuer::beside(api, issuer),
             None => api,
         };
         http::serve(listener, router, traffic, stop, http::TimeLimits::draining(self.drain)).await;
+        drained.cancel();
         background.wait().await;
         futures::future::join_all(self.lanes.iter().map(|lanes| lanes.close())).await;
     }

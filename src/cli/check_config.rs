@@ -64,6 +64,10 @@ fn summary(config: &Config) -> String {
     };
     let mut lines = vec![
         ("listens on".to_owned(), format!("{}, under {root}", config.server.listen)),
+        (
+            "metrics".to_owned(),
+            config.metrics.as_ref().map_or_else(|| "shown nowhere".to_owned(), |metrics| format!("on {}", metrics.listen)),
+        ),
         ("tokens".to_owned(), format!("for {audience}, user name in {}", authentication.username_claim)),
         ("token keys".to_owned(), keys.join(", ")),
         ("authorization".to_owned(), authorization),

@@ -1,5 +1,6 @@
 //! Serves the API.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -42,8 +43,13 @@ pub(super) async fn run(loaded: Loaded) -> Result<(), String> {
     }
     let address = loaded.config.server.listen;
     let drain = Duration::from_secs(loaded.config.server.drain_timeout);
-    let app = App::build(loaded.config).map_err(|error| ErrorChain(&error).to_string())?;
-    let listener = TcpListener::bind(address).await.map_err(|error| format!("server.listen: {address} cannot be listened on: {error}"))?;
+    let metrics = loaded.config.metrics.as_ref().map(|metrics| metrics.listen);
+    let mut app = App::build(loaded.config).map_err(|error| ErrorChain(&error).to_string())?;
+    let listener = bind("server.listen", address).await?;
+    if let Some(address) = metrics {
+        app = app.with_metrics(bind("metrics.listen", address).await?);
+        tracing::info!(%address, "metrics are shown");
+    }
     allow_many_files();
     let lifecycle = Lifecycle::new();
     lifecycle.shutdown_on_signal().map_err(|error| format!("the signals cannot be listened to: {error}"))?;
@@ -55,6 +61,10 @@ pub(super) async fn run(loaded: Loaded) -> Result<(), String> {
         Drained::Completed => Ok(()),
         Drained::TimedOut(names) => Err(format!("stopped before these had ended: {}", names.join(", "))),
     }
+}
+
+async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| format!("{key}: {address} cannot be listened on: {error}"))
 }
 
 #[cfg(test)]

@@ -41,6 +41,9 @@ pub struct Config {
     /// How the API is served. Goldcrest's own section.
     #[schemars(default)]
     pub server: http::Config,
+    /// Where Prometheus finds numbers about the service. Absent: nowhere. Goldcrest's own section.
+    #[schemars(default)]
+    pub metrics: Option<http::MetricsConfig>,
     /// Who callers are, and what they may use.
     pub auth: Auth,
     /// Where the SSH keys of callers come from.
@@ -104,6 +107,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
     let authorization: Option<authz::Config> = walk.typed(auth.take("authorization"), "auth.authorization");
     let ssh_credentials: Option<credentials::Config> = walk.typed(sections.take("ssh_credentials"), "ssh_credentials");
     let server: http::Config = walk.typed(sections.take("server"), "server").unwrap_or_default();
+    let metrics: Option<http::MetricsConfig> = walk.typed(sections.take("metrics"), "metrics");
     let apis_root_path: String = walk.typed(sections.take("apis_root_path"), "apis_root_path").unwrap_or_default();
     let doc_servers = walk.typed(sections.take("doc_servers"), "doc_servers");
     let app_debug = walk.typed(sections.take("app_debug"), "app_debug").unwrap_or_default();
@@ -119,6 +123,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
 
     rules::root_path(&mut walk, &apis_root_path);
     rules::server(&mut walk, &server);
+    rules::metrics(&mut walk, metrics.as_ref(), &server);
     rules::logger(&mut walk, &logger);
     rules::clusters(&mut walk, &clusters, ssh_credentials.as_ref());
     if let Some(ssh_credentials) = &ssh_credentials {
@@ -137,6 +142,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
             doc_servers,
             app_debug,
             server,
+            metrics,
             auth: Auth { authentication, authorization },
             ssh_credentials,
             clusters: clusters.into_iter().map(|(_, cluster)| cluster).collect(),

@@ -28,7 +28,7 @@ as it is. `config/goldcrest.example.yaml` is a file to start from.
   says. Two underscores lead inwards; numbers count the members of lists from 0 (`GOLDCREST__CLUSTERS__0__SSH__HOST`); case
   does not matter. A value that starts with `{` or `[` is read as JSON, any other is the text it is.
 - As in FirecREST, the bare name of a top-level key fills in what the file leaves out: `APP_DEBUG=true`,
-  `AUTH='{\"authentication\": {...}}'`. The file wins. `server` has no such form.
+  `AUTH='{\"authentication\": {...}}'`. The file wins. `server` and `metrics` have no such form.
 ";
 
 /// The JSON Schema of the configuration, without references, so that editors and [`super::load`] need not follow any.

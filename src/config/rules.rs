@@ -22,6 +22,17 @@ pub(super) fn server(walk: &mut Interpreter, config: &http::Config) {
     at_least_one(walk, "server.max_body_size", config.max_body_size as u64);
 }
 
+/// `metrics`, beside the `server` section.
+pub(super) fn metrics(walk: &mut Interpreter, config: Option<&http::MetricsConfig>, server: &http::Config) {
+    if let Some(config) = config
+        && config.listen.port() == server.listen.port()
+        && (config.listen.ip() == server.listen.ip() || config.listen.ip().is_unspecified() || server.listen.ip().is_unspecified())
+        && config.listen.port() != 0
+    {
+        walk.mistake("metrics.listen", "is where the API listens (server.listen): the metrics ask for no token");
+    }
+}
+
 /// `logger`.
 pub(super) fn logger(walk: &mut Interpreter, config: &http::Logger) {
     for (index, header) in config.loggable_request_headers.iter().enumerate() {

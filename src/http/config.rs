@@ -35,6 +35,17 @@ impl Default for Config {
     }
 }
 
+/// Where numbers about the service are shown.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub struct MetricsConfig {
+    /// IP address and port on which `GET /metrics` answers without a token, such as `127.0.0.1:9090`. Another one than `server.listen`, and one
+    /// that only the monitoring reaches.
+    #[serde(deserialize_with = "address")]
+    #[schemars(with = "String")]
+    pub listen: SocketAddr,
+}
+
 fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
     let wrong = |_| serde::de::Error::custom("is no IP address with a port (allowed: such as 127.0.0.1:8000, 0.0.0.0:8000 or [::]:8000)");

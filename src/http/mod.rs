@@ -22,6 +22,7 @@ mod follow;
 mod inflow;
 mod limit;
 mod listing;
+mod metrics;
 mod moving;
 mod ndjson;
 mod observe;
@@ -59,7 +60,8 @@ use crate::service::Gate;
 use crate::service::following::Followers;
 pub mod issuer;
 
-pub use config::{Config, DocServer, LoggedHeader, Logger};
+pub use config::{Config, DocServer, LoggedHeader, Logger, MetricsConfig};
+pub use metrics::metrics;
 pub use observe::is_secret_header;
 pub use openapi::document;
 pub use serve::{TimeLimits, serve};

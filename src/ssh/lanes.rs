@@ -42,6 +42,11 @@ impl Lanes {
         Ok(Self { cluster: Cluster::new(cluster, Target::new(config)?), credentials })
     }
 
+    /// The cluster that they lead to.
+    pub fn system(&self) -> &SystemName {
+        &self.cluster.name
+    }
+
     /// What the lanes have done until now.
     pub fn stats(&self) -> Stats {
         self.cluster.target.counters.snapshot()

@@ -1,4 +1,4 @@
-//! Counters of what the lanes of a cluster did, for decisions and for tests. Plain numbers: exporting them is telemetry's work.
+//! Counters of what the lanes of a cluster did, for decisions, metrics and tests. Plain numbers: exporting them is telemetry's work.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -310,6 +310,22 @@ fn a_pinned_host_key_that_is_none_is_a_mistake() {
 }
 
 #[test]
+fn metrics_are_off_until_an_address_is_given_and_never_where_the_api_listens() {
+    assert!(read(&site()).unwrap().config.metrics.is_none());
+    let of = |listen: &str| site() + &format!("server: {{listen: '127.0.0.1:8000'}}\nmetrics: {{listen: '{listen}'}}\n");
+    for listen in ["127.0.0.1:9090", "[::1]:8000", "10.0.0.1:8000"] {
+        assert_eq!(read(&of(listen)).unwrap().config.metrics.unwrap().listen.to_string(), listen);
+    }
+    for listen in ["127.0.0.1:8000", "0.0.0.0:8000", "[::]:8000"] {
+        let told = mistakes(&of(listen));
+        assert!(told.contains("metrics.listen: is where the API listens (server.listen)"), "{told}");
+    }
+    let told = mistakes(&of("monitoring:9090"));
+    assert!(told.contains("metrics.listen: is no IP address with a port"), "{told}");
+    assert!(mistakes(&(site() + "metrics: {}\n")).contains("metrics.listen"), "an address is needed");
+}
+
+#[test]
 fn a_name_to_listen_on_is_a_mistake_that_shows_addresses() {
     let told = mistakes(&(site() + "server:\n  listen: localhost:8000\n"));
     assert!(told.contains("server.listen: is no IP address with a port (allowed: such as 127.0.0.1:8000,"), "{told}");

@@ -41,6 +41,7 @@ const HOMES: &[(&str, &str)] = &[
     ("saphyr_parser", "config"),
     ("clap", "cli"),
     ("tracing_subscriber", "telemetry"),
+    ("prometheus_client", "telemetry"),
 ];
 
 /// Parts of a crate that one file outside its home may know.

@@ -14,6 +14,7 @@ mod filesystem;
 mod follow;
 mod health;
 mod listing;
+mod metrics;
 mod operations;
 mod pages;
 mod past;
@@ -75,6 +76,7 @@ pub struct Api {
     router: Router,
     pub document: Value,
     pub traffic: Arc<Traffic>,
+    pub gate: Gate,
 }
 
 impl Api {
@@ -124,8 +126,9 @@ impl Api {
             root_path: String::new(),
         };
         change(&mut state);
+        let gate = state.gate.clone();
         let (router, document, traffic) = router(state);
-        Self { router, document: serde_json::to_value(document).unwrap(), traffic }
+        Self { router, document: serde_json::to_value(document).unwrap(), traffic, gate }
     }
 
     /// This cluster in place of the usual one.

@@ -4,6 +4,7 @@
 mod hung;
 mod idle;
 mod memory;
+mod metrics;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -59,6 +60,13 @@ struct Program {
 impl Program {
     /// Starts it for these users, with these further lines for the `ssh` section of each cluster.
     async fn start(sites: &[Site], users: &[String], ssh: &str) -> Self {
+        let program = Self::spawn(sites, users, ssh, "", |_| {}).await;
+        program.is_up().await;
+        program
+    }
+
+    /// Starts it with further sections of the configuration, and with these changes to how it is run. It may not be up yet.
+    async fn spawn(sites: &[Site], users: &[String], ssh: &str, sections: &str, change: impl FnOnce(&mut Command)) -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         let point = pair.public_key().as_ref();
         let jwks = json!({"keys": [{
@@ -68,18 +76,25 @@ impl Program {
         let keys = Service::start(move |_| Reply::json(&jwks)).await;
         let files = tempfile::tempdir().unwrap();
         std::fs::write(files.path().join("file"), "content").unwrap();
-        let port = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap().port();
+        let port = free_port().await;
         let path = files.path().join("goldcrest.yaml");
-        std::fs::write(&path, configuration(port, &keys.url, files.path(), sites, users, ssh)).unwrap();
+        let text = configuration(port, &keys.url, files.path(), sites, users, ssh);
+        std::fs::write(&path, format!("{sections}{text}")).unwrap();
         // A build of another profile where one is named.
         let binary = std::env::var_os("GOLDCREST_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_goldcrest").into());
-        let child =
-            Command::new(binary).args(["serve", "--config"]).arg(path).env("GOLDCREST_LOG", "error").stdin(Stdio::null()).spawn().unwrap();
+        let mut command = Command::new(binary);
+        command.args(["serve", "--config"]).arg(path).env("GOLDCREST_LOG", "error").stdin(Stdio::null());
+        change(&mut command);
+        let child = command.spawn().unwrap();
         let http = Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
         let signer = EncodingKey::from_ec_der(pair.to_pkcs8v1().unwrap().as_ref());
-        let program = Self { child, url: format!("http://127.0.0.1:{port}"), http, signer, _keys: keys, files };
-        wait_until(PATIENCE, async || TcpStream::connect(("127.0.0.1", port)).await.is_ok()).await;
-        program
+        Self { child, url: format!("http://127.0.0.1:{port}"), http, signer, _keys: keys, files }
+    }
+
+    /// Waits until it listens.
+    async fn is_up(&self) {
+        let address = self.url.strip_prefix("http://").unwrap();
+        wait_until(PATIENCE, async || TcpStream::connect(address).await.is_ok()).await;
     }
 
     /// A token of a user that holds for an hour.
@@ -115,6 +130,11 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A port that nobody listens on.
+async fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap().port()
 }
 
 fn configuration(port: u16, keys: &str, files: &Path, sites: &[Site], users: &[String], ssh: &str) -> String {

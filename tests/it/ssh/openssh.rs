@@ -12,11 +12,13 @@ use std::time::{Duration, Instant};
 
 use goldcrest::credentials::Credential;
 use goldcrest::ssh::{CommandLine, Config, Exec, LaneKind, Lanes, Transport, TransportError};
+use goldcrest::telemetry::{Metrics, Sources};
 use russh::keys::{PrivateKey, ssh_key::LineEnding};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{OneKey, command, config, exec, lanes, limits, new_key, sh};
-use crate::support::{PATIENCE, principal, wait_for};
+use crate::api::Api;
+use crate::support::{PATIENCE, principal, wait_for, wait_until};
 
 const SSHD: &str = "/usr/sbin/sshd";
 
@@ -165,6 +167,36 @@ async fn two_hundred_commands_of_one_user_pass_the_stock_limits() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_commands_of_one_user_pass_a_tight_session_limit() {
     two_hundred("MaxSessions 3\nMaxStartups 10:30:100").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metrics_tell_what_the_lanes_did_and_not_for_whom() {
+    let Some(sshd) = Sshd::start("MaxSessions 2") else { return };
+    let lanes = sshd.lanes_with(|config| config.max_connections_per_user = 2);
+    let api = Api::new(vec![], vec![]);
+    let metrics = Metrics::new(Sources { traffic: api.traffic, gate: api.gate, lanes: vec![Arc::clone(&lanes)] });
+    let value = |series: &str| {
+        let text = metrics.render().unwrap();
+        assert!(!text.contains(&format!("\"{}\"", sshd.user)), "{text}");
+        let value = text.lines().find_map(|line| line.strip_prefix(&format!("goldcrest_ssh_{series} "))?.parse::<u64>().ok());
+        value.unwrap_or_else(|| panic!("no {series} in\n{text}"))
+    };
+    assert_eq!(value("connections_opened_total{system=\"test\"}"), 0);
+    let running = (0..20).map(|_| exec(&lanes, &sshd.user, sh("sleep 0.1")));
+    for output in futures::future::join_all(running).await {
+        assert_eq!(output.unwrap().exit, 0);
+    }
+    let stats = lanes.stats();
+    assert!(stats.waits > 0 && stats.channels >= 20, "{stats:?}");
+    assert_eq!(value("connections{system=\"test\"}"), stats.open);
+    assert_eq!(value("requests_waiting{system=\"test\"}"), 0);
+    assert_eq!(value("connections_opened_total{system=\"test\"}"), stats.opened);
+    assert_eq!(value("channels_opened_total{system=\"test\"}"), stats.channels);
+    assert_eq!(value("channels_refused_total{system=\"test\"}"), stats.refused);
+    assert_eq!(value("channel_waits_total{system=\"test\"}"), stats.waits);
+    lanes.close().await;
+    wait_until(PATIENCE, async || value("connections{system=\"test\"}") == 0).await;
+    assert_eq!(value("connections_closed_total{system=\"test\",reason=\"shutdown\"}"), stats.open);
 }
 
 #[tokio::test(flavor = "multi_thread")]

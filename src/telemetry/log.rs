@@ -1,6 +1,6 @@
 //! The log: one subscriber, set up once, writing to standard error.
 //!
-//! This module must not know what is logged. Standard output belongs to the command line's answers.
+//! What is logged is not known here. Standard output belongs to the command line's answers.
 
 use std::io::IsTerminal;
 use std::str::FromStr;

@@ -1,0 +1,277 @@
+//! The metrics, read from whoever counts when somebody asks for them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, NoLabelSet, text};
+use prometheus_client::registry::Registry;
+
+use super::families::{self, Family};
+use super::process::{self, Process};
+use crate::cluster::Cluster;
+use crate::domain::{ClusterHealth, ServiceType};
+use crate::http::Traffic;
+use crate::scheduler::ReadCounts;
+use crate::service::{Decisions, Gate};
+use crate::ssh::{Lanes, Stats};
+
+/// The media type of the text (OpenMetrics 1.0, 4.2).
+pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Who counts.
+pub struct Sources {
+    /// The API.
+    pub traffic: Arc<Traffic>,
+    /// The gate, with what was done behind it.
+    pub gate: Gate,
+    /// The SSH connections to each cluster.
+    pub lanes: Vec<Arc<Lanes>>,
+}
+
+/// All metrics.
+pub struct Metrics {
+    registry: Registry,
+}
+
+impl Metrics {
+    /// Those of these sources, and of the process, which has just started.
+    pub fn new(sources: Sources) -> Self {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Reader { sources, process: Process::new() }));
+        Self { registry }
+    }
+
+    /// What they are now, as text of the type [`METRICS_TYPE`].
+    ///
+    /// # Errors
+    /// When the text cannot be written.
+    pub fn render(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+struct Reader {
+    sources: Sources,
+    process: Process,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
+
+impl Collector for Reader {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut writer = Writer(encoder);
+        writer.info(&families::BUILD, [env!("CARGO_PKG_VERSION")])?;
+        self.http(&mut writer)?;
+        self.gate(&mut writer)?;
+        self.systems(&mut writer)?;
+        self.health(&mut writer)?;
+        self.ssh(&mut writer)?;
+        self.process(&mut writer)
+    }
+}
+
+impl Reader {
+    fn http(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let traffic = &self.sources.traffic;
+        let answers = traffic.answers();
+        let answers = answers.iter().map(|answers| ([answers.method, answers.route, answers.status.as_str()], answers.count));
+        writer.counters(&families::REQUESTS, answers)?;
+        let times = traffic.times();
+        writer.histograms(&families::DURATION, times.iter().map(|times| ([times.route], times.sum, times.buckets.as_slice())))?;
+        writer.gauges(&families::IN_FLIGHT, [([], traffic.in_flight())])?;
+        writer.gauges(&families::CONNECTIONS, [([], traffic.connections())])?;
+        writer.counters(&families::RECEIVED, [([], traffic.received())])?;
+        writer.counters(&families::SENT, [([], traffic.sent())])
+    }
+
+    fn gate(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let gate = &self.sources.gate;
+        writer.counters(&families::TOKENS, gate.token_counts().outcomes().map(|(outcome, count)| ([outcome], count)))?;
+        let decisions = gate.system_counts().flat_map(|(cluster, counts)| {
+            let row = |row: Decisions| ([name(cluster), row.decision, if row.cached { "true" } else { "false" }], row.count);
+            counts.decisions().map(row)
+        });
+        writer.counters(&families::DECISIONS, decisions)
+    }
+
+    fn systems(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let systems = || self.sources.gate.system_counts();
+        let changes = systems().flat_map(|(cluster, counts)| {
+            // Most sites never see most of the others.
+            let seen = counts.changes().filter(|changes| changes.count > 0 || changes.action == "jobs.submit");
+            seen.map(|changes| ([name(cluster), changes.action, changes.outcome], changes.count))
+        });
+        writer.counters(&families::CHANGES, changes)?;
+        let content = systems().flat_map(|(cluster, counts)| {
+            [([name(cluster), "upload"], counts.uploaded()), ([name(cluster), "download"], counts.downloaded())]
+        });
+        writer.counters(&families::CONTENT, content)?;
+        let reads = systems().flat_map(|(cluster, _)| {
+            cluster.scheduler_ungated().read_counts().into_iter().flat_map(move |(read, counts)| {
+                let ReadCounts { asked, joined, remembered } = counts;
+                let row = |(source, count)| ([name(cluster), read, source], count);
+                [("asked", asked), ("joined", joined), ("remembered", remembered)].map(row)
+            })
+        });
+        writer.counters(&families::READS, reads)
+    }
+
+    fn health(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let checked: Vec<_> = self.sources.gate.system_counts().map(|(cluster, _)| (name(cluster), cluster.health())).collect();
+        let services = checked.iter().flat_map(|(system, health)| services(health).map(|(service, healthy)| ([*system, service], healthy)));
+        writer.gauges(&families::HEALTHY, services)?;
+        let ends = checked.iter().filter_map(|(system, health)| Some(([*system], health.last_check?.as_duration().as_secs_f64())));
+        writer.gauges(&families::LAST_CHECK, ends)
+    }
+
+    fn ssh(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let lanes: Vec<(&str, Stats)> = self.sources.lanes.iter().map(|lanes| (lanes.system().as_str(), lanes.stats())).collect();
+        let each = |number: fn(&Stats) -> u64| lanes.iter().map(move |(system, stats)| ([*system], number(stats)));
+        writer.gauges(&families::SSH_OPEN, each(|stats| stats.open))?;
+        writer.gauges(&families::SSH_WAITING, each(|stats| stats.waiting))?;
+        writer.counters(&families::SSH_OPENED, each(|stats| stats.opened))?;
+        writer.counters(&families::SSH_FAILED, each(|stats| stats.failed))?;
+        writer.counters(&families::SSH_DROPPED, each(|stats| stats.dropped_by_server))?;
+        let closed = lanes.iter().flat_map(|(system, stats)| closed(stats).map(|(reason, count)| ([*system, reason], count)));
+        writer.counters(&families::SSH_CLOSED, closed)?;
+        writer.counters(&families::SSH_CHANNELS, each(|stats| stats.channels))?;
+        writer.counters(&families::SSH_REFUSED, each(|stats| stats.refused))?;
+        writer.counters(&families::SSH_WAITS, each(|stats| stats.waits))?;
+        writer.counters(&families::SSH_RETRIES, each(|stats| stats.retries))?;
+        writer.counters(&families::SSH_SHELLS, each(|stats| stats.shells))?;
+        writer.counters(&families::SSH_REUSED, each(|stats| stats.reused))
+    }
+
+    fn process(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        writer.counters(&families::CPU, [([], process::cpu().as_secs_f64())])?;
+        writer.gauges(&families::MEMORY, process::memory().map(|bytes| ([], bytes)))?;
+        writer.gauges(&families::OPEN_FILES, process::open_files().map(|files| ([], files)))?;
+        writer.gauges(&families::MOST_FILES, process::most_files().map(|files| ([], files)))?;
+        writer.gauges(&families::STARTED, [([], self.process.started().as_secs_f64())])
+    }
+}
+
+/// Why connections were closed. Every number of the lanes is named here, so that one that is added to them is not forgotten.
+fn closed(stats: &Stats) -> [(&'static str, u64); 9] {
+    let Stats {
+        open: _,
+        waiting: _,
+        opened: _,
+        failed: _,
+        dropped_by_server: _,
+        closed_idle,
+        closed_evicted,
+        closed_yielded,
+        closed_credential,
+        closed_aged,
+        closed_frozen,
+        closed_lingering,
+        closed_lost,
+        closed_shutdown,
+        channels: _,
+        shells: _,
+        reused: _,
+        refused: _,
+        waits: _,
+        retries: _,
+    } = *stats;
+    [
+        ("idle", closed_idle),
+        ("evicted", closed_evicted),
+        ("yielded", closed_yielded),
+        ("credential", closed_credential),
+        ("aged", closed_aged),
+        ("frozen", closed_frozen),
+        ("lingering", closed_lingering),
+        ("lost", closed_lost),
+        ("shutdown", closed_shutdown),
+    ]
+}
+
+fn name(cluster: &Cluster) -> &str {
+    cluster.name().as_str()
+}
+
+/// Each service that was checked, and whether it may be used: 1 or 0. Paths are left out, since they may hold names of users.
+fn services(health: &ClusterHealth) -> impl Iterator<Item = (&'static str, u64)> {
+    let checked = |service| health.services.iter().any(|entry| entry.service == service);
+    let found = [
+        (ServiceType::Ssh, "ssh"),
+        (ServiceType::Scheduler, "scheduler"),
+        (ServiceType::Filesystem, "filesystem"),
+        (ServiceType::S3, "s3"),
+    ];
+    let found = found.map(|(service, name)| checked(service).then(|| (name, u64::from(health.unhealthy(service).is_none()))));
+    let failed = checked(ServiceType::Exception);
+    let checker = (failed || health.last_check.is_some()).then(|| ("checker", u64::from(!failed)));
+    found.into_iter().chain([checker]).flatten()
+}
+
+/// Writes families.
+struct Writer<'a>(DescriptorEncoder<'a>);
+
+impl Writer<'_> {
+    fn counters<'v, const N: usize, V: EncodeCounterValue>(
+        &mut self,
+        family: &Family,
+        samples: impl IntoIterator<Item = ([&'v str; N], V)>,
+    ) -> fmt::Result {
+        let mut encoder = self.0.encode_descriptor(family.stem(), family.help, family.unit, family.kind)?;
+        for (values, value) in samples {
+            if N == 0 {
+                encoder.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+            } else {
+                encoder.encode_family(&labels(family, values))?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn gauges<'v, const N: usize, V: EncodeGaugeValue>(
+        &mut self,
+        family: &Family,
+        samples: impl IntoIterator<Item = ([&'v str; N], V)>,
+    ) -> fmt::Result {
+        let mut encoder = self.0.encode_descriptor(family.stem(), family.help, family.unit, family.kind)?;
+        for (values, value) in samples {
+            if N == 0 {
+                encoder.encode_gauge(&value)?;
+            } else {
+                encoder.encode_family(&labels(family, values))?.encode_gauge(&value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn histograms<'v, const N: usize>(
+        &mut self,
+        family: &Family,
+        samples: impl IntoIterator<Item = ([&'v str; N], Duration, &'v [(f64, u64)])>,
+    ) -> fmt::Result {
+        let mut encoder = self.0.encode_descriptor(family.stem(), family.help, family.unit, family.kind)?;
+        for (values, sum, buckets) in samples {
+            let count = buckets.iter().map(|(_, count)| count).sum();
+            encoder.encode_family(&labels(family, values))?.encode_histogram::<NoLabelSet>(sum.as_secs_f64(), count, buckets, None)?;
+        }
+        Ok(())
+    }
+
+    fn info<const N: usize>(&mut self, family: &Family, values: [&str; N]) -> fmt::Result {
+        let mut encoder = self.0.encode_descriptor(family.stem(), family.help, family.unit, family.kind)?;
+        encoder.encode_info(&labels(family, values))
+    }
+}
+
+/// The labels of a sample. Names and values are given in the same order.
+fn labels<'v, const N: usize>(family: &Family, values: [&'v str; N]) -> [(&'static str, &'v str); N] {
+    debug_assert_eq!(family.labels.len(), N, "{}", family.stem());
+    std::array::from_fn(|place| (family.labels[place], values[place]))
+}

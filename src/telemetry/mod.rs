@@ -1,0 +1,16 @@
+//! What operators see from outside: the log, and the metrics.
+//!
+//! Nothing is counted here. Each module counts what it does, in plain numbers, and [`Metrics`] reads them when it is asked, so that a
+//! request pays for an addition alone. This module must not know how the metrics are served.
+//!
+//! To add a metric: a [`Family`] in `families`, and the line in `metrics` that reads it. A test compares the families with the table in
+//! `docs/operations.md`. No value of a label may come from a client, and none may be the name of a user.
+
+mod families;
+mod log;
+mod metrics;
+mod process;
+
+pub use families::{Family, families};
+pub use log::{AUDIT_TARGET, LOG_VARIABLE, LogFormat, TelemetryError, UnknownLogFormat, colours, init};
+pub use metrics::{METRICS_TYPE, Metrics, Sources};
