@@ -38,6 +38,8 @@ main() {
     done
     refused 'a value that the chart does not know' --set replica=3
     refused 'an address that the chart is to set' --set config.server.listen=127.0.0.1:8000
+    refused 'metrics on an address that the chart is to set' --set config.metrics.listen=127.0.0.1:9090
+    refused 'metrics on the port of the API' --set metrics.enabled=true --set metrics.port=8000
     refused 'a secret that nobody mounts' --set secretMounts.idp=null
     refused 'an ingress without a host' --set ingress.enabled=true
     echo "chart: $passed passed, 0 failed"

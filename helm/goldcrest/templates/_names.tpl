@@ -52,5 +52,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 {{- $listen := dict "server" (dict "listen" (printf "%s:%d" .Values.listenAddress (int .Values.containerPort))) -}}
+{{- if .Values.metrics.enabled -}}
+{{- if eq (int .Values.metrics.port) (int .Values.containerPort) -}}
+{{- fail "metrics.port is the containerPort: the metrics need a port of their own" -}}
+{{- end -}}
+{{- $_ := set $listen "metrics" (dict "listen" (printf "%s:%d" .Values.listenAddress (int .Values.metrics.port))) -}}
+{{- end -}}
 {{- mergeOverwrite (deepCopy .Values.config) $listen | toYaml -}}
 {{- end -}}
