@@ -11,7 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 pub use request::{OpenFlags, Request, decode_request, encode_request};
 pub use response::{NameEntry, Response, Status, decode_response, encode_response};
-pub use wire::{MAX_PACKET, Malformed, split_packet};
+pub use wire::{MAX_PACKET, Malformed, packet_size, split_packet};
 
 use wire::{Fields, put_string};
 

@@ -25,25 +25,31 @@ pub enum Malformed {
     Count(u32),
 }
 
+/// How long the packet is that begins here, without its length; none as long as its length has not arrived.
+///
+/// # Errors
+/// When the length says that the packet is empty or over [`MAX_PACKET`].
+pub fn packet_size(buffer: &[u8]) -> Result<Option<usize>, Malformed> {
+    let Some(length) = buffer.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes)) else { return Ok(None) };
+    match length as usize {
+        0 => Err(Malformed::Short),
+        size if size > MAX_PACKET => Err(Malformed::Long(length)),
+        size => Ok(Some(size)),
+    }
+}
+
 /// Takes the next whole packet, without its length, from what has arrived.
 ///
 /// # Errors
-/// When the length says that the packet is empty or over [`MAX_PACKET`]. Nothing is allocated for it.
+/// As of [`packet_size`].
 pub fn split_packet(buffer: &mut BytesMut) -> Result<Option<Bytes>, Malformed> {
-    let Some(length) = buffer.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes)) else { return Ok(None) };
-    if length == 0 {
-        return Err(Malformed::Short);
+    match packet_size(buffer)? {
+        Some(size) if buffer.len() >= 4 + size => {
+            buffer.advance(4);
+            Ok(Some(buffer.split_to(size).freeze()))
+        }
+        _ => Ok(None),
     }
-    let size = length as usize;
-    if size > MAX_PACKET {
-        return Err(Malformed::Long(length));
-    }
-    if buffer.len() < 4 + size {
-        buffer.reserve(4 + size - buffer.len());
-        return Ok(None);
-    }
-    buffer.advance(4);
-    Ok(Some(buffer.split_to(size).freeze()))
 }
 
 /// Reads the fields of a packet in order. Strings share the packet's memory.

@@ -4,6 +4,7 @@
 //! waiting, and must not know what files are used for.
 
 mod capabilities;
+mod incoming;
 mod tasks;
 
 use std::collections::HashMap;

@@ -10,11 +10,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::super::protocol::{Request, Response, VERSION, decode_response, encode_request, split_packet};
+use super::incoming::Incoming;
 use super::{Failure, Outgoing, Shared};
 use crate::ssh::ByteStream;
-
-/// What is read from the channel at once, at most.
-const READ_AHEAD: usize = 64 * 1024;
 
 /// Small packets are put together up to this size before they are written.
 const JOINED: usize = 32 * 1024;
@@ -51,11 +49,11 @@ pub(super) async fn read(stream: impl AsyncRead + Unpin, buffer: BytesMut, share
     shared.fail(why);
 }
 
-async fn read_replies(mut stream: impl AsyncRead + Unpin, mut buffer: BytesMut, shared: &Arc<Shared>, idle: Option<Duration>) -> Failure {
+async fn read_replies(mut stream: impl AsyncRead + Unpin, buffer: BytesMut, shared: &Arc<Shared>, idle: Option<Duration>) -> Failure {
+    let mut incoming = Incoming::new(buffer);
     loop {
-        match deliver_all(&mut buffer, shared) {
-            Ok(()) => {}
-            Err(failure) => return failure,
+        if let Err(failure) = deliver_all(&mut incoming, shared) {
+            return failure;
         }
         {
             let mut state = shared.state();
@@ -67,13 +65,19 @@ async fn read_replies(mut stream: impl AsyncRead + Unpin, mut buffer: BytesMut, 
                 let _ = state.ended.get_or_insert(Failure::Broken { sent: false });
                 return Failure::Broken { sent: false };
             }
+            if state.pending.is_empty() {
+                incoming.rest();
+            }
         }
-        buffer.reserve(READ_AHEAD.saturating_sub(buffer.len()).max(1));
+        let mut room = match incoming.room() {
+            Ok(room) => room,
+            Err(malformed) => return malformed.into(),
+        };
         // Far off where there is no such limit.
         let wake = Instant::now()
             + idle.map_or(Duration::from_secs(3600), |idle| idle.saturating_sub(shared.quiet_for()).max(Duration::from_millis(1)));
         tokio::select! {
-            read = stream.read_buf(&mut buffer) => match read {
+            read = stream.read_buf(&mut room) => match read {
                 Ok(0) | Err(_) => return Failure::Broken { sent: false },
                 Ok(_) => shared.moved(),
             },
@@ -82,8 +86,8 @@ async fn read_replies(mut stream: impl AsyncRead + Unpin, mut buffer: BytesMut, 
     }
 }
 
-fn deliver_all(buffer: &mut BytesMut, shared: &Arc<Shared>) -> Result<(), Failure> {
-    while let Some(packet) = split_packet(buffer)? {
+fn deliver_all(incoming: &mut Incoming, shared: &Arc<Shared>) -> Result<(), Failure> {
+    while let Some(packet) = incoming.packet()? {
         let (id, response) = decode_response(packet)?;
         if matches!(response, Response::Version { .. }) {
             return Err(Failure::unexpected());
