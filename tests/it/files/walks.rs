@@ -176,7 +176,8 @@ fn partly_closed(stream: DuplexStream) {
         Request::Opendir { path } if path.ends_with(b"closed") => status(id, Status::PermissionDenied),
         Request::Opendir { path } => packet(id, &Response::Handle { handle: path }),
         Request::Readdir { handle } => {
-            let levels = handle.iter().filter(|byte| **byte == b'x').count();
+            // Not every x: the site lies in a folder whose name is drawn by lot.
+            let levels = handle.windows(2).filter(|pair| pair == b"/x").count();
             let names: &[&'static [u8]] = if levels < 3 { &[b"x1", b"closed", b"x2"] } else { &[b"closed"] };
             let entries = names.iter().map(|name| NameEntry {
                 name: (*name).into(),
@@ -205,9 +206,9 @@ async fn directories_that_cannot_be_read_are_walked_around_and_told_of_at_the_en
             Err(error) => break error,
         }
     };
+    assert!(matches!(&error, FilesystemError::Incomplete { count: 15, first } if first.as_bytes().ends_with(b"closed")), "{error:?}");
     // 1 + 2 + 4 + 8 directories, each with one that is closed, and all but the root listed themselves.
     assert_eq!(names.len(), 15 + 14);
-    assert!(matches!(&error, FilesystemError::Incomplete { count: 15, first } if first.as_bytes().ends_with(b"closed")), "{error:?}");
     assert!(entries.next().await.is_none());
 }
 

@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn what_arrives_in_any_pieces_comes_out_as_it_was() {
-        let contents: Vec<Vec<u8>> = (1..60usize).map(|number| vec![number as u8; number * number * 37]).collect();
+        let contents: Vec<Vec<u8>> = (1..60u8).map(|number| vec![number; usize::from(number).pow(2) * 37]).collect();
         let bytes: Vec<u8> = contents.iter().flat_map(|content| packet(content)).collect();
         for piece in [1, 7, 4096, 70_000] {
             let mut incoming = Incoming::new(BytesMut::new());
