@@ -64,6 +64,11 @@ impl Cluster {
         self.health.borrow().clone()
     }
 
+    /// Whether these are the newest results of the checker.
+    pub fn is_as_found(&self, health: &ClusterHealth) -> bool {
+        *self.health.borrow() == *health
+    }
+
     /// The scheduler, unless it is known to be unhealthy.
     ///
     /// # Errors

@@ -33,6 +33,7 @@ mod problem;
 mod reading;
 mod route;
 mod serve;
+mod shown;
 mod status;
 mod storage;
 mod traffic;
@@ -55,6 +56,8 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+
+use shown::Shown;
 
 use crate::service::Gate;
 use crate::service::following::Followers;
@@ -103,7 +106,8 @@ pub fn router(state: AppState) -> (Router, OpenApi, Arc<Traffic>) {
 
     let cors = cors(&state.config.cors_allowed_origins);
     let body_limit = DefaultBodyLimit::max(state.config.max_body_size);
-    let inner = Inner { gate: state.gate, config: state.config, root_path: root_path.clone(), routes, followers: Followers::default() };
+    let (followers, shown) = Default::default();
+    let inner = Inner { gate: state.gate, config: state.config, root_path: root_path.clone(), routes, followers, shown };
     let api = Api(Arc::new(inner));
     let observer = Arc::new(observe::Observer::new(state.logger, Arc::clone(&traffic)));
     // Layers are read from the bottom: `observe` sees the request first and the answer last.
@@ -192,6 +196,7 @@ struct Inner {
     /// The templates of all paths, for redirects between the forms with and without a slash.
     routes: Vec<String>,
     followers: Followers,
+    shown: Shown,
 }
 
 impl Deref for Api {

@@ -15,6 +15,7 @@ use super::dto::system::GetSystemsResponse;
 use super::extract::Parameters;
 use super::problem::Problem;
 use super::reading::{Known, way_header};
+use crate::error::Kind;
 use crate::service::{Access, Caller, status};
 
 /// Whether this process lives
@@ -42,7 +43,9 @@ pub(super) async fn liveness(State(api): State<Api>) -> Json<GetLiveness> {
     responses((status = 200, description = "The systems", body = GetSystemsResponse))
 )]
 pub(super) async fn systems(State(api): State<Api>, caller: Caller) -> Result<Json<GetSystemsResponse>, Problem> {
-    Ok(Json(status::systems(&api.gate, &caller).await?.into_iter().map(std::sync::Arc::as_ref).collect()))
+    let systems = status::systems(&api.gate, &caller).await?;
+    let shown = systems.into_iter().map(|cluster| api.shown.get(cluster)).collect::<Result<_, _>>();
+    shown.map(Json).map_err(|error| Problem::new(Kind::Internal, format!("the systems cannot be written: {error}")))
 }
 
 /// The limits and the set-up that clients may want to know

@@ -3,14 +3,16 @@
 //! Members are listed one by one: a new key of the configuration is not shown before someone decides that it may be.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::data_transfer::DataTransfer;
 use crate::cluster::{self, Cluster, FileSystemDataType};
-use crate::domain::{self, ServiceType};
+use crate::domain::{self, RemotePath, ServiceType};
 use crate::scheduler::{self, Gap};
 use crate::service::transfers;
 use crate::ssh;
@@ -18,19 +20,20 @@ use crate::ssh;
 /// The systems.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct GetSystemsResponse {
-    systems: Vec<HPCCluster>,
+    #[schema(value_type = Vec<HPCCluster>)]
+    systems: Vec<Arc<RawValue>>,
 }
 
-impl<'a> FromIterator<&'a Cluster> for GetSystemsResponse {
-    fn from_iter<I: IntoIterator<Item = &'a Cluster>>(clusters: I) -> Self {
-        Self { systems: clusters.into_iter().map(HPCCluster::from).collect() }
+impl FromIterator<Arc<RawValue>> for GetSystemsResponse {
+    fn from_iter<I: IntoIterator<Item = Arc<RawValue>>>(systems: I) -> Self {
+        Self { systems: systems.into_iter().collect() }
     }
 }
 
 /// A system: how it is set up, and its health.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct HPCCluster {
+pub(in crate::http) struct HPCCluster {
     name: String,
     ssh: SSHClientPool,
     scheduler: Scheduler,
@@ -215,15 +218,15 @@ pub(in crate::http) enum FileSystemDataKind {
     Project,
 }
 
-impl From<&Cluster> for HPCCluster {
-    fn from(cluster: &Cluster) -> Self {
+impl HPCCluster {
+    /// A cluster of which the checker has found this.
+    pub(in crate::http) fn new(cluster: &Cluster, health: &domain::ClusterHealth) -> Self {
         let config = cluster.config();
-        let health = cluster.health();
         Self {
             name: config.name.to_string(),
             ssh: (&config.ssh).into(),
             scheduler: (&config.scheduler).into(),
-            services_health: health.services.into_iter().map(ServiceHealth::from).collect(),
+            services_health: health.services.iter().map(ServiceHealth::from).collect(),
             probing: (&config.probing).into(),
             last_health_check: health.last_check,
             file_systems: config.file_systems.iter().map(FileSystem::from).collect(),
@@ -316,15 +319,15 @@ impl From<&cluster::DataOperation> for DataOperation {
     }
 }
 
-impl From<domain::ServiceHealth> for ServiceHealth {
-    fn from(health: domain::ServiceHealth) -> Self {
+impl From<&domain::ServiceHealth> for ServiceHealth {
+    fn from(health: &domain::ServiceHealth) -> Self {
         Self {
             service_type: health.service,
             last_checked: Some(health.last_checked),
             latency: health.latency,
             healthy: health.healthy,
-            message: health.message,
-            path: health.path.map(|path| path.to_text()),
+            message: health.message.clone(),
+            path: health.path.as_ref().map(RemotePath::to_text),
         }
     }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use axum::http::Method;
 use goldcrest::cluster::Cluster;
-use goldcrest::domain::{Account, ClusterHealth, Identity, Node, NodeState, Partition, PosixId, Reservation, ServiceType, SystemName};
+use goldcrest::domain::{
+    Account, ClusterHealth, Identity, Node, NodeState, Partition, PosixId, Reservation, ServiceHealth, ServiceType, SystemName,
+};
 use goldcrest::filesystem::FilesystemError;
 use goldcrest::scheduler::SchedulerError;
 use goldcrest::service::Gate;
@@ -21,6 +23,33 @@ async fn the_systems_are_shown_with_their_health_and_without_secrets() {
     let answer = Api::unhealthy(ServiceType::Filesystem, Some("/home")).get("/status/systems").await;
     assert!(!answer.everything().contains("hunter2"));
     assert_snapshot!(answer);
+}
+
+#[tokio::test]
+async fn what_the_checker_finds_is_shown_from_the_next_request_on() {
+    let (checker, health) = tokio::sync::watch::channel(ClusterHealth::default());
+    let api = Api::over(super::cluster(vec![], vec![], ScriptedTransport::new([]), health));
+    let checked = async || {
+        let answer = api.get("/status/systems").await.json();
+        (answer["systems"][0]["lastHealthCheck"].clone(), answer["systems"][0]["servicesHealth"].as_array().unwrap().len())
+    };
+    assert_eq!(checked().await, (json!(null), 0));
+    for time in ["2026-01-31T08:00:00Z", "2026-01-31T08:01:00Z"] {
+        checker.send_replace(ClusterHealth { services: Vec::new(), last_check: Some(time.parse().unwrap()) });
+        for _ in 0..2 {
+            assert_eq!(checked().await, (json!(time), 0));
+        }
+    }
+    let found = ServiceHealth {
+        service: ServiceType::Ssh,
+        last_checked: "2026-01-31T08:02:00Z".parse().unwrap(),
+        latency: None,
+        healthy: false,
+        message: None,
+        path: None,
+    };
+    checker.send_modify(|health| health.services.push(found));
+    assert_eq!(checked().await, (json!("2026-01-31T08:01:00Z"), 1));
 }
 
 /// What a token's owner is shown of the systems `daint` and `hidden`.
@@ -137,7 +166,7 @@ async fn errors_of_nodes_and_users_keep_their_kind() {
 #[tokio::test]
 async fn an_unhealthy_scheduler_does_not_keep_nodes_from_being_asked_for() {
     let mut health = ClusterHealth::default();
-    health.services.push(goldcrest::domain::ServiceHealth {
+    health.services.push(ServiceHealth {
         service: ServiceType::Scheduler,
         last_checked: jiff::Timestamp::now(),
         latency: None,
