@@ -25,6 +25,7 @@ use crate::scheduler::{self, ConnectionMode, Scheduler, SchedulerType};
 use crate::service::Gate;
 use crate::ssh::{self, Lanes};
 use crate::telemetry::{self, Metrics};
+use crate::transfer::{DataTransfer, s3};
 
 /// How long a scrape may go on when everything else has ended.
 const METRICS_DRAIN: Duration = Duration::from_secs(1);
@@ -63,6 +64,15 @@ pub enum BuildError {
         /// What is wrong.
         #[source]
         source: SchedulerSetupError,
+    },
+    /// The object store of a cluster cannot be used.
+    #[error("set up the object store of {system}")]
+    Store {
+        /// The cluster.
+        system: SystemName,
+        /// What is wrong.
+        #[source]
+        source: rest::InvalidUrl,
     },
     /// The `ssh` section of a cluster cannot be used.
     #[error("set up SSH to {system}")]
@@ -216,7 +226,19 @@ fn build_cluster(
         ..filesystem::Settings::default()
     };
     let files = filesystem::open(lanes.clone(), config.file_access, settings);
-    Ok((Arc::new(Cluster::new(config, lanes.clone(), scheduler, files, health)), lanes))
+    let store = match &config.data_operation.data_transfer {
+        Some(DataTransfer::S3(store)) => {
+            let system = config.name.clone();
+            Some(s3::Store::new(store, client.clone()).map_err(|source| BuildError::Store { system, source })?)
+        }
+        Some(DataTransfer::Wormhole(_) | DataTransfer::Streamer(_)) | None => None,
+    };
+    let cluster = Cluster::new(config, lanes.clone(), scheduler, files, health);
+    let cluster = match store {
+        Some(store) => cluster.with_store(Arc::new(store)),
+        None => cluster,
+    };
+    Ok((Arc::new(cluster), lanes))
 }
 
 fn scheduler(config: &cluster::Config, lanes: &Arc<Lanes>, client: &rest::Client) -> Result<Arc<dyn Scheduler>, BuildError> {

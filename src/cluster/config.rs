@@ -126,7 +126,7 @@ pub struct DataOperation {
     /// Where transfer jobs run and leave their logs, with `{username}` for the caller's name. Absent: the directory of that name
     /// below the file system that is `default_work_dir`.
     pub datatransfer_jobs_directory: Option<String>,
-    /// The transfer service of the site, shown to clients without its secrets; this version does not use it.
+    /// The transfer service of the site, shown to clients without its secrets. An object store (`s3`) is used, the others are not yet.
     pub data_transfer: Option<transfer::DataTransfer>,
 }
 

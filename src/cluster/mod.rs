@@ -14,6 +14,7 @@ use crate::error::{Classify, Kind};
 use crate::filesystem::FileSystem;
 use crate::scheduler::{Scheduler, Shared};
 use crate::ssh::Transport;
+use crate::transfer::s3::Store;
 
 pub use config::{Config, DataOperation, FileSystemConfig, FileSystemDataType, ProbeConfig, ProbingConfig, ServiceAccount, SizeLimit};
 
@@ -23,6 +24,7 @@ pub struct Cluster {
     transport: Arc<dyn Transport>,
     scheduler: Shared,
     files: Arc<dyn FileSystem>,
+    store: Option<Arc<Store>>,
     health: watch::Receiver<ClusterHealth>,
 }
 
@@ -34,6 +36,8 @@ pub struct Ungated<'a> {
     pub scheduler: &'a Shared,
     /// The files.
     pub files: &'a dyn FileSystem,
+    /// The object store for transfers, where there is one.
+    pub store: Option<&'a Store>,
 }
 
 impl Cluster {
@@ -46,7 +50,13 @@ impl Cluster {
         health: watch::Receiver<ClusterHealth>,
     ) -> Self {
         let scheduler = Shared::new(scheduler, config.scheduler.freshness());
-        Self { config, transport, scheduler, files, health }
+        Self { config, transport, scheduler, files, store: None, health }
+    }
+
+    /// The same cluster with an object store for transfers.
+    #[must_use]
+    pub fn with_store(self, store: Arc<Store>) -> Self {
+        Self { store: Some(store), ..self }
     }
 
     /// Its name.
@@ -92,6 +102,15 @@ impl Cluster {
         Ok(&*self.files)
     }
 
+    /// The object store for transfers, unless it is known to be unhealthy; nothing where there is none.
+    ///
+    /// # Errors
+    /// [`GateError::Unhealthy`] with the checker's finding.
+    pub fn store(&self) -> Result<Option<&Store>, GateError> {
+        self.require(ServiceType::S3)?;
+        Ok(self.store.as_deref())
+    }
+
     /// Reads a path from a request and applies the path policy: absolute, normalised, inside a configured file system, and
     /// that file system not known to be unhealthy.
     ///
@@ -111,14 +130,18 @@ impl Cluster {
 
     /// All parts without the health gate, for the checker.
     pub fn ungated(&self) -> Ungated<'_> {
-        Ungated { transport: &*self.transport, scheduler: &self.scheduler, files: &*self.files }
+        Ungated { transport: &*self.transport, scheduler: &self.scheduler, files: &*self.files, store: self.store.as_deref() }
     }
 
     fn require(&self, service: ServiceType) -> Result<(), GateError> {
         match self.health.borrow().unhealthy(service) {
             None => Ok(()),
             Some(entry) => {
-                let word = if service == ServiceType::Ssh { "ssh" } else { "scheduler" };
+                let word = match service {
+                    ServiceType::Ssh => "ssh",
+                    ServiceType::S3 => "s3",
+                    _ => "scheduler",
+                };
                 Err(unhealthy(&format!("The {word} service for the requested system ({})", self.config.name), entry))
             }
         }

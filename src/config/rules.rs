@@ -7,7 +7,7 @@ use crate::domain::{RemotePath, ServiceType, SystemName};
 use crate::rest::Url;
 use crate::scheduler::slurm::ApiVersion;
 use crate::scheduler::{self, ConnectionMode, SchedulerType};
-use crate::{authn, authz, cluster, credentials, http, ssh};
+use crate::{authn, authz, cluster, credentials, http, ssh, transfer};
 
 /// `apis_root_path`.
 pub(super) fn root_path(walk: &mut Interpreter, path: &str) {
@@ -259,12 +259,38 @@ fn transfer_jobs(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) 
             walk.mistake_allowing(&format!("{path}.datatransfer_jobs_directory"), "lies in none of the file_systems", allowed);
         }
     }
+    if let Some(transfer::DataTransfer::S3(store)) = &config.data_transfer {
+        object_store(walk, &format!("{path}.data_transfer"), store);
+    }
     for (index, directive) in config.datatransfer_jobs_directives.iter().enumerate() {
         if directive.lines().any(|line| !line.is_empty() && !line.starts_with('#')) {
             let key = format!("{path}.datatransfer_jobs_directives[{index}]");
             walk.warning(&key, "does not start with #: it runs as a command, and directives after it are not read");
         }
     }
+}
+
+fn object_store(walk: &mut Interpreter, path: &str, config: &transfer::S3) {
+    // The least that S3 takes for a part but the last, and the longest that it lets a URL hold.
+    const LEAST_PART: u64 = 5 * 1024 * 1024;
+    const LONGEST_TTL: u64 = 7 * 24 * 60 * 60;
+    let key = |name: &str| format!("{path}.{name}");
+    url(walk, &key("public_url"), &config.public_url);
+    // A secret file that could not be read was told already.
+    if !walk.is_wrong(&key("private_url")) {
+        url(walk, &key("private_url"), config.private_url.expose());
+    }
+    at_least_one(walk, &key("ttl"), config.ttl);
+    if config.ttl > LONGEST_TTL {
+        walk.warning(&key("ttl"), format!("is longer than {LONGEST_TTL} seconds: most stores refuse such URLs"));
+    }
+    let part = config.multipart.max_part_size;
+    at_least_one(walk, &key("multipart.max_part_size"), part);
+    if (1..LEAST_PART).contains(&part) {
+        walk.warning(&key("multipart.max_part_size"), format!("is less than {LEAST_PART} bytes: most stores refuse such parts"));
+    }
+    at_least_one(walk, &key("multipart.parallel_runs"), config.multipart.parallel_runs.into());
+    at_least_one(walk, &key("bucket_lifecycle_configuration.days"), config.bucket_lifecycle_configuration.days.into());
 }
 
 fn url(walk: &mut Interpreter, path: &str, text: &str) {

@@ -117,8 +117,11 @@ impl Checker {
                         probes.push(probe(service, Some(root), limit, work).boxed());
                     }
                 }
-                // Storage is probed by the transfer service that uses it; the checker itself is nothing to probe.
-                ServiceType::S3 | ServiceType::Exception => {}
+                ServiceType::S3 => {
+                    probes.extend(parts.store.map(|store| probe(service, None, limit, store.ping()).boxed()));
+                }
+                // The checker itself is nothing to probe.
+                ServiceType::Exception => {}
             }
         }
         probes

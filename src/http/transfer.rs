@@ -1,16 +1,17 @@
-//! `/filesystem/{system_name}/transfer`: operations that outlast a request. Those on the system itself run as jobs; those that
-//! need a transfer service say that there is none.
+//! `/filesystem/{system_name}/transfer`: operations that outlast a request and run as jobs, uploads and downloads by way of the site's
+//! object store among them.
 
 use axum::Json;
 use axum::http::StatusCode;
 
+use super::dto::staged::{DownloadFileResponse, PostFileDownloadRequest, PostFileUploadRequest, UploadFileResponse};
 use super::dto::transfer::{
     CompressRequest, CompressResponse, CopyRequest, CopyResponse, DeleteParameters, DeleteResponse, ExtractRequest, ExtractResponse,
     MoveRequest, MoveResponse,
 };
 use super::extract::{Document, Parameters};
 use super::problem::Problem;
-use crate::service::{Access, transfers};
+use crate::service::{Access, staged, transfers};
 
 /// A job that was submitted.
 type Created<T> = Result<(StatusCode, Json<T>), Problem>;
@@ -100,28 +101,38 @@ pub(super) async fn extract(access: Access, Document(request): Document<ExtractR
     Ok((StatusCode::CREATED, Json(ExtractResponse::new(access.cluster(), job))))
 }
 
-/// Defines the operations that need a transfer service, which differ in name only.
-macro_rules! refused {
-    ($($(#[$doc:meta])* $name:ident, $path:literal, $id:literal;)*) => {$(
-        $(#[$doc])*
-        ///
-        /// Not supported by this version: the answer is always 501.
-        #[utoipa::path(
-            post,
-            path = $path,
-            operation_id = $id,
-            tag = "filesystem",
-            responses((status = 501, description = "Not supported by this version", body = super::problem::ApiResponseError, content_type = "application/problem+json"))
-        )]
-        pub(super) async fn $name(access: Access) -> Problem {
-            transfers::refuse(&access, stringify!($name)).into()
-        }
-    )*};
+/// Upload a large file
+///
+/// By way of the site's object store, where it has one (`transferMethod` `s3`): cut the file into parts of `maxPartSize` bytes, `PUT` each
+/// to its URL in `partsUploadUrls`, and `POST` the list of their `ETag`s to `completeUploadUrl`. The job waits for that and puts the file in
+/// place. The URLs are secrets: whoever has one may use it. The other methods are not supported by this version.
+#[utoipa::path(
+    post,
+    path = "/filesystem/{system_name}/transfer/upload",
+    operation_id = "post_upload_filesystem__system_name__transfer_upload_post",
+    tag = "filesystem",
+    request_body = PostFileUploadRequest,
+    responses((status = 201, description = "The store and a job wait for the file", body = UploadFileResponse))
+)]
+pub(super) async fn upload(access: Access, Document(request): Document<PostFileUploadRequest>) -> Created<UploadFileResponse> {
+    let path = request.target();
+    let staged = staged::upload(&access, request.asked(&path), request.size()).await?;
+    Ok((StatusCode::CREATED, Json(UploadFileResponse::new(access.cluster(), staged))))
 }
 
-refused! {
-    /// Upload a large file
-    upload, "/filesystem/{system_name}/transfer/upload", "post_upload_filesystem__system_name__transfer_upload_post";
-    /// Download a large file
-    download, "/filesystem/{system_name}/transfer/download", "post_download_filesystem__system_name__transfer_download_post";
+/// Download a large file
+///
+/// By way of the site's object store, where it has one (`transferMethod` `s3`): the job brings the file there, and `downloadUrl` has it once
+/// the job is done. The URL is a secret: whoever has it may use it. The other methods are not supported by this version.
+#[utoipa::path(
+    post,
+    path = "/filesystem/{system_name}/transfer/download",
+    operation_id = "post_download_filesystem__system_name__transfer_download_post",
+    tag = "filesystem",
+    request_body = PostFileDownloadRequest,
+    responses((status = 201, description = "A job brings the file", body = DownloadFileResponse))
+)]
+pub(super) async fn download(access: Access, Document(request): Document<PostFileDownloadRequest>) -> Created<DownloadFileResponse> {
+    let staged = staged::download(&access, request.asked()).await?;
+    Ok((StatusCode::CREATED, Json(DownloadFileResponse::new(access.cluster(), staged))))
 }

@@ -62,7 +62,9 @@ impl Client {
 
     async fn send_untraced(&self, request: Request) -> Result<Response, RestError> {
         let method = match request.method {
+            Method::Head => reqwest::Method::HEAD,
             Method::Get => reqwest::Method::GET,
+            Method::Put => reqwest::Method::PUT,
             Method::Post => reqwest::Method::POST,
             Method::Delete => reqwest::Method::DELETE,
         };

@@ -15,8 +15,12 @@ const FORM: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC.re
 /// The methods that services are called with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
+    /// Reads what a GET would say beside its content.
+    Head,
     /// Reads.
     Get,
+    /// Puts something in place.
+    Put,
     /// Changes, or asks with a body.
     Post,
     /// Deletes.
@@ -93,6 +97,13 @@ impl Request {
     pub fn json(mut self, body: &impl Serialize) -> Result<Self, RestError> {
         self.body = Some(serde_json::to_vec(body).map_err(RestError::Encode)?.into());
         Ok(self.header("content-type", Secret::from("application/json".to_owned())))
+    }
+
+    /// An XML body.
+    #[must_use]
+    pub fn xml(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = Some(body.into());
+        self.header("content-type", Secret::from("application/xml".to_owned()))
     }
 
     /// An `application/x-www-form-urlencoded` body.

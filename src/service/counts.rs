@@ -121,6 +121,8 @@ actions! {
     TransfersRm => "transfers.rm",
     TransfersCompress => "transfers.compress",
     TransfersExtract => "transfers.extract",
+    TransfersUpload => "transfers.upload",
+    TransfersDownload => "transfers.download",
 }
 
 /// How a change ended.

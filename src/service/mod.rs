@@ -16,6 +16,7 @@ mod grep;
 pub mod jobs;
 pub mod listing;
 pub mod moving;
+pub mod staged;
 pub mod status;
 pub mod storage;
 mod submission;
@@ -29,6 +30,7 @@ use crate::cluster::GateError;
 use crate::error::{Classify, Kind};
 use crate::filesystem::FilesystemError;
 use crate::scheduler::SchedulerError;
+use crate::transfer::s3::StoreError;
 
 pub use access::{Access, AccessError, Caller, Gate};
 pub use accounting::AccountingRequest;
@@ -50,6 +52,9 @@ pub enum ServiceError {
     /// The file operation was not done.
     #[error(transparent)]
     Filesystem(#[from] FilesystemError),
+    /// The object store did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The caller has as much of it under way as one may.
     #[error("{0}")]
     TooMany(&'static str),
@@ -68,6 +73,7 @@ impl Classify for ServiceError {
             Self::Gate(source) => source.kind(),
             Self::Scheduler(source) => source.kind(),
             Self::Filesystem(source) => source.kind(),
+            Self::Store(source) => source.kind(),
             Self::TooMany(_) => Kind::TooManyRequests,
             Self::Unsupported(_) => Kind::Unsupported,
             Self::Busy => Kind::Conflict,
@@ -80,6 +86,7 @@ impl Classify for ServiceError {
             Self::Gate(source) => source.public_message(),
             Self::Scheduler(source) => source.public_message(),
             Self::Filesystem(source) => source.public_message(),
+            Self::Store(source) => source.public_message(),
             Self::TooMany(reason) | Self::Unsupported(reason) => Cow::Borrowed(reason),
             Self::Busy => self.to_string().into(),
         }
@@ -90,6 +97,7 @@ impl Classify for ServiceError {
             Self::Invalid(_) | Self::Gate(_) | Self::TooMany(_) | Self::Unsupported(_) | Self::Busy => None,
             Self::Scheduler(source) => source.maybe_effected(),
             Self::Filesystem(source) => source.maybe_effected(),
+            Self::Store(source) => source.maybe_effected(),
         }
     }
 }

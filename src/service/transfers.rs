@@ -6,16 +6,14 @@
 use uuid::Uuid;
 
 use crate::cluster::Cluster;
-use crate::domain::{CompressOptions, Compression, JobId, RemotePath, Username, text_to_bytes};
+use crate::domain::{CompressOptions, Compression, JobDescription, JobId, RemotePath, Username, text_to_bytes};
+use crate::scheduler::Shared;
 use crate::transfer::{self, Directives, Operation};
 
 use super::audit::Change;
 use super::counts::Action;
 use super::files::{check_pattern, refuse_file_system};
 use super::{Access, InvalidRequest, Place, ServiceError};
-
-/// Why there are no uploads and downloads by way of a transfer service.
-pub const NO_SERVICE: &str = "Transfers through a transfer service are not supported by this version: use the operations upload and download below /filesystem/{system_name}/ops";
 
 /// Why there are no transfer jobs on a system.
 const NO_DIRECTORY: &str =
@@ -118,19 +116,11 @@ pub async fn extract(
         .await
 }
 
-/// Refuses a transfer through the site's transfer service.
-///
-/// # Errors
-/// Always: this version uses none.
-pub fn refuse(access: &Access, operation: &'static str) -> ServiceError {
-    tracing::debug!(system = %access.cluster().name(), operation, "a transfer through a transfer service was asked for");
-    ServiceError::Unsupported(NO_SERVICE)
-}
-
 /// The account that a request names, and where.
-struct Charge<'a> {
-    account: Option<&'a str>,
-    place: Place,
+#[derive(Clone, Copy)]
+pub(super) struct Charge<'a> {
+    pub(super) account: Option<&'a str>,
+    pub(super) place: Place,
 }
 
 /// Submits the job for an operation whose paths were checked.
@@ -145,16 +135,43 @@ async fn submit(
     operation: &Operation<'_>,
     charge: Charge<'_>,
 ) -> Result<TransferJob, ServiceError> {
-    let cluster = access.cluster();
-    let directory = directory(cluster, &access.principal().username)?;
-    let directives = Directives::new(&cluster.config().data_operation.datatransfer_jobs_directives, charge.account)
-        .map_err(|error| InvalidRequest::new(charge.place, "account", error.to_string()))?;
-    let scheduler = cluster.scheduler()?;
-    let job = transfer::job(operation, &directives, &directory, Uuid::new_v4());
-    let change = Change::begin(access, action, object);
-    let id = change.end(scheduler.submit(access.principal(), &job).await)?.value;
-    let log = |name: Option<String>| directory.join(&text_to_bytes(&name.unwrap_or_default()));
-    Ok(TransferJob { id, output_log: log(job.standard_output), error_log: log(job.standard_error), working_directory: directory })
+    let ground = Ground::of(access, charge)?;
+    let job = transfer::job(operation, &ground.directives, &ground.directory, Uuid::new_v4());
+    ground.submit(access, &job, Change::begin(access, action, object)).await
+}
+
+/// What every transfer job rests on, looked for before anything is done for it.
+pub(super) struct Ground<'a> {
+    /// The site's directives.
+    pub(super) directives: Directives,
+    /// Where the job runs.
+    pub(super) directory: RemotePath,
+    scheduler: &'a Shared,
+}
+
+impl<'a> Ground<'a> {
+    /// The ground for a job of the caller's.
+    ///
+    /// # Errors
+    /// When the account is missing where the site wants one or is none, the system runs no transfer jobs, or its scheduler is unhealthy.
+    pub(super) fn of(access: &'a Access, charge: Charge<'_>) -> Result<Self, ServiceError> {
+        let cluster = access.cluster();
+        let directory = directory(cluster, &access.principal().username)?;
+        let directives = Directives::new(&cluster.config().data_operation.datatransfer_jobs_directives, charge.account)
+            .map_err(|error| InvalidRequest::new(charge.place, "account", error.to_string()))?;
+        Ok(Self { directives, directory, scheduler: cluster.scheduler()? })
+    }
+
+    /// Submits the job, and ends the change with it.
+    ///
+    /// # Errors
+    /// When the scheduler does not take the job.
+    pub(super) async fn submit(self, access: &Access, job: &JobDescription, change: Change<'_>) -> Result<TransferJob, ServiceError> {
+        let id = change.end(self.scheduler.submit(access.principal(), job).await)?.value;
+        let log = |name: &Option<String>| self.directory.join(&text_to_bytes(name.as_deref().unwrap_or_default()));
+        let (output_log, error_log) = (log(&job.standard_output), log(&job.standard_error));
+        Ok(TransferJob { id, output_log, error_log, working_directory: self.directory })
+    }
 }
 
 /// Where transfer jobs of `user` run. The name comes from a token, so the path policy applies.

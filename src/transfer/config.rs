@@ -17,6 +17,39 @@ pub enum DataTransfer {
     Streamer(Streamer),
 }
 
+/// A way for large files to get to and from a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// By way of an object store that speaks S3.
+    S3,
+    /// By Magic Wormhole.
+    Wormhole,
+    /// By firecrest-streamer.
+    Streamer,
+}
+
+impl Method {
+    /// Its name in requests and in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::S3 => "s3",
+            Self::Wormhole => "wormhole",
+            Self::Streamer => "streamer",
+        }
+    }
+}
+
+impl DataTransfer {
+    /// The way that this service is for.
+    pub fn method(&self) -> Method {
+        match self {
+            Self::S3(_) => Method::S3,
+            Self::Wormhole(_) => Method::Wormhole,
+            Self::Streamer(_) => Method::Streamer,
+        }
+    }
+}
+
 /// An object store.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -51,11 +84,11 @@ pub struct S3 {
 pub struct Multipart {
     /// Whether a file is split on the cluster before its parts are sent.
     pub use_split: bool,
-    /// The largest part, in bytes.
+    /// The size of each part but the last, in bytes. A file can have 10,000 of them.
     pub max_part_size: u64,
     /// How many parts are sent at the same time.
     pub parallel_runs: u32,
-    /// Folder on the cluster for split parts.
+    /// Folder on the cluster for split parts; below the directory that the job runs in where it is no absolute path.
     pub tmp_folder: String,
 }
 
@@ -69,7 +102,7 @@ impl Default for Multipart {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", default)]
 pub struct BucketLifecycle {
-    /// Days after which an object expires.
+    /// Days after which an object of a bucket that was made here expires, and an upload that was never completed.
     pub days: u32,
 }
 

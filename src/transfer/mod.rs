@@ -1,11 +1,12 @@
 //! File operations that run as batch jobs: what to submit for each, and the settings of a site's transfer service.
 //!
-//! Everything here is pure. [`job`] puts a [`JobDescription`] together; whoever calls it has checked the paths against the path
+//! Everything here but [`s3`] is pure. [`job`] puts a [`JobDescription`] together; whoever calls it has checked the paths against the path
 //! policy and submits the job. This module must not know which scheduler runs the job, HTTP or tokens. To add an operation: a
 //! variant of [`Operation`], its lines in `shell/`, and an arm in each of its methods.
 
 mod config;
 mod directives;
+pub mod s3;
 mod script;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 
 use crate::domain::{CompressOptions, Compression, JobDescription, JobScript, RemotePath};
 
-pub use config::{BucketLifecycle, DataTransfer, Multipart, S3, Streamer, Wormhole};
+pub use config::{BucketLifecycle, DataTransfer, Method, Multipart, S3, Streamer, Wormhole};
 pub use directives::{AccountError, Directives};
 
 use script::Script;
@@ -134,8 +135,18 @@ fn tar_option(compression: Compression) -> &'static str {
 ///
 /// The names of the logs are relative to the directory, so that nothing in its path is taken for a pattern of the scheduler.
 pub fn job(operation: &Operation<'_>, directives: &Directives, directory: &RemotePath, id: Uuid) -> JobDescription {
+    describe(operation.job_name(), operation.script(directives, &mark(id)), directory, id)
+}
+
+/// A name that no other job has.
+fn mark(id: Uuid) -> String {
+    format!("goldcrest-{}", id.simple())
+}
+
+/// The job of this name with this script.
+fn describe(name: &str, script: String, directory: &RemotePath, id: Uuid) -> JobDescription {
     JobDescription {
-        name: Some(operation.job_name().to_owned()),
+        name: Some(name.to_owned()),
         account: None,
         reservation: None,
         partition: None,
@@ -145,7 +156,7 @@ pub fn job(operation: &Operation<'_>, directives: &Directives, directory: &Remot
         standard_error: Some(format!(".f7t_file_handling_job_error_{id}.log")),
         environment: BTreeMap::new(),
         constraints: None,
-        script: JobScript::Inline(operation.script(directives, &format!("goldcrest-{}", id.simple()))),
+        script: JobScript::Inline(script),
     }
 }
 

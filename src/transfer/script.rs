@@ -44,6 +44,13 @@ impl Script {
         self.line(format_args!("{name}=$({print})")).line(format_args!("{name}=${{{name}%.}}"))
     }
 
+    /// Sets the variable `name` to these lines, which are ours.
+    ///
+    /// Behind the first command a scheduler reads no more directives, and the quotes are not left.
+    pub(super) fn lines(self, name: &'static str, lines: &[String]) -> Self {
+        self.line(format_args!("{}", CommandLine::new("readonly").option(name, lines.join("\n").as_bytes())))
+    }
+
     fn line(mut self, line: fmt::Arguments<'_>) -> Self {
         // Writing to a String cannot fail.
         let _ = writeln!(self.0, "{line}");

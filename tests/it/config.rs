@@ -188,6 +188,29 @@ fn the_place_of_transfer_jobs_and_their_directives_are_checked() {
 }
 
 #[test]
+fn an_object_store_has_addresses_and_parts_that_can_be() {
+    let of = |settings: &str| {
+        let store = "service_type: s3, name: store, access_key_id: a, secret_access_key: b, region: eu, private_url: 'http://s3'";
+        site() + &format!("    data_operation: {{data_transfer: {{{store}, {settings}}}}}\n")
+    };
+    for (settings, key) in [
+        ("public_url: s3, ttl: 60", "public_url"),
+        ("public_url: 'https://s3', ttl: 0", "ttl"),
+        ("public_url: 'https://s3', ttl: 60, multipart: {max_part_size: 0}", "multipart.max_part_size"),
+        ("public_url: 'https://s3', ttl: 60, multipart: {parallel_runs: 0}", "multipart.parallel_runs"),
+        ("public_url: 'https://s3', ttl: 60, bucket_lifecycle_configuration: {days: 0}", "bucket_lifecycle_configuration.days"),
+    ] {
+        let said = mistakes(&of(settings));
+        assert!(said.contains(&format!("clusters[0].data_operation.data_transfer.{key}: ")), "{said}");
+    }
+    let private = of("public_url: 'https://s3', ttl: 60").replace("'http://s3'", "'http://user:hunter2@s3'");
+    assert!(mistakes(&private).contains("private_url") && !mistakes(&private).contains("hunter2"), "{}", mistakes(&private));
+    let loaded = read(&of("public_url: 'https://s3', ttl: 604801, multipart: {max_part_size: 1000}")).unwrap();
+    let said: Vec<String> = warnings(&loaded).into_iter().filter(|warning| warning.contains("data_transfer")).collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+}
+
+#[test]
 fn the_version_of_a_rest_api_must_be_one_and_is_not_looked_at_without_one() {
     let scheduler = |more: &str| site().replace("type: slurm", &format!("type: slurm\n      api_version: '42'{more}"));
     let rest = scheduler("\n      connection_mode: rest\n      api_url: http://slurm:6820");

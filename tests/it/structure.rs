@@ -38,6 +38,8 @@ const HOMES: &[(&str, &str)] = &[
     ("russh", "ssh"),
     ("deadpool", "ssh"),
     ("reqwest", "rest"),
+    ("rusty_s3", "transfer"),
+    ("md5", "transfer"),
     ("saphyr_parser", "config"),
     ("clap", "cli"),
     ("tracing_subscriber", "telemetry"),

@@ -8,6 +8,7 @@ pub(super) mod file_request;
 pub(super) mod listing;
 pub(super) mod moving;
 pub(super) mod parameters;
+pub(super) mod staged;
 pub(super) mod status;
 pub(super) mod storage;
 pub(super) mod system;

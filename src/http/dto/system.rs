@@ -14,7 +14,7 @@ use super::data_transfer::DataTransfer;
 use crate::cluster::{self, Cluster, FileSystemDataType};
 use crate::domain::{self, RemotePath, ServiceType};
 use crate::scheduler::{self, Gap};
-use crate::service::transfers;
+use crate::service::{staged, transfers};
 use crate::ssh;
 
 /// The systems.
@@ -240,7 +240,7 @@ fn unsupported(cluster: &Cluster) -> Vec<UnsupportedOperations> {
     let listed = |operations, reason: Option<&'static str>| reason.map(|reason| UnsupportedOperations { operations, reason });
     let transfer_jobs = transfers::unsupported(cluster);
     // Where there are no transfer jobs at all, what they would be needed for is not listed beside them.
-    let service = transfer_jobs.is_none().then_some(transfers::NO_SERVICE);
+    let service = staged::unsupported(cluster).filter(|_| transfer_jobs.is_none());
     let scheduler = cluster.scheduler_ungated();
     let gaps = scheduler.gaps().iter().map(|(gap, reason)| listed(path_of(*gap), Some(reason)));
     let transfers = [

@@ -141,7 +141,7 @@ answers! {
 /// A job that works on files.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct TransferJob {
+pub(super) struct TransferJob {
     /// The scheduler's id for it.
     #[schema(example = "1234")]
     job_id: String,
@@ -165,7 +165,8 @@ struct TransferJobLogs {
 }
 
 impl TransferJob {
-    fn new(cluster: &Cluster, job: transfers::TransferJob) -> Self {
+    /// A job on `cluster`.
+    pub(super) fn new(cluster: &Cluster, job: transfers::TransferJob) -> Self {
         Self {
             job_id: job.id.into(),
             system: cluster.name().to_string(),

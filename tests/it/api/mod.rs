@@ -21,6 +21,7 @@ mod past;
 mod quiet;
 mod records;
 mod repeats;
+mod staged;
 mod status;
 mod transfer;
 mod tus;

@@ -12,6 +12,7 @@ use goldcrest::domain::{ClusterHealth, RemotePath, ServiceType};
 use goldcrest::filesystem::{self, Settings};
 use goldcrest::scheduler::SchedulerError;
 use goldcrest::scheduler::local::{Config, Local};
+use goldcrest::transfer::s3::Store;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -35,12 +36,12 @@ fn wanting_an_account(config: &mut cluster::Config) {
     config.data_operation.datatransfer_jobs_directives = vec!["#SBATCH --account={account}".to_owned()];
 }
 
-async fn ask(api: &Api, operation: &str, body: Value) -> Answer {
+pub(super) async fn ask(api: &Api, operation: &str, body: Value) -> Answer {
     api.call(Method::POST, &format!("/filesystem/daint/transfer/{operation}"), Some(body)).await
 }
 
 /// The answer with the ids in the names of logs, which differ each time, left out.
-fn without_ids(answer: &Answer) -> String {
+pub(super) fn without_ids(answer: &Answer) -> String {
     const ID: usize = "01234567-89ab-4def-8123-456789abcdef".len();
     let mut text = answer.to_string();
     for name in [".f7t_file_handling_job_error_", ".f7t_file_handling_job_"] {
@@ -196,36 +197,46 @@ async fn a_place_for_jobs_outside_the_file_systems_is_refused() {
 }
 
 /// A machine with the local scheduler, behind the whole API: its file system is `work` in the home directory.
-struct Machine {
-    shell: Arc<LocalShell>,
-    api: Api,
+pub(super) struct Machine {
+    pub(super) shell: Arc<LocalShell>,
+    pub(super) api: Api,
 }
 
 impl Machine {
     fn new() -> Self {
+        Self::set_up(|_| {}, None)
+    }
+
+    /// A machine that is configured further, with an object store.
+    pub(super) fn set_up(change: impl FnOnce(&mut cluster::Config), store: Option<Store>) -> Self {
         let shell = LocalShell::new("dash").or_else(|| LocalShell::new("bash")).unwrap();
         std::fs::create_dir_all(shell.home().join("work/alice")).unwrap();
         let mut config = cluster_config();
         config.file_systems.truncate(1);
         config.file_systems[0].path = RemotePath::from_text(shell.home().join("work").to_str().unwrap()).unwrap();
         config.data_operation.datatransfer_jobs_directives = vec!["#SBATCH --time=5".to_owned()];
+        change(&mut config);
         let scheduler = Local::new(shell.clone(), Config { slots: 4, ..Config::default() });
         let files = filesystem::open(shell.clone(), filesystem::Access::Exec, Settings::default());
         let (_, health) = watch::channel(ClusterHealth::default());
-        let api = Api::over(Cluster::new(config, shell.clone(), Arc::new(scheduler), files, health));
-        Self { shell, api }
+        let cluster = Cluster::new(config, shell.clone(), Arc::new(scheduler), files, health);
+        let cluster = match store {
+            Some(store) => cluster.with_store(Arc::new(store)),
+            None => cluster,
+        };
+        Self { shell, api: Api::over(cluster) }
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub(super) fn at(&self, name: &str) -> PathBuf {
         self.shell.home().join("work/alice").join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(super) fn text(&self, name: &str) -> String {
         self.at(name).to_str().unwrap().to_owned()
     }
 
     /// Waits for the job of an answer to end, and gives its state with both its logs, read through the API where the answer says.
-    async fn end(&self, answer: Answer) -> (String, String, String) {
+    pub(super) async fn end(&self, answer: &Answer) -> (String, String, String) {
         assert!([200, 201].contains(&answer.status), "{}", answer.everything());
         let job = &answer.json()["transferJob"];
         assert_eq!(
@@ -251,7 +262,7 @@ impl Machine {
     }
 
     async fn done(&self, operation: &str, body: Value) {
-        let (state, output, error) = self.end(ask(&self.api, operation, body).await).await;
+        let (state, output, error) = self.end(&ask(&self.api, operation, body).await).await;
         assert_eq!((&*state, &*error), ("COMPLETED", ""), "{output}");
         assert!(output.contains("Files were successfully"), "{output}");
     }
@@ -287,7 +298,7 @@ async fn files_are_copied_moved_packed_unpacked_and_removed_by_jobs() {
     }
 
     let removed = machine.api.call(Method::DELETE, &format!("/filesystem/daint/transfer/rm?path={}", machine.text("moved")), None).await;
-    assert_eq!(machine.end(removed).await.0, "COMPLETED");
+    assert_eq!(machine.end(&removed).await.0, "COMPLETED");
     assert!(!machine.at("moved").exists());
 }
 
@@ -295,7 +306,7 @@ async fn files_are_copied_moved_packed_unpacked_and_removed_by_jobs() {
 async fn a_job_that_fails_says_why_in_its_error_log() {
     let machine = Machine::new();
     let answer = ask(&machine.api, "mv", json!({"sourcePath": machine.text("missing"), "targetPath": machine.text("b")})).await;
-    let (state, output, error) = machine.end(answer).await;
+    let (state, output, error) = machine.end(&answer).await;
     assert_eq!(state, "FAILED");
     assert!(error.contains("No such file or directory") && error.contains("exit status:1"), "{error}");
     assert!(!output.contains("successfully"), "{output}");

@@ -27,7 +27,8 @@ test, and writes this page from the answers: `UPDATE_OPERATIONS=1 cargo test --t
 same of each system, in `unsupported`.
 
 The kinds: `slurm-ssh` is Slurm by its commands, `slurm-rest` by slurmrestd, `slurm-hybrid` by both (`scheduler.connection_mode`); `pbs` is
-OpenPBS and PBS Professional; `local` is Goldcrest's own scheduler for one host.
+OpenPBS and PBS Professional; `local` is Goldcrest's own scheduler for one host. Each has an object store for `transfer/upload` and `transfer/download`, which
+answer 501 where there is none.
 ";
 
 /// What the paths hold of those of our own that are not asked: each request of a resumable upload needs the one before it. They are
@@ -100,7 +101,12 @@ fn call(operation: &str) -> Call {
         "stat" => Call::path(vec![("...", Reply::Stat(FileStat::default()))]),
         "symlink" => Call::body(json!({"path": "HOME/file", "linkPath": "HOME/link"}), changed()),
         "view" => Call::path(vec![("...", Reply::Bytes(b"text".to_vec()))]),
-        "mv" | "cp" | "compress" | "extract" | "upload" | "download" => Call::body(both(), vec![]),
+        "mv" | "cp" | "compress" | "extract" => Call::body(both(), vec![]),
+        "upload" => Call::body(json!({"sourcePath": "HOME/file", "transferDirectives": {"transferMethod": "s3", "fileSize": 1}}), vec![]),
+        "download" => {
+            let stat = FileStat { mode: 0o100_644, size: 1, ..FileStat::default() };
+            Call::body(json!({"sourcePath": "HOME/file", "transferDirectives": {"transferMethod": "s3"}}), vec![("...", Reply::Stat(stat))])
+        }
         "userinfo" => {
             let identity = Identity { user: posix("alice"), group: posix("users"), groups: vec![posix("users")] };
             Call { files: vec![("...", Reply::Identity(identity))], ..Call::default() }

@@ -13,10 +13,12 @@ use goldcrest::scheduler::Scheduler;
 use goldcrest::scheduler::local::Local;
 use goldcrest::scheduler::pbs::Pbs;
 use goldcrest::scheduler::slurm::{ApiVersion, CallersToken, Delimiter, RestSettings, SlurmCli, SlurmHybrid, SlurmRest};
+use goldcrest::transfer::s3::Store;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::api::doubles::{Script, ScriptedFiles, Step};
+use crate::api::staged::{data_transfer, store};
 use crate::api::{Api, cluster_config};
 use crate::support::local_shell::LocalShell;
 use crate::support::service::{Reply, Seen, Service};
@@ -34,6 +36,8 @@ pub struct System {
     shell: Arc<LocalShell>,
     scheduler: Arc<dyn Scheduler>,
     _slurmrestd: Option<Service>,
+    store: Arc<Store>,
+    _s3: Service,
 }
 
 impl System {
@@ -61,7 +65,9 @@ impl System {
             "pbs" => Arc::new(Pbs::new(shell.clone(), goldcrest::scheduler::pbs::Config::default())),
             _ => Arc::new(Local::new(shell.clone(), goldcrest::scheduler::local::Config { slots: 64, ..Default::default() })),
         };
-        Self { kind, shell, scheduler, _slurmrestd: slurmrestd }
+        let s3 = Service::start(begins).await;
+        let store = Arc::new(store(&data_transfer(&s3.url, |_| {})));
+        Self { kind, shell, scheduler, _slurmrestd: slurmrestd, store, _s3: s3 }
     }
 
     pub fn kind(&self) -> &'static str {
@@ -81,7 +87,8 @@ impl System {
         config.file_systems[0].path = RemotePath::from_text(self.home()).unwrap();
         let (_, health) = watch::channel(ClusterHealth::default());
         let files = Arc::new(ScriptedFiles(Script::new("file system", files)));
-        Api::over(Cluster::new(config, self.shell.clone(), Arc::clone(&self.scheduler), files, health))
+        let cluster = Cluster::new(config, self.shell.clone(), Arc::clone(&self.scheduler), files, health);
+        Api::over(cluster.with_store(Arc::clone(&self.store)))
     }
 
     /// The id of a job of the caller's that runs.
@@ -108,6 +115,11 @@ fn install(shell: &LocalShell, name: &str, text: &str, programs: &[&str]) {
     for program in programs {
         symlink(bin.join(name), bin.join(program)).unwrap();
     }
+}
+
+/// An object store that begins every upload.
+fn begins(_: &Seen) -> Reply {
+    Reply::status(200, "<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>")
 }
 
 /// A slurmrestd of one job, which runs until it is cancelled.

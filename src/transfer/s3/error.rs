@@ -1,0 +1,72 @@
+//! Why a store did not do what it was asked.
+
+use std::borrow::Cow;
+
+use crate::error::{Classify, Kind};
+use crate::rest::RestError;
+
+/// An object store failed. No message holds an address, a key or a signature.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It did not answer.
+    #[error("the object store {store} did not answer when it was asked to {task}")]
+    Unanswered {
+        /// The store.
+        store: String,
+        /// What it was asked for.
+        task: &'static str,
+        /// How the call failed.
+        #[source]
+        source: RestError,
+    },
+    /// It cannot at the moment.
+    #[error("the object store {store} cannot {task} now: {reason}")]
+    Busy {
+        /// The store.
+        store: String,
+        /// What it was asked for.
+        task: &'static str,
+        /// Its status, and its word for the reason.
+        reason: String,
+    },
+    /// It will not.
+    #[error("the object store {store} refused to {task}: {reason}")]
+    Refused {
+        /// The store.
+        store: String,
+        /// What it was asked for.
+        task: &'static str,
+        /// Its status, and its word for the reason.
+        reason: String,
+    },
+    /// Its answer holds no upload.
+    #[error("the answer of the object store {store} was not understood when it was asked to {task}")]
+    Unclear {
+        /// The store.
+        store: String,
+        /// What it was asked for.
+        task: &'static str,
+    },
+    /// Its address, though a URL, cannot hold buckets.
+    #[error("the address of the object store cannot be used")]
+    Address,
+}
+
+impl Classify for StoreError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Unanswered { .. } | Self::Busy { .. } => Kind::Unavailable,
+            Self::Refused { .. } | Self::Unclear { .. } => Kind::DependencyFailed,
+            Self::Address => Kind::Internal,
+        }
+    }
+
+    fn public_message(&self) -> Cow<'static, str> {
+        self.to_string().into()
+    }
+
+    /// What may have happened is an upload that nobody can use; no file is changed.
+    fn maybe_effected(&self) -> Option<bool> {
+        Some(false)
+    }
+}

@@ -1,0 +1,20 @@
+//! Large files by way of an object store that speaks S3.
+//!
+//! An upload: [`Store::begin`] has the store expect a file in parts, the client sends them to the URLs of [`Store::part_urls`], and
+//! the job of [`receive`] waits until the file is whole and downloads it. A download: the job of [`send`] sends the parts, and the
+//! client reads the file at [`Store::download_url`]. [`Store`] alone speaks with the store; what is signed, how a file is cut and
+//! the scripts are pure. This module must not know who may do this, nor which scheduler runs the jobs. A signed URL is a secret.
+
+mod error;
+mod jobs;
+mod parts;
+mod signer;
+mod store;
+
+pub use error::StoreError;
+pub use jobs::{Place, receive, send};
+pub use parts::{MOST_PARTS, Parts, TooManyParts};
+pub use store::{Side, Store, Upload};
+
+#[cfg(test)]
+mod tests;
