@@ -18,6 +18,7 @@ pub enum Component {
     Slurm24,
     OpenFga,
     Keycloak,
+    S3,
 }
 
 /// The environment that was found.
@@ -48,6 +49,7 @@ impl Live {
             (Component::Slurm, live.root.join("slurm/22.05/bin/sbatch").exists().then_some(16817)),
             (Component::Slurm24, live.root.join("slurm/24.11/bin/sbatch").exists().then_some(26817)),
             (Component::Keycloak, live.find("keycloak", "/issuer").as_ref().and_then(Value::as_str).and_then(port_of)),
+            (Component::S3, live.find("s3", "/url").as_ref().and_then(Value::as_str).and_then(port_of)),
             (Component::OpenFga, std::fs::read_to_string(live.root.join("openfga/url")).ok().and_then(|url| port_of(url.trim()))),
         ];
         for (component, port) in ports {

@@ -30,6 +30,7 @@ mod processes;
 mod relay;
 mod resumable;
 mod slurm_rest;
+mod staged;
 mod streams;
 mod transfers;
 
@@ -37,7 +38,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use environment::Component::{self, Keycloak, OpenFga, OpenSsh, Slurm, Slurm24};
+use environment::Component::{self, Keycloak, OpenFga, OpenSsh, S3, Slurm, Slurm24};
 use environment::Live;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -128,6 +129,11 @@ const SCENARIOS: &[Scenario] = scenarios![
     [OpenSsh, Slurm] => transfers::a_job_that_fails_ends_as_failed_and_says_why,
     [OpenSsh, Slurm] => transfers::a_job_is_charged_to_the_account_that_the_site_wants,
     [OpenSsh, Slurm] => transfers::a_cancelled_job_leaves_no_half_archive,
+    [OpenSsh, S3, Slurm] => staged::a_file_goes_up_and_comes_down_by_way_of_the_store,
+    [OpenSsh, S3, Slurm24] => staged::the_second_release_moves_files_too,
+    [OpenSsh, S3, Slurm] => staged::a_url_that_was_changed_or_has_ended_is_refused_by_the_store,
+    [OpenSsh, S3, Slurm] => staged::a_cancelled_job_leaves_no_half_file_and_no_upload,
+    [OpenSsh, S3, Slurm] => staged::the_store_is_checked_and_what_cannot_go_by_it_is_refused,
     [OpenSsh, Slurm, Slurm24] => slurm_rest::a_job_runs_to_its_end_by_rest,
     [OpenSsh, Slurm, Slurm24] => slurm_rest::jobs_by_rest_are_cancelled_by_their_owner_alone,
     [OpenSsh, Slurm, Slurm24] => slurm_rest::what_slurmrestd_refuses_is_told,

@@ -155,6 +155,7 @@ EOF
         ssh: { timeout: 5 }
         filesystem: { timeout: 5 }
 EOF
+    [ -z "${5:-}" ] || ! has_store "$1" || echo '        storage: { timeout: 5 }'
     cat <<EOF
     file_systems:
       - path: /home
@@ -166,7 +167,38 @@ EOF
 EOF
     # Everyone may charge an account of their own name.
     [ "$1" != slurm-nosftp ] || echo '        - "#SBATCH --account={account}"'
+    ! has_store "$1" || object_store "$1"
 }
+
+# Whether large files of a system go by way of the object store.
+has_store() {
+    case $1 in
+        slurm | slurm24) [ -s "$state_root/s3/env.json" ] ;;
+        *) return 1 ;;
+    esac
+}
+
+# The least parts that S3 allows, so that a file of some megabytes has several. Each system sends them in another way.
+object_store() {
+    local split=false store=$state_root/s3
+    [ "$1" = slurm ] || split=true
+    cat <<EOF
+      data_transfer:
+        service_type: s3
+        name: seaweedfs
+        private_url: $(store_coordinate url)
+        public_url: $(store_coordinate url)
+        access_key_id: secret_file:$store/access_key
+        secret_access_key: secret_file:$store/secret_key
+        region: $(store_coordinate region)
+        ttl: 600
+        multipart:
+          use_split: $split
+          max_part_size: 5242880
+EOF
+}
+
+store_coordinate() { sed -n "s/^  \"$1\": \"\(.*\)\",\$/\1/p" "$state_root/s3/env.json"; }
 
 # The key with which a release of Slurm verifies tokens; see slurm/start.sh.
 jwt_key() {

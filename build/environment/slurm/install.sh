@@ -8,11 +8,11 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 need_root
 
-# bzip2 and xz are for the jobs that make archives.
+# bzip2 and xz are for the jobs that make archives, curl for those that move files by way of an object store.
 host_packages=(slurm-wlm slurmctld slurmd slurmdbd slurmrestd slurm-wlm-jwt-plugin munge mariadb-server debootstrap
-    bzip2 xz-utils)
+    bzip2 curl xz-utils)
 root_packages=(slurm-client slurmctld slurmd slurmdbd slurmrestd slurm-wlm-basic-plugins slurm-wlm-mysql-plugin
-    slurm-wlm-jwt-plugin munge bzip2 xz-utils)
+    slurm-wlm-jwt-plugin munge bzip2 curl xz-utils)
 
 install_host() {
     local missing=() package
@@ -30,11 +30,13 @@ install_root() {
         debootstrap --variant=minbase --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
             trixie "$root" ${GOLDCREST_DEBIAN_MIRROR:+"$GOLDCREST_DEBIAN_MIRROR"}
     fi
-    [ -x "$root/usr/sbin/slurmrestd" ] && [ -x "$root/usr/sbin/munged" ] && [ -x "$root/usr/bin/bzip2" ] && return 0
+    [ -x "$root/usr/sbin/slurmrestd" ] && [ -x "$root/usr/sbin/munged" ] && [ -x "$root/usr/bin/bzip2" ] && [ -x "$root/usr/bin/curl" ] && return 0
     # Packages must not start their services: start.sh does.
     printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
     chmod 755 "$root/usr/sbin/policy-rc.d"
     cp /etc/resolv.conf "$root/etc/resolv.conf"
+    # start.sh takes name servers away from an older root, and does so again.
+    [ ! -f "$root/etc/nsswitch.conf" ] || sed -i 's/^hosts:.*/hosts: files dns/' "$root/etc/nsswitch.conf"
     chroot "$root" apt-get update
     DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get install -y --no-install-recommends "${root_packages[@]}"
 }

@@ -206,8 +206,45 @@ def test_a_job_that_fails_is_noticed_and_says_why(client, system, folder):
     assert "No such file or directory" in client.view(system, job["logs"]["errorLog"])
 
 
-def test_a_large_file_goes_up_by_a_transfer(client, system, folder, tmp_path, supported):
+# Two whole parts of the store that the live environment has, and some of a third.
+LARGE = 12 * 1024 * 1024 + 17
+
+
+def test_a_large_file_goes_up_and_comes_back_by_a_transfer(client, system, folder, tmp_path, supported):
+    local = tmp_path / "large"
+    local.write_bytes(os.urandom(LARGE))
+    up = supported(client.upload, system, str(local), folder, "it's large")
+    assert len(up.transfer_data["transferDirectives"]["partsUploadUrls"]) > 1
+    assert client.checksum(system, f"{folder}/it's large")["checksum"] == hashlib.sha256(local.read_bytes()).hexdigest()
+    back = tmp_path / "back"
+    client.download(system, f"{folder}/it's large", str(back))
+    assert back.read_bytes() == local.read_bytes()
+
+
+def test_a_large_file_goes_up_and_comes_back_as_clients_of_older_releases_do_it(client, system, folder, tmp_path, supported):
     local = tmp_path / "large"
     local.write_bytes(os.urandom(2 * 1024 * 1024))
-    supported(client.upload, system, str(local), folder, "large")
-    assert client.checksum(system, f"{folder}/large")["checksum"] == hashlib.sha256(local.read_bytes()).hexdigest()
+    client.set_api_version("2.3.0")
+    try:
+        supported(client.upload, system, str(local), folder, "large")
+        back = tmp_path / "back"
+        client.download(system, f"{folder}/large", str(back))
+    finally:
+        client.set_api_version("2.6.0")
+    assert back.read_bytes() == local.read_bytes()
+
+
+# The asynchronous client takes no streams.
+@pytest.mark.parametrize("client", ["sync"], indirect=True)
+def test_a_large_stream_goes_up_by_a_transfer(client, system, folder, supported):
+    content = os.urandom(2 * 1024 * 1024)
+    supported(client.upload, system, io.BytesIO(content), folder, "stream", file_size=len(content))
+    assert client.checksum(system, f"{folder}/stream")["checksum"] == hashlib.sha256(content).hexdigest()
+
+
+def test_a_method_that_the_system_has_not_is_refused(client, system, folder, tmp_path):
+    local = tmp_path / "large"
+    local.write_bytes(os.urandom(2 * 1024 * 1024))
+    with pytest.raises(UnexpectedStatusException) as caught:
+        client.upload(system, str(local), folder, "large", transfer_method="streamer")
+    assert caught.value.responses[-1].status_code in (400, 501)
