@@ -6,15 +6,8 @@
 
 # install_python_client FOLDER: installs what the folder's requirements.txt names, once. Sets `venv`, the environment that has it.
 install_python_client() {
-    local folder=$1
-    venv=$state_root/$(basename "$folder")
-    if ! cmp -s "$folder/requirements.txt" "$venv/requirements.txt"; then
-        python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3 python3-venv
-        say "installing $(head -1 "$folder/requirements.txt")"
-        python3 -m venv --clear "$venv"
-        "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$folder/requirements.txt"
-        cp "$folder/requirements.txt" "$venv/requirements.txt"
-    fi
+    venv=$state_root/$(basename "$1")
+    python_environment "$1" "$venv"
 }
 
 # run_python_client FOLDER [PYTEST ARGUMENT...]: installs them, and runs the folder's tests.

@@ -6,9 +6,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Answer, Api};
 use crate::environment::{Live, wait_for};
-
-/// What a job is in when nothing more happens to it.
-const ENDED: [&str; 4] = ["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"];
+use crate::transfers::end;
 
 /// Two whole parts of 5 MiB, and some of a third.
 const SIZE: usize = 12 * 1024 * 1024 + 17;
@@ -30,20 +28,6 @@ fn content() -> Vec<u8> {
 async fn ask(api: &Api, system: &str, operation: &str, path: &str, size: Option<usize>) -> Answer {
     let document = json!({"sourcePath": path, "transferDirectives": {"transferMethod": "s3", "fileSize": size}});
     api.post(&format!("/filesystem/{system}/transfer/{operation}"), &document).await
-}
-
-/// Waits for the job to end and gives its state and its logs, which are removed.
-async fn end(api: &Api, system: &str, answer: &Answer) -> (String, String, String) {
-    let job = answer.json()["transferJob"].clone();
-    let ended = api.wait_for_state(system, job["jobId"].as_str().unwrap(), &ENDED).await;
-    let mut logs = Vec::new();
-    for log in ["outputLog", "errorLog"] {
-        let path = job["logs"][log].as_str().unwrap();
-        logs.push(api.file(system, "view", path).await.expect(200).json()["output"].as_str().unwrap().to_owned());
-        api.remove(system, path).await;
-    }
-    let error = logs.pop().unwrap();
-    (ended["status"]["state"].as_str().unwrap().to_owned(), logs.pop().unwrap(), error)
 }
 
 async fn put(live: &Live, url: &Value, part: &[u8]) -> reqwest::Response {

