@@ -1,7 +1,7 @@
 //! What is written down: the audit trail and the access line, and never a token.
 
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use axum::http::Method;
 use goldcrest::domain::ClusterHealth;
@@ -9,7 +9,7 @@ use goldcrest::scheduler::SchedulerError;
 use goldcrest::ssh::TransportError;
 use serde_json::json;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Dispatch, Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use super::doubles::Reply;
@@ -47,7 +47,12 @@ impl<S: Subscriber> Layer<S> for Records {
     }
 }
 
+/// While one subscriber alone is alive, whether a place in the code is heard is decided by the first thread that comes there, and for
+/// all; threads of other tests have none. So there are always two.
+static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
+
 fn records() -> (Records, tracing::subscriber::DefaultGuard) {
+    LazyLock::force(&ANOTHER);
     let records = Records::default();
     let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(records.clone()));
     (records, guard)
