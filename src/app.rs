@@ -164,8 +164,9 @@ impl App {
         let drained = CancellationToken::new();
         if let Some(listener) = self.metrics {
             let metrics = Metrics::new(telemetry::Sources { traffic: Arc::clone(&traffic), gate, lanes: self.lanes.clone() });
-            let (router, uncounted) = http::metrics(telemetry::METRICS_TYPE, move || metrics.render());
-            background.spawn(http::serve(listener, router, uncounted, drained.clone(), http::TimeLimits::draining(METRICS_DRAIN)));
+            let router = http::metrics(telemetry::METRICS_TYPE, move || metrics.render());
+            // Nobody asks what is counted of this listener.
+            background.spawn(http::serve(listener, router, Arc::default(), drained.clone(), http::TimeLimits::draining(METRICS_DRAIN)));
         }
         background.close();
         let router = match self.issuer {

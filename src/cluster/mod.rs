@@ -128,6 +128,11 @@ impl Cluster {
         Ok(path)
     }
 
+    /// Whether a path is one of the configured file systems, or holds one.
+    pub fn holds_file_system(&self, path: &RemotePath) -> bool {
+        self.config.file_systems.iter().any(|fs| fs.path.is_within(path))
+    }
+
     /// All parts without the health gate, for the checker.
     pub fn ungated(&self) -> Ungated<'_> {
         Ungated { transport: &*self.transport, scheduler: &self.scheduler, files: &*self.files, store: self.store.as_deref() }

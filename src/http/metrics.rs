@@ -10,11 +10,10 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::traffic::Traffic;
 use crate::error::ErrorChain;
 
-/// What answers `GET /metrics` with the text that `render` writes, and what is counted of it, which nobody asks for.
-pub fn metrics<R>(content_type: &'static str, render: R) -> (Router, Arc<Traffic>)
+/// What answers `GET /metrics` with the text that `render` writes.
+pub fn metrics<R>(content_type: &'static str, render: R) -> Router
 where
     R: Fn() -> Result<String, fmt::Error> + Send + Sync + 'static,
 {
@@ -24,7 +23,7 @@ where
         // The numbers of the process are read from files.
         async move { answer(content_type, tokio::task::spawn_blocking(move || render()).await) }
     };
-    (Router::new().route("/metrics", get(handler)), Arc::new(Traffic::new([])))
+    Router::new().route("/metrics", get(handler))
 }
 
 fn answer(content_type: &'static str, text: Result<Result<String, fmt::Error>, tokio::task::JoinError>) -> Response {

@@ -36,7 +36,8 @@ const OUTCOMES: usize = STATUSES.len() + CLASSES.len() + 1;
 /// The route of requests whose path is that of none.
 const UNMATCHED: &str = "unmatched";
 
-/// What was counted since the start.
+/// What was counted since the start. By default it knows no route.
+#[derive(Default)]
 pub struct Traffic {
     /// In the order of their templates.
     routes: Vec<(String, Route)>,
@@ -76,14 +77,7 @@ impl Traffic {
     pub(super) fn new(routes: impl IntoIterator<Item = String>) -> Self {
         let mut routes: Vec<(String, Route)> = routes.into_iter().map(|route| (route, Route::default())).collect();
         routes.sort_by(|(one, _), (other, _)| one.cmp(other));
-        Self {
-            routes,
-            unmatched: Route::default(),
-            connections: AtomicU64::new(0),
-            in_flight: AtomicU64::new(0),
-            received: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
-        }
+        Self { routes, ..Self::default() }
     }
 
     /// What was answered; nothing that was counted never.

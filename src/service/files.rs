@@ -231,7 +231,7 @@ pub async fn extract(access: &Access, source: &str, target: &str, compression: C
 
 /// Refuses a path whose disappearance would take a configured file system with it.
 pub(super) fn refuse_file_system(access: &Access, path: &RemotePath, place: Place, field: &'static str) -> Result<(), InvalidRequest> {
-    if access.cluster().config().file_systems.iter().any(|fs| fs.path.is_within(path)) {
+    if access.cluster().holds_file_system(path) {
         return Err(InvalidRequest::new(place, field, "a configured file system cannot be removed"));
     }
     Ok(())

@@ -26,7 +26,7 @@ pub async fn copy(access: &Access, source: &str, target: &str, options: CopyOpti
 /// do it.
 pub async fn rename(access: &Access, source: &str, target: &str, overwrite: bool) -> Result<DirectoryEntry, ServiceError> {
     let (source, target) = ends(access, source, target)?;
-    if is_root(access, &source) {
+    if access.cluster().holds_file_system(&source) {
         return Err(InvalidRequest::new(Place::Document, "sourcePath", "a configured file system cannot be moved").into());
     }
     let files = access.cluster().files()?;
@@ -53,13 +53,8 @@ fn ends(access: &Access, source: &str, target: &str) -> Result<(RemotePath, Remo
     if target.is_within(&source) {
         return Err(InvalidRequest::new(Place::Document, "targetPath", "it is, or lies in, what is to be copied or moved").into());
     }
-    if is_root(access, &target) {
+    if access.cluster().holds_file_system(&target) {
         return Err(InvalidRequest::new(Place::Document, "targetPath", "a configured file system cannot be replaced").into());
     }
     Ok((source, target))
-}
-
-/// Whether a path is one of the file systems, or holds one.
-fn is_root(access: &Access, path: &RemotePath) -> bool {
-    access.cluster().config().file_systems.iter().any(|fs| fs.path.is_within(path))
 }

@@ -73,7 +73,7 @@ pub fn unsupported(cluster: &Cluster) -> Option<&'static str> {
 pub async fn upload(access: &Access, request: Request<'_>, size: Option<u64>) -> Result<StagedUpload, ServiceError> {
     let (store, _) = store(access, request.method)?;
     let target = access.cluster().path(request.path)?;
-    if access.cluster().config().file_systems.iter().any(|fs| fs.path.is_within(&target)) {
+    if access.cluster().holds_file_system(&target) {
         return Err(FilesystemError::WrongType { path: target, reason: "Is a directory" }.into());
     }
     let size = size.ok_or_else(|| InvalidRequest::new(Place::Document, FILE_SIZE, "say how large the file is, in bytes"))?;

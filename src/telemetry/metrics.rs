@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, NoLabelSet, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, MetricEncoder, NoLabelSet, text};
 use prometheus_client::registry::Registry;
 
 use super::families::{self, Family};
@@ -85,7 +85,7 @@ impl Reader {
         let answers = answers.iter().map(|answers| ([answers.method, answers.route, answers.status.as_str()], answers.count));
         writer.counters(&families::REQUESTS, answers)?;
         let times = traffic.times();
-        writer.histograms(&families::DURATION, times.iter().map(|times| ([times.route], times.sum, times.buckets.as_slice())))?;
+        writer.histograms(&families::DURATION, times.iter().map(|times| ([times.route], (times.sum, times.buckets.as_slice()))))?;
         writer.gauges(&families::IN_FLIGHT, [([], traffic.in_flight())])?;
         writer.gauges(&families::CONNECTIONS, [([], traffic.connections())])?;
         writer.counters(&families::RECEIVED, [([], traffic.received())])?;
@@ -224,15 +224,7 @@ impl Writer<'_> {
         family: &Family,
         samples: impl IntoIterator<Item = ([&'v str; N], V)>,
     ) -> fmt::Result {
-        let mut encoder = self.0.encode_descriptor(family.stem(), family.help, family.unit, family.kind)?;
-        for (values, value) in samples {
-            if N == 0 {
-                encoder.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
-            } else {
-                encoder.encode_family(&labels(family, values))?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
-            }
-        }
-        Ok(())
+        self.samples(family, samples, |encoder, value| encoder.encode_counter::<NoLabelSet, _, u64>(&value, None))
     }
 
     fn gauges<'v, const N: usize, V: EncodeGaugeValue>(
@@ -240,26 +232,34 @@ impl Writer<'_> {
         family: &Family,
         samples: impl IntoIterator<Item = ([&'v str; N], V)>,
     ) -> fmt::Result {
-        let mut encoder = self.0.encode_descriptor(family.stem(), family.help, family.unit, family.kind)?;
-        for (values, value) in samples {
-            if N == 0 {
-                encoder.encode_gauge(&value)?;
-            } else {
-                encoder.encode_family(&labels(family, values))?.encode_gauge(&value)?;
-            }
-        }
-        Ok(())
+        self.samples(family, samples, |encoder, value| encoder.encode_gauge(&value))
     }
 
     fn histograms<'v, const N: usize>(
         &mut self,
         family: &Family,
-        samples: impl IntoIterator<Item = ([&'v str; N], Duration, &'v [(f64, u64)])>,
+        samples: impl IntoIterator<Item = ([&'v str; N], (Duration, &'v [(f64, u64)]))>,
+    ) -> fmt::Result {
+        self.samples(family, samples, |encoder, (sum, buckets)| {
+            let count = buckets.iter().map(|(_, count)| count).sum();
+            encoder.encode_histogram::<NoLabelSet>(sum.as_secs_f64(), count, buckets, None)
+        })
+    }
+
+    /// Writes a family: each sample with its labels, where the family has any.
+    fn samples<'v, const N: usize, V>(
+        &mut self,
+        family: &Family,
+        samples: impl IntoIterator<Item = ([&'v str; N], V)>,
+        encode: impl Fn(&mut MetricEncoder<'_>, V) -> fmt::Result,
     ) -> fmt::Result {
         let mut encoder = self.0.encode_descriptor(family.stem(), family.help, family.unit, family.kind)?;
-        for (values, sum, buckets) in samples {
-            let count = buckets.iter().map(|(_, count)| count).sum();
-            encoder.encode_family(&labels(family, values))?.encode_histogram::<NoLabelSet>(sum.as_secs_f64(), count, buckets, None)?;
+        for (values, value) in samples {
+            if N == 0 {
+                encode(&mut encoder, value)?;
+            } else {
+                encode(&mut encoder.encode_family(&labels(family, values))?, value)?;
+            }
         }
         Ok(())
     }

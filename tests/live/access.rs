@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::environment::{Component, Live, wait_for};
 use crate::instance::Instance;
@@ -114,16 +114,20 @@ pub async fn nothing_is_allowed_while_the_authorization_server_is_down(live: &Li
     assert_eq!(answer.json()["retryable"], true);
 }
 
+/// Whether the services that every system has were checked, and all that were checked are healthy.
+pub fn is_found_healthy(system: &Value) -> Option<bool> {
+    let health = system["servicesHealth"].as_array()?;
+    let probed = |service: &str| health.iter().any(|entry| entry["serviceType"] == service);
+    Some(["ssh", "scheduler", "filesystem"].into_iter().all(probed) && health.iter().all(|entry| entry["healthy"] == true))
+}
+
 pub async fn the_system_list_shows_health_and_no_secret(live: &Live) {
     let api = live.api("fireuser").await;
     let answer = wait_for("the cluster's services are found healthy", Duration::from_secs(60), || async {
         let answer = api.get("/status/systems", &[]).await.expect(200);
         let systems = answer.json();
         let system = systems["systems"].as_array()?.iter().find(|system| system["name"] == "slurm")?;
-        let health = system["servicesHealth"].as_array()?;
-        let probed = |service: &str| health.iter().any(|entry| entry["serviceType"] == service);
-        let all = ["ssh", "scheduler", "filesystem"].into_iter().all(probed);
-        (all && health.iter().all(|entry| entry["healthy"] == true)).then_some(answer)
+        is_found_healthy(system)?.then_some(answer)
     })
     .await;
     let body = String::from_utf8(answer.body.to_vec()).unwrap();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::access::is_found_healthy;
 use crate::environment::{Live, wait_for};
 use crate::instance::Instance;
 use crate::keycloak::{CLIENT, Keycloak, password, text};
@@ -44,8 +45,7 @@ pub async fn a_person_and_a_service_of_keycloak_come_in_under_their_names_on_the
     wait_for("the checker finds the cluster healthy", Duration::from_secs(60), || async {
         let systems = api.get("/status/systems", &[]).await.expect(200).json();
         let system = systems["systems"].as_array()?.iter().find(|system| system["name"] == "slurm")?.clone();
-        let health = system["servicesHealth"].as_array()?;
-        (health.len() >= 3 && health.iter().all(|entry| entry["healthy"] == true)).then_some(())
+        is_found_healthy(&system)?.then_some(())
     })
     .await;
 }

@@ -21,12 +21,11 @@ const MARKER: &str = "marker7hunter2";
 /// What Prometheus would get.
 async fn scrape(api: &Api) -> Answer {
     let metrics = Metrics::new(Sources { traffic: Arc::clone(&api.traffic), gate: api.gate.clone(), lanes: Vec::new() });
-    let (router, _) = metrics_router(metrics);
-    let response = router.oneshot(Request::get("/metrics").body(Body::empty()).unwrap()).await.unwrap();
+    let response = metrics_router(metrics).oneshot(Request::get("/metrics").body(Body::empty()).unwrap()).await.unwrap();
     Answer::read(response).await
 }
 
-fn metrics_router(numbers: Metrics) -> (axum::Router, Arc<goldcrest::http::Traffic>) {
+fn metrics_router(numbers: Metrics) -> axum::Router {
     metrics(METRICS_TYPE, move || numbers.render())
 }
 
@@ -221,7 +220,7 @@ fn the_table_in_the_documentation_is_what_is_exported() {
 #[tokio::test]
 async fn the_listener_has_this_one_route() {
     let api = Api::new(vec![], vec![]);
-    let (router, _) = metrics_router(Metrics::new(Sources { traffic: api.traffic, gate: api.gate, lanes: Vec::new() }));
+    let router = metrics_router(Metrics::new(Sources { traffic: api.traffic, gate: api.gate, lanes: Vec::new() }));
     for (method, path, status) in [(Method::POST, "/metrics", 405), (Method::GET, "/status/systems", 404), (Method::GET, "/", 404)] {
         let answer = router.clone().oneshot(request(method, path, Some("token-of-alice"), None)).await.unwrap();
         assert_eq!(answer.status(), status, "{path}");
