@@ -93,7 +93,7 @@ impl Cluster {
         &self.scheduler
     }
 
-    /// The files, for a caller who was shown to stay inside the configured file systems: see [`Cluster::path`].
+    /// The files, for a caller who was shown to stay inside the configured file systems: see [`Cluster::check`].
     ///
     /// # Errors
     /// [`GateError::Unhealthy`] when SSH is known to be unhealthy.
@@ -111,13 +111,20 @@ impl Cluster {
         Ok(self.store.as_deref())
     }
 
-    /// Reads a path from a request and applies the path policy: absolute, normalised, inside a configured file system, and
-    /// that file system not known to be unhealthy.
+    /// Reads a path of ours and applies the path policy, as [`Cluster::check`] does. Paths of requests are read where the links
+    /// are known: by `Access::path`.
     ///
     /// # Errors
-    /// [`GateError::Path`], [`GateError::Outside`] or [`GateError::Unhealthy`].
+    /// [`GateError::Path`], or those of [`Cluster::check`].
     pub fn path(&self, text: &str) -> Result<RemotePath, GateError> {
-        let path = RemotePath::from_text(text)?;
+        self.check(RemotePath::from_text(text)?)
+    }
+
+    /// Applies the path policy: inside a configured file system, and that file system not known to be unhealthy.
+    ///
+    /// # Errors
+    /// [`GateError::Outside`] or [`GateError::Unhealthy`].
+    pub fn check(&self, path: RemotePath) -> Result<RemotePath, GateError> {
         if !self.config.file_systems.iter().any(|fs| path.is_within(&fs.path)) {
             return Err(GateError::Outside { path, system: self.config.name.clone() });
         }

@@ -21,7 +21,7 @@ pub use health::{ClusterHealth, ServiceHealth, ServiceType};
 pub use job::{AccountingQuery, Job, JobDescription, JobMetadata, JobQuery, JobScript, JobStatus, JobStep, JobTimes, TimeWindow};
 pub use names::{InvalidName, JobId, SystemName, Username, is_variable_name};
 pub use node::{Account, Identity, Node, NodeState, Partition, PosixId, Reservation};
-pub use path::{InvalidPath, RemotePath};
+pub use path::{Climb, InvalidPath, RemotePath, WrittenPath};
 pub use principal::Principal;
 pub use reading::{Reading, Rendering};
 pub use secret::Secret;

@@ -21,7 +21,8 @@ pub enum InvalidPath {
 /// An absolute, lexically normalised path: no `.`, `..`, doubled or trailing slash. Any other byte but NUL may occur.
 ///
 /// Normalisation is lexical, as the policy that compares it with the configured file systems is; symbolic links are the
-/// cluster's own business, and there the caller's own permissions decide.
+/// cluster's own business, and there the caller's own permissions decide. A path of a request is read by [`WrittenPath`] first,
+/// because `..` and a trailing slash mean what they mean only where the links are.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RemotePath(Vec<u8>);
 
@@ -58,15 +59,17 @@ impl RemotePath {
                 part => parts.push(part),
             }
         }
-        let mut path = Vec::with_capacity(bytes.len());
-        for part in parts {
-            path.push(b'/');
-            path.extend_from_slice(part);
-        }
-        if path.is_empty() {
-            path.push(b'/');
-        }
-        Ok(Self(path))
+        Ok(Self::of_parts(&parts))
+    }
+
+    fn of_parts(parts: &[&[u8]]) -> Self {
+        let path = parts.iter().flat_map(|part| [&b"/"[..], part]).collect::<Vec<_>>().concat();
+        if path.is_empty() { Self::root() } else { Self(path) }
+    }
+
+    /// `/`.
+    pub fn root() -> Self {
+        Self(b"/".to_vec())
     }
 
     /// The path's bytes.
@@ -82,6 +85,13 @@ impl RemotePath {
     /// True when this path is `root` or lies below it.
     pub fn is_within(&self, root: &Self) -> bool {
         root.0 == b"/" || self.0.strip_prefix(root.0.as_slice()).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+    }
+
+    /// The path below `to` that this one is below `from`; `None` when it is not within `from`.
+    pub fn rebase(&self, from: &Self, to: &Self) -> Option<Self> {
+        let rest = self.0.strip_prefix(from.0.as_slice()).filter(|_| self.is_within(from))?;
+        let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+        Some(if rest.is_empty() { to.clone() } else { to.join(rest) })
     }
 
     /// The path of an entry of this directory. `name` is one file name, as a directory listing gives it.
@@ -115,6 +125,55 @@ impl RemotePath {
     /// The last part of the path; empty for `/`.
     pub fn file_name(&self) -> &[u8] {
         self.0.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
+    }
+}
+
+/// An absolute path as a client wrote it, taken apart where its meaning depends on symbolic links.
+///
+/// `..` is the parent of the directory that was reached, which behind a link is not the one that holds the link; and a slash at
+/// the end means the directory that a link leads to, not the link (POSIX, Base Definitions 4.13).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrittenPath {
+    /// The path, lexically normalised: what it means where no link is in its way.
+    pub normal: RemotePath,
+    /// The part that has to be resolved where the links are.
+    pub climb: Option<Climb>,
+    /// Whether it ends with a slash, so that it names a directory.
+    pub is_directory: bool,
+}
+
+/// The part of a path up to its last `..`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Climb {
+    /// All up to the last `..`, which is kept: the one kind of `RemotePath` that is not normalised, for `FileSystem::resolve`.
+    pub directory: RemotePath,
+    /// What comes after it, as a path below that directory: `/` when nothing does.
+    pub below: RemotePath,
+}
+
+impl WrittenPath {
+    /// Reads a path as it stands in a URL or in JSON.
+    ///
+    /// # Errors
+    /// When it is relative, holds a NUL byte, or is too long.
+    pub fn from_text(text: &str) -> Result<Self, InvalidPath> {
+        let bytes = text_to_bytes(text);
+        let normal = RemotePath::from_bytes(&bytes)?;
+        let parts = bytes.split(|&byte| byte == b'/').filter(|part| !matches!(part, [] | [b'.']));
+        // The parent of the root is the root, and no link.
+        let parts: Vec<&[u8]> = parts.skip_while(|part| *part == b"..").collect();
+        let climb = parts
+            .iter()
+            .rposition(|part| *part == b"..")
+            .map(|last| Climb { directory: RemotePath::of_parts(&parts[..=last]), below: RemotePath::of_parts(&parts[last + 1..]) });
+        let ends_below = climb.as_ref().is_none_or(|climb| climb.below.0 != b"/");
+        let is_directory = ends_below && !parts.is_empty() && (bytes.ends_with(b"/") || bytes.ends_with(b"/."));
+        Ok(Self { normal, climb, is_directory })
+    }
+
+    /// The directory that `path` is or, as a link, leads to, for `FileSystem::resolve`.
+    pub fn directory_at(path: &RemotePath) -> RemotePath {
+        path.join(b".")
     }
 }
 
@@ -167,6 +226,33 @@ mod tests {
         assert_eq!(path("/a").parent(), Some(path("/")));
         assert_eq!(path("/").parent(), None);
         assert_eq!(path("/a/b").file_name(), b"b");
+    }
+
+    #[test]
+    fn what_links_decide_is_left_to_them() {
+        let read = |text| WrittenPath::from_text(text).unwrap();
+        for text in ["/home/u", "/home//./u", "/../home", "/"] {
+            let plain = read(text);
+            assert_eq!((plain.climb, plain.is_directory, plain.normal), (None, false, path(text)), "{text}");
+        }
+        for text in ["/home/u/", "/home/u/.", "/home/u/./"] {
+            assert_eq!((read(text).climb, read(text).is_directory), (None, true), "{text}");
+        }
+        let climb = read("/home/a/../b/.././c/d/").climb.unwrap();
+        let parts = [climb.directory, climb.below].map(|path| path.to_text());
+        assert_eq!(parts, ["/home/a/../b/..", "/c/d"]);
+        assert!(read("/a/../c/").is_directory);
+        assert!(!read("/a/../").is_directory, "the parent is a directory as it is");
+    }
+
+    #[test]
+    fn a_path_is_moved_with_the_directory_that_it_lies_in() {
+        let moved = |text, from, to| path(text).rebase(&path(from), &path(to)).map(|path| path.to_text());
+        assert_eq!(moved("/mnt/s/u", "/mnt/s", "/scratch").as_deref(), Some("/scratch/u"));
+        assert_eq!(moved("/mnt/s", "/mnt/s", "/scratch").as_deref(), Some("/scratch"));
+        assert_eq!(moved("/a", "/", "/scratch").as_deref(), Some("/scratch/a"));
+        assert_eq!(moved("/", "/", "/scratch").as_deref(), Some("/scratch"));
+        assert_eq!(moved("/mnt/s2", "/mnt/s", "/scratch"), None);
     }
 
     proptest! {

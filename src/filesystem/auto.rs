@@ -64,6 +64,10 @@ impl FileSystem for Auto {
         self.files(principal).await?.stat(principal, path, dereference).await
     }
 
+    async fn resolve(&self, principal: &Principal, path: &RemotePath) -> Result<RemotePath, FilesystemError> {
+        self.files(principal).await?.resolve(principal, path).await
+    }
+
     async fn file_type(&self, principal: &Principal, path: &RemotePath) -> Result<String, FilesystemError> {
         self.exec.file_type(principal, path).await
     }

@@ -108,6 +108,10 @@ pub trait FileSystem: Transfer + Operations {
     /// `stat`; follows a symbolic link when `dereference` is set.
     async fn stat(&self, principal: &Principal, path: &RemotePath, dereference: bool) -> Result<FileStat, FilesystemError>;
 
+    /// The directory that a path leads to, without links, `.` and `..`. Here, and nowhere else, `path` may hold `..` and end with
+    /// `.` (see [`WrittenPath`](crate::domain::WrittenPath)), which are what the cluster takes them for.
+    async fn resolve(&self, principal: &Principal, path: &RemotePath) -> Result<RemotePath, FilesystemError>;
+
     /// What kind of content it is, in the words of `file -b`.
     async fn file_type(&self, principal: &Principal, path: &RemotePath) -> Result<String, FilesystemError>;
 

@@ -1,6 +1,6 @@
 //! Contents of files: move in and out, of any size.
 //!
-//! Every path of a request passes [`Cluster::path`](crate::cluster::Cluster::path).
+//! Every path of a request passes `Access::path` or one of its kind.
 
 use crate::domain::{ByteRange, FileVersion, RemotePath, text_to_bytes};
 use crate::filesystem::{ArchiveFormat, ContentStream, Download, Expected, FilesystemError, Placed, UploadOptions, regular};
@@ -33,7 +33,7 @@ impl Form {
 /// # Errors
 /// When the path breaks the policy, leads to no regular file or to one over the limit, or the cluster does not tell.
 pub async fn version(access: &Access, path: &str, form: Form) -> Result<(RemotePath, FileVersion), ServiceError> {
-    let path = access.cluster().path(path)?;
+    let path = access.path(path).await?;
     let stat = access.cluster().files()?.stat(access.principal(), &path, true).await?;
     regular(&path, stat.mode)?;
     if let Some(cap) = form.cap(access).filter(|cap| stat.size > *cap) {
@@ -47,7 +47,7 @@ pub async fn version(access: &Access, path: &str, form: Form) -> Result<(RemoteP
 /// # Errors
 /// When the path breaks the policy, the file is over the limit or has none of the range, or the cluster does not give it.
 pub async fn download(access: &Access, path: &str, range: Option<ByteRange>, form: Form) -> Result<(RemotePath, Download), ServiceError> {
-    let path = access.cluster().path(path)?;
+    let path = access.path(path).await?;
     let mut download = access.cluster().files()?.download(access.principal(), &path, range, form.cap(access)).await?;
     download.content = counts::downloaded(access, download.content);
     Ok((path, download))
@@ -60,7 +60,7 @@ pub async fn download(access: &Access, path: &str, range: Option<ByteRange>, for
 /// does not allow it.
 pub async fn upload(access: &Access, directory: &str, name: &str, content: ContentStream) -> Result<(), ServiceError> {
     check_upload_name(name)?;
-    let directory = access.cluster().path(directory)?;
+    let directory = access.path(directory).await?;
     let path = access.cluster().path(&directory.join(&text_to_bytes(name)).to_text())?;
     let options = UploadOptions { cap: Form::Compatible.cap(access), ..UploadOptions::default() };
     write(access, &path, content, options).await?;
@@ -79,7 +79,7 @@ pub async fn store(
     expected: Expected,
     length: Option<u64>,
 ) -> Result<Placed, ServiceError> {
-    let path = access.cluster().path(path)?;
+    let path = access.path(path).await?;
     let cap = Form::Streaming.cap(access);
     if let Some(cap) = cap.filter(|cap| length.is_some_and(|length| length > *cap)) {
         return Err(FilesystemError::TooLarge(cap).into());
@@ -92,7 +92,7 @@ pub async fn store(
 /// # Errors
 /// When the path breaks the policy, or the cluster does not begin.
 pub async fn pack(access: &Access, path: &str, format: ArchiveFormat) -> Result<(RemotePath, ContentStream), ServiceError> {
-    let path = access.cluster().path(path)?;
+    let path = access.path(path).await?;
     let content = access.cluster().files()?.pack(access.principal(), &path, format).await?;
     Ok((path, counts::downloaded(access, content)))
 }
@@ -102,7 +102,7 @@ pub async fn pack(access: &Access, path: &str, format: ArchiveFormat) -> Result<
 /// # Errors
 /// When the path breaks the policy, nothing is there, or the cluster does not tell.
 pub async fn packable(access: &Access, path: &str) -> Result<RemotePath, ServiceError> {
-    let path = access.cluster().path(path)?;
+    let path = access.path(path).await?;
     access.cluster().files()?.stat(access.principal(), &path, true).await?;
     Ok(path)
 }
@@ -119,7 +119,7 @@ pub async fn unpack(
     content: ContentStream,
     only_new: bool,
 ) -> Result<Placed, ServiceError> {
-    let path = access.cluster().path(path)?;
+    let path = access.new_path(path).await?;
     let files = access.cluster().files()?;
     if only_new && files.stat(access.principal(), &path, false).await.is_ok() {
         return Err(FilesystemError::Exists(path).into());

@@ -1,6 +1,6 @@
 //! Files: look at, change, pack and unpack.
 //!
-//! Every path of a request passes [`Cluster::path`](crate::cluster::Cluster::path), targets included.
+//! Every path of a request passes `Access::path` or one of its kind, targets included.
 
 use crate::domain::{Checksum, CompressOptions, Compression, Content, ContentUnit, DirectoryEntry, FileStat, RemotePath};
 use crate::filesystem::{ListOptions, Part};
@@ -21,7 +21,7 @@ const DEFAULT_VIEW: u64 = 5 * 1024 * 1024;
 /// # Errors
 /// When the path breaks the policy, or the cluster does not give the list.
 pub async fn list(access: &Access, path: &str, options: ListOptions) -> Result<Vec<DirectoryEntry>, ServiceError> {
-    let path = access.cluster().path(path)?;
+    let path = access.path(path).await?;
     Ok(access.cluster().files()?.list(access.principal(), &path, options).await?)
 }
 
@@ -30,7 +30,7 @@ pub async fn list(access: &Access, path: &str, options: ListOptions) -> Result<V
 /// # Errors
 /// When the path breaks the policy, or the cluster does not give the status.
 pub async fn stat(access: &Access, path: &str, dereference: bool) -> Result<FileStat, ServiceError> {
-    let path = access.cluster().path(path)?;
+    let path = access.path(path).await?;
     Ok(access.cluster().files()?.stat(access.principal(), &path, dereference).await?)
 }
 
@@ -39,7 +39,7 @@ pub async fn stat(access: &Access, path: &str, dereference: bool) -> Result<File
 /// # Errors
 /// When the path breaks the policy, or the cluster does not tell.
 pub async fn file_type(access: &Access, path: &str) -> Result<String, ServiceError> {
-    let path = access.cluster().path(path)?;
+    let path = access.path(path).await?;
     Ok(access.cluster().files()?.file_type(access.principal(), &path).await?)
 }
 
@@ -48,7 +48,7 @@ pub async fn file_type(access: &Access, path: &str) -> Result<String, ServiceErr
 /// # Errors
 /// When the path breaks the policy, or the cluster does not give the sum.
 pub async fn checksum(access: &Access, path: &str) -> Result<Checksum, ServiceError> {
-    let path = access.cluster().path(path)?;
+    let path = access.path(path).await?;
     Ok(access.cluster().files()?.checksum(access.principal(), &path).await?)
 }
 
@@ -98,7 +98,7 @@ impl Amount {
 /// When both units are asked for, the pattern is none, the path breaks the policy, or the cluster does not give the content.
 pub async fn head(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Content, ServiceError> {
     let (part, pattern) = excerpt.check()?;
-    let path = access.cluster().path(path)?;
+    let path = access.path(path).await?;
     Ok(matching(access.cluster().files()?.head(access.principal(), &path, part).await?, pattern).await)
 }
 
@@ -108,7 +108,7 @@ pub async fn head(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Cont
 /// When both units are asked for, the pattern is none, the path breaks the policy, or the cluster does not give the content.
 pub async fn tail(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Content, ServiceError> {
     let (part, pattern) = excerpt.check()?;
-    let path = access.cluster().path(path)?;
+    let path = access.path(path).await?;
     Ok(matching(access.cluster().files()?.tail(access.principal(), &path, part).await?, pattern).await)
 }
 
@@ -134,7 +134,7 @@ pub async fn view(access: &Access, path: &str, offset: Option<u64>, size: Option
         let message = format!("`size` value must not be greater than {limit} bytes");
         return Err(InvalidRequest::new(Place::Parameter, "size", message).into());
     }
-    let path = access.cluster().path(path)?;
+    let path = access.path(path).await?;
     Ok(access.cluster().files()?.view(access.principal(), &path, offset.unwrap_or(0), size).await?)
 }
 
@@ -144,7 +144,7 @@ pub async fn view(access: &Access, path: &str, offset: Option<u64>, size: Option
 /// When the mode is not octal, the path breaks the policy, or the cluster does not allow it.
 pub async fn chmod(access: &Access, path: &str, mode: &str) -> Result<DirectoryEntry, ServiceError> {
     let mode = read_mode(mode)?;
-    let path = access.cluster().path(path)?;
+    let path = access.path(path).await?;
     let files = access.cluster().files()?;
     let change = Change::begin(access, Action::FilesChmod, format!("{path} to {mode:o}"));
     change.end(files.chmod(access.principal(), &path, mode).await)?;
@@ -161,7 +161,7 @@ pub async fn chown(access: &Access, path: &str, owner: &str, group: &str) -> Res
     if owner.is_none() && group.is_none() {
         return Err(InvalidRequest::new(Place::Document, "owner", "give `owner`, `group` or both").into());
     }
-    let path = access.cluster().path(path)?;
+    let path = access.path(path).await?;
     let files = access.cluster().files()?;
     let change = Change::begin(access, Action::FilesChown, format!("{path} to {}:{}", owner.unwrap_or(""), group.unwrap_or("")));
     change.end(files.chown(access.principal(), &path, owner, group).await)?;
@@ -173,7 +173,7 @@ pub async fn chown(access: &Access, path: &str, owner: &str, group: &str) -> Res
 /// # Errors
 /// When the path breaks the policy, or the cluster does not allow it.
 pub async fn mkdir(access: &Access, path: &str, parents: bool) -> Result<DirectoryEntry, ServiceError> {
-    let path = access.cluster().path(path)?;
+    let path = access.new_path(path).await?;
     let files = access.cluster().files()?;
     let change = Change::begin(access, Action::FilesMkdir, path.to_text());
     change.end(files.mkdir(access.principal(), &path, parents).await)?;
@@ -185,8 +185,8 @@ pub async fn mkdir(access: &Access, path: &str, parents: bool) -> Result<Directo
 /// # Errors
 /// When a path breaks the policy, or the cluster does not allow it.
 pub async fn symlink(access: &Access, target: &str, link: &str) -> Result<DirectoryEntry, ServiceError> {
-    let target = access.cluster().path(target)?;
-    let link = access.cluster().path(link)?;
+    let target = access.new_path(target).await?;
+    let link = access.path(link).await?;
     let files = access.cluster().files()?;
     let change = Change::begin(access, Action::FilesSymlink, format!("{link} to {target}"));
     change.end(files.symlink(access.principal(), &target, &link).await)?;
@@ -198,7 +198,7 @@ pub async fn symlink(access: &Access, target: &str, link: &str) -> Result<Direct
 /// # Errors
 /// When the path breaks the policy, is a configured file system itself, or the cluster does not allow it.
 pub async fn remove(access: &Access, path: &str) -> Result<(), ServiceError> {
-    let path = access.cluster().path(path)?;
+    let path = access.entry_path(path).await?;
     refuse_file_system(access, &path, Place::Parameter, "path")?;
     let change = Change::begin(access, Action::FilesRemove, path.to_text());
     Ok(change.end(access.cluster().files()?.remove(access.principal(), &path).await)?)
@@ -210,8 +210,8 @@ pub async fn remove(access: &Access, path: &str) -> Result<(), ServiceError> {
 /// When a path or the pattern breaks a rule, or the cluster does not do it.
 pub async fn compress(access: &Access, source: &str, target: &str, options: CompressOptions) -> Result<(), ServiceError> {
     check_pattern(&options)?;
-    let source = access.cluster().path(source)?;
-    let target = access.cluster().path(target)?;
+    let source = access.path(source).await?;
+    let target = access.path(target).await?;
     let files = access.cluster().files()?;
     let change = Change::begin(access, Action::FilesCompress, format!("{source} to {target}"));
     Ok(change.end(files.compress(access.principal(), &source, &target, &options).await)?)
@@ -222,8 +222,8 @@ pub async fn compress(access: &Access, source: &str, target: &str, options: Comp
 /// # Errors
 /// When a path breaks the policy, or the cluster does not do it.
 pub async fn extract(access: &Access, source: &str, target: &str, compression: Compression) -> Result<(), ServiceError> {
-    let source = access.cluster().path(source)?;
-    let target = access.cluster().path(target)?;
+    let source = access.path(source).await?;
+    let target = access.path(target).await?;
     let files = access.cluster().files()?;
     let change = Change::begin(access, Action::FilesExtract, format!("{source} to {target}"));
     Ok(change.end(files.extract(access.principal(), &source, &target, compression).await)?)

@@ -60,7 +60,7 @@ impl Drop for Seat {
 /// # Errors
 /// When the caller follows too many files already, the path breaks the policy, or the cluster does not let it be read.
 pub async fn follow(access: &Access, followers: &Followers, path: &str, from: FollowFrom) -> Result<FollowStream, ServiceError> {
-    let path = access.cluster().path(path)?;
+    let path = access.path(path).await?;
     let files = access.cluster().files()?;
     let principal = access.principal();
     let seat = followers.take(&principal.username).ok_or(ServiceError::TooMany("you follow as many files as one user may"))?;

@@ -18,7 +18,7 @@ const LONGEST_COMMAND: usize = 96 * 1024;
 /// # Errors
 /// When the description breaks a rule, or the scheduler does not take it.
 pub async fn submit(access: &Access, submission: Submission) -> Result<Done<JobId>, ServiceError> {
-    let job = submission.check(access.cluster())?;
+    let job = submission.check(access).await?;
     let scheduler = access.cluster().scheduler()?;
     let change = Change::begin(access, Action::JobsSubmit, describe(&job));
     Ok(change.end(scheduler.submit(access.principal(), &job).await)?)

@@ -52,7 +52,7 @@ pub struct Found {
 /// # Errors
 /// When the path breaks the policy, or the cluster does not let it be read.
 pub async fn walk(access: &Access, path: &str, options: WalkOptions) -> Result<EntryStream, ServiceError> {
-    let path = access.cluster().path(path)?;
+    let path = access.path(path).await?;
     Ok(access.cluster().files()?.walk(access.principal(), &path, options).await?)
 }
 
@@ -79,7 +79,7 @@ pub async fn page(access: &Access, path: &str, options: ListOptions, query: &Pag
     if options.recursive {
         return Err(InvalidRequest::new(Place::Parameter, "recursive", "a tree has no pages: read it as a stream").into());
     }
-    let path = access.cluster().path(path)?;
+    let path = access.path(path).await?;
     let Page { entries, next } = access.cluster().files()?.page(access.principal(), &path, options, &request).await?;
     let order = Ordered { sort: request.sort, descending: request.descending };
     Ok(Found { entries, cursor: next.map(|position| write_cursor(order, &position)) })

@@ -16,6 +16,7 @@ mod grep;
 pub mod jobs;
 pub mod listing;
 pub mod moving;
+mod paths;
 pub mod staged;
 pub mod status;
 pub mod storage;

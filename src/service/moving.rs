@@ -12,7 +12,8 @@ use super::{Access, InvalidRequest, Place, ServiceError};
 /// # Errors
 /// When a path breaks the policy, the target lies in the source or is one of the file systems, or the cluster does not do it.
 pub async fn copy(access: &Access, source: &str, target: &str, options: CopyOptions) -> Result<DirectoryEntry, ServiceError> {
-    let (source, target) = ends(access, source, target)?;
+    let source = access.path(source).await?;
+    let target = target_of(access, &source, target).await?;
     let files = access.cluster().files()?;
     let change = Change::begin(access, Action::FilesCopy, format!("{source} to {target}"));
     change.end(files.copy(access.principal(), &source, &target, options).await)?;
@@ -25,7 +26,8 @@ pub async fn copy(access: &Access, source: &str, target: &str, options: CopyOpti
 /// When a path breaks the policy, one of them is one of the file systems, the target lies in the source, or the cluster does not
 /// do it.
 pub async fn rename(access: &Access, source: &str, target: &str, overwrite: bool) -> Result<DirectoryEntry, ServiceError> {
-    let (source, target) = ends(access, source, target)?;
+    let source = access.entry_path(source).await?;
+    let target = target_of(access, &source, target).await?;
     if access.cluster().holds_file_system(&source) {
         return Err(InvalidRequest::new(Place::Document, "sourcePath", "a configured file system cannot be moved").into());
     }
@@ -40,21 +42,21 @@ pub async fn rename(access: &Access, source: &str, target: &str, overwrite: bool
 /// # Errors
 /// When the path breaks the policy, or the cluster does not do it.
 pub async fn touch(access: &Access, path: &str) -> Result<DirectoryEntry, ServiceError> {
-    let path = access.cluster().path(path)?;
+    let path = access.path(path).await?;
     let files = access.cluster().files()?;
     let change = Change::begin(access, Action::FilesTouch, path.to_text());
     change.end(files.touch(access.principal(), &path).await)?;
     Ok(files.entry(access.principal(), &path).await?)
 }
 
-fn ends(access: &Access, source: &str, target: &str) -> Result<(RemotePath, RemotePath), ServiceError> {
-    let source = access.cluster().path(source)?;
-    let target = access.cluster().path(target)?;
-    if target.is_within(&source) {
+/// The target of a copy or a move, which is neither in its source nor a file system.
+async fn target_of(access: &Access, source: &RemotePath, target: &str) -> Result<RemotePath, ServiceError> {
+    let target = access.new_path(target).await?;
+    if target.is_within(source) {
         return Err(InvalidRequest::new(Place::Document, "targetPath", "it is, or lies in, what is to be copied or moved").into());
     }
     if access.cluster().holds_file_system(&target) {
         return Err(InvalidRequest::new(Place::Document, "targetPath", "a configured file system cannot be replaced").into());
     }
-    Ok((source, target))
+    Ok(target)
 }

@@ -72,7 +72,7 @@ pub fn unsupported(cluster: &Cluster) -> Option<&'static str> {
 /// When the system has no such transfers, the request breaks a rule, the store does not begin, or the scheduler does not take the job.
 pub async fn upload(access: &Access, request: Request<'_>, size: Option<u64>) -> Result<StagedUpload, ServiceError> {
     let (store, _) = store(access, request.method)?;
-    let target = access.cluster().path(request.path)?;
+    let target = access.path(request.path).await?;
     if access.cluster().holds_file_system(&target) {
         return Err(FilesystemError::WrongType { path: target, reason: "Is a directory" }.into());
     }
@@ -102,7 +102,7 @@ pub async fn upload(access: &Access, request: Request<'_>, size: Option<u64>) ->
 /// scheduler does not take the job.
 pub async fn download(access: &Access, request: Request<'_>) -> Result<StagedDownload, ServiceError> {
     let (store, config) = store(access, request.method)?;
-    let source = access.cluster().path(request.path)?;
+    let source = access.path(request.path).await?;
     let ground = Ground::of(access, Charge { account: request.account, place: Place::Document })?;
     let found = access.cluster().files()?.stat(access.principal(), &source, true).await?;
     regular(&source, found.mode)?;

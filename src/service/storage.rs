@@ -9,7 +9,7 @@ use super::{Access, ServiceError};
 /// # Errors
 /// When the path breaks the policy, or the cluster does not tell.
 pub async fn space(access: &Access, path: &str) -> Result<Space, ServiceError> {
-    let path = access.cluster().path(path)?;
+    let path = access.path(path).await?;
     Ok(access.cluster().files()?.space(access.principal(), &path).await?)
 }
 
@@ -18,7 +18,7 @@ pub async fn space(access: &Access, path: &str) -> Result<Space, ServiceError> {
 /// # Errors
 /// When the path breaks the policy, or the cluster does not tell.
 pub async fn quota(access: &Access, path: &str) -> Result<Vec<Quota>, ServiceError> {
-    let path = access.cluster().path(path)?;
+    let path = access.path(path).await?;
     Ok(access.cluster().files()?.quota(access.principal(), &path).await?)
 }
 
@@ -27,6 +27,6 @@ pub async fn quota(access: &Access, path: &str) -> Result<Vec<Quota>, ServiceErr
 /// # Errors
 /// When the path breaks the policy, or the cluster does not tell.
 pub async fn acl(access: &Access, path: &str) -> Result<Vec<AclEntry>, ServiceError> {
-    let path = access.cluster().path(path)?;
+    let path = access.path(path).await?;
     Ok(access.cluster().files()?.acl(access.principal(), &path).await?)
 }

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::cluster::Cluster;
-use crate::domain::{JobDescription, JobScript, RemotePath};
+use crate::domain::{JobDescription, JobScript};
 
 use super::text::{Findings, is_variable_name};
-use super::{Place, ServiceError};
+use super::{Access, Place, ServiceError};
 
 /// The longest name of a job, account, partition or reservation, in bytes.
 const LONGEST_NAME: usize = 255;
@@ -50,8 +49,8 @@ pub struct Submission {
 }
 
 impl Submission {
-    /// Checks it and gives the job for the scheduler of `cluster`.
-    pub(super) fn check(self, cluster: &Cluster) -> Result<JobDescription, ServiceError> {
+    /// Checks it and gives the job for the scheduler, with paths that need no resolving.
+    pub(super) async fn check(self, access: &Access) -> Result<JobDescription, ServiceError> {
         let mut findings = Findings::default();
         let line = |findings: &mut Findings, name, value, longest| findings.line(Place::Document, name, value, longest);
         let name = line(&mut findings, "job.name", self.name, LONGEST_NAME);
@@ -67,10 +66,10 @@ impl Submission {
         findings.verdict()?;
 
         // A working directory need not lie on a configured file system: what the job does there is the scheduler's business.
-        let working_directory = RemotePath::from_text(&self.working_directory).map_err(crate::cluster::GateError::from)?;
+        let working_directory = access.unchecked_directory(&self.working_directory).await?;
         let script = match (self.script, self.script_path) {
             (Some(text), _) => JobScript::Inline(text),
-            (None, path) => JobScript::Path(cluster.path(path.as_deref().unwrap_or_default())?),
+            (None, path) => JobScript::Path(access.path(path.as_deref().unwrap_or_default()).await?),
         };
         Ok(JobDescription {
             name,

@@ -1,6 +1,6 @@
 //! File operations that outlast a request: each is submitted as a job, and the caller learns which one.
 //!
-//! Every path of a request passes [`Cluster::path`](crate::cluster::Cluster::path) before anything is submitted, as does the
+//! Every path of a request passes `Access::path` or one of its kind before anything is submitted, as does the
 //! directory that the job runs in.
 
 use uuid::Uuid;
@@ -44,8 +44,8 @@ pub fn unsupported(cluster: &Cluster) -> Option<&'static str> {
 /// # Errors
 /// As [`submit`], and when the source is a configured file system itself.
 pub async fn rename(access: &Access, source: &str, target: &str, account: Option<&str>) -> Result<TransferJob, ServiceError> {
-    let source = &access.cluster().path(source)?;
-    let target = &access.cluster().path(target)?;
+    let source = &access.entry_path(source).await?;
+    let target = &access.new_path(target).await?;
     refuse_file_system(access, source, Place::Document, "sourcePath")?;
     let account = Charge { account, place: Place::Document };
     submit(access, Action::TransfersMv, format!("{source} to {target}"), &Operation::Move { source, target }, account).await
@@ -62,8 +62,8 @@ pub async fn copy(
     dereference: bool,
     account: Option<&str>,
 ) -> Result<TransferJob, ServiceError> {
-    let source = &access.cluster().path(source)?;
-    let target = &access.cluster().path(target)?;
+    let source = &access.path(source).await?;
+    let target = &access.new_path(target).await?;
     let account = Charge { account, place: Place::Document };
     submit(access, Action::TransfersCp, format!("{source} to {target}"), &Operation::Copy { source, target, dereference }, account).await
 }
@@ -73,7 +73,7 @@ pub async fn copy(
 /// # Errors
 /// As [`submit`], and when the path is a configured file system itself.
 pub async fn remove(access: &Access, path: &str, account: Option<&str>) -> Result<TransferJob, ServiceError> {
-    let path = &access.cluster().path(path)?;
+    let path = &access.entry_path(path).await?;
     refuse_file_system(access, path, Place::Parameter, "path")?;
     let account = Charge { account, place: Place::Parameter };
     submit(access, Action::TransfersRm, path.to_text(), &Operation::Remove { path }, account).await
@@ -91,8 +91,8 @@ pub async fn compress(
     account: Option<&str>,
 ) -> Result<TransferJob, ServiceError> {
     check_pattern(options)?;
-    let source = &access.cluster().path(source)?;
-    let target = &access.cluster().path(target)?;
+    let source = &access.path(source).await?;
+    let target = &access.path(target).await?;
     let account = Charge { account, place: Place::Document };
     submit(access, Action::TransfersCompress, format!("{source} to {target}"), &Operation::Compress { source, target, options }, account)
         .await
@@ -109,8 +109,8 @@ pub async fn extract(
     compression: Compression,
     account: Option<&str>,
 ) -> Result<TransferJob, ServiceError> {
-    let source = &access.cluster().path(source)?;
-    let target = &access.cluster().path(target)?;
+    let source = &access.path(source).await?;
+    let target = &access.path(target).await?;
     let account = Charge { account, place: Place::Document };
     submit(access, Action::TransfersExtract, format!("{source} to {target}"), &Operation::Extract { source, target, compression }, account)
         .await

@@ -95,7 +95,8 @@ pub async fn begin(access: &Access, path: &str, length: u64, only_new: bool, met
         return Err(InvalidRequest::new(Place::Parameter, "Upload-Metadata", format!("it is longer than {LONGEST_METADATA} bytes")).into());
     }
     let nonce = uuid::Uuid::new_v4().simple().to_string();
-    let upload = Upload { path: path.to_owned(), length, nonce, begun: Timestamp::now().as_second(), only_new, metadata };
+    let path = access.path(path).await?.to_text();
+    let upload = Upload { path, length, nonce, begun: Timestamp::now().as_second(), only_new, metadata };
     let (target, part) = upload.paths(access)?;
     let files = access.cluster().files()?;
     if only_new && files.stat(access.principal(), &target, true).await.is_ok() {

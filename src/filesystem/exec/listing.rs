@@ -137,6 +137,28 @@ fn stat(mode: u32, numbers: &[i128]) -> Option<FileStat> {
     })
 }
 
+/// The path without links, `.` and `..`, of what has to be there.
+pub struct Resolve<'a> {
+    pub seconds: u64,
+    pub path: &'a RemotePath,
+}
+
+impl RemoteCommand for Resolve<'_> {
+    type Output = RemotePath;
+
+    fn command_line(&self) -> CommandLine {
+        command(self.seconds).flag("realpath -e --").arg(self.path.as_bytes())
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<RemotePath, CommandError> {
+        if raw.exit != 0 {
+            return Err(CommandError::exit(&raw));
+        }
+        let path = raw.stdout.strip_suffix(b"\n").and_then(|path| RemotePath::from_bytes(path).ok());
+        path.ok_or_else(|| not_understood("realpath", "there is no path"))
+    }
+}
+
 /// The error for output that is not as expected.
 pub fn not_understood(program: &'static str, reason: &str) -> CommandError {
     CommandError::Output { program, reason: reason.to_owned() }

@@ -30,7 +30,7 @@ use archive::{Pack, Unpack};
 use change::{Change, Id, What};
 use content::{FileKind, Range, Read, Sha256};
 use errors::{classify, over_cap};
-use listing::{Find, Stat};
+use listing::{Find, Resolve, Stat};
 
 /// The files of a cluster by commands.
 #[derive(Clone)]
@@ -120,6 +120,10 @@ impl FileSystem for Exec {
 
     async fn stat(&self, principal: &Principal, path: &RemotePath, dereference: bool) -> Result<FileStat, FilesystemError> {
         self.run(principal, &[path], &Stat { seconds: self.seconds(), path, dereference }).await
+    }
+
+    async fn resolve(&self, principal: &Principal, path: &RemotePath) -> Result<RemotePath, FilesystemError> {
+        self.run(principal, &[path], &Resolve { seconds: self.seconds(), path }).await
     }
 
     async fn file_type(&self, principal: &Principal, path: &RemotePath) -> Result<String, FilesystemError> {

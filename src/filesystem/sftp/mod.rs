@@ -14,6 +14,7 @@ mod operations;
 mod part;
 pub mod protocol;
 mod read;
+mod resolve;
 pub mod server;
 mod session;
 mod sessions;
@@ -41,6 +42,7 @@ use names::Names;
 use part::{Parts, Stop};
 use protocol::Request;
 use read::{SMALL, Source};
+use resolve::resolve;
 use session::Session;
 use sessions::Sessions;
 
@@ -156,6 +158,10 @@ impl FileSystem for Sftp {
             ctime: mtime.into(),
             mtime: mtime.into(),
         })
+    }
+
+    async fn resolve(&self, principal: &Principal, path: &RemotePath) -> Result<RemotePath, FilesystemError> {
+        self.sessions.run(principal, true, |session| async move { resolve(&session, path).await }).await
     }
 
     async fn file_type(&self, principal: &Principal, path: &RemotePath) -> Result<String, FilesystemError> {

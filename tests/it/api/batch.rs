@@ -153,7 +153,6 @@ async fn nothing_is_copied_or_moved_into_itself_out_of_the_file_systems_or_over_
     for (operation, method) in [("cp", Method::POST), ("mv", Method::PUT)] {
         for (source, target) in [
             ("/home/a", "/home/a"),
-            ("/home/a", "/home/x/../a/b"),
             ("/home/a", "/scratch"),
             ("/scratch/a", "/home"),
             ("/home/a", "/etc/cron.d/a"),

@@ -42,6 +42,7 @@ pub enum Reply {
     Page(Page),
     Panics,
     Partitions(Vec<Partition>),
+    Path(&'static str),
     Placed(Placed),
     Quotas(Vec<Quota>),
     Reservations(Vec<Reservation>),
@@ -182,6 +183,10 @@ impl FileSystem for ScriptedFiles {
 
     async fn stat(&self, by: &Principal, path: &RemotePath, dereference: bool) -> Result<FileStat, FilesystemError> {
         reply!(self.0, by, "stat", [path, dereference], FileFails, Reply::Stat(stat) => stat)
+    }
+
+    async fn resolve(&self, by: &Principal, path: &RemotePath) -> Result<RemotePath, FilesystemError> {
+        reply!(self.0, by, "resolve", [path], FileFails, Reply::Path(path) => RemotePath::from_text(path).unwrap())
     }
 
     async fn file_type(&self, by: &Principal, path: &RemotePath) -> Result<String, FilesystemError> {

@@ -4,8 +4,8 @@ use axum::body::Body;
 use axum::http::{Method, Request, header};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
-use goldcrest::domain::{Checksum, Content, ContentUnit, DirectoryEntry, FileStat, FileType};
-use goldcrest::filesystem::Placed;
+use goldcrest::domain::{Checksum, Content, ContentUnit, DirectoryEntry, FileStat, FileType, RemotePath};
+use goldcrest::filesystem::{FilesystemError, Placed};
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
@@ -23,6 +23,18 @@ fn entry(name: &[u8]) -> DirectoryEntry {
         modified: 1_769_846_400,
         size: 1024,
     }
+}
+
+fn missing(path: &str) -> FilesystemError {
+    FilesystemError::NotFound(RemotePath::from_text(path).unwrap())
+}
+
+fn directory() -> Reply {
+    Reply::Stat(FileStat { mode: 0o040_755, ..FileStat::default() })
+}
+
+fn link() -> Reply {
+    Reply::Stat(FileStat { mode: 0o120_777, ..FileStat::default() })
 }
 
 async fn get(operation: &str, files: Vec<Step>) -> Answer {
@@ -138,7 +150,12 @@ async fn owners_are_set() {
 
 #[tokio::test]
 async fn a_directory_is_made() {
-    let files = vec![(r#"alice: mkdir "/home/d" true"#, Reply::Done), (r#"alice: entry "/home/d""#, Reply::Entry(entry(b"/home/d")))];
+    let files = vec![
+        (r#"alice: resolve "/home/x/..""#, Reply::Path("/home")),
+        (r#"alice: stat "/home/d" false"#, Reply::FileFails(missing("/home/d"))),
+        (r#"alice: mkdir "/home/d" true"#, Reply::Done),
+        (r#"alice: entry "/home/d""#, Reply::Entry(entry(b"/home/d"))),
+    ];
     assert_snapshot!(send(Method::POST, "mkdir", json!({"sourcePath": "/home/x/../d/", "parent": "true"}), files).await);
 }
 
@@ -159,10 +176,71 @@ async fn a_file_is_removed() {
 
 #[tokio::test]
 async fn a_configured_file_system_is_not_removed() {
-    for path in ["/home", "/home/", "/home/a/..", "/scratch"] {
-        let answer = Api::new(vec![], vec![]).call(Method::DELETE, &format!("/filesystem/daint/ops/rm?path={path}"), None).await;
+    for (path, files) in [
+        ("/home", vec![]),
+        ("/home/", vec![(r#"alice: stat "/home" false"#, directory())]),
+        ("/home/a/..", vec![(r#"alice: resolve "/home/a/..""#, Reply::Path("/home"))]),
+        ("/scratch", vec![]),
+    ] {
+        let answer = Api::new(vec![], files).call(Method::DELETE, &format!("/filesystem/daint/ops/rm?path={path}"), None).await;
         assert_eq!(answer.status, 400, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_slash_at_the_end_follows_a_link_and_only_to_a_directory() {
+    let kind = |path| (path, Reply::Text("text"));
+    let stat = |reply| (r#"alice: stat "/home/l" false"#, reply);
+    let behind = |path| (r#"alice: resolve "/home/l/.""#, Reply::Path(path));
+    // A link in the middle of a path may lead anywhere too.
+    for target in ["/home/real", "/srv/real"] {
+        let call: &'static str = Box::leak(format!("alice: file_type {target:?}").into_boxed_str());
+        for path in ["/home/l/", "/home/l/.", "/home//l//"] {
+            let steps = vec![stat(link()), behind(target), kind(call)];
+            assert_eq!(get(&format!("file?path={path}"), steps).await.status, 200, "{path}");
+        }
+    }
+    let steps = vec![stat(directory()), kind(r#"alice: file_type "/home/l""#)];
+    assert_eq!(get("file?path=/home/l/", steps).await.status, 200);
+    let regular = Reply::Stat(FileStat { mode: 0o100_644, ..FileStat::default() });
+    let answer = get("file?path=/home/l/", vec![stat(regular)]).await;
+    assert!(answer.status == 400 && answer.everything().contains("Not a directory"), "{}", answer.everything());
+    let steps = vec![stat(link()), (r#"alice: resolve "/home/l/.""#, Reply::FileFails(missing("/home/l/.")))];
+    let answer = get("file?path=/home/l/", steps).await;
+    assert!(answer.status == 404 && answer.everything().contains("'/home/l'"), "{}", answer.everything());
+    assert_eq!(get("file?path=/home/l/", vec![stat(Reply::FileFails(missing("/home/l")))]).await.status, 404);
+}
+
+#[tokio::test]
+async fn what_a_link_leads_to_is_not_removed_for_a_slash_at_its_end() {
+    for operation in ["ops/rm", "transfer/rm"] {
+        let api = Api::new(vec![], vec![(r#"alice: stat "/home/l" false"#, link())]);
+        let answer = api.call(Method::DELETE, &format!("/filesystem/daint/{operation}?path=/home/l/"), None).await;
+        assert!(answer.status == 400 && answer.everything().contains("Not a directory"), "{}", answer.everything());
+    }
+    let api = Api::new(vec![], vec![(r#"alice: stat "/home/l" false"#, link())]);
+    let body = json!({"sourcePath": "/home/l/", "targetPath": "/home/m"});
+    assert_eq!(api.call(Method::PUT, "/filesystem/daint/ops/mv", Some(body)).await.status, 400);
+}
+
+#[tokio::test]
+async fn the_parent_of_what_a_link_leads_to_is_found_where_the_link_is_and_judged_by_the_policy() {
+    let up = |path| (r#"alice: resolve "/home/jump/..""#, Reply::Path(path));
+    let kind = |path| (path, Reply::Text("text"));
+    let answer = get("file?path=/home/jump/../t.txt", vec![up("/home/far"), kind(r#"alice: file_type "/home/far/t.txt""#)]).await;
+    assert_eq!(answer.status, 200, "{}", answer.everything());
+    // A file system may itself be reached by a link: then the path is told by the name that the configuration has for it.
+    let real = |scratch| [(r#"alice: resolve "/home""#, Reply::Path("/home")), (r#"alice: resolve "/scratch""#, Reply::Path(scratch))];
+    let steps = [up("/mnt/lustre/u")].into_iter().chain(real("/mnt/lustre")).chain([kind(r#"alice: file_type "/scratch/u/t.txt""#)]);
+    assert_eq!(get("file?path=/home/jump/../t.txt", steps.collect()).await.status, 200);
+    let steps = [up("/etc")].into_iter().chain(real("/scratch"));
+    let answer = get("file?path=/home/jump/../t.txt", steps.collect()).await;
+    assert!(answer.status == 400 && answer.everything().contains("(/etc/t.txt)"), "{}", answer.everything());
+    // Names alone decide where they lead out, and nothing is asked.
+    assert_eq!(get("file?path=/home/jump/../../etc/t.txt", vec![]).await.status, 400);
+    let body = json!({"sourcePath": "/home/a", "targetPath": "/home/jump/../a/b"});
+    let answer = send(Method::POST, "cp", body, vec![up("/home")]).await;
+    assert!(answer.status == 400 && answer.everything().contains("lies in"), "{}", answer.everything());
 }
 
 #[tokio::test]

@@ -104,9 +104,8 @@ async fn nothing_is_submitted_for_a_path_that_breaks_the_policy() {
         ("compress", "/home/a", "b"),
         ("extract", "/etc/a", "/home/b"),
         ("extract", "/home/a", "/home/\0"),
-        // They would take a file system with them.
-        ("mv", "/home/", "/scratch/b"),
-        ("mv", "/scratch/../home", "/scratch/b"),
+        // It would take a file system with it.
+        ("mv", "/home", "/scratch/b"),
     ] {
         let answer = ask(&api, operation, json!({"sourcePath": source, "targetPath": target})).await;
         assert_eq!(answer.status, 400, "{operation} {source} {target}: {}", answer.everything());

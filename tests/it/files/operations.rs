@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use futures::TryStreamExt;
-use goldcrest::domain::{ContentUnit, DirectoryEntry, FileType, RemotePath};
+use goldcrest::domain::{ContentUnit, DirectoryEntry, FileType, RemotePath, WrittenPath};
 use goldcrest::error::{Classify, Kind};
 use goldcrest::filesystem::{CompressOptions, Compression, FilesystemError, ListOptions, Part};
 
@@ -19,6 +19,7 @@ on_each_site!(
     dereferencing_shows_what_links_point_to,
     a_directory_of_five_thousand_entries_is_listed_whole,
     stat_tells_links_from_what_they_lead_to,
+    a_path_is_resolved_as_the_kernel_does,
     head_and_tail_do_what_the_programs_do,
     an_answer_over_the_cap_is_refused,
     a_part_of_a_file_can_be_viewed,
@@ -207,6 +208,29 @@ async fn stat_tells_links_from_what_they_lead_to(site: Site) {
     assert_eq!(FileType::from_mode(link.mode), FileType::Symlink);
     let followed = site.files.stat(&site.user, &site.path("link"), true).await.unwrap();
     assert_eq!(followed, stat);
+}
+
+async fn a_path_is_resolved_as_the_kernel_does(site: Site) {
+    fs::create_dir_all(site.local("far/deep \n")).unwrap();
+    let file = site.write("file", "");
+    symlink("far/deep \n", site.local("jump")).unwrap();
+    symlink("nowhere", site.local("dangling")).unwrap();
+    let written = |rest: &str| {
+        let path = WrittenPath::from_text(&format!("{}/{rest}", site.path("jump").to_text())).unwrap();
+        path.climb.unwrap().directory
+    };
+    let real = fs::canonicalize(site.directory.path()).unwrap();
+    let real = |name: &str| RemotePath::from_bytes(real.join(name).as_os_str().as_bytes()).unwrap();
+    assert_eq!(site.files.resolve(&site.user, &written("../x")).await.unwrap(), real("far"));
+    assert_eq!(site.files.resolve(&site.user, &written("../../jump/..")).await.unwrap(), real("far"));
+    assert_eq!(site.files.resolve(&site.user, &WrittenPath::directory_at(&site.path("jump"))).await.unwrap(), real("far/deep \n"));
+    for (name, path) in [("dangling", site.path("dangling")), ("file", file), ("missing", site.path("missing"))] {
+        for path in [WrittenPath::directory_at(&path), WrittenPath::from_text(&format!("{path}/../file")).unwrap().climb.unwrap().directory]
+        {
+            let error = site.files.resolve(&site.user, &path).await.unwrap_err();
+            assert!(matches!(error, FilesystemError::NotFound(_) | FilesystemError::WrongType { .. }), "{name} {path}: {error:?}");
+        }
+    }
 }
 
 async fn head_and_tail_do_what_the_programs_do(site: Site) {

@@ -1,0 +1,34 @@
+//! Where a path leads.
+
+use super::errors::{attributes, bytes, filesystem_error};
+use super::protocol::{Request, Response};
+use super::session::{Failure, Session};
+use crate::domain::{FileType, RemotePath};
+use crate::filesystem::FilesystemError;
+
+/// What a path is without links.
+///
+/// # Errors
+/// When it leads nowhere, or the server does not tell.
+pub async fn real_path(session: &Session, path: &RemotePath) -> Result<RemotePath, FilesystemError> {
+    let real = match session.request(&Request::Realpath { path: bytes(path) }).await {
+        Ok(Response::Name { entries }) if entries.len() == 1 => entries[0].name.clone(),
+        Ok(_) => return Err(filesystem_error(path, Failure::unexpected())),
+        Err(failure) => return Err(filesystem_error(path, failure)),
+    };
+    RemotePath::from_bytes(&real).map_err(|_| filesystem_error(path, Failure::unexpected()))
+}
+
+/// The directory that a path leads to, without links. Servers take `..` away in REALPATH without a look at what is before it, so
+/// that STAT, where the kernel does look, is asked too.
+///
+/// # Errors
+/// When it leads nowhere or to no directory, or the server does not tell.
+pub async fn resolve(session: &Session, path: &RemotePath) -> Result<RemotePath, FilesystemError> {
+    let stat = Request::Stat { path: bytes(path) };
+    let (found, real) = tokio::join!(attributes(session, path, &stat), real_path(session, path));
+    if FileType::from_mode(found?.mode.unwrap_or_default()) != FileType::Directory {
+        return Err(FilesystemError::WrongType { path: path.clone(), reason: "Not a directory" });
+    }
+    real
+}

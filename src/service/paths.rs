@@ -1,0 +1,119 @@
+//! What the paths of requests lead to.
+//!
+//! `..` and a slash at the end of a path mean what the symbolic links on the cluster make of them. Only such paths are asked for
+//! there; all others cost nothing. What was found is what the policy judges and what is opened: no `..` goes any further.
+
+use futures::future::join_all;
+
+use crate::cluster::GateError;
+use crate::domain::{Climb, FileType, RemotePath, WrittenPath};
+use crate::filesystem::FilesystemError;
+
+use super::{Access, ServiceError};
+
+/// What a path with a slash at its end may lead to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Slash {
+    /// A directory, or a link to one, which is followed.
+    Directory,
+    /// The same, or nothing: a directory is to be made there.
+    New,
+    /// A directory itself: what is removed or moved is never what a link leads to.
+    Entry,
+}
+
+impl Access {
+    /// Reads a path from a request and applies the path policy: absolute, inside a configured file system, and that file system
+    /// not known to be unhealthy.
+    ///
+    /// # Errors
+    /// When the path breaks the policy, or a `..` or a slash at its end does not follow a directory.
+    pub(super) async fn path(&self, text: &str) -> Result<RemotePath, ServiceError> {
+        self.resolved(text, Slash::Directory).await
+    }
+
+    /// The same of a path at which a directory may be made.
+    ///
+    /// # Errors
+    /// As [`Access::path`].
+    pub(super) async fn new_path(&self, text: &str) -> Result<RemotePath, ServiceError> {
+        self.resolved(text, Slash::New).await
+    }
+
+    /// The same of what is removed or moved, which is never what a link leads to.
+    ///
+    /// # Errors
+    /// As [`Access::path`].
+    pub(super) async fn entry_path(&self, text: &str) -> Result<RemotePath, ServiceError> {
+        self.resolved(text, Slash::Entry).await
+    }
+
+    /// Reads the path of a directory that no file operation opens, so that the policy does not apply.
+    ///
+    /// # Errors
+    /// When it is no path, or a `..` does not follow a directory.
+    pub(super) async fn unchecked_directory(&self, text: &str) -> Result<RemotePath, ServiceError> {
+        let written = WrittenPath::from_text(text).map_err(GateError::from)?;
+        match written.climb {
+            Some(climb) => self.above(&climb).await,
+            None => Ok(written.normal),
+        }
+    }
+
+    async fn resolved(&self, text: &str, slash: Slash) -> Result<RemotePath, ServiceError> {
+        let written = WrittenPath::from_text(text).map_err(GateError::from)?;
+        let normal = self.cluster().check(written.normal)?;
+        let path = match written.climb {
+            Some(climb) => self.climb(&climb).await?,
+            None => normal,
+        };
+        if written.is_directory { self.at_slash(path, slash).await } else { Ok(path) }
+    }
+
+    /// Where `..` leads. The policy judges that beside the name: a link must not be a way up to what cannot be named.
+    async fn climb(&self, climb: &Climb) -> Result<RemotePath, ServiceError> {
+        let path = self.above(climb).await?;
+        match self.cluster().check(path) {
+            Err(GateError::Outside { path, system }) => match self.under_its_name(&path).await? {
+                Some(path) => Ok(self.cluster().check(path)?),
+                None => Err(GateError::Outside { path, system }.into()),
+            },
+            checked => Ok(checked?),
+        }
+    }
+
+    async fn above(&self, climb: &Climb) -> Result<RemotePath, ServiceError> {
+        let directory = self.cluster().files()?.resolve(self.principal(), &climb.directory).await?;
+        Ok(climb.below.rebase(&RemotePath::root(), &directory).unwrap_or(directory))
+    }
+
+    /// The same path below a configured file system that is itself reached by a link, or nothing where it lies below none.
+    async fn under_its_name(&self, path: &RemotePath) -> Result<Option<RemotePath>, ServiceError> {
+        let files = self.cluster().files()?;
+        let configured = &self.cluster().config().file_systems;
+        let real = join_all(configured.iter().map(|fs| files.resolve(self.principal(), &fs.path))).await;
+        // One that cannot be looked at is none that the path could lie on.
+        let found = configured.iter().zip(real).filter_map(|(fs, real)| path.rebase(&real.ok()?, &fs.path));
+        Ok(found.min_by_key(|path| path.as_bytes().len()))
+    }
+
+    /// What a path names that ends with a slash. Its name was judged already, and the links that lead on are the cluster's business,
+    /// as those in its middle are.
+    async fn at_slash(&self, path: RemotePath, slash: Slash) -> Result<RemotePath, ServiceError> {
+        let files = self.cluster().files()?;
+        let found = match files.stat(self.principal(), &path, false).await {
+            Err(FilesystemError::NotFound(_)) if slash == Slash::New => return Ok(path),
+            found => found?,
+        };
+        match FileType::from_mode(found.mode) {
+            FileType::Directory => Ok(path),
+            FileType::Symlink if slash != Slash::Entry => {
+                Ok(files.resolve(self.principal(), &WrittenPath::directory_at(&path)).await.map_err(|error| match error {
+                    FilesystemError::NotFound(_) => FilesystemError::NotFound(path),
+                    error => error,
+                })?)
+            }
+            _ => Err(FilesystemError::WrongType { path, reason: "Not a directory" }.into()),
+        }
+    }
+}
