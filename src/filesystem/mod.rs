@@ -253,6 +253,14 @@ pub enum FilesystemError {
     /// No space, or over quota.
     #[error("{0}: no space left, or quota exceeded")]
     NoSpace(RemotePath),
+    /// The cluster did not take all of the content, and does not say why.
+    #[error("{path}: the content was not written: {reason}")]
+    NotWritten {
+        /// The path.
+        path: RemotePath,
+        /// What is known.
+        reason: String,
+    },
     /// A walk that is whole but for directories that could not be read.
     #[error("{first}: Permission denied; {count} of the directories could not be read, the rest is complete")]
     Incomplete {
@@ -332,7 +340,7 @@ impl Classify for FilesystemError {
                 Kind::Invalid
             }
             Self::TooLarge(_) => Kind::TooLarge,
-            Self::NoSpace(_) | Self::Changed(_) | Self::Offset(_) => Kind::Conflict,
+            Self::NoSpace(_) | Self::NotWritten { .. } | Self::Changed(_) | Self::Offset(_) => Kind::Conflict,
             Self::Transport(source) => source.kind(),
             Self::Command(source) => source.kind(),
             Self::Sftp { .. } => Kind::Internal,

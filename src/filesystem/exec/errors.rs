@@ -54,6 +54,10 @@ pub fn line_error(line: &str, paths: &[&RemotePath]) -> Option<FilesystemError> 
     if says("invalid user") || says("invalid group") || says("invalid spec") {
         return Some(FilesystemError::Invalid(format!("{path}: {line}")));
     }
+    // What tar says of a write that the file system cut short.
+    if says(": Wrote only ") && line.ends_with(" bytes") {
+        return Some(FilesystemError::NoSpace(path));
+    }
     if says("not in gzip format")
         || says("not a bzip2 file")
         || says("File format not recognized")
@@ -93,6 +97,7 @@ mod tests {
         assert!(matches!(error("chmod: changing permissions of '/a': Operation not permitted"), FilesystemError::NotPermitted(_)));
         assert!(matches!(error("mkdir: cannot create directory '/a': File exists"), FilesystemError::Exists(_)));
         assert!(matches!(error("cat: write error: No space left on device"), FilesystemError::NoSpace(_)));
+        assert!(matches!(error("tar: big: Wrote only 512 of 10240 bytes\ntar: Exiting with failure status"), FilesystemError::NoSpace(_)));
         assert!(matches!(error("head: error reading '/a': Is a directory"), FilesystemError::WrongType { .. }));
         assert!(matches!(error("tar: This does not look like a tar archive"), FilesystemError::Invalid(_)));
         assert!(

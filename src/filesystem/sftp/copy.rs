@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::change;
 use super::errors::{attributes, bytes, filesystem_error, making};
+use super::finish::{finish, not_written};
 use super::protocol::{Attributes, OpenFlags, Request, Response, Status};
 use super::session::{Failure, Handle, Session};
 use crate::domain::{FileType, RemotePath};
@@ -71,15 +72,16 @@ pub async fn file(
     // Nobody may read of the copy what they may not read of the file; what is missing is added when it is whole.
     let create =
         Request::Open { path: bytes(&temporary.path), flags: OpenFlags::CREATE_NEW, attributes: Attributes::with_mode(mode & 0o700) };
-    let to = session.handle(&create).await.map_err(|failure| filesystem_error(target, failure))?;
-    let failed = |failure| filesystem_error(target, failure);
-    data(session, &from, &to, found.size.unwrap_or_default()).await.map_err(failed)?;
-    let kept = Attributes { mode: Some(found.mode.unwrap_or(mode) & 0o7777), times: found.times, ..Attributes::default() };
-    session.command(&Request::Fsetstat { handle: to.bytes(), attributes: kept }).await.map_err(failed)?;
-    if session.capabilities().fsync {
-        session.command(&Request::Fsync { handle: to.bytes() }).await.map_err(failed)?;
+    let to = match session.handle(&create).await {
+        Ok(handle) => handle,
+        Err(failure) => return Err(not_written(session, target, failure).await),
+    };
+    let size = found.size.unwrap_or_default();
+    if let Err(failure) = data(session, &from, &to, size).await {
+        return Err(not_written(session, target, failure).await);
     }
-    to.close().await.map_err(failed)?;
+    let kept = Attributes { mode: Some(found.mode.unwrap_or(mode) & 0o7777), times: found.times, ..Attributes::default() };
+    finish(session, to, target, size, kept).await?;
     temporary.place(target, overwrite).await
 }
 
@@ -104,7 +106,9 @@ async fn data(session: &Session, from: &Handle, to: &Handle, size: u64) -> Resul
 pub async fn link(session: &Arc<Session>, points_to: &bytes::Bytes, target: &RemotePath, overwrite: bool) -> Result<(), FilesystemError> {
     let temporary = Temporary { session: Arc::clone(session), path: temporary_beside(target), placed: false };
     let request = Request::Symlink { target: points_to.clone(), link: bytes(&temporary.path) };
-    session.command(&request).await.map_err(|failure| filesystem_error(target, failure))?;
+    if let Err(failure) = session.command(&request).await {
+        return Err(not_written(session, target, failure).await);
+    }
     temporary.place(target, overwrite).await
 }
 

@@ -1,5 +1,6 @@
 //! SFTP's few status codes as the errors of the trait.
 
+use super::finish::is_full;
 use super::protocol::{Attributes, Request, Response, Status};
 use super::session::{Failure, Session, words};
 use crate::domain::RemotePath;
@@ -46,6 +47,7 @@ pub async fn making(session: &Session, path: &RemotePath, failure: Failure) -> F
     }
     match session.request(&Request::Lstat { path: bytes(path) }).await {
         Ok(_) => FilesystemError::Exists(path.clone()),
+        Err(_) if is_full(session, path).await => FilesystemError::NoSpace(path.clone()),
         Err(_) => unexplained,
     }
 }

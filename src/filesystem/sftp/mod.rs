@@ -7,6 +7,7 @@ mod budget;
 mod change;
 mod copy;
 mod errors;
+mod finish;
 mod follow;
 mod listing;
 mod names;

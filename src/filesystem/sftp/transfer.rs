@@ -7,10 +7,11 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::Sftp;
 use super::errors::{attributes, bytes, filesystem_error, making};
+use super::finish::finish;
 use super::protocol::{Attributes, OpenFlags, Request};
 use super::read::{SMALL, Source};
-use super::session::Session;
-use super::upload::{Target, Upload, finish, write};
+use super::session::{Failure, Handle, Session};
+use super::upload::{Target, Upload, write};
 use crate::domain::{ByteRange, Principal, RemotePath};
 use crate::filesystem::transfer::wanted;
 use crate::filesystem::{ArchiveFormat, ContentStream, Download, Expected, FilesystemError, PartOptions, Placed, Transfer, UploadOptions};
@@ -112,16 +113,20 @@ impl Transfer for Sftp {
         }
         let (end, outcome) = write(&session, &handle, part, offset, content, Some(length)).await;
         if let Err(error) = outcome {
-            if all_or_nothing {
-                let request =
-                    Request::Fsetstat { handle: handle.bytes(), attributes: Attributes { size: Some(offset), ..Attributes::default() } };
-                session.command(&request).await.map_err(failed)?;
-            }
+            cut(&session, &handle, part, if all_or_nothing { offset } else { end }).await?;
             handle.close().await.map_err(failed)?;
             return Err(error);
         }
-        finish(&session, handle, part, None).await?;
-        Ok(end)
+        match finish(&session, handle, part, end, Attributes::default()).await {
+            Ok(_) => Ok(end),
+            Err(error) => {
+                // Of what the server had taken an unknown part is lost; what was there before is not.
+                let handle = session.handle(&request).await.map_err(failed)?;
+                cut(&session, &handle, part, offset).await?;
+                handle.close().await.map_err(failed)?;
+                Err(error)
+            }
+        }
     }
 
     async fn place_part(
@@ -156,5 +161,21 @@ impl Transfer for Sftp {
         cap: Option<u64>,
     ) -> Result<Placed, FilesystemError> {
         self.exec.unpack(principal, target, format, content, cap).await
+    }
+}
+
+/// Cuts a part to its first `size` bytes, which are known to be the right ones. One that cannot be cut is removed: its size would say
+/// that what is wrong in it is right.
+async fn cut(session: &Session, handle: &Handle, part: &RemotePath, size: u64) -> Result<(), FilesystemError> {
+    let found = attributes(session, part, &Request::Fstat { handle: handle.bytes() }).await?;
+    if found.size == Some(size) {
+        return Ok(());
+    }
+    let attributes = Attributes { size: Some(size), ..Attributes::default() };
+    match session.command(&Request::Fsetstat { handle: handle.bytes(), attributes }).await {
+        Err(Failure::Status(..)) => {
+            session.command(&Request::Remove { path: bytes(part) }).await.map_err(|failure| filesystem_error(part, failure))
+        }
+        result => result.map_err(|failure| filesystem_error(part, failure)),
     }
 }

@@ -12,6 +12,7 @@ use futures::{FutureExt, StreamExt};
 
 use super::budget::Share;
 use super::errors::{attributes, bytes, filesystem_error, making};
+use super::finish::{finish, not_written};
 use super::protocol::{Attributes, OpenFlags, Request, Response};
 use super::read::{MOST_REQUESTS, version};
 use super::session::{Failure, Handle, Session};
@@ -149,7 +150,6 @@ impl Upload<'_> {
     pub async fn run(&self, session: &Arc<Session>, content: ContentStream) -> Result<Placed, FilesystemError> {
         let target = self.target;
         let path = &target.path;
-        let failed = |failure| filesystem_error(path, failure);
         let temporary_path = temporary_beside(path);
         // The temporary file is never open to more people than the target.
         let attributes = target.mode.map_or_else(Attributes::default, |mode| Attributes::with_mode(mode & 0o777));
@@ -162,17 +162,22 @@ impl Upload<'_> {
             path: temporary_path.clone(),
             renamed: false,
         };
-        let handle = session.handle(&request).await.map_err(failed)?;
-        write(session, &handle, path, 0, content, self.options.cap).await.1?;
-        finish(session, handle, path, target.mode).await?;
+        let handle = match session.handle(&request).await {
+            Ok(handle) => handle,
+            Err(failure) => return Err(not_written(session, path, failure).await),
+        };
+        let (size, outcome) = write(session, &handle, path, 0, content, self.options.cap).await;
+        outcome?;
+        let wanted = target.mode.map_or_else(Attributes::default, Attributes::with_mode);
+        finish(session, handle, path, size, wanted).await?;
         let placed = target.take(session, &temporary_path, self.options.expected).await?;
         temporary.renamed = true;
         Ok(placed)
     }
 }
 
-/// Writes content to an open file from `offset` on. Returns up to where it was written, also where the content, or a write,
-/// failed: all that was sent before has been answered then.
+/// Writes content to an open file from `offset` on. Returns up to where the server has taken all of it, also where the content, or a
+/// write, failed: every request has been answered then.
 ///
 /// # Errors
 /// Those of the content, that it would end beyond `cap`, and those of the server.
@@ -188,6 +193,8 @@ pub async fn write(
     let (mut waiting, mut end) = (Bytes::new(), None);
     let (mut share, mut granted) = (Share::new(), None);
     let mut writes = FuturesUnordered::new();
+    // The first block that the server did not take; what came behind it does not count.
+    let mut failed: Option<(u64, Failure)> = None;
     loop {
         let next = waiting.len().min(block);
         if next > 0 && granted.is_none() && writes.len() < MOST_REQUESTS {
@@ -196,16 +203,20 @@ pub async fn write(
         // All are driven at once: a slow client must not hold back what is to be written, nor its acknowledgement.
         tokio::select! {
             room = session.room(next), if next > 0 && granted.is_some() => {
+                let at = offset;
                 let request = Request::Write { handle: handle.bytes(), offset, data: waiting.split_to(next) };
                 let grant = granted.take();
                 offset += next as u64;
-                writes.push(session.carry(&request, room).map(|written| (written, grant)));
+                writes.push(session.carry(&request, room).map(move |written| (at, written, grant)));
             }
-            Some((written, grant)) = writes.next() => {
+            Some((at, written, grant)) = writes.next() => {
                 share.give_back(grant);
                 if let Err(failure) = written {
                     waiting.clear();
-                    end.get_or_insert(Err(not_written(path, failure)));
+                    end.get_or_insert(Ok(()));
+                    if failed.as_ref().is_none_or(|(first, _)| at < *first) {
+                        failed = Some((at, failure));
+                    }
                 }
             },
             piece = content.next(), if end.is_none() && waiting.is_empty() => match piece {
@@ -219,33 +230,10 @@ pub async fn write(
             else => break,
         }
     }
-    (offset, end.unwrap_or(Ok(())))
-}
-
-/// Gives a file that was written its mode, and has the server keep it for good, before it is closed.
-///
-/// # Errors
-/// When the server refuses.
-pub async fn finish(session: &Session, handle: Handle, path: &RemotePath, mode: Option<u32>) -> Result<(), FilesystemError> {
-    let failed = |failure| filesystem_error(path, failure);
-    if let Some(mode) = mode {
-        let request = Request::Fsetstat { handle: handle.bytes(), attributes: Attributes::with_mode(mode) };
-        session.command(&request).await.map_err(failed)?;
-    }
-    if session.capabilities().fsync {
-        session.command(&Request::Fsync { handle: handle.bytes() }).await.map_err(failed)?;
-    }
-    handle.close().await.map_err(failed)
-}
-
-/// The error for a WRITE. The protocol has no word for a full file system, and OpenSSH says no more than `Failure`.
-fn not_written(path: &RemotePath, failure: Failure) -> FilesystemError {
-    let is_status = matches!(failure, Failure::Status(..));
-    match filesystem_error(path, failure) {
-        FilesystemError::Sftp { path, message } if is_status => {
-            FilesystemError::Sftp { path, message: format!("{message} (the file system may be full, or a quota reached)") }
-        }
-        error => error,
+    match (failed, end.unwrap_or(Ok(()))) {
+        (None, outcome) => (offset, outcome),
+        (Some((at, _)), Err(error)) => (at, Err(error)),
+        (Some((at, failure)), Ok(())) => (at, Err(not_written(session, path, failure).await)),
     }
 }
 

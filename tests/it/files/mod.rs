@@ -5,6 +5,7 @@ mod archives;
 mod copies;
 mod faults;
 mod follows;
+pub mod full;
 mod operations;
 mod parts;
 mod ranges;
