@@ -146,6 +146,10 @@ pub async fn feed(
     };
     match timeout(stall, finish).await {
         Ok(Ok(_)) => Ok((sent, String::from_utf8_lossy(&answer).trim().to_owned())),
+        // The script failed, and has said why.
+        Ok(Err(error)) if error.kind() == ErrorKind::Other && !answer.is_empty() => {
+            Ok((sent, String::from_utf8_lossy(&answer).trim().to_owned()))
+        }
         Ok(Err(_)) => Err(TransportError::Broken { sent: true }.into()),
         Err(_) => Err(TransportError::Execution(stall).into()),
     }

@@ -145,6 +145,8 @@ async fn each_way_in_tells_that_the_file_system_is_full_and_keeps_what_was_there
     }
 }
 
+type Server = fn(DuplexStream);
+
 const OLD: u64 = 3;
 
 /// A server that says well to all but what `refuse` names, and has a file `/d/f` of [`OLD`] bytes.
@@ -166,7 +168,7 @@ fn refusing(stream: DuplexStream, sizes: u64, refuse: fn(&Request) -> bool) {
 
 #[tokio::test]
 async fn a_file_is_whole_only_when_each_request_was_answered_well_and_the_server_has_as_much_as_was_sent() {
-    let servers: [(&str, fn(DuplexStream)); 4] = [
+    let servers: [(&str, Server); 4] = [
         ("the only write fails after the content has ended", |stream| {
             refusing(stream, 10, |request| matches!(request, Request::Write { offset: 0, .. }));
         }),
