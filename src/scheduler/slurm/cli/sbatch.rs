@@ -62,18 +62,25 @@ impl RemoteCommand for Sbatch<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<JobId, CommandError> {
+        // `--parsable` prints `id` or `id;cluster`, and other lines may stand around it: a greeting, a site's notes. A printed id is a
+        // job, whatever the exit status: with `--wait`, that one is the job's own.
+        let output = bytes_to_text(&raw.stdout);
+        if let Some(id) = output.lines().rev().find_map(printed_id) {
+            return Ok(id);
+        }
         if raw.exit != 0 {
             return Err(CommandError::exit(&raw));
         }
-        // `--parsable` prints `id` or `id;cluster`. A greeting of the login shell may stand before it.
-        let output = bytes_to_text(&raw.stdout);
-        let last = output.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
-        let id = last.split(';').next().unwrap_or_default();
-        if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(not_understood(last));
-        }
-        JobId::new(id).map_err(|_| not_understood(last))
+        Err(not_understood(output.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default()))
     }
+}
+
+/// The job id that a line of `--parsable` consists of.
+fn printed_id(line: &str) -> Option<JobId> {
+    let (id, cluster) = line.trim().split_once(';').map_or((line.trim(), None), |(id, cluster)| (id, Some(cluster)));
+    let is_number = !id.is_empty() && id.len() <= 10 && id.bytes().all(|byte| byte.is_ascii_digit());
+    let is_cluster = |name: &str| !name.is_empty() && !name.contains(char::is_whitespace);
+    (is_number && cluster.is_none_or(is_cluster)).then(|| JobId::new(id).ok()).flatten()
 }
 
 fn with_environment(environment: &BTreeMap<String, String>) -> CommandLine {
@@ -184,8 +191,21 @@ mod tests {
         assert_eq!(parse("123\n").unwrap().as_str(), "123");
         assert_eq!(parse("123;alps\n").unwrap().as_str(), "123");
         assert_eq!(parse("Welcome\n\n123\n").unwrap().as_str(), "123");
+        assert_eq!(parse("note: queue is long\n123;alps\nsee https://status.example\n").unwrap().as_str(), "123");
         assert!(matches!(parse("Submitted batch job 123\n"), Err(CommandError::Output { .. })));
         assert!(matches!(parse(""), Err(CommandError::Output { .. })));
+    }
+
+    #[test]
+    fn a_printed_id_is_never_lost_whatever_the_exit_status() {
+        let job = job();
+        for (stdout, stderr, exit) in [("123\n", "", 3), ("123;alps\n", "sbatch: error: Batch job 123 was killed\n", 1), ("123\n", "", 143)]
+        {
+            let raw = RawOutput { stdout: stdout.into(), stderr: stderr.into(), exit };
+            assert_eq!(Sbatch(&job).parse(raw).unwrap().as_str(), "123", "{stdout:?} {exit}");
+        }
+        let refused = RawOutput { stdout: b"Welcome\n".to_vec(), stderr: b"sbatch: error: no\n".to_vec(), exit: 1 };
+        assert!(matches!(Sbatch(&job).parse(refused), Err(CommandError::Exit { exit: 1, .. })));
     }
 
     fn refusal(release: &str, case: &str) -> SchedulerError {
