@@ -319,7 +319,7 @@ async fn a_submission_whose_answer_was_lost_may_have_happened_and_one_that_was_n
         ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", true),
         ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)", false),
     ] {
-        let slurm = slurm([fails("sbatch --parsable --chdir='/home/jane'", 1, words)]);
+        let slurm = slurm([fails("", 1, words)]);
         let error = slurm.submit(&principal("jane"), &description()).await.unwrap_err();
         assert_eq!((error.kind(), error.maybe_effected()), (Kind::Unavailable, Some(maybe)), "{error:?}");
     }
@@ -327,7 +327,7 @@ async fn a_submission_whose_answer_was_lost_may_have_happened_and_one_that_was_n
 
 #[tokio::test]
 async fn a_submission_whose_id_is_not_understood_may_have_happened() {
-    let slurm = slurm([prints("sbatch --parsable --chdir='/home/jane'", "queued, thank you\n")]);
+    let slurm = slurm([prints("", "queued, thank you\n")]);
     let error = slurm.submit(&principal("jane"), &description()).await.unwrap_err();
     assert_eq!(error.maybe_effected(), Some(true), "{error:?}");
 }

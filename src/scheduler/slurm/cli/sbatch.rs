@@ -1,33 +1,76 @@
 //! sbatch(1): submits a batch job.
 
-use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::LazyLock;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::domain::{JobDescription, JobId, JobScript, bytes_to_text, is_variable_name};
+use crate::scheduler::directives::{option, sbatch_lines};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
-/// Sets variables and then becomes sbatch. sbatch's own `--export=NAME=VALUE` breaks values at commas, so the variables go
-/// into its environment, which the job inherits. sbatch is looked up first, so that a `PATH` among them does not hide it.
-/// `LC_ALL` is left alone here, because the job would inherit it.
-const WITH_ENVIRONMENT: &str = "program=$(command -v sbatch) || { echo 'sbatch: not found' >&2; exit 127; }
-while [ \"$1\" != -- ]; do export \"$1\"; shift; done
-shift
-exec \"$program\" \"$@\"";
+/// Runs sbatch, as one line for `sh -c`.
+///
+/// The job gets the environment of the login, with the functions that a `sh` between would drop, and the variables that were asked for.
+/// Those go by standard input into a file that sbatch reads (`--export-file`): no other user sees their values, and they do not steer
+/// sbatch. Nor do the login's own `SBATCH_*` variables. An id is answered when it is printed: sbatch is ended where it waits for the job.
+static SUBMIT: LazyLock<String> = LazyLock::new(|| {
+    let lines = include_str!("submit.sh").lines().filter(|line| !line.starts_with('#'));
+    lines.collect::<Vec<_>>().join(" ")
+});
 
 /// Submits a job, once.
 pub(super) struct Sbatch<'a>(pub(super) &'a JobDescription);
+
+impl Sbatch<'_> {
+    /// Which environment the job gets, for [`SUBMIT`].
+    fn environment(&self) -> &'static str {
+        let own = |script: &str| sbatch_lines(script).flatten().any(|word| word.starts_with("--export"));
+        match &self.0.script {
+            _ if !self.0.environment.is_empty() => "whole",
+            JobScript::Inline(script) if own(script) => "own",
+            _ => "",
+        }
+    }
+
+    /// The job's name, where it is known. Releases before 23.02 do not tell the job its name where its environment comes from a file.
+    fn name(&self) -> Option<String> {
+        match (&self.0.name, &self.0.script) {
+            (Some(name), _) => Some(name.clone()),
+            (None, JobScript::Inline(script)) => Some(name_in(script).unwrap_or_else(|| "sbatch".to_owned())),
+            (None, JobScript::Path(_)) => None,
+        }
+    }
+}
+
+/// The job's name as the script's `#SBATCH` lines have it.
+fn name_in(script: &str) -> Option<String> {
+    let mut name = None;
+    for words in sbatch_lines(script) {
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            if let Some(("job-name" | "J", value)) = option(word) {
+                name = value.map(str::to_owned).or_else(|| words.next().cloned());
+            }
+        }
+    }
+    name
+}
 
 impl RemoteCommand for Sbatch<'_> {
     type Output = JobId;
 
     fn command_line(&self) -> CommandLine {
         let job = self.0;
-        let mut line = if job.environment.is_empty() {
-            CommandLine::new("sbatch").flag("--parsable")
-        } else {
-            with_environment(&job.environment).flag("--parsable").flag("--export=ALL")
+        let path = match &job.script {
+            JobScript::Inline(_) => &[],
+            JobScript::Path(path) => path.as_bytes(),
         };
+        let mut line = CommandLine::new("sh").flag("-c").arg(&*SUBMIT).flag("sbatch").arg(self.environment()).arg(path);
+        line = line.flag("--parsable");
+        if !job.environment.is_empty() {
+            line = line.flag("--export=ALL");
+        }
         line = line.option("--chdir", job.working_directory.as_bytes());
         let options = [
             ("--job-name", &job.name),
@@ -51,10 +94,18 @@ impl RemoteCommand for Sbatch<'_> {
     }
 
     fn stdin(&self) -> Bytes {
-        match &self.0.script {
-            JobScript::Inline(script) => Bytes::from(script.clone()),
-            JobScript::Path(_) => Bytes::new(),
+        let mut input = BytesMut::new();
+        let name = self.name().map(|name| ("SLURM_JOB_NAME".to_owned(), name));
+        let given = self.0.environment.iter().map(|(name, value)| (name.clone(), value.clone()));
+        // A name that is none was to be refused long before.
+        for (name, value) in name.into_iter().chain(given).filter(|(name, _)| is_variable_name(name)) {
+            input.put(escaped(&format!("{name}={value}\0")).as_bytes());
         }
+        input.put_u8(b'\n');
+        if let JobScript::Inline(script) = &self.0.script {
+            input.put(script.as_bytes());
+        }
+        input.freeze()
     }
 
     fn idempotent(&self) -> bool {
@@ -83,13 +134,18 @@ fn printed_id(line: &str) -> Option<JobId> {
     (is_number && cluster.is_none_or(is_cluster)).then(|| JobId::new(id).ok()).flatten()
 }
 
-fn with_environment(environment: &BTreeMap<String, String>) -> CommandLine {
-    let mut line = CommandLine::new("sh").flag("-c").arg(WITH_ENVIRONMENT).flag("sbatch");
-    // A name that is none would be refused by the shell, or be read as something else: it was to be checked long before.
-    for (name, value) in environment.iter().filter(|(name, _)| is_variable_name(name)) {
-        line = line.arg(format!("{name}={value}"));
-    }
-    line.flag("--")
+/// A text as printf's `%b` reads it, on one line and without anything that a shell would read otherwise.
+fn escaped(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut escaped, byte| {
+        match byte {
+            byte if byte.is_ascii_alphanumeric() || b"=/.-_:,".contains(&byte) => escaped.push(char::from(byte)),
+            byte => {
+                // Writing to a text does not fail.
+                let _ = write!(escaped, "\\0{byte:03o}");
+            }
+        }
+        escaped
+    })
 }
 
 fn not_understood(line: &str) -> CommandError {
@@ -100,6 +156,11 @@ fn not_understood(line: &str) -> CommandError {
 mod tests {
     use super::super::failure::explain_refusal;
     use super::super::golden::{RELEASES, recorded};
+    use std::collections::BTreeMap;
+    use std::io::Write as _;
+    use std::process::{Command, Output, Stdio};
+    use std::time::{Duration, Instant};
+
     use super::*;
     use crate::domain::RemotePath;
     use crate::scheduler::SchedulerError;
@@ -136,52 +197,130 @@ mod tests {
             ..job()
         };
         let line = Sbatch(&job).command_line().to_string();
-        assert_eq!(
-            line,
-            r"sbatch --parsable --chdir='/home/u' --job-name='it'\''s' --account='a' --reservation='r' --partition='p' --input='in' --output='out %j' --error='err' --constraint='fast&gpu' -- '/home/u/-run me.sh'"
+        assert!(
+            line.ends_with(
+                r"--parsable --chdir='/home/u' --job-name='it'\''s' --account='a' --reservation='r' --partition='p' --input='in' --output='out %j' --error='err' --constraint='fast&gpu' -- '/home/u/-run me.sh'"
+            ),
+            "{line}"
         );
-        assert!(Sbatch(&job).stdin().is_empty());
+        assert_eq!(Sbatch(&job).stdin(), "SLURM_JOB_NAME=it\\0047s\\0000\n");
     }
 
     #[test]
     fn an_inline_script_goes_through_standard_input_and_is_never_sent_twice() {
         let job = job();
         let sbatch = Sbatch(&job);
-        assert_eq!(sbatch.command_line().to_string(), "sbatch --parsable --chdir='/home/u'");
-        assert_eq!(sbatch.stdin(), "#!/bin/sh\n");
+        assert!(sbatch.command_line().to_string().ends_with(" sbatch '' '' --parsable --chdir='/home/u'"));
+        assert_eq!(sbatch.stdin(), "SLURM_JOB_NAME=sbatch\\0000\n#!/bin/sh\n");
         assert!(!sbatch.idempotent());
     }
 
-    /// Runs the command line with a real shell and a program named sbatch that prints one of its variables.
-    fn variable_of_sbatch(environment: &[(&str, &str)], wanted: &str) -> Vec<u8> {
+    #[test]
+    fn what_reaches_the_login_shell_is_one_line() {
+        let line = Sbatch(&job()).command_line().to_string();
+        assert!(!line.contains('\n') && SUBMIT.bytes().all(|byte| byte != b'\''), "{line}");
+    }
+
+    /// Runs the submission with a real shell and this program as sbatch, in an environment with `login` beside the usual.
+    fn submitted(job: &JobDescription, program: &str, shell: &str, login: &[(&str, &str)]) -> Output {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("sbatch");
-        std::fs::write(&program, format!("#!/bin/sh\nprintf '%s' \"${wanted}\"\n")).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let line = Sbatch(&JobDescription { environment, ..job() }).command_line();
-        let line: std::ffi::OsString = std::os::unix::ffi::OsStringExt::from_vec(line.as_bytes().to_vec());
+        let sbatch = folder.path().join("sbatch");
+        std::fs::write(&sbatch, program).unwrap();
+        std::fs::set_permissions(&sbatch, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let line: std::ffi::OsString = std::os::unix::ffi::OsStringExt::from_vec(Sbatch(job).command_line().as_bytes().to_vec());
         let path = format!("{}:/usr/bin:/bin", folder.path().display());
-        std::process::Command::new("sh").arg("-c").arg(line).env("PATH", path).output().unwrap().stdout
+        let mut child = Command::new(shell)
+            .arg("-c")
+            .arg(line)
+            .env("PATH", path)
+            .envs(login.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(&Sbatch(job).stdin()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    fn with(environment: &[(&str, &str)]) -> JobDescription {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        JobDescription { environment, ..job() }
+    }
+
+    /// What the job's environment is, as sbatch is given it in a file: the last of equal names counts.
+    fn environment_of_the_job(environment: &[(&str, &str)], login: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let program = "#!/bin/sh\ntr '\\0' '\\1' <&4\n";
+        let output = submitted(&with(environment), program, "sh", login);
+        let text = String::from_utf8(output.stdout).unwrap();
+        // What is read line by line ends with a line feed.
+        let variables = text.trim_end_matches('\n').split('\u{1}').filter_map(|entry| entry.split_once('='));
+        variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
     #[test]
-    fn variables_arrive_whatever_they_hold() {
-        let value = "1,2\n3 '\"$(id)`\\ -- ü";
-        assert_eq!(variable_of_sbatch(&[("A", "x"), ("GIVEN", value)], "GIVEN"), value.as_bytes());
+    fn variables_reach_the_job_whatever_they_hold_beside_those_of_the_login() {
+        let value = "1,2\n3 '\"$(id)`\\ -- ü %b";
+        let seen = environment_of_the_job(&[("A", "x"), ("GIVEN", value), ("UID", "1000"), ("PATH", "/nowhere")], &[("LOGIN", "l")]);
+        for (name, expected) in
+            [("A", "x"), ("GIVEN", value), ("UID", "1000"), ("PATH", "/nowhere"), ("LOGIN", "l"), ("SLURM_JOB_NAME", "sbatch")]
+        {
+            assert_eq!(seen.get(name).map(String::as_str), Some(expected), "{name}");
+        }
     }
 
     #[test]
-    fn a_path_among_the_variables_does_not_hide_sbatch() {
-        assert_eq!(variable_of_sbatch(&[("PATH", "/nowhere")], "PATH"), b"/nowhere");
+    fn functions_that_a_shell_between_drops_reach_the_job() {
+        let function = ("BASH_FUNC_module%%", "() { echo module; }");
+        assert_eq!(environment_of_the_job(&[("A", "x")], &[function]).get(function.0).map(String::as_str), Some(function.1));
     }
 
     #[test]
-    fn a_name_that_is_no_variable_is_not_sent() {
-        let environment = [("A B".to_owned(), "x".to_owned()), ("--".to_owned(), "y".to_owned())].into();
-        let line = Sbatch(&JobDescription { environment, ..job() }).command_line().to_string();
-        assert!(line.ends_with("sbatch -- --parsable --export=ALL --chdir='/home/u'"), "{line}");
+    fn variables_of_the_job_are_in_no_argument_and_do_not_steer_sbatch() {
+        let program = "#!/bin/sh\ntr '\\0' '\\n' </proc/$$/environ; tr '\\0' ' ' </proc/$PPID/cmdline; echo \"$@\"; cat\n";
+        let given = [("API_TOKEN", "s3cret"), ("LD_LIBRARY_PATH", "/s3cret"), ("SLURM_CONF", "/s3cret"), ("SBATCH_WAIT", "s3cret")];
+        let output = submitted(&with(&given), program, "sh", &[("SBATCH_PARTITION", "s3cret"), ("SLURM_CONF", "/login")]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(!text.contains("s3cret") && text.contains("SLURM_CONF=/login\n") && text.ends_with("#!/bin/sh\n"), "{text}");
+    }
+
+    #[test]
+    fn a_script_decides_itself_what_is_exported() {
+        let arguments = |script: &str| {
+            let job = JobDescription { script: JobScript::Inline(script.to_owned()), ..job() };
+            String::from_utf8(submitted(&job, "#!/bin/sh\necho \"$@\"\n", "sh", &[("BASH_FUNC_f%%", "() { :; }")]).stdout).unwrap()
+        };
+        assert!(!arguments("#!/bin/sh\n#SBATCH --export=NONE\n").contains("--export-file"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("job.sh");
+        std::fs::write(&path, "#!/bin/sh\n#SBATCH -n1 --export=NONE\n").unwrap();
+        let job = JobDescription { script: JobScript::Path(RemotePath::from_text(path.to_str().unwrap()).unwrap()), ..job() };
+        let output = submitted(&job, "#!/bin/sh\necho \"$@\"\n", "sh", &[("BASH_FUNC_f%%", "() { :; }")]);
+        assert!(!String::from_utf8(output.stdout).unwrap().contains("--export-file"));
+    }
+
+    #[test]
+    fn an_id_is_answered_while_sbatch_still_waits_for_the_job() {
+        for shell in ["sh", "bash", "zsh", "ksh"] {
+            if Command::new(shell).arg("-c").arg(":").status().is_err() {
+                continue;
+            }
+            let began = Instant::now();
+            let output = submitted(&job(), "#!/bin/sh\necho 'queue: long'\necho '123;alps'\nexec sleep 30\n", shell, &[]);
+            let raw = RawOutput { stdout: output.stdout, stderr: output.stderr, exit: output.status.code().unwrap().unsigned_abs() };
+            assert_eq!(Sbatch(&job()).parse(raw).unwrap().as_str(), "123", "{shell}");
+            assert!(began.elapsed() < Duration::from_secs(20), "{shell}: {:?}", began.elapsed());
+        }
+    }
+
+    #[test]
+    fn a_refusal_comes_with_its_status_and_words() {
+        let output = submitted(&job(), "#!/bin/sh\necho 'sbatch: error: no' >&2\nexit 1\n", "sh", &[]);
+        assert_eq!(
+            (output.status.code(), output.stdout.as_slice(), output.stderr.as_slice()),
+            (Some(1), &b""[..], &b"sbatch: error: no\n"[..])
+        );
     }
 
     #[test]
