@@ -163,10 +163,14 @@ pub struct JobStatus {
 pub struct JobTimes {
     /// Seconds run so far.
     pub elapsed: Option<i64>,
-    /// When it started, or is expected to.
+    /// When it started.
     pub start: Option<i64>,
-    /// When it ended, or will at the latest.
+    /// When it ended.
     pub end: Option<i64>,
+    /// When the scheduler expects a job that waits to start.
+    pub expected_start: Option<i64>,
+    /// When a job that has not ended will end at the latest, or is expected to.
+    pub expected_end: Option<i64>,
     /// Seconds suspended.
     pub suspended: Option<i64>,
     /// The time limit, in seconds.

@@ -18,6 +18,7 @@ struct Inner<T> {
     taken: Instant,
     fresh_for: Duration,
     way: Option<Way>,
+    missing: Option<&'static str>,
     rendering: OnceLock<Rendering>,
 }
 
@@ -33,12 +34,17 @@ pub struct Rendering {
 impl<T> Reading<T> {
     /// An answer that came just now and may be given again for so long.
     pub fn new(value: T, fresh_for: Duration) -> Self {
-        Self::by(value, fresh_for, None)
+        Self::by(value, fresh_for, None, None)
     }
 
-    /// The same, with the way by which it came, where there is more than one.
-    pub fn by(value: T, fresh_for: Duration, way: Option<Way>) -> Self {
-        Self(Arc::new(Inner { value, taken: Instant::now(), fresh_for, way, rendering: OnceLock::new() }))
+    /// The same, with the way by which it came, where there is more than one, and what it lacks.
+    pub fn by(value: T, fresh_for: Duration, way: Option<Way>, missing: Option<&'static str>) -> Self {
+        Self(Arc::new(Inner { value, taken: Instant::now(), fresh_for, way, missing, rendering: OnceLock::new() }))
+    }
+
+    /// What the answer lacks, where a part of it could not be had: one printable line in English.
+    pub fn missing(&self) -> Option<&'static str> {
+        self.0.missing
     }
 
     /// The way by which the answer came, where there is more than one.

@@ -19,6 +19,9 @@ use crate::domain::{Reading, Rendering, Way};
 /// Says which way a call to the scheduler took, where there is more than one.
 static SCHEDULER_PATH: HeaderName = HeaderName::from_static("goldcrest-scheduler-path");
 
+/// Which header tells of what an answer lacks.
+static INCOMPLETE: HeaderName = HeaderName::from_static("goldcrest-incomplete");
+
 /// The header that tells of the way, where there is one to tell of.
 pub(super) fn way_header(way: Option<Way>) -> HeaderMap {
     let value = way.and_then(|way| HeaderValue::from_str(&way.to_string()).ok());
@@ -42,7 +45,8 @@ impl Known {
     where
         M: Serialize + for<'a> From<&'a T>,
     {
-        self.respond(reading, reading.rendering(|value| render(&M::from(value))), HeaderMap::new())
+        let missing = reading.missing();
+        self.respond(reading, reading.rendering(|value| render(M::from(value), missing)), HeaderMap::new())
     }
 
     /// A page of the answer as an `M`; the whole one where no page is asked for.
@@ -53,13 +57,16 @@ impl Known {
         if paging.is_whole() {
             return self.answer::<M, _>(reading);
         }
-        self.respond(reading, &render(&M::from(paging.of(reading))), paging.headers(reading.len()))
+        self.respond(reading, &render(M::from(paging.of(reading)), reading.missing()), paging.headers(reading.len()))
     }
 
     fn respond<T>(&self, reading: &Reading<T>, rendering: &Rendering, mut headers: HeaderMap) -> Response {
         let tag = format!("\"{}\"", rendering.digest);
         let max_age = format!("private, max-age={}", reading.fresh_for().as_secs());
         headers.extend(way_header(reading.way()));
+        if let Some(missing) = reading.missing() {
+            headers.insert(INCOMPLETE.clone(), HeaderValue::from_static(missing));
+        }
         for (name, value) in [(header::ETAG, &tag), (header::CACHE_CONTROL, &max_age)] {
             headers.insert(name, HeaderValue::from_str(value).expect("a digest and a number are printable ASCII"));
         }
@@ -79,8 +86,20 @@ impl Known {
     }
 }
 
-fn render(model: &impl Serialize) -> Rendering {
-    let bytes = serde_json::to_vec(model).expect("strings, numbers and lists of them serialise");
+/// A document that says what it lacks.
+#[derive(Serialize)]
+struct Incomplete<M> {
+    #[serde(flatten)]
+    model: M,
+    incomplete: &'static str,
+}
+
+fn render(model: impl Serialize, missing: Option<&'static str>) -> Rendering {
+    let bytes = match missing {
+        None => serde_json::to_vec(&model),
+        Some(incomplete) => serde_json::to_vec(&Incomplete { model, incomplete }),
+    };
+    let bytes = bytes.expect("strings, numbers and lists of them serialise");
     let digest = digest(&SHA256, &bytes).as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     Rendering { bytes: bytes.into(), digest }
 }

@@ -169,7 +169,8 @@ pub trait Scheduler: Send + Sync {
     /// Whether the scheduler answers.
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError>;
 
-    /// The same scheduler for one call, which is to be noted in `note`; `None` where there is only one way to it.
+    /// The same scheduler for one call, which is to be noted in `note`: its way, where there is more than one, and what its answer lacks.
+    /// `None` where there is never anything to note.
     fn noting(&self, note: &WayNote) -> Option<Arc<dyn Scheduler>> {
         let _ = note;
         None

@@ -1,21 +1,37 @@
-//! Where a call leaves word of the way that it took.
+//! Where a call leaves word of the way that it took, and of what its answer lacks.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::domain::Way;
 
-/// A note that a scheduler with more than one way fills in; clones share it. One is made for each call.
+/// A note that a scheduler fills in; clones share it. One is made for each call.
 #[derive(Clone, Debug, Default)]
-pub struct WayNote(Arc<Mutex<Option<Way>>>);
+pub struct WayNote(Arc<Mutex<Noted>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Noted {
+    way: Option<Way>,
+    missing: Option<&'static str>,
+}
 
 impl WayNote {
     /// Notes the way. The last one counts.
     pub fn set(&self, way: Way) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(way);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).way = Some(way);
     }
 
     /// The way that was noted.
     pub fn get(&self) -> Option<Way> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).way
+    }
+
+    /// Notes what the answer lacks, and why, as one printable line in English.
+    pub fn miss(&self, what: &'static str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).missing = Some(what);
+    }
+
+    /// What the answer lacks.
+    pub fn missing(&self) -> Option<&'static str> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).missing
     }
 }

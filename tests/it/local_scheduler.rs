@@ -212,7 +212,7 @@ async fn the_time_limit_ends_a_job() {
         let id = host.submit("#!/bin/sh\n#SBATCH --time=0:02\nsleep 984\n").await;
         let running = host.wait_for_state(&id, "RUNNING").await;
         assert_eq!(running.times.limit, Some(2));
-        assert_eq!(running.times.end, running.times.start.map(|start| start + 2));
+        assert_eq!(running.times.expected_end, running.times.start.map(|start| start + 2));
         let job = host.wait_for_state(&id, "TIMEOUT").await;
         assert_eq!(job.status.reason.as_deref(), Some("TimeLimit"));
         assert!((2..10).contains(&job.times.elapsed.unwrap()), "{:?}", job.times);

@@ -18,6 +18,7 @@ mod program;
 mod rest;
 mod slurm;
 mod slurm_rest;
+mod slurm_rest_faults;
 mod ssh;
 mod structure;
 mod support;

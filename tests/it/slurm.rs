@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use goldcrest::domain::{Job, JobDescription, JobId, JobQuery, JobScript, RemotePath};
+use goldcrest::domain::{Job, JobDescription, JobId, JobQuery, JobScript, Principal, RemotePath};
 use goldcrest::error::{Classify, Kind};
 use goldcrest::scheduler::slurm::{Delimiter, SlurmCli};
-use goldcrest::scheduler::{Scheduler, SchedulerError};
-use goldcrest::ssh::TransportError;
+use goldcrest::scheduler::{Scheduler, SchedulerError, WayNote};
+use goldcrest::ssh::{ByteStream, CommandLine, Exec, LaneKind, RawOutput, Transport, TransportError};
 
 use crate::support::principal;
 use crate::support::scripted::{ScriptedTransport, Step, breaks, fails, prints};
@@ -196,8 +196,70 @@ async fn a_name_with_a_comma_is_compared_here() {
 async fn a_list_without_the_database_still_holds_the_controllers_jobs() {
     let config = prints("env LC_ALL=C SLURM_TIME_FORMAT=%s scontrol show config", "ClusterName             = alps\n");
     let slurm = slurm([prints(&squeue_list(), queued("1", "1", "RUNNING", "x")), fails(&sacct_list(), 1, DATABASE_DOWN), config]);
-    let jobs = slurm.jobs(&principal("jane"), &JobQuery::default()).await.unwrap();
+    let note = WayNote::default();
+    let jobs = slurm.noting(&note).unwrap().jobs(&principal("jane"), &JobQuery::default()).await.unwrap();
     assert_eq!((states(&jobs), jobs[0].cluster.as_str()), (vec![("1", "RUNNING")], "alps"));
+    assert!(note.missing().is_some_and(|missing| missing.contains("accounting did not answer")));
+}
+
+/// A cluster whose controller is down: `scontrol ping` says so at once, the other commands go on trying.
+struct ControllerDown;
+
+#[async_trait::async_trait]
+impl Transport for ControllerDown {
+    async fn exec(&self, _: &Principal, exec: Exec) -> Result<RawOutput, TransportError> {
+        if exec.line.to_string().ends_with("scontrol ping") {
+            return Ok(RawOutput { stdout: b"Slurmctld(primary) at controller is DOWN\n".to_vec(), ..RawOutput::default() });
+        }
+        std::future::pending().await
+    }
+
+    async fn subsystem(&self, _: &Principal, _: LaneKind, _: &'static str) -> Result<ByteStream, TransportError> {
+        std::future::pending().await
+    }
+
+    async fn stream(&self, _: &Principal, _: &CommandLine) -> Result<ByteStream, TransportError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_controller_that_is_down_is_told_before_slurms_own_commands_give_up() {
+    let slurm = SlurmCli::new(Arc::new(ControllerDown));
+    let jane = principal("jane");
+    let began = tokio::time::Instant::now();
+    let told = |error: SchedulerError| (error.to_string().contains("the controller is down"), error.maybe_effected());
+    assert_eq!(told(slurm.nodes(&jane).await.unwrap_err()), (true, Some(false)));
+    assert_eq!(told(slurm.cancel(&jane, &id("7")).await.unwrap_err()), (true, Some(false)));
+    assert_eq!(told(slurm.metadata(&jane, &id("7")).await.unwrap_err()), (true, Some(false)));
+    assert_eq!(told(slurm.accounts(&jane).await.unwrap_err()), (true, Some(false)));
+    // sbatch may have reached it before.
+    assert_eq!(told(slurm.submit(&jane, &description()).await.unwrap_err()), (true, Some(true)));
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_question_for_a_component_is_not_answered_with_its_neighbours() {
+    let queue = || queued("40+0", "40", "RUNNING", "x") + &queued("40+1", "41", "RUNNING", "x");
+    let slurm = slurm([
+        prints(&squeue_line(" --jobs='40+1'"), queue()),
+        prints(&sacct_line(" --jobs='40+1'"), accounted("40+0", "RUNNING", "x") + &accounted("40+1", "RUNNING", "x")),
+        prints(&squeue_line(" --jobs='40+7'"), queue()),
+        prints(&sacct_line(" --jobs='40+7'"), ""),
+        prints(&squeue_line(" --jobs='40'"), queue()),
+        prints(&sacct_line(" --jobs='40'"), accounted("40", "RUNNING", "x")),
+    ]);
+    let jane = principal("jane");
+    assert_eq!(states(&slurm.job(&jane, &id("40+1")).await.unwrap()), [("40+1", "RUNNING")]);
+    assert!(matches!(slurm.job(&jane, &id("40+7")).await, Err(SchedulerError::JobNotFound)));
+    assert_eq!(states(&slurm.job(&jane, &id("40")).await.unwrap()), [("40+0", "RUNNING"), ("40+1", "RUNNING")]);
+}
+
+#[tokio::test]
+async fn a_cancellation_that_did_nothing_is_not_told_as_done() {
+    let slurm = slurm([prints(SCANCEL, "7 RUNNING")]);
+    let error = slurm.cancel(&principal("jane"), &id("7")).await.unwrap_err();
+    assert!(error.to_string().contains("still RUNNING"), "{error:?}");
 }
 
 #[tokio::test]
@@ -266,7 +328,8 @@ async fn an_id_that_slurm_cannot_have_is_not_found_without_asking() {
     }
 }
 
-const SCANCEL: &str = "env LC_ALL=C SLURM_TIME_FORMAT=%s scancel --verbose -- '7'";
+/// The command line of a cancellation is tried beside its parser.
+const SCANCEL: &str = "";
 const SCANCEL_NOT_KNOWN: &str = "scancel: Terminating job 7\nscancel: error: Kill job error on job id 7: Invalid job id specified";
 
 #[tokio::test]
@@ -284,8 +347,7 @@ async fn cancelling_a_job_that_never_was_is_not_found() {
 #[tokio::test]
 async fn attaching_takes_the_number_of_the_task_that_runs() {
     let queue = queued("7_[2-3]", "7", "PENDING", "x") + &queued("7_1", "8", "RUNNING", "x");
-    let srun = "srun --overlap --nodes=1 --ntasks=1 --input=none --jobid='8' sh -c 'hostname'";
-    let slurm = slurm([prints(&squeue_line(" --jobs='7'"), queue), prints(srun, "n1\n")]);
+    let slurm = slurm([prints(&squeue_line(" --jobs='7'"), queue), prints("", "n1\n")]);
     let output = slurm.attach(&principal("jane"), &id("7"), "hostname").await.unwrap();
     assert_eq!((output.stdout.as_slice(), output.exit), (b"n1\n".as_slice(), 0));
 }

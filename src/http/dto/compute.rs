@@ -237,6 +237,9 @@ pub(in crate::http) struct PutJobAttachResponse {
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct GetJobResponse {
     jobs: Option<Vec<JobModel>>,
+    /// What the answer lacks, where a part of it could not be had; absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incomplete: Option<String>,
 }
 
 /// One job.
@@ -286,12 +289,21 @@ struct JobStatus {
 
 /// When and how long: Unix seconds, and seconds.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 struct JobTime {
     elapsed: Option<i64>,
+    /// When it started.
     start: Option<i64>,
+    /// When it ended.
     end: Option<i64>,
     suspended: Option<i64>,
     limit: Option<i64>,
+    /// When a job that waits is expected to start; absent where the scheduler does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected_start: Option<i64>,
+    /// When a job that has not ended is expected to end, or will at the latest; absent where the scheduler does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected_end: Option<i64>,
 }
 
 /// Scripts and files of jobs.
@@ -313,7 +325,7 @@ struct JobMetadataModel {
 
 impl From<&[domain::Job]> for GetJobResponse {
     fn from(jobs: &[domain::Job]) -> Self {
-        Self { jobs: Some(jobs.iter().cloned().map(JobModel::from).collect()) }
+        Self { jobs: Some(jobs.iter().cloned().map(JobModel::from).collect()), incomplete: None }
     }
 }
 
@@ -359,7 +371,15 @@ impl From<domain::JobStatus> for JobStatus {
 
 impl From<domain::JobTimes> for JobTime {
     fn from(times: domain::JobTimes) -> Self {
-        Self { elapsed: times.elapsed, start: times.start, end: times.end, suspended: times.suspended, limit: times.limit }
+        Self {
+            elapsed: times.elapsed,
+            start: times.start,
+            end: times.end,
+            suspended: times.suspended,
+            limit: times.limit,
+            expected_start: times.expected_start,
+            expected_end: times.expected_end,
+        }
     }
 }
 

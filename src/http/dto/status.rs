@@ -93,7 +93,9 @@ struct NodeModel {
     cpus: u32,
     cpu_load: Option<f64>,
     free_memory: Option<u64>,
-    features: Option<Vec<String>>,
+    /// Its features, with commas between them.
+    #[schema(example = "gpu,fast")]
+    features: Option<String>,
     name: String,
     address: Option<String>,
     hostname: Option<String>,
@@ -157,7 +159,7 @@ impl From<domain::Node> for NodeModel {
             cpus: node.cpus,
             cpu_load: node.cpu_load,
             free_memory: node.free_memory,
-            features: Some(node.features),
+            features: Some(node.features.join(",")).filter(|features| !features.is_empty()),
             name: node.name,
             address: node.address,
             hostname: node.hostname,
@@ -184,8 +186,9 @@ struct PartitionModel {
     name: String,
     cpus: Option<u32>,
     total_nodes: Option<u32>,
-    /// Its state words, such as `UP`.
-    partition: Vec<String>,
+    /// Its state.
+    #[schema(example = "UP")]
+    partition: String,
 }
 
 impl From<&Vec<domain::Partition>> for GetPartitionsResponse {
@@ -194,7 +197,7 @@ impl From<&Vec<domain::Partition>> for GetPartitionsResponse {
             name: partition.name,
             cpus: partition.cpus,
             total_nodes: partition.total_nodes,
-            partition: partition.state,
+            partition: partition.state.join("+"),
         };
         Self { partitions: partitions.iter().cloned().map(model).collect() }
     }

@@ -94,7 +94,9 @@ fn job(line: &str, now: i64) -> Option<(u64, Job)> {
             times: JobTimes {
                 elapsed: Some(start.map_or(0, |start| end.unwrap_or(now).saturating_sub(start).max(0))),
                 start,
-                end: end.or_else(|| start?.checked_add(limit?)),
+                end,
+                expected_start: None,
+                expected_end: if end.is_none() { start.and_then(|start| start.checked_add(limit?)) } else { None },
                 suspended: Some(0),
                 limit,
             },
@@ -137,7 +139,18 @@ mod tests {
         assert_eq!(jobs[0].kill_request_user.as_deref(), Some("ada"));
         assert_eq!(jobs[1].name, "a b\njob 9");
         assert_eq!(jobs[1].account.as_deref(), Some("phys"));
-        assert_eq!(jobs[1].times, JobTimes { elapsed: Some(10), start: Some(1990), end: Some(2050), suspended: Some(0), limit: Some(60) });
+        assert_eq!(
+            jobs[1].times,
+            JobTimes {
+                elapsed: Some(10),
+                start: Some(1990),
+                end: None,
+                expected_start: None,
+                expected_end: Some(2050),
+                suspended: Some(0),
+                limit: Some(60)
+            }
+        );
         assert_eq!((jobs[2].status.exit_code, jobs[2].status.signal), (Some(137), Some(9)));
         assert_eq!(jobs[2].working_directory, "/\u{EFFF}");
     }

@@ -101,7 +101,7 @@ fn times(record: &Record, finished: bool) -> JobTimes {
         start.zip(limit).map(|(start, limit)| start.saturating_add(limit))
     };
     let start = start.or_else(|| time("estimated.start_time").filter(|_| !finished));
-    JobTimes { elapsed, start, end, suspended: None, limit }
+    JobTimes { elapsed, start, end, limit, ..JobTimes::default() }
 }
 
 #[cfg(test)]

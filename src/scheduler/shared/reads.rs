@@ -136,7 +136,7 @@ where
             }
             counts.asked.fetch_add(1, Ordering::Relaxed);
             let value = ask(by, entry.question.arguments.clone()).await.map_err(Arc::new)?;
-            let reading = Reading::by(value, *freshness, note.get());
+            let reading = Reading::by(value, *freshness, note.get(), note.missing());
             answers.insert(entry.question.clone(), reading.clone()).await;
             Ok(reading)
         };

@@ -29,6 +29,41 @@ impl SlurmHybrid {
         Self { rest: Arc::new(rest), ssh, note: WayNote::default() }
     }
 
+    /// The two ways with notes of their own.
+    fn apart(&self) -> (Apart<SlurmRest>, Apart<Arc<dyn Scheduler>>) {
+        let (rest, ssh) = (WayNote::default(), WayNote::default());
+        let commands = self.ssh.noting(&ssh).unwrap_or_else(|| Arc::clone(&self.ssh));
+        (Apart { scheduler: self.rest.noted(&rest), note: rest }, Apart { scheduler: commands, note: ssh })
+    }
+
+    /// As [`Self::rest_first`], where an answer of slurmrestd's that lacks something is given only if the commands do not know more.
+    async fn whole<T>(
+        &self,
+        rest: impl Future<Output = Result<T, SchedulerError>>,
+        ssh: impl Future<Output = Result<T, SchedulerError>>,
+        rest_note: &WayNote,
+        ssh_note: &WayNote,
+    ) -> Result<T, SchedulerError> {
+        tokio::pin!(ssh);
+        let answer = self.rest_first(rest, &mut ssh, was_not_answered).await?;
+        let Some(missing) = rest_note.missing().filter(|_| self.note.get().is_some_and(|way| way.by == Carrier::Rest)) else {
+            if let Some(missing) = ssh_note.missing() {
+                self.note.miss(missing);
+            }
+            return Ok(answer);
+        };
+        match ssh.await {
+            Ok(whole) if ssh_note.missing().is_none() => {
+                self.note.set(Way { by: Carrier::Ssh, fallback: true });
+                Ok(whole)
+            }
+            _ => {
+                self.note.miss(missing);
+                Ok(answer)
+            }
+        }
+    }
+
     /// What only the commands can do.
     async fn by_ssh<T>(&self, ssh: impl Future<Output = Result<T, SchedulerError>>) -> Result<T, SchedulerError> {
         self.note.set(Way { by: Carrier::Ssh, fallback: false });
@@ -58,6 +93,12 @@ impl SlurmHybrid {
     }
 }
 
+/// One of the two ways, with a note of its own of what its answer lacks.
+struct Apart<S> {
+    scheduler: S,
+    note: WayNote,
+}
+
 /// Whether what was asked certainly did not happen.
 fn did_not_happen(error: &SchedulerError) -> bool {
     matches!(error, SchedulerError::Down(_))
@@ -79,11 +120,13 @@ impl Scheduler for SlurmHybrid {
     }
 
     async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Vec<Job>, SchedulerError> {
-        self.rest_first(self.rest.jobs(principal, query), self.ssh.jobs(principal, query), was_not_answered).await
+        let (rest, ssh) = self.apart();
+        self.whole(rest.scheduler.jobs(principal, query), ssh.scheduler.jobs(principal, query), &rest.note, &ssh.note).await
     }
 
     async fn job(&self, principal: &Principal, id: &JobId) -> Result<Vec<Job>, SchedulerError> {
-        self.rest_first(self.rest.job(principal, id), self.ssh.job(principal, id), was_not_answered).await
+        let (rest, ssh) = self.apart();
+        self.whole(rest.scheduler.job(principal, id), ssh.scheduler.job(principal, id), &rest.note, &ssh.note).await
     }
 
     async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Vec<Job>, SchedulerError> {

@@ -27,6 +27,20 @@ impl<'a> JobRef<'a> {
     pub(super) fn covers(self, id: &JobId) -> bool {
         id.as_str().strip_prefix(self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with(['_', '+']))
     }
+
+    /// Whether a record that is shown under `id`, and has `number` of its own, is meant by a question for this job. Slurm answers a
+    /// question for one component with all of them. A task that waits may share the record of its array.
+    pub(super) fn means(self, id: &JobId, number: Option<u64>) -> bool {
+        match self.0.split_once('_') {
+            Some((array, _)) => id.as_str() == self.0 || id.as_str() == array,
+            None => self.covers(id) || (number.is_some() && self.0.parse().ok() == number),
+        }
+    }
+
+    /// Whether this names one component of a heterogeneous job.
+    pub(super) fn is_component(self) -> bool {
+        self.0.contains('+')
+    }
 }
 
 fn is_number(text: &str) -> bool {
@@ -74,6 +88,14 @@ mod tests {
         for text in ["1[2].srv", "123_[1-4]", "12.batch", "1_", "abc", "1_2_3", "12345678901"] {
             assert_eq!(JobRef::new(&id(text)), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_question_for_a_part_means_that_part_alone() {
+        let means = |asked: &str, shown: &str, number| JobRef::new(&id(asked)).unwrap().means(&id(shown), number);
+        assert!(means("40", "40+1", Some(41)) && means("40+1", "40+1", Some(41)) && means("41", "40+1", Some(41)));
+        assert!(!means("40+1", "40+0", Some(40)) && !means("40+7", "40+0", Some(40)) && !means("42", "40+1", None));
+        assert!(means("36_5", "36", Some(36)) && means("36_5", "36_5", None) && !means("36_5", "36_50", None));
     }
 
     #[test]

@@ -1,10 +1,16 @@
 //! What Slurm's words for a failure mean. Slurm tells failures apart by English texts, in its commands and in its REST API alike;
 //! this is the only place that knows them.
 
+/// What Slurm's clients say where no controller was reached.
+pub(super) const NO_CONTROLLER: &str = "Unable to contact slurm controller";
+
+/// What is told then.
+pub(super) const CONTROLLER_DOWN: &str = "the controller is down (Unable to contact slurm controller)";
+
 /// The controller or the database was not reached: provably nothing happened. These words are all that is passed on: around
 /// them Slurm prints addresses and paths of the cluster.
 const NOT_REACHED: [&str; 10] = [
-    "Unable to contact slurm controller",
+    NO_CONTROLLER,
     "Unable to connect to database",
     "Problem talking to the database",
     "Protocol authentication error",
@@ -21,6 +27,9 @@ const NOT_ANSWERED: [&str; 3] = ["Socket timed out", "Zero Bytes were transmitte
 
 /// Words for a job that the controller does not know; the second are those of the first versions of the REST API.
 const NO_SUCH_JOB: [&str; 2] = ["Invalid job id specified", "unknown job "];
+
+/// Words for what Slurm never does, whoever asks.
+const REFUSED: [&str; 1] = ["Operation not permitted on individual component of heterogeneous job"];
 
 const FORBIDDEN: [&str; 3] = ["ermission denied", "Access denied", "not permitted to use this partition"];
 
@@ -40,6 +49,8 @@ pub(super) enum Meaning {
     NoSuchJob,
     /// The caller may not do it.
     Forbidden,
+    /// Nobody may: it is not done.
+    Refused,
 }
 
 /// The meaning of a failure's text, where it has one of these.
@@ -48,9 +59,11 @@ pub(super) fn meaning(text: &str) -> Option<Meaning> {
     if let Some(words) = said(&NOT_ANSWERED) {
         Some(Meaning::NotAnswered(words))
     } else if let Some(words) = said(&NOT_REACHED) {
-        Some(Meaning::NotReached(words))
+        Some(Meaning::NotReached(if words == NO_CONTROLLER { CONTROLLER_DOWN } else { words }))
     } else if said(&NO_SUCH_JOB).is_some() {
         Some(Meaning::NoSuchJob)
+    } else if said(&REFUSED).is_some() {
+        Some(Meaning::Refused)
     } else if said(&FORBIDDEN).is_some() {
         Some(Meaning::Forbidden)
     } else {

@@ -1,12 +1,12 @@
 //! Putting together what the controller and accounting say of the same jobs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use super::job_ref::sort_key;
+use super::job_ref::{JobRef, sort_key};
 use super::values::is_finished;
-use crate::domain::{AccountingQuery, Job, JobQuery, Principal};
+use crate::domain::{AccountingQuery, Job, JobId, JobQuery, Principal};
 use crate::error::ErrorChain;
-use crate::scheduler::SchedulerError;
+use crate::scheduler::{SchedulerError, WayNote};
 
 /// What accounting says.
 pub(super) enum Accounting {
@@ -18,14 +18,20 @@ pub(super) enum Accounting {
     Unavailable(SchedulerError),
 }
 
+/// A job as the controller has it, with the number that each task and component has of its own.
+pub(super) type Queued = (Option<u64>, Job);
+
+/// What is told where accounting could not be asked.
+pub(super) const WITHOUT_ACCOUNTING: &str = "accounting did not answer: jobs that ended a while ago, and steps, are missing";
+
 /// The jobs that a query asks for, of what the controller and accounting know. Where accounting does not answer, it is what the
-/// controller knows, and a warning is logged.
-pub(super) fn list(queued: Vec<Job>, accounting: Accounting, query: &JobQuery) -> Vec<Job> {
+/// controller knows; that is noted, and a warning is logged.
+pub(super) fn list(queued: Vec<Queued>, accounting: Accounting, query: &JobQuery, note: &WayNote) -> Vec<Job> {
     let mut jobs = match accounting {
         Accounting::Jobs(accounted) => merge(queued, accounted),
         Accounting::Off => merge(queued, Vec::new()),
         Accounting::Unavailable(error) => {
-            warn_of_silence(&error);
+            warn_of_silence(&error, note);
             merge(queued, Vec::new())
         }
     };
@@ -34,12 +40,24 @@ pub(super) fn list(queued: Vec<Job>, accounting: Accounting, query: &JobQuery) -
     jobs
 }
 
-/// One job with its parts, of what the controller and accounting know of it.
+/// One job with its parts, of what the controller and accounting know of it; nothing of its neighbours.
 ///
 /// # Errors
 /// [`SchedulerError::JobNotFound`] where both were asked and neither knows it. Where one could not be asked and the other's word
 /// is not enough, its error.
-pub(super) fn single(queued: Result<Vec<Job>, SchedulerError>, accounting: Accounting) -> Result<Vec<Job>, SchedulerError> {
+pub(super) fn single(
+    asked: JobRef<'_>,
+    queued: Result<Vec<Queued>, SchedulerError>,
+    accounting: Accounting,
+    note: &WayNote,
+) -> Result<Vec<Job>, SchedulerError> {
+    let queued = queued.map(|jobs| jobs.into_iter().filter(|(number, job)| asked.means(&job.id, *number)).collect::<Vec<_>>());
+    let accounting = match accounting {
+        Accounting::Jobs(jobs) if asked.is_component() => {
+            Accounting::Jobs(jobs.into_iter().filter(|job| job.id.as_str() == asked.as_str()).collect())
+        }
+        accounting => accounting,
+    };
     let jobs = match (queued, accounting) {
         // Nothing more happens to a job that ended, so that accounting's word is enough for it.
         (Err(SchedulerError::Down(_) | SchedulerError::Unanswered(_)), Accounting::Jobs(jobs)) if all_finished(&jobs) => jobs,
@@ -50,7 +68,7 @@ pub(super) fn single(queued: Result<Vec<Job>, SchedulerError>, accounting: Accou
             if queued.is_empty() {
                 return Err(error);
             }
-            warn_of_silence(&error);
+            warn_of_silence(&error, note);
             merge(queued, Vec::new())
         }
     };
@@ -87,12 +105,26 @@ pub(super) fn forgotten(accounting: Accounting) -> Result<Vec<Job>, SchedulerErr
 
 /// One list of both, in the order of the ids. Of a job that both know, the controller's word is newer and its texts are
 /// whole (accounting replaces some characters); accounting adds what the controller does not keep.
-fn merge(queued: Vec<Job>, accounted: Vec<Job>) -> Vec<Job> {
+///
+/// Accounting knows the components of a heterogeneous job that waits by their numbers alone: they are found by those. Of the runs of a
+/// requeued job the last one counts.
+fn merge(queued: Vec<Queued>, accounted: Vec<Job>) -> Vec<Job> {
+    let numbers: HashMap<String, JobId> = queued
+        .iter()
+        .filter(|(_, job)| job.id.as_str().contains('+'))
+        .filter_map(|(number, job)| Some((number.as_ref()?.to_string(), job.id.clone())))
+        .collect();
     let mut jobs: BTreeMap<_, Job> = BTreeMap::new();
-    for job in accounted {
-        jobs.insert(key(&job), job);
+    for mut job in accounted {
+        if let Some(id) = numbers.get(job.id.as_str()) {
+            job.id.clone_from(id);
+        }
+        let key = key(&job);
+        if job.status.state != "REQUEUED" || !jobs.contains_key(&key) {
+            jobs.insert(key, job);
+        }
     }
-    for job in queued {
+    for (_, job) in queued {
         let key = key(&job);
         let job = match jobs.remove(&key) {
             Some(accounted) => complete(job, accounted),
@@ -118,7 +150,8 @@ fn all_finished(jobs: &[Job]) -> bool {
     !jobs.is_empty() && jobs.iter().all(|job| is_finished(&job.status.state))
 }
 
-fn warn_of_silence(error: &SchedulerError) {
+fn warn_of_silence(error: &SchedulerError, note: &WayNote) {
+    note.miss(WITHOUT_ACCOUNTING);
     tracing::warn!(error = %ErrorChain(error), "accounting did not answer: jobs that ended a while ago are missing");
 }
 
@@ -179,7 +212,7 @@ mod tests {
             kill_request_user: Some("jane".to_owned()),
             ..job("5", "RUNNING", "q`uote")
         };
-        let merged = merge(vec![job("5", "CANCELLED", "q\"uote")], vec![accounted]);
+        let merged = merge(vec![(Some(5), job("5", "CANCELLED", "q\"uote"))], vec![accounted]);
         assert_eq!(merged.len(), 1);
         assert_eq!((merged[0].status.state.as_str(), merged[0].name.as_str()), ("CANCELLED", "q\"uote"));
         assert_eq!((merged[0].cluster.as_str(), merged[0].group.as_deref()), ("alps", Some("g")));
@@ -189,15 +222,58 @@ mod tests {
     #[test]
     fn a_job_that_was_requeued_is_not_shown_as_cancelled_by_someone() {
         let accounted = Job { kill_request_user: Some("jane".to_owned()), ..job("5", "CANCELLED", "") };
-        assert_eq!(merge(vec![job("5", "PENDING", "")], vec![accounted])[0].kill_request_user, None);
+        assert_eq!(merge(vec![(Some(5), job("5", "PENDING", ""))], vec![accounted])[0].kill_request_user, None);
     }
 
     #[test]
     fn jobs_that_only_one_side_knows_stay_and_ids_are_in_order() {
-        let queued = vec![job("10", "PENDING", ""), job("9_2", "RUNNING", "")];
+        let queued = vec![(Some(10), job("10", "PENDING", "")), (Some(12), job("9_2", "RUNNING", ""))];
         let merged = merge(queued, vec![job("9_10", "COMPLETED", ""), job("2", "FAILED", "")]);
         let ids: Vec<&str> = merged.iter().map(|job| job.id.as_str()).collect();
         assert_eq!(ids, ["2", "9_2", "9_10", "10"]);
+    }
+
+    #[test]
+    fn the_components_of_a_waiting_job_are_listed_once() {
+        let queued = vec![(Some(125), job("125+0", "PENDING", "")), (Some(126), job("125+1", "PENDING", ""))];
+        let accounted = || vec![job("125", "PENDING", ""), job("126", "PENDING", "")];
+        let ids = |jobs: &[Job]| jobs.iter().map(|job| job.id.to_string()).collect::<Vec<_>>();
+        assert_eq!(ids(&merge(queued.clone(), accounted())), ["125+0", "125+1"]);
+        let note = WayNote::default();
+        let single = |text: &str| {
+            let id = JobId::new(text).unwrap();
+            single(JobRef::new(&id).unwrap(), Ok(queued.clone()), Accounting::Jobs(accounted()), &note).map(|jobs| ids(&jobs))
+        };
+        assert_eq!(single("125").unwrap(), ["125+0", "125+1"]);
+    }
+
+    #[test]
+    fn of_a_component_its_neighbours_are_not_told_and_one_that_is_not_there_is_not_found() {
+        let queued = || vec![(Some(40), job("40+0", "RUNNING", "")), (Some(41), job("40+1", "RUNNING", ""))];
+        let accounted = || vec![job("40+0", "RUNNING", ""), job("40+1", "RUNNING", "")];
+        let note = WayNote::default();
+        let single = |text: &str| {
+            let id = JobId::new(text).unwrap();
+            single(JobRef::new(&id).unwrap(), Ok(queued()), Accounting::Jobs(accounted()), &note)
+        };
+        assert_eq!(single("40+1").unwrap().iter().map(|job| job.id.as_str()).collect::<Vec<_>>(), ["40+1"]);
+        assert!(matches!(single("40+7"), Err(SchedulerError::JobNotFound)));
+    }
+
+    #[test]
+    fn of_a_requeued_job_the_last_run_is_listed() {
+        for runs in [["REQUEUED", "RUNNING"], ["RUNNING", "REQUEUED"]] {
+            let jobs = merge(Vec::new(), runs.map(|state| job("31", state, "")).into());
+            assert_eq!((jobs.len(), jobs[0].status.state.as_str()), (1, "RUNNING"));
+        }
+    }
+
+    #[test]
+    fn a_list_without_accounting_says_so() {
+        let note = WayNote::default();
+        let down = Accounting::Unavailable(SchedulerError::Down("x".to_owned()));
+        assert_eq!(list(vec![(Some(1), job("1", "RUNNING", ""))], down, &JobQuery::default(), &note).len(), 1);
+        assert_eq!(note.missing(), Some(WITHOUT_ACCOUNTING));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! What Slurm prints for "there is none" differs by command and release (`N/A`, `Unknown`, `None`, `(null)`, nothing); all
 //! of it is `None` here.
 
-use crate::domain::{JobStatus, NodeState};
+use crate::domain::{JobStatus, JobTimes, NodeState};
 
 /// A text that may be absent.
 pub(super) fn text(value: &str) -> Option<String> {
@@ -24,9 +24,61 @@ pub(super) fn node_count(value: &str) -> u32 {
     digits.parse().unwrap_or(0)
 }
 
+/// The first of the 32-bit numbers that Slurm uses for "not set" and "no limit" (`NO_VAL`, `INFINITE` of `slurm.h`).
+const NO_VALUE: i64 = 0xffff_fffe;
+
+/// Whether a number is one, and not zero or one of those that Slurm uses for "not known".
+pub(super) fn is_given(number: i64) -> bool {
+    (1..NO_VALUE).contains(&number)
+}
+
 /// A point in time in Unix seconds (`SLURM_TIME_FORMAT=%s`).
 pub(super) fn timestamp(value: &str) -> Option<i64> {
-    number(value).filter(|&seconds: &i64| seconds > 0)
+    number(value).filter(|&seconds| is_given(seconds))
+}
+
+/// The times of a job in `state`. Slurm writes expected times where real ones will stand; they are told apart by the state.
+pub(super) fn times(state: &str, start: Option<i64>, end: Option<i64>) -> JobTimes {
+    let (waits, ended) = (is_waiting(state), is_over(state));
+    JobTimes {
+        start: start.filter(|_| !waits),
+        end: end.filter(|_| ended),
+        expected_start: start.filter(|_| waits),
+        expected_end: end.filter(|_| !ended),
+        ..JobTimes::default()
+    }
+}
+
+/// Whether a job in this state has not started, or will start anew.
+pub(super) fn is_waiting(state: &str) -> bool {
+    matches!(state, "PENDING" | "REQUEUE_HOLD" | "REQUEUE_FED" | "RESV_DEL_HOLD" | "SPECIAL_EXIT")
+}
+
+/// Whether a job in this state runs no more, though its end may still go on, or another run of it follow.
+pub(super) fn is_over(state: &str) -> bool {
+    is_finished(state) || matches!(state, "COMPLETING" | "REQUEUED" | "STAGE_OUT")
+}
+
+/// The flags of a state in the order in which Slurm's commands show the first that holds, instead of the state under it.
+const STATE_FLAGS: [&str; 12] = [
+    "COMPLETING",
+    "STAGE_OUT",
+    "CONFIGURING",
+    "RESIZING",
+    "REQUEUED",
+    "REQUEUE_FED",
+    "REQUEUE_HOLD",
+    "SPECIAL_EXIT",
+    "STOPPED",
+    "REVOKED",
+    "RESV_DEL_HOLD",
+    "SIGNALING",
+];
+
+/// The one word that Slurm's commands show for a state with its flags, as slurmrestd lists them.
+pub(super) fn shown_state(words: &[String]) -> &str {
+    let holds = |flag: &&&str| words.iter().any(|word| word == **flag);
+    STATE_FLAGS.iter().find(holds).copied().or_else(|| words.first().map(String::as_str)).unwrap_or_default()
 }
 
 /// A length in seconds from `[days-]hours:minutes:seconds` or `minutes:seconds`; `None` for `UNLIMITED` and its like.
@@ -61,7 +113,7 @@ pub(super) fn status(state: &str, reason: &str, exit_code: &str) -> (JobStatus, 
         None => (state.trim(), None),
     };
     let reason = text(reason).filter(|reason| reason != "None");
-    let (exit_code, signal) = if is_finished(state) { exit_and_signal(exit_code) } else { (None, None) };
+    let (exit_code, signal) = if is_waiting(state) { (None, None) } else { exit_and_signal(exit_code) };
     (JobStatus { state: state.to_owned(), reason, exit_code, signal }, cancelled_by)
 }
 
@@ -163,15 +215,44 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_goes_on_has_no_exit_code() {
-        assert_eq!(status("RUNNING", "None", "0:0").0.exit_code, None);
-        assert_eq!(status("COMPLETING", "None", "0:0").0.exit_code, None);
+    fn a_job_that_waits_has_no_exit_code() {
+        assert_eq!(status("PENDING", "None", "0:0").0.exit_code, None);
+        assert_eq!(status("SPECIAL_EXIT", "None", "78:0").0.exit_code, None);
+        assert_eq!(status("RUNNING", "None", "0:0").0.exit_code, Some(0));
+        assert_eq!(status("COMPLETING", "None", "3:0").0.exit_code, Some(3));
+    }
+
+    #[test]
+    fn expected_times_stand_under_names_of_their_own() {
+        let of = |state| times(state, Some(5), Some(9));
+        let told = |times: JobTimes| (times.start, times.end, times.expected_start, times.expected_end);
+        assert_eq!(told(of("PENDING")), (None, None, Some(5), Some(9)));
+        assert_eq!(told(of("RUNNING")), (Some(5), None, None, Some(9)));
+        for state in ["COMPLETED", "COMPLETING", "REQUEUED"] {
+            assert_eq!(told(of(state)), (Some(5), Some(9), None, None), "{state}");
+        }
+    }
+
+    #[test]
+    fn a_state_with_flags_is_the_word_that_the_commands_show() {
+        for (words, shown) in [
+            (&["RUNNING", "CONFIGURING", "POWER_UP_NODE"][..], "CONFIGURING"),
+            (&["CANCELLED", "COMPLETING"], "COMPLETING"),
+            (&["PENDING", "SPECIAL_EXIT"], "SPECIAL_EXIT"),
+            (&["PENDING", "REQUEUED"], "REQUEUED"),
+            (&["RUNNING", "STOPPED"], "STOPPED"),
+            (&["RUNNING"], "RUNNING"),
+            (&[], ""),
+        ] {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            assert_eq!(shown_state(&words), shown);
+        }
     }
 
     #[test]
     fn points_in_time_that_are_not_known_are_none() {
         assert_eq!(timestamp("1795238457"), Some(1_795_238_457));
-        for word in ["N/A", "Unknown", "None", "", "0"] {
+        for word in ["N/A", "NONE", "Unknown", "None", "", "0", "4294967294", "4294967295"] {
             assert_eq!(timestamp(word), None, "{word:?}");
         }
     }

@@ -21,7 +21,14 @@ pub fn job(id: &str) -> Job {
             status: JobStatus { state: "COMPLETED".to_owned(), reason: None, exit_code: Some(0), signal: Some(9) },
             times: JobTimes::default(),
         }]),
-        times: JobTimes { elapsed: Some(61), start: Some(1_769_846_400), end: Some(1_769_846_461), suspended: Some(0), limit: Some(3600) },
+        times: JobTimes {
+            elapsed: Some(61),
+            start: Some(1_769_846_400),
+            end: Some(1_769_846_461),
+            suspended: Some(0),
+            limit: Some(3600),
+            ..JobTimes::default()
+        },
         account: Some("g1".to_owned()),
         allocation_nodes: 2,
         cluster: "daint".to_owned(),

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::delimiter::Delimiter;
 use super::ended::Ended;
 use super::failure::{accounting_is_off, explain, explain_refusal, is_not_known_here};
-use super::sacct::{Sacct, Span};
+use super::sacct::{Runs, Sacct, Span};
 use super::sacct_metadata::{AccountedFiles, AccountedScript};
 use super::sacctmgr::Accounts;
 use super::sbatch::Sbatch;
@@ -24,11 +24,14 @@ use super::squeue::{Queued, Selection, Squeue};
 use super::srun::Srun;
 use crate::domain::{Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reservation};
 use crate::scheduler::slurm::job_ref::JobRef;
+use crate::scheduler::slurm::meaning::{CONTROLLER_DOWN, NO_CONTROLLER};
 use crate::scheduler::slurm::merge::{self, Accounting};
-use crate::scheduler::{AttachOutput, Scheduler, SchedulerError};
-use crate::ssh::{CommandError, Transport, TransportError, run};
+use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, WayNote};
+use crate::ssh::{CommandError, RemoteCommand, Transport, TransportError, run};
 
 const READ_METADATA: &str = "read the job's metadata";
+/// After this long without an answer, the controller is asked whether it is there.
+const LATE: Duration = Duration::from_secs(2);
 /// For single jobs, which are searched whenever they ran.
 const ANY_TIME: Span = Span::Points(None, None);
 
@@ -38,11 +41,13 @@ const ANY_TIME: Span = Span::Points(None, None);
 /// Where the site keeps no accounting, squeue alone is the truth. Where accounting does not answer, lists hold what
 /// squeue knows (all pending and running jobs, and those that just ended) and a warning is logged; a single job that squeue does
 /// not know is then not "not found" but an error, because nobody could be asked.
+#[derive(Clone)]
 pub struct SlurmCli {
     transport: Arc<dyn Transport>,
     delimiter: fn() -> Delimiter,
-    config: OnceCell<ClusterConfig>,
-    ended: Option<Ended>,
+    config: Arc<OnceCell<ClusterConfig>>,
+    ended: Option<Arc<Ended>>,
+    note: WayNote,
 }
 
 impl SlurmCli {
@@ -53,27 +58,62 @@ impl SlurmCli {
 
     /// The same with a known separator of fields, to replay recorded outputs. Job names can forge records then.
     pub fn with_delimiter(transport: Arc<dyn Transport>, delimiter: fn() -> Delimiter) -> Self {
-        Self { transport, delimiter, config: OnceCell::new(), ended: None }
+        Self { transport, delimiter, config: Arc::default(), ended: None, note: WayNote::default() }
     }
 
     /// The same, with accounting's answer to a list used again for as long as `freshness`, where nothing speaks against it.
     #[must_use]
     pub fn remembering(mut self, freshness: Duration) -> Self {
-        self.ended = (!freshness.is_zero()).then(|| Ended::new(freshness));
+        self.ended = (!freshness.is_zero()).then(|| Arc::new(Ended::new(freshness)));
         self
+    }
+
+    /// Asks the controller. Slurm's commands try for longer than a caller waits where it is down: an answer that is late is checked by
+    /// a `scontrol ping`, which tells at once. The command is stopped then.
+    async fn ask<C: RemoteCommand>(&self, principal: &Principal, command: &C) -> Result<C::Output, CommandError> {
+        let answer = run(&*self.transport, principal, command);
+        tokio::pin!(answer);
+        tokio::select! {
+            answer = &mut answer => answer,
+            down = self.is_found_down(principal) => if down {
+                Err(CommandError::Exit { exit: 1, stderr: NO_CONTROLLER.to_owned() })
+            } else {
+                answer.await
+            },
+        }
+    }
+
+    /// Whether the controller turns out to be down, once an answer is late.
+    async fn is_found_down(&self, principal: &Principal) -> bool {
+        tokio::time::sleep(LATE).await;
+        let ping = run(&*self.transport, principal, &Ping).await.map_err(explain("ping the scheduler"));
+        matches!(ping, Err(SchedulerError::Down(_)))
     }
 
     async fn queued(&self, principal: &Principal, selection: Selection<'_>) -> Result<Vec<Queued>, SchedulerError> {
         let command = Squeue { delimiter: (self.delimiter)(), selection };
-        match run(&*self.transport, principal, &command).await.map_err(explain("list jobs")) {
+        match self.ask(principal, &command).await.map_err(explain("list jobs")) {
             // squeue fails for a single id that the controller does not know, and for no other reason with these words.
             Err(SchedulerError::JobNotFound) => Ok(Vec::new()),
-            other => other,
+            // It answers a question for one component of a heterogeneous job with all of them.
+            Ok(queued) => Ok(match selection {
+                Selection::Job(asked) => {
+                    queued.into_iter().filter(|queued| asked.means(&queued.job.id, queued.number.parse().ok())).collect()
+                }
+                _ => queued,
+            }),
+            Err(error) => Err(error),
         }
     }
 
-    async fn accounted(&self, principal: &Principal, selection: Selection<'_>, span: Span) -> Result<Accounting, SchedulerError> {
-        let command = Sacct { delimiter: (self.delimiter)(), selection, span };
+    async fn accounted(
+        &self,
+        principal: &Principal,
+        selection: Selection<'_>,
+        span: Span,
+        runs: Runs,
+    ) -> Result<Accounting, SchedulerError> {
+        let command = Sacct { delimiter: (self.delimiter)(), selection, span, runs };
         match run(&*self.transport, principal, &command).await {
             Ok(jobs) => Ok(Accounting::Jobs(jobs)),
             Err(error) if accounting_is_off(&error) => Ok(Accounting::Off),
@@ -104,15 +144,15 @@ impl SlurmCli {
 
     /// The cluster's configuration. What is read of it hardly changes while a cluster lives, so it is asked for once.
     async fn config(&self, principal: &Principal) -> Result<&ClusterConfig, SchedulerError> {
-        let ask = || async { run(&*self.transport, principal, &ShowConfig).await.map_err(explain("read the cluster's configuration")) };
+        let ask = || async { self.ask(principal, &ShowConfig).await.map_err(explain("read the cluster's configuration")) };
         self.config.get_or_try_init(ask).await
     }
 
     /// What the controller and accounting know of the jobs of a list; accounting's word may be one that it gave before.
-    async fn listed(&self, principal: &Principal, query: &JobQuery) -> Result<(Vec<Job>, Accounting), SchedulerError> {
+    async fn listed(&self, principal: &Principal, query: &JobQuery) -> Result<(Vec<merge::Queued>, Accounting), SchedulerError> {
         let user = (!query.all_users).then(|| principal.username.as_str());
         let selection = Selection::Filter { user, account: query.account.as_deref(), name: query.name.as_deref() };
-        let accounted = || self.accounted(principal, selection, Span::Window(query.window));
+        let accounted = || self.accounted(principal, selection, Span::Window(query.window), Runs::Last);
         let Some(ended) = &self.ended else {
             let (queued, accounted) = join!(self.queued(principal, selection), accounted());
             return Ok((jobs_of(queued?), accounted?));
@@ -140,7 +180,7 @@ impl SlurmCli {
 
     /// The job as accounting has it, when the controller has it no more.
     async fn forgotten(&self, principal: &Principal, job: JobRef<'_>) -> Result<Vec<Job>, SchedulerError> {
-        merge::forgotten(self.accounted(principal, Selection::Job(job), ANY_TIME).await?)
+        merge::forgotten(self.accounted(principal, Selection::Job(job), ANY_TIME, Runs::Last).await?)
     }
 
     /// The files and script of a job that the controller has no more, as far as the release and the site keep them.
@@ -172,7 +212,20 @@ fn job_ref(id: &JobId) -> Result<JobRef<'_>, SchedulerError> {
 #[async_trait]
 impl Scheduler for SlurmCli {
     async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<JobId, SchedulerError> {
-        run(&*self.transport, principal, &Sbatch(job)).await.map_err(|error| match error {
+        let sbatch = Sbatch(job);
+        let answer = run(&*self.transport, principal, &sbatch);
+        tokio::pin!(answer);
+        let answer = tokio::select! {
+            answer = &mut answer => answer,
+            down = self.is_found_down(principal) => {
+                if down {
+                    // sbatch may have reached it before.
+                    return Err(SchedulerError::Unanswered(CONTROLLER_DOWN.to_owned()));
+                }
+                answer.await
+            }
+        };
+        answer.map_err(|error| match error {
             // sbatch succeeded: the job is there, and only its id was not understood.
             CommandError::Output { reason, .. } => SchedulerError::Unanswered(reason),
             error => explain_refusal("submit the job")(error),
@@ -181,15 +234,16 @@ impl Scheduler for SlurmCli {
 
     async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Vec<Job>, SchedulerError> {
         let (queued, accounted) = self.listed(principal, query).await?;
-        let mut jobs = merge::list(queued, accounted, query);
+        let mut jobs = merge::list(queued, accounted, query, &self.note);
         self.name_cluster(principal, &mut jobs).await?;
         Ok(jobs)
     }
 
     async fn job(&self, principal: &Principal, id: &JobId) -> Result<Vec<Job>, SchedulerError> {
-        let selection = Selection::Job(job_ref(id)?);
-        let (queued, accounted) = join!(self.queued(principal, selection), self.accounted(principal, selection, ANY_TIME));
-        let mut jobs = merge::single(queued.map(jobs_of), accounted?)?;
+        let asked = job_ref(id)?;
+        let selection = Selection::Job(asked);
+        let (queued, accounted) = join!(self.queued(principal, selection), self.accounted(principal, selection, ANY_TIME, Runs::Last));
+        let mut jobs = merge::single(asked, queued.map(jobs_of), accounted?, &self.note)?;
         self.name_cluster(principal, &mut jobs).await?;
         Ok(jobs)
     }
@@ -204,13 +258,13 @@ impl Scheduler for SlurmCli {
             [] => Selection::Filter { user, account: query.account.as_deref(), name: None },
             ids => Selection::Jobs(ids),
         };
-        merge::accounts(self.accounted(principal, selection, Span::Points(query.since, query.until)).await?, principal, query)
+        merge::accounts(self.accounted(principal, selection, Span::Points(query.since, query.until), Runs::All).await?, principal, query)
     }
 
     async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Vec<JobMetadata>, SchedulerError> {
         let job = job_ref(id)?;
         let transport = &*self.transport;
-        match run(transport, principal, &JobFiles(job)).await.map_err(explain(READ_METADATA)) {
+        match self.ask(principal, &JobFiles(job)).await.map_err(explain(READ_METADATA)) {
             Ok(mut files) => {
                 let script = run(transport, principal, &JobScriptText(job)).await.map_err(explain(READ_METADATA))?;
                 files.iter_mut().for_each(|files| files.script.clone_from(&script));
@@ -223,8 +277,9 @@ impl Scheduler for SlurmCli {
 
     async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<(), SchedulerError> {
         let job = job_ref(id)?;
-        match run(&*self.transport, principal, &Scancel(job)).await.map_err(explain("cancel the job"))? {
+        match self.ask(principal, &Scancel(job)).await.map_err(explain("cancel the job"))? {
             Cancelled::Done => Ok(()),
+            Cancelled::GoesOn(state) => Err(SchedulerError::Unanswered(format!("scancel reported success, but the job is still {state}"))),
             // A job that ended is as its owner wants it: cancelling it succeeds, however long ago that was.
             Cancelled::NotKnown => self.forgotten(principal, job).await.map(|_| ()),
         }
@@ -237,16 +292,16 @@ impl Scheduler for SlurmCli {
     }
 
     async fn nodes(&self, principal: &Principal) -> Result<Vec<Node>, SchedulerError> {
-        run(&*self.transport, principal, &Nodes { delimiter: (self.delimiter)() }).await.map_err(explain("list the nodes"))
+        self.ask(principal, &Nodes { delimiter: (self.delimiter)() }).await.map_err(explain("list the nodes"))
     }
 
     async fn partitions(&self, principal: &Principal, hidden: bool) -> Result<Vec<Partition>, SchedulerError> {
         let command = Partitions { delimiter: (self.delimiter)(), hidden };
-        run(&*self.transport, principal, &command).await.map_err(explain("list the partitions"))
+        self.ask(principal, &command).await.map_err(explain("list the partitions"))
     }
 
     async fn reservations(&self, principal: &Principal) -> Result<Vec<Reservation>, SchedulerError> {
-        run(&*self.transport, principal, &Reservations).await.map_err(explain("list the reservations"))
+        self.ask(principal, &Reservations).await.map_err(explain("list the reservations"))
     }
 
     async fn accounts(&self, principal: &Principal) -> Result<Option<Vec<Account>>, SchedulerError> {
@@ -261,10 +316,14 @@ impl Scheduler for SlurmCli {
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {
         run(&*self.transport, principal, &Ping).await.map_err(explain("ping the scheduler"))
     }
+
+    fn noting(&self, note: &WayNote) -> Option<Arc<dyn Scheduler>> {
+        Some(Arc::new(Self { note: note.clone(), ..self.clone() }))
+    }
 }
 
-fn jobs_of(queued: Vec<Queued>) -> Vec<Job> {
-    queued.into_iter().map(|queued| queued.job).collect()
+fn jobs_of(queued: Vec<Queued>) -> Vec<merge::Queued> {
+    queued.into_iter().map(|queued| (queued.number.parse().ok(), queued.job)).collect()
 }
 
 /// The number of the one job that runs; a job that does not run, or several that do, cannot be attached to.

@@ -11,6 +11,7 @@ use moka::future::Cache;
 use tokio::time::Instant;
 
 use crate::domain::{Job, JobId, JobQuery, Username};
+use crate::scheduler::slurm::merge;
 use crate::scheduler::slurm::values::is_finished;
 
 /// The jobs of all answers that are kept, at most: each takes about half a kilobyte.
@@ -57,8 +58,8 @@ impl Ended {
 
 impl Answer {
     /// The jobs, if accounting knew already of the end of each one that the controller says has ended.
-    pub(super) fn beside(&self, queued: &[Job]) -> Option<Vec<Job>> {
+    pub(super) fn beside(&self, queued: &[merge::Queued]) -> Option<Vec<Job>> {
         let known = |job: &Job| !is_finished(&job.status.state) || self.ended.contains(&job.id);
-        queued.iter().all(known).then(|| self.jobs.clone())
+        queued.iter().map(|(_, job)| job).all(known).then(|| self.jobs.clone())
     }
 }

@@ -15,6 +15,7 @@ pub(super) fn explain(operation: &'static str) -> impl FnOnce(CommandError) -> S
             Some(Meaning::NotReached(text)) => SchedulerError::Down(text.to_owned()),
             Some(Meaning::NoSuchJob) => SchedulerError::JobNotFound,
             Some(Meaning::Forbidden) => SchedulerError::Denied(words(stderr)),
+            Some(Meaning::Refused) => SchedulerError::Rejected(words(stderr)),
             None => SchedulerError::Command { operation, source: error },
         },
         _ => SchedulerError::Command { operation, source: error },
@@ -67,7 +68,10 @@ mod tests {
     #[test]
     fn a_controller_that_is_not_reached_is_down() {
         let error = explain("list")(exit(1, "squeue: error: Unable to contact slurm controller (connect failure)"));
-        assert!(matches!(&error, SchedulerError::Down(words) if words == "Unable to contact slurm controller"), "{error:?}");
+        assert!(
+            matches!(&error, SchedulerError::Down(words) if words == "the controller is down (Unable to contact slurm controller)"),
+            "{error:?}"
+        );
     }
 
     #[test]

@@ -22,6 +22,8 @@ mod srun;
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod release_26_05;
 
 pub use client::SlurmCli;
 pub use delimiter::Delimiter;

@@ -5,7 +5,7 @@ use super::slurm_command;
 use super::squeue::Selection;
 use crate::domain::{Job, JobStep, JobTimes, TimeWindow};
 use crate::scheduler::slurm::job_ref::shown_id;
-use crate::scheduler::slurm::values::{duration, minutes, node_count, number, status, text, timestamp};
+use crate::scheduler::slurm::values::{self, duration, minutes, node_count, number, status, text, timestamp};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// The fields asked for, in order. The first holds no free text (see [`Delimiter::records`]).
@@ -44,6 +44,17 @@ pub(super) struct Sacct<'a> {
     pub(super) selection: Selection<'a>,
     /// The time whose jobs are listed. It does not bound the search for a single job.
     pub(super) span: Span,
+    /// Which runs of a requeued job.
+    pub(super) runs: Runs,
+}
+
+/// Which runs of a job that was requeued are listed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Runs {
+    /// The last one.
+    Last,
+    /// All of them. Those before the last are `REQUEUED`.
+    All,
 }
 
 /// The first second that Slurm's commands take in this form; there was no Slurm before it.
@@ -78,6 +89,7 @@ impl RemoteCommand for Sacct<'_> {
     fn command_line(&self) -> CommandLine {
         let line = slurm_command("sacct").flag("--noheader").flag("--parsable");
         let line = line.option("--delimiter", self.delimiter.as_str()).option("--format", FIELDS.join(","));
+        let line = if self.runs == Runs::All { line.flag("--duplicates") } else { line };
         let line = match self.selection {
             Selection::Job(_) => line,
             Selection::Jobs(_) => self.span.options(line.flag("--allocations")).option("--state", STATES),
@@ -138,12 +150,13 @@ fn job(record: &[String; FIELDS.len()]) -> Result<Job, CommandError> {
     ] = record;
     let id = shown_id(id).map_err(|error| not_understood(format!("{id:?}: {error}")))?;
     let (status, cancelled_by) = status(state, reason, exit);
+    let times = times(record, &status.state);
     Ok(Job {
         id,
         name: name.clone(),
         status,
         steps: None,
-        times: times(record),
+        times,
         account: text(account),
         allocation_nodes: node_count(node_number),
         cluster: cluster.clone(),
@@ -164,17 +177,17 @@ fn job(record: &[String; FIELDS.len()]) -> Result<Job, CommandError> {
 
 fn step(record: &[String; FIELDS.len()]) -> JobStep {
     let (status, _) = status(&record[1], &record[2], &record[3]);
-    JobStep { id: record[0].clone(), name: record[FIELDS.len() - 1].clone(), status, times: times(record) }
+    let times = times(record, &status.state);
+    JobStep { id: record[0].clone(), name: record[FIELDS.len() - 1].clone(), status, times }
 }
 
-fn times(record: &[String; FIELDS.len()]) -> JobTimes {
+fn times(record: &[String; FIELDS.len()], state: &str) -> JobTimes {
     let [_, _, _, _, start, end, elapsed, suspended, limit, ..] = record;
     JobTimes {
         elapsed: number(elapsed),
-        start: timestamp(start),
-        end: timestamp(end),
         suspended: duration(suspended),
         limit: minutes(limit),
+        ..values::times(state, timestamp(start), timestamp(end))
     }
 }
 
@@ -192,7 +205,7 @@ mod tests {
     use crate::scheduler::slurm::job_ref::JobRef;
 
     fn sacct(selection: Selection<'_>) -> Sacct<'_> {
-        Sacct { delimiter: delimiter(), selection, span: Span::Window(TimeWindow::OneDay) }
+        Sacct { delimiter: delimiter(), selection, span: Span::Window(TimeWindow::OneDay), runs: Runs::Last }
     }
 
     const ALL: Selection<'static> = Selection::Filter { user: None, account: None, name: None };
@@ -218,7 +231,7 @@ mod tests {
             let ids = ["12", "13_4"].map(|id| JobId::new(id).unwrap());
             let jobs: Vec<_> = ids.iter().filter_map(JobRef::new).collect();
             let span = Span::Points(since, until);
-            Sacct { delimiter: delimiter(), selection: Selection::Jobs(&jobs), span }.command_line().to_string()
+            Sacct { delimiter: delimiter(), selection: Selection::Jobs(&jobs), span, runs: Runs::Last }.command_line().to_string()
         };
         let bounded = line(Some(1_700_000_000), Some(1_700_003_600));
         assert!(bounded.contains(" --allocations --starttime='uts1700000000' --endtime='uts1700003600' "), "{bounded}");

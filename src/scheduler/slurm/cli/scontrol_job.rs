@@ -10,7 +10,7 @@ use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 const NO_TASK: &str = "4294967294";
 
 /// The fields that scontrol prints after the files of a job.
-const AFTER_THE_FILES: [&str; 13] = [
+const AFTER_THE_FILES: [&str; 24] = [
     "Power",
     "OOMKillStep",
     "NtasksPerTRES",
@@ -24,7 +24,21 @@ const AFTER_THE_FILES: [&str; 13] = [
     "TresPerTask",
     "MailUser",
     "MailType",
+    "SegmentSize",
+    "SpreadSegments",
+    "ConsolidateSegments",
+    "Switches",
+    "GresAllowTaskSharing",
+    "GresEnforceBind",
+    "GresOneTaskPerSharing",
+    "SpreadJob",
+    "ExpeditedRequeue",
+    "SELinuxContext",
+    "ResvPorts",
 ];
+
+/// Of such fields, those whose values may hold blanks.
+const FREE_AFTER_THE_FILES: [&str; 4] = [" BurstBuffer=", " BurstBufferState=", " ContainerType=", " Container="];
 
 /// Asks for the files of a job. squeue has fields for them as well, but with patterns left as they are, or expanded
 /// wrongly for tasks of arrays.
@@ -82,20 +96,20 @@ fn files(record: &str) -> Option<JobMetadata> {
     let (_, error) = before.rsplit_once(" StdErr=")?;
     let output = without_later_fields(output.trim_end_matches(['\n', ' ']));
     let path = |value: &str| text(&value.replace(NO_TASK, "%a"));
-    Some(JobMetadata {
-        id: JobId::new(&printed).ok()?,
-        script: None,
-        standard_input: path(input),
-        standard_output: path(output),
-        standard_error: path(error),
-    })
+    // Standard error goes where standard output does, unless the job says otherwise.
+    let standard_output = path(output);
+    let standard_error = path(error).or_else(|| standard_output.clone());
+    Some(JobMetadata { id: JobId::new(&printed).ok()?, script: None, standard_input: path(input), standard_output, standard_error })
 }
 
 /// The last file alone. Some fields may follow it, by release and by what the job asks for; their values hold no space.
 fn without_later_fields(mut output: &str) -> &str {
+    if let Some(at) = FREE_AFTER_THE_FILES.iter().filter_map(|field| output.find(field)).min() {
+        output = &output[..at];
+    }
     while let Some((before, field)) = output.rsplit_once(' ') {
         let Some((key, _)) = field.split_once('=') else { break };
-        if !AFTER_THE_FILES.contains(&key) {
+        if !(AFTER_THE_FILES.contains(&key) || key.starts_with("CPU_") || key.starts_with("KillO")) {
             break;
         }
         output = before;
@@ -178,12 +192,24 @@ mod tests {
         for after in [
             " Power=",
             " Power= MailUser=a@b MailType=END",
+            " SegmentSize=1 SpreadSegments=Yes",
+            " BurstBuffer=#BB create a b",
+            " CPU_max_freq=High KillOInInvalidDependent=Yes",
+            " KillOnInvalidDependent=No ResvPorts=1-2 ContainerType=oci Container=/a b ContainerID=x",
             " OOMKillStep=0 TresPerNode=gres/gpu:0 TresPerTask=cpu:1 MailUser=a@b MailType=END",
         ] {
             let stdout = format!("JobId=5 JobName=x WorkDir=/w StdErr=/w/e StdIn=/dev/null StdOut=/w/o ut=1.txt{after} \n").into_bytes();
             let files = JobFiles(JobRef::new(&id).unwrap()).parse(RawOutput { stdout, ..RawOutput::default() }).unwrap();
             assert_eq!(files[0].standard_output.as_deref(), Some("/w/o ut=1.txt"), "{after}");
         }
+    }
+
+    #[test]
+    fn standard_error_that_is_not_named_goes_where_standard_output_does() {
+        let id = JobId::new("5").unwrap();
+        let stdout = b"JobId=5 JobName=x WorkDir=/w StdErr= StdIn=/dev/null StdOut=/w/o SegmentSize=1 \n".to_vec();
+        let files = JobFiles(JobRef::new(&id).unwrap()).parse(RawOutput { stdout, ..RawOutput::default() }).unwrap();
+        assert_eq!((files[0].standard_output.as_deref(), files[0].standard_error.as_deref()), (Some("/w/o"), Some("/w/o")));
     }
 
     #[test]

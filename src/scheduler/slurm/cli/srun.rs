@@ -4,6 +4,10 @@ use crate::domain::bytes_to_text;
 use crate::scheduler::AttachOutput;
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
+/// Becomes srun, without the variables of the user's start-up files that steer it. What says where Slurm is stays.
+const UNSTEERED: &str = "unset SLURM_EXPORT_ENV $(env | sed -n \"s/^\\(S[A-Z]*_[A-Z0-9_]*\\)=.*/\\1/p\" | \
+grep -e ^SRUN_ -e ^SLURM_ | grep -v -e ^SLURM_CONF -e ^SLURM_JWT); exec srun \"$@\"";
+
 /// Runs a shell command once, on the first node of a job, beside what runs there.
 pub(super) struct Srun<'a> {
     /// The job's number: srun reads the id of an array's task as that of the array.
@@ -17,7 +21,10 @@ impl RemoteCommand for Srun<'_> {
 
     fn command_line(&self) -> CommandLine {
         // No locale is set here: the command would inherit it.
-        CommandLine::new("srun")
+        CommandLine::new("sh")
+            .flag("-c")
+            .arg(UNSTEERED)
+            .flag("srun")
             .flag("--overlap")
             .flag("--nodes=1")
             .flag("--ntasks=1")
@@ -58,11 +65,25 @@ mod tests {
 
     #[test]
     fn the_command_is_one_argument_of_a_shell_beside_the_job() {
-        assert_eq!(
-            COMMAND.command_line().to_string(),
-            r"srun --overlap --nodes=1 --ntasks=1 --input=none --jobid='12' sh -c 'echo '\''a b'\'''"
-        );
+        let line = COMMAND.command_line().to_string();
+        let arguments = r" srun --overlap --nodes=1 --ntasks=1 --input=none --jobid='12' sh -c 'echo '\''a b'\'''";
+        assert!(line.ends_with(arguments) && !line.contains('\n'), "{line}");
         assert!(!COMMAND.idempotent());
+    }
+
+    #[test]
+    fn variables_of_the_login_do_not_steer_srun() {
+        use std::os::unix::ffi::OsStringExt;
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("srun");
+        std::fs::write(&program, "#!/bin/sh\necho \"$SLURM_CONF:$SRUN_CONTAINER:$SLURM_PARTITION:$OTHER\"\n").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let line = std::ffi::OsString::from_vec(COMMAND.command_line().as_bytes().to_vec());
+        let path = format!("{}:/usr/bin:/bin", folder.path().display());
+        let login = [("SLURM_CONF", "/c"), ("SRUN_CONTAINER", "x"), ("SLURM_PARTITION", "x"), ("OTHER", "o")];
+        let output = std::process::Command::new("sh").arg("-c").arg(line).env("PATH", path).envs(login).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "/c:::o\n");
     }
 
     #[test]

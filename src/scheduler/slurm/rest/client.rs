@@ -19,9 +19,10 @@ use crate::domain::{
 };
 use crate::rest::Client;
 use crate::scheduler::slurm::job_ref::JobRef;
+use crate::scheduler::slurm::meaning::CONTROLLER_DOWN;
 use crate::scheduler::slurm::merge::{self, Accounting};
-use crate::scheduler::slurm::values::is_finished;
-use crate::scheduler::{AttachOutput, Gap, Scheduler, SchedulerError};
+use crate::scheduler::slurm::values::is_over;
+use crate::scheduler::{AttachOutput, Gap, Scheduler, SchedulerError, WayNote};
 
 /// All states there are. Without naming them, accounting leaves out jobs that were cancelled before they could have started.
 const STATES: [&str; 12] = [
@@ -45,20 +46,28 @@ const JOBS_AT_ONCE: usize = 4;
 const NO_METADATA: &str = "connection_mode is rest, and slurmrestd does not give the script and files of a job";
 const NO_ATTACH: &str = "connection_mode is rest, and slurmrestd does not run commands in a job";
 const NO_WAITING_TASK: &str = "version v0.0.36 of slurmrestd's API does not cancel single tasks of an array that wait";
+const NO_WAITING_COMPONENT: &str = "Slurm does not cancel a single component of a heterogeneous job that waits: cancel the whole job";
 const NO_RESERVATIONS: &str = "version v0.0.36 of slurmrestd's API has no reservations";
 
 /// Slurm through slurmrestd.
 ///
 /// Of the two sources of jobs, `/slurm` asks the controller and `/slurmdb` accounting. Both are asked at the same time, and put
 /// together as the commands' answers are: see [`merge`].
+#[derive(Clone)]
 pub struct SlurmRest {
-    endpoint: Endpoint,
+    endpoint: Arc<Endpoint>,
+    note: WayNote,
 }
 
 impl SlurmRest {
     /// Slurm behind the slurmrestd of `settings`, asked with these tokens. Nothing is sent yet.
     pub fn new(client: Client, settings: Settings, tokens: Arc<dyn UserToken>) -> Self {
-        Self { endpoint: Endpoint::new(client, settings, tokens) }
+        Self { endpoint: Arc::new(Endpoint::new(client, settings, tokens)), note: WayNote::default() }
+    }
+
+    /// The same for one call, which is to be noted.
+    pub(in super::super) fn noted(&self, note: &WayNote) -> Self {
+        Self { note: note.clone(), ..self.clone() }
     }
 
     /// Whether slurmrestd gave no answer a moment ago.
@@ -85,9 +94,9 @@ impl SlurmRest {
     }
 
     /// The controller's jobs.
-    async fn queued(&self, principal: &Principal) -> Result<Vec<Job>, SchedulerError> {
+    async fn queued(&self, principal: &Principal) -> Result<Vec<merge::Queued>, SchedulerError> {
         let jobs: Vec<QueuedJob> = self.records(principal, |version| Call::slurm(version, &["jobs"])).await?;
-        jobs_of(jobs).map(|jobs| jobs.into_iter().map(|(_, job)| job).collect())
+        jobs_of(jobs).map(numbered)
     }
 
     /// One job or its parts as the controller has them, each with its number; empty where it knows none.
@@ -191,13 +200,15 @@ impl SlurmRest {
     /// Whether a cancellation of which the answer says nothing was done.
     async fn verify_cancelled(&self, principal: &Principal, id: JobRef<'_>) -> Result<(), SchedulerError> {
         let queued = self.queued_as(principal, id).await?;
-        if queued.is_empty() {
-            return merge::forgotten(self.accounted_as(principal, id).await?).map(drop);
-        }
-        if queued.iter().all(|(_, job)| is_finished(&job.status.state)) {
+        // A job that never was is told as such. A task that waited is gone from the record of its array.
+        if queued.iter().all(|(_, job)| is_over(&job.status.state)) {
             return Ok(());
         }
-        Err(SchedulerError::Denied("Access/permission denied".to_owned()))
+        Err(if id.is_component() {
+            SchedulerError::Rejected(NO_WAITING_COMPONENT.to_owned())
+        } else {
+            SchedulerError::Denied("Access/permission denied".to_owned())
+        })
     }
 }
 
@@ -235,6 +246,10 @@ fn jobs_of(records: Vec<QueuedJob>) -> Result<Vec<(i64, Job)>, SchedulerError> {
     records.into_iter().map(job).collect()
 }
 
+fn numbered(jobs: Vec<(i64, Job)>) -> Vec<merge::Queued> {
+    jobs.into_iter().map(|(number, job)| (u64::try_from(number).ok(), job)).collect()
+}
+
 fn not_a_job(error: &InvalidName) -> SchedulerError {
     SchedulerError::Unanswered(format!("slurmrestd's answer holds a job without an id: {error}"))
 }
@@ -260,7 +275,7 @@ impl Scheduler for SlurmRest {
         let since = format!("now-{}hours", query.window.hours());
         let user = (!query.all_users).then(|| principal.username.as_str());
         let (queued, accounted) = join!(self.queued(principal), self.accounted_of(principal, &since, "now", user));
-        let mut jobs = merge::list(queued?, accounted?, query);
+        let mut jobs = merge::list(queued?, accounted?, query, &self.note);
         // The oldest version does not name the controller's users: a job that accounting does not name either is nobody's.
         jobs.retain(|job| query.all_users || job.user.as_deref() == Some(principal.username.as_str()));
         Ok(jobs)
@@ -269,7 +284,7 @@ impl Scheduler for SlurmRest {
     async fn job(&self, principal: &Principal, id: &JobId) -> Result<Vec<Job>, SchedulerError> {
         let id = job_ref(id)?;
         let (queued, accounted) = join!(self.queued_as(principal, id), self.accounted_as(principal, id));
-        merge::single(queued.map(|jobs| jobs.into_iter().map(|(_, job)| job).collect()), accounted?)
+        merge::single(id, queued.map(numbered), accounted?, &self.note)
     }
 
     async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Vec<Job>, SchedulerError> {
@@ -307,7 +322,7 @@ impl Scheduler for SlurmRest {
             return merge::forgotten(self.accounted_as(principal, id).await?).map(drop);
         };
         let make = |offer: Offer| Ok(Call::slurm(offer.slurm, &["job", &sent_as]).delete());
-        let Answered { version, answer, .. } = self.endpoint.call::<IgnoredAny>(principal, make).await?;
+        let Answered { version, success, answer } = self.endpoint.call::<IgnoredAny>(principal, make).await?;
         let told = answer.tells_of_each_job();
         let faults = answer.faults();
         if was_over(&faults) {
@@ -319,6 +334,9 @@ impl Scheduler for SlurmRest {
                 SchedulerError::JobNotFound => merge::forgotten(self.accounted_as(principal, id).await?).map(drop),
                 error => Err(error),
             };
+        }
+        if !success {
+            return Err(explain(&[]));
         }
         if told || !version.hides_refusals() { Ok(()) } else { self.verify_cancelled(principal, id).await }
     }
@@ -359,20 +377,23 @@ impl Scheduler for SlurmRest {
             let version = offer.slurmdb.unwrap_or(offer.slurm);
             Ok(Call::slurmdb(version, &["associations"]).with("user", user))
         };
-        let Answered { answer, .. } = self.endpoint.call::<Association>(principal, make).await?;
+        let Answered { success, answer, .. } = self.endpoint.call::<Association>(principal, make).await?;
         let cluster = answer.cluster().map(str::to_owned);
         let (associations, faults) = answer.into_records();
         if !faults.is_empty() {
             let error = explain(&faults);
             return if accounting_is_off(&error) { Ok(None) } else { Err(error) };
         }
+        let Some(associations) = associations.filter(|_| success) else {
+            return Err(SchedulerError::Unanswered("slurmrestd's answer holds no associations".to_owned()));
+        };
         // The first versions give those of all users. Several clusters may share a database.
         let is_own = |association: &Association| {
             association.user.0.as_deref() == Some(user)
                 && cluster.as_ref().is_none_or(|cluster| association.cluster.0.as_ref() == Some(cluster))
         };
         let mut accounts: BTreeMap<String, bool> = BTreeMap::new();
-        for association in associations.unwrap_or_default().into_iter().filter(is_own) {
+        for association in associations.into_iter().filter(is_own) {
             let default = association.is_default();
             if let Some(name) = association.account.given() {
                 *accounts.entry(name).or_default() |= default;
@@ -387,6 +408,17 @@ impl Scheduler for SlurmRest {
 
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {
         let pings: Vec<Ping> = self.records(principal, |version| Call::slurm(version, &["ping"])).await?;
-        if pings.iter().any(Ping::is_up) { Ok(()) } else { Err(SchedulerError::Down("no controller of Slurm answers".to_owned())) }
+        if pings.iter().any(Ping::is_up) {
+            return Ok(());
+        }
+        // Slurm 26.05 calls a controller down that refuses the token. A question says which it is.
+        match self.records::<IgnoredAny>(principal, |version| Call::slurm(version, &["partitions"])).await {
+            Err(refused @ SchedulerError::Denied(_)) => Err(refused),
+            _ => Err(SchedulerError::Down(CONTROLLER_DOWN.to_owned())),
+        }
+    }
+
+    fn noting(&self, note: &WayNote) -> Option<Arc<dyn Scheduler>> {
+        Some(Arc::new(self.noted(note)))
     }
 }

@@ -9,16 +9,20 @@ use serde_json::Value;
 use super::discovery::Discovery;
 use super::failure::{token_refused, unanswered};
 use super::version::{ApiVersion, Description, Offer};
-use super::wire::Answer;
+use super::wire::{Answer, Ping};
 use super::{Settings, UserToken};
 use crate::domain::{Principal, Secret};
 use crate::rest::{Client, Method, Request, Response, RestError, Url};
 use crate::scheduler::SchedulerError;
+use crate::scheduler::slurm::meaning::CONTROLLER_DOWN;
 
 /// The most bytes of an answer: 10,000 jobs of the wordiest version, and some.
 const MAX_ANSWER: usize = 128 << 20;
 /// The most bytes of a server's description of itself; one of two versions has 1.6 MB.
 const MAX_DESCRIPTION: usize = 32 << 20;
+
+/// After this long without an answer, the controller is asked whether it is there.
+const LATE: Duration = Duration::from_secs(2);
 
 /// How long a server that gave no answer is not worth another question, where there is another way.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -120,7 +124,7 @@ impl Endpoint {
         make: impl Fn(Offer) -> Result<Call, SchedulerError>,
     ) -> Result<Answered<T>, SchedulerError> {
         let offer = self.offer(principal).await?;
-        let response = self.send(principal, make(offer)?).await?;
+        let response = self.send_watched(principal, offer, make(offer)?).await?;
         if !is_unknown_address(&response) {
             return read(offer, &response);
         }
@@ -128,10 +132,40 @@ impl Endpoint {
             let renewed = self.offer(principal).await?;
             if renewed != offer {
                 tracing::info!(url = %self.url, version = %renewed.slurm, "slurmrestd speaks another version now");
-                return read(renewed, &self.send(principal, make(renewed)?).await?);
+                return read(renewed, &self.send_watched(principal, renewed, make(renewed)?).await?);
             }
         }
         Err(SchedulerError::Unanswered(format!("slurmrestd does not know the address that was asked, of version {}", offer.slurm)))
+    }
+
+    /// As [`Self::send`]. slurmrestd tries for longer than a caller waits where the controller is down: an answer that is late is checked
+    /// by a ping, which tells at once.
+    async fn send_watched(&self, principal: &Principal, offer: Offer, call: Call) -> Result<Response, SchedulerError> {
+        if call.segments.first().is_some_and(|family| family == "slurmdb") {
+            return self.send(principal, call).await;
+        }
+        let changes = !matches!(call.method, Method::Get);
+        let answer = self.send(principal, call);
+        tokio::pin!(answer);
+        tokio::select! {
+            answer = &mut answer => answer,
+            down = self.is_found_down(principal, offer) => if !down {
+                answer.await
+            } else if changes {
+                // It may have been reached before.
+                Err(SchedulerError::Unanswered(CONTROLLER_DOWN.to_owned()))
+            } else {
+                Err(SchedulerError::Down(CONTROLLER_DOWN.to_owned()))
+            },
+        }
+    }
+
+    /// Whether the controller turns out to be down, once an answer is late.
+    async fn is_found_down(&self, principal: &Principal, offer: Offer) -> bool {
+        tokio::time::sleep(LATE).await;
+        let Ok(response) = self.send(principal, Call::slurm(offer.slurm, &["ping"])).await else { return false };
+        let pings = response.json::<Answer<Ping>>().ok().and_then(|answer| answer.into_records().0);
+        pings.is_some_and(|pings| !pings.is_empty() && !pings.iter().any(Ping::is_up))
     }
 
     async fn send(&self, principal: &Principal, call: Call) -> Result<Response, SchedulerError> {
@@ -188,7 +222,10 @@ fn is_unknown_address(response: &Response) -> bool {
 
 fn read<T: DeserializeOwned>(offer: Offer, response: &Response) -> Result<Answered<T>, SchedulerError> {
     let success = (200..300).contains(&response.status);
-    match response.json() {
+    match response.json::<Answer<T>>() {
+        Ok(answer) if !answer.is_slurms() => {
+            Err(SchedulerError::Unanswered(format!("something else than slurmrestd answered, with status {}", response.status)))
+        }
         Ok(answer) => Ok(Answered { version: offer.slurm, success, answer }),
         Err(error) if success => Err(unanswered(&error)),
         Err(_) => Err(SchedulerError::Unanswered(format!("slurmrestd answered with status {}", response.status))),

@@ -59,6 +59,7 @@ fn told_apart(faults: &[Fault]) -> Option<SchedulerError> {
         Meaning::NotReached(text) => SchedulerError::Down(text.to_owned()),
         Meaning::NoSuchJob => SchedulerError::JobNotFound,
         Meaning::Forbidden => SchedulerError::Denied(words(faults)),
+        Meaning::Refused => SchedulerError::Rejected(words(faults)),
     })
 }
 

@@ -12,8 +12,8 @@ pub struct ApiVersion(u16);
 impl ApiVersion {
     /// The first version that is understood, of Slurm 20.11.
     pub const OLDEST: Self = Self(36);
-    /// The last version that is understood, of Slurm 25.05.
-    pub const NEWEST: Self = Self(43);
+    /// The last version that is understood, of Slurm 26.05.
+    pub const NEWEST: Self = Self(45);
 
     /// Reads `0.0.42` or `v0.0.42`.
     pub fn parse(text: &str) -> Option<Self> {
@@ -190,11 +190,13 @@ mod tests {
     fn the_newest_known_version_is_chosen_for_each_family() {
         let paths = ["/slurm/v0.0.36/ping", "/slurm/v0.0.38/ping", "/slurmdb/v0.0.37/jobs", "/slurm/v0.0.99/ping", "/openapi/v3"];
         assert_eq!(offer(&paths), Some(Offer { slurm: version(38), slurmdb: Some(version(37)) }));
+        let paths = ["/slurm/v0.0.43/ping/", "/slurm/v0.0.45/ping/", "/slurmdb/v0.0.44/jobs/"];
+        assert_eq!(offer(&paths), Some(Offer { slurm: version(45), slurmdb: Some(version(44)) }));
         assert_eq!(offer(&["/slurm/v0.0.42/ping/"]), Some(Offer { slurm: version(42), slurmdb: None }));
     }
 
     #[test]
     fn a_server_without_a_known_version_offers_nothing() {
-        assert_eq!(offer(&["/slurm/v0.0.35/ping", "/slurm/v0.0.44/ping", "/slurmdb/v0.0.42/jobs", "/other/v0.0.42/x"]), None);
+        assert_eq!(offer(&["/slurm/v0.0.35/ping", "/slurm/v0.0.46/ping", "/slurmdb/v0.0.42/jobs", "/other/v0.0.42/x"]), None);
     }
 }

@@ -139,7 +139,7 @@ fn answer(is_over: &AtomicBool, seen: &Seen) -> Reply {
         }
         ("slurm", &Method::DELETE, "job/1") => {
             is_over.store(true, Ordering::SeqCst);
-            json!({})
+            json!({"errors": []})
         }
         ("slurm", &Method::GET, "jobs" | "job/1") => json!({"jobs": job()}),
         ("slurm", &Method::GET, "nodes") => json!({"nodes": [{"name": "nid1", "cpus": 4}]}),

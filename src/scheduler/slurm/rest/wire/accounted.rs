@@ -6,7 +6,7 @@ use super::exit::{Exit, status};
 use super::lenient::{Number, Records, Text, Words};
 use super::queued::{limit, shown_id};
 use crate::domain::{InvalidName, Job, JobStep, JobTimes};
-use crate::scheduler::slurm::values::is_finished;
+use crate::scheduler::slurm::values;
 
 /// A job of `/slurmdb/.../jobs`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -131,9 +131,10 @@ impl Step {
 fn times(times: &Times, state: &str) -> JobTimes {
     JobTimes {
         elapsed: times.elapsed.0,
-        start: times.start.positive().filter(|_| state != "PENDING"),
-        end: times.end.positive().filter(|_| is_finished(state)),
         suspended: times.suspended.0,
         limit: limit(times.limit),
+        expected_start: None,
+        expected_end: None,
+        ..values::times(state, times.start.positive(), times.end.positive())
     }
 }

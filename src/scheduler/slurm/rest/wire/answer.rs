@@ -13,7 +13,7 @@ pub(in super::super) struct Answer<T> {
     #[serde(alias = "jobs", alias = "nodes", alias = "partitions", alias = "reservations", alias = "associations", alias = "pings")]
     records: Option<Records<T>>,
     /// What went wrong.
-    errors: Records<Fault>,
+    errors: Option<Records<Fault>>,
     meta: Option<Meta>,
     job_id: Number,
     result: Option<Submitted>,
@@ -68,14 +68,14 @@ struct SignalFault {
 
 impl<T> Default for Answer<T> {
     fn default() -> Self {
-        Self { records: None, errors: Records(Vec::new()), meta: None, job_id: Number(None), result: None, status: None }
+        Self { records: None, errors: None, meta: None, job_id: Number(None), result: None, status: None }
     }
 }
 
 impl<T> Answer<T> {
     /// The records and what went wrong. "Nothing was found" is no fault but an empty list.
     pub(in super::super) fn into_records(self) -> (Option<Vec<T>>, Vec<Fault>) {
-        let faults: Vec<Fault> = self.errors.0.into_iter().filter(|fault| !fault.is_nothing_found()).collect();
+        let faults: Vec<Fault> = self.errors.unwrap_or_default().0.into_iter().filter(|fault| !fault.is_nothing_found()).collect();
         (self.records.map(|records| records.0), faults)
     }
 
@@ -93,7 +93,7 @@ impl<T> Answer<T> {
 
     /// What went wrong with a change, wherever this version says so.
     pub(in super::super) fn faults(self) -> Vec<Fault> {
-        let mut faults = self.errors.0;
+        let mut faults = self.errors.unwrap_or_default().0;
         if let Some(Submitted { error, error_code, .. }) = self.result.filter(|result| result.error_code.positive().is_some()) {
             faults.push(Fault { error, error_number: error_code, ..Fault::default() });
         }
@@ -106,9 +106,19 @@ impl<T> Answer<T> {
         faults
     }
 
+    /// Whether this is a document of slurmrestd's at all. A gateway before it answers in JSON too.
+    pub(in super::super) fn is_slurms(&self) -> bool {
+        self.errors.is_some()
+            || self.meta.is_some()
+            || self.records.is_some()
+            || self.job_id.0.is_some()
+            || self.result.is_some()
+            || self.status.is_some()
+    }
+
     /// Whether this version says of each job what became of its cancellation.
     pub(in super::super) fn tells_of_each_job(&self) -> bool {
-        self.status.is_some()
+        self.status.as_ref().is_some_and(|status| !status.0.is_empty())
     }
 }
 

@@ -5,7 +5,7 @@ use serde::de::{Deserializer, Error};
 
 use super::lenient::{Number, Text, Words};
 use crate::domain::JobStatus;
-use crate::scheduler::slurm::values::is_finished;
+use crate::scheduler::slurm::values::{is_waiting, shown_state};
 
 /// The status word of wait(2) in the first versions, an object later.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,12 +62,11 @@ impl Exit {
     }
 }
 
-/// A status from the state's words, the reason and the exit. A state may come with flags, such as `COMPLETING`; the first word is
-/// the state.
+/// A status from the state's words, the reason and the exit. Of a state with flags it is the word that Slurm's commands show.
 pub(super) fn status(state: &Words, reason: Text, exit: Option<&Exit>) -> JobStatus {
-    let state = state.first().to_owned();
+    let state = shown_state(&state.0).to_owned();
     let reason = reason.given().filter(|reason| reason != "None");
-    let ended = exit.filter(|_| is_finished(&state));
+    let ended = exit.filter(|_| !is_waiting(&state));
     let (exit_code, signal) = ended.map_or((None, None), |exit| exit.code_and_signal(&state));
     JobStatus { state, reason, exit_code, signal }
 }
@@ -113,7 +112,8 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_on_has_no_exit_code() {
-        assert_eq!(exit("RUNNING", "0"), (None, None));
+    fn what_waits_has_no_exit_code() {
+        assert_eq!(exit("PENDING", "0"), (None, None));
+        assert_eq!(exit("RUNNING", "0"), (Some(0), None));
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::scheduler::slurm::values::is_given;
+
 /// A whole number: plain, as text, or as `{"set": true, "infinite": false, "number": 5}`. `None` where there is none, or no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct Number(pub(in super::super) Option<i64>);
@@ -36,9 +38,9 @@ impl Number {
         self.0.and_then(|number| u32::try_from(number).ok())
     }
 
-    /// The number where it is more than zero, which is what Slurm writes for "not known" of times and ids.
+    /// The number where it is none of those that Slurm writes for "not known" of times and ids.
     pub(in super::super) fn positive(self) -> Option<i64> {
-        self.0.filter(|&number| number > 0)
+        self.0.filter(|&number| is_given(number))
     }
 }
 
@@ -231,6 +233,13 @@ mod tests {
             ("1e300", None),
         ] {
             assert_eq!(read::<Number>(json).0, number, "{json}");
+        }
+    }
+
+    #[test]
+    fn slurms_numbers_for_nothing_are_none() {
+        for json in ["0", "4294967294", "4294967295", r#"{"set": true, "number": 4294967294}"#] {
+            assert_eq!(read::<Number>(json).positive(), None, "{json}");
         }
     }
 

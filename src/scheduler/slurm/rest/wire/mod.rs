@@ -18,4 +18,6 @@ pub(super) use inventory::{Association, NodeRecord, PartitionRecord, Ping, Reser
 pub(super) use queued::QueuedJob;
 
 #[cfg(test)]
+mod release_26_05;
+#[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::exit::{Exit, status};
 use super::lenient::{Number, Text, Words};
 use crate::domain::{InvalidName, Job, JobId, JobTimes};
-use crate::scheduler::slurm::values::is_finished;
+use crate::scheduler::slurm::values::{is_over, is_waiting, times};
 
 /// A job of `/slurm/.../jobs`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -60,13 +60,14 @@ impl QueuedJob {
         )?;
         let status = status(&self.job_state, self.state_reason, self.exit_code.as_ref());
         let (start, end) = (self.start_time.positive(), self.end_time.positive());
+        let times = times(&status.state, start, end);
         let elapsed = elapsed(&status.state, start, end, &self.suspend_time, &self.pre_sus_time, now);
         Ok(Job {
             id,
             name: self.name.0.unwrap_or_default(),
             status,
             steps: None,
-            times: JobTimes { elapsed, start, end, suspended: None, limit: limit(self.time_limit) },
+            times: JobTimes { elapsed, limit: limit(self.time_limit), ..times },
             account: self.account.given(),
             allocation_nodes: self.node_count.u32().unwrap_or(0),
             cluster: self.cluster.0.unwrap_or_default(),
@@ -111,13 +112,13 @@ pub(super) fn limit(minutes: Number) -> Option<i64> {
 /// The seconds that a job ran, for which slurmrestd has no member: `pre_suspended` are those before it was suspended last, at
 /// `suspended`, or resumed.
 fn elapsed(state: &str, start: Option<i64>, end: Option<i64>, suspended: &Number, pre_suspended: &Number, now: i64) -> Option<i64> {
-    if state == "PENDING" {
+    if is_waiting(state) {
         return Some(0);
     }
     if state == "SUSPENDED" {
         return pre_suspended.0;
     }
-    let until = if is_finished(state) { end? } else { now };
+    let until = if is_over(state) { end? } else { now };
     let since = suspended.positive().or(start)?;
     Some((until - since).max(0) + if suspended.positive().is_some() { pre_suspended.0.unwrap_or(0) } else { 0 })
 }
