@@ -19,7 +19,7 @@ use crate::authn::PrincipalSource;
 use crate::cluster::{Cluster, ProbeConfig};
 use crate::domain::{ClusterHealth, Principal, RemotePath, ServiceHealth, ServiceType};
 use crate::error::{Classify, ErrorChain};
-use crate::ssh::{CommandError, CommandLine, Exec, Limits};
+use crate::ssh::{CommandError, CommandLine, Environment, Exec, Limits};
 
 /// How long the identity provider may take for the service account's token.
 const TOKEN_TIME: Duration = Duration::from_secs(10);
@@ -175,7 +175,7 @@ async fn probe<E: Classify>(
 
 fn log_in(limit: Duration) -> Exec {
     let limits = Some(Limits { execution: limit, output: PROBE_OUTPUT });
-    Exec { line: CommandLine::new("true"), stdin: Bytes::new(), idempotent: true, limits }
+    Exec { line: CommandLine::new("true"), stdin: Bytes::new(), idempotent: true, limits, environment: Environment::Client }
 }
 
 fn exception(message: String) -> ServiceHealth {

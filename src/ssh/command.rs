@@ -14,6 +14,9 @@ use crate::error::{Classify, Kind};
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CommandLine(Vec<u8>);
 
+/// The longest line for a login shell, in bytes; some take no words over 1024.
+const MAX_PLAIN: usize = 1000;
+
 /// Text of ours that the shell is meant to interpret, such as `|` or `&&`.
 #[derive(Clone, Copy, Debug)]
 pub struct Raw(pub &'static str);
@@ -81,7 +84,22 @@ impl CommandLine {
         self
     }
 
-    /// The bytes for the exec request.
+    /// Whether it means the same to every kind of login shell: one short line of printable ASCII, in which all that any of them
+    /// would interpret stands between single quotes, and no `!`, `\\` or line feed anywhere.
+    pub(super) fn is_plain(&self) -> bool {
+        let mut quoted = false;
+        let plain = self.0.iter().all(|&byte| {
+            quoted ^= byte == b'\'';
+            match byte {
+                b'!' | b'\\' => false,
+                b'\'' | b' ' | b'-' | b'_' | b'.' | b'/' | b':' | b',' | b'+' | b'=' => true,
+                byte => byte.is_ascii_alphanumeric() || (quoted && byte.is_ascii_graphic()),
+            }
+        });
+        plain && !quoted && self.0.len() <= MAX_PLAIN
+    }
+
+    /// The bytes, for a shell.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -111,6 +129,27 @@ fn quote_into(line: &mut Vec<u8>, value: &[u8]) {
     line.push(b'\'');
 }
 
+/// The environment of a command.
+///
+/// A command line is read by `/bin/sh` from its standard input, so a word of a *builtin* (`export`, `printf`, `set`) is in no
+/// argument list that `ps` shows; only the words of external programs are. That is the way for secrets, such as the variables
+/// of a job. Functions that the shell knows beside its builtins:
+///
+/// - `goldcrest_environ [NAME=VALUE...]` prints the environment as the user's start-up files left it, and then these
+///   assignments, each entry ended by NUL: the form of `sbatch --export-file` and `xargs -0`. Exported functions of bash
+///   are entries too.
+/// - `goldcrest_login PROGRAM [ARGUMENT...]` runs a program with the functions that the start-up files exported. Shells other
+///   than bash lose these, so the program must be started by it directly, not by an `sh` in between. It may replace the shell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Environment {
+    /// That of the start-up files without what changes how client programs behave: `SQUEUE_FORMAT`, `TAR_OPTIONS`, functions
+    /// named like programs, and the like. What says where something is, such as `PATH` and `SLURM_CONF`, is kept.
+    #[default]
+    Client,
+    /// That of the start-up files, as a command given to `ssh` would have it: for what runs the user's own work.
+    Login,
+}
+
 /// A command with the meaning of its output. Both methods are pure, so that goldens can test them.
 pub trait RemoteCommand: Sync {
     /// What the command's output means.
@@ -122,6 +161,11 @@ pub trait RemoteCommand: Sync {
     /// What to send to its standard input.
     fn stdin(&self) -> Bytes {
         Bytes::new()
+    }
+
+    /// The environment that it gets.
+    fn environment(&self) -> Environment {
+        Environment::Client
     }
 
     /// Whether running it twice does what running it once does. Only then may a lost connection be answered by another try.
@@ -141,8 +185,7 @@ pub trait RemoteCommand: Sync {
 /// # Errors
 /// When it could not be carried, or failed.
 pub async fn run<C: RemoteCommand>(transport: &dyn Transport, principal: &Principal, command: &C) -> Result<C::Output, CommandError> {
-    let exec = Exec { line: command.command_line(), stdin: command.stdin(), idempotent: command.idempotent(), limits: None };
-    command.parse(transport.exec(principal, exec).await?)
+    command.parse(transport.exec(principal, Exec::of(command, None)).await?)
 }
 
 /// Why a remote command gave no result.

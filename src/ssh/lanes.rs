@@ -6,18 +6,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use super::channel::{Opened, open};
 use super::cluster::Cluster;
-use super::command::CommandLine;
+use super::command::{CommandLine, Environment};
 use super::config::{Config, ConfigError};
 use super::connection::Target;
 use super::lane::{Lane, Queued, ShellOrSlot, Work};
+use super::program::{Program, is_plain_answer, probe};
 use super::running::{Ended, Open, Way, run};
 use super::shell::Script;
 use super::slot::Slot;
 use super::stats::{Stats, add};
-use super::stream::{ChannelStream, Request};
+use super::stream::{ChannelStream, Request, Started};
 use super::transport::{ByteStream, Exec, LaneKind, Limits, RawOutput, Standing, Transport, TransportError};
 use crate::credentials::CredentialProvider;
 use crate::domain::{Principal, SystemName};
@@ -135,13 +137,57 @@ impl Lanes {
         Ok(None)
     }
 
-    async fn open_stream(&self, principal: &Principal, kind: LaneKind, request: Request) -> Result<ByteStream, TransportError> {
-        let deadline = Instant::now() + self.queue_time(self.limits().execution);
-        let channel = self.channel(principal, (kind, Work::Lasting), deadline).await?;
-        let patience = self.cluster.target.connection_timeout();
-        let retired = channel.0.connection().when_retired();
-        Ok(ByteStream::retiring(ChannelStream::start(channel, request, patience).await?, retired))
+    async fn open_stream(
+        &self,
+        principal: &Principal,
+        kind: LaneKind,
+        request: impl Fn(bool) -> Result<Request, TransportError>,
+    ) -> Result<ByteStream, TransportError> {
+        let startup = self.limits().execution;
+        let deadline = Instant::now() + self.queue_time(startup);
+        let lane = self.lane(principal, kind).await?;
+        loop {
+            let request = request(lane.has_shells())?;
+            let channel = self.channel(principal, (kind, Work::Lasting), deadline).await?;
+            let retired = channel.0.connection().when_retired();
+            match ChannelStream::start(channel, request, self.cluster.target.connection_timeout(), startup).await? {
+                Started::Stream(stream) => return Ok(ByteStream::retiring(stream, retired)),
+                Started::NotBegun(why) => self.do_without_shells(principal, &lane, kind, deadline, why).await?,
+            }
+        }
     }
+
+    /// Looks whether a login shell that becomes no other runs single commands, and then prints nothing of its own.
+    async fn do_without_shells(
+        &self,
+        principal: &Principal,
+        lane: &Arc<Lane>,
+        kind: LaneKind,
+        deadline: Instant,
+        why: String,
+    ) -> Result<(), TransportError> {
+        let channel = self.channel(principal, (kind, Work::Brief), deadline).await?;
+        let way = Way::Direct { line: probe().as_bytes().to_vec(), stdin: Bytes::new() };
+        match run(channel, way, self.limits(), self.cluster.target.connection_timeout()).await {
+            Ended::Output(output) if output.exit == 0 && is_plain_answer(&output.stdout) => {
+                lane.do_without_shells();
+                Ok(())
+            }
+            Ended::Failed(error) => Err(error),
+            _ => Err(TransportError::Refused(why)),
+        }
+    }
+}
+
+/// The line as it may be given to a login shell of any kind.
+///
+/// # Errors
+/// When it would not mean the same to all of them.
+fn direct(line: &CommandLine) -> Result<Vec<u8>, TransportError> {
+    if line.is_plain() {
+        return Ok(line.as_bytes().to_vec());
+    }
+    Err(TransportError::Refused("this account runs single plain commands only, not /bin/sh, which this operation needs".to_owned()))
 }
 
 /// What was tried for one request already.
@@ -181,6 +227,11 @@ impl Transport for Lanes {
             let script =
                 if self.cluster.target.config.keep_shells && exec.limits.is_none() && lane.has_shells() { Script::of(&exec) } else { None };
             let (channel, way, fresh) = match script {
+                None if !lane.has_shells() => {
+                    let line = direct(&exec.line)?;
+                    let channel = self.channel(principal, (LaneKind::Control, Work::Brief), deadline).await?;
+                    (channel, Way::Direct { line, stdin: exec.stdin.clone() }, false)
+                }
                 Some(script) => {
                     let (channel, fresh) = self.shell(principal, deadline).await?;
                     let counters = &self.cluster.target.counters;
@@ -189,15 +240,17 @@ impl Transport for Lanes {
                 }
                 None => {
                     let channel = self.channel(principal, (LaneKind::Control, Work::Brief), deadline).await?;
-                    (channel, Way::Exec { line: exec.line.as_bytes().to_vec(), stdin: exec.stdin.clone() }, true)
+                    let program = Program::of(&exec.line, exec.environment);
+                    (channel, Way::Once { program, stdin: exec.stdin.clone() }, true)
                 }
             };
             match run(channel, way, limits, self.cluster.target.connection_timeout()).await {
                 Ended::Output(output) => return Ok(output),
                 Ended::Failed(error) => return Err(error),
-                Ended::NotBegun if fresh => lane.do_without_shells(),
+                Ended::NotBegun(why) if fresh => self.do_without_shells(principal, &lane, LaneKind::Control, deadline, why).await?,
+                Ended::NotBegun(why) if !lane.has_shells() => return Err(TransportError::Refused(why)),
                 // It has ended since its last command.
-                Ended::NotBegun => add(&self.cluster.target.counters.retries),
+                Ended::NotBegun(_) => add(&self.cluster.target.counters.retries),
                 // It may have run. Only a command that may run twice, and of which nothing was seen, is sent again, once.
                 Ended::Broken { heard: false } if again => {
                     again = false;
@@ -209,11 +262,15 @@ impl Transport for Lanes {
     }
 
     async fn subsystem(&self, principal: &Principal, lane: LaneKind, name: &'static str) -> Result<ByteStream, TransportError> {
-        self.open_stream(principal, lane, Request::Subsystem(name)).await
+        self.open_stream(principal, lane, |_| Ok(Request::Subsystem(name))).await
     }
 
     async fn stream(&self, principal: &Principal, line: &CommandLine) -> Result<ByteStream, TransportError> {
-        self.open_stream(principal, LaneKind::Bulk, Request::Command(line.as_bytes().to_vec())).await
+        let request = |has_shells| match has_shells {
+            true => Ok(Request::Program(Program::of(line, Environment::Client))),
+            false => direct(line).map(Request::Direct),
+        };
+        self.open_stream(principal, LaneKind::Bulk, request).await
     }
 }
 

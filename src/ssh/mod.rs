@@ -21,6 +21,7 @@ mod lane;
 mod lanes;
 mod login;
 mod opener;
+mod program;
 mod running;
 pub mod server;
 mod shell;
@@ -31,8 +32,10 @@ mod stream;
 mod transport;
 mod wire;
 
-pub use command::{CommandError, CommandLine, Raw, RemoteCommand, run};
+pub use command::{CommandError, CommandLine, Environment, Raw, RemoteCommand, run};
 pub use config::{Config, ConfigError, HostKeys, Timeouts};
 pub use lanes::Lanes;
+#[cfg(test)]
+pub use program::program_of;
 pub use stats::Stats;
 pub use transport::{ByteStream, Duplex, Exec, LaneKind, Limits, RawOutput, Standing, Transport, TransportError};

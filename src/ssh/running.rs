@@ -8,10 +8,12 @@ use futures::FutureExt;
 use futures::future::FusedFuture;
 use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::channel::{abandon, stop};
-use super::shell::{self, Script};
+use super::program::{Marked, Program, START, not_begun};
+use super::shell::{self, REFUSED, Script};
 use super::shells::Shell;
 use super::slot::Slot;
 use super::transport::{Limits, RawOutput, TransportError};
@@ -30,14 +32,16 @@ pub(super) enum Ended {
         /// Whether any output had come back, so that it certainly ran.
         heard: bool,
     },
-    /// The shell that was to run it has ended, or never was one. Provably nothing ran.
-    NotBegun,
+    /// The shell that was to run it has ended, or never was one, as is said here. Provably nothing ran.
+    NotBegun(String),
 }
 
 /// How a command is carried on its channel.
 pub(super) enum Way {
-    /// By an exec request, on a channel of its own, which ends with it.
-    Exec { line: Vec<u8>, stdin: Bytes },
+    /// By a shell of its own, which ends with it.
+    Once { program: Program, stdin: Bytes },
+    /// By the login shell itself, where that one runs no other.
+    Direct { line: Vec<u8>, stdin: Bytes },
     /// By a shell, which is kept afterwards; a `fresh` channel is made one first.
     Shell { script: Script, fresh: bool },
 }
@@ -54,7 +58,28 @@ pub(super) async fn run((slot, mut read, write): Open, way: Way, limits: Limits,
         let kept = matches!(way, Way::Shell { .. });
         let conversation = async {
             match way {
-                Way::Exec { line, stdin } => converse(&mut read, &write, line, stdin, limits.output).await,
+                Way::Once { program, stdin } => {
+                    let (told, begun) = oneshot::channel();
+                    let frame = Frame::new(&program.mark, told);
+                    let feed = async {
+                        write.exec(true, START).await?;
+                        write.data_bytes(Bytes::from(program.text)).await?;
+                        // Without input nothing can be read ahead; otherwise the shell tells when it has read its program.
+                        if !stdin.is_empty() && begun.await.is_ok() {
+                            write.data_bytes(stdin).await?;
+                        }
+                        write.eof().await
+                    };
+                    converse(&mut read, feed, frame, limits.output).await
+                }
+                Way::Direct { line, stdin } => {
+                    let feed = async {
+                        write.exec(true, line).await?;
+                        write.data_bytes(stdin).await?;
+                        write.eof().await
+                    };
+                    converse(&mut read, feed, Frame::none(), limits.output).await
+                }
                 Way::Shell { script, fresh } => shell::converse(&mut read, &write, fresh, script, limits.output).await,
             }
         };
@@ -73,7 +98,7 @@ pub(super) async fn run((slot, mut read, write): Open, way: Way, limits: Limits,
             Some(Ended::Output(_)) if kept => Shell::new(slot, read, write).keep(),
             Some(Ended::Output(_) | Ended::Broken { .. }) => {}
             Some(Ended::Failed(TransportError::Refused(_))) => drop(tokio::spawn(abandon(slot, write, patience))),
-            Some(Ended::Failed(_) | Ended::NotBegun) | None => drop(tokio::spawn(stop(slot, read, write))),
+            Some(Ended::Failed(_) | Ended::NotBegun(_)) | None => drop(tokio::spawn(stop(slot, read, write))),
         }
         ended
     });
@@ -94,36 +119,79 @@ pub(super) async fn hear<F: FusedFuture>(read: &mut ChannelReadHalf, mut feed: P
     }
 }
 
-/// Sends the command and its input, and collects what comes back until the server closes the channel: the exit status may come
-/// before the last of the output.
-async fn converse(read: &mut ChannelReadHalf, write: &ChannelWriteHalf<Msg>, line: Vec<u8>, stdin: Bytes, most: usize) -> Ended {
-    let feed = async {
-        write.exec(true, line).await?;
-        write.data_bytes(stdin).await?;
-        write.eof().await
+/// Where a command's output begins in what a channel brings.
+struct Frame {
+    stdout: Marked,
+    stderr: Marked,
+    /// Told once the mark has come.
+    told: Option<oneshot::Sender<()>>,
+}
+
+impl Frame {
+    fn new(mark: &str, told: oneshot::Sender<()>) -> Self {
+        Self { stdout: Marked::new(mark), stderr: Marked::new(mark), told: Some(told) }
     }
-    .fuse();
+
+    /// All that comes is output.
+    fn none() -> Self {
+        let all = || Marked { begun: true, ..Marked::new("") };
+        Self { stdout: all(), stderr: all(), told: None }
+    }
+
+    fn take(&mut self, data: &[u8], is_error: bool) {
+        if is_error {
+            self.stderr.take(data)
+        } else {
+            self.stdout.take(data)
+        }
+        if self.stdout.begun
+            && let Some(told) = self.told.take()
+        {
+            // Nobody listens where there is no input.
+            let _ = told.send(());
+        }
+    }
+
+    fn len(&self) -> usize {
+        [&self.stdout, &self.stderr].iter().filter(|stream| stream.begun).map(|stream| stream.bytes.len()).sum()
+    }
+
+    fn output(self, exit: u32) -> RawOutput {
+        let own = |stream: Marked| if stream.begun { stream.bytes } else { Vec::new() };
+        RawOutput { stdout: own(self.stdout), stderr: own(self.stderr), exit }
+    }
+}
+
+/// Sends the command and its input by `feed`, and collects what comes back until the server closes the channel: the exit status
+/// may come before the last of the output.
+async fn converse(
+    read: &mut ChannelReadHalf,
+    feed: impl Future<Output = Result<(), russh::Error>>,
+    mut frame: Frame,
+    most: usize,
+) -> Ended {
+    let feed = feed.fuse();
     tokio::pin!(feed);
-    let mut output = RawOutput::default();
     let mut exit = None;
     loop {
         let message = hear(read, feed.as_mut()).await;
         match message {
-            Some(ChannelMsg::Data { data }) if output.stdout.len() + output.stderr.len() + data.len() <= most => {
-                output.stdout.extend_from_slice(&data);
-            }
-            Some(ChannelMsg::ExtendedData { data, .. }) if output.stdout.len() + output.stderr.len() + data.len() <= most => {
-                output.stderr.extend_from_slice(&data);
-            }
-            Some(ChannelMsg::Data { .. } | ChannelMsg::ExtendedData { .. }) => break Ended::Failed(TransportError::Output(most)),
+            Some(ChannelMsg::Data { data }) => frame.take(&data, false),
+            Some(ChannelMsg::ExtendedData { data, .. }) => frame.take(&data, true),
             Some(ChannelMsg::ExitStatus { exit_status }) => exit = Some(exit_status),
             Some(ChannelMsg::ExitSignal { signal_name, .. }) => exit = Some(128 + number(&signal_name)),
-            Some(ChannelMsg::Failure) => break Ended::Failed(TransportError::Refused("it runs no commands".to_owned())),
+            Some(ChannelMsg::Failure) => break Ended::NotBegun(REFUSED.to_owned()),
+            Some(ChannelMsg::Close) if !frame.stdout.begun => {
+                break Ended::NotBegun(not_begun(&frame.stdout.bytes, &frame.stderr.bytes));
+            }
             Some(ChannelMsg::Close) | None => match exit {
-                Some(exit) if matches!(message, Some(ChannelMsg::Close)) => break Ended::Output(RawOutput { exit, ..output }),
-                _ => break Ended::Broken { heard: exit.is_some() || !output.stdout.is_empty() || !output.stderr.is_empty() },
+                Some(exit) if matches!(message, Some(ChannelMsg::Close)) => break Ended::Output(frame.output(exit)),
+                _ => break Ended::Broken { heard: exit.is_some() || frame.len() > 0 },
             },
             Some(_) => {}
+        }
+        if frame.len() > most || frame.stdout.is_flooded() || frame.stderr.is_flooded() {
+            break Ended::Failed(TransportError::Output(most));
         }
     }
 }

@@ -13,14 +13,15 @@ use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 
 use super::command::CommandLine;
+use super::program::{Marked, START, entering, new_mark, not_begun, prologue};
 use super::running::{Ended, hear};
 use super::transport::{Exec, RawOutput, TransportError};
 
-/// What the login shell is told. A plain POSIX shell takes its place, whatever it was.
-const START: &[u8] = b"exec sh";
-
 /// The largest input for a command: some shells read a byte at a time.
 const MOST_INPUT: usize = 32 * 1024;
+
+/// What is said of a server that refuses the exec request.
+pub(super) const REFUSED: &str = "it runs no commands";
 
 /// Room for the marks beside a command's own output.
 const MARKS: usize = 256;
@@ -34,7 +35,7 @@ pub(super) struct Script {
 impl Script {
     /// The script for a command; none where its input is not for a shell.
     pub(super) fn of(exec: &Exec) -> Option<Self> {
-        Self::marked(uuid::Uuid::new_v4().simple().to_string(), exec)
+        Self::marked(new_mark(), exec)
     }
 
     /// The command runs in a subshell, so that it can change nothing of the shell's own.
@@ -42,13 +43,14 @@ impl Script {
         if exec.stdin.len() > MOST_INPUT || exec.stdin.contains(&0) {
             return None;
         }
-        let mut text = format!("printf '%s\\n' {mark}; printf '%s\\n' {mark} >&2\n").into_bytes();
+        let mut text = format!("goldcrest_begin {mark} || exit\n").into_bytes();
         if !exec.stdin.is_empty() {
             // Not a here-document, which some shells put into a file: where there is no room for one, nothing could be submitted.
             text.extend_from_slice(CommandLine::new("printf").arg("%s").arg(&exec.stdin).as_bytes());
             text.extend_from_slice(b" | ");
         }
         text.extend_from_slice(b"(\n");
+        text.extend_from_slice(entering(exec.environment));
         text.extend_from_slice(exec.line.as_bytes());
         text.extend_from_slice(if exec.stdin.is_empty() { b"\n) </dev/null\n" } else { b"\n)\n" });
         text.extend_from_slice(format!("set -- $?; printf '\\n%s %d\\n' {mark} $1; printf '\\n%s %d\\n' {mark} $1 >&2\n").as_bytes());
@@ -56,37 +58,12 @@ impl Script {
     }
 }
 
-/// One stream of output, from the first mark to the second.
-struct Marked<'a> {
-    mark: &'a str,
-    begun: bool,
-    bytes: Vec<u8>,
-}
-
-impl<'a> Marked<'a> {
-    fn new(mark: &'a str) -> Self {
-        Self { mark, begun: false, bytes: Vec::new() }
-    }
-
-    fn take(&mut self, data: &[u8]) {
-        // Only what is new can complete the mark, which may have come in parts.
-        let seen = self.bytes.len().saturating_sub(self.mark.len());
-        self.bytes.extend_from_slice(data);
-        if self.begun {
-            return;
-        }
-        let mark = format!("{}\n", self.mark);
-        if let Some(at) = self.bytes[seen..].windows(mark.len()).position(|window| window == mark.as_bytes()) {
-            self.bytes.drain(..seen + at + mark.len());
-            self.begun = true;
-        }
-    }
-
+impl Marked {
     /// Where the command's own output ends, and its exit status, once the second mark is there.
     fn end(&self) -> Option<(usize, u32)> {
         let line = self.bytes.strip_suffix(b"\n")?;
         let start = line.iter().rposition(|&byte| byte == b'\n')?;
-        let exit = str::from_utf8(&line[start + 1..]).ok()?.strip_prefix(self.mark)?.strip_prefix(' ')?;
+        let exit = str::from_utf8(&line[start + 1..]).ok()?.strip_prefix(self.mark.as_str())?.strip_prefix(' ')?;
         self.begun.then_some((start, exit.parse().ok()?))
     }
 
@@ -103,6 +80,7 @@ pub(super) async fn converse(read: &mut ChannelReadHalf, write: &ChannelWriteHal
     let feed = async {
         if fresh {
             write.exec(true, START).await?;
+            write.data_bytes(bytes::Bytes::from_static(prologue())).await?;
         }
         write.data_bytes(bytes::Bytes::from(text)).await
     }
@@ -113,12 +91,12 @@ pub(super) async fn converse(read: &mut ChannelReadHalf, write: &ChannelWriteHal
         match hear(read, feed.as_mut()).await {
             Some(ChannelMsg::Data { data }) => stdout.take(&data),
             Some(ChannelMsg::ExtendedData { data, .. }) => stderr.take(&data),
-            Some(ChannelMsg::Failure) => break Ended::NotBegun,
-            Some(ChannelMsg::Close) if !stdout.begun => break Ended::NotBegun,
+            Some(ChannelMsg::Failure) => break Ended::NotBegun(REFUSED.to_owned()),
+            Some(ChannelMsg::Close) if !stdout.begun => break Ended::NotBegun(not_begun(&stdout.bytes, &stderr.bytes)),
             // The shell itself has ended. What it began may go on, but nobody will tell of its end.
             Some(ChannelMsg::ExitStatus { .. } | ChannelMsg::ExitSignal { .. }) if stdout.begun => break Ended::Broken { heard: true },
             Some(ChannelMsg::Close) | None => {
-                let silent = |stream: &Marked<'_>| !stream.begun || stream.bytes.is_empty();
+                let silent = |stream: &Marked| !stream.begun || stream.bytes.is_empty();
                 break Ended::Broken { heard: !(silent(&stdout) && silent(&stderr)) };
             }
             Some(_) => continue,
@@ -143,11 +121,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::ssh::Environment;
 
     const MARK: &str = "0123456789abcdef0123456789abcdef";
 
     fn script(line: CommandLine, stdin: &[u8]) -> Script {
-        let exec = Exec { line, stdin: Bytes::copy_from_slice(stdin), idempotent: true, limits: None };
+        let exec = Exec { line, stdin: Bytes::copy_from_slice(stdin), idempotent: true, limits: None, environment: Environment::Client };
         Script::marked(MARK.to_owned(), &exec).unwrap()
     }
 
@@ -164,7 +143,7 @@ mod tests {
         let mut shell =
             Command::new(shell[0]).args(&shell[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut input = shell.stdin.take().unwrap();
-        let text: Vec<u8> = scripts.iter().flat_map(|script| script.text.clone()).collect();
+        let text: Vec<u8> = prologue().iter().copied().chain(scripts.iter().flat_map(|script| script.text.clone())).collect();
         let writer = std::thread::spawn(move || input.write_all(&text).unwrap());
         let output = shell.wait_with_output().unwrap();
         writer.join().unwrap();
@@ -231,7 +210,16 @@ mod tests {
     #[test]
     fn input_with_nul_bytes_and_large_input_are_for_a_channel_of_their_own() {
         for stdin in [Bytes::from_static(b"a\0b"), Bytes::from(vec![b'x'; MOST_INPUT + 1])] {
-            assert!(Script::of(&Exec { line: CommandLine::new("cat"), stdin, idempotent: true, limits: None }).is_none());
+            assert!(
+                Script::of(&Exec {
+                    line: CommandLine::new("cat"),
+                    stdin,
+                    idempotent: true,
+                    limits: None,
+                    environment: Environment::Client
+                })
+                .is_none()
+            );
         }
     }
 

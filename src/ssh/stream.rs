@@ -17,13 +17,17 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::channel::{abandon, stop};
+use super::program::{Marked, Program, START, not_begun};
 use super::running::{Open, number};
+use super::shell::REFUSED;
 use super::transport::TransportError;
 
 /// What is asked of the server on a fresh channel.
 pub(super) enum Request {
-    /// A command; reading ends when it has ended, and fails then if its exit status is not 0.
-    Command(Vec<u8>),
+    /// A program for a shell; reading ends when it has ended, and fails then if its exit status is not 0.
+    Program(Program),
+    /// The same by the login shell itself.
+    Direct(Vec<u8>),
     /// A subsystem; reading ends with its output.
     Subsystem(&'static str),
 }
@@ -65,18 +69,31 @@ impl Wake for Wakers {
     }
 }
 
+/// What came of a request.
+pub(super) enum Started {
+    /// What was asked for runs.
+    Stream(ChannelStream),
+    /// The login shell ran nothing, for this reason.
+    NotBegun(String),
+}
+
 impl ChannelStream {
     /// Makes the request and waits until the server has agreed.
     ///
     /// # Errors
-    /// When it refuses, or does not answer within `patience`.
-    pub(super) async fn start((slot, read, write): Open, request: Request, patience: Duration) -> Result<Self, TransportError> {
+    /// When it refuses, or does not answer within `patience`; a shell may take longer by `startup`.
+    pub(super) async fn start(
+        (slot, read, write): Open,
+        request: Request,
+        patience: Duration,
+        startup: Duration,
+    ) -> Result<Started, TransportError> {
         let writer: Pin<Box<dyn AsyncWrite + Send>> = Box::pin(write.make_writer());
         let mut stream = Self {
             channel: Some((slot, read, write)),
             writer,
             chunk: Bytes::new(),
-            command: matches!(request, Request::Command(_)),
+            command: !matches!(request, Request::Subsystem(_)),
             exit: None,
             eof: false,
             end: None,
@@ -84,26 +101,38 @@ impl ChannelStream {
             runtime: Handle::current(),
         };
         match timeout(patience, stream.agree(&request)).await {
-            Ok(Ok(())) => Ok(stream),
+            Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 if let (TransportError::Refused(_), Some((slot, _, write))) = (&error, stream.channel.take()) {
                     tokio::spawn(abandon(slot, write, patience));
                 }
-                Err(error)
+                return Err(error);
             }
             Err(_) => {
                 if let Some((slot, ..)) = &stream.channel {
                     slot.doubt(patience);
                 }
-                Err(TransportError::Broken { sent: true })
+                return Err(TransportError::Broken { sent: true });
             }
+        }
+        let Request::Program(program) = request else { return Ok(Started::Stream(stream)) };
+        match timeout(startup, stream.begin(program)).await {
+            Ok(Ok(None)) => Ok(Started::Stream(stream)),
+            Ok(Ok(Some(why))) => Ok(Started::NotBegun(why)),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(TransportError::Execution(startup)),
         }
     }
 
     async fn agree(&mut self, request: &Request) -> Result<(), TransportError> {
         let Some((_, read, write)) = &mut self.channel else { return Err(TransportError::Broken { sent: false }) };
         let sent = match request {
-            Request::Command(line) => write.exec(true, line.clone()).await,
+            // The shell reads its program as soon as it is there.
+            Request::Program(program) => match write.exec(true, START).await {
+                Ok(()) => write.data_bytes(Bytes::copy_from_slice(&program.text)).await,
+                failed => failed,
+            },
+            Request::Direct(line) => write.exec(true, line.clone()).await,
             Request::Subsystem(name) => write.request_subsystem(true, *name).await,
         };
         sent.map_err(|_| TransportError::Broken { sent: false })?;
@@ -112,7 +141,7 @@ impl ChannelStream {
                 Some(ChannelMsg::Success) => return Ok(()),
                 Some(ChannelMsg::Failure) => {
                     return Err(TransportError::Refused(match request {
-                        Request::Command(_) => "it runs no commands".to_owned(),
+                        Request::Program(_) | Request::Direct(_) => REFUSED.to_owned(),
                         Request::Subsystem(name) => format!("it has no subsystem {name}"),
                     }));
                 }
@@ -121,6 +150,34 @@ impl ChannelStream {
                     return Err(TransportError::Broken { sent: true });
                 }
                 Some(_) => {}
+            }
+        }
+    }
+
+    /// Waits until the program begins, and drops what came before. Says why where it never will.
+    async fn begin(&mut self, program: Program) -> Result<Option<String>, TransportError> {
+        let Some((_, read, _)) = &mut self.channel else { return Err(TransportError::Broken { sent: true }) };
+        let (mut stdout, mut stderr) = (Marked::new(&program.mark), Marked::new(&program.mark));
+        loop {
+            match read.wait().await {
+                Some(ChannelMsg::Data { data }) => stdout.take(&data),
+                Some(ChannelMsg::ExtendedData { data, .. }) => stderr.take(&data),
+                Some(ChannelMsg::Close) => {
+                    self.end = Some(End::Closed);
+                    return Ok(Some(not_begun(&stdout.bytes, &stderr.bytes)));
+                }
+                None => {
+                    self.end = Some(End::Broken);
+                    return Err(TransportError::Broken { sent: true });
+                }
+                Some(_) => {}
+            }
+            if stdout.begun {
+                self.chunk = stdout.bytes.into();
+                return Ok(None);
+            }
+            if stdout.is_flooded() || stderr.is_flooded() {
+                return Err(TransportError::Output(stdout.bytes.len()));
             }
         }
     }

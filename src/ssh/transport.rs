@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
-use super::command::CommandLine;
+use super::command::{CommandLine, Environment, RemoteCommand};
 use crate::credentials::{Credential, CredentialError};
 use crate::domain::{Principal, Username};
 use crate::error::{Classify, Kind};
@@ -149,6 +149,21 @@ pub struct Exec {
     pub idempotent: bool,
     /// Limits of its own; the cluster's configured ones where absent.
     pub limits: Option<Limits>,
+    /// Which environment it gets.
+    pub environment: Environment,
+}
+
+impl Exec {
+    /// A command with limits of its own, or the cluster's.
+    pub fn of<C: RemoteCommand>(command: &C, limits: Option<Limits>) -> Self {
+        Self {
+            line: command.command_line(),
+            stdin: command.stdin(),
+            idempotent: command.idempotent(),
+            limits,
+            environment: command.environment(),
+        }
+    }
 }
 
 /// How long a command may take and how much it may print.

@@ -70,8 +70,7 @@ impl Exec {
         command: &C,
     ) -> Result<(), FilesystemError> {
         let limits = Limits { execution: self.settings.copy_timeout + Duration::from_secs(1), output: 64 * 1024 };
-        let (line, stdin, idempotent) = (command.command_line(), command.stdin(), command.idempotent());
-        let raw = self.transport.exec(principal, ssh::Exec { line, stdin, idempotent, limits: Some(limits) }).await?;
+        let raw = self.transport.exec(principal, ssh::Exec::of(command, Some(limits))).await?;
         command.parse(raw).map_err(|error| classify(error, paths))
     }
 
@@ -82,8 +81,12 @@ impl Exec {
         // Room for the messages, and for the remote limit to strike first.
         let output = usize::try_from(cap).unwrap_or(usize::MAX).saturating_add(64 * 1024);
         let limits = Limits { execution: self.settings.command_timeout + Duration::from_secs(1), output };
-        let exec = ssh::Exec { line: command.command_line(), stdin: command.stdin(), idempotent: true, limits: Some(limits) };
-        let result = self.transport.exec(principal, exec).await.map_err(Into::into).and_then(|raw| command.parse(raw));
+        let result = self
+            .transport
+            .exec(principal, ssh::Exec::of(&command, Some(limits)))
+            .await
+            .map_err(Into::into)
+            .and_then(|raw| command.parse(raw));
         let data = result.map_err(|error| over_cap(classify(error, &[path]), cap))?;
         if data.len() as u64 > cap { Err(FilesystemError::TooLarge(cap)) } else { Ok(data) }
     }

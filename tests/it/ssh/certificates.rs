@@ -152,9 +152,12 @@ async fn a_certificate_reads_well_and_names_its_caller_in_the_servers_log() {
 async fn a_forced_command_is_run_instead_of_the_one_asked_for() {
     let key = Key::ed25519();
     let Some(sshd) = Sshd::start(&key.trusted()) else { return };
-    let config = AuthorityConfig { force_command: Some("echo forced: $SSH_ORIGINAL_COMMAND".to_owned()), ..key.config() };
-    let output = to(&sshd, &config).exec(&principal(&sshd.user), command(CommandLine::new("uname").flag("-a"))).await.unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "forced: uname -a\n");
+    let asked = sshd.path("asked");
+    let force_command = format!("echo \"$SSH_ORIGINAL_COMMAND\" >{}; eval \"$SSH_ORIGINAL_COMMAND\"", asked.display());
+    let config = AuthorityConfig { force_command: Some(force_command), ..key.config() };
+    let output = to(&sshd, &config).exec(&principal(&sshd.user), command(CommandLine::new("echo").flag("ran"))).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "ran\n");
+    assert_eq!(std::fs::read_to_string(asked).unwrap(), "exec /bin/sh\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -123,6 +123,7 @@ async fn serve(listener: TcpListener, config: Arc<server::Config>, behaviour: Be
             record: Arc::clone(&record),
             open: Arc::default(),
             fresh: HashMap::new(),
+            told: HashMap::new(),
             running: HashMap::new(),
         };
         let (config, stopped) = (Arc::clone(&config), stopped.clone());
@@ -145,6 +146,8 @@ struct Handler {
     open: Arc<AtomicUsize>,
     /// Channels on which nothing was started yet.
     fresh: HashMap<ChannelId, Channel<Msg>>,
+    /// Shells that have not read the whole of their program yet, with what they have read.
+    told: HashMap<ChannelId, (String, Open)>,
     /// What ends the commands that run.
     running: HashMap<ChannelId, (CancellationToken, bool)>,
 }
@@ -213,15 +216,10 @@ impl server::Handler for Handler {
         self.record.commands.fetch_add(1, Ordering::SeqCst);
         // The library hands input to whoever holds the channel, and waits for that one.
         self.fresh.remove(&id);
-        let line = String::from_utf8_lossy(line).into_owned();
-        if line == "cut" {
-            return Err(russh::Error::Disconnect);
-        }
+        assert_eq!(line, b"exec /bin/sh");
         session.channel_success(id)?;
-        let ended = CancellationToken::new();
-        self.running.insert(id, (ended.clone(), line != "deaf"));
         let open = Open(Arc::clone(&self.open), Arc::clone(&self.record));
-        tokio::spawn(command(line, session.handle(), id, ended, open));
+        self.told.insert(id, (String::new(), open));
         Ok(())
     }
 
@@ -250,6 +248,21 @@ impl server::Handler for Handler {
     }
 
     async fn data(&mut self, id: ChannelId, data: &[u8], session: &mut Session) -> Result<(), russh::Error> {
+        if let Some((mut told, open)) = self.told.remove(&id) {
+            told.push_str(str::from_utf8(data).unwrap());
+            match command_in(&told) {
+                None => drop(self.told.insert(id, (told, open))),
+                Some((_, "cut")) => return Err(russh::Error::Disconnect),
+                Some((mark, line)) => {
+                    session.data(id, format!("{mark}\n"))?;
+                    session.extended_data(id, 1, format!("{mark}\n"))?;
+                    let ended = CancellationToken::new();
+                    self.running.insert(id, (ended.clone(), line != "deaf"));
+                    tokio::spawn(command(line.to_owned(), session.handle(), id, ended, open));
+                }
+            }
+            return Ok(());
+        }
         // What goes through a forwarded channel is no command's input.
         if self.running.contains_key(&id) { session.data(id, data.to_vec()) } else { Ok(()) }
     }
@@ -264,6 +277,7 @@ impl server::Handler for Handler {
 
     async fn channel_close(&mut self, id: ChannelId, _: &mut Session) -> Result<(), russh::Error> {
         self.fresh.remove(&id);
+        self.told.remove(&id);
         if let Some((ended, _)) = self.running.remove(&id) {
             self.record.closed_by_client.fetch_add(1, Ordering::SeqCst);
             ended.cancel();
@@ -278,6 +292,13 @@ impl Drop for Handler {
             ended.cancel();
         }
     }
+}
+
+/// The mark and the command line in the program that a shell is told, once the whole of it has come.
+fn command_in(told: &str) -> Option<(&str, &str)> {
+    let (_, last) = told.strip_suffix("\nexit\n}\n")?.rsplit_once("\ngoldcrest_begin ")?;
+    let (mark, line) = last.split_once(" && {\ngoldcrest_client\n")?;
+    Some((mark, line))
 }
 
 /// Does what the command's name says, until it is told to end.

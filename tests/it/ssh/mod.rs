@@ -17,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use goldcrest::credentials::{Credential, CredentialError, CredentialProvider};
 use goldcrest::domain::{Principal, Secret, SystemName};
-use goldcrest::ssh::{CommandLine, Config, Exec, HostKeys, Lanes, Limits, RawOutput, Timeouts, Transport, TransportError};
+use goldcrest::ssh::{CommandLine, Config, Environment, Exec, HostKeys, Lanes, Limits, RawOutput, Timeouts, Transport, TransportError};
 use russh::keys::{Algorithm, PrivateKey, ssh_key::LineEnding};
 
 use crate::support::principal;
@@ -78,7 +78,7 @@ fn lanes(config: Config, keys: Arc<OneKey>) -> Arc<Lanes> {
 
 /// A command that is not to be repeated.
 fn command(line: CommandLine) -> Exec {
-    Exec { line, stdin: bytes::Bytes::new(), idempotent: false, limits: None }
+    Exec { line, stdin: bytes::Bytes::new(), idempotent: false, limits: None, environment: Environment::Client }
 }
 
 /// A script for `sh`.

@@ -129,12 +129,15 @@ async fn what_the_start_up_files_print_is_not_taken_for_output() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_a_user_may_have_no_shell_commands_are_sent_by_themselves() {
-    let forced =
-        "ForceCommand case \"$SSH_ORIGINAL_COMMAND\" in *'exec sh'*) echo not allowed >&2; exit 1;; esac; eval \"$SSH_ORIGINAL_COMMAND\"";
+    let forced = "ForceCommand case \"$SSH_ORIGINAL_COMMAND\" in *'exec /bin/sh'*) echo not allowed >&2; exit 1;; esac; eval \"$SSH_ORIGINAL_COMMAND\"";
     let Some((_sshd, lanes, user)) = server(forced) else { return };
-    let first = shell(&lanes, &user).await;
-    assert_ne!(shell(&lanes, &user).await, first);
-    assert_eq!(lanes.stats().channels, 3, "a shell was asked for once");
+    for _ in 0..2 {
+        let output = exec(&lanes, &user, command(CommandLine::new("echo").arg("a b"))).await.unwrap();
+        assert_eq!((output.stdout.as_slice(), output.exit), (&b"a b\n"[..], 0));
+    }
+    assert_eq!(lanes.stats().channels, 4, "a shell was asked for once, and then whether there is noise");
+    let error = exec(&lanes, &user, command(CommandLine::new("echo").arg("it's"))).await.unwrap_err();
+    assert!(matches!(&error, TransportError::Refused(why) if why.contains("plain commands only")), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,274 @@
+//! What `/bin/sh` is told on its standard input.
+//!
+//! A login shell gets one constant line, which means the same to every shell, and is replaced by `/bin/sh`. All else travels on
+//! standard input: a prologue, which defines a few functions, and then commands. Each output begins with a mark drawn for it
+//! alone, so that what start-up files print is never taken for a command's own, and a shell that ends without the mark has
+//! provably not begun.
+
+use super::command::{CommandLine, Environment};
+
+/// The line for the login shell.
+pub(super) const START: &[u8] = b"exec /bin/sh";
+
+/// What `/bin/sh` reads first.
+const PROLOGUE: &str = include_str!("prologue.sh");
+
+/// The most that start-up files may print before a command begins, in bytes.
+const MAX_NOISE: usize = 1024 * 1024;
+
+/// How much of it is repeated in an error, in bytes.
+const MAX_SHOWN_NOISE: usize = 300;
+
+/// A program for a fresh `/bin/sh`, which ends with it. What follows on standard input is the program's own, and must not be
+/// sent before the mark has come: some shells read ahead.
+pub(super) struct Program {
+    pub(super) mark: String,
+    pub(super) text: Vec<u8>,
+}
+
+impl Program {
+    /// The program that runs one command.
+    pub(super) fn of(line: &CommandLine, environment: Environment) -> Self {
+        let mark = new_mark();
+        // One compound command, which is read to its end before any of it runs: what was cut off does nothing.
+        let mut text = PROLOGUE.as_bytes().to_vec();
+        text.extend_from_slice(format!("goldcrest_begin {mark} && {{\n").as_bytes());
+        text.extend_from_slice(entering(environment));
+        text.extend_from_slice(line.as_bytes());
+        text.extend_from_slice(b"\nexit\n}\n");
+        Self { mark, text }
+    }
+}
+
+/// What a shell that is kept reads first.
+pub(super) fn prologue() -> &'static [u8] {
+    PROLOGUE.as_bytes()
+}
+
+/// The command that enters an environment.
+pub(super) fn entering(environment: Environment) -> &'static [u8] {
+    match environment {
+        Environment::Client => b"goldcrest_client\n",
+        Environment::Login => b"",
+    }
+}
+
+/// A mark that was never used before.
+pub(super) fn new_mark() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
+/// One stream of output, from the mark on.
+pub(super) struct Marked {
+    pub(super) mark: String,
+    pub(super) begun: bool,
+    /// What came after the mark; before it has come, all that came.
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Marked {
+    pub(super) fn new(mark: &str) -> Self {
+        Self { mark: mark.to_owned(), begun: false, bytes: Vec::new() }
+    }
+
+    /// Takes the next piece of output.
+    pub(super) fn take(&mut self, data: &[u8]) {
+        // Only what is new can complete the mark, which may have come in parts.
+        let seen = self.bytes.len().saturating_sub(self.mark.len());
+        self.bytes.extend_from_slice(data);
+        if self.begun {
+            return;
+        }
+        let mark = format!("{}\n", self.mark);
+        if let Some(at) = self.bytes[seen..].windows(mark.len()).position(|window| window == mark.as_bytes()) {
+            self.bytes.drain(..seen + at + mark.len());
+            self.begun = true;
+        }
+    }
+
+    /// Whether the start-up files print more than anybody reads.
+    pub(super) fn is_flooded(&self) -> bool {
+        !self.begun && self.bytes.len() > MAX_NOISE
+    }
+}
+
+/// Why a login shell ran nothing, given what it printed.
+pub(super) fn not_begun(stdout: &[u8], stderr: &[u8]) -> String {
+    let said = [stdout.trim_ascii(), stderr.trim_ascii()].join(&b'\n');
+    let said = said.trim_ascii();
+    let said: String = String::from_utf8_lossy(&said[..said.len().min(MAX_SHOWN_NOISE)]).into();
+    match said.is_empty() {
+        true => "the login shell ended before it ran a command; do its start-up files call exit or exec?".to_owned(),
+        false => format!("the login shell ended before it ran a command, and printed: {}", said.escape_debug()),
+    }
+}
+
+/// The program that `/bin/sh` reads for a command, for tests with a real shell; its output begins with two lines of marks, one
+/// on each stream. What is to be the command's standard input must not be sent along.
+#[cfg(test)]
+pub fn program_of<C: super::RemoteCommand>(command: &C) -> Vec<u8> {
+    Program::of(&command.command_line(), command.environment()).text
+}
+
+/// What a login shell must print for [`PROBE`] when commands may be given to it one by one.
+pub(super) fn is_plain_answer(stdout: &[u8]) -> bool {
+    stdout.starts_with(b"uid=") && stdout.iter().position(|byte| *byte == b'\n') == Some(stdout.len() - 1)
+}
+
+/// A command that a site's command wrapper allows, if it allows any, and whose output is known.
+pub(super) fn probe() -> CommandLine {
+    CommandLine::new("timeout").number(5).flag("id")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::io::Write;
+    use std::os::unix::ffi::OsStringExt;
+    use std::path::Path;
+    use std::process::{Command, Output, Stdio};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The login shells of users. A machine that tests changes has all of them.
+    fn login_shells() -> Vec<&'static str> {
+        let (known, missing): (Vec<&str>, Vec<&str>) = ["sh", "bash", "dash", "zsh", "ksh", "tcsh", "csh", "fish"]
+            .into_iter()
+            .partition(|shell| Command::new(shell).args(["-c", "true"]).output().is_ok());
+        assert!(missing.is_empty() || std::env::var_os("CI").is_none(), "not installed: {missing:?}");
+        known
+    }
+
+    /// What a user's login shell with this home directory makes of a line and its input.
+    fn log_in(shell: &str, home: &Path, variables: &[(&str, &str)], line: &[u8], input: &[u8]) -> Output {
+        let mut child = Command::new(shell)
+            .arg("-c")
+            .arg(OsString::from_vec(line.to_vec()))
+            .env_clear()
+            .env("HOME", home)
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .envs(variables.iter().copied())
+            .current_dir(home)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let input = input.to_vec();
+        let writer = std::thread::spawn(move || {
+            // A shell that ends early reads no more.
+            let _ = stdin.write_all(&input);
+        });
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap();
+        output
+    }
+
+    fn run(shell: &str, home: &Path, variables: &[(&str, &str)], line: &CommandLine, environment: Environment) -> (Vec<u8>, Output) {
+        let program = Program::of(line, environment);
+        let output = log_in(shell, home, variables, START, &program.text);
+        let mut stdout = Marked::new(&program.mark);
+        stdout.take(&output.stdout);
+        assert!(stdout.begun, "{shell}: {output:?}");
+        (stdout.bytes, output)
+    }
+
+    fn print(words: &[Vec<u8>]) -> (CommandLine, Vec<u8>) {
+        let line = words.iter().fold(CommandLine::new("printf").arg("%s\\0"), CommandLine::arg);
+        (line, words.iter().flat_map(|word| word.iter().copied().chain([0])).collect())
+    }
+
+    #[test]
+    fn the_line_for_login_shells_is_one_plain_line() {
+        assert!(CommandLine::new("exec").flag("/bin/sh").is_plain());
+        assert_eq!(START, CommandLine::new("exec").flag("/bin/sh").as_bytes());
+    }
+
+    #[test]
+    fn words_that_login_shells_would_change_arrive_behind_every_one_of_them() {
+        let words: Vec<Vec<u8>> = [
+            &br"\'; id >PWNED; #"[..],
+            b"!",
+            b"!!",
+            b"!-1 !x",
+            b"a\nb\n\n",
+            b"\n",
+            b"\\",
+            b"\\\\'",
+            b"'\\''",
+            b"\"$HOME\"`id`$(id)",
+            b"%1 %",
+            b"~ ~root",
+            b"{a,b}",
+            b"*?[a]",
+            b"",
+            b" ",
+            b"\t",
+            b"\r\n",
+            b"\x80\xff\xfe",
+            b"\x81\x82\x83\x84\x85\x86\x87\x88",
+            "ü€\u{1f426}".as_bytes(),
+            b"#",
+            b"-n",
+            b"^a^b",
+            b"$?",
+            b"\x1b[0m\x7f",
+        ]
+        .iter()
+        .map(|word| word.to_vec())
+        .chain([vec![b'x'; 70_000], b"'!\n\\".repeat(10_000)])
+        .collect();
+        let (line, expected) = print(&words);
+        let home = tempfile::tempdir().unwrap();
+        for shell in login_shells() {
+            let (printed, output) = run(shell, home.path(), &[], &line, Environment::Client);
+            assert_eq!(printed, expected, "{shell}");
+            assert_eq!(output.status.code(), Some(0), "{shell}");
+        }
+        assert!(!home.path().join("PWNED").exists());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn any_words_arrive_behind_every_login_shell(
+            words in proptest::collection::vec(proptest::collection::vec(1u8.., 0..40), 0..5),
+            awkward in proptest::collection::vec("[!\\\\\n'\"%~{}$`()<>|&;#*?^= \t-]{0,30}", 1..4),
+        ) {
+            let words: Vec<Vec<u8>> = words.into_iter().chain(awkward.into_iter().map(String::into_bytes)).collect();
+            let (line, expected) = print(&words);
+            let home = tempfile::tempdir().unwrap();
+            for shell in login_shells() {
+                prop_assert_eq!(&run(shell, home.path(), &[], &line, Environment::Client).0, &expected, "{}", shell);
+            }
+        }
+
+        #[test]
+        fn a_plain_line_means_the_same_to_every_login_shell(words in proptest::collection::vec("[ -~]{0,20}", 1..4)) {
+            let words: Vec<Vec<u8>> = words.into_iter().map(String::into_bytes).collect();
+            let line = words.iter().fold(CommandLine::new("printf").arg("<%s>"), CommandLine::arg);
+            let strange = |byte: &u8| matches!(byte, b'!' | b'\\' | b'\'');
+            prop_assert_eq!(line.is_plain(), !words.iter().flatten().any(strange), "{}", line);
+            if line.is_plain() {
+                let expected: Vec<u8> = words.iter().flat_map(|word| [b"<", word.as_slice(), b">"].concat()).collect();
+                let home = tempfile::tempdir().unwrap();
+                for shell in login_shells() {
+                    prop_assert_eq!(&log_in(shell, home.path(), &[], line.as_bytes(), b"").stdout, &expected, "{}", shell);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lines_that_some_login_shell_would_change_are_not_plain() {
+        for word in ["!", "\\", "'", "a\nb", "ü", "\t", &"x".repeat(MAX_SHOWN_NOISE * 4)] {
+            assert!(!CommandLine::new("ls").arg(word).is_plain(), "{word:?}");
+        }
+        assert!(!CommandLine::new("ls").flag("$HOME").is_plain());
+        assert!(!CommandLine::new("ls > x").is_plain());
+        assert!(CommandLine::new("timeout").number(5).flag("env LC_ALL=C ls -l --").arg("/a b/$c/{d}*").is_plain());
+    }
+}
