@@ -33,6 +33,15 @@ impl Sbatch<'_> {
         }
     }
 
+    /// Whether the job is known to have several components, for [`SUBMIT`].
+    fn heterogeneous(&self) -> &'static str {
+        let separates = |words: Vec<String>| words.first().is_some_and(|word| word == "hetjob" || word == "packjob");
+        match &self.0.script {
+            JobScript::Inline(script) if sbatch_lines(script).any(separates) => "het",
+            _ => "",
+        }
+    }
+
     /// The job's name, where it is known. Releases before 23.02 do not tell the job its name where its environment comes from a file.
     fn name(&self) -> Option<String> {
         match (&self.0.name, &self.0.script) {
@@ -66,7 +75,8 @@ impl RemoteCommand for Sbatch<'_> {
             JobScript::Inline(_) => &[],
             JobScript::Path(path) => path.as_bytes(),
         };
-        let mut line = CommandLine::new("sh").flag("-c").arg(&*SUBMIT).flag("sbatch").arg(self.environment()).arg(path);
+        let mut line = CommandLine::new("sh").flag("-c").arg(&*SUBMIT).flag("sbatch");
+        line = line.arg(self.environment()).arg(self.heterogeneous()).arg(path);
         line = line.flag("--parsable");
         if !job.environment.is_empty() {
             line = line.flag("--export=ALL");
@@ -210,7 +220,7 @@ mod tests {
     fn an_inline_script_goes_through_standard_input_and_is_never_sent_twice() {
         let job = job();
         let sbatch = Sbatch(&job);
-        assert!(sbatch.command_line().to_string().ends_with(" sbatch '' '' --parsable --chdir='/home/u'"));
+        assert!(sbatch.command_line().to_string().ends_with(" sbatch '' '' '' --parsable --chdir='/home/u'"));
         assert_eq!(sbatch.stdin(), "SLURM_JOB_NAME=sbatch\\0000\n#!/bin/sh\n");
         assert!(!sbatch.idempotent());
     }
@@ -283,6 +293,18 @@ mod tests {
         let output = submitted(&with(&given), program, "sh", &[("SBATCH_PARTITION", "s3cret"), ("SLURM_CONF", "/login")]);
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(!text.contains("s3cret") && text.contains("SLURM_CONF=/login\n") && text.ends_with("#!/bin/sh\n"), "{text}");
+    }
+
+    #[test]
+    fn every_component_of_a_heterogeneous_job_gets_the_environment() {
+        let program = "#!/bin/sh\nfor word; do case $word in --export-file=*) file=${word#*=};; esac; done\n\
+                       for component in 1 2; do tr '\\0' '\\n' <\"$file\" | grep ^GIVEN=; done\n";
+        let script = "#!/bin/sh\n#SBATCH -n1\n#SBATCH hetjob\n#SBATCH -n1\n";
+        let job = JobDescription { script: JobScript::Inline(script.to_owned()), ..with(&[("GIVEN", "x")]) };
+        let folder = tempfile::tempdir().unwrap();
+        let output = submitted(&job, program, "sh", &[("TMPDIR", folder.path().to_str().unwrap())]);
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "GIVEN=x\nGIVEN=x\n");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
     }
 
     #[test]

@@ -111,6 +111,8 @@ fn members(script: &str, version: ApiVersion) -> Result<Map<String, Value>, Stri
                 "hold" | "H" => ("hold", json!(true)),
                 "requeue" => ("requeue", json!(true)),
                 "no-requeue" => ("requeue", json!(false)),
+                // It is sbatch that waits; a submission by REST never does.
+                "wait" | "W" => continue,
                 // The request names the directory, and that comes first with sbatch too.
                 "chdir" | "D" => {
                     value()?;
@@ -247,7 +249,7 @@ mod tests {
             assert!(!is_possible(&job), "{line}");
             assert!(matches!(document(&principal(), &job, version("0.0.42")), Err(SchedulerError::Rejected(_))), "{line}");
         }
-        assert!(is_possible(&job("#!/bin/sh\n#SBATCH -n 2\n")));
+        assert!(is_possible(&job("#!/bin/sh\n#SBATCH -n 2\n#SBATCH --wait\n")));
     }
 
     #[test]
