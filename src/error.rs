@@ -49,6 +49,11 @@ pub trait Classify: Error + Send + Sync + 'static {
     /// The message for the client: no secret, no internal address, and what to change where the client can.
     fn public_message(&self) -> Cow<'static, str>;
 
+    /// Whether the same request would fail the same way whenever it is sent again, although its class of failure often passes.
+    fn is_final(&self) -> bool {
+        false
+    }
+
     /// For a write whose effect is unknown (`true`) or known not to have happened (`false`); `None` where it does not apply.
     fn maybe_effected(&self) -> Option<bool> {
         None

@@ -118,7 +118,7 @@ pub struct DataOperation {
     pub max_ops_file_size: SizeLimit,
     /// The largest file for what streams: downloads with `Range`, `PUT` uploads, resumable uploads and archives; in bytes, or `none`.
     pub max_stream_size: SizeLimit,
-    /// Seconds that a copy on the cluster, or a move between two of its file systems, may take (`ops/cp`, `ops/mv`).
+    /// Seconds that work may take that grows with the files: `ops/cp`, `ops/mv`, `ops/checksum`, `ops/compress` and `ops/extract`.
     pub copy_timeout: u64,
     /// Scheduler directives at the head of each transfer job, such as `#SBATCH --time=1:00:00`. Where `{account}` stands in one,
     /// clients have to name an account.

@@ -49,9 +49,23 @@ enum Token {
     OneOf { ranges: Vec<(char, char)>, negated: bool },
 }
 
+/// A pattern that is longer than [`Glob::MAX`].
+#[derive(Debug, thiserror::Error)]
+#[error("a pattern has at most {} bytes", Glob::MAX)]
+pub struct GlobTooLong;
+
 impl Glob {
+    /// The longest pattern, in bytes: about as long as names are.
+    pub const MAX: usize = 256;
+
     /// Reads a pattern. A bracket that is not closed stands for itself.
-    pub fn new(pattern: &str) -> Self {
+    ///
+    /// # Errors
+    /// When it is longer than [`Glob::MAX`]: each name of a tree is compared with all of it.
+    pub fn new(pattern: &str) -> Result<Self, GlobTooLong> {
+        if pattern.len() > Self::MAX {
+            return Err(GlobTooLong);
+        }
         let pattern: Vec<char> = pattern.chars().collect();
         let mut tokens = Vec::new();
         let mut at = 0;
@@ -80,7 +94,7 @@ impl Glob {
                 tokens.push(token);
             }
         }
-        Self(tokens)
+        Ok(Self(tokens))
     }
 
     /// Whether the whole of `name` matches. Takes at most as many steps as the product of both lengths.
@@ -177,20 +191,20 @@ mod tests {
             ("a**b*c", "aXbYbZc", true),
             ("a*b", "ab\nb", true),
         ] {
-            assert_eq!(Glob::new(pattern).matches(name.as_bytes()), matches, "{pattern} {name}");
+            assert_eq!(Glob::new(pattern).unwrap().matches(name.as_bytes()), matches, "{pattern} {name}");
         }
     }
 
     #[test]
     fn a_byte_that_is_not_utf8_is_one_character_and_can_be_written_in_a_pattern() {
-        assert!(Glob::new("a?").matches(b"a\xFF"));
-        assert!(Glob::new("a\u{EFFF}").matches(b"a\xFF"));
-        assert!(!Glob::new("a??").matches(b"a\xFF"));
+        assert!(Glob::new("a?").unwrap().matches(b"a\xFF"));
+        assert!(Glob::new("a\u{EFFF}").unwrap().matches(b"a\xFF"));
+        assert!(!Glob::new("a??").unwrap().matches(b"a\xFF"));
     }
 
     #[test]
     fn a_pattern_made_to_be_slow_is_not() {
-        let pattern = Glob::new(&"*a".repeat(120));
+        let pattern = Glob::new(&"*a".repeat(120)).unwrap();
         assert!(!pattern.matches(&[b"a".repeat(119), b"b".repeat(136)].concat()));
     }
 
@@ -220,9 +234,9 @@ mod tests {
         #[test]
         fn a_name_matches_itself_escaped(name in "[a-c*?\\[\\]\\\\-]{0,12}") {
             let escaped: String = name.chars().flat_map(|c| ['\\', c]).collect();
-            prop_assert!(Glob::new(&escaped).matches(name.as_bytes()));
+            prop_assert!(Glob::new(&escaped).unwrap().matches(name.as_bytes()));
             let longer = name + "x";
-            prop_assert!(!Glob::new(&escaped).matches(longer.as_bytes()));
+            prop_assert!(!Glob::new(&escaped).unwrap().matches(longer.as_bytes()));
         }
     }
 }

@@ -34,8 +34,8 @@ pub use page::{Page, PageRequest, Position, Sort};
 pub use sftp::Sftp;
 pub use transfer::{ArchiveFormat, ContentStream, Download, Expected, PartOptions, Placed, Transfer, UploadOptions};
 
-/// The most entries that a listing gathers before it is refused, so that a hostile or mistaken server cannot fill the memory.
-const MAX_ENTRIES: usize = 1_000_000;
+/// The most entries that a listing gathers. What has more is read as a stream, by [`Operations::walk`].
+const MAX_ENTRIES: usize = 20_000;
 
 /// Opens the files of a cluster. Nothing is asked of the cluster before the first operation.
 pub fn open(transport: Arc<dyn Transport>, access: Access, settings: Settings) -> Arc<dyn FileSystem> {
@@ -232,6 +232,24 @@ pub enum FilesystemError {
         /// `Not a directory`, `Is a directory`, `not a regular file`, ...
         reason: &'static str,
     },
+    /// Work whose time grows with the file did not end in the time that there is for it.
+    #[error("it took more than {seconds} s (exit status:124), and would again: {instead}")]
+    TooSlow {
+        /// How long it may take.
+        seconds: u64,
+        /// What has more time.
+        instead: &'static str,
+    },
+    /// More entries than a listing gathers.
+    #[error(
+        "{path}: more than {max} entries are not put in an order at once; ask for pages with `pageSize`, for JSON lines with `Accept: application/x-ndjson`, or for no order"
+    )]
+    TooManyEntries {
+        /// The path.
+        path: RemotePath,
+        /// How many are.
+        max: usize,
+    },
     /// The request names something the cluster does not know, such as a user.
     #[error("{0}")]
     Invalid(String),
@@ -292,9 +310,9 @@ pub enum FilesystemError {
 }
 
 impl FilesystemError {
-    /// More entries than a listing may have.
+    /// More entries than a listing gathers.
     fn too_many_entries(path: &RemotePath) -> Self {
-        Self::Invalid(format!("{path}: more than {MAX_ENTRIES} entries cannot be listed at once"))
+        Self::TooManyEntries { path: path.clone(), max: MAX_ENTRIES }
     }
 
     /// A file that lost content while it was read.
@@ -314,6 +332,11 @@ pub fn regular(path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
         _ => "not a regular file",
     };
     Err(FilesystemError::WrongType { path: path.clone(), reason })
+}
+
+/// The error for a file whose size is told as 0 although it has content, as those of `/proc` have: nobody can say where it ends.
+fn sizeless(path: &RemotePath) -> FilesystemError {
+    FilesystemError::WrongType { path: path.clone(), reason: "its size is told as 0, and it has content: read it with `ops/view`" }
 }
 
 /// A name beside `path` for a file that is to take its place: hidden, and not to be guessed.
@@ -339,7 +362,8 @@ impl Classify for FilesystemError {
             Self::Exists(_) | Self::WrongType { .. } | Self::Invalid(_) | Self::Interrupted(_) | Self::Range(_) | Self::Digest(_) => {
                 Kind::Invalid
             }
-            Self::TooLarge(_) => Kind::TooLarge,
+            Self::TooLarge(_) | Self::TooManyEntries { .. } => Kind::TooLarge,
+            Self::TooSlow { .. } => Kind::RemoteTimeout,
             Self::NoSpace(_) | Self::NotWritten { .. } | Self::Changed(_) | Self::Offset(_) => Kind::Conflict,
             Self::Transport(source) => source.kind(),
             Self::Command(source) => source.kind(),
@@ -353,6 +377,10 @@ impl Classify for FilesystemError {
             Self::Command(source) => source.public_message(),
             other => other.to_string().into(),
         }
+    }
+
+    fn is_final(&self) -> bool {
+        matches!(self, Self::TooSlow { .. })
     }
 
     fn maybe_effected(&self) -> Option<bool> {

@@ -168,6 +168,8 @@ pub(super) fn wanted(size: u64, range: Option<ByteRange>, cap: Option<u64>) -> R
     if let Some(cap) = cap.filter(|cap| size > *cap) {
         return Err(FilesystemError::TooLarge(cap));
     }
+    // An empty file has nothing of any range, and none is left out when the range is ignored (RFC 9110, 14.2).
+    let range = range.filter(|_| size > 0);
     range.map_or(Some(0..size), |range| range.within(size)).ok_or(FilesystemError::Range(size))
 }
 
@@ -199,6 +201,8 @@ mod tests {
         assert_eq!(wanted(10, Some(ByteRange::Last(u64::MAX)), None).unwrap(), 0..10);
         assert!(matches!(wanted(10, Some(ByteRange::From(10, None)), None), Err(FilesystemError::Range(10))));
         assert!(matches!(wanted(10, Some(ByteRange::Last(0)), None), Err(FilesystemError::Range(10))));
-        assert!(matches!(wanted(0, Some(ByteRange::From(0, None)), None), Err(FilesystemError::Range(0))));
+        for range in [ByteRange::From(0, None), ByteRange::From(5, Some(9)), ByteRange::Last(3)] {
+            assert_eq!(wanted(0, Some(range), None).unwrap(), 0..0, "an empty file is had whole: {range:?}");
+        }
     }
 }

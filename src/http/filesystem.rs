@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::http::StatusCode;
+use axum::response::Response;
 
 use super::dto::file::{
     GetFileChecksumResponse, GetFileHeadResponse, GetFileStatResponse, GetFileTailResponse, GetFileTypeResponse, GetViewFileResponse,
@@ -12,8 +13,8 @@ use super::dto::file_request::{
     PutFileChmodRequest, PutFileChownRequest, StatParameters, TailParameters, ViewParameters,
 };
 use super::extract::{Document, Parameters};
+use super::json_stream;
 use super::problem::Problem;
-use crate::domain::bytes_to_text;
 use crate::service::{Access, files};
 
 /// The status of a file
@@ -69,10 +70,11 @@ pub(super) async fn checksum(access: Access, query: Parameters<PathParameters>) 
     params(HeadParameters),
     responses((status = 200, description = "The content", body = GetFileHeadResponse))
 )]
-pub(super) async fn head(access: Access, query: Parameters<HeadParameters>) -> Result<Json<GetFileHeadResponse>, Problem> {
+pub(super) async fn head(access: Access, query: Parameters<HeadParameters>) -> Result<Response, Problem> {
     let (path, excerpt) = query.0.read();
-    let content = files::head(&access, &path, &excerpt).await?;
-    Ok(Json(content.into()))
+    let (mut content, permit) = files::head(&access, &path, &excerpt).await?.into_parts();
+    let data = std::mem::take(&mut content.data);
+    Ok(json_stream::text(&GetFileHeadResponse::from(content), data, permit))
 }
 
 /// The last part of a file
@@ -84,15 +86,16 @@ pub(super) async fn head(access: Access, query: Parameters<HeadParameters>) -> R
     params(TailParameters),
     responses((status = 200, description = "The content", body = GetFileTailResponse))
 )]
-pub(super) async fn tail(access: Access, query: Parameters<TailParameters>) -> Result<Json<GetFileTailResponse>, Problem> {
+pub(super) async fn tail(access: Access, query: Parameters<TailParameters>) -> Result<Response, Problem> {
     let (path, excerpt) = query.0.read();
-    let mut content = files::tail(&access, &path, &excerpt).await?;
+    let (mut content, permit) = files::tail(&access, &path, &excerpt).await?.into_parts();
     let amount = excerpt.amount;
     if amount.bytes.is_none() && amount.lines.is_none() {
         // The contract counts the default ten lines from the start, unlike ten lines that were asked for.
         content.start = content.start.abs();
     }
-    Ok(Json(content.into()))
+    let data = std::mem::take(&mut content.data);
+    Ok(json_stream::text(&GetFileTailResponse::from(content), data, permit))
 }
 
 /// The content of a file from an offset
@@ -104,9 +107,9 @@ pub(super) async fn tail(access: Access, query: Parameters<TailParameters>) -> R
     params(ViewParameters),
     responses((status = 200, description = "The content", body = GetViewFileResponse))
 )]
-pub(super) async fn view(access: Access, query: Parameters<ViewParameters>) -> Result<Json<GetViewFileResponse>, Problem> {
-    let content = files::view(&access, &query.0.path, query.0.offset, query.0.size).await?;
-    Ok(Json(bytes_to_text(&content).into()))
+pub(super) async fn view(access: Access, query: Parameters<ViewParameters>) -> Result<Response, Problem> {
+    let (content, permit) = files::view(&access, &query.0.path, query.0.offset, query.0.size).await?.into_parts();
+    Ok(json_stream::text(&GetViewFileResponse::from(String::new()), content, permit))
 }
 
 /// Set permission bits

@@ -9,11 +9,12 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::dto::file::{File, GetDirectoryLsResponse};
 use super::dto::listing::{FindParameters, GetFindResponse, LsParameters};
 use super::extract::Parameters;
+use super::json_stream;
 use super::ndjson::Lines;
 use super::problem::Problem;
 use crate::error::Classify;
 use crate::filesystem::{FilesystemError, WalkOptions};
-use crate::service::{Access, InvalidRequest, Place, ServiceError, files, listing};
+use crate::service::{Access, InvalidRequest, Place, ServiceError, listing};
 
 /// How much a search gives in one document where nothing is asked for, and at most.
 const DEFAULT_FINDINGS: u64 = 1_000;
@@ -21,7 +22,8 @@ const MOST_FINDINGS: u64 = 10_000;
 
 /// List a directory
 ///
-/// The whole directory in one document, in the order of names or that of `sort`. With `pageSize` one page of it, with a `Link`
+/// The whole directory in one document, in the order of names or that of `sort`; one of more than 20,000 entries comes in no order,
+/// as it is read, and is refused (413) where an order is asked for. With `pageSize` one page of it, with a `Link`
 /// (`rel="next"`) to the next one. With `Accept: application/x-ndjson` one line for each entry, as they are found, without any
 /// limit; what fails on the way is told in a last line, which has the member `error`.
 #[utoipa::path(
@@ -54,10 +56,11 @@ pub(super) async fn ls(access: Access, query: Parameters<LsParameters>, lines: L
             let link = link.map(|link| [(header::LINK, link)]);
             Ok((link, Json(GetDirectoryLsResponse::from(found.entries))).into_response())
         }
-        (None, Some(order)) => {
-            Ok(Json(GetDirectoryLsResponse::from(listing::sorted(&access, path, options, order).await?)).into_response())
+        (None, Some(order)) => Ok(json_stream::entries(listing::sorted(&access, path, options, order).await?, None)),
+        (None, None) => {
+            let (ready, rest) = listing::whole(&access, path, options).await?;
+            Ok(json_stream::entries(ready, rest))
         }
-        (None, None) => Ok(Json(GetDirectoryLsResponse::from(files::list(&access, path, options).await?)).into_response()),
     }
 }
 

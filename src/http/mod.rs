@@ -20,6 +20,7 @@ mod extract;
 mod filesystem;
 mod follow;
 mod inflow;
+mod json_stream;
 mod limit;
 mod listing;
 mod metrics;
@@ -134,12 +135,9 @@ fn routes(time_limit: Duration) -> OpenApiRouter<Api> {
         .routes(routes!(batch::batch))
         .routes(routes!(compute::acct))
         .routes(routes!(archive::pack, archive::look))
-        .routes(routes!(filesystem::checksum))
         .routes(routes!(filesystem::chmod))
         .routes(routes!(filesystem::chown))
-        .routes(routes!(filesystem::compress))
         .routes(routes!(download::download, download::look))
-        .routes(routes!(filesystem::extract))
         .routes(routes!(filesystem::file_type))
         .routes(routes!(filesystem::head))
         .routes(routes!(listing::ls))
@@ -179,8 +177,14 @@ fn routes(time_limit: Duration) -> OpenApiRouter<Api> {
         .routes(routes!(tus::state, tus::extend, tus::remove))
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn(tus::name_version));
-    // Copies have a time of their own, and who follows a file stays until the token ends.
-    let long = OpenApiRouter::new().routes(routes!(moving::cp)).routes(routes!(moving::mv)).routes(routes!(follow::follow));
+    // Work that grows with the file has a time of its own, and who follows a file stays until the token ends.
+    let long = OpenApiRouter::new()
+        .routes(routes!(filesystem::checksum))
+        .routes(routes!(filesystem::compress))
+        .routes(routes!(filesystem::extract))
+        .routes(routes!(moving::cp))
+        .routes(routes!(moving::mv))
+        .routes(routes!(follow::follow));
     prompt.merge(bulk).merge(resumable).merge(long)
 }
 

@@ -205,6 +205,7 @@ impl Problem {
         let mut problem = Self::new(error.kind(), message);
         problem.0.caused_by = (!caused_by.is_empty()).then_some(caused_by);
         problem.0.maybe_effected = error.maybe_effected();
+        problem.0.answer.retryable &= !error.is_final();
         problem.0.log = ErrorChain(error).to_string();
         problem
     }

@@ -13,7 +13,11 @@ use crate::error::{Classify, Kind};
 
 use super::audit;
 use super::counts::{SystemCounts, TokenCounts};
+use super::grep::Searches;
+use super::ready::{MAX_READY, MAX_READY_PER_USER};
+use super::slow_clients::SlowClients;
 use super::uploads::Turns;
+use super::user_limit::UserLimit;
 
 /// The one way in: it turns a bearer token into a [`Caller`], and a caller and a system's name into [`Access`].
 #[derive(Clone)]
@@ -22,7 +26,22 @@ pub struct Gate {
     authorizer: Arc<dyn Authorizer>,
     members: Arc<BTreeMap<SystemName, Arc<Member>>>,
     uploads: Arc<Turns>,
+    limits: Arc<Limits>,
     tokens: Arc<TokenCounts>,
+}
+
+/// What one user may have under way, on all clusters together.
+pub(super) struct Limits {
+    pub(super) searches: Searches,
+    pub(super) ready: UserLimit,
+    pub(super) slow_clients: SlowClients,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let ready = UserLimit::new(MAX_READY_PER_USER, MAX_READY);
+        Self { searches: Searches::default(), ready, slow_clients: SlowClients::default() }
+    }
 }
 
 /// A cluster behind the gate, and what was counted of it.
@@ -40,7 +59,7 @@ impl Gate {
     ) -> Self {
         let member = |cluster: Arc<Cluster>| (cluster.name().clone(), Arc::new(Member { cluster, counts: SystemCounts::default() }));
         let members = Arc::new(clusters.into_iter().map(member).collect());
-        Self { authenticator, authorizer, members, uploads: Arc::default(), tokens: Arc::default() }
+        Self { authenticator, authorizer, members, uploads: Arc::default(), limits: Arc::default(), tokens: Arc::default() }
     }
 
     /// Identifies the caller.
@@ -79,8 +98,8 @@ impl Gate {
         let ruling = ruling?;
         match ruling.decision {
             Decision::Allowed => {
-                let uploads = Arc::clone(&self.uploads);
-                Ok(Access { caller, member, uploads, basis: ruling.basis, decided_in: took })
+                let (uploads, limits) = (Arc::clone(&self.uploads), Arc::clone(&self.limits));
+                Ok(Access { caller, member, uploads, limits, basis: ruling.basis, decided_in: took })
             }
             Decision::Denied => Err(AccessError::Denied(name)),
         }
@@ -145,6 +164,7 @@ pub struct Access {
     caller: Caller,
     member: Arc<Member>,
     uploads: Arc<Turns>,
+    limits: Arc<Limits>,
     basis: Basis,
     decided_in: Duration,
 }
@@ -158,6 +178,11 @@ impl Access {
     /// Whose turn it is at resumable uploads.
     pub(super) fn uploads(&self) -> &Turns {
         &self.uploads
+    }
+
+    /// What bounds the work of one caller.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// The cluster.

@@ -2,6 +2,8 @@
 //!
 //! Every path of a request passes `Access::path` or one of its kind.
 
+use futures::{StreamExt, TryFutureExt};
+
 use crate::domain::{ByteRange, FileVersion, RemotePath, text_to_bytes};
 use crate::filesystem::{ArchiveFormat, ContentStream, Download, Expected, FilesystemError, Placed, UploadOptions, regular};
 
@@ -18,7 +20,22 @@ pub enum Form {
     Streaming,
 }
 
+/// How a file is read that is too large for the form of FirecREST.
+const READ_LARGER: &str = "ask for it with `Range`, as `bytes=0-` or in parts; or use `transfer/download` where the system has it";
+/// How one is written.
+const WRITE_LARGER: &str =
+    "send it with PUT to `ops/upload`, or as a resumable upload to `/uploads`; or use `transfer/upload` where the system has it";
+/// What is left for a file that is too large for any other form.
+const LARGER_STILL: &str = "this system moves no larger ones itself; use `transfer/download` or `transfer/upload` where it has them";
+
 impl Form {
+    fn way_out(self, larger: &'static str) -> &'static str {
+        match self {
+            Self::Compatible => larger,
+            Self::Streaming => LARGER_STILL,
+        }
+    }
+
     fn cap(self, access: &Access) -> Option<u64> {
         let limits = &access.cluster().config().data_operation;
         match self {
@@ -37,7 +54,7 @@ pub async fn version(access: &Access, path: &str, form: Form) -> Result<(RemoteP
     let stat = access.cluster().files()?.stat(access.principal(), &path, true).await?;
     regular(&path, stat.mode)?;
     if let Some(cap) = form.cap(access).filter(|cap| stat.size > *cap) {
-        return Err(FilesystemError::TooLarge(cap).into());
+        return Err(ServiceError::TooLarge(cap, form.way_out(READ_LARGER)));
     }
     Ok((path, FileVersion::from(&stat)))
 }
@@ -48,8 +65,11 @@ pub async fn version(access: &Access, path: &str, form: Form) -> Result<(RemoteP
 /// When the path breaks the policy, the file is over the limit or has none of the range, or the cluster does not give it.
 pub async fn download(access: &Access, path: &str, range: Option<ByteRange>, form: Form) -> Result<(RemotePath, Download), ServiceError> {
     let path = access.path(path).await?;
-    let mut download = access.cluster().files()?.download(access.principal(), &path, range, form.cap(access)).await?;
-    download.content = counts::downloaded(access, download.content);
+    let opening = access.cluster().files()?.download(access.principal(), &path, range, form.cap(access));
+    let (clients, user) = (&access.limits().slow_clients, &access.principal().username);
+    let opening = opening.map_err(|error| ServiceError::or_by(error, form.way_out(READ_LARGER)));
+    let mut download = clients.admit(user, opening).await?;
+    download.content = clients.watch(user, counts::downloaded(access, download.content)).boxed();
     Ok((path, download))
 }
 
@@ -63,7 +83,7 @@ pub async fn upload(access: &Access, directory: &str, name: &str, content: Conte
     let directory = access.path(directory).await?;
     let path = access.cluster().path(&directory.join(&text_to_bytes(name)).to_text())?;
     let options = UploadOptions { cap: Form::Compatible.cap(access), ..UploadOptions::default() };
-    write(access, &path, content, options).await?;
+    write(access, &path, content, options, WRITE_LARGER).await?;
     Ok(())
 }
 
@@ -82,9 +102,9 @@ pub async fn store(
     let path = access.path(path).await?;
     let cap = Form::Streaming.cap(access);
     if let Some(cap) = cap.filter(|cap| length.is_some_and(|length| length > *cap)) {
-        return Err(FilesystemError::TooLarge(cap).into());
+        return Err(ServiceError::TooLarge(cap, LARGER_STILL));
     }
-    write(access, &path, content, UploadOptions { cap, length, expected }).await
+    write(access, &path, content, UploadOptions { cap, length, expected }, LARGER_STILL).await
 }
 
 /// Packs a directory, or a file, into an archive that comes as it is made.
@@ -93,8 +113,9 @@ pub async fn store(
 /// When the path breaks the policy, or the cluster does not begin.
 pub async fn pack(access: &Access, path: &str, format: ArchiveFormat) -> Result<(RemotePath, ContentStream), ServiceError> {
     let path = access.path(path).await?;
-    let content = access.cluster().files()?.pack(access.principal(), &path, format).await?;
-    Ok((path, counts::downloaded(access, content)))
+    let (clients, user) = (&access.limits().slow_clients, &access.principal().username);
+    let content = clients.admit(user, access.cluster().files()?.pack(access.principal(), &path, format)).await?;
+    Ok((path, clients.watch(user, counts::downloaded(access, content)).boxed()))
 }
 
 /// Looks at what is to be packed, and packs nothing.
@@ -129,11 +150,18 @@ pub async fn unpack(
     Ok(change.end(files.unpack(access.principal(), &path, format, content, Form::Streaming.cap(access)).await)?)
 }
 
-async fn write(access: &Access, path: &RemotePath, content: ContentStream, options: UploadOptions) -> Result<Placed, ServiceError> {
+async fn write(
+    access: &Access,
+    path: &RemotePath,
+    content: ContentStream,
+    options: UploadOptions,
+    larger: &'static str,
+) -> Result<Placed, ServiceError> {
     let files = access.cluster().files()?;
     let change = Change::begin(access, Action::FilesUpload, path.to_text());
     let content = counts::uploaded(access, content);
-    Ok(change.end(files.upload(access.principal(), path, content, options).await)?)
+    let placed = change.end(files.upload(access.principal(), path, content, options).await);
+    placed.map_err(|error| ServiceError::or_by(error, larger))
 }
 
 /// The client names the file, so that the name must not lead out of the directory.

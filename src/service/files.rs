@@ -3,27 +3,20 @@
 //! Every path of a request passes `Access::path` or one of its kind, targets included.
 
 use crate::domain::{Checksum, CompressOptions, Compression, Content, ContentUnit, DirectoryEntry, FileStat, RemotePath};
-use crate::filesystem::{ListOptions, Part};
+use crate::filesystem::{FilesystemError, Part};
 
 use super::audit::Change;
 use super::counts::Action;
 use super::grep::Pattern;
 use super::text::{Findings, check_line};
-use super::{Access, InvalidRequest, Place, ServiceError};
+use super::{Access, InvalidRequest, Place, Ready, ReadyPermit, ServiceError};
 
 /// How much `head` and `tail` give when nothing is asked for: what the tools of that name print.
 const DEFAULT_LINES: u64 = 10;
+/// What a line takes for which there is memory to be kept before it is read, in bytes.
+const LIKELY_LINE: u64 = 1024;
 /// How much `view` gives when nothing is asked for, in bytes.
 const DEFAULT_VIEW: u64 = 5 * 1024 * 1024;
-
-/// Lists a directory.
-///
-/// # Errors
-/// When the path breaks the policy, or the cluster does not give the list.
-pub async fn list(access: &Access, path: &str, options: ListOptions) -> Result<Vec<DirectoryEntry>, ServiceError> {
-    let path = access.path(path).await?;
-    Ok(access.cluster().files()?.list(access.principal(), &path, options).await?)
-}
 
 /// The status of a file; follows a link when `dereference` is set.
 ///
@@ -96,35 +89,57 @@ impl Amount {
 ///
 /// # Errors
 /// When both units are asked for, the pattern is none, the path breaks the policy, or the cluster does not give the content.
-pub async fn head(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Content, ServiceError> {
+pub async fn head(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Ready<Content>, ServiceError> {
     let (part, pattern) = excerpt.check()?;
     let path = access.path(path).await?;
-    Ok(matching(access.cluster().files()?.head(access.principal(), &path, part).await?, pattern).await)
+    let place = ReadyPermit::take(access, most_of(access, part))?;
+    let content =
+        matching(access, access.cluster().files()?.head(access.principal(), &path, part).await.map_err(smaller)?, pattern).await?;
+    let length = content.data.len();
+    place.hold(content, length)
 }
 
 /// The last part of a file, or all but its first.
 ///
 /// # Errors
 /// When both units are asked for, the pattern is none, the path breaks the policy, or the cluster does not give the content.
-pub async fn tail(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Content, ServiceError> {
+pub async fn tail(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Ready<Content>, ServiceError> {
     let (part, pattern) = excerpt.check()?;
     let path = access.path(path).await?;
-    Ok(matching(access.cluster().files()?.tail(access.principal(), &path, part).await?, pattern).await)
+    let place = ReadyPermit::take(access, most_of(access, part))?;
+    let content =
+        matching(access, access.cluster().files()?.tail(access.principal(), &path, part).await.map_err(smaller)?, pattern).await?;
+    let length = content.data.len();
+    place.hold(content, length)
+}
+
+/// How large a part of a file may turn out to be, in bytes.
+fn most_of(access: &Access, part: Part) -> u64 {
+    let limit = access.cluster().config().data_operation.most_shown();
+    match part {
+        Part { unit: ContentUnit::Bytes, count, skip: false } => count.min(limit),
+        // Lines have any length. Those that are asked for are mostly short, and known to be once they were read.
+        Part { unit: ContentUnit::Lines, count, skip: false } => count.saturating_mul(LIKELY_LINE).min(limit),
+        _ => limit,
+    }
+}
+
+fn smaller(error: FilesystemError) -> ServiceError {
+    ServiceError::or_by(error, "ask for fewer bytes or lines, or use `ops/download` with `Range`")
 }
 
 /// The same part of the file, less the lines that do not match.
-async fn matching(content: Content, pattern: Option<Pattern>) -> Content {
-    match pattern {
-        Some(pattern) => Content { data: pattern.lines_of(&content.data).await, ..content },
-        None => content,
-    }
+async fn matching(access: &Access, content: Content, pattern: Option<Pattern>) -> Result<Content, ServiceError> {
+    let Some(pattern) = pattern else { return Ok(content) };
+    let data = access.limits().searches.lines(&access.principal().username, content.data, pattern).await?;
+    Ok(Content { data, ..content })
 }
 
 /// `size` bytes of a file from `offset`.
 ///
 /// # Errors
 /// When more is asked for than the cluster's limit, the path breaks the policy, or the cluster does not give the content.
-pub async fn view(access: &Access, path: &str, offset: Option<u64>, size: Option<u64>) -> Result<Vec<u8>, ServiceError> {
+pub async fn view(access: &Access, path: &str, offset: Option<u64>, size: Option<u64>) -> Result<Ready<Vec<u8>>, ServiceError> {
     let limit = access.cluster().config().data_operation.most_shown();
     let size = size.unwrap_or_else(|| DEFAULT_VIEW.min(limit));
     if size == 0 {
@@ -135,7 +150,10 @@ pub async fn view(access: &Access, path: &str, offset: Option<u64>, size: Option
         return Err(InvalidRequest::new(Place::Parameter, "size", message).into());
     }
     let path = access.path(path).await?;
-    Ok(access.cluster().files()?.view(access.principal(), &path, offset.unwrap_or(0), size).await?)
+    let place = ReadyPermit::take(access, size)?;
+    let content = access.cluster().files()?.view(access.principal(), &path, offset.unwrap_or(0), size).await.map_err(smaller)?;
+    let length = content.len();
+    place.hold(content, length)
 }
 
 /// Sets permission bits, given in octal, and gives the changed entry.

@@ -1,18 +1,127 @@
 //! The lines of a content that match a pattern.
+//!
+//! A search is work of a processor that somebody else chose the pattern for. So it is done beside the threads that serve requests,
+//! by a bounded number of threads; of one caller's one at a time; in pieces whose cost is bounded, between which it ends when its
+//! time is over or when nobody waits for it any more.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
 
 use regex::bytes::{Regex, RegexBuilder};
+use tokio::sync::Semaphore;
 
-use super::{InvalidRequest, Place};
+use super::{InvalidRequest, Place, ServiceError};
+use crate::domain::Username;
 
 /// The longest pattern, in bytes.
-const LONGEST_PATTERN: usize = 256;
-/// How large a compiled pattern may get, in bytes. The time to search is bounded by its product with the size of the content.
-const LARGEST_PROGRAM: usize = 64 * 1024;
-/// How many bytes are searched before other requests get their turn.
-const STRETCH: usize = 64 * 1024;
+const MAX_PATTERN: usize = 256;
+/// How large a compiled pattern may get, in bytes. The time to search a line is bounded by its product with the line's length.
+const MAX_PROGRAM: usize = 64 * 1024;
+/// The longest line that any pattern is searched for in, in bytes: half a second for the worst pattern.
+const MAX_LINE: usize = 64 * 1024;
+/// How large a compiled pattern may get for longer lines, in bytes.
+const MAX_PROGRAM_LONG_LINE: usize = 4 * 1024;
+/// How long the searches of one request may take.
+const MAX_TIME: Duration = Duration::from_secs(5);
+/// The most searches that one user has under way and waiting.
+const MAX_PER_USER: usize = 8;
 
 /// A pattern that lines are to match: a regular expression that is matched in linear time.
-pub(super) struct Pattern(Regex);
+pub(super) struct Pattern {
+    regex: Regex,
+    /// Whether it is small enough for lines of any length.
+    is_small: bool,
+}
+
+/// The searches under way.
+#[derive(Clone)]
+pub(super) struct Searches {
+    running: Arc<Semaphore>,
+    users: Arc<Mutex<HashMap<Username, Turn>>>,
+}
+
+/// Whose turn it is among the searches of one user.
+struct Turn {
+    wanted: usize,
+    turn: Arc<Semaphore>,
+}
+
+/// A place among the searches of a user; given back when dropped.
+struct Seat {
+    searches: Searches,
+    user: Username,
+    turn: Arc<Semaphore>,
+}
+
+impl Default for Searches {
+    /// Half of the processors, so that the others go on serving requests.
+    fn default() -> Self {
+        let processors = available_parallelism().map_or(1, usize::from);
+        Self { running: Arc::new(Semaphore::new((processors / 2).max(1))), users: Arc::default() }
+    }
+}
+
+impl Searches {
+    /// The lines that match, each with its line break.
+    ///
+    /// # Errors
+    /// When the caller has as many searches under way as one may, a line is too long for the pattern, or it takes too long.
+    pub(super) async fn lines(&self, user: &Username, content: Vec<u8>, pattern: Pattern) -> Result<Vec<u8>, ServiceError> {
+        let seat = self.seat(user)?;
+        // Neither is ever closed, so that there is always a turn.
+        let _own = seat.turn.acquire().await.ok();
+        let running = Arc::clone(&self.running).acquire_owned().await.ok();
+        let abandoned = Abandoned::default();
+        let is_abandoned = Arc::clone(&abandoned.0);
+        let search = move || {
+            // It is the thread that is counted, for as long as it works.
+            let _running = running;
+            pattern.lines_of(&content, Instant::now() + MAX_TIME, &is_abandoned)
+        };
+        match tokio::task::spawn_blocking(search).await {
+            Ok(found) => Ok(found?),
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
+    }
+
+    fn seat(&self, user: &Username) -> Result<Seat, ServiceError> {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = users.entry(user.clone()).or_insert_with(|| Turn { wanted: 0, turn: Arc::new(Semaphore::new(1)) });
+        if turn.wanted >= MAX_PER_USER {
+            let message = format!(
+                "you have {MAX_PER_USER} searches with `grep` under way; wait for one of them, or fetch the file and search it yourself"
+            );
+            return Err(ServiceError::TooMany(message.into()));
+        }
+        turn.wanted += 1;
+        Ok(Seat { searches: self.clone(), user: user.clone(), turn: Arc::clone(&turn.turn) })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut users = self.searches.users.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turn) = users.get_mut(&self.user) {
+            turn.wanted -= 1;
+            if turn.wanted == 0 {
+                users.remove(&self.user);
+            }
+        }
+    }
+}
+
+/// Tells a thread that nobody waits for it any more.
+#[derive(Default)]
+struct Abandoned(Arc<AtomicBool>);
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 impl Pattern {
     /// Reads the pattern of the parameter `grep`.
@@ -20,47 +129,64 @@ impl Pattern {
     /// # Errors
     /// When it is no regular expression, or a too large one.
     pub(super) fn new(pattern: &str) -> Result<Self, InvalidRequest> {
-        let wrong = |message: String| InvalidRequest::new(Place::Parameter, "grep", message);
-        if pattern.len() > LONGEST_PATTERN {
-            return Err(wrong(format!("it is longer than {LONGEST_PATTERN} bytes")));
+        if pattern.len() > MAX_PATTERN {
+            return Err(wrong(format!("it is longer than {MAX_PATTERN} bytes")));
         }
-        let regex = RegexBuilder::new(pattern).size_limit(LARGEST_PROGRAM).dfa_size_limit(LARGEST_PROGRAM).build();
-        regex.map(Self).map_err(|error| match error {
+        let build = |size| RegexBuilder::new(pattern).size_limit(size).dfa_size_limit(MAX_PROGRAM).build();
+        let regex = build(MAX_PROGRAM).map_err(|error| match error {
             regex::Error::CompiledTooBig(_) => wrong("the regular expression repeats too much".to_owned()),
             error => wrong(error.to_string()),
-        })
+        })?;
+        Ok(Self { regex, is_small: build(MAX_PROGRAM_LONG_LINE).is_ok() })
     }
 
-    /// The lines that match, each with its line break.
-    pub(super) async fn lines_of(&self, content: &[u8]) -> Vec<u8> {
+    fn lines_of(&self, content: &[u8], deadline: Instant, abandoned: &AtomicBool) -> Result<Vec<u8>, InvalidRequest> {
         let mut found = Vec::new();
         let mut searched = 0;
         for line in content.split_inclusive(|&byte| byte == b'\n') {
-            if self.0.is_match(line.strip_suffix(b"\n").unwrap_or(line)) {
+            if line.len() > MAX_LINE && !self.is_small {
+                let message = format!("the regular expression is too large for lines of more than {MAX_LINE} bytes, as there are");
+                return Err(wrong(message));
+            }
+            if self.regex.is_match(line.strip_suffix(b"\n").unwrap_or(line)) {
                 found.extend_from_slice(line);
             }
             searched += line.len();
-            if searched >= STRETCH {
+            if searched >= MAX_LINE {
                 searched = 0;
-                tokio::task::yield_now().await;
+                if abandoned.load(Ordering::Relaxed) {
+                    return Ok(found);
+                }
+                if Instant::now() > deadline {
+                    let limit = MAX_TIME.as_secs();
+                    return Err(wrong(format!("the search took more than {limit} s: take a simpler expression, or less of the file")));
+                }
             }
         }
-        found
+        Ok(found)
     }
+}
+
+fn wrong(message: String) -> InvalidRequest {
+    InvalidRequest::new(Place::Parameter, "grep", message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    async fn lines(pattern: &str, content: &[u8]) -> Vec<u8> {
+        let user = Username::new("ada").unwrap();
+        Searches::default().lines(&user, content.to_vec(), Pattern::new(pattern).unwrap()).await.unwrap()
+    }
+
     #[tokio::test]
     async fn lines_that_match_are_kept_as_they_are() {
         let content = b"one ERROR\ntwo\n\xFFthree error 3\nERROR at the end";
-        let lines = |pattern: &str| Pattern::new(pattern).unwrap();
-        assert_eq!(lines("ERROR").lines_of(content).await, b"one ERROR\nERROR at the end");
-        assert_eq!(lines("(?i)error [0-9]$").lines_of(content).await, b"\xFFthree error 3\n");
-        assert_eq!(lines("^two$").lines_of(content).await, b"two\n");
-        assert_eq!(lines("nowhere").lines_of(content).await, b"");
+        assert_eq!(lines("ERROR", content).await, b"one ERROR\nERROR at the end");
+        assert_eq!(lines("(?i)error [0-9]$", content).await, b"\xFFthree error 3\n");
+        assert_eq!(lines("^two$", content).await, b"two\n");
+        assert_eq!(lines("nowhere", content).await, b"");
     }
 
     #[test]
@@ -69,5 +195,50 @@ mod tests {
         assert!(reason("(").contains("grep"), "{}", reason("("));
         assert!(reason("(a{100}){100}{100}").contains("repeats too much"));
         assert!(reason(&"x".repeat(257)).contains("longer than 256"));
+    }
+
+    /// Patterns of the kind that cost the most for each byte.
+    const COSTLY: &str = "(?s-u:.)*(?s-u:.){900}c";
+
+    #[test]
+    fn a_costly_pattern_is_refused_for_long_lines_and_ends_at_its_time_in_short_ones() {
+        let (pattern, running) = (Pattern::new(COSTLY).unwrap(), AtomicBool::new(false));
+        let later = Instant::now() + Duration::from_secs(60);
+        let error = pattern.lines_of(&[b'b'; 1 << 20], later, &running).unwrap_err();
+        assert!(error.to_string().contains("too large for lines"), "{error}");
+        let content = [[b'b'; MAX_LINE - 1].as_slice(), b"\n"].concat().repeat(1000);
+        let error = pattern.lines_of(&content, Instant::now(), &running).unwrap_err();
+        assert!(error.to_string().contains("took more than"), "{error}");
+        let begun = Instant::now();
+        assert_eq!(pattern.lines_of(&content, later, &AtomicBool::new(true)).unwrap(), b"", "nobody waits for it");
+        assert!(begun.elapsed() < Duration::from_secs(20), "it went on without anybody who waits for it");
+    }
+
+    #[test]
+    fn patterns_as_people_write_them_are_for_lines_of_any_length() {
+        for pattern in ["ERROR", "(?i)error|warning", "^iteration +[0-9]+: .*converged$", "[a-z_]+=[0-9.]+"] {
+            assert!(Pattern::new(pattern).unwrap().is_small, "{pattern}");
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn other_requests_go_on_during_a_search_and_one_user_has_a_bound() {
+        let (searches, ada) = (Searches::default(), Username::new("ada").unwrap());
+        let content = [[b'b'; MAX_LINE - 1].as_slice(), b"\n"].concat().repeat(4);
+        let search = || {
+            let (searches, ada, content) = (searches.clone(), ada.clone(), content.clone());
+            tokio::spawn(async move { searches.lines(&ada, content, Pattern::new(COSTLY).unwrap()).await })
+        };
+        let under_way: Vec<_> = (0..MAX_PER_USER).map(|_| search()).collect();
+        tokio::task::yield_now().await;
+        let refused = search().await.unwrap().unwrap_err();
+        assert!(matches!(&refused, ServiceError::TooMany(words) if words.contains("8 searches")), "{refused}");
+        // With one thread, this would not be seen before all searches had ended.
+        assert!(under_way.iter().any(|search| !search.is_finished()));
+        under_way.iter().for_each(tokio::task::JoinHandle::abort);
+        for search in under_way {
+            _ = search.await;
+        }
+        assert!(searches.users.lock().unwrap().is_empty());
     }
 }

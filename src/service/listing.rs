@@ -5,11 +5,12 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures::StreamExt;
 
 use crate::domain::DirectoryEntry;
-use crate::filesystem::{EntryStream, ListOptions, Page, PageRequest, Position, Sort, WalkOptions};
+use crate::filesystem::{EntryStream, FilesystemError, ListOptions, Page, PageRequest, Position, Sort, WalkOptions};
 
-use super::{Access, InvalidRequest, Place, ServiceError, files};
+use super::{Access, InvalidRequest, Place, Ready, ReadyPermit, ServiceError};
 
 /// The most entries of a page.
 pub const LARGEST_PAGE: usize = 10_000;
@@ -53,21 +54,49 @@ pub struct Found {
 /// When the path breaks the policy, or the cluster does not let it be read.
 pub async fn walk(access: &Access, path: &str, options: WalkOptions) -> Result<EntryStream, ServiceError> {
     let path = access.path(path).await?;
-    Ok(access.cluster().files()?.walk(access.principal(), &path, options).await?)
+    let (clients, user) = (&access.limits().slow_clients, &access.principal().username);
+    let found = clients.admit(user, access.cluster().files()?.walk(access.principal(), &path, options)).await?;
+    Ok(clients.watch(user, found).boxed())
+}
+
+/// Lists a directory in the order of names; one that is too large for that as a stream in no order, which comes with nothing before it.
+///
+/// # Errors
+/// When the path breaks the policy, the cluster does not give the list, or too much was not taken of those before.
+pub async fn whole(
+    access: &Access,
+    path: &str,
+    options: ListOptions,
+) -> Result<(Ready<Vec<DirectoryEntry>>, Option<EntryStream>), ServiceError> {
+    match gathered(access, path, options).await {
+        Err(ServiceError::Filesystem(FilesystemError::TooManyEntries { .. })) => {
+            let rest = walk(access, path, WalkOptions { list: options, ..WalkOptions::default() }).await?;
+            Ok((ReadyPermit::take(access, 0)?.hold(Vec::new(), 0)?, Some(rest)))
+        }
+        listed => Ok((listed?, None)),
+    }
 }
 
 /// Lists a directory in an order.
 ///
 /// # Errors
-/// As [`files::list`].
-pub async fn sorted(access: &Access, path: &str, options: ListOptions, order: Ordered) -> Result<Vec<DirectoryEntry>, ServiceError> {
-    let mut entries = files::list(access, path, options).await?;
+/// As [`whole`], and when it is too large to be put in an order.
+pub async fn sorted(access: &Access, path: &str, options: ListOptions, order: Ordered) -> Result<Ready<Vec<DirectoryEntry>>, ServiceError> {
+    let mut entries = gathered(access, path, options).await?;
     let value = |entry: &DirectoryEntry| order.sort.value(entry.size, entry.modified);
-    entries.sort_unstable_by(|a, b| {
+    entries.value.sort_unstable_by(|a, b| {
         let ascending = (value(a), &a.name).cmp(&(value(b), &b.name));
         if order.descending { ascending.reverse() } else { ascending }
     });
     Ok(entries)
+}
+
+async fn gathered(access: &Access, path: &str, options: ListOptions) -> Result<Ready<Vec<DirectoryEntry>>, ServiceError> {
+    let path = access.path(path).await?;
+    let place = ReadyPermit::take(access, 0)?;
+    let entries = access.cluster().files()?.list(access.principal(), &path, options).await?;
+    let bytes = entries.iter().map(|entry| size_of::<DirectoryEntry>() + entry.name.len() + 32).sum();
+    place.hold(entries, bytes)
 }
 
 /// One page of a directory.

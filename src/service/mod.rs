@@ -17,6 +17,8 @@ pub mod jobs;
 pub mod listing;
 pub mod moving;
 mod paths;
+mod ready;
+mod slow_clients;
 pub mod staged;
 pub mod status;
 pub mod storage;
@@ -24,6 +26,7 @@ mod submission;
 mod text;
 pub mod transfers;
 pub mod uploads;
+mod user_limit;
 
 use std::borrow::Cow;
 
@@ -36,6 +39,7 @@ use crate::transfer::s3::StoreError;
 pub use access::{Access, AccessError, Caller, Gate};
 pub use accounting::AccountingRequest;
 pub use counts::{Changes, Decisions, SystemCounts, TokenCounts};
+pub use ready::{Ready, ReadyPermit};
 pub use submission::Submission;
 
 /// Why a use case did not succeed.
@@ -53,18 +57,31 @@ pub enum ServiceError {
     /// The file operation was not done.
     #[error(transparent)]
     Filesystem(#[from] FilesystemError),
+    /// The file, or what is asked of it, is larger than so many bytes, and this is how it can be had all the same.
+    #[error("the file is larger than the limit of {0} bytes: {1}")]
+    TooLarge(u64, &'static str),
     /// The object store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The caller has as much of it under way as one may.
     #[error("{0}")]
-    TooMany(&'static str),
+    TooMany(Cow<'static, str>),
     /// This service does not do it, for this reason.
     #[error("{0}")]
     Unsupported(&'static str),
     /// Another request works on the same upload and does not end.
     #[error("another request is still working on this upload")]
     Busy,
+}
+
+impl ServiceError {
+    /// The same error, with the way out where it is that something is too large.
+    fn or_by(error: FilesystemError, way: &'static str) -> Self {
+        match error {
+            FilesystemError::TooLarge(limit) => Self::TooLarge(limit, way),
+            error => error.into(),
+        }
+    }
 }
 
 impl Classify for ServiceError {
@@ -76,6 +93,7 @@ impl Classify for ServiceError {
             Self::Filesystem(source) => source.kind(),
             Self::Store(source) => source.kind(),
             Self::TooMany(_) => Kind::TooManyRequests,
+            Self::TooLarge(..) => Kind::TooLarge,
             Self::Unsupported(_) => Kind::Unsupported,
             Self::Busy => Kind::Conflict,
         }
@@ -88,14 +106,20 @@ impl Classify for ServiceError {
             Self::Scheduler(source) => source.public_message(),
             Self::Filesystem(source) => source.public_message(),
             Self::Store(source) => source.public_message(),
-            Self::TooMany(reason) | Self::Unsupported(reason) => Cow::Borrowed(reason),
+            Self::TooMany(reason) => reason.clone(),
+            Self::TooLarge(..) => self.to_string().into(),
+            Self::Unsupported(reason) => Cow::Borrowed(reason),
             Self::Busy => self.to_string().into(),
         }
     }
 
+    fn is_final(&self) -> bool {
+        matches!(self, Self::Filesystem(source) if source.is_final())
+    }
+
     fn maybe_effected(&self) -> Option<bool> {
         match self {
-            Self::Invalid(_) | Self::Gate(_) | Self::TooMany(_) | Self::Unsupported(_) | Self::Busy => None,
+            Self::Invalid(_) | Self::Gate(_) | Self::TooMany(_) | Self::TooLarge(..) | Self::Unsupported(_) | Self::Busy => None,
             Self::Scheduler(source) => source.maybe_effected(),
             Self::Filesystem(source) => source.maybe_effected(),
             Self::Store(source) => source.maybe_effected(),

@@ -96,6 +96,7 @@ impl RemoteCommand for FileKind<'_> {
         // POSIX has `file` report a file that it cannot open as if that were its kind.
         match raw.exit {
             0 if words.starts_with("cannot open") => Err(CommandError::Exit { exit: 1, stderr: words }),
+            0 if words.ends_with("no read permission") => Err(CommandError::Exit { exit: 1, stderr: "file: Permission denied".to_owned() }),
             0 => Ok(words),
             _ => Err(CommandError::exit(&raw)),
         }
@@ -104,7 +105,9 @@ impl RemoteCommand for FileKind<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::errors::classify;
     use super::*;
+    use crate::filesystem::FilesystemError;
 
     #[test]
     fn parts_become_the_options_of_head_and_tail() {
@@ -114,6 +117,18 @@ mod tests {
         assert_eq!(line(Range::Head(part(ContentUnit::Lines, true))), "timeout 5 env LC_ALL=C head --lines='-3' -- '/f'");
         assert_eq!(line(Range::Head(part(ContentUnit::Bytes, false))), "timeout 5 env LC_ALL=C head --bytes='3' -- '/f'");
         assert_eq!(line(Range::Tail(part(ContentUnit::Lines, true))), "timeout 5 env LC_ALL=C tail --lines='+4' -- '/f'");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_kind_of_content() {
+        let path = RemotePath::from_text("/f").unwrap();
+        for words in
+            ["regular file, no read permission\n", "cannot open `/f' (Permission denied)\n", "cannot open '/f' (Permission denied)"]
+        {
+            let raw = RawOutput { stdout: words.as_bytes().to_vec(), ..RawOutput::default() };
+            let error = FileKind { seconds: 5, path: &path }.parse(raw).unwrap_err();
+            assert!(matches!(classify(error, &[&path]), FilesystemError::Denied(_)), "{words}");
+        }
     }
 
     #[test]

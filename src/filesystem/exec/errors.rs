@@ -36,7 +36,8 @@ pub fn line_error(line: &str, paths: &[&RemotePath]) -> Option<FilesystemError> 
     let path = (*named.or_else(|| paths.first())?).clone();
     let wrong = |reason| Some(FilesystemError::WrongType { path: path.clone(), reason });
     let line = line.trim_end_matches(['\r', ' ', ')']);
-    match line.rsplit_once(": ").map_or(line, |(_, reason)| reason) {
+    let reason = line.rsplit_once(": ").map_or(line, |(_, reason)| reason);
+    match reason.rsplit_once(" (").map_or(reason, |(_, reason)| reason) {
         "Permission denied" => return Some(FilesystemError::Denied(path)),
         "Operation not permitted" => return Some(FilesystemError::NotPermitted(path)),
         "File exists" => return Some(FilesystemError::Exists(path)),

@@ -22,9 +22,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{CompressOptions, Compression, FileSystem, FilesystemError, ListOptions, MAX_ENTRIES, Part, Settings};
+use super::{CompressOptions, Compression, FileSystem, FilesystemError, ListOptions, MAX_ENTRIES, Part, Settings, regular};
 use crate::domain::{Checksum, Content, DirectoryEntry, FileStat, FileType, Identity, Principal, RemotePath};
-use crate::ssh::{self, CommandLine, Limits, RemoteCommand, Transport};
+use crate::ssh::{self, CommandError, CommandLine, Limits, RemoteCommand, Transport, TransportError};
 
 use archive::{Pack, Unpack};
 use change::{Change, Id, What};
@@ -62,13 +62,39 @@ impl Exec {
         self.run(principal, &[path], &Change { seconds: self.seconds(), path, what }).await
     }
 
-    /// Runs a command that may take long.
-    async fn run_long<C: RemoteCommand<Output = ()>>(
+    /// The seconds of a command that may take long.
+    fn long_seconds(&self) -> u64 {
+        self.settings.copy_timeout.as_secs().max(1)
+    }
+
+    /// Runs a command whose time grows with the file. `instead` is what has more time than it.
+    async fn run_sized<C: RemoteCommand>(
         &self,
         principal: &Principal,
         paths: &[&RemotePath],
         command: &C,
-    ) -> Result<(), FilesystemError> {
+        instead: &'static str,
+    ) -> Result<C::Output, FilesystemError> {
+        self.run_long(principal, paths, command).await.map_err(|error| match error {
+            FilesystemError::Transport(TransportError::Execution(_)) | FilesystemError::Command(CommandError::Exit { exit: 124, .. }) => {
+                FilesystemError::TooSlow { seconds: self.long_seconds(), instead }
+            }
+            error => error,
+        })
+    }
+
+    /// Refuses what is not a regular file before anything opens it: to open a named pipe waits for its other end.
+    async fn regular(&self, principal: &Principal, path: &RemotePath) -> Result<(), FilesystemError> {
+        regular(path, self.stat(principal, path, true).await?.mode)
+    }
+
+    /// Runs a command that may take long.
+    async fn run_long<C: RemoteCommand>(
+        &self,
+        principal: &Principal,
+        paths: &[&RemotePath],
+        command: &C,
+    ) -> Result<C::Output, FilesystemError> {
         let limits = Limits { execution: self.settings.copy_timeout + Duration::from_secs(1), output: 64 * 1024 };
         let raw = self.transport.exec(principal, ssh::Exec::of(command, Some(limits))).await?;
         command.parse(raw).map_err(|error| classify(error, paths))
@@ -76,6 +102,7 @@ impl Exec {
 
     /// Runs a command whose output is the answer, up to the cap.
     async fn read(&self, principal: &Principal, path: &RemotePath, range: Range) -> Result<Vec<u8>, FilesystemError> {
+        self.regular(principal, path).await?;
         let cap = self.settings.max_ops_file_size;
         let command = Read { seconds: self.seconds(), path, range };
         // Room for the messages, and for the remote limit to strike first.
@@ -95,7 +122,11 @@ impl Exec {
 #[async_trait]
 impl FileSystem for Exec {
     async fn list(&self, principal: &Principal, path: &RemotePath, options: ListOptions) -> Result<Vec<DirectoryEntry>, FilesystemError> {
-        let mut entries = self.run(principal, &[path], &Find { seconds: self.seconds(), path, options, itself: false }).await?;
+        let find = Find { seconds: self.seconds(), path, options, itself: false };
+        let mut entries = self.run(principal, &[path], &find).await.map_err(|error| match error {
+            FilesystemError::Transport(TransportError::Output(_)) => FilesystemError::too_many_entries(path),
+            error => error,
+        })?;
         if entries.len() > MAX_ENTRIES {
             return Err(FilesystemError::too_many_entries(path));
         }
@@ -149,7 +180,9 @@ impl FileSystem for Exec {
     }
 
     async fn checksum(&self, principal: &Principal, path: &RemotePath) -> Result<Checksum, FilesystemError> {
-        let hex = self.run(principal, &[path], &Sha256 { seconds: self.seconds(), path }).await?;
+        self.regular(principal, path).await?;
+        let command = Sha256 { seconds: self.long_seconds(), path };
+        let hex = self.run_sized(principal, &[path], &command, "run `sha256sum` in a job of your own").await?;
         Ok(Checksum { algorithm: "SHA256", hex })
     }
 
@@ -190,7 +223,8 @@ impl FileSystem for Exec {
         target: &RemotePath,
         options: &CompressOptions,
     ) -> Result<(), FilesystemError> {
-        self.run(principal, &[source, target], &Pack::new(self.seconds(), source, target, options)).await
+        let command = Pack::new(self.long_seconds(), source, target, options);
+        self.run_sized(principal, &[source, target], &command, "use `transfer/compress`, which runs as a job").await
     }
 
     async fn extract(
@@ -200,7 +234,8 @@ impl FileSystem for Exec {
         target: &RemotePath,
         compression: Compression,
     ) -> Result<(), FilesystemError> {
-        self.run(principal, &[source, target], &Unpack { seconds: self.seconds(), source, target, compression }).await
+        let command = Unpack { seconds: self.long_seconds(), source, target, compression };
+        self.run_sized(principal, &[source, target], &command, "use `transfer/extract`, which runs as a job").await
     }
 
     async fn identity(&self, principal: &Principal) -> Result<Identity, FilesystemError> {

@@ -13,7 +13,7 @@ use crate::domain::{ByteRange, FileType, FileVersion, Principal, RemotePath};
 use crate::filesystem::transfer::wanted;
 use crate::filesystem::{
     ArchiveFormat, ContentStream, Download, Expected, FileSystem, FilesystemError, PartOptions, Placed, Transfer, UploadOptions, regular,
-    temporary_beside,
+    sizeless, temporary_beside,
 };
 use crate::ssh::CommandError;
 
@@ -28,6 +28,9 @@ impl Transfer for Exec {
     ) -> Result<Download, FilesystemError> {
         let found = self.stat(principal, path, true).await?;
         regular(path, found.mode)?;
+        if found.size == 0 && !self.view(principal, path, 0, 1).await?.is_empty() {
+            return Err(sizeless(path));
+        }
         let (version, range) = (FileVersion::from(&found), wanted(found.size, range, cap)?);
         let stream = self.transport.stream(principal, &scripts::send(path, &version, &range)).await?;
         let content = scripts::content(stream, path.clone(), range.end - range.start, self.settings.stall);

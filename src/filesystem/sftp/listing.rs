@@ -318,7 +318,12 @@ impl DirectoryReader {
     pub async fn next(&mut self) -> Result<Option<Vec<NameEntry>>, FilesystemError> {
         let entries = match self.replies.next().await {
             Some(Ok(Response::Name { entries })) if !entries.is_empty() => entries,
-            Some(Ok(Response::Name { .. }) | Err(Failure::Status(Status::Eof, _))) | None => return Ok(None),
+            Some(Ok(Response::Name { .. }) | Err(Failure::Status(Status::Eof, _))) | None => {
+                if self.received == 0 {
+                    check_search(&self.session, &self.path).await?;
+                }
+                return Ok(None);
+            }
             Some(Ok(_)) => return Err(filesystem_error(&self.path, Failure::unexpected())),
             Some(Err(failure)) => return Err(filesystem_error(&self.path, failure)),
         };
@@ -344,5 +349,15 @@ impl DirectoryReader {
     fn ask(&mut self) {
         let (session, request) = (Arc::clone(&self.session), Request::Readdir { handle: self.handle.bytes() });
         self.replies.push_back(async move { session.request(&request).await }.boxed());
+    }
+}
+
+/// Refuses a directory that may be read but not searched (`r--`). It looks empty: OpenSSH leaves out each entry whose attributes it
+/// cannot have, be it `.` itself.
+async fn check_search(session: &Arc<Session>, path: &RemotePath) -> Result<(), FilesystemError> {
+    let itself = Request::Lstat { path: bytes(&path.join(b".")) };
+    match attributes(session, path, &itself).await {
+        Err(FilesystemError::Denied(path)) => Err(FilesystemError::Denied(path)),
+        _ => Ok(()),
     }
 }

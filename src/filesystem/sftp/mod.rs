@@ -214,7 +214,9 @@ impl FileSystem for Sftp {
             result => return result,
         }
         let session = self.sessions.bulk(principal).await?;
-        self.digest(Source::open(&session, path).await?.whole()).await
+        let limit = self.settings.copy_timeout;
+        let digest = timeout(limit, async { self.digest(Source::open(&session, path).await?.whole()).await }).await;
+        digest.map_err(|_| FilesystemError::TooSlow { seconds: limit.as_secs(), instead: "download the file, and take its sum there" })?
     }
 
     async fn chmod(&self, principal: &Principal, path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {

@@ -14,7 +14,9 @@ use super::session::{Failure, Handle, Session};
 use super::upload::{Target, Upload, write};
 use crate::domain::{ByteRange, Principal, RemotePath};
 use crate::filesystem::transfer::wanted;
-use crate::filesystem::{ArchiveFormat, ContentStream, Download, Expected, FilesystemError, PartOptions, Placed, Transfer, UploadOptions};
+use crate::filesystem::{
+    ArchiveFormat, ContentStream, Download, Expected, FilesystemError, PartOptions, Placed, Transfer, UploadOptions, sizeless,
+};
 
 #[async_trait]
 impl Transfer for Sftp {
@@ -30,6 +32,9 @@ impl Transfer for Sftp {
             .run(principal, true, |session| async move {
                 let source = Source::open(&session, path).await?;
                 let (version, range) = (source.version, wanted(source.size(), range, cap)?);
+                if source.size() == 0 && !source.bytes(0, 1).await?.is_empty() {
+                    return Err(sizeless(path));
+                }
                 if range.end - range.start > SMALL {
                     return Ok(None);
                 }

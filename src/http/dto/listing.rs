@@ -110,8 +110,9 @@ pub(in crate::http) struct FindParameters {
     #[param(example = "/home/user")]
     pub(in crate::http) path: String,
     /// A pattern for the last part of the path, as of `find -name`: `*`, `?`, `[a-z]`, `[!a-z]`.
-    #[param(example = "slurm-*.out")]
-    name: Option<String>,
+    #[serde(default, deserialize_with = "pattern")]
+    #[param(value_type = Option<String>, max_length = 256, example = "slurm-*.out")]
+    name: Option<Glob>,
     /// One or more of the letters of `find -type`, separated by commas: `f`, `d`, `l`, `b`, `c`, `p`, `s`.
     #[serde(rename = "type", default, deserialize_with = "types")]
     #[param(value_type = Option<String>, example = "f,l")]
@@ -154,7 +155,7 @@ impl FindParameters {
             list: ListOptions { hidden: true, numeric_ids: self.numeric_uid, recursive: true, dereference: self.dereference },
             max_depth: self.max_depth.map(|depth| u32::try_from(depth).unwrap_or(u32::MAX)),
             filter: Filter {
-                name: self.name.as_deref().map(Glob::new),
+                name: self.name.clone(),
                 types: self.types.clone(),
                 min_size: self.min_size,
                 max_size: self.max_size,
@@ -181,6 +182,11 @@ impl GetFindResponse {
     pub(in crate::http) fn new(found: Vec<DirectoryEntry>, truncated: bool, incomplete: Option<String>) -> Self {
         Self { output: found.into_iter().map(File::from).collect(), truncated, incomplete }
     }
+}
+
+fn pattern<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Glob>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Glob::new(&text).map(Some).map_err(serde::de::Error::custom)
 }
 
 fn types<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<FileType>, D::Error> {

@@ -244,6 +244,31 @@ async fn the_parent_of_what_a_link_leads_to_is_found_where_the_link_is_and_judge
 }
 
 #[tokio::test]
+async fn what_takes_too_long_by_its_size_is_not_to_be_tried_again_and_the_message_says_what_to_do() {
+    let too_slow = || Reply::FileFails(FilesystemError::TooSlow { seconds: 600, instead: "use `transfer/compress`, which runs as a job" });
+    let body = json!({"sourcePath": "/home/d", "targetPath": "/scratch/d.tgz"});
+    for answer in [
+        get("checksum?path=/home/d", vec![("...", too_slow())]).await,
+        send(Method::POST, "compress", body.clone(), vec![("...", too_slow())]).await,
+        send(Method::POST, "extract", body, vec![("...", too_slow())]).await,
+    ] {
+        assert_eq!((answer.status, &answer.json()["retryable"]), (408, &json!(false)), "{}", answer.everything());
+        assert!(answer.everything().contains("transfer/compress") && answer.everything().contains("exit status:124"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_large_for_one_form_is_told_the_other_forms() {
+    let too_large = || vec![("...", Reply::FileFails(FilesystemError::TooLarge(5)))];
+    for (query, way) in
+        [("download?path=/home/a", "Range"), ("head?path=/home/a", "ops/download"), ("view?path=/home/a&size=1", "ops/download")]
+    {
+        let answer = get(query, too_large()).await;
+        assert!(answer.status == 413 && answer.everything().contains(way), "{}", answer.everything());
+    }
+}
+
+#[tokio::test]
 async fn files_are_packed() {
     let cases = [
         (
@@ -307,7 +332,8 @@ async fn a_file_is_uploaded_into_the_directory_under_its_own_name() {
 #[tokio::test]
 async fn a_file_over_the_limit_is_refused_with_413() {
     let answer = Api::new(vec![], vec![]).send(form("file", "a", &"x".repeat(1001))).await;
-    assert_eq!((answer.status, &answer.json()["message"]), (413, &json!("the file is larger than the limit of 1000 bytes")));
+    let words = answer.json()["message"].as_str().unwrap().to_owned();
+    assert!(answer.status == 413 && words.starts_with("the file is larger than the limit of 1000 bytes: send it with PUT"), "{words}");
 }
 
 #[tokio::test]

@@ -125,6 +125,29 @@ async fn a_whole_listing_can_be_ordered() {
 }
 
 #[tokio::test]
+async fn a_directory_that_is_too_large_to_be_ordered_comes_as_it_is_read() {
+    let list = || (format!(r#"alice: list "/home/a" {PLAIN}"#), too_many());
+    let pieces = vec![Ok(vec![entry(b"c", 2), entry(b"a", 1)]), Ok(vec![]), Ok(vec![entry(b"b", 3)])];
+    let steps = vec![step(list().0, list().1), step(walk_call(PLAIN, "None", NO_FILTER), walked(pieces))];
+    let answer = json("ls?path=/home/a", steps).await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+    let names: Vec<Value> = answer.json()["output"].as_array().unwrap().iter().map(|entry| entry["name"].clone()).collect();
+    assert_eq!(names, ["c", "a", "b"]);
+    let refused = json("ls?path=/home/a&sort=size", vec![step(list().0, list().1)]).await;
+    assert!(refused.status == 413 && refused.everything().contains("pageSize"), "{}", refused.everything());
+}
+
+#[tokio::test]
+async fn a_pattern_longer_than_names_are_is_refused_before_anything_is_asked() {
+    let answer = json(&format!("find?path=/home/a&name={}", "*a".repeat(22_500)), vec![]).await;
+    assert!(answer.status == 400 && answer.everything().contains("at most 256 bytes"), "{}", answer.everything());
+}
+
+fn too_many() -> Reply {
+    Reply::FileFails(FilesystemError::TooManyEntries { path: RemotePath::from_text("/home/a").unwrap(), max: 20_000 })
+}
+
+#[tokio::test]
 async fn a_search_is_asked_for_in_the_words_of_find() {
     let call = walk_call(
         "ListOptions { hidden: true, numeric_ids: false, recursive: true, dereference: false }",

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use futures::TryStreamExt;
 use goldcrest::domain::{ContentUnit, DirectoryEntry, FileType, RemotePath, WrittenPath};
 use goldcrest::error::{Classify, Kind};
-use goldcrest::filesystem::{CompressOptions, Compression, FilesystemError, ListOptions, Part};
+use goldcrest::filesystem::{CompressOptions, Compression, FilesystemError, ListOptions, PageRequest, Part, Sort, WalkOptions};
 
 use super::{Site, hostile_names, noise, on_each_site};
 
@@ -31,6 +31,9 @@ on_each_site!(
     removal_takes_trees_and_leaves_what_links_point_to,
     what_is_missing_or_of_the_wrong_kind_is_said_so,
     what_is_forbidden_is_said_so,
+    a_directory_that_cannot_be_searched_is_not_taken_for_an_empty_one,
+    nothing_waits_for_the_other_end_of_a_named_pipe,
+    a_directory_with_more_entries_than_a_listing_gathers_is_left_to_streams,
     archives_are_packed_and_unpacked,
     archives_take_only_what_matches,
     the_kind_of_a_files_content_is_told,
@@ -411,6 +414,64 @@ async fn what_is_missing_or_of_the_wrong_kind_is_said_so(site: Site) {
     rustix::fs::mknodat(rustix::fs::CWD, site.local("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     let result = site.files.download(user, &site.path("pipe"), None, None).await;
     assert!(matches!(result.err(), Some(FilesystemError::WrongType { reason: "not a regular file", .. })));
+}
+
+#[expect(clippy::print_stdout, reason = "a skipped test says so")]
+async fn a_directory_that_cannot_be_searched_is_not_taken_for_an_empty_one(site: Site) {
+    fs::create_dir(site.local("names")).unwrap();
+    let (user, names) = (&site.user, site.path("names"));
+    assert_eq!(site.files.list(user, &names, HIDDEN).await.unwrap(), [], "one that is empty is");
+    if rustix::process::geteuid().is_root() {
+        println!("skipped: nothing is forbidden to root");
+        return;
+    }
+    site.write("names/file", "1");
+    fs::set_permissions(site.local("names"), fs::Permissions::from_mode(0o444)).unwrap();
+    let page = PageRequest { size: 10, sort: Sort::Name, descending: false, after: None };
+    let errors = [
+        site.files.list(user, &names, HIDDEN).await.err(),
+        site.files.page(user, &names, HIDDEN, &page).await.err(),
+        match site.files.walk(user, &names, WalkOptions::default()).await {
+            Ok(entries) => entries.try_collect::<Vec<_>>().await.err(),
+            Err(error) => Some(error),
+        },
+    ];
+    fs::set_permissions(site.local("names"), fs::Permissions::from_mode(0o755)).unwrap();
+    for (number, error) in errors.into_iter().enumerate() {
+        assert!(matches!(error, Some(FilesystemError::Denied(_) | FilesystemError::Incomplete { .. })), "{number}: {error:?}");
+    }
+}
+
+async fn nothing_waits_for_the_other_end_of_a_named_pipe(site: Site) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    mknodat(CWD, site.local("pipe"), FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(site.local("socket")).unwrap();
+    let (user, part) = (&site.user, Part { unit: ContentUnit::Bytes, count: 1, skip: false });
+    for path in [site.path("pipe"), site.path("socket"), RemotePath::from_text("/dev/zero").unwrap()] {
+        let errors = [
+            site.files.head(user, &path, part).await.err(),
+            site.files.tail(user, &path, part).await.err(),
+            site.files.view(user, &path, 0, 1).await.err(),
+            site.files.checksum(user, &path).await.err(),
+            site.files.download(user, &path, None, None).await.err(),
+        ];
+        for (number, error) in errors.into_iter().enumerate() {
+            let refused = matches!(&error, Some(FilesystemError::WrongType { reason: "not a regular file", .. }));
+            assert!(refused, "{path} {number}: {error:?}");
+        }
+    }
+}
+
+async fn a_directory_with_more_entries_than_a_listing_gathers_is_left_to_streams(site: Site) {
+    fs::create_dir(site.local("many")).unwrap();
+    for number in 0..20_100 {
+        fs::write(site.local(format!("many/{number}")), "").unwrap();
+    }
+    let error = site.files.list(&site.user, &site.path("many"), HIDDEN).await.unwrap_err();
+    assert!(matches!(error, FilesystemError::TooManyEntries { .. }), "{error:?}");
+    let entries = site.files.walk(&site.user, &site.path("many"), WalkOptions { list: HIDDEN, ..WalkOptions::default() }).await.unwrap();
+    let found: usize = entries.try_fold(0, |all, more| async move { Ok(all + more.len()) }).await.unwrap();
+    assert_eq!(found, 20_100);
 }
 
 #[expect(clippy::print_stdout, reason = "a skipped test says so")]

@@ -52,7 +52,13 @@ async fn any_range_of_a_file_is_that_part_of_it(site: Site) {
     let beyond = read(&site, &path, ByteRange::From(end as u64, None)).await;
     assert!(matches!(beyond, Err(FilesystemError::Range(1_000_003))), "{beyond:?}");
     let empty = site.write("empty", "");
-    assert_eq!(read(&site, &empty, ByteRange::Last(5)).await.unwrap(), b"");
+    for range in [ByteRange::Last(5), ByteRange::From(0, None), ByteRange::From(5, Some(9))] {
+        assert_eq!(read(&site, &empty, range).await.unwrap(), b"", "{range:?}");
+    }
+    let sizeless = RemotePath::from_text("/proc/version").unwrap();
+    let refused = read(&site, &sizeless, ByteRange::From(0, None)).await;
+    assert!(refused.is_err_and(|error| error.to_string().contains("ops/view")), "it is not taken for an empty one");
+    assert!(!site.files.view(&site.user, &sizeless, 0, 100).await.unwrap().is_empty());
     let version = site.files.download(&site.user, &path, None, None).await.unwrap().version;
     let metadata = fs::metadata(site.local("f")).unwrap();
     assert_eq!((version.size, version.modified), (metadata.len(), metadata.mtime()));

@@ -107,7 +107,7 @@ async fn a_search_finds_by_name_type_size_time_and_depth(site: Site) {
         let entries = found(&site, &root, WalkOptions { list: EVERYTHING, max_depth, filter }).await.unwrap();
         entries.into_iter().map(|entry| String::from_utf8(entry.name).unwrap()).collect::<BTreeSet<_>>()
     };
-    let named = |pattern: &str| Filter { name: Some(Glob::new(pattern)), ..Filter::default() };
+    let named = |pattern: &str| Filter { name: Some(Glob::new(pattern).unwrap()), ..Filter::default() };
     let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
     assert_eq!(search(named("*.out"), None).await, set(&["one/a.out", "one/l.out", "one/two/b.out", "one/two/three/.c.out"]));
     assert_eq!(search(named("*.out"), Some(2)).await, set(&["one/a.out", "one/l.out"]));
@@ -130,7 +130,7 @@ async fn a_walk_of_what_is_missing_or_no_directory_is_told_at_once(site: Site) {
     let file = site.write("file", "12");
     let entries = found(&site, &file, walk(EVERYTHING)).await.unwrap();
     assert_eq!((entries.len(), entries[0].name.as_slice(), entries[0].size), (1, file.as_bytes(), 2));
-    let other = WalkOptions { filter: Filter { name: Some(Glob::new("x*")), ..Filter::default() }, ..walk(EVERYTHING) };
+    let other = WalkOptions { filter: Filter { name: Some(Glob::new("x*").unwrap()), ..Filter::default() }, ..walk(EVERYTHING) };
     assert_eq!(found(&site, &file, other).await.unwrap(), []);
     fs::create_dir(site.local("empty")).unwrap();
     assert_eq!(found(&site, &site.path("empty"), walk(EVERYTHING)).await.unwrap(), []);

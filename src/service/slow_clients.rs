@@ -1,0 +1,146 @@
+//! Contents on their way to clients that do not take them.
+//!
+//! A download holds a channel of its user's connections to the cluster for as long as its client takes. Where many clients take
+//! next to nothing, the others of the same user would wait for a channel until their time is over. So who has many of those is
+//! refused further ones at once.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Poll;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::{Stream, poll_fn};
+use tokio::time::{Instant, interval};
+
+use super::ServiceError;
+use crate::domain::Username;
+
+/// The most downloads of one user that may stand still because of their clients while another one waits to begin: half of the
+/// channels that a user has by default.
+const MAX_STANDING: usize = 16;
+
+/// After how long without taking what is ready a client is counted.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// The contents on their way, by the user.
+#[derive(Clone)]
+pub(super) struct SlowClients {
+    users: Arc<Mutex<HashMap<Username, Vec<Weak<Progress>>>>>,
+    started: Instant,
+}
+
+/// Since when the client of one download has not taken what is ready: milliseconds of the clock, 0 while it does.
+#[derive(Default)]
+struct Progress(AtomicU64);
+
+impl Default for SlowClients {
+    fn default() -> Self {
+        Self { users: Arc::default(), started: Instant::now() }
+    }
+}
+
+impl SlowClients {
+    /// Waits for `opening`, the beginning of a download, for as long as the caller has not too many that stand still.
+    ///
+    /// # Errors
+    /// When there are too many, or those of `opening`.
+    pub(super) async fn admit<T, E>(&self, user: &Username, opening: impl Future<Output = Result<T, E>>) -> Result<T, ServiceError>
+    where
+        ServiceError: From<E>,
+    {
+        let mut opening = std::pin::pin!(opening);
+        let mut looks = interval(PATIENCE / 8);
+        loop {
+            tokio::select! {
+                opened = &mut opening => return Ok(opened?),
+                _ = looks.tick() => self.check(user)?,
+            }
+        }
+    }
+
+    /// The same content, which is known to be on its way to a client of `user`.
+    pub(super) fn watch<S: Stream + Send + Unpin + 'static>(
+        &self,
+        user: &Username,
+        mut content: S,
+    ) -> impl Stream<Item = S::Item> + Send + use<S> {
+        let progress = Arc::new(Progress::default());
+        let mut users = self.users();
+        users.values_mut().for_each(|downloads| downloads.retain(|download| download.strong_count() > 0));
+        users.retain(|_, downloads| !downloads.is_empty());
+        users.entry(user.clone()).or_default().push(Arc::downgrade(&progress));
+        drop(users);
+        let clock = self.clone();
+        poll_fn(move |context| {
+            progress.0.store(0, Ordering::Relaxed);
+            let polled = content.poll_next_unpin(context);
+            if matches!(polled, Poll::Ready(Some(_))) {
+                progress.0.store(clock.now(), Ordering::Relaxed);
+            }
+            polled
+        })
+    }
+
+    fn check(&self, user: &Username) -> Result<(), ServiceError> {
+        let latest = self.now().saturating_sub(u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX));
+        let users = self.users();
+        let (mut all, mut standing) = (0, 0);
+        for download in users.get(user).into_iter().flatten().filter_map(Weak::upgrade) {
+            all += 1;
+            standing += usize::from((1..=latest).contains(&download.0.load(Ordering::Relaxed)));
+        }
+        drop(users);
+        if standing < MAX_STANDING {
+            return Ok(());
+        }
+        let message = format!(
+            "you have {all} downloads under way, and {standing} of them wait for their clients to read on: let those end, or end them, before another one"
+        );
+        Err(ServiceError::TooMany(message.into()))
+    }
+
+    /// Milliseconds, never 0.
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    fn users(&self) -> MutexGuard<'_, HashMap<Username, Vec<Weak<Progress>>>> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+
+    use super::*;
+    use crate::filesystem::FilesystemError;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_read_sixteen_downloads_begins_no_further_one() {
+        let (clients, ada, bob) = (SlowClients::default(), Username::new("ada").unwrap(), Username::new("bob").unwrap());
+        let ready = || async { Ok::<_, FilesystemError>(()) };
+        let never = || std::future::pending::<Result<(), FilesystemError>>();
+        let mut downloads = Vec::new();
+        for _ in 0..MAX_STANDING {
+            clients.admit(&ada, ready()).await.unwrap();
+            downloads.push(Box::pin(clients.watch(&ada, stream::iter(0..3))));
+        }
+        for download in &mut downloads {
+            assert_eq!(download.next().await, Some(0));
+        }
+        clients.admit(&ada, ready()).await.expect("they may still read on");
+        let begun = Instant::now();
+        let error = clients.admit(&ada, never()).await.unwrap_err();
+        assert!(begun.elapsed() < 2 * PATIENCE);
+        assert!(error.to_string().contains("16 downloads under way, and 16 of them wait"), "{error}");
+        clients.admit(&bob, ready()).await.expect("that is nothing to others");
+        assert_eq!(downloads[0].next().await, Some(1));
+        clients.admit(&ada, ready()).await.expect("one reads on");
+        drop(downloads);
+        drop(clients.watch(&bob, stream::iter(0..1)));
+        assert!(clients.users().get(&ada).is_none());
+    }
+}
