@@ -132,6 +132,7 @@ impl App {
             token_url: authentication.token_url,
             scopes: authentication.scopes.unwrap_or_default(),
             servers: config.doc_servers.unwrap_or_default(),
+            examples: None,
         };
         let state = AppState { gate, config: config.server, logger: config.logger, docs, root_path: config.apis_root_path };
         Ok(Self { state, drain, authenticator, checkers, lanes, issuer: None, metrics: None })
@@ -141,6 +142,13 @@ impl App {
     #[must_use]
     pub fn with_issuer(mut self, issuer: Arc<DevelopmentIssuer>) -> Self {
         self.issuer = Some(issuer);
+        self
+    }
+
+    /// Lets the examples of the documentation name this system and this home directory.
+    #[must_use]
+    pub fn with_examples(mut self, examples: http::Examples) -> Self {
+        self.state.docs.examples = Some(examples);
         self
     }
 

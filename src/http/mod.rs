@@ -94,6 +94,17 @@ pub struct Docs {
     pub scopes: BTreeMap<String, String>,
     /// Where the API is reached; none where it is only reached where its pages are.
     pub servers: Vec<DocServer>,
+    /// What the examples name, so that they work as they stand; names that exist nowhere where the site has none to show.
+    pub examples: Option<Examples>,
+}
+
+/// A system and a home directory for the examples of the documentation.
+#[derive(Clone, Debug)]
+pub struct Examples {
+    /// The name of a system.
+    pub system: String,
+    /// A directory in which the reader may write.
+    pub home: String,
 }
 
 /// All routes, the document that describes them, and what is counted of them.

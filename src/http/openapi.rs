@@ -14,8 +14,12 @@ use super::{DocServer, Docs};
 
 /// The document that is committed as `openapi/openapi.json`, with an example's token endpoint.
 pub fn document() -> String {
-    let docs =
-        Docs { token_url: "https://identity.example.org/token".to_owned(), scopes: std::collections::BTreeMap::new(), servers: Vec::new() };
+    let docs = Docs {
+        token_url: "https://identity.example.org/token".to_owned(),
+        scopes: std::collections::BTreeMap::new(),
+        servers: Vec::new(),
+        examples: None,
+    };
     let document = complete(super::routes(Duration::ZERO).into_openapi(), &docs, "");
     let mut text = serde_json::to_string_pretty(&document).expect("the document holds strings, numbers and maps");
     text.push('\n');
@@ -62,8 +66,8 @@ pub(super) fn complete(mut document: OpenApi, docs: &Docs, root_path: &str) -> O
     let server = |server: &DocServer| ServerBuilder::new().url(&server.url).description(server.description.as_ref()).build();
     if !docs.servers.is_empty() {
         document.servers = Some(docs.servers.iter().map(server).collect());
-    } else if !root_path.is_empty() {
-        document.servers = Some(vec![ServerBuilder::new().url(root_path).build()]);
+    } else {
+        document.servers = Some(vec![ServerBuilder::new().url(if root_path.is_empty() { "/" } else { root_path }).build()]);
     }
     document
 }

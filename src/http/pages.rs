@@ -8,12 +8,13 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use serde_json::Value;
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::Config as SwaggerConfig;
 
 use super::problem::Problem;
 use super::route::{self, Prefix};
-use super::{Api, Docs};
+use super::{Api, Docs, Examples};
 use crate::error::Kind;
 
 /// The paths of the pages.
@@ -42,6 +43,10 @@ const REDOC_PAGE: &str = r#"<!DOCTYPE html>
 </html>
 "#;
 
+/// How Swagger UI names its page, and how it is named here.
+const SWAGGER_TITLE: &str = "<title>Swagger UI</title>";
+const TITLE: &str = "<title>Goldcrest API</title>";
+
 /// Files of a page may be kept for a day; they change with the version only.
 const ONE_DAY: HeaderValue = HeaderValue::from_static("public, max-age=86400");
 /// Pages and the document are asked for anew each time.
@@ -56,11 +61,11 @@ struct Pages {
 /// The routes of the pages for a document.
 pub(super) fn router(document: &OpenApi, docs: &Docs) -> Router<Api> {
     let swagger = SwaggerConfig::new(["../openapi.json"]).validator_url("none").persist_authorization(false);
-    let pages = Arc::new(Pages {
-        document: serde_json::to_vec(document).expect("the document holds strings, numbers and maps").into(),
-        swagger: Arc::new(swagger),
-        policy: content_policy(docs),
-    });
+    let mut document = serde_json::to_value(document).expect("the document holds strings, numbers and maps");
+    if let Some(examples) = &docs.examples {
+        fill_in(&mut document, examples);
+    }
+    let pages = Arc::new(Pages { document: document.to_string().into(), swagger: Arc::new(swagger), policy: content_policy(docs) });
     Router::new()
         .route("/", get(to_docs))
         .route("/docs", get(to_docs))
@@ -70,6 +75,42 @@ pub(super) fn router(document: &OpenApi, docs: &Docs) -> Router<Api> {
         .route("/redoc/redoc.standalone.js", get(redoc_script))
         .route("/openapi.json", get(document_json))
         .with_state(pages)
+}
+
+/// The home directory that the examples of the document name.
+const EXAMPLE_HOME: &str = "/home/user";
+
+/// Puts a system and a home directory that exist into the examples of the document.
+fn fill_in(document: &mut Value, examples: &Examples) {
+    match document {
+        Value::Object(members) => {
+            if members.get("name").is_some_and(|name| name == "system_name") {
+                members.insert("example".to_owned(), examples.system.clone().into());
+            }
+            for (name, member) in members {
+                if name == "example" {
+                    move_home(member, &examples.home);
+                } else {
+                    fill_in(member, examples);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| fill_in(item, examples)),
+        _ => {}
+    }
+}
+
+fn move_home(example: &mut Value, home: &str) {
+    match example {
+        Value::String(text) => {
+            if let Some(rest) = text.strip_prefix(EXAMPLE_HOME) {
+                *text = format!("{home}{rest}");
+            }
+        }
+        Value::Object(members) => members.values_mut().for_each(|member| move_home(member, home)),
+        Value::Array(items) => items.iter_mut().for_each(|item| move_home(item, home)),
+        _ => {}
+    }
 }
 
 async fn to_docs(request: Request) -> Response {
@@ -100,7 +141,11 @@ fn swagger(pages: &Pages, file: &str) -> Response {
                 (header::CACHE_CONTROL, caching),
                 (header::CONTENT_SECURITY_POLICY, pages.policy.clone()),
             ];
-            (headers, found.bytes.into_owned()).into_response()
+            let mut content = found.bytes.into_owned();
+            if file == "index.html" {
+                content = String::from_utf8_lossy(&content).replace(SWAGGER_TITLE, TITLE).into_bytes();
+            }
+            (headers, content).into_response()
         }
         Ok(None) | Err(_) => Problem::new(Kind::NotFound, "Not Found").into_response(),
     }

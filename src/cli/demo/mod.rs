@@ -34,7 +34,7 @@ use crate::authn::{DevelopmentClient, DevelopmentIssuer};
 use crate::config;
 use crate::domain::{Secret, Username, bytes_to_text};
 use crate::filesystem::sftp;
-use crate::http::issuer;
+use crate::http::{self, issuer};
 use crate::lifecycle::{Drained, Lifecycle};
 use crate::ssh::server::{Account, Options, Running, Server, Subsystem};
 use crate::telemetry;
@@ -105,11 +105,25 @@ pub fn parts() -> Parts {
         proxy: Box::new(|configuration, issuer, listener, stop| {
             Box::pin(async move {
                 let loaded = config::from_yaml(&configuration, std::iter::empty())?;
-                App::build(loaded.config)?.with_issuer(issuer).serve(listener, stop).await;
+                let examples = examples(&loaded.config);
+                let app = App::build(loaded.config)?.with_issuer(issuer);
+                match examples {
+                    Some(examples) => app.with_examples(examples),
+                    None => app,
+                }
+                .serve(listener, stop)
+                .await;
                 Ok(())
             })
         }),
     }
+}
+
+/// What the examples of the documentation name: the first system, and the owner's home directory on it.
+fn examples(config: &config::Config) -> Option<http::Examples> {
+    let cluster = config.clusters.first()?;
+    let home = cluster.file_systems.iter().find(|file_system| file_system.default_work_dir)?;
+    Some(http::Examples { system: cluster.name.to_string(), home: bytes_to_text(home.path.as_bytes()) })
 }
 
 /// Why the demonstration did not start, or ended early.

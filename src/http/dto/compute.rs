@@ -96,7 +96,7 @@ impl From<AcctParameters> for AccountingRequest {
     "workingDirectory": "/home/user",
     "standardOutput": "example.out",
     "env": {"OMP_NUM_THREADS": "4"},
-    "script": "#!/bin/bash\n#SBATCH --time=00:05:00\nsrun hostname\n"
+    "script": "#!/bin/bash\n#SBATCH --time=00:05:00\nhostname\n"
 }}))]
 pub(in crate::http) struct PostJobSubmitRequest {
     job: JobDescriptionModel,

@@ -9,8 +9,14 @@ use crate::transfer;
 const HIDDEN: &str = "**********";
 
 /// The transfer service of a system.
+// Each method names itself: a tag that serde adds would be described as `allOf`, of which some client generators make nothing.
 #[derive(Serialize, ToSchema)]
-#[serde(tag = "serviceType", rename_all = "lowercase")]
+#[serde(untagged)]
+#[schema(discriminator(property_name = "serviceType", mapping(
+    ("s3" = "#/components/schemas/S3DataTransfer"),
+    ("wormhole" = "#/components/schemas/WormholeDataTransfer"),
+    ("streamer" = "#/components/schemas/StreamerDataTransfer"),
+)))]
 pub(super) enum DataTransfer {
     /// An object store.
     S3(S3DataTransfer),
@@ -20,10 +26,33 @@ pub(super) enum DataTransfer {
     Streamer(StreamerDataTransfer),
 }
 
+/// The method `s3`.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum S3Method {
+    S3,
+}
+
+/// The method `wormhole`.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum WormholeMethod {
+    Wormhole,
+}
+
+/// The method `streamer`.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum StreamerMethod {
+    Streamer,
+}
+
 /// An object store.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct S3DataTransfer {
+    #[schema(inline)]
+    service_type: S3Method,
     name: String,
     /// Not shown.
     #[schema(example = "**********")]
@@ -71,6 +100,8 @@ struct BucketLifecycleConfiguration {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct WormholeDataTransfer {
+    #[schema(inline)]
+    service_type: WormholeMethod,
     pypi_index_url: Option<String>,
 }
 
@@ -78,6 +109,8 @@ pub(super) struct WormholeDataTransfer {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct StreamerDataTransfer {
+    #[schema(inline)]
+    service_type: StreamerMethod,
     pypi_index_url: Option<String>,
     host: Option<String>,
     /// The first and the last port.
@@ -96,6 +129,7 @@ impl From<&transfer::DataTransfer> for DataTransfer {
     fn from(config: &transfer::DataTransfer) -> Self {
         match config {
             transfer::DataTransfer::S3(config) => Self::S3(S3DataTransfer {
+                service_type: S3Method::S3,
                 name: config.name.clone(),
                 private_url: HIDDEN,
                 public_url: config.public_url.clone(),
@@ -112,10 +146,12 @@ impl From<&transfer::DataTransfer> for DataTransfer {
                 },
                 bucket_lifecycle_configuration: BucketLifecycleConfiguration { days: config.bucket_lifecycle_configuration.days },
             }),
-            transfer::DataTransfer::Wormhole(config) => {
-                Self::Wormhole(WormholeDataTransfer { pypi_index_url: config.pypi_index_url.clone() })
-            }
+            transfer::DataTransfer::Wormhole(config) => Self::Wormhole(WormholeDataTransfer {
+                service_type: WormholeMethod::Wormhole,
+                pypi_index_url: config.pypi_index_url.clone(),
+            }),
             transfer::DataTransfer::Streamer(config) => Self::Streamer(StreamerDataTransfer {
+                service_type: StreamerMethod::Streamer,
                 pypi_index_url: config.pypi_index_url.clone(),
                 host: config.host.clone(),
                 port_range: config.port_range,

@@ -44,12 +44,13 @@ pub(in crate::http) struct ArchiveParameters {
     pub(in crate::http) path: String,
     /// The format of the archive.
     #[serde(default)]
-    #[param(inline, default = "tar")]
+    #[param(inline)]
     pub(in crate::http) format: ArchiveFormat,
 }
 
 /// The format of an archive that is streamed.
 #[derive(Clone, Copy, Default, Deserialize, ToSchema)]
+#[schema(default = "tar")]
 pub(in crate::http) enum ArchiveFormat {
     #[default]
     #[serde(rename = "tar")]

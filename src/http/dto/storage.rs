@@ -51,7 +51,6 @@ pub(in crate::http) struct GetQuotaResponse {
 #[derive(Serialize, ToSchema)]
 struct Quota {
     /// Whose it is.
-    #[schema(inline)]
     holder: Holder,
     /// The name of the user or group.
     name: String,
@@ -66,6 +65,7 @@ struct Quota {
 /// Whose a quota is.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = QuotaHolder)]
 enum Holder {
     User,
     Group,

@@ -123,7 +123,12 @@ impl Api {
             gate: Gate::new(Arc::new(Tokens), Arc::new(Relations), [cluster]),
             config: Config::default(),
             logger: Logger::default(),
-            docs: Docs { token_url: "https://identity.example.org/realms/hpc/token".to_owned(), scopes: [].into(), servers: Vec::new() },
+            docs: Docs {
+                token_url: "https://identity.example.org/realms/hpc/token".to_owned(),
+                scopes: [].into(),
+                servers: Vec::new(),
+                examples: None,
+            },
             root_path: String::new(),
         };
         change(&mut state);

@@ -2,6 +2,7 @@
 
 use axum::http::Method;
 use goldcrest::domain::ClusterHealth;
+use goldcrest::http::Examples;
 use serde_json::{Value, json};
 
 use super::{Answer, Api, request};
@@ -79,6 +80,26 @@ async fn the_document_names_the_configured_servers_and_the_pages_may_call_them()
     assert_eq!(get("/openapi.json").await.json()["servers"], servers);
     let policy = get("/docs/").await.header("content-security-policy").unwrap().to_owned();
     assert!(policy.contains("connect-src 'self' https://identity.example.org https://api.example.org;"), "{policy}");
+}
+
+#[tokio::test]
+async fn the_pages_are_called_after_the_api() {
+    for path in ["/docs/", "/redoc"] {
+        let html = String::from_utf8(page(path).await.body).unwrap();
+        assert!(html.contains("<title>Goldcrest API</title>"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_examples_name_the_system_and_the_home_directory_of_the_site() {
+    let api = Api::assemble(vec![], vec![], ClusterHealth::default(), |state| {
+        state.docs.examples = Some(Examples { system: "local".to_owned(), home: "/srv/ada".to_owned() });
+    });
+    let document: Value = api.send(request(Method::GET, "/openapi.json", None, None)).await.json();
+    assert!(!document.to_string().contains("/home/user"), "an example names a directory that is not there");
+    assert_eq!(document["components"]["schemas"]["PostJobSubmitRequest"]["example"]["job"]["workingDirectory"], "/srv/ada");
+    let parameters = &document["paths"]["/filesystem/{system_name}/ops/ls"]["get"]["parameters"];
+    assert_eq!((&parameters[0]["example"], &parameters[1]["example"]), (&json!("local"), &json!("/srv/ada")));
 }
 
 #[tokio::test]
