@@ -14,7 +14,7 @@ mod serve;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::error::ErrorChain;
 use crate::telemetry::{self, LogFormat};
@@ -62,6 +62,11 @@ struct ConfigFile {
     /// The YAML configuration file.
     #[arg(long, env = "YAML_CONFIG_FILE", value_name = "FILE")]
     config: PathBuf,
+}
+
+/// The command line's description, from which manual pages and completions are made.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Reads the command line, does what it says, and answers with the exit code.
@@ -134,10 +139,8 @@ fn complain(text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     #[test]
     fn the_command_line_is_consistent() {
-        super::Cli::command().debug_assert();
+        super::command().debug_assert();
     }
 }

@@ -217,6 +217,33 @@ fn the_table_in_the_documentation_is_what_is_exported() {
     }
 }
 
+/// Names that start as those of our metrics do, in the packaged alerts and the dashboard, with the labels beside them.
+#[test]
+fn the_alerts_and_the_dashboard_of_the_package_ask_for_metrics_and_labels_that_exist() {
+    for file in ["alerts.yaml", "grafana-dashboard.json"] {
+        let text = std::fs::read_to_string(format!("{}/build/package/monitoring/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let mut asked = 0;
+        for (at, _) in text.match_indices("goldcrest_").chain(text.match_indices("process_")) {
+            let rest = &text[at..];
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+            let (name, rest) = rest.split_at(end);
+            let family = families().find(|family| name.strip_suffix("_bucket").unwrap_or(name) == family.name());
+            let family = family.unwrap_or_else(|| panic!("{file} asks for {name}, which is exported nowhere"));
+            for label in rest.strip_prefix('{').and_then(|rest| rest.split_once('}')).into_iter().flat_map(|(inside, _)| labels(inside)) {
+                let known = ["instance", "job"].contains(&label) || family.row().contains(&format!("`{label}`"));
+                assert!(known, "{file} asks for {name} by {label}, which it does not have");
+            }
+            asked += 1;
+        }
+        assert!(asked > 10, "{file} asks for {asked} metrics");
+    }
+}
+
+/// The names before `=`, `!=`, `=~` and `!~` in a selector.
+fn labels(selector: &str) -> impl Iterator<Item = &str> {
+    selector.split(',').filter_map(|matcher| matcher.split(['=', '!']).next()).map(str::trim).filter(|label| !label.is_empty())
+}
+
 #[tokio::test]
 async fn the_listener_has_this_one_route() {
     let api = Api::new(vec![], vec![]);
