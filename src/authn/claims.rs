@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::{AuthnError, Config};
+use super::{AuthnError, Config, usernames};
 use crate::domain::{Principal, Secret, Username};
 
 /// The rules of RFC 9068, section 4, and RFC 8725, section 3, with what the site configured.
@@ -24,6 +24,7 @@ pub(super) fn principal(
         .ok_or(AuthnError::Invalid("it lacks the claim that holds the user name"))?;
     let username =
         Username::new(username).map_err(|_| AuthnError::Invalid("the claim that holds the user name has no usable user name"))?;
+    usernames::check(&username, config)?;
     let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
     Ok(Principal {
         subject: text("sub").unwrap_or_else(|| username.as_str().to_owned()),
@@ -64,6 +65,11 @@ fn check_kind(claims: &Map<String, Value>, header_type: Option<&str>) -> Result<
         Some(kind) if kind.eq_ignore_ascii_case("jwt") || kind.eq_ignore_ascii_case("at+jwt") => marked_access,
         Some(_) => return Err(AuthnError::Invalid("it is another kind of token than an access token")),
     };
+    // RFC 7800: whoever presents such a token has to prove that the key is theirs (RFC 8705, RFC 9449). That is not checked here, and a
+    // stolen one must not be good for anything.
+    if claims.contains_key("cnf") {
+        return Err(AuthnError::Invalid("it is bound to a key of its client (cnf): have the identity provider issue plain bearer tokens"));
+    }
     // OpenID Connect Core, 2 and 3.3.2.11: only ID tokens carry hashes of other tokens. Older Keycloak releases put `nonce`
     // into access tokens as well, which is why it counts only where nothing marks the token as one.
     if claims.contains_key("at_hash") || claims.contains_key("c_hash") || (claims.contains_key("nonce") && !marked_access) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::usernames::{self, UsernamePattern};
 use crate::rest::TokenEndpointAuthMethod;
 
 /// How bearer tokens are verified.
@@ -29,6 +30,12 @@ pub struct Config {
     /// The claim that holds the user name on the clusters.
     #[serde(default = "default_username_claim")]
     pub username_claim: String,
+    /// A regular expression that user names have to match as a whole, such as `[a-z][a-z0-9]{2,7}`; others are refused with 403. Any name where absent.
+    pub username_pattern: Option<UsernamePattern>,
+    /// User names that are refused with 403, whatever the credentials: system accounts. Compared without case, and before an `@`; a list given here
+    /// replaces the default. Where it is not empty, numbers below 1000 are refused too, since schedulers read them as user ids.
+    #[serde(default = "usernames::system_accounts")]
+    pub refused_usernames: Vec<String>,
     /// The claim that holds the caller's groups, for authorization. A dot leads into objects: `realm_access.roles`.
     #[serde(default = "default_groups_claim")]
     pub groups_claim: String,

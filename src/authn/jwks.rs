@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use moka::future::Cache;
 use tokio::io::AsyncReadExt;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::keys::{self, Key};
@@ -18,8 +19,11 @@ use crate::rest::{Client, InvalidUrl, Request, RestError, Url};
 
 const MAX_SET: usize = 256 * 1024;
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between readings that unknown keys ask for: whoever sends made-up tokens cannot make us flood the provider.
-const UNKNOWN_KEY_INTERVAL: Duration = Duration::from_secs(10);
+/// Between readings that unknown keys ask for: whoever sends made-up tokens cannot make us flood the provider. A token with an unknown
+/// key waits for the next one, so that a key that was just brought in is found, whatever others send.
+const UNKNOWN_KEY_INTERVAL: Duration = Duration::from_secs(2);
+/// Requests with unknown keys that wait for a reading at the same time.
+const MAX_WAITING: usize = 1000;
 /// Between readings while there are no keys at all.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -106,6 +110,7 @@ pub(super) struct Jwks {
     client: Client,
     state: RwLock<State>,
     readings: Cache<u64, ()>,
+    waiting: Semaphore,
 }
 
 #[derive(Default)]
@@ -113,17 +118,16 @@ struct State {
     keys: Arc<KeySet>,
     /// The number of readings so far: the name of the next one.
     readings: u64,
+    /// When the newest reading began, and when it ended.
+    began: Option<Instant>,
     last_reading: Option<Instant>,
-    last_unknown_key: Option<Instant>,
-    /// The reading that an unknown key was allowed to ask for.
-    permitted_reading: Option<u64>,
     failure: Option<Arc<KeysError>>,
 }
 
 impl Jwks {
     pub(super) fn new(sources: Vec<Source>, algorithm: Option<String>, client: Client) -> Self {
         let readings = Cache::builder().max_capacity(1024).time_to_live(Duration::from_secs(60)).build();
-        Self { sources, algorithm, client, state: RwLock::default(), readings }
+        Self { sources, algorithm, client, state: RwLock::default(), readings, waiting: Semaphore::new(MAX_WAITING) }
     }
 
     /// The keys as they are known.
@@ -146,24 +150,21 @@ impl Jwks {
         })
     }
 
-    /// The keys, read anew for a key that is not among them, unless that was done a moment ago.
-    pub(super) async fn keys_after_unknown(&self, known: &Arc<KeySet>) -> Arc<KeySet> {
-        let permitted = {
-            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-            if !Arc::ptr_eq(&state.keys, known) {
-                return Arc::clone(&state.keys);
+    /// The keys once `is_known` says that the wanted one is among them, or else those of a reading that began after this call: then nobody has
+    /// that key. `None` where too many wait already.
+    pub(super) async fn keys_after_unknown(&self, is_known: impl Fn(&KeySet) -> bool) -> Option<Arc<KeySet>> {
+        let called = Instant::now();
+        let _place = self.waiting.try_acquire().ok()?;
+        loop {
+            let (keys, began) = self.read_state(|state| (Arc::clone(&state.keys), state.began));
+            if is_known(&keys) || began.is_some_and(|began| began >= called) {
+                return Some(keys);
             }
-            if state.last_unknown_key.is_none_or(|last| last.elapsed() >= UNKNOWN_KEY_INTERVAL) {
-                state.last_unknown_key = Some(Instant::now());
-                state.permitted_reading = Some(state.readings);
+            if let Some(pause) = began.and_then(|began| UNKNOWN_KEY_INTERVAL.checked_sub(began.elapsed())) {
+                tokio::time::sleep(pause).await;
             }
-            // Whoever comes while the permitted reading is under way shares it.
-            state.permitted_reading == Some(state.readings)
-        };
-        if permitted {
             self.refresh().await;
         }
-        self.keys()
     }
 
     /// Why the newest reading was not complete, where it was not.
@@ -194,6 +195,7 @@ impl Jwks {
     }
 
     async fn read_all(&self, number: u64) {
+        let began = Instant::now();
         let outcomes = futures::future::join_all(self.sources.iter().map(|source| self.read(source))).await;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let mut failure = None;
@@ -213,6 +215,7 @@ impl Jwks {
         let epoch = state.keys.epoch + u64::from(lost);
         state.keys = Arc::new(KeySet { epoch, lists });
         state.failure = failure;
+        state.began = Some(began);
         state.last_reading = Some(Instant::now());
         state.readings = state.readings.max(number + 1);
     }

@@ -10,17 +10,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use moka::Expiry;
 use moka::future::Cache;
-use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::jwks::{Jwks, KeySet, Source};
-use super::{Authenticator, AuthnError, Config, claims};
+use super::{Authenticator, AuthnError, Config, MAX_TOKEN, claims};
 use crate::domain::{Principal, Secret};
-use crate::rest::{Client, InvalidUrl};
+use crate::rest::{Client, InvalidUrl, Object};
 
-/// No provider's tokens are longer; longer ones do not fit into the header limits of most servers anyway.
-const MAX_TOKEN: usize = 16 * 1024;
 const MAX_REMEMBERED: u64 = 10_000;
 /// Verified tokens are forgotten after this time although they may hold for longer.
 const REMEMBERED_FOR: Duration = Duration::from_secs(15 * 60);
@@ -90,7 +89,10 @@ impl JwtAuthenticator {
             Signature::Holds => keys.epoch,
             Signature::DoesNotHold => return Err(AuthnError::Signature("its signature does not hold")),
             Signature::UnknownKey => {
-                let keys = self.jwks.keys_after_unknown(&keys).await;
+                // A token that does not hold whoever signed it is no reason to ask the provider.
+                claims::principal(&parts.claims()?, parts.header.typ.as_deref(), &self.config, token, Timestamp::now())?;
+                let is_known = |keys: &KeySet| !matches!(parts.check_signature(keys), Signature::UnknownKey);
+                let keys = self.jwks.keys_after_unknown(is_known).await.ok_or(AuthnError::KeyNotYetKnown)?;
                 match parts.check_signature(&keys) {
                     Signature::Holds => keys.epoch,
                     Signature::DoesNotHold => return Err(AuthnError::Signature("its signature does not hold")),
@@ -115,7 +117,7 @@ impl Authenticator for JwtAuthenticator {
     async fn authenticate(&self, token: &Secret) -> Result<Arc<Principal>, AuthnError> {
         let text = token.expose();
         if text.len() > MAX_TOKEN {
-            return Err(AuthnError::Invalid("it is too long"));
+            return Err(AuthnError::TooLong(text.len()));
         }
         let mut name = [0; 32];
         name.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
@@ -138,7 +140,14 @@ struct Header {
     alg: String,
     kid: Option<String>,
     typ: Option<String>,
-    crit: Option<Value>,
+    /// Whether there is a `crit`, whatever its value.
+    #[serde(default, deserialize_with = "is_there")]
+    crit: bool,
+}
+
+/// True for a member that is there, be it `null`.
+fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 /// A token in its three parts (RFC 7515, 7.1).
@@ -164,8 +173,8 @@ impl<'a> Parts<'a> {
             return Err(NO_TOKEN);
         }
         let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| NO_TOKEN)?;
-        let header: Header = serde_json::from_slice(&header).map_err(|_| NO_TOKEN)?;
-        if header.crit.is_some() {
+        let Object(header): Object<Header> = serde_json::from_slice(&header).map_err(|_| NO_TOKEN)?;
+        if header.crit {
             return Err(AuthnError::Invalid("its header demands an extension that is not supported"));
         }
         Ok(Self { header, message, payload, signature })

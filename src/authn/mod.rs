@@ -12,13 +12,14 @@ mod jwt;
 mod keys;
 mod service_account;
 mod slurm_tokens;
+mod usernames;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::domain::{Principal, Secret};
+use crate::domain::{Principal, Secret, Username};
 use crate::error::{Classify, Kind};
 
 pub use config::Config;
@@ -28,6 +29,10 @@ pub use jwt::{JwtAuthenticator, SetupError};
 pub use keys::supported_algorithm;
 pub use service_account::ServiceAccountTokens;
 pub use slurm_tokens::{SlurmKeyError, SlurmTokens};
+pub use usernames::UsernamePattern;
+
+/// The longest token that is looked at, in bytes. Servers in front of us seldom pass longer headers.
+pub const MAX_TOKEN: usize = 16 * 1024;
 
 /// Verifies bearer tokens.
 #[async_trait]
@@ -55,6 +60,23 @@ pub enum AuthnError {
     /// It does not hold, for this reason.
     #[error("the access token is not valid: {0}")]
     Invalid(&'static str),
+    /// It is longer than [`MAX_TOKEN`]: this many bytes.
+    #[error(
+        "the access token is not valid: it has {0} bytes, and at most {MAX_TOKEN} are accepted: have the identity provider leave out claims \
+         that are not needed, such as long lists of groups"
+    )]
+    TooLong(usize),
+    /// It holds, and its user name is not let to any cluster.
+    #[error("the user name {username} is not accepted: {reason}")]
+    Username {
+        /// The name.
+        username: Username,
+        /// Why, and which configuration key says so.
+        reason: &'static str,
+    },
+    /// Its key is not known, and as many tokens with unknown keys as can wait are waiting for the key sets to be read again.
+    #[error("the key that signed the access token is not known yet, and many tokens with unknown keys are being looked up: try again")]
+    KeyNotYetKnown,
     /// Nobody whose key is known signed it, for this reason.
     #[error("the access token is not valid: {0}")]
     Signature(&'static str),
@@ -80,8 +102,9 @@ pub enum AuthnError {
 impl Classify for AuthnError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Invalid(_) | Self::Signature(_) | Self::Expired | Self::EndsTooSoon { .. } => Kind::Unauthenticated,
-            Self::KeysUnavailable(_) | Self::ServiceAccount(_) => Kind::Unavailable,
+            Self::Invalid(_) | Self::Signature(_) | Self::Expired | Self::EndsTooSoon { .. } | Self::TooLong(_) => Kind::Unauthenticated,
+            Self::Username { .. } => Kind::Forbidden,
+            Self::KeysUnavailable(_) | Self::KeyNotYetKnown | Self::ServiceAccount(_) => Kind::Unavailable,
         }
     }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::service::{Service, default_max_connections, default_timeout};
 use super::{Credential, CredentialError, CredentialProvider, SetupError};
 use crate::domain::{Principal, Secret};
-use crate::rest::{Client, Request};
+use crate::rest::{Client, Object, Request};
 
 /// A key service. Keys are asked for with the caller's own token.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -47,7 +47,7 @@ struct Order<'a> {
 #[derive(Deserialize)]
 struct Answer {
     #[serde(rename = "sshKey")]
-    ssh_key: Keys,
+    ssh_key: Object<Keys>,
 }
 
 #[derive(Deserialize)]
@@ -75,7 +75,8 @@ impl CredentialProvider for KeyService {
     async fn credential(&self, principal: &Principal) -> Result<Arc<Credential>, CredentialError> {
         let order = Order { duration: &self.duration, username: principal.username.as_str() };
         let response = self.service.post(principal, |request| who_asks(request).bearer(&principal.token).json(&order)).await?;
-        let Answer { ssh_key } = response.json().map_err(|_| self.service.unusable("it is not in the form of a key service's answer"))?;
+        let Answer { ssh_key: Object(ssh_key) } =
+            response.json().map_err(|_| self.service.unusable("it is not in the form of a key service's answer"))?;
         self.service.credential(principal, ssh_key.private_key, &ssh_key.certificate)
     }
 }

@@ -7,11 +7,9 @@ use axum::http::{HeaderMap, header};
 use super::Api;
 use super::context::Context;
 use super::problem::Problem;
+use crate::authn::{AuthnError, MAX_TOKEN};
 use crate::domain::Secret;
 use crate::service::{Access, AccessError, Caller};
-
-/// The longest token that is looked at, in bytes. Servers in front of us seldom pass longer headers.
-const LONGEST_TOKEN: usize = 16 * 1024;
 
 impl FromRequestParts<Api> for Caller {
     type Rejection = Problem;
@@ -77,8 +75,11 @@ fn bearer_token(headers: &HeaderMap) -> Result<Option<Secret>, AccessError> {
     }
     let token = token.trim_matches(' ');
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=');
-    if token.is_empty() || token.len() > LONGEST_TOKEN || !token.bytes().all(allowed) {
-        return Err(AccessError::Malformed("it is empty, too long, or holds characters that no token has"));
+    if token.len() > MAX_TOKEN {
+        return Err(AuthnError::TooLong(token.len()).into());
+    }
+    if token.is_empty() || !token.bytes().all(allowed) {
+        return Err(AccessError::Malformed("it is empty, or holds characters that no token has"));
     }
     Ok(Some(Secret::from(token.to_owned())))
 }

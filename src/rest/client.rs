@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 
-use super::{Method, Request, RestError};
+use super::{Method, Object, Request, RestError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -132,6 +132,6 @@ impl Response {
     /// # Errors
     /// [`RestError::Decode`], which does not repeat the body.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, RestError> {
-        serde_json::from_slice(&self.body).map_err(|error| RestError::decode(&error))
+        serde_json::from_slice(&self.body).map(|Object(value)| value).map_err(|error| RestError::decode(&error))
     }
 }

@@ -8,11 +8,13 @@
 mod client;
 mod error;
 mod grant;
+mod object;
 mod request;
 mod url;
 
 pub use client::{Client, Response};
 pub use error::RestError;
 pub use grant::{ClientCredentials, Grant, GrantError, TokenEndpointAuthMethod};
+pub use object::Object;
 pub use request::{Method, Request};
 pub use url::{InvalidUrl, Url};

@@ -49,12 +49,14 @@ impl TokenOutcome {
     fn of(error: &AccessError) -> Option<Self> {
         Some(match error {
             AccessError::NoToken => Self::Missing,
-            AccessError::Malformed(_) => Self::Malformed,
+            AccessError::Malformed(_) | AccessError::Authentication(AuthnError::TooLong(_)) => Self::Malformed,
             AccessError::Authentication(AuthnError::Signature(_)) => Self::Signature,
             AccessError::Authentication(AuthnError::Expired) => Self::Expired,
             AccessError::Authentication(AuthnError::EndsTooSoon { .. }) => Self::EndsTooSoon,
-            AccessError::Authentication(AuthnError::Invalid(_)) => Self::Invalid,
-            AccessError::Authentication(AuthnError::KeysUnavailable(_) | AuthnError::ServiceAccount(_)) => Self::Unchecked,
+            AccessError::Authentication(AuthnError::Invalid(_) | AuthnError::Username { .. }) => Self::Invalid,
+            AccessError::Authentication(AuthnError::KeysUnavailable(_) | AuthnError::KeyNotYetKnown | AuthnError::ServiceAccount(_)) => {
+                Self::Unchecked
+            }
             AccessError::SystemNotFound | AccessError::Denied(_) | AccessError::Authorization(_) => return None,
         })
     }

@@ -274,6 +274,74 @@ async fn a_token_does_not_bring_its_key_and_no_extension_is_ignored() {
     assert_eq!(message, "the access token is not valid: its signature does not hold");
     let header = Header { crit: Some(vec!["b64".to_owned()]), ..key.header(Algorithm::ES256) };
     assert!(refusal(&authenticator, &key.sign_with(&header, &claims(json!({})))).await.contains("extension"));
+    for crit in ["null", "[]", "false", "\"b64\""] {
+        let token = signed_raw(&key, &format!(r#"{{"alg":"ES256","kid":"k1","crit":{crit}}}"#));
+        assert!(refusal(&authenticator, &token).await.contains("extension"), "{crit}");
+    }
+    // A header that is no object but lists the values of one.
+    assert!(refusal(&authenticator, &signed_raw(&key, r#"["ES256","k1",null]"#)).await.contains("no JSON Web Token"));
+}
+
+/// A good token of that key under a header of any form.
+fn signed_raw(key: &Key, header: &str) -> Secret {
+    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims(json!({})).to_string()));
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key.private, Algorithm::ES256).unwrap();
+    Secret::from(format!("{message}.{signature}"))
+}
+
+#[tokio::test]
+async fn a_token_that_is_bound_to_a_key_of_its_client_is_refused() {
+    let key = Key::es256("k1");
+    let (_service, authenticator) = with_set(set(&[&key.jwk])).await;
+    for cnf in [
+        json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}),
+        json!({"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}),
+        json!({}),
+    ] {
+        for typ in ["Bearer", "DPoP"] {
+            let message = refusal(&authenticator, &key.sign(&claims(json!({"cnf": cnf, "typ": typ})))).await;
+            assert!(message.contains("bound to a key of its client (cnf)"), "{message}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn system_accounts_are_nobodys_user_names() {
+    let key = Key::es256("k1");
+    let (service, authenticator) = with_set(set(&[&key.jwk])).await;
+    let named = |name: &str| key.sign(&claims(json!({"preferred_username": name})));
+    for name in ["root", "ROOT", "root@local", "daemon", "slurm", "munge", "nobody", "0", "+0", "999", "00"] {
+        let error = authenticator.authenticate(&named(name)).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Forbidden, "{name}");
+        assert!(error.to_string().contains("auth.authentication.refused_usernames"), "{error}");
+    }
+    for name in ["rooty", "ann.root", "1000", "2024531"] {
+        authenticator.authenticate(&named(name)).await.unwrap();
+    }
+
+    let mut own = config(&service.url);
+    own.refused_usernames = vec!["operator7".to_owned()];
+    own.username_pattern = Some(serde_json::from_value(json!("[a-z]+[0-9]?")).unwrap());
+    let own = self::authenticator(own);
+    own.authenticate(&named("ann")).await.unwrap();
+    own.authenticate(&named("root")).await.unwrap();
+    for (name, why) in
+        [("operator7", "refused_usernames"), ("ann.b", "username_pattern"), ("7ann", "username_pattern"), ("ann77", "username_pattern")]
+    {
+        let error = own.authenticate(&named(name)).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Forbidden, "{name}");
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    assert!(serde_json::from_value::<goldcrest::authn::UsernamePattern>(json!("[a-z")).is_err());
+}
+
+#[tokio::test]
+async fn a_token_that_is_too_long_is_told_so() {
+    let key = Key::es256("k1");
+    let (_service, authenticator) = with_set(set(&[&key.jwk])).await;
+    let groups: Vec<String> = (0..2000).map(|number| format!("group-{number}")).collect();
+    let message = refusal(&authenticator, &key.sign(&claims(json!({"groups": groups})))).await;
+    assert!(message.contains("at most 16384 are accepted") && message.contains("leave out claims"), "{message}");
 }
 
 #[tokio::test]
@@ -318,10 +386,11 @@ async fn whatever_a_header_names_is_neither_read_nor_called() {
     headers.push(with("x5c", json!([URL_SAFE_NO_PAD.encode("a certificate")])));
     headers.push(with("b64", json!(false)));
     headers.push(with("zip", json!("DEF")));
-    for header in headers {
-        let token = format!("{}.{payload}.{signature}", URL_SAFE_NO_PAD.encode(&header));
-        let error = authenticator.authenticate(&Secret::from(token)).await.expect_err(&header);
-        assert_eq!(error.kind(), Kind::Unauthenticated, "{header}");
+    let tokens = headers.iter().map(|header| Secret::from(format!("{}.{payload}.{signature}", URL_SAFE_NO_PAD.encode(header))));
+    let tokens: Vec<Secret> = tokens.collect();
+    let outcomes = futures::future::join_all(tokens.iter().map(|token| authenticator.authenticate(token))).await;
+    for (header, outcome) in headers.iter().zip(outcomes) {
+        assert_eq!(outcome.expect_err(header).kind(), Kind::Unauthenticated, "{header}");
     }
     // A header that is ignored where it is signed: nobody is called for it.
     let header = Header { jku: Some(format!("{}/certs", attacker.url)), ..key.header(Algorithm::RS256) };
@@ -431,13 +500,56 @@ async fn an_unknown_key_makes_the_set_be_read_once() {
     assert!(results.into_iter().all(|result| result.is_ok()));
     assert_eq!(service.seen().len(), 2);
 
-    // Made-up keys do not make it be read again and again.
+    // Made-up keys, however many come, do not make it be read more often than every two seconds.
     let made_up = Key::es256("made-up");
-    for number in 0..20 {
-        let message = refusal(&authenticator, &made_up.sign(&claims(json!({"jti": number})))).await;
+    let tokens: Vec<Secret> = (0..20).map(|number| made_up.sign(&claims(json!({"jti": number})))).collect();
+    let messages = futures::future::join_all(tokens.iter().map(|token| refusal(&authenticator, token))).await;
+    for message in messages {
         assert_eq!(message, "the access token is not valid: no known key signed it");
     }
-    assert_eq!(service.seen().len(), 2);
+    assert_eq!(service.seen().len(), 3);
+
+    // A token that would not hold whoever signed it asks for nothing.
+    refusal(&authenticator, &made_up.sign(&claims(json!({"aud": "another"})))).await;
+    assert_eq!(service.seen().len(), 3);
+}
+
+#[tokio::test]
+async fn nobody_can_make_a_key_that_was_just_brought_in_be_refused() {
+    let old = Key::es256("old");
+    let served = Arc::new(Mutex::new(set(&[&old.jwk])));
+    let shown = Arc::clone(&served);
+    let service = Service::start(move |_| Reply::json(&shown.lock().unwrap())).await;
+    let authenticator = authenticator(config(&service.url));
+    authenticator.authenticate(&old.sign(&claims(json!({})))).await.unwrap();
+
+    // Somebody keeps sending tokens with made-up keys, the name of the key to come among them.
+    let stop = CancellationToken::new();
+    let forger = tokio::spawn({
+        let (stop, authenticator) = (stop.clone(), Arc::clone(&authenticator));
+        async move {
+            let forged = Key::es256("new");
+            let mut number = 0;
+            while !stop.is_cancelled() {
+                number += 1;
+                let token = forged.sign(&claims(json!({"jti": format!("forged {number}")})));
+                let _ = tokio::time::timeout(Duration::from_millis(20), authenticator.authenticate(&token)).await;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    });
+    for round in 0..3 {
+        let next = Key::es256(["new", "newer", "newest"][round]);
+        *served.lock().unwrap() = set(&[&old.jwk, &next.jwk]);
+        let outcomes = (0..10).map(|number| next.sign(&claims(json!({"jti": number}))));
+        let tokens: Vec<Secret> = outcomes.collect();
+        for outcome in futures::future::join_all(tokens.iter().map(|token| authenticator.authenticate(token))).await {
+            outcome.unwrap();
+        }
+    }
+    stop.cancel();
+    forger.await.unwrap();
+    assert!(service.seen().len() < 10, "{} readings", service.seen().len());
 }
 
 #[tokio::test]

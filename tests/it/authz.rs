@@ -115,6 +115,9 @@ async fn what_is_no_decision_fails_closed() {
     assert_fails_closed(|_| Reply::status(200, "<html>welcome</html>")).await;
     assert_fails_closed(|_| Reply::json(&json!({}))).await;
     assert_fails_closed(|_| Reply::json(&json!({"allowed": "true"}))).await;
+    for no_object in ["[true]", r#"[{"allowed": true}]"#, "true", r#"{"allowed": false, "allowed": true}"#] {
+        assert_fails_closed(move |_| Reply::status(200, no_object)).await;
+    }
     assert_fails_closed(|_| Reply::json(&json!({"allowed": true, "padding": "x".repeat(100_000)}))).await;
     assert_fails_closed(|_| allows(true).after(Duration::from_secs(5))).await;
 }
@@ -363,6 +366,8 @@ async fn a_batch_without_every_answer_fails_closed() {
         json!({"result": {"0": {"allowed": true}, "1": {}}}),
         json!({"result": {"0": {"allowed": true}, "1": {"allowed": "true"}}}),
         json!({"result": []}),
+        json!({"result": {"0": {"allowed": true}, "1": [true, null]}}),
+        json!([{"0": {"allowed": true}, "1": {"allowed": true}}]),
         json!({"allowed": true}),
     ];
     for answer in answers {

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::credential::Credential;
 use super::wire::{BatchCheckAnswer, BatchCheckItem, BatchCheckRequest, CheckAnswer, CheckRequest, Failure, Stores, TupleKey, TupleKeys};
 use crate::authz::OpenFgaConfig;
-use crate::rest::{Client, GrantError, InvalidUrl, Request, Response, RestError, Url};
+use crate::rest::{Client, GrantError, InvalidUrl, Object, Request, Response, RestError, Url};
 
 /// An answer of a check is a few bytes, of fifty checks or a list of stores a few kilobytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -164,7 +164,8 @@ impl Server {
         let model = self.model_of(&response);
         let mut results = response.json::<BatchCheckAnswer>()?.result;
         let answers = (0..questions.len()).map(|place| {
-            let result = results.remove(&place.to_string()).filter(|result| result.error.is_none()).ok_or(OpenFgaError::Incomplete)?;
+            let result = results.remove(&place.to_string()).map(|Object(result)| result);
+            let result = result.filter(|result| result.error.is_none()).ok_or(OpenFgaError::Incomplete)?;
             Ok(Answer { allowed: result.allowed.ok_or(OpenFgaError::Incomplete)?, model: model.clone() })
         });
         answers.collect::<Result<_, _>>().map(Some)
@@ -200,7 +201,7 @@ impl Server {
         let request = Request::get(self.base.with_segments(["stores"]).with_query("name", name));
         let list: Stores = self.send(request).await?.success()?.json()?;
         // Servers that are older than the `name` parameter ignore it, so that the name is compared here as well.
-        let mut ids = list.stores.into_iter().filter(|store| store.name == name).map(|store| store.id);
+        let mut ids = list.stores.into_iter().map(|Object(store)| store).filter(|store| store.name == name).map(|store| store.id);
         match (ids.next(), ids.next()) {
             (Some(id), None) => {
                 let id: Arc<str> = id.into();

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::rest::Object;
+
 #[derive(Serialize)]
 pub(super) struct CheckRequest<'a> {
     pub(super) tuple_key: TupleKey<'a>,
@@ -47,7 +49,7 @@ pub(super) struct CheckAnswer {
 
 #[derive(Deserialize)]
 pub(super) struct BatchCheckAnswer {
-    pub(super) result: HashMap<String, BatchCheckResult>,
+    pub(super) result: HashMap<String, Object<BatchCheckResult>>,
 }
 
 /// One of the two.
@@ -64,7 +66,7 @@ pub(super) struct Failure {
 
 #[derive(Deserialize)]
 pub(super) struct Stores {
-    pub(super) stores: Vec<Store>,
+    pub(super) stores: Vec<Object<Store>>,
 }
 
 #[derive(Deserialize)]

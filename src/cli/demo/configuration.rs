@@ -63,6 +63,8 @@ fn document(facts: &Facts<'_>) -> Value {
                 "token_url": facts.discovery["token_endpoint"],
                 "public_certs": [facts.discovery["jwks_uri"]],
                 "username_claim": "preferred_username",
+                // Who runs it as root wants to work as root.
+                "refused_usernames": [],
                 "issuer": facts.discovery["issuer"],
                 "audience": facts.audience,
             },

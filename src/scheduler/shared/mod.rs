@@ -1,6 +1,7 @@
 //! The reads of a scheduler, shared: one command for all who ask the same at the same time, and again for a moment after.
 //!
-//! Shared is what the same user asks with the same arguments, and never anything between users. A change by a user (a submission,
+//! Shared is what the same caller asks with the same arguments, and never anything between callers, even where two of them have one user
+//! name. A change by a user (a submission,
 //! a cancellation, an attached command) ends what that user has been told: an answer that was asked for before the change ended is
 //! never given to a question that came after it. Errors are told to those who wait for them and not kept.
 //!

@@ -15,7 +15,8 @@ use tracing::Instrument;
 
 use super::size::{self, Size};
 use super::{Answer, for_one_call};
-use crate::domain::{Principal, Reading, Username};
+use crate::credentials::Caller;
+use crate::domain::{Principal, Reading};
 use crate::scheduler::{Scheduler, SchedulerError};
 
 /// Who asks whom, after how many changes.
@@ -65,7 +66,8 @@ pub struct ReadCounts {
 /// A question as those know it who ask the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Question<A> {
-    user: Username,
+    /// Two callers may have one user name, and one of them no credential for it.
+    caller: Caller,
     changes: u64,
     arguments: A,
 }
@@ -104,7 +106,7 @@ where
         F: FnOnce(Owned, A) -> Fut + Send + 'static,
         Fut: Future<Output = Result<T, SchedulerError>> + Send + 'static,
     {
-        let question = Question { user: by.principal.username.clone(), changes: by.changes, arguments };
+        let question = Question { caller: Caller::of(by.principal), changes: by.changes, arguments };
         if let Some(reading) = self.0.answers.get(&question).await {
             self.0.counts.remembered.fetch_add(1, Ordering::Relaxed);
             return Ok(reading);

@@ -334,3 +334,18 @@ async fn an_error_is_told_to_all_who_wait_for_it_and_to_nobody_after() {
     shared.nodes(&ada).await.unwrap_err();
     assert_eq!(scheduler.asked(), 2);
 }
+
+#[tokio::test]
+async fn an_answer_is_never_given_to_another_caller_of_the_same_user_name() {
+    let (scheduler, shared) = shared(LONG);
+    let one = principal("ada");
+    let another = Principal { subject: "another".to_owned(), ..one.clone() };
+    let by_another_client = Principal { client_id: Some("portal".to_owned()), ..one.clone() };
+    for (asked, caller) in [&one, &another, &by_another_client].into_iter().enumerate() {
+        shared.jobs(caller, &JobQuery::default()).await.unwrap();
+        assert_eq!(scheduler.asked(), asked + 1);
+    }
+    // A change by one of them is a change of the same jobs.
+    shared.submit(&another, &description()).await.unwrap();
+    assert_eq!(shared.jobs(&one, &JobQuery::default()).await.unwrap().len(), 1);
+}
