@@ -167,11 +167,12 @@ impl App {
             background.spawn(checker.run(stop.clone()));
         }
         let gate = self.state.gate.clone();
-        let (api, _, traffic) = http::router(self.state);
+        let (api, _, request_metrics) = http::router(self.state);
         // What a drain does is still to be seen, so they end after it.
         let drained = CancellationToken::new();
         if let Some(listener) = self.metrics {
-            let metrics = Metrics::new(telemetry::Sources { traffic: Arc::clone(&traffic), gate, lanes: self.lanes.clone() });
+            let metrics =
+                Metrics::new(telemetry::Sources { request_metrics: Arc::clone(&request_metrics), gate, lanes: self.lanes.clone() });
             let router = http::metrics(telemetry::METRICS_TYPE, move || metrics.render());
             // Nobody asks what is counted of this listener.
             background.spawn(http::serve(listener, router, Arc::default(), drained.clone(), http::TimeLimits::draining(METRICS_DRAIN)));
@@ -181,7 +182,7 @@ impl App {
             Some(issuer) => http::issuer::beside(api, issuer),
             None => api,
         };
-        http::serve(listener, router, traffic, stop, http::TimeLimits::draining(self.drain)).await;
+        http::serve(listener, router, request_metrics, stop, http::TimeLimits::draining(self.drain)).await;
         drained.cancel();
         background.wait().await;
         futures::future::join_all(self.lanes.iter().map(|lanes| lanes.close())).await;
@@ -227,7 +228,7 @@ fn build_cluster(
     let scheduler = scheduler(&config, &lanes, client)?;
     let settings = filesystem::Settings {
         command_timeout: Duration::from_secs(config.ssh.timeout.command_execution),
-        max_ops_file_size: config.data_operation.most_shown(),
+        max_ops_file_size: config.data_operation.max_shown(),
         copy_timeout: Duration::from_secs(config.data_operation.copy_timeout),
         session_idle: Duration::from_secs(config.ssh.timeout.idle_timeout),
         // Each is on a connection of its user's.

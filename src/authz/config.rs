@@ -107,7 +107,7 @@ pub struct Rule {
 
 impl Rule {
     /// What is wrong with the rule: the key and why.
-    pub fn mistake(&self) -> Option<(&'static str, &'static str)> {
+    pub fn validate(&self) -> Option<(&'static str, &'static str)> {
         if self.systems.is_empty() {
             return Some(("systems", "a rule without systems allows nothing"));
         }

@@ -31,7 +31,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             complain_all("warning", &error.warnings);
             complain_all("error", &error.problems);
             let (mistakes, warnings) = (error.problems.len(), error.warnings.len());
-            super::complain(&format!("{name}: {}, {}", count(mistakes, "mistake"), count(warnings, "warning")));
+            super::eprint(&format!("{name}: {}, {}", count(mistakes, "mistake"), count(warnings, "warning")));
             ExitCode::FAILURE
         }
     }
@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 
 fn complain_all(word: &str, problems: &[Problem]) {
     for problem in problems {
-        super::complain(&format!("{word}: {problem}"));
+        super::eprint(&format!("{word}: {problem}"));
     }
 }
 

@@ -100,7 +100,7 @@ fn with_runtime(format: LogFormat, default_filter: &str, work: impl Future<Outpu
 }
 
 fn failed(error: &str) -> ExitCode {
-    complain(&format!("goldcrest: {error}"));
+    eprint(&format!("goldcrest: {error}"));
     ExitCode::FAILURE
 }
 
@@ -111,11 +111,11 @@ fn generated(command: &str, root: &Path, check: bool, files: impl IntoIterator<I
         let path = root.join(name);
         if check {
             if std::fs::read_to_string(&path).ok().as_deref() != Some(&text) {
-                complain(&format!("{name} is out of date: run `goldcrest {command}`"));
+                eprint(&format!("{name} is out of date: run `goldcrest {command}`"));
                 code = ExitCode::FAILURE;
             }
         } else if let Err(error) = std::fs::write(&path, text) {
-            complain(&format!("{} cannot be written: {error}", path.display()));
+            eprint(&format!("{} cannot be written: {error}", path.display()));
             code = ExitCode::FAILURE;
         }
     }
@@ -133,7 +133,7 @@ fn print(text: &str) {
 }
 
 #[expect(clippy::print_stderr, reason = "printing is what a command line does")]
-fn complain(text: &str) {
+fn eprint(text: &str) {
     eprintln!("{text}");
 }
 

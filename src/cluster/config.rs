@@ -27,7 +27,7 @@ pub struct Config {
     pub file_systems: Vec<FileSystemConfig>,
     /// How files are reached.
     #[serde(default)]
-    pub file_access: filesystem::Access,
+    pub file_access: filesystem::FileAccess,
     /// Limits and transfers.
     #[serde(default)]
     pub data_operation: DataOperation,
@@ -145,17 +145,17 @@ impl Default for DataOperation {
 
 impl DataOperation {
     /// The largest file that is moved in the forms of FirecREST, in bytes.
-    pub fn most_at_once(&self) -> Option<u64> {
+    pub fn max_at_once(&self) -> Option<u64> {
         self.max_ops_file_size.bytes().into_iter().chain(self.max_stream_size.bytes()).min()
     }
 
     /// The largest file that is moved otherwise, in bytes.
-    pub fn most_streamed(&self) -> Option<u64> {
+    pub fn max_streamed(&self) -> Option<u64> {
         self.max_stream_size.bytes()
     }
 
     /// The most of a file that is shown in an answer, in bytes.
-    pub fn most_shown(&self) -> u64 {
+    pub fn max_shown(&self) -> u64 {
         self.max_ops_file_size.bytes().unwrap_or(DEFAULT_SIZE)
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::domain::{ClusterHealth, InvalidPath, RemotePath, ServiceHealth, ServiceType, SystemName};
 use crate::error::{Classify, Kind};
 use crate::filesystem::FileSystem;
-use crate::scheduler::{Scheduler, Shared};
+use crate::scheduler::{CachedScheduler, Scheduler};
 use crate::ssh::Transport;
 use crate::transfer::s3::Store;
 
@@ -22,18 +22,18 @@ pub use config::{Config, DataOperation, FileSystemConfig, FileSystemDataType, Pr
 pub struct Cluster {
     config: Config,
     transport: Arc<dyn Transport>,
-    scheduler: Shared,
+    scheduler: CachedScheduler,
     files: Arc<dyn FileSystem>,
     store: Option<Arc<Store>>,
     health: watch::Receiver<ClusterHealth>,
 }
 
 /// The parts of a cluster without the health gate, for the checker itself.
-pub struct Ungated<'a> {
+pub struct WithoutHealthCheck<'a> {
     /// SSH.
     pub transport: &'a dyn Transport,
     /// The scheduler.
-    pub scheduler: &'a Shared,
+    pub scheduler: &'a CachedScheduler,
     /// The files.
     pub files: &'a dyn FileSystem,
     /// The object store for transfers, where there is one.
@@ -49,7 +49,7 @@ impl Cluster {
         files: Arc<dyn FileSystem>,
         health: watch::Receiver<ClusterHealth>,
     ) -> Self {
-        let scheduler = Shared::new(scheduler, config.scheduler.freshness());
+        let scheduler = CachedScheduler::new(scheduler, config.scheduler.freshness());
         Self { config, transport, scheduler, files, store: None, health }
     }
 
@@ -83,13 +83,13 @@ impl Cluster {
     ///
     /// # Errors
     /// [`GateError::Unhealthy`] with the checker's finding.
-    pub fn scheduler(&self) -> Result<&Shared, GateError> {
+    pub fn scheduler(&self) -> Result<&CachedScheduler, GateError> {
         self.require(ServiceType::Scheduler)?;
         Ok(&self.scheduler)
     }
 
     /// The scheduler whatever the checker says: for `nodes`, `partitions` and the like, which the contract does not gate.
-    pub fn scheduler_ungated(&self) -> &Shared {
+    pub fn scheduler_without_health_check(&self) -> &CachedScheduler {
         &self.scheduler
     }
 
@@ -141,8 +141,8 @@ impl Cluster {
     }
 
     /// All parts without the health gate, for the checker.
-    pub fn ungated(&self) -> Ungated<'_> {
-        Ungated { transport: &*self.transport, scheduler: &self.scheduler, files: &*self.files, store: self.store.as_deref() }
+    pub fn without_health_check(&self) -> WithoutHealthCheck<'_> {
+        WithoutHealthCheck { transport: &*self.transport, scheduler: &self.scheduler, files: &*self.files, store: self.store.as_deref() }
     }
 
     fn require(&self, service: ServiceType) -> Result<(), GateError> {

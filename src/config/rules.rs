@@ -105,7 +105,7 @@ pub(super) fn authorization(walk: &mut Interpreter, config: &authz::Config, syst
         }
         authz::Config::Policy(config) => {
             for (index, rule) in config.rules.iter().enumerate() {
-                if let Some((key, reason)) = rule.mistake() {
+                if let Some((key, reason)) = rule.validate() {
                     walk.mistake(&format!("auth.authorization.rules[{index}].{key}"), reason);
                 }
             }
@@ -125,7 +125,7 @@ pub(super) fn authorization(walk: &mut Interpreter, config: &authz::Config, syst
 
 /// `ssh_credentials`, or a cluster's own.
 pub(super) fn credentials(walk: &mut Interpreter, path: &str, config: &credentials::Config) {
-    if let Some((key, reason)) = config.mistake() {
+    if let Some((key, reason)) = config.validate() {
         let path = format!("{path}.{key}");
         // A secret file that could not be read was told already.
         if !walk.is_wrong(&path) {
@@ -185,7 +185,7 @@ fn ssh(walk: &mut Interpreter, path: &str, config: &ssh::Config, site: Option<&c
         walk.mistake(&key("host"), "is empty");
     }
     at_least_one(walk, &key("port"), config.port.into());
-    if let Some(reason) = config.host_keys.as_ref().and_then(ssh::HostKeys::mistake) {
+    if let Some(reason) = config.host_keys.as_ref().and_then(ssh::HostKeys::validate) {
         let allowed = "lines such as those of *.pub files: ssh-ed25519 AAAA...";
         walk.mistake_allowing(&key("host_keys.pinned"), reason, allowed);
     }
@@ -241,7 +241,7 @@ fn scheduler(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) {
         walk.warning(&format!("{path}.jwt_key_file"), "has no effect with connection_mode: ssh");
     }
     at_least_one(walk, &format!("{path}.timeout"), config.timeout);
-    let longest = scheduler::Config::LONGEST_FRESHNESS;
+    let longest = scheduler::Config::MAX_FRESHNESS;
     for (key, seconds) in [("read_freshness", config.read_freshness), ("accounting_freshness", config.accounting_freshness)] {
         if !(0.0..=longest).contains(&seconds) {
             walk.mistake_allowing(&format!("{path}.{key}"), "is out of range", format!("seconds from 0 to {longest}"));
@@ -273,7 +273,7 @@ fn transfer_jobs(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) 
 fn object_store(walk: &mut Interpreter, path: &str, config: &transfer::S3) {
     // The least that S3 takes for a part but the last, and the longest that it lets a URL hold.
     const LEAST_PART: u64 = 5 * 1024 * 1024;
-    const LONGEST_TTL: u64 = 7 * 24 * 60 * 60;
+    const MAX_TTL: u64 = 7 * 24 * 60 * 60;
     let key = |name: &str| format!("{path}.{name}");
     url(walk, &key("public_url"), &config.public_url);
     // A secret file that could not be read was told already.
@@ -281,8 +281,8 @@ fn object_store(walk: &mut Interpreter, path: &str, config: &transfer::S3) {
         url(walk, &key("private_url"), config.private_url.expose());
     }
     at_least_one(walk, &key("ttl"), config.ttl);
-    if config.ttl > LONGEST_TTL {
-        walk.warning(&key("ttl"), format!("is longer than {LONGEST_TTL} seconds: most stores refuse such URLs"));
+    if config.ttl > MAX_TTL {
+        walk.warning(&key("ttl"), format!("is longer than {MAX_TTL} seconds: most stores refuse such URLs"));
     }
     let part = config.multipart.max_part_size;
     at_least_one(walk, &key("multipart.max_part_size"), part);

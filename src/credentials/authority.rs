@@ -17,7 +17,7 @@ use super::{Caller, Credential, CredentialError, CredentialProvider, SetupError}
 use crate::domain::{Principal, Secret};
 
 /// The most characters of a name in a key id: what a token holds has no bound of its own.
-const LONGEST_NAME: usize = 128;
+const MAX_NAME: usize = 128;
 
 /// Goldcrest's own certificate authority. The clusters trust its public key (`TrustedUserCAKeys`).
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -182,7 +182,7 @@ fn key_id(caller: &Caller) -> String {
 
 /// The beginning of a name, with everything escaped that could end the word, or imitate another.
 fn one_word(name: &str) -> String {
-    name.bytes().take(LONGEST_NAME).fold(String::new(), |mut word, byte| {
+    name.bytes().take(MAX_NAME).fold(String::new(), |mut word, byte| {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'@' | b'+' | b':' | b'|') {
             word.push(char::from(byte));
         } else {

@@ -18,16 +18,16 @@ use crate::domain::Principal;
 use crate::error::ErrorChain;
 
 /// Callers that are remembered.
-const MOST_CALLERS: u64 = 10_000;
+const MAX_CALLERS: u64 = 10_000;
 
 /// A caller who does not come for so long is forgotten, with the private key.
-const LONGEST_IDLE: Duration = Duration::from_secs(15 * 60);
+const MAX_IDLE: Duration = Duration::from_secs(15 * 60);
 
 /// How long before its end a credential counts as ended, at most: a login with it takes time, and clocks differ.
 const MARGIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// How long a failed renewal rests, at most.
-const REST: SignedDuration = SignedDuration::from_secs(10);
+const RETRY_PAUSE: SignedDuration = SignedDuration::from_secs(10);
 
 /// A provider whose credentials end, with a memory. What was obtained with one caller's token is never given to another.
 pub struct Cached<P> {
@@ -59,14 +59,14 @@ type Flight = Shared<BoxFuture<'static, Outcome>>;
 enum Phase {
     Fresh,
     /// It serves, and the next one should be had.
-    Waning,
+    Expiring,
     Ended,
 }
 
 impl<P: CredentialProvider + 'static> Cached<P> {
     /// Puts a memory in front of a provider.
     pub fn new(provider: P) -> Self {
-        let entries = Cache::builder().max_capacity(MOST_CALLERS).time_to_idle(LONGEST_IDLE).build();
+        let entries = Cache::builder().max_capacity(MAX_CALLERS).time_to_idle(MAX_IDLE).build();
         Self { provider: Arc::new(provider), entries }
     }
 
@@ -77,7 +77,7 @@ impl<P: CredentialProvider + 'static> Cached<P> {
         let (serving, wanted) = match &state.held {
             Some(held) => match held.phase(now) {
                 Phase::Fresh => return Ok(Arc::clone(&held.credential)),
-                Phase::Waning => {
+                Phase::Expiring => {
                     let rests = state.failed.is_some_and(|at| now.duration_since(at) < held.rest());
                     (Some(Arc::clone(&held.credential)), !rests)
                 }
@@ -155,7 +155,7 @@ impl Held {
         if left <= (life / 10).min(MARGIN) {
             Phase::Ended
         } else if left < life / 3 {
-            Phase::Waning
+            Phase::Expiring
         } else {
             Phase::Fresh
         }
@@ -163,7 +163,7 @@ impl Held {
 
     /// How long a failed renewal rests: a few tries fit into the last third.
     fn rest(&self) -> SignedDuration {
-        self.life().map_or(REST, |life| (life / 12).min(REST))
+        self.life().map_or(RETRY_PAUSE, |life| (life / 12).min(RETRY_PAUSE))
     }
 
     /// How long the credential lasts from when it came; none where it does not end.
@@ -191,9 +191,9 @@ mod tests {
 
     #[test]
     fn the_last_third_is_for_renewal_and_the_last_moment_is_nobodys() {
-        use Phase::{Ended, Fresh, Waning};
-        assert_eq!(phases(&held(Some(60)), &[0, 39, 41, 54, 55, 60, 99]), [Fresh, Fresh, Waning, Waning, Ended, Ended, Ended]);
-        assert_eq!(phases(&held(Some(600)), &[0, 399, 401, 594, 595]), [Fresh, Fresh, Waning, Waning, Ended]);
+        use Phase::{Ended, Expiring, Fresh};
+        assert_eq!(phases(&held(Some(60)), &[0, 39, 41, 54, 55, 60, 99]), [Fresh, Fresh, Expiring, Expiring, Ended, Ended, Ended]);
+        assert_eq!(phases(&held(Some(600)), &[0, 399, 401, 594, 595]), [Fresh, Fresh, Expiring, Expiring, Ended]);
         assert_eq!(phases(&held(None), &[0, 1_000_000]), [Fresh, Fresh]);
     }
 
@@ -208,6 +208,6 @@ mod tests {
         for life in [10, 60, 300] {
             assert!(held(Some(life)).rest() * 4 <= SignedDuration::from_secs(life) / 3, "{life}");
         }
-        assert_eq!(held(Some(86_400)).rest(), REST);
+        assert_eq!(held(Some(86_400)).rest(), RETRY_PAUSE);
     }
 }

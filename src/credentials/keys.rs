@@ -13,7 +13,7 @@ use crate::domain::Secret;
 
 /// The longest certificate that is read, as text. One of RSA keys with 16384 bits stays below; and the decoder recurses into
 /// certificates that were signed by certificates, so that the length also bounds its depth.
-const LONGEST: usize = 16 * 1024;
+const MAX_KEY_FILE: usize = 16 * 1024;
 
 /// A fresh ed25519 key pair.
 pub(super) struct KeyPair(PrivateKey);
@@ -132,7 +132,7 @@ pub(super) fn serial() -> u64 {
 /// What is wrong with it; nothing of it.
 pub(super) fn check(certificate: &str, private_key: &Secret) -> Result<Option<Timestamp>, &'static str> {
     let text = certificate.trim();
-    if text.len() > LONGEST {
+    if text.len() > MAX_KEY_FILE {
         return Err("the certificate is too long");
     }
     let certificate = Certificate::from_openssh(text).map_err(|_| "it holds no SSH certificate")?;

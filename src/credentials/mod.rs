@@ -85,11 +85,11 @@ pub trait CredentialProvider: Send + Sync {
 
 impl Config {
     /// What is wrong with the section beyond what its types say: the key, and why. Nothing where it can be used.
-    pub fn mistake(&self) -> Option<(String, String)> {
+    pub fn validate(&self) -> Option<(String, String)> {
         match self {
             Self::StaticKeys(_) => None,
-            Self::KeyService(config) => service::mistake(&config.url),
-            Self::SshCa(config) => service::mistake(&config.url),
+            Self::KeyService(config) => service::validate_url(&config.url),
+            Self::SshCa(config) => service::validate_url(&config.url),
             Self::Authority(config) => CertificateAuthority::new(config).err().map(|error| (error.key, error.reason)),
         }
     }

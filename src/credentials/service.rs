@@ -10,7 +10,7 @@ use crate::domain::{Principal, Secret};
 use crate::rest::{Client, Request, Response, Url};
 
 /// The most of an answer that is read: two keys and a certificate.
-const LONGEST_ANSWER: usize = 64 * 1024;
+const MAX_ANSWER: usize = 64 * 1024;
 
 /// A service that is asked with callers' tokens.
 pub(super) struct Service {
@@ -50,7 +50,7 @@ impl Service {
         build: impl FnOnce(Request) -> Result<Request, crate::rest::RestError>,
     ) -> Result<Response, CredentialError> {
         let failed = |source| CredentialError::Service { service: self.name, source: Arc::new(source) };
-        let request = Request::post(self.url.clone()).timeout(self.timeout).max_body(LONGEST_ANSWER);
+        let request = Request::post(self.url.clone()).timeout(self.timeout).max_body(MAX_ANSWER);
         let request = build(request).map_err(failed)?;
         let _place = match &self.places {
             None => None,
@@ -95,7 +95,7 @@ impl Service {
 }
 
 /// What is wrong with a service's URL: the key, and why.
-pub(super) fn mistake(url: &str) -> Option<(String, String)> {
+pub(super) fn validate_url(url: &str) -> Option<(String, String)> {
     Url::parse(url).err().map(|error| ("url".to_owned(), format!("is {error}")))
 }
 

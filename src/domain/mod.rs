@@ -3,6 +3,7 @@
 //! Nothing here does IO, and nothing here imports another module of ours. A value that was constructed is valid: the
 //! constructors check, so that the rest of the crate does not.
 
+mod backend;
 mod file;
 mod health;
 mod job;
@@ -14,8 +15,8 @@ mod reading;
 mod secret;
 mod storage;
 mod text;
-mod way;
 
+pub use backend::{Backend, Carrier, Done};
 pub use file::{ByteRange, Checksum, CompressOptions, Compression, Content, ContentUnit, DirectoryEntry, FileStat, FileType, FileVersion};
 pub use health::{ClusterHealth, ServiceHealth, ServiceType};
 pub use job::{AccountingQuery, Job, JobDescription, JobMetadata, JobQuery, JobScript, JobStatus, JobStep, JobTimes, TimeWindow};
@@ -27,4 +28,3 @@ pub use reading::{Reading, Rendering};
 pub use secret::Secret;
 pub use storage::{AclEntry, AclTag, Quota, QuotaHolder, QuotaUse, Space};
 pub use text::{bytes_to_text, text_to_bytes};
-pub use way::{Carrier, Done, Way};

@@ -97,11 +97,11 @@ pub fn is_variable_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-fn check(what: &'static str, value: &str, longest: usize, allowed: impl Fn(char) -> bool) -> Result<(), InvalidName> {
+fn check(what: &'static str, value: &str, max_bytes: usize, allowed: impl Fn(char) -> bool) -> Result<(), InvalidName> {
     if value.is_empty() {
         return Err(InvalidName { what, reason: "it is empty" });
     }
-    if value.len() > longest {
+    if value.len() > max_bytes {
         return Err(InvalidName { what, reason: "it is too long" });
     }
     if !value.chars().all(allowed) {

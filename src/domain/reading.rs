@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::Way;
+use super::Backend;
 
 /// An answer of a cluster, held once for all who asked for the same; a clone shares it.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ struct Inner<T> {
     value: T,
     taken: Instant,
     fresh_for: Duration,
-    way: Option<Way>,
+    way: Option<Backend>,
     missing: Option<&'static str>,
     rendering: OnceLock<Rendering>,
 }
@@ -38,7 +38,7 @@ impl<T> Reading<T> {
     }
 
     /// The same, with the way by which it came, where there is more than one, and what it lacks.
-    pub fn by(value: T, fresh_for: Duration, way: Option<Way>, missing: Option<&'static str>) -> Self {
+    pub fn by(value: T, fresh_for: Duration, way: Option<Backend>, missing: Option<&'static str>) -> Self {
         Self(Arc::new(Inner { value, taken: Instant::now(), fresh_for, way, missing, rendering: OnceLock::new() }))
     }
 
@@ -48,7 +48,7 @@ impl<T> Reading<T> {
     }
 
     /// The way by which the answer came, where there is more than one.
-    pub fn way(&self) -> Option<Way> {
+    pub fn way(&self) -> Option<Backend> {
         self.0.way
     }
 

@@ -5,7 +5,7 @@ use moka::future::Cache;
 use std::sync::Arc;
 
 use super::{
-    ArchiveFormat, CompressOptions, Compression, ContentStream, CopyOptions, Download, EntryStream, Exec, Expected, FileSystem,
+    ArchiveFormat, CommandFiles, CompressOptions, Compression, ContentStream, CopyOptions, Download, EntryStream, Expected, FileSystem,
     FilesystemError, FollowFrom, FollowStream, ListOptions, Operations, Page, PageRequest, Part, PartOptions, Placed, Settings, Sftp,
     Transfer, UploadOptions, WalkOptions,
 };
@@ -20,7 +20,7 @@ use crate::ssh::{Transport, TransportError};
 /// to the subsystem must not slow anyone else down.
 pub struct Auto {
     sftp: Sftp,
-    exec: Exec,
+    exec: CommandFiles,
     without_sftp: Cache<Username, ()>,
 }
 
@@ -29,7 +29,7 @@ impl Auto {
     pub fn new(transport: Arc<dyn Transport>, settings: Settings) -> Self {
         Self {
             sftp: Sftp::new(transport.clone(), settings),
-            exec: Exec::new(transport, settings),
+            exec: CommandFiles::new(transport, settings),
             without_sftp: Cache::builder().max_capacity(10_000).time_to_live(settings.probe_again).build(),
         }
     }

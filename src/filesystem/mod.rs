@@ -27,7 +27,7 @@ use crate::ssh::{CommandError, Transport, TransportError};
 
 pub use crate::domain::{CompressOptions, Compression};
 pub use auto::Auto;
-pub use exec::Exec;
+pub use exec::CommandFiles;
 pub use filter::{Filter, Glob};
 pub use operations::{CopyOptions, EntryStream, FollowFrom, FollowStream, Followed, Operations, WalkOptions};
 pub use page::{Page, PageRequest, Position, Sort};
@@ -38,11 +38,11 @@ pub use transfer::{ArchiveFormat, ContentStream, Download, Expected, PartOptions
 const MAX_ENTRIES: usize = 20_000;
 
 /// Opens the files of a cluster. Nothing is asked of the cluster before the first operation.
-pub fn open(transport: Arc<dyn Transport>, access: Access, settings: Settings) -> Arc<dyn FileSystem> {
+pub fn open(transport: Arc<dyn Transport>, access: FileAccess, settings: Settings) -> Arc<dyn FileSystem> {
     match access {
-        Access::Auto => Arc::new(Auto::new(transport, settings)),
-        Access::Sftp => Arc::new(Sftp::new(transport, settings)),
-        Access::Exec => Arc::new(Exec::new(transport, settings)),
+        FileAccess::Auto => Arc::new(Auto::new(transport, settings)),
+        FileAccess::Sftp => Arc::new(Sftp::new(transport, settings)),
+        FileAccess::Exec => Arc::new(CommandFiles::new(transport, settings)),
     }
 }
 
@@ -85,7 +85,7 @@ impl Default for Settings {
 /// How files are reached: the `file_access` key of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Access {
+pub enum FileAccess {
     /// SFTP where the server offers it, commands where it does not. Found out at the first use.
     #[default]
     Auto,

@@ -92,7 +92,7 @@ impl Checker {
     }
 
     fn probes<'a>(&'a self, principal: &'a Principal) -> Vec<BoxFuture<'a, ServiceHealth>> {
-        let parts = self.cluster.ungated();
+        let parts = self.cluster.without_health_check();
         let services = self.cluster.config().probing.services.iter().flatten();
         let mut probes: Vec<BoxFuture<'a, ServiceHealth>> = Vec::new();
         for (&service, &ProbeConfig { timeout }) in services {

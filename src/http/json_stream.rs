@@ -7,10 +7,10 @@ use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt};
 use serde::Serialize;
 
-use super::dto::file::File;
 use crate::domain::{DirectoryEntry, bytes_to_text};
 use crate::error::ErrorChain;
 use crate::filesystem::{EntryStream, FilesystemError};
+use crate::http::filesystem::model::file::File;
 use crate::service::{Ready, ReadyPermit};
 
 /// How much of a text is written at a time, in bytes.
@@ -24,7 +24,7 @@ const BEFORE: Bytes = Bytes::from_static(b"{\"output\":[");
 const AFTER: Bytes = Bytes::from_static(b"]}");
 
 /// `document`, whose first empty text becomes `content`.
-pub(super) fn text(document: &impl Serialize, content: Vec<u8>, permit: ReadyPermit) -> Response {
+pub(crate) fn text(document: &impl Serialize, content: Vec<u8>, permit: ReadyPermit) -> Response {
     let document = serde_json::to_string(document).expect("texts and numbers serialise");
     let (before, after) = document.split_once("\"\"").expect("the documents given have an empty text");
     let (before, after) = (format!("{before}\""), format!("\"{after}"));
@@ -39,7 +39,7 @@ pub(super) fn text(document: &impl Serialize, content: Vec<u8>, permit: ReadyPer
 
 /// The entries of a directory, those that are ready before those that are still to be read. What fails on the way cuts the answer
 /// short, so that half a listing never looks whole.
-pub(super) fn entries(ready: Ready<Vec<DirectoryEntry>>, rest: Option<EntryStream>) -> Response {
+pub(crate) fn entries(ready: Ready<Vec<DirectoryEntry>>, rest: Option<EntryStream>) -> Response {
     let (ready, permit) = ready.into_parts();
     if rest.is_none() && ready.len() <= ENTRIES {
         return at_once(&[BEFORE, members(ready, &mut true), AFTER]);

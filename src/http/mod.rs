@@ -2,55 +2,29 @@
 //!
 //! [`router`] shows every route on one screen. A handler reads the request, calls one use case of `service`, and shapes the
 //! answer. This module must not know how a cluster is spoken to, and holds no policy. To add an operation: a handler with its
-//! `#[utoipa::path]`, its shapes in `dto/`, a line in [`routes`], and `goldcrest openapi` to write the document anew.
+//! `#[utoipa::path]`, its shapes in the `model` beside it, a line in [`routes`], and `goldcrest openapi` to write the document anew.
 
-mod access;
-mod activity;
-mod archive;
-mod batch;
 mod compute;
-mod condition;
 mod config;
-mod context;
-mod digest;
-mod download;
-mod dto;
-mod errand;
 mod extract;
 mod filesystem;
-mod follow;
-mod inflow;
 mod json_stream;
-mod limit;
-mod listing;
-mod metrics;
-mod moving;
-mod ndjson;
-mod observe;
-mod openapi;
-mod page;
+mod middleware;
 mod pages;
 mod problem;
-mod reading;
-mod route;
-mod serve;
-mod shown;
+mod server;
 mod status;
-mod storage;
-mod traffic;
 mod transfer;
-mod tus;
-mod unread;
-mod upload;
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Method, header};
-use axum::{Router, middleware};
+use axum::middleware::{from_fn, from_fn_with_state};
 use tower::util::{MapRequest, option_layer};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
@@ -58,18 +32,18 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use shown::Shown;
+use status::system_cache::SystemCache;
 
 use crate::service::Gate;
-use crate::service::following::Followers;
+use crate::service::follow::FollowLimits;
 pub mod issuer;
 
 pub use config::{Config, DocServer, LoggedHeader, Logger, MetricsConfig};
-pub use metrics::metrics;
-pub use observe::is_secret_header;
-pub use openapi::document;
-pub use serve::{TimeLimits, serve};
-pub use traffic::{Answers, Times, Traffic};
+pub use middleware::access_log::is_secret_header;
+pub use pages::openapi::document;
+pub use server::metrics_endpoint::metrics;
+pub use server::request_metrics::{Answers, RequestMetrics, Times};
+pub use server::serve::{TimeLimits, serve};
 
 /// What the API is built from.
 pub struct AppState {
@@ -108,94 +82,94 @@ pub struct Examples {
 }
 
 /// All routes, the document that describes them, and what is counted of them.
-pub fn router(state: AppState) -> (Router, OpenApi, Arc<Traffic>) {
+pub fn router(state: AppState) -> (Router, OpenApi, Arc<RequestMetrics>) {
     let root_path = state.root_path.trim_end_matches('/').to_owned();
     let (router, document) = routes(Duration::from_secs(state.config.request_timeout)).split_for_parts();
-    let document = openapi::complete(document, &state.docs, &root_path);
-    let pages = pages::router(&document, &state.docs);
-    let routes: Vec<String> = document.paths.paths.keys().cloned().chain(pages::PATHS.map(str::to_owned)).collect();
-    let traffic = Arc::new(Traffic::new(routes.iter().cloned().chain(pages::PARTS.map(str::to_owned))));
+    let document = pages::openapi::complete(document, &state.docs, &root_path);
+    let pages = pages::documentation::router(&document, &state.docs);
+    let routes: Vec<String> = document.paths.paths.keys().cloned().chain(pages::documentation::PATHS.map(str::to_owned)).collect();
+    let request_metrics = Arc::new(RequestMetrics::new(routes.iter().cloned().chain(pages::documentation::PARTS.map(str::to_owned))));
 
     let cors = cors(&state.config.cors_allowed_origins);
     let body_limit = DefaultBodyLimit::max(state.config.max_body_size);
-    let (followers, shown) = Default::default();
-    let inner = Inner { gate: state.gate, config: state.config, root_path: root_path.clone(), routes, followers, shown };
+    let (follow_limits, system_cache) = Default::default();
+    let inner = Inner { gate: state.gate, config: state.config, root_path: root_path.clone(), routes, follow_limits, system_cache };
     let api = Api(Arc::new(inner));
-    let observer = Arc::new(observe::Observer::new(state.logger, Arc::clone(&traffic)));
+    let access_log = Arc::new(middleware::access_log::AccessLog::new(state.logger, Arc::clone(&request_metrics)));
     // Layers are read from the bottom: `observe` sees the request first and the answer last.
     let router = router
         .merge(pages)
-        .fallback(route::not_found)
-        .method_not_allowed_fallback(route::method_not_allowed)
+        .fallback(middleware::normalise::not_found)
+        .method_not_allowed_fallback(middleware::normalise::method_not_allowed)
         .layer(body_limit)
-        .layer(CatchPanicLayer::custom(limit::panicked))
-        .layer(middleware::from_fn(unread::settle))
+        .layer(CatchPanicLayer::custom(middleware::time_limit::panicked))
+        .layer(from_fn(middleware::drain_body::drain_body))
         .layer(option_layer(cors))
-        .layer(middleware::from_fn_with_state(observer, observe::observe))
+        .layer(from_fn_with_state(access_log, middleware::access_log::access_log))
         .with_state(api);
-    let normalised = MapRequest::new(router, move |request| route::normalise(&root_path, request));
-    (Router::new().fallback_service(normalised), document, traffic)
+    let normalised = MapRequest::new(router, move |request| middleware::normalise::normalise(&root_path, request));
+    (Router::new().fallback_service(normalised), document, request_metrics)
 }
 
 fn routes(time_limit: Duration) -> OpenApiRouter<Api> {
-    let prompt = OpenApiRouter::with_openapi(openapi::base())
-        .routes(routes!(compute::list_jobs, compute::submit_job))
-        .routes(routes!(compute::get_job, compute::cancel_job))
-        .routes(routes!(compute::get_job_metadata))
-        .routes(routes!(compute::attach))
-        .routes(routes!(batch::batch))
-        .routes(routes!(compute::acct))
-        .routes(routes!(archive::pack, archive::look))
-        .routes(routes!(filesystem::chmod))
-        .routes(routes!(filesystem::chown))
-        .routes(routes!(download::download, download::look))
-        .routes(routes!(filesystem::file_type))
-        .routes(routes!(filesystem::head))
-        .routes(routes!(listing::ls))
-        .routes(routes!(listing::find))
-        .routes(routes!(storage::acl))
-        .routes(routes!(storage::df))
-        .routes(routes!(storage::quota))
-        .routes(routes!(filesystem::mkdir))
-        .routes(routes!(filesystem::rm))
-        .routes(routes!(filesystem::stat))
-        .routes(routes!(filesystem::symlink))
-        .routes(routes!(filesystem::tail))
-        .routes(routes!(filesystem::view))
-        .routes(routes!(transfer::compress))
-        .routes(routes!(transfer::cp))
-        .routes(routes!(transfer::download))
-        .routes(routes!(transfer::extract))
-        .routes(routes!(transfer::mv))
-        .routes(routes!(transfer::rm))
-        .routes(routes!(transfer::upload))
-        .routes(routes!(status::liveness))
-        .routes(routes!(status::parameters))
-        .routes(routes!(status::whoami))
-        .routes(routes!(status::systems))
-        .routes(routes!(status::nodes))
-        .routes(routes!(status::partitions))
-        .routes(routes!(status::reservations))
-        .routes(routes!(status::userinfo))
-        .layer(middleware::from_fn_with_state(time_limit, limit::time));
+    let prompt = OpenApiRouter::with_openapi(pages::openapi::base())
+        .routes(routes!(compute::jobs::list_jobs, compute::jobs::submit_job))
+        .routes(routes!(compute::jobs::get_job, compute::jobs::cancel_job))
+        .routes(routes!(compute::jobs::get_job_metadata))
+        .routes(routes!(compute::jobs::attach))
+        .routes(routes!(filesystem::batch::batch))
+        .routes(routes!(compute::jobs::acct))
+        .routes(routes!(filesystem::content::archive::pack, filesystem::content::archive::look))
+        .routes(routes!(filesystem::ops::chmod))
+        .routes(routes!(filesystem::ops::chown))
+        .routes(routes!(filesystem::content::download::download, filesystem::content::download::look))
+        .routes(routes!(filesystem::ops::file_type))
+        .routes(routes!(filesystem::ops::head))
+        .routes(routes!(filesystem::listing::ls))
+        .routes(routes!(filesystem::listing::find))
+        .routes(routes!(filesystem::storage::acl))
+        .routes(routes!(filesystem::storage::df))
+        .routes(routes!(filesystem::storage::quota))
+        .routes(routes!(filesystem::ops::mkdir))
+        .routes(routes!(filesystem::ops::rm))
+        .routes(routes!(filesystem::ops::stat))
+        .routes(routes!(filesystem::ops::symlink))
+        .routes(routes!(filesystem::ops::tail))
+        .routes(routes!(filesystem::ops::view))
+        .routes(routes!(transfer::jobs::compress))
+        .routes(routes!(transfer::jobs::cp))
+        .routes(routes!(transfer::jobs::download))
+        .routes(routes!(transfer::jobs::extract))
+        .routes(routes!(transfer::jobs::mv))
+        .routes(routes!(transfer::jobs::rm))
+        .routes(routes!(transfer::jobs::upload))
+        .routes(routes!(status::handlers::liveness))
+        .routes(routes!(status::handlers::parameters))
+        .routes(routes!(status::handlers::whoami))
+        .routes(routes!(status::handlers::systems))
+        .routes(routes!(status::handlers::nodes))
+        .routes(routes!(status::handlers::partitions))
+        .routes(routes!(status::handlers::reservations))
+        .routes(routes!(status::handlers::userinfo))
+        .layer(from_fn_with_state(time_limit, middleware::time_limit::time));
     // File contents come in for as long as they flow, and their size has a limit of its own.
     let bulk = OpenApiRouter::new()
-        .routes(routes!(upload::upload, upload::store))
-        .routes(routes!(archive::unpack))
+        .routes(routes!(filesystem::content::upload::upload, filesystem::content::upload::store))
+        .routes(routes!(filesystem::content::archive::unpack))
         .layer(DefaultBodyLimit::disable());
     let resumable = OpenApiRouter::new()
-        .routes(routes!(tus::create, tus::capabilities))
-        .routes(routes!(tus::state, tus::extend, tus::remove))
+        .routes(routes!(filesystem::content::tus::create, filesystem::content::tus::capabilities))
+        .routes(routes!(filesystem::content::tus::state, filesystem::content::tus::extend, filesystem::content::tus::remove))
         .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn(tus::name_version));
+        .layer(from_fn(filesystem::content::tus::name_version));
     // Work that grows with the file has a time of its own, and who follows a file stays until the token ends.
     let long = OpenApiRouter::new()
-        .routes(routes!(filesystem::checksum))
-        .routes(routes!(filesystem::compress))
-        .routes(routes!(filesystem::extract))
-        .routes(routes!(moving::cp))
-        .routes(routes!(moving::mv))
-        .routes(routes!(follow::follow));
+        .routes(routes!(filesystem::ops::checksum))
+        .routes(routes!(filesystem::ops::compress))
+        .routes(routes!(filesystem::ops::extract))
+        .routes(routes!(filesystem::copy_move::cp))
+        .routes(routes!(filesystem::copy_move::mv))
+        .routes(routes!(filesystem::follow::follow));
     prompt.merge(bulk).merge(resumable).merge(long)
 }
 
@@ -210,8 +184,8 @@ struct Inner {
     root_path: String,
     /// The templates of all paths, for redirects between the forms with and without a slash.
     routes: Vec<String>,
-    followers: Followers,
-    shown: Shown,
+    follow_limits: FollowLimits,
+    system_cache: SystemCache,
 }
 
 impl Deref for Api {
@@ -235,25 +209,25 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(
             [
-                observe::TIMESTAMP,
-                observe::APP_VERSION,
-                observe::AUTH_USERNAME,
-                context::REQUEST_ID,
-                context::CORRELATION_ID,
+                middleware::access_log::TIMESTAMP,
+                middleware::access_log::APP_VERSION,
+                middleware::access_log::AUTH_USERNAME,
+                problem::context::REQUEST_ID,
+                problem::context::CORRELATION_ID,
                 header::ACCEPT_RANGES,
                 header::AGE,
                 header::CONTENT_DISPOSITION,
                 header::CONTENT_RANGE,
                 header::ETAG,
                 header::LAST_MODIFIED,
-                digest::REPR_DIGEST,
+                extract::digest::REPR_DIGEST,
                 header::LINK,
-                page::TOTAL_COUNT,
+                extract::page::TOTAL_COUNT,
                 header::RETRY_AFTER,
                 header::WWW_AUTHENTICATE,
             ]
             .into_iter()
-            .chain(tus::EXPOSED)
+            .chain(filesystem::content::tus::EXPOSED)
             .collect::<Vec<_>>(),
         )
         .max_age(Duration::from_secs(3600));

@@ -3,10 +3,10 @@
 //! A scheduler's commands, parsers, wire types and tests stay in one folder here. To add one: a folder, a variant of
 //! [`SchedulerType`], and an arm in `app.rs`. This module must not know HTTP, tokens or file operations.
 
+mod cached;
 mod directives;
 pub mod local;
 pub mod pbs;
-mod shared;
 pub mod slurm;
 mod way_note;
 
@@ -26,7 +26,7 @@ use crate::domain::{Account, AccountingQuery, Job, JobDescription, JobId, JobMet
 use crate::error::{Classify, Kind};
 use crate::ssh::{CommandError, TransportError};
 
-pub use shared::{ReadCounts, Shared};
+pub use cached::{CachedScheduler, ReadCounts};
 pub use way_note::WayNote;
 
 /// The `scheduler` section of a cluster.
@@ -70,7 +70,7 @@ pub struct Config {
 
 impl Config {
     /// The longest time that an answer may be given again, in seconds.
-    pub const LONGEST_FRESHNESS: f64 = 3600.0;
+    pub const MAX_FRESHNESS: f64 = 3600.0;
 
     /// `read_freshness` as a length of time; what is no such length keeps nothing.
     pub fn freshness(&self) -> Duration {
@@ -83,7 +83,7 @@ impl Config {
     }
 
     fn time(seconds: f64) -> Duration {
-        Duration::try_from_secs_f64(seconds.clamp(0.0, Self::LONGEST_FRESHNESS)).unwrap_or_default()
+        Duration::try_from_secs_f64(seconds.clamp(0.0, Self::MAX_FRESHNESS)).unwrap_or_default()
     }
 }
 
@@ -162,7 +162,7 @@ pub trait Scheduler: Send + Sync {
     async fn accounts(&self, principal: &Principal) -> Result<Option<Vec<Account>>, SchedulerError>;
 
     /// What cannot be done through it, wherever it runs, each with the reason: [`SchedulerError::Unsupported`] says so too.
-    fn gaps(&self) -> &'static [(Gap, &'static str)] {
+    fn unsupported(&self) -> &'static [(UnsupportedOperation, &'static str)] {
         &[]
     }
 
@@ -179,7 +179,7 @@ pub trait Scheduler: Send + Sync {
 
 /// An operation that a scheduler may be unable to do while it does the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gap {
+pub enum UnsupportedOperation {
     /// Looking at the jobs that accounting has.
     Accounting,
     /// Submitting a script that lies on the cluster.

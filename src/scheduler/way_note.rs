@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::domain::Way;
+use crate::domain::Backend;
 
 /// A note that a scheduler fills in; clones share it. One is made for each call.
 #[derive(Clone, Debug, Default)]
@@ -10,18 +10,18 @@ pub struct WayNote(Arc<Mutex<Noted>>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Noted {
-    way: Option<Way>,
+    way: Option<Backend>,
     missing: Option<&'static str>,
 }
 
 impl WayNote {
     /// Notes the way. The last one counts.
-    pub fn set(&self, way: Way) {
+    pub fn set(&self, way: Backend) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).way = Some(way);
     }
 
     /// The way that was noted.
-    pub fn get(&self) -> Option<Way> {
+    pub fn get(&self) -> Option<Backend> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).way
     }
 

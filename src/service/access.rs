@@ -16,7 +16,7 @@ use super::counts::{SystemCounts, TokenCounts};
 use super::grep::Searches;
 use super::ready::{MAX_READY, MAX_READY_PER_USER};
 use super::slow_clients::SlowClients;
-use super::uploads::Turns;
+use super::uploads::UploadLocks;
 use super::user_limit::UserLimit;
 
 /// The one way in: it turns a bearer token into a [`Caller`], and a caller and a system's name into [`Access`].
@@ -25,7 +25,7 @@ pub struct Gate {
     authenticator: Arc<dyn Authenticator>,
     authorizer: Arc<dyn Authorizer>,
     members: Arc<BTreeMap<SystemName, Arc<Member>>>,
-    uploads: Arc<Turns>,
+    uploads: Arc<UploadLocks>,
     limits: Arc<Limits>,
     tokens: Arc<TokenCounts>,
 }
@@ -163,7 +163,7 @@ impl Caller {
 pub struct Access {
     caller: Caller,
     member: Arc<Member>,
-    uploads: Arc<Turns>,
+    uploads: Arc<UploadLocks>,
     limits: Arc<Limits>,
     basis: Basis,
     decided_in: Duration,
@@ -176,7 +176,7 @@ impl Access {
     }
 
     /// Whose turn it is at resumable uploads.
-    pub(super) fn uploads(&self) -> &Turns {
+    pub(super) fn uploads(&self) -> &UploadLocks {
         &self.uploads
     }
 

@@ -11,7 +11,7 @@ use crate::domain::{AccountingQuery, JobId};
 /// The span that is listed where no start and no job is named, in seconds.
 const DEFAULT_SPAN: i64 = 24 * 3600;
 /// The most jobs that can be named at once.
-const MOST_JOBS: usize = 1000;
+const MAX_JOBS: usize = 1000;
 
 /// A question about past jobs, as it arrived.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +50,7 @@ impl AccountingRequest {
         if since.zip(until).is_some_and(|(since, until)| since > until) {
             findings.add(Place::Parameter, "endtime", "it is before `starttime`");
         }
-        findings.verdict()?;
+        findings.into_result()?;
         let default = || jobs.is_empty().then(|| until.unwrap_or(now.as_second()) - DEFAULT_SPAN);
         Ok(AccountingQuery { all_users: self.all_users, account, since: since.or_else(default), until, jobs })
     }
@@ -66,8 +66,8 @@ fn read_jobs(findings: &mut Findings, list: &str) -> Vec<JobId> {
                 return jobs;
             }
         }
-        if jobs.len() > MOST_JOBS {
-            findings.add(Place::Parameter, "jobs", format!("it names more than {MOST_JOBS} jobs"));
+        if jobs.len() > MAX_JOBS {
+            findings.add(Place::Parameter, "jobs", format!("it names more than {MAX_JOBS} jobs"));
             return jobs;
         }
     }
@@ -132,7 +132,7 @@ mod tests {
         }
         let reversed = AccountingRequest { since: Some("9".to_owned()), until: Some("5".to_owned()), ..AccountingRequest::default() };
         assert!(check(reversed).unwrap_err().contains("before `starttime`"));
-        let many = AccountingRequest { jobs: Some("1,".repeat(MOST_JOBS + 1)), ..AccountingRequest::default() };
+        let many = AccountingRequest { jobs: Some("1,".repeat(MAX_JOBS + 1)), ..AccountingRequest::default() };
         assert!(check(many).unwrap_err().contains("more than 1000 jobs"));
     }
 }

@@ -15,10 +15,10 @@ use crate::domain::{Checksum, DirectoryEntry, FileStat};
 use crate::filesystem::{CopyOptions, ListOptions};
 
 use super::listing::{Found, PageQuery};
-use super::{Access, InvalidRequest, Place, ServiceError, files, listing, moving};
+use super::{Access, InvalidRequest, Place, ServiceError, copy_move, files, listing};
 
 /// The most operations of a batch.
-pub const MOST: usize = 1_000;
+pub const MAX_OPERATIONS: usize = 1_000;
 
 /// Operations under way at once. They share one session, whose own limit on what is outstanding is higher.
 const AT_ONCE: usize = 64;
@@ -44,9 +44,9 @@ pub enum Operation {
     MakeDirectory { path: String, parents: bool },
     /// [`files::remove`].
     Remove { path: String },
-    /// [`moving::rename`].
+    /// [`copy_move::rename`].
     Move { source: String, target: String, overwrite: bool },
-    /// [`moving::copy`].
+    /// [`copy_move::copy`].
     Copy { source: String, target: String, options: CopyOptions },
     /// [`files::chmod`].
     Chmod { path: String, mode: String },
@@ -54,13 +54,13 @@ pub enum Operation {
     Chown { path: String, owner: String, group: String },
     /// [`files::symlink`].
     Symlink { target: String, link: String },
-    /// [`moving::touch`].
+    /// [`copy_move::touch`].
     Touch { path: String },
 }
 
 /// What an operation gave.
 #[derive(Debug)]
-pub enum Given {
+pub enum Output {
     /// A status.
     Stat(FileStat),
     /// A page.
@@ -77,11 +77,11 @@ pub enum Given {
 #[derive(Debug)]
 pub enum Outcome {
     /// It was done.
-    Done(Given),
+    Done(Output),
     /// It was not done.
     Failed(ServiceError),
     /// It did not end in time. One that changes something and had begun may have had its effect.
-    Late {
+    TimedOut {
         /// Whether it may have changed something.
         maybe_effected: bool,
     },
@@ -98,9 +98,9 @@ impl Operation {
         matches!(self, Self::List { .. } | Self::Checksum { .. } | Self::Remove { .. } | Self::Copy { .. } | Self::Chown { .. })
     }
 
-    async fn run(&self, access: &Access, entries: &AtomicUsize) -> Result<Given, ServiceError> {
+    async fn run(&self, access: &Access, entries: &AtomicUsize) -> Result<Output, ServiceError> {
         Ok(match self {
-            Self::Stat { path, dereference } => Given::Stat(files::stat(access, path, *dereference).await?),
+            Self::Stat { path, dereference } => Output::Stat(files::stat(access, path, *dereference).await?),
             Self::List { path, options, page } => {
                 let size = Some(page.size.unwrap_or(ENTRIES));
                 if size > Some(ENTRIES) {
@@ -112,20 +112,20 @@ impl Operation {
                     let message = format!("the listings of a batch have at most {ENTRIES_IN_ALL} entries together");
                     return Err(InvalidRequest::new(Place::Document, "operations", message).into());
                 }
-                Given::Page(found)
+                Output::Page(found)
             }
-            Self::Checksum { path } => Given::Checksum(files::checksum(access, path).await?),
-            Self::MakeDirectory { path, parents } => Given::Entry(files::mkdir(access, path, *parents).await?),
+            Self::Checksum { path } => Output::Checksum(files::checksum(access, path).await?),
+            Self::MakeDirectory { path, parents } => Output::Entry(files::mkdir(access, path, *parents).await?),
             Self::Remove { path } => {
                 files::remove(access, path).await?;
-                Given::Nothing
+                Output::Nothing
             }
-            Self::Move { source, target, overwrite } => Given::Entry(moving::rename(access, source, target, *overwrite).await?),
-            Self::Copy { source, target, options } => Given::Entry(moving::copy(access, source, target, *options).await?),
-            Self::Chmod { path, mode } => Given::Entry(files::chmod(access, path, mode).await?),
-            Self::Chown { path, owner, group } => Given::Entry(files::chown(access, path, owner, group).await?),
-            Self::Symlink { target, link } => Given::Entry(files::symlink(access, target, link).await?),
-            Self::Touch { path } => Given::Entry(moving::touch(access, path).await?),
+            Self::Move { source, target, overwrite } => Output::Entry(copy_move::rename(access, source, target, *overwrite).await?),
+            Self::Copy { source, target, options } => Output::Entry(copy_move::copy(access, source, target, *options).await?),
+            Self::Chmod { path, mode } => Output::Entry(files::chmod(access, path, mode).await?),
+            Self::Chown { path, owner, group } => Output::Entry(files::chown(access, path, owner, group).await?),
+            Self::Symlink { target, link } => Output::Entry(files::symlink(access, target, link).await?),
+            Self::Touch { path } => Output::Entry(copy_move::touch(access, path).await?),
         })
     }
 }
@@ -136,8 +136,8 @@ impl Operation {
 /// # Errors
 /// When there are too many of them.
 pub async fn run(access: &Access, operations: Vec<Operation>, ordered: bool, deadline: Instant) -> Result<Vec<Outcome>, ServiceError> {
-    if operations.len() > MOST {
-        return Err(InvalidRequest::new(Place::Document, "operations", format!("there must be at most {MOST} of them")).into());
+    if operations.len() > MAX_OPERATIONS {
+        return Err(InvalidRequest::new(Place::Document, "operations", format!("there must be at most {MAX_OPERATIONS} of them")).into());
     }
     let entries = AtomicUsize::new(0);
     if !ordered {
@@ -183,6 +183,6 @@ async fn in_time(
     match ended {
         Some(Ok(given)) => Outcome::Done(given),
         Some(Err(error)) => Outcome::Failed(error),
-        None => Outcome::Late { maybe_effected: begun.load(Ordering::Relaxed) && operation.changes() },
+        None => Outcome::TimedOut { maybe_effected: begun.load(Ordering::Relaxed) && operation.changes() },
     }
 }

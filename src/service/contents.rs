@@ -13,11 +13,11 @@ use super::{Access, InvalidRequest, Place, ServiceError};
 
 /// The form in which content is moved, which decides how much of it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum SizeLimit {
     /// One that FirecREST has too, whose clients count on its limit (`max_ops_file_size`).
-    Compatible,
+    FirecrestOps,
     /// Any other (`max_stream_size`).
-    Streaming,
+    Stream,
 }
 
 /// How a file is read that is too large for the form of FirecREST.
@@ -28,19 +28,19 @@ const WRITE_LARGER: &str =
 /// What is left for a file that is too large for any other form.
 const LARGER_STILL: &str = "this system moves no larger ones itself; use `transfer/download` or `transfer/upload` where it has them";
 
-impl Form {
+impl SizeLimit {
     fn way_out(self, larger: &'static str) -> &'static str {
         match self {
-            Self::Compatible => larger,
-            Self::Streaming => LARGER_STILL,
+            Self::FirecrestOps => larger,
+            Self::Stream => LARGER_STILL,
         }
     }
 
     fn cap(self, access: &Access) -> Option<u64> {
         let limits = &access.cluster().config().data_operation;
         match self {
-            Self::Compatible => limits.most_at_once(),
-            Self::Streaming => limits.most_streamed(),
+            Self::FirecrestOps => limits.max_at_once(),
+            Self::Stream => limits.max_streamed(),
         }
     }
 }
@@ -49,7 +49,7 @@ impl Form {
 ///
 /// # Errors
 /// When the path breaks the policy, leads to no regular file or to one over the limit, or the cluster does not tell.
-pub async fn version(access: &Access, path: &str, form: Form) -> Result<(RemotePath, FileVersion), ServiceError> {
+pub async fn version(access: &Access, path: &str, form: SizeLimit) -> Result<(RemotePath, FileVersion), ServiceError> {
     let path = access.path(path).await?;
     let stat = access.cluster().files()?.stat(access.principal(), &path, true).await?;
     regular(&path, stat.mode)?;
@@ -63,7 +63,12 @@ pub async fn version(access: &Access, path: &str, form: Form) -> Result<(RemoteP
 ///
 /// # Errors
 /// When the path breaks the policy, the file is over the limit or has none of the range, or the cluster does not give it.
-pub async fn download(access: &Access, path: &str, range: Option<ByteRange>, form: Form) -> Result<(RemotePath, Download), ServiceError> {
+pub async fn download(
+    access: &Access,
+    path: &str,
+    range: Option<ByteRange>,
+    form: SizeLimit,
+) -> Result<(RemotePath, Download), ServiceError> {
     let path = access.path(path).await?;
     let opening = access.cluster().files()?.download(access.principal(), &path, range, form.cap(access));
     let (clients, user) = (&access.limits().slow_clients, &access.principal().username);
@@ -82,7 +87,7 @@ pub async fn upload(access: &Access, directory: &str, name: &str, content: Conte
     check_upload_name(name)?;
     let directory = access.path(directory).await?;
     let path = access.cluster().path(&directory.join(&text_to_bytes(name)).to_text())?;
-    let options = UploadOptions { cap: Form::Compatible.cap(access), ..UploadOptions::default() };
+    let options = UploadOptions { cap: SizeLimit::FirecrestOps.cap(access), ..UploadOptions::default() };
     write(access, &path, content, options, WRITE_LARGER).await?;
     Ok(())
 }
@@ -100,7 +105,7 @@ pub async fn store(
     length: Option<u64>,
 ) -> Result<Placed, ServiceError> {
     let path = access.path(path).await?;
-    let cap = Form::Streaming.cap(access);
+    let cap = SizeLimit::Stream.cap(access);
     if let Some(cap) = cap.filter(|cap| length.is_some_and(|length| length > *cap)) {
         return Err(ServiceError::TooLarge(cap, LARGER_STILL));
     }
@@ -147,7 +152,7 @@ pub async fn unpack(
     }
     let change = Change::begin(access, Action::FilesUnpack, path.to_text());
     let content = counts::uploaded(access, content);
-    Ok(change.end(files.unpack(access.principal(), &path, format, content, Form::Streaming.cap(access)).await)?)
+    Ok(change.end(files.unpack(access.principal(), &path, format, content, SizeLimit::Stream.cap(access)).await)?)
 }
 
 async fn write(

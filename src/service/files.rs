@@ -115,7 +115,7 @@ pub async fn tail(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Read
 
 /// How large a part of a file may turn out to be, in bytes.
 fn most_of(access: &Access, part: Part) -> u64 {
-    let limit = access.cluster().config().data_operation.most_shown();
+    let limit = access.cluster().config().data_operation.max_shown();
     match part {
         Part { unit: ContentUnit::Bytes, count, skip: false } => count.min(limit),
         // Lines have any length. Those that are asked for are mostly short, and known to be once they were read.
@@ -140,7 +140,7 @@ async fn matching(access: &Access, content: Content, pattern: Option<Pattern>) -
 /// # Errors
 /// When more is asked for than the cluster's limit, the path breaks the policy, or the cluster does not give the content.
 pub async fn view(access: &Access, path: &str, offset: Option<u64>, size: Option<u64>) -> Result<Ready<Vec<u8>>, ServiceError> {
-    let limit = access.cluster().config().data_operation.most_shown();
+    let limit = access.cluster().config().data_operation.max_shown();
     let size = size.unwrap_or_else(|| DEFAULT_VIEW.min(limit));
     if size == 0 {
         return Err(InvalidRequest::new(Place::Parameter, "size", "`size` value must be an integer value greater than 0").into());
@@ -278,7 +278,7 @@ fn posix_name<'a>(field: &'static str, name: &'a str) -> Result<Option<&'a str>,
     if name.len() > 256 || name.starts_with('-') || name.contains(bad) {
         findings.add(Place::Document, field, "it is not the name or number of a user or group");
     }
-    findings.verdict()?;
+    findings.into_result()?;
     Ok(Some(name).filter(|name| !name.is_empty()))
 }
 

@@ -9,9 +9,9 @@ use super::text::Findings;
 use super::{Access, AccountingRequest, InvalidRequest, Place, ServiceError, Submission};
 
 /// The longest job name to filter by, in characters: OpenPBS has no longer ones.
-const LONGEST_JOB_NAME: usize = 235;
+const MAX_JOB_NAME: usize = 235;
 /// The longest command to attach, in bytes: what Linux takes as one argument (`MAX_ARG_STRLEN`), with room for quoting.
-const LONGEST_COMMAND: usize = 96 * 1024;
+const MAX_COMMAND: usize = 96 * 1024;
 
 /// Submits a job and gives its id.
 ///
@@ -30,12 +30,12 @@ pub async fn submit(access: &Access, submission: Submission) -> Result<Done<JobI
 /// When a filter breaks a rule, or the scheduler does not answer.
 pub async fn list(access: &Access, query: JobQuery) -> Result<Reading<Vec<Job>>, ServiceError> {
     let mut findings = Findings::default();
-    if query.name.as_ref().is_some_and(|name| name.chars().count() > LONGEST_JOB_NAME) {
-        findings.add(Place::Parameter, "name", format!("it should have at most {LONGEST_JOB_NAME} characters"));
+    if query.name.as_ref().is_some_and(|name| name.chars().count() > MAX_JOB_NAME) {
+        findings.add(Place::Parameter, "name", format!("it should have at most {MAX_JOB_NAME} characters"));
     }
-    let name = findings.line(Place::Parameter, "name", query.name, 4 * LONGEST_JOB_NAME);
+    let name = findings.line(Place::Parameter, "name", query.name, 4 * MAX_JOB_NAME);
     let account = findings.line(Place::Parameter, "account", query.account, 255);
-    findings.verdict()?;
+    findings.into_result()?;
     let query = JobQuery { name, account, ..query };
     Ok(access.cluster().scheduler()?.jobs(access.principal(), &query).await?)
 }
@@ -101,7 +101,7 @@ fn wrong_command(command: &str) -> Option<&'static str> {
         Some("it is empty")
     } else if command.contains('\0') {
         Some("it holds a NUL character")
-    } else if command.len() > LONGEST_COMMAND {
+    } else if command.len() > MAX_COMMAND {
         Some("it is longer than 98304 bytes")
     } else {
         None

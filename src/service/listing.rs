@@ -13,11 +13,11 @@ use crate::filesystem::{EntryStream, FilesystemError, ListOptions, Page, PageReq
 use super::{Access, InvalidRequest, Place, Ready, ReadyPermit, ServiceError};
 
 /// The most entries of a page.
-pub const LARGEST_PAGE: usize = 10_000;
+pub const MAX_PAGE_SIZE: usize = 10_000;
 /// The entries of a page where nothing is asked for.
 const DEFAULT_PAGE: usize = 1_000;
 /// The longest cursor that is looked at, in characters. Ours hold one file name.
-const LONGEST_CURSOR: usize = 1_024;
+const MAX_CURSOR: usize = 1_024;
 
 /// An order of entries, as the caller asks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,8 +120,8 @@ impl PageQuery {
             None => DEFAULT_PAGE,
             Some(size) => usize::try_from(size)
                 .ok()
-                .filter(|size| (1..=LARGEST_PAGE).contains(size))
-                .ok_or_else(|| InvalidRequest::new(Place::Parameter, "pageSize", format!("it must be from 1 to {LARGEST_PAGE}")))?,
+                .filter(|size| (1..=MAX_PAGE_SIZE).contains(size))
+                .ok_or_else(|| InvalidRequest::new(Place::Parameter, "pageSize", format!("it must be from 1 to {MAX_PAGE_SIZE}")))?,
         };
         let wrong = |message: &str| InvalidRequest::new(Place::Parameter, "cursor", message);
         let (order, after) = match &self.cursor {
@@ -150,7 +150,7 @@ fn write_cursor(order: Ordered, position: &Position) -> String {
 }
 
 fn read_cursor(text: &str) -> Option<(Ordered, Position)> {
-    if text.len() > LONGEST_CURSOR {
+    if text.len() > MAX_CURSOR {
         return None;
     }
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;

@@ -8,16 +8,16 @@ use super::text::{Findings, is_variable_name};
 use super::{Access, Place, ServiceError};
 
 /// The longest name of a job, account, partition or reservation, in bytes.
-const LONGEST_NAME: usize = 255;
+const MAX_NAME: usize = 255;
 /// The longest constraint expression, in bytes.
-const LONGEST_CONSTRAINTS: usize = 1024;
+const MAX_CONSTRAINTS: usize = 1024;
 /// The longest file name with patterns, in bytes (`PATH_MAX` of Linux without its NUL).
-const LONGEST_PATH: usize = 4095;
+const MAX_PATH: usize = 4095;
 /// The longest script, in bytes: Slurm's own default (`max_script_size`).
-const LONGEST_SCRIPT: usize = 4 * 1024 * 1024;
+const MAX_SCRIPT: usize = 4 * 1024 * 1024;
 /// The most variables, and the most bytes that they may take together: they become part of a command line or its input.
-const MOST_VARIABLES: usize = 1024;
-const LARGEST_ENVIRONMENT: usize = 96 * 1024;
+const MAX_VARIABLES: usize = 1024;
+const MAX_ENVIRONMENT: usize = 96 * 1024;
 
 /// A job as the caller describes it, unchecked.
 #[derive(Clone, Debug, Default)]
@@ -52,18 +52,18 @@ impl Submission {
     /// Checks it and gives the job for the scheduler, with paths that need no resolving.
     pub(super) async fn check(self, access: &Access) -> Result<JobDescription, ServiceError> {
         let mut findings = Findings::default();
-        let line = |findings: &mut Findings, name, value, longest| findings.line(Place::Document, name, value, longest);
-        let name = line(&mut findings, "job.name", self.name, LONGEST_NAME);
-        let account = line(&mut findings, "job.account", self.account, LONGEST_NAME);
-        let reservation = line(&mut findings, "job.reservation", self.reservation, LONGEST_NAME);
-        let partition = line(&mut findings, "job.partition", self.partition, LONGEST_NAME);
-        let standard_input = line(&mut findings, "job.standardInput", self.standard_input, LONGEST_PATH);
-        let standard_output = line(&mut findings, "job.standardOutput", self.standard_output, LONGEST_PATH);
-        let standard_error = line(&mut findings, "job.standardError", self.standard_error, LONGEST_PATH);
-        let constraints = line(&mut findings, "job.constraints", self.constraints, LONGEST_CONSTRAINTS);
+        let line = |findings: &mut Findings, name, value, max_bytes| findings.line(Place::Document, name, value, max_bytes);
+        let name = line(&mut findings, "job.name", self.name, MAX_NAME);
+        let account = line(&mut findings, "job.account", self.account, MAX_NAME);
+        let reservation = line(&mut findings, "job.reservation", self.reservation, MAX_NAME);
+        let partition = line(&mut findings, "job.partition", self.partition, MAX_NAME);
+        let standard_input = line(&mut findings, "job.standardInput", self.standard_input, MAX_PATH);
+        let standard_output = line(&mut findings, "job.standardOutput", self.standard_output, MAX_PATH);
+        let standard_error = line(&mut findings, "job.standardError", self.standard_error, MAX_PATH);
+        let constraints = line(&mut findings, "job.constraints", self.constraints, MAX_CONSTRAINTS);
         let environment = environment(&mut findings, self.environment);
         check_script(&mut findings, self.script.as_deref(), self.script_path.as_deref());
-        findings.verdict()?;
+        findings.into_result()?;
 
         // A working directory need not lie on a configured file system: what the job does there is the scheduler's business.
         let working_directory = access.unchecked_directory(&self.working_directory).await?;
@@ -92,8 +92,8 @@ fn check_script(findings: &mut Findings, text: Option<&str>, path: Option<&str>)
         (None, None) => findings.add(Place::Document, "job.script", "give either `script` or `scriptPath`"),
         (Some(_), Some(_)) => findings.add(Place::Document, "job.scriptPath", "give `script` or `scriptPath`, not both"),
         (Some(""), None) => findings.add(Place::Document, "job.script", "it is empty"),
-        (Some(text), None) if text.len() > LONGEST_SCRIPT => {
-            findings.add(Place::Document, "job.script", format!("it is longer than {LONGEST_SCRIPT} bytes"));
+        (Some(text), None) if text.len() > MAX_SCRIPT => {
+            findings.add(Place::Document, "job.script", format!("it is longer than {MAX_SCRIPT} bytes"));
         }
         (Some(text), None) if text.contains('\0') => findings.add(Place::Document, "job.script", "it holds a NUL character"),
         (Some(_), None) | (None, Some(_)) => {}
@@ -102,8 +102,8 @@ fn check_script(findings: &mut Findings, text: Option<&str>, path: Option<&str>)
 
 fn environment(findings: &mut Findings, pairs: Vec<(String, String)>) -> BTreeMap<String, String> {
     let bytes: usize = pairs.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
-    if pairs.len() > MOST_VARIABLES || bytes > LARGEST_ENVIRONMENT {
-        findings.add(Place::Document, "job.env", format!("more than {MOST_VARIABLES} variables or {LARGEST_ENVIRONMENT} bytes"));
+    if pairs.len() > MAX_VARIABLES || bytes > MAX_ENVIRONMENT {
+        findings.add(Place::Document, "job.env", format!("more than {MAX_VARIABLES} variables or {MAX_ENVIRONMENT} bytes"));
         return BTreeMap::new();
     }
     for (name, value) in &pairs {

@@ -14,9 +14,9 @@ impl Findings {
     }
 
     /// A word or line for a scheduler: an empty one counts as absent, and it must be short and without control characters.
-    pub(super) fn line(&mut self, place: Place, name: &'static str, value: Option<String>, longest: usize) -> Option<String> {
+    pub(super) fn line(&mut self, place: Place, name: &'static str, value: Option<String>, max_bytes: usize) -> Option<String> {
         let value = value.filter(|value| !value.is_empty())?;
-        if let Err(message) = check_line(&value, longest) {
+        if let Err(message) = check_line(&value, max_bytes) {
             self.add(place, name, message);
         }
         Some(value)
@@ -26,16 +26,16 @@ impl Findings {
     ///
     /// # Errors
     /// What was found.
-    pub(super) fn verdict(self) -> Result<(), super::InvalidRequest> {
+    pub(super) fn into_result(self) -> Result<(), super::InvalidRequest> {
         if self.0.is_empty() { Ok(()) } else { Err(self.0.into_iter().collect()) }
     }
 }
 
 /// Whether `value` has at most `longest` bytes and no control characters: a line break would start a new directive in a batch
 /// script, a NUL byte would end an argument.
-pub(super) fn check_line(value: &str, longest: usize) -> Result<(), String> {
-    if value.len() > longest {
-        return Err(format!("it is longer than {longest} bytes"));
+pub(super) fn check_line(value: &str, max_bytes: usize) -> Result<(), String> {
+    if value.len() > max_bytes {
+        return Err(format!("it is longer than {max_bytes} bytes"));
     }
     if value.chars().any(char::is_control) {
         return Err("it holds a control character".to_owned());
@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(findings.line(Place::Document, "name", Some(String::new()), 10), None);
         findings.line(Place::Document, "account", Some("a\n#SBATCH --uid=0".to_owned()), 100);
         findings.line(Place::Document, "partition", Some("x".repeat(101)), 100);
-        let error = findings.verdict().unwrap_err();
+        let error = findings.into_result().unwrap_err();
         assert_eq!(error.fields().iter().map(|field| &*field.name).collect::<Vec<_>>(), ["account", "partition"]);
     }
 }

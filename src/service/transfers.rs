@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::cluster::Cluster;
 use crate::domain::{CompressOptions, Compression, JobDescription, JobId, RemotePath, Username, text_to_bytes};
-use crate::scheduler::Shared;
+use crate::scheduler::CachedScheduler;
 use crate::transfer::{self, Directives, Operation};
 
 use super::audit::Change;
@@ -47,7 +47,7 @@ pub async fn rename(access: &Access, source: &str, target: &str, account: Option
     let source = &access.entry_path(source).await?;
     let target = &access.new_path(target).await?;
     refuse_file_system(access, source, Place::Document, "sourcePath")?;
-    let account = Charge { account, place: Place::Document };
+    let account = Account { account, place: Place::Document };
     submit(access, Action::TransfersMv, format!("{source} to {target}"), &Operation::Move { source, target }, account).await
 }
 
@@ -64,7 +64,7 @@ pub async fn copy(
 ) -> Result<TransferJob, ServiceError> {
     let source = &access.path(source).await?;
     let target = &access.new_path(target).await?;
-    let account = Charge { account, place: Place::Document };
+    let account = Account { account, place: Place::Document };
     submit(access, Action::TransfersCp, format!("{source} to {target}"), &Operation::Copy { source, target, dereference }, account).await
 }
 
@@ -75,7 +75,7 @@ pub async fn copy(
 pub async fn remove(access: &Access, path: &str, account: Option<&str>) -> Result<TransferJob, ServiceError> {
     let path = &access.entry_path(path).await?;
     refuse_file_system(access, path, Place::Parameter, "path")?;
-    let account = Charge { account, place: Place::Parameter };
+    let account = Account { account, place: Place::Parameter };
     submit(access, Action::TransfersRm, path.to_text(), &Operation::Remove { path }, account).await
 }
 
@@ -93,7 +93,7 @@ pub async fn compress(
     check_pattern(options)?;
     let source = &access.path(source).await?;
     let target = &access.path(target).await?;
-    let account = Charge { account, place: Place::Document };
+    let account = Account { account, place: Place::Document };
     submit(access, Action::TransfersCompress, format!("{source} to {target}"), &Operation::Compress { source, target, options }, account)
         .await
 }
@@ -111,14 +111,14 @@ pub async fn extract(
 ) -> Result<TransferJob, ServiceError> {
     let source = &access.path(source).await?;
     let target = &access.path(target).await?;
-    let account = Charge { account, place: Place::Document };
+    let account = Account { account, place: Place::Document };
     submit(access, Action::TransfersExtract, format!("{source} to {target}"), &Operation::Extract { source, target, compression }, account)
         .await
 }
 
 /// The account that a request names, and where.
 #[derive(Clone, Copy)]
-pub(super) struct Charge<'a> {
+pub(super) struct Account<'a> {
     pub(super) account: Option<&'a str>,
     pub(super) place: Place,
 }
@@ -133,32 +133,32 @@ async fn submit(
     action: Action,
     object: String,
     operation: &Operation<'_>,
-    charge: Charge<'_>,
+    account: Account<'_>,
 ) -> Result<TransferJob, ServiceError> {
-    let ground = Ground::of(access, charge)?;
-    let job = transfer::job(operation, &ground.directives, &ground.directory, Uuid::new_v4());
-    ground.submit(access, &job, Change::begin(access, action, object)).await
+    let job_context = JobContext::of(access, account)?;
+    let job = transfer::job(operation, &job_context.directives, &job_context.directory, Uuid::new_v4());
+    job_context.submit(access, &job, Change::begin(access, action, object)).await
 }
 
 /// What every transfer job rests on, looked for before anything is done for it.
-pub(super) struct Ground<'a> {
+pub(super) struct JobContext<'a> {
     /// The site's directives.
     pub(super) directives: Directives,
     /// Where the job runs.
     pub(super) directory: RemotePath,
-    scheduler: &'a Shared,
+    scheduler: &'a CachedScheduler,
 }
 
-impl<'a> Ground<'a> {
-    /// The ground for a job of the caller's.
+impl<'a> JobContext<'a> {
+    /// The job_context for a job of the caller's.
     ///
     /// # Errors
     /// When the account is missing where the site wants one or is none, the system runs no transfer jobs, or its scheduler is unhealthy.
-    pub(super) fn of(access: &'a Access, charge: Charge<'_>) -> Result<Self, ServiceError> {
+    pub(super) fn of(access: &'a Access, account: Account<'_>) -> Result<Self, ServiceError> {
         let cluster = access.cluster();
         let directory = directory(cluster, &access.principal().username)?;
-        let directives = Directives::new(&cluster.config().data_operation.datatransfer_jobs_directives, charge.account)
-            .map_err(|error| InvalidRequest::new(charge.place, "account", error.to_string()))?;
+        let directives = Directives::new(&cluster.config().data_operation.datatransfer_jobs_directives, account.account)
+            .map_err(|error| InvalidRequest::new(account.place, "account", error.to_string()))?;
         Ok(Self { directives, directory, scheduler: cluster.scheduler()? })
     }
 

@@ -30,7 +30,7 @@ pub const EXPIRES: i64 = 7 * 24 * 3600;
 const TURN: Duration = Duration::from_secs(5);
 
 /// The longest metadata of an upload, in bytes, since it stands in its name.
-const LONGEST_METADATA: usize = 2048;
+const MAX_METADATA: usize = 2048;
 
 /// An upload that can be gone on with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,11 +88,11 @@ impl Upload {
 /// # Errors
 /// When the path breaks the policy, the length is over the limit, or the cluster does not allow it.
 pub async fn begin(access: &Access, path: &str, length: u64, only_new: bool, metadata: String) -> Result<Upload, ServiceError> {
-    if let Some(cap) = access.cluster().config().data_operation.most_streamed().filter(|cap| length > *cap) {
+    if let Some(cap) = access.cluster().config().data_operation.max_streamed().filter(|cap| length > *cap) {
         return Err(FilesystemError::TooLarge(cap).into());
     }
-    if metadata.len() > LONGEST_METADATA {
-        return Err(InvalidRequest::new(Place::Parameter, "Upload-Metadata", format!("it is longer than {LONGEST_METADATA} bytes")).into());
+    if metadata.len() > MAX_METADATA {
+        return Err(InvalidRequest::new(Place::Parameter, "Upload-Metadata", format!("it is longer than {MAX_METADATA} bytes")).into());
     }
     let nonce = uuid::Uuid::new_v4().simple().to_string();
     let path = access.path(path).await?.to_text();
@@ -193,31 +193,31 @@ fn until(content: ContentStream, over: CancellationToken) -> ContentStream {
 
 /// Who works on which upload in this process. Between processes the size of the file decides.
 #[derive(Default)]
-pub struct Turns(Mutex<HashMap<(SystemName, RemotePath), Arc<Slot>>>);
+pub struct UploadLocks(Mutex<HashMap<(SystemName, RemotePath), Arc<LockEntry>>>);
 
 #[derive(Default)]
-struct Slot {
+struct LockEntry {
     turn: Arc<tokio::sync::Mutex<()>>,
     holder: Mutex<CancellationToken>,
 }
 
 /// A turn at an upload; the next one begins when it is dropped.
-struct Turn<'a> {
-    turns: &'a Turns,
+struct UploadLock<'a> {
+    upload_locks: &'a UploadLocks,
     key: (SystemName, RemotePath),
-    slot: Arc<Slot>,
+    slot: Arc<LockEntry>,
     /// Set when another request wants its turn.
     token: CancellationToken,
     guard: Option<OwnedMutexGuard<()>>,
 }
 
-impl Turns {
+impl UploadLocks {
     /// Waits for a turn. Whoever has it is told to end: most often that is a request whose client has gone without a word, and has
     /// come back with this one.
-    async fn turn(&self, system: &SystemName, part: &RemotePath) -> Result<Turn<'_>, ServiceError> {
+    async fn turn(&self, system: &SystemName, part: &RemotePath) -> Result<UploadLock<'_>, ServiceError> {
         let key = (system.clone(), part.clone());
         let slot = Arc::clone(self.slots().entry(key.clone()).or_default());
-        let mut turn = Turn { turns: self, key, slot, token: CancellationToken::new(), guard: None };
+        let mut turn = UploadLock { upload_locks: self, key, slot, token: CancellationToken::new(), guard: None };
         turn.slot.holder().cancel();
         let guard = tokio::time::timeout(TURN, Arc::clone(&turn.slot.turn).lock_owned()).await;
         turn.guard = Some(guard.map_err(|_| ServiceError::Busy)?);
@@ -225,21 +225,21 @@ impl Turns {
         Ok(turn)
     }
 
-    fn slots(&self) -> MutexGuard<'_, HashMap<(SystemName, RemotePath), Arc<Slot>>> {
+    fn slots(&self) -> MutexGuard<'_, HashMap<(SystemName, RemotePath), Arc<LockEntry>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Slot {
+impl LockEntry {
     fn holder(&self) -> MutexGuard<'_, CancellationToken> {
         self.holder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for UploadLock<'_> {
     fn drop(&mut self) {
         self.guard = None;
-        let mut slots = self.turns.slots();
+        let mut slots = self.upload_locks.slots();
         // Its own reference and that of the map.
         if Arc::strong_count(&self.slot) == 2 {
             slots.remove(&self.key);
@@ -270,11 +270,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_second_turn_ends_the_first_and_a_slot_that_nobody_needs_is_forgotten() {
-        let turns = Turns::default();
+        let upload_locks = UploadLocks::default();
         let (system, part) = (SystemName::new("daint").unwrap(), RemotePath::from_text("/home/.f").unwrap());
-        let first = turns.turn(&system, &part).await.unwrap();
+        let first = upload_locks.turn(&system, &part).await.unwrap();
         let token = first.token.clone();
-        let second = turns.turn(&system, &part);
+        let second = upload_locks.turn(&system, &part);
         let end = async {
             token.cancelled().await;
             drop(first);
@@ -282,14 +282,14 @@ mod tests {
         let (second, ()) = tokio::join!(second, end);
         assert!(!second.as_ref().unwrap().token.is_cancelled());
         drop(second);
-        assert!(turns.slots().is_empty());
+        assert!(upload_locks.slots().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_turn_that_does_not_end_is_waited_for_only_so_long() {
-        let turns = Turns::default();
+        let upload_locks = UploadLocks::default();
         let (system, part) = (SystemName::new("daint").unwrap(), RemotePath::from_text("/home/.f").unwrap());
-        let _first = turns.turn(&system, &part).await.unwrap();
-        assert!(matches!(turns.turn(&system, &part).await.err(), Some(ServiceError::Busy)));
+        let _first = upload_locks.turn(&system, &part).await.unwrap();
+        assert!(matches!(upload_locks.turn(&system, &part).await.err(), Some(ServiceError::Busy)));
     }
 }

@@ -5,9 +5,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::transport::{Exec, RawOutput, Transport, TransportError};
 use crate::domain::{Principal, bytes_to_text};
 use crate::error::{Classify, Kind};
+use crate::ssh::transport::{Exec, RawOutput, Transport, TransportError};
 
 /// A command line for a POSIX shell. It cannot be made from a `String`: text of ours is `&'static str`, and whatever comes
 /// from elsewhere goes through [`CommandLine::arg`] or [`CommandLine::option`], which quote it.
@@ -86,7 +86,7 @@ impl CommandLine {
 
     /// Whether it means the same to every kind of login shell: one short line of printable ASCII, in which all that any of them
     /// would interpret stands between single quotes, and no `!`, `\\` or line feed anywhere.
-    pub(super) fn is_plain(&self) -> bool {
+    pub(crate) fn is_plain(&self) -> bool {
         let mut quoted = false;
         let plain = self.0.iter().all(|&byte| {
             quoted ^= byte == b'\'';

@@ -8,30 +8,30 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::channel::{Opened, open};
-use super::cluster::Cluster;
-use super::command::{CommandLine, Environment};
-use super::config::{Config, ConfigError};
-use super::connection::Target;
-use super::lane::{Lane, Queued, ShellOrSlot, Work};
-use super::program::{Program, is_plain_answer, probe};
-use super::running::{Ended, Open, Way, run};
-use super::shell::Script;
-use super::slot::Slot;
-use super::stats::{Stats, add};
-use super::stream::{ChannelStream, Request, Started};
-use super::transport::{ByteStream, Exec, LaneKind, Limits, RawOutput, Standing, Transport, TransportError};
 use crate::credentials::CredentialProvider;
 use crate::domain::{Principal, SystemName};
+use crate::ssh::channel::byte_stream::{ChannelStream, Request, Started};
+use crate::ssh::channel::exec::{Carrier, ExecOutcome, Open, run};
+use crate::ssh::channel::kept_shell::Script;
+use crate::ssh::channel::lifecycle::{Opened, open};
+use crate::ssh::command::{CommandLine, Environment};
+use crate::ssh::config::{Config, ConfigError};
+use crate::ssh::connect::connection::Target;
+use crate::ssh::lease::permit::ChannelPermit;
+use crate::ssh::pool::lane::{Lane, Queueing, ShellOrPermit, Use};
+use crate::ssh::pool::registry::LaneRegistry;
+use crate::ssh::program::{Program, is_plain_answer, probe};
+use crate::ssh::stats::{Stats, add};
+use crate::ssh::transport::{ByteStream, CredentialVersion, Exec, LaneKind, Limits, RawOutput, Transport, TransportError};
 
 /// How often one request may be refused a channel, and be given another slot.
-const MOST_REFUSALS: u32 = 20;
+const MAX_REFUSALS: u32 = 20;
 
 /// All connections to one cluster, by user and class of traffic.
 ///
 /// Dropping it closes the connections; [`Lanes::close`] does so politely. Its methods must be called within a tokio runtime.
 pub struct Lanes {
-    cluster: Arc<Cluster>,
+    registry: Arc<LaneRegistry>,
     credentials: Arc<dyn CredentialProvider>,
 }
 
@@ -40,58 +40,58 @@ impl Lanes {
     ///
     /// # Errors
     /// When the configuration cannot be used.
-    pub fn new(cluster: SystemName, config: Config, credentials: Arc<dyn CredentialProvider>) -> Result<Self, ConfigError> {
-        Ok(Self { cluster: Cluster::new(cluster, Target::new(config)?), credentials })
+    pub fn new(system: SystemName, config: Config, credentials: Arc<dyn CredentialProvider>) -> Result<Self, ConfigError> {
+        Ok(Self { registry: LaneRegistry::new(system, Target::new(config)?), credentials })
     }
 
     /// The cluster that they lead to.
     pub fn system(&self) -> &SystemName {
-        &self.cluster.name
+        &self.registry.name
     }
 
     /// What the lanes have done until now.
     pub fn stats(&self) -> Stats {
-        self.cluster.target.counters.snapshot()
+        self.registry.target.counters.snapshot()
     }
 
     /// Lends no more channels, and closes every connection. What still runs on one breaks, so requests are drained before.
     pub async fn close(&self) {
-        let connections = self.cluster.close();
+        let connections = self.registry.close();
         futures::future::join_all(connections.iter().map(|connection| connection.disconnect())).await;
     }
 
     /// The longest a request waits for its channel: a connection, a login, and as long as the commands before it may take.
     fn queue_time(&self, execution: Duration) -> Duration {
-        let timeout = &self.cluster.target.config.timeout;
+        let timeout = &self.registry.target.config.timeout;
         Duration::from_secs(timeout.connection + timeout.login) + execution
     }
 
     fn limits(&self) -> Limits {
-        let config = &self.cluster.target.config;
+        let config = &self.registry.target.config;
         Limits { execution: Duration::from_secs(config.timeout.command_execution), output: config.max_output }
     }
 
     async fn lane(&self, principal: &Principal, kind: LaneKind) -> Result<Arc<Lane>, TransportError> {
         let credential = self.credentials.credential(principal).await?;
-        let lane = self.cluster.lane(&principal.username, kind, &credential);
+        let lane = self.registry.lane(&principal.username, kind, &credential);
         let login = lane.login(&principal.username, &credential);
         login.decode().await.map_err(|reason| TransportError::Key { user: principal.username.clone(), reason })?;
         Ok(lane)
     }
 
     /// A channel of the caller's lane.
-    async fn channel(&self, principal: &Principal, (kind, work): (LaneKind, Work), deadline: Instant) -> Result<Open, TransportError> {
+    async fn channel(&self, principal: &Principal, (kind, work): (LaneKind, Use), deadline: Instant) -> Result<Open, TransportError> {
         let lane = self.lane(principal, kind).await?;
         let mut tries = Tries::default();
         loop {
-            let slot = match lane.slot(deadline, tries.queued(), work).await {
+            let permit = match lane.permit(deadline, tries.queued(), work).await {
                 Err(TransportError::Key { .. }) if tries.ask_again() => {
                     self.lane(principal, kind).await?;
                     continue;
                 }
-                slot => slot?,
+                permit => permit?,
             };
-            if let Some(channel) = self.open(slot, &mut tries, deadline).await? {
+            if let Some(channel) = self.open(permit, &mut tries, deadline).await? {
                 return Ok(channel);
             }
         }
@@ -102,38 +102,38 @@ impl Lanes {
         let lane = self.lane(principal, LaneKind::Control).await?;
         let mut tries = Tries::default();
         loop {
-            let slot = match lane.shell_or_slot(deadline, tries.queued()).await {
-                Ok(ShellOrSlot::Shell(shell)) => return Ok((shell, false)),
-                Ok(ShellOrSlot::Slot(slot)) => slot,
+            let permit = match lane.shell_or_slot(deadline, tries.queued()).await {
+                Ok(ShellOrPermit::Shell(shell)) => return Ok((shell, false)),
+                Ok(ShellOrPermit::ChannelPermit(permit)) => permit,
                 Err(TransportError::Key { .. }) if tries.ask_again() => {
                     self.lane(principal, LaneKind::Control).await?;
                     continue;
                 }
                 Err(error) => return Err(error),
             };
-            if let Some(channel) = self.open(slot, &mut tries, deadline).await? {
+            if let Some(channel) = self.open(permit, &mut tries, deadline).await? {
                 return Ok((channel, true));
             }
         }
     }
 
     /// Opens a channel in a slot. What fails before anything was sent, none, is tried elsewhere until the deadline.
-    async fn open(&self, slot: Slot, tries: &mut Tries, deadline: Instant) -> Result<Option<Open>, TransportError> {
-        let most_dead = self.cluster.target.config.max_connections_per_user + 1;
+    async fn open(&self, permit: ChannelPermit, tries: &mut Tries, deadline: Instant) -> Result<Option<Open>, TransportError> {
+        let max_dead = self.registry.target.config.max_connections_per_user + 1;
         tries.queued = true;
-        match open(slot, self.cluster.target.connection_timeout()).await {
-            Opened::Channel(slot, channel) => {
+        match open(permit, self.registry.target.connection_timeout()).await {
+            Opened::Channel(permit, channel) => {
                 let (read, write) = channel.split();
-                return Ok(Some((slot, read, write)));
+                return Ok(Some((permit, read, write)));
             }
-            Opened::Full if tries.refusals < MOST_REFUSALS => tries.refusals += 1,
+            Opened::Full if tries.refusals < MAX_REFUSALS => tries.refusals += 1,
             Opened::Full | Opened::Refused => return Err(TransportError::Refused("it opens no session".to_owned())),
             // Every pooled connection may be dead after a fault, and be found so one by one; fresh ones that die as well are
             // no accident.
-            Opened::Dead if tries.dead >= most_dead || Instant::now() >= deadline => return Err(TransportError::Broken { sent: false }),
+            Opened::Dead if tries.dead >= max_dead || Instant::now() >= deadline => return Err(TransportError::Broken { sent: false }),
             Opened::Dead => tries.dead += 1,
         }
-        add(&self.cluster.target.counters.retries);
+        add(&self.registry.target.counters.retries);
         Ok(None)
     }
 
@@ -148,9 +148,9 @@ impl Lanes {
         let lane = self.lane(principal, kind).await?;
         loop {
             let request = request(lane.has_shells())?;
-            let channel = self.channel(principal, (kind, Work::Lasting), deadline).await?;
+            let channel = self.channel(principal, (kind, Use::Stream), deadline).await?;
             let retired = channel.0.connection().when_retired();
-            match ChannelStream::start(channel, request, self.cluster.target.connection_timeout(), startup).await? {
+            match ChannelStream::start(channel, request, self.registry.target.connection_timeout(), startup).await? {
                 Started::Stream(stream) => return Ok(ByteStream::retiring(stream, retired)),
                 Started::NotBegun(why) => self.do_without_shells(principal, &lane, kind, deadline, why).await?,
             }
@@ -166,14 +166,14 @@ impl Lanes {
         deadline: Instant,
         why: String,
     ) -> Result<(), TransportError> {
-        let channel = self.channel(principal, (kind, Work::Brief), deadline).await?;
-        let way = Way::Direct { line: probe().as_bytes().to_vec(), stdin: Bytes::new() };
-        match run(channel, way, self.limits(), self.cluster.target.connection_timeout()).await {
-            Ended::Output(output) if output.exit == 0 && is_plain_answer(&output.stdout) => {
+        let channel = self.channel(principal, (kind, Use::Command), deadline).await?;
+        let way = Carrier::Direct { line: probe().as_bytes().to_vec(), stdin: Bytes::new() };
+        match run(channel, way, self.limits(), self.registry.target.connection_timeout()).await {
+            ExecOutcome::Output(output) if output.exit == 0 && is_plain_answer(&output.stdout) => {
                 lane.do_without_shells();
                 Ok(())
             }
-            Ended::Failed(error) => Err(error),
+            ExecOutcome::Failed(error) => Err(error),
             _ => Err(TransportError::Refused(why)),
         }
     }
@@ -200,8 +200,8 @@ struct Tries {
 }
 
 impl Tries {
-    fn queued(&self) -> Queued {
-        if self.queued { Queued::Before } else { Queued::NotYet }
+    fn queued(&self) -> Queueing {
+        if self.queued { Queueing::Bypass } else { Queueing::Join }
     }
 
     /// Whether to ask for the credential once more: it may have ended while the request waited in the queue.
@@ -212,11 +212,11 @@ impl Tries {
 
 #[async_trait]
 impl Transport for Lanes {
-    async fn standing(&self, principal: &Principal) -> Result<Standing, TransportError> {
-        Ok(Standing::of(&self.credentials.credential(principal).await?))
+    async fn credential_version(&self, principal: &Principal) -> Result<CredentialVersion, TransportError> {
+        Ok(CredentialVersion::of(&self.credentials.credential(principal).await?))
     }
 
-    #[tracing::instrument(level = "debug", skip_all, fields(cluster = %self.cluster.name, user = %principal.username))]
+    #[tracing::instrument(level = "debug", skip_all, fields(cluster = %self.registry.name, user = %principal.username))]
     async fn exec(&self, principal: &Principal, exec: Exec) -> Result<RawOutput, TransportError> {
         let limits = exec.limits.unwrap_or_else(|| self.limits());
         let deadline = Instant::now() + self.queue_time(limits.execution);
@@ -224,39 +224,42 @@ impl Transport for Lanes {
         let mut again = exec.idempotent;
         loop {
             // A command with limits of its own may take long, and what starting it costs is then nothing.
-            let script =
-                if self.cluster.target.config.keep_shells && exec.limits.is_none() && lane.has_shells() { Script::of(&exec) } else { None };
+            let script = if self.registry.target.config.keep_shells && exec.limits.is_none() && lane.has_shells() {
+                Script::of(&exec)
+            } else {
+                None
+            };
             let (channel, way, fresh) = match script {
                 None if !lane.has_shells() => {
                     let line = direct(&exec.line)?;
-                    let channel = self.channel(principal, (LaneKind::Control, Work::Brief), deadline).await?;
-                    (channel, Way::Direct { line, stdin: exec.stdin.clone() }, false)
+                    let channel = self.channel(principal, (LaneKind::Control, Use::Command), deadline).await?;
+                    (channel, Carrier::Direct { line, stdin: exec.stdin.clone() }, false)
                 }
                 Some(script) => {
                     let (channel, fresh) = self.shell(principal, deadline).await?;
-                    let counters = &self.cluster.target.counters;
+                    let counters = &self.registry.target.counters;
                     add(if fresh { &counters.shells } else { &counters.reused });
-                    (channel, Way::Shell { script, fresh }, fresh)
+                    (channel, Carrier::Shell { script, fresh }, fresh)
                 }
                 None => {
-                    let channel = self.channel(principal, (LaneKind::Control, Work::Brief), deadline).await?;
+                    let channel = self.channel(principal, (LaneKind::Control, Use::Command), deadline).await?;
                     let program = Program::of(&exec.line, exec.environment);
-                    (channel, Way::Once { program, stdin: exec.stdin.clone() }, true)
+                    (channel, Carrier::Once { program, stdin: exec.stdin.clone() }, true)
                 }
             };
-            match run(channel, way, limits, self.cluster.target.connection_timeout()).await {
-                Ended::Output(output) => return Ok(output),
-                Ended::Failed(error) => return Err(error),
-                Ended::NotBegun(why) if fresh => self.do_without_shells(principal, &lane, LaneKind::Control, deadline, why).await?,
-                Ended::NotBegun(why) if !lane.has_shells() => return Err(TransportError::Refused(why)),
+            match run(channel, way, limits, self.registry.target.connection_timeout()).await {
+                ExecOutcome::Output(output) => return Ok(output),
+                ExecOutcome::Failed(error) => return Err(error),
+                ExecOutcome::NotBegun(why) if fresh => self.do_without_shells(principal, &lane, LaneKind::Control, deadline, why).await?,
+                ExecOutcome::NotBegun(why) if !lane.has_shells() => return Err(TransportError::Refused(why)),
                 // It has ended since its last command.
-                Ended::NotBegun(_) => add(&self.cluster.target.counters.retries),
+                ExecOutcome::NotBegun(_) => add(&self.registry.target.counters.retries),
                 // It may have run. Only a command that may run twice, and of which nothing was seen, is sent again, once.
-                Ended::Broken { heard: false } if again => {
+                ExecOutcome::Broken { heard: false } if again => {
                     again = false;
-                    add(&self.cluster.target.counters.retries);
+                    add(&self.registry.target.counters.retries);
                 }
-                Ended::Broken { .. } => return Err(TransportError::Broken { sent: true }),
+                ExecOutcome::Broken { .. } => return Err(TransportError::Broken { sent: true }),
             }
         }
     }
@@ -276,8 +279,8 @@ impl Transport for Lanes {
 
 impl Drop for Lanes {
     fn drop(&mut self) {
-        for connection in self.cluster.close() {
-            connection.pulse.cut();
+        for connection in self.registry.close() {
+            connection.liveness.cut();
         }
     }
 }

@@ -8,29 +8,17 @@
 //! `shell` and `stream` carry the work, and `shells` are kept for the next command. Another way to know hosts is a variant of [`HostKeys`] with an arm in `hostkeys`; another kind
 //! of traffic is a variant of [`LaneKind`].
 
-mod algorithms;
 mod channel;
-mod cluster;
 mod command;
 mod config;
-mod connection;
-mod handshake;
-mod hostkeys;
-mod known_hosts;
-mod lane;
+mod connect;
 mod lanes;
-mod login;
-mod opener;
+mod lease;
+mod pool;
 mod program;
-mod running;
 pub mod server;
-mod shell;
-mod shells;
-mod slot;
 mod stats;
-mod stream;
 mod transport;
-mod wire;
 
 pub use command::{CommandError, CommandLine, Environment, Raw, RemoteCommand, run};
 pub use config::{Config, ConfigError, HostKeys, Timeouts};
@@ -38,4 +26,4 @@ pub use lanes::Lanes;
 #[cfg(test)]
 pub use program::program_of;
 pub use stats::Stats;
-pub use transport::{ByteStream, Duplex, Exec, LaneKind, Limits, RawOutput, Standing, Transport, TransportError};
+pub use transport::{ByteStream, CredentialVersion, Duplex, Exec, LaneKind, Limits, RawOutput, Transport, TransportError};

@@ -5,10 +5,10 @@
 //! alone, so that what start-up files print is never taken for a command's own, and a shell that ends without the mark has
 //! provably not begun.
 
-use super::command::{CommandLine, Environment};
+use crate::ssh::command::{CommandLine, Environment};
 
 /// The line for the login shell.
-pub(super) const START: &[u8] = b"exec /bin/sh";
+pub(crate) const START: &[u8] = b"exec /bin/sh";
 
 /// What `/bin/sh` reads first.
 const PROLOGUE: &str = include_str!("prologue.sh");
@@ -21,14 +21,14 @@ const MAX_SHOWN_NOISE: usize = 300;
 
 /// A program for a fresh `/bin/sh`, which ends with it. What follows on standard input is the program's own, and must not be
 /// sent before the mark has come: some shells read ahead.
-pub(super) struct Program {
-    pub(super) mark: String,
-    pub(super) text: Vec<u8>,
+pub(crate) struct Program {
+    pub(crate) mark: String,
+    pub(crate) text: Vec<u8>,
 }
 
 impl Program {
     /// The program that runs one command.
-    pub(super) fn of(line: &CommandLine, environment: Environment) -> Self {
+    pub(crate) fn of(line: &CommandLine, environment: Environment) -> Self {
         let mark = new_mark();
         // One compound command, which is read to its end before any of it runs: what was cut off does nothing.
         let mut text = PROLOGUE.as_bytes().to_vec();
@@ -41,12 +41,12 @@ impl Program {
 }
 
 /// What a shell that is kept reads first.
-pub(super) fn prologue() -> &'static [u8] {
+pub(crate) fn prologue() -> &'static [u8] {
     PROLOGUE.as_bytes()
 }
 
 /// The command that enters an environment.
-pub(super) fn entering(environment: Environment) -> &'static [u8] {
+pub(crate) fn entering(environment: Environment) -> &'static [u8] {
     match environment {
         Environment::Client => b"goldcrest_client\n",
         Environment::Login => b"",
@@ -54,25 +54,25 @@ pub(super) fn entering(environment: Environment) -> &'static [u8] {
 }
 
 /// A mark that was never used before.
-pub(super) fn new_mark() -> String {
+pub(crate) fn new_mark() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 
 /// One stream of output, from the mark on.
-pub(super) struct Marked {
-    pub(super) mark: String,
-    pub(super) begun: bool,
+pub(crate) struct Marked {
+    pub(crate) mark: String,
+    pub(crate) begun: bool,
     /// What came after the mark; before it has come, all that came.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Marked {
-    pub(super) fn new(mark: &str) -> Self {
+    pub(crate) fn new(mark: &str) -> Self {
         Self { mark: mark.to_owned(), begun: false, bytes: Vec::new() }
     }
 
     /// Takes the next piece of output.
-    pub(super) fn take(&mut self, data: &[u8]) {
+    pub(crate) fn take(&mut self, data: &[u8]) {
         // Only what is new can complete the mark, which may have come in parts.
         let seen = self.bytes.len().saturating_sub(self.mark.len());
         self.bytes.extend_from_slice(data);
@@ -87,13 +87,13 @@ impl Marked {
     }
 
     /// Whether the start-up files print more than anybody reads.
-    pub(super) fn is_flooded(&self) -> bool {
+    pub(crate) fn is_flooded(&self) -> bool {
         !self.begun && self.bytes.len() > MAX_NOISE
     }
 }
 
 /// Why a login shell ran nothing, given what it printed.
-pub(super) fn not_begun(stdout: &[u8], stderr: &[u8]) -> String {
+pub(crate) fn not_begun(stdout: &[u8], stderr: &[u8]) -> String {
     let said = [stdout.trim_ascii(), stderr.trim_ascii()].join(&b'\n');
     let said = said.trim_ascii();
     let said: String = String::from_utf8_lossy(&said[..said.len().min(MAX_SHOWN_NOISE)]).into();
@@ -106,17 +106,17 @@ pub(super) fn not_begun(stdout: &[u8], stderr: &[u8]) -> String {
 /// The program that `/bin/sh` reads for a command, for tests with a real shell; its output begins with two lines of marks, one
 /// on each stream. What is to be the command's standard input must not be sent along.
 #[cfg(test)]
-pub fn program_of<C: super::RemoteCommand>(command: &C) -> Vec<u8> {
+pub fn program_of<C: crate::ssh::RemoteCommand>(command: &C) -> Vec<u8> {
     Program::of(&command.command_line(), command.environment()).text
 }
 
 /// What a login shell must print for [`PROBE`] when commands may be given to it one by one.
-pub(super) fn is_plain_answer(stdout: &[u8]) -> bool {
+pub(crate) fn is_plain_answer(stdout: &[u8]) -> bool {
     stdout.starts_with(b"uid=") && stdout.iter().position(|byte| *byte == b'\n') == Some(stdout.len() - 1)
 }
 
 /// A command that a site's command wrapper allows, if it allows any, and whose output is known.
-pub(super) fn probe() -> CommandLine {
+pub(crate) fn probe() -> CommandLine {
     CommandLine::new("timeout").number(5).flag("id")
 }
 

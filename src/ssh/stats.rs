@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Why a connection was closed, or takes no more work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Closed {
+pub(crate) enum Closed {
     /// It was not used for the configured time.
     Idle,
     /// It was idle, and another user needed its place under `max_clients`.
@@ -74,13 +74,13 @@ macro_rules! counters {
     ($($name:ident),*) => {
         /// The same numbers while they are counted.
         #[derive(Default)]
-        pub(super) struct Counters {
-            $(pub(super) $name: AtomicU64,)*
+        pub(crate) struct Counters {
+            $(pub(crate) $name: AtomicU64,)*
         }
 
         impl Counters {
             /// The numbers now.
-            pub(super) fn snapshot(&self) -> Stats {
+            pub(crate) fn snapshot(&self) -> Stats {
                 Stats { $($name: self.$name.load(Ordering::Relaxed),)* }
             }
         }
@@ -112,7 +112,7 @@ counters!(
 
 impl Counters {
     /// Counts a connection that was closed.
-    pub(super) fn closed(&self, reason: Closed) {
+    pub(crate) fn closed(&self, reason: Closed) {
         add(match reason {
             Closed::Idle => &self.closed_idle,
             Closed::Evicted => &self.closed_evicted,
@@ -128,16 +128,16 @@ impl Counters {
 }
 
 /// Counts one more.
-pub(super) fn add(counter: &AtomicU64) {
+pub(crate) fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Counts one more until it is dropped.
-pub(super) struct Gauge<'a>(&'a AtomicU64);
+pub(crate) struct Gauge<'a>(&'a AtomicU64);
 
 impl<'a> Gauge<'a> {
     /// One more, from now on.
-    pub(super) fn new(counter: &'a AtomicU64) -> Self {
+    pub(crate) fn new(counter: &'a AtomicU64) -> Self {
         add(counter);
         Self(counter)
     }

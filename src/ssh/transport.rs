@@ -13,10 +13,10 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
-use super::command::{CommandLine, Environment, RemoteCommand};
 use crate::credentials::{Credential, CredentialError};
 use crate::domain::{Principal, Username};
 use crate::error::{Classify, Kind};
+use crate::ssh::command::{CommandLine, Environment, RemoteCommand};
 
 /// Carries commands and byte streams to one cluster, as the caller. Implemented by the lanes, and by scripts in tests.
 ///
@@ -29,8 +29,8 @@ pub trait Transport: Send + Sync {
     ///
     /// # Errors
     /// When the caller has no credential now.
-    async fn standing(&self, _: &Principal) -> Result<Standing, TransportError> {
-        Ok(Standing::default())
+    async fn credential_version(&self, _: &Principal) -> Result<CredentialVersion, TransportError> {
+        Ok(CredentialVersion::default())
     }
 
     /// Runs a command to its end on the control lane.
@@ -56,25 +56,25 @@ pub trait Transport: Send + Sync {
 
 /// A credential that can be told from others, and not used.
 #[derive(Clone, Debug, Default)]
-pub struct Standing(Weak<Credential>);
+pub struct CredentialVersion(Weak<Credential>);
 
-impl Standing {
+impl CredentialVersion {
     /// That of this credential, for as long as it is the same object.
     pub fn of(credential: &Arc<Credential>) -> Self {
         Self(Arc::downgrade(credential))
     }
 }
 
-impl PartialEq for Standing {
+impl PartialEq for CredentialVersion {
     fn eq(&self, other: &Self) -> bool {
         // A weak reference keeps the address from being used again.
         self.0.ptr_eq(&other.0)
     }
 }
 
-impl Eq for Standing {}
+impl Eq for CredentialVersion {}
 
-impl Hash for Standing {
+impl Hash for CredentialVersion {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.as_ptr().hash(state);
     }
@@ -201,10 +201,10 @@ pub enum TransportError {
         reason: String,
     },
     /// The TCP connection failed or timed out.
-    #[error("could not connect to the cluster's SSH server")]
+    #[error("could not connect to the registry's SSH server")]
     Connect(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The server's host key is not one that the configuration accepts.
-    #[error("the cluster's SSH host key is not trusted: {0}")]
+    #[error("the registry's SSH host key is not trusted: {0}")]
     HostKey(String),
     /// The server refused the credential.
     #[error("the cluster refused the login of {0}")]
@@ -213,7 +213,7 @@ pub enum TransportError {
     #[error("no SSH channel became free within {} s", .0.as_secs_f32())]
     Saturated(Duration),
     /// The server refused the channel, command or subsystem.
-    #[error("the cluster's SSH server refused: {0}")]
+    #[error("the registry's SSH server refused: {0}")]
     Refused(String),
     /// The connection broke. `sent` tells whether the command may have started.
     #[error("the SSH connection to the cluster broke")]
@@ -246,7 +246,7 @@ impl Classify for TransportError {
         match self {
             Self::Credential(source) => source.public_message(),
             // The reason names hosts and ports, which are the administrator's business; it is in the log.
-            Self::HostKey(_) => "the cluster's SSH host key is not trusted".into(),
+            Self::HostKey(_) => "the registry's SSH host key is not trusted".into(),
             other => other.to_string().into(),
         }
     }

@@ -146,6 +146,6 @@ define! {
     CPU = Family::counter("process_cpu", &[], "CPU time that the process has used.").unit(&SECONDS);
     MEMORY = Family::gauge("process_resident_memory", &[], "Memory of the process that is resident.").unit(&BYTES);
     OPEN_FILES = Family::gauge("process_open_fds", &[], "File descriptors that are open.");
-    MOST_FILES = Family::gauge("process_max_fds", &[], "File descriptors that may be open.");
+    MAX_FILES = Family::gauge("process_max_fds", &[], "File descriptors that may be open.");
     STARTED = Family::gauge("process_start_time", &[], "When the process started, in Unix time.").unit(&SECONDS);
 }

@@ -12,7 +12,7 @@ use super::families::{self, Family};
 use super::process::{self, Process};
 use crate::cluster::Cluster;
 use crate::domain::{ClusterHealth, ServiceType};
-use crate::http::Traffic;
+use crate::http::RequestMetrics;
 use crate::scheduler::ReadCounts;
 use crate::service::{Decisions, Gate};
 use crate::ssh::{Lanes, Stats};
@@ -23,7 +23,7 @@ pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// Who counts.
 pub struct Sources {
     /// The API.
-    pub traffic: Arc<Traffic>,
+    pub request_metrics: Arc<RequestMetrics>,
     /// The gate, with what was done behind it.
     pub gate: Gate,
     /// The SSH connections to each cluster.
@@ -80,16 +80,16 @@ impl Collector for Reader {
 
 impl Reader {
     fn http(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        let traffic = &self.sources.traffic;
-        let answers = traffic.answers();
+        let request_metrics = &self.sources.request_metrics;
+        let answers = request_metrics.answers();
         let answers = answers.iter().map(|answers| ([answers.method, answers.route, answers.status.as_str()], answers.count));
         writer.counters(&families::REQUESTS, answers)?;
-        let times = traffic.times();
+        let times = request_metrics.times();
         writer.histograms(&families::DURATION, times.iter().map(|times| ([times.route], (times.sum, times.buckets.as_slice()))))?;
-        writer.gauges(&families::IN_FLIGHT, [([], traffic.in_flight())])?;
-        writer.gauges(&families::CONNECTIONS, [([], traffic.connections())])?;
-        writer.counters(&families::RECEIVED, [([], traffic.received())])?;
-        writer.counters(&families::SENT, [([], traffic.sent())])
+        writer.gauges(&families::IN_FLIGHT, [([], request_metrics.in_flight())])?;
+        writer.gauges(&families::CONNECTIONS, [([], request_metrics.connections())])?;
+        writer.counters(&families::RECEIVED, [([], request_metrics.received())])?;
+        writer.counters(&families::SENT, [([], request_metrics.sent())])
     }
 
     fn gate(&self, writer: &mut Writer<'_>) -> fmt::Result {
@@ -115,7 +115,7 @@ impl Reader {
         });
         writer.counters(&families::CONTENT, content)?;
         let reads = systems().flat_map(|(cluster, _)| {
-            cluster.scheduler_ungated().read_counts().into_iter().flat_map(move |(read, counts)| {
+            cluster.scheduler_without_health_check().read_counts().into_iter().flat_map(move |(read, counts)| {
                 let ReadCounts { asked, joined, remembered } = counts;
                 let row = |(source, count)| ([name(cluster), read, source], count);
                 [("asked", asked), ("joined", joined), ("remembered", remembered)].map(row)
@@ -154,7 +154,7 @@ impl Reader {
         writer.counters(&families::CPU, [([], process::cpu().as_secs_f64())])?;
         writer.gauges(&families::MEMORY, process::memory().map(|bytes| ([], bytes)))?;
         writer.gauges(&families::OPEN_FILES, process::open_files().map(|files| ([], files)))?;
-        writer.gauges(&families::MOST_FILES, process::most_files().map(|files| ([], files)))?;
+        writer.gauges(&families::MAX_FILES, process::max_files().map(|files| ([], files)))?;
         writer.gauges(&families::STARTED, [([], self.process.started().as_secs_f64())])
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn open_files() -> Option<u64> {
 }
 
 /// How many may be.
-pub(super) fn most_files() -> Option<u64> {
+pub(super) fn max_files() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
@@ -58,7 +58,7 @@ mod tests {
         let file = fs::File::open("/proc/self/status").unwrap();
         assert!(memory().unwrap() > 1 << 20);
         assert!(cpu() > Duration::ZERO);
-        assert!(before >= 1 && most_files().is_none_or(|most| most >= before));
+        assert!(before >= 1 && max_files().is_none_or(|most| most >= before));
         drop(file);
     }
 }

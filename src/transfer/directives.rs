@@ -4,7 +4,7 @@
 const ACCOUNT: &str = "{account}";
 
 /// The longest account, in bytes.
-const LONGEST_ACCOUNT: usize = 255;
+const MAX_ACCOUNT: usize = 255;
 
 /// The directives of a site with the caller's account filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Directives {
 /// Whether a scheduler can read nothing but a name out of `account`: blanks would begin another option, `,`, `:`, `=` and `/`
 /// another part of a resource list, a line break another directive.
 fn is_account(account: &str) -> bool {
-    account.len() <= LONGEST_ACCOUNT
+    account.len() <= MAX_ACCOUNT
         && !account.starts_with('-')
         && account.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | '+'))
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::http::Method;
-use goldcrest::domain::{Carrier, JobDescription, JobId, JobQuery, JobScript, RemotePath, Way};
+use goldcrest::domain::{Backend, Carrier, JobDescription, JobId, JobQuery, JobScript, RemotePath};
 use goldcrest::error::{Classify, Kind};
 use goldcrest::rest::{Client, Url};
 use goldcrest::scheduler::slurm::{ApiVersion, CallersToken, Delimiter, RestSettings, SlurmCli, SlurmHybrid, SlurmRest};
@@ -369,9 +369,9 @@ fn hybrid(url: &str, steps: impl IntoIterator<Item = Step>) -> (Arc<dyn Schedule
     (hybrid, note)
 }
 
-const BY_REST: Option<Way> = Some(Way { by: Carrier::Rest, fallback: false });
-const BY_SSH: Option<Way> = Some(Way { by: Carrier::Ssh, fallback: false });
-const BY_SSH_INSTEAD: Option<Way> = Some(Way { by: Carrier::Ssh, fallback: true });
+const BY_REST: Option<Backend> = Some(Backend { by: Carrier::Rest, fallback: false });
+const BY_SSH: Option<Backend> = Some(Backend { by: Carrier::Ssh, fallback: false });
+const BY_SSH_INSTEAD: Option<Backend> = Some(Backend { by: Carrier::Ssh, fallback: true });
 const NOWHERE: &str = "http://127.0.0.1:1";
 
 /// Any command, which prints an id.

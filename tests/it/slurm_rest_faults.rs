@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::Method;
-use goldcrest::domain::{Carrier, JobId, JobQuery, Way};
+use goldcrest::domain::{Backend, Carrier, JobId, JobQuery};
 use goldcrest::error::Classify;
 use goldcrest::rest::{Client, Url};
 use goldcrest::scheduler::slurm::{ApiVersion, CallersToken, Delimiter, RestSettings, SlurmCli, SlurmHybrid, SlurmRest};
@@ -63,13 +63,13 @@ async fn a_hybrid_asks_the_commands_for_what_slurmrestds_answer_lacks() {
     let (slurm, note) = hybrid(&service, [prints("", ""), prints("", format!("{old}\n"))]);
     let jobs = slurm.jobs(&principal("jane"), &JobQuery::default()).await.unwrap();
     assert_eq!(jobs.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(), ["4"]);
-    assert_eq!((note.get(), note.missing()), (Some(Way { by: Carrier::Ssh, fallback: true }), None));
+    assert_eq!((note.get(), note.missing()), (Some(Backend { by: Carrier::Ssh, fallback: true }), None));
 
     let down = "sacct: error: Problem talking to the database: Connection refused";
     let (slurm, note) = hybrid(&service, [prints("", ""), fails("", 1, down)]);
     let jobs = slurm.jobs(&principal("jane"), &JobQuery::default()).await.unwrap();
     assert_eq!(jobs.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(), ["5"]);
-    assert_eq!(note.get(), Some(Way { by: Carrier::Rest, fallback: false }));
+    assert_eq!(note.get(), Some(Backend { by: Carrier::Rest, fallback: false }));
     assert!(note.missing().is_some());
 }
 

@@ -24,10 +24,10 @@ const MIB: u64 = 1024 * 1024;
 
 /// The most memory that a Goldcrest may ever have held when it has carried a file of any size. Most of it is what a debug build needs
 /// before the first byte.
-const MOST_MEMORY: u64 = 96 * MIB;
+const MAX_MEMORY: u64 = 96 * MIB;
 
 /// The most that carrying the file may have added.
-const MOST_ADDED: u64 = 40 * MIB;
+const MAX_ADDED: u64 = 40 * MIB;
 
 pub async fn a_gibibyte_comes_down_in_constant_memory(live: &Live) {
     let instance = Instance::start(live, &[]).await;
@@ -43,7 +43,7 @@ pub async fn a_gibibyte_comes_down_in_constant_memory(live: &Live) {
     let peak = report("down", &instance, before, begun);
     assert_eq!(sum.split_whitespace().next().unwrap(), sha256(&file).await);
     api.remove("slurm", &folder).await;
-    assert!(peak < MOST_MEMORY && peak - before < MOST_ADDED, "{} MiB, {} MiB before", peak / MIB, before / MIB);
+    assert!(peak < MAX_MEMORY && peak - before < MAX_ADDED, "{} MiB, {} MiB before", peak / MIB, before / MIB);
 }
 
 pub async fn a_gibibyte_goes_up_in_constant_memory(live: &Live) {
@@ -62,7 +62,7 @@ pub async fn a_gibibyte_goes_up_in_constant_memory(live: &Live) {
     assert_eq!(status, "201");
     assert_eq!(sha256(Path::new(&format!("{folder}/large"))).await, sha256(&source).await);
     api.remove("slurm", &folder).await;
-    assert!(peak < MOST_MEMORY && peak - before < MOST_ADDED, "{} MiB, {} MiB before", peak / MIB, before / MIB);
+    assert!(peak < MAX_MEMORY && peak - before < MAX_ADDED, "{} MiB, {} MiB before", peak / MIB, before / MIB);
 }
 
 pub async fn ranges_asked_for_at_once_make_up_the_file(live: &Live) {

@@ -34,7 +34,7 @@ use listing::{Find, Resolve, Stat};
 
 /// The files of a cluster by commands.
 #[derive(Clone)]
-pub struct Exec {
+pub struct CommandFiles {
     transport: Arc<dyn Transport>,
     settings: Settings,
 }
@@ -44,7 +44,7 @@ fn command(seconds: u64) -> CommandLine {
     CommandLine::new("timeout").number(seconds).flag("env LC_ALL=C")
 }
 
-impl Exec {
+impl CommandFiles {
     /// Nothing is run before the first operation.
     pub fn new(transport: Arc<dyn Transport>, settings: Settings) -> Self {
         Self { transport, settings }
@@ -120,7 +120,7 @@ impl Exec {
 }
 
 #[async_trait]
-impl FileSystem for Exec {
+impl FileSystem for CommandFiles {
     async fn list(&self, principal: &Principal, path: &RemotePath, options: ListOptions) -> Result<Vec<DirectoryEntry>, FilesystemError> {
         let find = Find { seconds: self.seconds(), path, options, itself: false };
         let mut entries = self.run(principal, &[path], &find).await.map_err(|error| match error {

@@ -6,7 +6,7 @@ use futures::TryStreamExt;
 use super::change::What;
 use super::copy::{Copy, Move};
 use super::storage::{GetFacl, GetQuota, StatFs};
-use super::{Exec, walk};
+use super::{CommandFiles, walk};
 use crate::domain::{AclEntry, Principal, Quota, RemotePath, Space};
 use crate::filesystem::page::Top;
 use crate::filesystem::{
@@ -15,7 +15,7 @@ use crate::filesystem::{
 use crate::ssh::{CommandError, TransportError};
 
 #[async_trait]
-impl Operations for Exec {
+impl Operations for CommandFiles {
     async fn walk(&self, principal: &Principal, path: &RemotePath, options: WalkOptions) -> Result<EntryStream, FilesystemError> {
         let stream = self.transport.stream(principal, &walk::command(path, &options)).await?;
         walk::entries(stream, path, options, self.settings.stall).await

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use futures::StreamExt;
 
-use super::Exec;
+use super::CommandFiles;
 use super::errors::line_error;
 use super::scripts::{self, Discard, Found, Place, Resize, Resolve};
 use super::streamed;
@@ -18,7 +18,7 @@ use crate::filesystem::{
 use crate::ssh::CommandError;
 
 #[async_trait]
-impl Transfer for Exec {
+impl Transfer for CommandFiles {
     async fn download(
         &self,
         principal: &Principal,
@@ -159,7 +159,7 @@ impl Transfer for Exec {
 
 /// A folder that is being filled. Dropped before its end, it is removed.
 struct Folder {
-    exec: Exec,
+    exec: CommandFiles,
     principal: Principal,
     path: RemotePath,
     placed: bool,
@@ -188,7 +188,7 @@ impl Drop for Folder {
     }
 }
 
-impl Exec {
+impl CommandFiles {
     async fn place(
         &self,
         principal: &Principal,
@@ -220,7 +220,7 @@ fn check(path: &RemotePath, found: Option<Found>, expected: Expected) -> Result<
 
 /// An upload under way. Dropped before its end, it removes the temporary file.
 struct Upload {
-    exec: Exec,
+    exec: CommandFiles,
     principal: Principal,
     temporary: RemotePath,
     placed: bool,

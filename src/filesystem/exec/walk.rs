@@ -20,7 +20,7 @@ use crate::ssh::{ByteStream, CommandError, CommandLine, TransportError};
 const PIECE: usize = 64 * 1024;
 
 /// The longest that one field may be: a path of Linux, and then some.
-const LONGEST_FIELD: usize = 16 * 1024;
+const MAX_FIELD: usize = 16 * 1024;
 
 /// How much of the messages is kept, in bytes: the 8192 of [`SCRIPT`].
 const MESSAGES: usize = 8192;
@@ -129,7 +129,7 @@ impl Walk {
             }
         }
         self.searched = self.buffer.len();
-        match self.searched > LONGEST_FIELD {
+        match self.searched > MAX_FIELD {
             true => Err(super::listing::not_understood("find", "a field has no end").into()),
             false => Ok(found),
         }

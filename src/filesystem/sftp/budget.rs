@@ -16,7 +16,7 @@ const OWN: usize = 512 * 1024;
 const POOL: usize = 16 * 1024 * 1024;
 
 /// The most that a transfer may hold, in bytes: what a line of 160 MB/s with a round trip of 50 ms has on its way.
-const MOST: usize = 8 * 1024 * 1024;
+const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// Memory is the process's, and so is this.
 static BUDGET: Budget = Budget::new();
@@ -63,7 +63,7 @@ impl Share {
             None
         } else {
             let fair = POOL / self.budget.transfers.load(Ordering::Relaxed).max(1);
-            if after > fair.min(MOST) {
+            if after > fair.min(MAX_BYTES) {
                 return None;
             }
             Some(self.budget.pool.try_acquire_many(u32::try_from(bytes).ok()?).ok()?)
@@ -99,7 +99,7 @@ mod tests {
         let budget: &Budget = Box::leak(Box::new(Budget::new()));
         let mut first = Share::of(budget);
         let (alone, grants) = take_all(&mut first);
-        assert!(alone > MOST - BLOCK && alone <= MOST, "{alone}");
+        assert!(alone > MAX_BYTES - BLOCK && alone <= MAX_BYTES, "{alone}");
         let mut others: Vec<Share> = (0..31).map(|_| Share::of(budget)).collect();
         let taken: Vec<_> = others.iter_mut().map(take_all).collect();
         assert!(taken.iter().all(|(bytes, _)| *bytes > OWN - BLOCK), "one has not its own part");
@@ -111,7 +111,7 @@ mod tests {
         }
         drop((taken, others));
         assert_eq!((first.held, budget.pool.available_permits()), (0, POOL));
-        let whole = first.grant(2 * MOST).expect("a block may be larger than all that is there");
+        let whole = first.grant(2 * MAX_BYTES).expect("a block may be larger than all that is there");
         first.give_back(Some(whole));
     }
 }

@@ -1,7 +1,7 @@
 //! Files over SFTP: the fast path.
 //!
 //! `protocol/` is the codec, `session/` one channel, `sessions.rs` who has which; the other files are operations. What SFTP
-//! cannot do goes to [`Exec`]. It must not know HTTP or the path policy. A new operation is a file here and a method below.
+//! cannot do goes to [`CommandFiles`]. It must not know HTTP or the path policy. A new operation is a file here and a method below.
 
 mod budget;
 mod change;
@@ -31,7 +31,7 @@ use aws_lc_rs::digest;
 use futures::{FutureExt, StreamExt};
 use tokio::time::timeout;
 
-use super::exec::Exec;
+use super::exec::CommandFiles;
 use super::{CompressOptions, Compression, ContentStream, FileSystem, FilesystemError, ListOptions, Part, Settings, hex};
 use crate::domain::{Checksum, Content, DirectoryEntry, FileStat, Identity, Principal, RemotePath};
 use crate::ssh::{CommandError, Transport, TransportError};
@@ -51,14 +51,14 @@ use sessions::Sessions;
 pub struct Sftp {
     sessions: Arc<Sessions>,
     names: Arc<Names>,
-    exec: Exec,
+    exec: CommandFiles,
     settings: Settings,
 }
 
 impl Sftp {
     /// Sessions are opened when first needed.
     pub fn new(transport: Arc<dyn Transport>, settings: Settings) -> Self {
-        let exec = Exec::new(transport.clone(), settings);
+        let exec = CommandFiles::new(transport.clone(), settings);
         Self { sessions: Arc::new(Sessions::new(transport, settings)), names: Arc::new(Names::new()), exec, settings }
     }
 

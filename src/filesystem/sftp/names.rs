@@ -17,7 +17,7 @@ use crate::domain::{Username, bytes_to_text};
 const IDS_PER_REQUEST: usize = 256;
 
 /// Names longer than this (`LOGIN_NAME_MAX` of Linux) are shown as numbers.
-const LONGEST_NAME: usize = 256;
+const MAX_NAME: usize = 256;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Id {
@@ -85,7 +85,7 @@ impl Names {
 }
 
 fn shown(name: &[u8]) -> Option<String> {
-    (!name.is_empty() && name.len() <= LONGEST_NAME).then(|| bytes_to_text(name))
+    (!name.is_empty() && name.len() <= MAX_NAME).then(|| bytes_to_text(name))
 }
 
 /// Takes owner and group out of a line such as `-rw-r--r--    1 root     staff       120 Jan  1 10:00 name`.

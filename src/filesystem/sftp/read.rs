@@ -18,7 +18,7 @@ use crate::filesystem::{ContentStream, FilesystemError, regular};
 pub const SMALL: u64 = 256 * 1024;
 
 /// The most requests that a transfer has in flight, where the size of the blocks leaves the choice.
-pub const MOST_REQUESTS: usize = 128;
+pub const MAX_REQUESTS: usize = 128;
 
 /// A regular file that is open for reading.
 #[derive(Clone)]
@@ -66,7 +66,7 @@ impl Source {
         let steps = blocks.chain(check.then_some(Step::Check)).peekable();
         let ahead = (self.clone(), steps, FuturesOrdered::new(), Share::new());
         stream::unfold(ahead, |(source, mut steps, mut under_way, mut share)| async move {
-            while under_way.len() < MOST_REQUESTS
+            while under_way.len() < MAX_REQUESTS
                 && let Some(grant) = steps.peek().and_then(|step| share.grant(step.length()))
                 && let Some(step) = steps.next()
             {

@@ -15,7 +15,7 @@ use super::session::{Failure, Patience, Session, words};
 use super::waiting::{Lease, Waiting};
 use crate::domain::{Principal, Username};
 use crate::filesystem::{FilesystemError, Settings};
-use crate::ssh::{LaneKind, Standing, Transport, TransportError};
+use crate::ssh::{CredentialVersion, LaneKind, Transport, TransportError};
 
 /// Why there is no session; shared by all who waited for the same attempt.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ enum Refusal {
 }
 
 /// Whose a session is: the login name, under one credential.
-pub type Owner = (Username, Standing);
+pub type Owner = (Username, CredentialVersion);
 
 type Opening = Shared<BoxFuture<'static, Result<Arc<Session>, Arc<Refusal>>>>;
 
@@ -107,7 +107,7 @@ impl Sessions {
     }
 
     async fn owner(&self, principal: &Principal) -> Result<Owner, FilesystemError> {
-        Ok((principal.username.clone(), self.transport.standing(principal).await?))
+        Ok((principal.username.clone(), self.transport.credential_version(principal).await?))
     }
 
     fn slot(&self, principal: &Principal, owner: &Owner) -> Opening {

@@ -14,7 +14,7 @@ use super::budget::Share;
 use super::errors::{attributes, bytes, filesystem_error, making};
 use super::finish::{finish, not_written};
 use super::protocol::{Attributes, OpenFlags, Request, Response};
-use super::read::{MOST_REQUESTS, version};
+use super::read::{MAX_REQUESTS, version};
 use super::session::{Failure, Handle, Session};
 use super::sessions::Sessions;
 use crate::domain::{FileType, FileVersion, Principal, RemotePath};
@@ -197,7 +197,7 @@ pub async fn write(
     let mut failed: Option<(u64, Failure)> = None;
     loop {
         let next = waiting.len().min(block);
-        if next > 0 && granted.is_none() && writes.len() < MOST_REQUESTS {
+        if next > 0 && granted.is_none() && writes.len() < MAX_REQUESTS {
             granted = share.grant(next);
         }
         // All are driven at once: a slow client must not hold back what is to be written, nor its acknowledgement.

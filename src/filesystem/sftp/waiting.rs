@@ -17,10 +17,10 @@ use super::session::Session;
 use super::sessions::Owner;
 
 /// The most sessions of one user that wait.
-const MOST: usize = 8;
+const MAX_SESSIONS_PER_USER: usize = 8;
 
 /// After this age a session takes no further transfer, so that a login that was withdrawn ends with the transfers under way.
-const LONGEST_USE: Duration = Duration::from_secs(60);
+const MAX_USE: Duration = Duration::from_secs(60);
 
 /// How long a session that has waited may take to show that it lives.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -78,13 +78,13 @@ impl Waiting {
     }
 
     fn keep(self: &Arc<Self>, owner: &Owner, session: &Arc<Session>) {
-        if session.age() > LONGEST_USE || !session.is_settled() {
+        if session.age() > MAX_USE || !session.is_settled() {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };
         let mut sessions = self.sessions();
         let waiters = sessions.entry(owner.clone()).or_default();
-        if waiters.len() < MOST {
+        if waiters.len() < MAX_SESSIONS_PER_USER {
             let (waiting, owner, kept, patience) = (Arc::downgrade(self), owner.clone(), Arc::downgrade(session), self.patience);
             let retired = session.retired();
             let end = runtime.spawn(async move {

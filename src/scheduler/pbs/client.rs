@@ -21,7 +21,7 @@ use super::queues::Queues;
 use super::records::Record;
 use super::server::Ping;
 use crate::domain::{Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reservation};
-use crate::scheduler::{AttachOutput, Gap, Scheduler, SchedulerError};
+use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, UnsupportedOperation};
 use crate::ssh::{CommandError, Transport, TransportError, run};
 
 const NO_ATTACH: &str = "PBS starts nothing beside a running job";
@@ -179,8 +179,8 @@ impl Scheduler for Pbs {
         Ok(None)
     }
 
-    fn gaps(&self) -> &'static [(Gap, &'static str)] {
-        const { &[(Gap::Accounting, NO_ACCOUNTING), (Gap::Attach, NO_ATTACH)] }
+    fn unsupported(&self) -> &'static [(UnsupportedOperation, &'static str)] {
+        const { &[(UnsupportedOperation::Accounting, NO_ACCOUNTING), (UnsupportedOperation::Attach, NO_ATTACH)] }
     }
 
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {

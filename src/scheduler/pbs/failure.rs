@@ -41,7 +41,7 @@ const DENIED: [&str; 6] = [
 const NOT_OF_PBS: [u32; 3] = [124, 126, 127];
 
 /// Longest text of a scheduler's that is passed on, in characters.
-const LONGEST: usize = 4000;
+const MAX_MESSAGE: usize = 4000;
 
 /// Gives a command's error its meaning, under the name of the operation; for `map_err`.
 pub(super) fn explain(operation: &'static str) -> impl FnOnce(CommandError) -> SchedulerError {
@@ -94,7 +94,7 @@ fn words(stderr: &str) -> String {
     let lines = || stderr.lines().take_while(|line| !line.starts_with("usage:"));
     let own: Vec<&str> = lines().filter_map(own_words).collect();
     let words = if own.is_empty() { lines().map(str::trim).collect() } else { own };
-    words.join("\n").chars().take(LONGEST).collect()
+    words.join("\n").chars().take(MAX_MESSAGE).collect()
 }
 
 fn own_words(line: &str) -> Option<&str> {
@@ -179,6 +179,6 @@ mod tests {
     fn a_missing_program_is_no_refusal_and_endless_words_are_cut() {
         assert!(matches!(explain_refusal("submit")(exit(127, "qsub: not found")), SchedulerError::Command { .. }));
         let error = explain_refusal("submit")(exit(1, &format!("qsub: {}", "ä".repeat(100_000))));
-        assert_eq!(error.to_string().chars().count(), LONGEST);
+        assert_eq!(error.to_string().chars().count(), MAX_MESSAGE);
     }
 }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use super::rest::{SlurmRest, is_possible};
 use crate::domain::{
-    Account, AccountingQuery, Carrier, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reservation, Way,
+    Account, AccountingQuery, Backend, Carrier, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reservation,
 };
 use crate::error::ErrorChain;
 use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, WayNote};
@@ -54,7 +54,7 @@ impl SlurmHybrid {
         };
         match ssh.await {
             Ok(whole) if ssh_note.missing().is_none() => {
-                self.note.set(Way { by: Carrier::Ssh, fallback: true });
+                self.note.set(Backend { by: Carrier::Ssh, fallback: true });
                 Ok(whole)
             }
             _ => {
@@ -66,7 +66,7 @@ impl SlurmHybrid {
 
     /// What only the commands can do.
     async fn by_ssh<T>(&self, ssh: impl Future<Output = Result<T, SchedulerError>>) -> Result<T, SchedulerError> {
-        self.note.set(Way { by: Carrier::Ssh, fallback: false });
+        self.note.set(Backend { by: Carrier::Ssh, fallback: false });
         ssh.await
     }
 
@@ -79,7 +79,7 @@ impl SlurmHybrid {
         may_be_repeated: fn(&SchedulerError) -> bool,
     ) -> Result<T, SchedulerError> {
         if !self.rest.is_silent() {
-            self.note.set(Way { by: Carrier::Rest, fallback: false });
+            self.note.set(Backend { by: Carrier::Rest, fallback: false });
             match rest.await {
                 Err(SchedulerError::Unsupported(_)) => return self.by_ssh(ssh).await,
                 Err(error) if may_be_repeated(&error) => {
@@ -88,7 +88,7 @@ impl SlurmHybrid {
                 outcome => return outcome,
             }
         }
-        self.note.set(Way { by: Carrier::Ssh, fallback: true });
+        self.note.set(Backend { by: Carrier::Ssh, fallback: true });
         ssh.await
     }
 }

@@ -36,7 +36,7 @@ const FORBIDDEN: [&str; 3] = ["ermission denied", "Access denied", "not permitte
 const ACCOUNTING_OFF: [&str; 2] = ["accounting storage is disabled", "not running a supported accounting_storage plugin"];
 
 /// Longest text of Slurm's that is passed on, in characters.
-const LONGEST: usize = 4000;
+const MAX_MESSAGE: usize = 4000;
 
 /// A failure that is told apart from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,5 +78,5 @@ pub(super) fn says_accounting_is_off(text: &str) -> bool {
 
 /// As much of a text of Slurm's as is passed on.
 pub(super) fn bounded(text: &str) -> String {
-    text.chars().take(LONGEST).collect()
+    text.chars().take(MAX_MESSAGE).collect()
 }

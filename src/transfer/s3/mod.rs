@@ -13,7 +13,7 @@ mod store;
 
 pub use error::StoreError;
 pub use jobs::{Place, receive, send};
-pub use parts::{MOST_PARTS, Parts, TooManyParts};
+pub use parts::{MAX_PARTS, Parts, TooManyParts};
 pub use store::{Side, Store, Upload};
 
 #[cfg(test)]

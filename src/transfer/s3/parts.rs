@@ -1,7 +1,7 @@
 //! How a file is cut.
 
 /// The most parts that an upload can have.
-pub const MOST_PARTS: u16 = 10_000;
+pub const MAX_PARTS: u16 = 10_000;
 
 /// A file of a known size, cut into parts of which only the last may be smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +18,11 @@ impl Parts {
     /// Cuts `size` bytes into parts of `part_size`.
     ///
     /// # Errors
-    /// When there would be more than [`MOST_PARTS`].
+    /// When there would be more than [`MAX_PARTS`].
     pub fn new(size: u64, part_size: u64) -> Result<Self, TooManyParts> {
         let part_size = part_size.max(1);
         let count = size.div_ceil(part_size).max(1);
-        let count = u16::try_from(count).ok().filter(|count| *count <= MOST_PARTS).ok_or(TooManyParts { size, part_size })?;
+        let count = u16::try_from(count).ok().filter(|count| *count <= MAX_PARTS).ok_or(TooManyParts { size, part_size })?;
         Ok(Self { size, part_size, count })
     }
 }
@@ -30,8 +30,8 @@ impl Parts {
 /// A file is too large for parts of a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{size} bytes are more than {MOST_PARTS} parts of {part_size} bytes: send the file in pieces of at most {} bytes, or ask the site to raise multipart.max_part_size",
-    part_size.saturating_mul(MOST_PARTS.into())
+    "{size} bytes are more than {MAX_PARTS} parts of {part_size} bytes: send the file in pieces of at most {} bytes, or ask the site to raise multipart.max_part_size",
+    part_size.saturating_mul(MAX_PARTS.into())
 )]
 pub struct TooManyParts {
     size: u64,

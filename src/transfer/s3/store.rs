@@ -19,11 +19,11 @@ const LAST_SECONDS: u64 = 60;
 /// How long the store may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The largest answer, in bytes: errors and the names of uploads.
-const MOST_ANSWERED: usize = 64 * 1024;
+const MAX_ANSWERED: usize = 64 * 1024;
 /// The largest answer to the probe, in bytes: it names every bucket.
-const MOST_LISTED: usize = 16 * 1024 * 1024;
+const MAX_LISTED: usize = 16 * 1024 * 1024;
 /// The longest name of an upload, in bytes.
-const LONGEST_ID: usize = 2048;
+const MAX_ID: usize = 2048;
 
 /// An object store.
 pub struct Store {
@@ -112,7 +112,7 @@ impl Store {
     /// When it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let task = "list buckets";
-        let answer = self.send(task, &Call { method: Method::Get, bucket: None, key: None, query: &[] }, None, MOST_LISTED).await?;
+        let answer = self.send(task, &Call { method: Method::Get, bucket: None, key: None, query: &[] }, None, MAX_LISTED).await?;
         self.accepted(task, &answer)
     }
 
@@ -132,7 +132,7 @@ impl Store {
         let task = "begin an upload";
         let window = Window { begins: Timestamp::now(), seconds: self.seconds };
         let begin = Call { method: Method::Post, bucket: Some(&bucket), key: Some(&key), query: &[("uploads", "")] };
-        let answer = self.send(task, &begin, None, MOST_ANSWERED).await?;
+        let answer = self.send(task, &begin, None, MAX_ANSWERED).await?;
         self.accepted(task, &answer)?;
         let id = element(&answer.body, "UploadId").filter(|id| is_upload_id(id)).map(str::to_owned);
         let id = id.ok_or_else(|| StoreError::Unclear { store: self.name.clone(), task })?;
@@ -145,7 +145,7 @@ impl Store {
     /// When the store does not do it; it will in its time.
     pub async fn abort(&self, upload: &Upload) -> Result<(), StoreError> {
         let task = "abort an upload";
-        let answer = self.send(task, &upload.call(Method::Delete, &[("uploadId", &upload.id)]), None, MOST_ANSWERED).await?;
+        let answer = self.send(task, &upload.call(Method::Delete, &[("uploadId", &upload.id)]), None, MAX_ANSWERED).await?;
         self.accepted(task, &answer)
     }
 
@@ -204,19 +204,19 @@ impl Store {
     async fn provide(&self, bucket: &str) -> Result<(), StoreError> {
         let call = |method, query| Call { method, bucket: Some(bucket), key: None, query };
         let task = "look for a bucket";
-        let answer = self.send(task, &call(Method::Head, &[]), None, MOST_ANSWERED).await?;
+        let answer = self.send(task, &call(Method::Head, &[]), None, MAX_ANSWERED).await?;
         if answer.status != 404 {
             return self.accepted(task, &answer);
         }
         let task = "make a bucket";
-        let answer = self.send(task, &call(Method::Put, &[]), None, MOST_ANSWERED).await?;
+        let answer = self.send(task, &call(Method::Put, &[]), None, MAX_ANSWERED).await?;
         // Another request was faster.
         if answer.status == 409 {
             return Ok(());
         }
         self.accepted(task, &answer)?;
         let task = "have a bucket emptied in time";
-        let answer = self.send(task, &call(Method::Put, &[("lifecycle", "")]), Some(lifecycle(self.days)), MOST_ANSWERED).await;
+        let answer = self.send(task, &call(Method::Put, &[("lifecycle", "")]), Some(lifecycle(self.days)), MAX_ANSWERED).await;
         // The bucket is as good without: what a store cannot do by itself, others do for it.
         if let Err(error) = answer.and_then(|answer| self.accepted(task, &answer)) {
             tracing::warn!(%bucket, days = self.days, error = %ErrorChain(&error), "objects of a new bucket will not expire by themselves");
@@ -274,7 +274,7 @@ fn element<'a>(body: &'a [u8], name: &str) -> Option<&'a str> {
 
 /// Whether it is a name as stores make them, and nothing that could mean more in a URL or in XML.
 fn is_upload_id(id: &str) -> bool {
-    (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-~+/=:".contains(&byte))
+    (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-~+/=:".contains(&byte))
 }
 
 fn is_code(code: &str) -> bool {
@@ -291,7 +291,7 @@ mod tests {
         for id in ["2~abc_D-e.f", "VXBsb2FkIElE+/=", "b_1:2"] {
             assert_eq!(element(answer(id).as_bytes(), "UploadId").filter(|id| is_upload_id(id)), Some(id));
         }
-        for id in ["", "a b", "a&amp;b", "a\nb", "\"", "<b>", &"a".repeat(LONGEST_ID + 1)] {
+        for id in ["", "a b", "a&amp;b", "a\nb", "\"", "<b>", &"a".repeat(MAX_ID + 1)] {
             assert_eq!(element(answer(id).as_bytes(), "UploadId").filter(|id| is_upload_id(id)), None, "{id:?}");
         }
         for body in [&b"\xff"[..], b"", b"{}", b"<UploadId>a", b"</UploadId><UploadId>"] {

@@ -20,7 +20,7 @@ const MARKER: &str = "marker7hunter2";
 
 /// What Prometheus would get.
 async fn scrape(api: &Api) -> Answer {
-    let metrics = Metrics::new(Sources { traffic: Arc::clone(&api.traffic), gate: api.gate.clone(), lanes: Vec::new() });
+    let metrics = Metrics::new(Sources { request_metrics: Arc::clone(&api.request_metrics), gate: api.gate.clone(), lanes: Vec::new() });
     let response = metrics_router(metrics).oneshot(Request::get("/metrics").body(Body::empty()).unwrap()).await.unwrap();
     Answer::read(response).await
 }
@@ -247,7 +247,7 @@ fn labels(selector: &str) -> impl Iterator<Item = &str> {
 #[tokio::test]
 async fn the_listener_has_this_one_route() {
     let api = Api::new(vec![], vec![]);
-    let router = metrics_router(Metrics::new(Sources { traffic: api.traffic, gate: api.gate, lanes: Vec::new() }));
+    let router = metrics_router(Metrics::new(Sources { request_metrics: api.request_metrics, gate: api.gate, lanes: Vec::new() }));
     for (method, path, status) in [(Method::POST, "/metrics", 405), (Method::GET, "/status/systems", 404), (Method::GET, "/", 404)] {
         let answer = router.clone().oneshot(request(method, path, Some("token-of-alice"), None)).await.unwrap();
         assert_eq!(answer.status(), status, "{path}");

@@ -35,7 +35,7 @@ use axum::body::Body;
 use axum::http::{Method, Request, Response, header};
 use goldcrest::cluster::Cluster;
 use goldcrest::domain::{ClusterHealth, RemotePath, ServiceHealth, ServiceType};
-use goldcrest::http::{AppState, Config, Docs, Logger, Traffic, router};
+use goldcrest::http::{AppState, Config, Docs, Logger, RequestMetrics, router};
 use goldcrest::service::Gate;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -76,7 +76,7 @@ pub fn cluster_config() -> goldcrest::cluster::Config {
 pub struct Api {
     router: Router,
     pub document: Value,
-    pub traffic: Arc<Traffic>,
+    pub request_metrics: Arc<RequestMetrics>,
     pub gate: Gate,
 }
 
@@ -133,8 +133,8 @@ impl Api {
         };
         change(&mut state);
         let gate = state.gate.clone();
-        let (router, document, traffic) = router(state);
-        Self { router, document: serde_json::to_value(document).unwrap(), traffic, gate }
+        let (router, document, request_metrics) = router(state);
+        Self { router, document: serde_json::to_value(document).unwrap(), request_metrics, gate }
     }
 
     /// This cluster in place of the usual one.

@@ -26,7 +26,7 @@ async fn serve(api: Api, head: Duration, stall: Duration) -> std::net::SocketAdd
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let limits = TimeLimits { head, stall, drain: Duration::ZERO };
-    tokio::spawn(goldcrest::http::serve(listener, api.router, api.traffic, CancellationToken::new(), limits));
+    tokio::spawn(goldcrest::http::serve(listener, api.router, api.request_metrics, CancellationToken::new(), limits));
     address
 }
 

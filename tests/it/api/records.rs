@@ -139,7 +139,7 @@ async fn every_request_leaves_one_access_line_without_its_query() {
     let (records, _guard) = records();
     let api = Api::new(vec![(r#"alice: cancel "1""#, Reply::SchedulerFails(SchedulerError::JobNotFound))], vec![]);
     api.call(Method::DELETE, "/compute/daint/jobs/1?secret=hunter2", None).await;
-    let lines = records.of("goldcrest::http::observe");
+    let lines = records.of("goldcrest::http::middleware::access_log");
     assert_eq!(lines.len(), 1, "{lines:#?}");
     for part in [
         "method=DELETE",
@@ -162,7 +162,7 @@ async fn line_with_headers(logger: serde_json::Value) -> String {
     headers.insert("x-project", "p".repeat(9000).parse().unwrap());
     headers.insert("cookie", "session=hunter2".parse().unwrap());
     api.send(request).await;
-    records.of("goldcrest::http::observe").remove(0)
+    records.of("goldcrest::http::middleware::access_log").remove(0)
 }
 
 #[tokio::test]
@@ -183,7 +183,7 @@ async fn the_configured_request_headers_are_in_the_access_line_and_no_secret_is(
 async fn liveness_which_is_asked_for_every_few_seconds_leaves_no_line_that_is_shown_by_default() {
     let (records, _guard) = records();
     Api::new(vec![], vec![]).send(request(Method::GET, "/status/liveness/", None, None)).await;
-    let lines = records.of("goldcrest::http::observe");
+    let lines = records.of("goldcrest::http::middleware::access_log");
     assert!(lines.len() == 1 && lines[0].contains("level=DEBUG"), "{lines:#?}");
 }
 

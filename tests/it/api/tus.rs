@@ -20,7 +20,7 @@ use super::{Answer, Api};
 use crate::files::transport::{Local, Subsystem};
 
 /// The API over a directory. Another one over the same directory is another replica.
-fn api(directory: &TempDir, access: filesystem::Access) -> Api {
+fn api(directory: &TempDir, access: filesystem::FileAccess) -> Api {
     Api::assemble(Vec::new(), Vec::new(), ClusterHealth::default(), |state| {
         let mut config = super::cluster_config();
         config.file_systems[0].path = goldcrest::domain::RemotePath::from_text(directory.path().to_str().unwrap()).unwrap();
@@ -69,7 +69,7 @@ fn names(directory: &TempDir) -> Vec<String> {
     std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-const WAYS: [filesystem::Access; 2] = [filesystem::Access::Sftp, filesystem::Access::Exec];
+const WAYS: [filesystem::FileAccess; 2] = [filesystem::FileAccess::Sftp, filesystem::FileAccess::Exec];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_goes_on_after_a_restart_and_on_another_replica() {
@@ -132,7 +132,7 @@ async fn a_checksum_that_does_not_hold_is_460_and_adds_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_hangs_makes_way_for_the_one_that_goes_on() {
     let directory = tempfile::tempdir().unwrap();
-    let api = Arc::new(api(&directory, filesystem::Access::Sftp));
+    let api = Arc::new(api(&directory, filesystem::FileAccess::Sftp));
     let upload = begin(&api, &directory, 10).await;
     let hanging = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"0123"))]).chain(stream::pending());
     let hung = tokio::spawn({
@@ -151,7 +151,7 @@ async fn a_request_that_hangs_makes_way_for_the_one_that_goes_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_can_begin_with_content_and_be_given_up() {
     let directory = tempfile::tempdir().unwrap();
-    let api = api(&directory, filesystem::Access::Sftp);
+    let api = api(&directory, filesystem::FileAccess::Sftp);
     let fields = [("upload-length", "5"), ("content-type", "application/offset+octet-stream")];
     let answer = create(&api, &directory, &fields, "01").await;
     assert_eq!((answer.status, answer.header("upload-offset")), (201, Some("2")));
@@ -172,7 +172,7 @@ async fn an_upload_can_begin_with_content_and_be_given_up() {
 #[tokio::test]
 async fn what_is_wrong_with_a_request_is_said_in_the_words_of_the_protocol() {
     let directory = tempfile::tempdir().unwrap();
-    let api = api(&directory, filesystem::Access::Sftp);
+    let api = api(&directory, filesystem::FileAccess::Sftp);
     let answer = send(&api, Method::OPTIONS, "/api/filesystem/daint/uploads", &[], "").await;
     assert_eq!((answer.status, answer.header("tus-version"), answer.header("tus-max-size")), (204, Some("1.0.0"), Some("100000")));
     let answer = create(&api, &directory, &[("upload-length", "100001")], "").await;

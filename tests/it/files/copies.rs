@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::time::{Duration, UNIX_EPOCH};
 
-use goldcrest::filesystem::{Access, CopyOptions, FilesystemError, Settings};
+use goldcrest::filesystem::{CopyOptions, FileAccess, FilesystemError, Settings};
 
 use super::transport::Subsystem;
 use super::{Site, hostile_names, noise, on_each_site};
@@ -170,7 +170,7 @@ async fn a_file_goes_to_another_file_system_by_a_command() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_command_runs_where_the_server_can_copy_itself() {
-    let site = Site::new(Subsystem::Own, Access::Sftp, Settings::default());
+    let site = Site::new(Subsystem::Own, FileAccess::Sftp, Settings::default());
     let source = site.write("f", noise(1_000_000));
     site.files.copy(&site.user, &source, &site.path("g"), KEEP).await.unwrap();
     site.files.rename(&site.user, &site.path("g"), &site.path("h"), true).await.unwrap();

@@ -9,7 +9,7 @@ use goldcrest::domain::ContentUnit;
 use goldcrest::filesystem::sftp::protocol::{
     Attributes, Request, Response, Status, VERSION, decode_request, encode_response, split_packet,
 };
-use goldcrest::filesystem::{Access, FilesystemError, ListOptions, Part, Settings, UploadOptions};
+use goldcrest::filesystem::{FileAccess, FilesystemError, ListOptions, Part, Settings, UploadOptions};
 use goldcrest::ssh::{LaneKind, TransportError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
@@ -62,7 +62,7 @@ async fn each_user_has_a_session_of_their_own() {
 
 #[tokio::test]
 async fn the_least_recently_used_session_goes_when_there_are_too_many() {
-    let site = Site::new(Subsystem::Own, Access::Sftp, Settings { max_sessions: 2, ..Settings::default() });
+    let site = Site::new(Subsystem::Own, FileAccess::Sftp, Settings { max_sessions: 2, ..Settings::default() });
     let path = site.write("f", "");
     for user in ["ada", "bob", "ada", "eve"] {
         site.files.stat(&principal(user), &path, false).await.unwrap();
@@ -74,7 +74,7 @@ async fn the_least_recently_used_session_goes_when_there_are_too_many() {
 
 #[tokio::test]
 async fn an_idle_session_closes_and_the_next_request_opens_another() {
-    let site = Site::new(Subsystem::Own, Access::Sftp, Settings { session_idle: Duration::from_millis(100), ..Settings::default() });
+    let site = Site::new(Subsystem::Own, FileAccess::Sftp, Settings { session_idle: Duration::from_millis(100), ..Settings::default() });
     let path = site.write("f", "");
     site.files.stat(&site.user, &path, false).await.unwrap();
     assert_eq!(site.transport.sessions(), 1);
@@ -174,7 +174,7 @@ async fn nothing_stays_open_when_a_transfer_is_given_up() {
 #[tokio::test]
 async fn without_sftp_commands_do_the_work_and_the_server_is_asked_once() {
     for subsystem in [Subsystem::Refused, Subsystem::Hostile(says_hello), Subsystem::Hostile(drop)] {
-        let site = Site::new(subsystem, Access::Auto, Settings::default());
+        let site = Site::new(subsystem, FileAccess::Auto, Settings::default());
         let path = site.write("f", "12345");
         for _ in 0..3 {
             assert_eq!(site.files.stat(&site.user, &path, false).await.unwrap().nlink, 1);
@@ -182,7 +182,7 @@ async fn without_sftp_commands_do_the_work_and_the_server_is_asked_once() {
         assert_eq!(site.download(&path).await.unwrap(), b"12345");
         assert_eq!(site.transport.opened.lock().unwrap().len(), 1);
     }
-    let site = Site::new(Subsystem::Own, Access::Auto, Settings::default());
+    let site = Site::new(Subsystem::Own, FileAccess::Auto, Settings::default());
     let path = site.write("f", "12345");
     assert_eq!(site.files.stat(&site.user, &path, false).await.unwrap().ino, 0);
     assert_eq!(site.transport.commands.load(std::sync::atomic::Ordering::Relaxed), 0);
@@ -190,7 +190,7 @@ async fn without_sftp_commands_do_the_work_and_the_server_is_asked_once() {
 
 #[tokio::test]
 async fn without_sftp_and_commands_a_session_that_is_asked_for_is_refused() {
-    let site = Site::new(Subsystem::Refused, Access::Sftp, Settings::default());
+    let site = Site::new(Subsystem::Refused, FileAccess::Sftp, Settings::default());
     let path = site.path("f");
     let stats = join_all((0..20).map(|_| site.files.stat(&site.user, &path, false))).await;
     for stat in stats {
@@ -212,7 +212,7 @@ async fn a_server_that_breaks_rules_is_an_error_and_not_a_hang() {
         ("answers with something else", |stream| behave(stream, |id, _| packet(id, &Response::Data { data: Bytes::from_static(b"x") }))),
     ];
     for (name, server) in servers {
-        let site = Site::new(Subsystem::Hostile(server), Access::Sftp, impatient());
+        let site = Site::new(Subsystem::Hostile(server), FileAccess::Sftp, impatient());
         let start = Instant::now();
         let path = site.path("f");
         let part = Part { unit: ContentUnit::Lines, count: 1, skip: false };
@@ -227,17 +227,17 @@ async fn a_server_that_breaks_rules_is_an_error_and_not_a_hang() {
 async fn a_directory_without_an_end_or_with_impossible_names_is_refused() {
     let endless: fn(DuplexStream) = |stream| directory(stream, b"n", 3_000);
     let climbing: fn(DuplexStream) = |stream| directory(stream, b"../etc", 1);
-    let site = Site::new(Subsystem::Hostile(endless), Access::Sftp, Settings::default());
+    let site = Site::new(Subsystem::Hostile(endless), FileAccess::Sftp, Settings::default());
     let error = site.files.list(&site.user, &site.path(""), ListOptions::default()).await.unwrap_err();
     assert!(matches!(error, FilesystemError::TooManyEntries { .. }), "{error:?}");
-    let site = Site::new(Subsystem::Hostile(climbing), Access::Sftp, Settings::default());
+    let site = Site::new(Subsystem::Hostile(climbing), FileAccess::Sftp, Settings::default());
     let error = site.files.list(&site.user, &site.path(""), ListOptions::default()).await.unwrap_err();
     assert!(matches!(error, FilesystemError::Sftp { .. }), "{error:?}");
 }
 
 #[tokio::test]
 async fn a_write_that_may_have_happened_is_not_repeated_and_says_so() {
-    let site = Site::new(Subsystem::Hostile(|stream| behave_until(stream, |_, _| None)), Access::Sftp, Settings::default());
+    let site = Site::new(Subsystem::Hostile(|stream| behave_until(stream, |_, _| None)), FileAccess::Sftp, Settings::default());
     let error = site.files.symlink(&site.user, &site.path("a"), &site.path("b")).await.unwrap_err();
     assert!(matches!(error, FilesystemError::Transport(TransportError::Broken { sent: true })), "{error:?}");
     assert_eq!(site.transport.opened.lock().unwrap().len(), 1);
@@ -248,7 +248,7 @@ async fn a_write_that_may_have_happened_is_not_repeated_and_says_so() {
 
 #[tokio::test]
 async fn a_server_that_reads_in_small_pieces_gives_the_whole_file() {
-    let site = Site::new(Subsystem::Hostile(dribble), Access::Sftp, Settings::default());
+    let site = Site::new(Subsystem::Hostile(dribble), FileAccess::Sftp, Settings::default());
     assert_eq!(site.download(&site.path("f")).await.unwrap(), noise(100_000));
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use goldcrest::domain::{AclTag, RemotePath};
-use goldcrest::filesystem::{Access, FilesystemError, FollowFrom, FollowStream, Followed, Settings};
+use goldcrest::filesystem::{FileAccess, FilesystemError, FollowFrom, FollowStream, Followed, Settings};
 use tokio::time::timeout;
 
 use super::transport::Subsystem;
@@ -145,7 +145,7 @@ async fn an_access_control_list_is_told(site: Site) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_breaks_is_not_noticed_by_who_follows_and_the_file_is_closed_at_the_end() {
-    let site = Site::new(Subsystem::Own, Access::Sftp, Settings::default());
+    let site = Site::new(Subsystem::Own, FileAccess::Sftp, Settings::default());
     let path = site.write("followed-to-the-end", "1");
     let file = site.local("followed-to-the-end");
     let is_open = || {

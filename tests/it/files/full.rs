@@ -11,7 +11,7 @@ use futures::{StreamExt, stream};
 use goldcrest::error::{Classify, Kind};
 use goldcrest::filesystem::sftp::protocol::{Attributes, Request, Response, Status};
 use goldcrest::filesystem::{
-    Access, ArchiveFormat, CompressOptions, CopyOptions, Expected, FilesystemError, PartOptions, Settings, UploadOptions,
+    ArchiveFormat, CompressOptions, CopyOptions, Expected, FileAccess, FilesystemError, PartOptions, Settings, UploadOptions,
 };
 use tokio::io::DuplexStream;
 
@@ -180,7 +180,7 @@ async fn a_file_is_whole_only_when_each_request_was_answered_well_and_the_server
     ];
     for (name, server) in servers {
         for length in if name == "a write in the middle fails" { [100_000, 400_000] } else { [10, 400_000] } {
-            let site = Site::new(Subsystem::Hostile(server), Access::Sftp, Settings::default());
+            let site = Site::new(Subsystem::Hostile(server), FileAccess::Sftp, Settings::default());
             let content = stream::iter([Ok(Bytes::from(noise(length)))]).boxed();
             let path = goldcrest::domain::RemotePath::from_text("/d/f").unwrap();
             let error = site.files.upload(&site.user, &path, content, UploadOptions::default()).await;

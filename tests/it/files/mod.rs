@@ -23,7 +23,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use goldcrest::domain::{Principal, RemotePath};
-use goldcrest::filesystem::{self, Access, ContentStream, FileSystem, FilesystemError, Settings, UploadOptions};
+use goldcrest::filesystem::{self, ContentStream, FileAccess, FileSystem, FilesystemError, Settings, UploadOptions};
 
 use crate::support::principal;
 use transport::{Local, OPENSSH, Subsystem};
@@ -34,18 +34,18 @@ struct Site {
     transport: Arc<Local>,
     files: Arc<dyn FileSystem>,
     user: Principal,
-    access: Access,
+    access: FileAccess,
 }
 
 impl Site {
-    fn new(subsystem: Subsystem, access: Access, settings: Settings) -> Self {
+    fn new(subsystem: Subsystem, access: FileAccess, settings: Settings) -> Self {
         let transport = Arc::new(Local::new(subsystem));
         let files = filesystem::open(transport.clone(), access, settings);
         Self { directory: tempfile::tempdir().unwrap(), transport, files, user: principal("ada"), access }
     }
 
     fn sftp() -> Option<Self> {
-        Some(Self::new(Subsystem::Own, Access::Sftp, Settings::default()))
+        Some(Self::new(Subsystem::Own, FileAccess::Sftp, Settings::default()))
     }
 
     #[expect(clippy::print_stdout, reason = "a skipped test says so")]
@@ -54,7 +54,7 @@ impl Site {
             println!("skipped: there is no {OPENSSH}");
             return None;
         }
-        Some(Self::new(subsystem, Access::Sftp, Settings::default()))
+        Some(Self::new(subsystem, FileAccess::Sftp, Settings::default()))
     }
 
     fn openssh() -> Option<Self> {
@@ -66,11 +66,11 @@ impl Site {
     }
 
     fn exec() -> Option<Self> {
-        Some(Self::new(Subsystem::Refused, Access::Exec, Settings::default()))
+        Some(Self::new(Subsystem::Refused, FileAccess::Exec, Settings::default()))
     }
 
     fn is_sftp(&self) -> bool {
-        self.access == Access::Sftp
+        self.access == FileAccess::Sftp
     }
 
     fn local(&self, name: impl AsRef<[u8]>) -> PathBuf {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use goldcrest::filesystem::{Access, Settings};
+use goldcrest::filesystem::{FileAccess, Settings};
 use goldcrest::ssh::LaneKind;
 
 use super::transport::Subsystem;
@@ -70,7 +70,7 @@ async fn a_session_that_broke_while_it_waited_is_not_noticed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_waits_no_longer_than_it_is_told() {
     let settings = Settings { transfer_session_idle: Duration::from_millis(100), ..Settings::default() };
-    let site = Site::new(Subsystem::Own, Access::Sftp, settings);
+    let site = Site::new(Subsystem::Own, FileAccess::Sftp, settings);
     let path = site.write("f", noise(LARGE));
     site.download(&path).await.unwrap();
     wait_for(Duration::from_secs(5), || site.transport.sessions() == 1).await;

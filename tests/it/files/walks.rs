@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use goldcrest::domain::{DirectoryEntry, FileType, RemotePath};
 use goldcrest::filesystem::sftp::protocol::{Attributes, NameEntry, Request, Response, Status};
-use goldcrest::filesystem::{Access, FilesystemError, Filter, Glob, ListOptions, PageRequest, Settings, Sort, WalkOptions};
+use goldcrest::filesystem::{FileAccess, FilesystemError, Filter, Glob, ListOptions, PageRequest, Settings, Sort, WalkOptions};
 use tokio::io::DuplexStream;
 
 use super::faults::{behave, behave_until, packet, status};
@@ -160,7 +160,7 @@ fn endless(stream: DuplexStream) {
 
 #[tokio::test]
 async fn a_walk_asks_for_no_more_than_is_read_of_it() {
-    let site = Site::new(Subsystem::Hostile(endless), Access::Sftp, Settings::default());
+    let site = Site::new(Subsystem::Hostile(endless), FileAccess::Sftp, Settings::default());
     let mut entries = site.files.walk(&site.user, &site.path(""), walk(EVERYTHING)).await.unwrap();
     for _ in 0..2_000 {
         assert_eq!(entries.next().await.unwrap().unwrap().len(), 100);
@@ -197,7 +197,7 @@ fn partly_closed(stream: DuplexStream) {
 
 #[tokio::test]
 async fn directories_that_cannot_be_read_are_walked_around_and_told_of_at_the_end() {
-    let site = Site::new(Subsystem::Hostile(partly_closed), Access::Sftp, Settings::default());
+    let site = Site::new(Subsystem::Hostile(partly_closed), FileAccess::Sftp, Settings::default());
     let mut entries = site.files.walk(&site.user, &site.path(""), walk(EVERYTHING)).await.unwrap();
     let mut names = BTreeSet::new();
     let error = loop {
@@ -227,7 +227,7 @@ fn cut(stream: DuplexStream) {
 
 #[tokio::test]
 async fn a_walk_whose_session_breaks_does_not_look_complete() {
-    let site = Site::new(Subsystem::Hostile(cut), Access::Sftp, Settings::default());
+    let site = Site::new(Subsystem::Hostile(cut), FileAccess::Sftp, Settings::default());
     let error = found(&site, &site.path(""), walk(EVERYTHING)).await.unwrap_err();
     assert!(matches!(error, FilesystemError::Transport(_)), "{error:?}");
 }

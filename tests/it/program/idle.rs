@@ -13,7 +13,7 @@ use crate::ssh::double::{Behaviour, Double};
 const USERS: usize = 2_000;
 
 /// The most that the program may hold with a connection for each of them.
-const MOST_MEMORY: u64 = 250 * 1024 * 1024;
+const MAX_MEMORY: u64 = 250 * 1024 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "it logs two thousand users in, which takes long in a debug build, whose memory proves nothing"]
@@ -46,5 +46,5 @@ async fn two_thousand_idle_users_fit_into_250_mebibytes() {
         mebibytes(idle - none) * 1024.0 / USERS as f64,
     );
     assert_eq!(connections, USERS, "each user has one connection");
-    assert!(idle < MOST_MEMORY, "{:.1} MiB", mebibytes(idle));
+    assert!(idle < MAX_MEMORY, "{:.1} MiB", mebibytes(idle));
 }

@@ -54,10 +54,10 @@ pub struct Record {
     pub connections: AtomicUsize,
     /// Logins under way now, and the most there were.
     pub logins: AtomicUsize,
-    pub most_logins: AtomicUsize,
+    pub max_logins: AtomicUsize,
     /// Channels open now, all connections together, and the most there were on one.
     pub channels: AtomicUsize,
-    pub most_channels: AtomicUsize,
+    pub max_channels: AtomicUsize,
     /// Commands that were started.
     pub commands: AtomicUsize,
     /// Signals that came, and channels that the client closed first.
@@ -167,7 +167,7 @@ impl server::Handler for Handler {
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, russh::Error> {
         let now = self.record.logins.fetch_add(1, Ordering::SeqCst) + 1;
-        self.record.most_logins.fetch_max(now, Ordering::SeqCst);
+        self.record.max_logins.fetch_max(now, Ordering::SeqCst);
         tokio::time::sleep(self.behaviour.login_delay).await;
         self.record.logins.fetch_sub(1, Ordering::SeqCst);
         let enough = self.behaviour.accept_logins.is_some_and(|most| self.record.users.lock().unwrap().len() >= most);
@@ -189,7 +189,7 @@ impl server::Handler for Handler {
             return Ok(());
         }
         let now = self.open.fetch_add(1, Ordering::SeqCst) + 1;
-        self.record.most_channels.fetch_max(now, Ordering::SeqCst);
+        self.record.max_channels.fetch_max(now, Ordering::SeqCst);
         self.record.channels.fetch_add(1, Ordering::SeqCst);
         self.fresh.insert(channel.id(), channel);
         reply.accept().await;

@@ -43,7 +43,7 @@ async fn two_hundred(max_sessions: usize) {
     }
     let stats = lanes.stats();
     assert!(stats.opened <= 4 && stats.waiting == 0, "{stats:?}");
-    assert!(double.record.most_channels.load(SeqCst) <= max_sessions);
+    assert!(double.record.max_channels.load(SeqCst) <= max_sessions);
 }
 
 #[tokio::test(flavor = "multi_thread")]

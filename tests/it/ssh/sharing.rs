@@ -182,7 +182,7 @@ async fn logins_under_way_stay_below_max_startups() {
     let users = ["ada", "bob", "cyd", "dan", "eve", "fay", "gus", "hal"];
     let all = futures::future::join_all(users.map(|user| exec(&lanes, user, run("echo")))).await;
     assert!(all.iter().all(Result::is_ok), "{all:?}");
-    assert_eq!(double.record.most_logins.load(SeqCst), 2);
+    assert_eq!(double.record.max_logins.load(SeqCst), 2);
 }
 
 #[tokio::test]

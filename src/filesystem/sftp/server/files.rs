@@ -24,7 +24,7 @@ const MAX_HANDLES: usize = 128;
 const NAMES: usize = 128;
 
 /// The longest read or write; a packet holds it with its header.
-const LONGEST: u32 = 255 * 1024;
+const MAX_READ: u32 = 255 * 1024;
 
 /// The open files of a session.
 pub struct Files {
@@ -77,7 +77,7 @@ impl Files {
                 None => Err(no_handle()),
             },
             Request::Read { handle, offset, length } => {
-                let mut data = vec![0; length.min(LONGEST) as usize];
+                let mut data = vec![0; length.min(MAX_READ) as usize];
                 match self.file(&handle)?.read_at(&mut data, offset)? {
                     0 => Err(Refusal::Status(Status::Eof, "End of file")),
                     read => {
@@ -130,7 +130,7 @@ impl Files {
             Request::Fsync { handle } => nothing(self.file(&handle)?.sync_all()),
             Request::Limits => {
                 let limits =
-                    ServerLimits { packet: MAX_PACKET as u64, read: LONGEST.into(), write: LONGEST.into(), handles: MAX_HANDLES as u64 };
+                    ServerLimits { packet: MAX_PACKET as u64, read: MAX_READ.into(), write: MAX_READ.into(), handles: MAX_HANDLES as u64 };
                 Ok(Response::ExtendedReply { data: limits.encode() })
             }
             Request::UsersGroupsById { users, groups } => {
@@ -196,7 +196,7 @@ impl Files {
 /// Copies so many bytes; a length of 0 stands for all that there are.
 fn copy_data(from: &File, to: &File, mut offset: u64, length: u64) -> Result<Response, Refusal> {
     let mut left = if length == 0 { u64::MAX } else { length };
-    let mut buffer = vec![0; LONGEST as usize];
+    let mut buffer = vec![0; MAX_READ as usize];
     while left > 0 {
         let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
         match from.read_at(&mut buffer[..wanted], offset)? {

@@ -12,7 +12,7 @@ const MAX_HANDLES: usize = 64;
 const DEFAULT_BLOCK: u32 = 32 * 1024;
 
 /// The largest block used: with its header it fits into the longest packet of OpenSSH.
-const LARGEST_BLOCK: u32 = 255 * 1024;
+const MAX_BLOCK: u32 = 255 * 1024;
 
 /// What the server offers beyond version 3.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,7 +57,7 @@ impl Capabilities {
     pub(super) fn limit(&mut self, limits: ServerLimits) {
         let block = |said: u64| match u32::try_from(said).unwrap_or(u32::MAX) {
             0 => DEFAULT_BLOCK,
-            said => said.min(LARGEST_BLOCK),
+            said => said.min(MAX_BLOCK),
         };
         self.read = block(limits.read);
         self.write = block(limits.write);

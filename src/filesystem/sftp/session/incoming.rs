@@ -17,7 +17,7 @@ const READ_AHEAD: usize = 64 * 1024;
 const LARGE: usize = 4 + MAX_PACKET;
 
 /// The most buffers that are kept for their memory. It is more than a transfer has blocks on their way.
-const MOST_KEPT: usize = 64;
+const MAX_KEPT: usize = 64;
 
 /// Bytes in the order of their arrival.
 pub(super) struct Incoming {
@@ -72,7 +72,7 @@ impl Incoming {
         next.extend_from_slice(&self.buffer);
         self.buffer.clear();
         let former = std::mem::replace(&mut self.buffer, next);
-        if std::mem::replace(&mut self.is_large, is_large) && self.kept.len() < MOST_KEPT {
+        if std::mem::replace(&mut self.is_large, is_large) && self.kept.len() < MAX_KEPT {
             self.kept.push_back(former);
         }
     }

@@ -15,7 +15,7 @@ use crate::scheduler::slurm::merge;
 use crate::scheduler::slurm::values::is_finished;
 
 /// The jobs of all answers that are kept, at most: each takes about half a kilobyte.
-const MOST_JOBS: u64 = 25_000;
+const MAX_JOBS: u64 = 25_000;
 
 /// A list that somebody asked for.
 type Question = (Username, JobQuery);
@@ -37,7 +37,7 @@ impl Ended {
     /// Keeps answers for `freshness` at most.
     pub(super) fn new(freshness: Duration) -> Self {
         let weigh = |_: &Question, answer: &Arc<Answer>| u32::try_from(answer.jobs.len()).unwrap_or(u32::MAX).saturating_add(1);
-        let answers = Cache::builder().max_capacity(MOST_JOBS).weigher(weigh).time_to_live(freshness).build();
+        let answers = Cache::builder().max_capacity(MAX_JOBS).weigher(weigh).time_to_live(freshness).build();
         Self { answers, freshness }
     }
 

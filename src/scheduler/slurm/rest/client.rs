@@ -22,7 +22,7 @@ use crate::scheduler::slurm::job_ref::JobRef;
 use crate::scheduler::slurm::meaning::CONTROLLER_DOWN;
 use crate::scheduler::slurm::merge::{self, Accounting};
 use crate::scheduler::slurm::values::is_over;
-use crate::scheduler::{AttachOutput, Gap, Scheduler, SchedulerError, WayNote};
+use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, UnsupportedOperation, WayNote};
 
 /// All states there are. Without naming them, accounting leaves out jobs that were cancelled before they could have started.
 const STATES: [&str; 12] = [
@@ -402,8 +402,14 @@ impl Scheduler for SlurmRest {
         Ok(Some(accounts.into_iter().map(|(name, default)| Account { name, default }).collect()))
     }
 
-    fn gaps(&self) -> &'static [(Gap, &'static str)] {
-        const { &[(Gap::ScriptPath, submission::SCRIPT_PATH), (Gap::Metadata, NO_METADATA), (Gap::Attach, NO_ATTACH)] }
+    fn unsupported(&self) -> &'static [(UnsupportedOperation, &'static str)] {
+        const {
+            &[
+                (UnsupportedOperation::ScriptPath, submission::SCRIPT_PATH),
+                (UnsupportedOperation::Metadata, NO_METADATA),
+                (UnsupportedOperation::Attach, NO_ATTACH),
+            ]
+        }
     }
 
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {

@@ -1,0 +1,164 @@
+//! `/compute`: jobs.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use crate::domain::bytes_to_text;
+use crate::error::{Classify, Kind};
+use crate::http::compute::model::{
+    AcctParameters, AttachParameters, GetJobMetadataResponse, GetJobResponse, JobsParameters, PostJobAttachRequest,
+    PostJobSubmissionResponse, PostJobSubmitRequest, PutJobAttachResponse,
+};
+use crate::http::extract::access::JobIdText;
+use crate::http::extract::cached_response::{IfNoneMatch, backend_header};
+use crate::http::extract::page::{PageParameters, Paging};
+use crate::http::extract::parameters::{Document, Parameters};
+use crate::http::problem::Problem;
+use crate::scheduler::{AttachOutput, SchedulerError};
+use crate::service::{Access, ServiceError, jobs};
+use crate::ssh::{CommandError, RawOutput};
+
+/// List jobs
+///
+/// Jobs of the caller, or all that the caller may see: the pending and running ones, and the finished ones of the time window.
+/// They are given whole, or in pages where `page` or `pageSize` is given.
+#[utoipa::path(
+    get,
+    path = "/compute/{system_name}/jobs",
+    operation_id = "get_jobs_compute__system_name__jobs_get",
+    tag = "compute",
+    params(JobsParameters, PageParameters),
+    responses((status = 200, description = "The jobs", body = GetJobResponse), (status = 304, description = "The answer is the one that the caller has"))
+)]
+pub(crate) async fn list_jobs(
+    access: Access,
+    query: Parameters<JobsParameters>,
+    paging: Paging,
+    if_none_match: IfNoneMatch,
+) -> Result<Response, Problem> {
+    let jobs = jobs::list(&access, query.0.into()).await?;
+    Ok(if_none_match.page::<GetJobResponse, _>(&jobs, &paging))
+}
+
+/// List the jobs that accounting has
+///
+/// Jobs of the caller, or all that the caller may see, that were there in a span of time, however long ago it was.
+#[utoipa::path(
+    get,
+    path = "/compute/{system_name}/acct",
+    operation_id = "get_acct_compute__system_name__acct_get",
+    tag = "compute",
+    params(AcctParameters, PageParameters),
+    responses((status = 200, description = "The jobs", body = GetJobResponse), (status = 304, description = "The answer is the one that the caller has"))
+)]
+pub(crate) async fn acct(
+    access: Access,
+    query: Parameters<AcctParameters>,
+    paging: Paging,
+    if_none_match: IfNoneMatch,
+) -> Result<Response, Problem> {
+    let jobs = jobs::accounting(&access, query.0.into()).await?;
+    Ok(if_none_match.page::<GetJobResponse, _>(&jobs, &paging))
+}
+
+/// Submit a job
+///
+/// The job is submitted once. Where it is unknown whether the scheduler took it, the error says so in `maybeEffected`.
+#[utoipa::path(
+    post,
+    path = "/compute/{system_name}/jobs",
+    operation_id = "post_job_submit_compute__system_name__jobs_post",
+    tag = "compute",
+    request_body = PostJobSubmitRequest,
+    responses((status = 201, description = "The job was submitted", body = PostJobSubmissionResponse))
+)]
+pub(crate) async fn submit_job(access: Access, Document(request): Document<PostJobSubmitRequest>) -> Result<Response, Problem> {
+    let done = jobs::submit(&access, request.try_into()?).await?;
+    let body = Json(PostJobSubmissionResponse { job_id: Some(done.value.into()) });
+    Ok((StatusCode::CREATED, backend_header(done.way), body).into_response())
+}
+
+/// Look at a job
+///
+/// One job; all its tasks where the id names an array.
+#[utoipa::path(
+    get,
+    path = "/compute/{system_name}/jobs/{job_id}",
+    operation_id = "get_job_compute__system_name__jobs__job_id__get",
+    tag = "compute",
+    responses((status = 200, description = "The job", body = GetJobResponse), (status = 304, description = "The answer is the one that the caller has"))
+)]
+pub(crate) async fn get_job(access: Access, id: JobIdText, if_none_match: IfNoneMatch) -> Result<Response, Problem> {
+    let jobs = jobs::get(&access, &id.0).await?;
+    Ok(if_none_match.answer::<GetJobResponse, _>(&jobs))
+}
+
+/// Look at a job's script and files
+#[utoipa::path(
+    get,
+    path = "/compute/{system_name}/jobs/{job_id}/metadata",
+    operation_id = "get_job_metadata_compute__system_name__jobs__job_id__metadata_get",
+    tag = "compute",
+    responses((status = 200, description = "Script and files of the job", body = GetJobMetadataResponse), (status = 304, description = "The answer is the one that the caller has"))
+)]
+pub(crate) async fn get_job_metadata(access: Access, id: JobIdText, if_none_match: IfNoneMatch) -> Result<Response, Problem> {
+    let jobs = jobs::metadata(&access, &id.0).await?;
+    Ok(if_none_match.answer::<GetJobMetadataResponse, _>(&jobs))
+}
+
+/// Cancel a job
+#[utoipa::path(
+    delete,
+    path = "/compute/{system_name}/jobs/{job_id}",
+    operation_id = "delete_job_cancel_compute__system_name__jobs__job_id__delete",
+    tag = "compute",
+    responses((status = 204, description = "The job was cancelled"))
+)]
+pub(crate) async fn cancel_job(access: Access, id: JobIdText) -> Result<Response, Problem> {
+    let done = jobs::cancel(&access, &id.0).await?;
+    Ok((StatusCode::NO_CONTENT, backend_header(done.way)).into_response())
+}
+
+/// Run a command inside a running job
+///
+/// Without `output`, the answer is empty, and a command that fails is an error. With it, the answer holds what was printed and
+/// the exit status, whatever that is.
+#[utoipa::path(
+    put,
+    path = "/compute/{system_name}/jobs/{job_id}/attach",
+    operation_id = "attach_compute__system_name__jobs__job_id__attach_put",
+    tag = "compute",
+    params(AttachParameters),
+    request_body = PostJobAttachRequest,
+    responses(
+        (status = 200, description = "The command ended; only with `output`", body = PutJobAttachResponse),
+        (status = 204, description = "The command ended well")
+    )
+)]
+pub(crate) async fn attach(
+    access: Access,
+    id: JobIdText,
+    query: Parameters<AttachParameters>,
+    Document(request): Document<PostJobAttachRequest>,
+) -> Result<Response, Problem> {
+    let done = jobs::attach(&access, &id.0, &request.command).await?;
+    let (printed, way) = (done.value, backend_header(done.way));
+    if query.0.output {
+        let (stdout, stderr) = (bytes_to_text(&printed.stdout), bytes_to_text(&printed.stderr));
+        return Ok((way, Json(PutJobAttachResponse { stdout, stderr, exit_code: printed.exit })).into_response());
+    }
+    match printed.exit {
+        0 => Ok((StatusCode::NO_CONTENT, way).into_response()),
+        _ => Err(failed(printed).into()),
+    }
+}
+
+/// The command was started. Where it did not run out of its time, it failed by itself: that is the caller's to change.
+fn failed(printed: AttachOutput) -> ServiceError {
+    let raw = RawOutput { stdout: printed.stdout, stderr: printed.stderr, exit: printed.exit };
+    match CommandError::exit(&raw) {
+        error if error.kind() == Kind::Internal => SchedulerError::Rejected(error.to_string()).into(),
+        source => SchedulerError::Command { operation: "attach", source }.into(),
+    }
+}

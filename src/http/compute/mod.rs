@@ -1,0 +1,4 @@
+//! Jobs: `/compute/{system}`, and the shapes of their documents.
+
+pub(crate) mod jobs;
+pub(crate) mod model;

@@ -1,0 +1,114 @@
+//! The extractors that turn a request into proofs: [`Caller`] for who asks, [`Access`] for who may use the system of the path.
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+
+use crate::authn::{AuthnError, MAX_TOKEN};
+use crate::domain::Secret;
+use crate::http::Api;
+use crate::http::problem::Problem;
+use crate::http::problem::context::Context;
+use crate::service::{Access, AccessError, Caller};
+
+impl FromRequestParts<Api> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let Ok(Context(context)) = Context::from_request_parts(parts, api).await;
+        let token = bearer_token(&parts.headers).map_err(|error| api.gate.refuse(error))?;
+        let caller = api.gate.identify(token.as_ref(), context.id().clone()).await?;
+        context.identified(&caller.principal().username);
+        Ok(caller)
+    }
+}
+
+impl FromRequestParts<Api> for Access {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let caller = Caller::from_request_parts(parts, api).await?;
+        let system = path_parameter(parts, "system_name").await.unwrap_or_default();
+        Ok(api.gate.admit(caller, &system).await?)
+    }
+}
+
+/// The job id of the path, unchecked.
+pub(crate) struct JobIdText(pub(crate) String);
+
+impl FromRequestParts<Api> for JobIdText {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
+        Ok(Self(path_parameter(parts, "job_id").await.unwrap_or_default()))
+    }
+}
+
+/// The id of an upload in the path, unchecked.
+pub(crate) struct UploadIdText(pub(crate) String);
+
+impl FromRequestParts<Api> for UploadIdText {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
+        Ok(Self(path_parameter(parts, "upload_id").await.unwrap_or_default()))
+    }
+}
+
+/// A parameter of the path; `None` when it is not valid UTF-8, which no name of ours is.
+async fn path_parameter(parts: &mut Parts, name: &str) -> Option<String> {
+    let parameters = RawPathParams::from_request_parts(parts, &()).await.ok()?;
+    parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+}
+
+/// The token of the `Authorization` header (RFC 6750, 2.1); `None` where there is no such header.
+fn bearer_token(headers: &HeaderMap) -> Result<Option<Secret>, AccessError> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(AccessError::Malformed("more than one Authorization header was sent"));
+    }
+    let value = value.to_str().map_err(|_| AccessError::Malformed("it holds characters that no token has"))?;
+    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(AccessError::Malformed("the scheme is not Bearer"));
+    }
+    let token = token.trim_matches(' ');
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=');
+    if token.len() > MAX_TOKEN {
+        return Err(AuthnError::TooLong(token.len()).into());
+    }
+    if token.is_empty() || !token.bytes().all(allowed) {
+        return Err(AccessError::Malformed("it is empty, or holds characters that no token has"));
+    }
+    Ok(Some(Secret::from(token.to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(values: &[&str]) -> Result<Option<String>, String> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::AUTHORIZATION, value.parse().unwrap());
+        }
+        bearer_token(&headers).map(|token| token.map(|token| token.expose().to_owned())).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn one_bearer_token_is_read_whatever_the_case_of_the_scheme() {
+        assert_eq!(read(&["bEARER a.b-c_d~+/="]), Ok(Some("a.b-c_d~+/=".to_owned())));
+        assert_eq!(read(&[]), Ok(None));
+    }
+
+    #[test]
+    fn anything_else_is_refused_and_not_repeated() {
+        for values in
+            [&["Basic dXNlcjpwdw=="][..], &["Bearer "], &["Bearer"], &["Bearer a b"], &["Bearer a", "Bearer b"], &["Bearer hunter2;"]]
+        {
+            let error = read(values).unwrap_err();
+            assert!(!error.contains("hunter2") && !error.contains("dXNl"), "{error}");
+        }
+    }
+}

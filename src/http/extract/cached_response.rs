@@ -1,0 +1,121 @@
+//! Answers that a caller may keep for a moment: with their age, with a tag, and 304 for those who have them already
+//! (RFC 9110, 8.8.3 and 13.1.2; RFC 9111, 5).
+//!
+//! The document and its tag are made once for each [`Reading`], so that giving it again costs neither. This module must not know
+//! what the readings hold.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::domain::{Backend, Reading, Rendering};
+use crate::http::Api;
+use crate::http::extract::page::Paging;
+
+/// Says which way a call to the scheduler took, where there is more than one.
+static SCHEDULER_PATH: HeaderName = HeaderName::from_static("goldcrest-scheduler-path");
+
+/// Which header tells of what an answer lacks.
+static INCOMPLETE: HeaderName = HeaderName::from_static("goldcrest-incomplete");
+
+/// The header that tells of the way, where there is one to tell of.
+pub(crate) fn backend_header(way: Option<Backend>) -> HeaderMap {
+    let value = way.and_then(|way| HeaderValue::from_str(&way.to_string()).ok());
+    value.map(|value| (SCHEDULER_PATH.clone(), value)).into_iter().collect()
+}
+
+/// The `If-None-Match` fields of the request: the answers that the caller has.
+pub(crate) struct IfNoneMatch(Vec<HeaderValue>);
+
+impl FromRequestParts<Api> for IfNoneMatch {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
+        Ok(Self(parts.headers.get_all(header::IF_NONE_MATCH).iter().cloned().collect()))
+    }
+}
+
+impl IfNoneMatch {
+    /// The answer as an `M`; 304 without it where the caller has it.
+    pub(crate) fn answer<M, T>(&self, reading: &Reading<T>) -> Response
+    where
+        M: Serialize + for<'a> From<&'a T>,
+    {
+        let missing = reading.missing();
+        self.respond(reading, reading.rendering(|value| render(M::from(value), missing)), HeaderMap::new())
+    }
+
+    /// A page of the answer as an `M`; the whole one where no page is asked for.
+    pub(crate) fn page<M, E>(&self, reading: &Reading<Vec<E>>, paging: &Paging) -> Response
+    where
+        M: Serialize + for<'a> From<&'a [E]> + for<'a> From<&'a Vec<E>>,
+    {
+        if paging.is_whole() {
+            return self.answer::<M, _>(reading);
+        }
+        self.respond(reading, &render(M::from(paging.of(reading)), reading.missing()), paging.headers(reading.len()))
+    }
+
+    fn respond<T>(&self, reading: &Reading<T>, rendering: &Rendering, mut headers: HeaderMap) -> Response {
+        let tag = format!("\"{}\"", rendering.digest);
+        let max_age = format!("private, max-age={}", reading.fresh_for().as_secs());
+        headers.extend(backend_header(reading.way()));
+        if let Some(missing) = reading.missing() {
+            headers.insert(INCOMPLETE.clone(), HeaderValue::from_static(missing));
+        }
+        for (name, value) in [(header::ETAG, &tag), (header::CACHE_CONTROL, &max_age)] {
+            headers.insert(name, HeaderValue::from_str(value).expect("a digest and a number are printable ASCII"));
+        }
+        headers.insert(header::AGE, HeaderValue::from(reading.age().as_secs()));
+        headers.insert(header::VARY, HeaderValue::from_static("authorization"));
+        if self.holds(&tag) {
+            return (StatusCode::NOT_MODIFIED, headers).into_response();
+        }
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        (headers, Body::from(rendering.bytes.clone())).into_response()
+    }
+
+    /// Weak comparison (RFC 9110, 8.8.3.2). Our tags hold no comma, so that a list can be cut at them.
+    fn holds(&self, tag: &str) -> bool {
+        let known = self.0.iter().filter_map(|field| field.to_str().ok()).flat_map(|field| field.split(',')).map(str::trim);
+        known.map(|known| known.strip_prefix("W/").unwrap_or(known)).any(|known| known == tag || known == "*")
+    }
+}
+
+/// A document that says what it lacks.
+#[derive(Serialize)]
+struct Incomplete<M> {
+    #[serde(flatten)]
+    model: M,
+    incomplete: &'static str,
+}
+
+fn render(model: impl Serialize, missing: Option<&'static str>) -> Rendering {
+    let bytes = match missing {
+        None => serde_json::to_vec(&model),
+        Some(incomplete) => serde_json::to_vec(&Incomplete { model, incomplete }),
+    };
+    let bytes = bytes.expect("strings, numbers and lists of them serialise");
+    let digest = digest(&SHA256, &bytes).as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    Rendering { bytes: bytes.into(), digest }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_known_in_every_way_of_writing_it_and_no_other_is() {
+        let holds = |fields: &[&'static str]| IfNoneMatch(fields.iter().copied().map(HeaderValue::from_static).collect()).holds("\"a1\"");
+        for fields in [&["\"a1\""][..], &["W/\"a1\""], &["\"b2\", \"a1\""], &["\"b2\",W/\"a1\" "], &["\"b2\"", "\"a1\""], &["*"]] {
+            assert!(holds(fields), "{fields:?}");
+        }
+        for fields in [&[][..], &[""], &["a1"], &["\"a11\""], &["\"A1\""], &["\"b2\", \"c3\""]] {
+            assert!(!holds(fields), "{fields:?}");
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! Conditional requests and ranges (RFC 9110, 13 and 14) for what a cluster tells of its files.
+//!
+//! A file's tag is made of its size, the second of its last change, and its inode where that is known. Two states within one
+//! second may be told apart by nothing, so a file that was changed within the last [`UNSETTLED`] seconds has a weak tag of
+//! another spelling, which never proves that a client's copy is the present one. This module must not know where files are.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::domain::{ByteRange, FileVersion};
+use crate::http::Api;
+
+/// For how many seconds after its change a file may change again without a sign. More than the one second of the clock, since
+/// the cluster's need not be ours.
+const UNSETTLED: i64 = 5;
+
+/// What an answer says of the state of a file.
+#[derive(Clone, Debug)]
+pub(crate) struct Validators {
+    /// Between its quotes.
+    tag: String,
+    settled: bool,
+    modified: i64,
+    now: i64,
+}
+
+impl Validators {
+    /// Those of a file that is looked at now.
+    pub(crate) fn of(version: &FileVersion) -> Self {
+        Self::at(version, seconds(SystemTime::now()).unwrap_or_default())
+    }
+
+    fn at(version: &FileVersion, now: i64) -> Self {
+        let settled = now.saturating_sub(version.modified) >= UNSETTLED;
+        let mut tag = format!("{:x}-{:x}", version.size, version.modified);
+        if version.inode != 0 {
+            tag.push_str(&format!("-{:x}", version.inode));
+        }
+        if !settled {
+            tag.push('~');
+        }
+        Self { tag, settled, modified: version.modified, now }
+    }
+
+    /// Adds `ETag` and `Last-Modified`.
+    pub(crate) fn write(&self, headers: &mut HeaderMap) {
+        let tag = format!("{}\"{}\"", if self.settled { "" } else { "W/" }, self.tag);
+        headers.insert(header::ETAG, HeaderValue::from_str(&tag).expect("hexadecimal numbers, hyphens and quotes are printable ASCII"));
+        // A time to come must not be said (RFC 9110, 8.8.2.1), and one before 1970 or after 9999 cannot.
+        let modified = u64::try_from(self.modified).ok().filter(|_| self.modified <= self.now && self.modified < 253_402_300_800);
+        if let Some(modified) = modified.and_then(|modified| UNIX_EPOCH.checked_add(Duration::from_secs(modified))) {
+            let date = httpdate::fmt_http_date(modified);
+            headers.insert(header::LAST_MODIFIED, HeaderValue::from_str(&date).expect("a date is printable ASCII"));
+        }
+    }
+
+    /// Strong comparison (RFC 9110, 8.8.3.2).
+    fn is(&self, tag: &str) -> bool {
+        self.settled && quoted(tag) == Some(&self.tag)
+    }
+
+    /// Weak comparison, but that a file which has just changed is like none.
+    fn is_like(&self, tag: &str) -> bool {
+        self.is(tag.strip_prefix("W/").unwrap_or(tag))
+    }
+}
+
+/// What a request demands of the state of a file.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Conditions {
+    matches: Option<Vec<String>>,
+    unmodified_since: Option<i64>,
+    none_matches: Option<Vec<String>>,
+    modified_since: Option<i64>,
+    if_range: Option<String>,
+    range: Option<ByteRange>,
+    has_range: bool,
+}
+
+/// What the demands come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// A condition does not hold: 412.
+    Failed,
+    /// The client has what there is: 304.
+    NotModified,
+    /// The request is to be carried out, for this range or for all.
+    Proceed(Option<ByteRange>),
+}
+
+impl Conditions {
+    /// Whether the state has to be known before the request is carried out.
+    pub(crate) fn any(&self) -> bool {
+        let dates = self.unmodified_since.or(self.modified_since).is_some();
+        self.matches.is_some() || self.none_matches.is_some() || dates || (self.if_range.is_some() && self.range.is_some())
+    }
+
+    /// Whether a range was asked for, be it one that is understood or not.
+    pub(crate) fn has_range(&self) -> bool {
+        self.has_range
+    }
+
+    /// The range asked for, where it is one and there are no conditions.
+    pub(crate) fn range(&self) -> Option<ByteRange> {
+        self.range
+    }
+
+    /// Whether a write is to happen only where nothing is yet.
+    pub(crate) fn only_new(&self) -> bool {
+        self.none_matches.as_ref().is_some_and(|tags| tags.iter().any(|tag| tag == "*"))
+    }
+
+    /// Whether a write is to happen only where something is already.
+    pub(crate) fn only_existing(&self) -> bool {
+        self.matches.is_some() || self.unmodified_since.is_some()
+    }
+
+    /// The order is that of RFC 9110, 13.2.2. `reads` for GET and HEAD.
+    pub(crate) fn judge(&self, present: &Validators, reads: bool) -> Verdict {
+        let allowed = match (&self.matches, self.unmodified_since) {
+            (Some(tags), _) => tags.iter().any(|tag| tag == "*" || present.is(tag)),
+            (None, Some(since)) => present.modified <= since,
+            (None, None) => true,
+        };
+        if !allowed {
+            return Verdict::Failed;
+        }
+        let known = match (&self.none_matches, self.modified_since.filter(|_| reads)) {
+            (Some(tags), _) => tags.iter().any(|tag| tag == "*" || present.is_like(tag)),
+            (None, Some(since)) => present.settled && present.modified <= since,
+            (None, None) => false,
+        };
+        match known {
+            true if reads => Verdict::NotModified,
+            true => Verdict::Failed,
+            false => Verdict::Proceed(self.range.filter(|_| self.if_range.as_deref().is_none_or(|validator| same(present, validator)))),
+        }
+    }
+}
+
+impl FromRequestParts<Api> for Conditions {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
+        Ok(Self::from(&parts.headers))
+    }
+}
+
+impl From<&HeaderMap> for Conditions {
+    /// What is not understood is as if it were not there, as the RFC has it.
+    fn from(headers: &HeaderMap) -> Self {
+        let one = |name: &HeaderName| {
+            let mut values = headers.get_all(name).iter();
+            let value = values.next()?.to_str().ok()?;
+            values.next().is_none().then_some(value.trim())
+        };
+        let date = |name: &HeaderName| one(name).and_then(date);
+        // Our tags hold no comma, so that a list can be cut at them.
+        let tags = |name: &HeaderName| {
+            let fields = headers.get_all(name).iter().flat_map(|value| value.to_str().unwrap_or_default().split(','));
+            headers.contains_key(name).then(|| fields.map(|tag| tag.trim().to_owned()).collect())
+        };
+        Self {
+            matches: tags(&header::IF_MATCH),
+            unmodified_since: date(&header::IF_UNMODIFIED_SINCE),
+            none_matches: tags(&header::IF_NONE_MATCH),
+            modified_since: date(&header::IF_MODIFIED_SINCE),
+            if_range: headers.contains_key(header::IF_RANGE).then(|| one(&header::IF_RANGE).unwrap_or_default().to_owned()),
+            range: one(&header::RANGE).and_then(range),
+            has_range: headers.contains_key(header::RANGE),
+        }
+    }
+}
+
+/// Whether the validator of `If-Range` is of the present state (RFC 9110, 13.1.5).
+fn same(present: &Validators, validator: &str) -> bool {
+    match date(validator) {
+        Some(date) => present.settled && date == present.modified,
+        None => present.is(validator),
+    }
+}
+
+/// The one range of a `Range` value; `None` for several, which may be answered whole, and for what is none.
+fn range(value: &str) -> Option<ByteRange> {
+    let (unit, set) = value.split_once('=')?;
+    let (first, last) = set.trim().split_once('-')?;
+    let number = |digits: &str| {
+        let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        all_digits.then(|| digits.parse().unwrap_or(u64::MAX))
+    };
+    if !unit.trim().eq_ignore_ascii_case("bytes") {
+        return None;
+    }
+    match (first, last) {
+        ("", last) => Some(ByteRange::Last(number(last)?)),
+        (first, "") => Some(ByteRange::From(number(first)?, None)),
+        (first, last) => {
+            let (first, last) = (number(first)?, number(last)?);
+            (first <= last).then_some(ByteRange::From(first, Some(last)))
+        }
+    }
+}
+
+fn quoted(tag: &str) -> Option<&str> {
+    tag.strip_prefix('"')?.strip_suffix('"')
+}
+
+fn date(text: &str) -> Option<i64> {
+    seconds(httpdate::parse_http_date(text).ok()?)
+}
+
+fn seconds(time: SystemTime) -> Option<i64> {
+    i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Changed 2026-11-21 08:00:00, of ten bytes.
+    const VERSION: FileVersion = FileVersion { size: 10, modified: 1_795_248_000, inode: 0 };
+    const TAG: &str = "\"a-6b014f80\"";
+    const THEN: &str = "Sat, 21 Nov 2026 08:00:00 GMT";
+    const BEFORE: &str = "Sat, 21 Nov 2026 07:59:59 GMT";
+
+    fn settled() -> Validators {
+        Validators::at(&VERSION, VERSION.modified + UNSETTLED)
+    }
+
+    fn fresh() -> Validators {
+        Validators::at(&VERSION, VERSION.modified + UNSETTLED - 1)
+    }
+
+    fn conditions(fields: &[(&'static str, &str)]) -> Conditions {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, value.parse().unwrap());
+        }
+        Conditions::from(&headers)
+    }
+
+    fn judge(fields: &[(&'static str, &str)]) -> Verdict {
+        conditions(fields).judge(&settled(), true)
+    }
+
+    const WHOLE: Verdict = Verdict::Proceed(None);
+    const PART: Verdict = Verdict::Proceed(Some(ByteRange::From(2, Some(5))));
+
+    fn written(validators: &Validators) -> (String, Option<String>) {
+        let mut headers = HeaderMap::new();
+        validators.write(&mut headers);
+        let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap().to_owned());
+        (text(header::ETAG).unwrap(), text(header::LAST_MODIFIED))
+    }
+
+    #[test]
+    fn a_tag_is_strong_once_another_change_would_show() {
+        assert_eq!(written(&settled()), (TAG.to_owned(), Some(THEN.to_owned())));
+        assert_eq!(written(&fresh()), ("W/\"a-6b014f80~\"".to_owned(), Some(THEN.to_owned())));
+        let with_inode = Validators::at(&FileVersion { inode: 31, ..VERSION }, VERSION.modified + 100);
+        assert_eq!(written(&with_inode).0, "\"a-6b014f80-1f\"");
+        let to_come = Validators::at(&VERSION, VERSION.modified - 100);
+        assert_eq!(written(&to_come), ("W/\"a-6b014f80~\"".to_owned(), None));
+        let ancient = Validators::at(&FileVersion { modified: -1, ..VERSION }, VERSION.modified);
+        assert_eq!(written(&ancient).1, None);
+    }
+
+    #[test]
+    fn a_client_that_has_the_file_is_told_so() {
+        for tags in [TAG, "W/\"a-6b014f80\"", "\"x\", \"a-6b014f80\"", "*"] {
+            assert_eq!(judge(&[("if-none-match", tags)]), Verdict::NotModified, "{tags}");
+        }
+        for tags in ["\"x\"", "a-6b014f80", "", "\"A-6B014F80\"", "\"a-6b014f80~\""] {
+            assert_eq!(judge(&[("if-none-match", tags)]), WHOLE, "{tags}");
+        }
+        assert_eq!(judge(&[("if-modified-since", THEN)]), Verdict::NotModified);
+        assert_eq!(judge(&[("if-modified-since", BEFORE)]), WHOLE);
+        assert_eq!(judge(&[("if-modified-since", "yesterday")]), WHOLE);
+        // A tag counts for more than a date (RFC 9110, 13.1.3).
+        assert_eq!(judge(&[("if-none-match", "\"x\""), ("if-modified-since", THEN)]), WHOLE);
+    }
+
+    #[test]
+    fn a_file_that_has_just_changed_is_never_taken_for_a_copy() {
+        let judge = |fields| conditions(fields).judge(&fresh(), true);
+        assert_eq!(judge(&[("if-none-match", "W/\"a-6b014f80~\"")]), WHOLE);
+        assert_eq!(judge(&[("if-modified-since", THEN)]), WHOLE);
+        assert_eq!(judge(&[("if-match", "\"a-6b014f80~\"")]), Verdict::Failed);
+        assert_eq!(judge(&[("range", "bytes=2-5"), ("if-range", "W/\"a-6b014f80~\"")]), WHOLE);
+        assert_eq!(judge(&[("range", "bytes=2-5"), ("if-range", THEN)]), WHOLE);
+        assert_eq!(judge(&[("if-match", "*")]), WHOLE);
+    }
+
+    #[test]
+    fn what_was_expected_and_is_not_there_fails() {
+        assert_eq!(judge(&[("if-match", TAG)]), WHOLE);
+        assert_eq!(judge(&[("if-match", "*")]), WHOLE);
+        for tags in ["\"x\"", "W/\"a-6b014f80\"", ""] {
+            assert_eq!(judge(&[("if-match", tags)]), Verdict::Failed, "{tags}");
+        }
+        assert_eq!(judge(&[("if-unmodified-since", THEN)]), WHOLE);
+        assert_eq!(judge(&[("if-unmodified-since", BEFORE)]), Verdict::Failed);
+        assert_eq!(judge(&[("if-match", TAG), ("if-unmodified-since", BEFORE)]), WHOLE);
+        assert_eq!(judge(&[("if-match", "\"x\""), ("if-none-match", TAG)]), Verdict::Failed);
+    }
+
+    #[test]
+    fn a_range_counts_while_the_file_is_the_one_that_was_begun() {
+        assert_eq!(judge(&[("range", "bytes=2-5")]), PART);
+        for validator in [TAG, THEN] {
+            assert_eq!(judge(&[("range", "bytes=2-5"), ("if-range", validator)]), PART, "{validator}");
+        }
+        for validator in ["\"x\"", "W/\"a-6b014f80\"", BEFORE, "", "*"] {
+            assert_eq!(judge(&[("range", "bytes=2-5"), ("if-range", validator)]), WHOLE, "{validator}");
+        }
+        assert_eq!(judge(&[("range", "bytes=2-5"), ("if-none-match", TAG)]), Verdict::NotModified);
+    }
+
+    #[test]
+    fn a_write_that_is_not_to_replace_the_present_state_fails() {
+        let judge = |fields| conditions(fields).judge(&settled(), false);
+        assert_eq!(judge(&[("if-none-match", TAG)]), Verdict::Failed);
+        assert_eq!(judge(&[("if-modified-since", THEN)]), WHOLE);
+        assert!(conditions(&[("if-none-match", "*")]).only_new() && !conditions(&[("if-none-match", TAG)]).only_new());
+    }
+
+    #[test]
+    fn one_range_is_read_and_everything_else_is_answered_whole() {
+        assert_eq!(range("bytes=0-"), Some(ByteRange::From(0, None)));
+        assert_eq!(range("Bytes = 7-7"), Some(ByteRange::From(7, Some(7))));
+        assert_eq!(range("bytes=-5"), Some(ByteRange::Last(5)));
+        assert_eq!(range("bytes=99999999999999999999-"), Some(ByteRange::From(u64::MAX, None)));
+        for value in ["bytes=5-4", "bytes=0-1,3-4", "bytes=", "bytes=-", "bytes=a-b", "bytes=+1-2", "bytes=1 - 2", "lines=0-1", "0-1", ""] {
+            assert_eq!(range(value), None, "{value}");
+        }
+        // The header twice is as good as none.
+        assert_eq!(judge(&[("range", "bytes=2-5"), ("range", "bytes=2-5")]), WHOLE);
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_is_read_without_harm(value in "[ -~]{0,40}") {
+            for name in ["range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since"] {
+                let mut headers = HeaderMap::new();
+                headers.append(name, value.parse().unwrap());
+                let verdict = Conditions::from(&headers).judge(&settled(), true);
+                if let Verdict::Proceed(Some(range)) = verdict {
+                    prop_assert!(range.within(VERSION.size).is_none_or(|range| range.end <= VERSION.size));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Content on its way in: from the connection to whoever writes it, a few pieces at a time.
+//!
+//! How long a client is waited for is decided here, and nothing of what the content is.
+
+use std::error::Error;
+use std::io;
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::{Either, select};
+use futures::stream::{self, Stream, StreamExt};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use crate::filesystem::{ContentStream, FilesystemError};
+use crate::http::server::idle_timeout::at_slowest;
+
+/// How many pieces may wait between the client and the cluster. A piece is what one read of the connection gave.
+const PIECES: usize = 2;
+
+/// A piece, or what went wrong with it; none at the end.
+type Piece = Option<Result<Bytes, FilesystemError>>;
+
+/// Has `write` take the content of `source` in, and gives what came of it. The content ends with an error when the client breaks
+/// off, or has let us wait for longer than `pause` and what [`SLOWEST`](crate::http::server::idle_timeout::SLOWEST) allows for what it sent.
+pub(crate) async fn forward_body<S, E, W, F>(source: &mut S, pause: Duration, write: W) -> F::Output
+where
+    S: Stream<Item = Result<Bytes, E>> + Unpin,
+    E: Into<Box<dyn Error + Send + Sync>>,
+    W: FnOnce(ContentStream) -> F,
+    F: Future,
+{
+    let (sender, receiver) = mpsc::channel(PIECES);
+    // Content that nobody feeds any more, without a word that it has ended, was broken off: `write` may go on without us.
+    let content = stream::unfold(Some(receiver), |receiver| async move {
+        let mut receiver: mpsc::Receiver<Piece> = receiver?;
+        match receiver.recv().await {
+            Some(Some(piece)) => Some((piece, Some(receiver))),
+            Some(None) => None,
+            None => Some((Err(FilesystemError::Interrupted(io::ErrorKind::UnexpectedEof.into())), None)),
+        }
+    });
+    let write = pin!(write(content.boxed()));
+    let feed = pin!(feed(source, sender, pause));
+    match select(write, feed).await {
+        Either::Left((outcome, _)) => outcome,
+        Either::Right(((), write)) => write.await,
+    }
+}
+
+/// Sends the content on, piece by piece, until it ends or nobody wants more.
+async fn feed<S, E>(source: &mut S, sender: mpsc::Sender<Piece>, pause: Duration)
+where
+    S: Stream<Item = Result<Bytes, E>> + Unpin,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    // Only the time counts in which the client is waited for: how fast the cluster takes the pieces is not its business.
+    let (mut received, mut waited) = (0, Duration::ZERO);
+    loop {
+        let asked = Instant::now();
+        let allowed = (pause + at_slowest(received)).saturating_sub(waited).min(pause);
+        let piece = timeout(allowed, source.next()).await;
+        waited += asked.elapsed();
+        let piece = match piece {
+            Ok(Some(Ok(bytes))) => {
+                received += bytes.len() as u64;
+                Ok(bytes)
+            }
+            Ok(None) => {
+                // Nobody may want to hear it.
+                let _ = sender.send(None).await;
+                return;
+            }
+            Ok(Some(Err(error))) => Err(FilesystemError::Interrupted(io::Error::other(error))),
+            Err(_) => Err(FilesystemError::Interrupted(io::ErrorKind::TimedOut.into())),
+        };
+        let last = piece.is_err();
+        if sender.send(Some(piece)).await.is_err() || last {
+            return;
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! What handlers take out of a request, and what they shape answers with.
+
+pub(crate) mod access;
+pub(crate) mod cached_response;
+pub(crate) mod conditional;
+pub(crate) mod digest;
+pub(crate) mod forward_body;
+pub(crate) mod page;
+pub(crate) mod parameters;

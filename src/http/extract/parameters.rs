@@ -1,0 +1,215 @@
+//! Queries and JSON documents, read as FastAPI reads them: lenient about how booleans and numbers are written, strict about
+//! what they may be, and naming the field that is wrong.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::domain::bytes_to_text;
+use crate::error::Kind;
+use crate::http::Api;
+use crate::http::problem::Problem;
+use crate::service::{InvalidRequest, Place};
+
+/// The query as a `T`. Parameters that `T` does not have are ignored; of repeated ones the last counts.
+pub(crate) struct Parameters<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequestParts<Api> for Parameters<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
+        let pairs = parts.uri.query().map(read_pairs).unwrap_or_default();
+        Ok(Self(read(Place::Parameter, Value::Object(pairs))?))
+    }
+}
+
+/// The JSON document of a request as a `T`. Members that `T` does not have are ignored.
+pub(crate) struct Document<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<Api> for Document<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        if !is_json(request.headers()) {
+            let message = "send the document as `Content-Type: application/json`";
+            return Err(InvalidRequest::new(Place::Document, "Content-Type", message).into());
+        }
+        let bytes = Bytes::from_request(request, api).await.map_err(|rejection| {
+            if rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
+                Problem::new(Kind::TooLarge, format!("the document is larger than the limit of {} bytes", api.config.max_body_size))
+            } else {
+                Problem::new(Kind::Invalid, "the document could not be received whole")
+            }
+        })?;
+        let mut json = serde_json::Deserializer::from_slice(&bytes);
+        let document = serde_path_to_error::deserialize(&mut json).map_err(|error| invalid(Place::Document, &error))?;
+        json.end().map_err(|error| InvalidRequest::new(Place::Document, "body", error.to_string()))?;
+        Ok(Self(document))
+    }
+}
+
+fn read<T: DeserializeOwned>(place: Place, value: Value) -> Result<T, InvalidRequest> {
+    serde_path_to_error::deserialize(value).map_err(|error| invalid(place, &error))
+}
+
+fn invalid(place: Place, error: &serde_path_to_error::Error<serde_json::Error>) -> InvalidRequest {
+    let path = error.path().to_string();
+    let message: String = error.inner().to_string().chars().take(500).collect();
+    // A missing member is reported at the object that lacks it, so that its own name has to be read from serde's message.
+    let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split_once('`')).map(|(name, _)| name.to_owned());
+    let name = match (path.as_str(), missing) {
+        (".", Some(missing)) => missing,
+        (_, Some(missing)) => format!("{path}.{missing}"),
+        (".", None) => "body".to_owned(),
+        (_, None) => path,
+    };
+    InvalidRequest::new(place, name, message)
+}
+
+/// The pairs of `application/x-www-form-urlencoded` (WHATWG URL, 5.1), but bytes that are not UTF-8 survive.
+fn read_pairs(query: &str) -> Map<String, Value> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.map(|(name, value)| (read_text(name), Value::String(read_text(value)))).collect()
+}
+
+fn read_text(encoded: &str) -> String {
+    let spaced = encoded.replace('+', " ");
+    let bytes: Vec<u8> = percent_encoding::percent_decode_str(&spaced).collect();
+    String::from_utf8(bytes).unwrap_or_else(|error| bytes_to_text(error.as_bytes()))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return true };
+    let media_type = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"))
+}
+
+/// For `#[serde(deserialize_with)]`: the ways in which clients write booleans and counts.
+pub(crate) mod lenient {
+    use std::fmt;
+
+    use serde::de::{Deserializer, Error, Unexpected, Visitor};
+
+    /// A boolean as FastAPI reads it: `true`, `1`, `yes`, `on`, `t`, `y` and their opposites, in any case, as text or number.
+    pub(in crate::http) fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_any(Flag)
+    }
+
+    /// A count that may be written as text. Negative, fractional and huge numbers are refused.
+    pub(in crate::http) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+        deserializer.deserialize_any(Count).map(Some)
+    }
+
+    struct Flag;
+
+    impl Visitor<'_> for Flag {
+        type Value = bool;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a valid boolean")
+        }
+
+        fn visit_bool<E: Error>(self, value: bool) -> Result<bool, E> {
+            Ok(value)
+        }
+
+        fn visit_u64<E: Error>(self, value: u64) -> Result<bool, E> {
+            match value {
+                0 => Ok(false),
+                1 => Ok(true),
+                other => Err(E::invalid_value(Unexpected::Unsigned(other), &self)),
+            }
+        }
+
+        fn visit_str<E: Error>(self, value: &str) -> Result<bool, E> {
+            match value.to_ascii_lowercase().as_str() {
+                "true" | "1" | "yes" | "on" | "t" | "y" => Ok(true),
+                "false" | "0" | "no" | "off" | "f" | "n" => Ok(false),
+                _ => Err(E::invalid_value(Unexpected::Str(value), &self)),
+            }
+        }
+    }
+
+    struct Count;
+
+    impl Visitor<'_> for Count {
+        type Value = u64;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "an integer from 0 to {}", i64::MAX)
+        }
+
+        fn visit_u64<E: Error>(self, value: u64) -> Result<u64, E> {
+            if i64::try_from(value).is_ok() { Ok(value) } else { Err(E::invalid_value(Unexpected::Unsigned(value), &self)) }
+        }
+
+        fn visit_i64<E: Error>(self, value: i64) -> Result<u64, E> {
+            u64::try_from(value).map_err(|_| E::invalid_value(Unexpected::Signed(value), &self))
+        }
+
+        fn visit_str<E: Error>(self, value: &str) -> Result<u64, E> {
+            let number = value.trim().parse::<u64>().map_err(|_| E::invalid_value(Unexpected::Str(value), &self))?;
+            self.visit_u64(number)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Query {
+        path: String,
+        #[serde(default, deserialize_with = "lenient::flag")]
+        hidden: bool,
+        #[serde(default, deserialize_with = "lenient::count")]
+        bytes: Option<u64>,
+    }
+
+    fn query(text: &str) -> Result<Query, String> {
+        read(Place::Parameter, Value::Object(read_pairs(text))).map_err(|error| error.fields()[0].name.to_string())
+    }
+
+    #[test]
+    fn booleans_and_counts_are_read_as_fastapi_reads_them() {
+        for text in ["true", "True", "1", "yes", "ON", "t", "y"] {
+            assert!(query(&format!("path=/a&hidden={text}")).unwrap().hidden, "{text}");
+        }
+        assert_eq!(query("path=%2Fa+b&bytes=%2B5&path=/c").unwrap(), Query { path: "/c".to_owned(), hidden: false, bytes: Some(5) });
+    }
+
+    #[test]
+    fn the_field_that_is_wrong_is_named() {
+        assert_eq!(query("hidden=1"), Err("path".to_owned()));
+        assert_eq!(query("path=/a&hidden=maybe"), Err("hidden".to_owned()));
+        for number in ["-1", "1.5", "ten", "", "9223372036854775808", "99999999999999999999999"] {
+            assert_eq!(query(&format!("path=/a&bytes={number}")), Err("bytes".to_owned()), "{number:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_comes_back_from_a_query(bytes in proptest::collection::vec(1u8.., 0..20)) {
+            let encoded = percent_encoding::percent_encode(&bytes, percent_encoding::NON_ALPHANUMERIC);
+            let path = query(&format!("path={encoded}")).unwrap().path;
+            // Bytes that spell an escape character of ours in UTF-8 mean the byte that it stands for.
+            let meant = String::from_utf8(bytes.clone()).map_or(bytes, |text| crate::domain::text_to_bytes(&text));
+            prop_assert_eq!(crate::domain::text_to_bytes(&path), meant);
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_not_utf8_survives_and_so_does_its_text_form() {
+        let raw = query("path=/a%FF").unwrap().path;
+        assert_eq!(crate::domain::text_to_bytes(&raw), b"/a\xFF");
+        let text: String = percent_encoding::utf8_percent_encode(&raw, percent_encoding::NON_ALPHANUMERIC).to_string();
+        assert_eq!(query(&format!("path={text}")).unwrap().path, raw);
+    }
+}

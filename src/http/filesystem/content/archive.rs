@@ -1,0 +1,127 @@
+//! `ops/archive`: directories on their way out and in, as archives that are never stored.
+
+use std::convert::Infallible;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::{TryStreamExt, stream};
+
+use crate::domain::RemotePath;
+use crate::error::ErrorChain;
+use crate::filesystem::{FilesystemError, Placed};
+use crate::http::Api;
+use crate::http::extract::conditional::Conditions;
+use crate::http::extract::digest::Digests;
+use crate::http::extract::forward_body::forward_body;
+use crate::http::extract::parameters::Parameters;
+use crate::http::filesystem::content::download::{FileBytes, attachment};
+use crate::http::filesystem::content::upload::{pause, refuse_encodings};
+use crate::http::filesystem::model::request::{ArchiveFormat, ArchiveParameters};
+use crate::http::problem::Problem;
+use crate::service::{Access, ServiceError, contents};
+
+/// Download a directory
+///
+/// As an archive that is made while it is sent. Where not all can be packed, or a file changes meanwhile, the answer is cut and
+/// never ended. A link that the path itself is is followed; those inside are kept.
+#[utoipa::path(
+    get,
+    path = "/filesystem/{system_name}/ops/archive",
+    operation_id = "get_archive_filesystem__system_name__ops_archive_get",
+    tag = "filesystem",
+    params(ArchiveParameters),
+    responses((
+        status = 200, description = "The archive", body = inline(FileBytes), content_type = "application/x-tar",
+        headers(("Content-Disposition" = String, description = "A name for the archive (RFC 6266)")),
+    ))
+)]
+pub(crate) async fn pack(access: Access, query: Parameters<ArchiveParameters>) -> Result<Response, Problem> {
+    let ArchiveParameters { path, format } = query.0;
+    let (path, content) = contents::pack(&access, &path, format.into()).await?;
+    let headers = describe(&path, format);
+    let system = access.cluster().name().clone();
+    // The status is sent by then: without a length, only the missing end of the answer tells.
+    let content = content.inspect_err(move |error| {
+        tracing::warn!(%system, ?path, error = %ErrorChain(error), "an archive was cut short");
+    });
+    Ok((headers, Body::from_stream(content)).into_response())
+}
+
+/// Look at a directory before its download
+///
+/// What a download would say of the archive. Nothing is packed for it.
+#[utoipa::path(
+    head,
+    path = "/filesystem/{system_name}/ops/archive",
+    operation_id = "head_archive_filesystem__system_name__ops_archive_head",
+    tag = "filesystem",
+    params(ArchiveParameters),
+    responses((
+        status = 200, description = "There is something to pack",
+        headers(("Content-Disposition" = String, description = "A name for the archive (RFC 6266)")),
+    ))
+)]
+pub(crate) async fn look(access: Access, query: Parameters<ArchiveParameters>) -> Result<Response, Problem> {
+    let ArchiveParameters { path, format } = query.0;
+    let path = contents::packable(&access, &path).await?;
+    // A body of no known length, since nobody knows that of the archive: an empty one would be told as `Content-Length: 0`.
+    let unknown = Body::from_stream(stream::empty::<Result<Bytes, Infallible>>());
+    Ok((describe(&path, format), unknown).into_response())
+}
+
+/// Upload a directory
+///
+/// From an archive that is unpacked while it comes. A directory that does not exist appears under its name only when all is in it.
+/// Into one that exists the members go one by one, and what was unpacked before a failure stays.
+#[utoipa::path(
+    put,
+    path = "/filesystem/{system_name}/ops/archive",
+    operation_id = "put_archive_filesystem__system_name__ops_archive_put",
+    tag = "filesystem",
+    params(
+        ArchiveParameters,
+        ("If-None-Match" = Option<String>, Header, description = "`*`: only where there is nothing yet, else 412", example = "*"),
+        ("Repr-Digest" = Option<String>, Header, description = "The digest of the archive (RFC 9530)"),
+    ),
+    request_body(content = inline(FileBytes), content_type = "application/x-tar"),
+    responses(
+        (status = 201, description = "A new directory was made"),
+        (status = 204, description = "The members are in the directory that was there"),
+        (status = 412, description = "Something is there already"),
+    )
+)]
+pub(crate) async fn unpack(
+    access: Access,
+    query: Parameters<ArchiveParameters>,
+    conditions: Conditions,
+    State(api): State<Api>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    refuse_encodings(&headers)?;
+    let digests = Digests::of(&headers)?;
+    let ArchiveParameters { path, format } = query.0;
+    let mut body = body.into_data_stream();
+    let unpacked = forward_body(&mut body, pause(&api.config), async |content| {
+        contents::unpack(&access, &path, format.into(), digests.check(content).0, conditions.only_new()).await
+    });
+    match unpacked.await {
+        Ok(Placed::Created) => Ok(StatusCode::CREATED),
+        Ok(Placed::Replaced) => Ok(StatusCode::NO_CONTENT),
+        Err(ServiceError::Filesystem(error @ FilesystemError::Exists(_))) if conditions.only_new() => {
+            Err(Problem::precondition_failed(error.to_string()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn describe(path: &RemotePath, format: ArchiveFormat) -> HeaderMap {
+    let (ending, media_type) = format.names();
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(header::CONTENT_DISPOSITION, attachment(&[path.file_name(), ending.as_bytes()].concat()));
+    headers
+}

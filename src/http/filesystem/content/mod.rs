@@ -1,0 +1,6 @@
+//! Contents of files: whole, in ranges, resumable, and as archives.
+
+pub(crate) mod archive;
+pub(crate) mod download;
+pub(crate) mod tus;
+pub(crate) mod upload;

@@ -1,0 +1,196 @@
+//! `ops/upload`: files on their way in, as a form or as they are.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::multipart::{Field, Multipart};
+use axum::extract::{FromRequest, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tokio::time::{Instant, timeout_at};
+
+use crate::error::Kind;
+use crate::filesystem::{Expected, FilesystemError, Placed};
+use crate::http::Api;
+use crate::http::Config;
+use crate::http::extract::conditional::{Conditions, Validators, Verdict};
+use crate::http::extract::digest::Digests;
+use crate::http::extract::forward_body::forward_body;
+use crate::http::extract::parameters::Parameters;
+use crate::http::filesystem::model::request::{PathParameters, UploadForm, UploadParameters};
+use crate::http::problem::Problem;
+use crate::service::contents::{self, SizeLimit};
+use crate::service::{Access, InvalidRequest, Place, ServiceError};
+
+/// Upload a file as a form
+///
+/// At most the system's limit (`max_ops_file_size`). The file appears under its name only when it has arrived whole.
+#[utoipa::path(
+    post,
+    path = "/filesystem/{system_name}/ops/upload",
+    operation_id = "post_upload_filesystem__system_name__ops_upload_post",
+    tag = "filesystem",
+    params(UploadParameters),
+    request_body(content = UploadForm, content_type = "multipart/form-data"),
+    responses((status = 204, description = "The file was written"))
+)]
+pub(crate) async fn upload(
+    access: Access,
+    query: Parameters<UploadParameters>,
+    State(api): State<Api>,
+    part: FilePart,
+) -> Result<StatusCode, Problem> {
+    part.store(&api.config, &access, &query.0.path).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Upload a file as it is
+///
+/// The content of the request becomes the content of the file, of any size, or of `max_stream_size`. The file appears under its
+/// name only when it has arrived whole; one that it replaces keeps its permission bits.
+#[utoipa::path(
+    put,
+    path = "/filesystem/{system_name}/ops/upload",
+    operation_id = "put_upload_filesystem__system_name__ops_upload_put",
+    tag = "filesystem",
+    params(
+        PathParameters,
+        ("If-None-Match" = Option<String>, Header, description = "`*`: only where there is nothing yet, else 412", example = "*"),
+        ("If-Match" = Option<String>, Header, description = "Only to replace a file in this state, else 412: a strong `ETag`, or `*` for any"),
+        ("If-Unmodified-Since" = Option<String>, Header, description = "Only to replace a file that was not changed since, else 412"),
+        (
+            "Repr-Digest" = Option<String>, Header,
+            description = "The digest of the content (RFC 9530); with another one nothing is written. `Content-Digest` and `Digest` are \
+                           understood too; the algorithms are sha-256 and sha-512",
+            example = "sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:",
+        ),
+        ("Want-Repr-Digest" = Option<String>, Header, description = "Tell the digest of what was written", example = "sha-256=1"),
+    ),
+    request_body(content = inline(crate::http::filesystem::content::download::FileBytes), content_type = "application/octet-stream"),
+    responses(
+        (
+            status = 201, description = "A new file was written",
+            headers(("Repr-Digest" = String, description = "The digest, where it was wanted")),
+        ),
+        (
+            status = 204, description = "A file was replaced",
+            headers(("Repr-Digest" = String, description = "The digest, where it was wanted")),
+        ),
+        (status = 412, description = "A condition does not hold"),
+    )
+)]
+pub(crate) async fn store(
+    access: Access,
+    query: Parameters<PathParameters>,
+    conditions: Conditions,
+    State(api): State<Api>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    refuse_encodings(&headers)?;
+    if headers.contains_key(header::CONTENT_RANGE) {
+        return Err(Problem::new(Kind::Invalid, "a part of a file cannot be put (RFC 9110, 14.5); use a resumable upload"));
+    }
+    let digests = Digests::of(&headers)?;
+    let path = &query.0.path;
+    let expected = expected(&access, path, &conditions).await?;
+    let mut body = body.into_data_stream();
+    let (told, outcome) = forward_body(&mut body, pause(&api.config), async |content| {
+        let (content, told) = digests.check(content);
+        (told, contents::store(&access, path, content, expected, length(&headers)).await)
+    })
+    .await;
+    let placed = outcome.map_err(|error| unexpected(error, expected))?;
+    let mut headers = HeaderMap::new();
+    told.write(&mut headers);
+    let status = if placed == Placed::Created { StatusCode::CREATED } else { StatusCode::NO_CONTENT };
+    Ok((status, headers).into_response())
+}
+
+/// The form of an upload request, not yet read.
+pub(crate) struct FilePart(Multipart);
+
+impl FromRequest<Api> for FilePart {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        let form = Multipart::from_request(request, api).await;
+        form.map(Self).map_err(|_| missing("send the file as part `file` of a `multipart/form-data` form").into())
+    }
+}
+
+impl FilePart {
+    /// Reads the form up to the part `file`, for which the client has the time that a request may take, and writes it to
+    /// `directory` under its own name.
+    async fn store(mut self, config: &Config, access: &Access, directory: &str) -> Result<(), Problem> {
+        let pause = pause(config);
+        let deadline = Instant::now() + pause;
+        loop {
+            let next = timeout_at(deadline, self.0.next_field()).await;
+            match next.map_err(|_| Problem::new(Kind::DeadlineExceeded, "the client stopped sending"))? {
+                Ok(Some(field)) if field.name() == Some("file") => return write(field, pause, access, directory).await,
+                Ok(Some(_)) => {}
+                Ok(None) => return Err(missing("the form has no part `file`").into()),
+                Err(_) => return Err(missing("the form could not be read").into()),
+            }
+        }
+    }
+}
+
+async fn write(mut field: Field<'_>, pause: Duration, access: &Access, directory: &str) -> Result<(), Problem> {
+    let name = field.file_name().map(ToOwned::to_owned).ok_or_else(|| missing("the part `file` has no file name"))?;
+    Ok(forward_body(&mut field, pause, |content| contents::upload(access, directory, &name, content)).await?)
+}
+
+/// How long a client is waited for.
+pub(crate) fn pause(config: &Config) -> Duration {
+    Duration::from_secs(config.request_timeout)
+}
+
+/// The length of the content, where it is said.
+pub(crate) fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Content is taken as it comes: what is packed for the way would stay packed.
+pub(crate) fn refuse_encodings(headers: &HeaderMap) -> Result<(), Problem> {
+    match headers.get(header::CONTENT_ENCODING) {
+        Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
+            Err(Problem::unsupported_media("a content coding is not taken off; send the file as it is"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a request wants to be there already.
+async fn expected(access: &Access, path: &str, conditions: &Conditions) -> Result<Expected, Problem> {
+    let failed = || Problem::precondition_failed("the file is not in a state that the request expects");
+    if conditions.only_new() {
+        return Ok(Expected::Nothing);
+    }
+    if !conditions.any() {
+        return Ok(Expected::Anything);
+    }
+    match contents::version(access, path, SizeLimit::Stream).await {
+        Ok((_, version)) if conditions.judge(&Validators::of(&version), false) != Verdict::Failed => Ok(Expected::Version(version)),
+        Ok(_) => Err(failed()),
+        Err(ServiceError::Filesystem(FilesystemError::NotFound(_))) if conditions.only_existing() => Err(failed()),
+        Err(ServiceError::Filesystem(FilesystemError::NotFound(_))) => Ok(Expected::Nothing),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The problem for a write that found something else than expected.
+fn unexpected(error: ServiceError, expected: Expected) -> Problem {
+    match (&error, expected) {
+        (ServiceError::Filesystem(FilesystemError::Exists(_)), Expected::Nothing)
+        | (ServiceError::Filesystem(FilesystemError::Changed(_) | FilesystemError::NotFound(_)), Expected::Version(_)) => {
+            Problem::precondition_failed(error.to_string())
+        }
+        _ => error.into(),
+    }
+}
+
+fn missing(message: &'static str) -> InvalidRequest {
+    InvalidRequest::new(Place::Document, "file", message)
+}

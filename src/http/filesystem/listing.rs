@@ -1,0 +1,127 @@
+//! Listings and searches below `/filesystem/{system_name}/ops`: whole, by the page, and as streams.
+
+use axum::Json;
+use axum::http::{HeaderValue, Uri, header};
+use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::error::Classify;
+use crate::filesystem::{FilesystemError, WalkOptions};
+use crate::http::extract::parameters::Parameters;
+use crate::http::filesystem::model::file::{File, GetDirectoryLsResponse};
+use crate::http::filesystem::model::listing::{FindParameters, GetFindResponse, LsParameters};
+use crate::http::filesystem::ndjson::Lines;
+use crate::http::json_stream;
+use crate::http::problem::Problem;
+use crate::service::{Access, InvalidRequest, Place, ServiceError, listing};
+
+/// How much a search gives in one document where nothing is asked for, and at most.
+const DEFAULT_FINDINGS: u64 = 1_000;
+const MAX_FINDINGS: u64 = 10_000;
+
+/// List a directory
+///
+/// The whole directory in one document, in the order of names or that of `sort`; one of more than 20,000 entries comes in no order,
+/// as it is read, and is refused (413) where an order is asked for. With `pageSize` one page of it, with a `Link`
+/// (`rel="next"`) to the next one. With `Accept: application/x-ndjson` one line for each entry, as they are found, without any
+/// limit; what fails on the way is told in a last line, which has the member `error`.
+#[utoipa::path(
+    get,
+    path = "/filesystem/{system_name}/ops/ls",
+    operation_id = "get_ls_filesystem__system_name__ops_ls_get",
+    tag = "filesystem",
+    params(LsParameters),
+    responses((
+        status = 200,
+        description = "The entries",
+        content((GetDirectoryLsResponse = "application/json"), (File = "application/x-ndjson")),
+        headers(("Link" = Option<String>, description = "Where the next page is, as `rel=\"next\"` (RFC 8288)")),
+    ))
+)]
+pub(crate) async fn ls(access: Access, query: Parameters<LsParameters>, lines: Lines, uri: Uri) -> Result<Response, Problem> {
+    let (path, options) = (&query.0.path, query.0.options());
+    match (query.0.page(), query.0.order()) {
+        (None, None) if lines.wanted() => {
+            let entries = listing::walk(&access, path, WalkOptions { list: options, ..WalkOptions::default() }).await?;
+            Ok(lines.answer(entries, None))
+        }
+        _ if lines.wanted() => {
+            let message = "a stream has no order and no pages: leave `sort`, `order`, `pageSize` and `cursor` out, or ask for JSON";
+            Err(InvalidRequest::new(Place::Parameter, "sort", message).into())
+        }
+        (Some(page), _) => {
+            let found = listing::page(&access, path, options, &page).await?;
+            let link = found.cursor.map(|cursor| next_page(&uri, &cursor));
+            let link = link.map(|link| [(header::LINK, link)]);
+            Ok((link, Json(GetDirectoryLsResponse::from(found.entries))).into_response())
+        }
+        (None, Some(order)) => Ok(json_stream::entries(listing::sorted(&access, path, options, order).await?, None)),
+        (None, None) => {
+            let (ready, rest) = listing::whole(&access, path, options).await?;
+            Ok(json_stream::entries(ready, rest))
+        }
+    }
+}
+
+/// Search a tree
+///
+/// Hidden entries are searched too, links are not followed unless `dereference` is set. With `Accept: application/x-ndjson`
+/// one line for each finding, as they are found; what fails on the way is told in a last line, which has the member `error`.
+#[utoipa::path(
+    get,
+    path = "/filesystem/{system_name}/ops/find",
+    operation_id = "get_find_filesystem__system_name__ops_find_get",
+    tag = "filesystem",
+    params(FindParameters),
+    responses((
+        status = 200,
+        description = "What was found",
+        content((GetFindResponse = "application/json"), (File = "application/x-ndjson")),
+    ))
+)]
+pub(crate) async fn find(access: Access, query: Parameters<FindParameters>, lines: Lines) -> Result<Response, Problem> {
+    let limit = query.0.limit;
+    if limit == Some(0) || !lines.wanted() && limit.is_some_and(|limit| limit > MAX_FINDINGS) {
+        return Err(InvalidRequest::new(Place::Parameter, "limit", format!("it must be from 1 to {MAX_FINDINGS}")).into());
+    }
+    let mut entries = listing::walk(&access, &query.0.path, query.0.options()).await?;
+    if lines.wanted() {
+        return Ok(lines.answer(entries, limit));
+    }
+    let limit = usize::try_from(limit.unwrap_or(DEFAULT_FINDINGS)).unwrap_or(usize::MAX);
+    let (mut found, mut incomplete) = (Vec::new(), None);
+    while found.len() <= limit
+        && let Some(item) = entries.next().await
+    {
+        match item {
+            Ok(more) => found.extend(more),
+            Err(error @ FilesystemError::Incomplete { .. }) => incomplete = Some(error.public_message().into_owned()),
+            Err(error) => return Err(ServiceError::from(error).into()),
+        }
+    }
+    let truncated = found.len() > limit;
+    found.truncate(limit);
+    Ok(Json(GetFindResponse::new(found, truncated, incomplete)).into_response())
+}
+
+/// The `Link` to the next page (RFC 8288), relative to the request's own address: the same query with another cursor.
+fn next_page(uri: &Uri, cursor: &str) -> HeaderValue {
+    let query = uri.query().unwrap_or_default();
+    let others = query.split('&').filter(|pair| !pair.is_empty() && pair.split('=').next() != Some("cursor"));
+    let mut target: String = others.flat_map(|pair| [pair, "&"]).collect();
+    target.push_str("cursor=");
+    target.extend(utf8_percent_encode(cursor, NON_ALPHANUMERIC));
+    HeaderValue::from_str(&format!("<?{target}>; rel=\"next\"")).expect("the query of a URI has no character that a header cannot have")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_keeps_the_query_and_changes_the_cursor_alone() {
+        let uri: Uri = "/filesystem/daint/ops/ls?path=/a%20b&cursor=old&pageSize=2".parse().unwrap();
+        assert_eq!(next_page(&uri, "aZ_-"), "<?path=/a%20b&pageSize=2&cursor=aZ%5F%2D>; rel=\"next\"");
+    }
+}

@@ -1,0 +1,188 @@
+//! Batches on the wire.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::filesystem::{CopyOptions, ListOptions, Sort};
+use crate::http::extract::parameters::lenient;
+use crate::http::filesystem::model::file::{File, FileChecksum, FileStat};
+use crate::http::filesystem::model::listing::{Direction, SortBy};
+use crate::service::batch::{Operation, Output};
+use crate::service::listing::{Ordered, PageQuery};
+
+/// Operations to carry out.
+#[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"operations": [
+    {"op": "mkdir", "sourcePath": "/home/user/run"},
+    {"op": "stat", "sourcePath": "/home/user/input.dat"},
+]}))]
+pub(in crate::http) struct PostBatchRequest {
+    /// At most 1000.
+    pub(in crate::http) operations: Vec<BatchOperation>,
+    /// One after the other, up to the first that fails; otherwise many at once, in no order.
+    #[serde(default, deserialize_with = "lenient::flag")]
+    #[schema(default = false)]
+    pub(in crate::http) ordered: bool,
+}
+
+/// An operation, with the members of the request of the same name. `path` and `source_path` are understood for `sourcePath`.
+#[derive(Deserialize, ToSchema)]
+#[serde(tag = "op", rename_all = "lowercase", rename_all_fields = "camelCase")]
+pub(in crate::http) enum BatchOperation {
+    /// The status of a file.
+    Stat {
+        #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
+        path: String,
+        #[serde(default)]
+        dereference: bool,
+    },
+    /// One page of a directory, of at most 1000 entries; at most 20000 for all listings of a batch.
+    Ls {
+        #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
+        path: String,
+        #[serde(default)]
+        show_hidden: bool,
+        #[serde(default)]
+        numeric_uid: bool,
+        #[serde(default)]
+        dereference: bool,
+        page_size: Option<u64>,
+        cursor: Option<String>,
+        sort: Option<SortBy>,
+        order: Option<Direction>,
+    },
+    /// The SHA-256 of a file.
+    Checksum {
+        #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
+        path: String,
+    },
+    /// Make a directory.
+    Mkdir {
+        #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
+        path: String,
+        #[serde(default)]
+        parent: bool,
+    },
+    /// Remove a file or directory.
+    Rm {
+        #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
+        path: String,
+    },
+    /// Move to another name.
+    Mv {
+        #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
+        path: String,
+        target_path: String,
+        #[serde(default)]
+        overwrite: bool,
+    },
+    /// Copy to another name.
+    Cp {
+        #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
+        path: String,
+        target_path: String,
+        #[serde(default)]
+        dereference: bool,
+        #[serde(default)]
+        overwrite: bool,
+    },
+    /// Set permission bits.
+    Chmod {
+        #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
+        path: String,
+        mode: String,
+    },
+    /// Set owner and group.
+    Chown {
+        #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
+        path: String,
+        #[serde(default)]
+        owner: String,
+        #[serde(default)]
+        group: String,
+    },
+    /// Make a symbolic link.
+    Symlink {
+        #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
+        path: String,
+        link_path: String,
+    },
+    /// Set a file's times to now, or make an empty one.
+    Touch {
+        #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
+        path: String,
+    },
+}
+
+impl From<BatchOperation> for Operation {
+    fn from(operation: BatchOperation) -> Self {
+        match operation {
+            BatchOperation::Stat { path, dereference } => Self::Stat { path, dereference },
+            BatchOperation::Ls { path, show_hidden, numeric_uid, dereference, page_size, cursor, sort, order } => {
+                let options = ListOptions { hidden: show_hidden, numeric_ids: numeric_uid, recursive: false, dereference };
+                let is_ordered = sort.is_some() || order.is_some();
+                let order = is_ordered
+                    .then(|| Ordered { sort: sort.map(Sort::from).unwrap_or_default(), descending: order == Some(Direction::Desc) });
+                Self::List { path, options, page: PageQuery { size: page_size, cursor, order } }
+            }
+            BatchOperation::Checksum { path } => Self::Checksum { path },
+            BatchOperation::Mkdir { path, parent } => Self::MakeDirectory { path, parents: parent },
+            BatchOperation::Rm { path } => Self::Remove { path },
+            BatchOperation::Mv { path, target_path, overwrite } => Self::Move { source: path, target: target_path, overwrite },
+            BatchOperation::Cp { path, target_path, dereference, overwrite } => {
+                Self::Copy { source: path, target: target_path, options: CopyOptions { dereference, overwrite } }
+            }
+            BatchOperation::Chmod { path, mode } => Self::Chmod { path, mode },
+            BatchOperation::Chown { path, owner, group } => Self::Chown { path, owner, group },
+            BatchOperation::Symlink { path, link_path } => Self::Symlink { target: path, link: link_path },
+            BatchOperation::Touch { path } => Self::Touch { path },
+        }
+    }
+}
+
+/// What became of the operations.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct PostBatchResponse {
+    /// One for each operation, in the order of the request.
+    pub(in crate::http) results: Vec<BatchResult>,
+    /// How many of them were not done.
+    pub(in crate::http) failed: usize,
+}
+
+/// What became of one operation.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct BatchResult {
+    /// The status that a request of its own would have had; 409 for one that was not begun because an earlier one failed.
+    pub(in crate::http) status: u16,
+    /// What it gave: a status, a page (`entries`, `cursor`), a checksum, or the entry that was made or changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::http) output: Option<BatchOutput>,
+    /// Why it was not done, as the body of a request of its own would have said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<crate::http::problem::ApiResponseError<'static>>)]
+    pub(in crate::http) error: Option<Value>,
+}
+
+/// What an operation gave.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(in crate::http) enum BatchOutput {
+    Stat(FileStat),
+    Checksum(FileChecksum),
+    Entry(File),
+    Page { entries: Vec<File>, cursor: Option<String> },
+}
+
+impl BatchOutput {
+    /// What an operation gave, if anything.
+    pub(in crate::http) fn new(given: Output) -> Option<Self> {
+        match given {
+            Output::Stat(stat) => Some(Self::Stat(stat.into())),
+            Output::Page(found) => Some(Self::Page { entries: found.entries.into_iter().map(File::from).collect(), cursor: found.cursor }),
+            Output::Checksum(checksum) => Some(Self::Checksum(checksum.into())),
+            Output::Entry(entry) => Some(Self::Entry(entry.into())),
+            Output::Nothing => None,
+        }
+    }
+}

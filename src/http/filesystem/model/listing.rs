@@ -1,0 +1,236 @@
+//! What listings and searches are asked with, beyond what the contract knows, and what they answer with.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::domain::{DirectoryEntry, FileType};
+use crate::filesystem::{Filter, Glob, ListOptions, Sort, WalkOptions};
+use crate::http::extract::parameters::lenient;
+use crate::http::filesystem::model::file::File;
+use crate::service::listing::{Ordered, PageQuery};
+
+/// What to list, and how.
+#[derive(Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct LsParameters {
+    /// An absolute path inside a configured file system.
+    #[param(example = "/home/user")]
+    pub(in crate::http) path: String,
+    /// Names that start with a dot too.
+    #[serde(default, deserialize_with = "lenient::flag")]
+    #[param(default = false)]
+    show_hidden: bool,
+    /// Owners and groups as numbers.
+    #[serde(default, deserialize_with = "lenient::flag")]
+    #[param(default = false)]
+    numeric_uid: bool,
+    /// All levels below.
+    #[serde(default, deserialize_with = "lenient::flag")]
+    #[param(default = false)]
+    recursive: bool,
+    /// Links shown as what they point to.
+    #[serde(default, deserialize_with = "lenient::flag")]
+    #[param(default = false)]
+    dereference: bool,
+    /// One page of so many entries, from 1 to 10000. `Link` leads to the next one.
+    #[serde(default, deserialize_with = "lenient::count")]
+    page_size: Option<u64>,
+    /// Where the page before ended, from its `Link`.
+    cursor: Option<String>,
+    /// What the entries are ordered by. Without it a whole listing is in the order of names.
+    #[param(inline)]
+    sort: Option<SortBy>,
+    /// Which way.
+    #[param(inline)]
+    order: Option<Direction>,
+}
+
+impl LsParameters {
+    /// How to list.
+    pub(in crate::http) fn options(&self) -> ListOptions {
+        ListOptions { hidden: self.show_hidden, numeric_ids: self.numeric_uid, recursive: self.recursive, dereference: self.dereference }
+    }
+
+    /// The order that is asked for, if any.
+    pub(in crate::http) fn order(&self) -> Option<Ordered> {
+        if self.sort.is_none() && self.order.is_none() {
+            return None;
+        }
+        let sort = self.sort.map(Sort::from).unwrap_or_default();
+        Some(Ordered { sort, descending: self.order == Some(Direction::Desc) })
+    }
+
+    /// The page that is asked for, if one is.
+    pub(in crate::http) fn page(&self) -> Option<PageQuery> {
+        let is_page = self.page_size.is_some() || self.cursor.is_some();
+        is_page.then(|| PageQuery { size: self.page_size, cursor: self.cursor.clone(), order: self.order() })
+    }
+}
+
+/// What entries are ordered by; among equals the name decides.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::http) enum SortBy {
+    /// The bytes of the name.
+    Name,
+    /// The size.
+    Size,
+    /// The time of the last change.
+    Mtime,
+}
+
+impl From<SortBy> for Sort {
+    fn from(sort: SortBy) -> Self {
+        match sort {
+            SortBy::Name => Self::Name,
+            SortBy::Size => Self::Size,
+            SortBy::Mtime => Self::Modified,
+        }
+    }
+}
+
+/// Which way entries are ordered.
+#[derive(Clone, Copy, PartialEq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::http) enum Direction {
+    /// The least first.
+    Asc,
+    /// The greatest first.
+    Desc,
+}
+
+/// Where to search, and for what. All conditions have to hold.
+#[derive(Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct FindParameters {
+    /// An absolute path inside a configured file system. What is found is named relative to it.
+    #[param(example = "/home/user")]
+    pub(in crate::http) path: String,
+    /// A pattern for the last part of the path, as of `find -name`: `*`, `?`, `[a-z]`, `[!a-z]`.
+    #[serde(default, deserialize_with = "pattern")]
+    #[param(value_type = Option<String>, max_length = 256, example = "slurm-*.out")]
+    name: Option<Glob>,
+    /// One or more of the letters of `find -type`, separated by commas: `f`, `d`, `l`, `b`, `c`, `p`, `s`.
+    #[serde(rename = "type", default, deserialize_with = "types")]
+    #[param(value_type = Option<String>, example = "f,l")]
+    types: Vec<FileType>,
+    /// The least size in bytes.
+    #[serde(default, deserialize_with = "lenient::count")]
+    min_size: Option<u64>,
+    /// The greatest size in bytes.
+    #[serde(default, deserialize_with = "lenient::count")]
+    max_size: Option<u64>,
+    /// Changed at this time or later: RFC 3339, or Unix seconds.
+    #[serde(default, deserialize_with = "time")]
+    #[param(value_type = Option<String>, example = "2026-01-31T08:00:00Z")]
+    modified_since: Option<i64>,
+    /// Changed before this time: RFC 3339, or Unix seconds.
+    #[serde(default, deserialize_with = "time")]
+    #[param(value_type = Option<String>)]
+    modified_before: Option<i64>,
+    /// How many levels deep; 1 is the directory itself.
+    #[serde(default, deserialize_with = "lenient::count")]
+    max_depth: Option<u64>,
+    /// Owners and groups as numbers.
+    #[serde(default, deserialize_with = "lenient::flag")]
+    #[param(default = false)]
+    numeric_uid: bool,
+    /// Links taken for what they point to, and followed.
+    #[serde(default, deserialize_with = "lenient::flag")]
+    #[param(default = false)]
+    dereference: bool,
+    /// After how many the search ends, from 1 to 10000. Streams have no limit unless they are given one.
+    #[serde(default, deserialize_with = "lenient::count")]
+    #[param(default = 1000)]
+    pub(in crate::http) limit: Option<u64>,
+}
+
+impl FindParameters {
+    /// How to walk, and what is wanted.
+    pub(in crate::http) fn options(&self) -> WalkOptions {
+        WalkOptions {
+            list: ListOptions { hidden: true, numeric_ids: self.numeric_uid, recursive: true, dereference: self.dereference },
+            max_depth: self.max_depth.map(|depth| u32::try_from(depth).unwrap_or(u32::MAX)),
+            filter: Filter {
+                name: self.name.clone(),
+                types: self.types.clone(),
+                min_size: self.min_size,
+                max_size: self.max_size,
+                modified_since: self.modified_since,
+                modified_before: self.modified_before,
+            },
+        }
+    }
+}
+
+/// What was found, in no particular order.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct GetFindResponse {
+    output: Vec<File>,
+    /// Whether the search ended at the limit.
+    truncated: bool,
+    /// What could not be searched, in words; null where everything was.
+    incomplete: Option<String>,
+}
+
+impl GetFindResponse {
+    /// What was found.
+    pub(in crate::http) fn new(found: Vec<DirectoryEntry>, truncated: bool, incomplete: Option<String>) -> Self {
+        Self { output: found.into_iter().map(File::from).collect(), truncated, incomplete }
+    }
+}
+
+fn pattern<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Glob>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Glob::new(&text).map(Some).map_err(serde::de::Error::custom)
+}
+
+fn types<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<FileType>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let letter = |letter: &str| match letter.trim() {
+        "f" => Ok(FileType::Regular),
+        "d" => Ok(FileType::Directory),
+        "l" => Ok(FileType::Symlink),
+        "b" => Ok(FileType::BlockDevice),
+        "c" => Ok(FileType::CharacterDevice),
+        "p" => Ok(FileType::Fifo),
+        "s" => Ok(FileType::Socket),
+        _ => Err(serde::de::Error::custom("types are the letters f, d, l, b, c, p and s, separated by commas")),
+    };
+    text.split(',').map(letter).collect()
+}
+
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if let Ok(seconds) = text.parse() {
+        return Ok(Some(seconds));
+    }
+    let time: Timestamp =
+        text.parse().map_err(|_| serde::de::Error::custom("a time is written as 2026-01-31T08:00:00Z, or in Unix seconds"))?;
+    Ok(Some(time.as_second()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn find(parameter: &str, value: &str) -> Option<WalkOptions> {
+        serde_json::from_value::<FindParameters>(json!({"path": "/", parameter: value})).ok().map(|query| query.options())
+    }
+
+    #[test]
+    fn types_and_times_are_read_in_their_ways_of_writing_and_nothing_else_is() {
+        assert_eq!(find("type", "f,d").unwrap().filter.types, [FileType::Regular, FileType::Directory]);
+        for time in ["1769846400", "2026-01-31T08:00:00Z", "2026-01-31T09:00:00+01:00"] {
+            assert_eq!(find("modifiedSince", time).unwrap().filter.modified_since, Some(1_769_846_400));
+        }
+        for (parameter, value) in [("type", "x"), ("type", ""), ("modifiedSince", "yesterday"), ("modifiedBefore", ""), ("minSize", "-1")] {
+            assert!(find(parameter, value).is_none(), "{parameter}={value}");
+        }
+    }
+}

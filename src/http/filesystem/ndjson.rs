@@ -1,0 +1,91 @@
+//! Entries as a stream of JSON lines, `application/x-ndjson`.
+//!
+//! A line with the member `name` is an entry. What fails on the way is said in one last line, which has the member `error` and
+//! nothing else: the problem that an answer of its own would have been. What nobody foresaw cuts the connection, so that a client
+//! never takes half a listing for a whole one.
+
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::future::ready;
+use futures::stream::StreamExt;
+
+use crate::domain::DirectoryEntry;
+use crate::filesystem::EntryStream;
+use crate::http::Api;
+use crate::http::filesystem::model::file::File;
+use crate::http::problem::Problem;
+use crate::http::problem::problem_context::ProblemContext;
+use crate::service::ServiceError;
+
+/// The media type.
+pub(crate) const MEDIA_TYPE: &str = "application/x-ndjson";
+
+/// Whether the caller asks for lines, and what a problem on the way has to be told with.
+pub(crate) struct Lines {
+    wanted: bool,
+    problem_context: ProblemContext,
+}
+
+impl FromRequestParts<Api> for Lines {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Self::Rejection> {
+        Ok(Self { wanted: accepts(&parts.headers), problem_context: ProblemContext::from_request_parts(parts, api).await? })
+    }
+}
+
+impl Lines {
+    /// Whether the caller asks for lines.
+    pub(crate) fn wanted(&self) -> bool {
+        self.wanted
+    }
+
+    /// The answer with these entries, at most `limit` where there is one.
+    pub(crate) fn answer(self, entries: EntryStream, limit: Option<u64>) -> Response {
+        let mut left = limit.unwrap_or(u64::MAX);
+        let limited = entries.scan((), move |(), item| {
+            let item = match item {
+                _ if left == 0 => None,
+                Ok(mut found) => {
+                    found.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+                    left -= found.len() as u64;
+                    Some(Ok(found))
+                }
+                error => Some(error),
+            };
+            ready(item)
+        });
+        let lines = limited.map(move |item| match item {
+            Ok(found) => Ok::<_, std::convert::Infallible>(lines(found)),
+            Err(error) => Ok(self.last_line(error.into())),
+        });
+        let vary = (header::VARY, HeaderValue::from_static("accept"));
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE)), vary]);
+        (headers, Body::from_stream(lines)).into_response()
+    }
+
+    fn last_line(&self, error: ServiceError) -> Bytes {
+        let problem = Problem::from(error);
+        self.problem_context.log(&problem, "a stream of entries ended with an error");
+        [b"{\"error\":", self.problem_context.document(&problem).as_slice(), b"}\n"].concat().into()
+    }
+}
+
+fn lines(found: Vec<DirectoryEntry>) -> Bytes {
+    let mut lines = Vec::with_capacity(found.len() * 192);
+    for entry in found {
+        serde_json::to_writer(&mut lines, &File::from(entry)).expect("strings and numbers serialise, and a vector takes them");
+        lines.push(b'\n');
+    }
+    lines.into()
+}
+
+fn accepts(headers: &HeaderMap) -> bool {
+    let fields = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut types = fields.flat_map(|field| field.split(',')).map(|range| range.split(';').next().unwrap_or_default().trim());
+    types.any(|media_type| media_type.eq_ignore_ascii_case(MEDIA_TYPE))
+}

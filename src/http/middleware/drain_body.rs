@@ -1,0 +1,106 @@
+//! What of a request's content nobody wanted.
+//!
+//! A request may be refused while its content is still coming in. A client that is cut off while it sends sees a broken
+//! connection instead of the answer, and one that keeps the connection for its next request sees that one fail. So the rest is
+//! taken in as far as that is reasonable, and where it is not, the answer says that the connection ends with it.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderValue, Version, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use bytes::Bytes;
+use futures::future::poll_fn;
+use hyper::body::{Body as _, Frame, SizeHint};
+use tokio::time::{Instant, timeout_at};
+
+/// How much of the rest is still taken in, and for how long.
+const DRAIN_BYTES: u64 = 64 * 1024 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+
+/// The layer.
+pub(crate) async fn drain_body(request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let keeps_connection = request.version() < Version::HTTP_2;
+    let waits_for_leave = request.headers().contains_key(header::EXPECT);
+    let (parts, body) = request.into_parts();
+    let drainable = Arc::new(DrainableBody { body: Mutex::new(body), touched: AtomicBool::new(false), ended: AtomicBool::new(false) });
+    let mut response = next.run(Request::from_parts(parts, Body::new(SharedBody(Arc::clone(&drainable))))).await;
+    // A client that asked for leave to send (RFC 9110, 10.1.1) and has none yet will not send: to read would be to give it.
+    if waits_for_leave && !drainable.touched.load(Ordering::Relaxed) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return response;
+    }
+    drainable.drain().await;
+    if keeps_connection && !drainable.has_ended() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The content of a request, whoever reads it at the time.
+struct DrainableBody {
+    body: Mutex<Body>,
+    touched: AtomicBool,
+    ended: AtomicBool,
+}
+
+impl DrainableBody {
+    fn body(&self) -> MutexGuard<'_, Body> {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    fn poll(&self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        self.touched.store(true, Ordering::Relaxed);
+        let mut body = self.body();
+        let frame = ready!(Pin::new(&mut *body).poll_frame(context));
+        // A connection that breaks has nothing more to come either.
+        if !matches!(frame, Some(Ok(_))) || body.is_end_stream() {
+            self.ended.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    async fn drain(&self) {
+        let deadline = Instant::now() + DRAIN_TIME;
+        let mut taken = 0;
+        while !self.has_ended() && taken < DRAIN_BYTES {
+            match timeout_at(deadline, poll_fn(|context| self.poll(context))).await {
+                Ok(Some(Ok(frame))) => taken += frame.data_ref().map_or(0, |data| data.len() as u64),
+                _ => return,
+            }
+        }
+    }
+}
+
+/// The content as handlers get it.
+struct SharedBody(Arc<DrainableBody>);
+
+impl hyper::body::Body for SharedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        self.0.poll(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.body().is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.body().size_hint()
+    }
+}

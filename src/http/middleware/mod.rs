@@ -1,0 +1,6 @@
+//! What every request passes on its way to a handler.
+
+pub(crate) mod access_log;
+pub(crate) mod drain_body;
+pub(crate) mod normalise;
+pub(crate) mod time_limit;

@@ -1,0 +1,144 @@
+//! Which path a request means: the prefix of the site, the case of letters, and slashes at the end.
+
+use axum::extract::{Request, State};
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::error::Kind;
+use crate::http::Api;
+use crate::http::problem::Problem;
+
+/// The prefix that a request's path had and that was taken off before routing.
+#[derive(Clone, Debug)]
+pub(crate) struct Prefix(String);
+
+impl Prefix {
+    /// The prefix, without a slash at its end.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Takes the site's prefix off, where the proxy in front left it on, and lowers the letters of the path but for the
+/// ids of jobs and uploads: the contract is blind to case, and they are not.
+pub(crate) fn normalise(root_path: &str, mut request: Request) -> Request {
+    let path = request.uri().path();
+    let (prefix, rest) = match path.strip_prefix(root_path) {
+        Some(rest) if !root_path.is_empty() && (rest.is_empty() || rest.starts_with('/')) => (root_path, rest),
+        _ => ("", path),
+    };
+    let as_it_is = prefix.is_empty() && !rest.is_empty() && !rest.bytes().any(|byte| byte.is_ascii_uppercase());
+    let prefix = Prefix(prefix.to_owned());
+    if as_it_is {
+        request.extensions_mut().insert(prefix);
+        return request;
+    }
+    let lowered = lower(if rest.is_empty() { "/" } else { rest });
+    if let Some(uri) = with_path(request.uri(), &lowered) {
+        *request.uri_mut() = uri;
+        request.extensions_mut().insert(prefix);
+    }
+    request
+}
+
+/// No route has this path. Where one has it with, or without, a slash at its end, the client is sent there.
+pub(crate) async fn not_found(State(api): State<Api>, request: Request) -> Response {
+    let path = request.uri().path();
+    let other = path.strip_suffix('/').map_or_else(|| format!("{path}/"), ToOwned::to_owned);
+    if !api.routes.iter().any(|route| matches(route, &other)) {
+        return Problem::new(Kind::NotFound, "Not Found").into_response();
+    }
+    let prefix = request.extensions().get::<Prefix>().map_or("", Prefix::as_str);
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    redirect(&format!("{prefix}{other}{query}"))
+}
+
+/// The route does not have this method; `Allow` is added by the router.
+pub(crate) async fn method_not_allowed(method: Method) -> Response {
+    if method == Method::OPTIONS { StatusCode::NO_CONTENT.into_response() } else { Problem::method_not_allowed().into_response() }
+}
+
+/// Sends the client elsewhere, with the same method and body.
+pub(crate) fn redirect(location: &str) -> Response {
+    match HeaderValue::from_str(location) {
+        Ok(location) => (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response(),
+        Err(_) => Problem::new(Kind::NotFound, "Not Found").into_response(),
+    }
+}
+
+fn lower(path: &str) -> String {
+    let segments: Vec<&str> = path.split('/').collect();
+    let is_job = segments.len() > 4 && segments[1].eq_ignore_ascii_case("compute") && segments[3].eq_ignore_ascii_case("jobs");
+    let is_upload = segments.len() > 4 && segments[1].eq_ignore_ascii_case("filesystem") && segments[3].eq_ignore_ascii_case("uploads");
+    let lowered = segments.iter().enumerate().map(|(index, segment)| match index {
+        4 if is_job || is_upload => (*segment).to_owned(),
+        _ => segment.to_ascii_lowercase(),
+    });
+    lowered.collect::<Vec<_>>().join("/")
+}
+
+fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
+    let path_and_query = match uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(path_and_query).ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+/// Whether `path` is an instance of `template`, whose parameters stand in braces and take one segment.
+fn matches(template: &str, path: &str) -> bool {
+    let is_parameter = |part: &str| part.starts_with('{');
+    template.split('/').count() == path.split('/').count()
+        && template.split('/').zip(path.split('/')).all(|(part, segment)| part == segment || (is_parameter(part) && !segment.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use proptest::prelude::*;
+
+    fn normalised(root_path: &str, uri: &str) -> (String, String) {
+        let request = normalise(root_path, Request::get(uri).body(Body::empty()).unwrap());
+        let prefix = request.extensions().get::<Prefix>().unwrap().as_str().to_owned();
+        (prefix, request.uri().to_string())
+    }
+
+    #[test]
+    fn letters_are_lowered_but_for_job_ids_and_queries() {
+        assert_eq!(normalised("", "/Status/DAINT/Nodes?Path=A").1, "/status/daint/nodes?Path=A");
+        assert_eq!(normalised("", "/Filesystem/Daint/Uploads/aBc").1, "/filesystem/daint/uploads/aBc");
+        assert_eq!(normalised("", "/COMPUTE/Daint/Jobs/12.Server/METADATA").1, "/compute/daint/jobs/12.Server/metadata");
+    }
+
+    #[test]
+    fn the_prefix_is_taken_off_where_it_is_a_whole_one() {
+        assert_eq!(normalised("/api/v2", "/api/v2/status/systems"), ("/api/v2".to_owned(), "/status/systems".to_owned()));
+        assert_eq!(normalised("/api/v2", "/api/v2"), ("/api/v2".to_owned(), "/".to_owned()));
+        assert_eq!(normalised("/api/v2", "/api/v22/status"), (String::new(), "/api/v22/status".to_owned()));
+        assert_eq!(normalised("/api/v2", "/status/systems"), (String::new(), "/status/systems".to_owned()));
+    }
+
+    proptest! {
+        #[test]
+        fn any_path_is_normalised_once_and_for_all(path in "/[!-~]{0,40}") {
+            let request = |uri: &str| Request::get(uri).body(Body::empty()).ok();
+            if let Some(first) = request(&path).map(|request| normalise("/api", request)) {
+                let uri = first.uri().to_string();
+                let second = normalise("", request(&uri).unwrap());
+                prop_assert_eq!(second.uri().to_string(), uri);
+            }
+        }
+    }
+
+    #[test]
+    fn a_template_takes_one_segment_for_each_parameter() {
+        assert!(matches("/status/{system_name}/nodes", "/status/daint/nodes"));
+        assert!(!matches("/status/{system_name}/nodes", "/status//nodes"));
+        assert!(!matches("/status/{system_name}/nodes", "//evil.example/nodes"));
+        assert!(!matches("/status/{system_name}/nodes", "/status/daint/nodes/"));
+    }
+}

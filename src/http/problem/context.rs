@@ -1,0 +1,94 @@
+//! What is known of a request beside its content. For logs and headers only: no decision is based on it.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName};
+
+use crate::domain::Username;
+use crate::http::Api;
+
+/// The header that names a request, in and out.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The header that ties the requests of one problem_context together, in and out.
+pub(crate) const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+
+/// The ids of a request, and who sent it once that is known.
+#[derive(Debug)]
+pub(crate) struct RequestContext {
+    id: Arc<str>,
+    correlation_id: Arc<str>,
+    username: OnceLock<Username>,
+}
+
+impl RequestContext {
+    /// Takes over the client's ids where they can be trusted to be harmless in logs, and makes new ones where not.
+    pub(crate) fn new(headers: &HeaderMap) -> Self {
+        let id: Arc<str> = harmless(headers, &REQUEST_ID).unwrap_or_else(|| uuid::Uuid::now_v7().to_string().into());
+        let correlation_id = harmless(headers, &CORRELATION_ID).unwrap_or_else(|| Arc::clone(&id));
+        Self { id, correlation_id, username: OnceLock::new() }
+    }
+
+    /// The request's id.
+    pub(crate) fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// The id of the problem_context that it belongs to.
+    pub(crate) fn correlation_id(&self) -> &str {
+        &self.correlation_id
+    }
+
+    /// Notes who sent it.
+    pub(crate) fn identified(&self, username: &Username) {
+        let _already_noted = self.username.set(username.clone());
+    }
+
+    /// Who sent it, once known.
+    pub(crate) fn username(&self) -> Option<&str> {
+        self.username.get().map(Username::as_str)
+    }
+}
+
+/// The context as a parameter of handlers and extractors.
+pub(crate) struct Context(pub(crate) Arc<RequestContext>);
+
+impl FromRequestParts<Api> for Context {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
+        let noted = parts.extensions.get::<Arc<RequestContext>>().cloned();
+        Ok(Self(noted.unwrap_or_else(|| Arc::new(RequestContext::new(&parts.headers)))))
+    }
+}
+
+fn harmless(headers: &HeaderMap, name: &HeaderName) -> Option<Arc<str>> {
+    let value = headers.get(name)?.to_str().ok()?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '/' | '+' | '=' | '@');
+    ((1..=128).contains(&value.len()) && value.chars().all(allowed)).then(|| value.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_could_forge_a_log_line_are_replaced() {
+        for value in ["", "a b", "a\tb", "x\"y", &"z".repeat(129)] {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, value.parse().unwrap());
+            let context = RequestContext::new(&headers);
+            assert_ne!(&**context.id(), value);
+            assert_eq!(uuid::Uuid::parse_str(context.id()).unwrap().get_version_num(), 7);
+        }
+    }
+
+    #[test]
+    fn harmless_ids_are_kept_and_the_correlation_id_defaults_to_the_request_id() {
+        let mut headers = HeaderMap::new();
+        headers.insert(REQUEST_ID, "job-17:a".parse().unwrap());
+        let context = RequestContext::new(&headers);
+        assert_eq!((&**context.id(), context.correlation_id()), ("job-17:a", "job-17:a"));
+    }
+}

@@ -1,0 +1,334 @@
+//! Errors on the wire: the only place with status codes for errors.
+//!
+//! The body is a problem document (RFC 9457) that also carries the members that clients of FirecREST read. A [`Problem`] is
+//! turned into a response in two steps: here its status and headers are set, and the outermost layer (`observe`) writes the
+//! body, since only there the caller and the path are known. To add a kind of failure: a variant of [`Kind`] and an arm in
+//! [`answer`].
+
+pub(crate) mod context;
+pub(crate) mod problem_context;
+
+use std::borrow::Cow;
+use std::error::Error;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use crate::error::{Classify, ErrorChain, Kind};
+use crate::filesystem::FilesystemError;
+use crate::http::problem::context::RequestContext;
+use crate::scheduler::SchedulerError;
+use crate::service::{AccessError, InvalidRequest, Place, ServiceError};
+use crate::ssh::{CommandError, TransportError};
+
+/// The media type of every error body.
+pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
+
+/// An error answer. What it holds lies elsewhere, so that results are small where all goes well.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem(Box<Content>);
+
+#[derive(Clone, Debug)]
+struct Content {
+    answer: Answer,
+    error_type: ErrorType,
+    message: String,
+    caused_by: Option<Vec<String>>,
+    data: Option<Value>,
+    maybe_effected: Option<bool>,
+    challenge: Option<String>,
+    /// The size of the file that has nothing of the range asked for.
+    size: Option<u64>,
+    log: String,
+}
+
+/// Status, name, title and retry advice of a kind of failure.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    status: StatusCode,
+    name: &'static str,
+    title: &'static str,
+    retryable: bool,
+    retry_after: Option<u32>,
+}
+
+/// The body of every error answer.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ApiResponseError<'a> {
+    /// A URI that names the kind of failure (RFC 9457).
+    #[serde(rename = "type")]
+    #[schema(example = "urn:goldcrest:problem:not-found")]
+    kind: String,
+    /// The kind of failure in words.
+    #[schema(example = "Not found")]
+    title: &'static str,
+    /// The HTTP status.
+    #[schema(example = 404)]
+    status: u16,
+    /// What went wrong this time; the same as `message`.
+    detail: &'a str,
+    /// The path of the request.
+    instance: &'a str,
+    /// Whether the request failed or was malformed.
+    error_type: ErrorType,
+    /// What went wrong this time.
+    #[schema(example = "System not found")]
+    message: &'a str,
+    /// The messages of the causes, nearest first.
+    caused_by: Option<&'a [String]>,
+    /// More about the failure: for `validation`, the wrong fields as `fields`, each with `location`, `name` and `message`.
+    #[schema(value_type = Option<Object>)]
+    data: Option<&'a Value>,
+    /// The user name of the caller, once known.
+    user: Option<&'a str>,
+    /// Whether the same request may succeed later and does no harm when sent again.
+    retryable: bool,
+    /// For a change that failed: whether it may have happened all the same. Absent where that does not apply.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    maybe_effected: Option<bool>,
+}
+
+/// Whether a request failed or was malformed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = ApResponseErrorType)]
+pub(crate) enum ErrorType {
+    /// It failed.
+    Error,
+    /// It was malformed.
+    Validation,
+}
+
+impl Problem {
+    /// A failure without an error value behind it.
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self::with(answer(kind), message.into())
+    }
+
+    /// The path exists and does not have this method.
+    pub(crate) fn method_not_allowed() -> Self {
+        Self::of(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", "Method Not Allowed")
+    }
+
+    /// A condition of the request does not hold (RFC 9110, 15.5.13).
+    pub(crate) fn precondition_failed(message: impl Into<String>) -> Self {
+        Self::of(StatusCode::PRECONDITION_FAILED, "precondition-failed", "A condition does not hold", message)
+    }
+
+    /// The file, of this size, has nothing of the range asked for (RFC 9110, 15.5.17).
+    pub(crate) fn unsatisfiable(size: u64) -> Self {
+        let message = format!("the file has {size} bytes, and none in the range asked for");
+        let mut problem = Self::of(StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "Nothing in this range", message);
+        problem.0.size = Some(size);
+        problem
+    }
+
+    /// Another request holds what this one needs (RFC 4918, 11.3).
+    fn locked(message: String) -> Self {
+        let answer = Answer { status: StatusCode::LOCKED, name: "locked", title: "In use", retryable: true, retry_after: Some(1) };
+        Self::with(answer, message)
+    }
+
+    /// The content has not the checksum that was announced (tus 1.0, checksum).
+    pub(crate) fn checksum_mismatch(message: impl Into<String>) -> Self {
+        let status = StatusCode::from_u16(460).expect("460 is a number from 100 to 999");
+        Self::of(status, "checksum-mismatch", "Another checksum than announced", message)
+    }
+
+    /// The content is not of a kind that is taken here (RFC 9110, 15.5.16).
+    pub(crate) fn unsupported_media(message: impl Into<String>) -> Self {
+        Self::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Not this kind of content", message)
+    }
+
+    /// Says that a change may have happened all the same.
+    pub(crate) fn maybe_effected(mut self) -> Self {
+        self.0.maybe_effected = Some(true);
+        self
+    }
+
+    /// The status.
+    pub(crate) fn status(&self) -> u16 {
+        self.0.answer.status.as_u16()
+    }
+
+    /// The whole story for the log.
+    pub(crate) fn log(&self) -> &str {
+        &self.0.log
+    }
+
+    /// Whether the same request may be sent again, where `safe` says whether its method changes nothing.
+    pub(crate) fn is_retryable(&self, safe: bool) -> bool {
+        self.0.answer.retryable && self.effect(safe) != Some(true)
+    }
+
+    /// Writes the body: `instance` is the path of the request, `safe` whether its method changes nothing.
+    pub(crate) fn body(&self, context: &RequestContext, instance: &str, safe: bool) -> Vec<u8> {
+        let maybe_effected = self.effect(safe);
+        let body = ApiResponseError {
+            kind: format!("urn:goldcrest:problem:{}", self.0.answer.name),
+            title: self.0.answer.title,
+            status: self.0.answer.status.as_u16(),
+            detail: &self.0.message,
+            instance,
+            error_type: self.0.error_type,
+            message: &self.0.message,
+            caused_by: self.0.caused_by.as_deref(),
+            data: self.0.data.as_ref(),
+            user: context.username(),
+            retryable: self.is_retryable(safe),
+            maybe_effected,
+        };
+        serde_json::to_vec(&body).expect("strings, numbers and JSON values serialise")
+    }
+
+    /// Whether a request that only reads had an effect is no question.
+    fn effect(&self, safe: bool) -> Option<bool> {
+        self.0.maybe_effected.filter(|_| !safe)
+    }
+
+    fn of(status: StatusCode, name: &'static str, title: &'static str, message: impl Into<String>) -> Self {
+        Self::with(Answer { status, name, title, retryable: false, retry_after: None }, message.into())
+    }
+
+    fn with(answer: Answer, message: String) -> Self {
+        let log = message.clone();
+        let (error_type, challenge, size) = (ErrorType::Error, None, None);
+        let content = Content { answer, error_type, message, caused_by: None, data: None, maybe_effected: None, challenge, size, log };
+        Self(Box::new(content))
+    }
+
+    fn classified(error: &impl Classify) -> Self {
+        let message = error.public_message().into_owned();
+        let caused_by = public_causes(error, &message);
+        let mut problem = Self::new(error.kind(), message);
+        problem.0.caused_by = (!caused_by.is_empty()).then_some(caused_by);
+        problem.0.maybe_effected = error.maybe_effected();
+        problem.0.answer.retryable &= !error.is_final();
+        problem.0.log = ErrorChain(error).to_string();
+        problem
+    }
+}
+
+impl From<AccessError> for Problem {
+    fn from(error: AccessError) -> Self {
+        let mut problem = Self::classified(&error);
+        problem.0.challenge = challenge(&error);
+        problem
+    }
+}
+
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Invalid(invalid) => invalid.into(),
+            ServiceError::Filesystem(FilesystemError::Range(size)) => Self::unsatisfiable(size),
+            ServiceError::Busy => Self::locked(error.to_string()),
+            error => Self::classified(&error),
+        }
+    }
+}
+
+impl From<InvalidRequest> for Problem {
+    fn from(error: InvalidRequest) -> Self {
+        let fields: Vec<Value> = error
+            .fields()
+            .iter()
+            .map(|field| {
+                let location = match field.place {
+                    Place::Name => "path",
+                    Place::Parameter => "query",
+                    Place::Document => "body",
+                };
+                json!({"location": location, "name": field.name, "message": field.message})
+            })
+            .collect();
+        // The messages may quote what the client sent; the log gets the names alone.
+        let names: Vec<&str> = error.fields().iter().map(|field| &*field.name).collect();
+        let mut problem = Self::new(Kind::Invalid, error.to_string());
+        problem.0.error_type = ErrorType::Validation;
+        problem.0.data = Some(json!({"fields": fields}));
+        problem.0.log = format!("validation failed: {}", names.join(", "));
+        problem
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if let Some(seconds) = self.0.answer.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(challenge) = self.0.challenge.as_deref().and_then(|challenge| HeaderValue::from_str(challenge).ok()) {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(range) = self.0.size.and_then(|size| HeaderValue::from_str(&format!("bytes */{size}")).ok()) {
+            headers.insert(header::CONTENT_RANGE, range);
+        }
+        let mut response = (self.0.answer.status, headers, Body::empty()).into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// The table.
+fn answer(kind: Kind) -> Answer {
+    let (status, name, title, retryable, retry_after) = match kind {
+        Kind::Invalid => (StatusCode::BAD_REQUEST, "invalid", "The request is not valid", false, None),
+        Kind::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "Not authenticated", false, None),
+        Kind::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "Not allowed", false, None),
+        Kind::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found", false, None),
+        Kind::RemoteTimeout => (StatusCode::REQUEST_TIMEOUT, "remote-timeout", "The cluster took too long", true, None),
+        Kind::Conflict => (StatusCode::CONFLICT, "conflict", "The present state forbids it", false, None),
+        Kind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large", false, None),
+        Kind::DependencyFailed => (StatusCode::FAILED_DEPENDENCY, "dependency-failed", "The cluster could not be reached", true, Some(5)),
+        Kind::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests", true, Some(10)),
+        Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", false, None),
+        Kind::Unsupported => (StatusCode::NOT_IMPLEMENTED, "unsupported", "Not supported", false, None),
+        Kind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available now", true, Some(10)),
+        Kind::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "deadline-exceeded", "The request took too long", true, None),
+    };
+    Answer { status, name, title, retryable, retry_after }
+}
+
+/// The `WWW-Authenticate` value (RFC 6750, 3): plain where no token was sent, with the reason where one was refused.
+fn challenge(error: &AccessError) -> Option<String> {
+    let description: Cow<'static, str> = match error {
+        AccessError::NoToken => return Some("Bearer".to_owned()),
+        AccessError::Malformed(reason) => Cow::Borrowed(reason),
+        AccessError::Authentication(source) if source.kind() == Kind::Unauthenticated => source.public_message(),
+        _ => return None,
+    };
+    let description: String = description.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')).collect();
+    Some(format!("Bearer error=\"invalid_token\", error_description=\"{description}\""))
+}
+
+/// The public messages of the causes. Only errors of ours are shown: what a foreign error says, such as an address, is unknown.
+fn public_causes(error: &(dyn Error + 'static), message: &str) -> Vec<String> {
+    let mut messages: Vec<String> = Vec::new();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let Some(text) = public_text(cause) else { break };
+        if text != message && messages.last() != Some(&text) {
+            messages.push(text);
+        }
+        source = cause.source();
+    }
+    messages
+}
+
+fn public_text(error: &(dyn Error + 'static)) -> Option<String> {
+    fn of<E: Classify>(error: &(dyn Error + 'static)) -> Option<Cow<'static, str>> {
+        error.downcast_ref::<E>().map(Classify::public_message)
+    }
+    of::<TransportError>(error)
+        .or_else(|| of::<CommandError>(error))
+        .or_else(|| of::<SchedulerError>(error))
+        .or_else(|| of::<FilesystemError>(error))
+        .map(Cow::into_owned)
+}

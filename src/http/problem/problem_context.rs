@@ -1,0 +1,41 @@
+//! What a problem has to be told with where it is only a part of an answer.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use crate::http::Api;
+use crate::http::middleware::normalise::Prefix;
+use crate::http::problem::Problem;
+use crate::http::problem::context::{Context, RequestContext};
+
+/// Whose request it is, and what it is about.
+pub(crate) struct ProblemContext {
+    context: Arc<RequestContext>,
+    instance: String,
+    safe: bool,
+}
+
+impl FromRequestParts<Api> for ProblemContext {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Self::Rejection> {
+        let Context(context) = Context::from_request_parts(parts, api).await?;
+        let prefix = parts.extensions.get::<Prefix>().map_or("", Prefix::as_str);
+        Ok(Self { context, instance: format!("{prefix}{}", parts.uri.path()), safe: parts.method.is_safe() })
+    }
+}
+
+impl ProblemContext {
+    /// The problem's document, as the body of an answer of its own would be.
+    pub(crate) fn document(&self, problem: &Problem) -> Vec<u8> {
+        problem.body(&self.context, &self.instance, self.safe)
+    }
+
+    /// Leaves a line in the log for a problem that no status shows.
+    pub(crate) fn log(&self, problem: &Problem, what: &'static str) {
+        let (request_id, instance, error) = (&**self.context.id(), &self.instance, problem.log());
+        tracing::warn!(request_id, ?instance, error, "{what}");
+    }
+}

@@ -1,0 +1,201 @@
+//! What a connection is doing, so that one that does nothing, and one whose client takes nothing of its answer, can be ended.
+//!
+//! Both hold a place among the connections, and the second one holds a channel to a cluster too, for as long as the client
+//! likes. HTTP/2 has no such limit of its own: a client that answers pings may leave a stream untouched for ever.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use hyper::body::{Frame, Incoming, SizeHint};
+use tokio::time::Instant;
+
+use crate::http::server::request_metrics::RequestMetrics;
+
+/// The slowest client that is served, in bytes a second, once its first patience is used up.
+pub(crate) const SLOWEST: u64 = 4096;
+
+/// How long a client at that speed takes for so many bytes.
+pub(crate) fn at_slowest(bytes: u64) -> Duration {
+    Duration::from_secs(bytes / SLOWEST)
+}
+
+/// How long a connection may be quiet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IdleLimits {
+    /// Without a request under way, a request's head that is still coming in among them.
+    pub(crate) idle: Duration,
+    /// With a piece of an answer that the client does not take; longer for long pieces, by [`SLOWEST`].
+    pub(crate) stall: Duration,
+}
+
+/// What one connection is doing.
+#[derive(Clone)]
+pub(crate) struct ConnectionActivity(Arc<CachedScheduler>);
+
+struct CachedScheduler {
+    patience: IdleLimits,
+    request_metrics: Arc<RequestMetrics>,
+    state: Mutex<State>,
+}
+
+struct State {
+    next: u64,
+    /// The exchanges under way, each with the time until which the client has to take what it was offered last; without one
+    /// while something else is waited for.
+    exchanges: BTreeMap<u64, Option<Instant>>,
+    /// Until when the connection may stay without any.
+    idle_until: Instant,
+}
+
+impl ConnectionActivity {
+    /// That of a connection that was just accepted.
+    pub(crate) fn new(patience: IdleLimits, request_metrics: Arc<RequestMetrics>) -> Self {
+        let state = State { next: 0, exchanges: BTreeMap::new(), idle_until: Instant::now() + patience.idle };
+        Self(Arc::new(CachedScheduler { patience, request_metrics, state: Mutex::new(state) }))
+    }
+
+    /// A request has come in. It is under way until the exchange, or the answer that it watches, is dropped.
+    pub(crate) fn begin(&self) -> Exchange {
+        let mut state = self.0.state();
+        let id = state.next;
+        state.next += 1;
+        state.exchanges.insert(id, None);
+        drop(state);
+        self.0.request_metrics.entered();
+        Exchange { shared: Arc::clone(&self.0), id, left: 0 }
+    }
+
+    /// Waits until the connection was quiet for too long.
+    pub(crate) async fn exhausted(&self) {
+        loop {
+            let now = Instant::now();
+            let due = self.0.due(now);
+            if due <= now {
+                return;
+            }
+            tokio::time::sleep_until(due).await;
+        }
+    }
+}
+
+impl CachedScheduler {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When to look next: the end of the present patience, or earlier, since a request that comes in meanwhile may have a
+    /// shorter one. Never later than `now` where the patience is at its end, and only there.
+    fn due(&self, now: Instant) -> Instant {
+        let state = self.state();
+        let soonest = now + self.patience.stall.min(self.patience.idle);
+        if state.exchanges.is_empty() {
+            return state.idle_until.min(soonest);
+        }
+        state.exchanges.values().flatten().copied().min().unwrap_or(soonest).min(soonest)
+    }
+}
+
+/// A request and its answer.
+pub(crate) struct Exchange {
+    shared: Arc<CachedScheduler>,
+    id: u64,
+    /// The bytes of the piece that was offered last, which may still wait to be sent.
+    left: u64,
+}
+
+impl Exchange {
+    /// The answer's content, which is watched from now on.
+    pub(crate) fn watch(self, body: Body) -> Watched {
+        self.offered(0);
+        Watched { body, exchange: self }
+    }
+
+    fn offered(&self, bytes: u64) {
+        let until = Instant::now() + self.shared.patience.stall + at_slowest(bytes);
+        self.shared.state().exchanges.insert(self.id, Some(until));
+    }
+
+    fn wanted(&self) {
+        self.shared.state().exchanges.insert(self.id, None);
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.shared.request_metrics.left();
+        let until = Instant::now() + self.shared.patience.idle + at_slowest(self.left);
+        let mut state = self.shared.state();
+        state.exchanges.remove(&self.id);
+        state.idle_until = state.idle_until.max(until);
+    }
+}
+
+/// The content of an answer under watch.
+pub(crate) struct Watched {
+    body: Body,
+    exchange: Exchange,
+}
+
+impl hyper::body::Body for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        self.exchange.wanted();
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(Ok(frame)) = &frame {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            self.exchange.shared.request_metrics.add_sent(bytes);
+            self.exchange.left = bytes as u64;
+            self.exchange.offered(self.exchange.left);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The content of a request, which is counted as it is read.
+pub(crate) struct Counted {
+    body: Incoming,
+    request_metrics: Arc<RequestMetrics>,
+}
+
+impl Counted {
+    /// This content.
+    pub(crate) fn new(body: Incoming, request_metrics: Arc<RequestMetrics>) -> Self {
+        Self { body, request_metrics }
+    }
+}
+
+impl hyper::body::Body for Counted {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(Ok(data)) = frame.as_ref().map(|frame| frame.as_ref().map(Frame::data_ref)) {
+            self.request_metrics.add_received(data.map_or(0, Bytes::len));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,6 @@
+//! Connections: serving them, their limits, and what is counted of them.
+
+pub(crate) mod idle_timeout;
+pub(crate) mod metrics_endpoint;
+pub(crate) mod request_metrics;
+pub(crate) mod serve;

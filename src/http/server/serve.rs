@@ -1,0 +1,117 @@
+//! The server loop: accepts connections, bounds them, ends those that are quiet for too long, and drains them at the end.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use crate::http::server::idle_timeout::{ConnectionActivity, Counted, IdleLimits};
+use crate::http::server::request_metrics::RequestMetrics;
+
+/// The most connections at once. Further ones wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 10_000;
+
+/// The most HTTP/2 streams of one connection at once.
+const MAX_STREAMS: u32 = 250;
+
+/// The most that is read from a connection at once, and kept to be written to it, in bytes; also the longest head of a request. With
+/// hyper's 400 kB, a few dozen uploads would hold more than all else together.
+const CONNECTION_BUFFER: usize = 64 * 1024;
+
+/// After an accept that failed for want of file descriptors: time for some to be given back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The time limits of connections.
+#[derive(Clone, Copy, Debug)]
+pub struct TimeLimits {
+    /// How long a client may take to send a request's head, also between requests of one connection.
+    pub head: Duration,
+    /// How long a client may leave a piece of an answer untouched; longer for long pieces.
+    pub stall: Duration,
+    /// How long requests under way are given to end after the shutdown.
+    pub drain: Duration,
+}
+
+impl TimeLimits {
+    /// The usual ones, and this much time to drain.
+    pub fn draining(drain: Duration) -> Self {
+        Self { head: Duration::from_secs(75), stall: Duration::from_secs(60), drain }
+    }
+}
+
+/// Serves until `shutdown`, and counts in `traffic`; then requests under way have their time to end, and are cut after that.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    request_metrics: Arc<RequestMetrics>,
+    shutdown: CancellationToken,
+    limits: TimeLimits,
+) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let graceful = GracefulShutdown::new();
+    let cut = CancellationToken::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &places) => accepted,
+            () = shutdown.cancelled() => break,
+        };
+        let (stream, place) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let router = router.clone();
+        let connected = request_metrics.connected();
+        let activity = ConnectionActivity::new(IdleLimits { idle: limits.head, stall: limits.stall }, Arc::clone(&request_metrics));
+        let watching = activity.clone();
+        let request_metrics = Arc::clone(&request_metrics);
+        let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+            let exchange = watching.begin();
+            let content = |body| Body::new(Counted::new(body, Arc::clone(&request_metrics)));
+            let answer = router.clone().oneshot(request.map(content));
+            async move { Ok::<_, Infallible>(answer.await?.map(|body| exchange.watch(body))) }
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(CONNECTION_BUFFER);
+        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).keep_alive_interval(Some(Duration::from_secs(30)));
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let connection = graceful.watch(connection);
+        let cut = cut.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                // A client that breaks off, or sends what is not HTTP, ends its connection and nothing else.
+                _ = connection => {}
+                () = activity.exhausted() => tracing::debug!("a connection was quiet for too long and is closed"),
+                () = cut.cancelled() => {}
+            }
+            drop((place, connected));
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
+        tracing::warn!(seconds = limits.drain.as_secs(), "requests were still under way after the drain time and are cut");
+    }
+    cut.cancel();
+}
+
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    // A response is written whole; waiting for more would only delay it.
+    stream.set_nodelay(true)?;
+    Ok((stream, place))
+}

@@ -1,0 +1,8 @@
+//! The status of systems: `/status`, and the shapes of its documents.
+
+mod data_transfer_model;
+pub(crate) mod handlers;
+pub(crate) mod model;
+pub(crate) mod parameters_model;
+pub(crate) mod system_cache;
+pub(crate) mod system_model;

@@ -1,0 +1,333 @@
+//! A cluster's configuration on the wire, without secrets.
+//!
+//! Members are listed one by one: a new key of the configuration is not shown before someone decides that it may be.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::cluster::{self, Cluster, FileSystemDataType};
+use crate::domain::{self, RemotePath, ServiceType};
+use crate::http::status::data_transfer_model::DataTransfer;
+use crate::scheduler::{self, UnsupportedOperation};
+use crate::service::{object_transfer, transfers};
+use crate::ssh;
+
+/// The systems.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct GetSystemsResponse {
+    #[schema(value_type = Vec<HPCCluster>)]
+    systems: Vec<Arc<RawValue>>,
+}
+
+impl FromIterator<Arc<RawValue>> for GetSystemsResponse {
+    fn from_iter<I: IntoIterator<Item = Arc<RawValue>>>(systems: I) -> Self {
+        Self { systems: systems.into_iter().collect() }
+    }
+}
+
+/// A system: how it is set up, and its health.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct HPCCluster {
+    name: String,
+    ssh: SSHClientPool,
+    scheduler: Scheduler,
+    /// The newest findings of the background checker. None yet, or no check at all, is an empty list: the contract allows null
+    /// too, and then the web interface of FirecREST shows nothing but an error.
+    #[schema(value_type = Option<Vec<ServiceHealth>>)]
+    services_health: Vec<ServiceHealth>,
+    probing: ProbingServices,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_health_check: Option<Timestamp>,
+    #[schema(required = false)]
+    file_systems: Vec<FileSystem>,
+    #[schema(required = false)]
+    data_operation: DataOperation,
+    /// What answers 501 here.
+    #[schema(required = false)]
+    unsupported: Vec<UnsupportedOperations>,
+}
+
+/// Operations that a system does not have.
+#[derive(Serialize, ToSchema)]
+struct UnsupportedOperations {
+    /// The start of their paths.
+    #[schema(example = "/filesystem/{system_name}/transfer")]
+    operations: &'static str,
+    /// Why.
+    reason: &'static str,
+}
+
+/// How the system is reached.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct SSHClientPool {
+    host: String,
+    port: u16,
+    proxy_host: Option<String>,
+    proxy_port: Option<u16>,
+    #[schema(required = false)]
+    max_clients: usize,
+    #[schema(required = false)]
+    timeout: SSHTimeouts,
+}
+
+/// Time limits in seconds.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct SSHTimeouts {
+    #[schema(required = false)]
+    connection: u64,
+    #[schema(required = false)]
+    login: u64,
+    #[schema(required = false)]
+    command_execution: u64,
+    #[schema(required = false)]
+    idle_timeout: u64,
+    #[schema(required = false)]
+    keep_alive: u64,
+}
+
+/// The scheduler.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Scheduler {
+    #[schema(value_type = SchedulerType, example = "slurm")]
+    r#type: scheduler::SchedulerType,
+    #[schema(value_type = Option<SchedulerConnectionMode>, example = "ssh")]
+    connection_mode: scheduler::ConnectionMode,
+    version: String,
+    api_url: Option<String>,
+    api_version: Option<String>,
+    #[schema(required = false)]
+    timeout: u64,
+}
+
+/// What the background checker probes.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ProbingServices {
+    #[schema(value_type = Option<BTreeMap<String, ProbingService>>)]
+    services: Option<BTreeMap<ServiceType, ProbingService>>,
+    /// Seconds between checks.
+    #[schema(required = false)]
+    interval_check: u64,
+}
+
+/// One probe.
+#[derive(Serialize, ToSchema)]
+struct ProbingService {
+    /// Seconds until it counts as failed.
+    timeout: Option<u64>,
+}
+
+/// A file system.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct FileSystem {
+    path: String,
+    #[schema(value_type = FileSystemDataKind, example = "scratch")]
+    data_type: FileSystemDataType,
+    #[schema(required = false)]
+    default_work_dir: bool,
+}
+
+/// Stands for no limit where the contract has a number: the largest that every reader of JSON holds exactly (RFC 8259, 6).
+const ANY_SIZE: u64 = (1 << 53) - 1;
+
+/// Limits and transfers.
+#[derive(Serialize, ToSchema)]
+struct DataOperation {
+    #[schema(required = false)]
+    datatransfer_jobs_directives: Vec<String>,
+    /// The largest file for upload and download in the forms of FirecREST, in bytes; 9007199254740991 for any size.
+    #[schema(required = false)]
+    max_ops_file_size: u64,
+    /// The largest file for what streams, in bytes; null for any size.
+    max_stream_size: Option<u64>,
+    /// The transfer service, without its secrets.
+    #[schema(required = false)]
+    data_transfer: Option<DataTransfer>,
+}
+
+/// The result of one probe.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ServiceHealth {
+    #[schema(value_type = BackendServiceType)]
+    service_type: ServiceType,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_checked: Option<Timestamp>,
+    /// How long the answer took, in seconds.
+    latency: Option<f64>,
+    #[schema(required = false)]
+    healthy: bool,
+    message: Option<String>,
+    /// Which file system; only there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+}
+
+/// What can be probed; `exception` says that the checker itself failed.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "it only describes the domain's enum, which knows no OpenAPI")]
+pub(in crate::http) enum BackendServiceType {
+    S3,
+    Filesystem,
+    Ssh,
+    Scheduler,
+    Exception,
+}
+
+/// The schedulers.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "it only describes the enum of `scheduler`, which knows no OpenAPI")]
+pub(in crate::http) enum SchedulerType {
+    Slurm,
+    Pbs,
+    Local,
+}
+
+/// How a scheduler is spoken to.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "it only describes the enum of `scheduler`, which knows no OpenAPI")]
+pub(in crate::http) enum SchedulerConnectionMode {
+    Ssh,
+    Rest,
+    Hybrid,
+}
+
+/// What a file system is for.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase", as = FileSystemDataType)]
+#[expect(dead_code, reason = "it only describes the enum of `cluster`, which knows no OpenAPI")]
+pub(in crate::http) enum FileSystemDataKind {
+    Users,
+    Store,
+    Archive,
+    Apps,
+    Scratch,
+    Project,
+}
+
+impl HPCCluster {
+    /// A cluster of which the checker has found this.
+    pub(in crate::http) fn new(cluster: &Cluster, health: &domain::ClusterHealth) -> Self {
+        let config = cluster.config();
+        Self {
+            name: config.name.to_string(),
+            ssh: (&config.ssh).into(),
+            scheduler: (&config.scheduler).into(),
+            services_health: health.services.iter().map(ServiceHealth::from).collect(),
+            probing: (&config.probing).into(),
+            last_health_check: health.last_check,
+            file_systems: config.file_systems.iter().map(FileSystem::from).collect(),
+            data_operation: (&config.data_operation).into(),
+            unsupported: unsupported(cluster),
+        }
+    }
+}
+
+fn unsupported(cluster: &Cluster) -> Vec<UnsupportedOperations> {
+    let listed = |operations, reason: Option<&'static str>| reason.map(|reason| UnsupportedOperations { operations, reason });
+    let transfer_jobs = transfers::unsupported(cluster);
+    // Where there are no transfer jobs at all, what they would be needed for is not listed beside them.
+    let service = object_transfer::unsupported(cluster).filter(|_| transfer_jobs.is_none());
+    let scheduler = cluster.scheduler_without_health_check();
+    let gaps = scheduler.unsupported().iter().map(|(gap, reason)| listed(path_of(*gap), Some(reason)));
+    let transfers = [
+        listed("/filesystem/{system_name}/transfer", transfer_jobs),
+        listed("/filesystem/{system_name}/transfer/upload", service),
+        listed("/filesystem/{system_name}/transfer/download", service),
+    ];
+    gaps.chain(transfers).flatten().collect()
+}
+
+fn path_of(gap: UnsupportedOperation) -> &'static str {
+    match gap {
+        UnsupportedOperation::Accounting => "/compute/{system_name}/acct",
+        UnsupportedOperation::ScriptPath => "/compute/{system_name}/jobs with scriptPath",
+        UnsupportedOperation::Metadata => "/compute/{system_name}/jobs/{job_id}/metadata",
+        UnsupportedOperation::Attach => "/compute/{system_name}/jobs/{job_id}/attach",
+    }
+}
+
+impl From<&ssh::Config> for SSHClientPool {
+    fn from(config: &ssh::Config) -> Self {
+        Self {
+            host: config.host.clone(),
+            port: config.port,
+            proxy_host: config.proxy_host.clone(),
+            proxy_port: config.proxy_port,
+            max_clients: config.max_clients,
+            timeout: SSHTimeouts {
+                connection: config.timeout.connection,
+                login: config.timeout.login,
+                command_execution: config.timeout.command_execution,
+                idle_timeout: config.timeout.idle_timeout,
+                keep_alive: config.timeout.keep_alive,
+            },
+        }
+    }
+}
+
+impl From<&scheduler::Config> for Scheduler {
+    fn from(config: &scheduler::Config) -> Self {
+        Self {
+            r#type: config.kind,
+            connection_mode: config.connection_mode,
+            version: config.version.clone(),
+            api_url: config.api_url.clone(),
+            api_version: config.api_version.clone(),
+            timeout: config.timeout,
+        }
+    }
+}
+
+impl From<&cluster::ProbingConfig> for ProbingServices {
+    fn from(config: &cluster::ProbingConfig) -> Self {
+        let services = config
+            .services
+            .as_ref()
+            .map(|services| services.iter().map(|(service, probe)| (*service, ProbingService { timeout: Some(probe.timeout) })).collect());
+        Self { services, interval_check: config.interval_check }
+    }
+}
+
+impl From<&cluster::FileSystemConfig> for FileSystem {
+    fn from(config: &cluster::FileSystemConfig) -> Self {
+        Self { path: config.path.to_text(), data_type: config.data_type, default_work_dir: config.default_work_dir }
+    }
+}
+
+impl From<&cluster::DataOperation> for DataOperation {
+    fn from(config: &cluster::DataOperation) -> Self {
+        Self {
+            datatransfer_jobs_directives: config.datatransfer_jobs_directives.clone(),
+            max_ops_file_size: config.max_at_once().unwrap_or(ANY_SIZE),
+            max_stream_size: config.max_streamed(),
+            data_transfer: config.data_transfer.as_ref().map(DataTransfer::from),
+        }
+    }
+}
+
+impl From<&domain::ServiceHealth> for ServiceHealth {
+    fn from(health: &domain::ServiceHealth) -> Self {
+        Self {
+            service_type: health.service,
+            last_checked: Some(health.last_checked),
+            latency: health.latency,
+            healthy: health.healthy,
+            message: health.message.clone(),
+            path: health.path.as_ref().map(RemotePath::to_text),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! `/filesystem/{system_name}/transfer`: operations that outlast a request and run as jobs, uploads and downloads by way of the site's
+//! object store among them.
+
+use axum::Json;
+use axum::http::StatusCode;
+
+use crate::http::extract::parameters::{Document, Parameters};
+use crate::http::problem::Problem;
+use crate::http::transfer::model::{
+    CompressRequest, CompressResponse, CopyRequest, CopyResponse, DeleteParameters, DeleteResponse, ExtractRequest, ExtractResponse,
+    MoveRequest, MoveResponse,
+};
+use crate::http::transfer::object_store_model::{DownloadFileResponse, PostFileDownloadRequest, PostFileUploadRequest, UploadFileResponse};
+use crate::service::{Access, object_transfer, transfers};
+
+/// A job that was submitted.
+type Created<T> = Result<(StatusCode, Json<T>), Problem>;
+
+/// Move files as a job
+///
+/// The job is submitted once; where it is unknown whether the scheduler took it, the error says so in `maybeEffected`.
+#[utoipa::path(
+    post,
+    path = "/filesystem/{system_name}/transfer/mv",
+    operation_id = "move_mv_filesystem__system_name__transfer_mv_post",
+    tag = "filesystem",
+    request_body = MoveRequest,
+    responses((status = 201, description = "The job was submitted", body = MoveResponse))
+)]
+pub(crate) async fn mv(access: Access, Document(request): Document<MoveRequest>) -> Created<MoveResponse> {
+    let job = transfers::rename(&access, &request.path, &request.target_path, request.account.as_deref()).await?;
+    Ok((StatusCode::CREATED, Json(MoveResponse::new(access.cluster(), job))))
+}
+
+/// Copy files as a job
+///
+/// A directory is copied with all that is in it. The job is submitted once; where it is unknown whether the scheduler took it,
+/// the error says so in `maybeEffected`.
+#[utoipa::path(
+    post,
+    path = "/filesystem/{system_name}/transfer/cp",
+    operation_id = "post_cp_filesystem__system_name__transfer_cp_post",
+    tag = "filesystem",
+    request_body = CopyRequest,
+    responses((status = 201, description = "The job was submitted", body = CopyResponse))
+)]
+pub(crate) async fn cp(access: Access, Document(request): Document<CopyRequest>) -> Created<CopyResponse> {
+    let job = transfers::copy(&access, &request.path, &request.target_path, request.dereference, request.account.as_deref()).await?;
+    Ok((StatusCode::CREATED, Json(CopyResponse::new(access.cluster(), job))))
+}
+
+/// Remove files as a job
+///
+/// A directory is removed with all that is in it. Links are not followed. The job is submitted once; where it is unknown whether
+/// the scheduler took it, the error says so in `maybeEffected`.
+#[utoipa::path(
+    delete,
+    path = "/filesystem/{system_name}/transfer/rm",
+    operation_id = "delete_rm_filesystem__system_name__transfer_rm_delete",
+    tag = "filesystem",
+    params(DeleteParameters),
+    responses((status = 200, description = "The job was submitted", body = DeleteResponse))
+)]
+pub(crate) async fn rm(access: Access, query: Parameters<DeleteParameters>) -> Result<Json<DeleteResponse>, Problem> {
+    let job = transfers::remove(&access, &query.0.path, query.0.account.as_deref()).await?;
+    Ok(Json(DeleteResponse::new(access.cluster(), job)))
+}
+
+/// Pack files as a job
+///
+/// The archive appears whole or not at all. The job is submitted once; where it is unknown whether the scheduler took it, the
+/// error says so in `maybeEffected`.
+#[utoipa::path(
+    post,
+    path = "/filesystem/{system_name}/transfer/compress",
+    operation_id = "compress_filesystem__system_name__transfer_compress_post",
+    tag = "filesystem",
+    request_body = CompressRequest,
+    responses((status = 201, description = "The job was submitted", body = CompressResponse))
+)]
+pub(crate) async fn compress(access: Access, Document(mut request): Document<CompressRequest>) -> Created<CompressResponse> {
+    let options = request.options();
+    let job = transfers::compress(&access, &request.path, &request.target_path, &options, request.account.as_deref()).await?;
+    Ok((StatusCode::CREATED, Json(CompressResponse::new(access.cluster(), job))))
+}
+
+/// Unpack an archive as a job
+///
+/// The job is submitted once; where it is unknown whether the scheduler took it, the error says so in `maybeEffected`.
+#[utoipa::path(
+    post,
+    path = "/filesystem/{system_name}/transfer/extract",
+    operation_id = "extract_filesystem__system_name__transfer_extract_post",
+    tag = "filesystem",
+    request_body = ExtractRequest,
+    responses((status = 201, description = "The job was submitted", body = ExtractResponse))
+)]
+pub(crate) async fn extract(access: Access, Document(request): Document<ExtractRequest>) -> Created<ExtractResponse> {
+    let compression = request.compression.into();
+    let job = transfers::extract(&access, &request.path, &request.target_path, compression, request.account.as_deref()).await?;
+    Ok((StatusCode::CREATED, Json(ExtractResponse::new(access.cluster(), job))))
+}
+
+/// Upload a large file
+///
+/// By way of the site's object store, where it has one (`transferMethod` `s3`): cut the file into parts of `maxPartSize` bytes, `PUT` each
+/// to its URL in `partsUploadUrls`, and `POST` the list of their `ETag`s to `completeUploadUrl`. The job waits for that and puts the file in
+/// place. The URLs are secrets: whoever has one may use it. The other methods are not supported by this version.
+#[utoipa::path(
+    post,
+    path = "/filesystem/{system_name}/transfer/upload",
+    operation_id = "post_upload_filesystem__system_name__transfer_upload_post",
+    tag = "filesystem",
+    request_body = PostFileUploadRequest,
+    responses((status = 201, description = "The store and a job wait for the file", body = UploadFileResponse))
+)]
+pub(crate) async fn upload(access: Access, Document(request): Document<PostFileUploadRequest>) -> Created<UploadFileResponse> {
+    let path = request.target();
+    let staged = object_transfer::upload(&access, request.asked(&path), request.size()).await?;
+    Ok((StatusCode::CREATED, Json(UploadFileResponse::new(access.cluster(), staged))))
+}
+
+/// Download a large file
+///
+/// By way of the site's object store, where it has one (`transferMethod` `s3`): the job brings the file there, and `downloadUrl` has it once
+/// the job is done. The URL is a secret: whoever has it may use it. The other methods are not supported by this version.
+#[utoipa::path(
+    post,
+    path = "/filesystem/{system_name}/transfer/download",
+    operation_id = "post_download_filesystem__system_name__transfer_download_post",
+    tag = "filesystem",
+    request_body = PostFileDownloadRequest,
+    responses((status = 201, description = "A job brings the file", body = DownloadFileResponse))
+)]
+pub(crate) async fn download(access: Access, Document(request): Document<PostFileDownloadRequest>) -> Created<DownloadFileResponse> {
+    let staged = object_transfer::download(&access, request.asked()).await?;
+    Ok((StatusCode::CREATED, Json(DownloadFileResponse::new(access.cluster(), staged))))
+}

@@ -1,0 +1,195 @@
+//! What uploads and downloads by way of an object store are asked with, and what is said of them.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::cluster::Cluster;
+use crate::domain::Secret;
+use crate::http::extract::parameters::lenient;
+use crate::http::transfer::model::TransferJob;
+use crate::service::object_transfer::{Request, StagedDownload, StagedUpload};
+use crate::transfer;
+
+/// The file to put in place, and how it gets there. `path` and `source_path` are understood for `sourcePath`.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"sourcePath": "/home/user/dir/file", "account": "project", "transferDirectives": {"transferMethod": "s3", "fileSize": 7_340_032}}))]
+pub(in crate::http) struct PostFileUploadRequest {
+    /// The absolute path that the file is to have, inside a configured file system.
+    #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
+    path: String,
+    /// The account that the job is charged to, where the system wants one.
+    account: Option<String>,
+    /// How; by the system's own method when absent.
+    #[serde(alias = "transfer_directives")]
+    #[schema(value_type = Option<TransferDirectives>)]
+    transfer_directives: Option<TransferDirectives>,
+    /// Of clients for FirecREST before 2.4: the file's name, where `sourcePath` is its directory.
+    #[serde(alias = "file_name")]
+    file_name: Option<String>,
+    /// Of clients for FirecREST before 2.4: `fileSize` of `transferDirectives`.
+    #[serde(alias = "file_size")]
+    #[schema(value_type = Option<u64>)]
+    file_size: Option<Count>,
+}
+
+/// The file to bring, and how. `path` and `source_path` are understood for `sourcePath`.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"sourcePath": "/home/user/dir/file", "account": "project", "transferDirectives": {"transferMethod": "s3"}}))]
+pub(in crate::http) struct PostFileDownloadRequest {
+    /// The absolute path of a file, inside a configured file system.
+    #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
+    path: String,
+    /// The account that the job is charged to, where the system wants one.
+    account: Option<String>,
+    /// How; by the system's own method when absent.
+    #[serde(alias = "transfer_directives")]
+    transfer_directives: Option<TransferDirectives>,
+}
+
+/// How a file gets to or from a system.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct TransferDirectives {
+    /// The method; the system has one, which is the `serviceType` of its `dataTransfer`.
+    #[serde(alias = "transfer_method")]
+    transfer_method: TransferMethod,
+    /// For uploads by `s3`: the file's size in bytes.
+    #[serde(alias = "file_size")]
+    #[schema(value_type = Option<u64>)]
+    file_size: Option<Count>,
+    /// For `wormhole`, which is not supported by this version.
+    #[serde(alias = "wormhole_code")]
+    #[serde(rename = "wormholeCode")]
+    _wormhole_code: Option<String>,
+}
+
+/// A number of bytes, which may be written as text.
+#[derive(Clone, Copy, Deserialize)]
+struct Count(#[serde(deserialize_with = "lenient::count")] Option<u64>);
+
+/// A way for large files.
+#[derive(Clone, Copy, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum TransferMethod {
+    /// By way of an object store.
+    S3,
+    /// By Magic Wormhole.
+    Wormhole,
+    /// By firecrest-streamer.
+    Streamer,
+}
+
+impl From<TransferMethod> for transfer::Method {
+    fn from(method: TransferMethod) -> Self {
+        match method {
+            TransferMethod::S3 => Self::S3,
+            TransferMethod::Wormhole => Self::Wormhole,
+            TransferMethod::Streamer => Self::Streamer,
+        }
+    }
+}
+
+impl PostFileUploadRequest {
+    /// The path that the file is to have.
+    pub(in crate::http) fn target(&self) -> String {
+        match &self.file_name {
+            Some(name) => format!("{}/{name}", self.path),
+            None => self.path.clone(),
+        }
+    }
+
+    /// What is asked for, with the path of [`Self::target`].
+    pub(in crate::http) fn asked<'a>(&'a self, path: &'a str) -> Request<'a> {
+        asked(path, self.transfer_directives.as_ref(), self.account.as_deref())
+    }
+
+    /// The file's size in bytes.
+    pub(in crate::http) fn size(&self) -> Option<u64> {
+        self.transfer_directives.as_ref().and_then(|directives| directives.file_size).or(self.file_size)?.0
+    }
+}
+
+impl PostFileDownloadRequest {
+    /// What is asked for.
+    pub(in crate::http) fn asked(&self) -> Request<'_> {
+        asked(&self.path, self.transfer_directives.as_ref(), self.account.as_deref())
+    }
+}
+
+fn asked<'a>(path: &'a str, directives: Option<&TransferDirectives>, account: Option<&'a str>) -> Request<'a> {
+    Request { path, method: directives.map(|directives| directives.transfer_method.into()), account }
+}
+
+/// The job that puts the file in place, and where its parts are sent to.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct UploadFileResponse {
+    transfer_job: TransferJob,
+    transfer_directives: S3TransferResponse,
+}
+
+/// The job that brings the file, and where it is then.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct DownloadFileResponse {
+    transfer_job: TransferJob,
+    transfer_directives: S3TransferResponse,
+}
+
+/// What the client does at the object store. The URLs hold for `ttl` seconds.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct S3TransferResponse {
+    /// Of a download: `GET` it once the job is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    download_url: Option<String>,
+    /// Of an upload: `PUT` each part to its own, in order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parts_upload_urls: Option<Vec<String>>,
+    /// Of an upload: `POST` the list of the parts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complete_upload_url: Option<String>,
+    /// Of an upload: the size of each part but the last, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_part_size: Option<u64>,
+    transfer_method: TransferMethod,
+}
+
+impl UploadFileResponse {
+    /// The answer for an upload to `cluster`.
+    pub(in crate::http) fn new(cluster: &Cluster, staged: StagedUpload) -> Self {
+        Self {
+            transfer_job: TransferJob::new(cluster, staged.job),
+            transfer_directives: S3TransferResponse {
+                download_url: None,
+                parts_upload_urls: Some(staged.parts.iter().map(shown).collect()),
+                complete_upload_url: Some(shown(&staged.complete)),
+                max_part_size: Some(staged.part_size),
+                transfer_method: TransferMethod::S3,
+            },
+        }
+    }
+}
+
+impl DownloadFileResponse {
+    /// The answer for a download from `cluster`.
+    pub(in crate::http) fn new(cluster: &Cluster, staged: StagedDownload) -> Self {
+        Self {
+            transfer_job: TransferJob::new(cluster, staged.job),
+            transfer_directives: S3TransferResponse {
+                download_url: Some(shown(&staged.url)),
+                parts_upload_urls: None,
+                complete_upload_url: None,
+                max_part_size: None,
+                transfer_method: TransferMethod::S3,
+            },
+        }
+    }
+}
+
+/// The URL for the one who may use it.
+fn shown(url: &Secret) -> String {
+    url.expose().to_owned()
+}

@@ -1,0 +1,250 @@
+//! The reads of a scheduler, shared: one command for all who ask the same at the same time, and again for a moment after.
+//!
+//! CachedScheduler is what the same caller asks with the same arguments, and never anything between callers, even where two of them have one user
+//! name. A change by a user (a submission,
+//! a cancellation, an attached command) ends what that user has been told: an answer that was asked for before the change ended is
+//! never given to a question that came after it. Errors are told to those who wait for them and not kept.
+//!
+//! This module must not know HTTP, nor how any scheduler is spoken to. To share one more read: a field with its bound in bytes,
+//! and a method.
+
+mod reads;
+mod size;
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+pub use self::reads::ReadCounts;
+use self::reads::{OwnedContext, QueryContext, Reads};
+use super::{AttachOutput, Scheduler, SchedulerError, UnsupportedOperation, WayNote};
+use crate::domain::{
+    Account, AccountingQuery, Done, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reading, Reservation,
+    Username,
+};
+
+/// The memory that answers of each kind take up at most, in bytes, in all users' names. A list of 10,000 jobs takes about 20 MB.
+const MAX_FOR_LISTS: u64 = 64 << 20;
+const MAX_FOR_OTHERS: u64 = 8 << 20;
+
+/// A scheduler whose reads are shared.
+pub struct CachedScheduler {
+    scheduler: Arc<dyn Scheduler>,
+    changes: Changes,
+    jobs: Reads<JobQuery, Vec<Job>>,
+    accounting: Reads<AccountingQuery, Vec<Job>>,
+    job: Reads<JobId, Vec<Job>>,
+    metadata: Reads<JobId, Vec<JobMetadata>>,
+    nodes: Reads<(), Vec<Node>>,
+    partitions: Reads<bool, Vec<Partition>>,
+    reservations: Reads<(), Vec<Reservation>>,
+    accounts: Reads<(), Option<Vec<Account>>>,
+}
+
+/// What a read answers with.
+type Answer<T> = Result<Reading<T>, SchedulerError>;
+
+impl CachedScheduler {
+    /// Gives answers again that are not older than `freshness`; where that is zero, shares only what is being asked.
+    pub fn new(scheduler: Arc<dyn Scheduler>, freshness: Duration) -> Self {
+        Self {
+            scheduler,
+            changes: Changes::new(),
+            jobs: Reads::new(freshness, MAX_FOR_LISTS),
+            accounting: Reads::new(freshness, MAX_FOR_LISTS),
+            job: Reads::new(freshness, MAX_FOR_OTHERS),
+            metadata: Reads::new(freshness, MAX_FOR_OTHERS),
+            nodes: Reads::new(freshness, MAX_FOR_OTHERS),
+            partitions: Reads::new(freshness, MAX_FOR_OTHERS),
+            reservations: Reads::new(freshness, MAX_FOR_OTHERS),
+            accounts: Reads::new(freshness, MAX_FOR_OTHERS),
+        }
+    }
+
+    /// See [`Scheduler::submit`].
+    ///
+    /// # Errors
+    /// Those of the scheduler.
+    pub async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Done<JobId>, SchedulerError> {
+        let _change = self.changes.begin(&principal.username);
+        let (scheduler, note) = for_one_call(&self.scheduler);
+        let value = scheduler.submit(principal, job).await?;
+        Ok(Done { value, way: note.get() })
+    }
+
+    /// See [`Scheduler::cancel`].
+    ///
+    /// # Errors
+    /// Those of the scheduler.
+    pub async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Done<()>, SchedulerError> {
+        let _change = self.changes.begin(&principal.username);
+        let (scheduler, note) = for_one_call(&self.scheduler);
+        scheduler.cancel(principal, id).await?;
+        Ok(Done { value: (), way: note.get() })
+    }
+
+    /// See [`Scheduler::attach`].
+    ///
+    /// # Errors
+    /// Those of the scheduler.
+    pub async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<Done<AttachOutput>, SchedulerError> {
+        let _change = self.changes.begin(&principal.username);
+        let (scheduler, note) = for_one_call(&self.scheduler);
+        let value = scheduler.attach(principal, id, command).await?;
+        Ok(Done { value, way: note.get() })
+    }
+
+    /// See [`Scheduler::jobs`].
+    ///
+    /// # Errors
+    /// Those of the scheduler.
+    pub async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Answer<Vec<Job>> {
+        let ask = |by: OwnedContext, query| async move { by.scheduler.jobs(&by.principal, &query).await };
+        self.jobs.read(self.asked_by(principal), query.clone(), ask).await
+    }
+
+    /// See [`Scheduler::accounting`].
+    ///
+    /// # Errors
+    /// Those of the scheduler.
+    pub async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Answer<Vec<Job>> {
+        let ask = |by: OwnedContext, query| async move { by.scheduler.accounting(&by.principal, &query).await };
+        self.accounting.read(self.asked_by(principal), query.clone(), ask).await
+    }
+
+    /// See [`Scheduler::job`].
+    ///
+    /// # Errors
+    /// Those of the scheduler.
+    pub async fn job(&self, principal: &Principal, id: &JobId) -> Answer<Vec<Job>> {
+        let ask = |by: OwnedContext, id| async move { by.scheduler.job(&by.principal, &id).await };
+        self.job.read(self.asked_by(principal), id.clone(), ask).await
+    }
+
+    /// See [`Scheduler::metadata`].
+    ///
+    /// # Errors
+    /// Those of the scheduler.
+    pub async fn metadata(&self, principal: &Principal, id: &JobId) -> Answer<Vec<JobMetadata>> {
+        let ask = |by: OwnedContext, id| async move { by.scheduler.metadata(&by.principal, &id).await };
+        self.metadata.read(self.asked_by(principal), id.clone(), ask).await
+    }
+
+    /// See [`Scheduler::nodes`].
+    ///
+    /// # Errors
+    /// Those of the scheduler.
+    pub async fn nodes(&self, principal: &Principal) -> Answer<Vec<Node>> {
+        let ask = |by: OwnedContext, ()| async move { by.scheduler.nodes(&by.principal).await };
+        self.nodes.read(self.asked_by(principal), (), ask).await
+    }
+
+    /// See [`Scheduler::partitions`].
+    ///
+    /// # Errors
+    /// Those of the scheduler.
+    pub async fn partitions(&self, principal: &Principal, hidden: bool) -> Answer<Vec<Partition>> {
+        let ask = |by: OwnedContext, hidden| async move { by.scheduler.partitions(&by.principal, hidden).await };
+        self.partitions.read(self.asked_by(principal), hidden, ask).await
+    }
+
+    /// See [`Scheduler::reservations`].
+    ///
+    /// # Errors
+    /// Those of the scheduler.
+    pub async fn reservations(&self, principal: &Principal) -> Answer<Vec<Reservation>> {
+        let ask = |by: OwnedContext, ()| async move { by.scheduler.reservations(&by.principal).await };
+        self.reservations.read(self.asked_by(principal), (), ask).await
+    }
+
+    /// See [`Scheduler::accounts`].
+    ///
+    /// # Errors
+    /// Those of the scheduler.
+    pub async fn accounts(&self, principal: &Principal) -> Answer<Option<Vec<Account>>> {
+        let ask = |by: OwnedContext, ()| async move { by.scheduler.accounts(&by.principal).await };
+        self.accounts.read(self.asked_by(principal), (), ask).await
+    }
+
+    /// See [`Scheduler::ping`]. It is not shared: the checker wants to know how things are now.
+    ///
+    /// # Errors
+    /// Those of the scheduler.
+    pub async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {
+        self.scheduler.ping(principal).await
+    }
+
+    /// How the questions of each kind came to their answers.
+    pub fn read_counts(&self) -> [(&'static str, ReadCounts); 8] {
+        [
+            ("jobs", self.jobs.counts()),
+            ("accounting", self.accounting.counts()),
+            ("job", self.job.counts()),
+            ("metadata", self.metadata.counts()),
+            ("nodes", self.nodes.counts()),
+            ("partitions", self.partitions.counts()),
+            ("reservations", self.reservations.counts()),
+            ("accounts", self.accounts.counts()),
+        ]
+    }
+
+    /// As [`Scheduler::gaps`].
+    pub fn unsupported(&self) -> &'static [(UnsupportedOperation, &'static str)] {
+        self.scheduler.unsupported()
+    }
+
+    fn asked_by<'a>(&'a self, principal: &'a Principal) -> QueryContext<'a> {
+        QueryContext { scheduler: &self.scheduler, principal, changes: self.changes.seen(&principal.username) }
+    }
+}
+
+/// The scheduler for one call, and the note in which it leaves the way that it takes.
+fn for_one_call(scheduler: &Arc<dyn Scheduler>) -> (Arc<dyn Scheduler>, WayNote) {
+    let note = WayNote::default();
+    let scheduler = scheduler.noting(&note).unwrap_or_else(|| Arc::clone(scheduler));
+    (scheduler, note)
+}
+
+/// Counts the changes that users made. The number is part of every question's name, so that a question after a change has another
+/// name than all before it, those that are still being asked among them.
+///
+/// Users share a fixed number of counters by hash: it needs no bookkeeping about who is still there, and where two users meet, one's
+/// change costs the other a command at most.
+struct Changes {
+    counters: Box<[AtomicU64]>,
+    hasher: RandomState,
+}
+
+impl Changes {
+    fn new() -> Self {
+        Self { counters: (0..1024).map(|_| AtomicU64::new(0)).collect(), hasher: RandomState::new() }
+    }
+
+    /// The number of changes that ended so far.
+    fn seen(&self, user: &Username) -> u64 {
+        self.counter(user).load(Ordering::SeqCst)
+    }
+
+    /// A change that ends when the value is dropped, whether it came to its end or was given up.
+    fn begin(&self, user: &Username) -> Change<'_> {
+        Change(self.counter(user))
+    }
+
+    fn counter(&self, user: &Username) -> &AtomicU64 {
+        let slot = self.hasher.hash_one(user) % self.counters.len() as u64;
+        &self.counters[usize::try_from(slot).unwrap_or_default()]
+    }
+}
+
+/// A change under way.
+struct Change<'a>(&'a AtomicU64);
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+//! One kind of read: questions being asked, and answers that are still fresh.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared as SharedFuture, WeakShared};
+use moka::future::Cache;
+use moka::policy::EvictionPolicy;
+use tracing::Instrument;
+
+use super::size::{self, Size};
+use super::{Answer, for_one_call};
+use crate::credentials::Caller;
+use crate::domain::{Principal, Reading};
+use crate::scheduler::{Scheduler, SchedulerError};
+
+/// Who asks whom, after how many changes.
+pub(super) struct QueryContext<'a> {
+    pub(super) scheduler: &'a Arc<dyn Scheduler>,
+    pub(super) principal: &'a Principal,
+    pub(super) changes: u64,
+}
+
+/// The same for work that outlives the request that began it.
+pub(super) struct OwnedContext {
+    pub(super) scheduler: Arc<dyn Scheduler>,
+    pub(super) principal: Principal,
+}
+
+/// The questions of one kind.
+pub(super) struct Reads<A, T>(Arc<State<A, T>>);
+
+struct State<A, T> {
+    freshness: Duration,
+    counts: Counts,
+    answers: Cache<QueryKey<A>, Reading<T>>,
+    /// What is being asked. Everyone who waits holds the work and drives it; when the last of them is gone, it is dropped and its
+    /// entry with it. So there are never more entries than requests.
+    asked: Mutex<HashMap<QueryKey<A>, PendingQuery<T>>>,
+}
+
+/// How questions came to their answers.
+#[derive(Default)]
+struct Counts {
+    asked: AtomicU64,
+    joined: AtomicU64,
+    remembered: AtomicU64,
+}
+
+/// How the questions of one kind came to their answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadCounts {
+    /// The scheduler was asked.
+    pub asked: u64,
+    /// It was being asked the same already.
+    pub joined: u64,
+    /// An answer was still fresh.
+    pub remembered: u64,
+}
+
+/// A question as those know it who ask the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct QueryKey<A> {
+    /// Two callers may have one user name, and one of them no credential for it.
+    caller: Caller,
+    changes: u64,
+    arguments: A,
+}
+
+struct PendingQuery<T> {
+    /// Tells this work from a later one for the same question.
+    token: Arc<()>,
+    work: WeakShared<BoxFuture<'static, Outcome<T>>>,
+}
+
+type Outcome<T> = Result<Reading<T>, Arc<SchedulerError>>;
+
+impl<A, T> Reads<A, T>
+where
+    A: Clone + Eq + Hash + Send + Sync + 'static,
+    T: Size + Send + Sync + 'static,
+{
+    /// Keeps answers for `freshness` in at most `max_bytes`.
+    pub(super) fn new(freshness: Duration, max_bytes: u64) -> Self {
+        let weigh = |_: &QueryKey<A>, reading: &Reading<T>| u32::try_from(size::of_entry(&**reading)).unwrap_or(u32::MAX);
+        let answers =
+            Cache::builder().eviction_policy(EvictionPolicy::lru()).max_capacity(max_bytes).weigher(weigh).time_to_live(freshness).build();
+        Self(Arc::new(State { freshness, counts: Counts::default(), answers, asked: Mutex::default() }))
+    }
+
+    /// How they came to their answers until now.
+    pub(super) fn counts(&self) -> ReadCounts {
+        let Counts { asked, joined, remembered } = &self.0.counts;
+        let [asked, joined, remembered] = [asked, joined, remembered].map(|count| count.load(Ordering::Relaxed));
+        ReadCounts { asked, joined, remembered }
+    }
+
+    /// The answer: one that is fresh, or the one that others wait for already, or what `ask` brings.
+    pub(super) async fn read<F, Fut>(&self, by: QueryContext<'_>, arguments: A, ask: F) -> Answer<T>
+    where
+        F: FnOnce(OwnedContext, A) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, SchedulerError>> + Send + 'static,
+    {
+        let question = QueryKey { caller: Caller::of(by.principal), changes: by.changes, arguments };
+        if let Some(reading) = self.0.answers.get(&question).await {
+            self.0.counts.remembered.fetch_add(1, Ordering::Relaxed);
+            return Ok(reading);
+        }
+        self.join(question, &by, ask).await.map_err(SchedulerError::Shared)
+    }
+
+    /// The work for the question, begun where nobody has yet. Nothing happens before it is awaited.
+    fn join<F, Fut>(&self, question: QueryKey<A>, by: &QueryContext<'_>, ask: F) -> SharedFuture<BoxFuture<'static, Outcome<T>>>
+    where
+        F: FnOnce(OwnedContext, A) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, SchedulerError>> + Send + 'static,
+    {
+        let mut asked = self.0.asked();
+        if let Some(work) = asked.get(&question).and_then(|asked| asked.work.upgrade()) {
+            self.0.counts.joined.fetch_add(1, Ordering::Relaxed);
+            return work;
+        }
+        let token = Arc::new(());
+        let entry = Entry { state: Arc::clone(&self.0), question: question.clone(), token: Arc::clone(&token) };
+        let (scheduler, note) = for_one_call(by.scheduler);
+        let by = OwnedContext { scheduler, principal: by.principal.clone() };
+        let work = async move {
+            let State { freshness, counts, answers, .. } = &*entry.state;
+            // Work that ended since the caller looked has left its answer here.
+            if let Some(reading) = answers.get(&entry.question).await {
+                counts.remembered.fetch_add(1, Ordering::Relaxed);
+                return Ok(reading);
+            }
+            counts.asked.fetch_add(1, Ordering::Relaxed);
+            let value = ask(by, entry.question.arguments.clone()).await.map_err(Arc::new)?;
+            let reading = Reading::by(value, *freshness, note.get(), note.missing());
+            answers.insert(entry.question.clone(), reading.clone()).await;
+            Ok(reading)
+        };
+        let work = work.in_current_span().boxed().shared();
+        if let Some(weak) = work.downgrade() {
+            asked.insert(question, PendingQuery { token, work: weak });
+        }
+        work
+    }
+}
+
+impl<A, T> State<A, T> {
+    /// No code that could panic runs while it is locked.
+    fn asked(&self) -> MutexGuard<'_, HashMap<QueryKey<A>, PendingQuery<T>>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The entry of a question that is being asked. It lives in the work and goes with it: at its end, and when everyone gave up.
+struct Entry<A: Eq + Hash, T> {
+    state: Arc<State<A, T>>,
+    question: QueryKey<A>,
+    token: Arc<()>,
+}
+
+impl<A: Eq + Hash, T> Drop for Entry<A, T> {
+    fn drop(&mut self) {
+        let mut asked = self.state.asked();
+        if asked.get(&self.question).is_some_and(|asked| Arc::ptr_eq(&asked.token, &self.token)) {
+            asked.remove(&self.question);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Counting, job, principal};
+    use super::*;
+    use crate::domain::Job;
+
+    #[tokio::test]
+    async fn what_is_kept_stays_within_its_bound_and_nothing_is_left_of_questions() {
+        let scheduler: Arc<dyn Scheduler> = Arc::new(Counting::new());
+        let ada = principal("ada");
+        let most = 100_000;
+        let reads = Reads::<u32, Vec<Job>>::new(Duration::from_secs(3600), most);
+        for number in 0..200 {
+            let by = QueryContext { scheduler: &scheduler, principal: &ada, changes: 0 };
+            let long = Job { nodes: "n".repeat(usize::try_from(number).unwrap() * 500), ..job("1") };
+            reads.read(by, number, |_, _| async { Ok(vec![long]) }).await.unwrap();
+        }
+        reads.0.answers.run_pending_tasks().await;
+        let kept = reads.0.answers.weighted_size();
+        assert!(kept > most / 2 && kept <= most, "{kept}");
+        assert!(reads.0.asked().is_empty());
+    }
+}

@@ -1,0 +1,151 @@
+//! Uploads and downloads of large files by way of the site's object store: the store is asked for an upload in parts, and a job of the
+//! caller's takes the file from there or brings it.
+//!
+//! Everything that can be refused is refused before the store is asked; what the store began is aborted when the job is not
+//! submitted. The URLs that are given out are secrets of the caller.
+
+use uuid::Uuid;
+
+use crate::cluster::Cluster;
+use crate::domain::Secret;
+use crate::error::ErrorChain;
+use crate::filesystem::{FilesystemError, regular};
+use crate::transfer::s3::{self, Side, Store, Upload};
+use crate::transfer::{DataTransfer, Method, S3};
+
+use super::audit::Change;
+use super::counts::Action;
+use super::transfers::{Account, JobContext, TransferJob};
+use super::{Access, InvalidRequest, Place, ServiceError};
+
+/// Why a system without a transfer service has no transfers by one.
+const NO_SERVICE: &str = "No transfer service is set up on this system: use the operations upload and download below /filesystem/{system_name}/ops, which take files of any size";
+
+/// Why a system with another transfer service than an object store has none either.
+const NO_CODE: &str = "The transfer methods wormhole and streamer are not supported by this version: use the operations upload and download below /filesystem/{system_name}/ops, which take files of any size";
+
+/// What is asked for, upwards or downwards.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The file on the system.
+    pub path: &'a str,
+    /// The way that the client wants; the system's when absent.
+    pub method: Option<Method>,
+    /// What the job is charged to.
+    pub account: Option<&'a str>,
+}
+
+/// An upload that the store and a job wait for.
+#[derive(Debug)]
+pub struct StagedUpload {
+    /// The job that takes the file from the store.
+    pub job: TransferJob,
+    /// Where each part is sent to, in order.
+    pub parts: Vec<Secret>,
+    /// Where the list of the parts is sent to.
+    pub complete: Secret,
+    /// The size of each part but the last, in bytes.
+    pub part_size: u64,
+}
+
+/// A download that a job brings to the store.
+#[derive(Debug)]
+pub struct StagedDownload {
+    /// The job that brings the file.
+    pub job: TransferJob,
+    /// Where the file is once the job is done.
+    pub url: Secret,
+}
+
+/// Why `cluster` has no transfers by a transfer service, where it has none.
+pub fn unsupported(cluster: &Cluster) -> Option<&'static str> {
+    match &cluster.config().data_operation.data_transfer {
+        None => Some(NO_SERVICE),
+        Some(DataTransfer::Wormhole(_) | DataTransfer::Streamer(_)) => Some(NO_CODE),
+        Some(DataTransfer::S3(_)) => None,
+    }
+}
+
+/// Begins an upload of `size` bytes, which the caller then sends to the store, and submits the job that puts the file in place.
+///
+/// # Errors
+/// When the system has no such transfers, the request breaks a rule, the store does not begin, or the scheduler does not take the job.
+pub async fn upload(access: &Access, request: Request<'_>, size: Option<u64>) -> Result<StagedUpload, ServiceError> {
+    let (store, _) = store(access, request.method)?;
+    let target = access.path(request.path).await?;
+    if access.cluster().holds_file_system(&target) {
+        return Err(FilesystemError::WrongType { path: target, reason: "Is a directory" }.into());
+    }
+    let size = size.ok_or_else(|| InvalidRequest::new(Place::Document, FILE_SIZE, "say how large the file is, in bytes"))?;
+    let parts = store.parts(size).map_err(|error| InvalidRequest::new(Place::Document, FILE_SIZE, error.to_string()))?;
+    let job_context = JobContext::of(access, Account { account: request.account, place: Place::Document })?;
+
+    let change = Change::begin(access, Action::TransfersUpload, target.to_text());
+    let upload = match store.begin(&access.principal().username, target.file_name()).await {
+        Ok(upload) => upload,
+        Err(error) => return Ok(change.end(Err(error))?),
+    };
+    let submitted = async {
+        let place = s3::Place { directives: &job_context.directives, directory: &job_context.directory, id: Uuid::new_v4() };
+        let job = s3::receive(store, &upload, &target, size, place)?;
+        let urls = (store.part_urls(Side::Public, &upload, parts)?, store.complete_url(Side::Public, &upload)?);
+        Ok((job_context.submit(access, &job, change).await?, urls))
+    };
+    let (job, (parts_urls, complete)) = abort_on_error(store, &upload, submitted.await).await?;
+    Ok(StagedUpload { job, parts: parts_urls, complete, part_size: parts.part_size })
+}
+
+/// Submits the job that brings a file to the store, from where the caller then reads it.
+///
+/// # Errors
+/// When the system has no such transfers, the request breaks a rule, there is no such regular file, the store does not begin, or the
+/// scheduler does not take the job.
+pub async fn download(access: &Access, request: Request<'_>) -> Result<StagedDownload, ServiceError> {
+    let (store, config) = store(access, request.method)?;
+    let source = access.path(request.path).await?;
+    let job_context = JobContext::of(access, Account { account: request.account, place: Place::Document })?;
+    let found = access.cluster().files()?.stat(access.principal(), &source, true).await?;
+    regular(&source, found.mode)?;
+    let parts = store.parts(found.size).map_err(|error| InvalidRequest::new(Place::Document, "sourcePath", error.to_string()))?;
+
+    let change = Change::begin(access, Action::TransfersDownload, source.to_text());
+    let upload = match store.begin(&access.principal().username, source.file_name()).await {
+        Ok(upload) => upload,
+        Err(error) => return Ok(change.end(Err(error))?),
+    };
+    let submitted = async {
+        let place = s3::Place { directives: &job_context.directives, directory: &job_context.directory, id: Uuid::new_v4() };
+        let job = s3::send(store, &upload, &source, parts, &config.multipart, place)?;
+        let url = store.download_url(Side::Public, &upload)?;
+        Ok((job_context.submit(access, &job, change).await?, url))
+    };
+    let (job, url) = abort_on_error(store, &upload, submitted.await).await?;
+    Ok(StagedDownload { job, url })
+}
+
+/// The member of a request that says how large the file is.
+const FILE_SIZE: &str = "transferDirectives.fileSize";
+
+/// The object store of the system, where that is the way that is asked for.
+fn store(access: &Access, method: Option<Method>) -> Result<(&Store, &S3), ServiceError> {
+    let cluster = access.cluster();
+    let service = cluster.config().data_operation.data_transfer.as_ref().ok_or(ServiceError::Unsupported(NO_SERVICE))?;
+    let has = service.method();
+    if method.is_some_and(|method| method != has) {
+        let message = format!("Requested transfer method is not available. This system has {}", has.as_str());
+        return Err(InvalidRequest::new(Place::Document, "transferDirectives.transferMethod", message).into());
+    }
+    let DataTransfer::S3(config) = service else { return Err(ServiceError::Unsupported(NO_CODE)) };
+    let store = cluster.store()?.ok_or(ServiceError::Unsupported(NO_SERVICE))?;
+    Ok((store, config))
+}
+
+/// Passes the outcome of a submission through; where there is no job, or none that the caller knows of, the store need not wait.
+async fn abort_on_error<T>(store: &Store, upload: &Upload, outcome: Result<T, ServiceError>) -> Result<T, ServiceError> {
+    if outcome.is_err()
+        && let Err(error) = store.abort(upload).await
+    {
+        tracing::warn!(error = %ErrorChain(&error), "an upload that no job takes part in was not aborted");
+    }
+    outcome
+}

@@ -1,0 +1,288 @@
+//! A channel as a byte stream.
+//!
+//! The library's own stream reports a broken connection as an end of file, and leaves a writer waiting for ever when the server
+//! has closed the channel; both would damage files. It must not know what the bytes mean.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use futures::task::AtomicWaker;
+use russh::ChannelMsg;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use crate::ssh::channel::exec::{Open, number};
+use crate::ssh::channel::kept_shell::REFUSED;
+use crate::ssh::channel::lifecycle::{abandon, stop};
+use crate::ssh::program::{Marked, Program, START, not_begun};
+use crate::ssh::transport::TransportError;
+
+/// What is asked of the server on a fresh channel.
+pub(crate) enum Request {
+    /// A program for a shell; reading ends when it has ended, and fails then if its exit status is not 0.
+    Program(Program),
+    /// The same by the login shell itself.
+    Direct(Vec<u8>),
+    /// A subsystem; reading ends with its output.
+    Subsystem(&'static str),
+}
+
+/// Both directions of a channel. Dropping it stops what runs on the channel and closes it.
+pub(crate) struct ChannelStream {
+    /// Taken by `drop`; there until then.
+    channel: Option<Open>,
+    writer: Pin<Box<dyn AsyncWrite + Send>>,
+    chunk: Bytes,
+    command: bool,
+    exit: Option<u32>,
+    eof: bool,
+    end: Option<End>,
+    wakers: Arc<Wakers>,
+    runtime: Handle,
+}
+
+/// How the incoming direction has ended.
+#[derive(Clone, Copy)]
+enum End {
+    /// The server closed the channel.
+    Closed,
+    /// The connection broke before that.
+    Broken,
+}
+
+/// The two tasks that may wait for the channel's messages, one for each direction.
+#[derive(Default)]
+struct Wakers {
+    reader: AtomicWaker,
+    writer: AtomicWaker,
+}
+
+impl Wake for Wakers {
+    fn wake(self: Arc<Self>) {
+        self.reader.wake();
+        self.writer.wake();
+    }
+}
+
+/// What came of a request.
+pub(crate) enum Started {
+    /// What was asked for runs.
+    Stream(ChannelStream),
+    /// The login shell ran nothing, for this reason.
+    NotBegun(String),
+}
+
+impl ChannelStream {
+    /// Makes the request and waits until the server has agreed.
+    ///
+    /// # Errors
+    /// When it refuses, or does not answer within `patience`; a shell may take longer by `startup`.
+    pub(crate) async fn start(
+        (permit, read, write): Open,
+        request: Request,
+        patience: Duration,
+        startup: Duration,
+    ) -> Result<Started, TransportError> {
+        let writer: Pin<Box<dyn AsyncWrite + Send>> = Box::pin(write.make_writer());
+        let mut stream = Self {
+            channel: Some((permit, read, write)),
+            writer,
+            chunk: Bytes::new(),
+            command: !matches!(request, Request::Subsystem(_)),
+            exit: None,
+            eof: false,
+            end: None,
+            wakers: Arc::default(),
+            runtime: Handle::current(),
+        };
+        match timeout(patience, stream.agree(&request)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                if let (TransportError::Refused(_), Some((permit, _, write))) = (&error, stream.channel.take()) {
+                    tokio::spawn(abandon(permit, write, patience));
+                }
+                return Err(error);
+            }
+            Err(_) => {
+                if let Some((permit, ..)) = &stream.channel {
+                    permit.suspect(patience);
+                }
+                return Err(TransportError::Broken { sent: true });
+            }
+        }
+        let Request::Program(program) = request else { return Ok(Started::Stream(stream)) };
+        match timeout(startup, stream.begin(program)).await {
+            Ok(Ok(None)) => Ok(Started::Stream(stream)),
+            Ok(Ok(Some(why))) => Ok(Started::NotBegun(why)),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(TransportError::Execution(startup)),
+        }
+    }
+
+    async fn agree(&mut self, request: &Request) -> Result<(), TransportError> {
+        let Some((_, read, write)) = &mut self.channel else { return Err(TransportError::Broken { sent: false }) };
+        let sent = match request {
+            // The shell reads its program as soon as it is there.
+            Request::Program(program) => match write.exec(true, START).await {
+                Ok(()) => write.data_bytes(Bytes::copy_from_slice(&program.text)).await,
+                failed => failed,
+            },
+            Request::Direct(line) => write.exec(true, line.clone()).await,
+            Request::Subsystem(name) => write.request_subsystem(true, *name).await,
+        };
+        sent.map_err(|_| TransportError::Broken { sent: false })?;
+        loop {
+            match read.wait().await {
+                Some(ChannelMsg::Success) => return Ok(()),
+                Some(ChannelMsg::Failure) => {
+                    return Err(TransportError::Refused(match request {
+                        Request::Program(_) | Request::Direct(_) => REFUSED.to_owned(),
+                        Request::Subsystem(name) => format!("it has no subsystem {name}"),
+                    }));
+                }
+                Some(ChannelMsg::Close) | None => {
+                    self.end = Some(End::Broken);
+                    return Err(TransportError::Broken { sent: true });
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Waits until the program begins, and drops what came before. Says why where it never will.
+    async fn begin(&mut self, program: Program) -> Result<Option<String>, TransportError> {
+        let Some((_, read, _)) = &mut self.channel else { return Err(TransportError::Broken { sent: true }) };
+        let (mut stdout, mut stderr) = (Marked::new(&program.mark), Marked::new(&program.mark));
+        loop {
+            match read.wait().await {
+                Some(ChannelMsg::Data { data }) => stdout.take(&data),
+                Some(ChannelMsg::ExtendedData { data, .. }) => stderr.take(&data),
+                Some(ChannelMsg::Close) => {
+                    self.end = Some(End::Closed);
+                    return Ok(Some(not_begun(&stdout.bytes, &stderr.bytes)));
+                }
+                None => {
+                    self.end = Some(End::Broken);
+                    return Err(TransportError::Broken { sent: true });
+                }
+                Some(_) => {}
+            }
+            if stdout.begun {
+                self.chunk = stdout.bytes.into();
+                return Ok(None);
+            }
+            if stdout.is_flooded() || stderr.is_flooded() {
+                return Err(TransportError::Output(stdout.bytes.len()));
+            }
+        }
+    }
+
+    /// Takes one message that matters, if there is one: data, or the end. Never takes one while a chunk is unread.
+    fn poll_message(&mut self) -> Poll<()> {
+        let Some((_, read, _)) = &mut self.channel else { return Poll::Ready(()) };
+        let waker = Waker::from(Arc::clone(&self.wakers));
+        let mut cx = Context::from_waker(&waker);
+        loop {
+            // Waiting is cancel-safe, and what it registered outlives it; so a new future for each poll loses nothing.
+            let message = ready!(pin!(read.wait()).poll(&mut cx));
+            match message {
+                Some(ChannelMsg::Data { data }) if !data.is_empty() => self.chunk = data,
+                Some(ChannelMsg::Eof) => self.eof = true,
+                Some(ChannelMsg::ExitStatus { exit_status }) => {
+                    self.exit = Some(exit_status);
+                    continue;
+                }
+                Some(ChannelMsg::ExitSignal { signal_name, .. }) => {
+                    self.exit = Some(128 + number(&signal_name));
+                    continue;
+                }
+                Some(ChannelMsg::Close) => self.end = Some(End::Closed),
+                None => self.end = Some(End::Broken),
+                Some(_) => continue,
+            }
+            // The other direction may be waiting for just this.
+            self.wakers.wake_by_ref();
+            return Poll::Ready(());
+        }
+    }
+
+    fn read_end(&self) -> Option<io::Result<()>> {
+        match self.end {
+            None if self.eof && !self.command => Some(Ok(())),
+            None => None,
+            Some(End::Broken) => Some(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the SSH connection broke"))),
+            Some(End::Closed) if !self.command => Some(Ok(())),
+            Some(End::Closed) => Some(match self.exit {
+                Some(0) => Ok(()),
+                Some(exit) => Err(io::Error::other(format!("Remote process failed with exit status:{exit}"))),
+                None => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the command ended without an exit status")),
+            }),
+        }
+    }
+}
+
+impl AsyncRead for ChannelStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.wakers.reader.register(cx.waker());
+        loop {
+            if !this.chunk.is_empty() {
+                let length = this.chunk.len().min(buf.remaining());
+                buf.put_slice(&this.chunk[..length]);
+                this.chunk.advance(length);
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(end) = this.read_end() {
+                return Poll::Ready(end);
+            }
+            ready!(this.poll_message());
+        }
+    }
+}
+
+impl AsyncWrite for ChannelStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.wakers.writer.register(cx.waker());
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        loop {
+            if this.end.is_some() {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, "the remote end is closed")));
+            }
+            if let Poll::Ready(written) = this.writer.as_mut().poll_write(cx, buf) {
+                return Poll::Ready(written);
+            }
+            // The window may never open again; the end of the channel says so.
+            if !this.chunk.is_empty() || (this.eof && this.poll_message().is_pending()) {
+                return Poll::Pending;
+            }
+            if !this.eof {
+                ready!(this.poll_message());
+            }
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writer.as_mut().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writer.as_mut().poll_shutdown(cx)
+    }
+}
+
+impl Drop for ChannelStream {
+    fn drop(&mut self) {
+        let Some((permit, read, write)) = self.channel.take() else { return };
+        if self.end.is_none() {
+            self.runtime.spawn(stop(permit, read, write));
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The two ends of a channel's life: opening it on a connection that may be dead, and making sure that it is gone.
+//!
+//! Both run in tasks of their own, so that a caller who leaves takes nothing with it: a channel opened for nobody, or not
+//! closed, would count against the server's `MaxSessions` for as long as the connection lives.
+
+use std::time::{Duration, Instant};
+
+use russh::client::Msg;
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::ssh::lease::permit::ChannelPermit;
+use crate::ssh::stats::{Closed, add};
+
+/// How long a command has to end after each of SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What came of opening a channel. In all cases but the first, provably nothing was sent.
+pub(crate) enum Opened {
+    /// It is open.
+    Channel(ChannelPermit, Channel<Msg>),
+    /// The server has its limit of channels on that connection.
+    Full,
+    /// The server opens no session at all.
+    Refused,
+    /// The connection is dead, or does not answer.
+    Dead,
+}
+
+/// Opens a channel. A connection from which nothing is heard for half of `patience` is given up; one that lives has all of it.
+pub(crate) async fn open(permit: ChannelPermit, patience: Duration) -> Opened {
+    let started = Instant::now();
+    let lane = std::sync::Arc::clone(&permit.lane);
+    let connection = std::sync::Arc::clone(permit.connection());
+    let (result, mut opened) = oneshot::channel();
+    tokio::spawn(async move {
+        let opened = permit.connection().channel().await;
+        if let Err((permit, Ok(channel))) = result.send((permit, opened)) {
+            let (read, write) = channel.split();
+            stop(permit, read, write).await;
+        }
+    });
+    loop {
+        match timeout(patience / 20, &mut opened).await {
+            Ok(Ok((permit, Ok(channel)))) => {
+                add(lane.channels());
+                return Opened::Channel(permit, channel);
+            }
+            Ok(Ok((permit, Err(russh::Error::ChannelOpenFailure(_))))) => {
+                return if lane.refused(&permit) { Opened::Full } else { Opened::Refused };
+            }
+            Ok(_) => return Opened::Dead,
+            Err(_) => {
+                // Somebody who has waited longer may have found it dead already.
+                let given_up = matches!(connection.retired(), Some((Closed::Frozen, _))) || started.elapsed() >= patience / 2;
+                if (given_up && !connection.liveness.heard_since(started)) || started.elapsed() >= patience {
+                    break;
+                }
+            }
+        }
+    }
+    // The slot stays with the task; the connection ends when the keepalive says so, or lives on without new work.
+    connection.retire(Closed::Frozen);
+    lane.recheck();
+    Opened::Dead
+}
+
+/// Ends what runs on a channel and waits until the server has closed it; only then is the slot free.
+///
+/// sshd delivers signals to the command's process group (RFC 4254, 6.9); a closed channel alone would leave a command that
+/// neither reads nor writes running, and counted.
+pub(crate) async fn stop(permit: ChannelPermit, mut read: ChannelReadHalf, write: ChannelWriteHalf<Msg>) {
+    for signal in [Sig::TERM, Sig::KILL] {
+        let sent = timeout(GRACE, async { write.signal(signal).await.is_ok() && write.eof().await.is_ok() }).await;
+        if sent == Ok(false) || timeout(GRACE, closed(&mut read)).await.is_ok() {
+            return;
+        }
+    }
+    // The library no longer tells what the server does with a channel that we closed first. So the connection takes no more
+    // channels: one of them might be one too many.
+    permit.retire(Closed::Lingering);
+    let _ = timeout(GRACE, write.close()).await;
+}
+
+/// Closes a channel on which nothing runs, because the server refused the request.
+pub(crate) async fn abandon(permit: ChannelPermit, write: ChannelWriteHalf<Msg>, patience: Duration) {
+    let closed = matches!(timeout(GRACE, write.close()).await, Ok(Ok(())));
+    // The library does not tell of the server's close; an answer to a later message does.
+    if !(closed && permit.connection().answers(patience).await) {
+        permit.retire(Closed::Frozen);
+    }
+}
+
+/// Reads and discards until the server has closed the channel, or the connection is gone.
+async fn closed(read: &mut ChannelReadHalf) {
+    while !matches!(read.wait().await, None | Some(ChannelMsg::Close)) {}
+}

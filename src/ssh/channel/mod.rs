@@ -1,0 +1,6 @@
+//! One channel: its life, commands on it, and streams of bytes.
+
+pub(crate) mod byte_stream;
+pub(crate) mod exec;
+pub(crate) mod kept_shell;
+pub(crate) mod lifecycle;

@@ -1,0 +1,319 @@
+//! One SSH connection: what it is, and when it is fit for more work. How it is made is in `handshake`.
+//!
+//! It must not know lanes or pools: whoever holds a [`Connection`] decides what it carries.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use russh::client::{Handle, Msg};
+use russh::{Channel, Disconnect};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::Username;
+use crate::ssh::config::{Config, ConfigError};
+use crate::ssh::connect::handshake::{Jump, Refusal, Watcher, attempt};
+use crate::ssh::connect::host_keys::Trust;
+use crate::ssh::connect::liveness::Liveness;
+use crate::ssh::connect::login::Login;
+use crate::ssh::stats::{Closed, Counters, add};
+use crate::ssh::transport::{LaneKind, TransportError};
+
+/// First pause before a server that dropped us is tried again; it doubles, and is scattered so that clients do not march in step.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a connection that is given up may take to send what is queued.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How many keepalive messages may go unanswered.
+pub(crate) const KEEPALIVES: u32 = 3;
+
+/// Where a cluster's connections go and how they are made.
+pub(crate) struct Target {
+    pub(crate) config: Config,
+    pub(crate) trust: Trust,
+    /// Logins under way.
+    startups: Semaphore,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// Why no connection could be made. It can be told to everybody who waited for it.
+#[derive(Clone, Debug)]
+pub(crate) enum ConnectFailure {
+    Connect(Arc<dyn Error + Send + Sync>),
+    HostKey(String),
+    Login(String),
+    /// The credential cannot be used.
+    Key {
+        user: Username,
+        reason: String,
+    },
+    /// Nobody waited for it any more.
+    Unwanted,
+    /// The lanes were closed.
+    Closed,
+}
+
+/// An established and authenticated connection. Dropping it closes it.
+pub(crate) struct Connection {
+    handle: Handle<Watcher>,
+    /// The connection to the jump host that this one runs through.
+    _jump: Option<Jump>,
+    pub(crate) login: Arc<Login>,
+    pub(crate) kind: LaneKind,
+    pub(crate) liveness: Arc<Liveness>,
+    channels: Arc<Channels>,
+    opened: Instant,
+    retired: OnceLock<(Closed, Instant)>,
+    /// Cancelled with `retired`.
+    leaving: CancellationToken,
+    is_suspect: AtomicBool,
+    idle_since: Mutex<Instant>,
+    counters: Arc<Counters>,
+    /// Its place under `max_clients`.
+    _place: OwnedSemaphorePermit,
+}
+
+/// The server's view of the channels, kept in the order of its messages.
+#[derive(Default)]
+pub(crate) struct Channels {
+    pub(crate) open: AtomicUsize,
+    /// The most that were open at the same time: so many the server certainly allows.
+    pub(crate) most: AtomicUsize,
+}
+
+impl Target {
+    /// Takes the configuration.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub(crate) fn new(config: Config) -> Result<Self, ConfigError> {
+        config.check()?;
+        let trust = Trust::new(config.host_keys.as_ref())?;
+        let startups = Semaphore::new(config.max_startups);
+        Ok(Self { config, trust, startups, counters: Arc::default() })
+    }
+
+    /// The time for the TCP connection and the key exchange.
+    pub(crate) fn connection_timeout(&self) -> Duration {
+        Duration::from_secs(self.config.timeout.connection)
+    }
+
+    /// The time for the authentication.
+    pub(crate) fn login_timeout(&self) -> Duration {
+        Duration::from_secs(self.config.timeout.login)
+    }
+
+    /// After this time without an answer a peer is taken for dead.
+    pub(crate) fn dead_after(&self) -> Duration {
+        Duration::from_secs(self.config.timeout.keep_alive) * (KEEPALIVES + 1)
+    }
+}
+
+impl Connection {
+    /// Connects and logs in. A server that drops us before the handshake (sshd's `MaxStartups`) is tried again, with growing
+    /// pauses, for as long as a connection may take.
+    pub(crate) async fn open(
+        target: &Target,
+        login: &Arc<Login>,
+        kind: LaneKind,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Self, ConnectFailure> {
+        let give_up = Instant::now() + target.connection_timeout();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            // Held for the attempt alone, not for the pause after it.
+            let startup = target.startups.acquire().await.map_err(|_| ConnectFailure::Closed)?;
+            let attempt = attempt(target, login, kind).await;
+            drop(startup);
+            match attempt {
+                Ok((handle, jump, liveness, channels)) => {
+                    add(&target.counters.opened);
+                    add(&target.counters.open);
+                    return Ok(Self {
+                        handle,
+                        _jump: jump,
+                        login: Arc::clone(login),
+                        kind,
+                        liveness,
+                        channels,
+                        opened: Instant::now(),
+                        retired: OnceLock::new(),
+                        leaving: CancellationToken::new(),
+                        is_suspect: AtomicBool::new(false),
+                        idle_since: Mutex::new(Instant::now()),
+                        counters: Arc::clone(&target.counters),
+                        _place: place,
+                    });
+                }
+                Err(Refusal::Dropped(_)) if Instant::now() + pause < give_up => {
+                    add(&target.counters.dropped_by_server);
+                    tokio::time::sleep(scattered(pause)).await;
+                    pause = (pause * 2).min(MAX_PAUSE);
+                }
+                Err(refusal) => {
+                    add(&target.counters.failed);
+                    return Err(refusal.into());
+                }
+            }
+        }
+    }
+
+    /// Whether it is in service.
+    pub(crate) fn alive(&self) -> bool {
+        self.retired.get().is_none() && !self.handle.is_closed() && !self.liveness.is_cut()
+    }
+
+    /// Whether new work must wait for a sign of life.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.is_suspect.load(Ordering::Acquire)
+    }
+
+    /// Takes it out of service; the first reason counts. What it carries may end.
+    pub(crate) fn retire(&self, reason: Closed) {
+        if self.retired.set((reason, Instant::now())).is_ok() {
+            self.leaving.cancel();
+            tracing::debug!(user = %self.login.user, ?reason, "an SSH connection takes no more work");
+        }
+    }
+
+    /// Why and when it was taken out of service.
+    pub(crate) fn retired(&self) -> Option<(Closed, Instant)> {
+        self.retired.get().copied()
+    }
+
+    /// Cancelled when it is taken out of service.
+    pub(crate) fn when_retired(&self) -> CancellationToken {
+        self.leaving.clone()
+    }
+
+    /// Whether it was opened with another login than this one, which is the present one.
+    pub(crate) fn is_superseded(&self, present: &Arc<Login>) -> bool {
+        !Arc::ptr_eq(&self.login, present)
+    }
+
+    /// How long it has been open.
+    pub(crate) fn age(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
+    /// Opens a session channel. The future must be run to its end: an open that nobody waits for would stay on the server.
+    pub(crate) async fn channel(&self) -> Result<Channel<Msg>, russh::Error> {
+        self.handle.channel_open_session().await
+    }
+
+    /// The most channels that the server had open at the same time.
+    pub(crate) fn max_channels(&self) -> usize {
+        self.channels.most.load(Ordering::Acquire)
+    }
+
+    /// Asks the peer for a sign of life, and takes no new work until there is one.
+    ///
+    /// Returns whether it came within `patience`.
+    pub(crate) async fn probe(&self, patience: Duration) -> bool {
+        self.is_suspect.store(true, Ordering::Release);
+        let alive = self.answers(patience).await;
+        if alive {
+            self.is_suspect.store(false, Ordering::Release);
+        }
+        alive
+    }
+
+    /// Whether the peer answers within `patience`. It has then dealt with everything that was sent before.
+    pub(crate) async fn answers(&self, patience: Duration) -> bool {
+        let asked = Instant::now();
+        let answered = timeout(patience, self.handle.send_ping()).await.is_ok();
+        answered && self.liveness.heard_since(asked) && !self.handle.is_closed()
+    }
+
+    /// Starts the idle time anew.
+    pub(crate) fn touch(&self) {
+        *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// For how long it has carried nothing.
+    pub(crate) fn idle_for(&self) -> Duration {
+        self.idle_since.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// Says goodbye and closes.
+    pub(crate) async fn disconnect(&self) {
+        self.retire(Closed::Shutdown);
+        let _ = timeout(LAST_WORDS, self.handle.disconnect(Disconnect::ByApplication, "shutting down", "")).await;
+        // The message leaves from the session's own task; a moment later the stream may go.
+        let _ = timeout(Duration::from_millis(200), async {
+            while !self.handle.is_closed() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        self.liveness.cut();
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // The session's own task may have a last message to send; or it is stuck in a write, and must not be for ever.
+        let liveness = Arc::clone(&self.liveness);
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(async move {
+                tokio::time::sleep(LAST_WORDS).await;
+                liveness.cut();
+            })),
+            Err(_) => liveness.cut(),
+        }
+        let lost = self.handle.is_closed();
+        let reason = self.retired.get().map_or(if lost { Closed::Lost } else { Closed::Idle }, |(reason, _)| *reason);
+        self.counters.open.fetch_sub(1, Ordering::Relaxed);
+        self.counters.closed(reason);
+        tracing::debug!(user = %self.login.user, ?reason, "an SSH connection is closed");
+    }
+}
+
+impl ConnectFailure {
+    /// The server let us in and hung up at once, as it does for `/etc/nologin` or a limit on logins.
+    pub(crate) fn stillborn() -> Self {
+        Self::Connect(Arc::new(io::Error::new(io::ErrorKind::ConnectionAborted, "the server closed the connection after the login")))
+    }
+}
+
+impl From<ConnectFailure> for TransportError {
+    fn from(failure: ConnectFailure) -> Self {
+        match failure {
+            ConnectFailure::Connect(source) => Self::Connect(Box::new(Shared(source))),
+            ConnectFailure::HostKey(reason) => Self::HostKey(reason),
+            ConnectFailure::Login(user) => Self::Login(user),
+            ConnectFailure::Key { user, reason } => Self::Key { user, reason },
+            ConnectFailure::Unwanted | ConnectFailure::Closed => Self::Broken { sent: false },
+        }
+    }
+}
+
+/// An error that several requests report.
+#[derive(Debug)]
+struct Shared(Arc<dyn Error + Send + Sync>);
+
+impl fmt::Display for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for Shared {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
+
+/// A pause of half to one and a half times `pause`.
+fn scattered(pause: Duration) -> Duration {
+    use std::hash::{BuildHasher, RandomState};
+    let random = RandomState::new().hash_one(Instant::now()) % 1024;
+    pause / 2 + pause * u32::try_from(random).unwrap_or(0) / 1024
+}

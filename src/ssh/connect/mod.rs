@@ -1,0 +1,9 @@
+//! One connection: whom to trust, how to log in, whether it still lives.
+
+pub(crate) mod algorithms;
+pub(crate) mod connection;
+pub(crate) mod handshake;
+pub(crate) mod host_keys;
+pub(crate) mod known_hosts;
+pub(crate) mod liveness;
+pub(crate) mod login;
