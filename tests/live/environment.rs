@@ -16,6 +16,7 @@ pub enum Component {
     OpenSsh,
     Slurm,
     Slurm24,
+    Slurm26,
     OpenFga,
     Keycloak,
     S3,
@@ -48,6 +49,7 @@ impl Live {
             (Component::OpenSsh, live.find("openssh", "/instances/stock/port").as_ref().and_then(Value::as_u64)),
             (Component::Slurm, live.root.join("slurm/22.05/bin/sbatch").exists().then_some(16817)),
             (Component::Slurm24, live.root.join("slurm/24.11/bin/sbatch").exists().then_some(26817)),
+            (Component::Slurm26, live.root.join("slurm/26.05/bin/sbatch").exists().then_some(36817)),
             (Component::Keycloak, live.find("keycloak", "/issuer").as_ref().and_then(Value::as_str).and_then(port_of)),
             (Component::S3, live.find("s3", "/url").as_ref().and_then(Value::as_str).and_then(port_of)),
             (Component::OpenFga, std::fs::read_to_string(live.root.join("openfga/url")).ok().and_then(|url| port_of(url.trim()))),
@@ -65,6 +67,11 @@ impl Live {
     /// Whether a component is up.
     pub fn has(&self, component: Component) -> bool {
         self.up.contains(&component)
+    }
+
+    /// Whether a component was looked for and is offered nowhere any more; see `build/environment/slurm/install.sh`.
+    pub fn is_elsewhere(&self, component: Component) -> bool {
+        component == Component::Slurm26 && self.root.join("slurm/26.05/elsewhere").exists()
     }
 
     /// A coordinate that a start script wrote, by its JSON pointer.

@@ -21,6 +21,11 @@ pub async fn the_second_release_runs_a_job_too(live: &Live) {
     run_a_job(live, "slurm24").await;
 }
 
+pub async fn the_third_release_runs_a_job_too(live: &Live) {
+    run_a_job(live, "slurm26").await;
+    run_a_job(live, "slurm26-hybrid").await;
+}
+
 async fn run_a_job(live: &Live, system: &str) {
     let api = live.api("fireuser").await;
     let folder = api.new_folder(system, "fireuser").await;

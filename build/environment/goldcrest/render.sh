@@ -94,6 +94,7 @@ EOF
     cluster slurm-tight "$GOLDCREST_SSHD_TIGHT_PORT" known_hosts 22.05
     cluster slurm-nosftp "$GOLDCREST_SSHD_NOSFTP_PORT" known_hosts 22.05
     [ ! -d "$state_root/slurm/24.11/bin" ] || cluster slurm24 "$GOLDCREST_SSHD_SLURM24_PORT" known_hosts 24.11 probed
+    [ ! -d "$state_root/slurm/26.05/bin" ] || cluster slurm26 "$GOLDCREST_SSHD_SLURM26_PORT" known_hosts 26.05 probed
     # Certificates by Goldcrest's own authority. They end soon, so that a test sees one follow the other.
     cluster ca "$GOLDCREST_SSHD_CA_PORT" known_hosts 22.05 "" "
       credentials:
@@ -101,13 +102,17 @@ EOF
         private_key: secret_file:$ssh/keys/user_ca
         validity: 20
         source_address: [127.0.0.0/8]"
-    # The same two releases by slurmrestd, alone and with the commands beside it, and a slurmrestd that is not there.
+    # The same releases by slurmrestd, alone and with the commands beside it, and a slurmrestd that is not there.
     rest=16820 mode=rest cluster slurm-rest "$GOLDCREST_SSHD_STOCK_PORT" known_hosts 22.05 probed
     rest=16820 mode=hybrid cluster slurm-hybrid "$GOLDCREST_SSHD_STOCK_PORT" known_hosts 22.05 probed
     rest=$GOLDCREST_CLOSED_PORT mode=hybrid cluster slurm-norest "$GOLDCREST_SSHD_STOCK_PORT" known_hosts 22.05 probed
     if [ -d "$state_root/slurm/24.11/bin" ]; then
         rest=26820 mode=rest cluster slurm24-rest "$GOLDCREST_SSHD_SLURM24_PORT" known_hosts 24.11 probed
         rest=26820 mode=hybrid cluster slurm24-hybrid "$GOLDCREST_SSHD_SLURM24_PORT" known_hosts 24.11 probed
+    fi
+    if [ -d "$state_root/slurm/26.05/bin" ]; then
+        rest=36820 mode=rest cluster slurm26-rest "$GOLDCREST_SSHD_SLURM26_PORT" known_hosts 26.05 probed
+        rest=36820 mode=hybrid cluster slurm26-hybrid "$GOLDCREST_SSHD_SLURM26_PORT" known_hosts 26.05 probed
     fi
     # What must fail, and how: another host key than the file says, a closed port, a port that never says a word.
     cluster stranger "$GOLDCREST_SSHD_STOCK_PORT" known_hosts.stranger 22.05

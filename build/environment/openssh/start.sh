@@ -2,7 +2,7 @@
 # Starts OpenSSH servers on loopback, with users, keys and a certificate authority of their own.
 #
 # The instances differ in one thing each: `stock` has the limits that sshd has by itself, `tight` allows three sessions a
-# connection, `nosftp` offers no sftp subsystem, and `slurm24` has the commands of the second Slurm on its PATH.
+# connection, `nosftp` offers no sftp subsystem, and `slurm24` and `slurm26` have the commands of another Slurm on their PATH.
 # Coordinates: env.json and env.sh in the state folder.
 set -euo pipefail
 # shellcheck source=../lib.sh
@@ -14,13 +14,14 @@ tight_port=${GOLDCREST_SSHD_TIGHT_PORT:-22201}
 nosftp_port=${GOLDCREST_SSHD_NOSFTP_PORT:-22202}
 slurm24_port=${GOLDCREST_SSHD_SLURM24_PORT:-22203}
 ca_port=${GOLDCREST_SSHD_CA_PORT:-22204}
+slurm26_port=${GOLDCREST_SSHD_SLURM26_PORT:-22205}
 # Nothing listens on these: one stays closed, a test takes the other and says nothing on it.
 closed_port=${GOLDCREST_CLOSED_PORT:-22208}
 silent_port=${GOLDCREST_SILENT_PORT:-22209}
 users=(fireuser firesrv otheruser certuser)
 # A container has one of the instances, on an address that other containers reach.
 listen=${GOLDCREST_ENV_LISTEN:-127.0.0.1}
-instances=${GOLDCREST_SSHD_INSTANCES:-stock tight nosftp slurm24 ca}
+instances=${GOLDCREST_SSHD_INSTANCES:-stock tight nosftp slurm24 slurm26 ca}
 
 main() {
     [ "$(id -u)" = 0 ] || die "sshd must run as root to log other users in"
@@ -35,6 +36,7 @@ main() {
     start_instance tight "$tight_port" 3 22.05 'Subsystem sftp internal-sftp'
     start_instance nosftp "$nosftp_port" 10 22.05 '# no sftp subsystem'
     start_instance slurm24 "$slurm24_port" 10 24.11 'Subsystem sftp internal-sftp'
+    start_instance slurm26 "$slurm26_port" 10 26.05 'Subsystem sftp internal-sftp'
     start_instance ca "$ca_port" 10 22.05 $'Subsystem sftp internal-sftp\nRevokedKeys '"$state/revoked_keys"
 }
 
@@ -72,7 +74,7 @@ make_keys() {
     local port host_key
     host_key=$(cut -d' ' -f1,2 "$state/host/ed25519.pub")
     : >"$state/known_hosts"
-    for port in "$stock_port" "$tight_port" "$nosftp_port" "$slurm24_port" "$ca_port" "$closed_port" "$silent_port"; do
+    for port in "$stock_port" "$tight_port" "$nosftp_port" "$slurm24_port" "$slurm26_port" "$ca_port" "$closed_port" "$silent_port"; do
         echo "[127.0.0.1]:$port $host_key" >>"$state/known_hosts"
     done
     echo "[127.0.0.1]:$stock_port $(cut -d' ' -f1,2 "$state/host/stranger.pub")" >"$state/known_hosts.stranger"
@@ -135,6 +137,7 @@ write_coordinates() {
     "tight": { "port": $tight_port, "maxSessions": 3, "sftp": true, "pidFile": "$state/tight/sshd.pid", "log": "$state/tight/sshd.log" },
     "nosftp": { "port": $nosftp_port, "maxSessions": 10, "sftp": false, "pidFile": "$state/nosftp/sshd.pid", "log": "$state/nosftp/sshd.log" },
     "slurm24": { "port": $slurm24_port, "maxSessions": 10, "sftp": true, "pidFile": "$state/slurm24/sshd.pid", "log": "$state/slurm24/sshd.log" },
+    "slurm26": { "port": $slurm26_port, "maxSessions": 10, "sftp": true, "pidFile": "$state/slurm26/sshd.pid", "log": "$state/slurm26/sshd.log" },
     "ca": { "port": $ca_port, "maxSessions": 10, "sftp": true, "pidFile": "$state/ca/sshd.pid", "log": "$state/ca/sshd.log" }
   },
   "closedPort": $closed_port,
@@ -157,6 +160,7 @@ GOLDCREST_SSHD_STOCK_PORT=$stock_port
 GOLDCREST_SSHD_TIGHT_PORT=$tight_port
 GOLDCREST_SSHD_NOSFTP_PORT=$nosftp_port
 GOLDCREST_SSHD_SLURM24_PORT=$slurm24_port
+GOLDCREST_SSHD_SLURM26_PORT=$slurm26_port
 GOLDCREST_SSHD_CA_PORT=$ca_port
 GOLDCREST_CLOSED_PORT=$closed_port
 GOLDCREST_SILENT_PORT=$silent_port

@@ -1,8 +1,9 @@
 #!/bin/bash
-# Installs Slurm for the tests: `install.sh [22.05|24.11]...`, both by default. Run by start.sh; running it again is cheap.
+# Installs Slurm for the tests: `install.sh [22.05|24.11|26.05]...`, all by default. Run by start.sh; running it again is cheap.
 #
-# 22.05 comes from the packages of Debian 12, the host. 24.11 comes from those of Debian 13, in a folder made by
-# debootstrap: its daemons run by chroot, its commands without (see start.sh).
+# 22.05 comes from the packages of Debian 12, the host. 24.11 comes from those of Debian 13 and 26.05 from those of unstable, each in
+# a folder made by debootstrap: their daemons run by chroot, their commands without (see start.sh). When unstable has moved on to another
+# release, 26.05 cannot be had on a new machine: the file `elsewhere` then says so, and everything else is installed.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -28,7 +29,7 @@ install_root() {
     if [ ! -x "$root/usr/bin/apt-get" ]; then
         mkdir -p "$(dirname "$root")"
         debootstrap --variant=minbase --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
-            trixie "$root" ${GOLDCREST_DEBIAN_MIRROR:+"$GOLDCREST_DEBIAN_MIRROR"}
+            "$suite" "$root" ${GOLDCREST_DEBIAN_MIRROR:+"$GOLDCREST_DEBIAN_MIRROR"}
     fi
     [ -x "$root/usr/sbin/slurmrestd" ] && [ -x "$root/usr/sbin/munged" ] && [ -x "$root/usr/bin/bzip2" ] && [ -x "$root/usr/bin/curl" ] && return 0
     # Packages must not start their services: start.sh does.
@@ -37,7 +38,14 @@ install_root() {
     cp /etc/resolv.conf "$root/etc/resolv.conf"
     # start.sh takes name servers away from an older root, and does so again.
     [ ! -f "$root/etc/nsswitch.conf" ] || sed -i 's/^hosts:.*/hosts: files dns/' "$root/etc/nsswitch.conf"
-    chroot "$root" apt-get update
+    # The Release file of unstable may have expired; the lists of debootstrap do as well.
+    chroot "$root" apt-get update || say "using the package lists that debootstrap left"
+    if ! chroot "$root" apt-cache policy slurmctld | grep -q "Candidate: $version\."; then
+        say "Slurm $version is not to be had: Debian's $suite has another release"
+        chroot "$root" apt-cache policy slurmctld | sed -n 's/^  Candidate: //p' >"$state/elsewhere"
+        return 0
+    fi
+    rm -f "$state/elsewhere"
     DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get install -y --no-install-recommends "${root_packages[@]}"
 }
 

@@ -1,18 +1,20 @@
 # shellcheck shell=bash disable=SC2034  # what is set here is used by those that read this file
 # Shared by install.sh, start.sh, stop.sh and status.sh of this folder; it is read with `.`, never run.
 #
-# `select_version 22.05` or `select_version 24.11` sets what differs between the two instances. Everything that an
+# `select_version VERSION` sets what differs between the instances of 22.05, 24.11 and 26.05. Everything that an
 # instance writes lies under $GOLDCREST_ENV, and its ports are those named here. slurmrestd and MariaDB listen on
 # loopback alone; slurmctld, slurmdbd and slurmd take every address of the machine, behind munge.
 #
 #                 slurmctld  slurmdbd  slurmrestd  slurmd (n1, n2, n3)
 #   22.05             16817     16819       16820  16821 16822 16823
 #   24.11             26817     26819       26820  26821 26822 26823
-#   MariaDB (shared by both, one database each)                     13306
+#   26.05             36817     36819       36820  36821 36822 36823
+#   MariaDB (shared by all, one database each)                      13306
 
 GOLDCREST_ENV=${GOLDCREST_ENV:-/var/tmp/goldcrest-env}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 base=$GOLDCREST_ENV/slurm
+all_versions="22.05 24.11 26.05"
 mariadb_port=13306
 # A container has slurmrestd on an address that other containers reach.
 listen=${GOLDCREST_ENV_LISTEN:-127.0.0.1}
@@ -41,7 +43,7 @@ need_root() {
 }
 
 # Sets version, state, root, inside, bindir, slurm_conf and the ports. `inside` is the prefix that runs a command where
-# this version is installed: nothing for the host's own packages, chroot for the other release.
+# this version is installed: nothing for the host's own packages, chroot for the other releases.
 select_version() {
     version=$1
     state=$base/$version
@@ -53,13 +55,16 @@ select_version() {
             plugin_dir=/usr/lib/$(uname -m)-linux-gnu/slurm-wlm
             ;;
         24.11)
-            # Inside the root its own path is a symbolic link to `/`, so that one path serves on both sides of the chroot.
-            root=$base/24.11/root
-            inside=(chroot "$root")
+            suite=trixie
             port_base=26800
-            plugin_dir=$root/usr/lib/x86_64-linux-gnu/slurm-wlm
+            in_root
             ;;
-        *) fail "unknown version $version: 22.05 or 24.11" ;;
+        26.05)
+            suite=sid
+            port_base=36800
+            in_root
+            ;;
+        *) fail "unknown version $version: one of $all_versions" ;;
     esac
     if [ -n "$root" ]; then
         # What both sides must see lies in the root.
@@ -76,10 +81,17 @@ select_version() {
     database=slurm_${version/./_}
 }
 
-# The versions named on the command line, or those of GOLDCREST_SLURM, or both.
+# Inside the root its own path is a symbolic link to `/`, so that one path serves on both sides of the chroot.
+in_root() {
+    root=$base/$version/root
+    inside=(chroot "$root")
+    plugin_dir=$root/usr/lib/x86_64-linux-gnu/slurm-wlm
+}
+
+# The versions named on the command line, or those of GOLDCREST_SLURM, or all.
 versions_of() {
     if [ $# = 0 ]; then
-        printf '%s\n' "${GOLDCREST_SLURM:-22.05 24.11}"
+        printf '%s\n' "${GOLDCREST_SLURM:-$all_versions}"
     else
         printf '%s\n' "$*"
     fi

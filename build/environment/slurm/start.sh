@@ -1,19 +1,19 @@
 #!/bin/bash
-# Starts real Slurm on loopback: `start.sh [22.05|24.11]...`, both by default. Needs root; installs what is missing.
+# Starts real Slurm on loopback: `start.sh [22.05|24.11|26.05]...`, all by default. Needs root; installs what is missing.
 # Running it again starts only what is not running. `status.sh` waits for health, `stop.sh` stops what this started.
 #
 #   GOLDCREST_ENV   where all state, logs and pid files go; default /var/tmp/goldcrest-env (see lib.sh for the ports)
 #   GOLDCREST_SLURM the versions, where none is on the command line
 #
-# Test users fireuser, firesrv and otheruser exist afterwards, with homes and with an account each in both instances
+# Test users fireuser, firesrv and otheruser exist afterwards, with homes and with an account each in all instances
 # (fireuser also in `shared`, whose jobs otheruser may charge too). Partitions: normal (the default), long, and the
 # hidden private. Nodes n1 to n3 have a daemon, n4 has none and is down.
 #
 # How users reach the commands:
 #   22.05  plain `sbatch`, `squeue`, ...: /etc/slurm/slurm.conf is a link to this instance's file. So is any sshd of the host.
-#   24.11  the same names in $GOLDCREST_ENV/slurm/24.11/bin: they start the newer programs with the loader, libraries and
+#   24.11, 26.05  the same names in $GOLDCREST_ENV/slurm/VERSION/bin: they start the newer programs with the loader, libraries and
 #          plugins of their own release, so that any user may call them, without chroot. For an sshd whose users are
-#          to find 24.11, put that folder first in PATH (`SetEnv PATH=...` in its sshd_config). The jobs themselves run in the
+#          to find one of these, put that folder first in PATH (`SetEnv PATH=...` in its sshd_config). The jobs themselves run in the
 #          chroot, which has the host's /home and /tmp.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -195,6 +195,7 @@ make_users
 start_mariadb
 for wanted in $(versions_of "$@"); do
     select_version "$wanted"
+    [ ! -e "$state/elsewhere" ] || continue
     [ -z "$root" ] || prepare_root
     make_folders
     write_configuration

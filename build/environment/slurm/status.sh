@@ -1,5 +1,5 @@
 #!/bin/bash
-# Waits until Slurm is healthy and says where it is: `status.sh [22.05|24.11]...`, both by default. Fails where one is not.
+# Waits until Slurm is healthy and says where it is: `status.sh [22.05|24.11|26.05]...`, all by default. Fails where one is not.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -16,6 +16,7 @@ restd_answers() {
 
 for wanted in $(versions_of "$@"); do
     select_version "$wanted"
+    [ ! -e "$state/elsewhere" ] || continue
     wait_until 60 slurm_client scontrol ping || fail "slurmctld $version does not answer: see $shared/log/slurmctld.log"
     wait_until 60 nodes_are_up || fail "the nodes of $version are not up: see $shared/log"
     wait_until 30 restd_answers || fail "slurmrestd $version does not answer: see $state/run/slurmrestd.out"

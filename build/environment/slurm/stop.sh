@@ -1,6 +1,6 @@
 #!/bin/bash
-# Stops what start.sh started, and only that: `stop.sh [22.05|24.11]...`, both by default. State stays for the next start.
-# The database, which both share, stops when neither is left.
+# Stops what start.sh started, and only that: `stop.sh [22.05|24.11|26.05]...`, all by default. State stays for the next start.
+# The database, which all share, stops when none is left.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -40,7 +40,7 @@ for wanted in $(versions_of "$@"); do
     fi
 done
 
-for each in 22.05 24.11; do
+for each in $all_versions; do
     select_version "$each"
     ! is_running "$state/run/slurmdbd.pid" || exit 0
 done
