@@ -88,14 +88,14 @@ async fn a_connection_that_froze_while_idle_costs_nobody_a_failure() {
     let double = Double::start(Behaviour::default()).await;
     let proxy = Proxy::start(double.port).await;
     let mut settings = config(proxy.port, &double.host_key);
-    settings.timeout.connection = 1;
+    settings.timeout.connection = 3;
     let lanes = lanes(settings, OneKey::new(&new_key()));
     exec(&lanes, "ada", run("echo")).await.unwrap();
     proxy.freeze();
     assert_eq!(exec(&lanes, "ada", run("echo two")).await.unwrap().stdout, b"two");
     let started = Instant::now();
     assert_eq!(exec(&lanes, "ada", run("echo three")).await.unwrap().stdout, b"three");
-    assert!(started.elapsed() < Duration::from_millis(500), "the frozen connection is not tried again");
+    assert!(started.elapsed() < Duration::from_secs(2), "the frozen connection is not tried again");
     assert_eq!(lanes.stats().opened, 2);
 }
 
@@ -104,7 +104,7 @@ async fn requests_on_a_frozen_connection_leave_it_together() {
     let double = Double::start(Behaviour::default()).await;
     let proxy = Proxy::start(double.port).await;
     let mut settings = config(proxy.port, &double.host_key);
-    settings.timeout.connection = 2;
+    settings.timeout.connection = 4;
     let lanes = lanes(settings, OneKey::new(&new_key()));
     exec(&lanes, "ada", run("echo")).await.unwrap();
     proxy.freeze();
@@ -119,8 +119,8 @@ async fn requests_on_a_frozen_connection_leave_it_together() {
     let results = futures::future::join_all(requests).await;
     assert!(results.iter().all(Result::is_ok), "{results:?}");
     assert!(
-        started.elapsed() < Duration::from_millis(1600),
-        "the last came after 0.75 s, the first gives up after 1 s: {:?}",
+        started.elapsed() < Duration::from_millis(2600),
+        "the last came after 0.75 s, the first gives up after 2 s: {:?}",
         started.elapsed()
     );
 }
@@ -137,7 +137,7 @@ async fn a_connection_that_freezes_under_a_command_costs_one_deadline() {
     assert!(matches!(frozen, Err(TransportError::Execution(_))));
     let started = Instant::now();
     assert_eq!(exec(&lanes, "ada", run("echo next")).await.unwrap().stdout, b"next");
-    assert!(started.elapsed() < Duration::from_millis(700), "the next one did not wait on it: {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(2), "the next one did not wait on it: {:?}", started.elapsed());
     assert_eq!(lanes.stats().opened, 2);
 }
 
@@ -160,7 +160,7 @@ async fn output_over_the_cap_fails_at_once_and_the_channel_goes() {
     let error = exec(&lanes, "ada", brief("flood")).await.unwrap_err();
     assert!(matches!(error, TransportError::Output(100_000)));
     assert_eq!(error.kind(), Kind::TooLarge);
-    assert!(started.elapsed() < Duration::from_millis(500));
+    assert!(started.elapsed() < Duration::from_secs(5));
     wait_for(PATIENCE, || double.record.channels.load(SeqCst) == 0).await;
     assert_eq!(exec(&lanes, "ada", run("echo")).await.unwrap().exit, 0);
     assert_eq!(lanes.stats().opened, 1);

@@ -141,7 +141,7 @@ async fn one_users_flood_does_not_hold_up_another() {
     wait_for(PATIENCE, || double.record.channels.load(SeqCst) >= 8).await;
     let started = Instant::now();
     exec(&lanes, "bob", run("echo")).await.unwrap();
-    assert!(started.elapsed() < Duration::from_millis(300), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(3), "behind the flood it would be 9 s: {:?}", started.elapsed());
     for request in flood {
         request.await.unwrap().unwrap();
     }
@@ -156,7 +156,7 @@ async fn a_bulk_reader_that_does_not_read_leaves_commands_alone() {
     for _ in 0..20 {
         let started = Instant::now();
         exec(&lanes, "ada", run("echo")).await.unwrap();
-        assert!(started.elapsed() < Duration::from_millis(500));
+        assert!(started.elapsed() < Duration::from_secs(5));
     }
     let mut second = lanes.stream(&principal("ada"), &CommandLine::new("flood")).await.unwrap();
     second.read_exact(&mut vec![0; 8 << 20]).await.unwrap();
