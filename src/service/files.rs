@@ -92,7 +92,7 @@ impl Amount {
 pub async fn head(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Ready<Content>, ServiceError> {
     let (part, pattern) = excerpt.check()?;
     let path = access.path(path).await?;
-    let place = ReadyPermit::take(access, most_of(access, part))?;
+    let place = ReadyPermit::take(access, max_output(access, part))?;
     let content =
         matching(access, access.cluster().files()?.head(access.principal(), &path, part).await.map_err(smaller)?, pattern).await?;
     let length = content.data.len();
@@ -106,7 +106,7 @@ pub async fn head(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Read
 pub async fn tail(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Ready<Content>, ServiceError> {
     let (part, pattern) = excerpt.check()?;
     let path = access.path(path).await?;
-    let place = ReadyPermit::take(access, most_of(access, part))?;
+    let place = ReadyPermit::take(access, max_output(access, part))?;
     let content =
         matching(access, access.cluster().files()?.tail(access.principal(), &path, part).await.map_err(smaller)?, pattern).await?;
     let length = content.data.len();
@@ -114,7 +114,7 @@ pub async fn tail(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Read
 }
 
 /// How large a part of a file may turn out to be, in bytes.
-fn most_of(access: &Access, part: Part) -> u64 {
+fn max_output(access: &Access, part: Part) -> u64 {
     let limit = access.cluster().config().data_operation.max_shown();
     match part {
         Part { unit: ContentUnit::Bytes, count, skip: false } => count.min(limit),

@@ -201,10 +201,10 @@ pub enum TransportError {
         reason: String,
     },
     /// The TCP connection failed or timed out.
-    #[error("could not connect to the registry's SSH server")]
+    #[error("could not connect to the cluster's SSH server")]
     Connect(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The server's host key is not one that the configuration accepts.
-    #[error("the registry's SSH host key is not trusted: {0}")]
+    #[error("the cluster's SSH host key is not trusted: {0}")]
     HostKey(String),
     /// The server refused the credential.
     #[error("the cluster refused the login of {0}")]
@@ -213,7 +213,7 @@ pub enum TransportError {
     #[error("no SSH channel became free within {} s", .0.as_secs_f32())]
     Saturated(Duration),
     /// The server refused the channel, command or subsystem.
-    #[error("the registry's SSH server refused: {0}")]
+    #[error("the cluster's SSH server refused: {0}")]
     Refused(String),
     /// The connection broke. `sent` tells whether the command may have started.
     #[error("the SSH connection to the cluster broke")]
@@ -246,7 +246,7 @@ impl Classify for TransportError {
         match self {
             Self::Credential(source) => source.public_message(),
             // The reason names hosts and ports, which are the administrator's business; it is in the log.
-            Self::HostKey(_) => "the registry's SSH host key is not trusted".into(),
+            Self::HostKey(_) => "the cluster's SSH host key is not trusted".into(),
             other => other.to_string().into(),
         }
     }

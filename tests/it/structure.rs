@@ -1,7 +1,7 @@
-//! The structure of `src/` as `ARCHITECTURE.md` describes it: who may import whom, where each foreign crate lives, and how
-//! long a file may be. The lists here may only shrink or be argued about in a review.
+//! The structure of `src/` as `ARCHITECTURE.md` describes it: who may import whom, where each foreign crate lives, how long a
+//! file and a function may be, and which words a name may not have. The lists here may only shrink or be argued about in a review.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -57,6 +57,64 @@ const MAX_LINES: usize = 500;
 
 /// Files over [`MAX_LINES`]; may only shrink.
 const LONG_FILES: &[&str] = &[];
+
+/// The most lines of a function.
+const MAX_FUNCTION_LINES: usize = 60;
+
+/// Functions over [`MAX_FUNCTION_LINES`], by file; may only shrink.
+const LONG_FUNCTIONS: &[(&str, &str)] = &[
+    ("filesystem/sftp/protocol/request.rs", "encode_request"),
+    ("filesystem/sftp/server/files.rs", "perform"),
+    ("http/mod.rs", "routes"),
+    ("ssh/pool/lane.rs", "place"),
+];
+
+/// Files of one module that import each other in a circle; may only shrink.
+const CIRCLES: &[&[&str]] = &[
+    &["authz::open_fga::credential", "authz::open_fga::server"],
+    &["config::interpret", "config::reference", "config::shape"],
+    &["filesystem::sftp::errors", "filesystem::sftp::finish"],
+    &["filesystem::sftp::sessions", "filesystem::sftp::waiting"],
+    &[
+        "ssh::channel::exec",
+        "ssh::channel::kept_shell",
+        "ssh::channel::lifecycle",
+        "ssh::lease::connection_manager",
+        "ssh::lease::permit",
+        "ssh::pool::lane",
+        "ssh::pool::registry",
+        "ssh::pool::shell_cache",
+    ],
+    &["ssh::command", "ssh::transport"],
+    &["ssh::connect::connection", "ssh::connect::handshake", "ssh::connect::login"],
+];
+
+/// Words that say nothing outside this project, with the ones that are used in their place.
+const OLD_WORDS: &[(&str, &str)] = &[
+    ("LARGEST_*", "MAX_*"),
+    ("LONGEST_*", "MAX_*"),
+    ("MOST_*", "MAX_*"),
+    ("most_*", "max_*"),
+    ("Asker", "QueryContext"),
+    ("Errand", "ProblemContext"),
+    ("Followers", "FollowLimits"),
+    ("Lent", "LeasedConnection"),
+    ("Opener", "ConnectionManager"),
+    ("Pulse", "Liveness"),
+    ("Standing", "CredentialVersion"),
+    ("Telling", "EventEncoder"),
+    ("Ungated", "WithoutHealthCheck"),
+    ("Waning", "Expiring"),
+    ("Wanted", "a name for what is wanted, such as WaiterGuard"),
+    ("complain", "eprint"),
+    ("converse", "drive"),
+    ("doubt", "suspect"),
+    ("doubted", "is_suspect"),
+    ("give_back", "release"),
+    ("gaps", "unsupported"),
+    ("inflow", "forward_body"),
+    ("ungated", "without_health_check"),
+];
 
 struct Source {
     path: PathBuf,
@@ -223,4 +281,115 @@ fn no_module_is_a_catch_all() {
         let name = source.path.file_stem().unwrap().to_string_lossy().into_owned();
         assert!(!["utils", "util", "helpers", "common", "misc", "manager"].contains(&name.as_str()), "{}", source.path.display());
     }
+}
+
+/// The functions with their numbers of lines, in the layout that rustfmt gives.
+fn functions(code: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = code.lines().collect();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let start = line.trim_start();
+        let indent = &line[..line.len() - start.len()];
+        let Some(name) =
+            start.split_once("fn ").filter(|(before, _)| before.split(' ').all(is_qualifier)).map(|(_, rest)| leading_name(rest))
+        else {
+            continue;
+        };
+        // A declaration, or a function on one line, ends before the next line of its indentation.
+        let end = lines[at..].iter().position(|line| {
+            line.strip_prefix(indent).is_some_and(|rest| rest.starts_with('}') || (rest.starts_with("fn ") && rest.ends_with('}')))
+                || line.ends_with(';') && line.len() - line.trim_start().len() == indent.len()
+        });
+        found.push((name, end.map_or(1, |end| end + 1)));
+    }
+    found
+}
+
+fn is_qualifier(word: &str) -> bool {
+    matches!(word, "" | "async" | "const" | "pub") || word.starts_with("pub(")
+}
+
+#[test]
+fn no_function_is_long() {
+    let mut long = BTreeSet::new();
+    for source in sources() {
+        for (name, lines) in functions(&source.code) {
+            if lines > MAX_FUNCTION_LINES {
+                long.insert((source.path.to_string_lossy().into_owned(), name));
+            }
+        }
+    }
+    let listed: BTreeSet<_> = LONG_FUNCTIONS.iter().map(|(path, name)| ((*path).to_owned(), (*name).to_owned())).collect();
+    assert_eq!(long, listed, "a new function is long, or one of LONG_FUNCTIONS is short now");
+}
+
+/// Which other files of its module each file imports. A folder's `mod.rs` gathers what is in the folder, so it is no part of a circle.
+fn imports_by_file() -> BTreeMap<String, BTreeSet<String>> {
+    let sources = sources();
+    let name = |path: &Path| path.with_extension("").iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("::");
+    let files: BTreeSet<String> = sources.iter().map(|source| name(&source.path)).filter(|name| !name.ends_with("::mod")).collect();
+    let mut imports = BTreeMap::new();
+    for source in sources.iter().filter(|source| files.contains(&name(&source.path))) {
+        let own = name(&source.path);
+        let folder = own.rsplit_once("::").map_or("", |(folder, _)| folder);
+        let mut targets = BTreeSet::new();
+        for (word, base) in [("crate::", None), ("super::", Some(folder))] {
+            for (at, _) in source.code.match_indices(word).filter(|(at, _)| !source.code[..*at].ends_with("::")) {
+                let rest: String =
+                    source.code[at + word.len()..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_' || *c == ':').collect();
+                let path = base.map_or_else(|| rest.clone(), |base| format!("{base}::{rest}"));
+                targets.extend(files.iter().filter(|file| path == **file || path.starts_with(&format!("{file}::"))).cloned());
+            }
+        }
+        targets.retain(|target| *target != own && target.split("::").next() == own.split("::").next());
+        imports.insert(own, targets);
+    }
+    imports
+}
+
+/// The files that reach themselves through others, in groups of those that reach each other.
+fn circles(imports: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<Vec<String>> {
+    let reachable = |from: &String| {
+        let mut seen = BTreeSet::new();
+        let mut next: Vec<&String> = imports[from].iter().collect();
+        while let Some(file) = next.pop() {
+            if seen.insert(file.clone()) {
+                next.extend(&imports[file]);
+            }
+        }
+        seen
+    };
+    let reach: BTreeMap<&String, BTreeSet<String>> = imports.keys().map(|file| (file, reachable(file))).collect();
+    let circular = imports.keys().filter(|file| reach[file].contains(*file));
+    circular.map(|file| reach[file].iter().filter(|other| reach[other].contains(file)).cloned().collect()).collect()
+}
+
+#[test]
+fn files_of_a_module_import_each_other_one_way() {
+    let listed: BTreeSet<Vec<String>> = CIRCLES.iter().map(|circle| circle.iter().map(|file| (*file).to_owned()).collect()).collect();
+    assert_eq!(circles(&imports_by_file()), listed, "there is a new circle, or one of CIRCLES is gone");
+}
+
+#[test]
+fn a_circle_of_three_files_is_found() {
+    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    let imports = [("a", set(&["b"])), ("b", set(&["c"])), ("c", set(&["a"])), ("d", set(&["a"]))];
+    let found = circles(&imports.map(|(file, targets)| (file.to_owned(), targets)).into());
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), [["a", "b", "c"]]);
+}
+
+#[test]
+fn names_are_the_fields_own_words() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        let code = source.code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let words: BTreeSet<&str> = code.flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')).collect();
+        for (old, new) in OLD_WORDS {
+            let prefix = old.strip_suffix('*');
+            if words.iter().any(|word| prefix.map_or(word == old, |prefix| word.starts_with(prefix))) {
+                wrong.push(format!("{}: {old}; use {new}", source.path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -73,7 +73,7 @@ impl Share {
     }
 
     /// Gives back what a grant was for.
-    pub fn give_back(&mut self, grant: Option<Grant>) {
+    pub fn release(&mut self, grant: Option<Grant>) {
         self.held -= grant.map_or(0, |grant| grant.bytes);
     }
 }
@@ -107,11 +107,11 @@ mod tests {
         assert!(all <= POOL + 32 * OWN, "{all}");
         assert!(first.grant(BLOCK).is_none(), "it holds more than its fair part");
         for grant in grants {
-            first.give_back(Some(grant));
+            first.release(Some(grant));
         }
         drop((taken, others));
         assert_eq!((first.held, budget.pool.available_permits()), (0, POOL));
         let whole = first.grant(2 * MAX_BYTES).expect("a block may be larger than all that is there");
-        first.give_back(Some(whole));
+        first.release(Some(whole));
     }
 }

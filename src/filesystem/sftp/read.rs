@@ -73,7 +73,7 @@ impl Source {
                 under_way.push_back(source.clone().step(step).map(|pieces| (pieces, grant)));
             }
             let (pieces, grant) = under_way.next().await?;
-            share.give_back(Some(grant));
+            share.release(Some(grant));
             Some((pieces, (source, steps, under_way, share)))
         })
     }

@@ -210,7 +210,7 @@ pub async fn write(
                 writes.push(session.carry(&request, room).map(move |written| (at, written, grant)));
             }
             Some((at, written, grant)) = writes.next() => {
-                share.give_back(grant);
+                share.release(grant);
                 if let Err(failure) = written {
                     waiting.clear();
                     end.get_or_insert(Ok(()));

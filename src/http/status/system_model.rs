@@ -242,13 +242,13 @@ fn unsupported(cluster: &Cluster) -> Vec<UnsupportedOperations> {
     // Where there are no transfer jobs at all, what they would be needed for is not listed beside them.
     let service = object_transfer::unsupported(cluster).filter(|_| transfer_jobs.is_none());
     let scheduler = cluster.scheduler_without_health_check();
-    let gaps = scheduler.unsupported().iter().map(|(gap, reason)| listed(path_of(*gap), Some(reason)));
+    let unsupported = scheduler.unsupported().iter().map(|(gap, reason)| listed(path_of(*gap), Some(reason)));
     let transfers = [
         listed("/filesystem/{system_name}/transfer", transfer_jobs),
         listed("/filesystem/{system_name}/transfer/upload", service),
         listed("/filesystem/{system_name}/transfer/download", service),
     ];
-    gaps.chain(transfers).flatten().collect()
+    unsupported.chain(transfers).flatten().collect()
 }
 
 fn path_of(gap: UnsupportedOperation) -> &'static str {

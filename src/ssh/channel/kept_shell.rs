@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn what_the_start_up_files_print_is_dropped() {
-        let mut output = b"Welcome to the registry\nwithout a line feed".to_vec();
+        let mut output = b"Welcome to the cluster\nwithout a line feed".to_vec();
         output.extend_from_slice(&told(&[script(CommandLine::new("echo").arg("hello"), b"")]).stdout);
         assert_eq!(taken(&output, 5), (b"hello\n".to_vec(), 0));
     }
