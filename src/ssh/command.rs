@@ -139,7 +139,7 @@ fn quote_into(line: &mut Vec<u8>, value: &[u8]) {
 ///   assignments, each entry ended by NUL: the form of `sbatch --export-file` and `xargs -0`. Exported functions of bash
 ///   are entries too.
 /// - `goldcrest_login PROGRAM [ARGUMENT...]` runs a program with the functions that the start-up files exported. Shells other
-///   than bash lose these, so the program must be started by it directly, not by an `sh` in between. It may replace the shell.
+///   than bash lose these, so the program must be started by it directly, not by an `sh` in between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Environment {
     /// That of the start-up files without what changes how client programs behave: `SQUEUE_FORMAT`, `TAR_OPTIONS`, functions

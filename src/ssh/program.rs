@@ -271,4 +271,58 @@ mod tests {
         assert!(!CommandLine::new("ls > x").is_plain());
         assert!(CommandLine::new("timeout").number(5).flag("env LC_ALL=C ls -l --").arg("/a b/$c/{d}*").is_plain());
     }
+
+    fn entries(output: &[u8]) -> Vec<String> {
+        // The shell and the process have these of their own.
+        let own = ["_=", "SHLVL=", "PWD=", "OLDPWD=", "SHELL="];
+        let entries = output.split(|byte| *byte == 0).map(|entry| String::from_utf8_lossy(entry).into_owned());
+        let mut entries: Vec<String> =
+            entries.filter(|entry| !entry.is_empty() && !own.iter().any(|name| entry.starts_with(name))).collect();
+        entries.sort();
+        entries
+    }
+
+    const VARIABLES: [(&str, &str); 9] = [
+        ("SQUEUE_FORMAT", "%i\nexport SCANCEL_USER=x"),
+        ("SCANCEL_STATE", "PENDING"),
+        ("SLURM_CONF", "/site/slurm.conf"),
+        ("PBS_CONF_FILE", "/site/pbs.conf"),
+        ("PBS_DPREFIX", "#X"),
+        ("TAR_OPTIONS", "--remove-files"),
+        ("LD_LIBRARY_PATH", "/site/lib"),
+        ("BASH_FUNC_stat%%", "() {  echo bent\n}"),
+        ("BASH_FUNC_module%%", "() {  echo \"it's $1\n\" | cat\n}"),
+    ];
+
+    #[test]
+    fn client_commands_get_what_says_where_things_are_and_nothing_that_bends_them() {
+        let home = tempfile::tempdir().unwrap();
+        for shell in login_shells() {
+            let (printed, _) = run(shell, home.path(), &VARIABLES, &CommandLine::new("env -0"), Environment::Client);
+            let entries = entries(&printed);
+            for kept in ["SLURM_CONF=/site/slurm.conf", "PBS_CONF_FILE=/site/pbs.conf", "LD_LIBRARY_PATH=/site/lib"] {
+                assert!(entries.iter().any(|entry| entry == kept), "{shell}: {entries:?}");
+            }
+            let bent = ["SQUEUE_", "SCANCEL_", "PBS_DPREFIX", "TAR_OPTIONS", "BASH_FUNC_"];
+            assert!(!entries.iter().any(|entry| bent.iter().any(|name| entry.starts_with(name))), "{shell}: {entries:?}");
+        }
+    }
+
+    #[test]
+    fn what_runs_the_users_own_work_gets_what_it_would_get_from_plain_ssh() {
+        let home = tempfile::tempdir().unwrap();
+        for shell in login_shells() {
+            let plain = entries(&log_in(shell, home.path(), &VARIABLES, b"env -0", b"").stdout);
+            assert!(plain.contains(&"SCANCEL_STATE=PENDING".to_owned()), "{shell}: {plain:?}");
+            let login = CommandLine::new("goldcrest_login env -0");
+            assert_eq!(entries(&run(shell, home.path(), &VARIABLES, &login, Environment::Login).0), plain, "{shell}");
+            let environ = CommandLine::new("goldcrest_environ").arg("A=x\ny");
+            for environment in [Environment::Client, Environment::Login] {
+                let mut printed = entries(&run(shell, home.path(), &VARIABLES, &environ, environment).0);
+                let given = printed.iter().position(|entry| entry == "A=x\ny").unwrap();
+                printed.remove(given);
+                assert_eq!(printed, plain, "{shell} {environment:?}");
+            }
+        }
+    }
 }

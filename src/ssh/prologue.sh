@@ -33,7 +33,7 @@ goldcrest_login() {
     if command -v bash >/dev/null && grep -q -z '^BASH_FUNC_' "/proc/$$/environ" 2>/dev/null; then
       set -- "/proc/$$/environ" "${BASH_ENV-}" "$@"
       unset -v BASH_ENV
-      exec bash -c '
+      bash -c '
         while IFS= read -r -d "" entry; do
           case $entry in
             BASH_FUNC_*"%%=() {"*)
@@ -45,6 +45,7 @@ goldcrest_login() {
         shift 2
         unset -v entry name
         exec "$@"' bash "$@"
+      return
     fi ;;
   esac
   "$@"

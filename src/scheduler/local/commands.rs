@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::record;
 use crate::domain::{Job, JobId, RemotePath, bytes_to_text};
 use crate::scheduler::{AttachOutput, SchedulerError};
-use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
+use crate::ssh::{CommandError, CommandLine, Environment, RawOutput, RemoteCommand};
 
 const PRELUDE: &str = include_str!("shell/prelude.sh");
 
@@ -90,6 +90,10 @@ impl RemoteCommand for Submit {
             .arg(RUNNER)
             .arg(self.queue_limit.to_string());
         program(&arguments, include_str!("shell/submit.sh"))
+    }
+
+    fn environment(&self) -> Environment {
+        Environment::Login
     }
 
     fn idempotent(&self) -> bool {
@@ -212,6 +216,10 @@ impl RemoteCommand for Attach<'_> {
 
     fn stdin(&self) -> Bytes {
         program(&arguments().arg(self.id.as_str()).arg(self.command), include_str!("shell/attach.sh"))
+    }
+
+    fn environment(&self) -> Environment {
+        Environment::Login
     }
 
     fn idempotent(&self) -> bool {

@@ -7,7 +7,7 @@ use super::dialect::Dialect;
 use super::job_ref::shown_id;
 use crate::domain::{JobDescription, JobId, JobScript, bytes_to_text, is_variable_name};
 use crate::scheduler::SchedulerError;
-use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
+use crate::ssh::{CommandError, CommandLine, Environment, RawOutput, RemoteCommand};
 
 /// Enters the working directory and becomes qsub. PBS has no option for either: a job's directory is where qsub was called,
 /// and `-v NAME=VALUE` breaks values at commas and fails on a single quote. `-V` carries them, so qsub gets an environment that
@@ -104,6 +104,10 @@ impl RemoteCommand for Qsub<'_> {
             JobScript::Inline(script) => Bytes::from(script.clone()),
             JobScript::Path(_) => Bytes::new(),
         }
+    }
+
+    fn environment(&self) -> Environment {
+        Environment::Login
     }
 
     fn idempotent(&self) -> bool {

@@ -9,6 +9,7 @@ mod openssh;
 pub mod proxy;
 mod sharing;
 mod shells;
+mod startup;
 mod trust;
 
 use std::sync::{Arc, Mutex};

@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::domain::{JobDescription, JobId, JobScript, bytes_to_text, is_variable_name};
 use crate::scheduler::directives::{option, sbatch_lines};
-use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
+use crate::ssh::{CommandError, CommandLine, Environment, RawOutput, RemoteCommand};
 
 /// Runs sbatch, as one line for `sh -c`.
 ///
@@ -24,7 +24,7 @@ pub(super) struct Sbatch<'a>(pub(super) &'a JobDescription);
 
 impl Sbatch<'_> {
     /// Which environment the job gets, for [`SUBMIT`].
-    fn environment(&self) -> &'static str {
+    fn environment_choice(&self) -> &'static str {
         let own = |script: &str| sbatch_lines(script).flatten().any(|word| word.starts_with("--export"));
         match &self.0.script {
             _ if !self.0.environment.is_empty() => "whole",
@@ -76,7 +76,7 @@ impl RemoteCommand for Sbatch<'_> {
             JobScript::Path(path) => path.as_bytes(),
         };
         let mut line = CommandLine::new("sh").flag("-c").arg(&*SUBMIT).flag("sbatch");
-        line = line.arg(self.environment()).arg(self.heterogeneous()).arg(path);
+        line = line.arg(self.environment_choice()).arg(self.heterogeneous()).arg(path);
         line = line.flag("--parsable");
         if !job.environment.is_empty() {
             line = line.flag("--export=ALL");
@@ -116,6 +116,10 @@ impl RemoteCommand for Sbatch<'_> {
             input.put(script.as_bytes());
         }
         input.freeze()
+    }
+
+    fn environment(&self) -> Environment {
+        Environment::Login
     }
 
     fn idempotent(&self) -> bool {

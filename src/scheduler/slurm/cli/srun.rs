@@ -2,7 +2,7 @@
 
 use crate::domain::bytes_to_text;
 use crate::scheduler::AttachOutput;
-use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
+use crate::ssh::{CommandError, CommandLine, Environment, RawOutput, RemoteCommand};
 
 /// Becomes srun, without the variables of the user's start-up files that steer it. What says where Slurm is stays.
 const UNSTEERED: &str = "unset SLURM_EXPORT_ENV $(env | sed -n \"s/^\\(S[A-Z]*_[A-Z0-9_]*\\)=.*/\\1/p\" | \
@@ -33,6 +33,10 @@ impl RemoteCommand for Srun<'_> {
             .flag("sh")
             .flag("-c")
             .arg(self.command)
+    }
+
+    fn environment(&self) -> Environment {
+        Environment::Login
     }
 
     fn idempotent(&self) -> bool {
