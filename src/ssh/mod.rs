@@ -17,6 +17,7 @@ mod lease;
 mod pool;
 mod program;
 pub mod server;
+mod server_words;
 mod stats;
 mod transport;
 

@@ -200,9 +200,9 @@ pub enum TransportError {
         /// What is wrong with it; nothing of the key.
         reason: String,
     },
-    /// The TCP connection failed or timed out.
-    #[error("could not connect to the cluster's SSH server")]
-    Connect(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// No connection could be made: host and port, the step that failed, and the words of the system or of the server.
+    #[error("could not connect to the cluster's SSH server {0}")]
+    Connect(String),
     /// The server's host key is not one that the configuration accepts.
     #[error("the cluster's SSH host key is not trusted: {0}")]
     HostKey(String),
@@ -245,8 +245,6 @@ impl Classify for TransportError {
     fn public_message(&self) -> Cow<'static, str> {
         match self {
             Self::Credential(source) => source.public_message(),
-            // The reason names hosts and ports, which are the administrator's business; it is in the log.
-            Self::HostKey(_) => "the cluster's SSH host key is not trusted".into(),
             other => other.to_string().into(),
         }
     }

@@ -211,6 +211,7 @@ fn same_again(error: &TransportError) -> TransportError {
         TransportError::Broken { .. } => TransportError::Broken { sent: false },
         TransportError::Execution(limit) => TransportError::Execution(*limit),
         TransportError::Output(limit) => TransportError::Output(*limit),
-        TransportError::Credential(_) | TransportError::Connect(_) => TransportError::Connect(error.to_string().into()),
+        TransportError::Connect(reason) => TransportError::Connect(reason.clone()),
+        TransportError::Credential(_) => TransportError::Connect(error.to_string()),
     }
 }

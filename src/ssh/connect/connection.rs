@@ -2,9 +2,6 @@
 //!
 //! It must not know lanes or pools: whoever holds a [`Connection`] decides what it carries.
 
-use std::error::Error;
-use std::fmt;
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,10 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::Username;
 use crate::ssh::config::{Config, ConfigError};
-use crate::ssh::connect::handshake::{Jump, Refusal, Watcher, attempt};
+use crate::ssh::connect::handshake::{Established, Jump, Refusal, Watcher, attempt};
 use crate::ssh::connect::host_keys::Trust;
 use crate::ssh::connect::liveness::Liveness;
 use crate::ssh::connect::login::Login;
+use crate::ssh::server_words::ServerWords;
 use crate::ssh::stats::{Closed, Counters, add};
 use crate::ssh::transport::{LaneKind, TransportError};
 
@@ -46,7 +44,7 @@ pub(crate) struct Target {
 /// Why no connection could be made. It can be told to everybody who waited for it.
 #[derive(Clone, Debug)]
 pub(crate) enum ConnectFailure {
-    Connect(Arc<dyn Error + Send + Sync>),
+    Connect(String),
     HostKey(String),
     Login(String),
     /// The credential cannot be used.
@@ -69,6 +67,7 @@ pub(crate) struct Connection {
     pub(crate) kind: LaneKind,
     pub(crate) liveness: Arc<Liveness>,
     channels: Arc<Channels>,
+    words: Arc<ServerWords>,
     opened: Instant,
     retired: OnceLock<(Closed, Instant)>,
     /// Cancelled with `retired`.
@@ -133,7 +132,7 @@ impl Connection {
             let attempt = attempt(target, login, kind).await;
             drop(startup);
             match attempt {
-                Ok((handle, jump, liveness, channels)) => {
+                Ok(Established { handle, jump, liveness, channels, words }) => {
                     add(&target.counters.opened);
                     add(&target.counters.open);
                     return Ok(Self {
@@ -143,6 +142,7 @@ impl Connection {
                         kind,
                         liveness,
                         channels,
+                        words,
                         opened: Instant::now(),
                         retired: OnceLock::new(),
                         leaving: CancellationToken::new(),
@@ -191,6 +191,11 @@ impl Connection {
     /// Cancelled when it is taken out of service.
     pub(crate) fn when_retired(&self) -> CancellationToken {
         self.leaving.clone()
+    }
+
+    /// What the server has said in plain text, as [`ServerWords::quoted`] puts it.
+    pub(crate) fn server_words(&self) -> String {
+        self.words.quoted()
     }
 
     /// Whether it was opened with another login than this one, which is the present one.
@@ -278,36 +283,24 @@ impl Drop for Connection {
 
 impl ConnectFailure {
     /// The server let us in and hung up at once, as it does for `/etc/nologin` or a limit on logins.
-    pub(crate) fn stillborn() -> Self {
-        Self::Connect(Arc::new(io::Error::new(io::ErrorKind::ConnectionAborted, "the server closed the connection after the login")))
+    pub(crate) fn stillborn(config: &Config, connection: &Connection) -> Self {
+        let (Config { host, port, .. }, user, said) = (config, &connection.login.user, connection.server_words());
+        Self::Connect(format!(
+            "{host}:{port}: the server let {user} in and closed the connection at once. It does so for /etc/nologin, an expired account, or \
+             a limit on logins{said}"
+        ))
     }
 }
 
 impl From<ConnectFailure> for TransportError {
     fn from(failure: ConnectFailure) -> Self {
         match failure {
-            ConnectFailure::Connect(source) => Self::Connect(Box::new(Shared(source))),
+            ConnectFailure::Connect(reason) => Self::Connect(reason),
             ConnectFailure::HostKey(reason) => Self::HostKey(reason),
             ConnectFailure::Login(user) => Self::Login(user),
             ConnectFailure::Key { user, reason } => Self::Key { user, reason },
             ConnectFailure::Unwanted | ConnectFailure::Closed => Self::Broken { sent: false },
         }
-    }
-}
-
-/// An error that several requests report.
-#[derive(Debug)]
-struct Shared(Arc<dyn Error + Send + Sync>);
-
-impl fmt::Display for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Error for Shared {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0.source()
     }
 }
 

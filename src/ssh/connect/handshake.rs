@@ -2,14 +2,14 @@
 //!
 //! One attempt and no more: whether another is worth it, the caller reads from the [`Refusal`].
 
-use std::error::Error;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use russh::ChannelId;
-use russh::client::{self, Handle, Session};
+use russh::client::{self, DisconnectReason, Handle, Session};
 use russh::keys::{PublicKey, PublicKeyOrCertificate};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -21,6 +21,7 @@ use crate::ssh::connect::connection::{Channels, ConnectFailure, KEEPALIVES, Targ
 use crate::ssh::connect::host_keys::KnownKeys;
 use crate::ssh::connect::liveness::{Liveness, WatchedStream};
 use crate::ssh::connect::login::Login;
+use crate::ssh::server_words::ServerWords;
 use crate::ssh::transport::LaneKind;
 
 /// A connection to the jump host. It ends with the one that runs through it.
@@ -35,8 +36,31 @@ impl Drop for Jump {
     }
 }
 
-/// What an attempt leaves behind: the session, the one to the jump host, and what is known of both from outside.
-pub(crate) type Established = (Handle<Watcher>, Option<Jump>, Arc<Liveness>, Arc<Channels>);
+/// What an attempt leaves behind: the session, the one to the jump host, and what is known of the session from outside.
+pub(crate) struct Established {
+    pub(crate) handle: Handle<Watcher>,
+    pub(crate) jump: Option<Jump>,
+    pub(crate) liveness: Arc<Liveness>,
+    pub(crate) channels: Arc<Channels>,
+    pub(crate) words: Arc<ServerWords>,
+}
+
+/// A server as messages name it: `login.example.org:22`, and the jump host on the way to it.
+struct Peer<'a> {
+    host: &'a str,
+    port: u16,
+    through: Option<(&'a str, u16)>,
+}
+
+impl fmt::Display for Peer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)?;
+        match self.through {
+            Some((host, port)) => write!(f, " (through the jump host {host}:{port})"),
+            None => Ok(()),
+        }
+    }
+}
 
 /// Connects and logs in, once.
 ///
@@ -44,72 +68,90 @@ pub(crate) type Established = (Handle<Watcher>, Option<Jump>, Arc<Liveness>, Arc
 /// When any step of it fails; the refusal names it.
 pub(crate) async fn attempt(target: &Target, login: &Login, kind: LaneKind) -> Result<Established, Refusal> {
     let config = &target.config;
-    let channels = Arc::new(Channels::default());
+    let (channels, words) = (Arc::<Channels>::default(), Arc::<ServerWords>::default());
     let liveness = Liveness::new();
-    let (mut handle, jump) = match &config.proxy_host {
+    let jump_at = config.proxy_host.as_deref().map(|host| (host, config.proxy_port.unwrap_or(22)));
+    let peer = Peer { host: &config.host, port: config.port, through: jump_at };
+    let (mut handle, jump) = match jump_at {
         None => {
-            let wire = WatchedStream::new(tcp(target, &config.host, config.port).await?, Arc::clone(&liveness));
-            (shake_hands(target, &config.host, config.port, wire, kind, &channels).await?, None)
+            let wire = WatchedStream::new(tcp(target, &peer).await?, Arc::clone(&liveness));
+            (shake_hands(target, &peer, wire, kind, (&channels, &words)).await?, None)
         }
-        Some(host) => {
-            let port = config.proxy_port.unwrap_or(22);
-            let outer = Liveness::new();
-            let wire = WatchedStream::new(tcp(target, host, port).await?, Arc::clone(&outer));
-            let mut jump = shake_hands(target, host, port, wire, kind, &Arc::default()).await?;
-            authenticate(target, login, &mut jump).await?;
+        Some((host, port)) => {
+            let (outer, at) = (Liveness::new(), Peer { host, port, through: None });
+            let wire = WatchedStream::new(tcp(target, &at).await?, Arc::clone(&outer));
+            let said = Arc::default();
+            let mut jump = shake_hands(target, &at, wire, kind, (&Arc::default(), &said)).await?;
+            authenticate(target, &at, login, &mut jump, &said).await?;
             let opening = jump.channel_open_direct_tcpip(&config.host, u32::from(config.port), "127.0.0.1", 0);
-            let through = limited(target.connection_timeout(), opening).await?.map_err(|error| Refusal::fatal(JumpError(error)))?;
+            let opened = limited(target.connection_timeout(), &peer, "the connection onwards", opening).await?;
+            let through = opened.map_err(|error| Refusal::Fatal(format!("{peer}: the jump host did not connect onwards: {error}")))?;
             let wire = WatchedStream::new(through.into_stream(), Arc::clone(&liveness));
-            (shake_hands(target, &config.host, config.port, wire, kind, &channels).await?, Some(Jump { _handle: jump, liveness: outer }))
+            (shake_hands(target, &peer, wire, kind, (&channels, &words)).await?, Some(Jump { _handle: jump, liveness: outer }))
         }
     };
-    authenticate(target, login, &mut handle).await?;
+    authenticate(target, &peer, login, &mut handle, &words).await?;
     tracing::debug!(user = %login.user, host = config.host, ?kind, "an SSH connection is open");
-    Ok((handle, jump, liveness, channels))
+    Ok(Established { handle, jump, liveness, channels, words })
 }
 
-async fn tcp(target: &Target, host: &str, port: u16) -> Result<TcpStream, Refusal> {
-    let stream = limited(target.connection_timeout(), TcpStream::connect((host, port))).await??;
-    stream.set_nodelay(true)?;
+async fn tcp(target: &Target, peer: &Peer<'_>) -> Result<TcpStream, Refusal> {
+    let connecting = TcpStream::connect((peer.host, peer.port));
+    let stream = limited(target.connection_timeout(), peer, "the TCP connection", connecting).await?;
+    let stream = stream.map_err(|error| Refusal::from_io(peer, &error))?;
+    stream.set_nodelay(true).map_err(|error| Refusal::from_io(peer, &error))?;
     Ok(stream)
 }
 
 async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     target: &Target,
-    host: &str,
-    port: u16,
+    peer: &Peer<'_>,
     stream: S,
     kind: LaneKind,
-    channels: &Arc<Channels>,
+    (channels, words): (&Arc<Channels>, &Arc<ServerWords>),
 ) -> Result<Handle<Watcher>, Refusal> {
+    let (host, port) = (peer.host, peer.port);
     let known = target.trust.known(host, port).await.map_err(Refusal::HostKey)?;
     let keep_alive = Duration::from_secs(target.config.timeout.keep_alive);
     let config = Arc::new(algorithms::client_config(kind, &known, keep_alive, KEEPALIVES));
     let (shown, noted) = oneshot::channel();
-    let watcher = Watcher { host: host.to_owned(), port, known, shown: Some(shown), channels: Arc::clone(channels) };
-    let handle = limited(target.connection_timeout(), client::connect_stream(config, stream, watcher)).await??;
+    let (channels, words) = (Arc::clone(channels), Arc::clone(words));
+    let watcher = Watcher { host: host.to_owned(), port, known, shown: Some(shown), channels, words: Arc::clone(&words) };
+    let shaking = client::connect_stream(config, stream, watcher);
+    let shaken = limited(target.connection_timeout(), peer, "the key exchange", shaking).await?;
+    let handle = shaken.map_err(|error| Refusal::from_session(peer, error, &words))?;
     if let Ok(key) = noted.await {
         target.trust.remember(host, port, &key).map_err(Refusal::HostKey)?;
     }
     Ok(handle)
 }
 
-async fn authenticate(target: &Target, login: &Login, handle: &mut Handle<Watcher>) -> Result<(), Refusal> {
-    let result = limited(target.login_timeout(), login.authenticate(handle)).await?;
-    match result.map_err(Refusal::fatal)? {
-        client::AuthResult::Success => Ok(()),
+async fn authenticate(
+    target: &Target,
+    peer: &Peer<'_>,
+    login: &Login,
+    handle: &mut Handle<Watcher>,
+    words: &ServerWords,
+) -> Result<(), Refusal> {
+    let user = &login.user;
+    let result = limited(target.login_timeout(), peer, &format!("the login of {user}"), login.authenticate(handle)).await?;
+    let hung_up = || Refusal::Fatal(format!("{peer}: the server closed the connection during the login of {user}{}", words.quoted()));
+    match result {
+        Err(_) if handle.is_closed() => Err(hung_up()),
+        Err(error) => Err(Refusal::Fatal(format!("{peer}: the login of {user} failed: {error}{}", words.quoted()))),
+        Ok(client::AuthResult::Success) => Ok(()),
         // russh says the same when the connection ended meanwhile; only an open one was an answer.
-        client::AuthResult::Failure { .. } if handle.is_closed() => {
-            Err(Refusal::fatal(io::Error::new(io::ErrorKind::ConnectionAborted, "the server closed the connection during the login")))
+        Ok(client::AuthResult::Failure { .. }) if handle.is_closed() => Err(hung_up()),
+        Ok(client::AuthResult::Failure { partial_success, .. }) => {
+            let more = if partial_success { "; the key was accepted and a further factor is demanded" } else { "" };
+            Err(Refusal::Login(format!("{} at {peer}{more}{}", login.who(), words.quoted())))
         }
-        client::AuthResult::Failure { .. } => Err(Refusal::Login(login.who())),
     }
 }
 
-async fn limited<F: Future>(limit: Duration, future: F) -> Result<F::Output, Refusal> {
-    timeout(limit, future).await.map_err(|_| {
-        Refusal::Fatal(Arc::new(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", limit.as_secs_f32()))))
-    })
+async fn limited<F: Future>(limit: Duration, peer: &Peer<'_>, step: &str, future: F) -> Result<F::Output, Refusal> {
+    let late = |_| Refusal::Fatal(format!("{peer}: {step} timed out: no answer within {} s", limit.as_secs_f32()));
+    timeout(limit, future).await.map_err(late)
 }
 
 /// What russh tells of the connection while it lives.
@@ -119,6 +161,7 @@ pub(crate) struct Watcher {
     known: KnownKeys,
     shown: Option<oneshot::Sender<PublicKey>>,
     channels: Arc<Channels>,
+    words: Arc<ServerWords>,
 }
 
 impl client::Handler for Watcher {
@@ -130,6 +173,21 @@ impl client::Handler for Watcher {
             let _ = note.send(shown.public_key());
         }
         Ok(true)
+    }
+
+    async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), SessionError> {
+        self.words.next_message(banner);
+        Ok(())
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<SessionError>) -> Result<(), SessionError> {
+        match reason {
+            DisconnectReason::ReceivedDisconnect(info) => {
+                self.words.next_message(&info.message);
+                Ok(())
+            }
+            DisconnectReason::Error(error) => Err(error),
+        }
     }
 
     async fn channel_open_confirmation(&mut self, _: ChannelId, _: u32, _: u32, _: &mut Session) -> Result<(), SessionError> {
@@ -160,34 +218,35 @@ impl From<russh::Error> for SessionError {
 /// The end of one attempt to connect.
 pub(crate) enum Refusal {
     /// The server hung up before the handshake: trying again later may help.
-    Dropped(Arc<dyn Error + Send + Sync>),
-    Fatal(Arc<dyn Error + Send + Sync>),
+    Dropped(String),
+    Fatal(String),
     HostKey(String),
     Login(String),
 }
 
-impl Refusal {
-    fn fatal(error: impl Error + Send + Sync + 'static) -> Self {
-        Self::Fatal(Arc::new(error))
-    }
-}
+/// What to look at where a server hangs up before anybody has logged in.
+const DROPPED_HINT: &str = "it does so for MaxStartups, and from OpenSSH 9.8 on for PerSourcePenalties: exempt the address of this host by \
+    PerSourcePenaltyExemptList";
 
-impl From<io::Error> for Refusal {
-    fn from(error: io::Error) -> Self {
+impl Refusal {
+    fn from_io(peer: &Peer<'_>, error: &io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => Self::Dropped(Arc::new(error)),
-            _ => Self::fatal(error),
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
+                Self::Dropped(format!("{peer}: the server hung up before the key exchange was over ({error}); {DROPPED_HINT}"))
+            }
+            _ => Self::Fatal(format!("{peer}: {error}")),
         }
     }
-}
 
-impl From<SessionError> for Refusal {
-    fn from(error: SessionError) -> Self {
+    fn from_session(peer: &Peer<'_>, error: SessionError, words: &ServerWords) -> Self {
         match error {
             SessionError::HostKey(reason) => Self::HostKey(reason),
-            SessionError::Ssh(russh::Error::IO(error)) => error.into(),
-            SessionError::Ssh(error @ (russh::Error::Disconnect | russh::Error::HUP)) => Self::Dropped(Arc::new(error)),
-            SessionError::Ssh(error) => Self::fatal(error),
+            SessionError::Ssh(russh::Error::IO(error)) => Self::from_io(peer, &error),
+            SessionError::Ssh(russh::Error::Disconnect | russh::Error::HUP) => {
+                let said = words.quoted();
+                Self::Dropped(format!("{peer}: the server hung up before the key exchange was over{said}; {DROPPED_HINT}"))
+            }
+            SessionError::Ssh(error) => Self::Fatal(format!("{peer}: the key exchange failed: {error}{}", words.quoted())),
         }
     }
 }
@@ -195,7 +254,10 @@ impl From<SessionError> for Refusal {
 impl From<Refusal> for ConnectFailure {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Dropped(source) | Refusal::Fatal(source) => Self::Connect(source),
+            Refusal::Dropped(reason) | Refusal::Fatal(reason) => {
+                tracing::warn!(reason, "an SSH connection failed");
+                Self::Connect(reason)
+            }
             Refusal::HostKey(reason) => {
                 tracing::warn!(reason, "an SSH host key was refused");
                 Self::HostKey(reason)
@@ -207,8 +269,3 @@ impl From<Refusal> for ConnectFailure {
         }
     }
 }
-
-/// The jump host would not connect us onwards.
-#[derive(Debug, thiserror::Error)]
-#[error("the jump host did not connect to the login node")]
-struct JumpError(#[source] russh::Error);

@@ -94,7 +94,7 @@ impl Trust {
         let Self::FirstUse(seen) = self else { return Ok(()) };
         let mut seen = seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let first = seen.entry((host.to_owned(), port)).or_insert_with(|| key.clone());
-        if first.key_data() == key.key_data() { Ok(()) } else { Err(changed(host, port, key)) }
+        if first.key_data() == key.key_data() { Ok(()) } else { Err(changed(host, port, key, std::slice::from_ref(first))) }
     }
 }
 
@@ -164,7 +164,7 @@ impl KnownKeys {
                 key.algorithm()
             ))
         } else {
-            Err(changed(host, port, &key))
+            Err(changed(host, port, &key, &self.keys))
         }
     }
 
@@ -204,12 +204,14 @@ impl KnownKeys {
     }
 }
 
-fn changed(host: &str, port: u16, key: &PublicKey) -> String {
+fn changed(host: &str, port: u16, key: &PublicKey, expected: &[PublicKey]) -> String {
+    let expected: Vec<String> = expected.iter().map(|key| format!("{} {}", key.algorithm(), fingerprint(key))).collect();
     format!(
-        "{host}:{port} shows the {} key {}, which is not the one that is known. Somebody may be impersonating the host, or it was \
+        "{host}:{port} shows the {} key {}, which is not the one that is known ({}). Somebody may be impersonating the host, or it was \
          reinstalled: compare the fingerprint on the host before replacing the known key",
         key.algorithm(),
-        fingerprint(key)
+        fingerprint(key),
+        expected.join(", ")
     )
 }
 

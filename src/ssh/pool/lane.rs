@@ -227,8 +227,9 @@ impl Lane {
             fit
         });
         // Connecting again at once would only be more logins for nothing.
-        if unfit.iter().flatten().any(|connection| connection.retired().is_none() && connection.max_channels() == 0) {
-            state.failure = Some((Instant::now(), ConnectFailure::stillborn()));
+        if let Some(connection) = unfit.iter().flatten().find(|connection| connection.retired().is_none() && connection.max_channels() == 0)
+        {
+            state.failure = Some((Instant::now(), ConnectFailure::stillborn(config, connection)));
         }
         let room =
             state.leased.iter().filter(|leased| leased.permits() < state.budget && !leased.connection.is_suspect() && !too_old(leased));

@@ -410,7 +410,12 @@ async fn nobody_listening_fails_at_once() {
     wait_for(PATIENCE, || std::net::TcpListener::bind(("127.0.0.1", double.port)).is_ok()).await;
     let started = Instant::now();
     let results = futures::future::join_all((0..50).map(|_| exec(&lanes, "ada", run("echo")))).await;
-    assert!(results.iter().all(|result| matches!(result, Err(TransportError::Connect(_)))));
+    let told = |result: &Result<_, TransportError>| {
+        let expected =
+            format!("could not connect to the cluster's SSH server 127.0.0.1:{}: Connection refused (os error 111)", double.port);
+        result.as_ref().is_err_and(|error| error.to_string() == expected)
+    };
+    assert!(results.iter().all(told), "host, port and the system's words are named: {:?}", results[0]);
     assert!(started.elapsed() < Duration::from_secs(1));
     assert!(lanes.stats().failed <= 2, "who waits together fails together: {:?}", lanes.stats());
 }
