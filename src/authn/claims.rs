@@ -1,12 +1,16 @@
 //! The claims of a token whose signature holds: are they those of an access token for us, now?
 //!
-//! Pure: the clock is an argument. Every reason is a fixed text, so that nothing of a token can reach an answer or a log.
+//! Pure: the clock is an argument. Every reason is a fixed text, so that nothing of a token can reach an answer or a log; but for the
+//! issuer, which is no secret.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{AuthnError, Config, usernames};
 use crate::domain::{Principal, Secret, Username};
+
+/// The most characters of an issuer that are shown.
+const MAX_SHOWN: usize = 200;
 
 /// The rules of RFC 9068, section 4, and RFC 8725, section 3, with what the site configured.
 pub(super) fn principal(
@@ -94,10 +98,11 @@ fn check_times(claims: &Map<String, Value>, config: &Config, now: Timestamp) -> 
 }
 
 fn check_issuer_and_audience(claims: &Map<String, Value>, config: &Config) -> Result<(), AuthnError> {
-    if let Some(expected) = &config.issuer
-        && claims.get("iss").and_then(Value::as_str) != Some(expected)
+    let issuer = claims.get("iss").and_then(Value::as_str);
+    if let Some(wanted) = &config.issuer
+        && issuer != Some(wanted)
     {
-        return Err(AuthnError::Invalid("it comes from another issuer"));
+        return Err(AuthnError::Issuer { seen: printable(issuer.unwrap_or("nobody")), wanted: wanted.clone() });
     }
     if !config.audience.is_empty() {
         let accepted = |audience: &Value| audience.as_str().is_some_and(|audience| config.audience.iter().any(|own| own == audience));
@@ -111,6 +116,11 @@ fn check_issuer_and_audience(claims: &Map<String, Value>, config: &Config) -> Re
         }
     }
     Ok(())
+}
+
+/// The beginning of a text as a message may show it. The token's signature has been checked, so that it is the provider's text.
+fn printable(text: &str) -> String {
+    text.chars().take(MAX_SHOWN).filter(|c| !c.is_control()).collect()
 }
 
 /// A NumericDate (RFC 7519, 2) in whole seconds.

@@ -90,11 +90,16 @@ pub(super) struct KeySet {
 impl KeySet {
     /// The keys with that id; without an id, the only key there is.
     pub(super) fn candidates<'a>(&'a self, id: Option<&'a str>) -> impl Iterator<Item = &'a Key> {
-        let only = self.lists.iter().map(|list| list.len()).sum::<usize>() == 1;
+        let only = self.len() == 1;
         self.lists.iter().flat_map(|list| list.iter()).filter(move |key| match id {
             Some(id) => key.id() == Some(id),
             None => only,
         })
+    }
+
+    /// How many keys there are.
+    pub(super) fn len(&self) -> usize {
+        self.lists.iter().map(|list| list.len()).sum()
     }
 
     /// True when no source was ever read, or none holds a key.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use super::jwks::{Jwks, KeySet, Source};
+use super::jwks::{Jwks, KeySet, KeysError, Source};
 use super::{Authenticator, AuthnError, Config, MAX_TOKEN, claims};
 use crate::domain::{Principal, Secret};
 use crate::rest::{Client, InvalidUrl, Object};
@@ -80,6 +80,23 @@ impl JwtAuthenticator {
     /// Keeps the signing keys fresh until cancelled.
     pub async fn run(self: Arc<Self>, cancelled: CancellationToken) {
         self.jwks.run(Duration::from_secs(self.config.public_certs_refresh.max(1)), &cancelled).await;
+    }
+
+    /// Reads the signing keys now, once for everybody who asks at the same time. Keys that cannot be read stay as they were.
+    pub async fn refresh_keys(&self) {
+        self.jwks.refresh().await;
+    }
+
+    /// Reads the signing keys and answers with how many there are.
+    ///
+    /// # Errors
+    /// When a key set cannot be read.
+    pub async fn read_keys(&self) -> Result<usize, Arc<KeysError>> {
+        self.jwks.refresh().await;
+        match self.jwks.failure() {
+            Some(failure) => Err(failure),
+            None => Ok(self.jwks.keys().len()),
+        }
     }
 
     async fn verify(&self, token: &Secret) -> Result<Verified, AuthnError> {

@@ -2,7 +2,7 @@
 //!
 //! The only module that knows jsonwebtoken. It must not know clusters, relations or HTTP frameworks. [`JwtAuthenticator`]
 //! follows RFC 8725 (JWT best practices) and RFC 9068 (JWT access tokens). A further kind of token is a further
-//! implementation of [`Authenticator`] and an arm in `app.rs`.
+//! implementation of [`Authenticator`] and an arm in `app/build.rs`.
 
 mod claims;
 mod config;
@@ -77,6 +77,14 @@ pub enum AuthnError {
     /// Its key is not known, and as many tokens with unknown keys as can wait are waiting for the key sets to be read again.
     #[error("the key that signed the access token is not known yet, and many tokens with unknown keys are being looked up: try again")]
     KeyNotYetKnown,
+    /// Another issuer than the configured one has issued it.
+    #[error("the access token is not valid: it comes from another issuer, {seen}; this service takes tokens of {wanted}")]
+    Issuer {
+        /// The token's `iss`.
+        seen: String,
+        /// The configured one.
+        wanted: String,
+    },
     /// Nobody whose key is known signed it, for this reason.
     #[error("the access token is not valid: {0}")]
     Signature(&'static str),
@@ -102,7 +110,9 @@ pub enum AuthnError {
 impl Classify for AuthnError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Invalid(_) | Self::Signature(_) | Self::Expired | Self::EndsTooSoon { .. } | Self::TooLong(_) => Kind::Unauthenticated,
+            Self::Invalid(_) | Self::Issuer { .. } | Self::Signature(_) | Self::Expired | Self::EndsTooSoon { .. } | Self::TooLong(_) => {
+                Kind::Unauthenticated
+            }
             Self::Username { .. } => Kind::Forbidden,
             Self::KeysUnavailable(_) | Self::KeyNotYetKnown | Self::ServiceAccount(_) => Kind::Unavailable,
         }

@@ -1,7 +1,7 @@
 //! Whether a principal may use a cluster.
 //!
 //! One trait, two implementations: an OpenFGA server, and a policy from the configuration. Both fail closed. This module
-//! must not know tokens, jobs or files. To add one: a file, a variant of [`Config`], an arm in `app.rs`.
+//! must not know tokens, jobs or files. To add one: a file, a variant of [`Config`], an arm in `app/build.rs`.
 
 mod config;
 mod local_policy;
@@ -35,6 +35,14 @@ pub trait Authorizer: Send + Sync {
     async fn check(&self, principal: &Principal, relation: Relation, system: &SystemName) -> Result<Ruling, AuthzError> {
         let mut rulings = self.check_all(principal, relation, &[system]).await?;
         rulings.pop().ok_or_else(|| AuthzError::Unavailable("no ruling was given".into()))
+    }
+
+    /// Asks whether decisions can be had at all, without a caller: what is misspelt in the configuration shows here.
+    ///
+    /// # Errors
+    /// Why none can be had.
+    async fn probe(&self) -> Result<(), AuthzError> {
+        Ok(())
     }
 }
 

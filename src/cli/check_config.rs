@@ -3,28 +3,46 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
+use super::check_connections;
 use crate::config::{self, Config, Problem};
 use crate::rest::Url;
+use crate::telemetry::LogFormat;
 use crate::{authz, cluster, credentials};
 
 /// Which configuration.
 #[derive(clap::Args)]
 #[command(after_help = "\
-Exit code: 0 when the configuration is good, 1 when it has mistakes. Warnings do not change it.
+Exit code: 0 when the configuration is good, 1 when it has mistakes, or warnings with --strict, or when a step of --connect failed.
 Environment variables are applied as `goldcrest serve` would apply them.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     file: super::ConfigFile,
+    /// Take warnings for mistakes: unknown keys, secrets that everybody can read, what is not built yet.
+    #[arg(long)]
+    strict: bool,
+    /// Try each service that is named, as the service accounts: token endpoint, keys, authorization, and for each cluster SSH, files and
+    /// scheduler.
+    #[arg(long)]
+    connect: bool,
 }
 
 /// Prints mistakes and warnings to standard error, what was understood to standard output.
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+pub(super) fn run(arguments: &Arguments, log_format: LogFormat) -> ExitCode {
     let name = arguments.file.config.display();
     match config::load(&arguments.file.config, super::environment()) {
+        Ok(loaded) if arguments.strict && !loaded.warnings.is_empty() => {
+            complain_all("error", &loaded.warnings);
+            super::eprint(&format!("{name}: {}, no warnings (--strict takes them for mistakes)", count(loaded.warnings.len(), "mistake")));
+            ExitCode::FAILURE
+        }
         Ok(loaded) => {
             complain_all("warning", &loaded.warnings);
             let warnings = loaded.warnings.len();
             super::print(&format!("{name}: good, {}\n\n{}", count(warnings, "warning"), summary(&loaded.config)));
+            if arguments.connect {
+                // The log would say the same in other words.
+                return super::with_runtime(log_format, "off", check_connections::run(loaded.config));
+            }
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -63,7 +81,10 @@ fn summary(config: &Config) -> String {
         Some(authz::Config::Policy(policy)) => count(policy.rules.len(), "rule"),
     };
     let mut lines = vec![
-        ("listens on".to_owned(), format!("{}, under {root}", config.server.listen)),
+        (
+            "listens on".to_owned(),
+            format!("{} ({}), under {root}", config.server.listen, if config.server.tls.is_some() { "https" } else { "http" }),
+        ),
         (
             "metrics".to_owned(),
             config.metrics.as_ref().map_or_else(|| "shown nowhere".to_owned(), |metrics| format!("on {}", metrics.listen)),

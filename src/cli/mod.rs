@@ -5,6 +5,7 @@
 //! [`Command`], an arm in [`run`]. The only module that prints.
 
 mod check_config;
+mod check_connections;
 mod config_schema;
 pub mod demo;
 mod health;
@@ -13,24 +14,33 @@ mod serve;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::error::ErrorChain;
+use crate::http;
 use crate::telemetry::{self, LogFormat};
 
 const EXAMPLES: &str = "\
 Examples:
   goldcrest demo                               try it on this machine, without a cluster
   goldcrest check-config --config site.yaml    every mistake in a configuration, with its line
+  goldcrest check-config --connect --config site.yaml    and whether everything that it names answers
   goldcrest serve --config site.yaml           serve the API
   YAML_CONFIG_FILE=site.yaml goldcrest serve   the same
 
 docs/configuration.md lists every key of the configuration file and the environment variables that stand for them.";
 
+/// The version, the commit that it was built from, and the release of the API that it speaks.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let (version, commit, level) = (env!("CARGO_PKG_VERSION"), env!("GOLDCREST_COMMIT"), http::API_LEVEL);
+    format!("{version} (commit {commit}, API level FirecREST {level})")
+});
+
 /// An HPC access proxy: OAuth2 bearer tokens in, jobs and files on clusters out. Speaks the FirecREST v2 API.
 #[derive(Parser)]
-#[command(name = "goldcrest", version, about, after_help = EXAMPLES)]
+#[command(name = "goldcrest", version = VERSION.as_str(), about, after_help = EXAMPLES)]
 struct Cli {
     /// How log lines look: `auto` is text on a terminal and JSON otherwise. GOLDCREST_LOG says what is logged.
     #[arg(long, global = true, value_name = "FORMAT", default_value = "auto")]
@@ -73,12 +83,12 @@ pub fn command() -> clap::Command {
 pub fn run() -> ExitCode {
     let Cli { log_format, command } = Cli::parse();
     match command {
-        Command::Serve(arguments) => match serve::load(&arguments) {
-            Ok(loaded) => with_runtime(log_format, serve::default_filter(&loaded.config), serve::run(loaded)),
+        Command::Serve(arguments) => match serve::load(&arguments.file.config) {
+            Ok(loaded) => with_runtime(log_format, serve::default_filter(&loaded.config), serve::run(loaded, arguments.file.config)),
             Err(error) => failed(&error),
         },
         Command::Health(arguments) => with_runtime(log_format, "warn", health::run(arguments)),
-        Command::CheckConfig(arguments) => check_config::run(&arguments),
+        Command::CheckConfig(arguments) => check_config::run(&arguments, log_format),
         Command::ConfigSchema(arguments) => config_schema::run(&arguments),
         Command::Openapi(arguments) => openapi::run(&arguments),
         Command::Demo(arguments) => with_runtime(log_format, "warn", async {

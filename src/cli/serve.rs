@@ -1,14 +1,16 @@
 //! Serves the API.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use crate::app::App;
+use crate::app::{App, Reload};
 use crate::config::{self, Config, Loaded};
 use crate::error::ErrorChain;
-use crate::lifecycle::{Drained, Lifecycle, allow_many_files};
+use crate::http::ReloadTrigger;
+use crate::lifecycle::{Drained, Lifecycle, allow_many_files, systemd};
 
 /// How long the connections to the clusters may take to close after the last request.
 const CLOSE: Duration = Duration::from_secs(10);
@@ -17,17 +19,18 @@ const CLOSE: Duration = Duration::from_secs(10);
 #[derive(clap::Args)]
 #[command(after_help = "\
 SIGTERM and SIGINT stop it: no new connections, requests under way end within server.drain_timeout seconds.
+SIGHUP reads the configuration anew: it is checked first and refused whole where it has a mistake; requests go on.
 GOLDCREST_LOG chooses what is logged, for example `debug` or `goldcrest::ssh=debug,info`.")]
 pub(super) struct Arguments {
     #[command(flatten)]
-    file: super::ConfigFile,
+    pub(super) file: super::ConfigFile,
 }
 
 /// Reads the configuration. An error is the text to show.
-pub(super) fn load(arguments: &Arguments) -> Result<Loaded, String> {
-    config::load(&arguments.file.config, super::environment()).map_err(|error| {
+pub(super) fn load(file: &Path) -> Result<Loaded, String> {
+    config::load(file, super::environment()).map_err(|error| {
         let problems: Vec<String> = error.problems.iter().map(ToString::to_string).collect();
-        format!("{} has mistakes\n{}", arguments.file.config.display(), problems.join("\n"))
+        format!("{} has mistakes\n{}", file.display(), problems.join("\n"))
     })
 }
 
@@ -37,26 +40,37 @@ pub(super) fn default_filter(config: &Config) -> &'static str {
 }
 
 /// Serves until a signal stops it. An error is the text to show.
-pub(super) async fn run(loaded: Loaded) -> Result<(), String> {
+pub(super) async fn run(loaded: Loaded, file: PathBuf) -> Result<(), String> {
     for warning in &loaded.warnings {
         tracing::warn!("configuration: {warning}");
     }
+    // From here on SIGHUP no longer ends the process.
+    let lifecycle = Lifecycle::new();
+    let no_signals = |error| format!("the signals cannot be listened to: {error}");
+    let hangup = lifecycle.notify_on_hangup().map_err(no_signals)?;
+    lifecycle.shutdown_on_signal().map_err(no_signals)?;
     let address = loaded.config.server.listen;
+    let scheme = if loaded.config.server.tls.is_some() { "https" } else { "http" };
+    let reload = Reload {
+        load: Box::new(move || config::load(&file, super::environment())),
+        requested: hangup,
+        watch: loaded.config.server.reload == ReloadTrigger::Watch,
+    };
     let drain = Duration::from_secs(loaded.config.server.drain_timeout);
     let metrics = loaded.config.metrics.as_ref().map(|metrics| metrics.listen);
-    let mut app = App::build(loaded.config).map_err(|error| ErrorChain(&error).to_string())?;
+    let mut app = App::build(loaded.config).map_err(|error| ErrorChain(&error).to_string())?.with_reload(reload);
     let listener = bind("server.listen", address).await?;
     if let Some(address) = metrics {
         app = app.with_metrics(bind("metrics.listen", address).await?);
         tracing::info!(%address, "metrics are shown");
     }
     allow_many_files();
-    let lifecycle = Lifecycle::new();
-    lifecycle.shutdown_on_signal().map_err(|error| format!("the signals cannot be listened to: {error}"))?;
     let stop = lifecycle.token();
-    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
+    tracing::info!(%address, scheme, version = super::VERSION.as_str(), "serving");
     lifecycle.spawn("the API", app.serve(listener, stop.clone()));
+    systemd::ready();
     stop.cancelled().await;
+    systemd::stopping();
     match lifecycle.drain(drain + CLOSE).await {
         Drained::Completed => Ok(()),
         Drained::TimedOut(names) => Err(format!("stopped before these had ended: {}", names.join(", "))),

@@ -5,6 +5,8 @@
 //! little left to complain about.
 
 use std::collections::HashMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
@@ -25,20 +27,25 @@ pub(super) struct Interpreter {
 }
 
 /// An object's members, to be taken out one by one.
-pub(super) struct Sections(Map<String, Json>);
+pub(super) struct Sections(Json);
 
 impl Sections {
     /// Takes a member; `null` counts as absent.
     pub(super) fn take(&mut self, key: &str) -> Option<Json> {
-        self.0.shift_remove(key).filter(|value| !value.is_null())
+        self.0.as_object_mut()?.shift_remove(key).filter(|value| !value.is_null())
     }
 
     /// Takes an object, empty where it is absent.
     pub(super) fn take_section(&mut self, key: &str) -> Self {
         match self.take(key) {
-            Some(Json::Object(members)) => Self(members),
-            _ => Self(Map::new()),
+            Some(section @ Json::Object(_)) => Self(section),
+            _ => Self(Json::Object(Map::new())),
         }
+    }
+
+    /// Everything that was not taken yet.
+    pub(super) fn document(&self) -> &Json {
+        &self.0
     }
 
     /// Takes a list, empty where it is absent.
@@ -58,8 +65,8 @@ impl Interpreter {
     /// Walks the whole document.
     pub(super) fn interpret(&mut self, root: &Node, schema: &Json) -> Sections {
         match self.value(root, schema, "") {
-            Some(Json::Object(members)) => Sections(members),
-            _ => Sections(Map::new()),
+            Some(document @ Json::Object(_)) => Sections(document),
+            _ => Sections(Json::Object(Map::new())),
         }
     }
 
@@ -157,7 +164,8 @@ impl Interpreter {
         let mut members = Map::new();
         for (written, child) in entries {
             let Some((name, property)) = property(properties, written) else {
-                self.other(written, child, others, properties, path, &mut members);
+                let is_closed = schema.get("additionalProperties").and_then(Json::as_bool) == Some(false);
+                self.other((written, child), (others, is_closed), properties, path, &mut members);
                 continue;
             };
             let child_path = join(path, name);
@@ -184,12 +192,11 @@ impl Interpreter {
         Some(Json::Object(members))
     }
 
-    /// A key that is not among the named ones: data where the schema allows any key, else unknown.
+    /// A key that is not among the named ones: data where the schema allows any key, a mistake where it is closed, else unknown.
     fn other(
         &mut self,
-        written: &str,
-        child: &Node,
-        others: Option<&Json>,
+        (written, child): (&str, &Node),
+        (others, is_closed): (Option<&Json>, bool),
         properties: &Map<String, Json>,
         path: &str,
         members: &mut Map<String, Json>,
@@ -206,11 +213,9 @@ impl Interpreter {
             .map(|known| (known, strsim::normalized_damerau_levenshtein(&wanted, known)))
             .filter(|(_, likeness)| *likeness > 0.6)
             .max_by(|(_, a), (_, b)| a.total_cmp(b));
-        let message = match nearest {
-            Some((known, _)) => format!("unknown key, ignored; did you mean `{known}`?"),
-            None => "unknown key, ignored".to_owned(),
-        };
-        self.warnings.push(Problem::new(child_path, message).at(Some(&child.origin)));
+        let hint = nearest.map(|(known, _)| format!("; did you mean `{known}`?")).unwrap_or_default();
+        let (list, word) = if is_closed { (&mut self.problems, "unknown key") } else { (&mut self.warnings, "unknown key, ignored") };
+        list.push(Problem::new(child_path, format!("{word}{hint}")).at(Some(&child.origin)));
     }
 
     fn array(&mut self, node: &Node, schema: &Json, path: &str) -> Option<Json> {
@@ -231,13 +236,16 @@ impl Interpreter {
         if allowed.is_empty() || allowed.contains(&text.as_str()) {
             return Some(Json::String(text.clone()));
         }
-        self.mistake_allowing(path, "is none of the values allowed", one_of(&allowed));
+        self.mistake_allowing(path, format!("is none of the values allowed: {}", shown(path, text)), one_of(&allowed));
         None
     }
 
     /// The secret, or nothing where its file is wrong: what else the section holds is still checked then.
     fn secret(&mut self, text: &str, path: &str) -> String {
         let Some(file) = text.strip_prefix(SECRET_FILE).map(expand) else { return text.to_owned() };
+        if is_world_readable(&file) {
+            self.warning(path, format!("the secret file {} can be read by everybody: chmod o-r it", file.display()));
+        }
         match read_text(&file, MAX_SECRET) {
             Ok(secret) if secret.trim().is_empty() => self.mistake(path, format!("the secret file {} is empty", file.display())),
             Ok(secret) => return secret.trim().to_owned(),
@@ -261,7 +269,10 @@ impl Interpreter {
 
     fn scalar(&mut self, node: &Node, schema: &Json, path: &str, read: impl Fn(&str) -> Option<Json>) -> Option<Json> {
         match &node.value {
-            Value::Scalar { text, .. } => read(text.trim()).or_else(|| self.wrong(path, schema)),
+            Value::Scalar { text, .. } => read(text.trim()).or_else(|| {
+                self.mistake_allowing(path, format!("is not of the right kind: {}", shown(path, text)), describe(schema));
+                None
+            }),
             _ => self.wrong(path, schema),
         }
     }
@@ -290,7 +301,12 @@ impl Interpreter {
                 match free {
                     _ if named => Some(Json::String(text.clone())),
                     Some(option) => self.value(node, option, path),
-                    None => self.wrong_choice(path, &options),
+                    None => {
+                        let descriptions: Vec<String> = options.iter().map(|option| describe(option)).collect();
+                        let message = format!("is none of the values allowed: {}", shown(path, text));
+                        self.mistake_allowing(path, message, descriptions.join(" or "));
+                        None
+                    }
                 }
             }
         }
@@ -308,7 +324,7 @@ impl Interpreter {
             let Some(option) = options.iter().find(|option| tag_value(option, tag) == Some(text)) else {
                 let tag_path = join(path, tag);
                 self.origins.insert(tag_path.clone(), chosen.origin.clone());
-                self.mistake_allowing(&tag_path, "is none of the values allowed", one_of(&tags));
+                self.mistake_allowing(&tag_path, format!("is none of the values allowed: {}", shown(&tag_path, text)), one_of(&tags));
                 return None;
             };
             return self.value(node, option, path);
@@ -338,6 +354,23 @@ impl Interpreter {
         self.mistake_allowing(path, "is none of the values allowed", descriptions.join(" or "));
         None
     }
+}
+
+/// A wrong value as a message may show it: bounded, on one line, and not at all where the key says that it is a secret.
+fn shown(path: &str, text: &str) -> String {
+    const MAX_SHOWN: usize = 80;
+    let path = path.to_ascii_lowercase();
+    if ["secret", "passphrase", "password", "private_key", "api_token", "access_key"].iter().any(|word| path.contains(word)) {
+        return "what it is is not shown".to_owned();
+    }
+    let plain: String = text.chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let more = if text.chars().count() > MAX_SHOWN { "..." } else { "" };
+    format!("`{plain}{more}`")
+}
+
+/// Whether everybody on this machine may read a file.
+fn is_world_readable(file: &Path) -> bool {
+    std::fs::metadata(file).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o004 != 0)
 }
 
 /// Puts problems in the order of the file; those of the environment come last.

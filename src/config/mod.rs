@@ -6,6 +6,7 @@
 //! the type.
 
 mod environment;
+mod fingerprint;
 mod interpret;
 mod problem;
 mod reference;
@@ -22,6 +23,7 @@ use crate::{authn, authz, cluster, credentials, http};
 use interpret::Interpreter;
 use yaml::{Node, Value};
 
+pub use fingerprint::{Fingerprint, Fingerprints};
 pub use problem::{ConfigError, Origin, Problem};
 pub use reference::{reference, schema};
 
@@ -54,6 +56,9 @@ pub struct Config {
     /// What is logged.
     #[schemars(default)]
     pub logger: http::Logger,
+    /// What tells one configuration from the next.
+    #[schemars(skip)]
+    pub fingerprints: Fingerprints,
 }
 
 /// Authentication and authorization.
@@ -102,6 +107,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
 
     let mut walk = Interpreter::new(problems);
     let mut sections = walk.interpret(&root, &schema());
+    let mut fingerprints = Fingerprints::of(sections.document());
     let mut auth = sections.take_section("auth");
     let authentication: Option<authn::Config> = walk.typed(auth.take("authentication"), "auth.authentication");
     let authorization: Option<authz::Config> = walk.typed(auth.take("authorization"), "auth.authorization");
@@ -118,6 +124,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
         walk.warning("clusters", "is empty: there is nothing to use");
     }
     for (index, value) in list.into_iter().enumerate() {
+        fingerprints.clusters.push(fingerprint::of(&value));
         clusters.extend(walk.typed(Some(value), &format!("clusters[{index}]")).map(|cluster| (index, cluster)));
     }
 
@@ -147,6 +154,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
             ssh_credentials,
             clusters: clusters.into_iter().map(|(_, cluster)| cluster).collect(),
             logger,
+            fingerprints,
         }),
         _ => Err(walk.into_error()),
     }

@@ -1,6 +1,6 @@
 //! What is wrong in a configuration, and where.
 //!
-//! No message repeats a value from the configuration: it may be a secret in the wrong place. Keys are repeated.
+//! A wrong value is shown where neither its key nor its type says that it may be a secret.
 
 use std::error::Error;
 use std::fmt;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::interpret::Interpreter;
 use crate::domain::{RemotePath, ServiceType, SystemName};
+use crate::error::ErrorChain;
 use crate::rest::Url;
 use crate::scheduler::slurm::ApiVersion;
 use crate::scheduler::{self, ConnectionMode, SchedulerType};
@@ -20,6 +21,9 @@ pub(super) fn root_path(walk: &mut Interpreter, path: &str) {
 pub(super) fn server(walk: &mut Interpreter, config: &http::Config) {
     at_least_one(walk, "server.request_timeout", config.request_timeout);
     at_least_one(walk, "server.max_body_size", config.max_body_size as u64);
+    if let Some(error) = config.tls.as_ref().and_then(|tls| tls.check().err()) {
+        walk.mistake("server.tls", ErrorChain(&error).to_string());
+    }
 }
 
 /// `metrics`, beside the `server` section.
@@ -181,8 +185,26 @@ fn ssh(walk: &mut Interpreter, path: &str, config: &ssh::Config, site: Option<&c
         let reason = "is set, and the certificates for it do not permit to connect onwards: the jump host would refuse";
         walk.mistake_allowing(&key("proxy_host"), reason, "`permit-port-forwarding` among the extensions of the SSHCertificateAuthority");
     }
-    if config.host.trim().is_empty() {
-        walk.mistake(&key("host"), "is empty");
+    for (name, host) in [("host", Some(&config.host)), ("proxy_host", config.proxy_host.as_ref())] {
+        match host {
+            Some(host) if host.trim().is_empty() => walk.mistake(&key(name), "is empty"),
+            Some(host) if !is_host(host) => walk.mistake_allowing(
+                &key(name),
+                format!("is no host: `{}`", host.chars().take(80).collect::<String>()),
+                "a name or an address alone; user and port have keys of their own",
+            ),
+            _ => {}
+        }
+    }
+    match &config.host_keys {
+        Some(ssh::HostKeys::TrustOnFirstUse) => {
+            walk.warning(&key("host_keys"), "trust_on_first_use believes whoever answers first after a start: for evaluation only");
+        }
+        Some(ssh::HostKeys::KnownHosts(file)) if !file.is_file() => {
+            let reason = format!("the file {} does not exist: no connection can be made before it does", file.display());
+            walk.warning(&key("host_keys.known_hosts"), reason);
+        }
+        _ => {}
     }
     at_least_one(walk, &key("port"), config.port.into());
     if let Some(reason) = config.host_keys.as_ref().and_then(ssh::HostKeys::validate) {
@@ -259,8 +281,13 @@ fn transfer_jobs(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) 
             walk.mistake_allowing(&format!("{path}.datatransfer_jobs_directory"), "lies in none of the file_systems", allowed);
         }
     }
-    if let Some(transfer::DataTransfer::S3(store)) = &config.data_transfer {
-        object_store(walk, &format!("{path}.data_transfer"), store);
+    match &config.data_transfer {
+        Some(transfer::DataTransfer::S3(store)) => object_store(walk, &format!("{path}.data_transfer"), store),
+        Some(other @ (transfer::DataTransfer::Wormhole(_) | transfer::DataTransfer::Streamer(_))) => {
+            let reason = format!("{} is not built yet: transfers by it are answered with 501", other.method().as_str());
+            walk.warning(&format!("{path}.data_transfer.service_type"), reason);
+        }
+        None => {}
     }
     for (index, directive) in config.datatransfer_jobs_directives.iter().enumerate() {
         if directive.lines().any(|line| !line.is_empty() && !line.starts_with('#')) {
@@ -291,6 +318,12 @@ fn object_store(walk: &mut Interpreter, path: &str, config: &transfer::S3) {
     }
     at_least_one(walk, &key("multipart.parallel_runs"), config.multipart.parallel_runs.into());
     at_least_one(walk, &key("bucket_lifecycle_configuration.days"), config.bucket_lifecycle_configuration.days.into());
+}
+
+/// Whether a text can be the name or address of a host. What it cannot be is a URL, or a host with a user or a port.
+fn is_host(text: &str) -> bool {
+    let address = text.split_once('%').map_or(text, |(address, _zone)| address);
+    address.parse::<std::net::IpAddr>().is_ok() || text.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'))
 }
 
 fn url(walk: &mut Interpreter, path: &str, text: &str) {

@@ -2,13 +2,14 @@
 //!
 //! A provider answers with keys as text; only `ssh` logs in with them. Providers whose credentials end stand behind a
 //! [`Cached`]. Certificates are made and read here (`keys`), so this module knows `russh::keys`, and nothing else of russh.
-//! It must not know connections or clusters. To add a provider: a variant of [`Config`], a file here, and an arm in `app.rs`.
+//! It must not know connections or clusters. To add a provider: a variant of [`Config`], a file here, and an arm in `app/build.rs`.
 
 mod authority;
 mod cached;
 mod error;
 mod key_service;
 mod keys;
+mod replaceable;
 mod service;
 mod sshca;
 mod static_keys;
@@ -26,6 +27,7 @@ pub use authority::{CertificateAuthority, Config as AuthorityConfig, Extension};
 pub use cached::Cached;
 pub use error::{CredentialError, SetupError};
 pub use key_service::{Config as KeyServiceConfig, KeyService};
+pub use replaceable::Replaceable;
 pub use sshca::{Config as SshCaConfig, SshCa};
 pub use static_keys::{StaticKeys, UserKeys};
 
@@ -48,7 +50,7 @@ pub enum Config {
 }
 
 /// A key pair, and a certificate where there is one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
     /// The private key in OpenSSH or PEM form.
     pub private_key: Secret,
@@ -87,7 +89,7 @@ impl Config {
     /// What is wrong with the section beyond what its types say: the key, and why. Nothing where it can be used.
     pub fn validate(&self) -> Option<(String, String)> {
         match self {
-            Self::StaticKeys(_) => None,
+            Self::StaticKeys(keys) => keys.validate(),
             Self::KeyService(config) => service::validate_url(&config.url),
             Self::SshCa(config) => service::validate_url(&config.url),
             Self::Authority(config) => CertificateAuthority::new(config).err().map(|error| (error.key, error.reason)),

@@ -29,12 +29,27 @@ pub struct UserKeys {
     pub passphrase: Option<Secret>,
 }
 
+impl Config {
+    /// The first key that cannot be a private one, and why.
+    pub(super) fn validate(&self) -> Option<(String, String)> {
+        let is_public = |text: &str| ["ssh-", "ecdsa-", "sk-"].iter().any(|start| text.trim_start().starts_with(start));
+        let (user, _) = self.keys.iter().find(|(_, keys)| is_public(keys.private_key.expose()))?;
+        let reason = "is a public key: the private one stands in the file without `.pub`".to_owned();
+        Some((format!("keys.{user}.private_key"), reason))
+    }
+}
+
 /// The provider over [`Config`].
 pub struct StaticKeys(HashMap<Username, Arc<Credential>>);
 
 impl StaticKeys {
     /// Takes the keys from the configuration.
     pub fn new(config: Config) -> Self {
+        Self::keeping(config, None)
+    }
+
+    /// As [`StaticKeys::new`]. A user whose keys are the same as in `previous` has the same credential, so that what was opened with it goes on.
+    pub fn keeping(config: Config, previous: Option<&Self>) -> Self {
         let credential = |keys: UserKeys| Credential {
             private_key: keys.private_key,
             passphrase: keys.passphrase,
@@ -42,7 +57,20 @@ impl StaticKeys {
             not_after: None,
             caller: None,
         };
-        Self(config.keys.into_iter().map(|(user, keys)| (user, Arc::new(credential(keys)))).collect())
+        let kept = |user: &Username, credential: Credential| {
+            let known = previous.and_then(|previous| previous.0.get(user)).filter(|known| ***known == credential);
+            known.cloned().unwrap_or_else(|| Arc::new(credential))
+        };
+        Self(
+            config
+                .keys
+                .into_iter()
+                .map(|(user, keys)| {
+                    let held = kept(&user, credential(keys));
+                    (user, held)
+                })
+                .collect(),
+        )
     }
 }
 

@@ -20,6 +20,15 @@ impl Secret {
     }
 }
 
+/// For telling whether a configuration has changed; never for checking what a caller has sent.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
+impl Eq for Secret {}
+
 impl From<String> for Secret {
     fn from(secret: String) -> Self {
         Self(SecretString::from(secret))

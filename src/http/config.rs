@@ -5,9 +5,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::http::tls::TlsConfig;
+
 /// How the API is served.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case", default)]
+#[serde(rename_all = "snake_case", default, deny_unknown_fields)]
 pub struct Config {
     /// IP address and port to listen on, such as `0.0.0.0:8000` or `[::]:8000`; names are not looked up.
     #[serde(deserialize_with = "address")]
@@ -21,6 +23,21 @@ pub struct Config {
     pub max_body_size: usize,
     /// Origins that browsers may call from (CORS); `*` for all.
     pub cors_allowed_origins: Vec<String>,
+    /// Serve HTTPS by itself, without a proxy in front. Absent: plain HTTP.
+    pub tls: Option<TlsConfig>,
+    /// When this file is read anew.
+    pub reload: ReloadTrigger,
+}
+
+/// When the configuration is read anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReloadTrigger {
+    /// At SIGHUP, which `systemctl reload` sends.
+    #[default]
+    Signal,
+    /// Also a few seconds after the file, a file of its clusters or a secret file has changed.
+    Watch,
 }
 
 impl Default for Config {
@@ -31,6 +48,8 @@ impl Default for Config {
             drain_timeout: 30,
             max_body_size: 8 * 1024 * 1024,
             cors_allowed_origins: Vec::new(),
+            tls: None,
+            reload: ReloadTrigger::Signal,
         }
     }
 }

@@ -14,6 +14,7 @@ mod pages;
 mod problem;
 mod server;
 mod status;
+mod tls;
 mod transfer;
 
 use std::collections::BTreeMap;
@@ -21,10 +22,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Method, header};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware;
 use tower::util::{MapRequest, option_layer};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
@@ -38,14 +38,17 @@ use crate::service::Gate;
 use crate::service::follow::FollowLimits;
 pub mod issuer;
 
-pub use config::{Config, DocServer, LoggedHeader, Logger, MetricsConfig};
-pub use middleware::access_log::is_secret_header;
+pub use axum::Router;
+pub use config::{Config, DocServer, LoggedHeader, Logger, MetricsConfig, ReloadTrigger};
+pub use middleware::access_log::{API_LEVEL, is_secret_header};
 pub use pages::openapi::document;
-pub use server::metrics_endpoint::metrics;
+pub use server::metrics_endpoint::{MetricsFormat, metrics};
 pub use server::request_metrics::{Answers, RequestMetrics, Times};
-pub use server::serve::{TimeLimits, serve};
+pub use server::serve::{Listener, TimeLimits, serve};
+pub use tls::{Tls, TlsConfig, TlsError};
 
 /// What the API is built from.
+#[derive(Clone)]
 pub struct AppState {
     /// The way in to the clusters.
     pub gate: Gate,
@@ -81,21 +84,44 @@ pub struct Examples {
     pub home: String,
 }
 
+/// What goes on when a router is replaced by that of the next configuration.
+#[derive(Clone)]
+pub struct Kept {
+    request_metrics: Arc<RequestMetrics>,
+    follow_limits: FollowLimits,
+}
+
+impl Kept {
+    /// What counts requests.
+    pub fn request_metrics(&self) -> Arc<RequestMetrics> {
+        Arc::clone(&self.request_metrics)
+    }
+}
+
 /// All routes, the document that describes them, and what is counted of them.
 pub fn router(state: AppState) -> (Router, OpenApi, Arc<RequestMetrics>) {
+    let (router, document, kept) = router_keeping(state, None);
+    (router, document, kept.request_metrics)
+}
+
+/// As [`router`], going on with what the router before it kept.
+pub fn router_keeping(state: AppState, kept: Option<Kept>) -> (Router, OpenApi, Kept) {
     let root_path = state.root_path.trim_end_matches('/').to_owned();
     let (router, document) = routes(Duration::from_secs(state.config.request_timeout)).split_for_parts();
     let document = pages::openapi::complete(document, &state.docs, &root_path);
     let pages = pages::documentation::router(&document, &state.docs);
     let routes: Vec<String> = document.paths.paths.keys().cloned().chain(pages::documentation::PATHS.map(str::to_owned)).collect();
-    let request_metrics = Arc::new(RequestMetrics::new(routes.iter().cloned().chain(pages::documentation::PARTS.map(str::to_owned))));
+    let kept = kept.unwrap_or_else(|| {
+        let request_metrics = RequestMetrics::new(routes.iter().cloned().chain(pages::documentation::PARTS.map(str::to_owned)));
+        Kept { request_metrics: Arc::new(request_metrics), follow_limits: FollowLimits::default() }
+    });
 
     let cors = cors(&state.config.cors_allowed_origins);
     let body_limit = DefaultBodyLimit::max(state.config.max_body_size);
-    let (follow_limits, system_cache) = Default::default();
+    let (follow_limits, system_cache) = (kept.follow_limits.clone(), SystemCache::default());
     let inner = Inner { gate: state.gate, config: state.config, root_path: root_path.clone(), routes, follow_limits, system_cache };
     let api = Api(Arc::new(inner));
-    let access_log = Arc::new(middleware::access_log::AccessLog::new(state.logger, Arc::clone(&request_metrics)));
+    let access_log = Arc::new(middleware::access_log::AccessLog::new(state.logger, kept.request_metrics()));
     // Layers are read from the bottom: `observe` sees the request first and the answer last.
     let router = router
         .merge(pages)
@@ -108,7 +134,7 @@ pub fn router(state: AppState) -> (Router, OpenApi, Arc<RequestMetrics>) {
         .layer(from_fn_with_state(access_log, middleware::access_log::access_log))
         .with_state(api);
     let normalised = MapRequest::new(router, move |request| middleware::normalise::normalise(&root_path, request));
-    (Router::new().fallback_service(normalised), document, request_metrics)
+    (Router::new().fallback_service(normalised), document, kept)
 }
 
 fn routes(time_limit: Duration) -> OpenApiRouter<Api> {

@@ -47,7 +47,7 @@ impl Default for Limits {
 /// A cluster behind the gate, and what was counted of it.
 pub(super) struct Member {
     cluster: Arc<Cluster>,
-    pub(super) counts: SystemCounts,
+    pub(super) counts: Arc<SystemCounts>,
 }
 
 impl Gate {
@@ -57,9 +57,25 @@ impl Gate {
         authorizer: Arc<dyn Authorizer>,
         clusters: impl IntoIterator<Item = Arc<Cluster>>,
     ) -> Self {
-        let member = |cluster: Arc<Cluster>| (cluster.name().clone(), Arc::new(Member { cluster, counts: SystemCounts::default() }));
+        let member = |cluster: Arc<Cluster>| (cluster.name().clone(), Arc::new(Member { cluster, counts: Arc::default() }));
         let members = Arc::new(clusters.into_iter().map(member).collect());
         Self { authenticator, authorizer, members, uploads: Arc::default(), limits: Arc::default(), tokens: Arc::default() }
+    }
+
+    /// The gate of the next configuration: uploads under way and counters go on, those of clusters by their names.
+    #[must_use]
+    pub fn succeeded_by(
+        &self,
+        authenticator: Arc<dyn Authenticator>,
+        authorizer: Arc<dyn Authorizer>,
+        clusters: impl IntoIterator<Item = Arc<Cluster>>,
+    ) -> Self {
+        let member = |cluster: Arc<Cluster>| {
+            let counts = self.members.get(cluster.name()).map(|member| Arc::clone(&member.counts)).unwrap_or_default();
+            (cluster.name().clone(), Arc::new(Member { cluster, counts }))
+        };
+        let members = Arc::new(clusters.into_iter().map(member).collect());
+        Self { authenticator, authorizer, members, ..self.clone() }
     }
 
     /// Identifies the caller.
@@ -134,7 +150,7 @@ impl Gate {
 
     /// All clusters with what was counted of each, in the order of their names. For the metrics.
     pub fn system_counts(&self) -> impl Iterator<Item = (&Cluster, &SystemCounts)> {
-        self.members.values().map(|member| (&*member.cluster, &member.counts))
+        self.members.values().map(|member| (&*member.cluster, &*member.counts))
     }
 }
 

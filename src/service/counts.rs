@@ -53,7 +53,7 @@ impl TokenOutcome {
             AccessError::Authentication(AuthnError::Signature(_)) => Self::Signature,
             AccessError::Authentication(AuthnError::Expired) => Self::Expired,
             AccessError::Authentication(AuthnError::EndsTooSoon { .. }) => Self::EndsTooSoon,
-            AccessError::Authentication(AuthnError::Invalid(_) | AuthnError::Username { .. }) => Self::Invalid,
+            AccessError::Authentication(AuthnError::Invalid(_) | AuthnError::Issuer { .. } | AuthnError::Username { .. }) => Self::Invalid,
             AccessError::Authentication(AuthnError::KeysUnavailable(_) | AuthnError::KeyNotYetKnown | AuthnError::ServiceAccount(_)) => {
                 Self::Unchecked
             }

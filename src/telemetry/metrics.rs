@@ -12,15 +12,13 @@ use super::families::{self, Family};
 use super::process::{self, Process};
 use crate::cluster::Cluster;
 use crate::domain::{ClusterHealth, ServiceType};
-use crate::http::RequestMetrics;
+use crate::http::{MetricsFormat, RequestMetrics};
 use crate::scheduler::ReadCounts;
 use crate::service::{Decisions, Gate};
 use crate::ssh::{Lanes, Stats};
 
-/// The media type of the text (OpenMetrics 1.0, 4.2).
-pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// Who counts.
+#[derive(Clone)]
 pub struct Sources {
     /// The API.
     pub request_metrics: Arc<RequestMetrics>,
@@ -38,47 +36,62 @@ pub struct Metrics {
 impl Metrics {
     /// Those of these sources, and of the process, which has just started.
     pub fn new(sources: Sources) -> Self {
+        Self::following(move || sources.clone())
+    }
+
+    /// As [`Metrics::new`], of the sources that there are when somebody asks: a reload replaces them.
+    pub fn following(sources: impl Fn() -> Sources + Send + Sync + 'static) -> Self {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Reader { sources, process: Process::new() }));
+        registry.register_collector(Box::new(Follower { sources: Box::new(sources), process: Process::new() }));
         Self { registry }
     }
 
-    /// What they are now, as text of the type [`METRICS_TYPE`].
+    /// What they are now, as text of this format.
     ///
     /// # Errors
     /// When the text cannot be written.
-    pub fn render(&self) -> Result<String, fmt::Error> {
+    pub fn render(&self, format: MetricsFormat) -> Result<String, fmt::Error> {
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
-        Ok(text)
+        Ok(match format {
+            MetricsFormat::OpenMetrics => text,
+            MetricsFormat::Text => classic(&text),
+        })
     }
 }
 
-struct Reader {
-    sources: Sources,
+struct Follower {
+    sources: Box<dyn Fn() -> Sources + Send + Sync>,
     process: Process,
 }
 
-impl fmt::Debug for Reader {
+impl fmt::Debug for Follower {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader").finish_non_exhaustive()
+        f.debug_struct("Follower").finish_non_exhaustive()
     }
 }
 
-impl Collector for Reader {
+impl Collector for Follower {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let reader = Reader { sources: (self.sources)(), process: &self.process };
         let mut writer = Writer(encoder);
         writer.info(&families::BUILD, [env!("CARGO_PKG_VERSION")])?;
-        self.http(&mut writer)?;
-        self.gate(&mut writer)?;
-        self.systems(&mut writer)?;
-        self.health(&mut writer)?;
-        self.ssh(&mut writer)?;
-        self.process(&mut writer)
+        reader.http(&mut writer)?;
+        reader.gate(&mut writer)?;
+        reader.systems(&mut writer)?;
+        reader.health(&mut writer)?;
+        reader.ssh(&mut writer)?;
+        reader.process(&mut writer)
     }
 }
 
-impl Reader {
+/// One reading.
+struct Reader<'a> {
+    sources: Sources,
+    process: &'a Process,
+}
+
+impl Reader<'_> {
     fn http(&self, writer: &mut Writer<'_>) -> fmt::Result {
         let request_metrics = &self.sources.request_metrics;
         let answers = request_metrics.answers();
@@ -157,6 +170,41 @@ impl Reader {
         writer.gauges(&families::MAX_FILES, process::max_files().map(|files| ([], files)))?;
         writer.gauges(&families::STARTED, [([], self.process.started().as_secs_f64())])
     }
+}
+
+/// The same numbers in Prometheus' text format 0.0.4, which knows neither units nor infos, and names counters whole.
+fn classic(open_metrics: &str) -> String {
+    let mut text = String::with_capacity(open_metrics.len());
+    let mut held: Option<&str> = None;
+    for line in open_metrics.lines() {
+        let (word, rest) = match line.strip_prefix("# ").and_then(|comment| comment.split_once(' ')) {
+            Some(comment) => comment,
+            None if line == "# EOF" => continue,
+            None => {
+                text.extend([line, "\n"]);
+                continue;
+            }
+        };
+        match word {
+            // The name is known with the type, which comes after it.
+            "HELP" => held = Some(rest),
+            "TYPE" => {
+                let (name, kind) = rest.split_once(' ').unwrap_or((rest, "untyped"));
+                let (suffix, kind) = match kind {
+                    "counter" => ("_total", "counter"),
+                    "info" => ("_info", "gauge"),
+                    "unknown" => ("", "untyped"),
+                    kind => ("", kind),
+                };
+                if let Some((_, help)) = held.take().and_then(|held| held.split_once(' ')) {
+                    text.extend(["# HELP ", name, suffix, " ", help, "\n"]);
+                }
+                text.extend(["# TYPE ", name, suffix, " ", kind, "\n"]);
+            }
+            _ => {}
+        }
+    }
+    text
 }
 
 /// Why connections were closed. Every number of the lanes is named here, so that one that is added to them is not forgotten.

@@ -13,4 +13,4 @@ mod process;
 
 pub use families::{Family, families};
 pub use log::{AUDIT_TARGET, LOG_VARIABLE, LogFormat, TelemetryError, UnknownLogFormat, colours, init};
-pub use metrics::{METRICS_TYPE, Metrics, Sources};
+pub use metrics::{Metrics, Sources};

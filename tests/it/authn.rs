@@ -175,8 +175,10 @@ async fn the_issuer_and_the_audience_are_checked() {
     let key = Key::es256("k1");
     let (_service, authenticator) = with_set(set(&[&key.jwk])).await;
     for other in [json!("https://idp.example.org/"), json!(null), json!(["https://idp.example.org"])] {
-        let message = refusal(&authenticator, &key.sign(&claims(json!({"iss": other})))).await;
-        assert_eq!(message, "the access token is not valid: it comes from another issuer");
+        let message = refusal(&authenticator, &key.sign(&claims(json!({"iss": &other})))).await;
+        let (seen, wanted) = (other.as_str().unwrap_or("nobody"), "https://idp.example.org");
+        let expected = format!("it comes from another issuer, {seen}; this service takes tokens of {wanted}");
+        assert_eq!(message, format!("the access token is not valid: {expected}"));
     }
     for other in [json!("other"), json!(["other"]), json!([]), json!(null), json!({"goldcrest": 1}), json!("goldcrest2")] {
         let message = refusal(&authenticator, &key.sign(&claims(json!({"aud": other})))).await;

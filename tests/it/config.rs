@@ -77,7 +77,9 @@ fn warnings(loaded: &Loaded) -> Vec<String> {
 }
 
 fn write(folder: &Path, name: &str, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
     std::fs::write(folder.join(name), text).unwrap();
+    std::fs::set_permissions(folder.join(name), std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 #[test]
@@ -415,7 +417,7 @@ fn aliases_that_multiply_and_deep_nesting_are_refused() {
 #[test]
 fn no_message_repeats_a_secret() {
     let text = site().replace("secret: hunter2", "secret: [hunter2]").replace("private_key: a key", "private_key: {hunter2: 1}")
-        + "server: {listen: hunter2, request_timeout: hunter2}\n";
+        + "server: {listen: hunter2}\n";
     let message = mistakes(&text);
     assert!(message.contains("service_account.secret") && message.contains("private_key"), "{message}");
     assert!(!message.contains("hunter2"), "{message}");
@@ -506,7 +508,9 @@ fn a_file_that_is_not_there_is_told() {
 fn the_example_loads_without_a_warning() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/goldcrest.example.yaml");
     let loaded = config::load(&example, no_env()).unwrap();
-    assert_eq!(warnings(&loaded), [""; 0]);
+    // Where the example is only looked at, its files are not there.
+    let warnings = warnings(&loaded);
+    assert!(warnings.iter().all(|warning| warning.contains("/etc/goldcrest/known_hosts does not exist")), "{warnings:?}");
 }
 
 #[test]
@@ -525,13 +529,74 @@ fn check_config_exits_with_one_and_names_the_mistakes() {
     let bad = check("bad.yaml");
     assert_eq!(bad.status.code(), Some(1));
     let told = String::from_utf8(bad.stderr).unwrap();
-    assert!(told.contains("bad.yaml:17: clusters[0].scheduler.type: is none of the values allowed (allowed: slurm"), "{told}");
+    assert!(told.contains("bad.yaml:17: clusters[0].scheduler.type: is none of the values allowed: `slrum` (allowed: slurm"), "{told}");
 
     let good = check("good.yaml");
     assert_eq!(good.status.code(), Some(0));
     let told = String::from_utf8(good.stdout).unwrap().replace(&folder.path().display().to_string(), "FOLDER");
     assert!(!told.contains("hunter2"));
     insta::assert_snapshot!(told);
+}
+
+#[test]
+fn check_config_strict_takes_warnings_for_mistakes() {
+    let folder = tempfile::tempdir().unwrap();
+    let strict = |text: &str| {
+        write(folder.path(), "site.yaml", text);
+        let file = folder.path().join("site.yaml");
+        let loose = goldcrest(&["check-config", "--config", file.to_str().unwrap()]);
+        let strict = goldcrest(&["check-config", "--strict", "--config", file.to_str().unwrap()]);
+        (loose.status.code(), strict.status.code(), String::from_utf8(strict.stderr).unwrap())
+    };
+    assert_eq!(strict(&site()), (Some(0), Some(0), String::new()));
+    let (loose, status, told) = strict(&site().replace("data_type: users", "data_type: users\n        defaultWorkDirr: true"));
+    assert_eq!((loose, status), (Some(0), Some(1)));
+    assert!(told.contains("error: ") && told.contains("did you mean `default_work_dir`?"), "{told}");
+}
+
+#[test]
+fn what_can_never_work_is_a_mistake_and_what_is_dangerous_a_warning() {
+    let server = mistakes(&(site() + "server:\n  tlss: {certificate: a, private_key: b}\n"));
+    assert!(server.contains("server.tlss: unknown key; did you mean `tls`?"), "no key of the server is ignored: {server}");
+    let tls = mistakes(&(site() + "server:\n  tls: {certificate: /nowhere/cert.pem, private_key: b}\n"));
+    assert!(tls.contains("server.tls: server.tls: /nowhere/cert.pem cannot be read"), "{tls}");
+    let host = mistakes_with("host: login.example.org", "host: ssh://login.example.org");
+    assert!(host.contains("clusters[0].ssh.host: is no host: `ssh://login.example.org`"), "{host}");
+    let host = mistakes_with("host: login.example.org", "host: login.example.org:2222");
+    assert!(host.contains("user and port have keys of their own"), "{host}");
+    let key = mistakes_with("private_key: a key", "private_key: ssh-ed25519 AAAA ada@laptop");
+    assert!(key.contains("ssh_credentials.keys.ann.private_key: is a public key") && !key.contains("AAAA"), "{key}");
+
+    let warned = |from: &str, to: &str| warnings(&read(&site().replacen(from, to, 1)).unwrap()).join("\n");
+    let ssh = "      host: login.example.org\n";
+    let known_hosts = warned(ssh, &format!("{ssh}      host_keys: {{known_hosts: /nowhere/known_hosts}}\n"));
+    assert!(known_hosts.contains("the file /nowhere/known_hosts does not exist"), "{known_hosts}");
+    let first_use = warned(ssh, &format!("{ssh}      host_keys: trust_on_first_use\n"));
+    assert!(first_use.contains("for evaluation only"), "{first_use}");
+    let streamer = "    probing: {}\n    data_operation: {data_transfer: {service_type: streamer}}\n";
+    let streamer = warned("    probing: {}\n", streamer);
+    assert!(streamer.contains("streamer is not built yet"), "{streamer}");
+}
+
+#[test]
+fn a_secret_file_that_everybody_can_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "hunter2").unwrap();
+    let text = site().replace("secret: hunter2", &format!("secret: secret_file:{}", secret.display()));
+    for (mode, warned) in [(0o604, true), (0o640, false)] {
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(mode)).unwrap();
+        let warnings = warnings(&read(&text).unwrap()).join("\n");
+        assert_eq!(warnings.contains("can be read by everybody"), warned, "{mode:o}: {warnings}");
+    }
+}
+
+#[test]
+fn the_version_names_the_commit_and_the_level_of_the_api() {
+    let told = String::from_utf8(goldcrest(&["--version"]).stdout).unwrap();
+    let expected = format!("goldcrest {} (commit ", env!("CARGO_PKG_VERSION"));
+    assert!(told.starts_with(&expected) && told.trim_end().ends_with(", API level FirecREST 2.6.0)"), "{told}");
 }
 
 fn goldcrest(arguments: &[&str]) -> std::process::Output {
@@ -596,7 +661,7 @@ fn what_is_wrong_with_an_authoritys_key_is_told_with_its_key_and_without_it() {
     );
     contains(
         &format!("{}\n  validity: 5", secret("ca")),
-        "ssh_credentials.validity: is not of the right kind (allowed: a whole number from 10 to 86400)",
+        "ssh_credentials.validity: is not of the right kind: `5` (allowed: a whole number from 10 to 86400)",
     );
     contains(
         &format!("{}\n  extensions: [permit-x11-forwarding]", secret("ca")),

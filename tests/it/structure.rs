@@ -38,6 +38,7 @@ const HOMES: &[(&str, &str)] = &[
     ("russh", "ssh"),
     ("deadpool", "ssh"),
     ("reqwest", "rest"),
+    ("tokio_rustls", "http"),
     ("rusty_s3", "transfer"),
     ("md5", "transfer"),
     ("saphyr_parser", "config"),

@@ -141,6 +141,20 @@ impl Authorizer for OpenFga {
         let complete: Option<Vec<Ruling>> = rulings.into_iter().map(|known| known.or_else(|| asked.next())).collect();
         complete.ok_or_else(|| AuthzError::Unavailable("an answer is missing".into()))
     }
+
+    /// Asks about a user and an object that nobody has granted anything: store, model, relation and credential must be right for that.
+    async fn probe(&self) -> Result<(), AuthzError> {
+        let question = Question {
+            user: "user:goldcrest-probe".to_owned(),
+            relation: self.relation.clone(),
+            object: format!("{}:goldcrest-probe", self.object_type),
+            groups: Vec::new(),
+            group_relation: self.group_relation.clone(),
+        };
+        let asking = tokio::time::timeout(self.timeout, self.server.ask(std::slice::from_ref(&question)));
+        let answer = asking.await.unwrap_or(Err(OpenFgaError::TimeIsOver));
+        answer.map(drop).map_err(|error| AuthzError::Unavailable(Box::new(error)))
+    }
 }
 
 /// One name for a caller with these groups. The lengths keep different lists apart.

@@ -18,6 +18,8 @@ const MAX_BODY: usize = 64 * 1024;
 const MAX_BATCH: usize = 50;
 /// Contextual tuples in one batch, so that its body stays far below the half megabyte that OpenFGA takes.
 const MAX_BATCH_TUPLES: usize = 1000;
+/// The most characters of the server's own words that are kept.
+const MAX_WORDS: usize = 300;
 /// Checks of one decision at the same time, where the server takes no batches.
 const MAX_PARALLEL: usize = 16;
 /// Which authorization model an answer rests on, as OpenFGA says.
@@ -63,8 +65,14 @@ enum StoreId {
 /// Why the server gave no decision.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OpenFgaError {
-    #[error(transparent)]
-    Call(#[from] RestError),
+    #[error("{url}")]
+    Call { url: String, source: RestError },
+    #[error("{url} answered with status {status}{reason}; {}", advice(*status))]
+    Refused { url: String, status: u16, reason: String },
+    #[error("OpenFGA was not asked")]
+    NotAsked(#[source] RestError),
+    #[error("the answer of OpenFGA was not understood")]
+    Answer(#[source] RestError),
     #[error("OpenFGA has no store named {0:?}")]
     NoStore(String),
     #[error("OpenFGA has several stores named {0:?}: configure store_id")]
@@ -75,6 +83,16 @@ pub(super) enum OpenFgaError {
     Credential(#[source] Arc<GrantError>),
     #[error("no decision within the time for one")]
     TimeIsOver,
+}
+
+/// What to look at for a status.
+fn advice(status: u16) -> &'static str {
+    match status {
+        401 | 403 => "the api_token or the client_credentials of auth.authorization are not those that it takes",
+        404 => "store_id (or the store in url) names no store there",
+        400 => "relation, object_type or authorization_model_id are not those of its model",
+        _ => "its own log has the reason",
+    }
 }
 
 impl Server {
@@ -134,9 +152,9 @@ impl Server {
         };
         let response = self.post("check", |request| request.json(&body)).await?;
         if response.status != 200 {
-            return Err(RestError::Status(response.status).into());
+            return Err(self.refused("check", &response));
         }
-        Ok(Answer { allowed: response.json::<CheckAnswer>()?.allowed, model: self.model_of(&response) })
+        Ok(Answer { allowed: response.json::<CheckAnswer>().map_err(OpenFgaError::Answer)?.allowed, model: self.model_of(&response) })
     }
 
     /// `None` where the server does not take these questions as a batch, for whatever reason: single checks tell then.
@@ -159,10 +177,10 @@ impl Server {
             }
             // Such as a server that takes smaller batches than most.
             400 => return Ok(None),
-            status => return Err(RestError::Status(status).into()),
+            _ => return Err(self.refused("batch-check", &response)),
         }
         let model = self.model_of(&response);
-        let mut results = response.json::<BatchCheckAnswer>()?.result;
+        let mut results = response.json::<BatchCheckAnswer>().map_err(OpenFgaError::Answer)?.result;
         let answers = (0..questions.len()).map(|place| {
             let result = results.remove(&place.to_string()).map(|Object(result)| result);
             let result = result.filter(|result| result.error.is_none()).ok_or(OpenFgaError::Incomplete)?;
@@ -177,8 +195,9 @@ impl Server {
             None => None,
         };
         let store = self.store().await?;
-        let request = fill(Request::post(self.base.with_segments(["stores", &store, operation])))?;
-        let response = self.send(request).await?;
+        let url = self.base.with_segments(["stores", &store, operation]);
+        let request = fill(Request::post(url.clone())).map_err(OpenFgaError::NotAsked)?;
+        let response = self.send(&url, request).await?;
         // The store may have been made anew, under another id: the next check looks it up.
         if matches!(response.status, 400 | 404)
             && operation == "check"
@@ -198,8 +217,12 @@ impl Server {
             return Ok(Arc::clone(id));
         }
         let name = self.store_name.as_str();
-        let request = Request::get(self.base.with_segments(["stores"]).with_query("name", name));
-        let list: Stores = self.send(request).await?.success()?.json()?;
+        let url = self.base.with_segments(["stores"]);
+        let response = self.send(&url, Request::get(url.clone().with_query("name", name))).await?;
+        if response.status != 200 {
+            return Err(refused(&url, &response));
+        }
+        let list: Stores = response.json().map_err(OpenFgaError::Answer)?;
         // Servers that are older than the `name` parameter ignore it, so that the name is compared here as well.
         let mut ids = list.stores.into_iter().map(|Object(store)| store).filter(|store| store.name == name).map(|store| store.id);
         match (ids.next(), ids.next()) {
@@ -213,13 +236,21 @@ impl Server {
         }
     }
 
-    async fn send(&self, request: Request) -> Result<Response, OpenFgaError> {
+    fn refused(&self, operation: &str, response: &Response) -> OpenFgaError {
+        let store = match &self.store {
+            StoreId::Configured(id) => Some(Arc::clone(id)),
+            StoreId::Found(found) => found.read().unwrap_or_else(PoisonError::into_inner).clone(),
+        };
+        refused(&self.base.with_segments(["stores", store.as_deref().unwrap_or(&self.store_name), operation]), response)
+    }
+
+    async fn send(&self, url: &Url, request: Request) -> Result<Response, OpenFgaError> {
         let request = request.timeout(self.timeout).max_body(MAX_BODY);
         let request = match self.credential.token(self.timeout).await? {
             Some(token) => request.bearer(&token),
             None => request,
         };
-        let response = self.client.send(request).await?;
+        let response = self.client.send(request).await.map_err(|source| OpenFgaError::Call { url: url.to_string(), source })?;
         if response.status == 401 {
             self.credential.refused().await;
         }
@@ -231,6 +262,14 @@ impl Server {
         let is_id = |text: &&str| !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
         response.header(MODEL_HEADER).filter(is_id).map(Into::into).or_else(|| self.model.clone())
     }
+}
+
+/// An answer that is no decision, with the code and the words of the server.
+fn refused(url: &Url, response: &Response) -> OpenFgaError {
+    let words = response.json::<Failure>().map(|failure| format!("{} {}", failure.code, failure.message));
+    let plain = words.map(|words| words.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect::<String>());
+    let reason = plain.map(|plain| format!(" ({})", plain.trim())).unwrap_or_default();
+    OpenFgaError::Refused { url: url.to_string(), status: response.status, reason }
 }
 
 impl Question {

@@ -62,6 +62,8 @@ pub(super) struct BatchCheckResult {
 #[derive(Deserialize)]
 pub(super) struct Failure {
     pub(super) code: String,
+    #[serde(default)]
+    pub(super) message: String,
 }
 
 #[derive(Deserialize)]

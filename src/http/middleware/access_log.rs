@@ -23,7 +23,10 @@ pub(crate) const AUTH_USERNAME: HeaderName = HeaderName::from_static("f7t-authus
 
 /// The version of the contract, for `F7T-AppVersion`; our own version is in the documentation pages. It is a number, and the first
 /// that has every parameter of ours: clients compare it (aiida-firecrest refuses `2.x.x`, which a FirecREST built from its source says).
-const CONTRACT_VERSION: HeaderValue = HeaderValue::from_static("2.6.0");
+const CONTRACT_VERSION: HeaderValue = HeaderValue::from_static(API_LEVEL);
+
+/// The release of FirecREST whose API this is.
+pub const API_LEVEL: &str = "2.6.0";
 
 /// The most of a header's value that is logged, in characters.
 const MAX_LOGGED: usize = 256;

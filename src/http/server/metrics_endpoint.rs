@@ -6,33 +6,61 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use crate::error::ErrorChain;
 
+/// The forms that scrapers ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsFormat {
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+    /// Prometheus' text format 0.0.4.
+    Text,
+}
+
+impl MetricsFormat {
+    fn media_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+        })
+    }
+
+    /// OpenMetrics for those who name it, as Prometheus does; the older form is understood by everybody else.
+    fn wanted(headers: &HeaderMap) -> Self {
+        let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        if accepted.flat_map(|value| value.split(',')).any(|range| range.trim().starts_with("application/openmetrics-text")) {
+            Self::OpenMetrics
+        } else {
+            Self::Text
+        }
+    }
+}
+
 /// What answers `GET /metrics` with the text that `render` writes.
-pub fn metrics<R>(content_type: &'static str, render: R) -> Router
+pub fn metrics<R>(render: R) -> Router
 where
-    R: Fn() -> Result<String, fmt::Error> + Send + Sync + 'static,
+    R: Fn(MetricsFormat) -> Result<String, fmt::Error> + Send + Sync + 'static,
 {
     let render = Arc::new(render);
-    let handler = move || {
-        let render = Arc::clone(&render);
+    let handler = move |headers: HeaderMap| {
+        let (render, format) = (Arc::clone(&render), MetricsFormat::wanted(&headers));
         // The numbers of the process are read from files.
-        async move { answer(content_type, tokio::task::spawn_blocking(move || render()).await) }
+        async move { answer(format, tokio::task::spawn_blocking(move || render(format)).await) }
     };
     Router::new().route("/metrics", get(handler))
 }
 
-fn answer(content_type: &'static str, text: Result<Result<String, fmt::Error>, tokio::task::JoinError>) -> Response {
+fn answer(format: MetricsFormat, text: Result<Result<String, fmt::Error>, tokio::task::JoinError>) -> Response {
     let text = match text {
         Ok(Ok(text)) => text,
         Ok(Err(error)) => return failed(&error),
         Err(error) => return failed(&error),
     };
-    ([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))], text).into_response()
+    ([(header::CONTENT_TYPE, format.media_type()), (header::VARY, HeaderValue::from_static("accept"))], text).into_response()
 }
 
 fn failed(error: &(dyn std::error::Error + 'static)) -> Response {

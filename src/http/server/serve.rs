@@ -12,12 +12,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::http::server::idle_timeout::{ConnectionActivity, Counted, IdleLimits};
 use crate::http::server::request_metrics::RequestMetrics;
+use crate::http::tls::Tls;
 
 /// The most connections at once. Further ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 10_000;
@@ -28,6 +31,9 @@ const MAX_STREAMS: u32 = 250;
 /// The most that is read from a connection at once, and kept to be written to it, in bytes; also the longest head of a request. With
 /// hyper's 400 kB, a few dozen uploads would hold more than all else together.
 const CONNECTION_BUFFER: usize = 64 * 1024;
+
+/// How long the TLS handshake of a client may take.
+const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// After an accept that failed for want of file descriptors: time for some to be given back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -50,14 +56,50 @@ impl TimeLimits {
     }
 }
 
+/// Where connections come from.
+pub struct Listener {
+    tcp: TcpListener,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Listener {
+    /// Speaks TLS where there is a certificate, and else plain HTTP.
+    pub fn new(tcp: TcpListener, tls: Option<Arc<Tls>>) -> Self {
+        Self { tcp, tls }
+    }
+}
+
+impl From<TcpListener> for Listener {
+    fn from(tcp: TcpListener) -> Self {
+        Self { tcp, tls: None }
+    }
+}
+
+/// The router that answers now. Each request is answered by the one that is the newest when its head has come.
+#[derive(Clone)]
+pub struct Routes(watch::Receiver<Router>);
+
+impl From<watch::Receiver<Router>> for Routes {
+    fn from(current: watch::Receiver<Router>) -> Self {
+        Self(current)
+    }
+}
+
+impl From<Router> for Routes {
+    fn from(router: Router) -> Self {
+        Self(watch::channel(router).1)
+    }
+}
+
 /// Serves until `shutdown`, and counts in `traffic`; then requests under way have their time to end, and are cut after that.
 pub async fn serve(
-    listener: TcpListener,
-    router: Router,
+    listener: impl Into<Listener>,
+    routes: impl Into<Routes>,
     request_metrics: Arc<RequestMetrics>,
     shutdown: CancellationToken,
     limits: TimeLimits,
 ) {
+    let (Listener { tcp: listener, tls }, Routes(routes)) = (listener.into(), routes.into());
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     let cut = CancellationToken::new();
@@ -74,7 +116,7 @@ pub async fn serve(
                 continue;
             }
         };
-        let router = router.clone();
+        let (routes, tls) = (routes.clone(), tls.clone());
         let connected = request_metrics.connected();
         let activity = ConnectionActivity::new(IdleLimits { idle: limits.head, stall: limits.stall }, Arc::clone(&request_metrics));
         let watching = activity.clone();
@@ -82,19 +124,22 @@ pub async fn serve(
         let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
             let exchange = watching.begin();
             let content = |body| Body::new(Counted::new(body, Arc::clone(&request_metrics)));
-            let answer = router.clone().oneshot(request.map(content));
+            let answer = routes.borrow().clone().oneshot(request.map(content));
             async move { Ok::<_, Infallible>(answer.await?.map(|body| exchange.watch(body))) }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(CONNECTION_BUFFER);
         builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).keep_alive_interval(Some(Duration::from_secs(30)));
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
-        let cut = cut.clone();
+        let (watcher, cut) = (graceful.watcher(), cut.clone());
+        let connection = async move {
+            let Some(stream) = secured(stream, tls.as_deref()).await else { return };
+            let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+            // A client that breaks off, or sends what is not HTTP, ends its connection and nothing else.
+            _ = watcher.watch(connection).await;
+        };
         tokio::spawn(async move {
             tokio::select! {
-                // A client that breaks off, or sends what is not HTTP, ends its connection and nothing else.
-                _ = connection => {}
+                () = connection => {}
                 () = activity.exhausted() => tracing::debug!("a connection was quiet for too long and is closed"),
                 () = cut.cancelled() => {}
             }
@@ -106,6 +151,19 @@ pub async fn serve(
         tracing::warn!(seconds = limits.drain.as_secs(), "requests were still under way after the drain time and are cut");
     }
     cut.cancel();
+}
+
+/// The stream as HTTP is spoken on it; nothing where the handshake failed.
+async fn secured(stream: TcpStream, tls: Option<&Tls>) -> Option<Either<TcpStream, TlsStream<TcpStream>>> {
+    let Some(tls) = tls else { return Some(Either::Left(stream)) };
+    match tokio::time::timeout(TLS_HANDSHAKE, tls.accept(stream)).await {
+        Ok(Ok(stream)) => Some(Either::Right(stream)),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "the TLS handshake with a client failed");
+            None
+        }
+        Err(_) => None,
+    }
 }
 
 async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {

@@ -8,7 +8,7 @@ use axum::http::{Method, Request, header};
 use goldcrest::domain::{FileStat, ServiceType};
 use goldcrest::filesystem::FilesystemError;
 use goldcrest::http::metrics;
-use goldcrest::telemetry::{Family, METRICS_TYPE, Metrics, Sources, families};
+use goldcrest::telemetry::{Family, Metrics, Sources, families};
 use serde_json::json;
 use tower::ServiceExt;
 
@@ -18,15 +18,20 @@ use super::{Answer, Api, request};
 /// Everything of a user's that must not come out.
 const MARKER: &str = "marker7hunter2";
 
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 /// What Prometheus would get.
 async fn scrape(api: &Api) -> Answer {
     let metrics = Metrics::new(Sources { request_metrics: Arc::clone(&api.request_metrics), gate: api.gate.clone(), lanes: Vec::new() });
-    let response = metrics_router(metrics).oneshot(Request::get("/metrics").body(Body::empty()).unwrap()).await.unwrap();
+    let response = metrics_router(metrics)
+        .oneshot(Request::get("/metrics").header("accept", OPEN_METRICS).body(Body::empty()).unwrap())
+        .await
+        .unwrap();
     Answer::read(response).await
 }
 
 fn metrics_router(numbers: Metrics) -> axum::Router {
-    metrics(METRICS_TYPE, move || numbers.render())
+    metrics(move |format| numbers.render(format))
 }
 
 async fn text(api: &Api) -> String {
@@ -51,7 +56,7 @@ async fn requests_are_counted_by_method_route_and_status_and_timed() {
     assert_eq!(api.send(request(Method::GET, "/status/daint/nodes", None, None)).await.status, 401);
     assert_eq!(api.send(request(Method::GET, "/status/daint/nodes", Some("token-of-mallory"), None)).await.status, 403);
     let answer = scrape(&api).await;
-    assert_eq!((answer.status, answer.header("content-type")), (200, Some(METRICS_TYPE)));
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some(OPEN_METRICS)));
     let text = String::from_utf8(answer.body).unwrap();
     assert!(text.ends_with("# EOF\n"), "{text}");
     for code in [200, 401, 403] {
@@ -242,6 +247,39 @@ fn the_alerts_and_the_dashboard_of_the_package_ask_for_metrics_and_labels_that_e
 /// The names before `=`, `!=`, `=~` and `!~` in a selector.
 fn labels(selector: &str) -> impl Iterator<Item = &str> {
     selector.split(',').filter_map(|matcher| matcher.split(['=', '!']).next()).map(str::trim).filter(|label| !label.is_empty())
+}
+
+/// By the rules of `promtool check metrics`: the format, the names of counters, and a type for each sample.
+#[tokio::test]
+async fn who_does_not_name_openmetrics_gets_the_text_that_promtool_checks() {
+    let api = Api::new(vec![("alice: nodes", Reply::Nodes(vec![]))], vec![]);
+    assert_eq!(api.get("/status/daint/nodes").await.status, 200);
+    let metrics = Metrics::new(Sources { request_metrics: Arc::clone(&api.request_metrics), gate: api.gate.clone(), lanes: Vec::new() });
+    let response = metrics_router(metrics).oneshot(Request::get("/metrics").body(Body::empty()).unwrap()).await.unwrap();
+    let answer = Answer::read(response).await;
+    assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let text = String::from_utf8(answer.body).unwrap();
+    let (mut name, mut kind) = ("", "");
+    for line in text.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["#", "HELP", named, ..] => name = named,
+            ["#", "TYPE", named, typed] => {
+                assert_eq!(named, name, "{text}");
+                kind = typed;
+                assert!(["counter", "gauge", "histogram"].contains(&typed), "{line}");
+                assert_eq!(typed == "counter", named.ends_with("_total"), "{line}");
+            }
+            _ => {
+                assert!(!line.starts_with('#') && !line.is_empty(), "promtool knows no such line: {line}");
+                let sample = line.split(['{', ' ']).next().unwrap();
+                let parts = ["_bucket", "_sum", "_count"];
+                let base = parts.iter().find_map(|part| sample.strip_suffix(part)).filter(|_| kind == "histogram");
+                assert_eq!(base.unwrap_or(sample), name, "a sample stands under the type of its own name: {line}");
+            }
+        }
+    }
+    assert!(text.contains("goldcrest_build_info{") && text.contains("# TYPE goldcrest_http_requests_total counter"), "{text}");
 }
 
 #[tokio::test]

@@ -59,7 +59,7 @@ async fn requests_and_ssh_connections_show_on_a_listener_of_their_own_that_ends_
     let url = format!("http://127.0.0.1:{port}/metrics");
     let answer = program.http.get(&url).send().await.unwrap();
     assert_eq!(answer.status(), 200);
-    assert_eq!(answer.headers()["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let text = answer.text().await.unwrap();
     let requests = r#"goldcrest_http_requests_total{method="GET",route="/filesystem/{system_name}/ops/stat",code="200"}"#;
     assert_eq!(sample(&text, requests), 2.0);

@@ -5,6 +5,8 @@ mod hung;
 mod idle;
 mod memory;
 mod metrics;
+mod reload;
+mod tls;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -65,8 +67,23 @@ impl Program {
         program
     }
 
+    /// Starts it with this change to its configuration. It may not be up yet.
+    async fn spawn_with(sites: &[Site], users: &[String], change: impl FnOnce(String) -> String) -> Self {
+        Self::spawn_changed(sites, users, "", change, |_| {}).await
+    }
+
     /// Starts it with further sections of the configuration, and with these changes to how it is run. It may not be up yet.
     async fn spawn(sites: &[Site], users: &[String], ssh: &str, sections: &str, change: impl FnOnce(&mut Command)) -> Self {
+        Self::spawn_changed(sites, users, ssh, |text| format!("{sections}{text}"), change).await
+    }
+
+    async fn spawn_changed(
+        sites: &[Site],
+        users: &[String],
+        ssh: &str,
+        change_text: impl FnOnce(String) -> String,
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         let point = pair.public_key().as_ref();
         let jwks = json!({"keys": [{
@@ -79,7 +96,7 @@ impl Program {
         let port = free_port().await;
         let path = files.path().join("goldcrest.yaml");
         let text = configuration(port, &keys.url, files.path(), sites, users, ssh);
-        std::fs::write(&path, format!("{sections}{text}")).unwrap();
+        std::fs::write(&path, change_text(text)).unwrap();
         // A build of another profile where one is named.
         let binary = std::env::var_os("GOLDCREST_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_goldcrest").into());
         let mut command = Command::new(binary);

@@ -385,7 +385,9 @@ async fn a_refused_login_and_an_unreadable_key_are_told_apart() {
     let keys = OneKey::new(&new_key());
     let lanes = lanes(config(double.port, &double.host_key), Arc::clone(&keys));
     for _ in 0..5 {
-        assert!(matches!(exec(&lanes, "ada", run("echo")).await, Err(TransportError::Login(user)) if user == "ada"));
+        assert!(
+            matches!(exec(&lanes, "ada", run("echo")).await, Err(TransportError::Login(told)) if told == format!("ada at 127.0.0.1:{}", double.port))
+        );
     }
     assert_eq!(double.record.connections.load(SeqCst), 1, "a login that was just refused is not tried again");
     let unreadable = Credential { private_key: String::from("no key").into(), ..Credential::clone(&credential(&new_key())) };

@@ -178,7 +178,7 @@ async fn the_metrics_tell_what_the_lanes_did_and_not_for_whom() {
     let api = Api::new(vec![], vec![]);
     let metrics = Metrics::new(Sources { request_metrics: api.request_metrics, gate: api.gate, lanes: vec![Arc::clone(&lanes)] });
     let value = |series: &str| {
-        let text = metrics.render().unwrap();
+        let text = metrics.render(goldcrest::http::MetricsFormat::OpenMetrics).unwrap();
         assert!(!text.contains(&format!("\"{}\"", sshd.user)), "{text}");
         let value = text.lines().find_map(|line| line.strip_prefix(&format!("goldcrest_ssh_{series} "))?.parse::<u64>().ok());
         value.unwrap_or_else(|| panic!("no {series} in\n{text}"))

@@ -3,14 +3,18 @@
 //! Whoever runs something in the background spawns it here, gives it a clone of the token, and ends it when the token is
 //! cancelled. This module must not know what the tasks do.
 
+pub mod systemd;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Notify;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 /// The exit status of a program that SIGINT ended, as shells report it.
@@ -30,7 +34,16 @@ pub enum Drained {
     /// Every task has ended.
     Completed,
     /// These tasks, by name, were still at work when the time was over.
-    TimedOut(Vec<&'static str>),
+    TimedOut(Vec<Cow<'static, str>>),
+}
+
+/// A task that is at work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskStatus {
+    /// Its name.
+    pub name: Cow<'static, str>,
+    /// How long it has been at work.
+    pub running_for: Duration,
 }
 
 impl Lifecycle {
@@ -44,16 +57,65 @@ impl Lifecycle {
         self.stop.clone()
     }
 
-    /// Runs a task that [`Lifecycle::drain`] waits for. The name is for the log, should the task not end in time.
-    pub fn spawn<F>(&self, name: &'static str, task: F)
+    /// A part of a life: it stops when `stop` is cancelled, and has tasks of its own.
+    pub fn within(stop: &CancellationToken) -> Self {
+        Self { stop: stop.child_token(), ..Self::default() }
+    }
+
+    /// Runs a task that [`Lifecycle::drain`] waits for. The name is for the log, should the task panic or not end in time.
+    pub fn spawn<F>(&self, name: impl Into<Cow<'static, str>>, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let entry = Entry::new(&self.running, name);
+        let entry = Entry::new(&self.running, name.into());
         self.tasks.spawn(async move {
+            // Taken whole: of a field alone, the task would only have a copy.
+            let mut entry = entry;
             task.await;
-            drop(entry);
+            entry.ended = true;
         });
+    }
+
+    /// As [`Lifecycle::spawn`], for a task that can be stopped by itself: its token is cancelled when the guard is dropped.
+    #[must_use]
+    pub fn spawn_guarded<F, W>(&self, name: impl Into<Cow<'static, str>>, task: F) -> DropGuard
+    where
+        F: FnOnce(CancellationToken) -> W,
+        W: Future<Output = ()> + Send + 'static,
+    {
+        let own = self.stop.child_token();
+        self.spawn(name, task(own.clone()));
+        own.drop_guard()
+    }
+
+    /// The tasks that are at work, the oldest first.
+    pub fn tasks(&self) -> Vec<TaskStatus> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = |(name, since): &(Cow<'static, str>, Instant)| TaskStatus { name: name.clone(), running_for: since.elapsed() };
+        running.tasks.values().map(status).collect()
+    }
+
+    /// Waits until every task has ended. Whether they are to end, others say.
+    pub async fn wait(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Notifies whenever SIGHUP comes, which from now on no longer ends the process. Signals that come before anybody looks count once.
+    ///
+    /// # Errors
+    /// When the signal cannot be listened to.
+    pub fn notify_on_hangup(&self) -> std::io::Result<Arc<Notify>> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        let notify = Arc::new(Notify::new());
+        let told = Arc::clone(&notify);
+        // Not tracked: it ends with the process.
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                told.notify_one();
+            }
+        });
+        Ok(notify)
     }
 
     /// Stops at SIGTERM or SIGINT. A second SIGINT ends the process at once: whoever presses Ctrl-C twice means it.
@@ -85,7 +147,7 @@ impl Lifecycle {
         self.tasks.close();
         match tokio::time::timeout(deadline, self.tasks.wait()).await {
             Ok(()) => Drained::Completed,
-            Err(_) => Drained::TimedOut(self.running.lock().unwrap_or_else(PoisonError::into_inner).names.values().copied().collect()),
+            Err(_) => Drained::TimedOut(self.tasks().into_iter().map(|task| task.name).collect()),
         }
     }
 }
@@ -104,29 +166,34 @@ pub fn allow_many_files() {
 #[derive(Debug, Default)]
 struct Running {
     next: u64,
-    names: BTreeMap<u64, &'static str>,
+    tasks: BTreeMap<u64, (Cow<'static, str>, Instant)>,
 }
 
 /// A task's place among the running ones. It is given back on every way out, a panic included.
 struct Entry {
     running: Arc<Mutex<Running>>,
     id: u64,
+    /// Whether the task came to its end; else it panicked, or was dropped with the runtime.
+    ended: bool,
 }
 
 impl Entry {
-    fn new(running: &Arc<Mutex<Running>>, name: &'static str) -> Self {
+    fn new(running: &Arc<Mutex<Running>>, name: Cow<'static, str>) -> Self {
         let mut state = running.lock().unwrap_or_else(PoisonError::into_inner);
         let id = state.next;
         state.next += 1;
-        state.names.insert(id, name);
+        state.tasks.insert(id, (name, Instant::now()));
         drop(state);
-        Self { running: running.clone(), id }
+        Self { running: running.clone(), id, ended: false }
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).names.remove(&self.id);
+        let task = self.running.lock().unwrap_or_else(PoisonError::into_inner).tasks.remove(&self.id);
+        if let Some((name, _)) = task.filter(|_| !self.ended && std::thread::panicking()) {
+            tracing::error!(task = %name, "a background task panicked: what it was for is not done any more");
+        }
     }
 }
 
@@ -147,7 +214,25 @@ mod tests {
         let lifecycle = Lifecycle::new();
         lifecycle.spawn("ends", async {});
         lifecycle.spawn("never ends", std::future::pending());
-        assert_eq!(lifecycle.drain(Duration::from_millis(200)).await, Drained::TimedOut(vec!["never ends"]));
+        assert_eq!(lifecycle.drain(Duration::from_millis(200)).await, Drained::TimedOut(vec!["never ends".into()]));
+    }
+
+    #[tokio::test]
+    async fn a_task_is_stopped_with_its_guard_and_with_the_life_that_it_is_a_part_of() {
+        let whole = CancellationToken::new();
+        let part = Lifecycle::within(&whole);
+        let guard = part.spawn_guarded("one", |stop| async move { stop.cancelled().await });
+        let _other = part.spawn_guarded("other", |stop| async move { stop.cancelled().await });
+        let names = |part: &Lifecycle| part.tasks().into_iter().map(|task| task.name.into_owned()).collect::<Vec<_>>();
+        assert_eq!(names(&part), ["one", "other"]);
+        drop(guard);
+        while part.tasks().len() > 1 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(names(&part), ["other"]);
+        whole.cancel();
+        part.wait().await;
+        assert!(part.tasks().is_empty());
     }
 
     #[tokio::test]

@@ -1,45 +1,24 @@
-//! The composition root: a configuration in, a running system out. The only file that names concrete implementations.
+//! How each part of the system is made from its section of the configuration.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use crate::authn::{self, Authenticator, DevelopmentIssuer, JwtAuthenticator, ServiceAccountTokens, SlurmTokens};
+use crate::authn::{self, SlurmTokens};
 use crate::authz::{self, Authorizer, LocalPolicy, OpenFga};
 use crate::cluster::{self, Cluster};
-use crate::config::Config;
 use crate::credentials::{self, Cached, CertificateAuthority, CredentialProvider, KeyService, SshCa, StaticKeys};
 use crate::domain::{ClusterHealth, SystemName};
 use crate::filesystem;
-use crate::health::Checker;
-use crate::http::{self, AppState};
+use crate::http::TlsError;
 use crate::rest;
 use crate::scheduler::local::Local;
 use crate::scheduler::pbs::Pbs;
 use crate::scheduler::slurm::{ApiVersion, CallersToken, RestSettings, SlurmCli, SlurmHybrid, SlurmRest, UserToken};
 use crate::scheduler::{self, ConnectionMode, Scheduler, SchedulerType};
-use crate::service::Gate;
 use crate::ssh::{self, Lanes};
-use crate::telemetry::{self, Metrics};
 use crate::transfer::{DataTransfer, s3};
-
-/// How long a scrape may go on when everything else has ended.
-const METRICS_DRAIN: Duration = Duration::from_secs(1);
-
-/// Everything that serves, ready to run.
-pub struct App {
-    state: AppState,
-    drain: Duration,
-    authenticator: Arc<JwtAuthenticator>,
-    checkers: Vec<Checker>,
-    lanes: Vec<Arc<Lanes>>,
-    issuer: Option<Arc<DevelopmentIssuer>>,
-    metrics: Option<TcpListener>,
-}
 
 /// Why a configuration that was understood cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +29,9 @@ pub enum BuildError {
     /// The `auth.authentication` section cannot be used.
     #[error("set up authentication")]
     Authentication(#[from] authn::SetupError),
+    /// The certificate or the key of `server.tls` cannot be used.
+    #[error("set up TLS")]
+    Tls(#[from] TlsError),
     /// The `auth.authorization` section cannot be used.
     #[error("set up authorization")]
     Authorization(#[from] rest::InvalidUrl),
@@ -96,100 +78,7 @@ pub enum SchedulerSetupError {
     Key(#[from] authn::SlurmKeyError),
 }
 
-impl App {
-    /// Puts the system together. Nothing is connected yet.
-    ///
-    /// # Errors
-    /// When a section was understood and still cannot be used.
-    pub fn build(config: Config) -> Result<Self, BuildError> {
-        let client = rest::Client::new()?;
-        let authentication = config.auth.authentication;
-        let authenticator = Arc::new(JwtAuthenticator::new(authentication.clone(), client.clone())?);
-        let authorizer = authorizer(config.auth.authorization, &client)?;
-        let site_credentials = credential_provider(config.ssh_credentials, &client)?;
-
-        let mut clusters = Vec::new();
-        let mut checkers = Vec::new();
-        let mut lanes = Vec::new();
-        for config in config.clusters {
-            let account = config.service_account.clone();
-            let tokens =
-                ServiceAccountTokens::new(&authentication, &account.client_id, account.secret, client.clone(), authenticator.clone())?;
-            let (publish, health) = watch::channel(ClusterHealth::default());
-            let credentials = match &config.ssh.credentials {
-                Some(own) => credential_provider(own.clone(), &client)?,
-                None => Arc::clone(&site_credentials),
-            };
-            let (cluster, transport) = build_cluster(config, credentials, &client, health)?;
-            checkers.push(Checker::new(Arc::clone(&cluster), publish, Arc::new(tokens)));
-            clusters.push(cluster);
-            lanes.push(transport);
-        }
-
-        let drain = Duration::from_secs(config.server.drain_timeout);
-        let gate = Gate::new(authenticator.clone() as Arc<dyn Authenticator>, authorizer, clusters);
-        let docs = http::Docs {
-            token_url: authentication.token_url,
-            scopes: authentication.scopes.unwrap_or_default(),
-            servers: config.doc_servers.unwrap_or_default(),
-            examples: None,
-        };
-        let state = AppState { gate, config: config.server, logger: config.logger, docs, root_path: config.apis_root_path };
-        Ok(Self { state, drain, authenticator, checkers, lanes, issuer: None, metrics: None })
-    }
-
-    /// Serves an issuer of tokens beside the API: for the demonstration alone.
-    #[must_use]
-    pub fn with_issuer(mut self, issuer: Arc<DevelopmentIssuer>) -> Self {
-        self.issuer = Some(issuer);
-        self
-    }
-
-    /// Lets the examples of the documentation name this system and this home directory.
-    #[must_use]
-    pub fn with_examples(mut self, examples: http::Examples) -> Self {
-        self.state.docs.examples = Some(examples);
-        self
-    }
-
-    /// Shows metrics on this listener.
-    #[must_use]
-    pub fn with_metrics(mut self, listener: TcpListener) -> Self {
-        self.metrics = Some(listener);
-        self
-    }
-
-    /// Starts the background work and serves until `stop` is cancelled; then drains, and closes the connections.
-    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
-        let background = TaskTracker::new();
-        background.spawn(self.authenticator.run(stop.clone()));
-        for checker in self.checkers {
-            background.spawn(checker.run(stop.clone()));
-        }
-        let gate = self.state.gate.clone();
-        let (api, _, request_metrics) = http::router(self.state);
-        // What a drain does is still to be seen, so they end after it.
-        let drained = CancellationToken::new();
-        if let Some(listener) = self.metrics {
-            let metrics =
-                Metrics::new(telemetry::Sources { request_metrics: Arc::clone(&request_metrics), gate, lanes: self.lanes.clone() });
-            let router = http::metrics(telemetry::METRICS_TYPE, move || metrics.render());
-            // Nobody asks what is counted of this listener.
-            background.spawn(http::serve(listener, router, Arc::default(), drained.clone(), http::TimeLimits::draining(METRICS_DRAIN)));
-        }
-        background.close();
-        let router = match self.issuer {
-            Some(issuer) => http::issuer::beside(api, issuer),
-            None => api,
-        };
-        http::serve(listener, router, request_metrics, stop, http::TimeLimits::draining(self.drain)).await;
-        drained.cancel();
-        background.wait().await;
-        futures::future::join_all(self.lanes.iter().map(|lanes| lanes.close())).await;
-    }
-}
-
-fn authorizer(config: Option<authz::Config>, client: &rest::Client) -> Result<Arc<dyn Authorizer>, BuildError> {
+pub(super) fn authorizer(config: Option<authz::Config>, client: &rest::Client) -> Result<Arc<dyn Authorizer>, BuildError> {
     Ok(match config {
         Some(authz::Config::OpenFga(config)) => Arc::new(OpenFga::new(*config, client.clone())?),
         Some(authz::Config::Policy(config)) => Arc::new(LocalPolicy::new(config)),
@@ -200,9 +89,17 @@ fn authorizer(config: Option<authz::Config>, client: &rest::Client) -> Result<Ar
     })
 }
 
-fn credential_provider(config: credentials::Config, client: &rest::Client) -> Result<Arc<dyn CredentialProvider>, BuildError> {
-    Ok(match config {
-        credentials::Config::StaticKeys(keys) => Arc::new(StaticKeys::new(keys)),
+/// Where SSH credentials come from. Of static keys, those that have not changed since `previous` stay the same objects.
+pub(super) fn credential_provider(
+    config: credentials::Config,
+    client: &rest::Client,
+    previous: Option<&StaticKeys>,
+) -> Result<Provider, BuildError> {
+    let provider: Arc<dyn CredentialProvider> = match config {
+        credentials::Config::StaticKeys(keys) => {
+            let keys = Arc::new(StaticKeys::keeping(keys, previous));
+            return Ok(Provider { provider: Arc::clone(&keys) as Arc<dyn CredentialProvider>, static_keys: Some(keys) });
+        }
         credentials::Config::KeyService(config) => Arc::new(Cached::new(KeyService::new(&config, client.clone())?)),
         credentials::Config::SshCa(config) => Arc::new(Cached::new(SshCa::new(&config, client.clone())?)),
         credentials::Config::Authority(config) => {
@@ -213,10 +110,17 @@ fn credential_provider(config: credentials::Config, client: &rest::Client) -> Re
             );
             Arc::new(Cached::new(authority))
         }
-    })
+    };
+    Ok(Provider { provider, static_keys: None })
 }
 
-fn build_cluster(
+/// A source of credentials, and the keys of the configuration where it is made of them.
+pub(super) struct Provider {
+    pub(super) provider: Arc<dyn CredentialProvider>,
+    pub(super) static_keys: Option<Arc<StaticKeys>>,
+}
+
+pub(super) fn cluster(
     config: cluster::Config,
     credentials: Arc<dyn CredentialProvider>,
     client: &rest::Client,

@@ -1,0 +1,178 @@
+//! Tries what a configuration names, step by step, as the service accounts do it: for `check-config --connect`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::build::BuildError;
+use super::site::{Member, Site};
+use crate::authn::PrincipalSource;
+use crate::authz::{Decision, Relation};
+use crate::config::Config;
+use crate::domain::{Principal, RemotePath, bytes_to_text};
+use crate::error::ErrorChain;
+use crate::rest;
+use crate::scheduler::{ConnectionMode, SchedulerType};
+use crate::ssh::{CommandLine, Environment, Exec, Limits};
+
+/// How long one step may take.
+const STEP: Duration = Duration::from_secs(30);
+
+/// The most that a command of a step may print, in bytes.
+const STEP_OUTPUT: usize = 64 * 1024;
+
+/// One step that was tried.
+#[derive(Debug)]
+pub struct Step {
+    /// Of which part: `site`, or a cluster's name.
+    pub subject: String,
+    /// What was tried.
+    pub name: String,
+    /// What was found, or why it failed.
+    pub outcome: Result<String, String>,
+    /// What to look at where it failed.
+    pub advice: &'static str,
+}
+
+/// Tries everything, and shows each step when it is done. What needs a step that failed is not tried.
+///
+/// # Errors
+/// When the configuration cannot be used at all.
+pub async fn try_connections(config: Config, mut show: impl FnMut(Step)) -> Result<(), BuildError> {
+    let site = Site::build(config, rest::Client::new()?, None)?;
+    let keys = async { site.authenticator.read_keys().await.map(|count| format!("{count} usable")) };
+    let advice = "auth.authentication.public_certs must be the provider's JWKS endpoint, and reachable from here";
+    let keys_read = step(&mut show, ("site", "signing keys"), advice, keys).await.is_some();
+    let advice = "auth.authorization: url, store or store_id, token, relation and object_type must be those of the OpenFGA server";
+    let probe = async { site.authorizer.probe().await.map(|()| String::new()) };
+    let decides = step(&mut show, ("site", "authorization"), advice, probe).await.is_some();
+    for member in &site.members {
+        let name = member.cluster.name().to_string();
+        let reached = reach(&mut show, &name, member).await;
+        if !keys_read {
+            continue;
+        }
+        let advice = "service_account.client_id and secret must be a client that may use the client credentials grant at token_url";
+        let token = async { member.account.principal().await };
+        let Some(principal) = step_with(&mut show, (&name, "token of the service account"), advice, token, |principal| {
+            format!("user {}", principal.username)
+        })
+        .await
+        else {
+            continue;
+        };
+        if decides {
+            allowed(&mut show, &name, &site, member, &principal).await;
+        }
+        if reached {
+            work(&mut show, &name, member, &principal).await;
+        }
+    }
+    site.close().await;
+    Ok(())
+}
+
+async fn reach(show: &mut impl FnMut(Step), name: &str, member: &Member) -> bool {
+    let ssh = &member.cluster.config().ssh;
+    let (host, port) = match &ssh.proxy_host {
+        Some(host) => (host.as_str(), ssh.proxy_port.unwrap_or(22)),
+        None => (ssh.host.as_str(), ssh.port),
+    };
+    let limit = Duration::from_secs(ssh.timeout.connection);
+    let connecting = async {
+        match timeout(limit, TcpStream::connect((host, port))).await {
+            Ok(connected) => connected.and_then(|stream| stream.peer_addr()).map(|address| address.to_string()),
+            Err(_) => Err(std::io::Error::other(format!("no answer within {} s", limit.as_secs()))),
+        }
+    };
+    let advice = "ssh.host and ssh.port must be right, and a firewall must let this host through";
+    step(show, (name, &format!("TCP to {host}:{port}")), advice, connecting).await.is_some()
+}
+
+async fn allowed(show: &mut impl FnMut(Step), name: &str, site: &Site, member: &Member, principal: &Principal) {
+    let asking = site.authorizer.check(principal, Relation::Access, member.cluster.name());
+    let advice = "it is no mistake where nobody needs the service account to be allowed: only callers are asked about";
+    step_with(show, (name, "authorization of the service account"), advice, asking, |ruling| match ruling.decision {
+        Decision::Allowed => "allowed".to_owned(),
+        Decision::Denied => "denied, which keeps nothing from working: only callers are asked about".to_owned(),
+    })
+    .await;
+}
+
+async fn work(show: &mut impl FnMut(Step), name: &str, member: &Member, principal: &Principal) {
+    let (config, parts) = (member.cluster.config(), member.cluster.without_health_check());
+    let run = |line: CommandLine| Exec {
+        line,
+        stdin: Bytes::new(),
+        idempotent: true,
+        environment: Environment::Client,
+        limits: Some(Limits { execution: STEP, output: STEP_OUTPUT }),
+    };
+    let advice = "the host key must be known (ssh.host_keys), and the cluster must take the key of ssh_credentials for this account";
+    let login = parts.transport.exec(principal, run(CommandLine::new("true")));
+    let logged_in = step_with(show, (name, &format!("SSH login as {}", principal.username)), advice, login, |output| match output.exit {
+        0 => String::new(),
+        exit => format!("`true` ended with {exit}: {}", bytes_to_text(&output.stderr).trim()),
+    })
+    .await;
+    if logged_in.is_none() {
+        return;
+    }
+    let advice = "scheduler.type and connection_mode must be right, and its commands on the account's PATH (or api_url reachable)";
+    let ping = async { parts.scheduler.ping(principal).await.map(|()| String::new()) };
+    let answers = step(show, (name, "scheduler"), advice, ping).await.is_some();
+    let version = match (config.scheduler.kind, config.scheduler.connection_mode) {
+        (SchedulerType::Slurm, ConnectionMode::Ssh | ConnectionMode::Hybrid) => Some(CommandLine::new("sinfo").flag("--version")),
+        (SchedulerType::Pbs, _) => Some(CommandLine::new("qstat").flag("--version")),
+        (SchedulerType::Slurm, ConnectionMode::Rest) | (SchedulerType::Local, _) => None,
+    };
+    if let Some(line) = version.filter(|_| answers) {
+        let configured = &config.scheduler.version;
+        let asking = parts.transport.exec(principal, run(line));
+        let advice = "its commands must be on the account's PATH";
+        step_with(show, (name, "scheduler version"), advice, asking, |output| {
+            let said = bytes_to_text(if output.stdout.is_empty() { &output.stderr } else { &output.stdout });
+            format!("it says \"{}\", configured is {configured}", said.lines().next().unwrap_or_default().trim())
+        })
+        .await;
+    }
+    for root in config.file_systems.iter().map(|file_system| &file_system.path) {
+        let advice = "the path must exist there and be searchable by the account; sshd needs its sftp subsystem, or set file_access: exec";
+        let looking = parts.files.stat(principal, root, true);
+        step_with(show, (name, &format!("file system {}", RemotePath::to_text(root))), advice, looking, |_| String::new()).await;
+    }
+    if let Some(store) = parts.store {
+        let advice = "data_transfer: private_url, access_key_id, secret_access_key and region must be those of the store";
+        let ping = async { store.ping().await.map(|()| String::new()) };
+        step(show, (name, "object store"), advice, ping).await;
+    }
+}
+
+async fn step<E: std::error::Error + 'static>(
+    show: &mut impl FnMut(Step),
+    what: (&str, &str),
+    advice: &'static str,
+    work: impl Future<Output = Result<String, E>>,
+) -> Option<String> {
+    step_with(show, what, advice, work, Clone::clone).await
+}
+
+/// Tries one step within its time, and shows it.
+async fn step_with<T, E: std::error::Error + 'static>(
+    show: &mut impl FnMut(Step),
+    (subject, name): (&str, &str),
+    advice: &'static str,
+    work: impl Future<Output = Result<T, E>>,
+    found: impl FnOnce(&T) -> String,
+) -> Option<T> {
+    let outcome = match timeout(STEP, work).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(ErrorChain(&error).to_string()),
+        Err(_) => Err(format!("not done within {} s", STEP.as_secs())),
+    };
+    let shown = outcome.as_ref().map(found).map_err(Clone::clone);
+    show(Step { subject: subject.to_owned(), name: name.to_owned(), outcome: shown, advice });
+    outcome.ok()
+}

@@ -1,0 +1,121 @@
+//! The composition root: a configuration in, a running system out. The only module that names concrete implementations.
+//!
+//! `build` makes parts, `site` puts them together as one configuration wants them, `reload` replaces one site by the next while
+//! requests go on. All background work is tasks with names on one [`Lifecycle`], and ends with it.
+
+mod build;
+mod connect;
+mod reload;
+mod site;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::authn::DevelopmentIssuer;
+use crate::config::Config;
+use crate::http::{self, Tls};
+use crate::lifecycle::Lifecycle;
+use crate::rest;
+use crate::telemetry::Metrics;
+
+pub use build::{BuildError, SchedulerSetupError};
+pub use connect::{Step, try_connections};
+pub use reload::Reload;
+use site::Site;
+
+/// How long a scrape may go on when everything else has ended.
+const METRICS_DRAIN: Duration = Duration::from_secs(1);
+
+/// Everything that serves, ready to run.
+pub struct App {
+    site: Site,
+    drain: Duration,
+    issuer: Option<Arc<DevelopmentIssuer>>,
+    metrics: Option<TcpListener>,
+    tls: Option<Arc<Tls>>,
+    reload: Option<Reload>,
+}
+
+impl App {
+    /// Puts the system together. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// When a section was understood and still cannot be used.
+    pub fn build(config: Config) -> Result<Self, BuildError> {
+        let client = rest::Client::new()?;
+        let drain = Duration::from_secs(config.server.drain_timeout);
+        let tls = config.server.tls.as_ref().map(Tls::load).transpose()?;
+        let site = Site::build(config, client, None)?;
+        Ok(Self { site, drain, issuer: None, metrics: None, tls, reload: None })
+    }
+
+    /// Serves an issuer of tokens beside the API: for the demonstration alone.
+    #[must_use]
+    pub fn with_issuer(mut self, issuer: Arc<DevelopmentIssuer>) -> Self {
+        self.issuer = Some(issuer);
+        self
+    }
+
+    /// Lets the examples of the documentation name this system and this home directory.
+    #[must_use]
+    pub fn with_examples(mut self, examples: http::Examples) -> Self {
+        self.site.show_examples(examples);
+        self
+    }
+
+    /// Shows metrics on this listener.
+    #[must_use]
+    pub fn with_metrics(mut self, listener: TcpListener) -> Self {
+        self.metrics = Some(listener);
+        self
+    }
+
+    /// Replaces the configuration while it serves, whenever `reload` says so.
+    #[must_use]
+    pub fn with_reload(mut self, reload: Reload) -> Self {
+        self.reload = Some(reload);
+        self
+    }
+
+    /// Starts the background work and serves until `stop` is cancelled; then drains, and closes the connections.
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
+        let background = Lifecycle::within(&stop);
+        let site = Arc::new(self.site);
+        // Metrics stay up until the drain is over, so that it can be observed; so do the connections of requests under way.
+        let drained = CancellationToken::new();
+        let issuer = self.issuer;
+        let beside = move |api| match &issuer {
+            Some(issuer) => http::issuer::beside(api, Arc::clone(issuer)),
+            None => api,
+        };
+        let (routes, current_routes) = watch::channel(beside(site.router.clone()));
+        let (sites, current_site) = watch::channel(Arc::clone(&site));
+        let request_metrics = site.request_metrics();
+        if let Some(listener) = self.metrics {
+            let current = current_site.clone();
+            let metrics = Metrics::following(move || current.borrow().sources());
+            let router = http::metrics(move |format| metrics.render(format));
+            // Nobody asks what is counted of this listener.
+            let serving = http::serve(listener, router, Arc::default(), drained.clone(), http::TimeLimits::draining(METRICS_DRAIN));
+            background.spawn("metrics", serving);
+        }
+        if let Some(tls) = &self.tls {
+            let tls = Arc::clone(tls);
+            background.spawn("TLS certificate", tls.follow_files(background.token()));
+        }
+        let running = site::Running::start(&site, &background);
+        let publish = reload::Publish { routes, sites, beside: Box::new(beside), tls: self.tls.clone() };
+        let driver = reload::Driver::new(publish, running, background.clone(), drained.clone());
+        background.spawn("configuration", driver.run(self.reload, background.token()));
+        let listener = http::Listener::new(listener, self.tls);
+        http::serve(listener, current_routes, request_metrics, stop, http::TimeLimits::draining(self.drain)).await;
+        drained.cancel();
+        background.wait().await;
+        let last = Arc::clone(&current_site.borrow());
+        last.close().await;
+    }
+}

@@ -1,0 +1,180 @@
+//! One configuration replaced by the next while requests go on.
+//!
+//! The next one is read, checked and built whole before anything changes; what is wrong with it is logged, and the present one goes
+//! on. Requests under way end as they began. Connections to a cluster whose section has changed are closed when the last
+//! request that uses them has ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::build::BuildError;
+use super::site::{Member, Running, Site};
+use crate::config::{Config, ConfigError, Fingerprint, Loaded};
+use crate::error::ErrorChain;
+use crate::http::{Router, Tls, TlsError};
+use crate::lifecycle::{Lifecycle, systemd};
+
+/// How often the files of the configuration are compared, where they are.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long the keys of another identity provider are waited for before its tokens are the ones that count.
+const KEYS_WAIT: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether the last request to a former cluster has ended.
+const CLOSING_INTERVAL: Duration = Duration::from_millis(250);
+
+/// When and from where the configuration is read anew.
+pub struct Reload {
+    /// Reads it.
+    pub load: Box<dyn Fn() -> Result<Loaded, ConfigError> + Send + Sync>,
+    /// Notified when it is to be read.
+    pub requested: Arc<Notify>,
+    /// Whether to read it also when its files have changed.
+    pub watch: bool,
+}
+
+/// Where a new site is made known.
+pub(super) struct Publish {
+    pub(super) routes: watch::Sender<Router>,
+    pub(super) sites: watch::Sender<Arc<Site>>,
+    /// Adds the routes that are not the configuration's.
+    pub(super) beside: Box<dyn Fn(Router) -> Router + Send + Sync>,
+    pub(super) tls: Option<Arc<Tls>>,
+}
+
+/// Replaces sites.
+pub(super) struct Driver {
+    publish: Publish,
+    running: Running,
+    background: Lifecycle,
+    drained: CancellationToken,
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    #[error("it has mistakes")]
+    Config(#[from] ConfigError),
+    #[error("it cannot be used")]
+    Build(#[from] BuildError),
+    #[error("the certificate cannot be used")]
+    Tls(#[from] TlsError),
+    #[error("reading it failed")]
+    Interrupted(#[from] tokio::task::JoinError),
+}
+
+impl Driver {
+    pub(super) fn new(publish: Publish, running: Running, background: Lifecycle, drained: CancellationToken) -> Self {
+        Self { publish, running, background, drained }
+    }
+
+    /// Keeps the site running, and replaces it when `reload` says so, until `stop` is cancelled.
+    pub(super) async fn run(mut self, reload: Option<Reload>, stop: CancellationToken) {
+        let Some(Reload { load, requested, watch }) = reload else { return stop.cancelled().await };
+        let load = Arc::new(load);
+        let mut seen = self.running.site.fingerprints.document;
+        let mut refused = None;
+        loop {
+            let asked = tokio::select! {
+                () = stop.cancelled() => return,
+                () = requested.notified() => true,
+                () = tokio::time::sleep(WATCH_INTERVAL), if watch => false,
+            };
+            if asked {
+                tracing::info!("SIGHUP was received: the configuration is read anew");
+                systemd::reloading();
+            }
+            let load = Arc::clone(&load);
+            let loaded = tokio::task::spawn_blocking(move || load()).await;
+            match self.apply(loaded, asked, &mut seen).await {
+                Ok(()) => refused = None,
+                Err(error) => {
+                    let reason = ErrorChain(&error).to_string();
+                    // What is watched is refused again and again until somebody mends it; that is said once.
+                    if asked || refused.as_ref() != Some(&reason) {
+                        tracing::error!(reason, "the configuration was refused whole; the one before goes on");
+                        systemd::status("serving; the last reload was refused, see the log");
+                    }
+                    refused = Some(reason);
+                }
+            }
+            if asked {
+                systemd::ready();
+            }
+        }
+    }
+
+    async fn apply(
+        &mut self,
+        loaded: Result<Result<Loaded, ConfigError>, tokio::task::JoinError>,
+        asked: bool,
+        seen: &mut Fingerprint,
+    ) -> Result<(), ReloadError> {
+        let Loaded { config, warnings } = loaded??;
+        if !asked && config.fingerprints.document == *seen {
+            return Ok(());
+        }
+        for warning in warnings {
+            tracing::warn!("configuration: {warning}");
+        }
+        let document = config.fingerprints.document;
+        self.change_to(config).await?;
+        *seen = document;
+        Ok(())
+    }
+
+    async fn change_to(&mut self, config: Config) -> Result<(), ReloadError> {
+        let tls = config.server.tls.clone();
+        let present = Arc::clone(&self.running.site);
+        tell_what_waits(&present, &config);
+        let next = Arc::new(present.next(config)?);
+        // The last step that can fail.
+        match (&self.publish.tls, &tls) {
+            (Some(serving), Some(files)) => serving.reload(files)?,
+            (None, None) => {}
+            _ => tracing::warn!("server.tls was added or taken away: it takes effect at the next start"),
+        }
+        // Keys may have changed where they are although their section has not; and nobody is refused for keys not yet read.
+        if tokio::time::timeout(KEYS_WAIT, next.authenticator.refresh_keys()).await.is_err() {
+            tracing::warn!("the signing keys of the identity provider were not read in time");
+        }
+        next.take_over();
+        drop(self.publish.routes.send_replace((self.publish.beside)(next.router.clone())));
+        self.publish.sites.send_replace(Arc::clone(&next));
+        let retired = self.running.change_to(&next, &self.background);
+        let kept = next.members.iter().filter(|member| present.members.iter().any(|other| Arc::ptr_eq(&other.cluster, &member.cluster)));
+        tracing::info!(clusters = next.members.len(), unchanged = kept.count(), closing = retired.len(), "the configuration was reloaded");
+        systemd::status("serving");
+        drop(present);
+        for member in retired {
+            let name = format!("closing the connections to {}", member.cluster.name());
+            self.background.spawn(name, close_when_unused(member, self.drained.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// Closes a former cluster's connections when the last request that uses it has ended, or when everything ends.
+async fn close_when_unused(member: Member, drained: CancellationToken) {
+    let Member { cluster, lanes, .. } = member;
+    let used = Arc::downgrade(&cluster);
+    drop(cluster);
+    let unused = async {
+        while used.strong_count() > 0 {
+            tokio::time::sleep(CLOSING_INTERVAL).await;
+        }
+    };
+    drained.run_until_cancelled(unused).await;
+    lanes.close().await;
+}
+
+/// Names the keys whose change has to wait for a start.
+fn tell_what_waits(present: &Site, next: &Config) {
+    let waits = present.fingerprints.at_start.iter().zip(&next.fingerprints.at_start).filter(|(before, after)| before != after);
+    for ((key, _), _) in waits {
+        tracing::warn!("{key} has changed: it takes effect at the next start");
+    }
+}

@@ -1,0 +1,213 @@
+//! The system as one configuration wants it. What the next configuration leaves as it is goes over into the next site: the same
+//! connections, keys, decisions and counters.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::DropGuard;
+
+use super::build::{self, BuildError, Provider};
+use crate::authn::{Authenticator, JwtAuthenticator, ServiceAccountTokens};
+use crate::authz::Authorizer;
+use crate::cluster::Cluster;
+use crate::config::{Config, Fingerprint, Fingerprints};
+use crate::credentials::{CredentialProvider, Replaceable, StaticKeys};
+use crate::domain::ClusterHealth;
+use crate::health::Checker;
+use crate::http::{self, AppState, Kept, RequestMetrics};
+use crate::lifecycle::Lifecycle;
+use crate::rest;
+use crate::service::Gate;
+use crate::ssh::Lanes;
+use crate::telemetry::Sources;
+
+/// The parts of the system under one configuration.
+pub(super) struct Site {
+    client: rest::Client,
+    pub(super) fingerprints: Fingerprints,
+    pub(super) authenticator: Arc<JwtAuthenticator>,
+    pub(super) authorizer: Arc<dyn Authorizer>,
+    /// What all clusters without credentials of their own use, in whatever configuration.
+    credentials: Arc<Replaceable>,
+    /// What is to stand behind `credentials`.
+    provider: Arc<dyn CredentialProvider>,
+    static_keys: Option<Arc<StaticKeys>>,
+    pub(super) members: Vec<Member>,
+    state: AppState,
+    pub(super) router: http::Router,
+    kept: Kept,
+}
+
+/// One cluster, with what works for it.
+#[derive(Clone)]
+pub(super) struct Member {
+    fingerprint: Fingerprint,
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) lanes: Arc<Lanes>,
+    findings: watch::Sender<ClusterHealth>,
+    pub(super) account: Arc<ServiceAccountTokens>,
+}
+
+impl Site {
+    /// Puts the parts together; those that have not changed since `previous` are its own. Nothing of `previous` is changed before
+    /// [`Site::take_over`].
+    ///
+    /// # Errors
+    /// When a section was understood and still cannot be used.
+    pub(super) fn build(config: Config, client: rest::Client, previous: Option<&Self>) -> Result<Self, BuildError> {
+        let fingerprints = config.fingerprints.clone();
+        let same = |section: fn(&Fingerprints) -> &Fingerprint| {
+            previous.filter(|previous| section(&previous.fingerprints) == section(&fingerprints))
+        };
+        let authentication = config.auth.authentication;
+        let authenticator = match same(|of| &of.authentication) {
+            Some(previous) => Arc::clone(&previous.authenticator),
+            None => Arc::new(JwtAuthenticator::new(authentication.clone(), client.clone())?),
+        };
+        let authorizer = match same(|of| &of.authorization) {
+            Some(previous) => Arc::clone(&previous.authorizer),
+            None => build::authorizer(config.auth.authorization, &client)?,
+        };
+        let Provider { provider, static_keys } = match same(|of| &of.ssh_credentials) {
+            Some(previous) => Provider { provider: Arc::clone(&previous.provider), static_keys: previous.static_keys.clone() },
+            None => {
+                build::credential_provider(config.ssh_credentials, &client, previous.and_then(|previous| previous.static_keys.as_deref()))?
+            }
+        };
+        let credentials = match previous {
+            Some(previous) => Arc::clone(&previous.credentials),
+            None => Arc::new(Replaceable::new(Arc::clone(&provider))),
+        };
+        let mut members = Vec::new();
+        for (config, fingerprint) in config.clusters.into_iter().zip(fingerprints.clusters.iter().copied()) {
+            let known = previous.and_then(|previous| previous.members.iter().find(|member| member.fingerprint == fingerprint));
+            let account = match (known, same(|of| &of.authentication)) {
+                (Some(known), Some(_)) => Arc::clone(&known.account),
+                _ => {
+                    let account = config.service_account.clone();
+                    let authenticator = Arc::clone(&authenticator) as Arc<dyn Authenticator>;
+                    Arc::new(ServiceAccountTokens::new(&authentication, &account.client_id, account.secret, client.clone(), authenticator)?)
+                }
+            };
+            members.push(match known {
+                Some(known) => Member { account, ..known.clone() },
+                None => {
+                    let (findings, health) = watch::channel(ClusterHealth::default());
+                    let credentials = match &config.ssh.credentials {
+                        Some(own) => build::credential_provider(own.clone(), &client, None)?.provider,
+                        None => Arc::clone(&credentials) as Arc<dyn CredentialProvider>,
+                    };
+                    let (cluster, lanes) = build::cluster(config, credentials, &client, health)?;
+                    Member { fingerprint, cluster, lanes, findings, account }
+                }
+            });
+        }
+        let clusters = members.iter().map(|member| Arc::clone(&member.cluster));
+        let gate = match previous {
+            Some(previous) => previous.state.gate.succeeded_by(authenticator.clone(), Arc::clone(&authorizer), clusters),
+            None => Gate::new(authenticator.clone(), Arc::clone(&authorizer), clusters),
+        };
+        let docs = http::Docs {
+            token_url: authentication.token_url,
+            scopes: authentication.scopes.unwrap_or_default(),
+            servers: config.doc_servers.unwrap_or_default(),
+            examples: previous.and_then(|previous| previous.state.docs.examples.clone()),
+        };
+        let state = AppState { gate, config: config.server, logger: config.logger, docs, root_path: config.apis_root_path };
+        let (router, _, kept) = http::router_keeping(state.clone(), previous.map(|previous| previous.kept.clone()));
+        Ok(Self { client, fingerprints, authenticator, authorizer, credentials, provider, static_keys, members, state, router, kept })
+    }
+
+    /// Lets the examples of the documentation name a system and a home directory.
+    pub(super) fn show_examples(&mut self, examples: http::Examples) {
+        self.state.docs.examples = Some(examples);
+        (self.router, _, self.kept) = http::router_keeping(self.state.clone(), Some(self.kept.clone()));
+    }
+
+    /// The next site, for another configuration.
+    ///
+    /// # Errors
+    /// As [`Site::build`].
+    pub(super) fn next(&self, config: Config) -> Result<Self, BuildError> {
+        Self::build(config, self.client.clone(), Some(self))
+    }
+
+    /// Lets the lanes that it shares with the site before use its credentials.
+    pub(super) fn take_over(&self) {
+        self.credentials.replace(Arc::clone(&self.provider));
+    }
+
+    /// What counts requests.
+    pub(super) fn request_metrics(&self) -> Arc<RequestMetrics> {
+        self.kept.request_metrics()
+    }
+
+    /// What the metrics are read from.
+    pub(super) fn sources(&self) -> Sources {
+        let lanes = self.members.iter().map(|member| Arc::clone(&member.lanes)).collect();
+        Sources { request_metrics: self.request_metrics(), gate: self.state.gate.clone(), lanes }
+    }
+
+    /// Closes all connections to the clusters.
+    pub(super) async fn close(&self) {
+        futures::future::join_all(self.members.iter().map(|member| member.lanes.close())).await;
+    }
+
+    /// Asks the authorization service whether it is what the configuration says, and logs what is wrong.
+    fn probe_authorization(&self) -> impl Future<Output = ()> + Send + 'static {
+        let authorizer = Arc::clone(&self.authorizer);
+        async move {
+            if let Err(error) = authorizer.probe().await {
+                let reason = crate::error::ErrorChain(&error);
+                tracing::error!(%reason, "the authorization service cannot decide: nobody may use any cluster until it does");
+            }
+        }
+    }
+}
+
+/// The background work of a site. Dropping a guard stops its task.
+pub(super) struct Running {
+    pub(super) site: Arc<Site>,
+    keys: DropGuard,
+    checkers: Vec<(Member, DropGuard)>,
+}
+
+impl Running {
+    /// Starts everything.
+    pub(super) fn start(site: &Arc<Site>, background: &Lifecycle) -> Self {
+        background.spawn("authorization", site.probe_authorization());
+        let checkers = site.members.iter().map(|member| (member.clone(), check(member, background))).collect();
+        Self { site: Arc::clone(site), keys: read_keys(site, background), checkers }
+    }
+
+    /// Goes over to another site: what both have goes on undisturbed. Answers with the members that are no longer wanted.
+    pub(super) fn change_to(&mut self, next: &Arc<Site>, background: &Lifecycle) -> Vec<Member> {
+        let previous = std::mem::replace(&mut self.site, Arc::clone(next));
+        if !Arc::ptr_eq(&previous.authenticator, &next.authenticator) {
+            self.keys = read_keys(next, background);
+        }
+        if !Arc::ptr_eq(&previous.authorizer, &next.authorizer) {
+            background.spawn("authorization", next.probe_authorization());
+        }
+        let mut before = std::mem::take(&mut self.checkers);
+        for member in &next.members {
+            let is_same = |(known, _): &(Member, DropGuard)| {
+                Arc::ptr_eq(&known.cluster, &member.cluster) && Arc::ptr_eq(&known.account, &member.account)
+            };
+            let kept = before.iter().position(is_same).map(|place| before.swap_remove(place));
+            self.checkers.push(kept.unwrap_or_else(|| (member.clone(), check(member, background))));
+        }
+        let is_kept = |member: &Member| next.members.iter().any(|other| Arc::ptr_eq(&other.cluster, &member.cluster));
+        previous.members.iter().filter(|member| !is_kept(member)).cloned().collect()
+    }
+}
+
+fn read_keys(site: &Site, background: &Lifecycle) -> DropGuard {
+    let authenticator = Arc::clone(&site.authenticator);
+    background.spawn_guarded("token keys", |stop| authenticator.run(stop))
+}
+
+fn check(member: &Member, background: &Lifecycle) -> DropGuard {
+    let checker = Checker::new(Arc::clone(&member.cluster), member.findings.clone(), member.account.clone());
+    background.spawn_guarded(format!("health of {}", member.cluster.name()), |stop| checker.run(stop))
+}

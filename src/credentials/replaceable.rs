@@ -1,0 +1,31 @@
+//! A provider that can be replaced under those who use it, when the configuration is read anew.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_trait::async_trait;
+
+use super::{Credential, CredentialError, CredentialProvider};
+use crate::domain::Principal;
+
+/// The provider of the present configuration.
+pub struct Replaceable(RwLock<Arc<dyn CredentialProvider>>);
+
+impl Replaceable {
+    /// This one for now.
+    pub fn new(provider: Arc<dyn CredentialProvider>) -> Self {
+        Self(RwLock::new(provider))
+    }
+
+    /// Another one from now on. Credentials that were handed out go on.
+    pub fn replace(&self, provider: Arc<dyn CredentialProvider>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = provider;
+    }
+}
+
+#[async_trait]
+impl CredentialProvider for Replaceable {
+    async fn credential(&self, principal: &Principal) -> Result<Arc<Credential>, CredentialError> {
+        let provider = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        provider.credential(principal).await
+    }
+}

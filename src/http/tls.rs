@@ -1,0 +1,153 @@
+//! TLS in front of the API: certificate and key from files, read again when they change.
+//!
+//! TLS 1.2 and 1.3, HTTP/2 and 1.1 by ALPN (RFC 7301). Connections that are open keep the certificate they began with.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{self, ServerConfig};
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::ErrorChain;
+
+/// How often the files are compared with what was read of them.
+const FILES_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The largest file that is read, in bytes.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// Where certificate and key are.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub struct TlsConfig {
+    /// File with the certificate and those of its intermediate authorities, in PEM form, the server's own first.
+    pub certificate: PathBuf,
+    /// File with the certificate's private key, in PEM form and without a passphrase.
+    pub private_key: PathBuf,
+}
+
+/// The certificate that is served now.
+pub struct Tls {
+    current: watch::Sender<TlsAcceptor>,
+    files: Mutex<(TlsConfig, Stamp)>,
+}
+
+/// When the files were changed.
+type Stamp = [Option<SystemTime>; 2];
+
+/// Why certificate and key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("server.tls: {} cannot be read", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file holds no certificate in PEM form.
+    #[error("server.tls.certificate: {} holds no certificate in PEM form", .0.display())]
+    NoCertificate(PathBuf),
+    /// The file holds no private key that can be used.
+    #[error("server.tls.private_key: {} holds no private key in PEM form without a passphrase", .0.display())]
+    NoKey(PathBuf),
+    /// Key and certificate are not of one pair, or of a kind that TLS does not use.
+    #[error("server.tls: certificate and key cannot be used together")]
+    Pair(#[from] rustls::Error),
+}
+
+impl TlsConfig {
+    fn acceptor(&self) -> Result<TlsAcceptor, TlsError> {
+        let read = |path: &PathBuf| {
+            let text = std::fs::File::open(path).and_then(|file| {
+                let mut text = Vec::new();
+                io::Read::read_to_end(&mut io::Read::take(file, MAX_FILE), &mut text).map(|_| text)
+            });
+            text.map_err(|source| TlsError::Read { path: path.clone(), source })
+        };
+        let chain: Vec<CertificateDer<'static>> =
+            CertificateDer::pem_slice_iter(&read(&self.certificate)?).filter_map(Result::ok).collect();
+        if chain.is_empty() {
+            return Err(TlsError::NoCertificate(self.certificate.clone()));
+        }
+        let key = PrivateKeyDer::from_pem_slice(&read(&self.private_key)?).map_err(|_| TlsError::NoKey(self.private_key.clone()))?;
+        let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+        let mut config = builder.with_protocol_versions(&[&TLS13, &TLS12])?.with_no_client_auth().with_single_cert(chain, key)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+
+    fn stamp(&self) -> Stamp {
+        [&self.certificate, &self.private_key].map(|path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok())
+    }
+
+    /// What keeps certificate and key from being served, where anything does.
+    ///
+    /// # Errors
+    /// That.
+    pub fn check(&self) -> Result<(), TlsError> {
+        self.acceptor().map(drop)
+    }
+}
+
+impl Tls {
+    /// Reads certificate and key.
+    ///
+    /// # Errors
+    /// When they cannot be used.
+    pub fn load(config: &TlsConfig) -> Result<Arc<Self>, TlsError> {
+        let stamp = config.stamp();
+        let current = watch::Sender::new(config.acceptor()?);
+        Ok(Arc::new(Self { current, files: Mutex::new((config.clone(), stamp)) }))
+    }
+
+    /// Reads certificate and key anew, perhaps from other files. Where they cannot be used, the present ones stay.
+    ///
+    /// # Errors
+    /// Why they cannot.
+    pub fn reload(&self, config: &TlsConfig) -> Result<(), TlsError> {
+        let stamp = config.stamp();
+        let acceptor = config.acceptor()?;
+        *self.files.lock().unwrap_or_else(PoisonError::into_inner) = (config.clone(), stamp);
+        self.current.send_replace(acceptor);
+        Ok(())
+    }
+
+    /// Reads the files anew whenever they have changed, until `stop` is cancelled.
+    pub async fn follow_files(self: Arc<Self>, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(FILES_INTERVAL)).await.is_some() {
+            let (config, read) = self.files.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let present = config.stamp();
+            if present == read {
+                continue;
+            }
+            match self.reload(&config) {
+                Ok(()) => tracing::info!(certificate = %config.certificate.display(), "the TLS certificate was read anew"),
+                Err(error) => {
+                    tracing::error!(error = %ErrorChain(&error), "the changed TLS certificate cannot be used; the one before is served on");
+                    // Not again before the next change.
+                    self.files.lock().unwrap_or_else(PoisonError::into_inner).1 = present;
+                }
+            }
+        }
+    }
+
+    /// Shakes hands on a connection.
+    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let acceptor = self.current.borrow().clone();
+        acceptor.accept(stream).await
+    }
+}
