@@ -180,9 +180,10 @@ impl Transfer for Auto {
         principal: &Principal,
         part: &RemotePath,
         target: &RemotePath,
+        size: u64,
         expected: Expected,
     ) -> Result<Placed, FilesystemError> {
-        self.files(principal).await?.place_part(principal, part, target, expected).await
+        self.files(principal).await?.place_part(principal, part, target, size, expected).await
     }
 
     async fn pack(&self, principal: &Principal, source: &RemotePath, format: ArchiveFormat) -> Result<ContentStream, FilesystemError> {

@@ -9,6 +9,7 @@ mod exec;
 mod filter;
 mod operations;
 mod page;
+mod rights;
 pub mod sftp;
 mod transfer;
 

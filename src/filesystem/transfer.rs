@@ -59,7 +59,8 @@ pub trait Transfer: Send + Sync {
         options: PartOptions,
     ) -> Result<u64, FilesystemError>;
 
-    /// Puts such a file, which is whole now, in the place of `target`.
+    /// Puts such a file, which has to have `size` bytes and to be the only one of its name, in the place of `target`, with the rights of
+    /// what it replaces.
     ///
     /// # Errors
     /// As [`Transfer::upload`].
@@ -68,6 +69,7 @@ pub trait Transfer: Send + Sync {
         principal: &Principal,
         part: &RemotePath,
         target: &RemotePath,
+        size: u64,
         expected: Expected,
     ) -> Result<Placed, FilesystemError>;
 

@@ -16,7 +16,7 @@ use super::counts::{SystemCounts, TokenCounts};
 use super::grep::Searches;
 use super::ready::{MAX_READY, MAX_READY_PER_USER};
 use super::slow_clients::SlowClients;
-use super::uploads::UploadLocks;
+use super::upload_locks::UploadLocks;
 use super::user_limit::UserLimit;
 
 /// The one way in: it turns a bearer token into a [`Caller`], and a caller and a system's name into [`Access`].

@@ -17,6 +17,7 @@ mod grep;
 pub mod jobs;
 pub mod listing;
 pub mod object_transfer;
+mod parts;
 mod paths;
 mod ready;
 mod slow_clients;
@@ -25,6 +26,7 @@ pub mod storage;
 mod submission;
 mod text;
 pub mod transfers;
+mod upload_locks;
 pub mod uploads;
 mod user_limit;
 

@@ -4,30 +4,24 @@
 //! goes on with it, also after a restart. It is no secret and gives no right: path policy and the caller's own permissions on the
 //! cluster decide anew each time.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{RemotePath, SystemName};
+use crate::domain::RemotePath;
 use crate::filesystem::{ContentStream, Expected, FilesystemError, PartOptions};
+use crate::ssh::TransportError;
 
 use super::audit::Change;
 use super::counts::{self, Action};
+use super::parts::Parts;
 use super::{Access, InvalidRequest, Place, ServiceError};
 
 /// For how many seconds an upload to which nothing is added can be gone on with.
 pub const EXPIRES: i64 = 7 * 24 * 3600;
-
-/// How long a request waits for the one before it on the same upload, which is told to end.
-const TURN: Duration = Duration::from_secs(5);
 
 /// The longest metadata of an upload, in bytes, since it stands in its name.
 const MAX_METADATA: usize = 2048;
@@ -72,8 +66,8 @@ impl Upload {
     fn paths(&self, access: &Access) -> Result<(RemotePath, RemotePath), ServiceError> {
         let target = access.cluster().path(&self.path)?;
         let name = target.file_name();
-        // The longest name of POSIX systems is 255 bytes; what is added takes 51.
-        let name = [b".", &name[..name.len().min(200)], b".goldcrest-upload-", self.nonce.as_bytes()].concat();
+        // The longest name of POSIX systems is 255 bytes; what is added takes 51, and 17 more while a request has it.
+        let name = [b".", &name[..name.len().min(180)], b".goldcrest-upload-", self.nonce.as_bytes()].concat();
         let part = target.parent().unwrap_or_else(|| target.clone()).join(&name);
         Ok((target, access.cluster().path(&part.to_text())?))
     }
@@ -116,24 +110,31 @@ pub async fn begin(access: &Access, path: &str, length: u64, only_new: bool, met
 /// When there is none, it is too old, or is still being added to, or the cluster does not tell.
 pub async fn offset(access: &Access, upload: &Upload) -> Result<u64, ServiceError> {
     let (target, part) = upload.paths(access)?;
-    let _turn = access.uploads().turn(access.cluster().name(), &part).await?;
-    let files = access.cluster().files()?;
-    match files.stat(access.principal(), &part, false).await {
-        Ok(found) if found.mtime.saturating_add(EXPIRES) < Timestamp::now().as_second() => {
-            files.remove(access.principal(), &part).await?;
+    let _lock = access.uploads().lock(access, &part).await?;
+    let parts = Parts::of(access)?;
+    match parts.find(&part).await? {
+        Some((at, found)) if found.mtime.saturating_add(EXPIRES) < Timestamp::now().as_second() => {
+            parts.files.remove(access.principal(), &at).await?;
             Err(FilesystemError::NotFound(target).into())
         }
-        Ok(found) => {
+        Some((_, found)) => {
             if found.size >= upload.length {
-                place(access, upload, &target, &part).await?;
+                let held = parts.hold(&part).await?;
+                settle(&parts, &part, &held, place(access, upload, &target, &held).await).await?;
             }
             Ok(found.size)
         }
         // It may have been put in its place by a request whose answer was lost.
-        Err(FilesystemError::NotFound(_)) => match files.stat(access.principal(), &target, true).await {
-            Ok(found) if found.size == upload.length && found.mtime >= upload.begun.saturating_sub(5) => Ok(upload.length),
-            _ => Err(FilesystemError::NotFound(target).into()),
-        },
+        None if is_placed(access, upload, &target).await? => Ok(upload.length),
+        None => Err(FilesystemError::NotFound(target).into()),
+    }
+}
+
+/// Whether what is under the name of the target can be what was uploaded.
+async fn is_placed(access: &Access, upload: &Upload, target: &RemotePath) -> Result<bool, ServiceError> {
+    match access.cluster().files()?.stat(access.principal(), target, true).await {
+        Ok(found) => Ok(found.size == upload.length && found.mtime >= upload.begun.saturating_sub(5)),
+        Err(FilesystemError::NotFound(_)) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
@@ -149,32 +150,68 @@ pub async fn extend(access: &Access, upload: &Upload, offset: u64, content: Cont
     let (access, upload) = (access.clone(), upload.clone());
     let work = async move {
         let (target, part) = upload.paths(&access)?;
-        let turn = access.uploads().turn(access.cluster().name(), &part).await?;
-        let content = counts::uploaded(&access, until(content, turn.token.clone()));
+        let lock = access.uploads().lock(&access, &part).await?;
+        let parts = Parts::of(&access)?;
+        let held = parts.hold(&part).await?;
+        let content = counts::uploaded(&access, until(content, lock.token.clone()));
         let options = PartOptions { offset, length: upload.length, all_or_nothing: checked };
-        let offset = access.cluster().files()?.extend_part(access.principal(), &part, content, options).await?;
-        if offset == upload.length {
-            place(&access, &upload, &target, &part).await?;
-        }
-        Ok(offset)
+        let added = parts.files.extend_part(access.principal(), &held, content, options).await;
+        let outcome = match added {
+            Ok(end) if end == upload.length => place(&access, &upload, &target, &held).await.map(|()| end).map_err(after_effect),
+            added => added.map_err(Into::into),
+        };
+        let is_placed = outcome.as_ref().is_ok_and(|end| *end == upload.length);
+        if is_placed { outcome } else { settle(&parts, &part, &held, outcome).await }
     };
     tokio::spawn(work).await.unwrap_or_else(|error| Err(FilesystemError::Interrupted(std::io::Error::other(error)).into()))
 }
 
-/// Gives an upload up, and removes what has arrived.
+/// Gives a part back after a request that did not put it in its place. Nothing is given back where the cluster did not answer: what was
+/// sent may still be written, and whoever goes on takes a copy.
+async fn settle<T>(parts: &Parts<'_>, part: &RemotePath, held: &RemotePath, outcome: Result<T, ServiceError>) -> Result<T, ServiceError> {
+    match outcome {
+        Err(error @ ServiceError::Filesystem(FilesystemError::Transport(_))) => Err(error),
+        // Its name is gone: another request has taken it over.
+        Err(ServiceError::Filesystem(FilesystemError::NotFound(path))) if path == *held => Err(ServiceError::Busy),
+        Err(error) => {
+            parts.give_back(part, held).await?;
+            Err(error)
+        }
+        // It is in its place.
+        Ok(done) if parts.give_back(part, held).await.is_ok() => Ok(done),
+        Ok(_) => Err(ServiceError::Busy),
+    }
+}
+
+/// The error of a step before which content was added already.
+fn after_effect(error: ServiceError) -> ServiceError {
+    match error {
+        ServiceError::Filesystem(FilesystemError::Transport(TransportError::Broken { .. })) => {
+            FilesystemError::Transport(TransportError::Broken { sent: true }).into()
+        }
+        error => error,
+    }
+}
+
+/// Gives an upload up, and removes what has arrived. One that is finished has nothing left but its file, which stays.
 ///
 /// # Errors
 /// When there is none, or the cluster does not allow it.
 pub async fn remove(access: &Access, upload: &Upload) -> Result<(), ServiceError> {
     let (target, part) = upload.paths(access)?;
-    let _turn = access.uploads().turn(access.cluster().name(), &part).await?;
+    let _lock = access.uploads().lock(access, &part).await?;
+    let parts = Parts::of(access)?;
+    let Some((at, _)) = parts.find(&part).await? else {
+        return if is_placed(access, upload, &target).await? { Ok(()) } else { Err(FilesystemError::NotFound(target).into()) };
+    };
     let change = Change::begin(access, Action::FilesUploadRemove, target.to_text());
-    Ok(change.end(access.cluster().files()?.remove(access.principal(), &part).await)?)
+    Ok(change.end(parts.files.remove(access.principal(), &at).await)?)
 }
 
 async fn place(access: &Access, upload: &Upload, target: &RemotePath, part: &RemotePath) -> Result<(), ServiceError> {
     let change = Change::begin(access, Action::FilesUpload, target.to_text());
-    change.end(access.cluster().files()?.place_part(access.principal(), part, target, upload.expected()).await)?;
+    let placed = access.cluster().files()?.place_part(access.principal(), part, target, upload.length, upload.expected()).await;
+    change.end(placed)?;
     Ok(())
 }
 
@@ -189,62 +226,6 @@ fn until(content: ContentStream, over: CancellationToken) -> ContentStream {
         }
     });
     pieces.boxed()
-}
-
-/// Who works on which upload in this process. Between processes the size of the file decides.
-#[derive(Default)]
-pub struct UploadLocks(Mutex<HashMap<(SystemName, RemotePath), Arc<LockEntry>>>);
-
-#[derive(Default)]
-struct LockEntry {
-    turn: Arc<tokio::sync::Mutex<()>>,
-    holder: Mutex<CancellationToken>,
-}
-
-/// A turn at an upload; the next one begins when it is dropped.
-struct UploadLock<'a> {
-    upload_locks: &'a UploadLocks,
-    key: (SystemName, RemotePath),
-    slot: Arc<LockEntry>,
-    /// Set when another request wants its turn.
-    token: CancellationToken,
-    guard: Option<OwnedMutexGuard<()>>,
-}
-
-impl UploadLocks {
-    /// Waits for a turn. Whoever has it is told to end: most often that is a request whose client has gone without a word, and has
-    /// come back with this one.
-    async fn turn(&self, system: &SystemName, part: &RemotePath) -> Result<UploadLock<'_>, ServiceError> {
-        let key = (system.clone(), part.clone());
-        let slot = Arc::clone(self.slots().entry(key.clone()).or_default());
-        let mut turn = UploadLock { upload_locks: self, key, slot, token: CancellationToken::new(), guard: None };
-        turn.slot.holder().cancel();
-        let guard = tokio::time::timeout(TURN, Arc::clone(&turn.slot.turn).lock_owned()).await;
-        turn.guard = Some(guard.map_err(|_| ServiceError::Busy)?);
-        *turn.slot.holder() = turn.token.clone();
-        Ok(turn)
-    }
-
-    fn slots(&self) -> MutexGuard<'_, HashMap<(SystemName, RemotePath), Arc<LockEntry>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl LockEntry {
-    fn holder(&self) -> MutexGuard<'_, CancellationToken> {
-        self.holder.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for UploadLock<'_> {
-    fn drop(&mut self) {
-        self.guard = None;
-        let mut slots = self.upload_locks.slots();
-        // Its own reference and that of the map.
-        if Arc::strong_count(&self.slot) == 2 {
-            slots.remove(&self.key);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -266,30 +247,5 @@ mod tests {
         for id in [climbing.id().as_str(), "", "!", "e30", "AAAA", &"A".repeat(100_000)] {
             assert!(Upload::from_id(id).is_err(), "{id:.40}");
         }
-    }
-
-    #[tokio::test]
-    async fn a_second_turn_ends_the_first_and_a_slot_that_nobody_needs_is_forgotten() {
-        let upload_locks = UploadLocks::default();
-        let (system, part) = (SystemName::new("daint").unwrap(), RemotePath::from_text("/home/.f").unwrap());
-        let first = upload_locks.turn(&system, &part).await.unwrap();
-        let token = first.token.clone();
-        let second = upload_locks.turn(&system, &part);
-        let end = async {
-            token.cancelled().await;
-            drop(first);
-        };
-        let (second, ()) = tokio::join!(second, end);
-        assert!(!second.as_ref().unwrap().token.is_cancelled());
-        drop(second);
-        assert!(upload_locks.slots().is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_turn_that_does_not_end_is_waited_for_only_so_long() {
-        let upload_locks = UploadLocks::default();
-        let (system, part) = (SystemName::new("daint").unwrap(), RemotePath::from_text("/home/.f").unwrap());
-        let _first = upload_locks.turn(&system, &part).await.unwrap();
-        assert!(matches!(upload_locks.turn(&system, &part).await.err(), Some(ServiceError::Busy)));
     }
 }

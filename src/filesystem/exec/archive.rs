@@ -5,16 +5,23 @@
 //! there because tar takes a colon in a file's name for that of a remote host, `--no-unquote` because it reads backslashes.
 
 use super::command;
+use super::rights::functions;
 use crate::domain::RemotePath;
 use crate::filesystem::{CompressOptions, Compression, temporary_beside};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Parameters: temporary file, target, directory, name in it; then options of tar.
-const PACK: &str = r#"t=$1 o=$2 d=$3 n=$4; shift 4; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; tar --create --force-local --no-unquote --file="$t" "$@" --directory="$d" --add-file="$n" && mv -f -T -- "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#;
+const PACK: &str = concat!(
+    functions!(),
+    r#"t=$1 o=$2 d=$3 n=$4; shift 4; [ -f "$o" ] && umask 077; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; tar --create --force-local --no-unquote --file="$t" "$@" --directory="$d" --add-file="$n" && put "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#
+);
 
 /// Parameters: temporary file, target, directory, name in it, `-L` or `-P`, expression; then options of tar. The first find
 /// tells whether the expression is one, since a pipe has the exit status of its last command only.
-const PACK_MATCHING: &str = r#"t=$1 o=$2 d=$3 n=$4 l=$5 p=$6; shift 6; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; cd "$d" && find "$l" "./$n" -maxdepth 0 -regex "$p" >/dev/null && find "$l" "./$n" -type f -regex "$p" -print0 | tar --create --force-local --no-unquote --file="$t" "$@" --null --no-recursion --files-from=- && mv -f -T -- "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#;
+const PACK_MATCHING: &str = concat!(
+    functions!(),
+    r#"t=$1 o=$2 d=$3 n=$4 l=$5 p=$6; shift 6; [ -f "$o" ] && umask 077; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; cd "$d" && find "$l" "./$n" -maxdepth 0 -regex "$p" >/dev/null && find "$l" "./$n" -type f -regex "$p" -print0 | tar --create --force-local --no-unquote --file="$t" "$@" --null --no-recursion --files-from=- && put "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#
+);
 
 /// Packs an archive.
 pub struct Pack<'a> {

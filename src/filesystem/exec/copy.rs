@@ -4,12 +4,17 @@
 //! so that a command that fails or runs out of time leaves none that looks whole.
 
 use super::command;
+use super::rights::functions;
 use crate::domain::RemotePath;
 use crate::filesystem::{CopyOptions, temporary_beside};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
-/// Parameters: source, temporary name, target, whether to overwrite, `-P` or `-L`.
-const COPY: &str = r#"s=$1 t=$2 o=$3; if [ "$4" = 0 ] && { [ -e "$o" ] || [ -L "$o" ]; }; then echo "cp: $o: File exists" >&2; exit 1; fi; if [ -d "$o" ] && [ ! -L "$o" ]; then echo "cp: $o: Is a directory" >&2; exit 1; fi; trap 'rm -rf -- "$t"; exit 143' HUP INT TERM; cp -R "$5" --preserve=mode,timestamps,links -T -- "$s" "$t" && mv -f -T -- "$t" "$o" || { e=$?; rm -rf -- "$t"; exit $e; }"#;
+/// Parameters: source, temporary name, target, whether to overwrite, `-P` or `-L`. A file keeps the group and rights of its source, or
+/// has fewer.
+const COPY: &str = concat!(
+    functions!(),
+    r#"s=$1 t=$2 o=$3; if [ "$4" = 0 ] && { [ -e "$o" ] || [ -L "$o" ]; }; then echo "cp: $o: File exists" >&2; exit 1; fi; if [ -d "$o" ] && [ ! -L "$o" ]; then echo "cp: $o: Is a directory" >&2; exit 1; fi; trap 'rm -rf -- "$t"; exit 143' HUP INT TERM; cp -R "$5" --preserve=mode,ownership,timestamps,links -T -- "$s" "$t" && { if [ -f "$t" ]; then [ -L "$t" ] || { same "$t" && rights /dev/fd/3 "$s"; } 3<"$t"; fi; } && mv -f -T -- "$t" "$o" || { e=$?; rm -rf -- "$t"; exit $e; }"#
+);
 
 /// Parameters: source, target, whether to overwrite.
 const MOVE: &str = r#"s=$1 o=$2; if [ "$3" = 0 ] && { [ -e "$o" ] || [ -L "$o" ]; }; then echo "mv: $o: File exists" >&2; exit 1; fi; exec mv -f -T -- "$s" "$o""#;

@@ -46,6 +46,7 @@ pub fn line_error(line: &str, paths: &[&RemotePath]) -> Option<FilesystemError> 
         "Directory not empty" => return wrong("Directory not empty"),
         "Too many levels of symbolic links" => return wrong("Too many levels of symbolic links"),
         "No space left on device" | "Disk quota exceeded" => return Some(FilesystemError::NoSpace(path)),
+        "it changed meanwhile" => return Some(FilesystemError::Changed(path)),
         "File name too long" => return Some(FilesystemError::Invalid(format!("{path}: File name too long"))),
         "Read-only file system" => return Some(FilesystemError::Invalid(format!("{path}: Read-only file system"))),
         reason if reason.ends_with("No such file or directory") => return Some(FilesystemError::NotFound(path)),

@@ -11,6 +11,7 @@ mod copy;
 mod errors;
 mod listing;
 mod operations;
+mod rights;
 mod scripts;
 mod storage;
 mod streamed;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::rights::{Acl, Rights};
 use super::{CompressOptions, Compression, FileSystem, FilesystemError, ListOptions, MAX_ENTRIES, Part, Settings, regular};
 use crate::domain::{Checksum, Content, DirectoryEntry, FileStat, FileType, Identity, Principal, RemotePath};
 use crate::ssh::{self, CommandError, CommandLine, Limits, RemoteCommand, Transport, TransportError};
@@ -31,6 +33,7 @@ use change::{Change, Id, What};
 use content::{FileKind, Range, Read, Sha256};
 use errors::{classify, over_cap};
 use listing::{Find, Resolve, Stat};
+use rights::KeepAcl;
 
 /// The files of a cluster by commands.
 #[derive(Clone)]
@@ -60,6 +63,22 @@ impl CommandFiles {
 
     async fn change(&self, principal: &Principal, path: &RemotePath, what: What<'_>) -> Result<(), FilesystemError> {
         self.run(principal, &[path], &Change { seconds: self.seconds(), path, what }).await
+    }
+
+    /// How the access control list of a temporary file, with this size and owner, stands to that of a file with these rights; it is made
+    /// the same where it can be.
+    pub async fn keep_acl(
+        &self,
+        principal: &Principal,
+        target: &RemotePath,
+        temporary: &RemotePath,
+        rights: &Rights,
+        (size, owner): (u64, Option<(u32, u32)>),
+    ) -> Acl {
+        let Some((user, group)) = owner else { return Acl::Unknown };
+        let has_group = group == rights.owner.1;
+        let keep = KeepAcl { seconds: self.seconds(), target, temporary, size, user, has_group };
+        self.run(principal, &[target], &keep).await.unwrap_or(Acl::Unknown)
     }
 
     /// The seconds of a command that may take long.

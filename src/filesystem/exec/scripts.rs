@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::command;
 use super::listing::not_understood;
+use super::rights::functions;
 use crate::domain::{FileVersion, RemotePath};
 use crate::filesystem::{ContentStream, Expected, FilesystemError};
 use crate::ssh::{ByteStream, CommandError, CommandLine, RawOutput, RemoteCommand, TransportError};
@@ -47,16 +48,22 @@ pub fn receive(temporary: &RemotePath, is_private: bool) -> CommandLine {
     line.flag("sh").arg(temporary.as_bytes())
 }
 
+/// Parameters: file, the size that it has to have.
+const EXTEND: &str = concat!(
+    functions!(),
+    r#"{ [ -f "$1" ] || { stat -- "$1" >/dev/null && echo "$1: it changed meanwhile"; exit 0; }; { same "$1" || { echo "$1: it changed meanwhile"; exit 0; }; "#,
+    r#"s=$(stat -L --format=%s /dev/fd/3) || exit 0; [ "$s" = "$2" ] || { echo "ends at $s"; exit 0; }; "#,
+    r#"cat >&3 && stat -L --format=%s /dev/fd/3; } 3>>"$1"; } 2>&1"#
+);
+
 /// Adds standard input to a file that has to end at `offset`, then prints its size; what went wrong, or where it ends, otherwise.
 pub fn extend(part: &RemotePath, offset: u64) -> CommandLine {
-    CommandLine::new("env LC_ALL=C sh -c")
-        .flag(concat!(
-            r#"'{ s=$(stat --format=%s -- "$1") || exit 0; [ "$s" = "$2" ] || { echo "ends at $s"; exit 0; }; "#,
-            r#"cat >> "$1" && stat --format=%s -- "$1"; } 2>&1' sh"#
-        ))
-        .arg(part.as_bytes())
-        .arg(offset.to_string())
+    let line = CommandLine::new("env LC_ALL=C sh -c").arg(EXTEND).flag("sh");
+    line.arg(part.as_bytes()).arg(offset.to_string())
 }
+
+/// Parameters: file, size.
+const CUT: &str = concat!(functions!(), r#"[ -f "$1" ] && { same "$1" && truncate --size="$2" /dev/fd/3; } 3>>"$1""#);
 
 /// Makes an empty file that must not exist, or cuts one to a size.
 pub struct Resize<'a> {
@@ -74,7 +81,7 @@ impl RemoteCommand for Resize<'_> {
     fn command_line(&self) -> CommandLine {
         let line = command(self.seconds);
         match (self.to, self.private) {
-            (Some(size), _) => line.flag("truncate").option("--size", size.to_string()).flag("--").arg(self.part.as_bytes()),
+            (Some(size), _) => line.flag("sh -c").arg(CUT).flag("sh").arg(self.part.as_bytes()).arg(size.to_string()),
             (None, true) => line.flag(r#"sh -c 'umask 077; set -C; : > "$1"' sh"#).arg(self.part.as_bytes()),
             (None, false) => line.flag(r#"sh -c 'set -C; : > "$1"' sh"#).arg(self.part.as_bytes()),
         }
@@ -191,12 +198,24 @@ fn found(line: &str) -> Option<Found> {
     Some((mode, FileVersion { size, modified, inode }))
 }
 
-/// Puts a received file in its place, if that is as expected.
+/// Parameters: file, target, its size, what has to be at the target: `new`, or `SIZE MTIME INODE`, or nothing. Exit statuses: 8 when the
+/// name is no longer that of the file, 9 when the target is not what it was, 10 when the size is another.
+const PLACE: &str = concat!(
+    functions!(),
+    r#"[ -f "$1" ] || { stat -- "$1" >/dev/null && exit 8 || exit 1; }; { same "$1" || exit 8; "#,
+    r#"[ "$(stat -L --format=%s /dev/fd/3)" = "$3" ] || exit 10; "#,
+    r#"case $4 in new) ;; *) [ -e "$2" ] && { rights /dev/fd/3 "$2" || exit; };; esac; same "$1" || exit; "#,
+    // A second name for a file is refused where that name is taken, by whomever it was taken meanwhile.
+    r#"case $4 in new) ln -T -- "$1" "$2" && rm -f -- "$1"; exit;; ?*) [ "$(stat --format="%s %Y %i" -- "$2")" = "$4" ] || exit 9;; esac; "#,
+    r#"mv -f -T -- "$1" "$2"; } 3<"$1""#
+);
+
+/// Puts a file that was received in its place, with the rights of what it replaces, if both are as expected.
 pub struct Place<'a> {
     pub seconds: u64,
     pub temporary: &'a RemotePath,
     pub target: &'a RemotePath,
-    pub mode: Option<u32>,
+    pub size: u64,
     pub expected: Expected,
 }
 
@@ -204,23 +223,12 @@ impl RemoteCommand for Place<'_> {
     type Output = ();
 
     fn command_line(&self) -> CommandLine {
-        let line = command(self.seconds);
-        let line = match self.expected {
-            // A second name for a file is refused where that name is taken, by whomever it was taken meanwhile.
-            Expected::Nothing => line.flag(r#"sh -c 'ln -T -- "$1" "$2" && rm -f -- "$1"' sh"#),
-            Expected::Version(_) => line.flag(concat!(
-                r#"sh -c '[ "$(stat --format="%s %Y %i" -- "$2")" = "$4" ] || exit 9; "#,
-                r#"[ -z "$3" ] || chmod -- "$3" "$1" && mv -f -T -- "$1" "$2"' sh"#
-            )),
-            Expected::Anything => line.flag(r#"sh -c '[ -z "$3" ] || chmod -- "$3" "$1" && mv -f -T -- "$1" "$2"' sh"#),
-        };
-        let line = line
-            .arg(self.temporary.as_bytes())
-            .arg(self.target.as_bytes())
-            .arg(self.mode.map(|mode| format!("{:05o}", mode & 0o7777)).unwrap_or_default());
+        let line = command(self.seconds).flag("sh -c").arg(PLACE).flag("sh");
+        let line = line.arg(self.temporary.as_bytes()).arg(self.target.as_bytes()).arg(self.size.to_string());
         match self.expected {
+            Expected::Nothing => line.arg("new"),
             Expected::Version(version) => line.arg(format!("{} {} {}", version.size, version.modified, version.inode)),
-            _ => line,
+            Expected::Anything => line.arg(""),
         }
     }
 

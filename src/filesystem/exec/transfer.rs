@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 
 use super::CommandFiles;
+use super::copy::Move;
 use super::errors::line_error;
 use super::scripts::{self, Discard, Found, Place, Resize, Resolve};
 use super::streamed;
@@ -54,7 +55,7 @@ impl Transfer for CommandFiles {
             let told = answer.lines().find_map(|line| line_error(line, &[path]));
             return Err(told.unwrap_or_else(|| FilesystemError::Sftp { path: path.clone(), message: answer }));
         }
-        self.place(principal, &upload.temporary, &target, found, options.expected).await?;
+        self.place(principal, &upload.temporary, &target, sent, options.expected).await?;
         upload.placed = true;
         Ok(if found.is_some() { Placed::Replaced } else { Placed::Created })
     }
@@ -106,11 +107,12 @@ impl Transfer for CommandFiles {
         principal: &Principal,
         part: &RemotePath,
         target: &RemotePath,
+        size: u64,
         expected: Expected,
     ) -> Result<Placed, FilesystemError> {
         let (real, found) = self.run(principal, &[target], &Resolve { seconds: self.seconds(), path: target }).await?;
         check(target, found, expected)?;
-        self.place(principal, part, &real, found, expected).await?;
+        self.place(principal, part, &real, size, expected).await?;
         Ok(if found.is_some() { Placed::Replaced } else { Placed::Created })
     }
 
@@ -151,7 +153,8 @@ impl Transfer for CommandFiles {
         if exists {
             return Ok(Placed::Replaced);
         }
-        self.place(principal, &temporary, target, None, Expected::Anything).await?;
+        let place = Move { seconds: self.seconds(), source: &temporary, target, overwrite: false };
+        self.run(principal, &[&temporary, target], &place).await?;
         folder.placed = true;
         Ok(Placed::Created)
     }
@@ -194,12 +197,17 @@ impl CommandFiles {
         principal: &Principal,
         temporary: &RemotePath,
         target: &RemotePath,
-        found: Option<Found>,
+        size: u64,
         expected: Expected,
     ) -> Result<(), FilesystemError> {
-        let place = Place { seconds: self.seconds(), temporary, target, mode: found.map(|(mode, _)| mode), expected };
+        let place = Place { seconds: self.seconds(), temporary, target, size, expected };
         match self.run(principal, &[target], &place).await {
+            Err(FilesystemError::Command(CommandError::Exit { exit: 8, .. })) => Err(FilesystemError::Changed(temporary.clone())),
             Err(FilesystemError::Command(CommandError::Exit { exit: 9, .. })) => Err(FilesystemError::Changed(target.clone())),
+            Err(FilesystemError::Command(CommandError::Exit { exit: 10, .. })) => {
+                let reason = format!("it does not have the {size} bytes there that were sent");
+                Err(FilesystemError::NotWritten { path: target.clone(), reason })
+            }
             result => result,
         }
     }

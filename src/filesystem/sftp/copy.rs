@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use super::change;
 use super::errors::{attributes, bytes, filesystem_error, making};
-use super::finish::{finish, not_written};
+use super::finish::{Wanted, finish, not_written, set_group, still_there};
 use super::protocol::{Attributes, OpenFlags, Request, Response, Status};
 use super::session::{Failure, Handle, Session};
-use crate::domain::{FileType, RemotePath};
+use crate::domain::{FileType, Principal, RemotePath};
+use crate::filesystem::exec::CommandFiles;
+use crate::filesystem::rights::{Acl, Rights};
 use crate::filesystem::{CopyOptions, FilesystemError, temporary_beside};
 
 /// What the server copies on one request. It does nothing else on the session meanwhile, and cannot be stopped in it.
@@ -60,6 +62,7 @@ pub async fn look(session: &Session, source: &RemotePath, target: &RemotePath, h
 /// When the server does not do it. The target is then as it was.
 pub async fn file(
     session: &Arc<Session>,
+    (exec, principal): (&CommandFiles, &Principal),
     source: &RemotePath,
     found: &Attributes,
     target: &RemotePath,
@@ -68,10 +71,10 @@ pub async fn file(
     let open = Request::Open { path: bytes(source), flags: OpenFlags::READ, attributes: Attributes::default() };
     let from = session.handle(&open).await.map_err(|failure| filesystem_error(source, failure))?;
     let temporary = Temporary { session: Arc::clone(session), path: temporary_beside(target), placed: false };
-    let mode = found.mode.unwrap_or(0o600) & 0o777;
+    let rights = Rights { mode: found.mode.unwrap_or(0o600) & 0o7777, owner: found.owner.unwrap_or((u32::MAX, u32::MAX)) };
     // Nobody may read of the copy what they may not read of the file; what is missing is added when it is whole.
-    let create =
-        Request::Open { path: bytes(&temporary.path), flags: OpenFlags::CREATE_NEW, attributes: Attributes::with_mode(mode & 0o700) };
+    let attributes = Attributes::with_mode(rights.least() & 0o777);
+    let create = Request::Open { path: bytes(&temporary.path), flags: OpenFlags::CREATE_NEW, attributes };
     let to = match session.handle(&create).await {
         Ok(handle) => handle,
         Err(failure) => return Err(not_written(session, target, failure).await),
@@ -80,8 +83,13 @@ pub async fn file(
     if let Err(failure) = data(session, &from, &to, size).await {
         return Err(not_written(session, target, failure).await);
     }
-    let kept = Attributes { mode: Some(found.mode.unwrap_or(mode) & 0o7777), times: found.times, ..Attributes::default() };
-    finish(session, to, target, size, kept).await?;
+    let copied = set_group(session, &to, &temporary.path, &rights).await?;
+    let acl = match rights.mode & 0o077 {
+        0 => Acl::Same,
+        _ => exec.keep_acl(principal, source, &temporary.path, &rights, (size, copied.owner)).await,
+    };
+    let finished = finish(session, to, target, size, Wanted { rights: Some((rights, acl)), times: found.times }).await?;
+    still_there(session, &temporary.path, &finished).await?;
     temporary.place(target, overwrite).await
 }
 

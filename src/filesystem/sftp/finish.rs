@@ -8,9 +8,19 @@ use super::protocol::{Attributes, FileSystemSpace, Request, Response, Status};
 use super::session::{Failure, Handle, Session};
 use crate::domain::RemotePath;
 use crate::filesystem::FilesystemError;
+use crate::filesystem::rights::{Acl, Rights};
 
-/// Sets `wanted` on a file that was written, has the server put it on disk, compares its size with the `size` bytes that were sent, and
-/// closes it.
+/// What a file is to have when it is whole, beside its content.
+#[derive(Clone, Copy, Default)]
+pub struct Wanted {
+    /// The rights of another file, and whether it shares that one's access control list.
+    pub rights: Option<(Rights, Acl)>,
+    /// Times of last access and last change.
+    pub times: Option<(u32, u32)>,
+}
+
+/// Gives a file that was written what is wanted, has the server put it on disk, compares its size with the `size` bytes that were sent,
+/// and closes it. Returns what the server says of it then.
 ///
 /// # Errors
 /// When the server refuses any of it, or the file has another size. It is not whole then.
@@ -19,11 +29,14 @@ pub async fn finish(
     handle: Handle,
     path: &RemotePath,
     size: u64,
-    wanted: Attributes,
+    wanted: Wanted,
 ) -> Result<Attributes, FilesystemError> {
-    if wanted != Attributes::default() {
-        let request = Request::Fsetstat { handle: handle.bytes(), attributes: wanted };
-        session.command(&request).await.map_err(|failure| filesystem_error(path, failure))?;
+    if let Some((rights, acl)) = wanted.rights {
+        set_mode(session, &handle, path, &rights, acl).await?;
+    }
+    if let Some(times) = wanted.times {
+        let attributes = Attributes { times: Some(times), ..Attributes::default() };
+        may_be_refused(session.command(&Request::Fsetstat { handle: handle.bytes(), attributes }).await, path)?;
     }
     if session.capabilities().fsync
         && let Err(failure) = session.command(&Request::Fsync { handle: handle.bytes() }).await
@@ -41,6 +54,54 @@ pub async fn finish(
         }),
         _ => Ok(found),
     }
+}
+
+/// Gives an open file the group of another, where the caller may. Returns its attributes then.
+///
+/// # Errors
+/// When the server does not answer.
+pub async fn set_group(session: &Session, handle: &Handle, path: &RemotePath, rights: &Rights) -> Result<Attributes, FilesystemError> {
+    let fstat = Request::Fstat { handle: handle.bytes() };
+    let found = attributes(session, path, &fstat).await?;
+    let Some((user, group)) = found.owner.filter(|(_, group)| *group != rights.owner.1) else { return Ok(found) };
+    let attributes = Attributes { owner: Some((user, rights.owner.1)), ..Attributes::default() };
+    match session.command(&Request::Fsetstat { handle: handle.bytes(), attributes }).await {
+        Ok(()) => Ok(Attributes { owner: Some((user, rights.owner.1)), ..found }),
+        Err(Failure::Status(..)) => Ok(Attributes { owner: Some((user, group)), ..found }),
+        Err(failure) => Err(filesystem_error(path, failure)),
+    }
+}
+
+/// Sets a mode by which nobody may do more than by `rights`. A server that sets none (`sftp-server -P fsetstat`) is no hindrance where the
+/// file has no more than that already.
+async fn set_mode(session: &Session, handle: &Handle, path: &RemotePath, rights: &Rights, acl: Acl) -> Result<(), FilesystemError> {
+    let found = set_group(session, handle, path, rights).await?;
+    let mode = rights.mode_for(found.owner.unwrap_or((u32::MAX, u32::MAX)), acl);
+    let has = found.mode.unwrap_or(0o7777) & 0o7777;
+    if has == mode {
+        return Ok(());
+    }
+    match session.command(&Request::Fsetstat { handle: handle.bytes(), attributes: Attributes::with_mode(mode) }).await {
+        Err(Failure::Status(Status::PermissionDenied | Status::Unsupported, _)) if has & !mode == 0 => Ok(()),
+        result => result.map_err(|failure| filesystem_error(path, failure)),
+    }
+}
+
+fn may_be_refused(result: Result<(), Failure>, path: &RemotePath) -> Result<(), FilesystemError> {
+    match result {
+        Err(Failure::Status(Status::PermissionDenied | Status::Unsupported, _)) | Ok(()) => Ok(()),
+        Err(failure) => Err(filesystem_error(path, failure)),
+    }
+}
+
+/// Proves that `path` still is the file that was finished: in a directory that others may write to, it can be a link by now.
+///
+/// # Errors
+/// [`FilesystemError::Changed`] when it is not.
+pub async fn still_there(session: &Session, path: &RemotePath, finished: &Attributes) -> Result<(), FilesystemError> {
+    let found = attributes(session, path, &Request::Lstat { path: bytes(path) }).await?;
+    let known = |attributes: &Attributes| (attributes.mode, attributes.size, attributes.owner);
+    if known(&found) == known(finished) { Ok(()) } else { Err(FilesystemError::Changed(path.clone())) }
 }
 
 /// The error for content that the server did not take. The protocol has no status for a full file system and OpenSSH says no more than

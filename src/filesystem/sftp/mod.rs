@@ -19,6 +19,7 @@ mod resolve;
 pub mod server;
 mod session;
 mod sessions;
+mod target;
 mod transfer;
 mod upload;
 mod waiting;

@@ -122,13 +122,13 @@ impl Sftp {
     ) -> Result<(), FilesystemError> {
         let look = |session: Arc<Session>| async move { Ok((copy::look(&session, source, target, options).await?, session)) };
         let (found, session) = self.sessions.run(principal, true, look).await?;
-        let overwrite = options.overwrite;
+        let (overwrite, by) = (options.overwrite, (&self.exec, principal));
         match found {
             copy::Source::Link(points_to) => copy::link(&session, &points_to, target, overwrite).await,
             copy::Source::File(found) if session.capabilities().copy_data => match found.size.unwrap_or(u64::MAX) <= SMALL {
-                true => copy::file(&session, source, &found, target, overwrite).await,
+                true => copy::file(&session, by, source, &found, target, overwrite).await,
                 // The server does nothing else meanwhile, so that it is not done where other requests would wait for it.
-                false => copy::file(&*self.sessions.bulk(principal).await?, source, &found, target, overwrite).await,
+                false => copy::file(&*self.sessions.bulk(principal).await?, by, source, &found, target, overwrite).await,
             },
             copy::Source::File(_) => match self.exec.copy(principal, source, target, options).await {
                 Err(error) if no_command(&error) => {

@@ -7,16 +7,18 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::Sftp;
 use super::errors::{attributes, bytes, filesystem_error, making};
-use super::finish::finish;
+use super::finish::{Wanted, finish, still_there};
 use super::protocol::{Attributes, OpenFlags, Request};
 use super::read::{SMALL, Source};
 use super::session::{Failure, Handle, Session};
-use super::upload::{Target, Upload, write};
+use super::target::Target;
+use super::upload::{Keep, Upload, write};
 use crate::domain::{ByteRange, Principal, RemotePath};
 use crate::filesystem::transfer::wanted;
 use crate::filesystem::{
     ArchiveFormat, ContentStream, Download, Expected, FilesystemError, PartOptions, Placed, Transfer, UploadOptions, sizeless,
 };
+use crate::ssh::TransportError;
 
 #[async_trait]
 impl Transfer for Sftp {
@@ -62,7 +64,7 @@ impl Transfer for Sftp {
     ) -> Result<Placed, FilesystemError> {
         let target = self.sessions.run(principal, true, |session| async move { Target::find(&session, path).await }).await?;
         target.check(options.expected)?;
-        let upload = Upload { sessions: &self.sessions, principal, target: &target, options };
+        let upload = Upload { sessions: &self.sessions, exec: &self.exec, principal, target: &target, options };
         // What fits goes over the session that is open already, and can be sent again where that one breaks, unless what was
         // done already would then be in the way.
         let again = options.expected == Expected::Anything;
@@ -88,9 +90,7 @@ impl Transfer for Sftp {
 
     async fn begin_part(&self, principal: &Principal, part: &RemotePath, target: &RemotePath) -> Result<(), FilesystemError> {
         let begin = |session: Arc<Session>| async move {
-            // Never open to more people than the file that it is to replace.
-            let mode = Target::find(&session, target).await?.mode;
-            let attributes = mode.map_or_else(Attributes::default, |mode| Attributes::with_mode(mode & 0o777 | 0o600));
+            let attributes = Target::find(&session, target).await?.creation(0o600);
             let request = Request::Open { path: bytes(part), flags: OpenFlags::CREATE_NEW, attributes };
             match session.handle(&request).await {
                 Ok(handle) => handle.close().await.map_err(|failure| filesystem_error(part, failure)),
@@ -112,17 +112,22 @@ impl Transfer for Sftp {
         let failed = |failure| filesystem_error(part, failure);
         let request = Request::Open { path: bytes(part), flags: OpenFlags::WRITE, attributes: Attributes::default() };
         let handle = session.handle(&request).await.map_err(failed)?;
-        let size = attributes(&session, part, &Request::Fstat { handle: handle.bytes() }).await?.size.unwrap_or_default();
+        let opened = attributes(&session, part, &Request::Fstat { handle: handle.bytes() }).await?;
+        still_there(&session, part, &opened).await?;
+        let size = opened.size.unwrap_or_default();
         if size != offset {
             return Err(FilesystemError::Offset(size));
         }
         let (end, outcome) = write(&session, &handle, part, offset, content, Some(length)).await;
         if let Err(error) = outcome {
+            if let FilesystemError::Transport(TransportError::Broken { sent }) = error {
+                return Err(TransportError::Broken { sent: sent || end > offset }.into());
+            }
             cut(&session, &handle, part, if all_or_nothing { offset } else { end }).await?;
             handle.close().await.map_err(failed)?;
             return Err(error);
         }
-        match finish(&session, handle, part, end, Attributes::default()).await {
+        match finish(&session, handle, part, end, Wanted::default()).await {
             Ok(_) => Ok(end),
             Err(error) => {
                 // Of what the server had taken an unknown part is lost; what was there before is not.
@@ -139,16 +144,21 @@ impl Transfer for Sftp {
         principal: &Principal,
         part: &RemotePath,
         target: &RemotePath,
+        size: u64,
         expected: Expected,
     ) -> Result<Placed, FilesystemError> {
         let place = |session: Arc<Session>| async move {
             let target = Target::find(&session, target).await?;
             target.check(expected)?;
-            if let Some(mode) = target.mode {
-                let request = Request::Setstat { path: bytes(part), attributes: Attributes::with_mode(mode) };
-                session.command(&request).await.map_err(|failure| filesystem_error(part, failure))?;
-            }
-            target.take(&session, part, expected).await
+            let request = Request::Open { path: bytes(part), flags: OpenFlags::WRITE, attributes: Attributes::default() };
+            let handle = session.handle(&request).await.map_err(|failure| filesystem_error(part, failure))?;
+            // A link would be another file, whose rights are not to be touched.
+            let opened = attributes(&session, part, &Request::Fstat { handle: handle.bytes() }).await?;
+            still_there(&session, part, &opened).await?;
+            let keep = Keep { exec: &self.exec, principal, target: &target };
+            let wanted = Wanted { rights: keep.rights(&session, &handle, part).await?, times: None };
+            let finished = finish(&session, handle, part, size, wanted).await?;
+            target.take(&session, part, &finished, expected).await
         };
         self.sessions.run(principal, false, place).await
     }

@@ -1,8 +1,7 @@
 //! Uploads: into a temporary file beside the target, which replaces the target at once when all has arrived.
 //!
-//! Where the target is a symbolic link, the file that it leads to is replaced and the link stays. An existing file's mode is
-//! kept; its owner becomes the caller, as with every program that writes by renaming. Where the server does not offer
-//! `posix-rename@openssh.com`, the target is removed before the rename, and for a moment there is no file of that name.
+//! An existing file's mode, group and access control list are kept, or narrowed; its owner becomes the caller, as with every program
+//! that writes by renaming.
 
 use std::sync::Arc;
 
@@ -11,89 +10,17 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 
 use super::budget::Share;
-use super::errors::{attributes, bytes, filesystem_error, making};
-use super::finish::{finish, not_written};
-use super::protocol::{Attributes, OpenFlags, Request, Response};
-use super::read::{MAX_REQUESTS, version};
+use super::errors::{bytes, filesystem_error};
+use super::finish::{Wanted, finish, not_written, set_group};
+use super::protocol::{OpenFlags, Request};
+use super::read::MAX_REQUESTS;
 use super::session::{Failure, Handle, Session};
 use super::sessions::Sessions;
-use crate::domain::{FileType, FileVersion, Principal, RemotePath};
-use crate::filesystem::{ContentStream, Expected, FilesystemError, Placed, UploadOptions, regular, temporary_beside};
-
-/// Where a new file goes.
-pub struct Target {
-    /// The file to be replaced, links followed.
-    pub path: RemotePath,
-    /// The permission bits of the file that is there.
-    pub mode: Option<u32>,
-    version: Option<FileVersion>,
-}
-
-impl Target {
-    /// Looks at what is there.
-    ///
-    /// # Errors
-    /// When it is not a regular file, or cannot be looked at.
-    pub async fn find(session: &Session, path: &RemotePath) -> Result<Self, FilesystemError> {
-        let found = match attributes(session, path, &Request::Lstat { path: bytes(path) }).await {
-            Err(FilesystemError::NotFound(_)) => return Ok(Self { path: path.clone(), mode: None, version: None }),
-            other => other?,
-        };
-        if FileType::from_mode(found.mode.unwrap_or_default()) != FileType::Symlink {
-            return Self::file(path, path.clone(), &found);
-        }
-        let real = match session.request(&Request::Realpath { path: bytes(path) }).await {
-            Ok(Response::Name { entries }) if entries.len() == 1 => entries[0].name.clone(),
-            Ok(_) => return Err(filesystem_error(path, Failure::unexpected())),
-            Err(failure) => return Err(filesystem_error(path, failure)),
-        };
-        let real = RemotePath::from_bytes(&real).map_err(|_| filesystem_error(path, Failure::unexpected()))?;
-        match attributes(session, &real, &Request::Lstat { path: bytes(&real) }).await {
-            Ok(found) => Self::file(path, real, &found),
-            Err(FilesystemError::NotFound(_)) => Ok(Self { path: real, mode: None, version: None }),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn file(asked: &RemotePath, path: RemotePath, found: &Attributes) -> Result<Self, FilesystemError> {
-        regular(asked, found.mode.unwrap_or_default())?;
-        Ok(Self { path, mode: found.mode.map(|mode| mode & 0o7777), version: Some(version(found)) })
-    }
-
-    /// Whether what is there is what was expected.
-    ///
-    /// # Errors
-    /// When it is not.
-    pub fn check(&self, expected: Expected) -> Result<(), FilesystemError> {
-        match (expected, &self.version) {
-            (Expected::Nothing, Some(_)) => Err(FilesystemError::Exists(self.path.clone())),
-            (Expected::Version(_), None) => Err(FilesystemError::NotFound(self.path.clone())),
-            (Expected::Version(expected), Some(found)) if expected != *found => Err(FilesystemError::Changed(self.path.clone())),
-            _ => Ok(()),
-        }
-    }
-
-    /// Puts a finished file into the place, if that is as expected.
-    ///
-    /// # Errors
-    /// When it is not, or the server refuses.
-    pub async fn take(&self, session: &Session, from: &RemotePath, expected: Expected) -> Result<Placed, FilesystemError> {
-        if expected == Expected::Nothing {
-            // This request never replaces: OpenSSH makes a second name for the file, which fails where there is one, and removes
-            // the first.
-            let renamed = session.command(&Request::Rename { from: bytes(from), to: bytes(&self.path) }).await;
-            return match renamed {
-                Ok(()) => Ok(Placed::Created),
-                Err(failure) => Err(making(session, &self.path, failure).await),
-            };
-        }
-        if let Expected::Version(_) = expected {
-            Self::find(session, &self.path).await?.check(expected)?;
-        }
-        rename(session, from, &self.path).await.map_err(|failure| filesystem_error(&self.path, failure))?;
-        Ok(if self.version.is_some() { Placed::Replaced } else { Placed::Created })
-    }
-}
+use super::target::Target;
+use crate::domain::{Principal, RemotePath};
+use crate::filesystem::exec::CommandFiles;
+use crate::filesystem::rights::{Acl, Rights};
+use crate::filesystem::{ContentStream, FilesystemError, Placed, UploadOptions, temporary_beside};
 
 /// Removes the temporary file when dropped before it was renamed: after a failure, and when the client went away.
 struct Temporary {
@@ -134,9 +61,40 @@ impl Drop for Temporary {
     }
 }
 
+/// Carries what SFTP does not see of a target's rights over to the file that is to replace it: its access control list, by a command.
+pub struct Keep<'a> {
+    pub exec: &'a CommandFiles,
+    pub principal: &'a Principal,
+    pub target: &'a Target,
+}
+
+impl Keep<'_> {
+    /// The rights of the target, and whether the file that was written has the same list. Where no command can be run, nobody knows.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn rights(
+        &self,
+        session: &Session,
+        handle: &Handle,
+        temporary: &RemotePath,
+    ) -> Result<Option<(Rights, Acl)>, FilesystemError> {
+        let Some(rights) = self.target.rights else { return Ok(None) };
+        // The group's bits are the mask of a list: without them it gives nothing.
+        if rights.mode & 0o077 == 0 {
+            return Ok(Some((rights, Acl::Same)));
+        }
+        let found = set_group(session, handle, temporary, &rights).await?;
+        let written = (found.size.unwrap_or_default(), found.owner);
+        let acl = self.exec.keep_acl(self.principal, &self.target.path, temporary, &rights, written).await;
+        Ok(Some((rights, acl)))
+    }
+}
+
 /// An upload.
 pub struct Upload<'a> {
     pub sessions: &'a Arc<Sessions>,
+    pub exec: &'a CommandFiles,
     pub principal: &'a Principal,
     pub target: &'a Target,
     pub options: UploadOptions,
@@ -151,9 +109,7 @@ impl Upload<'_> {
         let target = self.target;
         let path = &target.path;
         let temporary_path = temporary_beside(path);
-        // The temporary file is never open to more people than the target.
-        let attributes = target.mode.map_or_else(Attributes::default, |mode| Attributes::with_mode(mode & 0o777));
-        let request = Request::Open { path: bytes(&temporary_path), flags: OpenFlags::CREATE_NEW, attributes };
+        let request = Request::Open { path: bytes(&temporary_path), flags: OpenFlags::CREATE_NEW, attributes: target.creation(0) };
         // Watched from before it exists: an OPEN whose reply is not awaited may have made it.
         let mut temporary = Temporary {
             sessions: self.sessions.clone(),
@@ -168,9 +124,10 @@ impl Upload<'_> {
         };
         let (size, outcome) = write(session, &handle, path, 0, content, self.options.cap).await;
         outcome?;
-        let wanted = target.mode.map_or_else(Attributes::default, Attributes::with_mode);
-        finish(session, handle, path, size, wanted).await?;
-        let placed = target.take(session, &temporary_path, self.options.expected).await?;
+        let keep = Keep { exec: self.exec, principal: self.principal, target };
+        let wanted = Wanted { rights: keep.rights(session, &handle, &temporary_path).await?, times: None };
+        let finished = finish(session, handle, path, size, wanted).await?;
+        let placed = target.take(session, &temporary_path, &finished, self.options.expected).await?;
         temporary.renamed = true;
         Ok(placed)
     }
@@ -235,21 +192,4 @@ pub async fn write(
         (Some((at, _)), Err(error)) => (at, Err(error)),
         (Some((at, failure)), Ok(())) => (at, Err(not_written(session, path, failure).await)),
     }
-}
-
-async fn rename(session: &Session, from: &RemotePath, to: &RemotePath) -> Result<(), Failure> {
-    if session.capabilities().posix_rename {
-        return session.command(&Request::PosixRename { from: bytes(from), to: bytes(to) }).await;
-    }
-    let request = Request::Rename { from: bytes(from), to: bytes(to) };
-    let refused = match session.command(&request).await {
-        Err(refused @ Failure::Status(..)) => refused,
-        other => return other,
-    };
-    // Version 3 does not say why; a target that is there is the reason that can be helped.
-    if session.request(&Request::Lstat { path: bytes(to) }).await.is_err() {
-        return Err(refused);
-    }
-    session.command(&Request::Remove { path: bytes(to) }).await?;
-    session.command(&request).await
 }

@@ -2,7 +2,7 @@
 
 use axum::extract::{Request, State};
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::error::Kind;
@@ -28,18 +28,28 @@ pub(crate) fn normalise(root_path: &str, mut request: Request) -> Request {
         Some(rest) if !root_path.is_empty() && (rest.is_empty() || rest.starts_with('/')) => (root_path, rest),
         _ => ("", path),
     };
+    let method = overridden(request.method(), rest, request.headers());
     let as_it_is = prefix.is_empty() && !rest.is_empty() && !rest.bytes().any(|byte| byte.is_ascii_uppercase());
     let prefix = Prefix(prefix.to_owned());
-    if as_it_is {
-        request.extensions_mut().insert(prefix);
-        return request;
+    let lowered = (!as_it_is).then(|| lower(if rest.is_empty() { "/" } else { rest }));
+    if let Some(method) = method {
+        *request.method_mut() = method;
     }
-    let lowered = lower(if rest.is_empty() { "/" } else { rest });
-    if let Some(uri) = with_path(request.uri(), &lowered) {
-        *request.uri_mut() = uri;
-        request.extensions_mut().insert(prefix);
+    match lowered.map(|lowered| with_path(request.uri(), &lowered)) {
+        Some(None) => return request,
+        Some(Some(uri)) => *request.uri_mut() = uri,
+        None => {}
     }
+    request.extensions_mut().insert(prefix);
     request
+}
+
+/// The method that a POST to a resumable upload stands for (tus 1.0, `X-HTTP-Method-Override`).
+fn overridden(method: &Method, path: &str, headers: &HeaderMap) -> Option<Method> {
+    let segments: Vec<&str> = path.split('/').collect();
+    let is_upload = segments.len() > 4 && segments[1].eq_ignore_ascii_case("filesystem") && segments[3].eq_ignore_ascii_case("uploads");
+    let told = headers.get("x-http-method-override").filter(|_| is_upload && *method == Method::POST)?.as_bytes();
+    [Method::PATCH, Method::DELETE, Method::HEAD].into_iter().find(|known| known.as_str().as_bytes().eq_ignore_ascii_case(told))
 }
 
 /// No route has this path. Where one has it with, or without, a slash at its end, the client is sent there.

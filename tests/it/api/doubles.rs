@@ -307,7 +307,14 @@ impl Transfer for ScriptedFiles {
         reply!(self.0, by, "extend_part", [String::from_utf8_lossy(&bytes), options.offset, options.length], FileFails, Reply::Done => end)
     }
 
-    async fn place_part(&self, by: &Principal, _: &RemotePath, target: &RemotePath, expected: Expected) -> Result<Placed, FilesystemError> {
+    async fn place_part(
+        &self,
+        by: &Principal,
+        _: &RemotePath,
+        target: &RemotePath,
+        _: u64,
+        expected: Expected,
+    ) -> Result<Placed, FilesystemError> {
         reply!(self.0, by, "place_part", [target, expected], FileFails, Reply::Placed(placed) => placed)
     }
 

@@ -199,3 +199,83 @@ async fn what_is_wrong_with_a_request_is_said_in_the_words_of_the_protocol() {
     let outside = send(&api, Method::POST, "/api/filesystem/daint/uploads?path=/etc/x", &[("upload-length", "1")], "").await;
     assert_eq!(outside.status, 400);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn extensions_that_are_not_offered_are_refused_at_the_creation_and_the_target_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let api = api(&directory, filesystem::FileAccess::Sftp);
+    std::fs::write(directory.path().join("f"), "old").unwrap();
+    for field in [("upload-concat", "partial"), ("upload-concat", "final;/a /b"), ("upload-defer-length", "1")] {
+        let fields = [("upload-length", "3"), field, ("content-type", "application/offset+octet-stream")];
+        let answer = create(&api, &directory, &fields, "new").await;
+        assert_eq!(answer.status, 501, "{field:?}: {}", answer.everything());
+        assert!(answer.everything().contains(field.0), "{}", answer.everything());
+    }
+    assert_eq!(names(&directory), ["f"]);
+    assert_eq!(std::fs::read(directory.path().join("f")).unwrap(), b"old");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_post_can_stand_for_the_methods_that_a_client_cannot_send() {
+    let directory = tempfile::tempdir().unwrap();
+    let api = api(&directory, filesystem::FileAccess::Sftp);
+    let upload = begin(&api, &directory, 5).await;
+    let stands_for = |method| ("x-http-method-override", method);
+    let fields = [stands_for("PATCH"), ("upload-offset", "0"), ("content-type", "application/offset+octet-stream")];
+    let answer = send(&api, Method::POST, &upload, &fields, "0123").await;
+    assert_eq!((answer.status, answer.header("upload-offset")), (204, Some("4")), "{}", answer.everything());
+    let answer = send(&api, Method::POST, &upload, &[stands_for("HEAD")], "").await;
+    assert_eq!((answer.status, answer.header("upload-offset")), (200, Some("4")));
+    assert_eq!(send(&api, Method::POST, &upload, &[], "").await.status, 405);
+    assert_eq!(send(&api, Method::POST, &upload, &[stands_for("DELETE")], "").await.status, 204);
+    assert!(names(&directory).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_finished_upload_can_be_given_up_and_its_file_stays() {
+    for access in WAYS {
+        let directory = tempfile::tempdir().unwrap();
+        let api = api(&directory, access);
+        let upload = begin(&api, &directory, 3).await;
+        assert_eq!(patch(&api, &upload, 0, &[], "abc").await.status, 204);
+        assert_eq!(send(&api, Method::DELETE, &upload, &[], "").await.status, 204);
+        assert_eq!(std::fs::read(directory.path().join("f")).unwrap(), b"abc");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_was_overtaken_on_another_replica_writes_nothing_more() {
+    for access in WAYS {
+        for checked in [false, true] {
+            let directory = tempfile::tempdir().unwrap();
+            let (first, second) = (Arc::new(api(&directory, access)), api(&directory, access));
+            let upload = begin(&second, &directory, 10).await;
+            // Its client goes silent after three bytes, and sends the rest when all is over.
+            let (go_on, wait) = tokio::sync::oneshot::channel::<()>();
+            let rest = stream::once(async move {
+                let _ = wait.await;
+                Err::<Bytes, _>(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
+            });
+            let silent = stream::iter([Ok(Bytes::from_static(b"012"))]).chain(rest);
+            let overtaken = tokio::spawn({
+                let (first, upload) = (first.clone(), upload.clone());
+                async move {
+                    let sum: &[_] = if checked { &[("upload-checksum", "sha1 qZk+NkcGgWq6PiVxeFDCbJzQ2J0=")] } else { &[] };
+                    patch(&first, &upload, 0, sum, Body::from_stream(silent)).await.status
+                }
+            });
+            let on_disk = || {
+                let sizes = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+                sizes.max().unwrap_or_default()
+            };
+            crate::support::wait_until(crate::support::PATIENCE, async || on_disk() == 3).await;
+            let arrived: usize = offset(&second, &upload).await.parse().unwrap();
+            let answer = patch(&second, &upload, arrived, &[], &b"0123456789"[arrived..]).await;
+            assert_eq!(answer.status, 204, "{access:?}: {}", answer.everything());
+            drop(go_on);
+            let told = overtaken.await.unwrap();
+            assert!([400, 423].contains(&told), "{access:?}: {told}");
+            assert_eq!(std::fs::read(directory.path().join("f")).unwrap(), b"0123456789", "{access:?}, {checked}");
+        }
+    }
+}

@@ -172,6 +172,8 @@ async fn a_file_goes_to_another_file_system_by_a_command() {
 async fn no_command_runs_where_the_server_can_copy_itself() {
     let site = Site::new(Subsystem::Own, FileAccess::Sftp, Settings::default());
     let source = site.write("f", noise(1_000_000));
+    // Others than the owner have rights by a mode or by a list, and only a command tells of that.
+    fs::set_permissions(site.local("f"), fs::Permissions::from_mode(0o600)).unwrap();
     site.files.copy(&site.user, &source, &site.path("g"), KEEP).await.unwrap();
     site.files.rename(&site.user, &site.path("g"), &site.path("h"), true).await.unwrap();
     assert_eq!(site.transport.commands.load(std::sync::atomic::Ordering::Relaxed), 0);

@@ -93,7 +93,7 @@ async fn write(site: &Site, way_in: WayIn) -> Result<(), FilesystemError> {
             let options = PartOptions { offset: 0, length: length as u64, all_or_nothing: false };
             let part = site.path("full/.part");
             site.files.extend_part(&site.user, &part, pieces(&noise(length)), options).await?;
-            site.files.place_part(&site.user, &part, &target, Expected::Anything).await.map(drop)
+            site.files.place_part(&site.user, &part, &target, length as u64, Expected::Anything).await.map(drop)
         }
         WayIn::Copy(dereference) => {
             let options = CopyOptions { overwrite: true, dereference };

@@ -9,6 +9,7 @@ pub mod full;
 mod operations;
 mod parts;
 mod ranges;
+mod rights;
 mod throughput;
 pub mod transport;
 mod uploads;

@@ -36,14 +36,17 @@ async fn a_file_grows_in_parts_and_takes_its_place(site: Site) {
         assert_eq!(fs::read(site.local("f")).unwrap(), b"old");
         at = end;
     }
-    let refused = site.files.place_part(&site.user, &part, &target, Expected::Nothing).await;
+    let refused = site.files.place_part(&site.user, &part, &target, content.len() as u64, Expected::Nothing).await;
     assert!(matches!(refused, Err(FilesystemError::Exists(_))), "{refused:?}");
-    assert_eq!(site.files.place_part(&site.user, &part, &target, Expected::Anything).await.unwrap(), Placed::Replaced);
+    assert_eq!(
+        site.files.place_part(&site.user, &part, &target, content.len() as u64, Expected::Anything).await.unwrap(),
+        Placed::Replaced
+    );
     assert!(fs::read(site.local("f")).unwrap() == content);
     assert_eq!(fs::metadata(site.local("f")).unwrap().mode() & 0o7777, 0o640);
     assert_eq!(site.names(), [b"f"]);
     site.files.begin_part(&site.user, &part, &site.path("new")).await.unwrap();
-    assert_eq!(site.files.place_part(&site.user, &part, &site.path("new"), Expected::Nothing).await.unwrap(), Placed::Created);
+    assert_eq!(site.files.place_part(&site.user, &part, &site.path("new"), 0, Expected::Nothing).await.unwrap(), Placed::Created);
 }
 
 async fn what_arrived_before_a_failure_stays_and_what_was_to_be_checked_does_not(site: Site) {

@@ -23,12 +23,22 @@ use tokio_util::sync::CancellationToken;
 /// Where Debian has OpenSSH's server.
 pub const OPENSSH: &str = "/usr/lib/openssh/sftp-server";
 
+/// A user of this machine, by numbers.
+#[derive(Clone, Copy)]
+pub struct User {
+    pub user: u32,
+    pub group: u32,
+    pub groups: u32,
+}
+
 /// How the `sftp` subsystem is served.
 pub enum Subsystem {
     /// By our own server.
     Own,
     /// By OpenSSH's.
     OpenSsh,
+    /// By OpenSSH's, which refuses these requests.
+    Refusing(&'static str),
     /// By OpenSSH's, with its extensions hidden: bare version 3.
     Plain,
     /// Not at all.
@@ -44,13 +54,45 @@ pub struct Local {
     pub opened: Mutex<Vec<(String, LaneKind)>>,
     /// Commands run.
     pub commands: AtomicUsize,
+    /// Whether commands are run at all.
+    pub runs_commands: bool,
+    /// As whom OpenSSH's server and commands run; takes root.
+    pub user: Option<User>,
     running: Mutex<Vec<AbortHandle>>,
     retired: Mutex<CancellationToken>,
 }
 
 impl Local {
     pub fn new(subsystem: Subsystem) -> Self {
-        Self { subsystem, opened: Mutex::default(), commands: AtomicUsize::new(0), running: Mutex::default(), retired: Mutex::default() }
+        Self {
+            subsystem,
+            opened: Mutex::default(),
+            commands: AtomicUsize::new(0),
+            runs_commands: true,
+            user: None,
+            running: Mutex::default(),
+            retired: Mutex::default(),
+        }
+    }
+
+    /// A program, run as the user.
+    fn program(&self, program: &str) -> Command {
+        let mut command = match self.user {
+            None => Command::new(program),
+            Some(User { user, group, groups }) => {
+                let mut command = Command::new("setpriv");
+                command.args([format!("--reuid={user}"), format!("--regid={group}"), format!("--groups={groups}")]).arg(program);
+                command
+            }
+        };
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+    }
+
+    fn shell(&self, line: &CommandLine) -> Command {
+        let mut command = self.program("sh");
+        command.arg("-c").arg(OsString::from_vec(line.as_bytes().to_vec())).current_dir(Path::new("/"));
+        command
     }
 
     /// Cuts every session that is open now.
@@ -73,7 +115,10 @@ impl Local {
 impl Transport for Local {
     async fn exec(&self, _: &Principal, exec: Exec) -> Result<RawOutput, TransportError> {
         self.commands.fetch_add(1, Ordering::Relaxed);
-        let mut child = shell(&exec.line).stderr(Stdio::piped()).spawn().unwrap();
+        if !self.runs_commands {
+            return Err(TransportError::Refused("exec request failed".to_owned()));
+        }
+        let mut child = self.shell(&exec.line).stderr(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(&exec.stdin).await.unwrap();
         let output = child.wait_with_output().await.unwrap();
         if let Some(limits) = exec.limits.filter(|limits| output.stdout.len() > limits.output) {
@@ -92,10 +137,11 @@ impl Transport for Local {
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
                 Err(TransportError::Refused("subsystem request failed".to_owned()))
             }
-            Subsystem::OpenSsh => Ok(ByteStream::new(Process::start(Command::new(OPENSSH).stdin(Stdio::piped()).stdout(Stdio::piped())))),
+            Subsystem::OpenSsh => Ok(ByteStream::new(Process::start(&mut self.program(OPENSSH)))),
+            Subsystem::Refusing(requests) => Ok(ByteStream::new(Process::start(self.program(OPENSSH).args(["-P", requests])))),
             Subsystem::Plain => {
                 let (ours, theirs) = tokio::io::duplex(256 * 1024);
-                let server = Process::start(Command::new(OPENSSH).stdin(Stdio::piped()).stdout(Stdio::piped()));
+                let server = Process::start(&mut self.program(OPENSSH));
                 self.running.lock().unwrap().push(tokio::spawn(without_extensions(theirs, server)).abort_handle());
                 Ok(ByteStream::new(ours))
             }
@@ -115,7 +161,10 @@ impl Transport for Local {
 
     async fn stream(&self, _: &Principal, line: &CommandLine) -> Result<ByteStream, TransportError> {
         self.commands.fetch_add(1, Ordering::Relaxed);
-        Ok(ByteStream::new(Process::command(line)))
+        if !self.runs_commands {
+            return Err(TransportError::Refused("exec request failed".to_owned()));
+        }
+        Ok(ByteStream::new(Process::command(self.shell(line))))
     }
 }
 
@@ -134,13 +183,6 @@ async fn without_extensions(mut client: DuplexStream, mut server: Process) {
     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
 }
 
-fn shell(line: &CommandLine) -> Command {
-    let mut command = Command::new("sh");
-    command.arg("-c").arg(OsString::from_vec(line.as_bytes().to_vec())).current_dir(Path::new("/"));
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    command
-}
-
 /// A process as a byte stream, killed when dropped. Reading a command's output fails at its end where its exit status says so.
 struct Process {
     exit: Pin<Box<dyn Future<Output = std::io::Result<ExitStatus>> + Send>>,
@@ -156,8 +198,8 @@ impl Process {
         Self { exit: Box::pin(async move { child.wait().await }), command: false, stdin, stdout }
     }
 
-    fn command(line: &CommandLine) -> Self {
-        Self { command: true, ..Self::start(shell(line).stderr(Stdio::null())) }
+    fn command(mut shell: Command) -> Self {
+        Self { command: true, ..Self::start(shell.stderr(Stdio::null())) }
     }
 }
 

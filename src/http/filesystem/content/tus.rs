@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::error::Kind;
 use crate::filesystem::FilesystemError;
 use crate::http::Api;
 use crate::http::extract::access::UploadIdText;
@@ -32,6 +33,9 @@ const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
 const UPLOAD_METADATA: HeaderName = HeaderName::from_static("upload-metadata");
 const UPLOAD_CHECKSUM: HeaderName = HeaderName::from_static("upload-checksum");
 const UPLOAD_EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
+
+/// Headers of the extensions concatenation and creation-defer-length.
+const UNSUPPORTED: [HeaderName; 2] = [HeaderName::from_static("upload-concat"), HeaderName::from_static("upload-defer-length")];
 
 const VERSION: HeaderValue = HeaderValue::from_static("1.0.0");
 const MEDIA_TYPE: &str = "application/offset+octet-stream";
@@ -75,6 +79,7 @@ pub(crate) const EXPOSED: [HeaderName; 10] = [
             ),
         ),
         (status = 412, description = "Something is there already, or another version of the protocol is spoken"),
+        (status = 501, description = "The upload is to be concatenated, or its length is to be told later"),
     )
 )]
 pub(crate) async fn create(
@@ -86,6 +91,7 @@ pub(crate) async fn create(
     body: Body,
 ) -> Result<Response, Problem> {
     check_version(&headers)?;
+    refuse_extensions(&headers)?;
     let size = number(&headers, &UPLOAD_LENGTH, "Upload-Length")?;
     let metadata = headers.get(UPLOAD_METADATA).map(|value| value.to_str().map_err(|_| wrong("Upload-Metadata", "it is not ASCII")));
     let metadata = metadata.transpose()?.unwrap_or_default().to_owned();
@@ -104,8 +110,8 @@ pub(crate) async fn create(
         match receive(&api, &access, &upload, 0, &headers, body).await {
             Ok(offset) => drop(answer.insert(UPLOAD_OFFSET, HeaderValue::from(offset))),
             Err(problem) => {
-                // Nobody knows its name.
-                uploads::remove(&access, &upload).await?;
+                // Nobody knows its name. Where it cannot be removed now, it is found when it is old.
+                let _ = uploads::remove(&access, &upload).await;
                 return Err(problem);
             }
         }
@@ -232,7 +238,7 @@ pub(crate) async fn extend(
 
 /// Give a resumable upload up
 ///
-/// What has arrived is removed.
+/// What has arrived is removed. An upload that is finished has nothing to remove: its file stays.
 #[utoipa::path(
     delete,
     path = "/filesystem/{system_name}/uploads/{upload_id}",
@@ -279,6 +285,19 @@ fn check_version(headers: &HeaderMap) -> Result<(), Problem> {
     match headers.get(TUS_RESUMABLE) {
         Some(version) if version == VERSION => Ok(()),
         _ => Err(Problem::precondition_failed("send `Tus-Resumable: 1.0.0`, the version of the protocol that is spoken here")),
+    }
+}
+
+/// Extensions that are not offered here, and without which the client would mean another file: a part of one, for example.
+fn refuse_extensions(headers: &HeaderMap) -> Result<(), Problem> {
+    match UNSUPPORTED.iter().find(|name| headers.contains_key(*name)) {
+        Some(name) => {
+            let message = format!(
+                "`{name}` belongs to an extension of tus that is not offered here (OPTIONS tells which are): send the file as one upload with `Upload-Length`"
+            );
+            Err(Problem::new(Kind::Unsupported, message))
+        }
+        None => Ok(()),
     }
 }
 

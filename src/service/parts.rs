@@ -1,0 +1,96 @@
+//! Who may write to the file of a resumable upload, on any replica: whoever has it under a name of its own.
+//!
+//! A request renames the file to a name that nobody else knows, adds to it, and gives it its name back. What is found under such a name
+//! belongs to a request that still works, perhaps on another replica, or has broken off. Whoever takes it over goes on with a copy: what
+//! the other still writes then goes into a file that has no name, and what it finds under its own name is nothing.
+
+use super::{Access, ServiceError};
+use crate::domain::{FileStat, Principal, RemotePath};
+use crate::filesystem::{CopyOptions, FileSystem, FilesystemError, ListOptions};
+
+/// The files of uploads, for one request.
+pub struct Parts<'a> {
+    pub files: &'a dyn FileSystem,
+    principal: &'a Principal,
+}
+
+impl<'a> Parts<'a> {
+    /// Those that the caller may reach.
+    ///
+    /// # Errors
+    /// When the cluster hands out no files.
+    pub fn of(access: &'a Access) -> Result<Self, ServiceError> {
+        Ok(Self { files: access.cluster().files()?, principal: access.principal() })
+    }
+
+    /// Where the file of an upload is now, and what it is; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the cluster does not tell.
+    pub async fn find(&self, part: &RemotePath) -> Result<Option<(RemotePath, FileStat)>, FilesystemError> {
+        match self.files.stat(self.principal, part, false).await {
+            Ok(found) => Ok(Some((part.clone(), found))),
+            Err(FilesystemError::NotFound(_)) => self.find_held(part).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The file that another request has, or had; of several the one that has most.
+    async fn find_held(&self, part: &RemotePath) -> Result<Option<(RemotePath, FileStat)>, FilesystemError> {
+        let Some(directory) = part.parent() else { return Ok(None) };
+        let entries = match self.files.list(self.principal, &directory, ListOptions { hidden: true, ..ListOptions::default() }).await {
+            Err(FilesystemError::NotFound(_)) => return Ok(None),
+            entries => entries?,
+        };
+        let prefix = [part.file_name(), b"-"].concat();
+        let held = entries.iter().filter(|entry| entry.name.starts_with(&prefix)).max_by_key(|entry| entry.size);
+        let Some(path) = held.map(|entry| directory.join(&entry.name)) else { return Ok(None) };
+        match self.files.stat(self.principal, &path, false).await {
+            Ok(found) => Ok(Some((path, found))),
+            Err(FilesystemError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes the file of an upload, and tells the name that it has meanwhile.
+    ///
+    /// # Errors
+    /// When there is none, the caller may not rename it, or another one takes it at the same time.
+    pub async fn hold(&self, part: &RemotePath) -> Result<RemotePath, ServiceError> {
+        let mine = name_of_its_own(part);
+        match self.files.rename(self.principal, part, &mine, true).await {
+            Ok(()) => return Ok(mine),
+            Err(FilesystemError::NotFound(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let Some((held, _)) = self.find_held(part).await? else { return Err(FilesystemError::NotFound(part.clone()).into()) };
+        match self.files.rename(self.principal, &held, &mine, true).await {
+            Err(FilesystemError::NotFound(_)) => return Err(ServiceError::Busy),
+            renamed => renamed?,
+        }
+        let copy = name_of_its_own(part);
+        self.files.copy(self.principal, &mine, &copy, CopyOptions::default()).await?;
+        if let Err(error) = self.files.remove(self.principal, &mine).await {
+            tracing::warn!(%error, "could not remove the file of an upload that was taken over");
+        }
+        Ok(copy)
+    }
+
+    /// Gives a file that was taken its name back.
+    ///
+    /// # Errors
+    /// [`ServiceError::Busy`] when another request has taken it over.
+    pub async fn give_back(&self, part: &RemotePath, held: &RemotePath) -> Result<(), ServiceError> {
+        match self.files.rename(self.principal, held, part, false).await {
+            Err(FilesystemError::NotFound(_)) => Err(ServiceError::Busy),
+            renamed => Ok(renamed?),
+        }
+    }
+}
+
+/// The name of a part while one request has it.
+fn name_of_its_own(part: &RemotePath) -> RemotePath {
+    let nonce = uuid::Uuid::new_v4().simple().to_string();
+    let name = [part.file_name(), b"-", &nonce.as_bytes()[..16]].concat();
+    part.parent().unwrap_or_else(|| part.clone()).join(&name)
+}

@@ -1,0 +1,119 @@
+//! Locks of resumable uploads: one request of a user works on an upload at a time.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::OwnedMutexGuard;
+use tokio_util::sync::CancellationToken;
+
+use super::{Access, ServiceError};
+use crate::domain::{RemotePath, SystemName, Username};
+
+/// How long a request waits for the one before it on the same upload, which is told to end.
+const MAX_LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// Which user works on which upload in this process. Between processes the names of the files decide ([`Parts`](super::parts::Parts)).
+///
+/// The user is part of the key: whoever only knows the name of an upload does not disturb its owner.
+#[derive(Default)]
+pub struct UploadLocks(Mutex<HashMap<Key, Arc<Slot>>>);
+
+type Key = (SystemName, Username, RemotePath);
+
+#[derive(Default)]
+struct Slot {
+    turn: Arc<tokio::sync::Mutex<()>>,
+    holder: Mutex<CancellationToken>,
+}
+
+/// An upload that is locked until this is dropped.
+pub struct UploadLock<'a> {
+    upload_locks: &'a UploadLocks,
+    key: Key,
+    slot: Arc<Slot>,
+    /// Set when another request wants the upload.
+    pub token: CancellationToken,
+    guard: Option<OwnedMutexGuard<()>>,
+}
+
+impl UploadLocks {
+    /// Waits for the upload. Whoever has it is told to end: most often that is a request whose client has gone without a word, and has
+    /// come back with this one.
+    ///
+    /// # Errors
+    /// [`ServiceError::Busy`] when the one before does not end.
+    pub async fn lock(&self, access: &Access, part: &RemotePath) -> Result<UploadLock<'_>, ServiceError> {
+        self.take((access.cluster().name().clone(), access.principal().username.clone(), part.clone())).await
+    }
+
+    async fn take(&self, key: Key) -> Result<UploadLock<'_>, ServiceError> {
+        let slot = Arc::clone(self.slots().entry(key.clone()).or_default());
+        let mut lock = UploadLock { upload_locks: self, key, slot, token: CancellationToken::new(), guard: None };
+        lock.slot.holder().cancel();
+        let guard = tokio::time::timeout(MAX_LOCK_WAIT, Arc::clone(&lock.slot.turn).lock_owned()).await;
+        lock.guard = Some(guard.map_err(|_| ServiceError::Busy)?);
+        *lock.slot.holder() = lock.token.clone();
+        Ok(lock)
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<Key, Arc<Slot>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    fn holder(&self) -> MutexGuard<'_, CancellationToken> {
+        self.holder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for UploadLock<'_> {
+    fn drop(&mut self) {
+        self.guard = None;
+        let mut slots = self.upload_locks.slots();
+        // Its own reference and that of the map.
+        if Arc::strong_count(&self.slot) == 2 {
+            slots.remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_second_turn_ends_the_first_and_a_slot_that_nobody_needs_is_forgotten() {
+        let upload_locks = UploadLocks::default();
+        let key = || (SystemName::new("daint").unwrap(), Username::new("ada").unwrap(), RemotePath::from_text("/home/.f").unwrap());
+        let first = upload_locks.take(key()).await.unwrap();
+        let token = first.token.clone();
+        let second = upload_locks.take(key());
+        let end = async {
+            token.cancelled().await;
+            drop(first);
+        };
+        let (second, ()) = tokio::join!(second, end);
+        assert!(!second.as_ref().unwrap().token.is_cancelled());
+        drop(second);
+        assert!(upload_locks.slots().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_does_not_end_is_waited_for_only_so_long() {
+        let upload_locks = UploadLocks::default();
+        let key = || (SystemName::new("daint").unwrap(), Username::new("ada").unwrap(), RemotePath::from_text("/home/.f").unwrap());
+        let _first = upload_locks.take(key()).await.unwrap();
+        assert!(matches!(upload_locks.take(key()).await.err(), Some(ServiceError::Busy)));
+    }
+
+    #[tokio::test]
+    async fn whoever_knows_the_name_of_an_upload_does_not_disturb_its_owner() {
+        let upload_locks = UploadLocks::default();
+        let key = |user| (SystemName::new("daint").unwrap(), Username::new(user).unwrap(), RemotePath::from_text("/home/.f").unwrap());
+        let owner = upload_locks.take(key("ada")).await.unwrap();
+        let other = upload_locks.take(key("eve")).await.unwrap();
+        assert!(!owner.token.is_cancelled() && !other.token.is_cancelled());
+    }
+}
