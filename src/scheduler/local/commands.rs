@@ -100,6 +100,11 @@ impl RemoteCommand for Submit {
         false
     }
 
+    /// What the job inherits.
+    fn environment(&self) -> Environment {
+        Environment::Login
+    }
+
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         match answer(&raw)? {
             Ok(output) => std::str::from_utf8(output)
@@ -224,6 +229,11 @@ impl RemoteCommand for Attach<'_> {
 
     fn idempotent(&self) -> bool {
         false
+    }
+
+    /// What the job inherits.
+    fn environment(&self) -> Environment {
+        Environment::Login
     }
 
     fn parse(&self, mut raw: RawOutput) -> Result<Self::Output, CommandError> {

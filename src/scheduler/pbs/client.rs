@@ -1,58 +1,82 @@
 //! The scheduler's operations, composed of PBS's commands.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::join;
 use tokio::sync::OnceCell;
 
+use super::budget::Budget;
 use super::config::Config;
 use super::dialect::{Dialect, Version};
-use super::failure::{explain, explain_refusal, history_is_off};
+use super::failure::{BUDGET_USED_UP, explain, explain_refusal, history_is_off};
 use super::job::{Found, job, metadata};
-use super::job_ref::{JobRef, sort_key};
+use super::job_ref::{JobRef, is_same_host, number_of, sequence_of, sort_key};
 use super::pbs_rstat::Reservations;
 use super::pbsnodes::Nodes;
-use super::qdel::Qdel;
+use super::qdel::{Deleted, Qdel};
 use super::qselect::{Qselect, Since};
 use super::qstat::{Jobs, Qstat, Subjobs};
+use super::qstat_plain::Sequences;
 use super::qsub::Qsub;
 use super::queues::Queues;
 use super::records::Record;
-use super::server::Ping;
+use super::server::ServerName;
 use crate::domain::{Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reservation};
 use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, UnsupportedOperation};
-use crate::ssh::{CommandError, Transport, TransportError, run};
+use crate::ssh::{CommandError, RemoteCommand, Transport, TransportError};
 
 const NO_ATTACH: &str = "PBS starts nothing beside a running job";
 const NO_ACCOUNTING: &str = "PBS keeps no accounting of jobs that callers may read";
 
+/// The most jobs that are described one by one because something in the list of all looked as if it were them.
+const MAX_DOUBTFUL: usize = 32;
+
 /// PBS through its commands, run on a login node as the caller.
 ///
-/// Jobs are selected first and described then, so that only those of the caller come over the line; older releases and Torque
-/// describe a list of ids one connection at a time, so there all jobs are described. What ended is found for as long as the server keeps it (`job_history_duration`); where it keeps nothing, such a job is not found.
+/// The jobs of the caller are one question. Those of everybody, and those of a caller who has too many of them for one answer, are
+/// selected first and described then; older releases and Torque can neither select nor describe several at once, so there all jobs
+/// are described. What ended is found for as long as the server keeps it (`job_history_duration`); where it keeps nothing, such a job
+/// is not found.
 pub struct Pbs {
     transport: Arc<dyn Transport>,
     config: Config,
+    budget: Budget,
     dialect: OnceCell<Dialect>,
+    server: OnceCell<String>,
 }
 
 impl Pbs {
     /// PBS on the cluster that `transport` reaches.
     pub fn new(transport: Arc<dyn Transport>, config: Config) -> Self {
-        Self { transport, config, dialect: OnceCell::new() }
+        let budget = Budget::new(config.commands_per_minute);
+        Self { transport, config, budget, dialect: OnceCell::new(), server: OnceCell::new() }
+    }
+
+    async fn run<C: RemoteCommand>(&self, principal: &Principal, command: &C) -> Result<C::Output, CommandError> {
+        if !self.budget.take().await {
+            return Err(CommandError::Exit { exit: 0, stderr: BUDGET_USED_UP.to_owned() });
+        }
+        crate::ssh::run(&*self.transport, principal, command).await
     }
 
     /// Which member of the family it is. That does not change while a cluster lives, so it is asked for once.
     async fn dialect(&self, principal: &Principal) -> Result<Dialect, SchedulerError> {
-        let ask = || async { run(&*self.transport, principal, &Version).await.map_err(explain("read the version of PBS")) };
+        let ask = || async { self.run(principal, &Version).await.map_err(explain("read the version of PBS")) };
         self.dialect.get_or_try_init(ask).await.copied()
+    }
+
+    /// Whether a server that somebody named is another one than that which is asked where none is named.
+    async fn is_elsewhere(&self, principal: &Principal, server: &str) -> Result<bool, SchedulerError> {
+        let ask = || async { self.run(principal, &ServerName).await.map_err(explain("read the name of the server")) };
+        let own = self.server.get_or_try_init(ask).await?;
+        Ok(!is_same_host(server, own))
     }
 
     /// The records of jobs; with those that ended, where the server keeps them.
     async fn describe(&self, principal: &Principal, dialect: Dialect, jobs: Jobs<'_>) -> Result<Vec<Record>, CommandError> {
-        match run(&*self.transport, principal, &Qstat { dialect, jobs, history: true }).await {
-            Err(error) if history_is_off(&error) => run(&*self.transport, principal, &Qstat { dialect, jobs, history: false }).await,
+        match self.run(principal, &Qstat { dialect, jobs, history: true }).await {
+            Err(error) if history_is_off(&error) => self.run(principal, &Qstat { dialect, jobs, history: false }).await,
             other => other,
         }
     }
@@ -69,28 +93,36 @@ impl Pbs {
             }
             other => other,
         };
-        let records = records.map_err(explain("read the job"))?;
+        let records = answering(records.map_err(explain("read the job"))?, id);
         if records.is_empty() { Err(SchedulerError::JobNotFound) } else { Ok(records) }
     }
 
     /// The records of the jobs that the query may mean. Others may be among them.
     async fn candidates(&self, principal: &Principal, query: &JobQuery) -> Result<Vec<Record>, SchedulerError> {
-        let explained = || explain("list the jobs");
         let dialect = self.dialect(principal).await?;
         if dialect != (Dialect::Pbs { unwrapped: true }) {
-            return self.describe(principal, dialect, Jobs::All).await.map_err(explained());
+            return self.all(principal, dialect).await;
         }
+        if !query.all_users {
+            match self.describe(principal, dialect, Jobs::Of(principal.username.as_str())).await {
+                // The whole history of one who has thousands of jobs.
+                Err(CommandError::Transport(TransportError::Output(_))) => {}
+                other => return other.map_err(explain("list the jobs")),
+            }
+        }
+        self.selected(principal, dialect, query).await
+    }
+
+    /// The jobs that go on and those that ended in the window, one question after the other: a job that ends in between is in both.
+    async fn selected(&self, principal: &Principal, dialect: Dialect, query: &JobQuery) -> Result<Vec<Record>, SchedulerError> {
+        let explained = || explain("list the jobs");
         let user = (!query.all_users).then(|| principal.username.as_str());
-        let active = Qselect { user, history: None };
-        let ended = Qselect { user, history: Some(Since::window(query.window)) };
-        let (active, ended) = join!(run(&*self.transport, principal, &active), run(&*self.transport, principal, &ended));
-        let mut ids = active.map_err(explained())?;
-        match ended {
+        let mut ids = self.run(principal, &Qselect { user, history: None }).await.map_err(explained())?;
+        match self.run(principal, &Qselect { user, history: Some(Since::window(query.window)) }).await {
             Ok(ended) => ids.extend(ended),
             Err(error) if history_is_off(&error) => {}
             Err(error) => return Err(explained()(error)),
         }
-        // A job that ended in between is in both.
         ids.sort_unstable();
         ids.dedup();
         if ids.is_empty() {
@@ -99,9 +131,48 @@ impl Pbs {
         self.describe(principal, dialect, Jobs::Listed(&ids)).await.map_err(explained())
     }
 
-    fn read(&self, record: &Record) -> Result<Found, SchedulerError> {
-        job(record, self.config.job_states).map_err(explain("read the job"))
+    /// All jobs, where a line feed in a variable of a job is printed as one, so that any user can make up what looks like the record
+    /// of another job. Only jobs of the plain table are taken, and one that is there twice is described alone.
+    async fn all(&self, principal: &Principal, dialect: Dialect) -> Result<Vec<Record>, SchedulerError> {
+        let explained = || explain("list the jobs");
+        let records = self.describe(principal, dialect, Jobs::All).await.map_err(explained())?;
+        let known = match self.run(principal, &Sequences { dialect, history: true }).await {
+            Err(error) if history_is_off(&error) => self.run(principal, &Sequences { dialect, history: false }).await,
+            other => other,
+        };
+        let known = known.map_err(explained())?;
+        let mut found: BTreeMap<String, Vec<Record>> = BTreeMap::new();
+        for record in records.into_iter().filter(|record| known.contains(sequence_of(&record.name))) {
+            found.entry(record.name.clone()).or_default().push(record);
+        }
+        let (certain, doubtful): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, records)| records.len() == 1);
+        let mut records: Vec<Record> = certain.into_iter().flat_map(|(_, records)| records).collect();
+        if doubtful.len() > MAX_DOUBTFUL {
+            return Err(SchedulerError::Unanswered(format!("{} jobs are described twice", doubtful.len())));
+        }
+        for (name, _) in doubtful {
+            let id = JobId::new(&name).map_err(|_| SchedulerError::JobNotFound)?;
+            let one = self.describe(principal, dialect, Jobs::One(job_ref(&id)?, Subjobs::Counted)).await.map_err(explained())?;
+            records.extend(answering(one, job_ref(&id)?));
+        }
+        Ok(records)
     }
+
+    fn read(&self, record: &Record) -> Result<Found, SchedulerError> {
+        job(record, self.config).map_err(explain("read the job"))
+    }
+}
+
+/// The records that can be an answer about a job: those with its number, each once; one, unless it is an array. What else there is was
+/// made by a line feed in a variable of the job.
+fn answering(records: Vec<Record>, id: JobRef<'_>) -> Vec<Record> {
+    let mut seen = BTreeSet::new();
+    let mut records: Vec<Record> =
+        records.into_iter().filter(|record| number_of(&record.name) == id.number() && seen.insert(record.name.clone())).collect();
+    if !id.is_array() {
+        records.truncate(1);
+    }
+    records
 }
 
 fn job_ref(id: &JobId) -> Result<JobRef<'_>, SchedulerError> {
@@ -112,8 +183,13 @@ fn job_ref(id: &JobId) -> Result<JobRef<'_>, SchedulerError> {
 impl Scheduler for Pbs {
     async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<JobId, SchedulerError> {
         let dialect = self.dialect(principal).await?;
-        let qsub = Qsub::new(job, dialect, self.config.account)?;
-        run(&*self.transport, principal, &qsub).await.map_err(|error| match error {
+        let server = job.partition.as_deref().and_then(|queue| queue.split_once('@')).map(|(_, server)| server);
+        let elsewhere = match server {
+            Some(server) => self.is_elsewhere(principal, server).await?,
+            None => false,
+        };
+        let qsub = Qsub::new(job, dialect, self.config.account, elsewhere)?;
+        self.run(principal, &qsub).await.map_err(|error| match error {
             // qsub succeeded: the job is there, and only its id was not understood.
             CommandError::Output { reason, .. } => SchedulerError::Unanswered(reason),
             error => explain_refusal("submit the job")(error),
@@ -129,7 +205,7 @@ impl Scheduler for Pbs {
             let job = &found.job;
             user.is_none_or(|user| job.user.as_deref() == Some(user))
                 && query.name.as_ref().is_none_or(|name| *name == job.name)
-                && query.account.as_ref().is_none_or(|account| found.accounts.contains(&Some(account.clone())))
+                && query.account.as_ref().is_none_or(|account| job.account.as_ref() == Some(account))
                 && (!found.finished || job.times.end.is_none_or(|end| end >= since))
         };
         let mut jobs: Vec<Job> = found.into_iter().filter(asked_for).map(|found| found.job).collect();
@@ -139,7 +215,16 @@ impl Scheduler for Pbs {
 
     async fn job(&self, principal: &Principal, id: &JobId) -> Result<Vec<Job>, SchedulerError> {
         let records = self.records(principal, id).await?;
-        records.iter().map(|record| self.read(record).map(|found| found.job)).collect()
+        let mut jobs: Vec<Job> = records.iter().map(|record| self.read(record).map(|found| found.job)).collect::<Result<_, _>>()?;
+        if let Some(server) = job_ref(id)?.server()
+            && self.is_elsewhere(principal, server).await?
+        {
+            // Without the server its number means another job here.
+            for (job, record) in jobs.iter_mut().zip(&records) {
+                job.id = JobId::new(&record.name).map_err(|_| SchedulerError::JobNotFound)?;
+            }
+        }
+        Ok(jobs)
     }
 
     async fn accounting(&self, _: &Principal, _: &AccountingQuery) -> Result<Vec<Job>, SchedulerError> {
@@ -152,7 +237,12 @@ impl Scheduler for Pbs {
     }
 
     async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<(), SchedulerError> {
-        run(&*self.transport, principal, &Qdel(job_ref(id)?)).await.map_err(explain("cancel the job"))
+        let job = job_ref(id)?;
+        let deleted = self.run(principal, &Qdel(job)).await.map_err(explain_refusal("cancel the job"))?;
+        if deleted == Deleted::Before && job.is_subjob() {
+            self.records(principal, id).await?;
+        }
+        Ok(())
     }
 
     async fn attach(&self, _: &Principal, _: &JobId, _: &str) -> Result<AttachOutput, SchedulerError> {
@@ -160,18 +250,18 @@ impl Scheduler for Pbs {
     }
 
     async fn nodes(&self, principal: &Principal) -> Result<Vec<Node>, SchedulerError> {
-        run(&*self.transport, principal, &Nodes).await.map_err(explain("list the nodes"))
+        self.run(principal, &Nodes).await.map_err(explain("list the nodes"))
     }
 
     async fn partitions(&self, principal: &Principal, hidden: bool) -> Result<Vec<Partition>, SchedulerError> {
-        run(&*self.transport, principal, &Queues { hidden }).await.map_err(explain("list the queues"))
+        self.run(principal, &Queues { hidden }).await.map_err(explain("list the queues"))
     }
 
     async fn reservations(&self, principal: &Principal) -> Result<Vec<Reservation>, SchedulerError> {
         if self.dialect(principal).await? == Dialect::Torque {
             return Ok(Vec::new());
         }
-        run(&*self.transport, principal, &Reservations).await.map_err(explain("list the reservations"))
+        self.run(principal, &Reservations).await.map_err(explain("list the reservations"))
     }
 
     async fn accounts(&self, _: &Principal) -> Result<Option<Vec<Account>>, SchedulerError> {
@@ -184,6 +274,6 @@ impl Scheduler for Pbs {
     }
 
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {
-        run(&*self.transport, principal, &Ping).await.map_err(explain("ping the scheduler"))
+        self.run(principal, &ServerName).await.map(drop).map_err(explain("ping the scheduler"))
     }
 }

@@ -7,32 +7,79 @@ use crate::ssh::{CommandError, RawOutput};
 
 /// The server was not reached, or said that it takes nothing: provably nothing happened. These words are all that is passed
 /// on: around them stand host names.
-const NOT_REACHED: [&str; 9] = [
+const NOT_REACHED: [&str; 22] = [
+    BUDGET_USED_UP,
     "cannot connect to server",
     "connect to cluster",
+    "Unable to authenticate connection",
     "No default server name",
+    "No server specified",
     "Server shutting down",
     "No free connections",
     "Server connection table full",
     "Resource temporarily unavailable",
     "Invalid credential",
     "Expired credential",
+    "Could not contact Scheduler",
+    "License unavailable",
+    "license is invalid",
+    "number of licensed cpus",
+    "Unable to open script file",
+    "Unable to write script file",
+    "Failed to save job/resv",
+    "Resource busy",
+    "Checkpoint busy, may retry",
+    "Dependent parent job currently in routing queue",
 ];
 
-/// The request was sent, and no answer came that the command could read. As above.
-const NOT_ANSWERED: [&str; 5] =
-    ["Batch protocol error", "Communication failure", "End of File", "PBS server internal error", "Connection timed out"];
+/// The request was sent, and no answer came that the command could read, or one of a server that failed on the way. As above. The
+/// last ones before the signal are the codec's own.
+const NOT_ANSWERED: [&str; 21] = [
+    "Batch protocol error",
+    "Communication failure",
+    "End of File",
+    "Premature end of message",
+    "PBS server internal error",
+    "System error",
+    "Server could not connect to MOM",
+    "Execution server rejected request",
+    "internal reservation-system error",
+    "request generation failed",
+    "mgr batch request failed",
+    "Connection timed out",
+    "Connection reset by peer",
+    "Broken pipe",
+    "Supporting protocol failure",
+    "Protocol failure in commit",
+    "Input value too large to convert",
+    "Non-digit found where a digit was expected",
+    "Input count or value has leading zero",
+    "malloc",
+    "SIGPIPE received",
+];
+
+/// Exit statuses of a command that the kernel ended: by SIGBUS, SIGABRT, SIGKILL, SIGSEGV and SIGPIPE. PBS's clients may crash when
+/// the server goes away while they wait for it.
+const KILLED: [u32; 5] = [134, 135, 137, 139, 141];
+
+/// What is said when a login node has no command of PBS left for this minute.
+pub(super) const BUDGET_USED_UP: &str =
+    "too many commands of PBS were started on its login node within a minute, try again in some seconds";
 
 /// There is no such job. A number that can be none is one of another scheduler.
-const NO_SUCH_JOB: [&str; 2] = ["Unknown Job Id", "illegally formed job identifier"];
+const NO_SUCH_JOB: [&str; 3] = ["Unknown Job Id", "illegally formed job identifier", "Unknown Job Array Id"];
 
 /// The caller may not.
-const DENIED: [&str; 6] = [
+const DENIED: [&str; 10] = [
     "Unauthorized Request",
     "Access to queue is denied",
     "Access from host not allowed",
     "Bad UID for job execution",
-    "Requestor not authorized",
+    "job has bad password",
+    "Bad GID for job execution",
+    "Bad effective UID",
+    "Bad effective GID",
+    "not authorized to",
     "No Permission",
 ];
 
@@ -46,7 +93,7 @@ const MAX_MESSAGE: usize = 4000;
 /// Gives a command's error its meaning, under the name of the operation; for `map_err`.
 pub(super) fn explain(operation: &'static str) -> impl FnOnce(CommandError) -> SchedulerError {
     move |error| {
-        let CommandError::Exit { stderr, .. } = &error else { return SchedulerError::Command { operation, source: error } };
+        let CommandError::Exit { exit, stderr } = &error else { return SchedulerError::Command { operation, source: error } };
         let said = |texts: &[&'static str]| texts.iter().find(|text| stderr.contains(**text)).copied();
         if let Some(text) = said(&NOT_REACHED) {
             SchedulerError::Down(text.to_owned())
@@ -56,6 +103,8 @@ pub(super) fn explain(operation: &'static str) -> impl FnOnce(CommandError) -> S
             SchedulerError::JobNotFound
         } else if said(&DENIED).is_some() {
             SchedulerError::Denied(words(stderr))
+        } else if KILLED.contains(exit) {
+            SchedulerError::Unanswered("its command ended in the middle".to_owned())
         } else {
             SchedulerError::Command { operation, source: error }
         }
@@ -88,12 +137,13 @@ pub(super) fn succeeded(raw: &RawOutput) -> Result<(), CommandError> {
     if raw.exit != 0 || (silent && complains()) { Err(CommandError::exit(raw)) } else { Ok(()) }
 }
 
-/// The lines in which the command itself reports an error, without the prefix that names it; all lines where none has one.
-/// How the command is used is left out.
+/// What the command says from its first own line on, without the prefix that names it: a hook's message may have several lines. All
+/// lines where none is its own. How the command is used is left out, and what it says twice.
 fn words(stderr: &str) -> String {
-    let lines = || stderr.lines().take_while(|line| !line.starts_with("usage:"));
-    let own: Vec<&str> = lines().filter_map(own_words).collect();
-    let words = if own.is_empty() { lines().map(str::trim).collect() } else { own };
+    let lines: Vec<&str> = stderr.lines().take_while(|line| !line.starts_with("usage:")).collect();
+    let first = lines.iter().position(|line| own_words(line).is_some()).unwrap_or_default();
+    let mut words: Vec<&str> = lines[first.min(lines.len())..].iter().map(|line| own_words(line).unwrap_or(line.trim())).collect();
+    words.dedup();
     words.join("\n").chars().take(MAX_MESSAGE).collect()
 }
 
@@ -107,6 +157,7 @@ fn own_words(line: &str) -> Option<&str> {
 mod tests {
     use super::super::golden::recorded;
     use super::*;
+    use crate::error::{Classify as _, Kind};
 
     fn exit(exit: u32, stderr: &str) -> CommandError {
         CommandError::Exit { exit, stderr: stderr.to_owned() }
@@ -153,6 +204,63 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_starts_or_stops_was_not_reached() {
+        for name in ["starting.qstat", "starting.qselect", "starting.pbsnodes", "stopping.qsub", "stopping.qdel", "queue-elsewhere.qsub"] {
+            let error = explain_refusal("x")(succeeded(&recorded(&format!("openpbs-23.06.06/{name}"))).unwrap_err());
+            assert!(matches!(error, SchedulerError::Down(_)), "{name}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_dies_while_it_is_asked_may_have_done_it() {
+        for name in
+            ["crash.qsub", "crash-eof.qsub", "crash-sigpipe.qsub", "crash.qstat", "crash.qselect", "crash.pbs_rstat", "node-down.qdel"]
+        {
+            for explain in [explain_refusal("x"), explain_refusal("x")] {
+                let error = explain(succeeded(&recorded(&format!("openpbs-23.06.06/{name}"))).unwrap_err());
+                assert_eq!((error.kind(), error.maybe_effected()), (Kind::Unavailable, Some(true)), "{name}: {error:?}");
+            }
+        }
+        for status in KILLED {
+            let error = explain("x")(exit(status, "Segmentation fault (core dumped)"));
+            assert_eq!((error.kind(), error.maybe_effected()), (Kind::Unavailable, Some(true)), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_cannot_take_a_job_now_is_no_mistake_of_the_request() {
+        for (text, effected) in [
+            ("System error: ", true),
+            ("PBS server internal error", true),
+            ("Execution server rejected request", true),
+            ("Failed to save job/resv, refer server logs for details", false),
+            ("Request not allowed: Server shutting down", false),
+            ("No free connections", false),
+            ("Floating License unavailable", false),
+            ("Unable to write script file", false),
+            ("Resource busy", false),
+        ] {
+            let error = explain_refusal("submit")(exit(190, &format!("qsub: {text}")));
+            assert_eq!((error.kind(), error.maybe_effected()), (Kind::Unavailable, Some(effected)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_site_forbids_is_denied() {
+        for name in [
+            "acl-server.qsub",
+            "acl-server.qstat",
+            "acl-server.qselect",
+            "queue-acl.qsub",
+            "queue-route-only.qsub",
+            "reservation-denied.qsub",
+        ] {
+            let error = explain_refusal("x")(succeeded(&recorded(&format!("openpbs-23.06.06/{name}"))).unwrap_err());
+            assert!(matches!(error, SchedulerError::Denied(_)), "{name}: {error:?}");
+        }
+    }
+
+    #[test]
     fn an_answer_that_did_not_come_is_no_proof_that_nothing_happened() {
         let error = explain_refusal("submit")(exit(1, "qsub: Batch protocol error"));
         assert!(matches!(error, SchedulerError::Unanswered(_)), "{error:?}");
@@ -169,6 +277,11 @@ mod tests {
             ("name.qsub", "illegal -N value"),
             ("path.qsub", "illegal -o value"),
             ("script.qsub", "script file:: No such file or directory"),
+            ("openpbs-23.06.06/hook.qsub", "site policy: no such jobs\nsecond line of it"),
+            ("openpbs-23.06.06/limit-user.qsub", "would exceed complex's per-user limit"),
+            ("openpbs-23.06.06/walltime-over-queue.qsub", "Job violates queue and/or server resource limits"),
+            ("openpbs-23.06.06/array-too-big.qsub", "Array job exceeds server or queue size limit"),
+            ("openpbs-23.06.06/name-long.qsub", "Job name is too long"),
         ] {
             let error = explain_refusal("submit")(CommandError::exit(&recorded(name)));
             assert!(matches!(&error, SchedulerError::Rejected(words) if words == expected), "{name}: {error:?}");

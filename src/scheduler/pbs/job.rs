@@ -1,9 +1,9 @@
 //! A record of qstat as a job, and as its files.
 
-use super::config::JobStates;
+use super::config::{AccountOption, Config};
 use super::job_ref::shown_id;
 use super::records::Record;
-use super::status::{is_finished, status};
+use super::status::{is_finished, is_waiting, status};
 use super::values::{duration, hosts, path_of, timestamp};
 use crate::domain::{Job, JobId, JobMetadata, JobTimes};
 use crate::ssh::CommandError;
@@ -19,8 +19,6 @@ const NO_NODES: &str = "None assigned";
 pub(super) struct Found {
     /// The job.
     pub(super) job: Job,
-    /// Its project and its account name: either may be meant by "account".
-    pub(super) accounts: [Option<String>; 2],
     /// Whether nothing more will happen to it.
     pub(super) finished: bool,
 }
@@ -29,19 +27,22 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// When its name is no job id.
-pub(super) fn job(record: &Record, words: JobStates) -> Result<Found, CommandError> {
+pub(super) fn job(record: &Record, config: Config) -> Result<Found, CommandError> {
     let text = |attribute: &str| record.get(attribute).map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
-    let project = text("project").filter(|project| project != NO_PROJECT);
-    let account_name = text("Account_Name");
+    let account = match config.account {
+        // Torque has no projects.
+        AccountOption::Project if record.get("project").is_some() => text("project").filter(|project| project != NO_PROJECT),
+        AccountOption::Project | AccountOption::AccountName => text("Account_Name"),
+    };
     let number = |attribute| record.get(attribute).and_then(|text| text.trim().parse().ok());
     let finished = is_finished(record.get("job_state").unwrap_or_default());
     let job = Job {
         id: id(record)?,
         name: record.get("Job_Name").unwrap_or_default().to_owned(),
-        status: status(record, words),
+        status: status(record, config.job_states),
         steps: None,
         times: times(record, finished),
-        account: project.clone().or_else(|| account_name.clone()),
+        account,
         allocation_nodes: number("Resource_List.nodect").unwrap_or(0),
         cluster: text("server").unwrap_or_default(),
         group: text("egroup").or_else(|| text("group_list")),
@@ -52,7 +53,7 @@ pub(super) fn job(record: &Record, words: JobStates) -> Result<Found, CommandErr
         working_directory: text("init_work_dir").or_else(|| record.variable("PBS_O_WORKDIR")).unwrap_or_default(),
         priority: record.get("Priority").and_then(|text| text.trim().parse().ok()),
     };
-    Ok(Found { job, accounts: [project, account_name], finished })
+    Ok(Found { job, finished })
 }
 
 /// The files of a job. PBS keeps the script to itself and has no file for standard input.
@@ -60,14 +61,52 @@ pub(super) fn job(record: &Record, words: JobStates) -> Result<Found, CommandErr
 /// # Errors
 /// When its name is no job id.
 pub(super) fn metadata(record: &Record) -> Result<JobMetadata, CommandError> {
-    let path = |attribute: &str| record.get(attribute).map(|value| path_of(value.trim()).to_owned()).filter(|path| !path.is_empty());
-    let (output, error) = (path("Output_Path"), path("Error_Path"));
+    let (output, error) = (file(record, &STANDARD_OUTPUT), file(record, &STANDARD_ERROR));
     let (standard_output, standard_error) = match record.get("Join_Path").map(str::trim) {
         Some("oe") => (output.clone(), output),
         Some("eo") => (error.clone(), error),
         _ => (output, error),
     };
     Ok(JobMetadata { id: id(record)?, script: None, standard_input: None, standard_output, standard_error })
+}
+
+/// One of the two files that a job writes, as PBS names it.
+struct OutputFile {
+    attribute: &'static str,
+    /// What stands for it in `Keep_Files`, and in the name of a file that is kept.
+    letter: char,
+    /// How its name in the spool ends, which it keeps in a directory.
+    suffix: &'static str,
+}
+
+const STANDARD_OUTPUT: OutputFile = OutputFile { attribute: "Output_Path", letter: 'o', suffix: ".OU" };
+const STANDARD_ERROR: OutputFile = OutputFile { attribute: "Error_Path", letter: 'e', suffix: ".ER" };
+
+/// Where a file of the job is when it ended.
+fn file(record: &Record, file: &OutputFile) -> Option<String> {
+    if let Some(kept) = kept_file(record, file.letter) {
+        return Some(kept);
+    }
+    let path = path_of(record.get(file.attribute)?.trim());
+    match path {
+        "" => None,
+        directory if directory.ends_with('/') => Some(format!("{directory}{}{}", record.name.trim(), file.suffix)),
+        path => Some(path.to_owned()),
+    }
+}
+
+/// The file of a job that is to keep it where it runs (`qsub -k`): in the home directory, under the name of the job. With `d` the
+/// file is written where it was asked for.
+fn kept_file(record: &Record, letter: char) -> Option<String> {
+    let kept = record.get("Keep_Files")?.trim();
+    if kept == "n" || kept.contains('d') || !kept.contains(letter) {
+        return None;
+    }
+    let home = record.get("jobdir").map(|directory| directory.trim().to_owned()).or_else(|| record.variable("PBS_O_HOME"))?;
+    let name = record.get("Job_Name")?;
+    let number: String = record.name.chars().take_while(char::is_ascii_digit).collect();
+    let index = record.get("array_index").map(|index| format!(".{}", index.trim())).unwrap_or_default();
+    Some(format!("{home}/{name}.{letter}{number}{index}"))
 }
 
 fn id(record: &Record) -> Result<JobId, CommandError> {
@@ -87,7 +126,10 @@ fn times(record: &Record, finished: bool) -> JobTimes {
     let time = |attribute| record.get(attribute).and_then(timestamp);
     let length = |attribute| record.get(attribute).and_then(duration);
     let (elapsed, limit) = (length("resources_used.walltime"), length("Resource_List.walltime"));
-    let start = time("stime").or_else(|| time("start_time"));
+    // A subjob that waits may be told with the start of its array.
+    let waiting = is_waiting(record.get("job_state").unwrap_or_default());
+    let start = time("stime").or_else(|| time("start_time")).filter(|_| !waiting);
+    // Of a job that goes on no end is known, and of one that waits no start: what PBS estimates is neither.
     let end = if finished {
         // Newer releases tell when the job ended, Torque too; else it was when it became history, or what follows from its length.
         let ran_until = || Some(start?.saturating_add(elapsed?));
@@ -98,10 +140,11 @@ fn times(record: &Record, finished: bool) -> JobTimes {
             .or_else(ran_until)
             .or_else(|| time("mtime"))
     } else {
-        start.zip(limit).map(|(start, limit)| start.saturating_add(limit))
+        None
     };
-    let start = start.or_else(|| time("estimated.start_time").filter(|_| !finished));
-    JobTimes { elapsed, start, end, limit, ..JobTimes::default() }
+    let expected_start = time("estimated.start_time").filter(|_| waiting);
+    let expected_end = if finished { None } else { start.zip(limit).map(|(start, limit)| start.saturating_add(limit)) };
+    JobTimes { elapsed, start, end, expected_start, expected_end, suspended: None, limit }
 }
 
 #[cfg(test)]
@@ -109,6 +152,7 @@ mod tests {
     use super::super::golden::recorded;
     use super::super::records::{Layout, records};
     use super::*;
+    use crate::domain::bytes_to_text;
 
     fn recorded_jobs(name: &str) -> Vec<Record> {
         records(&recorded(name).stdout, Layout { head: "Job Id: ", indented: true })
@@ -116,13 +160,13 @@ mod tests {
 
     #[test]
     fn recorded_jobs_are_read() {
-        let jobs: Vec<Job> = recorded_jobs("jobs.qstat").iter().map(|record| job(record, JobStates::Names).unwrap().job).collect();
+        let jobs: Vec<Job> = recorded_jobs("jobs.qstat").iter().map(|record| job(record, Config::default()).unwrap().job).collect();
         insta::assert_debug_snapshot!("jobs", jobs);
     }
 
     #[test]
     fn a_recorded_array_is_its_summary_and_its_subjobs() {
-        let found: Vec<Found> = recorded_jobs("array.qstat").iter().map(|record| job(record, JobStates::Names).unwrap()).collect();
+        let found: Vec<Found> = recorded_jobs("array.qstat").iter().map(|record| job(record, Config::default()).unwrap()).collect();
         let shown: Vec<_> = found.iter().map(|found| (found.job.id.as_str(), found.job.status.state.as_str(), found.finished)).collect();
         assert_eq!(
             shown,
@@ -144,7 +188,7 @@ mod tests {
     #[test]
     fn who_deleted_a_job_is_told() {
         let cancelled = recorded_jobs("jobs.qstat").into_iter().find(|record| record.name == "9.pbs").unwrap();
-        assert_eq!(job(&cancelled, JobStates::Names).unwrap().job.kill_request_user.as_deref(), Some("jane"));
+        assert_eq!(job(&cancelled, Config::default()).unwrap().job.kill_request_user.as_deref(), Some("jane"));
     }
 
     fn one(attributes: &str) -> Record {
@@ -162,7 +206,7 @@ mod tests {
     fn torque_tells_user_group_directory_and_end_by_attributes_of_its_own() {
         let record = one("    euser = jane\n    egroup = staff\n    Account_Name = acct\n    init_work_dir = /home/jane/w\n    \
              comp_time = Sat Nov 21 08:12:34 2026\n    exit_status = 0\n    start_time = Sat Nov 21 08:12:30 2026\n");
-        let found = job(&record, JobStates::Names).unwrap();
+        let found = job(&record, Config::default()).unwrap();
         assert_eq!(
             (found.job.user.as_deref(), found.job.group.as_deref(), found.job.account.as_deref()),
             (Some("jane"), Some("staff"), Some("acct"))
@@ -173,15 +217,58 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_runs_ends_at_its_limit_at_the_latest() {
+    fn a_file_in_a_directory_and_one_that_is_kept_are_told_where_they_are() {
+        let files = |name: &str| metadata(&recorded_jobs(&format!("openpbs-23.06.06/{name}"))[0]).unwrap();
+        let kept = files("output-directory.qstat");
+        assert_eq!(kept.standard_output.as_deref(), Some("/home/fireuser/dirout.o47721"));
+        assert_eq!(kept.standard_error.as_deref(), Some("/home/fireuser/dirout.e47721"));
+        let in_directory = |keep: &str| {
+            let text = bytes_to_text(&recorded("openpbs-23.06.06/output-directory.qstat").stdout).replace("Keep_Files = oe", keep);
+            let record = records(text.as_bytes(), Layout { head: "Job Id: ", indented: true }).remove(0);
+            metadata(&record).unwrap()
+        };
+        for keep in ["Keep_Files = n", "Keep_Files = doe"] {
+            assert_eq!(in_directory(keep).standard_output.as_deref(), Some("/home/fireuser/h8/outdir/47721.pbs.OU"), "{keep}");
+            assert_eq!(in_directory(keep).standard_error.as_deref(), Some("/home/fireuser/h8/dirout.e47721"), "{keep}");
+        }
+    }
+
+    #[test]
+    fn the_account_is_what_the_site_says_it_is() {
+        let record = one("    project = proj\n    Account_Name = acct\n");
+        let account = |account| job(&record, Config { account, ..Config::default() }).unwrap().job.account;
+        assert_eq!(account(AccountOption::Project).as_deref(), Some("proj"));
+        assert_eq!(account(AccountOption::AccountName).as_deref(), Some("acct"));
+        let record = one("    project = _pbs_project_default\n");
+        let account = |account| job(&record, Config { account, ..Config::default() }).unwrap().job.account;
+        assert_eq!((account(AccountOption::Project), account(AccountOption::AccountName)), (None, None));
+    }
+
+    #[test]
+    fn a_job_that_waits_has_no_start_and_one_that_goes_on_has_no_end() {
+        for letter in ["Q", "H", "W", "T"] {
+            let output = format!(
+                "Job Id: 7[2].srv\n    job_state = {letter}\n    stime = Sat Nov 21 08:12:34 2026\n    estimated.start_time = Sat Nov 21 09:12:34 2026\n"
+            );
+            let record = records(output.as_bytes(), Layout { head: "Job Id: ", indented: true }).remove(0);
+            let times = job(&record, Config::default()).unwrap().job.times;
+            assert_eq!((times.start, times.end, times.expected_end), (None, None, None), "{letter}");
+            assert_eq!(times.expected_start, Some(1_795_252_354), "{letter}");
+        }
+    }
+
+    #[test]
+    fn the_limit_of_a_job_that_runs_is_no_end() {
         let output = "Job Id: 7.srv\n    job_state = R\n    stime = Sat Nov 21 08:12:34 2026\n    Resource_List.walltime = 00:01:00\n";
         let record = records(output.as_bytes(), Layout { head: "Job Id: ", indented: true }).remove(0);
-        assert_eq!(job(&record, JobStates::Names).unwrap().job.times.end, Some(1_795_248_814));
+        let times = job(&record, Config::default()).unwrap().job.times;
+        assert_eq!((times.start, times.end, times.limit), (Some(1_795_248_754), None, Some(60)));
+        assert_eq!((times.expected_start, times.expected_end), (None, Some(1_795_248_814)));
     }
 
     #[test]
     fn a_record_without_an_id_is_an_output_that_is_not_understood() {
         let record = records(b"Job Id: ; rm -rf\n", Layout { head: "Job Id: ", indented: true }).remove(0);
-        assert!(matches!(job(&record, JobStates::Names), Err(CommandError::Output { .. })));
+        assert!(matches!(job(&record, Config::default()), Err(CommandError::Output { .. })));
     }
 }

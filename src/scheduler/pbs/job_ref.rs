@@ -26,6 +26,22 @@ impl<'a> JobRef<'a> {
         self.0
     }
 
+    /// Its number, without an index and without the server.
+    pub(super) fn number(self) -> &'a str {
+        number_of(self.0)
+    }
+
+    /// The server that it names.
+    pub(super) fn server(self) -> Option<&'a str> {
+        split(self.0).1
+    }
+
+    /// Whether it names one subjob of an array.
+    pub(super) fn is_subjob(self) -> bool {
+        let sequence = split(self.0).0;
+        sequence.contains('[') && !sequence.ends_with("[]")
+    }
+
     /// Whether it names a whole array.
     pub(super) fn is_array(self) -> bool {
         split(self.0).0.ends_with("[]")
@@ -44,6 +60,16 @@ pub(super) fn shown_id(printed: &str, server: Option<&str>) -> Result<JobId, Inv
     }
 }
 
+/// The number of an id, without an index and without the server.
+pub(super) fn number_of(id: &str) -> &str {
+    split(id).0.split('[').next().unwrap_or_default()
+}
+
+/// The number and the index of an id, without the server.
+pub(super) fn sequence_of(id: &str) -> &str {
+    split(id).0
+}
+
 /// The order in which people expect ids: by number, then by index.
 pub(super) fn sort_key(id: &JobId) -> (u64, u64) {
     let mut parts = split(id.as_str()).0.split(['[', ']']);
@@ -59,7 +85,7 @@ fn split(id: &str) -> (&str, Option<&str>) {
 }
 
 /// Whether both name the same host, one of them perhaps without its domain.
-fn is_same_host(one: &str, other: &str) -> bool {
+pub(super) fn is_same_host(one: &str, other: &str) -> bool {
     let (short, long) = if one.len() <= other.len() { (one, other) } else { (other, one) };
     long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', ':']))
 }

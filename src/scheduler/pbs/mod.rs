@@ -9,6 +9,7 @@
 //! when it is empty, and bytes that are no UTF-8 pass as they are; after it, all jobs but the first of several that were asked
 //! for are missing, `1e5` becomes `100000`, and one variable without a value fails the whole answer.
 
+mod budget;
 mod client;
 mod config;
 mod dialect;
@@ -20,12 +21,14 @@ mod pbsnodes;
 mod qdel;
 mod qselect;
 mod qstat;
+mod qstat_plain;
 mod qsub;
 mod queues;
 mod records;
 mod server;
 mod status;
 mod values;
+mod variables;
 
 #[cfg(test)]
 mod golden;

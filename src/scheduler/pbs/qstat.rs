@@ -26,6 +26,8 @@ pub(super) struct Qstat<'a> {
 pub(super) enum Jobs<'a> {
     /// All that the caller may see.
     All,
+    /// Those of one user, where lines are not wrapped.
+    Of(&'a str),
     /// Those with these ids, where lines are not wrapped. What ended meanwhile is left out.
     Listed(&'a [String]),
     /// One, and the subjobs of an array where that is wanted.
@@ -48,6 +50,8 @@ impl RemoteCommand for Qstat<'_> {
         let mut line = match self.jobs {
             // The ids would not all fit into a command line.
             Jobs::Listed(_) => CommandLine::new("env LC_ALL=C TZ=UTC xargs qstat"),
+            // The user goes before `-f`: the later of both says what is told of each job.
+            Jobs::Of(user) => pbs_command("qstat").flag("-u").arg(user),
             Jobs::All | Jobs::One(..) => pbs_command("qstat"),
         };
         line = line.flag("-f");
@@ -66,14 +70,14 @@ impl RemoteCommand for Qstat<'_> {
         match self.jobs {
             Jobs::One(job, Subjobs::Described) => line.flag("-t").flag("--").arg(job.as_str()),
             Jobs::One(job, Subjobs::Counted) => line.flag("--").arg(job.as_str()),
-            Jobs::All | Jobs::Listed(_) => line,
+            Jobs::All | Jobs::Of(_) | Jobs::Listed(_) => line,
         }
     }
 
     fn stdin(&self) -> Bytes {
         match self.jobs {
             Jobs::Listed(ids) => Bytes::from(ids.join("\n") + "\n"),
-            Jobs::All | Jobs::One(..) => Bytes::new(),
+            Jobs::All | Jobs::Of(_) | Jobs::One(..) => Bytes::new(),
         }
     }
 
@@ -115,6 +119,7 @@ mod tests {
         let one = Jobs::One(JobRef::new(&id).unwrap(), Subjobs::Described);
         let ids = ["1.s".to_owned(), "2.s".to_owned()];
         assert_eq!(line(PBS, one, true), "env LC_ALL=C TZ=UTC qstat -f -w -x -t -- '12[].srv'");
+        assert_eq!(line(PBS, Jobs::Of("jane"), true), "env LC_ALL=C TZ=UTC qstat -u 'jane' -f -w -x");
         assert_eq!(line(PBS, Jobs::Listed(&ids), true), "env LC_ALL=C TZ=UTC xargs qstat -f -w -x -E");
         assert_eq!(Qstat { dialect: PBS, jobs: Jobs::Listed(&ids), history: true }.stdin(), "1.s\n2.s\n");
         let old = Dialect::Pbs { unwrapped: false };

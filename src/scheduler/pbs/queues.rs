@@ -27,9 +27,19 @@ impl RemoteCommand for Queues {
 }
 
 fn is_hidden(queue: &Record) -> bool {
-    let of_reservation =
+    is_of_a_reservation(queue) || is_true(queue, "from_route_only")
+}
+
+/// Whether PBS made the queue for a reservation: by its name, for users whose hosts are named too, and with what was reserved as its
+/// limit. A queue of the site may have such a name, and an ACL as well.
+fn is_of_a_reservation(queue: &Record) -> bool {
+    let named =
         queue.name.strip_prefix(['R', 'S', 'M']).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()));
-    (of_reservation && is_true(queue, "acl_user_enable")) || is_true(queue, "from_route_only")
+    named
+        && is_true(queue, "acl_user_enable")
+        && queue.get("acl_users").is_some_and(|users| users.contains('@'))
+        && queue.resources("resources_max").next().is_some()
+        && queue.resources("resources_available").next().is_some()
 }
 
 fn partition(queue: &Record) -> Partition {
@@ -79,6 +89,13 @@ mod tests {
         let names: Vec<String> =
             Queues { hidden: true }.parse(recorded("all.queues")).unwrap().into_iter().map(|queue| queue.name).collect();
         assert_eq!(names, ["workq", "long", "routed", "hold", "R21", "R22"]);
+    }
+
+    #[test]
+    fn a_queue_of_the_site_that_is_named_like_a_reservation_is_shown() {
+        let queues = Queues { hidden: false }.parse(recorded("openpbs-23.06.06/queues-of-reservations.qstat")).unwrap();
+        let names: Vec<&str> = queues.iter().map(|queue| queue.name.as_str()).collect();
+        assert_eq!(names, ["workq", "short", "disabled", "stopped", "off", "router", "aclq", "big", "S1", "R7"]);
     }
 
     #[test]

@@ -46,6 +46,8 @@ impl Record {
                 // Only these are escaped; any other backslash is one.
                 Some('\\') => match characters.next() {
                     Some(escaped @ ('"' | '\'' | ',' | '\\')) => item.push(escaped),
+                    // How qstat prints a line feed where lines are not wrapped. A backslash of the value itself is doubled.
+                    Some('n') => item.push('\n'),
                     Some(other) => item.extend(['\\', other]),
                     None => item.push('\\'),
                 },
@@ -65,11 +67,14 @@ impl Record {
 }
 
 /// Takes an output apart. What stands before the first record, such as a greeting of the login shell, is dropped, and lines
-/// that were wrapped are joined.
+/// that were wrapped are joined. A record ends with an empty line, and only then does another one begin.
 pub(super) fn records(output: &[u8], layout: Layout) -> Vec<Record> {
     let mut records: Vec<Record> = Vec::new();
+    let mut previous = "";
     for line in bytes_to_text(output).lines() {
-        if let Some(name) = name_of(line, layout) {
+        let may_begin = records.is_empty() || previous.is_empty();
+        previous = line;
+        if let Some(name) = name_of(line, layout).filter(|_| may_begin) {
             records.push(Record { name: name.trim().to_owned(), attributes: Vec::new() });
             continue;
         }
@@ -135,6 +140,17 @@ mod tests {
         assert_eq!(strange.variable("PBS_O_HOST").as_deref(), Some("pbs"));
         assert_eq!(strange.variable("NONE"), None);
         assert_eq!(strange.get("Job_Name"), Some("strange"), "the variable LINES holds another");
+    }
+
+    #[test]
+    fn a_line_feed_in_a_recorded_variable_begins_no_job() {
+        for name in ["strange-environment", "strange-environment-folded"] {
+            let jobs = records(&recorded(&format!("openpbs-23.06.06/{name}.qstat")).stdout, JOBS);
+            assert_eq!(jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>(), ["47724.pbs"], "{name}");
+            assert_eq!((jobs[0].get("job_state"), jobs[0].get("Exit_status")), (Some("F"), Some("0")), "{name}");
+        }
+        let wide = &records(&recorded("openpbs-23.06.06/strange-environment.qstat").stdout, JOBS)[0];
+        assert_eq!(wide.variable("NL").as_deref(), Some("a\nJob Id: 7.pbs\n    job_state = F"));
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub(super) fn status(job: &Record, words: JobStates) -> JobStatus {
         JobStates::Letters => letter,
         JobStates::Names => name(letter, job, exit),
     };
+    // An array is told with the exit status of one of its subjobs, which need not be one that failed.
+    let exit = exit.filter(|&exit| exit != 0 || !has_failed(job));
     let signal = exit.filter(|exit| (256..512).contains(exit)).map(|exit| exit - 256);
     JobStatus { state: state.to_owned(), reason: reason(job), exit_code: exit, signal }
 }
@@ -37,10 +39,21 @@ fn name(letter: &str, job: &Record, exit: Option<i32>) -> &'static str {
     }
 }
 
+/// Whether PBS ended it as failed, which for an array means that one of its subjobs was.
+fn has_failed(job: &Record) -> bool {
+    job.get("substate").map(str::trim) == Some("93")
+}
+
+/// Whether a job in this state waits for its first start, or for the next one.
+pub(super) fn is_waiting(letter: &str) -> bool {
+    matches!(letter, "Q" | "H" | "W" | "T")
+}
+
 /// How a job of PBS ended. Its substate tells a job that was deleted from one that failed; a negative exit status is PBS's own.
 fn end(job: &Record, exit: Option<i32>) -> &'static str {
     match (job.get("substate").map(str::trim), exit) {
         (Some("91"), _) => "CANCELLED",
+        (Some("93"), Some(0)) => "FAILED",
         (_, Some(0)) => "COMPLETED",
         // The limits on the wall clock and on CPU time.
         (_, Some(-29 | -28)) => "TIMEOUT",
@@ -49,8 +62,8 @@ fn end(job: &Record, exit: Option<i32>) -> &'static str {
         // The node or its daemon went away.
         (_, Some(-20 | -14 | -6..=-4)) => "NODE_FAIL",
         (_, Some(_)) | (Some("93"), None) => "FAILED",
-        (Some("92"), None) => "COMPLETED",
-        // It was deleted before it ran.
+        (Some("92"), None) if job.get("stime").is_some() => "COMPLETED",
+        // It was deleted before it ran, by somebody or since what it depends on did not end as it should.
         (_, None) => "CANCELLED",
     }
 }
@@ -84,6 +97,7 @@ fn reason(job: &Record) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::golden::recorded;
     use super::super::records::{Layout, records};
     use super::*;
 
@@ -129,7 +143,8 @@ mod tests {
             ("93", Some("-4"), "NODE_FAIL"),
             ("93", Some("-1"), "FAILED"),
             ("93", None, "FAILED"),
-            ("92", None, "COMPLETED"),
+            ("93", Some("0"), "FAILED"),
+            ("92", None, "CANCELLED"),
         ] {
             assert_eq!(state("F", substate, exit), word, "{substate} {exit:?}");
         }
@@ -137,6 +152,31 @@ mod tests {
             (state("C", "59", Some("0")), state("C", "59", Some("271")), state("C", "59", Some("-11"))),
             ("COMPLETED".into(), "CANCELLED".into(), "TIMEOUT".into())
         );
+    }
+
+    #[test]
+    fn every_recorded_end_has_its_word_and_its_exit_status() {
+        for (name, state, exit) in [
+            ("dependency-failed", "CANCELLED", None),
+            ("array-one-failed", "FAILED", None),
+            ("array-ended", "FAILED", Some(1)),
+            ("ended-ok", "COMPLETED", Some(0)),
+            ("ended-3", "FAILED", Some(3)),
+            ("walltime", "TIMEOUT", Some(-29)),
+            ("memory", "OUT_OF_MEMORY", Some(-27)),
+            ("deleted-force", "CANCELLED", Some(265)),
+            ("deleted-by-root", "CANCELLED", Some(271)),
+            ("deleted-by-owner", "CANCELLED", Some(271)),
+            ("deleted-held", "CANCELLED", None),
+            ("deleted-queued", "CANCELLED", None),
+            ("signalled", "FAILED", Some(266)),
+            ("requeued", "PENDING", None),
+            ("suspended", "SUSPENDED", None),
+        ] {
+            let output = recorded(&format!("openpbs-23.06.06/{name}.qstat")).stdout;
+            let status = status(&records(&output, Layout { head: "Job Id: ", indented: true })[0], JobStates::Names);
+            assert_eq!((status.state.as_str(), status.exit_code), (state, exit), "{name}");
+        }
     }
 
     #[test]

@@ -152,7 +152,7 @@ async fn a_job_is_submitted_listed_described_cancelled_and_stays_in_the_history(
     assert_eq!((job.name.as_str(), job.user.as_deref(), job.partition.as_str()), ("waits", Some("ada"), "workq"));
     assert_eq!((job.nodes.as_str(), job.allocation_nodes, job.cluster.as_str()), ("n1,n2", 2, "srv"));
     assert_eq!(job.working_directory, node.home.join("my work").to_str().unwrap());
-    assert_eq!((job.times.limit, job.times.end), (Some(3600), job.times.start.map(|start| start + 3600)));
+    assert_eq!((job.times.limit, job.times.end), (Some(3600), None));
     // With the server's name an id means the same job.
     assert_eq!(node.job(&id("0.srv")).await, job);
 
@@ -300,7 +300,7 @@ async fn what_is_not_there_or_not_allowed_is_told_apart() {
     assert_eq!(refused(&|job| job.constraints = Some("foo=3".to_owned())).await, "Unknown resource Resource_List.foo=3");
     assert_eq!(
         refused(&|job| job.working_directory = RemotePath::from_text("/no/such").unwrap()).await,
-        "the working directory cannot be entered"
+        "the working directory does not exist: /no/such"
     );
     let error = node.pbs.attach(&node.ada, &id("0"), "hostname").await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unsupported);

@@ -35,10 +35,11 @@ letter() {
 }
 
 qsub() {
-    name=STDIN array='' queue=workq project=_pbs_project_default output='' error=''
+    name=STDIN given='' array='' queue=workq project=_pbs_project_default output='' error=''
     while [ $# -gt 0 ]; do
         case $1 in
-        -f | -V) shift ;;
+        -f) shift ;;
+        -V) given=yes; shift ;;
         -N) name=$2; shift 2 ;;
         -P) project=$2; shift 2 ;;
         -q) queue=$2; shift 2 ;;
@@ -65,7 +66,7 @@ qsub() {
     case $output in /*) ;; *) output=$PWD/$output ;; esac
     case $error in /*) ;; *) error=$PWD/$error ;; esac
     variables=PBS_O_HOME=$HOME,PBS_O_WORKDIR=$(escape "$PWD")
-    [ -z "${GIVEN+x}" ] || variables=$variables,GIVEN=$(escape "$GIVEN")
+    [ -z "$given" ] || [ -z "${GIVEN+x}" ] || variables=$variables,GIVEN=$(escape "$GIVEN")
     cat >"$job/attributes" <<EOF
     Job_Name = $name
     Job_Owner = $LOGNAME@srv
@@ -138,9 +139,10 @@ one() { # an id
 }
 
 qstat() {
-    what=jobs history='' subjobs='' status=0
+    what=jobs history='' subjobs='' user='' status=0
     while [ $# -gt 0 ]; do
         case $1 in
+        -u) user=$2; shift ;;
         -f | -w | -E) ;;
         -x) history=yes ;;
         -t) subjobs=yes ;;
@@ -155,7 +157,7 @@ qstat() {
     case $what in
     queues)
         printf 'Queue: workq\n    enabled = True\n    started = True\n    resources_available.ncpus = 64\n\n'
-        printf 'Queue: R7\n    acl_user_enable = True\n    enabled = True\n    started = False\n\n'
+        printf 'Queue: R7\n    acl_user_enable = True\n    acl_users = ada@h\n    resources_max.ncpus = 1\n    resources_available.ncpus = 1\n    enabled = True\n    started = False\n\n'
         exit 0
         ;;
     server)
@@ -167,6 +169,10 @@ qstat() {
         # The lower byte of the error's number is 0.
         fail 0 "PBS is not configured to maintain job history $1"
     fi
+    if [ -n "$user" ]; then
+        for id in $(qselect -u "$user") $([ -z "$history" ] || qselect -u "$user" -H); do one "$id"; done
+        exit 0
+    fi
     for id; do
         one "$id" || status=$?
     done
@@ -174,22 +180,22 @@ qstat() {
 }
 
 qselect() {
-    user='' history=''
+    user='' ended=''
     while [ $# -gt 0 ]; do
         case $1 in
         -u) user=$2; shift 2 ;;
-        -H) history=yes; shift ;;
+        -H) ended=yes; shift ;;
         -t) case $2 in m.ge.20??????????) ;; *) fail 2 'illegal -t value' ;; esac; shift 2 ;;
         *) exit 2 ;;
         esac
     done
-    [ -z "$history" ] || [ "$mode" != nohistory ] || fail 0 'PBS is not configured to maintain job history'
+    [ -z "$ended" ] || [ "$mode" != nohistory ] || fail 0 'PBS is not configured to maintain job history'
     for job in "$state"/*/; do
         job=${job%/}
         [ -d "$job" ] || continue
         [ -z "$user" ] || grep -q "Job_Owner = $user@" "$job/attributes" || continue
         case $(letter "$job") in F) over=yes ;; *) over= ;; esac
-        [ "$over" = "$history" ] || continue
+        [ "$over" = "$ended" ] || continue
         brackets=
         [ ! -e "$job/array" ] || brackets='[]'
         echo "${job##*/}$brackets.srv"
