@@ -262,7 +262,7 @@ async fn hostile_values_reach_the_job_unchanged_and_forge_nothing() {
         for (index, value) in values.iter().enumerate() {
             job.environment.insert(format!("V{index}"), (*value).to_owned());
         }
-        for name in ["root", "id", "PPID", "UID", "IFS", "cookie", "runner_cookie"] {
+        for name in ["root", "id", "IFS", "PATH", "ENV", "cookie", "runner_cookie"] {
             job.environment.insert(name.to_owned(), "x".to_owned());
         }
         job.name = Some(values[1].to_owned());
@@ -462,6 +462,72 @@ async fn a_thousand_finished_jobs_are_listed_quickly_and_old_ones_are_removed() 
         assert_eq!(host.submit("#!/bin/sh\n").await.as_str(), "1002");
         wait_for(LONG, || !jobs.join("5").exists()).await;
         assert!(jobs.join("6").exists());
+        host.nothing_is_left().await;
+    }
+}
+
+#[tokio::test]
+async fn a_variable_reaches_the_job_as_it_was_given_or_is_refused_by_name() {
+    for host in Host::each(&config()) {
+        let script = "#!/bin/sh\n/usr/bin/tr '\\0' '\\n' </proc/self/environ\n";
+        for name in [
+            "UID",
+            "EUID",
+            "PPID",
+            "SHELLOPTS",
+            "BASHOPTS",
+            "RANDOM",
+            "SECONDS",
+            "LINENO",
+            "GROUPS",
+            "FUNCNAME",
+            "OPTIND",
+            "PS4",
+            "LD_LIBRARY_PATH",
+        ] {
+            let mut job = host.description(script);
+            job.environment.insert(name.to_owned(), "1000".to_owned());
+            job.standard_output = Some(format!("{name}.out"));
+            match host.scheduler.submit(&host.ada, &job).await {
+                Ok(id) => {
+                    host.wait_for_state(&id, "COMPLETED").await;
+                    let output = host.read(&format!("{name}.out"));
+                    // The job's own shell sets some anew.
+                    let own = ["PPID", "OPTIND", "PS4"].contains(&name);
+                    assert!(own || output.lines().any(|line| line == format!("{name}=1000")), "{name}: {output}");
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), Kind::Invalid, "{error:?}");
+                    assert!(error.to_string().ends_with(&format!(": {name}")), "{error}");
+                }
+            }
+        }
+        host.nothing_is_left().await;
+    }
+}
+
+#[tokio::test]
+async fn runners_whose_records_are_removed_end_with_their_jobs() {
+    for host in Host::each(&Config { slots: 1, kill_wait: 1, ..config() }) {
+        let running = host.submit("#!/bin/sh\nsleep 977\n").await;
+        host.submit("#!/bin/sh\nsleep 976\n").await;
+        host.wait_for_state(&running, "RUNNING").await;
+        std::fs::remove_dir_all(host.shell.state()).unwrap();
+        wait_for(Duration::from_secs(60), || host.shell.processes().is_empty()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_was_cancelled_before_it_started_has_no_start() {
+    for host in Host::each(&Config { slots: 1, ..config() }) {
+        let running = host.submit("#!/bin/sh\nsleep 975\n").await;
+        host.wait_for_state(&running, "RUNNING").await;
+        let waiting = host.submit("#!/bin/sh\n").await;
+        assert_eq!((host.job(&waiting).await.times.start, host.job(&waiting).await.times.end), (None, None));
+        host.scheduler.cancel(&host.ada, &waiting).await.unwrap();
+        assert_eq!(host.wait_for_state(&waiting, "CANCELLED").await.times.start, None);
+        host.scheduler.cancel(&host.ada, &running).await.unwrap();
+        host.wait_for_state(&running, "CANCELLED").await;
         host.nothing_is_left().await;
     }
 }

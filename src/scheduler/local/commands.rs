@@ -92,10 +92,6 @@ impl RemoteCommand for Submit {
         program(&arguments, include_str!("shell/submit.sh"))
     }
 
-    fn environment(&self) -> Environment {
-        Environment::Login
-    }
-
     fn idempotent(&self) -> bool {
         false
     }
@@ -106,17 +102,23 @@ impl RemoteCommand for Submit {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
+        // An id that was printed names a job that is there, whatever came after it.
+        if let Some(id) = after_mark(&raw.stdout).and_then(submitted) {
+            return Ok(Ok(id));
+        }
         match answer(&raw)? {
-            Ok(output) => std::str::from_utf8(output)
-                .ok()
-                .and_then(|output| output.strip_prefix("id ")?.strip_suffix('\n'))
-                .filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()))
-                .and_then(|id| JobId::new(id).ok())
-                .map(Ok)
-                .ok_or_else(|| misunderstood("it holds no job id")),
+            Ok(_) => Err(misunderstood("it holds no job id")),
             Err(refusal) => Ok(Err(refusal)),
         }
     }
+}
+
+/// The id in the line that tells it. A line that was cut off tells none.
+fn submitted(output: &[u8]) -> Option<JobId> {
+    let end = output.iter().position(|&byte| byte == b'\n')?;
+    let id = std::str::from_utf8(&output[..end]).ok()?.strip_prefix("id ")?;
+    let is_number = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
+    JobId::new(id).ok().filter(|_| is_number)
 }
 
 /// Which jobs to read.
@@ -221,10 +223,6 @@ impl RemoteCommand for Attach<'_> {
 
     fn stdin(&self) -> Bytes {
         program(&arguments().arg(self.id.as_str()).arg(self.command), include_str!("shell/attach.sh"))
-    }
-
-    fn environment(&self) -> Environment {
-        Environment::Login
     }
 
     fn idempotent(&self) -> bool {

@@ -281,7 +281,8 @@ fn expand(pattern: &str, name: &str, user: &str) -> String {
     expanded
 }
 
-/// The environment as a file for `.`: through `command`, so that a variable that the shell keeps read-only does not end it.
+/// The environment as a file for `.`, which prints the names of variables that the shell keeps read-only or makes something else of;
+/// through `command`, so that such a one does not end it.
 fn environment(job: &JobDescription) -> Result<Vec<u8>, SchedulerError> {
     let mut lines = Vec::new();
     for (name, value) in &job.environment {
@@ -291,8 +292,12 @@ fn environment(job: &JobDescription) -> Result<Vec<u8>, SchedulerError> {
         if value.contains('\0') {
             return Err(SchedulerError::Rejected(format!("the environment variable {name} holds a NUL byte")));
         }
-        let assignment = [name.as_bytes(), b"=", &text_to_bytes(value)].concat();
+        let value = text_to_bytes(value);
+        let assignment = [name.as_bytes(), b"=", &value].concat();
         lines.extend_from_slice(CommandLine::new("command").flag("export").arg(assignment).as_bytes());
+        lines.extend_from_slice(b" && [ \"x$");
+        lines.extend_from_slice(name.as_bytes());
+        lines.extend_from_slice(CommandLine::new("\" =").arg([b"x", value.as_slice()].concat()).flag("] || echo").arg(name).as_bytes());
         lines.push(b'\n');
     }
     Ok(lines)

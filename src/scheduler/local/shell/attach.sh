@@ -10,7 +10,7 @@ attach() {
     begin
     # From here on in positional parameters: the job's environment may hold variables of any name.
     set -- "$command" "$id" "$8" "$4" "$runner_cookie" "$root/jobs/$id/environment"
-    { . "$6"; } 2>/dev/null
+    { . "$6"; } >/dev/null 2>&1
     export GOLDCREST_JOB_ID="$2" GOLDCREST_JOB_NAME="$3" GOLDCREST_SUBMIT_DIR="$4" GOLDCREST_JOB_COOKIE="$5"
     exec /bin/sh -c "$1" </dev/null
 }

@@ -98,13 +98,14 @@ pause() {
     kill "$sleeper" 2>/dev/null
 }
 
-# Runs beside the job: heartbeat, time limit, requests from other hosts; cleans up when the runner was killed.
+# Runs beside the job: heartbeat, time limit, requests from other hosts; cleans up when the runner was killed, and ends the job when
+# its records were removed: nobody could see or cancel it any more.
 tick() {
     sleeper=
     trap 'kill $sleeper 2>/dev/null; exit 0' TERM
     trap - USR1 USR2
     while :; do
-        step=10
+        step=5
         if [ "$limit" -gt 0 ]; then
             left=$((begun + limit - $(now)))
             if [ "$left" -le 0 ]; then kill -USR2 $$; elif [ "$left" -lt "$step" ]; then step=$left; fi
@@ -113,6 +114,10 @@ tick() {
         sleep "$step" &
         sleeper=$!
         wait "$sleeper"
+        if [ ! -d "jobs/$id" ]; then
+            kill -TERM $$
+            exit 0
+        fi
         if ! alive "$id"; then
             bury "$id"
             kick
@@ -172,13 +177,13 @@ finish_cancelled() {
 }
 
 # Records state $1 for reason $2, with the field $3, and gives the slot on. Where the file system is full it tries again; if
-# that does not help the queue entry stays and whoever looks next records the loss.
+# that does not help the queue entry stays and whoever looks next records the loss. Where the records were removed there is nothing to do.
 finish() {
     if [ -n "$begun" ]; then begun=" start=$begun host=$host"; fi
     tries=0
     until write_status "$id" "$fixed state=$1 reason=$2$begun end=$(now)$3"; do
         tries=$((tries + 1))
-        [ "$tries" -lt 30 ] || exit 1
+        [ "$tries" -lt 30 ] && [ -d "jobs/$id" ] || exit 1
         sleep 10
     done
     rm -f "jobs/$id/runner" "jobs/$id/leader" "jobs/$id/environment"
@@ -215,7 +220,7 @@ launch() {
     esac
     # From here on in positional parameters: the job's environment may hold variables of any name.
     set -- "$root/jobs/$id" "$id" "$8" "$4" "$cookie" "$first"
-    { . "$1/environment"; } 2>/dev/null
+    { . "$1/environment"; } >/dev/null 2>&1
     export GOLDCREST_JOB_ID="$2" GOLDCREST_JOB_NAME="$3" GOLDCREST_SUBMIT_DIR="$4" GOLDCREST_JOB_COOKIE="$5"
     exec ${6:+"$6"} "$1/script"
 }
