@@ -138,7 +138,7 @@ impl Authority {
         tracing::info!(
             target: "audit",
             user = %caller.username,
-            subject = %caller.subject,
+            subject = caller.subject.as_str(),
             client = caller.client_id.as_deref(),
             action = "credential.issue",
             serial,

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Method, header};
-use axum::middleware;
+use axum::middleware::{from_fn, from_fn_with_state, map_request};
 use tower::util::{MapRequest, option_layer};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
@@ -130,7 +130,9 @@ pub fn router_keeping(state: AppState, kept: Option<Kept>) -> (Router, OpenApi, 
         .layer(body_limit)
         .layer(CatchPanicLayer::custom(middleware::time_limit::panicked))
         .layer(from_fn(middleware::drain_body::drain_body))
+        .layer(map_request(middleware::normalise::restore_options))
         .layer(option_layer(cors))
+        .layer(map_request(middleware::normalise::set_options_aside))
         .layer(from_fn_with_state(access_log, middleware::access_log::access_log))
         .with_state(api);
     let normalised = MapRequest::new(router, move |request| middleware::normalise::normalise(&root_path, request));

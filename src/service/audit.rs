@@ -18,7 +18,7 @@ pub(super) fn decision(caller: &Caller, system: &SystemName, outcome: &Result<Ru
         Ok(Ruling { decision: Decision::Denied, basis }) => tracing::info!(
             target: "audit",
             user = %principal.username,
-            subject = %principal.subject,
+            subject = principal.subject.as_str(),
             client = principal.client_id.as_deref(),
             %system,
             action = "access",
@@ -38,7 +38,7 @@ pub(super) fn decision(caller: &Caller, system: &SystemName, outcome: &Result<Ru
         Err(error) => tracing::info!(
             target: "audit",
             user = %principal.username,
-            subject = %principal.subject,
+            subject = principal.subject.as_str(),
             client = principal.client_id.as_deref(),
             %system,
             action = "access",
@@ -104,11 +104,11 @@ impl<'a> Change<'a> {
         tracing::info!(
             target: "audit",
             user = %principal.username,
-            subject = %principal.subject,
+            subject = principal.subject.as_str(),
             client = principal.client_id.as_deref(),
             system = %self.access.cluster().name(),
             action,
-            object = ?self.target,
+            object = self.target.as_str(),
             outcome,
             authorizer = basis.authorizer,
             relation = basis.relation,

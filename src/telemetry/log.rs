@@ -2,7 +2,8 @@
 //!
 //! What is logged is not known here. Standard output belongs to the command line's answers.
 
-use std::io::IsTerminal;
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Write};
 use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
@@ -68,8 +69,8 @@ pub enum TelemetryError {
 pub fn init(format: LogFormat, default: &str) -> Result<(), TelemetryError> {
     let asked = [LOG_VARIABLE, "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
     let filter = filter(asked.as_deref().unwrap_or(default))?;
-    let terminal = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal && colours());
+    let terminal = io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| OneLine(io::stderr())).with_ansi(terminal && colours());
     let json = match format {
         LogFormat::Auto => !terminal,
         LogFormat::Text => false,
@@ -78,6 +79,40 @@ pub fn init(format: LogFormat, default: &str) -> Result<(), TelemetryError> {
     let set =
         if json { builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init() } else { builder.try_init() };
     set.map_err(TelemetryError::Subscriber)
+}
+
+/// Writes each event as one line: what it holds of clients, tokens and clusters cannot begin another, nor steer a terminal.
+struct OneLine<W>(W);
+
+impl<W: Write> Write for OneLine<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        self.0.write_all(one_line(event).as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// An event, which comes whole, with its control characters escaped, but for the line feed at its end and for colours (the formatter itself
+/// escapes those of values).
+fn one_line(event: &[u8]) -> Cow<'_, str> {
+    let text = String::from_utf8_lossy(event);
+    let (line, end) = text.strip_suffix('\n').map_or((&*text, ""), |line| (line, "\n"));
+    let breaks = |c: char| (c.is_control() && c != '\u{1b}') || matches!(c, '\u{2028}' | '\u{2029}');
+    if !line.contains(breaks) {
+        return text;
+    }
+    let escaped = line.chars().fold(String::with_capacity(text.len() + 8), |mut escaped, c| {
+        if breaks(c) {
+            escaped.extend(c.escape_default())
+        } else {
+            escaped.push(c)
+        }
+        escaped
+    });
+    Cow::Owned(escaped + end)
 }
 
 /// False where the environment asks for output without colours (<https://no-color.org>) or the terminal knows none.
@@ -100,6 +135,17 @@ mod tests {
         let text = filter("error").unwrap().to_string();
         assert!(text.contains("audit=info"), "{text}");
         assert!(text.contains("error"), "{text}");
+    }
+
+    #[test]
+    fn an_event_is_one_line_whatever_it_holds() {
+        let mut written = Vec::new();
+        let forged = "INFO audit: subject=a\nINFO audit: user=root outcome=done\r\u{85}\u{2028}\tend\n";
+        OneLine(&mut written).write_all(forged.as_bytes()).unwrap();
+        let line = String::from_utf8(written).unwrap();
+        assert_eq!(line.matches('\n').count(), 1, "{line:?}");
+        assert_eq!(line, "INFO audit: subject=a\\nINFO audit: user=root outcome=done\\r\\u{85}\\u{2028}\\tend\n");
+        assert!(matches!(one_line(b"as it is\n"), Cow::Borrowed("as it is\n")));
     }
 
     #[test]

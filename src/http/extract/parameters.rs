@@ -13,6 +13,7 @@ use crate::domain::bytes_to_text;
 use crate::error::Kind;
 use crate::http::Api;
 use crate::http::problem::Problem;
+use crate::rest::Object;
 use crate::service::{InvalidRequest, Place};
 
 /// The query as a `T`. Parameters that `T` does not have are ignored; of repeated ones the last counts.
@@ -46,7 +47,7 @@ impl<T: DeserializeOwned> FromRequest<Api> for Document<T> {
             }
         })?;
         let mut json = serde_json::Deserializer::from_slice(&bytes);
-        let document = serde_path_to_error::deserialize(&mut json).map_err(|error| invalid(Place::Document, &error))?;
+        let Object(document) = serde_path_to_error::deserialize(&mut json).map_err(|error| invalid(Place::Document, &error))?;
         json.end().map_err(|error| InvalidRequest::new(Place::Document, "body", error.to_string()))?;
         Ok(Self(document))
     }
@@ -57,7 +58,11 @@ fn read<T: DeserializeOwned>(place: Place, value: Value) -> Result<T, InvalidReq
 }
 
 fn invalid(place: Place, error: &serde_path_to_error::Error<serde_json::Error>) -> InvalidRequest {
-    let path = error.path().to_string();
+    let path = known_part(error.path());
+    if error.inner().is_syntax() || error.inner().is_eof() {
+        let near = if path == "." { String::new() } else { format!(", in {path}") };
+        return InvalidRequest::new(place, "body", format!("the document is no JSON: {}{near}", error.inner()));
+    }
     let message: String = error.inner().to_string().chars().take(500).collect();
     // A missing member is reported at the object that lacks it, so that its own name has to be read from serde's message.
     let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split_once('`')).map(|(name, _)| name.to_owned());
@@ -68,6 +73,18 @@ fn invalid(place: Place, error: &serde_path_to_error::Error<serde_json::Error>) 
         (_, None) => path,
     };
     InvalidRequest::new(place, name, message)
+}
+
+/// A path without the segments whose names are not known, which are shown as `?`.
+fn known_part(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let text = path.iter().filter(|segment| !matches!(segment, Segment::Unknown)).fold(String::new(), |mut text, segment| {
+        let dot = if text.is_empty() || matches!(segment, Segment::Seq { .. }) { "" } else { "." };
+        text.push_str(dot);
+        text.push_str(&segment.to_string());
+        text
+    });
+    if text.is_empty() { ".".to_owned() } else { text }
 }
 
 /// The pairs of `application/x-www-form-urlencoded` (WHATWG URL, 5.1), but bytes that are not UTF-8 survive.

@@ -7,10 +7,12 @@ use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
 
+use crate::error::Kind;
 use crate::http::config::{LoggedHeader, Logger};
+use crate::http::middleware::host;
 use crate::http::middleware::normalise::Prefix;
 use crate::http::problem::Problem;
 use crate::http::problem::context::{CORRELATION_ID, REQUEST_ID, RequestContext};
@@ -62,7 +64,10 @@ pub(crate) async fn access_log(State(observer): State<Arc<AccessLog>>, mut reque
     let pending = observer.request_metrics.begin(route.as_deref(), &method, started);
     request.extensions_mut().insert(Arc::clone(&context));
     let span = tracing::info_span!("request", request_id = &**context.id(), correlation_id = context.correlation_id());
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = match host::mistake(&request) {
+        None => next.run(request).instrument(span).await,
+        Some(mistake) => Problem::new(Kind::Invalid, mistake).into_response(),
+    };
 
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
@@ -131,18 +136,18 @@ fn log(line: &Line<'_>, response: &Response, problem: Option<&Problem>) {
     // The ids are fields of the line itself: to take them from the span, the JSON format would read and write it anew each time.
     match status {
         500 => {
-            tracing::error!(parent: None, request_id, correlation_id, %method, ?path, route, status, user, milliseconds, headers, error, "{method} {path:?} failed with {status}");
+            tracing::error!(parent: None, request_id, correlation_id, %method, path, route, status, user, milliseconds, headers, error, "{method} {path:?} failed with {status}");
         }
         // What a cluster or the identity provider did not do: not our defect, and someone should know when it goes on.
         408 | 424 | 429 | 501.. => {
-            tracing::warn!(parent: None, request_id, correlation_id, %method, ?path, route, status, user, milliseconds, headers, error, "{method} {path:?} failed with {status}");
+            tracing::warn!(parent: None, request_id, correlation_id, %method, path, route, status, user, milliseconds, headers, error, "{method} {path:?} failed with {status}");
         }
         // Orchestrators ask every few seconds.
         200 if route == Some("/status/liveness/") => {
-            tracing::debug!(parent: None, request_id, correlation_id, %method, ?path, route, status, milliseconds, "{method} {path:?} answered {status}")
+            tracing::debug!(parent: None, request_id, correlation_id, %method, path, route, status, milliseconds, "{method} {path:?} answered {status}")
         }
         _ => {
-            tracing::info!(parent: None, request_id, correlation_id, %method, ?path, route, status, user, milliseconds, headers, error, "{method} {path:?} answered {status}");
+            tracing::info!(parent: None, request_id, correlation_id, %method, path, route, status, user, milliseconds, headers, error, "{method} {path:?} answered {status}");
         }
     }
 }

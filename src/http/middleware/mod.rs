@@ -2,5 +2,6 @@
 
 pub(crate) mod access_log;
 pub(crate) mod drain_body;
+pub(crate) mod host;
 pub(crate) mod normalise;
 pub(crate) mod time_limit;

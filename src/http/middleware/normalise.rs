@@ -69,6 +69,29 @@ pub(crate) async fn method_not_allowed(method: Method) -> Response {
     if method == Method::OPTIONS { StatusCode::NO_CONTENT.into_response() } else { Problem::method_not_allowed().into_response() }
 }
 
+/// An OPTIONS request that is no preflight (Fetch, 3.2.2) while the layer for cross-origin calls looks at it, which takes each for one.
+#[derive(Clone)]
+struct PlainOptions;
+
+/// Keeps OPTIONS requests that are no preflight from being answered as one: they are for the resource, as those of tus.
+pub(crate) async fn set_options_aside(mut request: Request) -> Request {
+    let headers = request.headers();
+    let preflight = headers.contains_key(header::ORIGIN) && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    if request.method() == Method::OPTIONS && !preflight {
+        request.extensions_mut().insert(PlainOptions);
+        *request.method_mut() = Method::GET;
+    }
+    request
+}
+
+/// Undoes [`set_options_aside`].
+pub(crate) async fn restore_options(mut request: Request) -> Request {
+    if request.extensions_mut().remove::<PlainOptions>().is_some() {
+        *request.method_mut() = Method::OPTIONS;
+    }
+    request
+}
+
 /// Sends the client elsewhere, with the same method and body.
 pub(crate) fn redirect(location: &str) -> Response {
     match HeaderValue::from_str(location) {

@@ -35,7 +35,7 @@ impl ProblemContext {
 
     /// Leaves a line in the log for a problem that no status shows.
     pub(crate) fn log(&self, problem: &Problem, what: &'static str) {
-        let (request_id, instance, error) = (&**self.context.id(), &self.instance, problem.log());
-        tracing::warn!(request_id, ?instance, error, "{what}");
+        let (request_id, instance, error) = (&**self.context.id(), self.instance.as_str(), problem.log());
+        tracing::warn!(request_id, instance, error, "{what}");
     }
 }

@@ -240,7 +240,7 @@ impl From<&Vec<domain::Reservation>> for GetReservationsResponse {
 pub(in crate::http) struct UserInfoResponse {
     user: PosixIdentified,
     group: PosixIdentified,
-    groups: Vec<PosixIdentified>,
+    groups: Vec<GroupMembership>,
     /// The accounts that the caller may charge; null where the scheduler has no such notion.
     accounts: Option<Vec<AccountsModel>>,
 }
@@ -250,6 +250,15 @@ pub(in crate::http) struct UserInfoResponse {
 struct PosixIdentified {
     id: String,
     name: String,
+}
+
+/// A group that the caller is in.
+#[derive(Serialize, ToSchema)]
+struct GroupMembership {
+    id: String,
+    name: String,
+    /// Whether new files belong to it: the caller's `group`.
+    default: bool,
 }
 
 /// An account.
@@ -269,10 +278,12 @@ impl From<domain::PosixId> for PosixIdentified {
 impl From<(domain::Identity, Reading<Option<Vec<domain::Account>>>)> for UserInfoResponse {
     fn from((identity, accounts): (domain::Identity, Reading<Option<Vec<domain::Account>>>)) -> Self {
         let model = |account: &domain::Account| AccountsModel { name: account.name.clone(), default: account.default };
+        let primary = identity.group.id.clone();
+        let membership = |group: domain::PosixId| GroupMembership { default: group.id == primary, id: group.id, name: group.name };
         Self {
             user: identity.user.into(),
             group: identity.group.into(),
-            groups: identity.groups.into_iter().map(PosixIdentified::from).collect(),
+            groups: identity.groups.into_iter().map(membership).collect(),
             accounts: accounts.as_ref().map(|accounts| accounts.iter().map(model).collect()),
         }
     }

@@ -143,6 +143,37 @@ async fn browsers_may_call_from_the_configured_origins_only() {
     let api = Api::build(vec![], vec![], ClusterHealth::default(), "", |config| config.cors_allowed_origins = vec!["*".to_owned()]);
     let answer = api.send(from_origin(Method::GET, "https://any.example.org")).await;
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    // What is no preflight is for the resource: tus clients ask so for what it can do.
+    let mut asked = request(Method::OPTIONS, "/filesystem/daint/uploads", Some("token-of-alice"), None);
+    asked.headers_mut().insert("origin", "https://any.example.org".parse().unwrap());
+    let answer = api.send(asked).await;
+    assert_eq!((answer.status, answer.header("tus-version")), (204, Some("1.0.0")));
+    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
     let answer = Api::new(vec![], vec![]).send(from_origin(Method::GET, origin)).await;
     assert_eq!(answer.header("access-control-allow-origin"), None);
+}
+
+#[tokio::test]
+async fn a_request_that_names_two_hosts_is_refused() {
+    let mut asked = request(Method::GET, SYSTEMS, Some("token-of-alice"), None);
+    asked.headers_mut().append("host", "a.example".parse().unwrap());
+    asked.headers_mut().append("host", "b.example".parse().unwrap());
+    let answer = Api::new(vec![], vec![]).send(asked).await;
+    assert_eq!((answer.status, answer.json()["message"].as_str()), (400, Some("more than one Host header was sent")));
+}
+
+#[tokio::test]
+async fn what_is_no_json_is_told_with_its_place() {
+    let api = Api::new(vec![], vec![]);
+    for (body, told) in [
+        (r#"{"job": {"script": "a" "b"}}"#, "the document is no JSON: expected `,` or `}` at line 1 column 24"),
+        (r#"{"job": "#, "the document is no JSON: EOF while parsing"),
+        ("[]", "expected a JSON object"),
+    ] {
+        let mut asked = request(Method::POST, "/compute/daint/jobs", Some("token-of-alice"), Some(serde_json::json!({})));
+        *asked.body_mut() = Body::from(body);
+        let answer = api.send(asked).await;
+        let message = answer.json()["message"].to_string();
+        assert!(answer.status == 400 && message.contains(told) && !message.contains('?'), "{message}");
+    }
 }
