@@ -13,7 +13,7 @@ use crate::ssh::{CommandError, CommandLine, Environment, RawOutput, RemoteComman
 ///
 /// The job gets the environment of the login, with the functions that a `sh` between would drop, and the variables that were asked for.
 /// Those go by standard input into a file that sbatch reads (`--export-file`): no other user sees their values, and they do not steer
-/// sbatch. Nor do the login's own `SBATCH_*` variables. An id is answered when it is printed: sbatch is ended where it waits for the job.
+/// sbatch. Nor do the login's own `SBATCH_*` variables, but for `SBATCH_EXPORT`; the job gets them. An id is answered when it is printed: sbatch is ended where it waits for the job.
 static SUBMIT: LazyLock<String> = LazyLock::new(|| {
     let lines = include_str!("submit.sh").lines().filter(|line| !line.starts_with('#'));
     lines.collect::<Vec<_>>().join(" ")
@@ -24,7 +24,7 @@ pub(super) struct Sbatch<'a>(pub(super) &'a JobDescription);
 
 impl Sbatch<'_> {
     /// Which environment the job gets, for [`SUBMIT`].
-    fn environment_choice(&self) -> &'static str {
+    fn exported(&self) -> &'static str {
         let own = |script: &str| sbatch_lines(script).flatten().any(|word| word.starts_with("--export"));
         match &self.0.script {
             _ if !self.0.environment.is_empty() => "whole",
@@ -76,7 +76,7 @@ impl RemoteCommand for Sbatch<'_> {
             JobScript::Path(path) => path.as_bytes(),
         };
         let mut line = CommandLine::new("sh").flag("-c").arg(&*SUBMIT).flag("sbatch");
-        line = line.arg(self.environment_choice()).arg(self.heterogeneous()).arg(path);
+        line = line.arg(self.exported()).arg(self.heterogeneous()).arg(path);
         line = line.flag("--parsable");
         if !job.environment.is_empty() {
             line = line.flag("--export=ALL");
@@ -118,6 +118,7 @@ impl RemoteCommand for Sbatch<'_> {
         input.freeze()
     }
 
+    /// That of the login, which the job gets; [`SUBMIT`] itself clears what steers sbatch.
     fn environment(&self) -> Environment {
         Environment::Login
     }
@@ -171,13 +172,15 @@ mod tests {
     use super::super::failure::explain_refusal;
     use super::super::golden::{RELEASES, recorded};
     use std::collections::BTreeMap;
-    use std::io::Write as _;
+    use std::io::{BufRead, BufReader, Read, Write as _};
+    use std::path::PathBuf;
     use std::process::{Command, Output, Stdio};
     use std::time::{Duration, Instant};
 
     use super::*;
     use crate::domain::RemotePath;
     use crate::scheduler::SchedulerError;
+    use crate::ssh::program_of;
 
     fn job() -> JobDescription {
         JobDescription {
@@ -235,18 +238,22 @@ mod tests {
         assert!(!line.contains('\n') && SUBMIT.bytes().all(|byte| byte != b'\''), "{line}");
     }
 
-    /// Runs the submission with a real shell and this program as sbatch, in an environment with `login` beside the usual.
+    /// Where the search path has a program.
+    fn found(program: &str) -> Option<PathBuf> {
+        std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
+    }
+
+    /// Runs the submission as a login does, with this shell as `sh` and this program as sbatch, in an environment with `login` beside
+    /// the usual.
     fn submitted(job: &JobDescription, program: &str, shell: &str, login: &[(&str, &str)]) -> Output {
-        use std::os::unix::fs::PermissionsExt;
+        use std::os::unix::fs::{PermissionsExt, symlink};
         let folder = tempfile::tempdir().unwrap();
         let sbatch = folder.path().join("sbatch");
         std::fs::write(&sbatch, program).unwrap();
         std::fs::set_permissions(&sbatch, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let line: std::ffi::OsString = std::os::unix::ffi::OsStringExt::from_vec(Sbatch(job).command_line().as_bytes().to_vec());
+        symlink(found(shell).unwrap(), folder.path().join("sh")).unwrap();
         let path = format!("{}:/usr/bin:/bin", folder.path().display());
-        let mut child = Command::new(shell)
-            .arg("-c")
-            .arg(line)
+        let mut child = Command::new(folder.path().join("sh"))
             .env("PATH", path)
             .envs(login.iter().copied())
             .stdin(Stdio::piped())
@@ -254,8 +261,18 @@ mod tests {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(&Sbatch(job).stdin()).unwrap();
-        child.wait_with_output().unwrap()
+        let mut stdin = child.stdin.take().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdin.write_all(&program_of(&Sbatch(job))).unwrap();
+        let mut mark = String::new();
+        stdout.read_line(&mut mark).unwrap();
+        stdin.write_all(&Sbatch(job).stdin()).unwrap();
+        drop(stdin);
+        let mut printed = Vec::new();
+        stdout.read_to_end(&mut printed).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let stderr = output.stderr.strip_prefix(mark.as_bytes()).expect("the mark begins both streams").to_vec();
+        Output { status: output.status, stdout: printed, stderr }
     }
 
     fn with(environment: &[(&str, &str)]) -> JobDescription {
@@ -263,14 +280,61 @@ mod tests {
         JobDescription { environment, ..job() }
     }
 
-    /// What the job's environment is, as sbatch is given it in a file: the last of equal names counts.
-    fn environment_of_the_job(environment: &[(&str, &str)], login: &[(&str, &str)]) -> BTreeMap<String, String> {
-        let program = "#!/bin/sh\ntr '\\0' '\\1' <&4\n";
-        let output = submitted(&with(environment), program, "sh", login);
+    /// What the job's environment is, as sbatch is given it: in a file, where the last of equal names counts, or as its own.
+    fn environment_of(job: &JobDescription, shell: &str, login: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let program = "#!/bin/sh\nfile=/proc/$$/environ\n\
+                       for word; do case $word in --export-file=*[!0-9]*) file=${word#*=};; --export-file=4) file=/proc/self/fd/4;; esac; done\n\
+                       tr '\\0' '\\1' <\"$file\"\n";
+        let output = submitted(job, program, shell, login);
         let text = String::from_utf8(output.stdout).unwrap();
         // What is read line by line ends with a line feed.
         let variables = text.trim_end_matches('\n').split('\u{1}').filter_map(|entry| entry.split_once('='));
         variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    fn environment_of_the_job(environment: &[(&str, &str)], login: &[(&str, &str)]) -> BTreeMap<String, String> {
+        environment_of(&with(environment), "sh", login)
+    }
+
+    #[test]
+    fn slurms_variables_of_the_login_reach_the_job_whatever_is_sh() {
+        let login = [("SLURM_OF_SITE", "s"), ("SBATCH_ACCOUNT", "a"), ("SLURM_CLUSTERS", "c"), ("TAR_OPTIONS", "--totals")];
+        let het = JobScript::Inline("#!/bin/sh\n#SBATCH hetjob\n".to_owned());
+        for shell in ["dash", "bash", "zsh", "ksh"].into_iter().filter(|shell| found(shell).is_some()) {
+            for script in [job().script, het.clone()] {
+                for given in [&[][..], &[("GIVEN", "g")][..]] {
+                    let job = JobDescription { script: script.clone(), ..with(given) };
+                    let seen = environment_of(&job, shell, &login);
+                    for (name, value) in login.iter().chain(given) {
+                        assert_eq!(seen.get(*name).map(String::as_str), Some(*value), "{shell}: {name} of {job:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_login_decides_what_is_exported_and_nothing_else_of_the_submission() {
+        let program = "#!/bin/sh\necho \"$SBATCH_EXPORT $SLURM_OF_SITE:$SBATCH_ACCOUNT$SLURM_CLUSTERS:$*\"\n";
+        let login = [("SBATCH_EXPORT", "NONE"), ("SLURM_OF_SITE", "s"), ("SBATCH_ACCOUNT", "a"), ("SLURM_CLUSTERS", "c")];
+        let output = submitted(&job(), program, "sh", &login);
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "NONE s::--parsable --chdir=/home/u\n");
+    }
+
+    #[test]
+    fn exported_functions_named_like_programs_change_nothing_of_the_submission() {
+        let names = ["cat", "command", "env", "grep", "mktemp", "printf", "rm", "sbatch", "sed", "sleep"];
+        let functions = names.map(|name| format!("BASH_FUNC_{name}%%"));
+        let mut login: Vec<(&str, &str)> = functions.iter().map(|name| (name.as_str(), "() { echo wrong; }")).collect();
+        login.push(("SBATCH_ACCOUNT", "a"));
+        let het = JobScript::Inline("#!/bin/sh\n#SBATCH hetjob\n".to_owned());
+        for script in [job().script, het] {
+            let seen = environment_of(&JobDescription { script, ..with(&[("GIVEN", "g")]) }, "bash", &login);
+            assert!(functions.iter().all(|name| seen.contains_key(name)), "{seen:?}");
+            for (name, value) in [("GIVEN", "g"), ("SBATCH_ACCOUNT", "a")] {
+                assert_eq!(seen.get(name).map(String::as_str), Some(value), "{name}");
+            }
+        }
     }
 
     #[test]
@@ -329,7 +393,7 @@ mod tests {
     #[test]
     fn an_id_is_answered_while_sbatch_still_waits_for_the_job() {
         for shell in ["sh", "bash", "zsh", "ksh"] {
-            if Command::new(shell).arg("-c").arg(":").status().is_err() {
+            if found(shell).is_none() {
                 continue;
             }
             let began = Instant::now();
