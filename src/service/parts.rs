@@ -80,7 +80,7 @@ impl<'a> Parts<'a> {
     ///
     /// # Errors
     /// [`ServiceError::Busy`] when another request has taken it over.
-    pub async fn give_back(&self, part: &RemotePath, held: &RemotePath) -> Result<(), ServiceError> {
+    pub async fn put_back(&self, part: &RemotePath, held: &RemotePath) -> Result<(), ServiceError> {
         match self.files.rename(self.principal, held, part, false).await {
             Err(FilesystemError::NotFound(_)) => Err(ServiceError::Busy),
             renamed => Ok(renamed?),

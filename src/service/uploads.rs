@@ -174,11 +174,11 @@ async fn settle<T>(parts: &Parts<'_>, part: &RemotePath, held: &RemotePath, outc
         // Its name is gone: another request has taken it over.
         Err(ServiceError::Filesystem(FilesystemError::NotFound(path))) if path == *held => Err(ServiceError::Busy),
         Err(error) => {
-            parts.give_back(part, held).await?;
+            parts.put_back(part, held).await?;
             Err(error)
         }
         // It is in its place.
-        Ok(done) if parts.give_back(part, held).await.is_ok() => Ok(done),
+        Ok(done) if parts.put_back(part, held).await.is_ok() => Ok(done),
         Ok(_) => Err(ServiceError::Busy),
     }
 }

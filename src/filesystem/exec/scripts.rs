@@ -42,7 +42,7 @@ pub fn send(path: &RemotePath, version: &FileVersion, range: &Range<u64>) -> Com
 pub fn receive(temporary: &RemotePath, is_private: bool) -> CommandLine {
     let line = CommandLine::new("env LC_ALL=C sh -c");
     let line = match is_private {
-        true => line.flag(r#"'umask 077; { set -C; cat > "$1" && stat --format=%s -- "$1"; } 2>&1'"#),
+        true => line.flag(r#"'umask 077; { set -C; { chmod 600 -- "$1" && cat; } > "$1" && stat --format=%s -- "$1"; } 2>&1'"#),
         false => line.flag(r#"'{ set -C; cat > "$1" && stat --format=%s -- "$1"; } 2>&1'"#),
     };
     line.flag("sh").arg(temporary.as_bytes())
@@ -82,7 +82,7 @@ impl RemoteCommand for Resize<'_> {
         let line = command(self.seconds);
         match (self.to, self.private) {
             (Some(size), _) => line.flag("sh -c").arg(CUT).flag("sh").arg(self.part.as_bytes()).arg(size.to_string()),
-            (None, true) => line.flag(r#"sh -c 'umask 077; set -C; : > "$1"' sh"#).arg(self.part.as_bytes()),
+            (None, true) => line.flag(r#"sh -c 'umask 077; set -C; : > "$1" && chmod 600 -- "$1"' sh"#).arg(self.part.as_bytes()),
             (None, false) => line.flag(r#"sh -c 'set -C; : > "$1"' sh"#).arg(self.part.as_bytes()),
         }
     }

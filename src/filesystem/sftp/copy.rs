@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::change;
 use super::errors::{attributes, bytes, filesystem_error, making};
-use super::finish::{Wanted, finish, not_written, set_group, still_there};
+use super::finish::{Properties, finish, not_written, set_group, still_there};
 use super::protocol::{Attributes, OpenFlags, Request, Response, Status};
 use super::session::{Failure, Handle, Session};
 use crate::domain::{FileType, Principal, RemotePath};
@@ -88,7 +88,7 @@ pub async fn file(
         0 => Acl::Same,
         _ => exec.keep_acl(principal, source, &temporary.path, &rights, (size, copied.owner)).await,
     };
-    let finished = finish(session, to, target, size, Wanted { rights: Some((rights, acl)), times: found.times }).await?;
+    let finished = finish(session, to, target, size, Properties { rights: Some((rights, acl)), times: found.times }).await?;
     still_there(session, &temporary.path, &finished).await?;
     temporary.place(target, overwrite).await
 }

@@ -12,7 +12,7 @@ use crate::filesystem::rights::{Acl, Rights};
 
 /// What a file is to have when it is whole, beside its content.
 #[derive(Clone, Copy, Default)]
-pub struct Wanted {
+pub struct Properties {
     /// The rights of another file, and whether it shares that one's access control list.
     pub rights: Option<(Rights, Acl)>,
     /// Times of last access and last change.
@@ -29,7 +29,7 @@ pub async fn finish(
     handle: Handle,
     path: &RemotePath,
     size: u64,
-    wanted: Wanted,
+    wanted: Properties,
 ) -> Result<Attributes, FilesystemError> {
     if let Some((rights, acl)) = wanted.rights {
         set_mode(session, &handle, path, &rights, acl).await?;

@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::Sftp;
 use super::errors::{attributes, bytes, filesystem_error, making};
-use super::finish::{Wanted, finish, still_there};
+use super::finish::{Properties, finish, still_there};
 use super::protocol::{Attributes, OpenFlags, Request};
 use super::read::{SMALL, Source};
 use super::session::{Failure, Handle, Session};
@@ -127,7 +127,7 @@ impl Transfer for Sftp {
             handle.close().await.map_err(failed)?;
             return Err(error);
         }
-        match finish(&session, handle, part, end, Wanted::default()).await {
+        match finish(&session, handle, part, end, Properties::default()).await {
             Ok(_) => Ok(end),
             Err(error) => {
                 // Of what the server had taken an unknown part is lost; what was there before is not.
@@ -156,7 +156,7 @@ impl Transfer for Sftp {
             let opened = attributes(&session, part, &Request::Fstat { handle: handle.bytes() }).await?;
             still_there(&session, part, &opened).await?;
             let keep = Keep { exec: &self.exec, principal, target: &target };
-            let wanted = Wanted { rights: keep.rights(&session, &handle, part).await?, times: None };
+            let wanted = Properties { rights: keep.rights(&session, &handle, part).await?, times: None };
             let finished = finish(&session, handle, part, size, wanted).await?;
             target.take(&session, part, &finished, expected).await
         };

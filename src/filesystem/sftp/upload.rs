@@ -11,7 +11,7 @@ use futures::{FutureExt, StreamExt};
 
 use super::budget::Share;
 use super::errors::{bytes, filesystem_error};
-use super::finish::{Wanted, finish, not_written, set_group};
+use super::finish::{Properties, finish, not_written, set_group};
 use super::protocol::{OpenFlags, Request};
 use super::read::MAX_REQUESTS;
 use super::session::{Failure, Handle, Session};
@@ -125,7 +125,7 @@ impl Upload<'_> {
         let (size, outcome) = write(session, &handle, path, 0, content, self.options.cap).await;
         outcome?;
         let keep = Keep { exec: self.exec, principal: self.principal, target };
-        let wanted = Wanted { rights: keep.rights(session, &handle, &temporary_path).await?, times: None };
+        let wanted = Properties { rights: keep.rights(session, &handle, &temporary_path).await?, times: None };
         let finished = finish(session, handle, path, size, wanted).await?;
         let placed = target.take(session, &temporary_path, &finished, self.options.expected).await?;
         temporary.renamed = true;

@@ -265,8 +265,9 @@ async fn whoever_was_overtaken_on_another_replica_writes_nothing_more() {
                 }
             });
             let on_disk = || {
-                let sizes = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
-                sizes.max().unwrap_or_default()
+                // A name may be another's by now.
+                let sizes = std::fs::read_dir(directory.path()).unwrap().filter_map(|entry| entry.unwrap().metadata().ok());
+                sizes.map(|found| found.len()).max().unwrap_or_default()
             };
             crate::support::wait_until(crate::support::PATIENCE, async || on_disk() == 3).await;
             let arrived: usize = offset(&second, &upload).await.parse().unwrap();
