@@ -3,10 +3,10 @@
 //! The only module that knows russh and deadpool. The rest of the crate sees [`Transport`]: run a command, or open a byte
 //! stream. It must not know schedulers, file operations or HTTP.
 //!
-//! Outside in: `lanes` decides what is tried again, `lane` lends channels and owns the queue and the pool, which `opener`
-//! fills, `cluster` holds what lanes share, `connection` judges one connection and `handshake` makes it, `channel`, `running`,
-//! `shell` and `stream` carry the work, and `shells` are kept for the next command. Another way to know hosts is a variant of [`HostKeys`] with an arm in `hostkeys`; another kind
-//! of traffic is a variant of [`LaneKind`].
+//! From the outside in: `lanes` runs commands and decides what is tried again; `pool` has the lanes of a cluster's users, their
+//! queues and the shells that they keep; `lease` is a connection in use and the right to one channel on it; `channel` carries
+//! the work of one channel; `connect` makes one connection and judges whether it still lives. Another way to know hosts is a
+//! variant of [`HostKeys`] with an arm in `connect/host_keys`; another kind of traffic is a variant of [`LaneKind`].
 
 mod channel;
 mod command;

@@ -1,7 +1,7 @@
 //! Errors on the wire: the only place with status codes for errors.
 //!
 //! The body is a problem document (RFC 9457) that also carries the members that clients of FirecREST read. A [`Problem`] is
-//! turned into a response in two steps: here its status and headers are set, and the outermost layer (`observe`) writes the
+//! turned into a response in two steps: here its status and headers are set, and the outermost layer (`access_log`) writes the
 //! body, since only there the caller and the path are known. To add a kind of failure: a variant of [`Kind`] and an arm in
 //! [`answer`].
 

@@ -35,9 +35,9 @@ pub(crate) struct IdleLimits {
 
 /// What one connection is doing.
 #[derive(Clone)]
-pub(crate) struct ConnectionActivity(Arc<CachedScheduler>);
+pub(crate) struct ConnectionActivity(Arc<Connection>);
 
-struct CachedScheduler {
+struct Connection {
     patience: IdleLimits,
     request_metrics: Arc<RequestMetrics>,
     state: Mutex<State>,
@@ -56,7 +56,7 @@ impl ConnectionActivity {
     /// That of a connection that was just accepted.
     pub(crate) fn new(patience: IdleLimits, request_metrics: Arc<RequestMetrics>) -> Self {
         let state = State { next: 0, exchanges: BTreeMap::new(), idle_until: Instant::now() + patience.idle };
-        Self(Arc::new(CachedScheduler { patience, request_metrics, state: Mutex::new(state) }))
+        Self(Arc::new(Connection { patience, request_metrics, state: Mutex::new(state) }))
     }
 
     /// A request has come in. It is under way until the exchange, or the answer that it watches, is dropped.
@@ -83,7 +83,7 @@ impl ConnectionActivity {
     }
 }
 
-impl CachedScheduler {
+impl Connection {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -102,7 +102,7 @@ impl CachedScheduler {
 
 /// A request and its answer.
 pub(crate) struct Exchange {
-    shared: Arc<CachedScheduler>,
+    shared: Arc<Connection>,
     id: u64,
     /// The bytes of the piece that was offered last, which may still wait to be sent.
     left: u64,

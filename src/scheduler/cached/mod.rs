@@ -1,8 +1,7 @@
 //! The reads of a scheduler, shared: one command for all who ask the same at the same time, and again for a moment after.
 //!
-//! CachedScheduler is what the same caller asks with the same arguments, and never anything between callers, even where two of them have one user
-//! name. A change by a user (a submission,
-//! a cancellation, an attached command) ends what that user has been told: an answer that was asked for before the change ended is
+//! An answer is shared by equal questions of one caller, never between callers, even where two of them have one user name. A
+//! change by a user (a submission, a cancellation, an attached command) ends what that user has been told: an answer that was asked for before the change ended is
 //! never given to a question that came after it. Errors are told to those who wait for them and not kept.
 //!
 //! This module must not know HTTP, nor how any scheduler is spoken to. To share one more read: a field with its bound in bytes,
