@@ -69,7 +69,7 @@ need_free_port() { ! port_open "$1" || die "port $1 is in use by a process that 
 # alive PID_FILE WORD: whether the process of the file runs and is ours: its command line holds the word.
 alive() {
     local pid
-    pid=$(cat "$1" 2>/dev/null) && [ -n "$pid" ] && tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$2"
+    pid=$(cat "$1" 2>/dev/null) && [ -n "$pid" ] && { tr '\0' ' ' <"/proc/$pid/cmdline"; } 2>/dev/null | grep -qF -- "$2"
 }
 
 # Every process below the given one, the given one last.

@@ -138,7 +138,14 @@ wait_for_job() {
         wait "$leader"
         code=$?
         # A signal to the runner ends `wait` as well.
-        if [ -z "$signalled" ]; then break; fi
+        if [ -n "$signalled" ] || started_at "$leader"; then continue; fi
+        if [ "$code" -gt 128 ]; then
+            # That signal's number, or the job's own status: only the former leaves a status to be asked for, else it is 127.
+            wait "$leader" 2>/dev/null
+            again=$?
+            if [ "$again" -ne 127 ]; then code=$again; fi
+        fi
+        break
     done
     if survivors "$leader" "$cookie"; then stop_job; fi
     kill "$ticker" 2>/dev/null
