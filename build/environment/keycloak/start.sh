@@ -33,18 +33,23 @@ main() {
     cp "$here/realm.json" "$app/data/import/$realm.json"
     # Neither this script's standard streams nor a lock that its caller holds belong to a daemon.
     KC_BOOTSTRAP_ADMIN_USERNAME=admin KC_BOOTSTRAP_ADMIN_PASSWORD=$(cat "$state/admin.secret") \
-        JAVA_OPTS_KC_HEAP='-Xms64m -Xmx448m' JAVA_OPTS_APPEND='-XX:+UseSerialGC -XX:TieredStopAtLevel=1' \
+        JAVA_OPTS_KC_HEAP='-Xms64m -Xmx448m' JAVA_OPTS_APPEND=-XX:TieredStopAtLevel=1 \
         setsid bash "$app/bin/kc.sh" start --optimized --import-realm --cache=local \
         --http-enabled=true --http-host=127.0.0.1 --http-port="$port" --http-management-port="$management_port" \
         --hostname="$url" </dev/null >"$state/server.log" 2>&1 9>&- &
     echo $! >"$state/server.pid"
     # Beside a build on a machine of two cores the first start was seen to take more than three minutes.
-    if ! wait_for 900 curl -fsS --max-time 2 "$url/realms/$realm/.well-known/openid-configuration"; then
+    if ! wait_for 900 ready_or_gone || ! ready >/dev/null 2>&1; then
         tail -20 "$state/server.log" >&2
         die "Keycloak does not answer on port $port: see $state/server.log"
     fi
     say "Keycloak runs on port $port"
 }
+
+ready() { curl -fsS --max-time 2 "$url/realms/$realm/.well-known/openid-configuration"; }
+
+# A server that ended is not waited for.
+ready_or_gone() { ready || ! alive "$state/server.pid" "$app/bin/kc.sh"; }
 
 need_java() {
     local release
