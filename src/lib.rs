@@ -5,10 +5,12 @@
 pub mod app;
 pub mod authn;
 pub mod authz;
-pub mod cli;
 pub mod cluster;
+pub mod commands;
 pub mod config;
 pub mod credentials;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod domain;
 pub mod error;
 pub mod filesystem;

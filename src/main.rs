@@ -1,7 +1,7 @@
-//! The `goldcrest` program: see the library's `cli` module.
+//! The `goldcrest` program: see the library's `commands` module.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    goldcrest::cli::run()
+    goldcrest::commands::run()
 }

@@ -14,9 +14,9 @@ fn main() -> io::Result<()> {
     for each in [&manual, &completions] {
         std::fs::create_dir_all(each)?;
     }
-    clap_mangen::generate_to(goldcrest::cli::command(), manual)?;
+    clap_mangen::generate_to(goldcrest::commands::command(), manual)?;
     for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
-        clap_complete::generate_to(shell, &mut goldcrest::cli::command(), "goldcrest", &completions)?;
+        clap_complete::generate_to(shell, &mut goldcrest::commands::command(), "goldcrest", &completions)?;
     }
     Ok(())
 }

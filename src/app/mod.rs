@@ -15,7 +15,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::authn::DevelopmentIssuer;
 use crate::config::Config;
 use crate::http::{self, Tls};
 use crate::lifecycle::Lifecycle;
@@ -34,7 +33,7 @@ const METRICS_DRAIN: Duration = Duration::from_secs(1);
 pub struct App {
     site: Site,
     drain: Duration,
-    issuer: Option<Arc<DevelopmentIssuer>>,
+    beside: reload::Beside,
     metrics: Option<TcpListener>,
     tls: Option<Arc<Tls>>,
     reload: Option<Reload>,
@@ -50,13 +49,13 @@ impl App {
         let drain = Duration::from_secs(config.server.drain_timeout);
         let tls = config.server.tls.as_ref().map(Tls::load).transpose()?;
         let site = Site::build(config, client, None)?;
-        Ok(Self { site, drain, issuer: None, metrics: None, tls, reload: None })
+        Ok(Self { site, drain, beside: Box::new(|api| api), metrics: None, tls, reload: None })
     }
 
-    /// Serves an issuer of tokens beside the API: for the demonstration alone.
+    /// Serves what `beside` adds to the routes of the API, under each configuration.
     #[must_use]
-    pub fn with_issuer(mut self, issuer: Arc<DevelopmentIssuer>) -> Self {
-        self.issuer = Some(issuer);
+    pub fn with_routes_beside(mut self, beside: impl Fn(http::Router) -> http::Router + Send + Sync + 'static) -> Self {
+        self.beside = Box::new(beside);
         self
     }
 
@@ -87,12 +86,7 @@ impl App {
         let site = Arc::new(self.site);
         // Metrics stay up until the drain is over, so that it can be observed; so do the connections of requests under way.
         let drained = CancellationToken::new();
-        let issuer = self.issuer;
-        let beside = move |api| match &issuer {
-            Some(issuer) => http::issuer::beside(api, Arc::clone(issuer)),
-            None => api,
-        };
-        let (routes, current_routes) = watch::channel(beside(site.router.clone()));
+        let (routes, current_routes) = watch::channel((self.beside)(site.router.clone()));
         let (sites, current_site) = watch::channel(Arc::clone(&site));
         let request_metrics = site.request_metrics();
         if let Some(listener) = self.metrics {
@@ -108,7 +102,7 @@ impl App {
             background.spawn("TLS certificate", tls.follow_files(background.token()));
         }
         let running = site::Running::start(&site, &background);
-        let publish = reload::Publish { routes, sites, beside: Box::new(beside), tls: self.tls.clone() };
+        let publish = reload::Publish { routes, sites, beside: self.beside, tls: self.tls.clone() };
         let driver = reload::Driver::new(publish, running, background.clone(), drained.clone());
         background.spawn("configuration", driver.run(self.reload, background.token()));
         let listener = http::Listener::new(listener, self.tls);

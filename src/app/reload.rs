@@ -36,12 +36,14 @@ pub struct Reload {
     pub watch: bool,
 }
 
+/// Adds the routes that are not the configuration's.
+pub(super) type Beside = Box<dyn Fn(Router) -> Router + Send + Sync>;
+
 /// Where a new site is made known.
 pub(super) struct Publish {
     pub(super) routes: watch::Sender<Router>,
     pub(super) sites: watch::Sender<Arc<Site>>,
-    /// Adds the routes that are not the configuration's.
-    pub(super) beside: Box<dyn Fn(Router) -> Router + Send + Sync>,
+    pub(super) beside: Beside,
     pub(super) tls: Option<Arc<Tls>>,
 }
 

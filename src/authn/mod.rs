@@ -6,7 +6,6 @@
 
 mod claims;
 mod config;
-mod issuer;
 mod jwks;
 mod jwt;
 mod keys;
@@ -23,7 +22,6 @@ use crate::domain::{Principal, Secret, Username};
 use crate::error::{Classify, Kind};
 
 pub use config::Config;
-pub use issuer::{DevelopmentClient, DevelopmentIssuer, IssuedToken, IssuerError};
 pub use jwks::{KeysError, Source};
 pub use jwt::{JwtAuthenticator, SetupError};
 pub use keys::supported_algorithm;

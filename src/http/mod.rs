@@ -36,7 +36,6 @@ use status::system_cache::SystemCache;
 
 use crate::service::Gate;
 use crate::service::follow::FollowLimits;
-pub mod issuer;
 
 pub use axum::Router;
 pub use config::{Config, DocServer, LoggedHeader, Logger, MetricsConfig, ReloadTrigger};

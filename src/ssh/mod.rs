@@ -16,7 +16,6 @@ mod lanes;
 mod lease;
 mod pool;
 mod program;
-pub mod server;
 mod server_words;
 mod stats;
 mod transport;

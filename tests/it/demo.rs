@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use goldcrest::cli::demo::{DemoArgs, DemoError, Output, Parts, Proxy, run_until};
 use goldcrest::config;
 use goldcrest::credentials;
+use goldcrest::demo::{DemoArgs, DemoError, Output, Parts, Proxy, issuer, run_until};
 use goldcrest::error::ErrorChain;
-use goldcrest::http::issuer;
 use goldcrest::lifecycle::Lifecycle;
 use goldcrest::ssh::HostKeys;
 use russh::client;

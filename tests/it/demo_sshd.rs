@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
+use goldcrest::demo::ssh_server::{Account, Options, Running, Server, Subsystem};
 use goldcrest::domain::Username;
-use goldcrest::ssh::server::{Account, Options, Running, Server, Subsystem};
 use russh::client::{self, Handle, Msg};
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate, decode_secret_key};
 use russh::{Channel, ChannelMsg, Sig};

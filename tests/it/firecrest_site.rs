@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use goldcrest::app::App;
-use goldcrest::authn::{DevelopmentClient, DevelopmentIssuer};
 use goldcrest::config;
+use goldcrest::demo::issuer::{DevelopmentClient, DevelopmentIssuer};
 use goldcrest::domain::{Secret, Username};
 use goldcrest::rest::{Client, Request, Url};
 use serde_json::{Value, json};

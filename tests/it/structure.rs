@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 /// The modules from left to right. A module may import those of the rows below its own.
 const ROWS: &[&[&str]] = &[
     &["main"],
-    &["cli"],
+    &["commands"],
+    &["demo"],
     &["app"],
     &["config", "lifecycle", "telemetry"],
     &["http"],
@@ -42,16 +43,25 @@ const HOMES: &[(&str, &str)] = &[
     ("rusty_s3", "transfer"),
     ("md5", "transfer"),
     ("saphyr_parser", "config"),
-    ("clap", "cli"),
+    ("clap", "commands"),
     ("tracing_subscriber", "telemetry"),
     ("prometheus_client", "telemetry"),
 ];
 
-/// Parts of a crate that one file outside its home may know.
+/// Parts of a crate that one file or folder outside its home may know.
 ///
 /// Certificates are made and read where credentials come from, which is right of `ssh`; a way back through a trait would put
 /// signing, which has nothing to do with connections, among them.
-const GUESTS: &[(&str, &str)] = &[("russh::keys", "credentials/keys.rs"), ("regex::Regex", "authn/usernames.rs")];
+/// The demonstration has the other side of protocols whose clients have their homes elsewhere.
+const GUESTS: &[(&str, &str)] = &[
+    ("axum", "demo/issuer/endpoint.rs"),
+    ("clap", "demo/mod.rs"),
+    ("jsonwebtoken", "demo/issuer/mod.rs"),
+    ("regex::Regex", "authn/usernames.rs"),
+    ("russh", "demo/ssh_server/"),
+    ("russh::keys", "credentials/keys.rs"),
+    ("tower_http::cors", "demo/issuer/endpoint.rs"),
+];
 
 /// The most lines of a file, its tests not counted.
 const MAX_LINES: usize = 500;
@@ -67,8 +77,8 @@ const LONG_FUNCTIONS: &[(&str, &str)] = &[
     ("app/site.rs", "build"),
     ("config/mod.rs", "assemble"),
     ("config/rules.rs", "ssh"),
+    ("demo/sftp_server/files.rs", "perform"),
     ("filesystem/sftp/protocol/request.rs", "encode_request"),
-    ("filesystem/sftp/server/files.rs", "perform"),
     ("http/mod.rs", "routes"),
     ("ssh/pool/lane.rs", "place"),
 ];
@@ -255,7 +265,7 @@ fn every_foreign_crate_has_one_home() {
     for source in sources() {
         for (name, home) in HOMES {
             let path = source.path.to_string_lossy();
-            let invited = |text: &str| GUESTS.iter().any(|(part, guest)| *guest == path && text.starts_with(part));
+            let invited = |text: &str| GUESTS.iter().any(|(part, guest)| path.starts_with(guest) && text.starts_with(part));
             let named = source.code.lines().map(str::trim_start).filter(|line| !line.starts_with("//")).any(|line| {
                 line.match_indices(&format!("{name}::")).any(|(at, _)| {
                     !line[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':') && !invited(&line[at..])

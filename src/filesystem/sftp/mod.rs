@@ -16,7 +16,6 @@ mod part;
 pub mod protocol;
 mod read;
 mod resolve;
-pub mod server;
 mod session;
 mod sessions;
 mod target;

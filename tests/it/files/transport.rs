@@ -11,9 +11,9 @@ use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
+use goldcrest::demo::sftp_server;
 use goldcrest::domain::Principal;
 use goldcrest::filesystem::sftp::protocol::{Request, Response, VERSION, encode_request, encode_response, split_packet};
-use goldcrest::filesystem::sftp::server;
 use goldcrest::ssh::{ByteStream, CommandLine, Exec, LaneKind, RawOutput, Transport, TransportError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::process::{ChildStdin, ChildStdout, Command};
@@ -147,7 +147,7 @@ impl Transport for Local {
             }
             Subsystem::Own => {
                 let (ours, theirs) = tokio::io::duplex(256 * 1024);
-                let task = tokio::spawn(async move { server::serve(theirs).await });
+                let task = tokio::spawn(async move { sftp_server::serve(theirs).await });
                 self.running.lock().unwrap().push(task.abort_handle());
                 Ok(ByteStream::retiring(ours, self.retired.lock().unwrap().clone()))
             }

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use goldcrest::app::App;
-use goldcrest::cli::demo::{DemoArgs, Output, Parts, Proxy, run_until};
 use goldcrest::config;
 use goldcrest::credentials;
+use goldcrest::demo::{DemoArgs, Output, Parts, Proxy, issuer, run_until};
 use goldcrest::domain::Secret;
 use goldcrest::lifecycle::Lifecycle;
 use goldcrest::scheduler::SchedulerType;
@@ -58,7 +58,7 @@ impl Site {
                 cluster.ssh.port = node.server.addr.port();
                 cluster.ssh.host_keys = Some(HostKeys::Pinned(vec![node.server.host_public_key.clone()]));
                 node.home.clone_into(&mut told.lock().unwrap());
-                App::build(config)?.with_issuer(issuer).serve(listener, stop).await;
+                App::build(config)?.with_routes_beside(move |api| issuer::beside(api, Arc::clone(&issuer))).serve(listener, stop).await;
                 Ok(())
             })
         });

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use goldcrest::credentials::{Credential, CredentialError, CredentialProvider};
+use goldcrest::demo::ssh_server::{Account, Options, Running, Server};
 use goldcrest::domain::{
     Job, JobDescription, JobId, JobQuery, JobScript, NodeState, Principal, RemotePath, SystemName, TimeWindow, Username,
 };
 use goldcrest::error::{Classify, Kind};
 use goldcrest::scheduler::pbs::{Config, Pbs};
 use goldcrest::scheduler::{Scheduler, SchedulerError};
-use goldcrest::ssh::server::{Account, Options, Running, Server};
 use goldcrest::ssh::{self, HostKeys, Lanes, Timeouts};
 use tokio_util::sync::CancellationToken;
 

@@ -3,6 +3,8 @@
 //! It makes its key when it starts and forgets it when it ends; there is no HTTP here. It must never be offered as a
 //! provider for a real site: it has no users, no revocation and no storage.
 
+mod endpoint;
+
 use std::collections::HashMap;
 
 use aws_lc_rs::rand::SystemRandom;
@@ -15,6 +17,8 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
 use crate::domain::{Secret, Username};
+
+pub use endpoint::{PATH, beside, router};
 
 const LIFETIME: u64 = 900;
 

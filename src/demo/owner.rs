@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, access};
 use rustix::process::geteuid;
 
+use super::ssh_server::Account;
 use crate::domain::Username;
-use crate::ssh::server::Account;
 
 /// The search path where the environment has none.
 const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, Timespec, Timestamps};
 
-use super::super::protocol::{
-    Attributes, FileSystemSpace, MAX_PACKET, NameEntry, OpenFlags, Request, Response, ServerLimits, Status, encode_names,
-};
 use super::names;
 use crate::domain::FileType;
+use crate::filesystem::sftp::protocol::{
+    Attributes, FileSystemSpace, MAX_PACKET, NameEntry, OpenFlags, Request, Response, ServerLimits, Status, encode_names,
+};
 
 /// Open files and directories of one session, at most.
 const MAX_HANDLES: usize = 128;

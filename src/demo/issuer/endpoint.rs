@@ -17,7 +17,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use crate::authn::{DevelopmentIssuer, IssuerError};
+use super::{DevelopmentIssuer, IssuerError};
 use crate::domain::Secret;
 use crate::error::ErrorChain;
 
@@ -179,8 +179,8 @@ mod tests {
     use axum::http::Request;
     use tower::ServiceExt;
 
+    use super::super::DevelopmentClient;
     use super::*;
-    use crate::authn::DevelopmentClient;
     use crate::domain::Username;
 
     const GRANT: &str = "grant_type=client_credentials";

@@ -6,7 +6,10 @@
 
 mod configuration;
 mod greeting;
+pub mod issuer;
 mod owner;
+pub mod sftp_server;
+pub mod ssh_server;
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -30,16 +33,15 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::authn::{DevelopmentClient, DevelopmentIssuer};
 use crate::config;
 use crate::domain::{Secret, Username, bytes_to_text};
-use crate::filesystem::sftp;
-use crate::http::{self, issuer};
+use crate::http;
 use crate::lifecycle::{Drained, Lifecycle};
-use crate::ssh::server::{Account, Options, Running, Server, Subsystem};
 use crate::telemetry;
 use configuration::Facts;
 use greeting::Greeting;
+use issuer::{DevelopmentClient, DevelopmentIssuer};
+use ssh_server::{Account, Options, Running, Server, Subsystem};
 
 /// The client for the person who tries the demonstration.
 const USER_CLIENT: &str = "demo-user";
@@ -101,12 +103,12 @@ pub struct Parts {
 /// The SFTP server and the proxy of this crate.
 pub fn parts() -> Parts {
     Parts {
-        sftp: Arc::new(|stream| Box::pin(sftp::server::serve(stream))),
+        sftp: Arc::new(|stream| Box::pin(sftp_server::serve(stream))),
         proxy: Box::new(|configuration, issuer, listener, stop| {
             Box::pin(async move {
                 let loaded = config::from_yaml(&configuration, std::iter::empty())?;
                 let examples = examples(&loaded.config);
-                let app = App::build(loaded.config)?.with_issuer(issuer);
+                let app = App::build(loaded.config)?.with_routes_beside(move |api| issuer::beside(api, Arc::clone(&issuer)));
                 match examples {
                     Some(examples) => app.with_examples(examples),
                     None => app,

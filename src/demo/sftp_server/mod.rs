@@ -11,7 +11,7 @@ use std::io;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::protocol::{
+use crate::filesystem::sftp::protocol::{
     COPY_DATA, FSYNC, HARDLINK, LIMITS, POSIX_RENAME, Request, Response, STATVFS, USERS_GROUPS_BY_ID, VERSION, decode_request,
     encode_response, split_packet,
 };

@@ -1,13 +1,12 @@
 //! The command line.
 //!
 //! One file a subcommand, each with its arguments and a `run` that answers with the exit code: 0 done, 1 not done. This
-//! module must not know how anything works; it calls `app`, `config` and `http`. To add a subcommand: a file, a variant of
+//! module must not know how anything works; it calls `app`, `config`, `http` and `demo`. To add a subcommand: a file, a variant of
 //! [`Command`], an arm in [`run`]. The only module that prints.
 
 mod check_config;
 mod check_connections;
 mod config_schema;
-pub mod demo;
 mod health;
 mod openapi;
 mod serve;
@@ -18,19 +17,32 @@ use std::sync::LazyLock;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+#[cfg(feature = "demo")]
+use crate::demo;
 use crate::error::ErrorChain;
 use crate::http;
 use crate::telemetry::{self, LogFormat};
 
-const EXAMPLES: &str = "\
-Examples:
-  goldcrest demo                               try it on this machine, without a cluster
+#[cfg(feature = "demo")]
+const DEMO_EXAMPLE: &str = "
+  goldcrest demo                               try it on this machine, without a cluster";
+
+#[cfg(not(feature = "demo"))]
+const DEMO_EXAMPLE: &str = "";
+
+/// What is shown below the help.
+static EXAMPLES: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "\
+Examples:{DEMO_EXAMPLE}
   goldcrest check-config --config site.yaml    every mistake in a configuration, with its line
   goldcrest check-config --connect --config site.yaml    and whether everything that it names answers
   goldcrest serve --config site.yaml           serve the API
   YAML_CONFIG_FILE=site.yaml goldcrest serve   the same
 
-docs/configuration.md lists every key of the configuration file and the environment variables that stand for them.";
+docs/configuration.md lists every key of the configuration file and the environment variables that stand for them."
+    )
+});
 
 /// The version, the commit that it was built from, and the release of the API that it speaks.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
@@ -40,7 +52,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 
 /// An HPC access proxy: OAuth2 bearer tokens in, jobs and files on clusters out. Speaks the FirecREST v2 API.
 #[derive(Parser)]
-#[command(name = "goldcrest", version = VERSION.as_str(), about, after_help = EXAMPLES)]
+#[command(name = "goldcrest", version = VERSION.as_str(), about, after_help = EXAMPLES.as_str())]
 struct Cli {
     /// How log lines look: `auto` is text on a terminal and JSON otherwise. GOLDCREST_LOG says what is logged.
     #[arg(long, global = true, value_name = "FORMAT", default_value = "auto")]
@@ -63,6 +75,7 @@ enum Command {
     /// Write the API's OpenAPI document.
     Openapi(openapi::Arguments),
     /// Start a complete system on this machine, for evaluation: token issuer, SSH server, batch scheduler, API.
+    #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
 }
 
@@ -91,6 +104,7 @@ pub fn run() -> ExitCode {
         Command::CheckConfig(arguments) => check_config::run(&arguments, log_format),
         Command::ConfigSchema(arguments) => config_schema::run(&arguments),
         Command::Openapi(arguments) => openapi::run(&arguments),
+        #[cfg(feature = "demo")]
         Command::Demo(arguments) => with_runtime(log_format, "warn", async {
             demo::run(&arguments, demo::parts()).await.map_err(|error| ErrorChain(&error).to_string())
         }),
