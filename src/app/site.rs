@@ -9,7 +9,7 @@ use tokio_util::sync::DropGuard;
 use super::build::{self, BuildError, Provider};
 use crate::authn::{Authenticator, JwtAuthenticator, ServiceAccountTokens};
 use crate::authz::Authorizer;
-use crate::cluster::Cluster;
+use crate::cluster::{self, Cluster};
 use crate::config::{Config, Fingerprint, Fingerprints};
 use crate::credentials::{CredentialProvider, Replaceable, StaticKeys};
 use crate::domain::ClusterHealth;
@@ -78,6 +78,8 @@ impl Site {
             Some(previous) => Arc::clone(&previous.credentials),
             None => Arc::new(Replaceable::new(Arc::clone(&provider))),
         };
+        let announced = |config: &cluster::Config| Some((config.name.clone(), config.maintenance()?));
+        let maintenance = config.clusters.iter().filter_map(announced).collect();
         let mut members = Vec::new();
         for (config, fingerprint) in config.clusters.into_iter().zip(fingerprints.clusters.iter().copied()) {
             let known = previous.and_then(|previous| previous.members.iter().find(|member| member.fingerprint == fingerprint));
@@ -107,6 +109,7 @@ impl Site {
             Some(previous) => previous.state.gate.succeeded_by(authenticator.clone(), Arc::clone(&authorizer), clusters),
             None => Gate::new(authenticator.clone(), Arc::clone(&authorizer), clusters),
         };
+        let gate = gate.under_maintenance(config.server.maintenance(), maintenance);
         let docs = http::Docs {
             token_url: authentication.token_url,
             scopes: authentication.scopes.unwrap_or_default(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{RemotePath, Secret, ServiceType, SystemName, Username};
+use crate::domain::{Maintenance, RemotePath, Secret, ServiceType, SystemName, Username};
 use crate::{filesystem, scheduler, ssh, transfer};
 
 /// A cluster.
@@ -31,9 +31,22 @@ pub struct Config {
     /// Limits and transfers.
     #[serde(default)]
     pub data_operation: DataOperation,
+    /// What callers are told while the cluster is under maintenance. Every request for it is then refused with 503, this text as `message`, and
+    /// `"reason": "maintenance"`. Empty: no maintenance.
+    #[serde(default)]
+    pub maintenance: String,
+    /// Seconds after which callers may ask again, sent as `Retry-After` during `maintenance`.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub maintenance_retry_after: Option<u32>,
 }
 
 impl Config {
+    /// The maintenance of the cluster, where there is one.
+    pub fn maintenance(&self) -> Option<Maintenance> {
+        Maintenance::announced(&self.maintenance, self.maintenance_retry_after)
+    }
+
     /// Where the transfer jobs of `user` run, as the path policy has yet to read it; nothing where the configuration names no
     /// place.
     pub fn transfer_directory(&self, user: &Username) -> Option<String> {

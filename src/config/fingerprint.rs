@@ -58,6 +58,15 @@ pub(super) fn of(section: &Json) -> Fingerprint {
     fingerprint
 }
 
+/// The fingerprint of a cluster. A maintenance is none of it: the connections stay when one begins or ends.
+pub(super) fn of_cluster(section: &Json) -> Fingerprint {
+    let mut section = section.clone();
+    if let Json::Object(members) = &mut section {
+        members.retain(|key, _| !key.starts_with("maintenance"));
+    }
+    of(&section)
+}
+
 /// Adds the contents of the files that keys such as `jwt_key_file` name.
 fn add_files(section: &Json, context: &mut Context) {
     match section {

@@ -124,7 +124,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
         walk.warning("clusters", "is empty: there is nothing to use");
     }
     for (index, value) in list.into_iter().enumerate() {
-        fingerprints.clusters.push(fingerprint::of(&value));
+        fingerprints.clusters.push(fingerprint::of_cluster(&value));
         clusters.extend(walk.typed(Some(value), &format!("clusters[{index}]")).map(|cluster| (index, cluster)));
     }
 

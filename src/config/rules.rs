@@ -21,8 +21,16 @@ pub(super) fn root_path(walk: &mut Interpreter, path: &str) {
 pub(super) fn server(walk: &mut Interpreter, config: &http::Config) {
     at_least_one(walk, "server.request_timeout", config.request_timeout);
     at_least_one(walk, "server.max_body_size", config.max_body_size as u64);
+    maintenance(walk, "server.maintenance", &config.maintenance);
     if let Some(error) = config.tls.as_ref().and_then(|tls| tls.check().err()) {
         walk.mistake("server.tls", ErrorChain(&error).to_string());
+    }
+}
+
+/// A switch is not what it looks like: `maintenance: false` would begin one.
+fn maintenance(walk: &mut Interpreter, path: &str, text: &str) {
+    if ["true", "false", "yes", "no", "on", "off"].contains(&text.trim().to_ascii_lowercase().as_str()) {
+        walk.mistake_allowing(path, format!("is no text to show: `{text}`"), "what callers are told, or an empty text for no maintenance");
     }
 }
 
@@ -146,6 +154,7 @@ pub(super) fn clusters(walk: &mut Interpreter, clusters: &[(usize, cluster::Conf
         if let Some(first) = seen.insert(&config.name, index) {
             walk.mistake(&format!("{path}.name"), format!("is the name of clusters[{first}] already; names are compared without case"));
         }
+        maintenance(walk, &format!("{path}.maintenance"), &config.maintenance);
         ssh(walk, &format!("{path}.ssh"), &config.ssh, site);
         scheduler(walk, &format!("{path}.scheduler"), config);
         if config.service_account.client_id.is_empty() {

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::Maintenance;
 use crate::http::tls::TlsConfig;
 
 /// How the API is served.
@@ -27,6 +28,20 @@ pub struct Config {
     pub tls: Option<TlsConfig>,
     /// When this file is read anew.
     pub reload: ReloadTrigger,
+    /// What callers are told while the whole site is under maintenance. Every request for a system is then refused with 503, this text as
+    /// `message`, and `"reason": "maintenance"`; `/status/liveness/`, `/status/systems`, `/status/parameters` and `/status/whoami` answer
+    /// on. Empty: no maintenance.
+    pub maintenance: String,
+    /// Seconds after which callers may ask again, sent as `Retry-After` during `maintenance`.
+    #[schemars(range(min = 1))]
+    pub maintenance_retry_after: Option<u32>,
+}
+
+impl Config {
+    /// The maintenance of the whole site, where there is one.
+    pub fn maintenance(&self) -> Option<Maintenance> {
+        Maintenance::announced(&self.maintenance, self.maintenance_retry_after)
+    }
 }
 
 /// When the configuration is read anew.
@@ -50,6 +65,8 @@ impl Default for Config {
             cors_allowed_origins: Vec::new(),
             tls: None,
             reload: ReloadTrigger::Signal,
+            maintenance: String::new(),
+            maintenance_retry_after: None,
         }
     }
 }

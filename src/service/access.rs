@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::authn::{Authenticator, AuthnError};
 use crate::authz::{Authorizer, AuthzError, Basis, Decision, Relation};
 use crate::cluster::Cluster;
-use crate::domain::{Principal, Secret, SystemName};
+use crate::domain::{Maintenance, Principal, Secret, SystemName};
 use crate::error::{Classify, Kind};
 
 use super::audit;
@@ -28,6 +28,7 @@ pub struct Gate {
     uploads: Arc<UploadLocks>,
     limits: Arc<Limits>,
     tokens: Arc<TokenCounts>,
+    maintenance: Arc<(Option<Maintenance>, BTreeMap<SystemName, Maintenance>)>,
 }
 
 /// What one user may have under way, on all clusters together.
@@ -59,7 +60,28 @@ impl Gate {
     ) -> Self {
         let member = |cluster: Arc<Cluster>| (cluster.name().clone(), Arc::new(Member { cluster, counts: Arc::default() }));
         let members = Arc::new(clusters.into_iter().map(member).collect());
-        Self { authenticator, authorizer, members, uploads: Arc::default(), limits: Arc::default(), tokens: Arc::default() }
+        let (uploads, limits, tokens) = (Arc::default(), Arc::default(), Arc::default());
+        Self { authenticator, authorizer, members, uploads, limits, tokens, maintenance: Arc::default() }
+    }
+
+    /// The same gate while the whole site, or some of its systems, are under maintenance; none other than these.
+    #[must_use]
+    pub fn under_maintenance(self, site: Option<Maintenance>, systems: BTreeMap<SystemName, Maintenance>) -> Self {
+        Self { maintenance: Arc::new((site, systems)), ..self }
+    }
+
+    /// Whether the site is open at all, before anybody is identified.
+    ///
+    /// # Errors
+    /// [`AccessError::Maintenance`].
+    pub fn open(&self) -> Result<(), AccessError> {
+        self.maintenance.0.clone().map_or(Ok(()), |maintenance| Err(AccessError::Maintenance(maintenance)))
+    }
+
+    /// The maintenance that a system is under, its own or the site's.
+    pub fn maintenance(&self, system: &SystemName) -> Option<&Maintenance> {
+        let (site, systems) = &*self.maintenance;
+        site.as_ref().or_else(|| systems.get(system))
     }
 
     /// The gate of the next configuration: uploads under way and counters go on, those of clusters by their names.
@@ -102,7 +124,8 @@ impl Gate {
     ///
     /// # Errors
     /// [`AccessError::SystemNotFound`] where no cluster has that name, [`AccessError::Denied`] where the caller may not use it.
-    /// Only an identified caller learns which systems exist.
+    /// Only an identified caller learns which systems exist, and only one who may use a system that it is under maintenance
+    /// ([`AccessError::Maintenance`]).
     pub async fn admit(&self, caller: Caller, system: &str) -> Result<Access, AccessError> {
         let name = SystemName::new(system).map_err(|_| AccessError::SystemNotFound)?;
         let member = self.members.get(&name).cloned().ok_or(AccessError::SystemNotFound)?;
@@ -112,12 +135,13 @@ impl Gate {
         audit::decision(&caller, &name, &ruling, took);
         member.counts.decided(&ruling);
         let ruling = ruling?;
-        match ruling.decision {
-            Decision::Allowed => {
+        match (ruling.decision, self.maintenance(&name)) {
+            (Decision::Allowed, Some(maintenance)) => Err(AccessError::Maintenance(maintenance.clone())),
+            (Decision::Allowed, None) => {
                 let (uploads, limits) = (Arc::clone(&self.uploads), Arc::clone(&self.limits));
                 Ok(Access { caller, member, uploads, limits, basis: ruling.basis, decided_in: took })
             }
-            Decision::Denied => Err(AccessError::Denied(name)),
+            (Decision::Denied, _) => Err(AccessError::Denied(name)),
         }
     }
 
@@ -245,6 +269,9 @@ pub enum AccessError {
     /// The caller may not use the system.
     #[error("access to system {0} is denied")]
     Denied(SystemName),
+    /// The site or the system is under maintenance.
+    #[error("{}", .0.message)]
+    Maintenance(Maintenance),
     /// No decision could be had; nothing is allowed then.
     #[error(transparent)]
     Authorization(#[from] AuthzError),
@@ -257,6 +284,7 @@ impl Classify for AccessError {
             Self::Authentication(source) => source.kind(),
             Self::SystemNotFound => Kind::NotFound,
             Self::Denied(_) => Kind::Forbidden,
+            Self::Maintenance(_) => Kind::Unavailable,
             Self::Authorization(source) => source.kind(),
         }
     }
@@ -265,7 +293,7 @@ impl Classify for AccessError {
         match self {
             Self::Authentication(source) => source.public_message(),
             Self::Authorization(source) => source.public_message(),
-            Self::NoToken | Self::Malformed(_) | Self::SystemNotFound | Self::Denied(_) => self.to_string().into(),
+            Self::NoToken | Self::Malformed(_) | Self::SystemNotFound | Self::Denied(_) | Self::Maintenance(_) => self.to_string().into(),
         }
     }
 }

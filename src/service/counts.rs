@@ -57,7 +57,9 @@ impl TokenOutcome {
             AccessError::Authentication(AuthnError::KeysUnavailable(_) | AuthnError::KeyNotYetKnown | AuthnError::ServiceAccount(_)) => {
                 Self::Unchecked
             }
-            AccessError::SystemNotFound | AccessError::Denied(_) | AccessError::Authorization(_) => return None,
+            AccessError::SystemNotFound | AccessError::Denied(_) | AccessError::Maintenance(_) | AccessError::Authorization(_) => {
+                return None;
+            }
         })
     }
 }

@@ -689,3 +689,27 @@ fn a_cluster_may_have_its_own_source_of_credentials() {
     let told = read(&own.replace("http://keys", "keys")).unwrap_err().to_string();
     assert!(told.contains("clusters[0].ssh.credentials.url: is not a usable URL"), "{told}");
 }
+
+#[test]
+fn a_maintenance_is_a_text_and_no_switch() {
+    let with = |line: &str| read(&site().replace("  - name: daint\n", &format!("  - name: daint\n    {line}\n")));
+    let loaded = with("maintenance: back at 14:00").unwrap().config;
+    assert_eq!(loaded.clusters[0].maintenance().unwrap().message, "back at 14:00");
+    for off in ["maintenance: \"\"", "maintenance:", "maintenance_retry_after: 60"] {
+        assert!(with(off).unwrap().config.clusters[0].maintenance().is_none(), "{off}");
+    }
+    for wrong in ["maintenance: false", "maintenance: True", "maintenance: \"on\"", "maintenance_retry_after: 0"] {
+        let error = with(wrong).unwrap_err();
+        assert!(error.problems[0].to_string().contains("clusters[0].maintenance"), "{wrong}: {error}");
+    }
+    let error = read(&format!("server: {{ maintenance: no }}\n{}", site())).unwrap_err();
+    assert!(error.problems[0].to_string().contains("server.maintenance"), "{error}");
+}
+
+#[test]
+fn a_maintenance_is_no_change_of_the_cluster() {
+    let prints = |line: &str| read(&site().replace("  - name: daint\n", &format!("  - name: daint\n{line}"))).unwrap().config.fingerprints;
+    let (before, after) = (prints(""), prints("    maintenance: back at 14:00\n    maintenance_retry_after: 60\n"));
+    assert_eq!(before.clusters, after.clusters);
+    assert_ne!(before.document, after.document, "it is seen where the file is watched");
+}

@@ -27,6 +27,7 @@ impl FromRequestParts<Api> for Access {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        api.gate.open()?;
         let caller = Caller::from_request_parts(parts, api).await?;
         let system = path_parameter(parts, "system_name").await.unwrap_or_default();
         Ok(api.gate.admit(caller, &system).await?)

@@ -28,6 +28,9 @@ use crate::ssh::{CommandError, TransportError};
 /// The media type of every error body.
 pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
 
+/// Names the kind of failure, and the `reason`, of what is refused during a maintenance. The web interface of FirecREST looks for it.
+const MAINTENANCE: &str = "maintenance";
+
 /// An error answer. What it holds lies elsewhere, so that results are small where all goes well.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem(Box<Content>);
@@ -88,6 +91,10 @@ pub(crate) struct ApiResponseError<'a> {
     user: Option<&'a str>,
     /// Whether the same request may succeed later and does no harm when sent again.
     retryable: bool,
+    /// `maintenance` where the site or the system is under maintenance. Absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "maintenance")]
+    reason: Option<&'static str>,
     /// For a change that failed: whether it may have happened all the same. Absent where that does not apply.
     #[serde(skip_serializing_if = "Option::is_none")]
     maybe_effected: Option<bool>,
@@ -181,6 +188,7 @@ impl Problem {
             data: self.0.data.as_ref(),
             user: context.username(),
             retryable: self.is_retryable(safe),
+            reason: (self.0.answer.name == MAINTENANCE).then_some(MAINTENANCE),
             maybe_effected,
         };
         serde_json::to_vec(&body).expect("strings, numbers and JSON values serialise")
@@ -218,6 +226,10 @@ impl From<AccessError> for Problem {
     fn from(error: AccessError) -> Self {
         let mut problem = Self::classified(&error);
         problem.0.challenge = challenge(&error);
+        if let AccessError::Maintenance(maintenance) = &error {
+            let answer = Answer { name: MAINTENANCE, title: "Under maintenance", retry_after: maintenance.retry_after, ..problem.0.answer };
+            problem.0.answer = answer;
+        }
         problem
     }
 }

@@ -44,7 +44,8 @@ pub(crate) async fn liveness(State(api): State<Api>) -> Json<GetLiveness> {
 )]
 pub(crate) async fn systems(State(api): State<Api>, caller: Caller) -> Result<Json<GetSystemsResponse>, Problem> {
     let systems = status::systems(&api.gate, &caller).await?;
-    let shown = systems.into_iter().map(|cluster| api.system_cache.get(cluster)).collect::<Result<_, _>>();
+    let shown = systems.into_iter().map(|cluster| api.system_cache.get(cluster, api.gate.maintenance(cluster.name())));
+    let shown = shown.collect::<Result<_, _>>();
     shown.map(Json).map_err(|error| Problem::new(Kind::Internal, format!("the systems cannot be written: {error}")))
 }
 

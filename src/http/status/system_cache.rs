@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::cluster::Cluster;
-use crate::domain::{ClusterHealth, SystemName};
+use crate::domain::{ClusterHealth, Maintenance, SystemName};
 use crate::http::status::system_model::HPCCluster;
 
 /// What was written of each system.
@@ -22,18 +22,18 @@ struct Written {
 }
 
 impl SystemCache {
-    /// The system as it is now.
+    /// The system as it is now, and under this maintenance, which is the same for as long as there is this cache.
     ///
     /// # Errors
     /// When it cannot be written as JSON.
-    pub(crate) fn get(&self, cluster: &Cluster) -> serde_json::Result<Arc<RawValue>> {
+    pub(crate) fn get(&self, cluster: &Cluster, maintenance: Option<&Maintenance>) -> serde_json::Result<Arc<RawValue>> {
         if let Some(written) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(cluster.name())
             && cluster.is_as_found(&written.health)
         {
             return Ok(Arc::clone(&written.text));
         }
         let health = cluster.health();
-        let text: Arc<RawValue> = to_raw_value(&HPCCluster::new(cluster, &health))?.into();
+        let text: Arc<RawValue> = to_raw_value(&HPCCluster::new(cluster, &health, maintenance))?.into();
         let written = Written { health, text: Arc::clone(&text) };
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(cluster.name().clone(), written);
         Ok(text)

@@ -51,6 +51,9 @@ pub(in crate::http) struct HPCCluster {
     /// What answers 501 here.
     #[schema(required = false)]
     unsupported: Vec<UnsupportedOperations>,
+    /// What callers are told of the maintenance that the system or the site is under. Absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    maintenance: Option<String>,
 }
 
 /// Operations that a system does not have.
@@ -220,7 +223,7 @@ pub(in crate::http) enum FileSystemDataKind {
 
 impl HPCCluster {
     /// A cluster of which the checker has found this.
-    pub(in crate::http) fn new(cluster: &Cluster, health: &domain::ClusterHealth) -> Self {
+    pub(in crate::http) fn new(cluster: &Cluster, health: &domain::ClusterHealth, maintenance: Option<&domain::Maintenance>) -> Self {
         let config = cluster.config();
         Self {
             name: config.name.to_string(),
@@ -232,6 +235,7 @@ impl HPCCluster {
             file_systems: config.file_systems.iter().map(FileSystem::from).collect(),
             data_operation: (&config.data_operation).into(),
             unsupported: unsupported(cluster),
+            maintenance: maintenance.map(|maintenance| maintenance.message.clone()),
         }
     }
 }

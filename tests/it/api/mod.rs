@@ -14,6 +14,7 @@ mod filesystem;
 mod follow;
 mod health;
 mod listing;
+mod maintenance;
 mod metrics;
 mod operations;
 mod pages;

@@ -167,3 +167,24 @@ async fn a_file_that_is_watched_is_read_anew_by_itself_and_what_takes_a_start_is
     std::fs::write(&file, renamed(&text, "good", "better").replace("reload: watch", "reload: watch, drain_timeout: 5")).unwrap();
     wait_until(PATIENCE, async || program.stat("better", &token).await.0 == 200).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_maintenance_begins_and_ends_with_a_reload_and_the_connections_stay() {
+    let double = Double::start(Behaviour::default()).await;
+    let reloaded = Reloaded::start(&[Site::of("good", &double)]).await;
+    let status = async || reloaded.program.stat("good", &reloaded.token).await.0;
+    assert_eq!(status().await, 200);
+    let logins = double.record.users.lock().unwrap().len();
+    let right = std::fs::read_to_string(reloaded.configuration()).unwrap();
+    for (from, to) in
+        [("  - name: good\n", "  - name: good\n    maintenance: back soon\n"), ("server: { ", "server: { maintenance: back soon, ")]
+    {
+        reloaded.change(|text| text.replace(from, to));
+        reloaded.hang_up();
+        wait_until(PATIENCE, async || status().await == 503).await;
+        reloaded.change(|_| right.clone());
+        reloaded.hang_up();
+        wait_until(PATIENCE, async || status().await == 200).await;
+    }
+    assert_eq!(double.record.users.lock().unwrap().len(), logins, "no connection was opened anew");
+}
