@@ -21,6 +21,12 @@ pub(super) fn root_path(walk: &mut Interpreter, path: &str) {
 pub(super) fn server(walk: &mut Interpreter, config: &http::Config) {
     at_least_one(walk, "server.request_timeout", config.request_timeout);
     at_least_one(walk, "server.max_body_size", config.max_body_size as u64);
+    for (index, network) in config.trusted_proxies.iter().enumerate() {
+        if network.is_everything() {
+            let reason = "trusts everybody: each client can write any address into the log";
+            walk.warning(&format!("server.trusted_proxies[{index}]"), reason);
+        }
+    }
     maintenance(walk, "server.maintenance", &config.maintenance);
     if let Some(error) = config.tls.as_ref().and_then(|tls| tls.check().err()) {
         walk.mistake("server.tls", ErrorChain(&error).to_string());

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Maintenance;
+use crate::http::middleware::client_address::{ForwardingHeader, Network};
 use crate::http::tls::TlsConfig;
 
 /// How the API is served.
@@ -26,6 +27,11 @@ pub struct Config {
     pub cors_allowed_origins: Vec<String>,
     /// Serve HTTPS by itself, without a proxy in front. Absent: plain HTTP.
     pub tls: Option<TlsConfig>,
+    /// Proxies in front, as addresses or ranges such as `10.0.0.0/8`. From them alone the header of `forwarding_header` is believed: the address
+    /// of a client in the log is the last one in it that is not one of theirs.
+    pub trusted_proxies: Vec<Network>,
+    /// The header that these proxies write. The other one is not read: proxies pass on what a client wrote there.
+    pub forwarding_header: ForwardingHeader,
     /// When this file is read anew.
     pub reload: ReloadTrigger,
     /// What callers are told while the whole site is under maintenance. Every request for a system is then refused with 503, this text as
@@ -64,6 +70,8 @@ impl Default for Config {
             max_body_size: 8 * 1024 * 1024,
             cors_allowed_origins: Vec::new(),
             tls: None,
+            trusted_proxies: Vec::new(),
+            forwarding_header: ForwardingHeader::default(),
             reload: ReloadTrigger::Signal,
             maintenance: String::new(),
             maintenance_retry_after: None,

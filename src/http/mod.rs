@@ -32,6 +32,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use middleware::client_address::TrustedProxies;
 use status::system_cache::SystemCache;
 
 use crate::service::Gate;
@@ -40,6 +41,7 @@ use crate::service::follow::FollowLimits;
 pub use axum::Router;
 pub use config::{Config, DocServer, LoggedHeader, Logger, MetricsConfig, ReloadTrigger};
 pub use middleware::access_log::{API_LEVEL, is_secret_header};
+pub use middleware::client_address::{ForwardingHeader, Network};
 pub use pages::openapi::document;
 pub use server::metrics_endpoint::{MetricsFormat, metrics};
 pub use server::request_metrics::{Answers, RequestMetrics, Times};
@@ -117,10 +119,11 @@ pub fn router_keeping(state: AppState, kept: Option<Kept>) -> (Router, OpenApi, 
 
     let cors = cors(&state.config.cors_allowed_origins);
     let body_limit = DefaultBodyLimit::max(state.config.max_body_size);
+    let proxies = TrustedProxies::new(state.config.trusted_proxies.clone(), state.config.forwarding_header);
     let (follow_limits, system_cache) = (kept.follow_limits.clone(), SystemCache::default());
     let inner = Inner { gate: state.gate, config: state.config, root_path: root_path.clone(), routes, follow_limits, system_cache };
     let api = Api(Arc::new(inner));
-    let access_log = Arc::new(middleware::access_log::AccessLog::new(state.logger, kept.request_metrics()));
+    let access_log = Arc::new(middleware::access_log::AccessLog::new(state.logger, proxies, kept.request_metrics()));
     // Layers are read from the bottom: `observe` sees the request first and the answer last.
     let router = router
         .merge(pages)

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -100,18 +101,18 @@ impl Gate {
         Self { authenticator, authorizer, members, ..self.clone() }
     }
 
-    /// Identifies the caller.
+    /// Identifies the caller of a request with this id, which came from this address.
     ///
     /// # Errors
     /// When there is no token, or it does not hold, or it could not be checked.
-    pub async fn identify(&self, token: Option<&Secret>, request_id: Arc<str>) -> Result<Caller, AccessError> {
+    pub async fn identify(&self, token: Option<&Secret>, request_id: Arc<str>, address: Option<IpAddr>) -> Result<Caller, AccessError> {
         let outcome = match token {
             Some(token) => self.authenticator.authenticate(token).await.map_err(AccessError::from),
             None => Err(AccessError::NoToken),
         };
         let principal = outcome.map_err(|error| self.refuse(error))?;
         self.tokens.accepted();
-        Ok(Caller { principal, request_id })
+        Ok(Caller { principal, request_id, address })
     }
 
     /// Counts a caller whose credentials were no token, and gives the reason back.
@@ -183,6 +184,7 @@ impl Gate {
 pub struct Caller {
     principal: Arc<Principal>,
     request_id: Arc<str>,
+    address: Option<IpAddr>,
 }
 
 impl Caller {
@@ -194,6 +196,11 @@ impl Caller {
     /// The id of the request, for the audit line.
     pub(super) fn request_id(&self) -> &str {
         &self.request_id
+    }
+
+    /// Where the request came from, for the audit line.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 }
 
@@ -243,6 +250,11 @@ impl Access {
     /// The id of the request, for the audit line.
     pub(super) fn request_id(&self) -> &str {
         &self.caller.request_id
+    }
+
+    /// Where the request came from, for the audit line.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.caller.address
     }
 
     /// What the permission rests on, and how long the decision took, for the audit line.

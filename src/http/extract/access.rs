@@ -17,7 +17,7 @@ impl FromRequestParts<Api> for Caller {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let Ok(Context(context)) = Context::from_request_parts(parts, api).await;
         let token = bearer_token(&parts.headers).map_err(|error| api.gate.refuse(error))?;
-        let caller = api.gate.identify(token.as_ref(), context.id().clone()).await?;
+        let caller = api.gate.identify(token.as_ref(), context.id().clone(), context.client_address()).await?;
         context.identified(&caller.principal().username);
         Ok(caller)
     }

@@ -12,6 +12,7 @@ use tracing::Instrument;
 
 use crate::error::Kind;
 use crate::http::config::{LoggedHeader, Logger};
+use crate::http::middleware::client_address::{Peer, TrustedProxies};
 use crate::http::middleware::host;
 use crate::http::middleware::normalise::Prefix;
 use crate::http::problem::Problem;
@@ -36,14 +37,15 @@ const MAX_LOGGED: usize = 256;
 /// What is looked at, and where it is counted.
 pub(crate) struct AccessLog {
     loggable: Vec<LoggedHeader>,
+    proxies: TrustedProxies,
     request_metrics: Arc<RequestMetrics>,
 }
 
 impl AccessLog {
-    /// One that logs what the configuration says.
-    pub(crate) fn new(logger: Logger, request_metrics: Arc<RequestMetrics>) -> Self {
+    /// One that logs what the configuration says, and believes these proxies.
+    pub(crate) fn new(logger: Logger, proxies: TrustedProxies, request_metrics: Arc<RequestMetrics>) -> Self {
         let headers = logger.loggable_request_headers.into_iter().filter(|_| logger.enable_tracing_log);
-        Self { loggable: headers.filter(|header| !is_secret_header(&header.input)).collect(), request_metrics }
+        Self { loggable: headers.filter(|header| !is_secret_header(&header.input)).collect(), proxies, request_metrics }
     }
 }
 
@@ -55,7 +57,9 @@ pub fn is_secret_header(name: &str) -> bool {
 /// The outermost layer inside the router.
 pub(crate) async fn access_log(State(observer): State<Arc<AccessLog>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let context = Arc::new(RequestContext::new(request.headers()));
+    let peer = request.extensions().get::<Peer>();
+    let address = peer.map(|peer| observer.proxies.client(peer.0, request.headers()));
+    let context = Arc::new(RequestContext::new(request.headers(), address));
     let method = request.method().clone();
     let prefix = request.extensions().get::<Prefix>().map_or("", |prefix| prefix.as_str());
     let path = format!("{prefix}{}", request.uri().path());
@@ -133,21 +137,22 @@ fn log(line: &Line<'_>, response: &Response, problem: Option<&Problem>) {
     let (method, path, route, user) = (line.method, line.path, line.route.as_deref(), line.context.username());
     let (request_id, correlation_id) = (&**line.context.id(), line.context.correlation_id());
     let (error, headers) = (problem.map(Problem::log), line.headers.as_deref());
+    let client_address = line.context.client_address().map(tracing::field::display);
     // The ids are fields of the line itself: to take them from the span, the JSON format would read and write it anew each time.
     match status {
         500 => {
-            tracing::error!(parent: None, request_id, correlation_id, %method, path, route, status, user, milliseconds, headers, error, "{method} {path:?} failed with {status}");
+            tracing::error!(parent: None, request_id, correlation_id, %method, path, route, status, user, client_address, milliseconds, headers, error, "{method} {path:?} failed with {status}");
         }
         // What a cluster or the identity provider did not do: not our defect, and someone should know when it goes on.
         408 | 424 | 429 | 501.. => {
-            tracing::warn!(parent: None, request_id, correlation_id, %method, path, route, status, user, milliseconds, headers, error, "{method} {path:?} failed with {status}");
+            tracing::warn!(parent: None, request_id, correlation_id, %method, path, route, status, user, client_address, milliseconds, headers, error, "{method} {path:?} failed with {status}");
         }
         // Orchestrators ask every few seconds.
         200 if route == Some("/status/liveness/") => {
-            tracing::debug!(parent: None, request_id, correlation_id, %method, path, route, status, milliseconds, "{method} {path:?} answered {status}")
+            tracing::debug!(parent: None, request_id, correlation_id, %method, path, route, status, client_address, milliseconds, "{method} {path:?} answered {status}")
         }
         _ => {
-            tracing::info!(parent: None, request_id, correlation_id, %method, path, route, status, user, milliseconds, headers, error, "{method} {path:?} answered {status}");
+            tracing::info!(parent: None, request_id, correlation_id, %method, path, route, status, user, client_address, milliseconds, headers, error, "{method} {path:?} answered {status}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What every request passes on its way to a handler.
 
 pub(crate) mod access_log;
+pub(crate) mod client_address;
 pub(crate) mod drain_body;
 pub(crate) mod host;
 pub(crate) mod normalise;

@@ -1,5 +1,6 @@
 //! What is known of a request beside its content. For logs and headers only: no decision is based on it.
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use axum::extract::FromRequestParts;
@@ -19,15 +20,16 @@ pub(crate) const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correla
 pub(crate) struct RequestContext {
     id: Arc<str>,
     correlation_id: Arc<str>,
+    client_address: Option<IpAddr>,
     username: OnceLock<Username>,
 }
 
 impl RequestContext {
     /// Takes over the client's ids where they can be trusted to be harmless in logs, and makes new ones where not.
-    pub(crate) fn new(headers: &HeaderMap) -> Self {
+    pub(crate) fn new(headers: &HeaderMap, client_address: Option<IpAddr>) -> Self {
         let id: Arc<str> = harmless(headers, &REQUEST_ID).unwrap_or_else(|| uuid::Uuid::now_v7().to_string().into());
         let correlation_id = harmless(headers, &CORRELATION_ID).unwrap_or_else(|| Arc::clone(&id));
-        Self { id, correlation_id, username: OnceLock::new() }
+        Self { id, correlation_id, client_address, username: OnceLock::new() }
     }
 
     /// The request's id.
@@ -38,6 +40,11 @@ impl RequestContext {
     /// The id of the problem_context that it belongs to.
     pub(crate) fn correlation_id(&self) -> &str {
         &self.correlation_id
+    }
+
+    /// Where it was sent from; none where it did not come by a connection.
+    pub(crate) fn client_address(&self) -> Option<IpAddr> {
+        self.client_address
     }
 
     /// Notes who sent it.
@@ -59,7 +66,7 @@ impl FromRequestParts<Api> for Context {
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
         let noted = parts.extensions.get::<Arc<RequestContext>>().cloned();
-        Ok(Self(noted.unwrap_or_else(|| Arc::new(RequestContext::new(&parts.headers)))))
+        Ok(Self(noted.unwrap_or_else(|| Arc::new(RequestContext::new(&parts.headers, None)))))
     }
 }
 
@@ -78,7 +85,7 @@ mod tests {
         for value in ["", "a b", "a\tb", "x\"y", &"z".repeat(129)] {
             let mut headers = HeaderMap::new();
             headers.insert(REQUEST_ID, value.parse().unwrap());
-            let context = RequestContext::new(&headers);
+            let context = RequestContext::new(&headers, None);
             assert_ne!(&**context.id(), value);
             assert_eq!(uuid::Uuid::parse_str(context.id()).unwrap().get_version_num(), 7);
         }
@@ -88,7 +95,7 @@ mod tests {
     fn harmless_ids_are_kept_and_the_correlation_id_defaults_to_the_request_id() {
         let mut headers = HeaderMap::new();
         headers.insert(REQUEST_ID, "job-17:a".parse().unwrap());
-        let context = RequestContext::new(&headers);
+        let context = RequestContext::new(&headers, None);
         assert_eq!((&**context.id(), context.correlation_id()), ("job-17:a", "job-17:a"));
     }
 }

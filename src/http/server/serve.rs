@@ -18,6 +18,7 @@ use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::http::middleware::client_address::Peer;
 use crate::http::server::idle_timeout::{ConnectionActivity, Counted, IdleLimits};
 use crate::http::server::request_metrics::RequestMetrics;
 use crate::http::tls::Tls;
@@ -108,7 +109,7 @@ pub async fn serve(
             accepted = accept(&listener, &places) => accepted,
             () = shutdown.cancelled() => break,
         };
-        let (stream, place) = match accepted {
+        let (stream, peer, place) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -121,7 +122,8 @@ pub async fn serve(
         let activity = ConnectionActivity::new(IdleLimits { idle: limits.head, stall: limits.stall }, Arc::clone(&request_metrics));
         let watching = activity.clone();
         let request_metrics = Arc::clone(&request_metrics);
-        let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+        let service = hyper::service::service_fn(move |mut request: Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(peer);
             let exchange = watching.begin();
             let content = |body| Body::new(Counted::new(body, Arc::clone(&request_metrics)));
             let answer = routes.borrow().clone().oneshot(request.map(content));
@@ -166,10 +168,10 @@ async fn secured(stream: TcpStream, tls: Option<&Tls>) -> Option<Either<TcpStrea
     }
 }
 
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<(TcpStream, Peer, tokio::sync::OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
+    let (stream, peer) = listener.accept().await?;
     // A response is written whole; waiting for more would only delay it.
     stream.set_nodelay(true)?;
-    Ok((stream, place))
+    Ok((stream, Peer(peer.ip()), place))
 }

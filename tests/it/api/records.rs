@@ -5,15 +5,20 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use axum::http::Method;
 use goldcrest::domain::ClusterHealth;
+use goldcrest::http::TimeLimits;
 use goldcrest::scheduler::SchedulerError;
 use goldcrest::ssh::TransportError;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 use tracing::field::{Field, Visit};
 use tracing::{Dispatch, Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use super::doubles::Reply;
 use super::{Api, request};
+use crate::support::PATIENCE;
 
 /// Keeps every event, as `target: level=... field=value ...`, and the fields of every span.
 #[derive(Clone, Default)]
@@ -202,4 +207,37 @@ async fn no_token_and_no_secret_of_a_request_is_ever_written_down() {
     let leaks: Vec<_> =
         all.iter().filter(|line| line.contains("hunter2") && !line.contains("mallory-hunter2") || line.contains("token-of-")).collect();
     assert!(leaks.is_empty(), "{leaks:#?}");
+}
+
+#[tokio::test]
+async fn the_clients_address_is_in_the_access_line_and_in_the_trail_and_no_client_can_make_one_up() {
+    let (records, _guard) = records();
+    for (trusted, header, expected) in [
+        (vec![], "192.0.2.1", "127.0.0.1"),
+        (vec!["127.0.0.0/8"], "198.51.100.7", "198.51.100.7"),
+        (vec!["127.0.0.0/8", "10.0.0.0/8"], "192.0.2.1, 198.51.100.7, 10.0.0.3", "198.51.100.7"),
+    ] {
+        records.0.lock().unwrap().clear();
+        let health = ClusterHealth::default();
+        let api = Api::build(vec![(r#"alice: cancel "1""#, Reply::Done)], vec![], health, "", |config| {
+            config.trusted_proxies = trusted.iter().map(|text| text.parse().unwrap()).collect();
+        });
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let mut connection = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stop = CancellationToken::new();
+        let request = format!(
+            "DELETE /compute/daint/jobs/1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer token-of-alice\r\nx-forwarded-for: {header}\r\n\r\n"
+        );
+        let serving = goldcrest::http::serve(listener, api.router, api.request_metrics, stop.clone(), TimeLimits::draining(PATIENCE));
+        let asking = async {
+            connection.write_all(request.as_bytes()).await.unwrap();
+            connection.read_to_end(&mut Vec::new()).await.unwrap();
+            stop.cancel();
+        };
+        tokio::join!(serving, asking);
+        for target in ["audit", "goldcrest::http::middleware::access_log"] {
+            let lines = records.of(target);
+            assert!(lines.len() == 1 && lines[0].contains(&format!("client_address={expected}")), "{trusted:?}: {lines:#?}");
+        }
+    }
 }
