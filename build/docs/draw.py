@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws the diagrams of the documentation as SVG, beside this file. With --check, it only compares.
+"""Draws the diagrams of the documentation as SVG, into docs/diagrams. With --check, it only compares.
 
 Each picture has a background of its own and colours for light and dark, so that it can be read on any page.
 """
@@ -140,7 +140,7 @@ def site():
 
 
 def main():
-    folder = Path(__file__).parent
+    folder = Path(__file__).resolve().parents[2] / "docs/diagrams"
     outdated = []
     for name, picture in {"request.svg": request(), "site.svg": site()}.items():
         path, text = folder / name, picture.svg()

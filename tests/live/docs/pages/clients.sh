@@ -1,0 +1,2 @@
+# shellcheck shell=bash
+printf '#!/bin/sh\nhostname\n' >job.sh

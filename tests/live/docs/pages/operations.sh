@@ -1,0 +1,2 @@
+# shellcheck shell=bash
+cp "$DOCS_WORK/site.yaml" goldcrest.yaml

@@ -1,0 +1,2 @@
+# shellcheck shell=bash
+seq 2000000 >data.nc
