@@ -5,7 +5,7 @@
 #   run.sh GOLDCREST_BINARY [SCHEMATHESIS ARGUMENT...]
 #
 # The demonstration runs in a folder that is removed afterwards. Requests are the same each time (the seed is in schemathesis.toml);
-# GOLDCREST_TEST_SEED has others.
+# GOLDCREST_TEST_SEED has others. GOLDCREST_TEST_LIMIT is the number of seconds that they may take, 300 by default.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=../python.sh
@@ -33,7 +33,7 @@ post_job "$work/job"
 export GOLDCREST_TEST_WORKDIR=$demo_home PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$here
 cd "$work"
 # It takes a minute or two. No limit of its own is used: with one, it would go on until the time is over.
-timeout 300 "$venv/bin/schemathesis" --config-file "$here/schemathesis.toml" run "$here/../../../openapi/openapi.json" \
+timeout "${GOLDCREST_TEST_LIMIT:-300}" "$venv/bin/schemathesis" --config-file "$here/schemathesis.toml" run "$here/../../../openapi/openapi.json" \
     --url "$url" -H "Authorization: Bearer $token" --no-color ${GOLDCREST_TEST_SEED:+--seed "$GOLDCREST_TEST_SEED"} "$@"
 kill -0 "$demo" || die "goldcrest demo ended"
 ! grep -F '"level":"ERROR"' "$demo_log" || die "goldcrest demo logged an error"
