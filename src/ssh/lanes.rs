@@ -1,6 +1,6 @@
 //! The transport over pooled SSH connections.
 //!
-//! It decides what is tried again and where; how connections are lent is the lanes' business.
+//! It decides what is tried again and where; how connections are shared is the business of `pool` and `lease`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,20 +11,22 @@ use bytes::Bytes;
 use crate::credentials::CredentialProvider;
 use crate::domain::{Principal, SystemName};
 use crate::ssh::channel::byte_stream::{ChannelStream, Request, Started};
-use crate::ssh::channel::exec::{Carrier, ExecOutcome, Open, run};
-use crate::ssh::channel::kept_shell::Script;
-use crate::ssh::channel::lifecycle::{Opened, open};
-use crate::ssh::command::{CommandLine, Environment};
+use crate::ssh::channel::exec::{Carrier, run};
+use crate::ssh::channel::lifecycle::{OpenChannel, Opened, open};
+use crate::ssh::channel::outcome::ExecOutcome;
+use crate::ssh::channel::shell_protocol::Script;
+use crate::ssh::command_line::{CommandLine, Environment};
 use crate::ssh::config::{Config, ConfigError};
-use crate::ssh::connect::connection::Target;
+use crate::ssh::connect::target::Target;
 use crate::ssh::lease::permit::ChannelPermit;
-use crate::ssh::pool::lane::{Lane, Queueing, ShellOrPermit, Use};
+use crate::ssh::lease::placement::Use;
+use crate::ssh::pool::lane::{Lane, Queueing, ShellOrPermit};
 use crate::ssh::pool::registry::LaneRegistry;
 use crate::ssh::program::{Program, is_plain_answer, probe};
 use crate::ssh::stats::{Stats, add};
 use crate::ssh::transport::{ByteStream, CredentialVersion, Exec, LaneKind, Limits, RawOutput, Transport, TransportError};
 
-/// How often one request may be refused a channel, and be given another slot.
+/// How often one request may be refused a channel, and be given another permit.
 const MAX_REFUSALS: u32 = 20;
 
 /// All connections to one cluster, by user and class of traffic.
@@ -41,91 +43,96 @@ impl Lanes {
     /// # Errors
     /// When the configuration cannot be used.
     pub fn new(system: SystemName, config: Config, credentials: Arc<dyn CredentialProvider>) -> Result<Self, ConfigError> {
-        Ok(Self { registry: LaneRegistry::new(system, Target::new(config)?), credentials })
+        Ok(Self { registry: LaneRegistry::new(Target::new(system, config)?), credentials })
     }
 
     /// The cluster that they lead to.
     pub fn system(&self) -> &SystemName {
-        &self.registry.name
+        &self.target().system
     }
 
     /// What the lanes have done until now.
     pub fn stats(&self) -> Stats {
-        self.registry.target.counters.snapshot()
+        self.target().counters.snapshot()
     }
 
-    /// Lends no more channels, and closes every connection. What still runs on one breaks, so requests are drained before.
+    /// Gives no more channels, and closes every connection. What still runs on one breaks, so requests are drained before.
     pub async fn close(&self) {
         let connections = self.registry.close();
         futures::future::join_all(connections.iter().map(|connection| connection.disconnect())).await;
     }
 
+    fn target(&self) -> &Target {
+        &self.registry.admission.target
+    }
+
     /// The longest a request waits for its channel: a connection, a login, and as long as the commands before it may take.
     fn queue_time(&self, execution: Duration) -> Duration {
-        let timeout = &self.registry.target.config.timeout;
+        let timeout = &self.target().config.timeout;
         Duration::from_secs(timeout.connection + timeout.login) + execution
     }
 
     fn limits(&self) -> Limits {
-        let config = &self.registry.target.config;
+        let config = &self.target().config;
         Limits { execution: Duration::from_secs(config.timeout.command_execution), output: config.max_output }
     }
 
+    /// The lane of the caller, with the caller's present credential.
     async fn lane(&self, principal: &Principal, kind: LaneKind) -> Result<Arc<Lane>, TransportError> {
         let credential = self.credentials.credential(principal).await?;
         let lane = self.registry.lane(&principal.username, kind, &credential);
-        let login = lane.login(&principal.username, &credential);
-        login.decode().await.map_err(|reason| TransportError::Key { user: principal.username.clone(), reason })?;
+        lane.state.login_for(&principal.username, &credential).decode().await?;
         Ok(lane)
     }
 
     /// A channel of the caller's lane.
-    async fn channel(&self, principal: &Principal, (kind, work): (LaneKind, Use), deadline: Instant) -> Result<Open, TransportError> {
-        let lane = self.lane(principal, kind).await?;
+    async fn channel(&self, principal: &Principal, lane: &Lane, work: Use, deadline: Instant) -> Result<OpenChannel, TransportError> {
         let mut tries = Tries::default();
         loop {
-            let permit = match lane.permit(deadline, tries.queued(), work).await {
-                Err(TransportError::Key { .. }) if tries.ask_again() => {
-                    self.lane(principal, kind).await?;
-                    continue;
+            match lane.permit(deadline, tries.queueing(), work).await {
+                Ok(permit) => {
+                    if let Some(channel) = self.open(permit, &mut tries, deadline).await? {
+                        return Ok(channel);
+                    }
                 }
-                permit => permit?,
-            };
-            if let Some(channel) = self.open(permit, &mut tries, deadline).await? {
-                return Ok(channel);
+                Err(error) => self.renew(principal, lane, &mut tries, error).await?,
             }
         }
     }
 
     /// A shell of the caller's control lane, or a channel for one, which is then told to be fresh.
-    async fn shell(&self, principal: &Principal, deadline: Instant) -> Result<(Open, bool), TransportError> {
-        let lane = self.lane(principal, LaneKind::Control).await?;
+    async fn shell(&self, principal: &Principal, lane: &Lane, deadline: Instant) -> Result<(OpenChannel, bool), TransportError> {
         let mut tries = Tries::default();
         loop {
-            let permit = match lane.shell_or_slot(deadline, tries.queued()).await {
+            match lane.shell_or_permit(deadline, tries.queueing()).await {
                 Ok(ShellOrPermit::Shell(shell)) => return Ok((shell, false)),
-                Ok(ShellOrPermit::ChannelPermit(permit)) => permit,
-                Err(TransportError::Key { .. }) if tries.ask_again() => {
-                    self.lane(principal, LaneKind::Control).await?;
-                    continue;
+                Ok(ShellOrPermit::ChannelPermit(permit)) => {
+                    if let Some(channel) = self.open(permit, &mut tries, deadline).await? {
+                        return Ok((channel, true));
+                    }
                 }
-                Err(error) => return Err(error),
-            };
-            if let Some(channel) = self.open(permit, &mut tries, deadline).await? {
-                return Ok((channel, true));
+                Err(error) => self.renew(principal, lane, &mut tries, error).await?,
             }
         }
     }
 
-    /// Opens a channel in a slot. What fails before anything was sent, none, is tried elsewhere until the deadline.
-    async fn open(&self, permit: ChannelPermit, tries: &mut Tries, deadline: Instant) -> Result<Option<Open>, TransportError> {
-        let max_dead = self.registry.target.config.max_connections_per_user + 1;
+    /// Asks for the credential once more, which may have ended while the request waited in the queue.
+    ///
+    /// # Errors
+    /// The one given, where it is another or was met before.
+    async fn renew(&self, principal: &Principal, lane: &Lane, tries: &mut Tries, error: TransportError) -> Result<(), TransportError> {
+        if !matches!(error, TransportError::Key { .. }) || std::mem::replace(&mut tries.renewed, true) {
+            return Err(error);
+        }
+        self.lane(principal, lane.state.kind).await.map(|_| ())
+    }
+
+    /// Opens the channel of a permit. What fails before anything was sent, none, is tried elsewhere until the deadline.
+    async fn open(&self, permit: ChannelPermit, tries: &mut Tries, deadline: Instant) -> Result<Option<OpenChannel>, TransportError> {
+        let max_dead = self.target().config.max_connections_per_user + 1;
         tries.queued = true;
-        match open(permit, self.registry.target.connection_timeout()).await {
-            Opened::Channel(permit, channel) => {
-                let (read, write) = channel.split();
-                return Ok(Some((permit, read, write)));
-            }
+        match open(permit, self.target().connection_timeout()).await {
+            Opened::Channel(channel) => return Ok(Some(channel)),
             Opened::Full if tries.refusals < MAX_REFUSALS => tries.refusals += 1,
             Opened::Full | Opened::Refused => return Err(TransportError::Refused("it opens no session".to_owned())),
             // Every pooled connection may be dead after a fault, and be found so one by one; fresh ones that die as well are
@@ -133,7 +140,7 @@ impl Lanes {
             Opened::Dead if tries.dead >= max_dead || Instant::now() >= deadline => return Err(TransportError::Broken { sent: false }),
             Opened::Dead => tries.dead += 1,
         }
-        add(&self.registry.target.counters.retries);
+        add(&self.target().counters.retries);
         Ok(None)
     }
 
@@ -147,30 +154,23 @@ impl Lanes {
         let deadline = Instant::now() + self.queue_time(startup);
         let lane = self.lane(principal, kind).await?;
         loop {
-            let request = request(lane.has_shells())?;
-            let channel = self.channel(principal, (kind, Use::Stream), deadline).await?;
+            let request = request(lane.shells.is_allowed())?;
+            let channel = self.channel(principal, &lane, Use::Stream, deadline).await?;
             let retired = channel.0.connection().when_retired();
-            match ChannelStream::start(channel, request, self.registry.target.connection_timeout(), startup).await? {
+            match ChannelStream::start(channel, request, self.target().connection_timeout(), startup).await? {
                 Started::Stream(stream) => return Ok(ByteStream::retiring(stream, retired)),
-                Started::NotBegun(why) => self.do_without_shells(principal, &lane, kind, deadline, why).await?,
+                Started::NotBegun(why) => self.do_without_shells(principal, &lane, deadline, why).await?,
             }
         }
     }
 
     /// Looks whether a login shell that becomes no other runs single commands, and then prints nothing of its own.
-    async fn do_without_shells(
-        &self,
-        principal: &Principal,
-        lane: &Arc<Lane>,
-        kind: LaneKind,
-        deadline: Instant,
-        why: String,
-    ) -> Result<(), TransportError> {
-        let channel = self.channel(principal, (kind, Use::Command), deadline).await?;
-        let way = Carrier::Direct { line: probe().as_bytes().to_vec(), stdin: Bytes::new() };
-        match run(channel, way, self.limits(), self.registry.target.connection_timeout()).await {
+    async fn do_without_shells(&self, principal: &Principal, lane: &Lane, deadline: Instant, why: String) -> Result<(), TransportError> {
+        let channel = self.channel(principal, lane, Use::Command, deadline).await?;
+        let carrier = Carrier::Direct { line: probe().as_bytes().to_vec(), stdin: Bytes::new() };
+        match run(channel, carrier, self.limits(), self.target().connection_timeout()).await.0 {
             ExecOutcome::Output(output) if output.exit == 0 && is_plain_answer(&output.stdout) => {
-                lane.do_without_shells();
+                lane.shells.forbid();
                 Ok(())
             }
             ExecOutcome::Failed(error) => Err(error),
@@ -194,19 +194,14 @@ fn direct(line: &CommandLine) -> Result<Vec<u8>, TransportError> {
 #[derive(Default)]
 struct Tries {
     queued: bool,
-    asked_again: bool,
+    renewed: bool,
     refusals: u32,
     dead: usize,
 }
 
 impl Tries {
-    fn queued(&self) -> Queueing {
+    fn queueing(&self) -> Queueing {
         if self.queued { Queueing::Bypass } else { Queueing::Join }
-    }
-
-    /// Whether to ask for the credential once more: it may have ended while the request waited in the queue.
-    fn ask_again(&mut self) -> bool {
-        !std::mem::replace(&mut self.asked_again, true)
     }
 }
 
@@ -216,7 +211,7 @@ impl Transport for Lanes {
         Ok(CredentialVersion::of(&self.credentials.credential(principal).await?))
     }
 
-    #[tracing::instrument(level = "debug", skip_all, fields(cluster = %self.registry.name, user = %principal.username))]
+    #[tracing::instrument(level = "debug", skip_all, fields(cluster = %self.system(), user = %principal.username))]
     async fn exec(&self, principal: &Principal, exec: Exec) -> Result<RawOutput, TransportError> {
         let limits = exec.limits.unwrap_or_else(|| self.limits());
         let deadline = Instant::now() + self.queue_time(limits.execution);
@@ -224,40 +219,41 @@ impl Transport for Lanes {
         let mut again = exec.idempotent;
         loop {
             // A command with limits of its own may take long, and what starting it costs is then nothing.
-            let script = if self.registry.target.config.keep_shells && exec.limits.is_none() && lane.has_shells() {
-                Script::of(&exec)
-            } else {
-                None
-            };
-            let (channel, way, fresh) = match script {
-                None if !lane.has_shells() => {
+            let kept = self.target().config.keep_shells && exec.limits.is_none();
+            let script = if kept && lane.shells.is_allowed() { Script::of(&exec) } else { None };
+            let (channel, carrier, fresh) = match script {
+                None if !lane.shells.is_allowed() => {
                     let line = direct(&exec.line)?;
-                    let channel = self.channel(principal, (LaneKind::Control, Use::Command), deadline).await?;
+                    let channel = self.channel(principal, &lane, Use::Command, deadline).await?;
                     (channel, Carrier::Direct { line, stdin: exec.stdin.clone() }, false)
                 }
                 Some(script) => {
-                    let (channel, fresh) = self.shell(principal, deadline).await?;
-                    let counters = &self.registry.target.counters;
+                    let (channel, fresh) = self.shell(principal, &lane, deadline).await?;
+                    let counters = &self.target().counters;
                     add(if fresh { &counters.shells } else { &counters.reused });
                     (channel, Carrier::Shell { script, fresh }, fresh)
                 }
                 None => {
-                    let channel = self.channel(principal, (LaneKind::Control, Use::Command), deadline).await?;
+                    let channel = self.channel(principal, &lane, Use::Command, deadline).await?;
                     let program = Program::of(&exec.line, exec.environment);
                     (channel, Carrier::Once { program, stdin: exec.stdin.clone() }, true)
                 }
             };
-            match run(channel, way, limits, self.registry.target.connection_timeout()).await {
+            let (outcome, shell) = run(channel, carrier, limits, self.target().connection_timeout()).await;
+            if let Some(shell) = shell {
+                lane.keep_shell(shell);
+            }
+            match outcome {
                 ExecOutcome::Output(output) => return Ok(output),
                 ExecOutcome::Failed(error) => return Err(error),
-                ExecOutcome::NotBegun(why) if fresh => self.do_without_shells(principal, &lane, LaneKind::Control, deadline, why).await?,
-                ExecOutcome::NotBegun(why) if !lane.has_shells() => return Err(TransportError::Refused(why)),
+                ExecOutcome::NotBegun(why) if fresh => self.do_without_shells(principal, &lane, deadline, why).await?,
+                ExecOutcome::NotBegun(why) if !lane.shells.is_allowed() => return Err(TransportError::Refused(why)),
                 // It has ended since its last command.
-                ExecOutcome::NotBegun(_) => add(&self.registry.target.counters.retries),
+                ExecOutcome::NotBegun(_) => add(&self.target().counters.retries),
                 // It may have run. Only a command that may run twice, and of which nothing was seen, is sent again, once.
                 ExecOutcome::Broken { heard: false } if again => {
                     again = false;
-                    add(&self.registry.target.counters.retries);
+                    add(&self.target().counters.retries);
                 }
                 ExecOutcome::Broken { .. } => return Err(TransportError::Broken { sent: true }),
             }

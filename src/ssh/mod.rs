@@ -4,12 +4,14 @@
 //! stream. It must not know schedulers, file operations or HTTP.
 //!
 //! From the outside in: `lanes` runs commands and decides what is tried again; `pool` has the lanes of a cluster's users, their
-//! queues and the shells that they keep; `lease` is a connection in use and the right to one channel on it; `channel` carries
-//! the work of one channel; `connect` makes one connection and judges whether it still lives. Another way to know hosts is a
-//! variant of [`HostKeys`] with an arm in `connect/host_keys`; another kind of traffic is a variant of [`LaneKind`].
+//! queues and the shells that they keep; `channel` carries the work of one channel; `lease` has the connections in use and the
+//! permits for their channels; `connect` makes one connection and judges whether it still lives. Each imports only what stands
+//! after it. Another way to know hosts is a variant of [`HostKeys`] with an arm in `connect/host_keys`; another kind of traffic
+//! is a variant of [`LaneKind`].
 
 mod channel;
 mod command;
+mod command_line;
 mod config;
 mod connect;
 mod lanes;
@@ -20,7 +22,8 @@ mod server_words;
 mod stats;
 mod transport;
 
-pub use command::{CommandError, CommandLine, Environment, Raw, RemoteCommand, run};
+pub use command::{CommandError, RemoteCommand, run};
+pub use command_line::{CommandLine, Environment, Raw};
 pub use config::{Config, ConfigError, HostKeys, Timeouts};
 pub use lanes::Lanes;
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! alone, so that what start-up files print is never taken for a command's own, and a shell that ends without the mark has
 //! provably not begun.
 
-use crate::ssh::command::{CommandLine, Environment};
+use crate::ssh::command_line::{CommandLine, Environment};
 
 /// The line for the login shell.
 pub(crate) const START: &[u8] = b"exec /bin/sh";

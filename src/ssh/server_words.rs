@@ -2,7 +2,7 @@
 //!
 //! sshd and PAM tell there why an account may not log in. The text is the server's: it is bounded and made printable here.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 /// The most characters that are kept of a server.
 const MAX_WORDS: usize = 500;
@@ -13,8 +13,8 @@ pub(crate) struct ServerWords(Mutex<String>);
 
 impl ServerWords {
     /// Adds what the server has said.
-    pub(crate) fn next_message(&self, text: &str) {
-        let mut words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn add(&self, text: &str) {
+        let mut words = self.0.lock();
         let room = MAX_WORDS.saturating_sub(words.chars().count());
         let plain = text.split(|c: char| c.is_control() || c.is_whitespace()).filter(|word| !word.is_empty());
         let said = plain.collect::<Vec<_>>().join(" ");
@@ -26,7 +26,7 @@ impl ServerWords {
 
     /// `: the server says "..."`, or nothing where it said nothing.
     pub(crate) fn quoted(&self) -> String {
-        let words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let words = self.0.lock();
         if words.is_empty() { String::new() } else { format!("; the server says \"{words}\"") }
     }
 }
@@ -39,9 +39,9 @@ mod tests {
     fn words_are_bounded_and_one_line() {
         let words = ServerWords::default();
         assert_eq!(words.quoted(), "");
-        words.next_message("Your account has expired;\r\n please\u{1b}[31m call\n");
+        words.add("Your account has expired;\r\n please\u{1b}[31m call\n");
         assert_eq!(words.quoted(), "; the server says \"Your account has expired; please [31m call\"");
-        words.next_message(&"x".repeat(5000));
+        words.add(&"x".repeat(5000));
         assert!(words.quoted().chars().count() < MAX_WORDS + 40);
     }
 }

@@ -1,5 +1,6 @@
 //! Counters of what the lanes of a cluster did, for decisions, metrics and tests. Plain numbers: exporting them is telemetry's work.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Why a connection was closed, or takes no more work.
@@ -133,18 +134,18 @@ pub(crate) fn add(counter: &AtomicU64) {
 }
 
 /// Counts one more until it is dropped.
-pub(crate) struct Gauge<'a>(&'a AtomicU64);
+pub(crate) struct Gauge<C: Deref<Target = AtomicU64>>(C);
 
-impl<'a> Gauge<'a> {
+impl<C: Deref<Target = AtomicU64>> Gauge<C> {
     /// One more, from now on.
-    pub(crate) fn new(counter: &'a AtomicU64) -> Self {
-        add(counter);
+    pub(crate) fn new(counter: C) -> Self {
+        counter.fetch_add(1, Ordering::AcqRel);
         Self(counter)
     }
 }
 
-impl Drop for Gauge<'_> {
+impl<C: Deref<Target = AtomicU64>> Drop for Gauge<C> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::credentials::{Credential, CredentialError};
 use crate::domain::{Principal, Username};
 use crate::error::{Classify, Kind};
-use crate::ssh::command::{CommandLine, Environment, RemoteCommand};
+use crate::ssh::command_line::{CommandLine, Environment};
 
 /// Carries commands and byte streams to one cluster, as the caller. Implemented by the lanes, and by scripts in tests.
 ///
@@ -153,19 +153,6 @@ pub struct Exec {
     pub environment: Environment,
 }
 
-impl Exec {
-    /// A command with limits of its own, or the cluster's.
-    pub fn of<C: RemoteCommand>(command: &C, limits: Option<Limits>) -> Self {
-        Self {
-            line: command.command_line(),
-            stdin: command.stdin(),
-            idempotent: command.idempotent(),
-            limits,
-            environment: command.environment(),
-        }
-    }
-}
-
 /// How long a command may take and how much it may print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -187,7 +174,7 @@ pub struct RawOutput {
 }
 
 /// Why a cluster could not be worked with. Each variant names the phase.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum TransportError {
     /// There is no credential for the caller.
     #[error("no SSH credential")]

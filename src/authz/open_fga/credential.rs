@@ -5,7 +5,7 @@ use std::time::Duration;
 use moka::Expiry;
 use moka::future::Cache;
 
-use super::server::OpenFgaError;
+use super::error::OpenFgaError;
 use crate::authz::{ClientCredentialsConfig, OpenFgaConfig};
 use crate::domain::Secret;
 use crate::rest::{Client, ClientCredentials, InvalidUrl, Url};

@@ -4,6 +4,7 @@
 //! remembered for a short time, a refusal and a failure never.
 
 mod credential;
+mod error;
 mod server;
 mod wire;
 
@@ -18,7 +19,8 @@ use moka::future::Cache;
 use super::{Authorizer, AuthzError, Basis, Decision, OpenFgaConfig, Relation, Ruling};
 use crate::domain::{Principal, SystemName, Username};
 use crate::rest::{Client, InvalidUrl};
-use server::{Answer, OpenFgaError, Question, Server};
+use error::OpenFgaError;
+use server::{Answer, Question, Server};
 
 const MAX_REMEMBERED: u64 = 100_000;
 /// The most contextual tuples that OpenFGA takes with one check.

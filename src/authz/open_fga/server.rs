@@ -1,16 +1,18 @@
 //! The conversation with an OpenFGA server: which store, one check, many checks at once.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 
 use super::credential::Credential;
+use super::error::OpenFgaError;
 use super::wire::{BatchCheckAnswer, BatchCheckItem, BatchCheckRequest, CheckAnswer, CheckRequest, Failure, Stores, TupleKey, TupleKeys};
 use crate::authz::OpenFgaConfig;
-use crate::rest::{Client, GrantError, InvalidUrl, Object, Request, Response, RestError, Url};
+use crate::rest::{Client, InvalidUrl, Object, Request, Response, RestError, Url};
 
 /// An answer of a check is a few bytes, of fifty checks or a list of stores a few kilobytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -60,39 +62,6 @@ enum StoreId {
     Configured(Arc<str>),
     /// Looked up by the store's name, when it was.
     Found(RwLock<Option<Arc<str>>>),
-}
-
-/// Why the server gave no decision.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum OpenFgaError {
-    #[error("{url}")]
-    Call { url: String, source: RestError },
-    #[error("{url} answered with status {status}{reason}; {}", advice(*status))]
-    Refused { url: String, status: u16, reason: String },
-    #[error("OpenFGA was not asked")]
-    NotAsked(#[source] RestError),
-    #[error("the answer of OpenFGA was not understood")]
-    Answer(#[source] RestError),
-    #[error("OpenFGA has no store named {0:?}")]
-    NoStore(String),
-    #[error("OpenFGA has several stores named {0:?}: configure store_id")]
-    AmbiguousStore(String),
-    #[error("OpenFGA refused, or left out, a part of a batch")]
-    Incomplete,
-    #[error("no credential for OpenFGA could be had")]
-    Credential(#[source] Arc<GrantError>),
-    #[error("no decision within the time for one")]
-    TimeIsOver,
-}
-
-/// What to look at for a status.
-fn advice(status: u16) -> &'static str {
-    match status {
-        401 | 403 => "the api_token or the client_credentials of auth.authorization are not those that it takes",
-        404 => "store_id (or the store in url) names no store there",
-        400 => "relation, object_type or authorization_model_id are not those of its model",
-        _ => "its own log has the reason",
-    }
 }
 
 impl Server {
@@ -203,7 +172,7 @@ impl Server {
             && operation == "check"
             && let StoreId::Found(found) = &self.store
         {
-            *found.write().unwrap_or_else(PoisonError::into_inner) = None;
+            *found.write() = None;
         }
         Ok(response)
     }
@@ -213,7 +182,7 @@ impl Server {
             StoreId::Configured(id) => return Ok(Arc::clone(id)),
             StoreId::Found(found) => found,
         };
-        if let Some(id) = &*found.read().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(id) = &*found.read() {
             return Ok(Arc::clone(id));
         }
         let name = self.store_name.as_str();
@@ -228,7 +197,7 @@ impl Server {
         match (ids.next(), ids.next()) {
             (Some(id), None) => {
                 let id: Arc<str> = id.into();
-                *found.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&id));
+                *found.write() = Some(Arc::clone(&id));
                 Ok(id)
             }
             (Some(_), Some(_)) => Err(OpenFgaError::AmbiguousStore(name.to_owned())),
@@ -239,7 +208,7 @@ impl Server {
     fn refused(&self, operation: &str, response: &Response) -> OpenFgaError {
         let store = match &self.store {
             StoreId::Configured(id) => Some(Arc::clone(id)),
-            StoreId::Found(found) => found.read().unwrap_or_else(PoisonError::into_inner).clone(),
+            StoreId::Found(found) => found.read().clone(),
         };
         refused(&self.base.with_segments(["stores", store.as_deref().unwrap_or(&self.store_name), operation]), response)
     }

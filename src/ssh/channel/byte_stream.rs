@@ -16,9 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use crate::ssh::channel::exec::{Open, number};
-use crate::ssh::channel::kept_shell::REFUSED;
-use crate::ssh::channel::lifecycle::{abandon, stop};
+use crate::ssh::channel::lifecycle::{OpenChannel, abandon, stop};
+use crate::ssh::channel::outcome::{REFUSED, number};
 use crate::ssh::program::{Marked, Program, START, not_begun};
 use crate::ssh::transport::TransportError;
 
@@ -35,7 +34,7 @@ pub(crate) enum Request {
 /// Both directions of a channel. Dropping it stops what runs on the channel and closes it.
 pub(crate) struct ChannelStream {
     /// Taken by `drop`; there until then.
-    channel: Option<Open>,
+    channel: Option<OpenChannel>,
     writer: Pin<Box<dyn AsyncWrite + Send>>,
     chunk: Bytes,
     command: bool,
@@ -83,14 +82,14 @@ impl ChannelStream {
     /// # Errors
     /// When it refuses, or does not answer within `patience`; a shell may take longer by `startup`.
     pub(crate) async fn start(
-        (permit, read, write): Open,
+        channel: OpenChannel,
         request: Request,
         patience: Duration,
         startup: Duration,
     ) -> Result<Started, TransportError> {
-        let writer: Pin<Box<dyn AsyncWrite + Send>> = Box::pin(write.make_writer());
+        let writer: Pin<Box<dyn AsyncWrite + Send>> = Box::pin(channel.2.make_writer());
         let mut stream = Self {
-            channel: Some((permit, read, write)),
+            channel: Some(channel),
             writer,
             chunk: Bytes::new(),
             command: !matches!(request, Request::Subsystem(_)),
@@ -280,9 +279,8 @@ impl AsyncWrite for ChannelStream {
 
 impl Drop for ChannelStream {
     fn drop(&mut self) {
-        let Some((permit, read, write)) = self.channel.take() else { return };
-        if self.end.is_none() {
-            self.runtime.spawn(stop(permit, read, write));
+        if let (None, Some(channel)) = (self.end, self.channel.take()) {
+            self.runtime.spawn(stop(channel));
         }
     }
 }

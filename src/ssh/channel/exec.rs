@@ -1,40 +1,23 @@
 //! A command on its channel, from the exec request to the server's close.
 
-use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::future::FusedFuture;
 use russh::client::Msg;
-use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
+use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::ssh::channel::kept_shell::{self, REFUSED, Script};
-use crate::ssh::channel::lifecycle::{abandon, stop};
-use crate::ssh::lease::permit::ChannelPermit;
-use crate::ssh::pool::shell_cache::Shell;
+use crate::ssh::channel::kept_shell::KeptShell;
+use crate::ssh::channel::lifecycle::{OpenChannel, abandon, stop};
+use crate::ssh::channel::outcome::{ExecOutcome, REFUSED, next_message, number};
+use crate::ssh::channel::shell_protocol::{self, Script};
 use crate::ssh::program::{Marked, Program, START, not_begun};
 use crate::ssh::transport::{Limits, RawOutput, TransportError};
 
-/// A connection that said something this recently is not doubted when a command on it runs out of time.
+/// A connection that said something this recently is not suspected when a command on it runs out of time.
 const RECENT_SIGN_OF_LIFE: Duration = Duration::from_millis(500);
-
-/// What came of a command.
-pub(crate) enum ExecOutcome {
-    /// It ended and its output is complete.
-    Output(RawOutput),
-    /// It was stopped, or refused.
-    Failed(TransportError),
-    /// The connection broke after the command was sent.
-    Broken {
-        /// Whether any output had come back, so that it certainly ran.
-        heard: bool,
-    },
-    /// The shell that was to run it has ended, or never was one, as is said here. Provably nothing ran.
-    NotBegun(String),
-}
 
 /// How a command is carried on its channel.
 pub(crate) enum Carrier {
@@ -46,76 +29,66 @@ pub(crate) enum Carrier {
     Shell { script: Script, fresh: bool },
 }
 
-/// An open channel, with the right to it.
-pub(crate) type Open = (ChannelPermit, ChannelReadHalf, ChannelWriteHalf<Msg>);
-
 /// Runs a command in a task of its own, which drains its output at once. Dropping the future stops the command.
-pub(crate) async fn run((permit, mut read, write): Open, way: Carrier, limits: Limits, patience: Duration) -> ExecOutcome {
+///
+/// With the output of a command in a shell comes the shell, which may be kept for the next one.
+pub(crate) async fn run(channel: OpenChannel, carrier: Carrier, limits: Limits, patience: Duration) -> (ExecOutcome, Option<KeptShell>) {
     let cancelled = CancellationToken::new();
     let _cancel = cancelled.clone().drop_guard();
     let task = tokio::spawn(async move {
+        let (permit, mut read, write) = channel;
         let started = Instant::now();
-        let kept = matches!(way, Carrier::Shell { .. });
-        let conversation = async {
-            match way {
-                Carrier::Once { program, stdin } => {
-                    let (told, begun) = oneshot::channel();
-                    let frame = Frame::new(&program.mark, told);
-                    let feed = async {
-                        write.exec(true, START).await?;
-                        write.data_bytes(Bytes::from(program.text)).await?;
-                        // Without input nothing can be read ahead; otherwise the shell tells when it has read its program.
-                        if !stdin.is_empty() && begun.await.is_ok() {
-                            write.data_bytes(stdin).await?;
-                        }
-                        write.eof().await
-                    };
-                    drive(&mut read, feed, frame, limits.output).await
-                }
-                Carrier::Direct { line, stdin } => {
-                    let feed = async {
-                        write.exec(true, line).await?;
-                        write.data_bytes(stdin).await?;
-                        write.eof().await
-                    };
-                    drive(&mut read, feed, Frame::none(), limits.output).await
-                }
-                Carrier::Shell { script, fresh } => kept_shell::drive(&mut read, &write, fresh, script, limits.output).await,
-            }
+        let is_shell = matches!(carrier, Carrier::Shell { .. });
+        let outcome = tokio::select! {
+            outcome = carry(&mut read, &write, carrier, limits.output) => outcome,
+            // Nobody awaits this outcome.
+            () = cancelled.cancelled() => ExecOutcome::Failed(TransportError::Broken { sent: true }),
+            () = tokio::time::sleep(limits.execution) => ExecOutcome::Failed(TransportError::Execution(limits.execution)),
         };
-        let ended = tokio::select! {
-            ended = conversation => Some(ended),
-            () = cancelled.cancelled() => None,
-            () = tokio::time::sleep(limits.execution) => Some(ExecOutcome::Failed(TransportError::Execution(limits.execution))),
-        };
-        if let Some(ExecOutcome::Failed(TransportError::Execution(_))) = ended {
+        if let ExecOutcome::Failed(TransportError::Execution(_)) = outcome {
             let recent = Instant::now().checked_sub(RECENT_SIGN_OF_LIFE).unwrap_or(started);
             if !permit.connection().liveness.heard_since(recent) {
                 permit.suspect(patience);
             }
         }
-        match &ended {
-            Some(ExecOutcome::Output(_)) if kept => Shell::new(permit, read, write).keep(),
-            Some(ExecOutcome::Output(_) | ExecOutcome::Broken { .. }) => {}
-            Some(ExecOutcome::Failed(TransportError::Refused(_))) => drop(tokio::spawn(abandon(permit, write, patience))),
-            Some(ExecOutcome::Failed(_) | ExecOutcome::NotBegun(_)) | None => drop(tokio::spawn(stop(permit, read, write))),
+        match &outcome {
+            ExecOutcome::Output(_) if is_shell => return (outcome, Some(KeptShell::new((permit, read, write)))),
+            ExecOutcome::Output(_) | ExecOutcome::Broken { .. } => {}
+            ExecOutcome::Failed(TransportError::Refused(_)) => drop(tokio::spawn(abandon(permit, write, patience))),
+            ExecOutcome::Failed(_) | ExecOutcome::NotBegun(_) => drop(tokio::spawn(stop((permit, read, write)))),
         }
-        ended
+        (outcome, None)
     });
-    match task.await {
-        Ok(Some(ended)) => ended,
-        // It is cancelled only when nobody awaits it, and it does not panic; were it so, the command may have run.
-        Ok(None) | Err(_) => ExecOutcome::Broken { heard: true },
-    }
+    // It does not panic; were it so, the command may have run.
+    task.await.unwrap_or((ExecOutcome::Broken { heard: true }, None))
 }
 
-/// The next message on a channel, while `feed` sends what there is to send. A failure to send is seen as the end of the channel.
-pub(crate) async fn next_message<F: FusedFuture>(read: &mut ChannelReadHalf, mut feed: Pin<&mut F>) -> Option<ChannelMsg> {
-    loop {
-        tokio::select! {
-            message = read.wait() => return message,
-            _ = &mut feed, if !feed.is_terminated() => {}
+/// Sends the command, and collects what comes back.
+async fn carry(read: &mut ChannelReadHalf, write: &ChannelWriteHalf<Msg>, carrier: Carrier, max_output: usize) -> ExecOutcome {
+    match carrier {
+        Carrier::Once { program, stdin } => {
+            let (told, begun) = oneshot::channel();
+            let frame = Frame::new(&program.mark, told);
+            let feed = async {
+                write.exec(true, START).await?;
+                write.data_bytes(Bytes::from(program.text)).await?;
+                // Without input nothing can be read ahead; otherwise the shell tells when it has read its program.
+                if !stdin.is_empty() && begun.await.is_ok() {
+                    write.data_bytes(stdin).await?;
+                }
+                write.eof().await
+            };
+            drive(read, feed, frame, max_output).await
         }
+        Carrier::Direct { line, stdin } => {
+            let feed = async {
+                write.exec(true, line).await?;
+                write.data_bytes(stdin).await?;
+                write.eof().await
+            };
+            drive(read, feed, Frame::none(), max_output).await
+        }
+        Carrier::Shell { script, fresh } => shell_protocol::drive(read, write, fresh, script, max_output).await,
     }
 }
 
@@ -193,31 +166,5 @@ async fn drive(
         if frame.len() > max_output || frame.stdout.is_flooded() || frame.stderr.is_flooded() {
             break ExecOutcome::Failed(TransportError::Output(max_output));
         }
-    }
-}
-
-/// The number of a signal (POSIX, and Linux on x86 and Arm for the others); 0 for one that is not known.
-pub(crate) fn number(signal: &Sig) -> u32 {
-    match signal {
-        Sig::HUP => 1,
-        Sig::INT => 2,
-        Sig::QUIT => 3,
-        Sig::ILL => 4,
-        Sig::ABRT => 6,
-        Sig::FPE => 8,
-        Sig::KILL => 9,
-        Sig::USR1 => 10,
-        Sig::SEGV => 11,
-        Sig::PIPE => 13,
-        Sig::ALRM => 14,
-        Sig::TERM => 15,
-        Sig::Custom(name) => match name.as_str() {
-            "BUS" => 7,
-            "USR2" => 12,
-            "XCPU" => 24,
-            "XFSZ" => 25,
-            "SYS" => 31,
-            _ => 0,
-        },
     }
 }

@@ -3,10 +3,11 @@
 //! Both run in tasks of their own, so that a caller who leaves takes nothing with it: a channel opened for nobody, or not
 //! closed, would count against the server's `MaxSessions` for as long as the connection lives.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use russh::client::Msg;
-use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
+use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -16,10 +17,13 @@ use crate::ssh::stats::{Closed, add};
 /// How long a command has to end after each of SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// An open channel, with the right to it.
+pub(crate) type OpenChannel = (ChannelPermit, ChannelReadHalf, ChannelWriteHalf<Msg>);
+
 /// What came of opening a channel. In all cases but the first, provably nothing was sent.
 pub(crate) enum Opened {
     /// It is open.
-    Channel(ChannelPermit, Channel<Msg>),
+    Channel(OpenChannel),
     /// The server has its limit of channels on that connection.
     Full,
     /// The server opens no session at all.
@@ -31,24 +35,24 @@ pub(crate) enum Opened {
 /// Opens a channel. A connection from which nothing is heard for half of `patience` is given up; one that lives has all of it.
 pub(crate) async fn open(permit: ChannelPermit, patience: Duration) -> Opened {
     let started = Instant::now();
-    let lane = std::sync::Arc::clone(&permit.lane);
-    let connection = std::sync::Arc::clone(permit.connection());
+    let (lane, connection) = (Arc::clone(&permit.lane), Arc::clone(permit.connection()));
     let (result, mut opened) = oneshot::channel();
     tokio::spawn(async move {
         let opened = permit.connection().channel().await;
         if let Err((permit, Ok(channel))) = result.send((permit, opened)) {
             let (read, write) = channel.split();
-            stop(permit, read, write).await;
+            stop((permit, read, write)).await;
         }
     });
     loop {
         match timeout(patience / 20, &mut opened).await {
             Ok(Ok((permit, Ok(channel)))) => {
-                add(lane.channels());
-                return Opened::Channel(permit, channel);
+                add(&lane.admission.target.counters.channels);
+                let (read, write) = channel.split();
+                return Opened::Channel((permit, read, write));
             }
             Ok(Ok((permit, Err(russh::Error::ChannelOpenFailure(_))))) => {
-                return if lane.refused(&permit) { Opened::Full } else { Opened::Refused };
+                return if lane.refused(permit.connection()) { Opened::Full } else { Opened::Refused };
             }
             Ok(_) => return Opened::Dead,
             Err(_) => {
@@ -60,17 +64,17 @@ pub(crate) async fn open(permit: ChannelPermit, patience: Duration) -> Opened {
             }
         }
     }
-    // The slot stays with the task; the connection ends when the keepalive says so, or lives on without new work.
+    // The permit stays with the task; the connection ends when the keepalive says so, or lives on without new work.
     connection.retire(Closed::Frozen);
     lane.recheck();
     Opened::Dead
 }
 
-/// Ends what runs on a channel and waits until the server has closed it; only then is the slot free.
+/// Ends what runs on a channel and waits until the server has closed it; only then is the permit released.
 ///
 /// sshd delivers signals to the command's process group (RFC 4254, 6.9); a closed channel alone would leave a command that
 /// neither reads nor writes running, and counted.
-pub(crate) async fn stop(permit: ChannelPermit, mut read: ChannelReadHalf, write: ChannelWriteHalf<Msg>) {
+pub(crate) async fn stop((permit, mut read, write): OpenChannel) {
     for signal in [Sig::TERM, Sig::KILL] {
         let sent = timeout(GRACE, async { write.signal(signal).await.is_ok() && write.eof().await.is_ok() }).await;
         if sent == Ok(false) || timeout(GRACE, closed(&mut read)).await.is_ok() {

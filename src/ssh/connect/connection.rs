@@ -1,25 +1,25 @@
-//! One SSH connection: what it is, and when it is fit for more work. How it is made is in `handshake`.
+//! One SSH connection: what it is, and when it may take more work. How it is made is in `handshake`.
 //!
 //! It must not know lanes or pools: whoever holds a [`Connection`] decides what it carries.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use russh::client::{Handle, Msg};
 use russh::{Channel, Disconnect};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::Username;
-use crate::ssh::config::{Config, ConfigError};
-use crate::ssh::connect::handshake::{Established, Jump, Refusal, Watcher, attempt};
-use crate::ssh::connect::host_keys::Trust;
+use crate::ssh::config::Config;
+use crate::ssh::connect::handshake::{Channels, Established, Jump, Refusal, Watcher, attempt};
 use crate::ssh::connect::liveness::Liveness;
 use crate::ssh::connect::login::Login;
+use crate::ssh::connect::target::Target;
 use crate::ssh::server_words::ServerWords;
-use crate::ssh::stats::{Closed, Counters, add};
+use crate::ssh::stats::{Closed, Counters, Gauge, add};
 use crate::ssh::transport::{LaneKind, TransportError};
 
 /// First pause before a server that dropped us is tried again; it doubles, and is scattered so that clients do not march in step.
@@ -29,33 +29,11 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// How long a connection that is given up may take to send what is queued.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// How many keepalive messages may go unanswered.
-pub(crate) const KEEPALIVES: u32 = 3;
-
-/// Where a cluster's connections go and how they are made.
-pub(crate) struct Target {
-    pub(crate) config: Config,
-    pub(crate) trust: Trust,
-    /// Logins under way.
-    startups: Semaphore,
-    pub(crate) counters: Arc<Counters>,
-}
-
-/// Why no connection could be made. It can be told to everybody who waited for it.
-#[derive(Clone, Debug)]
-pub(crate) enum ConnectFailure {
-    Connect(String),
-    HostKey(String),
-    Login(String),
-    /// The credential cannot be used.
-    Key {
-        user: Username,
-        reason: String,
-    },
-    /// Nobody waited for it any more.
-    Unwanted,
-    /// The lanes were closed.
-    Closed,
+/// A place under `max_clients`; dropping it frees the place.
+pub(crate) struct Place {
+    // First, so that nobody who waits for the place that comes free is counted twice.
+    _demand: Gauge<Arc<AtomicU64>>,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// An established and authenticated connection. Dropping it closes it.
@@ -75,60 +53,25 @@ pub(crate) struct Connection {
     is_suspect: AtomicBool,
     idle_since: Mutex<Instant>,
     counters: Arc<Counters>,
-    /// Its place under `max_clients`.
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
-/// The server's view of the channels, kept in the order of its messages.
-#[derive(Default)]
-pub(crate) struct Channels {
-    pub(crate) open: AtomicUsize,
-    /// The most that were open at the same time: so many the server certainly allows.
-    pub(crate) most: AtomicUsize,
-}
-
-impl Target {
-    /// Takes the configuration.
-    ///
-    /// # Errors
-    /// When it cannot be used.
-    pub(crate) fn new(config: Config) -> Result<Self, ConfigError> {
-        config.check()?;
-        let trust = Trust::new(config.host_keys.as_ref())?;
-        let startups = Semaphore::new(config.max_startups);
-        Ok(Self { config, trust, startups, counters: Arc::default() })
-    }
-
-    /// The time for the TCP connection and the key exchange.
-    pub(crate) fn connection_timeout(&self) -> Duration {
-        Duration::from_secs(self.config.timeout.connection)
-    }
-
-    /// The time for the authentication.
-    pub(crate) fn login_timeout(&self) -> Duration {
-        Duration::from_secs(self.config.timeout.login)
-    }
-
-    /// After this time without an answer a peer is taken for dead.
-    pub(crate) fn dead_after(&self) -> Duration {
-        Duration::from_secs(self.config.timeout.keep_alive) * (KEEPALIVES + 1)
+impl Place {
+    /// The place of a permit, counted in `demand`.
+    pub(crate) fn new(demand: Gauge<Arc<AtomicU64>>, permit: OwnedSemaphorePermit) -> Self {
+        Self { _demand: demand, _permit: permit }
     }
 }
 
 impl Connection {
     /// Connects and logs in. A server that drops us before the handshake (sshd's `MaxStartups`) is tried again, with growing
     /// pauses, for as long as a connection may take.
-    pub(crate) async fn open(
-        target: &Target,
-        login: &Arc<Login>,
-        kind: LaneKind,
-        place: OwnedSemaphorePermit,
-    ) -> Result<Self, ConnectFailure> {
+    pub(crate) async fn open(target: &Target, login: &Arc<Login>, kind: LaneKind, place: Place) -> Result<Self, TransportError> {
         let give_up = Instant::now() + target.connection_timeout();
         let mut pause = FIRST_PAUSE;
         loop {
             // Held for the attempt alone, not for the pause after it.
-            let startup = target.startups.acquire().await.map_err(|_| ConnectFailure::Closed)?;
+            let startup = target.startups.acquire().await.map_err(|_| TransportError::Broken { sent: false })?;
             let attempt = attempt(target, login, kind).await;
             drop(startup);
             match attempt {
@@ -193,9 +136,17 @@ impl Connection {
         self.leaving.clone()
     }
 
-    /// What the server has said in plain text, as [`ServerWords::quoted`] puts it.
-    pub(crate) fn server_words(&self) -> String {
-        self.words.quoted()
+    /// The failure of a connection that the server closed right after the login, as it does for `/etc/nologin` or a limit on
+    /// logins; none for any other.
+    pub(crate) fn stillborn(&self, config: &Config) -> Option<TransportError> {
+        if self.retired().is_some() || self.max_channels() > 0 {
+            return None;
+        }
+        let (Config { host, port, .. }, user, said) = (config, &self.login.user, self.words.quoted());
+        Some(TransportError::Connect(format!(
+            "{host}:{port}: the server let {user} in and closed the connection at once. It does so for /etc/nologin, an expired account, or \
+             a limit on logins{said}"
+        )))
     }
 
     /// Whether it was opened with another login than this one, which is the present one.
@@ -239,12 +190,12 @@ impl Connection {
 
     /// Starts the idle time anew.
     pub(crate) fn touch(&self) {
-        *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.idle_since.lock() = Instant::now();
     }
 
     /// For how long it has carried nothing.
     pub(crate) fn idle_for(&self) -> Duration {
-        self.idle_since.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+        self.idle_since.lock().elapsed()
     }
 
     /// Says goodbye and closes.
@@ -278,29 +229,6 @@ impl Drop for Connection {
         self.counters.open.fetch_sub(1, Ordering::Relaxed);
         self.counters.closed(reason);
         tracing::debug!(user = %self.login.user, ?reason, "an SSH connection is closed");
-    }
-}
-
-impl ConnectFailure {
-    /// The server let us in and hung up at once, as it does for `/etc/nologin` or a limit on logins.
-    pub(crate) fn stillborn(config: &Config, connection: &Connection) -> Self {
-        let (Config { host, port, .. }, user, said) = (config, &connection.login.user, connection.server_words());
-        Self::Connect(format!(
-            "{host}:{port}: the server let {user} in and closed the connection at once. It does so for /etc/nologin, an expired account, or \
-             a limit on logins{said}"
-        ))
-    }
-}
-
-impl From<ConnectFailure> for TransportError {
-    fn from(failure: ConnectFailure) -> Self {
-        match failure {
-            ConnectFailure::Connect(reason) => Self::Connect(reason),
-            ConnectFailure::HostKey(reason) => Self::HostKey(reason),
-            ConnectFailure::Login(user) => Self::Login(user),
-            ConnectFailure::Key { user, reason } => Self::Key { user, reason },
-            ConnectFailure::Unwanted | ConnectFailure::Closed => Self::Broken { sent: false },
-        }
     }
 }
 

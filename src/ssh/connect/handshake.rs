@@ -5,7 +5,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use russh::ChannelId;
@@ -17,12 +17,12 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::ssh::connect::algorithms;
-use crate::ssh::connect::connection::{Channels, ConnectFailure, KEEPALIVES, Target};
 use crate::ssh::connect::host_keys::KnownKeys;
 use crate::ssh::connect::liveness::{Liveness, WatchedStream};
 use crate::ssh::connect::login::Login;
+use crate::ssh::connect::target::{KEEPALIVES, Target};
 use crate::ssh::server_words::ServerWords;
-use crate::ssh::transport::LaneKind;
+use crate::ssh::transport::{LaneKind, TransportError};
 
 /// A connection to the jump host. It ends with the one that runs through it.
 pub(crate) struct Jump {
@@ -43,6 +43,14 @@ pub(crate) struct Established {
     pub(crate) liveness: Arc<Liveness>,
     pub(crate) channels: Arc<Channels>,
     pub(crate) words: Arc<ServerWords>,
+}
+
+/// The server's view of the channels, kept in the order of its messages.
+#[derive(Default)]
+pub(crate) struct Channels {
+    open: AtomicUsize,
+    /// The most that were open at the same time: so many the server certainly allows.
+    pub(crate) most: AtomicUsize,
 }
 
 /// A server as messages name it: `login.example.org:22`, and the jump host on the way to it.
@@ -176,14 +184,14 @@ impl client::Handler for Watcher {
     }
 
     async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), SessionError> {
-        self.words.next_message(banner);
+        self.words.add(banner);
         Ok(())
     }
 
     async fn disconnected(&mut self, reason: DisconnectReason<SessionError>) -> Result<(), SessionError> {
         match reason {
             DisconnectReason::ReceivedDisconnect(info) => {
-                self.words.next_message(&info.message);
+                self.words.add(&info.message);
                 Ok(())
             }
             DisconnectReason::Error(error) => Err(error),
@@ -251,7 +259,7 @@ impl Refusal {
     }
 }
 
-impl From<Refusal> for ConnectFailure {
+impl From<Refusal> for TransportError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Dropped(reason) | Refusal::Fatal(reason) => {

@@ -3,9 +3,9 @@
 //! Three ways, by configuration: files in OpenSSH's `known_hosts` format, keys pinned in the configuration, or trust on first
 //! use. There is no fourth: nothing turns the check off. It must not open connections.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use russh::keys::ssh_key::Fingerprint;
 use russh::keys::ssh_key::certificate::CertType;
@@ -72,7 +72,7 @@ impl Trust {
         match self {
             Self::Pinned(known) => Ok(known.clone()),
             Self::FirstUse(seen) => {
-                let seen = seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let seen = seen.lock();
                 let keys: Vec<PublicKey> = seen.get(&(host.to_owned(), port)).cloned().into_iter().collect();
                 Ok(KnownKeys { first_use: keys.is_empty(), keys, ..KnownKeys::default() })
             }
@@ -92,7 +92,7 @@ impl Trust {
     /// A sentence for the administrator when another key has been seen meanwhile.
     pub(crate) fn remember(&self, host: &str, port: u16, key: &PublicKey) -> Result<(), String> {
         let Self::FirstUse(seen) = self else { return Ok(()) };
-        let mut seen = seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut seen = seen.lock();
         let first = seen.entry((host.to_owned(), port)).or_insert_with(|| key.clone());
         if first.key_data() == key.key_data() { Ok(()) } else { Err(changed(host, port, key, std::slice::from_ref(first))) }
     }

@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 
 use crate::credentials::Credential;
 use crate::domain::{SystemName, Username};
-use crate::ssh::connect::connection::ConnectFailure;
+use crate::ssh::transport::TransportError;
 
 /// The most characters of a key id that are written. Those of our own authority are no longer.
 const MAX_KEY_ID: usize = 512;
@@ -72,11 +72,11 @@ impl Login {
 
     /// Writes to the audit log that a certificate was used to log in to a system, or in vain. With plain keys there is nothing
     /// to tell that the system does not know itself.
-    pub(crate) fn record(&self, system: &SystemName, failure: Option<&ConnectFailure>) {
+    pub(crate) fn record(&self, system: &SystemName, failure: Option<&TransportError>) {
         let Some(certificate) = self.certificate() else { return };
         let outcome = match failure {
             None => "done",
-            Some(ConnectFailure::Login(_)) => "refused",
+            Some(TransportError::Login(_)) => "refused",
             Some(_) => "failed",
         };
         let caller = self.credential.caller.as_deref();
@@ -102,15 +102,13 @@ impl Login {
     /// Decodes the key, away from the workers: a passphrase costs a tenth of a second of computing.
     ///
     /// # Errors
-    /// Why the key or the certificate cannot be read.
-    pub(crate) async fn decode(&self) -> Result<(), String> {
-        self.decoded
-            .get_or_try_init(|| async {
-                let credential = Arc::clone(&self.credential);
-                tokio::task::spawn_blocking(move || Decoded::read(&credential)).await.map_err(|_| "decoding it failed".to_owned()).flatten()
-            })
-            .await?;
-        Ok(())
+    /// When the key or the certificate cannot be read.
+    pub(crate) async fn decode(&self) -> Result<(), TransportError> {
+        let decoded = self.decoded.get_or_try_init(|| async {
+            let credential = Arc::clone(&self.credential);
+            tokio::task::spawn_blocking(move || Decoded::read(&credential)).await.map_err(|_| "decoding it failed".to_owned()).flatten()
+        });
+        decoded.await.map(|_| ()).map_err(|reason| TransportError::Key { user: self.user.clone(), reason })
     }
 
     /// Logs in on a fresh connection.

@@ -7,3 +7,4 @@ pub(crate) mod host_keys;
 pub(crate) mod known_hosts;
 pub(crate) mod liveness;
 pub(crate) mod login;
+pub(crate) mod target;

@@ -1,68 +1,68 @@
 //! How deadpool makes and checks the connections of a lane.
 //!
-//! It must not know queues or slots: whether a connection is wanted, the lane says by a number.
+//! It must not know queues or permits: whether anybody waits for a connection, the lane says by a number.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
+use parking_lot::Mutex;
 
-use crate::ssh::connect::connection::{ConnectFailure, Connection};
+use crate::ssh::connect::connection::Connection;
 use crate::ssh::connect::login::Login;
-use crate::ssh::pool::registry::LaneRegistry;
+use crate::ssh::lease::admission::Admission;
 use crate::ssh::stats::Closed;
-use crate::ssh::transport::LaneKind;
+use crate::ssh::transport::{LaneKind, TransportError};
 
 /// After this time a connection takes no more work, so that a key revoked on the cluster stops working.
 const MAX_LIFE: Duration = Duration::from_secs(600);
 
-/// How deadpool makes and checks connections.
+/// Makes connections of one kind with the present login of a user, and checks them before each use.
 pub(crate) struct ConnectionManager {
-    registry: Arc<LaneRegistry>,
+    admission: Arc<Admission>,
     kind: LaneKind,
     login: Mutex<Arc<Login>>,
-    wanted: Arc<AtomicUsize>,
+    waiting: Arc<AtomicU64>,
 }
 
 impl ConnectionManager {
-    /// Opens connections of this kind with this login, while somebody is `wanted`.
-    pub(crate) fn new(registry: Arc<LaneRegistry>, kind: LaneKind, login: Arc<Login>, wanted: Arc<AtomicUsize>) -> Self {
-        Self { registry, kind, login: Mutex::new(login), wanted }
+    /// Opens connections of this kind with this login, while anybody is `waiting`.
+    pub(crate) fn new(admission: Arc<Admission>, kind: LaneKind, login: Arc<Login>, waiting: Arc<AtomicU64>) -> Self {
+        Self { admission, kind, login: Mutex::new(login), waiting }
     }
 
     /// Logs in with another one from now on.
     pub(crate) fn change(&self, login: Arc<Login>) {
-        *self.login.lock().unwrap_or_else(PoisonError::into_inner) = login;
-    }
-
-    fn login(&self) -> Arc<Login> {
-        Arc::clone(&self.login.lock().unwrap_or_else(PoisonError::into_inner))
+        *self.login.lock() = login;
     }
 }
 
 impl Manager for ConnectionManager {
     type Type = Arc<Connection>;
-    type Error = ConnectFailure;
+    type Error = TransportError;
 
-    async fn create(&self) -> Result<Arc<Connection>, ConnectFailure> {
-        let place = self.registry.admit().await?;
-        // It may have taken longer than anybody would wait.
-        if self.wanted.load(Ordering::Acquire) == 0 {
-            return Err(ConnectFailure::Unwanted);
+    /// Answers with [`TransportError::Saturated`] where a place under the cap came when nobody waited any more.
+    async fn create(&self) -> Result<Arc<Connection>, TransportError> {
+        let asked = Instant::now();
+        let place = self.admission.admit().await?;
+        if self.waiting.load(Ordering::Acquire) == 0 {
+            return Err(TransportError::Saturated(asked.elapsed()));
         }
-        let login = self.login();
-        // The credential may have changed since the request that wanted this decoded its own.
-        login.decode().await.map_err(|reason| ConnectFailure::Key { user: login.user.clone(), reason })?;
-        let opened = Connection::open(&self.registry.target, &login, self.kind, place).await;
-        login.record(&self.registry.name, opened.as_ref().err());
+        let login = Arc::clone(&self.login.lock());
+        // The credential may have changed since the request that waits decoded its own.
+        login.decode().await?;
+        let target = &self.admission.target;
+        let opened = Connection::open(target, &login, self.kind, place).await;
+        login.record(&target.system, opened.as_ref().err());
         let connection = Arc::new(opened?);
-        self.registry.watch(&connection);
+        self.admission.watch(&connection);
         Ok(connection)
     }
 
-    async fn recycle(&self, connection: &mut Arc<Connection>, _: &Metrics) -> RecycleResult<ConnectFailure> {
-        if is_usable(connection, &self.login()) { Ok(()) } else { Err(RecycleError::message("it is not fit for more work")) }
+    async fn recycle(&self, connection: &mut Arc<Connection>, _: &Metrics) -> RecycleResult<TransportError> {
+        let login = Arc::clone(&self.login.lock());
+        if is_usable(connection, &login) { Ok(()) } else { Err(RecycleError::message("it may take no more work")) }
     }
 }
 
@@ -75,21 +75,4 @@ pub(crate) fn is_usable(connection: &Connection, login: &Arc<Login>) -> bool {
         connection.retire(Closed::Aged);
     }
     connection.alive()
-}
-
-/// One more who waits, until it is dropped.
-pub(crate) struct WaiterGuard(Arc<AtomicUsize>);
-
-impl WaiterGuard {
-    /// Counts one more.
-    pub(crate) fn new(wanted: &Arc<AtomicUsize>) -> Self {
-        wanted.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(wanted))
-    }
-}
-
-impl Drop for WaiterGuard {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
 }

@@ -1,54 +1,32 @@
-//! What a lane lends: a connection in use, and the right to one channel on it.
+//! The right to one channel on a connection.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool::managed::Object;
-
 use crate::ssh::connect::connection::Connection;
-use crate::ssh::lease::connection_manager::ConnectionManager;
-use crate::ssh::pool::lane::Lane;
+use crate::ssh::lease::lane_state::LaneState;
+use crate::ssh::lease::leased::LeasedConnection;
 use crate::ssh::stats::Closed;
-
-/// A connection in use.
-pub(crate) struct LeasedConnection {
-    pub(crate) connection: Arc<Connection>,
-    /// What goes back to the pool with the last slot; none when the connection was retired.
-    pub(crate) object: Mutex<Option<Object<ConnectionManager>>>,
-    pub(crate) permits: AtomicUsize,
-}
 
 /// The right to one channel. It is held until the server has closed the channel.
 pub(crate) struct ChannelPermit {
-    pub(crate) lane: Arc<Lane>,
-    pub(crate) leased: Arc<LeasedConnection>,
-}
-
-impl LeasedConnection {
-    /// How many channels it carries.
-    pub(crate) fn permits(&self) -> usize {
-        self.permits.load(Ordering::Acquire)
-    }
-
-    /// Takes it back for the pool.
-    pub(crate) fn take(&self) -> Option<Object<ConnectionManager>> {
-        self.object.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// Takes it away from the pool, which may then make another.
-    pub(crate) fn detach(&self) -> Option<Arc<Connection>> {
-        self.take().map(Object::take)
-    }
+    pub(crate) lane: Arc<LaneState>,
+    leased: Arc<LeasedConnection>,
 }
 
 impl ChannelPermit {
-    /// The connection that the slot is on.
+    /// The right to one more channel on a connection of the lane.
+    pub(crate) fn new(lane: &Arc<LaneState>, leased: Arc<LeasedConnection>) -> Self {
+        leased.add_permit();
+        Self { lane: Arc::clone(lane), leased }
+    }
+
+    /// The connection that the channel is on.
     pub(crate) fn connection(&self) -> &Arc<Connection> {
         &self.leased.connection
     }
 
-    /// Takes the connection out of service; the slot stays valid.
+    /// Takes the connection out of service; the permit stays valid.
     pub(crate) fn retire(&self, reason: Closed) {
         self.lane.retire(&self.leased, reason);
     }

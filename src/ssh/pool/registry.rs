@@ -1,17 +1,17 @@
-//! What all lanes of a cluster share: the cap on connections, and the round that keeps them tidy.
+//! The lanes of a cluster, and the task that keeps them tidy and makes room under the cap on connections.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Once, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use parking_lot::Mutex;
 
 use crate::credentials::{Caller, Credential};
-use crate::domain::{SystemName, Username};
-use crate::ssh::connect::connection::{ConnectFailure, Connection, Target};
+use crate::domain::Username;
+use crate::ssh::connect::connection::Connection;
 use crate::ssh::connect::login::Login;
-use crate::ssh::lease::connection_manager::WaiterGuard;
+use crate::ssh::connect::target::Target;
+use crate::ssh::lease::admission::Admission;
 use crate::ssh::pool::lane::Lane;
 use crate::ssh::stats::Closed;
 use crate::ssh::transport::LaneKind;
@@ -28,19 +28,11 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two rounds.
 const UPKEEP_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The shared part of a cluster's lanes.
+/// The lanes of a cluster.
 pub(crate) struct LaneRegistry {
-    pub(crate) name: SystemName,
-    pub(crate) target: Target,
-    /// Told when a connection has become idle.
-    pub(crate) idle: Notify,
-    clients: Arc<Semaphore>,
-    /// How many wait for a place.
-    waiting: Arc<AtomicUsize>,
+    pub(crate) admission: Arc<Admission>,
     lanes: Mutex<HashMap<Key, Arc<Lane>>>,
-    connections: Mutex<Vec<Weak<Connection>>>,
-    closed: AtomicBool,
-    rounds: AtomicBool,
+    upkeep: Once,
 }
 
 /// Whose lane it is. Callers with a credential of their own share nothing, even where they have the same name.
@@ -48,117 +40,68 @@ type Key = (Username, Option<Arc<Caller>>, LaneKind);
 
 impl LaneRegistry {
     /// A cluster without lanes.
-    pub(crate) fn new(name: SystemName, target: Target) -> Arc<Self> {
-        let clients = Arc::new(Semaphore::new(target.config.max_clients));
-        Arc::new(Self {
-            name,
-            target,
-            idle: Notify::new(),
-            clients,
-            waiting: Arc::default(),
-            lanes: Mutex::default(),
-            connections: Mutex::default(),
-            closed: AtomicBool::new(false),
-            rounds: AtomicBool::new(false),
-        })
+    pub(crate) fn new(target: Target) -> Arc<Self> {
+        Arc::new(Self { admission: Arc::new(Admission::new(target)), lanes: Mutex::default(), upkeep: Once::new() })
     }
 
     /// The lane of a user.
     pub(crate) fn lane(self: &Arc<Self>, user: &Username, kind: LaneKind, credential: &Arc<Credential>) -> Arc<Lane> {
-        if !self.rounds.swap(true, Ordering::AcqRel) {
-            tokio::spawn(rounds(Arc::downgrade(self)));
-        }
+        self.upkeep.call_once(|| drop(tokio::spawn(upkeep(Arc::downgrade(self), Arc::clone(&self.admission)))));
         let login = || Arc::new(Login::new(user.clone(), Arc::clone(credential)));
-        let mut lanes = self.lanes();
-        Arc::clone(lanes.entry((user.clone(), credential.caller.clone(), kind)).or_insert_with(|| Lane::new(self, login(), kind)))
-    }
-
-    /// A place under `max_clients`, in the order in which places are asked for. When none is free, the connection that has been idle
-    /// longest makes room, whoever's it is; where all carry work, one takes no more of it (see [`LaneRegistry::yielding`]).
-    ///
-    /// # Errors
-    /// When the lanes are closed.
-    pub(crate) async fn admit(&self) -> Result<OwnedSemaphorePermit, ConnectFailure> {
-        if let Ok(place) = Arc::clone(&self.clients).try_acquire_owned() {
-            return Ok(place);
-        }
-        let place = Arc::clone(&self.clients).acquire_owned();
-        tokio::pin!(place);
-        let _waiting = WaiterGuard::new(&self.waiting);
-        loop {
-            self.make_room();
-            tokio::select! {
-                biased;
-                place = &mut place => return place.map_err(|_| ConnectFailure::Closed),
-                () = self.idle.notified() => {}
-                () = tokio::time::sleep(UPKEEP_INTERVAL) => {}
-            }
-        }
-    }
-
-    fn make_room(&self) {
-        if self.evict() {
-            return;
-        }
-        // A connection that only keeps shells is as good as idle, and is so once they have ended.
-        let lanes: Vec<Arc<Lane>> = self.lanes().values().cloned().collect();
-        lanes.iter().for_each(|lane| lane.close_shells());
-        let connections: Vec<Arc<Connection>> = self.connections().iter().filter_map(Weak::upgrade).collect();
-        let leaving =
-            connections.iter().filter(|connection| connection.retired().is_some_and(|(_, since)| since.elapsed() < LEAVE_TIMEOUT)).count();
-        if leaving < self.waiting.load(Ordering::Acquire)
-            && let Some(connection) = yielding(&connections)
-        {
-            connection.retire(Closed::Yielded);
-        }
-    }
-
-    /// Keeps an eye on a connection until it is gone.
-    pub(crate) fn watch(&self, connection: &Arc<Connection>) {
-        self.connections().push(Arc::downgrade(connection));
-    }
-
-    /// Whether the lanes were closed.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        let mut lanes = self.lanes.lock();
+        let lane = lanes.entry((user.clone(), credential.caller.clone(), kind));
+        Arc::clone(lane.or_insert_with(|| Lane::new(&self.admission, login(), kind)))
     }
 
     /// Ends all lanes and returns the connections that are still open.
     pub(crate) fn close(&self) -> Vec<Arc<Connection>> {
-        self.closed.store(true, Ordering::Release);
-        self.clients.close();
-        for lane in self.drain() {
-            lane.close();
-        }
-        self.connections().iter().filter_map(Weak::upgrade).collect()
+        self.admission.close();
+        let lanes = std::mem::take(&mut *self.lanes.lock());
+        lanes.values().for_each(|lane| lane.close());
+        self.admission.connections()
     }
 
-    fn drain(&self) -> Vec<Arc<Lane>> {
-        self.lanes().drain().map(|(_, lane)| lane).collect()
+    fn all(&self) -> Vec<Arc<Lane>> {
+        self.lanes.lock().values().cloned().collect()
+    }
+
+    /// Makes room for those who wait for a place: the connections that have been idle longest are closed, whoever's they are;
+    /// where all carry work, some take no more of it (see [`yielding`]).
+    fn make_room(&self) {
+        let shortage = self.admission.shortage();
+        let evicted = (0..shortage).take_while(|_| self.evict()).count();
+        if evicted == shortage {
+            return;
+        }
+        // A connection that only keeps shells is as good as idle, and is so once they have ended.
+        self.all().iter().for_each(|lane| lane.shells.clear());
+        let connections = self.admission.connections();
+        let is_leaving = |connection: &&Arc<Connection>| connection.retired().is_some_and(|(_, since)| since.elapsed() < LEAVE_TIMEOUT);
+        let leaving = connections.iter().filter(is_leaving).count();
+        for _ in leaving..shortage - evicted {
+            if let Some(connection) = yielding(&connections) {
+                connection.retire(Closed::Yielded);
+            }
+        }
     }
 
     fn evict(&self) -> bool {
-        let lanes: Vec<Arc<Lane>> = self.lanes().values().cloned().collect();
-        let longest = lanes.iter().filter_map(|lane| Some((lane.idle_longest()?, lane))).max_by_key(|(idle, _)| *idle);
-        longest.inspect(|(_, lane)| lane.evict()).is_some()
+        let lanes = self.all();
+        let longest = lanes.iter().filter_map(|lane| Some((lane.state.idle_longest()?, lane))).max_by_key(|(idle, _)| *idle);
+        longest.inspect(|(_, lane)| lane.state.evict()).is_some()
     }
 
-    /// One round: idle connections past their time, lanes without connections, and connections that must end.
+    /// Closes idle connections past their time and connections that must end, and forgets lanes without connections.
     fn tidy(&self) {
-        let idle = Duration::from_secs(self.target.config.timeout.idle_timeout);
-        let lanes: Vec<Arc<Lane>> = self.lanes().values().cloned().collect();
-        for lane in &lanes {
-            lane.tidy(idle);
+        let target = &self.admission.target;
+        let idle = Duration::from_secs(target.config.timeout.idle_timeout);
+        for lane in self.all() {
+            lane.shells.tidy();
+            lane.state.tidy(idle);
         }
-        drop(lanes);
-        self.lanes().retain(|_, lane| Arc::strong_count(lane) > 1 || !lane.is_empty());
-        let connections: Vec<Arc<Connection>> = {
-            let mut connections = self.connections();
-            connections.retain(|connection| connection.strong_count() > 0);
-            connections.iter().filter_map(Weak::upgrade).collect()
-        };
-        for connection in connections {
-            if connection.liveness.stuck_for() > self.target.dead_after() {
+        self.lanes.lock().retain(|_, lane| Arc::strong_count(lane) > 1 || !lane.state.is_empty());
+        for connection in self.admission.connections() {
+            if connection.liveness.stuck_for() > target.dead_after() {
                 connection.retire(Closed::Frozen);
                 connection.liveness.cut();
             }
@@ -168,14 +111,6 @@ impl LaneRegistry {
                 connection.liveness.cut();
             }
         }
-    }
-
-    fn lanes(&self) -> MutexGuard<'_, HashMap<Key, Arc<Lane>>> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn connections(&self) -> MutexGuard<'_, Vec<Weak<Connection>>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -197,14 +132,19 @@ fn yielding(connections: &[Arc<Connection>]) -> Option<&Arc<Connection>> {
     })
 }
 
-/// Runs until the cluster is gone or closed.
-async fn rounds(registry: Weak<LaneRegistry>) {
+/// Keeps the lanes tidy and makes room in them, until the cluster is gone or closed.
+async fn upkeep(registry: Weak<LaneRegistry>, admission: Arc<Admission>) {
+    let mut rounds = tokio::time::interval(UPKEEP_INTERVAL);
     loop {
-        tokio::time::sleep(UPKEEP_INTERVAL).await;
-        match registry.upgrade() {
-            Some(registry) if !registry.is_closed() => registry.tidy(),
-            _ => return,
+        let round = tokio::select! {
+            _ = rounds.tick() => true,
+            () = admission.pressed() => false,
+        };
+        let Some(registry) = registry.upgrade().filter(|_| !admission.is_closed()) else { return };
+        if round {
+            registry.tidy();
         }
+        registry.make_room();
     }
 }
 

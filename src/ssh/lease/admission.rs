@@ -1,0 +1,89 @@
+//! The cap on the connections to a cluster (`ssh.max_clients`).
+//!
+//! It must not know lanes: who waits here raises the pressure, and the registry, which owns the lanes, makes room.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore};
+
+use crate::ssh::connect::connection::{Connection, Place};
+use crate::ssh::connect::target::Target;
+use crate::ssh::stats::Gauge;
+use crate::ssh::transport::TransportError;
+
+/// The connections to a cluster, and the places for them.
+pub(crate) struct Admission {
+    pub(crate) target: Target,
+    places: Arc<Semaphore>,
+    /// How many have a place or wait for one.
+    demand: Arc<AtomicU64>,
+    pressure: Notify,
+    connections: Mutex<Vec<Weak<Connection>>>,
+}
+
+impl Admission {
+    /// Places for the connections to `target`.
+    pub(crate) fn new(target: Target) -> Self {
+        let places = Arc::new(Semaphore::new(target.config.max_clients));
+        Self { target, places, demand: Arc::default(), pressure: Notify::new(), connections: Mutex::default() }
+    }
+
+    /// A place, in the order in which places are asked for.
+    ///
+    /// # Errors
+    /// When the lanes are closed.
+    pub(crate) async fn admit(&self) -> Result<Place, TransportError> {
+        let demand = Gauge::new(Arc::clone(&self.demand));
+        let places = Arc::clone(&self.places);
+        let permit = match Arc::clone(&places).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.pressure.notify_one();
+                places.acquire_owned().await.map_err(|_| TransportError::Broken { sent: false })?
+            }
+        };
+        Ok(Place::new(demand, permit))
+    }
+
+    /// How many places are missing: for so many waiters no place has come free yet.
+    pub(crate) fn shortage(&self) -> usize {
+        let demand = usize::try_from(self.demand.load(Ordering::Acquire)).unwrap_or(usize::MAX);
+        demand.saturating_sub(self.target.config.max_clients)
+    }
+
+    /// Waits until there may be a shortage that can be helped.
+    pub(crate) async fn pressed(&self) {
+        self.pressure.notified().await;
+    }
+
+    /// Says that a connection has become idle.
+    pub(crate) fn idle(&self) {
+        if self.shortage() > 0 {
+            self.pressure.notify_one();
+        }
+    }
+
+    /// Keeps an eye on a connection until it is gone.
+    pub(crate) fn watch(&self, connection: &Arc<Connection>) {
+        self.connections.lock().push(Arc::downgrade(connection));
+    }
+
+    /// All connections that still exist, whether or not they take work.
+    pub(crate) fn connections(&self) -> Vec<Arc<Connection>> {
+        let mut connections = self.connections.lock();
+        connections.retain(|connection| connection.strong_count() > 0);
+        connections.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Gives no more places.
+    pub(crate) fn close(&self) {
+        self.places.close();
+    }
+
+    /// Whether [`Admission::close`] was called.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.places.is_closed()
+    }
+}
