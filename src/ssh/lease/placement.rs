@@ -68,7 +68,10 @@ impl LaneState {
         // It carries this request, while one of the new credential that takes over is made.
         let superseded = best.as_ref().is_some_and(|best| best.connection.is_superseded(&login));
         let may_open = leases.leased.len() < config.max_connections_per_user && !leases.opening;
-        let opens = may_open && leases.needs_another(self.kind, best.as_deref());
+        let wanted = leases.needs_another(self.kind, best.as_deref());
+        let opens = wanted && may_open;
+        // One that is being opened is waited for, but not while it waits for a place itself.
+        let waits = opens || (wanted && leases.opening && self.admission.shortage() == 0);
         if opens {
             leases.opening = true;
             let successor = superseded.then(|| Gauge::new(Arc::clone(&self.waiting)));
@@ -78,7 +81,7 @@ impl LaneState {
             }
             tokio::spawn(Arc::clone(self).open(successor));
         }
-        let permit = best.filter(|_| superseded || !opens).map(|best| ChannelPermit::new(self, best));
+        let permit = best.filter(|_| superseded || !waits).map(|best| ChannelPermit::new(self, best));
         drop(leases);
         drop(ended);
         Ok(permit)

@@ -164,6 +164,15 @@ async fn a_bulk_reader_that_does_not_read_leaves_commands_alone() {
 }
 
 #[tokio::test]
+async fn a_bulk_stream_waits_for_the_connection_that_is_being_opened_for_it() {
+    let double = Double::start(Behaviour { login_delay: Duration::from_millis(1200), ..Behaviour::default() }).await;
+    let lanes = lanes(config(double.port, &double.host_key), OneKey::new(&new_key()));
+    let _first = lanes.stream(&principal("ada"), &CommandLine::new("flood")).await.unwrap();
+    let _second = lanes.stream(&principal("ada"), &CommandLine::new("flood")).await.unwrap();
+    assert_eq!((lanes.stats().opened, double.record.max_channels.load(SeqCst)), (2, 1));
+}
+
+#[tokio::test]
 async fn the_limits_of_one_command_are_not_those_of_the_next() {
     let double = Double::start(Behaviour::default()).await;
     let lanes = lanes(config(double.port, &double.host_key), OneKey::new(&new_key()));
