@@ -25,29 +25,4 @@ goldcrest_client() {
   done
   case ${SHELLOPTS+set} in (set) declare +x SHELLOPTS ;; esac
 } 2>/dev/null
-goldcrest_environ() {
-  cat "/proc/$$/environ" && { [ "$#" -eq 0 ] || printf '%s\0' "$@"; }
-}
-goldcrest_login() {
-  case ${BASH_VERSION-} in ('')
-    if command -v bash >/dev/null && grep -q -z '^BASH_FUNC_' "/proc/$$/environ" 2>/dev/null; then
-      set -- "/proc/$$/environ" "${BASH_ENV-}" "$@"
-      unset -v BASH_ENV
-      bash -c '
-        while IFS= read -r -d "" entry; do
-          case $entry in
-            BASH_FUNC_*"%%=() {"*)
-              name=${entry%%"%%="*} name=${name#BASH_FUNC_}
-              eval "$name ${entry#*"%%="}" && export -f "$name" ;;
-          esac
-        done <"$1" 2>/dev/null
-        [ -z "$2" ] || export BASH_ENV="$2"
-        shift 2
-        unset -v entry name
-        exec "$@"' bash "$@"
-      return
-    fi ;;
-  esac
-  "$@"
-}
 goldcrest_begin() { printf '%s\n' "$1"; printf '%s\n' "$1" >&2; }
