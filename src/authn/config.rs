@@ -8,48 +8,50 @@ use serde::Deserialize;
 use super::usernames::{self, UsernamePattern};
 use crate::rest::TokenEndpointAuthMethod;
 
-/// How bearer tokens are verified.
+/// Verification of bearer tokens.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct Config {
-    /// The token endpoint of the identity provider (RFC 6749, 3.2): for the documentation pages and the service accounts.
+    /// Token endpoint of the identity provider (RFC 6749, 3.2), used by the API's pages and the service accounts.
     pub token_url: String,
-    /// How a service account shows its secret there.
+    /// How a service account sends its secret to the token endpoint.
     #[serde(default)]
     pub token_endpoint_auth_method: TokenEndpointAuthMethod,
-    /// JSON Web Key Sets (RFC 7517) with the keys that sign tokens: `https://`, `http://` or `file://` URLs.
+    /// URLs (`https://`, `http://` or `file://`) of the JSON Web Key Sets (RFC 7517) with the provider's signing keys.
     #[serde(default)]
     pub public_certs: Vec<String>,
-    /// Seconds between readings of the key sets. A token with an unknown key makes them be read sooner.
+    /// Interval in seconds at which the key sets are read. A token with an unknown key triggers an earlier reading.
     #[serde(default = "default_public_certs_refresh")]
     #[schemars(range(min = 1))]
     pub public_certs_refresh: u64,
-    /// The OAuth2 scopes that the documentation pages ask for, with their descriptions.
+    /// OAuth2 scopes that the API's pages request, with their descriptions.
     #[serde(default)]
     pub scopes: Option<BTreeMap<String, String>>,
-    /// The claim that holds the user name on the clusters.
+    /// Claim with the login name on the clusters.
     #[serde(default = "default_username_claim")]
     pub username_claim: String,
-    /// A regular expression that user names have to match as a whole, such as `[a-z][a-z0-9]{2,7}`; others are refused with 403. Any name where absent.
+    /// Regular expression for the whole login name, such as `[a-z][a-z0-9]{2,7}`. Other names are refused with 403. If absent, any name
+    /// is accepted.
     pub username_pattern: Option<UsernamePattern>,
-    /// User names that are refused with 403, whatever the credentials: system accounts. Compared without case, and before an `@`; a list given here
-    /// replaces the default. Where it is not empty, numbers below 1000 are refused too, since schedulers read them as user ids.
+    /// Login names that are always refused with 403: system accounts. The comparison ignores case, and everything from an `@` on. A
+    /// list here replaces the default. Unless it is empty, numbers below 1000 are refused too, because schedulers read them as user
+    /// ids.
     #[serde(default = "usernames::system_accounts")]
     pub refused_usernames: Vec<String>,
-    /// The claim that holds the caller's groups, for authorization. A dot leads into objects: `realm_access.roles`.
+    /// Claim with the caller's groups, for authorization. A dot selects a member: `realm_access.roles`.
     #[serde(default = "default_groups_claim")]
     pub groups_claim: String,
-    /// The `iss` that tokens must carry. Not checked when absent.
+    /// Required `iss` of tokens. If absent, it is not checked.
     pub issuer: Option<String>,
-    /// The `aud` values that are accepted; a token must carry one of them. Not checked, with a warning, when empty.
+    /// Accepted `aud` values; a token must contain one of them. If empty, the audience is not checked, and a warning is logged.
     #[serde(default)]
     pub audience: Vec<String>,
-    /// The algorithm of keys that do not name one themselves, such as `RS256`. The token's own header never decides.
+    /// Algorithm, such as `RS256`, of keys without an `alg` of their own. The header of a token never selects the algorithm.
     pub jwk_algorithm: Option<String>,
-    /// Seconds that a token must still hold.
+    /// Minimum remaining lifetime of a token, in seconds.
     #[serde(default = "default_min_token_ttl")]
     pub min_token_ttl: u64,
-    /// Seconds that clocks may differ.
+    /// Tolerated clock difference in seconds.
     #[serde(default = "default_leeway")]
     pub leeway: u64,
 }

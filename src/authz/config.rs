@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::domain::{Secret, SystemName};
 use crate::rest::TokenEndpointAuthMethod;
 
-/// Who decides which clusters a caller may use. Absent: every caller with a valid token may use every cluster.
+/// Decides which clusters a caller may use. If absent, every caller with a valid token may use every cluster.
 ///
 /// A `url` means an OpenFGA server, `rules` mean a policy in this file.
 #[derive(Clone, Debug, JsonSchema)]
@@ -18,45 +18,45 @@ pub enum Config {
     Policy(PolicyConfig),
 }
 
-/// An OpenFGA server, asked `user:<name>` has `<relation>` to `<object_type>:<system>` before each use of a cluster.
+/// An OpenFGA server. Before each use of a cluster, Goldcrest checks whether `user:<name>` has `<relation>` to
+/// `<object_type>:<system>`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct OpenFgaConfig {
-    /// Base URL of the server, such as `http://openfga:8080`. May go on to `/stores/<id>` or `/stores/<id>/check`, which
-    /// then names the store.
+    /// Base URL of the server, such as `http://openfga:8080`. It may end with `/stores/<id>` or `/stores/<id>/check` to select the
+    /// store.
     pub url: String,
-    /// Seconds for one decision, with everything that it takes.
+    /// Time limit of one decision in seconds, including all its requests.
     #[serde(default = "default_timeout")]
     #[schemars(range(min = 1))]
     pub timeout: u64,
-    /// The most checks at the same time; 0 for no limit.
+    /// Maximum number of concurrent checks; 0 for no limit.
     #[serde(default = "default_max_connections")]
     pub max_connections: usize,
-    /// Name of the store, looked up once. Not used when the store's id is given.
+    /// Name of the store, which Goldcrest resolves once. Unused if the id is known.
     #[serde(default = "default_store")]
     pub store: String,
     /// Id of the store.
     pub store_id: Option<String>,
-    /// Id of the authorization model; the newest one of the store when absent.
+    /// Id of the authorization model. If absent, the store's newest model is used.
     pub authorization_model_id: Option<String>,
-    /// The server's preshared key, in place or as `secret_file:/path`. A caller's token is never sent.
+    /// The server's preshared key, in place or as `secret_file:/path`. Goldcrest never sends it a caller's token.
     pub api_token: Option<Secret>,
-    /// For a server that wants tokens of an identity provider instead of a preshared key.
+    /// For a server that expects tokens of an identity provider instead of a preshared key.
     pub client_credentials: Option<ClientCredentialsConfig>,
-    /// The relation that allows the use of a cluster.
+    /// Relation that permits the use of a cluster.
     #[serde(default = "default_relation")]
     pub relation: String,
-    /// The type of the objects that stand for clusters.
+    /// Object type of clusters.
     #[serde(default = "default_object_type")]
     pub object_type: String,
-    /// The type of the objects that stand for groups, such as `group`. With it, the groups of the caller's token go along with
-    /// each check, as contextual tuples: `user:<name>` has `<group_relation>` to `<group_type>:<name of the group>`. Absent: the
-    /// groups of tokens count for nothing here.
+    /// Object type of groups, such as `group`. If set, each check includes the groups of the caller's token as contextual tuples:
+    /// `user:<name>` has `<group_relation>` to `<group_type>:<name of the group>`. If absent, the groups of tokens have no effect here.
     pub group_type: Option<String>,
-    /// The relation of a user to a group that the token names.
+    /// Relation of a user to the groups in the token.
     #[serde(default = "default_group_relation")]
     pub group_relation: String,
-    /// Seconds that a permission is remembered; 0 to ask each time. Refusals are never remembered.
+    /// Seconds for which a permission is cached; 0 disables the cache. Refusals are never cached.
     #[serde(default = "default_cache_ttl")]
     pub cache_ttl: u64,
 }
@@ -65,18 +65,18 @@ pub struct OpenFgaConfig {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct ClientCredentialsConfig {
-    /// The token endpoint of that identity provider.
+    /// Token endpoint of the identity provider.
     pub token_url: String,
-    /// How the secret is shown there.
+    /// How the secret is sent to the token endpoint.
     #[serde(default)]
     pub token_endpoint_auth_method: TokenEndpointAuthMethod,
-    /// The client's id.
+    /// Id of the client.
     pub client_id: String,
-    /// The client's secret, in place or as `secret_file:/path`.
+    /// Secret of the client, in place or as `secret_file:/path`.
     pub client_secret: Secret,
-    /// The `audience` to ask for, where the provider wants one.
+    /// The `audience` to request, if the provider requires one.
     pub audience: Option<String>,
-    /// The `scope` to ask for, where the provider wants one.
+    /// The `scope` to request, if the provider requires one.
     pub scope: Option<String>,
 }
 
@@ -84,23 +84,23 @@ pub struct ClientCredentialsConfig {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct PolicyConfig {
-    /// The rules; one that matches is enough.
+    /// The rules. One matching rule grants access.
     pub rules: Vec<Rule>,
 }
 
-/// Allows the named callers to use the named clusters. `*` stands for all of a kind.
+/// Permits callers to use clusters. `*` matches everything of its kind.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct Rule {
-    /// The clusters, or `*`.
+    /// Names of clusters, or `*`.
     pub systems: Vec<String>,
     /// User names, or `*`.
     #[serde(default)]
     pub users: Vec<String>,
-    /// Groups as the token names them, or `*` for anyone who is in a group.
+    /// Groups as in the token, or `*` for every member of any group.
     #[serde(default)]
     pub groups: Vec<String>,
-    /// OAuth2 clients that the token was issued to, or `*`.
+    /// Ids of OAuth2 clients to which tokens were issued, or `*`.
     #[serde(default)]
     pub clients: Vec<String>,
 }

@@ -12,30 +12,30 @@ use crate::{filesystem, scheduler, ssh, transfer};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct Config {
-    /// Its name in URLs, without case.
+    /// Name in URLs. Case is ignored.
     pub name: SystemName,
-    /// How it is reached.
+    /// SSH access.
     pub ssh: ssh::Config,
-    /// Its batch scheduler.
+    /// The batch scheduler.
     pub scheduler: scheduler::Config,
-    /// The account that the background checker works as.
+    /// Account of the health checker.
     pub service_account: ServiceAccount,
-    /// What the background checker probes, and how often.
+    /// Settings of the health checker.
     pub probing: ProbingConfig,
-    /// The file systems that file operations are confined to.
+    /// File systems. File operations are limited to them.
     #[serde(default)]
     pub file_systems: Vec<FileSystemConfig>,
-    /// How files are reached.
+    /// How files are accessed: SFTP, commands, or the better one that is available.
     #[serde(default)]
     pub file_access: filesystem::FileAccess,
-    /// Limits and transfers.
+    /// Limits of file operations, and transfers.
     #[serde(default)]
     pub data_operation: DataOperation,
-    /// What callers are told while the cluster is under maintenance. Every request for it is then refused with 503, this text as `message`, and
-    /// `"reason": "maintenance"`. Empty: no maintenance.
+    /// Notice for callers while the cluster is under maintenance. Requests for it are then refused with 503, the notice as `message`,
+    /// and `"reason": "maintenance"`. If empty, there is no maintenance.
     #[serde(default)]
     pub maintenance: String,
-    /// Seconds after which callers may ask again, sent as `Retry-After` during `maintenance`.
+    /// Seconds after which callers may try again, sent as `Retry-After` during a maintenance.
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub maintenance_retry_after: Option<u32>,
@@ -62,13 +62,13 @@ impl Config {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct ServiceAccount {
-    /// The client's id.
+    /// Id of the client.
     pub client_id: String,
-    /// The client's secret, in place or as `secret_file:/path`.
+    /// Secret of the client, in place or as `secret_file:/path`.
     pub secret: Secret,
 }
 
-/// The background checker's settings for a cluster.
+/// Settings of the health checker for a cluster.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct ProbingConfig {
@@ -76,15 +76,15 @@ pub struct ProbingConfig {
     #[serde(default = "default_interval", alias = "interval")]
     #[schemars(extend("x-aliases" = ["interval"]))]
     pub interval_check: u64,
-    /// The services to probe. None: nothing is probed, and nothing is ever refused as unhealthy.
+    /// Services to check. If empty, nothing is checked, and no request is refused because of an unhealthy service.
     pub services: Option<BTreeMap<ServiceType, ProbeConfig>>,
 }
 
-/// The settings of one probe.
+/// Settings of one check.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct ProbeConfig {
-    /// Seconds until the probe counts as failed.
+    /// Time limit of the check in seconds.
     #[serde(default = "default_probe_timeout")]
     pub timeout: u64,
 }
@@ -93,18 +93,18 @@ pub struct ProbeConfig {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct FileSystemConfig {
-    /// Where it is mounted.
+    /// Mount point.
     #[serde(deserialize_with = "path")]
     #[schemars(with = "String")]
     pub path: RemotePath,
-    /// What it is for.
+    /// Purpose, shown to clients.
     pub data_type: FileSystemDataType,
-    /// Shown to clients as the place for the caller's jobs.
+    /// Whether jobs work here by default. Shown to clients, and used for transfer jobs.
     #[serde(default)]
     pub default_work_dir: bool,
 }
 
-/// What a file system is for.
+/// Purpose of a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FileSystemDataType {
@@ -126,20 +126,20 @@ pub enum FileSystemDataType {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", default)]
 pub struct DataOperation {
-    /// The largest file for upload and download in the forms that FirecREST has, and the most that `head`, `tail` and `view` answer
-    /// with, in bytes; `none` for files of any size. `head`, `tail` and `view`, whose answers are made in memory, then keep 5 MiB.
+    /// Size limit in bytes of FirecREST's forms of upload and download, and of the answers of `head`, `tail` and `view`. `none` removes
+    /// the limit; `head`, `tail` and `view`, which are built in memory, then keep 5 MiB.
     pub max_ops_file_size: SizeLimit,
-    /// The largest file for what streams: downloads with `Range`, `PUT` uploads, resumable uploads and archives; in bytes, or `none`.
+    /// Size limit in bytes of streams (downloads with `Range`, `PUT` uploads, resumable uploads, archives), or `none`.
     pub max_stream_size: SizeLimit,
-    /// Seconds that work may take that grows with the files: `ops/cp`, `ops/mv`, `ops/checksum`, `ops/compress` and `ops/extract`.
+    /// Time limit in seconds of `ops/cp`, `ops/mv`, `ops/checksum`, `ops/compress` and `ops/extract`.
     pub copy_timeout: u64,
-    /// Scheduler directives at the head of each transfer job, such as `#SBATCH --time=1:00:00`. Where `{account}` stands in one,
-    /// clients have to name an account.
+    /// Scheduler directives at the head of each transfer job, such as `#SBATCH --time=1:00:00`. If one contains `{account}`, requests
+    /// must name an account.
     pub datatransfer_jobs_directives: Vec<String>,
-    /// Where transfer jobs run and leave their logs, with `{username}` for the caller's name. Absent: the directory of that name
-    /// below the file system that is `default_work_dir`.
+    /// Working directory of transfer jobs, and of their logs; `{username}` stands for the caller's name. If absent, it is the directory
+    /// of that name below the first file system with `default_work_dir`.
     pub datatransfer_jobs_directory: Option<String>,
-    /// The transfer service of the site, shown to clients without its secrets. An object store (`s3`) is used, the others are not yet.
+    /// The site's transfer service, shown to clients without its secrets. Only an object store (`s3`) is supported.
     pub data_transfer: Option<transfer::DataTransfer>,
 }
 

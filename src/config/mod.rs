@@ -27,33 +27,33 @@ pub use fingerprint::{Fingerprint, Fingerprints};
 pub use problem::{ConfigError, Origin, Problem};
 pub use reference::{reference, schema};
 
-/// Everything that can be configured.
+/// The whole configuration.
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(title = "Goldcrest configuration")]
 pub struct Config {
-    /// The path that all routes are put under, such as `/hpc`.
+    /// Path prefix of all routes, such as `/hpc`.
     #[schemars(default)]
     pub apis_root_path: String,
-    /// The servers that the API's documentation names.
+    /// Servers to list in the API's documentation.
     #[schemars(default)]
     pub doc_servers: Option<Vec<http::DocServer>>,
-    /// More detail in logs, where `GOLDCREST_LOG` does not say otherwise.
+    /// More detailed logs, unless `GOLDCREST_LOG` is set.
     #[schemars(default)]
     pub app_debug: bool,
-    /// How the API is served. Goldcrest's own section.
+    /// The HTTP server. This section is Goldcrest's own.
     #[schemars(default)]
     pub server: http::Config,
-    /// Where Prometheus finds numbers about the service. Absent: nowhere. Goldcrest's own section.
+    /// Metrics for Prometheus. If absent, they are not exported. This section is Goldcrest's own.
     #[schemars(default)]
     pub metrics: Option<http::MetricsConfig>,
-    /// Who callers are, and what they may use.
+    /// Authentication and authorization of callers.
     pub auth: Auth,
-    /// Where the SSH keys of callers come from.
+    /// Source of the SSH keys with which Goldcrest logs in as a caller.
     pub ssh_credentials: credentials::Config,
-    /// The clusters: a list, or `path:/folder` with one `*.yaml` file for each.
+    /// The clusters: a list, or `path:/folder` for a folder with one `*.yaml` file per cluster.
     #[schemars(default)]
     pub clusters: Vec<cluster::Config>,
-    /// What is logged.
+    /// Settings of the log.
     #[schemars(default)]
     pub logger: http::Logger,
     /// What tells one configuration from the next.
@@ -64,9 +64,9 @@ pub struct Config {
 /// Authentication and authorization.
 #[derive(Clone, Debug, JsonSchema)]
 pub struct Auth {
-    /// How bearer tokens are verified.
+    /// Verification of bearer tokens.
     pub authentication: authn::Config,
-    /// Who may use which cluster. Absent: every caller may use every cluster.
+    /// Who may use which cluster. If absent, every caller may use every cluster.
     #[schemars(default)]
     pub authorization: Option<authz::Config>,
 }

@@ -23,24 +23,24 @@ const MAX_NAME: usize = 128;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct Config {
-    /// The authority's private key: ed25519, ecdsa or rsa, in place or as `secret_file:/path`.
+    /// Private key of the authority (ed25519, ecdsa or rsa), in place or as `secret_file:/path`.
     pub private_key: Secret,
-    /// The passphrase of the private key, in place or as `secret_file:/path`.
+    /// Passphrase of the private key, in place or as `secret_file:/path`.
     pub passphrase: Option<Secret>,
-    /// Seconds that a certificate is valid from now on. A new one is made when a third of them is left.
+    /// Lifetime of a certificate in seconds. A new one is made when a third of it is left.
     #[serde(default = "default_validity")]
     #[schemars(range(min = 10, max = 86400))]
     pub validity: u64,
-    /// Seconds that a certificate is valid before it was made, for clusters whose clocks are behind.
+    /// Seconds by which the validity of a certificate begins in the past, for clusters with slow clocks.
     #[serde(default = "default_clock_skew")]
     #[schemars(range(max = 3600))]
     pub clock_skew: u64,
-    /// The addresses and networks (`192.0.2.0/24`) that logins may come from: those of this service. Any where absent.
+    /// Addresses and networks (`192.0.2.0/24`) from which the certificate is accepted: those of Goldcrest. If empty, any address.
     #[serde(default)]
     pub source_address: Vec<String>,
-    /// The command that sshd runs instead of each one that is asked for; it finds that one in `SSH_ORIGINAL_COMMAND`.
+    /// Command that sshd runs instead of every requested command, which it passes in `SSH_ORIGINAL_COMMAND`.
     pub force_command: Option<String>,
-    /// What a login may do beyond running commands and SFTP. A jump host needs `permit-port-forwarding`.
+    /// Permissions in addition to commands and SFTP. A jump host needs `permit-port-forwarding`.
     #[serde(default)]
     pub extensions: Vec<Extension>,
 }

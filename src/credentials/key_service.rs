@@ -18,15 +18,15 @@ use crate::rest::{Client, Object, Request};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct Config {
-    /// The service's address; `/api/v1/ssh-keys` is added.
+    /// URL of the service; `/api/v1/ssh-keys` is appended.
     pub url: String,
-    /// The most calls at the same time; 0 for no limit.
+    /// Maximum number of concurrent calls; 0 for no limit.
     #[serde(default = "default_max_connections")]
     pub max_connections: usize,
-    /// How long the keys shall last, in the service's words.
+    /// Requested lifetime of the keys, in the service's notation.
     #[serde(default = "default_duration")]
     pub duration: String,
-    /// Seconds for one call.
+    /// Time limit of a call in seconds.
     #[serde(default = "default_timeout")]
     #[schemars(range(min = 1))]
     pub timeout: u64,

@@ -35,16 +35,16 @@ pub use static_keys::{StaticKeys, UserKeys};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(tag = "type")]
 pub enum Config {
-    /// Keys written in the configuration, one set a user.
+    /// Keys in the configuration, one set per user.
     #[serde(rename = "SSHStaticKeys")]
     StaticKeys(static_keys::Config),
-    /// A key service (that of CSCS) that turns a caller's token into a key and a certificate.
+    /// A key service (CSCS) that returns a key and a certificate for a caller's token.
     #[serde(rename = "SSHService")]
     KeyService(KeyServiceConfig),
-    /// An SSH certificate authority (that of DeiC) that signs a key of ours for a caller's token.
+    /// An SSH certificate authority (DeiC) that signs a key made by Goldcrest for a caller's token.
     #[serde(rename = "SSHCA")]
     SshCa(SshCaConfig),
-    /// Goldcrest's own certificate authority: short-lived certificates, signed in this process.
+    /// Goldcrest's own certificate authority, which signs short-lived certificates.
     #[serde(rename = "SSHCertificateAuthority")]
     Authority(AuthorityConfig),
 }

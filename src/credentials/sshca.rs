@@ -20,12 +20,12 @@ use crate::rest::Client;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct Config {
-    /// The address of one authority of the service, such as `http://sshca:2280/hpc`; `/sign` is added.
+    /// URL of one authority of the service, such as `http://sshca:2280/hpc`; `/sign` is appended.
     pub url: String,
-    /// The most calls at the same time; 0 for no limit.
+    /// Maximum number of concurrent calls; 0 for no limit.
     #[serde(default = "default_max_connections")]
     pub max_connections: usize,
-    /// Seconds for one call.
+    /// Time limit of a call in seconds.
     #[serde(default = "default_timeout")]
     #[schemars(range(min = 1))]
     pub timeout: u64,

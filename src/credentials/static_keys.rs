@@ -13,7 +13,7 @@ use crate::domain::{Principal, Secret, Username};
 /// SSH keys by user name.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct Config {
-    /// The keys, by the name the user has on the clusters.
+    /// The keys, by login name.
     pub keys: HashMap<Username, UserKeys>,
 }
 
@@ -21,11 +21,11 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct UserKeys {
-    /// The SSH private key, in place or as `secret_file:/path`.
+    /// SSH private key, in place or as `secret_file:/path`.
     pub private_key: Secret,
-    /// The OpenSSH user certificate for the key.
+    /// OpenSSH user certificate of the key.
     pub public_cert: Option<String>,
-    /// The passphrase of the private key, in place or as `secret_file:/path`.
+    /// Passphrase of the private key, in place or as `secret_file:/path`.
     pub passphrase: Option<Secret>,
 }
 

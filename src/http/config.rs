@@ -9,7 +9,7 @@ use crate::domain::Maintenance;
 use crate::http::middleware::client_address::{ForwardingHeader, Network};
 use crate::http::tls::TlsConfig;
 
-/// How the API is served.
+/// The HTTP server.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", default, deny_unknown_fields)]
 pub struct Config {
@@ -17,28 +17,29 @@ pub struct Config {
     #[serde(deserialize_with = "address")]
     #[schemars(with = "String")]
     pub listen: SocketAddr,
-    /// Seconds that a request may take, transfers of file contents excepted.
+    /// Time limit of a request in seconds. Transfers of file contents are exempt.
     pub request_timeout: u64,
-    /// Seconds that requests under way are given to end after SIGTERM.
+    /// Seconds to wait after SIGTERM for running requests to end.
     pub drain_timeout: u64,
-    /// The largest JSON body in bytes.
+    /// Size limit of a JSON body, in bytes.
     pub max_body_size: usize,
-    /// Origins that browsers may call from (CORS); `*` for all.
+    /// Origins whose pages may call the API from a browser (CORS); `*` for all.
     pub cors_allowed_origins: Vec<String>,
-    /// Serve HTTPS by itself, without a proxy in front. Absent: plain HTTP.
+    /// Certificate for HTTPS, to serve without a TLS proxy. If absent, the server speaks plain HTTP.
     pub tls: Option<TlsConfig>,
-    /// Proxies in front, as addresses or ranges such as `10.0.0.0/8`. From them alone the header of `forwarding_header` is believed: the address
-    /// of a client in the log is the last one in it that is not one of theirs.
+    /// Trusted proxies, as addresses or ranges such as `10.0.0.0/8`. Goldcrest accepts `forwarding_header` from these only. The
+    /// client's address in the log is the last address in the header that is not a trusted proxy.
     pub trusted_proxies: Vec<Network>,
-    /// The header that these proxies write. The other one is not read: proxies pass on what a client wrote there.
+    /// Header in which these proxies send the client's address. The other header is ignored, because proxies pass on what a client
+    /// wrote there.
     pub forwarding_header: ForwardingHeader,
-    /// When this file is read anew.
+    /// When the configuration is reloaded: `signal` at SIGHUP, `watch` also after a change of the files.
     pub reload: ReloadTrigger,
-    /// What callers are told while the whole site is under maintenance. Every request for a system is then refused with 503, this text as
-    /// `message`, and `"reason": "maintenance"`; `/status/liveness/`, `/status/systems`, `/status/parameters` and `/status/whoami` answer
-    /// on. Empty: no maintenance.
+    /// Notice for callers while the whole site is under maintenance. Requests for a system are then refused with 503, the notice as
+    /// `message`, and `"reason": "maintenance"`; `/status/liveness/`, `/status/systems`, `/status/parameters` and `/status/whoami`
+    /// still answer. If empty, there is no maintenance.
     pub maintenance: String,
-    /// Seconds after which callers may ask again, sent as `Retry-After` during `maintenance`.
+    /// Seconds after which callers may try again, sent as `Retry-After` during a maintenance.
     #[schemars(range(min = 1))]
     pub maintenance_retry_after: Option<u32>,
 }
@@ -50,11 +51,11 @@ impl Config {
     }
 }
 
-/// When the configuration is read anew.
+/// When the configuration is reloaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReloadTrigger {
-    /// At SIGHUP, which `systemctl reload` sends.
+    /// At SIGHUP, as sent by `systemctl reload`.
     #[default]
     Signal,
     /// Also a few seconds after the file, a file of its clusters or a secret file has changed.
@@ -79,12 +80,12 @@ impl Default for Config {
     }
 }
 
-/// Where numbers about the service are shown.
+/// The metrics endpoint.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct MetricsConfig {
-    /// IP address and port on which `GET /metrics` answers without a token, such as `127.0.0.1:9090`. Another one than `server.listen`, and one
-    /// that only the monitoring reaches.
+    /// IP address and port of `GET /metrics`, such as `127.0.0.1:9090`. It needs no token, so choose an address that only the
+    /// monitoring reaches. It must differ from `server.listen`.
     #[serde(deserialize_with = "address")]
     #[schemars(with = "String")]
     pub listen: SocketAddr,
@@ -96,33 +97,32 @@ fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAd
     text.parse().map_err(wrong)
 }
 
-/// A server that the documentation names (OpenAPI 3.1, 4.8.5).
+/// A server in the API's documentation (OpenAPI 3.1, 4.8.5).
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DocServer {
     /// Its URL.
     pub url: String,
-    /// What it is.
+    /// A short description.
     #[serde(default)]
     pub description: Option<String>,
 }
 
-/// What is logged.
+/// Settings of the log.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Logger {
-    /// Add the headers named below to the access line, which every request leaves in any case. The commands that ran on the
-    /// cluster are not logged: they may hold secrets.
+    /// Add the request headers in `loggable_request_headers` to the access log. Commands on the cluster are never logged, because they
+    /// may contain secrets.
     pub enable_tracing_log: bool,
-    /// Request headers that are logged, each in the member of the field `headers` that `output` names. Headers that carry
-    /// secrets are left out.
+    /// Request headers to log, as members of the field `headers`. Headers with secrets are never logged.
     pub loggable_request_headers: Vec<LoggedHeader>,
 }
 
-/// A request header and its name in the log.
+/// A request header to log.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct LoggedHeader {
     /// Name of the header.
     pub input: String,
-    /// Name in the log.
+    /// Name of the member in the log.
     pub output: String,
 }

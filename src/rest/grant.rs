@@ -25,9 +25,9 @@ pub enum TokenEndpointAuthMethod {
 pub struct ClientCredentials {
     /// The token endpoint.
     pub endpoint: Url,
-    /// How the secret is shown there.
+    /// How the secret is sent to the token endpoint.
     pub method: TokenEndpointAuthMethod,
-    /// The client's id.
+    /// Id of the client.
     pub client_id: String,
     /// The client's secret.
     pub secret: Secret,

@@ -33,37 +33,37 @@ pub use way_note::WayNote;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct Config {
-    /// Which scheduler the cluster runs.
+    /// Kind of the scheduler.
     #[serde(rename = "type")]
     pub kind: SchedulerType,
-    /// Its version, such as `24.11.0`. Informative: what matters is found out at run time.
+    /// Version, such as `24.11.0`, shown to clients. Goldcrest detects the features itself.
     pub version: String,
-    /// How it is spoken to.
+    /// Interface to the scheduler.
     #[serde(default)]
     pub connection_mode: ConnectionMode,
-    /// URL of its REST API, for the modes `rest` and `hybrid`.
+    /// URL of the REST API, for the modes `rest` and `hybrid`.
     pub api_url: Option<String>,
-    /// Version of its REST API, such as `0.0.42`. Where absent, the newest that both sides understand.
+    /// Version of the REST API, such as `0.0.42`. If absent, the newest version that both sides support.
     pub api_version: Option<String>,
-    /// File with the key of Slurm's `auth/jwt` (HS256), byte for byte, for the modes `rest` and `hybrid`: Goldcrest signs a token
-    /// for each caller with it. Where absent, slurmrestd is given the caller's own access token, whose keys Slurm must know.
+    /// File with the key of Slurm's `auth/jwt` (HS256), for the modes `rest` and `hybrid`. Goldcrest signs a token for each caller with
+    /// it. If absent, slurmrestd gets the caller's own access token, so Slurm must know the identity provider's keys.
     pub jwt_key_file: Option<PathBuf>,
-    /// Time limit of a REST call, in seconds.
+    /// Time limit of a REST call in seconds.
     #[serde(default = "default_timeout")]
     pub timeout: u64,
-    /// For how long an answer to a caller about jobs, nodes, partitions, reservations or accounts is given again to the same caller,
-    /// in seconds; fractions are allowed, 3600 is the most. Submitting, cancelling and attaching end it at once. With 0 every
-    /// question is asked anew, but for the same question that is being asked already.
+    /// Seconds for which an answer about jobs, nodes, partitions, reservations or accounts is cached for the same caller; fractions are
+    /// allowed, the maximum is 3600. Submitting, cancelling and attaching discard the cached answers. With 0, only requests at the same
+    /// time share an answer.
     #[serde(default = "default_read_freshness")]
     pub read_freshness: f64,
-    /// How long Slurm's accounting is not asked again for the same list of jobs, in seconds; 0 asks it each time. The controller is
-    /// asked each time, and accounting too once a job has ended, so that a list is never behind.
+    /// Seconds for which an answer of Slurm's accounting is reused for the same list of jobs; 0 disables this. The controller is
+    /// queried for each list, and accounting too when a job has ended, so the list is always current.
     #[serde(default = "default_accounting_freshness")]
     pub accounting_freshness: f64,
-    /// How jobs are run, for the type `local`.
+    /// Settings for the type `local`.
     #[serde(default)]
     pub local: local::Config,
-    /// How PBS is used, for the type `pbs`.
+    /// Settings for the type `pbs`.
     #[serde(default)]
     pub pbs: pbs::Config,
 }

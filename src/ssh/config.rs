@@ -16,35 +16,35 @@ pub struct Config {
     /// Port of its SSH server.
     #[serde(default = "default_port")]
     pub port: u16,
-    /// A jump host: connections are made through it.
+    /// Jump host for all connections.
     pub proxy_host: Option<String>,
-    /// Port of the jump host's SSH server; 22 where absent.
+    /// Port of the jump host's SSH server; 22 if absent.
     pub proxy_port: Option<u16>,
-    /// The most connections to this cluster, all users together. When it is reached, idle connections are closed first.
+    /// Maximum number of connections to this cluster, for all users together. When it is reached, idle connections are closed first.
     #[serde(default = "default_max_clients")]
     pub max_clients: usize,
-    /// The most channels on one connection, the closing ones included. Keep it below sshd's `MaxSessions` (10 by default);
-    /// it is lowered by itself when the server refuses a channel.
+    /// Maximum number of channels on one connection, including closing ones. Keep it below sshd's `MaxSessions` (10 by default).
+    /// Goldcrest lowers it when the server refuses a channel.
     #[serde(default = "default_max_channels")]
     pub max_channels: usize,
-    /// The most connections of one user for each class of traffic.
+    /// Maximum number of connections of one user for each kind of traffic.
     #[serde(default = "default_max_connections_per_user")]
     pub max_connections_per_user: usize,
-    /// The most logins under way at once. Keep it below the first number of sshd's `MaxStartups` (10 by default).
+    /// Maximum number of concurrent logins. Keep it below the first number of sshd's `MaxStartups` (10 by default).
     #[serde(default = "default_max_startups")]
     pub max_startups: usize,
-    /// The most a command may print, in bytes.
+    /// Size limit of a command's output, in bytes.
     #[serde(default = "default_max_output")]
     pub max_output: usize,
-    /// Keep a shell open for a user's short commands, for as long as they come. It spares the cluster a login shell for each; where
-    /// a user may have no shell, each command is sent by itself.
+    /// Run a user's short commands in a shell that stays open, instead of a login shell for each. For users without a shell, each
+    /// command is sent separately.
     #[serde(default = "default_keep_shells")]
     pub keep_shells: bool,
-    /// How the server is known. Where absent, as OpenSSH does it: `~/.ssh/known_hosts` and `/etc/ssh/ssh_known_hosts`.
+    /// Known host keys. If absent, `~/.ssh/known_hosts` and `/etc/ssh/ssh_known_hosts`, as in OpenSSH.
     pub host_keys: Option<HostKeys>,
-    /// Where the SSH credentials for this cluster come from, where it is another place than the top level's `ssh_credentials`.
+    /// Source of the SSH keys for this cluster, if it differs from the top-level `ssh_credentials`.
     pub credentials: Option<credentials::Config>,
-    /// Time limits.
+    /// Time limits of connections.
     #[serde(default)]
     pub timeout: Timeouts,
 }
@@ -53,10 +53,10 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HostKeys {
-    /// A file in OpenSSH's `known_hosts` format; hashed names and `@cert-authority` and `@revoked` lines are understood.
+    /// File in OpenSSH's `known_hosts` format, including hashed names, `@cert-authority` and `@revoked` lines.
     KnownHosts(PathBuf),
-    /// Keys in the one-line form of `*.pub` files; the server must show one of them. Lines that start with
-    /// `@cert-authority` name the key of an authority instead.
+    /// Accepted host keys, in the one-line form of `*.pub` files. A line that begins with `@cert-authority` has the key of an authority
+    /// instead.
     Pinned(Vec<String>),
     /// Take the key that the server shows first and insist on it until the process ends. For evaluation only.
     TrustOnFirstUse,
@@ -107,15 +107,15 @@ impl Config {
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", default)]
 pub struct Timeouts {
-    /// For the TCP connection and the key exchange.
+    /// Seconds for the TCP connection and the key exchange.
     pub connection: u64,
-    /// For the authentication.
+    /// Seconds for the authentication.
     pub login: u64,
-    /// For a command, from its start to its exit status.
+    /// Seconds for a command, from its start to its exit status.
     pub command_execution: u64,
-    /// After which an idle connection is closed.
+    /// Seconds after which an idle connection is closed.
     pub idle_timeout: u64,
-    /// Between keepalive messages; a peer that misses three is dead.
+    /// Seconds between keepalive messages. After three missing answers the connection is given up.
     pub keep_alive: u64,
 }
 

@@ -73,79 +73,79 @@ macro_rules! define {
 }
 
 define! {
-    BUILD = Family::new(MetricType::Info, "goldcrest_build", &["version"], "The version that runs; always 1.");
+    BUILD = Family::new(MetricType::Info, "goldcrest_build", &["version"], "Version of the running program; the value is always 1.");
     REQUESTS = Family::counter(
         "goldcrest_http_requests",
         &["method", "route", "code"],
-        "Requests answered. `code` is the status, the class such as `4xx` of a rare one, or `abandoned` where the client did not wait.",
+        "Answered requests. `code` is the status, its class such as `4xx` for rare ones, or `abandoned` if the client did not wait.",
     );
     DURATION = Family::new(
         MetricType::Histogram,
         "goldcrest_http_request_duration",
         &["route"],
-        "Time from a request's head to its answer's. What is streamed after that is not in it.",
+        "Time from the head of a request to the head of its answer, without the content streamed after it.",
     )
     .unit(&SECONDS);
-    IN_FLIGHT = Family::gauge("goldcrest_http_requests_in_flight", &[], "Requests under way, to the last byte of their answers.");
-    CONNECTIONS = Family::gauge("goldcrest_http_connections", &[], "Connections of clients that are open.");
-    RECEIVED = Family::counter("goldcrest_http_received", &[], "Bytes of requests' bodies that were read.").unit(&BYTES);
-    SENT = Family::counter("goldcrest_http_sent", &[], "Bytes of answers' bodies that were written.").unit(&BYTES);
+    IN_FLIGHT = Family::gauge("goldcrest_http_requests_in_flight", &[], "Running requests, up to the last byte of their answers.");
+    CONNECTIONS = Family::gauge("goldcrest_http_connections", &[], "Open connections of clients.");
+    RECEIVED = Family::counter("goldcrest_http_received", &[], "Bytes read from request bodies.").unit(&BYTES);
+    SENT = Family::counter("goldcrest_http_sent", &[], "Bytes written to answer bodies.").unit(&BYTES);
     TOKENS = Family::counter(
         "goldcrest_tokens",
         &["outcome"],
-        "Tokens looked at. `accepted`; else `missing`, `malformed`, `signature`, `expired`, `ends_too_soon`, `invalid`, or `unchecked` where no key could be had.",
+        "Verified tokens: `accepted`, `missing`, `malformed`, `signature`, `expired`, `ends_too_soon`, `invalid`, or `unchecked` if no key was available.",
     );
     DECISIONS = Family::counter(
         "goldcrest_authorization_decisions",
         &["system", "decision", "cached"],
-        "Whether callers may use a system: `allowed`, `denied`, or `undecided` where no decision could be had.",
+        "Decisions whether a caller may use a system: `allowed`, `denied`, or `undecided` if no decision was available.",
     );
     CHANGES = Family::counter(
         "goldcrest_changes",
         &["system", "action", "outcome"],
-        "Changes tried, with action and outcome as in the audit trail. Jobs submitted are the action `jobs.submit`.",
+        "Attempted changes, with action and outcome as in the audit trail. Submitted jobs have the action `jobs.submit`.",
     );
     CONTENT = Family::counter(
         "goldcrest_content",
         &["system", "direction"],
-        "Bytes of file contents that were moved: `upload` to the cluster, `download` from it.",
+        "Bytes of transferred file contents: `upload` to the cluster, `download` from it.",
     )
     .unit(&BYTES);
     READS = Family::counter(
         "goldcrest_scheduler_reads",
         &["system", "read", "source"],
-        "Questions to the scheduler, and where the answer came from: `asked`, `joined` a question under way, or `remembered`.",
+        "Queries of the scheduler by source of the answer: `asked` the scheduler, `joined` a running query, or `remembered` from the cache.",
     );
     HEALTHY = Family::gauge(
         "goldcrest_service_healthy",
         &["system", "service"],
-        "Whether the last check found the service usable: 1, or 0. `filesystem` stands for all of them, `checker` for the checker itself.",
+        "Result of the last check of a service: 1 if healthy, 0 otherwise. `filesystem` covers all file systems, `checker` is the checker itself.",
     );
-    LAST_CHECK = Family::gauge("goldcrest_last_check_timestamp", &["system"], "When the last check of the system ended, in Unix time.")
+    LAST_CHECK = Family::gauge("goldcrest_last_check_timestamp", &["system"], "Time of the last check of the system, in Unix time.")
         .unit(&SECONDS);
-    SSH_OPEN = Family::gauge("goldcrest_ssh_connections", &["system"], "SSH connections that are open.");
-    SSH_WAITING = Family::gauge("goldcrest_ssh_requests_waiting", &["system"], "Requests that wait for a channel now.");
-    SSH_OPENED = Family::counter("goldcrest_ssh_connections_opened", &["system"], "SSH connections opened.");
-    SSH_FAILED = Family::counter("goldcrest_ssh_connections_failed", &["system"], "Attempts to open an SSH connection that failed.");
+    SSH_OPEN = Family::gauge("goldcrest_ssh_connections", &["system"], "Open SSH connections.");
+    SSH_WAITING = Family::gauge("goldcrest_ssh_requests_waiting", &["system"], "Requests that are waiting for a channel.");
+    SSH_OPENED = Family::counter("goldcrest_ssh_connections_opened", &["system"], "Opened SSH connections.");
+    SSH_FAILED = Family::counter("goldcrest_ssh_connections_failed", &["system"], "Failed attempts to open an SSH connection.");
     SSH_DROPPED = Family::counter(
         "goldcrest_ssh_connections_dropped",
         &["system"],
-        "Attempts that the server dropped before the handshake (`MaxStartups`), and that were made again.",
+        "Attempts that the server dropped before the handshake (`MaxStartups`) and that were repeated.",
     );
     SSH_CLOSED = Family::counter(
         "goldcrest_ssh_connections_closed",
         &["system", "reason"],
-        "SSH connections closed, or given no more work: `idle`, `evicted`, `yielded`, `credential`, `aged`, `frozen`, `lingering`, `lost`, `shutdown`.",
+        "SSH connections closed or retired: `idle`, `evicted`, `yielded`, `credential`, `aged`, `frozen`, `lingering`, `lost`, `shutdown`.",
     );
     SSH_CHANNELS = Family::counter("goldcrest_ssh_channels_opened", &["system"], "Channels opened on SSH connections.");
     SSH_REFUSED = Family::counter("goldcrest_ssh_channels_refused", &["system"], "Channels that the server refused to open (`MaxSessions`).");
-    SSH_WAITS = Family::counter("goldcrest_ssh_channel_waits", &["system"], "Requests that had to wait for a channel.");
-    SSH_RETRIES = Family::counter("goldcrest_ssh_retries", &["system"], "Requests that were given another connection.");
-    SSH_SHELLS = Family::counter("goldcrest_ssh_shells_started", &["system"], "Shells started to run commands in.");
-    SSH_REUSED = Family::counter("goldcrest_ssh_shells_reused", &["system"], "Commands given to a shell that was there.");
-    CPU = Family::counter("process_cpu", &[], "CPU time that the process has used.").unit(&SECONDS);
-    MEMORY = Family::gauge("process_resident_memory", &[], "Memory of the process that is resident.").unit(&BYTES);
-    OPEN_FILES = Family::gauge("process_open_fds", &[], "File descriptors that are open.");
-    MAX_FILES = Family::gauge("process_max_fds", &[], "File descriptors that may be open.");
-    STARTED = Family::gauge("process_start_time", &[], "When the process started, in Unix time.").unit(&SECONDS);
+    SSH_WAITS = Family::counter("goldcrest_ssh_channel_waits", &["system"], "Requests that waited for a channel.");
+    SSH_RETRIES = Family::counter("goldcrest_ssh_retries", &["system"], "Requests that were repeated on another connection.");
+    SSH_SHELLS = Family::counter("goldcrest_ssh_shells_started", &["system"], "Shells started to run commands.");
+    SSH_REUSED = Family::counter("goldcrest_ssh_shells_reused", &["system"], "Commands run in an existing shell.");
+    CPU = Family::counter("process_cpu", &[], "CPU time used by the process.").unit(&SECONDS);
+    MEMORY = Family::gauge("process_resident_memory", &[], "Resident memory of the process.").unit(&BYTES);
+    OPEN_FILES = Family::gauge("process_open_fds", &[], "Open file descriptors.");
+    MAX_FILES = Family::gauge("process_max_fds", &[], "Limit of open file descriptors.");
+    STARTED = Family::gauge("process_start_time", &[], "Start time of the process, in Unix time.").unit(&SECONDS);
 }

@@ -5,22 +5,22 @@ use serde::Deserialize;
 
 use crate::domain::Secret;
 
-/// How large files get to and from a cluster. Shown to clients without its secrets.
+/// The transfer service for large files. Shown to clients without its secrets.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(tag = "service_type", rename_all = "lowercase")]
 pub enum DataTransfer {
-    /// By way of an object store that speaks S3.
+    /// An object store with the S3 protocol.
     S3(Box<S3>),
-    /// By Magic Wormhole, from client to cluster.
+    /// Magic Wormhole, from client to cluster. Not supported; shown to clients only.
     Wormhole(Wormhole),
-    /// By firecrest-streamer, from client to cluster.
+    /// firecrest-streamer, from client to cluster. Not supported; shown to clients only.
     Streamer(Streamer),
 }
 
 /// A way for large files to get to and from a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// By way of an object store that speaks S3.
+    /// An object store with the S3 protocol.
     S3,
     /// By Magic Wormhole.
     Wormhole,
@@ -54,41 +54,41 @@ impl DataTransfer {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct S3 {
-    /// What clients know the store by.
+    /// Name of the store, shown to clients.
     pub name: String,
-    /// URL of the store inside the site. It is not shown.
+    /// URL of the store for Goldcrest and the clusters. Not shown to clients.
     pub private_url: Secret,
     /// URL of the store for clients.
     pub public_url: String,
-    /// Id of the access key. It is not shown.
+    /// Id of the access key. Not shown to clients.
     pub access_key_id: Secret,
-    /// The access key, in place or as `secret_file:/path`.
+    /// Secret access key, in place or as `secret_file:/path`.
     pub secret_access_key: Secret,
     /// Region of the buckets.
     pub region: String,
-    /// For how long signed URLs hold, in seconds.
+    /// Validity of signed URLs in seconds.
     pub ttl: u64,
-    /// Tenant that the buckets belong to, for stores that have tenants.
+    /// Tenant of the buckets, for stores with tenants.
     pub tenant: Option<String>,
-    /// How large files are cut.
+    /// Division of large files into parts.
     #[serde(default)]
     pub multipart: Multipart,
-    /// When objects are removed.
+    /// Expiry of objects.
     #[serde(default)]
     pub bucket_lifecycle_configuration: BucketLifecycle,
 }
 
-/// How large files are cut for an object store.
+/// Division of large files into parts for an object store.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", default)]
 pub struct Multipart {
-    /// Whether a file is split on the cluster before its parts are sent.
+    /// Split a file on the cluster before its parts are sent.
     pub use_split: bool,
-    /// The size of each part but the last, in bytes. A file can have 10,000 of them.
+    /// Size in bytes of each part except the last. A file can have 10,000 parts.
     pub max_part_size: u64,
-    /// How many parts are sent at the same time.
+    /// Number of parts to send concurrently.
     pub parallel_runs: u32,
-    /// Folder on the cluster for split parts; below the directory that the job runs in where it is no absolute path.
+    /// Folder on the cluster for split parts. A relative path is below the job's working directory.
     pub tmp_folder: String,
 }
 
@@ -98,11 +98,11 @@ impl Default for Multipart {
     }
 }
 
-/// When the objects of a bucket are removed.
+/// Expiry of the objects of a bucket.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", default)]
 pub struct BucketLifecycle {
-    /// Days after which an object of a bucket that was made here expires, and an upload that was never completed.
+    /// Days after which objects and incomplete uploads expire, in buckets that Goldcrest created.
     pub days: u32,
 }
 
@@ -116,7 +116,7 @@ impl Default for BucketLifecycle {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct Wormhole {
-    /// Package index that the cluster installs its end from; the public one when absent.
+    /// Package index for the installation on the cluster. If absent, the public index.
     pub pypi_index_url: Option<String>,
 }
 
@@ -124,19 +124,19 @@ pub struct Wormhole {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct Streamer {
-    /// Package index that the cluster installs its end from; the public one when absent.
+    /// Package index for the installation on the cluster. If absent, the public index.
     pub pypi_index_url: Option<String>,
-    /// Address on the cluster to listen at.
+    /// Address on the cluster to listen on.
     pub host: Option<String>,
-    /// The first and the last port to listen at.
+    /// First and last port to listen on.
     #[serde(default = "default_port_range")]
     pub port_range: [u16; 2],
-    /// Addresses that clients reach the cluster at.
+    /// Addresses of the cluster for clients.
     pub public_ips: Option<Vec<String>>,
-    /// How long a client is waited for, in seconds.
+    /// Seconds to wait for a client.
     #[serde(default = "default_wait_timeout")]
     pub wait_timeout: u64,
-    /// The most that is received, in bytes.
+    /// Size limit of a received file, in bytes.
     #[serde(default = "default_inbound_transfer_limit")]
     pub inbound_transfer_limit: u64,
 }

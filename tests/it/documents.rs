@@ -11,9 +11,11 @@ fn pages() -> Vec<PathBuf> {
     files.collect()
 }
 
-/// The targets of the links in a page, without those that lead to other sites.
+/// The targets of the links and pictures in a page, without those that lead to other sites.
 fn links(text: &str) -> Vec<&str> {
-    let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
+    let targets = [("](", ')'), ("src=\"", '"')]
+        .into_iter()
+        .flat_map(|(before, after)| text.split(before).skip(1).filter_map(move |rest| rest.split_once(after)).map(|(target, _)| target));
     targets.filter(|target| !target.contains("://")).collect()
 }
 

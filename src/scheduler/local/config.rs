@@ -7,17 +7,17 @@ use serde::Deserialize;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", default)]
 pub struct Config {
-    /// The most jobs of one user that run at the same time; 0 for one a CPU. Further jobs wait in the order of their ids.
+    /// Maximum number of running jobs of one user; 0 for one per CPU. Further jobs wait in the order of their ids.
     pub slots: u32,
-    /// The most jobs of one user that are pending or running; further submissions are refused.
+    /// Maximum number of pending and running jobs of one user. Further submissions are refused.
     pub queue_limit: u32,
-    /// Time limit in seconds of a job that does not ask for one with `#SBATCH --time`; 0 for none.
+    /// Time limit in seconds of a job without `#SBATCH --time`; 0 for none.
     pub default_time_limit: u64,
-    /// The longest time limit in seconds that a job may ask for; 0 for any.
+    /// Maximum time limit of a job in seconds; 0 for none.
     pub max_time_limit: u64,
-    /// Seconds between SIGTERM and SIGKILL when a job is cancelled or its time is up.
+    /// Seconds between SIGTERM and SIGKILL when a job is cancelled or reaches its time limit.
     pub kill_wait: u32,
-    /// Days that finished jobs are kept; at least 7, the longest window of a job list.
+    /// Days for which finished jobs are kept; at least 7, the longest window of a job list.
     pub retention_days: u32,
 }
 

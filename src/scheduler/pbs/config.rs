@@ -3,16 +3,16 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How PBS is used, for the type `pbs`.
+/// Settings for the type `pbs`.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", default)]
 pub struct Config {
-    /// What a job's account is in PBS.
+    /// PBS attribute for the account of a job.
     pub account: AccountOption,
-    /// In which words the states of jobs are told.
+    /// Names for the states of jobs.
     pub job_states: JobStates,
-    /// The most commands of PBS that are started on the login node in a minute; 0 for any number. Further ones wait for up to ten
-    /// seconds and are then refused with 503. Each takes two reserved ports for a minute, of about 1000 that all users of the node share.
+    /// Maximum number of PBS commands per minute on the login node; 0 for no limit. Further commands wait for up to ten seconds and are
+    /// then refused with 503. Each command occupies two reserved ports for a minute, of about 1000 that all users of the node share.
     pub commands_per_minute: u32,
 }
 
@@ -22,7 +22,7 @@ impl Default for Config {
     }
 }
 
-/// What a job's account is in PBS.
+/// PBS attribute for the account of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AccountOption {
@@ -33,7 +33,7 @@ pub enum AccountOption {
     AccountName,
 }
 
-/// In which words the states of jobs are told.
+/// Names for the states of jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobStates {

@@ -19,16 +19,15 @@ use systems::{KINDS, System};
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operation-table.md");
 
 const HEAD: &str = "\
-# What works where
+# Operations by system
 
-Each operation of FirecREST v2, and each of our own but the resumable uploads, on each kind of system. *works* is an answer of 200, 201 or 204, and 501 comes
-with the reason below. A test asks all of this of the program, with each scheduler's commands and REST API played by programs of the
-test, and writes this page from the answers: `UPDATE_OPERATIONS=1 cargo test --test it operations`. `GET /status/systems` tells the
-same of each system, in `unsupported`.
+These tables show which operations are available on each kind of system. *works* stands for an answer of 200, 201 or 204; 501 has the number of its reason
+below. A test sends each request to Goldcrest, with programs that play the schedulers, and generates this page from the answers:
+`UPDATE_OPERATIONS=1 cargo test --test it operations`. `GET /status/systems` lists the operations without support for each system, as `unsupported`.
 
-The kinds: `slurm-ssh` is Slurm by its commands, `slurm-rest` by slurmrestd, `slurm-hybrid` by both (`scheduler.connection_mode`); `pbs` is
-OpenPBS and PBS Professional; `local` is Goldcrest's own scheduler for one host. Each has an object store for `transfer/upload` and `transfer/download`, which
-answer 501 where there is none.
+`slurm-ssh` is Slurm with its commands, `slurm-rest` with slurmrestd, `slurm-hybrid` with both (`scheduler.connection_mode`); `pbs` is
+OpenPBS and PBS Professional; `local` is Goldcrest's own scheduler for one host. Each of them has an object store; without one, `transfer/upload` and
+`transfer/download` answer 501.
 ";
 
 /// What the paths hold of those of our own that are not asked: each request of a resumable upload needs the one before it. They are
@@ -251,7 +250,7 @@ async fn the_page_of_operations_says_what_the_program_answers() {
             }
         }
     }
-    let mut page = format!("{HEAD}{}\nNot asked by this test, and so not in the table:\n\n", table.rows);
+    let mut page = format!("{HEAD}{}\nThe test does not send these requests, because each needs the one before it:\n\n", table.rows);
     for operation in not_asked {
         let _ = writeln!(page, "- `{operation}`");
     }
