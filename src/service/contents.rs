@@ -73,7 +73,7 @@ pub async fn download(
     let opening = access.cluster().files()?.download(access.principal(), &path, range, form.cap(access));
     let (clients, user) = (&access.limits().slow_clients, &access.principal().username);
     let opening = opening.map_err(|error| ServiceError::or_by(error, form.way_out(READ_LARGER)));
-    let mut download = clients.admit(user, opening).await?;
+    let mut download = clients.admit(user, access.cluster().config().ssh.channels_per_user(), opening).await?;
     download.content = clients.watch(user, counts::downloaded(access, download.content)).boxed();
     Ok((path, download))
 }
@@ -119,7 +119,8 @@ pub async fn store(
 pub async fn pack(access: &Access, path: &str, format: ArchiveFormat) -> Result<(RemotePath, ContentStream), ServiceError> {
     let path = access.path(path).await?;
     let (clients, user) = (&access.limits().slow_clients, &access.principal().username);
-    let content = clients.admit(user, access.cluster().files()?.pack(access.principal(), &path, format)).await?;
+    let opening = access.cluster().files()?.pack(access.principal(), &path, format);
+    let content = clients.admit(user, access.cluster().config().ssh.channels_per_user(), opening).await?;
     Ok((path, clients.watch(user, counts::downloaded(access, content)).boxed()))
 }
 

@@ -55,7 +55,8 @@ pub struct Found {
 pub async fn walk(access: &Access, path: &str, options: WalkOptions) -> Result<EntryStream, ServiceError> {
     let path = access.path(path).await?;
     let (clients, user) = (&access.limits().slow_clients, &access.principal().username);
-    let found = clients.admit(user, access.cluster().files()?.walk(access.principal(), &path, options)).await?;
+    let opening = access.cluster().files()?.walk(access.principal(), &path, options);
+    let found = clients.admit(user, access.cluster().config().ssh.channels_per_user(), opening).await?;
     Ok(clients.watch(user, found).boxed())
 }
 

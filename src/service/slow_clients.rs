@@ -17,8 +17,8 @@ use tokio::time::{Instant, interval};
 use super::ServiceError;
 use crate::domain::Username;
 
-/// The most downloads of one user that may stand still because of their clients while another one waits to begin: half of the
-/// channels that a user has by default.
+/// The most downloads of one user that may stand still because of their clients while another one waits to begin. Where a user has fewer
+/// than twice as many channels, it is half of those.
 const MAX_STANDING: usize = 16;
 
 /// After how long without taking what is ready a client is counted.
@@ -42,11 +42,17 @@ impl Default for SlowClients {
 }
 
 impl SlowClients {
-    /// Waits for `opening`, the beginning of a download, for as long as the caller has not too many that stand still.
+    /// Waits for `opening`, the beginning of a download, for as long as the caller, who has so many channels, has not too many that stand
+    /// still.
     ///
     /// # Errors
     /// When there are too many, or those of `opening`.
-    pub(super) async fn admit<T, E>(&self, user: &Username, opening: impl Future<Output = Result<T, E>>) -> Result<T, ServiceError>
+    pub(super) async fn admit<T, E>(
+        &self,
+        user: &Username,
+        channels: usize,
+        opening: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, ServiceError>
     where
         ServiceError: From<E>,
     {
@@ -55,7 +61,7 @@ impl SlowClients {
         loop {
             tokio::select! {
                 opened = &mut opening => return Ok(opened?),
-                _ = looks.tick() => self.check(user)?,
+                _ = looks.tick() => self.check(user, MAX_STANDING.min(channels.div_ceil(2)))?,
             }
         }
     }
@@ -83,7 +89,7 @@ impl SlowClients {
         })
     }
 
-    fn check(&self, user: &Username) -> Result<(), ServiceError> {
+    fn check(&self, user: &Username, max_standing: usize) -> Result<(), ServiceError> {
         let latest = self.now().saturating_sub(u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX));
         let users = self.users();
         let (mut all, mut standing) = (0, 0);
@@ -92,7 +98,7 @@ impl SlowClients {
             standing += usize::from((1..=latest).contains(&download.0.load(Ordering::Relaxed)));
         }
         drop(users);
-        if standing < MAX_STANDING {
+        if standing < max_standing {
             return Ok(());
         }
         let message = format!(
@@ -125,20 +131,22 @@ mod tests {
         let never = || std::future::pending::<Result<(), FilesystemError>>();
         let mut downloads = Vec::new();
         for _ in 0..MAX_STANDING {
-            clients.admit(&ada, ready()).await.unwrap();
+            clients.admit(&ada, 32, ready()).await.unwrap();
             downloads.push(Box::pin(clients.watch(&ada, stream::iter(0..3))));
         }
         for download in &mut downloads {
             assert_eq!(download.next().await, Some(0));
         }
-        clients.admit(&ada, ready()).await.expect("they may still read on");
+        clients.admit(&ada, 32, ready()).await.expect("they may still read on");
         let begun = Instant::now();
-        let error = clients.admit(&ada, never()).await.unwrap_err();
+        let error = clients.admit(&ada, 32, never()).await.unwrap_err();
         assert!(begun.elapsed() < 2 * PATIENCE);
         assert!(error.to_string().contains("16 downloads under way, and 16 of them wait"), "{error}");
-        clients.admit(&bob, ready()).await.expect("that is nothing to others");
+        clients.admit(&bob, 32, ready()).await.expect("that is nothing to others");
         assert_eq!(downloads[0].next().await, Some(1));
-        clients.admit(&ada, ready()).await.expect("one reads on");
+        clients.admit(&ada, 32, ready()).await.expect("one reads on");
+        let few = clients.admit(&ada, 7, never()).await.unwrap_err();
+        assert!(few.to_string().contains("15 of them wait"), "{few}");
         drop(downloads);
         drop(clients.watch(&bob, stream::iter(0..1)));
         assert!(clients.users().get(&ada).is_none());
