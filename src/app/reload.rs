@@ -162,14 +162,13 @@ impl Driver {
 /// Closes a former cluster's connections when the last request that uses it has ended, or when everything ends.
 async fn close_when_unused(member: Member, drained: CancellationToken) {
     let Member { cluster, lanes, .. } = member;
-    let used = Arc::downgrade(&cluster);
-    drop(cluster);
     let unused = async {
-        while used.strong_count() > 0 {
+        while Arc::strong_count(&cluster) > 1 {
             tokio::time::sleep(CLOSING_INTERVAL).await;
         }
     };
     drained.run_until_cancelled(unused).await;
+    cluster.settle().await;
     lanes.close().await;
 }
 

@@ -151,8 +151,9 @@ impl Site {
         Sources { request_metrics: self.request_metrics(), gate: self.state.gate.clone(), lanes }
     }
 
-    /// Closes all connections to the clusters.
+    /// Closes all connections to the clusters, when what was written and not finished is removed from them.
     pub(super) async fn close(&self) {
+        futures::future::join_all(self.members.iter().map(|member| member.cluster.settle())).await;
         futures::future::join_all(self.members.iter().map(|member| member.lanes.close())).await;
     }
 

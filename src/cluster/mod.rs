@@ -102,6 +102,11 @@ impl Cluster {
         Ok(&*self.files)
     }
 
+    /// Waits, for a few seconds at most, until what requests that were cut left on it is removed.
+    pub async fn settle(&self) {
+        self.files.settle().await;
+    }
+
     /// The object store for transfers, unless it is known to be unhealthy; nothing where there is none.
     ///
     /// # Errors

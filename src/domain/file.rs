@@ -1,5 +1,6 @@
 //! Files, as `ls`, `stat`, `head` and `sha256sum` tell them.
 
+use std::fmt;
 use std::ops::Range;
 
 /// One line of a listing.
@@ -21,6 +22,43 @@ pub struct DirectoryEntry {
     pub modified: i64,
     /// The size in bytes.
     pub size: u64,
+}
+
+/// Permission bits to set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileMode {
+    /// As they are to be (`07777`).
+    Bits(u32),
+    /// As a change of those that are there: a symbolic mode of chmod(1), such as `u+x,go-w`.
+    Symbolic(String),
+}
+
+impl FileMode {
+    /// Reads an octal or a symbolic mode; nothing where it is neither.
+    pub fn parse(text: &str) -> Option<Self> {
+        if !text.is_empty() && text.len() <= 5 && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte)) {
+            return u32::from_str_radix(text, 8).ok().filter(|bits| *bits <= 0o7777).map(Self::Bits);
+        }
+        (text.len() <= 256 && text.split(',').all(is_symbolic_clause)).then(|| Self::Symbolic(text.to_owned()))
+    }
+}
+
+/// Whose, then actions: an operator, and permissions or whose to copy (POSIX, chmod, extended description).
+fn is_symbolic_clause(clause: &str) -> bool {
+    let operators = ['+', '-', '='];
+    let actions = clause.trim_start_matches(['u', 'g', 'o', 'a']);
+    let is_permissions = |text: &str| matches!(text, "u" | "g" | "o") || text.bytes().all(|byte| b"rwxXst".contains(&byte));
+    // Nothing stands before the first operator.
+    actions.starts_with(operators) && actions.split(operators).skip(1).all(is_permissions)
+}
+
+impl fmt::Display for FileMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bits(bits) => write!(f, "{bits:o}"),
+            Self::Symbolic(text) => f.write_str(text),
+        }
+    }
 }
 
 /// What a directory entry is: the type bits of `st_mode` (POSIX `<sys/stat.h>`).
@@ -205,6 +243,20 @@ pub enum Compression {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn modes_are_octal_and_at_most_7777_or_symbolic() {
+        assert_eq!(FileMode::parse("0755"), Some(FileMode::Bits(0o755)));
+        assert_eq!(FileMode::parse("07777"), Some(FileMode::Bits(0o7777)));
+        for mode in ["u+x", "a=rX", "go-w,u+s", "+x", "-w", "u=", "g=u", "o+r-w", "+t"] {
+            assert_eq!(FileMode::parse(mode), Some(FileMode::Symbolic(mode.to_owned())));
+        }
+        for mode in
+            ["", "8", "-1", "+7", "17777", "777777777777", "0x1ff", "\u{ff17}", "u", "u+x,", "x+u", "u+gr", "--reference=/f", "u+x f"]
+        {
+            assert_eq!(FileMode::parse(mode), None, "{mode:?}");
+        }
+    }
 
     #[test]
     fn a_range_is_cut_to_the_file_and_none_is_left_beyond_it() {

@@ -18,7 +18,9 @@ mod storage;
 mod text;
 
 pub use backend::{Backend, Carrier, Done};
-pub use file::{ByteRange, Checksum, CompressOptions, Compression, Content, ContentUnit, DirectoryEntry, FileStat, FileType, FileVersion};
+pub use file::{
+    ByteRange, Checksum, CompressOptions, Compression, Content, ContentUnit, DirectoryEntry, FileMode, FileStat, FileType, FileVersion,
+};
 pub use health::{ClusterHealth, ServiceHealth, ServiceType};
 pub use job::{AccountingQuery, Job, JobDescription, JobMetadata, JobQuery, JobScript, JobStatus, JobStep, JobTimes, TimeWindow};
 pub use maintenance::Maintenance;

@@ -10,7 +10,7 @@ use super::{
     Transfer, UploadOptions, WalkOptions,
 };
 use crate::domain::{
-    AclEntry, ByteRange, Checksum, Content, DirectoryEntry, FileStat, Identity, Principal, Quota, RemotePath, Space, Username,
+    AclEntry, ByteRange, Checksum, Content, DirectoryEntry, FileMode, FileStat, Identity, Principal, Quota, RemotePath, Space, Username,
 };
 use crate::ssh::{Transport, TransportError};
 
@@ -27,9 +27,10 @@ pub struct Auto {
 impl Auto {
     /// Nothing is asked of the cluster before the first operation.
     pub fn new(transport: Arc<dyn Transport>, settings: Settings) -> Self {
+        let exec = CommandFiles::new(transport.clone(), settings);
         Self {
-            sftp: Sftp::new(transport.clone(), settings),
-            exec: CommandFiles::new(transport, settings),
+            sftp: Sftp::with_commands(transport, exec.clone(), settings),
+            exec,
             without_sftp: Cache::builder().max_capacity(10_000).time_to_live(settings.probe_again).build(),
         }
     }
@@ -88,7 +89,7 @@ impl FileSystem for Auto {
         self.files(principal).await?.checksum(principal, path).await
     }
 
-    async fn chmod(&self, principal: &Principal, path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
+    async fn chmod(&self, principal: &Principal, path: &RemotePath, mode: &FileMode) -> Result<(), FilesystemError> {
         self.files(principal).await?.chmod(principal, path, mode).await
     }
 
@@ -136,6 +137,10 @@ impl FileSystem for Auto {
 
     async fn identity(&self, principal: &Principal) -> Result<Identity, FilesystemError> {
         self.exec.identity(principal).await
+    }
+
+    async fn settle(&self) {
+        self.exec.settle().await;
     }
 }
 

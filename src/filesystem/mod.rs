@@ -11,6 +11,7 @@ mod operations;
 mod page;
 mod rights;
 pub mod sftp;
+mod temporary;
 mod transfer;
 
 use std::borrow::Cow;
@@ -22,7 +23,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Checksum, Content, ContentUnit, DirectoryEntry, FileStat, FileType, Identity, Principal, RemotePath};
+use crate::domain::{Checksum, Content, ContentUnit, DirectoryEntry, FileMode, FileStat, FileType, Identity, Principal, RemotePath};
 use crate::error::{Classify, Kind};
 use crate::ssh::{CommandError, Transport, TransportError};
 
@@ -66,6 +67,8 @@ pub struct Settings {
     pub max_sessions: usize,
     /// How long a cluster whose server refused SFTP is worked with by commands before SFTP is tried again.
     pub probe_again: Duration,
+    /// After how long without a change a temporary file is taken for abandoned; a part of an upload, or a directory, after seven times that.
+    pub abandoned: Duration,
 }
 
 impl Default for Settings {
@@ -79,6 +82,7 @@ impl Default for Settings {
             stall: Duration::from_secs(30),
             max_sessions: 256,
             probe_again: Duration::from_secs(600),
+            abandoned: Duration::from_secs(24 * 3600),
         }
     }
 }
@@ -128,8 +132,8 @@ pub trait FileSystem: Transfer + Operations {
     /// The SHA-256 of a file's content.
     async fn checksum(&self, principal: &Principal, path: &RemotePath) -> Result<Checksum, FilesystemError>;
 
-    /// Sets permission bits (`07777`).
-    async fn chmod(&self, principal: &Principal, path: &RemotePath, mode: u32) -> Result<(), FilesystemError>;
+    /// Sets permission bits.
+    async fn chmod(&self, principal: &Principal, path: &RemotePath, mode: &FileMode) -> Result<(), FilesystemError>;
 
     /// Sets owner and group, each by name or number, where given.
     async fn chown(
@@ -169,6 +173,9 @@ pub trait FileSystem: Transfer + Operations {
 
     /// Who the caller is on this cluster, as `id` says.
     async fn identity(&self, principal: &Principal) -> Result<Identity, FilesystemError>;
+
+    /// Waits, for a few seconds at most, until the temporary files of requests that were cut are removed.
+    async fn settle(&self) {}
 }
 
 /// How to list.
@@ -219,6 +226,9 @@ pub enum FilesystemError {
     /// The cluster forbids it to the caller.
     #[error("{0}: Permission denied")]
     Denied(RemotePath),
+    /// The cluster does not let the caller make a file in the directory, where each new content stands before it takes its place.
+    #[error("{0}: Permission denied: a file is written beside its target and then renamed, for which the directory has to be writable too")]
+    ClosedDirectory(RemotePath),
     /// The cluster forbids it to anyone but the owner or root.
     #[error("{0}: Operation not permitted")]
     NotPermitted(RemotePath),
@@ -316,6 +326,14 @@ impl FilesystemError {
         Self::TooManyEntries { path: path.clone(), max: MAX_ENTRIES }
     }
 
+    /// The same error where it stands for making a file beside `target`.
+    fn beside(self, target: &RemotePath) -> Self {
+        match self {
+            Self::Denied(_) => Self::ClosedDirectory(target.parent().unwrap_or_else(|| target.clone())),
+            error => error,
+        }
+    }
+
     /// A file that lost content while it was read.
     fn shortened(path: &RemotePath) -> Self {
         Self::Sftp { path: path.clone(), message: "the file became shorter while it was read".to_owned() }
@@ -340,11 +358,6 @@ fn sizeless(path: &RemotePath) -> FilesystemError {
     FilesystemError::WrongType { path: path.clone(), reason: "its size is told as 0, and it has content: read it with `ops/view`" }
 }
 
-/// A name beside `path` for a file that is to take its place: hidden, and not to be guessed.
-fn temporary_beside(path: &RemotePath) -> RemotePath {
-    path.hidden_beside(&format!("goldcrest-{}", uuid::Uuid::new_v4().simple()))
-}
-
 /// Bytes in lower-case hexadecimal.
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
@@ -358,7 +371,7 @@ impl Classify for FilesystemError {
     fn kind(&self) -> Kind {
         match self {
             Self::NotFound(_) => Kind::NotFound,
-            Self::Denied(_) | Self::NotPermitted(_) | Self::Incomplete { .. } => Kind::Forbidden,
+            Self::Denied(_) | Self::ClosedDirectory(_) | Self::NotPermitted(_) | Self::Incomplete { .. } => Kind::Forbidden,
             Self::Unsupported(_) => Kind::Unsupported,
             Self::Exists(_) | Self::WrongType { .. } | Self::Invalid(_) | Self::Interrupted(_) | Self::Range(_) | Self::Digest(_) => {
                 Kind::Invalid

@@ -2,7 +2,7 @@
 //!
 //! Every path of a request passes `Access::path` or one of its kind, targets included.
 
-use crate::domain::{Checksum, CompressOptions, Compression, Content, ContentUnit, DirectoryEntry, FileStat, RemotePath};
+use crate::domain::{Checksum, CompressOptions, Compression, Content, ContentUnit, DirectoryEntry, FileMode, FileStat, RemotePath};
 use crate::filesystem::{FilesystemError, Part};
 
 use super::audit::Change;
@@ -156,16 +156,18 @@ pub async fn view(access: &Access, path: &str, offset: Option<u64>, size: Option
     place.hold(content, length)
 }
 
-/// Sets permission bits, given in octal, and gives the changed entry.
+/// Sets permission bits, given in octal or as a symbolic mode, and gives the changed entry.
 ///
 /// # Errors
-/// When the mode is not octal, the path breaks the policy, or the cluster does not allow it.
+/// When the mode is neither, the path breaks the policy, or the cluster does not allow it.
 pub async fn chmod(access: &Access, path: &str, mode: &str) -> Result<DirectoryEntry, ServiceError> {
-    let mode = read_mode(mode)?;
+    let mode = FileMode::parse(mode);
+    let wrong = || InvalidRequest::new(Place::Document, "mode", "it must be octal, from 0 to 7777, or symbolic, such as `u+x,go-w`");
+    let mode = mode.ok_or_else(wrong)?;
     let path = access.path(path).await?;
     let files = access.cluster().files()?;
-    let change = Change::begin(access, Action::FilesChmod, format!("{path} to {mode:o}"));
-    change.end(files.chmod(access.principal(), &path, mode).await)?;
+    let change = Change::begin(access, Action::FilesChmod, format!("{path} to {mode}"));
+    change.end(files.chmod(access.principal(), &path, &mode).await)?;
     Ok(files.entry(access.principal(), &path).await?)
 }
 
@@ -263,14 +265,6 @@ pub(super) fn check_pattern(options: &CompressOptions) -> Result<(), InvalidRequ
     }
 }
 
-fn read_mode(mode: &str) -> Result<u32, InvalidRequest> {
-    let octal = !mode.is_empty() && mode.len() <= 5 && mode.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
-    match u32::from_str_radix(mode, 8) {
-        Ok(bits) if octal && bits <= 0o7777 => Ok(bits),
-        _ => Err(InvalidRequest::new(Place::Document, "mode", "it must be octal, from 0 to 7777")),
-    }
-}
-
 /// A user's or group's name or number; an empty one is absent.
 fn posix_name<'a>(field: &'static str, name: &'a str) -> Result<Option<&'a str>, InvalidRequest> {
     let mut findings = Findings::default();
@@ -285,15 +279,6 @@ fn posix_name<'a>(field: &'static str, name: &'a str) -> Result<Option<&'a str>,
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn modes_are_octal_and_at_most_7777() {
-        assert_eq!(read_mode("0755"), Ok(0o755));
-        assert_eq!(read_mode("07777"), Ok(0o7777));
-        for mode in ["", "8", "u+x", "-1", "+7", "17777", "777777777777", "0x1ff", "７"] {
-            assert!(read_mode(mode).is_err(), "{mode:?}");
-        }
-    }
 
     #[test]
     fn ten_lines_are_the_default_and_two_units_are_refused() {

@@ -7,7 +7,8 @@
 use super::command;
 use super::rights::functions;
 use crate::domain::RemotePath;
-use crate::filesystem::{CompressOptions, Compression, temporary_beside};
+use crate::filesystem::temporary::temporary_beside;
+use crate::filesystem::{CompressOptions, Compression};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Parameters: temporary file, target, directory, name in it; then options of tar.

@@ -2,7 +2,7 @@
 
 use super::command;
 use super::listing::not_understood;
-use crate::domain::{Identity, PosixId, RemotePath, bytes_to_text};
+use crate::domain::{FileMode, Identity, PosixId, RemotePath, bytes_to_text};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// A command that changes something and prints nothing.
@@ -14,7 +14,7 @@ pub struct Change<'a> {
 
 /// What to change.
 pub enum What<'a> {
-    Mode(u32),
+    Mode(&'a FileMode),
     Owner { user: &'a str, group: &'a str },
     MakeDirectory { parents: bool },
     LinkTo(&'a RemotePath),
@@ -29,7 +29,8 @@ impl RemoteCommand for Change<'_> {
         let line = command(self.seconds);
         let line = match &self.what {
             // With five digits the special bits of a directory are set as given too; with fewer they are kept.
-            What::Mode(mode) => line.flag("chmod --").arg(format!("{:05o}", mode & 0o7777)),
+            What::Mode(FileMode::Bits(bits)) => line.flag("chmod --").arg(format!("{:05o}", bits & 0o7777)),
+            What::Mode(FileMode::Symbolic(mode)) => line.flag("chmod --").arg(mode),
             What::Owner { user, group: "" } => line.flag("chown --").arg(user),
             What::Owner { user, group } => line.flag("chown --").arg(format!("{user}:{group}")),
             What::MakeDirectory { parents: true } => line.flag("mkdir -p --"),
@@ -43,7 +44,7 @@ impl RemoteCommand for Change<'_> {
     }
 
     fn idempotent(&self) -> bool {
-        matches!(self.what, What::Mode(_) | What::Owner { .. } | What::MakeDirectory { parents: true } | What::Touch)
+        matches!(self.what, What::Mode(FileMode::Bits(_)) | What::Owner { .. } | What::MakeDirectory { parents: true } | What::Touch)
     }
 
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
@@ -131,7 +132,7 @@ mod tests {
     #[test]
     fn a_mode_is_written_so_that_special_bits_are_set_as_given() {
         let path = RemotePath::from_text("/d").unwrap();
-        let line = Change { seconds: 5, path: &path, what: What::Mode(0o755) }.command_line();
+        let line = Change { seconds: 5, path: &path, what: What::Mode(&FileMode::Bits(0o755)) }.command_line();
         assert_eq!(line.to_string(), "timeout 5 env LC_ALL=C chmod -- '00755' '/d'");
     }
 }

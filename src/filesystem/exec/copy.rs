@@ -6,7 +6,8 @@
 use super::command;
 use super::rights::functions;
 use crate::domain::RemotePath;
-use crate::filesystem::{CopyOptions, temporary_beside};
+use crate::filesystem::CopyOptions;
+use crate::filesystem::temporary::temporary_beside;
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Parameters: source, temporary name, target, whether to overwrite, `-P` or `-L`. A file keeps the group and rights of its source, or

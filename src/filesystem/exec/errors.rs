@@ -2,6 +2,7 @@
 
 use crate::domain::RemotePath;
 use crate::filesystem::FilesystemError;
+use crate::filesystem::temporary::temporaries_of;
 use crate::ssh::{CommandError, TransportError};
 
 /// The trait's error for a command that worked on `paths`. The first is blamed where the message names none of them.
@@ -38,7 +39,14 @@ pub fn line_error(line: &str, paths: &[&RemotePath]) -> Option<FilesystemError> 
     let line = line.trim_end_matches(['\r', ' ', ')']);
     let reason = line.rsplit_once(": ").map_or(line, |(_, reason)| reason);
     match reason.rsplit_once(" (").map_or(reason, |(_, reason)| reason) {
-        "Permission denied" => return Some(FilesystemError::Denied(path)),
+        "Permission denied" => {
+            let target = paths.iter().find(|path| line.contains(&temporaries_of(path).to_text()));
+            let denied = FilesystemError::Denied(path);
+            return Some(match target {
+                Some(target) => denied.beside(target),
+                None => denied,
+            });
+        }
         "Operation not permitted" => return Some(FilesystemError::NotPermitted(path)),
         "File exists" => return Some(FilesystemError::Exists(path)),
         "Not a directory" => return wrong("Not a directory"),
@@ -55,6 +63,10 @@ pub fn line_error(line: &str, paths: &[&RemotePath]) -> Option<FilesystemError> 
     let says = |text: &str| line.contains(text);
     if says("invalid user") || says("invalid group") || says("invalid spec") {
         return Some(FilesystemError::Invalid(format!("{path}: {line}")));
+    }
+    if says("Archive is compressed. Use") {
+        let message = format!("{path}: the archive is compressed in another way than is said; say how in `format` or `compression`");
+        return Some(FilesystemError::Invalid(message));
     }
     // What tar says of a write that the file system cut short.
     if says(": Wrote only ") && line.ends_with(" bytes") {
@@ -101,6 +113,10 @@ mod tests {
         assert!(matches!(error("cat: write error: No space left on device"), FilesystemError::NoSpace(_)));
         assert!(matches!(error("tar: big: Wrote only 512 of 10240 bytes\ntar: Exiting with failure status"), FilesystemError::NoSpace(_)));
         assert!(matches!(error("head: error reading '/a': Is a directory"), FilesystemError::WrongType { .. }));
+        let closed = error("sh: 1: cannot create /a/.b.goldcrest-0123456789abcdef0123456789abcdef: Permission denied");
+        assert!(closed.to_string().starts_with("/a: Permission denied: a file is written beside"), "{closed}");
+        let compressed = error("tar: Archive is compressed. Use -z option\ntar: Error is not recoverable: exiting now");
+        assert!(matches!(&compressed, FilesystemError::Invalid(message) if message.contains("`format`")), "{compressed:?}");
         assert!(matches!(error("tar: This does not look like a tar archive"), FilesystemError::Invalid(_)));
         assert!(
             matches!(error("sh: 1: cannot create /a/b: Permission denied"), FilesystemError::Denied(path) if path.as_bytes() == b"/a/b")

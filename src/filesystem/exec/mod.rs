@@ -15,6 +15,7 @@ mod rights;
 mod scripts;
 mod storage;
 mod streamed;
+mod sweep;
 mod transfer;
 mod walk;
 
@@ -24,8 +25,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::rights::{Acl, Rights};
+use super::temporary::Temporaries;
 use super::{CompressOptions, Compression, FileSystem, FilesystemError, ListOptions, MAX_ENTRIES, Part, Settings, regular};
-use crate::domain::{Checksum, Content, DirectoryEntry, FileStat, FileType, Identity, Principal, RemotePath};
+use crate::domain::{Checksum, Content, DirectoryEntry, FileMode, FileStat, FileType, Identity, Principal, RemotePath};
 use crate::ssh::{self, CommandError, CommandLine, Limits, RemoteCommand, Transport, TransportError};
 
 use archive::{Pack, Unpack};
@@ -34,12 +36,15 @@ use content::{FileKind, Range, Read, Sha256};
 use errors::{classify, over_cap};
 use listing::{Find, Resolve, Stat};
 use rights::KeepAcl;
+use sweep::Sweep;
 
 /// The files of a cluster by commands.
 #[derive(Clone)]
 pub struct CommandFiles {
     transport: Arc<dyn Transport>,
     settings: Settings,
+    /// Those of SFTP too, which hands on what it cannot do.
+    pub(super) temporaries: Temporaries,
 }
 
 /// The start of every command: limited in time where it runs, and in the C locale.
@@ -50,7 +55,7 @@ fn command(seconds: u64) -> CommandLine {
 impl CommandFiles {
     /// Nothing is run before the first operation.
     pub fn new(transport: Arc<dyn Transport>, settings: Settings) -> Self {
-        Self { transport, settings }
+        Self { transport, settings, temporaries: Temporaries::new() }
     }
 
     fn seconds(&self) -> u64 {
@@ -79,6 +84,21 @@ impl CommandFiles {
         let has_group = group == rights.owner.1;
         let keep = KeepAcl { seconds: self.seconds(), target, temporary, size, user, has_group };
         self.run(principal, &[target], &keep).await.unwrap_or(Acl::Unknown)
+    }
+
+    /// Removes, in the background, what a Goldcrest that was killed has left of the user's beside `target`.
+    pub fn sweep(&self, principal: &Principal, target: &RemotePath) {
+        let Some(directory) = target.parent() else { return };
+        let (exec, principal) = (self.clone(), principal.clone());
+        self.temporaries.spawn(async move {
+            if !exec.temporaries.is_due(&principal.username, &directory).await {
+                return;
+            }
+            let sweep = Sweep { seconds: exec.seconds(), directory: &directory, abandoned: exec.settings.abandoned };
+            if let Err(error) = exec.run(&principal, &[&directory], &sweep).await {
+                tracing::debug!(%error, "a directory was not searched for abandoned temporary files");
+            }
+        });
     }
 
     /// The seconds of a command that may take long.
@@ -205,7 +225,7 @@ impl FileSystem for CommandFiles {
         Ok(Checksum { algorithm: "SHA256", hex })
     }
 
-    async fn chmod(&self, principal: &Principal, path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
+    async fn chmod(&self, principal: &Principal, path: &RemotePath, mode: &FileMode) -> Result<(), FilesystemError> {
         self.change(principal, path, What::Mode(mode)).await
     }
 
@@ -259,5 +279,9 @@ impl FileSystem for CommandFiles {
 
     async fn identity(&self, principal: &Principal) -> Result<Identity, FilesystemError> {
         self.run(principal, &[], &Id { seconds: self.seconds() }).await
+    }
+
+    async fn settle(&self) {
+        self.temporaries.settle().await;
     }
 }

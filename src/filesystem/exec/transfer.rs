@@ -11,10 +11,11 @@ use super::errors::line_error;
 use super::scripts::{self, Discard, Found, Place, Resize, Resolve};
 use super::streamed;
 use crate::domain::{ByteRange, FileType, FileVersion, Principal, RemotePath};
+use crate::filesystem::temporary::{Temporary, temporary_beside};
 use crate::filesystem::transfer::wanted;
 use crate::filesystem::{
     ArchiveFormat, ContentStream, Download, Expected, FileSystem, FilesystemError, PartOptions, Placed, Transfer, UploadOptions, regular,
-    sizeless, temporary_beside,
+    sizeless,
 };
 use crate::ssh::CommandError;
 
@@ -47,23 +48,17 @@ impl Transfer for CommandFiles {
     ) -> Result<Placed, FilesystemError> {
         let (target, found) = self.run(principal, &[path], &Resolve { seconds: self.seconds(), path }).await?;
         check(path, found, options.expected)?;
-        let mut upload = Upload { exec: self.clone(), principal: principal.clone(), temporary: temporary_beside(&target), placed: false };
-        let mut stream = self.transport.stream(principal, &scripts::receive(&upload.temporary, found.is_some())).await?;
-        let (sent, answer) = scripts::feed(&mut stream, content, options.cap, self.settings.stall).await?;
-        drop(stream);
-        if answer != sent.to_string() {
-            let told = answer.lines().find_map(|line| line_error(line, &[path]));
-            return Err(told.unwrap_or_else(|| FilesystemError::Sftp { path: path.clone(), message: answer }));
-        }
-        self.place(principal, &upload.temporary, &target, sent, options.expected).await?;
-        upload.placed = true;
+        let written = self.write(principal, &target, found.is_some(), content, options).await;
+        self.sweep(principal, &target);
+        written?;
         Ok(if found.is_some() { Placed::Replaced } else { Placed::Created })
     }
 
     async fn begin_part(&self, principal: &Principal, part: &RemotePath, target: &RemotePath) -> Result<(), FilesystemError> {
         let (_, found) = self.run(principal, &[target], &Resolve { seconds: self.seconds(), path: target }).await?;
         check(target, found, Expected::Anything)?;
-        self.run(principal, &[part], &Resize { seconds: self.seconds(), part, to: None, private: found.is_some() }).await
+        self.sweep(principal, target);
+        self.run(principal, &[part, target], &Resize { seconds: self.seconds(), part, to: None, private: found.is_some() }).await
     }
 
     async fn extend_part(
@@ -137,12 +132,14 @@ impl Transfer for CommandFiles {
             Err(FilesystemError::NotFound(_)) => false,
             Err(error) => return Err(error),
         };
-        let temporary = temporary_beside(target);
-        let mut folder = Folder { exec: self.clone(), principal: principal.clone(), path: temporary.clone(), placed: exists };
-        let into = if exists { target } else { &temporary };
+        let folder = temporary_beside(target);
+        let temporary = (!exists).then(|| self.temporaries.add(self.clone().discard_folder(principal.clone(), folder.clone())));
+        let into = if exists { target } else { &folder };
         let mut stream = self.transport.stream(principal, &streamed::unpack(into, !exists, format)).await?;
-        let (_, answer) = scripts::feed(&mut stream, content, cap, self.settings.stall).await?;
+        let fed = scripts::feed(&mut stream, content, cap, self.settings.stall).await;
         drop(stream);
+        self.sweep(principal, target);
+        let (_, answer) = fed?;
         let Some(warnings) = answer.strip_suffix(streamed::DONE) else {
             let told = answer.lines().find_map(|line| line_error(line, &[target]));
             return Err(told.unwrap_or_else(|| FilesystemError::Invalid(format!("{target}: it could not be unpacked: {answer}"))));
@@ -153,45 +150,53 @@ impl Transfer for CommandFiles {
         if exists {
             return Ok(Placed::Replaced);
         }
-        let place = Move { seconds: self.seconds(), source: &temporary, target, overwrite: false };
-        self.run(principal, &[&temporary, target], &place).await?;
-        folder.placed = true;
+        let place = Move { seconds: self.seconds(), source: &folder, target, overwrite: false };
+        self.run(principal, &[&folder, target], &place).await?;
+        temporary.into_iter().for_each(Temporary::placed);
         Ok(Placed::Created)
     }
 }
 
-/// A folder that is being filled. Dropped before its end, it is removed.
-struct Folder {
-    exec: CommandFiles,
-    principal: Principal,
-    path: RemotePath,
-    placed: bool,
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if self.placed {
-            return;
-        }
-        let (exec, principal, path) = (self.exec.clone(), self.principal.clone(), self.path.clone());
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                // The command that fills it may still be about to end.
-                for _ in 0..streamed::REMOVALS {
-                    if let Err(FilesystemError::NotFound(_)) = exec.remove(&principal, &path).await {
-                        return;
-                    }
-                    tokio::time::sleep(streamed::BETWEEN_REMOVALS).await;
-                }
-                if !matches!(exec.stat(&principal, &path, false).await, Err(FilesystemError::NotFound(_))) {
-                    tracing::warn!(?path, "could not remove the folder of an archive that was not unpacked");
-                }
-            });
-        }
-    }
-}
-
 impl CommandFiles {
+    /// Writes the content beside the target, and puts it in its place.
+    async fn write(
+        &self,
+        principal: &Principal,
+        target: &RemotePath,
+        is_private: bool,
+        content: ContentStream,
+        options: UploadOptions,
+    ) -> Result<(), FilesystemError> {
+        let beside = temporary_beside(target);
+        let temporary = self.temporaries.add(self.clone().discard(principal.clone(), beside.clone()));
+        let mut stream = self.transport.stream(principal, &scripts::receive(&beside, is_private)).await?;
+        let (sent, answer) = scripts::feed(&mut stream, content, options.cap, self.settings.stall).await?;
+        drop(stream);
+        if answer != sent.to_string() {
+            let told = answer.lines().find_map(|line| line_error(line, &[target]));
+            return Err(told.unwrap_or_else(|| FilesystemError::Sftp { path: target.clone(), message: answer }));
+        }
+        self.place(principal, &beside, target, sent, options.expected).await?;
+        temporary.placed();
+        Ok(())
+    }
+
+    /// Removes the temporary file of an upload.
+    async fn discard(self, principal: Principal, temporary: RemotePath) -> Result<(), FilesystemError> {
+        self.run(&principal, &[&temporary], &Discard { seconds: self.seconds(), temporary: &temporary }).await
+    }
+
+    /// Removes a folder, which the command that fills it may still be about to leave.
+    async fn discard_folder(self, principal: Principal, folder: RemotePath) -> Result<(), FilesystemError> {
+        for _ in 0..streamed::REMOVALS {
+            if let error @ Err(FilesystemError::NotFound(_)) = self.remove(&principal, &folder).await {
+                return error;
+            }
+            tokio::time::sleep(streamed::BETWEEN_REMOVALS).await;
+        }
+        self.remove(&principal, &folder).await
+    }
+
     async fn place(
         &self,
         principal: &Principal,
@@ -223,30 +228,5 @@ fn check(path: &RemotePath, found: Option<Found>, expected: Expected) -> Result<
         (Expected::Version(_), None) => Err(FilesystemError::NotFound(path.clone())),
         (Expected::Version(expected), Some((_, found))) if expected != found => Err(FilesystemError::Changed(path.clone())),
         _ => Ok(()),
-    }
-}
-
-/// An upload under way. Dropped before its end, it removes the temporary file.
-struct Upload {
-    exec: CommandFiles,
-    principal: Principal,
-    temporary: RemotePath,
-    placed: bool,
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        if self.placed {
-            return;
-        }
-        let (exec, principal, temporary) = (self.exec.clone(), self.principal.clone(), self.temporary.clone());
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                let discard = Discard { seconds: exec.seconds(), temporary: &temporary };
-                if let Err(error) = exec.run(&principal, &[&temporary], &discard).await {
-                    tracing::warn!(%error, "could not remove the temporary file of an upload that failed");
-                }
-            });
-        }
     }
 }

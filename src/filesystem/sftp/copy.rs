@@ -10,7 +10,8 @@ use super::session::{Failure, Handle, Session};
 use crate::domain::{FileType, Principal, RemotePath};
 use crate::filesystem::exec::CommandFiles;
 use crate::filesystem::rights::{Acl, Rights};
-use crate::filesystem::{CopyOptions, FilesystemError, temporary_beside};
+use crate::filesystem::temporary::{Temporaries, Temporary, temporary_beside};
+use crate::filesystem::{CopyOptions, FilesystemError};
 
 /// What the server copies on one request. It does nothing else on the session meanwhile, and cannot be stopped in it.
 const PIECE: u64 = 16 * 1024 * 1024;
@@ -70,14 +71,14 @@ pub async fn file(
 ) -> Result<(), FilesystemError> {
     let open = Request::Open { path: bytes(source), flags: OpenFlags::READ, attributes: Attributes::default() };
     let from = session.handle(&open).await.map_err(|failure| filesystem_error(source, failure))?;
-    let temporary = Temporary { session: Arc::clone(session), path: temporary_beside(target), placed: false };
+    let temporary = Beside::new(session, &exec.temporaries, target);
     let rights = Rights { mode: found.mode.unwrap_or(0o600) & 0o7777, owner: found.owner.unwrap_or((u32::MAX, u32::MAX)) };
     // Nobody may read of the copy what they may not read of the file; what is missing is added when it is whole.
     let attributes = Attributes::with_mode(rights.least() & 0o777);
     let create = Request::Open { path: bytes(&temporary.path), flags: OpenFlags::CREATE_NEW, attributes };
     let to = match session.handle(&create).await {
         Ok(handle) => handle,
-        Err(failure) => return Err(not_written(session, target, failure).await),
+        Err(failure) => return Err(not_written(session, target, failure).await.beside(target)),
     };
     let size = found.size.unwrap_or_default();
     if let Err(failure) = data(session, &from, &to, size).await {
@@ -111,54 +112,48 @@ async fn data(session: &Session, from: &Handle, to: &Handle, size: u64) -> Resul
 ///
 /// # Errors
 /// When the server does not do it. The target is then as it was.
-pub async fn link(session: &Arc<Session>, points_to: &bytes::Bytes, target: &RemotePath, overwrite: bool) -> Result<(), FilesystemError> {
-    let temporary = Temporary { session: Arc::clone(session), path: temporary_beside(target), placed: false };
+pub async fn link(
+    session: &Arc<Session>,
+    temporaries: &Temporaries,
+    points_to: &bytes::Bytes,
+    target: &RemotePath,
+    overwrite: bool,
+) -> Result<(), FilesystemError> {
+    let temporary = Beside::new(session, temporaries, target);
     let request = Request::Symlink { target: points_to.clone(), link: bytes(&temporary.path) };
     if let Err(failure) = session.command(&request).await {
-        return Err(not_written(session, target, failure).await);
+        return Err(not_written(session, target, failure).await.beside(target));
     }
     temporary.place(target, overwrite).await
 }
 
-/// A copy that is not in its place yet. It is removed when dropped before that.
-struct Temporary {
+/// A copy that is not in its place yet.
+struct Beside {
     session: Arc<Session>,
     path: RemotePath,
-    placed: bool,
+    temporary: Temporary,
 }
 
-impl Temporary {
-    async fn place(mut self, target: &RemotePath, overwrite: bool) -> Result<(), FilesystemError> {
+impl Beside {
+    fn new(session: &Arc<Session>, temporaries: &Temporaries, target: &RemotePath) -> Self {
+        let path = temporary_beside(target);
+        let (at, remover) = (path.clone(), Arc::clone(session));
+        // On the same session the server takes it after all that came before.
+        let removal =
+            async move { remover.command(&Request::Remove { path: bytes(&at) }).await.map_err(|failure| filesystem_error(&at, failure)) };
+        Self { session: Arc::clone(session), path, temporary: temporaries.add(removal) }
+    }
+
+    async fn place(self, target: &RemotePath, overwrite: bool) -> Result<(), FilesystemError> {
         match rename(&self.session, &self.path, target, overwrite).await {
             Ok(()) => {
-                self.placed = true;
+                self.temporary.placed();
                 Ok(())
             }
             Err(FilesystemError::Sftp { .. } | FilesystemError::NotFound(_)) if !overwrite => {
                 Err(making(&self.session, target, Failure::Status(Status::Failure, bytes::Bytes::new())).await)
             }
             Err(error) => Err(error),
-        }
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if self.placed {
-            return;
-        }
-        let (session, path) = (Arc::clone(&self.session), self.path.clone());
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                // On the same session the server takes it after all that came before.
-                match session.command(&Request::Remove { path: bytes(&path) }).await {
-                    Ok(()) | Err(Failure::Status(Status::NoSuchFile, _)) => {}
-                    Err(failure) => {
-                        let error = filesystem_error(&path, failure);
-                        tracing::warn!(%error, "could not remove what a copy that failed left behind");
-                    }
-                }
-            });
         }
     }
 }

@@ -33,7 +33,7 @@ use tokio::time::timeout;
 
 use super::exec::CommandFiles;
 use super::{CompressOptions, Compression, ContentStream, FileSystem, FilesystemError, ListOptions, Part, Settings, hex};
-use crate::domain::{Checksum, Content, DirectoryEntry, FileStat, Identity, Principal, RemotePath};
+use crate::domain::{Checksum, Content, DirectoryEntry, FileMode, FileStat, Identity, Principal, RemotePath};
 use crate::ssh::{CommandError, Transport, TransportError};
 
 use change::Removed;
@@ -58,7 +58,11 @@ pub struct Sftp {
 impl Sftp {
     /// Sessions are opened when first needed.
     pub fn new(transport: Arc<dyn Transport>, settings: Settings) -> Self {
-        let exec = CommandFiles::new(transport.clone(), settings);
+        Self::with_commands(transport.clone(), CommandFiles::new(transport, settings), settings)
+    }
+
+    /// The same with these commands for what SFTP cannot do.
+    pub fn with_commands(transport: Arc<dyn Transport>, exec: CommandFiles, settings: Settings) -> Self {
         Self { sessions: Arc::new(Sessions::new(transport, settings)), names: Arc::new(Names::new()), exec, settings }
     }
 
@@ -219,8 +223,17 @@ impl FileSystem for Sftp {
         digest.map_err(|_| FilesystemError::TooSlow { seconds: limit.as_secs(), instead: "download the file, and take its sum there" })?
     }
 
-    async fn chmod(&self, principal: &Principal, path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
-        self.sessions.run(principal, true, |session| async move { change::chmod(&session, path, mode).await }).await
+    /// What a symbolic mode comes to, `chmod` tells: it takes the umask of the login.
+    async fn chmod(&self, principal: &Principal, path: &RemotePath, mode: &FileMode) -> Result<(), FilesystemError> {
+        let FileMode::Bits(bits) = mode else {
+            return match self.exec.chmod(principal, path, mode).await {
+                Err(error) if no_command(&error) => {
+                    Err(FilesystemError::Unsupported("this system runs no commands for its users: give the mode in octal"))
+                }
+                result => result,
+            };
+        };
+        self.sessions.run(principal, true, |session| async move { change::chmod(&session, path, *bits).await }).await
     }
 
     async fn chown(
@@ -275,5 +288,9 @@ impl FileSystem for Sftp {
 
     async fn identity(&self, principal: &Principal) -> Result<Identity, FilesystemError> {
         self.exec.identity(principal).await
+    }
+
+    async fn settle(&self) {
+        self.exec.settle().await;
     }
 }

@@ -124,7 +124,7 @@ impl Sftp {
         let (found, session) = self.sessions.run(principal, true, look).await?;
         let (overwrite, by) = (options.overwrite, (&self.exec, principal));
         match found {
-            copy::Source::Link(points_to) => copy::link(&session, &points_to, target, overwrite).await,
+            copy::Source::Link(points_to) => copy::link(&session, &self.exec.temporaries, &points_to, target, overwrite).await,
             copy::Source::File(found) if session.capabilities().copy_data => match found.size.unwrap_or(u64::MAX) <= SMALL {
                 true => copy::file(&session, by, source, &found, target, overwrite).await,
                 // The server does nothing else meanwhile, so that it is not done where other requests would wait for it.

@@ -10,7 +10,8 @@ use super::read::version;
 use super::session::{Failure, Session};
 use crate::domain::{FileType, FileVersion, RemotePath};
 use crate::filesystem::rights::Rights;
-use crate::filesystem::{Expected, FilesystemError, Placed, regular, temporary_beside};
+use crate::filesystem::temporary::set_aside;
+use crate::filesystem::{Expected, FilesystemError, Placed, regular};
 
 /// Where a new file goes.
 pub struct Target {
@@ -116,7 +117,7 @@ async fn rename(session: &Session, from: &RemotePath, to: &RemotePath) -> Result
         return Err(refused);
     }
     // It steps aside, and comes back where the other cannot take its place.
-    let aside = temporary_beside(to);
+    let aside = set_aside(to);
     session.command(&Request::Rename { from: bytes(to), to: bytes(&aside) }).await?;
     if let Err(failure) = session.command(&request).await {
         session.command(&Request::Rename { from: bytes(&aside), to: bytes(to) }).await?;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::Sftp;
 use super::errors::{attributes, bytes, filesystem_error, making};
 use super::finish::{Properties, finish, still_there};
 use super::protocol::{Attributes, OpenFlags, Request};
@@ -13,10 +12,11 @@ use super::read::{SMALL, Source};
 use super::session::{Failure, Handle, Session};
 use super::target::Target;
 use super::upload::{Keep, Upload, write};
+use super::{Sftp, no_command};
 use crate::domain::{ByteRange, Principal, RemotePath};
 use crate::filesystem::transfer::wanted;
 use crate::filesystem::{
-    ArchiveFormat, ContentStream, Download, Expected, FilesystemError, PartOptions, Placed, Transfer, UploadOptions, sizeless,
+    ArchiveFormat, ContentStream, Download, Expected, FileSystem, FilesystemError, PartOptions, Placed, Transfer, UploadOptions, sizeless,
 };
 use crate::ssh::TransportError;
 
@@ -89,12 +89,13 @@ impl Transfer for Sftp {
     }
 
     async fn begin_part(&self, principal: &Principal, part: &RemotePath, target: &RemotePath) -> Result<(), FilesystemError> {
+        self.exec.sweep(principal, target);
         let begin = |session: Arc<Session>| async move {
             let attributes = Target::find(&session, target).await?.creation(0o600);
             let request = Request::Open { path: bytes(part), flags: OpenFlags::CREATE_NEW, attributes };
             match session.handle(&request).await {
                 Ok(handle) => handle.close().await.map_err(|failure| filesystem_error(part, failure)),
-                Err(failure) => Err(making(&session, part, failure).await),
+                Err(failure) => Err(making(&session, part, failure).await.beside(target)),
             }
         };
         self.sessions.run(principal, false, begin).await
@@ -114,6 +115,7 @@ impl Transfer for Sftp {
         let handle = session.handle(&request).await.map_err(failed)?;
         let opened = attributes(&session, part, &Request::Fstat { handle: handle.bytes() }).await?;
         still_there(&session, part, &opened).await?;
+        self.has_one_name(principal, part, &opened).await?;
         let size = opened.size.unwrap_or_default();
         if size != offset {
             return Err(FilesystemError::Offset(size));
@@ -155,6 +157,7 @@ impl Transfer for Sftp {
             // A link would be another file, whose rights are not to be touched.
             let opened = attributes(&session, part, &Request::Fstat { handle: handle.bytes() }).await?;
             still_there(&session, part, &opened).await?;
+            self.has_one_name(principal, part, &opened).await?;
             let keep = Keep { exec: &self.exec, principal, target: &target };
             let wanted = Properties { rights: keep.rights(&session, &handle, part).await?, times: None };
             let finished = finish(&session, handle, part, size, wanted).await?;
@@ -176,6 +179,19 @@ impl Transfer for Sftp {
         cap: Option<u64>,
     ) -> Result<Placed, FilesystemError> {
         self.exec.unpack(principal, target, format, content, cap).await
+    }
+}
+
+impl Sftp {
+    /// Proves by a command, which sees what SFTP does not show, that the name of an open file is the only one that it has: another one could
+    /// be that of a file whose rights are not to be changed. Where no command can be run nobody knows.
+    async fn has_one_name(&self, principal: &Principal, path: &RemotePath, opened: &Attributes) -> Result<(), FilesystemError> {
+        match self.exec.stat(principal, path, false).await {
+            Ok(found) if found.nlink == 1 && opened.owner.is_none_or(|(user, _)| user == found.uid) => Ok(()),
+            Ok(_) => Err(FilesystemError::Changed(path.clone())),
+            Err(error) if no_command(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -20,44 +20,21 @@ use super::target::Target;
 use crate::domain::{Principal, RemotePath};
 use crate::filesystem::exec::CommandFiles;
 use crate::filesystem::rights::{Acl, Rights};
-use crate::filesystem::{ContentStream, FilesystemError, Placed, UploadOptions, temporary_beside};
+use crate::filesystem::temporary::temporary_beside;
+use crate::filesystem::{ContentStream, FilesystemError, Placed, UploadOptions};
 
-/// Removes the temporary file when dropped before it was renamed: after a failure, and when the client went away.
-struct Temporary {
-    sessions: Arc<Sessions>,
-    principal: Principal,
-    session: Arc<Session>,
-    path: RemotePath,
-    renamed: bool,
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if self.renamed {
-            return;
+/// Removes the temporary file of an upload.
+async fn discard(sessions: Arc<Sessions>, principal: Principal, session: Arc<Session>, path: RemotePath) -> Result<(), FilesystemError> {
+    let request = &Request::Remove { path: bytes(&path) };
+    // On the same session the server takes it after all that was written there.
+    match session.command(request).await {
+        Err(Failure::Broken { .. } | Failure::Stalled(_)) => {
+            let path = &path;
+            let remove =
+                |session: Arc<Session>| async move { session.command(request).await.map_err(|failure| filesystem_error(path, failure)) };
+            sessions.run(&principal, true, remove).await
         }
-        let (sessions, principal) = (self.sessions.clone(), self.principal.clone());
-        let (session, path) = (self.session.clone(), self.path.clone());
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        runtime.spawn(async move {
-            let request = &Request::Remove { path: bytes(&path) };
-            // On the same session the server takes it after all that was written there.
-            let removed = match session.command(request).await {
-                Err(Failure::Broken { .. } | Failure::Stalled(_)) => {
-                    let path = &path;
-                    let remove = |session: Arc<Session>| async move {
-                        session.command(request).await.map_err(|failure| filesystem_error(path, failure))
-                    };
-                    sessions.run(&principal, true, remove).await
-                }
-                result => result.map_err(|failure| filesystem_error(&path, failure)),
-            };
-            match removed {
-                // It had not been made yet.
-                Ok(()) | Err(FilesystemError::NotFound(_)) => {}
-                Err(error) => tracing::warn!(%error, "could not remove the temporary file of an upload that failed"),
-            }
-        });
+        result => result.map_err(|failure| filesystem_error(&path, failure)),
     }
 }
 
@@ -106,21 +83,22 @@ impl Upload<'_> {
     /// # Errors
     /// When the content fails or is over the cap, or the server refuses. The target is then as it was.
     pub async fn run(&self, session: &Arc<Session>, content: ContentStream) -> Result<Placed, FilesystemError> {
+        let placed = self.write(session, content).await;
+        self.exec.sweep(self.principal, &self.target.path);
+        placed
+    }
+
+    async fn write(&self, session: &Arc<Session>, content: ContentStream) -> Result<Placed, FilesystemError> {
         let target = self.target;
         let path = &target.path;
         let temporary_path = temporary_beside(path);
         let request = Request::Open { path: bytes(&temporary_path), flags: OpenFlags::CREATE_NEW, attributes: target.creation(0) };
         // Watched from before it exists: an OPEN whose reply is not awaited may have made it.
-        let mut temporary = Temporary {
-            sessions: self.sessions.clone(),
-            principal: self.principal.clone(),
-            session: session.clone(),
-            path: temporary_path.clone(),
-            renamed: false,
-        };
+        let removal = discard(self.sessions.clone(), self.principal.clone(), session.clone(), temporary_path.clone());
+        let temporary = self.exec.temporaries.add(removal);
         let handle = match session.handle(&request).await {
             Ok(handle) => handle,
-            Err(failure) => return Err(not_written(session, path, failure).await),
+            Err(failure) => return Err(not_written(session, path, failure).await.beside(path)),
         };
         let (size, outcome) = write(session, &handle, path, 0, content, self.options.cap).await;
         outcome?;
@@ -128,7 +106,7 @@ impl Upload<'_> {
         let wanted = Properties { rights: keep.rights(session, &handle, &temporary_path).await?, times: None };
         let finished = finish(session, handle, path, size, wanted).await?;
         let placed = target.take(session, &temporary_path, &finished, self.options.expected).await?;
-        temporary.renamed = true;
+        temporary.placed();
         Ok(placed)
     }
 }

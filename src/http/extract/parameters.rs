@@ -109,7 +109,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 pub(crate) mod lenient {
     use std::fmt;
 
-    use serde::de::{Deserializer, Error, Unexpected, Visitor};
+    use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
     /// A boolean as FastAPI reads it: `true`, `1`, `yes`, `on`, `t`, `y` and their opposites, in any case, as text or number.
     pub(in crate::http) fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
@@ -119,6 +119,11 @@ pub(crate) mod lenient {
     /// A count that may be written as text. Negative, fractional and huge numbers are refused.
     pub(in crate::http) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
         deserializer.deserialize_any(Count).map(Some)
+    }
+
+    /// A text for which null is as good as none.
+    pub(in crate::http) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+        Option::deserialize(deserializer).map(Option::unwrap_or_default)
     }
 
     struct Flag;

@@ -196,7 +196,7 @@ async fn a_relative_working_directory_is_400() {
 #[tokio::test]
 async fn other_documents_that_cannot_be_are_400_and_name_the_field() {
     let cases = [
-        (Method::PUT, "/filesystem/daint/ops/chmod", json!({"path": "/home/a", "mode": "u+x"}), "mode"),
+        (Method::PUT, "/filesystem/daint/ops/chmod", json!({"path": "/home/a", "mode": "u+x f"}), "mode"),
         (Method::PUT, "/filesystem/daint/ops/chmod", json!({"path": "/home/a", "mode": "17777"}), "mode"),
         (Method::PUT, "/filesystem/daint/ops/chmod", json!({"path": "/home/a", "mode": 777}), "mode"),
         (Method::PUT, "/filesystem/daint/ops/chmod", json!({"mode": "777"}), "sourcePath"),

@@ -9,8 +9,9 @@ use futures::stream::StreamExt;
 use goldcrest::authn::{Authenticator, AuthnError, PrincipalSource};
 use goldcrest::authz::{Authorizer, AuthzError, Basis, Decision, Relation, Ruling};
 use goldcrest::domain::{
-    Account, AccountingQuery, AclEntry, ByteRange, Checksum, Content, DirectoryEntry, FileStat, FileVersion, Identity, Job, JobDescription,
-    JobId, JobMetadata, JobQuery, Node, Partition, Principal, Quota, RemotePath, Reservation, Secret, Space, SystemName, Username,
+    Account, AccountingQuery, AclEntry, ByteRange, Checksum, Content, DirectoryEntry, FileMode, FileStat, FileVersion, Identity, Job,
+    JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Quota, RemotePath, Reservation, Secret, Space, SystemName,
+    Username,
 };
 use goldcrest::filesystem::{
     ArchiveFormat, CompressOptions, Compression, ContentStream, CopyOptions, Download, EntryStream, Expected, FileSystem, FilesystemError,
@@ -209,8 +210,8 @@ impl FileSystem for ScriptedFiles {
         reply!(self.0, by, "checksum", [path], FileFails, Reply::Checksum(checksum) => checksum)
     }
 
-    async fn chmod(&self, by: &Principal, path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
-        reply!(self.0, by, "chmod", [path, format_args!("{mode:o}")], FileFails, Reply::Done => ())
+    async fn chmod(&self, by: &Principal, path: &RemotePath, mode: &FileMode) -> Result<(), FilesystemError> {
+        reply!(self.0, by, "chmod", [path, format_args!("{mode}")], FileFails, Reply::Done => ())
     }
 
     async fn chown(&self, by: &Principal, path: &RemotePath, owner: Option<&str>, group: Option<&str>) -> Result<(), FilesystemError> {

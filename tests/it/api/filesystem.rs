@@ -143,7 +143,7 @@ async fn owners_are_set() {
     let files =
         || vec![(r#"alice: chown "/home/a" None Some("g1")"#, Reply::Done), (r#"alice: entry "/home/a""#, Reply::Entry(entry(b"/home/a")))];
     for member in ["path", "sourcePath", "source_path"] {
-        let answer = send(Method::PUT, "chown", json!({member: "/home/a", "group": "g1"}), files()).await;
+        let answer = send(Method::PUT, "chown", json!({member: "/home/a", "group": "g1", "owner": null}), files()).await;
         assert_eq!((answer.status, &answer.json()["output"]["group"]), (200, &json!("users")), "{member}");
     }
 }

@@ -97,9 +97,9 @@ pub(in crate::http) enum BatchOperation {
     Chown {
         #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
         path: String,
-        #[serde(default)]
+        #[serde(default, deserialize_with = "lenient::text")]
         owner: String,
-        #[serde(default)]
+        #[serde(default, deserialize_with = "lenient::text")]
         group: String,
     },
     /// Make a symbolic link.

@@ -181,7 +181,7 @@ pub(in crate::http) struct PutFileChmodRequest {
     /// An absolute path inside a configured file system.
     #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
     pub(in crate::http) path: String,
-    /// The permission bits in octal, from 0 to 7777.
+    /// The permission bits: in octal, from 0 to 7777, or as a symbolic mode such as `u+x,go-w`.
     pub(in crate::http) mode: String,
 }
 
@@ -193,11 +193,11 @@ pub(in crate::http) struct PutFileChownRequest {
     #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
     pub(in crate::http) path: String,
     /// The name or number of the new owner.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::text")]
     #[schema(default = "")]
     pub(in crate::http) owner: String,
     /// The name or number of the new group.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::text")]
     #[schema(default = "")]
     pub(in crate::http) group: String,
 }

@@ -1,0 +1,151 @@
+//! Hidden files that stand beside a target until they take its place, and their removal where they never do.
+//!
+//! A request that fails, or whose client goes away, removes its own; a drain waits for that ([`Temporaries::settle`]). What a process that
+//! was killed leaves behind is found by the next write of the same user in the same directory ([`Temporaries::is_due`]). It must not know how
+//! files are reached.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use moka::future::Cache;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::FilesystemError;
+use crate::domain::{RemotePath, Username};
+
+/// How long a drain waits for temporary files to be removed.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// How often a directory is searched for what was left behind, and how often one user's directories are.
+const DIRECTORY_INTERVAL: Duration = Duration::from_secs(12 * 3600);
+const USER_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The most directories, and users, whose last search is remembered.
+const MAX_REMEMBERED: u64 = 10_000;
+
+/// A name beside `path` for a file that is to take its place: hidden, and not to be guessed.
+pub fn temporary_beside(path: &RemotePath) -> RemotePath {
+    path.hidden_beside(&format!("goldcrest-{}", uuid::Uuid::new_v4().simple()))
+}
+
+/// How the names of all temporary files for `path` begin.
+pub fn temporaries_of(path: &RemotePath) -> RemotePath {
+    path.hidden_beside("goldcrest-")
+}
+
+/// A name beside `path` for the file that is there, while another one takes its place. It is never searched for: its content is the user's.
+pub fn set_aside(path: &RemotePath) -> RemotePath {
+    path.hidden_beside(&format!("goldcrest-old-{}", uuid::Uuid::new_v4().simple()))
+}
+
+/// The temporary files of a cluster. Clones share them.
+#[derive(Clone)]
+pub struct Temporaries(Arc<Shared>);
+
+struct Shared {
+    /// Has a token for each temporary file, and the tasks that remove them.
+    tracker: TaskTracker,
+    searched: Cache<(Username, RemotePath), ()>,
+    searching: Cache<Username, ()>,
+}
+
+/// A temporary file, from before it is made. Dropped before it was placed, it is removed.
+pub struct Temporary {
+    temporaries: Temporaries,
+    removal: Option<BoxFuture<'static, Result<(), FilesystemError>>>,
+    _token: TaskTrackerToken,
+}
+
+impl Temporaries {
+    /// None yet.
+    pub fn new() -> Self {
+        let searched = Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(DIRECTORY_INTERVAL).build();
+        let searching = Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(USER_INTERVAL).build();
+        Self(Arc::new(Shared { tracker: TaskTracker::new(), searched, searching }))
+    }
+
+    /// A file that is about to be made, and is removed by `removal`.
+    pub fn add(&self, removal: impl Future<Output = Result<(), FilesystemError>> + Send + 'static) -> Temporary {
+        Temporary { temporaries: self.clone(), removal: Some(removal.boxed()), _token: self.0.tracker.token() }
+    }
+
+    /// Whether this directory is to be searched now for what was left of the user's.
+    pub async fn is_due(&self, user: &Username, directory: &RemotePath) -> bool {
+        let key = (user.clone(), directory.clone());
+        !self.0.searched.contains_key(&key)
+            && self.0.searching.entry_by_ref(user).or_insert(()).await.is_fresh()
+            && self.0.searched.entry(key).or_insert(()).await.is_fresh()
+    }
+
+    /// Runs `work` in the background.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.0.tracker.spawn(work);
+    }
+
+    /// Waits until no temporary file is left, for at most [`SETTLE`].
+    pub async fn settle(&self) {
+        self.0.tracker.close();
+        if timeout(SETTLE, self.0.tracker.wait()).await.is_err() {
+            tracing::warn!(left = self.0.tracker.len(), "temporary files of requests that were cut may be left on the cluster");
+        }
+    }
+}
+
+impl Temporary {
+    /// It is in its place, under another name.
+    pub fn placed(mut self) {
+        self.removal = None;
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let Some(removal) = self.removal.take().filter(|_| tokio::runtime::Handle::try_current().is_ok()) else { return };
+        self.temporaries.spawn(async move {
+            match removal.await {
+                // It had not been made yet.
+                Ok(()) | Err(FilesystemError::NotFound(_)) => {}
+                Err(error) => tracing::warn!(%error, "could not remove the temporary file of a write that failed"),
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_waits_for_what_is_being_written_or_removed_and_for_nothing_that_is_in_its_place() {
+        let temporaries = Temporaries::new();
+        let (removed, was_removed) = tokio::sync::oneshot::channel();
+        let cut = temporaries.add(async move {
+            tokio::time::sleep(SETTLE / 2).await;
+            removed.send(()).unwrap();
+            Ok(())
+        });
+        temporaries.add(std::future::pending()).placed();
+        tokio::spawn(async move {
+            tokio::time::sleep(SETTLE / 4).await;
+            drop(cut);
+        });
+        temporaries.settle().await;
+        was_removed.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_directory_is_searched_once_for_each_user_and_a_user_has_one_at_a_time() {
+        let temporaries = Temporaries::new();
+        let (ada, bob) = (Username::new("ada").unwrap(), Username::new("bob").unwrap());
+        let (home, other) = (RemotePath::from_text("/home").unwrap(), RemotePath::from_text("/other").unwrap());
+        assert!(temporaries.is_due(&ada, &home).await);
+        assert!(!temporaries.is_due(&ada, &home).await && !temporaries.is_due(&ada, &other).await);
+        assert!(temporaries.is_due(&bob, &home).await);
+        temporaries.0.searching.invalidate(&ada).await;
+        assert!(!temporaries.is_due(&ada, &home).await && temporaries.is_due(&ada, &other).await);
+    }
+}
