@@ -28,6 +28,7 @@ mod transfer;
 mod tus;
 mod uploads;
 mod wire;
+mod write_ends;
 
 use std::sync::Arc;
 

@@ -4,21 +4,23 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
+use goldcrest::domain::RemotePath;
 use goldcrest::error::{Classify, Kind};
 use goldcrest::filesystem::sftp::protocol::{Attributes, Request, Response, Status};
 use goldcrest::filesystem::{
-    ArchiveFormat, CompressOptions, CopyOptions, Expected, FileAccess, FilesystemError, PartOptions, Settings, UploadOptions,
+    self, ArchiveFormat, CompressOptions, CopyOptions, Expected, FileAccess, FilesystemError, PartOptions, Settings, UploadOptions,
 };
 use tokio::io::DuplexStream;
 
 use super::faults::{behave, packet, status};
-use super::transport::Subsystem;
+use super::transport::{Local, Subsystem};
 use super::{Site, noise, on_each_site, pieces};
-use crate::support::wait_for;
+use crate::support::{principal, skip, wait_for};
 
 on_each_site!(each_way_in_tells_that_the_file_system_is_full_and_keeps_what_was_there);
 
@@ -108,11 +110,9 @@ async fn write(site: &Site, way_in: WayIn) -> Result<(), FilesystemError> {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "a skipped test says so")]
 async fn each_way_in_tells_that_the_file_system_is_full_and_keeps_what_was_there(site: Site) {
     let Some(disk) = SmallDisk::mount(site.local("full")) else {
-        println!("skipped: a file system can be mounted by root only");
-        return;
+        return skip("only root can mount a file system");
     };
     site.write("big", noise(2_000_000));
     let old = noise(3_000);
@@ -182,10 +182,47 @@ async fn a_file_is_whole_only_when_each_request_was_answered_well_and_the_server
         for length in if name == "a write in the middle fails" { [100_000, 400_000] } else { [10, 400_000] } {
             let site = Site::new(Subsystem::Hostile(server), FileAccess::Sftp, Settings::default());
             let content = stream::iter([Ok(Bytes::from(noise(length)))]).boxed();
-            let path = goldcrest::domain::RemotePath::from_text("/d/f").unwrap();
+            let path = RemotePath::from_text("/d/f").unwrap();
             let error = site.files.upload(&site.user, &path, content, UploadOptions::default()).await;
             let error = error.expect_err(name);
             assert_eq!(error.kind(), Kind::Conflict, "{name}, {length}: {error:?}");
         }
+    }
+}
+
+/// A server whose user has used up the quota, and that says so in words. Its only file is the part.
+fn over_quota(stream: DuplexStream) {
+    let part = || Attributes { size: Some(0), ..Attributes::with_mode(0o100_644) };
+    behave(stream, move |id, request| match request {
+        Request::Write { .. } => {
+            let message = Bytes::from_static(b"Disk quota exceeded");
+            packet(id, &Response::Status { status: Status::Failure, message })
+        }
+        Request::Lstat { path } | Request::Stat { path } if !path.ends_with(b"/part") => status(id, Status::NoSuchFile),
+        Request::Lstat { .. } | Request::Stat { .. } | Request::Fstat { .. } => packet(id, &Response::Attrs { attributes: part() }),
+        Request::Open { .. } => packet(id, &Response::Handle { handle: Bytes::from_static(b"h") }),
+        Request::Rename { .. } | Request::PosixRename { .. } => panic!("what is not whole was put in its place"),
+        _ => status(id, Status::Ok),
+    });
+}
+
+#[tokio::test]
+async fn a_quota_is_told_as_one_by_each_way_in() {
+    for way_in in [WayIn::Upload(10), WayIn::Upload(400_000), WayIn::Part(10), WayIn::Part(400_000)] {
+        let mut transport = Local::new(Subsystem::Hostile(over_quota));
+        transport.runs_commands = false;
+        let transport = Arc::new(transport);
+        let files = filesystem::open(transport.clone(), FileAccess::Sftp, Settings::default());
+        let (user, path) = (principal("ada"), |name: &str| RemotePath::from_text(name).unwrap());
+        let outcome = match way_in {
+            WayIn::Upload(length) => files.upload(&user, &path("/d/f"), pieces(&noise(length)), UploadOptions::default()).await.map(drop),
+            WayIn::Part(length) => {
+                let options = PartOptions { offset: 0, length: length as u64, all_or_nothing: false };
+                files.extend_part(&user, &path("/d/part"), pieces(&noise(length)), options).await.map(drop)
+            }
+            _ => unreachable!(),
+        };
+        let error = outcome.expect_err(&format!("{way_in:?}"));
+        assert!(matches!(error, FilesystemError::NoSpace(_)) && error.kind() == Kind::Conflict, "{way_in:?}: {error:?}");
     }
 }

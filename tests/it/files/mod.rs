@@ -10,6 +10,7 @@ mod operations;
 mod parts;
 mod ranges;
 mod rights;
+mod sweep;
 mod throughput;
 pub mod transport;
 mod uploads;
@@ -26,7 +27,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use goldcrest::domain::{Principal, RemotePath};
 use goldcrest::filesystem::{self, ContentStream, FileAccess, FileSystem, FilesystemError, Settings, UploadOptions};
 
-use crate::support::principal;
+use crate::support::{principal, skip};
 use transport::{Local, OPENSSH, Subsystem};
 
 /// A directory, and a way to reach it.
@@ -49,10 +50,9 @@ impl Site {
         Some(Self::new(Subsystem::Own, FileAccess::Sftp, Settings::default()))
     }
 
-    #[expect(clippy::print_stdout, reason = "a skipped test says so")]
     fn real(subsystem: Subsystem) -> Option<Self> {
         if !Path::new(OPENSSH).exists() {
-            println!("skipped: there is no {OPENSSH}");
+            skip(&format!("there is no {OPENSSH}"));
             return None;
         }
         Some(Self::new(subsystem, FileAccess::Sftp, Settings::default()))

@@ -5,11 +5,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use futures::TryStreamExt;
-use goldcrest::domain::{ContentUnit, DirectoryEntry, FileType, RemotePath, WrittenPath};
+use goldcrest::domain::{ContentUnit, DirectoryEntry, FileMode, FileType, RemotePath, WrittenPath};
 use goldcrest::error::{Classify, Kind};
-use goldcrest::filesystem::{CompressOptions, Compression, FilesystemError, ListOptions, PageRequest, Part, Sort, WalkOptions};
+use goldcrest::filesystem::{
+    ArchiveFormat, CompressOptions, Compression, CopyOptions, FilesystemError, ListOptions, PageRequest, Part, Sort, WalkOptions,
+};
 
 use super::{Site, hostile_names, noise, on_each_site};
+use crate::support::{skip, was_run_as_nobody};
 
 on_each_site!(
     names_of_every_kind_come_back_from_every_operation,
@@ -31,6 +34,7 @@ on_each_site!(
     removal_takes_trees_and_leaves_what_links_point_to,
     what_is_missing_or_of_the_wrong_kind_is_said_so,
     what_is_forbidden_is_said_so,
+    a_file_in_a_directory_that_is_closed_is_not_replaced,
     a_directory_that_cannot_be_searched_is_not_taken_for_an_empty_one,
     nothing_waits_for_the_other_end_of_a_named_pipe,
     a_directory_with_more_entries_than_a_listing_gathers_is_left_to_streams,
@@ -60,7 +64,7 @@ async fn names_of_every_kind_come_back_from_every_operation(site: Site) {
         assert_eq!(site.files.tail(&site.user, &path, part).await.unwrap().data, name[name.len() - 3..]);
         assert_eq!(site.files.view(&site.user, &path, 1, 2).await.unwrap(), name[1..3]);
         site.files.checksum(&site.user, &path).await.unwrap();
-        site.files.chmod(&site.user, &path, 0o640).await.unwrap();
+        site.files.chmod(&site.user, &path, &FileMode::Bits(0o640)).await.unwrap();
         site.files.file_type(&site.user, &path).await.unwrap();
     }
     let root = site.path("");
@@ -306,10 +310,14 @@ async fn modes_are_set_as_given(site: Site) {
     let file = site.write("f", "");
     fs::create_dir(site.local("d")).unwrap();
     for mode in [0o7777, 0o600, 0o4755, 0] {
-        site.files.chmod(&site.user, &file, mode).await.unwrap();
+        site.files.chmod(&site.user, &file, &FileMode::Bits(mode)).await.unwrap();
         assert_eq!(fs::metadata(site.local("f")).unwrap().mode() & 0o7777, mode);
-        site.files.chmod(&site.user, &site.path("d"), mode).await.unwrap();
+        site.files.chmod(&site.user, &site.path("d"), &FileMode::Bits(mode)).await.unwrap();
         assert_eq!(fs::metadata(site.local("d")).unwrap().mode() & 0o7777, mode);
+    }
+    for (symbolic, mode) in [("u=rw", 0o600), ("u+x,g=u", 0o770), ("-x", 0o660), ("go=,u+s", 0o4600)] {
+        site.files.chmod(&site.user, &file, &FileMode::parse(symbolic).unwrap()).await.unwrap();
+        assert_eq!(fs::metadata(site.local("f")).unwrap().mode() & 0o7777, mode, "{symbolic}");
     }
 }
 
@@ -385,7 +393,7 @@ async fn what_is_missing_or_of_the_wrong_kind_is_said_so(site: Site) {
         site.files.tail(user, &missing, part).await.err(),
         site.files.view(user, &missing, 0, 1).await.err(),
         site.files.checksum(user, &missing).await.err(),
-        site.files.chmod(user, &missing, 0o600).await.err(),
+        site.files.chmod(user, &missing, &FileMode::Bits(0o600)).await.err(),
         site.files.chown(user, &missing, Some("root"), None).await.err(),
         site.files.remove(user, &missing).await.err(),
         site.files.download(user, &missing, None, None).await.err(),
@@ -416,15 +424,13 @@ async fn what_is_missing_or_of_the_wrong_kind_is_said_so(site: Site) {
     assert!(matches!(result.err(), Some(FilesystemError::WrongType { reason: "not a regular file", .. })));
 }
 
-#[expect(clippy::print_stdout, reason = "a skipped test says so")]
 async fn a_directory_that_cannot_be_searched_is_not_taken_for_an_empty_one(site: Site) {
+    if was_run_as_nobody() {
+        return;
+    }
     fs::create_dir(site.local("names")).unwrap();
     let (user, names) = (&site.user, site.path("names"));
     assert_eq!(site.files.list(user, &names, HIDDEN).await.unwrap(), [], "one that is empty is");
-    if rustix::process::geteuid().is_root() {
-        println!("skipped: nothing is forbidden to root");
-        return;
-    }
     site.write("names/file", "1");
     fs::set_permissions(site.local("names"), fs::Permissions::from_mode(0o444)).unwrap();
     let page = PageRequest { size: 10, sort: Sort::Name, descending: false, after: None };
@@ -474,10 +480,8 @@ async fn a_directory_with_more_entries_than_a_listing_gathers_is_left_to_streams
     assert_eq!(found, 20_100);
 }
 
-#[expect(clippy::print_stdout, reason = "a skipped test says so")]
 async fn what_is_forbidden_is_said_so(site: Site) {
-    if rustix::process::geteuid().is_root() {
-        println!("skipped: nothing is forbidden to root");
+    if was_run_as_nobody() {
         return;
     }
     let (user, part) = (&site.user, Part { unit: ContentUnit::Lines, count: 1, skip: false });
@@ -511,10 +515,39 @@ async fn what_is_forbidden_is_said_so(site: Site) {
         Err(error) => Some(error),
     };
     assert!(content.is_some());
-    let foreign = site.files.chmod(user, &RemotePath::from_text("/etc/passwd").unwrap(), 0o600).await.unwrap_err();
+    let foreign = site.files.chmod(user, &RemotePath::from_text("/etc/passwd").unwrap(), &FileMode::Bits(0o600)).await.unwrap_err();
     assert!(matches!(foreign, FilesystemError::NotPermitted(_)), "{foreign:?}");
     fs::set_permissions(site.local("closed"), fs::Permissions::from_mode(0o700)).unwrap();
     assert_eq!(site.names(), [&b"closed"[..], b"file"]);
+}
+
+/// A file that may be written to, in a directory that may not: each way in says that it is the directory, and changes nothing.
+async fn a_file_in_a_directory_that_is_closed_is_not_replaced(site: Site) {
+    if was_run_as_nobody() {
+        return;
+    }
+    fs::create_dir(site.local("closed")).unwrap();
+    let (user, source, target) = (&site.user, site.write("source", "new"), site.write("closed/f", "old"));
+    fs::set_permissions(site.local("closed"), fs::Permissions::from_mode(0o555)).unwrap();
+    let archive = || async { site.files.pack(user, &source, ArchiveFormat::Tar).await.unwrap() };
+    let overwrite = CopyOptions { overwrite: true, dereference: false };
+    let new = site.path("closed/new");
+    let outcomes = [
+        ("a small upload", site.upload(&target, b"new", None).await),
+        ("a big upload", site.upload(&target, &noise(600_000), None).await),
+        ("a part", site.files.begin_part(user, &site.path("closed/.f.goldcrest-upload-0"), &target).await),
+        ("a copy", site.files.copy(user, &source, &target, overwrite).await),
+        ("an archive", site.files.compress(user, &source, &target, &CompressOptions::default()).await),
+        ("a directory", site.files.unpack(user, &new, ArchiveFormat::Tar, archive().await, None).await.map(drop)),
+    ];
+    for (name, outcome) in outcomes {
+        let error = outcome.expect_err(name);
+        assert!(matches!(&error, FilesystemError::ClosedDirectory(path) if *path == site.path("closed")), "{name}: {error:?}");
+        assert_eq!(error.kind(), Kind::Forbidden);
+    }
+    fs::set_permissions(site.local("closed"), fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(fs::read_dir(site.local("closed")).unwrap().count(), 1);
+    assert_eq!(fs::read(site.local("closed/f")).unwrap(), b"old");
 }
 
 async fn archives_are_packed_and_unpacked(site: Site) {
@@ -563,12 +596,10 @@ async fn archives_take_only_what_matches(site: Site) {
     assert_eq!(site.names(), [&b"other.txt"[..], b"out", b"out.tgz", b"src"]);
 }
 
-#[expect(clippy::print_stdout, reason = "a skipped test says so")]
 async fn the_kind_of_a_files_content_is_told(site: Site) {
     let path = site.write("f", "#!/bin/sh\necho\n");
     if std::process::Command::new("file").arg("--version").output().is_err() {
-        println!("skipped: there is no program named file");
-        return;
+        return skip("there is no program named file");
     }
     assert!(site.files.file_type(&site.user, &path).await.unwrap().contains("shell script"));
 }

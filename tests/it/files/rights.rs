@@ -6,11 +6,12 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use goldcrest::error::{Classify, Kind};
 use goldcrest::filesystem::{self, CompressOptions, CopyOptions, Expected, FileAccess, FilesystemError, PartOptions, Settings};
 
 use super::transport::{Local, OPENSSH, Subsystem, User};
 use super::{Site, noise, pieces};
-use crate::support::principal;
+use crate::support::{PATIENCE, principal, skip, wait_for};
 
 /// `bin` and `daemon`, who have an entry on each machine: OpenSSH's server does not start for others.
 const ME: u32 = 2;
@@ -38,11 +39,10 @@ fn site(reach: &str) -> Site {
     site
 }
 
-#[expect(clippy::print_stdout, reason = "a skipped test says so")]
 fn is_possible() -> bool {
     let possible = rustix::process::geteuid().is_root() && Path::new(OPENSSH).exists();
     if !possible {
-        println!("skipped: only root can act as several users, on a machine with {OPENSSH}");
+        skip(&format!("only root can act as several users, on a machine with {OPENSSH}"));
     }
     possible
 }
@@ -137,9 +137,49 @@ async fn a_file_that_is_written_over_keeps_its_group_and_mode_or_has_fewer_right
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_access_control_list_is_kept_and_its_mask_never_becomes_the_rights_of_the_group() {
-    if !is_possible() || Command::new("setfacl").arg("--version").output().is_err() {
+async fn somebody_elses_file_that_is_written_over_becomes_mine_with_no_more_rights_by_each_way_in() {
+    if !is_possible() {
         return;
+    }
+    for reach in REACHES {
+        let site = site(reach);
+        for way_in in WAYS_IN {
+            // It is read to be copied or packed, and only its owner can let me.
+            if reach == "sftp without commands" && matches!(way_in, WayIn::Compress) {
+                continue;
+            }
+            for mode in [0o644, 0o664, 0o4755, 0o2664] {
+                set(&site, 0o600, PROJECT);
+                chown(site.local("f"), Some(SOMEBODY), Some(PROJECT)).unwrap();
+                fs::set_permissions(site.local("f"), fs::Permissions::from_mode(mode)).unwrap();
+                let context = format!("{reach}, {way_in:?}, {mode:o}");
+                write(&site, way_in).await.unwrap_or_else(|error| panic!("{context}: {error:?}"));
+                let found = fs::metadata(site.local("f")).unwrap();
+                assert_eq!(found.uid(), ME, "{context}");
+                assert_eq!(found.mode() & 0o7777 & !(mode & 0o3777), 0, "{context}: {:o}", found.mode());
+            }
+        }
+        // Where the directory is another's and sticky, it cannot be replaced, and stays.
+        set(&site, 0o666, PROJECT);
+        chown(site.local("f"), Some(SOMEBODY), Some(PROJECT)).unwrap();
+        chown(site.directory.path(), Some(SOMEBODY), Some(PROJECT)).unwrap();
+        fs::set_permissions(site.directory.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+        for length in [1_000, 400_000] {
+            let error = site.upload(&site.path("f"), &noise(length), None).await.unwrap_err();
+            assert_eq!(error.kind(), Kind::Forbidden, "{reach}: {error:?}");
+            assert!(fs::read(site.local("f")).unwrap() == noise(500), "{reach}");
+            wait_for(PATIENCE, || site.names() == [b"f"]).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_access_control_list_is_kept_and_its_mask_never_becomes_the_rights_of_the_group() {
+    if !is_possible() {
+        return;
+    }
+    if Command::new("setfacl").arg("--version").output().is_err() {
+        return skip("there is no setfacl");
     }
     for reach in REACHES {
         let site = site(reach);
@@ -190,16 +230,12 @@ async fn a_part_whose_name_leads_elsewhere_by_now_is_refused_and_what_it_leads_t
                 _ => fs::hard_link(site.local("secret"), site.local(".part")).unwrap(),
             }
             let options = PartOptions { offset: 10, length: 20, all_or_nothing: false };
-            if kind == "link" {
-                let extended = site.files.extend_part(&site.user, &part, pieces(&noise(10)), options).await;
-                assert!(matches!(extended, Err(FilesystemError::Changed(_))), "{reach}, {kind}: {extended:?}");
-            }
+            let extended = site.files.extend_part(&site.user, &part, pieces(&noise(10)), options).await;
+            assert!(matches!(extended, Err(FilesystemError::Changed(_))), "{reach}, {kind}: {extended:?}");
             let placed = site.files.place_part(&site.user, &part, &target, 10, Expected::Anything).await;
-            if kind == "link" || reach == "commands" {
-                assert!(matches!(placed, Err(FilesystemError::Changed(_))), "{reach}, {kind}: {placed:?}");
-                assert_eq!(fs::metadata(site.local("secret")).unwrap().mode() & 0o777, 0o600, "{reach}, {kind}");
-                assert_eq!(fs::metadata(site.local("f")).unwrap().len(), 500, "{reach}, {kind}");
-            }
+            assert!(matches!(placed, Err(FilesystemError::Changed(_))), "{reach}, {kind}: {placed:?}");
+            assert_eq!(fs::metadata(site.local("secret")).unwrap().mode() & 0o777, 0o600, "{reach}, {kind}");
+            assert_eq!(fs::metadata(site.local("f")).unwrap().len(), 500, "{reach}, {kind}");
             assert!(site.download(&secret).await.unwrap() == noise(10), "{reach}, {kind}");
         }
     }

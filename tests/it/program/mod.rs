@@ -1,6 +1,7 @@
 //! The program itself, as a process, in front of SSH servers that behave by script: for what only a whole process shows, such as
 //! its memory.
 
+mod drain;
 mod hung;
 mod idle;
 mod memory;

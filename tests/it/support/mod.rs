@@ -4,7 +4,10 @@ pub mod local_shell;
 pub mod scripted;
 pub mod service;
 
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::panic::Location;
+use std::process::Command;
 use std::time::Duration;
 
 use goldcrest::domain::{Principal, Secret, Username};
@@ -12,6 +15,32 @@ use tokio::time::Instant;
 
 /// How long a test waits for what takes a moment: long enough for a machine that is busy with other tests.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Says that a test cannot run here. In CI, where all is there that tests need, that is a failure.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+pub fn skip(reason: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{reason}, and CI is set");
+    eprintln!("skipped: {reason}");
+}
+
+/// Runs the test that asks once more as `nobody` where it runs as root, to whom nothing is forbidden. True where it did.
+pub fn was_run_as_nobody() -> bool {
+    if !rustix::process::geteuid().is_root() {
+        return false;
+    }
+    let name = std::thread::current().name().map(ToOwned::to_owned);
+    let test = name.filter(|name| name.contains("::")).expect("the thread of a test has its name, unless --test-threads=1");
+    // As an open file, since the folders above it may be closed.
+    let program = File::open("/proc/self/exe").unwrap();
+    rustix::io::fcntl_setfd(&program, rustix::io::FdFlags::empty()).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
+    command.arg(format!("/proc/self/fd/{}", program.as_raw_fd())).args(["--exact", &test]).current_dir("/");
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    true
+}
 
 /// Waits until `predicate` holds.
 ///
