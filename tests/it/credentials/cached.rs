@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use goldcrest::credentials::{Cached, Caller, Credential, CredentialError, CredentialProvider};
 use goldcrest::domain::{Principal, Secret};
 use jiff::{SignedDuration, Timestamp};
@@ -116,26 +117,35 @@ async fn one_caller_who_leaves_or_fails_takes_nothing_from_the_others() {
 
 #[tokio::test]
 async fn the_next_credential_is_there_before_the_end_and_nobody_waits_for_it() {
-    let (told, cached) = cached(Some(Duration::from_secs(3)));
-    let first = cached.credential(&ada()).await.unwrap();
-    *told.slow.lock().unwrap() = Duration::from_millis(500);
-    let (mut longest, mut seen) = (Duration::ZERO, vec![first]);
-    wait_until(PATIENCE, async || {
-        let asked = Instant::now();
-        let credential = cached.credential(&ada()).await.unwrap();
-        longest = longest.max(asked.elapsed());
-        assert!(credential.not_after.unwrap() > Timestamp::now(), "one that has ended was handed out");
-        if !Arc::ptr_eq(seen.last().unwrap(), &credential) {
-            let old = seen.last().unwrap().not_after.unwrap();
-            assert!(old > Timestamp::now(), "the old one serves until the new one is there, and is given up before its end");
-            seen.push(credential);
+    // A machine that stands still in the last moments of a credential proves nothing: that is another try.
+    for _ in 0..5 {
+        if renewals_are_waited_for_by_nobody().await {
+            return;
         }
-        seen.len() == 4
-    })
-    .await;
-    assert!(longest < Duration::from_millis(400), "a request waited {longest:?} for a renewal");
+    }
+    panic!("the machine stood still each time");
+}
+
+/// Fails where a request has to wait although its credential has not ended; false where there was none to hand out.
+async fn renewals_are_waited_for_by_nobody() -> bool {
+    let (told, cached) = cached(Some(Duration::from_secs(3)));
+    let mut seen = vec![cached.credential(&ada()).await.unwrap()];
+    *told.slow.lock().unwrap() = Duration::from_millis(500);
+    while seen.len() < 3 {
+        let answer = cached.credential(&ada()).now_or_never();
+        // A tenth of its life before its end it is given up.
+        let has_ended = seen.last().unwrap().not_after.unwrap() - SignedDuration::from_millis(300) <= Timestamp::now();
+        match answer.transpose().unwrap() {
+            Some(credential) if !Arc::ptr_eq(seen.last().unwrap(), &credential) => seen.push(credential),
+            Some(_) if !has_ended => {}
+            Some(_) | None if has_ended => return false,
+            _ => panic!("a request waits for a renewal although there is a credential"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let calls = told.calls.load(SeqCst);
-    assert!((4..=5).contains(&calls), "{calls} calls for 4 credentials");
+    assert!((3..=4).contains(&calls), "{calls} calls for 3 credentials");
+    true
 }
 
 #[tokio::test]
