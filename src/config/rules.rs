@@ -21,6 +21,8 @@ pub(super) fn root_path(walk: &mut Interpreter, path: &str) {
 pub(super) fn server(walk: &mut Interpreter, config: &http::Config) {
     at_least_one(walk, "server.request_timeout", config.request_timeout);
     at_least_one(walk, "server.max_body_size", config.max_body_size as u64);
+    at_least_one(walk, "server.max_requests_per_user", config.max_requests_per_user);
+    at_least_one(walk, "server.max_transfers_per_user", config.max_transfers_per_user);
     for (index, network) in config.trusted_proxies.iter().enumerate() {
         if network.is_everything() {
             let reason = "trusts everybody: each client can write any address into the log";

@@ -36,7 +36,6 @@ use middleware::client_address::TrustedProxies;
 use status::system_cache::SystemCache;
 
 use crate::service::Gate;
-use crate::service::follow::FollowLimits;
 
 pub use axum::Router;
 pub use config::{Config, DocServer, LoggedHeader, Logger, MetricsConfig, ReloadTrigger};
@@ -89,7 +88,6 @@ pub struct Examples {
 #[derive(Clone)]
 pub struct Kept {
     request_metrics: Arc<RequestMetrics>,
-    follow_limits: FollowLimits,
 }
 
 impl Kept {
@@ -114,14 +112,14 @@ pub fn router_keeping(state: AppState, kept: Option<Kept>) -> (Router, OpenApi, 
     let routes: Vec<String> = document.paths.paths.keys().cloned().chain(pages::documentation::PATHS.map(str::to_owned)).collect();
     let kept = kept.unwrap_or_else(|| {
         let request_metrics = RequestMetrics::new(routes.iter().cloned().chain(pages::documentation::PARTS.map(str::to_owned)));
-        Kept { request_metrics: Arc::new(request_metrics), follow_limits: FollowLimits::default() }
+        Kept { request_metrics: Arc::new(request_metrics) }
     });
 
     let cors = cors(&state.config.cors_allowed_origins);
     let body_limit = DefaultBodyLimit::max(state.config.max_body_size);
     let proxies = TrustedProxies::new(state.config.trusted_proxies.clone(), state.config.forwarding_header);
-    let (follow_limits, system_cache) = (kept.follow_limits.clone(), SystemCache::default());
-    let inner = Inner { gate: state.gate, config: state.config, root_path: root_path.clone(), routes, follow_limits, system_cache };
+    let gate = state.gate.with_bounds(state.config.user_bounds());
+    let inner = Inner { gate, config: state.config, root_path: root_path.clone(), routes, system_cache: SystemCache::default() };
     let api = Api(Arc::new(inner));
     let access_log = Arc::new(middleware::access_log::AccessLog::new(state.logger, proxies, kept.request_metrics()));
     // Layers are read from the bottom: `observe` sees the request first and the answer last.
@@ -214,7 +212,6 @@ struct Inner {
     root_path: String,
     /// The templates of all paths, for redirects between the forms with and without a slash.
     routes: Vec<String>,
-    follow_limits: FollowLimits,
     system_cache: SystemCache,
 }
 

@@ -14,11 +14,9 @@ use crate::error::{Classify, Kind};
 
 use super::audit;
 use super::counts::{SystemCounts, TokenCounts};
-use super::grep::Searches;
-use super::ready::{MAX_READY, MAX_READY_PER_USER};
-use super::slow_clients::SlowClients;
+use super::limits::{Limits, UserBounds};
 use super::upload_locks::UploadLocks;
-use super::user_limit::UserLimit;
+use super::user_limit::UserPermit;
 
 /// The one way in: it turns a bearer token into a [`Caller`], and a caller and a system's name into [`Access`].
 #[derive(Clone)]
@@ -30,20 +28,6 @@ pub struct Gate {
     limits: Arc<Limits>,
     tokens: Arc<TokenCounts>,
     maintenance: Arc<(Option<Maintenance>, BTreeMap<SystemName, Maintenance>)>,
-}
-
-/// What one user may have under way, on all clusters together.
-pub(super) struct Limits {
-    pub(super) searches: Searches,
-    pub(super) ready: UserLimit,
-    pub(super) slow_clients: SlowClients,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        let ready = UserLimit::new(MAX_READY_PER_USER, MAX_READY);
-        Self { searches: Searches::default(), ready, slow_clients: SlowClients::default() }
-    }
 }
 
 /// A cluster behind the gate, and what was counted of it.
@@ -101,10 +85,16 @@ impl Gate {
         Self { authenticator, authorizer, members, ..self.clone() }
     }
 
-    /// Identifies the caller of a request with this id, which came from this address.
+    /// The same gate with these bounds for each user. What is under way counts on.
+    #[must_use]
+    pub fn with_bounds(self, bounds: UserBounds) -> Self {
+        Self { limits: Arc::new(self.limits.with_bounds(bounds)), ..self }
+    }
+
+    /// Identifies the caller of a request with this id, which came from this address. The request is under way until the [`Caller`] and all that was made of it are dropped.
     ///
     /// # Errors
-    /// When there is no token, or it does not hold, or it could not be checked.
+    /// When there is no token, or it does not hold, or it could not be checked; or when the caller has as many requests under way as one may.
     pub async fn identify(&self, token: Option<&Secret>, request_id: Arc<str>, address: Option<IpAddr>) -> Result<Caller, AccessError> {
         let outcome = match token {
             Some(token) => self.authenticator.authenticate(token).await.map_err(AccessError::from),
@@ -112,7 +102,9 @@ impl Gate {
         };
         let principal = outcome.map_err(|error| self.refuse(error))?;
         self.tokens.accepted();
-        Ok(Caller { principal, request_id, address })
+        let requests = &self.limits.requests;
+        let under_way = requests.take(&principal.username, 1).ok_or_else(|| AccessError::TooManyRequests(requests.per_user()))?;
+        Ok(Caller { principal, request_id, address, _under_way: Arc::new(under_way) })
     }
 
     /// Counts a caller whose credentials were no token, and gives the reason back.
@@ -180,11 +172,12 @@ impl Gate {
 }
 
 /// An identified caller who was not yet admitted anywhere. It can only come from [`Gate::identify`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Caller {
     principal: Arc<Principal>,
     request_id: Arc<str>,
     address: Option<IpAddr>,
+    _under_way: Arc<UserPermit>,
 }
 
 impl Caller {
@@ -275,6 +268,12 @@ pub enum AccessError {
     /// The token does not hold, or could not be checked.
     #[error(transparent)]
     Authentication(#[from] AuthnError),
+    /// The caller has as many requests under way as one may.
+    #[error(
+        "you have {0} requests under way, the limit of one user (server.max_requests_per_user): wait for some of them to end, or end \
+         them, and send fewer at a time"
+    )]
+    TooManyRequests(u64),
     /// There is no such system. The text is contract.
     #[error("System not found")]
     SystemNotFound,
@@ -294,6 +293,7 @@ impl Classify for AccessError {
         match self {
             Self::NoToken | Self::Malformed(_) => Kind::Unauthenticated,
             Self::Authentication(source) => source.kind(),
+            Self::TooManyRequests(_) => Kind::TooManyRequests,
             Self::SystemNotFound => Kind::NotFound,
             Self::Denied(_) => Kind::Forbidden,
             Self::Maintenance(_) => Kind::Unavailable,
@@ -305,7 +305,12 @@ impl Classify for AccessError {
         match self {
             Self::Authentication(source) => source.public_message(),
             Self::Authorization(source) => source.public_message(),
-            Self::NoToken | Self::Malformed(_) | Self::SystemNotFound | Self::Denied(_) | Self::Maintenance(_) => self.to_string().into(),
+            Self::NoToken
+            | Self::Malformed(_)
+            | Self::TooManyRequests(_)
+            | Self::SystemNotFound
+            | Self::Denied(_)
+            | Self::Maintenance(_) => self.to_string().into(),
         }
     }
 }

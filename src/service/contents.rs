@@ -9,6 +9,7 @@ use crate::filesystem::{ArchiveFormat, ContentStream, Download, Expected, Filesy
 
 use super::audit::Change;
 use super::counts::{self, Action};
+use super::limits::TransferPermit;
 use super::{Access, InvalidRequest, Place, ServiceError};
 
 /// The form in which content is moved, which decides how much of it may be.
@@ -25,8 +26,11 @@ const READ_LARGER: &str = "ask for it with `Range`, as `bytes=0-` or in parts; o
 /// How one is written.
 const WRITE_LARGER: &str =
     "send it with PUT to `ops/upload`, or as a resumable upload to `/uploads`; or use `transfer/upload` where the system has it";
+/// How an archive is unpacked that is too large for one request.
+const UNPACK_LARGER: &str = "send its members in several archives; or upload it with `transfer/upload` where the system has it, and unpack it with `transfer/extract`";
 /// What is left for a file that is too large for any other form.
-const LARGER_STILL: &str = "this system moves no larger ones itself; use `transfer/download` or `transfer/upload` where it has them";
+pub(super) const LARGER_STILL: &str =
+    "this system moves no larger ones itself; use `transfer/download` or `transfer/upload` where it has them";
 
 impl SizeLimit {
     fn way_out(self, larger: &'static str) -> &'static str {
@@ -70,11 +74,12 @@ pub async fn download(
     form: SizeLimit,
 ) -> Result<(RemotePath, Download), ServiceError> {
     let path = access.path(path).await?;
+    let permit = TransferPermit::take(access)?;
     let opening = access.cluster().files()?.download(access.principal(), &path, range, form.cap(access));
     let (clients, user) = (&access.limits().slow_clients, &access.principal().username);
     let opening = opening.map_err(|error| ServiceError::or_by(error, form.way_out(READ_LARGER)));
     let mut download = clients.admit(user, access.cluster().config().ssh.channels_per_user(), opening).await?;
-    download.content = clients.watch(user, counts::downloaded(access, download.content)).boxed();
+    download.content = clients.watch(user, counts::downloaded(access, download.content)).inspect(move |_| _ = &permit).boxed();
     Ok((path, download))
 }
 
@@ -118,10 +123,11 @@ pub async fn store(
 /// When the path breaks the policy, or the cluster does not begin.
 pub async fn pack(access: &Access, path: &str, format: ArchiveFormat) -> Result<(RemotePath, ContentStream), ServiceError> {
     let path = access.path(path).await?;
+    let permit = TransferPermit::take(access)?;
     let (clients, user) = (&access.limits().slow_clients, &access.principal().username);
     let opening = access.cluster().files()?.pack(access.principal(), &path, format);
     let content = clients.admit(user, access.cluster().config().ssh.channels_per_user(), opening).await?;
-    Ok((path, clients.watch(user, counts::downloaded(access, content)).boxed()))
+    Ok((path, clients.watch(user, counts::downloaded(access, content)).inspect(move |_| _ = &permit).boxed()))
 }
 
 /// Looks at what is to be packed, and packs nothing.
@@ -151,9 +157,11 @@ pub async fn unpack(
     if only_new && files.stat(access.principal(), &path, false).await.is_ok() {
         return Err(FilesystemError::Exists(path).into());
     }
+    let _permit = TransferPermit::take(access)?;
     let change = Change::begin(access, Action::FilesUnpack, path.to_text());
     let content = counts::uploaded(access, content);
-    Ok(change.end(files.unpack(access.principal(), &path, format, content, SizeLimit::Stream.cap(access)).await)?)
+    let placed = change.end(files.unpack(access.principal(), &path, format, content, SizeLimit::Stream.cap(access)).await);
+    placed.map_err(|error| ServiceError::or_by(error, UNPACK_LARGER))
 }
 
 async fn write(
@@ -164,6 +172,7 @@ async fn write(
     larger: &'static str,
 ) -> Result<Placed, ServiceError> {
     let files = access.cluster().files()?;
+    let _permit = TransferPermit::take(access)?;
     let change = Change::begin(access, Action::FilesUpload, path.to_text());
     let content = counts::uploaded(access, content);
     let placed = change.end(files.upload(access.principal(), path, content, options).await);

@@ -10,6 +10,7 @@ use futures::StreamExt;
 use crate::domain::DirectoryEntry;
 use crate::filesystem::{EntryStream, FilesystemError, ListOptions, Page, PageRequest, Position, Sort, WalkOptions};
 
+use super::limits::TransferPermit;
 use super::{Access, InvalidRequest, Place, Ready, ReadyPermit, ServiceError};
 
 /// The most entries of a page.
@@ -54,10 +55,11 @@ pub struct Found {
 /// When the path breaks the policy, or the cluster does not let it be read.
 pub async fn walk(access: &Access, path: &str, options: WalkOptions) -> Result<EntryStream, ServiceError> {
     let path = access.path(path).await?;
+    let permit = TransferPermit::take(access)?;
     let (clients, user) = (&access.limits().slow_clients, &access.principal().username);
     let opening = access.cluster().files()?.walk(access.principal(), &path, options);
     let found = clients.admit(user, access.cluster().config().ssh.channels_per_user(), opening).await?;
-    Ok(clients.watch(user, found).boxed())
+    Ok(clients.watch(user, found).inspect(move |_| _ = &permit).boxed())
 }
 
 /// Lists a directory in the order of names; one that is too large for that as a stream in no order, which comes with nothing before it.

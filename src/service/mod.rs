@@ -15,6 +15,7 @@ pub mod files;
 pub mod follow;
 mod grep;
 pub mod jobs;
+mod limits;
 pub mod listing;
 pub mod object_transfer;
 mod parts;
@@ -41,6 +42,7 @@ use crate::transfer::s3::StoreError;
 pub use access::{Access, AccessError, Caller, Gate};
 pub use accounting::AccountingRequest;
 pub use counts::{Changes, Decisions, SystemCounts, TokenCounts};
+pub use limits::UserBounds;
 pub use ready::{Ready, ReadyPermit};
 pub use submission::Submission;
 
@@ -68,6 +70,9 @@ pub enum ServiceError {
     /// The caller has as much of it under way as one may.
     #[error("{0}")]
     TooMany(Cow<'static, str>),
+    /// It is more work than one request may ask for; this is what would be less.
+    #[error("{0}")]
+    TooMuch(Cow<'static, str>),
     /// This service does not do it, for this reason.
     #[error("{0}")]
     Unsupported(&'static str),
@@ -95,7 +100,7 @@ impl Classify for ServiceError {
             Self::Filesystem(source) => source.kind(),
             Self::Store(source) => source.kind(),
             Self::TooMany(_) => Kind::TooManyRequests,
-            Self::TooLarge(..) => Kind::TooLarge,
+            Self::TooLarge(..) | Self::TooMuch(_) => Kind::TooLarge,
             Self::Unsupported(_) => Kind::Unsupported,
             Self::Busy => Kind::Conflict,
         }
@@ -108,7 +113,7 @@ impl Classify for ServiceError {
             Self::Scheduler(source) => source.public_message(),
             Self::Filesystem(source) => source.public_message(),
             Self::Store(source) => source.public_message(),
-            Self::TooMany(reason) => reason.clone(),
+            Self::TooMany(reason) | Self::TooMuch(reason) => reason.clone(),
             Self::TooLarge(..) => self.to_string().into(),
             Self::Unsupported(reason) => Cow::Borrowed(reason),
             Self::Busy => self.to_string().into(),
@@ -121,7 +126,13 @@ impl Classify for ServiceError {
 
     fn maybe_effected(&self) -> Option<bool> {
         match self {
-            Self::Invalid(_) | Self::Gate(_) | Self::TooMany(_) | Self::TooLarge(..) | Self::Unsupported(_) | Self::Busy => None,
+            Self::Invalid(_)
+            | Self::Gate(_)
+            | Self::TooMany(_)
+            | Self::TooMuch(_)
+            | Self::TooLarge(..)
+            | Self::Unsupported(_)
+            | Self::Busy => None,
             Self::Scheduler(source) => source.maybe_effected(),
             Self::Filesystem(source) => source.maybe_effected(),
             Self::Store(source) => source.maybe_effected(),

@@ -16,7 +16,9 @@ use crate::filesystem::{ContentStream, Expected, FilesystemError, PartOptions};
 use crate::ssh::TransportError;
 
 use super::audit::Change;
+use super::contents::LARGER_STILL;
 use super::counts::{self, Action};
+use super::limits::TransferPermit;
 use super::parts::Parts;
 use super::{Access, InvalidRequest, Place, ServiceError};
 
@@ -83,7 +85,7 @@ impl Upload {
 /// When the path breaks the policy, the length is over the limit, or the cluster does not allow it.
 pub async fn begin(access: &Access, path: &str, length: u64, only_new: bool, metadata: String) -> Result<Upload, ServiceError> {
     if let Some(cap) = access.cluster().config().data_operation.max_streamed().filter(|cap| length > *cap) {
-        return Err(FilesystemError::TooLarge(cap).into());
+        return Err(ServiceError::TooLarge(cap, LARGER_STILL));
     }
     if metadata.len() > MAX_METADATA {
         return Err(InvalidRequest::new(Place::Parameter, "Upload-Metadata", format!("it is longer than {MAX_METADATA} bytes")).into());
@@ -147,8 +149,10 @@ async fn is_placed(access: &Access, upload: &Upload, target: &RemotePath) -> Res
 /// # Errors
 /// When it is elsewhere, would become too long, or the content or the cluster fails.
 pub async fn extend(access: &Access, upload: &Upload, offset: u64, content: ContentStream, checked: bool) -> Result<u64, ServiceError> {
+    let permit = TransferPermit::take(access)?;
     let (access, upload) = (access.clone(), upload.clone());
     let work = async move {
+        let _permit = permit;
         let (target, part) = upload.paths(&access)?;
         let lock = access.uploads().lock(&access, &part).await?;
         let parts = Parts::of(&access)?;

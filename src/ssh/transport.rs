@@ -212,7 +212,7 @@ pub enum TransportError {
     #[error("Remote process failed with exit status:124, it did not end within {} s", .0.as_secs_f32())]
     Execution(Duration),
     /// The command printed more than allowed and was stopped.
-    #[error("the command's output is larger than the limit of {0} bytes")]
+    #[error("the command's output is larger than the limit of {0} bytes (ssh.max_output): ask for less of it")]
     Output(usize),
 }
 

@@ -97,7 +97,7 @@ const OLD_WORDS: &[(&str, &str)] = &[
     ("most_*", "max_*"),
     ("Asker", "QueryContext"),
     ("Errand", "ProblemContext"),
-    ("Followers", "FollowLimits"),
+    ("Followers", "FollowPermit"),
     ("Lent", "LeasedConnection"),
     ("Opener", "ConnectionManager"),
     ("Pulse", "Liveness"),

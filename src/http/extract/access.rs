@@ -18,7 +18,7 @@ impl FromRequestParts<Api> for Caller {
         let Ok(Context(context)) = Context::from_request_parts(parts, api).await;
         let token = bearer_token(&parts.headers).map_err(|error| api.gate.refuse(error))?;
         let caller = api.gate.identify(token.as_ref(), context.id().clone(), context.client_address()).await?;
-        context.identified(&caller.principal().username);
+        context.identified(&caller);
         Ok(caller)
     }
 }

@@ -41,7 +41,11 @@ impl<T: DeserializeOwned> FromRequest<Api> for Document<T> {
         }
         let bytes = Bytes::from_request(request, api).await.map_err(|rejection| {
             if rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
-                Problem::new(Kind::TooLarge, format!("the document is larger than the limit of {} bytes", api.config.max_body_size))
+                Problem::new(Kind::TooLarge, format!(
+                    "the document is larger than the limit of {} bytes (server.max_body_size): send less at a time; a large job script can be \
+                     uploaded as a file and named by `scriptPath`",
+                    api.config.max_body_size
+                ))
             } else {
                 Problem::new(Kind::Invalid, "the document could not be received whole")
             }

@@ -7,8 +7,8 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 
-use crate::domain::Username;
 use crate::http::Api;
+use crate::service::Caller;
 
 /// The header that names a request, in and out.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -16,12 +16,11 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 pub(crate) const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 
 /// The ids of a request, and who sent it once that is known.
-#[derive(Debug)]
 pub(crate) struct RequestContext {
     id: Arc<str>,
     correlation_id: Arc<str>,
     client_address: Option<IpAddr>,
-    username: OnceLock<Username>,
+    caller: OnceLock<Caller>,
 }
 
 impl RequestContext {
@@ -29,7 +28,7 @@ impl RequestContext {
     pub(crate) fn new(headers: &HeaderMap, client_address: Option<IpAddr>) -> Self {
         let id: Arc<str> = harmless(headers, &REQUEST_ID).unwrap_or_else(|| uuid::Uuid::now_v7().to_string().into());
         let correlation_id = harmless(headers, &CORRELATION_ID).unwrap_or_else(|| Arc::clone(&id));
-        Self { id, correlation_id, client_address, username: OnceLock::new() }
+        Self { id, correlation_id, client_address, caller: OnceLock::new() }
     }
 
     /// The request's id.
@@ -47,14 +46,14 @@ impl RequestContext {
         self.client_address
     }
 
-    /// Notes who sent it.
-    pub(crate) fn identified(&self, username: &Username) {
-        let _already_noted = self.username.set(username.clone());
+    /// Notes who sent it. The caller's request is under way until the context is dropped.
+    pub(crate) fn identified(&self, caller: &Caller) {
+        let _already_noted = self.caller.set(caller.clone());
     }
 
     /// Who sent it, once known.
     pub(crate) fn username(&self) -> Option<&str> {
-        self.username.get().map(Username::as_str)
+        self.caller.get().map(|caller| caller.principal().username.as_str())
     }
 }
 

@@ -13,6 +13,7 @@ mod edges;
 mod filesystem;
 mod follow;
 mod health;
+mod limits;
 mod listing;
 mod maintenance;
 mod metrics;

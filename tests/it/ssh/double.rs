@@ -329,6 +329,8 @@ async fn command(line: String, handle: Handle, id: ChannelId, ended: Cancellatio
             "echo" => {
                 let _ = handle.data(id, words.collect::<Vec<_>>().join(" ")).await;
             }
+            // Of a large file, where one is to stand still.
+            _ if line.contains("sha256sum") => std::future::pending().await,
             other => panic!("the double knows no command {other}"),
         }
         let _ = handle.exit_status_request(id, 0).await;

@@ -227,7 +227,11 @@ pub(crate) async fn extend(
     let upload = Upload::from_id(&id)?;
     let offset = number(&headers, &UPLOAD_OFFSET, "Upload-Offset")?;
     if length(&headers).is_some_and(|length| offset.saturating_add(length) > upload.length) {
-        return Err(ServiceError::from(FilesystemError::TooLarge(upload.length)).into());
+        return Err(ServiceError::TooLarge(
+            upload.length,
+            "this is the length that the upload was begun with; begin another one with the length of the file",
+        )
+        .into());
     }
     let offset = receive(&api, &access, &upload, offset, &headers, body).await?;
     let mut answer = HeaderMap::new();
