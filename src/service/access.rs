@@ -91,7 +91,8 @@ impl Gate {
         Self { limits: Arc::new(self.limits.with_bounds(bounds)), ..self }
     }
 
-    /// Identifies the caller of a request with this id, which came from this address. The request is under way until the [`Caller`] and all that was made of it are dropped.
+    /// Identifies the caller of a request with this id, which came from this address. The request is under way until the [`Caller`] and all
+    /// that was made of it are dropped.
     ///
     /// # Errors
     /// When there is no token, or it does not hold, or it could not be checked; or when the caller has as many requests under way as one may.

@@ -3,13 +3,19 @@
 //! Servers in front of us may decide by another one of several than we would.
 
 use axum::extract::Request;
-use axum::http::header;
 use axum::http::uri::Authority;
+use axum::http::{Version, header};
+
+use crate::http::middleware::client_address::Peer;
 
 /// What is wrong with the hosts that a request names; nothing where they agree.
 pub(crate) fn mistake(request: &Request) -> Option<&'static str> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = hosts.next();
+    // Only what came by a connection has a version that somebody meant.
+    if host.is_none() && request.version() == Version::HTTP_11 && request.extensions().get::<Peer>().is_some() {
+        return Some("no Host header was sent");
+    }
     if hosts.next().is_some() {
         return Some("more than one Host header was sent");
     }
