@@ -5,6 +5,7 @@ mod crowd;
 mod drain;
 mod hung;
 mod idle;
+mod logging;
 mod memory;
 mod metrics;
 mod reload;

@@ -45,7 +45,7 @@ pub(crate) async fn pack(access: Access, query: Parameters<ArchiveParameters>) -
     let system = access.cluster().name().clone();
     // The status is sent by then: without a length, only the missing end of the answer tells.
     let content = content.inspect_err(move |error| {
-        tracing::warn!(%system, ?path, error = %ErrorChain(error), "an archive was cut short");
+        tracing::warn!(%system, path = path.to_text(), error = %ErrorChain(error), "an archive was cut short");
     });
     Ok((headers, Body::from_stream(content)).into_response())
 }

@@ -153,7 +153,7 @@ fn answer(access: &Access, path: RemotePath, asked: Option<ByteRange>, download:
     let system = access.cluster().name().clone();
     // The status is sent by then: an error can only cut the answer short, which `Content-Length` lets the client see.
     let content = content.inspect_err(move |error| {
-        tracing::warn!(%system, ?path, error = %ErrorChain(error), "a download was cut short");
+        tracing::warn!(%system, path = path.to_text(), error = %ErrorChain(error), "a download was cut short");
     });
     (status, headers, Body::from_stream(content)).into_response()
 }
