@@ -7,7 +7,7 @@ mod bad_input;
 mod batch;
 mod compute;
 mod contract;
-mod doubles;
+pub mod doubles;
 mod downloads;
 mod edges;
 mod filesystem;
