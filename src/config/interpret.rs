@@ -11,6 +11,8 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 
+use crate::domain::nearest_name;
+
 use super::problem::{ConfigError, Origin, Problem};
 use super::shape::{accepts, describe, kind, names, one_of, property, snake_case, tag_name, tag_value};
 use super::yaml::{Node, Value};
@@ -208,12 +210,8 @@ impl Interpreter {
             return;
         }
         let wanted = snake_case(written);
-        let nearest = properties
-            .keys()
-            .map(|known| (known, strsim::normalized_damerau_levenshtein(&wanted, known)))
-            .filter(|(_, likeness)| *likeness > 0.6)
-            .max_by(|(_, a), (_, b)| a.total_cmp(b));
-        let hint = nearest.map(|(known, _)| format!("; did you mean `{known}`?")).unwrap_or_default();
+        let nearest = nearest_name(&wanted, properties.keys().map(String::as_str));
+        let hint = nearest.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
         let (list, word) = if is_closed { (&mut self.problems, "unknown key") } else { (&mut self.warnings, "unknown key, ignored") };
         list.push(Problem::new(child_path, format!("{word}{hint}")).at(Some(&child.origin)));
     }

@@ -24,7 +24,7 @@ pub use file::{
 pub use health::{ClusterHealth, ServiceHealth, ServiceType};
 pub use job::{AccountingQuery, Job, JobDescription, JobMetadata, JobQuery, JobScript, JobStatus, JobStep, JobTimes, TimeWindow};
 pub use maintenance::Maintenance;
-pub use names::{InvalidName, JobId, SystemName, Username, is_variable_name};
+pub use names::{InvalidName, JobId, SystemName, Username, is_variable_name, nearest_name};
 pub use node::{Account, Identity, Node, NodeState, Partition, PosixId, Reservation};
 pub use path::{Climb, InvalidPath, RemotePath, WrittenPath};
 pub use principal::Principal;

@@ -31,6 +31,9 @@ pub struct Config {
     pub max_transfers_per_user: u64,
     /// Origins whose pages may call the API from a browser (CORS); `*` for all.
     pub cors_allowed_origins: Vec<String>,
+    /// Whether to ignore unknown names, as FirecREST does: query parameters, members of JSON documents, parts of forms. Otherwise they are
+    /// refused with 400 and the nearest known name.
+    pub lenient: bool,
     /// Certificate for HTTPS, to serve without a TLS proxy. If absent, the server speaks plain HTTP.
     pub tls: Option<TlsConfig>,
     /// Trusted proxies, as addresses or ranges such as `10.0.0.0/8`. Goldcrest accepts `forwarding_header` from these only. The
@@ -86,6 +89,7 @@ impl Default for Config {
             max_requests_per_user: requests,
             max_transfers_per_user: transfers,
             cors_allowed_origins: Vec::new(),
+            lenient: false,
             tls: None,
             trusted_proxies: Vec::new(),
             forwarding_header: ForwardingHeader::default(),

@@ -32,6 +32,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use extract::known_names::QueryNames;
 use middleware::client_address::TrustedProxies;
 use status::system_cache::SystemCache;
 
@@ -119,7 +120,8 @@ pub fn router_keeping(state: AppState, kept: Option<Kept>) -> (Router, OpenApi, 
     let body_limit = DefaultBodyLimit::max(state.config.max_body_size);
     let proxies = TrustedProxies::new(state.config.trusted_proxies.clone(), state.config.forwarding_header);
     let gate = state.gate.with_bounds(state.config.user_bounds());
-    let inner = Inner { gate, config: state.config, root_path: root_path.clone(), routes, system_cache: SystemCache::default() };
+    let (query_names, system_cache) = (QueryNames::of(&document), SystemCache::default());
+    let inner = Inner { gate, config: state.config, root_path: root_path.clone(), routes, query_names, system_cache };
     let api = Api(Arc::new(inner));
     let access_log = Arc::new(middleware::access_log::AccessLog::new(state.logger, proxies, kept.request_metrics()));
     // Layers are read from the bottom: `observe` sees the request first and the answer last.
@@ -212,6 +214,7 @@ struct Inner {
     root_path: String,
     /// The templates of all paths, for redirects between the forms with and without a slash.
     routes: Vec<String>,
+    query_names: QueryNames,
     system_cache: SystemCache,
 }
 

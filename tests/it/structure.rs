@@ -31,6 +31,7 @@ const HOMES: &[(&str, &str)] = &[
     ("utoipa_axum", "http"),
     ("utoipa_swagger_ui", "http"),
     ("tower_http", "http"),
+    ("strsim", "domain"),
     ("httpdate", "http"),
     ("hyper", "http"),
     ("hyper_util", "http"),

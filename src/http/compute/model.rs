@@ -91,6 +91,7 @@ impl From<AcctParameters> for AccountingRequest {
 
 /// A job to submit.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(example = json!({"job": {
     "name": "example",
     "workingDirectory": "/home/user",
@@ -104,7 +105,7 @@ pub(in crate::http) struct PostJobSubmitRequest {
 
 /// The description of a job. Exactly one of `script` and `scriptPath` is given. Names in snake case are understood too.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct JobDescriptionModel {
     /// The job's name.
     #[schema(max_length = 255)]
@@ -205,6 +206,7 @@ pub(in crate::http) struct PostJobSubmissionResponse {
 
 /// A command to run inside a running job.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(example = json!({"command": "nvidia-smi"}))]
 pub(in crate::http) struct PostJobAttachRequest {
     /// A shell command.

@@ -1,15 +1,16 @@
 //! The extractors that turn a request into proofs: [`Caller`] for who asks, [`Access`] for who may use the system of the path.
 
-use axum::extract::{FromRequestParts, RawPathParams};
+use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 
 use crate::authn::{AuthnError, MAX_TOKEN};
 use crate::domain::Secret;
 use crate::http::Api;
+use crate::http::extract::parameters::read_pairs;
 use crate::http::problem::Problem;
 use crate::http::problem::context::Context;
-use crate::service::{Access, AccessError, Caller};
+use crate::service::{Access, AccessError, Caller, InvalidRequest};
 
 impl FromRequestParts<Api> for Caller {
     type Rejection = Problem;
@@ -19,6 +20,7 @@ impl FromRequestParts<Api> for Caller {
         let token = bearer_token(&parts.headers).map_err(|error| api.gate.refuse(error))?;
         let caller = api.gate.identify(token.as_ref(), context.id().clone(), context.client_address()).await?;
         context.identified(&caller);
+        check_query(parts, api)?;
         Ok(caller)
     }
 }
@@ -31,6 +33,16 @@ impl FromRequestParts<Api> for Access {
         let caller = Caller::from_request_parts(parts, api).await?;
         let system = path_parameter(parts, "system_name").await.unwrap_or_default();
         Ok(api.gate.admit(caller, &system).await?)
+    }
+}
+
+/// Refuses parameters that the operation does not know.
+fn check_query(parts: &Parts, api: &Api) -> Result<(), InvalidRequest> {
+    match (parts.uri.query(), parts.extensions.get::<MatchedPath>()) {
+        (Some(query), Some(route)) if !api.config.lenient => {
+            api.query_names.check(route.as_str(), &parts.method, read_pairs(query).keys().map(String::as_str))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -27,6 +27,7 @@ mod staged;
 mod status;
 mod transfer;
 mod tus;
+mod unknown_names;
 mod uploads;
 mod wire;
 mod write_ends;

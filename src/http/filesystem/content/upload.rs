@@ -16,6 +16,7 @@ use crate::http::Config;
 use crate::http::extract::conditional::{Conditions, Validators, Verdict};
 use crate::http::extract::digest::Digests;
 use crate::http::extract::forward_body::forward_body;
+use crate::http::extract::known_names::unknown;
 use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::model::request::{PathParameters, UploadForm, UploadParameters};
 use crate::http::problem::Problem;
@@ -129,6 +130,10 @@ impl FilePart {
             let next = timeout_at(deadline, self.0.next_field()).await;
             match next.map_err(|_| Problem::new(Kind::DeadlineExceeded, "the client stopped sending"))? {
                 Ok(Some(field)) if field.name() == Some("file") => return write(field, pause, access, directory).await,
+                Ok(Some(field)) if !config.lenient => {
+                    let name = field.name().unwrap_or_default();
+                    return Err(InvalidRequest::from_iter([unknown(Place::Document, name, name, &["file"])]).into());
+                }
                 Ok(Some(_)) => {}
                 Ok(None) => return Err(missing("the form has no part `file`").into()),
                 Err(_) => return Err(missing("the form could not be read").into()),
