@@ -15,8 +15,8 @@ use crate::http::TlsError;
 use crate::rest;
 use crate::scheduler::local::Local;
 use crate::scheduler::pbs::Pbs;
-use crate::scheduler::slurm::{ApiVersion, CallersToken, RestSettings, SlurmCli, SlurmHybrid, SlurmRest, UserToken};
-use crate::scheduler::{self, ConnectionMode, Scheduler, SchedulerType};
+use crate::scheduler::slurm::{self, ApiVersion, CallersToken, RestSettings, SlurmCli, SlurmHybrid, SlurmRest, UserToken};
+use crate::scheduler::{self, ConnectionMode, Scheduler};
 use crate::ssh::{self, Lanes};
 use crate::transfer::{DataTransfer, s3};
 
@@ -156,23 +156,29 @@ pub(super) fn cluster(
 }
 
 fn scheduler(config: &cluster::Config, lanes: &Arc<Lanes>, client: &rest::Client) -> Result<Arc<dyn Scheduler>, BuildError> {
-    let slurm_rest =
-        || slurm_rest(&config.scheduler, client).map_err(|source| BuildError::Scheduler { system: config.name.clone(), source });
-    let slurm_cli = || Arc::new(SlurmCli::new(lanes.clone()).remembering(config.scheduler.accounting_freshness()));
-    Ok(match (config.scheduler.kind, config.scheduler.connection_mode) {
-        (SchedulerType::Slurm, ConnectionMode::Ssh) => slurm_cli(),
-        (SchedulerType::Slurm, ConnectionMode::Rest) => Arc::new(slurm_rest()?),
-        (SchedulerType::Slurm, ConnectionMode::Hybrid) => Arc::new(SlurmHybrid::new(slurm_rest()?, slurm_cli())),
-        (SchedulerType::Pbs, _) => Arc::new(Pbs::new(lanes.clone(), config.scheduler.pbs)),
-        (SchedulerType::Local, _) => Arc::new(Local::new(lanes.clone(), config.scheduler.local.clone())),
+    Ok(match &config.scheduler {
+        scheduler::Config::Slurm { common, slurm } => {
+            let rest = || {
+                let limit = Duration::from_secs(common.timeout);
+                slurm_rest(slurm, limit, client).map_err(|source| BuildError::Scheduler { system: config.name.clone(), source })
+            };
+            let cli = || Arc::new(SlurmCli::new(lanes.clone()).remembering(slurm.accounting_freshness()));
+            match slurm.connection_mode {
+                ConnectionMode::Ssh => cli(),
+                ConnectionMode::Rest => Arc::new(rest()?),
+                ConnectionMode::Hybrid => Arc::new(SlurmHybrid::new(rest()?, cli())),
+            }
+        }
+        scheduler::Config::Pbs { pbs, .. } => Arc::new(Pbs::new(lanes.clone(), *pbs)),
+        scheduler::Config::Local { local, .. } => Arc::new(Local::new(lanes.clone(), local.clone())),
     })
 }
 
-fn slurm_rest(config: &scheduler::Config, client: &rest::Client) -> Result<SlurmRest, SchedulerSetupError> {
+fn slurm_rest(config: &slurm::Config, timeout: Duration, client: &rest::Client) -> Result<SlurmRest, SchedulerSetupError> {
     let settings = RestSettings {
         url: rest::Url::parse(config.api_url.as_deref().unwrap_or_default())?,
         api_version: config.api_version.as_deref().and_then(ApiVersion::parse),
-        timeout: Duration::from_secs(config.timeout),
+        timeout,
     };
     let tokens: Arc<dyn UserToken> = match &config.jwt_key_file {
         Some(path) => Arc::new(SlurmTokens::from_file(path)?),

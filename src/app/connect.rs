@@ -123,13 +123,13 @@ async fn work(show: &mut impl FnMut(Step), name: &str, member: &Member, principa
     let advice = "scheduler.type and connection_mode must be right, and its commands on the account's PATH (or api_url reachable)";
     let ping = async { parts.scheduler.ping(principal).await.map(|()| String::new()) };
     let answers = step(show, (name, "scheduler"), advice, ping).await.is_some();
-    let version = match (config.scheduler.kind, config.scheduler.connection_mode) {
+    let version = match (config.scheduler.kind(), config.scheduler.connection_mode()) {
         (SchedulerType::Slurm, ConnectionMode::Ssh | ConnectionMode::Hybrid) => Some(CommandLine::new("sinfo").flag("--version")),
         (SchedulerType::Pbs, _) => Some(CommandLine::new("qstat").flag("--version")),
         (SchedulerType::Slurm, ConnectionMode::Rest) | (SchedulerType::Local, _) => None,
     };
     if let Some(line) = version.filter(|_| answers) {
-        let configured = &config.scheduler.version;
+        let configured = &config.scheduler.common().version;
         let asking = parts.transport.exec(principal, run(line));
         let advice = "its commands must be on the account's PATH";
         step_with(show, (name, "scheduler version"), advice, asking, |output| {

@@ -121,7 +121,7 @@ fn cluster_summary(cluster: &cluster::Config) -> String {
         Some(services) if !services.is_empty() => format!("{} every {} s", count(services.len(), "probe"), cluster.probing.interval_check),
         _ => "no probes".to_owned(),
     };
-    let scheduler = format!("{:?} over {:?}", cluster.scheduler.kind, cluster.scheduler.connection_mode).to_lowercase();
+    let scheduler = format!("{:?} over {:?}", cluster.scheduler.kind(), cluster.scheduler.connection_mode()).to_lowercase();
     let keys = ssh.credentials.as_ref().map(|own| format!(", SSH keys {}", keys_summary(own))).unwrap_or_default();
     format!("{scheduler}, {}:{}{jump}, {folders}, {probes}{keys}", ssh.host, ssh.port)
 }

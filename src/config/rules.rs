@@ -6,8 +6,8 @@ use super::interpret::Interpreter;
 use crate::domain::{RemotePath, ServiceType, SystemName};
 use crate::error::ErrorChain;
 use crate::rest::Url;
-use crate::scheduler::slurm::ApiVersion;
-use crate::scheduler::{self, ConnectionMode, SchedulerType};
+use crate::scheduler::slurm::{self, ApiVersion};
+use crate::scheduler::{self, ConnectionMode, MAX_FRESHNESS};
 use crate::{authn, authz, cluster, credentials, http, ssh, transfer};
 
 /// `apis_root_path`.
@@ -164,7 +164,7 @@ pub(super) fn clusters(walk: &mut Interpreter, clusters: &[(usize, cluster::Conf
         }
         maintenance(walk, &format!("{path}.maintenance"), &config.maintenance);
         ssh(walk, &format!("{path}.ssh"), &config.ssh, site);
-        scheduler(walk, &format!("{path}.scheduler"), config);
+        scheduler(walk, &format!("{path}.scheduler"), &config.scheduler);
         if config.service_account.client_id.is_empty() {
             walk.mistake(&format!("{path}.service_account.client_id"), "is empty");
         }
@@ -254,12 +254,19 @@ fn ssh(walk: &mut Interpreter, path: &str, config: &ssh::Config, site: Option<&c
     }
 }
 
-fn scheduler(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) {
-    let config = &cluster.scheduler;
+fn scheduler(walk: &mut Interpreter, path: &str, config: &scheduler::Config) {
+    let common = config.common();
+    at_least_one(walk, &format!("{path}.timeout"), common.timeout);
+    freshness(walk, &format!("{path}.read_freshness"), common.read_freshness);
+    if let scheduler::Config::Slurm { slurm, .. } = config {
+        freshness(walk, &format!("{path}.accounting_freshness"), slurm.accounting_freshness);
+        slurm_rest(walk, path, slurm);
+    }
+}
+
+fn slurm_rest(walk: &mut Interpreter, path: &str, config: &slurm::Config) {
     let needs_url = config.connection_mode != ConnectionMode::Ssh;
-    if config.kind != SchedulerType::Slurm && needs_url {
-        walk.mistake_allowing(&format!("{path}.connection_mode"), "only Slurm has a REST API", "ssh");
-    } else if needs_url && config.api_url.is_none() {
+    if needs_url && config.api_url.is_none() {
         walk.mistake_allowing(&format!("{path}.api_url"), "is missing: connection_mode is rest or hybrid", "the URL of slurmrestd");
     }
     if let Some(text) = &config.api_url {
@@ -279,12 +286,11 @@ fn scheduler(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) {
     if config.jwt_key_file.is_some() && !needs_url {
         walk.warning(&format!("{path}.jwt_key_file"), "has no effect with connection_mode: ssh");
     }
-    at_least_one(walk, &format!("{path}.timeout"), config.timeout);
-    let longest = scheduler::Config::MAX_FRESHNESS;
-    for (key, seconds) in [("read_freshness", config.read_freshness), ("accounting_freshness", config.accounting_freshness)] {
-        if !(0.0..=longest).contains(&seconds) {
-            walk.mistake_allowing(&format!("{path}.{key}"), "is out of range", format!("seconds from 0 to {longest}"));
-        }
+}
+
+fn freshness(walk: &mut Interpreter, path: &str, seconds: f64) {
+    if !(0.0..=MAX_FRESHNESS).contains(&seconds) {
+        walk.mistake_allowing(path, "is out of range", format!("seconds from 0 to {MAX_FRESHNESS}"));
     }
 }
 

@@ -1,10 +1,12 @@
 //! Batch schedulers behind one trait.
 //!
 //! A scheduler's commands, parsers, wire types and tests stay in one folder here. To add one: a folder, a variant of
-//! [`SchedulerType`], and an arm in `app.rs`. This module must not know HTTP, tokens or file operations.
+//! [`Config`] and of [`SchedulerType`], and an arm in `app/build.rs`. This module must not know HTTP, tokens or file operations.
 
 mod cached;
+mod config;
 mod directives;
+mod freshness;
 pub mod local;
 pub mod pbs;
 pub mod slurm;
@@ -14,115 +16,19 @@ mod way_note;
 mod golden;
 
 use std::borrow::Cow;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use crate::domain::{Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reservation};
 use crate::error::{Classify, Kind};
 use crate::ssh::{CommandError, TransportError};
 
 pub use cached::{CachedScheduler, ReadCounts};
+pub use config::{CommandsOnly, Common, Config, SchedulerType};
+pub use freshness::MAX_FRESHNESS;
+pub use slurm::ConnectionMode;
 pub use way_note::WayNote;
-
-/// The `scheduler` section of a cluster.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub struct Config {
-    /// Kind of the scheduler.
-    #[serde(rename = "type")]
-    pub kind: SchedulerType,
-    /// Version, such as `24.11.0`, shown to clients. Goldcrest detects the features itself.
-    pub version: String,
-    /// Interface to the scheduler.
-    #[serde(default)]
-    pub connection_mode: ConnectionMode,
-    /// URL of the REST API, for the modes `rest` and `hybrid`.
-    pub api_url: Option<String>,
-    /// Version of the REST API, such as `0.0.42`. If absent, the newest version that both sides support.
-    pub api_version: Option<String>,
-    /// File with the key of Slurm's `auth/jwt` (HS256), for the modes `rest` and `hybrid`. Goldcrest signs a token for each caller with
-    /// it. If absent, slurmrestd gets the caller's own access token, so Slurm must know the identity provider's keys.
-    pub jwt_key_file: Option<PathBuf>,
-    /// Time limit of a REST call in seconds.
-    #[serde(default = "default_timeout")]
-    pub timeout: u64,
-    /// Seconds for which an answer about jobs, nodes, partitions, reservations or accounts is cached for the same caller; fractions are
-    /// allowed, the maximum is 3600. Submitting, cancelling and attaching discard the cached answers. With 0, only requests at the same
-    /// time share an answer.
-    #[serde(default = "default_read_freshness")]
-    pub read_freshness: f64,
-    /// Seconds for which an answer of Slurm's accounting is reused for the same list of jobs; 0 disables this. The controller is
-    /// queried for each list, and accounting too when a job has ended, so the list is always current.
-    #[serde(default = "default_accounting_freshness")]
-    pub accounting_freshness: f64,
-    /// Settings for the type `local`.
-    #[serde(default)]
-    pub local: local::Config,
-    /// Settings for the type `pbs`.
-    #[serde(default)]
-    pub pbs: pbs::Config,
-}
-
-impl Config {
-    /// The longest time that an answer may be given again, in seconds.
-    pub const MAX_FRESHNESS: f64 = 3600.0;
-
-    /// `read_freshness` as a length of time; what is no such length keeps nothing.
-    pub fn freshness(&self) -> Duration {
-        Self::time(self.read_freshness)
-    }
-
-    /// `accounting_freshness` as a length of time; what is no such length keeps nothing.
-    pub fn accounting_freshness(&self) -> Duration {
-        Self::time(self.accounting_freshness)
-    }
-
-    fn time(seconds: f64) -> Duration {
-        Duration::try_from_secs_f64(seconds.clamp(0.0, Self::MAX_FRESHNESS)).unwrap_or_default()
-    }
-}
-
-fn default_timeout() -> u64 {
-    10
-}
-
-fn default_accounting_freshness() -> f64 {
-    10.0
-}
-
-fn default_read_freshness() -> f64 {
-    1.0
-}
-
-/// The schedulers that are understood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum SchedulerType {
-    /// Slurm.
-    Slurm,
-    /// OpenPBS and PBS Professional, and Torque where it is the same.
-    Pbs,
-    /// Our own for one host without a scheduler.
-    Local,
-}
-
-/// How a scheduler is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ConnectionMode {
-    /// Its commands, over SSH.
-    #[default]
-    Ssh,
-    /// Its REST API.
-    Rest,
-    /// Its REST API where it can, its commands where it cannot.
-    Hybrid,
-}
 
 /// What a batch scheduler does for a caller. Every method acts as `principal`, who sees and changes what the scheduler lets
 /// them.

@@ -98,8 +98,8 @@ fn a_configuration_written_for_firecrest_loads_unchanged() {
     assert_eq!(service.private_key.expose(), "the service_key", "a secret from a file is trimmed");
     let names: Vec<&str> = config.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
     assert_eq!(names, ["slurm-api", "slurm-ssh", "pbs"]);
-    assert_eq!(config.clusters[0].scheduler.connection_mode, ConnectionMode::Rest);
-    assert_eq!(config.clusters[2].scheduler.kind, SchedulerType::Pbs);
+    assert_eq!(config.clusters[0].scheduler.connection_mode(), ConnectionMode::Rest);
+    assert_eq!(config.clusters[2].scheduler.kind(), SchedulerType::Pbs);
     assert_eq!(config.clusters[2].probing.interval_check, 60, "the old name of interval_check");
     let Some(DataTransfer::Streamer(streamer)) = &config.clusters[0].data_operation.data_transfer else { panic!("no streamer") };
     assert_eq!((streamer.port_range, streamer.wait_timeout), ([5665, 5666], 43200));
@@ -225,6 +225,31 @@ fn the_version_of_a_rest_api_must_be_one_and_is_not_looked_at_without_one() {
 }
 
 #[test]
+fn a_scheduler_has_the_keys_of_its_type_and_those_of_others_are_unknown() {
+    let of = |section: &str| site().replace("type: slurm\n      version: 24.11.0", section);
+    for (section, said) in [
+        (
+            "type: pbs\n      version: 23\n      connection_mode: hybrid",
+            "connection_mode: is none of the values allowed: `hybrid` (allowed: ssh)",
+        ),
+        ("version: 23", "type: is missing (allowed: slurm | pbs | local)"),
+        ("type: local", "version: is missing (allowed: a text)"),
+        (
+            "type: pbs\n      version: 23\n      pbs: {account: me}",
+            "pbs.account: is none of the values allowed: `me` (allowed: project | account_name)",
+        ),
+    ] {
+        let told = mistakes(&of(section));
+        assert!(told.contains(&format!("clusters[0].scheduler.{said}")), "{told}");
+    }
+    let other =
+        "type: pbs\n      version: 23\n      connectionMode: ssh\n      timeout: 10\n      jwt_key_file: /key\n      local: {slots: 1}";
+    let told: Vec<String> = warnings(&read(&of(other)).unwrap()).into_iter().filter(|warning| warning.contains("scheduler")).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("scheduler.jwt_key_file: unknown key") && told[1].contains("scheduler.local: unknown key"), "{told:?}");
+}
+
+#[test]
 fn unknown_keys_are_warned_of_with_the_nearest_known_one() {
     let text = site().replace("      host: login", "      max_chanels: 3\n      frobnicate: [1, 2]\n      host: login");
     let loaded = read(&text).unwrap();
@@ -264,7 +289,7 @@ fn keys_that_are_data_stay_as_they_are() {
 fn versions_and_secrets_that_look_like_numbers_are_texts() {
     let text = site().replace("24.11.0", "24.10").replace("hunter2", "0123");
     let config = read(&text).unwrap().config;
-    assert_eq!(config.clusters[0].scheduler.version, "24.10");
+    assert_eq!(config.clusters[0].scheduler.common().version, "24.10");
     assert_eq!(config.clusters[0].service_account.secret.expose(), "0123");
 }
 

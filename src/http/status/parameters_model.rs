@@ -56,10 +56,11 @@ impl GetParametersResponse {
     fn add(&mut self, cluster: &cluster::Config) {
         let of = |parameter: Parameter| Parameter { system: Some(cluster.name.as_str().to_owned()), ..parameter };
         let (scheduler, data) = (&cluster.scheduler, &cluster.data_operation);
+        let common = scheduler.common();
         self.compute.extend([
-            of(parameter("WORKLOAD_MANAGER", json!(scheduler.kind), "", "The batch scheduler")),
-            of(parameter("WORKLOAD_MANAGER_VERSION", json!(scheduler.version), "", "Its version, as the site states it")),
-            of(parameter("READ_FRESHNESS", json!(scheduler.read_freshness), "seconds", "How long an answer about jobs is given again")),
+            of(parameter("WORKLOAD_MANAGER", json!(scheduler.kind()), "", "The batch scheduler")),
+            of(parameter("WORKLOAD_MANAGER_VERSION", json!(common.version), "", "Its version, as the site states it")),
+            of(parameter("READ_FRESHNESS", json!(common.read_freshness), "seconds", "How long an answer about jobs is given again")),
         ]);
         let paths: Vec<_> = cluster.file_systems.iter().map(|mounted| mounted.path.to_text()).collect();
         self.storage.push(of(parameter("FILESYSTEMS", json!(paths), "", "Where file systems are mounted")));

@@ -285,13 +285,18 @@ impl From<&ssh::Config> for SSHClientPool {
 
 impl From<&scheduler::Config> for Scheduler {
     fn from(config: &scheduler::Config) -> Self {
+        let common = config.common();
+        let (api_url, api_version) = match config {
+            scheduler::Config::Slurm { slurm, .. } => (slurm.api_url.clone(), slurm.api_version.clone()),
+            scheduler::Config::Pbs { .. } | scheduler::Config::Local { .. } => (None, None),
+        };
         Self {
-            r#type: config.kind,
-            connection_mode: config.connection_mode,
-            version: config.version.clone(),
-            api_url: config.api_url.clone(),
-            api_version: config.api_version.clone(),
-            timeout: config.timeout,
+            r#type: config.kind(),
+            connection_mode: config.connection_mode(),
+            version: common.version.clone(),
+            api_url,
+            api_version,
+            timeout: common.timeout,
         }
     }
 }
