@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::authn::{self, SlurmTokens};
 use crate::authz::{self, Authorizer, LocalPolicy, OpenFga};
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Capabilities, Cluster, Files};
 use crate::credentials::{self, Cached, CertificateAuthority, CredentialProvider, KeyService, SshCa, StaticKeys};
 use crate::domain::{ClusterHealth, SystemName};
 use crate::filesystem;
@@ -70,6 +70,9 @@ pub enum BuildError {
 /// Why a scheduler cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum SchedulerSetupError {
+    /// Its commands have no way to the cluster.
+    #[error("its commands are run over SSH, and the cluster has no ssh section")]
+    NoSsh,
     /// The address of its REST API is missing or no URL.
     #[error("scheduler.api_url cannot be used")]
     Url(#[from] rest::InvalidUrl),
@@ -120,57 +123,69 @@ pub(super) struct Provider {
     pub(super) static_keys: Option<Arc<StaticKeys>>,
 }
 
+/// A cluster with all that its configuration lets it do, and its connections where it is reached over SSH.
 pub(super) fn cluster(
     config: cluster::Config,
     credentials: Arc<dyn CredentialProvider>,
     client: &rest::Client,
     health: watch::Receiver<ClusterHealth>,
-) -> Result<(Arc<Cluster>, Arc<Lanes>), BuildError> {
-    let system = config.name.clone();
-    let lanes = Lanes::new(system.clone(), config.ssh.clone(), credentials).map_err(|source| BuildError::Ssh { system, source })?;
-    let lanes = Arc::new(lanes);
-    let scheduler = scheduler(&config, &lanes, client)?;
-    let settings = filesystem::Settings {
-        command_timeout: Duration::from_secs(config.ssh.timeout.command_execution),
-        max_ops_file_size: config.data_operation.max_shown(),
-        copy_timeout: Duration::from_secs(config.data_operation.copy_timeout),
-        session_idle: Duration::from_secs(config.ssh.timeout.idle_timeout),
-        // Each is on a connection of its user's.
-        max_sessions: config.ssh.max_clients,
-        ..filesystem::Settings::default()
+) -> Result<(Arc<Cluster>, Option<Arc<Lanes>>), BuildError> {
+    let system = || config.name.clone();
+    let lanes = match &config.ssh {
+        Some(ssh) => {
+            let lanes = Lanes::new(system(), ssh.clone(), credentials);
+            Some(Arc::new(lanes.map_err(|source| BuildError::Ssh { system: system(), source })?))
+        }
+        None => None,
     };
-    let files = filesystem::open(lanes.clone(), config.file_access, settings);
-    let store = match &config.data_operation.data_transfer {
+    let compute = match &config.scheduler {
+        Some(section) => {
+            Some(scheduler(section, lanes.as_ref(), client).map_err(|source| BuildError::Scheduler { system: system(), source })?)
+        }
+        None => None,
+    };
+    let objects = match &config.data_operation.data_transfer {
         Some(DataTransfer::S3(store)) => {
-            let system = config.name.clone();
-            Some(s3::Store::new(store, client.clone()).map_err(|source| BuildError::Store { system, source })?)
+            let store = s3::Store::new(store, client.clone());
+            Some(Arc::new(store.map_err(|source| BuildError::Store { system: system(), source })?))
         }
         Some(DataTransfer::Wormhole(_) | DataTransfer::Streamer(_)) | None => None,
     };
-    let cluster = Cluster::new(config, lanes.clone(), scheduler, files, health);
-    let cluster = match store {
-        Some(store) => cluster.with_store(Arc::new(store)),
-        None => cluster,
-    };
-    Ok((Arc::new(cluster), lanes))
+    let files = config.ssh.as_ref().zip(lanes.clone()).map(|(ssh, lanes)| files(&config, ssh, lanes));
+    Ok((Arc::new(Cluster::new(config, Capabilities { compute, files, objects }, health)), lanes))
 }
 
-fn scheduler(config: &cluster::Config, lanes: &Arc<Lanes>, client: &rest::Client) -> Result<Arc<dyn Scheduler>, BuildError> {
-    Ok(match &config.scheduler {
+fn files(config: &cluster::Config, ssh: &ssh::Config, lanes: Arc<Lanes>) -> Files {
+    let settings = filesystem::Settings {
+        command_timeout: Duration::from_secs(ssh.timeout.command_execution),
+        max_ops_file_size: config.data_operation.max_shown(),
+        copy_timeout: Duration::from_secs(config.data_operation.copy_timeout),
+        session_idle: Duration::from_secs(ssh.timeout.idle_timeout),
+        // Each is on a connection of its user's.
+        max_sessions: ssh.max_clients,
+        ..filesystem::Settings::default()
+    };
+    Files { operations: filesystem::open(lanes.clone(), config.file_access, settings), transport: lanes }
+}
+
+fn scheduler(
+    config: &scheduler::Config,
+    lanes: Option<&Arc<Lanes>>,
+    client: &rest::Client,
+) -> Result<Arc<dyn Scheduler>, SchedulerSetupError> {
+    let lanes = || lanes.cloned().ok_or(SchedulerSetupError::NoSsh);
+    Ok(match config {
         scheduler::Config::Slurm { common, slurm } => {
-            let rest = || {
-                let limit = Duration::from_secs(common.timeout);
-                slurm_rest(slurm, limit, client).map_err(|source| BuildError::Scheduler { system: config.name.clone(), source })
-            };
-            let cli = || Arc::new(SlurmCli::new(lanes.clone()).remembering(slurm.accounting_freshness()));
+            let rest = || slurm_rest(slurm, Duration::from_secs(common.timeout), client);
+            let cli = || Ok::<_, SchedulerSetupError>(Arc::new(SlurmCli::new(lanes()?).remembering(slurm.accounting_freshness())));
             match slurm.connection_mode {
-                ConnectionMode::Ssh => cli(),
+                ConnectionMode::Ssh => cli()?,
                 ConnectionMode::Rest => Arc::new(rest()?),
-                ConnectionMode::Hybrid => Arc::new(SlurmHybrid::new(rest()?, cli())),
+                ConnectionMode::Hybrid => Arc::new(SlurmHybrid::new(rest()?, cli()?)),
             }
         }
-        scheduler::Config::Pbs { pbs, .. } => Arc::new(Pbs::new(lanes.clone(), *pbs)),
-        scheduler::Config::Local { local, .. } => Arc::new(Local::new(lanes.clone(), local.clone())),
+        scheduler::Config::Pbs { pbs, .. } => Arc::new(Pbs::new(lanes()?, *pbs)),
+        scheduler::Config::Local { local, .. } => Arc::new(Local::new(lanes()?, local.clone())),
     })
 }
 

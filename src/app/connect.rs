@@ -10,11 +10,12 @@ use super::build::BuildError;
 use super::site::{Member, Site};
 use crate::authn::PrincipalSource;
 use crate::authz::{Decision, Relation};
+use crate::cluster::{Files, WithoutHealthCheck};
 use crate::config::Config;
 use crate::domain::{Principal, RemotePath, bytes_to_text};
 use crate::error::ErrorChain;
 use crate::rest;
-use crate::scheduler::{ConnectionMode, SchedulerType};
+use crate::scheduler::{self, ConnectionMode, SchedulerType};
 use crate::ssh::{CommandLine, Environment, Exec, Limits};
 
 /// How long one step may take.
@@ -75,7 +76,7 @@ pub async fn try_connections(config: Config, mut show: impl FnMut(Step)) -> Resu
 }
 
 async fn reach(show: &mut impl FnMut(Step), name: &str, member: &Member) -> bool {
-    let ssh = &member.cluster.config().ssh;
+    let Some(ssh) = &member.cluster.config().ssh else { return true };
     let (host, port) = match &ssh.proxy_host {
         Some(host) => (host.as_str(), ssh.proxy_port.unwrap_or(22)),
         None => (ssh.host.as_str(), ssh.port),
@@ -101,53 +102,71 @@ async fn allowed(show: &mut impl FnMut(Step), name: &str, site: &Site, member: &
     .await;
 }
 
+/// What the system can do, each thing as the service account.
 async fn work(show: &mut impl FnMut(Step), name: &str, member: &Member, principal: &Principal) {
-    let (config, parts) = (member.cluster.config(), member.cluster.without_health_check());
-    let run = |line: CommandLine| Exec {
-        line,
-        stdin: Bytes::new(),
-        idempotent: true,
-        environment: Environment::Client,
-        limits: Some(Limits { execution: STEP, output: STEP_OUTPUT }),
-    };
-    let advice = "the host key must be known (ssh.host_keys), and the cluster must take the key of ssh_credentials for this account";
-    let login = parts.transport.exec(principal, run(CommandLine::new("true")));
-    let logged_in = step_with(show, (name, &format!("SSH login as {}", principal.username)), advice, login, |output| match output.exit {
-        0 => String::new(),
-        exit => format!("`true` ended with {exit}: {}", bytes_to_text(&output.stderr).trim()),
-    })
-    .await;
-    if logged_in.is_none() {
+    let WithoutHealthCheck { compute, files, objects } = member.cluster.without_health_check();
+    if let Some(files) = files
+        && !log_in(show, name, files, principal).await
+    {
         return;
     }
-    let advice = "scheduler.type and connection_mode must be right, and its commands on the account's PATH (or api_url reachable)";
-    let ping = async { parts.scheduler.ping(principal).await.map(|()| String::new()) };
-    let answers = step(show, (name, "scheduler"), advice, ping).await.is_some();
-    let version = match (config.scheduler.kind(), config.scheduler.connection_mode()) {
-        (SchedulerType::Slurm, ConnectionMode::Ssh | ConnectionMode::Hybrid) => Some(CommandLine::new("sinfo").flag("--version")),
-        (SchedulerType::Pbs, _) => Some(CommandLine::new("qstat").flag("--version")),
-        (SchedulerType::Slurm, ConnectionMode::Rest) | (SchedulerType::Local, _) => None,
-    };
-    if let Some(line) = version.filter(|_| answers) {
-        let configured = &config.scheduler.common().version;
-        let asking = parts.transport.exec(principal, run(line));
-        let advice = "its commands must be on the account's PATH";
-        step_with(show, (name, "scheduler version"), advice, asking, |output| {
-            let said = bytes_to_text(if output.stdout.is_empty() { &output.stderr } else { &output.stdout });
-            format!("it says \"{}\", configured is {configured}", said.lines().next().unwrap_or_default().trim())
-        })
-        .await;
+    let config = member.cluster.config();
+    if let (Some(scheduler), Some(config)) = (compute, &config.scheduler) {
+        let advice = "scheduler.type and connection_mode must be right, and its commands on the account's PATH (or api_url reachable)";
+        let ping = async { scheduler.ping(principal).await.map(|()| String::new()) };
+        if step(show, (name, "scheduler"), advice, ping).await.is_some()
+            && let Some(files) = files
+        {
+            version(show, name, files, config, principal).await;
+        }
     }
-    for root in config.file_systems.iter().map(|file_system| &file_system.path) {
-        let advice = "the path must exist there and be searchable by the account; sshd needs its sftp subsystem, or set file_access: exec";
-        let looking = parts.files.stat(principal, root, true);
-        step_with(show, (name, &format!("file system {}", RemotePath::to_text(root))), advice, looking, |_| String::new()).await;
+    if let Some(files) = files {
+        for root in config.file_systems.iter().map(|file_system| &file_system.path) {
+            let advice =
+                "the path must exist there and be searchable by the account; sshd needs its sftp subsystem, or set file_access: exec";
+            let looking = files.operations.stat(principal, root, true);
+            step_with(show, (name, &format!("file system {}", RemotePath::to_text(root))), advice, looking, |_| String::new()).await;
+        }
     }
-    if let Some(store) = parts.store {
+    if let Some(store) = objects {
         let advice = "data_transfer: private_url, access_key_id, secret_access_key and region must be those of the store";
         let ping = async { store.ping().await.map(|()| String::new()) };
         step(show, (name, "object store"), advice, ping).await;
     }
+}
+
+async fn log_in(show: &mut impl FnMut(Step), name: &str, files: &Files, principal: &Principal) -> bool {
+    let advice = "the host key must be known (ssh.host_keys), and the cluster must take the key of ssh_credentials for this account";
+    let login = files.transport.exec(principal, brief(CommandLine::new("true")));
+    let what = format!("SSH login as {}", principal.username);
+    let logged_in = step_with(show, (name, &what), advice, login, |output| match output.exit {
+        0 => String::new(),
+        exit => format!("`true` ended with {exit}: {}", bytes_to_text(&output.stderr).trim()),
+    });
+    logged_in.await.is_some()
+}
+
+/// The version that the scheduler's commands tell, where it has commands.
+async fn version(show: &mut impl FnMut(Step), name: &str, files: &Files, config: &scheduler::Config, principal: &Principal) {
+    let line = match (config.kind(), config.connection_mode()) {
+        (SchedulerType::Slurm, ConnectionMode::Ssh | ConnectionMode::Hybrid) => CommandLine::new("sinfo").flag("--version"),
+        (SchedulerType::Pbs, _) => CommandLine::new("qstat").flag("--version"),
+        (SchedulerType::Slurm, ConnectionMode::Rest) | (SchedulerType::Local, _) => return,
+    };
+    let configured = &config.common().version;
+    let asking = files.transport.exec(principal, brief(line));
+    let advice = "its commands must be on the account's PATH";
+    step_with(show, (name, "scheduler version"), advice, asking, |output| {
+        let said = bytes_to_text(if output.stdout.is_empty() { &output.stderr } else { &output.stdout });
+        format!("it says \"{}\", configured is {configured}", said.lines().next().unwrap_or_default().trim())
+    })
+    .await;
+}
+
+/// A command that takes no input and prints little.
+fn brief(line: CommandLine) -> Exec {
+    let limits = Some(Limits { execution: STEP, output: STEP_OUTPUT });
+    Exec { line, stdin: Bytes::new(), idempotent: true, environment: Environment::Client, limits }
 }
 
 async fn step<E: std::error::Error + 'static>(

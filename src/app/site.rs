@@ -43,7 +43,8 @@ pub(super) struct Site {
 pub(super) struct Member {
     fingerprint: Fingerprint,
     pub(super) cluster: Arc<Cluster>,
-    pub(super) lanes: Arc<Lanes>,
+    /// The connections, where it is reached over SSH.
+    pub(super) lanes: Option<Arc<Lanes>>,
     findings: watch::Sender<ClusterHealth>,
     pub(super) account: Arc<ServiceAccountTokens>,
 }
@@ -95,7 +96,7 @@ impl Site {
                 Some(known) => Member { account, ..known.clone() },
                 None => {
                     let (findings, health) = watch::channel(ClusterHealth::default());
-                    let credentials = match &config.ssh.credentials {
+                    let credentials = match config.ssh.as_ref().and_then(|ssh| ssh.credentials.as_ref()) {
                         Some(own) => build::credential_provider(own.clone(), &client, None)?.provider,
                         None => Arc::clone(&credentials) as Arc<dyn CredentialProvider>,
                     };
@@ -147,14 +148,14 @@ impl Site {
 
     /// What the metrics are read from.
     pub(super) fn sources(&self) -> Sources {
-        let lanes = self.members.iter().map(|member| Arc::clone(&member.lanes)).collect();
+        let lanes = self.members.iter().filter_map(|member| member.lanes.clone()).collect();
         Sources { request_metrics: self.request_metrics(), gate: self.state.gate.clone(), lanes }
     }
 
     /// Closes all connections to the clusters, when what was written and not finished is removed from them.
     pub(super) async fn close(&self) {
         futures::future::join_all(self.members.iter().map(|member| member.cluster.settle())).await;
-        futures::future::join_all(self.members.iter().map(|member| member.lanes.close())).await;
+        futures::future::join_all(self.members.iter().filter_map(|member| member.lanes.as_ref()).map(|lanes| lanes.close())).await;
     }
 
     /// Asks the authorization service whether it is what the configuration says, and logs what is wrong.

@@ -163,30 +163,64 @@ pub(super) fn clusters(walk: &mut Interpreter, clusters: &[(usize, cluster::Conf
             walk.mistake(&format!("{path}.name"), format!("is the name of clusters[{first}] already; names are compared without case"));
         }
         maintenance(walk, &format!("{path}.maintenance"), &config.maintenance);
-        ssh(walk, &format!("{path}.ssh"), &config.ssh, site);
-        scheduler(walk, &format!("{path}.scheduler"), &config.scheduler);
+        if let Some(config) = &config.ssh {
+            ssh(walk, &format!("{path}.ssh"), config, site);
+        }
+        if let Some(config) = &config.scheduler {
+            scheduler(walk, &format!("{path}.scheduler"), config);
+        }
+        capabilities(walk, &path, config);
         if config.service_account.client_id.is_empty() {
             walk.mistake(&format!("{path}.service_account.client_id"), "is empty");
         }
         at_least_one(walk, &format!("{path}.probing.interval_check"), config.probing.interval_check);
         for (service, probe) in config.probing.services.iter().flatten() {
-            let name = match service {
-                ServiceType::S3 => "storage",
-                ServiceType::Filesystem => "filesystem",
-                ServiceType::Ssh => "ssh",
-                ServiceType::Scheduler => "scheduler",
-                ServiceType::Exception => {
-                    let allowed = "scheduler | filesystem | ssh | storage";
-                    walk.mistake_allowing(&format!("{path}.probing.services.exception"), "is nothing to probe", allowed);
-                    continue;
-                }
-            };
-            at_least_one(walk, &format!("{path}.probing.services.{name}.timeout"), probe.timeout);
+            let key = format!("{path}.probing.services.{}", service.name());
+            if *service == ServiceType::Exception {
+                walk.mistake_allowing(&key, "is nothing to probe", "scheduler | filesystem | ssh | storage");
+                continue;
+            }
+            at_least_one(walk, &format!("{key}.timeout"), probe.timeout);
+            if *service != ServiceType::S3 && !config.services().any(|has| has == *service) {
+                walk.warning(&key, "has no effect: the system has no such service");
+            }
         }
         transfer_jobs(walk, &format!("{path}.data_operation"), config);
-        if config.file_systems.is_empty() {
+    }
+}
+
+/// What a system can do, and what its other sections need for it.
+fn capabilities(walk: &mut Interpreter, path: &str, config: &cluster::Config) {
+    let needs_ssh = config.scheduler.as_ref().is_some_and(|scheduler| scheduler.connection_mode() != ConnectionMode::Rest);
+    match (&config.ssh, &config.scheduler) {
+        (Some(_), _) if config.file_systems.is_empty() => {
             walk.warning(&format!("{path}.file_systems"), "is empty: every file operation will be refused");
         }
+        (Some(_), _) => {}
+        (None, None) => {
+            walk.mistake_allowing(path, "has neither ssh nor scheduler: there is nothing that it could do", "one of them, or both")
+        }
+        (None, Some(_)) if needs_ssh => {
+            let allowed = "a section with the key `host`; or connection_mode: rest, where the scheduler is Slurm";
+            walk.mistake_allowing(&format!("{path}.ssh"), "is missing: the scheduler's commands are run over SSH", allowed);
+        }
+        (None, Some(_)) => {
+            let listed = [
+                ("file_systems", !config.file_systems.is_empty()),
+                ("data_operation.data_transfer", config.data_operation.data_transfer.is_some()),
+            ];
+            for (key, _) in listed.into_iter().filter(|(_, is_given)| *is_given) {
+                walk.warning(&format!("{path}.{key}"), "has no effect without ssh: files cannot be reached");
+            }
+        }
+    }
+}
+
+/// No `ssh_credentials`: a mistake unless no cluster needs any.
+pub(super) fn no_credentials(walk: &mut Interpreter, clusters: &[(usize, cluster::Config)]) {
+    let needs = |config: &cluster::Config| config.ssh.as_ref().is_some_and(|ssh| ssh.credentials.is_none());
+    if clusters.is_empty() || clusters.iter().any(|(_, config)| needs(config)) {
+        walk.mistake_allowing("ssh_credentials", "is missing", "a section with the key `type`");
     }
 }
 

@@ -11,7 +11,7 @@ use super::{Credential, CredentialError, CredentialProvider};
 use crate::domain::{Principal, Secret, Username};
 
 /// SSH keys by user name.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Default)]
 pub struct Config {
     /// The keys, by login name.
     pub keys: HashMap<Username, UserKeys>,

@@ -1,8 +1,8 @@
 //! The background checker: one a cluster, which publishes what it finds for `cluster` to read.
 //!
 //! It works as the cluster's service account and through the same scheduler, files and transport as callers do, but it shares
-//! no state with their requests: its time limits are its own. This module must not know HTTP or use cases. To probe one more
-//! service: an arm in [`Checker::probes`].
+//! no state with their requests: its time limits are its own. Only what the cluster has is probed. This module must not know HTTP or use
+//! cases. To probe one more service: a few lines in [`Checker::probes`].
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::authn::PrincipalSource;
-use crate::cluster::{Cluster, ProbeConfig};
+use crate::cluster::{Cluster, ProbeConfig, WithoutHealthCheck};
 use crate::domain::{ClusterHealth, Principal, RemotePath, ServiceHealth, ServiceType};
 use crate::error::{Classify, ErrorChain};
 use crate::ssh::{CommandError, CommandLine, Environment, Exec, Limits};
@@ -92,37 +92,31 @@ impl Checker {
     }
 
     fn probes<'a>(&'a self, principal: &'a Principal) -> Vec<BoxFuture<'a, ServiceHealth>> {
-        let parts = self.cluster.without_health_check();
-        let services = self.cluster.config().probing.services.iter().flatten();
+        let WithoutHealthCheck { compute, files, objects } = self.cluster.without_health_check();
+        let config = self.cluster.config();
+        let wanted = |service: ServiceType| {
+            let ProbeConfig { timeout } = config.probing.services.as_ref()?.get(&service)?;
+            Some((service, Duration::from_secs(*timeout)))
+        };
         let mut probes: Vec<BoxFuture<'a, ServiceHealth>> = Vec::new();
-        for (&service, &ProbeConfig { timeout }) in services {
-            let limit = Duration::from_secs(timeout);
-            match service {
-                ServiceType::Ssh => {
-                    let transport = parts.transport;
-                    let work = async move {
-                        let raw = transport.exec(principal, log_in(limit)).await?;
-                        if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
-                    };
-                    probes.push(probe(service, None, limit, work).boxed());
-                }
-                ServiceType::Scheduler => {
-                    let scheduler = parts.scheduler;
-                    probes.push(probe(service, None, limit, scheduler.ping(principal)).boxed());
-                }
-                ServiceType::Filesystem => {
-                    let files = parts.files;
-                    for root in self.cluster.config().file_systems.iter().map(|fs| &fs.path) {
-                        let work = async move { files.stat(principal, root, true).await.map(drop) };
-                        probes.push(probe(service, Some(root), limit, work).boxed());
-                    }
-                }
-                ServiceType::S3 => {
-                    probes.extend(parts.store.map(|store| probe(service, None, limit, store.ping()).boxed()));
-                }
-                // The checker itself is nothing to probe.
-                ServiceType::Exception => {}
+        if let (Some(store), Some((service, limit))) = (objects, wanted(ServiceType::S3)) {
+            probes.push(probe(service, None, limit, store.ping()).boxed());
+        }
+        if let (Some(files), Some((service, limit))) = (files, wanted(ServiceType::Filesystem)) {
+            for root in config.file_systems.iter().map(|fs| &fs.path) {
+                let work = async move { files.operations.stat(principal, root, true).await.map(drop) };
+                probes.push(probe(service, Some(root), limit, work).boxed());
             }
+        }
+        if let (Some(files), Some((service, limit))) = (files, wanted(ServiceType::Ssh)) {
+            let work = async move {
+                let raw = files.transport.exec(principal, log_in(limit)).await?;
+                if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
+            };
+            probes.push(probe(service, None, limit, work).boxed());
+        }
+        if let (Some(scheduler), Some((service, limit))) = (compute, wanted(ServiceType::Scheduler)) {
+            probes.push(probe(service, None, limit, scheduler.ping(principal)).boxed());
         }
         probes
     }

@@ -134,8 +134,10 @@ impl Operation {
 /// another; one after the other where it is, up to the first that fails. What is not done by `deadline` is given up.
 ///
 /// # Errors
-/// When there are too many of them.
+/// When there are too many of them, or the system has no files.
 pub async fn run(access: &Access, operations: Vec<Operation>, ordered: bool, deadline: Instant) -> Result<Vec<Outcome>, ServiceError> {
+    // Otherwise each operation would say so.
+    access.cluster().files_without_health_check()?;
     if operations.len() > MAX_OPERATIONS {
         return Err(InvalidRequest::new(Place::Document, "operations", format!("there must be at most {MAX_OPERATIONS} of them")).into());
     }

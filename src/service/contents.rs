@@ -78,7 +78,7 @@ pub async fn download(
     let opening = access.cluster().files()?.download(access.principal(), &path, range, form.cap(access));
     let (clients, user) = (&access.limits().slow_clients, &access.principal().username);
     let opening = opening.map_err(|error| ServiceError::or_by(error, form.way_out(READ_LARGER)));
-    let mut download = clients.admit(user, access.cluster().config().ssh.channels_per_user(), opening).await?;
+    let mut download = clients.admit(user, access.cluster().config().channels_per_user(), opening).await?;
     download.content = clients.watch(user, counts::downloaded(access, download.content)).inspect(move |_| _ = &permit).boxed();
     Ok((path, download))
 }
@@ -126,7 +126,7 @@ pub async fn pack(access: &Access, path: &str, format: ArchiveFormat) -> Result<
     let permit = TransferPermit::take(access)?;
     let (clients, user) = (&access.limits().slow_clients, &access.principal().username);
     let opening = access.cluster().files()?.pack(access.principal(), &path, format);
-    let content = clients.admit(user, access.cluster().config().ssh.channels_per_user(), opening).await?;
+    let content = clients.admit(user, access.cluster().config().channels_per_user(), opening).await?;
     Ok((path, clients.watch(user, counts::downloaded(access, content)).inspect(move |_| _ = &permit).boxed()))
 }
 

@@ -58,7 +58,7 @@ pub async fn walk(access: &Access, path: &str, options: WalkOptions) -> Result<E
     let permit = TransferPermit::take(access)?;
     let (clients, user) = (&access.limits().slow_clients, &access.principal().username);
     let opening = access.cluster().files()?.walk(access.principal(), &path, options);
-    let found = clients.admit(user, access.cluster().config().ssh.channels_per_user(), opening).await?;
+    let found = clients.admit(user, access.cluster().config().channels_per_user(), opening).await?;
     Ok(clients.watch(user, found).inspect(move |_| _ = &permit).boxed())
 }
 

@@ -13,7 +13,7 @@ use super::process::{self, Process};
 use crate::cluster::Cluster;
 use crate::domain::{ClusterHealth, ServiceType};
 use crate::http::{MetricsFormat, RequestMetrics};
-use crate::scheduler::ReadCounts;
+use crate::scheduler::{CachedScheduler, ReadCounts};
 use crate::service::{Decisions, Gate};
 use crate::ssh::{Lanes, Stats};
 
@@ -128,7 +128,8 @@ impl Reader<'_> {
         });
         writer.counters(&families::CONTENT, content)?;
         let reads = systems().flat_map(|(cluster, _)| {
-            cluster.scheduler_without_health_check().read_counts().into_iter().flat_map(move |(read, counts)| {
+            let scheduler = cluster.without_health_check().compute;
+            scheduler.into_iter().flat_map(CachedScheduler::read_counts).flat_map(move |(read, counts)| {
                 let ReadCounts { asked, joined, remembered } = counts;
                 let row = |(source, count)| ([name(cluster), read, source], count);
                 [("asked", asked), ("joined", joined), ("remembered", remembered)].map(row)
@@ -251,13 +252,8 @@ fn name(cluster: &Cluster) -> &str {
 /// Each service that was checked, and whether it may be used: 1 or 0. Paths are left out, since they may hold names of users.
 fn services(health: &ClusterHealth) -> impl Iterator<Item = (&'static str, u64)> {
     let checked = |service| health.services.iter().any(|entry| entry.service == service);
-    let found = [
-        (ServiceType::Ssh, "ssh"),
-        (ServiceType::Scheduler, "scheduler"),
-        (ServiceType::Filesystem, "filesystem"),
-        (ServiceType::S3, "s3"),
-    ];
-    let found = found.map(|(service, name)| checked(service).then(|| (name, u64::from(health.unhealthy(service).is_none()))));
+    let found = [ServiceType::Ssh, ServiceType::Scheduler, ServiceType::Filesystem, ServiceType::S3];
+    let found = found.map(|service| checked(service).then(|| (service.name(), u64::from(health.unhealthy(service).is_none()))));
     let failed = checked(ServiceType::Exception);
     let checker = (failed || health.last_check.is_some()).then(|| ("checker", u64::from(!failed)));
     found.into_iter().chain([checker]).flatten()

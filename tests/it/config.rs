@@ -54,6 +54,10 @@ fn read(text: &str) -> Result<Loaded, ConfigError> {
     config::from_yaml(text, no_env())
 }
 
+fn ssh(config: &config::Config, cluster: usize) -> &goldcrest::ssh::Config {
+    config.clusters[cluster].ssh.as_ref().unwrap()
+}
+
 fn site() -> String {
     format!("{SITE}{CLUSTER}")
 }
@@ -98,8 +102,8 @@ fn a_configuration_written_for_firecrest_loads_unchanged() {
     assert_eq!(service.private_key.expose(), "the service_key", "a secret from a file is trimmed");
     let names: Vec<&str> = config.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
     assert_eq!(names, ["slurm-api", "slurm-ssh", "pbs"]);
-    assert_eq!(config.clusters[0].scheduler.connection_mode(), ConnectionMode::Rest);
-    assert_eq!(config.clusters[2].scheduler.kind(), SchedulerType::Pbs);
+    assert_eq!(config.clusters[0].scheduler.as_ref().unwrap().connection_mode(), ConnectionMode::Rest);
+    assert_eq!(config.clusters[2].scheduler.as_ref().unwrap().kind(), SchedulerType::Pbs);
     assert_eq!(config.clusters[2].probing.interval_check, 60, "the old name of interval_check");
     let Some(DataTransfer::Streamer(streamer)) = &config.clusters[0].data_operation.data_transfer else { panic!("no streamer") };
     assert_eq!((streamer.port_range, streamer.wait_timeout), ([5665, 5666], 43200));
@@ -250,6 +254,38 @@ fn a_scheduler_has_the_keys_of_its_type_and_those_of_others_are_unknown() {
 }
 
 #[test]
+fn a_system_may_lack_ssh_or_a_scheduler_but_not_what_the_other_needs() {
+    let without_ssh = site().replace("    ssh:\n      host: login.example.org\n", "");
+    let rest = without_ssh.replace("24.11.0", "24.11.0\n      connection_mode: rest\n      api_url: http://slurm:6820");
+    let said =
+        |text: &str| warnings(&read(text).unwrap()).into_iter().filter(|warning| warning.contains("clusters[0]")).collect::<Vec<_>>();
+    assert!(
+        mistakes(&without_ssh).contains("clusters[0].ssh: is missing: the scheduler's commands are run over SSH"),
+        "{}",
+        mistakes(&without_ssh)
+    );
+    let told = said(&rest);
+    assert!(
+        told.len() == 1 && told[0].ends_with("clusters[0].file_systems: has no effect without ssh: files cannot be reached"),
+        "{told:?}"
+    );
+    let probed = said(&rest.replace("probing: {}", "probing: {services: {scheduler: {}, ssh: {}}}"));
+    assert!(
+        probed.iter().any(|warning| warning.contains("probing.services.ssh: has no effect: the system has no such service")),
+        "{probed:?}"
+    );
+    let files = site().replace("    scheduler:\n      type: slurm\n      version: 24.11.0\n", "");
+    assert_eq!(said(&files), [""; 0]);
+    let nothing = files.replace("    ssh:\n      host: login.example.org\n", "");
+    assert!(mistakes(&nothing).contains("clusters[0]: has neither ssh nor scheduler"), "{}", mistakes(&nothing));
+
+    let no_keys = |text: &str| text.replace("ssh_credentials:\n  type: SSHStaticKeys\n  keys:\n    ann:\n      private_key: a key\n", "");
+    let loaded = read(&no_keys(&rest)).unwrap();
+    assert!(goldcrest::app::App::build(loaded.config).is_ok());
+    assert!(mistakes(&no_keys(&site())).contains("ssh_credentials: is missing"), "{}", mistakes(&no_keys(&site())));
+}
+
+#[test]
 fn unknown_keys_are_warned_of_with_the_nearest_known_one() {
     let text = site().replace("      host: login", "      max_chanels: 3\n      frobnicate: [1, 2]\n      host: login");
     let loaded = read(&text).unwrap();
@@ -289,7 +325,7 @@ fn keys_that_are_data_stay_as_they_are() {
 fn versions_and_secrets_that_look_like_numbers_are_texts() {
     let text = site().replace("24.11.0", "24.10").replace("hunter2", "0123");
     let config = read(&text).unwrap().config;
-    assert_eq!(config.clusters[0].scheduler.common().version, "24.10");
+    assert_eq!(config.clusters[0].scheduler.as_ref().unwrap().common().version, "24.10");
     assert_eq!(config.clusters[0].service_account.secret.expose(), "0123");
 }
 
@@ -297,13 +333,13 @@ fn versions_and_secrets_that_look_like_numbers_are_texts() {
 fn a_number_or_truth_value_in_quotes_is_taken() {
     let text = site().replace("host: login.example.org", "host: h\n      port: \"2222\"") + "app_debug: 'yes'\n";
     let config = read(&text).unwrap().config;
-    assert_eq!((config.clusters[0].ssh.port, config.app_debug), (2222, true));
+    assert_eq!((ssh(&config, 0).port, config.app_debug), (2222, true));
 }
 
 #[test]
 fn the_freshness_of_reads_is_a_second_and_may_be_a_fraction_or_nothing_but_no_age() {
     let with = |value: &str| site().replace("24.11.0", &format!("24.11.0\n      readFreshness: {value}"));
-    let freshness = |text: &str| read(text).unwrap().config.clusters[0].scheduler.freshness();
+    let freshness = |text: &str| read(text).unwrap().config.clusters[0].scheduler.as_ref().unwrap().freshness();
     assert_eq!(freshness(&site()), std::time::Duration::from_secs(1));
     assert_eq!(freshness(&with("0.25")), std::time::Duration::from_millis(250));
     assert_eq!(freshness(&with("0")), std::time::Duration::ZERO);
@@ -423,7 +459,7 @@ fn anchors_and_merge_keys_work() {
         + "  - name: eiger\n    ssh: {<<: *ssh, port: 22}\n    scheduler: {type: slurm, version: 1}\n"
         + "    service_account: {client_id: a, secret: b}\n    probing: {}\n    file_systems: []\n";
     let config = read(&text).unwrap().config;
-    assert_eq!((config.clusters[1].ssh.host.as_str(), config.clusters[1].ssh.port), ("login.example.org", 22));
+    assert_eq!((ssh(&config, 1).host.as_str(), ssh(&config, 1).port), ("login.example.org", 22));
 }
 
 #[test]
@@ -476,7 +512,7 @@ fn clusters_may_be_a_folder_of_files() {
     let config = config::from_yaml(&text, env([("GOLDCREST__CLUSTERS__1__SSH__HOST", "other")])).unwrap().config;
     let names: Vec<&str> = config.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
     assert_eq!(names, ["first", "second"]);
-    assert_eq!(config.clusters[1].ssh.host, "other");
+    assert_eq!(ssh(&config, 1).host, "other");
 
     write(folder.path(), "b.yaml", &cluster("second").replace("host", "hots"));
     let message = mistakes(&text).replace(&folder.path().display().to_string(), "FOLDER");
@@ -495,7 +531,7 @@ fn a_prefixed_variable_wins_over_the_file() {
     ]);
     let config = config::from_yaml(&site(), variables).unwrap().config;
     assert_eq!(config.auth.authentication.username_claim, "uid");
-    assert_eq!(config.clusters[0].ssh.port, 2222);
+    assert_eq!(ssh(&config, 0).port, 2222);
     assert_eq!(config.clusters[0].file_systems[1].path.to_text(), "/scratch");
     assert!(config.app_debug);
     let credentials::Config::StaticKeys(keys) = &config.ssh_credentials else { panic!("no static keys") };
@@ -710,7 +746,7 @@ fn a_cluster_may_have_its_own_source_of_credentials() {
     let own = site().replace("host: login.example.org", "host: h\n      credentials: {type: SSHService, url: 'http://keys'}");
     let config = read(&own).unwrap().config;
     assert!(matches!(config.ssh_credentials, credentials::Config::StaticKeys(_)));
-    assert!(matches!(config.clusters[0].ssh.credentials, Some(credentials::Config::KeyService(_))));
+    assert!(matches!(ssh(&config, 0).credentials, Some(credentials::Config::KeyService(_))));
     let told = read(&own.replace("http://keys", "keys")).unwrap_err().to_string();
     assert!(told.contains("clusters[0].ssh.credentials.url: is not a usable URL"), "{told}");
 }

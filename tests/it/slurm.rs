@@ -12,7 +12,7 @@ use goldcrest::scheduler::{Scheduler, SchedulerError, WayNote};
 use goldcrest::ssh::{ByteStream, CommandLine, Exec, LaneKind, RawOutput, Transport, TransportError};
 
 use crate::api::doubles::{Script, ScriptedFiles};
-use crate::api::{Api, cluster_config, request};
+use crate::api::{Api, cluster_config, request, whole};
 use crate::support::principal;
 use crate::support::scripted::{ScriptedTransport, Step, breaks, fails, prints};
 
@@ -213,7 +213,7 @@ async fn a_caller_reads_in_header_and_member_that_accounting_was_silent() {
     let files = Arc::new(ScriptedFiles(Script::new("file system", [])));
     let transport = Arc::new(ScriptedTransport::new([]));
     let (_, health) = tokio::sync::watch::channel(ClusterHealth::default());
-    let api = Api::over(Cluster::new(cluster_config(), transport, Arc::new(slurm(steps)), files, health));
+    let api = Api::over(Cluster::new(cluster_config(), whole(transport, Arc::new(slurm(steps)), files), health));
     for uri in ["/compute/daint/jobs", "/compute/daint/jobs?page=1"] {
         let answer = api.send(request(Method::GET, uri, Some("token-of-jane"), None)).await;
         let document = answer.json();

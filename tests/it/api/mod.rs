@@ -5,6 +5,7 @@
 mod access;
 mod bad_input;
 mod batch;
+mod capabilities;
 mod compute;
 mod contract;
 pub mod doubles;
@@ -37,10 +38,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, Response, header};
-use goldcrest::cluster::Cluster;
+use goldcrest::cluster::{Capabilities, Cluster, Files};
 use goldcrest::domain::{ClusterHealth, RemotePath, ServiceHealth, ServiceType};
+use goldcrest::filesystem::FileSystem;
 use goldcrest::http::{AppState, Config, Docs, Logger, RequestMetrics, router};
+use goldcrest::scheduler::Scheduler;
 use goldcrest::service::Gate;
+use goldcrest::ssh::Transport;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tower::ServiceExt;
@@ -52,7 +56,12 @@ use doubles::{Relations, Script, ScriptedFiles, ScriptedScheduler, Step, Tokens}
 pub fn cluster(scheduler: Vec<Step>, files: Vec<Step>, transport: ScriptedTransport, health: watch::Receiver<ClusterHealth>) -> Cluster {
     let scheduler = ScriptedScheduler(Script::new("scheduler", scheduler));
     let files = ScriptedFiles(Script::new("file system", files));
-    Cluster::new(cluster_config(), Arc::new(transport), Arc::new(scheduler), Arc::new(files), health)
+    Cluster::new(cluster_config(), whole(Arc::new(transport), Arc::new(scheduler), Arc::new(files)), health)
+}
+
+/// What a cluster can do that lacks nothing but an object store.
+pub fn whole(transport: Arc<dyn Transport>, scheduler: Arc<dyn Scheduler>, operations: Arc<dyn FileSystem>) -> Capabilities {
+    Capabilities { compute: Some(scheduler), files: Some(Files { transport, operations }), objects: None }
 }
 
 /// How `daint` is set up.

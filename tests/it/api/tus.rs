@@ -27,7 +27,7 @@ fn api(directory: &TempDir, access: filesystem::FileAccess) -> Api {
         let transport = Arc::new(Local::new(Subsystem::Own));
         let files = filesystem::open(transport.clone(), access, Settings::default());
         let scheduler = Arc::new(ScriptedScheduler(Script::new("scheduler", [])));
-        let cluster = Arc::new(Cluster::new(config, transport, scheduler, files, watch::channel(ClusterHealth::default()).1));
+        let cluster = Arc::new(Cluster::new(config, super::whole(transport, scheduler, files), watch::channel(ClusterHealth::default()).1));
         state.gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [cluster]);
         state.root_path = "/api".to_owned();
     })

@@ -90,7 +90,8 @@ impl Site {
             config.data_operation.max_stream_size = SizeLimit::Bytes(10_000_000);
             let files = filesystem::open(transport.clone(), access, Settings::default());
             let scheduler = Arc::new(ScriptedScheduler(Script::new("scheduler", [])));
-            let cluster = Cluster::new(config, transport.clone(), scheduler, files, watch::channel(ClusterHealth::default()).1);
+            let cluster =
+                Cluster::new(config, super::whole(transport.clone(), scheduler, files), watch::channel(ClusterHealth::default()).1);
             state.gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [Arc::new(cluster)]);
         });
         let site = Self { api: Arc::new(api), transport, directory };
