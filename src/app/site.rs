@@ -15,7 +15,7 @@ use crate::credentials::{CredentialProvider, Replaceable, StaticKeys};
 use crate::domain::ClusterHealth;
 use crate::health::Checker;
 use crate::http::{self, AppState, Kept, RequestMetrics};
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Lifecycle, TaskStatus};
 use crate::rest;
 use crate::service::Gate;
 use crate::ssh::Lanes;
@@ -147,9 +147,9 @@ impl Site {
     }
 
     /// What the metrics are read from.
-    pub(super) fn sources(&self) -> Sources {
+    pub(super) fn sources(&self, tasks: Vec<TaskStatus>) -> Sources {
         let lanes = self.members.iter().filter_map(|member| member.lanes.clone()).collect();
-        Sources { request_metrics: self.request_metrics(), gate: self.state.gate.clone(), lanes }
+        Sources { request_metrics: self.request_metrics(), gate: self.state.gate.clone(), lanes, tasks }
     }
 
     /// Closes all connections to the clusters, when what was written and not finished is removed from them.

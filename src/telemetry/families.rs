@@ -143,6 +143,7 @@ define! {
     SSH_RETRIES = Family::counter("goldcrest_ssh_retries", &["system"], "Requests that were repeated on another connection.");
     SSH_SHELLS = Family::counter("goldcrest_ssh_shells_started", &["system"], "Shells started to run commands.");
     SSH_REUSED = Family::counter("goldcrest_ssh_shells_reused", &["system"], "Commands run in an existing shell.");
+    TASKS = Family::gauge("goldcrest_background_task_up", &["task"], "State of a background task: 1 if it is running, 0 if it has panicked.");
     CPU = Family::counter("process_cpu", &[], "CPU time used by the process.").unit(&SECONDS);
     MEMORY = Family::gauge("process_resident_memory", &[], "Resident memory of the process.").unit(&BYTES);
     OPEN_FILES = Family::gauge("process_open_fds", &[], "Open file descriptors.");

@@ -1,5 +1,6 @@
 //! The metrics, read from whoever counts when somebody asks for them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use super::process::{self, Process};
 use crate::cluster::Cluster;
 use crate::domain::{ClusterHealth, ServiceType};
 use crate::http::{MetricsFormat, RequestMetrics};
+use crate::lifecycle::TaskStatus;
 use crate::scheduler::{CachedScheduler, ReadCounts};
 use crate::service::{Decisions, Gate};
 use crate::ssh::{Lanes, Stats};
@@ -26,6 +28,8 @@ pub struct Sources {
     pub gate: Gate,
     /// The SSH connections to each cluster.
     pub lanes: Vec<Arc<Lanes>>,
+    /// The background work.
+    pub tasks: Vec<TaskStatus>,
 }
 
 /// All metrics.
@@ -81,6 +85,7 @@ impl Collector for Follower {
         reader.systems(&mut writer)?;
         reader.health(&mut writer)?;
         reader.ssh(&mut writer)?;
+        reader.tasks(&mut writer)?;
         reader.process(&mut writer)
     }
 }
@@ -162,6 +167,16 @@ impl Reader<'_> {
         writer.counters(&families::SSH_RETRIES, each(|stats| stats.retries))?;
         writer.counters(&families::SSH_SHELLS, each(|stats| stats.shells))?;
         writer.counters(&families::SSH_REUSED, each(|stats| stats.reused))
+    }
+
+    fn tasks(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let tasks = self.sources.tasks.iter().map(|task| (task.name.as_ref(), u64::from(task.is_running)));
+        // Of tasks of one name, such as those of clusters that a reload replaces, one that has panicked counts.
+        let mut found = BTreeMap::new();
+        for (name, is_running) in tasks {
+            found.entry(name).and_modify(|other: &mut u64| *other = is_running.min(*other)).or_insert(is_running);
+        }
+        writer.gauges(&families::TASKS, found.into_iter().map(|(name, is_running)| ([name], is_running)))
     }
 
     fn process(&self, writer: &mut Writer<'_>) -> fmt::Result {

@@ -11,7 +11,7 @@ const ROWS: &[&[&str]] = &[
     &["commands"],
     &["demo"],
     &["app"],
-    &["config", "lifecycle", "telemetry"],
+    &["config", "telemetry"],
     &["http"],
     &["service"],
     &["health"],
@@ -20,7 +20,7 @@ const ROWS: &[&[&str]] = &[
     &["scheduler", "filesystem", "transfer", "session"],
     &["ssh"],
     &["credentials"],
-    &["rest"],
+    &["lifecycle", "rest"],
     &["domain", "error"],
 ];
 
