@@ -93,7 +93,7 @@ async fn reach(show: &mut impl FnMut(Step), name: &str, member: &Member) -> bool
 }
 
 async fn allowed(show: &mut impl FnMut(Step), name: &str, site: &Site, member: &Member, principal: &Principal) {
-    let asking = site.authorizer.check(principal, Relation::Access, member.cluster.name());
+    let asking = site.authorizer.check(principal, Relation::Read, member.cluster.name());
     let advice = "it is no mistake where nobody needs the service account to be allowed: only callers are asked about";
     step_with(show, (name, "authorization of the service account"), advice, asking, |ruling| match ruling.decision {
         Decision::Allowed => "allowed".to_owned(),

@@ -11,6 +11,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::{Principal, SystemName};
 use crate::error::{Classify, Kind};
@@ -46,11 +48,30 @@ pub trait Authorizer: Send + Sync {
     }
 }
 
-/// The relations that operations ask for. The model may have others, such as `admin`, which lead to these.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The relations that operations ask for, by what they do. The model may have others, such as `access`, which lead to these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Relation {
-    /// May use the cluster: jobs, files, status.
-    Access,
+    /// See: status, jobs, and contents of files.
+    Read,
+    /// Have work done: submit jobs, cancel them and attach to them.
+    Submit,
+    /// Change files.
+    Write,
+}
+
+impl Relation {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::Read, Self::Submit, Self::Write];
+
+    /// Its name in models, rules and the audit trail.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Submit => "submit",
+            Self::Write => "write",
+        }
+    }
 }
 
 /// An answer, and how it came about.

@@ -113,6 +113,9 @@ pub(super) fn authorization(walk: &mut Interpreter, config: &authz::Config, syst
                     walk.mistake("auth.authorization.client_credentials", "stands beside api_token: the server is shown one of them");
                 }
             }
+            if config.by_effect && config.relation != "access" {
+                walk.warning("auth.authorization.relation", "has no effect with by_effect: true");
+            }
             for (key, word) in
                 [("relation", &config.relation), ("object_type", &config.object_type), ("group_relation", &config.group_relation)]
                     .into_iter()

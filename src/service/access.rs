@@ -114,17 +114,17 @@ impl Gate {
         error
     }
 
-    /// Admits a caller to a cluster.
+    /// Admits a caller to a cluster, for what `relation` names.
     ///
     /// # Errors
     /// [`AccessError::SystemNotFound`] where no cluster has that name, [`AccessError::Denied`] where the caller may not use it.
     /// Only an identified caller learns which systems exist, and only one who may use a system that it is under maintenance
     /// ([`AccessError::Maintenance`]).
-    pub async fn admit(&self, caller: Caller, system: &str) -> Result<Access, AccessError> {
+    pub async fn admit(&self, caller: Caller, relation: Relation, system: &str) -> Result<Access, AccessError> {
         let name = SystemName::new(system).map_err(|_| AccessError::SystemNotFound)?;
         let member = self.members.get(&name).cloned().ok_or(AccessError::SystemNotFound)?;
         let begun = Instant::now();
-        let ruling = self.authorizer.check(&caller.principal, Relation::Access, &name).await;
+        let ruling = self.authorizer.check(&caller.principal, relation, &name).await;
         let took = begun.elapsed();
         audit::decision(&caller, &name, &ruling, took);
         member.counts.decided(&ruling);
@@ -139,13 +139,22 @@ impl Gate {
         }
     }
 
+    /// Admits a caller who was admitted for less, once it is known what is to be done.
+    ///
+    /// # Errors
+    /// As [`Gate::admit`].
+    pub async fn admit_further(&self, access: Access, relation: Relation) -> Result<Access, AccessError> {
+        let system = access.cluster().name().to_string();
+        self.admit(access.caller, relation, &system).await
+    }
+
     /// The clusters that a caller may use, in the order of their names.
     ///
     /// # Errors
     /// When a decision about one of them could not be had: then none is shown.
     pub async fn visible(&self, caller: &Caller) -> Result<Vec<&Arc<Cluster>>, AccessError> {
         let names: Vec<&SystemName> = self.members.keys().collect();
-        let rulings = match self.authorizer.check_all(&caller.principal, Relation::Access, &names).await {
+        let rulings = match self.authorizer.check_all(&caller.principal, Relation::Read, &names).await {
             Ok(rulings) if rulings.len() == names.len() => Ok(rulings),
             Ok(_) => Err(AuthzError::Unavailable("there are fewer rulings than clusters".into())),
             Err(error) => Err(error),

@@ -90,7 +90,8 @@ pub enum Outcome {
 }
 
 impl Operation {
-    fn changes(&self) -> bool {
+    /// Whether it changes files.
+    pub fn changes(&self) -> bool {
         !matches!(self, Self::Stat { .. } | Self::List { .. } | Self::Checksum { .. })
     }
 

@@ -73,6 +73,7 @@ const SCENARIOS: &[Scenario] = scenarios![
     [OpenFga, OpenSsh] => access::a_denied_relation_is_forbidden,
     [OpenSsh] => access::nothing_is_allowed_while_the_authorization_server_is_down,
     [OpenFga, OpenSsh] => authorization::a_caller_is_shown_the_systems_that_the_store_grants,
+    [OpenFga, OpenSsh] => authorization::an_operation_needs_the_relation_of_what_it_does,
     [OpenFga, OpenSsh] => authorization::decisions_are_explained_in_the_audit_trail,
     [OpenFga, OpenSsh] => authorization::a_server_that_is_away_for_a_while_allows_nothing_and_is_used_again,
     [Keycloak, OpenFga, OpenSsh] => authorization::a_server_that_wants_tokens_of_an_identity_provider_is_shown_them,

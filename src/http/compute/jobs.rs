@@ -10,13 +10,13 @@ use crate::http::compute::model::{
     AcctParameters, AttachParameters, GetJobMetadataResponse, GetJobResponse, JobsParameters, PostJobAttachRequest,
     PostJobSubmissionResponse, PostJobSubmitRequest, PutJobAttachResponse,
 };
-use crate::http::extract::access::JobIdText;
+use crate::http::extract::access::{JobIdText, ReadAccess, SubmitAccess};
 use crate::http::extract::cached_response::{IfNoneMatch, backend_header};
 use crate::http::extract::page::{PageParameters, Paging};
 use crate::http::extract::parameters::{Document, Parameters};
 use crate::http::problem::Problem;
 use crate::scheduler::{AttachOutput, SchedulerError};
-use crate::service::{Access, ServiceError, jobs};
+use crate::service::{ServiceError, jobs};
 use crate::ssh::{CommandError, RawOutput};
 
 /// List jobs
@@ -32,7 +32,7 @@ use crate::ssh::{CommandError, RawOutput};
     responses((status = 200, description = "The jobs", body = GetJobResponse), (status = 304, description = "The answer is the one that the caller has"))
 )]
 pub(crate) async fn list_jobs(
-    access: Access,
+    ReadAccess(access): ReadAccess,
     query: Parameters<JobsParameters>,
     paging: Paging,
     if_none_match: IfNoneMatch,
@@ -53,7 +53,7 @@ pub(crate) async fn list_jobs(
     responses((status = 200, description = "The jobs", body = GetJobResponse), (status = 304, description = "The answer is the one that the caller has"))
 )]
 pub(crate) async fn acct(
-    access: Access,
+    ReadAccess(access): ReadAccess,
     query: Parameters<AcctParameters>,
     paging: Paging,
     if_none_match: IfNoneMatch,
@@ -73,7 +73,10 @@ pub(crate) async fn acct(
     request_body = PostJobSubmitRequest,
     responses((status = 201, description = "The job was submitted", body = PostJobSubmissionResponse))
 )]
-pub(crate) async fn submit_job(access: Access, Document(request): Document<PostJobSubmitRequest>) -> Result<Response, Problem> {
+pub(crate) async fn submit_job(
+    SubmitAccess(access): SubmitAccess,
+    Document(request): Document<PostJobSubmitRequest>,
+) -> Result<Response, Problem> {
     let done = jobs::submit(&access, request.try_into()?).await?;
     let body = Json(PostJobSubmissionResponse { job_id: Some(done.value.into()) });
     Ok((StatusCode::CREATED, backend_header(done.way), body).into_response())
@@ -89,7 +92,7 @@ pub(crate) async fn submit_job(access: Access, Document(request): Document<PostJ
     tag = "compute",
     responses((status = 200, description = "The job", body = GetJobResponse), (status = 304, description = "The answer is the one that the caller has"))
 )]
-pub(crate) async fn get_job(access: Access, id: JobIdText, if_none_match: IfNoneMatch) -> Result<Response, Problem> {
+pub(crate) async fn get_job(ReadAccess(access): ReadAccess, id: JobIdText, if_none_match: IfNoneMatch) -> Result<Response, Problem> {
     let jobs = jobs::get(&access, &id.0).await?;
     Ok(if_none_match.answer::<GetJobResponse, _>(&jobs))
 }
@@ -102,7 +105,11 @@ pub(crate) async fn get_job(access: Access, id: JobIdText, if_none_match: IfNone
     tag = "compute",
     responses((status = 200, description = "Script and files of the job", body = GetJobMetadataResponse), (status = 304, description = "The answer is the one that the caller has"))
 )]
-pub(crate) async fn get_job_metadata(access: Access, id: JobIdText, if_none_match: IfNoneMatch) -> Result<Response, Problem> {
+pub(crate) async fn get_job_metadata(
+    ReadAccess(access): ReadAccess,
+    id: JobIdText,
+    if_none_match: IfNoneMatch,
+) -> Result<Response, Problem> {
     let jobs = jobs::metadata(&access, &id.0).await?;
     Ok(if_none_match.answer::<GetJobMetadataResponse, _>(&jobs))
 }
@@ -115,7 +122,7 @@ pub(crate) async fn get_job_metadata(access: Access, id: JobIdText, if_none_matc
     tag = "compute",
     responses((status = 204, description = "The job was cancelled"))
 )]
-pub(crate) async fn cancel_job(access: Access, id: JobIdText) -> Result<Response, Problem> {
+pub(crate) async fn cancel_job(SubmitAccess(access): SubmitAccess, id: JobIdText) -> Result<Response, Problem> {
     let done = jobs::cancel(&access, &id.0).await?;
     Ok((StatusCode::NO_CONTENT, backend_header(done.way)).into_response())
 }
@@ -137,7 +144,7 @@ pub(crate) async fn cancel_job(access: Access, id: JobIdText) -> Result<Response
     )
 )]
 pub(crate) async fn attach(
-    access: Access,
+    SubmitAccess(access): SubmitAccess,
     id: JobIdText,
     query: Parameters<AttachParameters>,
     Document(request): Document<PostJobAttachRequest>,

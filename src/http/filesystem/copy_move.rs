@@ -4,10 +4,11 @@ use axum::Json;
 use axum::http::StatusCode;
 
 use crate::filesystem::CopyOptions;
+use crate::http::extract::access::WriteAccess;
 use crate::http::extract::parameters::Document;
 use crate::http::filesystem::model::copy_move::{PostCopyRequest, PostCopyResponse, PutMoveRequest, PutMoveResponse};
 use crate::http::problem::Problem;
-use crate::service::{Access, copy_move};
+use crate::service::copy_move;
 
 /// Copy files
 ///
@@ -22,7 +23,7 @@ use crate::service::{Access, copy_move};
     responses((status = 201, description = "The new entry", body = PostCopyResponse))
 )]
 pub(crate) async fn cp(
-    access: Access,
+    WriteAccess(access): WriteAccess,
     Document(request): Document<PostCopyRequest>,
 ) -> Result<(StatusCode, Json<PostCopyResponse>), Problem> {
     let options = CopyOptions { dereference: request.dereference, overwrite: request.overwrite };
@@ -42,7 +43,10 @@ pub(crate) async fn cp(
     request_body = PutMoveRequest,
     responses((status = 200, description = "The moved entry", body = PutMoveResponse))
 )]
-pub(crate) async fn mv(access: Access, Document(request): Document<PutMoveRequest>) -> Result<Json<PutMoveResponse>, Problem> {
+pub(crate) async fn mv(
+    WriteAccess(access): WriteAccess,
+    Document(request): Document<PutMoveRequest>,
+) -> Result<Json<PutMoveResponse>, Problem> {
     let entry = copy_move::rename(&access, &request.path, &request.target_path, request.overwrite).await?;
     Ok(Json(entry.into()))
 }

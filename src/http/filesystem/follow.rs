@@ -16,11 +16,12 @@ use tokio::time::timeout;
 
 use crate::domain::bytes_to_text;
 use crate::filesystem::{FollowFrom, FollowStream, Followed};
+use crate::http::extract::access::ReadAccess;
 use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::model::storage::FollowParameters;
 use crate::http::problem::Problem;
 use crate::http::problem::problem_context::ProblemContext;
-use crate::service::{Access, InvalidRequest, Place, ServiceError, follow};
+use crate::service::{InvalidRequest, Place, ServiceError, follow};
 
 /// After so long without an event a comment is sent, so that nobody on the way takes the connection for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -42,7 +43,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
     responses((status = 200, description = "What happens to the file", body = String, content_type = "text/event-stream"))
 )]
 pub(crate) async fn follow(
-    access: Access,
+    ReadAccess(access): ReadAccess,
     query: Parameters<FollowParameters>,
     headers: HeaderMap,
     problem_context: ProblemContext,

@@ -8,13 +8,14 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::error::Classify;
 use crate::filesystem::{FilesystemError, WalkOptions};
+use crate::http::extract::access::ReadAccess;
 use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::model::file::{File, GetDirectoryLsResponse};
 use crate::http::filesystem::model::listing::{FindParameters, GetFindResponse, LsParameters};
 use crate::http::filesystem::ndjson::Lines;
 use crate::http::json_stream;
 use crate::http::problem::Problem;
-use crate::service::{Access, InvalidRequest, Place, ServiceError, listing};
+use crate::service::{InvalidRequest, Place, ServiceError, listing};
 
 /// How much a search gives in one document where nothing is asked for, and at most.
 const DEFAULT_FINDINGS: u64 = 1_000;
@@ -39,7 +40,12 @@ const MAX_FINDINGS: u64 = 10_000;
         headers(("Link" = Option<String>, description = "Where the next page is, as `rel=\"next\"` (RFC 8288)")),
     ))
 )]
-pub(crate) async fn ls(access: Access, query: Parameters<LsParameters>, lines: Lines, uri: Uri) -> Result<Response, Problem> {
+pub(crate) async fn ls(
+    ReadAccess(access): ReadAccess,
+    query: Parameters<LsParameters>,
+    lines: Lines,
+    uri: Uri,
+) -> Result<Response, Problem> {
     let (path, options) = (&query.0.path, query.0.options());
     match (query.0.page(), query.0.order()) {
         (None, None) if lines.wanted() => {
@@ -80,7 +86,7 @@ pub(crate) async fn ls(access: Access, query: Parameters<LsParameters>, lines: L
         content((GetFindResponse = "application/json"), (File = "application/x-ndjson")),
     ))
 )]
-pub(crate) async fn find(access: Access, query: Parameters<FindParameters>, lines: Lines) -> Result<Response, Problem> {
+pub(crate) async fn find(ReadAccess(access): ReadAccess, query: Parameters<FindParameters>, lines: Lines) -> Result<Response, Problem> {
     let limit = query.0.limit;
     if limit == Some(0) || !lines.wanted() && limit.is_some_and(|limit| limit > MAX_FINDINGS) {
         return Err(InvalidRequest::new(Place::Parameter, "limit", format!("it must be from 1 to {MAX_FINDINGS}")).into());

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::Response;
 
+use crate::http::extract::access::{ReadAccess, WriteAccess};
 use crate::http::extract::parameters::{Document, Parameters};
 use crate::http::filesystem::model::file::{
     GetFileChecksumResponse, GetFileHeadResponse, GetFileStatResponse, GetFileTailResponse, GetFileTypeResponse, GetViewFileResponse,
@@ -15,7 +16,7 @@ use crate::http::filesystem::model::request::{
 };
 use crate::http::json_stream;
 use crate::http::problem::Problem;
-use crate::service::{Access, files};
+use crate::service::files;
 
 /// The status of a file
 #[utoipa::path(
@@ -26,7 +27,7 @@ use crate::service::{Access, files};
     params(StatParameters),
     responses((status = 200, description = "The status", body = GetFileStatResponse))
 )]
-pub(crate) async fn stat(access: Access, query: Parameters<StatParameters>) -> Result<Json<GetFileStatResponse>, Problem> {
+pub(crate) async fn stat(ReadAccess(access): ReadAccess, query: Parameters<StatParameters>) -> Result<Json<GetFileStatResponse>, Problem> {
     let stat = files::stat(&access, &query.0.path, query.0.dereference).await?;
     Ok(Json(stat.into()))
 }
@@ -40,7 +41,10 @@ pub(crate) async fn stat(access: Access, query: Parameters<StatParameters>) -> R
     params(PathParameters),
     responses((status = 200, description = "The kind of content", body = GetFileTypeResponse))
 )]
-pub(crate) async fn file_type(access: Access, query: Parameters<PathParameters>) -> Result<Json<GetFileTypeResponse>, Problem> {
+pub(crate) async fn file_type(
+    ReadAccess(access): ReadAccess,
+    query: Parameters<PathParameters>,
+) -> Result<Json<GetFileTypeResponse>, Problem> {
     let kind = files::file_type(&access, &query.0.path).await?;
     Ok(Json(kind.into()))
 }
@@ -56,7 +60,10 @@ pub(crate) async fn file_type(access: Access, query: Parameters<PathParameters>)
     params(PathParameters),
     responses((status = 200, description = "The checksum", body = GetFileChecksumResponse))
 )]
-pub(crate) async fn checksum(access: Access, query: Parameters<PathParameters>) -> Result<Json<GetFileChecksumResponse>, Problem> {
+pub(crate) async fn checksum(
+    ReadAccess(access): ReadAccess,
+    query: Parameters<PathParameters>,
+) -> Result<Json<GetFileChecksumResponse>, Problem> {
     let checksum = files::checksum(&access, &query.0.path).await?;
     Ok(Json(checksum.into()))
 }
@@ -70,7 +77,7 @@ pub(crate) async fn checksum(access: Access, query: Parameters<PathParameters>) 
     params(HeadParameters),
     responses((status = 200, description = "The content", body = GetFileHeadResponse))
 )]
-pub(crate) async fn head(access: Access, query: Parameters<HeadParameters>) -> Result<Response, Problem> {
+pub(crate) async fn head(ReadAccess(access): ReadAccess, query: Parameters<HeadParameters>) -> Result<Response, Problem> {
     let (path, excerpt) = query.0.read();
     let (mut content, permit) = files::head(&access, &path, &excerpt).await?.into_parts();
     let data = std::mem::take(&mut content.data);
@@ -86,7 +93,7 @@ pub(crate) async fn head(access: Access, query: Parameters<HeadParameters>) -> R
     params(TailParameters),
     responses((status = 200, description = "The content", body = GetFileTailResponse))
 )]
-pub(crate) async fn tail(access: Access, query: Parameters<TailParameters>) -> Result<Response, Problem> {
+pub(crate) async fn tail(ReadAccess(access): ReadAccess, query: Parameters<TailParameters>) -> Result<Response, Problem> {
     let (path, excerpt) = query.0.read();
     let (mut content, permit) = files::tail(&access, &path, &excerpt).await?.into_parts();
     let amount = excerpt.amount;
@@ -107,7 +114,7 @@ pub(crate) async fn tail(access: Access, query: Parameters<TailParameters>) -> R
     params(ViewParameters),
     responses((status = 200, description = "The content", body = GetViewFileResponse))
 )]
-pub(crate) async fn view(access: Access, query: Parameters<ViewParameters>) -> Result<Response, Problem> {
+pub(crate) async fn view(ReadAccess(access): ReadAccess, query: Parameters<ViewParameters>) -> Result<Response, Problem> {
     let (content, permit) = files::view(&access, &query.0.path, query.0.offset, query.0.size).await?.into_parts();
     Ok(json_stream::text(&GetViewFileResponse::from(String::new()), content, permit))
 }
@@ -121,7 +128,10 @@ pub(crate) async fn view(access: Access, query: Parameters<ViewParameters>) -> R
     request_body = PutFileChmodRequest,
     responses((status = 200, description = "The changed entry", body = PutFileChmodResponse))
 )]
-pub(crate) async fn chmod(access: Access, Document(request): Document<PutFileChmodRequest>) -> Result<Json<PutFileChmodResponse>, Problem> {
+pub(crate) async fn chmod(
+    WriteAccess(access): WriteAccess,
+    Document(request): Document<PutFileChmodRequest>,
+) -> Result<Json<PutFileChmodResponse>, Problem> {
     let entry = files::chmod(&access, &request.path, &request.mode).await?;
     Ok(Json(entry.into()))
 }
@@ -135,7 +145,10 @@ pub(crate) async fn chmod(access: Access, Document(request): Document<PutFileChm
     request_body = PutFileChownRequest,
     responses((status = 200, description = "The changed entry", body = PutFileChownResponse))
 )]
-pub(crate) async fn chown(access: Access, Document(request): Document<PutFileChownRequest>) -> Result<Json<PutFileChownResponse>, Problem> {
+pub(crate) async fn chown(
+    WriteAccess(access): WriteAccess,
+    Document(request): Document<PutFileChownRequest>,
+) -> Result<Json<PutFileChownResponse>, Problem> {
     let entry = files::chown(&access, &request.path, &request.owner, &request.group).await?;
     Ok(Json(entry.into()))
 }
@@ -150,7 +163,7 @@ pub(crate) async fn chown(access: Access, Document(request): Document<PutFileCho
     responses((status = 201, description = "The new entry", body = PostMkdirResponse))
 )]
 pub(crate) async fn mkdir(
-    access: Access,
+    WriteAccess(access): WriteAccess,
     Document(request): Document<PostMakeDirRequest>,
 ) -> Result<(StatusCode, Json<PostMkdirResponse>), Problem> {
     let entry = files::mkdir(&access, &request.path, request.parent).await?;
@@ -167,7 +180,7 @@ pub(crate) async fn mkdir(
     responses((status = 201, description = "The new entry", body = PostFileSymlinkResponse))
 )]
 pub(crate) async fn symlink(
-    access: Access,
+    WriteAccess(access): WriteAccess,
     Document(request): Document<PostFileSymlinkRequest>,
 ) -> Result<(StatusCode, Json<PostFileSymlinkResponse>), Problem> {
     let entry = files::symlink(&access, &request.path, &request.link_path).await?;
@@ -185,7 +198,7 @@ pub(crate) async fn symlink(
     params(PathParameters),
     responses((status = 204, description = "It was removed"))
 )]
-pub(crate) async fn rm(access: Access, query: Parameters<PathParameters>) -> Result<StatusCode, Problem> {
+pub(crate) async fn rm(WriteAccess(access): WriteAccess, query: Parameters<PathParameters>) -> Result<StatusCode, Problem> {
     files::remove(&access, &query.0.path).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -199,7 +212,10 @@ pub(crate) async fn rm(access: Access, query: Parameters<PathParameters>) -> Res
     request_body = PostCompressRequest,
     responses((status = 204, description = "The archive was made"))
 )]
-pub(crate) async fn compress(access: Access, Document(mut request): Document<PostCompressRequest>) -> Result<StatusCode, Problem> {
+pub(crate) async fn compress(
+    WriteAccess(access): WriteAccess,
+    Document(mut request): Document<PostCompressRequest>,
+) -> Result<StatusCode, Problem> {
     let options = request.options();
     files::compress(&access, &request.path, &request.target_path, options).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -214,7 +230,10 @@ pub(crate) async fn compress(access: Access, Document(mut request): Document<Pos
     request_body = PostExtractRequest,
     responses((status = 204, description = "The archive was unpacked"))
 )]
-pub(crate) async fn extract(access: Access, Document(request): Document<PostExtractRequest>) -> Result<StatusCode, Problem> {
+pub(crate) async fn extract(
+    WriteAccess(access): WriteAccess,
+    Document(request): Document<PostExtractRequest>,
+) -> Result<StatusCode, Problem> {
     files::extract(&access, &request.path, &request.target_path, request.compression.into()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::error::Kind;
 use crate::http::Api;
+use crate::http::extract::access::ReadAccess;
 use crate::http::extract::cached_response::{IfNoneMatch, backend_header};
 use crate::http::extract::parameters::Parameters;
 use crate::http::problem::Problem;
@@ -16,7 +17,7 @@ use crate::http::status::model::{
 };
 use crate::http::status::parameters_model::GetParametersResponse;
 use crate::http::status::system_model::GetSystemsResponse;
-use crate::service::{Access, Caller, status};
+use crate::service::{Caller, status};
 
 /// Whether this process lives
 ///
@@ -86,7 +87,7 @@ pub(crate) async fn whoami(caller: Caller) -> Json<GetWhoamiResponse> {
     tag = "status",
     responses((status = 200, description = "The nodes", body = GetNodesResponse), (status = 304, description = "The answer is the one that the caller has"))
 )]
-pub(crate) async fn nodes(access: Access, if_none_match: IfNoneMatch) -> Result<Response, Problem> {
+pub(crate) async fn nodes(ReadAccess(access): ReadAccess, if_none_match: IfNoneMatch) -> Result<Response, Problem> {
     Ok(if_none_match.answer::<GetNodesResponse, _>(&status::nodes(&access).await?))
 }
 
@@ -98,7 +99,7 @@ pub(crate) async fn nodes(access: Access, if_none_match: IfNoneMatch) -> Result<
     tag = "status",
     responses((status = 200, description = "The reservations", body = GetReservationsResponse), (status = 304, description = "The answer is the one that the caller has"))
 )]
-pub(crate) async fn reservations(access: Access, if_none_match: IfNoneMatch) -> Result<Response, Problem> {
+pub(crate) async fn reservations(ReadAccess(access): ReadAccess, if_none_match: IfNoneMatch) -> Result<Response, Problem> {
     Ok(if_none_match.answer::<GetReservationsResponse, _>(&status::reservations(&access).await?))
 }
 
@@ -112,7 +113,7 @@ pub(crate) async fn reservations(access: Access, if_none_match: IfNoneMatch) -> 
     responses((status = 200, description = "The partitions or queues", body = GetPartitionsResponse), (status = 304, description = "The answer is the one that the caller has"))
 )]
 pub(crate) async fn partitions(
-    access: Access,
+    ReadAccess(access): ReadAccess,
     query: Parameters<PartitionsParameters>,
     if_none_match: IfNoneMatch,
 ) -> Result<Response, Problem> {
@@ -127,7 +128,7 @@ pub(crate) async fn partitions(
     tag = "status",
     responses((status = 200, description = "The user, the groups and the accounts", body = UserInfoResponse))
 )]
-pub(crate) async fn userinfo(access: Access) -> Result<Response, Problem> {
+pub(crate) async fn userinfo(ReadAccess(access): ReadAccess) -> Result<Response, Problem> {
     let user = status::user(&access).await?;
     let way = backend_header(user.1.way());
     Ok((way, Json(UserInfoResponse::from(user))).into_response())

@@ -403,12 +403,16 @@ pub struct Relations;
 #[async_trait]
 impl Authorizer for Relations {
     async fn check_all(&self, by: &Principal, relation: Relation, systems: &[&SystemName]) -> Result<Vec<Ruling>, AuthzError> {
-        assert_eq!(relation, Relation::Access);
         if by.username.as_str() == "nobody" {
             return Err(AuthzError::Unavailable("connection to 10.0.0.2 refused".into()));
         }
         let decide = |system: &&SystemName| {
-            let denied = by.username.as_str() == "mallory" || (system.as_str() == "hidden" && by.username.as_str() != "alice");
+            let denied = match by.username.as_str() {
+                "mallory" => true,
+                "reader" => relation != Relation::Read,
+                "submitter" => relation == Relation::Write,
+                user => system.as_str() == "hidden" && user != "alice",
+            };
             let basis = Basis {
                 authorizer: "double",
                 relation: "access".to_owned(),

@@ -13,6 +13,7 @@ use crate::domain::RemotePath;
 use crate::error::ErrorChain;
 use crate::filesystem::{FilesystemError, Placed};
 use crate::http::Api;
+use crate::http::extract::access::{ReadAccess, WriteAccess};
 use crate::http::extract::conditional::Conditions;
 use crate::http::extract::digest::Digests;
 use crate::http::extract::forward_body::forward_body;
@@ -21,7 +22,7 @@ use crate::http::filesystem::content::download::{FileBytes, attachment};
 use crate::http::filesystem::content::upload::{pause, refuse_encodings};
 use crate::http::filesystem::model::request::{ArchiveFormat, ArchiveParameters};
 use crate::http::problem::Problem;
-use crate::service::{Access, ServiceError, contents};
+use crate::service::{ServiceError, contents};
 
 /// Download a directory
 ///
@@ -38,7 +39,7 @@ use crate::service::{Access, ServiceError, contents};
         headers(("Content-Disposition" = String, description = "A name for the archive (RFC 6266)")),
     ))
 )]
-pub(crate) async fn pack(access: Access, query: Parameters<ArchiveParameters>) -> Result<Response, Problem> {
+pub(crate) async fn pack(ReadAccess(access): ReadAccess, query: Parameters<ArchiveParameters>) -> Result<Response, Problem> {
     let ArchiveParameters { path, format } = query.0;
     let (path, content) = contents::pack(&access, &path, format.into()).await?;
     let headers = describe(&path, format);
@@ -64,7 +65,7 @@ pub(crate) async fn pack(access: Access, query: Parameters<ArchiveParameters>) -
         headers(("Content-Disposition" = String, description = "A name for the archive (RFC 6266)")),
     ))
 )]
-pub(crate) async fn look(access: Access, query: Parameters<ArchiveParameters>) -> Result<Response, Problem> {
+pub(crate) async fn look(ReadAccess(access): ReadAccess, query: Parameters<ArchiveParameters>) -> Result<Response, Problem> {
     let ArchiveParameters { path, format } = query.0;
     let path = contents::packable(&access, &path).await?;
     // A body of no known length, since nobody knows that of the archive: an empty one would be told as `Content-Length: 0`.
@@ -94,7 +95,7 @@ pub(crate) async fn look(access: Access, query: Parameters<ArchiveParameters>) -
     )
 )]
 pub(crate) async fn unpack(
-    access: Access,
+    WriteAccess(access): WriteAccess,
     query: Parameters<ArchiveParameters>,
     conditions: Conditions,
     State(api): State<Api>,

@@ -9,6 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use crate::domain::{ByteRange, FileVersion, RemotePath};
 use crate::error::{ErrorChain, Kind};
 use crate::filesystem::Download;
+use crate::http::extract::access::ReadAccess;
 use crate::http::extract::conditional::{Conditions, Validators, Verdict};
 use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::model::request::PathParameters;
@@ -69,7 +70,11 @@ const LOOKS: usize = 3;
         ),
     )
 )]
-pub(crate) async fn download(access: Access, query: Parameters<PathParameters>, conditions: Conditions) -> Result<Response, Problem> {
+pub(crate) async fn download(
+    ReadAccess(access): ReadAccess,
+    query: Parameters<PathParameters>,
+    conditions: Conditions,
+) -> Result<Response, Problem> {
     let form = if conditions.has_range() { SizeLimit::Stream } else { SizeLimit::FirecrestOps };
     for _ in 0..LOOKS {
         let (known, range) = match conditions.any() {
@@ -114,7 +119,11 @@ pub(crate) async fn download(access: Access, query: Parameters<PathParameters>, 
         (status = 412, description = "A condition does not hold"),
     )
 )]
-pub(crate) async fn look(access: Access, query: Parameters<PathParameters>, conditions: Conditions) -> Result<Response, Problem> {
+pub(crate) async fn look(
+    ReadAccess(access): ReadAccess,
+    query: Parameters<PathParameters>,
+    conditions: Conditions,
+) -> Result<Response, Problem> {
     let (path, version) = contents::version(&access, &query.0.path, SizeLimit::Stream).await?;
     match conditions.judge(&Validators::of(&version), true) {
         Verdict::Proceed(_) => Ok((describe(&path, &version, version.size), Body::empty()).into_response()),

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::error::Kind;
 use crate::filesystem::FilesystemError;
 use crate::http::Api;
-use crate::http::extract::access::UploadIdText;
+use crate::http::extract::access::{ReadAccess, UploadIdText, WriteAccess};
 use crate::http::extract::conditional::Conditions;
 use crate::http::extract::digest::Digests;
 use crate::http::extract::forward_body::forward_body;
@@ -83,7 +83,7 @@ pub(crate) const EXPOSED: [HeaderName; 10] = [
     )
 )]
 pub(crate) async fn create(
-    access: Access,
+    WriteAccess(access): WriteAccess,
     query: Parameters<CreationParameters>,
     conditions: Conditions,
     State(api): State<Api>,
@@ -140,7 +140,7 @@ pub(crate) async fn create(
         ),
     ))
 )]
-pub(crate) async fn capabilities(access: Access) -> Response {
+pub(crate) async fn capabilities(ReadAccess(access): ReadAccess) -> Response {
     let mut headers = HeaderMap::new();
     headers.insert(TUS_VERSION, VERSION);
     headers.insert(TUS_EXTENSION, HeaderValue::from_static("creation,creation-with-upload,checksum,termination,expiration"));
@@ -170,7 +170,11 @@ pub(crate) async fn capabilities(access: Access) -> Response {
         ),
     ))
 )]
-pub(crate) async fn state(access: Access, UploadIdText(id): UploadIdText, headers: HeaderMap) -> Result<Response, Problem> {
+pub(crate) async fn state(
+    WriteAccess(access): WriteAccess,
+    UploadIdText(id): UploadIdText,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     check_version(&headers)?;
     let upload = Upload::from_id(&id)?;
     let offset = uploads::offset(&access, &upload).await?;
@@ -214,7 +218,7 @@ pub(crate) async fn state(access: Access, UploadIdText(id): UploadIdText, header
     )
 )]
 pub(crate) async fn extend(
-    access: Access,
+    WriteAccess(access): WriteAccess,
     UploadIdText(id): UploadIdText,
     State(api): State<Api>,
     headers: HeaderMap,
@@ -251,7 +255,11 @@ pub(crate) async fn extend(
     params(("Tus-Resumable" = String, Header, description = "`1.0.0`", example = "1.0.0")),
     responses((status = 204, description = "The upload is gone"))
 )]
-pub(crate) async fn remove(access: Access, UploadIdText(id): UploadIdText, headers: HeaderMap) -> Result<StatusCode, Problem> {
+pub(crate) async fn remove(
+    WriteAccess(access): WriteAccess,
+    UploadIdText(id): UploadIdText,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
     check_version(&headers)?;
     uploads::remove(&access, &Upload::from_id(&id)?).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -13,6 +13,7 @@ use crate::error::Kind;
 use crate::filesystem::{Expected, FilesystemError, Placed};
 use crate::http::Api;
 use crate::http::Config;
+use crate::http::extract::access::WriteAccess;
 use crate::http::extract::conditional::{Conditions, Validators, Verdict};
 use crate::http::extract::digest::Digests;
 use crate::http::extract::forward_body::forward_body;
@@ -36,7 +37,7 @@ use crate::service::{Access, InvalidRequest, Place, ServiceError};
     responses((status = 204, description = "The file was written"))
 )]
 pub(crate) async fn upload(
-    access: Access,
+    WriteAccess(access): WriteAccess,
     query: Parameters<UploadParameters>,
     State(api): State<Api>,
     part: FilePart,
@@ -81,7 +82,7 @@ pub(crate) async fn upload(
     )
 )]
 pub(crate) async fn store(
-    access: Access,
+    WriteAccess(access): WriteAccess,
     query: Parameters<PathParameters>,
     conditions: Conditions,
     State(api): State<Api>,
