@@ -9,7 +9,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, join_all};
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -19,7 +18,7 @@ use crate::authn::PrincipalSource;
 use crate::cluster::{Cluster, ProbeConfig};
 use crate::domain::{ClusterHealth, Principal, RemotePath, ServiceHealth, ServiceType};
 use crate::error::{Classify, ErrorChain};
-use crate::ssh::{CommandError, CommandLine, Environment, Exec, Limits};
+use crate::ssh::{CommandError, Exec, Limits};
 
 /// How long the identity provider may take for the service account's token.
 const TOKEN_TIME: Duration = Duration::from_secs(10);
@@ -174,8 +173,7 @@ async fn probe<E: Classify>(
 }
 
 fn log_in(limit: Duration) -> Exec {
-    let limits = Some(Limits { execution: limit, output: PROBE_OUTPUT });
-    Exec { line: CommandLine::new("true"), stdin: Bytes::new(), idempotent: true, limits, environment: Environment::Client }
+    Exec::nothing(Some(Limits { execution: limit, output: PROBE_OUTPUT }))
 }
 
 fn exception(message: String) -> ServiceHealth {

@@ -40,6 +40,11 @@ pub trait RemoteCommand: Sync {
 }
 
 impl Exec {
+    /// A command that does nothing, to see whether any can be run; with limits of its own, or the cluster's.
+    pub fn nothing(limits: Option<Limits>) -> Self {
+        Self { line: CommandLine::new("true"), stdin: Bytes::new(), idempotent: true, limits, environment: Environment::Client }
+    }
+
     /// A command with limits of its own, or the cluster's.
     pub fn of<C: RemoteCommand>(command: &C, limits: Option<Limits>) -> Self {
         Self {

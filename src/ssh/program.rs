@@ -98,7 +98,10 @@ pub(crate) fn not_begun(stdout: &[u8], stderr: &[u8]) -> String {
     let said = said.trim_ascii();
     let said: String = String::from_utf8_lossy(&said[..said.len().min(MAX_SHOWN_NOISE)]).into();
     match said.is_empty() {
-        true => "the login shell ended before it ran a command; do its start-up files call exit or exec?".to_owned(),
+        true => {
+            "the login shell ended before it ran a command; do its start-up files call exit or exec, or is it a program such as /bin/false?"
+                .to_owned()
+        }
         false => format!("the login shell ended before it ran a command, and printed: {}", said.escape_debug()),
     }
 }

@@ -196,6 +196,9 @@ pub enum TransportError {
     /// The server refused the credential.
     #[error("the cluster refused the login of {0}")]
     Login(String),
+    /// The account may not log in there, whatever its key: who, where, and the server's words.
+    #[error("the account {0}")]
+    AccountClosed(String),
     /// No channel could be had within the request's time: the user's lane, or the whole pool, is full.
     #[error("no SSH channel became free within {} s", .0.as_secs_f32())]
     Saturated(Duration),
@@ -223,6 +226,7 @@ impl Classify for TransportError {
             Self::Key { .. } | Self::Connect(_) | Self::HostKey(_) | Self::Login(_) | Self::Refused(_) | Self::Broken { .. } => {
                 Kind::DependencyFailed
             }
+            Self::AccountClosed(_) => Kind::Forbidden,
             Self::Saturated(_) => Kind::Unavailable,
             Self::Execution(_) => Kind::RemoteTimeout,
             Self::Output(_) => Kind::TooLarge,
@@ -245,6 +249,7 @@ impl Classify for TransportError {
             | Self::Connect(_)
             | Self::HostKey(_)
             | Self::Login(_)
+            | Self::AccountClosed(_)
             | Self::Saturated(_)
             | Self::Refused(_) => Some(false),
         }

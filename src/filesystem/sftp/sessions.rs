@@ -15,7 +15,7 @@ use super::session::{Failure, Patience, Session, words};
 use super::waiting::{Lease, Waiting};
 use crate::domain::{Principal, Username};
 use crate::filesystem::{FilesystemError, Settings};
-use crate::ssh::{CredentialVersion, LaneKind, Transport, TransportError};
+use crate::ssh::{CredentialVersion, Exec, LaneKind, Transport, TransportError};
 
 /// Why there is no session; shared by all who waited for the same attempt.
 #[derive(Debug)]
@@ -173,7 +173,15 @@ fn forget(slots: &Slots, owner: &Owner, opening: &Opening) {
 
 async fn open(transport: Arc<dyn Transport>, principal: Principal, lane: LaneKind, patience: Patience) -> Result<Arc<Session>, Refusal> {
     let stream = transport.subsystem(&principal, lane, "sftp").await.map_err(Refusal::Transport)?;
-    Session::open(stream, patience).await.map_err(Refusal::Greeting)
+    let failure = match Session::open(stream, patience).await {
+        Ok(session) => return Ok(session),
+        Err(failure) => failure,
+    };
+    // The login shell starts the subsystem. Where it starts nothing, because the account is closed, a command is told so.
+    match transport.exec(&principal, Exec::nothing(None)).await {
+        Err(closed @ TransportError::AccountClosed(_)) => Err(Refusal::Transport(closed)),
+        Ok(_) | Err(_) => Err(Refusal::Greeting(failure)),
+    }
 }
 
 fn refused(refusal: Arc<Refusal>) -> FilesystemError {
@@ -205,7 +213,8 @@ fn same_again(error: &TransportError) -> TransportError {
     match error {
         TransportError::HostKey(reason) => TransportError::HostKey(reason.clone()),
         TransportError::Key { user, reason } => TransportError::Key { user: user.clone(), reason: reason.clone() },
-        TransportError::Login(user) => TransportError::Login(user.clone()),
+        TransportError::Login(reason) => TransportError::Login(reason.clone()),
+        TransportError::AccountClosed(reason) => TransportError::AccountClosed(reason.clone()),
         TransportError::Saturated(waited) => TransportError::Saturated(*waited),
         TransportError::Refused(reason) => TransportError::Refused(reason.clone()),
         TransportError::Broken { .. } => TransportError::Broken { sent: false },

@@ -143,6 +143,9 @@ impl Connection {
             return None;
         }
         let (Config { host, port, .. }, user, said) = (config, &self.login.user, self.words.quoted());
+        if self.words.closes_account() {
+            return Some(TransportError::AccountClosed(format!("{user} may not log in at {host}:{port}{said}")));
+        }
         Some(TransportError::Connect(format!(
             "{host}:{port}: the server let {user} in and closed the connection at once. It does so for /etc/nologin, an expired account, or \
              a limit on logins{said}"

@@ -76,7 +76,7 @@ impl Login {
         let Some(certificate) = self.certificate() else { return };
         let outcome = match failure {
             None => "done",
-            Some(TransportError::Login(_)) => "refused",
+            Some(TransportError::Login(_) | TransportError::AccountClosed(_)) => "refused",
             Some(_) => "failed",
         };
         let caller = self.credential.caller.as_deref();
