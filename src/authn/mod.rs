@@ -19,13 +19,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::domain::{Principal, Secret, Username};
-use crate::error::{Classify, Kind};
+use crate::error::{Classify, ErrorChain, Kind};
 
 pub use config::Config;
 pub use jwks::{KeysError, Source};
 pub use jwt::{JwtAuthenticator, SetupError};
 pub use keys::supported_algorithm;
 pub use service_account::ServiceAccountTokens;
+use service_account::TokenError;
 pub use slurm_tokens::{SlurmKeyError, SlurmTokens};
 pub use usernames::UsernamePattern;
 
@@ -116,7 +117,12 @@ impl Classify for AuthnError {
         }
     }
 
+    /// The identity provider's address and the system's error where that one failed. What other sources hold is unknown.
     fn public_message(&self) -> Cow<'static, str> {
-        self.to_string().into()
+        match self {
+            Self::KeysUnavailable(source) if source.is::<Arc<KeysError>>() => ErrorChain(self).to_string().into(),
+            Self::ServiceAccount(source) if source.is::<Arc<TokenError>>() => ErrorChain(self).to_string().into(),
+            _ => self.to_string().into(),
+        }
     }
 }

@@ -67,7 +67,7 @@ impl PrincipalSource for ServiceAccountTokens {
 
 /// Why there is no principal.
 #[derive(Debug, thiserror::Error)]
-enum TokenError {
+pub(super) enum TokenError {
     #[error(transparent)]
     Grant(#[from] GrantError),
     #[error("the token that the identity provider gave is not accepted")]

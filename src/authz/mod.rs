@@ -13,7 +13,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::domain::{Principal, SystemName};
-use crate::error::{Classify, Kind};
+use crate::error::{Classify, ErrorChain, Kind};
 
 pub use config::{ClientCredentialsConfig, Config, OpenFgaConfig, PolicyConfig, Rule, is_word};
 pub use local_policy::LocalPolicy;
@@ -101,7 +101,11 @@ impl Classify for AuthzError {
         }
     }
 
+    /// The server, its store and the system's error where OpenFGA gave no decision. What other sources hold is unknown.
     fn public_message(&self) -> Cow<'static, str> {
-        self.to_string().into()
+        match self {
+            Self::Unavailable(source) if source.is::<open_fga::OpenFgaError>() => ErrorChain(self).to_string().into(),
+            Self::Unavailable(_) => self.to_string().into(),
+        }
     }
 }

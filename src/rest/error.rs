@@ -17,15 +17,15 @@ pub enum RestError {
     /// The request holds a header value that HTTP does not allow.
     #[error("the request holds a character that HTTP does not allow")]
     Header,
-    /// No connection could be made: nothing was sent.
-    #[error("the service could not be reached")]
-    Connect(#[source] reqwest::Error),
+    /// No connection could be made: nothing was sent. With the system's reason.
+    #[error("the service could not be reached: {0}")]
+    Connect(String),
     /// The answer did not come in time.
     #[error("the service did not answer within {} s", .0.as_secs_f32())]
     Timeout(Duration),
     /// The connection broke while the request was under way.
-    #[error("the connection to the service broke")]
-    Transport(#[source] reqwest::Error),
+    #[error("the connection to the service broke: {0}")]
+    Transport(String),
     /// The answer's body is larger than the cap.
     #[error("the answer of the service is larger than {limit} bytes")]
     TooLarge {

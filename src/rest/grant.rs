@@ -48,11 +48,21 @@ pub struct Grant {
 #[derive(Debug, thiserror::Error)]
 pub enum GrantError {
     /// The endpoint refused, with one of the codes of RFC 6749, 5.2.
-    #[error("the identity provider refused the client: {0}")]
-    Refused(&'static str),
+    #[error("the identity provider at {endpoint} refused the client: {code}")]
+    Refused {
+        /// The token endpoint.
+        endpoint: Url,
+        /// The code.
+        code: &'static str,
+    },
     /// The endpoint gave no answer, or none that is understood.
-    #[error(transparent)]
-    Call(#[from] RestError),
+    #[error("the identity provider at {endpoint} gave no token")]
+    Call {
+        /// The token endpoint.
+        endpoint: Url,
+        /// Why not.
+        source: RestError,
+    },
 }
 
 impl ClientCredentials {
@@ -76,13 +86,14 @@ impl ClientCredentials {
                 request.form(&fields)
             }
         };
-        let response = client.send(request).await?;
+        let failed = |source| GrantError::Call { endpoint: self.endpoint.clone(), source };
+        let response = client.send(request).await.map_err(failed)?;
         if response.status == 400 || response.status == 401 {
             // The code is one of a few words; anything else is not repeated.
             let code = response.json::<Refusal>().ok().and_then(|refusal| KNOWN_CODES.into_iter().find(|code| *code == refusal.error));
-            return Err(GrantError::Refused(code.unwrap_or("no reason given")));
+            return Err(GrantError::Refused { endpoint: self.endpoint.clone(), code: code.unwrap_or("no reason given") });
         }
-        Ok(response.success()?.json()?)
+        response.success().and_then(|response| response.json()).map_err(failed)
     }
 }
 

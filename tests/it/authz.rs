@@ -126,6 +126,8 @@ async fn what_is_no_decision_fails_closed() {
 async fn a_server_that_is_not_there_fails_closed() {
     let error = check(&open_fga(config("http://127.0.0.1:1")), &principal("ann")).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable);
+    let told = error.public_message();
+    assert!(["http://127.0.0.1:1/stores/", "Connection refused"].iter().all(|part| told.contains(part)), "{told}");
 }
 
 #[tokio::test]
@@ -207,6 +209,8 @@ async fn a_store_that_is_missing_or_ambiguous_fails_closed() {
         let configured = serde_json::from_value(json!({"url": service.url})).unwrap();
         let error = check(&open_fga(configured), &principal("ann")).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Unavailable);
+        let told = error.public_message();
+        assert!(told.contains(&service.url) && told.contains("store") && told.contains("\"goldcrest\""), "{told}");
     }
 }
 

@@ -19,7 +19,7 @@ use moka::future::Cache;
 use super::{Authorizer, AuthzError, Basis, Decision, OpenFgaConfig, Relation, Ruling};
 use crate::domain::{Principal, SystemName, Username};
 use crate::rest::{Client, InvalidUrl};
-use error::OpenFgaError;
+pub(super) use error::OpenFgaError;
 use server::{Answer, Question, Server};
 
 const MAX_REMEMBERED: u64 = 100_000;
@@ -131,7 +131,8 @@ impl Authorizer for OpenFga {
         let mut asked = Vec::new();
         if !unknown.is_empty() {
             let answers = tokio::time::timeout(self.timeout, self.ask(&principal.username, &groups, &unknown)).await;
-            let answers = answers.unwrap_or(Err(OpenFgaError::TimeIsOver)).map_err(|error| AuthzError::Unavailable(Box::new(error)))?;
+            let answers =
+                answers.unwrap_or_else(|_| Err(self.server.time_is_over())).map_err(|error| AuthzError::Unavailable(Box::new(error)))?;
             for (system, answer) in unknown.into_iter().zip(answers) {
                 if let (true, Some(permissions)) = (answer.allowed, &self.permissions) {
                     permissions.insert((caller, system.clone()), answer.model.clone()).await;
@@ -154,7 +155,7 @@ impl Authorizer for OpenFga {
             group_relation: self.group_relation.clone(),
         };
         let asking = tokio::time::timeout(self.timeout, self.server.ask(std::slice::from_ref(&question)));
-        let answer = asking.await.unwrap_or(Err(OpenFgaError::TimeIsOver));
+        let answer = asking.await.unwrap_or_else(|_| Err(self.server.time_is_over()));
         answer.map(drop).map_err(|error| AuthzError::Unavailable(Box::new(error)))
     }
 }

@@ -92,6 +92,11 @@ impl Server {
         })
     }
 
+    /// What is told where the time for a decision is over.
+    pub(super) fn time_is_over(&self) -> OpenFgaError {
+        OpenFgaError::TimeIsOver { url: self.base.to_string(), limit: self.timeout }
+    }
+
     /// Answers to all questions, in their order.
     pub(super) async fn ask(&self, questions: &[Question]) -> Result<Vec<Answer>, OpenFgaError> {
         if let [question] = questions {
@@ -160,7 +165,7 @@ impl Server {
 
     async fn post(&self, operation: &str, fill: impl FnOnce(Request) -> Result<Request, RestError>) -> Result<Response, OpenFgaError> {
         let _slot = match &self.slots {
-            Some(slots) => Some(slots.acquire().await.map_err(|_| OpenFgaError::TimeIsOver)?),
+            Some(slots) => Some(slots.acquire().await.map_err(|_| self.time_is_over())?),
             None => None,
         };
         let store = self.store().await?;
@@ -200,8 +205,8 @@ impl Server {
                 *found.write() = Some(Arc::clone(&id));
                 Ok(id)
             }
-            (Some(_), Some(_)) => Err(OpenFgaError::AmbiguousStore(name.to_owned())),
-            (None, _) => Err(OpenFgaError::NoStore(name.to_owned())),
+            (Some(_), Some(_)) => Err(OpenFgaError::AmbiguousStore { url: self.base.to_string(), name: name.to_owned() }),
+            (None, _) => Err(OpenFgaError::NoStore { url: self.base.to_string(), name: name.to_owned() }),
         }
     }
 

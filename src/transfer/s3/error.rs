@@ -5,19 +5,18 @@ use std::borrow::Cow;
 use crate::error::{Classify, Kind};
 use crate::rest::RestError;
 
-/// An object store failed. No message holds an address, a key or a signature.
+/// An object store failed. No message holds its private address, a key or a signature.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// It did not answer.
-    #[error("the object store {store} did not answer when it was asked to {task}")]
+    #[error("the object store {store} did not answer when it was asked to {task}: {error}")]
     Unanswered {
         /// The store.
         store: String,
         /// What it was asked for.
         task: &'static str,
         /// How the call failed.
-        #[source]
-        source: RestError,
+        error: RestError,
     },
     /// It cannot at the moment.
     #[error("the object store {store} cannot {task} now: {reason}")]

@@ -240,7 +240,7 @@ impl Store {
             let digest = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, md5::compute(&body).0);
             request = request.header("content-md5", Secret::from(digest)).xml(body);
         }
-        self.client.send(request).await.map_err(|source| StoreError::Unanswered { store: self.name.clone(), task, source })
+        self.client.send(request).await.map_err(|error| StoreError::Unanswered { store: self.name.clone(), task, error })
     }
 
     fn accepted(&self, task: &'static str, answer: &rest::Response) -> Result<(), StoreError> {
