@@ -4,9 +4,9 @@
 //! What serde would say about a wrong document stops at the first mistake and does not know lines; after this walk it has
 //! little left to complain about.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
@@ -24,6 +24,10 @@ pub(super) struct Interpreter {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     origins: HashMap<String, Origin>,
+    /// The files that secrets were read from, by their keys.
+    secret_files: HashMap<String, PathBuf>,
+    /// Files of the configuration that hold secrets and can be read by everybody: each is told once.
+    open_files: HashSet<PathBuf>,
 }
 
 /// An object's members, to be taken out one by one.
@@ -59,7 +63,8 @@ impl Sections {
 
 impl Interpreter {
     pub(super) fn new(problems: Vec<Problem>) -> Self {
-        Self { problems, warnings: Vec::new(), origins: HashMap::new() }
+        let (secret_files, open_files) = (HashMap::new(), HashSet::new());
+        Self { problems, warnings: Vec::new(), origins: HashMap::new(), secret_files, open_files }
     }
 
     /// Walks the whole document.
@@ -105,6 +110,11 @@ impl Interpreter {
     pub(super) fn warning(&mut self, path: &str, message: impl Into<String>) {
         let warning = Problem::new(path, message).at(self.origin(path));
         self.warnings.push(warning);
+    }
+
+    /// What is wrong with a secret, with the file that it was read from.
+    pub(super) fn in_its_file(&self, path: &str, reason: &str) -> String {
+        self.secret_files.get(path).map_or_else(|| reason.to_owned(), |file| format!("in the secret file {} {reason}", file.display()))
     }
 
     /// The configuration, where nothing is wrong with it.
@@ -242,7 +252,11 @@ impl Interpreter {
 
     /// The secret, or nothing where its file is wrong: what else the section holds is still checked then.
     fn secret(&mut self, text: &str, path: &str) -> String {
-        let Some(file) = text.strip_prefix(SECRET_FILE).map(expand) else { return text.to_owned() };
+        let Some(file) = text.strip_prefix(SECRET_FILE).map(expand) else {
+            self.written_in_place(path);
+            return text.to_owned();
+        };
+        self.secret_files.insert(path.to_owned(), file.clone());
         if is_world_readable(&file) {
             self.warning(path, format!("the secret file {} can be read by everybody: chmod o-r it", file.display()));
         }
@@ -252,6 +266,15 @@ impl Interpreter {
             Err(reason) => self.mistake(path, format!("the secret file {} {reason}", file.display())),
         }
         String::new()
+    }
+
+    /// A secret stands in a file of the configuration itself, which everybody may be able to read.
+    fn written_in_place(&mut self, path: &str) {
+        let Some(Origin::Line(Some(file), _)) = self.origin(path).cloned() else { return };
+        if is_world_readable(&file) && self.open_files.insert(file.to_path_buf()) {
+            let reason = format!("is a secret in {}, which everybody can read: chmod o-r it, or use {SECRET_FILE}/path", file.display());
+            self.warning(path, reason);
+        }
     }
 
     fn integer(&mut self, node: &Node, schema: &Json, path: &str) -> Option<Json> {

@@ -147,7 +147,15 @@ pub(super) fn credentials(walk: &mut Interpreter, path: &str, config: &credentia
         let path = format!("{path}.{key}");
         // A secret file that could not be read was told already.
         if !walk.is_wrong(&path) {
+            let reason = walk.in_its_file(&path, &reason);
             walk.mistake(&path, reason);
+        }
+    }
+    for (key, reason) in config.unusable_keys() {
+        let path = format!("{path}.{key}");
+        if !walk.is_wrong(&path) {
+            let reason = walk.in_its_file(&path, reason);
+            walk.warning(&path, reason);
         }
     }
 }
@@ -216,7 +224,10 @@ fn ssh(walk: &mut Interpreter, path: &str, config: &ssh::Config, site: Option<&c
             walk.warning(&key("host_keys"), "trust_on_first_use believes whoever answers first after a start: for evaluation only");
         }
         Some(ssh::HostKeys::KnownHosts(file)) if !file.is_file() => {
-            let reason = format!("the file {} does not exist: no connection can be made before it does", file.display());
+            let reason = format!(
+                "the file {} does not exist: no connection can be made before it does; collect the keys with ssh-keyscan and compare their fingerprints",
+                file.display()
+            );
             walk.warning(&key("host_keys.known_hosts"), reason);
         }
         _ => {}

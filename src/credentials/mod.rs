@@ -95,6 +95,14 @@ impl Config {
             Self::Authority(config) => CertificateAuthority::new(config).err().map(|error| (error.key, error.reason)),
         }
     }
+
+    /// The private keys with which nobody can log in, each with its key of the configuration and what is wrong with it. Other users' keys work.
+    pub fn unusable_keys(&self) -> Vec<(String, &'static str)> {
+        match self {
+            Self::StaticKeys(keys) => keys.unusable(),
+            Self::KeyService(_) | Self::SshCa(_) | Self::Authority(_) => Vec::new(),
+        }
+    }
 }
 
 impl Caller {

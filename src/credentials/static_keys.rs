@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Credential, CredentialError, CredentialProvider};
+use super::{Credential, CredentialError, CredentialProvider, keys};
 use crate::domain::{Principal, Secret, Username};
 
 /// SSH keys by user name.
@@ -36,6 +36,19 @@ impl Config {
         let (user, _) = self.keys.iter().find(|(_, keys)| is_public(keys.private_key.expose()))?;
         let reason = "is a public key: the private one stands in the file without `.pub`".to_owned();
         Some((format!("keys.{user}.private_key"), reason))
+    }
+}
+
+impl Config {
+    /// The keys with which nobody can log in, each with its key of the configuration and why, in the order of the users.
+    pub(super) fn unusable(&self) -> Vec<(String, &'static str)> {
+        let mistake = |(user, keys): (&Username, &UserKeys)| {
+            let reason = keys::mistake(&keys.private_key, keys.passphrase.is_some())?;
+            Some((format!("keys.{user}.private_key"), reason))
+        };
+        let mut unusable: Vec<_> = self.keys.iter().filter_map(mistake).collect();
+        unusable.sort();
+        unusable
     }
 }
 

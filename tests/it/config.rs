@@ -22,8 +22,11 @@ ssh_credentials:
   type: SSHStaticKeys
   keys:
     ann:
-      private_key: a key
+      private_key: KEY
 ";
+
+/// A key that opens nothing, as a YAML text on one line.
+const KEY: &str = "\"-----BEGIN OPENSSH PRIVATE KEY-----\\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW\\nQyNTUxOQAAACAxzsbo9MsmyWfwaOqffr1JPe7eMb1Vl82sgrnDP0WvzgAAAIioZ5FLqGeR\\nSwAAAAtzc2gtZWQyNTUxOQAAACAxzsbo9MsmyWfwaOqffr1JPe7eMb1Vl82sgrnDP0Wvzg\\nAAAEASpUQtaYgZzrTVuQlZMuXiDLevPa3y51bqI/NYTxaslzHOxuj0yybJZ/Bo6p9+vUk9\\n7t4xvVWXzayCucM/Ra/OAAAABHRlc3QB\\n-----END OPENSSH PRIVATE KEY-----\\n\"";
 
 const CLUSTER: &str = "\
 clusters:
@@ -55,7 +58,7 @@ fn read(text: &str) -> Result<Loaded, ConfigError> {
 }
 
 fn site() -> String {
-    format!("{SITE}{CLUSTER}")
+    format!("{SITE}{CLUSTER}").replace("private_key: KEY", &format!("private_key: {KEY}"))
 }
 
 /// The mistakes in the site's file with one text replaced, as a person is shown them.
@@ -416,8 +419,7 @@ fn aliases_that_multiply_and_deep_nesting_are_refused() {
 
 #[test]
 fn no_message_repeats_a_secret() {
-    let text = site().replace("secret: hunter2", "secret: [hunter2]").replace("private_key: a key", "private_key: {hunter2: 1}")
-        + "server: {listen: hunter2}\n";
+    let text = site().replace("secret: hunter2", "secret: [hunter2]").replace(KEY, "{hunter2: 1}") + "server: {listen: hunter2}\n";
     let message = mistakes(&text);
     assert!(message.contains("service_account.secret") && message.contains("private_key"), "{message}");
     assert!(!message.contains("hunter2"), "{message}");
@@ -540,18 +542,55 @@ fn check_config_exits_with_one_and_names_the_mistakes() {
 
 #[test]
 fn check_config_strict_takes_warnings_for_mistakes() {
+    use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
-    let strict = |text: &str| {
+    let strict_with = |text: &str, mode: u32| {
         write(folder.path(), "site.yaml", text);
         let file = folder.path().join("site.yaml");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
         let loose = goldcrest(&["check-config", "--config", file.to_str().unwrap()]);
         let strict = goldcrest(&["check-config", "--strict", "--config", file.to_str().unwrap()]);
         (loose.status.code(), strict.status.code(), String::from_utf8(strict.stderr).unwrap())
     };
+    let strict = |text: &str| strict_with(text, 0o640);
     assert_eq!(strict(&site()), (Some(0), Some(0), String::new()));
+    let (loose, status, told) = strict_with(&site(), 0o644);
+    assert_eq!((loose, status), (Some(0), Some(1)));
+    assert!(told.contains("site.yaml, which everybody can read: chmod o-r it") && told.matches("is a secret in").count() == 1, "{told}");
     let (loose, status, told) = strict(&site().replace("data_type: users", "data_type: users\n        defaultWorkDirr: true"));
     assert_eq!((loose, status), (Some(0), Some(1)));
     assert!(told.contains("error: ") && told.contains("did you mean `default_work_dir`?"), "{told}");
+}
+
+#[test]
+fn a_private_key_with_which_nobody_can_log_in_is_told_with_its_file_and_what_to_do() {
+    use russh::keys::ssh_key::LineEnding;
+    let folder = tempfile::tempdir().unwrap();
+    let key = russh::keys::PrivateKey::random(&mut russh::keys::key::safe_rng(), russh::keys::Algorithm::Ed25519).unwrap();
+    let locked = key.encrypt(&mut russh::keys::key::safe_rng(), "hunter2").unwrap();
+    write(folder.path(), "junk", "hunter2");
+    write(folder.path(), "locked", &locked.to_openssh(LineEnding::LF).unwrap());
+    write(folder.path(), "good", &key.to_openssh(LineEnding::LF).unwrap());
+    write(folder.path(), "good.pub", &key.public_key().to_openssh().unwrap());
+    let with = |name: &str, more: &str| {
+        let file = folder.path().join(name);
+        (site().replace(KEY, &format!("secret_file:{}{more}", file.display())), file.display().to_string())
+    };
+    for (name, words) in
+        [("junk", "is no private key in OpenSSH or PEM form: make one"), ("locked", "is encrypted, and there is no passphrase: set")]
+    {
+        let (text, file) = with(name, "");
+        let told = warnings(&read(&text).unwrap()).join("\n");
+        let expected = format!("ssh_credentials.keys.ann.private_key: in the secret file {file} {words}");
+        assert!(told.contains(&expected) && !told.contains("hunter2"), "{told}");
+    }
+    for (name, more) in [("good", ""), ("locked", "\n      passphrase: hunter2")] {
+        let told = warnings(&read(&with(name, more).0).unwrap()).join("\n");
+        assert!(!told.contains("in the secret file"), "{told}");
+    }
+    let (text, file) = with("good.pub", "");
+    let told = mistakes(&text);
+    assert!(told.contains(&format!("private_key: in the secret file {file} is a public key")), "{told}");
 }
 
 #[test]
@@ -564,7 +603,7 @@ fn what_can_never_work_is_a_mistake_and_what_is_dangerous_a_warning() {
     assert!(host.contains("clusters[0].ssh.host: is no host: `ssh://login.example.org`"), "{host}");
     let host = mistakes_with("host: login.example.org", "host: login.example.org:2222");
     assert!(host.contains("user and port have keys of their own"), "{host}");
-    let key = mistakes_with("private_key: a key", "private_key: ssh-ed25519 AAAA ada@laptop");
+    let key = mistakes_with(KEY, "ssh-ed25519 AAAA ada@laptop");
     assert!(key.contains("ssh_credentials.keys.ann.private_key: is a public key") && !key.contains("AAAA"), "{key}");
 
     let warned = |from: &str, to: &str| warnings(&read(&site().replacen(from, to, 1)).unwrap()).join("\n");
