@@ -168,7 +168,7 @@ fn scheduler(config: &cluster::Config, lanes: &Arc<Lanes>, client: &rest::Client
     })
 }
 
-fn slurm_rest(config: &scheduler::Config, client: &rest::Client) -> Result<SlurmRest, SchedulerSetupError> {
+pub(super) fn slurm_rest(config: &scheduler::Config, client: &rest::Client) -> Result<SlurmRest, SchedulerSetupError> {
     let settings = RestSettings {
         url: rest::Url::parse(config.api_url.as_deref().unwrap_or_default())?,
         api_version: config.api_version.as_deref().and_then(ApiVersion::parse),

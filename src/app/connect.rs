@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::build::BuildError;
+use super::build::{BuildError, slurm_rest};
 use super::site::{Member, Site};
 use crate::authn::PrincipalSource;
 use crate::authz::{Decision, Relation};
@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::domain::{Principal, RemotePath, bytes_to_text};
 use crate::error::ErrorChain;
 use crate::rest;
-use crate::scheduler::{ConnectionMode, SchedulerType};
+use crate::scheduler::{ConnectionMode, Scheduler, SchedulerType};
 use crate::ssh::{CommandLine, Environment, Exec, Limits};
 
 /// How long one step may take.
@@ -30,18 +30,19 @@ pub struct Step {
     pub subject: String,
     /// What was tried.
     pub name: String,
-    /// What was found, or why it failed.
-    pub outcome: Result<String, String>,
+    /// What was found, or why it failed; none where it was not tried, since it needs a step that failed.
+    pub outcome: Option<Result<String, String>>,
     /// What to look at where it failed.
     pub advice: &'static str,
 }
 
-/// Tries everything, and shows each step when it is done. What needs a step that failed is not tried.
+/// Tries everything, and shows each step when it is done. What needs a step that failed is not tried, and shown so.
 ///
 /// # Errors
 /// When the configuration cannot be used at all.
 pub async fn try_connections(config: Config, mut show: impl FnMut(Step)) -> Result<(), BuildError> {
-    let site = Site::build(config, rest::Client::new()?, None)?;
+    let client = rest::Client::new()?;
+    let site = Site::build(config, client.clone(), None)?;
     let keys = async { site.authenticator.read_keys().await.map(|count| format!("{count} usable")) };
     let advice = "auth.authentication.public_certs must be the provider's JWKS endpoint, and reachable from here";
     let keys_read = step(&mut show, ("site", "signing keys"), advice, keys).await.is_some();
@@ -52,22 +53,27 @@ pub async fn try_connections(config: Config, mut show: impl FnMut(Step)) -> Resu
         let name = member.cluster.name().to_string();
         let reached = reach(&mut show, &name, member).await;
         if !keys_read {
+            not_tried(&mut show, &name, "everything that needs a token");
             continue;
         }
-        let advice = "service_account.client_id and secret must be a client that may use the client credentials grant at token_url";
+        let advice = "service_account must be a client that may use the client credentials grant at token_url, and auth.authentication.issuer and \
+            audience must be those of its tokens";
         let token = async { member.account.principal().await };
         let Some(principal) = step_with(&mut show, (&name, "token of the service account"), advice, token, |principal| {
             format!("user {}", principal.username)
         })
         .await
         else {
+            not_tried(&mut show, &name, "everything that needs a token");
             continue;
         };
         if decides {
             allowed(&mut show, &name, &site, member, &principal).await;
         }
         if reached {
-            work(&mut show, &name, member, &principal).await;
+            work(&mut show, &name, (member, &client), &principal).await;
+        } else {
+            not_tried(&mut show, &name, "SSH login, scheduler and files");
         }
     }
     site.close().await;
@@ -101,7 +107,7 @@ async fn allowed(show: &mut impl FnMut(Step), name: &str, site: &Site, member: &
     .await;
 }
 
-async fn work(show: &mut impl FnMut(Step), name: &str, member: &Member, principal: &Principal) {
+async fn work(show: &mut impl FnMut(Step), name: &str, (member, client): (&Member, &rest::Client), principal: &Principal) {
     let (config, parts) = (member.cluster.config(), member.cluster.without_health_check());
     let run = |line: CommandLine| Exec {
         line,
@@ -118,11 +124,20 @@ async fn work(show: &mut impl FnMut(Step), name: &str, member: &Member, principa
     })
     .await;
     if logged_in.is_none() {
+        not_tried(show, name, "scheduler and files");
         return;
     }
     let advice = "scheduler.type and connection_mode must be right, and its commands on the account's PATH (or api_url reachable)";
     let ping = async { parts.scheduler.ping(principal).await.map(|()| String::new()) };
     let answers = step(show, (name, "scheduler"), advice, ping).await.is_some();
+    // Where the commands stand in for it, nothing else shows that it is not there.
+    if config.scheduler.connection_mode == ConnectionMode::Hybrid
+        && let Ok(rest) = slurm_rest(&config.scheduler, client)
+    {
+        let advice = "scheduler.api_url must be the address of slurmrestd, and jwt_key_file the key that Slurm has";
+        let ping = async { rest.ping(principal).await.map(|()| String::new()) };
+        step(show, (name, "slurmrestd"), advice, ping).await;
+    }
     let version = match (config.scheduler.kind, config.scheduler.connection_mode) {
         (SchedulerType::Slurm, ConnectionMode::Ssh | ConnectionMode::Hybrid) => Some(CommandLine::new("sinfo").flag("--version")),
         (SchedulerType::Pbs, _) => Some(CommandLine::new("qstat").flag("--version")),
@@ -138,6 +153,11 @@ async fn work(show: &mut impl FnMut(Step), name: &str, member: &Member, principa
         })
         .await;
     }
+    files(show, name, member, principal).await;
+}
+
+async fn files(show: &mut impl FnMut(Step), name: &str, member: &Member, principal: &Principal) {
+    let (config, parts) = (member.cluster.config(), member.cluster.without_health_check());
     for root in config.file_systems.iter().map(|file_system| &file_system.path) {
         let advice = "the path must exist there and be searchable by the account; sshd needs its sftp subsystem, or set file_access: exec";
         let looking = parts.files.stat(principal, root, true);
@@ -148,6 +168,11 @@ async fn work(show: &mut impl FnMut(Step), name: &str, member: &Member, principa
         let ping = async { store.ping().await.map(|()| String::new()) };
         step(show, (name, "object store"), advice, ping).await;
     }
+}
+
+/// Shows what cannot be tried.
+fn not_tried(show: &mut impl FnMut(Step), subject: &str, what: &str) {
+    show(Step { subject: subject.to_owned(), name: what.to_owned(), outcome: None, advice: "" });
 }
 
 async fn step<E: std::error::Error + 'static>(
@@ -173,6 +198,6 @@ async fn step_with<T, E: std::error::Error + 'static>(
         Err(_) => Err(format!("not done within {} s", STEP.as_secs())),
     };
     let shown = outcome.as_ref().map(found).map_err(Clone::clone);
-    show(Step { subject: subject.to_owned(), name: name.to_owned(), outcome: shown, advice });
+    show(Step { subject: subject.to_owned(), name: name.to_owned(), outcome: Some(shown), advice });
     outcome.ok()
 }

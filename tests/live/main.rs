@@ -15,6 +15,7 @@ mod archives;
 mod authorization;
 mod certificates;
 mod client;
+mod connections;
 mod environment;
 mod files;
 mod identity;
@@ -84,6 +85,8 @@ const SCENARIOS: &[Scenario] = scenarios![
     [Keycloak, OpenSsh] => identity::known_keys_serve_on_while_the_provider_cannot_be_reached,
     [Keycloak, OpenFga, OpenSsh] => identity::the_groups_of_a_keycloak_token_open_what_the_store_grants_to_them,
     [OpenSsh, Slurm] => access::the_system_list_shows_health_and_no_secret,
+    [OpenFga, OpenSsh, Slurm] => connections::each_step_that_works_has_a_tick,
+    [OpenFga, OpenSsh, Slurm] => connections::each_fault_has_a_cross_with_what_to_do,
     [OpenSsh] => lanes::keys_of_every_kind_log_in,
     [OpenSsh] => lanes::two_hundred_requests_at_once_of_one_user_all_succeed,
     [OpenSsh] => lanes::a_connection_killed_between_requests_is_not_noticed,
