@@ -5,10 +5,11 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moka::future::Cache;
+use parking_lot::RwLock;
 use tokio::io::AsyncReadExt;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -202,7 +203,7 @@ impl Jwks {
     async fn read_all(&self, number: u64) {
         let began = Instant::now();
         let outcomes = futures::future::join_all(self.sources.iter().map(|source| self.read(source))).await;
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.write();
         let mut failure = None;
         let mut lists = Vec::with_capacity(outcomes.len());
         for (index, outcome) in outcomes.into_iter().enumerate() {
@@ -253,6 +254,6 @@ impl Jwks {
     }
 
     fn read_state<T>(&self, read: impl FnOnce(&State) -> T) -> T {
-        read(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+        read(&self.state.read())
     }
 }

@@ -4,7 +4,7 @@
 //! its life a request starts the renewal and goes on with what there is. A failed renewal is tried again, now and then, while
 //! the present credential serves; one that has ended is never handed out.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,6 +12,7 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use jiff::{SignedDuration, Timestamp};
 use moka::future::Cache;
+use parking_lot::Mutex;
 
 use super::{Caller, Credential, CredentialError, CredentialProvider};
 use crate::domain::Principal;
@@ -72,7 +73,7 @@ impl<P: CredentialProvider + 'static> Cached<P> {
 
     /// What there is at once, or the flight to wait for.
     fn look(&self, principal: &Principal, entry: &Arc<Entry>) -> Result<Arc<Credential>, Flight> {
-        let mut state = entry.state();
+        let mut state = entry.0.lock();
         let now = Timestamp::now();
         let (serving, wanted) = match &state.held {
             Some(held) => match held.phase(now) {
@@ -125,7 +126,7 @@ impl<P: CredentialProvider + 'static> CredentialProvider for Cached<P> {
 impl Entry {
     fn land(&self, principal: &Principal, outcome: &Outcome) {
         let now = Timestamp::now();
-        let mut state = self.state();
+        let mut state = self.0.lock();
         state.flight = None;
         match outcome {
             Ok(credential) => {
@@ -141,10 +142,6 @@ impl Entry {
                 }
             }
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

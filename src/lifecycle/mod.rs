@@ -8,9 +8,10 @@ pub mod systemd;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -90,7 +91,7 @@ impl Lifecycle {
 
     /// The tasks that are at work, the oldest first.
     pub fn tasks(&self) -> Vec<TaskStatus> {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = self.running.lock();
         let status = |(name, since): &(Cow<'static, str>, Instant)| TaskStatus { name: name.clone(), running_for: since.elapsed() };
         running.tasks.values().map(status).collect()
     }
@@ -179,7 +180,7 @@ struct Entry {
 
 impl Entry {
     fn new(running: &Arc<Mutex<Running>>, name: Cow<'static, str>) -> Self {
-        let mut state = running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = running.lock();
         let id = state.next;
         state.next += 1;
         state.tasks.insert(id, (name, Instant::now()));
@@ -190,7 +191,7 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let task = self.running.lock().unwrap_or_else(PoisonError::into_inner).tasks.remove(&self.id);
+        let task = self.running.lock().tasks.remove(&self.id);
         if let Some((name, _)) = task.filter(|_| !self.ended && std::thread::panicking()) {
             tracing::error!(task = %name, "a background task panicked: what it was for is not done any more");
         }

@@ -1,6 +1,8 @@
 //! Where a call leaves word of the way that it took, and of what its answer lacks.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::domain::Backend;
 
@@ -17,21 +19,21 @@ struct Noted {
 impl WayNote {
     /// Notes the way. The last one counts.
     pub fn set(&self, way: Backend) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).way = Some(way);
+        self.0.lock().way = Some(way);
     }
 
     /// The way that was noted.
     pub fn get(&self) -> Option<Backend> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).way
+        self.0.lock().way
     }
 
     /// Notes what the answer lacks, and why, as one printable line in English.
     pub fn miss(&self, what: &'static str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).missing = Some(what);
+        self.0.lock().missing = Some(what);
     }
 
     /// What the answer lacks.
     pub fn missing(&self) -> Option<&'static str> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).missing
+        self.0.lock().missing
     }
 }

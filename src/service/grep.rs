@@ -5,11 +5,12 @@
 //! time is over or when nobody waits for it any more.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use regex::bytes::{Regex, RegexBuilder};
 use tokio::sync::Semaphore;
 
@@ -88,7 +89,7 @@ impl Searches {
     }
 
     fn seat(&self, user: &Username) -> Result<Seat, ServiceError> {
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut users = self.users.lock();
         let turn = users.entry(user.clone()).or_insert_with(|| Turn { wanted: 0, turn: Arc::new(Semaphore::new(1)) });
         if turn.wanted >= MAX_PER_USER {
             let message = format!(
@@ -103,7 +104,7 @@ impl Searches {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut users = self.searches.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut users = self.searches.users.lock();
         if let Some(turn) = users.get_mut(&self.user) {
             turn.wanted -= 1;
             if turn.wanted == 0 {
@@ -238,6 +239,6 @@ mod tests {
         for search in under_way {
             _ = search.await;
         }
-        assert!(searches.users.lock().unwrap().is_empty());
+        assert!(searches.users.lock().is_empty());
     }
 }

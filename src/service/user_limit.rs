@@ -1,7 +1,9 @@
 //! What one user may hold at a time, beside all others.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::domain::Username;
 
@@ -37,16 +39,12 @@ impl UserLimit {
         let mut permit = UserPermit { limit: self.clone(), user: user.clone(), amount: 0 };
         permit.resize(amount).then_some(permit)
     }
-
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl UserPermit {
     /// Makes it so much instead; false, and nothing is changed, where that would be over a bound.
     pub(super) fn resize(&mut self, amount: u64) -> bool {
-        let mut held = self.limit.held();
+        let mut held = self.limit.held.lock();
         let others_of_user = held.users.get(&self.user).map_or(0, |own| own - self.amount);
         let others = held.total - self.amount;
         let fits = |others: u64, bound: u64| others == 0 || others + amount <= bound;
@@ -84,7 +82,7 @@ mod tests {
         permits.pop();
         assert!(limit.take(&ada, 1).is_some());
         drop(permits);
-        assert!(limit.held().users.is_empty() && limit.held().total == 0);
+        assert!(limit.held.lock().users.is_empty() && limit.held.lock().total == 0);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Whole files and ranges of them, in and out, by commands that stream.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::StreamExt;
+use parking_lot::Mutex;
 
 use super::CommandFiles;
 use super::copy::Move;
@@ -74,12 +75,12 @@ impl Transfer for CommandFiles {
         let failure = Arc::new(Mutex::new(None));
         let told = Arc::clone(&failure);
         let content = content.scan((), move |(), piece| {
-            let piece = piece.map_err(|error| *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error));
+            let piece = piece.map_err(|error| *told.lock() = Some(error));
             futures::future::ready(piece.ok().map(Ok))
         });
         let fed = scripts::feed(&mut stream, content.boxed(), Some(length.saturating_sub(offset)), self.settings.stall).await;
         drop(stream);
-        let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let failure = failure.lock().take();
         let outcome = match (fed, failure) {
             (Err(error), _) | (Ok(_), Some(error)) => Err(error),
             (Ok((sent, answer)), None) if answer == (offset + sent).to_string() => return Ok(offset + sent),

@@ -5,10 +5,11 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::session::{Failure, Patience, Session, words};
@@ -111,7 +112,7 @@ impl Sessions {
     }
 
     fn slot(&self, principal: &Principal, owner: &Owner) -> Opening {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots.lock();
         if let Some(slot) = slots.get_mut(owner)
             && slot.opening.peek().is_none_or(|result| result.as_ref().is_ok_and(|session| session.is_usable()))
         {
@@ -165,7 +166,7 @@ async fn let_go_when_retired(slots: Weak<Slots>, owner: Owner, opening: Opening)
 }
 
 fn forget(slots: &Slots, owner: &Owner, opening: &Opening) {
-    let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut slots = slots.lock();
     if slots.get(owner).is_some_and(|slot| slot.opening.ptr_eq(opening)) {
         slots.remove(owner);
     }

@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared as SharedFuture, WeakShared};
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
+use parking_lot::Mutex;
 use tracing::Instrument;
 
 use super::size::{self, Size};
@@ -120,7 +121,7 @@ where
         F: FnOnce(OwnedContext, A) -> Fut + Send + 'static,
         Fut: Future<Output = Result<T, SchedulerError>> + Send + 'static,
     {
-        let mut asked = self.0.asked();
+        let mut asked = self.0.asked.lock();
         if let Some(work) = asked.get(&question).and_then(|asked| asked.work.upgrade()) {
             self.0.counts.joined.fetch_add(1, Ordering::Relaxed);
             return work;
@@ -150,13 +151,6 @@ where
     }
 }
 
-impl<A, T> State<A, T> {
-    /// No code that could panic runs while it is locked.
-    fn asked(&self) -> MutexGuard<'_, HashMap<QueryKey<A>, PendingQuery<T>>> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The entry of a question that is being asked. It lives in the work and goes with it: at its end, and when everyone gave up.
 struct Entry<A: Eq + Hash, T> {
     state: Arc<State<A, T>>,
@@ -166,7 +160,7 @@ struct Entry<A: Eq + Hash, T> {
 
 impl<A: Eq + Hash, T> Drop for Entry<A, T> {
     fn drop(&mut self) {
-        let mut asked = self.state.asked();
+        let mut asked = self.state.asked.lock();
         if asked.get(&self.question).is_some_and(|asked| Arc::ptr_eq(&asked.token, &self.token)) {
             asked.remove(&self.question);
         }
@@ -193,6 +187,6 @@ mod tests {
         reads.0.answers.run_pending_tasks().await;
         let kept = reads.0.answers.weighted_size();
         assert!(kept > most / 2 && kept <= most, "{kept}");
-        assert!(reads.0.asked().is_empty());
+        assert!(reads.0.asked.lock().is_empty());
     }
 }

@@ -1,8 +1,9 @@
 //! One server: its address, its versions, and one call.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -110,7 +111,7 @@ impl Endpoint {
 
     /// Whether the last call, a moment ago, brought no answer.
     pub(super) fn is_silent(&self) -> bool {
-        self.silent_since.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|since| since.elapsed() < SILENCE)
+        self.silent_since.lock().is_some_and(|since| since.elapsed() < SILENCE)
     }
 
     /// Sends what `make` says for the versions spoken. Where the server does not know the address, it may be another one by now:
@@ -189,7 +190,7 @@ impl Endpoint {
             .header("x-slurm-user-token", token);
         let outcome = self.client.send(request).await;
         let silent = matches!(outcome, Err(RestError::Connect(_) | RestError::Timeout(_)));
-        *self.silent_since.lock().unwrap_or_else(PoisonError::into_inner) = silent.then(Instant::now);
+        *self.silent_since.lock() = silent.then(Instant::now);
         let response = outcome.map_err(|error| unanswered(&error))?;
         // 401 says the server itself, 511 the controller.
         if matches!(response.status, 401 | 511) { Err(token_refused()) } else { Ok(response) }
