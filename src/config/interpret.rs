@@ -77,26 +77,26 @@ impl Interpreter {
             Err(error) => {
                 // What the walk found already is not said a second time in serde's words.
                 if !self.problems.iter().any(|problem| is_within(&problem.path, path)) {
-                    self.mistake(&full_path(path, error.path()), error.inner().to_string());
+                    self.report(&full_path(path, error.path()), error.inner().to_string());
                 }
                 None
             }
         }
     }
 
-    /// Whether a mistake was noted at a key.
+    /// Whether an error was reported at a key.
     pub(super) fn is_wrong(&self, path: &str) -> bool {
         self.problems.iter().any(|problem| problem.path == path)
     }
 
-    /// Notes a mistake at a key.
-    pub(super) fn mistake(&mut self, path: &str, message: impl Into<String>) {
+    /// Reports an error at a key.
+    pub(super) fn report(&mut self, path: &str, message: impl Into<String>) {
         let problem = Problem::new(path, message).at(self.origin(path));
         self.problems.push(problem);
     }
 
-    /// Notes a mistake at a key, with what would be right.
-    pub(super) fn mistake_allowing(&mut self, path: &str, message: impl Into<String>, allowed: impl Into<String>) {
+    /// Reports an error at a key, with the values that are allowed.
+    pub(super) fn report_allowing(&mut self, path: &str, message: impl Into<String>, allowed: impl Into<String>) {
         let problem = Problem::new(path, message).at(self.origin(path)).allowed(allowed);
         self.problems.push(problem);
     }
@@ -170,7 +170,7 @@ impl Interpreter {
             };
             let child_path = join(path, name);
             if members.contains_key(name) {
-                self.mistake(&child_path, "given twice, in two spellings");
+                self.report(&child_path, "given twice, in two spellings");
                 continue;
             }
             // A key without a value counts as absent, but where `null` means something.
@@ -186,7 +186,7 @@ impl Interpreter {
         for name in schema.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str) {
             if !members.contains_key(name) {
                 let property = &properties[name];
-                self.mistake_allowing(&join(path, name), "is missing", describe(property));
+                self.report_allowing(&join(path, name), "is missing", describe(property));
             }
         }
         Some(Json::Object(members))
@@ -236,7 +236,7 @@ impl Interpreter {
         if allowed.is_empty() || allowed.contains(&text.as_str()) {
             return Some(Json::String(text.clone()));
         }
-        self.mistake_allowing(path, format!("is none of the values allowed: {}", shown(path, text)), one_of(&allowed));
+        self.report_allowing(path, format!("is none of the values allowed: {}", shown(path, text)), one_of(&allowed));
         None
     }
 
@@ -247,9 +247,9 @@ impl Interpreter {
             self.warning(path, format!("the secret file {} can be read by everybody: chmod o-r it", file.display()));
         }
         match read_text(&file, MAX_SECRET) {
-            Ok(secret) if secret.trim().is_empty() => self.mistake(path, format!("the secret file {} is empty", file.display())),
+            Ok(secret) if secret.trim().is_empty() => self.report(path, format!("the secret file {} is empty", file.display())),
             Ok(secret) => return secret.trim().to_owned(),
-            Err(reason) => self.mistake(path, format!("the secret file {} {reason}", file.display())),
+            Err(reason) => self.report(path, format!("the secret file {} {reason}", file.display())),
         }
         String::new()
     }
@@ -270,7 +270,7 @@ impl Interpreter {
     fn scalar(&mut self, node: &Node, schema: &Json, path: &str, read: impl Fn(&str) -> Option<Json>) -> Option<Json> {
         match &node.value {
             Value::Scalar { text, .. } => read(text.trim()).or_else(|| {
-                self.mistake_allowing(path, format!("is not of the right kind: {}", shown(path, text)), describe(schema));
+                self.report_allowing(path, format!("is not of the right kind: {}", shown(path, text)), describe(schema));
                 None
             }),
             _ => self.wrong(path, schema),
@@ -304,7 +304,7 @@ impl Interpreter {
                     None => {
                         let descriptions: Vec<String> = options.iter().map(|option| describe(option)).collect();
                         let message = format!("is none of the values allowed: {}", shown(path, text));
-                        self.mistake_allowing(path, message, descriptions.join(" or "));
+                        self.report_allowing(path, message, descriptions.join(" or "));
                         None
                     }
                 }
@@ -317,14 +317,14 @@ impl Interpreter {
         if let Some(tag) = options.first().and_then(|option| tag_name(option)) {
             let tags: Vec<&str> = options.iter().filter_map(|option| tag_value(option, tag)).collect();
             let Some((_, chosen)) = entries.iter().find(|(key, _)| snake_case(key) == tag) else {
-                self.mistake_allowing(&join(path, tag), "is missing", one_of(&tags));
+                self.report_allowing(&join(path, tag), "is missing", one_of(&tags));
                 return None;
             };
             let Value::Scalar { text, .. } = &chosen.value else { return self.wrong_choice(path, options) };
             let Some(option) = options.iter().find(|option| tag_value(option, tag) == Some(text)) else {
                 let tag_path = join(path, tag);
                 self.origins.insert(tag_path.clone(), chosen.origin.clone());
-                self.mistake_allowing(&tag_path, format!("is none of the values allowed: {}", shown(&tag_path, text)), one_of(&tags));
+                self.report_allowing(&tag_path, format!("is none of the values allowed: {}", shown(&tag_path, text)), one_of(&tags));
                 return None;
             };
             return self.value(node, option, path);
@@ -338,20 +338,20 @@ impl Interpreter {
             None => {
                 let ways: Vec<String> = options.iter().map(|option| required(option).join(" and ")).collect();
                 let ways: Vec<&str> = ways.iter().map(String::as_str).collect();
-                self.mistake_allowing(path, "lacks the key that says of which kind it is", one_of(&ways));
+                self.report_allowing(path, "lacks the key that says of which kind it is", one_of(&ways));
                 None
             }
         }
     }
 
     fn wrong(&mut self, path: &str, schema: &Json) -> Option<Json> {
-        self.mistake_allowing(path, "is not of the right kind", describe(schema));
+        self.report_allowing(path, "is not of the right kind", describe(schema));
         None
     }
 
     fn wrong_choice(&mut self, path: &str, options: &[&Json]) -> Option<Json> {
         let descriptions: Vec<String> = options.iter().map(|option| describe(option)).collect();
-        self.mistake_allowing(path, "is none of the values allowed", descriptions.join(" or "));
+        self.report_allowing(path, "is none of the values allowed", descriptions.join(" or "));
         None
     }
 }

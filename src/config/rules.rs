@@ -13,7 +13,7 @@ use crate::{authn, authz, cluster, credentials, http, ssh, transfer};
 /// `apis_root_path`.
 pub(super) fn root_path(walk: &mut Interpreter, path: &str) {
     if !path.is_empty() && !path.starts_with('/') {
-        walk.mistake_allowing("apis_root_path", "does not start with a slash", "nothing, or a path such as /hpc");
+        walk.report_allowing("apis_root_path", "does not start with a slash", "nothing, or a path such as /hpc");
     }
 }
 
@@ -29,14 +29,14 @@ pub(super) fn server(walk: &mut Interpreter, config: &http::Config) {
     }
     maintenance(walk, "server.maintenance", &config.maintenance);
     if let Some(error) = config.tls.as_ref().and_then(|tls| tls.check().err()) {
-        walk.mistake("server.tls", ErrorChain(&error).to_string());
+        walk.report("server.tls", ErrorChain(&error).to_string());
     }
 }
 
 /// A switch is not what it looks like: `maintenance: false` would begin one.
 fn maintenance(walk: &mut Interpreter, path: &str, text: &str) {
     if ["true", "false", "yes", "no", "on", "off"].contains(&text.trim().to_ascii_lowercase().as_str()) {
-        walk.mistake_allowing(path, format!("is no text to show: `{text}`"), "what callers are told, or an empty text for no maintenance");
+        walk.report_allowing(path, format!("is no text to show: `{text}`"), "what callers are told, or an empty text for no maintenance");
     }
 }
 
@@ -47,7 +47,7 @@ pub(super) fn metrics(walk: &mut Interpreter, config: Option<&http::MetricsConfi
         && (config.listen.ip() == server.listen.ip() || config.listen.ip().is_unspecified() || server.listen.ip().is_unspecified())
         && config.listen.port() != 0
     {
-        walk.mistake("metrics.listen", "is where the API listens (server.listen): the metrics ask for no token");
+        walk.report("metrics.listen", "is where the API listens (server.listen): the metrics ask for no token");
     }
 }
 
@@ -69,7 +69,7 @@ pub(super) fn authentication(walk: &mut Interpreter, config: &authn::Config) {
     let key = |name: &str| format!("auth.authentication.{name}");
     url(walk, &key("token_url"), &config.token_url);
     if config.public_certs.is_empty() {
-        walk.mistake_allowing(
+        walk.report_allowing(
             &key("public_certs"),
             "names no key set: no token could be verified",
             "a list of https://, http:// or file:/// URLs",
@@ -78,17 +78,17 @@ pub(super) fn authentication(walk: &mut Interpreter, config: &authn::Config) {
     for (index, certs) in config.public_certs.iter().enumerate() {
         if let Err(error) = authn::Source::parse(certs) {
             let path = format!("{}[{index}]", key("public_certs"));
-            walk.mistake_allowing(&path, error.to_string(), "an https://, http:// or file:/// URL");
+            walk.report_allowing(&path, error.to_string(), "an https://, http:// or file:/// URL");
         }
     }
     if let Some(algorithm) = &config.jwk_algorithm
         && !authn::supported_algorithm(algorithm)
     {
         let allowed = "RS256 | RS384 | RS512 | PS256 | PS384 | PS512 | ES256 | ES384 | EdDSA";
-        walk.mistake_allowing(&key("jwk_algorithm"), "is no supported algorithm with public keys", allowed);
+        walk.report_allowing(&key("jwk_algorithm"), "is no supported algorithm with public keys", allowed);
     }
     if config.username_claim.is_empty() {
-        walk.mistake(&key("username_claim"), "is empty");
+        walk.report(&key("username_claim"), "is empty");
     }
     at_least_one(walk, &key("public_certs_refresh"), config.public_certs_refresh);
     if config.audience.is_empty() {
@@ -108,7 +108,7 @@ pub(super) fn authorization(walk: &mut Interpreter, config: &authz::Config, syst
             if let Some(account) = &config.client_credentials {
                 url(walk, "auth.authorization.client_credentials.token_url", &account.token_url);
                 if config.api_token.is_some() {
-                    walk.mistake("auth.authorization.client_credentials", "stands beside api_token: the server is shown one of them");
+                    walk.report("auth.authorization.client_credentials", "stands beside api_token: the server is shown one of them");
                 }
             }
             for (key, word) in
@@ -117,14 +117,14 @@ pub(super) fn authorization(walk: &mut Interpreter, config: &authz::Config, syst
                     .chain(config.group_type.as_ref().map(|word| ("group_type", word)))
             {
                 if !authz::is_word(word) {
-                    walk.mistake(&format!("auth.authorization.{key}"), "is no name that an OpenFGA model can have");
+                    walk.report(&format!("auth.authorization.{key}"), "is no name that an OpenFGA model can have");
                 }
             }
         }
         authz::Config::Policy(config) => {
             for (index, rule) in config.rules.iter().enumerate() {
                 if let Some((key, reason)) = rule.validate() {
-                    walk.mistake(&format!("auth.authorization.rules[{index}].{key}"), reason);
+                    walk.report(&format!("auth.authorization.rules[{index}].{key}"), reason);
                 }
             }
             for (index, rule) in config.rules.iter().enumerate() {
@@ -147,7 +147,7 @@ pub(super) fn credentials(walk: &mut Interpreter, path: &str, config: &credentia
         let path = format!("{path}.{key}");
         // A secret file that could not be read was told already.
         if !walk.is_wrong(&path) {
-            walk.mistake(&path, reason);
+            walk.report(&path, reason);
         }
     }
 }
@@ -158,13 +158,13 @@ pub(super) fn clusters(walk: &mut Interpreter, clusters: &[(usize, cluster::Conf
     for (index, config) in clusters {
         let path = format!("clusters[{index}]");
         if let Some(first) = seen.insert(&config.name, index) {
-            walk.mistake(&format!("{path}.name"), format!("is the name of clusters[{first}] already; names are compared without case"));
+            walk.report(&format!("{path}.name"), format!("is the name of clusters[{first}] already; names are compared without case"));
         }
         maintenance(walk, &format!("{path}.maintenance"), &config.maintenance);
         ssh(walk, &format!("{path}.ssh"), &config.ssh, site);
         scheduler(walk, &format!("{path}.scheduler"), config);
         if config.service_account.client_id.is_empty() {
-            walk.mistake(&format!("{path}.service_account.client_id"), "is empty");
+            walk.report(&format!("{path}.service_account.client_id"), "is empty");
         }
         at_least_one(walk, &format!("{path}.probing.interval_check"), config.probing.interval_check);
         for (service, probe) in config.probing.services.iter().flatten() {
@@ -175,7 +175,7 @@ pub(super) fn clusters(walk: &mut Interpreter, clusters: &[(usize, cluster::Conf
                 ServiceType::Scheduler => "scheduler",
                 ServiceType::Exception => {
                     let allowed = "scheduler | filesystem | ssh | storage";
-                    walk.mistake_allowing(&format!("{path}.probing.services.exception"), "is nothing to probe", allowed);
+                    walk.report_allowing(&format!("{path}.probing.services.exception"), "is nothing to probe", allowed);
                     continue;
                 }
             };
@@ -198,12 +198,12 @@ fn ssh(walk: &mut Interpreter, path: &str, config: &ssh::Config, site: Option<&c
         && !authority.extensions.contains(&credentials::Extension::PermitPortForwarding)
     {
         let reason = "is set, and the certificates for it do not permit to connect onwards: the jump host would refuse";
-        walk.mistake_allowing(&key("proxy_host"), reason, "`permit-port-forwarding` among the extensions of the SSHCertificateAuthority");
+        walk.report_allowing(&key("proxy_host"), reason, "`permit-port-forwarding` among the extensions of the SSHCertificateAuthority");
     }
     for (name, host) in [("host", Some(&config.host)), ("proxy_host", config.proxy_host.as_ref())] {
         match host {
-            Some(host) if host.trim().is_empty() => walk.mistake(&key(name), "is empty"),
-            Some(host) if !is_host(host) => walk.mistake_allowing(
+            Some(host) if host.trim().is_empty() => walk.report(&key(name), "is empty"),
+            Some(host) if !is_host(host) => walk.report_allowing(
                 &key(name),
                 format!("is no host: `{}`", host.chars().take(80).collect::<String>()),
                 "a name or an address alone; user and port have keys of their own",
@@ -224,12 +224,12 @@ fn ssh(walk: &mut Interpreter, path: &str, config: &ssh::Config, site: Option<&c
     at_least_one(walk, &key("port"), config.port.into());
     if let Some(reason) = config.host_keys.as_ref().and_then(ssh::HostKeys::validate) {
         let allowed = "lines such as those of *.pub files: ssh-ed25519 AAAA...";
-        walk.mistake_allowing(&key("host_keys.pinned"), reason, allowed);
+        walk.report_allowing(&key("host_keys.pinned"), reason, allowed);
     }
     if let Some(port) = config.proxy_port {
         at_least_one(walk, &key("proxy_port"), port.into());
         if config.proxy_host.is_none() {
-            walk.mistake(&key("proxy_port"), "is set without proxy_host");
+            walk.report(&key("proxy_port"), "is set without proxy_host");
         }
     }
     for (name, value) in [
@@ -256,9 +256,9 @@ fn scheduler(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) {
     let config = &cluster.scheduler;
     let needs_url = config.connection_mode != ConnectionMode::Ssh;
     if config.kind != SchedulerType::Slurm && needs_url {
-        walk.mistake_allowing(&format!("{path}.connection_mode"), "only Slurm has a REST API", "ssh");
+        walk.report_allowing(&format!("{path}.connection_mode"), "only Slurm has a REST API", "ssh");
     } else if needs_url && config.api_url.is_none() {
-        walk.mistake_allowing(&format!("{path}.api_url"), "is missing: connection_mode is rest or hybrid", "the URL of slurmrestd");
+        walk.report_allowing(&format!("{path}.api_url"), "is missing: connection_mode is rest or hybrid", "the URL of slurmrestd");
     }
     if let Some(text) = &config.api_url {
         url(walk, &format!("{path}.api_url"), text);
@@ -266,7 +266,7 @@ fn scheduler(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) {
     if let Some(text) = config.api_version.as_ref().filter(|_| needs_url) {
         let key = format!("{path}.api_version");
         match ApiVersion::parse(text) {
-            None => walk.mistake_allowing(&key, "is no version of slurmrestd's API", "a version such as 0.0.42"),
+            None => walk.report_allowing(&key, "is no version of slurmrestd's API", "a version such as 0.0.42"),
             Some(version) if !version.is_known() => {
                 let (oldest, newest) = (ApiVersion::OLDEST, ApiVersion::NEWEST);
                 walk.warning(&key, format!("is not one of those that were tried, {oldest} to {newest}"));
@@ -281,7 +281,7 @@ fn scheduler(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) {
     let longest = scheduler::Config::MAX_FRESHNESS;
     for (key, seconds) in [("read_freshness", config.read_freshness), ("accounting_freshness", config.accounting_freshness)] {
         if !(0.0..=longest).contains(&seconds) {
-            walk.mistake_allowing(&format!("{path}.{key}"), "is out of range", format!("seconds from 0 to {longest}"));
+            walk.report_allowing(&format!("{path}.{key}"), "is out of range", format!("seconds from 0 to {longest}"));
         }
     }
 }
@@ -293,7 +293,7 @@ fn transfer_jobs(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) 
             .is_ok_and(|directory| cluster.file_systems.iter().any(|file_system| directory.is_within(&file_system.path)));
         if !inside {
             let allowed = "an absolute path such as /scratch/{username}";
-            walk.mistake_allowing(&format!("{path}.datatransfer_jobs_directory"), "lies in none of the file_systems", allowed);
+            walk.report_allowing(&format!("{path}.datatransfer_jobs_directory"), "lies in none of the file_systems", allowed);
         }
     }
     match &config.data_transfer {
@@ -343,12 +343,12 @@ fn is_host(text: &str) -> bool {
 
 fn url(walk: &mut Interpreter, path: &str, text: &str) {
     if let Err(error) = Url::parse(text) {
-        walk.mistake_allowing(path, error.to_string(), "an http:// or https:// URL");
+        walk.report_allowing(path, error.to_string(), "an http:// or https:// URL");
     }
 }
 
 fn at_least_one(walk: &mut Interpreter, path: &str, value: u64) {
     if value == 0 {
-        walk.mistake_allowing(path, "is zero", "a whole number from 1");
+        walk.report_allowing(path, "is zero", "a whole number from 1");
     }
 }

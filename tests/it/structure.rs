@@ -104,6 +104,7 @@ const OLD_WORDS: &[(&str, &str)] = &[
     ("Standing", "CredentialVersion"),
     ("Telling", "EventEncoder"),
     ("Ungated", "WithoutHealthCheck"),
+    ("Verdict", "Evaluation, or a name for what was decided"),
     ("Waning", "Expiring"),
     ("Wanted", "a name for what is wanted, such as WaiterGuard"),
     ("complain", "eprint"),

@@ -68,9 +68,9 @@ pub(crate) async fn access_log(State(observer): State<Arc<AccessLog>>, mut reque
     let pending = observer.request_metrics.begin(route.as_deref(), &method, started);
     request.extensions_mut().insert(Arc::clone(&context));
     let span = tracing::info_span!("request", request_id = &**context.id(), correlation_id = context.correlation_id());
-    let mut response = match host::mistake(&request) {
-        None => next.run(request).instrument(span).await,
-        Some(mistake) => Problem::new(Kind::Invalid, mistake).into_response(),
+    let mut response = match host::validate(&request) {
+        Ok(()) => next.run(request).instrument(span).await,
+        Err(reason) => Problem::new(Kind::Invalid, reason).into_response(),
     };
 
     let problem = response.extensions_mut().remove::<Problem>();

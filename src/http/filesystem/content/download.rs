@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use crate::domain::{ByteRange, FileVersion, RemotePath};
 use crate::error::{ErrorChain, Kind};
 use crate::filesystem::Download;
-use crate::http::extract::conditional::{Conditions, Validators, Verdict};
+use crate::http::extract::conditional::{Conditions, Evaluation, Validators};
 use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::model::request::PathParameters;
 use crate::http::problem::Problem;
@@ -76,9 +76,9 @@ pub(crate) async fn download(access: Access, query: Parameters<PathParameters>, 
             false => (None, conditions.range()),
             true => {
                 let (_, version) = contents::version(&access, &query.0.path, form).await?;
-                match conditions.judge(&Validators::of(&version), true) {
-                    Verdict::Proceed(range) => (Some(version), range),
-                    verdict => return refused(verdict, &version),
+                match conditions.evaluate(&Validators::of(&version), true) {
+                    Evaluation::Proceed(range) => (Some(version), range),
+                    evaluation => return refused(evaluation, &version),
                 }
             }
         };
@@ -116,9 +116,9 @@ pub(crate) async fn download(access: Access, query: Parameters<PathParameters>, 
 )]
 pub(crate) async fn look(access: Access, query: Parameters<PathParameters>, conditions: Conditions) -> Result<Response, Problem> {
     let (path, version) = contents::version(&access, &query.0.path, SizeLimit::Stream).await?;
-    match conditions.judge(&Validators::of(&version), true) {
-        Verdict::Proceed(_) => Ok((describe(&path, &version, version.size), Body::empty()).into_response()),
-        verdict => refused(verdict, &version),
+    match conditions.evaluate(&Validators::of(&version), true) {
+        Evaluation::Proceed(_) => Ok((describe(&path, &version, version.size), Body::empty()).into_response()),
+        evaluation => refused(evaluation, &version),
     }
 }
 
@@ -129,8 +129,8 @@ pub(crate) async fn look(access: Access, query: Parameters<PathParameters>, cond
 pub(crate) struct FileBytes(String);
 
 /// The answer where the conditions of a request leave nothing to be sent.
-fn refused(verdict: Verdict, version: &FileVersion) -> Result<Response, Problem> {
-    if verdict != Verdict::NotModified {
+fn refused(evaluation: Evaluation, version: &FileVersion) -> Result<Response, Problem> {
+    if evaluation != Evaluation::NotModified {
         return Err(Problem::precondition_failed("the file is not in a state that the request expects"));
     }
     let mut headers = HeaderMap::new();

@@ -13,7 +13,7 @@ use crate::error::Kind;
 use crate::filesystem::{Expected, FilesystemError, Placed};
 use crate::http::Api;
 use crate::http::Config;
-use crate::http::extract::conditional::{Conditions, Validators, Verdict};
+use crate::http::extract::conditional::{Conditions, Evaluation, Validators};
 use crate::http::extract::digest::Digests;
 use crate::http::extract::forward_body::forward_body;
 use crate::http::extract::parameters::Parameters;
@@ -172,7 +172,7 @@ async fn expected(access: &Access, path: &str, conditions: &Conditions) -> Resul
         return Ok(Expected::Anything);
     }
     match contents::version(access, path, SizeLimit::Stream).await {
-        Ok((_, version)) if conditions.judge(&Validators::of(&version), false) != Verdict::Failed => Ok(Expected::Version(version)),
+        Ok((_, version)) if conditions.evaluate(&Validators::of(&version), false) != Evaluation::Failed => Ok(Expected::Version(version)),
         Ok(_) => Err(failed()),
         Err(ServiceError::Filesystem(FilesystemError::NotFound(_))) if conditions.only_existing() => Err(failed()),
         Err(ServiceError::Filesystem(FilesystemError::NotFound(_))) => Ok(Expected::Nothing),
