@@ -20,12 +20,12 @@ use crate::rest::{Client, InvalidUrl, Request, RestError, Url};
 
 const MAX_SET: usize = 256 * 1024;
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between readings that unknown keys ask for: whoever sends made-up tokens cannot make us flood the provider. A token with an unknown
-/// key waits for the next one, so that a key that was just brought in is found, whatever others send.
+/// The shortest time between two readings caused by unknown keys, so that made-up tokens cannot make us flood the provider. A token
+/// with an unknown key waits for the next reading, so that a new key is found.
 const UNKNOWN_KEY_INTERVAL: Duration = Duration::from_secs(2);
-/// Requests with unknown keys that wait for a reading at the same time.
+/// The number of requests with unknown keys that may wait for a reading at the same time.
 const MAX_WAITING: usize = 1000;
-/// Between readings while there are no keys at all.
+/// Time between two readings while there are no keys at all.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Where a key set is.
@@ -61,7 +61,7 @@ impl Source {
     /// Reads `http://`, `https://` and `file:///path` URLs.
     ///
     /// # Errors
-    /// When the text is none of these.
+    /// When the text is not such a URL.
     pub fn parse(text: &str) -> Result<Self, InvalidUrl> {
         match text.strip_prefix("file://") {
             Some(path) if path.starts_with('/') => Ok(Self::File(PathBuf::from(path))),
@@ -82,9 +82,9 @@ impl fmt::Display for Source {
 /// The keys at one moment.
 #[derive(Default)]
 pub(super) struct KeySet {
-    /// Changes whenever a key is gone: what was verified before may not hold any more.
+    /// Changes whenever a key is removed: a token that was verified before may no longer be valid.
     pub(super) epoch: u64,
-    /// One list a source.
+    /// One list for each source.
     lists: Vec<Arc<Vec<Key>>>,
 }
 
@@ -141,7 +141,7 @@ impl Jwks {
         self.read_state(|state| Arc::clone(&state.keys))
     }
 
-    /// The keys; read first where there are none yet.
+    /// The keys. They are read first if there are none yet.
     pub(super) async fn keys_or_read(&self) -> Result<Arc<KeySet>, Arc<KeysError>> {
         let keys = self.keys();
         if !keys.is_empty() {
@@ -156,8 +156,8 @@ impl Jwks {
         })
     }
 
-    /// The keys once `is_known` says that the wanted one is among them, or else those of a reading that began after this call: then nobody has
-    /// that key. `None` where too many wait already.
+    /// The keys as soon as `is_known` accepts them; otherwise those of a reading that began after this call, which proves that the key does
+    /// not exist. `None` when too many requests wait already.
     pub(super) async fn keys_after_unknown(&self, is_known: impl Fn(&KeySet) -> bool) -> Option<Arc<KeySet>> {
         let called = Instant::now();
         let _place = self.waiting.try_acquire().ok()?;
@@ -173,18 +173,18 @@ impl Jwks {
         }
     }
 
-    /// Why the newest reading was not complete, where it was not.
+    /// The failure of the newest reading, if it was incomplete.
     pub(super) fn failure(&self) -> Option<Arc<KeysError>> {
         self.read_state(|state| state.failure.clone())
     }
 
-    /// Reads all sources, once for everybody who asks at the same time.
+    /// Reads all sources. Concurrent calls share one reading.
     pub(super) async fn refresh(&self) {
         let number = self.read_state(|state| state.readings);
         self.readings.get_with(number, self.read_all(number)).await;
     }
 
-    /// Renews the keys until cancelled: soon while there are none, then at the interval.
+    /// Renews the keys until cancelled: at short intervals while there are none, then at `interval`.
     pub(super) async fn run(&self, interval: Duration, cancelled: &CancellationToken) {
         let mut delay = RETRY_INTERVAL;
         loop {

@@ -16,7 +16,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// A token is renewed this long before it would be refused.
 const MARGIN: Duration = Duration::from_secs(15);
 
-/// A principal by the client credentials grant (RFC 6749, 4.4). Its token passes the same checks as everybody's.
+/// A principal obtained by the client credentials grant (RFC 6749, 4.4). Its token passes the same checks as any other.
 pub struct ServiceAccountTokens {
     credentials: ClientCredentials,
     client: Client,

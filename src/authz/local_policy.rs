@@ -7,7 +7,7 @@ use crate::domain::{Principal, SystemName};
 
 const ALL: &str = "*";
 
-/// The authorizer over [`PolicyConfig`]: what no rule allows is refused.
+/// The authorizer over [`PolicyConfig`]. Access that no rule allows is refused.
 pub struct LocalPolicy {
     name: &'static str,
     config: PolicyConfig,
@@ -22,7 +22,7 @@ impl LocalPolicy {
         Self { name: "rules", config }
     }
 
-    /// The policy of a site without one: every caller may use every cluster.
+    /// The policy where none is configured: every caller may use every cluster.
     pub fn open() -> Self {
         let all = || vec![ALL.to_owned()];
         let rule = Rule { systems: all(), users: all(), groups: Vec::new(), clients: Vec::new() };

@@ -22,25 +22,25 @@ pub use open_fga::OpenFga;
 /// Decides about relations between principals and clusters.
 #[async_trait]
 pub trait Authorizer: Send + Sync {
-    /// Decides whether `principal` stands in `relation` to each of `systems`: one ruling each, in their order.
+    /// Decides whether `principal` has `relation` to each of `systems`: one ruling each, in their order.
     ///
     /// # Errors
-    /// When a decision could not be had for one of them. A refusal is no error.
+    /// When there is no decision for one of them. A refusal is not an error.
     async fn check_all(&self, principal: &Principal, relation: Relation, systems: &[&SystemName]) -> Result<Vec<Ruling>, AuthzError>;
 
     /// Decides about one system; see [`Authorizer::check_all`].
     ///
     /// # Errors
-    /// When no decision could be had.
+    /// When there is no decision.
     async fn check(&self, principal: &Principal, relation: Relation, system: &SystemName) -> Result<Ruling, AuthzError> {
         let mut rulings = self.check_all(principal, relation, &[system]).await?;
         rulings.pop().ok_or_else(|| AuthzError::Unavailable("no ruling was given".into()))
     }
 
-    /// Asks whether decisions can be had at all, without a caller: what is misspelt in the configuration shows here.
+    /// Checks without a caller that decisions are possible, which finds mistakes in the configuration.
     ///
     /// # Errors
-    /// Why none can be had.
+    /// Why there can be none.
     async fn probe(&self) -> Result<(), AuthzError> {
         Ok(())
     }
@@ -73,7 +73,7 @@ pub struct Basis {
     pub object: String,
     /// What decided: the id of OpenFGA's authorization model, or the rule that allowed. `None` where nothing is known.
     pub by: Option<Arc<str>>,
-    /// Whether the answer was remembered from an earlier question.
+    /// Whether the answer came from the cache.
     pub cached: bool,
 }
 
@@ -89,7 +89,7 @@ pub enum Decision {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthzError {
-    /// The authorization service did not answer, or not sensibly. Nothing is allowed then.
+    /// The authorization service gave no valid answer. Nothing is allowed then.
     #[error("the authorization service does not answer")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

@@ -60,11 +60,11 @@ pub struct Credential {
     pub certificate: Option<String>,
     /// When the credential ends. A connection does not outlive it.
     pub not_after: Option<Timestamp>,
-    /// For whom it was made, where it is not simply the user's: nobody else may use what was opened with it.
+    /// The caller that it was made for, if it is not the user's in general: nobody else may use connections opened with it.
     pub caller: Option<Arc<Caller>>,
 }
 
-/// One caller, as finely as a token tells them apart. Two callers may have the same name on the clusters.
+/// One caller, as a token identifies it. Two callers may have the same name on the clusters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Caller {
     /// The name on the clusters.
@@ -75,7 +75,7 @@ pub struct Caller {
     pub client_id: Option<String>,
 }
 
-/// Gives the credential of a caller. Equal credentials come back as the same `Arc`, so that a change is seen by its address.
+/// Gives the credential of a caller. An unchanged credential is the same `Arc`, so that a change shows by its address.
 #[async_trait]
 pub trait CredentialProvider: Send + Sync {
     /// The credential to log in with as `principal.username`.

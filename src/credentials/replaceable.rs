@@ -1,4 +1,4 @@
-//! A provider that can be replaced under those who use it, when the configuration is read anew.
+//! A provider that a reload of the configuration can replace while it is in use.
 
 use std::sync::Arc;
 

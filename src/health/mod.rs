@@ -1,4 +1,4 @@
-//! The background checker: one a cluster, which publishes what it finds for `cluster` to read.
+//! The background checkers, one for each cluster. Each publishes its results for `cluster` to read.
 //!
 //! It works as the cluster's service account and through the same scheduler, files and transport as callers do, but it shares
 //! no state with their requests: its time limits are its own. This module must not know HTTP or use cases. To probe one more
@@ -23,10 +23,10 @@ use crate::ssh::{CommandError, CommandLine, Environment, Exec, Limits};
 
 /// How long the identity provider may take for the service account's token.
 const TOKEN_TIME: Duration = Duration::from_secs(10);
-/// What the command of the SSH probe may print, in bytes: login scripts are known to greet.
+/// The most bytes that the command of the SSH probe may print. Login scripts are known to print greetings.
 const PROBE_OUTPUT: usize = 64 * 1024;
 
-/// Checks one cluster, again and again.
+/// Checks one cluster at intervals.
 pub struct Checker {
     cluster: Arc<Cluster>,
     sender: watch::Sender<ClusterHealth>,

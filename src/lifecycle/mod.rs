@@ -1,7 +1,6 @@
-//! Start, stop and the time between: signals, cancellation, tracked tasks.
+//! Signals, cancellation, and the tasks that run in the background.
 //!
-//! Whoever runs something in the background spawns it here, gives it a clone of the token, and ends it when the token is
-//! cancelled. This module must not know what the tasks do.
+//! A background task is spawned here, gets a clone of the token, and ends when the token is cancelled. This module must not know what the tasks do.
 
 pub mod systemd;
 
@@ -34,21 +33,21 @@ pub struct Lifecycle {
 pub enum Drained {
     /// Every task has ended.
     Completed,
-    /// These tasks, by name, were still at work when the time was over.
+    /// These tasks, by name, were still running at the deadline.
     TimedOut(Vec<Cow<'static, str>>),
 }
 
-/// A task that is at work.
+/// A running task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskStatus {
     /// Its name.
     pub name: Cow<'static, str>,
-    /// How long it has been at work.
+    /// How long it has been running.
     pub running_for: Duration,
 }
 
 impl Lifecycle {
-    /// A life that has just begun.
+    /// A lifecycle without tasks.
     pub fn new() -> Self {
         Self::default()
     }
@@ -58,7 +57,7 @@ impl Lifecycle {
         self.stop.clone()
     }
 
-    /// A part of a life: it stops when `stop` is cancelled, and has tasks of its own.
+    /// A part of the lifecycle: it stops when `stop` is cancelled, and has its own tasks.
     pub fn within(stop: &CancellationToken) -> Self {
         Self { stop: stop.child_token(), ..Self::default() }
     }
@@ -89,14 +88,14 @@ impl Lifecycle {
         own.drop_guard()
     }
 
-    /// The tasks that are at work, the oldest first.
+    /// The running tasks, the oldest first.
     pub fn tasks(&self) -> Vec<TaskStatus> {
         let running = self.running.lock();
         let status = |(name, since): &(Cow<'static, str>, Instant)| TaskStatus { name: name.clone(), running_for: since.elapsed() };
         running.tasks.values().map(status).collect()
     }
 
-    /// Waits until every task has ended. Whether they are to end, others say.
+    /// Waits until every task has ended. It does not ask them to end.
     pub async fn wait(&self) {
         self.tasks.close();
         self.tasks.wait().await;
@@ -142,7 +141,7 @@ impl Lifecycle {
         Ok(())
     }
 
-    /// Stops, and waits until every task has ended or the deadline is over.
+    /// Stops, and waits for every task until the deadline.
     pub async fn drain(&self, deadline: Duration) -> Drained {
         self.stop.cancel();
         self.tasks.close();
@@ -170,7 +169,7 @@ struct Running {
     tasks: BTreeMap<u64, (Cow<'static, str>, Instant)>,
 }
 
-/// A task's place among the running ones. It is given back on every way out, a panic included.
+/// A task's entry in the list of running ones. It is removed when the task ends in any way, by a panic too.
 struct Entry {
     running: Arc<Mutex<Running>>,
     id: u64,

@@ -1,4 +1,4 @@
-//! The client and what it answers with.
+//! The client and its responses.
 
 use std::time::{Duration, Instant};
 
@@ -104,7 +104,7 @@ impl Client {
     }
 }
 
-/// What a service answered.
+/// The answer of a service.
 pub struct Response {
     /// The HTTP status.
     pub status: u16,

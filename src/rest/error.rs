@@ -38,7 +38,7 @@ pub enum RestError {
     /// The answer's body is not what the service should answer. What it holds is not repeated: it may be a secret.
     #[error("the answer of the service was not understood: {what} at line {line}, column {column}")]
     Decode {
-        /// The kind of mistake in the JSON.
+        /// The kind of error in the JSON.
         what: &'static str,
         /// Line of the body.
         line: usize,

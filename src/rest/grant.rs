@@ -1,4 +1,4 @@
-//! Access tokens of our own: the client credentials grant (RFC 6749, 4.4).
+//! Access tokens for this service itself: the client credentials grant (RFC 6749, 4.4).
 
 use std::time::Duration;
 
@@ -35,12 +35,12 @@ pub struct ClientCredentials {
     pub fields: Vec<(&'static str, String)>,
 }
 
-/// What the token endpoint gave (RFC 6749, 5.1).
+/// The answer of the token endpoint (RFC 6749, 5.1).
 #[derive(Debug, Deserialize)]
 pub struct Grant {
     /// The token.
     pub access_token: Secret,
-    /// Seconds that it holds, where the endpoint says.
+    /// Its lifetime in seconds, where the endpoint states it.
     pub expires_in: Option<u64>,
 }
 
@@ -50,7 +50,7 @@ pub enum GrantError {
     /// The endpoint refused, with one of the codes of RFC 6749, 5.2.
     #[error("the identity provider refused the client: {0}")]
     Refused(&'static str),
-    /// The endpoint gave no answer, or none that is understood.
+    /// The endpoint gave no valid answer.
     #[error(transparent)]
     Call(#[from] RestError),
 }

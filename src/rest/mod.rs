@@ -1,7 +1,7 @@
 //! HTTP calls to services beside us: identity provider, authorization service, slurmrestd.
 //!
 //! The only module that knows reqwest; the rest of the crate sees [`Client`], [`Request`] and [`Response`]. It must not know
-//! what the services mean. What every call gets: a deadline, a cap on the answer, no redirects, no proxy from the
+//! what the services mean. Every call has a deadline, a cap on the answer, no redirects, no proxy from the
 //! environment, TLS by rustls with the platform's certificate authorities, and a trace line that holds no secret.
 //! A further capability, such as a new kind of body, is a method of [`Request`].
 

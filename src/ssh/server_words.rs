@@ -1,10 +1,10 @@
-//! What a server says in plain text besides its protocol answers: the banners of a login, and why it hung up.
+//! The plain text that a server sends: banners of the login, and its reason for closing the connection.
 //!
-//! sshd and PAM tell there why an account may not log in. The text is the server's: it is bounded and made printable here.
+//! sshd and PAM say there why an account may not log in. The text is bounded and made printable here.
 
 use parking_lot::Mutex;
 
-/// The most characters that are kept of a server.
+/// The most characters that are kept.
 const MAX_WORDS: usize = 500;
 
 /// The words of one server on one connection.

@@ -1,4 +1,4 @@
-//! What carries commands and byte streams to a cluster.
+//! The interface that carries commands and byte streams to a cluster.
 
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
@@ -23,9 +23,9 @@ use crate::ssh::command_line::{CommandLine, Environment};
 /// Dropping a future of either method cancels the work: the channel is closed and the remote command is stopped.
 #[async_trait]
 pub trait Transport: Send + Sync {
-    /// Under which credential a channel of the caller's would be opened now. Whoever keeps a channel for further requests asks
-    /// before each of them, and opens another when the answer is another: a kept channel must not outlive its credential, nor
-    /// serve a second caller. The same for everybody where there are no credentials.
+    /// The credential under which a channel of the caller would be opened now. Whoever keeps a channel for further requests asks
+    /// before each of them, and opens another channel when the answer has changed: a kept channel must not outlive its credential,
+    /// nor serve a second caller. It is the same for everybody where there are no credentials.
     ///
     /// # Errors
     /// When the caller has no credential now.
@@ -54,7 +54,7 @@ pub trait Transport: Send + Sync {
     async fn stream(&self, principal: &Principal, line: &CommandLine) -> Result<ByteStream, TransportError>;
 }
 
-/// A credential that can be told from others, and not used.
+/// The identity of a credential. It can be compared, and not used to log in.
 #[derive(Clone, Debug, Default)]
 pub struct CredentialVersion(Weak<Credential>);
 
@@ -162,7 +162,7 @@ pub struct Limits {
     pub output: usize,
 }
 
-/// What a command left behind.
+/// The result of a command.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct RawOutput {
     /// Standard output.
@@ -173,7 +173,7 @@ pub struct RawOutput {
     pub exit: u32,
 }
 
-/// Why a cluster could not be worked with. Each variant names the phase.
+/// Why a command or stream could not be carried. Each variant names the phase.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum TransportError {
     /// There is no credential for the caller.

@@ -1,4 +1,4 @@
-//! The families of metrics: names, labels and what they mean. What is said here is what scrapes and the documentation say.
+//! The families of metrics: names, labels and meanings. Scrapes and the documentation use these texts.
 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
@@ -15,7 +15,7 @@ pub struct Family {
     pub(super) kind: MetricType,
     /// The names of the labels, in the order in which values are given.
     pub(super) labels: &'static [&'static str],
-    /// What it says, in one sentence.
+    /// Its meaning, in one sentence.
     pub(super) help: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! The metrics, read from whoever counts when somebody asks for them.
+//! The metrics, read from the counters of other modules at each scrape.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use crate::scheduler::ReadCounts;
 use crate::service::{Decisions, Gate};
 use crate::ssh::{Lanes, Stats};
 
-/// Who counts.
+/// The sources of the counters.
 #[derive(Clone)]
 pub struct Sources {
     /// The API.
     pub request_metrics: Arc<RequestMetrics>,
-    /// The gate, with what was done behind it.
+    /// The gate, with the operations behind it.
     pub gate: Gate,
     /// The SSH connections to each cluster.
     pub lanes: Vec<Arc<Lanes>>,
@@ -34,19 +34,19 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Those of these sources, and of the process, which has just started.
+    /// The metrics of these sources, and of the process, which has just started.
     pub fn new(sources: Sources) -> Self {
         Self::following(move || sources.clone())
     }
 
-    /// As [`Metrics::new`], of the sources that there are when somebody asks: a reload replaces them.
+    /// As [`Metrics::new`], but the sources are looked up at each scrape, since a reload replaces them.
     pub fn following(sources: impl Fn() -> Sources + Send + Sync + 'static) -> Self {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Follower { sources: Box::new(sources), process: Process::new() }));
         Self { registry }
     }
 
-    /// What they are now, as text of this format.
+    /// The present values in this format.
     ///
     /// # Errors
     /// When the text cannot be written.

@@ -1,4 +1,4 @@
-//! What the OpenFGA server is shown: nothing, a preshared key, or a token of an identity provider.
+//! Authentication at the OpenFGA server: none, a preshared key, or a token of an identity provider.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::rest::{Client, ClientCredentials, InvalidUrl, Url};
 
 /// A token is renewed this long before it ends.
 const MARGIN: Duration = Duration::from_secs(30);
-/// How long a token is used whose end is not told.
+/// How long a token without a stated lifetime is used.
 const UNTOLD: Duration = Duration::from_secs(60);
 
-/// How the server is told who asks.
+/// How this service authenticates at the server.
 pub(super) enum Credential {
     None,
     Preshared(Secret),
@@ -49,7 +49,7 @@ impl Credential {
         })
     }
 
-    /// The bearer token to send, where there is one. Everybody who needs a new one at the same time waits for the same.
+    /// The bearer token to send, if any. Concurrent calls share one renewal.
     pub(super) async fn token(&self, timeout: Duration) -> Result<Option<Secret>, OpenFgaError> {
         match self {
             Self::None => Ok(None),

@@ -27,7 +27,7 @@ pub(super) enum OpenFgaError {
     TimeIsOver,
 }
 
-/// What to look at for a status.
+/// What to check for a status.
 fn advice(status: u16) -> &'static str {
     match status {
         401 | 403 => "the api_token or the client_credentials of auth.authorization are not those that it takes",

@@ -1,7 +1,7 @@
 //! An OpenFGA server decides (its HTTP API: `POST /stores/{store_id}/check` and `.../batch-check`).
 //!
-//! Only `"allowed": true` in the body of a 200 allows. Whatever else comes back, or does not, is no decision. A permission is
-//! remembered for a short time, a refusal and a failure never.
+//! Only `"allowed": true` in the body of a 200 allows. Anything else, or no answer, is not a decision. Permissions are cached for a
+//! short time, refusals and failures never.
 
 mod credential;
 mod error;
@@ -25,7 +25,7 @@ use server::{Answer, Question, Server};
 const MAX_REMEMBERED: u64 = 100_000;
 /// The most contextual tuples that OpenFGA takes with one check.
 const MAX_TUPLES: usize = 100;
-/// The most groups of a token that are looked at: ten questions for each system.
+/// The most groups of a token that are considered: ten questions for each system.
 const MAX_GROUPS: usize = 1000;
 /// The longest object that OpenFGA takes, in bytes.
 const MAX_OBJECT: usize = 256;
@@ -51,7 +51,7 @@ impl OpenFga {
     /// A client of the server; nothing is sent yet.
     ///
     /// # Errors
-    /// When `url`, or the token endpoint of `client_credentials`, is none.
+    /// When `url`, or the token endpoint of `client_credentials`, is not a URL.
     pub fn new(config: OpenFgaConfig, client: Client) -> Result<Self, InvalidUrl> {
         let timeout = Duration::from_secs(config.timeout.max(1));
         let permissions = (config.cache_ttl > 0)
@@ -67,7 +67,7 @@ impl OpenFga {
         })
     }
 
-    /// The groups of the token as objects, each once. What cannot be the name of an object cannot have been granted anything.
+    /// The distinct groups of the token as objects. A name that cannot be an object's has no grants and is left out.
     fn groups(&self, principal: &Principal) -> Vec<String> {
         let Some(group_type) = &self.group_type else { return Vec::new() };
         let objects: BTreeSet<String> =
