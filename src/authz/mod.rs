@@ -7,7 +7,6 @@ mod config;
 mod local_policy;
 mod open_fga;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -99,9 +98,5 @@ impl Classify for AuthzError {
         match self {
             Self::Unavailable(_) => Kind::Unavailable,
         }
-    }
-
-    fn public_message(&self) -> Cow<'static, str> {
-        self.to_string().into()
     }
 }

@@ -4,7 +4,6 @@
 
 mod config;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -197,9 +196,5 @@ impl Classify for GateError {
             Self::Unhealthy(_) => Kind::Unavailable,
             Self::Path(_) | Self::Outside { .. } => Kind::Invalid,
         }
-    }
-
-    fn public_message(&self) -> Cow<'static, str> {
-        self.to_string().into()
     }
 }

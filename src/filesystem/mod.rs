@@ -14,7 +14,6 @@ pub mod sftp;
 mod temporary;
 mod transfer;
 
-use std::borrow::Cow;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -385,23 +384,15 @@ impl Classify for FilesystemError {
         }
     }
 
-    fn public_message(&self) -> Cow<'static, str> {
+    fn wrapped(&self) -> Option<&dyn Classify> {
         match self {
-            Self::Transport(source) => source.public_message(),
-            Self::Command(source) => source.public_message(),
-            other => other.to_string().into(),
+            Self::Transport(source) => Some(source),
+            Self::Command(source) => Some(source),
+            _ => None,
         }
     }
 
     fn is_final(&self) -> bool {
         matches!(self, Self::TooSlow { .. })
-    }
-
-    fn maybe_effected(&self) -> Option<bool> {
-        match self {
-            Self::Transport(source) => source.maybe_effected(),
-            Self::Command(source) => source.maybe_effected(),
-            _ => None,
-        }
     }
 }

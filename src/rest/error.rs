@@ -1,6 +1,5 @@
 //! Why a call gave no answer.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::error::{Classify, Kind};
@@ -68,10 +67,6 @@ impl Classify for RestError {
                 Kind::DependencyFailed
             }
         }
-    }
-
-    fn public_message(&self) -> Cow<'static, str> {
-        self.to_string().into()
     }
 
     fn maybe_effected(&self) -> Option<bool> {

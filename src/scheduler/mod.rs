@@ -13,7 +13,6 @@ mod way_note;
 #[cfg(test)]
 mod golden;
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +21,11 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reservation};
+use crate::domain::{
+    Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reservation, bytes_to_text,
+};
 use crate::error::{Classify, Kind};
-use crate::ssh::{CommandError, TransportError};
+use crate::ssh::CommandError;
 
 pub use cached::{CachedScheduler, ReadCounts};
 pub use way_note::WayNote;
@@ -201,8 +202,23 @@ pub struct AttachOutput {
     pub exit: u32,
 }
 
+impl AttachOutput {
+    /// Takes the exit status as the outcome.
+    ///
+    /// # Errors
+    /// When the command failed by itself, which is the caller's to change, or ran out of its time.
+    pub fn success(self) -> Result<(), SchedulerError> {
+        let failure = CommandError::Exit { exit: self.exit, stderr: bytes_to_text(self.stderr.trim_ascii()) };
+        match self.exit {
+            0 => Ok(()),
+            _ if failure.kind() == Kind::RemoteTimeout => Err(SchedulerError::Command { operation: "attach", source: failure }),
+            _ => Err(SchedulerError::Rejected(failure.to_string())),
+        }
+    }
+}
+
 /// Why the scheduler did not do it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum SchedulerError {
     /// There is no such job, or the caller may not see it. The text is contract: clients look for `Job not found`.
     #[error("Job not found")]
@@ -231,24 +247,12 @@ pub enum SchedulerError {
     /// The scheduler, or its connection mode, cannot do this.
     #[error("this system's scheduler cannot do that: {0}")]
     Unsupported(&'static str),
-    /// The same, for several who asked for the same at the same time.
-    #[error(transparent)]
-    Shared(Arc<Self>),
 }
 
 impl SchedulerError {
     /// Wraps a command's error under the name of the operation; for `map_err`.
     pub fn command(operation: &'static str) -> impl FnOnce(CommandError) -> Self {
         move |source| Self::Command { operation, source }
-    }
-
-    /// The transport's error, where that is the cause.
-    pub fn transport(&self) -> Option<&TransportError> {
-        match self {
-            Self::Command { source: CommandError::Transport(source), .. } => Some(source),
-            Self::Shared(error) => error.transport(),
-            _ => None,
-        }
     }
 }
 
@@ -261,25 +265,21 @@ impl Classify for SchedulerError {
             Self::Down(_) | Self::Unanswered(_) => Kind::Unavailable,
             Self::Command { source, .. } => source.kind(),
             Self::Unsupported(_) => Kind::Unsupported,
-            Self::Shared(error) => error.kind(),
         }
     }
 
-    fn public_message(&self) -> Cow<'static, str> {
+    fn wrapped(&self) -> Option<&dyn Classify> {
         match self {
-            Self::Command { source, .. } => source.public_message(),
-            Self::Shared(error) => error.public_message(),
-            other => other.to_string().into(),
+            Self::Command { source, .. } => Some(source),
+            _ => None,
         }
     }
 
     fn maybe_effected(&self) -> Option<bool> {
         match self {
-            Self::Command { source, .. } => source.maybe_effected(),
             Self::Down(_) => Some(false),
             Self::Unanswered(_) => Some(true),
-            Self::Shared(error) => error.maybe_effected(),
-            _ => None,
+            other => other.wrapped().and_then(Classify::maybe_effected),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Who may reach which cluster.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -301,11 +300,11 @@ impl Classify for AccessError {
         }
     }
 
-    fn public_message(&self) -> Cow<'static, str> {
+    fn wrapped(&self) -> Option<&dyn Classify> {
         match self {
-            Self::Authentication(source) => source.public_message(),
-            Self::Authorization(source) => source.public_message(),
-            Self::NoToken | Self::Malformed(_) | Self::SystemNotFound | Self::Denied(_) | Self::Maintenance(_) => self.to_string().into(),
+            Self::Authentication(source) => Some(source),
+            Self::Authorization(source) => Some(source),
+            Self::NoToken | Self::Malformed(_) | Self::SystemNotFound | Self::Denied(_) | Self::Maintenance(_) => None,
         }
     }
 }

@@ -101,30 +101,13 @@ impl Classify for ServiceError {
         }
     }
 
-    fn public_message(&self) -> Cow<'static, str> {
+    fn wrapped(&self) -> Option<&dyn Classify> {
         match self {
-            Self::Invalid(source) => source.to_string().into(),
-            Self::Gate(source) => source.public_message(),
-            Self::Scheduler(source) => source.public_message(),
-            Self::Filesystem(source) => source.public_message(),
-            Self::Store(source) => source.public_message(),
-            Self::TooMany(reason) => reason.clone(),
-            Self::TooLarge(..) => self.to_string().into(),
-            Self::Unsupported(reason) => Cow::Borrowed(reason),
-            Self::Busy => self.to_string().into(),
-        }
-    }
-
-    fn is_final(&self) -> bool {
-        matches!(self, Self::Filesystem(source) if source.is_final())
-    }
-
-    fn maybe_effected(&self) -> Option<bool> {
-        match self {
-            Self::Invalid(_) | Self::Gate(_) | Self::TooMany(_) | Self::TooLarge(..) | Self::Unsupported(_) | Self::Busy => None,
-            Self::Scheduler(source) => source.maybe_effected(),
-            Self::Filesystem(source) => source.maybe_effected(),
-            Self::Store(source) => source.maybe_effected(),
+            Self::Gate(source) => Some(source),
+            Self::Scheduler(source) => Some(source),
+            Self::Filesystem(source) => Some(source),
+            Self::Store(source) => Some(source),
+            Self::Invalid(_) | Self::TooMany(_) | Self::TooLarge(..) | Self::Unsupported(_) | Self::Busy => None,
         }
     }
 }

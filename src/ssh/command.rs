@@ -1,7 +1,5 @@
 //! Remote commands as values: what to run, and what its output means.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 
 use crate::domain::{Principal, bytes_to_text};
@@ -100,16 +98,9 @@ impl Classify for CommandError {
         }
     }
 
-    fn public_message(&self) -> Cow<'static, str> {
+    fn wrapped(&self) -> Option<&dyn Classify> {
         match self {
-            Self::Transport(source) => source.public_message(),
-            Self::Exit { .. } | Self::Output { .. } => self.to_string().into(),
-        }
-    }
-
-    fn maybe_effected(&self) -> Option<bool> {
-        match self {
-            Self::Transport(source) => source.maybe_effected(),
+            Self::Transport(source) => Some(source),
             Self::Exit { .. } | Self::Output { .. } => None,
         }
     }

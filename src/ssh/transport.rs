@@ -1,6 +1,5 @@
 //! The interface that carries commands and byte streams to a cluster.
 
-use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::pin::Pin;
@@ -229,10 +228,10 @@ impl Classify for TransportError {
         }
     }
 
-    fn public_message(&self) -> Cow<'static, str> {
+    fn wrapped(&self) -> Option<&dyn Classify> {
         match self {
-            Self::Credential(source) => source.public_message(),
-            other => other.to_string().into(),
+            Self::Credential(source) => Some(source),
+            _ => None,
         }
     }
 

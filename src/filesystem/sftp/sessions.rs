@@ -18,17 +18,10 @@ use crate::domain::{Principal, Username};
 use crate::filesystem::{FilesystemError, Settings};
 use crate::ssh::{CredentialVersion, LaneKind, Transport, TransportError};
 
-/// Why there is no session; shared by all who waited for the same attempt.
-#[derive(Debug)]
-enum Refusal {
-    Transport(TransportError),
-    Greeting(Failure),
-}
-
 /// Whose a session is: the login name, under one credential.
 pub type Owner = (Username, CredentialVersion);
 
-type Opening = Shared<BoxFuture<'static, Result<Arc<Session>, Arc<Refusal>>>>;
+type Opening = Shared<BoxFuture<'static, Result<Arc<Session>, TransportError>>>;
 
 struct Slot {
     opening: Opening,
@@ -63,9 +56,7 @@ impl Sessions {
         if result.is_err() {
             forget(&self.slots, &owner, &opening);
         }
-        // The reference goes first, so that the last who waited has the error for itself.
-        drop(opening);
-        result.map_err(refused)
+        Ok(result?)
     }
 
     /// A session of its own for one transfer, on the bulk lane: one that has served before and waits, or a new one.
@@ -78,8 +69,7 @@ impl Sessions {
             return Ok(lease);
         }
         let patience = Patience { request: self.settings.stall, while_stalled: true, idle: None };
-        let opened = open(self.transport.clone(), principal.clone(), LaneKind::Bulk, patience).await;
-        let session = opened.map_err(|refusal| refused(Arc::new(refusal)))?;
+        let session = open(self.transport.clone(), principal.clone(), LaneKind::Bulk, patience).await?;
         Ok(self.waiting.lease(&owner, session))
     }
 
@@ -132,13 +122,7 @@ impl Sessions {
         let patience = Patience { request: self.settings.command_timeout, while_stalled: false, idle: Some(self.settings.session_idle) };
         // A task of its own, so that who gives up waiting does not hold up the others.
         let task = tokio::spawn(open(self.transport.clone(), principal.clone(), LaneKind::Control, patience));
-        let opening = task
-            .map(|ended| match ended {
-                Ok(result) => result.map_err(Arc::new),
-                Err(_) => Err(Arc::new(Refusal::Transport(TransportError::Broken { sent: false }))),
-            })
-            .boxed()
-            .shared();
+        let opening = task.map(|ended| ended.unwrap_or(Err(TransportError::Broken { sent: false }))).boxed().shared();
         slots.insert(owner.clone(), Slot { opening: opening.clone(), used: Instant::now() });
         tokio::spawn(let_go_when_retired(Arc::downgrade(&self.slots), owner.clone(), opening.clone()));
         opening
@@ -172,47 +156,25 @@ fn forget(slots: &Slots, owner: &Owner, opening: &Opening) {
     }
 }
 
-async fn open(transport: Arc<dyn Transport>, principal: Principal, lane: LaneKind, patience: Patience) -> Result<Arc<Session>, Refusal> {
-    let stream = transport.subsystem(&principal, lane, "sftp").await.map_err(Refusal::Transport)?;
-    Session::open(stream, patience).await.map_err(Refusal::Greeting)
-}
-
-fn refused(refusal: Arc<Refusal>) -> FilesystemError {
-    match Arc::try_unwrap(refusal) {
-        Ok(Refusal::Transport(error)) => error.into(),
-        Ok(Refusal::Greeting(failure)) => greeting(&failure),
-        Err(shared) => match &*shared {
-            Refusal::Transport(error) => same_again(error).into(),
-            Refusal::Greeting(failure) => greeting(failure),
-        },
-    }
-}
-
-fn greeting(failure: &Failure) -> FilesystemError {
-    match failure {
+/// Opens a session. One that breaks before its greeting was asked for nothing.
+async fn open(
+    transport: Arc<dyn Transport>,
+    principal: Principal,
+    lane: LaneKind,
+    patience: Patience,
+) -> Result<Arc<Session>, TransportError> {
+    let stream = transport.subsystem(&principal, lane, "sftp").await.map_err(|error| match error {
+        TransportError::Broken { .. } => TransportError::Broken { sent: false },
+        error => error,
+    })?;
+    Session::open(stream, patience).await.map_err(|failure| match failure {
         // sshd starts the subsystem without saying whether its program exists; a channel that ends at once says so.
-        Failure::Broken { .. } => TransportError::Refused("the sftp subsystem ended before its greeting".to_owned()).into(),
+        Failure::Broken { .. } => TransportError::Refused("the sftp subsystem ended before its greeting".to_owned()),
         Failure::Protocol(reason) => {
             let hint = "the sftp subsystem does not speak SFTP; a start-up file of the login shell may be printing text";
-            TransportError::Refused(format!("{hint} ({reason})")).into()
+            TransportError::Refused(format!("{hint} ({reason})"))
         }
-        Failure::Stalled(limit) => TransportError::Execution(*limit).into(),
-        Failure::Status(_, message) => TransportError::Refused(format!("the sftp subsystem: {}", words(message))).into(),
-    }
-}
-
-/// The same error for another waiter. A source that cannot be copied is kept as its text.
-fn same_again(error: &TransportError) -> TransportError {
-    match error {
-        TransportError::HostKey(reason) => TransportError::HostKey(reason.clone()),
-        TransportError::Key { user, reason } => TransportError::Key { user: user.clone(), reason: reason.clone() },
-        TransportError::Login(user) => TransportError::Login(user.clone()),
-        TransportError::Saturated(waited) => TransportError::Saturated(*waited),
-        TransportError::Refused(reason) => TransportError::Refused(reason.clone()),
-        TransportError::Broken { .. } => TransportError::Broken { sent: false },
-        TransportError::Execution(limit) => TransportError::Execution(*limit),
-        TransportError::Output(limit) => TransportError::Output(*limit),
-        TransportError::Connect(reason) => TransportError::Connect(reason.clone()),
-        TransportError::Credential(_) => TransportError::Connect(error.to_string()),
-    }
+        Failure::Stalled(limit) => TransportError::Execution(limit),
+        Failure::Status(_, message) => TransportError::Refused(format!("the sftp subsystem: {}", words(&message))),
+    })
 }

@@ -5,7 +5,6 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use crate::domain::bytes_to_text;
-use crate::error::{Classify, Kind};
 use crate::http::compute::model::{
     AcctParameters, AttachParameters, GetJobMetadataResponse, GetJobResponse, JobsParameters, PostJobAttachRequest,
     PostJobSubmissionResponse, PostJobSubmitRequest, PutJobAttachResponse,
@@ -15,9 +14,7 @@ use crate::http::extract::cached_response::{IfNoneMatch, backend_header};
 use crate::http::extract::page::{PageParameters, Paging};
 use crate::http::extract::parameters::{Document, Parameters};
 use crate::http::problem::Problem;
-use crate::scheduler::{AttachOutput, SchedulerError};
 use crate::service::{Access, ServiceError, jobs};
-use crate::ssh::{CommandError, RawOutput};
 
 /// List jobs
 ///
@@ -148,17 +145,6 @@ pub(crate) async fn attach(
         let (stdout, stderr) = (bytes_to_text(&printed.stdout), bytes_to_text(&printed.stderr));
         return Ok((way, Json(PutJobAttachResponse { stdout, stderr, exit_code: printed.exit })).into_response());
     }
-    match printed.exit {
-        0 => Ok((StatusCode::NO_CONTENT, way).into_response()),
-        _ => Err(failed(printed).into()),
-    }
-}
-
-/// The command was started. Where it did not run out of its time, it failed by itself: that is the caller's to change.
-fn failed(printed: AttachOutput) -> ServiceError {
-    let raw = RawOutput { stdout: printed.stdout, stderr: printed.stderr, exit: printed.exit };
-    match CommandError::exit(&raw) {
-        error if error.kind() == Kind::Internal => SchedulerError::Rejected(error.to_string()).into(),
-        source => SchedulerError::Command { operation: "attach", source }.into(),
-    }
+    printed.success().map_err(ServiceError::from)?;
+    Ok((StatusCode::NO_CONTENT, way).into_response())
 }

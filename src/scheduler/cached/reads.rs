@@ -79,7 +79,7 @@ struct PendingQuery<T> {
     work: WeakShared<BoxFuture<'static, Outcome<T>>>,
 }
 
-type Outcome<T> = Result<Reading<T>, Arc<SchedulerError>>;
+type Outcome<T> = Result<Reading<T>, SchedulerError>;
 
 impl<A, T> Reads<A, T>
 where
@@ -112,7 +112,7 @@ where
             self.0.counts.remembered.fetch_add(1, Ordering::Relaxed);
             return Ok(reading);
         }
-        self.join(question, &by, ask).await.map_err(SchedulerError::Shared)
+        self.join(question, &by, ask).await
     }
 
     /// The work for the question, begun where nobody has yet. Nothing happens before it is awaited.
@@ -138,7 +138,7 @@ where
                 return Ok(reading);
             }
             counts.asked.fetch_add(1, Ordering::Relaxed);
-            let value = ask(by, entry.question.arguments.clone()).await.map_err(Arc::new)?;
+            let value = ask(by, entry.question.arguments.clone()).await?;
             let reading = Reading::by(value, *freshness, note.get(), note.missing());
             answers.insert(entry.question.clone(), reading.clone()).await;
             Ok(reading)

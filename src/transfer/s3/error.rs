@@ -1,7 +1,5 @@
 //! Why a store did not do what it was asked.
 
-use std::borrow::Cow;
-
 use crate::error::{Classify, Kind};
 use crate::rest::RestError;
 
@@ -61,8 +59,11 @@ impl Classify for StoreError {
         }
     }
 
-    fn public_message(&self) -> Cow<'static, str> {
-        self.to_string().into()
+    fn public_cause(&self) -> Option<&dyn Classify> {
+        match self {
+            Self::Unanswered { source, .. } => Some(source),
+            _ => None,
+        }
     }
 
     /// What may have happened is an upload that nobody can use; no file is changed.
