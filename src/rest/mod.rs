@@ -10,6 +10,7 @@ mod error;
 mod grant;
 mod object;
 mod request;
+mod token_cache;
 mod url;
 
 pub use client::{Client, Response};
@@ -17,4 +18,5 @@ pub use error::RestError;
 pub use grant::{ClientCredentials, Grant, GrantError, TokenEndpointAuthMethod};
 pub use object::Object;
 pub use request::{Method, Request};
+pub use token_cache::TokenCache;
 pub use url::{InvalidUrl, Url};
