@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::domain::{Backend, Reading, Rendering};
 use crate::http::Api;
+use crate::http::extract::conditional::{strong, tags};
 use crate::http::extract::page::Paging;
 
 /// Says which way a call to the scheduler took, where there is more than one.
@@ -28,14 +29,20 @@ pub(crate) fn backend_header(way: Option<Backend>) -> HeaderMap {
     value.map(|value| (SCHEDULER_PATH.clone(), value)).into_iter().collect()
 }
 
-/// The `If-None-Match` fields of the request: the answers that the caller has.
-pub(crate) struct IfNoneMatch(Vec<HeaderValue>);
+/// The tags of `If-None-Match`: the answers that the caller has.
+pub(crate) struct IfNoneMatch(Vec<String>);
 
 impl FromRequestParts<Api> for IfNoneMatch {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
-        Ok(Self(parts.headers.get_all(header::IF_NONE_MATCH).iter().cloned().collect()))
+        Ok(Self::from(&parts.headers))
+    }
+}
+
+impl From<&HeaderMap> for IfNoneMatch {
+    fn from(headers: &HeaderMap) -> Self {
+        Self(tags(headers, &header::IF_NONE_MATCH).unwrap_or_default())
     }
 }
 
@@ -79,10 +86,8 @@ impl IfNoneMatch {
         (headers, Body::from(rendering.bytes.clone())).into_response()
     }
 
-    /// Weak comparison (RFC 9110, 8.8.3.2). Our tags hold no comma, so that a list can be cut at them.
     fn holds(&self, tag: &str) -> bool {
-        let known = self.0.iter().filter_map(|field| field.to_str().ok()).flat_map(|field| field.split(',')).map(str::trim);
-        known.map(|known| known.strip_prefix("W/").unwrap_or(known)).any(|known| known == tag || known == "*")
+        self.0.iter().any(|known| strong(known) == tag || known == "*")
     }
 }
 
@@ -110,7 +115,10 @@ mod tests {
 
     #[test]
     fn a_tag_is_known_in_every_way_of_writing_it_and_no_other_is() {
-        let holds = |fields: &[&'static str]| IfNoneMatch(fields.iter().copied().map(HeaderValue::from_static).collect()).holds("\"a1\"");
+        let headers = |fields: &[&'static str]| -> HeaderMap {
+            fields.iter().map(|field| (header::IF_NONE_MATCH, HeaderValue::from_static(field))).collect()
+        };
+        let holds = |fields: &[&'static str]| IfNoneMatch::from(&headers(fields)).holds("\"a1\"");
         for fields in [&["\"a1\""][..], &["W/\"a1\""], &["\"b2\", \"a1\""], &["\"b2\",W/\"a1\" "], &["\"b2\"", "\"a1\""], &["*"]] {
             assert!(holds(fields), "{fields:?}");
         }

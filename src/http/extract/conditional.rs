@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::domain::{ByteRange, FileVersion};
 use crate::http::Api;
+use crate::http::extract::list_field::members;
 
 /// For how many seconds after its change a file may change again without a sign. More than the one second of the clock, since
 /// the cluster's need not be ours.
@@ -64,7 +65,7 @@ impl Validators {
 
     /// Weak comparison, but that a file which has just changed is like none.
     fn is_like(&self, tag: &str) -> bool {
-        self.is(tag.strip_prefix("W/").unwrap_or(tag))
+        self.is(strong(tag))
     }
 }
 
@@ -158,21 +159,21 @@ impl From<&HeaderMap> for Conditions {
             values.next().is_none().then_some(value.trim())
         };
         let date = |name: &HeaderName| one(name).and_then(date);
-        // Our tags hold no comma, so that a list can be cut at them.
-        let tags = |name: &HeaderName| {
-            let fields = headers.get_all(name).iter().flat_map(|value| value.to_str().unwrap_or_default().split(','));
-            headers.contains_key(name).then(|| fields.map(|tag| tag.trim().to_owned()).collect())
-        };
         Self {
-            matches: tags(&header::IF_MATCH),
+            matches: tags(headers, &header::IF_MATCH),
             unmodified_since: date(&header::IF_UNMODIFIED_SINCE),
-            none_matches: tags(&header::IF_NONE_MATCH),
+            none_matches: tags(headers, &header::IF_NONE_MATCH),
             modified_since: date(&header::IF_MODIFIED_SINCE),
             if_range: headers.contains_key(header::IF_RANGE).then(|| one(&header::IF_RANGE).unwrap_or_default().to_owned()),
             range: one(&header::RANGE).and_then(range),
             has_range: headers.contains_key(header::RANGE),
         }
     }
+}
+
+/// The tags of a condition; none where it is not made.
+pub(crate) fn tags(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<String>> {
+    headers.contains_key(name).then(|| members(headers, name).map(str::to_owned).collect())
 }
 
 /// Whether the validator of `If-Range` is of the present state (RFC 9110, 13.1.5).
@@ -202,6 +203,11 @@ fn range(value: &str) -> Option<ByteRange> {
             (first <= last).then_some(ByteRange::From(first, Some(last)))
         }
     }
+}
+
+/// The tag as weak comparison takes it (RFC 9110, 8.8.3.2).
+pub(crate) fn strong(tag: &str) -> &str {
+    tag.strip_prefix("W/").unwrap_or(tag)
 }
 
 fn quoted(tag: &str) -> Option<&str> {

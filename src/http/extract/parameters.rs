@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::domain::bytes_to_text;
 use crate::error::Kind;
 use crate::http::Api;
+use crate::http::extract::query::pairs;
 use crate::http::problem::Problem;
 use crate::rest::Object;
 use crate::service::{InvalidRequest, Place};
@@ -87,10 +88,9 @@ fn known_part(path: &serde_path_to_error::Path) -> String {
     if text.is_empty() { ".".to_owned() } else { text }
 }
 
-/// The pairs of `application/x-www-form-urlencoded` (WHATWG URL, 5.1), but bytes that are not UTF-8 survive.
+/// The pairs, decoded; bytes that are not UTF-8 survive.
 fn read_pairs(query: &str) -> Map<String, Value> {
-    let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs.map(|(name, value)| (read_text(name), Value::String(read_text(value)))).collect()
+    pairs(query).map(|(name, value)| (read_text(name), Value::String(read_text(value)))).collect()
 }
 
 fn read_text(encoded: &str) -> String {

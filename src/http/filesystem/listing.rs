@@ -9,6 +9,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::error::Classify;
 use crate::filesystem::{FilesystemError, WalkOptions};
 use crate::http::extract::parameters::Parameters;
+use crate::http::extract::query;
 use crate::http::filesystem::model::file::{File, GetDirectoryLsResponse};
 use crate::http::filesystem::model::listing::{FindParameters, GetFindResponse, LsParameters};
 use crate::http::filesystem::ndjson::Lines;
@@ -107,9 +108,7 @@ pub(crate) async fn find(access: Access, query: Parameters<FindParameters>, line
 
 /// The `Link` to the next page (RFC 8288), relative to the request's own address: the same query with another cursor.
 fn next_page(uri: &Uri, cursor: &str) -> HeaderValue {
-    let query = uri.query().unwrap_or_default();
-    let others = query.split('&').filter(|pair| !pair.is_empty() && pair.split('=').next() != Some("cursor"));
-    let mut target: String = others.flat_map(|pair| [pair, "&"]).collect();
+    let mut target = query::without(uri.query().unwrap_or_default(), &["cursor"]);
     target.push_str("cursor=");
     target.extend(utf8_percent_encode(cursor, NON_ALPHANUMERIC));
     HeaderValue::from_str(&format!("<?{target}>; rel=\"next\"")).expect("the query of a URI has no character that a header cannot have")
