@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::authn::{self, SlurmTokens};
+use crate::authn;
 use crate::authz::{self, Authorizer, LocalPolicy, OpenFga};
 use crate::cluster::{self, Cluster};
 use crate::credentials::{self, Cached, CertificateAuthority, CredentialProvider, KeyService, SshCa, StaticKeys};
@@ -75,7 +75,7 @@ pub enum SchedulerSetupError {
     Url(#[from] rest::InvalidUrl),
     /// The key of its tokens cannot be used.
     #[error("scheduler.jwt_key_file cannot be used")]
-    Key(#[from] authn::SlurmKeyError),
+    Key(#[from] credentials::SlurmKeyError),
 }
 
 pub(super) fn authorizer(config: Option<authz::Config>, client: &rest::Client) -> Result<Arc<dyn Authorizer>, BuildError> {
@@ -175,7 +175,7 @@ fn slurm_rest(config: &scheduler::Config, client: &rest::Client) -> Result<Slurm
         timeout: Duration::from_secs(config.timeout),
     };
     let tokens: Arc<dyn UserToken> = match &config.jwt_key_file {
-        Some(path) => Arc::new(SlurmTokens::from_file(path)?),
+        Some(path) => Arc::new(credentials::SlurmTokens::from_file(path)?),
         None => Arc::new(CallersToken),
     };
     Ok(SlurmRest::new(client.clone(), settings, tokens))

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use moka::future::Cache;
 use parking_lot::RwLock;
 use tokio::io::AsyncReadExt;
 use tokio::sync::Semaphore;
@@ -115,14 +114,15 @@ pub(super) struct Jwks {
     algorithm: Option<String>,
     client: Client,
     state: RwLock<State>,
-    readings: Cache<u64, ()>,
+    /// Held while the sources are read.
+    reading: tokio::sync::Mutex<()>,
     waiting: Semaphore,
 }
 
 #[derive(Default)]
 struct State {
     keys: Arc<KeySet>,
-    /// The number of readings so far: the name of the next one.
+    /// The number of readings so far.
     readings: u64,
     /// When the newest reading began, and when it ended.
     began: Option<Instant>,
@@ -132,8 +132,8 @@ struct State {
 
 impl Jwks {
     pub(super) fn new(sources: Vec<Source>, algorithm: Option<String>, client: Client) -> Self {
-        let readings = Cache::builder().max_capacity(1024).time_to_live(Duration::from_secs(60)).build();
-        Self { sources, algorithm, client, state: RwLock::default(), readings, waiting: Semaphore::new(MAX_WAITING) }
+        let waiting = Semaphore::new(MAX_WAITING);
+        Self { sources, algorithm, client, state: RwLock::default(), reading: tokio::sync::Mutex::default(), waiting }
     }
 
     /// The keys as they are known.
@@ -181,7 +181,10 @@ impl Jwks {
     /// Reads all sources. Concurrent calls share one reading.
     pub(super) async fn refresh(&self) {
         let number = self.read_state(|state| state.readings);
-        self.readings.get_with(number, self.read_all(number)).await;
+        let _reading = self.reading.lock().await;
+        if self.read_state(|state| state.readings) == number {
+            self.read_all().await;
+        }
     }
 
     /// Renews the keys until cancelled: at short intervals while there are none, then at `interval`.
@@ -200,7 +203,7 @@ impl Jwks {
         }
     }
 
-    async fn read_all(&self, number: u64) {
+    async fn read_all(&self) {
         let began = Instant::now();
         let outcomes = futures::future::join_all(self.sources.iter().map(|source| self.read(source))).await;
         let mut state = self.state.write();
@@ -223,7 +226,7 @@ impl Jwks {
         state.failure = failure;
         state.began = Some(began);
         state.last_reading = Some(Instant::now());
-        state.readings = state.readings.max(number + 1);
+        state.readings += 1;
     }
 
     async fn read(&self, source: &Source) -> Result<Vec<Key>, KeysError> {

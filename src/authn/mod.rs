@@ -10,10 +10,8 @@ mod jwks;
 mod jwt;
 mod keys;
 mod service_account;
-mod slurm_tokens;
 mod usernames;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -26,7 +24,6 @@ pub use jwks::{KeysError, Source};
 pub use jwt::{JwtAuthenticator, SetupError};
 pub use keys::supported_algorithm;
 pub use service_account::ServiceAccountTokens;
-pub use slurm_tokens::{SlurmKeyError, SlurmTokens};
 pub use usernames::UsernamePattern;
 
 /// The longest token that is accepted, in bytes. Servers in front of this one seldom pass longer headers.
@@ -114,9 +111,5 @@ impl Classify for AuthnError {
             Self::Username { .. } => Kind::Forbidden,
             Self::KeysUnavailable(_) | Self::KeyNotYetKnown | Self::ServiceAccount(_) => Kind::Unavailable,
         }
-    }
-
-    fn public_message(&self) -> Cow<'static, str> {
-        self.to_string().into()
     }
 }

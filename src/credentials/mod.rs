@@ -1,4 +1,4 @@
-//! What a user's SSH connection authenticates with.
+//! What a user authenticates with to a cluster: keys and certificates for SSH, and tokens for slurmrestd (`slurm_tokens`).
 //!
 //! A provider answers with keys as text; only `ssh` logs in with them. Providers whose credentials end stand behind a
 //! [`Cached`]. Certificates are made and read here (`keys`), so this module knows `russh::keys`, and nothing else of russh.
@@ -11,6 +11,7 @@ mod key_service;
 mod keys;
 mod replaceable;
 mod service;
+mod slurm_tokens;
 mod sshca;
 mod static_keys;
 
@@ -28,6 +29,7 @@ pub use cached::Cached;
 pub use error::{CredentialError, SetupError};
 pub use key_service::{Config as KeyServiceConfig, KeyService};
 pub use replaceable::Replaceable;
+pub use slurm_tokens::{SlurmKeyError, SlurmTokenError, SlurmTokens};
 pub use sshca::{Config as SshCaConfig, SshCa};
 pub use static_keys::{StaticKeys, UserKeys};
 

@@ -51,11 +51,12 @@ const HOMES: &[(&str, &str)] = &[
 /// Parts of a crate that one file or folder outside its home may know.
 ///
 /// Certificates are made and read where credentials come from, which is right of `ssh`; a way back through a trait would put
-/// signing, which has nothing to do with connections, among them.
+/// signing, which has nothing to do with connections, among them. Tokens for slurmrestd are signed there too.
 /// The demonstration has the other side of protocols whose clients have their homes elsewhere.
 const GUESTS: &[(&str, &str)] = &[
     ("axum", "demo/issuer/endpoint.rs"),
     ("clap", "demo/mod.rs"),
+    ("jsonwebtoken", "credentials/slurm_tokens.rs"),
     ("jsonwebtoken", "demo/issuer/mod.rs"),
     ("regex::Regex", "authn/usernames.rs"),
     ("russh", "demo/ssh_server/"),
