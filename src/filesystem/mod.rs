@@ -15,7 +15,6 @@ mod temporary;
 mod transfer;
 
 use std::borrow::Cow;
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -356,15 +355,6 @@ pub fn regular(path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
 /// The error for a file whose size is told as 0 although it has content, as those of `/proc` have: nobody can say where it ends.
 fn sizeless(path: &RemotePath) -> FilesystemError {
     FilesystemError::WrongType { path: path.clone(), reason: "its size is told as 0, and it has content: read it with `ops/view`" }
-}
-
-/// Bytes in lower-case hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 impl Classify for FilesystemError {

@@ -32,8 +32,8 @@ use futures::{FutureExt, StreamExt};
 use tokio::time::timeout;
 
 use super::exec::CommandFiles;
-use super::{CompressOptions, Compression, ContentStream, FileSystem, FilesystemError, ListOptions, Part, Settings, hex};
-use crate::domain::{Checksum, Content, DirectoryEntry, FileMode, FileStat, Identity, Principal, RemotePath};
+use super::{CompressOptions, Compression, ContentStream, FileSystem, FilesystemError, ListOptions, Part, Settings};
+use crate::domain::{Checksum, Content, DirectoryEntry, FileMode, FileStat, Identity, Principal, RemotePath, hex};
 use crate::ssh::{CommandError, Transport, TransportError};
 
 use change::Removed;

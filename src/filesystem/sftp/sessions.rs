@@ -12,10 +12,10 @@ use futures::future::{BoxFuture, Shared};
 use tokio::time::Instant;
 
 use super::session::{Failure, Patience, Session, words};
-use super::waiting::{Lease, Waiting};
-use crate::domain::{Principal, Username};
+use super::waiting::{Lease, Owner, Waiting};
+use crate::domain::Principal;
 use crate::filesystem::{FilesystemError, Settings};
-use crate::ssh::{CredentialVersion, LaneKind, Transport, TransportError};
+use crate::ssh::{LaneKind, Transport, TransportError};
 
 /// Why there is no session; shared by all who waited for the same attempt.
 #[derive(Debug)]
@@ -24,23 +24,20 @@ enum Refusal {
     Greeting(Failure),
 }
 
-/// Whose a session is: the login name, under one credential.
-pub type Owner = (Username, CredentialVersion);
-
 type Opening = Shared<BoxFuture<'static, Result<Arc<Session>, Arc<Refusal>>>>;
 
-struct Slot {
+struct Entry {
     opening: Opening,
     used: Instant,
 }
 
-type Slots = Mutex<HashMap<Owner, Slot>>;
+type Entries = Mutex<HashMap<Owner, Entry>>;
 
 /// Sessions of one cluster.
 pub struct Sessions {
     transport: Arc<dyn Transport>,
     settings: Settings,
-    slots: Arc<Slots>,
+    entries: Arc<Entries>,
     /// Sessions of transfers that have ended.
     waiting: Arc<Waiting>,
 }
@@ -48,7 +45,7 @@ pub struct Sessions {
 impl Sessions {
     /// No sessions yet.
     pub fn new(transport: Arc<dyn Transport>, settings: Settings) -> Self {
-        Self { transport, settings, slots: Arc::default(), waiting: Waiting::new(settings.transfer_session_idle) }
+        Self { transport, settings, entries: Arc::default(), waiting: Waiting::new(settings.transfer_session_idle) }
     }
 
     /// The user's session for small requests; opened by the first who asks, while the others wait for the same attempt.
@@ -57,10 +54,10 @@ impl Sessions {
     /// When it cannot be opened.
     pub async fn control(&self, principal: &Principal) -> Result<Arc<Session>, FilesystemError> {
         let owner = self.owner(principal).await?;
-        let opening = self.slot(principal, &owner);
+        let opening = self.entry(principal, &owner);
         let result = opening.clone().await;
         if result.is_err() {
-            forget(&self.slots, &owner, &opening);
+            forget(&self.entries, &owner, &opening);
         }
         // The reference goes first, so that the last who waited has the error for itself.
         drop(opening);
@@ -110,23 +107,23 @@ impl Sessions {
         Ok((principal.username.clone(), self.transport.credential_version(principal).await?))
     }
 
-    fn slot(&self, principal: &Principal, owner: &Owner) -> Opening {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = slots.get_mut(owner)
-            && slot.opening.peek().is_none_or(|result| result.as_ref().is_ok_and(|session| session.is_usable()))
+    fn entry(&self, principal: &Principal, owner: &Owner) -> Opening {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = entries.get_mut(owner)
+            && entry.opening.peek().is_none_or(|result| result.as_ref().is_ok_and(|session| session.is_usable()))
         {
-            slot.used = Instant::now();
-            return slot.opening.clone();
+            entry.used = Instant::now();
+            return entry.opening.clone();
         }
-        let usable = |slot: &Slot| slot.opening.peek().is_none_or(|result| result.as_ref().is_ok_and(|session| session.is_usable()));
-        slots.remove(owner);
+        let usable = |entry: &Entry| entry.opening.peek().is_none_or(|result| result.as_ref().is_ok_and(|session| session.is_usable()));
+        entries.remove(owner);
         // Among them those of the caller's earlier credentials, which are idle since.
-        slots.retain(|_, slot| usable(slot));
-        if slots.len() >= self.settings.max_sessions
-            && let Some(oldest) = slots.iter().min_by_key(|(_, slot)| slot.used).map(|(owner, _)| owner.clone())
+        entries.retain(|_, entry| usable(entry));
+        if entries.len() >= self.settings.max_sessions
+            && let Some(oldest) = entries.iter().min_by_key(|(_, entry)| entry.used).map(|(owner, _)| owner.clone())
         {
             // Requests under way on it hold it for as long as they need it.
-            slots.remove(&oldest);
+            entries.remove(&oldest);
         }
         let patience = Patience { request: self.settings.command_timeout, while_stalled: false, idle: Some(self.settings.session_idle) };
         // A task of its own, so that who gives up waiting does not hold up the others.
@@ -138,14 +135,14 @@ impl Sessions {
             })
             .boxed()
             .shared();
-        slots.insert(owner.clone(), Slot { opening: opening.clone(), used: Instant::now() });
-        tokio::spawn(let_go_when_retired(Arc::downgrade(&self.slots), owner.clone(), opening.clone()));
+        entries.insert(owner.clone(), Entry { opening: opening.clone(), used: Instant::now() });
+        tokio::spawn(let_go_when_retired(Arc::downgrade(&self.entries), owner.clone(), opening.clone()));
         opening
     }
 }
 
 /// Forgets a session when its connection is retired, so that it ends with the work under way and the connection after it.
-async fn let_go_when_retired(slots: Weak<Slots>, owner: Owner, opening: Opening) {
+async fn let_go_when_retired(entries: Weak<Entries>, owner: Owner, opening: Opening) {
     let Ok(session) = opening.clone().await else { return };
     let (retired, over) = (session.retired(), session.over());
     drop(session);
@@ -159,15 +156,15 @@ async fn let_go_when_retired(slots: Weak<Slots>, owner: Owner, opening: Opening)
         }
         weak.and_then(|weak| weak.upgrade())
     };
-    if let (Some(slots), Some(opening)) = (slots.upgrade(), opening) {
-        forget(&slots, &owner, &opening);
+    if let (Some(entries), Some(opening)) = (entries.upgrade(), opening) {
+        forget(&entries, &owner, &opening);
     }
 }
 
-fn forget(slots: &Slots, owner: &Owner, opening: &Opening) {
-    let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
-    if slots.get(owner).is_some_and(|slot| slot.opening.ptr_eq(opening)) {
-        slots.remove(owner);
+fn forget(entries: &Entries, owner: &Owner, opening: &Opening) {
+    let mut entries = entries.lock().unwrap_or_else(PoisonError::into_inner);
+    if entries.get(owner).is_some_and(|entry| entry.opening.ptr_eq(opening)) {
+        entries.remove(owner);
     }
 }
 

@@ -14,7 +14,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::protocol::Request;
 use super::session::Session;
-use super::sessions::Owner;
+use crate::domain::Username;
+use crate::ssh::CredentialVersion;
 
 /// The most sessions of one user that wait.
 const MAX_SESSIONS_PER_USER: usize = 8;
@@ -24,6 +25,9 @@ const MAX_USE: Duration = Duration::from_secs(60);
 
 /// How long a session that has waited may take to show that it lives.
 const ANSWER: Duration = Duration::from_secs(1);
+
+/// Whose a session is: the login name, under one credential.
+pub type Owner = (Username, CredentialVersion);
 
 /// The sessions that wait, by their owners: one's session never serves another.
 pub struct Waiting {

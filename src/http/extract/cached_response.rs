@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::domain::{Backend, Reading, Rendering};
+use crate::domain::{Backend, Reading, Rendering, hex};
 use crate::http::Api;
 use crate::http::extract::page::Paging;
 
@@ -100,7 +100,7 @@ fn render(model: impl Serialize, missing: Option<&'static str>) -> Rendering {
         Some(incomplete) => serde_json::to_vec(&Incomplete { model, incomplete }),
     };
     let bytes = bytes.expect("strings, numbers and lists of them serialise");
-    let digest = digest(&SHA256, &bytes).as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex(&digest(&SHA256, &bytes).as_ref()[..16]);
     Rendering { bytes: bytes.into(), digest }
 }
 
