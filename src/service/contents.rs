@@ -148,12 +148,14 @@ pub async fn unpack(
 ) -> Result<Placed, ServiceError> {
     let path = access.new_path(path).await?;
     let files = access.cluster().files()?;
+    let expected = if only_new { Expected::Nothing } else { Expected::Anything };
     if only_new && files.stat(access.principal(), &path, false).await.is_ok() {
-        return Err(FilesystemError::Exists(path).into());
+        return Err(ServiceError::unless(FilesystemError::Exists(path), expected));
     }
     let change = Change::begin(access, Action::FilesUnpack, path.to_text());
     let content = counts::uploaded(access, content);
-    Ok(change.end(files.unpack(access.principal(), &path, format, content, SizeLimit::Stream.cap(access)).await)?)
+    let placed = change.end(files.unpack(access.principal(), &path, format, content, SizeLimit::Stream.cap(access)).await);
+    placed.map_err(|error| ServiceError::unless(error, expected))
 }
 
 async fn write(
@@ -167,7 +169,10 @@ async fn write(
     let change = Change::begin(access, Action::FilesUpload, path.to_text());
     let content = counts::uploaded(access, content);
     let placed = change.end(files.upload(access.principal(), path, content, options).await);
-    placed.map_err(|error| ServiceError::or_by(error, larger))
+    placed.map_err(|error| match ServiceError::unless(error, options.expected) {
+        ServiceError::Filesystem(error) => ServiceError::or_by(error, larger),
+        unexpected => unexpected,
+    })
 }
 
 /// The client names the file, so that the name must not lead out of the directory.

@@ -34,7 +34,7 @@ use std::borrow::Cow;
 
 use crate::cluster::GateError;
 use crate::error::{Classify, Kind};
-use crate::filesystem::FilesystemError;
+use crate::filesystem::{Expected, FilesystemError};
 use crate::scheduler::SchedulerError;
 use crate::transfer::s3::StoreError;
 
@@ -68,6 +68,9 @@ pub enum ServiceError {
     /// The caller has as much of it under way as one may.
     #[error("{0}")]
     TooMany(Cow<'static, str>),
+    /// What is there is not what the caller expects.
+    #[error(transparent)]
+    Precondition(FilesystemError),
     /// This service does not do it, for this reason.
     #[error("{0}")]
     Unsupported(&'static str),
@@ -77,6 +80,15 @@ pub enum ServiceError {
 }
 
 impl ServiceError {
+    /// The error for a write that was to find this.
+    fn unless(error: FilesystemError, expected: Expected) -> Self {
+        match (&error, expected) {
+            (FilesystemError::Exists(_), Expected::Nothing)
+            | (FilesystemError::Changed(_) | FilesystemError::NotFound(_), Expected::Version(_)) => Self::Precondition(error),
+            _ => error.into(),
+        }
+    }
+
     /// The same error, with the way out where it is that something is too large.
     fn or_by(error: FilesystemError, way: &'static str) -> Self {
         match error {
@@ -92,7 +104,7 @@ impl Classify for ServiceError {
             Self::Invalid(_) => Kind::Invalid,
             Self::Gate(source) => source.kind(),
             Self::Scheduler(source) => source.kind(),
-            Self::Filesystem(source) => source.kind(),
+            Self::Filesystem(source) | Self::Precondition(source) => source.kind(),
             Self::Store(source) => source.kind(),
             Self::TooMany(_) => Kind::TooManyRequests,
             Self::TooLarge(..) => Kind::TooLarge,
@@ -106,7 +118,7 @@ impl Classify for ServiceError {
             Self::Invalid(source) => source.to_string().into(),
             Self::Gate(source) => source.public_message(),
             Self::Scheduler(source) => source.public_message(),
-            Self::Filesystem(source) => source.public_message(),
+            Self::Filesystem(source) | Self::Precondition(source) => source.public_message(),
             Self::Store(source) => source.public_message(),
             Self::TooMany(reason) => reason.clone(),
             Self::TooLarge(..) => self.to_string().into(),
@@ -123,7 +135,7 @@ impl Classify for ServiceError {
         match self {
             Self::Invalid(_) | Self::Gate(_) | Self::TooMany(_) | Self::TooLarge(..) | Self::Unsupported(_) | Self::Busy => None,
             Self::Scheduler(source) => source.maybe_effected(),
-            Self::Filesystem(source) => source.maybe_effected(),
+            Self::Filesystem(source) | Self::Precondition(source) => source.maybe_effected(),
             Self::Store(source) => source.maybe_effected(),
         }
     }

@@ -94,7 +94,7 @@ pub async fn begin(access: &Access, path: &str, length: u64, only_new: bool, met
     let (target, part) = upload.paths(access)?;
     let files = access.cluster().files()?;
     if only_new && files.stat(access.principal(), &target, true).await.is_ok() {
-        return Err(FilesystemError::Exists(target).into());
+        return Err(ServiceError::unless(FilesystemError::Exists(target), upload.expected()));
     }
     let change = Change::begin(access, Action::FilesUploadBegin, target.to_text());
     change.end(files.begin_part(access.principal(), &part, &target).await)?;
@@ -211,8 +211,7 @@ pub async fn remove(access: &Access, upload: &Upload) -> Result<(), ServiceError
 async fn place(access: &Access, upload: &Upload, target: &RemotePath, part: &RemotePath) -> Result<(), ServiceError> {
     let change = Change::begin(access, Action::FilesUpload, target.to_text());
     let placed = access.cluster().files()?.place_part(access.principal(), part, target, upload.length, upload.expected()).await;
-    change.end(placed)?;
-    Ok(())
+    change.end(placed).map(drop).map_err(|error| ServiceError::unless(error, upload.expected()))
 }
 
 /// The content until it ends, or is no longer wanted: then it has failed.

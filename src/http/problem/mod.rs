@@ -239,6 +239,7 @@ impl From<ServiceError> for Problem {
         match error {
             ServiceError::Invalid(invalid) => invalid.into(),
             ServiceError::Filesystem(FilesystemError::Range(size)) => Self::unsatisfiable(size),
+            ServiceError::Precondition(error) => Self::precondition_failed(error.to_string()),
             ServiceError::Busy => Self::locked(error.to_string()),
             error => Self::classified(&error),
         }

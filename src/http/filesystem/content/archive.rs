@@ -11,7 +11,7 @@ use futures::{TryStreamExt, stream};
 
 use crate::domain::RemotePath;
 use crate::error::ErrorChain;
-use crate::filesystem::{FilesystemError, Placed};
+use crate::filesystem::Placed;
 use crate::http::Api;
 use crate::http::extract::conditional::Conditions;
 use crate::http::extract::digest::Digests;
@@ -21,7 +21,7 @@ use crate::http::filesystem::content::download::{FileBytes, attachment};
 use crate::http::filesystem::content::upload::{pause, refuse_encodings};
 use crate::http::filesystem::model::request::{ArchiveFormat, ArchiveParameters};
 use crate::http::problem::Problem;
-use crate::service::{Access, ServiceError, contents};
+use crate::service::{Access, contents};
 
 /// Download a directory
 ///
@@ -108,14 +108,10 @@ pub(crate) async fn unpack(
     let unpacked = forward_body(&mut body, pause(&api.config), async |content| {
         contents::unpack(&access, &path, format.into(), digests.check(content).0, conditions.only_new()).await
     });
-    match unpacked.await {
-        Ok(Placed::Created) => Ok(StatusCode::CREATED),
-        Ok(Placed::Replaced) => Ok(StatusCode::NO_CONTENT),
-        Err(ServiceError::Filesystem(error @ FilesystemError::Exists(_))) if conditions.only_new() => {
-            Err(Problem::precondition_failed(error.to_string()))
-        }
-        Err(error) => Err(error.into()),
-    }
+    Ok(match unpacked.await? {
+        Placed::Created => StatusCode::CREATED,
+        Placed::Replaced => StatusCode::NO_CONTENT,
+    })
 }
 
 fn describe(path: &RemotePath, format: ArchiveFormat) -> HeaderMap {

@@ -99,12 +99,7 @@ pub(crate) async fn create(
         true => format!("{}{}", query.0.path, file_name(&metadata)?),
         false => query.0.path,
     };
-    let upload = match uploads::begin(&access, &path, size, conditions.only_new(), metadata).await {
-        Err(ServiceError::Filesystem(error @ FilesystemError::Exists(_))) if conditions.only_new() => {
-            return Err(Problem::precondition_failed(error.to_string()));
-        }
-        begun => begun?,
-    };
+    let upload = uploads::begin(&access, &path, size, conditions.only_new(), metadata).await?;
     let mut answer = HeaderMap::new();
     if content_type(&headers) == MEDIA_TYPE && length(&headers) != Some(0) {
         match receive(&api, &access, &upload, 0, &headers, body).await {

@@ -100,7 +100,7 @@ pub(crate) async fn store(
         (told, contents::store(&access, path, content, expected, length(&headers)).await)
     })
     .await;
-    let placed = outcome.map_err(|error| unexpected(error, expected))?;
+    let placed = outcome?;
     let mut headers = HeaderMap::new();
     told.write(&mut headers);
     let status = if placed == Placed::Created { StatusCode::CREATED } else { StatusCode::NO_CONTENT };
@@ -177,17 +177,6 @@ async fn expected(access: &Access, path: &str, conditions: &Conditions) -> Resul
         Err(ServiceError::Filesystem(FilesystemError::NotFound(_))) if conditions.only_existing() => Err(failed()),
         Err(ServiceError::Filesystem(FilesystemError::NotFound(_))) => Ok(Expected::Nothing),
         Err(error) => Err(error.into()),
-    }
-}
-
-/// The problem for a write that found something else than expected.
-fn unexpected(error: ServiceError, expected: Expected) -> Problem {
-    match (&error, expected) {
-        (ServiceError::Filesystem(FilesystemError::Exists(_)), Expected::Nothing)
-        | (ServiceError::Filesystem(FilesystemError::Changed(_) | FilesystemError::NotFound(_)), Expected::Version(_)) => {
-            Problem::precondition_failed(error.to_string())
-        }
-        _ => error.into(),
     }
 }
 
