@@ -139,7 +139,7 @@ pub(super) fn cluster(
         max_sessions: config.ssh.max_clients,
         ..filesystem::Settings::default()
     };
-    let files = filesystem::open(lanes.clone(), config.file_access, settings);
+    let files = filesystem::Files::open(lanes.clone(), config.file_access, settings);
     let store = match &config.data_operation.data_transfer {
         Some(DataTransfer::S3(store)) => {
             let system = config.name.clone();

@@ -140,7 +140,7 @@ async fn work(show: &mut impl FnMut(Step), name: &str, member: &Member, principa
     }
     for root in config.file_systems.iter().map(|file_system| &file_system.path) {
         let advice = "the path must exist there and be searchable by the account; sshd needs its sftp subsystem, or set file_access: exec";
-        let looking = parts.files.stat(principal, root, true);
+        let looking = async { parts.files.of(principal).await?.stat(principal, root, true).await };
         step_with(show, (name, &format!("file system {}", RemotePath::to_text(root))), advice, looking, |_| String::new()).await;
     }
     if let Some(store) = parts.store {

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::domain::{ClusterHealth, InvalidPath, RemotePath, ServiceHealth, ServiceType, SystemName};
 use crate::error::{Classify, Kind};
-use crate::filesystem::FileSystem;
+use crate::filesystem::Files;
 use crate::scheduler::{CachedScheduler, Scheduler};
 use crate::ssh::Transport;
 use crate::transfer::s3::Store;
@@ -23,7 +23,7 @@ pub struct Cluster {
     config: Config,
     transport: Arc<dyn Transport>,
     scheduler: CachedScheduler,
-    files: Arc<dyn FileSystem>,
+    files: Files,
     store: Option<Arc<Store>>,
     health: watch::Receiver<ClusterHealth>,
 }
@@ -35,7 +35,7 @@ pub struct WithoutHealthCheck<'a> {
     /// The scheduler.
     pub scheduler: &'a CachedScheduler,
     /// The files.
-    pub files: &'a dyn FileSystem,
+    pub files: &'a Files,
     /// The object store for transfers, where there is one.
     pub store: Option<&'a Store>,
 }
@@ -46,11 +46,11 @@ impl Cluster {
         config: Config,
         transport: Arc<dyn Transport>,
         scheduler: Arc<dyn Scheduler>,
-        files: Arc<dyn FileSystem>,
+        files: impl Into<Files>,
         health: watch::Receiver<ClusterHealth>,
     ) -> Self {
         let scheduler = CachedScheduler::new(scheduler, config.scheduler.freshness());
-        Self { config, transport, scheduler, files, store: None, health }
+        Self { config, transport, scheduler, files: files.into(), store: None, health }
     }
 
     /// The same cluster with an object store for transfers.
@@ -97,9 +97,9 @@ impl Cluster {
     ///
     /// # Errors
     /// [`GateError::Unhealthy`] when SSH is known to be unhealthy.
-    pub fn files(&self) -> Result<&dyn FileSystem, GateError> {
+    pub fn files(&self) -> Result<&Files, GateError> {
         self.require(ServiceType::Ssh)?;
-        Ok(&*self.files)
+        Ok(&self.files)
     }
 
     /// Waits, for a few seconds at most, until what requests that were cut left on it is removed.
@@ -147,7 +147,7 @@ impl Cluster {
 
     /// All parts without the health gate, for the checker.
     pub fn without_health_check(&self) -> WithoutHealthCheck<'_> {
-        WithoutHealthCheck { transport: &*self.transport, scheduler: &self.scheduler, files: &*self.files, store: self.store.as_deref() }
+        WithoutHealthCheck { transport: &*self.transport, scheduler: &self.scheduler, files: &self.files, store: self.store.as_deref() }
     }
 
     fn require(&self, service: ServiceType) -> Result<(), GateError> {

@@ -15,7 +15,6 @@ mod temporary;
 mod transfer;
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,10 +23,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{Checksum, Content, ContentUnit, DirectoryEntry, FileMode, FileStat, FileType, Identity, Principal, RemotePath};
 use crate::error::{Classify, Kind};
-use crate::ssh::{CommandError, Transport, TransportError};
+use crate::ssh::{CommandError, TransportError};
 
 pub use crate::domain::{CompressOptions, Compression};
-pub use auto::Auto;
+pub use auto::Files;
 pub use exec::CommandFiles;
 pub use filter::{Filter, Glob};
 pub use operations::{CopyOptions, EntryStream, FollowFrom, FollowStream, Followed, Operations, WalkOptions};
@@ -37,15 +36,6 @@ pub use transfer::{ArchiveFormat, ContentStream, Download, Expected, PartOptions
 
 /// The most entries that a listing gathers. What has more is read as a stream, by [`Operations::walk`].
 const MAX_ENTRIES: usize = 20_000;
-
-/// Opens the files of a cluster. Nothing is asked of the cluster before the first operation.
-pub fn open(transport: Arc<dyn Transport>, access: FileAccess, settings: Settings) -> Arc<dyn FileSystem> {
-    match access {
-        FileAccess::Auto => Arc::new(Auto::new(transport, settings)),
-        FileAccess::Sftp => Arc::new(Sftp::new(transport, settings)),
-        FileAccess::Exec => Arc::new(CommandFiles::new(transport, settings)),
-    }
-}
 
 /// Limits of file operations.
 #[derive(Clone, Copy, Debug)]

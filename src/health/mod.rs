@@ -113,7 +113,7 @@ impl Checker {
                 ServiceType::Filesystem => {
                     let files = parts.files;
                     for root in self.cluster.config().file_systems.iter().map(|fs| &fs.path) {
-                        let work = async move { files.stat(principal, root, true).await.map(drop) };
+                        let work = async move { files.of(principal).await?.stat(principal, root, true).await.map(drop) };
                         probes.push(probe(service, Some(root), limit, work).boxed());
                     }
                 }

@@ -11,7 +11,9 @@ use crate::authz::{Authorizer, AuthzError, Basis, Decision, Relation};
 use crate::cluster::Cluster;
 use crate::domain::{Maintenance, Principal, Secret, SystemName};
 use crate::error::{Classify, Kind};
+use crate::filesystem::FileSystem;
 
+use super::ServiceError;
 use super::audit;
 use super::counts::{SystemCounts, TokenCounts};
 use super::grep::Searches;
@@ -235,6 +237,14 @@ impl Access {
     /// The cluster.
     pub fn cluster(&self) -> &Cluster {
         &self.member.cluster
+    }
+
+    /// The caller's way to its files.
+    ///
+    /// # Errors
+    /// When SSH is known to be unhealthy, or the way is not known and cannot be found out.
+    pub(super) async fn files(&self) -> Result<&dyn FileSystem, ServiceError> {
+        Ok(self.cluster().files()?.of(self.principal()).await?)
     }
 
     /// What is counted of it.

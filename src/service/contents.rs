@@ -51,7 +51,7 @@ impl SizeLimit {
 /// When the path breaks the policy, leads to no regular file or to one over the limit, or the cluster does not tell.
 pub async fn version(access: &Access, path: &str, form: SizeLimit) -> Result<(RemotePath, FileVersion), ServiceError> {
     let path = access.path(path).await?;
-    let stat = access.cluster().files()?.stat(access.principal(), &path, true).await?;
+    let stat = access.files().await?.stat(access.principal(), &path, true).await?;
     regular(&path, stat.mode)?;
     if let Some(cap) = form.cap(access).filter(|cap| stat.size > *cap) {
         return Err(ServiceError::TooLarge(cap, form.way_out(READ_LARGER)));
@@ -70,7 +70,7 @@ pub async fn download(
     form: SizeLimit,
 ) -> Result<(RemotePath, Download), ServiceError> {
     let path = access.path(path).await?;
-    let opening = access.cluster().files()?.download(access.principal(), &path, range, form.cap(access));
+    let opening = access.files().await?.download(access.principal(), &path, range, form.cap(access));
     let (clients, user) = (&access.limits().slow_clients, &access.principal().username);
     let opening = opening.map_err(|error| ServiceError::or_by(error, form.way_out(READ_LARGER)));
     let mut download = clients.admit(user, access.cluster().config().ssh.channels_per_user(), opening).await?;
@@ -119,7 +119,7 @@ pub async fn store(
 pub async fn pack(access: &Access, path: &str, format: ArchiveFormat) -> Result<(RemotePath, ContentStream), ServiceError> {
     let path = access.path(path).await?;
     let (clients, user) = (&access.limits().slow_clients, &access.principal().username);
-    let opening = access.cluster().files()?.pack(access.principal(), &path, format);
+    let opening = access.files().await?.pack(access.principal(), &path, format);
     let content = clients.admit(user, access.cluster().config().ssh.channels_per_user(), opening).await?;
     Ok((path, clients.watch(user, counts::downloaded(access, content)).boxed()))
 }
@@ -130,7 +130,7 @@ pub async fn pack(access: &Access, path: &str, format: ArchiveFormat) -> Result<
 /// When the path breaks the policy, nothing is there, or the cluster does not tell.
 pub async fn packable(access: &Access, path: &str) -> Result<RemotePath, ServiceError> {
     let path = access.path(path).await?;
-    access.cluster().files()?.stat(access.principal(), &path, true).await?;
+    access.files().await?.stat(access.principal(), &path, true).await?;
     Ok(path)
 }
 
@@ -147,7 +147,7 @@ pub async fn unpack(
     only_new: bool,
 ) -> Result<Placed, ServiceError> {
     let path = access.new_path(path).await?;
-    let files = access.cluster().files()?;
+    let files = access.files().await?;
     let expected = if only_new { Expected::Nothing } else { Expected::Anything };
     if only_new && files.stat(access.principal(), &path, false).await.is_ok() {
         return Err(ServiceError::unless(FilesystemError::Exists(path), expected));
@@ -165,7 +165,7 @@ async fn write(
     options: UploadOptions,
     larger: &'static str,
 ) -> Result<Placed, ServiceError> {
-    let files = access.cluster().files()?;
+    let files = access.files().await?;
     let change = Change::begin(access, Action::FilesUpload, path.to_text());
     let content = counts::uploaded(access, content);
     let placed = change.end(files.upload(access.principal(), path, content, options).await);

@@ -14,7 +14,7 @@ use super::{Access, InvalidRequest, Place, ServiceError};
 pub async fn copy(access: &Access, source: &str, target: &str, options: CopyOptions) -> Result<DirectoryEntry, ServiceError> {
     let source = access.path(source).await?;
     let target = target_of(access, &source, target).await?;
-    let files = access.cluster().files()?;
+    let files = access.files().await?;
     let change = Change::begin(access, Action::FilesCopy, format!("{source} to {target}"));
     change.end(files.copy(access.principal(), &source, &target, options).await)?;
     Ok(files.entry(access.principal(), &target).await?)
@@ -31,7 +31,7 @@ pub async fn rename(access: &Access, source: &str, target: &str, overwrite: bool
     if access.cluster().holds_file_system(&source) {
         return Err(InvalidRequest::new(Place::Document, "sourcePath", "a configured file system cannot be moved").into());
     }
-    let files = access.cluster().files()?;
+    let files = access.files().await?;
     let change = Change::begin(access, Action::FilesMove, format!("{source} to {target}"));
     change.end(files.rename(access.principal(), &source, &target, overwrite).await)?;
     Ok(files.entry(access.principal(), &target).await?)
@@ -43,7 +43,7 @@ pub async fn rename(access: &Access, source: &str, target: &str, overwrite: bool
 /// When the path breaks the policy, or the cluster does not do it.
 pub async fn touch(access: &Access, path: &str) -> Result<DirectoryEntry, ServiceError> {
     let path = access.path(path).await?;
-    let files = access.cluster().files()?;
+    let files = access.files().await?;
     let change = Change::begin(access, Action::FilesTouch, path.to_text());
     change.end(files.touch(access.principal(), &path).await)?;
     Ok(files.entry(access.principal(), &path).await?)

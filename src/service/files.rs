@@ -24,7 +24,7 @@ const DEFAULT_VIEW: u64 = 5 * 1024 * 1024;
 /// When the path breaks the policy, or the cluster does not give the status.
 pub async fn stat(access: &Access, path: &str, dereference: bool) -> Result<FileStat, ServiceError> {
     let path = access.path(path).await?;
-    Ok(access.cluster().files()?.stat(access.principal(), &path, dereference).await?)
+    Ok(access.files().await?.stat(access.principal(), &path, dereference).await?)
 }
 
 /// What kind of content a file has.
@@ -33,7 +33,7 @@ pub async fn stat(access: &Access, path: &str, dereference: bool) -> Result<File
 /// When the path breaks the policy, or the cluster does not tell.
 pub async fn file_type(access: &Access, path: &str) -> Result<String, ServiceError> {
     let path = access.path(path).await?;
-    Ok(access.cluster().files()?.file_type(access.principal(), &path).await?)
+    Ok(access.files().await?.file_type(access.principal(), &path).await?)
 }
 
 /// The SHA-256 of a file.
@@ -42,7 +42,7 @@ pub async fn file_type(access: &Access, path: &str) -> Result<String, ServiceErr
 /// When the path breaks the policy, or the cluster does not give the sum.
 pub async fn checksum(access: &Access, path: &str) -> Result<Checksum, ServiceError> {
     let path = access.path(path).await?;
-    Ok(access.cluster().files()?.checksum(access.principal(), &path).await?)
+    Ok(access.files().await?.checksum(access.principal(), &path).await?)
 }
 
 /// How much of an end of a file is wanted, as the caller says it.
@@ -93,8 +93,7 @@ pub async fn head(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Read
     let (part, pattern) = excerpt.check()?;
     let path = access.path(path).await?;
     let place = ReadyPermit::take(access, max_output(access, part))?;
-    let content =
-        matching(access, access.cluster().files()?.head(access.principal(), &path, part).await.map_err(smaller)?, pattern).await?;
+    let content = matching(access, access.files().await?.head(access.principal(), &path, part).await.map_err(smaller)?, pattern).await?;
     let length = content.data.len();
     place.hold(content, length)
 }
@@ -107,8 +106,7 @@ pub async fn tail(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Read
     let (part, pattern) = excerpt.check()?;
     let path = access.path(path).await?;
     let place = ReadyPermit::take(access, max_output(access, part))?;
-    let content =
-        matching(access, access.cluster().files()?.tail(access.principal(), &path, part).await.map_err(smaller)?, pattern).await?;
+    let content = matching(access, access.files().await?.tail(access.principal(), &path, part).await.map_err(smaller)?, pattern).await?;
     let length = content.data.len();
     place.hold(content, length)
 }
@@ -151,7 +149,7 @@ pub async fn view(access: &Access, path: &str, offset: Option<u64>, size: Option
     }
     let path = access.path(path).await?;
     let place = ReadyPermit::take(access, size)?;
-    let content = access.cluster().files()?.view(access.principal(), &path, offset.unwrap_or(0), size).await.map_err(smaller)?;
+    let content = access.files().await?.view(access.principal(), &path, offset.unwrap_or(0), size).await.map_err(smaller)?;
     let length = content.len();
     place.hold(content, length)
 }
@@ -165,7 +163,7 @@ pub async fn chmod(access: &Access, path: &str, mode: &str) -> Result<DirectoryE
     let wrong = || InvalidRequest::new(Place::Document, "mode", "it must be octal, from 0 to 7777, or symbolic, such as `u+x,go-w`");
     let mode = mode.ok_or_else(wrong)?;
     let path = access.path(path).await?;
-    let files = access.cluster().files()?;
+    let files = access.files().await?;
     let change = Change::begin(access, Action::FilesChmod, format!("{path} to {mode}"));
     change.end(files.chmod(access.principal(), &path, &mode).await)?;
     Ok(files.entry(access.principal(), &path).await?)
@@ -182,7 +180,7 @@ pub async fn chown(access: &Access, path: &str, owner: &str, group: &str) -> Res
         return Err(InvalidRequest::new(Place::Document, "owner", "give `owner`, `group` or both").into());
     }
     let path = access.path(path).await?;
-    let files = access.cluster().files()?;
+    let files = access.files().await?;
     let change = Change::begin(access, Action::FilesChown, format!("{path} to {}:{}", owner.unwrap_or(""), group.unwrap_or("")));
     change.end(files.chown(access.principal(), &path, owner, group).await)?;
     Ok(files.entry(access.principal(), &path).await?)
@@ -194,7 +192,7 @@ pub async fn chown(access: &Access, path: &str, owner: &str, group: &str) -> Res
 /// When the path breaks the policy, or the cluster does not allow it.
 pub async fn mkdir(access: &Access, path: &str, parents: bool) -> Result<DirectoryEntry, ServiceError> {
     let path = access.new_path(path).await?;
-    let files = access.cluster().files()?;
+    let files = access.files().await?;
     let change = Change::begin(access, Action::FilesMkdir, path.to_text());
     change.end(files.mkdir(access.principal(), &path, parents).await)?;
     Ok(files.entry(access.principal(), &path).await?)
@@ -207,7 +205,7 @@ pub async fn mkdir(access: &Access, path: &str, parents: bool) -> Result<Directo
 pub async fn symlink(access: &Access, target: &str, link: &str) -> Result<DirectoryEntry, ServiceError> {
     let target = access.new_path(target).await?;
     let link = access.path(link).await?;
-    let files = access.cluster().files()?;
+    let files = access.files().await?;
     let change = Change::begin(access, Action::FilesSymlink, format!("{link} to {target}"));
     change.end(files.symlink(access.principal(), &target, &link).await)?;
     Ok(files.entry(access.principal(), &link).await?)
@@ -221,7 +219,7 @@ pub async fn remove(access: &Access, path: &str) -> Result<(), ServiceError> {
     let path = access.entry_path(path).await?;
     refuse_file_system(access, &path, Place::Parameter, "path")?;
     let change = Change::begin(access, Action::FilesRemove, path.to_text());
-    Ok(change.end(access.cluster().files()?.remove(access.principal(), &path).await)?)
+    Ok(change.end(access.files().await?.remove(access.principal(), &path).await)?)
 }
 
 /// Packs `source` into the archive `target`.
@@ -232,7 +230,7 @@ pub async fn compress(access: &Access, source: &str, target: &str, options: Comp
     check_pattern(&options)?;
     let source = access.path(source).await?;
     let target = access.path(target).await?;
-    let files = access.cluster().files()?;
+    let files = access.files().await?;
     let change = Change::begin(access, Action::FilesCompress, format!("{source} to {target}"));
     Ok(change.end(files.compress(access.principal(), &source, &target, &options).await)?)
 }
@@ -244,7 +242,7 @@ pub async fn compress(access: &Access, source: &str, target: &str, options: Comp
 pub async fn extract(access: &Access, source: &str, target: &str, compression: Compression) -> Result<(), ServiceError> {
     let source = access.path(source).await?;
     let target = access.path(target).await?;
-    let files = access.cluster().files()?;
+    let files = access.files().await?;
     let change = Change::begin(access, Action::FilesExtract, format!("{source} to {target}"));
     Ok(change.end(files.extract(access.principal(), &source, &target, compression).await)?)
 }

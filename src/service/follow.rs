@@ -30,7 +30,7 @@ impl Default for FollowLimits {
 /// When the caller follows too many files already, the path breaks the policy, or the cluster does not let it be read.
 pub async fn follow(access: &Access, followers: &FollowLimits, path: &str, from: FollowFrom) -> Result<FollowStream, ServiceError> {
     let path = access.path(path).await?;
-    let files = access.cluster().files()?;
+    let files = access.files().await?;
     let principal = access.principal();
     let seat = followers.0.take(&principal.username, 1);
     let seat = seat.ok_or(ServiceError::TooMany("you follow as many files as one user may".into()))?;

@@ -55,7 +55,7 @@ pub struct Found {
 pub async fn walk(access: &Access, path: &str, options: WalkOptions) -> Result<EntryStream, ServiceError> {
     let path = access.path(path).await?;
     let (clients, user) = (&access.limits().slow_clients, &access.principal().username);
-    let opening = access.cluster().files()?.walk(access.principal(), &path, options);
+    let opening = access.files().await?.walk(access.principal(), &path, options);
     let found = clients.admit(user, access.cluster().config().ssh.channels_per_user(), opening).await?;
     Ok(clients.watch(user, found).boxed())
 }
@@ -95,7 +95,7 @@ pub async fn sorted(access: &Access, path: &str, options: ListOptions, order: Or
 async fn gathered(access: &Access, path: &str, options: ListOptions) -> Result<Ready<Vec<DirectoryEntry>>, ServiceError> {
     let path = access.path(path).await?;
     let place = ReadyPermit::take(access, 0)?;
-    let entries = access.cluster().files()?.list(access.principal(), &path, options).await?;
+    let entries = access.files().await?.list(access.principal(), &path, options).await?;
     let bytes = entries.iter().map(|entry| size_of::<DirectoryEntry>() + entry.name.len() + 32).sum();
     place.hold(entries, bytes)
 }
@@ -110,7 +110,7 @@ pub async fn page(access: &Access, path: &str, options: ListOptions, query: &Pag
         return Err(InvalidRequest::new(Place::Parameter, "recursive", "a tree has no pages: read it as a stream").into());
     }
     let path = access.path(path).await?;
-    let Page { entries, next } = access.cluster().files()?.page(access.principal(), &path, options, &request).await?;
+    let Page { entries, next } = access.files().await?.page(access.principal(), &path, options, &request).await?;
     let order = Ordered { sort: request.sort, descending: request.descending };
     Ok(Found { entries, cursor: next.map(|position| write_cursor(order, &position)) })
 }

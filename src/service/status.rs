@@ -52,7 +52,7 @@ pub async fn reservations(access: &Access) -> Result<Reading<Vec<Reservation>>, 
 /// # Errors
 /// When the cluster or its scheduler does not answer.
 pub async fn user(access: &Access) -> Result<(Identity, Reading<Option<Vec<Account>>>), ServiceError> {
-    let files = access.cluster().files()?;
+    let files = access.files().await?;
     let scheduler = access.cluster().scheduler_without_health_check();
     let identity = async { files.identity(access.principal()).await.map_err(ServiceError::from) };
     let accounts = async { scheduler.accounts(access.principal()).await.map_err(ServiceError::from) };

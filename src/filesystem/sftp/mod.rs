@@ -56,13 +56,8 @@ pub struct Sftp {
 }
 
 impl Sftp {
-    /// Sessions are opened when first needed.
-    pub fn new(transport: Arc<dyn Transport>, settings: Settings) -> Self {
-        Self::with_commands(transport.clone(), CommandFiles::new(transport, settings), settings)
-    }
-
-    /// The same with these commands for what SFTP cannot do.
-    pub fn with_commands(transport: Arc<dyn Transport>, exec: CommandFiles, settings: Settings) -> Self {
+    /// Sessions are opened when first needed. What SFTP cannot do goes to `exec`.
+    pub fn new(transport: Arc<dyn Transport>, exec: CommandFiles, settings: Settings) -> Self {
         Self { sessions: Arc::new(Sessions::new(transport, settings)), names: Arc::new(Names::new()), exec, settings }
     }
 
