@@ -4,12 +4,21 @@
 
 use futures::{StreamExt, TryFutureExt};
 
-use crate::domain::{ByteRange, FileVersion, RemotePath, text_to_bytes};
-use crate::filesystem::{ArchiveFormat, ContentStream, Download, Expected, FilesystemError, Placed, UploadOptions, regular};
-
 use super::audit::Change;
-use super::counts::{self, Action};
-use super::{Access, InvalidRequest, Place, ServiceError};
+use super::counts::Action;
+use super::grep::Pattern;
+use super::{Access, InvalidRequest, Place, Ready, ReadyPermit, ServiceError, counts};
+use crate::domain::{ByteRange, Checksum, Content, ContentUnit, FileVersion, RemotePath, text_to_bytes};
+use crate::filesystem::{ArchiveFormat, ContentStream, Download, Expected, FilesystemError, Part, Placed, UploadOptions, regular};
+
+/// How much `head` and `tail` give when nothing is asked for: what the tools of that name print.
+const DEFAULT_LINES: u64 = 10;
+
+/// What a line takes for which there is memory to be kept before it is read, in bytes.
+const LIKELY_LINE: u64 = 1024;
+
+/// How much `view` gives when nothing is asked for, in bytes.
+const DEFAULT_VIEW: u64 = 5 * 1024 * 1024;
 
 /// The form in which content is moved, which decides how much of it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,6 +192,133 @@ fn check_upload_name(name: &str) -> Result<(), InvalidRequest> {
     Ok(())
 }
 
+/// What kind of content a file has.
+///
+/// # Errors
+/// When the path breaks the policy, or the cluster does not tell.
+pub async fn file_type(access: &Access, path: &str) -> Result<String, ServiceError> {
+    let path = access.path(path).await?;
+    Ok(access.files().await?.file_type(access.principal(), &path).await?)
+}
+
+/// The SHA-256 of a file.
+///
+/// # Errors
+/// When the path breaks the policy, or the cluster does not give the sum.
+pub async fn checksum(access: &Access, path: &str) -> Result<Checksum, ServiceError> {
+    let path = access.path(path).await?;
+    Ok(access.files().await?.checksum(access.principal(), &path).await?)
+}
+
+/// How much of an end of a file is wanted, as the caller says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// So many bytes.
+    pub bytes: Option<u64>,
+    /// So many lines.
+    pub lines: Option<u64>,
+    /// Everything but that.
+    pub skip: bool,
+}
+
+impl Amount {
+    fn part(self) -> Result<Part, InvalidRequest> {
+        let (unit, count) = match (self.bytes, self.lines) {
+            (Some(_), Some(_)) => {
+                return Err(InvalidRequest::new(Place::Parameter, "bytes", "Only one of `bytes` or `lines` can be specified."));
+            }
+            (Some(bytes), None) => (ContentUnit::Bytes, bytes),
+            (None, lines) => (ContentUnit::Lines, lines.unwrap_or(DEFAULT_LINES)),
+        };
+        Ok(Part { unit, count, skip: self.skip })
+    }
+}
+
+/// What of an end of a file is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Excerpt {
+    /// How much of the file.
+    pub amount: Amount,
+    /// Of that, only the lines that match this regular expression.
+    pub grep: Option<String>,
+}
+
+impl Excerpt {
+    fn check(&self) -> Result<(Part, Option<Pattern>), InvalidRequest> {
+        let pattern = self.grep.as_deref().map(Pattern::new).transpose()?;
+        Ok((self.amount.part()?, pattern))
+    }
+}
+
+/// The first part of a file, or all but its last.
+///
+/// # Errors
+/// When both units are asked for, the pattern is none, the path breaks the policy, or the cluster does not give the content.
+pub async fn head(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Ready<Content>, ServiceError> {
+    let (part, pattern) = excerpt.check()?;
+    let path = access.path(path).await?;
+    let place = ReadyPermit::take(access, max_output(access, part))?;
+    let content = matching(access, access.files().await?.head(access.principal(), &path, part).await.map_err(smaller)?, pattern).await?;
+    let length = content.data.len();
+    place.hold(content, length)
+}
+
+/// The last part of a file, or all but its first.
+///
+/// # Errors
+/// When both units are asked for, the pattern is none, the path breaks the policy, or the cluster does not give the content.
+pub async fn tail(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Ready<Content>, ServiceError> {
+    let (part, pattern) = excerpt.check()?;
+    let path = access.path(path).await?;
+    let place = ReadyPermit::take(access, max_output(access, part))?;
+    let content = matching(access, access.files().await?.tail(access.principal(), &path, part).await.map_err(smaller)?, pattern).await?;
+    let length = content.data.len();
+    place.hold(content, length)
+}
+
+/// How large a part of a file may turn out to be, in bytes.
+fn max_output(access: &Access, part: Part) -> u64 {
+    let limit = access.cluster().config().data_operation.max_shown();
+    match part {
+        Part { unit: ContentUnit::Bytes, count, skip: false } => count.min(limit),
+        // Lines have any length. Those that are asked for are mostly short, and known to be once they were read.
+        Part { unit: ContentUnit::Lines, count, skip: false } => count.saturating_mul(LIKELY_LINE).min(limit),
+        _ => limit,
+    }
+}
+
+fn smaller(error: FilesystemError) -> ServiceError {
+    ServiceError::or_by(error, "ask for fewer bytes or lines, or use `ops/download` with `Range`")
+}
+
+/// The same part of the file, less the lines that do not match.
+async fn matching(access: &Access, content: Content, pattern: Option<Pattern>) -> Result<Content, ServiceError> {
+    let Some(pattern) = pattern else { return Ok(content) };
+    let data = access.limits().searches.lines(&access.principal().username, content.data, pattern).await?;
+    Ok(Content { data, ..content })
+}
+
+/// `size` bytes of a file from `offset`.
+///
+/// # Errors
+/// When more is asked for than the cluster's limit, the path breaks the policy, or the cluster does not give the content.
+pub async fn view(access: &Access, path: &str, offset: Option<u64>, size: Option<u64>) -> Result<Ready<Vec<u8>>, ServiceError> {
+    let limit = access.cluster().config().data_operation.max_shown();
+    let size = size.unwrap_or_else(|| DEFAULT_VIEW.min(limit));
+    if size == 0 {
+        return Err(InvalidRequest::new(Place::Parameter, "size", "`size` value must be an integer value greater than 0").into());
+    }
+    if size > limit {
+        let message = format!("`size` value must not be greater than {limit} bytes");
+        return Err(InvalidRequest::new(Place::Parameter, "size", message).into());
+    }
+    let path = access.path(path).await?;
+    let place = ReadyPermit::take(access, size)?;
+    let content = access.files().await?.view(access.principal(), &path, offset.unwrap_or(0), size).await.map_err(smaller)?;
+    let length = content.len();
+    place.hold(content, length)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,5 +329,11 @@ mod tests {
         for name in ["", ".", "..", "a/b", "/etc/passwd", "..\0"] {
             assert!(check_upload_name(name).is_err(), "{name:?}");
         }
+    }
+
+    #[test]
+    fn ten_lines_are_the_default_and_two_units_are_refused() {
+        assert_eq!(Amount::default().part(), Ok(Part { unit: ContentUnit::Lines, count: 10, skip: false }));
+        assert!(Amount { bytes: Some(1), lines: Some(1), skip: false }.part().is_err());
     }
 }

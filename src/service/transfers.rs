@@ -11,8 +11,8 @@ use crate::scheduler::CachedScheduler;
 use crate::transfer::{self, Directives, Operation};
 
 use super::audit::Change;
+use super::changes::{check_pattern, refuse_file_system};
 use super::counts::Action;
-use super::files::{check_pattern, refuse_file_system};
 use super::{Access, InvalidRequest, Place, ServiceError};
 
 /// Why there are no transfer jobs on a system.

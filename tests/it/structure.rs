@@ -83,9 +83,7 @@ const LONG_FUNCTIONS: &[(&str, &str)] = &[
 ];
 
 /// Files of one module that import each other in a circle; may only shrink.
-const CIRCLES: &[&[&str]] = &[
-    &["config::interpret", "config::reference", "config::shape"],
-];
+const CIRCLES: &[&[&str]] = &[&["config::interpret", "config::reference", "config::shape"]];
 
 /// Words that say nothing outside this project, with the ones that are used in their place.
 const OLD_WORDS: &[(&str, &str)] = &[

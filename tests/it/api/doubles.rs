@@ -14,8 +14,9 @@ use goldcrest::domain::{
     Username,
 };
 use goldcrest::filesystem::{
-    ArchiveFormat, CompressOptions, Compression, ContentStream, CopyOptions, Download, EntryStream, Expected, FileSystem, FilesystemError,
-    FollowFrom, FollowStream, ListOptions, Operations, Page, PageRequest, Part, PartOptions, Placed, Transfer, UploadOptions, WalkOptions,
+    ArchiveFormat, Changes, CompressOptions, Compression, ContentStream, Contents, CopyOptions, Download, Entries, EntryStream, Expected,
+    FileSystem, FilesystemError, FollowFrom, FollowStream, ListOptions, Page, PageRequest, Part, PartOptions, Placed, Storage,
+    UploadOptions, WalkOptions,
 };
 use goldcrest::scheduler::{AttachOutput, Scheduler, SchedulerError};
 
@@ -172,8 +173,10 @@ impl Scheduler for ScriptedScheduler {
 
 pub struct ScriptedFiles(pub Script);
 
+impl FileSystem for ScriptedFiles {}
+
 #[async_trait]
-impl FileSystem for ScriptedFiles {
+impl Entries for ScriptedFiles {
     async fn list(&self, by: &Principal, path: &RemotePath, options: ListOptions) -> Result<Vec<DirectoryEntry>, FilesystemError> {
         reply!(self.0, by, "list", [path, options], FileFails, Reply::Entries(entries) => entries)
     }
@@ -190,6 +193,17 @@ impl FileSystem for ScriptedFiles {
         reply!(self.0, by, "resolve", [path], FileFails, Reply::Path(path) => RemotePath::from_text(path).unwrap())
     }
 
+    async fn walk(&self, by: &Principal, path: &RemotePath, options: WalkOptions) -> Result<EntryStream, FilesystemError> {
+        reply!(self.0, by, "walk", [path, options], FileFails, Reply::Walk(entries) => entries)
+    }
+
+    async fn page(&self, by: &Principal, path: &RemotePath, options: ListOptions, page: &PageRequest) -> Result<Page, FilesystemError> {
+        reply!(self.0, by, "page", [path, options, page], FileFails, Reply::Page(page) => page)
+    }
+}
+
+#[async_trait]
+impl Contents for ScriptedFiles {
     async fn file_type(&self, by: &Principal, path: &RemotePath) -> Result<String, FilesystemError> {
         reply!(self.0, by, "file_type", [path], FileFails, Reply::Text(text) => text.to_owned())
     }
@@ -210,53 +224,6 @@ impl FileSystem for ScriptedFiles {
         reply!(self.0, by, "checksum", [path], FileFails, Reply::Checksum(checksum) => checksum)
     }
 
-    async fn chmod(&self, by: &Principal, path: &RemotePath, mode: &FileMode) -> Result<(), FilesystemError> {
-        reply!(self.0, by, "chmod", [path, format_args!("{mode}")], FileFails, Reply::Done => ())
-    }
-
-    async fn chown(&self, by: &Principal, path: &RemotePath, owner: Option<&str>, group: Option<&str>) -> Result<(), FilesystemError> {
-        reply!(self.0, by, "chown", [path, owner, group], FileFails, Reply::Done => ())
-    }
-
-    async fn mkdir(&self, by: &Principal, path: &RemotePath, parents: bool) -> Result<(), FilesystemError> {
-        reply!(self.0, by, "mkdir", [path, parents], FileFails, Reply::Done => ())
-    }
-
-    async fn symlink(&self, by: &Principal, target: &RemotePath, link: &RemotePath) -> Result<(), FilesystemError> {
-        reply!(self.0, by, "symlink", [target, link], FileFails, Reply::Done => ())
-    }
-
-    async fn remove(&self, by: &Principal, path: &RemotePath) -> Result<(), FilesystemError> {
-        reply!(self.0, by, "remove", [path], FileFails, Reply::Done => ())
-    }
-
-    async fn compress(
-        &self,
-        by: &Principal,
-        source: &RemotePath,
-        target: &RemotePath,
-        options: &CompressOptions,
-    ) -> Result<(), FilesystemError> {
-        reply!(self.0, by, "compress", [source, target, options], FileFails, Reply::Done => ())
-    }
-
-    async fn extract(
-        &self,
-        by: &Principal,
-        source: &RemotePath,
-        target: &RemotePath,
-        compression: Compression,
-    ) -> Result<(), FilesystemError> {
-        reply!(self.0, by, "extract", [source, target, compression], FileFails, Reply::Done => ())
-    }
-
-    async fn identity(&self, by: &Principal) -> Result<Identity, FilesystemError> {
-        reply!(self.0, by, "identity", [], FileFails, Reply::Identity(identity) => identity)
-    }
-}
-
-#[async_trait]
-impl Transfer for ScriptedFiles {
     async fn download(
         &self,
         by: &Principal,
@@ -337,16 +304,52 @@ impl Transfer for ScriptedFiles {
         }
         reply!(self.0, by, "unpack", [target, format, String::from_utf8_lossy(&bytes), cap], FileFails, Reply::Placed(placed) => placed)
     }
+
+    async fn follow(&self, by: &Principal, path: &RemotePath, from: FollowFrom) -> Result<FollowStream, FilesystemError> {
+        reply!(self.0, by, "follow", [path, from], FileFails, Reply::Follow(happening) => happening)
+    }
 }
 
 #[async_trait]
-impl Operations for ScriptedFiles {
-    async fn walk(&self, by: &Principal, path: &RemotePath, options: WalkOptions) -> Result<EntryStream, FilesystemError> {
-        reply!(self.0, by, "walk", [path, options], FileFails, Reply::Walk(entries) => entries)
+impl Changes for ScriptedFiles {
+    async fn chmod(&self, by: &Principal, path: &RemotePath, mode: &FileMode) -> Result<(), FilesystemError> {
+        reply!(self.0, by, "chmod", [path, format_args!("{mode}")], FileFails, Reply::Done => ())
     }
 
-    async fn page(&self, by: &Principal, path: &RemotePath, options: ListOptions, page: &PageRequest) -> Result<Page, FilesystemError> {
-        reply!(self.0, by, "page", [path, options, page], FileFails, Reply::Page(page) => page)
+    async fn chown(&self, by: &Principal, path: &RemotePath, owner: Option<&str>, group: Option<&str>) -> Result<(), FilesystemError> {
+        reply!(self.0, by, "chown", [path, owner, group], FileFails, Reply::Done => ())
+    }
+
+    async fn mkdir(&self, by: &Principal, path: &RemotePath, parents: bool) -> Result<(), FilesystemError> {
+        reply!(self.0, by, "mkdir", [path, parents], FileFails, Reply::Done => ())
+    }
+
+    async fn symlink(&self, by: &Principal, target: &RemotePath, link: &RemotePath) -> Result<(), FilesystemError> {
+        reply!(self.0, by, "symlink", [target, link], FileFails, Reply::Done => ())
+    }
+
+    async fn remove(&self, by: &Principal, path: &RemotePath) -> Result<(), FilesystemError> {
+        reply!(self.0, by, "remove", [path], FileFails, Reply::Done => ())
+    }
+
+    async fn compress(
+        &self,
+        by: &Principal,
+        source: &RemotePath,
+        target: &RemotePath,
+        options: &CompressOptions,
+    ) -> Result<(), FilesystemError> {
+        reply!(self.0, by, "compress", [source, target, options], FileFails, Reply::Done => ())
+    }
+
+    async fn extract(
+        &self,
+        by: &Principal,
+        source: &RemotePath,
+        target: &RemotePath,
+        compression: Compression,
+    ) -> Result<(), FilesystemError> {
+        reply!(self.0, by, "extract", [source, target, compression], FileFails, Reply::Done => ())
     }
 
     async fn copy(&self, by: &Principal, source: &RemotePath, target: &RemotePath, options: CopyOptions) -> Result<(), FilesystemError> {
@@ -360,7 +363,10 @@ impl Operations for ScriptedFiles {
     async fn touch(&self, by: &Principal, path: &RemotePath) -> Result<(), FilesystemError> {
         reply!(self.0, by, "touch", [path], FileFails, Reply::Done => ())
     }
+}
 
+#[async_trait]
+impl Storage for ScriptedFiles {
     async fn space(&self, by: &Principal, path: &RemotePath) -> Result<Space, FilesystemError> {
         reply!(self.0, by, "space", [path], FileFails, Reply::Space(space) => space)
     }
@@ -373,8 +379,8 @@ impl Operations for ScriptedFiles {
         reply!(self.0, by, "acl", [path], FileFails, Reply::Acl(entries) => entries)
     }
 
-    async fn follow(&self, by: &Principal, path: &RemotePath, from: FollowFrom) -> Result<FollowStream, FilesystemError> {
-        reply!(self.0, by, "follow", [path, from], FileFails, Reply::Follow(happening) => happening)
+    async fn identity(&self, by: &Principal) -> Result<Identity, FilesystemError> {
+        reply!(self.0, by, "identity", [], FileFails, Reply::Identity(identity) => identity)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::http::extract::parameters::lenient;
 use crate::http::filesystem::model::file::{File, FileChecksum, FileStat};
 use crate::http::filesystem::model::listing::{Direction, SortBy};
 use crate::service::batch::{Operation, Output};
-use crate::service::listing::{Ordered, PageQuery};
+use crate::service::entries::{Ordered, PageQuery};
 
 /// Operations to carry out.
 #[derive(Deserialize, ToSchema)]

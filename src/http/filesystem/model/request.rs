@@ -6,7 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::domain::{CompressOptions, Compression};
 use crate::filesystem;
 use crate::http::extract::parameters::lenient;
-use crate::service::files::{Amount, Excerpt};
+use crate::service::contents::{Amount, Excerpt};
 
 /// A path.
 #[derive(Deserialize, IntoParams)]

@@ -7,10 +7,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::StreamExt;
 
-use crate::domain::DirectoryEntry;
-use crate::filesystem::{EntryStream, FilesystemError, ListOptions, Page, PageRequest, Position, Sort, WalkOptions};
-
 use super::{Access, InvalidRequest, Place, Ready, ReadyPermit, ServiceError};
+use crate::domain::{DirectoryEntry, FileStat};
+use crate::filesystem::{EntryStream, FilesystemError, ListOptions, Page, PageRequest, Position, Sort, WalkOptions};
 
 /// The most entries of a page.
 pub const MAX_PAGE_SIZE: usize = 10_000;
@@ -169,6 +168,15 @@ fn read_cursor(text: &str) -> Option<(Ordered, Position)> {
         _ => return None,
     };
     Some((Ordered { sort, descending }, Position { value: i128::from_be_bytes(*value), name: name.to_vec() }))
+}
+
+/// The status of a file; follows a link when `dereference` is set.
+///
+/// # Errors
+/// When the path breaks the policy, or the cluster does not give the status.
+pub async fn stat(access: &Access, path: &str, dereference: bool) -> Result<FileStat, ServiceError> {
+    let path = access.path(path).await?;
+    Ok(access.files().await?.stat(access.principal(), &path, dereference).await?)
 }
 
 #[cfg(test)]

@@ -9,12 +9,27 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::error::Classify;
 use crate::filesystem::{FilesystemError, WalkOptions};
 use crate::http::extract::parameters::Parameters;
-use crate::http::filesystem::model::file::{File, GetDirectoryLsResponse};
+use crate::http::filesystem::model::file::{File, GetDirectoryLsResponse, GetFileStatResponse};
 use crate::http::filesystem::model::listing::{FindParameters, GetFindResponse, LsParameters};
+use crate::http::filesystem::model::request::StatParameters;
 use crate::http::filesystem::ndjson::Lines;
 use crate::http::json_stream;
 use crate::http::problem::Problem;
-use crate::service::{Access, InvalidRequest, Place, ServiceError, listing};
+use crate::service::{Access, InvalidRequest, Place, ServiceError, entries};
+
+/// The status of a file
+#[utoipa::path(
+    get,
+    path = "/filesystem/{system_name}/ops/stat",
+    operation_id = "get_stat_filesystem__system_name__ops_stat_get",
+    tag = "filesystem",
+    params(StatParameters),
+    responses((status = 200, description = "The status", body = GetFileStatResponse))
+)]
+pub(crate) async fn stat(access: Access, query: Parameters<StatParameters>) -> Result<Json<GetFileStatResponse>, Problem> {
+    let stat = entries::stat(&access, &query.0.path, query.0.dereference).await?;
+    Ok(Json(stat.into()))
+}
 
 /// How much a search gives in one document where nothing is asked for, and at most.
 const DEFAULT_FINDINGS: u64 = 1_000;
@@ -43,7 +58,7 @@ pub(crate) async fn ls(access: Access, query: Parameters<LsParameters>, lines: L
     let (path, options) = (&query.0.path, query.0.options());
     match (query.0.page(), query.0.order()) {
         (None, None) if lines.wanted() => {
-            let entries = listing::walk(&access, path, WalkOptions { list: options, ..WalkOptions::default() }).await?;
+            let entries = entries::walk(&access, path, WalkOptions { list: options, ..WalkOptions::default() }).await?;
             Ok(lines.answer(entries, None))
         }
         _ if lines.wanted() => {
@@ -51,14 +66,14 @@ pub(crate) async fn ls(access: Access, query: Parameters<LsParameters>, lines: L
             Err(InvalidRequest::new(Place::Parameter, "sort", message).into())
         }
         (Some(page), _) => {
-            let found = listing::page(&access, path, options, &page).await?;
+            let found = entries::page(&access, path, options, &page).await?;
             let link = found.cursor.map(|cursor| next_page(&uri, &cursor));
             let link = link.map(|link| [(header::LINK, link)]);
             Ok((link, Json(GetDirectoryLsResponse::from(found.entries))).into_response())
         }
-        (None, Some(order)) => Ok(json_stream::entries(listing::sorted(&access, path, options, order).await?, None)),
+        (None, Some(order)) => Ok(json_stream::entries(entries::sorted(&access, path, options, order).await?, None)),
         (None, None) => {
-            let (ready, rest) = listing::whole(&access, path, options).await?;
+            let (ready, rest) = entries::whole(&access, path, options).await?;
             Ok(json_stream::entries(ready, rest))
         }
     }
@@ -85,7 +100,7 @@ pub(crate) async fn find(access: Access, query: Parameters<FindParameters>, line
     if limit == Some(0) || !lines.wanted() && limit.is_some_and(|limit| limit > MAX_FINDINGS) {
         return Err(InvalidRequest::new(Place::Parameter, "limit", format!("it must be from 1 to {MAX_FINDINGS}")).into());
     }
-    let mut entries = listing::walk(&access, &query.0.path, query.0.options()).await?;
+    let mut entries = entries::walk(&access, &query.0.path, query.0.options()).await?;
     if lines.wanted() {
         return Ok(lines.answer(entries, limit));
     }
