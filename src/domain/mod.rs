@@ -17,7 +17,7 @@ mod secret;
 mod storage;
 mod text;
 
-pub use backend::{Backend, Carrier, Done};
+pub use backend::{Backend, Carrier, Reported};
 pub use file::{
     ByteRange, Checksum, CompressOptions, Compression, Content, ContentUnit, DirectoryEntry, FileMode, FileStat, FileType, FileVersion,
 };

@@ -6,6 +6,7 @@
 
 mod compute;
 mod config;
+mod enumeration;
 mod extract;
 mod filesystem;
 mod json_stream;

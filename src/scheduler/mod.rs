@@ -8,7 +8,6 @@ mod directives;
 pub mod local;
 pub mod pbs;
 pub mod slurm;
-mod way_note;
 
 #[cfg(test)]
 mod golden;
@@ -22,12 +21,13 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reservation};
+use crate::domain::{
+    Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reported, Reservation,
+};
 use crate::error::{Classify, Kind};
 use crate::ssh::{CommandError, TransportError};
 
 pub use cached::{CachedScheduler, ReadCounts};
-pub use way_note::WayNote;
 
 /// The `scheduler` section of a cluster.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -125,41 +125,41 @@ pub enum ConnectionMode {
 }
 
 /// What a batch scheduler does for a caller. Every method acts as `principal`, who sees and changes what the scheduler lets
-/// them.
+/// them. A scheduler with more than one backend reports which of them answered.
 #[async_trait]
 pub trait Scheduler: Send + Sync {
     /// Submits a job, once: it is never sent a second time after it may have been accepted.
-    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<JobId, SchedulerError>;
+    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError>;
 
     /// The jobs that match: all pending and running ones, and the finished ones of the window.
-    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Vec<Job>, SchedulerError>;
+    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError>;
 
     /// One job; all its tasks where the id names an array. [`SchedulerError::JobNotFound`] when there is none.
-    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Vec<Job>, SchedulerError>;
+    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<Job>>, SchedulerError>;
 
     /// The jobs that accounting has, without their steps.
-    async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Vec<Job>, SchedulerError>;
+    async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<Job>>, SchedulerError>;
 
     /// A job's script and files.
-    async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Vec<JobMetadata>, SchedulerError>;
+    async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<JobMetadata>>, SchedulerError>;
 
     /// Cancels a job.
-    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<(), SchedulerError>;
+    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError>;
 
     /// Runs a shell command inside a running job's allocation and answers with what it printed.
-    async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<AttachOutput, SchedulerError>;
+    async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<Reported<AttachOutput>, SchedulerError>;
 
     /// The nodes.
-    async fn nodes(&self, principal: &Principal) -> Result<Vec<Node>, SchedulerError>;
+    async fn nodes(&self, principal: &Principal) -> Result<Reported<Vec<Node>>, SchedulerError>;
 
     /// The partitions or queues; `hidden` adds those that are not shown to everyone.
-    async fn partitions(&self, principal: &Principal, hidden: bool) -> Result<Vec<Partition>, SchedulerError>;
+    async fn partitions(&self, principal: &Principal, hidden: bool) -> Result<Reported<Vec<Partition>>, SchedulerError>;
 
     /// The reservations.
-    async fn reservations(&self, principal: &Principal) -> Result<Vec<Reservation>, SchedulerError>;
+    async fn reservations(&self, principal: &Principal) -> Result<Reported<Vec<Reservation>>, SchedulerError>;
 
     /// The accounts that the caller may charge; `None` where the scheduler has no such notion.
-    async fn accounts(&self, principal: &Principal) -> Result<Option<Vec<Account>>, SchedulerError>;
+    async fn accounts(&self, principal: &Principal) -> Result<Reported<Option<Vec<Account>>>, SchedulerError>;
 
     /// What cannot be done through it, wherever it runs, each with the reason: [`SchedulerError::Unsupported`] says so too.
     fn unsupported(&self) -> &'static [(UnsupportedOperation, &'static str)] {
@@ -168,13 +168,6 @@ pub trait Scheduler: Send + Sync {
 
     /// Whether the scheduler answers.
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError>;
-
-    /// The same scheduler for one call, which is to be noted in `note`: its way, where there is more than one, and what its answer lacks.
-    /// `None` where there is never anything to note.
-    fn noting(&self, note: &WayNote) -> Option<Arc<dyn Scheduler>> {
-        let _ = note;
-        None
-    }
 }
 
 /// An operation that a scheduler may be unable to do while it does the others.

@@ -1,12 +1,13 @@
 //! Jobs: submit, list, look at, cancel, attach to.
 
-use crate::domain::{Done, Job, JobDescription, JobId, JobMetadata, JobQuery, JobScript, Reading};
+use crate::domain::{Job, JobDescription, JobId, JobMetadata, JobQuery, JobScript, Reading, Reported};
 use crate::scheduler::AttachOutput;
 
 use super::audit::Change;
 use super::counts::Action;
+use super::submission::{self, Submission};
 use super::text::Findings;
-use super::{Access, AccountingRequest, InvalidRequest, Place, ServiceError, Submission};
+use super::{Access, AccountingRequest, InvalidRequest, Place, ServiceError};
 
 /// The longest job name to filter by, in characters: OpenPBS has no longer ones.
 const MAX_JOB_NAME: usize = 235;
@@ -17,8 +18,8 @@ const MAX_COMMAND: usize = 96 * 1024;
 ///
 /// # Errors
 /// When the description breaks a rule, or the scheduler does not take it.
-pub async fn submit(access: &Access, submission: Submission) -> Result<Done<JobId>, ServiceError> {
-    let job = submission.check(access).await?;
+pub async fn submit(access: &Access, submission: Submission) -> Result<Reported<JobId>, ServiceError> {
+    let job = submission::check(submission, access).await?;
     let scheduler = access.cluster().scheduler()?;
     let change = Change::begin(access, Action::JobsSubmit, describe(&job));
     Ok(change.end(scheduler.submit(access.principal(), &job).await)?)
@@ -71,7 +72,7 @@ pub async fn metadata(access: &Access, id: &str) -> Result<Reading<Vec<JobMetada
 ///
 /// # Errors
 /// When there is no such job, it is another user's, or the scheduler does not answer.
-pub async fn cancel(access: &Access, id: &str) -> Result<Done<()>, ServiceError> {
+pub async fn cancel(access: &Access, id: &str) -> Result<Reported<()>, ServiceError> {
     let id = job_id(id)?;
     let scheduler = access.cluster().scheduler()?;
     let change = Change::begin(access, Action::JobsCancel, id.as_str());
@@ -82,7 +83,7 @@ pub async fn cancel(access: &Access, id: &str) -> Result<Done<()>, ServiceError>
 ///
 /// # Errors
 /// When the command breaks a rule, there is no such job, or the scheduler does not answer. The command's own failure is none.
-pub async fn attach(access: &Access, id: &str, command: &str) -> Result<Done<AttachOutput>, ServiceError> {
+pub async fn attach(access: &Access, id: &str, command: &str) -> Result<Reported<AttachOutput>, ServiceError> {
     let id = job_id(id)?;
     if let Some(problem) = wrong_command(command) {
         return Err(InvalidRequest::new(Place::Document, "command", problem).into());

@@ -56,11 +56,11 @@ impl Host {
     }
 
     async fn submit(&self, script: &str) -> JobId {
-        self.scheduler.submit(&self.ada, &self.description(script)).await.unwrap()
+        self.scheduler.submit(&self.ada, &self.description(script)).await.unwrap().value
     }
 
     async fn job(&self, id: &JobId) -> Job {
-        self.scheduler.job(&self.ada, id).await.unwrap().remove(0)
+        self.scheduler.job(&self.ada, id).await.unwrap().value.remove(0)
     }
 
     async fn wait_for_state(&self, id: &JobId, state: &str) -> Job {

@@ -4,14 +4,14 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
-use crate::domain::bytes_to_text;
+use crate::domain::{Job, Rendering, bytes_to_text};
 use crate::error::{Classify, Kind};
 use crate::http::compute::model::{
     AcctParameters, AttachParameters, GetJobMetadataResponse, GetJobResponse, JobsParameters, PostJobAttachRequest,
     PostJobSubmissionResponse, PostJobSubmitRequest, PutJobAttachResponse,
 };
 use crate::http::extract::access::JobIdText;
-use crate::http::extract::cached_response::{IfNoneMatch, backend_header};
+use crate::http::extract::cached_response::{IfNoneMatch, Missing, backend_header, render};
 use crate::http::extract::page::{PageParameters, Paging};
 use crate::http::extract::parameters::{Document, Parameters};
 use crate::http::problem::Problem;
@@ -38,7 +38,11 @@ pub(crate) async fn list_jobs(
     if_none_match: IfNoneMatch,
 ) -> Result<Response, Problem> {
     let jobs = jobs::list(&access, query.0.into()).await?;
-    Ok(if_none_match.page::<GetJobResponse, _>(&jobs, &paging))
+    Ok(if_none_match.page(&jobs, &paging, listed))
+}
+
+fn listed(jobs: &[Job], missing: Missing) -> Rendering {
+    render(GetJobResponse::from(jobs), missing)
 }
 
 /// List the jobs that accounting has
@@ -59,7 +63,7 @@ pub(crate) async fn acct(
     if_none_match: IfNoneMatch,
 ) -> Result<Response, Problem> {
     let jobs = jobs::accounting(&access, query.0.into()).await?;
-    Ok(if_none_match.page::<GetJobResponse, _>(&jobs, &paging))
+    Ok(if_none_match.page(&jobs, &paging, listed))
 }
 
 /// Submit a job
@@ -74,9 +78,9 @@ pub(crate) async fn acct(
     responses((status = 201, description = "The job was submitted", body = PostJobSubmissionResponse))
 )]
 pub(crate) async fn submit_job(access: Access, Document(request): Document<PostJobSubmitRequest>) -> Result<Response, Problem> {
-    let done = jobs::submit(&access, request.try_into()?).await?;
-    let body = Json(PostJobSubmissionResponse { job_id: Some(done.value.into()) });
-    Ok((StatusCode::CREATED, backend_header(done.way), body).into_response())
+    let id = jobs::submit(&access, request.try_into()?).await?;
+    let body = Json(PostJobSubmissionResponse { job_id: Some(id.value.into()) });
+    Ok((StatusCode::CREATED, backend_header(id.via), body).into_response())
 }
 
 /// Look at a job
@@ -91,7 +95,7 @@ pub(crate) async fn submit_job(access: Access, Document(request): Document<PostJ
 )]
 pub(crate) async fn get_job(access: Access, id: JobIdText, if_none_match: IfNoneMatch) -> Result<Response, Problem> {
     let jobs = jobs::get(&access, &id.0).await?;
-    Ok(if_none_match.answer::<GetJobResponse, _>(&jobs))
+    Ok(if_none_match.answer(&jobs, |jobs, missing| listed(jobs, missing)))
 }
 
 /// Look at a job's script and files
@@ -104,7 +108,7 @@ pub(crate) async fn get_job(access: Access, id: JobIdText, if_none_match: IfNone
 )]
 pub(crate) async fn get_job_metadata(access: Access, id: JobIdText, if_none_match: IfNoneMatch) -> Result<Response, Problem> {
     let jobs = jobs::metadata(&access, &id.0).await?;
-    Ok(if_none_match.answer::<GetJobMetadataResponse, _>(&jobs))
+    Ok(if_none_match.answer(&jobs, |jobs, missing| render(GetJobMetadataResponse::from(jobs.as_slice()), missing)))
 }
 
 /// Cancel a job
@@ -116,8 +120,8 @@ pub(crate) async fn get_job_metadata(access: Access, id: JobIdText, if_none_matc
     responses((status = 204, description = "The job was cancelled"))
 )]
 pub(crate) async fn cancel_job(access: Access, id: JobIdText) -> Result<Response, Problem> {
-    let done = jobs::cancel(&access, &id.0).await?;
-    Ok((StatusCode::NO_CONTENT, backend_header(done.way)).into_response())
+    let cancelled = jobs::cancel(&access, &id.0).await?;
+    Ok((StatusCode::NO_CONTENT, backend_header(cancelled.via)).into_response())
 }
 
 /// Run a command inside a running job
@@ -142,14 +146,14 @@ pub(crate) async fn attach(
     query: Parameters<AttachParameters>,
     Document(request): Document<PostJobAttachRequest>,
 ) -> Result<Response, Problem> {
-    let done = jobs::attach(&access, &id.0, &request.command).await?;
-    let (printed, way) = (done.value, backend_header(done.way));
+    let output = jobs::attach(&access, &id.0, &request.command).await?;
+    let (printed, backend) = (output.value, backend_header(output.via));
     if query.0.output {
         let (stdout, stderr) = (bytes_to_text(&printed.stdout), bytes_to_text(&printed.stderr));
-        return Ok((way, Json(PutJobAttachResponse { stdout, stderr, exit_code: printed.exit })).into_response());
+        return Ok((backend, Json(PutJobAttachResponse { stdout, stderr, exit_code: printed.exit })).into_response());
     }
     match printed.exit {
-        0 => Ok((StatusCode::NO_CONTENT, way).into_response()),
+        0 => Ok((StatusCode::NO_CONTENT, backend).into_response()),
         _ => Err(failed(printed).into()),
     }
 }

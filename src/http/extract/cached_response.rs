@@ -16,17 +16,20 @@ use crate::domain::{Backend, Reading, Rendering};
 use crate::http::Api;
 use crate::http::extract::page::Paging;
 
-/// Says which way a call to the scheduler took, where there is more than one.
+/// Which backend of the scheduler answered, where there is more than one.
 static SCHEDULER_PATH: HeaderName = HeaderName::from_static("goldcrest-scheduler-path");
 
 /// Which header tells of what an answer lacks.
 static INCOMPLETE: HeaderName = HeaderName::from_static("goldcrest-incomplete");
 
-/// The header that tells of the way, where there is one to tell of.
-pub(crate) fn backend_header(way: Option<Backend>) -> HeaderMap {
-    let value = way.and_then(|way| HeaderValue::from_str(&way.to_string()).ok());
+/// The header that names the backend, where there is more than one.
+pub(crate) fn backend_header(via: Option<Backend>) -> HeaderMap {
+    let value = via.and_then(|backend| HeaderValue::from_str(&backend.to_string()).ok());
     value.map(|value| (SCHEDULER_PATH.clone(), value)).into_iter().collect()
 }
+
+/// What an answer lacks, where a part of it could not be had.
+pub(crate) type Missing = Option<&'static str>;
 
 /// The `If-None-Match` fields of the request: the answers that the caller has.
 pub(crate) struct IfNoneMatch(Vec<HeaderValue>);
@@ -40,30 +43,24 @@ impl FromRequestParts<Api> for IfNoneMatch {
 }
 
 impl IfNoneMatch {
-    /// The answer as an `M`; 304 without it where the caller has it.
-    pub(crate) fn answer<M, T>(&self, reading: &Reading<T>) -> Response
-    where
-        M: Serialize + for<'a> From<&'a T>,
-    {
+    /// The answer as the document that `render` makes; 304 without it where the caller has it.
+    pub(crate) fn answer<T>(&self, reading: &Reading<T>, render: impl FnOnce(&T, Missing) -> Rendering) -> Response {
         let missing = reading.missing();
-        self.respond(reading, reading.rendering(|value| render(M::from(value), missing)), HeaderMap::new())
+        self.respond(reading, reading.rendering(|value| render(value, missing)), HeaderMap::new())
     }
 
-    /// A page of the answer as an `M`; the whole one where no page is asked for.
-    pub(crate) fn page<M, E>(&self, reading: &Reading<Vec<E>>, paging: &Paging) -> Response
-    where
-        M: Serialize + for<'a> From<&'a [E]> + for<'a> From<&'a Vec<E>>,
-    {
+    /// The same of a page of the answer; of the whole one where no page is asked for.
+    pub(crate) fn page<E>(&self, reading: &Reading<Vec<E>>, paging: &Paging, render: fn(&[E], Missing) -> Rendering) -> Response {
         if paging.is_whole() {
-            return self.answer::<M, _>(reading);
+            return self.answer(reading, |entries, missing| render(entries, missing));
         }
-        self.respond(reading, &render(M::from(paging.of(reading)), reading.missing()), paging.headers(reading.len()))
+        self.respond(reading, &render(paging.of(reading), reading.missing()), paging.headers(reading.len()))
     }
 
     fn respond<T>(&self, reading: &Reading<T>, rendering: &Rendering, mut headers: HeaderMap) -> Response {
         let tag = format!("\"{}\"", rendering.digest);
         let max_age = format!("private, max-age={}", reading.fresh_for().as_secs());
-        headers.extend(backend_header(reading.way()));
+        headers.extend(backend_header(reading.via()));
         if let Some(missing) = reading.missing() {
             headers.insert(INCOMPLETE.clone(), HeaderValue::from_static(missing));
         }
@@ -94,7 +91,8 @@ struct Incomplete<M> {
     incomplete: &'static str,
 }
 
-fn render(model: impl Serialize, missing: Option<&'static str>) -> Rendering {
+/// A document with what it lacks.
+pub(crate) fn render(model: impl Serialize, missing: Missing) -> Rendering {
     let bytes = match missing {
         None => serde_json::to_vec(&model),
         Some(incomplete) => serde_json::to_vec(&Incomplete { model, incomplete }),

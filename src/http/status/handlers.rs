@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::error::Kind;
 use crate::http::Api;
-use crate::http::extract::cached_response::{IfNoneMatch, backend_header};
+use crate::http::extract::cached_response::{IfNoneMatch, backend_header, render};
 use crate::http::extract::parameters::Parameters;
 use crate::http::problem::Problem;
 use crate::http::status::model::{
@@ -87,7 +87,7 @@ pub(crate) async fn whoami(caller: Caller) -> Json<GetWhoamiResponse> {
     responses((status = 200, description = "The nodes", body = GetNodesResponse), (status = 304, description = "The answer is the one that the caller has"))
 )]
 pub(crate) async fn nodes(access: Access, if_none_match: IfNoneMatch) -> Result<Response, Problem> {
-    Ok(if_none_match.answer::<GetNodesResponse, _>(&status::nodes(&access).await?))
+    Ok(if_none_match.answer(&status::nodes(&access).await?, |value, missing| render(GetNodesResponse::from(value), missing)))
 }
 
 /// List the reservations
@@ -99,7 +99,7 @@ pub(crate) async fn nodes(access: Access, if_none_match: IfNoneMatch) -> Result<
     responses((status = 200, description = "The reservations", body = GetReservationsResponse), (status = 304, description = "The answer is the one that the caller has"))
 )]
 pub(crate) async fn reservations(access: Access, if_none_match: IfNoneMatch) -> Result<Response, Problem> {
-    Ok(if_none_match.answer::<GetReservationsResponse, _>(&status::reservations(&access).await?))
+    Ok(if_none_match.answer(&status::reservations(&access).await?, |value, missing| render(GetReservationsResponse::from(value), missing)))
 }
 
 /// List the partitions or queues
@@ -116,7 +116,9 @@ pub(crate) async fn partitions(
     query: Parameters<PartitionsParameters>,
     if_none_match: IfNoneMatch,
 ) -> Result<Response, Problem> {
-    Ok(if_none_match.answer::<GetPartitionsResponse, _>(&status::partitions(&access, query.0.show_hidden).await?))
+    Ok(if_none_match.answer(&status::partitions(&access, query.0.show_hidden).await?, |value, missing| {
+        render(GetPartitionsResponse::from(value), missing)
+    }))
 }
 
 /// Who the caller is on the system
@@ -129,6 +131,6 @@ pub(crate) async fn partitions(
 )]
 pub(crate) async fn userinfo(access: Access) -> Result<Response, Problem> {
     let user = status::user(&access).await?;
-    let way = backend_header(user.1.way());
-    Ok((way, Json(UserInfoResponse::from(user))).into_response())
+    let backend = backend_header(user.1.via());
+    Ok((backend, Json(UserInfoResponse::from(user))).into_response())
 }

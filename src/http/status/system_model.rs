@@ -10,10 +10,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::cluster::{self, Cluster, FileSystemDataType};
+use crate::cluster::{self, Cluster};
 use crate::domain::{self, RemotePath, ServiceType};
+use crate::http::enumeration::enum_schema;
 use crate::http::status::data_transfer_model::DataTransfer;
-use crate::scheduler::{self, UnsupportedOperation};
+use crate::scheduler::{self, ConnectionMode, UnsupportedOperation};
 use crate::service::{object_transfer, transfers};
 use crate::ssh;
 
@@ -103,7 +104,7 @@ struct Scheduler {
     #[schema(value_type = SchedulerType, example = "slurm")]
     r#type: scheduler::SchedulerType,
     #[schema(value_type = Option<SchedulerConnectionMode>, example = "ssh")]
-    connection_mode: scheduler::ConnectionMode,
+    connection_mode: ConnectionMode,
     version: String,
     api_url: Option<String>,
     api_version: Option<String>,
@@ -134,8 +135,8 @@ struct ProbingService {
 #[serde(rename_all = "camelCase")]
 struct FileSystem {
     path: String,
-    #[schema(value_type = FileSystemDataKind, example = "scratch")]
-    data_type: FileSystemDataType,
+    #[schema(value_type = FileSystemDataType, example = "scratch")]
+    data_type: cluster::FileSystemDataType,
     #[schema(required = false)]
     default_work_dir: bool,
 }
@@ -176,49 +177,31 @@ struct ServiceHealth {
     path: Option<String>,
 }
 
-/// What can be probed; `exception` says that the checker itself failed.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[expect(dead_code, reason = "it only describes the domain's enum, which knows no OpenAPI")]
-pub(in crate::http) enum BackendServiceType {
-    S3,
-    Filesystem,
-    Ssh,
-    Scheduler,
-    Exception,
+enum_schema! {
+    /// What can be probed; `exception` says that the checker itself failed.
+    BackendServiceType of [ServiceType::S3, ServiceType::Filesystem, ServiceType::Ssh, ServiceType::Scheduler, ServiceType::Exception]
 }
 
-/// The schedulers.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[expect(dead_code, reason = "it only describes the enum of `scheduler`, which knows no OpenAPI")]
-pub(in crate::http) enum SchedulerType {
-    Slurm,
-    Pbs,
-    Local,
+enum_schema! {
+    /// The schedulers.
+    SchedulerType of [scheduler::SchedulerType::Slurm, scheduler::SchedulerType::Pbs, scheduler::SchedulerType::Local]
 }
 
-/// How a scheduler is spoken to.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[expect(dead_code, reason = "it only describes the enum of `scheduler`, which knows no OpenAPI")]
-pub(in crate::http) enum SchedulerConnectionMode {
-    Ssh,
-    Rest,
-    Hybrid,
+enum_schema! {
+    /// How a scheduler is spoken to.
+    SchedulerConnectionMode of [ConnectionMode::Ssh, ConnectionMode::Rest, ConnectionMode::Hybrid]
 }
 
-/// What a file system is for.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase", as = FileSystemDataType)]
-#[expect(dead_code, reason = "it only describes the enum of `cluster`, which knows no OpenAPI")]
-pub(in crate::http) enum FileSystemDataKind {
-    Users,
-    Store,
-    Archive,
-    Apps,
-    Scratch,
-    Project,
+enum_schema! {
+    /// What a file system is for.
+    FileSystemDataType of [
+        cluster::FileSystemDataType::Users,
+        cluster::FileSystemDataType::Store,
+        cluster::FileSystemDataType::Archive,
+        cluster::FileSystemDataType::Apps,
+        cluster::FileSystemDataType::Scratch,
+        cluster::FileSystemDataType::Project,
+    ]
 }
 
 impl HPCCluster {

@@ -13,10 +13,10 @@ use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 use tracing::Instrument;
 
+use super::Answer;
 use super::size::{self, Size};
-use super::{Answer, for_one_call};
 use crate::credentials::Caller;
-use crate::domain::{Principal, Reading};
+use crate::domain::{Principal, Reading, Reported};
 use crate::scheduler::{Scheduler, SchedulerError};
 
 /// Who asks whom, after how many changes.
@@ -104,7 +104,7 @@ where
     pub(super) async fn read<F, Fut>(&self, by: QueryContext<'_>, arguments: A, ask: F) -> Answer<T>
     where
         F: FnOnce(OwnedContext, A) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<T, SchedulerError>> + Send + 'static,
+        Fut: Future<Output = Result<Reported<T>, SchedulerError>> + Send + 'static,
     {
         let question = QueryKey { caller: Caller::of(by.principal), changes: by.changes, arguments };
         if let Some(reading) = self.0.answers.get(&question).await {
@@ -118,7 +118,7 @@ where
     fn join<F, Fut>(&self, question: QueryKey<A>, by: &QueryContext<'_>, ask: F) -> SharedFuture<BoxFuture<'static, Outcome<T>>>
     where
         F: FnOnce(OwnedContext, A) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<T, SchedulerError>> + Send + 'static,
+        Fut: Future<Output = Result<Reported<T>, SchedulerError>> + Send + 'static,
     {
         let mut asked = self.0.asked();
         if let Some(work) = asked.get(&question).and_then(|asked| asked.work.upgrade()) {
@@ -127,8 +127,7 @@ where
         }
         let token = Arc::new(());
         let entry = Entry { state: Arc::clone(&self.0), question: question.clone(), token: Arc::clone(&token) };
-        let (scheduler, note) = for_one_call(by.scheduler);
-        let by = OwnedContext { scheduler, principal: by.principal.clone() };
+        let by = OwnedContext { scheduler: Arc::clone(by.scheduler), principal: by.principal.clone() };
         let work = async move {
             let State { freshness, counts, answers, .. } = &*entry.state;
             // Work that ended since the caller looked has left its answer here.
@@ -137,8 +136,8 @@ where
                 return Ok(reading);
             }
             counts.asked.fetch_add(1, Ordering::Relaxed);
-            let value = ask(by, entry.question.arguments.clone()).await.map_err(Arc::new)?;
-            let reading = Reading::by(value, *freshness, note.get(), note.missing());
+            let reported = ask(by, entry.question.arguments.clone()).await.map_err(Arc::new)?;
+            let reading = Reading::of(reported, *freshness);
             answers.insert(entry.question.clone(), reading.clone()).await;
             Ok(reading)
         };
@@ -188,7 +187,7 @@ mod tests {
         for number in 0..200 {
             let by = QueryContext { scheduler: &scheduler, principal: &ada, changes: 0 };
             let long = Job { nodes: "n".repeat(usize::try_from(number).unwrap() * 500), ..job("1") };
-            reads.read(by, number, |_, _| async { Ok(vec![long]) }).await.unwrap();
+            reads.read(by, number, |_, _| async { Ok(vec![long].into()) }).await.unwrap();
         }
         reads.0.answers.run_pending_tasks().await;
         let kept = reads.0.answers.weighted_size();

@@ -25,7 +25,7 @@ use self::directives::Directives;
 use super::{AttachOutput, Scheduler, SchedulerError};
 use crate::domain::{
     Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, JobScript, Node, NodeState, Partition, Principal,
-    Reservation, bytes_to_text, is_variable_name, text_to_bytes,
+    Reported, Reservation, bytes_to_text, is_variable_name, text_to_bytes,
 };
 use crate::ssh::{CommandLine, RemoteCommand, Transport, run};
 
@@ -124,15 +124,15 @@ impl Local {
 
 #[async_trait]
 impl Scheduler for Local {
-    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<JobId, SchedulerError> {
+    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError> {
         let script = match &job.script {
             JobScript::Inline(script) => text_to_bytes(script),
             JobScript::Path(path) => self.run(principal, "reading the script", &ReadScript(path)).await?,
         };
-        self.run(principal, "submitting the job", &self.submission(principal, job, script)?).await
+        self.run(principal, "submitting the job", &self.submission(principal, job, script)?).await.map(Reported::from)
     }
 
-    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Vec<Job>, SchedulerError> {
+    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
         let mut jobs = self.run(principal, "listing the jobs", &List::Days(query.window.hours().div_ceil(24))).await?;
         // The host filters by days; the clock is the host's too, as the newest job's elapsed time would be wrong otherwise.
         let oldest = jiff::Timestamp::now().as_second() - i64::from(query.window.hours()) * 3600;
@@ -141,15 +141,15 @@ impl Scheduler for Local {
                 && query.name.as_ref().is_none_or(|name| job.name == *name)
                 && (matches!(job.status.state.as_str(), "PENDING" | "RUNNING") || job.times.end.is_none_or(|end| end >= oldest))
         });
-        Ok(jobs)
+        Ok(jobs.into())
     }
 
-    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Vec<Job>, SchedulerError> {
-        self.run(principal, "reading the job", &List::One(known(id)?)).await
+    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<Job>>, SchedulerError> {
+        self.run(principal, "reading the job", &List::One(known(id)?)).await.map(Reported::from)
     }
 
     /// As far back as the host keeps its records (`retention_days`).
-    async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Vec<Job>, SchedulerError> {
+    async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
         let now = jiff::Timestamp::now().as_second();
         let since = query.since.unwrap_or(0);
         let days = u32::try_from((now - since).max(0) / 86_400 + 1).unwrap_or(u32::MAX).min(self.config.retention_days.max(7));
@@ -160,10 +160,10 @@ impl Scheduler for Local {
                 && job.times.end.is_none_or(|end| end >= since)
                 && query.until.is_none_or(|until| job.times.start.is_none_or(|start| start <= until))
         });
-        Ok(jobs)
+        Ok(jobs.into())
     }
 
-    async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Vec<JobMetadata>, SchedulerError> {
+    async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<JobMetadata>>, SchedulerError> {
         let files = self.run(principal, "reading the job's files", &Metadata(known(id)?)).await?;
         let [input, output, error] = files.paths;
         let text = |bytes: &[u8]| Some(bytes_to_text(bytes)).filter(|text| !text.is_empty());
@@ -173,21 +173,22 @@ impl Scheduler for Local {
             standard_input: text(&input).or_else(|| Some("/dev/null".to_owned())),
             standard_error: text(&error).or_else(|| text(&output)),
             standard_output: text(&output),
-        }])
+        }]
+        .into())
     }
 
-    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<(), SchedulerError> {
-        self.run(principal, "cancelling the job", &Cancel(known(id)?)).await
+    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {
+        self.run(principal, "cancelling the job", &Cancel(known(id)?)).await.map(Reported::from)
     }
 
-    async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<AttachOutput, SchedulerError> {
+    async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<Reported<AttachOutput>, SchedulerError> {
         if command.contains('\0') {
             return Err(rejected("the command holds a NUL byte"));
         }
-        self.run(principal, "attaching to the job", &Attach { id: known(id)?, command }).await
+        self.run(principal, "attaching to the job", &Attach { id: known(id)?, command }).await.map(Reported::from)
     }
 
-    async fn nodes(&self, principal: &Principal) -> Result<Vec<Node>, SchedulerError> {
+    async fn nodes(&self, principal: &Principal) -> Result<Reported<Vec<Node>>, SchedulerError> {
         let host = self.run(principal, "describing the node", &DescribeNode).await?;
         let slots = if self.config.slots == 0 { host.cpus } else { self.config.slots };
         let allocated = host.running.min(host.cpus);
@@ -207,20 +208,22 @@ impl Scheduler for Local {
             state: vec![state],
             partitions: vec![PARTITION.to_owned()],
             ..Node::default()
-        }])
+        }]
+        .into())
     }
 
-    async fn partitions(&self, principal: &Principal, _: bool) -> Result<Vec<Partition>, SchedulerError> {
+    async fn partitions(&self, principal: &Principal, _: bool) -> Result<Reported<Vec<Partition>>, SchedulerError> {
         let host = self.run(principal, "describing the partition", &DescribeNode).await?;
-        Ok(vec![Partition { name: PARTITION.to_owned(), cpus: Some(host.cpus), total_nodes: Some(1), state: vec!["UP".to_owned()] }])
+        let state = vec!["UP".to_owned()];
+        Ok(vec![Partition { name: PARTITION.to_owned(), cpus: Some(host.cpus), total_nodes: Some(1), state }].into())
     }
 
-    async fn reservations(&self, _: &Principal) -> Result<Vec<Reservation>, SchedulerError> {
-        Ok(Vec::new())
+    async fn reservations(&self, _: &Principal) -> Result<Reported<Vec<Reservation>>, SchedulerError> {
+        Ok(Vec::new().into())
     }
 
-    async fn accounts(&self, _: &Principal) -> Result<Option<Vec<Account>>, SchedulerError> {
-        Ok(None)
+    async fn accounts(&self, _: &Principal) -> Result<Reported<Option<Vec<Account>>>, SchedulerError> {
+        Ok(None.into())
     }
 
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {

@@ -22,7 +22,9 @@ use super::qsub::Qsub;
 use super::queues::Queues;
 use super::records::Record;
 use super::server::ServerName;
-use crate::domain::{Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reservation};
+use crate::domain::{
+    Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reported, Reservation,
+};
 use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, UnsupportedOperation};
 use crate::ssh::{CommandError, RemoteCommand, Transport, TransportError};
 
@@ -181,7 +183,7 @@ fn job_ref(id: &JobId) -> Result<JobRef<'_>, SchedulerError> {
 
 #[async_trait]
 impl Scheduler for Pbs {
-    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<JobId, SchedulerError> {
+    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError> {
         let dialect = self.dialect(principal).await?;
         let server = job.partition.as_deref().and_then(|queue| queue.split_once('@')).map(|(_, server)| server);
         let elsewhere = match server {
@@ -189,14 +191,14 @@ impl Scheduler for Pbs {
             None => false,
         };
         let qsub = Qsub::new(job, dialect, self.config.account, elsewhere)?;
-        self.run(principal, &qsub).await.map_err(|error| match error {
+        self.run(principal, &qsub).await.map(Reported::from).map_err(|error| match error {
             // qsub succeeded: the job is there, and only its id was not understood.
             CommandError::Output { reason, .. } => SchedulerError::Unanswered(reason),
             error => explain_refusal("submit the job")(error),
         })
     }
 
-    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Vec<Job>, SchedulerError> {
+    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
         let records = self.candidates(principal, query).await?;
         let found: Vec<Found> = records.iter().map(|record| self.read(record)).collect::<Result<_, _>>()?;
         let since = jiff::Timestamp::now().as_second() - i64::from(query.window.hours()) * 3600;
@@ -210,10 +212,10 @@ impl Scheduler for Pbs {
         };
         let mut jobs: Vec<Job> = found.into_iter().filter(asked_for).map(|found| found.job).collect();
         jobs.sort_by_key(|job| sort_key(&job.id));
-        Ok(jobs)
+        Ok(jobs.into())
     }
 
-    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Vec<Job>, SchedulerError> {
+    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<Job>>, SchedulerError> {
         let records = self.records(principal, id).await?;
         let mut jobs: Vec<Job> = records.iter().map(|record| self.read(record).map(|found| found.job)).collect::<Result<_, _>>()?;
         if let Some(server) = job_ref(id)?.server()
@@ -224,49 +226,50 @@ impl Scheduler for Pbs {
                 job.id = JobId::new(&record.name).map_err(|_| SchedulerError::JobNotFound)?;
             }
         }
-        Ok(jobs)
+        Ok(jobs.into())
     }
 
-    async fn accounting(&self, _: &Principal, _: &AccountingQuery) -> Result<Vec<Job>, SchedulerError> {
+    async fn accounting(&self, _: &Principal, _: &AccountingQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
         Err(SchedulerError::Unsupported(NO_ACCOUNTING))
     }
 
-    async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Vec<JobMetadata>, SchedulerError> {
+    async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<JobMetadata>>, SchedulerError> {
         let records = self.records(principal, id).await?;
-        records.iter().map(|record| metadata(record).map_err(explain("read the job's metadata"))).collect()
+        let read = |record| metadata(record).map_err(explain("read the job's metadata"));
+        records.iter().map(read).collect::<Result<Vec<_>, _>>().map(Reported::from)
     }
 
-    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<(), SchedulerError> {
+    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {
         let job = job_ref(id)?;
         let deleted = self.run(principal, &Qdel(job)).await.map_err(explain_refusal("cancel the job"))?;
         if deleted == Deleted::Before && job.is_subjob() {
             self.records(principal, id).await?;
         }
-        Ok(())
+        Ok(().into())
     }
 
-    async fn attach(&self, _: &Principal, _: &JobId, _: &str) -> Result<AttachOutput, SchedulerError> {
+    async fn attach(&self, _: &Principal, _: &JobId, _: &str) -> Result<Reported<AttachOutput>, SchedulerError> {
         Err(SchedulerError::Unsupported(NO_ATTACH))
     }
 
-    async fn nodes(&self, principal: &Principal) -> Result<Vec<Node>, SchedulerError> {
-        self.run(principal, &Nodes).await.map_err(explain("list the nodes"))
+    async fn nodes(&self, principal: &Principal) -> Result<Reported<Vec<Node>>, SchedulerError> {
+        self.run(principal, &Nodes).await.map(Reported::from).map_err(explain("list the nodes"))
     }
 
-    async fn partitions(&self, principal: &Principal, hidden: bool) -> Result<Vec<Partition>, SchedulerError> {
-        self.run(principal, &Queues { hidden }).await.map_err(explain("list the queues"))
+    async fn partitions(&self, principal: &Principal, hidden: bool) -> Result<Reported<Vec<Partition>>, SchedulerError> {
+        self.run(principal, &Queues { hidden }).await.map(Reported::from).map_err(explain("list the queues"))
     }
 
-    async fn reservations(&self, principal: &Principal) -> Result<Vec<Reservation>, SchedulerError> {
+    async fn reservations(&self, principal: &Principal) -> Result<Reported<Vec<Reservation>>, SchedulerError> {
         if self.dialect(principal).await? == Dialect::Torque {
-            return Ok(Vec::new());
+            return Ok(Vec::new().into());
         }
-        self.run(principal, &Reservations).await.map_err(explain("list the reservations"))
+        self.run(principal, &Reservations).await.map(Reported::from).map_err(explain("list the reservations"))
     }
 
-    async fn accounts(&self, _: &Principal) -> Result<Option<Vec<Account>>, SchedulerError> {
+    async fn accounts(&self, _: &Principal) -> Result<Reported<Option<Vec<Account>>>, SchedulerError> {
         // Neither projects nor account names are declared anywhere in PBS.
-        Ok(None)
+        Ok(None.into())
     }
 
     fn unsupported(&self) -> &'static [(UnsupportedOperation, &'static str)] {

@@ -10,8 +10,8 @@ use goldcrest::authn::{Authenticator, AuthnError, PrincipalSource};
 use goldcrest::authz::{Authorizer, AuthzError, Basis, Decision, Relation, Ruling};
 use goldcrest::domain::{
     Account, AccountingQuery, AclEntry, ByteRange, Checksum, Content, DirectoryEntry, FileMode, FileStat, FileVersion, Identity, Job,
-    JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Quota, RemotePath, Reservation, Secret, Space, SystemName,
-    Username,
+    JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Quota, RemotePath, Reported, Reservation, Secret, Space,
+    SystemName, Username,
 };
 use goldcrest::filesystem::{
     ArchiveFormat, CompressOptions, Compression, ContentStream, CopyOptions, Download, EntryStream, Expected, FileSystem, FilesystemError,
@@ -121,48 +121,48 @@ pub struct ScriptedScheduler(pub Script);
 
 #[async_trait]
 impl Scheduler for ScriptedScheduler {
-    async fn submit(&self, by: &Principal, job: &JobDescription) -> Result<JobId, SchedulerError> {
-        reply!(self.0, by, "submit", [job], SchedulerFails, Reply::Id(id) => JobId::new(id).unwrap())
+    async fn submit(&self, by: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError> {
+        reply!(self.0, by, "submit", [job], SchedulerFails, Reply::Id(id) => JobId::new(id).unwrap()).map(Reported::from)
     }
 
-    async fn jobs(&self, by: &Principal, query: &JobQuery) -> Result<Vec<Job>, SchedulerError> {
-        reply!(self.0, by, "jobs", [query], SchedulerFails, Reply::Jobs(jobs) => jobs)
+    async fn jobs(&self, by: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
+        reply!(self.0, by, "jobs", [query], SchedulerFails, Reply::Jobs(jobs) => jobs).map(Reported::from)
     }
 
-    async fn accounting(&self, by: &Principal, query: &AccountingQuery) -> Result<Vec<Job>, SchedulerError> {
-        reply!(self.0, by, "accounting", [query], SchedulerFails, Reply::Jobs(jobs) => jobs)
+    async fn accounting(&self, by: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
+        reply!(self.0, by, "accounting", [query], SchedulerFails, Reply::Jobs(jobs) => jobs).map(Reported::from)
     }
 
-    async fn job(&self, by: &Principal, id: &JobId) -> Result<Vec<Job>, SchedulerError> {
-        reply!(self.0, by, "job", [id.as_str()], SchedulerFails, Reply::Jobs(jobs) => jobs)
+    async fn job(&self, by: &Principal, id: &JobId) -> Result<Reported<Vec<Job>>, SchedulerError> {
+        reply!(self.0, by, "job", [id.as_str()], SchedulerFails, Reply::Jobs(jobs) => jobs).map(Reported::from)
     }
 
-    async fn metadata(&self, by: &Principal, id: &JobId) -> Result<Vec<JobMetadata>, SchedulerError> {
-        reply!(self.0, by, "metadata", [id.as_str()], SchedulerFails, Reply::Metadata(jobs) => jobs)
+    async fn metadata(&self, by: &Principal, id: &JobId) -> Result<Reported<Vec<JobMetadata>>, SchedulerError> {
+        reply!(self.0, by, "metadata", [id.as_str()], SchedulerFails, Reply::Metadata(jobs) => jobs).map(Reported::from)
     }
 
-    async fn cancel(&self, by: &Principal, id: &JobId) -> Result<(), SchedulerError> {
-        reply!(self.0, by, "cancel", [id.as_str()], SchedulerFails, Reply::Done => ())
+    async fn cancel(&self, by: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {
+        reply!(self.0, by, "cancel", [id.as_str()], SchedulerFails, Reply::Done => ()).map(Reported::from)
     }
 
-    async fn attach(&self, by: &Principal, id: &JobId, command: &str) -> Result<AttachOutput, SchedulerError> {
-        reply!(self.0, by, "attach", [id.as_str(), command], SchedulerFails, Reply::Attached(output) => output)
+    async fn attach(&self, by: &Principal, id: &JobId, command: &str) -> Result<Reported<AttachOutput>, SchedulerError> {
+        reply!(self.0, by, "attach", [id.as_str(), command], SchedulerFails, Reply::Attached(output) => output).map(Reported::from)
     }
 
-    async fn nodes(&self, by: &Principal) -> Result<Vec<Node>, SchedulerError> {
-        reply!(self.0, by, "nodes", [], SchedulerFails, Reply::Nodes(nodes) => nodes)
+    async fn nodes(&self, by: &Principal) -> Result<Reported<Vec<Node>>, SchedulerError> {
+        reply!(self.0, by, "nodes", [], SchedulerFails, Reply::Nodes(nodes) => nodes).map(Reported::from)
     }
 
-    async fn partitions(&self, by: &Principal, hidden: bool) -> Result<Vec<Partition>, SchedulerError> {
-        reply!(self.0, by, "partitions", [hidden], SchedulerFails, Reply::Partitions(partitions) => partitions)
+    async fn partitions(&self, by: &Principal, hidden: bool) -> Result<Reported<Vec<Partition>>, SchedulerError> {
+        reply!(self.0, by, "partitions", [hidden], SchedulerFails, Reply::Partitions(partitions) => partitions).map(Reported::from)
     }
 
-    async fn reservations(&self, by: &Principal) -> Result<Vec<Reservation>, SchedulerError> {
-        reply!(self.0, by, "reservations", [], SchedulerFails, Reply::Reservations(reservations) => reservations)
+    async fn reservations(&self, by: &Principal) -> Result<Reported<Vec<Reservation>>, SchedulerError> {
+        reply!(self.0, by, "reservations", [], SchedulerFails, Reply::Reservations(reservations) => reservations).map(Reported::from)
     }
 
-    async fn accounts(&self, by: &Principal) -> Result<Option<Vec<Account>>, SchedulerError> {
-        reply!(self.0, by, "accounts", [], SchedulerFails, Reply::Accounts(accounts) => accounts)
+    async fn accounts(&self, by: &Principal) -> Result<Reported<Option<Vec<Account>>>, SchedulerError> {
+        reply!(self.0, by, "accounts", [], SchedulerFails, Reply::Accounts(accounts) => accounts).map(Reported::from)
     }
 
     async fn ping(&self, by: &Principal) -> Result<(), SchedulerError> {

@@ -22,11 +22,13 @@ use super::sinfo_nodes::Nodes;
 use super::sinfo_partitions::Partitions;
 use super::squeue::{Queued, Selection, Squeue};
 use super::srun::Srun;
-use crate::domain::{Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reservation};
+use crate::domain::{
+    Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reported, Reservation,
+};
 use crate::scheduler::slurm::job_ref::JobRef;
 use crate::scheduler::slurm::meaning::{CONTROLLER_DOWN, NO_CONTROLLER};
 use crate::scheduler::slurm::merge::{self, Accounting};
-use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, WayNote};
+use crate::scheduler::{AttachOutput, Scheduler, SchedulerError};
 use crate::ssh::{CommandError, RemoteCommand, Transport, TransportError, run};
 
 const READ_METADATA: &str = "read the job's metadata";
@@ -47,7 +49,6 @@ pub struct SlurmCli {
     delimiter: fn() -> Delimiter,
     config: Arc<OnceCell<ClusterConfig>>,
     ended: Option<Arc<Ended>>,
-    note: WayNote,
 }
 
 impl SlurmCli {
@@ -58,7 +59,7 @@ impl SlurmCli {
 
     /// The same with a known separator of fields, to replay recorded outputs. Job names can forge records then.
     pub fn with_delimiter(transport: Arc<dyn Transport>, delimiter: fn() -> Delimiter) -> Self {
-        Self { transport, delimiter, config: Arc::default(), ended: None, note: WayNote::default() }
+        Self { transport, delimiter, config: Arc::default(), ended: None }
     }
 
     /// The same, with accounting's answer to a list used again for as long as `freshness`, where nothing speaks against it.
@@ -211,7 +212,7 @@ fn job_ref(id: &JobId) -> Result<JobRef<'_>, SchedulerError> {
 
 #[async_trait]
 impl Scheduler for SlurmCli {
-    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<JobId, SchedulerError> {
+    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError> {
         let sbatch = Sbatch(job);
         let answer = run(&*self.transport, principal, &sbatch);
         tokio::pin!(answer);
@@ -225,30 +226,30 @@ impl Scheduler for SlurmCli {
                 answer.await
             }
         };
-        answer.map_err(|error| match error {
+        answer.map(Reported::from).map_err(|error| match error {
             // sbatch succeeded: the job is there, and only its id was not understood.
             CommandError::Output { reason, .. } => SchedulerError::Unanswered(reason),
             error => explain_refusal("submit the job")(error),
         })
     }
 
-    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Vec<Job>, SchedulerError> {
+    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
         let (queued, accounted) = self.listed(principal, query).await?;
-        let mut jobs = merge::list(queued, accounted, query, &self.note);
-        self.name_cluster(principal, &mut jobs).await?;
+        let mut jobs = merge::list(queued, accounted, query);
+        self.name_cluster(principal, &mut jobs.value).await?;
         Ok(jobs)
     }
 
-    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Vec<Job>, SchedulerError> {
+    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<Job>>, SchedulerError> {
         let asked = job_ref(id)?;
         let selection = Selection::Job(asked);
         let (queued, accounted) = join!(self.queued(principal, selection), self.accounted(principal, selection, ANY_TIME, Runs::Last));
-        let mut jobs = merge::single(asked, queued.map(jobs_of), accounted?, &self.note)?;
-        self.name_cluster(principal, &mut jobs).await?;
+        let mut jobs = merge::single(asked, queued.map(jobs_of), accounted?)?;
+        self.name_cluster(principal, &mut jobs.value).await?;
         Ok(jobs)
     }
 
-    async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Vec<Job>, SchedulerError> {
+    async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
         let ids: Vec<JobRef<'_>> = query.jobs.iter().filter_map(JobRef::new).collect();
         if ids.len() < query.jobs.len() {
             return Err(SchedulerError::JobNotFound);
@@ -258,67 +259,64 @@ impl Scheduler for SlurmCli {
             [] => Selection::Filter { user, account: query.account.as_deref(), name: None },
             ids => Selection::Jobs(ids),
         };
-        merge::accounts(self.accounted(principal, selection, Span::Points(query.since, query.until), Runs::All).await?, principal, query)
+        let accounted = self.accounted(principal, selection, Span::Points(query.since, query.until), Runs::All).await?;
+        merge::accounts(accounted, principal, query).map(Reported::from)
     }
 
-    async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Vec<JobMetadata>, SchedulerError> {
+    async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<JobMetadata>>, SchedulerError> {
         let job = job_ref(id)?;
         let transport = &*self.transport;
         match self.ask(principal, &JobFiles(job)).await.map_err(explain(READ_METADATA)) {
             Ok(mut files) => {
                 let script = run(transport, principal, &JobScriptText(job)).await.map_err(explain(READ_METADATA))?;
                 files.iter_mut().for_each(|files| files.script.clone_from(&script));
-                Ok(files)
+                Ok(files.into())
             }
-            Err(SchedulerError::JobNotFound) => self.accounted_metadata(principal, job).await,
+            Err(SchedulerError::JobNotFound) => self.accounted_metadata(principal, job).await.map(Reported::from),
             Err(error) => Err(error),
         }
     }
 
-    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<(), SchedulerError> {
+    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {
         let job = job_ref(id)?;
         match self.ask(principal, &Scancel(job)).await.map_err(explain("cancel the job"))? {
-            Cancelled::Done => Ok(()),
+            Cancelled::Done => Ok(().into()),
             Cancelled::GoesOn(state) => Err(SchedulerError::Unanswered(format!("scancel reported success, but the job is still {state}"))),
             // A job that ended is as its owner wants it: cancelling it succeeds, however long ago that was.
-            Cancelled::NotKnown => self.forgotten(principal, job).await.map(|_| ()),
+            Cancelled::NotKnown => self.forgotten(principal, job).await.map(|_| ().into()),
         }
     }
 
-    async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<AttachOutput, SchedulerError> {
+    async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<Reported<AttachOutput>, SchedulerError> {
         let queued = self.queued(principal, Selection::Job(job_ref(id)?)).await?;
         let number = number_of_the_running(&queued)?;
-        run(&*self.transport, principal, &Srun { number, command }).await.map_err(explain_refusal("attach to the job"))
+        run(&*self.transport, principal, &Srun { number, command }).await.map(Reported::from).map_err(explain_refusal("attach to the job"))
     }
 
-    async fn nodes(&self, principal: &Principal) -> Result<Vec<Node>, SchedulerError> {
-        self.ask(principal, &Nodes { delimiter: (self.delimiter)() }).await.map_err(explain("list the nodes"))
+    async fn nodes(&self, principal: &Principal) -> Result<Reported<Vec<Node>>, SchedulerError> {
+        self.ask(principal, &Nodes { delimiter: (self.delimiter)() }).await.map(Reported::from).map_err(explain("list the nodes"))
     }
 
-    async fn partitions(&self, principal: &Principal, hidden: bool) -> Result<Vec<Partition>, SchedulerError> {
+    async fn partitions(&self, principal: &Principal, hidden: bool) -> Result<Reported<Vec<Partition>>, SchedulerError> {
         let command = Partitions { delimiter: (self.delimiter)(), hidden };
-        self.ask(principal, &command).await.map_err(explain("list the partitions"))
+        self.ask(principal, &command).await.map(Reported::from).map_err(explain("list the partitions"))
     }
 
-    async fn reservations(&self, principal: &Principal) -> Result<Vec<Reservation>, SchedulerError> {
-        self.ask(principal, &Reservations).await.map_err(explain("list the reservations"))
+    async fn reservations(&self, principal: &Principal) -> Result<Reported<Vec<Reservation>>, SchedulerError> {
+        self.ask(principal, &Reservations).await.map(Reported::from).map_err(explain("list the reservations"))
     }
 
-    async fn accounts(&self, principal: &Principal) -> Result<Option<Vec<Account>>, SchedulerError> {
+    async fn accounts(&self, principal: &Principal) -> Result<Reported<Option<Vec<Account>>>, SchedulerError> {
         let cluster = self.cluster_name(principal).await?;
         match run(&*self.transport, principal, &Accounts { user: &principal.username, cluster }).await {
-            Ok(accounts) => Ok(Some(accounts)),
-            Err(error) if accounting_is_off(&error) => Ok(None),
+            Ok(accounts) => Ok(Some(accounts).into()),
+            Err(error) if accounting_is_off(&error) => Ok(None.into()),
             Err(error) => Err(explain("list the accounts")(error)),
         }
     }
 
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {
         run(&*self.transport, principal, &Ping).await.map_err(explain("ping the scheduler"))
-    }
-
-    fn noting(&self, note: &WayNote) -> Option<Arc<dyn Scheduler>> {
-        Some(Arc::new(Self { note: note.clone(), ..self.clone() }))
     }
 }
 
