@@ -158,13 +158,14 @@ pub(super) fn cluster(
 fn scheduler(config: &cluster::Config, lanes: &Arc<Lanes>, client: &rest::Client) -> Result<Arc<dyn Scheduler>, BuildError> {
     let slurm_rest =
         || slurm_rest(&config.scheduler, client).map_err(|source| BuildError::Scheduler { system: config.name.clone(), source });
-    let slurm_cli = || Arc::new(SlurmCli::new(lanes.clone()).remembering(config.scheduler.accounting_freshness()));
+    let records = config.scheduler.records();
+    let slurm_cli = || Arc::new(SlurmCli::new(lanes.clone()).remembering(config.scheduler.accounting_freshness()).recording(records));
     Ok(match (config.scheduler.kind, config.scheduler.connection_mode) {
         (SchedulerType::Slurm, ConnectionMode::Ssh) => slurm_cli(),
         (SchedulerType::Slurm, ConnectionMode::Rest) => Arc::new(slurm_rest()?),
         (SchedulerType::Slurm, ConnectionMode::Hybrid) => Arc::new(SlurmHybrid::new(slurm_rest()?, slurm_cli())),
-        (SchedulerType::Pbs, _) => Arc::new(Pbs::new(lanes.clone(), config.scheduler.pbs)),
-        (SchedulerType::Local, _) => Arc::new(Local::new(lanes.clone(), config.scheduler.local.clone())),
+        (SchedulerType::Pbs, _) => Arc::new(Pbs::new(lanes.clone(), config.scheduler.pbs).recording(records)),
+        (SchedulerType::Local, _) => Arc::new(Local::new(lanes.clone(), config.scheduler.local.clone()).recording(records)),
     })
 }
 

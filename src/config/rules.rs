@@ -279,6 +279,9 @@ fn scheduler(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) {
     }
     at_least_one(walk, &format!("{path}.timeout"), config.timeout);
     let longest = scheduler::Config::MAX_FRESHNESS;
+    if !(1..=365).contains(&config.submission_record_days) {
+        walk.mistake_allowing(&format!("{path}.submission_record_days"), "is out of range", "from 1 to 365 days");
+    }
     for (key, seconds) in [("read_freshness", config.read_freshness), ("accounting_freshness", config.accounting_freshness)] {
         if !(0.0..=longest).contains(&seconds) {
             walk.mistake_allowing(&format!("{path}.{key}"), "is out of range", format!("seconds from 0 to {longest}"));

@@ -5,10 +5,11 @@ use utoipa::openapi::Schema;
 use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 
 /// A string that is one of these values.
-pub(crate) fn one_of<T: Serialize>(values: &[T], default: Option<T>) -> Schema {
+pub(crate) fn one_of<T: Serialize>(description: &str, values: &[T], default: Option<&T>) -> Schema {
     let on_the_wire = |value: &T| serde_json::to_value(value).unwrap_or_default();
-    let schema = ObjectBuilder::new().schema_type(SchemaType::Type(Type::String)).enum_values(Some(values.iter().map(on_the_wire)));
-    schema.default(default.as_ref().map(on_the_wire)).into()
+    let schema = ObjectBuilder::new().schema_type(SchemaType::Type(Type::String)).description(Some(description));
+    let schema = schema.enum_values(Some(values.iter().map(on_the_wire))).default(default.map(on_the_wire));
+    schema.into()
 }
 
 /// A named component with the values of an enum that knows no OpenAPI.
@@ -19,11 +20,7 @@ macro_rules! enum_schema {
 
         impl utoipa::PartialSchema for $name {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
-                let mut schema = $crate::http::enumeration::one_of(&[$($value),+], None);
-                if let utoipa::openapi::Schema::Object(object) = &mut schema {
-                    object.description = Some(concat!($($doc),*).trim().to_owned());
-                }
-                schema.into()
+                $crate::http::enumeration::one_of(concat!($($doc),*).trim(), &[$($value),+], None).into()
             }
         }
 

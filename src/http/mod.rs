@@ -247,6 +247,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
                 problem::context::CORRELATION_ID,
                 header::ACCEPT_RANGES,
                 header::AGE,
+                compute::idempotency::REPLY,
                 header::CONTENT_DISPOSITION,
                 header::CONTENT_RANGE,
                 header::ETAG,

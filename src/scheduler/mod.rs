@@ -8,6 +8,7 @@ mod directives;
 pub mod local;
 pub mod pbs;
 pub mod slurm;
+mod submission_record;
 
 #[cfg(test)]
 mod golden;
@@ -28,6 +29,7 @@ use crate::error::{Classify, Kind};
 use crate::ssh::{CommandError, TransportError};
 
 pub use cached::{CachedScheduler, ReadCounts};
+pub use submission_record::{RecordSettings, SubmissionKey, Submitted};
 
 /// The `scheduler` section of a cluster.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -60,6 +62,10 @@ pub struct Config {
     /// queried for each list, and accounting too when a job has ended, so the list is always current.
     #[serde(default = "default_accounting_freshness")]
     pub accounting_freshness: f64,
+    /// Days for which the record of a submission with an `Idempotency-Key` is kept in the user's home directory on the cluster, below
+    /// `.goldcrest/submit`; from 1 to 365. Afterwards the key can be used again.
+    #[serde(default = "default_record_days")]
+    pub submission_record_days: u32,
     /// Settings for the type `local`.
     #[serde(default)]
     pub local: local::Config,
@@ -82,6 +88,11 @@ impl Config {
         Self::time(self.accounting_freshness)
     }
 
+    /// How records of submissions are kept.
+    pub fn records(&self) -> RecordSettings {
+        RecordSettings { days: self.submission_record_days, ..RecordSettings::default() }
+    }
+
     fn time(seconds: f64) -> Duration {
         Duration::try_from_secs_f64(seconds.clamp(0.0, Self::MAX_FRESHNESS)).unwrap_or_default()
     }
@@ -89,6 +100,10 @@ impl Config {
 
 fn default_timeout() -> u64 {
     10
+}
+
+fn default_record_days() -> u32 {
+    RecordSettings::default().days
 }
 
 fn default_accounting_freshness() -> f64 {
@@ -124,12 +139,27 @@ pub enum ConnectionMode {
     Hybrid,
 }
 
+/// Why a submission cannot be recorded where a scheduler has no other word for it.
+const NO_RECORDS: &str = "submissions are not recorded here: leave out Idempotency-Key";
+
 /// What a batch scheduler does for a caller. Every method acts as `principal`, who sees and changes what the scheduler lets
 /// them. A scheduler with more than one backend reports which of them answered.
 #[async_trait]
 pub trait Scheduler: Send + Sync {
     /// Submits a job, once: it is never sent a second time after it may have been accepted.
     async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError>;
+
+    /// Submits a job unless that was done before under this key, however often it is asked and whatever is killed meanwhile.
+    /// [`SchedulerError::KeyReused`] where the key stands for another request, [`SchedulerError::UnderWay`] where it cannot be told yet.
+    async fn submit_once(
+        &self,
+        principal: &Principal,
+        job: &JobDescription,
+        key: &SubmissionKey,
+    ) -> Result<Reported<Submitted>, SchedulerError> {
+        let _ = (principal, job, key);
+        Err(SchedulerError::Unsupported(NO_RECORDS))
+    }
 
     /// The jobs that match: all pending and running ones, and the finished ones of the window.
     async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError>;
@@ -224,6 +254,17 @@ pub enum SchedulerError {
     /// The scheduler, or its connection mode, cannot do this.
     #[error("this system's scheduler cannot do that: {0}")]
     Unsupported(&'static str),
+    /// The key of a submission stands for another request.
+    #[error("the Idempotency-Key was used for another request: send a new key with a new request")]
+    KeyReused,
+    /// An attempt of the same submission is under way, or ended so recently that its job may still appear; worth asking again after this time.
+    #[error("an earlier attempt of this submission is under way, or ended a moment ago: send the same request again in {} s", .0.as_secs())]
+    UnderWay(Duration),
+    /// The submission cannot be recorded, and so nothing was submitted.
+    #[error(
+        "nothing was submitted, because it cannot be recorded below your home directory ({0}): make that writable, or submit without Idempotency-Key"
+    )]
+    NoRecord(String),
     /// The same, for several who asked for the same at the same time.
     #[error(transparent)]
     Shared(Arc<Self>),
@@ -249,7 +290,9 @@ impl Classify for SchedulerError {
     fn kind(&self) -> Kind {
         match self {
             Self::JobNotFound => Kind::NotFound,
-            Self::Rejected(_) => Kind::Invalid,
+            Self::Rejected(_) | Self::KeyReused => Kind::Invalid,
+            Self::UnderWay(_) => Kind::Conflict,
+            Self::NoRecord(_) => Kind::DependencyFailed,
             Self::Denied(_) => Kind::Forbidden,
             Self::Down(_) | Self::Unanswered(_) => Kind::Unavailable,
             Self::Command { source, .. } => source.kind(),
@@ -266,10 +309,14 @@ impl Classify for SchedulerError {
         }
     }
 
+    fn is_final(&self) -> bool {
+        matches!(self, Self::NoRecord(_))
+    }
+
     fn maybe_effected(&self) -> Option<bool> {
         match self {
             Self::Command { source, .. } => source.maybe_effected(),
-            Self::Down(_) => Some(false),
+            Self::Down(_) | Self::NoRecord(_) => Some(false),
             Self::Unanswered(_) => Some(true),
             Self::Shared(error) => error.maybe_effected(),
             _ => None,

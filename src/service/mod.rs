@@ -14,6 +14,7 @@ mod counts;
 pub mod files;
 pub mod follow;
 mod grep;
+mod idempotency;
 pub mod jobs;
 pub mod listing;
 pub mod object_transfer;
@@ -41,6 +42,7 @@ use crate::transfer::s3::StoreError;
 pub use access::{Access, AccessError, Caller, Gate};
 pub use accounting::AccountingRequest;
 pub use counts::{Changes, Decisions, SystemCounts, TokenCounts};
+pub use idempotency::IdempotencyKey;
 pub use ready::{Ready, ReadyPermit};
 pub use submission::Submission;
 
@@ -56,6 +58,9 @@ pub enum ServiceError {
     /// The scheduler did not do it.
     #[error(transparent)]
     Scheduler(#[from] SchedulerError),
+    /// The scheduler did not say whether it took a job; the second part says how that is found out.
+    #[error("{0}; {1}")]
+    MaybeSubmitted(#[source] SchedulerError, &'static str),
     /// The file operation was not done.
     #[error(transparent)]
     Filesystem(#[from] FilesystemError),
@@ -91,7 +96,7 @@ impl Classify for ServiceError {
         match self {
             Self::Invalid(_) => Kind::Invalid,
             Self::Gate(source) => source.kind(),
-            Self::Scheduler(source) => source.kind(),
+            Self::Scheduler(source) | Self::MaybeSubmitted(source, _) => source.kind(),
             Self::Filesystem(source) => source.kind(),
             Self::Store(source) => source.kind(),
             Self::TooMany(_) => Kind::TooManyRequests,
@@ -106,6 +111,7 @@ impl Classify for ServiceError {
             Self::Invalid(source) => source.to_string().into(),
             Self::Gate(source) => source.public_message(),
             Self::Scheduler(source) => source.public_message(),
+            Self::MaybeSubmitted(source, way) => format!("{}; {way}", source.public_message()).into(),
             Self::Filesystem(source) => source.public_message(),
             Self::Store(source) => source.public_message(),
             Self::TooMany(reason) => reason.clone(),
@@ -116,13 +122,17 @@ impl Classify for ServiceError {
     }
 
     fn is_final(&self) -> bool {
-        matches!(self, Self::Filesystem(source) if source.is_final())
+        match self {
+            Self::Filesystem(source) => source.is_final(),
+            Self::Scheduler(source) => source.is_final(),
+            _ => false,
+        }
     }
 
     fn maybe_effected(&self) -> Option<bool> {
         match self {
             Self::Invalid(_) | Self::Gate(_) | Self::TooMany(_) | Self::TooLarge(..) | Self::Unsupported(_) | Self::Busy => None,
-            Self::Scheduler(source) => source.maybe_effected(),
+            Self::Scheduler(source) | Self::MaybeSubmitted(source, _) => source.maybe_effected(),
             Self::Filesystem(source) => source.maybe_effected(),
             Self::Store(source) => source.maybe_effected(),
         }

@@ -403,7 +403,7 @@ async fn the_clusters_name_is_asked_for_once() {
         prints(manager, "alps|proj|proj\nother|proj|elsewhere\n"),
         fails(manager, 1, "You are not running a supported accounting_storage plugin"),
     ]);
-    let accounts = slurm.accounts(&principal("jane")).await.unwrap().unwrap();
+    let accounts = slurm.accounts(&principal("jane")).await.unwrap().value.unwrap();
     assert_eq!(accounts.iter().map(|account| (account.name.as_str(), account.default)).collect::<Vec<_>>(), [("proj", true)]);
     assert_eq!(slurm.accounts(&principal("jane")).await.unwrap().value, None);
 }

@@ -140,9 +140,9 @@ async fn a_waiting_component_is_listed_once_and_not_said_to_be_cancelled() {
     .await;
     let (slurm, jane) = (rest(&service), principal("jane"));
     let ids = |jobs: Vec<goldcrest::domain::Job>| jobs.into_iter().map(|job| job.id.to_string()).collect::<Vec<_>>();
-    assert_eq!(ids(slurm.jobs(&jane, &JobQuery::default()).await.unwrap()), ["125+0", "125+1"]);
-    assert_eq!(ids(slurm.job(&jane, &id("125")).await.unwrap()), ["125+0", "125+1"]);
-    assert_eq!(ids(slurm.job(&jane, &id("125+1")).await.unwrap()), ["125+1"]);
+    assert_eq!(ids(slurm.jobs(&jane, &JobQuery::default()).await.unwrap().value), ["125+0", "125+1"]);
+    assert_eq!(ids(slurm.job(&jane, &id("125")).await.unwrap().value), ["125+0", "125+1"]);
+    assert_eq!(ids(slurm.job(&jane, &id("125+1")).await.unwrap().value), ["125+1"]);
     assert!(matches!(slurm.job(&jane, &id("125+7")).await, Err(SchedulerError::JobNotFound)));
     let error = slurm.cancel(&jane, &id("125+1")).await.unwrap_err();
     assert!(matches!(&error, SchedulerError::Rejected(words) if words.contains("component")), "{error:?}");

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::domain::{Job, Rendering, bytes_to_text};
 use crate::error::{Classify, Kind};
+use crate::http::compute::idempotency::{self, KeyHeader};
 use crate::http::compute::model::{
     AcctParameters, AttachParameters, GetJobMetadataResponse, GetJobResponse, JobsParameters, PostJobAttachRequest,
     PostJobSubmissionResponse, PostJobSubmitRequest, PutJobAttachResponse,
@@ -13,7 +14,7 @@ use crate::http::compute::model::{
 use crate::http::extract::access::JobIdText;
 use crate::http::extract::cached_response::{IfNoneMatch, Missing, backend_header, render};
 use crate::http::extract::page::{PageParameters, Paging};
-use crate::http::extract::parameters::{Document, Parameters};
+use crate::http::extract::parameters::{Document, Parameters, WrittenDocument};
 use crate::http::problem::Problem;
 use crate::scheduler::{AttachOutput, SchedulerError};
 use crate::service::{Access, ServiceError, jobs};
@@ -69,18 +70,33 @@ pub(crate) async fn acct(
 /// Submit a job
 ///
 /// The job is submitted once. Where it is unknown whether the scheduler took it, the error says so in `maybeEffected`.
+/// A request with an `Idempotency-Key` may be sent again, to any replica: the job is submitted once, and each answer has its id.
 #[utoipa::path(
     post,
     path = "/compute/{system_name}/jobs",
     operation_id = "post_job_submit_compute__system_name__jobs_post",
     tag = "compute",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Names the submission: 1 to 255 printable characters, such as a UUID")),
     request_body = PostJobSubmitRequest,
-    responses((status = 201, description = "The job was submitted", body = PostJobSubmissionResponse))
+    responses(
+        (
+            status = 201, description = "The job was submitted", body = PostJobSubmissionResponse,
+            headers(("Idempotency-Key-Reply" = String, description = "`hit` where an earlier request with the same key submitted it"))
+        ),
+        (status = 409, description = "An earlier attempt with the same key is under way: send the request again after `Retry-After`"),
+        (status = 422, description = "The key was used for another request")
+    )
 )]
-pub(crate) async fn submit_job(access: Access, Document(request): Document<PostJobSubmitRequest>) -> Result<Response, Problem> {
-    let id = jobs::submit(&access, request.try_into()?).await?;
-    let body = Json(PostJobSubmissionResponse { job_id: Some(id.value.into()) });
-    Ok((StatusCode::CREATED, backend_header(id.via), body).into_response())
+pub(crate) async fn submit_job(
+    access: Access,
+    key: KeyHeader,
+    request: WrittenDocument<PostJobSubmitRequest>,
+) -> Result<Response, Problem> {
+    let key = key.of(&request.bytes)?;
+    let submitted = jobs::submit(&access, request.document.try_into()?, key.as_ref()).await?;
+    let headers = (backend_header(submitted.via), idempotency::reply(&submitted));
+    let body = Json(PostJobSubmissionResponse { job_id: Some(submitted.value.id.into()) });
+    Ok((StatusCode::CREATED, headers.0, headers.1, body).into_response())
 }
 
 /// Look at a job

@@ -32,7 +32,11 @@ pub(in crate::http) struct JobsParameters {
 
 /// How far back finished jobs are listed.
 fn time_window() -> Schema {
-    one_of(domain::TimeWindow::ALL, Some(domain::TimeWindow::default()))
+    one_of(
+        "How far back finished jobs are listed. Pending and running jobs are always listed.",
+        domain::TimeWindow::ALL,
+        Some(&domain::TimeWindow::default()),
+    )
 }
 
 impl From<JobsParameters> for JobQuery {

@@ -35,6 +35,22 @@ impl<T: DeserializeOwned> FromRequest<Api> for Document<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        WrittenDocument::from_request(request, api).await.map(|written| Self(written.document))
+    }
+}
+
+/// The same with the bytes as they were sent.
+pub(crate) struct WrittenDocument<T> {
+    /// The document.
+    pub(crate) document: T,
+    /// What was sent.
+    pub(crate) bytes: Bytes,
+}
+
+impl<T: DeserializeOwned> FromRequest<Api> for WrittenDocument<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
             let message = "send the document as `Content-Type: application/json`";
             return Err(InvalidRequest::new(Place::Document, "Content-Type", message).into());
@@ -49,7 +65,7 @@ impl<T: DeserializeOwned> FromRequest<Api> for Document<T> {
         let mut json = serde_json::Deserializer::from_slice(&bytes);
         let Object(document) = serde_path_to_error::deserialize(&mut json).map_err(|error| invalid(Place::Document, &error))?;
         json.end().map_err(|error| InvalidRequest::new(Place::Document, "body", error.to_string()))?;
-        Ok(Self(document))
+        Ok(Self { document, bytes })
     }
 }
 

@@ -141,6 +141,11 @@ impl Problem {
         Self::with(answer, message)
     }
 
+    /// The key of a submission stands for another request (draft-ietf-httpapi-idempotency-key-header, 2.7).
+    fn key_reused(message: String) -> Self {
+        Self::of(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The key was used for another request", message)
+    }
+
     /// The content has not the checksum that was announced (tus 1.0, checksum).
     pub(crate) fn checksum_mismatch(message: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(460).expect("460 is a number from 100 to 999");
@@ -240,6 +245,13 @@ impl From<ServiceError> for Problem {
             ServiceError::Invalid(invalid) => invalid.into(),
             ServiceError::Filesystem(FilesystemError::Range(size)) => Self::unsatisfiable(size),
             ServiceError::Busy => Self::locked(error.to_string()),
+            ServiceError::Scheduler(SchedulerError::KeyReused) => Self::key_reused(error.to_string()),
+            ServiceError::Scheduler(SchedulerError::UnderWay(wait)) => {
+                let mut problem = Self::classified(&error);
+                problem.0.answer.retryable = true;
+                problem.0.answer.retry_after = u32::try_from(wait.as_secs()).ok();
+                problem
+            }
             error => Self::classified(&error),
         }
     }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub use self::reads::ReadCounts;
 use self::reads::{OwnedContext, QueryContext, Reads};
-use super::{AttachOutput, Scheduler, SchedulerError, UnsupportedOperation};
+use super::{AttachOutput, Scheduler, SchedulerError, SubmissionKey, Submitted, UnsupportedOperation};
 use crate::domain::{
     Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reading, Reported,
     Reservation, Username,
@@ -68,6 +68,20 @@ impl CachedScheduler {
     pub async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError> {
         let _change = self.changes.begin(&principal.username);
         self.scheduler.submit(principal, job).await
+    }
+
+    /// See [`Scheduler::submit_once`].
+    ///
+    /// # Errors
+    /// Those of the scheduler.
+    pub async fn submit_once(
+        &self,
+        principal: &Principal,
+        job: &JobDescription,
+        key: &SubmissionKey,
+    ) -> Result<Reported<Submitted>, SchedulerError> {
+        let _change = self.changes.begin(&principal.username);
+        self.scheduler.submit_once(principal, job, key).await
     }
 
     /// See [`Scheduler::cancel`].

@@ -20,9 +20,10 @@ use async_trait::async_trait;
 
 pub use config::Config;
 
-use self::commands::{Attach, Cancel, DescribeNode, List, Metadata, Ping, ReadScript, Submit};
+use self::commands::{Attach, Cancel, DescribeNode, Find, List, Metadata, Ping, ReadScript, Submit};
 use self::directives::Directives;
-use super::{AttachOutput, Scheduler, SchedulerError};
+use super::submission_record::{self, Adopt, Attempt, NextAttempt, RecordedSubmission};
+use super::{AttachOutput, RecordSettings, Scheduler, SchedulerError, SubmissionKey, Submitted};
 use crate::domain::{
     Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, JobScript, Node, NodeState, Partition, Principal,
     Reported, Reservation, bytes_to_text, is_variable_name, text_to_bytes,
@@ -42,12 +43,28 @@ const MAX_TEXT: usize = 4096;
 pub struct Local {
     transport: Arc<dyn Transport>,
     config: Config,
+    records: RecordSettings,
+}
+
+/// A submission with a record.
+struct Recorded<'a> {
+    local: &'a Local,
+    principal: &'a Principal,
+    job: &'a JobDescription,
+    key: &'a SubmissionKey,
 }
 
 impl Local {
     /// A scheduler that runs its programs through `transport`.
     pub fn new(transport: Arc<dyn Transport>, config: Config) -> Self {
-        Self { transport, config }
+        Self { transport, config, records: RecordSettings::default() }
+    }
+
+    /// The same, with records of submissions that are kept as `records` say.
+    #[must_use]
+    pub fn recording(mut self, records: RecordSettings) -> Self {
+        self.records = records;
+        self
     }
 
     async fn run<T, C>(&self, principal: &Principal, operation: &'static str, command: &C) -> Result<T, SchedulerError>
@@ -57,7 +74,22 @@ impl Local {
         run(self.transport.as_ref(), principal, command).await.map_err(SchedulerError::command(operation))?
     }
 
-    fn submission(&self, principal: &Principal, job: &JobDescription, script: Vec<u8>) -> Result<Submit, SchedulerError> {
+    /// Submits a job, as the next attempt of a submission where it has a record.
+    async fn submit_attempt(
+        &self,
+        principal: &Principal,
+        job: &JobDescription,
+        attempt: Option<NextAttempt<'_>>,
+    ) -> Result<Attempt, SchedulerError> {
+        let script = match &job.script {
+            JobScript::Inline(script) => text_to_bytes(script),
+            JobScript::Path(path) => self.run(principal, "reading the script", &ReadScript(path)).await?,
+        };
+        let submission = Submit { attempt, ..self.submission(principal, job, script)? };
+        self.run(principal, "submitting the job", &submission).await
+    }
+
+    fn submission<'a>(&self, principal: &Principal, job: &JobDescription, script: Vec<u8>) -> Result<Submit<'a>, SchedulerError> {
         if script.is_empty() {
             return Err(rejected("the script is empty"));
         }
@@ -104,6 +136,7 @@ impl Local {
             record: record::fixed_fields(&name, &directory, user, account.as_deref(), limit),
             environment: environment(job)?,
             queue_limit: self.config.queue_limit,
+            attempt: None,
         })
     }
 
@@ -125,11 +158,19 @@ impl Local {
 #[async_trait]
 impl Scheduler for Local {
     async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError> {
-        let script = match &job.script {
-            JobScript::Inline(script) => text_to_bytes(script),
-            JobScript::Path(path) => self.run(principal, "reading the script", &ReadScript(path)).await?,
-        };
-        self.run(principal, "submitting the job", &self.submission(principal, job, script)?).await.map(Reported::from)
+        match self.submit_attempt(principal, job, None).await? {
+            Attempt::Submitted(id) => Ok(id.into()),
+            other => Err(SchedulerError::Unanswered(format!("a submission without a record told of one: {other:?}"))),
+        }
+    }
+
+    async fn submit_once(
+        &self,
+        principal: &Principal,
+        job: &JobDescription,
+        key: &SubmissionKey,
+    ) -> Result<Reported<Submitted>, SchedulerError> {
+        submission_record::submit_once(&Recorded { local: self, principal, job, key }).await.map(Reported::from)
     }
 
     async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
@@ -228,6 +269,27 @@ impl Scheduler for Local {
 
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {
         self.run(principal, "asking the host", &Ping).await
+    }
+}
+
+#[async_trait]
+impl RecordedSubmission for Recorded<'_> {
+    async fn attempt(&self, after: u32) -> Result<Attempt, SchedulerError> {
+        let next = NextAttempt { key: self.key, after, settings: self.local.records };
+        self.local.submit_attempt(self.principal, self.job, Some(next)).await
+    }
+
+    fn printed(&self, text: &str) -> Option<JobId> {
+        JobId::new(text).ok()
+    }
+
+    async fn find(&self, _: i64) -> Result<Option<JobId>, SchedulerError> {
+        self.local.run(self.principal, "looking for the job", &Find(self.key)).await
+    }
+
+    async fn adopt(&self, id: &JobId) -> Result<(), SchedulerError> {
+        let adopt = Adopt { key: self.key, id };
+        run(self.local.transport.as_ref(), self.principal, &adopt).await.map_err(SchedulerError::command("recording the job"))
     }
 }
 

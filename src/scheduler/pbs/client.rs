@@ -18,16 +18,19 @@ use super::qdel::{Deleted, Qdel};
 use super::qselect::{Qselect, Since};
 use super::qstat::{Jobs, Qstat, Subjobs};
 use super::qstat_plain::Sequences;
-use super::qsub::Qsub;
+use super::qsub::{Qsub, TAG, recorded_id};
 use super::queues::Queues;
 use super::records::Record;
 use super::server::ServerName;
 use crate::domain::{
     Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reported, Reservation,
+    TimeWindow,
 };
-use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, UnsupportedOperation};
+use crate::scheduler::submission_record::{self, Adopt, Attempt, NextAttempt, RecordedSubmission};
+use crate::scheduler::{AttachOutput, RecordSettings, Scheduler, SchedulerError, SubmissionKey, Submitted, UnsupportedOperation};
 use crate::ssh::{CommandError, RemoteCommand, Transport, TransportError};
 
+const NO_RECORD_ELSEWHERE: &str = "the job of a submission with an Idempotency-Key cannot be looked for on another server: leave out the key, or `@` with what follows it in `partition`";
 const NO_ATTACH: &str = "PBS starts nothing beside a running job";
 const NO_ACCOUNTING: &str = "PBS keeps no accounting of jobs that callers may read";
 
@@ -46,13 +49,29 @@ pub struct Pbs {
     budget: Budget,
     dialect: OnceCell<Dialect>,
     server: OnceCell<String>,
+    records: RecordSettings,
+}
+
+/// A submission with a record. The job has the tag among its variables.
+struct Recorded<'a> {
+    pbs: &'a Pbs,
+    principal: &'a Principal,
+    job: &'a JobDescription,
+    key: &'a SubmissionKey,
 }
 
 impl Pbs {
     /// PBS on the cluster that `transport` reaches.
     pub fn new(transport: Arc<dyn Transport>, config: Config) -> Self {
         let budget = Budget::new(config.commands_per_minute);
-        Self { transport, config, budget, dialect: OnceCell::new(), server: OnceCell::new() }
+        Self { transport, config, budget, dialect: OnceCell::new(), server: OnceCell::new(), records: RecordSettings::default() }
+    }
+
+    /// The same, with records of submissions that are kept as `records` say.
+    #[must_use]
+    pub fn recording(mut self, records: RecordSettings) -> Self {
+        self.records = records;
+        self
     }
 
     async fn run<C: RemoteCommand>(&self, principal: &Principal, command: &C) -> Result<C::Output, CommandError> {
@@ -177,6 +196,42 @@ fn answering(records: Vec<Record>, id: JobRef<'_>) -> Vec<Record> {
     records
 }
 
+fn refused(error: CommandError) -> SchedulerError {
+    match error {
+        // qsub succeeded: the job is there, and only its id was not understood.
+        CommandError::Output { reason, .. } => SchedulerError::Unanswered(reason),
+        // Numbers up to that of the last signal; those of qsub itself are larger.
+        CommandError::Exit { exit: exit @ 129..=159, .. } => SchedulerError::Unanswered(format!("qsub was ended by signal {}", exit - 128)),
+        error => explain_refusal("submit the job")(error),
+    }
+}
+
+#[async_trait]
+impl RecordedSubmission for Recorded<'_> {
+    async fn attempt(&self, after: u32) -> Result<Attempt, SchedulerError> {
+        let dialect = self.pbs.dialect(self.principal).await?;
+        let next = NextAttempt { key: self.key, after, settings: self.pbs.records };
+        let qsub = Qsub::new(self.job, dialect, self.pbs.config.account, false)?.recorded(next);
+        self.pbs.run(self.principal, &qsub).await.map_err(refused)
+    }
+
+    fn printed(&self, text: &str) -> Option<JobId> {
+        recorded_id(text)
+    }
+
+    async fn find(&self, _: i64) -> Result<Option<JobId>, SchedulerError> {
+        let query = JobQuery { window: TimeWindow::SevenDays, ..JobQuery::default() };
+        let records = self.pbs.candidates(self.principal, &query).await?;
+        let found = records.iter().find(|record| record.variable(TAG).as_deref() == Some(self.key.name()));
+        let is_own = |found: &Found| found.job.user.as_deref() == Some(self.principal.username.as_str());
+        Ok(found.map(|record| self.pbs.read(record)).transpose()?.filter(is_own).map(|found| found.job.id))
+    }
+
+    async fn adopt(&self, id: &JobId) -> Result<(), SchedulerError> {
+        self.pbs.run(self.principal, &Adopt { key: self.key, id }).await.map_err(explain("record the job"))
+    }
+}
+
 fn job_ref(id: &JobId) -> Result<JobRef<'_>, SchedulerError> {
     JobRef::new(id).ok_or(SchedulerError::JobNotFound)
 }
@@ -191,11 +246,21 @@ impl Scheduler for Pbs {
             None => false,
         };
         let qsub = Qsub::new(job, dialect, self.config.account, elsewhere)?;
-        self.run(principal, &qsub).await.map(Reported::from).map_err(|error| match error {
-            // qsub succeeded: the job is there, and only its id was not understood.
-            CommandError::Output { reason, .. } => SchedulerError::Unanswered(reason),
-            error => explain_refusal("submit the job")(error),
-        })
+        self.run(principal, &qsub).await.map(Reported::from).map_err(refused)
+    }
+
+    async fn submit_once(
+        &self,
+        principal: &Principal,
+        job: &JobDescription,
+        key: &SubmissionKey,
+    ) -> Result<Reported<Submitted>, SchedulerError> {
+        if job.partition.as_deref().is_some_and(|queue| queue.contains('@')) {
+            return Err(SchedulerError::Rejected(NO_RECORD_ELSEWHERE.to_owned()));
+        }
+        let mut job = job.clone();
+        job.environment.insert(TAG.to_owned(), key.name().to_owned());
+        submission_record::submit_once(&Recorded { pbs: self, principal, job: &job, key }).await.map(Reported::from)
     }
 
     async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {

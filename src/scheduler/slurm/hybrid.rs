@@ -14,7 +14,7 @@ use crate::domain::{
     Reservation,
 };
 use crate::error::ErrorChain;
-use crate::scheduler::{AttachOutput, Scheduler, SchedulerError};
+use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, SubmissionKey, Submitted};
 
 /// Slurm by two backends.
 pub struct SlurmHybrid {
@@ -32,7 +32,7 @@ impl SlurmHybrid {
     }
 
     /// As [`Self::rest_first`], where an answer of slurmrestd's that lacks something is given only if the commands do not know more.
-    async fn most_complete<T>(&self, rest: impl Future<Output = Answer<T>>, ssh: impl Future<Output = Answer<T>>) -> Answer<T> {
+    async fn prefer_complete<T>(&self, rest: impl Future<Output = Answer<T>>, ssh: impl Future<Output = Answer<T>>) -> Answer<T> {
         tokio::pin!(ssh);
         let answer = self.rest_first(rest, &mut ssh, was_not_answered).await?;
         if answer.missing.is_none() || answer.via.is_some_and(|backend| backend.by == Carrier::Ssh) {
@@ -94,12 +94,22 @@ impl Scheduler for SlurmHybrid {
         self.rest_first(self.rest.submit(principal, job), ssh, did_not_happen).await
     }
 
+    /// By the commands: the record lies on the cluster.
+    async fn submit_once(
+        &self,
+        principal: &Principal,
+        job: &JobDescription,
+        key: &SubmissionKey,
+    ) -> Result<Reported<Submitted>, SchedulerError> {
+        by_ssh(self.ssh.submit_once(principal, job, key)).await
+    }
+
     async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
-        self.most_complete(self.rest.jobs(principal, query), self.ssh.jobs(principal, query)).await
+        self.prefer_complete(self.rest.jobs(principal, query), self.ssh.jobs(principal, query)).await
     }
 
     async fn job(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<Job>>, SchedulerError> {
-        self.most_complete(self.rest.job(principal, id), self.ssh.job(principal, id)).await
+        self.prefer_complete(self.rest.job(principal, id), self.ssh.job(principal, id)).await
     }
 
     async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {

@@ -17,7 +17,7 @@ use goldcrest::filesystem::{
     ArchiveFormat, CompressOptions, Compression, ContentStream, CopyOptions, Download, EntryStream, Expected, FileSystem, FilesystemError,
     FollowFrom, FollowStream, ListOptions, Operations, Page, PageRequest, Part, PartOptions, Placed, Transfer, UploadOptions, WalkOptions,
 };
-use goldcrest::scheduler::{AttachOutput, Scheduler, SchedulerError};
+use goldcrest::scheduler::{AttachOutput, Scheduler, SchedulerError, SubmissionKey, Submitted};
 
 use crate::support::principal;
 
@@ -36,6 +36,8 @@ pub enum Reply {
     Follow(FollowStream),
     Hangs,
     Id(&'static str),
+    /// The id of a job that was submitted before.
+    Known(&'static str),
     Identity(Identity),
     Jobs(Vec<Job>),
     Metadata(Vec<JobMetadata>),
@@ -123,6 +125,17 @@ pub struct ScriptedScheduler(pub Script);
 impl Scheduler for ScriptedScheduler {
     async fn submit(&self, by: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError> {
         reply!(self.0, by, "submit", [job], SchedulerFails, Reply::Id(id) => JobId::new(id).unwrap()).map(Reported::from)
+    }
+
+    async fn submit_once(&self, by: &Principal, job: &JobDescription, _: &SubmissionKey) -> Result<Reported<Submitted>, SchedulerError> {
+        let call = show(by, "submit_once", &[job]);
+        let (id, repeated) = match self.0.next(call).await {
+            Reply::SchedulerFails(error) => return Err(error),
+            Reply::Id(id) => (id, false),
+            Reply::Known(id) => (id, true),
+            _ => panic!("the script holds no answer to submit_once"),
+        };
+        Ok(Submitted { id: JobId::new(id).unwrap(), repeated }.into())
     }
 
     async fn jobs(&self, by: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {

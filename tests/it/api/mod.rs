@@ -13,6 +13,7 @@ mod edges;
 mod filesystem;
 mod follow;
 mod health;
+mod idempotency;
 mod listing;
 mod maintenance;
 mod metrics;

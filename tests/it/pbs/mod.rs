@@ -156,7 +156,7 @@ async fn a_job_is_submitted_listed_described_cancelled_and_stays_in_the_history(
     // With the server's name an id means the same job.
     assert_eq!(node.job(&id("0.srv")).await, job);
 
-    let files = node.pbs.metadata(&node.ada, &submitted).await.unwrap().remove(0);
+    let files = node.pbs.metadata(&node.ada, &submitted).await.unwrap().value.remove(0);
     assert_eq!(files.standard_output.as_deref(), node.home.join("my work/waits.o0").to_str());
     assert_eq!((files.script, files.standard_input), (None, None));
 

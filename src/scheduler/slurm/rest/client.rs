@@ -23,7 +23,7 @@ use crate::scheduler::slurm::job_ref::JobRef;
 use crate::scheduler::slurm::meaning::CONTROLLER_DOWN;
 use crate::scheduler::slurm::merge::{self, Accounting};
 use crate::scheduler::slurm::values::is_over;
-use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, UnsupportedOperation};
+use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, SubmissionKey, Submitted, UnsupportedOperation};
 
 /// All states there are. Without naming them, accounting leaves out jobs that were cancelled before they could have started.
 const STATES: [&str; 12] = [
@@ -45,6 +45,7 @@ const STATES: [&str; 12] = [
 const JOBS_AT_ONCE: usize = 4;
 
 const NO_METADATA: &str = "connection_mode is rest, and slurmrestd does not give the script and files of a job";
+const NO_RECORD: &str = "connection_mode is rest, and a submission with an Idempotency-Key is recorded by a command on the cluster: leave the key out, or have the site set the mode hybrid";
 const NO_ATTACH: &str = "connection_mode is rest, and slurmrestd does not run commands in a job";
 const NO_WAITING_TASK: &str = "version v0.0.36 of slurmrestd's API does not cancel single tasks of an array that wait";
 const NO_WAITING_COMPONENT: &str = "Slurm does not cancel a single component of a heterogeneous job that waits: cancel the whole job";
@@ -263,6 +264,10 @@ impl Scheduler for SlurmRest {
             _ if success => Err(SchedulerError::Unanswered("slurmrestd's answer to the submission holds no id".to_owned())),
             faults => Err(explain(&faults)),
         }
+    }
+
+    async fn submit_once(&self, _: &Principal, _: &JobDescription, _: &SubmissionKey) -> Result<Reported<Submitted>, SchedulerError> {
+        Err(SchedulerError::Unsupported(NO_RECORD))
     }
 
     async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
