@@ -46,17 +46,30 @@ pub trait Classify: Error + Send + Sync + 'static {
     /// The class of the failure.
     fn kind(&self) -> Kind;
 
-    /// The message for the client: no secret, no internal address, and what to change where the client can.
-    fn public_message(&self) -> Cow<'static, str>;
+    /// The error that this one only passes on, and that speaks for it.
+    fn wrapped(&self) -> Option<&dyn Classify> {
+        None
+    }
+
+    /// The cause, where it is an error of ours that says more than this one. What a foreign error says, such as an address, is
+    /// unknown.
+    fn public_cause(&self) -> Option<&dyn Classify> {
+        self.wrapped().and_then(Classify::public_cause)
+    }
+
+    /// The message for the client: no secret; what failed, by its address, and what to change where the client can.
+    fn public_message(&self) -> Cow<'static, str> {
+        self.wrapped().map_or_else(|| self.to_string().into(), Classify::public_message)
+    }
 
     /// Whether the same request would fail the same way whenever it is sent again, although its class of failure often passes.
     fn is_final(&self) -> bool {
-        false
+        self.wrapped().is_some_and(Classify::is_final)
     }
 
     /// For a write whose effect is unknown (`true`) or known not to have happened (`false`); `None` where it does not apply.
     fn maybe_effected(&self) -> Option<bool> {
-        None
+        self.wrapped().and_then(Classify::maybe_effected)
     }
 }
 

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Checks the links of a built book: `links.py FOLDER`. Each page, picture and anchor that a page refers to has to be in the book.
 
-Links to other sites have to be https, apart from addresses of this machine; nothing is requested from them.
+Links to other sites have to be https, apart from addresses of this machine; nothing is requested from them. Files of the sources that
+a page names, such as `src/http/mod.rs`, have to exist.
 """
 
+import re
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -40,11 +42,21 @@ def mistake(book, pages, file, target):
     return None
 
 
+def missing_files():
+    """The files that pages name but that are not there. Names of Rust files may begin below src/."""
+    root = Path(__file__).resolve().parents[2]
+    for page in [root / "README.md", root / "ARCHITECTURE.md", root / "CONTRIBUTING.md", *sorted((root / "docs").glob("*.md"))]:
+        for number, line in enumerate(page.read_text().splitlines(), 1):
+            for name in re.findall(r"`((?:src|tests|build|config|docs|helm|openapi)/[\w./-]+|(?:[\w-]+/)+\w+\.rs)`", line):
+                if not (root / name).exists() and not (root / "src" / name).exists():
+                    yield f"{page.name}:{number}: {name}: no such file"
+
+
 def main():
     book = Path(sys.argv[1]).resolve()
     # The page for printing has all others in it, with links among its parts; the page for missing ones is below any address.
     pages = {file: Page(file) for file in sorted(book.glob("*.html")) if file.name not in ("print.html", "404.html")}
-    seen, mistakes = 0, []
+    seen, mistakes = 0, list(missing_files())
     for file, page in pages.items():
         for line, target in page.targets:
             seen += 1

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Checks what build/package/ holds: makes the Debian package, installs it into a Debian 12 made by debootstrap, and looks at it there; the unit
-# by systemd-analyze, the examples for proxies by nginx and HAProxy, with requests through both; the alerts by promtool.
+# by systemd-analyze, and started, reloaded and stopped by a real systemd in a container; the examples for proxies by nginx and HAProxy, with
+# requests through both; the alerts and the metrics by promtool and a Prometheus.
 #
 #   check.sh GOLDCREST_BINARY [PACKAGE]
 #
@@ -21,13 +22,16 @@ debian=$tools/debian-12
 passed=0
 
 main() {
-    apt_install debootstrap dpkg-dev haproxy nginx-light openssl prometheus
+    apt_install debootstrap dpkg-dev haproxy jq nginx-light openssl prometheus systemd-container
     install_tools
-    start_demo "$1"
+    binary=$1
+    start_demo "$binary"
     trap 'stop_servers; stop_demo' EXIT
     package=${2:-$("$here/build.sh" --profile dev "$tools/bin/cargo-deb" | tail -1)}
+    check 'the unit starts, reloads and stops under systemd' unit_runs
     check 'the package installs, runs and is removed' installation
     check 'the alerts are rules of Prometheus' promtool check rules "$here/monitoring/alerts.yaml"
+    check 'Prometheus reads the metrics and evaluates the alerts' prometheus_reads
     certificate
     check 'nginx passes requests on' nginx_passes
     check 'HAProxy passes requests on' haproxy_passes
@@ -96,6 +100,84 @@ installation() {
     dpkg --root="$debian" --purge goldcrest >/dev/null 2>&1
     [ ! -e "$debian/usr/bin/goldcrest" ] && [ ! -e "$debian/etc/default/goldcrest" ]
 }
+
+# configuration PORT METRICS_PORT: the least that serves, without a cluster.
+configuration() {
+    cat <<EOF
+server: { listen: "127.0.0.1:$1", drain_timeout: 5 }
+metrics: { listen: "127.0.0.1:$2" }
+auth:
+  authentication:
+    token_url: http://127.0.0.1:1/token
+    public_certs: ["file:///etc/goldcrest/certs.json"]
+    issuer: http://127.0.0.1:1
+    audience: [goldcrest]
+ssh_credentials: { type: SSHStaticKeys, keys: {} }
+clusters: []
+EOF
+}
+
+# A real systemd starts the unit, in a container of the folder with the package. What the trial there says is compared.
+unit_runs() {
+    local keep=()
+    dpkg --root="$debian" --install "$package" >/dev/null 2>&1
+    configuration 8000 9090 >"$debian/etc/goldcrest/goldcrest.yaml"
+    chroot "$debian" chgrp goldcrest /etc/goldcrest/goldcrest.yaml
+    chmod 640 "$debian/etc/goldcrest/goldcrest.yaml"
+    cp "$here/unit_trial.sh" "$debian/trial.sh"
+    cat >"$debian/etc/systemd/system/trial.service" <<'EOF'
+[Unit]
+SuccessAction=poweroff
+FailureAction=poweroff
+[Service]
+Type=oneshot
+ExecStart=/bin/sh /trial.sh
+StandardOutput=truncate:/trial.log
+StandardError=inherit
+TimeoutStartSec=90
+EOF
+    mkdir -p "$debian/etc/systemd/system/multi-user.target.wants"
+    ln -sf ../trial.service "$debian/etc/systemd/system/multi-user.target.wants/trial.service"
+    rm -f "$debian/trial.log"
+    # Where no systemd runs, there is none that could give the container a unit of its own.
+    [ -d /run/systemd/system ] || keep=(--keep-unit)
+    timeout 150 systemd-nspawn --quiet --register=no "${keep[@]}" --private-network --console=pipe --directory="$debian" --boot \
+        </dev/null >"$work/container" 2>&1 || true
+    rm -f "$debian/trial.sh" "$debian/etc/systemd/system/trial.service" "$debian/etc/systemd/system/multi-user.target.wants/trial.service" \
+        "$debian/etc/goldcrest/goldcrest.yaml"
+    if ! grep -qx 'trial: over' "$debian/trial.log" || grep -q '^BAD' "$debian/trial.log"; then
+        tail -20 "$work/container"
+        cat "$debian/trial.log"
+        return 1
+    fi
+}
+
+# The metrics in the older text format by promtool, and both formats and the alerts by a Prometheus that scrapes them.
+prometheus_reads() {
+    local api=18393 metrics=18394 own=18395 rules port
+    for port in $api $metrics $own; do need_free_port "$port"; done
+    configuration $api $metrics >"$work/serve.yaml"
+    "$binary" serve --config "$work/serve.yaml" </dev/null >"$work/serve.log" 2>&1 &
+    serve=$!
+    wait_for 20 curl -fsS -o /dev/null "http://127.0.0.1:$api/status/liveness/"
+    curl -s -o /dev/null "http://127.0.0.1:$api/status/systems"
+    curl -fsS "http://127.0.0.1:$metrics/metrics" >"$work/metrics"
+    promtool check metrics <"$work/metrics"
+    cat >"$work/prometheus.yml" <<EOF
+global: { scrape_interval: 1s, evaluation_interval: 1s }
+rule_files: ["$here/monitoring/alerts.yaml"]
+scrape_configs: [{ job_name: goldcrest, static_configs: [{ targets: ["127.0.0.1:$metrics"] }] }]
+EOF
+    prometheus --config.file="$work/prometheus.yml" --storage.tsdb.path="$work/prometheus" --web.listen-address="127.0.0.1:$own" \
+        --log.level=warn </dev/null >"$work/prometheus.log" 2>&1 &
+    prometheus=$!
+    rules=http://127.0.0.1:$own/api/v1
+    wait_for 30 told "$rules/targets" '[.data.activeTargets[] | .health == "up"] == [true]'
+    wait_for 30 told "$rules/rules" '[.data.groups[].rules[].health] | length > 5 and all(. == "ok")'
+}
+
+# told URL CONDITION: whether the JSON there is as jq says.
+told() { curl -fsS "$1" | jq -e "$2" >/dev/null; }
 
 certificate() {
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=hpc.example.org \
@@ -166,7 +248,7 @@ requests() {
 
 stop_servers() {
     local each
-    for each in "${nginx:-}" "${haproxy:-}"; do
+    for each in "${nginx:-}" "${haproxy:-}" "${prometheus:-}" "${serve:-}"; do
         [ -z "$each" ] || kill "$each" 2>/dev/null || true
     done
 }

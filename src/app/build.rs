@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::authn::{self, SlurmTokens};
+use crate::authn;
 use crate::authz::{self, Authorizer, LocalPolicy, OpenFga};
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Capabilities, Cluster, Files};
 use crate::credentials::{self, Cached, CertificateAuthority, CredentialProvider, KeyService, SshCa, StaticKeys};
 use crate::domain::{ClusterHealth, SystemName};
 use crate::filesystem;
@@ -15,8 +15,8 @@ use crate::http::TlsError;
 use crate::rest;
 use crate::scheduler::local::Local;
 use crate::scheduler::pbs::Pbs;
-use crate::scheduler::slurm::{ApiVersion, CallersToken, RestSettings, SlurmCli, SlurmHybrid, SlurmRest, UserToken};
-use crate::scheduler::{self, ConnectionMode, Scheduler, SchedulerType};
+use crate::scheduler::slurm::{self, ApiVersion, CallersToken, RestSettings, SlurmCli, SlurmHybrid, SlurmRest, UserToken};
+use crate::scheduler::{self, ConnectionMode, Scheduler};
 use crate::ssh::{self, Lanes};
 use crate::transfer::{DataTransfer, s3};
 
@@ -70,12 +70,15 @@ pub enum BuildError {
 /// Why a scheduler cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum SchedulerSetupError {
+    /// Its commands have no way to the cluster.
+    #[error("its commands are run over SSH, and the cluster has no ssh section")]
+    NoSsh,
     /// The address of its REST API is missing or no URL.
     #[error("scheduler.api_url cannot be used")]
     Url(#[from] rest::InvalidUrl),
     /// The key of its tokens cannot be used.
     #[error("scheduler.jwt_key_file cannot be used")]
-    Key(#[from] authn::SlurmKeyError),
+    Key(#[from] credentials::SlurmKeyError),
 }
 
 pub(super) fn authorizer(config: Option<authz::Config>, client: &rest::Client) -> Result<Arc<dyn Authorizer>, BuildError> {
@@ -120,62 +123,84 @@ pub(super) struct Provider {
     pub(super) static_keys: Option<Arc<StaticKeys>>,
 }
 
+/// A cluster with all that its configuration lets it do, and its connections where it is reached over SSH.
 pub(super) fn cluster(
     config: cluster::Config,
     credentials: Arc<dyn CredentialProvider>,
     client: &rest::Client,
     health: watch::Receiver<ClusterHealth>,
-) -> Result<(Arc<Cluster>, Arc<Lanes>), BuildError> {
-    let system = config.name.clone();
-    let lanes = Lanes::new(system.clone(), config.ssh.clone(), credentials).map_err(|source| BuildError::Ssh { system, source })?;
-    let lanes = Arc::new(lanes);
-    let scheduler = scheduler(&config, &lanes, client)?;
-    let settings = filesystem::Settings {
-        command_timeout: Duration::from_secs(config.ssh.timeout.command_execution),
-        max_ops_file_size: config.data_operation.max_shown(),
-        copy_timeout: Duration::from_secs(config.data_operation.copy_timeout),
-        session_idle: Duration::from_secs(config.ssh.timeout.idle_timeout),
-        // Each is on a connection of its user's.
-        max_sessions: config.ssh.max_clients,
-        ..filesystem::Settings::default()
+) -> Result<(Arc<Cluster>, Option<Arc<Lanes>>), BuildError> {
+    let system = || config.name.clone();
+    let lanes = match &config.ssh {
+        Some(ssh) => {
+            let lanes = Lanes::new(system(), ssh.clone(), credentials);
+            Some(Arc::new(lanes.map_err(|source| BuildError::Ssh { system: system(), source })?))
+        }
+        None => None,
     };
-    let files = filesystem::open(lanes.clone(), config.file_access, settings);
-    let store = match &config.data_operation.data_transfer {
+    let compute = match &config.scheduler {
+        Some(section) => {
+            Some(scheduler(section, lanes.as_ref(), client).map_err(|source| BuildError::Scheduler { system: system(), source })?)
+        }
+        None => None,
+    };
+    let objects = match &config.data_operation.data_transfer {
         Some(DataTransfer::S3(store)) => {
-            let system = config.name.clone();
-            Some(s3::Store::new(store, client.clone()).map_err(|source| BuildError::Store { system, source })?)
+            let store = s3::Store::new(store, client.clone());
+            Some(Arc::new(store.map_err(|source| BuildError::Store { system: system(), source })?))
         }
         Some(DataTransfer::Wormhole(_) | DataTransfer::Streamer(_)) | None => None,
     };
-    let cluster = Cluster::new(config, lanes.clone(), scheduler, files, health);
-    let cluster = match store {
-        Some(store) => cluster.with_store(Arc::new(store)),
-        None => cluster,
-    };
-    Ok((Arc::new(cluster), lanes))
+    let files = config.ssh.as_ref().zip(lanes.clone()).map(|(ssh, lanes)| files(&config, ssh, lanes));
+    Ok((Arc::new(Cluster::new(config, Capabilities { compute, files, objects }, health)), lanes))
 }
 
-fn scheduler(config: &cluster::Config, lanes: &Arc<Lanes>, client: &rest::Client) -> Result<Arc<dyn Scheduler>, BuildError> {
-    let slurm_rest =
-        || slurm_rest(&config.scheduler, client).map_err(|source| BuildError::Scheduler { system: config.name.clone(), source });
-    let slurm_cli = || Arc::new(SlurmCli::new(lanes.clone()).remembering(config.scheduler.accounting_freshness()));
-    Ok(match (config.scheduler.kind, config.scheduler.connection_mode) {
-        (SchedulerType::Slurm, ConnectionMode::Ssh) => slurm_cli(),
-        (SchedulerType::Slurm, ConnectionMode::Rest) => Arc::new(slurm_rest()?),
-        (SchedulerType::Slurm, ConnectionMode::Hybrid) => Arc::new(SlurmHybrid::new(slurm_rest()?, slurm_cli())),
-        (SchedulerType::Pbs, _) => Arc::new(Pbs::new(lanes.clone(), config.scheduler.pbs)),
-        (SchedulerType::Local, _) => Arc::new(Local::new(lanes.clone(), config.scheduler.local.clone())),
+fn files(config: &cluster::Config, ssh: &ssh::Config, lanes: Arc<Lanes>) -> Files {
+    let settings = filesystem::Settings {
+        command_timeout: Duration::from_secs(ssh.timeout.command_execution),
+        max_ops_file_size: config.data_operation.max_shown(),
+        copy_timeout: Duration::from_secs(config.data_operation.copy_timeout),
+        session_idle: Duration::from_secs(ssh.timeout.idle_timeout),
+        // Each is on a connection of its user's.
+        max_sessions: ssh.max_clients,
+        ..filesystem::Settings::default()
+    };
+    Files { operations: filesystem::Files::open(lanes.clone(), config.file_access, settings), transport: lanes }
+}
+
+fn scheduler(
+    config: &scheduler::Config,
+    lanes: Option<&Arc<Lanes>>,
+    client: &rest::Client,
+) -> Result<Arc<dyn Scheduler>, SchedulerSetupError> {
+    let lanes = || lanes.cloned().ok_or(SchedulerSetupError::NoSsh);
+    Ok(match config {
+        scheduler::Config::Slurm { common, slurm } => {
+            let rest = || slurm_rest(slurm, Duration::from_secs(common.timeout), client);
+            let cli = || {
+                Ok::<_, SchedulerSetupError>(Arc::new(
+                    SlurmCli::new(lanes()?).remembering(slurm.accounting_freshness()).recording(common.records()),
+                ))
+            };
+            match slurm.connection_mode {
+                ConnectionMode::Ssh => cli()?,
+                ConnectionMode::Rest => Arc::new(rest()?),
+                ConnectionMode::Hybrid => Arc::new(SlurmHybrid::new(rest()?, cli()?)),
+            }
+        }
+        scheduler::Config::Pbs { common, pbs, .. } => Arc::new(Pbs::new(lanes()?, *pbs).recording(common.records())),
+        scheduler::Config::Local { common, local, .. } => Arc::new(Local::new(lanes()?, local.clone()).recording(common.records())),
     })
 }
 
-fn slurm_rest(config: &scheduler::Config, client: &rest::Client) -> Result<SlurmRest, SchedulerSetupError> {
+pub(super) fn slurm_rest(config: &slurm::Config, timeout: Duration, client: &rest::Client) -> Result<SlurmRest, SchedulerSetupError> {
     let settings = RestSettings {
         url: rest::Url::parse(config.api_url.as_deref().unwrap_or_default())?,
         api_version: config.api_version.as_deref().and_then(ApiVersion::parse),
-        timeout: Duration::from_secs(config.timeout),
+        timeout,
     };
     let tokens: Arc<dyn UserToken> = match &config.jwt_key_file {
-        Some(path) => Arc::new(SlurmTokens::from_file(path)?),
+        Some(path) => Arc::new(credentials::SlurmTokens::from_file(path)?),
         None => Arc::new(CallersToken),
     };
     Ok(SlurmRest::new(client.clone(), settings, tokens))

@@ -6,15 +6,16 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::build::BuildError;
+use super::build::{BuildError, slurm_rest};
 use super::site::{Member, Site};
 use crate::authn::PrincipalSource;
 use crate::authz::{Decision, Relation};
+use crate::cluster::{Files, WithoutHealthCheck};
 use crate::config::Config;
 use crate::domain::{Principal, RemotePath, bytes_to_text};
 use crate::error::ErrorChain;
 use crate::rest;
-use crate::scheduler::{ConnectionMode, SchedulerType};
+use crate::scheduler::{self, ConnectionMode, Scheduler as _, SchedulerType};
 use crate::ssh::{CommandLine, Environment, Exec, Limits};
 
 /// How long one step may take.
@@ -30,18 +31,19 @@ pub struct Step {
     pub subject: String,
     /// What was tried.
     pub name: String,
-    /// What was found, or why it failed.
-    pub outcome: Result<String, String>,
+    /// What was found, or why it failed; none where it was not tried, since it needs a step that failed.
+    pub outcome: Option<Result<String, String>>,
     /// What to look at where it failed.
     pub advice: &'static str,
 }
 
-/// Tries everything, and shows each step when it is done. What needs a step that failed is not tried.
+/// Tries everything, and shows each step when it is done. What needs a step that failed is not tried, and shown so.
 ///
 /// # Errors
 /// When the configuration cannot be used at all.
 pub async fn try_connections(config: Config, mut show: impl FnMut(Step)) -> Result<(), BuildError> {
-    let site = Site::build(config, rest::Client::new()?, None)?;
+    let client = rest::Client::new()?;
+    let site = Site::build(config, client.clone(), None)?;
     let keys = async { site.authenticator.read_keys().await.map(|count| format!("{count} usable")) };
     let advice = "auth.authentication.public_certs must be the provider's JWKS endpoint, and reachable from here";
     let keys_read = step(&mut show, ("site", "signing keys"), advice, keys).await.is_some();
@@ -52,22 +54,27 @@ pub async fn try_connections(config: Config, mut show: impl FnMut(Step)) -> Resu
         let name = member.cluster.name().to_string();
         let reached = reach(&mut show, &name, member).await;
         if !keys_read {
+            not_tried(&mut show, &name, "everything that needs a token");
             continue;
         }
-        let advice = "service_account.client_id and secret must be a client that may use the client credentials grant at token_url";
+        let advice = "service_account must be a client that may use the client credentials grant at token_url, and auth.authentication.issuer and \
+            audience must be those of its tokens";
         let token = async { member.account.principal().await };
         let Some(principal) = step_with(&mut show, (&name, "token of the service account"), advice, token, |principal| {
             format!("user {}", principal.username)
         })
         .await
         else {
+            not_tried(&mut show, &name, "everything that needs a token");
             continue;
         };
         if decides {
             allowed(&mut show, &name, &site, member, &principal).await;
         }
         if reached {
-            work(&mut show, &name, member, &principal).await;
+            work(&mut show, &name, (member, &client), &principal).await;
+        } else {
+            not_tried(&mut show, &name, "SSH login, scheduler and files");
         }
     }
     site.close().await;
@@ -75,7 +82,7 @@ pub async fn try_connections(config: Config, mut show: impl FnMut(Step)) -> Resu
 }
 
 async fn reach(show: &mut impl FnMut(Step), name: &str, member: &Member) -> bool {
-    let ssh = &member.cluster.config().ssh;
+    let Some(ssh) = &member.cluster.config().ssh else { return true };
     let (host, port) = match &ssh.proxy_host {
         Some(host) => (host.as_str(), ssh.proxy_port.unwrap_or(22)),
         None => (ssh.host.as_str(), ssh.port),
@@ -92,7 +99,7 @@ async fn reach(show: &mut impl FnMut(Step), name: &str, member: &Member) -> bool
 }
 
 async fn allowed(show: &mut impl FnMut(Step), name: &str, site: &Site, member: &Member, principal: &Principal) {
-    let asking = site.authorizer.check(principal, Relation::Access, member.cluster.name());
+    let asking = site.authorizer.check(principal, Relation::Read, member.cluster.name());
     let advice = "it is no mistake where nobody needs the service account to be allowed: only callers are asked about";
     step_with(show, (name, "authorization of the service account"), advice, asking, |ruling| match ruling.decision {
         Decision::Allowed => "allowed".to_owned(),
@@ -101,53 +108,95 @@ async fn allowed(show: &mut impl FnMut(Step), name: &str, site: &Site, member: &
     .await;
 }
 
-async fn work(show: &mut impl FnMut(Step), name: &str, member: &Member, principal: &Principal) {
-    let (config, parts) = (member.cluster.config(), member.cluster.without_health_check());
-    let run = |line: CommandLine| Exec {
-        line,
-        stdin: Bytes::new(),
-        idempotent: true,
-        environment: Environment::Client,
-        limits: Some(Limits { execution: STEP, output: STEP_OUTPUT }),
-    };
-    let advice = "the host key must be known (ssh.host_keys), and the cluster must take the key of ssh_credentials for this account";
-    let login = parts.transport.exec(principal, run(CommandLine::new("true")));
-    let logged_in = step_with(show, (name, &format!("SSH login as {}", principal.username)), advice, login, |output| match output.exit {
-        0 => String::new(),
-        exit => format!("`true` ended with {exit}: {}", bytes_to_text(&output.stderr).trim()),
-    })
-    .await;
-    if logged_in.is_none() {
+/// What the system can do, each thing as the service account.
+async fn work(show: &mut impl FnMut(Step), name: &str, (member, client): (&Member, &rest::Client), principal: &Principal) {
+    let WithoutHealthCheck { compute, files, objects } = member.cluster.without_health_check();
+    if let Some(files) = files
+        && !log_in(show, name, files, principal).await
+    {
+        not_tried(show, name, "scheduler and files");
         return;
     }
-    let advice = "scheduler.type and connection_mode must be right, and its commands on the account's PATH (or api_url reachable)";
-    let ping = async { parts.scheduler.ping(principal).await.map(|()| String::new()) };
-    let answers = step(show, (name, "scheduler"), advice, ping).await.is_some();
-    let version = match (config.scheduler.kind, config.scheduler.connection_mode) {
-        (SchedulerType::Slurm, ConnectionMode::Ssh | ConnectionMode::Hybrid) => Some(CommandLine::new("sinfo").flag("--version")),
-        (SchedulerType::Pbs, _) => Some(CommandLine::new("qstat").flag("--version")),
-        (SchedulerType::Slurm, ConnectionMode::Rest) | (SchedulerType::Local, _) => None,
-    };
-    if let Some(line) = version.filter(|_| answers) {
-        let configured = &config.scheduler.version;
-        let asking = parts.transport.exec(principal, run(line));
-        let advice = "its commands must be on the account's PATH";
-        step_with(show, (name, "scheduler version"), advice, asking, |output| {
-            let said = bytes_to_text(if output.stdout.is_empty() { &output.stderr } else { &output.stdout });
-            format!("it says \"{}\", configured is {configured}", said.lines().next().unwrap_or_default().trim())
-        })
-        .await;
+    let config = member.cluster.config();
+    if let (Some(scheduler), Some(config)) = (compute, &config.scheduler) {
+        let advice = "scheduler.type and connection_mode must be right, and its commands on the account's PATH (or api_url reachable)";
+        let ping = async { scheduler.ping(principal).await.map(|()| String::new()) };
+        let answers = step(show, (name, "scheduler"), advice, ping).await.is_some();
+        behind_commands(show, name, config, client, principal).await;
+        if answers && let Some(files) = files {
+            version(show, name, files, config, principal).await;
+        }
     }
-    for root in config.file_systems.iter().map(|file_system| &file_system.path) {
-        let advice = "the path must exist there and be searchable by the account; sshd needs its sftp subsystem, or set file_access: exec";
-        let looking = parts.files.stat(principal, root, true);
-        step_with(show, (name, &format!("file system {}", RemotePath::to_text(root))), advice, looking, |_| String::new()).await;
+    if let Some(files) = files {
+        for root in config.file_systems.iter().map(|file_system| &file_system.path) {
+            let advice =
+                "the path must exist there and be searchable by the account; sshd needs its sftp subsystem, or set file_access: exec";
+            let looking = async { files.operations.of(principal).await?.stat(principal, root, true).await };
+            step_with(show, (name, &format!("file system {}", RemotePath::to_text(root))), advice, looking, |_| String::new()).await;
+        }
     }
-    if let Some(store) = parts.store {
+    if let Some(store) = objects {
         let advice = "data_transfer: private_url, access_key_id, secret_access_key and region must be those of the store";
         let ping = async { store.ping().await.map(|()| String::new()) };
         step(show, (name, "object store"), advice, ping).await;
     }
+}
+
+async fn log_in(show: &mut impl FnMut(Step), name: &str, files: &Files, principal: &Principal) -> bool {
+    let advice = "the host key must be known (ssh.host_keys), and the cluster must take the key of ssh_credentials for this account";
+    let login = files.transport.exec(principal, brief(CommandLine::new("true")));
+    let what = format!("SSH login as {}", principal.username);
+    let logged_in = step_with(show, (name, &what), advice, login, |output| match output.exit {
+        0 => String::new(),
+        exit => format!("`true` ended with {exit}: {}", bytes_to_text(&output.stderr).trim()),
+    });
+    logged_in.await.is_some()
+}
+
+/// Tries slurmrestd where Slurm's commands stand in for it: nothing else shows that it is not there.
+async fn behind_commands(
+    show: &mut impl FnMut(Step),
+    name: &str,
+    config: &scheduler::Config,
+    client: &rest::Client,
+    principal: &Principal,
+) {
+    let scheduler::Config::Slurm { common, slurm } = config else { return };
+    if config.connection_mode() == ConnectionMode::Hybrid
+        && let Ok(rest) = slurm_rest(slurm, Duration::from_secs(common.timeout), client)
+    {
+        let advice = "scheduler.api_url must be the address of slurmrestd, and jwt_key_file the key that Slurm has";
+        let ping = async { rest.ping(principal).await.map(|()| String::new()) };
+        step(show, (name, "slurmrestd"), advice, ping).await;
+    }
+}
+
+/// The version that the scheduler's commands tell, where it has commands.
+async fn version(show: &mut impl FnMut(Step), name: &str, files: &Files, config: &scheduler::Config, principal: &Principal) {
+    let line = match (config.kind(), config.connection_mode()) {
+        (SchedulerType::Slurm, ConnectionMode::Ssh | ConnectionMode::Hybrid) => CommandLine::new("sinfo").flag("--version"),
+        (SchedulerType::Pbs, _) => CommandLine::new("qstat").flag("--version"),
+        (SchedulerType::Slurm, ConnectionMode::Rest) | (SchedulerType::Local, _) => return,
+    };
+    let configured = &config.common().version;
+    let asking = files.transport.exec(principal, brief(line));
+    let advice = "its commands must be on the account's PATH";
+    step_with(show, (name, "scheduler version"), advice, asking, |output| {
+        let said = bytes_to_text(if output.stdout.is_empty() { &output.stderr } else { &output.stdout });
+        format!("it says \"{}\", configured is {configured}", said.lines().next().unwrap_or_default().trim())
+    })
+    .await;
+}
+
+/// A command that takes no input and prints little.
+fn brief(line: CommandLine) -> Exec {
+    let limits = Some(Limits { execution: STEP, output: STEP_OUTPUT });
+    Exec { line, stdin: Bytes::new(), idempotent: true, environment: Environment::Client, limits }
+}
+
+/// Shows what cannot be tried.
+fn not_tried(show: &mut impl FnMut(Step), subject: &str, what: &str) {
+    show(Step { subject: subject.to_owned(), name: what.to_owned(), outcome: None, advice: "" });
 }
 
 async fn step<E: std::error::Error + 'static>(
@@ -173,6 +222,6 @@ async fn step_with<T, E: std::error::Error + 'static>(
         Err(_) => Err(format!("not done within {} s", STEP.as_secs())),
     };
     let shown = outcome.as_ref().map(found).map_err(Clone::clone);
-    show(Step { subject: subject.to_owned(), name: name.to_owned(), outcome: shown, advice });
+    show(Step { subject: subject.to_owned(), name: name.to_owned(), outcome: Some(shown), advice });
     outcome.ok()
 }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::http::{self, Tls};
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Closer, Lifecycle, Task};
 use crate::rest;
 use crate::telemetry::Metrics;
 
@@ -82,34 +82,61 @@ impl App {
 
     /// Starts the background work and serves until `stop` is cancelled; then drains, and closes the connections.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
-        let background = Lifecycle::within(&stop);
-        let site = Arc::new(self.site);
         // Metrics stay up until the drain is over, so that it can be observed; so do the connections of requests under way.
         let drained = CancellationToken::new();
-        let (routes, current_routes) = watch::channel((self.beside)(site.router.clone()));
-        let (sites, current_site) = watch::channel(Arc::clone(&site));
-        let request_metrics = site.request_metrics();
-        if let Some(listener) = self.metrics {
-            let current = current_site.clone();
-            let metrics = Metrics::following(move || current.borrow().sources());
-            let router = http::metrics(move |format| metrics.render(format));
-            // Nobody asks what is counted of this listener.
-            let serving = http::serve(listener, router, Arc::default(), drained.clone(), http::TimeLimits::draining(METRICS_DRAIN));
-            background.spawn("metrics", serving);
-        }
-        if let Some(tls) = &self.tls {
-            let tls = Arc::clone(tls);
-            background.spawn("TLS certificate", tls.follow_files(background.token()));
-        }
-        let running = site::Running::start(&site, &background);
-        let publish = reload::Publish { routes, sites, beside: self.beside, tls: self.tls.clone() };
-        let driver = reload::Driver::new(publish, running, background.clone(), drained.clone());
-        background.spawn("configuration", driver.run(self.reload, background.token()));
-        let listener = http::Listener::new(listener, self.tls);
-        http::serve(listener, current_routes, request_metrics, stop, http::TimeLimits::draining(self.drain)).await;
-        drained.cancel();
-        background.wait().await;
-        let last = Arc::clone(&current_site.borrow());
-        last.close().await;
+        let (listener, limits) = (http::Listener::new(listener, self.tls.clone()), http::TimeLimits::draining(self.drain));
+        let request_metrics = self.site.request_metrics();
+        let Parts { router, tasks, closers } = self.parts(&drained);
+        let background = Lifecycle::within(&stop);
+        let serving = async {
+            http::serve(listener, router, request_metrics, stop, limits).await;
+            drained.cancel();
+        };
+        background.drive(tasks, closers, serving).await;
     }
+
+    fn parts(self, drained: &CancellationToken) -> Parts {
+        let site = Arc::new(self.site);
+        let (routes, router) = watch::channel((self.beside)(site.router.clone()));
+        let (sites, current_site) = watch::channel(Arc::clone(&site));
+        let mut tasks = Vec::new();
+        if let Some(listener) = self.metrics {
+            tasks.push(metrics(listener, current_site.clone(), drained.clone()));
+        }
+        if let Some(tls) = self.tls.clone() {
+            tasks.push(Task::new("TLS certificate", |background| tls.follow_files(background.token())));
+        }
+        let publish = reload::Publish { routes, sites, beside: self.beside, tls: self.tls };
+        let (reload, drained) = (self.reload, drained.clone());
+        tasks.push(Task::new("configuration", move |background| {
+            let running = site::Running::start(&site, &background);
+            let stop = background.token();
+            reload::Driver::new(publish, running, background, drained).run(reload, stop)
+        }));
+        let connections = Closer::new(async move {
+            let last = Arc::clone(&current_site.borrow());
+            last.close().await;
+        });
+        Parts { router, tasks, closers: vec![connections] }
+    }
+}
+
+/// What a system consists of when it runs.
+struct Parts {
+    /// What is served.
+    router: watch::Receiver<http::Router>,
+    /// What goes on beside the requests.
+    tasks: Vec<Task>,
+    /// What is closed after them.
+    closers: Vec<Closer>,
+}
+
+/// The metrics' own listener, until everything else has ended.
+fn metrics(listener: TcpListener, site: watch::Receiver<Arc<Site>>, drained: CancellationToken) -> Task {
+    Task::new("metrics", move |background| {
+        let metrics = Metrics::following(move || site.borrow().sources(background.tasks()));
+        let router = http::metrics(move |format| metrics.render(format));
+        // Nobody asks what is counted of this listener.
+        http::serve(listener, router, Arc::default(), drained, http::TimeLimits::draining(METRICS_DRAIN))
+    })
 }

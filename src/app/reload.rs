@@ -169,7 +169,9 @@ async fn close_when_unused(member: Member, drained: CancellationToken) {
     };
     drained.run_until_cancelled(unused).await;
     cluster.settle().await;
-    lanes.close().await;
+    if let Some(lanes) = lanes {
+        lanes.close().await;
+    }
 }
 
 /// Names the keys whose change has to wait for a start.

@@ -15,7 +15,7 @@ use crate::credentials::{CredentialProvider, Replaceable, StaticKeys};
 use crate::domain::ClusterHealth;
 use crate::health::Checker;
 use crate::http::{self, AppState, Kept, RequestMetrics};
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Lifecycle, TaskStatus};
 use crate::rest;
 use crate::service::Gate;
 use crate::ssh::Lanes;
@@ -43,7 +43,8 @@ pub(super) struct Site {
 pub(super) struct Member {
     fingerprint: Fingerprint,
     pub(super) cluster: Arc<Cluster>,
-    pub(super) lanes: Arc<Lanes>,
+    /// The connections, where it is reached over SSH.
+    pub(super) lanes: Option<Arc<Lanes>>,
     findings: watch::Sender<ClusterHealth>,
     pub(super) account: Arc<ServiceAccountTokens>,
 }
@@ -95,7 +96,7 @@ impl Site {
                 Some(known) => Member { account, ..known.clone() },
                 None => {
                     let (findings, health) = watch::channel(ClusterHealth::default());
-                    let credentials = match &config.ssh.credentials {
+                    let credentials = match config.ssh.as_ref().and_then(|ssh| ssh.credentials.as_ref()) {
                         Some(own) => build::credential_provider(own.clone(), &client, None)?.provider,
                         None => Arc::clone(&credentials) as Arc<dyn CredentialProvider>,
                     };
@@ -146,15 +147,15 @@ impl Site {
     }
 
     /// What the metrics are read from.
-    pub(super) fn sources(&self) -> Sources {
-        let lanes = self.members.iter().map(|member| Arc::clone(&member.lanes)).collect();
-        Sources { request_metrics: self.request_metrics(), gate: self.state.gate.clone(), lanes }
+    pub(super) fn sources(&self, tasks: Vec<TaskStatus>) -> Sources {
+        let lanes = self.members.iter().filter_map(|member| member.lanes.clone()).collect();
+        Sources { request_metrics: self.request_metrics(), gate: self.state.gate.clone(), lanes, tasks }
     }
 
     /// Closes all connections to the clusters, when what was written and not finished is removed from them.
     pub(super) async fn close(&self) {
         futures::future::join_all(self.members.iter().map(|member| member.cluster.settle())).await;
-        futures::future::join_all(self.members.iter().map(|member| member.lanes.close())).await;
+        futures::future::join_all(self.members.iter().filter_map(|member| member.lanes.as_ref()).map(|lanes| lanes.close())).await;
     }
 
     /// Asks the authorization service whether it is what the configuration says, and logs what is wrong.

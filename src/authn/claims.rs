@@ -1,7 +1,7 @@
-//! The claims of a token whose signature holds: are they those of an access token for us, now?
+//! Checks the claims of a token whose signature is valid: is it an access token for this service, and valid now?
 //!
-//! Pure: the clock is an argument. Every reason is a fixed text, so that nothing of a token can reach an answer or a log; but for the
-//! issuer, which is no secret.
+//! Pure: the clock is an argument. Every reason is a fixed text, so that no part of a token can reach an answer or a log, except the
+//! issuer, which is not secret.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -42,7 +42,7 @@ pub(super) fn principal(
     })
 }
 
-/// Refuses a token that ended, or ends sooner than it may.
+/// Refuses a token that has expired or expires too soon.
 pub(super) fn check_expiry(expires_at: Timestamp, config: &Config, now: Timestamp) -> Result<(), AuthnError> {
     let remaining = expires_at.as_second().saturating_sub(now.as_second());
     if remaining.saturating_add(seconds(config.leeway)) <= 0 {
@@ -118,7 +118,7 @@ fn check_issuer_and_audience(claims: &Map<String, Value>, config: &Config) -> Re
     Ok(())
 }
 
-/// The beginning of a text as a message may show it. The token's signature has been checked, so that it is the provider's text.
+/// The beginning of a text, in printable form for a message. The token's signature was checked, so the provider wrote the text.
 fn printable(text: &str) -> String {
     text.chars().take(MAX_SHOWN).filter(|c| !c.is_control()).collect()
 }
@@ -136,7 +136,7 @@ fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<i64>, AuthnErr
     if seconds < 0 { Err(AuthnError::Invalid("a time in it is no time")) } else { Ok(Some(seconds.min(latest))) }
 }
 
-/// The claim with that name, or the one that the dots lead to.
+/// The claim with that name, or at that dotted path.
 fn at_path<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
     if let Some(value) = claims.get(path) {
         return Some(value);

@@ -5,10 +5,10 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use moka::future::Cache;
+use parking_lot::RwLock;
 use tokio::io::AsyncReadExt;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -19,12 +19,12 @@ use crate::rest::{Client, InvalidUrl, Request, RestError, Url};
 
 const MAX_SET: usize = 256 * 1024;
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between readings that unknown keys ask for: whoever sends made-up tokens cannot make us flood the provider. A token with an unknown
-/// key waits for the next one, so that a key that was just brought in is found, whatever others send.
+/// The shortest time between two readings caused by unknown keys, so that made-up tokens cannot make us flood the provider. A token
+/// with an unknown key waits for the next reading, so that a new key is found.
 const UNKNOWN_KEY_INTERVAL: Duration = Duration::from_secs(2);
-/// Requests with unknown keys that wait for a reading at the same time.
+/// The number of requests with unknown keys that may wait for a reading at the same time.
 const MAX_WAITING: usize = 1000;
-/// Between readings while there are no keys at all.
+/// Time between two readings while there are no keys at all.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Where a key set is.
@@ -60,7 +60,7 @@ impl Source {
     /// Reads `http://`, `https://` and `file:///path` URLs.
     ///
     /// # Errors
-    /// When the text is none of these.
+    /// When the text is not such a URL.
     pub fn parse(text: &str) -> Result<Self, InvalidUrl> {
         match text.strip_prefix("file://") {
             Some(path) if path.starts_with('/') => Ok(Self::File(PathBuf::from(path))),
@@ -81,9 +81,9 @@ impl fmt::Display for Source {
 /// The keys at one moment.
 #[derive(Default)]
 pub(super) struct KeySet {
-    /// Changes whenever a key is gone: what was verified before may not hold any more.
+    /// Changes whenever a key is removed: a token that was verified before may no longer be valid.
     pub(super) epoch: u64,
-    /// One list a source.
+    /// One list for each source.
     lists: Vec<Arc<Vec<Key>>>,
 }
 
@@ -114,14 +114,15 @@ pub(super) struct Jwks {
     algorithm: Option<String>,
     client: Client,
     state: RwLock<State>,
-    readings: Cache<u64, ()>,
+    /// Held while the sources are read.
+    reading: tokio::sync::Mutex<()>,
     waiting: Semaphore,
 }
 
 #[derive(Default)]
 struct State {
     keys: Arc<KeySet>,
-    /// The number of readings so far: the name of the next one.
+    /// The number of readings so far.
     readings: u64,
     /// When the newest reading began, and when it ended.
     began: Option<Instant>,
@@ -131,8 +132,8 @@ struct State {
 
 impl Jwks {
     pub(super) fn new(sources: Vec<Source>, algorithm: Option<String>, client: Client) -> Self {
-        let readings = Cache::builder().max_capacity(1024).time_to_live(Duration::from_secs(60)).build();
-        Self { sources, algorithm, client, state: RwLock::default(), readings, waiting: Semaphore::new(MAX_WAITING) }
+        let waiting = Semaphore::new(MAX_WAITING);
+        Self { sources, algorithm, client, state: RwLock::default(), reading: tokio::sync::Mutex::default(), waiting }
     }
 
     /// The keys as they are known.
@@ -140,7 +141,7 @@ impl Jwks {
         self.read_state(|state| Arc::clone(&state.keys))
     }
 
-    /// The keys; read first where there are none yet.
+    /// The keys. They are read first if there are none yet.
     pub(super) async fn keys_or_read(&self) -> Result<Arc<KeySet>, Arc<KeysError>> {
         let keys = self.keys();
         if !keys.is_empty() {
@@ -155,8 +156,8 @@ impl Jwks {
         })
     }
 
-    /// The keys once `is_known` says that the wanted one is among them, or else those of a reading that began after this call: then nobody has
-    /// that key. `None` where too many wait already.
+    /// The keys as soon as `is_known` accepts them; otherwise those of a reading that began after this call, which proves that the key does
+    /// not exist. `None` when too many requests wait already.
     pub(super) async fn keys_after_unknown(&self, is_known: impl Fn(&KeySet) -> bool) -> Option<Arc<KeySet>> {
         let called = Instant::now();
         let _place = self.waiting.try_acquire().ok()?;
@@ -172,18 +173,21 @@ impl Jwks {
         }
     }
 
-    /// Why the newest reading was not complete, where it was not.
+    /// The failure of the newest reading, if it was incomplete.
     pub(super) fn failure(&self) -> Option<Arc<KeysError>> {
         self.read_state(|state| state.failure.clone())
     }
 
-    /// Reads all sources, once for everybody who asks at the same time.
+    /// Reads all sources. Concurrent calls share one reading.
     pub(super) async fn refresh(&self) {
         let number = self.read_state(|state| state.readings);
-        self.readings.get_with(number, self.read_all(number)).await;
+        let _reading = self.reading.lock().await;
+        if self.read_state(|state| state.readings) == number {
+            self.read_all().await;
+        }
     }
 
-    /// Renews the keys until cancelled: soon while there are none, then at the interval.
+    /// Renews the keys until cancelled: at short intervals while there are none, then at `interval`.
     pub(super) async fn run(&self, interval: Duration, cancelled: &CancellationToken) {
         let mut delay = RETRY_INTERVAL;
         loop {
@@ -199,10 +203,10 @@ impl Jwks {
         }
     }
 
-    async fn read_all(&self, number: u64) {
+    async fn read_all(&self) {
         let began = Instant::now();
         let outcomes = futures::future::join_all(self.sources.iter().map(|source| self.read(source))).await;
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.write();
         let mut failure = None;
         let mut lists = Vec::with_capacity(outcomes.len());
         for (index, outcome) in outcomes.into_iter().enumerate() {
@@ -222,7 +226,7 @@ impl Jwks {
         state.failure = failure;
         state.began = Some(began);
         state.last_reading = Some(Instant::now());
-        state.readings = state.readings.max(number + 1);
+        state.readings += 1;
     }
 
     async fn read(&self, source: &Source) -> Result<Vec<Key>, KeysError> {
@@ -253,6 +257,6 @@ impl Jwks {
     }
 
     fn read_state<T>(&self, read: impl FnOnce(&State) -> T) -> T {
-        read(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+        read(&self.state.read())
     }
 }

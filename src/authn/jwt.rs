@@ -21,10 +21,10 @@ use crate::domain::{Principal, Secret};
 use crate::rest::{Client, InvalidUrl, Object};
 
 const MAX_REMEMBERED: u64 = 10_000;
-/// Verified tokens are forgotten after this time although they may hold for longer.
+/// A verified token is verified again after this time, even if it is valid for longer.
 const REMEMBERED_FOR: Duration = Duration::from_secs(15 * 60);
 
-/// Verifies JSON Web Tokens with the keys of the identity provider, and remembers those that hold.
+/// Verifies JSON Web Tokens with the keys of the identity provider, and caches the valid ones.
 pub struct JwtAuthenticator {
     config: Config,
     jwks: Jwks,
@@ -34,10 +34,10 @@ pub struct JwtAuthenticator {
 /// Why the authenticator could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// There is nowhere to read keys from.
+    /// No key set is configured.
     #[error("public_certs names no key set: no token could be verified")]
     NoKeySet,
-    /// One of `public_certs` is no URL.
+    /// An entry of `public_certs` is not a URL.
     #[error("public_certs: {url:?}")]
     Url {
         /// The text that was configured.
@@ -49,7 +49,7 @@ pub enum SetupError {
 
 struct Verified {
     principal: Arc<Principal>,
-    /// Of the key set that the token was verified with.
+    /// The epoch of the key set that verified the token.
     epoch: u64,
 }
 
@@ -57,7 +57,7 @@ impl JwtAuthenticator {
     /// An authenticator; keys are read when [`JwtAuthenticator::run`] starts, or with the first token.
     ///
     /// # Errors
-    /// When no key set is configured, or the place of one is not understood.
+    /// When no key set is configured, or one has an invalid URL.
     pub fn new(config: Config, client: Client) -> Result<Self, SetupError> {
         if config.public_certs.is_empty() {
             return Err(SetupError::NoKeySet);
@@ -82,12 +82,12 @@ impl JwtAuthenticator {
         self.jwks.run(Duration::from_secs(self.config.public_certs_refresh.max(1)), &cancelled).await;
     }
 
-    /// Reads the signing keys now, once for everybody who asks at the same time. Keys that cannot be read stay as they were.
+    /// Reads the signing keys now. Concurrent calls share one reading. Keys that cannot be read stay as they were.
     pub async fn refresh_keys(&self) {
         self.jwks.refresh().await;
     }
 
-    /// Reads the signing keys and answers with how many there are.
+    /// Reads the signing keys and returns their number.
     ///
     /// # Errors
     /// When a key set cannot be read.

@@ -1,4 +1,4 @@
-//! JSON Web Key Sets (RFC 7517) as keys that verify.
+//! Verification keys read from JSON Web Key Sets (RFC 7517).
 //!
 //! The key says which algorithms it is for, never the token (RFC 8725, 3.1). Symmetric keys, keys for encryption, weak and
 //! unreadable ones are left out one by one, so that a bad key does not void its set.
@@ -7,7 +7,7 @@ use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse};
 use serde_json::Value;
 
-/// More keys than any provider shows; a set with more is cut.
+/// The most keys that are read of a set. No provider publishes more.
 const MAX_KEYS: usize = 64;
 const MIN_RSA_BITS: usize = 2048;
 

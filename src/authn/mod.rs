@@ -10,7 +10,6 @@ mod jwks;
 mod jwt;
 mod keys;
 mod service_account;
-mod slurm_tokens;
 mod usernames;
 
 use std::borrow::Cow;
@@ -19,17 +18,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::domain::{Principal, Secret, Username};
-use crate::error::{Classify, Kind};
+use crate::error::{Classify, ErrorChain, Kind};
 
 pub use config::Config;
 pub use jwks::{KeysError, Source};
 pub use jwt::{JwtAuthenticator, SetupError};
 pub use keys::supported_algorithm;
 pub use service_account::ServiceAccountTokens;
-pub use slurm_tokens::{SlurmKeyError, SlurmTokens};
+use service_account::TokenError;
 pub use usernames::UsernamePattern;
 
-/// The longest token that is looked at, in bytes. Servers in front of us seldom pass longer headers.
+/// The longest token that is accepted, in bytes. Servers in front of this one seldom pass longer headers.
 pub const MAX_TOKEN: usize = 16 * 1024;
 
 /// Verifies bearer tokens.
@@ -38,24 +37,24 @@ pub trait Authenticator: Send + Sync {
     /// The principal of a token (RFC 6750).
     ///
     /// # Errors
-    /// When the token does not hold, or could not be checked. No error holds any part of the token.
+    /// When the token is not valid, or could not be checked. No error contains any part of the token.
     async fn authenticate(&self, token: &Secret) -> Result<Arc<Principal>, AuthnError>;
 }
 
 /// A principal of the proxy's own, such as the account that the health checker works as.
 #[async_trait]
 pub trait PrincipalSource: Send + Sync {
-    /// The principal with a token that still holds.
+    /// The principal with a token that is still valid.
     ///
     /// # Errors
-    /// When the identity provider gives no token, or one that does not hold.
+    /// When the identity provider issues no token, or an invalid one.
     async fn principal(&self) -> Result<Principal, AuthnError>;
 }
 
 /// Why a token was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthnError {
-    /// It does not hold, for this reason.
+    /// It is not valid, for this reason.
     #[error("the access token is not valid: {0}")]
     Invalid(&'static str),
     /// It is longer than [`MAX_TOKEN`]: this many bytes.
@@ -64,7 +63,7 @@ pub enum AuthnError {
          that are not needed, such as long lists of groups"
     )]
     TooLong(usize),
-    /// It holds, and its user name is not let to any cluster.
+    /// It is valid, and its user name is refused on every cluster.
     #[error("the user name {username} is not accepted: {reason}")]
     Username {
         /// The name.
@@ -72,10 +71,10 @@ pub enum AuthnError {
         /// Why, and which configuration key says so.
         reason: &'static str,
     },
-    /// Its key is not known, and as many tokens with unknown keys as can wait are waiting for the key sets to be read again.
+    /// Its key is unknown, and too many tokens with unknown keys wait for the key sets to be read again.
     #[error("the key that signed the access token is not known yet, and many tokens with unknown keys are being looked up: try again")]
     KeyNotYetKnown,
-    /// Another issuer than the configured one has issued it.
+    /// It was issued by another issuer than the configured one.
     #[error("the access token is not valid: it comes from another issuer, {seen}; this service takes tokens of {wanted}")]
     Issuer {
         /// The token's `iss`.
@@ -83,13 +82,13 @@ pub enum AuthnError {
         /// The configured one.
         wanted: String,
     },
-    /// Nobody whose key is known signed it, for this reason.
+    /// Its signature cannot be verified with a known key, for this reason.
     #[error("the access token is not valid: {0}")]
     Signature(&'static str),
-    /// It has ended.
+    /// It has expired.
     #[error("the access token is not valid: it has expired")]
     Expired,
-    /// It ends too soon to be passed on.
+    /// It expires too soon to be passed on.
     #[error("the access token ends in {remaining} s, at least {required} s are required: renew it")]
     EndsTooSoon {
         /// Seconds left.
@@ -100,7 +99,7 @@ pub enum AuthnError {
     /// The identity provider gave no token for a service account.
     #[error("no access token for the service account could be had")]
     ServiceAccount(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// No signing key could be had, ever: the token can be neither accepted nor refused.
+    /// No signing key was ever read: the token can be neither accepted nor refused.
     #[error("the signing keys of the identity provider could not be read")]
     KeysUnavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -116,7 +115,12 @@ impl Classify for AuthnError {
         }
     }
 
+    /// The identity provider's address and the system's error where that one failed. What other sources hold is unknown.
     fn public_message(&self) -> Cow<'static, str> {
-        self.to_string().into()
+        match self {
+            Self::KeysUnavailable(source) if source.is::<Arc<KeysError>>() => ErrorChain(self).to_string().into(),
+            Self::ServiceAccount(source) if source.is::<Arc<TokenError>>() => ErrorChain(self).to_string().into(),
+            _ => self.to_string().into(),
+        }
     }
 }

@@ -5,23 +5,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use moka::Expiry;
-use moka::future::Cache;
 
 use super::{Authenticator, AuthnError, Config, PrincipalSource};
 use crate::domain::{Principal, Secret};
-use crate::rest::{Client, ClientCredentials, GrantError, InvalidUrl, Url};
+use crate::rest::{Client, ClientCredentials, GrantError, InvalidUrl, TokenCache, Url};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// A token is renewed this long before it would be refused.
 const MARGIN: Duration = Duration::from_secs(15);
 
-/// A principal by the client credentials grant (RFC 6749, 4.4). Its token passes the same checks as everybody's.
+/// A principal obtained by the client credentials grant (RFC 6749, 4.4). Its token passes the same checks as any other.
 pub struct ServiceAccountTokens {
     credentials: ClientCredentials,
     client: Client,
     authenticator: Arc<dyn Authenticator>,
-    current: Cache<(), Principal>,
+    refused_before: Duration,
+    current: TokenCache<Principal>,
 }
 
 impl ServiceAccountTokens {
@@ -36,7 +35,6 @@ impl ServiceAccountTokens {
         client: Client,
         authenticator: Arc<dyn Authenticator>,
     ) -> Result<Self, InvalidUrl> {
-        let refused_before = Duration::from_secs(config.min_token_ttl);
         let credentials = ClientCredentials {
             endpoint: Url::parse(&config.token_url)?,
             method: config.token_endpoint_auth_method,
@@ -48,39 +46,33 @@ impl ServiceAccountTokens {
             credentials,
             client,
             authenticator,
-            current: Cache::builder().max_capacity(1).expire_after(ShortlyBefore(refused_before)).build(),
+            refused_before: Duration::from_secs(config.min_token_ttl),
+            current: TokenCache::default(),
         })
     }
 
-    async fn fetch(&self) -> Result<Principal, TokenError> {
+    /// A principal, and how long it may be used: until its token would soon be refused.
+    async fn fetch(&self) -> Result<(Principal, Duration), TokenError> {
         let token = self.credentials.grant(&self.client, TIMEOUT).await?.access_token;
-        self.authenticator.authenticate(&token).await.map(Arc::unwrap_or_clone).map_err(TokenError::DoesNotHold)
+        let principal = self.authenticator.authenticate(&token).await.map(Arc::unwrap_or_clone).map_err(TokenError::DoesNotHold)?;
+        let remaining = principal.expires_at.as_second().saturating_sub(Timestamp::now().as_second());
+        let remaining = Duration::from_secs(u64::try_from(remaining).unwrap_or(0));
+        Ok((principal, remaining.saturating_sub(self.refused_before + MARGIN)))
     }
 }
 
 #[async_trait]
 impl PrincipalSource for ServiceAccountTokens {
     async fn principal(&self) -> Result<Principal, AuthnError> {
-        self.current.try_get_with((), self.fetch()).await.map_err(|error| AuthnError::ServiceAccount(Box::new(error)))
+        self.current.get(self.fetch()).await.map_err(|error| AuthnError::ServiceAccount(Box::new(error)))
     }
 }
 
 /// Why there is no principal.
 #[derive(Debug, thiserror::Error)]
-enum TokenError {
+pub(super) enum TokenError {
     #[error(transparent)]
     Grant(#[from] GrantError),
     #[error("the token that the identity provider gave is not accepted")]
     DoesNotHold(#[source] AuthnError),
-}
-
-/// Keeps a principal until its token would soon be refused.
-struct ShortlyBefore(Duration);
-
-impl Expiry<(), Principal> for ShortlyBefore {
-    fn expire_after_create(&self, (): &(), principal: &Principal, _: std::time::Instant) -> Option<Duration> {
-        let remaining = principal.expires_at.as_second().saturating_sub(Timestamp::now().as_second());
-        let remaining = Duration::from_secs(u64::try_from(remaining).unwrap_or(0));
-        Some(remaining.saturating_sub(self.0 + MARGIN))
-    }
 }

@@ -1,4 +1,4 @@
-//! Which user names of tokens are accepted: system accounts are nobody's name.
+//! Decides which user names of tokens are accepted. System accounts are not.
 //!
 //! It is decided where tokens become principals, so that it holds for every kind of SSH credential, for tokens that are made for
 //! schedulers, and for service accounts.
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{AuthnError, Config};
 use crate::domain::Username;
 
-/// Accounts that systems bring along (Debian's and Red Hat's base, and daemons of clusters). None of them is a person's.
+/// System accounts of Debian, Red Hat and cluster daemons. None of them belongs to a person.
 const SYSTEM_ACCOUNTS: &str = "root toor admin administrator daemon bin sys sync shutdown halt adm games man lp mail news uucp operator proxy \
     www-data backup list irc gnats nobody nfsnobody ftp apache nginx sshd ssh messagebus dbus polkitd avahi chrony ntp rpc rpcuser statd tss \
     sssd nslcd ldap openldap kerberos munge slurm slurmrestd pbs pbsdata pbsadmin postgres mysql redis mongodb systemd systemd-network \

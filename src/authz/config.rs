@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::Relation;
 use crate::domain::{Secret, SystemName};
 use crate::rest::TokenEndpointAuthMethod;
 
@@ -47,6 +48,9 @@ pub struct OpenFgaConfig {
     /// Relation that permits the use of a cluster.
     #[serde(default = "default_relation")]
     pub relation: String,
+    /// Whether each operation requires the relation of its effect instead: `read`, `submit` or `write`. The model must define these.
+    #[serde(default)]
+    pub by_effect: bool,
     /// Object type of clusters.
     #[serde(default = "default_object_type")]
     pub object_type: String,
@@ -103,6 +107,9 @@ pub struct Rule {
     /// Ids of OAuth2 clients to which tokens were issued, or `*`.
     #[serde(default)]
     pub clients: Vec<String>,
+    /// Permitted effects: `read`, `submit` (jobs) and `write` (files). If absent, all of them.
+    #[serde(default = "default_relations")]
+    pub relations: Vec<Relation>,
 }
 
 impl Rule {
@@ -116,6 +123,9 @@ impl Rule {
         }
         if self.users.is_empty() && self.groups.is_empty() && self.clients.is_empty() {
             return Some(("users", "a rule without users, groups and clients allows nobody"));
+        }
+        if self.relations.is_empty() {
+            return Some(("relations", "a rule without relations allows nothing"));
         }
         None
     }
@@ -149,6 +159,10 @@ fn default_max_connections() -> usize {
 
 fn default_store() -> String {
     "goldcrest".to_owned()
+}
+
+fn default_relations() -> Vec<Relation> {
+    Relation::ALL.to_vec()
 }
 
 fn default_relation() -> String {

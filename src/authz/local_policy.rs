@@ -7,7 +7,7 @@ use crate::domain::{Principal, SystemName};
 
 const ALL: &str = "*";
 
-/// The authorizer over [`PolicyConfig`]: what no rule allows is refused.
+/// The authorizer over [`PolicyConfig`]. Access that no rule allows is refused.
 pub struct LocalPolicy {
     name: &'static str,
     config: PolicyConfig,
@@ -22,23 +22,24 @@ impl LocalPolicy {
         Self { name: "rules", config }
     }
 
-    /// The policy of a site without one: every caller may use every cluster.
+    /// The policy where none is configured: every caller may use every cluster.
     pub fn open() -> Self {
         let all = || vec![ALL.to_owned()];
-        let rule = Rule { systems: all(), users: all(), groups: Vec::new(), clients: Vec::new() };
+        let rule = Rule { systems: all(), users: all(), groups: Vec::new(), clients: Vec::new(), relations: Relation::ALL.to_vec() };
         Self { name: "none", config: PolicyConfig { rules: vec![rule] } }
     }
 
-    fn decide(&self, principal: &Principal, system: &SystemName) -> Ruling {
+    fn decide(&self, principal: &Principal, relation: Relation, system: &SystemName) -> Ruling {
         let matching = self.config.rules.iter().position(|rule| {
-            names(&rule.systems, [system.as_str()])
+            rule.relations.contains(&relation)
+                && names(&rule.systems, [system.as_str()])
                 && (names(&rule.users, [principal.username.as_str()])
                     || names(&rule.groups, principal.groups.iter().map(String::as_str))
                     || names(&rule.clients, principal.client_id.as_deref()))
         });
         let basis = Basis {
             authorizer: self.name,
-            relation: "access".to_owned(),
+            relation: relation.name().to_owned(),
             object: format!("system:{system}"),
             by: matching.map(|index| format!("rules[{index}]").into()),
             cached: false,
@@ -50,8 +51,7 @@ impl LocalPolicy {
 #[async_trait]
 impl Authorizer for LocalPolicy {
     async fn check_all(&self, principal: &Principal, relation: Relation, systems: &[&SystemName]) -> Result<Vec<Ruling>, AuthzError> {
-        let Relation::Access = relation;
-        Ok(systems.iter().map(|system| self.decide(principal, system)).collect())
+        Ok(systems.iter().map(|system| self.decide(principal, relation, system)).collect())
     }
 }
 
@@ -79,12 +79,17 @@ mod tests {
         }
     }
 
+    /// Allows nobody anything.
+    fn rule() -> Rule {
+        Rule { systems: Vec::new(), users: Vec::new(), groups: Vec::new(), clients: Vec::new(), relations: Relation::ALL.to_vec() }
+    }
+
     fn list(names: &[&str]) -> Vec<String> {
         names.iter().map(|&name| name.to_owned()).collect()
     }
 
     async fn decide(policy: &LocalPolicy, principal: &Principal, system: &str) -> Decision {
-        policy.check(principal, Relation::Access, &SystemName::new(system).unwrap()).await.unwrap().decision
+        policy.check(principal, Relation::Read, &SystemName::new(system).unwrap()).await.unwrap().decision
     }
 
     #[tokio::test]
@@ -95,7 +100,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_rule_allows_users_groups_or_clients_on_its_systems() {
-        let rule = Rule { systems: list(&["Daint"]), users: list(&["ann"]), groups: list(&["/staff"]), clients: list(&["health"]) };
+        let rule =
+            Rule { systems: list(&["Daint"]), users: list(&["ann"]), groups: list(&["/staff"]), clients: list(&["health"]), ..rule() };
         let policy = LocalPolicy::new(PolicyConfig { rules: vec![rule] });
         assert_eq!(decide(&policy, &principal("ann", &[], None), "daint").await, Decision::Allowed);
         assert_eq!(decide(&policy, &principal("bob", &["/staff"], None), "DAINT").await, Decision::Allowed);
@@ -105,20 +111,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_rule_allows_what_it_names_alone() {
+        let reader = Rule { systems: list(&["*"]), users: list(&["ann"]), relations: vec![Relation::Read], ..rule() };
+        let policy = LocalPolicy::new(PolicyConfig { rules: vec![reader] });
+        let daint = SystemName::new("daint").unwrap();
+        for (relation, expected) in
+            [(Relation::Read, Decision::Allowed), (Relation::Submit, Decision::Denied), (Relation::Write, Decision::Denied)]
+        {
+            let ruling = policy.check(&principal("ann", &[], None), relation, &daint).await.unwrap();
+            assert_eq!((ruling.decision, ruling.basis.relation.as_str()), (expected, relation.name()));
+        }
+    }
+
+    #[tokio::test]
     async fn a_ruling_names_the_rule_that_allowed() {
-        let rule = |user: &str| Rule { systems: list(&["*"]), users: list(&[user]), groups: list(&[]), clients: list(&[]) };
+        let rule = |user: &str| Rule { systems: list(&["*"]), users: list(&[user]), ..rule() };
         let policy = LocalPolicy::new(PolicyConfig { rules: vec![rule("ann"), rule("bob")] });
         let (daint, eiger) = (SystemName::new("daint").unwrap(), SystemName::new("eiger").unwrap());
-        let rulings = policy.check_all(&principal("bob", &[], None), Relation::Access, &[&eiger, &daint]).await.unwrap();
+        let rulings = policy.check_all(&principal("bob", &[], None), Relation::Read, &[&eiger, &daint]).await.unwrap();
         let told: Vec<_> = rulings.iter().map(|ruling| (ruling.basis.object.as_str(), ruling.basis.by.as_deref())).collect();
         assert_eq!(told, [("system:eiger", Some("rules[1]")), ("system:daint", Some("rules[1]"))]);
-        let refused = policy.check(&principal("eve", &[], None), Relation::Access, &daint).await.unwrap();
+        let refused = policy.check(&principal("eve", &[], None), Relation::Read, &daint).await.unwrap();
         assert_eq!((refused.basis.authorizer, refused.basis.by), ("rules", None));
     }
 
     #[tokio::test]
     async fn a_star_stands_for_any_value_but_not_for_none() {
-        let anyone_in_a_group = Rule { systems: list(&["*"]), users: list(&[]), groups: list(&["*"]), clients: list(&["*"]) };
+        let anyone_in_a_group = Rule { systems: list(&["*"]), groups: list(&["*"]), clients: list(&["*"]), ..rule() };
         let policy = LocalPolicy::new(PolicyConfig { rules: vec![anyone_in_a_group] });
         assert_eq!(decide(&policy, &principal("ann", &["x"], None), "daint").await, Decision::Allowed);
         assert_eq!(decide(&policy, &principal("ann", &[], None), "daint").await, Decision::Denied);

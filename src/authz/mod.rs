@@ -11,9 +11,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::{Principal, SystemName};
-use crate::error::{Classify, Kind};
+use crate::error::{Classify, ErrorChain, Kind};
 
 pub use config::{ClientCredentialsConfig, Config, OpenFgaConfig, PolicyConfig, Rule, is_word};
 pub use local_policy::LocalPolicy;
@@ -22,35 +24,54 @@ pub use open_fga::OpenFga;
 /// Decides about relations between principals and clusters.
 #[async_trait]
 pub trait Authorizer: Send + Sync {
-    /// Decides whether `principal` stands in `relation` to each of `systems`: one ruling each, in their order.
+    /// Decides whether `principal` has `relation` to each of `systems`: one ruling each, in their order.
     ///
     /// # Errors
-    /// When a decision could not be had for one of them. A refusal is no error.
+    /// When there is no decision for one of them. A refusal is not an error.
     async fn check_all(&self, principal: &Principal, relation: Relation, systems: &[&SystemName]) -> Result<Vec<Ruling>, AuthzError>;
 
     /// Decides about one system; see [`Authorizer::check_all`].
     ///
     /// # Errors
-    /// When no decision could be had.
+    /// When there is no decision.
     async fn check(&self, principal: &Principal, relation: Relation, system: &SystemName) -> Result<Ruling, AuthzError> {
         let mut rulings = self.check_all(principal, relation, &[system]).await?;
         rulings.pop().ok_or_else(|| AuthzError::Unavailable("no ruling was given".into()))
     }
 
-    /// Asks whether decisions can be had at all, without a caller: what is misspelt in the configuration shows here.
+    /// Checks without a caller that decisions are possible, which finds mistakes in the configuration.
     ///
     /// # Errors
-    /// Why none can be had.
+    /// Why there can be none.
     async fn probe(&self) -> Result<(), AuthzError> {
         Ok(())
     }
 }
 
-/// The relations that operations ask for. The model may have others, such as `admin`, which lead to these.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The relations that operations ask for, by what they do. The model may have others, such as `access`, which lead to these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Relation {
-    /// May use the cluster: jobs, files, status.
-    Access,
+    /// See: status, jobs, and contents of files.
+    Read,
+    /// Have work done: submit jobs, cancel them and attach to them.
+    Submit,
+    /// Change files.
+    Write,
+}
+
+impl Relation {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::Read, Self::Submit, Self::Write];
+
+    /// Its name in models, rules and the audit trail.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Submit => "submit",
+            Self::Write => "write",
+        }
+    }
 }
 
 /// An answer, and how it came about.
@@ -73,7 +94,7 @@ pub struct Basis {
     pub object: String,
     /// What decided: the id of OpenFGA's authorization model, or the rule that allowed. `None` where nothing is known.
     pub by: Option<Arc<str>>,
-    /// Whether the answer was remembered from an earlier question.
+    /// Whether the answer came from the cache.
     pub cached: bool,
 }
 
@@ -89,7 +110,7 @@ pub enum Decision {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthzError {
-    /// The authorization service did not answer, or not sensibly. Nothing is allowed then.
+    /// The authorization service gave no valid answer. Nothing is allowed then.
     #[error("the authorization service does not answer")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -101,7 +122,11 @@ impl Classify for AuthzError {
         }
     }
 
+    /// The server, its store and the system's error where OpenFGA gave no decision. What other sources hold is unknown.
     fn public_message(&self) -> Cow<'static, str> {
-        self.to_string().into()
+        match self {
+            Self::Unavailable(source) if source.is::<open_fga::OpenFgaError>() => ErrorChain(self).to_string().into(),
+            Self::Unavailable(_) => self.to_string().into(),
+        }
     }
 }

@@ -14,10 +14,10 @@ use crate::{filesystem, scheduler, ssh, transfer};
 pub struct Config {
     /// Name in URLs. Case is ignored.
     pub name: SystemName,
-    /// SSH access.
-    pub ssh: ssh::Config,
-    /// The batch scheduler.
-    pub scheduler: scheduler::Config,
+    /// SSH access. Without this section the system has no files, and no scheduler whose commands run there.
+    pub ssh: Option<ssh::Config>,
+    /// The batch scheduler. Without this section the system has no jobs.
+    pub scheduler: Option<scheduler::Config>,
     /// Account of the health checker.
     pub service_account: ServiceAccount,
     /// Settings of the health checker.
@@ -45,6 +45,19 @@ impl Config {
     /// The maintenance of the cluster, where there is one.
     pub fn maintenance(&self) -> Option<Maintenance> {
         Maintenance::announced(&self.maintenance, self.maintenance_retry_after)
+    }
+
+    /// Channels that one user may have open at a time; none without SSH.
+    pub fn channels_per_user(&self) -> usize {
+        self.ssh.as_ref().map_or(0, ssh::Config::channels_per_user)
+    }
+
+    /// The services that the system has, of those that can be probed.
+    pub fn services(&self) -> impl Iterator<Item = ServiceType> {
+        let (ssh, scheduler, store) = (self.ssh.is_some(), self.scheduler.is_some(), self.data_operation.data_transfer.is_some());
+        let services =
+            [(ServiceType::S3, store), (ServiceType::Filesystem, ssh), (ServiceType::Ssh, ssh), (ServiceType::Scheduler, scheduler)];
+        services.into_iter().filter_map(|(service, is_there)| is_there.then_some(service))
     }
 
     /// Where the transfer jobs of `user` run, as the path policy has yet to read it; nothing where the configuration names no

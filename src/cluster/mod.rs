@@ -1,62 +1,77 @@
-//! One cluster: its configuration, and gated access to its scheduler, files and SSH.
+//! One cluster: its configuration, and gated access to what it can do.
 //!
-//! A service that the background checker found unhealthy is not handed out. This module must not know who asks, nor HTTP.
+//! A cluster is a set of capabilities, each of which it may lack: [`Capabilities`]. What it lacks is refused with the reason, and a
+//! service that the background checker found unhealthy is not handed out. This module must not know who asks, nor HTTP. A further
+//! capability is a member of [`Capabilities`], its service in [`Config::services`], and a method of [`Cluster`] that hands it out.
 
 mod config;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use crate::domain::{ClusterHealth, InvalidPath, RemotePath, ServiceHealth, ServiceType, SystemName};
 use crate::error::{Classify, Kind};
-use crate::filesystem::FileSystem;
-use crate::scheduler::{CachedScheduler, Scheduler};
+use crate::filesystem;
+use crate::scheduler::{self, CachedScheduler, Scheduler};
 use crate::ssh::Transport;
 use crate::transfer::s3::Store;
 
 pub use config::{Config, DataOperation, FileSystemConfig, FileSystemDataType, ProbeConfig, ProbingConfig, ServiceAccount, SizeLimit};
 
-/// A cluster and the ways to work with it.
+/// Why there are no file operations on a cluster.
+pub const NO_FILES: &str = "Files cannot be reached on this system: it has no `ssh` section";
+
+/// Why there are no jobs on a cluster.
+pub const NO_COMPUTE: &str = "No jobs can be run on this system: it has no `scheduler` section";
+
+/// A cluster and what it can do.
 pub struct Cluster {
     config: Config,
-    transport: Arc<dyn Transport>,
-    scheduler: CachedScheduler,
-    files: Arc<dyn FileSystem>,
-    store: Option<Arc<Store>>,
+    compute: Option<CachedScheduler>,
+    files: Option<Files>,
+    objects: Option<Arc<Store>>,
     health: watch::Receiver<ClusterHealth>,
 }
 
-/// The parts of a cluster without the health gate, for the checker itself.
+/// What a cluster can do.
+#[derive(Clone, Default)]
+pub struct Capabilities {
+    /// Jobs.
+    pub compute: Option<Arc<dyn Scheduler>>,
+    /// Files, over SSH.
+    pub files: Option<Files>,
+    /// Transfers through an object store.
+    pub objects: Option<Arc<Store>>,
+}
+
+/// The files of a cluster, and the connections over which they are reached.
+#[derive(Clone)]
+pub struct Files {
+    /// The connections.
+    pub transport: Arc<dyn Transport>,
+    /// The operations.
+    pub operations: filesystem::Files,
+}
+
+/// The capabilities of a cluster without the health gate, for the checker itself.
 pub struct WithoutHealthCheck<'a> {
-    /// SSH.
-    pub transport: &'a dyn Transport,
     /// The scheduler.
-    pub scheduler: &'a CachedScheduler,
-    /// The files.
-    pub files: &'a dyn FileSystem,
-    /// The object store for transfers, where there is one.
-    pub store: Option<&'a Store>,
+    pub compute: Option<&'a CachedScheduler>,
+    /// The files, and the connections over which they are reached.
+    pub files: Option<&'a Files>,
+    /// The object store for transfers.
+    pub objects: Option<&'a Store>,
 }
 
 impl Cluster {
-    /// Puts a cluster together; what is read from `scheduler` is shared. `health` is written by the checker; while it is empty everything may be used.
-    pub fn new(
-        config: Config,
-        transport: Arc<dyn Transport>,
-        scheduler: Arc<dyn Scheduler>,
-        files: Arc<dyn FileSystem>,
-        health: watch::Receiver<ClusterHealth>,
-    ) -> Self {
-        let scheduler = CachedScheduler::new(scheduler, config.scheduler.freshness());
-        Self { config, transport, scheduler, files, store: None, health }
-    }
-
-    /// The same cluster with an object store for transfers.
-    #[must_use]
-    pub fn with_store(self, store: Arc<Store>) -> Self {
-        Self { store: Some(store), ..self }
+    /// Puts a cluster together; what is read from the scheduler is shared. `health` is written by the checker; while it is empty
+    /// everything may be used.
+    pub fn new(config: Config, capabilities: Capabilities, health: watch::Receiver<ClusterHealth>) -> Self {
+        let Capabilities { compute, files, objects } = capabilities;
+        let freshness = config.scheduler.as_ref().map(scheduler::Config::freshness).unwrap_or_default();
+        let compute = compute.map(|scheduler| CachedScheduler::new(scheduler, freshness));
+        Self { config, compute, files, objects, health }
     }
 
     /// Its name.
@@ -82,29 +97,44 @@ impl Cluster {
     /// The scheduler, unless it is known to be unhealthy.
     ///
     /// # Errors
-    /// [`GateError::Unhealthy`] with the checker's finding.
+    /// [`GateError::Unsupported`] where there is none, [`GateError::Unhealthy`] with the checker's finding.
     pub fn scheduler(&self) -> Result<&CachedScheduler, GateError> {
+        let scheduler = self.scheduler_without_health_check()?;
         self.require(ServiceType::Scheduler)?;
-        Ok(&self.scheduler)
+        Ok(scheduler)
     }
 
     /// The scheduler whatever the checker says: for `nodes`, `partitions` and the like, which the contract does not gate.
-    pub fn scheduler_without_health_check(&self) -> &CachedScheduler {
-        &self.scheduler
+    ///
+    /// # Errors
+    /// [`GateError::Unsupported`] where there is none.
+    pub fn scheduler_without_health_check(&self) -> Result<&CachedScheduler, GateError> {
+        self.compute.as_ref().ok_or(GateError::Unsupported(NO_COMPUTE))
     }
 
     /// The files, for a caller who was shown to stay inside the configured file systems: see [`Cluster::check`].
     ///
     /// # Errors
-    /// [`GateError::Unhealthy`] when SSH is known to be unhealthy.
-    pub fn files(&self) -> Result<&dyn FileSystem, GateError> {
+    /// [`GateError::Unsupported`] where files cannot be reached, [`GateError::Unhealthy`] when SSH is known to be unhealthy.
+    pub fn files(&self) -> Result<&filesystem::Files, GateError> {
+        let files = self.files_without_health_check()?;
         self.require(ServiceType::Ssh)?;
-        Ok(&*self.files)
+        Ok(&files.operations)
+    }
+
+    /// The files whatever the checker says.
+    ///
+    /// # Errors
+    /// [`GateError::Unsupported`] where files cannot be reached.
+    pub fn files_without_health_check(&self) -> Result<&Files, GateError> {
+        self.files.as_ref().ok_or(GateError::Unsupported(NO_FILES))
     }
 
     /// Waits, for a few seconds at most, until what requests that were cut left on it is removed.
     pub async fn settle(&self) {
-        self.files.settle().await;
+        if let Some(files) = &self.files {
+            files.operations.settle().await;
+        }
     }
 
     /// The object store for transfers, unless it is known to be unhealthy; nothing where there is none.
@@ -113,7 +143,7 @@ impl Cluster {
     /// [`GateError::Unhealthy`] with the checker's finding.
     pub fn store(&self) -> Result<Option<&Store>, GateError> {
         self.require(ServiceType::S3)?;
-        Ok(self.store.as_deref())
+        Ok(self.objects.as_deref())
     }
 
     /// Reads a path of ours and applies the path policy, as [`Cluster::check`] does. Paths of requests are read where the links
@@ -128,8 +158,9 @@ impl Cluster {
     /// Applies the path policy: inside a configured file system, and that file system not known to be unhealthy.
     ///
     /// # Errors
-    /// [`GateError::Outside`] or [`GateError::Unhealthy`].
+    /// [`GateError::Unsupported`], [`GateError::Outside`] or [`GateError::Unhealthy`].
     pub fn check(&self, path: RemotePath) -> Result<RemotePath, GateError> {
+        self.files_without_health_check()?;
         if !self.config.file_systems.iter().any(|fs| path.is_within(&fs.path)) {
             return Err(GateError::Outside { path, system: self.config.name.clone() });
         }
@@ -145,21 +176,16 @@ impl Cluster {
         self.config.file_systems.iter().any(|fs| fs.path.is_within(path))
     }
 
-    /// All parts without the health gate, for the checker.
+    /// All capabilities without the health gate, for the checker.
     pub fn without_health_check(&self) -> WithoutHealthCheck<'_> {
-        WithoutHealthCheck { transport: &*self.transport, scheduler: &self.scheduler, files: &*self.files, store: self.store.as_deref() }
+        WithoutHealthCheck { compute: self.compute.as_ref(), files: self.files.as_ref(), objects: self.objects.as_deref() }
     }
 
     fn require(&self, service: ServiceType) -> Result<(), GateError> {
         match self.health.borrow().unhealthy(service) {
             None => Ok(()),
             Some(entry) => {
-                let word = match service {
-                    ServiceType::Ssh => "ssh",
-                    ServiceType::S3 => "s3",
-                    _ => "scheduler",
-                };
-                Err(unhealthy(&format!("The {word} service for the requested system ({})", self.config.name), entry))
+                Err(unhealthy(&format!("The {} service for the requested system ({})", service.name(), self.config.name), entry))
             }
         }
     }
@@ -175,6 +201,9 @@ fn unhealthy(what: &str, entry: &ServiceHealth) -> GateError {
 /// Why a part of the cluster, or a path, may not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum GateError {
+    /// The cluster has no such capability.
+    #[error("{0}")]
+    Unsupported(&'static str),
     /// The checker found the service unhealthy.
     #[error("{0}")]
     Unhealthy(String),
@@ -194,12 +223,9 @@ pub enum GateError {
 impl Classify for GateError {
     fn kind(&self) -> Kind {
         match self {
+            Self::Unsupported(_) => Kind::Unsupported,
             Self::Unhealthy(_) => Kind::Unavailable,
             Self::Path(_) | Self::Outside { .. } => Kind::Invalid,
         }
-    }
-
-    fn public_message(&self) -> Cow<'static, str> {
-        self.to_string().into()
     }
 }

@@ -113,17 +113,26 @@ fn keys_summary(config: &credentials::Config) -> String {
 }
 
 fn cluster_summary(cluster: &cluster::Config) -> String {
-    let ssh = &cluster.ssh;
-    let jump = ssh.proxy_host.as_ref().map(|host| format!(" through {host}")).unwrap_or_default();
+    let scheduler = match &cluster.scheduler {
+        Some(scheduler) => format!("{:?} over {:?}", scheduler.kind(), scheduler.connection_mode()).to_lowercase(),
+        None => "no scheduler".to_owned(),
+    };
+    let reached = match &cluster.ssh {
+        Some(ssh) => {
+            let jump = ssh.proxy_host.as_ref().map(|host| format!(" through {host}")).unwrap_or_default();
+            format!("{}:{}{jump}", ssh.host, ssh.port)
+        }
+        None => "no SSH".to_owned(),
+    };
     let folders: Vec<String> = cluster.file_systems.iter().map(|fs| fs.path.to_text()).collect();
     let folders = if folders.is_empty() { "no file systems".to_owned() } else { folders.join(" ") };
     let probes = match &cluster.probing.services {
         Some(services) if !services.is_empty() => format!("{} every {} s", count(services.len(), "probe"), cluster.probing.interval_check),
         _ => "no probes".to_owned(),
     };
-    let scheduler = format!("{:?} over {:?}", cluster.scheduler.kind, cluster.scheduler.connection_mode).to_lowercase();
-    let keys = ssh.credentials.as_ref().map(|own| format!(", SSH keys {}", keys_summary(own))).unwrap_or_default();
-    format!("{scheduler}, {}:{}{jump}, {folders}, {probes}{keys}", ssh.host, ssh.port)
+    let own = cluster.ssh.as_ref().and_then(|ssh| ssh.credentials.as_ref());
+    let keys = own.map(|own| format!(", SSH keys {}", keys_summary(own))).unwrap_or_default();
+    format!("{scheduler}, {reached}, {folders}, {probes}{keys}")
 }
 
 /// A URL as it may be shown: without a query.

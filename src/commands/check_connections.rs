@@ -9,7 +9,7 @@ pub(super) async fn run(config: Config) -> Result<(), String> {
     super::print("\n");
     let mut failed = 0;
     let show = |step: Step| {
-        failed += usize::from(step.outcome.is_err());
+        failed += usize::from(matches!(step.outcome, Some(Err(_))));
         super::print(&line(&step));
     };
     app::try_connections(config, show).await.map_err(|error| ErrorChain(&error).to_string())?;
@@ -22,8 +22,9 @@ pub(super) async fn run(config: Config) -> Result<(), String> {
 
 fn line(step: &Step) -> String {
     match &step.outcome {
-        Ok(found) if found.is_empty() => format!("  \u{2713} {}: {}\n", step.subject, step.name),
-        Ok(found) => format!("  \u{2713} {}: {} ({found})\n", step.subject, step.name),
-        Err(reason) => format!("  \u{2717} {}: {}: {reason}\n      {}\n", step.subject, step.name, step.advice),
+        None => format!("  - {}: {}: not tried, since a step that it needs failed\n", step.subject, step.name),
+        Some(Ok(found)) if found.is_empty() => format!("  \u{2713} {}: {}\n", step.subject, step.name),
+        Some(Ok(found)) => format!("  \u{2713} {}: {} ({found})\n", step.subject, step.name),
+        Some(Err(reason)) => format!("  \u{2717} {}: {}: {reason}\n      {}\n", step.subject, step.name, step.advice),
     }
 }

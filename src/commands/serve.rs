@@ -68,6 +68,7 @@ pub(super) async fn run(loaded: Loaded, file: PathBuf) -> Result<(), String> {
     let stop = lifecycle.token();
     tracing::info!(%address, scheme, version = super::VERSION.as_str(), "serving");
     lifecycle.spawn("the API", app.serve(listener, stop.clone()));
+    systemd::status("serving");
     systemd::ready();
     stop.cancelled().await;
     systemd::stopping();

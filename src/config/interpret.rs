@@ -4,12 +4,14 @@
 //! What serde would say about a wrong document stops at the first mistake and does not know lines; after this walk it has
 //! little left to complain about.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
+
+use crate::domain::nearest_name;
 
 use super::problem::{ConfigError, Origin, Problem};
 use super::shape::{accepts, describe, kind, names, one_of, property, snake_case, tag_name, tag_value};
@@ -24,6 +26,10 @@ pub(super) struct Interpreter {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     origins: HashMap<String, Origin>,
+    /// The files that secrets were read from, by their keys.
+    secret_files: HashMap<String, PathBuf>,
+    /// Files of the configuration that hold secrets and can be read by everybody: each is told once.
+    open_files: HashSet<PathBuf>,
 }
 
 /// An object's members, to be taken out one by one.
@@ -59,7 +65,8 @@ impl Sections {
 
 impl Interpreter {
     pub(super) fn new(problems: Vec<Problem>) -> Self {
-        Self { problems, warnings: Vec::new(), origins: HashMap::new() }
+        let (secret_files, open_files) = (HashMap::new(), HashSet::new());
+        Self { problems, warnings: Vec::new(), origins: HashMap::new(), secret_files, open_files }
     }
 
     /// Walks the whole document.
@@ -77,26 +84,26 @@ impl Interpreter {
             Err(error) => {
                 // What the walk found already is not said a second time in serde's words.
                 if !self.problems.iter().any(|problem| is_within(&problem.path, path)) {
-                    self.mistake(&full_path(path, error.path()), error.inner().to_string());
+                    self.report(&full_path(path, error.path()), error.inner().to_string());
                 }
                 None
             }
         }
     }
 
-    /// Whether a mistake was noted at a key.
+    /// Whether an error was reported at a key.
     pub(super) fn is_wrong(&self, path: &str) -> bool {
         self.problems.iter().any(|problem| problem.path == path)
     }
 
-    /// Notes a mistake at a key.
-    pub(super) fn mistake(&mut self, path: &str, message: impl Into<String>) {
+    /// Reports an error at a key.
+    pub(super) fn report(&mut self, path: &str, message: impl Into<String>) {
         let problem = Problem::new(path, message).at(self.origin(path));
         self.problems.push(problem);
     }
 
-    /// Notes a mistake at a key, with what would be right.
-    pub(super) fn mistake_allowing(&mut self, path: &str, message: impl Into<String>, allowed: impl Into<String>) {
+    /// Reports an error at a key, with the values that are allowed.
+    pub(super) fn report_allowing(&mut self, path: &str, message: impl Into<String>, allowed: impl Into<String>) {
         let problem = Problem::new(path, message).at(self.origin(path)).allowed(allowed);
         self.problems.push(problem);
     }
@@ -105,6 +112,11 @@ impl Interpreter {
     pub(super) fn warning(&mut self, path: &str, message: impl Into<String>) {
         let warning = Problem::new(path, message).at(self.origin(path));
         self.warnings.push(warning);
+    }
+
+    /// What is wrong with a secret, with the file that it was read from.
+    pub(super) fn in_its_file(&self, path: &str, reason: &str) -> String {
+        self.secret_files.get(path).map_or_else(|| reason.to_owned(), |file| format!("in the secret file {} {reason}", file.display()))
     }
 
     /// The configuration, where nothing is wrong with it.
@@ -150,7 +162,9 @@ impl Interpreter {
             Some("array") => self.array(node, schema, path),
             Some("string") => self.string(node, schema, path),
             Some("integer") => self.integer(node, schema, path),
-            Some("number") => self.scalar(node, schema, path, |text| text.parse::<f64>().ok().map(Json::from)),
+            Some("number") => {
+                self.scalar(node, schema, path, |text| text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Json::from))
+            }
             Some("boolean") => self.scalar(node, schema, path, boolean),
             _ => Some(untyped(node)),
         }
@@ -170,7 +184,7 @@ impl Interpreter {
             };
             let child_path = join(path, name);
             if members.contains_key(name) {
-                self.mistake(&child_path, "given twice, in two spellings");
+                self.report(&child_path, "given twice, in two spellings");
                 continue;
             }
             // A key without a value counts as absent, but where `null` means something.
@@ -186,7 +200,7 @@ impl Interpreter {
         for name in schema.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str) {
             if !members.contains_key(name) {
                 let property = &properties[name];
-                self.mistake_allowing(&join(path, name), "is missing", describe(property));
+                self.report_allowing(&join(path, name), "is missing", describe(property));
             }
         }
         Some(Json::Object(members))
@@ -208,12 +222,8 @@ impl Interpreter {
             return;
         }
         let wanted = snake_case(written);
-        let nearest = properties
-            .keys()
-            .map(|known| (known, strsim::normalized_damerau_levenshtein(&wanted, known)))
-            .filter(|(_, likeness)| *likeness > 0.6)
-            .max_by(|(_, a), (_, b)| a.total_cmp(b));
-        let hint = nearest.map(|(known, _)| format!("; did you mean `{known}`?")).unwrap_or_default();
+        let nearest = nearest_name(&wanted, properties.keys().map(String::as_str));
+        let hint = nearest.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
         let (list, word) = if is_closed { (&mut self.problems, "unknown key") } else { (&mut self.warnings, "unknown key, ignored") };
         list.push(Problem::new(child_path, format!("{word}{hint}")).at(Some(&child.origin)));
     }
@@ -236,22 +246,35 @@ impl Interpreter {
         if allowed.is_empty() || allowed.contains(&text.as_str()) {
             return Some(Json::String(text.clone()));
         }
-        self.mistake_allowing(path, format!("is none of the values allowed: {}", shown(path, text)), one_of(&allowed));
+        self.report_allowing(path, format!("is none of the values allowed: {}", shown(path, text)), one_of(&allowed));
         None
     }
 
     /// The secret, or nothing where its file is wrong: what else the section holds is still checked then.
     fn secret(&mut self, text: &str, path: &str) -> String {
-        let Some(file) = text.strip_prefix(SECRET_FILE).map(expand) else { return text.to_owned() };
+        let Some(file) = text.strip_prefix(SECRET_FILE).map(expand) else {
+            self.written_in_place(path);
+            return text.to_owned();
+        };
+        self.secret_files.insert(path.to_owned(), file.clone());
         if is_world_readable(&file) {
             self.warning(path, format!("the secret file {} can be read by everybody: chmod o-r it", file.display()));
         }
         match read_text(&file, MAX_SECRET) {
-            Ok(secret) if secret.trim().is_empty() => self.mistake(path, format!("the secret file {} is empty", file.display())),
+            Ok(secret) if secret.trim().is_empty() => self.report(path, format!("the secret file {} is empty", file.display())),
             Ok(secret) => return secret.trim().to_owned(),
-            Err(reason) => self.mistake(path, format!("the secret file {} {reason}", file.display())),
+            Err(reason) => self.report(path, format!("the secret file {} {reason}", file.display())),
         }
         String::new()
+    }
+
+    /// A secret stands in a file of the configuration itself, which everybody may be able to read.
+    fn written_in_place(&mut self, path: &str) {
+        let Some(Origin::Line(Some(file), _)) = self.origin(path).cloned() else { return };
+        if is_world_readable(&file) && self.open_files.insert(file.to_path_buf()) {
+            let reason = format!("is a secret in {}, which everybody can read: chmod o-r it, or use {SECRET_FILE}/path", file.display());
+            self.warning(path, reason);
+        }
     }
 
     fn integer(&mut self, node: &Node, schema: &Json, path: &str) -> Option<Json> {
@@ -270,7 +293,7 @@ impl Interpreter {
     fn scalar(&mut self, node: &Node, schema: &Json, path: &str, read: impl Fn(&str) -> Option<Json>) -> Option<Json> {
         match &node.value {
             Value::Scalar { text, .. } => read(text.trim()).or_else(|| {
-                self.mistake_allowing(path, format!("is not of the right kind: {}", shown(path, text)), describe(schema));
+                self.report_allowing(path, format!("is not of the right kind: {}", shown(path, text)), describe(schema));
                 None
             }),
             _ => self.wrong(path, schema),
@@ -304,7 +327,7 @@ impl Interpreter {
                     None => {
                         let descriptions: Vec<String> = options.iter().map(|option| describe(option)).collect();
                         let message = format!("is none of the values allowed: {}", shown(path, text));
-                        self.mistake_allowing(path, message, descriptions.join(" or "));
+                        self.report_allowing(path, message, descriptions.join(" or "));
                         None
                     }
                 }
@@ -317,14 +340,14 @@ impl Interpreter {
         if let Some(tag) = options.first().and_then(|option| tag_name(option)) {
             let tags: Vec<&str> = options.iter().filter_map(|option| tag_value(option, tag)).collect();
             let Some((_, chosen)) = entries.iter().find(|(key, _)| snake_case(key) == tag) else {
-                self.mistake_allowing(&join(path, tag), "is missing", one_of(&tags));
+                self.report_allowing(&join(path, tag), "is missing", one_of(&tags));
                 return None;
             };
             let Value::Scalar { text, .. } = &chosen.value else { return self.wrong_choice(path, options) };
             let Some(option) = options.iter().find(|option| tag_value(option, tag) == Some(text)) else {
                 let tag_path = join(path, tag);
                 self.origins.insert(tag_path.clone(), chosen.origin.clone());
-                self.mistake_allowing(&tag_path, format!("is none of the values allowed: {}", shown(&tag_path, text)), one_of(&tags));
+                self.report_allowing(&tag_path, format!("is none of the values allowed: {}", shown(&tag_path, text)), one_of(&tags));
                 return None;
             };
             return self.value(node, option, path);
@@ -338,20 +361,20 @@ impl Interpreter {
             None => {
                 let ways: Vec<String> = options.iter().map(|option| required(option).join(" and ")).collect();
                 let ways: Vec<&str> = ways.iter().map(String::as_str).collect();
-                self.mistake_allowing(path, "lacks the key that says of which kind it is", one_of(&ways));
+                self.report_allowing(path, "lacks the key that says of which kind it is", one_of(&ways));
                 None
             }
         }
     }
 
     fn wrong(&mut self, path: &str, schema: &Json) -> Option<Json> {
-        self.mistake_allowing(path, "is not of the right kind", describe(schema));
+        self.report_allowing(path, "is not of the right kind", describe(schema));
         None
     }
 
     fn wrong_choice(&mut self, path: &str, options: &[&Json]) -> Option<Json> {
         let descriptions: Vec<String> = options.iter().map(|option| describe(option)).collect();
-        self.mistake_allowing(path, "is none of the values allowed", descriptions.join(" or "));
+        self.report_allowing(path, "is none of the values allowed", descriptions.join(" or "));
         None
     }
 }

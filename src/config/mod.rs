@@ -48,7 +48,8 @@ pub struct Config {
     pub metrics: Option<http::MetricsConfig>,
     /// Authentication and authorization of callers.
     pub auth: Auth,
-    /// Source of the SSH keys with which Goldcrest logs in as a caller.
+    /// Source of the SSH keys with which Goldcrest logs in as a caller. Required if a cluster has an `ssh` section without `credentials`.
+    #[schemars(default)]
     pub ssh_credentials: credentials::Config,
     /// The clusters: a list, or `path:/folder` for a folder with one `*.yaml` file per cluster.
     #[schemars(default)]
@@ -111,6 +112,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
     let mut auth = sections.take_section("auth");
     let authentication: Option<authn::Config> = walk.typed(auth.take("authentication"), "auth.authentication");
     let authorization: Option<authz::Config> = walk.typed(auth.take("authorization"), "auth.authorization");
+    let has_credentials = sections.document().get("ssh_credentials").is_some();
     let ssh_credentials: Option<credentials::Config> = walk.typed(sections.take("ssh_credentials"), "ssh_credentials");
     let server: http::Config = walk.typed(sections.take("server"), "server").unwrap_or_default();
     let metrics: Option<http::MetricsConfig> = walk.typed(sections.take("metrics"), "metrics");
@@ -133,8 +135,10 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
     rules::metrics(&mut walk, metrics.as_ref(), &server);
     rules::logger(&mut walk, &logger);
     rules::clusters(&mut walk, &clusters, ssh_credentials.as_ref());
-    if let Some(ssh_credentials) = &ssh_credentials {
-        rules::credentials(&mut walk, "ssh_credentials", ssh_credentials);
+    match &ssh_credentials {
+        Some(ssh_credentials) => rules::credentials(&mut walk, "ssh_credentials", ssh_credentials),
+        None if has_credentials => {}
+        None => rules::no_credentials(&mut walk, &clusters),
     }
     if let Some(authentication) = &authentication {
         rules::authentication(&mut walk, authentication);
@@ -143,20 +147,20 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
         let systems: Vec<_> = clusters.iter().map(|(_, cluster)| &cluster.name).collect();
         rules::authorization(&mut walk, authorization, &systems);
     }
-    match (authentication, ssh_credentials) {
-        (Some(authentication), Some(ssh_credentials)) => walk.finish(Config {
+    match authentication {
+        Some(authentication) => walk.finish(Config {
             apis_root_path: apis_root_path.trim_end_matches('/').to_owned(),
             doc_servers,
             app_debug,
             server,
             metrics,
             auth: Auth { authentication, authorization },
-            ssh_credentials,
+            ssh_credentials: ssh_credentials.unwrap_or_default(),
             clusters: clusters.into_iter().map(|(_, cluster)| cluster).collect(),
             logger,
             fingerprints,
         }),
-        _ => Err(walk.into_error()),
+        None => Err(walk.into_error()),
     }
 }
 

@@ -6,14 +6,14 @@ use super::interpret::Interpreter;
 use crate::domain::{RemotePath, ServiceType, SystemName};
 use crate::error::ErrorChain;
 use crate::rest::Url;
-use crate::scheduler::slurm::ApiVersion;
-use crate::scheduler::{self, ConnectionMode, SchedulerType};
+use crate::scheduler::slurm::{self, ApiVersion};
+use crate::scheduler::{self, ConnectionMode, MAX_FRESHNESS};
 use crate::{authn, authz, cluster, credentials, http, ssh, transfer};
 
 /// `apis_root_path`.
 pub(super) fn root_path(walk: &mut Interpreter, path: &str) {
     if !path.is_empty() && !path.starts_with('/') {
-        walk.mistake_allowing("apis_root_path", "does not start with a slash", "nothing, or a path such as /hpc");
+        walk.report_allowing("apis_root_path", "does not start with a slash", "nothing, or a path such as /hpc");
     }
 }
 
@@ -21,6 +21,8 @@ pub(super) fn root_path(walk: &mut Interpreter, path: &str) {
 pub(super) fn server(walk: &mut Interpreter, config: &http::Config) {
     at_least_one(walk, "server.request_timeout", config.request_timeout);
     at_least_one(walk, "server.max_body_size", config.max_body_size as u64);
+    at_least_one(walk, "server.max_requests_per_user", config.max_requests_per_user);
+    at_least_one(walk, "server.max_transfers_per_user", config.max_transfers_per_user);
     for (index, network) in config.trusted_proxies.iter().enumerate() {
         if network.is_everything() {
             let reason = "trusts everybody: each client can write any address into the log";
@@ -29,14 +31,14 @@ pub(super) fn server(walk: &mut Interpreter, config: &http::Config) {
     }
     maintenance(walk, "server.maintenance", &config.maintenance);
     if let Some(error) = config.tls.as_ref().and_then(|tls| tls.check().err()) {
-        walk.mistake("server.tls", ErrorChain(&error).to_string());
+        walk.report("server.tls", ErrorChain(&error).to_string());
     }
 }
 
 /// A switch is not what it looks like: `maintenance: false` would begin one.
 fn maintenance(walk: &mut Interpreter, path: &str, text: &str) {
     if ["true", "false", "yes", "no", "on", "off"].contains(&text.trim().to_ascii_lowercase().as_str()) {
-        walk.mistake_allowing(path, format!("is no text to show: `{text}`"), "what callers are told, or an empty text for no maintenance");
+        walk.report_allowing(path, format!("is no text to show: `{text}`"), "what callers are told, or an empty text for no maintenance");
     }
 }
 
@@ -47,7 +49,7 @@ pub(super) fn metrics(walk: &mut Interpreter, config: Option<&http::MetricsConfi
         && (config.listen.ip() == server.listen.ip() || config.listen.ip().is_unspecified() || server.listen.ip().is_unspecified())
         && config.listen.port() != 0
     {
-        walk.mistake("metrics.listen", "is where the API listens (server.listen): the metrics ask for no token");
+        walk.report("metrics.listen", "is where the API listens (server.listen): the metrics ask for no token");
     }
 }
 
@@ -69,7 +71,7 @@ pub(super) fn authentication(walk: &mut Interpreter, config: &authn::Config) {
     let key = |name: &str| format!("auth.authentication.{name}");
     url(walk, &key("token_url"), &config.token_url);
     if config.public_certs.is_empty() {
-        walk.mistake_allowing(
+        walk.report_allowing(
             &key("public_certs"),
             "names no key set: no token could be verified",
             "a list of https://, http:// or file:/// URLs",
@@ -78,17 +80,17 @@ pub(super) fn authentication(walk: &mut Interpreter, config: &authn::Config) {
     for (index, certs) in config.public_certs.iter().enumerate() {
         if let Err(error) = authn::Source::parse(certs) {
             let path = format!("{}[{index}]", key("public_certs"));
-            walk.mistake_allowing(&path, error.to_string(), "an https://, http:// or file:/// URL");
+            walk.report_allowing(&path, error.to_string(), "an https://, http:// or file:/// URL");
         }
     }
     if let Some(algorithm) = &config.jwk_algorithm
         && !authn::supported_algorithm(algorithm)
     {
         let allowed = "RS256 | RS384 | RS512 | PS256 | PS384 | PS512 | ES256 | ES384 | EdDSA";
-        walk.mistake_allowing(&key("jwk_algorithm"), "is no supported algorithm with public keys", allowed);
+        walk.report_allowing(&key("jwk_algorithm"), "is no supported algorithm with public keys", allowed);
     }
     if config.username_claim.is_empty() {
-        walk.mistake(&key("username_claim"), "is empty");
+        walk.report(&key("username_claim"), "is empty");
     }
     at_least_one(walk, &key("public_certs_refresh"), config.public_certs_refresh);
     if config.audience.is_empty() {
@@ -108,8 +110,11 @@ pub(super) fn authorization(walk: &mut Interpreter, config: &authz::Config, syst
             if let Some(account) = &config.client_credentials {
                 url(walk, "auth.authorization.client_credentials.token_url", &account.token_url);
                 if config.api_token.is_some() {
-                    walk.mistake("auth.authorization.client_credentials", "stands beside api_token: the server is shown one of them");
+                    walk.report("auth.authorization.client_credentials", "stands beside api_token: the server is shown one of them");
                 }
+            }
+            if config.by_effect && config.relation != "access" {
+                walk.warning("auth.authorization.relation", "has no effect with by_effect: true");
             }
             for (key, word) in
                 [("relation", &config.relation), ("object_type", &config.object_type), ("group_relation", &config.group_relation)]
@@ -117,14 +122,14 @@ pub(super) fn authorization(walk: &mut Interpreter, config: &authz::Config, syst
                     .chain(config.group_type.as_ref().map(|word| ("group_type", word)))
             {
                 if !authz::is_word(word) {
-                    walk.mistake(&format!("auth.authorization.{key}"), "is no name that an OpenFGA model can have");
+                    walk.report(&format!("auth.authorization.{key}"), "is no name that an OpenFGA model can have");
                 }
             }
         }
         authz::Config::Policy(config) => {
             for (index, rule) in config.rules.iter().enumerate() {
                 if let Some((key, reason)) = rule.validate() {
-                    walk.mistake(&format!("auth.authorization.rules[{index}].{key}"), reason);
+                    walk.report(&format!("auth.authorization.rules[{index}].{key}"), reason);
                 }
             }
             for (index, rule) in config.rules.iter().enumerate() {
@@ -147,7 +152,15 @@ pub(super) fn credentials(walk: &mut Interpreter, path: &str, config: &credentia
         let path = format!("{path}.{key}");
         // A secret file that could not be read was told already.
         if !walk.is_wrong(&path) {
-            walk.mistake(&path, reason);
+            let reason = walk.in_its_file(&path, &reason);
+            walk.report(&path, reason);
+        }
+    }
+    for (key, reason) in config.unusable_keys() {
+        let path = format!("{path}.{key}");
+        if !walk.is_wrong(&path) {
+            let reason = walk.in_its_file(&path, reason);
+            walk.warning(&path, reason);
         }
     }
 }
@@ -158,33 +171,67 @@ pub(super) fn clusters(walk: &mut Interpreter, clusters: &[(usize, cluster::Conf
     for (index, config) in clusters {
         let path = format!("clusters[{index}]");
         if let Some(first) = seen.insert(&config.name, index) {
-            walk.mistake(&format!("{path}.name"), format!("is the name of clusters[{first}] already; names are compared without case"));
+            walk.report(&format!("{path}.name"), format!("is the name of clusters[{first}] already; names are compared without case"));
         }
         maintenance(walk, &format!("{path}.maintenance"), &config.maintenance);
-        ssh(walk, &format!("{path}.ssh"), &config.ssh, site);
-        scheduler(walk, &format!("{path}.scheduler"), config);
+        if let Some(config) = &config.ssh {
+            ssh(walk, &format!("{path}.ssh"), config, site);
+        }
+        if let Some(config) = &config.scheduler {
+            scheduler(walk, &format!("{path}.scheduler"), config);
+        }
+        capabilities(walk, &path, config);
         if config.service_account.client_id.is_empty() {
-            walk.mistake(&format!("{path}.service_account.client_id"), "is empty");
+            walk.report(&format!("{path}.service_account.client_id"), "is empty");
         }
         at_least_one(walk, &format!("{path}.probing.interval_check"), config.probing.interval_check);
         for (service, probe) in config.probing.services.iter().flatten() {
-            let name = match service {
-                ServiceType::S3 => "storage",
-                ServiceType::Filesystem => "filesystem",
-                ServiceType::Ssh => "ssh",
-                ServiceType::Scheduler => "scheduler",
-                ServiceType::Exception => {
-                    let allowed = "scheduler | filesystem | ssh | storage";
-                    walk.mistake_allowing(&format!("{path}.probing.services.exception"), "is nothing to probe", allowed);
-                    continue;
-                }
-            };
-            at_least_one(walk, &format!("{path}.probing.services.{name}.timeout"), probe.timeout);
+            let key = format!("{path}.probing.services.{}", service.name());
+            if *service == ServiceType::Exception {
+                walk.report_allowing(&key, "is nothing to probe", "scheduler | filesystem | ssh | storage");
+                continue;
+            }
+            at_least_one(walk, &format!("{key}.timeout"), probe.timeout);
+            if *service != ServiceType::S3 && !config.services().any(|has| has == *service) {
+                walk.warning(&key, "has no effect: the system has no such service");
+            }
         }
         transfer_jobs(walk, &format!("{path}.data_operation"), config);
-        if config.file_systems.is_empty() {
+    }
+}
+
+/// What a system can do, and what its other sections need for it.
+fn capabilities(walk: &mut Interpreter, path: &str, config: &cluster::Config) {
+    let needs_ssh = config.scheduler.as_ref().is_some_and(|scheduler| scheduler.connection_mode() != ConnectionMode::Rest);
+    match (&config.ssh, &config.scheduler) {
+        (Some(_), _) if config.file_systems.is_empty() => {
             walk.warning(&format!("{path}.file_systems"), "is empty: every file operation will be refused");
         }
+        (Some(_), _) => {}
+        (None, None) => {
+            walk.report_allowing(path, "has neither ssh nor scheduler: there is nothing that it could do", "one of them, or both")
+        }
+        (None, Some(_)) if needs_ssh => {
+            let allowed = "a section with the key `host`; or connection_mode: rest, where the scheduler is Slurm";
+            walk.report_allowing(&format!("{path}.ssh"), "is missing: the scheduler's commands are run over SSH", allowed);
+        }
+        (None, Some(_)) => {
+            let listed = [
+                ("file_systems", !config.file_systems.is_empty()),
+                ("data_operation.data_transfer", config.data_operation.data_transfer.is_some()),
+            ];
+            for (key, _) in listed.into_iter().filter(|(_, is_given)| *is_given) {
+                walk.warning(&format!("{path}.{key}"), "has no effect without ssh: files cannot be reached");
+            }
+        }
+    }
+}
+
+/// No `ssh_credentials`: a mistake unless no cluster needs any.
+pub(super) fn no_credentials(walk: &mut Interpreter, clusters: &[(usize, cluster::Config)]) {
+    let needs = |config: &cluster::Config| config.ssh.as_ref().is_some_and(|ssh| ssh.credentials.is_none());
+    if clusters.is_empty() || clusters.iter().any(|(_, config)| needs(config)) {
+        walk.report_allowing("ssh_credentials", "is missing", "a section with the key `type`");
     }
 }
 
@@ -198,12 +245,12 @@ fn ssh(walk: &mut Interpreter, path: &str, config: &ssh::Config, site: Option<&c
         && !authority.extensions.contains(&credentials::Extension::PermitPortForwarding)
     {
         let reason = "is set, and the certificates for it do not permit to connect onwards: the jump host would refuse";
-        walk.mistake_allowing(&key("proxy_host"), reason, "`permit-port-forwarding` among the extensions of the SSHCertificateAuthority");
+        walk.report_allowing(&key("proxy_host"), reason, "`permit-port-forwarding` among the extensions of the SSHCertificateAuthority");
     }
     for (name, host) in [("host", Some(&config.host)), ("proxy_host", config.proxy_host.as_ref())] {
         match host {
-            Some(host) if host.trim().is_empty() => walk.mistake(&key(name), "is empty"),
-            Some(host) if !is_host(host) => walk.mistake_allowing(
+            Some(host) if host.trim().is_empty() => walk.report(&key(name), "is empty"),
+            Some(host) if !is_host(host) => walk.report_allowing(
                 &key(name),
                 format!("is no host: `{}`", host.chars().take(80).collect::<String>()),
                 "a name or an address alone; user and port have keys of their own",
@@ -216,7 +263,10 @@ fn ssh(walk: &mut Interpreter, path: &str, config: &ssh::Config, site: Option<&c
             walk.warning(&key("host_keys"), "trust_on_first_use believes whoever answers first after a start: for evaluation only");
         }
         Some(ssh::HostKeys::KnownHosts(file)) if !file.is_file() => {
-            let reason = format!("the file {} does not exist: no connection can be made before it does", file.display());
+            let reason = format!(
+                "the file {} does not exist: no connection can be made before it does; collect the keys with ssh-keyscan and compare their fingerprints",
+                file.display()
+            );
             walk.warning(&key("host_keys.known_hosts"), reason);
         }
         _ => {}
@@ -224,12 +274,12 @@ fn ssh(walk: &mut Interpreter, path: &str, config: &ssh::Config, site: Option<&c
     at_least_one(walk, &key("port"), config.port.into());
     if let Some(reason) = config.host_keys.as_ref().and_then(ssh::HostKeys::validate) {
         let allowed = "lines such as those of *.pub files: ssh-ed25519 AAAA...";
-        walk.mistake_allowing(&key("host_keys.pinned"), reason, allowed);
+        walk.report_allowing(&key("host_keys.pinned"), reason, allowed);
     }
     if let Some(port) = config.proxy_port {
         at_least_one(walk, &key("proxy_port"), port.into());
         if config.proxy_host.is_none() {
-            walk.mistake(&key("proxy_port"), "is set without proxy_host");
+            walk.report(&key("proxy_port"), "is set without proxy_host");
         }
     }
     for (name, value) in [
@@ -252,13 +302,23 @@ fn ssh(walk: &mut Interpreter, path: &str, config: &ssh::Config, site: Option<&c
     }
 }
 
-fn scheduler(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) {
-    let config = &cluster.scheduler;
+fn scheduler(walk: &mut Interpreter, path: &str, config: &scheduler::Config) {
+    let common = config.common();
+    at_least_one(walk, &format!("{path}.timeout"), common.timeout);
+    freshness(walk, &format!("{path}.read_freshness"), common.read_freshness);
+    if !(1..=365).contains(&common.submission_record_days) {
+        walk.report_allowing(&format!("{path}.submission_record_days"), "is out of range", "from 1 to 365 days");
+    }
+    if let scheduler::Config::Slurm { slurm, .. } = config {
+        freshness(walk, &format!("{path}.accounting_freshness"), slurm.accounting_freshness);
+        slurm_rest(walk, path, slurm);
+    }
+}
+
+fn slurm_rest(walk: &mut Interpreter, path: &str, config: &slurm::Config) {
     let needs_url = config.connection_mode != ConnectionMode::Ssh;
-    if config.kind != SchedulerType::Slurm && needs_url {
-        walk.mistake_allowing(&format!("{path}.connection_mode"), "only Slurm has a REST API", "ssh");
-    } else if needs_url && config.api_url.is_none() {
-        walk.mistake_allowing(&format!("{path}.api_url"), "is missing: connection_mode is rest or hybrid", "the URL of slurmrestd");
+    if needs_url && config.api_url.is_none() {
+        walk.report_allowing(&format!("{path}.api_url"), "is missing: connection_mode is rest or hybrid", "the URL of slurmrestd");
     }
     if let Some(text) = &config.api_url {
         url(walk, &format!("{path}.api_url"), text);
@@ -266,7 +326,7 @@ fn scheduler(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) {
     if let Some(text) = config.api_version.as_ref().filter(|_| needs_url) {
         let key = format!("{path}.api_version");
         match ApiVersion::parse(text) {
-            None => walk.mistake_allowing(&key, "is no version of slurmrestd's API", "a version such as 0.0.42"),
+            None => walk.report_allowing(&key, "is no version of slurmrestd's API", "a version such as 0.0.42"),
             Some(version) if !version.is_known() => {
                 let (oldest, newest) = (ApiVersion::OLDEST, ApiVersion::NEWEST);
                 walk.warning(&key, format!("is not one of those that were tried, {oldest} to {newest}"));
@@ -277,12 +337,11 @@ fn scheduler(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) {
     if config.jwt_key_file.is_some() && !needs_url {
         walk.warning(&format!("{path}.jwt_key_file"), "has no effect with connection_mode: ssh");
     }
-    at_least_one(walk, &format!("{path}.timeout"), config.timeout);
-    let longest = scheduler::Config::MAX_FRESHNESS;
-    for (key, seconds) in [("read_freshness", config.read_freshness), ("accounting_freshness", config.accounting_freshness)] {
-        if !(0.0..=longest).contains(&seconds) {
-            walk.mistake_allowing(&format!("{path}.{key}"), "is out of range", format!("seconds from 0 to {longest}"));
-        }
+}
+
+fn freshness(walk: &mut Interpreter, path: &str, seconds: f64) {
+    if !(0.0..=MAX_FRESHNESS).contains(&seconds) {
+        walk.report_allowing(path, "is out of range", format!("seconds from 0 to {MAX_FRESHNESS}"));
     }
 }
 
@@ -293,7 +352,7 @@ fn transfer_jobs(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) 
             .is_ok_and(|directory| cluster.file_systems.iter().any(|file_system| directory.is_within(&file_system.path)));
         if !inside {
             let allowed = "an absolute path such as /scratch/{username}";
-            walk.mistake_allowing(&format!("{path}.datatransfer_jobs_directory"), "lies in none of the file_systems", allowed);
+            walk.report_allowing(&format!("{path}.datatransfer_jobs_directory"), "lies in none of the file_systems", allowed);
         }
     }
     match &config.data_transfer {
@@ -343,12 +402,12 @@ fn is_host(text: &str) -> bool {
 
 fn url(walk: &mut Interpreter, path: &str, text: &str) {
     if let Err(error) = Url::parse(text) {
-        walk.mistake_allowing(path, error.to_string(), "an http:// or https:// URL");
+        walk.report_allowing(path, error.to_string(), "an http:// or https:// URL");
     }
 }
 
 fn at_least_one(walk: &mut Interpreter, path: &str, value: u64) {
     if value == 0 {
-        walk.mistake_allowing(path, "is zero", "a whole number from 1");
+        walk.report_allowing(path, "is zero", "a whole number from 1");
     }
 }

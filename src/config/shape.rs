@@ -1,4 +1,4 @@
-//! Questions about a JSON schema, as [`super::interpret`] and [`super::reference`] ask them.
+//! Questions about a JSON schema, as the interpreter of documents and the reference page ask them.
 //!
 //! Only the shapes that schemars makes from our types are understood; references are not among them.
 

@@ -85,7 +85,7 @@ impl CertificateAuthority {
         }
         if !config.source_address.is_empty() {
             if let Some((index, reason)) =
-                config.source_address.iter().enumerate().find_map(|(at, text)| Some((at, network_mistake(text)?)))
+                config.source_address.iter().enumerate().find_map(|(at, text)| Some((at, invalid_network(text)?)))
             {
                 return Err(wrong(&format!("source_address[{index}]"), reason));
             }
@@ -194,7 +194,7 @@ fn one_word(name: &str) -> String {
 }
 
 /// Why sshd would not understand a network: it refuses every login with such a certificate.
-fn network_mistake(text: &str) -> Option<&'static str> {
+fn invalid_network(text: &str) -> Option<&'static str> {
     let (address, length) = match text.split_once('/') {
         Some((address, length)) => (address, Some(length)),
         None => (text, None),
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn networks_that_sshd_would_not_accept_are_refused() {
         for good in ["192.0.2.7", "192.0.2.0/24", "0.0.0.0/0", "2001:db8::/32", "::1", "::/0", "10.1.2.3/32", "::1/128"] {
-            assert_eq!(network_mistake(good), None, "{good}");
+            assert_eq!(invalid_network(good), None, "{good}");
         }
         for bad in [
             "",
@@ -278,7 +278,7 @@ mod tests {
             "10.0.0.1,::1",
             "1.2.3.4/+8",
         ] {
-            assert!(network_mistake(bad).is_some(), "{bad}");
+            assert!(invalid_network(bad).is_some(), "{bad}");
         }
     }
 

@@ -1,10 +1,10 @@
-//! Keeps the credentials of callers until they end, and has the next one before that.
+//! Caches the credentials of callers until they expire, and renews them before that.
 //!
-//! A caller's first request waits for the credential; all that come meanwhile wait for the same answer. In the last third of
-//! its life a request starts the renewal and goes on with what there is. A failed renewal is tried again, now and then, while
-//! the present credential serves; one that has ended is never handed out.
+//! A caller's first request waits for the credential, and concurrent requests wait for the same answer. In the last third of its
+//! lifetime a request starts the renewal and uses the present credential. A failed renewal is tried again at intervals while the
+//! present credential is valid. An expired one is never handed out.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,24 +12,25 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use jiff::{SignedDuration, Timestamp};
 use moka::future::Cache;
+use parking_lot::Mutex;
 
 use super::{Caller, Credential, CredentialError, CredentialProvider};
 use crate::domain::Principal;
 use crate::error::ErrorChain;
 
-/// Callers that are remembered.
+/// The most callers whose credentials are cached.
 const MAX_CALLERS: u64 = 10_000;
 
-/// A caller who does not come for so long is forgotten, with the private key.
+/// After this time without a request a caller's credential is dropped, with its private key.
 const MAX_IDLE: Duration = Duration::from_secs(15 * 60);
 
-/// How long before its end a credential counts as ended, at most: a login with it takes time, and clocks differ.
+/// How long before its end a credential counts as expired, at most: a login takes time, and clocks differ.
 const MARGIN: SignedDuration = SignedDuration::from_secs(5);
 
-/// How long a failed renewal rests, at most.
+/// The longest pause after a failed renewal.
 const RETRY_PAUSE: SignedDuration = SignedDuration::from_secs(10);
 
-/// A provider whose credentials end, with a memory. What was obtained with one caller's token is never given to another.
+/// A cache in front of a provider whose credentials expire. A credential obtained with one caller's token is never given to another.
 pub struct Cached<P> {
     provider: Arc<P>,
     entries: Cache<Caller, Arc<Entry>>,
@@ -64,15 +65,15 @@ enum Phase {
 }
 
 impl<P: CredentialProvider + 'static> Cached<P> {
-    /// Puts a memory in front of a provider.
+    /// Puts a cache in front of a provider.
     pub fn new(provider: P) -> Self {
         let entries = Cache::builder().max_capacity(MAX_CALLERS).time_to_idle(MAX_IDLE).build();
         Self { provider: Arc::new(provider), entries }
     }
 
-    /// What there is at once, or the flight to wait for.
+    /// The credential at hand, or the renewal to wait for.
     fn look(&self, principal: &Principal, entry: &Arc<Entry>) -> Result<Arc<Credential>, Flight> {
-        let mut state = entry.state();
+        let mut state = entry.0.lock();
         let now = Timestamp::now();
         let (serving, wanted) = match &state.held {
             Some(held) => match held.phase(now) {
@@ -99,7 +100,7 @@ impl<P: CredentialProvider + 'static> Cached<P> {
         }
     }
 
-    /// Asks the provider, in a task of its own: whoever waits may go away, and the answer is still wanted.
+    /// Asks the provider, in a task of its own, so that the answer arrives even if the caller leaves.
     fn start(&self, principal: Principal, entry: Arc<Entry>) -> Flight {
         let provider = Arc::clone(&self.provider);
         let task = tokio::spawn(async move {
@@ -125,7 +126,7 @@ impl<P: CredentialProvider + 'static> CredentialProvider for Cached<P> {
 impl Entry {
     fn land(&self, principal: &Principal, outcome: &Outcome) {
         let now = Timestamp::now();
-        let mut state = self.state();
+        let mut state = self.0.lock();
         state.flight = None;
         match outcome {
             Ok(credential) => {
@@ -142,10 +143,6 @@ impl Entry {
             }
         }
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Held {
@@ -161,7 +158,7 @@ impl Held {
         }
     }
 
-    /// How long a failed renewal rests: a few tries fit into the last third.
+    /// The pause after a failed renewal: a few tries fit into the last third.
     fn rest(&self) -> SignedDuration {
         self.life().map_or(RETRY_PAUSE, |life| (life / 12).min(RETRY_PAUSE))
     }

@@ -8,7 +8,7 @@ use crate::domain::Username;
 use crate::error::{Classify, ErrorChain, Kind};
 use crate::rest::RestError;
 
-/// Why there is no credential. Clones tell everybody who waited for the same answer.
+/// Why there is no credential. It is cloned for all callers that waited for the same answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CredentialError {
     /// The configuration names no key for this user.
@@ -51,12 +51,12 @@ pub enum CredentialError {
         /// What is wrong with it; nothing of the answer.
         reason: &'static str,
     },
-    /// As many calls as allowed are under way.
+    /// The limit of concurrent calls is reached.
     #[error("the {service} is busy: no call could be made within {} s", .waited.as_secs_f32())]
     Busy {
         /// Which service.
         service: &'static str,
-        /// For how long a place was waited for.
+        /// How long the call waited.
         waited: Duration,
     },
     /// Our own authority could not make a certificate.

@@ -33,6 +33,18 @@ pub(super) struct Claims {
     pub(super) extensions: Vec<&'static str>,
 }
 
+/// Why a text cannot log anybody in as a private key, and what to do; nothing where it can, as far as is known without its passphrase.
+pub(super) fn unusable(key: &Secret, has_passphrase: bool) -> Option<&'static str> {
+    match decode_secret_key(key.expose(), None) {
+        Ok(_) => None,
+        Err(russh::keys::Error::KeyIsEncrypted) if has_passphrase => None,
+        Err(russh::keys::Error::KeyIsEncrypted) => Some("is encrypted, and there is no passphrase: set `passphrase` beside it"),
+        Err(_) => {
+            Some("is no private key in OpenSSH or PEM form: make one with `ssh-keygen -t ed25519`, or compare with `ssh-keygen -y -f FILE`")
+        }
+    }
+}
+
 impl KeyPair {
     /// Makes a pair.
     ///

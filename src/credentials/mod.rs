@@ -1,4 +1,4 @@
-//! What a user's SSH connection authenticates with.
+//! What a user authenticates with to a cluster: keys and certificates for SSH, and tokens for slurmrestd (`slurm_tokens`).
 //!
 //! A provider answers with keys as text; only `ssh` logs in with them. Providers whose credentials end stand behind a
 //! [`Cached`]. Certificates are made and read here (`keys`), so this module knows `russh::keys`, and nothing else of russh.
@@ -11,6 +11,7 @@ mod key_service;
 mod keys;
 mod replaceable;
 mod service;
+mod slurm_tokens;
 mod sshca;
 mod static_keys;
 
@@ -28,6 +29,7 @@ pub use cached::Cached;
 pub use error::{CredentialError, SetupError};
 pub use key_service::{Config as KeyServiceConfig, KeyService};
 pub use replaceable::Replaceable;
+pub use slurm_tokens::{SlurmKeyError, SlurmTokenError, SlurmTokens};
 pub use sshca::{Config as SshCaConfig, SshCa};
 pub use static_keys::{StaticKeys, UserKeys};
 
@@ -49,6 +51,13 @@ pub enum Config {
     Authority(AuthorityConfig),
 }
 
+impl Default for Config {
+    /// Nobody has a key: for a site that reaches no cluster over SSH.
+    fn default() -> Self {
+        Self::StaticKeys(static_keys::Config::default())
+    }
+}
+
 /// A key pair, and a certificate where there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
@@ -60,11 +69,11 @@ pub struct Credential {
     pub certificate: Option<String>,
     /// When the credential ends. A connection does not outlive it.
     pub not_after: Option<Timestamp>,
-    /// For whom it was made, where it is not simply the user's: nobody else may use what was opened with it.
+    /// The caller that it was made for, if it is not the user's in general: nobody else may use connections opened with it.
     pub caller: Option<Arc<Caller>>,
 }
 
-/// One caller, as finely as a token tells them apart. Two callers may have the same name on the clusters.
+/// One caller, as a token identifies it. Two callers may have the same name on the clusters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Caller {
     /// The name on the clusters.
@@ -75,7 +84,7 @@ pub struct Caller {
     pub client_id: Option<String>,
 }
 
-/// Gives the credential of a caller. Equal credentials come back as the same `Arc`, so that a change is seen by its address.
+/// Gives the credential of a caller. An unchanged credential is the same `Arc`, so that a change shows by its address.
 #[async_trait]
 pub trait CredentialProvider: Send + Sync {
     /// The credential to log in with as `principal.username`.
@@ -93,6 +102,14 @@ impl Config {
             Self::KeyService(config) => service::validate_url(&config.url),
             Self::SshCa(config) => service::validate_url(&config.url),
             Self::Authority(config) => CertificateAuthority::new(config).err().map(|error| (error.key, error.reason)),
+        }
+    }
+
+    /// The private keys with which nobody can log in, each with its key of the configuration and what is wrong with it. Other users' keys work.
+    pub fn unusable_keys(&self) -> Vec<(String, &'static str)> {
+        match self {
+            Self::StaticKeys(keys) => keys.unusable(),
+            Self::KeyService(_) | Self::SshCa(_) | Self::Authority(_) => Vec::new(),
         }
     }
 }

@@ -1,8 +1,9 @@
-//! A provider that can be replaced under those who use it, when the configuration is read anew.
+//! A provider that a reload of the configuration can replace while it is in use.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use parking_lot::RwLock;
 
 use super::{Credential, CredentialError, CredentialProvider};
 use crate::domain::Principal;
@@ -18,14 +19,14 @@ impl Replaceable {
 
     /// Another one from now on. Credentials that were handed out go on.
     pub fn replace(&self, provider: Arc<dyn CredentialProvider>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = provider;
+        *self.0.write() = provider;
     }
 }
 
 #[async_trait]
 impl CredentialProvider for Replaceable {
     async fn credential(&self, principal: &Principal) -> Result<Arc<Credential>, CredentialError> {
-        let provider = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        let provider = Arc::clone(&self.0.read());
         provider.credential(principal).await
     }
 }

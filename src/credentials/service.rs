@@ -1,4 +1,4 @@
-//! What the providers that ask a service have in common: how often it is asked at once, and what its answers mean.
+//! The common part of providers that call a service: the limit of concurrent calls, and the meaning of its answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::{Caller, Credential, CredentialError, SetupError, keys};
 use crate::domain::{Principal, Secret};
 use crate::rest::{Client, Request, Response, Url};
 
-/// The most of an answer that is read: two keys and a certificate.
+/// The longest answer that is read, in bytes: two keys and a certificate.
 const MAX_ANSWER: usize = 64 * 1024;
 
 /// A service that is asked with callers' tokens.

@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Credential, CredentialError, CredentialProvider};
+use super::{Credential, CredentialError, CredentialProvider, keys};
 use crate::domain::{Principal, Secret, Username};
 
 /// SSH keys by user name.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Default)]
 pub struct Config {
     /// The keys, by login name.
     pub keys: HashMap<Username, UserKeys>,
@@ -36,6 +36,19 @@ impl Config {
         let (user, _) = self.keys.iter().find(|(_, keys)| is_public(keys.private_key.expose()))?;
         let reason = "is a public key: the private one stands in the file without `.pub`".to_owned();
         Some((format!("keys.{user}.private_key"), reason))
+    }
+}
+
+impl Config {
+    /// The keys with which nobody can log in, each with its key of the configuration and why, in the order of the users.
+    pub(super) fn unusable(&self) -> Vec<(String, &'static str)> {
+        let mistake = |(user, keys): (&Username, &UserKeys)| {
+            let reason = keys::unusable(&keys.private_key, keys.passphrase.is_some())?;
+            Some((format!("keys.{user}.private_key"), reason))
+        };
+        let mut unusable: Vec<_> = self.keys.iter().filter_map(mistake).collect();
+        unusable.sort();
+        unusable
     }
 }
 

@@ -200,7 +200,7 @@ mod tests {
             let clusters: Vec<crate::cluster::Config> = serde_json::from_value(document["clusters"].clone()).unwrap();
             let names: Vec<&str> = clusters.iter().map(|cluster| cluster.name.as_str()).collect();
             assert_eq!(names, systems(facts));
-            assert_eq!(clusters[0].ssh.port, 3);
+            assert_eq!(clusters[0].ssh.as_ref().unwrap().port, 3);
             assert_eq!(clusters[0].probing.services.as_ref().unwrap().len(), 3);
             assert!(clusters[0].file_systems[0].default_work_dir);
         });

@@ -1,8 +1,9 @@
-//! How a cluster was asked.
+//! Which backend of a scheduler answered a call.
 
 use std::fmt;
+use std::ops::Deref;
 
-/// The way that a call to a scheduler took, where there is more than one.
+/// The backend that answered a call to a scheduler that has more than one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backend {
     /// By what.
@@ -11,13 +12,36 @@ pub struct Backend {
     pub fallback: bool,
 }
 
-/// A change that was made.
+/// What a scheduler answered to one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Done<T> {
-    /// What came of it.
+pub struct Reported<T> {
+    /// The answer.
     pub value: T,
-    /// The way it took, where there is more than one.
-    pub way: Option<Backend>,
+    /// The backend that gave it, where there is more than one.
+    pub via: Option<Backend>,
+    /// What the answer lacks, and why, as one printable line in English.
+    pub missing: Option<&'static str>,
+}
+
+impl<T> Reported<T> {
+    /// The same report of a value made of this one.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Reported<U> {
+        Reported { value: change(self.value), via: self.via, missing: self.missing }
+    }
+}
+
+impl<T> From<T> for Reported<T> {
+    fn from(value: T) -> Self {
+        Self { value, via: None, missing: None }
+    }
+}
+
+impl<T> Deref for Reported<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
 }
 
 /// What carries a call to a scheduler.

@@ -24,6 +24,19 @@ pub enum ServiceType {
     Exception,
 }
 
+impl ServiceType {
+    /// Its name, as clients and operators read it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::S3 => "s3",
+            Self::Filesystem => "filesystem",
+            Self::Ssh => "ssh",
+            Self::Scheduler => "scheduler",
+            Self::Exception => "exception",
+        }
+    }
+}
+
 /// The result of one probe.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServiceHealth {

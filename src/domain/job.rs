@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::{JobId, RemotePath};
 
-/// What a caller wants run.
+/// What a caller wants run; `P` is a path, and a text in a description that was not checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JobDescription {
+pub struct JobDescription<P = RemotePath> {
     /// The job's name; the scheduler's default where absent.
     pub name: Option<String>,
     /// The account (project) to charge.
@@ -16,7 +18,7 @@ pub struct JobDescription {
     /// The partition or queue.
     pub partition: Option<String>,
     /// Where the job starts.
-    pub working_directory: RemotePath,
+    pub working_directory: P,
     /// The file read as standard input; relative to the working directory, patterns as the scheduler has them.
     pub standard_input: Option<String>,
     /// The file that takes standard output; as above.
@@ -28,16 +30,35 @@ pub struct JobDescription {
     /// Node features required, in the scheduler's syntax.
     pub constraints: Option<String>,
     /// The program.
-    pub script: JobScript,
+    pub script: JobScript<P>,
+}
+
+impl<P> JobDescription<P> {
+    /// The same job with other paths.
+    pub fn with_paths<Q>(self, working_directory: Q, script: JobScript<Q>) -> JobDescription<Q> {
+        JobDescription {
+            name: self.name,
+            account: self.account,
+            reservation: self.reservation,
+            partition: self.partition,
+            working_directory,
+            standard_input: self.standard_input,
+            standard_output: self.standard_output,
+            standard_error: self.standard_error,
+            environment: self.environment,
+            constraints: self.constraints,
+            script,
+        }
+    }
 }
 
 /// The batch script: sent with the request, or already on the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum JobScript {
+pub enum JobScript<P = RemotePath> {
     /// The script's text.
     Inline(String),
     /// Where the script lies on the cluster.
-    Path(RemotePath),
+    Path(P),
 }
 
 /// Which jobs to list.
@@ -69,22 +90,30 @@ pub struct AccountingQuery {
 }
 
 /// How far back finished jobs are listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum TimeWindow {
     /// One hour.
+    #[serde(rename = "1h")]
     OneHour,
     /// Eight hours.
+    #[serde(rename = "8h")]
     EightHours,
     /// One day.
     #[default]
+    #[serde(rename = "24h")]
     OneDay,
     /// Three days.
+    #[serde(rename = "3d")]
     ThreeDays,
     /// Seven days.
+    #[serde(rename = "7d")]
     SevenDays,
 }
 
 impl TimeWindow {
+    /// All of them, the shortest first.
+    pub const ALL: &'static [Self] = &[Self::OneHour, Self::EightHours, Self::OneDay, Self::ThreeDays, Self::SevenDays];
+
     /// The window's length in hours.
     pub fn hours(self) -> u32 {
         match self {

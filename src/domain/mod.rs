@@ -11,24 +11,26 @@ mod maintenance;
 mod names;
 mod node;
 mod path;
+mod pattern;
 mod principal;
 mod reading;
 mod secret;
 mod storage;
 mod text;
 
-pub use backend::{Backend, Carrier, Done};
+pub use backend::{Backend, Carrier, Reported};
 pub use file::{
     ByteRange, Checksum, CompressOptions, Compression, Content, ContentUnit, DirectoryEntry, FileMode, FileStat, FileType, FileVersion,
 };
 pub use health::{ClusterHealth, ServiceHealth, ServiceType};
 pub use job::{AccountingQuery, Job, JobDescription, JobMetadata, JobQuery, JobScript, JobStatus, JobStep, JobTimes, TimeWindow};
 pub use maintenance::Maintenance;
-pub use names::{InvalidName, JobId, SystemName, Username, is_variable_name};
+pub use names::{InvalidName, JobId, SystemName, Username, is_variable_name, nearest_name};
 pub use node::{Account, Identity, Node, NodeState, Partition, PosixId, Reservation};
 pub use path::{Climb, InvalidPath, RemotePath, WrittenPath};
+pub use pattern::matches_pattern;
 pub use principal::Principal;
 pub use reading::{Reading, Rendering};
 pub use secret::Secret;
 pub use storage::{AclEntry, AclTag, Quota, QuotaHolder, QuotaUse, Space};
-pub use text::{bytes_to_text, text_to_bytes};
+pub use text::{bytes_to_text, hex, text_to_bytes};

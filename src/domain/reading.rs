@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::Backend;
+use super::{Backend, Reported};
 
 /// An answer of a cluster, held once for all who asked for the same; a clone shares it.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ struct Inner<T> {
     value: T,
     taken: Instant,
     fresh_for: Duration,
-    way: Option<Backend>,
+    via: Option<Backend>,
     missing: Option<&'static str>,
     rendering: OnceLock<Rendering>,
 }
@@ -34,12 +34,12 @@ pub struct Rendering {
 impl<T> Reading<T> {
     /// An answer that came just now and may be given again for so long.
     pub fn new(value: T, fresh_for: Duration) -> Self {
-        Self::by(value, fresh_for, None, None)
+        Self::of(value.into(), fresh_for)
     }
 
-    /// The same, with the way by which it came, where there is more than one, and what it lacks.
-    pub fn by(value: T, fresh_for: Duration, way: Option<Backend>, missing: Option<&'static str>) -> Self {
-        Self(Arc::new(Inner { value, taken: Instant::now(), fresh_for, way, missing, rendering: OnceLock::new() }))
+    /// The same of what a scheduler reported.
+    pub fn of(Reported { value, via, missing }: Reported<T>, fresh_for: Duration) -> Self {
+        Self(Arc::new(Inner { value, taken: Instant::now(), fresh_for, via, missing, rendering: OnceLock::new() }))
     }
 
     /// What the answer lacks, where a part of it could not be had: one printable line in English.
@@ -47,9 +47,9 @@ impl<T> Reading<T> {
         self.0.missing
     }
 
-    /// The way by which the answer came, where there is more than one.
-    pub fn way(&self) -> Option<Backend> {
-        self.0.way
+    /// The backend that gave the answer, where there is more than one.
+    pub fn via(&self) -> Option<Backend> {
+        self.0.via
     }
 
     /// How long ago the answer came.

@@ -24,6 +24,11 @@ pub fn bytes_to_text(bytes: &[u8]) -> String {
     text
 }
 
+/// Bytes in lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The bytes that [`bytes_to_text`] showed as `text`; ordinary text becomes its UTF-8.
 pub fn text_to_bytes(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());

@@ -1,6 +1,6 @@
 //! What an entry has to be like to be found: by name, type, size and time.
 
-use crate::domain::{FileType, bytes_to_text};
+use crate::domain::{FileType, bytes_to_text, matches_pattern};
 
 /// Conditions, all of which have to hold. Without any, everything is found.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -100,32 +100,7 @@ impl Glob {
     /// Whether the whole of `name` matches. Takes at most as many steps as the product of both lengths.
     pub fn matches(&self, name: &[u8]) -> bool {
         let name: Vec<char> = bytes_to_text(name).chars().collect();
-        let (mut token, mut at) = (0, 0);
-        // Where the last `*` stands, and where in the name what follows it is tried next: an earlier one need not be gone back to.
-        let mut star: Option<(usize, usize)> = None;
-        loop {
-            let matched = match (self.0.get(token), name.get(at)) {
-                (None, None) => return true,
-                (Some(Token::Many), _) => {
-                    star = Some((token + 1, at));
-                    token += 1;
-                    continue;
-                }
-                (Some(token), Some(character)) => token.takes(*character),
-                (None, Some(_)) | (Some(_), None) => false,
-            };
-            if matched {
-                (token, at) = (token + 1, at + 1);
-                continue;
-            }
-            match &mut star {
-                Some((after, from)) if *from < name.len() => {
-                    *from += 1;
-                    (token, at) = (*after, *from);
-                }
-                _ => return false,
-            }
-        }
+        matches_pattern(&self.0, &name, |token| *token == Token::Many, |token, character| token.takes(*character))
     }
 }
 

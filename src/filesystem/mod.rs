@@ -5,48 +5,43 @@
 //! know HTTP, tokens or schedulers.
 
 mod auto;
+mod changes;
+mod contents;
+mod entries;
 mod exec;
 mod filter;
-mod operations;
 mod page;
 mod rights;
 pub mod sftp;
+mod storage;
 mod temporary;
-mod transfer;
 
-use std::borrow::Cow;
-use std::fmt::Write;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Checksum, Content, ContentUnit, DirectoryEntry, FileMode, FileStat, FileType, Identity, Principal, RemotePath};
+use crate::domain::{FileType, RemotePath};
 use crate::error::{Classify, Kind};
-use crate::ssh::{CommandError, Transport, TransportError};
+use crate::ssh::{CommandError, TransportError};
 
 pub use crate::domain::{CompressOptions, Compression};
-pub use auto::Auto;
+pub use auto::Files;
+pub use changes::{Changes, CopyOptions};
+pub use contents::{
+    ArchiveFormat, ContentStream, Contents, Download, Expected, FollowFrom, FollowStream, Followed, Part, PartOptions, Placed,
+    UploadOptions,
+};
+pub use entries::{Entries, EntryStream, ListOptions, WalkOptions};
 pub use exec::CommandFiles;
 pub use filter::{Filter, Glob};
-pub use operations::{CopyOptions, EntryStream, FollowFrom, FollowStream, Followed, Operations, WalkOptions};
 pub use page::{Page, PageRequest, Position, Sort};
 pub use sftp::Sftp;
-pub use transfer::{ArchiveFormat, ContentStream, Download, Expected, PartOptions, Placed, Transfer, UploadOptions};
+pub use storage::Storage;
 
-/// The most entries that a listing gathers. What has more is read as a stream, by [`Operations::walk`].
+/// The most entries that a listing gathers. What has more is read as a stream, by [`Entries::walk`].
 const MAX_ENTRIES: usize = 20_000;
-
-/// Opens the files of a cluster. Nothing is asked of the cluster before the first operation.
-pub fn open(transport: Arc<dyn Transport>, access: FileAccess, settings: Settings) -> Arc<dyn FileSystem> {
-    match access {
-        FileAccess::Auto => Arc::new(Auto::new(transport, settings)),
-        FileAccess::Sftp => Arc::new(Sftp::new(transport, settings)),
-        FileAccess::Exec => Arc::new(CommandFiles::new(transport, settings)),
-    }
-}
 
 /// Limits of file operations.
 #[derive(Clone, Copy, Debug)]
@@ -100,120 +95,11 @@ pub enum FileAccess {
     Exec,
 }
 
-/// What can be done with files on a cluster, beside moving their contents ([`Transfer`]). Every method acts as `principal`; the
-/// cluster's permissions decide.
+/// What can be done with files on a cluster, by one way to reach them.
 #[async_trait]
-pub trait FileSystem: Transfer + Operations {
-    /// Lists a directory, or the one entry that a file is; that one has its whole path for a name, as with `ls`.
-    async fn list(&self, principal: &Principal, path: &RemotePath, options: ListOptions) -> Result<Vec<DirectoryEntry>, FilesystemError>;
-
-    /// The entry for a path itself, as `ls -ld` shows it, without following a link. Its name is the whole path.
-    async fn entry(&self, principal: &Principal, path: &RemotePath) -> Result<DirectoryEntry, FilesystemError>;
-
-    /// `stat`; follows a symbolic link when `dereference` is set.
-    async fn stat(&self, principal: &Principal, path: &RemotePath, dereference: bool) -> Result<FileStat, FilesystemError>;
-
-    /// The directory that a path leads to, without links, `.` and `..`. Here, and nowhere else, `path` may hold `..` and end with
-    /// `.` (see [`WrittenPath`](crate::domain::WrittenPath)), which are what the cluster takes them for.
-    async fn resolve(&self, principal: &Principal, path: &RemotePath) -> Result<RemotePath, FilesystemError>;
-
-    /// What kind of content it is, in the words of `file -b`.
-    async fn file_type(&self, principal: &Principal, path: &RemotePath) -> Result<String, FilesystemError>;
-
-    /// The first part of a file; with [`Part::skip`], all but the last part.
-    async fn head(&self, principal: &Principal, path: &RemotePath, part: Part) -> Result<Content, FilesystemError>;
-
-    /// The last part of a file; with [`Part::skip`], all but the first part.
-    async fn tail(&self, principal: &Principal, path: &RemotePath, part: Part) -> Result<Content, FilesystemError>;
-
-    /// `size` bytes from `offset`, fewer at the end of the file.
-    async fn view(&self, principal: &Principal, path: &RemotePath, offset: u64, size: u64) -> Result<Vec<u8>, FilesystemError>;
-
-    /// The SHA-256 of a file's content.
-    async fn checksum(&self, principal: &Principal, path: &RemotePath) -> Result<Checksum, FilesystemError>;
-
-    /// Sets permission bits.
-    async fn chmod(&self, principal: &Principal, path: &RemotePath, mode: &FileMode) -> Result<(), FilesystemError>;
-
-    /// Sets owner and group, each by name or number, where given.
-    async fn chown(
-        &self,
-        principal: &Principal,
-        path: &RemotePath,
-        owner: Option<&str>,
-        group: Option<&str>,
-    ) -> Result<(), FilesystemError>;
-
-    /// Makes a directory; with `parents`, those above it too, and it is no error when it exists.
-    async fn mkdir(&self, principal: &Principal, path: &RemotePath, parents: bool) -> Result<(), FilesystemError>;
-
-    /// Makes the symbolic link `link` that points to `target`.
-    async fn symlink(&self, principal: &Principal, target: &RemotePath, link: &RemotePath) -> Result<(), FilesystemError>;
-
-    /// Removes a file, a link, or a directory with all that is in it. It never follows a link.
-    async fn remove(&self, principal: &Principal, path: &RemotePath) -> Result<(), FilesystemError>;
-
-    /// Packs `source` into the archive `target`.
-    async fn compress(
-        &self,
-        principal: &Principal,
-        source: &RemotePath,
-        target: &RemotePath,
-        options: &CompressOptions,
-    ) -> Result<(), FilesystemError>;
-
-    /// Unpacks the archive `source` into the directory `target`.
-    async fn extract(
-        &self,
-        principal: &Principal,
-        source: &RemotePath,
-        target: &RemotePath,
-        compression: Compression,
-    ) -> Result<(), FilesystemError>;
-
-    /// Who the caller is on this cluster, as `id` says.
-    async fn identity(&self, principal: &Principal) -> Result<Identity, FilesystemError>;
-
+pub trait FileSystem: Entries + Contents + Changes + Storage {
     /// Waits, for a few seconds at most, until the temporary files of requests that were cut are removed.
     async fn settle(&self) {}
-}
-
-/// How to list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct ListOptions {
-    /// Names that start with a dot too (never `.` and `..`).
-    pub hidden: bool,
-    /// Owners and groups as numbers.
-    pub numeric_ids: bool,
-    /// All levels below; names carry the path relative to the listed directory.
-    pub recursive: bool,
-    /// Links shown as what they point to.
-    pub dereference: bool,
-}
-
-/// Which part of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// What is counted.
-    pub unit: ContentUnit,
-    /// How many.
-    pub count: u64,
-    /// Everything but that many at the other end.
-    pub skip: bool,
-}
-
-impl Part {
-    /// The answer of `head`: from the start to so many, or to so many before the end.
-    fn head_content(self, data: Vec<u8>) -> Content {
-        let count = i64::try_from(self.count).unwrap_or(i64::MAX);
-        Content { data, unit: self.unit, start: 0, end: if self.skip { -count } else { count } }
-    }
-
-    /// The answer of `tail`: from so many before the end, or after so many, to the end.
-    fn tail_content(self, data: Vec<u8>) -> Content {
-        let count = i64::try_from(self.count).unwrap_or(i64::MAX);
-        Content { data, unit: self.unit, start: if self.skip { count } else { -count }, end: -1 }
-    }
 }
 
 /// Why a file operation was not done.
@@ -358,15 +244,6 @@ fn sizeless(path: &RemotePath) -> FilesystemError {
     FilesystemError::WrongType { path: path.clone(), reason: "its size is told as 0, and it has content: read it with `ops/view`" }
 }
 
-/// Bytes in lower-case hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 impl Classify for FilesystemError {
     fn kind(&self) -> Kind {
         match self {
@@ -385,23 +262,15 @@ impl Classify for FilesystemError {
         }
     }
 
-    fn public_message(&self) -> Cow<'static, str> {
+    fn wrapped(&self) -> Option<&dyn Classify> {
         match self {
-            Self::Transport(source) => source.public_message(),
-            Self::Command(source) => source.public_message(),
-            other => other.to_string().into(),
+            Self::Transport(source) => Some(source),
+            Self::Command(source) => Some(source),
+            _ => None,
         }
     }
 
     fn is_final(&self) -> bool {
         matches!(self, Self::TooSlow { .. })
-    }
-
-    fn maybe_effected(&self) -> Option<bool> {
-        match self {
-            Self::Transport(source) => source.maybe_effected(),
-            Self::Command(source) => source.maybe_effected(),
-            _ => None,
-        }
     }
 }

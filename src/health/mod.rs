@@ -1,32 +1,31 @@
-//! The background checker: one a cluster, which publishes what it finds for `cluster` to read.
+//! The background checkers, one for each cluster. Each publishes its results for `cluster` to read.
 //!
 //! It works as the cluster's service account and through the same scheduler, files and transport as callers do, but it shares
-//! no state with their requests: its time limits are its own. This module must not know HTTP or use cases. To probe one more
-//! service: an arm in [`Checker::probes`].
+//! no state with their requests: its time limits are its own. Only what the cluster has is probed. This module must not know HTTP or use
+//! cases. To probe one more service: a few lines in [`Checker::probes`].
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, join_all};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::authn::PrincipalSource;
-use crate::cluster::{Cluster, ProbeConfig};
+use crate::cluster::{Cluster, ProbeConfig, WithoutHealthCheck};
 use crate::domain::{ClusterHealth, Principal, RemotePath, ServiceHealth, ServiceType};
 use crate::error::{Classify, ErrorChain};
-use crate::ssh::{CommandError, CommandLine, Environment, Exec, Limits};
+use crate::ssh::{CommandError, Exec, Limits};
 
 /// How long the identity provider may take for the service account's token.
 const TOKEN_TIME: Duration = Duration::from_secs(10);
-/// What the command of the SSH probe may print, in bytes: login scripts are known to greet.
+/// The most bytes that the command of the SSH probe may print. Login scripts are known to print greetings.
 const PROBE_OUTPUT: usize = 64 * 1024;
 
-/// Checks one cluster, again and again.
+/// Checks one cluster at intervals.
 pub struct Checker {
     cluster: Arc<Cluster>,
     sender: watch::Sender<ClusterHealth>,
@@ -92,37 +91,31 @@ impl Checker {
     }
 
     fn probes<'a>(&'a self, principal: &'a Principal) -> Vec<BoxFuture<'a, ServiceHealth>> {
-        let parts = self.cluster.without_health_check();
-        let services = self.cluster.config().probing.services.iter().flatten();
+        let WithoutHealthCheck { compute, files, objects } = self.cluster.without_health_check();
+        let config = self.cluster.config();
+        let wanted = |service: ServiceType| {
+            let ProbeConfig { timeout } = config.probing.services.as_ref()?.get(&service)?;
+            Some((service, Duration::from_secs(*timeout)))
+        };
         let mut probes: Vec<BoxFuture<'a, ServiceHealth>> = Vec::new();
-        for (&service, &ProbeConfig { timeout }) in services {
-            let limit = Duration::from_secs(timeout);
-            match service {
-                ServiceType::Ssh => {
-                    let transport = parts.transport;
-                    let work = async move {
-                        let raw = transport.exec(principal, log_in(limit)).await?;
-                        if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
-                    };
-                    probes.push(probe(service, None, limit, work).boxed());
-                }
-                ServiceType::Scheduler => {
-                    let scheduler = parts.scheduler;
-                    probes.push(probe(service, None, limit, scheduler.ping(principal)).boxed());
-                }
-                ServiceType::Filesystem => {
-                    let files = parts.files;
-                    for root in self.cluster.config().file_systems.iter().map(|fs| &fs.path) {
-                        let work = async move { files.stat(principal, root, true).await.map(drop) };
-                        probes.push(probe(service, Some(root), limit, work).boxed());
-                    }
-                }
-                ServiceType::S3 => {
-                    probes.extend(parts.store.map(|store| probe(service, None, limit, store.ping()).boxed()));
-                }
-                // The checker itself is nothing to probe.
-                ServiceType::Exception => {}
+        if let (Some(store), Some((service, limit))) = (objects, wanted(ServiceType::S3)) {
+            probes.push(probe(service, None, limit, store.ping()).boxed());
+        }
+        if let (Some(files), Some((service, limit))) = (files, wanted(ServiceType::Filesystem)) {
+            for root in config.file_systems.iter().map(|fs| &fs.path) {
+                let work = async move { files.operations.of(principal).await?.stat(principal, root, true).await.map(drop) };
+                probes.push(probe(service, Some(root), limit, work).boxed());
             }
+        }
+        if let (Some(files), Some((service, limit))) = (files, wanted(ServiceType::Ssh)) {
+            let work = async move {
+                let raw = files.transport.exec(principal, log_in(limit)).await?;
+                if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
+            };
+            probes.push(probe(service, None, limit, work).boxed());
+        }
+        if let (Some(scheduler), Some((service, limit))) = (compute, wanted(ServiceType::Scheduler)) {
+            probes.push(probe(service, None, limit, scheduler.ping(principal)).boxed());
         }
         probes
     }
@@ -166,7 +159,7 @@ async fn probe<E: Classify>(
     let last_checked = Timestamp::now();
     let message = match tokio::time::timeout(limit, work).await {
         Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(error.public_message().into_owned()),
+        Ok(Err(error)) => Some(with_causes(&error)),
         Err(_) => Some(format!("no answer within {} s", limit.as_secs())),
     };
     let latency = Some(started.elapsed().as_secs_f64());
@@ -174,8 +167,7 @@ async fn probe<E: Classify>(
 }
 
 fn log_in(limit: Duration) -> Exec {
-    let limits = Some(Limits { execution: limit, output: PROBE_OUTPUT });
-    Exec { line: CommandLine::new("true"), stdin: Bytes::new(), idempotent: true, limits, environment: Environment::Client }
+    Exec::nothing(Some(Limits { execution: limit, output: PROBE_OUTPUT }))
 }
 
 fn exception(message: String) -> ServiceHealth {
@@ -187,4 +179,9 @@ fn exception(message: String) -> ServiceHealth {
         message: Some(message),
         path: None,
     }
+}
+/// The message for operators' and clients' eyes, with the causes that may be shown.
+fn with_causes(error: &impl Classify) -> String {
+    let causes = std::iter::successors(error.public_cause(), |cause| cause.public_cause());
+    causes.fold(error.public_message().into_owned(), |text, cause| format!("{text}: {}", cause.public_message()))
 }

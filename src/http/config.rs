@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::Maintenance;
 use crate::http::middleware::client_address::{ForwardingHeader, Network};
 use crate::http::tls::TlsConfig;
+use crate::service::UserBounds;
 
 /// The HTTP server.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -23,8 +24,16 @@ pub struct Config {
     pub drain_timeout: u64,
     /// Size limit of a JSON body, in bytes.
     pub max_body_size: usize,
+    /// Limit of the requests that one user has under way at a time, on all clusters together, until the last byte of each answer is read.
+    /// Further requests are refused with 429.
+    pub max_requests_per_user: u64,
+    /// Limit of those that transfer file contents: uploads, downloads, archives, followed files, and listings and searches that are streamed.
+    pub max_transfers_per_user: u64,
     /// Origins whose pages may call the API from a browser (CORS); `*` for all.
     pub cors_allowed_origins: Vec<String>,
+    /// Whether to ignore unknown names, as FirecREST does: query parameters, members of JSON documents, parts of forms. Otherwise they are
+    /// refused with 400 and the nearest known name.
+    pub lenient: bool,
     /// Certificate for HTTPS, to serve without a TLS proxy. If absent, the server speaks plain HTTP.
     pub tls: Option<TlsConfig>,
     /// Trusted proxies, as addresses or ranges such as `10.0.0.0/8`. Goldcrest accepts `forwarding_header` from these only. The
@@ -62,14 +71,25 @@ pub enum ReloadTrigger {
     Watch,
 }
 
+impl Config {
+    /// What one user may have under way.
+    pub(crate) fn user_bounds(&self) -> UserBounds {
+        UserBounds { requests: self.max_requests_per_user, transfers: self.max_transfers_per_user }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
+        let UserBounds { requests, transfers } = UserBounds::default();
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)),
             request_timeout: 60,
             drain_timeout: 30,
             max_body_size: 8 * 1024 * 1024,
+            max_requests_per_user: requests,
+            max_transfers_per_user: transfers,
             cors_allowed_origins: Vec::new(),
+            lenient: false,
             tls: None,
             trusted_proxies: Vec::new(),
             forwarding_header: ForwardingHeader::default(),

@@ -6,6 +6,7 @@
 
 mod compute;
 mod config;
+mod enumeration;
 mod extract;
 mod filesystem;
 mod json_stream;
@@ -32,11 +33,11 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use extract::known_names::QueryNames;
 use middleware::client_address::TrustedProxies;
 use status::system_cache::SystemCache;
 
 use crate::service::Gate;
-use crate::service::follow::FollowLimits;
 
 pub use axum::Router;
 pub use config::{Config, DocServer, LoggedHeader, Logger, MetricsConfig, ReloadTrigger};
@@ -89,7 +90,6 @@ pub struct Examples {
 #[derive(Clone)]
 pub struct Kept {
     request_metrics: Arc<RequestMetrics>,
-    follow_limits: FollowLimits,
 }
 
 impl Kept {
@@ -114,17 +114,18 @@ pub fn router_keeping(state: AppState, kept: Option<Kept>) -> (Router, OpenApi, 
     let routes: Vec<String> = document.paths.paths.keys().cloned().chain(pages::documentation::PATHS.map(str::to_owned)).collect();
     let kept = kept.unwrap_or_else(|| {
         let request_metrics = RequestMetrics::new(routes.iter().cloned().chain(pages::documentation::PARTS.map(str::to_owned)));
-        Kept { request_metrics: Arc::new(request_metrics), follow_limits: FollowLimits::default() }
+        Kept { request_metrics: Arc::new(request_metrics) }
     });
 
     let cors = cors(&state.config.cors_allowed_origins);
     let body_limit = DefaultBodyLimit::max(state.config.max_body_size);
     let proxies = TrustedProxies::new(state.config.trusted_proxies.clone(), state.config.forwarding_header);
-    let (follow_limits, system_cache) = (kept.follow_limits.clone(), SystemCache::default());
-    let inner = Inner { gate: state.gate, config: state.config, root_path: root_path.clone(), routes, follow_limits, system_cache };
+    let gate = state.gate.with_bounds(state.config.user_bounds());
+    let (query_names, system_cache) = (QueryNames::of(&document), SystemCache::default());
+    let inner = Inner { gate, config: state.config, root_path: root_path.clone(), routes, query_names, system_cache };
     let api = Api(Arc::new(inner));
     let access_log = Arc::new(middleware::access_log::AccessLog::new(state.logger, proxies, kept.request_metrics()));
-    // Layers are read from the bottom: `observe` sees the request first and the answer last.
+    // Layers are read from the bottom: `access_log` sees the request first and the answer last.
     let router = router
         .merge(pages)
         .fallback(middleware::normalise::not_found)
@@ -150,22 +151,22 @@ fn routes(time_limit: Duration) -> OpenApiRouter<Api> {
         .routes(routes!(filesystem::batch::batch))
         .routes(routes!(compute::jobs::acct))
         .routes(routes!(filesystem::content::archive::pack, filesystem::content::archive::look))
-        .routes(routes!(filesystem::ops::chmod))
-        .routes(routes!(filesystem::ops::chown))
+        .routes(routes!(filesystem::changes::chmod))
+        .routes(routes!(filesystem::changes::chown))
         .routes(routes!(filesystem::content::download::download, filesystem::content::download::look))
-        .routes(routes!(filesystem::ops::file_type))
-        .routes(routes!(filesystem::ops::head))
-        .routes(routes!(filesystem::listing::ls))
-        .routes(routes!(filesystem::listing::find))
+        .routes(routes!(filesystem::content::excerpt::file_type))
+        .routes(routes!(filesystem::content::excerpt::head))
+        .routes(routes!(filesystem::entries::ls))
+        .routes(routes!(filesystem::entries::find))
         .routes(routes!(filesystem::storage::acl))
         .routes(routes!(filesystem::storage::df))
         .routes(routes!(filesystem::storage::quota))
-        .routes(routes!(filesystem::ops::mkdir))
-        .routes(routes!(filesystem::ops::rm))
-        .routes(routes!(filesystem::ops::stat))
-        .routes(routes!(filesystem::ops::symlink))
-        .routes(routes!(filesystem::ops::tail))
-        .routes(routes!(filesystem::ops::view))
+        .routes(routes!(filesystem::changes::mkdir))
+        .routes(routes!(filesystem::changes::rm))
+        .routes(routes!(filesystem::entries::stat))
+        .routes(routes!(filesystem::changes::symlink))
+        .routes(routes!(filesystem::content::excerpt::tail))
+        .routes(routes!(filesystem::content::excerpt::view))
         .routes(routes!(transfer::jobs::compress))
         .routes(routes!(transfer::jobs::cp))
         .routes(routes!(transfer::jobs::download))
@@ -194,11 +195,11 @@ fn routes(time_limit: Duration) -> OpenApiRouter<Api> {
         .layer(from_fn(filesystem::content::tus::name_version));
     // Work that grows with the file has a time of its own, and who follows a file stays until the token ends.
     let long = OpenApiRouter::new()
-        .routes(routes!(filesystem::ops::checksum))
-        .routes(routes!(filesystem::ops::compress))
-        .routes(routes!(filesystem::ops::extract))
-        .routes(routes!(filesystem::copy_move::cp))
-        .routes(routes!(filesystem::copy_move::mv))
+        .routes(routes!(filesystem::content::excerpt::checksum))
+        .routes(routes!(filesystem::changes::compress))
+        .routes(routes!(filesystem::changes::extract))
+        .routes(routes!(filesystem::changes::cp))
+        .routes(routes!(filesystem::changes::mv))
         .routes(routes!(filesystem::follow::follow));
     prompt.merge(bulk).merge(resumable).merge(long)
 }
@@ -214,7 +215,7 @@ struct Inner {
     root_path: String,
     /// The templates of all paths, for redirects between the forms with and without a slash.
     routes: Vec<String>,
-    follow_limits: FollowLimits,
+    query_names: QueryNames,
     system_cache: SystemCache,
 }
 
@@ -246,6 +247,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
                 problem::context::CORRELATION_ID,
                 header::ACCEPT_RANGES,
                 header::AGE,
+                compute::idempotency::REPLY,
                 header::CONTENT_DISPOSITION,
                 header::CONTENT_RANGE,
                 header::ETAG,

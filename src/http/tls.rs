@@ -4,9 +4,10 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::net::TcpStream;
@@ -121,7 +122,7 @@ impl Tls {
     pub fn reload(&self, config: &TlsConfig) -> Result<(), TlsError> {
         let stamp = config.stamp();
         let acceptor = config.acceptor()?;
-        *self.files.lock().unwrap_or_else(PoisonError::into_inner) = (config.clone(), stamp);
+        *self.files.lock() = (config.clone(), stamp);
         self.current.send_replace(acceptor);
         Ok(())
     }
@@ -129,7 +130,7 @@ impl Tls {
     /// Reads the files anew whenever they have changed, until `stop` is cancelled.
     pub async fn follow_files(self: Arc<Self>, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(FILES_INTERVAL)).await.is_some() {
-            let (config, read) = self.files.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let (config, read) = self.files.lock().clone();
             let present = config.stamp();
             if present == read {
                 continue;
@@ -139,7 +140,7 @@ impl Tls {
                 Err(error) => {
                     tracing::error!(error = %ErrorChain(&error), "the changed TLS certificate cannot be used; the one before is served on");
                     // Not again before the next change.
-                    self.files.lock().unwrap_or_else(PoisonError::into_inner).1 = present;
+                    self.files.lock().1 = present;
                 }
             }
         }

@@ -1,21 +1,25 @@
-//! Start, stop and the time between: signals, cancellation, tracked tasks.
+//! Start, stop and the time between: signals, cancellation, tasks with names.
 //!
-//! Whoever runs something in the background spawns it here, gives it a clone of the token, and ends it when the token is
-//! cancelled. This module must not know what the tasks do.
+//! Whoever runs something in the background starts it here, and ends it when the token is cancelled; [`Lifecycle::tasks`] tells how each
+//! of them is. [`Lifecycle::drive`] is the whole of a server's life. This module must not know what the tasks do.
 
 pub mod systemd;
+mod task;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+
+pub use task::{Closer, Task};
 
 /// The exit status of a program that SIGINT ended, as shells report it.
 const INTERRUPTED: i32 = 130;
@@ -33,21 +37,23 @@ pub struct Lifecycle {
 pub enum Drained {
     /// Every task has ended.
     Completed,
-    /// These tasks, by name, were still at work when the time was over.
+    /// These tasks, by name, were still running at the deadline.
     TimedOut(Vec<Cow<'static, str>>),
 }
 
-/// A task that is at work.
+/// A task that is at work, or has panicked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskStatus {
     /// Its name.
     pub name: Cow<'static, str>,
-    /// How long it has been at work.
-    pub running_for: Duration,
+    /// Whether it is at work. If not it has panicked, and what it was for is not done any more.
+    pub is_running: bool,
+    /// How long ago it began.
+    pub age: Duration,
 }
 
 impl Lifecycle {
-    /// A life that has just begun.
+    /// A lifecycle without tasks.
     pub fn new() -> Self {
         Self::default()
     }
@@ -57,7 +63,7 @@ impl Lifecycle {
         self.stop.clone()
     }
 
-    /// A part of a life: it stops when `stop` is cancelled, and has tasks of its own.
+    /// A part of the lifecycle: it stops when `stop` is cancelled, and has its own tasks.
     pub fn within(stop: &CancellationToken) -> Self {
         Self { stop: stop.child_token(), ..Self::default() }
     }
@@ -76,6 +82,19 @@ impl Lifecycle {
         });
     }
 
+    /// The life of a server: runs `tasks` beside `serving`; when `serving` has ended, waits for the tasks, and then closes what they and
+    /// the requests have used, each in its turn. That the tasks are to end, the token says.
+    pub async fn drive(&self, tasks: Vec<Task>, closers: Vec<Closer>, serving: impl Future<Output = ()>) {
+        for Task { name, run } in tasks {
+            self.spawn(name, run(self.clone()));
+        }
+        serving.await;
+        self.wait().await;
+        for Closer(close) in closers {
+            close.await;
+        }
+    }
+
     /// As [`Lifecycle::spawn`], for a task that can be stopped by itself: its token is cancelled when the guard is dropped.
     #[must_use]
     pub fn spawn_guarded<F, W>(&self, name: impl Into<Cow<'static, str>>, task: F) -> DropGuard
@@ -88,14 +107,13 @@ impl Lifecycle {
         own.drop_guard()
     }
 
-    /// The tasks that are at work, the oldest first.
+    /// The tasks that are at work or have panicked, the oldest first.
     pub fn tasks(&self) -> Vec<TaskStatus> {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let status = |(name, since): &(Cow<'static, str>, Instant)| TaskStatus { name: name.clone(), running_for: since.elapsed() };
-        running.tasks.values().map(status).collect()
+        let running = self.running.lock();
+        running.tasks.values().map(Begun::status).collect()
     }
 
-    /// Waits until every task has ended. Whether they are to end, others say.
+    /// Waits until every task has ended. It does not ask them to end.
     pub async fn wait(&self) {
         self.tasks.close();
         self.tasks.wait().await;
@@ -141,13 +159,13 @@ impl Lifecycle {
         Ok(())
     }
 
-    /// Stops, and waits until every task has ended or the deadline is over.
+    /// Stops, and waits for every task until the deadline.
     pub async fn drain(&self, deadline: Duration) -> Drained {
         self.stop.cancel();
         self.tasks.close();
         match tokio::time::timeout(deadline, self.tasks.wait()).await {
             Ok(()) => Drained::Completed,
-            Err(_) => Drained::TimedOut(self.tasks().into_iter().map(|task| task.name).collect()),
+            Err(_) => Drained::TimedOut(self.tasks().into_iter().filter(|task| task.is_running).map(|task| task.name).collect()),
         }
     }
 }
@@ -166,10 +184,25 @@ pub fn allow_many_files() {
 #[derive(Debug, Default)]
 struct Running {
     next: u64,
-    tasks: BTreeMap<u64, (Cow<'static, str>, Instant)>,
+    tasks: BTreeMap<u64, Begun>,
 }
 
-/// A task's place among the running ones. It is given back on every way out, a panic included.
+/// A task that has begun.
+#[derive(Debug)]
+struct Begun {
+    name: Cow<'static, str>,
+    since: Instant,
+    has_panicked: bool,
+}
+
+impl Begun {
+    fn status(&self) -> TaskStatus {
+        TaskStatus { name: self.name.clone(), is_running: !self.has_panicked, age: self.since.elapsed() }
+    }
+}
+
+/// A task's place among the running ones. It is given back on every way out but a panic, which is remembered until a task of the same
+/// name begins.
 struct Entry {
     running: Arc<Mutex<Running>>,
     id: u64,
@@ -179,10 +212,11 @@ struct Entry {
 
 impl Entry {
     fn new(running: &Arc<Mutex<Running>>, name: Cow<'static, str>) -> Self {
-        let mut state = running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = running.lock();
         let id = state.next;
         state.next += 1;
-        state.tasks.insert(id, (name, Instant::now()));
+        state.tasks.retain(|_, other| !other.has_panicked || other.name != name);
+        state.tasks.insert(id, Begun { name, since: Instant::now(), has_panicked: false });
         drop(state);
         Self { running: running.clone(), id, ended: false }
     }
@@ -190,9 +224,12 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let task = self.running.lock().unwrap_or_else(PoisonError::into_inner).tasks.remove(&self.id);
-        if let Some((name, _)) = task.filter(|_| !self.ended && std::thread::panicking()) {
-            tracing::error!(task = %name, "a background task panicked: what it was for is not done any more");
+        let mut running = self.running.lock();
+        if self.ended || !std::thread::panicking() {
+            running.tasks.remove(&self.id);
+        } else if let Some(task) = running.tasks.get_mut(&self.id) {
+            task.has_panicked = true;
+            tracing::error!(task = %task.name, "a background task panicked: what it was for is not done any more");
         }
     }
 }
@@ -240,5 +277,41 @@ mod tests {
         let lifecycle = Lifecycle::new();
         lifecycle.spawn("panics", async { panic!("on purpose") });
         assert_eq!(lifecycle.drain(Duration::from_secs(20)).await, Drained::Completed);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panicked_is_told_until_one_of_its_name_begins() {
+        let lifecycle = Lifecycle::new();
+        lifecycle.spawn("panics", async { panic!("on purpose") });
+        lifecycle.spawn("ends", async {});
+        let told = || lifecycle.tasks().into_iter().map(|task| (task.name.into_owned(), task.is_running)).collect::<Vec<_>>();
+        while told() != [("panics".to_owned(), false)] {
+            tokio::task::yield_now().await;
+        }
+        lifecycle.spawn("panics", std::future::pending());
+        assert_eq!(told(), [("panics".to_owned(), true)]);
+    }
+
+    #[tokio::test]
+    async fn what_is_closed_is_closed_when_serving_and_the_tasks_have_ended() {
+        let lifecycle = Lifecycle::new();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let note = |what: &'static str| {
+            let order = Arc::clone(&order);
+            move || order.lock().push(what)
+        };
+        let (served, ended, first, second) = (note("served"), note("a task ended"), note("closed"), note("closed too"));
+        let task = Task::new("task", move |lifecycle| async move {
+            lifecycle.token().cancelled().await;
+            ended();
+        });
+        let closers = vec![Closer::new(async move { first() }), Closer::new(async move { second() })];
+        let token = lifecycle.token();
+        let serving = async move {
+            served();
+            token.cancel();
+        };
+        lifecycle.drive(vec![task], closers, serving).await;
+        assert_eq!(*order.lock(), ["served", "a task ended", "closed", "closed too"]);
     }
 }

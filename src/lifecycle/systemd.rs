@@ -1,4 +1,4 @@
-//! What systemd is told of the service's state (sd_notify(3)). Where nobody asked to be told, nothing is sent.
+//! Reports the service's state to systemd (sd_notify(3)). Nothing is sent unless systemd asks for it.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;

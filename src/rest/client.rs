@@ -1,5 +1,6 @@
-//! The client and what it answers with.
+//! The client and its responses.
 
+use std::error::Error;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -80,11 +81,11 @@ impl Client {
         let classify = |error: reqwest::Error| {
             let error = error.without_url();
             if error.is_connect() {
-                RestError::Connect(error)
+                RestError::Connect(root_cause(&error))
             } else if error.is_timeout() {
                 RestError::Timeout(request.timeout)
             } else {
-                RestError::Transport(error)
+                RestError::Transport(root_cause(&error))
             }
         };
         let mut response = builder.send().await.map_err(classify)?;
@@ -104,7 +105,16 @@ impl Client {
     }
 }
 
-/// What a service answered.
+/// The innermost cause: what the system or the TLS library says, such as `Connection refused`.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &(dyn Error + 'static) = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+/// The answer of a service.
 pub struct Response {
     /// The HTTP status.
     pub status: u16,

@@ -1,6 +1,5 @@
 //! Why a call gave no answer.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::error::{Classify, Kind};
@@ -17,15 +16,15 @@ pub enum RestError {
     /// The request holds a header value that HTTP does not allow.
     #[error("the request holds a character that HTTP does not allow")]
     Header,
-    /// No connection could be made: nothing was sent.
-    #[error("the service could not be reached")]
-    Connect(#[source] reqwest::Error),
+    /// No connection could be made: nothing was sent. With the system's reason.
+    #[error("the service could not be reached: {0}")]
+    Connect(String),
     /// The answer did not come in time.
     #[error("the service did not answer within {} s", .0.as_secs_f32())]
     Timeout(Duration),
     /// The connection broke while the request was under way.
-    #[error("the connection to the service broke")]
-    Transport(#[source] reqwest::Error),
+    #[error("the connection to the service broke: {0}")]
+    Transport(String),
     /// The answer's body is larger than the cap.
     #[error("the answer of the service is larger than {limit} bytes")]
     TooLarge {
@@ -38,7 +37,7 @@ pub enum RestError {
     /// The answer's body is not what the service should answer. What it holds is not repeated: it may be a secret.
     #[error("the answer of the service was not understood: {what} at line {line}, column {column}")]
     Decode {
-        /// The kind of mistake in the JSON.
+        /// The kind of error in the JSON.
         what: &'static str,
         /// Line of the body.
         line: usize,
@@ -68,10 +67,6 @@ impl Classify for RestError {
                 Kind::DependencyFailed
             }
         }
-    }
-
-    fn public_message(&self) -> Cow<'static, str> {
-        self.to_string().into()
     }
 
     fn maybe_effected(&self) -> Option<bool> {

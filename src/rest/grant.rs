@@ -1,4 +1,4 @@
-//! Access tokens of our own: the client credentials grant (RFC 6749, 4.4).
+//! Access tokens for this service itself: the client credentials grant (RFC 6749, 4.4).
 
 use std::time::Duration;
 
@@ -35,12 +35,12 @@ pub struct ClientCredentials {
     pub fields: Vec<(&'static str, String)>,
 }
 
-/// What the token endpoint gave (RFC 6749, 5.1).
+/// The answer of the token endpoint (RFC 6749, 5.1).
 #[derive(Debug, Deserialize)]
 pub struct Grant {
     /// The token.
     pub access_token: Secret,
-    /// Seconds that it holds, where the endpoint says.
+    /// Its lifetime in seconds, where the endpoint states it.
     pub expires_in: Option<u64>,
 }
 
@@ -48,11 +48,21 @@ pub struct Grant {
 #[derive(Debug, thiserror::Error)]
 pub enum GrantError {
     /// The endpoint refused, with one of the codes of RFC 6749, 5.2.
-    #[error("the identity provider refused the client: {0}")]
-    Refused(&'static str),
+    #[error("the identity provider at {endpoint} refused the client: {code}")]
+    Refused {
+        /// The token endpoint.
+        endpoint: Url,
+        /// The code.
+        code: &'static str,
+    },
     /// The endpoint gave no answer, or none that is understood.
-    #[error(transparent)]
-    Call(#[from] RestError),
+    #[error("the identity provider at {endpoint} gave no token")]
+    Call {
+        /// The token endpoint.
+        endpoint: Url,
+        /// Why not.
+        source: RestError,
+    },
 }
 
 impl ClientCredentials {
@@ -76,13 +86,14 @@ impl ClientCredentials {
                 request.form(&fields)
             }
         };
-        let response = client.send(request).await?;
+        let failed = |source| GrantError::Call { endpoint: self.endpoint.clone(), source };
+        let response = client.send(request).await.map_err(failed)?;
         if response.status == 400 || response.status == 401 {
             // The code is one of a few words; anything else is not repeated.
             let code = response.json::<Refusal>().ok().and_then(|refusal| KNOWN_CODES.into_iter().find(|code| *code == refusal.error));
-            return Err(GrantError::Refused(code.unwrap_or("no reason given")));
+            return Err(GrantError::Refused { endpoint: self.endpoint.clone(), code: code.unwrap_or("no reason given") });
         }
-        Ok(response.success()?.json()?)
+        response.success().and_then(|response| response.json()).map_err(failed)
     }
 }
 

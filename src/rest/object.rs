@@ -1,4 +1,4 @@
-//! JSON objects that are nothing else.
+//! JSON objects, read strictly.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,8 +6,8 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
-/// A `T` that is written as a JSON object. Derived structs also read themselves from arrays (`[true]`), by the places of their
-/// members, which no protocol means.
+/// A `T` read from a JSON object only. Derived structs would also accept an array of their members (`[true]`), which no protocol
+/// means.
 #[derive(Clone, Copy, Debug)]
 pub struct Object<T>(pub T);
 

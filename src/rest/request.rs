@@ -15,7 +15,7 @@ const FORM: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC.re
 /// The methods that services are called with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// Reads what a GET would say beside its content.
+    /// Reads the headers of a GET without its content.
     Head,
     /// Reads.
     Get,

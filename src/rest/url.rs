@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Url(reqwest::Url);
 
-/// Why a text is no such URL.
+/// Why a text is not such a URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a usable URL: {0}")]
 pub struct InvalidUrl(&'static str);

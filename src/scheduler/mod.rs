@@ -1,165 +1,88 @@
 //! Batch schedulers behind one trait.
 //!
 //! A scheduler's commands, parsers, wire types and tests stay in one folder here. To add one: a folder, a variant of
-//! [`SchedulerType`], and an arm in `app.rs`. This module must not know HTTP, tokens or file operations.
+//! [`Config`] and of [`SchedulerType`], and an arm in `app/build.rs`. This module must not know HTTP, tokens or file operations.
 
 mod cached;
+mod config;
 mod directives;
+mod freshness;
 pub mod local;
 pub mod pbs;
 pub mod slurm;
-mod way_note;
+mod submission_record;
 
 #[cfg(test)]
 mod golden;
 
-use std::borrow::Cow;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use crate::domain::{Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reservation};
+use crate::domain::{
+    Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reported, Reservation,
+    bytes_to_text,
+};
 use crate::error::{Classify, Kind};
-use crate::ssh::{CommandError, TransportError};
+use crate::ssh::CommandError;
 
 pub use cached::{CachedScheduler, ReadCounts};
-pub use way_note::WayNote;
+pub use config::{CommandsOnly, Common, Config, SchedulerType};
+pub use freshness::MAX_FRESHNESS;
+pub use slurm::ConnectionMode;
+pub use submission_record::{RecordSettings, SubmissionKey, Submitted};
 
-/// The `scheduler` section of a cluster.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub struct Config {
-    /// Kind of the scheduler.
-    #[serde(rename = "type")]
-    pub kind: SchedulerType,
-    /// Version, such as `24.11.0`, shown to clients. Goldcrest detects the features itself.
-    pub version: String,
-    /// Interface to the scheduler.
-    #[serde(default)]
-    pub connection_mode: ConnectionMode,
-    /// URL of the REST API, for the modes `rest` and `hybrid`.
-    pub api_url: Option<String>,
-    /// Version of the REST API, such as `0.0.42`. If absent, the newest version that both sides support.
-    pub api_version: Option<String>,
-    /// File with the key of Slurm's `auth/jwt` (HS256), for the modes `rest` and `hybrid`. Goldcrest signs a token for each caller with
-    /// it. If absent, slurmrestd gets the caller's own access token, so Slurm must know the identity provider's keys.
-    pub jwt_key_file: Option<PathBuf>,
-    /// Time limit of a REST call in seconds.
-    #[serde(default = "default_timeout")]
-    pub timeout: u64,
-    /// Seconds for which an answer about jobs, nodes, partitions, reservations or accounts is cached for the same caller; fractions are
-    /// allowed, the maximum is 3600. Submitting, cancelling and attaching discard the cached answers. With 0, only requests at the same
-    /// time share an answer.
-    #[serde(default = "default_read_freshness")]
-    pub read_freshness: f64,
-    /// Seconds for which an answer of Slurm's accounting is reused for the same list of jobs; 0 disables this. The controller is
-    /// queried for each list, and accounting too when a job has ended, so the list is always current.
-    #[serde(default = "default_accounting_freshness")]
-    pub accounting_freshness: f64,
-    /// Settings for the type `local`.
-    #[serde(default)]
-    pub local: local::Config,
-    /// Settings for the type `pbs`.
-    #[serde(default)]
-    pub pbs: pbs::Config,
-}
-
-impl Config {
-    /// The longest time that an answer may be given again, in seconds.
-    pub const MAX_FRESHNESS: f64 = 3600.0;
-
-    /// `read_freshness` as a length of time; what is no such length keeps nothing.
-    pub fn freshness(&self) -> Duration {
-        Self::time(self.read_freshness)
-    }
-
-    /// `accounting_freshness` as a length of time; what is no such length keeps nothing.
-    pub fn accounting_freshness(&self) -> Duration {
-        Self::time(self.accounting_freshness)
-    }
-
-    fn time(seconds: f64) -> Duration {
-        Duration::try_from_secs_f64(seconds.clamp(0.0, Self::MAX_FRESHNESS)).unwrap_or_default()
-    }
-}
-
-fn default_timeout() -> u64 {
-    10
-}
-
-fn default_accounting_freshness() -> f64 {
-    10.0
-}
-
-fn default_read_freshness() -> f64 {
-    1.0
-}
-
-/// The schedulers that are understood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum SchedulerType {
-    /// Slurm.
-    Slurm,
-    /// OpenPBS and PBS Professional, and Torque where it is the same.
-    Pbs,
-    /// Our own for one host without a scheduler.
-    Local,
-}
-
-/// How a scheduler is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ConnectionMode {
-    /// Its commands, over SSH.
-    #[default]
-    Ssh,
-    /// Its REST API.
-    Rest,
-    /// Its REST API where it can, its commands where it cannot.
-    Hybrid,
-}
+/// Why a submission cannot be recorded where a scheduler has no other word for it.
+const NO_RECORDS: &str = "submissions are not recorded here: leave out Idempotency-Key";
 
 /// What a batch scheduler does for a caller. Every method acts as `principal`, who sees and changes what the scheduler lets
-/// them.
+/// them. A scheduler with more than one backend reports which of them answered.
 #[async_trait]
 pub trait Scheduler: Send + Sync {
     /// Submits a job, once: it is never sent a second time after it may have been accepted.
-    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<JobId, SchedulerError>;
+    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError>;
+
+    /// Submits a job unless that was done before under this key, however often it is asked and whatever is killed meanwhile.
+    /// [`SchedulerError::KeyReused`] where the key stands for another request, [`SchedulerError::UnderWay`] where it cannot be told yet.
+    async fn submit_once(
+        &self,
+        principal: &Principal,
+        job: &JobDescription,
+        key: &SubmissionKey,
+    ) -> Result<Reported<Submitted>, SchedulerError> {
+        let _ = (principal, job, key);
+        Err(SchedulerError::Unsupported(NO_RECORDS))
+    }
 
     /// The jobs that match: all pending and running ones, and the finished ones of the window.
-    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Vec<Job>, SchedulerError>;
+    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError>;
 
     /// One job; all its tasks where the id names an array. [`SchedulerError::JobNotFound`] when there is none.
-    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Vec<Job>, SchedulerError>;
+    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<Job>>, SchedulerError>;
 
     /// The jobs that accounting has, without their steps.
-    async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Vec<Job>, SchedulerError>;
+    async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<Job>>, SchedulerError>;
 
     /// A job's script and files.
-    async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Vec<JobMetadata>, SchedulerError>;
+    async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<JobMetadata>>, SchedulerError>;
 
     /// Cancels a job.
-    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<(), SchedulerError>;
+    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError>;
 
     /// Runs a shell command inside a running job's allocation and answers with what it printed.
-    async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<AttachOutput, SchedulerError>;
+    async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<Reported<AttachOutput>, SchedulerError>;
 
     /// The nodes.
-    async fn nodes(&self, principal: &Principal) -> Result<Vec<Node>, SchedulerError>;
+    async fn nodes(&self, principal: &Principal) -> Result<Reported<Vec<Node>>, SchedulerError>;
 
     /// The partitions or queues; `hidden` adds those that are not shown to everyone.
-    async fn partitions(&self, principal: &Principal, hidden: bool) -> Result<Vec<Partition>, SchedulerError>;
+    async fn partitions(&self, principal: &Principal, hidden: bool) -> Result<Reported<Vec<Partition>>, SchedulerError>;
 
     /// The reservations.
-    async fn reservations(&self, principal: &Principal) -> Result<Vec<Reservation>, SchedulerError>;
+    async fn reservations(&self, principal: &Principal) -> Result<Reported<Vec<Reservation>>, SchedulerError>;
 
     /// The accounts that the caller may charge; `None` where the scheduler has no such notion.
-    async fn accounts(&self, principal: &Principal) -> Result<Option<Vec<Account>>, SchedulerError>;
+    async fn accounts(&self, principal: &Principal) -> Result<Reported<Option<Vec<Account>>>, SchedulerError>;
 
     /// What cannot be done through it, wherever it runs, each with the reason: [`SchedulerError::Unsupported`] says so too.
     fn unsupported(&self) -> &'static [(UnsupportedOperation, &'static str)] {
@@ -168,13 +91,6 @@ pub trait Scheduler: Send + Sync {
 
     /// Whether the scheduler answers.
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError>;
-
-    /// The same scheduler for one call, which is to be noted in `note`: its way, where there is more than one, and what its answer lacks.
-    /// `None` where there is never anything to note.
-    fn noting(&self, note: &WayNote) -> Option<Arc<dyn Scheduler>> {
-        let _ = note;
-        None
-    }
 }
 
 /// An operation that a scheduler may be unable to do while it does the others.
@@ -201,8 +117,23 @@ pub struct AttachOutput {
     pub exit: u32,
 }
 
+impl AttachOutput {
+    /// Takes the exit status as the outcome.
+    ///
+    /// # Errors
+    /// When the command failed by itself, which is the caller's to change, or ran out of its time.
+    pub fn success(self) -> Result<(), SchedulerError> {
+        let failure = CommandError::Exit { exit: self.exit, stderr: bytes_to_text(self.stderr.trim_ascii()) };
+        match self.exit {
+            0 => Ok(()),
+            _ if failure.kind() == Kind::RemoteTimeout => Err(SchedulerError::Command { operation: "attach", source: failure }),
+            _ => Err(SchedulerError::Rejected(failure.to_string())),
+        }
+    }
+}
+
 /// Why the scheduler did not do it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum SchedulerError {
     /// There is no such job, or the caller may not see it. The text is contract: clients look for `Job not found`.
     #[error("Job not found")]
@@ -231,9 +162,17 @@ pub enum SchedulerError {
     /// The scheduler, or its connection mode, cannot do this.
     #[error("this system's scheduler cannot do that: {0}")]
     Unsupported(&'static str),
-    /// The same, for several who asked for the same at the same time.
-    #[error(transparent)]
-    Shared(Arc<Self>),
+    /// The key of a submission stands for another request.
+    #[error("the Idempotency-Key was used for another request: send a new key with a new request")]
+    KeyReused,
+    /// An attempt of the same submission is under way, or ended so recently that its job may still appear; worth asking again after this time.
+    #[error("an earlier attempt of this submission is under way, or ended a moment ago: send the same request again in {} s", .0.as_secs())]
+    UnderWay(Duration),
+    /// The submission cannot be recorded, and so nothing was submitted.
+    #[error(
+        "nothing was submitted, because it cannot be recorded below your home directory ({0}): make that writable, or submit without Idempotency-Key"
+    )]
+    NoRecord(String),
 }
 
 impl SchedulerError {
@@ -241,45 +180,38 @@ impl SchedulerError {
     pub fn command(operation: &'static str) -> impl FnOnce(CommandError) -> Self {
         move |source| Self::Command { operation, source }
     }
-
-    /// The transport's error, where that is the cause.
-    pub fn transport(&self) -> Option<&TransportError> {
-        match self {
-            Self::Command { source: CommandError::Transport(source), .. } => Some(source),
-            Self::Shared(error) => error.transport(),
-            _ => None,
-        }
-    }
 }
 
 impl Classify for SchedulerError {
     fn kind(&self) -> Kind {
         match self {
             Self::JobNotFound => Kind::NotFound,
-            Self::Rejected(_) => Kind::Invalid,
+            Self::Rejected(_) | Self::KeyReused => Kind::Invalid,
+            Self::UnderWay(_) => Kind::Conflict,
+            Self::NoRecord(_) => Kind::DependencyFailed,
             Self::Denied(_) => Kind::Forbidden,
             Self::Down(_) | Self::Unanswered(_) => Kind::Unavailable,
             Self::Command { source, .. } => source.kind(),
             Self::Unsupported(_) => Kind::Unsupported,
-            Self::Shared(error) => error.kind(),
         }
     }
 
-    fn public_message(&self) -> Cow<'static, str> {
+    fn wrapped(&self) -> Option<&dyn Classify> {
         match self {
-            Self::Command { source, .. } => source.public_message(),
-            Self::Shared(error) => error.public_message(),
-            other => other.to_string().into(),
+            Self::Command { source, .. } => Some(source),
+            _ => None,
         }
+    }
+
+    fn is_final(&self) -> bool {
+        matches!(self, Self::NoRecord(_))
     }
 
     fn maybe_effected(&self) -> Option<bool> {
         match self {
-            Self::Command { source, .. } => source.maybe_effected(),
-            Self::Down(_) => Some(false),
+            Self::Down(_) | Self::NoRecord(_) => Some(false),
             Self::Unanswered(_) => Some(true),
-            Self::Shared(error) => error.maybe_effected(),
-            _ => None,
+            other => other.wrapped().and_then(Classify::maybe_effected),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Who may reach which cluster.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,14 +10,14 @@ use crate::authz::{Authorizer, AuthzError, Basis, Decision, Relation};
 use crate::cluster::Cluster;
 use crate::domain::{Maintenance, Principal, Secret, SystemName};
 use crate::error::{Classify, Kind};
+use crate::filesystem::FileSystem;
 
+use super::ServiceError;
 use super::audit;
 use super::counts::{SystemCounts, TokenCounts};
-use super::grep::Searches;
-use super::ready::{MAX_READY, MAX_READY_PER_USER};
-use super::slow_clients::SlowClients;
+use super::limits::{Limits, UserBounds};
 use super::upload_locks::UploadLocks;
-use super::user_limit::UserLimit;
+use super::user_limit::UserPermit;
 
 /// The one way in: it turns a bearer token into a [`Caller`], and a caller and a system's name into [`Access`].
 #[derive(Clone)]
@@ -30,20 +29,6 @@ pub struct Gate {
     limits: Arc<Limits>,
     tokens: Arc<TokenCounts>,
     maintenance: Arc<(Option<Maintenance>, BTreeMap<SystemName, Maintenance>)>,
-}
-
-/// What one user may have under way, on all clusters together.
-pub(super) struct Limits {
-    pub(super) searches: Searches,
-    pub(super) ready: UserLimit,
-    pub(super) slow_clients: SlowClients,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        let ready = UserLimit::new(MAX_READY_PER_USER, MAX_READY);
-        Self { searches: Searches::default(), ready, slow_clients: SlowClients::default() }
-    }
 }
 
 /// A cluster behind the gate, and what was counted of it.
@@ -101,10 +86,17 @@ impl Gate {
         Self { authenticator, authorizer, members, ..self.clone() }
     }
 
-    /// Identifies the caller of a request with this id, which came from this address.
+    /// The same gate with these bounds for each user. What is under way counts on.
+    #[must_use]
+    pub fn with_bounds(self, bounds: UserBounds) -> Self {
+        Self { limits: Arc::new(self.limits.with_bounds(bounds)), ..self }
+    }
+
+    /// Identifies the caller of a request with this id, which came from this address. The request is under way until the [`Caller`] and all
+    /// that was made of it are dropped.
     ///
     /// # Errors
-    /// When there is no token, or it does not hold, or it could not be checked.
+    /// When there is no token, or it does not hold, or it could not be checked; or when the caller has as many requests under way as one may.
     pub async fn identify(&self, token: Option<&Secret>, request_id: Arc<str>, address: Option<IpAddr>) -> Result<Caller, AccessError> {
         let outcome = match token {
             Some(token) => self.authenticator.authenticate(token).await.map_err(AccessError::from),
@@ -112,7 +104,9 @@ impl Gate {
         };
         let principal = outcome.map_err(|error| self.refuse(error))?;
         self.tokens.accepted();
-        Ok(Caller { principal, request_id, address })
+        let requests = &self.limits.requests;
+        let under_way = requests.take(&principal.username, 1).ok_or_else(|| AccessError::TooManyRequests(requests.per_user()))?;
+        Ok(Caller { principal, request_id, address, _under_way: Arc::new(under_way) })
     }
 
     /// Counts a caller whose credentials were no token, and gives the reason back.
@@ -121,17 +115,17 @@ impl Gate {
         error
     }
 
-    /// Admits a caller to a cluster.
+    /// Admits a caller to a cluster, for what `relation` names.
     ///
     /// # Errors
     /// [`AccessError::SystemNotFound`] where no cluster has that name, [`AccessError::Denied`] where the caller may not use it.
     /// Only an identified caller learns which systems exist, and only one who may use a system that it is under maintenance
     /// ([`AccessError::Maintenance`]).
-    pub async fn admit(&self, caller: Caller, system: &str) -> Result<Access, AccessError> {
+    pub async fn admit(&self, caller: Caller, relation: Relation, system: &str) -> Result<Access, AccessError> {
         let name = SystemName::new(system).map_err(|_| AccessError::SystemNotFound)?;
         let member = self.members.get(&name).cloned().ok_or(AccessError::SystemNotFound)?;
         let begun = Instant::now();
-        let ruling = self.authorizer.check(&caller.principal, Relation::Access, &name).await;
+        let ruling = self.authorizer.check(&caller.principal, relation, &name).await;
         let took = begun.elapsed();
         audit::decision(&caller, &name, &ruling, took);
         member.counts.decided(&ruling);
@@ -146,13 +140,22 @@ impl Gate {
         }
     }
 
+    /// Admits a caller who was admitted for less, once it is known what is to be done.
+    ///
+    /// # Errors
+    /// As [`Gate::admit`].
+    pub async fn admit_further(&self, access: Access, relation: Relation) -> Result<Access, AccessError> {
+        let system = access.cluster().name().to_string();
+        self.admit(access.caller, relation, &system).await
+    }
+
     /// The clusters that a caller may use, in the order of their names.
     ///
     /// # Errors
     /// When a decision about one of them could not be had: then none is shown.
     pub async fn visible(&self, caller: &Caller) -> Result<Vec<&Arc<Cluster>>, AccessError> {
         let names: Vec<&SystemName> = self.members.keys().collect();
-        let rulings = match self.authorizer.check_all(&caller.principal, Relation::Access, &names).await {
+        let rulings = match self.authorizer.check_all(&caller.principal, Relation::Read, &names).await {
             Ok(rulings) if rulings.len() == names.len() => Ok(rulings),
             Ok(_) => Err(AuthzError::Unavailable("there are fewer rulings than clusters".into())),
             Err(error) => Err(error),
@@ -180,11 +183,12 @@ impl Gate {
 }
 
 /// An identified caller who was not yet admitted anywhere. It can only come from [`Gate::identify`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Caller {
     principal: Arc<Principal>,
     request_id: Arc<str>,
     address: Option<IpAddr>,
+    _under_way: Arc<UserPermit>,
 }
 
 impl Caller {
@@ -237,6 +241,14 @@ impl Access {
         &self.member.cluster
     }
 
+    /// The caller's way to its files.
+    ///
+    /// # Errors
+    /// When SSH is known to be unhealthy, or the way is not known and cannot be found out.
+    pub(super) async fn files(&self) -> Result<&dyn FileSystem, ServiceError> {
+        Ok(self.cluster().files()?.of(self.principal()).await?)
+    }
+
     /// What is counted of it.
     pub(super) fn counts(&self) -> &SystemCounts {
         &self.member.counts
@@ -275,6 +287,12 @@ pub enum AccessError {
     /// The token does not hold, or could not be checked.
     #[error(transparent)]
     Authentication(#[from] AuthnError),
+    /// The caller has as many requests under way as one may.
+    #[error(
+        "you have {0} requests under way, the limit of one user (server.max_requests_per_user): wait for some of them to end, or end \
+         them, and send fewer at a time"
+    )]
+    TooManyRequests(u64),
     /// There is no such system. The text is contract.
     #[error("System not found")]
     SystemNotFound,
@@ -294,6 +312,7 @@ impl Classify for AccessError {
         match self {
             Self::NoToken | Self::Malformed(_) => Kind::Unauthenticated,
             Self::Authentication(source) => source.kind(),
+            Self::TooManyRequests(_) => Kind::TooManyRequests,
             Self::SystemNotFound => Kind::NotFound,
             Self::Denied(_) => Kind::Forbidden,
             Self::Maintenance(_) => Kind::Unavailable,
@@ -301,11 +320,16 @@ impl Classify for AccessError {
         }
     }
 
-    fn public_message(&self) -> Cow<'static, str> {
+    fn wrapped(&self) -> Option<&dyn Classify> {
         match self {
-            Self::Authentication(source) => source.public_message(),
-            Self::Authorization(source) => source.public_message(),
-            Self::NoToken | Self::Malformed(_) | Self::SystemNotFound | Self::Denied(_) | Self::Maintenance(_) => self.to_string().into(),
+            Self::Authentication(source) => Some(source),
+            Self::Authorization(source) => Some(source),
+            Self::NoToken
+            | Self::Malformed(_)
+            | Self::TooManyRequests(_)
+            | Self::SystemNotFound
+            | Self::Denied(_)
+            | Self::Maintenance(_) => None,
         }
     }
 }

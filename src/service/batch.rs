@@ -14,8 +14,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::domain::{Checksum, DirectoryEntry, FileStat};
 use crate::filesystem::{CopyOptions, ListOptions};
 
-use super::listing::{Found, PageQuery};
-use super::{Access, InvalidRequest, Place, ServiceError, copy_move, files, listing};
+use super::entries::{Found, PageQuery};
+use super::{Access, InvalidRequest, Place, ServiceError, changes, contents, entries};
 
 /// The most operations of a batch.
 pub const MAX_OPERATIONS: usize = 1_000;
@@ -34,27 +34,27 @@ const ENTRIES_IN_ALL: usize = 20_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are the parameters of the use case of the same name")]
 pub enum Operation {
-    /// [`files::stat`].
+    /// [`entries::stat`].
     Stat { path: String, dereference: bool },
-    /// [`listing::page`].
+    /// [`entries::page`].
     List { path: String, options: ListOptions, page: PageQuery },
-    /// [`files::checksum`].
+    /// [`contents::checksum`].
     Checksum { path: String },
-    /// [`files::mkdir`].
+    /// [`changes::mkdir`].
     MakeDirectory { path: String, parents: bool },
-    /// [`files::remove`].
+    /// [`changes::remove`].
     Remove { path: String },
-    /// [`copy_move::rename`].
+    /// [`changes::rename`].
     Move { source: String, target: String, overwrite: bool },
-    /// [`copy_move::copy`].
+    /// [`changes::copy`].
     Copy { source: String, target: String, options: CopyOptions },
-    /// [`files::chmod`].
+    /// [`changes::chmod`].
     Chmod { path: String, mode: String },
-    /// [`files::chown`].
+    /// [`changes::chown`].
     Chown { path: String, owner: String, group: String },
-    /// [`files::symlink`].
+    /// [`changes::symlink`].
     Symlink { target: String, link: String },
-    /// [`copy_move::touch`].
+    /// [`changes::touch`].
     Touch { path: String },
 }
 
@@ -90,7 +90,8 @@ pub enum Outcome {
 }
 
 impl Operation {
-    fn changes(&self) -> bool {
+    /// Whether it changes files.
+    pub fn changes(&self) -> bool {
         !matches!(self, Self::Stat { .. } | Self::List { .. } | Self::Checksum { .. })
     }
 
@@ -100,32 +101,32 @@ impl Operation {
 
     async fn run(&self, access: &Access, entries: &AtomicUsize) -> Result<Output, ServiceError> {
         Ok(match self {
-            Self::Stat { path, dereference } => Output::Stat(files::stat(access, path, *dereference).await?),
+            Self::Stat { path, dereference } => Output::Stat(entries::stat(access, path, *dereference).await?),
             Self::List { path, options, page } => {
                 let size = Some(page.size.unwrap_or(ENTRIES));
                 if size > Some(ENTRIES) {
                     let message = format!("in a batch it must be from 1 to {ENTRIES}");
                     return Err(InvalidRequest::new(Place::Document, "pageSize", message).into());
                 }
-                let found = listing::page(access, path, *options, &PageQuery { size, ..page.clone() }).await?;
+                let found = entries::page(access, path, *options, &PageQuery { size, ..page.clone() }).await?;
                 if entries.fetch_add(found.entries.len(), Ordering::Relaxed) + found.entries.len() > ENTRIES_IN_ALL {
                     let message = format!("the listings of a batch have at most {ENTRIES_IN_ALL} entries together");
                     return Err(InvalidRequest::new(Place::Document, "operations", message).into());
                 }
                 Output::Page(found)
             }
-            Self::Checksum { path } => Output::Checksum(files::checksum(access, path).await?),
-            Self::MakeDirectory { path, parents } => Output::Entry(files::mkdir(access, path, *parents).await?),
+            Self::Checksum { path } => Output::Checksum(contents::checksum(access, path).await?),
+            Self::MakeDirectory { path, parents } => Output::Entry(changes::mkdir(access, path, *parents).await?),
             Self::Remove { path } => {
-                files::remove(access, path).await?;
+                changes::remove(access, path).await?;
                 Output::Nothing
             }
-            Self::Move { source, target, overwrite } => Output::Entry(copy_move::rename(access, source, target, *overwrite).await?),
-            Self::Copy { source, target, options } => Output::Entry(copy_move::copy(access, source, target, *options).await?),
-            Self::Chmod { path, mode } => Output::Entry(files::chmod(access, path, mode).await?),
-            Self::Chown { path, owner, group } => Output::Entry(files::chown(access, path, owner, group).await?),
-            Self::Symlink { target, link } => Output::Entry(files::symlink(access, target, link).await?),
-            Self::Touch { path } => Output::Entry(copy_move::touch(access, path).await?),
+            Self::Move { source, target, overwrite } => Output::Entry(changes::rename(access, source, target, *overwrite).await?),
+            Self::Copy { source, target, options } => Output::Entry(changes::copy(access, source, target, *options).await?),
+            Self::Chmod { path, mode } => Output::Entry(changes::chmod(access, path, mode).await?),
+            Self::Chown { path, owner, group } => Output::Entry(changes::chown(access, path, owner, group).await?),
+            Self::Symlink { target, link } => Output::Entry(changes::symlink(access, target, link).await?),
+            Self::Touch { path } => Output::Entry(changes::touch(access, path).await?),
         })
     }
 }
@@ -134,8 +135,10 @@ impl Operation {
 /// another; one after the other where it is, up to the first that fails. What is not done by `deadline` is given up.
 ///
 /// # Errors
-/// When there are too many of them.
+/// When there are too many of them, or the system has no files.
 pub async fn run(access: &Access, operations: Vec<Operation>, ordered: bool, deadline: Instant) -> Result<Vec<Outcome>, ServiceError> {
+    // Otherwise each operation would say so.
+    access.cluster().files_without_health_check()?;
     if operations.len() > MAX_OPERATIONS {
         return Err(InvalidRequest::new(Place::Document, "operations", format!("there must be at most {MAX_OPERATIONS} of them")).into());
     }

@@ -4,12 +4,22 @@
 
 use futures::{StreamExt, TryFutureExt};
 
-use crate::domain::{ByteRange, FileVersion, RemotePath, text_to_bytes};
-use crate::filesystem::{ArchiveFormat, ContentStream, Download, Expected, FilesystemError, Placed, UploadOptions, regular};
-
 use super::audit::Change;
-use super::counts::{self, Action};
-use super::{Access, InvalidRequest, Place, ServiceError};
+use super::counts::Action;
+use super::grep::Pattern;
+use super::limits::TransferPermit;
+use super::{Access, InvalidRequest, Place, Ready, ReadyPermit, ServiceError, counts};
+use crate::domain::{ByteRange, Checksum, Content, ContentUnit, FileVersion, RemotePath, text_to_bytes};
+use crate::filesystem::{ArchiveFormat, ContentStream, Download, Expected, FilesystemError, Part, Placed, UploadOptions, regular};
+
+/// How much `head` and `tail` give when nothing is asked for: what the tools of that name print.
+const DEFAULT_LINES: u64 = 10;
+
+/// What a line takes for which there is memory to be kept before it is read, in bytes.
+const LIKELY_LINE: u64 = 1024;
+
+/// How much `view` gives when nothing is asked for, in bytes.
+const DEFAULT_VIEW: u64 = 5 * 1024 * 1024;
 
 /// The form in which content is moved, which decides how much of it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +35,11 @@ const READ_LARGER: &str = "ask for it with `Range`, as `bytes=0-` or in parts; o
 /// How one is written.
 const WRITE_LARGER: &str =
     "send it with PUT to `ops/upload`, or as a resumable upload to `/uploads`; or use `transfer/upload` where the system has it";
+/// How an archive is unpacked that is too large for one request.
+const UNPACK_LARGER: &str = "send its members in several archives; or upload it with `transfer/upload` where the system has it, and unpack it with `transfer/extract`";
 /// What is left for a file that is too large for any other form.
-const LARGER_STILL: &str = "this system moves no larger ones itself; use `transfer/download` or `transfer/upload` where it has them";
+pub(super) const LARGER_STILL: &str =
+    "this system moves no larger ones itself; use `transfer/download` or `transfer/upload` where it has them";
 
 impl SizeLimit {
     fn way_out(self, larger: &'static str) -> &'static str {
@@ -51,7 +64,7 @@ impl SizeLimit {
 /// When the path breaks the policy, leads to no regular file or to one over the limit, or the cluster does not tell.
 pub async fn version(access: &Access, path: &str, form: SizeLimit) -> Result<(RemotePath, FileVersion), ServiceError> {
     let path = access.path(path).await?;
-    let stat = access.cluster().files()?.stat(access.principal(), &path, true).await?;
+    let stat = access.files().await?.stat(access.principal(), &path, true).await?;
     regular(&path, stat.mode)?;
     if let Some(cap) = form.cap(access).filter(|cap| stat.size > *cap) {
         return Err(ServiceError::TooLarge(cap, form.way_out(READ_LARGER)));
@@ -70,11 +83,12 @@ pub async fn download(
     form: SizeLimit,
 ) -> Result<(RemotePath, Download), ServiceError> {
     let path = access.path(path).await?;
-    let opening = access.cluster().files()?.download(access.principal(), &path, range, form.cap(access));
+    let permit = TransferPermit::take(access)?;
+    let opening = access.files().await?.download(access.principal(), &path, range, form.cap(access));
     let (clients, user) = (&access.limits().slow_clients, &access.principal().username);
     let opening = opening.map_err(|error| ServiceError::or_by(error, form.way_out(READ_LARGER)));
-    let mut download = clients.admit(user, access.cluster().config().ssh.channels_per_user(), opening).await?;
-    download.content = clients.watch(user, counts::downloaded(access, download.content)).boxed();
+    let mut download = clients.admit(user, access.cluster().config().channels_per_user(), opening).await?;
+    download.content = clients.watch(user, counts::downloaded(access, download.content)).inspect(move |_| _ = &permit).boxed();
     Ok((path, download))
 }
 
@@ -118,10 +132,11 @@ pub async fn store(
 /// When the path breaks the policy, or the cluster does not begin.
 pub async fn pack(access: &Access, path: &str, format: ArchiveFormat) -> Result<(RemotePath, ContentStream), ServiceError> {
     let path = access.path(path).await?;
+    let permit = TransferPermit::take(access)?;
     let (clients, user) = (&access.limits().slow_clients, &access.principal().username);
-    let opening = access.cluster().files()?.pack(access.principal(), &path, format);
-    let content = clients.admit(user, access.cluster().config().ssh.channels_per_user(), opening).await?;
-    Ok((path, clients.watch(user, counts::downloaded(access, content)).boxed()))
+    let opening = access.files().await?.pack(access.principal(), &path, format);
+    let content = clients.admit(user, access.cluster().config().channels_per_user(), opening).await?;
+    Ok((path, clients.watch(user, counts::downloaded(access, content)).inspect(move |_| _ = &permit).boxed()))
 }
 
 /// Looks at what is to be packed, and packs nothing.
@@ -130,7 +145,7 @@ pub async fn pack(access: &Access, path: &str, format: ArchiveFormat) -> Result<
 /// When the path breaks the policy, nothing is there, or the cluster does not tell.
 pub async fn packable(access: &Access, path: &str) -> Result<RemotePath, ServiceError> {
     let path = access.path(path).await?;
-    access.cluster().files()?.stat(access.principal(), &path, true).await?;
+    access.files().await?.stat(access.principal(), &path, true).await?;
     Ok(path)
 }
 
@@ -147,13 +162,19 @@ pub async fn unpack(
     only_new: bool,
 ) -> Result<Placed, ServiceError> {
     let path = access.new_path(path).await?;
-    let files = access.cluster().files()?;
+    let files = access.files().await?;
+    let expected = if only_new { Expected::Nothing } else { Expected::Anything };
     if only_new && files.stat(access.principal(), &path, false).await.is_ok() {
-        return Err(FilesystemError::Exists(path).into());
+        return Err(ServiceError::unless(FilesystemError::Exists(path), expected));
     }
+    let _permit = TransferPermit::take(access)?;
     let change = Change::begin(access, Action::FilesUnpack, path.to_text());
     let content = counts::uploaded(access, content);
-    Ok(change.end(files.unpack(access.principal(), &path, format, content, SizeLimit::Stream.cap(access)).await)?)
+    let placed = change.end(files.unpack(access.principal(), &path, format, content, SizeLimit::Stream.cap(access)).await);
+    placed.map_err(|error| match error {
+        FilesystemError::TooLarge(_) => ServiceError::or_by(error, UNPACK_LARGER),
+        error => ServiceError::unless(error, expected),
+    })
 }
 
 async fn write(
@@ -163,11 +184,15 @@ async fn write(
     options: UploadOptions,
     larger: &'static str,
 ) -> Result<Placed, ServiceError> {
-    let files = access.cluster().files()?;
+    let files = access.files().await?;
+    let _permit = TransferPermit::take(access)?;
     let change = Change::begin(access, Action::FilesUpload, path.to_text());
     let content = counts::uploaded(access, content);
     let placed = change.end(files.upload(access.principal(), path, content, options).await);
-    placed.map_err(|error| ServiceError::or_by(error, larger))
+    placed.map_err(|error| match ServiceError::unless(error, options.expected) {
+        ServiceError::Filesystem(error) => ServiceError::or_by(error, larger),
+        unexpected => unexpected,
+    })
 }
 
 /// The client names the file, so that the name must not lead out of the directory.
@@ -176,6 +201,133 @@ fn check_upload_name(name: &str) -> Result<(), InvalidRequest> {
         return Err(InvalidRequest::new(Place::Document, "file", "its file name must be one file name of 1 to 255 bytes"));
     }
     Ok(())
+}
+
+/// What kind of content a file has.
+///
+/// # Errors
+/// When the path breaks the policy, or the cluster does not tell.
+pub async fn file_type(access: &Access, path: &str) -> Result<String, ServiceError> {
+    let path = access.path(path).await?;
+    Ok(access.files().await?.file_type(access.principal(), &path).await?)
+}
+
+/// The SHA-256 of a file.
+///
+/// # Errors
+/// When the path breaks the policy, or the cluster does not give the sum.
+pub async fn checksum(access: &Access, path: &str) -> Result<Checksum, ServiceError> {
+    let path = access.path(path).await?;
+    Ok(access.files().await?.checksum(access.principal(), &path).await?)
+}
+
+/// How much of an end of a file is wanted, as the caller says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// So many bytes.
+    pub bytes: Option<u64>,
+    /// So many lines.
+    pub lines: Option<u64>,
+    /// Everything but that.
+    pub skip: bool,
+}
+
+impl Amount {
+    fn part(self) -> Result<Part, InvalidRequest> {
+        let (unit, count) = match (self.bytes, self.lines) {
+            (Some(_), Some(_)) => {
+                return Err(InvalidRequest::new(Place::Parameter, "bytes", "Only one of `bytes` or `lines` can be specified."));
+            }
+            (Some(bytes), None) => (ContentUnit::Bytes, bytes),
+            (None, lines) => (ContentUnit::Lines, lines.unwrap_or(DEFAULT_LINES)),
+        };
+        Ok(Part { unit, count, skip: self.skip })
+    }
+}
+
+/// What of an end of a file is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Excerpt {
+    /// How much of the file.
+    pub amount: Amount,
+    /// Of that, only the lines that match this regular expression.
+    pub grep: Option<String>,
+}
+
+impl Excerpt {
+    fn check(&self) -> Result<(Part, Option<Pattern>), InvalidRequest> {
+        let pattern = self.grep.as_deref().map(Pattern::new).transpose()?;
+        Ok((self.amount.part()?, pattern))
+    }
+}
+
+/// The first part of a file, or all but its last.
+///
+/// # Errors
+/// When both units are asked for, the pattern is none, the path breaks the policy, or the cluster does not give the content.
+pub async fn head(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Ready<Content>, ServiceError> {
+    let (part, pattern) = excerpt.check()?;
+    let path = access.path(path).await?;
+    let place = ReadyPermit::take(access, max_output(access, part))?;
+    let content = matching(access, access.files().await?.head(access.principal(), &path, part).await.map_err(smaller)?, pattern).await?;
+    let length = content.data.len();
+    place.hold(content, length)
+}
+
+/// The last part of a file, or all but its first.
+///
+/// # Errors
+/// When both units are asked for, the pattern is none, the path breaks the policy, or the cluster does not give the content.
+pub async fn tail(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Ready<Content>, ServiceError> {
+    let (part, pattern) = excerpt.check()?;
+    let path = access.path(path).await?;
+    let place = ReadyPermit::take(access, max_output(access, part))?;
+    let content = matching(access, access.files().await?.tail(access.principal(), &path, part).await.map_err(smaller)?, pattern).await?;
+    let length = content.data.len();
+    place.hold(content, length)
+}
+
+/// How large a part of a file may turn out to be, in bytes.
+fn max_output(access: &Access, part: Part) -> u64 {
+    let limit = access.cluster().config().data_operation.max_shown();
+    match part {
+        Part { unit: ContentUnit::Bytes, count, skip: false } => count.min(limit),
+        // Lines have any length. Those that are asked for are mostly short, and known to be once they were read.
+        Part { unit: ContentUnit::Lines, count, skip: false } => count.saturating_mul(LIKELY_LINE).min(limit),
+        _ => limit,
+    }
+}
+
+fn smaller(error: FilesystemError) -> ServiceError {
+    ServiceError::or_by(error, "ask for fewer bytes or lines, or use `ops/download` with `Range`")
+}
+
+/// The same part of the file, less the lines that do not match.
+async fn matching(access: &Access, content: Content, pattern: Option<Pattern>) -> Result<Content, ServiceError> {
+    let Some(pattern) = pattern else { return Ok(content) };
+    let data = access.limits().searches.lines(&access.principal().username, content.data, pattern).await?;
+    Ok(Content { data, ..content })
+}
+
+/// `size` bytes of a file from `offset`.
+///
+/// # Errors
+/// When more is asked for than the cluster's limit, the path breaks the policy, or the cluster does not give the content.
+pub async fn view(access: &Access, path: &str, offset: Option<u64>, size: Option<u64>) -> Result<Ready<Vec<u8>>, ServiceError> {
+    let limit = access.cluster().config().data_operation.max_shown();
+    let size = size.unwrap_or_else(|| DEFAULT_VIEW.min(limit));
+    if size == 0 {
+        return Err(InvalidRequest::new(Place::Parameter, "size", "`size` value must be an integer value greater than 0").into());
+    }
+    if size > limit {
+        let message = format!("`size` value must not be greater than {limit} bytes");
+        return Err(InvalidRequest::new(Place::Parameter, "size", message).into());
+    }
+    let path = access.path(path).await?;
+    let place = ReadyPermit::take(access, size)?;
+    let content = access.files().await?.view(access.principal(), &path, offset.unwrap_or(0), size).await.map_err(smaller)?;
+    let length = content.len();
+    place.hold(content, length)
 }
 
 #[cfg(test)]
@@ -188,5 +340,11 @@ mod tests {
         for name in ["", ".", "..", "a/b", "/etc/passwd", "..\0"] {
             assert!(check_upload_name(name).is_err(), "{name:?}");
         }
+    }
+
+    #[test]
+    fn ten_lines_are_the_default_and_two_units_are_refused() {
+        assert_eq!(Amount::default().part(), Ok(Part { unit: ContentUnit::Lines, count: 10, skip: false }));
+        assert!(Amount { bytes: Some(1), lines: Some(1), skip: false }.part().is_err());
     }
 }

@@ -57,9 +57,11 @@ impl TokenOutcome {
             AccessError::Authentication(AuthnError::KeysUnavailable(_) | AuthnError::KeyNotYetKnown | AuthnError::ServiceAccount(_)) => {
                 Self::Unchecked
             }
-            AccessError::SystemNotFound | AccessError::Denied(_) | AccessError::Maintenance(_) | AccessError::Authorization(_) => {
-                return None;
-            }
+            AccessError::TooManyRequests(_)
+            | AccessError::SystemNotFound
+            | AccessError::Denied(_)
+            | AccessError::Maintenance(_)
+            | AccessError::Authorization(_) => return None,
         })
     }
 }

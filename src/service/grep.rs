@@ -4,15 +4,15 @@
 //! by a bounded number of threads; of one caller's one at a time; in pieces whose cost is bounded, between which it ends when its
 //! time is over or when nobody waits for it any more.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use regex::bytes::{Regex, RegexBuilder};
 use tokio::sync::Semaphore;
 
+use super::user_limit::UserLimit;
 use super::{InvalidRequest, Place, ServiceError};
 use crate::domain::Username;
 
@@ -27,7 +27,7 @@ const MAX_PROGRAM_LONG_LINE: usize = 4 * 1024;
 /// How long the searches of one request may take.
 const MAX_TIME: Duration = Duration::from_secs(5);
 /// The most searches that one user has under way and waiting.
-const MAX_PER_USER: usize = 8;
+const MAX_PER_USER: u64 = 8;
 
 /// A pattern that lines are to match: a regular expression that is matched in linear time.
 pub(super) struct Pattern {
@@ -40,27 +40,14 @@ pub(super) struct Pattern {
 #[derive(Clone)]
 pub(super) struct Searches {
     running: Arc<Semaphore>,
-    users: Arc<Mutex<HashMap<Username, Turn>>>,
-}
-
-/// Whose turn it is among the searches of one user.
-struct Turn {
-    wanted: usize,
-    turn: Arc<Semaphore>,
-}
-
-/// A place among the searches of a user; given back when dropped.
-struct Seat {
-    searches: Searches,
-    user: Username,
-    turn: Arc<Semaphore>,
+    users: UserLimit,
 }
 
 impl Default for Searches {
     /// Half of the processors, so that the others go on serving requests.
     fn default() -> Self {
         let processors = available_parallelism().map_or(1, usize::from);
-        Self { running: Arc::new(Semaphore::new((processors / 2).max(1))), users: Arc::default() }
+        Self { running: Arc::new(Semaphore::new((processors / 2).max(1))), users: UserLimit::new(MAX_PER_USER, u64::MAX) }
     }
 }
 
@@ -70,9 +57,10 @@ impl Searches {
     /// # Errors
     /// When the caller has as many searches under way as one may, a line is too long for the pattern, or it takes too long.
     pub(super) async fn lines(&self, user: &Username, content: Vec<u8>, pattern: Pattern) -> Result<Vec<u8>, ServiceError> {
-        let seat = self.seat(user)?;
+        let permit = self.users.take(user, 1).ok_or_else(too_many)?;
+        let turn = permit.turn();
         // Neither is ever closed, so that there is always a turn.
-        let _own = seat.turn.acquire().await.ok();
+        let _own = turn.acquire().await.ok();
         let running = Arc::clone(&self.running).acquire_owned().await.ok();
         let abandoned = Abandoned::default();
         let is_abandoned = Arc::clone(&abandoned.0);
@@ -82,33 +70,8 @@ impl Searches {
             pattern.lines_of(&content, Instant::now() + MAX_TIME, &is_abandoned)
         };
         match tokio::task::spawn_blocking(search).await {
-            Ok(found) => Ok(found?),
+            Ok(found) => found,
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-        }
-    }
-
-    fn seat(&self, user: &Username) -> Result<Seat, ServiceError> {
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        let turn = users.entry(user.clone()).or_insert_with(|| Turn { wanted: 0, turn: Arc::new(Semaphore::new(1)) });
-        if turn.wanted >= MAX_PER_USER {
-            let message = format!(
-                "you have {MAX_PER_USER} searches with `grep` under way; wait for one of them, or fetch the file and search it yourself"
-            );
-            return Err(ServiceError::TooMany(message.into()));
-        }
-        turn.wanted += 1;
-        Ok(Seat { searches: self.clone(), user: user.clone(), turn: Arc::clone(&turn.turn) })
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut users = self.searches.users.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(turn) = users.get_mut(&self.user) {
-            turn.wanted -= 1;
-            if turn.wanted == 0 {
-                users.remove(&self.user);
-            }
         }
     }
 }
@@ -140,7 +103,7 @@ impl Pattern {
         Ok(Self { regex, is_small: build(MAX_PROGRAM_LONG_LINE).is_ok() })
     }
 
-    fn lines_of(&self, content: &[u8], deadline: Instant, abandoned: &AtomicBool) -> Result<Vec<u8>, InvalidRequest> {
+    fn lines_of(&self, content: &[u8], deadline: Instant, abandoned: &AtomicBool) -> Result<Vec<u8>, ServiceError> {
         let mut found = Vec::new();
         // Asked before each piece, the first among them.
         let mut searched = MAX_LINE;
@@ -152,12 +115,16 @@ impl Pattern {
                 }
                 if Instant::now() > deadline {
                     let limit = MAX_TIME.as_secs();
-                    return Err(wrong(format!("the search took more than {limit} s: take a simpler expression, or less of the file")));
+                    let message =
+                        format!("the search with `grep` took more than {limit} s: take a simpler expression, or less of the file");
+                    return Err(ServiceError::TooMuch(message.into()));
                 }
             }
             if line.len() > MAX_LINE && !self.is_small {
-                let message = format!("the regular expression is too large for lines of more than {MAX_LINE} bytes, as there are");
-                return Err(wrong(message));
+                let message = format!(
+                    "the regular expression of `grep` is too large for lines of more than {MAX_LINE} bytes, as there are: take a simpler one"
+                );
+                return Err(ServiceError::TooMuch(message.into()));
             }
             if self.regex.is_match(line.strip_suffix(b"\n").unwrap_or(line)) {
                 found.extend_from_slice(line);
@@ -166,6 +133,12 @@ impl Pattern {
         }
         Ok(found)
     }
+}
+
+fn too_many() -> ServiceError {
+    let message =
+        format!("you have {MAX_PER_USER} searches with `grep` under way; wait for one of them, or fetch the file and search it yourself");
+    ServiceError::TooMany(message.into())
 }
 
 fn wrong(message: String) -> InvalidRequest {
@@ -238,6 +211,6 @@ mod tests {
         for search in under_way {
             _ = search.await;
         }
-        assert!(searches.users.lock().unwrap().is_empty());
+        assert!((0..MAX_PER_USER).map(|_| searches.users.take(&ada, 1)).collect::<Vec<_>>().iter().all(Option::is_some));
     }
 }

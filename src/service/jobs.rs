@@ -1,27 +1,46 @@
 //! Jobs: submit, list, look at, cancel, attach to.
 
-use crate::domain::{Done, Job, JobDescription, JobId, JobMetadata, JobQuery, JobScript, Reading};
-use crate::scheduler::AttachOutput;
+use crate::domain::{Job, JobDescription, JobId, JobMetadata, JobQuery, JobScript, Reading, Reported};
+use crate::error::Classify;
+use crate::scheduler::{AttachOutput, SchedulerError, Submitted};
 
 use super::audit::Change;
 use super::counts::Action;
+use super::submission::{self, Submission};
 use super::text::Findings;
-use super::{Access, AccountingRequest, InvalidRequest, Place, ServiceError, Submission};
+use super::{Access, AccountingRequest, IdempotencyKey, InvalidRequest, Place, ServiceError};
 
 /// The longest job name to filter by, in characters: OpenPBS has no longer ones.
 const MAX_JOB_NAME: usize = 235;
 /// The longest command to attach, in bytes: what Linux takes as one argument (`MAX_ARG_STRLEN`), with room for quoting.
 const MAX_COMMAND: usize = 96 * 1024;
 
-/// Submits a job and gives its id.
+/// How a client finds out whether its job was submitted.
+const ASK_BY_LIST: &str = "whether the job was submitted is not known: look for it in the list of your jobs. A request with an `Idempotency-Key` can be sent again";
+const ASK_BY_KEY: &str = "whether the job was submitted is not known: send the same request with the same `Idempotency-Key` again";
+
+/// Submits a job; with a key, unless that was done before.
 ///
 /// # Errors
 /// When the description breaks a rule, or the scheduler does not take it.
-pub async fn submit(access: &Access, submission: Submission) -> Result<Done<JobId>, ServiceError> {
-    let job = submission.check(access).await?;
+pub async fn submit(access: &Access, submission: Submission, key: Option<&IdempotencyKey>) -> Result<Reported<Submitted>, ServiceError> {
+    let job = submission::check(submission, access).await?;
     let scheduler = access.cluster().scheduler()?;
     let change = Change::begin(access, Action::JobsSubmit, describe(&job));
-    Ok(change.end(scheduler.submit(access.principal(), &job).await)?)
+    let submitted = match key {
+        Some(key) => match key.of(access) {
+            Some(key) => scheduler.submit_once(access.principal(), &job, &key).await,
+            None => Err(SchedulerError::NoRecord("the key has no name".to_owned())),
+        },
+        None => {
+            let submitted = scheduler.submit(access.principal(), &job).await;
+            submitted.map(|reported| reported.map(|id| Submitted { id, repeated: false }))
+        }
+    };
+    change.end(submitted).map_err(|error| match error.maybe_effected() {
+        Some(true) => ServiceError::MaybeSubmitted(error, if key.is_some() { ASK_BY_KEY } else { ASK_BY_LIST }),
+        _ => error.into(),
+    })
 }
 
 /// The caller's jobs, or those of all users that the caller may see.
@@ -71,7 +90,7 @@ pub async fn metadata(access: &Access, id: &str) -> Result<Reading<Vec<JobMetada
 ///
 /// # Errors
 /// When there is no such job, it is another user's, or the scheduler does not answer.
-pub async fn cancel(access: &Access, id: &str) -> Result<Done<()>, ServiceError> {
+pub async fn cancel(access: &Access, id: &str) -> Result<Reported<()>, ServiceError> {
     let id = job_id(id)?;
     let scheduler = access.cluster().scheduler()?;
     let change = Change::begin(access, Action::JobsCancel, id.as_str());
@@ -82,7 +101,7 @@ pub async fn cancel(access: &Access, id: &str) -> Result<Done<()>, ServiceError>
 ///
 /// # Errors
 /// When the command breaks a rule, there is no such job, or the scheduler does not answer. The command's own failure is none.
-pub async fn attach(access: &Access, id: &str, command: &str) -> Result<Done<AttachOutput>, ServiceError> {
+pub async fn attach(access: &Access, id: &str, command: &str) -> Result<Reported<AttachOutput>, ServiceError> {
     let id = job_id(id)?;
     if let Some(problem) = wrong_command(command) {
         return Err(InvalidRequest::new(Place::Document, "command", problem).into());

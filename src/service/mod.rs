@@ -8,14 +8,15 @@ mod access;
 mod accounting;
 mod audit;
 pub mod batch;
+pub mod changes;
 pub mod contents;
-pub mod copy_move;
 mod counts;
-pub mod files;
+pub mod entries;
 pub mod follow;
 mod grep;
+mod idempotency;
 pub mod jobs;
-pub mod listing;
+mod limits;
 pub mod object_transfer;
 mod parts;
 mod paths;
@@ -34,13 +35,15 @@ use std::borrow::Cow;
 
 use crate::cluster::GateError;
 use crate::error::{Classify, Kind};
-use crate::filesystem::FilesystemError;
+use crate::filesystem::{Expected, FilesystemError};
 use crate::scheduler::SchedulerError;
 use crate::transfer::s3::StoreError;
 
 pub use access::{Access, AccessError, Caller, Gate};
 pub use accounting::AccountingRequest;
 pub use counts::{Changes, Decisions, SystemCounts, TokenCounts};
+pub use idempotency::IdempotencyKey;
+pub use limits::UserBounds;
 pub use ready::{Ready, ReadyPermit};
 pub use submission::Submission;
 
@@ -56,6 +59,9 @@ pub enum ServiceError {
     /// The scheduler did not do it.
     #[error(transparent)]
     Scheduler(#[from] SchedulerError),
+    /// The scheduler did not say whether it took a job; the second part says how that is found out.
+    #[error("{0}; {1}")]
+    MaybeSubmitted(#[source] SchedulerError, &'static str),
     /// The file operation was not done.
     #[error(transparent)]
     Filesystem(#[from] FilesystemError),
@@ -68,6 +74,12 @@ pub enum ServiceError {
     /// The caller has as much of it under way as one may.
     #[error("{0}")]
     TooMany(Cow<'static, str>),
+    /// It is more work than one request may ask for; this is what would be less.
+    #[error("{0}")]
+    TooMuch(Cow<'static, str>),
+    /// What is there is not what the caller expects.
+    #[error(transparent)]
+    Precondition(FilesystemError),
     /// This service does not do it, for this reason.
     #[error("{0}")]
     Unsupported(&'static str),
@@ -77,6 +89,15 @@ pub enum ServiceError {
 }
 
 impl ServiceError {
+    /// The error for a write that was to find this.
+    fn unless(error: FilesystemError, expected: Expected) -> Self {
+        match (&error, expected) {
+            (FilesystemError::Exists(_), Expected::Nothing)
+            | (FilesystemError::Changed(_) | FilesystemError::NotFound(_), Expected::Version(_)) => Self::Precondition(error),
+            _ => error.into(),
+        }
+    }
+
     /// The same error, with the way out where it is that something is too large.
     fn or_by(error: FilesystemError, way: &'static str) -> Self {
         match error {
@@ -91,40 +112,30 @@ impl Classify for ServiceError {
         match self {
             Self::Invalid(_) => Kind::Invalid,
             Self::Gate(source) => source.kind(),
-            Self::Scheduler(source) => source.kind(),
-            Self::Filesystem(source) => source.kind(),
+            Self::Scheduler(source) | Self::MaybeSubmitted(source, _) => source.kind(),
+            Self::Filesystem(source) | Self::Precondition(source) => source.kind(),
             Self::Store(source) => source.kind(),
             Self::TooMany(_) => Kind::TooManyRequests,
-            Self::TooLarge(..) => Kind::TooLarge,
+            Self::TooLarge(..) | Self::TooMuch(_) => Kind::TooLarge,
             Self::Unsupported(_) => Kind::Unsupported,
             Self::Busy => Kind::Conflict,
         }
     }
 
-    fn public_message(&self) -> Cow<'static, str> {
+    fn wrapped(&self) -> Option<&dyn Classify> {
         match self {
-            Self::Invalid(source) => source.to_string().into(),
-            Self::Gate(source) => source.public_message(),
-            Self::Scheduler(source) => source.public_message(),
-            Self::Filesystem(source) => source.public_message(),
-            Self::Store(source) => source.public_message(),
-            Self::TooMany(reason) => reason.clone(),
-            Self::TooLarge(..) => self.to_string().into(),
-            Self::Unsupported(reason) => Cow::Borrowed(reason),
-            Self::Busy => self.to_string().into(),
+            Self::Gate(source) => Some(source),
+            Self::Scheduler(source) | Self::MaybeSubmitted(source, _) => Some(source),
+            Self::Filesystem(source) | Self::Precondition(source) => Some(source),
+            Self::Store(source) => Some(source),
+            Self::Invalid(_) | Self::TooMany(_) | Self::TooMuch(_) | Self::TooLarge(..) | Self::Unsupported(_) | Self::Busy => None,
         }
     }
 
-    fn is_final(&self) -> bool {
-        matches!(self, Self::Filesystem(source) if source.is_final())
-    }
-
-    fn maybe_effected(&self) -> Option<bool> {
+    fn public_message(&self) -> Cow<'static, str> {
         match self {
-            Self::Invalid(_) | Self::Gate(_) | Self::TooMany(_) | Self::TooLarge(..) | Self::Unsupported(_) | Self::Busy => None,
-            Self::Scheduler(source) => source.maybe_effected(),
-            Self::Filesystem(source) => source.maybe_effected(),
-            Self::Store(source) => source.maybe_effected(),
+            Self::MaybeSubmitted(source, way) => format!("{}; {way}", source.public_message()).into(),
+            _ => self.wrapped().map_or_else(|| self.to_string().into(), Classify::public_message),
         }
     }
 }

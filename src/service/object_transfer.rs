@@ -104,7 +104,7 @@ pub async fn download(access: &Access, request: Request<'_>) -> Result<StagedDow
     let (store, config) = store(access, request.method)?;
     let source = access.path(request.path).await?;
     let job_context = JobContext::of(access, Account { account: request.account, place: Place::Document })?;
-    let found = access.cluster().files()?.stat(access.principal(), &source, true).await?;
+    let found = access.files().await?.stat(access.principal(), &source, true).await?;
     regular(&source, found.mode)?;
     let parts = store.parts(found.size).map_err(|error| InvalidRequest::new(Place::Document, "sourcePath", error.to_string()))?;
 

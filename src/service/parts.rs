@@ -19,8 +19,8 @@ impl<'a> Parts<'a> {
     ///
     /// # Errors
     /// When the cluster hands out no files.
-    pub fn of(access: &'a Access) -> Result<Self, ServiceError> {
-        Ok(Self { files: access.cluster().files()?, principal: access.principal() })
+    pub async fn of(access: &'a Access) -> Result<Self, ServiceError> {
+        Ok(Self { files: access.files().await?, principal: access.principal() })
     }
 
     /// Where the file of an upload is now, and what it is; `None` when there is none.

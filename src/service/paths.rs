@@ -83,13 +83,13 @@ impl Access {
     }
 
     async fn above(&self, climb: &Climb) -> Result<RemotePath, ServiceError> {
-        let directory = self.cluster().files()?.resolve(self.principal(), &climb.directory).await?;
+        let directory = self.files().await?.resolve(self.principal(), &climb.directory).await?;
         Ok(climb.below.rebase(&RemotePath::root(), &directory).unwrap_or(directory))
     }
 
     /// The same path below a configured file system that is itself reached by a link, or nothing where it lies below none.
     async fn under_its_name(&self, path: &RemotePath) -> Result<Option<RemotePath>, ServiceError> {
-        let files = self.cluster().files()?;
+        let files = self.files().await?;
         let configured = &self.cluster().config().file_systems;
         let real = join_all(configured.iter().map(|fs| files.resolve(self.principal(), &fs.path))).await;
         // One that cannot be looked at is none that the path could lie on.
@@ -100,7 +100,7 @@ impl Access {
     /// What a path names that ends with a slash. Its name was judged already, and the links that lead on are the cluster's business,
     /// as those in its middle are.
     async fn at_slash(&self, path: RemotePath, slash: Slash) -> Result<RemotePath, ServiceError> {
-        let files = self.cluster().files()?;
+        let files = self.files().await?;
         let found = match files.stat(self.principal(), &path, false).await {
             Err(FilesystemError::NotFound(_)) if slash == Slash::New => return Ok(path),
             found => found?,

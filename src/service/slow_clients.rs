@@ -6,12 +6,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::{Stream, poll_fn};
+use parking_lot::Mutex;
 use tokio::time::{Instant, interval};
 
 use super::ServiceError;
@@ -73,7 +74,7 @@ impl SlowClients {
         mut content: S,
     ) -> impl Stream<Item = S::Item> + Send + use<S> {
         let progress = Arc::new(Progress::default());
-        let mut users = self.users();
+        let mut users = self.users.lock();
         users.values_mut().for_each(|downloads| downloads.retain(|download| download.strong_count() > 0));
         users.retain(|_, downloads| !downloads.is_empty());
         users.entry(user.clone()).or_default().push(Arc::downgrade(&progress));
@@ -91,7 +92,7 @@ impl SlowClients {
 
     fn check(&self, user: &Username, max_standing: usize) -> Result<(), ServiceError> {
         let latest = self.now().saturating_sub(u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX));
-        let users = self.users();
+        let users = self.users.lock();
         let (mut all, mut standing) = (0, 0);
         for download in users.get(user).into_iter().flatten().filter_map(Weak::upgrade) {
             all += 1;
@@ -110,10 +111,6 @@ impl SlowClients {
     /// Milliseconds, never 0.
     fn now(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
-    }
-
-    fn users(&self) -> MutexGuard<'_, HashMap<Username, Vec<Weak<Progress>>>> {
-        self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,6 +146,6 @@ mod tests {
         assert!(few.to_string().contains("15 of them wait"), "{few}");
         drop(downloads);
         drop(clients.watch(&bob, stream::iter(0..1)));
-        assert!(clients.users().get(&ada).is_none());
+        assert!(clients.users.lock().get(&ada).is_none());
     }
 }

@@ -26,25 +26,25 @@ pub fn last_checks(gate: &Gate) -> Vec<(SystemName, Timestamp)> {
 /// The nodes.
 ///
 /// # Errors
-/// When the scheduler does not answer.
+/// When there is no scheduler, or it does not answer.
 pub async fn nodes(access: &Access) -> Result<Reading<Vec<Node>>, ServiceError> {
-    Ok(access.cluster().scheduler_without_health_check().nodes(access.principal()).await?)
+    Ok(access.cluster().scheduler_without_health_check()?.nodes(access.principal()).await?)
 }
 
 /// The partitions or queues; `hidden` adds those not shown to everyone.
 ///
 /// # Errors
-/// When the scheduler does not answer.
+/// When there is no scheduler, or it does not answer.
 pub async fn partitions(access: &Access, hidden: bool) -> Result<Reading<Vec<Partition>>, ServiceError> {
-    Ok(access.cluster().scheduler_without_health_check().partitions(access.principal(), hidden).await?)
+    Ok(access.cluster().scheduler_without_health_check()?.partitions(access.principal(), hidden).await?)
 }
 
 /// The reservations.
 ///
 /// # Errors
-/// When the scheduler does not answer.
+/// When there is no scheduler, or it does not answer.
 pub async fn reservations(access: &Access) -> Result<Reading<Vec<Reservation>>, ServiceError> {
-    Ok(access.cluster().scheduler_without_health_check().reservations(access.principal()).await?)
+    Ok(access.cluster().scheduler_without_health_check()?.reservations(access.principal()).await?)
 }
 
 /// Who the caller is on the cluster, and which accounts the caller may charge.
@@ -52,8 +52,8 @@ pub async fn reservations(access: &Access) -> Result<Reading<Vec<Reservation>>, 
 /// # Errors
 /// When the cluster or its scheduler does not answer.
 pub async fn user(access: &Access) -> Result<(Identity, Reading<Option<Vec<Account>>>), ServiceError> {
-    let files = access.cluster().files()?;
-    let scheduler = access.cluster().scheduler_without_health_check();
+    let files = access.files().await?;
+    let scheduler = access.cluster().scheduler_without_health_check()?;
     let identity = async { files.identity(access.principal()).await.map_err(ServiceError::from) };
     let accounts = async { scheduler.accounts(access.principal()).await.map_err(ServiceError::from) };
     futures::future::try_join(identity, accounts).await

@@ -10,7 +10,7 @@ use super::{Access, ServiceError};
 /// When the path breaks the policy, or the cluster does not tell.
 pub async fn space(access: &Access, path: &str) -> Result<Space, ServiceError> {
     let path = access.path(path).await?;
-    Ok(access.cluster().files()?.space(access.principal(), &path).await?)
+    Ok(access.files().await?.space(access.principal(), &path).await?)
 }
 
 /// The caller's quotas.
@@ -19,7 +19,7 @@ pub async fn space(access: &Access, path: &str) -> Result<Space, ServiceError> {
 /// When the path breaks the policy, or the cluster does not tell.
 pub async fn quota(access: &Access, path: &str) -> Result<Vec<Quota>, ServiceError> {
     let path = access.path(path).await?;
-    Ok(access.cluster().files()?.quota(access.principal(), &path).await?)
+    Ok(access.files().await?.quota(access.principal(), &path).await?)
 }
 
 /// The access control list of a path.
@@ -28,5 +28,5 @@ pub async fn quota(access: &Access, path: &str) -> Result<Vec<Quota>, ServiceErr
 /// When the path breaks the policy, or the cluster does not tell.
 pub async fn acl(access: &Access, path: &str) -> Result<Vec<AclEntry>, ServiceError> {
     let path = access.path(path).await?;
-    Ok(access.cluster().files()?.acl(access.principal(), &path).await?)
+    Ok(access.files().await?.acl(access.principal(), &path).await?)
 }

@@ -5,14 +5,14 @@
 
 use uuid::Uuid;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, NO_COMPUTE, NO_FILES};
 use crate::domain::{CompressOptions, Compression, JobDescription, JobId, RemotePath, Username, text_to_bytes};
 use crate::scheduler::CachedScheduler;
 use crate::transfer::{self, Directives, Operation};
 
 use super::audit::Change;
+use super::changes::{check_pattern, refuse_file_system};
 use super::counts::Action;
-use super::files::{check_pattern, refuse_file_system};
 use super::{Access, InvalidRequest, Place, ServiceError};
 
 /// Why there are no transfer jobs on a system.
@@ -34,6 +34,13 @@ pub struct TransferJob {
 
 /// Why `cluster` runs no transfer jobs, where it runs none.
 pub fn unsupported(cluster: &Cluster) -> Option<&'static str> {
+    let capabilities = cluster.without_health_check();
+    if capabilities.files.is_none() {
+        return Some(NO_FILES);
+    }
+    if capabilities.compute.is_none() {
+        return Some(NO_COMPUTE);
+    }
     let config = cluster.config();
     let placed = config.data_operation.datatransfer_jobs_directory.is_some() || config.file_systems.iter().any(|fs| fs.default_work_dir);
     (!placed).then_some(NO_DIRECTORY)
@@ -150,7 +157,7 @@ pub(super) struct JobContext<'a> {
 }
 
 impl<'a> JobContext<'a> {
-    /// The job_context for a job of the caller's.
+    /// The context for a job of the caller's.
     ///
     /// # Errors
     /// When the account is missing where the site wants one or is none, the system runs no transfer jobs, or its scheduler is unhealthy.

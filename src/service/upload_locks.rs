@@ -1,9 +1,10 @@
 //! Locks of resumable uploads: one request of a user works on an upload at a time.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
@@ -48,30 +49,20 @@ impl UploadLocks {
     }
 
     async fn take(&self, key: Key) -> Result<UploadLock<'_>, ServiceError> {
-        let slot = Arc::clone(self.slots().entry(key.clone()).or_default());
+        let slot = Arc::clone(self.0.lock().entry(key.clone()).or_default());
         let mut lock = UploadLock { upload_locks: self, key, slot, token: CancellationToken::new(), guard: None };
-        lock.slot.holder().cancel();
+        lock.slot.holder.lock().cancel();
         let guard = tokio::time::timeout(MAX_LOCK_WAIT, Arc::clone(&lock.slot.turn).lock_owned()).await;
         lock.guard = Some(guard.map_err(|_| ServiceError::Busy)?);
-        *lock.slot.holder() = lock.token.clone();
+        *lock.slot.holder.lock() = lock.token.clone();
         Ok(lock)
-    }
-
-    fn slots(&self) -> MutexGuard<'_, HashMap<Key, Arc<Slot>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Slot {
-    fn holder(&self) -> MutexGuard<'_, CancellationToken> {
-        self.holder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for UploadLock<'_> {
     fn drop(&mut self) {
         self.guard = None;
-        let mut slots = self.upload_locks.slots();
+        let mut slots = self.upload_locks.0.lock();
         // Its own reference and that of the map.
         if Arc::strong_count(&self.slot) == 2 {
             slots.remove(&self.key);
@@ -97,7 +88,7 @@ mod tests {
         let (second, ()) = tokio::join!(second, end);
         assert!(!second.as_ref().unwrap().token.is_cancelled());
         drop(second);
-        assert!(upload_locks.slots().is_empty());
+        assert!(upload_locks.0.lock().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

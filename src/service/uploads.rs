@@ -16,7 +16,9 @@ use crate::filesystem::{ContentStream, Expected, FilesystemError, PartOptions};
 use crate::ssh::TransportError;
 
 use super::audit::Change;
+use super::contents::LARGER_STILL;
 use super::counts::{self, Action};
+use super::limits::TransferPermit;
 use super::parts::Parts;
 use super::{Access, InvalidRequest, Place, ServiceError};
 
@@ -83,7 +85,7 @@ impl Upload {
 /// When the path breaks the policy, the length is over the limit, or the cluster does not allow it.
 pub async fn begin(access: &Access, path: &str, length: u64, only_new: bool, metadata: String) -> Result<Upload, ServiceError> {
     if let Some(cap) = access.cluster().config().data_operation.max_streamed().filter(|cap| length > *cap) {
-        return Err(FilesystemError::TooLarge(cap).into());
+        return Err(ServiceError::TooLarge(cap, LARGER_STILL));
     }
     if metadata.len() > MAX_METADATA {
         return Err(InvalidRequest::new(Place::Parameter, "Upload-Metadata", format!("it is longer than {MAX_METADATA} bytes")).into());
@@ -92,9 +94,9 @@ pub async fn begin(access: &Access, path: &str, length: u64, only_new: bool, met
     let path = access.path(path).await?.to_text();
     let upload = Upload { path, length, nonce, begun: Timestamp::now().as_second(), only_new, metadata };
     let (target, part) = upload.paths(access)?;
-    let files = access.cluster().files()?;
+    let files = access.files().await?;
     if only_new && files.stat(access.principal(), &target, true).await.is_ok() {
-        return Err(FilesystemError::Exists(target).into());
+        return Err(ServiceError::unless(FilesystemError::Exists(target), upload.expected()));
     }
     let change = Change::begin(access, Action::FilesUploadBegin, target.to_text());
     change.end(files.begin_part(access.principal(), &part, &target).await)?;
@@ -111,7 +113,7 @@ pub async fn begin(access: &Access, path: &str, length: u64, only_new: bool, met
 pub async fn offset(access: &Access, upload: &Upload) -> Result<u64, ServiceError> {
     let (target, part) = upload.paths(access)?;
     let _lock = access.uploads().lock(access, &part).await?;
-    let parts = Parts::of(access)?;
+    let parts = Parts::of(access).await?;
     match parts.find(&part).await? {
         Some((at, found)) if found.mtime.saturating_add(EXPIRES) < Timestamp::now().as_second() => {
             parts.files.remove(access.principal(), &at).await?;
@@ -132,7 +134,7 @@ pub async fn offset(access: &Access, upload: &Upload) -> Result<u64, ServiceErro
 
 /// Whether what is under the name of the target can be what was uploaded.
 async fn is_placed(access: &Access, upload: &Upload, target: &RemotePath) -> Result<bool, ServiceError> {
-    match access.cluster().files()?.stat(access.principal(), target, true).await {
+    match access.files().await?.stat(access.principal(), target, true).await {
         Ok(found) => Ok(found.size == upload.length && found.mtime >= upload.begun.saturating_sub(5)),
         Err(FilesystemError::NotFound(_)) => Ok(false),
         Err(error) => Err(error.into()),
@@ -147,11 +149,13 @@ async fn is_placed(access: &Access, upload: &Upload, target: &RemotePath) -> Res
 /// # Errors
 /// When it is elsewhere, would become too long, or the content or the cluster fails.
 pub async fn extend(access: &Access, upload: &Upload, offset: u64, content: ContentStream, checked: bool) -> Result<u64, ServiceError> {
+    let permit = TransferPermit::take(access)?;
     let (access, upload) = (access.clone(), upload.clone());
     let work = async move {
+        let _permit = permit;
         let (target, part) = upload.paths(&access)?;
         let lock = access.uploads().lock(&access, &part).await?;
-        let parts = Parts::of(&access)?;
+        let parts = Parts::of(&access).await?;
         let held = parts.hold(&part).await?;
         let content = counts::uploaded(&access, until(content, lock.token.clone()));
         let options = PartOptions { offset, length: upload.length, all_or_nothing: checked };
@@ -200,7 +204,7 @@ fn after_effect(error: ServiceError) -> ServiceError {
 pub async fn remove(access: &Access, upload: &Upload) -> Result<(), ServiceError> {
     let (target, part) = upload.paths(access)?;
     let _lock = access.uploads().lock(access, &part).await?;
-    let parts = Parts::of(access)?;
+    let parts = Parts::of(access).await?;
     let Some((at, _)) = parts.find(&part).await? else {
         return if is_placed(access, upload, &target).await? { Ok(()) } else { Err(FilesystemError::NotFound(target).into()) };
     };
@@ -210,9 +214,8 @@ pub async fn remove(access: &Access, upload: &Upload) -> Result<(), ServiceError
 
 async fn place(access: &Access, upload: &Upload, target: &RemotePath, part: &RemotePath) -> Result<(), ServiceError> {
     let change = Change::begin(access, Action::FilesUpload, target.to_text());
-    let placed = access.cluster().files()?.place_part(access.principal(), part, target, upload.length, upload.expected()).await;
-    change.end(placed)?;
-    Ok(())
+    let placed = access.files().await?.place_part(access.principal(), part, target, upload.length, upload.expected()).await;
+    change.end(placed).map(drop).map_err(|error| ServiceError::unless(error, upload.expected()))
 }
 
 /// The content until it ends, or is no longer wanted: then it has failed.

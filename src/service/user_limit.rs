@@ -1,7 +1,11 @@
 //! What one user may hold at a time, beside all others.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use tokio::sync::Semaphore;
 
 use crate::domain::Username;
 
@@ -15,8 +19,14 @@ pub(super) struct UserLimit {
 
 #[derive(Default)]
 struct Held {
-    users: HashMap<Username, u64>,
+    users: HashMap<Username, Share>,
     total: u64,
+}
+
+/// What one user holds.
+struct Share {
+    amount: u64,
+    turn: Arc<Semaphore>,
 }
 
 /// So much of a [`UserLimit`]; given back when dropped.
@@ -32,32 +42,43 @@ impl UserLimit {
         Self { per_user, total, held: Arc::default() }
     }
 
+    /// The same limit, and what is held of it, with another bound for each user. What is held already stays held.
+    pub(super) fn with_bound(&self, per_user: u64) -> Self {
+        Self { per_user, ..self.clone() }
+    }
+
+    /// The bound for each user.
+    pub(super) fn per_user(&self) -> u64 {
+        self.per_user
+    }
+
     /// So much more for `user`, where that is within both bounds. What is larger than a bound can be had alone.
     pub(super) fn take(&self, user: &Username, amount: u64) -> Option<UserPermit> {
         let mut permit = UserPermit { limit: self.clone(), user: user.clone(), amount: 0 };
         permit.resize(amount).then_some(permit)
     }
-
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl UserPermit {
+    /// The turn of its user, which one of those who hold something has at a time. Of no use to who holds nothing.
+    pub(super) fn turn(&self) -> Arc<Semaphore> {
+        self.limit.held.lock().users.get(&self.user).map_or_else(|| Arc::new(Semaphore::new(1)), |share| Arc::clone(&share.turn))
+    }
+
     /// Makes it so much instead; false, and nothing is changed, where that would be over a bound.
     pub(super) fn resize(&mut self, amount: u64) -> bool {
-        let mut held = self.limit.held();
-        let others_of_user = held.users.get(&self.user).map_or(0, |own| own - self.amount);
+        let mut held = self.limit.held.lock();
+        let others_of_user = held.users.get(&self.user).map_or(0, |own| own.amount - self.amount);
         let others = held.total - self.amount;
         let fits = |others: u64, bound: u64| others == 0 || others + amount <= bound;
         if amount > self.amount && !(fits(others_of_user, self.limit.per_user) && fits(others, self.limit.total)) {
             return false;
         }
         held.total = others + amount;
-        if others_of_user + amount == 0 {
-            held.users.remove(&self.user);
-        } else {
-            held.users.insert(self.user.clone(), others_of_user + amount);
+        match held.users.get_mut(&self.user) {
+            _ if others_of_user + amount == 0 => drop(held.users.remove(&self.user)),
+            Some(share) => share.amount = others_of_user + amount,
+            None => drop(held.users.insert(self.user.clone(), Share { amount, turn: Arc::new(Semaphore::new(1)) })),
         }
         drop(held);
         self.amount = amount;
@@ -84,7 +105,16 @@ mod tests {
         permits.pop();
         assert!(limit.take(&ada, 1).is_some());
         drop(permits);
-        assert!(limit.held().users.is_empty() && limit.held().total == 0);
+        assert!(limit.held.lock().users.is_empty() && limit.held.lock().total == 0);
+    }
+
+    #[test]
+    fn another_bound_counts_what_is_held_already() {
+        let (limit, ada) = (UserLimit::new(2, u64::MAX), Username::new("ada").unwrap());
+        let held = (limit.take(&ada, 1).unwrap(), limit.take(&ada, 1).unwrap());
+        assert!(limit.with_bound(3).take(&ada, 1).is_some_and(|_| limit.with_bound(1).take(&ada, 1).is_none()));
+        drop(held);
+        assert!(limit.held.lock().users.is_empty());
     }
 
     #[test]

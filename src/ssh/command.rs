@@ -1,7 +1,5 @@
 //! Remote commands as values: what to run, and what its output means.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 
 use crate::domain::{Principal, bytes_to_text};
@@ -40,6 +38,11 @@ pub trait RemoteCommand: Sync {
 }
 
 impl Exec {
+    /// A command that does nothing, to see whether any can be run; with limits of its own, or the cluster's.
+    pub fn nothing(limits: Option<Limits>) -> Self {
+        Self { line: CommandLine::new("true"), stdin: Bytes::new(), idempotent: true, limits, environment: Environment::Client }
+    }
+
     /// A command with limits of its own, or the cluster's.
     pub fn of<C: RemoteCommand>(command: &C, limits: Option<Limits>) -> Self {
         Self {
@@ -100,16 +103,9 @@ impl Classify for CommandError {
         }
     }
 
-    fn public_message(&self) -> Cow<'static, str> {
+    fn wrapped(&self) -> Option<&dyn Classify> {
         match self {
-            Self::Transport(source) => source.public_message(),
-            Self::Exit { .. } | Self::Output { .. } => self.to_string().into(),
-        }
-    }
-
-    fn maybe_effected(&self) -> Option<bool> {
-        match self {
-            Self::Transport(source) => source.maybe_effected(),
+            Self::Transport(source) => Some(source),
             Self::Exit { .. } | Self::Output { .. } => None,
         }
     }

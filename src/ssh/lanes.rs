@@ -23,6 +23,7 @@ use crate::ssh::lease::placement::Use;
 use crate::ssh::pool::lane::{Lane, Queueing, ShellOrPermit};
 use crate::ssh::pool::registry::LaneRegistry;
 use crate::ssh::program::{Program, is_plain_answer, probe};
+use crate::ssh::server_words::closes_account;
 use crate::ssh::stats::{Stats, add};
 use crate::ssh::transport::{ByteStream, CredentialVersion, Exec, LaneKind, Limits, RawOutput, Transport, TransportError};
 
@@ -164,6 +165,15 @@ impl Lanes {
         }
     }
 
+    /// A login shell ran nothing, for this reason: the shell of a closed account is a program that says so.
+    fn not_begun(&self, principal: &Principal, why: String) -> TransportError {
+        if !closes_account(&why) {
+            return TransportError::Refused(why);
+        }
+        let Config { host, port, .. } = &self.target().config;
+        TransportError::AccountClosed(format!("{} may not log in at {host}:{port}: {why}", principal.username))
+    }
+
     /// Looks whether a login shell that becomes no other runs single commands, and then prints nothing of its own.
     async fn do_without_shells(&self, principal: &Principal, lane: &Lane, deadline: Instant, why: String) -> Result<(), TransportError> {
         let channel = self.channel(principal, lane, Use::Command, deadline).await?;
@@ -174,7 +184,7 @@ impl Lanes {
                 Ok(())
             }
             ExecOutcome::Failed(error) => Err(error),
-            _ => Err(TransportError::Refused(why)),
+            _ => Err(self.not_begun(principal, why)),
         }
     }
 }
@@ -247,7 +257,7 @@ impl Transport for Lanes {
                 ExecOutcome::Output(output) => return Ok(output),
                 ExecOutcome::Failed(error) => return Err(error),
                 ExecOutcome::NotBegun(why) if fresh => self.do_without_shells(principal, &lane, deadline, why).await?,
-                ExecOutcome::NotBegun(why) if !lane.shells.is_allowed() => return Err(TransportError::Refused(why)),
+                ExecOutcome::NotBegun(why) if !lane.shells.is_allowed() => return Err(self.not_begun(principal, why)),
                 // It has ended since its last command.
                 ExecOutcome::NotBegun(_) => add(&self.target().counters.retries),
                 // It may have run. Only a command that may run twice, and of which nothing was seen, is sent again, once.

@@ -1,4 +1,4 @@
-//! What `/bin/sh` is told on its standard input.
+//! The text that `/bin/sh` reads on its standard input.
 //!
 //! A login shell gets one constant line, which means the same to every shell, and is replaced by `/bin/sh`. All else travels on
 //! standard input: a prologue, which defines a few functions, and then commands. Each output begins with a mark drawn for it
@@ -13,10 +13,10 @@ pub(crate) const START: &[u8] = b"exec /bin/sh";
 /// What `/bin/sh` reads first.
 const PROLOGUE: &str = include_str!("prologue.sh");
 
-/// The most that start-up files may print before a command begins, in bytes.
+/// The most bytes that start-up files may print before a command begins.
 const MAX_NOISE: usize = 1024 * 1024;
 
-/// How much of it is repeated in an error, in bytes.
+/// The most bytes of it that an error repeats.
 const MAX_SHOWN_NOISE: usize = 300;
 
 /// A program for a fresh `/bin/sh`, which ends with it. What follows on standard input is the program's own, and must not be
@@ -98,7 +98,10 @@ pub(crate) fn not_begun(stdout: &[u8], stderr: &[u8]) -> String {
     let said = said.trim_ascii();
     let said: String = String::from_utf8_lossy(&said[..said.len().min(MAX_SHOWN_NOISE)]).into();
     match said.is_empty() {
-        true => "the login shell ended before it ran a command; do its start-up files call exit or exec?".to_owned(),
+        true => {
+            "the login shell ended before it ran a command; do its start-up files call exit or exec, or is it a program such as /bin/false?"
+                .to_owned()
+        }
         false => format!("the login shell ended before it ran a command, and printed: {}", said.escape_debug()),
     }
 }

@@ -1,11 +1,31 @@
-//! What a server says in plain text besides its protocol answers: the banners of a login, and why it hung up.
+//! The plain text that a server sends: banners of the login, and its reason for closing the connection.
 //!
-//! sshd and PAM tell there why an account may not log in. The text is the server's: it is bounded and made printable here.
+//! sshd and PAM say there why an account may not log in. The text is bounded and made printable here.
 
 use parking_lot::Mutex;
 
-/// The most characters that are kept of a server.
+/// The most characters that are kept.
 const MAX_WORDS: usize = 500;
+
+/// What programs say of an account that may not log in, lower case: `nologin` of util-linux, shadow and the BSDs, `pam_unix`, `pam_faillock`,
+/// and sshd.
+const CLOSED_ACCOUNT: [&str; 8] = [
+    "account is currently not available",
+    "account is not available",
+    "account has expired",
+    "account is locked",
+    "account has been locked",
+    "account is disabled",
+    "account has been disabled",
+    // sshd, where PAM finds the password expired.
+    "password change required",
+];
+
+/// Whether a text says that the account may not log in at all, whatever its key.
+pub(crate) fn closes_account(text: &str) -> bool {
+    let text = text.to_lowercase();
+    CLOSED_ACCOUNT.iter().any(|words| text.contains(words))
+}
 
 /// The words of one server on one connection.
 #[derive(Debug, Default)]
@@ -29,11 +49,31 @@ impl ServerWords {
         let words = self.0.lock();
         if words.is_empty() { String::new() } else { format!("; the server says \"{words}\"") }
     }
+
+    /// Whether they say that the account may not log in.
+    pub(crate) fn closes_account(&self) -> bool {
+        closes_account(&self.0.lock())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_closed_account_is_told_from_other_words() {
+        for words in [
+            "This account is currently not available.",
+            "Your account has expired; please contact your system administrator.",
+            "The account is locked due to 3 failed logins.",
+            "WARNING: Your password has expired.\nPassword change required but no TTY available.",
+        ] {
+            assert!(closes_account(words), "{words}");
+        }
+        for words in ["", "System is going down.", "Authorized users only. Accounts are monitored.", "Your password has expired."] {
+            assert!(!closes_account(words), "{words}");
+        }
+    }
 
     #[test]
     fn words_are_bounded_and_one_line() {

@@ -1,4 +1,4 @@
-//! Counters of what the lanes of a cluster did, for decisions, metrics and tests. Plain numbers: exporting them is telemetry's work.
+//! Counters of a cluster's lanes, for decisions, metrics and tests. Exporting them is the work of `telemetry`.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,6 +1,5 @@
-//! What carries commands and byte streams to a cluster.
+//! The interface that carries commands and byte streams to a cluster.
 
-use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::pin::Pin;
@@ -23,9 +22,9 @@ use crate::ssh::command_line::{CommandLine, Environment};
 /// Dropping a future of either method cancels the work: the channel is closed and the remote command is stopped.
 #[async_trait]
 pub trait Transport: Send + Sync {
-    /// Under which credential a channel of the caller's would be opened now. Whoever keeps a channel for further requests asks
-    /// before each of them, and opens another when the answer is another: a kept channel must not outlive its credential, nor
-    /// serve a second caller. The same for everybody where there are no credentials.
+    /// The credential under which a channel of the caller would be opened now. Whoever keeps a channel for further requests asks
+    /// before each of them, and opens another channel when the answer has changed: a kept channel must not outlive its credential,
+    /// nor serve a second caller. It is the same for everybody where there are no credentials.
     ///
     /// # Errors
     /// When the caller has no credential now.
@@ -54,7 +53,7 @@ pub trait Transport: Send + Sync {
     async fn stream(&self, principal: &Principal, line: &CommandLine) -> Result<ByteStream, TransportError>;
 }
 
-/// A credential that can be told from others, and not used.
+/// The identity of a credential. It can be compared, and not used to log in.
 #[derive(Clone, Debug, Default)]
 pub struct CredentialVersion(Weak<Credential>);
 
@@ -162,7 +161,7 @@ pub struct Limits {
     pub output: usize,
 }
 
-/// What a command left behind.
+/// The result of a command.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct RawOutput {
     /// Standard output.
@@ -173,7 +172,7 @@ pub struct RawOutput {
     pub exit: u32,
 }
 
-/// Why a cluster could not be worked with. Each variant names the phase.
+/// Why a command or stream could not be carried. Each variant names the phase.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum TransportError {
     /// There is no credential for the caller.
@@ -196,6 +195,9 @@ pub enum TransportError {
     /// The server refused the credential.
     #[error("the cluster refused the login of {0}")]
     Login(String),
+    /// The account may not log in there, whatever its key: who, where, and the server's words.
+    #[error("the account {0}")]
+    AccountClosed(String),
     /// No channel could be had within the request's time: the user's lane, or the whole pool, is full.
     #[error("no SSH channel became free within {} s", .0.as_secs_f32())]
     Saturated(Duration),
@@ -212,7 +214,7 @@ pub enum TransportError {
     #[error("Remote process failed with exit status:124, it did not end within {} s", .0.as_secs_f32())]
     Execution(Duration),
     /// The command printed more than allowed and was stopped.
-    #[error("the command's output is larger than the limit of {0} bytes")]
+    #[error("the command's output is larger than the limit of {0} bytes (ssh.max_output): ask for less of it")]
     Output(usize),
 }
 
@@ -223,16 +225,17 @@ impl Classify for TransportError {
             Self::Key { .. } | Self::Connect(_) | Self::HostKey(_) | Self::Login(_) | Self::Refused(_) | Self::Broken { .. } => {
                 Kind::DependencyFailed
             }
+            Self::AccountClosed(_) => Kind::Forbidden,
             Self::Saturated(_) => Kind::Unavailable,
             Self::Execution(_) => Kind::RemoteTimeout,
             Self::Output(_) => Kind::TooLarge,
         }
     }
 
-    fn public_message(&self) -> Cow<'static, str> {
+    fn wrapped(&self) -> Option<&dyn Classify> {
         match self {
-            Self::Credential(source) => source.public_message(),
-            other => other.to_string().into(),
+            Self::Credential(source) => Some(source),
+            _ => None,
         }
     }
 
@@ -245,6 +248,7 @@ impl Classify for TransportError {
             | Self::Connect(_)
             | Self::HostKey(_)
             | Self::Login(_)
+            | Self::AccountClosed(_)
             | Self::Saturated(_)
             | Self::Refused(_) => Some(false),
         }

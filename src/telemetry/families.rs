@@ -1,4 +1,4 @@
-//! The families of metrics: names, labels and what they mean. What is said here is what scrapes and the documentation say.
+//! The families of metrics: names, labels and meanings. Scrapes and the documentation use these texts.
 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
@@ -15,7 +15,7 @@ pub struct Family {
     pub(super) kind: MetricType,
     /// The names of the labels, in the order in which values are given.
     pub(super) labels: &'static [&'static str],
-    /// What it says, in one sentence.
+    /// Its meaning, in one sentence.
     pub(super) help: &'static str,
 }
 
@@ -143,6 +143,7 @@ define! {
     SSH_RETRIES = Family::counter("goldcrest_ssh_retries", &["system"], "Requests that were repeated on another connection.");
     SSH_SHELLS = Family::counter("goldcrest_ssh_shells_started", &["system"], "Shells started to run commands.");
     SSH_REUSED = Family::counter("goldcrest_ssh_shells_reused", &["system"], "Commands run in an existing shell.");
+    TASKS = Family::gauge("goldcrest_background_task_up", &["task"], "State of a background task: 1 if it is running, 0 if it has panicked.");
     CPU = Family::counter("process_cpu", &[], "CPU time used by the process.").unit(&SECONDS);
     MEMORY = Family::gauge("process_resident_memory", &[], "Resident memory of the process.").unit(&BYTES);
     OPEN_FILES = Family::gauge("process_open_fds", &[], "Open file descriptors.");

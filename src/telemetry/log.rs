@@ -1,6 +1,6 @@
 //! The log: one subscriber, set up once, writing to standard error.
 //!
-//! What is logged is not known here. Standard output belongs to the command line's answers.
+//! It must not know what is logged. Standard output is for the results of commands.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -12,7 +12,7 @@ use tracing_subscriber::filter::Directive;
 /// The environment variable that says what is logged, in the syntax of `tracing_subscriber`'s `EnvFilter`.
 pub const LOG_VARIABLE: &str = "GOLDCREST_LOG";
 
-/// The target of audit records. They are written whatever the filter says.
+/// The target of audit records, which are written regardless of the filter.
 pub const AUDIT_TARGET: &str = "audit";
 
 /// How log lines look.
@@ -81,7 +81,7 @@ pub fn init(format: LogFormat, default: &str) -> Result<(), TelemetryError> {
     set.map_err(TelemetryError::Subscriber)
 }
 
-/// Writes each event as one line: what it holds of clients, tokens and clusters cannot begin another, nor steer a terminal.
+/// Writes each event as one line. Text from clients, tokens and clusters can neither begin another line nor control a terminal.
 struct OneLine<W>(W);
 
 impl<W: Write> Write for OneLine<W> {

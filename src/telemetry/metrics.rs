@@ -1,5 +1,6 @@
-//! The metrics, read from whoever counts when somebody asks for them.
+//! The metrics, read from the counters of other modules at each scrape.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,19 +14,22 @@ use super::process::{self, Process};
 use crate::cluster::Cluster;
 use crate::domain::{ClusterHealth, ServiceType};
 use crate::http::{MetricsFormat, RequestMetrics};
-use crate::scheduler::ReadCounts;
+use crate::lifecycle::TaskStatus;
+use crate::scheduler::{CachedScheduler, ReadCounts};
 use crate::service::{Decisions, Gate};
 use crate::ssh::{Lanes, Stats};
 
-/// Who counts.
+/// The sources of the counters.
 #[derive(Clone)]
 pub struct Sources {
     /// The API.
     pub request_metrics: Arc<RequestMetrics>,
-    /// The gate, with what was done behind it.
+    /// The gate, with the operations behind it.
     pub gate: Gate,
     /// The SSH connections to each cluster.
     pub lanes: Vec<Arc<Lanes>>,
+    /// The background work.
+    pub tasks: Vec<TaskStatus>,
 }
 
 /// All metrics.
@@ -34,19 +38,19 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Those of these sources, and of the process, which has just started.
+    /// The metrics of these sources, and of the process, which has just started.
     pub fn new(sources: Sources) -> Self {
         Self::following(move || sources.clone())
     }
 
-    /// As [`Metrics::new`], of the sources that there are when somebody asks: a reload replaces them.
+    /// As [`Metrics::new`], but the sources are looked up at each scrape, since a reload replaces them.
     pub fn following(sources: impl Fn() -> Sources + Send + Sync + 'static) -> Self {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Follower { sources: Box::new(sources), process: Process::new() }));
         Self { registry }
     }
 
-    /// What they are now, as text of this format.
+    /// The present values in this format.
     ///
     /// # Errors
     /// When the text cannot be written.
@@ -81,6 +85,7 @@ impl Collector for Follower {
         reader.systems(&mut writer)?;
         reader.health(&mut writer)?;
         reader.ssh(&mut writer)?;
+        reader.tasks(&mut writer)?;
         reader.process(&mut writer)
     }
 }
@@ -128,7 +133,8 @@ impl Reader<'_> {
         });
         writer.counters(&families::CONTENT, content)?;
         let reads = systems().flat_map(|(cluster, _)| {
-            cluster.scheduler_without_health_check().read_counts().into_iter().flat_map(move |(read, counts)| {
+            let scheduler = cluster.without_health_check().compute;
+            scheduler.into_iter().flat_map(CachedScheduler::read_counts).flat_map(move |(read, counts)| {
                 let ReadCounts { asked, joined, remembered } = counts;
                 let row = |(source, count)| ([name(cluster), read, source], count);
                 [("asked", asked), ("joined", joined), ("remembered", remembered)].map(row)
@@ -161,6 +167,16 @@ impl Reader<'_> {
         writer.counters(&families::SSH_RETRIES, each(|stats| stats.retries))?;
         writer.counters(&families::SSH_SHELLS, each(|stats| stats.shells))?;
         writer.counters(&families::SSH_REUSED, each(|stats| stats.reused))
+    }
+
+    fn tasks(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let tasks = self.sources.tasks.iter().map(|task| (task.name.as_ref(), u64::from(task.is_running)));
+        // Of tasks of one name, such as those of clusters that a reload replaces, one that has panicked counts.
+        let mut found = BTreeMap::new();
+        for (name, is_running) in tasks {
+            found.entry(name).and_modify(|other: &mut u64| *other = is_running.min(*other)).or_insert(is_running);
+        }
+        writer.gauges(&families::TASKS, found.into_iter().map(|(name, is_running)| ([name], is_running)))
     }
 
     fn process(&self, writer: &mut Writer<'_>) -> fmt::Result {
@@ -251,13 +267,8 @@ fn name(cluster: &Cluster) -> &str {
 /// Each service that was checked, and whether it may be used: 1 or 0. Paths are left out, since they may hold names of users.
 fn services(health: &ClusterHealth) -> impl Iterator<Item = (&'static str, u64)> {
     let checked = |service| health.services.iter().any(|entry| entry.service == service);
-    let found = [
-        (ServiceType::Ssh, "ssh"),
-        (ServiceType::Scheduler, "scheduler"),
-        (ServiceType::Filesystem, "filesystem"),
-        (ServiceType::S3, "s3"),
-    ];
-    let found = found.map(|(service, name)| checked(service).then(|| (name, u64::from(health.unhealthy(service).is_none()))));
+    let found = [ServiceType::Ssh, ServiceType::Scheduler, ServiceType::Filesystem, ServiceType::S3];
+    let found = found.map(|service| checked(service).then(|| (service.name(), u64::from(health.unhealthy(service).is_none()))));
     let failed = checked(ServiceType::Exception);
     let checker = (failed || health.last_check.is_some()).then(|| ("checker", u64::from(!failed)));
     found.into_iter().chain([checker]).flatten()

@@ -1,4 +1,4 @@
-//! What the process itself uses. Numbers that the system does not tell are left out.
+//! Resources that the process uses. Numbers that the system does not report are left out.
 
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -37,13 +37,13 @@ pub(super) fn memory() -> Option<u64> {
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// How many files are open, that of the directory which tells it not among them.
+/// How many files are open, without the directory that is read for this.
 pub(super) fn open_files() -> Option<u64> {
     let listed = fs::read_dir("/proc/self/fd").ok()?.count();
     Some((listed as u64).saturating_sub(1))
 }
 
-/// How many may be.
+/// How many files may be open.
 pub(super) fn max_files() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }

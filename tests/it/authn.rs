@@ -611,7 +611,8 @@ async fn without_any_key_tokens_are_neither_accepted_nor_refused() {
         let service = Service::start(move |_| Reply::status(reply.0, reply.1.clone())).await;
         let error = authenticator(config(&service.url)).authenticate(&token).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Unavailable, "{}", ErrorChain(&error));
-        assert!(!format!("{error:?}").contains("<html>"));
+        assert!(error.public_message().contains(&format!("{}/certs", service.url)), "{}", error.public_message());
+        assert!(!format!("{error:?} {}", error.public_message()).contains("<html>"));
     }
 }
 
@@ -732,6 +733,7 @@ async fn a_refused_service_account_is_told_why_and_nothing_else() {
     assert_eq!(error.kind(), Kind::Unavailable);
     let shown = format!("{} {error:?}", ErrorChain(&error));
     assert!(shown.contains("refused the client: invalid_client"), "{shown}");
+    assert!(error.public_message().contains(&config.token_url) && error.public_message().contains("invalid_client"), "{shown}");
     assert!(!shown.contains("hunter2") && !shown.contains("wrong"), "{shown}");
 }
 

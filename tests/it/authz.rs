@@ -25,13 +25,13 @@ async fn check(fga: &OpenFga, principal: &Principal) -> Result<Decision, AuthzEr
 }
 
 async fn rule(fga: &OpenFga, principal: &Principal) -> Result<Ruling, AuthzError> {
-    fga.check(principal, Relation::Access, &SystemName::new("daint").unwrap()).await
+    fga.check(principal, Relation::Read, &SystemName::new("daint").unwrap()).await
 }
 
 /// Asks about several systems at once.
 async fn check_all(fga: &OpenFga, principal: &Principal, systems: &[&str]) -> Result<Vec<Ruling>, AuthzError> {
     let systems: Vec<SystemName> = systems.iter().map(|name| SystemName::new(name).unwrap()).collect();
-    fga.check_all(principal, Relation::Access, &systems.iter().collect::<Vec<_>>()).await
+    fga.check_all(principal, Relation::Read, &systems.iter().collect::<Vec<_>>()).await
 }
 
 /// The systems that are allowed.
@@ -126,6 +126,8 @@ async fn what_is_no_decision_fails_closed() {
 async fn a_server_that_is_not_there_fails_closed() {
     let error = check(&open_fga(config("http://127.0.0.1:1")), &principal("ann")).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable);
+    let told = error.public_message();
+    assert!(["http://127.0.0.1:1/stores/", "Connection refused"].iter().all(|part| told.contains(part)), "{told}");
 }
 
 #[tokio::test]
@@ -150,7 +152,7 @@ async fn a_permission_is_remembered_for_its_time_and_a_refusal_is_not() {
     }
     assert_eq!(service.seen().len(), 4, "each refusal is asked for");
     let other = SystemName::new("eiger").unwrap();
-    fga.check(&principal("ann"), Relation::Access, &other).await.unwrap();
+    fga.check(&principal("ann"), Relation::Read, &other).await.unwrap();
     assert_eq!(service.seen().len(), 5, "a permission is for one system");
 
     let mut forgetful = config(&service.url);
@@ -159,6 +161,27 @@ async fn a_permission_is_remembered_for_its_time_and_a_refusal_is_not() {
     check(&fga, &principal("ann")).await.unwrap();
     check(&fga, &principal("ann")).await.unwrap();
     assert_eq!(service.seen().len(), 7);
+}
+
+#[tokio::test]
+async fn an_operation_asks_for_the_relation_of_what_it_does_where_the_model_has_such() {
+    let service = Service::start(|seen| allows(seen.json()["tuple_key"]["relation"] == "read")).await;
+    let daint = SystemName::new("daint").unwrap();
+    let asked = async |by_effect: bool| {
+        let before = service.seen().len();
+        let fga = open_fga(OpenFgaConfig { by_effect, cache_ttl: 60, ..config(&service.url) });
+        let mut decisions = Vec::new();
+        for relation in Relation::ALL {
+            let ruling = fga.check(&principal("ann"), relation, &daint).await.unwrap();
+            decisions.push((ruling.basis.relation, ruling.decision == Decision::Allowed));
+        }
+        fga.probe().await.unwrap();
+        (decisions, service.seen().len() - before)
+    };
+    let named = |name: &str, allowed| (name.to_owned(), allowed);
+    assert_eq!(asked(true).await, (vec![named("read", true), named("submit", false), named("write", false)], 3 + 3));
+    // Refusals are asked for again.
+    assert_eq!(asked(false).await, (vec![named("access", false), named("access", false), named("access", false)], 3 + 1));
 }
 
 #[tokio::test]
@@ -207,6 +230,8 @@ async fn a_store_that_is_missing_or_ambiguous_fails_closed() {
         let configured = serde_json::from_value(json!({"url": service.url})).unwrap();
         let error = check(&open_fga(configured), &principal("ann")).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Unavailable);
+        let told = error.public_message();
+        assert!(told.contains(&service.url) && told.contains("store") && told.contains("\"goldcrest\""), "{told}");
     }
 }
 

@@ -22,8 +22,11 @@ ssh_credentials:
   type: SSHStaticKeys
   keys:
     ann:
-      private_key: a key
+      private_key: KEY
 ";
+
+/// A key that opens nothing, as a YAML text on one line.
+const KEY: &str = "\"-----BEGIN OPENSSH PRIVATE KEY-----\\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW\\nQyNTUxOQAAACAxzsbo9MsmyWfwaOqffr1JPe7eMb1Vl82sgrnDP0WvzgAAAIioZ5FLqGeR\\nSwAAAAtzc2gtZWQyNTUxOQAAACAxzsbo9MsmyWfwaOqffr1JPe7eMb1Vl82sgrnDP0Wvzg\\nAAAEASpUQtaYgZzrTVuQlZMuXiDLevPa3y51bqI/NYTxaslzHOxuj0yybJZ/Bo6p9+vUk9\\n7t4xvVWXzayCucM/Ra/OAAAABHRlc3QB\\n-----END OPENSSH PRIVATE KEY-----\\n\"";
 
 const CLUSTER: &str = "\
 clusters:
@@ -54,8 +57,12 @@ fn read(text: &str) -> Result<Loaded, ConfigError> {
     config::from_yaml(text, no_env())
 }
 
+fn ssh(config: &config::Config, cluster: usize) -> &goldcrest::ssh::Config {
+    config.clusters[cluster].ssh.as_ref().unwrap()
+}
+
 fn site() -> String {
-    format!("{SITE}{CLUSTER}")
+    format!("{SITE}{CLUSTER}").replace("private_key: KEY", &format!("private_key: {KEY}"))
 }
 
 /// The mistakes in the site's file with one text replaced, as a person is shown them.
@@ -85,9 +92,12 @@ fn write(folder: &Path, name: &str, text: &str) {
 #[test]
 fn a_configuration_written_for_firecrest_loads_unchanged() {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["user_key", "service_key", "service_passphrase", "client_secret", "s3_secret"] {
+    let key = KEY.trim_matches('"').replace("\\n", "\n");
+    for name in ["service_passphrase", "client_secret", "s3_secret"] {
         write(folder.path(), name, &format!("\n  the {name}\n\n"));
     }
+    write(folder.path(), "user_key", &key);
+    write(folder.path(), "service_key", &format!("\n  {key}\n\n"));
     write(folder.path(), "config.yaml", &FIRECREST.replace("SECRETS", folder.path().to_str().unwrap()));
     let loaded = config::load(&folder.path().join("config.yaml"), no_env()).unwrap();
     let config = &loaded.config;
@@ -95,11 +105,11 @@ fn a_configuration_written_for_firecrest_loads_unchanged() {
     assert_eq!(config.auth.authentication.min_token_ttl, 30);
     let credentials::Config::StaticKeys(keys) = &config.ssh_credentials else { panic!("no static keys") };
     let service = &keys.keys[&goldcrest::domain::Username::new("firesrv").unwrap()];
-    assert_eq!(service.private_key.expose(), "the service_key", "a secret from a file is trimmed");
+    assert_eq!(service.private_key.expose(), key.trim(), "a secret from a file is trimmed");
     let names: Vec<&str> = config.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
     assert_eq!(names, ["slurm-api", "slurm-ssh", "pbs"]);
-    assert_eq!(config.clusters[0].scheduler.connection_mode, ConnectionMode::Rest);
-    assert_eq!(config.clusters[2].scheduler.kind, SchedulerType::Pbs);
+    assert_eq!(config.clusters[0].scheduler.as_ref().unwrap().connection_mode(), ConnectionMode::Rest);
+    assert_eq!(config.clusters[2].scheduler.as_ref().unwrap().kind(), SchedulerType::Pbs);
     assert_eq!(config.clusters[2].probing.interval_check, 60, "the old name of interval_check");
     let Some(DataTransfer::Streamer(streamer)) = &config.clusters[0].data_operation.data_transfer else { panic!("no streamer") };
     assert_eq!((streamer.port_range, streamer.wait_timeout), ([5665, 5666], 43200));
@@ -225,6 +235,67 @@ fn the_version_of_a_rest_api_must_be_one_and_is_not_looked_at_without_one() {
 }
 
 #[test]
+fn a_scheduler_has_the_keys_of_its_type_and_those_of_others_are_unknown() {
+    let of = |section: &str| site().replace("type: slurm\n      version: 24.11.0", section);
+    for (section, said) in [
+        (
+            "type: pbs\n      version: 23\n      connection_mode: hybrid",
+            "connection_mode: is none of the values allowed: `hybrid` (allowed: ssh)",
+        ),
+        ("version: 23", "type: is missing (allowed: slurm | pbs | local)"),
+        ("type: local", "version: is missing (allowed: a text)"),
+        (
+            "type: pbs\n      version: 23\n      pbs: {account: me}",
+            "pbs.account: is none of the values allowed: `me` (allowed: project or account_name)",
+        ),
+    ] {
+        let told = mistakes(&of(section));
+        assert!(told.contains(&format!("clusters[0].scheduler.{said}")), "{told}");
+    }
+    let other =
+        "type: pbs\n      version: 23\n      connectionMode: ssh\n      timeout: 10\n      jwt_key_file: /key\n      local: {slots: 1}";
+    let told: Vec<String> = warnings(&read(&of(other)).unwrap()).into_iter().filter(|warning| warning.contains("scheduler")).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("scheduler.jwt_key_file: unknown key") && told[1].contains("scheduler.local: unknown key"), "{told:?}");
+}
+
+#[test]
+fn a_system_may_lack_ssh_or_a_scheduler_but_not_what_the_other_needs() {
+    let without_ssh = site().replace("    ssh:\n      host: login.example.org\n", "");
+    let rest = without_ssh.replace("24.11.0", "24.11.0\n      connection_mode: rest\n      api_url: http://slurm:6820");
+    let said =
+        |text: &str| warnings(&read(text).unwrap()).into_iter().filter(|warning| warning.contains("clusters[0]")).collect::<Vec<_>>();
+    assert!(
+        mistakes(&without_ssh).contains("clusters[0].ssh: is missing: the scheduler's commands are run over SSH"),
+        "{}",
+        mistakes(&without_ssh)
+    );
+    let told = said(&rest);
+    assert!(
+        told.len() == 1 && told[0].ends_with("clusters[0].file_systems: has no effect without ssh: files cannot be reached"),
+        "{told:?}"
+    );
+    let probed = said(&rest.replace("probing: {}", "probing: {services: {scheduler: {}, ssh: {}}}"));
+    assert!(
+        probed.iter().any(|warning| warning.contains("probing.services.ssh: has no effect: the system has no such service")),
+        "{probed:?}"
+    );
+    let files = site().replace("    scheduler:\n      type: slurm\n      version: 24.11.0\n", "");
+    assert_eq!(said(&files), [""; 0]);
+    let nothing = files.replace("    ssh:\n      host: login.example.org\n", "");
+    assert!(mistakes(&nothing).contains("clusters[0]: has neither ssh nor scheduler"), "{}", mistakes(&nothing));
+
+    let no_keys = |text: &str| {
+        let (before, section) = text.split_once("ssh_credentials:\n").unwrap();
+        let after: String = section.split_inclusive('\n').skip_while(|line| line.starts_with(' ')).collect();
+        format!("{before}{after}")
+    };
+    let loaded = read(&no_keys(&rest)).unwrap();
+    assert!(goldcrest::app::App::build(loaded.config).is_ok());
+    assert!(mistakes(&no_keys(&site())).contains("ssh_credentials: is missing"), "{}", mistakes(&no_keys(&site())));
+}
+
+#[test]
 fn unknown_keys_are_warned_of_with_the_nearest_known_one() {
     let text = site().replace("      host: login", "      max_chanels: 3\n      frobnicate: [1, 2]\n      host: login");
     let loaded = read(&text).unwrap();
@@ -264,7 +335,7 @@ fn keys_that_are_data_stay_as_they_are() {
 fn versions_and_secrets_that_look_like_numbers_are_texts() {
     let text = site().replace("24.11.0", "24.10").replace("hunter2", "0123");
     let config = read(&text).unwrap().config;
-    assert_eq!(config.clusters[0].scheduler.version, "24.10");
+    assert_eq!(config.clusters[0].scheduler.as_ref().unwrap().common().version, "24.10");
     assert_eq!(config.clusters[0].service_account.secret.expose(), "0123");
 }
 
@@ -272,13 +343,13 @@ fn versions_and_secrets_that_look_like_numbers_are_texts() {
 fn a_number_or_truth_value_in_quotes_is_taken() {
     let text = site().replace("host: login.example.org", "host: h\n      port: \"2222\"") + "app_debug: 'yes'\n";
     let config = read(&text).unwrap().config;
-    assert_eq!((config.clusters[0].ssh.port, config.app_debug), (2222, true));
+    assert_eq!((ssh(&config, 0).port, config.app_debug), (2222, true));
 }
 
 #[test]
 fn the_freshness_of_reads_is_a_second_and_may_be_a_fraction_or_nothing_but_no_age() {
     let with = |value: &str| site().replace("24.11.0", &format!("24.11.0\n      readFreshness: {value}"));
-    let freshness = |text: &str| read(text).unwrap().config.clusters[0].scheduler.freshness();
+    let freshness = |text: &str| read(text).unwrap().config.clusters[0].scheduler.as_ref().unwrap().freshness();
     assert_eq!(freshness(&site()), std::time::Duration::from_secs(1));
     assert_eq!(freshness(&with("0.25")), std::time::Duration::from_millis(250));
     assert_eq!(freshness(&with("0")), std::time::Duration::ZERO);
@@ -398,7 +469,7 @@ fn anchors_and_merge_keys_work() {
         + "  - name: eiger\n    ssh: {<<: *ssh, port: 22}\n    scheduler: {type: slurm, version: 1}\n"
         + "    service_account: {client_id: a, secret: b}\n    probing: {}\n    file_systems: []\n";
     let config = read(&text).unwrap().config;
-    assert_eq!((config.clusters[1].ssh.host.as_str(), config.clusters[1].ssh.port), ("login.example.org", 22));
+    assert_eq!((ssh(&config, 1).host.as_str(), ssh(&config, 1).port), ("login.example.org", 22));
 }
 
 #[test]
@@ -416,8 +487,7 @@ fn aliases_that_multiply_and_deep_nesting_are_refused() {
 
 #[test]
 fn no_message_repeats_a_secret() {
-    let text = site().replace("secret: hunter2", "secret: [hunter2]").replace("private_key: a key", "private_key: {hunter2: 1}")
-        + "server: {listen: hunter2}\n";
+    let text = site().replace("secret: hunter2", "secret: [hunter2]").replace(KEY, "{hunter2: 1}") + "server: {listen: hunter2}\n";
     let message = mistakes(&text);
     assert!(message.contains("service_account.secret") && message.contains("private_key"), "{message}");
     assert!(!message.contains("hunter2"), "{message}");
@@ -451,7 +521,7 @@ fn clusters_may_be_a_folder_of_files() {
     let config = config::from_yaml(&text, env([("GOLDCREST__CLUSTERS__1__SSH__HOST", "other")])).unwrap().config;
     let names: Vec<&str> = config.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
     assert_eq!(names, ["first", "second"]);
-    assert_eq!(config.clusters[1].ssh.host, "other");
+    assert_eq!(ssh(&config, 1).host, "other");
 
     write(folder.path(), "b.yaml", &cluster("second").replace("host", "hots"));
     let message = mistakes(&text).replace(&folder.path().display().to_string(), "FOLDER");
@@ -470,7 +540,7 @@ fn a_prefixed_variable_wins_over_the_file() {
     ]);
     let config = config::from_yaml(&site(), variables).unwrap().config;
     assert_eq!(config.auth.authentication.username_claim, "uid");
-    assert_eq!(config.clusters[0].ssh.port, 2222);
+    assert_eq!(ssh(&config, 0).port, 2222);
     assert_eq!(config.clusters[0].file_systems[1].path.to_text(), "/scratch");
     assert!(config.app_debug);
     let credentials::Config::StaticKeys(keys) = &config.ssh_credentials else { panic!("no static keys") };
@@ -508,9 +578,10 @@ fn a_file_that_is_not_there_is_told() {
 fn the_example_loads_without_a_warning() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/goldcrest.example.yaml");
     let loaded = config::load(&example, no_env()).unwrap();
-    // Where the example is only looked at, its files are not there.
+    // Where the example is only looked at, its files are not there, its key is a placeholder, and everybody may read it.
+    let expected = ["/etc/goldcrest/known_hosts does not exist", "private_key: is no private key", "which everybody can read"];
     let warnings = warnings(&loaded);
-    assert!(warnings.iter().all(|warning| warning.contains("/etc/goldcrest/known_hosts does not exist")), "{warnings:?}");
+    assert!(warnings.iter().all(|warning| expected.iter().any(|expected| warning.contains(expected))), "{warnings:?}");
 }
 
 #[test]
@@ -540,18 +611,55 @@ fn check_config_exits_with_one_and_names_the_mistakes() {
 
 #[test]
 fn check_config_strict_takes_warnings_for_mistakes() {
+    use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
-    let strict = |text: &str| {
+    let strict_with = |text: &str, mode: u32| {
         write(folder.path(), "site.yaml", text);
         let file = folder.path().join("site.yaml");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
         let loose = goldcrest(&["check-config", "--config", file.to_str().unwrap()]);
         let strict = goldcrest(&["check-config", "--strict", "--config", file.to_str().unwrap()]);
         (loose.status.code(), strict.status.code(), String::from_utf8(strict.stderr).unwrap())
     };
+    let strict = |text: &str| strict_with(text, 0o640);
     assert_eq!(strict(&site()), (Some(0), Some(0), String::new()));
+    let (loose, status, told) = strict_with(&site(), 0o644);
+    assert_eq!((loose, status), (Some(0), Some(1)));
+    assert!(told.contains("site.yaml, which everybody can read: chmod o-r it") && told.matches("is a secret in").count() == 1, "{told}");
     let (loose, status, told) = strict(&site().replace("data_type: users", "data_type: users\n        defaultWorkDirr: true"));
     assert_eq!((loose, status), (Some(0), Some(1)));
     assert!(told.contains("error: ") && told.contains("did you mean `default_work_dir`?"), "{told}");
+}
+
+#[test]
+fn a_private_key_with_which_nobody_can_log_in_is_told_with_its_file_and_what_to_do() {
+    use russh::keys::ssh_key::LineEnding;
+    let folder = tempfile::tempdir().unwrap();
+    let key = russh::keys::PrivateKey::random(&mut russh::keys::key::safe_rng(), russh::keys::Algorithm::Ed25519).unwrap();
+    let locked = key.encrypt(&mut russh::keys::key::safe_rng(), "hunter2").unwrap();
+    write(folder.path(), "junk", "hunter2");
+    write(folder.path(), "locked", &locked.to_openssh(LineEnding::LF).unwrap());
+    write(folder.path(), "good", &key.to_openssh(LineEnding::LF).unwrap());
+    write(folder.path(), "good.pub", &key.public_key().to_openssh().unwrap());
+    let with = |name: &str, more: &str| {
+        let file = folder.path().join(name);
+        (site().replace(KEY, &format!("secret_file:{}{more}", file.display())), file.display().to_string())
+    };
+    for (name, words) in
+        [("junk", "is no private key in OpenSSH or PEM form: make one"), ("locked", "is encrypted, and there is no passphrase: set")]
+    {
+        let (text, file) = with(name, "");
+        let told = warnings(&read(&text).unwrap()).join("\n");
+        let expected = format!("ssh_credentials.keys.ann.private_key: in the secret file {file} {words}");
+        assert!(told.contains(&expected) && !told.contains("hunter2"), "{told}");
+    }
+    for (name, more) in [("good", ""), ("locked", "\n      passphrase: hunter2")] {
+        let told = warnings(&read(&with(name, more).0).unwrap()).join("\n");
+        assert!(!told.contains("in the secret file"), "{told}");
+    }
+    let (text, file) = with("good.pub", "");
+    let told = mistakes(&text);
+    assert!(told.contains(&format!("private_key: in the secret file {file} is a public key")), "{told}");
 }
 
 #[test]
@@ -564,7 +672,7 @@ fn what_can_never_work_is_a_mistake_and_what_is_dangerous_a_warning() {
     assert!(host.contains("clusters[0].ssh.host: is no host: `ssh://login.example.org`"), "{host}");
     let host = mistakes_with("host: login.example.org", "host: login.example.org:2222");
     assert!(host.contains("user and port have keys of their own"), "{host}");
-    let key = mistakes_with("private_key: a key", "private_key: ssh-ed25519 AAAA ada@laptop");
+    let key = mistakes_with(KEY, "ssh-ed25519 AAAA ada@laptop");
     assert!(key.contains("ssh_credentials.keys.ann.private_key: is a public key") && !key.contains("AAAA"), "{key}");
 
     let warned = |from: &str, to: &str| warnings(&read(&site().replacen(from, to, 1)).unwrap()).join("\n");
@@ -652,7 +760,7 @@ fn what_is_wrong_with_an_authoritys_key_is_told_with_its_key_and_without_it() {
     let contains = |more: &str, words: &str| assert!(told(more).contains(words), "{words}: {}", told(more));
     contains(&secret("nowhere"), "ssh_credentials.private_key: the secret file");
     contains("  private_key: hunter2", "ssh_credentials.private_key: is no private key in OpenSSH or PEM form");
-    contains(&secret("ca.pub"), "ssh_credentials.private_key: is a public key");
+    contains(&secret("ca.pub"), &format!("ssh_credentials.private_key: in the secret file {} is a public key", file("ca.pub")));
     contains(&secret("locked"), "ssh_credentials.passphrase: is missing: the private key is encrypted");
     contains(&format!("{}\n  passphrase: hunter22", secret("locked")), "ssh_credentials.passphrase: does not open the private key");
     contains(
@@ -685,7 +793,7 @@ fn a_cluster_may_have_its_own_source_of_credentials() {
     let own = site().replace("host: login.example.org", "host: h\n      credentials: {type: SSHService, url: 'http://keys'}");
     let config = read(&own).unwrap().config;
     assert!(matches!(config.ssh_credentials, credentials::Config::StaticKeys(_)));
-    assert!(matches!(config.clusters[0].ssh.credentials, Some(credentials::Config::KeyService(_))));
+    assert!(matches!(ssh(&config, 0).credentials, Some(credentials::Config::KeyService(_))));
     let told = read(&own.replace("http://keys", "keys")).unwrap_err().to_string();
     assert!(told.contains("clusters[0].ssh.credentials.url: is not a usable URL"), "{told}");
 }

@@ -51,7 +51,7 @@ async fn the_configuration_leads_to_the_ssh_server() {
     demo.first_line().await;
     let text = configuration.lock().unwrap().clone();
     let config = config::from_yaml(&text, std::iter::empty()).unwrap().config;
-    let ssh = &config.clusters[0].ssh;
+    let ssh = config.clusters[0].ssh.as_ref().unwrap();
     let credentials::Config::StaticKeys(keys) = config.ssh_credentials else { panic!("no static keys") };
     let (user, keys) = keys.keys.iter().next().unwrap();
     let address = (ssh.host.as_str(), ssh.port);

@@ -21,4 +21,5 @@ mod slurm_rest;
 mod slurm_rest_faults;
 mod ssh;
 mod structure;
+mod submission;
 mod support;

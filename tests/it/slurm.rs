@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use goldcrest::domain::{Job, JobDescription, JobId, JobQuery, JobScript, Principal, RemotePath};
+use axum::http::Method;
+use goldcrest::cluster::Cluster;
+use goldcrest::domain::{ClusterHealth, Job, JobDescription, JobId, JobQuery, JobScript, Principal, RemotePath};
 use goldcrest::error::{Classify, Kind};
 use goldcrest::scheduler::slurm::{Delimiter, SlurmCli};
-use goldcrest::scheduler::{Scheduler, SchedulerError, WayNote};
+use goldcrest::scheduler::{Scheduler, SchedulerError};
 use goldcrest::ssh::{ByteStream, CommandLine, Exec, LaneKind, RawOutput, Transport, TransportError};
 
+use crate::api::doubles::{Script, ScriptedFiles};
+use crate::api::{Api, cluster_config, request, whole};
 use crate::support::principal;
 use crate::support::scripted::{ScriptedTransport, Step, breaks, fails, prints};
 
@@ -165,7 +169,7 @@ async fn one_users_answer_of_accounting_is_no_other_users() {
     ]);
     let slurm = slurm.remembering(Duration::from_secs(10));
     assert_eq!(list(&slurm).await.len(), 1);
-    assert_eq!(slurm.jobs(&principal("june"), &JobQuery::default()).await.unwrap(), Vec::new());
+    assert_eq!(slurm.jobs(&principal("june"), &JobQuery::default()).await.unwrap().value, Vec::new());
 }
 
 #[tokio::test]
@@ -196,10 +200,27 @@ async fn a_name_with_a_comma_is_compared_here() {
 async fn a_list_without_the_database_still_holds_the_controllers_jobs() {
     let config = prints("env LC_ALL=C SLURM_TIME_FORMAT=%s scontrol show config", "ClusterName             = alps\n");
     let slurm = slurm([prints(&squeue_list(), queued("1", "1", "RUNNING", "x")), fails(&sacct_list(), 1, DATABASE_DOWN), config]);
-    let note = WayNote::default();
-    let jobs = slurm.noting(&note).unwrap().jobs(&principal("jane"), &JobQuery::default()).await.unwrap();
+    let jobs = slurm.jobs(&principal("jane"), &JobQuery::default()).await.unwrap();
     assert_eq!((states(&jobs), jobs[0].cluster.as_str()), (vec![("1", "RUNNING")], "alps"));
-    assert!(note.missing().is_some_and(|missing| missing.contains("accounting did not answer")));
+    assert!(jobs.missing.is_some_and(|missing| missing.contains("accounting did not answer")));
+}
+
+#[tokio::test]
+async fn a_caller_reads_in_header_and_member_that_accounting_was_silent() {
+    let config = prints("env LC_ALL=C SLURM_TIME_FORMAT=%s scontrol show config", "ClusterName             = alps\n");
+    let steps = [prints(&squeue_list(), queued("1", "1", "RUNNING", "x")), fails(&sacct_list(), 1, DATABASE_DOWN), config];
+    let files = Arc::new(ScriptedFiles(Script::new("file system", [])));
+    let transport = Arc::new(ScriptedTransport::new([]));
+    let (_, health) = tokio::sync::watch::channel(ClusterHealth::default());
+    let api = Api::over(Cluster::new(cluster_config(), whole(transport, Arc::new(slurm(steps)), files), health));
+    for uri in ["/compute/daint/jobs", "/compute/daint/jobs?page=1"] {
+        let answer = api.send(request(Method::GET, uri, Some("token-of-jane"), None)).await;
+        let document = answer.json();
+        assert_eq!((answer.status, document["jobs"].as_array().map(Vec::len)), (200, Some(1)), "{uri}: {}", answer.everything());
+        let words = document["incomplete"].as_str().unwrap();
+        assert!(words.contains("accounting did not answer"), "{uri}: {words}");
+        assert_eq!(answer.header("goldcrest-incomplete"), Some(words), "{uri}");
+    }
 }
 
 /// A cluster whose controller is down: `scontrol ping` says so at once, the other commands go on trying.
@@ -404,9 +425,9 @@ async fn the_clusters_name_is_asked_for_once() {
         prints(manager, "alps|proj|proj\nother|proj|elsewhere\n"),
         fails(manager, 1, "You are not running a supported accounting_storage plugin"),
     ]);
-    let accounts = slurm.accounts(&principal("jane")).await.unwrap().unwrap();
+    let accounts = slurm.accounts(&principal("jane")).await.unwrap().value.unwrap();
     assert_eq!(accounts.iter().map(|account| (account.name.as_str(), account.default)).collect::<Vec<_>>(), [("proj", true)]);
-    assert_eq!(slurm.accounts(&principal("jane")).await.unwrap(), None);
+    assert_eq!(slurm.accounts(&principal("jane")).await.unwrap().value, None);
 }
 
 const SHOW_JOB: &str = "env LC_ALL=C SLURM_TIME_FORMAT=%s scontrol --oneliner show job '7'";

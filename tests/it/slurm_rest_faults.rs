@@ -8,7 +8,7 @@ use goldcrest::domain::{Backend, Carrier, JobId, JobQuery};
 use goldcrest::error::Classify;
 use goldcrest::rest::{Client, Url};
 use goldcrest::scheduler::slurm::{ApiVersion, CallersToken, Delimiter, RestSettings, SlurmCli, SlurmHybrid, SlurmRest};
-use goldcrest::scheduler::{Scheduler, SchedulerError, WayNote};
+use goldcrest::scheduler::{Scheduler, SchedulerError};
 use serde_json::{Value, json};
 
 use crate::support::principal;
@@ -21,10 +21,9 @@ fn rest(service: &Service) -> SlurmRest {
     SlurmRest::new(Client::new().unwrap(), settings, Arc::new(CallersToken))
 }
 
-fn hybrid(service: &Service, steps: impl IntoIterator<Item = Step>) -> (Arc<dyn Scheduler>, WayNote) {
+fn hybrid(service: &Service, steps: impl IntoIterator<Item = Step>) -> SlurmHybrid {
     let ssh = SlurmCli::with_delimiter(Arc::new(ScriptedTransport::new(steps)), || Delimiter::fixed("test"));
-    let note = WayNote::default();
-    (SlurmHybrid::new(rest(service), Arc::new(ssh)).noting(&note).unwrap(), note)
+    SlurmHybrid::new(rest(service), Arc::new(ssh))
 }
 
 fn id(text: &str) -> JobId {
@@ -47,10 +46,9 @@ fn without_accounting(seen: &Seen) -> Reply {
 #[tokio::test]
 async fn a_list_without_accounting_says_so() {
     let service = Service::start(without_accounting).await;
-    let note = WayNote::default();
-    let slurm = rest(&service).noting(&note).unwrap();
-    assert_eq!(slurm.jobs(&principal("jane"), &JobQuery::default()).await.unwrap().len(), 1);
-    assert!(note.missing().is_some_and(|missing| missing.contains("accounting did not answer")), "{note:?}");
+    let jobs = rest(&service).jobs(&principal("jane"), &JobQuery::default()).await.unwrap();
+    assert_eq!(jobs.len(), 1);
+    assert!(jobs.missing.is_some_and(|missing| missing.contains("accounting did not answer")), "{jobs:?}");
 }
 
 #[tokio::test]
@@ -60,17 +58,17 @@ async fn a_hybrid_asks_the_commands_for_what_slurmrestds_answer_lacks() {
     let old = ["4", "COMPLETED", "None", "0:0", &now.to_string(), &now.to_string(), "1", "00:00:00", "10", "1", "alps", "jane", "1", "g"];
     let old: String = old.iter().chain(&["a", "n1", "normal", "1", "/home/jane", "x"]).map(|field| format!("{field}{record}")).collect();
     // Of the two commands, whichever comes first gets nothing: an empty queue, or an empty history.
-    let (slurm, note) = hybrid(&service, [prints("", ""), prints("", format!("{old}\n"))]);
+    let slurm = hybrid(&service, [prints("", ""), prints("", format!("{old}\n"))]);
     let jobs = slurm.jobs(&principal("jane"), &JobQuery::default()).await.unwrap();
     assert_eq!(jobs.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(), ["4"]);
-    assert_eq!((note.get(), note.missing()), (Some(Backend { by: Carrier::Ssh, fallback: true }), None));
+    assert_eq!((jobs.via, jobs.missing), (Some(Backend { by: Carrier::Ssh, fallback: true }), None));
 
     let down = "sacct: error: Problem talking to the database: Connection refused";
-    let (slurm, note) = hybrid(&service, [prints("", ""), fails("", 1, down)]);
+    let slurm = hybrid(&service, [prints("", ""), fails("", 1, down)]);
     let jobs = slurm.jobs(&principal("jane"), &JobQuery::default()).await.unwrap();
     assert_eq!(jobs.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(), ["5"]);
-    assert_eq!(note.get(), Some(Backend { by: Carrier::Rest, fallback: false }));
-    assert!(note.missing().is_some());
+    assert_eq!(jobs.via, Some(Backend { by: Carrier::Rest, fallback: false }));
+    assert!(jobs.missing.is_some());
 }
 
 #[tokio::test]
@@ -100,7 +98,7 @@ async fn a_refused_token_is_not_healthy_although_its_ping_looks_like_a_controlle
     let refused = |error: SchedulerError| matches!(&error, SchedulerError::Denied(words) if words.contains("token"));
     assert!(refused(rest(&service).ping(&principal("jane")).await.unwrap_err()));
     // The commands are not asked: they would say that all is well.
-    let (slurm, _) = hybrid(&service, []);
+    let slurm = hybrid(&service, []);
     assert!(refused(slurm.ping(&principal("jane")).await.unwrap_err()));
 }
 
@@ -142,9 +140,9 @@ async fn a_waiting_component_is_listed_once_and_not_said_to_be_cancelled() {
     .await;
     let (slurm, jane) = (rest(&service), principal("jane"));
     let ids = |jobs: Vec<goldcrest::domain::Job>| jobs.into_iter().map(|job| job.id.to_string()).collect::<Vec<_>>();
-    assert_eq!(ids(slurm.jobs(&jane, &JobQuery::default()).await.unwrap()), ["125+0", "125+1"]);
-    assert_eq!(ids(slurm.job(&jane, &id("125")).await.unwrap()), ["125+0", "125+1"]);
-    assert_eq!(ids(slurm.job(&jane, &id("125+1")).await.unwrap()), ["125+1"]);
+    assert_eq!(ids(slurm.jobs(&jane, &JobQuery::default()).await.unwrap().value), ["125+0", "125+1"]);
+    assert_eq!(ids(slurm.job(&jane, &id("125")).await.unwrap().value), ["125+0", "125+1"]);
+    assert_eq!(ids(slurm.job(&jane, &id("125+1")).await.unwrap().value), ["125+1"]);
     assert!(matches!(slurm.job(&jane, &id("125+7")).await, Err(SchedulerError::JobNotFound)));
     let error = slurm.cancel(&jane, &id("125+1")).await.unwrap_err();
     assert!(matches!(&error, SchedulerError::Rejected(words) if words.contains("component")), "{error:?}");

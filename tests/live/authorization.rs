@@ -50,6 +50,24 @@ pub async fn a_caller_is_shown_the_systems_that_the_store_grants(live: &Live) {
     .await;
 }
 
+pub async fn an_operation_needs_the_relation_of_what_it_does(live: &Live) {
+    let store = Store::new(live, &[["user:fireuser", "read", "system:slurm"], ["user:otheruser", "access", "system:slurm"]]).await;
+    let instance = Instance::start(live, &["--authorization-store", &store.name, "--authorization-by-effect", "true"]).await;
+    let (reader, owner) = (live.api_at(&instance.url(), "fireuser").await, live.api_at(&instance.url(), "otheruser").await);
+    assert_eq!((reader.systems().await, owner.systems().await), (vec!["slurm".to_owned()], vec!["slurm".to_owned()]));
+    reader.file("slurm", "ls", "/home/fireuser").await.expect(200);
+    let new = json!({"sourcePath": "/home/fireuser/not-made"});
+    reader.post("/filesystem/slurm/ops/mkdir", &new).await.expect(403);
+    let job = json!({"job": {"name": "not-run", "workingDirectory": "/home/fireuser", "script": "#!/bin/sh\ntrue\n"}});
+    reader.post("/compute/slurm/jobs", &job).await.expect(403);
+    let relations: Vec<Value> = audited(&instance, "denied").into_iter().map(|line| line["relation"].clone()).collect();
+    assert_eq!(relations, ["write", "submit"]);
+    // Whoever has access has all of it.
+    let folder = owner.new_folder("slurm", "otheruser").await;
+    owner.remove("slurm", &folder).await;
+    assert_eq!(audited(&instance, "done")[0]["relation"], "write");
+}
+
 pub async fn decisions_are_explained_in_the_audit_trail(live: &Live) {
     let mut store = Store::new(live, &[["user:fireuser", "access", "system:slurm"]]).await;
     let instance = instance(live, &store).await;

@@ -15,6 +15,7 @@ mod archives;
 mod authorization;
 mod certificates;
 mod client;
+mod connections;
 mod environment;
 mod files;
 mod identity;
@@ -73,6 +74,7 @@ const SCENARIOS: &[Scenario] = scenarios![
     [OpenFga, OpenSsh] => access::a_denied_relation_is_forbidden,
     [OpenSsh] => access::nothing_is_allowed_while_the_authorization_server_is_down,
     [OpenFga, OpenSsh] => authorization::a_caller_is_shown_the_systems_that_the_store_grants,
+    [OpenFga, OpenSsh] => authorization::an_operation_needs_the_relation_of_what_it_does,
     [OpenFga, OpenSsh] => authorization::decisions_are_explained_in_the_audit_trail,
     [OpenFga, OpenSsh] => authorization::a_server_that_is_away_for_a_while_allows_nothing_and_is_used_again,
     [Keycloak, OpenFga, OpenSsh] => authorization::a_server_that_wants_tokens_of_an_identity_provider_is_shown_them,
@@ -84,6 +86,8 @@ const SCENARIOS: &[Scenario] = scenarios![
     [Keycloak, OpenSsh] => identity::known_keys_serve_on_while_the_provider_cannot_be_reached,
     [Keycloak, OpenFga, OpenSsh] => identity::the_groups_of_a_keycloak_token_open_what_the_store_grants_to_them,
     [OpenSsh, Slurm] => access::the_system_list_shows_health_and_no_secret,
+    [OpenFga, OpenSsh, Slurm] => connections::each_step_that_works_has_a_tick,
+    [OpenFga, OpenSsh, Slurm] => connections::each_fault_has_a_cross_with_what_to_do,
     [OpenSsh] => lanes::keys_of_every_kind_log_in,
     [OpenSsh] => lanes::two_hundred_requests_at_once_of_one_user_all_succeed,
     [OpenSsh] => lanes::a_connection_killed_between_requests_is_not_noticed,

@@ -2,7 +2,8 @@
 # Prints a Goldcrest configuration for the environment that is up.
 #
 #   render.sh [--port PORT] [--identity oidc|keycloak] [--keys-url URL] [--keys-refresh SECONDS]
-#             [--authorization-url URL] [--authorization-store NAME] [--command-timeout SECONDS]
+#             [--authorization-url URL] [--authorization-store NAME] [--authorization-by-effect true|false]
+#             [--command-timeout SECONDS]
 #
 # Without --authorization-url the OpenFGA store of this environment is used where it is up, and every caller may use every
 # cluster where it is not.
@@ -16,6 +17,7 @@ keys_url=
 keys_refresh=300
 authorization_url=
 authorization_store=goldcrest
+authorization_by_effect=false
 command_timeout=5
 
 main() {
@@ -27,6 +29,7 @@ main() {
             --keys-refresh) keys_refresh=$2 ;;
             --authorization-url) authorization_url=$2 ;;
             --authorization-store) authorization_store=$2 ;;
+            --authorization-by-effect) authorization_by_effect=$2 ;;
             --command-timeout) command_timeout=$2 ;;
             *) die "render.sh does not know $1" ;;
         esac
@@ -68,6 +71,7 @@ EOF
   authorization:
     url: $authorization_url
     store: $authorization_store
+    by_effect: $authorization_by_effect
     group_type: group
     timeout: 2
 EOF

@@ -1,21 +1,18 @@
-//! What the OpenFGA server is shown: nothing, a preshared key, or a token of an identity provider.
+//! Authentication at the OpenFGA server: none, a preshared key, or a token of an identity provider.
 
 use std::time::Duration;
-
-use moka::Expiry;
-use moka::future::Cache;
 
 use super::error::OpenFgaError;
 use crate::authz::{ClientCredentialsConfig, OpenFgaConfig};
 use crate::domain::Secret;
-use crate::rest::{Client, ClientCredentials, InvalidUrl, Url};
+use crate::rest::{Client, ClientCredentials, InvalidUrl, TokenCache, Url};
 
 /// A token is renewed this long before it ends.
 const MARGIN: Duration = Duration::from_secs(30);
-/// How long a token is used whose end is not told.
+/// How long a token without a stated lifetime is used.
 const UNTOLD: Duration = Duration::from_secs(60);
 
-/// How the server is told who asks.
+/// How this service authenticates at the server.
 pub(super) enum Credential {
     None,
     Preshared(Secret),
@@ -26,14 +23,7 @@ pub(super) enum Credential {
 pub(super) struct Account {
     credentials: ClientCredentials,
     client: Client,
-    current: Cache<(), Granted>,
-}
-
-/// A token and how long it may be used.
-#[derive(Clone)]
-struct Granted {
-    token: Secret,
-    lifetime: Duration,
+    current: TokenCache<Secret>,
 }
 
 impl Credential {
@@ -43,13 +33,13 @@ impl Credential {
             (None, Some(account)) => Self::Granted(Box::new(Account {
                 credentials: client_of(account)?,
                 client: client.clone(),
-                current: Cache::builder().max_capacity(1).expire_after(UntilItEnds).build(),
+                current: TokenCache::default(),
             })),
             (None, None) => Self::None,
         })
     }
 
-    /// The bearer token to send, where there is one. Everybody who needs a new one at the same time waits for the same.
+    /// The bearer token to send, if any. Concurrent calls share one renewal.
     pub(super) async fn token(&self, timeout: Duration) -> Result<Option<Secret>, OpenFgaError> {
         match self {
             Self::None => Ok(None),
@@ -61,22 +51,22 @@ impl Credential {
     /// Forgets a token that the server refused.
     pub(super) async fn refused(&self) {
         if let Self::Granted(account) = self {
-            account.current.invalidate(&()).await;
+            account.current.forget().await;
         }
     }
 }
 
 impl Account {
     async fn token(&self, timeout: Duration) -> Result<Secret, OpenFgaError> {
-        let granted = self.current.try_get_with((), async {
+        let obtain = async {
             let grant = self.credentials.grant(&self.client, timeout).await?;
             let lifetime = grant.expires_in.map_or(UNTOLD, |seconds| {
                 let told = Duration::from_secs(seconds);
                 told.saturating_sub(MARGIN).max(told / 2)
             });
-            Ok(Granted { token: grant.access_token, lifetime })
-        });
-        granted.await.map(|granted| granted.token).map_err(OpenFgaError::Credential)
+            Ok((grant.access_token, lifetime))
+        };
+        self.current.get(obtain).await.map_err(OpenFgaError::Credential)
     }
 }
 
@@ -89,12 +79,4 @@ fn client_of(config: &ClientCredentialsConfig) -> Result<ClientCredentials, Inva
         secret: config.client_secret.clone(),
         fields: optional.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect(),
     })
-}
-
-struct UntilItEnds;
-
-impl Expiry<(), Granted> for UntilItEnds {
-    fn expire_after_create(&self, (): &(), granted: &Granted, _: std::time::Instant) -> Option<Duration> {
-        Some(granted.lifetime)
-    }
 }

@@ -1,7 +1,7 @@
 //! An OpenFGA server decides (its HTTP API: `POST /stores/{store_id}/check` and `.../batch-check`).
 //!
-//! Only `"allowed": true` in the body of a 200 allows. Whatever else comes back, or does not, is no decision. A permission is
-//! remembered for a short time, a refusal and a failure never.
+//! Only `"allowed": true` in the body of a 200 allows. Anything else, or no answer, is not a decision. Permissions are cached for a
+//! short time, refusals and failures never.
 
 mod credential;
 mod error;
@@ -19,13 +19,13 @@ use moka::future::Cache;
 use super::{Authorizer, AuthzError, Basis, Decision, OpenFgaConfig, Relation, Ruling};
 use crate::domain::{Principal, SystemName, Username};
 use crate::rest::{Client, InvalidUrl};
-use error::OpenFgaError;
+pub(super) use error::OpenFgaError;
 use server::{Answer, Question, Server};
 
 const MAX_REMEMBERED: u64 = 100_000;
 /// The most contextual tuples that OpenFGA takes with one check.
 const MAX_TUPLES: usize = 100;
-/// The most groups of a token that are looked at: ten questions for each system.
+/// The most groups of a token that are considered: ten questions for each system.
 const MAX_GROUPS: usize = 1000;
 /// The longest object that OpenFGA takes, in bytes.
 const MAX_OBJECT: usize = 256;
@@ -35,6 +35,7 @@ pub struct OpenFga {
     server: Server,
     timeout: Duration,
     relation: String,
+    by_effect: bool,
     object_type: String,
     group_type: Option<String>,
     group_relation: String,
@@ -44,14 +45,14 @@ pub struct OpenFga {
 /// The id of the authorization model that an answer rests on, where it is known.
 type Model = Option<Arc<str>>;
 
-/// Names a permission: who, with which groups, on which system.
-type Remembered = ([u8; 32], SystemName);
+/// Names a permission: who, with which groups, on which system, and to do what where the model tells that apart.
+type Remembered = ([u8; 32], SystemName, Option<Relation>);
 
 impl OpenFga {
     /// A client of the server; nothing is sent yet.
     ///
     /// # Errors
-    /// When `url`, or the token endpoint of `client_credentials`, is none.
+    /// When `url`, or the token endpoint of `client_credentials`, is not a URL.
     pub fn new(config: OpenFgaConfig, client: Client) -> Result<Self, InvalidUrl> {
         let timeout = Duration::from_secs(config.timeout.max(1));
         let permissions = (config.cache_ttl > 0)
@@ -60,6 +61,7 @@ impl OpenFga {
             server: Server::new(&config, client, timeout)?,
             timeout,
             relation: config.relation,
+            by_effect: config.by_effect,
             object_type: config.object_type,
             group_type: config.group_type,
             group_relation: config.group_relation,
@@ -67,7 +69,7 @@ impl OpenFga {
         })
     }
 
-    /// The groups of the token as objects, each once. What cannot be the name of an object cannot have been granted anything.
+    /// The distinct groups of the token as objects. A name that cannot be an object's has no grants and is left out.
     fn groups(&self, principal: &Principal) -> Vec<String> {
         let Some(group_type) = &self.group_type else { return Vec::new() };
         let objects: BTreeSet<String> =
@@ -78,12 +80,23 @@ impl OpenFga {
         objects.into_iter().take(MAX_GROUPS).collect()
     }
 
-    async fn ask(&self, username: &Username, groups: &[String], systems: &[&SystemName]) -> Result<Vec<Answer>, OpenFgaError> {
+    /// The relation in the words of the model.
+    fn word(&self, relation: Relation) -> &str {
+        if self.by_effect { relation.name() } else { &self.relation }
+    }
+
+    async fn ask(
+        &self,
+        username: &Username,
+        groups: &[String],
+        relation: Relation,
+        systems: &[&SystemName],
+    ) -> Result<Vec<Answer>, OpenFgaError> {
         // Groups beyond the most that one check takes go with further checks: any that allows is enough.
         let parts: Vec<&[String]> = if groups.is_empty() { vec![&[]] } else { groups.chunks(MAX_TUPLES).collect() };
         let question = |system: &SystemName, groups: &&[String]| Question {
             user: format!("user:{username}"),
-            relation: self.relation.clone(),
+            relation: self.word(relation).to_owned(),
             object: self.object(system),
             groups: groups.to_vec(),
             group_relation: self.group_relation.clone(),
@@ -105,9 +118,10 @@ impl OpenFga {
         format!("{}:{system}", self.object_type)
     }
 
-    fn ruling(&self, system: &SystemName, allowed: bool, by: Model, cached: bool) -> Ruling {
+    fn ruling(&self, relation: Relation, system: &SystemName, allowed: bool, by: Model, cached: bool) -> Ruling {
         let decision = if allowed { Decision::Allowed } else { Decision::Denied };
-        let basis = Basis { authorizer: "openfga", relation: self.relation.clone(), object: self.object(system), by, cached };
+        let relation = self.word(relation).to_owned();
+        let basis = Basis { authorizer: "openfga", relation, object: self.object(system), by, cached };
         Ruling { decision, basis }
     }
 }
@@ -115,28 +129,29 @@ impl OpenFga {
 #[async_trait]
 impl Authorizer for OpenFga {
     async fn check_all(&self, principal: &Principal, relation: Relation, systems: &[&SystemName]) -> Result<Vec<Ruling>, AuthzError> {
-        let Relation::Access = relation;
         let groups = self.groups(principal);
         let caller = fingerprint(&principal.username, &groups);
+        let remembered = |system: &SystemName| (caller, system.clone(), self.by_effect.then_some(relation));
         let mut rulings = Vec::with_capacity(systems.len());
         for system in systems {
             let known = match &self.permissions {
-                Some(permissions) => permissions.get(&(caller, (*system).clone())).await,
+                Some(permissions) => permissions.get(&remembered(system)).await,
                 None => None,
             };
-            rulings.push(known.map(|model| self.ruling(system, true, model, true)));
+            rulings.push(known.map(|model| self.ruling(relation, system, true, model, true)));
         }
         let unknown: Vec<&SystemName> =
             systems.iter().zip(&rulings).filter(|(_, known)| known.is_none()).map(|(system, _)| *system).collect();
         let mut asked = Vec::new();
         if !unknown.is_empty() {
-            let answers = tokio::time::timeout(self.timeout, self.ask(&principal.username, &groups, &unknown)).await;
-            let answers = answers.unwrap_or(Err(OpenFgaError::TimeIsOver)).map_err(|error| AuthzError::Unavailable(Box::new(error)))?;
+            let answers = tokio::time::timeout(self.timeout, self.ask(&principal.username, &groups, relation, &unknown)).await;
+            let answers =
+                answers.unwrap_or_else(|_| Err(self.server.time_is_over())).map_err(|error| AuthzError::Unavailable(Box::new(error)))?;
             for (system, answer) in unknown.into_iter().zip(answers) {
                 if let (true, Some(permissions)) = (answer.allowed, &self.permissions) {
-                    permissions.insert((caller, system.clone()), answer.model.clone()).await;
+                    permissions.insert(remembered(system), answer.model.clone()).await;
                 }
-                asked.push(self.ruling(system, answer.allowed, answer.model, false));
+                asked.push(self.ruling(relation, system, answer.allowed, answer.model, false));
             }
         }
         let mut asked = asked.into_iter();
@@ -146,16 +161,20 @@ impl Authorizer for OpenFga {
 
     /// Asks about a user and an object that nobody has granted anything: store, model, relation and credential must be right for that.
     async fn probe(&self) -> Result<(), AuthzError> {
-        let question = Question {
-            user: "user:goldcrest-probe".to_owned(),
-            relation: self.relation.clone(),
-            object: format!("{}:goldcrest-probe", self.object_type),
-            groups: Vec::new(),
-            group_relation: self.group_relation.clone(),
-        };
-        let asking = tokio::time::timeout(self.timeout, self.server.ask(std::slice::from_ref(&question)));
-        let answer = asking.await.unwrap_or(Err(OpenFgaError::TimeIsOver));
-        answer.map(drop).map_err(|error| AuthzError::Unavailable(Box::new(error)))
+        let words: BTreeSet<&str> = Relation::ALL.map(|relation| self.word(relation)).into();
+        for word in words {
+            let question = Question {
+                user: "user:goldcrest-probe".to_owned(),
+                relation: word.to_owned(),
+                object: format!("{}:goldcrest-probe", self.object_type),
+                groups: Vec::new(),
+                group_relation: self.group_relation.clone(),
+            };
+            let asking = tokio::time::timeout(self.timeout, self.server.ask(std::slice::from_ref(&question)));
+            let answer = asking.await.unwrap_or_else(|_| Err(self.server.time_is_over()));
+            answer.map_err(|error| AuthzError::Unavailable(Box::new(error)))?;
+        }
+        Ok(())
     }
 }
 

@@ -1,4 +1,4 @@
-//! The conversation with an OpenFGA server: which store, one check, many checks at once.
+//! Calls to an OpenFGA server: finding the store, one check, and checks in batches.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,20 +14,20 @@ use super::wire::{BatchCheckAnswer, BatchCheckItem, BatchCheckRequest, CheckAnsw
 use crate::authz::OpenFgaConfig;
 use crate::rest::{Client, InvalidUrl, Object, Request, Response, RestError, Url};
 
-/// An answer of a check is a few bytes, of fifty checks or a list of stores a few kilobytes.
+/// The longest answer that is read, in bytes. The answer to fifty checks, or a list of stores, has a few kilobytes.
 const MAX_BODY: usize = 64 * 1024;
-/// What OpenFGA takes in one batch unless it is configured otherwise.
+/// The most checks in one batch: the default of OpenFGA.
 const MAX_BATCH: usize = 50;
-/// Contextual tuples in one batch, so that its body stays far below the half megabyte that OpenFGA takes.
+/// The most contextual tuples in one batch, so that its body stays far below OpenFGA's limit of half a megabyte.
 const MAX_BATCH_TUPLES: usize = 1000;
-/// The most characters of the server's own words that are kept.
+/// The most characters of the server's message that are kept.
 const MAX_WORDS: usize = 300;
-/// Checks of one decision at the same time, where the server takes no batches.
+/// The most concurrent checks of one decision, where the server does not support batches.
 const MAX_PARALLEL: usize = 16;
-/// Which authorization model an answer rests on, as OpenFGA says.
+/// The header with the id of the authorization model that OpenFGA used.
 const MODEL_HEADER: &str = "openfga-authorization-model-id";
 
-/// The server and what is known of it.
+/// A server, with what was learned about it.
 pub(super) struct Server {
     client: Client,
     base: Url,
@@ -41,7 +41,7 @@ pub(super) struct Server {
     knows_no_batches: AtomicBool,
 }
 
-/// One relation to ask about. `groups` are objects that the user is taken to be in.
+/// One relation to ask about. The user counts as a member of `groups`.
 pub(super) struct Question {
     pub(super) user: String,
     pub(super) relation: String,
@@ -60,12 +60,12 @@ pub(super) struct Answer {
 /// The id of the store.
 enum StoreId {
     Configured(Arc<str>),
-    /// Looked up by the store's name, when it was.
+    /// Looked up by the store's name; none before the first lookup.
     Found(RwLock<Option<Arc<str>>>),
 }
 
 impl Server {
-    /// What the configuration says of the server; nothing is sent yet.
+    /// A server as configured. Nothing is sent yet.
     pub(super) fn new(config: &OpenFgaConfig, client: Client, timeout: Duration) -> Result<Self, InvalidUrl> {
         let url = Url::parse(&config.url)?;
         let segments: Vec<String> = url.segments().map(str::to_owned).collect();
@@ -90,6 +90,11 @@ impl Server {
             slots: (config.max_connections > 0).then(|| Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS))),
             knows_no_batches: AtomicBool::new(false),
         })
+    }
+
+    /// What is told where the time for a decision is over.
+    pub(super) fn time_is_over(&self) -> OpenFgaError {
+        OpenFgaError::TimeIsOver { url: self.base.to_string(), limit: self.timeout }
     }
 
     /// Answers to all questions, in their order.
@@ -126,7 +131,7 @@ impl Server {
         Ok(Answer { allowed: response.json::<CheckAnswer>().map_err(OpenFgaError::Answer)?.allowed, model: self.model_of(&response) })
     }
 
-    /// `None` where the server does not take these questions as a batch, for whatever reason: single checks tell then.
+    /// `None` when the server does not accept these questions as a batch, for whatever reason. Single checks then find the reason.
     async fn batch_check(&self, questions: &[Question]) -> Result<Option<Vec<Answer>>, OpenFgaError> {
         let checks = questions.iter().enumerate().map(|(place, question)| BatchCheckItem {
             tuple_key: question.tuple_key(),
@@ -160,7 +165,7 @@ impl Server {
 
     async fn post(&self, operation: &str, fill: impl FnOnce(Request) -> Result<Request, RestError>) -> Result<Response, OpenFgaError> {
         let _slot = match &self.slots {
-            Some(slots) => Some(slots.acquire().await.map_err(|_| OpenFgaError::TimeIsOver)?),
+            Some(slots) => Some(slots.acquire().await.map_err(|_| self.time_is_over())?),
             None => None,
         };
         let store = self.store().await?;
@@ -200,8 +205,8 @@ impl Server {
                 *found.write() = Some(Arc::clone(&id));
                 Ok(id)
             }
-            (Some(_), Some(_)) => Err(OpenFgaError::AmbiguousStore(name.to_owned())),
-            (None, _) => Err(OpenFgaError::NoStore(name.to_owned())),
+            (Some(_), Some(_)) => Err(OpenFgaError::AmbiguousStore { url: self.base.to_string(), name: name.to_owned() }),
+            (None, _) => Err(OpenFgaError::NoStore { url: self.base.to_string(), name: name.to_owned() }),
         }
     }
 
@@ -226,14 +231,14 @@ impl Server {
         Ok(response)
     }
 
-    /// The model that the server says it used, or else the configured one.
+    /// The model that the server reports, otherwise the configured one.
     fn model_of(&self, response: &Response) -> Option<Arc<str>> {
         let is_id = |text: &&str| !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
         response.header(MODEL_HEADER).filter(is_id).map(Into::into).or_else(|| self.model.clone())
     }
 }
 
-/// An answer that is no decision, with the code and the words of the server.
+/// The error for an answer without a decision, with the code and the message of the server.
 fn refused(url: &Url, response: &Response) -> OpenFgaError {
     let words = response.json::<Failure>().map(|failure| format!("{} {}", failure.code, failure.message));
     let plain = words.map(|words| words.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect::<String>());

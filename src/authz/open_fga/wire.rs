@@ -1,4 +1,4 @@
-//! OpenFGA's JSON, as far as it is used. Correlation ids are places in the list that was asked.
+//! The part of OpenFGA's JSON that is used. A correlation id is the index of the question.
 
 use std::collections::HashMap;
 

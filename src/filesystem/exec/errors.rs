@@ -60,6 +60,11 @@ pub fn line_error(line: &str, paths: &[&RemotePath]) -> Option<FilesystemError> 
         reason if reason.ends_with("No such file or directory") => return Some(FilesystemError::NotFound(path)),
         _ => {}
     }
+    tool_error(line, path)
+}
+
+/// Reads a line of a tool in its own words, without the system's.
+fn tool_error(line: &str, path: RemotePath) -> Option<FilesystemError> {
     let says = |text: &str| line.contains(text);
     if says("invalid user") || says("invalid group") || says("invalid spec") {
         return Some(FilesystemError::Invalid(format!("{path}: {line}")));
@@ -90,7 +95,7 @@ pub fn line_error(line: &str, paths: &[&RemotePath]) -> Option<FilesystemError> 
         ("cannot overwrite non-directory", "Not a directory"),
     ];
     let (_, reason) = reason.into_iter().find(|(words, _)| says(words))?;
-    wrong(reason)
+    Some(FilesystemError::WrongType { path, reason })
 }
 
 #[cfg(test)]

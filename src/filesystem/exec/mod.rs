@@ -6,17 +6,18 @@
 
 mod archive;
 mod change;
+mod changes;
 mod content;
+mod contents;
 mod copy;
+mod entries;
 mod errors;
 mod listing;
-mod operations;
 mod rights;
 mod scripts;
 mod storage;
 mod streamed;
 mod sweep;
-mod transfer;
 mod walk;
 
 use std::sync::Arc;
@@ -26,15 +27,13 @@ use async_trait::async_trait;
 
 use super::rights::{Acl, Rights};
 use super::temporary::Temporaries;
-use super::{CompressOptions, Compression, FileSystem, FilesystemError, ListOptions, MAX_ENTRIES, Part, Settings, regular};
-use crate::domain::{Checksum, Content, DirectoryEntry, FileMode, FileStat, FileType, Identity, Principal, RemotePath};
+use super::{Entries, FileSystem, FilesystemError, Settings, regular};
+use crate::domain::{Principal, RemotePath};
 use crate::ssh::{self, CommandError, CommandLine, Limits, RemoteCommand, Transport, TransportError};
 
-use archive::{Pack, Unpack};
-use change::{Change, Id, What};
-use content::{FileKind, Range, Read, Sha256};
+use change::{Change, What};
+use content::{Range, Read};
 use errors::{classify, over_cap};
-use listing::{Find, Resolve, Stat};
 use rights::KeepAcl;
 use sweep::Sweep;
 
@@ -160,127 +159,6 @@ impl CommandFiles {
 
 #[async_trait]
 impl FileSystem for CommandFiles {
-    async fn list(&self, principal: &Principal, path: &RemotePath, options: ListOptions) -> Result<Vec<DirectoryEntry>, FilesystemError> {
-        let find = Find { seconds: self.seconds(), path, options, itself: false };
-        let mut entries = self.run(principal, &[path], &find).await.map_err(|error| match error {
-            FilesystemError::Transport(TransportError::Output(_)) => FilesystemError::too_many_entries(path),
-            error => error,
-        })?;
-        if entries.len() > MAX_ENTRIES {
-            return Err(FilesystemError::too_many_entries(path));
-        }
-        if let [only] = entries.as_mut_slice()
-            && only.name.is_empty()
-            && only.file_type != FileType::Directory
-        {
-            only.name = path.as_bytes().to_vec();
-            return Ok(entries);
-        }
-        entries.retain(|entry| {
-            let is_hidden = entry.name.split(|byte| *byte == b'/').any(|part| part.starts_with(b"."));
-            !entry.name.is_empty() && (options.hidden || !is_hidden)
-        });
-        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        Ok(entries)
-    }
-
-    async fn entry(&self, principal: &Principal, path: &RemotePath) -> Result<DirectoryEntry, FilesystemError> {
-        let find = Find { seconds: self.seconds(), path, options: ListOptions::default(), itself: true };
-        let mut entry = self.run(principal, &[path], &find).await?.pop().ok_or_else(|| FilesystemError::NotFound(path.clone()))?;
-        entry.name = path.as_bytes().to_vec();
-        Ok(entry)
-    }
-
-    async fn stat(&self, principal: &Principal, path: &RemotePath, dereference: bool) -> Result<FileStat, FilesystemError> {
-        self.run(principal, &[path], &Stat { seconds: self.seconds(), path, dereference }).await
-    }
-
-    async fn resolve(&self, principal: &Principal, path: &RemotePath) -> Result<RemotePath, FilesystemError> {
-        self.run(principal, &[path], &Resolve { seconds: self.seconds(), path }).await
-    }
-
-    async fn file_type(&self, principal: &Principal, path: &RemotePath) -> Result<String, FilesystemError> {
-        self.run(principal, &[path], &FileKind { seconds: self.seconds(), path }).await
-    }
-
-    async fn head(&self, principal: &Principal, path: &RemotePath, part: Part) -> Result<Content, FilesystemError> {
-        self.read(principal, path, Range::Head(part)).await.map(|data| part.head_content(data))
-    }
-
-    async fn tail(&self, principal: &Principal, path: &RemotePath, part: Part) -> Result<Content, FilesystemError> {
-        self.read(principal, path, Range::Tail(part)).await.map(|data| part.tail_content(data))
-    }
-
-    async fn view(&self, principal: &Principal, path: &RemotePath, offset: u64, size: u64) -> Result<Vec<u8>, FilesystemError> {
-        if size > self.settings.max_ops_file_size {
-            return Err(FilesystemError::TooLarge(self.settings.max_ops_file_size));
-        }
-        self.read(principal, path, Range::View { offset, size }).await
-    }
-
-    async fn checksum(&self, principal: &Principal, path: &RemotePath) -> Result<Checksum, FilesystemError> {
-        self.regular(principal, path).await?;
-        let command = Sha256 { seconds: self.long_seconds(), path };
-        let hex = self.run_sized(principal, &[path], &command, "run `sha256sum` in a job of your own").await?;
-        Ok(Checksum { algorithm: "SHA256", hex })
-    }
-
-    async fn chmod(&self, principal: &Principal, path: &RemotePath, mode: &FileMode) -> Result<(), FilesystemError> {
-        self.change(principal, path, What::Mode(mode)).await
-    }
-
-    async fn chown(
-        &self,
-        principal: &Principal,
-        path: &RemotePath,
-        owner: Option<&str>,
-        group: Option<&str>,
-    ) -> Result<(), FilesystemError> {
-        let (user, group) = (owner.unwrap_or_default(), group.unwrap_or_default());
-        if user.is_empty() && group.is_empty() {
-            return Err(FilesystemError::Invalid("an owner or a group is needed".to_owned()));
-        }
-        self.change(principal, path, What::Owner { user, group }).await
-    }
-
-    async fn mkdir(&self, principal: &Principal, path: &RemotePath, parents: bool) -> Result<(), FilesystemError> {
-        self.change(principal, path, What::MakeDirectory { parents }).await
-    }
-
-    async fn symlink(&self, principal: &Principal, target: &RemotePath, link: &RemotePath) -> Result<(), FilesystemError> {
-        self.change(principal, link, What::LinkTo(target)).await
-    }
-
-    async fn remove(&self, principal: &Principal, path: &RemotePath) -> Result<(), FilesystemError> {
-        self.change(principal, path, What::Remove).await
-    }
-
-    async fn compress(
-        &self,
-        principal: &Principal,
-        source: &RemotePath,
-        target: &RemotePath,
-        options: &CompressOptions,
-    ) -> Result<(), FilesystemError> {
-        let command = Pack::new(self.long_seconds(), source, target, options);
-        self.run_sized(principal, &[source, target], &command, "use `transfer/compress`, which runs as a job").await
-    }
-
-    async fn extract(
-        &self,
-        principal: &Principal,
-        source: &RemotePath,
-        target: &RemotePath,
-        compression: Compression,
-    ) -> Result<(), FilesystemError> {
-        let command = Unpack { seconds: self.long_seconds(), source, target, compression };
-        self.run_sized(principal, &[source, target], &command, "use `transfer/extract`, which runs as a job").await
-    }
-
-    async fn identity(&self, principal: &Principal) -> Result<Identity, FilesystemError> {
-        self.run(principal, &[], &Id { seconds: self.seconds() }).await
-    }
-
     async fn settle(&self) {
         self.temporaries.settle().await;
     }

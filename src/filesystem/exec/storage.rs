@@ -1,9 +1,44 @@
 //! Access control lists, quotas and space, by the tools that a site has.
 
-use super::command;
+use async_trait::async_trait;
+
+use super::change::Id;
 use super::listing::not_understood;
-use crate::domain::{AclEntry, AclTag, Quota, QuotaHolder, QuotaUse, RemotePath, Space, bytes_to_text};
-use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
+use super::{CommandFiles, command};
+use crate::domain::{AclEntry, AclTag, Identity, Principal, Quota, QuotaHolder, QuotaUse, RemotePath, Space, bytes_to_text};
+use crate::filesystem::{FilesystemError, Storage};
+use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand, TransportError};
+
+#[async_trait]
+impl Storage for CommandFiles {
+    async fn space(&self, principal: &Principal, path: &RemotePath) -> Result<Space, FilesystemError> {
+        self.run(principal, &[path], &StatFs { seconds: self.seconds(), path }).await
+    }
+
+    async fn quota(&self, principal: &Principal, path: &RemotePath) -> Result<Vec<Quota>, FilesystemError> {
+        let answer = self.run(principal, &[path], &GetQuota { seconds: self.seconds(), path }).await;
+        answer.map_err(|error| absent(error, "this system has no program that tells of quotas (`quota`, `lfs`)"))
+    }
+
+    async fn acl(&self, principal: &Principal, path: &RemotePath) -> Result<Vec<AclEntry>, FilesystemError> {
+        let answer = self.run(principal, &[path], &GetFacl { seconds: self.seconds(), path }).await;
+        answer.map_err(|error| absent(error, "this system has no program that tells of access control lists (`getfacl`)"))
+    }
+
+    async fn identity(&self, principal: &Principal) -> Result<Identity, FilesystemError> {
+        self.run(principal, &[], &Id { seconds: self.seconds() }).await
+    }
+}
+
+/// The error for a program that the site may not have.
+fn absent(error: FilesystemError, reason: &'static str) -> FilesystemError {
+    match error {
+        FilesystemError::Command(CommandError::Exit { exit: 126 | 127, .. }) | FilesystemError::Transport(TransportError::Refused(_)) => {
+            FilesystemError::Unsupported(reason)
+        }
+        error => error,
+    }
+}
 
 /// Prints which tool answers, then its answer: Lustre's where the path is on Lustre, else that of the kernel's quotas. Their exit
 /// status is 1 also when a quota is exceeded.

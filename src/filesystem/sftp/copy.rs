@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::change;
-use super::errors::{attributes, bytes, filesystem_error, making};
-use super::finish::{Properties, finish, not_written, set_group, still_there};
+use super::errors::{attributes, bytes, filesystem_error, making, not_written};
+use super::finish::{Properties, finish, set_group, still_there};
 use super::protocol::{Attributes, OpenFlags, Request, Response, Status};
 use super::session::{Failure, Handle, Session};
 use crate::domain::{FileType, Principal, RemotePath};

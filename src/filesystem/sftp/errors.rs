@@ -1,7 +1,6 @@
 //! SFTP's few status codes as the errors of the trait.
 
-use super::finish::is_full;
-use super::protocol::{Attributes, Request, Response, Status};
+use super::protocol::{Attributes, FileSystemSpace, Request, Response, Status};
 use super::session::{Failure, Session, words};
 use crate::domain::RemotePath;
 use crate::filesystem::FilesystemError;
@@ -50,6 +49,32 @@ pub async fn making(session: &Session, path: &RemotePath, failure: Failure) -> F
         Err(_) if is_full(session, path).await => FilesystemError::NoSpace(path.clone()),
         Err(_) => unexplained,
     }
+}
+
+/// The error for content that the server did not take. The protocol has no status for a full file system and OpenSSH says no more than
+/// `Failure`, so that the server is asked how much room there is.
+pub async fn not_written(session: &Session, path: &RemotePath, failure: Failure) -> FilesystemError {
+    let is_failure = matches!(failure, Failure::Status(Status::Failure, _));
+    match filesystem_error(path, failure) {
+        FilesystemError::Sftp { path, .. } if is_failure && is_full(session, &path).await => FilesystemError::NoSpace(path),
+        FilesystemError::Sftp { path, message } if is_failure => {
+            let reason = format!("the server answered `{message}`; the file system may be full, or a quota reached");
+            FilesystemError::NotWritten { path, reason }
+        }
+        error => error,
+    }
+}
+
+/// True when the server says that the file system that holds `path` has no room for one more block, or file.
+async fn is_full(session: &Session, path: &RemotePath) -> bool {
+    if !session.capabilities().statvfs {
+        return false;
+    }
+    let directory = path.parent().unwrap_or_else(|| path.clone());
+    let Ok(Response::ExtendedReply { data }) = session.request(&Request::Statvfs { path: bytes(&directory) }).await else { return false };
+    let needed = u64::from(session.capabilities().write_block());
+    FileSystemSpace::decode(data)
+        .is_ok_and(|space| space.available.saturating_mul(space.block) < needed || space.files > 0 && space.files_free == 0)
 }
 
 /// The path's bytes as a field of a request.

@@ -5,21 +5,23 @@
 
 mod budget;
 mod change;
+mod changes;
+mod contents;
 mod copy;
+mod entries;
 mod errors;
 mod finish;
 mod follow;
 mod listing;
 mod names;
-mod operations;
 mod part;
 pub mod protocol;
 mod read;
 mod resolve;
 mod session;
 mod sessions;
+mod storage;
 mod target;
-mod transfer;
 mod upload;
 mod waiting;
 mod walk;
@@ -32,18 +34,13 @@ use futures::{FutureExt, StreamExt};
 use tokio::time::timeout;
 
 use super::exec::CommandFiles;
-use super::{CompressOptions, Compression, ContentStream, FileSystem, FilesystemError, ListOptions, Part, Settings, hex};
-use crate::domain::{Checksum, Content, DirectoryEntry, FileMode, FileStat, Identity, Principal, RemotePath};
+use super::{ContentStream, FileSystem, FilesystemError, Part, Settings};
+use crate::domain::{Checksum, Principal, RemotePath, hex};
 use crate::ssh::{CommandError, Transport, TransportError};
 
-use change::Removed;
-use errors::{attributes, bytes};
-use listing::Lister;
 use names::Names;
 use part::{Parts, Stop};
-use protocol::Request;
 use read::{SMALL, Source};
-use resolve::resolve;
 use session::Session;
 use sessions::Sessions;
 
@@ -56,13 +53,8 @@ pub struct Sftp {
 }
 
 impl Sftp {
-    /// Sessions are opened when first needed.
-    pub fn new(transport: Arc<dyn Transport>, settings: Settings) -> Self {
-        Self::with_commands(transport.clone(), CommandFiles::new(transport, settings), settings)
-    }
-
-    /// The same with these commands for what SFTP cannot do.
-    pub fn with_commands(transport: Arc<dyn Transport>, exec: CommandFiles, settings: Settings) -> Self {
+    /// Sessions are opened when first needed. What SFTP cannot do goes to `exec`.
+    pub fn new(transport: Arc<dyn Transport>, exec: CommandFiles, settings: Settings) -> Self {
         Self { sessions: Arc::new(Sessions::new(transport, settings)), names: Arc::new(Names::new()), exec, settings }
     }
 
@@ -126,170 +118,6 @@ fn no_command(error: &FilesystemError) -> bool {
 
 #[async_trait]
 impl FileSystem for Sftp {
-    async fn list(&self, principal: &Principal, path: &RemotePath, options: ListOptions) -> Result<Vec<DirectoryEntry>, FilesystemError> {
-        let names = &self.names;
-        let caller = &principal.username;
-        let list = |session: Arc<Session>| async move { Lister { session: &session, names, caller, options }.list(path).await };
-        self.sessions.run(principal, true, list).await
-    }
-
-    async fn entry(&self, principal: &Principal, path: &RemotePath) -> Result<DirectoryEntry, FilesystemError> {
-        let names = &self.names;
-        let caller = &principal.username;
-        let entry = |session: Arc<Session>| async move {
-            Lister { session: &session, names, caller, options: ListOptions::default() }.entry(path).await
-        };
-        self.sessions.run(principal, true, entry).await
-    }
-
-    async fn stat(&self, principal: &Principal, path: &RemotePath, dereference: bool) -> Result<FileStat, FilesystemError> {
-        let request = match dereference {
-            true => Request::Stat { path: bytes(path) },
-            false => Request::Lstat { path: bytes(path) },
-        };
-        let request = &request;
-        let found = self.sessions.run(principal, true, |session| async move { attributes(&session, path, request).await }).await?;
-        let (uid, gid) = found.owner.unwrap_or_default();
-        let (atime, mtime) = found.times.unwrap_or_default();
-        Ok(FileStat {
-            mode: found.mode.unwrap_or_default(),
-            ino: 0,
-            dev: 0,
-            nlink: 1,
-            uid,
-            gid,
-            size: found.size.unwrap_or_default(),
-            atime: atime.into(),
-            ctime: mtime.into(),
-            mtime: mtime.into(),
-        })
-    }
-
-    async fn resolve(&self, principal: &Principal, path: &RemotePath) -> Result<RemotePath, FilesystemError> {
-        self.sessions.run(principal, true, |session| async move { resolve(&session, path).await }).await
-    }
-
-    async fn file_type(&self, principal: &Principal, path: &RemotePath) -> Result<String, FilesystemError> {
-        self.exec.file_type(principal, path).await
-    }
-
-    async fn head(&self, principal: &Principal, path: &RemotePath, part: Part) -> Result<Content, FilesystemError> {
-        let data = self.in_time(self.part(principal, path, part, true)).await?;
-        Ok(part.head_content(data))
-    }
-
-    async fn tail(&self, principal: &Principal, path: &RemotePath, part: Part) -> Result<Content, FilesystemError> {
-        let data = self.in_time(self.part(principal, path, part, false)).await?;
-        Ok(part.tail_content(data))
-    }
-
-    async fn view(&self, principal: &Principal, path: &RemotePath, offset: u64, size: u64) -> Result<Vec<u8>, FilesystemError> {
-        if size > self.settings.max_ops_file_size {
-            return Err(FilesystemError::TooLarge(self.settings.max_ops_file_size));
-        }
-        let read = |session: Arc<Session>| async move { Source::open(&session, path).await?.bytes(offset, size).await };
-        match size <= SMALL {
-            true => self.sessions.run(principal, true, read).await,
-            false => {
-                let session = self.sessions.bulk(principal).await?;
-                read(Arc::clone(&session)).await
-            }
-        }
-    }
-
-    /// Small files are read; the rest is left to the cluster's own `sha256sum`, which saves the network, and read only where
-    /// no command can be run.
-    async fn checksum(&self, principal: &Principal, path: &RemotePath) -> Result<Checksum, FilesystemError> {
-        let small = self
-            .sessions
-            .run(principal, true, |session| async move {
-                let source = Source::open(&session, path).await?;
-                match source.size() <= SMALL {
-                    true => self.digest(source.whole()).await.map(Some),
-                    false => Ok(None),
-                }
-            })
-            .await?;
-        if let Some(checksum) = small {
-            return Ok(checksum);
-        }
-        match self.exec.checksum(principal, path).await {
-            Err(error) if no_command(&error) => {}
-            result => return result,
-        }
-        let session = self.sessions.bulk(principal).await?;
-        let limit = self.settings.copy_timeout;
-        let digest = timeout(limit, async { self.digest(Source::open(&session, path).await?.whole()).await }).await;
-        digest.map_err(|_| FilesystemError::TooSlow { seconds: limit.as_secs(), instead: "download the file, and take its sum there" })?
-    }
-
-    /// What a symbolic mode comes to, `chmod` tells: it takes the umask of the login.
-    async fn chmod(&self, principal: &Principal, path: &RemotePath, mode: &FileMode) -> Result<(), FilesystemError> {
-        let FileMode::Bits(bits) = mode else {
-            return match self.exec.chmod(principal, path, mode).await {
-                Err(error) if no_command(&error) => {
-                    Err(FilesystemError::Unsupported("this system runs no commands for its users: give the mode in octal"))
-                }
-                result => result,
-            };
-        };
-        self.sessions.run(principal, true, |session| async move { change::chmod(&session, path, *bits).await }).await
-    }
-
-    async fn chown(
-        &self,
-        principal: &Principal,
-        path: &RemotePath,
-        owner: Option<&str>,
-        group: Option<&str>,
-    ) -> Result<(), FilesystemError> {
-        self.exec.chown(principal, path, owner, group).await
-    }
-
-    async fn mkdir(&self, principal: &Principal, path: &RemotePath, parents: bool) -> Result<(), FilesystemError> {
-        self.sessions.run(principal, parents, |session| async move { change::mkdir(&session, path, parents).await }).await
-    }
-
-    async fn symlink(&self, principal: &Principal, target: &RemotePath, link: &RemotePath) -> Result<(), FilesystemError> {
-        self.sessions.run(principal, false, |session| async move { change::symlink(&session, target, link).await }).await
-    }
-
-    async fn remove(&self, principal: &Principal, path: &RemotePath) -> Result<(), FilesystemError> {
-        let one = |session: Arc<Session>| async move { change::remove_one(&session, path).await };
-        if let Removed::Yes = self.sessions.run(principal, false, one).await? {
-            return Ok(());
-        }
-        match self.exec.remove(principal, path).await {
-            Err(error) if no_command(&error) => {}
-            result => return result,
-        }
-        self.sessions.run(principal, false, |session| async move { change::remove_tree(&session, path.clone(), 0).await }).await
-    }
-
-    async fn compress(
-        &self,
-        principal: &Principal,
-        source: &RemotePath,
-        target: &RemotePath,
-        options: &CompressOptions,
-    ) -> Result<(), FilesystemError> {
-        self.exec.compress(principal, source, target, options).await
-    }
-
-    async fn extract(
-        &self,
-        principal: &Principal,
-        source: &RemotePath,
-        target: &RemotePath,
-        compression: Compression,
-    ) -> Result<(), FilesystemError> {
-        self.exec.extract(principal, source, target, compression).await
-    }
-
-    async fn identity(&self, principal: &Principal) -> Result<Identity, FilesystemError> {
-        self.exec.identity(principal).await
-    }
-
     async fn settle(&self) {
         self.exec.settle().await;
     }

@@ -5,42 +5,33 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::session::{Failure, Patience, Session, words};
-use super::waiting::{Lease, Waiting};
-use crate::domain::{Principal, Username};
+use super::waiting::{Lease, Owner, Waiting};
+use crate::domain::Principal;
 use crate::filesystem::{FilesystemError, Settings};
-use crate::ssh::{CredentialVersion, LaneKind, Transport, TransportError};
+use crate::ssh::{Exec, LaneKind, Transport, TransportError};
 
-/// Why there is no session; shared by all who waited for the same attempt.
-#[derive(Debug)]
-enum Refusal {
-    Transport(TransportError),
-    Greeting(Failure),
-}
+type Opening = Shared<BoxFuture<'static, Result<Arc<Session>, TransportError>>>;
 
-/// Whose a session is: the login name, under one credential.
-pub type Owner = (Username, CredentialVersion);
-
-type Opening = Shared<BoxFuture<'static, Result<Arc<Session>, Arc<Refusal>>>>;
-
-struct Slot {
+struct Entry {
     opening: Opening,
     used: Instant,
 }
 
-type Slots = Mutex<HashMap<Owner, Slot>>;
+type Entries = Mutex<HashMap<Owner, Entry>>;
 
 /// Sessions of one cluster.
 pub struct Sessions {
     transport: Arc<dyn Transport>,
     settings: Settings,
-    slots: Arc<Slots>,
+    entries: Arc<Entries>,
     /// Sessions of transfers that have ended.
     waiting: Arc<Waiting>,
 }
@@ -48,7 +39,7 @@ pub struct Sessions {
 impl Sessions {
     /// No sessions yet.
     pub fn new(transport: Arc<dyn Transport>, settings: Settings) -> Self {
-        Self { transport, settings, slots: Arc::default(), waiting: Waiting::new(settings.transfer_session_idle) }
+        Self { transport, settings, entries: Arc::default(), waiting: Waiting::new(settings.transfer_session_idle) }
     }
 
     /// The user's session for small requests; opened by the first who asks, while the others wait for the same attempt.
@@ -57,14 +48,12 @@ impl Sessions {
     /// When it cannot be opened.
     pub async fn control(&self, principal: &Principal) -> Result<Arc<Session>, FilesystemError> {
         let owner = self.owner(principal).await?;
-        let opening = self.slot(principal, &owner);
+        let opening = self.entry(principal, &owner);
         let result = opening.clone().await;
         if result.is_err() {
-            forget(&self.slots, &owner, &opening);
+            forget(&self.entries, &owner, &opening);
         }
-        // The reference goes first, so that the last who waited has the error for itself.
-        drop(opening);
-        result.map_err(refused)
+        Ok(result?)
     }
 
     /// A session of its own for one transfer, on the bulk lane: one that has served before and waits, or a new one.
@@ -77,8 +66,7 @@ impl Sessions {
             return Ok(lease);
         }
         let patience = Patience { request: self.settings.stall, while_stalled: true, idle: None };
-        let opened = open(self.transport.clone(), principal.clone(), LaneKind::Bulk, patience).await;
-        let session = opened.map_err(|refusal| refused(Arc::new(refusal)))?;
+        let session = open(self.transport.clone(), principal.clone(), LaneKind::Bulk, patience).await?;
         Ok(self.waiting.lease(&owner, session))
     }
 
@@ -110,42 +98,36 @@ impl Sessions {
         Ok((principal.username.clone(), self.transport.credential_version(principal).await?))
     }
 
-    fn slot(&self, principal: &Principal, owner: &Owner) -> Opening {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = slots.get_mut(owner)
-            && slot.opening.peek().is_none_or(|result| result.as_ref().is_ok_and(|session| session.is_usable()))
+    fn entry(&self, principal: &Principal, owner: &Owner) -> Opening {
+        let mut entries = self.entries.lock();
+        if let Some(entry) = entries.get_mut(owner)
+            && entry.opening.peek().is_none_or(|result| result.as_ref().is_ok_and(|session| session.is_usable()))
         {
-            slot.used = Instant::now();
-            return slot.opening.clone();
+            entry.used = Instant::now();
+            return entry.opening.clone();
         }
-        let usable = |slot: &Slot| slot.opening.peek().is_none_or(|result| result.as_ref().is_ok_and(|session| session.is_usable()));
-        slots.remove(owner);
+        let usable = |entry: &Entry| entry.opening.peek().is_none_or(|result| result.as_ref().is_ok_and(|session| session.is_usable()));
+        entries.remove(owner);
         // Among them those of the caller's earlier credentials, which are idle since.
-        slots.retain(|_, slot| usable(slot));
-        if slots.len() >= self.settings.max_sessions
-            && let Some(oldest) = slots.iter().min_by_key(|(_, slot)| slot.used).map(|(owner, _)| owner.clone())
+        entries.retain(|_, entry| usable(entry));
+        if entries.len() >= self.settings.max_sessions
+            && let Some(oldest) = entries.iter().min_by_key(|(_, entry)| entry.used).map(|(owner, _)| owner.clone())
         {
             // Requests under way on it hold it for as long as they need it.
-            slots.remove(&oldest);
+            entries.remove(&oldest);
         }
         let patience = Patience { request: self.settings.command_timeout, while_stalled: false, idle: Some(self.settings.session_idle) };
         // A task of its own, so that who gives up waiting does not hold up the others.
         let task = tokio::spawn(open(self.transport.clone(), principal.clone(), LaneKind::Control, patience));
-        let opening = task
-            .map(|ended| match ended {
-                Ok(result) => result.map_err(Arc::new),
-                Err(_) => Err(Arc::new(Refusal::Transport(TransportError::Broken { sent: false }))),
-            })
-            .boxed()
-            .shared();
-        slots.insert(owner.clone(), Slot { opening: opening.clone(), used: Instant::now() });
-        tokio::spawn(let_go_when_retired(Arc::downgrade(&self.slots), owner.clone(), opening.clone()));
+        let opening = task.map(|ended| ended.unwrap_or(Err(TransportError::Broken { sent: false }))).boxed().shared();
+        entries.insert(owner.clone(), Entry { opening: opening.clone(), used: Instant::now() });
+        tokio::spawn(let_go_when_retired(Arc::downgrade(&self.entries), owner.clone(), opening.clone()));
         opening
     }
 }
 
 /// Forgets a session when its connection is retired, so that it ends with the work under way and the connection after it.
-async fn let_go_when_retired(slots: Weak<Slots>, owner: Owner, opening: Opening) {
+async fn let_go_when_retired(entries: Weak<Entries>, owner: Owner, opening: Opening) {
     let Ok(session) = opening.clone().await else { return };
     let (retired, over) = (session.retired(), session.over());
     drop(session);
@@ -159,59 +141,49 @@ async fn let_go_when_retired(slots: Weak<Slots>, owner: Owner, opening: Opening)
         }
         weak.and_then(|weak| weak.upgrade())
     };
-    if let (Some(slots), Some(opening)) = (slots.upgrade(), opening) {
-        forget(&slots, &owner, &opening);
+    if let (Some(entries), Some(opening)) = (entries.upgrade(), opening) {
+        forget(&entries, &owner, &opening);
     }
 }
 
-fn forget(slots: &Slots, owner: &Owner, opening: &Opening) {
-    let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
-    if slots.get(owner).is_some_and(|slot| slot.opening.ptr_eq(opening)) {
-        slots.remove(owner);
+fn forget(entries: &Entries, owner: &Owner, opening: &Opening) {
+    let mut entries = entries.lock();
+    if entries.get(owner).is_some_and(|entry| entry.opening.ptr_eq(opening)) {
+        entries.remove(owner);
     }
 }
 
-async fn open(transport: Arc<dyn Transport>, principal: Principal, lane: LaneKind, patience: Patience) -> Result<Arc<Session>, Refusal> {
-    let stream = transport.subsystem(&principal, lane, "sftp").await.map_err(Refusal::Transport)?;
-    Session::open(stream, patience).await.map_err(Refusal::Greeting)
-}
-
-fn refused(refusal: Arc<Refusal>) -> FilesystemError {
-    match Arc::try_unwrap(refusal) {
-        Ok(Refusal::Transport(error)) => error.into(),
-        Ok(Refusal::Greeting(failure)) => greeting(&failure),
-        Err(shared) => match &*shared {
-            Refusal::Transport(error) => same_again(error).into(),
-            Refusal::Greeting(failure) => greeting(failure),
-        },
+/// Opens a session. One that breaks before its greeting was asked for nothing.
+async fn open(
+    transport: Arc<dyn Transport>,
+    principal: Principal,
+    lane: LaneKind,
+    patience: Patience,
+) -> Result<Arc<Session>, TransportError> {
+    let stream = transport.subsystem(&principal, lane, "sftp").await.map_err(|error| match error {
+        TransportError::Broken { .. } => TransportError::Broken { sent: false },
+        error => error,
+    })?;
+    let failure = match Session::open(stream, patience).await {
+        Ok(session) => return Ok(session),
+        Err(failure) => failure,
+    };
+    // The login shell starts the subsystem. Where it starts nothing, because the account is closed, a command is told so.
+    match transport.exec(&principal, Exec::nothing(None)).await {
+        Err(closed @ TransportError::AccountClosed(_)) => Err(closed),
+        Ok(_) | Err(_) => Err(greeting(failure)),
     }
 }
 
-fn greeting(failure: &Failure) -> FilesystemError {
+fn greeting(failure: Failure) -> TransportError {
     match failure {
         // sshd starts the subsystem without saying whether its program exists; a channel that ends at once says so.
-        Failure::Broken { .. } => TransportError::Refused("the sftp subsystem ended before its greeting".to_owned()).into(),
+        Failure::Broken { .. } => TransportError::Refused("the sftp subsystem ended before its greeting".to_owned()),
         Failure::Protocol(reason) => {
             let hint = "the sftp subsystem does not speak SFTP; a start-up file of the login shell may be printing text";
-            TransportError::Refused(format!("{hint} ({reason})")).into()
+            TransportError::Refused(format!("{hint} ({reason})"))
         }
-        Failure::Stalled(limit) => TransportError::Execution(*limit).into(),
-        Failure::Status(_, message) => TransportError::Refused(format!("the sftp subsystem: {}", words(message))).into(),
-    }
-}
-
-/// The same error for another waiter. A source that cannot be copied is kept as its text.
-fn same_again(error: &TransportError) -> TransportError {
-    match error {
-        TransportError::HostKey(reason) => TransportError::HostKey(reason.clone()),
-        TransportError::Key { user, reason } => TransportError::Key { user: user.clone(), reason: reason.clone() },
-        TransportError::Login(user) => TransportError::Login(user.clone()),
-        TransportError::Saturated(waited) => TransportError::Saturated(*waited),
-        TransportError::Refused(reason) => TransportError::Refused(reason.clone()),
-        TransportError::Broken { .. } => TransportError::Broken { sent: false },
-        TransportError::Execution(limit) => TransportError::Execution(*limit),
-        TransportError::Output(limit) => TransportError::Output(*limit),
-        TransportError::Connect(reason) => TransportError::Connect(reason.clone()),
-        TransportError::Credential(_) => TransportError::Connect(error.to_string()),
+        Failure::Stalled(limit) => TransportError::Execution(limit),
+        Failure::Status(_, message) => TransportError::Refused(format!("the sftp subsystem: {}", words(&message))),
     }
 }

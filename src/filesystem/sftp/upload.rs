@@ -10,8 +10,8 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 
 use super::budget::Share;
-use super::errors::{bytes, filesystem_error};
-use super::finish::{Properties, finish, not_written, set_group};
+use super::errors::{bytes, filesystem_error, not_written};
+use super::finish::{Properties, finish, set_group};
 use super::protocol::{OpenFlags, Request};
 use super::read::MAX_REQUESTS;
 use super::session::{Failure, Handle, Session};

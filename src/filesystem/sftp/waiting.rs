@@ -5,16 +5,18 @@
 
 use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::protocol::Request;
 use super::session::Session;
-use super::sessions::Owner;
+use crate::domain::Username;
+use crate::ssh::CredentialVersion;
 
 /// The most sessions of one user that wait.
 const MAX_SESSIONS_PER_USER: usize = 8;
@@ -24,6 +26,9 @@ const MAX_USE: Duration = Duration::from_secs(60);
 
 /// How long a session that has waited may take to show that it lives.
 const ANSWER: Duration = Duration::from_secs(1);
+
+/// Whose a session is: the login name, under one credential.
+pub type Owner = (Username, CredentialVersion);
 
 /// The sessions that wait, by their owners: one's session never serves another.
 pub struct Waiting {
@@ -68,7 +73,7 @@ impl Waiting {
     }
 
     fn pop(&self, owner: &Owner) -> Option<Arc<Session>> {
-        let mut sessions = self.sessions();
+        let mut sessions = self.sessions.lock();
         let waiters = sessions.get_mut(owner)?;
         let last = waiters.pop();
         if waiters.is_empty() {
@@ -82,7 +87,7 @@ impl Waiting {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };
-        let mut sessions = self.sessions();
+        let mut sessions = self.sessions.lock();
         let waiters = sessions.entry(owner.clone()).or_default();
         if waiters.len() < MAX_SESSIONS_PER_USER {
             let (waiting, owner, kept, patience) = (Arc::downgrade(self), owner.clone(), Arc::downgrade(session), self.patience);
@@ -98,16 +103,12 @@ impl Waiting {
     }
 
     fn dismiss(&self, owner: &Owner, session: &Arc<Session>) {
-        let mut sessions = self.sessions();
+        let mut sessions = self.sessions.lock();
         let Some(waiters) = sessions.get_mut(owner) else { return };
         waiters.retain(|waiter| !Arc::ptr_eq(&waiter.session, session));
         if waiters.is_empty() {
             sessions.remove(owner);
         }
-    }
-
-    fn sessions(&self) -> MutexGuard<'_, HashMap<Owner, Vec<Waiter>>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

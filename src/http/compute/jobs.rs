@@ -4,20 +4,18 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
-use crate::domain::bytes_to_text;
-use crate::error::{Classify, Kind};
+use crate::domain::{Job, Rendering, bytes_to_text};
+use crate::http::compute::idempotency::{self, KeyHeader};
 use crate::http::compute::model::{
     AcctParameters, AttachParameters, GetJobMetadataResponse, GetJobResponse, JobsParameters, PostJobAttachRequest,
     PostJobSubmissionResponse, PostJobSubmitRequest, PutJobAttachResponse,
 };
-use crate::http::extract::access::JobIdText;
-use crate::http::extract::cached_response::{IfNoneMatch, backend_header};
+use crate::http::extract::access::{JobIdText, ReadAccess, SubmitAccess};
+use crate::http::extract::cached_response::{IfNoneMatch, Missing, backend_header, render};
 use crate::http::extract::page::{PageParameters, Paging};
-use crate::http::extract::parameters::{Document, Parameters};
+use crate::http::extract::parameters::{Document, Parameters, WrittenDocument};
 use crate::http::problem::Problem;
-use crate::scheduler::{AttachOutput, SchedulerError};
-use crate::service::{Access, ServiceError, jobs};
-use crate::ssh::{CommandError, RawOutput};
+use crate::service::{ServiceError, jobs};
 
 /// List jobs
 ///
@@ -32,13 +30,17 @@ use crate::ssh::{CommandError, RawOutput};
     responses((status = 200, description = "The jobs", body = GetJobResponse), (status = 304, description = "The answer is the one that the caller has"))
 )]
 pub(crate) async fn list_jobs(
-    access: Access,
+    ReadAccess(access): ReadAccess,
     query: Parameters<JobsParameters>,
     paging: Paging,
     if_none_match: IfNoneMatch,
 ) -> Result<Response, Problem> {
     let jobs = jobs::list(&access, query.0.into()).await?;
-    Ok(if_none_match.page::<GetJobResponse, _>(&jobs, &paging))
+    Ok(if_none_match.page(&jobs, &paging, listed))
+}
+
+fn listed(jobs: &[Job], missing: Missing) -> Rendering {
+    render(GetJobResponse::from(jobs), missing)
 }
 
 /// List the jobs that accounting has
@@ -53,30 +55,45 @@ pub(crate) async fn list_jobs(
     responses((status = 200, description = "The jobs", body = GetJobResponse), (status = 304, description = "The answer is the one that the caller has"))
 )]
 pub(crate) async fn acct(
-    access: Access,
+    ReadAccess(access): ReadAccess,
     query: Parameters<AcctParameters>,
     paging: Paging,
     if_none_match: IfNoneMatch,
 ) -> Result<Response, Problem> {
     let jobs = jobs::accounting(&access, query.0.into()).await?;
-    Ok(if_none_match.page::<GetJobResponse, _>(&jobs, &paging))
+    Ok(if_none_match.page(&jobs, &paging, listed))
 }
 
 /// Submit a job
 ///
 /// The job is submitted once. Where it is unknown whether the scheduler took it, the error says so in `maybeEffected`.
+/// A request with an `Idempotency-Key` may be sent again, to any replica: the job is submitted once, and each answer has its id.
 #[utoipa::path(
     post,
     path = "/compute/{system_name}/jobs",
     operation_id = "post_job_submit_compute__system_name__jobs_post",
     tag = "compute",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Names the submission: 1 to 255 printable characters, such as a UUID")),
     request_body = PostJobSubmitRequest,
-    responses((status = 201, description = "The job was submitted", body = PostJobSubmissionResponse))
+    responses(
+        (
+            status = 201, description = "The job was submitted", body = PostJobSubmissionResponse,
+            headers(("Idempotency-Key-Reply" = String, description = "`hit` where an earlier request with the same key submitted it"))
+        ),
+        (status = 409, description = "An earlier attempt with the same key is under way: send the request again after `Retry-After`"),
+        (status = 422, description = "The key was used for another request")
+    )
 )]
-pub(crate) async fn submit_job(access: Access, Document(request): Document<PostJobSubmitRequest>) -> Result<Response, Problem> {
-    let done = jobs::submit(&access, request.try_into()?).await?;
-    let body = Json(PostJobSubmissionResponse { job_id: Some(done.value.into()) });
-    Ok((StatusCode::CREATED, backend_header(done.way), body).into_response())
+pub(crate) async fn submit_job(
+    SubmitAccess(access): SubmitAccess,
+    key: KeyHeader,
+    request: WrittenDocument<PostJobSubmitRequest>,
+) -> Result<Response, Problem> {
+    let key = key.of(&request.bytes)?;
+    let submitted = jobs::submit(&access, request.document.try_into()?, key.as_ref()).await?;
+    let headers = (backend_header(submitted.via), idempotency::reply(&submitted));
+    let body = Json(PostJobSubmissionResponse { job_id: Some(submitted.value.id.into()) });
+    Ok((StatusCode::CREATED, headers.0, headers.1, body).into_response())
 }
 
 /// Look at a job
@@ -89,9 +106,9 @@ pub(crate) async fn submit_job(access: Access, Document(request): Document<PostJ
     tag = "compute",
     responses((status = 200, description = "The job", body = GetJobResponse), (status = 304, description = "The answer is the one that the caller has"))
 )]
-pub(crate) async fn get_job(access: Access, id: JobIdText, if_none_match: IfNoneMatch) -> Result<Response, Problem> {
+pub(crate) async fn get_job(ReadAccess(access): ReadAccess, id: JobIdText, if_none_match: IfNoneMatch) -> Result<Response, Problem> {
     let jobs = jobs::get(&access, &id.0).await?;
-    Ok(if_none_match.answer::<GetJobResponse, _>(&jobs))
+    Ok(if_none_match.answer(&jobs, |jobs, missing| listed(jobs, missing)))
 }
 
 /// Look at a job's script and files
@@ -102,9 +119,13 @@ pub(crate) async fn get_job(access: Access, id: JobIdText, if_none_match: IfNone
     tag = "compute",
     responses((status = 200, description = "Script and files of the job", body = GetJobMetadataResponse), (status = 304, description = "The answer is the one that the caller has"))
 )]
-pub(crate) async fn get_job_metadata(access: Access, id: JobIdText, if_none_match: IfNoneMatch) -> Result<Response, Problem> {
+pub(crate) async fn get_job_metadata(
+    ReadAccess(access): ReadAccess,
+    id: JobIdText,
+    if_none_match: IfNoneMatch,
+) -> Result<Response, Problem> {
     let jobs = jobs::metadata(&access, &id.0).await?;
-    Ok(if_none_match.answer::<GetJobMetadataResponse, _>(&jobs))
+    Ok(if_none_match.answer(&jobs, |jobs, missing| render(GetJobMetadataResponse::from(jobs.as_slice()), missing)))
 }
 
 /// Cancel a job
@@ -115,9 +136,9 @@ pub(crate) async fn get_job_metadata(access: Access, id: JobIdText, if_none_matc
     tag = "compute",
     responses((status = 204, description = "The job was cancelled"))
 )]
-pub(crate) async fn cancel_job(access: Access, id: JobIdText) -> Result<Response, Problem> {
-    let done = jobs::cancel(&access, &id.0).await?;
-    Ok((StatusCode::NO_CONTENT, backend_header(done.way)).into_response())
+pub(crate) async fn cancel_job(SubmitAccess(access): SubmitAccess, id: JobIdText) -> Result<Response, Problem> {
+    let cancelled = jobs::cancel(&access, &id.0).await?;
+    Ok((StatusCode::NO_CONTENT, backend_header(cancelled.via)).into_response())
 }
 
 /// Run a command inside a running job
@@ -137,28 +158,17 @@ pub(crate) async fn cancel_job(access: Access, id: JobIdText) -> Result<Response
     )
 )]
 pub(crate) async fn attach(
-    access: Access,
+    SubmitAccess(access): SubmitAccess,
     id: JobIdText,
     query: Parameters<AttachParameters>,
     Document(request): Document<PostJobAttachRequest>,
 ) -> Result<Response, Problem> {
-    let done = jobs::attach(&access, &id.0, &request.command).await?;
-    let (printed, way) = (done.value, backend_header(done.way));
+    let output = jobs::attach(&access, &id.0, &request.command).await?;
+    let (printed, backend) = (output.value, backend_header(output.via));
     if query.0.output {
         let (stdout, stderr) = (bytes_to_text(&printed.stdout), bytes_to_text(&printed.stderr));
-        return Ok((way, Json(PutJobAttachResponse { stdout, stderr, exit_code: printed.exit })).into_response());
+        return Ok((backend, Json(PutJobAttachResponse { stdout, stderr, exit_code: printed.exit })).into_response());
     }
-    match printed.exit {
-        0 => Ok((StatusCode::NO_CONTENT, way).into_response()),
-        _ => Err(failed(printed).into()),
-    }
-}
-
-/// The command was started. Where it did not run out of its time, it failed by itself: that is the caller's to change.
-fn failed(printed: AttachOutput) -> ServiceError {
-    let raw = RawOutput { stdout: printed.stdout, stderr: printed.stderr, exit: printed.exit };
-    match CommandError::exit(&raw) {
-        error if error.kind() == Kind::Internal => SchedulerError::Rejected(error.to_string()).into(),
-        source => SchedulerError::Command { operation: "attach", source }.into(),
-    }
+    printed.success().map_err(ServiceError::from)?;
+    Ok((StatusCode::NO_CONTENT, backend).into_response())
 }

@@ -1,11 +1,15 @@
 //! Jobs on the wire.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::Schema;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::domain::{self, JobQuery};
+use crate::domain::{self, JobQuery, JobScript};
+use crate::http::enumeration::one_of;
 use crate::http::extract::parameters::lenient;
-use crate::service::{AccountingRequest, InvalidRequest, Place, Submission};
+use crate::service::{AccountingRequest, InvalidField, InvalidRequest, Place, Submission};
 
 /// Which jobs to list.
 #[derive(Deserialize, IntoParams)]
@@ -22,37 +26,22 @@ pub(in crate::http) struct JobsParameters {
     name: Option<String>,
     /// How far back finished jobs are listed. Pending and running jobs are always listed.
     #[serde(default)]
-    #[param(inline)]
-    time_window: JobsTimeWindow,
+    #[param(schema_with = time_window)]
+    time_window: domain::TimeWindow,
 }
 
 /// How far back finished jobs are listed.
-#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
-#[schema(default = "24h")]
-enum JobsTimeWindow {
-    #[serde(rename = "1h")]
-    OneHour,
-    #[serde(rename = "8h")]
-    EightHours,
-    #[default]
-    #[serde(rename = "24h")]
-    OneDay,
-    #[serde(rename = "3d")]
-    ThreeDays,
-    #[serde(rename = "7d")]
-    SevenDays,
+fn time_window() -> Schema {
+    one_of(
+        "How far back finished jobs are listed. Pending and running jobs are always listed.",
+        domain::TimeWindow::ALL,
+        Some(&domain::TimeWindow::default()),
+    )
 }
 
 impl From<JobsParameters> for JobQuery {
-    fn from(parameters: JobsParameters) -> Self {
-        let window = match parameters.time_window {
-            JobsTimeWindow::OneHour => domain::TimeWindow::OneHour,
-            JobsTimeWindow::EightHours => domain::TimeWindow::EightHours,
-            JobsTimeWindow::OneDay => domain::TimeWindow::OneDay,
-            JobsTimeWindow::ThreeDays => domain::TimeWindow::ThreeDays,
-            JobsTimeWindow::SevenDays => domain::TimeWindow::SevenDays,
-        };
-        Self { all_users: parameters.allusers, account: parameters.account, name: parameters.name, window }
+    fn from(JobsParameters { allusers, account, name, time_window }: JobsParameters) -> Self {
+        Self { all_users: allusers, account, name, window: time_window }
     }
 }
 
@@ -91,6 +80,7 @@ impl From<AcctParameters> for AccountingRequest {
 
 /// A job to submit.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(example = json!({"job": {
     "name": "example",
     "workingDirectory": "/home/user",
@@ -104,7 +94,7 @@ pub(in crate::http) struct PostJobSubmitRequest {
 
 /// The description of a job. Exactly one of `script` and `scriptPath` is given. Names in snake case are understood too.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct JobDescriptionModel {
     /// The job's name.
     #[schema(max_length = 255)]
@@ -148,7 +138,7 @@ struct JobDescriptionModel {
 #[serde(untagged, expecting = "an object of strings, or a list of strings")]
 enum Environment {
     /// By name.
-    Map(std::collections::BTreeMap<String, String>),
+    Map(BTreeMap<String, String>),
     /// As `NAME=value`.
     List(Vec<String>),
 }
@@ -159,40 +149,58 @@ impl Default for Environment {
     }
 }
 
+impl TryFrom<PostJobSubmitRequest> for Submission {
+    type Error = InvalidRequest;
+
+    fn try_from(PostJobSubmitRequest { job }: PostJobSubmitRequest) -> Result<Self, InvalidRequest> {
+        let mut wrong = Vec::new();
+        let environment = job.env.variables().map_err(|field| wrong.push(field)).unwrap_or_default();
+        let script = script(job.script, job.script_path).map_err(|field| wrong.push(field)).ok();
+        match script.filter(|_| wrong.is_empty()) {
+            None => Err(wrong.into_iter().collect()),
+            Some(script) => Ok(Self {
+                name: job.name,
+                account: job.account,
+                reservation: job.reservation,
+                partition: job.partition,
+                working_directory: job.working_directory,
+                standard_input: job.standard_input,
+                standard_output: job.standard_output,
+                standard_error: job.standard_error,
+                environment,
+                constraints: job.constraints,
+                script,
+            }),
+        }
+    }
+}
+
 impl Environment {
-    fn pairs(self) -> Result<Vec<(String, String)>, InvalidRequest> {
+    fn variables(self) -> Result<BTreeMap<String, String>, InvalidField> {
         match self {
-            Self::Map(variables) => Ok(variables.into_iter().collect()),
+            Self::Map(variables) => Ok(variables),
             Self::List(lines) => lines
                 .into_iter()
                 .map(|line| match line.split_once('=') {
                     Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
-                    None => Err(InvalidRequest::new(Place::Document, "job.env", "write each variable as `NAME=value`")),
+                    None => Err(wrong_member("job.env", "write each variable as `NAME=value`")),
                 })
                 .collect(),
         }
     }
 }
 
-impl TryFrom<PostJobSubmitRequest> for Submission {
-    type Error = InvalidRequest;
-
-    fn try_from(PostJobSubmitRequest { job }: PostJobSubmitRequest) -> Result<Self, InvalidRequest> {
-        Ok(Self {
-            name: job.name,
-            account: job.account,
-            reservation: job.reservation,
-            partition: job.partition,
-            working_directory: job.working_directory,
-            standard_input: job.standard_input,
-            standard_output: job.standard_output,
-            standard_error: job.standard_error,
-            environment: job.env.pairs()?,
-            constraints: job.constraints,
-            script: job.script,
-            script_path: job.script_path,
-        })
+fn script(text: Option<String>, path: Option<String>) -> Result<JobScript<String>, InvalidField> {
+    match (text, path) {
+        (Some(text), None) => Ok(JobScript::Inline(text)),
+        (None, Some(path)) => Ok(JobScript::Path(path)),
+        (None, None) => Err(wrong_member("job.script", "give either `script` or `scriptPath`")),
+        (Some(_), Some(_)) => Err(wrong_member("job.scriptPath", "give `script` or `scriptPath`, not both")),
     }
+}
+
+fn wrong_member(name: &'static str, message: &str) -> InvalidField {
+    InvalidField { place: Place::Document, name: name.into(), message: message.to_owned() }
 }
 
 /// The id of a submitted job.
@@ -205,6 +213,7 @@ pub(in crate::http) struct PostJobSubmissionResponse {
 
 /// A command to run inside a running job.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(example = json!({"command": "nvidia-smi"}))]
 pub(in crate::http) struct PostJobAttachRequest {
     /// A shell command.
@@ -235,8 +244,8 @@ pub(in crate::http) struct PutJobAttachResponse {
 
 /// Jobs.
 #[derive(Serialize, ToSchema)]
-pub(in crate::http) struct GetJobResponse {
-    jobs: Option<Vec<JobModel>>,
+pub(in crate::http) struct GetJobResponse<'a> {
+    jobs: Option<Vec<JobModel<'a>>>,
     /// What the answer lacks, where a part of it could not be had; absent otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     incomplete: Option<String>,
@@ -245,44 +254,44 @@ pub(in crate::http) struct GetJobResponse {
 /// One job.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct JobModel {
+struct JobModel<'a> {
     /// The scheduler's id, with the array part where there is one.
     #[schema(example = "1234")]
-    job_id: String,
-    name: String,
-    status: JobStatus,
-    tasks: Option<Vec<JobTask>>,
+    job_id: &'a str,
+    name: &'a str,
+    status: JobStatus<'a>,
+    tasks: Option<Vec<JobTask<'a>>>,
     time: JobTime,
-    account: Option<String>,
+    account: Option<&'a str>,
     allocation_nodes: u32,
-    cluster: String,
-    group: Option<String>,
-    nodes: String,
-    partition: String,
-    kill_request_user: Option<String>,
+    cluster: &'a str,
+    group: Option<&'a str>,
+    nodes: &'a str,
+    partition: &'a str,
+    kill_request_user: Option<&'a str>,
     #[schema(required)]
-    user: Option<String>,
-    working_directory: String,
+    user: Option<&'a str>,
+    working_directory: &'a str,
     priority: Option<i64>,
 }
 
 /// One step of a job.
 #[derive(Serialize, ToSchema)]
-struct JobTask {
-    id: String,
-    name: String,
-    status: JobStatus,
+struct JobTask<'a> {
+    id: &'a str,
+    name: &'a str,
+    status: JobStatus<'a>,
     time: JobTime,
 }
 
 /// Where a job or step stands.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct JobStatus {
+struct JobStatus<'a> {
     /// The state in the scheduler's words.
     #[schema(example = "RUNNING")]
-    state: String,
-    state_reason: Option<String>,
+    state: &'a str,
+    state_reason: Option<&'a str>,
     exit_code: Option<i32>,
     interrupt_signal: Option<i32>,
 }
@@ -308,69 +317,63 @@ struct JobTime {
 
 /// Scripts and files of jobs.
 #[derive(Serialize, ToSchema)]
-pub(in crate::http) struct GetJobMetadataResponse {
-    jobs: Option<Vec<JobMetadataModel>>,
+pub(in crate::http) struct GetJobMetadataResponse<'a> {
+    jobs: Option<Vec<JobMetadataModel<'a>>>,
 }
 
 /// Script and files of a job.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct JobMetadataModel {
-    job_id: String,
-    script: Option<String>,
-    standard_input: Option<String>,
-    standard_output: Option<String>,
-    standard_error: Option<String>,
+struct JobMetadataModel<'a> {
+    job_id: &'a str,
+    script: Option<&'a str>,
+    standard_input: Option<&'a str>,
+    standard_output: Option<&'a str>,
+    standard_error: Option<&'a str>,
 }
 
-impl From<&[domain::Job]> for GetJobResponse {
-    fn from(jobs: &[domain::Job]) -> Self {
-        Self { jobs: Some(jobs.iter().cloned().map(JobModel::from).collect()), incomplete: None }
+impl<'a> From<&'a [domain::Job]> for GetJobResponse<'a> {
+    fn from(jobs: &'a [domain::Job]) -> Self {
+        Self { jobs: Some(jobs.iter().map(JobModel::from).collect()), incomplete: None }
     }
 }
 
-impl From<&Vec<domain::Job>> for GetJobResponse {
-    fn from(jobs: &Vec<domain::Job>) -> Self {
-        jobs.as_slice().into()
-    }
-}
-
-impl From<domain::Job> for JobModel {
-    fn from(job: domain::Job) -> Self {
+impl<'a> From<&'a domain::Job> for JobModel<'a> {
+    fn from(job: &'a domain::Job) -> Self {
         Self {
-            job_id: job.id.into(),
-            name: job.name,
-            status: job.status.into(),
-            tasks: job.steps.map(|steps| steps.into_iter().map(JobTask::from).collect()),
-            time: job.times.into(),
-            account: job.account,
+            job_id: job.id.as_str(),
+            name: &job.name,
+            status: (&job.status).into(),
+            tasks: job.steps.as_ref().map(|steps| steps.iter().map(JobTask::from).collect()),
+            time: (&job.times).into(),
+            account: job.account.as_deref(),
             allocation_nodes: job.allocation_nodes,
-            cluster: job.cluster,
-            group: job.group,
-            nodes: job.nodes,
-            partition: job.partition,
-            kill_request_user: job.kill_request_user,
-            user: job.user,
-            working_directory: job.working_directory,
+            cluster: &job.cluster,
+            group: job.group.as_deref(),
+            nodes: &job.nodes,
+            partition: &job.partition,
+            kill_request_user: job.kill_request_user.as_deref(),
+            user: job.user.as_deref(),
+            working_directory: &job.working_directory,
             priority: job.priority,
         }
     }
 }
 
-impl From<domain::JobStep> for JobTask {
-    fn from(step: domain::JobStep) -> Self {
-        Self { id: step.id, name: step.name, status: step.status.into(), time: step.times.into() }
+impl<'a> From<&'a domain::JobStep> for JobTask<'a> {
+    fn from(step: &'a domain::JobStep) -> Self {
+        Self { id: &step.id, name: &step.name, status: (&step.status).into(), time: (&step.times).into() }
     }
 }
 
-impl From<domain::JobStatus> for JobStatus {
-    fn from(status: domain::JobStatus) -> Self {
-        Self { state: status.state, state_reason: status.reason, exit_code: status.exit_code, interrupt_signal: status.signal }
+impl<'a> From<&'a domain::JobStatus> for JobStatus<'a> {
+    fn from(status: &'a domain::JobStatus) -> Self {
+        Self { state: &status.state, state_reason: status.reason.as_deref(), exit_code: status.exit_code, interrupt_signal: status.signal }
     }
 }
 
-impl From<domain::JobTimes> for JobTime {
-    fn from(times: domain::JobTimes) -> Self {
+impl From<&domain::JobTimes> for JobTime {
+    fn from(times: &domain::JobTimes) -> Self {
         Self {
             elapsed: times.elapsed,
             start: times.start,
@@ -383,20 +386,20 @@ impl From<domain::JobTimes> for JobTime {
     }
 }
 
-impl From<&Vec<domain::JobMetadata>> for GetJobMetadataResponse {
-    fn from(jobs: &Vec<domain::JobMetadata>) -> Self {
-        Self { jobs: Some(jobs.iter().cloned().map(JobMetadataModel::from).collect()) }
+impl<'a> From<&'a [domain::JobMetadata]> for GetJobMetadataResponse<'a> {
+    fn from(jobs: &'a [domain::JobMetadata]) -> Self {
+        Self { jobs: Some(jobs.iter().map(JobMetadataModel::from).collect()) }
     }
 }
 
-impl From<domain::JobMetadata> for JobMetadataModel {
-    fn from(job: domain::JobMetadata) -> Self {
+impl<'a> From<&'a domain::JobMetadata> for JobMetadataModel<'a> {
+    fn from(job: &'a domain::JobMetadata) -> Self {
         Self {
-            job_id: job.id.into(),
-            script: job.script,
-            standard_input: job.standard_input,
-            standard_output: job.standard_output,
-            standard_error: job.standard_error,
+            job_id: job.id.as_str(),
+            script: job.script.as_deref(),
+            standard_input: job.standard_input.as_deref(),
+            standard_output: job.standard_output.as_deref(),
+            standard_error: job.standard_error.as_deref(),
         }
     }
 }

@@ -1,15 +1,18 @@
-//! The extractors that turn a request into proofs: [`Caller`] for who asks, [`Access`] for who may use the system of the path.
+//! The extractors that turn a request into proofs: [`Caller`] for who asks, and one for each relation for who may do on the system of
+//! the path what the operation does. There is none for [`Access`] alone: an operation that names no relation does not compile.
 
-use axum::extract::{FromRequestParts, RawPathParams};
+use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 
 use crate::authn::{AuthnError, MAX_TOKEN};
+use crate::authz::Relation;
 use crate::domain::Secret;
 use crate::http::Api;
+use crate::http::extract::parameters::read_pairs;
 use crate::http::problem::Problem;
 use crate::http::problem::context::Context;
-use crate::service::{Access, AccessError, Caller};
+use crate::service::{Access, AccessError, Caller, InvalidRequest};
 
 impl FromRequestParts<Api> for Caller {
     type Rejection = Problem;
@@ -18,19 +21,59 @@ impl FromRequestParts<Api> for Caller {
         let Ok(Context(context)) = Context::from_request_parts(parts, api).await;
         let token = bearer_token(&parts.headers).map_err(|error| api.gate.refuse(error))?;
         let caller = api.gate.identify(token.as_ref(), context.id().clone(), context.client_address()).await?;
-        context.identified(&caller.principal().username);
+        context.identified(&caller);
+        check_query(parts, api)?;
         Ok(caller)
     }
 }
 
-impl FromRequestParts<Api> for Access {
+/// The way in for an operation that shows something.
+pub(crate) struct ReadAccess(pub(crate) Access);
+
+/// The way in for an operation that has work done by the scheduler.
+pub(crate) struct SubmitAccess(pub(crate) Access);
+
+/// The way in for an operation that changes files.
+pub(crate) struct WriteAccess(pub(crate) Access);
+
+impl FromRequestParts<Api> for ReadAccess {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        api.gate.open()?;
-        let caller = Caller::from_request_parts(parts, api).await?;
-        let system = path_parameter(parts, "system_name").await.unwrap_or_default();
-        Ok(api.gate.admit(caller, &system).await?)
+        admit(parts, api, Relation::Read).await.map(Self)
+    }
+}
+
+impl FromRequestParts<Api> for SubmitAccess {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        admit(parts, api, Relation::Submit).await.map(Self)
+    }
+}
+
+impl FromRequestParts<Api> for WriteAccess {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        admit(parts, api, Relation::Write).await.map(Self)
+    }
+}
+
+async fn admit(parts: &mut Parts, api: &Api, relation: Relation) -> Result<Access, Problem> {
+    api.gate.open()?;
+    let caller = Caller::from_request_parts(parts, api).await?;
+    let system = path_parameter(parts, "system_name").await.unwrap_or_default();
+    Ok(api.gate.admit(caller, relation, &system).await?)
+}
+
+/// Refuses parameters that the operation does not know.
+fn check_query(parts: &Parts, api: &Api) -> Result<(), InvalidRequest> {
+    match (parts.uri.query(), parts.extensions.get::<MatchedPath>()) {
+        (Some(query), Some(route)) if !api.config.lenient => {
+            api.query_names.check(route.as_str(), &parts.method, read_pairs(query).keys().map(String::as_str))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -12,58 +12,62 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::domain::{Backend, Reading, Rendering};
+use crate::domain::{Backend, Reading, Rendering, hex};
 use crate::http::Api;
+use crate::http::extract::conditional::{strong, tags};
 use crate::http::extract::page::Paging;
 
-/// Says which way a call to the scheduler took, where there is more than one.
+/// Which backend of the scheduler answered, where there is more than one.
 static SCHEDULER_PATH: HeaderName = HeaderName::from_static("goldcrest-scheduler-path");
 
 /// Which header tells of what an answer lacks.
 static INCOMPLETE: HeaderName = HeaderName::from_static("goldcrest-incomplete");
 
-/// The header that tells of the way, where there is one to tell of.
-pub(crate) fn backend_header(way: Option<Backend>) -> HeaderMap {
-    let value = way.and_then(|way| HeaderValue::from_str(&way.to_string()).ok());
+/// The header that names the backend, where there is more than one.
+pub(crate) fn backend_header(via: Option<Backend>) -> HeaderMap {
+    let value = via.and_then(|backend| HeaderValue::from_str(&backend.to_string()).ok());
     value.map(|value| (SCHEDULER_PATH.clone(), value)).into_iter().collect()
 }
 
-/// The `If-None-Match` fields of the request: the answers that the caller has.
-pub(crate) struct IfNoneMatch(Vec<HeaderValue>);
+/// What an answer lacks, where a part of it could not be had.
+pub(crate) type Missing = Option<&'static str>;
+
+/// The tags of `If-None-Match`: the answers that the caller has.
+pub(crate) struct IfNoneMatch(Vec<String>);
 
 impl FromRequestParts<Api> for IfNoneMatch {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
-        Ok(Self(parts.headers.get_all(header::IF_NONE_MATCH).iter().cloned().collect()))
+        Ok(Self::from(&parts.headers))
+    }
+}
+
+impl From<&HeaderMap> for IfNoneMatch {
+    fn from(headers: &HeaderMap) -> Self {
+        Self(tags(headers, &header::IF_NONE_MATCH).unwrap_or_default())
     }
 }
 
 impl IfNoneMatch {
-    /// The answer as an `M`; 304 without it where the caller has it.
-    pub(crate) fn answer<M, T>(&self, reading: &Reading<T>) -> Response
-    where
-        M: Serialize + for<'a> From<&'a T>,
-    {
+    /// The answer as the document that `render` makes; 304 without it where the caller has it.
+    pub(crate) fn answer<T>(&self, reading: &Reading<T>, render: impl FnOnce(&T, Missing) -> Rendering) -> Response {
         let missing = reading.missing();
-        self.respond(reading, reading.rendering(|value| render(M::from(value), missing)), HeaderMap::new())
+        self.respond(reading, reading.rendering(|value| render(value, missing)), HeaderMap::new())
     }
 
-    /// A page of the answer as an `M`; the whole one where no page is asked for.
-    pub(crate) fn page<M, E>(&self, reading: &Reading<Vec<E>>, paging: &Paging) -> Response
-    where
-        M: Serialize + for<'a> From<&'a [E]> + for<'a> From<&'a Vec<E>>,
-    {
+    /// The same of a page of the answer; of the whole one where no page is asked for.
+    pub(crate) fn page<E>(&self, reading: &Reading<Vec<E>>, paging: &Paging, render: fn(&[E], Missing) -> Rendering) -> Response {
         if paging.is_whole() {
-            return self.answer::<M, _>(reading);
+            return self.answer(reading, |entries, missing| render(entries, missing));
         }
-        self.respond(reading, &render(M::from(paging.of(reading)), reading.missing()), paging.headers(reading.len()))
+        self.respond(reading, &render(paging.of(reading), reading.missing()), paging.headers(reading.len()))
     }
 
     fn respond<T>(&self, reading: &Reading<T>, rendering: &Rendering, mut headers: HeaderMap) -> Response {
         let tag = format!("\"{}\"", rendering.digest);
         let max_age = format!("private, max-age={}", reading.fresh_for().as_secs());
-        headers.extend(backend_header(reading.way()));
+        headers.extend(backend_header(reading.via()));
         if let Some(missing) = reading.missing() {
             headers.insert(INCOMPLETE.clone(), HeaderValue::from_static(missing));
         }
@@ -79,10 +83,8 @@ impl IfNoneMatch {
         (headers, Body::from(rendering.bytes.clone())).into_response()
     }
 
-    /// Weak comparison (RFC 9110, 8.8.3.2). Our tags hold no comma, so that a list can be cut at them.
     fn holds(&self, tag: &str) -> bool {
-        let known = self.0.iter().filter_map(|field| field.to_str().ok()).flat_map(|field| field.split(',')).map(str::trim);
-        known.map(|known| known.strip_prefix("W/").unwrap_or(known)).any(|known| known == tag || known == "*")
+        self.0.iter().any(|known| strong(known) == tag || known == "*")
     }
 }
 
@@ -94,13 +96,14 @@ struct Incomplete<M> {
     incomplete: &'static str,
 }
 
-fn render(model: impl Serialize, missing: Option<&'static str>) -> Rendering {
+/// A document with what it lacks.
+pub(crate) fn render(model: impl Serialize, missing: Missing) -> Rendering {
     let bytes = match missing {
         None => serde_json::to_vec(&model),
         Some(incomplete) => serde_json::to_vec(&Incomplete { model, incomplete }),
     };
     let bytes = bytes.expect("strings, numbers and lists of them serialise");
-    let digest = digest(&SHA256, &bytes).as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex(&digest(&SHA256, &bytes).as_ref()[..16]);
     Rendering { bytes: bytes.into(), digest }
 }
 
@@ -110,7 +113,10 @@ mod tests {
 
     #[test]
     fn a_tag_is_known_in_every_way_of_writing_it_and_no_other_is() {
-        let holds = |fields: &[&'static str]| IfNoneMatch(fields.iter().copied().map(HeaderValue::from_static).collect()).holds("\"a1\"");
+        let headers = |fields: &[&'static str]| -> HeaderMap {
+            fields.iter().map(|field| (header::IF_NONE_MATCH, HeaderValue::from_static(field))).collect()
+        };
+        let holds = |fields: &[&'static str]| IfNoneMatch::from(&headers(fields)).holds("\"a1\"");
         for fields in [&["\"a1\""][..], &["W/\"a1\""], &["\"b2\", \"a1\""], &["\"b2\",W/\"a1\" "], &["\"b2\"", "\"a1\""], &["*"]] {
             assert!(holds(fields), "{fields:?}");
         }

@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::domain::{ByteRange, FileVersion};
 use crate::http::Api;
+use crate::http::extract::list_field::members;
 
 /// For how many seconds after its change a file may change again without a sign. More than the one second of the clock, since
 /// the cluster's need not be ours.
@@ -64,7 +65,7 @@ impl Validators {
 
     /// Weak comparison, but that a file which has just changed is like none.
     fn is_like(&self, tag: &str) -> bool {
-        self.is(tag.strip_prefix("W/").unwrap_or(tag))
+        self.is(strong(tag))
     }
 }
 
@@ -80,9 +81,9 @@ pub(crate) struct Conditions {
     has_range: bool,
 }
 
-/// What the demands come to.
+/// The result of evaluating the conditions (RFC 9110, 13.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Evaluation {
     /// A condition does not hold: 412.
     Failed,
     /// The client has what there is: 304.
@@ -118,15 +119,15 @@ impl Conditions {
         self.matches.is_some() || self.unmodified_since.is_some()
     }
 
-    /// The order is that of RFC 9110, 13.2.2. `reads` for GET and HEAD.
-    pub(crate) fn judge(&self, present: &Validators, reads: bool) -> Verdict {
+    /// Evaluates the conditions in the order of RFC 9110, 13.2.2. `reads` for GET and HEAD.
+    pub(crate) fn evaluate(&self, present: &Validators, reads: bool) -> Evaluation {
         let allowed = match (&self.matches, self.unmodified_since) {
             (Some(tags), _) => tags.iter().any(|tag| tag == "*" || present.is(tag)),
             (None, Some(since)) => present.modified <= since,
             (None, None) => true,
         };
         if !allowed {
-            return Verdict::Failed;
+            return Evaluation::Failed;
         }
         let known = match (&self.none_matches, self.modified_since.filter(|_| reads)) {
             (Some(tags), _) => tags.iter().any(|tag| tag == "*" || present.is_like(tag)),
@@ -134,9 +135,9 @@ impl Conditions {
             (None, None) => false,
         };
         match known {
-            true if reads => Verdict::NotModified,
-            true => Verdict::Failed,
-            false => Verdict::Proceed(self.range.filter(|_| self.if_range.as_deref().is_none_or(|validator| same(present, validator)))),
+            true if reads => Evaluation::NotModified,
+            true => Evaluation::Failed,
+            false => Evaluation::Proceed(self.range.filter(|_| self.if_range.as_deref().is_none_or(|validator| same(present, validator)))),
         }
     }
 }
@@ -158,21 +159,21 @@ impl From<&HeaderMap> for Conditions {
             values.next().is_none().then_some(value.trim())
         };
         let date = |name: &HeaderName| one(name).and_then(date);
-        // Our tags hold no comma, so that a list can be cut at them.
-        let tags = |name: &HeaderName| {
-            let fields = headers.get_all(name).iter().flat_map(|value| value.to_str().unwrap_or_default().split(','));
-            headers.contains_key(name).then(|| fields.map(|tag| tag.trim().to_owned()).collect())
-        };
         Self {
-            matches: tags(&header::IF_MATCH),
+            matches: tags(headers, &header::IF_MATCH),
             unmodified_since: date(&header::IF_UNMODIFIED_SINCE),
-            none_matches: tags(&header::IF_NONE_MATCH),
+            none_matches: tags(headers, &header::IF_NONE_MATCH),
             modified_since: date(&header::IF_MODIFIED_SINCE),
             if_range: headers.contains_key(header::IF_RANGE).then(|| one(&header::IF_RANGE).unwrap_or_default().to_owned()),
             range: one(&header::RANGE).and_then(range),
             has_range: headers.contains_key(header::RANGE),
         }
     }
+}
+
+/// The tags of a condition; none where it is not made.
+pub(crate) fn tags(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<String>> {
+    headers.contains_key(name).then(|| members(headers, name).map(str::to_owned).collect())
 }
 
 /// Whether the validator of `If-Range` is of the present state (RFC 9110, 13.1.5).
@@ -202,6 +203,11 @@ fn range(value: &str) -> Option<ByteRange> {
             (first <= last).then_some(ByteRange::From(first, Some(last)))
         }
     }
+}
+
+/// The tag as weak comparison takes it (RFC 9110, 8.8.3.2).
+pub(crate) fn strong(tag: &str) -> &str {
+    tag.strip_prefix("W/").unwrap_or(tag)
 }
 
 fn quoted(tag: &str) -> Option<&str> {
@@ -243,12 +249,12 @@ mod tests {
         Conditions::from(&headers)
     }
 
-    fn judge(fields: &[(&'static str, &str)]) -> Verdict {
-        conditions(fields).judge(&settled(), true)
+    fn evaluate(fields: &[(&'static str, &str)]) -> Evaluation {
+        conditions(fields).evaluate(&settled(), true)
     }
 
-    const WHOLE: Verdict = Verdict::Proceed(None);
-    const PART: Verdict = Verdict::Proceed(Some(ByteRange::From(2, Some(5))));
+    const WHOLE: Evaluation = Evaluation::Proceed(None);
+    const PART: Evaluation = Evaluation::Proceed(Some(ByteRange::From(2, Some(5))));
 
     fn written(validators: &Validators) -> (String, Option<String>) {
         let mut headers = HeaderMap::new();
@@ -272,59 +278,59 @@ mod tests {
     #[test]
     fn a_client_that_has_the_file_is_told_so() {
         for tags in [TAG, "W/\"a-6b014f80\"", "\"x\", \"a-6b014f80\"", "*"] {
-            assert_eq!(judge(&[("if-none-match", tags)]), Verdict::NotModified, "{tags}");
+            assert_eq!(evaluate(&[("if-none-match", tags)]), Evaluation::NotModified, "{tags}");
         }
         for tags in ["\"x\"", "a-6b014f80", "", "\"A-6B014F80\"", "\"a-6b014f80~\""] {
-            assert_eq!(judge(&[("if-none-match", tags)]), WHOLE, "{tags}");
+            assert_eq!(evaluate(&[("if-none-match", tags)]), WHOLE, "{tags}");
         }
-        assert_eq!(judge(&[("if-modified-since", THEN)]), Verdict::NotModified);
-        assert_eq!(judge(&[("if-modified-since", BEFORE)]), WHOLE);
-        assert_eq!(judge(&[("if-modified-since", "yesterday")]), WHOLE);
+        assert_eq!(evaluate(&[("if-modified-since", THEN)]), Evaluation::NotModified);
+        assert_eq!(evaluate(&[("if-modified-since", BEFORE)]), WHOLE);
+        assert_eq!(evaluate(&[("if-modified-since", "yesterday")]), WHOLE);
         // A tag counts for more than a date (RFC 9110, 13.1.3).
-        assert_eq!(judge(&[("if-none-match", "\"x\""), ("if-modified-since", THEN)]), WHOLE);
+        assert_eq!(evaluate(&[("if-none-match", "\"x\""), ("if-modified-since", THEN)]), WHOLE);
     }
 
     #[test]
     fn a_file_that_has_just_changed_is_never_taken_for_a_copy() {
-        let judge = |fields| conditions(fields).judge(&fresh(), true);
-        assert_eq!(judge(&[("if-none-match", "W/\"a-6b014f80~\"")]), WHOLE);
-        assert_eq!(judge(&[("if-modified-since", THEN)]), WHOLE);
-        assert_eq!(judge(&[("if-match", "\"a-6b014f80~\"")]), Verdict::Failed);
-        assert_eq!(judge(&[("range", "bytes=2-5"), ("if-range", "W/\"a-6b014f80~\"")]), WHOLE);
-        assert_eq!(judge(&[("range", "bytes=2-5"), ("if-range", THEN)]), WHOLE);
-        assert_eq!(judge(&[("if-match", "*")]), WHOLE);
+        let evaluate = |fields| conditions(fields).evaluate(&fresh(), true);
+        assert_eq!(evaluate(&[("if-none-match", "W/\"a-6b014f80~\"")]), WHOLE);
+        assert_eq!(evaluate(&[("if-modified-since", THEN)]), WHOLE);
+        assert_eq!(evaluate(&[("if-match", "\"a-6b014f80~\"")]), Evaluation::Failed);
+        assert_eq!(evaluate(&[("range", "bytes=2-5"), ("if-range", "W/\"a-6b014f80~\"")]), WHOLE);
+        assert_eq!(evaluate(&[("range", "bytes=2-5"), ("if-range", THEN)]), WHOLE);
+        assert_eq!(evaluate(&[("if-match", "*")]), WHOLE);
     }
 
     #[test]
     fn what_was_expected_and_is_not_there_fails() {
-        assert_eq!(judge(&[("if-match", TAG)]), WHOLE);
-        assert_eq!(judge(&[("if-match", "*")]), WHOLE);
+        assert_eq!(evaluate(&[("if-match", TAG)]), WHOLE);
+        assert_eq!(evaluate(&[("if-match", "*")]), WHOLE);
         for tags in ["\"x\"", "W/\"a-6b014f80\"", ""] {
-            assert_eq!(judge(&[("if-match", tags)]), Verdict::Failed, "{tags}");
+            assert_eq!(evaluate(&[("if-match", tags)]), Evaluation::Failed, "{tags}");
         }
-        assert_eq!(judge(&[("if-unmodified-since", THEN)]), WHOLE);
-        assert_eq!(judge(&[("if-unmodified-since", BEFORE)]), Verdict::Failed);
-        assert_eq!(judge(&[("if-match", TAG), ("if-unmodified-since", BEFORE)]), WHOLE);
-        assert_eq!(judge(&[("if-match", "\"x\""), ("if-none-match", TAG)]), Verdict::Failed);
+        assert_eq!(evaluate(&[("if-unmodified-since", THEN)]), WHOLE);
+        assert_eq!(evaluate(&[("if-unmodified-since", BEFORE)]), Evaluation::Failed);
+        assert_eq!(evaluate(&[("if-match", TAG), ("if-unmodified-since", BEFORE)]), WHOLE);
+        assert_eq!(evaluate(&[("if-match", "\"x\""), ("if-none-match", TAG)]), Evaluation::Failed);
     }
 
     #[test]
     fn a_range_counts_while_the_file_is_the_one_that_was_begun() {
-        assert_eq!(judge(&[("range", "bytes=2-5")]), PART);
+        assert_eq!(evaluate(&[("range", "bytes=2-5")]), PART);
         for validator in [TAG, THEN] {
-            assert_eq!(judge(&[("range", "bytes=2-5"), ("if-range", validator)]), PART, "{validator}");
+            assert_eq!(evaluate(&[("range", "bytes=2-5"), ("if-range", validator)]), PART, "{validator}");
         }
         for validator in ["\"x\"", "W/\"a-6b014f80\"", BEFORE, "", "*"] {
-            assert_eq!(judge(&[("range", "bytes=2-5"), ("if-range", validator)]), WHOLE, "{validator}");
+            assert_eq!(evaluate(&[("range", "bytes=2-5"), ("if-range", validator)]), WHOLE, "{validator}");
         }
-        assert_eq!(judge(&[("range", "bytes=2-5"), ("if-none-match", TAG)]), Verdict::NotModified);
+        assert_eq!(evaluate(&[("range", "bytes=2-5"), ("if-none-match", TAG)]), Evaluation::NotModified);
     }
 
     #[test]
     fn a_write_that_is_not_to_replace_the_present_state_fails() {
-        let judge = |fields| conditions(fields).judge(&settled(), false);
-        assert_eq!(judge(&[("if-none-match", TAG)]), Verdict::Failed);
-        assert_eq!(judge(&[("if-modified-since", THEN)]), WHOLE);
+        let evaluate = |fields| conditions(fields).evaluate(&settled(), false);
+        assert_eq!(evaluate(&[("if-none-match", TAG)]), Evaluation::Failed);
+        assert_eq!(evaluate(&[("if-modified-since", THEN)]), WHOLE);
         assert!(conditions(&[("if-none-match", "*")]).only_new() && !conditions(&[("if-none-match", TAG)]).only_new());
     }
 
@@ -338,7 +344,7 @@ mod tests {
             assert_eq!(range(value), None, "{value}");
         }
         // The header twice is as good as none.
-        assert_eq!(judge(&[("range", "bytes=2-5"), ("range", "bytes=2-5")]), WHOLE);
+        assert_eq!(evaluate(&[("range", "bytes=2-5"), ("range", "bytes=2-5")]), WHOLE);
     }
 
     proptest! {
@@ -347,8 +353,8 @@ mod tests {
             for name in ["range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since"] {
                 let mut headers = HeaderMap::new();
                 headers.append(name, value.parse().unwrap());
-                let verdict = Conditions::from(&headers).judge(&settled(), true);
-                if let Verdict::Proceed(Some(range)) = verdict {
+                let evaluation = Conditions::from(&headers).evaluate(&settled(), true);
+                if let Evaluation::Proceed(Some(range)) = evaluation {
                     prop_assert!(range.within(VERSION.size).is_none_or(|range| range.end <= VERSION.size));
                 }
             }

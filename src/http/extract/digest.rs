@@ -13,6 +13,7 @@ use futures::StreamExt;
 use futures::stream;
 
 use crate::filesystem::{ContentStream, FilesystemError};
+use crate::http::extract::list_field::members;
 use crate::service::{InvalidRequest, Place};
 
 /// The digest of the whole file.
@@ -204,12 +205,6 @@ fn quality(member: &str) -> Option<(&str, f32)> {
         None => Some((member, 1.0)),
         Some((name, weight)) => Some((name.trim(), weight.trim().strip_prefix("q=")?.parse().ok()?)),
     }
-}
-
-/// The members of a list, as it stands in all fields of that name.
-fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let fields = headers.get_all(name).into_iter().flat_map(|value| value.to_str().unwrap_or_default().split(','));
-    fields.map(str::trim).filter(|member| !member.is_empty())
 }
 
 #[cfg(test)]

@@ -5,5 +5,8 @@ pub(crate) mod cached_response;
 pub(crate) mod conditional;
 pub(crate) mod digest;
 pub(crate) mod forward_body;
+pub(crate) mod known_names;
+pub(crate) mod list_field;
 pub(crate) mod page;
 pub(crate) mod parameters;
+pub(crate) mod query;

@@ -10,6 +10,7 @@ use utoipa::IntoParams;
 
 use crate::http::Api;
 use crate::http::extract::parameters::{Parameters, lenient};
+use crate::http::extract::query;
 use crate::http::problem::Problem;
 use crate::service::{InvalidRequest, Place};
 
@@ -54,9 +55,8 @@ impl FromRequestParts<Api> for Paging {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let Parameters(asked) = Parameters::<PageParameters>::from_request_parts(parts, api).await?;
-        let is_ours = |pair: &&str| matches!(pair.split('=').next(), Some("page" | "pageSize"));
-        let pairs = parts.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !is_ours(pair));
-        Ok(Self { page: asked.page()?, rest: pairs.flat_map(|pair| [pair, "&"]).collect() })
+        let rest = query::without(parts.uri.query().unwrap_or_default(), &["page", "pageSize"]);
+        Ok(Self { page: asked.page()?, rest })
     }
 }
 

@@ -12,11 +12,14 @@ use serde_json::{Map, Value};
 use crate::domain::bytes_to_text;
 use crate::error::Kind;
 use crate::http::Api;
+use crate::http::extract::known_names::unknown_member;
+use crate::http::extract::query::pairs;
 use crate::http::problem::Problem;
 use crate::rest::Object;
 use crate::service::{InvalidRequest, Place};
 
-/// The query as a `T`. Parameters that `T` does not have are ignored; of repeated ones the last counts.
+/// The query as a `T`. Parameters that `T` does not have are ignored here, since more than one `T` may be read from a query (see
+/// [`QueryNames`](crate::http::extract::known_names::QueryNames)); of repeated ones the last counts.
 pub(crate) struct Parameters<T>(pub(crate) T);
 
 impl<T: DeserializeOwned> FromRequestParts<Api> for Parameters<T> {
@@ -28,10 +31,26 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Parameters<T> {
     }
 }
 
-/// The JSON document of a request as a `T`. Members that `T` does not have are ignored.
+/// The JSON document of a request as a `T`. Members that `T` does not have are refused, or ignored where `server.lenient` is set.
 pub(crate) struct Document<T>(pub(crate) T);
 
 impl<T: DeserializeOwned> FromRequest<Api> for Document<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        WrittenDocument::from_request(request, api).await.map(|written| Self(written.document))
+    }
+}
+
+/// The same with the bytes as they were sent.
+pub(crate) struct WrittenDocument<T> {
+    /// The document.
+    pub(crate) document: T,
+    /// What was sent.
+    pub(crate) bytes: Bytes,
+}
+
+impl<T: DeserializeOwned> FromRequest<Api> for WrittenDocument<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
@@ -41,16 +60,62 @@ impl<T: DeserializeOwned> FromRequest<Api> for Document<T> {
         }
         let bytes = Bytes::from_request(request, api).await.map_err(|rejection| {
             if rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
-                Problem::new(Kind::TooLarge, format!("the document is larger than the limit of {} bytes", api.config.max_body_size))
+                Problem::new(Kind::TooLarge, format!(
+                    "the document is larger than the limit of {} bytes (server.max_body_size): send less at a time; a large job script can be \
+                     uploaded as a file and named by `scriptPath`",
+                    api.config.max_body_size
+                ))
             } else {
                 Problem::new(Kind::Invalid, "the document could not be received whole")
             }
         })?;
-        let mut json = serde_json::Deserializer::from_slice(&bytes);
-        let Object(document) = serde_path_to_error::deserialize(&mut json).map_err(|error| invalid(Place::Document, &error))?;
-        json.end().map_err(|error| InvalidRequest::new(Place::Document, "body", error.to_string()))?;
-        Ok(Self(document))
+        Ok(Self { document: read_document(&bytes, api.config.lenient)?, bytes })
     }
+}
+
+/// The most members of a document that are ignored.
+const MAX_IGNORED: usize = 32;
+
+fn read_document<T: DeserializeOwned>(bytes: &[u8], is_lenient: bool) -> Result<T, InvalidRequest> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let error = match serde_path_to_error::deserialize(&mut json) {
+        Ok(Object(document)) => {
+            json.end().map_err(|error| InvalidRequest::new(Place::Document, "body", error.to_string()))?;
+            return Ok(document);
+        }
+        Err(error) => error,
+    };
+    if !is_lenient || !error.inner().is_data() {
+        return Err(invalid(Place::Document, &error));
+    }
+    let mut value: Value =
+        serde_json::from_slice(bytes).map_err(|error| InvalidRequest::new(Place::Document, "body", error.to_string()))?;
+    let mut ignored = 0;
+    loop {
+        let error = match serde_path_to_error::deserialize(&value) {
+            Ok(Object(document)) => return Ok(document),
+            Err(error) => error,
+        };
+        ignored += 1;
+        if ignored > MAX_IGNORED || !ignore(&mut value, &error) {
+            return Err(invalid(Place::Document, &error));
+        }
+    }
+}
+
+/// Takes the unknown member out that the error tells of; false where it tells of another mistake, or of what no client of FirecREST
+/// sends: a member of an element of a list.
+fn ignore(document: &mut Value, error: &serde_path_to_error::Error<serde_json::Error>) -> bool {
+    use serde_path_to_error::Segment;
+    let Some((name, _)) = unknown_member(".", &error.inner().to_string()) else { return false };
+    let mut parents: Vec<&Segment> = error.path().iter().filter(|segment| !matches!(segment, Segment::Unknown)).collect();
+    // The path is that of the member itself, where serde reads it with the members around it.
+    parents.pop_if(|last| matches!(last, Segment::Map { key } if *key == name));
+    let parent = parents.into_iter().try_fold(document, |parent, segment| match segment {
+        Segment::Map { key } => parent.get_mut(key),
+        _ => None,
+    });
+    parent.and_then(Value::as_object_mut).is_some_and(|parent| parent.remove(&name).is_some())
 }
 
 fn read<T: DeserializeOwned>(place: Place, value: Value) -> Result<T, InvalidRequest> {
@@ -63,7 +128,11 @@ fn invalid(place: Place, error: &serde_path_to_error::Error<serde_json::Error>) 
         let near = if path == "." { String::new() } else { format!(", in {path}") };
         return InvalidRequest::new(place, "body", format!("the document is no JSON: {}{near}", error.inner()));
     }
-    let message: String = error.inner().to_string().chars().take(500).collect();
+    let message = error.inner().to_string();
+    if let Some((_, unknown)) = unknown_member(&path, &message) {
+        return std::iter::once(unknown).collect();
+    }
+    let message: String = message.chars().take(500).collect();
     // A missing member is reported at the object that lacks it, so that its own name has to be read from serde's message.
     let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split_once('`')).map(|(name, _)| name.to_owned());
     let name = match (path.as_str(), missing) {
@@ -87,10 +156,9 @@ fn known_part(path: &serde_path_to_error::Path) -> String {
     if text.is_empty() { ".".to_owned() } else { text }
 }
 
-/// The pairs of `application/x-www-form-urlencoded` (WHATWG URL, 5.1), but bytes that are not UTF-8 survive.
-fn read_pairs(query: &str) -> Map<String, Value> {
-    let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs.map(|(name, value)| (read_text(name), Value::String(read_text(value)))).collect()
+/// The pairs, decoded; bytes that are not UTF-8 survive.
+pub(crate) fn read_pairs(query: &str) -> Map<String, Value> {
+    pairs(query).map(|(name, value)| (read_text(name), Value::String(read_text(value)))).collect()
 }
 
 fn read_text(encoded: &str) -> String {

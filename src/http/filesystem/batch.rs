@@ -6,13 +6,14 @@ use axum::Json;
 use axum::extract::State;
 use tokio::time::Instant;
 
+use crate::authz::Relation;
 use crate::error::Kind;
 use crate::http::Api;
+use crate::http::extract::access::ReadAccess;
 use crate::http::extract::parameters::Document;
 use crate::http::filesystem::model::batch::{BatchOutput, BatchResult, PostBatchRequest, PostBatchResponse};
 use crate::http::problem::Problem;
 use crate::http::problem::problem_context::ProblemContext;
-use crate::service::Access;
 use crate::service::batch::{self, Operation, Outcome, Output};
 
 /// Carry out many file operations
@@ -28,7 +29,7 @@ use crate::service::batch::{self, Operation, Outcome, Output};
     responses((status = 200, description = "What became of each operation", body = PostBatchResponse))
 )]
 pub(crate) async fn batch(
-    access: Access,
+    ReadAccess(access): ReadAccess,
     State(api): State<Api>,
     problem_context: ProblemContext,
     Document(request): Document<PostBatchRequest>,
@@ -36,6 +37,8 @@ pub(crate) async fn batch(
     // What is left of the request's time is for the answer.
     let time = Duration::from_secs(api.config.request_timeout).mul_f32(0.9);
     let operations: Vec<Operation> = request.operations.into_iter().map(Operation::from).collect();
+    let changes = operations.iter().any(Operation::changes);
+    let access = if changes { api.gate.admit_further(access, Relation::Write).await? } else { access };
     let outcomes = batch::run(&access, operations, request.ordered, Instant::now() + time).await?;
     let failed = outcomes.iter().filter(|outcome| !matches!(outcome, Outcome::Done(_))).count();
     let results = outcomes.into_iter().map(|outcome| result(outcome, &problem_context)).collect();

@@ -7,7 +7,6 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -17,12 +16,12 @@ use tokio::time::timeout;
 
 use crate::domain::bytes_to_text;
 use crate::filesystem::{FollowFrom, FollowStream, Followed};
-use crate::http::Api;
+use crate::http::extract::access::ReadAccess;
 use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::model::storage::FollowParameters;
 use crate::http::problem::Problem;
 use crate::http::problem::problem_context::ProblemContext;
-use crate::service::{Access, InvalidRequest, Place, ServiceError, follow};
+use crate::service::{InvalidRequest, Place, ServiceError, follow};
 
 /// After so long without an event a comment is sent, so that nobody on the way takes the connection for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -44,14 +43,13 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
     responses((status = 200, description = "What happens to the file", body = String, content_type = "text/event-stream"))
 )]
 pub(crate) async fn follow(
-    access: Access,
+    ReadAccess(access): ReadAccess,
     query: Parameters<FollowParameters>,
-    State(api): State<Api>,
     headers: HeaderMap,
     problem_context: ProblemContext,
 ) -> Result<Response, Problem> {
     let from = from(&query.0, &headers)?;
-    let changes = follow::follow(&access, &api.follow_limits, &query.0.path, from).await?;
+    let changes = follow::follow(&access, &query.0.path, from).await?;
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         // What nginx looks at before it gathers an answer.

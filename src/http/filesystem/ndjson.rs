@@ -16,6 +16,7 @@ use futures::stream::StreamExt;
 use crate::domain::DirectoryEntry;
 use crate::filesystem::EntryStream;
 use crate::http::Api;
+use crate::http::extract::list_field::members;
 use crate::http::filesystem::model::file::File;
 use crate::http::problem::Problem;
 use crate::http::problem::problem_context::ProblemContext;
@@ -85,7 +86,6 @@ fn lines(found: Vec<DirectoryEntry>) -> Bytes {
 }
 
 fn accepts(headers: &HeaderMap) -> bool {
-    let fields = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let mut types = fields.flat_map(|field| field.split(',')).map(|range| range.split(';').next().unwrap_or_default().trim());
+    let mut types = members(headers, &header::ACCEPT).map(|range| range.split(';').next().unwrap_or_default().trim());
     types.any(|media_type| media_type.eq_ignore_ascii_case(MEDIA_TYPE))
 }

@@ -2,11 +2,12 @@
 
 use axum::Json;
 
+use crate::http::extract::access::ReadAccess;
 use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::model::request::PathParameters;
 use crate::http::filesystem::model::storage::{GetAclResponse, GetDfResponse, GetQuotaResponse};
 use crate::http::problem::Problem;
-use crate::service::{Access, storage};
+use crate::service::storage;
 
 /// How full a file system is
 #[utoipa::path(
@@ -17,7 +18,7 @@ use crate::service::{Access, storage};
     params(PathParameters),
     responses((status = 200, description = "The file system that holds the path", body = GetDfResponse))
 )]
-pub(crate) async fn df(access: Access, query: Parameters<PathParameters>) -> Result<Json<GetDfResponse>, Problem> {
+pub(crate) async fn df(ReadAccess(access): ReadAccess, query: Parameters<PathParameters>) -> Result<Json<GetDfResponse>, Problem> {
     Ok(Json(storage::space(&access, &query.0.path).await?.into()))
 }
 
@@ -32,7 +33,7 @@ pub(crate) async fn df(access: Access, query: Parameters<PathParameters>) -> Res
     params(PathParameters),
     responses((status = 200, description = "The quotas of the caller and, where the tool tells, of the caller's groups", body = GetQuotaResponse))
 )]
-pub(crate) async fn quota(access: Access, query: Parameters<PathParameters>) -> Result<Json<GetQuotaResponse>, Problem> {
+pub(crate) async fn quota(ReadAccess(access): ReadAccess, query: Parameters<PathParameters>) -> Result<Json<GetQuotaResponse>, Problem> {
     Ok(Json(storage::quota(&access, &query.0.path).await?.into()))
 }
 
@@ -47,6 +48,6 @@ pub(crate) async fn quota(access: Access, query: Parameters<PathParameters>) -> 
     params(PathParameters),
     responses((status = 200, description = "The entries of the list", body = GetAclResponse))
 )]
-pub(crate) async fn acl(access: Access, query: Parameters<PathParameters>) -> Result<Json<GetAclResponse>, Problem> {
+pub(crate) async fn acl(ReadAccess(access): ReadAccess, query: Parameters<PathParameters>) -> Result<Json<GetAclResponse>, Problem> {
     Ok(Json(storage::acl(&access, &query.0.path).await?.into()))
 }

@@ -15,6 +15,7 @@ use crate::http::config::{LoggedHeader, Logger};
 use crate::http::middleware::client_address::{Peer, TrustedProxies};
 use crate::http::middleware::host;
 use crate::http::middleware::normalise::Prefix;
+use crate::http::middleware::under_way::under_way;
 use crate::http::problem::Problem;
 use crate::http::problem::context::{CORRELATION_ID, REQUEST_ID, RequestContext};
 use crate::http::server::request_metrics::RequestMetrics;
@@ -68,9 +69,9 @@ pub(crate) async fn access_log(State(observer): State<Arc<AccessLog>>, mut reque
     let pending = observer.request_metrics.begin(route.as_deref(), &method, started);
     request.extensions_mut().insert(Arc::clone(&context));
     let span = tracing::info_span!("request", request_id = &**context.id(), correlation_id = context.correlation_id());
-    let mut response = match host::mistake(&request) {
-        None => next.run(request).instrument(span).await,
-        Some(mistake) => Problem::new(Kind::Invalid, mistake).into_response(),
+    let mut response = match host::validate(&request) {
+        Ok(()) => next.run(request).instrument(span).await,
+        Err(reason) => Problem::new(Kind::Invalid, reason).into_response(),
     };
 
     let problem = response.extensions_mut().remove::<Problem>();
@@ -86,7 +87,7 @@ pub(crate) async fn access_log(State(observer): State<Arc<AccessLog>>, mut reque
 
     pending.answered(response.status());
     log(&Line { method: &method, path: &path, route, context: &context, headers, started }, &response, problem.as_ref());
-    response
+    response.map(|content| under_way(content, context))
 }
 
 fn add_headers(response: &mut Response, context: &RequestContext) {

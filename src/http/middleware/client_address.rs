@@ -105,10 +105,12 @@ impl ForwardingHeader {
             Self::XForwardedFor => HeaderName::from_static("x-forwarded-for"),
             Self::Forwarded => header::FORWARDED,
         };
-        let lines: Vec<&str> = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default()).collect();
+        // What is no UTF-8 spoils its own element, and not those that proxies added to the same line.
+        let lines = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
         // Quotes are not looked at when a line is cut: one that the client left open would swallow what the proxies wrote after it.
-        lines.into_iter().rev().flat_map(|line| line.split(',').rev()).map(move |element| match self {
-            Self::XForwardedFor => node(element),
+        let elements: Vec<String> = lines.flat_map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>()).collect();
+        elements.into_iter().rev().map(move |element| match self {
+            Self::XForwardedFor => node(&element),
             Self::Forwarded => {
                 let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
                 let mut named = pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"));
@@ -130,6 +132,7 @@ fn node(text: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::HeaderValue;
     use proptest::prelude::*;
 
     /// The client of a request from `peer` behind proxies in 10.0.0.0/8 and `2001:db8::/32`.
@@ -137,7 +140,7 @@ mod tests {
         let networks = ["10.0.0.0/8", "2001:db8::/32", "127.0.0.1"].map(|text| text.parse().unwrap());
         let mut headers = HeaderMap::new();
         for (name, line) in lines {
-            headers.append(*name, line.parse().unwrap());
+            headers.append(*name, HeaderValue::from_str(line).unwrap());
         }
         TrustedProxies::new(networks.to_vec(), header).client(peer.parse().unwrap(), &headers).to_string()
     }
@@ -166,6 +169,7 @@ mod tests {
         assert_eq!(x("10.0.0.1", "10.9.9.9, 198.51.100.7"), "198.51.100.7", "the address of a proxy among it");
         assert_eq!(x("10.0.0.1", "192.0.2.1, unknown"), "10.0.0.1", "nothing before what cannot be read");
         assert_eq!(x("10.0.0.1", "192.0.2.1,"), "10.0.0.1");
+        assert_eq!(x("10.0.0.1", "\u{e9}, 198.51.100.7"), "198.51.100.7", "what is no ASCII in front of it");
         let other =
             client(ForwardingHeader::XForwardedFor, "10.0.0.1", &[("forwarded", "for=192.0.2.1"), ("x-forwarded-for", "198.51.100.7")]);
         assert_eq!(other, "198.51.100.7", "a header that the proxies only pass on");

@@ -5,8 +5,8 @@
 //! taken in as far as that is reasonable, and where it is not, the answer says that the connection ends with it.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures::future::poll_fn;
 use hyper::body::{Body as _, Frame, SizeHint};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout_at};
 
 /// How much of the rest is still taken in, and for how long.
@@ -55,7 +56,7 @@ struct DrainableBody {
 
 impl DrainableBody {
     fn body(&self) -> MutexGuard<'_, Body> {
-        self.body.lock().unwrap_or_else(PoisonError::into_inner)
+        self.body.lock()
     }
 
     fn has_ended(&self) -> bool {

@@ -3,24 +3,33 @@
 //! Servers in front of us may decide by another one of several than we would.
 
 use axum::extract::Request;
-use axum::http::header;
 use axum::http::uri::Authority;
+use axum::http::{HeaderValue, Version, header};
 
-/// What is wrong with the hosts that a request names; nothing where they agree.
-pub(crate) fn mistake(request: &Request) -> Option<&'static str> {
+use crate::http::middleware::client_address::Peer;
+
+/// Checks the hosts that a request names.
+///
+/// # Errors
+/// When there are several, or one is none.
+pub(crate) fn validate(request: &Request) -> Result<(), &'static str> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = hosts.next();
-    if hosts.next().is_some() {
-        return Some("more than one Host header was sent");
+    // Only what came by a connection has a version that somebody meant.
+    if host.is_none() && request.version() == Version::HTTP_11 && request.extensions().get::<Peer>().is_some() {
+        return Err("no Host header was sent");
     }
-    let host = host?.as_bytes();
+    if hosts.next().is_some() {
+        return Err("more than one Host header was sent");
+    }
+    let Some(host) = host.map(HeaderValue::as_bytes) else { return Ok(()) };
     let named = Authority::try_from(host).ok().filter(|authority| !authority.as_str().contains('@'));
     match (named, request.uri().authority()) {
-        (None, _) if !host.is_empty() => Some("the Host header holds no host"),
+        (None, _) if !host.is_empty() => Err("the Host header holds no host"),
         (Some(named), Some(authority)) if !named.as_str().eq_ignore_ascii_case(authority.as_str()) => {
-            Some("the Host header names another host than the request's target")
+            Err("the Host header names another host than the request's target")
         }
-        _ => None,
+        _ => Ok(()),
     }
 }
 
@@ -33,7 +42,7 @@ mod tests {
     fn a_request_means_one_host() {
         let with = |uri: &str, hosts: &[&str]| {
             let builder = hosts.iter().fold(Request::get(uri), |builder, host| builder.header("host", *host));
-            mistake(&builder.body(Body::empty()).unwrap()).is_none()
+            validate(&builder.body(Body::empty()).unwrap()).is_ok()
         };
         assert!(with("/a", &["hpc.example.org:443"]) && with("/a", &[""]) && with("/a", &[]) && with("/a", &["[::1]:8000"]));
         assert!(with("https://a.example/x", &["A.example"]) && with("https://a.example/x", &[]));

@@ -6,3 +6,4 @@ pub(crate) mod drain_body;
 pub(crate) mod host;
 pub(crate) mod normalise;
 pub(crate) mod time_limit;
+pub(crate) mod under_way;

@@ -1,4 +1,4 @@
-//! What is known of a request beside its content. For logs and headers only: no decision is based on it.
+//! What is known of a request beside its content: for logs and headers, and to hold its caller's permit until the response has ended.
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -7,21 +7,20 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 
-use crate::domain::Username;
 use crate::http::Api;
+use crate::service::Caller;
 
 /// The header that names a request, in and out.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The header that ties the requests of one problem_context together, in and out.
+/// The header that ties the requests of one piece of a client's work together, in and out.
 pub(crate) const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 
 /// The ids of a request, and who sent it once that is known.
-#[derive(Debug)]
 pub(crate) struct RequestContext {
     id: Arc<str>,
     correlation_id: Arc<str>,
     client_address: Option<IpAddr>,
-    username: OnceLock<Username>,
+    caller: OnceLock<Caller>,
 }
 
 impl RequestContext {
@@ -29,7 +28,7 @@ impl RequestContext {
     pub(crate) fn new(headers: &HeaderMap, client_address: Option<IpAddr>) -> Self {
         let id: Arc<str> = harmless(headers, &REQUEST_ID).unwrap_or_else(|| uuid::Uuid::now_v7().to_string().into());
         let correlation_id = harmless(headers, &CORRELATION_ID).unwrap_or_else(|| Arc::clone(&id));
-        Self { id, correlation_id, client_address, username: OnceLock::new() }
+        Self { id, correlation_id, client_address, caller: OnceLock::new() }
     }
 
     /// The request's id.
@@ -37,7 +36,7 @@ impl RequestContext {
         &self.id
     }
 
-    /// The id of the problem_context that it belongs to.
+    /// The id of the piece of a client's work that it belongs to.
     pub(crate) fn correlation_id(&self) -> &str {
         &self.correlation_id
     }
@@ -47,14 +46,14 @@ impl RequestContext {
         self.client_address
     }
 
-    /// Notes who sent it.
-    pub(crate) fn identified(&self, username: &Username) {
-        let _already_noted = self.username.set(username.clone());
+    /// Notes who sent it. The caller's request is under way until the context is dropped.
+    pub(crate) fn identified(&self, caller: &Caller) {
+        let _already_noted = self.caller.set(caller.clone());
     }
 
     /// Who sent it, once known.
     pub(crate) fn username(&self) -> Option<&str> {
-        self.username.get().map(Username::as_str)
+        self.caller.get().map(|caller| caller.principal().username.as_str())
     }
 }
 

@@ -9,7 +9,6 @@ pub(crate) mod context;
 pub(crate) mod problem_context;
 
 use std::borrow::Cow;
-use std::error::Error;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -23,7 +22,6 @@ use crate::filesystem::FilesystemError;
 use crate::http::problem::context::RequestContext;
 use crate::scheduler::SchedulerError;
 use crate::service::{AccessError, InvalidRequest, Place, ServiceError};
-use crate::ssh::{CommandError, TransportError};
 
 /// The media type of every error body.
 pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
@@ -141,6 +139,11 @@ impl Problem {
         Self::with(answer, message)
     }
 
+    /// The key of a submission stands for another request (draft-ietf-httpapi-idempotency-key-header, 2.7).
+    fn key_reused(message: String) -> Self {
+        Self::of(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The key was used for another request", message)
+    }
+
     /// The content has not the checksum that was announced (tus 1.0, checksum).
     pub(crate) fn checksum_mismatch(message: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(460).expect("460 is a number from 100 to 999");
@@ -212,9 +215,10 @@ impl Problem {
 
     fn classified(error: &impl Classify) -> Self {
         let message = error.public_message().into_owned();
-        let caused_by = public_causes(error, &message);
+        let causes = std::iter::successors(error.public_cause(), |cause| cause.public_cause());
+        let causes: Vec<String> = causes.map(|cause| cause.public_message().into_owned()).collect();
         let mut problem = Self::new(error.kind(), message);
-        problem.0.caused_by = (!caused_by.is_empty()).then_some(caused_by);
+        problem.0.caused_by = (!causes.is_empty()).then_some(causes);
         problem.0.maybe_effected = error.maybe_effected();
         problem.0.answer.retryable &= !error.is_final();
         problem.0.log = ErrorChain(error).to_string();
@@ -239,7 +243,15 @@ impl From<ServiceError> for Problem {
         match error {
             ServiceError::Invalid(invalid) => invalid.into(),
             ServiceError::Filesystem(FilesystemError::Range(size)) => Self::unsatisfiable(size),
+            ServiceError::Precondition(error) => Self::precondition_failed(error.to_string()),
             ServiceError::Busy => Self::locked(error.to_string()),
+            ServiceError::Scheduler(SchedulerError::KeyReused) => Self::key_reused(error.to_string()),
+            ServiceError::Scheduler(SchedulerError::UnderWay(wait)) => {
+                let mut problem = Self::classified(&error);
+                problem.0.answer.retryable = true;
+                problem.0.answer.retry_after = u32::try_from(wait.as_secs()).ok();
+                problem
+            }
             error => Self::classified(&error),
         }
     }
@@ -320,27 +332,25 @@ fn challenge(error: &AccessError) -> Option<String> {
     Some(format!("Bearer error=\"invalid_token\", error_description=\"{description}\""))
 }
 
-/// The public messages of the causes. Only errors of ours are shown: what a foreign error says, such as an address, is unknown.
-fn public_causes(error: &(dyn Error + 'static), message: &str) -> Vec<String> {
-    let mut messages: Vec<String> = Vec::new();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let Some(text) = public_text(cause) else { break };
-        if text != message && messages.last() != Some(&text) {
-            messages.push(text);
-        }
-        source = cause.source();
-    }
-    messages
-}
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
 
-fn public_text(error: &(dyn Error + 'static)) -> Option<String> {
-    fn of<E: Classify>(error: &(dyn Error + 'static)) -> Option<Cow<'static, str>> {
-        error.downcast_ref::<E>().map(Classify::public_message)
+    use super::*;
+    use crate::rest::RestError;
+    use crate::ssh::{CommandError, TransportError};
+    use crate::transfer::s3::StoreError;
+
+    #[test]
+    fn the_wrapped_error_speaks_and_only_causes_of_ours_are_shown() {
+        let source = RestError::Timeout(Duration::from_secs(5));
+        let store = StoreError::Unanswered { store: "s3".to_owned(), task: "begin an upload", source };
+        let problem = Problem::from(ServiceError::from(store));
+        assert_eq!(problem.0.message, "the object store s3 did not answer when it was asked to begin an upload");
+        assert_eq!(problem.0.caused_by, Some(vec!["the service did not answer within 5 s".to_owned()]));
+        let source = CommandError::from(TransportError::Broken { sent: true });
+        let problem = Problem::from(ServiceError::from(SchedulerError::Command { operation: "attach", source }));
+        assert_eq!(problem.0.message, "the SSH connection to the cluster broke");
+        assert_eq!((problem.0.caused_by, problem.0.maybe_effected), (None, Some(true)));
     }
-    of::<TransportError>(error)
-        .or_else(|| of::<CommandError>(error))
-        .or_else(|| of::<SchedulerError>(error))
-        .or_else(|| of::<FilesystemError>(error))
-        .map(Cow::into_owned)
 }

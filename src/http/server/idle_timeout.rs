@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Frame, Incoming, SizeHint};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::http::server::request_metrics::RequestMetrics;
@@ -61,7 +62,7 @@ impl ConnectionActivity {
 
     /// A request has come in. It is under way until the exchange, or the answer that it watches, is dropped.
     pub(crate) fn begin(&self) -> Exchange {
-        let mut state = self.0.state();
+        let mut state = self.0.state.lock();
         let id = state.next;
         state.next += 1;
         state.exchanges.insert(id, None);
@@ -84,14 +85,10 @@ impl ConnectionActivity {
 }
 
 impl Connection {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// When to look next: the end of the present patience, or earlier, since a request that comes in meanwhile may have a
     /// shorter one. Never later than `now` where the patience is at its end, and only there.
     fn due(&self, now: Instant) -> Instant {
-        let state = self.state();
+        let state = self.state.lock();
         let soonest = now + self.patience.stall.min(self.patience.idle);
         if state.exchanges.is_empty() {
             return state.idle_until.min(soonest);
@@ -117,11 +114,11 @@ impl Exchange {
 
     fn offered(&self, bytes: u64) {
         let until = Instant::now() + self.shared.patience.stall + at_slowest(bytes);
-        self.shared.state().exchanges.insert(self.id, Some(until));
+        self.shared.state.lock().exchanges.insert(self.id, Some(until));
     }
 
     fn wanted(&self) {
-        self.shared.state().exchanges.insert(self.id, None);
+        self.shared.state.lock().exchanges.insert(self.id, None);
     }
 }
 
@@ -129,7 +126,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         self.shared.request_metrics.left();
         let until = Instant::now() + self.shared.patience.idle + at_slowest(self.left);
-        let mut state = self.shared.state();
+        let mut state = self.shared.state.lock();
         state.exchanges.remove(&self.id);
         state.idle_until = state.idle_until.max(until);
     }

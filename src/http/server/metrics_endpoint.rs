@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use crate::error::ErrorChain;
+use crate::http::extract::list_field::members;
 
 /// The forms that scrapers ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +32,7 @@ impl MetricsFormat {
 
     /// OpenMetrics for those who name it, as Prometheus does; the older form is understood by everybody else.
     fn wanted(headers: &HeaderMap) -> Self {
-        let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        if accepted.flat_map(|value| value.split(',')).any(|range| range.trim().starts_with("application/openmetrics-text")) {
+        if members(headers, &header::ACCEPT).any(|range| range.starts_with("application/openmetrics-text")) {
             Self::OpenMetrics
         } else {
             Self::Text

@@ -129,9 +129,7 @@ pub async fn serve(
             let answer = routes.borrow().clone().oneshot(request.map(content));
             async move { Ok::<_, Infallible>(answer.await?.map(|body| exchange.watch(body))) }
         });
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(CONNECTION_BUFFER);
-        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).keep_alive_interval(Some(Duration::from_secs(30)));
+        let builder = protocols(limits);
         let (watcher, cut) = (graceful.watcher(), cut.clone());
         let connection = async move {
             let Some(stream) = secured(stream, tls.as_deref()).await else { return };
@@ -153,6 +151,14 @@ pub async fn serve(
         tracing::warn!(seconds = limits.drain.as_secs(), "requests were still under way after the drain time and are cut");
     }
     cut.cancel();
+}
+
+/// HTTP/1.1 and HTTP/2 with their bounds.
+fn protocols(limits: TimeLimits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(CONNECTION_BUFFER);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).keep_alive_interval(Some(Duration::from_secs(30)));
+    builder
 }
 
 /// The stream as HTTP is spoken on it; nothing where the handshake failed.

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use crate::error::Kind;
 use crate::http::Api;
-use crate::http::extract::cached_response::{IfNoneMatch, backend_header};
+use crate::http::extract::access::ReadAccess;
+use crate::http::extract::cached_response::{IfNoneMatch, backend_header, render};
 use crate::http::extract::parameters::Parameters;
 use crate::http::problem::Problem;
 use crate::http::status::model::{
@@ -16,7 +17,7 @@ use crate::http::status::model::{
 };
 use crate::http::status::parameters_model::GetParametersResponse;
 use crate::http::status::system_model::GetSystemsResponse;
-use crate::service::{Access, Caller, status};
+use crate::service::{Caller, status};
 
 /// Whether this process lives
 ///
@@ -86,8 +87,8 @@ pub(crate) async fn whoami(caller: Caller) -> Json<GetWhoamiResponse> {
     tag = "status",
     responses((status = 200, description = "The nodes", body = GetNodesResponse), (status = 304, description = "The answer is the one that the caller has"))
 )]
-pub(crate) async fn nodes(access: Access, if_none_match: IfNoneMatch) -> Result<Response, Problem> {
-    Ok(if_none_match.answer::<GetNodesResponse, _>(&status::nodes(&access).await?))
+pub(crate) async fn nodes(ReadAccess(access): ReadAccess, if_none_match: IfNoneMatch) -> Result<Response, Problem> {
+    Ok(if_none_match.answer(&status::nodes(&access).await?, |value, missing| render(GetNodesResponse::from(value), missing)))
 }
 
 /// List the reservations
@@ -98,8 +99,8 @@ pub(crate) async fn nodes(access: Access, if_none_match: IfNoneMatch) -> Result<
     tag = "status",
     responses((status = 200, description = "The reservations", body = GetReservationsResponse), (status = 304, description = "The answer is the one that the caller has"))
 )]
-pub(crate) async fn reservations(access: Access, if_none_match: IfNoneMatch) -> Result<Response, Problem> {
-    Ok(if_none_match.answer::<GetReservationsResponse, _>(&status::reservations(&access).await?))
+pub(crate) async fn reservations(ReadAccess(access): ReadAccess, if_none_match: IfNoneMatch) -> Result<Response, Problem> {
+    Ok(if_none_match.answer(&status::reservations(&access).await?, |value, missing| render(GetReservationsResponse::from(value), missing)))
 }
 
 /// List the partitions or queues
@@ -112,11 +113,13 @@ pub(crate) async fn reservations(access: Access, if_none_match: IfNoneMatch) -> 
     responses((status = 200, description = "The partitions or queues", body = GetPartitionsResponse), (status = 304, description = "The answer is the one that the caller has"))
 )]
 pub(crate) async fn partitions(
-    access: Access,
+    ReadAccess(access): ReadAccess,
     query: Parameters<PartitionsParameters>,
     if_none_match: IfNoneMatch,
 ) -> Result<Response, Problem> {
-    Ok(if_none_match.answer::<GetPartitionsResponse, _>(&status::partitions(&access, query.0.show_hidden).await?))
+    Ok(if_none_match.answer(&status::partitions(&access, query.0.show_hidden).await?, |value, missing| {
+        render(GetPartitionsResponse::from(value), missing)
+    }))
 }
 
 /// Who the caller is on the system
@@ -127,8 +130,8 @@ pub(crate) async fn partitions(
     tag = "status",
     responses((status = 200, description = "The user, the groups and the accounts", body = UserInfoResponse))
 )]
-pub(crate) async fn userinfo(access: Access) -> Result<Response, Problem> {
+pub(crate) async fn userinfo(ReadAccess(access): ReadAccess) -> Result<Response, Problem> {
     let user = status::user(&access).await?;
-    let way = backend_header(user.1.way());
-    Ok((way, Json(UserInfoResponse::from(user))).into_response())
+    let backend = backend_header(user.1.via());
+    Ok((backend, Json(UserInfoResponse::from(user))).into_response())
 }

@@ -55,18 +55,23 @@ impl GetParametersResponse {
 
     fn add(&mut self, cluster: &cluster::Config) {
         let of = |parameter: Parameter| Parameter { system: Some(cluster.name.as_str().to_owned()), ..parameter };
-        let (scheduler, data) = (&cluster.scheduler, &cluster.data_operation);
-        self.compute.extend([
-            of(parameter("WORKLOAD_MANAGER", json!(scheduler.kind), "", "The batch scheduler")),
-            of(parameter("WORKLOAD_MANAGER_VERSION", json!(scheduler.version), "", "Its version, as the site states it")),
-            of(parameter("READ_FRESHNESS", json!(scheduler.read_freshness), "seconds", "How long an answer about jobs is given again")),
-        ]);
+        let data = &cluster.data_operation;
+        if let Some(scheduler) = &cluster.scheduler {
+            let common = scheduler.common();
+            self.compute.extend([
+                of(parameter("WORKLOAD_MANAGER", json!(scheduler.kind()), "", "The batch scheduler")),
+                of(parameter("WORKLOAD_MANAGER_VERSION", json!(common.version), "", "Its version, as the site states it")),
+                of(parameter("READ_FRESHNESS", json!(common.read_freshness), "seconds", "How long an answer about jobs is given again")),
+            ]);
+        }
         let paths: Vec<_> = cluster.file_systems.iter().map(|mounted| mounted.path.to_text()).collect();
         self.storage.push(of(parameter("FILESYSTEMS", json!(paths), "", "Where file systems are mounted")));
-        self.utilities.extend([
-            of(parameter("UTILITIES_MAX_FILE_SIZE", json!(data.max_ops_file_size), "bytes", "The largest file of direct operations")),
-            of(parameter("UTILITIES_TIMEOUT", json!(cluster.ssh.timeout.command_execution), "seconds", "The longest time of a command")),
-        ]);
+        if let Some(ssh) = &cluster.ssh {
+            self.utilities.extend([
+                of(parameter("UTILITIES_MAX_FILE_SIZE", json!(data.max_ops_file_size), "bytes", "The largest file of direct operations")),
+                of(parameter("UTILITIES_TIMEOUT", json!(ssh.timeout.command_execution), "seconds", "The longest time of a command")),
+            ]);
+        }
     }
 }
 

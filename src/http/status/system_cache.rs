@@ -4,8 +4,9 @@
 //! see which is not known here.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::cluster::Cluster;
@@ -27,7 +28,7 @@ impl SystemCache {
     /// # Errors
     /// When it cannot be written as JSON.
     pub(crate) fn get(&self, cluster: &Cluster, maintenance: Option<&Maintenance>) -> serde_json::Result<Arc<RawValue>> {
-        if let Some(written) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(cluster.name())
+        if let Some(written) = self.0.read().get(cluster.name())
             && cluster.is_as_found(&written.health)
         {
             return Ok(Arc::clone(&written.text));
@@ -35,7 +36,7 @@ impl SystemCache {
         let health = cluster.health();
         let text: Arc<RawValue> = to_raw_value(&HPCCluster::new(cluster, &health, maintenance))?.into();
         let written = Written { health, text: Arc::clone(&text) };
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(cluster.name().clone(), written);
+        self.0.write().insert(cluster.name().clone(), written);
         Ok(text)
     }
 }

@@ -10,10 +10,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::cluster::{self, Cluster, FileSystemDataType};
+use crate::cluster::{self, Cluster, NO_COMPUTE, NO_FILES, WithoutHealthCheck};
 use crate::domain::{self, RemotePath, ServiceType};
+use crate::http::enumeration::enum_schema;
 use crate::http::status::data_transfer_model::DataTransfer;
-use crate::scheduler::{self, UnsupportedOperation};
+use crate::scheduler::{self, ConnectionMode, UnsupportedOperation};
 use crate::service::{object_transfer, transfers};
 use crate::ssh;
 
@@ -35,8 +36,12 @@ impl FromIterator<Arc<RawValue>> for GetSystemsResponse {
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct HPCCluster {
     name: String,
-    ssh: SSHClientPool,
-    scheduler: Scheduler,
+    /// How it is reached; null where it has no SSH, and so no files.
+    #[schema(required = true)]
+    ssh: Option<SSHClientPool>,
+    /// Its scheduler; null where it has none, and so no jobs.
+    #[schema(required = true)]
+    scheduler: Option<Scheduler>,
     /// The newest findings of the background checker. None yet, or no check at all, is an empty list: the contract allows null
     /// too, and then the web interface of FirecREST shows nothing but an error.
     #[schema(value_type = Option<Vec<ServiceHealth>>)]
@@ -103,7 +108,7 @@ struct Scheduler {
     #[schema(value_type = SchedulerType, example = "slurm")]
     r#type: scheduler::SchedulerType,
     #[schema(value_type = Option<SchedulerConnectionMode>, example = "ssh")]
-    connection_mode: scheduler::ConnectionMode,
+    connection_mode: ConnectionMode,
     version: String,
     api_url: Option<String>,
     api_version: Option<String>,
@@ -134,8 +139,8 @@ struct ProbingService {
 #[serde(rename_all = "camelCase")]
 struct FileSystem {
     path: String,
-    #[schema(value_type = FileSystemDataKind, example = "scratch")]
-    data_type: FileSystemDataType,
+    #[schema(value_type = FileSystemDataType, example = "scratch")]
+    data_type: cluster::FileSystemDataType,
     #[schema(required = false)]
     default_work_dir: bool,
 }
@@ -176,49 +181,31 @@ struct ServiceHealth {
     path: Option<String>,
 }
 
-/// What can be probed; `exception` says that the checker itself failed.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[expect(dead_code, reason = "it only describes the domain's enum, which knows no OpenAPI")]
-pub(in crate::http) enum BackendServiceType {
-    S3,
-    Filesystem,
-    Ssh,
-    Scheduler,
-    Exception,
+enum_schema! {
+    /// What can be probed; `exception` says that the checker itself failed.
+    BackendServiceType of [ServiceType::S3, ServiceType::Filesystem, ServiceType::Ssh, ServiceType::Scheduler, ServiceType::Exception]
 }
 
-/// The schedulers.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[expect(dead_code, reason = "it only describes the enum of `scheduler`, which knows no OpenAPI")]
-pub(in crate::http) enum SchedulerType {
-    Slurm,
-    Pbs,
-    Local,
+enum_schema! {
+    /// The schedulers.
+    SchedulerType of [scheduler::SchedulerType::Slurm, scheduler::SchedulerType::Pbs, scheduler::SchedulerType::Local]
 }
 
-/// How a scheduler is spoken to.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[expect(dead_code, reason = "it only describes the enum of `scheduler`, which knows no OpenAPI")]
-pub(in crate::http) enum SchedulerConnectionMode {
-    Ssh,
-    Rest,
-    Hybrid,
+enum_schema! {
+    /// How a scheduler is spoken to.
+    SchedulerConnectionMode of [ConnectionMode::Ssh, ConnectionMode::Rest, ConnectionMode::Hybrid]
 }
 
-/// What a file system is for.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase", as = FileSystemDataType)]
-#[expect(dead_code, reason = "it only describes the enum of `cluster`, which knows no OpenAPI")]
-pub(in crate::http) enum FileSystemDataKind {
-    Users,
-    Store,
-    Archive,
-    Apps,
-    Scratch,
-    Project,
+enum_schema! {
+    /// What a file system is for.
+    FileSystemDataType of [
+        cluster::FileSystemDataType::Users,
+        cluster::FileSystemDataType::Store,
+        cluster::FileSystemDataType::Archive,
+        cluster::FileSystemDataType::Apps,
+        cluster::FileSystemDataType::Scratch,
+        cluster::FileSystemDataType::Project,
+    ]
 }
 
 impl HPCCluster {
@@ -227,8 +214,8 @@ impl HPCCluster {
         let config = cluster.config();
         Self {
             name: config.name.to_string(),
-            ssh: (&config.ssh).into(),
-            scheduler: (&config.scheduler).into(),
+            ssh: config.ssh.as_ref().map(SSHClientPool::from),
+            scheduler: config.scheduler.as_ref().map(Scheduler::from),
             services_health: health.services.iter().map(ServiceHealth::from).collect(),
             probing: (&config.probing).into(),
             last_health_check: health.last_check,
@@ -240,19 +227,41 @@ impl HPCCluster {
     }
 }
 
+/// What needs a scheduler, by the start of the paths.
+const OF_COMPUTE: [&str; 5] = [
+    "/compute/{system_name}",
+    "/status/{system_name}/nodes",
+    "/status/{system_name}/partitions",
+    "/status/{system_name}/reservations",
+    "/status/{system_name}/userinfo",
+];
+
+/// What needs files, or the login over SSH, by the start of the paths.
+const OF_FILES: [&str; 2] = ["/filesystem/{system_name}", "/status/{system_name}/userinfo"];
+
 fn unsupported(cluster: &Cluster) -> Vec<UnsupportedOperations> {
-    let listed = |operations, reason: Option<&'static str>| reason.map(|reason| UnsupportedOperations { operations, reason });
-    let transfer_jobs = transfers::unsupported(cluster);
-    // Where there are no transfer jobs at all, what they would be needed for is not listed beside them.
-    let service = object_transfer::unsupported(cluster).filter(|_| transfer_jobs.is_none());
-    let scheduler = cluster.scheduler_without_health_check();
-    let unsupported = scheduler.unsupported().iter().map(|(gap, reason)| listed(path_of(*gap), Some(reason)));
-    let transfers = [
-        listed("/filesystem/{system_name}/transfer", transfer_jobs),
-        listed("/filesystem/{system_name}/transfer/upload", service),
-        listed("/filesystem/{system_name}/transfer/download", service),
-    ];
-    unsupported.chain(transfers).flatten().collect()
+    let listed = |operations, reason| UnsupportedOperations { operations, reason };
+    let mut found = Vec::new();
+    let WithoutHealthCheck { compute, files, .. } = cluster.without_health_check();
+    match compute {
+        // A script on the cluster needs files too, which is said below.
+        Some(scheduler) => {
+            let unsupported = scheduler.unsupported().iter().filter(|(gap, _)| files.is_some() || *gap != UnsupportedOperation::ScriptPath);
+            found.extend(unsupported.map(|(gap, reason)| listed(path_of(*gap), *reason)));
+        }
+        None => found.extend(OF_COMPUTE.map(|operations| listed(operations, NO_COMPUTE))),
+    }
+    if files.is_none() {
+        found.extend(OF_FILES.map(|operations| listed(operations, NO_FILES)));
+        found.extend(compute.map(|_| listed(path_of(UnsupportedOperation::ScriptPath), NO_FILES)));
+    } else if let Some(reason) = transfers::unsupported(cluster) {
+        // What transfer jobs would be needed for is not listed beside them.
+        found.push(listed("/filesystem/{system_name}/transfer", reason));
+    } else if let Some(reason) = object_transfer::unsupported(cluster) {
+        found.push(listed("/filesystem/{system_name}/transfer/upload", reason));
+        found.push(listed("/filesystem/{system_name}/transfer/download", reason));
+    }
+    found
 }
 
 fn path_of(gap: UnsupportedOperation) -> &'static str {
@@ -285,13 +294,18 @@ impl From<&ssh::Config> for SSHClientPool {
 
 impl From<&scheduler::Config> for Scheduler {
     fn from(config: &scheduler::Config) -> Self {
+        let common = config.common();
+        let (api_url, api_version) = match config {
+            scheduler::Config::Slurm { slurm, .. } => (slurm.api_url.clone(), slurm.api_version.clone()),
+            scheduler::Config::Pbs { .. } | scheduler::Config::Local { .. } => (None, None),
+        };
         Self {
-            r#type: config.kind,
-            connection_mode: config.connection_mode,
-            version: config.version.clone(),
-            api_url: config.api_url.clone(),
-            api_version: config.api_version.clone(),
-            timeout: config.timeout,
+            r#type: config.kind(),
+            connection_mode: config.connection_mode(),
+            version: common.version.clone(),
+            api_url,
+            api_version,
+            timeout: common.timeout,
         }
     }
 }

@@ -4,6 +4,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 
+use crate::http::extract::access::{SubmitAccess, WriteAccess};
 use crate::http::extract::parameters::{Document, Parameters};
 use crate::http::problem::Problem;
 use crate::http::transfer::model::{
@@ -11,7 +12,7 @@ use crate::http::transfer::model::{
     MoveRequest, MoveResponse,
 };
 use crate::http::transfer::object_store_model::{DownloadFileResponse, PostFileDownloadRequest, PostFileUploadRequest, UploadFileResponse};
-use crate::service::{Access, object_transfer, transfers};
+use crate::service::{object_transfer, transfers};
 
 /// A job that was submitted.
 type Created<T> = Result<(StatusCode, Json<T>), Problem>;
@@ -27,7 +28,7 @@ type Created<T> = Result<(StatusCode, Json<T>), Problem>;
     request_body = MoveRequest,
     responses((status = 201, description = "The job was submitted", body = MoveResponse))
 )]
-pub(crate) async fn mv(access: Access, Document(request): Document<MoveRequest>) -> Created<MoveResponse> {
+pub(crate) async fn mv(WriteAccess(access): WriteAccess, Document(request): Document<MoveRequest>) -> Created<MoveResponse> {
     let job = transfers::rename(&access, &request.path, &request.target_path, request.account.as_deref()).await?;
     Ok((StatusCode::CREATED, Json(MoveResponse::new(access.cluster(), job))))
 }
@@ -44,7 +45,7 @@ pub(crate) async fn mv(access: Access, Document(request): Document<MoveRequest>)
     request_body = CopyRequest,
     responses((status = 201, description = "The job was submitted", body = CopyResponse))
 )]
-pub(crate) async fn cp(access: Access, Document(request): Document<CopyRequest>) -> Created<CopyResponse> {
+pub(crate) async fn cp(WriteAccess(access): WriteAccess, Document(request): Document<CopyRequest>) -> Created<CopyResponse> {
     let job = transfers::copy(&access, &request.path, &request.target_path, request.dereference, request.account.as_deref()).await?;
     Ok((StatusCode::CREATED, Json(CopyResponse::new(access.cluster(), job))))
 }
@@ -61,7 +62,7 @@ pub(crate) async fn cp(access: Access, Document(request): Document<CopyRequest>)
     params(DeleteParameters),
     responses((status = 200, description = "The job was submitted", body = DeleteResponse))
 )]
-pub(crate) async fn rm(access: Access, query: Parameters<DeleteParameters>) -> Result<Json<DeleteResponse>, Problem> {
+pub(crate) async fn rm(WriteAccess(access): WriteAccess, query: Parameters<DeleteParameters>) -> Result<Json<DeleteResponse>, Problem> {
     let job = transfers::remove(&access, &query.0.path, query.0.account.as_deref()).await?;
     Ok(Json(DeleteResponse::new(access.cluster(), job)))
 }
@@ -78,7 +79,10 @@ pub(crate) async fn rm(access: Access, query: Parameters<DeleteParameters>) -> R
     request_body = CompressRequest,
     responses((status = 201, description = "The job was submitted", body = CompressResponse))
 )]
-pub(crate) async fn compress(access: Access, Document(mut request): Document<CompressRequest>) -> Created<CompressResponse> {
+pub(crate) async fn compress(
+    WriteAccess(access): WriteAccess,
+    Document(mut request): Document<CompressRequest>,
+) -> Created<CompressResponse> {
     let options = request.options();
     let job = transfers::compress(&access, &request.path, &request.target_path, &options, request.account.as_deref()).await?;
     Ok((StatusCode::CREATED, Json(CompressResponse::new(access.cluster(), job))))
@@ -95,7 +99,7 @@ pub(crate) async fn compress(access: Access, Document(mut request): Document<Com
     request_body = ExtractRequest,
     responses((status = 201, description = "The job was submitted", body = ExtractResponse))
 )]
-pub(crate) async fn extract(access: Access, Document(request): Document<ExtractRequest>) -> Created<ExtractResponse> {
+pub(crate) async fn extract(WriteAccess(access): WriteAccess, Document(request): Document<ExtractRequest>) -> Created<ExtractResponse> {
     let compression = request.compression.into();
     let job = transfers::extract(&access, &request.path, &request.target_path, compression, request.account.as_deref()).await?;
     Ok((StatusCode::CREATED, Json(ExtractResponse::new(access.cluster(), job))))
@@ -114,7 +118,10 @@ pub(crate) async fn extract(access: Access, Document(request): Document<ExtractR
     request_body = PostFileUploadRequest,
     responses((status = 201, description = "The store and a job wait for the file", body = UploadFileResponse))
 )]
-pub(crate) async fn upload(access: Access, Document(request): Document<PostFileUploadRequest>) -> Created<UploadFileResponse> {
+pub(crate) async fn upload(
+    WriteAccess(access): WriteAccess,
+    Document(request): Document<PostFileUploadRequest>,
+) -> Created<UploadFileResponse> {
     let path = request.target();
     let staged = object_transfer::upload(&access, request.asked(&path), request.size()).await?;
     Ok((StatusCode::CREATED, Json(UploadFileResponse::new(access.cluster(), staged))))
@@ -132,7 +139,10 @@ pub(crate) async fn upload(access: Access, Document(request): Document<PostFileU
     request_body = PostFileDownloadRequest,
     responses((status = 201, description = "A job brings the file", body = DownloadFileResponse))
 )]
-pub(crate) async fn download(access: Access, Document(request): Document<PostFileDownloadRequest>) -> Created<DownloadFileResponse> {
+pub(crate) async fn download(
+    SubmitAccess(access): SubmitAccess,
+    Document(request): Document<PostFileDownloadRequest>,
+) -> Created<DownloadFileResponse> {
     let staged = object_transfer::download(&access, request.asked()).await?;
     Ok((StatusCode::CREATED, Json(DownloadFileResponse::new(access.cluster(), staged))))
 }

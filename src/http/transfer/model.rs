@@ -11,7 +11,7 @@ use crate::service::transfers;
 
 /// What to move, and where. `path` and `source_path` are understood for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/dir", "targetPath": "/home/user/other", "account": "project"}))]
 pub(in crate::http) struct MoveRequest {
     /// The absolute path to move, inside a configured file system.
@@ -26,7 +26,7 @@ pub(in crate::http) struct MoveRequest {
 
 /// What to copy, and where. `path` and `source_path` are understood for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/dir", "targetPath": "/home/user/copy", "account": "project"}))]
 pub(in crate::http) struct CopyRequest {
     /// The absolute path to copy, inside a configured file system.
@@ -56,7 +56,7 @@ pub(in crate::http) struct DeleteParameters {
 
 /// What to pack, and how. `path` and `source_path` are understood for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/dir", "targetPath": "/home/user/dir.tar.gz", "account": "project"}))]
 pub(in crate::http) struct CompressRequest {
     /// The absolute path to pack, inside a configured file system.
@@ -89,7 +89,7 @@ impl CompressRequest {
 
 /// What to unpack, and where. `path` and `source_path` are understood for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/dir.tar.gz", "targetPath": "/home/user/dir", "account": "project"}))]
 pub(in crate::http) struct ExtractRequest {
     /// The absolute path of the archive, inside a configured file system.

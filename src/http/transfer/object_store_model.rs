@@ -12,7 +12,7 @@ use crate::transfer;
 
 /// The file to put in place, and how it gets there. `path` and `source_path` are understood for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/dir/file", "account": "project", "transferDirectives": {"transferMethod": "s3", "fileSize": 7_340_032}}))]
 pub(in crate::http) struct PostFileUploadRequest {
     /// The absolute path that the file is to have, inside a configured file system.
@@ -35,7 +35,7 @@ pub(in crate::http) struct PostFileUploadRequest {
 
 /// The file to bring, and how. `path` and `source_path` are understood for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/dir/file", "account": "project", "transferDirectives": {"transferMethod": "s3"}}))]
 pub(in crate::http) struct PostFileDownloadRequest {
     /// The absolute path of a file, inside a configured file system.
@@ -50,7 +50,7 @@ pub(in crate::http) struct PostFileDownloadRequest {
 
 /// How a file gets to or from a system.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct TransferDirectives {
     /// The method; the system has one, which is the `serviceType` of its `dataTransfer`.
     #[serde(alias = "transfer_method")]

@@ -17,10 +17,10 @@ use std::time::Duration;
 
 pub use self::reads::ReadCounts;
 use self::reads::{OwnedContext, QueryContext, Reads};
-use super::{AttachOutput, Scheduler, SchedulerError, UnsupportedOperation, WayNote};
+use super::{AttachOutput, Scheduler, SchedulerError, SubmissionKey, Submitted, UnsupportedOperation};
 use crate::domain::{
-    Account, AccountingQuery, Done, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reading, Reservation,
-    Username,
+    Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reading, Reported,
+    Reservation, Username,
 };
 
 /// The memory that answers of each kind take up at most, in bytes, in all users' names. A list of 10,000 jobs takes about 20 MB.
@@ -65,33 +65,41 @@ impl CachedScheduler {
     ///
     /// # Errors
     /// Those of the scheduler.
-    pub async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Done<JobId>, SchedulerError> {
+    pub async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError> {
         let _change = self.changes.begin(&principal.username);
-        let (scheduler, note) = for_one_call(&self.scheduler);
-        let value = scheduler.submit(principal, job).await?;
-        Ok(Done { value, way: note.get() })
+        self.scheduler.submit(principal, job).await
+    }
+
+    /// See [`Scheduler::submit_once`].
+    ///
+    /// # Errors
+    /// Those of the scheduler.
+    pub async fn submit_once(
+        &self,
+        principal: &Principal,
+        job: &JobDescription,
+        key: &SubmissionKey,
+    ) -> Result<Reported<Submitted>, SchedulerError> {
+        let _change = self.changes.begin(&principal.username);
+        self.scheduler.submit_once(principal, job, key).await
     }
 
     /// See [`Scheduler::cancel`].
     ///
     /// # Errors
     /// Those of the scheduler.
-    pub async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Done<()>, SchedulerError> {
+    pub async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {
         let _change = self.changes.begin(&principal.username);
-        let (scheduler, note) = for_one_call(&self.scheduler);
-        scheduler.cancel(principal, id).await?;
-        Ok(Done { value: (), way: note.get() })
+        self.scheduler.cancel(principal, id).await
     }
 
     /// See [`Scheduler::attach`].
     ///
     /// # Errors
     /// Those of the scheduler.
-    pub async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<Done<AttachOutput>, SchedulerError> {
+    pub async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<Reported<AttachOutput>, SchedulerError> {
         let _change = self.changes.begin(&principal.username);
-        let (scheduler, note) = for_one_call(&self.scheduler);
-        let value = scheduler.attach(principal, id, command).await?;
-        Ok(Done { value, way: note.get() })
+        self.scheduler.attach(principal, id, command).await
     }
 
     /// See [`Scheduler::jobs`].
@@ -188,7 +196,7 @@ impl CachedScheduler {
         ]
     }
 
-    /// As [`Scheduler::gaps`].
+    /// As [`Scheduler::unsupported`].
     pub fn unsupported(&self) -> &'static [(UnsupportedOperation, &'static str)] {
         self.scheduler.unsupported()
     }
@@ -196,13 +204,6 @@ impl CachedScheduler {
     fn asked_by<'a>(&'a self, principal: &'a Principal) -> QueryContext<'a> {
         QueryContext { scheduler: &self.scheduler, principal, changes: self.changes.seen(&principal.username) }
     }
-}
-
-/// The scheduler for one call, and the note in which it leaves the way that it takes.
-fn for_one_call(scheduler: &Arc<dyn Scheduler>) -> (Arc<dyn Scheduler>, WayNote) {
-    let note = WayNote::default();
-    let scheduler = scheduler.noting(&note).unwrap_or_else(|| Arc::clone(scheduler));
-    (scheduler, note)
 }
 
 /// Counts the changes that users made. The number is part of every question's name, so that a question after a change has another

@@ -3,20 +3,21 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared as SharedFuture, WeakShared};
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
+use parking_lot::Mutex;
 use tracing::Instrument;
 
+use super::Answer;
 use super::size::{self, Size};
-use super::{Answer, for_one_call};
 use crate::credentials::Caller;
-use crate::domain::{Principal, Reading};
+use crate::domain::{Principal, Reading, Reported};
 use crate::scheduler::{Scheduler, SchedulerError};
 
 /// Who asks whom, after how many changes.
@@ -78,7 +79,7 @@ struct PendingQuery<T> {
     work: WeakShared<BoxFuture<'static, Outcome<T>>>,
 }
 
-type Outcome<T> = Result<Reading<T>, Arc<SchedulerError>>;
+type Outcome<T> = Result<Reading<T>, SchedulerError>;
 
 impl<A, T> Reads<A, T>
 where
@@ -104,31 +105,30 @@ where
     pub(super) async fn read<F, Fut>(&self, by: QueryContext<'_>, arguments: A, ask: F) -> Answer<T>
     where
         F: FnOnce(OwnedContext, A) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<T, SchedulerError>> + Send + 'static,
+        Fut: Future<Output = Result<Reported<T>, SchedulerError>> + Send + 'static,
     {
         let question = QueryKey { caller: Caller::of(by.principal), changes: by.changes, arguments };
         if let Some(reading) = self.0.answers.get(&question).await {
             self.0.counts.remembered.fetch_add(1, Ordering::Relaxed);
             return Ok(reading);
         }
-        self.join(question, &by, ask).await.map_err(SchedulerError::Shared)
+        self.join(question, &by, ask).await
     }
 
     /// The work for the question, begun where nobody has yet. Nothing happens before it is awaited.
     fn join<F, Fut>(&self, question: QueryKey<A>, by: &QueryContext<'_>, ask: F) -> SharedFuture<BoxFuture<'static, Outcome<T>>>
     where
         F: FnOnce(OwnedContext, A) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<T, SchedulerError>> + Send + 'static,
+        Fut: Future<Output = Result<Reported<T>, SchedulerError>> + Send + 'static,
     {
-        let mut asked = self.0.asked();
+        let mut asked = self.0.asked.lock();
         if let Some(work) = asked.get(&question).and_then(|asked| asked.work.upgrade()) {
             self.0.counts.joined.fetch_add(1, Ordering::Relaxed);
             return work;
         }
         let token = Arc::new(());
         let entry = Entry { state: Arc::clone(&self.0), question: question.clone(), token: Arc::clone(&token) };
-        let (scheduler, note) = for_one_call(by.scheduler);
-        let by = OwnedContext { scheduler, principal: by.principal.clone() };
+        let by = OwnedContext { scheduler: Arc::clone(by.scheduler), principal: by.principal.clone() };
         let work = async move {
             let State { freshness, counts, answers, .. } = &*entry.state;
             // Work that ended since the caller looked has left its answer here.
@@ -137,8 +137,8 @@ where
                 return Ok(reading);
             }
             counts.asked.fetch_add(1, Ordering::Relaxed);
-            let value = ask(by, entry.question.arguments.clone()).await.map_err(Arc::new)?;
-            let reading = Reading::by(value, *freshness, note.get(), note.missing());
+            let reported = ask(by, entry.question.arguments.clone()).await?;
+            let reading = Reading::of(reported, *freshness);
             answers.insert(entry.question.clone(), reading.clone()).await;
             Ok(reading)
         };
@@ -147,13 +147,6 @@ where
             asked.insert(question, PendingQuery { token, work: weak });
         }
         work
-    }
-}
-
-impl<A, T> State<A, T> {
-    /// No code that could panic runs while it is locked.
-    fn asked(&self) -> MutexGuard<'_, HashMap<QueryKey<A>, PendingQuery<T>>> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -166,7 +159,7 @@ struct Entry<A: Eq + Hash, T> {
 
 impl<A: Eq + Hash, T> Drop for Entry<A, T> {
     fn drop(&mut self) {
-        let mut asked = self.state.asked();
+        let mut asked = self.state.asked.lock();
         if asked.get(&self.question).is_some_and(|asked| Arc::ptr_eq(&asked.token, &self.token)) {
             asked.remove(&self.question);
         }
@@ -188,11 +181,11 @@ mod tests {
         for number in 0..200 {
             let by = QueryContext { scheduler: &scheduler, principal: &ada, changes: 0 };
             let long = Job { nodes: "n".repeat(usize::try_from(number).unwrap() * 500), ..job("1") };
-            reads.read(by, number, |_, _| async { Ok(vec![long]) }).await.unwrap();
+            reads.read(by, number, |_, _| async { Ok(vec![long].into()) }).await.unwrap();
         }
         reads.0.answers.run_pending_tasks().await;
         let kept = reads.0.answers.weighted_size();
         assert!(kept > most / 2 && kept <= most, "{kept}");
-        assert!(reads.0.asked().is_empty());
+        assert!(reads.0.asked.lock().is_empty());
     }
 }

@@ -32,7 +32,7 @@ impl Counting {
         self.asked.load(Ordering::SeqCst)
     }
 
-    async fn look<T>(&self, look: impl FnOnce(&[Job]) -> T) -> Result<T, SchedulerError> {
+    async fn look<T>(&self, look: impl FnOnce(&[Job]) -> T) -> Result<Reported<T>, SchedulerError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let seen = look(&self.jobs.lock().unwrap());
         let unfinished = CountsWhenDropped(&self.given_up);
@@ -40,7 +40,7 @@ impl Counting {
         // A command takes a while: others ask meanwhile.
         tokio::task::yield_now().await;
         std::mem::forget(unfinished);
-        if self.fails { Err(SchedulerError::Down("no controller".to_owned())) } else { Ok(seen) }
+        if self.fails { Err(SchedulerError::Down("no controller".to_owned())) } else { Ok(seen.into()) }
     }
 }
 
@@ -54,56 +54,56 @@ impl Drop for CountsWhenDropped<'_> {
 
 #[async_trait]
 impl Scheduler for Counting {
-    async fn submit(&self, _: &Principal, _: &JobDescription) -> Result<JobId, SchedulerError> {
+    async fn submit(&self, _: &Principal, _: &JobDescription) -> Result<Reported<JobId>, SchedulerError> {
         let mut jobs = self.jobs.lock().unwrap();
         let id = (jobs.len() + 1).to_string();
         jobs.push(job(&id));
-        Ok(JobId::new(&id).unwrap())
+        Ok(JobId::new(&id).unwrap().into())
     }
 
-    async fn jobs(&self, _: &Principal, _: &JobQuery) -> Result<Vec<Job>, SchedulerError> {
+    async fn jobs(&self, _: &Principal, _: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
         self.look(<[Job]>::to_vec).await
     }
 
-    async fn job(&self, _: &Principal, id: &JobId) -> Result<Vec<Job>, SchedulerError> {
+    async fn job(&self, _: &Principal, id: &JobId) -> Result<Reported<Vec<Job>>, SchedulerError> {
         self.look(|jobs| jobs.iter().filter(|job| job.id == *id).cloned().collect()).await
     }
 
-    async fn accounting(&self, _: &Principal, _: &AccountingQuery) -> Result<Vec<Job>, SchedulerError> {
+    async fn accounting(&self, _: &Principal, _: &AccountingQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
         self.look(<[Job]>::to_vec).await
     }
 
-    async fn metadata(&self, _: &Principal, _: &JobId) -> Result<Vec<JobMetadata>, SchedulerError> {
+    async fn metadata(&self, _: &Principal, _: &JobId) -> Result<Reported<Vec<JobMetadata>>, SchedulerError> {
         self.look(|_| Vec::new()).await
     }
 
-    async fn cancel(&self, _: &Principal, _: &JobId) -> Result<(), SchedulerError> {
+    async fn cancel(&self, _: &Principal, _: &JobId) -> Result<Reported<()>, SchedulerError> {
         self.may_answer.subscribe().wait_for(|may| *may).await.unwrap();
-        Ok(())
+        Ok(().into())
     }
 
-    async fn attach(&self, _: &Principal, _: &JobId, _: &str) -> Result<AttachOutput, SchedulerError> {
+    async fn attach(&self, _: &Principal, _: &JobId, _: &str) -> Result<Reported<AttachOutput>, SchedulerError> {
         Err(SchedulerError::JobNotFound)
     }
 
-    async fn nodes(&self, _: &Principal) -> Result<Vec<Node>, SchedulerError> {
+    async fn nodes(&self, _: &Principal) -> Result<Reported<Vec<Node>>, SchedulerError> {
         self.look(|_| Vec::new()).await
     }
 
-    async fn partitions(&self, _: &Principal, _: bool) -> Result<Vec<Partition>, SchedulerError> {
+    async fn partitions(&self, _: &Principal, _: bool) -> Result<Reported<Vec<Partition>>, SchedulerError> {
         self.look(|_| Vec::new()).await
     }
 
-    async fn reservations(&self, _: &Principal) -> Result<Vec<Reservation>, SchedulerError> {
+    async fn reservations(&self, _: &Principal) -> Result<Reported<Vec<Reservation>>, SchedulerError> {
         self.look(|_| Vec::new()).await
     }
 
-    async fn accounts(&self, _: &Principal) -> Result<Option<Vec<Account>>, SchedulerError> {
+    async fn accounts(&self, _: &Principal) -> Result<Reported<Option<Vec<Account>>>, SchedulerError> {
         self.look(|_| None).await
     }
 
     async fn ping(&self, _: &Principal) -> Result<(), SchedulerError> {
-        self.look(|_| ()).await
+        self.look(|_| ()).await.map(drop)
     }
 }
 

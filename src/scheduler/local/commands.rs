@@ -8,7 +8,8 @@ use bytes::Bytes;
 
 use super::record;
 use crate::domain::{Job, JobId, RemotePath, bytes_to_text};
-use crate::scheduler::{AttachOutput, SchedulerError};
+use crate::scheduler::submission_record::{self, Attempt, NextAttempt};
+use crate::scheduler::{AttachOutput, SchedulerError, SubmissionKey};
 use crate::ssh::{CommandError, CommandLine, Environment, RawOutput, RemoteCommand};
 
 const PRELUDE: &str = include_str!("shell/prelude.sh");
@@ -59,8 +60,11 @@ fn misunderstood(reason: impl Into<String>) -> CommandError {
     CommandError::Output { program: "the local scheduler", reason: reason.into() }
 }
 
+/// What submits, with the record of a submission.
+const SUBMIT: &str = concat!(include_str!("../submission_record/record.sh"), include_str!("shell/submit.sh"));
+
 /// Submits a job. Every text was checked for NUL bytes, which no argument can carry.
-pub struct Submit {
+pub(super) struct Submit<'a> {
     /// The batch script.
     pub script: Vec<u8>,
     /// What the runner needs, as a `set --` line.
@@ -71,10 +75,12 @@ pub struct Submit {
     pub environment: Vec<u8>,
     /// The most jobs that may be pending or running.
     pub queue_limit: u32,
+    /// Which attempt it is, where a record of the submission is kept.
+    pub(in crate::scheduler) attempt: Option<NextAttempt<'a>>,
 }
 
-impl RemoteCommand for Submit {
-    type Output = Answer<JobId>;
+impl RemoteCommand for Submit<'_> {
+    type Output = Answer<Attempt>;
 
     fn command_line(&self) -> CommandLine {
         shell()
@@ -89,11 +95,15 @@ impl RemoteCommand for Submit {
             .arg(self.script.len().to_string())
             .arg(RUNNER)
             .arg(self.queue_limit.to_string());
-        program(&arguments, include_str!("shell/submit.sh"))
+        let arguments = match &self.attempt {
+            Some(attempt) => attempt.arguments(arguments),
+            None => arguments.arg(""),
+        };
+        program(&arguments, SUBMIT)
     }
 
     fn idempotent(&self) -> bool {
-        false
+        self.attempt.is_some()
     }
 
     /// What the job inherits.
@@ -104,7 +114,10 @@ impl RemoteCommand for Submit {
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
         // An id that was printed names a job that is there, whatever came after it.
         if let Some(id) = after_mark(&raw.stdout).and_then(submitted) {
-            return Ok(Ok(id));
+            return Ok(Ok(Attempt::Submitted(id)));
+        }
+        if let Some(attempt) = submission_record::recorded(&raw).filter(|_| self.attempt.is_some()) {
+            return Ok(Ok(attempt));
         }
         match answer(&raw)? {
             Ok(_) => Err(misunderstood("it holds no job id")),
@@ -119,6 +132,29 @@ fn submitted(output: &[u8]) -> Option<JobId> {
     let id = std::str::from_utf8(&output[..end]).ok()?.strip_prefix("id ")?;
     let is_number = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
     JobId::new(id).ok().filter(|_| is_number)
+}
+
+/// Finds the job of a submission.
+pub(in crate::scheduler) struct Find<'a>(pub(in crate::scheduler) &'a SubmissionKey);
+
+impl RemoteCommand for Find<'_> {
+    type Output = Answer<Option<JobId>>;
+
+    fn command_line(&self) -> CommandLine {
+        shell()
+    }
+
+    fn stdin(&self) -> Bytes {
+        program(&arguments().arg(self.0.name()), include_str!("shell/find.sh"))
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
+        match answer(&raw)? {
+            Ok(output) if output.ends_with(b"end\n") => Ok(Ok(submitted(output))),
+            Ok(_) => Err(misunderstood("it was cut off")),
+            Err(refusal) => Ok(Err(refusal)),
+        }
+    }
 }
 
 /// Which jobs to read.

@@ -20,12 +20,13 @@ use async_trait::async_trait;
 
 pub use config::Config;
 
-use self::commands::{Attach, Cancel, DescribeNode, List, Metadata, Ping, ReadScript, Submit};
+use self::commands::{Attach, Cancel, DescribeNode, Find, List, Metadata, Ping, ReadScript, Submit};
 use self::directives::Directives;
-use super::{AttachOutput, Scheduler, SchedulerError};
+use super::submission_record::{self, Adopt, Attempt, NextAttempt, RecordedSubmission};
+use super::{AttachOutput, RecordSettings, Scheduler, SchedulerError, SubmissionKey, Submitted};
 use crate::domain::{
     Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, JobScript, Node, NodeState, Partition, Principal,
-    Reservation, bytes_to_text, is_variable_name, text_to_bytes,
+    Reported, Reservation, bytes_to_text, is_variable_name, text_to_bytes,
 };
 use crate::ssh::{CommandLine, RemoteCommand, Transport, run};
 
@@ -42,12 +43,28 @@ const MAX_TEXT: usize = 4096;
 pub struct Local {
     transport: Arc<dyn Transport>,
     config: Config,
+    records: RecordSettings,
+}
+
+/// A submission with a record.
+struct Recorded<'a> {
+    local: &'a Local,
+    principal: &'a Principal,
+    job: &'a JobDescription,
+    key: &'a SubmissionKey,
 }
 
 impl Local {
     /// A scheduler that runs its programs through `transport`.
     pub fn new(transport: Arc<dyn Transport>, config: Config) -> Self {
-        Self { transport, config }
+        Self { transport, config, records: RecordSettings::default() }
+    }
+
+    /// The same, with records of submissions that are kept as `records` say.
+    #[must_use]
+    pub fn recording(mut self, records: RecordSettings) -> Self {
+        self.records = records;
+        self
     }
 
     async fn run<T, C>(&self, principal: &Principal, operation: &'static str, command: &C) -> Result<T, SchedulerError>
@@ -57,7 +74,22 @@ impl Local {
         run(self.transport.as_ref(), principal, command).await.map_err(SchedulerError::command(operation))?
     }
 
-    fn submission(&self, principal: &Principal, job: &JobDescription, script: Vec<u8>) -> Result<Submit, SchedulerError> {
+    /// Submits a job, as the next attempt of a submission where it has a record.
+    async fn submit_attempt(
+        &self,
+        principal: &Principal,
+        job: &JobDescription,
+        attempt: Option<NextAttempt<'_>>,
+    ) -> Result<Attempt, SchedulerError> {
+        let script = match &job.script {
+            JobScript::Inline(script) => text_to_bytes(script),
+            JobScript::Path(path) => self.run(principal, "reading the script", &ReadScript(path)).await?,
+        };
+        let submission = Submit { attempt, ..self.submission(principal, job, script)? };
+        self.run(principal, "submitting the job", &submission).await
+    }
+
+    fn submission<'a>(&self, principal: &Principal, job: &JobDescription, script: Vec<u8>) -> Result<Submit<'a>, SchedulerError> {
         if script.is_empty() {
             return Err(rejected("the script is empty"));
         }
@@ -104,6 +136,7 @@ impl Local {
             record: record::fixed_fields(&name, &directory, user, account.as_deref(), limit),
             environment: environment(job)?,
             queue_limit: self.config.queue_limit,
+            attempt: None,
         })
     }
 
@@ -124,15 +157,23 @@ impl Local {
 
 #[async_trait]
 impl Scheduler for Local {
-    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<JobId, SchedulerError> {
-        let script = match &job.script {
-            JobScript::Inline(script) => text_to_bytes(script),
-            JobScript::Path(path) => self.run(principal, "reading the script", &ReadScript(path)).await?,
-        };
-        self.run(principal, "submitting the job", &self.submission(principal, job, script)?).await
+    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError> {
+        match self.submit_attempt(principal, job, None).await? {
+            Attempt::Submitted(id) => Ok(id.into()),
+            other => Err(SchedulerError::Unanswered(format!("a submission without a record told of one: {other:?}"))),
+        }
     }
 
-    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Vec<Job>, SchedulerError> {
+    async fn submit_once(
+        &self,
+        principal: &Principal,
+        job: &JobDescription,
+        key: &SubmissionKey,
+    ) -> Result<Reported<Submitted>, SchedulerError> {
+        submission_record::submit_once(&Recorded { local: self, principal, job, key }).await.map(Reported::from)
+    }
+
+    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
         let mut jobs = self.run(principal, "listing the jobs", &List::Days(query.window.hours().div_ceil(24))).await?;
         // The host filters by days; the clock is the host's too, as the newest job's elapsed time would be wrong otherwise.
         let oldest = jiff::Timestamp::now().as_second() - i64::from(query.window.hours()) * 3600;
@@ -141,15 +182,15 @@ impl Scheduler for Local {
                 && query.name.as_ref().is_none_or(|name| job.name == *name)
                 && (matches!(job.status.state.as_str(), "PENDING" | "RUNNING") || job.times.end.is_none_or(|end| end >= oldest))
         });
-        Ok(jobs)
+        Ok(jobs.into())
     }
 
-    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Vec<Job>, SchedulerError> {
-        self.run(principal, "reading the job", &List::One(known(id)?)).await
+    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<Job>>, SchedulerError> {
+        self.run(principal, "reading the job", &List::One(known(id)?)).await.map(Reported::from)
     }
 
     /// As far back as the host keeps its records (`retention_days`).
-    async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Vec<Job>, SchedulerError> {
+    async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
         let now = jiff::Timestamp::now().as_second();
         let since = query.since.unwrap_or(0);
         let days = u32::try_from((now - since).max(0) / 86_400 + 1).unwrap_or(u32::MAX).min(self.config.retention_days.max(7));
@@ -160,10 +201,10 @@ impl Scheduler for Local {
                 && job.times.end.is_none_or(|end| end >= since)
                 && query.until.is_none_or(|until| job.times.start.is_none_or(|start| start <= until))
         });
-        Ok(jobs)
+        Ok(jobs.into())
     }
 
-    async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Vec<JobMetadata>, SchedulerError> {
+    async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<JobMetadata>>, SchedulerError> {
         let files = self.run(principal, "reading the job's files", &Metadata(known(id)?)).await?;
         let [input, output, error] = files.paths;
         let text = |bytes: &[u8]| Some(bytes_to_text(bytes)).filter(|text| !text.is_empty());
@@ -173,21 +214,22 @@ impl Scheduler for Local {
             standard_input: text(&input).or_else(|| Some("/dev/null".to_owned())),
             standard_error: text(&error).or_else(|| text(&output)),
             standard_output: text(&output),
-        }])
+        }]
+        .into())
     }
 
-    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<(), SchedulerError> {
-        self.run(principal, "cancelling the job", &Cancel(known(id)?)).await
+    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {
+        self.run(principal, "cancelling the job", &Cancel(known(id)?)).await.map(Reported::from)
     }
 
-    async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<AttachOutput, SchedulerError> {
+    async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<Reported<AttachOutput>, SchedulerError> {
         if command.contains('\0') {
             return Err(rejected("the command holds a NUL byte"));
         }
-        self.run(principal, "attaching to the job", &Attach { id: known(id)?, command }).await
+        self.run(principal, "attaching to the job", &Attach { id: known(id)?, command }).await.map(Reported::from)
     }
 
-    async fn nodes(&self, principal: &Principal) -> Result<Vec<Node>, SchedulerError> {
+    async fn nodes(&self, principal: &Principal) -> Result<Reported<Vec<Node>>, SchedulerError> {
         let host = self.run(principal, "describing the node", &DescribeNode).await?;
         let slots = if self.config.slots == 0 { host.cpus } else { self.config.slots };
         let allocated = host.running.min(host.cpus);
@@ -207,24 +249,47 @@ impl Scheduler for Local {
             state: vec![state],
             partitions: vec![PARTITION.to_owned()],
             ..Node::default()
-        }])
+        }]
+        .into())
     }
 
-    async fn partitions(&self, principal: &Principal, _: bool) -> Result<Vec<Partition>, SchedulerError> {
+    async fn partitions(&self, principal: &Principal, _: bool) -> Result<Reported<Vec<Partition>>, SchedulerError> {
         let host = self.run(principal, "describing the partition", &DescribeNode).await?;
-        Ok(vec![Partition { name: PARTITION.to_owned(), cpus: Some(host.cpus), total_nodes: Some(1), state: vec!["UP".to_owned()] }])
+        let state = vec!["UP".to_owned()];
+        Ok(vec![Partition { name: PARTITION.to_owned(), cpus: Some(host.cpus), total_nodes: Some(1), state }].into())
     }
 
-    async fn reservations(&self, _: &Principal) -> Result<Vec<Reservation>, SchedulerError> {
-        Ok(Vec::new())
+    async fn reservations(&self, _: &Principal) -> Result<Reported<Vec<Reservation>>, SchedulerError> {
+        Ok(Vec::new().into())
     }
 
-    async fn accounts(&self, _: &Principal) -> Result<Option<Vec<Account>>, SchedulerError> {
-        Ok(None)
+    async fn accounts(&self, _: &Principal) -> Result<Reported<Option<Vec<Account>>>, SchedulerError> {
+        Ok(None.into())
     }
 
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {
         self.run(principal, "asking the host", &Ping).await
+    }
+}
+
+#[async_trait]
+impl RecordedSubmission for Recorded<'_> {
+    async fn attempt(&self, after: u32) -> Result<Attempt, SchedulerError> {
+        let next = NextAttempt { key: self.key, after, settings: self.local.records };
+        self.local.submit_attempt(self.principal, self.job, Some(next)).await
+    }
+
+    fn printed(&self, text: &str) -> Option<JobId> {
+        JobId::new(text).ok()
+    }
+
+    async fn find(&self, _: i64) -> Result<Option<JobId>, SchedulerError> {
+        self.local.run(self.principal, "looking for the job", &Find(self.key)).await
+    }
+
+    async fn adopt(&self, id: &JobId) -> Result<(), SchedulerError> {
+        let adopt = Adopt { key: self.key, id };
+        run(self.local.transport.as_ref(), self.principal, &adopt).await.map_err(SchedulerError::command("recording the job"))
     }
 }
 

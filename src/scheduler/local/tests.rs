@@ -5,12 +5,18 @@ use crate::ssh::RawOutput;
 
 #[test]
 fn a_printed_id_is_never_lost() {
-    let submit =
-        Submit { script: Vec::new(), parameters: CommandLine::new("set"), record: String::new(), environment: Vec::new(), queue_limit: 1 };
+    let submit = Submit {
+        script: Vec::new(),
+        parameters: CommandLine::new("set"),
+        record: String::new(),
+        environment: Vec::new(),
+        queue_limit: 1,
+        attempt: None,
+    };
     let parse = |exit, stdout: &str| submit.parse(RawOutput { stdout: stdout.into(), exit, ..RawOutput::default() });
     for (exit, stdout) in [(0, "\ngoldcrest begin\nid 7\n"), (0, "\ngoldcrest begin\nid 7\nGood bye\n"), (3, "hi\ngoldcrest begin\nid 7\n")]
     {
-        assert_eq!(parse(exit, stdout).unwrap().unwrap().as_str(), "7", "{stdout:?}");
+        assert_eq!(parse(exit, stdout).unwrap().unwrap(), Attempt::Submitted(JobId::new("7").unwrap()), "{stdout:?}");
     }
     for stdout in ["", "\ngoldcrest begin\n", "\ngoldcrest begin\nid 7", "\ngoldcrest begin\nid \n", "id 7\n"] {
         assert!(parse(0, stdout).is_err(), "{stdout:?}");

@@ -18,14 +18,19 @@ use super::qdel::{Deleted, Qdel};
 use super::qselect::{Qselect, Since};
 use super::qstat::{Jobs, Qstat, Subjobs};
 use super::qstat_plain::Sequences;
-use super::qsub::Qsub;
+use super::qsub::{Qsub, TAG, recorded_id};
 use super::queues::Queues;
 use super::records::Record;
 use super::server::ServerName;
-use crate::domain::{Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reservation};
-use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, UnsupportedOperation};
+use crate::domain::{
+    Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reported, Reservation,
+    TimeWindow,
+};
+use crate::scheduler::submission_record::{self, Adopt, Attempt, NextAttempt, RecordedSubmission};
+use crate::scheduler::{AttachOutput, RecordSettings, Scheduler, SchedulerError, SubmissionKey, Submitted, UnsupportedOperation};
 use crate::ssh::{CommandError, RemoteCommand, Transport, TransportError};
 
+const NO_RECORD_ELSEWHERE: &str = "the job of a submission with an Idempotency-Key cannot be looked for on another server: leave out the key, or `@` with what follows it in `partition`";
 const NO_ATTACH: &str = "PBS starts nothing beside a running job";
 const NO_ACCOUNTING: &str = "PBS keeps no accounting of jobs that callers may read";
 
@@ -44,13 +49,29 @@ pub struct Pbs {
     budget: Budget,
     dialect: OnceCell<Dialect>,
     server: OnceCell<String>,
+    records: RecordSettings,
+}
+
+/// A submission with a record. The job has the tag among its variables.
+struct Recorded<'a> {
+    pbs: &'a Pbs,
+    principal: &'a Principal,
+    job: &'a JobDescription,
+    key: &'a SubmissionKey,
 }
 
 impl Pbs {
     /// PBS on the cluster that `transport` reaches.
     pub fn new(transport: Arc<dyn Transport>, config: Config) -> Self {
         let budget = Budget::new(config.commands_per_minute);
-        Self { transport, config, budget, dialect: OnceCell::new(), server: OnceCell::new() }
+        Self { transport, config, budget, dialect: OnceCell::new(), server: OnceCell::new(), records: RecordSettings::default() }
+    }
+
+    /// The same, with records of submissions that are kept as `records` say.
+    #[must_use]
+    pub fn recording(mut self, records: RecordSettings) -> Self {
+        self.records = records;
+        self
     }
 
     async fn run<C: RemoteCommand>(&self, principal: &Principal, command: &C) -> Result<C::Output, CommandError> {
@@ -175,13 +196,49 @@ fn answering(records: Vec<Record>, id: JobRef<'_>) -> Vec<Record> {
     records
 }
 
+fn refused(error: CommandError) -> SchedulerError {
+    match error {
+        // qsub succeeded: the job is there, and only its id was not understood.
+        CommandError::Output { reason, .. } => SchedulerError::Unanswered(reason),
+        // Numbers up to that of the last signal; those of qsub itself are larger.
+        CommandError::Exit { exit: exit @ 129..=159, .. } => SchedulerError::Unanswered(format!("qsub was ended by signal {}", exit - 128)),
+        error => explain_refusal("submit the job")(error),
+    }
+}
+
+#[async_trait]
+impl RecordedSubmission for Recorded<'_> {
+    async fn attempt(&self, after: u32) -> Result<Attempt, SchedulerError> {
+        let dialect = self.pbs.dialect(self.principal).await?;
+        let next = NextAttempt { key: self.key, after, settings: self.pbs.records };
+        let qsub = Qsub::new(self.job, dialect, self.pbs.config.account, false)?.recorded(next);
+        self.pbs.run(self.principal, &qsub).await.map_err(refused)
+    }
+
+    fn printed(&self, text: &str) -> Option<JobId> {
+        recorded_id(text)
+    }
+
+    async fn find(&self, _: i64) -> Result<Option<JobId>, SchedulerError> {
+        let query = JobQuery { window: TimeWindow::SevenDays, ..JobQuery::default() };
+        let records = self.pbs.candidates(self.principal, &query).await?;
+        let found = records.iter().find(|record| record.variable(TAG).as_deref() == Some(self.key.name()));
+        let is_own = |found: &Found| found.job.user.as_deref() == Some(self.principal.username.as_str());
+        Ok(found.map(|record| self.pbs.read(record)).transpose()?.filter(is_own).map(|found| found.job.id))
+    }
+
+    async fn adopt(&self, id: &JobId) -> Result<(), SchedulerError> {
+        self.pbs.run(self.principal, &Adopt { key: self.key, id }).await.map_err(explain("record the job"))
+    }
+}
+
 fn job_ref(id: &JobId) -> Result<JobRef<'_>, SchedulerError> {
     JobRef::new(id).ok_or(SchedulerError::JobNotFound)
 }
 
 #[async_trait]
 impl Scheduler for Pbs {
-    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<JobId, SchedulerError> {
+    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError> {
         let dialect = self.dialect(principal).await?;
         let server = job.partition.as_deref().and_then(|queue| queue.split_once('@')).map(|(_, server)| server);
         let elsewhere = match server {
@@ -189,14 +246,24 @@ impl Scheduler for Pbs {
             None => false,
         };
         let qsub = Qsub::new(job, dialect, self.config.account, elsewhere)?;
-        self.run(principal, &qsub).await.map_err(|error| match error {
-            // qsub succeeded: the job is there, and only its id was not understood.
-            CommandError::Output { reason, .. } => SchedulerError::Unanswered(reason),
-            error => explain_refusal("submit the job")(error),
-        })
+        self.run(principal, &qsub).await.map(Reported::from).map_err(refused)
     }
 
-    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Vec<Job>, SchedulerError> {
+    async fn submit_once(
+        &self,
+        principal: &Principal,
+        job: &JobDescription,
+        key: &SubmissionKey,
+    ) -> Result<Reported<Submitted>, SchedulerError> {
+        if job.partition.as_deref().is_some_and(|queue| queue.contains('@')) {
+            return Err(SchedulerError::Rejected(NO_RECORD_ELSEWHERE.to_owned()));
+        }
+        let mut job = job.clone();
+        job.environment.insert(TAG.to_owned(), key.name().to_owned());
+        submission_record::submit_once(&Recorded { pbs: self, principal, job: &job, key }).await.map(Reported::from)
+    }
+
+    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
         let records = self.candidates(principal, query).await?;
         let found: Vec<Found> = records.iter().map(|record| self.read(record)).collect::<Result<_, _>>()?;
         let since = jiff::Timestamp::now().as_second() - i64::from(query.window.hours()) * 3600;
@@ -210,10 +277,10 @@ impl Scheduler for Pbs {
         };
         let mut jobs: Vec<Job> = found.into_iter().filter(asked_for).map(|found| found.job).collect();
         jobs.sort_by_key(|job| sort_key(&job.id));
-        Ok(jobs)
+        Ok(jobs.into())
     }
 
-    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Vec<Job>, SchedulerError> {
+    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<Job>>, SchedulerError> {
         let records = self.records(principal, id).await?;
         let mut jobs: Vec<Job> = records.iter().map(|record| self.read(record).map(|found| found.job)).collect::<Result<_, _>>()?;
         if let Some(server) = job_ref(id)?.server()
@@ -224,49 +291,50 @@ impl Scheduler for Pbs {
                 job.id = JobId::new(&record.name).map_err(|_| SchedulerError::JobNotFound)?;
             }
         }
-        Ok(jobs)
+        Ok(jobs.into())
     }
 
-    async fn accounting(&self, _: &Principal, _: &AccountingQuery) -> Result<Vec<Job>, SchedulerError> {
+    async fn accounting(&self, _: &Principal, _: &AccountingQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
         Err(SchedulerError::Unsupported(NO_ACCOUNTING))
     }
 
-    async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Vec<JobMetadata>, SchedulerError> {
+    async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<JobMetadata>>, SchedulerError> {
         let records = self.records(principal, id).await?;
-        records.iter().map(|record| metadata(record).map_err(explain("read the job's metadata"))).collect()
+        let read = |record| metadata(record).map_err(explain("read the job's metadata"));
+        records.iter().map(read).collect::<Result<Vec<_>, _>>().map(Reported::from)
     }
 
-    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<(), SchedulerError> {
+    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {
         let job = job_ref(id)?;
         let deleted = self.run(principal, &Qdel(job)).await.map_err(explain_refusal("cancel the job"))?;
         if deleted == Deleted::Before && job.is_subjob() {
             self.records(principal, id).await?;
         }
-        Ok(())
+        Ok(().into())
     }
 
-    async fn attach(&self, _: &Principal, _: &JobId, _: &str) -> Result<AttachOutput, SchedulerError> {
+    async fn attach(&self, _: &Principal, _: &JobId, _: &str) -> Result<Reported<AttachOutput>, SchedulerError> {
         Err(SchedulerError::Unsupported(NO_ATTACH))
     }
 
-    async fn nodes(&self, principal: &Principal) -> Result<Vec<Node>, SchedulerError> {
-        self.run(principal, &Nodes).await.map_err(explain("list the nodes"))
+    async fn nodes(&self, principal: &Principal) -> Result<Reported<Vec<Node>>, SchedulerError> {
+        self.run(principal, &Nodes).await.map(Reported::from).map_err(explain("list the nodes"))
     }
 
-    async fn partitions(&self, principal: &Principal, hidden: bool) -> Result<Vec<Partition>, SchedulerError> {
-        self.run(principal, &Queues { hidden }).await.map_err(explain("list the queues"))
+    async fn partitions(&self, principal: &Principal, hidden: bool) -> Result<Reported<Vec<Partition>>, SchedulerError> {
+        self.run(principal, &Queues { hidden }).await.map(Reported::from).map_err(explain("list the queues"))
     }
 
-    async fn reservations(&self, principal: &Principal) -> Result<Vec<Reservation>, SchedulerError> {
+    async fn reservations(&self, principal: &Principal) -> Result<Reported<Vec<Reservation>>, SchedulerError> {
         if self.dialect(principal).await? == Dialect::Torque {
-            return Ok(Vec::new());
+            return Ok(Vec::new().into());
         }
-        self.run(principal, &Reservations).await.map_err(explain("list the reservations"))
+        self.run(principal, &Reservations).await.map(Reported::from).map_err(explain("list the reservations"))
     }
 
-    async fn accounts(&self, _: &Principal) -> Result<Option<Vec<Account>>, SchedulerError> {
+    async fn accounts(&self, _: &Principal) -> Result<Reported<Option<Vec<Account>>>, SchedulerError> {
         // Neither projects nor account names are declared anywhere in PBS.
-        Ok(None)
+        Ok(None.into())
     }
 
     fn unsupported(&self) -> &'static [(UnsupportedOperation, &'static str)] {

@@ -133,8 +133,8 @@ pub(super) fn history_is_off(error: &CommandError) -> bool {
 /// When it failed, or printed nothing but an error.
 pub(super) fn succeeded(raw: &RawOutput) -> Result<(), CommandError> {
     let silent = raw.stdout.trim_ascii().is_empty();
-    let complains = || bytes_to_text(&raw.stderr).lines().any(|line| own_words(line).is_some());
-    if raw.exit != 0 || (silent && complains()) { Err(CommandError::exit(raw)) } else { Ok(()) }
+    let prints_own_words = || bytes_to_text(&raw.stderr).lines().any(|line| own_words(line).is_some());
+    if raw.exit != 0 || (silent && prints_own_words()) { Err(CommandError::exit(raw)) } else { Ok(()) }
 }
 
 /// What the command says from its first own line on, without the prefix that names it: a hook's message may have several lines. All

@@ -8,7 +8,14 @@ use super::job_ref::shown_id;
 use super::variables::Variables;
 use crate::domain::{JobDescription, JobId, JobScript, RemotePath, bytes_to_text};
 use crate::scheduler::SchedulerError;
+use crate::scheduler::submission_record::{self, Attempt, NextAttempt};
 use crate::ssh::{CommandError, CommandLine, Environment, RawOutput, RemoteCommand};
+
+/// The variable by which a job is found. Like all that begin so, it goes into a directive.
+pub(super) const TAG: &str = "PBS_GOLDCREST_SUBMISSION";
+
+/// What submits, with the record of a submission.
+const SUBMIT: &str = concat!(include_str!("../submission_record/record.sh"), include_str!("shell/submit.sh"));
 
 /// Submits a job, once. The script and the variables go over standard input: other users of the host see command lines.
 pub(super) struct Qsub<'a> {
@@ -17,7 +24,11 @@ pub(super) struct Qsub<'a> {
     dialect: Dialect,
     account: AccountOption,
     elsewhere: bool,
+    record: Option<NextAttempt<'a>>,
 }
+
+/// The same as an attempt of a submission with a record.
+pub(super) struct RecordedQsub<'a>(Qsub<'a>);
 
 impl<'a> Qsub<'a> {
     /// The submission of a job; `elsewhere` when its queue is on another server than the one that is asked where none is named.
@@ -41,7 +52,22 @@ impl<'a> Qsub<'a> {
                 return rejected("the script has a directive -v, which leaves no room for variables of the request that PBS itself reads");
             }
         }
-        Ok(Self { job, variables, dialect, account, elsewhere })
+        Ok(Self { job, variables, dialect, account, elsewhere, record: None })
+    }
+
+    /// The same as the next attempt of a submission. Its job is to have the variable [`TAG`].
+    pub(super) fn recorded(self, record: NextAttempt<'a>) -> RecordedQsub<'a> {
+        RecordedQsub(Self { record: Some(record), ..self })
+    }
+
+    /// The id in what qsub printed, where it ended with this status.
+    fn id(&self, output: &str, exit: u32) -> Option<JobId> {
+        // A greeting of the login shell may stand before the id, and words of a submission filter after it. Where qsub failed after
+        // it had printed an id the job is there all the same; a number alone may then be part of a greeting.
+        let mut lines = output.lines().rev().map(str::trim).filter(|line| exit == 0 || names_its_server(line));
+        let line = lines.find(|line| looks_like_an_id(line))?;
+        // A queue may be another server's, where the number alone means another job.
+        if self.elsewhere { JobId::new(line).ok() } else { shown_id(line, None).ok() }
     }
 
     /// Whether output of the job lands in its working directory, as far as the request and an inline script say.
@@ -142,9 +168,14 @@ impl RemoteCommand for Qsub<'_> {
             JobScript::Inline(script) => line.flag("text").arg(with_directives(script, &directives)),
             JobScript::Path(path) => line.flag("path").arg(path.as_bytes()),
         };
-        line = self.options(line.arg(&directives));
+        line = line.arg(&directives);
+        line = match &self.record {
+            Some(record) => record.arguments(line),
+            None => (0..5).fold(line, |line, _| line.arg("")),
+        };
+        line = self.options(line);
         // One brace group: a shell runs it only once it has read the closing brace, so input that was cut off submits nothing.
-        [b"{\n", line.as_bytes(), b"\n", include_bytes!("shell/submit.sh").as_slice(), b"\nexit $?\n}\n"].concat().into()
+        [b"{\n", line.as_bytes(), b"\n", SUBMIT.as_bytes(), b"\nexit $?\n}\n"].concat().into()
     }
 
     fn environment(&self) -> Environment {
@@ -156,15 +187,8 @@ impl RemoteCommand for Qsub<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<JobId, CommandError> {
-        // A greeting of the login shell may stand before the id, and words of a submission filter after it. Where qsub failed after
-        // it had printed an id the job is there all the same; a number alone may then be part of a greeting.
         let output = bytes_to_text(&raw.stdout);
-        let mut lines = output.lines().rev().map(str::trim).filter(|line| raw.exit == 0 || names_its_server(line));
-        let id = lines.find(|line| looks_like_an_id(line)).and_then(|line| {
-            // A queue may be another server's, where the number alone means another job.
-            if self.elsewhere { JobId::new(line).ok() } else { shown_id(line, None).ok() }
-        });
-        match id {
+        match self.id(&output, raw.exit) {
             Some(id) => Ok(id),
             None if raw.exit != 0 => Err(CommandError::exit(&raw)),
             None => {
@@ -173,6 +197,34 @@ impl RemoteCommand for Qsub<'_> {
             }
         }
     }
+}
+
+impl RemoteCommand for RecordedQsub<'_> {
+    type Output = Attempt;
+
+    fn command_line(&self) -> CommandLine {
+        self.0.command_line()
+    }
+
+    fn stdin(&self) -> Bytes {
+        self.0.stdin()
+    }
+
+    fn environment(&self) -> Environment {
+        self.0.environment()
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<Attempt, CommandError> {
+        match submission_record::recorded(&raw) {
+            Some(attempt) => Ok(attempt),
+            None => self.0.parse(raw).map(Attempt::Submitted),
+        }
+    }
+}
+
+/// The id that a record holds: what qsub printed, or what was found.
+pub(super) fn recorded_id(text: &str) -> Option<JobId> {
+    shown_id(text, None).ok()
 }
 
 fn names_its_server(line: &str) -> bool {

@@ -1,7 +1,7 @@
-//! Slurm through slurmrestd and through its commands: each call by the way that can do it, slurmrestd first.
+//! Slurm through slurmrestd and through its commands: each call by the backend that can do it, slurmrestd first.
 //!
 //! What slurmrestd cannot do goes to the commands at once. What it does not answer goes to them too, and a server that gave no answer
-//! is not asked again for a moment. A submission takes the second way only where it is certain that the first came to nothing.
+//! is not asked again for a moment. A submission goes to the second backend only where it is certain that the first did nothing.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,93 +10,68 @@ use async_trait::async_trait;
 
 use super::rest::{SlurmRest, is_possible};
 use crate::domain::{
-    Account, AccountingQuery, Backend, Carrier, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reservation,
+    Account, AccountingQuery, Backend, Carrier, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reported,
+    Reservation,
 };
 use crate::error::ErrorChain;
-use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, WayNote};
+use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, SubmissionKey, Submitted};
 
-/// Slurm by two ways.
-#[derive(Clone)]
+/// Slurm by two backends.
 pub struct SlurmHybrid {
-    rest: Arc<SlurmRest>,
+    rest: SlurmRest,
     ssh: Arc<dyn Scheduler>,
-    note: WayNote,
 }
+
+/// What one of the backends answers.
+type Answer<T> = Result<Reported<T>, SchedulerError>;
 
 impl SlurmHybrid {
     /// slurmrestd, and the commands beside it.
     pub fn new(rest: SlurmRest, ssh: Arc<dyn Scheduler>) -> Self {
-        Self { rest: Arc::new(rest), ssh, note: WayNote::default() }
-    }
-
-    /// The two ways with notes of their own.
-    fn apart(&self) -> (Apart<SlurmRest>, Apart<Arc<dyn Scheduler>>) {
-        let (rest, ssh) = (WayNote::default(), WayNote::default());
-        let commands = self.ssh.noting(&ssh).unwrap_or_else(|| Arc::clone(&self.ssh));
-        (Apart { scheduler: self.rest.noted(&rest), note: rest }, Apart { scheduler: commands, note: ssh })
+        Self { rest, ssh }
     }
 
     /// As [`Self::rest_first`], where an answer of slurmrestd's that lacks something is given only if the commands do not know more.
-    async fn whole<T>(
-        &self,
-        rest: impl Future<Output = Result<T, SchedulerError>>,
-        ssh: impl Future<Output = Result<T, SchedulerError>>,
-        rest_note: &WayNote,
-        ssh_note: &WayNote,
-    ) -> Result<T, SchedulerError> {
+    async fn prefer_complete<T>(&self, rest: impl Future<Output = Answer<T>>, ssh: impl Future<Output = Answer<T>>) -> Answer<T> {
         tokio::pin!(ssh);
         let answer = self.rest_first(rest, &mut ssh, was_not_answered).await?;
-        let Some(missing) = rest_note.missing().filter(|_| self.note.get().is_some_and(|way| way.by == Carrier::Rest)) else {
-            if let Some(missing) = ssh_note.missing() {
-                self.note.miss(missing);
-            }
+        if answer.missing.is_none() || answer.via.is_some_and(|backend| backend.by == Carrier::Ssh) {
             return Ok(answer);
-        };
-        match ssh.await {
-            Ok(whole) if ssh_note.missing().is_none() => {
-                self.note.set(Backend { by: Carrier::Ssh, fallback: true });
-                Ok(whole)
-            }
-            _ => {
-                self.note.miss(missing);
-                Ok(answer)
-            }
         }
-    }
-
-    /// What only the commands can do.
-    async fn by_ssh<T>(&self, ssh: impl Future<Output = Result<T, SchedulerError>>) -> Result<T, SchedulerError> {
-        self.note.set(Backend { by: Carrier::Ssh, fallback: false });
-        ssh.await
+        match ssh.await {
+            Ok(whole) if whole.missing.is_none() => Ok(via(Carrier::Ssh, true, whole)),
+            _ => Ok(answer),
+        }
     }
 
     /// By slurmrestd, or by the commands where it cannot, or where `may_be_repeated` holds of how it failed. Only one of the two
     /// futures is driven at a time, and the second only when the first has ended.
     async fn rest_first<T>(
         &self,
-        rest: impl Future<Output = Result<T, SchedulerError>>,
-        ssh: impl Future<Output = Result<T, SchedulerError>>,
+        rest: impl Future<Output = Answer<T>>,
+        ssh: impl Future<Output = Answer<T>>,
         may_be_repeated: fn(&SchedulerError) -> bool,
-    ) -> Result<T, SchedulerError> {
+    ) -> Answer<T> {
         if !self.rest.is_silent() {
-            self.note.set(Backend { by: Carrier::Rest, fallback: false });
             match rest.await {
-                Err(SchedulerError::Unsupported(_)) => return self.by_ssh(ssh).await,
+                Err(SchedulerError::Unsupported(_)) => return by_ssh(ssh).await,
                 Err(error) if may_be_repeated(&error) => {
                     tracing::warn!(error = %ErrorChain(&error), "slurmrestd gives no answer: Slurm's commands are used instead");
                 }
-                outcome => return outcome,
+                answer => return answer.map(|reported| via(Carrier::Rest, false, reported)),
             }
         }
-        self.note.set(Backend { by: Carrier::Ssh, fallback: true });
-        ssh.await
+        ssh.await.map(|reported| via(Carrier::Ssh, true, reported))
     }
 }
 
-/// One of the two ways, with a note of its own of what its answer lacks.
-struct Apart<S> {
-    scheduler: S,
-    note: WayNote,
+/// What only the commands can do.
+async fn by_ssh<T>(ssh: impl Future<Output = Answer<T>>) -> Answer<T> {
+    ssh.await.map(|reported| via(Carrier::Ssh, false, reported))
+}
+
+fn via<T>(by: Carrier, fallback: bool, reported: Reported<T>) -> Reported<T> {
+    Reported { via: Some(Backend { by, fallback }), ..reported }
 }
 
 /// Whether what was asked certainly did not happen.
@@ -111,61 +86,67 @@ fn was_not_answered(error: &SchedulerError) -> bool {
 
 #[async_trait]
 impl Scheduler for SlurmHybrid {
-    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<JobId, SchedulerError> {
+    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError> {
         let ssh = self.ssh.submit(principal, job);
         if !is_possible(job) {
-            return self.by_ssh(ssh).await;
+            return by_ssh(ssh).await;
         }
         self.rest_first(self.rest.submit(principal, job), ssh, did_not_happen).await
     }
 
-    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Vec<Job>, SchedulerError> {
-        let (rest, ssh) = self.apart();
-        self.whole(rest.scheduler.jobs(principal, query), ssh.scheduler.jobs(principal, query), &rest.note, &ssh.note).await
+    /// By the commands: the record lies on the cluster.
+    async fn submit_once(
+        &self,
+        principal: &Principal,
+        job: &JobDescription,
+        key: &SubmissionKey,
+    ) -> Result<Reported<Submitted>, SchedulerError> {
+        by_ssh(self.ssh.submit_once(principal, job, key)).await
     }
 
-    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Vec<Job>, SchedulerError> {
-        let (rest, ssh) = self.apart();
-        self.whole(rest.scheduler.job(principal, id), ssh.scheduler.job(principal, id), &rest.note, &ssh.note).await
+    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
+        self.prefer_complete(self.rest.jobs(principal, query), self.ssh.jobs(principal, query)).await
     }
 
-    async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Vec<Job>, SchedulerError> {
+    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<Job>>, SchedulerError> {
+        self.prefer_complete(self.rest.job(principal, id), self.ssh.job(principal, id)).await
+    }
+
+    async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
         self.rest_first(self.rest.accounting(principal, query), self.ssh.accounting(principal, query), was_not_answered).await
     }
 
-    async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Vec<JobMetadata>, SchedulerError> {
-        self.by_ssh(self.ssh.metadata(principal, id)).await
+    async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<JobMetadata>>, SchedulerError> {
+        by_ssh(self.ssh.metadata(principal, id)).await
     }
 
-    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<(), SchedulerError> {
+    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {
         self.rest_first(self.rest.cancel(principal, id), self.ssh.cancel(principal, id), was_not_answered).await
     }
 
-    async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<AttachOutput, SchedulerError> {
-        self.by_ssh(self.ssh.attach(principal, id, command)).await
+    async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<Reported<AttachOutput>, SchedulerError> {
+        by_ssh(self.ssh.attach(principal, id, command)).await
     }
 
-    async fn nodes(&self, principal: &Principal) -> Result<Vec<Node>, SchedulerError> {
+    async fn nodes(&self, principal: &Principal) -> Result<Reported<Vec<Node>>, SchedulerError> {
         self.rest_first(self.rest.nodes(principal), self.ssh.nodes(principal), was_not_answered).await
     }
 
-    async fn partitions(&self, principal: &Principal, hidden: bool) -> Result<Vec<Partition>, SchedulerError> {
+    async fn partitions(&self, principal: &Principal, hidden: bool) -> Result<Reported<Vec<Partition>>, SchedulerError> {
         self.rest_first(self.rest.partitions(principal, hidden), self.ssh.partitions(principal, hidden), was_not_answered).await
     }
 
-    async fn reservations(&self, principal: &Principal) -> Result<Vec<Reservation>, SchedulerError> {
+    async fn reservations(&self, principal: &Principal) -> Result<Reported<Vec<Reservation>>, SchedulerError> {
         self.rest_first(self.rest.reservations(principal), self.ssh.reservations(principal), was_not_answered).await
     }
 
-    async fn accounts(&self, principal: &Principal) -> Result<Option<Vec<Account>>, SchedulerError> {
+    async fn accounts(&self, principal: &Principal) -> Result<Reported<Option<Vec<Account>>>, SchedulerError> {
         self.rest_first(self.rest.accounts(principal), self.ssh.accounts(principal), was_not_answered).await
     }
 
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {
-        self.rest_first(self.rest.ping(principal), self.ssh.ping(principal), was_not_answered).await
-    }
-
-    fn noting(&self, note: &WayNote) -> Option<Arc<dyn Scheduler>> {
-        Some(Arc::new(Self { note: note.clone(), ..self.clone() }))
+        let rest = async { self.rest.ping(principal).await.map(Reported::from) };
+        let ssh = async { self.ssh.ping(principal).await.map(Reported::from) };
+        self.rest_first(rest, ssh, was_not_answered).await.map(|reported| reported.value)
     }
 }

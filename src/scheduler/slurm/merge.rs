@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::job_ref::{JobRef, sort_key};
 use super::values::is_finished;
-use crate::domain::{AccountingQuery, Job, JobId, JobQuery, Principal};
+use crate::domain::{AccountingQuery, Job, JobId, JobQuery, Principal, Reported};
 use crate::error::ErrorChain;
-use crate::scheduler::{SchedulerError, WayNote};
+use crate::scheduler::SchedulerError;
 
 /// What accounting says.
 pub(super) enum Accounting {
@@ -25,18 +25,15 @@ pub(super) type Queued = (Option<u64>, Job);
 pub(super) const WITHOUT_ACCOUNTING: &str = "accounting did not answer: jobs that ended a while ago, and steps, are missing";
 
 /// The jobs that a query asks for, of what the controller and accounting know. Where accounting does not answer, it is what the
-/// controller knows; that is noted, and a warning is logged.
-pub(super) fn list(queued: Vec<Queued>, accounting: Accounting, query: &JobQuery, note: &WayNote) -> Vec<Job> {
+/// controller knows; the report says so, and a warning is logged.
+pub(super) fn list(queued: Vec<Queued>, accounting: Accounting, query: &JobQuery) -> Reported<Vec<Job>> {
     let mut jobs = match accounting {
-        Accounting::Jobs(accounted) => merge(queued, accounted),
-        Accounting::Off => merge(queued, Vec::new()),
-        Accounting::Unavailable(error) => {
-            warn_of_silence(&error, note);
-            merge(queued, Vec::new())
-        }
+        Accounting::Jobs(accounted) => merge(queued, accounted).into(),
+        Accounting::Off => merge(queued, Vec::new()).into(),
+        Accounting::Unavailable(error) => without_accounting(queued, &error),
     };
     let since = jiff::Timestamp::now().as_second() - i64::from(query.window.hours()) * 3600;
-    jobs.retain(|job| is_recent(job, since) && is_asked_for(job, query));
+    jobs.value.retain(|job| is_recent(job, since) && is_asked_for(job, query));
     jobs
 }
 
@@ -49,8 +46,7 @@ pub(super) fn single(
     asked: JobRef<'_>,
     queued: Result<Vec<Queued>, SchedulerError>,
     accounting: Accounting,
-    note: &WayNote,
-) -> Result<Vec<Job>, SchedulerError> {
+) -> Result<Reported<Vec<Job>>, SchedulerError> {
     let queued = queued.map(|jobs| jobs.into_iter().filter(|(number, job)| asked.means(&job.id, *number)).collect::<Vec<_>>());
     let accounting = match accounting {
         Accounting::Jobs(jobs) if asked.is_component() => {
@@ -60,17 +56,12 @@ pub(super) fn single(
     };
     let jobs = match (queued, accounting) {
         // Nothing more happens to a job that ended, so that accounting's word is enough for it.
-        (Err(SchedulerError::Down(_) | SchedulerError::Unanswered(_)), Accounting::Jobs(jobs)) if all_finished(&jobs) => jobs,
+        (Err(SchedulerError::Down(_) | SchedulerError::Unanswered(_)), Accounting::Jobs(jobs)) if all_finished(&jobs) => jobs.into(),
         (Err(error), _) => return Err(error),
-        (Ok(queued), Accounting::Jobs(accounted)) => merge(queued, accounted),
-        (Ok(queued), Accounting::Off) => merge(queued, Vec::new()),
-        (Ok(queued), Accounting::Unavailable(error)) => {
-            if queued.is_empty() {
-                return Err(error);
-            }
-            warn_of_silence(&error, note);
-            merge(queued, Vec::new())
-        }
+        (Ok(queued), Accounting::Jobs(accounted)) => merge(queued, accounted).into(),
+        (Ok(queued), Accounting::Off) => merge(queued, Vec::new()).into(),
+        (Ok(queued), Accounting::Unavailable(error)) if queued.is_empty() => return Err(error),
+        (Ok(queued), Accounting::Unavailable(error)) => without_accounting(queued, &error),
     };
     if jobs.is_empty() { Err(SchedulerError::JobNotFound) } else { Ok(jobs) }
 }
@@ -150,9 +141,9 @@ fn all_finished(jobs: &[Job]) -> bool {
     !jobs.is_empty() && jobs.iter().all(|job| is_finished(&job.status.state))
 }
 
-fn warn_of_silence(error: &SchedulerError, note: &WayNote) {
-    note.miss(WITHOUT_ACCOUNTING);
+fn without_accounting(queued: Vec<Queued>, error: &SchedulerError) -> Reported<Vec<Job>> {
     tracing::warn!(error = %ErrorChain(error), "accounting did not answer: jobs that ended a while ago are missing");
+    Reported { missing: Some(WITHOUT_ACCOUNTING), ..merge(queued, Vec::new()).into() }
 }
 
 fn key(job: &Job) -> ((u64, u64), String) {
@@ -239,10 +230,9 @@ mod tests {
         let accounted = || vec![job("125", "PENDING", ""), job("126", "PENDING", "")];
         let ids = |jobs: &[Job]| jobs.iter().map(|job| job.id.to_string()).collect::<Vec<_>>();
         assert_eq!(ids(&merge(queued.clone(), accounted())), ["125+0", "125+1"]);
-        let note = WayNote::default();
         let single = |text: &str| {
             let id = JobId::new(text).unwrap();
-            single(JobRef::new(&id).unwrap(), Ok(queued.clone()), Accounting::Jobs(accounted()), &note).map(|jobs| ids(&jobs))
+            single(JobRef::new(&id).unwrap(), Ok(queued.clone()), Accounting::Jobs(accounted())).map(|jobs| ids(&jobs))
         };
         assert_eq!(single("125").unwrap(), ["125+0", "125+1"]);
     }
@@ -251,10 +241,9 @@ mod tests {
     fn of_a_component_its_neighbours_are_not_told_and_one_that_is_not_there_is_not_found() {
         let queued = || vec![(Some(40), job("40+0", "RUNNING", "")), (Some(41), job("40+1", "RUNNING", ""))];
         let accounted = || vec![job("40+0", "RUNNING", ""), job("40+1", "RUNNING", "")];
-        let note = WayNote::default();
         let single = |text: &str| {
             let id = JobId::new(text).unwrap();
-            single(JobRef::new(&id).unwrap(), Ok(queued()), Accounting::Jobs(accounted()), &note)
+            single(JobRef::new(&id).unwrap(), Ok(queued()), Accounting::Jobs(accounted()))
         };
         assert_eq!(single("40+1").unwrap().iter().map(|job| job.id.as_str()).collect::<Vec<_>>(), ["40+1"]);
         assert!(matches!(single("40+7"), Err(SchedulerError::JobNotFound)));
@@ -270,10 +259,9 @@ mod tests {
 
     #[test]
     fn a_list_without_accounting_says_so() {
-        let note = WayNote::default();
         let down = Accounting::Unavailable(SchedulerError::Down("x".to_owned()));
-        assert_eq!(list(vec![(Some(1), job("1", "RUNNING", ""))], down, &JobQuery::default(), &note).len(), 1);
-        assert_eq!(note.missing(), Some(WITHOUT_ACCOUNTING));
+        let jobs = list(vec![(Some(1), job("1", "RUNNING", ""))], down, &JobQuery::default());
+        assert_eq!((jobs.len(), jobs.missing), (1, Some(WITHOUT_ACCOUNTING)));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! HTTP requests are carried.
 
 mod cli;
+mod config;
 mod hybrid;
 mod job_ref;
 mod meaning;
@@ -14,5 +15,6 @@ mod rest;
 mod values;
 
 pub use cli::{Delimiter, SlurmCli};
+pub use config::{Config, ConnectionMode};
 pub use hybrid::SlurmHybrid;
 pub use rest::{ApiVersion, CallersToken, Settings as RestSettings, SlurmRest, UserToken};

@@ -68,7 +68,7 @@ impl Wake for Wakers {
     }
 }
 
-/// What came of a request.
+/// The outcome of a request.
 pub(crate) enum Started {
     /// What was asked for runs.
     Stream(ChannelStream),

@@ -1,6 +1,6 @@
-//! The two ends of a channel's life: opening it on a connection that may be dead, and making sure that it is gone.
+//! Opens a channel on a connection that may be dead, and makes sure that a channel is closed.
 //!
-//! Both run in tasks of their own, so that a caller who leaves takes nothing with it: a channel opened for nobody, or not
+//! Both run in tasks of their own, so that a caller who leaves does not interrupt them: a channel opened for nobody, or not
 //! closed, would count against the server's `MaxSessions` for as long as the connection lives.
 
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// An open channel, with the right to it.
 pub(crate) type OpenChannel = (ChannelPermit, ChannelReadHalf, ChannelWriteHalf<Msg>);
 
-/// What came of opening a channel. In all cases but the first, provably nothing was sent.
+/// The outcome of opening a channel. In all cases but the first, provably nothing was sent.
 pub(crate) enum Opened {
     /// It is open.
     Channel(OpenChannel),

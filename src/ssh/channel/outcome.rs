@@ -1,4 +1,4 @@
-//! What comes back of a command: the messages on its channel, and what came of it.
+//! The messages on the channel of a command, and its outcome.
 
 use std::pin::Pin;
 
@@ -10,7 +10,7 @@ use crate::ssh::transport::{RawOutput, TransportError};
 /// The refusal of a server that grants no exec request.
 pub(crate) const REFUSED: &str = "it runs no commands";
 
-/// What came of a command.
+/// The outcome of a command.
 pub(crate) enum ExecOutcome {
     /// It ended and its output is complete.
     Output(RawOutput),

@@ -21,7 +21,7 @@ const CHANNEL_BUFFER: usize = 64;
 /// The largest packet asked for: what OpenSSH itself sends.
 const PACKET: u32 = 32 * 1024;
 
-/// The settings of a connection to a server of which this much is known.
+/// The settings of a connection to a server with these known keys.
 pub(crate) fn client_config(kind: LaneKind, known: &KnownKeys, keep_alive: Duration, keepalives: u32) -> client::Config {
     client::Config {
         client_id: SshId::Standard(Cow::Borrowed(concat!("SSH-2.0-Goldcrest_", env!("CARGO_PKG_VERSION")))),

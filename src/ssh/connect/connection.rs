@@ -22,11 +22,12 @@ use crate::ssh::server_words::ServerWords;
 use crate::ssh::stats::{Closed, Counters, Gauge, add};
 use crate::ssh::transport::{LaneKind, TransportError};
 
-/// First pause before a server that dropped us is tried again; it doubles, and is scattered so that clients do not march in step.
+/// The first pause before a server that dropped a connection is tried again. It doubles, and is jittered so that clients do not
+/// retry at the same moment.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a connection that is given up may take to send what is queued.
+/// How long a connection that is given up may take to send its queued messages.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A place under `max_clients`; dropping it frees the place.
@@ -118,7 +119,7 @@ impl Connection {
         self.is_suspect.load(Ordering::Acquire)
     }
 
-    /// Takes it out of service; the first reason counts. What it carries may end.
+    /// Takes it out of service; the first reason counts. Channels on it may end by themselves.
     pub(crate) fn retire(&self, reason: Closed) {
         if self.retired.set((reason, Instant::now())).is_ok() {
             self.leaving.cancel();
@@ -143,6 +144,9 @@ impl Connection {
             return None;
         }
         let (Config { host, port, .. }, user, said) = (config, &self.login.user, self.words.quoted());
+        if self.words.closes_account() {
+            return Some(TransportError::AccountClosed(format!("{user} may not log in at {host}:{port}{said}")));
+        }
         Some(TransportError::Connect(format!(
             "{host}:{port}: the server let {user} in and closed the connection at once. It does so for /etc/nologin, an expired account, or \
              a limit on logins{said}"
@@ -188,12 +192,12 @@ impl Connection {
         answered && self.liveness.heard_since(asked) && !self.handle.is_closed()
     }
 
-    /// Starts the idle time anew.
+    /// Restarts the idle time.
     pub(crate) fn touch(&self) {
         *self.idle_since.lock() = Instant::now();
     }
 
-    /// For how long it has carried nothing.
+    /// How long it has had no channel.
     pub(crate) fn idle_for(&self) -> Duration {
         self.idle_since.lock().elapsed()
     }

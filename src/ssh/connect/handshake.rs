@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use crate::domain::Username;
 use crate::ssh::connect::algorithms;
 use crate::ssh::connect::host_keys::KnownKeys;
 use crate::ssh::connect::liveness::{Liveness, WatchedStream};
@@ -145,14 +146,20 @@ async fn authenticate(
     let result = limited(target.login_timeout(), peer, &format!("the login of {user}"), login.authenticate(handle)).await?;
     let hung_up = || Refusal::Fatal(format!("{peer}: the server closed the connection during the login of {user}{}", words.quoted()));
     match result {
+        Ok(client::AuthResult::Success) => Ok(()),
+        // PAM says why in a banner before sshd hangs up.
+        _ if words.closes_account() => {
+            let reason = format!("{user} may not log in at {peer}{}", words.quoted());
+            Err(Refusal::AccountClosed { user: user.clone(), reason })
+        }
         Err(_) if handle.is_closed() => Err(hung_up()),
         Err(error) => Err(Refusal::Fatal(format!("{peer}: the login of {user} failed: {error}{}", words.quoted()))),
-        Ok(client::AuthResult::Success) => Ok(()),
         // russh says the same when the connection ended meanwhile; only an open one was an answer.
         Ok(client::AuthResult::Failure { .. }) if handle.is_closed() => Err(hung_up()),
         Ok(client::AuthResult::Failure { partial_success, .. }) => {
             let more = if partial_success { "; the key was accepted and a further factor is demanded" } else { "" };
-            Err(Refusal::Login(format!("{} at {peer}{more}{}", login.who(), words.quoted())))
+            let reason = format!("{} at {peer}{more}{}", login.who(), words.quoted());
+            Err(Refusal::Login { user: user.clone(), reason })
         }
     }
 }
@@ -229,7 +236,14 @@ pub(crate) enum Refusal {
     Dropped(String),
     Fatal(String),
     HostKey(String),
-    Login(String),
+    Login {
+        user: Username,
+        reason: String,
+    },
+    AccountClosed {
+        user: Username,
+        reason: String,
+    },
 }
 
 /// What to look at where a server hangs up before anybody has logged in.
@@ -270,9 +284,13 @@ impl From<Refusal> for TransportError {
                 tracing::warn!(reason, "an SSH host key was refused");
                 Self::HostKey(reason)
             }
-            Refusal::Login(user) => {
-                tracing::warn!(user, "an SSH login was refused");
-                Self::Login(user)
+            Refusal::Login { user, reason } => {
+                tracing::warn!(%user, reason, "an SSH login was refused");
+                Self::Login(reason)
+            }
+            Refusal::AccountClosed { user, reason } => {
+                tracing::warn!(%user, reason, "an SSH login was refused");
+                Self::AccountClosed(reason)
             }
         }
     }

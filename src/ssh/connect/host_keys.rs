@@ -1,6 +1,6 @@
-//! Whether a server is the one it should be.
+//! Verifies the identity of a server.
 //!
-//! Three ways, by configuration: files in OpenSSH's `known_hosts` format, keys pinned in the configuration, or trust on first
+//! The configuration chooses one of three ways: files in OpenSSH's `known_hosts` format, keys pinned in the configuration, or trust on first
 //! use. There is no fourth: nothing turns the check off. It must not open connections.
 
 use parking_lot::Mutex;
@@ -135,7 +135,7 @@ impl KnownKeys {
         if self.authorities.is_empty() { Vec::new() } else { self.algorithms() }
     }
 
-    /// Decides on what the server has shown and proved to hold.
+    /// Decides about the key that the server has presented, and proved to own.
     ///
     /// # Errors
     /// A sentence that tells the administrator what is wrong and what to do.

@@ -5,6 +5,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use russh::keys::PublicKey;
 
+use crate::domain::matches_pattern;
+
 /// The first word of a line that is more than a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Marker {
@@ -78,31 +80,10 @@ fn matches_hash(hashed: &str, name: &str) -> bool {
     hmac::verify(&key, name.as_bytes(), &hash).is_ok()
 }
 
-/// Matches `*` and `?` without case and without backtracking beyond the last star, so that no pattern is slow.
+/// Matches `*` and `?` without case.
 pub(crate) fn wildcard(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
-    let (mut p, mut t, mut star) = (0, 0, None);
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(byte) if *byte == b'?' || byte.eq_ignore_ascii_case(&text[t]) => {
-                p += 1;
-                t += 1;
-            }
-            _ => match &mut star {
-                Some((star, from)) => {
-                    *from += 1;
-                    p = *star + 1;
-                    t = *from;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|byte| *byte == b'*')
+    let takes = |own: &u8, byte: &u8| *own == b'?' || own.eq_ignore_ascii_case(byte);
+    matches_pattern(pattern.as_bytes(), text.as_bytes(), |byte| *byte == b'*', takes)
 }
 
 #[cfg(test)]

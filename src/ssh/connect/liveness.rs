@@ -1,4 +1,4 @@
-//! The byte stream under an SSH connection, watched: when the peer was last heard, and a way to cut it at any moment.
+//! Watches the byte stream under an SSH connection: when the peer was last heard, and a way to cut it at any moment.
 //!
 //! russh's session loop can be busy for a long time (a full send buffer, a bulk reader that does not read), and then none of
 //! its own timers runs. What is observed here does not depend on that loop. It must not know SSH.
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use futures::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What is known of a stream from outside of it.
+/// The state of a stream, as seen from outside.
 pub(crate) struct Liveness {
     born: Instant,
     /// Nanoseconds after `born` when bytes last arrived.
@@ -26,7 +26,7 @@ pub(crate) struct Liveness {
 }
 
 impl Liveness {
-    /// The pulse of a stream that starts now.
+    /// The state of a stream that starts now.
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             born: Instant::now(),

@@ -1,4 +1,4 @@
-//! Credentials as russh wants them: decoded once, then used for every connection of a lane.
+//! Credentials in the form that russh needs: decoded once, then used for every connection of a lane.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,7 +16,7 @@ use crate::credentials::Credential;
 use crate::domain::{SystemName, Username};
 use crate::ssh::transport::TransportError;
 
-/// The most characters of a key id that are written. Those of our own authority are no longer.
+/// The most characters of a key id that are logged. Key ids of our own authority are not longer.
 const MAX_KEY_ID: usize = 512;
 
 /// A user's credential, with its key decoded when it is first needed.
@@ -59,7 +59,7 @@ impl Login {
         certificate_ended || self.credential.not_after.is_some_and(|end| end <= jiff::Timestamp::now())
     }
 
-    /// Who logs in with what, for the message of a refusal. Of a certificate it says what sshd's log and `ssh-keygen` call it.
+    /// The user and the credential, for the message of a refusal. A certificate is named as in sshd's log and by `ssh-keygen`.
     pub(crate) fn who(&self) -> String {
         let user = &self.user;
         let Some(certificate) = self.certificate() else { return user.to_string() };
@@ -70,13 +70,12 @@ impl Login {
         format!("{user} with the SSH certificate {} ({}): {guess}", certificate.serial(), key_id(certificate))
     }
 
-    /// Writes to the audit log that a certificate was used to log in to a system, or in vain. With plain keys there is nothing
-    /// to tell that the system does not know itself.
+    /// Writes the use of a certificate, successful or not, to the audit log. A login with a plain key is in the system's own log.
     pub(crate) fn record(&self, system: &SystemName, failure: Option<&TransportError>) {
         let Some(certificate) = self.certificate() else { return };
         let outcome = match failure {
             None => "done",
-            Some(TransportError::Login(_)) => "refused",
+            Some(TransportError::Login(_) | TransportError::AccountClosed(_)) => "refused",
             Some(_) => "failed",
         };
         let caller = self.credential.caller.as_deref();
@@ -99,7 +98,7 @@ impl Login {
         self.decoded.get()?.certificate.as_ref()
     }
 
-    /// Decodes the key, away from the workers: a passphrase costs a tenth of a second of computing.
+    /// Decodes the key on a blocking thread: a passphrase costs a tenth of a second of computing.
     ///
     /// # Errors
     /// When the key or the certificate cannot be read.

@@ -172,7 +172,8 @@ impl Leases {
     /// The failure to connect that a request which `arrived` then is told: one since then, or a login refused shortly before.
     fn failure_for(&self, arrived: Instant) -> Option<TransportError> {
         let tells = |(at, failure): &&(Instant, TransportError)| {
-            *at >= arrived || (matches!(failure, TransportError::Login(_)) && at.elapsed() < LOGIN_BACKOFF)
+            *at >= arrived
+                || (matches!(failure, TransportError::Login(_) | TransportError::AccountClosed(_)) && at.elapsed() < LOGIN_BACKOFF)
         };
         self.failure.as_ref().filter(tells).map(|(_, failure)| failure.clone())
     }

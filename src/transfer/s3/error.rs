@@ -1,11 +1,9 @@
 //! Why a store did not do what it was asked.
 
-use std::borrow::Cow;
-
 use crate::error::{Classify, Kind};
 use crate::rest::RestError;
 
-/// An object store failed. No message holds an address, a key or a signature.
+/// An object store failed. No message holds its private address, a key or a signature.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// It did not answer.
@@ -16,7 +14,6 @@ pub enum StoreError {
         /// What it was asked for.
         task: &'static str,
         /// How the call failed.
-        #[source]
         source: RestError,
     },
     /// It cannot at the moment.
@@ -61,8 +58,11 @@ impl Classify for StoreError {
         }
     }
 
-    fn public_message(&self) -> Cow<'static, str> {
-        self.to_string().into()
+    fn public_cause(&self) -> Option<&dyn Classify> {
+        match self {
+            Self::Unanswered { source, .. } => Some(source),
+            _ => None,
+        }
     }
 
     /// What may have happened is an upload that nobody can use; no file is changed.

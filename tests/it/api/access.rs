@@ -1,9 +1,12 @@
 //! Who gets in: for every operation, driven from the generated document.
 
 use axum::http::Method;
+use goldcrest::authz::Relation;
+use goldcrest::domain::FileStat;
 use insta::assert_snapshot;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::doubles::Reply;
 use super::{Answer, Api, request};
 
 /// Method and an instance of the path of every operation, with whether it is about one system.
@@ -51,6 +54,45 @@ async fn every_operation_on_a_system_is_denied_to_whom_the_policy_denies_it() {
             assert_eq!((answer.status, answer.header("f7t-authusername")), (403, Some("mallory")), "{method} {path}");
         }
     }
+}
+
+/// What an operation asks for, judged by its method and path.
+fn relation(method: &Method, path: &str) -> Relation {
+    match *method {
+        Method::GET | Method::OPTIONS => Relation::Read,
+        // It puts an upload that is whole in its place.
+        Method::HEAD if path.contains("/uploads/") => Relation::Write,
+        Method::HEAD => Relation::Read,
+        // Its operations decide.
+        _ if path.ends_with("/ops/batch") => Relation::Read,
+        _ if path.starts_with("/compute/") || path.ends_with("/transfer/download") => Relation::Submit,
+        _ => Relation::Write,
+    }
+}
+
+#[tokio::test]
+async fn every_operation_asks_for_the_relation_of_what_it_does() {
+    for (token, allowed) in [("token-of-reader", &[Relation::Read][..]), ("token-of-submitter", &[Relation::Read, Relation::Submit])] {
+        for (method, path, _) in operations(&Api::new(vec![], vec![]).document).into_iter().filter(|(_, _, of_system)| *of_system) {
+            // Whoever is let in fails later: nothing stands behind this interface.
+            let answer = call(&Api::new(vec![], vec![]), &method, &path, Some(token)).await;
+            let is_allowed = allowed.contains(&relation(&method, &path));
+            assert_eq!(answer.status != 403, is_allowed, "{token}: {method} {path}: {}", answer.everything());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_batch_asks_for_more_than_reading_where_it_changes_something() {
+    let stat = vec![(r#"reader: stat "/home" true"#, Reply::Stat(FileStat::default()))];
+    let batch = async |files, operations: Value| {
+        let body = json!({"operations": operations});
+        let request = request(Method::POST, "/filesystem/daint/ops/batch", Some("token-of-reader"), Some(body));
+        Api::new(vec![], files).send(request).await.status
+    };
+    let look = json!({"op": "stat", "path": "/home", "dereference": true});
+    assert_eq!(batch(stat, json!([look])).await, 200);
+    assert_eq!(batch(vec![], json!([look, {"op": "touch", "path": "/home/a"}])).await, 403);
 }
 
 #[tokio::test]

@@ -280,7 +280,11 @@ async fn failures_of_the_file_system_have_their_statuses_and_texts() {
         ),
         (TransportError::Login("alice".to_owned()).into(), 424, "the cluster refused the login of alice"),
         (TransportError::Saturated(Duration::from_secs(5)).into(), 503, "no SSH channel became free within 5 s"),
-        (TransportError::Output(10).into(), 413, "the command's output is larger than the limit of 10 bytes"),
+        (
+            TransportError::Output(10).into(),
+            413,
+            "the command's output is larger than the limit of 10 bytes (ssh.max_output): ask for less of it",
+        ),
     ];
     for (error, status, message) in cases {
         let api = Api::new(vec![], vec![(r#"alice: checksum "/home/a""#, Reply::FileFails(error))]);

@@ -48,7 +48,7 @@ async fn a_job_is_submitted_with_every_member_of_the_contract() {
     let body = json!({"job": {
         "name": "wave", "account": "g1", "reservation": "r", "partition": "normal", "workingDirectory": "/home/alice/",
         "standardInput": "in", "standardOutput": "out-%j", "standardError": "err", "env": {"B": "x=y", "A": "1"},
-        "constraints": "gpu", "script": "#!/bin/sh\ndate\n", "unknown": [1, 2]
+        "constraints": "gpu", "script": "#!/bin/sh\ndate\n"
     }});
     let api = Api::new(vec![(expected, Reply::Id("1234"))], vec![]);
     assert_snapshot!(api.call(Method::POST, "/compute/daint/jobs", Some(body)).await);

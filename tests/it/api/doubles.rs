@@ -10,14 +10,15 @@ use goldcrest::authn::{Authenticator, AuthnError, PrincipalSource};
 use goldcrest::authz::{Authorizer, AuthzError, Basis, Decision, Relation, Ruling};
 use goldcrest::domain::{
     Account, AccountingQuery, AclEntry, ByteRange, Checksum, Content, DirectoryEntry, FileMode, FileStat, FileVersion, Identity, Job,
-    JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Quota, RemotePath, Reservation, Secret, Space, SystemName,
-    Username,
+    JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Quota, RemotePath, Reported, Reservation, Secret, Space,
+    SystemName, Username,
 };
 use goldcrest::filesystem::{
-    ArchiveFormat, CompressOptions, Compression, ContentStream, CopyOptions, Download, EntryStream, Expected, FileSystem, FilesystemError,
-    FollowFrom, FollowStream, ListOptions, Operations, Page, PageRequest, Part, PartOptions, Placed, Transfer, UploadOptions, WalkOptions,
+    ArchiveFormat, Changes, CompressOptions, Compression, ContentStream, Contents, CopyOptions, Download, Entries, EntryStream, Expected,
+    FileSystem, FilesystemError, FollowFrom, FollowStream, ListOptions, Page, PageRequest, Part, PartOptions, Placed, Storage,
+    UploadOptions, WalkOptions,
 };
-use goldcrest::scheduler::{AttachOutput, Scheduler, SchedulerError};
+use goldcrest::scheduler::{AttachOutput, Scheduler, SchedulerError, SubmissionKey, Submitted};
 
 use crate::support::principal;
 
@@ -36,6 +37,8 @@ pub enum Reply {
     Follow(FollowStream),
     Hangs,
     Id(&'static str),
+    /// The id of a job that was submitted before.
+    Known(&'static str),
     Identity(Identity),
     Jobs(Vec<Job>),
     Metadata(Vec<JobMetadata>),
@@ -121,48 +124,59 @@ pub struct ScriptedScheduler(pub Script);
 
 #[async_trait]
 impl Scheduler for ScriptedScheduler {
-    async fn submit(&self, by: &Principal, job: &JobDescription) -> Result<JobId, SchedulerError> {
-        reply!(self.0, by, "submit", [job], SchedulerFails, Reply::Id(id) => JobId::new(id).unwrap())
+    async fn submit(&self, by: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError> {
+        reply!(self.0, by, "submit", [job], SchedulerFails, Reply::Id(id) => JobId::new(id).unwrap()).map(Reported::from)
     }
 
-    async fn jobs(&self, by: &Principal, query: &JobQuery) -> Result<Vec<Job>, SchedulerError> {
-        reply!(self.0, by, "jobs", [query], SchedulerFails, Reply::Jobs(jobs) => jobs)
+    async fn submit_once(&self, by: &Principal, job: &JobDescription, _: &SubmissionKey) -> Result<Reported<Submitted>, SchedulerError> {
+        let call = show(by, "submit_once", &[job]);
+        let (id, repeated) = match self.0.next(call).await {
+            Reply::SchedulerFails(error) => return Err(error),
+            Reply::Id(id) => (id, false),
+            Reply::Known(id) => (id, true),
+            _ => panic!("the script holds no answer to submit_once"),
+        };
+        Ok(Submitted { id: JobId::new(id).unwrap(), repeated }.into())
     }
 
-    async fn accounting(&self, by: &Principal, query: &AccountingQuery) -> Result<Vec<Job>, SchedulerError> {
-        reply!(self.0, by, "accounting", [query], SchedulerFails, Reply::Jobs(jobs) => jobs)
+    async fn jobs(&self, by: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
+        reply!(self.0, by, "jobs", [query], SchedulerFails, Reply::Jobs(jobs) => jobs).map(Reported::from)
     }
 
-    async fn job(&self, by: &Principal, id: &JobId) -> Result<Vec<Job>, SchedulerError> {
-        reply!(self.0, by, "job", [id.as_str()], SchedulerFails, Reply::Jobs(jobs) => jobs)
+    async fn accounting(&self, by: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
+        reply!(self.0, by, "accounting", [query], SchedulerFails, Reply::Jobs(jobs) => jobs).map(Reported::from)
     }
 
-    async fn metadata(&self, by: &Principal, id: &JobId) -> Result<Vec<JobMetadata>, SchedulerError> {
-        reply!(self.0, by, "metadata", [id.as_str()], SchedulerFails, Reply::Metadata(jobs) => jobs)
+    async fn job(&self, by: &Principal, id: &JobId) -> Result<Reported<Vec<Job>>, SchedulerError> {
+        reply!(self.0, by, "job", [id.as_str()], SchedulerFails, Reply::Jobs(jobs) => jobs).map(Reported::from)
     }
 
-    async fn cancel(&self, by: &Principal, id: &JobId) -> Result<(), SchedulerError> {
-        reply!(self.0, by, "cancel", [id.as_str()], SchedulerFails, Reply::Done => ())
+    async fn metadata(&self, by: &Principal, id: &JobId) -> Result<Reported<Vec<JobMetadata>>, SchedulerError> {
+        reply!(self.0, by, "metadata", [id.as_str()], SchedulerFails, Reply::Metadata(jobs) => jobs).map(Reported::from)
     }
 
-    async fn attach(&self, by: &Principal, id: &JobId, command: &str) -> Result<AttachOutput, SchedulerError> {
-        reply!(self.0, by, "attach", [id.as_str(), command], SchedulerFails, Reply::Attached(output) => output)
+    async fn cancel(&self, by: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {
+        reply!(self.0, by, "cancel", [id.as_str()], SchedulerFails, Reply::Done => ()).map(Reported::from)
     }
 
-    async fn nodes(&self, by: &Principal) -> Result<Vec<Node>, SchedulerError> {
-        reply!(self.0, by, "nodes", [], SchedulerFails, Reply::Nodes(nodes) => nodes)
+    async fn attach(&self, by: &Principal, id: &JobId, command: &str) -> Result<Reported<AttachOutput>, SchedulerError> {
+        reply!(self.0, by, "attach", [id.as_str(), command], SchedulerFails, Reply::Attached(output) => output).map(Reported::from)
     }
 
-    async fn partitions(&self, by: &Principal, hidden: bool) -> Result<Vec<Partition>, SchedulerError> {
-        reply!(self.0, by, "partitions", [hidden], SchedulerFails, Reply::Partitions(partitions) => partitions)
+    async fn nodes(&self, by: &Principal) -> Result<Reported<Vec<Node>>, SchedulerError> {
+        reply!(self.0, by, "nodes", [], SchedulerFails, Reply::Nodes(nodes) => nodes).map(Reported::from)
     }
 
-    async fn reservations(&self, by: &Principal) -> Result<Vec<Reservation>, SchedulerError> {
-        reply!(self.0, by, "reservations", [], SchedulerFails, Reply::Reservations(reservations) => reservations)
+    async fn partitions(&self, by: &Principal, hidden: bool) -> Result<Reported<Vec<Partition>>, SchedulerError> {
+        reply!(self.0, by, "partitions", [hidden], SchedulerFails, Reply::Partitions(partitions) => partitions).map(Reported::from)
     }
 
-    async fn accounts(&self, by: &Principal) -> Result<Option<Vec<Account>>, SchedulerError> {
-        reply!(self.0, by, "accounts", [], SchedulerFails, Reply::Accounts(accounts) => accounts)
+    async fn reservations(&self, by: &Principal) -> Result<Reported<Vec<Reservation>>, SchedulerError> {
+        reply!(self.0, by, "reservations", [], SchedulerFails, Reply::Reservations(reservations) => reservations).map(Reported::from)
+    }
+
+    async fn accounts(&self, by: &Principal) -> Result<Reported<Option<Vec<Account>>>, SchedulerError> {
+        reply!(self.0, by, "accounts", [], SchedulerFails, Reply::Accounts(accounts) => accounts).map(Reported::from)
     }
 
     async fn ping(&self, by: &Principal) -> Result<(), SchedulerError> {
@@ -172,8 +186,10 @@ impl Scheduler for ScriptedScheduler {
 
 pub struct ScriptedFiles(pub Script);
 
+impl FileSystem for ScriptedFiles {}
+
 #[async_trait]
-impl FileSystem for ScriptedFiles {
+impl Entries for ScriptedFiles {
     async fn list(&self, by: &Principal, path: &RemotePath, options: ListOptions) -> Result<Vec<DirectoryEntry>, FilesystemError> {
         reply!(self.0, by, "list", [path, options], FileFails, Reply::Entries(entries) => entries)
     }
@@ -190,6 +206,17 @@ impl FileSystem for ScriptedFiles {
         reply!(self.0, by, "resolve", [path], FileFails, Reply::Path(path) => RemotePath::from_text(path).unwrap())
     }
 
+    async fn walk(&self, by: &Principal, path: &RemotePath, options: WalkOptions) -> Result<EntryStream, FilesystemError> {
+        reply!(self.0, by, "walk", [path, options], FileFails, Reply::Walk(entries) => entries)
+    }
+
+    async fn page(&self, by: &Principal, path: &RemotePath, options: ListOptions, page: &PageRequest) -> Result<Page, FilesystemError> {
+        reply!(self.0, by, "page", [path, options, page], FileFails, Reply::Page(page) => page)
+    }
+}
+
+#[async_trait]
+impl Contents for ScriptedFiles {
     async fn file_type(&self, by: &Principal, path: &RemotePath) -> Result<String, FilesystemError> {
         reply!(self.0, by, "file_type", [path], FileFails, Reply::Text(text) => text.to_owned())
     }
@@ -210,53 +237,6 @@ impl FileSystem for ScriptedFiles {
         reply!(self.0, by, "checksum", [path], FileFails, Reply::Checksum(checksum) => checksum)
     }
 
-    async fn chmod(&self, by: &Principal, path: &RemotePath, mode: &FileMode) -> Result<(), FilesystemError> {
-        reply!(self.0, by, "chmod", [path, format_args!("{mode}")], FileFails, Reply::Done => ())
-    }
-
-    async fn chown(&self, by: &Principal, path: &RemotePath, owner: Option<&str>, group: Option<&str>) -> Result<(), FilesystemError> {
-        reply!(self.0, by, "chown", [path, owner, group], FileFails, Reply::Done => ())
-    }
-
-    async fn mkdir(&self, by: &Principal, path: &RemotePath, parents: bool) -> Result<(), FilesystemError> {
-        reply!(self.0, by, "mkdir", [path, parents], FileFails, Reply::Done => ())
-    }
-
-    async fn symlink(&self, by: &Principal, target: &RemotePath, link: &RemotePath) -> Result<(), FilesystemError> {
-        reply!(self.0, by, "symlink", [target, link], FileFails, Reply::Done => ())
-    }
-
-    async fn remove(&self, by: &Principal, path: &RemotePath) -> Result<(), FilesystemError> {
-        reply!(self.0, by, "remove", [path], FileFails, Reply::Done => ())
-    }
-
-    async fn compress(
-        &self,
-        by: &Principal,
-        source: &RemotePath,
-        target: &RemotePath,
-        options: &CompressOptions,
-    ) -> Result<(), FilesystemError> {
-        reply!(self.0, by, "compress", [source, target, options], FileFails, Reply::Done => ())
-    }
-
-    async fn extract(
-        &self,
-        by: &Principal,
-        source: &RemotePath,
-        target: &RemotePath,
-        compression: Compression,
-    ) -> Result<(), FilesystemError> {
-        reply!(self.0, by, "extract", [source, target, compression], FileFails, Reply::Done => ())
-    }
-
-    async fn identity(&self, by: &Principal) -> Result<Identity, FilesystemError> {
-        reply!(self.0, by, "identity", [], FileFails, Reply::Identity(identity) => identity)
-    }
-}
-
-#[async_trait]
-impl Transfer for ScriptedFiles {
     async fn download(
         &self,
         by: &Principal,
@@ -337,16 +317,52 @@ impl Transfer for ScriptedFiles {
         }
         reply!(self.0, by, "unpack", [target, format, String::from_utf8_lossy(&bytes), cap], FileFails, Reply::Placed(placed) => placed)
     }
+
+    async fn follow(&self, by: &Principal, path: &RemotePath, from: FollowFrom) -> Result<FollowStream, FilesystemError> {
+        reply!(self.0, by, "follow", [path, from], FileFails, Reply::Follow(happening) => happening)
+    }
 }
 
 #[async_trait]
-impl Operations for ScriptedFiles {
-    async fn walk(&self, by: &Principal, path: &RemotePath, options: WalkOptions) -> Result<EntryStream, FilesystemError> {
-        reply!(self.0, by, "walk", [path, options], FileFails, Reply::Walk(entries) => entries)
+impl Changes for ScriptedFiles {
+    async fn chmod(&self, by: &Principal, path: &RemotePath, mode: &FileMode) -> Result<(), FilesystemError> {
+        reply!(self.0, by, "chmod", [path, format_args!("{mode}")], FileFails, Reply::Done => ())
     }
 
-    async fn page(&self, by: &Principal, path: &RemotePath, options: ListOptions, page: &PageRequest) -> Result<Page, FilesystemError> {
-        reply!(self.0, by, "page", [path, options, page], FileFails, Reply::Page(page) => page)
+    async fn chown(&self, by: &Principal, path: &RemotePath, owner: Option<&str>, group: Option<&str>) -> Result<(), FilesystemError> {
+        reply!(self.0, by, "chown", [path, owner, group], FileFails, Reply::Done => ())
+    }
+
+    async fn mkdir(&self, by: &Principal, path: &RemotePath, parents: bool) -> Result<(), FilesystemError> {
+        reply!(self.0, by, "mkdir", [path, parents], FileFails, Reply::Done => ())
+    }
+
+    async fn symlink(&self, by: &Principal, target: &RemotePath, link: &RemotePath) -> Result<(), FilesystemError> {
+        reply!(self.0, by, "symlink", [target, link], FileFails, Reply::Done => ())
+    }
+
+    async fn remove(&self, by: &Principal, path: &RemotePath) -> Result<(), FilesystemError> {
+        reply!(self.0, by, "remove", [path], FileFails, Reply::Done => ())
+    }
+
+    async fn compress(
+        &self,
+        by: &Principal,
+        source: &RemotePath,
+        target: &RemotePath,
+        options: &CompressOptions,
+    ) -> Result<(), FilesystemError> {
+        reply!(self.0, by, "compress", [source, target, options], FileFails, Reply::Done => ())
+    }
+
+    async fn extract(
+        &self,
+        by: &Principal,
+        source: &RemotePath,
+        target: &RemotePath,
+        compression: Compression,
+    ) -> Result<(), FilesystemError> {
+        reply!(self.0, by, "extract", [source, target, compression], FileFails, Reply::Done => ())
     }
 
     async fn copy(&self, by: &Principal, source: &RemotePath, target: &RemotePath, options: CopyOptions) -> Result<(), FilesystemError> {
@@ -360,7 +376,10 @@ impl Operations for ScriptedFiles {
     async fn touch(&self, by: &Principal, path: &RemotePath) -> Result<(), FilesystemError> {
         reply!(self.0, by, "touch", [path], FileFails, Reply::Done => ())
     }
+}
 
+#[async_trait]
+impl Storage for ScriptedFiles {
     async fn space(&self, by: &Principal, path: &RemotePath) -> Result<Space, FilesystemError> {
         reply!(self.0, by, "space", [path], FileFails, Reply::Space(space) => space)
     }
@@ -373,8 +392,8 @@ impl Operations for ScriptedFiles {
         reply!(self.0, by, "acl", [path], FileFails, Reply::Acl(entries) => entries)
     }
 
-    async fn follow(&self, by: &Principal, path: &RemotePath, from: FollowFrom) -> Result<FollowStream, FilesystemError> {
-        reply!(self.0, by, "follow", [path, from], FileFails, Reply::Follow(happening) => happening)
+    async fn identity(&self, by: &Principal) -> Result<Identity, FilesystemError> {
+        reply!(self.0, by, "identity", [], FileFails, Reply::Identity(identity) => identity)
     }
 }
 
@@ -403,12 +422,16 @@ pub struct Relations;
 #[async_trait]
 impl Authorizer for Relations {
     async fn check_all(&self, by: &Principal, relation: Relation, systems: &[&SystemName]) -> Result<Vec<Ruling>, AuthzError> {
-        assert_eq!(relation, Relation::Access);
         if by.username.as_str() == "nobody" {
             return Err(AuthzError::Unavailable("connection to 10.0.0.2 refused".into()));
         }
         let decide = |system: &&SystemName| {
-            let denied = by.username.as_str() == "mallory" || (system.as_str() == "hidden" && by.username.as_str() != "alice");
+            let denied = match by.username.as_str() {
+                "mallory" => true,
+                "reader" => relation != Relation::Read,
+                "submitter" => relation == Relation::Write,
+                user => system.as_str() == "hidden" && user != "alice",
+            };
             let basis = Basis {
                 authorizer: "double",
                 relation: "access".to_owned(),

@@ -32,7 +32,7 @@ async fn every_way_to_a_system_under_maintenance_is_503_with_the_notice_and_the_
             (Method::PUT, "/filesystem/daint/ops/upload?path=/home/a"),
             (Method::POST, "/filesystem/daint/uploads?path=/home/a"),
             (Method::POST, "/filesystem/daint/ops/batch"),
-            (Method::POST, "/filesystem/daint/transfer/rm"),
+            (Method::DELETE, "/filesystem/daint/transfer/rm?path=/home/a"),
             (Method::GET, "/status/daint/nodes"),
             (Method::GET, "/status/daint/userinfo"),
         ] {

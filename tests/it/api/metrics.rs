@@ -22,7 +22,12 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// What Prometheus would get.
 async fn scrape(api: &Api) -> Answer {
-    let metrics = Metrics::new(Sources { request_metrics: Arc::clone(&api.request_metrics), gate: api.gate.clone(), lanes: Vec::new() });
+    let metrics = Metrics::new(Sources {
+        request_metrics: Arc::clone(&api.request_metrics),
+        gate: api.gate.clone(),
+        lanes: Vec::new(),
+        tasks: Vec::new(),
+    });
     let response = metrics_router(metrics)
         .oneshot(Request::get("/metrics").header("accept", OPEN_METRICS).body(Body::empty()).unwrap())
         .await
@@ -254,7 +259,12 @@ fn labels(selector: &str) -> impl Iterator<Item = &str> {
 async fn who_does_not_name_openmetrics_gets_the_text_that_promtool_checks() {
     let api = Api::new(vec![("alice: nodes", Reply::Nodes(vec![]))], vec![]);
     assert_eq!(api.get("/status/daint/nodes").await.status, 200);
-    let metrics = Metrics::new(Sources { request_metrics: Arc::clone(&api.request_metrics), gate: api.gate.clone(), lanes: Vec::new() });
+    let metrics = Metrics::new(Sources {
+        request_metrics: Arc::clone(&api.request_metrics),
+        gate: api.gate.clone(),
+        lanes: Vec::new(),
+        tasks: Vec::new(),
+    });
     let response = metrics_router(metrics).oneshot(Request::get("/metrics").body(Body::empty()).unwrap()).await.unwrap();
     let answer = Answer::read(response).await;
     assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
@@ -285,7 +295,12 @@ async fn who_does_not_name_openmetrics_gets_the_text_that_promtool_checks() {
 #[tokio::test]
 async fn the_listener_has_this_one_route() {
     let api = Api::new(vec![], vec![]);
-    let router = metrics_router(Metrics::new(Sources { request_metrics: api.request_metrics, gate: api.gate, lanes: Vec::new() }));
+    let router = metrics_router(Metrics::new(Sources {
+        request_metrics: api.request_metrics,
+        gate: api.gate,
+        lanes: Vec::new(),
+        tasks: Vec::new(),
+    }));
     for (method, path, status) in [(Method::POST, "/metrics", 405), (Method::GET, "/status/systems", 404), (Method::GET, "/", 404)] {
         let answer = router.clone().oneshot(request(method, path, Some("token-of-alice"), None)).await.unwrap();
         assert_eq!(answer.status(), status, "{path}");

@@ -5,14 +5,17 @@
 mod access;
 mod bad_input;
 mod batch;
+mod capabilities;
 mod compute;
 mod contract;
-mod doubles;
+pub mod doubles;
 mod downloads;
 mod edges;
 mod filesystem;
 mod follow;
 mod health;
+mod idempotency;
+mod limits;
 mod listing;
 mod maintenance;
 mod metrics;
@@ -26,6 +29,7 @@ mod staged;
 mod status;
 mod transfer;
 mod tus;
+mod unknown_names;
 mod uploads;
 mod wire;
 mod write_ends;
@@ -35,10 +39,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, Response, header};
-use goldcrest::cluster::Cluster;
+use goldcrest::cluster::{Capabilities, Cluster, Files};
 use goldcrest::domain::{ClusterHealth, RemotePath, ServiceHealth, ServiceType};
 use goldcrest::http::{AppState, Config, Docs, Logger, RequestMetrics, router};
+use goldcrest::scheduler::Scheduler;
 use goldcrest::service::Gate;
+use goldcrest::ssh::Transport;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tower::ServiceExt;
@@ -50,7 +56,16 @@ use doubles::{Relations, Script, ScriptedFiles, ScriptedScheduler, Step, Tokens}
 pub fn cluster(scheduler: Vec<Step>, files: Vec<Step>, transport: ScriptedTransport, health: watch::Receiver<ClusterHealth>) -> Cluster {
     let scheduler = ScriptedScheduler(Script::new("scheduler", scheduler));
     let files = ScriptedFiles(Script::new("file system", files));
-    Cluster::new(cluster_config(), Arc::new(transport), Arc::new(scheduler), Arc::new(files), health)
+    Cluster::new(cluster_config(), whole(Arc::new(transport), Arc::new(scheduler), Arc::new(files)), health)
+}
+
+/// What a cluster can do that lacks nothing but an object store.
+pub fn whole(
+    transport: Arc<dyn Transport>,
+    scheduler: Arc<dyn Scheduler>,
+    operations: impl Into<goldcrest::filesystem::Files>,
+) -> Capabilities {
+    Capabilities { compute: Some(scheduler), files: Some(Files { transport, operations: operations.into() }), objects: None }
 }
 
 /// How `daint` is set up.

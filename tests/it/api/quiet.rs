@@ -116,7 +116,10 @@ async fn a_download_that_the_client_reads_goes_on_however_long_it_takes() {
 
 /// Sends the request, then one byte after another until there is an answer.
 async fn trickle(start: &str) -> String {
-    let api = Api::build(vec![], vec![], ClusterHealth::default(), "", |config| config.request_timeout = 1);
+    let api = Api::build(vec![], vec![], ClusterHealth::default(), "", |config| {
+        config.request_timeout = 1;
+        config.lenient = true;
+    });
     let (mut reader, mut writer) = TcpStream::connect(serve(api, LONG, LONG).await).await.unwrap().into_split();
     let request = format!(
         "POST /filesystem/daint/ops/upload?path=/home HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token-of-alice\r\n\
@@ -147,4 +150,22 @@ async fn an_upload_of_a_byte_now_and_then_ends_although_no_pause_is_long() {
 async fn a_form_that_does_not_come_to_its_file_ends() {
     let part = "--b\r\ncontent-disposition: form-data; name=\"other\"\r\n\r\n\r\n";
     assert_eq!(trickle(&part.repeat(3)).await, "HTTP/1.1 504");
+}
+
+#[tokio::test]
+async fn a_request_of_http_1_1_has_to_name_a_host() {
+    let address = serve(Api::new(vec![], vec![]), LONG, LONG).await;
+    let answer = async |head: &str| {
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        connection.write_all(format!("GET /status/liveness/ HTTP/{head}connection: close\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        tokio::time::timeout(SOON, connection.read_to_string(&mut answer)).await.unwrap().unwrap();
+        answer
+    };
+    let refused = answer("1.1\r\n").await;
+    assert!(refused.starts_with("HTTP/1.1 400 ") && refused.contains("no Host header was sent"), "{refused}");
+    for head in ["1.1\r\nhost: x\r\n", "1.1\r\nhost:\r\n", "1.0\r\n"] {
+        let answer = answer(head).await;
+        assert!(answer.contains(" 200 "), "{head}: {answer}");
+    }
 }

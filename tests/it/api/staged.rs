@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::http::Method;
-use goldcrest::cluster::{self, Cluster};
+use goldcrest::cluster::{self, Capabilities, Cluster};
 use goldcrest::domain::{ClusterHealth, FileStat, ServiceType};
 use goldcrest::filesystem::FilesystemError;
 use goldcrest::health::Checker;
@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use super::doubles::{Reply, Script, ScriptedFiles, ScriptedScheduler, Source, Step};
 use super::transfer::{Machine, ask};
-use super::{Answer, Api, cluster_config};
+use super::{Answer, Api, cluster_config, whole};
 use crate::support::scripted::ScriptedTransport;
 use crate::support::service::{self, Seen, Service};
 
@@ -125,7 +125,8 @@ fn api(url: &str, scheduler: Vec<Step>, files: Vec<Step>, change: impl FnOnce(&m
     let (_, health) = watch::channel(ClusterHealth::default());
     let scheduler = Arc::new(ScriptedScheduler(Script::new("scheduler", scheduler)));
     let files = Arc::new(ScriptedFiles(Script::new("file system", files)));
-    Api::over(Cluster::new(config, Arc::new(ScriptedTransport::new([])), scheduler, files, health).with_store(Arc::new(store)))
+    let whole = whole(Arc::new(ScriptedTransport::new([])), scheduler, files);
+    Api::over(Cluster::new(config, Capabilities { objects: Some(Arc::new(store)), ..whole }, health))
 }
 
 /// Nothing listens there.
@@ -344,8 +345,9 @@ async fn the_store_is_probed_where_the_site_wants_it() {
         let (sender, health) = watch::channel(ClusterHealth::default());
         let scheduler = Arc::new(ScriptedScheduler(Script::new("scheduler", [])));
         let files = Arc::new(ScriptedFiles(Script::new("file system", [])));
-        let cluster = Cluster::new(config, Arc::new(ScriptedTransport::new([])), scheduler, files, health.clone());
-        let cluster = Arc::new(cluster.with_store(Arc::new(store(&data_transfer(&service.url, |_| {})))));
+        let objects = Some(Arc::new(store(&data_transfer(&service.url, |_| {}))));
+        let capabilities = Capabilities { objects, ..whole(Arc::new(ScriptedTransport::new([])), scheduler, files) };
+        let cluster = Arc::new(Cluster::new(config, capabilities, health.clone()));
         Checker::new(cluster, sender, Arc::new(Source(true))).check().await;
         let found = health.borrow().services.clone();
         assert_eq!((found.len(), found[0].service, found[0].message.as_deref()), (1, ServiceType::S3, message));

@@ -15,7 +15,7 @@ use insta::assert_snapshot;
 use serde_json::json;
 
 use super::doubles::{Relations, Reply, Script, ScriptedFiles, ScriptedScheduler, Tokens};
-use super::{Answer, Api, request};
+use super::{Answer, Api, request, whole};
 use crate::support::scripted::ScriptedTransport;
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn shown(path: &str, token: &str) -> Answer {
             let config = goldcrest::cluster::Config { name: SystemName::new(name).unwrap(), ..cluster.config().clone() };
             let scheduler = Arc::new(ScriptedScheduler(Script::new("scheduler", [])));
             let files = Arc::new(ScriptedFiles(Script::new("file system", [])));
-            Arc::new(Cluster::new(config, Arc::new(ScriptedTransport::new([])), scheduler, files, health))
+            Arc::new(Cluster::new(config, whole(Arc::new(ScriptedTransport::new([])), scheduler, files), health))
         };
         state.gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [named("hidden"), named("daint")]);
     });

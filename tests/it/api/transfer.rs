@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::Method;
-use goldcrest::cluster::{self, Cluster};
+use goldcrest::cluster::{self, Capabilities, Cluster};
 use goldcrest::domain::{ClusterHealth, RemotePath, ServiceType};
 use goldcrest::filesystem::{self, Settings};
 use goldcrest::scheduler::SchedulerError;
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::doubles::{Reply, Script, ScriptedFiles, ScriptedScheduler, Step};
-use super::{Answer, Api, cluster_config};
+use super::{Answer, Api, cluster_config, whole};
 use crate::support::local_shell::LocalShell;
 use crate::support::scripted::ScriptedTransport;
 
@@ -29,7 +29,7 @@ fn set_up(scheduler: Vec<Step>, change: impl FnOnce(&mut cluster::Config)) -> Ap
     let (_, health) = watch::channel(ClusterHealth::default());
     let scheduler = Arc::new(ScriptedScheduler(Script::new("scheduler", scheduler)));
     let files = Arc::new(ScriptedFiles(Script::new("file system", [])));
-    Api::over(Cluster::new(config, Arc::new(ScriptedTransport::new([])), scheduler, files, health))
+    Api::over(Cluster::new(config, whole(Arc::new(ScriptedTransport::new([])), scheduler, files), health))
 }
 
 fn wanting_an_account(config: &mut cluster::Config) {
@@ -216,14 +216,10 @@ impl Machine {
         config.data_operation.datatransfer_jobs_directives = vec!["#SBATCH --time=5".to_owned()];
         change(&mut config);
         let scheduler = Local::new(shell.clone(), Config { slots: 4, ..Config::default() });
-        let files = filesystem::open(shell.clone(), filesystem::FileAccess::Exec, Settings::default());
+        let files = filesystem::Files::open(shell.clone(), filesystem::FileAccess::Exec, Settings::default());
         let (_, health) = watch::channel(ClusterHealth::default());
-        let cluster = Cluster::new(config, shell.clone(), Arc::new(scheduler), files, health);
-        let cluster = match store {
-            Some(store) => cluster.with_store(Arc::new(store)),
-            None => cluster,
-        };
-        Self { shell, api: Api::over(cluster) }
+        let capabilities = Capabilities { objects: store.map(Arc::new), ..whole(shell.clone(), Arc::new(scheduler), files) };
+        Self { shell, api: Api::over(Cluster::new(config, capabilities, health)) }
     }
 
     pub(super) fn at(&self, name: &str) -> PathBuf {

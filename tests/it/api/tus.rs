@@ -25,9 +25,9 @@ fn api(directory: &TempDir, access: filesystem::FileAccess) -> Api {
         let mut config = super::cluster_config();
         config.file_systems[0].path = goldcrest::domain::RemotePath::from_text(directory.path().to_str().unwrap()).unwrap();
         let transport = Arc::new(Local::new(Subsystem::Own));
-        let files = filesystem::open(transport.clone(), access, Settings::default());
+        let files = filesystem::Files::open(transport.clone(), access, Settings::default());
         let scheduler = Arc::new(ScriptedScheduler(Script::new("scheduler", [])));
-        let cluster = Arc::new(Cluster::new(config, transport, scheduler, files, watch::channel(ClusterHealth::default()).1));
+        let cluster = Arc::new(Cluster::new(config, super::whole(transport, scheduler, files), watch::channel(ClusterHealth::default()).1));
         state.gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [cluster]);
         state.root_path = "/api".to_owned();
     })

@@ -134,9 +134,10 @@ async fn a_service_that_is_down_or_silent_is_told_apart() {
     assert!(message.ends_with("the service did not answer within 1 s"), "{message}");
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (kind, message) = told(&failure(&key_service(&format!("http://{gone}"), "")).await);
-    assert_eq!(
-        (kind, message.as_str()),
-        (Kind::DependencyFailed, "the SSH key service gave no credential: the service could not be reached")
+    assert_eq!(kind, Kind::DependencyFailed);
+    assert!(
+        message.starts_with("the SSH key service gave no credential: the service could not be reached: Connection refused"),
+        "{message}"
     );
 }
 

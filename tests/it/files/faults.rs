@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures::future::join_all;
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use goldcrest::domain::ContentUnit;
 use goldcrest::filesystem::sftp::protocol::{
     Attributes, Request, Response, Status, VERSION, decode_request, encode_response, split_packet,
 };
-use goldcrest::filesystem::{FileAccess, FilesystemError, ListOptions, Part, Settings, UploadOptions};
+use goldcrest::filesystem::{FileAccess, Files, FilesystemError, ListOptions, Part, Settings, UploadOptions};
 use goldcrest::ssh::{LaneKind, TransportError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
@@ -174,17 +174,18 @@ async fn nothing_stays_open_when_a_transfer_is_given_up() {
 #[tokio::test]
 async fn without_sftp_commands_do_the_work_and_the_server_is_asked_once() {
     for subsystem in [Subsystem::Refused, Subsystem::Hostile(says_hello), Subsystem::Hostile(drop)] {
-        let site = Site::new(subsystem, FileAccess::Auto, Settings::default());
-        let path = site.write("f", "12345");
+        let site = Site::new(subsystem, FileAccess::Sftp, Settings::default());
+        let (files, path) = (Files::open(site.transport.clone(), FileAccess::Auto, Settings::default()), site.write("f", "12345"));
         for _ in 0..3 {
-            assert_eq!(site.files.stat(&site.user, &path, false).await.unwrap().nlink, 1);
+            assert_eq!(files.of(&site.user).await.unwrap().stat(&site.user, &path, false).await.unwrap().nlink, 1);
         }
-        assert_eq!(site.download(&path).await.unwrap(), b"12345");
+        let download = files.of(&site.user).await.unwrap().download(&site.user, &path, None, None).await.unwrap();
+        assert_eq!(download.content.try_collect::<Vec<_>>().await.unwrap().concat(), b"12345");
         assert_eq!(site.transport.opened.lock().unwrap().len(), 1);
     }
-    let site = Site::new(Subsystem::Own, FileAccess::Auto, Settings::default());
-    let path = site.write("f", "12345");
-    assert_eq!(site.files.stat(&site.user, &path, false).await.unwrap().ino, 0);
+    let site = Site::new(Subsystem::Own, FileAccess::Sftp, Settings::default());
+    let (files, path) = (Files::open(site.transport.clone(), FileAccess::Auto, Settings::default()), site.write("f", "12345"));
+    assert_eq!(files.of(&site.user).await.unwrap().stat(&site.user, &path, false).await.unwrap().ino, 0);
     assert_eq!(site.transport.commands.load(std::sync::atomic::Ordering::Relaxed), 0);
 }
 

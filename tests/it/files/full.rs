@@ -13,13 +13,13 @@ use goldcrest::domain::RemotePath;
 use goldcrest::error::{Classify, Kind};
 use goldcrest::filesystem::sftp::protocol::{Attributes, Request, Response, Status};
 use goldcrest::filesystem::{
-    self, ArchiveFormat, CompressOptions, CopyOptions, Expected, FileAccess, FilesystemError, PartOptions, Settings, UploadOptions,
+    ArchiveFormat, CompressOptions, CopyOptions, Expected, FileAccess, FilesystemError, PartOptions, Settings, UploadOptions,
 };
 use tokio::io::DuplexStream;
 
 use super::faults::{behave, packet, status};
 use super::transport::{Local, Subsystem};
-use super::{Site, noise, on_each_site, pieces};
+use super::{Site, noise, on_each_site, open, pieces};
 use crate::support::{principal, skip, wait_for};
 
 on_each_site!(each_way_in_tells_that_the_file_system_is_full_and_keeps_what_was_there);
@@ -212,7 +212,7 @@ async fn a_quota_is_told_as_one_by_each_way_in() {
         let mut transport = Local::new(Subsystem::Hostile(over_quota));
         transport.runs_commands = false;
         let transport = Arc::new(transport);
-        let files = filesystem::open(transport.clone(), FileAccess::Sftp, Settings::default());
+        let files = open(transport.clone(), FileAccess::Sftp, Settings::default());
         let (user, path) = (principal("ada"), |name: &str| RemotePath::from_text(name).unwrap());
         let outcome = match way_in {
             WayIn::Upload(length) => files.upload(&user, &path("/d/f"), pieces(&noise(length)), UploadOptions::default()).await.map(drop),

@@ -25,10 +25,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use goldcrest::domain::{Principal, RemotePath};
-use goldcrest::filesystem::{self, ContentStream, FileAccess, FileSystem, FilesystemError, Settings, UploadOptions};
+use goldcrest::filesystem::{CommandFiles, ContentStream, FileAccess, FileSystem, FilesystemError, Settings, Sftp, UploadOptions};
 
 use crate::support::{principal, skip};
 use transport::{Local, OPENSSH, Subsystem};
+
+/// The files of this machine, reached in one way.
+fn open(transport: Arc<Local>, access: FileAccess, settings: Settings) -> Arc<dyn FileSystem> {
+    let exec = CommandFiles::new(transport.clone(), settings);
+    match access {
+        FileAccess::Exec => Arc::new(exec),
+        _ => Arc::new(Sftp::new(transport, exec, settings)),
+    }
+}
 
 /// A directory, and a way to reach it.
 struct Site {
@@ -42,7 +51,7 @@ struct Site {
 impl Site {
     fn new(subsystem: Subsystem, access: FileAccess, settings: Settings) -> Self {
         let transport = Arc::new(Local::new(subsystem));
-        let files = filesystem::open(transport.clone(), access, settings);
+        let files = open(transport.clone(), access, settings);
         Self { directory: tempfile::tempdir().unwrap(), transport, files, user: principal("ada"), access }
     }
 

@@ -7,10 +7,10 @@ use std::process::Command;
 use std::sync::Arc;
 
 use goldcrest::error::{Classify, Kind};
-use goldcrest::filesystem::{self, CompressOptions, CopyOptions, Expected, FileAccess, FilesystemError, PartOptions, Settings};
+use goldcrest::filesystem::{CompressOptions, CopyOptions, Expected, FileAccess, FilesystemError, PartOptions, Settings};
 
 use super::transport::{Local, OPENSSH, Subsystem, User};
-use super::{Site, noise, pieces};
+use super::{Site, noise, open, pieces};
 use crate::support::{PATIENCE, principal, skip, wait_for};
 
 /// `bin` and `daemon`, who have an entry on each machine: OpenSSH's server does not start for others.
@@ -33,7 +33,7 @@ fn site(reach: &str) -> Site {
     transport.user = Some(User { user: ME, group: ME, groups: PROJECT });
     transport.runs_commands = reach != "sftp without commands";
     let transport = Arc::new(transport);
-    let files = filesystem::open(transport.clone(), access, Settings::default());
+    let files = open(transport.clone(), access, Settings::default());
     let site = Site { directory: tempfile::tempdir().unwrap(), transport, files, user: principal("ada"), access };
     chown(site.directory.path(), Some(ME), Some(ME)).unwrap();
     site

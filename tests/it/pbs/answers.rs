@@ -90,7 +90,7 @@ async fn a_server_that_goes_down_in_the_middle_of_a_list_is_an_error() {
 #[tokio::test]
 async fn without_a_job_nothing_is_described() {
     let pbs = pbs([prints(VERSION, PBS), too_many(), prints(ACTIVE, ""), ended(prints("", ""))]);
-    assert_eq!(pbs.jobs(&principal("jane"), &JobQuery::default()).await.unwrap(), []);
+    assert_eq!(pbs.jobs(&principal("jane"), &JobQuery::default()).await.unwrap().value, []);
 }
 
 #[tokio::test]
@@ -134,7 +134,7 @@ async fn torque_lists_everyone_and_only_the_callers_jobs_are_shown() {
     let jane = principal("jane");
     let jobs = pbs.jobs(&jane, &JobQuery::default()).await.unwrap();
     assert_eq!(jobs.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(), ["7"]);
-    assert_eq!(pbs.reservations(&jane).await.unwrap(), []);
+    assert_eq!(pbs.reservations(&jane).await.unwrap().value, []);
 }
 
 fn description(partition: Option<&str>) -> JobDescription {
@@ -175,8 +175,8 @@ async fn a_queue_named_with_its_server_answers_the_id_that_lists_show() {
         prints("env LC_ALL=C TZ=UTC qstat -f -w -x -t -- '7.other'", record("7.other", "R").replace("server = srv", "server = other")),
     ]);
     let jane = principal("jane");
-    assert_eq!(pbs.submit(&jane, &description(Some("workq@srv.example.org"))).await.unwrap(), id("7"));
-    let elsewhere = pbs.submit(&jane, &description(Some("workq@other"))).await.unwrap();
+    assert_eq!(pbs.submit(&jane, &description(Some("workq@srv.example.org"))).await.unwrap().value, id("7"));
+    let elsewhere = pbs.submit(&jane, &description(Some("workq@other"))).await.unwrap().value;
     assert_eq!(elsewhere, id("7.other"));
     assert_eq!(pbs.job(&jane, &elsewhere).await.unwrap()[0].id, elsewhere);
 }

@@ -11,7 +11,7 @@ use goldcrest::credentials;
 use goldcrest::demo::{DemoArgs, Output, Parts, Proxy, issuer, run_until};
 use goldcrest::domain::Secret;
 use goldcrest::lifecycle::Lifecycle;
-use goldcrest::scheduler::SchedulerType;
+use goldcrest::scheduler::{self, CommandsOnly};
 use goldcrest::ssh::HostKeys;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
@@ -54,9 +54,12 @@ impl Site {
                 let node = Node::of(user.as_str()).await;
                 key.private_key = Secret::from(node.server.client_private_key.expose().to_owned());
                 let cluster = &mut config.clusters[0];
-                cluster.scheduler.kind = SchedulerType::Pbs;
-                cluster.ssh.port = node.server.addr.port();
-                cluster.ssh.host_keys = Some(HostKeys::Pinned(vec![node.server.host_public_key.clone()]));
+                let common = cluster.scheduler.as_ref().expect("a scheduler").common().clone();
+                cluster.scheduler =
+                    Some(scheduler::Config::Pbs { common, connection_mode: CommandsOnly::Ssh, pbs: scheduler::pbs::Config::default() });
+                let ssh = cluster.ssh.as_mut().expect("SSH");
+                ssh.port = node.server.addr.port();
+                ssh.host_keys = Some(HostKeys::Pinned(vec![node.server.host_public_key.clone()]));
                 node.home.clone_into(&mut told.lock().unwrap());
                 App::build(config)?.with_routes_beside(move |api| issuer::beside(api, Arc::clone(&issuer))).serve(listener, stop).await;
                 Ok(())

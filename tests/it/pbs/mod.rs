@@ -93,16 +93,16 @@ impl Node {
     }
 
     async fn submit(&self, name: &str, script: &str) -> JobId {
-        self.pbs.submit(&self.ada, &self.description(name, script)).await.unwrap()
+        self.pbs.submit(&self.ada, &self.description(name, script)).await.unwrap().value
     }
 
     async fn job(&self, id: &JobId) -> Job {
-        self.pbs.job(&self.ada, id).await.unwrap().remove(0)
+        self.pbs.job(&self.ada, id).await.unwrap().value.remove(0)
     }
 
     async fn listed(&self, query: JobQuery) -> Vec<(String, String)> {
         let jobs = self.pbs.jobs(&self.ada, &query).await.unwrap();
-        jobs.into_iter().map(|job| (job.id.to_string(), job.status.state)).collect()
+        jobs.value.into_iter().map(|job| (job.id.to_string(), job.status.state)).collect()
     }
 }
 
@@ -156,7 +156,7 @@ async fn a_job_is_submitted_listed_described_cancelled_and_stays_in_the_history(
     // With the server's name an id means the same job.
     assert_eq!(node.job(&id("0.srv")).await, job);
 
-    let files = node.pbs.metadata(&node.ada, &submitted).await.unwrap().remove(0);
+    let files = node.pbs.metadata(&node.ada, &submitted).await.unwrap().value.remove(0);
     assert_eq!(files.standard_output.as_deref(), node.home.join("my work/waits.o0").to_str());
     assert_eq!((files.script, files.standard_input), (None, None));
 
@@ -215,12 +215,12 @@ async fn an_array_is_one_job_in_lists_and_shows_its_subjobs_when_it_is_asked_for
     assert_eq!(array, id("0[]"));
     assert_eq!(node.listed(JobQuery::default()).await, pairs(&[("0[]", "RUNNING")]));
     let shown = |jobs: Vec<Job>| jobs.into_iter().map(|job| job.id.to_string()).collect::<Vec<_>>();
-    assert_eq!(shown(node.pbs.job(&node.ada, &array).await.unwrap()), ["0[]", "0[1]", "0[2]"]);
-    assert_eq!(shown(node.pbs.job(&node.ada, &id("0[1].srv")).await.unwrap()), ["0[1]"]);
+    assert_eq!(shown(node.pbs.job(&node.ada, &array).await.unwrap().value), ["0[]", "0[1]", "0[2]"]);
+    assert_eq!(shown(node.pbs.job(&node.ada, &id("0[1].srv")).await.unwrap().value), ["0[1]"]);
 
     // More subjobs than an answer may hold: the summary is left.
     node.mode("large");
-    assert_eq!(shown(node.pbs.job(&node.ada, &array).await.unwrap()), ["0[]"]);
+    assert_eq!(shown(node.pbs.job(&node.ada, &array).await.unwrap().value), ["0[]"]);
     node.mode("");
 
     node.pbs.cancel(&node.ada, &array).await.unwrap();
@@ -313,13 +313,13 @@ async fn nodes_queues_and_reservations_are_told() {
     assert_eq!((nodes[0].cpus, nodes[0].alloc_cpus, nodes[0].free_memory), (4, Some(1), Some(7168)));
     assert_eq!((nodes[0].state.as_slice(), nodes[1].state.as_slice()), (&[NodeState::Mixed][..], &[NodeState::Down][..]));
     let names = |queues: Vec<goldcrest::domain::Partition>| queues.into_iter().map(|queue| queue.name).collect::<Vec<_>>();
-    assert_eq!(names(node.pbs.partitions(&node.ada, false).await.unwrap()), ["workq"]);
-    assert_eq!(names(node.pbs.partitions(&node.ada, true).await.unwrap()), ["workq", "R7"]);
+    assert_eq!(names(node.pbs.partitions(&node.ada, false).await.unwrap().value), ["workq"]);
+    assert_eq!(names(node.pbs.partitions(&node.ada, true).await.unwrap().value), ["workq", "R7"]);
     let reservations = node.pbs.reservations(&node.ada).await.unwrap();
     assert_eq!((reservations[0].name.as_str(), reservations[0].node_list.as_str()), ("R7", "n1,n2"));
     assert_eq!(reservations[0].state.as_deref(), Some("active"));
     node.pbs.ping(&node.ada).await.unwrap();
-    assert_eq!(node.pbs.accounts(&node.ada).await.unwrap(), None);
+    assert_eq!(node.pbs.accounts(&node.ada).await.unwrap().value, None);
 }
 
 #[tokio::test]

@@ -51,9 +51,14 @@ qsub() {
         esac
     done
     [ "$queue" = workq ] || fail 170 'Unknown queue'
+    fault=$(head -n 1 "$HOME/faults" 2>/dev/null)
+    [ -z "$fault" ] || sed -i 1d "$HOME/faults"
+    [ "$fault" != slow ] || sleep 1
+    [ "$fault" != before ] || kill -9 $$
+    if [ "$fault" = shell ]; then kill -9 "$(sed 's/.*) //' "/proc/$PPID/stat" | cut -d ' ' -f 2)"; fi
     number=$(find "$state" -mindepth 1 -maxdepth 1 -type d | wc -l)
+    until mkdir "$state/$number" 2>/dev/null; do number=$((number + 1)); done
     job=$state/$number
-    mkdir "$job"
     if [ -n "$script" ]; then
         cat "$script" >"$job/script" || fail 1 'script file:: No such file or directory'
     else
@@ -67,6 +72,8 @@ qsub() {
     case $error in /*) ;; *) error=$PWD/$error ;; esac
     variables=PBS_O_HOME=$HOME,PBS_O_WORKDIR=$(escape "$PWD")
     [ -z "$given" ] || [ -z "${GIVEN+x}" ] || variables=$variables,GIVEN=$(escape "$GIVEN")
+    tag=$(sed -n 's/^#PBS -v .*PBS_GOLDCREST_SUBMISSION=[^0-9a-f]*\([0-9a-f]*\).*/\1/p' "$job/script")
+    [ -z "$tag" ] || variables=$variables,PBS_GOLDCREST_SUBMISSION=$tag
     cat >"$job/attributes" <<EOF
     Job_Name = $name
     Job_Owner = $LOGNAME@srv
@@ -88,6 +95,10 @@ EOF
         touch "$job/array"
         echo "${number}[].srv"
         return
+    fi
+    if [ "$fault" = after ]; then
+        echo R >"$job/letter"
+        kill -9 $$
     fi
     echo "$number.srv"
     if [ "$name" = waits ]; then

@@ -9,9 +9,6 @@ use super::{Program, Site};
 use crate::ssh::double::{Behaviour, Double};
 use crate::ssh::proxy::Proxy;
 
-/// Requests of which the 99th percentile is taken.
-const REQUESTS: usize = 400;
-
 /// Clients that keep asking the hung cluster.
 const PERSISTENT: usize = 16;
 
@@ -26,7 +23,7 @@ async fn a_hung_cluster_does_not_slow_another_one_down() {
     for system in ["good", "bad"] {
         assert_eq!(program.stat(system, &tokens[0]).await.0, 200, "{system}");
     }
-    let before = percentile(&program, &tokens[0]).await;
+    let before = program.percentile("good", &tokens[0]).await;
 
     proxy.freeze_for_good();
     let (over, failed) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -43,7 +40,7 @@ async fn a_hung_cluster_does_not_slow_another_one_down() {
         }
     }));
     let measure = async {
-        let during = percentile(&program, &tokens[0]).await;
+        let during = program.percentile("good", &tokens[0]).await;
         // As long as it takes until the first have failed: connections are given up and made anew meanwhile.
         while failed.load(Ordering::Relaxed) < PERSISTENT {
             let (status, took) = program.stat("good", &tokens[1]).await;
@@ -56,16 +53,4 @@ async fn a_hung_cluster_does_not_slow_another_one_down() {
     let (_, during) = tokio::join!(load, measure);
     // Other tests run beside this one. A lock or a thread that the clusters shared would cost the whole of a deadline.
     assert!(during < before * 5 + Duration::from_millis(100), "the 99th percentile went from {before:?} to {during:?}");
-}
-
-/// The 99th percentile of the time that a request to the good cluster takes.
-async fn percentile(program: &Program, token: &str) -> Duration {
-    let mut times = Vec::with_capacity(REQUESTS);
-    for _ in 0..REQUESTS {
-        let (status, took) = program.stat("good", token).await;
-        assert_eq!(status, 200);
-        times.push(took);
-    }
-    times.sort();
-    times[REQUESTS * 99 / 100]
 }

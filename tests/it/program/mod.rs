@@ -1,9 +1,11 @@
 //! The program itself, as a process, in front of SSH servers that behave by script: for what only a whole process shows, such as
 //! its memory.
 
+mod crowd;
 mod drain;
 mod hung;
 mod idle;
+mod logging;
 mod memory;
 mod metrics;
 mod reload;
@@ -27,6 +29,9 @@ use crate::ssh::double::Double;
 use crate::ssh::new_key;
 use crate::support::service::{Reply, Service};
 use crate::support::{PATIENCE, wait_until};
+
+/// Requests of which the 99th percentile is taken.
+const REQUESTS: usize = 400;
 
 const ISSUER: &str = "https://idp.example.org";
 
@@ -132,6 +137,18 @@ impl Program {
         let status = answer.status().as_u16();
         answer.bytes().await.unwrap();
         (status, begun.elapsed())
+    }
+
+    /// The 99th percentile of the time that the status of a file on a system takes, one request after another.
+    async fn percentile(&self, system: &str, token: &str) -> Duration {
+        let mut times = Vec::with_capacity(REQUESTS);
+        for _ in 0..REQUESTS {
+            let (status, took) = self.stat(system, token).await;
+            assert_eq!(status, 200);
+            times.push(took);
+        }
+        times.sort();
+        times[REQUESTS * 99 / 100]
     }
 
     /// The memory that it holds, in bytes (`VmRSS`, proc(5)).

@@ -188,3 +188,35 @@ async fn a_maintenance_begins_and_ends_with_a_reload_and_the_connections_stay() 
     }
     assert_eq!(double.record.users.lock().unwrap().len(), logins, "no connection was opened anew");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_secret_file_and_a_changed_known_hosts_file_apply_with_a_reload() {
+    use base64::Engine;
+    let double = Double::start(Behaviour::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (secret, known_hosts) = (folder.path().join("secret"), folder.path().join("known_hosts"));
+    std::fs::write(&secret, "one").unwrap();
+    std::fs::write(&known_hosts, "").unwrap();
+    let change = |text: String| {
+        let pinned = text.lines().find(|line| line.contains("host_keys:")).unwrap().to_owned();
+        text.replace(&pinned, &format!("      host_keys: {{ known_hosts: \"{}\" }}", known_hosts.display()))
+            .replace("secret: none", &format!("secret: \"secret_file:{}\"", secret.display()))
+            .replace("interval: 3600", "interval: 1, services: { ssh: { timeout: 5 } }")
+    };
+    let program = Program::spawn_with(&[Site::of("good", &double)], &["ada".to_owned()], change).await;
+    program.is_up().await;
+    let (token, hang_up) = (program.token("ada"), || kill_process(Pid::from_child(&program.child), Signal::HUP).unwrap());
+    let shown = |secret: &str| {
+        let expected = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("checker:{secret}")));
+        program._keys.seen().iter().any(|seen| seen.header("authorization") == Some(&*expected))
+    };
+    wait_until(PATIENCE, async || shown("one")).await;
+    assert_eq!(program.stat("good", &token).await.0, 424, "the host is a stranger");
+
+    std::fs::write(&secret, "two").unwrap();
+    let key = double.host_key.public_key().to_openssh().unwrap();
+    std::fs::write(&known_hosts, format!("[127.0.0.1]:{} {key}\n", double.port)).unwrap();
+    hang_up();
+    wait_until(PATIENCE, async || shown("two")).await;
+    wait_until(PATIENCE, async || program.stat("good", &token).await.0 == 200).await;
+}

@@ -5,7 +5,13 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use goldcrest::credentials::Credential;
+use goldcrest::domain::{JobQuery, RemotePath};
 use goldcrest::error::{Classify, Kind};
+use goldcrest::filesystem::{self, FileAccess, Settings};
+use goldcrest::scheduler::local::Local;
+use goldcrest::scheduler::pbs::Pbs;
+use goldcrest::scheduler::slurm::SlurmCli;
+use goldcrest::scheduler::{self, Scheduler};
 use goldcrest::ssh::{CommandLine, LaneKind, Lanes, Transport, TransportError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -364,6 +370,45 @@ async fn a_server_that_hangs_up_after_the_login_is_not_stormed() {
     let told = |result: &Result<_, _>| matches!(result, Err(TransportError::Connect(_) | TransportError::Broken { sent: false }));
     assert!(results.iter().all(told), "{results:?}");
     assert!(double.record.connections.load(SeqCst) < 20, "{} logins", double.record.connections.load(SeqCst));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_may_not_log_in_is_forbidden_with_its_name_and_host_whatever_is_asked() {
+    let double = Double::start(Behaviour { closed_accounts: true, ..Behaviour::default() }).await;
+    let (ada, at) = (principal("ada"), format!("127.0.0.1:{}", double.port));
+    let told = |what: &str, kind: Kind, message: &str| {
+        assert_eq!(kind, Kind::Forbidden, "{what}: {message}");
+        assert!(
+            ["the account ada ", &at, "This account is currently not available"].iter().all(|part| message.contains(part)),
+            "{what}: {message}"
+        );
+    };
+    for keep_shells in [true, false] {
+        let mut settings = config(double.port, &double.host_key);
+        settings.keep_shells = keep_shells;
+        let lanes = lanes(settings, OneKey::new(&new_key()));
+        let error = exec(&lanes, "ada", run("echo")).await.unwrap_err();
+        told("command", error.kind(), &error.public_message());
+        let error = lanes.stream(&ada, &CommandLine::new("echo")).await.err().unwrap();
+        told("stream", error.kind(), &error.public_message());
+        let home = RemotePath::from_text("/home").unwrap();
+        for access in [FileAccess::Auto, FileAccess::Sftp, FileAccess::Exec] {
+            let files = filesystem::Files::open(lanes.clone(), access, Settings::default());
+            let error = async { files.of(&ada).await?.stat(&ada, &home, true).await }.await.unwrap_err();
+            told(&format!("{access:?}"), error.kind(), &error.public_message());
+            let error = async { files.of(&ada).await?.identity(&ada).await }.await.unwrap_err();
+            told(&format!("{access:?} identity"), error.kind(), &error.public_message());
+        }
+        let schedulers: [Arc<dyn Scheduler>; 3] = [
+            Arc::new(SlurmCli::new(lanes.clone())),
+            Arc::new(Pbs::new(lanes.clone(), scheduler::pbs::Config::default())),
+            Arc::new(Local::new(lanes.clone(), scheduler::local::Config::default())),
+        ];
+        for (name, scheduler) in ["slurm", "pbs", "local"].into_iter().zip(schedulers) {
+            let error = scheduler.jobs(&ada, &JobQuery::default()).await.unwrap_err();
+            told(name, error.kind(), &error.public_message());
+        }
+    }
 }
 
 #[tokio::test]

@@ -85,6 +85,7 @@ impl Transport for LocalShell {
             .arg(std::ffi::OsString::from_vec(exec.line.as_bytes().to_vec()))
             .env_clear()
             .env("HOME", self.home())
+            .env("LOGNAME", "ada")
             .env("PATH", &self.path)
             .current_dir(self.home())
             .stdin(Stdio::piped())

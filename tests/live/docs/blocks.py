@@ -250,6 +250,8 @@ def check_configuration(block, before):
             section = section[int(name)] if name.isdigit() else section.setdefault(name, {})
         put_into(section, part)
     file = WORK / "checked.yaml"
+    # It holds secrets, which --strict wants kept from others.
+    file.touch(0o600)
     file.write_text(json.dumps(config))
     strict = [] if "warns" in block.words else ["--strict"]
     done = subprocess.run(["goldcrest", "check-config", "--config", str(file), *strict], capture_output=True, text=True)

@@ -9,10 +9,11 @@ mod tasks;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -138,7 +139,7 @@ impl Session {
 
     /// False when no new work should begin on it: it has ended, or its connection is retired. What is under way goes on.
     pub fn is_usable(&self) -> bool {
-        !self.retired.is_cancelled() && self.shared.state().ended.is_none()
+        !self.retired.is_cancelled() && self.shared.state.lock().ended.is_none()
     }
 
     /// Cancelled when its connection is retired: then it should be let go after what is under way.
@@ -148,7 +149,7 @@ impl Session {
 
     /// True when a further user would find it free: it takes requests, and next to nothing is still to come of earlier ones.
     pub fn is_settled(&self) -> bool {
-        let state = self.shared.state();
+        let state = self.shared.state.lock();
         !self.retired.is_cancelled() && state.ended.is_none() && state.pending.len() <= LEFT_OVERS
     }
 
@@ -348,10 +349,6 @@ impl Packet {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Queues a request. Sequence numbers grow in the order of the queue, so that the writer's progress tells what was sent.
     fn send(
         shared: &Arc<Self>,
@@ -360,7 +357,7 @@ impl Shared {
         permit: OwnedSemaphorePermit,
     ) -> Result<u64, Failure> {
         let Packet { bytes: mut packet, room } = packet;
-        let mut state = shared.state();
+        let mut state = shared.state.lock();
         match &state.ended {
             None => {}
             Some(Failure::Protocol(reason)) => return Err(Failure::Protocol(reason.clone())),
@@ -382,7 +379,7 @@ impl Shared {
     /// Hands a reply to who waits for it.
     fn deliver(self: &Arc<Self>, id: u32, response: Response) -> Result<(), Failure> {
         let (found, abandoned) = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             (state.pending.remove(&id), state.abandoned)
         };
         let Some(Pending { reply, permit }) = found else {
@@ -401,13 +398,13 @@ impl Shared {
 
     /// Takes no new requests.
     fn end(&self, why: Failure) {
-        self.state().ended.get_or_insert(why);
+        self.state.lock().ended.get_or_insert(why);
     }
 
     /// Ends the session: both tasks let go of the channel, and those that wait for a reply learn of it.
     fn fail(&self, why: Failure) {
         let abandoned = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             state.abandoned = true;
             let _ = state.ended.get_or_insert(why);
             std::mem::take(&mut state.pending)
@@ -417,7 +414,7 @@ impl Shared {
     }
 
     fn failure(&self, sequence: u64) -> Failure {
-        match &self.state().ended {
+        match &self.state.lock().ended {
             Some(Failure::Protocol(reason)) => Failure::Protocol(reason.clone()),
             _ => Failure::Broken { sent: sequence < self.started.load(Ordering::Acquire) },
         }

@@ -56,7 +56,7 @@ async fn read_replies(mut stream: impl AsyncRead + Unpin, buffer: BytesMut, shar
             return failure;
         }
         {
-            let mut state = shared.state();
+            let mut state = shared.state.lock();
             let is_idle = idle.is_some_and(|idle| shared.quiet_for() >= idle);
             // Decided under the lock that a new request takes, so that none slips in between.
             // A session that has ended waits for what it was asked, but not for a server that has gone silent.

@@ -11,8 +11,9 @@ use futures::{TryStreamExt, stream};
 
 use crate::domain::RemotePath;
 use crate::error::ErrorChain;
-use crate::filesystem::{FilesystemError, Placed};
+use crate::filesystem::Placed;
 use crate::http::Api;
+use crate::http::extract::access::{ReadAccess, WriteAccess};
 use crate::http::extract::conditional::Conditions;
 use crate::http::extract::digest::Digests;
 use crate::http::extract::forward_body::forward_body;
@@ -21,7 +22,7 @@ use crate::http::filesystem::content::download::{FileBytes, attachment};
 use crate::http::filesystem::content::upload::{pause, refuse_encodings};
 use crate::http::filesystem::model::request::{ArchiveFormat, ArchiveParameters};
 use crate::http::problem::Problem;
-use crate::service::{Access, ServiceError, contents};
+use crate::service::contents;
 
 /// Download a directory
 ///
@@ -38,14 +39,14 @@ use crate::service::{Access, ServiceError, contents};
         headers(("Content-Disposition" = String, description = "A name for the archive (RFC 6266)")),
     ))
 )]
-pub(crate) async fn pack(access: Access, query: Parameters<ArchiveParameters>) -> Result<Response, Problem> {
+pub(crate) async fn pack(ReadAccess(access): ReadAccess, query: Parameters<ArchiveParameters>) -> Result<Response, Problem> {
     let ArchiveParameters { path, format } = query.0;
     let (path, content) = contents::pack(&access, &path, format.into()).await?;
     let headers = describe(&path, format);
     let system = access.cluster().name().clone();
     // The status is sent by then: without a length, only the missing end of the answer tells.
     let content = content.inspect_err(move |error| {
-        tracing::warn!(%system, ?path, error = %ErrorChain(error), "an archive was cut short");
+        tracing::warn!(%system, path = path.to_text(), error = %ErrorChain(error), "an archive was cut short");
     });
     Ok((headers, Body::from_stream(content)).into_response())
 }
@@ -64,7 +65,7 @@ pub(crate) async fn pack(access: Access, query: Parameters<ArchiveParameters>) -
         headers(("Content-Disposition" = String, description = "A name for the archive (RFC 6266)")),
     ))
 )]
-pub(crate) async fn look(access: Access, query: Parameters<ArchiveParameters>) -> Result<Response, Problem> {
+pub(crate) async fn look(ReadAccess(access): ReadAccess, query: Parameters<ArchiveParameters>) -> Result<Response, Problem> {
     let ArchiveParameters { path, format } = query.0;
     let path = contents::packable(&access, &path).await?;
     // A body of no known length, since nobody knows that of the archive: an empty one would be told as `Content-Length: 0`.
@@ -94,7 +95,7 @@ pub(crate) async fn look(access: Access, query: Parameters<ArchiveParameters>) -
     )
 )]
 pub(crate) async fn unpack(
-    access: Access,
+    WriteAccess(access): WriteAccess,
     query: Parameters<ArchiveParameters>,
     conditions: Conditions,
     State(api): State<Api>,
@@ -108,14 +109,10 @@ pub(crate) async fn unpack(
     let unpacked = forward_body(&mut body, pause(&api.config), async |content| {
         contents::unpack(&access, &path, format.into(), digests.check(content).0, conditions.only_new()).await
     });
-    match unpacked.await {
-        Ok(Placed::Created) => Ok(StatusCode::CREATED),
-        Ok(Placed::Replaced) => Ok(StatusCode::NO_CONTENT),
-        Err(ServiceError::Filesystem(error @ FilesystemError::Exists(_))) if conditions.only_new() => {
-            Err(Problem::precondition_failed(error.to_string()))
-        }
-        Err(error) => Err(error.into()),
-    }
+    Ok(match unpacked.await? {
+        Placed::Created => StatusCode::CREATED,
+        Placed::Replaced => StatusCode::NO_CONTENT,
+    })
 }
 
 fn describe(path: &RemotePath, format: ArchiveFormat) -> HeaderMap {

@@ -9,7 +9,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use crate::domain::{ByteRange, FileVersion, RemotePath};
 use crate::error::{ErrorChain, Kind};
 use crate::filesystem::Download;
-use crate::http::extract::conditional::{Conditions, Validators, Verdict};
+use crate::http::extract::access::ReadAccess;
+use crate::http::extract::conditional::{Conditions, Evaluation, Validators};
 use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::model::request::PathParameters;
 use crate::http::problem::Problem;
@@ -69,16 +70,20 @@ const LOOKS: usize = 3;
         ),
     )
 )]
-pub(crate) async fn download(access: Access, query: Parameters<PathParameters>, conditions: Conditions) -> Result<Response, Problem> {
+pub(crate) async fn download(
+    ReadAccess(access): ReadAccess,
+    query: Parameters<PathParameters>,
+    conditions: Conditions,
+) -> Result<Response, Problem> {
     let form = if conditions.has_range() { SizeLimit::Stream } else { SizeLimit::FirecrestOps };
     for _ in 0..LOOKS {
         let (known, range) = match conditions.any() {
             false => (None, conditions.range()),
             true => {
                 let (_, version) = contents::version(&access, &query.0.path, form).await?;
-                match conditions.judge(&Validators::of(&version), true) {
-                    Verdict::Proceed(range) => (Some(version), range),
-                    verdict => return refused(verdict, &version),
+                match conditions.evaluate(&Validators::of(&version), true) {
+                    Evaluation::Proceed(range) => (Some(version), range),
+                    evaluation => return refused(evaluation, &version),
                 }
             }
         };
@@ -114,11 +119,15 @@ pub(crate) async fn download(access: Access, query: Parameters<PathParameters>, 
         (status = 412, description = "A condition does not hold"),
     )
 )]
-pub(crate) async fn look(access: Access, query: Parameters<PathParameters>, conditions: Conditions) -> Result<Response, Problem> {
+pub(crate) async fn look(
+    ReadAccess(access): ReadAccess,
+    query: Parameters<PathParameters>,
+    conditions: Conditions,
+) -> Result<Response, Problem> {
     let (path, version) = contents::version(&access, &query.0.path, SizeLimit::Stream).await?;
-    match conditions.judge(&Validators::of(&version), true) {
-        Verdict::Proceed(_) => Ok((describe(&path, &version, version.size), Body::empty()).into_response()),
-        verdict => refused(verdict, &version),
+    match conditions.evaluate(&Validators::of(&version), true) {
+        Evaluation::Proceed(_) => Ok((describe(&path, &version, version.size), Body::empty()).into_response()),
+        evaluation => refused(evaluation, &version),
     }
 }
 
@@ -129,8 +138,8 @@ pub(crate) async fn look(access: Access, query: Parameters<PathParameters>, cond
 pub(crate) struct FileBytes(String);
 
 /// The answer where the conditions of a request leave nothing to be sent.
-fn refused(verdict: Verdict, version: &FileVersion) -> Result<Response, Problem> {
-    if verdict != Verdict::NotModified {
+fn refused(evaluation: Evaluation, version: &FileVersion) -> Result<Response, Problem> {
+    if evaluation != Evaluation::NotModified {
         return Err(Problem::precondition_failed("the file is not in a state that the request expects"));
     }
     let mut headers = HeaderMap::new();
@@ -153,7 +162,7 @@ fn answer(access: &Access, path: RemotePath, asked: Option<ByteRange>, download:
     let system = access.cluster().name().clone();
     // The status is sent by then: an error can only cut the answer short, which `Content-Length` lets the client see.
     let content = content.inspect_err(move |error| {
-        tracing::warn!(%system, ?path, error = %ErrorChain(error), "a download was cut short");
+        tracing::warn!(%system, path = path.to_text(), error = %ErrorChain(error), "a download was cut short");
     });
     (status, headers, Body::from_stream(content)).into_response()
 }

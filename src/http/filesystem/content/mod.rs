@@ -2,5 +2,6 @@
 
 pub(crate) mod archive;
 pub(crate) mod download;
+pub(crate) mod excerpt;
 pub(crate) mod tus;
 pub(crate) mod upload;

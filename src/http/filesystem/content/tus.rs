@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::error::Kind;
 use crate::filesystem::FilesystemError;
 use crate::http::Api;
-use crate::http::extract::access::UploadIdText;
+use crate::http::extract::access::{ReadAccess, UploadIdText, WriteAccess};
 use crate::http::extract::conditional::Conditions;
 use crate::http::extract::digest::Digests;
 use crate::http::extract::forward_body::forward_body;
@@ -83,7 +83,7 @@ pub(crate) const EXPOSED: [HeaderName; 10] = [
     )
 )]
 pub(crate) async fn create(
-    access: Access,
+    WriteAccess(access): WriteAccess,
     query: Parameters<CreationParameters>,
     conditions: Conditions,
     State(api): State<Api>,
@@ -99,12 +99,7 @@ pub(crate) async fn create(
         true => format!("{}{}", query.0.path, file_name(&metadata)?),
         false => query.0.path,
     };
-    let upload = match uploads::begin(&access, &path, size, conditions.only_new(), metadata).await {
-        Err(ServiceError::Filesystem(error @ FilesystemError::Exists(_))) if conditions.only_new() => {
-            return Err(Problem::precondition_failed(error.to_string()));
-        }
-        begun => begun?,
-    };
+    let upload = uploads::begin(&access, &path, size, conditions.only_new(), metadata).await?;
     let mut answer = HeaderMap::new();
     if content_type(&headers) == MEDIA_TYPE && length(&headers) != Some(0) {
         match receive(&api, &access, &upload, 0, &headers, body).await {
@@ -140,7 +135,7 @@ pub(crate) async fn create(
         ),
     ))
 )]
-pub(crate) async fn capabilities(access: Access) -> Response {
+pub(crate) async fn capabilities(ReadAccess(access): ReadAccess) -> Response {
     let mut headers = HeaderMap::new();
     headers.insert(TUS_VERSION, VERSION);
     headers.insert(TUS_EXTENSION, HeaderValue::from_static("creation,creation-with-upload,checksum,termination,expiration"));
@@ -170,7 +165,11 @@ pub(crate) async fn capabilities(access: Access) -> Response {
         ),
     ))
 )]
-pub(crate) async fn state(access: Access, UploadIdText(id): UploadIdText, headers: HeaderMap) -> Result<Response, Problem> {
+pub(crate) async fn state(
+    WriteAccess(access): WriteAccess,
+    UploadIdText(id): UploadIdText,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     check_version(&headers)?;
     let upload = Upload::from_id(&id)?;
     let offset = uploads::offset(&access, &upload).await?;
@@ -214,7 +213,7 @@ pub(crate) async fn state(access: Access, UploadIdText(id): UploadIdText, header
     )
 )]
 pub(crate) async fn extend(
-    access: Access,
+    WriteAccess(access): WriteAccess,
     UploadIdText(id): UploadIdText,
     State(api): State<Api>,
     headers: HeaderMap,
@@ -227,7 +226,11 @@ pub(crate) async fn extend(
     let upload = Upload::from_id(&id)?;
     let offset = number(&headers, &UPLOAD_OFFSET, "Upload-Offset")?;
     if length(&headers).is_some_and(|length| offset.saturating_add(length) > upload.length) {
-        return Err(ServiceError::from(FilesystemError::TooLarge(upload.length)).into());
+        return Err(ServiceError::TooLarge(
+            upload.length,
+            "this is the length that the upload was begun with; begin another one with the length of the file",
+        )
+        .into());
     }
     let offset = receive(&api, &access, &upload, offset, &headers, body).await?;
     let mut answer = HeaderMap::new();
@@ -247,7 +250,11 @@ pub(crate) async fn extend(
     params(("Tus-Resumable" = String, Header, description = "`1.0.0`", example = "1.0.0")),
     responses((status = 204, description = "The upload is gone"))
 )]
-pub(crate) async fn remove(access: Access, UploadIdText(id): UploadIdText, headers: HeaderMap) -> Result<StatusCode, Problem> {
+pub(crate) async fn remove(
+    WriteAccess(access): WriteAccess,
+    UploadIdText(id): UploadIdText,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
     check_version(&headers)?;
     uploads::remove(&access, &Upload::from_id(&id)?).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -13,9 +13,11 @@ use crate::error::Kind;
 use crate::filesystem::{Expected, FilesystemError, Placed};
 use crate::http::Api;
 use crate::http::Config;
-use crate::http::extract::conditional::{Conditions, Validators, Verdict};
+use crate::http::extract::access::WriteAccess;
+use crate::http::extract::conditional::{Conditions, Evaluation, Validators};
 use crate::http::extract::digest::Digests;
 use crate::http::extract::forward_body::forward_body;
+use crate::http::extract::known_names::unknown;
 use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::model::request::{PathParameters, UploadForm, UploadParameters};
 use crate::http::problem::Problem;
@@ -35,7 +37,7 @@ use crate::service::{Access, InvalidRequest, Place, ServiceError};
     responses((status = 204, description = "The file was written"))
 )]
 pub(crate) async fn upload(
-    access: Access,
+    WriteAccess(access): WriteAccess,
     query: Parameters<UploadParameters>,
     State(api): State<Api>,
     part: FilePart,
@@ -80,7 +82,7 @@ pub(crate) async fn upload(
     )
 )]
 pub(crate) async fn store(
-    access: Access,
+    WriteAccess(access): WriteAccess,
     query: Parameters<PathParameters>,
     conditions: Conditions,
     State(api): State<Api>,
@@ -100,7 +102,7 @@ pub(crate) async fn store(
         (told, contents::store(&access, path, content, expected, length(&headers)).await)
     })
     .await;
-    let placed = outcome.map_err(|error| unexpected(error, expected))?;
+    let placed = outcome?;
     let mut headers = HeaderMap::new();
     told.write(&mut headers);
     let status = if placed == Placed::Created { StatusCode::CREATED } else { StatusCode::NO_CONTENT };
@@ -129,6 +131,10 @@ impl FilePart {
             let next = timeout_at(deadline, self.0.next_field()).await;
             match next.map_err(|_| Problem::new(Kind::DeadlineExceeded, "the client stopped sending"))? {
                 Ok(Some(field)) if field.name() == Some("file") => return write(field, pause, access, directory).await,
+                Ok(Some(field)) if !config.lenient => {
+                    let name = field.name().unwrap_or_default();
+                    return Err(InvalidRequest::from_iter([unknown(Place::Document, name, name, &["file"])]).into());
+                }
                 Ok(Some(_)) => {}
                 Ok(None) => return Err(missing("the form has no part `file`").into()),
                 Err(_) => return Err(missing("the form could not be read").into()),
@@ -172,22 +178,11 @@ async fn expected(access: &Access, path: &str, conditions: &Conditions) -> Resul
         return Ok(Expected::Anything);
     }
     match contents::version(access, path, SizeLimit::Stream).await {
-        Ok((_, version)) if conditions.judge(&Validators::of(&version), false) != Verdict::Failed => Ok(Expected::Version(version)),
+        Ok((_, version)) if conditions.evaluate(&Validators::of(&version), false) != Evaluation::Failed => Ok(Expected::Version(version)),
         Ok(_) => Err(failed()),
         Err(ServiceError::Filesystem(FilesystemError::NotFound(_))) if conditions.only_existing() => Err(failed()),
         Err(ServiceError::Filesystem(FilesystemError::NotFound(_))) => Ok(Expected::Nothing),
         Err(error) => Err(error.into()),
-    }
-}
-
-/// The problem for a write that found something else than expected.
-fn unexpected(error: ServiceError, expected: Expected) -> Problem {
-    match (&error, expected) {
-        (ServiceError::Filesystem(FilesystemError::Exists(_)), Expected::Nothing)
-        | (ServiceError::Filesystem(FilesystemError::Changed(_) | FilesystemError::NotFound(_)), Expected::Version(_)) => {
-            Problem::precondition_failed(error.to_string())
-        }
-        _ => error.into(),
     }
 }
 

@@ -9,10 +9,11 @@ use crate::http::extract::parameters::lenient;
 use crate::http::filesystem::model::file::{File, FileChecksum, FileStat};
 use crate::http::filesystem::model::listing::{Direction, SortBy};
 use crate::service::batch::{Operation, Output};
-use crate::service::listing::{Ordered, PageQuery};
+use crate::service::entries::{Ordered, PageQuery};
 
 /// Operations to carry out.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(example = json!({"operations": [
     {"op": "mkdir", "sourcePath": "/home/user/run"},
     {"op": "stat", "sourcePath": "/home/user/input.dat"},
@@ -28,7 +29,7 @@ pub(in crate::http) struct PostBatchRequest {
 
 /// An operation, with the members of the request of the same name. `path` and `source_path` are understood for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
-#[serde(tag = "op", rename_all = "lowercase", rename_all_fields = "camelCase")]
+#[serde(tag = "op", rename_all = "lowercase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub(in crate::http) enum BatchOperation {
     /// The status of a file.
     Stat {

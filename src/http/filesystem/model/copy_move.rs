@@ -9,7 +9,7 @@ use crate::http::filesystem::model::file::File;
 
 /// What to copy, and to which name. `path` and `source_path` are understood for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/dir", "targetPath": "/home/user/copy"}))]
 pub(in crate::http) struct PostCopyRequest {
     /// The absolute path of a file, a link or a directory, inside a configured file system.
@@ -30,7 +30,7 @@ pub(in crate::http) struct PostCopyRequest {
 
 /// What to move, and to which name. `path` and `source_path` are understood for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/file.tmp", "targetPath": "/home/user/file"}))]
 pub(in crate::http) struct PutMoveRequest {
     /// The absolute path of a file, a link or a directory, inside a configured file system.

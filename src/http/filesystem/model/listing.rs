@@ -8,7 +8,7 @@ use crate::domain::{DirectoryEntry, FileType};
 use crate::filesystem::{Filter, Glob, ListOptions, Sort, WalkOptions};
 use crate::http::extract::parameters::lenient;
 use crate::http::filesystem::model::file::File;
-use crate::service::listing::{Ordered, PageQuery};
+use crate::service::entries::{Ordered, PageQuery};
 
 /// What to list, and how.
 #[derive(Deserialize, IntoParams)]

@@ -6,7 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::domain::{CompressOptions, Compression};
 use crate::filesystem;
 use crate::http::extract::parameters::lenient;
-use crate::service::files::{Amount, Excerpt};
+use crate::service::contents::{Amount, Excerpt};
 
 /// A path.
 #[derive(Deserialize, IntoParams)]
@@ -176,6 +176,7 @@ pub(in crate::http) struct ViewParameters {
 
 /// New permissions. `path` and `source_path` are understood for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/file.txt", "mode": "640"}))]
 pub(in crate::http) struct PutFileChmodRequest {
     /// An absolute path inside a configured file system.
@@ -187,6 +188,7 @@ pub(in crate::http) struct PutFileChmodRequest {
 
 /// A new owner, group or both. `path` and `source_path` are understood for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/file.txt", "group": "project"}))]
 pub(in crate::http) struct PutFileChownRequest {
     /// An absolute path inside a configured file system.
@@ -204,6 +206,7 @@ pub(in crate::http) struct PutFileChownRequest {
 
 /// A directory to make. `path` and `source_path` are understood for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/a/b", "parent": true}))]
 pub(in crate::http) struct PostMakeDirRequest {
     /// An absolute path inside a configured file system.
@@ -217,6 +220,7 @@ pub(in crate::http) struct PostMakeDirRequest {
 
 /// A symbolic link to make. `path` and `source_path` are understood for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/data", "linkPath": "/home/user/link"}))]
 pub(in crate::http) struct PostFileSymlinkRequest {
     /// The absolute path that the link points to, inside a configured file system.
@@ -229,7 +233,7 @@ pub(in crate::http) struct PostFileSymlinkRequest {
 
 /// What to pack, and how. `path` and `source_path` are understood for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/dir", "targetPath": "/home/user/dir.tar.gz", "compression": "gzip"}))]
 pub(in crate::http) struct PostCompressRequest {
     /// The absolute path to pack, inside a configured file system.
@@ -265,7 +269,7 @@ pub(crate) fn compress_options(compression: CompressionType, dereference: bool, 
 
 /// What to unpack, and where. `path` and `source_path` are understood for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/dir.tar.gz", "targetPath": "/home/user/dir", "compression": "gzip"}))]
 pub(in crate::http) struct PostExtractRequest {
     /// The absolute path of the archive, inside a configured file system.

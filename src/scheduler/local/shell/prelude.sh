@@ -39,7 +39,7 @@ started_at() {
     if [ -r /proc/self/stat ]; then
         { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
         # The program's name stands in brackets and may hold anything; the fields after it are numbers.
-        set -- ${stat##*) }
+        set -- ${stat##*\) }
         [ "$1" != Z ] || return 1
         started=${20}
     else
@@ -82,7 +82,7 @@ strike() {
         found=${found#/proc/}
         found=${found%/environ}
         { read -r stat <"/proc/$found/stat"; } 2>/dev/null || continue
-        set -- "$1" "$2" "$3" ${stat##*) }
+        set -- "$1" "$2" "$3" ${stat##*\) }
         if [ "$6" != "$2" ]; then kill "-$1" "$found" 2>/dev/null; fi
     done
     return 0
@@ -96,7 +96,7 @@ survivors() {
     [ -r /proc/self/stat ] || return 0
     for found in /proc/[0-9]*; do
         { read -r stat <"$found/stat"; } 2>/dev/null || continue
-        set -- "$1" "$2" ${stat##*) }
+        set -- "$1" "$2" ${stat##*\) }
         if [ "$5" = "$1" ] && [ "$3" != Z ]; then return 0; fi
     done
     return 1

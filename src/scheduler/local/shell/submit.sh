@@ -1,10 +1,13 @@
 # Submits a job: parameters (a `set --` line), the status line's fixed part, environment, script, the script's length, runner,
-# queue limit. The runner alone makes the job visible, so a submission that dies half-way leaves no job.
+# queue limit, and the five arguments of the record (`record.sh`; the first is empty where none is kept). The runner alone makes the job visible, so a submission that dies half-way leaves no job.
 submit() {
     open_state
     command -v setsid >/dev/null 2>&1 || command -v perl >/dev/null 2>&1 ||
         fail 67 'the host has neither setsid nor perl, which the local scheduler needs to detach a job'
     parameters=$1 record=$2 environment=$3 script=$4 length=$5 runner=$6 queue_limit=$7
+    submission=$8 digest=$9 after=${10} settle=${11} days=${12}
+    # Before anything can be refused: what was submitted already is answered, whatever has changed since.
+    if [ -n "$submission" ]; then begin_record "$submission" "$digest" "$after" "$settle" "$days"; fi
     eval "$parameters"
     work=$4 input=$5 output=$6 error=$7
     [ -d "$work" ] || fail 64 "the working directory does not exist: $work"
@@ -22,6 +25,10 @@ submit() {
     for entry in queue/[0-9]*; do if [ -e "$entry" ]; then count=$((count + 1)); fi; done
     [ "$count" -lt "$queue_limit" ] || fail 64 "the queue is full: $count jobs are pending or running"
 
+    if [ -n "$submission" ]; then
+        # This shell is what submits: while it runs the attempt does.
+        link "$(eval "$(process)")" "$gc_attempt" || { [ ! -h "$gc_attempt" ] || told running; told unwritable "$gc_entry"; }
+    fi
     id=0
     { read -r id <last; } 2>/dev/null
     case $id in
@@ -41,7 +48,8 @@ submit() {
     done
     printf '%s\n' "$id" >"last.$$" && mv -f "last.$$" last
 
-    printf '%s' "$script" >"jobs/$id/script" &&
+    { [ -z "$submission" ] || printf '%s\n' "$submission" >"jobs/$id/submission"; } &&
+        printf '%s' "$script" >"jobs/$id/script" &&
         chmod 700 "jobs/$id/script" &&
         [ "$(($(wc -c <"jobs/$id/script")))" -eq "$length" ] &&
         printf '%s\n' "$parameters" >"jobs/$id/parameters" &&
@@ -60,6 +68,7 @@ submit() {
     # The runner keeps the pipe open until it is in the queue: reading to its end is the hand-over, without polling.
     ready=$(umask "$umask_of_user" && new_session sh "jobs/$id/runner" run "$id" "$root" </dev/null 2>/dev/null &)
     [ "$ready" = ready ] || fail 67 'the job could not be started in the background'
+    if [ -n "$submission" ]; then link "$id" "$gc_entry/id"; fi
     begin
     printf 'id %s\n' "$id"
 }

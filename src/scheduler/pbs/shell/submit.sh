@@ -1,5 +1,6 @@
 # Submits a job: 1 working directory, 2 whether it must be writable, 3 the job's variables as shell code, 4 `text` or `path`,
-# 5 the script or where it lies, 6 directives to be put into it, then the arguments of qsub.
+# 5 the script or where it lies, 6 directives to be put into it, then the five arguments of the record (`record.sh`; the first is empty where
+# none is kept), then the arguments of qsub.
 #
 # PBS has no option for a directory, a job's is where qsub was called; and `qsub -v NAME=VALUE` breaks values at commas and
 # quotes, and shows them to every user of the host. `qsub -V` carries them, so qsub gets an environment that holds the job's variables
@@ -43,7 +44,30 @@ with_directives() {
 
 run_qsub() {
     shift 6
-    "$@"
+    if [ -n "$1" ]; then recorded_qsub "$@"; else shift 3 && "$@"; fi
+}
+
+# Runs qsub as an attempt: entry, what marks its end, attempt, program, arguments. Before qsub has started no variable may be set: the job
+# may be given one of that name.
+recorded_qsub() {
+    { (shift 2 && exec sh -c "$(claim)" sh "$@"); printf '\ngoldcrest-exit %s\n' "$?"; } | note_id "$1" "$2"
+}
+
+# Passes on what qsub prints, and writes the id down first.
+note_id() {
+    gc_code=1 gc_known=
+    while IFS= read -r gc_line; do
+        case $gc_line in
+        'goldcrest-exit '*) gc_code=${gc_line#goldcrest-exit } && continue ;;
+        '') continue ;;
+        'goldcrest-submission '*) gc_known=yes ;;
+        *[!A-Za-z0-9._[\]-]*) ;;
+        [0-9]*.[A-Za-z]*) gc_known=yes && link "$gc_line" "$1/id" ;;
+        esac
+        printf '%s\n' "$gc_line"
+    done
+    if [ -z "$gc_known" ]; then link "$(date +%s)" "$2"; fi
+    return "$gc_code"
 }
 
 submit() {
@@ -51,6 +75,9 @@ submit() {
         echo 'qsub: not found' >&2
         exit 127
     }
+    # Before anything can be refused: what was submitted already is answered, whatever has changed since.
+    gc_entry= gc_ended= gc_attempt=
+    if [ -n "$7" ]; then begin_record "$7" "$8" "$9" "${10}" "${11}"; fi
     [ -d "$1" ] || refuse "the working directory does not exist: $1"
     cd "$1" 2>/dev/null || refuse "the working directory cannot be entered: $1"
     if [ "$2" = writable ] && [ ! -w . ] && ! says_where "$4" "$5"; then
@@ -64,9 +91,10 @@ submit() {
     fi
     if [ -n "$3" ]; then forget_session; fi
     gc_directory=$1 gc_check=$2 gc_exports=$3 gc_form=$4 gc_script=$5 gc_directives=$6
-    shift 6
-    set -- "$gc_directory" "$gc_check" "$gc_exports" "$gc_form" "$gc_script" "$gc_directives" "$gc_program" "$@"
-    unset gc_directory gc_check gc_exports gc_form gc_script gc_directives gc_program gc_name
+    shift 11
+    set -- "$gc_directory" "$gc_check" "$gc_exports" "$gc_form" "$gc_script" "$gc_directives" "$gc_entry" "$gc_ended" "$gc_attempt" "$gc_program" "$@"
+    unset gc_directory gc_check gc_exports gc_form gc_script gc_directives gc_entry gc_ended gc_attempt gc_program gc_name
+    unset gc_base gc_body gc_id gc_last gc_process gc_dead gc_left gc_boot gc_number gc_stat
     eval "$3"
     # From here on in positional parameters: the job's environment may hold variables of any name.
     case $4$6 in

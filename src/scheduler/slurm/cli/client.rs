@@ -14,7 +14,7 @@ use super::failure::{accounting_is_off, explain, explain_refusal, is_not_known_h
 use super::sacct::{Runs, Sacct, Span};
 use super::sacct_metadata::{AccountedFiles, AccountedScript};
 use super::sacctmgr::Accounts;
-use super::sbatch::Sbatch;
+use super::sbatch::{RecordedSbatch, Sbatch, printed_id};
 use super::scancel::{Cancelled, Scancel};
 use super::scontrol::{ClusterConfig, Ping, Reservations, ShowConfig};
 use super::scontrol_job::{JobFiles, JobScriptText};
@@ -22,11 +22,15 @@ use super::sinfo_nodes::Nodes;
 use super::sinfo_partitions::Partitions;
 use super::squeue::{Queued, Selection, Squeue};
 use super::srun::Srun;
-use crate::domain::{Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reservation};
+use super::tagged::{AccountedTags, QueuedTags, TagField};
+use crate::domain::{
+    Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reported, Reservation,
+};
 use crate::scheduler::slurm::job_ref::JobRef;
 use crate::scheduler::slurm::meaning::{CONTROLLER_DOWN, NO_CONTROLLER};
 use crate::scheduler::slurm::merge::{self, Accounting};
-use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, WayNote};
+use crate::scheduler::submission_record::{self, Adopt, Attempt, NextAttempt, RecordedSubmission};
+use crate::scheduler::{AttachOutput, RecordSettings, Scheduler, SchedulerError, SubmissionKey, Submitted};
 use crate::ssh::{CommandError, RemoteCommand, Transport, TransportError, run};
 
 const READ_METADATA: &str = "read the job's metadata";
@@ -47,7 +51,15 @@ pub struct SlurmCli {
     delimiter: fn() -> Delimiter,
     config: Arc<OnceCell<ClusterConfig>>,
     ended: Option<Arc<Ended>>,
-    note: WayNote,
+    records: RecordSettings,
+}
+
+/// A submission with a record.
+struct Recorded<'a> {
+    slurm: &'a SlurmCli,
+    principal: &'a Principal,
+    job: &'a JobDescription,
+    key: &'a SubmissionKey,
 }
 
 impl SlurmCli {
@@ -58,13 +70,20 @@ impl SlurmCli {
 
     /// The same with a known separator of fields, to replay recorded outputs. Job names can forge records then.
     pub fn with_delimiter(transport: Arc<dyn Transport>, delimiter: fn() -> Delimiter) -> Self {
-        Self { transport, delimiter, config: Arc::default(), ended: None, note: WayNote::default() }
+        Self { transport, delimiter, config: Arc::default(), ended: None, records: RecordSettings::default() }
     }
 
     /// The same, with accounting's answer to a list used again for as long as `freshness`, where nothing speaks against it.
     #[must_use]
     pub fn remembering(mut self, freshness: Duration) -> Self {
         self.ended = (!freshness.is_zero()).then(|| Arc::new(Ended::new(freshness)));
+        self
+    }
+
+    /// The same, with records of submissions that are kept as `records` say.
+    #[must_use]
+    pub fn recording(mut self, records: RecordSettings) -> Self {
+        self.records = records;
         self
     }
 
@@ -88,6 +107,30 @@ impl SlurmCli {
         tokio::time::sleep(LATE).await;
         let ping = run(&*self.transport, principal, &Ping).await.map_err(explain("ping the scheduler"));
         matches!(ping, Err(SchedulerError::Down(_)))
+    }
+
+    /// Submits. The controller may have taken a job whose submission did not end well.
+    async fn run_sbatch<C: RemoteCommand>(&self, principal: &Principal, sbatch: &C) -> Result<C::Output, SchedulerError> {
+        let answer = run(&*self.transport, principal, sbatch);
+        tokio::pin!(answer);
+        let answer = tokio::select! {
+            answer = &mut answer => answer,
+            down = self.is_found_down(principal) => {
+                if down {
+                    // sbatch may have reached it before.
+                    return Err(SchedulerError::Unanswered(CONTROLLER_DOWN.to_owned()));
+                }
+                answer.await
+            }
+        };
+        answer.map_err(|error| match error {
+            // sbatch succeeded: the job is there, and only its id was not understood.
+            CommandError::Output { reason, .. } => SchedulerError::Unanswered(reason),
+            CommandError::Exit { exit, .. } if exit > 128 => {
+                SchedulerError::Unanswered(format!("sbatch was ended by signal {}", exit - 128))
+            }
+            error => explain_refusal("submit the job")(error),
+        })
     }
 
     async fn queued(&self, principal: &Principal, selection: Selection<'_>) -> Result<Vec<Queued>, SchedulerError> {
@@ -205,50 +248,77 @@ fn could_not_be_asked(error: &CommandError) -> bool {
     matches!(error, CommandError::Exit { .. } | CommandError::Transport(TransportError::Execution(_)))
 }
 
+#[async_trait]
+impl RecordedSubmission for Recorded<'_> {
+    async fn attempt(&self, after: u32) -> Result<Attempt, SchedulerError> {
+        let next = NextAttempt { key: self.key, after, settings: self.slurm.records };
+        self.slurm.run_sbatch(self.principal, &RecordedSbatch::new(self.job, next)).await
+    }
+
+    fn printed(&self, text: &str) -> Option<JobId> {
+        printed_id(text)
+    }
+
+    async fn find(&self, began: i64) -> Result<Option<JobId>, SchedulerError> {
+        let (slurm, user, tag) = (self.slurm, self.principal.username.as_str(), &self.key.tag());
+        let queued = QueuedTags { delimiter: (slurm.delimiter)(), user, tag };
+        if let Some(id) = slurm.ask(self.principal, &queued).await.map_err(explain("look for the job"))? {
+            return Ok(Some(id));
+        }
+        for field in [TagField::SubmitLine, TagField::Comment] {
+            let accounted = AccountedTags { delimiter: (slurm.delimiter)(), user, tag, began, field };
+            match run(&*slurm.transport, self.principal, &accounted).await {
+                Ok(found) => return Ok(found),
+                Err(error) if accounting_is_off(&error) => return Ok(None),
+                // Releases before 21.08 keep the comment alone, where the site has them do so.
+                Err(error) if field == TagField::SubmitLine && is_not_known_here(&error) => {}
+                Err(error) => return Err(explain("look for the job in accounting")(error)),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn adopt(&self, id: &JobId) -> Result<(), SchedulerError> {
+        run(&*self.slurm.transport, self.principal, &Adopt { key: self.key, id }).await.map_err(explain("record the job"))
+    }
+}
+
 fn job_ref(id: &JobId) -> Result<JobRef<'_>, SchedulerError> {
     JobRef::new(id).ok_or(SchedulerError::JobNotFound)
 }
 
 #[async_trait]
 impl Scheduler for SlurmCli {
-    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<JobId, SchedulerError> {
-        let sbatch = Sbatch(job);
-        let answer = run(&*self.transport, principal, &sbatch);
-        tokio::pin!(answer);
-        let answer = tokio::select! {
-            answer = &mut answer => answer,
-            down = self.is_found_down(principal) => {
-                if down {
-                    // sbatch may have reached it before.
-                    return Err(SchedulerError::Unanswered(CONTROLLER_DOWN.to_owned()));
-                }
-                answer.await
-            }
-        };
-        answer.map_err(|error| match error {
-            // sbatch succeeded: the job is there, and only its id was not understood.
-            CommandError::Output { reason, .. } => SchedulerError::Unanswered(reason),
-            error => explain_refusal("submit the job")(error),
-        })
+    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError> {
+        self.run_sbatch(principal, &Sbatch::new(job)).await.map(Reported::from)
     }
 
-    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Vec<Job>, SchedulerError> {
+    async fn submit_once(
+        &self,
+        principal: &Principal,
+        job: &JobDescription,
+        key: &SubmissionKey,
+    ) -> Result<Reported<Submitted>, SchedulerError> {
+        submission_record::submit_once(&Recorded { slurm: self, principal, job, key }).await.map(Reported::from)
+    }
+
+    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
         let (queued, accounted) = self.listed(principal, query).await?;
-        let mut jobs = merge::list(queued, accounted, query, &self.note);
-        self.name_cluster(principal, &mut jobs).await?;
+        let mut jobs = merge::list(queued, accounted, query);
+        self.name_cluster(principal, &mut jobs.value).await?;
         Ok(jobs)
     }
 
-    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Vec<Job>, SchedulerError> {
+    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<Job>>, SchedulerError> {
         let asked = job_ref(id)?;
         let selection = Selection::Job(asked);
         let (queued, accounted) = join!(self.queued(principal, selection), self.accounted(principal, selection, ANY_TIME, Runs::Last));
-        let mut jobs = merge::single(asked, queued.map(jobs_of), accounted?, &self.note)?;
-        self.name_cluster(principal, &mut jobs).await?;
+        let mut jobs = merge::single(asked, queued.map(jobs_of), accounted?)?;
+        self.name_cluster(principal, &mut jobs.value).await?;
         Ok(jobs)
     }
 
-    async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Vec<Job>, SchedulerError> {
+    async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
         let ids: Vec<JobRef<'_>> = query.jobs.iter().filter_map(JobRef::new).collect();
         if ids.len() < query.jobs.len() {
             return Err(SchedulerError::JobNotFound);
@@ -258,67 +328,64 @@ impl Scheduler for SlurmCli {
             [] => Selection::Filter { user, account: query.account.as_deref(), name: None },
             ids => Selection::Jobs(ids),
         };
-        merge::accounts(self.accounted(principal, selection, Span::Points(query.since, query.until), Runs::All).await?, principal, query)
+        let accounted = self.accounted(principal, selection, Span::Points(query.since, query.until), Runs::All).await?;
+        merge::accounts(accounted, principal, query).map(Reported::from)
     }
 
-    async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Vec<JobMetadata>, SchedulerError> {
+    async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<JobMetadata>>, SchedulerError> {
         let job = job_ref(id)?;
         let transport = &*self.transport;
         match self.ask(principal, &JobFiles(job)).await.map_err(explain(READ_METADATA)) {
             Ok(mut files) => {
                 let script = run(transport, principal, &JobScriptText(job)).await.map_err(explain(READ_METADATA))?;
                 files.iter_mut().for_each(|files| files.script.clone_from(&script));
-                Ok(files)
+                Ok(files.into())
             }
-            Err(SchedulerError::JobNotFound) => self.accounted_metadata(principal, job).await,
+            Err(SchedulerError::JobNotFound) => self.accounted_metadata(principal, job).await.map(Reported::from),
             Err(error) => Err(error),
         }
     }
 
-    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<(), SchedulerError> {
+    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {
         let job = job_ref(id)?;
         match self.ask(principal, &Scancel(job)).await.map_err(explain("cancel the job"))? {
-            Cancelled::Done => Ok(()),
+            Cancelled::Done => Ok(().into()),
             Cancelled::GoesOn(state) => Err(SchedulerError::Unanswered(format!("scancel reported success, but the job is still {state}"))),
             // A job that ended is as its owner wants it: cancelling it succeeds, however long ago that was.
-            Cancelled::NotKnown => self.forgotten(principal, job).await.map(|_| ()),
+            Cancelled::NotKnown => self.forgotten(principal, job).await.map(|_| ().into()),
         }
     }
 
-    async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<AttachOutput, SchedulerError> {
+    async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<Reported<AttachOutput>, SchedulerError> {
         let queued = self.queued(principal, Selection::Job(job_ref(id)?)).await?;
         let number = number_of_the_running(&queued)?;
-        run(&*self.transport, principal, &Srun { number, command }).await.map_err(explain_refusal("attach to the job"))
+        run(&*self.transport, principal, &Srun { number, command }).await.map(Reported::from).map_err(explain_refusal("attach to the job"))
     }
 
-    async fn nodes(&self, principal: &Principal) -> Result<Vec<Node>, SchedulerError> {
-        self.ask(principal, &Nodes { delimiter: (self.delimiter)() }).await.map_err(explain("list the nodes"))
+    async fn nodes(&self, principal: &Principal) -> Result<Reported<Vec<Node>>, SchedulerError> {
+        self.ask(principal, &Nodes { delimiter: (self.delimiter)() }).await.map(Reported::from).map_err(explain("list the nodes"))
     }
 
-    async fn partitions(&self, principal: &Principal, hidden: bool) -> Result<Vec<Partition>, SchedulerError> {
+    async fn partitions(&self, principal: &Principal, hidden: bool) -> Result<Reported<Vec<Partition>>, SchedulerError> {
         let command = Partitions { delimiter: (self.delimiter)(), hidden };
-        self.ask(principal, &command).await.map_err(explain("list the partitions"))
+        self.ask(principal, &command).await.map(Reported::from).map_err(explain("list the partitions"))
     }
 
-    async fn reservations(&self, principal: &Principal) -> Result<Vec<Reservation>, SchedulerError> {
-        self.ask(principal, &Reservations).await.map_err(explain("list the reservations"))
+    async fn reservations(&self, principal: &Principal) -> Result<Reported<Vec<Reservation>>, SchedulerError> {
+        self.ask(principal, &Reservations).await.map(Reported::from).map_err(explain("list the reservations"))
     }
 
-    async fn accounts(&self, principal: &Principal) -> Result<Option<Vec<Account>>, SchedulerError> {
+    async fn accounts(&self, principal: &Principal) -> Result<Reported<Option<Vec<Account>>>, SchedulerError> {
         let cluster = self.cluster_name(principal).await?;
         match run(&*self.transport, principal, &Accounts { user: &principal.username, cluster }).await {
-            Ok(accounts) => Ok(Some(accounts)),
-            Err(error) if accounting_is_off(&error) => Ok(None),
+            Ok(accounts) => Ok(Some(accounts).into()),
+            Err(error) if accounting_is_off(&error) => Ok(None.into()),
             Err(error) => Err(explain("list the accounts")(error)),
         }
     }
 
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {
         run(&*self.transport, principal, &Ping).await.map_err(explain("ping the scheduler"))
-    }
-
-    fn noting(&self, note: &WayNote) -> Option<Arc<dyn Scheduler>> {
-        Some(Arc::new(Self { note: note.clone(), ..self.clone() }))
     }
 }
 

@@ -19,6 +19,7 @@ mod sinfo_nodes;
 mod sinfo_partitions;
 mod squeue;
 mod srun;
+mod tagged;
 
 #[cfg(test)]
 mod golden;

@@ -33,7 +33,7 @@ const FIELDS: [&str; 20] = [
 ];
 
 /// All states there are. Without naming them, sacct leaves out jobs that were cancelled before they could have started.
-const STATES: &str = "BF,CA,CD,DL,F,NF,OOM,PD,PR,R,RQ,RS,RV,S,TO";
+pub(super) const STATES: &str = "BF,CA,CD,DL,F,NF,OOM,PD,PR,R,RQ,RS,RV,S,TO";
 
 /// Lists accounting's jobs: with their steps for a single job, without for a list, where steps would cost the database a query
 /// a job.

@@ -7,6 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::domain::{JobDescription, JobId, JobScript, bytes_to_text, is_variable_name};
 use crate::scheduler::directives::{option, sbatch_lines};
+use crate::scheduler::submission_record::{self, Attempt, NextAttempt};
 use crate::ssh::{CommandError, CommandLine, Environment, RawOutput, RemoteCommand};
 
 /// Runs sbatch, as one line for `sh -c`.
@@ -15,19 +16,30 @@ use crate::ssh::{CommandError, CommandLine, Environment, RawOutput, RemoteComman
 /// Those go by standard input into a file that sbatch reads (`--export-file`): no other user sees their values, and they do not steer
 /// sbatch. Nor do the login's own `SBATCH_*` variables, but for `SBATCH_EXPORT`; the job gets them. An id is answered when it is printed: sbatch is ended where it waits for the job.
 static SUBMIT: LazyLock<String> = LazyLock::new(|| {
-    let lines = include_str!("submit.sh").lines().filter(|line| !line.starts_with('#'));
+    let lines = submission_record::SHELL.lines().chain(include_str!("submit.sh").lines()).filter(|line| !line.starts_with('#'));
     lines.collect::<Vec<_>>().join(" ")
 });
 
 /// Submits a job, once.
-pub(super) struct Sbatch<'a>(pub(super) &'a JobDescription);
+pub(super) struct Sbatch<'a> {
+    job: &'a JobDescription,
+    record: Option<NextAttempt<'a>>,
+}
 
-impl Sbatch<'_> {
+/// The same with a record, so that it may be run again.
+pub(super) struct RecordedSbatch<'a>(Sbatch<'a>);
+
+impl<'a> Sbatch<'a> {
+    /// The submission of a job.
+    pub(super) fn new(job: &'a JobDescription) -> Self {
+        Self { job, record: None }
+    }
+
     /// Which environment the job gets, for [`SUBMIT`].
     fn exported(&self) -> &'static str {
         let own = |script: &str| sbatch_lines(script).flatten().any(|word| word.starts_with("--export"));
-        match &self.0.script {
-            _ if !self.0.environment.is_empty() => "whole",
+        match &self.job.script {
+            _ if !self.job.environment.is_empty() => "whole",
             JobScript::Inline(script) if own(script) => "own",
             _ => "",
         }
@@ -36,7 +48,7 @@ impl Sbatch<'_> {
     /// Whether the job is known to have several components, for [`SUBMIT`].
     fn heterogeneous(&self) -> &'static str {
         let separates = |words: Vec<String>| words.first().is_some_and(|word| word == "hetjob" || word == "packjob");
-        match &self.0.script {
+        match &self.job.script {
             JobScript::Inline(script) if sbatch_lines(script).any(separates) => "het",
             _ => "",
         }
@@ -44,39 +56,60 @@ impl Sbatch<'_> {
 
     /// The job's name, where it is known. Releases before 23.02 do not tell the job its name where its environment comes from a file.
     fn name(&self) -> Option<String> {
-        match (&self.0.name, &self.0.script) {
+        match (&self.job.name, &self.job.script) {
             (Some(name), _) => Some(name.clone()),
-            (None, JobScript::Inline(script)) => Some(name_in(script).unwrap_or_else(|| "sbatch".to_owned())),
+            (None, JobScript::Inline(script)) => Some(value_in(script, &["job-name", "J"]).unwrap_or_else(|| "sbatch".to_owned())),
             (None, JobScript::Path(_)) => None,
         }
     }
+
+    /// The tag, behind the comment that an inline script has.
+    fn comment(&self) -> Option<String> {
+        let tag = self.record?.key.tag();
+        let own = match &self.job.script {
+            JobScript::Inline(script) => value_in(script, &["comment"]),
+            JobScript::Path(_) => None,
+        };
+        Some(own.map_or_else(|| tag.clone(), |own| format!("{own} {tag}")))
+    }
 }
 
-/// The job's name as the script's `#SBATCH` lines have it.
-fn name_in(script: &str) -> Option<String> {
-    let mut name = None;
+impl<'a> RecordedSbatch<'a> {
+    /// The next attempt of a submission.
+    pub(super) fn new(job: &'a JobDescription, record: NextAttempt<'a>) -> Self {
+        Self(Sbatch { job, record: Some(record) })
+    }
+}
+
+/// The value of an option, under any of its names, as the script's `#SBATCH` lines have it.
+fn value_in(script: &str, names: &[&str]) -> Option<String> {
+    let mut found = None;
     for words in sbatch_lines(script) {
         let mut words = words.iter();
         while let Some(word) = words.next() {
-            if let Some(("job-name" | "J", value)) = option(word) {
-                name = value.map(str::to_owned).or_else(|| words.next().cloned());
+            if let Some((_, value)) = option(word).filter(|(name, _)| names.contains(name)) {
+                found = value.map(str::to_owned).or_else(|| words.next().cloned());
             }
         }
     }
-    name
+    found
 }
 
 impl RemoteCommand for Sbatch<'_> {
     type Output = JobId;
 
     fn command_line(&self) -> CommandLine {
-        let job = self.0;
+        let job = self.job;
         let path = match &job.script {
             JobScript::Inline(_) => &[],
             JobScript::Path(path) => path.as_bytes(),
         };
         let mut line = CommandLine::new("sh").flag("-c").arg(&*SUBMIT).flag("sbatch");
-        line = line.arg(self.exported()).arg(self.heterogeneous()).arg(path);
+        line = line.arg(self.exported()).arg(self.heterogeneous()).arg(path).arg(job.working_directory.as_bytes());
+        line = match &self.record {
+            Some(record) => record.arguments(line),
+            None => (0..5).fold(line, |line, _| line.arg("")),
+        };
         line = line.flag("--parsable");
         if !job.environment.is_empty() {
             line = line.flag("--export=ALL");
@@ -92,7 +125,7 @@ impl RemoteCommand for Sbatch<'_> {
             ("--error", &job.standard_error),
             ("--constraint", &job.constraints),
         ];
-        for (name, value) in options {
+        for (name, value) in options.into_iter().chain([("--comment", &self.comment())]) {
             if let Some(value) = value {
                 line = line.option(name, value);
             }
@@ -106,13 +139,13 @@ impl RemoteCommand for Sbatch<'_> {
     fn stdin(&self) -> Bytes {
         let mut input = BytesMut::new();
         let name = self.name().map(|name| ("SLURM_JOB_NAME".to_owned(), name));
-        let given = self.0.environment.iter().map(|(name, value)| (name.clone(), value.clone()));
+        let given = self.job.environment.iter().map(|(name, value)| (name.clone(), value.clone()));
         // A name that is none was to be refused long before.
         for (name, value) in name.into_iter().chain(given).filter(|(name, _)| is_variable_name(name)) {
             input.put(escaped(&format!("{name}={value}\0")).as_bytes());
         }
         input.put_u8(b'\n');
-        if let JobScript::Inline(script) = &self.0.script {
+        if let JobScript::Inline(script) = &self.job.script {
             input.put(script.as_bytes());
         }
         input.freeze()
@@ -141,8 +174,31 @@ impl RemoteCommand for Sbatch<'_> {
     }
 }
 
+impl RemoteCommand for RecordedSbatch<'_> {
+    type Output = Attempt;
+
+    fn command_line(&self) -> CommandLine {
+        self.0.command_line()
+    }
+
+    fn stdin(&self) -> Bytes {
+        self.0.stdin()
+    }
+
+    fn environment(&self) -> Environment {
+        self.0.environment()
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<Attempt, CommandError> {
+        match submission_record::recorded(&raw) {
+            Some(attempt) => Ok(attempt),
+            None => self.0.parse(raw).map(Attempt::Submitted),
+        }
+    }
+}
+
 /// The job id that a line of `--parsable` consists of.
-fn printed_id(line: &str) -> Option<JobId> {
+pub(super) fn printed_id(line: &str) -> Option<JobId> {
     let (id, cluster) = line.trim().split_once(';').map_or((line.trim(), None), |(id, cluster)| (id, Some(cluster)));
     let is_number = !id.is_empty() && id.len() <= 10 && id.bytes().all(|byte| byte.is_ascii_digit());
     let is_cluster = |name: &str| !name.is_empty() && !name.contains(char::is_whitespace);
@@ -188,7 +244,7 @@ mod tests {
             account: None,
             reservation: None,
             partition: None,
-            working_directory: RemotePath::from_text("/home/u").unwrap(),
+            working_directory: RemotePath::from_text("/").unwrap(),
             standard_input: None,
             standard_output: None,
             standard_error: None,
@@ -213,28 +269,28 @@ mod tests {
             script: JobScript::Path(RemotePath::from_text("/home/u/-run me.sh").unwrap()),
             ..job()
         };
-        let line = Sbatch(&job).command_line().to_string();
+        let line = Sbatch::new(&job).command_line().to_string();
         assert!(
             line.ends_with(
-                r"--parsable --chdir='/home/u' --job-name='it'\''s' --account='a' --reservation='r' --partition='p' --input='in' --output='out %j' --error='err' --constraint='fast&gpu' -- '/home/u/-run me.sh'"
+                r"--parsable --chdir='/' --job-name='it'\''s' --account='a' --reservation='r' --partition='p' --input='in' --output='out %j' --error='err' --constraint='fast&gpu' -- '/home/u/-run me.sh'"
             ),
             "{line}"
         );
-        assert_eq!(Sbatch(&job).stdin(), "SLURM_JOB_NAME=it\\0047s\\0000\n");
+        assert_eq!(Sbatch::new(&job).stdin(), "SLURM_JOB_NAME=it\\0047s\\0000\n");
     }
 
     #[test]
     fn an_inline_script_goes_through_standard_input_and_is_never_sent_twice() {
         let job = job();
-        let sbatch = Sbatch(&job);
-        assert!(sbatch.command_line().to_string().ends_with(" sbatch '' '' '' --parsable --chdir='/home/u'"));
+        let sbatch = Sbatch::new(&job);
+        assert!(sbatch.command_line().to_string().ends_with(" sbatch '' '' '' '/' '' '' '' '' '' --parsable --chdir='/'"));
         assert_eq!(sbatch.stdin(), "SLURM_JOB_NAME=sbatch\\0000\n#!/bin/sh\n");
         assert!(!sbatch.idempotent());
     }
 
     #[test]
     fn what_reaches_the_login_shell_is_one_line() {
-        let line = Sbatch(&job()).command_line().to_string();
+        let line = Sbatch::new(&job()).command_line().to_string();
         assert!(!line.contains('\n') && SUBMIT.bytes().all(|byte| byte != b'\''), "{line}");
     }
 
@@ -263,10 +319,10 @@ mod tests {
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        stdin.write_all(&program_of(&Sbatch(job))).unwrap();
+        stdin.write_all(&program_of(&Sbatch::new(job))).unwrap();
         let mut mark = String::new();
         stdout.read_line(&mut mark).unwrap();
-        stdin.write_all(&Sbatch(job).stdin()).unwrap();
+        stdin.write_all(&Sbatch::new(job).stdin()).unwrap();
         drop(stdin);
         let mut printed = Vec::new();
         stdout.read_to_end(&mut printed).unwrap();
@@ -318,7 +374,7 @@ mod tests {
         let program = "#!/bin/sh\necho \"$SBATCH_EXPORT $SLURM_OF_SITE:$SBATCH_ACCOUNT$SLURM_CLUSTERS:$*\"\n";
         let login = [("SBATCH_EXPORT", "NONE"), ("SLURM_OF_SITE", "s"), ("SBATCH_ACCOUNT", "a"), ("SLURM_CLUSTERS", "c")];
         let output = submitted(&job(), program, "sh", &login);
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), "NONE s::--parsable --chdir=/home/u\n");
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "NONE s::--parsable --chdir=/\n");
     }
 
     #[test]
@@ -399,7 +455,7 @@ mod tests {
             let began = Instant::now();
             let output = submitted(&job(), "#!/bin/sh\necho 'queue: long'\necho '123;alps'\nexec sleep 30\n", shell, &[]);
             let raw = RawOutput { stdout: output.stdout, stderr: output.stderr, exit: output.status.code().unwrap().unsigned_abs() };
-            assert_eq!(Sbatch(&job()).parse(raw).unwrap().as_str(), "123", "{shell}");
+            assert_eq!(Sbatch::new(&job()).parse(raw).unwrap().as_str(), "123", "{shell}");
             assert!(began.elapsed() < Duration::from_secs(20), "{shell}: {:?}", began.elapsed());
         }
     }
@@ -416,7 +472,7 @@ mod tests {
     #[test]
     fn the_id_is_read_with_and_without_a_cluster_and_after_a_greeting() {
         let job = job();
-        let parse = |stdout: &str| Sbatch(&job).parse(RawOutput { stdout: stdout.into(), ..RawOutput::default() });
+        let parse = |stdout: &str| Sbatch::new(&job).parse(RawOutput { stdout: stdout.into(), ..RawOutput::default() });
         assert_eq!(parse("123\n").unwrap().as_str(), "123");
         assert_eq!(parse("123;alps\n").unwrap().as_str(), "123");
         assert_eq!(parse("Welcome\n\n123\n").unwrap().as_str(), "123");
@@ -431,22 +487,22 @@ mod tests {
         for (stdout, stderr, exit) in [("123\n", "", 3), ("123;alps\n", "sbatch: error: Batch job 123 was killed\n", 1), ("123\n", "", 143)]
         {
             let raw = RawOutput { stdout: stdout.into(), stderr: stderr.into(), exit };
-            assert_eq!(Sbatch(&job).parse(raw).unwrap().as_str(), "123", "{stdout:?} {exit}");
+            assert_eq!(Sbatch::new(&job).parse(raw).unwrap().as_str(), "123", "{stdout:?} {exit}");
         }
         let refused = RawOutput { stdout: b"Welcome\n".to_vec(), stderr: b"sbatch: error: no\n".to_vec(), exit: 1 };
-        assert!(matches!(Sbatch(&job).parse(refused), Err(CommandError::Exit { exit: 1, .. })));
+        assert!(matches!(Sbatch::new(&job).parse(refused), Err(CommandError::Exit { exit: 1, .. })));
     }
 
     fn refusal(release: &str, case: &str) -> SchedulerError {
         let job = job();
-        explain_refusal("submit the job")(Sbatch(&job).parse(recorded(release, &format!("{case}.sbatch"))).unwrap_err())
+        explain_refusal("submit the job")(Sbatch::new(&job).parse(recorded(release, &format!("{case}.sbatch"))).unwrap_err())
     }
 
     #[test]
     fn recorded_submissions_are_read() {
         for release in RELEASES {
             let job = job();
-            let id = Sbatch(&job).parse(recorded(release, "accepted.sbatch")).unwrap();
+            let id = Sbatch::new(&job).parse(recorded(release, "accepted.sbatch")).unwrap();
             assert!(id.as_str().parse::<u32>().is_ok(), "{release}: {id}");
         }
     }

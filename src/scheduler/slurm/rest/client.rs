@@ -15,14 +15,15 @@ use super::version::{ApiVersion, Offer, StatesForm};
 use super::wire::{AccountedJob, Association, Fault, NodeRecord, PartitionRecord, Ping, QueuedJob, ReservationRecord};
 use super::{Settings, UserToken};
 use crate::domain::{
-    Account, AccountingQuery, InvalidName, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reservation,
+    Account, AccountingQuery, InvalidName, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reported,
+    Reservation,
 };
 use crate::rest::Client;
 use crate::scheduler::slurm::job_ref::JobRef;
 use crate::scheduler::slurm::meaning::CONTROLLER_DOWN;
 use crate::scheduler::slurm::merge::{self, Accounting};
 use crate::scheduler::slurm::values::is_over;
-use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, UnsupportedOperation, WayNote};
+use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, SubmissionKey, Submitted, UnsupportedOperation};
 
 /// All states there are. Without naming them, accounting leaves out jobs that were cancelled before they could have started.
 const STATES: [&str; 12] = [
@@ -44,6 +45,7 @@ const STATES: [&str; 12] = [
 const JOBS_AT_ONCE: usize = 4;
 
 const NO_METADATA: &str = "connection_mode is rest, and slurmrestd does not give the script and files of a job";
+const NO_RECORD: &str = "connection_mode is rest, and a submission with an Idempotency-Key is recorded by a command on the cluster: leave the key out, or have the site set the mode hybrid";
 const NO_ATTACH: &str = "connection_mode is rest, and slurmrestd does not run commands in a job";
 const NO_WAITING_TASK: &str = "version v0.0.36 of slurmrestd's API does not cancel single tasks of an array that wait";
 const NO_WAITING_COMPONENT: &str = "Slurm does not cancel a single component of a heterogeneous job that waits: cancel the whole job";
@@ -56,18 +58,12 @@ const NO_RESERVATIONS: &str = "version v0.0.36 of slurmrestd's API has no reserv
 #[derive(Clone)]
 pub struct SlurmRest {
     endpoint: Arc<Endpoint>,
-    note: WayNote,
 }
 
 impl SlurmRest {
     /// Slurm behind the slurmrestd of `settings`, asked with these tokens. Nothing is sent yet.
     pub fn new(client: Client, settings: Settings, tokens: Arc<dyn UserToken>) -> Self {
-        Self { endpoint: Arc::new(Endpoint::new(client, settings, tokens)), note: WayNote::default() }
-    }
-
-    /// The same for one call, which is to be noted.
-    pub(in super::super) fn noted(&self, note: &WayNote) -> Self {
-        Self { note: note.clone(), ..self.clone() }
+        Self { endpoint: Arc::new(Endpoint::new(client, settings, tokens)) }
     }
 
     /// Whether slurmrestd gave no answer a moment ago.
@@ -256,11 +252,11 @@ fn not_a_job(error: &InvalidName) -> SchedulerError {
 
 #[async_trait]
 impl Scheduler for SlurmRest {
-    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<JobId, SchedulerError> {
+    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError> {
         let make = |offer: Offer| Ok(Call::slurm(offer.slurm, &["job", "submit"]).post(submission::document(principal, job, offer.slurm)?));
         let Answered { success, answer, .. } = self.endpoint.call::<IgnoredAny>(principal, make).await?;
         if let Some(number) = answer.submitted() {
-            return JobId::new(&number.to_string()).map_err(|error| not_a_job(&error));
+            return JobId::new(&number.to_string()).map(Reported::from).map_err(|error| not_a_job(&error));
         }
         match answer.faults() {
             faults if !faults.is_empty() => Err(explain_refusal(&faults)),
@@ -270,31 +266,35 @@ impl Scheduler for SlurmRest {
         }
     }
 
-    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Vec<Job>, SchedulerError> {
+    async fn submit_once(&self, _: &Principal, _: &JobDescription, _: &SubmissionKey) -> Result<Reported<Submitted>, SchedulerError> {
+        Err(SchedulerError::Unsupported(NO_RECORD))
+    }
+
+    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
         // The cluster counts the hours back, so that its clock need not be ours.
         let since = format!("now-{}hours", query.window.hours());
         let user = (!query.all_users).then(|| principal.username.as_str());
         let (queued, accounted) = join!(self.queued(principal), self.accounted_of(principal, &since, "now", user));
-        let mut jobs = merge::list(queued?, accounted?, query, &self.note);
+        let mut jobs = merge::list(queued?, accounted?, query);
         // The oldest version does not name the controller's users: a job that accounting does not name either is nobody's.
-        jobs.retain(|job| query.all_users || job.user.as_deref() == Some(principal.username.as_str()));
+        jobs.value.retain(|job| query.all_users || job.user.as_deref() == Some(principal.username.as_str()));
         Ok(jobs)
     }
 
-    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Vec<Job>, SchedulerError> {
+    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<Job>>, SchedulerError> {
         let id = job_ref(id)?;
         let (queued, accounted) = join!(self.queued_as(principal, id), self.accounted_as(principal, id));
-        merge::single(id, queued.map(numbered), accounted?, &self.note)
+        merge::single(id, queued.map(numbered), accounted?)
     }
 
-    async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Vec<Job>, SchedulerError> {
+    async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
         // The first second of all is one that no version reads.
         let point = |seconds: i64| format!("uts{}", seconds.max(1));
         if query.jobs.is_empty() {
             let user = (!query.all_users).then(|| principal.username.as_str());
             let until = query.until.map_or_else(|| "now".to_owned(), point);
             let accounting = self.accounted_of(principal, &point(query.since.unwrap_or(0)), &until, user).await?;
-            return merge::accounts(accounting, principal, query);
+            return merge::accounts(accounting, principal, query).map(Reported::from);
         }
         let mut jobs = Vec::new();
         let ids = query.jobs.iter().map(job_ref).collect::<Result<Vec<_>, _>>()?;
@@ -309,68 +309,72 @@ impl Scheduler for SlurmRest {
         }
         jobs.retain(|job| is_within(job, query));
         jobs.iter_mut().for_each(|job| job.steps = None);
-        Ok(jobs)
+        Ok(jobs.into())
     }
 
-    async fn metadata(&self, _: &Principal, _: &JobId) -> Result<Vec<JobMetadata>, SchedulerError> {
+    async fn metadata(&self, _: &Principal, _: &JobId) -> Result<Reported<Vec<JobMetadata>>, SchedulerError> {
         Err(SchedulerError::Unsupported(NO_METADATA))
     }
 
-    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<(), SchedulerError> {
+    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {
         let id = job_ref(id)?;
         let Some(sent_as) = self.cancelled_as(principal, id).await? else {
-            return merge::forgotten(self.accounted_as(principal, id).await?).map(drop);
+            return merge::forgotten(self.accounted_as(principal, id).await?).map(|_| ().into());
         };
         let make = |offer: Offer| Ok(Call::slurm(offer.slurm, &["job", &sent_as]).delete());
         let Answered { version, success, answer } = self.endpoint.call::<IgnoredAny>(principal, make).await?;
         let told = answer.tells_of_each_job();
         let faults = answer.faults();
         if was_over(&faults) {
-            return Ok(());
+            return Ok(().into());
         }
         if !faults.is_empty() {
             return match explain(&faults) {
                 // A job that ended is as its owner wants it: cancelling it succeeds, however long ago that was.
-                SchedulerError::JobNotFound => merge::forgotten(self.accounted_as(principal, id).await?).map(drop),
+                SchedulerError::JobNotFound => merge::forgotten(self.accounted_as(principal, id).await?).map(|_| ().into()),
                 error => Err(error),
             };
         }
         if !success {
             return Err(explain(&[]));
         }
-        if told || !version.hides_refusals() { Ok(()) } else { self.verify_cancelled(principal, id).await }
+        if !told && version.hides_refusals() {
+            self.verify_cancelled(principal, id).await?;
+        }
+        Ok(().into())
     }
 
-    async fn attach(&self, _: &Principal, _: &JobId, _: &str) -> Result<AttachOutput, SchedulerError> {
+    async fn attach(&self, _: &Principal, _: &JobId, _: &str) -> Result<Reported<AttachOutput>, SchedulerError> {
         Err(SchedulerError::Unsupported(NO_ATTACH))
     }
 
-    async fn nodes(&self, principal: &Principal) -> Result<Vec<Node>, SchedulerError> {
+    async fn nodes(&self, principal: &Principal) -> Result<Reported<Vec<Node>>, SchedulerError> {
         let nodes: Vec<NodeRecord> = self.records(principal, |version| Call::slurm(version, &["nodes"])).await?;
-        Ok(nodes.into_iter().map(Node::from).collect())
+        Ok(nodes.into_iter().map(Node::from).collect::<Vec<_>>().into())
     }
 
-    async fn partitions(&self, principal: &Principal, hidden: bool) -> Result<Vec<Partition>, SchedulerError> {
+    async fn partitions(&self, principal: &Principal, hidden: bool) -> Result<Reported<Vec<Partition>>, SchedulerError> {
         let make = |version: ApiVersion| {
             let call = Call::slurm(version, &["partitions"]);
             if hidden && version.hides_partitions() { call.with("flags", "ALL") } else { call }
         };
         let partitions: Vec<PartitionRecord> = self.records(principal, make).await?;
-        Ok(partitions.into_iter().filter(|partition| hidden || !partition.is_hidden()).map(Partition::from).collect())
+        let shown = partitions.into_iter().filter(|partition| hidden || !partition.is_hidden());
+        Ok(shown.map(Partition::from).collect::<Vec<_>>().into())
     }
 
-    async fn reservations(&self, principal: &Principal) -> Result<Vec<Reservation>, SchedulerError> {
+    async fn reservations(&self, principal: &Principal) -> Result<Reported<Vec<Reservation>>, SchedulerError> {
         if !self.endpoint.offer(principal).await?.slurm.has_reservations() {
             return Err(SchedulerError::Unsupported(NO_RESERVATIONS));
         }
         let reservations: Vec<ReservationRecord> = self.records(principal, |version| Call::slurm(version, &["reservations"])).await?;
         let now = jiff::Timestamp::now().as_second();
-        Ok(reservations.into_iter().map(|reservation| reservation.into_reservation(now)).collect())
+        Ok(reservations.into_iter().map(|reservation| reservation.into_reservation(now)).collect::<Vec<_>>().into())
     }
 
-    async fn accounts(&self, principal: &Principal) -> Result<Option<Vec<Account>>, SchedulerError> {
+    async fn accounts(&self, principal: &Principal) -> Result<Reported<Option<Vec<Account>>>, SchedulerError> {
         if self.endpoint.offer(principal).await?.slurmdb.is_none() {
-            return Ok(None);
+            return Ok(None.into());
         }
         let user = principal.username.as_str();
         let make = |offer: Offer| {
@@ -382,7 +386,7 @@ impl Scheduler for SlurmRest {
         let (associations, faults) = answer.into_records();
         if !faults.is_empty() {
             let error = explain(&faults);
-            return if accounting_is_off(&error) { Ok(None) } else { Err(error) };
+            return if accounting_is_off(&error) { Ok(None.into()) } else { Err(error) };
         }
         let Some(associations) = associations.filter(|_| success) else {
             return Err(SchedulerError::Unanswered("slurmrestd's answer holds no associations".to_owned()));
@@ -399,7 +403,8 @@ impl Scheduler for SlurmRest {
                 *accounts.entry(name).or_default() |= default;
             }
         }
-        Ok(Some(accounts.into_iter().map(|(name, default)| Account { name, default }).collect()))
+        let accounts = accounts.into_iter().map(|(name, default)| Account { name, default }).collect();
+        Ok(Some(accounts).into())
     }
 
     fn unsupported(&self) -> &'static [(UnsupportedOperation, &'static str)] {
@@ -422,9 +427,5 @@ impl Scheduler for SlurmRest {
             Err(refused @ SchedulerError::Denied(_)) => Err(refused),
             _ => Err(SchedulerError::Down(CONTROLLER_DOWN.to_owned())),
         }
-    }
-
-    fn noting(&self, note: &WayNote) -> Option<Arc<dyn Scheduler>> {
-        Some(Arc::new(self.noted(note)))
     }
 }

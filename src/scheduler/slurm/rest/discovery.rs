@@ -1,7 +1,8 @@
 //! Which versions a server speaks: asked once by the first who needs it, and again when the server turns out to be another one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use super::version::{ApiVersion, Offer};
@@ -32,7 +33,7 @@ impl Discovery {
         match self {
             Self::Fixed(offer) => Ok(*offer),
             Self::Asked(cell) => {
-                let cell = Arc::clone(&cell.lock().unwrap_or_else(PoisonError::into_inner));
+                let cell = Arc::clone(&cell.lock());
                 cell.get_or_try_init(ask).await.copied()
             }
         }
@@ -41,7 +42,7 @@ impl Discovery {
     /// Forgets what was learnt, where that still is `stale`. Whether the server is to be asked again.
     pub(super) fn forget(&self, stale: Offer) -> bool {
         let Self::Asked(cell) = self else { return false };
-        let mut cell = cell.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cell = cell.lock();
         if cell.get() == Some(&stale) {
             *cell = Arc::default();
         }

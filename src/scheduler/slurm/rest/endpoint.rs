@@ -1,8 +1,9 @@
 //! One server: its address, its versions, and one call.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -110,7 +111,7 @@ impl Endpoint {
 
     /// Whether the last call, a moment ago, brought no answer.
     pub(super) fn is_silent(&self) -> bool {
-        self.silent_since.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|since| since.elapsed() < SILENCE)
+        self.silent_since.lock().is_some_and(|since| since.elapsed() < SILENCE)
     }
 
     /// Sends what `make` says for the versions spoken. Where the server does not know the address, it may be another one by now:
@@ -175,10 +176,15 @@ impl Endpoint {
         }
         let request = Request::new(call.method, url).max_body(MAX_ANSWER);
         let request = match &call.body {
-            Some(body) => request.json(body).map_err(|error| unanswered(&error))?,
+            Some(body) => request.json(body).map_err(|error| unanswered(&self.name(), &error))?,
             None => request,
         };
         self.send_as(principal, request).await
+    }
+
+    /// What it is called in messages.
+    fn name(&self) -> String {
+        format!("slurmrestd at {}", self.url)
     }
 
     async fn send_as(&self, principal: &Principal, request: Request) -> Result<Response, SchedulerError> {
@@ -189,8 +195,8 @@ impl Endpoint {
             .header("x-slurm-user-token", token);
         let outcome = self.client.send(request).await;
         let silent = matches!(outcome, Err(RestError::Connect(_) | RestError::Timeout(_)));
-        *self.silent_since.lock().unwrap_or_else(PoisonError::into_inner) = silent.then(Instant::now);
-        let response = outcome.map_err(|error| unanswered(&error))?;
+        *self.silent_since.lock() = silent.then(Instant::now);
+        let response = outcome.map_err(|error| unanswered(&self.name(), &error))?;
         // 401 says the server itself, 511 the controller.
         if matches!(response.status, 401 | 511) { Err(token_refused()) } else { Ok(response) }
     }
@@ -203,7 +209,8 @@ impl Endpoint {
             if response.status == 404 {
                 continue;
             }
-            let description: Description = response.success().and_then(|response| response.json()).map_err(|error| unanswered(&error))?;
+            let description: Description =
+                response.success().and_then(|response| response.json()).map_err(|error| unanswered(&self.name(), &error))?;
             let offer = description.offer().ok_or_else(|| {
                 let (oldest, newest) = (ApiVersion::OLDEST, ApiVersion::NEWEST);
                 SchedulerError::Unanswered(format!("slurmrestd speaks no version from {oldest} to {newest}"))
@@ -227,7 +234,7 @@ fn read<T: DeserializeOwned>(offer: Offer, response: &Response) -> Result<Answer
             Err(SchedulerError::Unanswered(format!("something else than slurmrestd answered, with status {}", response.status)))
         }
         Ok(answer) => Ok(Answered { version: offer.slurm, success, answer }),
-        Err(error) if success => Err(unanswered(&error)),
+        Err(error) if success => Err(unanswered("slurmrestd", &error)),
         Err(_) => Err(SchedulerError::Unanswered(format!("slurmrestd answered with status {}", response.status))),
     }
 }

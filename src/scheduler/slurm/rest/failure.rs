@@ -10,14 +10,13 @@ const INVALID_JOB_ID: i64 = 2017;
 const ACCESS_DENIED: i64 = 2002;
 const ALREADY_DONE: i64 = 2021;
 
-/// The meaning of a call that brought no answer.
-pub(super) fn unanswered(error: &RestError) -> SchedulerError {
+/// The meaning of a call to `server` that brought no answer.
+pub(super) fn unanswered(server: &str, error: &RestError) -> SchedulerError {
     match error {
-        RestError::Connect(_) => SchedulerError::Down("slurmrestd was not reached".to_owned()),
-        RestError::Setup(_) | RestError::Encode(_) => SchedulerError::Down(error.to_string()),
+        RestError::Connect(_) | RestError::Setup(_) | RestError::Encode(_) => SchedulerError::Down(format!("{server}: {error}")),
         RestError::Header => SchedulerError::Denied("the access token holds a character that slurmrestd cannot be sent".to_owned()),
         RestError::Timeout(_) | RestError::Transport(_) | RestError::TooLarge { .. } | RestError::Status(_) | RestError::Decode { .. } => {
-            SchedulerError::Unanswered(format!("slurmrestd: {error}"))
+            SchedulerError::Unanswered(format!("{server}: {error}"))
         }
     }
 }
@@ -66,4 +65,16 @@ fn told_apart(faults: &[Fault]) -> Option<SchedulerError> {
 fn words(faults: &[Fault]) -> String {
     let words: Vec<String> = faults.iter().map(Fault::words).filter(|words| !words.is_empty()).collect();
     if words.is_empty() { "slurmrestd reports a failure without a reason".to_owned() } else { bounded(&words.join("\n")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_not_reached_is_named_with_the_systems_reason() {
+        let error = unanswered("slurmrestd at http://slurm:6820/", &RestError::Connect("Connection refused (os error 111)".to_owned()));
+        let expected = "slurmrestd at http://slurm:6820/: the service could not be reached: Connection refused (os error 111)";
+        assert!(matches!(&error, SchedulerError::Down(reason) if reason == expected), "{error:?}");
+    }
 }

@@ -18,6 +18,7 @@ mod golden;
 
 use std::time::Duration;
 
+use crate::credentials::SlurmTokens;
 use crate::domain::{Principal, Secret};
 use crate::rest::Url;
 use crate::scheduler::SchedulerError;
@@ -44,6 +45,13 @@ pub trait UserToken: Send + Sync {
     /// # Errors
     /// [`SchedulerError::Denied`] when the caller gets none.
     fn token(&self, principal: &Principal) -> Result<Secret, SchedulerError>;
+}
+
+/// A token that is signed with the site's key.
+impl UserToken for SlurmTokens {
+    fn token(&self, principal: &Principal) -> Result<Secret, SchedulerError> {
+        self.sign(principal).map_err(|error| SchedulerError::Denied(error.to_string()))
+    }
 }
 
 /// The caller's own access token, for sites whose Slurm knows the keys of the identity provider.

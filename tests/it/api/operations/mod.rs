@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 
 use axum::body::Body;
 use axum::http::{Request, header};
+use goldcrest::cluster::NO_FILES;
 use goldcrest::domain::{Checksum, Content, ContentUnit, DirectoryEntry, FileStat, FileType, Identity, PosixId, Space};
 use goldcrest::filesystem::Placed;
 use serde_json::{Value, json};
@@ -26,7 +27,8 @@ below. A test sends each request to Goldcrest, with programs that play the sched
 `UPDATE_OPERATIONS=1 cargo test --test it operations`. `GET /status/systems` lists the operations without support for each system, as `unsupported`.
 
 `slurm-ssh` is Slurm with its commands, `slurm-rest` with slurmrestd, `slurm-hybrid` with both (`scheduler.connection_mode`); `pbs` is
-OpenPBS and PBS Professional; `local` is Goldcrest's own scheduler for one host. Each of them has an object store; without one, `transfer/upload` and
+OpenPBS and PBS Professional; `local` is Goldcrest's own scheduler for one host. `no-ssh` is `slurm-rest` on a
+system without an `ssh` section, `no-scheduler` a system without a `scheduler` section. Each of them has an object store; without one, `transfer/upload` and
 `transfer/download` answer 501.
 ";
 
@@ -141,13 +143,16 @@ async fn ask(system: &System, operation: &str, call: Call) -> Answer {
         }
         None => request.body(Body::empty()),
     };
-    system.api(call.files).send(request.unwrap()).await
+    let files = if system.asks_files(operation) { call.files } else { Vec::new() };
+    system.api(files).send(request.unwrap()).await
 }
 
 /// Why the operation is not supported; `None` where it works. An answer of any other kind ends the test.
 fn reason(kind: &str, operation: &str, answer: &Answer) -> Option<String> {
     match answer.status {
         200 | 201 | 204 => None,
+        // An answer to HEAD has no body; those that have no files are the ones that refuse it.
+        501 if answer.body.is_empty() => Some(NO_FILES.to_owned()),
         501 => Some(answer.json()["message"].as_str().unwrap().to_owned()),
         _ => panic!("{operation} on {kind}: {}", answer.everything()),
     }

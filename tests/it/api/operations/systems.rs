@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::http::Method;
-use goldcrest::cluster::Cluster;
+use goldcrest::cluster::{Capabilities, Cluster};
 use goldcrest::domain::{ClusterHealth, RemotePath, SystemName};
 use goldcrest::rest::{Client, Url};
 use goldcrest::scheduler::Scheduler;
@@ -19,13 +19,19 @@ use tokio::sync::watch;
 
 use crate::api::doubles::{Script, ScriptedFiles, Step};
 use crate::api::staged::{data_transfer, store};
-use crate::api::{Api, cluster_config};
+use crate::api::{Api, cluster_config, whole};
 use crate::support::local_shell::LocalShell;
 use crate::support::service::{Reply, Seen, Service};
 use crate::support::{PATIENCE, wait_until};
 
 /// The kinds, in the order of the table.
-pub const KINDS: [&str; 5] = ["slurm-ssh", "slurm-rest", "slurm-hybrid", "pbs", "local"];
+pub const KINDS: [&str; 7] = ["slurm-ssh", "slurm-rest", "slurm-hybrid", "pbs", "local", NO_SSH, NO_SCHEDULER];
+
+/// Slurm by slurmrestd, on a system that is not reached over SSH.
+const NO_SSH: &str = "no-ssh";
+
+/// A system that has files alone.
+const NO_SCHEDULER: &str = "no-scheduler";
 
 const PBS: [&str; 6] = ["qsub", "qstat", "qselect", "qdel", "pbsnodes", "pbs_rstat"];
 const SLURM: [&str; 8] = ["sbatch", "squeue", "sacct", "scancel", "scontrol", "sinfo", "sacctmgr", "srun"];
@@ -48,7 +54,7 @@ impl System {
         install(&shell, "pbs.sh", include_str!("../../pbs/pbs.sh"), &PBS);
         std::fs::write(shell.home().join("script.sh"), "#!/bin/sh\nsleep 60\n").unwrap();
         let mut slurmrestd = None;
-        if matches!(kind, "slurm-rest" | "slurm-hybrid") {
+        if matches!(kind, "slurm-rest" | "slurm-hybrid" | NO_SSH) {
             let is_over = AtomicBool::new(false);
             slurmrestd = Some(Service::start(move |seen| answer(&is_over, seen)).await);
         }
@@ -60,7 +66,7 @@ impl System {
         };
         let scheduler: Arc<dyn Scheduler> = match kind {
             "slurm-ssh" => cli(),
-            "slurm-rest" => Arc::new(rest()),
+            "slurm-rest" | NO_SSH => Arc::new(rest()),
             "slurm-hybrid" => Arc::new(SlurmHybrid::new(rest(), cli())),
             "pbs" => Arc::new(Pbs::new(shell.clone(), goldcrest::scheduler::pbs::Config::default())),
             _ => Arc::new(Local::new(shell.clone(), goldcrest::scheduler::local::Config { slots: 64, ..Default::default() })),
@@ -72,6 +78,15 @@ impl System {
 
     pub fn kind(&self) -> &'static str {
         self.kind
+    }
+
+    /// Whether the operation comes as far as to ask the files.
+    pub fn asks_files(&self, operation: &str) -> bool {
+        match self.kind {
+            NO_SSH => false,
+            NO_SCHEDULER => !operation.ends_with("/userinfo") && !operation.ends_with("/transfer/download"),
+            _ => true,
+        }
     }
 
     /// A directory of the caller's.
@@ -87,12 +102,21 @@ impl System {
         config.file_systems[0].path = RemotePath::from_text(self.home()).unwrap();
         let (_, health) = watch::channel(ClusterHealth::default());
         let files = Arc::new(ScriptedFiles(Script::new("file system", files)));
-        let cluster = Cluster::new(config, self.shell.clone(), Arc::clone(&self.scheduler), files, health);
-        Api::over(cluster.with_store(Arc::clone(&self.store)))
+        let objects = Some(Arc::clone(&self.store));
+        let mut capabilities = Capabilities { objects, ..whole(self.shell.clone(), Arc::clone(&self.scheduler), files) };
+        match self.kind {
+            NO_SSH => (config.ssh, capabilities.files) = (None, None),
+            NO_SCHEDULER => (config.scheduler, capabilities.compute) = (None, None),
+            _ => {}
+        }
+        Api::over(Cluster::new(config, capabilities, health))
     }
 
     /// The id of a job of the caller's that runs.
     pub async fn running_job(&self) -> String {
+        if self.kind == NO_SCHEDULER {
+            return "1".to_owned();
+        }
         let body = json!({"job": {"name": "waits", "workingDirectory": self.home(), "script": "#!/bin/sh\nsleep 60\n"}});
         let answer = self.api(Vec::new()).call(Method::POST, "/compute/system/jobs", Some(body)).await;
         assert_eq!(answer.status, 201, "{}: {}", self.kind, answer.everything());

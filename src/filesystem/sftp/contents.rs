@@ -1,27 +1,84 @@
-//! Whole files and ranges of them, in and out: small ones over the session that is open already, others over one of their own.
+//! What files hold: read, written, packed and followed, by SFTP.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
+use tokio::time::timeout;
 
 use super::errors::{attributes, bytes, filesystem_error, making};
 use super::finish::{Properties, finish, still_there};
+use super::follow::Follower;
 use super::protocol::{Attributes, OpenFlags, Request};
 use super::read::{SMALL, Source};
 use super::session::{Failure, Handle, Session};
 use super::target::Target;
 use super::upload::{Keep, Upload, write};
 use super::{Sftp, no_command};
-use crate::domain::{ByteRange, Principal, RemotePath};
-use crate::filesystem::transfer::wanted;
+use crate::domain::{ByteRange, Checksum, Content, Principal, RemotePath};
+use crate::filesystem::contents::wanted;
 use crate::filesystem::{
-    ArchiveFormat, ContentStream, Download, Expected, FileSystem, FilesystemError, PartOptions, Placed, Transfer, UploadOptions, sizeless,
+    ArchiveFormat, ContentStream, Contents, Download, Entries, Expected, FilesystemError, FollowFrom, FollowStream, Part, PartOptions,
+    Placed, UploadOptions, sizeless,
 };
 use crate::ssh::TransportError;
 
 #[async_trait]
-impl Transfer for Sftp {
+impl Contents for Sftp {
+    async fn file_type(&self, principal: &Principal, path: &RemotePath) -> Result<String, FilesystemError> {
+        self.exec.file_type(principal, path).await
+    }
+
+    async fn head(&self, principal: &Principal, path: &RemotePath, part: Part) -> Result<Content, FilesystemError> {
+        let data = self.in_time(self.part(principal, path, part, true)).await?;
+        Ok(part.head_content(data))
+    }
+
+    async fn tail(&self, principal: &Principal, path: &RemotePath, part: Part) -> Result<Content, FilesystemError> {
+        let data = self.in_time(self.part(principal, path, part, false)).await?;
+        Ok(part.tail_content(data))
+    }
+
+    async fn view(&self, principal: &Principal, path: &RemotePath, offset: u64, size: u64) -> Result<Vec<u8>, FilesystemError> {
+        if size > self.settings.max_ops_file_size {
+            return Err(FilesystemError::TooLarge(self.settings.max_ops_file_size));
+        }
+        let read = |session: Arc<Session>| async move { Source::open(&session, path).await?.bytes(offset, size).await };
+        match size <= SMALL {
+            true => self.sessions.run(principal, true, read).await,
+            false => {
+                let session = self.sessions.bulk(principal).await?;
+                read(Arc::clone(&session)).await
+            }
+        }
+    }
+
+    /// Small files are read; the rest is left to the cluster's own `sha256sum`, which saves the network, and read only where
+    /// no command can be run.
+    async fn checksum(&self, principal: &Principal, path: &RemotePath) -> Result<Checksum, FilesystemError> {
+        let small = self
+            .sessions
+            .run(principal, true, |session| async move {
+                let source = Source::open(&session, path).await?;
+                match source.size() <= SMALL {
+                    true => self.digest(source.whole()).await.map(Some),
+                    false => Ok(None),
+                }
+            })
+            .await?;
+        if let Some(checksum) = small {
+            return Ok(checksum);
+        }
+        match self.exec.checksum(principal, path).await {
+            Err(error) if no_command(&error) => {}
+            result => return result,
+        }
+        let session = self.sessions.bulk(principal).await?;
+        let limit = self.settings.copy_timeout;
+        let digest = timeout(limit, async { self.digest(Source::open(&session, path).await?.whole()).await }).await;
+        digest.map_err(|_| FilesystemError::TooSlow { seconds: limit.as_secs(), instead: "download the file, and take its sum there" })?
+    }
+
     async fn download(
         &self,
         principal: &Principal,
@@ -179,6 +236,10 @@ impl Transfer for Sftp {
         cap: Option<u64>,
     ) -> Result<Placed, FilesystemError> {
         self.exec.unpack(principal, target, format, content, cap).await
+    }
+
+    async fn follow(&self, principal: &Principal, path: &RemotePath, from: FollowFrom) -> Result<FollowStream, FilesystemError> {
+        Follower::start(&self.sessions, principal, path, from).await
     }
 }
 

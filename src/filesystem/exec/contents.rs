@@ -1,26 +1,53 @@
-//! Whole files and ranges of them, in and out, by commands that stream.
+//! What files hold: read, written, packed and followed, by commands.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::StreamExt;
+use parking_lot::Mutex;
 
-use super::CommandFiles;
+use super::content::{FileKind, Range, Sha256};
 use super::copy::Move;
 use super::errors::line_error;
-use super::scripts::{self, Discard, Found, Place, Resize, Resolve};
-use super::streamed;
-use crate::domain::{ByteRange, FileType, FileVersion, Principal, RemotePath};
+use super::scripts::{Discard, Found, Place, Resize, Resolve};
+use super::{CommandFiles, scripts, streamed};
+use crate::domain::{ByteRange, Checksum, Content, FileType, FileVersion, Principal, RemotePath};
+use crate::filesystem::contents::wanted;
 use crate::filesystem::temporary::{Temporary, temporary_beside};
-use crate::filesystem::transfer::wanted;
 use crate::filesystem::{
-    ArchiveFormat, ContentStream, Download, Expected, FileSystem, FilesystemError, PartOptions, Placed, Transfer, UploadOptions, regular,
-    sizeless,
+    ArchiveFormat, Changes, ContentStream, Contents, Download, Entries, Expected, FilesystemError, FollowFrom, FollowStream, Part,
+    PartOptions, Placed, UploadOptions, regular, sizeless,
 };
 use crate::ssh::CommandError;
 
 #[async_trait]
-impl Transfer for CommandFiles {
+impl Contents for CommandFiles {
+    async fn file_type(&self, principal: &Principal, path: &RemotePath) -> Result<String, FilesystemError> {
+        self.run(principal, &[path], &FileKind { seconds: self.seconds(), path }).await
+    }
+
+    async fn head(&self, principal: &Principal, path: &RemotePath, part: Part) -> Result<Content, FilesystemError> {
+        self.read(principal, path, Range::Head(part)).await.map(|data| part.head_content(data))
+    }
+
+    async fn tail(&self, principal: &Principal, path: &RemotePath, part: Part) -> Result<Content, FilesystemError> {
+        self.read(principal, path, Range::Tail(part)).await.map(|data| part.tail_content(data))
+    }
+
+    async fn view(&self, principal: &Principal, path: &RemotePath, offset: u64, size: u64) -> Result<Vec<u8>, FilesystemError> {
+        if size > self.settings.max_ops_file_size {
+            return Err(FilesystemError::TooLarge(self.settings.max_ops_file_size));
+        }
+        self.read(principal, path, Range::View { offset, size }).await
+    }
+
+    async fn checksum(&self, principal: &Principal, path: &RemotePath) -> Result<Checksum, FilesystemError> {
+        self.regular(principal, path).await?;
+        let command = Sha256 { seconds: self.long_seconds(), path };
+        let hex = self.run_sized(principal, &[path], &command, "run `sha256sum` in a job of your own").await?;
+        Ok(Checksum { algorithm: "SHA256", hex })
+    }
+
     async fn download(
         &self,
         principal: &Principal,
@@ -74,12 +101,12 @@ impl Transfer for CommandFiles {
         let failure = Arc::new(Mutex::new(None));
         let told = Arc::clone(&failure);
         let content = content.scan((), move |(), piece| {
-            let piece = piece.map_err(|error| *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error));
+            let piece = piece.map_err(|error| *told.lock() = Some(error));
             futures::future::ready(piece.ok().map(Ok))
         });
         let fed = scripts::feed(&mut stream, content.boxed(), Some(length.saturating_sub(offset)), self.settings.stall).await;
         drop(stream);
-        let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let failure = failure.lock().take();
         let outcome = match (fed, failure) {
             (Err(error), _) | (Ok(_), Some(error)) => Err(error),
             (Ok((sent, answer)), None) if answer == (offset + sent).to_string() => return Ok(offset + sent),
@@ -154,6 +181,10 @@ impl Transfer for CommandFiles {
         self.run(principal, &[&folder, target], &place).await?;
         temporary.into_iter().for_each(Temporary::placed);
         Ok(Placed::Created)
+    }
+
+    async fn follow(&self, _: &Principal, _: &RemotePath, _: FollowFrom) -> Result<FollowStream, FilesystemError> {
+        Err(FilesystemError::Unsupported("following a file needs SFTP, which this system does not offer: ask for its tail instead"))
     }
 }
 

@@ -7,10 +7,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::StreamExt;
 
-use crate::domain::DirectoryEntry;
-use crate::filesystem::{EntryStream, FilesystemError, ListOptions, Page, PageRequest, Position, Sort, WalkOptions};
-
+use super::limits::TransferPermit;
 use super::{Access, InvalidRequest, Place, Ready, ReadyPermit, ServiceError};
+use crate::domain::{DirectoryEntry, FileStat};
+use crate::filesystem::{EntryStream, FilesystemError, ListOptions, Page, PageRequest, Position, Sort, WalkOptions};
 
 /// The most entries of a page.
 pub const MAX_PAGE_SIZE: usize = 10_000;
@@ -54,10 +54,11 @@ pub struct Found {
 /// When the path breaks the policy, or the cluster does not let it be read.
 pub async fn walk(access: &Access, path: &str, options: WalkOptions) -> Result<EntryStream, ServiceError> {
     let path = access.path(path).await?;
+    let permit = TransferPermit::take(access)?;
     let (clients, user) = (&access.limits().slow_clients, &access.principal().username);
-    let opening = access.cluster().files()?.walk(access.principal(), &path, options);
-    let found = clients.admit(user, access.cluster().config().ssh.channels_per_user(), opening).await?;
-    Ok(clients.watch(user, found).boxed())
+    let opening = access.files().await?.walk(access.principal(), &path, options);
+    let found = clients.admit(user, access.cluster().config().channels_per_user(), opening).await?;
+    Ok(clients.watch(user, found).inspect(move |_| _ = &permit).boxed())
 }
 
 /// Lists a directory in the order of names; one that is too large for that as a stream in no order, which comes with nothing before it.
@@ -95,7 +96,7 @@ pub async fn sorted(access: &Access, path: &str, options: ListOptions, order: Or
 async fn gathered(access: &Access, path: &str, options: ListOptions) -> Result<Ready<Vec<DirectoryEntry>>, ServiceError> {
     let path = access.path(path).await?;
     let place = ReadyPermit::take(access, 0)?;
-    let entries = access.cluster().files()?.list(access.principal(), &path, options).await?;
+    let entries = access.files().await?.list(access.principal(), &path, options).await?;
     let bytes = entries.iter().map(|entry| size_of::<DirectoryEntry>() + entry.name.len() + 32).sum();
     place.hold(entries, bytes)
 }
@@ -110,7 +111,7 @@ pub async fn page(access: &Access, path: &str, options: ListOptions, query: &Pag
         return Err(InvalidRequest::new(Place::Parameter, "recursive", "a tree has no pages: read it as a stream").into());
     }
     let path = access.path(path).await?;
-    let Page { entries, next } = access.cluster().files()?.page(access.principal(), &path, options, &request).await?;
+    let Page { entries, next } = access.files().await?.page(access.principal(), &path, options, &request).await?;
     let order = Ordered { sort: request.sort, descending: request.descending };
     Ok(Found { entries, cursor: next.map(|position| write_cursor(order, &position)) })
 }
@@ -169,6 +170,15 @@ fn read_cursor(text: &str) -> Option<(Ordered, Position)> {
         _ => return None,
     };
     Some((Ordered { sort, descending }, Position { value: i128::from_be_bytes(*value), name: name.to_vec() }))
+}
+
+/// The status of a file; follows a link when `dereference` is set.
+///
+/// # Errors
+/// When the path breaks the policy, or the cluster does not give the status.
+pub async fn stat(access: &Access, path: &str, dereference: bool) -> Result<FileStat, ServiceError> {
+    let path = access.path(path).await?;
+    Ok(access.files().await?.stat(access.principal(), &path, dereference).await?)
 }
 
 #[cfg(test)]

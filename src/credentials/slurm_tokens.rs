@@ -9,9 +9,7 @@ use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
 
-use crate::domain::{Principal, Secret};
-use crate::scheduler::SchedulerError;
-use crate::scheduler::slurm::UserToken;
+use crate::domain::{Principal, Secret, Username};
 
 /// How long a token holds, in seconds: longer than a call, with room for clocks that differ.
 const LIFETIME: i64 = 300;
@@ -36,6 +34,17 @@ pub enum SlurmKeyError {
     Short(usize),
 }
 
+/// Why there is no token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SlurmTokenError {
+    /// The account has every right in Slurm.
+    #[error("no token for Slurm is made for {0}")]
+    Administrator(Username),
+    /// It could not be signed.
+    #[error("the token for Slurm could not be signed")]
+    Signing,
+}
+
 impl SlurmTokens {
     /// Reads the key from its file, byte for byte as Slurm reads it.
     ///
@@ -48,18 +57,20 @@ impl SlurmTokens {
         }
         Ok(Self { key: EncodingKey::from_secret(&key) })
     }
-}
 
-impl UserToken for SlurmTokens {
-    fn token(&self, principal: &Principal) -> Result<Secret, SchedulerError> {
+    /// A token in the name of this principal.
+    ///
+    /// # Errors
+    /// When it would be one of an administrator, or cannot be signed.
+    pub fn sign(&self, principal: &Principal) -> Result<Secret, SlurmTokenError> {
         let user = principal.username.as_str();
         if ADMINISTRATORS.contains(&user) {
-            return Err(SchedulerError::Denied(format!("no token for Slurm is made for {user}")));
+            return Err(SlurmTokenError::Administrator(principal.username.clone()));
         }
         let now = Timestamp::now().as_second();
         let claims = json!({"sun": user, "iat": now, "exp": now + LIFETIME});
         let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.key);
-        token.map(Secret::from).map_err(|_| SchedulerError::Denied("the token for Slurm could not be signed".to_owned()))
+        token.map(Secret::from).map_err(|_| SlurmTokenError::Signing)
     }
 }
 
@@ -94,7 +105,7 @@ mod tests {
     #[test]
     fn a_token_names_the_user_holds_for_minutes_and_verifies_with_the_bytes_of_the_file() {
         let key = [0, 255, b'\n', 7].repeat(8);
-        let token = tokens(&key).unwrap().token(&principal("jane")).unwrap();
+        let token = tokens(&key).unwrap().sign(&principal("jane")).unwrap();
         let claims =
             jsonwebtoken::decode::<serde_json::Value>(token.expose(), &DecodingKey::from_secret(&key), &Validation::new(Algorithm::HS256))
                 .unwrap()
@@ -107,7 +118,7 @@ mod tests {
     fn nobody_becomes_an_administrator_of_slurm() {
         let tokens = tokens(&[1; 32]).unwrap();
         for name in ["root", "slurm"] {
-            assert!(matches!(tokens.token(&principal(name)), Err(SchedulerError::Denied(_))), "{name}");
+            assert!(matches!(tokens.sign(&principal(name)), Err(SlurmTokenError::Administrator(_))), "{name}");
         }
     }
 

@@ -1,6 +1,6 @@
-//! Moving the contents of files: the part of the trait that streams.
+//! What files hold: read, written, packed and followed.
 //!
-//! Nothing here holds more of a file than is on its way. It must not know HTTP, nor which clients may move how much.
+//! A new operation is a method here, and one of each implementation in its file of the same name.
 
 use std::ops::Range;
 
@@ -9,12 +9,28 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 use super::FilesystemError;
-use crate::domain::{ByteRange, FileVersion, Principal, RemotePath};
+use crate::domain::{ByteRange, Checksum, Content, ContentUnit, FileVersion, Principal, RemotePath};
 
-/// What moves file contents to and from a cluster. Every method acts as `principal`; dropping its future, or the content that it
-/// gave, ends the work on the cluster.
+/// What files hold: read, written, packed and followed. Every method acts as `principal`; the cluster's permissions decide.
+///
+/// Dropping a future, or the content that it gave, ends the work on the cluster. Nothing holds more of a file than is on its way.
 #[async_trait]
-pub trait Transfer: Send + Sync {
+pub trait Contents: Send + Sync {
+    /// What kind of content it is, in the words of `file -b`.
+    async fn file_type(&self, principal: &Principal, path: &RemotePath) -> Result<String, FilesystemError>;
+
+    /// The first part of a file; with [`Part::skip`], all but the last part.
+    async fn head(&self, principal: &Principal, path: &RemotePath, part: Part) -> Result<Content, FilesystemError>;
+
+    /// The last part of a file; with [`Part::skip`], all but the first part.
+    async fn tail(&self, principal: &Principal, path: &RemotePath, part: Part) -> Result<Content, FilesystemError>;
+
+    /// `size` bytes from `offset`, fewer at the end of the file.
+    async fn view(&self, principal: &Principal, path: &RemotePath, offset: u64, size: u64) -> Result<Vec<u8>, FilesystemError>;
+
+    /// The SHA-256 of a file's content.
+    async fn checksum(&self, principal: &Principal, path: &RemotePath) -> Result<Checksum, FilesystemError>;
+
     /// Opens a regular file to be read, whole or a range of it.
     ///
     /// # Errors
@@ -63,7 +79,7 @@ pub trait Transfer: Send + Sync {
     /// what it replaces.
     ///
     /// # Errors
-    /// As [`Transfer::upload`].
+    /// As [`Contents::upload`].
     async fn place_part(
         &self,
         principal: &Principal,
@@ -92,6 +108,34 @@ pub trait Transfer: Send + Sync {
         content: ContentStream,
         cap: Option<u64>,
     ) -> Result<Placed, FilesystemError>;
+
+    /// Follows a regular file as it grows, as `tail -F` does. The stream ends only with an error; dropping it ends the work.
+    async fn follow(&self, principal: &Principal, path: &RemotePath, from: FollowFrom) -> Result<FollowStream, FilesystemError>;
+}
+
+/// Which part of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// What is counted.
+    pub unit: ContentUnit,
+    /// How many.
+    pub count: u64,
+    /// Everything but that many at the other end.
+    pub skip: bool,
+}
+
+impl Part {
+    /// The answer of `head`: from the start to so many, or to so many before the end.
+    pub(super) fn head_content(self, data: Vec<u8>) -> Content {
+        let count = i64::try_from(self.count).unwrap_or(i64::MAX);
+        Content { data, unit: self.unit, start: 0, end: if self.skip { -count } else { count } }
+    }
+
+    /// The answer of `tail`: from so many before the end, or after so many, to the end.
+    pub(super) fn tail_content(self, data: Vec<u8>) -> Content {
+        let count = i64::try_from(self.count).unwrap_or(i64::MAX);
+        Content { data, unit: self.unit, start: if self.skip { count } else { -count }, end: -1 }
+    }
 }
 
 /// The format of an archive that is streamed.
@@ -174,6 +218,36 @@ pub(super) fn wanted(size: u64, range: Option<ByteRange>, cap: Option<u64>) -> R
     let range = range.filter(|_| size > 0);
     range.map_or(Some(0..size), |range| range.within(size)).ok_or(FilesystemError::Range(size))
 }
+
+/// Where to begin to follow a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FollowFrom {
+    /// So many bytes after its start.
+    Start(u64),
+    /// So many bytes before its end.
+    End(u64),
+}
+
+/// What happens to a file that is followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Followed {
+    /// It has grown.
+    Data {
+        /// What is new, a piece at a time.
+        data: Bytes,
+        /// Where it ends, in bytes from the start of the file.
+        end: u64,
+    },
+    /// It has become shorter; what follows is from its start.
+    Truncated,
+    /// Another file has its name; what follows is from the start of that.
+    Replaced,
+    /// Nothing has its name any more. It may come again, as with logs that are rotated.
+    Removed,
+}
+
+/// What happens to a file, as it happens.
+pub type FollowStream = BoxStream<'static, Result<Followed, FilesystemError>>;
 
 #[cfg(test)]
 mod tests {

@@ -8,13 +8,30 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::error::Classify;
 use crate::filesystem::{FilesystemError, WalkOptions};
+use crate::http::extract::access::ReadAccess;
 use crate::http::extract::parameters::Parameters;
-use crate::http::filesystem::model::file::{File, GetDirectoryLsResponse};
+use crate::http::extract::query;
+use crate::http::filesystem::model::file::{File, GetDirectoryLsResponse, GetFileStatResponse};
 use crate::http::filesystem::model::listing::{FindParameters, GetFindResponse, LsParameters};
+use crate::http::filesystem::model::request::StatParameters;
 use crate::http::filesystem::ndjson::Lines;
 use crate::http::json_stream;
 use crate::http::problem::Problem;
-use crate::service::{Access, InvalidRequest, Place, ServiceError, listing};
+use crate::service::{InvalidRequest, Place, ServiceError, entries};
+
+/// The status of a file
+#[utoipa::path(
+    get,
+    path = "/filesystem/{system_name}/ops/stat",
+    operation_id = "get_stat_filesystem__system_name__ops_stat_get",
+    tag = "filesystem",
+    params(StatParameters),
+    responses((status = 200, description = "The status", body = GetFileStatResponse))
+)]
+pub(crate) async fn stat(ReadAccess(access): ReadAccess, query: Parameters<StatParameters>) -> Result<Json<GetFileStatResponse>, Problem> {
+    let stat = entries::stat(&access, &query.0.path, query.0.dereference).await?;
+    Ok(Json(stat.into()))
+}
 
 /// How much a search gives in one document where nothing is asked for, and at most.
 const DEFAULT_FINDINGS: u64 = 1_000;
@@ -39,11 +56,16 @@ const MAX_FINDINGS: u64 = 10_000;
         headers(("Link" = Option<String>, description = "Where the next page is, as `rel=\"next\"` (RFC 8288)")),
     ))
 )]
-pub(crate) async fn ls(access: Access, query: Parameters<LsParameters>, lines: Lines, uri: Uri) -> Result<Response, Problem> {
+pub(crate) async fn ls(
+    ReadAccess(access): ReadAccess,
+    query: Parameters<LsParameters>,
+    lines: Lines,
+    uri: Uri,
+) -> Result<Response, Problem> {
     let (path, options) = (&query.0.path, query.0.options());
     match (query.0.page(), query.0.order()) {
         (None, None) if lines.wanted() => {
-            let entries = listing::walk(&access, path, WalkOptions { list: options, ..WalkOptions::default() }).await?;
+            let entries = entries::walk(&access, path, WalkOptions { list: options, ..WalkOptions::default() }).await?;
             Ok(lines.answer(entries, None))
         }
         _ if lines.wanted() => {
@@ -51,14 +73,14 @@ pub(crate) async fn ls(access: Access, query: Parameters<LsParameters>, lines: L
             Err(InvalidRequest::new(Place::Parameter, "sort", message).into())
         }
         (Some(page), _) => {
-            let found = listing::page(&access, path, options, &page).await?;
+            let found = entries::page(&access, path, options, &page).await?;
             let link = found.cursor.map(|cursor| next_page(&uri, &cursor));
             let link = link.map(|link| [(header::LINK, link)]);
             Ok((link, Json(GetDirectoryLsResponse::from(found.entries))).into_response())
         }
-        (None, Some(order)) => Ok(json_stream::entries(listing::sorted(&access, path, options, order).await?, None)),
+        (None, Some(order)) => Ok(json_stream::entries(entries::sorted(&access, path, options, order).await?, None)),
         (None, None) => {
-            let (ready, rest) = listing::whole(&access, path, options).await?;
+            let (ready, rest) = entries::whole(&access, path, options).await?;
             Ok(json_stream::entries(ready, rest))
         }
     }
@@ -80,12 +102,12 @@ pub(crate) async fn ls(access: Access, query: Parameters<LsParameters>, lines: L
         content((GetFindResponse = "application/json"), (File = "application/x-ndjson")),
     ))
 )]
-pub(crate) async fn find(access: Access, query: Parameters<FindParameters>, lines: Lines) -> Result<Response, Problem> {
+pub(crate) async fn find(ReadAccess(access): ReadAccess, query: Parameters<FindParameters>, lines: Lines) -> Result<Response, Problem> {
     let limit = query.0.limit;
     if limit == Some(0) || !lines.wanted() && limit.is_some_and(|limit| limit > MAX_FINDINGS) {
         return Err(InvalidRequest::new(Place::Parameter, "limit", format!("it must be from 1 to {MAX_FINDINGS}")).into());
     }
-    let mut entries = listing::walk(&access, &query.0.path, query.0.options()).await?;
+    let mut entries = entries::walk(&access, &query.0.path, query.0.options()).await?;
     if lines.wanted() {
         return Ok(lines.answer(entries, limit));
     }
@@ -107,9 +129,7 @@ pub(crate) async fn find(access: Access, query: Parameters<FindParameters>, line
 
 /// The `Link` to the next page (RFC 8288), relative to the request's own address: the same query with another cursor.
 fn next_page(uri: &Uri, cursor: &str) -> HeaderValue {
-    let query = uri.query().unwrap_or_default();
-    let others = query.split('&').filter(|pair| !pair.is_empty() && pair.split('=').next() != Some("cursor"));
-    let mut target: String = others.flat_map(|pair| [pair, "&"]).collect();
+    let mut target = query::without(uri.query().unwrap_or_default(), &["cursor"]);
     target.push_str("cursor=");
     target.extend(utf8_percent_encode(cursor, NON_ALPHANUMERIC));
     HeaderValue::from_str(&format!("<?{target}>; rel=\"next\"")).expect("the query of a URI has no character that a header cannot have")

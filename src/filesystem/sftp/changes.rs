@@ -1,45 +1,81 @@
-//! The operations past the contract, over SFTP.
+//! What changes entries: made, moved, copied, removed, with other rights, by SFTP.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::time::timeout;
 
-use super::errors::{bytes, filesystem_error};
-use super::follow::Follower;
-use super::listing::Lister;
-use super::protocol::{FileSystemSpace, Request, Response};
+use super::change::Removed;
 use super::read::SMALL;
-use super::session::{Failure, Session};
-use super::walk::{self, Walk};
-use super::{Sftp, copy, no_command};
-use crate::domain::{AclEntry, Principal, Quota, RemotePath, Space};
-use crate::filesystem::{
-    CopyOptions, EntryStream, Expected, FilesystemError, FollowFrom, FollowStream, ListOptions, Operations, Page, PageRequest, Transfer,
-    UploadOptions, WalkOptions,
-};
+use super::session::Session;
+use super::{Sftp, change, copy, no_command};
+use crate::domain::{FileMode, Principal, RemotePath};
+use crate::filesystem::{Changes, CompressOptions, Compression, Contents, CopyOptions, Expected, FilesystemError, UploadOptions};
 use crate::ssh::TransportError;
 
 #[async_trait]
-impl Operations for Sftp {
-    /// On a session of the bulk lane: a walk takes long, and what else the user asks must not wait behind it.
-    async fn walk(&self, principal: &Principal, path: &RemotePath, options: WalkOptions) -> Result<EntryStream, FilesystemError> {
-        let session = self.sessions.bulk(principal).await?;
-        Walk::new(session, &self.names, &principal.username, path, options).start().await
+impl Changes for Sftp {
+    /// What a symbolic mode comes to, `chmod` tells: it takes the umask of the login.
+    async fn chmod(&self, principal: &Principal, path: &RemotePath, mode: &FileMode) -> Result<(), FilesystemError> {
+        let FileMode::Bits(bits) = mode else {
+            return match self.exec.chmod(principal, path, mode).await {
+                Err(error) if no_command(&error) => {
+                    Err(FilesystemError::Unsupported("this system runs no commands for its users: give the mode in octal"))
+                }
+                result => result,
+            };
+        };
+        self.sessions.run(principal, true, |session| async move { change::chmod(&session, path, *bits).await }).await
     }
 
-    async fn page(
+    async fn chown(
         &self,
         principal: &Principal,
         path: &RemotePath,
-        options: ListOptions,
-        request: &PageRequest,
-    ) -> Result<Page, FilesystemError> {
-        let page = |session: Arc<Session>| async move {
-            let lister = Lister { session: &session, names: &self.names, caller: &principal.username, options };
-            walk::page(&lister, path, request).await
-        };
-        self.sessions.run(principal, true, page).await
+        owner: Option<&str>,
+        group: Option<&str>,
+    ) -> Result<(), FilesystemError> {
+        self.exec.chown(principal, path, owner, group).await
+    }
+
+    async fn mkdir(&self, principal: &Principal, path: &RemotePath, parents: bool) -> Result<(), FilesystemError> {
+        self.sessions.run(principal, parents, |session| async move { change::mkdir(&session, path, parents).await }).await
+    }
+
+    async fn symlink(&self, principal: &Principal, target: &RemotePath, link: &RemotePath) -> Result<(), FilesystemError> {
+        self.sessions.run(principal, false, |session| async move { change::symlink(&session, target, link).await }).await
+    }
+
+    async fn remove(&self, principal: &Principal, path: &RemotePath) -> Result<(), FilesystemError> {
+        let one = |session: Arc<Session>| async move { change::remove_one(&session, path).await };
+        if let Removed::Yes = self.sessions.run(principal, false, one).await? {
+            return Ok(());
+        }
+        match self.exec.remove(principal, path).await {
+            Err(error) if no_command(&error) => {}
+            result => return result,
+        }
+        self.sessions.run(principal, false, |session| async move { change::remove_tree(&session, path.clone(), 0).await }).await
+    }
+
+    async fn compress(
+        &self,
+        principal: &Principal,
+        source: &RemotePath,
+        target: &RemotePath,
+        options: &CompressOptions,
+    ) -> Result<(), FilesystemError> {
+        self.exec.compress(principal, source, target, options).await
+    }
+
+    async fn extract(
+        &self,
+        principal: &Principal,
+        source: &RemotePath,
+        target: &RemotePath,
+        compression: Compression,
+    ) -> Result<(), FilesystemError> {
+        self.exec.extract(principal, source, target, compression).await
     }
 
     async fn copy(
@@ -75,40 +111,6 @@ impl Operations for Sftp {
 
     async fn touch(&self, principal: &Principal, path: &RemotePath) -> Result<(), FilesystemError> {
         self.sessions.run(principal, true, |session| async move { copy::touch(&session, path).await }).await
-    }
-
-    async fn space(&self, principal: &Principal, path: &RemotePath) -> Result<Space, FilesystemError> {
-        let ask = |session: Arc<Session>| async move {
-            if !session.capabilities().statvfs {
-                return Ok(None);
-            }
-            let failed = |failure| filesystem_error(path, failure);
-            match session.request(&Request::Statvfs { path: bytes(path) }).await.map_err(failed)? {
-                Response::ExtendedReply { data } => Ok(Some(FileSystemSpace::decode(data).map_err(|error| failed(error.into()))?)),
-                _ => Err(failed(Failure::unexpected())),
-            }
-        };
-        let Some(told) = self.sessions.run(principal, true, ask).await? else { return self.exec.space(principal, path).await };
-        let bytes = |blocks: u64| blocks.saturating_mul(told.block);
-        Ok(Space {
-            total: bytes(told.blocks),
-            free: bytes(told.free),
-            available: bytes(told.available),
-            files: told.files,
-            files_free: told.files_free,
-        })
-    }
-
-    async fn quota(&self, principal: &Principal, path: &RemotePath) -> Result<Vec<Quota>, FilesystemError> {
-        self.exec.quota(principal, path).await
-    }
-
-    async fn acl(&self, principal: &Principal, path: &RemotePath) -> Result<Vec<AclEntry>, FilesystemError> {
-        self.exec.acl(principal, path).await
-    }
-
-    async fn follow(&self, principal: &Principal, path: &RemotePath, from: FollowFrom) -> Result<FollowStream, FilesystemError> {
-        Follower::start(&self.sessions, principal, path, from).await
     }
 }
 

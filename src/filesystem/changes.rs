@@ -1,0 +1,78 @@
+//! What changes entries: made, moved, copied, removed, with other rights.
+//!
+//! A new operation is a method here, and one of each implementation in its file of the same name.
+
+use async_trait::async_trait;
+
+use super::{CompressOptions, Compression, FilesystemError};
+use crate::domain::{FileMode, Principal, RemotePath};
+
+/// What changes entries: made, moved, copied, removed, with other rights. Every method acts as `principal`; the cluster's permissions decide.
+#[async_trait]
+pub trait Changes: Send + Sync {
+    /// Sets permission bits.
+    async fn chmod(&self, principal: &Principal, path: &RemotePath, mode: &FileMode) -> Result<(), FilesystemError>;
+
+    /// Sets owner and group, each by name or number, where given.
+    async fn chown(
+        &self,
+        principal: &Principal,
+        path: &RemotePath,
+        owner: Option<&str>,
+        group: Option<&str>,
+    ) -> Result<(), FilesystemError>;
+
+    /// Makes a directory; with `parents`, those above it too, and it is no error when it exists.
+    async fn mkdir(&self, principal: &Principal, path: &RemotePath, parents: bool) -> Result<(), FilesystemError>;
+
+    /// Makes the symbolic link `link` that points to `target`.
+    async fn symlink(&self, principal: &Principal, target: &RemotePath, link: &RemotePath) -> Result<(), FilesystemError>;
+
+    /// Removes a file, a link, or a directory with all that is in it. It never follows a link.
+    async fn remove(&self, principal: &Principal, path: &RemotePath) -> Result<(), FilesystemError>;
+
+    /// Packs `source` into the archive `target`.
+    async fn compress(
+        &self,
+        principal: &Principal,
+        source: &RemotePath,
+        target: &RemotePath,
+        options: &CompressOptions,
+    ) -> Result<(), FilesystemError>;
+
+    /// Unpacks the archive `source` into the directory `target`.
+    async fn extract(
+        &self,
+        principal: &Principal,
+        source: &RemotePath,
+        target: &RemotePath,
+        compression: Compression,
+    ) -> Result<(), FilesystemError>;
+
+    /// Copies a file, a link, or a directory with all that is in it. The copy appears under its name only when it is whole.
+    /// `target` is its own name, never a directory that takes it; links there are replaced, not followed. Modes and times are kept.
+    async fn copy(
+        &self,
+        principal: &Principal,
+        source: &RemotePath,
+        target: &RemotePath,
+        options: CopyOptions,
+    ) -> Result<(), FilesystemError>;
+
+    /// Gives a file, a link or a directory the name `target`, also between two file systems. What is there already is replaced
+    /// when `overwrite` is set, directories with something in them excepted.
+    async fn rename(&self, principal: &Principal, source: &RemotePath, target: &RemotePath, overwrite: bool)
+    -> Result<(), FilesystemError>;
+
+    /// Sets a file's times to now; makes an empty one where there is none.
+    async fn touch(&self, principal: &Principal, path: &RemotePath) -> Result<(), FilesystemError>;
+}
+
+/// How to copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct CopyOptions {
+    /// What links point to is copied, and not the links.
+    pub dereference: bool,
+    /// A file or link that is there already is replaced.
+    pub overwrite: bool,
+}

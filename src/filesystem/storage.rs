@@ -1,0 +1,24 @@
+//! Room, quotas and permissions, and who the caller is.
+//!
+//! A new operation is a method here, and one of each implementation in its file of the same name.
+
+use async_trait::async_trait;
+
+use super::FilesystemError;
+use crate::domain::{AclEntry, Identity, Principal, Quota, RemotePath, Space};
+
+/// Room, quotas and permissions, and who the caller is. Every method acts as `principal`; the cluster's permissions decide.
+#[async_trait]
+pub trait Storage: Send + Sync {
+    /// How full the file system of a path is.
+    async fn space(&self, principal: &Principal, path: &RemotePath) -> Result<Space, FilesystemError>;
+
+    /// The caller's quotas, by the tool that the site has: on the file system of the path, or on all of them.
+    async fn quota(&self, principal: &Principal, path: &RemotePath) -> Result<Vec<Quota>, FilesystemError>;
+
+    /// The access control list of a path, links followed.
+    async fn acl(&self, principal: &Principal, path: &RemotePath) -> Result<Vec<AclEntry>, FilesystemError>;
+
+    /// Who the caller is on this cluster, as `id` says.
+    async fn identity(&self, principal: &Principal) -> Result<Identity, FilesystemError>;
+}

@@ -1,0 +1,46 @@
+//! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header) of a submission, and what the answer says of it.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::error::Kind;
+use crate::http::Api;
+use crate::http::problem::Problem;
+use crate::scheduler::Submitted;
+use crate::service::IdempotencyKey;
+
+const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// `hit` where the answer is that of an earlier request.
+pub(in crate::http) const REPLY: HeaderName = HeaderName::from_static("idempotency-key-reply");
+
+/// The key of the request, where it has one.
+pub(in crate::http) struct KeyHeader(Option<String>);
+
+impl FromRequestParts<Api> for KeyHeader {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
+        let mut values = parts.headers.get_all(KEY).iter();
+        let value = values.next().map(|value| value.to_str().unwrap_or_default().trim());
+        if values.next().is_some() {
+            return Err(Problem::new(Kind::Invalid, "send one Idempotency-Key"));
+        }
+        // The draft has a string between quotes; many clients leave them out.
+        let text = value.map(|text| text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text));
+        Ok(Self(text.map(str::to_owned)))
+    }
+}
+
+impl KeyHeader {
+    /// The key of a request with this content.
+    pub(super) fn of(self, content: &[u8]) -> Result<Option<IdempotencyKey>, Problem> {
+        let key = self.0.map(|key| IdempotencyKey::new(&key, content)).transpose();
+        key.map_err(|message| Problem::new(Kind::Invalid, message))
+    }
+}
+
+/// The header that tells a repeated answer from a first one.
+pub(super) fn reply(submitted: &Submitted) -> HeaderMap {
+    submitted.repeated.then(|| (REPLY, HeaderValue::from_static("hit"))).into_iter().collect()
+}

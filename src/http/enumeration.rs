@@ -1,0 +1,31 @@
+//! Schemas of enums that other modules own: their values as they are on the wire, of the enum itself.
+
+use serde::Serialize;
+use utoipa::openapi::Schema;
+use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
+
+/// A string that is one of these values.
+pub(crate) fn one_of<T: Serialize>(description: &str, values: &[T], default: Option<&T>) -> Schema {
+    let on_the_wire = |value: &T| serde_json::to_value(value).unwrap_or_default();
+    let schema = ObjectBuilder::new().schema_type(SchemaType::Type(Type::String)).description(Some(description));
+    let schema = schema.enum_values(Some(values.iter().map(on_the_wire))).default(default.map(on_the_wire));
+    schema.into()
+}
+
+/// A named component with the values of an enum that knows no OpenAPI.
+macro_rules! enum_schema {
+    ($(#[doc = $doc:literal])* $name:ident of [$($value:expr),+ $(,)?]) => {
+        $(#[doc = $doc])*
+        pub(in crate::http) struct $name;
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                $crate::http::enumeration::one_of(concat!($($doc),*).trim(), &[$($value),+], None).into()
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
+    };
+}
+
+pub(crate) use enum_schema;

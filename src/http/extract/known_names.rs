@@ -1,0 +1,131 @@
+//! Names that an operation does not know, in the query and in documents. FirecREST ignores them, and with them what the caller wanted:
+//! here they are refused, unless `server.lenient` is set.
+
+use std::collections::HashMap;
+
+use axum::http::Method;
+use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
+use utoipa::openapi::{OpenApi, RefOr};
+
+use crate::domain::nearest_name;
+use crate::service::{InvalidField, InvalidRequest, Place};
+
+/// How much of an unknown name is repeated, in characters.
+const MAX_SHOWN: usize = 64;
+
+/// The most unknown names that one answer tells of.
+const MAX_TOLD: usize = 16;
+
+/// Names that clients of FirecREST send to operations that have no use for them: pyfirecrest asks for one job as it asks for a list.
+const SENT_IN_VAIN: [(&str, &[&str]); 1] = [("/compute/{system_name}/jobs/{job_id}", &["allusers", "account", "name", "time_window"])];
+
+/// The names that the query of each operation may have, as the API's own document has them.
+pub(crate) struct QueryNames(HashMap<String, Vec<(Method, Vec<String>)>>);
+
+impl QueryNames {
+    /// Reads them from the document.
+    pub(crate) fn of(document: &OpenApi) -> Self {
+        let routes = document.paths.paths.iter();
+        Self(routes.map(|(route, item)| (route.clone(), operations(item).map(|(method, own)| (method, names(own))).collect())).collect())
+    }
+
+    /// Looks for names in a query that the operation does not have.
+    ///
+    /// # Errors
+    /// When there are some.
+    pub(crate) fn check<'a>(&self, route: &str, method: &Method, written: impl Iterator<Item = &'a str>) -> Result<(), InvalidRequest> {
+        let Some(operations) = self.0.get(route) else { return Ok(()) };
+        let known = |method: &Method| operations.iter().find(|(known, _)| known == method).map(|(_, names)| names);
+        // Without an operation of its own, HEAD is that of GET. OPTIONS asks about a resource, and acts on none.
+        let names = match *method {
+            Method::HEAD => known(method).or_else(|| known(&Method::GET)),
+            Method::OPTIONS => None,
+            _ => known(method),
+        };
+        let Some(names) = names else { return Ok(()) };
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let in_vain = |name: &str| SENT_IN_VAIN.iter().any(|(to, sent)| *to == route && sent.contains(&name));
+        let others = written.filter(|name| !names.contains(name) && !in_vain(name)).take(MAX_TOLD);
+        let unknown: Vec<_> = others.map(|name| unknown(Place::Parameter, name, name, &names)).collect();
+        if unknown.is_empty() { Ok(()) } else { Err(unknown.into_iter().collect()) }
+    }
+}
+
+fn operations(item: &PathItem) -> impl Iterator<Item = (Method, &Operation)> {
+    let all = [
+        (Method::GET, &item.get),
+        (Method::HEAD, &item.head),
+        (Method::PUT, &item.put),
+        (Method::POST, &item.post),
+        (Method::PATCH, &item.patch),
+        (Method::DELETE, &item.delete),
+    ];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_ref()?)))
+}
+
+fn names(operation: &Operation) -> Vec<String> {
+    let parameters = operation.parameters.iter().flatten().filter_map(|parameter| match parameter {
+        RefOr::T(parameter) => Some(parameter),
+        RefOr::Ref(_) => None,
+    });
+    parameters.filter(|parameter| parameter.parameter_in == ParameterIn::Query).map(|parameter| parameter.name.clone()).collect()
+}
+
+/// The name of a member that serde does not know, and what is wrong with it, by serde's message and the path that it tells of: that of the
+/// member, or of what stands around it. Nothing where the message tells of something else.
+pub(crate) fn unknown_member(path: &str, message: &str) -> Option<(String, InvalidField)> {
+    let (name, rest) = message.strip_prefix("unknown field `")?.split_once("`, ")?;
+    let known = rest.split('`').skip(1).step_by(2);
+    // Other ways to write the same are understood, but not taught.
+    let known: Vec<&str> = known.filter(|known| !known.contains('_')).collect();
+    let is_own = path == name || path.strip_suffix(name).is_some_and(|parent| parent.ends_with('.'));
+    let at = match path {
+        _ if is_own => path.to_owned(),
+        "." => name.to_owned(),
+        parent => format!("{parent}.{name}"),
+    };
+    Some((name.to_owned(), unknown(Place::Document, name, &at, &known)))
+}
+
+/// What is wrong with `written`, which stands at `place` where only these names are known.
+pub(crate) fn unknown(place: Place, written: &str, at: &str, known: &[&str]) -> InvalidField {
+    let hint = match nearest_name(written, known.iter().copied()) {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None if known.is_empty() => "there are none".to_owned(),
+        None => format!("known are `{}`", known.join("`, `")),
+    };
+    let name: String = at.chars().filter(|character| !character.is_control()).take(MAX_SHOWN).collect();
+    InvalidField { place, name: name.into(), message: format!("this name is not known here: {hint}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(path: &str, message: &str) -> (String, String) {
+        let (_, field) = unknown_member(path, message).unwrap();
+        (field.name.into_owned(), field.message)
+    }
+
+    #[test]
+    fn the_nearest_name_of_those_that_serde_tells_is_offered() {
+        let message = "unknown field `standartOutput`, expected one of `name`, `standardOutput`, `standard_output` at line 1 column 9";
+        assert_eq!(
+            told("job", message),
+            ("job.standartOutput".to_owned(), "this name is not known here: did you mean `standardOutput`?".to_owned())
+        );
+        assert_eq!(told("job.standartOutput", message), told("job", message));
+        let message = "unknown field `nodes`, expected `command` or `other_name`";
+        assert_eq!(told(".", message), ("nodes".to_owned(), "this name is not known here: known are `command`".to_owned()));
+        assert_eq!(told("nodes", message), told(".", message));
+        assert_eq!(told(".", "unknown field `x`, there are no fields").1, "this name is not known here: there are none");
+        assert!(unknown_member(".", "missing field `path`").is_none());
+    }
+
+    #[test]
+    fn a_name_is_repeated_in_part_and_without_what_could_forge_a_line() {
+        let name = format!("a\nb{}", "x".repeat(1000));
+        let field = unknown(Place::Parameter, &name, &name, &["path"]);
+        assert_eq!((field.name.chars().count(), &field.name[..3]), (MAX_SHOWN, "abx"));
+    }
+}

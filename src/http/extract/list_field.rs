@@ -1,0 +1,9 @@
+//! Header fields that hold a list (RFC 9110, 5.6.1).
+
+use axum::http::{HeaderMap, HeaderName};
+
+/// The members of a list, as it stands in all fields of that name. Members of ours hold no comma, so that it can be cut there.
+pub(crate) fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> + use<'a> {
+    let fields = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    fields.flat_map(|field| field.split(',')).map(str::trim).filter(|member| !member.is_empty())
+}

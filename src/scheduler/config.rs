@@ -1,0 +1,141 @@
+//! The `scheduler` section of a cluster: one shape for each type of scheduler.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::freshness::freshness;
+use super::slurm::ConnectionMode;
+use super::{RecordSettings, local, pbs, slurm};
+
+/// A cluster's batch scheduler.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Config {
+    /// Slurm.
+    Slurm {
+        /// The keys of every type.
+        #[serde(flatten)]
+        common: Common,
+        /// The keys of Slurm. As in FirecREST, they are no section of their own.
+        #[serde(flatten)]
+        slurm: slurm::Config,
+    },
+    /// OpenPBS and PBS Professional, and Torque where it is the same.
+    Pbs {
+        /// The keys of every type.
+        #[serde(flatten)]
+        common: Common,
+        /// Interface to the scheduler.
+        #[serde(default)]
+        connection_mode: CommandsOnly,
+        /// Settings of PBS.
+        #[serde(default)]
+        pbs: pbs::Config,
+    },
+    /// Goldcrest's own scheduler, for one host without another.
+    Local {
+        /// The keys of every type.
+        #[serde(flatten)]
+        common: Common,
+        /// Interface to the scheduler.
+        #[serde(default)]
+        connection_mode: CommandsOnly,
+        /// Settings of the local scheduler.
+        #[serde(default)]
+        local: local::Config,
+    },
+}
+
+/// The keys that every type of scheduler has.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub struct Common {
+    /// Version, such as `24.11.0`, shown to clients. Goldcrest detects the features itself.
+    pub version: String,
+    /// Time limit of a REST call in seconds.
+    #[serde(default = "default_timeout")]
+    pub timeout: u64,
+    /// Seconds for which an answer about jobs, nodes, partitions, reservations or accounts is cached for the same caller; fractions are
+    /// allowed, the maximum is 3600. Submitting, cancelling and attaching discard the cached answers. With 0, only requests at the same
+    /// time share an answer.
+    #[serde(default = "default_read_freshness")]
+    pub read_freshness: f64,
+    /// Days for which the record of a submission with an `Idempotency-Key` is kept in the user's home directory on the cluster, below
+    /// `.goldcrest/submit`; from 1 to 365. Afterwards the key can be used again.
+    #[serde(default = "default_record_days")]
+    #[schemars(range(min = 1, max = 365))]
+    pub submission_record_days: u32,
+}
+
+impl Common {
+    /// How records of submissions are kept.
+    pub fn records(&self) -> RecordSettings {
+        RecordSettings { days: self.submission_record_days, ..RecordSettings::default() }
+    }
+}
+
+fn default_record_days() -> u32 {
+    RecordSettings::default().days
+}
+
+impl Config {
+    /// The keys that every type has.
+    pub fn common(&self) -> &Common {
+        match self {
+            Self::Slurm { common, .. } | Self::Pbs { common, .. } | Self::Local { common, .. } => common,
+        }
+    }
+
+    /// The type alone.
+    pub fn kind(&self) -> SchedulerType {
+        match self {
+            Self::Slurm { .. } => SchedulerType::Slurm,
+            Self::Pbs { .. } => SchedulerType::Pbs,
+            Self::Local { .. } => SchedulerType::Local,
+        }
+    }
+
+    /// How it is spoken to.
+    pub fn connection_mode(&self) -> ConnectionMode {
+        match self {
+            Self::Slurm { slurm, .. } => slurm.connection_mode,
+            Self::Pbs { .. } | Self::Local { .. } => ConnectionMode::Ssh,
+        }
+    }
+
+    /// `read_freshness` as a length of time; what is no such length keeps nothing.
+    pub fn freshness(&self) -> Duration {
+        freshness(self.common().read_freshness)
+    }
+}
+
+fn default_timeout() -> u64 {
+    10
+}
+
+fn default_read_freshness() -> f64 {
+    1.0
+}
+
+/// The schedulers that are understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SchedulerType {
+    /// Slurm.
+    Slurm,
+    /// OpenPBS and PBS Professional, and Torque where it is the same.
+    Pbs,
+    /// Our own for one host without a scheduler.
+    Local,
+}
+
+/// How a scheduler without a REST API is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CommandsOnly {
+    /// Its commands, over SSH.
+    #[default]
+    Ssh,
+}

@@ -1,0 +1,184 @@
+//! What changes entries: made, moved, copied, removed, with other rights.
+//!
+//! Every path of a request passes `Access::path` or one of its kind, targets included.
+
+use super::audit::Change;
+use super::counts::Action;
+use super::text::{Findings, check_line};
+use super::{Access, InvalidRequest, Place, ServiceError};
+use crate::domain::{CompressOptions, Compression, DirectoryEntry, FileMode, RemotePath};
+use crate::filesystem::CopyOptions;
+
+/// Sets permission bits, given in octal or as a symbolic mode, and gives the changed entry.
+///
+/// # Errors
+/// When the mode is neither, the path breaks the policy, or the cluster does not allow it.
+pub async fn chmod(access: &Access, path: &str, mode: &str) -> Result<DirectoryEntry, ServiceError> {
+    let mode = FileMode::parse(mode);
+    let wrong = || InvalidRequest::new(Place::Document, "mode", "it must be octal, from 0 to 7777, or symbolic, such as `u+x,go-w`");
+    let mode = mode.ok_or_else(wrong)?;
+    let path = access.path(path).await?;
+    let files = access.files().await?;
+    let change = Change::begin(access, Action::FilesChmod, format!("{path} to {mode}"));
+    change.end(files.chmod(access.principal(), &path, &mode).await)?;
+    Ok(files.entry(access.principal(), &path).await?)
+}
+
+/// Sets owner and group, where given, and gives the changed entry.
+///
+/// # Errors
+/// When neither is given, a name cannot be one, the path breaks the policy, or the cluster does not allow it.
+pub async fn chown(access: &Access, path: &str, owner: &str, group: &str) -> Result<DirectoryEntry, ServiceError> {
+    let owner = posix_name("owner", owner)?;
+    let group = posix_name("group", group)?;
+    if owner.is_none() && group.is_none() {
+        return Err(InvalidRequest::new(Place::Document, "owner", "give `owner`, `group` or both").into());
+    }
+    let path = access.path(path).await?;
+    let files = access.files().await?;
+    let change = Change::begin(access, Action::FilesChown, format!("{path} to {}:{}", owner.unwrap_or(""), group.unwrap_or("")));
+    change.end(files.chown(access.principal(), &path, owner, group).await)?;
+    Ok(files.entry(access.principal(), &path).await?)
+}
+
+/// Makes a directory, with `parents` those above it too, and gives its entry.
+///
+/// # Errors
+/// When the path breaks the policy, or the cluster does not allow it.
+pub async fn mkdir(access: &Access, path: &str, parents: bool) -> Result<DirectoryEntry, ServiceError> {
+    let path = access.new_path(path).await?;
+    let files = access.files().await?;
+    let change = Change::begin(access, Action::FilesMkdir, path.to_text());
+    change.end(files.mkdir(access.principal(), &path, parents).await)?;
+    Ok(files.entry(access.principal(), &path).await?)
+}
+
+/// Makes the symbolic link `link` to `target` and gives its entry.
+///
+/// # Errors
+/// When a path breaks the policy, or the cluster does not allow it.
+pub async fn symlink(access: &Access, target: &str, link: &str) -> Result<DirectoryEntry, ServiceError> {
+    let target = access.new_path(target).await?;
+    let link = access.path(link).await?;
+    let files = access.files().await?;
+    let change = Change::begin(access, Action::FilesSymlink, format!("{link} to {target}"));
+    change.end(files.symlink(access.principal(), &target, &link).await)?;
+    Ok(files.entry(access.principal(), &link).await?)
+}
+
+/// Removes a file or a directory with all that is in it.
+///
+/// # Errors
+/// When the path breaks the policy, is a configured file system itself, or the cluster does not allow it.
+pub async fn remove(access: &Access, path: &str) -> Result<(), ServiceError> {
+    let path = access.entry_path(path).await?;
+    refuse_file_system(access, &path, Place::Parameter, "path")?;
+    let change = Change::begin(access, Action::FilesRemove, path.to_text());
+    Ok(change.end(access.files().await?.remove(access.principal(), &path).await)?)
+}
+
+/// Packs `source` into the archive `target`.
+///
+/// # Errors
+/// When a path or the pattern breaks a rule, or the cluster does not do it.
+pub async fn compress(access: &Access, source: &str, target: &str, options: CompressOptions) -> Result<(), ServiceError> {
+    check_pattern(&options)?;
+    let source = access.path(source).await?;
+    let target = access.path(target).await?;
+    let files = access.files().await?;
+    let change = Change::begin(access, Action::FilesCompress, format!("{source} to {target}"));
+    Ok(change.end(files.compress(access.principal(), &source, &target, &options).await)?)
+}
+
+/// Unpacks the archive `source` into the directory `target`.
+///
+/// # Errors
+/// When a path breaks the policy, or the cluster does not do it.
+pub async fn extract(access: &Access, source: &str, target: &str, compression: Compression) -> Result<(), ServiceError> {
+    let source = access.path(source).await?;
+    let target = access.path(target).await?;
+    let files = access.files().await?;
+    let change = Change::begin(access, Action::FilesExtract, format!("{source} to {target}"));
+    Ok(change.end(files.extract(access.principal(), &source, &target, compression).await)?)
+}
+
+/// Copies a file, a link or a tree to `target`, its new name, and gives the new entry.
+///
+/// # Errors
+/// When a path breaks the policy, the target lies in the source or is one of the file systems, or the cluster does not do it.
+pub async fn copy(access: &Access, source: &str, target: &str, options: CopyOptions) -> Result<DirectoryEntry, ServiceError> {
+    let source = access.path(source).await?;
+    let target = target_of(access, &source, target).await?;
+    let files = access.files().await?;
+    let change = Change::begin(access, Action::FilesCopy, format!("{source} to {target}"));
+    change.end(files.copy(access.principal(), &source, &target, options).await)?;
+    Ok(files.entry(access.principal(), &target).await?)
+}
+
+/// Moves a file, a link or a tree to `target`, its new name, and gives the moved entry.
+///
+/// # Errors
+/// When a path breaks the policy, one of them is one of the file systems, the target lies in the source, or the cluster does not
+/// do it.
+pub async fn rename(access: &Access, source: &str, target: &str, overwrite: bool) -> Result<DirectoryEntry, ServiceError> {
+    let source = access.entry_path(source).await?;
+    let target = target_of(access, &source, target).await?;
+    if access.cluster().holds_file_system(&source) {
+        return Err(InvalidRequest::new(Place::Document, "sourcePath", "a configured file system cannot be moved").into());
+    }
+    let files = access.files().await?;
+    let change = Change::begin(access, Action::FilesMove, format!("{source} to {target}"));
+    change.end(files.rename(access.principal(), &source, &target, overwrite).await)?;
+    Ok(files.entry(access.principal(), &target).await?)
+}
+
+/// Sets a file's times to now, makes an empty one where there is none, and gives its entry.
+///
+/// # Errors
+/// When the path breaks the policy, or the cluster does not do it.
+pub async fn touch(access: &Access, path: &str) -> Result<DirectoryEntry, ServiceError> {
+    let path = access.path(path).await?;
+    let files = access.files().await?;
+    let change = Change::begin(access, Action::FilesTouch, path.to_text());
+    change.end(files.touch(access.principal(), &path).await)?;
+    Ok(files.entry(access.principal(), &path).await?)
+}
+
+/// Refuses a path whose disappearance would take a configured file system with it.
+pub(super) fn refuse_file_system(access: &Access, path: &RemotePath, place: Place, field: &'static str) -> Result<(), InvalidRequest> {
+    if access.cluster().holds_file_system(path) {
+        return Err(InvalidRequest::new(place, field, "a configured file system cannot be removed"));
+    }
+    Ok(())
+}
+
+/// Checks the expression that chooses files for an archive.
+pub(super) fn check_pattern(options: &CompressOptions) -> Result<(), InvalidRequest> {
+    match options.match_pattern.as_deref().map(|pattern| check_line(pattern, 4095)) {
+        Some(Err(message)) => Err(InvalidRequest::new(Place::Document, "matchPattern", message)),
+        _ => Ok(()),
+    }
+}
+
+/// A user's or group's name or number; an empty one is absent.
+fn posix_name<'a>(field: &'static str, name: &'a str) -> Result<Option<&'a str>, InvalidRequest> {
+    let mut findings = Findings::default();
+    let bad = |c: char| c.is_control() || c.is_whitespace() || matches!(c, ':' | '/');
+    if name.len() > 256 || name.starts_with('-') || name.contains(bad) {
+        findings.add(Place::Document, field, "it is not the name or number of a user or group");
+    }
+    findings.into_result()?;
+    Ok(Some(name).filter(|name| !name.is_empty()))
+}
+
+/// The target of a copy or a move, which is neither in its source nor a file system.
+async fn target_of(access: &Access, source: &RemotePath, target: &str) -> Result<RemotePath, ServiceError> {
+    let target = access.new_path(target).await?;
+    if target.is_within(source) {
+        return Err(InvalidRequest::new(Place::Document, "targetPath", "it is, or lies in, what is to be copied or moved").into());
+    }
+    if access.cluster().holds_file_system(&target) {
+        return Err(InvalidRequest::new(Place::Document, "targetPath", "a configured file system cannot be replaced").into());
+    }
+    Ok(target)
+}

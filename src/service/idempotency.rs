@@ -1,0 +1,40 @@
+//! The key by which a client names a submission, so that sending it again does not submit it again.
+
+use aws_lc_rs::digest::{Context, SHA256, digest};
+
+use super::Access;
+use crate::domain::hex;
+use crate::scheduler::SubmissionKey;
+
+/// The longest key, in bytes.
+const MAX_KEY: usize = 255;
+
+/// An `Idempotency-Key` with the request that it was sent with.
+#[derive(Clone, Debug)]
+pub struct IdempotencyKey {
+    key: String,
+    request: String,
+}
+
+impl IdempotencyKey {
+    /// The key of a request with this content.
+    ///
+    /// # Errors
+    /// What a key has to look like.
+    pub fn new(key: &str, content: &[u8]) -> Result<Self, &'static str> {
+        if key.is_empty() || key.len() > MAX_KEY || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("the Idempotency-Key is 1 to 255 printable ASCII characters without blanks, such as a UUID");
+        }
+        Ok(Self { key: key.to_owned(), request: hex(digest(&SHA256, content).as_ref()) })
+    }
+
+    /// The name of the submission: the same for this user, system and key alone, and on every replica.
+    pub(super) fn of(&self, access: &Access) -> Option<SubmissionKey> {
+        let mut context = Context::new(&SHA256);
+        for part in [access.principal().username.as_str(), access.cluster().name().as_str(), &self.key] {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part.as_bytes());
+        }
+        SubmissionKey::new(&hex(&context.finish().as_ref()[..16]), &self.request)
+    }
+}

@@ -1,0 +1,243 @@
+//! A submission with an `Idempotency-Key`: real shells and files, the schedulers' commands as scripts, and something killed at each step.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use goldcrest::domain::{JobDescription, JobScript, Principal, RemotePath};
+use goldcrest::scheduler::slurm::{Delimiter, SlurmCli};
+use goldcrest::scheduler::{RecordSettings, Scheduler, SchedulerError, SubmissionKey, Submitted, local, pbs};
+
+use crate::support::local_shell::LocalShell;
+use crate::support::{PATIENCE, principal, wait_for};
+
+const SHELLS: [&str; 4] = ["dash", "bash", "zsh", "ksh"];
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Slurm,
+    Pbs,
+    Local,
+}
+
+/// A login node, and two replicas that submit there.
+struct Site {
+    kind: Kind,
+    shell: Arc<LocalShell>,
+    replicas: [Box<dyn Scheduler>; 2],
+    ada: Principal,
+}
+
+impl Site {
+    fn with(kind: Kind, shell: &str) -> Option<Self> {
+        let shell = LocalShell::new(shell)?;
+        let (programs, text) = match kind {
+            Kind::Slurm => (&["sbatch", "squeue", "sacct"][..], include_str!("slurm.sh")),
+            Kind::Pbs => (&["qsub", "qstat", "qselect"][..], include_str!("../pbs/pbs.sh")),
+            Kind::Local => (&[][..], ""),
+        };
+        let script = shell.home().join("programs.sh");
+        std::fs::write(&script, text).unwrap();
+        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        for program in programs {
+            std::os::unix::fs::symlink(&script, shell.home().join("bin").join(program)).unwrap();
+        }
+        let records = RecordSettings { settle: Duration::from_secs(2), ..RecordSettings::default() };
+        let replica = || -> Box<dyn Scheduler> {
+            match kind {
+                Kind::Slurm => Box::new(SlurmCli::with_delimiter(shell.clone(), || Delimiter::fixed("test")).recording(records)),
+                Kind::Pbs => Box::new(pbs::Pbs::new(shell.clone(), pbs::Config::default()).recording(records)),
+                Kind::Local => Box::new(local::Local::new(shell.clone(), local::Config::default()).recording(records)),
+            }
+        };
+        let replicas = [replica(), replica()];
+        Some(Self { kind, shell, replicas, ada: principal("ada") })
+    }
+
+    fn slurm() -> Self {
+        Self::with(Kind::Slurm, "bash").unwrap()
+    }
+
+    fn each() -> Vec<Self> {
+        let sites = |kind| SHELLS.iter().filter_map(move |shell| Self::with(kind, shell));
+        [Kind::Slurm, Kind::Pbs, Kind::Local].into_iter().flat_map(sites).collect()
+    }
+
+    fn faults(&self, faults: &[&str]) {
+        std::fs::write(self.shell.home().join("faults"), faults.join("\n") + "\n").unwrap();
+    }
+
+    fn jobs(&self) -> usize {
+        let folder = match self.kind {
+            Kind::Slurm => "slurm",
+            Kind::Pbs => "pbs",
+            Kind::Local => ".local/state/goldcrest/jobs",
+        };
+        let jobs = std::fs::read_dir(self.shell.home().join(folder)).into_iter().flatten();
+        let is_there = |path: std::path::PathBuf| path.is_dir() && (self.kind != Kind::Local || path.join("status").exists());
+        jobs.filter(|job| is_there(job.as_ref().unwrap().path())).count()
+    }
+
+    fn job(&self) -> JobDescription {
+        JobDescription {
+            name: None,
+            account: None,
+            reservation: None,
+            partition: None,
+            working_directory: RemotePath::from_text(self.shell.home().to_str().unwrap()).unwrap(),
+            standard_input: None,
+            standard_output: None,
+            standard_error: None,
+            environment: BTreeMap::new(),
+            constraints: None,
+            script: JobScript::Inline("#!/bin/sh\n#SBATCH --comment=mine\n".to_owned()),
+        }
+    }
+
+    async fn submit(&self, replica: usize, key: &SubmissionKey) -> Result<Submitted, SchedulerError> {
+        self.replicas[replica].submit_once(&self.ada, &self.job(), key).await.map(|reported| reported.value)
+    }
+
+    /// Retries as a client does, by one replica and the other in turn, until there is an id.
+    async fn insist(&self, key: &SubmissionKey) -> Submitted {
+        let mut errors = Vec::new();
+        for replica in (0..2).cycle().take(12) {
+            match self.submit(replica, key).await {
+                Ok(submitted) => return submitted,
+                Err(SchedulerError::UnderWay(wait)) => tokio::time::sleep(wait).await,
+                Err(error) => errors.push(error.to_string()),
+            }
+        }
+        panic!("there is no id: {errors:?}")
+    }
+}
+
+fn key(number: u32) -> SubmissionKey {
+    SubmissionKey::new(&format!("{number:032x}"), &"d".repeat(64)).unwrap()
+}
+
+#[tokio::test]
+async fn a_repeated_submission_is_answered_with_the_id_of_the_first() {
+    for site in Site::each() {
+        let first = site.submit(0, &key(1)).await.unwrap();
+        let second = site.submit(1, &key(1)).await.unwrap();
+        assert_eq!((first.repeated, second.repeated, &first.id), (false, true, &second.id));
+        assert_ne!(site.submit(0, &key(2)).await.unwrap().id, first.id);
+        assert_eq!(site.jobs(), 2, "{:?}", site.kind);
+        if site.kind == Kind::Slurm {
+            let comment = std::fs::read_to_string(site.shell.home().join("slurm/1/comment")).unwrap();
+            assert_eq!(comment, format!("mine {}", key(1).tag()), "the job keeps its own comment");
+        }
+        let mode = std::fs::metadata(site.shell.home().join(".goldcrest/submit")).unwrap();
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777, 0o700);
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_submission_is_answered_also_where_the_job_could_not_be_submitted_any_more() {
+    for site in Site::each() {
+        let work = site.shell.home().join("gone");
+        std::fs::create_dir(&work).unwrap();
+        let job = JobDescription { working_directory: RemotePath::from_text(work.to_str().unwrap()).unwrap(), ..site.job() };
+        let first = site.replicas[0].submit_once(&site.ada, &job, &key(1)).await.unwrap().value;
+        wait_for(PATIENCE, || std::fs::remove_dir_all(&work).is_ok()).await;
+        let second = site.replicas[1].submit_once(&site.ada, &job, &key(1)).await.unwrap().value;
+        assert_eq!((second.repeated, &second.id), (true, &first.id), "{:?}", site.kind);
+    }
+}
+
+#[tokio::test]
+async fn a_key_stands_for_one_request() {
+    let site = Site::slurm();
+    site.submit(0, &key(1)).await.unwrap();
+    let other = SubmissionKey::new(&format!("{:032x}", 1), &"e".repeat(64)).unwrap();
+    assert!(matches!(site.submit(1, &other).await, Err(SchedulerError::KeyReused)));
+    assert_eq!(site.jobs(), 1);
+}
+
+#[tokio::test]
+async fn whatever_is_killed_there_is_one_job_and_its_id_is_found() {
+    let both = [&["before"][..], &["after"], &["shell"], &["before", "after"]];
+    // The script of PBS takes no job late.
+    let late = [&["flight"][..], &["before", "flight"]];
+    let slurm = both.iter().chain(&late).map(|faults| (Kind::Slurm, *faults));
+    let cases = slurm.chain(both.iter().map(|faults| (Kind::Pbs, *faults)));
+    join_all(cases.flat_map(|case| ["dash", "bash"].map(|shell| (case, shell))).map(async |((kind, faults), shell)| {
+        let Some(site) = Site::with(kind, shell) else { return };
+        site.faults(faults);
+        let submitted = site.insist(&key(1)).await;
+        assert_eq!(site.jobs(), 1, "{kind:?}: {faults:?}");
+        // What the controller takes late is there by now.
+        assert_eq!((site.insist(&key(1)).await.id, site.jobs()), (submitted.id, 1), "{kind:?}: {faults:?}");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn whenever_the_connection_is_lost_there_is_one_job() {
+    join_all([Kind::Slurm, Kind::Pbs, Kind::Local].map(async |kind| {
+        let site = Site::with(kind, "bash").unwrap();
+        for number in 0..12_u32 {
+            let key = key(number);
+            let lost = tokio::time::timeout(Duration::from_millis(u64::from(number) * 8), site.submit(0, &key)).await;
+            let submitted = site.insist(&key).await;
+            if let Ok(Ok(first)) = lost {
+                assert_eq!(first.id, submitted.id);
+            }
+            assert_eq!(site.jobs(), number as usize + 1, "{kind:?} {number}");
+        }
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn two_replicas_at_once_submit_one_job() {
+    join_all(Site::each().into_iter().map(async |site| {
+        let key = key(1);
+        let both = tokio::join!(site.insist(&key), site.insist(&key));
+        assert_eq!((both.0.id, site.jobs()), (both.1.id, 1), "{:?}", site.kind);
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn an_attempt_under_way_is_not_repeated() {
+    let site = Site::slurm();
+    site.faults(&["slow"]);
+    let (key, submitted) = (key(1), async |replica| site.submit(replica, &key(1)).await);
+    let second = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        submitted(1).await
+    };
+    let (first, second) = tokio::join!(site.submit(0, &key), second);
+    assert!(matches!(second, Err(SchedulerError::UnderWay(_))), "{second:?}");
+    assert_eq!((first.unwrap().repeated, site.jobs()), (false, 1));
+}
+
+#[tokio::test]
+async fn a_refused_submission_can_be_sent_again() {
+    let site = Site::slurm();
+    site.faults(&["refuse"]);
+    assert!(matches!(site.submit(0, &key(1)).await, Err(SchedulerError::Rejected(_))));
+    assert!(!site.insist(&key(1)).await.repeated);
+    assert_eq!(site.jobs(), 1);
+}
+
+#[tokio::test]
+async fn where_no_record_can_be_kept_nothing_is_submitted() {
+    let site = Site::slurm();
+    std::fs::write(site.shell.home().join(".goldcrest"), "a file").unwrap();
+    let error = site.submit(0, &key(1)).await.unwrap_err();
+    assert!(matches!(&error, SchedulerError::NoRecord(directory) if directory.ends_with("/.goldcrest/submit")), "{error:?}");
+    assert_eq!(site.jobs(), 0);
+}
+
+#[tokio::test]
+async fn a_working_directory_that_is_not_there_is_named_before_anything_is_submitted() {
+    let site = Site::slurm();
+    let job = JobDescription { working_directory: RemotePath::from_text("/no/such").unwrap(), ..site.job() };
+    let error = site.replicas[0].submit(&site.ada, &job).await.unwrap_err();
+    assert!(matches!(&error, SchedulerError::Rejected(words) if words.contains("/no/such")), "{error:?}");
+    assert_eq!(site.jobs(), 0);
+}
