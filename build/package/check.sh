@@ -28,7 +28,8 @@ main() {
     start_demo "$binary"
     trap 'stop_servers; stop_demo' EXIT
     package=${2:-$("$here/build.sh" --profile dev "$tools/bin/cargo-deb" | tail -1)}
-    check 'the unit starts, reloads and stops under systemd' unit_runs
+    # It needs the rights to boot a container, which not every machine of CI gives: .ci/full asks for it.
+    [ -z "${GOLDCREST_TRY_UNIT:-}" ] || check 'the unit starts, reloads and stops under systemd' unit_runs
     check 'the package installs, runs and is removed' installation
     check 'the alerts are rules of Prometheus' promtool check rules "$here/monitoring/alerts.yaml"
     check 'Prometheus reads the metrics and evaluates the alerts' prometheus_reads

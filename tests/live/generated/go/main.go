@@ -29,7 +29,7 @@ func main() {
 
 	script, output, name := "#!/bin/sh\necho from go\n", "go.out", "go"
 	job := client.JobDescriptionModel{WorkingDirectory: home, Name: &name, StandardOutput: &output, Script: &script}
-	submitted, err := api.PostJobSubmitComputeSystemNameJobsPostWithResponse(ctx, "local", client.PostJobSubmitRequest{Job: job})
+	submitted, err := api.PostJobSubmitComputeSystemNameJobsPostWithResponse(ctx, "local", nil, client.PostJobSubmitRequest{Job: job})
 	check(err)
 	expect(submitted.JSON201 != nil, submitted.Status())
 
