@@ -73,6 +73,11 @@ pub trait Classify: Error + Send + Sync + 'static {
     }
 }
 
+/// The causes of an error that clients may read, the nearest first.
+pub fn public_causes(error: &dyn Classify) -> impl Iterator<Item = &dyn Classify> {
+    std::iter::successors(error.public_cause(), |cause| cause.public_cause())
+}
+
 /// Displays an error and then each of its sources, once.
 pub struct ErrorChain<'a>(pub &'a (dyn Error + 'static));
 

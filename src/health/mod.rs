@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::authn::PrincipalSource;
 use crate::cluster::{Cluster, ProbeConfig, WithoutHealthCheck};
 use crate::domain::{ClusterHealth, Principal, RemotePath, ServiceHealth, ServiceType};
-use crate::error::{Classify, ErrorChain};
+use crate::error::{Classify, ErrorChain, public_causes};
 use crate::ssh::{CommandError, Exec, Limits};
 
 /// How long the identity provider may take for the service account's token.
@@ -182,6 +182,5 @@ fn exception(message: String) -> ServiceHealth {
 }
 /// The message for operators' and clients' eyes, with the causes that may be shown.
 fn with_causes(error: &impl Classify) -> String {
-    let causes = std::iter::successors(error.public_cause(), |cause| cause.public_cause());
-    causes.fold(error.public_message().into_owned(), |text, cause| format!("{text}: {}", cause.public_message()))
+    public_causes(error).fold(error.public_message().into_owned(), |text, cause| format!("{text}: {}", cause.public_message()))
 }

@@ -32,9 +32,6 @@ pub use freshness::MAX_FRESHNESS;
 pub use slurm::ConnectionMode;
 pub use submission_record::{RecordSettings, SubmissionKey, Submitted};
 
-/// Why a submission cannot be recorded where a scheduler has no other word for it.
-const NO_RECORDS: &str = "submissions are not recorded here: leave out Idempotency-Key";
-
 /// What a batch scheduler does for a caller. Every method acts as `principal`, who sees and changes what the scheduler lets
 /// them. A scheduler with more than one backend reports which of them answered.
 #[async_trait]
@@ -49,10 +46,7 @@ pub trait Scheduler: Send + Sync {
         principal: &Principal,
         job: &JobDescription,
         key: &SubmissionKey,
-    ) -> Result<Reported<Submitted>, SchedulerError> {
-        let _ = (principal, job, key);
-        Err(SchedulerError::Unsupported(NO_RECORDS))
-    }
+    ) -> Result<Reported<Submitted>, SchedulerError>;
 
     /// The jobs that match: all pending and running ones, and the finished ones of the window.
     async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError>;

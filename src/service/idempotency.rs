@@ -3,7 +3,6 @@
 use aws_lc_rs::digest::{Context, SHA256, digest};
 
 use super::Access;
-use crate::domain::hex;
 use crate::scheduler::SubmissionKey;
 
 /// The longest key, in bytes.
@@ -13,7 +12,7 @@ const MAX_KEY: usize = 255;
 #[derive(Clone, Debug)]
 pub struct IdempotencyKey {
     key: String,
-    request: String,
+    request: [u8; 32],
 }
 
 impl IdempotencyKey {
@@ -25,16 +24,20 @@ impl IdempotencyKey {
         if key.is_empty() || key.len() > MAX_KEY || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err("the Idempotency-Key is 1 to 255 printable ASCII characters without blanks, such as a UUID");
         }
-        Ok(Self { key: key.to_owned(), request: hex(digest(&SHA256, content).as_ref()) })
+        let mut request = [0; 32];
+        request.copy_from_slice(digest(&SHA256, content).as_ref());
+        Ok(Self { key: key.to_owned(), request })
     }
 
     /// The name of the submission: the same for this user, system and key alone, and on every replica.
-    pub(super) fn of(&self, access: &Access) -> Option<SubmissionKey> {
+    pub(super) fn of(&self, access: &Access) -> SubmissionKey {
         let mut context = Context::new(&SHA256);
         for part in [access.principal().username.as_str(), access.cluster().name().as_str(), &self.key] {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part.as_bytes());
         }
-        SubmissionKey::new(&hex(&context.finish().as_ref()[..16]), &self.request)
+        let mut name = [0; 16];
+        name.copy_from_slice(&context.finish().as_ref()[..16]);
+        SubmissionKey::new(&name, &self.request)
     }
 }

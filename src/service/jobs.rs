@@ -2,7 +2,7 @@
 
 use crate::domain::{Job, JobDescription, JobId, JobMetadata, JobQuery, JobScript, Reading, Reported};
 use crate::error::Classify;
-use crate::scheduler::{AttachOutput, SchedulerError, Submitted};
+use crate::scheduler::{AttachOutput, Submitted};
 
 use super::audit::Change;
 use super::counts::Action;
@@ -28,10 +28,7 @@ pub async fn submit(access: &Access, submission: Submission, key: Option<&Idempo
     let scheduler = access.cluster().scheduler()?;
     let change = Change::begin(access, Action::JobsSubmit, describe(&job));
     let submitted = match key {
-        Some(key) => match key.of(access) {
-            Some(key) => scheduler.submit_once(access.principal(), &job, &key).await,
-            None => Err(SchedulerError::NoRecord("the key has no name".to_owned())),
-        },
+        Some(key) => scheduler.submit_once(access.principal(), &job, &key.of(access)).await,
         None => {
             let submitted = scheduler.submit(access.principal(), &job).await;
             submitted.map(|reported| reported.map(|id| Submitted { id, repeated: false }))

@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::error::{Classify, ErrorChain, Kind};
+use crate::error::{Classify, ErrorChain, Kind, public_causes};
 use crate::filesystem::FilesystemError;
 use crate::http::problem::context::RequestContext;
 use crate::scheduler::SchedulerError;
@@ -215,8 +215,7 @@ impl Problem {
 
     fn classified(error: &impl Classify) -> Self {
         let message = error.public_message().into_owned();
-        let causes = std::iter::successors(error.public_cause(), |cause| cause.public_cause());
-        let causes: Vec<String> = causes.map(|cause| cause.public_message().into_owned()).collect();
+        let causes: Vec<String> = public_causes(error).map(|cause| cause.public_message().into_owned()).collect();
         let mut problem = Self::new(error.kind(), message);
         problem.0.caused_by = (!causes.is_empty()).then_some(causes);
         problem.0.maybe_effected = error.maybe_effected();

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::domain::{JobScript, JobStatus, JobTimes, RemotePath, Secret};
 use crate::error::{Classify, Kind};
+use crate::scheduler::{SubmissionKey, Submitted};
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -59,6 +60,10 @@ impl Scheduler for Counting {
         let id = (jobs.len() + 1).to_string();
         jobs.push(job(&id));
         Ok(JobId::new(&id).unwrap().into())
+    }
+
+    async fn submit_once(&self, by: &Principal, job: &JobDescription, _: &SubmissionKey) -> Result<Reported<Submitted>, SchedulerError> {
+        self.submit(by, job).await.map(|reported| reported.map(|id| Submitted { id, repeated: false }))
     }
 
     async fn jobs(&self, _: &Principal, _: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {

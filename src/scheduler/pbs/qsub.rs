@@ -8,7 +8,7 @@ use super::job_ref::shown_id;
 use super::variables::Variables;
 use crate::domain::{JobDescription, JobId, JobScript, RemotePath, bytes_to_text};
 use crate::scheduler::SchedulerError;
-use crate::scheduler::submission_record::{self, Attempt, NextAttempt};
+use crate::scheduler::submission_record::{NextAttempt, WithRecord};
 use crate::ssh::{CommandError, CommandLine, Environment, RawOutput, RemoteCommand};
 
 /// The variable by which a job is found. Like all that begin so, it goes into a directive.
@@ -26,9 +26,6 @@ pub(super) struct Qsub<'a> {
     elsewhere: bool,
     record: Option<NextAttempt<'a>>,
 }
-
-/// The same as an attempt of a submission with a record.
-pub(super) struct RecordedQsub<'a>(Qsub<'a>);
 
 impl<'a> Qsub<'a> {
     /// The submission of a job; `elsewhere` when its queue is on another server than the one that is asked where none is named.
@@ -56,8 +53,8 @@ impl<'a> Qsub<'a> {
     }
 
     /// The same as the next attempt of a submission. Its job is to have the variable [`TAG`].
-    pub(super) fn recorded(self, record: NextAttempt<'a>) -> RecordedQsub<'a> {
-        RecordedQsub(Self { record: Some(record), ..self })
+    pub(super) fn recorded(self, record: NextAttempt<'a>) -> WithRecord<Self> {
+        WithRecord(Self { record: Some(record), ..self })
     }
 
     /// The id in what qsub printed, where it ended with this status.
@@ -195,29 +192,6 @@ impl RemoteCommand for Qsub<'_> {
                 let printed: String = output.trim().chars().take(80).collect();
                 Err(CommandError::Output { program: "qsub", reason: format!("{printed:?} holds no job id") })
             }
-        }
-    }
-}
-
-impl RemoteCommand for RecordedQsub<'_> {
-    type Output = Attempt;
-
-    fn command_line(&self) -> CommandLine {
-        self.0.command_line()
-    }
-
-    fn stdin(&self) -> Bytes {
-        self.0.stdin()
-    }
-
-    fn environment(&self) -> Environment {
-        self.0.environment()
-    }
-
-    fn parse(&self, raw: RawOutput) -> Result<Attempt, CommandError> {
-        match submission_record::recorded(&raw) {
-            Some(attempt) => Ok(attempt),
-            None => self.0.parse(raw).map(Attempt::Submitted),
         }
     }
 }

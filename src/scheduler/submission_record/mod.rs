@@ -8,11 +8,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use super::SchedulerError;
-use crate::domain::{JobId, bytes_to_text};
+use crate::domain::{JobId, bytes_to_text, hex};
 use crate::error::ErrorChain;
-use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
+use crate::ssh::{CommandError, CommandLine, Environment, RawOutput, RemoteCommand};
 
 #[cfg(test)]
 mod model;
@@ -33,10 +34,9 @@ pub struct SubmissionKey {
 }
 
 impl SubmissionKey {
-    /// A name and a digest in hexadecimal; `None` for what is no such text.
-    pub fn new(name: &str, digest: &str) -> Option<Self> {
-        let is_hex = |text: &str| (32..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        (is_hex(name) && is_hex(digest)).then(|| Self { name: name.to_owned(), digest: digest.to_owned() })
+    /// A name for a request with this digest. Both reach shells and file names, in hexadecimal.
+    pub fn new(name: &[u8; 16], digest: &[u8; 32]) -> Self {
+        Self { name: hex(name), digest: hex(digest) }
     }
 
     /// The name, in hexadecimal.
@@ -123,6 +123,32 @@ pub(super) fn recorded(raw: &RawOutput) -> Option<Attempt> {
         "unwritable" => Attempt::Unwritable(rest.to_owned()),
         _ => return None,
     })
+}
+
+/// A submitting command that keeps a record, so that it may be run again: what it tells is an [`Attempt`].
+pub(super) struct WithRecord<C>(pub(super) C);
+
+impl<C: RemoteCommand<Output = JobId>> RemoteCommand for WithRecord<C> {
+    type Output = Attempt;
+
+    fn command_line(&self) -> CommandLine {
+        self.0.command_line()
+    }
+
+    fn stdin(&self) -> Bytes {
+        self.0.stdin()
+    }
+
+    fn environment(&self) -> Environment {
+        self.0.environment()
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<Attempt, CommandError> {
+        match recorded(&raw) {
+            Some(attempt) => Ok(attempt),
+            None => self.0.parse(raw).map(Attempt::Submitted),
+        }
+    }
 }
 
 /// A submission with a record, to one scheduler.

@@ -114,7 +114,7 @@ impl Site {
 }
 
 fn key(number: u32) -> SubmissionKey {
-    SubmissionKey::new(&format!("{number:032x}"), &"d".repeat(64)).unwrap()
+    SubmissionKey::new(&u128::from(number).to_be_bytes(), &[0xdd; 32])
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn a_repeated_submission_is_answered_also_where_the_job_could_not_be_submi
 async fn a_key_stands_for_one_request() {
     let site = Site::slurm();
     site.submit(0, &key(1)).await.unwrap();
-    let other = SubmissionKey::new(&format!("{:032x}", 1), &"e".repeat(64)).unwrap();
+    let other = SubmissionKey::new(&1_u128.to_be_bytes(), &[0xee; 32]);
     assert!(matches!(site.submit(1, &other).await, Err(SchedulerError::KeyReused)));
     assert_eq!(site.jobs(), 1);
 }

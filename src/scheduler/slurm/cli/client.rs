@@ -14,7 +14,7 @@ use super::failure::{accounting_is_off, explain, explain_refusal, is_not_known_h
 use super::sacct::{Runs, Sacct, Span};
 use super::sacct_metadata::{AccountedFiles, AccountedScript};
 use super::sacctmgr::Accounts;
-use super::sbatch::{RecordedSbatch, Sbatch, printed_id};
+use super::sbatch::{Sbatch, printed_id};
 use super::scancel::{Cancelled, Scancel};
 use super::scontrol::{ClusterConfig, Ping, Reservations, ShowConfig};
 use super::scontrol_job::{JobFiles, JobScriptText};
@@ -252,7 +252,7 @@ fn could_not_be_asked(error: &CommandError) -> bool {
 impl RecordedSubmission for Recorded<'_> {
     async fn attempt(&self, after: u32) -> Result<Attempt, SchedulerError> {
         let next = NextAttempt { key: self.key, after, settings: self.slurm.records };
-        self.slurm.run_sbatch(self.principal, &RecordedSbatch::new(self.job, next)).await
+        self.slurm.run_sbatch(self.principal, &Sbatch::new(self.job).recorded(next)).await
     }
 
     fn printed(&self, text: &str) -> Option<JobId> {

@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::domain::{JobDescription, JobId, JobScript, bytes_to_text, is_variable_name};
 use crate::scheduler::directives::{option, sbatch_lines};
-use crate::scheduler::submission_record::{self, Attempt, NextAttempt};
+use crate::scheduler::submission_record::{self, NextAttempt, WithRecord};
 use crate::ssh::{CommandError, CommandLine, Environment, RawOutput, RemoteCommand};
 
 /// Runs sbatch, as one line for `sh -c`.
@@ -26,13 +26,15 @@ pub(super) struct Sbatch<'a> {
     record: Option<NextAttempt<'a>>,
 }
 
-/// The same with a record, so that it may be run again.
-pub(super) struct RecordedSbatch<'a>(Sbatch<'a>);
-
 impl<'a> Sbatch<'a> {
     /// The submission of a job.
     pub(super) fn new(job: &'a JobDescription) -> Self {
         Self { job, record: None }
+    }
+
+    /// The same as the next attempt of a submission.
+    pub(super) fn recorded(self, record: NextAttempt<'a>) -> WithRecord<Self> {
+        WithRecord(Self { record: Some(record), ..self })
     }
 
     /// Which environment the job gets, for [`SUBMIT`].
@@ -71,13 +73,6 @@ impl<'a> Sbatch<'a> {
             JobScript::Path(_) => None,
         };
         Some(own.map_or_else(|| tag.clone(), |own| format!("{own} {tag}")))
-    }
-}
-
-impl<'a> RecordedSbatch<'a> {
-    /// The next attempt of a submission.
-    pub(super) fn new(job: &'a JobDescription, record: NextAttempt<'a>) -> Self {
-        Self(Sbatch { job, record: Some(record) })
     }
 }
 
@@ -171,29 +166,6 @@ impl RemoteCommand for Sbatch<'_> {
             return Err(CommandError::exit(&raw));
         }
         Err(not_understood(output.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default()))
-    }
-}
-
-impl RemoteCommand for RecordedSbatch<'_> {
-    type Output = Attempt;
-
-    fn command_line(&self) -> CommandLine {
-        self.0.command_line()
-    }
-
-    fn stdin(&self) -> Bytes {
-        self.0.stdin()
-    }
-
-    fn environment(&self) -> Environment {
-        self.0.environment()
-    }
-
-    fn parse(&self, raw: RawOutput) -> Result<Attempt, CommandError> {
-        match submission_record::recorded(&raw) {
-            Some(attempt) => Ok(attempt),
-            None => self.0.parse(raw).map(Attempt::Submitted),
-        }
     }
 }
 
