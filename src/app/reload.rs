@@ -53,6 +53,8 @@ pub(super) struct Driver {
     running: Running,
     background: Lifecycle,
     drained: CancellationToken,
+    /// The keys that take effect when the process starts, as they were then.
+    started_with: Vec<(&'static str, Fingerprint)>,
 }
 
 /// Why a configuration was refused.
@@ -70,7 +72,8 @@ enum ReloadError {
 
 impl Driver {
     pub(super) fn new(publish: Publish, running: Running, background: Lifecycle, drained: CancellationToken) -> Self {
-        Self { publish, running, background, drained }
+        let started_with = running.site.fingerprints.at_start.clone();
+        Self { publish, running, background, drained, started_with }
     }
 
     /// Keeps the site running, and replaces it when `reload` says so, until `stop` is cancelled.
@@ -131,7 +134,7 @@ impl Driver {
     async fn change_to(&mut self, config: Config) -> Result<(), ReloadError> {
         let tls = config.server.tls.clone();
         let present = Arc::clone(&self.running.site);
-        tell_what_waits(&present, &config);
+        tell_what_waits(&self.started_with, &config);
         let next = Arc::new(present.next(config)?);
         // The last step that can fail.
         match (&self.publish.tls, &tls) {
@@ -175,9 +178,9 @@ async fn close_when_unused(member: Member, drained: CancellationToken) {
 }
 
 /// Names the keys whose change has to wait for a start.
-fn tell_what_waits(present: &Site, next: &Config) {
-    let waits = present.fingerprints.at_start.iter().zip(&next.fingerprints.at_start).filter(|(before, after)| before != after);
+fn tell_what_waits(started_with: &[(&'static str, Fingerprint)], next: &Config) {
+    let waits = started_with.iter().zip(&next.fingerprints.at_start).filter(|(before, after)| before != after);
     for ((key, _), _) in waits {
-        tracing::warn!("{key} has changed: it takes effect at the next start");
+        tracing::warn!("{key} differs from what this process was started with: it takes effect at the next start");
     }
 }

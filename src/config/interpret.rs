@@ -392,7 +392,7 @@ fn shown(path: &str, text: &str) -> String {
 }
 
 /// Whether everybody on this machine may read a file.
-fn is_world_readable(file: &Path) -> bool {
+pub(super) fn is_world_readable(file: &Path) -> bool {
     std::fs::metadata(file).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o004 != 0)
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::interpret::Interpreter;
+use super::interpret::{Interpreter, is_world_readable};
 use crate::domain::{RemotePath, ServiceType, SystemName};
 use crate::error::ErrorChain;
 use crate::rest::Url;
@@ -32,6 +32,9 @@ pub(super) fn server(walk: &mut Interpreter, config: &http::Config) {
     maintenance(walk, "server.maintenance", &config.maintenance);
     if let Some(error) = config.tls.as_ref().and_then(|tls| tls.check().err()) {
         walk.report("server.tls", ErrorChain(&error).to_string());
+    }
+    if let Some(key) = config.tls.as_ref().map(|tls| &tls.private_key).filter(|key| is_world_readable(key)) {
+        walk.warning("server.tls.private_key", format!("{} can be read by everybody: chmod o-r it", key.display()));
     }
 }
 

@@ -89,10 +89,15 @@ impl<'a> Change<'a> {
     }
 
     /// Ends it with its outcome, which is passed through.
-    pub(super) fn end<T, E: Classify>(mut self, outcome: Result<T, E>) -> Result<T, E> {
+    pub(super) fn end<T, E: Classify>(self, outcome: Result<T, E>) -> Result<T, E> {
+        self.end_as(outcome, |_| Outcome::Done)
+    }
+
+    /// As [`Change::end`], where not every success did something.
+    pub(super) fn end_as<T, E: Classify>(mut self, outcome: Result<T, E>, success: impl FnOnce(&T) -> Outcome) -> Result<T, E> {
         self.ended = true;
         match &outcome {
-            Ok(_) => self.leave(Outcome::Done),
+            Ok(value) => self.leave(success(value)),
             Err(error) if error.maybe_effected() == Some(true) => self.leave(Outcome::Unknown),
             Err(_) => self.leave(Outcome::Failed),
         }

@@ -136,6 +136,8 @@ actions! {
 pub(super) enum Outcome {
     /// It was done.
     Done,
+    /// It had been done by an earlier request with the same key.
+    Repeated,
     /// It was not done, as far as is known.
     Failed,
     /// Nobody knows: the connection broke after it was sent.
@@ -145,12 +147,13 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 4] = [Self::Done, Self::Failed, Self::Unknown, Self::Cancelled];
+    const ALL: [Self; 5] = [Self::Done, Self::Repeated, Self::Failed, Self::Unknown, Self::Cancelled];
 
     /// Its name in the audit trail.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Done => "done",
+            Self::Repeated => "repeated",
             Self::Failed => "failed",
             Self::Unknown => "unknown",
             Self::Cancelled => "cancelled",

@@ -5,7 +5,7 @@ use crate::error::Classify;
 use crate::scheduler::{AttachOutput, Submitted};
 
 use super::audit::Change;
-use super::counts::Action;
+use super::counts::{Action, Outcome};
 use super::submission::{self, Submission};
 use super::text::Findings;
 use super::{Access, AccountingRequest, IdempotencyKey, InvalidRequest, Place, ServiceError};
@@ -34,7 +34,8 @@ pub async fn submit(access: &Access, submission: Submission, key: Option<&Idempo
             submitted.map(|reported| reported.map(|id| Submitted { id, repeated: false }))
         }
     };
-    change.end(submitted).map_err(|error| match error.maybe_effected() {
+    let success = |submitted: &Reported<Submitted>| if submitted.value.repeated { Outcome::Repeated } else { Outcome::Done };
+    change.end_as(submitted, success).map_err(|error| match error.maybe_effected() {
         Some(true) => ServiceError::MaybeSubmitted(error, if key.is_some() { ASK_BY_KEY } else { ASK_BY_LIST }),
         _ => error.into(),
     })

@@ -92,6 +92,15 @@ impl CommandError {
     pub fn exit(raw: &RawOutput) -> Self {
         Self::Exit { exit: raw.exit, stderr: bytes_to_text(raw.stderr.trim_ascii()) }
     }
+
+    /// The signal that ended the command, by its exit status. Real-time signals are not among them: programs have exit statuses of their own
+    /// from 160 to 255 (sbatch ends with 255 where it does not know an option).
+    pub fn signal(&self) -> Option<u32> {
+        match self {
+            Self::Exit { exit: exit @ 129..=159, .. } => Some(exit - 128),
+            _ => None,
+        }
+    }
 }
 
 impl Classify for CommandError {

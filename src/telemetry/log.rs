@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal, Write};
 use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::Directive;
+use tracing_subscriber::filter::{Directive, LevelFilter};
 
 /// The environment variable that says what is logged, in the syntax of `tracing_subscriber`'s `EnvFilter`.
 pub const LOG_VARIABLE: &str = "GOLDCREST_LOG";
@@ -57,6 +57,9 @@ pub enum TelemetryError {
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },
+    /// A word of the filter is no level.
+    #[error("`{0}` in the log's filter is no level: write trace, debug, info, warn, error or off, or `target=level`")]
+    NoLevel(String),
     /// Something else set a subscriber before.
     #[error("the log is set up already")]
     Subscriber(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -120,7 +123,12 @@ pub fn colours() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
+/// A word that stands alone is a level. tracing would take any other for a target, and with it log nothing else.
 fn filter(text: &str) -> Result<EnvFilter, TelemetryError> {
+    let alone = |word: &&str| !word.is_empty() && !word.contains(['=', ':', '[']) && word.parse::<LevelFilter>().is_err();
+    if let Some(word) = text.split(',').map(str::trim).find(alone) {
+        return Err(TelemetryError::NoLevel(word.to_owned()));
+    }
     let failed = |source| TelemetryError::Filter { filter: text.to_owned(), source };
     let audit: Directive = format!("{AUDIT_TARGET}=info").parse().map_err(failed)?;
     Ok(EnvFilter::builder().parse(text).map_err(failed)?.add_directive(audit))
@@ -135,6 +143,17 @@ mod tests {
         let text = filter("error").unwrap().to_string();
         assert!(text.contains("audit=info"), "{text}");
         assert!(text.contains("error"), "{text}");
+    }
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused_and_targets_are_not() {
+        for text in ["dbug", "info,goldcrest", "Warning"] {
+            let error = filter(text).unwrap_err().to_string();
+            assert!(error.contains("is no level") && error.contains("target=level"), "{text}: {error}");
+        }
+        for text in ["debug", "INFO", "off", "goldcrest::ssh=debug,info", "hyper=trace", "goldcrest::ssh", "", "info,"] {
+            assert!(filter(text).is_ok(), "{text}");
+        }
     }
 
     #[test]

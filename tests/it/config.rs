@@ -701,6 +701,22 @@ fn a_secret_file_that_everybody_can_read_is_warned_of() {
 }
 
 #[test]
+fn a_private_key_of_tls_that_everybody_can_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fixtures/tls");
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("one.key");
+    std::fs::copy(fixtures.join("one.key"), &key).unwrap();
+    let certificate = fixtures.join("one.pem");
+    let text = site() + &format!("server:\n  tls: {{certificate: {}, private_key: {}}}\n", certificate.display(), key.display());
+    for (mode, warned) in [(0o644, true), (0o640, false)] {
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+        let warnings = warnings(&read(&text).unwrap()).join("\n");
+        assert_eq!(warnings.contains("server.tls.private_key"), warned, "{mode:o}: {warnings}");
+    }
+}
+
+#[test]
 fn the_version_names_the_commit_and_the_level_of_the_api() {
     let told = String::from_utf8(goldcrest(&["--version"]).stdout).unwrap();
     let expected = format!("goldcrest {} (commit ", env!("CARGO_PKG_VERSION"));

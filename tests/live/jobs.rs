@@ -168,6 +168,17 @@ pub async fn what_the_scheduler_refuses_is_told(live: &Live) {
     let job = json!({"job": {"workingDirectory": "/home/fireuser", "partition": "no-such-partition", "script": "#!/bin/bash\ntrue\n"}});
     let answer = api.post("/compute/slurm/jobs", &job).await.expect(400);
     assert!(answer.message().contains("artition"), "{}", answer.message());
+    for system in ["slurm", "slurm24", "slurm26"] {
+        // sbatch ends with 255 where it does not know an option, or its value.
+        for (line, words) in [("--tiem=1", "--tiem=1"), ("--time=abc", "--time"), ("--mail-type=foo", "--mail-type")] {
+            let job = json!({"job": {"workingDirectory": "/home/fireuser", "script": format!("#!/bin/bash\n#SBATCH {line}\ntrue\n")}});
+            let answer = api.post(&format!("/compute/{system}/jobs"), &job).await.expect(400);
+            assert!(answer.message().contains(words), "{system}, {line}: {}", answer.message());
+        }
+        let job = json!({"job": {"workingDirectory": "/root", "script": "#!/bin/bash\ntrue\n"}});
+        let answer = api.post(&format!("/compute/{system}/jobs"), &job).await.expect(400);
+        assert!(answer.message().contains("/root"), "{system}: {}", answer.message());
+    }
     api.get("/compute/slurm/jobs/1;id", &[]).await.expect(400);
 }
 

@@ -197,11 +197,12 @@ fn answering(records: Vec<Record>, id: JobRef<'_>) -> Vec<Record> {
 }
 
 fn refused(error: CommandError) -> SchedulerError {
+    if let Some(signal) = error.signal() {
+        return SchedulerError::Unanswered(format!("qsub was ended by signal {signal}"));
+    }
     match error {
         // qsub succeeded: the job is there, and only its id was not understood.
         CommandError::Output { reason, .. } => SchedulerError::Unanswered(reason),
-        // Numbers up to that of the last signal; those of qsub itself are larger.
-        CommandError::Exit { exit: exit @ 129..=159, .. } => SchedulerError::Unanswered(format!("qsub was ended by signal {}", exit - 128)),
         error => explain_refusal("submit the job")(error),
     }
 }

@@ -169,6 +169,24 @@ async fn a_file_that_is_watched_is_read_anew_by_itself_and_what_takes_a_start_is
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_takes_a_start_is_compared_with_what_the_process_was_started_with() {
+    let double = Double::start(Behaviour::default()).await;
+    let reloaded = Reloaded::start(&[Site::of("good", &double)]).await;
+    let waits = "server.drain_timeout differs from what this process was started with";
+    let before = std::fs::read_to_string(reloaded.configuration()).unwrap();
+    reloaded.change(|text| text.replace("server: { ", "server: { drain_timeout: 5, "));
+    for times in 1..=2 {
+        reloaded.hang_up();
+        reloaded.logged("the configuration was reloaded", times).await;
+        reloaded.logged(waits, times).await;
+    }
+    reloaded.change(|_| before);
+    reloaded.hang_up();
+    reloaded.logged("the configuration was reloaded", 3).await;
+    assert_eq!(std::fs::read_to_string(&reloaded.log).unwrap().matches(waits).count(), 2, "nothing waits any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_maintenance_begins_and_ends_with_a_reload_and_the_connections_stay() {
     let double = Double::start(Behaviour::default()).await;
     let reloaded = Reloaded::start(&[Site::of("good", &double)]).await;

@@ -234,6 +234,25 @@ async fn where_no_record_can_be_kept_nothing_is_submitted() {
 }
 
 #[tokio::test]
+async fn an_option_that_sbatch_does_not_know_is_a_refusal_with_a_key_and_without() {
+    let site = Site::slurm();
+    site.faults(&["mistake", "mistake", "mistake"]);
+    let is_told = |error: &SchedulerError| matches!(error, SchedulerError::Rejected(words) if words.contains("'--tiem=1'"));
+    let error = site.replicas[0].submit(&site.ada, &site.job()).await.unwrap_err();
+    assert!(is_told(&error), "{error:?}");
+    let error = site.submit(0, &key(1)).await.unwrap_err();
+    assert!(is_told(&error), "{error:?}");
+    // Again with the same key: refused again, once the scheduler has had its time.
+    let mut again = site.submit(1, &key(1)).await.unwrap_err();
+    while let SchedulerError::UnderWay(wait) = again {
+        tokio::time::sleep(wait).await;
+        again = site.submit(1, &key(1)).await.unwrap_err();
+    }
+    assert!(is_told(&again), "{again:?}");
+    assert_eq!(site.jobs(), 0);
+}
+
+#[tokio::test]
 async fn a_working_directory_that_is_not_there_is_named_before_anything_is_submitted() {
     let site = Site::slurm();
     let job = JobDescription { working_directory: RemotePath::from_text("/no/such").unwrap(), ..site.job() };

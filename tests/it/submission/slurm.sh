@@ -18,6 +18,7 @@ sbatch() {
     if [ -n "$fault" ]; then sed -i 1d "$HOME/faults"; fi
     case $fault in
     refuse) echo 'sbatch: error: Batch job submission failed: Invalid qos specification' >&2 && exit 1 ;;
+    mistake) printf '%s\n' "sbatch: unrecognized option '--tiem=1'" 'Try "sbatch --help" for more information' >&2 && exit 255 ;;
     before) kill -9 $$ ;;
     flight)
         # The controller takes the job after sbatch has been killed.

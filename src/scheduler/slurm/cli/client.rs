@@ -123,13 +123,11 @@ impl SlurmCli {
                 answer.await
             }
         };
-        answer.map_err(|error| match error {
+        answer.map_err(|error| match (error.signal(), error) {
+            (Some(signal), _) => SchedulerError::Unanswered(format!("sbatch was ended by signal {signal}")),
             // sbatch succeeded: the job is there, and only its id was not understood.
-            CommandError::Output { reason, .. } => SchedulerError::Unanswered(reason),
-            CommandError::Exit { exit, .. } if exit > 128 => {
-                SchedulerError::Unanswered(format!("sbatch was ended by signal {}", exit - 128))
-            }
-            error => explain_refusal("submit the job")(error),
+            (None, CommandError::Output { reason, .. }) => SchedulerError::Unanswered(reason),
+            (None, error) => explain_refusal("submit the job")(error),
         })
     }
 

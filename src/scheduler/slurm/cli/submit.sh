@@ -8,7 +8,7 @@
 # unset, and the job gets that by the file. ksh93 keeps a descriptor open for a program only where it is redirected for that program.
 choice=$1; het=$2; script=$3; gc_attempt=;
 if [ -n "$5" ]; then begin_record "$5" "$6" "$7" "$8" "$9"; fi;
-[ -d "$4/" ] || { printf "sbatch: error: the working directory does not exist, or may not be entered: %s\n" "$4" >&2; exit 1; };
+[ -d "$4/." ] || { printf "sbatch: error: the working directory does not exist, or may not be entered: %s\n" "$4" >&2; exit 1; };
 shift 9;
 IFS= read -r given; exec 3<&0;
 known() { command cat "/proc/$PPID/environ" 2>/dev/null; command cat "/proc/$$/environ" 2>/dev/null || command env -0; };
