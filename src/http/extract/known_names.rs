@@ -11,7 +11,7 @@ use crate::domain::nearest_name;
 use crate::service::{InvalidField, InvalidRequest, Place};
 
 /// How much of an unknown name is repeated, in characters.
-const MAX_SHOWN: usize = 64;
+pub(crate) const MAX_SHOWN: usize = 64;
 
 /// The most unknown names that one answer tells of.
 const MAX_TOLD: usize = 16;

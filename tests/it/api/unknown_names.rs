@@ -110,12 +110,12 @@ async fn a_misspelt_member_is_told_with_its_place_and_the_nearest_one() {
     }
 }
 
-fn form() -> Request<Body> {
+fn form(parts: &[&str]) -> Request<Body> {
     let part = |name: &str| format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"; filename=\"f\"\r\n\r\nx\r\n");
     Request::post("/filesystem/daint/ops/upload?path=/home")
         .header("authorization", "Bearer token-of-alice")
         .header("content-type", "multipart/form-data; boundary=b")
-        .body(Body::from(format!("{}{}--b--\r\n", part("flie"), part("file"))))
+        .body(Body::from(parts.iter().map(|name| part(name)).collect::<String>() + "--b--\r\n"))
         .unwrap()
 }
 
@@ -125,9 +125,19 @@ fn lenient(scheduler: Vec<Step>, files: Vec<Step>) -> Api {
 
 #[tokio::test]
 async fn a_form_with_another_part_is_refused() {
-    let (location, name, message) = wrong(&Api::new(vec![], vec![]).send(form()).await);
+    let (location, name, message) = wrong(&Api::new(vec![], vec![]).send(form(&["flie", "file"])).await);
     assert_eq!((location.as_str(), name.as_str()), ("body", "flie"));
     assert!(message.contains("did you mean `file`?"), "{message}");
+}
+
+#[tokio::test]
+async fn a_form_with_a_second_file_says_that_only_the_first_was_written() {
+    for second in ["file", "other"] {
+        let written = (r#"alice: upload "/home/f" "x"..."#, Reply::Placed(Placed::Created));
+        let (location, name, message) = wrong(&Api::new(vec![], vec![written]).send(form(&["file", second])).await);
+        assert_eq!((location.as_str(), name.as_str()), ("body", second));
+        assert!(message.contains("`f` was written"), "{message}");
+    }
 }
 
 #[tokio::test]
@@ -139,7 +149,7 @@ async fn where_the_site_is_lenient_they_are_ignored_as_firecrest_does() {
     let job = json!({"nonsense": {}, "job": {"nodes": 4, "working_directory": "/home/alice", "timeLimit": 1, "script": "#!/bin/sh\n"}});
     assert_eq!(api.call(Method::POST, "/compute/daint/jobs", Some(job)).await.status, 201);
     assert_eq!(api.get("/compute/daint/jobs?state=FAILED").await.status, 200);
-    assert_eq!(api.send(form()).await.status, 204);
+    assert_eq!(api.send(form(&["flie", "file", "file"])).await.status, 204);
     let many: serde_json::Map<String, Value> = (0..33).map(|number| (format!("x{number}"), json!(1))).collect();
     for (uri, body) in [
         ("/compute/daint/jobs", Value::Object(many)),

@@ -17,12 +17,12 @@ use crate::http::extract::access::WriteAccess;
 use crate::http::extract::conditional::{Conditions, Evaluation, Validators};
 use crate::http::extract::digest::Digests;
 use crate::http::extract::forward_body::forward_body;
-use crate::http::extract::known_names::unknown;
+use crate::http::extract::known_names::{MAX_SHOWN, unknown};
 use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::model::request::{PathParameters, UploadForm, UploadParameters};
 use crate::http::problem::Problem;
 use crate::service::contents::{self, SizeLimit};
-use crate::service::{Access, InvalidRequest, Place, ServiceError};
+use crate::service::{Access, InvalidField, InvalidRequest, Place, ServiceError};
 
 /// Upload a file as a form
 ///
@@ -122,30 +122,47 @@ impl FromRequest<Api> for FilePart {
 }
 
 impl FilePart {
-    /// Reads the form up to the part `file`, for which the client has the time that a request may take, and writes it to
-    /// `directory` under its own name.
+    /// Writes the part `file` to `directory` under its own name. The client has the time that a request may take for the parts before it, and
+    /// again for those after it.
     async fn store(mut self, config: &Config, access: &Access, directory: &str) -> Result<(), Problem> {
         let pause = pause(config);
-        let deadline = Instant::now() + pause;
+        let mut deadline = Instant::now() + pause;
+        let mut written = None;
         loop {
-            let next = timeout_at(deadline, self.0.next_field()).await;
-            match next.map_err(|_| Problem::new(Kind::DeadlineExceeded, "the client stopped sending"))? {
-                Ok(Some(field)) if field.name() == Some("file") => return write(field, pause, access, directory).await,
-                Ok(Some(field)) if !config.lenient => {
-                    let name = field.name().unwrap_or_default();
-                    return Err(InvalidRequest::from_iter([unknown(Place::Document, name, name, &["file"])]).into());
+            match (timeout_at(deadline, self.0.next_field()).await, &written) {
+                (Ok(Ok(Some(field))), None) if field.name() == Some("file") => {
+                    written = Some(write(field, pause, access, directory).await?);
+                    deadline = Instant::now() + pause;
                 }
-                Ok(Some(_)) => {}
-                Ok(None) => return Err(missing("the form has no part `file`").into()),
-                Err(_) => return Err(missing("the form could not be read").into()),
+                (Ok(Ok(Some(field))), written) if !config.lenient => {
+                    let name = field.name().unwrap_or_default();
+                    return Err(InvalidRequest::from_iter([unwanted(name, written.as_deref())]).into());
+                }
+                (Ok(Ok(Some(_))), _) => {}
+                (Ok(Ok(None)), None) => return Err(missing("the form has no part `file`").into()),
+                (Ok(Err(_)), None) => return Err(missing("the form could not be read").into()),
+                (Err(_), None) => return Err(Problem::new(Kind::DeadlineExceeded, "the client stopped sending")),
+                // The file is whole, whatever becomes of the rest of the form.
+                (_, Some(_)) => return Ok(()),
             }
         }
     }
 }
 
-async fn write(mut field: Field<'_>, pause: Duration, access: &Access, directory: &str) -> Result<(), Problem> {
+/// What is wrong with a part that is not the first `file` of its form. `written` is the name of the file that stood before it.
+fn unwanted(part: &str, written: Option<&str>) -> InvalidField {
+    let Some(written) = written else { return unknown(Place::Document, part, part, &["file"]) };
+    let written: String = written.chars().filter(|character| !character.is_control()).take(MAX_SHOWN).collect();
+    let mut field = unknown(Place::Document, part, part, &[]);
+    field.message = format!("a form uploads one file: `{written}` was written, and nothing of this part");
+    field
+}
+
+/// Answers with the name of the file.
+async fn write(mut field: Field<'_>, pause: Duration, access: &Access, directory: &str) -> Result<String, Problem> {
     let name = field.file_name().map(ToOwned::to_owned).ok_or_else(|| missing("the part `file` has no file name"))?;
-    Ok(forward_body(&mut field, pause, |content| contents::upload(access, directory, &name, content)).await?)
+    forward_body(&mut field, pause, |content| contents::upload(access, directory, &name, content)).await?;
+    Ok(name)
 }
 
 /// How long a client is waited for.
