@@ -77,7 +77,7 @@ class Picture:
 
 def request():
     """The way of a request, from the client to the cluster."""
-    p = Picture(920, 440, "The way of a request: client, token, relation, service, scheduler or files, lane, cluster")
+    p = Picture(920, 440, "The path of a request: client, token, relation, service, scheduler or files, connections, cluster")
     p.frame(222, 20, 682, 400, "Goldcrest")
     p.box(16, 60, 160, 110, "Client", "curl, pyfirecrest,", "AiiDA, a portal")
     p.box(246, 60, 180, 110, "Token", "signature, issuer,", "audience, times:", "who is it?", own=True)
@@ -85,7 +85,7 @@ def request():
     p.box(702, 60, 180, 110, "Service", "path policy, limits,", "audit trail", own=True)
     p.box(702, 222, 180, 82, "Scheduler", "Slurm, PBS, local", own=True)
     p.box(702, 322, 180, 82, "Files", "SFTP or commands", own=True)
-    p.box(302, 222, 320, 182, "Lane", "the open SSH connections", "of ada to daint:", "kept shells for commands, SFTP", "sessions, channels for contents", own=True)
+    p.box(302, 222, 320, 182, "Connections", "the open SSH connections", "of ada to daint:", "kept shells for commands, SFTP", "sessions, channels for contents", own=True)
     p.box(16, 258, 160, 110, "Cluster", "sshd, as ada:", "sbatch, squeue,", "sftp-server")
     for x in (176, 426, 654):
         p.arrow((x, 115), ({176: 246, 426: 474, 654: 702}[x], 115))

@@ -15,7 +15,7 @@ curl() {
         */ops/follow*)
             local followed=
             for _ in 1 2 3 4 5 6; do
-                followed=$(command curl --fail --max-time 3 "$@") || [ $? != 22 ] || sleep 1
+                followed=$(command curl ${fail:+"$fail"} --max-time 3 "$@") || [ $? != 22 ] || sleep 1
                 [[ $followed != *data:* ]] || break
             done
             printf '%s\n' "$followed"

@@ -3,4 +3,4 @@
 seq 1000 >input.dat
 mkdir -p inputs
 cp input.dat inputs/
-printf '#!/bin/sh\nwc -c input.dat\n' >job.sh
+printf '#!/bin/sh\n#SBATCH --output=run7.out\nwc -c input.dat\n' >job.sh
