@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::Maintenance;
-use crate::http::middleware::client_address::{ForwardingHeader, Network};
+use crate::domain::{Maintenance, Network};
+use crate::http::middleware::client_address::ForwardingHeader;
 use crate::http::tls::TlsConfig;
 use crate::service::UserBounds;
 

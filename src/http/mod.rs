@@ -42,7 +42,7 @@ use crate::service::Gate;
 pub use axum::Router;
 pub use config::{Config, DocServer, LoggedHeader, Logger, MetricsConfig, ReloadTrigger};
 pub use middleware::access_log::{API_LEVEL, is_secret_header};
-pub use middleware::client_address::{ForwardingHeader, Network};
+pub use middleware::client_address::ForwardingHeader;
 pub use pages::openapi::document;
 pub use server::metrics_endpoint::{MetricsFormat, metrics};
 pub use server::request_metrics::{Answers, RequestMetrics, Times};

@@ -6,14 +6,18 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 
-use super::{Method, Object, Request, RestError};
+use super::guard::Forbidden;
+use super::{AddressGuard, Method, Object, Request, RestError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A pool of HTTP connections. Clones share it: one for the whole process is enough.
 #[derive(Clone, Debug)]
-pub struct Client(reqwest::Client);
+pub struct Client {
+    http: reqwest::Client,
+    guard: Option<AddressGuard>,
+}
 
 impl Client {
     /// A client that trusts the certificate authorities of the platform (or of `SSL_CERT_FILE`). Where there are none, as
@@ -25,8 +29,20 @@ impl Client {
     /// # Errors
     /// [`RestError::Setup`] when TLS cannot be set up.
     pub fn new() -> Result<Self, RestError> {
+        Self::build(None)
+    }
+
+    /// A client for addresses that callers choose: it calls only those that `guard` permits.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn guarded(guard: AddressGuard) -> Result<Self, RestError> {
+        Self::build(Some(guard))
+    }
+
+    fn build(guard: Option<AddressGuard>) -> Result<Self, RestError> {
         let builder = || {
-            reqwest::Client::builder()
+            let builder = reqwest::Client::builder()
                 .no_proxy()
                 .redirect(reqwest::redirect::Policy::none())
                 .referer(false)
@@ -34,13 +50,18 @@ impl Client {
                 .user_agent(concat!("goldcrest/", env!("CARGO_PKG_VERSION")))
                 .connect_timeout(CONNECT_TIMEOUT)
                 .pool_idle_timeout(IDLE_TIMEOUT)
-                .tcp_nodelay(true)
+                .tcp_nodelay(true);
+            match &guard {
+                Some(guard) => builder.dns_resolver(guard.clone()),
+                None => builder,
+            }
         };
-        if let Ok(client) = builder().build() {
-            return Ok(Self(client));
+        if let Ok(http) = builder().build() {
+            return Ok(Self { http, guard });
         }
         tracing::warn!("no certificate authorities were found on this host: https services cannot be reached; set SSL_CERT_FILE");
-        builder().tls_certs_only([]).build().map(Self).map_err(|error| RestError::Setup(error.without_url()))
+        let http = builder().tls_certs_only([]).build().map_err(|error| RestError::Setup(error.without_url()))?;
+        Ok(Self { http, guard })
     }
 
     /// Sends a request and reads the whole answer, whatever its status.
@@ -62,6 +83,9 @@ impl Client {
     }
 
     async fn send_untraced(&self, request: Request) -> Result<Response, RestError> {
+        if let Some(guard) = &self.guard {
+            guard.check_literal(&request.url)?;
+        }
         let method = match request.method {
             Method::Head => reqwest::Method::HEAD,
             Method::Get => reqwest::Method::GET,
@@ -69,7 +93,7 @@ impl Client {
             Method::Post => reqwest::Method::POST,
             Method::Delete => reqwest::Method::DELETE,
         };
-        let mut builder = self.0.request(method, request.url.inner().clone()).timeout(request.timeout);
+        let mut builder = self.http.request(method, request.url.inner().clone()).timeout(request.timeout);
         for (name, value) in &request.headers {
             let mut value = reqwest::header::HeaderValue::from_str(value.expose()).map_err(|_| RestError::Header)?;
             value.set_sensitive(true);
@@ -80,7 +104,9 @@ impl Client {
         }
         let classify = |error: reqwest::Error| {
             let error = error.without_url();
-            if error.is_connect() {
+            if let Some(Forbidden(address)) = forbidden(&error) {
+                RestError::Forbidden(address)
+            } else if error.is_connect() {
                 RestError::Connect(root_cause(&error))
             } else if error.is_timeout() {
                 RestError::Timeout(request.timeout)
@@ -103,6 +129,18 @@ impl Client {
         }
         Ok(Response { status: response.status().as_u16(), headers, body: body.freeze() })
     }
+}
+
+/// The address that the guard did not let a connection go to.
+fn forbidden(error: &reqwest::Error) -> Option<Forbidden> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(forbidden) = error.downcast_ref::<Forbidden>() {
+            return Some(*forbidden);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// The innermost cause: what the system or the TLS library says, such as `Connection refused`.

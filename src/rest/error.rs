@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::guard::Forbidden;
 use crate::error::{Classify, Kind};
 
 /// A failed call. No message holds a URL's query, a header, or any part of a body.
@@ -16,6 +17,9 @@ pub enum RestError {
     /// The request holds a header value that HTTP does not allow.
     #[error("the request holds a character that HTTP does not allow")]
     Header,
+    /// The address may not be called: nothing was sent.
+    #[error("{0} is not an address of the public internet, and the site does not allow it")]
+    Forbidden(std::net::IpAddr),
     /// No connection could be made: nothing was sent. With the system's reason.
     #[error("the service could not be reached: {0}")]
     Connect(String),
@@ -59,10 +63,17 @@ impl RestError {
     }
 }
 
+impl From<Forbidden> for RestError {
+    fn from(Forbidden(address): Forbidden) -> Self {
+        Self::Forbidden(address)
+    }
+}
+
 impl Classify for RestError {
     fn kind(&self) -> Kind {
         match self {
             Self::Setup(_) | Self::Encode(_) | Self::Header => Kind::Internal,
+            Self::Forbidden(_) => Kind::Invalid,
             Self::Connect(_) | Self::Timeout(_) | Self::Transport(_) | Self::TooLarge { .. } | Self::Status(_) | Self::Decode { .. } => {
                 Kind::DependencyFailed
             }
@@ -71,7 +82,7 @@ impl Classify for RestError {
 
     fn maybe_effected(&self) -> Option<bool> {
         match self {
-            Self::Setup(_) | Self::Encode(_) | Self::Header | Self::Connect(_) => Some(false),
+            Self::Setup(_) | Self::Encode(_) | Self::Header | Self::Forbidden(_) | Self::Connect(_) => Some(false),
             Self::Timeout(_) | Self::Transport(_) | Self::TooLarge { .. } | Self::Decode { .. } => Some(true),
             Self::Status(_) => None,
         }

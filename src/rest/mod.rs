@@ -8,6 +8,7 @@
 mod client;
 mod error;
 mod grant;
+mod guard;
 mod object;
 mod request;
 mod token_cache;
@@ -16,6 +17,7 @@ mod url;
 pub use client::{Client, Response};
 pub use error::RestError;
 pub use grant::{ClientCredentials, Grant, GrantError, TokenEndpointAuthMethod};
+pub use guard::AddressGuard;
 pub use object::Object;
 pub use request::{Method, Request};
 pub use token_cache::TokenCache;

@@ -13,7 +13,9 @@ const ALREADY_DONE: i64 = 2021;
 /// The meaning of a call to `server` that brought no answer.
 pub(super) fn unanswered(server: &str, error: &RestError) -> SchedulerError {
     match error {
-        RestError::Connect(_) | RestError::Setup(_) | RestError::Encode(_) => SchedulerError::Down(format!("{server}: {error}")),
+        RestError::Connect(_) | RestError::Forbidden(_) | RestError::Setup(_) | RestError::Encode(_) => {
+            SchedulerError::Down(format!("{server}: {error}"))
+        }
         RestError::Header => SchedulerError::Denied("the access token holds a character that slurmrestd cannot be sent".to_owned()),
         RestError::Timeout(_) | RestError::Transport(_) | RestError::TooLarge { .. } | RestError::Status(_) | RestError::Decode { .. } => {
             SchedulerError::Unanswered(format!("{server}: {error}"))
