@@ -21,5 +21,6 @@ pub mod rest;
 pub mod scheduler;
 pub mod service;
 pub mod ssh;
+pub mod store;
 pub mod telemetry;
 pub mod transfer;

@@ -18,6 +18,7 @@ use crate::scheduler::pbs::Pbs;
 use crate::scheduler::slurm::{self, ApiVersion, CallersToken, RestSettings, SlurmCli, SlurmHybrid, SlurmRest, UserToken};
 use crate::scheduler::{self, ConnectionMode, Scheduler};
 use crate::ssh::{self, Lanes};
+use crate::store::{self, Postgres, Sqlite, Store};
 use crate::transfer::{DataTransfer, s3};
 
 /// Why a configuration that was understood cannot be built.
@@ -38,6 +39,9 @@ pub enum BuildError {
     /// The `ssh_credentials` section, or the one of a cluster, cannot be used.
     #[error("set up SSH credentials")]
     Credentials(#[from] credentials::SetupError),
+    /// The `store` section cannot be used.
+    #[error("set up the store")]
+    StateStore(#[from] store::SetupError),
     /// The `scheduler` section of a cluster cannot be used.
     #[error("set up the scheduler of {system}")]
     Scheduler {
@@ -89,6 +93,14 @@ pub(super) fn authorizer(config: Option<authz::Config>, client: &rest::Client) -
             tracing::warn!("auth.authorization is not configured: every caller with a valid token may use every cluster");
             Arc::new(LocalPolicy::open())
         }
+    })
+}
+
+/// What keeps what outlives a request. It is opened at its first use.
+pub(super) fn store(config: &store::Config) -> Result<Arc<dyn Store>, BuildError> {
+    Ok(match config {
+        store::Config::Sqlite(config) => Arc::new(Sqlite::new(config.clone())),
+        store::Config::Postgres(config) => Arc::new(Postgres::new(config)?),
     })
 }
 

@@ -50,6 +50,11 @@ pub async fn try_connections(config: Config, mut show: impl FnMut(Step)) -> Resu
     let advice = "auth.authorization: url, store or store_id, token, relation and object_type must be those of the OpenFGA server";
     let probe = async { site.authorizer.probe().await.map(|()| String::new()) };
     let decides = step(&mut show, ("site", "authorization"), advice, probe).await.is_some();
+    if let Some(store) = &site.store {
+        let advice = "store: state_dir must be a directory that this account may write in; url must be the database's, and its role must be allowed \
+            to create the schema goldcrest, or own it";
+        step(&mut show, ("site", "store"), advice, async { store.probe().await.map(|()| String::new()) }).await;
+    }
     for member in &site.members {
         let name = member.cluster.name().to_string();
         let reached = reach(&mut show, &name, member).await;

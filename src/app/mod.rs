@@ -106,6 +106,9 @@ impl App {
         if let Some(tls) = self.tls.clone() {
             tasks.push(Task::new("TLS certificate", |background| tls.follow_files(background.token())));
         }
+        if let Some(store) = site.store.clone() {
+            tasks.push(Task::new("store", |background| async move { store.run(background.token()).await }));
+        }
         let publish = reload::Publish { routes, sites, beside: self.beside, tls: self.tls };
         let (reload, drained) = (self.reload, drained.clone());
         tasks.push(Task::new("configuration", move |background| {

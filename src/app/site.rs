@@ -19,6 +19,7 @@ use crate::lifecycle::{Lifecycle, TaskStatus};
 use crate::rest;
 use crate::service::Gate;
 use crate::ssh::Lanes;
+use crate::store::Store;
 use crate::telemetry::Sources;
 
 /// The parts of the system under one configuration.
@@ -33,6 +34,8 @@ pub(super) struct Site {
     provider: Arc<dyn CredentialProvider>,
     static_keys: Option<Arc<StaticKeys>>,
     pub(super) members: Vec<Member>,
+    /// What outlives a request, and the process where it is to.
+    pub(super) store: Option<Arc<dyn Store>>,
     state: AppState,
     pub(super) router: http::Router,
     kept: Kept,
@@ -79,6 +82,11 @@ impl Site {
             Some(previous) => Arc::clone(&previous.credentials),
             None => Arc::new(Replaceable::new(Arc::clone(&provider))),
         };
+        // Another store takes effect at the next start: what the present one keeps would be lost from sight.
+        let store = match previous {
+            Some(previous) => previous.store.clone(),
+            None => config.store.as_ref().map(build::store).transpose()?,
+        };
         let announced = |config: &cluster::Config| Some((config.name.clone(), config.maintenance()?));
         let maintenance = config.clusters.iter().filter_map(announced).collect();
         let mut members = Vec::new();
@@ -119,7 +127,20 @@ impl Site {
         };
         let state = AppState { gate, config: config.server, logger: config.logger, docs, root_path: config.apis_root_path };
         let (router, _, kept) = http::router_keeping(state.clone(), previous.map(|previous| previous.kept.clone()));
-        Ok(Self { client, fingerprints, authenticator, authorizer, credentials, provider, static_keys, members, state, router, kept })
+        Ok(Self {
+            client,
+            fingerprints,
+            authenticator,
+            authorizer,
+            credentials,
+            provider,
+            static_keys,
+            members,
+            store,
+            state,
+            router,
+            kept,
+        })
     }
 
     /// Lets the examples of the documentation name a system and a home directory.
@@ -149,7 +170,7 @@ impl Site {
     /// What the metrics are read from.
     pub(super) fn sources(&self, tasks: Vec<TaskStatus>) -> Sources {
         let lanes = self.members.iter().filter_map(|member| member.lanes.clone()).collect();
-        Sources { request_metrics: self.request_metrics(), gate: self.state.gate.clone(), lanes, tasks }
+        Sources { request_metrics: self.request_metrics(), gate: self.state.gate.clone(), lanes, store: self.store.clone(), tasks }
     }
 
     /// Closes all connections to the clusters, when what was written and not finished is removed from them.

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 
-use crate::{authn, authz, cluster, credentials, http};
+use crate::{authn, authz, cluster, credentials, http, store};
 use interpret::Interpreter;
 use yaml::{Node, Value};
 
@@ -51,6 +51,10 @@ pub struct Config {
     /// Source of the SSH keys with which Goldcrest logs in as a caller. Required if a cluster has an `ssh` section without `credentials`.
     #[schemars(default)]
     pub ssh_credentials: credentials::Config,
+    /// The store, which keeps what outlives a request: webhooks, and submissions that can have no record on the cluster. If absent, nothing
+    /// is kept, and what needs it is refused. This section is Goldcrest's own.
+    #[schemars(default)]
+    pub store: Option<store::Config>,
     /// The clusters: a list, or `path:/folder` for a folder with one `*.yaml` file per cluster.
     #[schemars(default)]
     pub clusters: Vec<cluster::Config>,
@@ -116,6 +120,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
     let ssh_credentials: Option<credentials::Config> = walk.typed(sections.take("ssh_credentials"), "ssh_credentials");
     let server: http::Config = walk.typed(sections.take("server"), "server").unwrap_or_default();
     let metrics: Option<http::MetricsConfig> = walk.typed(sections.take("metrics"), "metrics");
+    let store: Option<store::Config> = walk.typed(sections.take("store"), "store");
     let apis_root_path: String = walk.typed(sections.take("apis_root_path"), "apis_root_path").unwrap_or_default();
     let doc_servers = walk.typed(sections.take("doc_servers"), "doc_servers");
     let app_debug = walk.typed(sections.take("app_debug"), "app_debug").unwrap_or_default();
@@ -134,6 +139,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
     rules::server(&mut walk, &server);
     rules::metrics(&mut walk, metrics.as_ref(), &server);
     rules::logger(&mut walk, &logger);
+    rules::store(&mut walk, store.as_ref());
     rules::clusters(&mut walk, &clusters, ssh_credentials.as_ref());
     match &ssh_credentials {
         Some(ssh_credentials) => rules::credentials(&mut walk, "ssh_credentials", ssh_credentials),
@@ -156,6 +162,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
             metrics,
             auth: Auth { authentication, authorization },
             ssh_credentials: ssh_credentials.unwrap_or_default(),
+            store,
             clusters: clusters.into_iter().map(|(_, cluster)| cluster).collect(),
             logger,
             fingerprints,

@@ -143,6 +143,12 @@ define! {
     SSH_RETRIES = Family::counter("goldcrest_ssh_retries", &["system"], "Requests that were repeated on another connection.");
     SSH_SHELLS = Family::counter("goldcrest_ssh_shells_started", &["system"], "Shells started to run commands.");
     SSH_REUSED = Family::counter("goldcrest_ssh_shells_reused", &["system"], "Commands run in an existing shell.");
+    STORE_UP = Family::gauge("goldcrest_store_up", &[], "Whether the last operation of the store was done: 1 if so, 0 otherwise. Absent without a store.");
+    STORE_OPERATIONS = Family::counter(
+        "goldcrest_store_operations",
+        &["outcome"],
+        "Operations of the store: `done`, `failed`, or `full` if it had no space left.",
+    );
     TASKS = Family::gauge("goldcrest_background_task_up", &["task"], "State of a background task: 1 if it is running, 0 if it has panicked.");
     CPU = Family::counter("process_cpu", &[], "CPU time used by the process.").unit(&SECONDS);
     MEMORY = Family::gauge("process_resident_memory", &[], "Resident memory of the process.").unit(&BYTES);

@@ -18,6 +18,7 @@ use crate::lifecycle::TaskStatus;
 use crate::scheduler::{CachedScheduler, ReadCounts};
 use crate::service::{Decisions, Gate};
 use crate::ssh::{Lanes, Stats};
+use crate::store::Store;
 
 /// The sources of the counters.
 #[derive(Clone)]
@@ -28,6 +29,8 @@ pub struct Sources {
     pub gate: Gate,
     /// The SSH connections to each cluster.
     pub lanes: Vec<Arc<Lanes>>,
+    /// The store, where there is one.
+    pub store: Option<Arc<dyn Store>>,
     /// The background work.
     pub tasks: Vec<TaskStatus>,
 }
@@ -85,6 +88,7 @@ impl Collector for Follower {
         reader.systems(&mut writer)?;
         reader.health(&mut writer)?;
         reader.ssh(&mut writer)?;
+        reader.store(&mut writer)?;
         reader.tasks(&mut writer)?;
         reader.process(&mut writer)
     }
@@ -167,6 +171,13 @@ impl Reader<'_> {
         writer.counters(&families::SSH_RETRIES, each(|stats| stats.retries))?;
         writer.counters(&families::SSH_SHELLS, each(|stats| stats.shells))?;
         writer.counters(&families::SSH_REUSED, each(|stats| stats.reused))
+    }
+
+    fn store(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let status = self.sources.store.as_ref().map(|store| store.status());
+        writer.gauges(&families::STORE_UP, status.map(|status| ([], u64::from(status.is_up()))))?;
+        let operations = status.into_iter().flat_map(|status| status.operations());
+        writer.counters(&families::STORE_OPERATIONS, operations.map(|(outcome, count)| ([outcome], count)))
     }
 
     fn tasks(&self, writer: &mut Writer<'_>) -> fmt::Result {

@@ -20,6 +20,7 @@ mod slurm;
 mod slurm_rest;
 mod slurm_rest_faults;
 mod ssh;
+mod store;
 mod structure;
 mod submission;
 mod support;

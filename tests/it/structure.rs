@@ -20,7 +20,7 @@ const ROWS: &[&[&str]] = &[
     &["scheduler", "filesystem", "transfer", "session"],
     &["ssh"],
     &["credentials"],
-    &["lifecycle", "rest"],
+    &["lifecycle", "rest", "store"],
     &["domain", "error"],
 ];
 
@@ -40,6 +40,10 @@ const HOMES: &[(&str, &str)] = &[
     ("russh", "ssh"),
     ("deadpool", "ssh"),
     ("reqwest", "rest"),
+    ("rusqlite", "store"),
+    ("tokio_postgres", "store"),
+    ("deadpool_postgres", "store"),
+    ("rustls_platform_verifier", "store"),
     ("tokio_rustls", "http"),
     ("rusty_s3", "transfer"),
     ("md5", "transfer"),
@@ -62,6 +66,7 @@ const GUESTS: &[(&str, &str)] = &[
     ("regex::Regex", "authn/usernames.rs"),
     ("russh", "demo/ssh_server/"),
     ("russh::keys", "credentials/keys.rs"),
+    ("tokio_rustls", "store/postgres/tls.rs"),
     ("tower_http::cors", "demo/issuer/endpoint.rs"),
 ];
 

@@ -26,6 +26,7 @@ async fn scrape(api: &Api) -> Answer {
         request_metrics: Arc::clone(&api.request_metrics),
         gate: api.gate.clone(),
         lanes: Vec::new(),
+        store: None,
         tasks: Vec::new(),
     });
     let response = metrics_router(metrics)
@@ -263,6 +264,7 @@ async fn who_does_not_name_openmetrics_gets_the_text_that_promtool_checks() {
         request_metrics: Arc::clone(&api.request_metrics),
         gate: api.gate.clone(),
         lanes: Vec::new(),
+        store: None,
         tasks: Vec::new(),
     });
     let response = metrics_router(metrics).oneshot(Request::get("/metrics").body(Body::empty()).unwrap()).await.unwrap();
@@ -299,6 +301,7 @@ async fn the_listener_has_this_one_route() {
         request_metrics: api.request_metrics,
         gate: api.gate,
         lanes: Vec::new(),
+        store: None,
         tasks: Vec::new(),
     }));
     for (method, path, status) in [(Method::POST, "/metrics", 405), (Method::GET, "/status/systems", 404), (Method::GET, "/", 404)] {

@@ -175,8 +175,13 @@ async fn the_metrics_tell_what_the_lanes_did_and_not_for_whom() {
     let Some(sshd) = Sshd::start("MaxSessions 2") else { return };
     let lanes = sshd.lanes_with(|config| config.max_connections_per_user = 2);
     let api = Api::new(vec![], vec![]);
-    let metrics =
-        Metrics::new(Sources { request_metrics: api.request_metrics, gate: api.gate, lanes: vec![Arc::clone(&lanes)], tasks: Vec::new() });
+    let metrics = Metrics::new(Sources {
+        request_metrics: api.request_metrics,
+        gate: api.gate,
+        lanes: vec![Arc::clone(&lanes)],
+        store: None,
+        tasks: Vec::new(),
+    });
     let value = |series: &str| {
         let text = metrics.render(goldcrest::http::MetricsFormat::OpenMetrics).unwrap();
         assert!(!text.contains(&format!("\"{}\"", sshd.user)), "{text}");

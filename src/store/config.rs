@@ -1,0 +1,72 @@
+//! The `store` section.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::domain::Secret;
+
+/// The store, which keeps what outlives a request: webhooks, events, and submissions that can have no record on the cluster. If absent,
+/// nothing is kept, and what needs it is refused.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Config {
+    /// A file of this process. For a site with one replica.
+    Sqlite(SqliteConfig),
+    /// A PostgreSQL database, for several replicas.
+    Postgres(PostgresConfig),
+}
+
+/// A file of this process.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct SqliteConfig {
+    /// Directory of the file `store.sqlite`. It must be on a local disk, and only Goldcrest's own account should be able to read it.
+    #[serde(default = "default_state_dir")]
+    pub state_dir: PathBuf,
+    /// Largest size of the file, in MiB. Once it is reached, what would need more is refused.
+    #[serde(default = "default_max_size")]
+    #[schemars(range(min = 1))]
+    pub max_size: u32,
+}
+
+impl Default for SqliteConfig {
+    fn default() -> Self {
+        Self { state_dir: default_state_dir(), max_size: default_max_size() }
+    }
+}
+
+/// A PostgreSQL database.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+pub struct PostgresConfig {
+    /// Address of the database: `postgres://user:password@host:5432/database`. TLS is required unless the host is this one, or `sslmode` is
+    /// given. Goldcrest makes its tables in the schema `goldcrest`, which it creates.
+    pub url: Secret,
+    /// File with the certificates of the authorities that may sign the server's certificate (PEM). If absent, those of the system.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// Most connections to the database.
+    #[serde(default = "default_max_connections")]
+    #[schemars(range(min = 1))]
+    pub max_connections: u16,
+    /// Seconds that one operation may take.
+    #[serde(default = "default_timeout")]
+    #[schemars(range(min = 1))]
+    pub timeout: u64,
+}
+
+fn default_state_dir() -> PathBuf {
+    "/var/lib/goldcrest".into()
+}
+
+fn default_max_size() -> u32 {
+    1024
+}
+
+fn default_max_connections() -> u16 {
+    8
+}
+
+fn default_timeout() -> u64 {
+    10
+}

@@ -1,0 +1,232 @@
+//! What outlives a request and cannot lie on a cluster: claims of submissions, logs of events, leases, and records with work that is due.
+//!
+//! One trait, [`Store`], with two implementations: `sqlite`, a file of this process, and `postgres`, a database that several replicas share.
+//! All times are the store's own, so that replicas whose clocks differ agree. Values are bytes: this module must not know what they mean,
+//! nor jobs, callers or HTTP. Nothing is stored for a site without the `store` section. To add an implementation: a folder here, a variant of
+//! [`Config`], an arm in `app/build.rs`, and a line in the conformance suite (`tests/it/store`).
+
+mod config;
+mod error;
+mod postgres;
+mod sqlite;
+mod status;
+mod watchers;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+pub use config::{Config, PostgresConfig, SqliteConfig};
+pub use error::{SetupError, StoreError};
+pub use postgres::Postgres;
+pub use sqlite::Sqlite;
+pub use status::Status;
+pub use watchers::Watch;
+
+/// How often what has expired is removed.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The most entries, or records, of one answer.
+pub const MAX_PAGE: usize = 1000;
+
+/// Keeps what outlives a request. What it has acknowledged is there after any process was killed, and is seen by each replica.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Begins an attempt at work that is to be done once, unless it was done, or an attempt is under way.
+    ///
+    /// # Errors
+    /// When the store does not answer, or is full.
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError>;
+
+    /// Ends an attempt: with the result of the work, which each later [`Store::claim`] is told; or without, when it is certain that it had no
+    /// effect, so that the next attempt may begin at once. An attempt that another has followed can no longer be ended without a result.
+    ///
+    /// # Errors
+    /// When the store does not answer, or is full.
+    async fn settle(&self, name: &str, attempt: u32, result: Option<&str>) -> Result<(), StoreError>;
+
+    /// Adds entries to the end of a stream, in one step, and gives the sequence number of the last. The oldest entries that `keep` does not
+    /// include are removed.
+    ///
+    /// # Errors
+    /// When the store does not answer, or is full: then none was added, unless [`StoreError::Unknown`] says that it may be.
+    async fn append(&self, stream: &str, entries: &[Vec<u8>], keep: Keep) -> Result<u64, StoreError>;
+
+    /// The entries of a stream after a sequence number, oldest first, [`MAX_PAGE`] at most.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    async fn read(&self, stream: &str, after: u64, limit: usize) -> Result<Page, StoreError>;
+
+    /// Tells when something may have been appended to a stream, by whichever replica.
+    fn watch(&self, stream: &str) -> Watch;
+
+    /// Takes a lease, or renews it: whether `holder` has it from now on for so long. Only one holder has it at a time.
+    ///
+    /// # Errors
+    /// When the store does not answer, or is full. Nothing was taken then that does not end by itself.
+    async fn lease(&self, name: &str, holder: &str, time: Duration) -> Result<bool, StoreError>;
+
+    /// Gives a lease back, where `holder` has it.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    async fn release(&self, name: &str, holder: &str) -> Result<(), StoreError>;
+
+    /// Writes a record, in the place of the one with the same kind and id.
+    ///
+    /// # Errors
+    /// When the store does not answer, or is full.
+    async fn put(&self, record: &Record) -> Result<(), StoreError>;
+
+    /// One record.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    async fn get(&self, kind: &'static str, id: &str) -> Result<Option<Record>, StoreError>;
+
+    /// The records of one kind and owner, by their ids, [`MAX_PAGE`] at most.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    async fn list(&self, kind: &'static str, owner: &str) -> Result<Vec<Record>, StoreError>;
+
+    /// Removes a record: whether it was there.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    async fn remove(&self, kind: &'static str, id: &str) -> Result<bool, StoreError>;
+
+    /// Takes records of a kind whose time has come, the longest due first. Each is due again after `busy`, unless it is written or removed
+    /// before: so work whose process died is done by another.
+    ///
+    /// # Errors
+    /// When the store does not answer, or is full.
+    async fn due(&self, kind: &'static str, limit: usize, busy: Duration) -> Result<Vec<Record>, StoreError>;
+
+    /// Opens the store where it is not open, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    async fn probe(&self) -> Result<(), StoreError>;
+
+    /// How it is, for operators.
+    fn status(&self) -> &Status;
+
+    /// Its upkeep, until the token is cancelled: it removes what has expired, and passes on what other replicas append.
+    async fn run(&self, stop: CancellationToken);
+}
+
+/// Work that is to be done once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Its name, which no other work has.
+    pub name: String,
+    /// What is to be done, as a digest: the same name with another digest is refused.
+    pub digest: String,
+    /// Who does it, for those who come while the attempt is under way.
+    pub holder: String,
+    /// The attempt that ended without a result and whose effect was looked for and not found; 0 for none.
+    pub after: u32,
+    /// How long the attempt is taken to be under way.
+    pub hold: Duration,
+    /// How long the claim is remembered.
+    pub ttl: Duration,
+}
+
+/// What became of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claimed {
+    /// The attempt of this number has begun: the caller is to do the work, and to settle it.
+    Begun(u32),
+    /// The work was done, with this result.
+    Done(String),
+    /// The name stands for other work.
+    OtherWork,
+    /// An attempt is under way.
+    UnderWay {
+        /// Who does it.
+        holder: String,
+        /// For how long it is still taken to be under way.
+        remaining: Duration,
+    },
+    /// The last attempt ended without a result: its effect has to be looked for.
+    Ended {
+        /// Its number.
+        attempt: u32,
+        /// When it began.
+        began: Timestamp,
+    },
+}
+
+/// How much of a stream is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// The most entries.
+    pub count: u64,
+    /// The greatest age.
+    pub age: Duration,
+}
+
+/// A part of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The entries.
+    pub entries: Vec<Entry>,
+    /// The number of the oldest entry that is kept; that of the next entry where there is none. What came before is gone.
+    pub first: u64,
+    /// The number of the newest entry that there ever was, 0 for none.
+    pub last: u64,
+}
+
+/// An entry of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number: the first is 1, and each is one more than the last.
+    pub sequence: u64,
+    /// When it was added.
+    pub at: Timestamp,
+    /// What it says.
+    pub value: Vec<u8>,
+}
+
+/// A record with a time to live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The kind of record.
+    pub kind: &'static str,
+    /// Its name among those of its kind.
+    pub id: String,
+    /// Whose it is.
+    pub owner: String,
+    /// What it says.
+    pub value: Vec<u8>,
+    /// In what time there is something to do with it; none where there is nothing. Of a record that was read: none.
+    pub due_in: Option<Duration>,
+    /// After what time it is removed. Of a record that was read: what is left of it.
+    pub ttl: Duration,
+}
+
+/// Microseconds, as both databases hold times and spans of time.
+fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX / 4).min(i64::MAX / 4)
+}
+
+fn span(micros: i64) -> Duration {
+    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+}
+
+fn timestamp(micros: i64) -> Timestamp {
+    Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX)
+}
+
+/// A number that only ever grew by one.
+fn sequence(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+fn stored(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,62 @@
+//! Who waits for entries of which stream.
+
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+/// The streams that somebody watches.
+#[derive(Debug, Default)]
+pub(super) struct Watchers(Mutex<HashMap<String, watch::Sender<()>>>);
+
+impl Watchers {
+    /// Begins to watch a stream.
+    pub(super) fn watch(&self, stream: &str) -> Watch {
+        let mut streams = self.0.lock();
+        streams.retain(|name, sender| sender.receiver_count() > 0 || name == stream);
+        let sender = streams.entry(stream.to_owned()).or_insert_with(|| watch::channel(()).0);
+        Watch(sender.subscribe())
+    }
+
+    /// Something was appended to a stream.
+    pub(super) fn wake(&self, stream: &str) {
+        if let Some(sender) = self.0.lock().get(stream) {
+            sender.send_replace(());
+        }
+    }
+
+    /// Something may have been appended to any.
+    pub(super) fn wake_all(&self) {
+        self.0.lock().values().for_each(|sender| sender.send_replace(()));
+    }
+}
+
+/// Tells when something may have been appended to a stream since it was last asked, or made.
+#[derive(Clone, Debug)]
+pub struct Watch(watch::Receiver<()>);
+
+impl Watch {
+    /// Waits for it. It does not return once the store is gone.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_nobody_watches_any_more_is_forgotten() {
+        let watchers = Watchers::default();
+        let mut one = watchers.watch("one");
+        watchers.wake("one");
+        watchers.wake("other");
+        one.changed().await;
+        drop(one);
+        let _other = watchers.watch("other");
+        assert_eq!(watchers.0.lock().keys().collect::<Vec<_>>(), ["other"]);
+    }
+}
