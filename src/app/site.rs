@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio_util::sync::DropGuard;
 
 use super::build::{self, BuildError, Provider};
-use crate::authn::{Authenticator, JwtAuthenticator, ServiceAccountTokens};
+use crate::authn::{self, Authenticator, JwtAuthenticator, ServiceAccountTokens};
 use crate::authz::Authorizer;
 use crate::cluster::{self, Cluster};
 use crate::config::{Config, Fingerprint, Fingerprints};
@@ -89,30 +89,10 @@ impl Site {
         };
         let announced = |config: &cluster::Config| Some((config.name.clone(), config.maintenance()?));
         let maintenance = config.clusters.iter().filter_map(announced).collect();
-        let mut members = Vec::new();
-        for (config, fingerprint) in config.clusters.into_iter().zip(fingerprints.clusters.iter().copied()) {
-            let known = previous.and_then(|previous| previous.members.iter().find(|member| member.fingerprint == fingerprint));
-            let account = match (known, same(|of| &of.authentication)) {
-                (Some(known), Some(_)) => Arc::clone(&known.account),
-                _ => {
-                    let account = config.service_account.clone();
-                    let authenticator = Arc::clone(&authenticator) as Arc<dyn Authenticator>;
-                    Arc::new(ServiceAccountTokens::new(&authentication, &account.client_id, account.secret, client.clone(), authenticator)?)
-                }
-            };
-            members.push(match known {
-                Some(known) => Member { account, ..known.clone() },
-                None => {
-                    let (findings, health) = watch::channel(ClusterHealth::default());
-                    let credentials = match config.ssh.as_ref().and_then(|ssh| ssh.credentials.as_ref()) {
-                        Some(own) => build::credential_provider(own.clone(), &client, None)?.provider,
-                        None => Arc::clone(&credentials) as Arc<dyn CredentialProvider>,
-                    };
-                    let (cluster, lanes) = build::cluster(config, credentials, &client, health)?;
-                    Member { fingerprint, cluster, lanes, findings, account }
-                }
-            });
-        }
+        let common =
+            Common { client: &client, authentication: &authentication, authenticator: &authenticator, credentials: &credentials, previous };
+        let clusters = config.clusters.into_iter().zip(fingerprints.clusters.iter().copied());
+        let members = clusters.map(|(config, fingerprint)| common.member(config, fingerprint)).collect::<Result<Vec<_>, _>>()?;
         let clusters = members.iter().map(|member| Arc::clone(&member.cluster));
         let gate = match previous {
             Some(previous) => previous.state.gate.succeeded_by(authenticator.clone(), Arc::clone(&authorizer), clusters),
@@ -188,6 +168,44 @@ impl Site {
                 tracing::error!(%reason, "the authorization service cannot decide: nobody may use any cluster until it does");
             }
         }
+    }
+}
+
+/// What the members of a site are made with.
+struct Common<'a> {
+    client: &'a rest::Client,
+    authentication: &'a authn::Config,
+    authenticator: &'a Arc<JwtAuthenticator>,
+    /// For clusters without credentials of their own.
+    credentials: &'a Arc<Replaceable>,
+    previous: Option<&'a Site>,
+}
+
+impl Common<'_> {
+    /// The member of the previous site whose section is the same, or a new one.
+    fn member(&self, config: cluster::Config, fingerprint: Fingerprint) -> Result<Member, BuildError> {
+        let known = self.previous.and_then(|previous| previous.members.iter().find(|member| member.fingerprint == fingerprint));
+        let same_tokens = self.previous.is_some_and(|previous| Arc::ptr_eq(&previous.authenticator, self.authenticator));
+        let account = match known.filter(|_| same_tokens) {
+            Some(known) => Arc::clone(&known.account),
+            None => self.account(&config.service_account)?,
+        };
+        if let Some(known) = known {
+            return Ok(Member { account, ..known.clone() });
+        }
+        let credentials = match config.ssh.as_ref().and_then(|ssh| ssh.credentials.as_ref()) {
+            Some(own) => build::credential_provider(own.clone(), self.client, None)?.provider,
+            None => Arc::clone(self.credentials) as Arc<dyn CredentialProvider>,
+        };
+        let (findings, health) = watch::channel(ClusterHealth::default());
+        let (cluster, lanes) = build::cluster(config, credentials, self.client, health)?;
+        Ok(Member { fingerprint, cluster, lanes, findings, account })
+    }
+
+    fn account(&self, account: &cluster::ServiceAccount) -> Result<Arc<ServiceAccountTokens>, BuildError> {
+        let (client, authenticator) = (self.client.clone(), Arc::clone(self.authenticator) as Arc<dyn Authenticator>);
+        let tokens = ServiceAccountTokens::new(self.authentication, &account.client_id, account.secret.clone(), client, authenticator)?;
+        Ok(Arc::new(tokens))
     }
 }
 

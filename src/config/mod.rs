@@ -125,15 +125,9 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
     let doc_servers = walk.typed(sections.take("doc_servers"), "doc_servers");
     let app_debug = walk.typed(sections.take("app_debug"), "app_debug").unwrap_or_default();
     let logger: http::Logger = walk.typed(sections.take("logger"), "logger").unwrap_or_default();
-    let mut clusters: Vec<(usize, cluster::Config)> = Vec::new();
     let list = sections.take_list("clusters");
-    if list.is_empty() {
-        walk.warning("clusters", "is empty: there is nothing to use");
-    }
-    for (index, value) in list.into_iter().enumerate() {
-        fingerprints.clusters.push(fingerprint::of_cluster(&value));
-        clusters.extend(walk.typed(Some(value), &format!("clusters[{index}]")).map(|cluster| (index, cluster)));
-    }
+    fingerprints.clusters = list.iter().map(fingerprint::of_cluster).collect();
+    let clusters = read_clusters(&mut walk, list);
 
     rules::root_path(&mut walk, &apis_root_path);
     rules::server(&mut walk, &server);
@@ -146,13 +140,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
         None if has_credentials => {}
         None => rules::no_credentials(&mut walk, &clusters),
     }
-    if let Some(authentication) = &authentication {
-        rules::authentication(&mut walk, authentication);
-    }
-    if let Some(authorization) = &authorization {
-        let systems: Vec<_> = clusters.iter().map(|(_, cluster)| &cluster.name).collect();
-        rules::authorization(&mut walk, authorization, &systems);
-    }
+    rules::auth(&mut walk, authentication.as_ref(), authorization.as_ref(), &clusters);
     match authentication {
         Some(authentication) => walk.finish(Config {
             apis_root_path: apis_root_path.trim_end_matches('/').to_owned(),
@@ -169,6 +157,15 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
         }),
         None => Err(walk.into_error()),
     }
+}
+
+/// The clusters that can be understood, each with its place in the list.
+fn read_clusters(walk: &mut Interpreter, list: Vec<serde_json::Value>) -> Vec<(usize, cluster::Config)> {
+    if list.is_empty() {
+        walk.warning("clusters", "is empty: there is nothing to use");
+    }
+    let read = |(index, value)| Some((index, walk.typed(Some(value), &format!("clusters[{index}]"))?));
+    list.into_iter().enumerate().filter_map(read).collect()
 }
 
 fn read_file(path: &Path) -> Result<Node, Problem> {

@@ -91,8 +91,24 @@ pub(super) fn store(walk: &mut Interpreter, config: Option<&store::Config>) {
     }
 }
 
+/// `auth`, with all clusters.
+pub(super) fn auth(
+    walk: &mut Interpreter,
+    authentication: Option<&authn::Config>,
+    authorization: Option<&authz::Config>,
+    clusters: &[(usize, cluster::Config)],
+) {
+    if let Some(config) = authentication {
+        self::authentication(walk, config);
+    }
+    if let Some(config) = authorization {
+        let systems: Vec<_> = clusters.iter().map(|(_, cluster)| &cluster.name).collect();
+        self::authorization(walk, config, &systems);
+    }
+}
+
 /// `auth.authentication`.
-pub(super) fn authentication(walk: &mut Interpreter, config: &authn::Config) {
+fn authentication(walk: &mut Interpreter, config: &authn::Config) {
     let key = |name: &str| format!("auth.authentication.{name}");
     url(walk, &key("token_url"), &config.token_url);
     if config.public_certs.is_empty() {
@@ -127,7 +143,7 @@ pub(super) fn authentication(walk: &mut Interpreter, config: &authn::Config) {
 }
 
 /// `auth.authorization`, with the names of all clusters.
-pub(super) fn authorization(walk: &mut Interpreter, config: &authz::Config, systems: &[&SystemName]) {
+fn authorization(walk: &mut Interpreter, config: &authz::Config, systems: &[&SystemName]) {
     match config {
         authz::Config::OpenFga(config) => {
             url(walk, "auth.authorization.url", &config.url);
@@ -265,6 +281,31 @@ fn ssh(walk: &mut Interpreter, path: &str, config: &ssh::Config, site: Option<&c
     if let Some(own) = &config.credentials {
         credentials(walk, &key("credentials"), own);
     }
+    hosts(walk, path, config, site);
+    host_keys(walk, path, config.host_keys.as_ref());
+    for (name, value) in [
+        ("max_clients", config.max_clients),
+        ("max_channels", config.max_channels),
+        ("max_connections_per_user", config.max_connections_per_user),
+        ("max_startups", config.max_startups),
+        ("max_output", config.max_output),
+    ] {
+        at_least_one(walk, &key(name), value as u64);
+    }
+    for (name, value) in [
+        ("connection", config.timeout.connection),
+        ("login", config.timeout.login),
+        ("command_execution", config.timeout.command_execution),
+        ("idle_timeout", config.timeout.idle_timeout),
+        ("keep_alive", config.timeout.keep_alive),
+    ] {
+        at_least_one(walk, &key(&format!("timeout.{name}")), value);
+    }
+}
+
+/// Where a cluster is, and the jump host before it.
+fn hosts(walk: &mut Interpreter, path: &str, config: &ssh::Config, site: Option<&credentials::Config>) {
+    let key = |name: &str| format!("{path}.{name}");
     if let Some(credentials::Config::Authority(authority)) = config.credentials.as_ref().or(site)
         && config.proxy_host.is_some()
         && !authority.extensions.contains(&credentials::Extension::PermitPortForwarding)
@@ -283,7 +324,19 @@ fn ssh(walk: &mut Interpreter, path: &str, config: &ssh::Config, site: Option<&c
             _ => {}
         }
     }
-    match &config.host_keys {
+    at_least_one(walk, &key("port"), config.port.into());
+    if let Some(port) = config.proxy_port {
+        at_least_one(walk, &key("proxy_port"), port.into());
+        if config.proxy_host.is_none() {
+            walk.report(&key("proxy_port"), "is set without proxy_host");
+        }
+    }
+}
+
+/// How the host keys of a cluster are verified.
+fn host_keys(walk: &mut Interpreter, path: &str, config: Option<&ssh::HostKeys>) {
+    let key = |name: &str| format!("{path}.{name}");
+    match config {
         Some(ssh::HostKeys::TrustOnFirstUse) => {
             walk.warning(&key("host_keys"), "trust_on_first_use believes whoever answers first after a start: for evaluation only");
         }
@@ -296,34 +349,9 @@ fn ssh(walk: &mut Interpreter, path: &str, config: &ssh::Config, site: Option<&c
         }
         _ => {}
     }
-    at_least_one(walk, &key("port"), config.port.into());
-    if let Some(reason) = config.host_keys.as_ref().and_then(ssh::HostKeys::validate) {
+    if let Some(reason) = config.and_then(ssh::HostKeys::validate) {
         let allowed = "lines such as those of *.pub files: ssh-ed25519 AAAA...";
         walk.report_allowing(&key("host_keys.pinned"), reason, allowed);
-    }
-    if let Some(port) = config.proxy_port {
-        at_least_one(walk, &key("proxy_port"), port.into());
-        if config.proxy_host.is_none() {
-            walk.report(&key("proxy_port"), "is set without proxy_host");
-        }
-    }
-    for (name, value) in [
-        ("max_clients", config.max_clients),
-        ("max_channels", config.max_channels),
-        ("max_connections_per_user", config.max_connections_per_user),
-        ("max_startups", config.max_startups),
-        ("max_output", config.max_output),
-    ] {
-        at_least_one(walk, &key(name), value as u64);
-    }
-    for (name, value) in [
-        ("connection", config.timeout.connection),
-        ("login", config.timeout.login),
-        ("command_execution", config.timeout.command_execution),
-        ("idle_timeout", config.timeout.idle_timeout),
-        ("keep_alive", config.timeout.keep_alive),
-    ] {
-        at_least_one(walk, &key(&format!("timeout.{name}")), value);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`router`] shows every route on one screen. A handler reads the request, calls one use case of `service`, and shapes the
 //! answer. This module must not know how a cluster is spoken to, and holds no policy. To add an operation: a handler with its
-//! `#[utoipa::path]`, its shapes in the `model` beside it, a line in [`routes`], and `goldcrest openapi` to write the document anew.
+//! `#[utoipa::path]`, its shapes in the `model` beside it, a line in [`prompt`] or the groups behind it, and `goldcrest openapi` to write the document anew.
 
 mod compute;
 mod config;
@@ -143,7 +143,12 @@ pub fn router_keeping(state: AppState, kept: Option<Kept>) -> (Router, OpenApi, 
 }
 
 fn routes(time_limit: Duration) -> OpenApiRouter<Api> {
-    let prompt = OpenApiRouter::with_openapi(pages::openapi::base())
+    prompt().layer(from_fn_with_state(time_limit, middleware::time_limit::time)).merge(contents()).merge(uploads()).merge(lasting())
+}
+
+/// What has the time limit of a request.
+fn prompt() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(pages::openapi::base())
         .routes(routes!(compute::jobs::list_jobs, compute::jobs::submit_job))
         .routes(routes!(compute::jobs::get_job, compute::jobs::cancel_job))
         .routes(routes!(compute::jobs::get_job_metadata))
@@ -182,26 +187,34 @@ fn routes(time_limit: Duration) -> OpenApiRouter<Api> {
         .routes(routes!(status::handlers::partitions))
         .routes(routes!(status::handlers::reservations))
         .routes(routes!(status::handlers::userinfo))
-        .layer(from_fn_with_state(time_limit, middleware::time_limit::time));
-    // File contents come in for as long as they flow, and their size has a limit of its own.
-    let bulk = OpenApiRouter::new()
+}
+
+/// File contents come in for as long as they flow, and their size has a limit of its own.
+fn contents() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
         .routes(routes!(filesystem::content::upload::upload, filesystem::content::upload::store))
         .routes(routes!(filesystem::content::archive::unpack))
-        .layer(DefaultBodyLimit::disable());
-    let resumable = OpenApiRouter::new()
+        .layer(DefaultBodyLimit::disable())
+}
+
+/// Uploads in several requests, whose contents are as those of [`contents`].
+fn uploads() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
         .routes(routes!(filesystem::content::tus::create, filesystem::content::tus::capabilities))
         .routes(routes!(filesystem::content::tus::state, filesystem::content::tus::extend, filesystem::content::tus::remove))
         .layer(DefaultBodyLimit::disable())
-        .layer(from_fn(filesystem::content::tus::name_version));
-    // Work that grows with the file has a time of its own, and who follows a file stays until the token ends.
-    let long = OpenApiRouter::new()
+        .layer(from_fn(filesystem::content::tus::name_version))
+}
+
+/// Work that grows with the file has a time of its own, and who follows a file stays until the token ends.
+fn lasting() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
         .routes(routes!(filesystem::content::excerpt::checksum))
         .routes(routes!(filesystem::changes::compress))
         .routes(routes!(filesystem::changes::extract))
         .routes(routes!(filesystem::changes::cp))
         .routes(routes!(filesystem::changes::mv))
-        .routes(routes!(filesystem::follow::follow));
-    prompt.merge(bulk).merge(resumable).merge(long)
+        .routes(routes!(filesystem::follow::follow))
 }
 
 /// What handlers share.

@@ -73,21 +73,8 @@ const GUESTS: &[(&str, &str)] = &[
 /// The most lines of a file, its tests not counted.
 const MAX_LINES: usize = 500;
 
-/// Files over [`MAX_LINES`]; may only shrink.
-const LONG_FILES: &[&str] = &[];
-
 /// The most lines of a function.
 const MAX_FUNCTION_LINES: usize = 60;
-
-/// Functions over [`MAX_FUNCTION_LINES`], by file; may only shrink.
-const LONG_FUNCTIONS: &[(&str, &str)] = &[
-    ("app/site.rs", "build"),
-    ("config/mod.rs", "assemble"),
-    ("config/rules.rs", "ssh"),
-    ("demo/sftp_server/files.rs", "perform"),
-    ("filesystem/sftp/protocol/request.rs", "encode_request"),
-    ("http/mod.rs", "routes"),
-];
 
 /// Files of one module that import each other in a circle; may only shrink.
 const CIRCLES: &[&[&str]] = &[];
@@ -273,9 +260,7 @@ fn every_foreign_crate_has_one_home() {
 fn no_file_is_long() {
     for source in sources() {
         let lines = source.code.lines().count();
-        let listed = LONG_FILES.contains(&source.path.to_string_lossy().as_ref());
-        assert!(listed || lines <= MAX_LINES, "{} has {lines} lines without its tests", source.path.display());
-        assert!(!listed || lines > MAX_LINES, "{} is short now: take it off LONG_FILES", source.path.display());
+        assert!(lines <= MAX_LINES, "{} has {lines} lines without its tests", source.path.display());
     }
 }
 
@@ -315,16 +300,11 @@ fn is_qualifier(word: &str) -> bool {
 
 #[test]
 fn no_function_is_long() {
-    let mut long = BTreeSet::new();
     for source in sources() {
         for (name, lines) in functions(&source.code) {
-            if lines > MAX_FUNCTION_LINES {
-                long.insert((source.path.to_string_lossy().into_owned(), name));
-            }
+            assert!(lines <= MAX_FUNCTION_LINES, "{}: {name} has {lines} lines", source.path.display());
         }
     }
-    let listed: BTreeSet<_> = LONG_FUNCTIONS.iter().map(|(path, name)| ((*path).to_owned(), (*name).to_owned())).collect();
-    assert_eq!(long, listed, "a new function is long, or one of LONG_FUNCTIONS is short now");
 }
 
 /// Which other files of its module each file imports. A folder's `mod.rs` gathers what is in the folder, so it is no part of a circle.

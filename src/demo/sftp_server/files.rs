@@ -76,16 +76,7 @@ impl Files {
                 Some(_) => Ok(done()),
                 None => Err(no_handle()),
             },
-            Request::Read { handle, offset, length } => {
-                let mut data = vec![0; length.min(MAX_READ) as usize];
-                match self.file(&handle)?.read_at(&mut data, offset)? {
-                    0 => Err(Refusal::Status(Status::Eof, "End of file")),
-                    read => {
-                        data.truncate(read);
-                        Ok(Response::Data { data: data.into() })
-                    }
-                }
-            }
+            Request::Read { handle, offset, length } => read(self.file(&handle)?, offset, length),
             Request::Write { handle, offset, data } => {
                 self.file(&handle)?.write_all_at(&data, offset)?;
                 Ok(done())
@@ -115,24 +106,9 @@ impl Files {
             Request::Symlink { target, link } => nothing(std::os::unix::fs::symlink(OsStr::from_bytes(&target), local(&link))),
             Request::Hardlink { from, to } => nothing(fs::hard_link(local(&from), local(&to))),
             Request::CopyData { from, to, offset, length } => copy_data(self.file(&from)?, self.file(&to)?, offset, length),
-            Request::Statvfs { path } => {
-                let found = rustix::fs::statvfs(local(&path))?;
-                let space = FileSystemSpace {
-                    block: found.f_frsize,
-                    blocks: found.f_blocks,
-                    free: found.f_bfree,
-                    available: found.f_bavail,
-                    files: found.f_files,
-                    files_free: found.f_ffree,
-                };
-                Ok(Response::ExtendedReply { data: space.encode() })
-            }
+            Request::Statvfs { path } => space(&local(&path)),
             Request::Fsync { handle } => nothing(self.file(&handle)?.sync_all()),
-            Request::Limits => {
-                let limits =
-                    ServerLimits { packet: MAX_PACKET as u64, read: MAX_READ.into(), write: MAX_READ.into(), handles: MAX_HANDLES as u64 };
-                Ok(Response::ExtendedReply { data: limits.encode() })
-            }
+            Request::Limits => Ok(limits()),
             Request::UsersGroupsById { users, groups } => {
                 Ok(Response::ExtendedReply { data: encode_names(&names::users(&users), &names::groups(&groups)) })
             }
@@ -191,6 +167,37 @@ impl Files {
             false => Ok(Response::Name { entries }),
         }
     }
+}
+
+fn read(file: &File, offset: u64, length: u32) -> Result<Response, Refusal> {
+    let mut data = vec![0; length.min(MAX_READ) as usize];
+    match file.read_at(&mut data, offset)? {
+        0 => Err(Refusal::Status(Status::Eof, "End of file")),
+        read => {
+            data.truncate(read);
+            Ok(Response::Data { data: data.into() })
+        }
+    }
+}
+
+/// The space of the file system that a path is on.
+fn space(path: &Path) -> Result<Response, Refusal> {
+    let found = rustix::fs::statvfs(path)?;
+    let space = FileSystemSpace {
+        block: found.f_frsize,
+        blocks: found.f_blocks,
+        free: found.f_bfree,
+        available: found.f_bavail,
+        files: found.f_files,
+        files_free: found.f_ffree,
+    };
+    Ok(Response::ExtendedReply { data: space.encode() })
+}
+
+/// What a client may ask of this server at once.
+fn limits() -> Response {
+    let limits = ServerLimits { packet: MAX_PACKET as u64, read: MAX_READ.into(), write: MAX_READ.into(), handles: MAX_HANDLES as u64 };
+    Response::ExtendedReply { data: limits.encode() }
 }
 
 /// Copies so many bytes; a length of 0 stands for all that there are.

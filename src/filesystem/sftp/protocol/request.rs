@@ -93,80 +93,111 @@ pub enum Request {
 
 /// Appends a request to `buffer`. The id is left out of [`Request::Init`].
 pub fn encode_request(id: u32, request: &Request, buffer: &mut BytesMut) {
-    let packet = |buffer: &mut BytesMut, kind: u8, fields: &dyn Fn(&mut BytesMut)| {
-        put_packet(buffer, kind, |buffer| {
+    if let Request::Write { handle, data, .. } = request {
+        buffer.reserve(data.len() + handle.len() + 32);
+    }
+    put_packet(buffer, packet_type(request), |buffer| {
+        if !matches!(request, Request::Init { .. }) {
             buffer.put_u32(id);
-            fields(buffer);
-        });
-    };
-    let strings = |buffer: &mut BytesMut, kind: u8, values: &[&[u8]]| {
-        packet(buffer, kind, &|buffer| values.iter().for_each(|value| put_string(buffer, value)));
-    };
+        }
+        put_fields(buffer, request);
+    });
+}
+
+/// The number of a kind of request on the wire (`SSH_FXP_*`).
+fn packet_type(request: &Request) -> u8 {
     match request {
-        Request::Init { version } => put_packet(buffer, 1, |buffer| buffer.put_u32(*version)),
-        Request::Open { path, flags, attributes } => packet(buffer, 3, &|buffer| {
+        Request::Init { .. } => 1,
+        Request::Open { .. } => 3,
+        Request::Close { .. } => 4,
+        Request::Read { .. } => 5,
+        Request::Write { .. } => 6,
+        Request::Lstat { .. } => 7,
+        Request::Fstat { .. } => 8,
+        Request::Setstat { .. } => 9,
+        Request::Fsetstat { .. } => 10,
+        Request::Opendir { .. } => 11,
+        Request::Readdir { .. } => 12,
+        Request::Remove { .. } => 13,
+        Request::Mkdir { .. } => 14,
+        Request::Rmdir { .. } => 15,
+        Request::Realpath { .. } => 16,
+        Request::Stat { .. } => 17,
+        Request::Rename { .. } => 18,
+        Request::Readlink { .. } => 19,
+        Request::Symlink { .. } => 20,
+        Request::PosixRename { .. }
+        | Request::Fsync { .. }
+        | Request::Hardlink { .. }
+        | Request::Limits
+        | Request::UsersGroupsById { .. }
+        | Request::CopyData { .. }
+        | Request::Statvfs { .. }
+        | Request::Extended { .. } => 200,
+    }
+}
+
+/// Appends the fields of a request that follow its id.
+fn put_fields(buffer: &mut BytesMut, request: &Request) {
+    match request {
+        Request::Init { version } => buffer.put_u32(*version),
+        Request::Open { path, flags, attributes } => {
             put_string(buffer, path);
             buffer.put_u32(flags.0);
             attributes.put(buffer);
-        }),
-        Request::Close { handle } => strings(buffer, 4, &[handle]),
-        Request::Read { handle, offset, length } => packet(buffer, 5, &|buffer| {
+        }
+        Request::Read { handle, offset, length } => {
             put_string(buffer, handle);
             buffer.put_u64(*offset);
             buffer.put_u32(*length);
-        }),
+        }
         Request::Write { handle, offset, data } => {
-            buffer.reserve(data.len() + handle.len() + 32);
-            packet(buffer, 6, &|buffer| {
-                put_string(buffer, handle);
-                buffer.put_u64(*offset);
-                put_string(buffer, data);
-            });
+            put_string(buffer, handle);
+            buffer.put_u64(*offset);
+            put_string(buffer, data);
         }
-        Request::Lstat { path } => strings(buffer, 7, &[path]),
-        Request::Fstat { handle } => strings(buffer, 8, &[handle]),
-        Request::Setstat { path: name, attributes } | Request::Fsetstat { handle: name, attributes } => {
-            let kind = if matches!(request, Request::Setstat { .. }) { 9 } else { 10 };
-            packet(buffer, kind, &|buffer| {
-                put_string(buffer, name);
-                attributes.put(buffer);
-            });
-        }
-        Request::Opendir { path } => strings(buffer, 11, &[path]),
-        Request::Readdir { handle } => strings(buffer, 12, &[handle]),
-        Request::Remove { path } => strings(buffer, 13, &[path]),
-        Request::Mkdir { path, attributes } => packet(buffer, 14, &|buffer| {
-            put_string(buffer, path);
+        Request::Setstat { path: name, attributes }
+        | Request::Fsetstat { handle: name, attributes }
+        | Request::Mkdir { path: name, attributes } => {
+            put_string(buffer, name);
             attributes.put(buffer);
-        }),
-        Request::Rmdir { path } => strings(buffer, 15, &[path]),
-        Request::Realpath { path } => strings(buffer, 16, &[path]),
-        Request::Stat { path } => strings(buffer, 17, &[path]),
-        Request::Rename { from, to } => strings(buffer, 18, &[from, to]),
-        Request::Readlink { path } => strings(buffer, 19, &[path]),
-        Request::Symlink { target, link } => strings(buffer, 20, &[target, link]),
-        Request::PosixRename { from, to } => strings(buffer, 200, &[POSIX_RENAME, from, to]),
-        Request::Fsync { handle } => strings(buffer, 200, &[FSYNC, handle]),
-        Request::Hardlink { from, to } => strings(buffer, 200, &[HARDLINK, from, to]),
-        Request::Limits => strings(buffer, 200, &[LIMITS]),
-        Request::UsersGroupsById { users, groups } => {
-            let packed = |ids: &[u32]| ids.iter().flat_map(|id| id.to_be_bytes()).collect::<Vec<u8>>();
-            strings(buffer, 200, &[USERS_GROUPS_BY_ID, &packed(users), &packed(groups)]);
         }
-        Request::CopyData { from, to, offset, length } => packet(buffer, 200, &|buffer| {
-            put_string(buffer, COPY_DATA);
-            put_string(buffer, from);
+        Request::Close { handle: name } | Request::Fstat { handle: name } | Request::Readdir { handle: name } => put_string(buffer, name),
+        Request::Lstat { path }
+        | Request::Stat { path }
+        | Request::Opendir { path }
+        | Request::Remove { path }
+        | Request::Rmdir { path }
+        | Request::Realpath { path }
+        | Request::Readlink { path } => put_string(buffer, path),
+        Request::Rename { from, to } => put_strings(buffer, &[from, to]),
+        Request::Symlink { target, link } => put_strings(buffer, &[target, link]),
+        Request::PosixRename { from, to } => put_strings(buffer, &[POSIX_RENAME, from, to]),
+        Request::Fsync { handle } => put_strings(buffer, &[FSYNC, handle]),
+        Request::Hardlink { from, to } => put_strings(buffer, &[HARDLINK, from, to]),
+        Request::Limits => put_string(buffer, LIMITS),
+        Request::UsersGroupsById { users, groups } => put_strings(buffer, &[USERS_GROUPS_BY_ID, &packed(users), &packed(groups)]),
+        Request::CopyData { from, to, offset, length } => {
+            put_strings(buffer, &[COPY_DATA, from]);
             buffer.put_u64(*offset);
             buffer.put_u64(*length);
             put_string(buffer, to);
             buffer.put_u64(*offset);
-        }),
-        Request::Statvfs { path } => strings(buffer, 200, &[STATVFS, path]),
-        Request::Extended { name, data } => packet(buffer, 200, &|buffer| {
+        }
+        Request::Statvfs { path } => put_strings(buffer, &[STATVFS, path]),
+        Request::Extended { name, data } => {
             put_string(buffer, name);
             buffer.put_slice(data);
-        }),
+        }
     }
+}
+
+fn put_strings(buffer: &mut BytesMut, values: &[&[u8]]) {
+    values.iter().for_each(|value| put_string(buffer, value));
+}
+
+fn packed(ids: &[u32]) -> Vec<u8> {
+    ids.iter().flat_map(|id| id.to_be_bytes()).collect()
 }
 
 /// Reads one packet of a client. The id of [`Request::Init`] is 0.
