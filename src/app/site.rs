@@ -94,10 +94,8 @@ impl Site {
         let clusters = config.clusters.into_iter().zip(fingerprints.clusters.iter().copied());
         let members = clusters.map(|(config, fingerprint)| common.member(config, fingerprint)).collect::<Result<Vec<_>, _>>()?;
         let clusters = members.iter().map(|member| Arc::clone(&member.cluster));
-        let gate = match previous {
-            Some(previous) => previous.state.gate.succeeded_by(authenticator.clone(), Arc::clone(&authorizer), clusters),
-            None => Gate::new(authenticator.clone(), Arc::clone(&authorizer), clusters),
-        };
+        let state = previous.map(|previous| previous.state.gate.state()).unwrap_or_default();
+        let gate = Gate::new(authenticator.clone(), Arc::clone(&authorizer), clusters, state);
         let gate = gate.under_maintenance(config.server.maintenance(), maintenance);
         let docs = http::Docs {
             token_url: authentication.token_url,

@@ -15,9 +15,8 @@ use crate::filesystem::FileSystem;
 use super::ServiceError;
 use super::audit;
 use super::counts::{SystemCounts, TokenCounts};
-use super::limits::{Limits, UserBounds};
-use super::upload_locks::UploadLocks;
-use super::user_limit::UserPermit;
+use super::limits::{UserBounds, UserPermit};
+use super::state::State;
 
 /// The one way in: it turns a bearer token into a [`Caller`], and a caller and a system's name into [`Access`].
 #[derive(Clone)]
@@ -25,9 +24,7 @@ pub struct Gate {
     authenticator: Arc<dyn Authenticator>,
     authorizer: Arc<dyn Authorizer>,
     members: Arc<BTreeMap<SystemName, Arc<Member>>>,
-    uploads: Arc<UploadLocks>,
-    limits: Arc<Limits>,
-    tokens: Arc<TokenCounts>,
+    state: Arc<State>,
     maintenance: Arc<(Option<Maintenance>, BTreeMap<SystemName, Maintenance>)>,
 }
 
@@ -38,16 +35,24 @@ pub(super) struct Member {
 }
 
 impl Gate {
-    /// A gate in front of these clusters.
+    /// A gate in front of these clusters. `state` is that of the configuration before, or a new one.
     pub fn new(
         authenticator: Arc<dyn Authenticator>,
         authorizer: Arc<dyn Authorizer>,
         clusters: impl IntoIterator<Item = Arc<Cluster>>,
+        state: State,
     ) -> Self {
-        let member = |cluster: Arc<Cluster>| (cluster.name().clone(), Arc::new(Member { cluster, counts: Arc::default() }));
+        let member = |cluster: Arc<Cluster>| {
+            let counts = state.counts(cluster.name());
+            (cluster.name().clone(), Arc::new(Member { cluster, counts }))
+        };
         let members = Arc::new(clusters.into_iter().map(member).collect());
-        let (uploads, limits, tokens) = (Arc::default(), Arc::default(), Arc::default());
-        Self { authenticator, authorizer, members, uploads, limits, tokens, maintenance: Arc::default() }
+        Self { authenticator, authorizer, members, state: Arc::new(state), maintenance: Arc::default() }
+    }
+
+    /// What outlives this gate's configuration.
+    pub fn state(&self) -> State {
+        State::clone(&self.state)
     }
 
     /// The same gate while the whole site, or some of its systems, are under maintenance; none other than these.
@@ -70,26 +75,10 @@ impl Gate {
         site.as_ref().or_else(|| systems.get(system))
     }
 
-    /// The gate of the next configuration: uploads under way and counters go on, those of clusters by their names.
-    #[must_use]
-    pub fn succeeded_by(
-        &self,
-        authenticator: Arc<dyn Authenticator>,
-        authorizer: Arc<dyn Authorizer>,
-        clusters: impl IntoIterator<Item = Arc<Cluster>>,
-    ) -> Self {
-        let member = |cluster: Arc<Cluster>| {
-            let counts = self.members.get(cluster.name()).map(|member| Arc::clone(&member.counts)).unwrap_or_default();
-            (cluster.name().clone(), Arc::new(Member { cluster, counts }))
-        };
-        let members = Arc::new(clusters.into_iter().map(member).collect());
-        Self { authenticator, authorizer, members, ..self.clone() }
-    }
-
     /// The same gate with these bounds for each user. What is under way counts on.
     #[must_use]
     pub fn with_bounds(self, bounds: UserBounds) -> Self {
-        Self { limits: Arc::new(self.limits.with_bounds(bounds)), ..self }
+        Self { state: Arc::new(self.state.with_bounds(bounds)), ..self }
     }
 
     /// Identifies the caller of a request with this id, which came from this address. The request is under way until the [`Caller`] and all
@@ -103,15 +92,15 @@ impl Gate {
             None => Err(AccessError::NoToken),
         };
         let principal = outcome.map_err(|error| self.refuse(error))?;
-        self.tokens.accepted();
-        let requests = &self.limits.requests;
+        self.state.tokens.accepted();
+        let requests = &self.state.limits.requests;
         let under_way = requests.take(&principal.username, 1).ok_or_else(|| AccessError::TooManyRequests(requests.per_user()))?;
         Ok(Caller { principal, request_id, address, _under_way: Arc::new(under_way) })
     }
 
     /// Counts a caller whose credentials were no token, and gives the reason back.
     pub fn refuse(&self, error: AccessError) -> AccessError {
-        self.tokens.refused(&error);
+        self.state.tokens.refused(&error);
         error
     }
 
@@ -133,8 +122,7 @@ impl Gate {
         match (ruling.decision, self.maintenance(&name)) {
             (Decision::Allowed, Some(maintenance)) => Err(AccessError::Maintenance(maintenance.clone())),
             (Decision::Allowed, None) => {
-                let (uploads, limits) = (Arc::clone(&self.uploads), Arc::clone(&self.limits));
-                Ok(Access { caller, member, uploads, limits, basis: ruling.basis, decided_in: took })
+                Ok(Access { caller, member, state: Arc::clone(&self.state), basis: ruling.basis, decided_in: took })
             }
             (Decision::Denied, _) => Err(AccessError::Denied(name)),
         }
@@ -173,7 +161,7 @@ impl Gate {
 
     /// What became of callers' tokens.
     pub fn token_counts(&self) -> &TokenCounts {
-        &self.tokens
+        &self.state.tokens
     }
 
     /// All clusters with what was counted of each, in the order of their names. For the metrics.
@@ -214,8 +202,7 @@ impl Caller {
 pub struct Access {
     caller: Caller,
     member: Arc<Member>,
-    uploads: Arc<UploadLocks>,
-    limits: Arc<Limits>,
+    state: Arc<State>,
     basis: Basis,
     decided_in: Duration,
 }
@@ -226,14 +213,9 @@ impl Access {
         &self.caller.principal
     }
 
-    /// Whose turn it is at resumable uploads.
-    pub(super) fn uploads(&self) -> &UploadLocks {
-        &self.uploads
-    }
-
-    /// What bounds the work of one caller.
-    pub(super) fn limits(&self) -> &Limits {
-        &self.limits
+    /// What outlives the request.
+    pub(super) fn state(&self) -> &State {
+        &self.state
     }
 
     /// The cluster.

@@ -23,7 +23,7 @@ const DEFAULT_VIEW: u64 = 5 * 1024 * 1024;
 
 /// The form in which content is moved, which decides how much of it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SizeLimit {
+pub enum TransferForm {
     /// One that FirecREST has too, whose clients count on its limit (`max_ops_file_size`).
     FirecrestOps,
     /// Any other (`max_stream_size`).
@@ -41,7 +41,7 @@ const UNPACK_LARGER: &str = "send its members in several archives; or upload it 
 pub(super) const LARGER_STILL: &str =
     "this system moves no larger ones itself; use `transfer/download` or `transfer/upload` where it has them";
 
-impl SizeLimit {
+impl TransferForm {
     fn way_out(self, larger: &'static str) -> &'static str {
         match self {
             Self::FirecrestOps => larger,
@@ -62,7 +62,7 @@ impl SizeLimit {
 ///
 /// # Errors
 /// When the path breaks the policy, leads to no regular file or to one over the limit, or the cluster does not tell.
-pub async fn version(access: &Access, path: &str, form: SizeLimit) -> Result<(RemotePath, FileVersion), ServiceError> {
+pub async fn version(access: &Access, path: &str, form: TransferForm) -> Result<(RemotePath, FileVersion), ServiceError> {
     let path = access.path(path).await?;
     let stat = access.files().await?.stat(access.principal(), &path, true).await?;
     regular(&path, stat.mode)?;
@@ -80,12 +80,12 @@ pub async fn download(
     access: &Access,
     path: &str,
     range: Option<ByteRange>,
-    form: SizeLimit,
+    form: TransferForm,
 ) -> Result<(RemotePath, Download), ServiceError> {
     let path = access.path(path).await?;
     let permit = TransferPermit::take(access)?;
     let opening = access.files().await?.download(access.principal(), &path, range, form.cap(access));
-    let (clients, user) = (&access.limits().slow_clients, &access.principal().username);
+    let (clients, user) = (&access.state().limits.slow_clients, &access.principal().username);
     let opening = opening.map_err(|error| ServiceError::or_by(error, form.way_out(READ_LARGER)));
     let mut download = clients.admit(user, access.cluster().config().channels_per_user(), opening).await?;
     download.content = clients.watch(user, counts::downloaded(access, download.content)).inspect(move |_| _ = &permit).boxed();
@@ -101,7 +101,7 @@ pub async fn upload(access: &Access, directory: &str, name: &str, content: Conte
     check_upload_name(name)?;
     let directory = access.path(directory).await?;
     let path = access.cluster().path(&directory.join(&text_to_bytes(name)).to_text())?;
-    let options = UploadOptions { cap: SizeLimit::FirecrestOps.cap(access), ..UploadOptions::default() };
+    let options = UploadOptions { cap: TransferForm::FirecrestOps.cap(access), ..UploadOptions::default() };
     write(access, &path, content, options, WRITE_LARGER).await?;
     Ok(())
 }
@@ -119,7 +119,7 @@ pub async fn store(
     length: Option<u64>,
 ) -> Result<Placed, ServiceError> {
     let path = access.path(path).await?;
-    let cap = SizeLimit::Stream.cap(access);
+    let cap = TransferForm::Stream.cap(access);
     if let Some(cap) = cap.filter(|cap| length.is_some_and(|length| length > *cap)) {
         return Err(ServiceError::TooLarge(cap, LARGER_STILL));
     }
@@ -133,7 +133,7 @@ pub async fn store(
 pub async fn pack(access: &Access, path: &str, format: ArchiveFormat) -> Result<(RemotePath, ContentStream), ServiceError> {
     let path = access.path(path).await?;
     let permit = TransferPermit::take(access)?;
-    let (clients, user) = (&access.limits().slow_clients, &access.principal().username);
+    let (clients, user) = (&access.state().limits.slow_clients, &access.principal().username);
     let opening = access.files().await?.pack(access.principal(), &path, format);
     let content = clients.admit(user, access.cluster().config().channels_per_user(), opening).await?;
     Ok((path, clients.watch(user, counts::downloaded(access, content)).inspect(move |_| _ = &permit).boxed()))
@@ -170,7 +170,7 @@ pub async fn unpack(
     let _permit = TransferPermit::take(access)?;
     let change = Change::begin(access, Action::FilesUnpack, path.to_text());
     let content = counts::uploaded(access, content);
-    let placed = change.end(files.unpack(access.principal(), &path, format, content, SizeLimit::Stream.cap(access)).await);
+    let placed = change.end(files.unpack(access.principal(), &path, format, content, TransferForm::Stream.cap(access)).await);
     placed.map_err(|error| match error {
         FilesystemError::TooLarge(_) => ServiceError::or_by(error, UNPACK_LARGER),
         error => ServiceError::unless(error, expected),
@@ -305,7 +305,7 @@ fn smaller(error: FilesystemError) -> ServiceError {
 /// The same part of the file, less the lines that do not match.
 async fn matching(access: &Access, content: Content, pattern: Option<Pattern>) -> Result<Content, ServiceError> {
     let Some(pattern) = pattern else { return Ok(content) };
-    let data = access.limits().searches.lines(&access.principal().username, content.data, pattern).await?;
+    let data = access.state().limits.searches.lines(&access.principal().username, content.data, pattern).await?;
     Ok(Content { data, ..content })
 }
 

@@ -55,7 +55,7 @@ pub struct Found {
 pub async fn walk(access: &Access, path: &str, options: WalkOptions) -> Result<EntryStream, ServiceError> {
     let path = access.path(path).await?;
     let permit = TransferPermit::take(access)?;
-    let (clients, user) = (&access.limits().slow_clients, &access.principal().username);
+    let (clients, user) = (&access.state().limits.slow_clients, &access.principal().username);
     let opening = access.files().await?.walk(access.principal(), &path, options);
     let found = clients.admit(user, access.cluster().config().channels_per_user(), opening).await?;
     Ok(clients.watch(user, found).inspect(move |_| _ = &permit).boxed())

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use regex::bytes::{Regex, RegexBuilder};
 use tokio::sync::Semaphore;
 
-use super::user_limit::UserLimit;
+use super::limits::UserLimit;
 use super::{InvalidRequest, Place, ServiceError};
 use crate::domain::Username;
 

@@ -21,7 +21,7 @@ pub mod object_transfer;
 mod parts;
 mod paths;
 mod ready;
-mod slow_clients;
+mod state;
 pub mod status;
 pub mod storage;
 mod submission;
@@ -29,7 +29,6 @@ mod text;
 pub mod transfers;
 mod upload_locks;
 pub mod uploads;
-mod user_limit;
 
 use std::borrow::Cow;
 
@@ -45,6 +44,7 @@ pub use counts::{Changes, Decisions, SystemCounts, TokenCounts};
 pub use idempotency::IdempotencyKey;
 pub use limits::UserBounds;
 pub use ready::{Ready, ReadyPermit};
+pub use state::State;
 pub use submission::Submission;
 
 /// Why a use case did not succeed.

@@ -26,7 +26,7 @@ const NO_CODE: &str = "The transfer methods wormhole and streamer are not suppor
 
 /// What is asked for, upwards or downwards.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub struct ObjectTransferRequest<'a> {
     /// The file on the system.
     pub path: &'a str,
     /// The way that the client wants; the system's when absent.
@@ -70,7 +70,7 @@ pub fn unsupported(cluster: &Cluster) -> Option<&'static str> {
 ///
 /// # Errors
 /// When the system has no such transfers, the request breaks a rule, the store does not begin, or the scheduler does not take the job.
-pub async fn upload(access: &Access, request: Request<'_>, size: Option<u64>) -> Result<StagedUpload, ServiceError> {
+pub async fn upload(access: &Access, request: ObjectTransferRequest<'_>, size: Option<u64>) -> Result<StagedUpload, ServiceError> {
     let (store, _) = store(access, request.method)?;
     let target = access.path(request.path).await?;
     if access.cluster().holds_file_system(&target) {
@@ -86,7 +86,7 @@ pub async fn upload(access: &Access, request: Request<'_>, size: Option<u64>) ->
         Err(error) => return Ok(change.end(Err(error))?),
     };
     let submitted = async {
-        let place = s3::Place { directives: &job_context.directives, directory: &job_context.directory, id: Uuid::new_v4() };
+        let place = s3::JobSettings { directives: &job_context.directives, directory: &job_context.directory, id: Uuid::new_v4() };
         let job = s3::receive(store, &upload, &target, size, place)?;
         let urls = (store.part_urls(Side::Public, &upload, parts)?, store.complete_url(Side::Public, &upload)?);
         Ok((job_context.submit(access, &job, change).await?, urls))
@@ -100,7 +100,7 @@ pub async fn upload(access: &Access, request: Request<'_>, size: Option<u64>) ->
 /// # Errors
 /// When the system has no such transfers, the request breaks a rule, there is no such regular file, the store does not begin, or the
 /// scheduler does not take the job.
-pub async fn download(access: &Access, request: Request<'_>) -> Result<StagedDownload, ServiceError> {
+pub async fn download(access: &Access, request: ObjectTransferRequest<'_>) -> Result<StagedDownload, ServiceError> {
     let (store, config) = store(access, request.method)?;
     let source = access.path(request.path).await?;
     let job_context = JobContext::of(access, Account { account: request.account, place: Place::Document })?;
@@ -114,7 +114,7 @@ pub async fn download(access: &Access, request: Request<'_>) -> Result<StagedDow
         Err(error) => return Ok(change.end(Err(error))?),
     };
     let submitted = async {
-        let place = s3::Place { directives: &job_context.directives, directory: &job_context.directory, id: Uuid::new_v4() };
+        let place = s3::JobSettings { directives: &job_context.directives, directory: &job_context.directory, id: Uuid::new_v4() };
         let job = s3::send(store, &upload, &source, parts, &config.multipart, place)?;
         let url = store.download_url(Side::Public, &upload)?;
         Ok((job_context.submit(access, &job, change).await?, url))

@@ -1,6 +1,6 @@
 //! Answers that are ready in memory, and that their clients have not taken yet.
 
-use super::user_limit::UserPermit;
+use super::limits::UserPermit;
 use super::{Access, ServiceError};
 
 /// What the answers of one user may take that are ready, in bytes.
@@ -32,7 +32,7 @@ impl ReadyPermit {
     /// # Errors
     /// When the caller's clients have not taken enough of those before.
     pub(super) fn take(access: &Access, bytes: u64) -> Result<Self, ServiceError> {
-        access.limits().ready.take(&access.principal().username, bytes).map(Self).ok_or_else(too_much)
+        access.state().limits.ready.take(&access.principal().username, bytes).map(Self).ok_or_else(too_much)
     }
 
     /// The answer, which has turned out to take so many bytes.

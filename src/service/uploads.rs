@@ -112,7 +112,7 @@ pub async fn begin(access: &Access, path: &str, length: u64, only_new: bool, met
 /// When there is none, it is too old, or is still being added to, or the cluster does not tell.
 pub async fn offset(access: &Access, upload: &Upload) -> Result<u64, ServiceError> {
     let (target, part) = upload.paths(access)?;
-    let _lock = access.uploads().lock(access, &part).await?;
+    let _lock = access.state().uploads.lock(access, &part).await?;
     let parts = Parts::of(access).await?;
     match parts.find(&part).await? {
         Some((at, found)) if found.mtime.saturating_add(EXPIRES) < Timestamp::now().as_second() => {
@@ -154,7 +154,7 @@ pub async fn extend(access: &Access, upload: &Upload, offset: u64, content: Cont
     let work = async move {
         let _permit = permit;
         let (target, part) = upload.paths(&access)?;
-        let lock = access.uploads().lock(&access, &part).await?;
+        let lock = access.state().uploads.lock(&access, &part).await?;
         let parts = Parts::of(&access).await?;
         let held = parts.hold(&part).await?;
         let content = counts::uploaded(&access, until(content, lock.token.clone()));
@@ -203,7 +203,7 @@ fn after_effect(error: ServiceError) -> ServiceError {
 /// When there is none, or the cluster does not allow it.
 pub async fn remove(access: &Access, upload: &Upload) -> Result<(), ServiceError> {
     let (target, part) = upload.paths(access)?;
-    let _lock = access.uploads().lock(access, &part).await?;
+    let _lock = access.state().uploads.lock(access, &part).await?;
     let parts = Parts::of(access).await?;
     let Some((at, _)) = parts.find(&part).await? else {
         return if is_placed(access, upload, &target).await? { Ok(()) } else { Err(FilesystemError::NotFound(target).into()) };

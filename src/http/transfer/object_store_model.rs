@@ -7,7 +7,7 @@ use crate::cluster::Cluster;
 use crate::domain::Secret;
 use crate::http::extract::parameters::lenient;
 use crate::http::transfer::model::TransferJob;
-use crate::service::object_transfer::{Request, StagedDownload, StagedUpload};
+use crate::service::object_transfer::{ObjectTransferRequest, StagedDownload, StagedUpload};
 use crate::transfer;
 
 /// The file to put in place, and how it gets there. `path` and `source_path` are understood for `sourcePath`.
@@ -101,7 +101,7 @@ impl PostFileUploadRequest {
     }
 
     /// What is asked for, with the path of [`Self::target`].
-    pub(in crate::http) fn asked<'a>(&'a self, path: &'a str) -> Request<'a> {
+    pub(in crate::http) fn asked<'a>(&'a self, path: &'a str) -> ObjectTransferRequest<'a> {
         asked(path, self.transfer_directives.as_ref(), self.account.as_deref())
     }
 
@@ -113,13 +113,13 @@ impl PostFileUploadRequest {
 
 impl PostFileDownloadRequest {
     /// What is asked for.
-    pub(in crate::http) fn asked(&self) -> Request<'_> {
+    pub(in crate::http) fn asked(&self) -> ObjectTransferRequest<'_> {
         asked(&self.path, self.transfer_directives.as_ref(), self.account.as_deref())
     }
 }
 
-fn asked<'a>(path: &'a str, directives: Option<&TransferDirectives>, account: Option<&'a str>) -> Request<'a> {
-    Request { path, method: directives.map(|directives| directives.transfer_method.into()), account }
+fn asked<'a>(path: &'a str, directives: Option<&TransferDirectives>, account: Option<&'a str>) -> ObjectTransferRequest<'a> {
+    ObjectTransferRequest { path, method: directives.map(|directives| directives.transfer_method.into()), account }
 }
 
 /// The job that puts the file in place, and where its parts are sent to.

@@ -16,7 +16,7 @@ macro_rules! program {
 
 /// Where and how a job runs. `id` is not used for another one.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct JobSettings<'a> {
     /// The site's directives.
     pub directives: &'a Directives,
     /// The directory that the job runs in and leaves its logs in.
@@ -29,7 +29,13 @@ pub struct Place<'a> {
 ///
 /// # Errors
 /// When the store's address cannot be used.
-pub fn receive(store: &Store, upload: &Upload, target: &RemotePath, size: u64, place: Place<'_>) -> Result<JobDescription, StoreError> {
+pub fn receive(
+    store: &Store,
+    upload: &Upload,
+    target: &RemotePath,
+    size: u64,
+    place: JobSettings<'_>,
+) -> Result<JobDescription, StoreError> {
     let script = Script::new(place.directives)
         .path("target", target)
         .path("temporary", &target.hidden_beside(&mark(place.id)))
@@ -53,7 +59,7 @@ pub fn send(
     source: &RemotePath,
     parts: Parts,
     multipart: &Multipart,
-    place: Place<'_>,
+    place: JobSettings<'_>,
 ) -> Result<JobDescription, StoreError> {
     let urls = PartUrls::new(store, upload, parts)?;
     // A relative one lies where the job runs.

@@ -12,7 +12,7 @@ mod signer;
 mod store;
 
 pub use error::StoreError;
-pub use jobs::{Place, receive, send};
+pub use jobs::{JobSettings, receive, send};
 pub use parts::{MAX_PARTS, Parts, TooManyParts};
 pub use store::{Side, Store, Upload};
 

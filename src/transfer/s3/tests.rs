@@ -38,14 +38,14 @@ fn script(job: JobDescription) -> String {
 fn sent(parts: Parts, multipart: &Multipart) -> String {
     let (source, directory) = (RemotePath::from_text("/home/ada/it's here").unwrap(), RemotePath::from_text("/scratch/ada").unwrap());
     let (directives, upload) = (directives(), upload());
-    let place = Place { directives: &directives, directory: &directory, id: ID };
+    let place = JobSettings { directives: &directives, directory: &directory, id: ID };
     script(send(&store(), &upload, &source, parts, multipart, place).unwrap())
 }
 
 fn received(target: &[u8]) -> String {
     let (target, directory) = (RemotePath::from_bytes(target).unwrap(), RemotePath::from_text("/scratch/ada").unwrap());
     let (directives, upload) = (directives(), upload());
-    script(receive(&store(), &upload, &target, 12, Place { directives: &directives, directory: &directory, id: ID }).unwrap())
+    script(receive(&store(), &upload, &target, 12, JobSettings { directives: &directives, directory: &directory, id: ID }).unwrap())
 }
 
 #[test]

@@ -43,7 +43,7 @@ use goldcrest::cluster::{Capabilities, Cluster, Files};
 use goldcrest::domain::{ClusterHealth, RemotePath, ServiceHealth, ServiceType};
 use goldcrest::http::{AppState, Config, Docs, Logger, RequestMetrics, router};
 use goldcrest::scheduler::Scheduler;
-use goldcrest::service::Gate;
+use goldcrest::service::{Gate, State};
 use goldcrest::ssh::Transport;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -137,7 +137,7 @@ impl Api {
         let (_, health) = watch::channel(health);
         let cluster = Arc::new(cluster(scheduler, files, ScriptedTransport::new([]), health));
         let mut state = AppState {
-            gate: Gate::new(Arc::new(Tokens), Arc::new(Relations), [cluster]),
+            gate: Gate::new(Arc::new(Tokens), Arc::new(Relations), [cluster], State::default()),
             config: Config::default(),
             logger: Logger::default(),
             docs: Docs {
@@ -157,7 +157,7 @@ impl Api {
     /// This cluster in place of the usual one.
     pub fn over(cluster: Cluster) -> Self {
         Self::assemble(Vec::new(), Vec::new(), ClusterHealth::default(), |state| {
-            state.gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [Arc::new(cluster)]);
+            state.gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [Arc::new(cluster)], State::default());
         })
     }
 

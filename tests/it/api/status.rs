@@ -9,7 +9,7 @@ use goldcrest::domain::{
 };
 use goldcrest::filesystem::FilesystemError;
 use goldcrest::scheduler::SchedulerError;
-use goldcrest::service::Gate;
+use goldcrest::service::{Gate, State};
 use goldcrest::ssh::TransportError;
 use insta::assert_snapshot;
 use serde_json::json;
@@ -63,7 +63,7 @@ async fn shown(path: &str, token: &str) -> Answer {
             let files = Arc::new(ScriptedFiles(Script::new("file system", [])));
             Arc::new(Cluster::new(config, whole(Arc::new(ScriptedTransport::new([])), scheduler, files), health))
         };
-        state.gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [named("hidden"), named("daint")]);
+        state.gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [named("hidden"), named("daint")], State::default());
     });
     api.send(request(Method::GET, path, Some(token), None)).await
 }

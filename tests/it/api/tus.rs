@@ -11,7 +11,7 @@ use futures::{StreamExt, stream};
 use goldcrest::cluster::Cluster;
 use goldcrest::domain::ClusterHealth;
 use goldcrest::filesystem::{self, Settings};
-use goldcrest::service::Gate;
+use goldcrest::service::{Gate, State};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -28,7 +28,7 @@ fn api(directory: &TempDir, access: filesystem::FileAccess) -> Api {
         let files = filesystem::Files::open(transport.clone(), access, Settings::default());
         let scheduler = Arc::new(ScriptedScheduler(Script::new("scheduler", [])));
         let cluster = Arc::new(Cluster::new(config, super::whole(transport, scheduler, files), watch::channel(ClusterHealth::default()).1));
-        state.gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [cluster]);
+        state.gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [cluster], State::default());
         state.root_path = "/api".to_owned();
     })
 }

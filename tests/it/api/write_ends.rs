@@ -13,7 +13,7 @@ use futures::{StreamExt, stream};
 use goldcrest::cluster::{Cluster, SizeLimit};
 use goldcrest::domain::{ClusterHealth, RemotePath};
 use goldcrest::filesystem::{self, FileAccess, Settings};
-use goldcrest::service::Gate;
+use goldcrest::service::{Gate, State};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -92,7 +92,7 @@ impl Site {
             let scheduler = Arc::new(ScriptedScheduler(Script::new("scheduler", [])));
             let cluster =
                 Cluster::new(config, super::whole(transport.clone(), scheduler, files), watch::channel(ClusterHealth::default()).1);
-            state.gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [Arc::new(cluster)]);
+            state.gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [Arc::new(cluster)], State::default());
         });
         let site = Self { api: Arc::new(api), transport, directory };
         fs::write(site.path("f"), "old").unwrap();

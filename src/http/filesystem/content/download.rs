@@ -15,7 +15,7 @@ use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::model::request::PathParameters;
 use crate::http::problem::Problem;
 use crate::service::Access;
-use crate::service::contents::{self, SizeLimit};
+use crate::service::contents::{self, TransferForm};
 
 /// The bytes that a parameter value of a header may hold as they are (RFC 8187, `attr-char`).
 const ATTRIBUTE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_').remove(b'~');
@@ -75,7 +75,7 @@ pub(crate) async fn download(
     query: Parameters<PathParameters>,
     conditions: Conditions,
 ) -> Result<Response, Problem> {
-    let form = if conditions.has_range() { SizeLimit::Stream } else { SizeLimit::FirecrestOps };
+    let form = if conditions.has_range() { TransferForm::Stream } else { TransferForm::FirecrestOps };
     for _ in 0..LOOKS {
         let (known, range) = match conditions.any() {
             false => (None, conditions.range()),
@@ -124,7 +124,7 @@ pub(crate) async fn look(
     query: Parameters<PathParameters>,
     conditions: Conditions,
 ) -> Result<Response, Problem> {
-    let (path, version) = contents::version(&access, &query.0.path, SizeLimit::Stream).await?;
+    let (path, version) = contents::version(&access, &query.0.path, TransferForm::Stream).await?;
     match conditions.evaluate(&Validators::of(&version), true) {
         Evaluation::Proceed(_) => Ok((describe(&path, &version, version.size), Body::empty()).into_response()),
         evaluation => refused(evaluation, &version),

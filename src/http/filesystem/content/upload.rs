@@ -21,7 +21,7 @@ use crate::http::extract::known_names::{MAX_SHOWN, unknown};
 use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::model::request::{PathParameters, UploadForm, UploadParameters};
 use crate::http::problem::Problem;
-use crate::service::contents::{self, SizeLimit};
+use crate::service::contents::{self, TransferForm};
 use crate::service::{Access, InvalidField, InvalidRequest, Place, ServiceError};
 
 /// Upload a file as a form
@@ -194,7 +194,7 @@ async fn expected(access: &Access, path: &str, conditions: &Conditions) -> Resul
     if !conditions.any() {
         return Ok(Expected::Anything);
     }
-    match contents::version(access, path, SizeLimit::Stream).await {
+    match contents::version(access, path, TransferForm::Stream).await {
         Ok((_, version)) if conditions.evaluate(&Validators::of(&version), false) != Evaluation::Failed => Ok(Expected::Version(version)),
         Ok(_) => Err(failed()),
         Err(ServiceError::Filesystem(FilesystemError::NotFound(_))) if conditions.only_existing() => Err(failed()),

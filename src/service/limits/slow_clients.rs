@@ -15,8 +15,8 @@ use futures::stream::{Stream, poll_fn};
 use parking_lot::Mutex;
 use tokio::time::{Instant, interval};
 
-use super::ServiceError;
 use crate::domain::Username;
+use crate::service::ServiceError;
 
 /// The most downloads of one user that may stand still because of their clients while another one waits to begin. Where a user has fewer
 /// than twice as many channels, it is half of those.
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 
 /// The contents on their way, by the user.
 #[derive(Clone)]
-pub(super) struct SlowClients {
+pub(in crate::service) struct SlowClients {
     users: Arc<Mutex<HashMap<Username, Vec<Weak<Progress>>>>>,
     started: Instant,
 }
@@ -48,7 +48,7 @@ impl SlowClients {
     ///
     /// # Errors
     /// When there are too many, or those of `opening`.
-    pub(super) async fn admit<T, E>(
+    pub(in crate::service) async fn admit<T, E>(
         &self,
         user: &Username,
         channels: usize,
@@ -68,7 +68,7 @@ impl SlowClients {
     }
 
     /// The same content, which is known to be on its way to a client of `user`.
-    pub(super) fn watch<S: Stream + Send + Unpin + 'static>(
+    pub(in crate::service) fn watch<S: Stream + Send + Unpin + 'static>(
         &self,
         user: &Username,
         mut content: S,

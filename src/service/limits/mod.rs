@@ -3,11 +3,15 @@
 //! Each bound is counted when work begins and given back when it has ended, however it ends: a permit goes with the answer to its last
 //! byte, and with work that goes on without its client.
 
+mod slow_clients;
+mod user_limit;
+
 use super::grep::Searches;
 use super::ready::{MAX_READY, MAX_READY_PER_USER};
-use super::slow_clients::SlowClients;
-use super::user_limit::{UserLimit, UserPermit};
 use super::{Access, ServiceError};
+use slow_clients::SlowClients;
+
+pub(super) use user_limit::{UserLimit, UserPermit};
 
 /// The most files that one user follows at a time. Each is open on a cluster until the user's token ends.
 const MAX_FOLLOWED_PER_USER: u64 = 16;
@@ -69,7 +73,7 @@ impl TransferPermit {
     /// # Errors
     /// When the caller has as much under way as one may.
     pub(super) fn take(access: &Access) -> Result<Self, ServiceError> {
-        let limit = &access.limits().transfers;
+        let limit = &access.state().limits.transfers;
         limit.take(&access.principal().username, 1).map(Self).ok_or_else(|| {
             let message = format!(
                 "you have {} transfers under way (uploads, downloads, archives, streams of entries, followed files), the limit of one \
@@ -93,7 +97,7 @@ impl FollowPermit {
     /// # Errors
     /// When the caller follows, or moves, as much as one may.
     pub(super) fn take(access: &Access) -> Result<Self, ServiceError> {
-        let followed = access.limits().followed.take(&access.principal().username, 1).ok_or_else(|| {
+        let followed = access.state().limits.followed.take(&access.principal().username, 1).ok_or_else(|| {
             let message = format!("you follow {MAX_FOLLOWED_PER_USER} files, the limit of one user: end one of them before another one");
             ServiceError::TooMany(message.into())
         })?;

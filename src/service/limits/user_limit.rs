@@ -11,7 +11,7 @@ use crate::domain::Username;
 
 /// A bound for each user, and one for all together, in whatever is counted.
 #[derive(Clone)]
-pub(super) struct UserLimit {
+pub(in crate::service) struct UserLimit {
     per_user: u64,
     total: u64,
     held: Arc<Mutex<Held>>,
@@ -30,7 +30,7 @@ struct Share {
 }
 
 /// So much of a [`UserLimit`]; given back when dropped.
-pub(super) struct UserPermit {
+pub(in crate::service) struct UserPermit {
     limit: UserLimit,
     user: Username,
     amount: u64,
@@ -38,22 +38,22 @@ pub(super) struct UserPermit {
 
 impl UserLimit {
     /// Nothing is held yet.
-    pub(super) fn new(per_user: u64, total: u64) -> Self {
+    pub(in crate::service) fn new(per_user: u64, total: u64) -> Self {
         Self { per_user, total, held: Arc::default() }
     }
 
     /// The same limit, and what is held of it, with another bound for each user. What is held already stays held.
-    pub(super) fn with_bound(&self, per_user: u64) -> Self {
+    pub(in crate::service) fn with_bound(&self, per_user: u64) -> Self {
         Self { per_user, ..self.clone() }
     }
 
     /// The bound for each user.
-    pub(super) fn per_user(&self) -> u64 {
+    pub(in crate::service) fn per_user(&self) -> u64 {
         self.per_user
     }
 
     /// So much more for `user`, where that is within both bounds. What is larger than a bound can be had alone.
-    pub(super) fn take(&self, user: &Username, amount: u64) -> Option<UserPermit> {
+    pub(in crate::service) fn take(&self, user: &Username, amount: u64) -> Option<UserPermit> {
         let mut permit = UserPermit { limit: self.clone(), user: user.clone(), amount: 0 };
         permit.resize(amount).then_some(permit)
     }
@@ -61,12 +61,12 @@ impl UserLimit {
 
 impl UserPermit {
     /// The turn of its user, which one of those who hold something has at a time. Of no use to who holds nothing.
-    pub(super) fn turn(&self) -> Arc<Semaphore> {
+    pub(in crate::service) fn turn(&self) -> Arc<Semaphore> {
         self.limit.held.lock().users.get(&self.user).map_or_else(|| Arc::new(Semaphore::new(1)), |share| Arc::clone(&share.turn))
     }
 
     /// Makes it so much instead; false, and nothing is changed, where that would be over a bound.
-    pub(super) fn resize(&mut self, amount: u64) -> bool {
+    pub(in crate::service) fn resize(&mut self, amount: u64) -> bool {
         let mut held = self.limit.held.lock();
         let others_of_user = held.users.get(&self.user).map_or(0, |own| own.amount - self.amount);
         let others = held.total - self.amount;

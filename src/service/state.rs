@@ -1,0 +1,56 @@
+//! What outlives a request, and the configuration under which the request came: who works on which upload, what each user has under
+//! way, and what was counted.
+//!
+//! It lives as long as the process. What replicas are to share stands behind this type, and nowhere else in `service`. To add a part: a
+//! field here, reached by [`Access::state`](super::Access::state).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::counts::{SystemCounts, TokenCounts};
+use super::limits::{Limits, UserBounds};
+use super::upload_locks::UploadLocks;
+use crate::domain::SystemName;
+
+/// What outlives a request. Clones share it.
+#[derive(Clone, Default)]
+pub struct State {
+    /// Whose turn it is at resumable uploads.
+    pub(super) uploads: Arc<UploadLocks>,
+    /// What each user has under way.
+    pub(super) limits: Limits,
+    /// What became of callers' tokens.
+    pub(super) tokens: Arc<TokenCounts>,
+    /// What was counted of each system, by its name.
+    systems: Arc<Mutex<BTreeMap<SystemName, Arc<SystemCounts>>>>,
+}
+
+impl State {
+    /// The same, with these bounds for each user from now on.
+    pub(super) fn with_bounds(&self, bounds: UserBounds) -> Self {
+        Self { limits: self.limits.with_bounds(bounds), ..self.clone() }
+    }
+
+    /// What is counted of a system.
+    pub(super) fn counts(&self, system: &SystemName) -> Arc<SystemCounts> {
+        Arc::clone(self.systems.lock().entry(system.clone()).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Username;
+
+    #[test]
+    fn what_is_under_way_and_counted_goes_on_under_another_configuration() {
+        let (before, ada, daint) = (State::default(), Username::new("ada").unwrap(), SystemName::new("daint").unwrap());
+        let _request = before.limits.requests.take(&ada, 1).unwrap();
+        let after = before.clone().with_bounds(UserBounds { requests: 1, transfers: 1 });
+        assert!(after.limits.requests.take(&ada, 1).is_none(), "a request that began before is not counted");
+        assert!(Arc::ptr_eq(&before.counts(&daint), &after.counts(&daint)));
+        assert!(Arc::ptr_eq(&before.uploads, &after.uploads) && Arc::ptr_eq(&before.tokens, &after.tokens));
+    }
+}
