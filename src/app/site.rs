@@ -97,12 +97,7 @@ impl Site {
         let state = previous.map(|previous| previous.state.gate.state()).unwrap_or_default();
         let gate = Gate::new(authenticator.clone(), Arc::clone(&authorizer), clusters, state);
         let gate = gate.under_maintenance(config.server.maintenance(), maintenance);
-        let docs = http::Docs {
-            token_url: authentication.token_url,
-            scopes: authentication.scopes.unwrap_or_default(),
-            servers: config.doc_servers.unwrap_or_default(),
-            examples: previous.and_then(|previous| previous.state.docs.examples.clone()),
-        };
+        let docs = docs(authentication, config.doc_servers, previous);
         let state = AppState { gate, config: config.server, logger: config.logger, docs, root_path: config.apis_root_path };
         let (router, _, kept) = http::router_keeping(state.clone(), previous.map(|previous| previous.kept.clone()));
         Ok(Self {
@@ -166,6 +161,16 @@ impl Site {
                 tracing::error!(%reason, "the authorization service cannot decide: nobody may use any cluster until it does");
             }
         }
+    }
+}
+
+/// What the documentation pages say of the site; the examples are those of the previous one.
+fn docs(authentication: authn::Config, servers: Option<Vec<http::DocServer>>, previous: Option<&Site>) -> http::Docs {
+    http::Docs {
+        token_url: authentication.token_url,
+        scopes: authentication.scopes.unwrap_or_default(),
+        servers: servers.unwrap_or_default(),
+        examples: previous.and_then(|previous| previous.state.docs.examples.clone()),
     }
 }
 

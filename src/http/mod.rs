@@ -47,6 +47,7 @@ pub use pages::openapi::document;
 pub use server::metrics_endpoint::{MetricsFormat, metrics};
 pub use server::request_metrics::{Answers, RequestMetrics, Times};
 pub use server::serve::{Listener, TimeLimits, serve};
+pub use server::upgrade::Draining;
 pub use tls::{Tls, TlsConfig, TlsError};
 
 /// What the API is built from.
@@ -107,8 +108,13 @@ pub fn router(state: AppState) -> (Router, OpenApi, Arc<RequestMetrics>) {
 
 /// As [`router`], going on with what the router before it kept.
 pub fn router_keeping(state: AppState, kept: Option<Kept>) -> (Router, OpenApi, Kept) {
+    assemble(routes(Duration::from_secs(state.config.request_timeout)), state, kept)
+}
+
+/// These routes with their document, behind all layers.
+fn assemble(routes: OpenApiRouter<Api>, state: AppState, kept: Option<Kept>) -> (Router, OpenApi, Kept) {
     let root_path = state.root_path.trim_end_matches('/').to_owned();
-    let (router, document) = routes(Duration::from_secs(state.config.request_timeout)).split_for_parts();
+    let (router, document) = routes.split_for_parts();
     let document = pages::openapi::complete(document, &state.docs, &root_path);
     let pages = pages::documentation::router(&document, &state.docs);
     let routes: Vec<String> = document.paths.paths.keys().cloned().chain(pages::documentation::PATHS.map(str::to_owned)).collect();

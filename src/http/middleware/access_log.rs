@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
@@ -87,6 +87,11 @@ pub(crate) async fn access_log(State(observer): State<Arc<AccessLog>>, mut reque
 
     pending.answered(response.status());
     log(&Line { method: &method, path: &path, route, context: &context, headers, started }, &response, problem.as_ref());
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        // The request is under way until the connection is closed, which the server sees.
+        response.extensions_mut().insert(context);
+        return response;
+    }
     response.map(|content| under_way(content, context))
 }
 

@@ -41,10 +41,10 @@ pub(crate) struct ConnectionActivity(Arc<Connection>);
 struct Connection {
     patience: IdleLimits,
     request_metrics: Arc<RequestMetrics>,
-    state: Mutex<State>,
+    state: Mutex<ConnectionState>,
 }
 
-struct State {
+struct ConnectionState {
     next: u64,
     /// The exchanges under way, each with the time until which the client has to take what it was offered last; without one
     /// while something else is waited for.
@@ -56,7 +56,7 @@ struct State {
 impl ConnectionActivity {
     /// That of a connection that was just accepted.
     pub(crate) fn new(patience: IdleLimits, request_metrics: Arc<RequestMetrics>) -> Self {
-        let state = State { next: 0, exchanges: BTreeMap::new(), idle_until: Instant::now() + patience.idle };
+        let state = ConnectionState { next: 0, exchanges: BTreeMap::new(), idle_until: Instant::now() + patience.idle };
         Self(Arc::new(Connection { patience, request_metrics, state: Mutex::new(state) }))
     }
 

@@ -1,6 +1,7 @@
 //! What the API has done, in numbers.
 //!
-//! Plain numbers: exporting them is telemetry's work. All that a request costs here is finding its route and adding to what is
+//! Plain numbers: exporting them is telemetry's work. They are no histograms and families of prometheus-client, which take a lock for each
+//! observation and make a series for whatever label they are given. All that a request costs here is finding its route and adding to what is
 //! there already; a label can only be one of those that were known before the first request, whatever clients send.
 
 use std::sync::Arc;

@@ -10,17 +10,19 @@ use axum::body::Body;
 use axum::http::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::http::middleware::client_address::Peer;
 use crate::http::server::idle_timeout::{ConnectionActivity, Counted, IdleLimits};
 use crate::http::server::request_metrics::RequestMetrics;
+use crate::http::server::upgrade::Upgrade;
 use crate::http::tls::Tls;
 
 /// The most connections at once. Further ones wait in the kernel's queue.
@@ -32,6 +34,9 @@ const MAX_STREAMS: u32 = 250;
 /// The most that is read from a connection at once, and kept to be written to it, in bytes; also the longest head of a request. With
 /// hyper's 400 kB, a few dozen uploads would hold more than all else together.
 const CONNECTION_BUFFER: usize = 64 * 1024;
+
+/// How long an upgraded connection may be idle. Protocols for longer pauses, such as WebSocket, have messages that keep them alive.
+const UPGRADED_IDLE: Duration = Duration::from_secs(15 * 60);
 
 /// How long the TLS handshake of a client may take.
 const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
@@ -46,6 +51,8 @@ pub struct TimeLimits {
     pub head: Duration,
     /// How long a client may leave a piece of an answer untouched; longer for long pieces.
     pub stall: Duration,
+    /// How long no bytes may move on a connection that was upgraded to another protocol; up to a quarter of it longer.
+    pub upgraded: Duration,
     /// How long requests under way are given to end after the shutdown.
     pub drain: Duration,
 }
@@ -53,7 +60,7 @@ pub struct TimeLimits {
 impl TimeLimits {
     /// The usual ones, and this much time to drain.
     pub fn draining(drain: Duration) -> Self {
-        Self { head: Duration::from_secs(75), stall: Duration::from_secs(60), drain }
+        Self { head: Duration::from_secs(75), stall: Duration::from_secs(60), upgraded: UPGRADED_IDLE, drain }
     }
 }
 
@@ -92,7 +99,7 @@ impl From<Router> for Routes {
     }
 }
 
-/// Serves until `shutdown`, and counts in `traffic`; then requests under way have their time to end, and are cut after that.
+/// Serves until `shutdown`, and counts in `request_metrics`; then requests under way have their time to end, and are cut after that.
 pub async fn serve(
     listener: impl Into<Listener>,
     routes: impl Into<Routes>,
@@ -103,54 +110,88 @@ pub async fn serve(
     let (Listener { tcp: listener, tls }, Routes(routes)) = (listener.into(), routes.into());
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
+    let connections = TaskTracker::new();
     let cut = CancellationToken::new();
+    let server = Server { routes, tls, request_metrics, limits, draining: shutdown.clone(), cut: cut.clone() };
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &places) => accepted,
             () = shutdown.cancelled() => break,
         };
-        let (stream, peer, place) = match accepted {
-            Ok(accepted) => accepted,
+        match accepted {
+            Ok((stream, peer, place)) => {
+                let connection = server.clone().connection(stream, peer, graceful.watcher());
+                connections.spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
             }
-        };
-        let (routes, tls) = (routes.clone(), tls.clone());
-        let connected = request_metrics.connected();
-        let activity = ConnectionActivity::new(IdleLimits { idle: limits.head, stall: limits.stall }, Arc::clone(&request_metrics));
-        let watching = activity.clone();
-        let request_metrics = Arc::clone(&request_metrics);
-        let service = hyper::service::service_fn(move |mut request: Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(peer);
-            let exchange = watching.begin();
-            let content = |body| Body::new(Counted::new(body, Arc::clone(&request_metrics)));
-            let answer = routes.borrow().clone().oneshot(request.map(content));
-            async move { Ok::<_, Infallible>(answer.await?.map(|body| exchange.watch(body))) }
-        });
-        let builder = protocols(limits);
-        let (watcher, cut) = (graceful.watcher(), cut.clone());
-        let connection = async move {
-            let Some(stream) = secured(stream, tls.as_deref()).await else { return };
-            let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-            // A client that breaks off, or sends what is not HTTP, ends its connection and nothing else.
-            _ = watcher.watch(connection).await;
-        };
-        tokio::spawn(async move {
-            tokio::select! {
-                () = connection => {}
-                () = activity.exhausted() => tracing::debug!("a connection was quiet for too long and is closed"),
-                () = cut.cancelled() => {}
-            }
-            drop((place, connected));
-        });
+        }
     }
     drop(listener);
-    if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
+    connections.close();
+    let drained = async {
+        graceful.shutdown().await;
+        connections.wait().await;
+    };
+    if tokio::time::timeout(limits.drain, drained).await.is_err() {
         tracing::warn!(seconds = limits.drain.as_secs(), "requests were still under way after the drain time and are cut");
     }
     cut.cancel();
+}
+
+/// What the connections of a listener have in common.
+#[derive(Clone)]
+struct Server {
+    routes: watch::Receiver<Router>,
+    tls: Option<Arc<Tls>>,
+    request_metrics: Arc<RequestMetrics>,
+    limits: TimeLimits,
+    draining: CancellationToken,
+    cut: CancellationToken,
+}
+
+impl Server {
+    /// Serves one connection until it is closed, also after it was upgraded.
+    async fn connection(self, stream: TcpStream, peer: Peer, watcher: Watcher) {
+        let _connected = self.request_metrics.connected();
+        let idle_limits = IdleLimits { idle: self.limits.head, stall: self.limits.stall };
+        let activity = ConnectionActivity::new(idle_limits, Arc::clone(&self.request_metrics));
+        let upgrade = Upgrade::default();
+        let service = hyper::service::service_fn(|mut request: Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(peer);
+            upgrade.prepare(&mut request, &self.draining);
+            let (exchange, upgrade) = (activity.begin(), upgrade.clone());
+            let content = |body| Body::new(Counted::new(body, Arc::clone(&self.request_metrics)));
+            let answer = self.routes.borrow().clone().oneshot(request.map(content));
+            async move {
+                let mut answer = answer.await?;
+                upgrade.hold(&mut answer);
+                Ok::<_, Infallible>(answer.map(|body| exchange.watch(body)))
+            }
+        });
+        let builder = protocols(self.limits);
+        let http = async {
+            let Some(stream) = secured(stream, self.tls.as_deref()).await else { return false };
+            let connection = builder.serve_connection_with_upgrades(TokioIo::new(upgrade.stream(stream)), service).into_owned();
+            // A client that breaks off, or sends what is not HTTP, ends its connection and nothing else.
+            _ = watcher.watch(connection).await;
+            true
+        };
+        tokio::select! {
+            is_secured = http => {
+                if is_secured {
+                    upgrade.run(self.limits.upgraded, &self.cut).await;
+                }
+            }
+            () = activity.exhausted() => tracing::debug!("a connection was quiet for too long and is closed"),
+            () = self.cut.cancelled() => {}
+        }
+    }
 }
 
 /// HTTP/1.1 and HTTP/2 with their bounds.

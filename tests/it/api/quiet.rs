@@ -25,7 +25,7 @@ const SOON: Duration = Duration::from_secs(30);
 async fn serve(api: Api, head: Duration, stall: Duration) -> std::net::SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let limits = TimeLimits { head, stall, drain: Duration::ZERO };
+    let limits = TimeLimits { head, stall, ..TimeLimits::draining(Duration::ZERO) };
     tokio::spawn(goldcrest::http::serve(listener, api.router, api.request_metrics, CancellationToken::new(), limits));
     address
 }
