@@ -113,14 +113,14 @@ pub(super) struct Jwks {
     sources: Vec<Source>,
     algorithm: Option<String>,
     client: Client,
-    state: RwLock<State>,
+    state: RwLock<Readings>,
     /// Held while the sources are read.
     reading: tokio::sync::Mutex<()>,
     waiting: Semaphore,
 }
 
 #[derive(Default)]
-struct State {
+struct Readings {
     keys: Arc<KeySet>,
     /// The number of readings so far.
     readings: u64,
@@ -178,7 +178,8 @@ impl Jwks {
         self.read_state(|state| state.failure.clone())
     }
 
-    /// Reads all sources. Concurrent calls share one reading.
+    /// Reads all sources. Concurrent calls share one reading. Not a shared future: a key that is unknown is proved by a reading that began
+    /// after the question (`keys_after_unknown`), so that one that is under way is not enough.
     pub(super) async fn refresh(&self) {
         let number = self.read_state(|state| state.readings);
         let _reading = self.reading.lock().await;
@@ -256,7 +257,7 @@ impl Jwks {
         Ok(keys)
     }
 
-    fn read_state<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+    fn read_state<T>(&self, read: impl FnOnce(&Readings) -> T) -> T {
         read(&self.state.read())
     }
 }

@@ -37,10 +37,10 @@ pub struct Cached<P> {
 }
 
 #[derive(Default)]
-struct Entry(Mutex<State>);
+struct Entry(Mutex<CredentialState>);
 
 #[derive(Default)]
-struct State {
+struct CredentialState {
     held: Option<Held>,
     /// The call for the next credential, while it is under way.
     flight: Option<Flight>,
@@ -53,6 +53,7 @@ struct Held {
 }
 
 type Outcome = Result<Arc<Credential>, CredentialError>;
+/// Not `try_get_with` of the cache, which would have everybody wait for a renewal while the present credential still serves.
 type Flight = Shared<BoxFuture<'static, Outcome>>;
 
 /// What a credential is good for.

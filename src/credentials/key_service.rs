@@ -45,7 +45,7 @@ struct Order<'a> {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct SignedKeys {
     #[serde(rename = "sshKey")]
     ssh_key: Object<Keys>,
 }
@@ -75,7 +75,7 @@ impl CredentialProvider for KeyService {
     async fn credential(&self, principal: &Principal) -> Result<Arc<Credential>, CredentialError> {
         let order = Order { duration: &self.duration, username: principal.username.as_str() };
         let response = self.service.post(principal, |request| who_asks(request).bearer(&principal.token).json(&order)).await?;
-        let Answer { ssh_key: Object(ssh_key) } =
+        let SignedKeys { ssh_key: Object(ssh_key) } =
             response.json().map_err(|_| self.service.unusable("it is not in the form of a key service's answer"))?;
         self.service.credential(principal, ssh_key.private_key, &ssh_key.certificate)
     }

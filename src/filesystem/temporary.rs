@@ -44,9 +44,9 @@ pub fn set_aside(path: &RemotePath) -> RemotePath {
 
 /// The temporary files of a cluster. Clones share them.
 #[derive(Clone)]
-pub struct Temporaries(Arc<Shared>);
+pub struct Temporaries(Arc<Tracking>);
 
-struct Shared {
+struct Tracking {
     /// Has a token for each temporary file, and the tasks that remove them.
     tracker: TaskTracker,
     searched: Cache<(Username, RemotePath), ()>,
@@ -65,7 +65,7 @@ impl Temporaries {
     pub fn new() -> Self {
         let searched = Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(DIRECTORY_INTERVAL).build();
         let searching = Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(USER_INTERVAL).build();
-        Self(Arc::new(Shared { tracker: TaskTracker::new(), searched, searching }))
+        Self(Arc::new(Tracking { tracker: TaskTracker::new(), searched, searching }))
     }
 
     /// A file that is about to be made, and is removed by `removal`.

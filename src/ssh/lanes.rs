@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::credentials::CredentialProvider;
 use crate::domain::{Principal, SystemName};
-use crate::ssh::channel::byte_stream::{ChannelStream, Request, Started};
+use crate::ssh::channel::byte_stream::{ChannelRequest, ChannelStream, Started};
 use crate::ssh::channel::exec::{Carrier, run};
 use crate::ssh::channel::lifecycle::{OpenChannel, Opened, open};
 use crate::ssh::channel::outcome::ExecOutcome;
@@ -149,7 +149,7 @@ impl Lanes {
         &self,
         principal: &Principal,
         kind: LaneKind,
-        request: impl Fn(bool) -> Result<Request, TransportError>,
+        request: impl Fn(bool) -> Result<ChannelRequest, TransportError>,
     ) -> Result<ByteStream, TransportError> {
         let startup = self.limits().execution;
         let deadline = Instant::now() + self.queue_time(startup);
@@ -271,13 +271,13 @@ impl Transport for Lanes {
     }
 
     async fn subsystem(&self, principal: &Principal, lane: LaneKind, name: &'static str) -> Result<ByteStream, TransportError> {
-        self.open_stream(principal, lane, |_| Ok(Request::Subsystem(name))).await
+        self.open_stream(principal, lane, |_| Ok(ChannelRequest::Subsystem(name))).await
     }
 
     async fn stream(&self, principal: &Principal, line: &CommandLine) -> Result<ByteStream, TransportError> {
         let request = |has_shells| match has_shells {
-            true => Ok(Request::Program(Program::of(line, Environment::Client))),
-            false => direct(line).map(Request::Direct),
+            true => Ok(ChannelRequest::Program(Program::of(line, Environment::Client))),
+            false => direct(line).map(ChannelRequest::Direct),
         };
         self.open_stream(principal, LaneKind::Bulk, request).await
     }

@@ -11,12 +11,12 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use super::stream::{Backlog, WINDOW};
-use super::{MAX_SESSIONS, Shared, session};
+use super::{MAX_SESSIONS, ServerState, session};
 
 /// The state of one connection. The requests on a channel are answered here, in their order; the channel's own task sees
 /// them too and acts on those that were granted.
 pub(super) struct Connection {
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
     channels: TaskTracker,
     logged_in: Arc<Notify>,
     places: Arc<Semaphore>,
@@ -33,7 +33,7 @@ struct OpenChannel {
 }
 
 impl Connection {
-    pub(super) fn new(shared: Arc<Shared>, channels: TaskTracker, logged_in: Arc<Notify>) -> Self {
+    pub(super) fn new(shared: Arc<ServerState>, channels: TaskTracker, logged_in: Arc<Notify>) -> Self {
         Self { shared, channels, logged_in, places: Arc::new(Semaphore::new(MAX_SESSIONS)), open: HashMap::new() }
     }
 

@@ -108,7 +108,7 @@ impl Server {
         let addr = listener.local_addr()?;
 
         let tasks = TaskTracker::new();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ServerState {
             protocol: Arc::new(protocol(host_key)),
             client_key: client_key.public_key().clone(),
             account: options.account,
@@ -122,7 +122,7 @@ impl Server {
 }
 
 /// What all connections have in common.
-struct Shared {
+struct ServerState {
     protocol: Arc<russh::server::Config>,
     client_key: PublicKey,
     account: Account,
@@ -152,7 +152,7 @@ fn protocol(host_key: PrivateKey) -> russh::server::Config {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) {
+async fn accept(listener: TcpListener, shared: Arc<ServerState>, tasks: TaskTracker) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let accepted = tokio::select! {
@@ -183,7 +183,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) 
 }
 
 /// One connection, to its end and that of everything that runs on it.
-async fn serve(socket: TcpStream, shared: Arc<Shared>) -> Result<(), russh::Error> {
+async fn serve(socket: TcpStream, shared: Arc<ServerState>) -> Result<(), russh::Error> {
     socket.set_nodelay(true)?;
     let socket = socket.into_std()?;
     // The protocol's own task cannot be stopped while its peer is silent; ending the socket under it always works.

@@ -8,7 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::program::{Program, signal_name};
 use super::stream::{Backlog, receive, send};
-use super::{Shared, Subsystem};
+use super::{ServerState, Subsystem};
 
 /// The number that marks standard error in SSH's extended data (RFC 4254, 5.2).
 const STDERR: u32 = 1;
@@ -21,12 +21,18 @@ const SUBSYSTEM_BUFFER: usize = 256 * 1024;
 
 /// Serves the channel to its end. `place` is given back before the client hears of the end, so that it may open the next
 /// channel at once.
-pub(super) async fn run(channel: Channel<Msg>, connection: Handle, shared: Arc<Shared>, backlog: &Backlog, place: OwnedSemaphorePermit) {
+pub(super) async fn run(
+    channel: Channel<Msg>,
+    connection: Handle,
+    shared: Arc<ServerState>,
+    backlog: &Backlog,
+    place: OwnedSemaphorePermit,
+) {
     let id = channel.id();
     let (mut reader, writer) = channel.split();
     let end = match request(&mut reader, &shared, backlog).await {
-        Some(Request::Exec(command)) => exec(&command, &mut reader, &writer, &shared, backlog).await,
-        Some(Request::Subsystem(subsystem)) => subsystem_session(&subsystem, &mut reader, &writer, &shared, backlog).await,
+        Some(SessionRequest::Exec(command)) => exec(&command, &mut reader, &writer, &shared, backlog).await,
+        Some(SessionRequest::Subsystem(subsystem)) => subsystem_session(&subsystem, &mut reader, &writer, &shared, backlog).await,
         None => End::Abandoned,
     };
     drop(place);
@@ -41,7 +47,7 @@ pub(super) async fn run(channel: Channel<Msg>, connection: Handle, shared: Arc<S
 }
 
 /// What the client may have run.
-enum Request {
+enum SessionRequest {
     Exec(Vec<u8>),
     Subsystem(Subsystem),
 }
@@ -58,17 +64,17 @@ enum End {
 }
 
 /// The first request that `Connection` granted; the others were refused there.
-async fn request(reader: &mut ChannelReadHalf, shared: &Shared, backlog: &Backlog) -> Option<Request> {
+async fn request(reader: &mut ChannelReadHalf, shared: &ServerState, backlog: &Backlog) -> Option<SessionRequest> {
     loop {
         let message = tokio::select! {
             message = reader.wait() => message?,
             () = shared.stop.cancelled() => return None,
         };
         match message {
-            ChannelMsg::Exec { command, .. } => return Some(Request::Exec(command)),
+            ChannelMsg::Exec { command, .. } => return Some(SessionRequest::Exec(command)),
             ChannelMsg::RequestSubsystem { name, .. } => {
                 if let Some(subsystem) = shared.subsystems.get(name.as_str()) {
-                    return Some(Request::Subsystem(subsystem.clone()));
+                    return Some(SessionRequest::Subsystem(subsystem.clone()));
                 }
             }
             // Input for nothing.
@@ -79,7 +85,13 @@ async fn request(reader: &mut ChannelReadHalf, shared: &Shared, backlog: &Backlo
     }
 }
 
-async fn exec(command: &[u8], reader: &mut ChannelReadHalf, writer: &ChannelWriteHalf<Msg>, shared: &Shared, backlog: &Backlog) -> End {
+async fn exec(
+    command: &[u8],
+    reader: &mut ChannelReadHalf,
+    writer: &ChannelWriteHalf<Msg>,
+    shared: &ServerState,
+    backlog: &Backlog,
+) -> End {
     let (mut program, stdio) = match Program::start(&shared.account, command) {
         Ok(started) => started,
         Err(error) => {
@@ -125,7 +137,7 @@ async fn subsystem_session(
     subsystem: &Subsystem,
     reader: &mut ChannelReadHalf,
     writer: &ChannelWriteHalf<Msg>,
-    shared: &Shared,
+    shared: &ServerState,
     backlog: &Backlog,
 ) -> End {
     let (ours, theirs) = tokio::io::duplex(SUBSYSTEM_BUFFER);

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::content::{FileKind, Range, Sha256};
 use super::copy::Move;
 use super::errors::line_error;
-use super::scripts::{Discard, Found, Place, Resize, Resolve};
+use super::scripts::{Discard, Found, PlaceFile, Resize, Resolve};
 use super::{CommandFiles, scripts, streamed};
 use crate::domain::{ByteRange, Checksum, Content, FileType, FileVersion, Principal, RemotePath};
 use crate::filesystem::contents::wanted;
@@ -236,7 +236,7 @@ impl CommandFiles {
         size: u64,
         expected: Expected,
     ) -> Result<(), FilesystemError> {
-        let place = Place { seconds: self.seconds(), temporary, target, size, expected };
+        let place = PlaceFile { seconds: self.seconds(), temporary, target, size, expected };
         match self.run(principal, &[target], &place).await {
             Err(FilesystemError::Command(CommandError::Exit { exit: 8, .. })) => Err(FilesystemError::Changed(temporary.clone())),
             Err(FilesystemError::Command(CommandError::Exit { exit: 9, .. })) => Err(FilesystemError::Changed(target.clone())),

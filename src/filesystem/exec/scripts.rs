@@ -211,7 +211,7 @@ const PLACE: &str = concat!(
 );
 
 /// Puts a file that was received in its place, with the rights of what it replaces, if both are as expected.
-pub struct Place<'a> {
+pub struct PlaceFile<'a> {
     pub seconds: u64,
     pub temporary: &'a RemotePath,
     pub target: &'a RemotePath,
@@ -219,7 +219,7 @@ pub struct Place<'a> {
     pub expected: Expected,
 }
 
-impl RemoteCommand for Place<'_> {
+impl RemoteCommand for PlaceFile<'_> {
     type Output = ();
 
     fn command_line(&self) -> CommandLine {

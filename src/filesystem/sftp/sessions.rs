@@ -18,6 +18,7 @@ use crate::domain::Principal;
 use crate::filesystem::{FilesystemError, Settings};
 use crate::ssh::{Exec, LaneKind, Transport, TransportError};
 
+/// Not `try_get_with` of a cache: a session that was opened may have ended since, and is then opened anew by the next who asks.
 type Opening = Shared<BoxFuture<'static, Result<Arc<Session>, TransportError>>>;
 
 struct Entry {

@@ -141,6 +141,11 @@ impl Digests {
         Some(Self { announced: vec![algorithm.announced(text)?], wanted: None })
     }
 
+    /// The algorithms of [`Digests::of_tus`], as the protocol lists them.
+    pub(crate) fn tus_algorithms() -> String {
+        TUS_ALGORITHMS.map(|(name, _)| name).join(",")
+    }
+
     /// The content, which now fails at its end where it has not the digests announced; and where its digest will be told once it
     /// has ended.
     pub(crate) fn check(self, content: ContentStream) -> (ContentStream, DigestResult) {

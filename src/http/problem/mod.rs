@@ -35,7 +35,7 @@ pub(crate) struct Problem(Box<Content>);
 
 #[derive(Clone, Debug)]
 struct Content {
-    answer: Answer,
+    answer: ErrorAnswer,
     error_type: ErrorType,
     message: String,
     caused_by: Option<Vec<String>>,
@@ -49,7 +49,7 @@ struct Content {
 
 /// Status, name, title and retry advice of a kind of failure.
 #[derive(Clone, Copy, Debug)]
-struct Answer {
+struct ErrorAnswer {
     status: StatusCode,
     name: &'static str,
     title: &'static str,
@@ -135,7 +135,7 @@ impl Problem {
 
     /// Another request holds what this one needs (RFC 4918, 11.3).
     fn locked(message: String) -> Self {
-        let answer = Answer { status: StatusCode::LOCKED, name: "locked", title: "In use", retryable: true, retry_after: Some(1) };
+        let answer = ErrorAnswer { status: StatusCode::LOCKED, name: "locked", title: "In use", retryable: true, retry_after: Some(1) };
         Self::with(answer, message)
     }
 
@@ -203,10 +203,10 @@ impl Problem {
     }
 
     fn of(status: StatusCode, name: &'static str, title: &'static str, message: impl Into<String>) -> Self {
-        Self::with(Answer { status, name, title, retryable: false, retry_after: None }, message.into())
+        Self::with(ErrorAnswer { status, name, title, retryable: false, retry_after: None }, message.into())
     }
 
-    fn with(answer: Answer, message: String) -> Self {
+    fn with(answer: ErrorAnswer, message: String) -> Self {
         let log = message.clone();
         let (error_type, challenge, size) = (ErrorType::Error, None, None);
         let content = Content { answer, error_type, message, caused_by: None, data: None, maybe_effected: None, challenge, size, log };
@@ -230,7 +230,8 @@ impl From<AccessError> for Problem {
         let mut problem = Self::classified(&error);
         problem.0.challenge = challenge(&error);
         if let AccessError::Maintenance(maintenance) = &error {
-            let answer = Answer { name: MAINTENANCE, title: "Under maintenance", retry_after: maintenance.retry_after, ..problem.0.answer };
+            let answer =
+                ErrorAnswer { name: MAINTENANCE, title: "Under maintenance", retry_after: maintenance.retry_after, ..problem.0.answer };
             problem.0.answer = answer;
         }
         problem
@@ -300,7 +301,7 @@ impl IntoResponse for Problem {
 }
 
 /// The table.
-fn answer(kind: Kind) -> Answer {
+fn answer(kind: Kind) -> ErrorAnswer {
     let (status, name, title, retryable, retry_after) = match kind {
         Kind::Invalid => (StatusCode::BAD_REQUEST, "invalid", "The request is not valid", false, None),
         Kind::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "Not authenticated", false, None),
@@ -316,7 +317,7 @@ fn answer(kind: Kind) -> Answer {
         Kind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available now", true, Some(10)),
         Kind::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "deadline-exceeded", "The request took too long", true, None),
     };
-    Answer { status, name, title, retryable, retry_after }
+    ErrorAnswer { status, name, title, retryable, retry_after }
 }
 
 /// The `WWW-Authenticate` value (RFC 6750, 3): plain where no token was sent, with the reason where one was refused.

@@ -41,7 +41,8 @@ struct State<A, T> {
     counts: Counts,
     answers: Cache<QueryKey<A>, Reading<T>>,
     /// What is being asked. Everyone who waits holds the work and drives it; when the last of them is gone, it is dropped and its
-    /// entry with it. So there are never more entries than requests.
+    /// entry with it. So there are never more entries than requests. With `try_get_with` of the cache, the command would be run anew
+    /// where the one who began it goes away.
     asked: Mutex<HashMap<QueryKey<A>, PendingQuery<T>>>,
 }
 

@@ -22,7 +22,7 @@ use crate::ssh::program::{Marked, Program, START, not_begun};
 use crate::ssh::transport::TransportError;
 
 /// What is asked of the server on a fresh channel.
-pub(crate) enum Request {
+pub(crate) enum ChannelRequest {
     /// A program for a shell; reading ends when it has ended, and fails then if its exit status is not 0.
     Program(Program),
     /// The same by the login shell itself.
@@ -83,7 +83,7 @@ impl ChannelStream {
     /// When it refuses, or does not answer within `patience`; a shell may take longer by `startup`.
     pub(crate) async fn start(
         channel: OpenChannel,
-        request: Request,
+        request: ChannelRequest,
         patience: Duration,
         startup: Duration,
     ) -> Result<Started, TransportError> {
@@ -92,7 +92,7 @@ impl ChannelStream {
             channel: Some(channel),
             writer,
             chunk: Bytes::new(),
-            command: !matches!(request, Request::Subsystem(_)),
+            command: !matches!(request, ChannelRequest::Subsystem(_)),
             exit: None,
             eof: false,
             end: None,
@@ -114,7 +114,7 @@ impl ChannelStream {
                 return Err(TransportError::Broken { sent: true });
             }
         }
-        let Request::Program(program) = request else { return Ok(Started::Stream(stream)) };
+        let ChannelRequest::Program(program) = request else { return Ok(Started::Stream(stream)) };
         match timeout(startup, stream.begin(program)).await {
             Ok(Ok(None)) => Ok(Started::Stream(stream)),
             Ok(Ok(Some(why))) => Ok(Started::NotBegun(why)),
@@ -123,16 +123,16 @@ impl ChannelStream {
         }
     }
 
-    async fn agree(&mut self, request: &Request) -> Result<(), TransportError> {
+    async fn agree(&mut self, request: &ChannelRequest) -> Result<(), TransportError> {
         let Some((_, read, write)) = &mut self.channel else { return Err(TransportError::Broken { sent: false }) };
         let sent = match request {
             // The shell reads its program as soon as it is there.
-            Request::Program(program) => match write.exec(true, START).await {
+            ChannelRequest::Program(program) => match write.exec(true, START).await {
                 Ok(()) => write.data_bytes(Bytes::copy_from_slice(&program.text)).await,
                 failed => failed,
             },
-            Request::Direct(line) => write.exec(true, line.clone()).await,
-            Request::Subsystem(name) => write.request_subsystem(true, *name).await,
+            ChannelRequest::Direct(line) => write.exec(true, line.clone()).await,
+            ChannelRequest::Subsystem(name) => write.request_subsystem(true, *name).await,
         };
         sent.map_err(|_| TransportError::Broken { sent: false })?;
         loop {
@@ -140,8 +140,8 @@ impl ChannelStream {
                 Some(ChannelMsg::Success) => return Ok(()),
                 Some(ChannelMsg::Failure) => {
                     return Err(TransportError::Refused(match request {
-                        Request::Program(_) | Request::Direct(_) => REFUSED.to_owned(),
-                        Request::Subsystem(name) => format!("it has no subsystem {name}"),
+                        ChannelRequest::Program(_) | ChannelRequest::Direct(_) => REFUSED.to_owned(),
+                        ChannelRequest::Subsystem(name) => format!("it has no subsystem {name}"),
                     }));
                 }
                 Some(ChannelMsg::Close) | None => {

@@ -31,7 +31,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A place under `max_clients`; dropping it frees the place.
-pub(crate) struct Place {
+pub(crate) struct ConnectionPermit {
     // First, so that nobody who waits for the place that comes free is counted twice.
     _demand: Gauge<Arc<AtomicU64>>,
     _permit: OwnedSemaphorePermit,
@@ -54,10 +54,10 @@ pub(crate) struct Connection {
     is_suspect: AtomicBool,
     idle_since: Mutex<Instant>,
     counters: Arc<Counters>,
-    _place: Place,
+    _place: ConnectionPermit,
 }
 
-impl Place {
+impl ConnectionPermit {
     /// The place of a permit, counted in `demand`.
     pub(crate) fn new(demand: Gauge<Arc<AtomicU64>>, permit: OwnedSemaphorePermit) -> Self {
         Self { _demand: demand, _permit: permit }
@@ -67,7 +67,7 @@ impl Place {
 impl Connection {
     /// Connects and logs in. A server that drops us before the handshake (sshd's `MaxStartups`) is tried again, with growing
     /// pauses, for as long as a connection may take.
-    pub(crate) async fn open(target: &Target, login: &Arc<Login>, kind: LaneKind, place: Place) -> Result<Self, TransportError> {
+    pub(crate) async fn open(target: &Target, login: &Arc<Login>, kind: LaneKind, place: ConnectionPermit) -> Result<Self, TransportError> {
         let give_up = Instant::now() + target.connection_timeout();
         let mut pause = FIRST_PAUSE;
         loop {

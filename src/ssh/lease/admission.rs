@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 
-use crate::ssh::connect::connection::{Connection, Place};
+use crate::ssh::connect::connection::{Connection, ConnectionPermit};
 use crate::ssh::connect::target::Target;
 use crate::ssh::stats::Gauge;
 use crate::ssh::transport::TransportError;
@@ -34,7 +34,7 @@ impl Admission {
     ///
     /// # Errors
     /// When the lanes are closed.
-    pub(crate) async fn admit(&self) -> Result<Place, TransportError> {
+    pub(crate) async fn admit(&self) -> Result<ConnectionPermit, TransportError> {
         let demand = Gauge::new(Arc::clone(&self.demand));
         let places = Arc::clone(&self.places);
         let permit = match Arc::clone(&places).try_acquire_owned() {
@@ -44,7 +44,7 @@ impl Admission {
                 places.acquire_owned().await.map_err(|_| TransportError::Broken { sent: false })?
             }
         };
-        Ok(Place::new(demand, permit))
+        Ok(ConnectionPermit::new(demand, permit))
     }
 
     /// How many places are missing: for so many waiters no place has come free yet.

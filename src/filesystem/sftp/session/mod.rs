@@ -77,7 +77,7 @@ impl Failure {
 
 /// An SFTP session. Dropping it closes its channel.
 pub struct Session {
-    shared: Arc<Shared>,
+    shared: Arc<SessionState>,
     permits: Arc<Semaphore>,
     /// One for each file that may still be opened.
     handles: Arc<Semaphore>,
@@ -99,8 +99,8 @@ impl Session {
             timeout(patience.request, tasks::greet(&mut stream)).await.map_err(|_| Failure::Stalled(patience.request))??;
         // Its bound is never reached: a request holds one of as many permits.
         let (queue, outgoing) = mpsc::channel(MAX_IN_FLIGHT);
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State { pending: HashMap::new(), next: 0, ended: None, abandoned: false }),
+        let shared = Arc::new(SessionState {
+            state: Mutex::new(PendingRequests { pending: HashMap::new(), next: 0, ended: None, abandoned: false }),
             queue,
             started: AtomicU64::new(0),
             origin: Instant::now(),
@@ -207,7 +207,7 @@ impl Session {
     async fn exchange(&self, packet: Packet) -> Result<Response, Failure> {
         let permit = self.turn(&self.permits).await?;
         let (sender, receiver) = oneshot::channel();
-        let sequence = Shared::send(&self.shared, packet, Some(sender), permit)?;
+        let sequence = SessionState::send(&self.shared, packet, Some(sender), permit)?;
         match self.reply(sequence, receiver).await?.into_response() {
             Response::Status { status, message } if status != Status::Ok => Err(Failure::Status(status, message)),
             response => Ok(response),
@@ -283,7 +283,7 @@ impl Drop for Handle {
         let request = Request::Close { handle: self.bytes.clone() };
         if let Ok(permit) = session.permits.clone().try_acquire_owned() {
             // Where the session has ended, the server has closed the handle already.
-            let _ = Shared::send(&session.shared, Packet::of(&request), None, permit);
+            let _ = SessionState::send(&session.shared, Packet::of(&request), None, permit);
         } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let opened = self.permit.take();
             runtime.spawn(async move {
@@ -296,8 +296,8 @@ impl Drop for Handle {
 }
 
 /// What the session's users and its two tasks have in common.
-struct Shared {
-    state: Mutex<State>,
+struct SessionState {
+    state: Mutex<PendingRequests>,
     queue: mpsc::Sender<Outgoing>,
     /// One more than the sequence number of the last request whose first byte may have been written.
     started: AtomicU64,
@@ -308,7 +308,7 @@ struct Shared {
     over: CancellationToken,
 }
 
-struct State {
+struct PendingRequests {
     pending: HashMap<u32, Pending>,
     next: u64,
     /// Why no new request is taken.
@@ -348,7 +348,7 @@ impl Packet {
     }
 }
 
-impl Shared {
+impl SessionState {
     /// Queues a request. Sequence numbers grow in the order of the queue, so that the writer's progress tells what was sent.
     fn send(
         shared: &Arc<Self>,
@@ -437,7 +437,7 @@ fn wire_id(sequence: u64) -> u32 {
 /// A reply on its way to who asked. Where that one has gone, a handle in it is closed.
 struct Reply {
     response: Option<Response>,
-    shared: Weak<Shared>,
+    shared: Weak<SessionState>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -452,7 +452,7 @@ impl Drop for Reply {
         if let (Some(Response::Handle { handle }), Some(shared), Some(permit)) =
             (self.response.take(), self.shared.upgrade(), self.permit.take())
         {
-            let _ = Shared::send(&shared, Packet::of(&Request::Close { handle }), None, permit);
+            let _ = SessionState::send(&shared, Packet::of(&Request::Close { handle }), None, permit);
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::super::protocol::{Request, Response, VERSION, decode_response, encode_request, split_packet};
 use super::incoming::Incoming;
-use super::{Failure, Outgoing, Shared};
+use super::{Failure, Outgoing, SessionState};
 use crate::ssh::ByteStream;
 
 /// Small packets are put together up to this size before they are written.
@@ -41,7 +41,7 @@ pub(super) async fn greet(stream: &mut ByteStream) -> Result<(Vec<(Bytes, Bytes)
 }
 
 /// Reads replies until the channel ends, the other side misbehaves, or nothing was asked for `idle`.
-pub(super) async fn read(stream: impl AsyncRead + Unpin, buffer: BytesMut, shared: Arc<Shared>, idle: Option<Duration>) {
+pub(super) async fn read(stream: impl AsyncRead + Unpin, buffer: BytesMut, shared: Arc<SessionState>, idle: Option<Duration>) {
     let why = tokio::select! {
         () = shared.over.cancelled() => Failure::Broken { sent: true },
         why = read_replies(stream, buffer, &shared, idle) => why,
@@ -49,7 +49,7 @@ pub(super) async fn read(stream: impl AsyncRead + Unpin, buffer: BytesMut, share
     shared.fail(why);
 }
 
-async fn read_replies(mut stream: impl AsyncRead + Unpin, buffer: BytesMut, shared: &Arc<Shared>, idle: Option<Duration>) -> Failure {
+async fn read_replies(mut stream: impl AsyncRead + Unpin, buffer: BytesMut, shared: &Arc<SessionState>, idle: Option<Duration>) -> Failure {
     let mut incoming = Incoming::new(buffer);
     loop {
         if let Err(failure) = deliver_all(&mut incoming, shared) {
@@ -86,7 +86,7 @@ async fn read_replies(mut stream: impl AsyncRead + Unpin, buffer: BytesMut, shar
     }
 }
 
-fn deliver_all(incoming: &mut Incoming, shared: &Arc<Shared>) -> Result<(), Failure> {
+fn deliver_all(incoming: &mut Incoming, shared: &Arc<SessionState>) -> Result<(), Failure> {
     while let Some(packet) = incoming.packet()? {
         let (id, response) = decode_response(packet)?;
         if matches!(response, Response::Version { .. }) {
@@ -98,7 +98,7 @@ fn deliver_all(incoming: &mut Incoming, shared: &Arc<Shared>) -> Result<(), Fail
 }
 
 /// Writes requests in the order of the queue, small ones together.
-pub(super) async fn write(stream: impl AsyncWrite + Unpin, queue: mpsc::Receiver<Outgoing>, shared: Arc<Shared>) {
+pub(super) async fn write(stream: impl AsyncWrite + Unpin, queue: mpsc::Receiver<Outgoing>, shared: Arc<SessionState>) {
     tokio::select! {
         () = shared.over.cancelled() => {}
         () = write_requests(stream, queue, &shared) => {}
@@ -106,7 +106,7 @@ pub(super) async fn write(stream: impl AsyncWrite + Unpin, queue: mpsc::Receiver
     shared.fail(Failure::Broken { sent: true });
 }
 
-async fn write_requests(mut stream: impl AsyncWrite + Unpin, mut queue: mpsc::Receiver<Outgoing>, shared: &Shared) {
+async fn write_requests(mut stream: impl AsyncWrite + Unpin, mut queue: mpsc::Receiver<Outgoing>, shared: &SessionState) {
     let mut batch = Vec::with_capacity(64);
     let mut joined = BytesMut::new();
     while queue.recv_many(&mut batch, 64).await > 0 {
@@ -120,7 +120,7 @@ async fn write_batch(
     stream: &mut (impl AsyncWrite + Unpin),
     batch: &mut Vec<Outgoing>,
     joined: &mut BytesMut,
-    shared: &Shared,
+    shared: &SessionState,
 ) -> std::io::Result<()> {
     for Outgoing { sequence, packet, _room } in batch.drain(..) {
         if joined.len() + packet.len() > JOINED {
@@ -139,7 +139,7 @@ async fn write_batch(
     stream.flush().await
 }
 
-async fn write_out(stream: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8], shared: &Shared) -> std::io::Result<()> {
+async fn write_out(stream: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8], shared: &SessionState) -> std::io::Result<()> {
     while !bytes.is_empty() {
         let written = stream.write(bytes).await?;
         if written == 0 {

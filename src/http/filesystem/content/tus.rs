@@ -139,7 +139,7 @@ pub(crate) async fn capabilities(ReadAccess(access): ReadAccess) -> Response {
     let mut headers = HeaderMap::new();
     headers.insert(TUS_VERSION, VERSION);
     headers.insert(TUS_EXTENSION, HeaderValue::from_static("creation,creation-with-upload,checksum,termination,expiration"));
-    headers.insert(TUS_CHECKSUM_ALGORITHM, HeaderValue::from_static("sha1,sha256,sha512"));
+    headers.insert(TUS_CHECKSUM_ALGORITHM, HeaderValue::from_str(&Digests::tus_algorithms()).expect("the names are printable ASCII"));
     if let Some(most) = access.cluster().config().data_operation.max_streamed() {
         headers.insert(TUS_MAX_SIZE, HeaderValue::from(most));
     }
@@ -276,7 +276,10 @@ async fn receive(api: &Api, access: &Access, upload: &Upload, offset: u64, heade
     let digests = match announced {
         None => Digests::default(),
         Some(Some(digests)) => digests,
-        Some(None) => return Err(wrong("Upload-Checksum", "it is not `sha1`, `sha256` or `sha512` and base64").into()),
+        Some(None) => {
+            let message = format!("it is not an algorithm ({}), a space and the base64 of the digest", Digests::tus_algorithms());
+            return Err(wrong("Upload-Checksum", message).into());
+        }
     };
     let mut body = body.into_data_stream();
     let added = forward_body(&mut body, pause(&api.config), |content| async {
@@ -332,6 +335,6 @@ fn add_expiry(headers: &mut HeaderMap) {
     headers.insert(UPLOAD_EXPIRES, HeaderValue::from_str(&httpdate::fmt_http_date(expires)).expect("a date is printable ASCII"));
 }
 
-fn wrong(name: &'static str, message: &'static str) -> InvalidRequest {
+fn wrong(name: &'static str, message: impl Into<String>) -> InvalidRequest {
     InvalidRequest::new(Place::Parameter, name, message)
 }
