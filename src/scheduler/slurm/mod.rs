@@ -9,8 +9,8 @@ mod cli;
 mod config;
 mod hybrid;
 mod job_ref;
-mod meaning;
 mod merge;
+mod messages;
 mod rest;
 mod values;
 

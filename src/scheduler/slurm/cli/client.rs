@@ -27,8 +27,8 @@ use crate::domain::{
     Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reported, Reservation,
 };
 use crate::scheduler::slurm::job_ref::JobRef;
-use crate::scheduler::slurm::meaning::{CONTROLLER_DOWN, NO_CONTROLLER};
 use crate::scheduler::slurm::merge::{self, Accounting};
+use crate::scheduler::slurm::messages::{CONTROLLER_DOWN, NO_CONTROLLER};
 use crate::scheduler::submission_record::{self, Adopt, Attempt, NextAttempt, RecordedSubmission};
 use crate::scheduler::{AttachOutput, RecordSettings, Scheduler, SchedulerError, SubmissionKey, Submitted};
 use crate::ssh::{CommandError, RemoteCommand, Transport, TransportError, run};

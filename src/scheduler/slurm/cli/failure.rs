@@ -1,7 +1,7 @@
 //! What a failed command of Slurm's means. The commands run with `LC_ALL=C`, so that their texts are English.
 
 use crate::scheduler::SchedulerError;
-use crate::scheduler::slurm::meaning::{Meaning, bounded, meaning, says_accounting_is_off};
+use crate::scheduler::slurm::messages::{Meaning, bounded, meaning, says_accounting_is_off};
 use crate::ssh::CommandError;
 
 /// Exit statuses that are not Slurm's own: `timeout`, and the shell's "cannot execute" and "not found".

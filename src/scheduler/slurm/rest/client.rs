@@ -20,8 +20,8 @@ use crate::domain::{
 };
 use crate::rest::Client;
 use crate::scheduler::slurm::job_ref::JobRef;
-use crate::scheduler::slurm::meaning::CONTROLLER_DOWN;
 use crate::scheduler::slurm::merge::{self, Accounting};
+use crate::scheduler::slurm::messages::CONTROLLER_DOWN;
 use crate::scheduler::slurm::values::is_over;
 use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, SubmissionKey, Submitted, UnsupportedOperation};
 

@@ -15,7 +15,7 @@ use super::{Settings, UserToken};
 use crate::domain::{Principal, Secret};
 use crate::rest::{Client, Method, Request, Response, RestError, Url};
 use crate::scheduler::SchedulerError;
-use crate::scheduler::slurm::meaning::CONTROLLER_DOWN;
+use crate::scheduler::slurm::messages::CONTROLLER_DOWN;
 
 /// The most bytes of an answer: 10,000 jobs of the wordiest version, and some.
 const MAX_ANSWER: usize = 128 << 20;

@@ -3,7 +3,7 @@
 use super::wire::Fault;
 use crate::rest::RestError;
 use crate::scheduler::SchedulerError;
-use crate::scheduler::slurm::meaning::{Meaning, bounded, meaning, says_accounting_is_off};
+use crate::scheduler::slurm::messages::{Meaning, bounded, meaning, says_accounting_is_off};
 
 /// `ESLURM_INVALID_JOB_ID`, `ESLURM_ACCESS_DENIED` and `ESLURM_ALREADY_DONE` of `slurm_errno.h`.
 const INVALID_JOB_ID: i64 = 2017;

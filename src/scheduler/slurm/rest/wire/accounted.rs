@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 
-use super::exit::{Exit, status};
 use super::lenient::{Number, Records, Text, Words};
 use super::queued::{limit, shown_id};
+use super::status::{Exit, status};
 use crate::domain::{InvalidName, Job, JobStep, JobTimes};
 use crate::scheduler::slurm::values;
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::lenient::{Number, Records, Text};
-use crate::scheduler::slurm::meaning::bounded;
+use crate::scheduler::slurm::messages::bounded;
 
 /// An answer with records of one kind. It is read whatever the status: Slurm writes errors with 200 too, and records with 502.
 #[derive(Deserialize)]

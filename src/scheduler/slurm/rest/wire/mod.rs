@@ -7,10 +7,10 @@
 
 mod accounted;
 mod answer;
-mod exit;
 mod inventory;
 mod lenient;
 mod queued;
+mod status;
 
 pub(super) use accounted::AccountedJob;
 pub(super) use answer::{Answer, Fault};

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::exit::{Exit, status};
 use super::lenient::{Number, Text, Words};
+use super::status::{Exit, status};
 use crate::domain::{InvalidName, Job, JobId, JobTimes};
 use crate::scheduler::slurm::values::{is_over, is_waiting, times};
 

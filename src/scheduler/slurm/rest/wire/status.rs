@@ -1,4 +1,4 @@
-//! How a job or step ended.
+//! The status of a job or step: its state, the reason, and how it ended.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};

@@ -1,5 +1,5 @@
-//! What Slurm's words for a failure mean. Slurm tells failures apart by English texts, in its commands and in its REST API alike;
-//! this is the only place that knows them.
+//! The messages of Slurm, in its commands and in its REST API alike: what its words for a failure mean, and how much of a text is passed
+//! on. Slurm tells failures apart by English texts; this is the only place that knows them.
 
 /// What Slurm's clients say where no controller was reached.
 pub(super) const NO_CONTROLLER: &str = "Unable to contact slurm controller";
