@@ -12,14 +12,17 @@ pub(crate) fn one_of<T: Serialize>(description: &str, values: &[T], default: Opt
     schema.into()
 }
 
-/// A named component with the values of an enum that knows no OpenAPI.
+/// A named component with the values of an enum that knows no OpenAPI. It compiles only where it names all of them.
 macro_rules! enum_schema {
-    ($(#[doc = $doc:literal])* $name:ident of [$($value:expr),+ $(,)?]) => {
+    ($(#[doc = $doc:literal])* $name:ident of [$($value:path),+ $(,)?]) => {
         $(#[doc = $doc])*
         pub(in crate::http) struct $name;
 
         impl utoipa::PartialSchema for $name {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                let _all_are_named = |value| match value {
+                    $($value)|+ => {}
+                };
                 $crate::http::enumeration::one_of(concat!($($doc),*).trim(), &[$($value),+], None).into()
             }
         }

@@ -139,3 +139,29 @@ pub enum CommandsOnly {
     #[default]
     Ssh,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a type of scheduler needs in other modules, where no type leads the compiler: a new one does not compile without an answer here.
+    #[test]
+    fn the_variables_and_the_accounts_of_every_type_are_known_elsewhere() {
+        for kind in [SchedulerType::Slurm, SchedulerType::Pbs, SchedulerType::Local] {
+            let (variables, accounts): (&[&str], &[&str]) = match kind {
+                SchedulerType::Slurm => {
+                    (&["SLURM_*", "SQUEUE_*", "SBATCH_*", "SCANCEL_*", "SINFO_*", "SACCT_*", "SRUN_*"], &["slurm", "slurmrestd"])
+                }
+                SchedulerType::Pbs => (&["PBS_DPREFIX", "PBS_QSTAT_EXECONLY", "PBS_CLIENTRETRY"], &["pbs", "pbsdata", "pbsadmin"]),
+                SchedulerType::Local => (&[], &[]),
+            };
+            let prologue = include_str!("../ssh/prologue.sh");
+            let missing = variables.iter().find(|name| !prologue.contains(*name));
+            assert_eq!(missing, None, "the variables that steer the programs of {kind:?} go into ssh/prologue.sh");
+            let authentication = serde_json::json!({"token_url": "", "public_certs": []});
+            let refused = serde_json::from_value::<crate::authn::Config>(authentication).unwrap().refused_usernames;
+            let missing = accounts.iter().find(|account| !refused.iter().any(|name| name == *account));
+            assert_eq!(missing, None, "the accounts of the daemons of {kind:?} go into authn/usernames.rs");
+        }
+    }
+}
