@@ -130,7 +130,8 @@ fn content(data: &[u8], end: u64) -> Bytes {
     event(None, Some(end), &json!({"content": bytes_to_text(data)}).to_string())
 }
 
-/// An event. JSON has no line breaks of its own, so that its data is one line.
+/// An event. JSON has no line breaks of its own, so that its data is one line. Not axum's `Sse`, which says `Cache-Control: no-cache`, so that what
+/// one caller may see could be stored.
 fn event(name: Option<&str>, id: Option<u64>, data: &str) -> Bytes {
     let mut text = String::with_capacity(data.len() + 48);
     for (field, value) in [("event", name.map(str::to_owned)), ("id", id.map(|id| id.to_string())), ("data", Some(data.to_owned()))] {
