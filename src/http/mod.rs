@@ -144,10 +144,19 @@ pub fn router_keeping(state: AppState, kept: Option<Kept>) -> (Router, OpenApi, 
 
 fn routes(time_limit: Duration) -> OpenApiRouter<Api> {
     let prompt = OpenApiRouter::with_openapi(pages::openapi::base())
-        .routes(routes!(compute::jobs::list_jobs, compute::jobs::submit_job))
+        .routes(routes!(compute::jobs::list_jobs, compute::jobs::submit_job, compute::bulk::cancel_jobs))
+        .routes(routes!(compute::bulk::submit_jobs))
+        .routes(routes!(compute::templates::list_templates))
+        .routes(routes!(compute::templates::submit_template))
         .routes(routes!(compute::jobs::get_job, compute::jobs::cancel_job))
         .routes(routes!(compute::jobs::get_job_metadata))
         .routes(routes!(compute::jobs::attach))
+        .routes(routes!(compute::control::hold))
+        .routes(routes!(compute::control::release))
+        .routes(routes!(compute::control::requeue))
+        .routes(routes!(compute::control::signal))
+        .routes(routes!(compute::control::time_limit))
+        .routes(routes!(compute::control::validate))
         .routes(routes!(filesystem::batch::batch))
         .routes(routes!(compute::jobs::acct))
         .routes(routes!(filesystem::content::archive::pack, filesystem::content::archive::look))
@@ -182,6 +191,8 @@ fn routes(time_limit: Duration) -> OpenApiRouter<Api> {
         .routes(routes!(status::handlers::partitions))
         .routes(routes!(status::handlers::reservations))
         .routes(routes!(status::handlers::userinfo))
+        .routes(routes!(status::limits::limits))
+        .routes(routes!(compute::usage::usage))
         .layer(from_fn_with_state(time_limit, middleware::time_limit::time));
     // File contents come in for as long as they flow, and their size has a limit of its own.
     let bulk = OpenApiRouter::new()
