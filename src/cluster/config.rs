@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::template::JobTemplate;
 use crate::domain::{Maintenance, RemotePath, Secret, ServiceType, SystemName, Username};
 use crate::{filesystem, scheduler, ssh, transfer};
 
@@ -31,6 +32,9 @@ pub struct Config {
     /// Limits of file operations, and transfers.
     #[serde(default)]
     pub data_operation: DataOperation,
+    /// Jobs that callers submit by name, with values for their parameters.
+    #[serde(default)]
+    pub job_templates: Vec<JobTemplate>,
     /// Notice for callers while the cluster is under maintenance. Requests for it are then refused with 503, the notice as `message`,
     /// and `"reason": "maintenance"`. If empty, there is no maintenance.
     #[serde(default)]

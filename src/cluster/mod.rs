@@ -5,6 +5,7 @@
 //! capability is a member of [`Capabilities`], its service in [`Config::services`], and a method of [`Cluster`] that hands it out.
 
 mod config;
+mod template;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use crate::ssh::Transport;
 use crate::transfer::s3::Store;
 
 pub use config::{Config, DataOperation, FileSystemConfig, FileSystemDataType, ProbeConfig, ProbingConfig, ServiceAccount, SizeLimit};
+pub use template::{JobTemplate, ParameterType, ParameterValue, TemplateParameter};
 
 /// Why there are no file operations on a cluster.
 pub const NO_FILES: &str = "Files cannot be reached on this system: it has no `ssh` section";

@@ -8,7 +8,7 @@ use crate::error::ErrorChain;
 use crate::rest::Url;
 use crate::scheduler::slurm::{self, ApiVersion};
 use crate::scheduler::{self, ConnectionMode, MAX_FRESHNESS};
-use crate::{authn, authz, cluster, credentials, http, ssh, store, transfer};
+use crate::{authn, authz, cluster, credentials, http, service, ssh, store, transfer};
 
 /// `apis_root_path`.
 pub(super) fn root_path(walk: &mut Interpreter, path: &str) {
@@ -35,6 +35,18 @@ pub(super) fn server(walk: &mut Interpreter, config: &http::Config) {
     }
     if let Some(key) = config.tls.as_ref().map(|tls| &tls.private_key).filter(|key| is_world_readable(key)) {
         walk.warning("server.tls.private_key", format!("{} can be read by everybody: chmod o-r it", key.display()));
+    }
+}
+
+/// `clusters[].job_templates`.
+fn templates(walk: &mut Interpreter, path: &str, templates: &[cluster::JobTemplate]) {
+    for (index, template) in templates.iter().enumerate() {
+        for (place, message) in service::templates::mistakes(template) {
+            walk.report(&format!("{path}[{index}].{place}"), message);
+        }
+        if templates[..index].iter().any(|other| other.name == template.name) {
+            walk.report(&format!("{path}[{index}].name"), "is the name of another template already");
+        }
     }
 }
 
@@ -222,6 +234,7 @@ pub(super) fn clusters(walk: &mut Interpreter, clusters: &[(usize, cluster::Conf
             scheduler(walk, &format!("{path}.scheduler"), config);
         }
         capabilities(walk, &path, config);
+        templates(walk, &format!("{path}.job_templates"), &config.job_templates);
         if config.service_account.client_id.is_empty() {
             walk.report(&format!("{path}.service_account.client_id"), "is empty");
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{JobId, RemotePath};
+use super::{JobId, JobOptions, RemotePath};
 
 /// What a caller wants run; `P` is a path, and a text in a description that was not checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct JobDescription<P = RemotePath> {
     pub constraints: Option<String>,
     /// The program.
     pub script: JobScript<P>,
+    /// What else it asks for.
+    pub options: JobOptions,
 }
 
 impl<P> JobDescription<P> {
@@ -47,6 +49,7 @@ impl<P> JobDescription<P> {
             standard_error: self.standard_error,
             environment: self.environment,
             constraints: self.constraints,
+            options: self.options,
             script,
         }
     }
@@ -59,6 +62,19 @@ pub enum JobScript<P = RemotePath> {
     Inline(String),
     /// Where the script lies on the cluster.
     Path(P),
+}
+
+/// What the scheduler says to a job that is not submitted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobEstimate {
+    /// When the job would start, in Unix seconds, where the scheduler tells.
+    pub start: Option<i64>,
+    /// The number of CPUs that it would get.
+    pub cpus: Option<u32>,
+    /// The nodes, in the scheduler's notation.
+    pub nodes: Option<String>,
+    /// The partition or queue.
+    pub partition: Option<String>,
 }
 
 /// Which jobs to list.

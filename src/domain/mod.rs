@@ -7,6 +7,9 @@ mod backend;
 mod file;
 mod health;
 mod job;
+mod job_change;
+mod job_options;
+mod limits;
 mod maintenance;
 mod names;
 mod network;
@@ -24,7 +27,12 @@ pub use file::{
     ByteRange, Checksum, CompressOptions, Compression, Content, ContentUnit, DirectoryEntry, FileMode, FileStat, FileType, FileVersion,
 };
 pub use health::{ClusterHealth, ServiceHealth, ServiceType};
-pub use job::{AccountingQuery, Job, JobDescription, JobMetadata, JobQuery, JobScript, JobStatus, JobStep, JobTimes, TimeWindow};
+pub use job::{
+    AccountingQuery, Job, JobDescription, JobEstimate, JobMetadata, JobQuery, JobScript, JobStatus, JobStep, JobTimes, TimeWindow,
+};
+pub use job_change::{InvalidSignal, JobChange, Signal};
+pub use job_options::{ArrayIndices, Dependency, DependencyType, InvalidArray, InvalidMemory, JobOptions, MailEvent, Memory, clock};
+pub use limits::{AssociationLimits, FairShare, JobUsage, Limits, PartitionLimits, QosLimits, ResourceUsage};
 pub use maintenance::Maintenance;
 pub use names::{InvalidName, JobId, SystemName, Username, is_variable_name, nearest_name};
 pub use network::Network;

@@ -74,12 +74,12 @@ impl Username {
 pub struct JobId(String);
 
 impl JobId {
-    /// Accepts 1 to 128 characters of `A-Z a-z 0-9 . _ - + [ ]`, starting with a letter or digit.
+    /// Accepts 1 to 128 characters of `A-Z a-z 0-9 . _ - + , [ ]`, starting with a letter or digit.
     ///
     /// # Errors
     /// When the id is empty, longer, starts otherwise, or holds another character.
     pub fn new(id: &str) -> Result<Self, InvalidName> {
-        check("job id", id, 128, |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '[' | ']'))?;
+        check("job id", id, 128, |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | ',' | '[' | ']'))?;
         if !id.starts_with(|c: char| c.is_ascii_alphanumeric()) {
             return Err(InvalidName { what: "job id", reason: "it must start with a letter or a digit" });
         }

@@ -155,10 +155,19 @@ fn routes(time_limit: Duration) -> OpenApiRouter<Api> {
 /// What has the time limit of a request.
 fn prompt() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(pages::openapi::base())
-        .routes(routes!(compute::jobs::list_jobs, compute::jobs::submit_job))
+        .routes(routes!(compute::jobs::list_jobs, compute::jobs::submit_job, compute::bulk::cancel_jobs))
+        .routes(routes!(compute::bulk::submit_jobs))
+        .routes(routes!(compute::templates::list_templates))
+        .routes(routes!(compute::templates::submit_template))
         .routes(routes!(compute::jobs::get_job, compute::jobs::cancel_job))
         .routes(routes!(compute::jobs::get_job_metadata))
         .routes(routes!(compute::jobs::attach))
+        .routes(routes!(compute::control::hold))
+        .routes(routes!(compute::control::release))
+        .routes(routes!(compute::control::requeue))
+        .routes(routes!(compute::control::signal))
+        .routes(routes!(compute::control::time_limit))
+        .routes(routes!(compute::control::validate))
         .routes(routes!(filesystem::batch::batch))
         .routes(routes!(compute::jobs::acct))
         .routes(routes!(filesystem::content::archive::pack, filesystem::content::archive::look))
@@ -193,6 +202,8 @@ fn prompt() -> OpenApiRouter<Api> {
         .routes(routes!(status::handlers::partitions))
         .routes(routes!(status::handlers::reservations))
         .routes(routes!(status::handlers::userinfo))
+        .routes(routes!(status::limits::limits))
+        .routes(routes!(compute::usage::usage))
 }
 
 /// File contents come in for as long as they flow, and their size has a limit of its own.

@@ -20,8 +20,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::domain::{
-    Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reported, Reservation,
-    bytes_to_text,
+    Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery, JobUsage, Limits, Node, Partition,
+    Principal, Reported, Reservation, bytes_to_text,
 };
 use crate::error::{Classify, Kind};
 use crate::ssh::CommandError;
@@ -63,6 +63,12 @@ pub trait Scheduler: Send + Sync {
     /// Cancels a job.
     async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError>;
 
+    /// Changes a job that has not ended. [`SchedulerError::Rejected`] with the scheduler's reason where it cannot be changed so.
+    async fn alter(&self, principal: &Principal, id: &JobId, change: JobChange) -> Result<Reported<()>, SchedulerError>;
+
+    /// Asks what would become of a job, and submits nothing. A job that would be refused is refused as by a submission.
+    async fn validate(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobEstimate>, SchedulerError>;
+
     /// Runs a shell command inside a running job's allocation and answers with what it printed.
     async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<Reported<AttachOutput>, SchedulerError>;
 
@@ -77,6 +83,12 @@ pub trait Scheduler: Send + Sync {
 
     /// The accounts that the caller may charge; `None` where the scheduler has no such notion.
     async fn accounts(&self, principal: &Principal) -> Result<Reported<Option<Vec<Account>>>, SchedulerError>;
+
+    /// What jobs have used, each run of a requeued job by itself, as far as the scheduler knows.
+    async fn usage(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<JobUsage>>, SchedulerError>;
+
+    /// What jobs of the caller may ask for.
+    async fn limits(&self, principal: &Principal) -> Result<Reported<Limits>, SchedulerError>;
 
     /// What cannot be done through it, wherever it runs, each with the reason: [`SchedulerError::Unsupported`] says so too.
     fn unsupported(&self) -> &'static [(UnsupportedOperation, &'static str)] {
@@ -98,6 +110,20 @@ pub enum UnsupportedOperation {
     Metadata,
     /// Running a command inside a job.
     Attach,
+    /// Keeping a job from starting.
+    Hold,
+    /// Letting a held job start.
+    Release,
+    /// Putting a job back into the queue.
+    Requeue,
+    /// Changing the time limit of a job.
+    TimeLimit,
+    /// Asking what would become of a job.
+    Validate,
+    /// Looking at what jobs have used.
+    Usage,
+    /// Looking at what jobs may ask for.
+    Limits,
 }
 
 /// What an attached command printed.
@@ -135,6 +161,14 @@ pub enum SchedulerError {
     /// The scheduler refused the request for what it asks: the scheduler's own words.
     #[error("{0}")]
     Rejected(String),
+    /// The job asks for something that this scheduler does not have, by this member of its description.
+    #[error("`{member}` cannot be given on this system: {reason}")]
+    Member {
+        /// The member's name in documents.
+        member: &'static str,
+        /// Why, and what to do.
+        reason: &'static str,
+    },
     /// The scheduler forbids it to the caller: the scheduler's own words.
     #[error("{0}")]
     Denied(String),
@@ -180,7 +214,7 @@ impl Classify for SchedulerError {
     fn kind(&self) -> Kind {
         match self {
             Self::JobNotFound => Kind::NotFound,
-            Self::Rejected(_) | Self::KeyReused => Kind::Invalid,
+            Self::Rejected(_) | Self::Member { .. } | Self::KeyReused => Kind::Invalid,
             Self::UnderWay(_) => Kind::Conflict,
             Self::NoRecord(_) => Kind::DependencyFailed,
             Self::Denied(_) => Kind::Forbidden,

@@ -107,6 +107,7 @@ macro_rules! actions {
 actions! {
     JobsSubmit => "jobs.submit",
     JobsCancel => "jobs.cancel",
+    JobsAlter => "jobs.alter",
     JobsAttach => "jobs.attach",
     FilesUpload => "files.upload",
     FilesUploadBegin => "files.upload.begin",

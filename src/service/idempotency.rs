@@ -29,6 +29,11 @@ impl IdempotencyKey {
         Ok(Self { key: key.to_owned(), request })
     }
 
+    /// The key of one of the submissions of a request, by its place. No client can send such a key: it has a blank.
+    pub(super) fn numbered(&self, index: usize) -> Self {
+        Self { key: format!("{} {index}", self.key), request: self.request }
+    }
+
     /// The name of the submission: the same for this user, system and key alone, and on every replica.
     pub(super) fn of(&self, access: &Access) -> SubmissionKey {
         let mut context = Context::new(&SHA256);

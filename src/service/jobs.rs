@@ -1,8 +1,8 @@
 //! Jobs: submit, list, look at, cancel, attach to.
 
-use crate::domain::{Job, JobDescription, JobId, JobMetadata, JobQuery, JobScript, Reading, Reported};
+use crate::domain::{Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery, JobScript, Reading, Reported};
 use crate::error::Classify;
-use crate::scheduler::{AttachOutput, Submitted};
+use crate::scheduler::{AttachOutput, SchedulerError, Submitted};
 
 use super::audit::Change;
 use super::counts::{Action, Outcome};
@@ -35,10 +35,21 @@ pub async fn submit(access: &Access, submission: Submission, key: Option<&Idempo
         }
     };
     let success = |submitted: &Reported<Submitted>| if submitted.value.repeated { Outcome::Repeated } else { Outcome::Done };
-    change.end_as(submitted, success).map_err(|error| match error.maybe_effected() {
-        Some(true) => ServiceError::MaybeSubmitted(error, if key.is_some() { ASK_BY_KEY } else { ASK_BY_LIST }),
-        _ => error.into(),
+    change.end_as(submitted, success).map_err(|error| match (error.maybe_effected(), error) {
+        (Some(true), error) => ServiceError::MaybeSubmitted(error, if key.is_some() { ASK_BY_KEY } else { ASK_BY_LIST }),
+        (_, error) => refused(error),
     })
+}
+
+/// A refusal of one member of a description names it as any other that is wrong.
+fn refused(error: SchedulerError) -> ServiceError {
+    match error {
+        SchedulerError::Member { member, reason } => {
+            let message = format!("it cannot be given on this system: {reason}");
+            InvalidRequest::new(Place::Document, format!("job.{member}"), message).into()
+        }
+        error => error.into(),
+    }
 }
 
 /// The caller's jobs, or those of all users that the caller may see.
@@ -93,6 +104,29 @@ pub async fn cancel(access: &Access, id: &str) -> Result<Reported<()>, ServiceEr
     let scheduler = access.cluster().scheduler()?;
     let change = Change::begin(access, Action::JobsCancel, id.as_str());
     Ok(change.end(scheduler.cancel(access.principal(), &id).await)?)
+}
+
+/// Changes a job that has not ended, as the scheduler can.
+///
+/// # Errors
+/// When there is no such job, it is another user's, it cannot be changed so, or the scheduler does not answer.
+pub async fn alter(access: &Access, id: &str, change: JobChange) -> Result<Reported<()>, ServiceError> {
+    let id = job_id(id)?;
+    if matches!(change, JobChange::TimeLimit(0)) {
+        return Err(InvalidRequest::new(Place::Document, "timeLimit", "it must be at least 1 second").into());
+    }
+    let scheduler = access.cluster().scheduler()?;
+    let audited = Change::begin(access, Action::JobsAlter, format!("{id}: {change}"));
+    Ok(audited.end(scheduler.alter(access.principal(), &id, change).await)?)
+}
+
+/// Asks what would become of a job, and submits nothing.
+///
+/// # Errors
+/// As [`submit`].
+pub async fn validate(access: &Access, submission: Submission) -> Result<Reported<JobEstimate>, ServiceError> {
+    let job = submission::check(submission, access).await?;
+    access.cluster().scheduler()?.validate(access.principal(), &job).await.map_err(refused)
 }
 
 /// Runs a command inside a running job and gives what it printed.

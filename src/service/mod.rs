@@ -8,6 +8,7 @@ mod access;
 mod accounting;
 mod audit;
 pub mod batch;
+pub mod bulk;
 pub mod changes;
 pub mod contents;
 mod counts;
@@ -25,10 +26,12 @@ mod state;
 pub mod status;
 pub mod storage;
 mod submission;
+pub mod templates;
 mod text;
 pub mod transfers;
 mod upload_locks;
 pub mod uploads;
+pub mod usage;
 
 use std::borrow::Cow;
 
@@ -83,6 +86,12 @@ pub enum ServiceError {
     /// This service does not do it, for this reason.
     #[error("{0}")]
     Unsupported(&'static str),
+    /// There is no such thing; the message says where those that there are can be found.
+    #[error("{0}")]
+    NotFound(&'static str),
+    /// It would do more than it says, for this reason.
+    #[error("{0}")]
+    Conflict(&'static str),
     /// Another request works on the same upload and does not end.
     #[error("another request is still working on this upload")]
     Busy,
@@ -118,7 +127,8 @@ impl Classify for ServiceError {
             Self::TooMany(_) => Kind::TooManyRequests,
             Self::TooLarge(..) | Self::TooMuch(_) => Kind::TooLarge,
             Self::Unsupported(_) => Kind::Unsupported,
-            Self::Busy => Kind::Conflict,
+            Self::NotFound(_) => Kind::NotFound,
+            Self::Busy | Self::Conflict(_) => Kind::Conflict,
         }
     }
 
@@ -128,7 +138,14 @@ impl Classify for ServiceError {
             Self::Scheduler(source) | Self::MaybeSubmitted(source, _) => Some(source),
             Self::Filesystem(source) | Self::Precondition(source) => Some(source),
             Self::Store(source) => Some(source),
-            Self::Invalid(_) | Self::TooMany(_) | Self::TooMuch(_) | Self::TooLarge(..) | Self::Unsupported(_) | Self::Busy => None,
+            Self::Invalid(_)
+            | Self::TooMany(_)
+            | Self::TooMuch(_)
+            | Self::TooLarge(..)
+            | Self::Unsupported(_)
+            | Self::NotFound(_)
+            | Self::Conflict(_)
+            | Self::Busy => None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::cluster::Cluster;
-use crate::domain::{Account, Identity, Node, Partition, Reading, Reservation, SystemName};
+use crate::domain::{Account, Identity, Limits, Node, Partition, Reading, Reported, Reservation, SystemName};
 
 use super::{Access, AccessError, Caller, Gate, ServiceError};
 
@@ -45,6 +45,14 @@ pub async fn partitions(access: &Access, hidden: bool) -> Result<Reading<Vec<Par
 /// When there is no scheduler, or it does not answer.
 pub async fn reservations(access: &Access) -> Result<Reading<Vec<Reservation>>, ServiceError> {
     Ok(access.cluster().scheduler_without_health_check()?.reservations(access.principal()).await?)
+}
+
+/// What the caller's jobs may ask for.
+///
+/// # Errors
+/// When there is no scheduler, it cannot tell, or it does not answer.
+pub async fn limits(access: &Access) -> Result<Reported<Limits>, ServiceError> {
+    Ok(access.cluster().scheduler_without_health_check()?.limits(access.principal()).await?)
 }
 
 /// Who the caller is on the cluster, and which accounts the caller may charge.

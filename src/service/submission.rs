@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{JobDescription, JobScript};
+use crate::domain::{Dependency, DependencyType, JobDescription, JobOptions, JobScript};
 
 use super::text::{Findings, is_variable_name};
 use super::{Access, Place, ServiceError};
@@ -18,6 +18,11 @@ const MAX_SCRIPT: usize = 4 * 1024 * 1024;
 /// The most variables, and the most bytes that they may take together: they become part of a command line or its input.
 const MAX_VARIABLES: usize = 1024;
 const MAX_ENVIRONMENT: usize = 96 * 1024;
+/// The most of anything that is counted: what Slurm's 32-bit numbers hold below those with a meaning of their own.
+const MAX_COUNT: u32 = 1 << 31;
+const MAX_LICENCES: usize = 64;
+/// The most conditions, and the most jobs that they name together.
+const MAX_DEPENDENCIES: usize = 100;
 
 /// A job as the caller describes it, unchecked.
 pub type Submission = JobDescription<String>;
@@ -38,6 +43,7 @@ pub(super) async fn check(mut job: Submission, access: &Access) -> Result<JobDes
         *value = findings.line(Place::Document, name, value.take(), max_bytes);
     }
     check_environment(&mut findings, &job.environment);
+    check_options(&mut findings, &mut job.options);
     if let JobScript::Inline(text) = &job.script {
         check_script(&mut findings, text);
     }
@@ -50,6 +56,70 @@ pub(super) async fn check(mut job: Submission, access: &Access) -> Result<JobDes
         JobScript::Path(path) => JobScript::Path(access.path(path).await?),
     };
     Ok(job.with_paths(working_directory, script))
+}
+
+/// Checks what else the job asks for: each value by itself, and what cannot be asked for together.
+fn check_options(findings: &mut Findings, options: &mut JobOptions) {
+    for (name, value) in [
+        ("job.nodes", options.nodes),
+        ("job.tasks", options.tasks),
+        ("job.tasksPerNode", options.tasks_per_node),
+        ("job.cpusPerTask", options.cpus_per_task),
+        ("job.gpus", options.gpus),
+        ("job.gpusPerNode", options.gpus_per_node),
+        ("job.timeLimit", options.time_limit),
+    ] {
+        if value.is_some_and(|value| !(1..=MAX_COUNT).contains(&value)) {
+            findings.add(Place::Document, name, format!("it must be from 1 to {MAX_COUNT}"));
+        }
+    }
+    for (name, value, max_bytes) in [
+        ("job.qos", &mut options.qos, MAX_NAME),
+        ("job.mailUser", &mut options.mail_user, MAX_NAME),
+        ("job.container", &mut options.container, MAX_PATH),
+        ("job.containerImage", &mut options.container_image, MAX_CONSTRAINTS),
+        ("job.gpuType", &mut options.gpu_type, MAX_NAME),
+    ] {
+        *value = findings.line(Place::Document, name, value.take(), max_bytes);
+    }
+    let is_word = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+    if options.gpu_type.as_deref().is_some_and(|name| !is_word(name)) {
+        findings.add(Place::Document, "job.gpuType", "it holds a character that no type has: use letters, digits, `_`, `-` and `.`");
+    }
+    if options.gpu_type.is_some() && options.gpus.is_none() && options.gpus_per_node.is_none() {
+        findings.add(Place::Document, "job.gpuType", "give `gpus` or `gpusPerNode` with it");
+    }
+    if options.gpus.is_some() && options.gpus_per_node.is_some() {
+        findings.add(Place::Document, "job.gpusPerNode", "give `gpus` or `gpusPerNode`, not both");
+    }
+    if options.memory.is_some() && options.memory_per_cpu.is_some() {
+        findings.add(Place::Document, "job.memoryPerCpu", "give `memory` or `memoryPerCpu`, not both");
+    }
+    if options.container.as_deref().is_some_and(|path| !path.starts_with('/')) {
+        findings.add(Place::Document, "job.container", "it is no absolute path; an image is named by `containerImage`");
+    }
+    let is_licence = |text: &String| !text.is_empty() && text.len() <= MAX_NAME && text.chars().all(|c| c.is_ascii_graphic() && c != ',');
+    if options.licenses.len() > MAX_LICENCES || !options.licenses.iter().all(is_licence) {
+        findings.add(Place::Document, "job.licenses", format!("write at most {MAX_LICENCES}, each as `name` or `name:count`"));
+    }
+    options.mail_events.dedup();
+    check_dependencies(findings, &options.dependencies);
+}
+
+fn check_dependencies(findings: &mut Findings, dependencies: &[Dependency]) {
+    let jobs: usize = dependencies.iter().map(|dependency| dependency.jobs.len()).sum();
+    if dependencies.len() > MAX_DEPENDENCIES || jobs > MAX_DEPENDENCIES {
+        findings.add(Place::Document, "job.dependencies", format!("more than {MAX_DEPENDENCIES} conditions or jobs"));
+    }
+    for dependency in dependencies {
+        match (dependency.condition, dependency.jobs.is_empty()) {
+            (DependencyType::Singleton, false) => {
+                findings.add(Place::Document, "job.dependencies", "`singleton` names no jobs: it means all earlier ones of the same name");
+            }
+            (DependencyType::Singleton, true) | (_, false) => {}
+            (_, true) => findings.add(Place::Document, "job.dependencies", "name the jobs in `jobs`"),
+        }
+    }
 }
 
 fn check_script(findings: &mut Findings, text: &str) {

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use crate::domain::{CompressOptions, Compression, JobDescription, JobScript, RemotePath};
+use crate::domain::{CompressOptions, Compression, JobDescription, JobOptions, JobScript, RemotePath};
 
 pub use config::{BucketLifecycle, DataTransfer, Method, Multipart, S3, Streamer, Wormhole};
 pub use directives::{AccountError, Directives};
@@ -156,6 +156,7 @@ fn describe(name: &str, script: String, directory: &RemotePath, id: Uuid) -> Job
         standard_error: Some(format!(".f7t_file_handling_job_error_{id}.log")),
         environment: BTreeMap::new(),
         constraints: None,
+        options: JobOptions::default(),
         script: JobScript::Inline(script),
     }
 }

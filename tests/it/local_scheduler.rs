@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use goldcrest::domain::{Job, JobDescription, JobId, JobQuery, JobScript, NodeState, Principal, RemotePath};
+use goldcrest::domain::{Job, JobChange, JobDescription, JobId, JobOptions, JobQuery, JobScript, NodeState, Principal, RemotePath};
 use goldcrest::error::{Classify, Kind};
 use goldcrest::scheduler::local::{Config, Local};
 use goldcrest::scheduler::{Scheduler, SchedulerError};
@@ -51,6 +51,7 @@ impl Host {
             standard_error: None,
             environment: BTreeMap::new(),
             constraints: None,
+            options: JobOptions::default(),
             script: JobScript::Inline(script.to_owned()),
         }
     }
@@ -205,6 +206,42 @@ async fn children_that_a_job_leaves_behind_end_with_it() {
         let id = host.submit("#!/bin/sh\nsleep 985 & echo $! >child\n").await;
         host.wait_for_state(&id, "COMPLETED").await;
         assert!(!lives(pid(&host.read("child"))));
+        host.nothing_is_left().await;
+    }
+}
+
+#[tokio::test]
+async fn a_signal_reaches_the_script_and_what_it_started() {
+    for host in Host::each(&config()) {
+        let script = "#!/bin/sh\ntrap 'echo shell >>seen' USR1\n(trap 'echo child >>seen; exit' USR1; while :; do sleep 1; done) &\n: >ready\nwait\nwait\n";
+        let id = host.submit(script).await;
+        wait_for(LONG, || host.shell.home().join("work/ready").exists()).await;
+        let signal = JobChange::Signal(goldcrest::domain::Signal::new("USR1").unwrap());
+        host.scheduler.alter(&host.ada, &id, signal).await.unwrap();
+        wait_for(LONG, || host.read("seen").contains("shell") && host.read("seen").contains("child")).await;
+        host.wait_for_state(&id, "COMPLETED").await;
+        let error = host.scheduler.alter(&host.ada, &id, signal).await.unwrap_err();
+        assert!(matches!(&error, SchedulerError::Rejected(words) if words == "the job is not running"), "{error:?}");
+        let held = host.scheduler.alter(&host.ada, &id, JobChange::Hold).await.unwrap_err();
+        assert_eq!(held.kind(), Kind::Unsupported);
+        host.nothing_is_left().await;
+    }
+}
+
+#[tokio::test]
+async fn the_time_limit_of_the_request_comes_before_that_of_the_script_and_what_one_host_lacks_is_refused() {
+    for host in Host::each(&config()) {
+        let script = "#!/bin/sh\n#SBATCH --time=99:00\nsleep 983\n";
+        let options = JobOptions { time_limit: Some(2), nodes: Some(1), ..JobOptions::default() };
+        let job = JobDescription { options, ..host.description(script) };
+        let id = host.scheduler.submit(&host.ada, &job).await.unwrap().value;
+        assert_eq!(host.wait_for_state(&id, "TIMEOUT").await.times.limit, Some(2));
+        let options = JobOptions { qos: Some("x".to_owned()), ..JobOptions::default() };
+        let refused = JobDescription { options, ..host.description("#!/bin/sh\n") };
+        let error = host.scheduler.validate(&host.ada, &refused).await.unwrap_err();
+        assert!(matches!(error, SchedulerError::Member { member: "qos", .. }), "{error:?}");
+        host.scheduler.validate(&host.ada, &host.description("#!/bin/sh\n")).await.unwrap();
+        assert_eq!(host.scheduler.jobs(&host.ada, &JobQuery::default()).await.unwrap().value.len(), 1);
         host.nothing_is_left().await;
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::http::Method;
 use goldcrest::cluster::Cluster;
-use goldcrest::domain::{ClusterHealth, Job, JobDescription, JobId, JobQuery, JobScript, Principal, RemotePath};
+use goldcrest::domain::{ClusterHealth, Job, JobDescription, JobId, JobOptions, JobQuery, JobScript, Principal, RemotePath};
 use goldcrest::error::{Classify, Kind};
 use goldcrest::scheduler::slurm::{Delimiter, SlurmCli};
 use goldcrest::scheduler::{Scheduler, SchedulerError};
@@ -392,6 +392,7 @@ fn description() -> JobDescription {
         standard_error: None,
         environment: std::collections::BTreeMap::new(),
         constraints: None,
+        options: JobOptions::default(),
         script: JobScript::Inline("#!/bin/sh\n".to_owned()),
     }
 }

@@ -20,6 +20,7 @@ mod environment;
 mod files;
 mod identity;
 mod instance;
+mod job_control;
 mod jobs;
 mod keycloak;
 mod lanes;
@@ -128,6 +129,9 @@ const SCENARIOS: &[Scenario] = scenarios![
     [OpenSsh, Slurm] => jobs::what_the_scheduler_refuses_is_told,
     [OpenSsh, Slurm] => jobs::nodes_partitions_reservations_and_identity_are_shown,
     [OpenSsh, Slurm24] => jobs::the_second_release_runs_a_job_too,
+    [OpenSsh, Slurm24] => job_control::a_job_asks_for_what_it_needs_and_slurm_agrees,
+    [OpenSsh, Slurm24] => job_control::a_job_is_held_released_limited_signalled_and_requeued,
+    [OpenSsh, Slurm24] => job_control::a_job_is_validated_without_being_submitted,
     [OpenSsh, Slurm26] => jobs::the_third_release_runs_a_job_too,
     [OpenSsh, Slurm] => transfers::files_are_worked_on_by_jobs,
     [OpenSsh, Slurm24] => transfers::the_second_release_works_on_files_too,

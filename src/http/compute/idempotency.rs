@@ -1,11 +1,16 @@
 //! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header) of a submission, and what the answer says of it.
 
+use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
 
+use crate::domain::Reported;
 use crate::error::Kind;
 use crate::http::Api;
+use crate::http::compute::model::PostJobSubmissionResponse;
+use crate::http::extract::cached_response::backend_header;
 use crate::http::problem::Problem;
 use crate::scheduler::Submitted;
 use crate::service::IdempotencyKey;
@@ -40,7 +45,14 @@ impl KeyHeader {
     }
 }
 
+/// The answer to a submission: 201 with the id.
+pub(super) fn submitted(submitted: Reported<Submitted>) -> Response {
+    let headers = (backend_header(submitted.via), reply(&submitted));
+    let body = Json(PostJobSubmissionResponse { job_id: Some(submitted.value.id.into()) });
+    (StatusCode::CREATED, headers.0, headers.1, body).into_response()
+}
+
 /// The header that tells a repeated answer from a first one.
-pub(super) fn reply(submitted: &Submitted) -> HeaderMap {
+fn reply(submitted: &Submitted) -> HeaderMap {
     submitted.repeated.then(|| (REPLY, HeaderValue::from_static("hit"))).into_iter().collect()
 }

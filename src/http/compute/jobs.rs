@@ -5,10 +5,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use crate::domain::{Job, Rendering, bytes_to_text};
-use crate::http::compute::idempotency::{self, KeyHeader};
+use crate::http::compute::description::PostJobSubmitRequest;
+use crate::http::compute::idempotency::{KeyHeader, submitted};
 use crate::http::compute::model::{
     AcctParameters, AttachParameters, GetJobMetadataResponse, GetJobResponse, JobsParameters, PostJobAttachRequest,
-    PostJobSubmissionResponse, PostJobSubmitRequest, PutJobAttachResponse,
+    PostJobSubmissionResponse, PutJobAttachResponse,
 };
 use crate::http::extract::access::{JobIdText, ReadAccess, SubmitAccess};
 use crate::http::extract::cached_response::{IfNoneMatch, Missing, backend_header, render};
@@ -90,10 +91,7 @@ pub(crate) async fn submit_job(
     request: WrittenDocument<PostJobSubmitRequest>,
 ) -> Result<Response, Problem> {
     let key = key.of(&request.bytes)?;
-    let submitted = jobs::submit(&access, request.document.try_into()?, key.as_ref()).await?;
-    let headers = (backend_header(submitted.via), idempotency::reply(&submitted));
-    let body = Json(PostJobSubmissionResponse { job_id: Some(submitted.value.id.into()) });
-    Ok((StatusCode::CREATED, headers.0, headers.1, body).into_response())
+    Ok(submitted(jobs::submit(&access, request.document.try_into()?, key.as_ref()).await?))
 }
 
 /// Look at a job

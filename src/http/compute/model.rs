@@ -1,15 +1,13 @@
 //! Jobs on the wire.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::Schema;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::domain::{self, JobQuery, JobScript};
+use crate::domain::{self, JobQuery};
 use crate::http::enumeration::one_of;
 use crate::http::extract::parameters::lenient;
-use crate::service::{AccountingRequest, InvalidField, InvalidRequest, Place, Submission};
+use crate::service::AccountingRequest;
 
 /// Which jobs to list.
 #[derive(Deserialize, IntoParams)]
@@ -76,131 +74,6 @@ impl From<AcctParameters> for AccountingRequest {
             until: parameters.endtime,
         }
     }
-}
-
-/// A job to submit.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({"job": {
-    "name": "example",
-    "workingDirectory": "/home/user",
-    "standardOutput": "example.out",
-    "env": {"OMP_NUM_THREADS": "4"},
-    "script": "#!/bin/bash\n#SBATCH --time=00:05:00\nhostname\n"
-}}))]
-pub(in crate::http) struct PostJobSubmitRequest {
-    job: JobDescriptionModel,
-}
-
-/// The description of a job. Exactly one of `script` and `scriptPath` is given. Names in snake case are understood too.
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct JobDescriptionModel {
-    /// The job's name.
-    #[schema(max_length = 255)]
-    name: Option<String>,
-    /// The account to charge.
-    #[schema(max_length = 255)]
-    account: Option<String>,
-    /// The reservation to run in.
-    #[schema(max_length = 255)]
-    reservation: Option<String>,
-    /// The partition or queue.
-    #[schema(max_length = 255)]
-    partition: Option<String>,
-    /// The absolute path where the job starts.
-    #[serde(alias = "working_directory", alias = "current_working_directory", alias = "currentWorkingDirectory")]
-    working_directory: String,
-    /// The file read as standard input.
-    #[serde(alias = "standard_input")]
-    standard_input: Option<String>,
-    /// The file that takes standard output.
-    #[serde(alias = "standard_output")]
-    standard_output: Option<String>,
-    /// The file that takes standard error.
-    #[serde(alias = "standard_error")]
-    standard_error: Option<String>,
-    /// Variables for the job: an object of names and values, or a list of `NAME=value`.
-    #[serde(default, alias = "environment")]
-    #[schema(default = json!({"F7T_version": "v2.0.0"}))]
-    env: Environment,
-    /// Node features required, in the scheduler's syntax.
-    constraints: Option<String>,
-    /// The text of the batch script.
-    script: Option<String>,
-    /// Where the batch script lies on the system; inside a configured file system.
-    #[serde(alias = "script_path")]
-    script_path: Option<String>,
-}
-
-/// The variables of a job.
-#[derive(Deserialize, ToSchema)]
-#[serde(untagged, expecting = "an object of strings, or a list of strings")]
-enum Environment {
-    /// By name.
-    Map(BTreeMap<String, String>),
-    /// As `NAME=value`.
-    List(Vec<String>),
-}
-
-impl Default for Environment {
-    fn default() -> Self {
-        Self::Map([("F7T_version".to_owned(), "v2.0.0".to_owned())].into())
-    }
-}
-
-impl TryFrom<PostJobSubmitRequest> for Submission {
-    type Error = InvalidRequest;
-
-    fn try_from(PostJobSubmitRequest { job }: PostJobSubmitRequest) -> Result<Self, InvalidRequest> {
-        let mut wrong = Vec::new();
-        let environment = job.env.variables().map_err(|field| wrong.push(field)).unwrap_or_default();
-        let script = script(job.script, job.script_path).map_err(|field| wrong.push(field)).ok();
-        match script.filter(|_| wrong.is_empty()) {
-            None => Err(wrong.into_iter().collect()),
-            Some(script) => Ok(Self {
-                name: job.name,
-                account: job.account,
-                reservation: job.reservation,
-                partition: job.partition,
-                working_directory: job.working_directory,
-                standard_input: job.standard_input,
-                standard_output: job.standard_output,
-                standard_error: job.standard_error,
-                environment,
-                constraints: job.constraints,
-                script,
-            }),
-        }
-    }
-}
-
-impl Environment {
-    fn variables(self) -> Result<BTreeMap<String, String>, InvalidField> {
-        match self {
-            Self::Map(variables) => Ok(variables),
-            Self::List(lines) => lines
-                .into_iter()
-                .map(|line| match line.split_once('=') {
-                    Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
-                    None => Err(wrong_member("job.env", "write each variable as `NAME=value`")),
-                })
-                .collect(),
-        }
-    }
-}
-
-fn script(text: Option<String>, path: Option<String>) -> Result<JobScript<String>, InvalidField> {
-    match (text, path) {
-        (Some(text), None) => Ok(JobScript::Inline(text)),
-        (None, Some(path)) => Ok(JobScript::Path(path)),
-        (None, None) => Err(wrong_member("job.script", "give either `script` or `scriptPath`")),
-        (Some(_), Some(_)) => Err(wrong_member("job.scriptPath", "give `script` or `scriptPath`, not both")),
-    }
-}
-
-fn wrong_member(name: &'static str, message: &str) -> InvalidField {
-    InvalidField { place: Place::Document, name: name.into(), message: message.to_owned() }
 }
 
 /// The id of a submitted job.

@@ -88,6 +88,17 @@ impl FromRequestParts<Api> for JobIdText {
     }
 }
 
+/// The name of a template in the path, unchecked.
+pub(crate) struct TemplateName(pub(crate) String);
+
+impl FromRequestParts<Api> for TemplateName {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
+        Ok(Self(path_parameter(parts, "template_name").await.unwrap_or_default()))
+    }
+}
+
 /// The id of an upload in the path, unchecked.
 pub(crate) struct UploadIdText(pub(crate) String);
 

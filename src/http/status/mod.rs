@@ -2,6 +2,7 @@
 
 mod data_transfer_model;
 pub(crate) mod handlers;
+pub(crate) mod limits;
 pub(crate) mod model;
 pub(crate) mod parameters_model;
 pub(crate) mod system_cache;

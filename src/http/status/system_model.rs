@@ -228,9 +228,10 @@ impl HPCCluster {
 }
 
 /// What needs a scheduler, by the start of the paths.
-const OF_COMPUTE: [&str; 5] = [
+const OF_COMPUTE: [&str; 6] = [
     "/compute/{system_name}",
     "/status/{system_name}/nodes",
+    "/status/{system_name}/limits",
     "/status/{system_name}/partitions",
     "/status/{system_name}/reservations",
     "/status/{system_name}/userinfo",
@@ -269,6 +270,13 @@ fn path_of(gap: UnsupportedOperation) -> &'static str {
         UnsupportedOperation::Accounting => "/compute/{system_name}/acct",
         UnsupportedOperation::ScriptPath => "/compute/{system_name}/jobs with scriptPath",
         UnsupportedOperation::Metadata => "/compute/{system_name}/jobs/{job_id}/metadata",
+        UnsupportedOperation::Hold => "/compute/{system_name}/jobs/{job_id}/hold",
+        UnsupportedOperation::Release => "/compute/{system_name}/jobs/{job_id}/release",
+        UnsupportedOperation::Requeue => "/compute/{system_name}/jobs/{job_id}/requeue",
+        UnsupportedOperation::TimeLimit => "/compute/{system_name}/jobs/{job_id}/time-limit",
+        UnsupportedOperation::Usage => "/compute/{system_name}/usage",
+        UnsupportedOperation::Limits => "/status/{system_name}/limits",
+        UnsupportedOperation::Validate => "/compute/{system_name}/jobs/validate",
         UnsupportedOperation::Attach => "/compute/{system_name}/jobs/{job_id}/attach",
     }
 }

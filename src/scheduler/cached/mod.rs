@@ -19,8 +19,8 @@ pub use self::reads::ReadCounts;
 use self::reads::{OwnedContext, QueryContext, Reads};
 use super::{AttachOutput, Scheduler, SchedulerError, SubmissionKey, Submitted, UnsupportedOperation};
 use crate::domain::{
-    Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reading, Reported,
-    Reservation, Username,
+    Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery, JobUsage, Limits, Node, Partition,
+    Principal, Reading, Reported, Reservation, Username,
 };
 
 /// The memory that answers of each kind take up at most, in bytes, in all users' names. A list of 10,000 jobs takes about 20 MB.
@@ -91,6 +91,39 @@ impl CachedScheduler {
     pub async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {
         let _change = self.changes.begin(&principal.username);
         self.scheduler.cancel(principal, id).await
+    }
+
+    /// See [`Scheduler::alter`].
+    ///
+    /// # Errors
+    /// Those of the scheduler.
+    pub async fn alter(&self, principal: &Principal, id: &JobId, change: JobChange) -> Result<Reported<()>, SchedulerError> {
+        let _change = self.changes.begin(&principal.username);
+        self.scheduler.alter(principal, id, change).await
+    }
+
+    /// See [`Scheduler::validate`].
+    ///
+    /// # Errors
+    /// Those of the scheduler.
+    pub async fn validate(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobEstimate>, SchedulerError> {
+        self.scheduler.validate(principal, job).await
+    }
+
+    /// See [`Scheduler::usage`].
+    ///
+    /// # Errors
+    /// Those of the scheduler.
+    pub async fn usage(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<JobUsage>>, SchedulerError> {
+        self.scheduler.usage(principal, query).await
+    }
+
+    /// See [`Scheduler::limits`].
+    ///
+    /// # Errors
+    /// Those of the scheduler.
+    pub async fn limits(&self, principal: &Principal) -> Result<Reported<Limits>, SchedulerError> {
+        self.scheduler.limits(principal).await
     }
 
     /// See [`Scheduler::attach`].

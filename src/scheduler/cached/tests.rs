@@ -8,7 +8,7 @@ use futures::future::join_all;
 use tokio::sync::watch;
 
 use super::*;
-use crate::domain::{JobScript, JobStatus, JobTimes, RemotePath, Secret};
+use crate::domain::{JobOptions, JobScript, JobStatus, JobTimes, RemotePath, Secret};
 use crate::error::{Classify, Kind};
 use crate::scheduler::{SubmissionKey, Submitted};
 
@@ -87,6 +87,22 @@ impl Scheduler for Counting {
         Ok(().into())
     }
 
+    async fn alter(&self, _: &Principal, _: &JobId, _: JobChange) -> Result<Reported<()>, SchedulerError> {
+        Err(SchedulerError::JobNotFound)
+    }
+
+    async fn validate(&self, _: &Principal, _: &JobDescription) -> Result<Reported<JobEstimate>, SchedulerError> {
+        Ok(JobEstimate::default().into())
+    }
+
+    async fn usage(&self, _: &Principal, _: &AccountingQuery) -> Result<Reported<Vec<JobUsage>>, SchedulerError> {
+        Ok(Vec::new().into())
+    }
+
+    async fn limits(&self, _: &Principal) -> Result<Reported<Limits>, SchedulerError> {
+        Ok(Limits::default().into())
+    }
+
     async fn attach(&self, _: &Principal, _: &JobId, _: &str) -> Result<Reported<AttachOutput>, SchedulerError> {
         Err(SchedulerError::JobNotFound)
     }
@@ -144,6 +160,7 @@ fn description() -> JobDescription {
         standard_error: None,
         environment: [].into(),
         constraints: None,
+        options: JobOptions::default(),
         script: JobScript::Inline("#!/bin/sh\n".to_owned()),
     }
 }

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use super::record;
-use crate::domain::{Job, JobId, RemotePath, bytes_to_text};
+use crate::domain::{Job, JobId, RemotePath, Signal, bytes_to_text};
 use crate::scheduler::submission_record::{self, Attempt, NextAttempt};
 use crate::scheduler::{AttachOutput, SchedulerError, SubmissionKey};
 use crate::ssh::{CommandError, CommandLine, Environment, RawOutput, RemoteCommand};
@@ -200,6 +200,34 @@ impl RemoteCommand for Cancel<'_> {
 
     fn stdin(&self) -> Bytes {
         program(&arguments().arg(self.0.as_str()), include_str!("shell/cancel.sh"))
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
+        Ok(answer(&raw)?.map(|_| ()))
+    }
+}
+
+/// Sends a signal to the processes of a job.
+pub struct SendSignal<'a> {
+    /// The job.
+    pub id: &'a JobId,
+    /// The signal.
+    pub signal: Signal,
+}
+
+impl RemoteCommand for SendSignal<'_> {
+    type Output = Answer<()>;
+
+    fn command_line(&self) -> CommandLine {
+        shell()
+    }
+
+    fn stdin(&self) -> Bytes {
+        program(&arguments().arg(self.id.as_str()).arg(self.signal.as_str()), include_str!("shell/signal.sh"))
+    }
+
+    fn idempotent(&self) -> bool {
+        false
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {

@@ -20,18 +20,23 @@ use async_trait::async_trait;
 
 pub use config::Config;
 
-use self::commands::{Attach, Cancel, DescribeNode, Find, List, Metadata, Ping, ReadScript, Submit};
+use self::commands::{Attach, Cancel, DescribeNode, Find, List, Metadata, Ping, ReadScript, SendSignal, Submit};
 use self::directives::Directives;
 use super::submission_record::{self, Adopt, Attempt, NextAttempt, RecordedSubmission};
-use super::{AttachOutput, RecordSettings, Scheduler, SchedulerError, SubmissionKey, Submitted};
+use super::{AttachOutput, RecordSettings, Scheduler, SchedulerError, SubmissionKey, Submitted, UnsupportedOperation};
 use crate::domain::{
-    Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, JobScript, Node, NodeState, Partition, Principal,
-    Reported, Reservation, bytes_to_text, is_variable_name, text_to_bytes,
+    Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobOptions, JobQuery, JobScript, JobUsage,
+    Limits, Node, NodeState, Partition, PartitionLimits, Principal, Reported, Reservation, ResourceUsage, bytes_to_text, is_variable_name,
+    text_to_bytes,
 };
 use crate::ssh::{CommandLine, RemoteCommand, Transport, run};
 
 /// The one partition's name, and the cluster's.
 const PARTITION: &str = "local";
+
+const NO_HOLD: &str = "the local scheduler starts jobs in the order of their submission, and holds none";
+const NO_REQUEUE: &str = "the local scheduler runs each job once: submit it again";
+const NO_NEW_LIMIT: &str = "the local scheduler reads the time limit of a job when the job is submitted";
 
 /// The longest script in bytes: Slurm's default `max_script_size`.
 const MAX_SCRIPT: usize = 4 * 1024 * 1024;
@@ -108,6 +113,7 @@ impl Local {
         if job.constraints.as_ref().is_some_and(|constraints| !constraints.is_empty()) {
             return Err(rejected("the local scheduler has no node features to constrain to"));
         }
+        check_options(&job.options)?;
         let directives = Directives::read(&bytes_to_text(&script)).map_err(SchedulerError::Rejected)?;
         let name = bounded("name", first(&job.name, directives.name).unwrap_or_else(|| "job".to_owned()))?;
         let account = first(&job.account, directives.account).map(|account| bounded("account", account)).transpose()?;
@@ -116,7 +122,7 @@ impl Local {
             let pattern = bounded(what, first(requested, directive).unwrap_or_else(|| default.to_owned()))?;
             Ok::<_, SchedulerError>(text_to_bytes(&expand(&pattern, &name, user)))
         };
-        let limit = self.limit(directives.time)?;
+        let limit = self.limit(job.options.time_limit.map(u64::from).or(directives.time))?;
         let parameters = CommandLine::new("set")
             .flag("--")
             .arg(self.config.slots.to_string())
@@ -222,6 +228,52 @@ impl Scheduler for Local {
         self.run(principal, "cancelling the job", &Cancel(known(id)?)).await.map(Reported::from)
     }
 
+    async fn alter(&self, principal: &Principal, id: &JobId, change: JobChange) -> Result<Reported<()>, SchedulerError> {
+        match change {
+            JobChange::Signal(signal) => {
+                self.run(principal, "signalling the job", &SendSignal { id: known(id)?, signal }).await.map(Reported::from)
+            }
+            JobChange::Hold | JobChange::Release => Err(SchedulerError::Unsupported(NO_HOLD)),
+            JobChange::Requeue => Err(SchedulerError::Unsupported(NO_REQUEUE)),
+            JobChange::TimeLimit(_) => Err(SchedulerError::Unsupported(NO_NEW_LIMIT)),
+        }
+    }
+
+    /// As far as it can be told without the host's queue: a start is not foreseen.
+    async fn validate(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobEstimate>, SchedulerError> {
+        let script = match &job.script {
+            JobScript::Inline(script) => text_to_bytes(script),
+            JobScript::Path(path) => self.run(principal, "reading the script", &ReadScript(path)).await?,
+        };
+        self.submission(principal, job, script)?;
+        Ok(JobEstimate { partition: Some(PARTITION.to_owned()), ..JobEstimate::default() }.into())
+    }
+
+    /// The time that jobs ran is all that the host knows.
+    async fn usage(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<JobUsage>>, SchedulerError> {
+        let jobs = self.accounting(principal, query).await?;
+        let usage = |job: Job| {
+            let elapsed = job.times.elapsed.and_then(|elapsed| u64::try_from(elapsed).ok());
+            let resources = ResourceUsage { elapsed, node_seconds: elapsed, ..ResourceUsage::default() };
+            JobUsage { id: job.id, user: job.user, account: job.account, resources }
+        };
+        Ok(jobs.map(|jobs| jobs.into_iter().map(usage).collect()))
+    }
+
+    async fn limits(&self, _: &Principal) -> Result<Reported<Limits>, SchedulerError> {
+        let given = |seconds: u64| Some(seconds).filter(|seconds| *seconds > 0);
+        let partition = PartitionLimits {
+            name: PARTITION.to_owned(),
+            is_default: true,
+            state: Some("UP".to_owned()),
+            max_time: given(self.config.max_time_limit),
+            default_time: given(self.config.default_time_limit),
+            max_nodes: Some(1),
+            ..PartitionLimits::default()
+        };
+        Ok(Limits { partitions: vec![partition], qos: None, associations: None }.into())
+    }
+
     async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<Reported<AttachOutput>, SchedulerError> {
         if command.contains('\0') {
             return Err(rejected("the command holds a NUL byte"));
@@ -267,6 +319,17 @@ impl Scheduler for Local {
         Ok(None.into())
     }
 
+    fn unsupported(&self) -> &'static [(UnsupportedOperation, &'static str)] {
+        const {
+            &[
+                (UnsupportedOperation::Hold, NO_HOLD),
+                (UnsupportedOperation::Release, NO_HOLD),
+                (UnsupportedOperation::Requeue, NO_REQUEUE),
+                (UnsupportedOperation::TimeLimit, NO_NEW_LIMIT),
+            ]
+        }
+    }
+
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {
         self.run(principal, "asking the host", &Ping).await
     }
@@ -290,6 +353,39 @@ impl RecordedSubmission for Recorded<'_> {
     async fn adopt(&self, id: &JobId) -> Result<(), SchedulerError> {
         let adopt = Adopt { key: self.key, id };
         run(self.local.transport.as_ref(), self.principal, &adopt).await.map_err(SchedulerError::command("recording the job"))
+    }
+}
+
+/// Refuses what one host cannot give. One node and one task are what every job gets.
+fn check_options(options: &JobOptions) -> Result<(), SchedulerError> {
+    const ONE_HOST: &str = "the local scheduler runs each job on one host, as one task";
+    const NO_SHARES: &str = "the local scheduler does not share out CPUs, memory or GPUs";
+    const NO_QUEUE: &str = "the local scheduler starts jobs in the order of their submission";
+    const NO_CONTAINERS: &str = "the local scheduler starts no containers: let the script do it";
+    let more_than_one = |count: Option<u32>| count.is_some_and(|count| count > 1);
+    let refused = [
+        ("nodes", more_than_one(options.nodes), ONE_HOST),
+        ("tasks", more_than_one(options.tasks), ONE_HOST),
+        ("tasksPerNode", more_than_one(options.tasks_per_node), ONE_HOST),
+        ("array", options.array.is_some(), ONE_HOST),
+        ("cpusPerTask", options.cpus_per_task.is_some(), NO_SHARES),
+        ("memory", options.memory.is_some(), NO_SHARES),
+        ("memoryPerCpu", options.memory_per_cpu.is_some(), NO_SHARES),
+        ("gpus", options.gpus.is_some(), NO_SHARES),
+        ("gpusPerNode", options.gpus_per_node.is_some(), NO_SHARES),
+        ("exclusive", options.exclusive, NO_SHARES),
+        ("licenses", !options.licenses.is_empty(), NO_SHARES),
+        ("qos", options.qos.is_some(), NO_QUEUE),
+        ("hold", options.hold, NO_QUEUE),
+        ("dependencies", !options.dependencies.is_empty(), NO_QUEUE),
+        ("mailUser", options.mail_user.is_some(), "the local scheduler sends no mail"),
+        ("mailEvents", !options.mail_events.is_empty(), "the local scheduler sends no mail"),
+        ("container", options.container.is_some(), NO_CONTAINERS),
+        ("containerImage", options.container_image.is_some(), NO_CONTAINERS),
+    ];
+    match refused.into_iter().find(|(_, is_refused, _)| *is_refused) {
+        Some((member, _, reason)) => Err(SchedulerError::Member { member, reason }),
+        None => Ok(()),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
 
+use super::alter::Alter;
 use super::budget::Budget;
 use super::config::Config;
 use super::dialect::{Dialect, Version};
@@ -19,12 +20,12 @@ use super::qselect::{Qselect, Since};
 use super::qstat::{Jobs, Qstat, Subjobs};
 use super::qstat_plain::Sequences;
 use super::qsub::{Qsub, TAG, recorded_id};
-use super::queues::Queues;
+use super::queues::{QueueLimits, Queues};
 use super::records::Record;
 use super::server::ServerName;
 use crate::domain::{
-    Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reported, Reservation,
-    TimeWindow,
+    Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery, JobUsage, Limits, Node, Partition,
+    Principal, Reported, Reservation, TimeWindow,
 };
 use crate::scheduler::submission_record::{self, Adopt, Attempt, NextAttempt, RecordedSubmission};
 use crate::scheduler::{AttachOutput, RecordSettings, Scheduler, SchedulerError, SubmissionKey, Submitted, UnsupportedOperation};
@@ -32,6 +33,7 @@ use crate::ssh::{CommandError, RemoteCommand, Transport, TransportError};
 
 const NO_RECORD_ELSEWHERE: &str = "the job of a submission with an Idempotency-Key cannot be looked for on another server: leave out the key, or `@` with what follows it in `partition`";
 const NO_ATTACH: &str = "PBS starts nothing beside a running job";
+const NO_TEST: &str = "PBS does not tell what would become of a job before it is submitted";
 const NO_ACCOUNTING: &str = "PBS keeps no accounting of jobs that callers may read";
 
 /// The most jobs that are described one by one because something in the list of all looked as if it were them.
@@ -314,6 +316,24 @@ impl Scheduler for Pbs {
         Ok(().into())
     }
 
+    async fn alter(&self, principal: &Principal, id: &JobId, change: JobChange) -> Result<Reported<()>, SchedulerError> {
+        let alter = Alter { job: job_ref(id)?, change };
+        self.run(principal, &alter).await.map(Reported::from).map_err(explain_refusal("change the job"))
+    }
+
+    async fn validate(&self, _: &Principal, _: &JobDescription) -> Result<Reported<JobEstimate>, SchedulerError> {
+        Err(SchedulerError::Unsupported(NO_TEST))
+    }
+
+    async fn usage(&self, _: &Principal, _: &AccountingQuery) -> Result<Reported<Vec<JobUsage>>, SchedulerError> {
+        Err(SchedulerError::Unsupported(NO_ACCOUNTING))
+    }
+
+    async fn limits(&self, principal: &Principal) -> Result<Reported<Limits>, SchedulerError> {
+        let partitions = self.run(principal, &QueueLimits).await.map_err(explain("read the limits"))?;
+        Ok(Limits { partitions, qos: None, associations: None }.into())
+    }
+
     async fn attach(&self, _: &Principal, _: &JobId, _: &str) -> Result<Reported<AttachOutput>, SchedulerError> {
         Err(SchedulerError::Unsupported(NO_ATTACH))
     }
@@ -339,7 +359,14 @@ impl Scheduler for Pbs {
     }
 
     fn unsupported(&self) -> &'static [(UnsupportedOperation, &'static str)] {
-        const { &[(UnsupportedOperation::Accounting, NO_ACCOUNTING), (UnsupportedOperation::Attach, NO_ATTACH)] }
+        const {
+            &[
+                (UnsupportedOperation::Accounting, NO_ACCOUNTING),
+                (UnsupportedOperation::Attach, NO_ATTACH),
+                (UnsupportedOperation::Validate, NO_TEST),
+                (UnsupportedOperation::Usage, NO_ACCOUNTING),
+            ]
+        }
     }
 
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {

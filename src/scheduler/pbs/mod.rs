@@ -9,6 +9,7 @@
 //! when it is empty, and bytes that are no UTF-8 pass as they are; after it, all jobs but the first of several that were asked
 //! for are missing, `1e5` becomes `100000`, and one variable without a value fails the whole answer.
 
+mod alter;
 mod budget;
 mod client;
 mod config;
@@ -23,6 +24,7 @@ mod qselect;
 mod qstat;
 mod qstat_plain;
 mod qsub;
+mod qsub_options;
 mod queues;
 mod records;
 mod server;

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::config::AccountOption;
 use super::dialect::Dialect;
 use super::job_ref::shown_id;
+use super::qsub_options;
 use super::variables::Variables;
 use crate::domain::{JobDescription, JobId, JobScript, RemotePath, bytes_to_text};
 use crate::scheduler::SchedulerError;
@@ -24,6 +25,7 @@ pub(super) struct Qsub<'a> {
     dialect: Dialect,
     account: AccountOption,
     elsewhere: bool,
+    asked: Vec<(&'static str, Option<String>)>,
     record: Option<NextAttempt<'a>>,
 }
 
@@ -31,7 +33,7 @@ impl<'a> Qsub<'a> {
     /// The submission of a job; `elsewhere` when its queue is on another server than the one that is asked where none is named.
     ///
     /// # Errors
-    /// [`SchedulerError::Rejected`] when it asks for what PBS would silently do otherwise.
+    /// [`SchedulerError::Rejected`] when it asks for what PBS would silently do otherwise, [`SchedulerError::Member`] for what it does not have.
     pub(super) fn new(job: &'a JobDescription, dialect: Dialect, account: AccountOption, elsewhere: bool) -> Result<Self, SchedulerError> {
         let rejected = |why: &str| Err(SchedulerError::Rejected(why.to_owned()));
         if job.standard_input.as_deref().is_some_and(|file| !matches!(file, "" | "/dev/null")) {
@@ -49,7 +51,8 @@ impl<'a> Qsub<'a> {
                 return rejected("the script has a directive -v, which leaves no room for variables of the request that PBS itself reads");
             }
         }
-        Ok(Self { job, variables, dialect, account, elsewhere, record: None })
+        let asked = qsub_options::options(&job.options, job.constraints.as_deref(), dialect)?;
+        Ok(Self { job, variables, dialect, account, elsewhere, asked, record: None })
     }
 
     /// The same as the next attempt of a submission. Its job is to have the variable [`TAG`].
@@ -114,6 +117,12 @@ impl<'a> Qsub<'a> {
         for (name, value) in options {
             if let Some(value) = value {
                 line = line.flag(name).arg(value);
+            }
+        }
+        for (name, value) in &self.asked {
+            line = line.flag(name);
+            if let Some(value) = value {
+                line = line.arg(value);
             }
         }
         // Without variables of the request a job gets what PBS gives it, as from a qsub that was typed in.
@@ -221,6 +230,7 @@ mod tests {
 
     use super::super::golden::recorded;
     use super::*;
+    use crate::domain::JobOptions;
 
     const PBS: Dialect = Dialect::Pbs { unwrapped: true };
 
@@ -236,6 +246,7 @@ mod tests {
             standard_error: None,
             environment: BTreeMap::new(),
             constraints: None,
+            options: JobOptions::default(),
             script: JobScript::Inline("#!/bin/sh\n".to_owned()),
         }
     }

@@ -3,7 +3,8 @@
 use super::failure::succeeded;
 use super::pbs_command;
 use super::records::{Layout, Record, records};
-use crate::domain::Partition;
+use super::values::duration;
+use crate::domain::{Partition, PartitionLimits};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Lists the queues.
@@ -23,6 +24,38 @@ impl RemoteCommand for Queues {
         succeeded(&raw)?;
         let queues = records(&raw.stdout, Layout { head: "Queue: ", indented: true });
         Ok(queues.iter().filter(|queue| self.hidden || !is_hidden(queue)).map(partition).collect())
+    }
+}
+
+/// Reads what the queues allow. Those to which nobody submits by their name are left out.
+pub(super) struct QueueLimits;
+
+impl RemoteCommand for QueueLimits {
+    type Output = Vec<PartitionLimits>;
+
+    fn command_line(&self) -> CommandLine {
+        Queues { hidden: false }.command_line()
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
+        succeeded(&raw)?;
+        let queues = records(&raw.stdout, Layout { head: "Queue: ", indented: true });
+        Ok(queues.iter().filter(|queue| !is_hidden(queue)).map(limits).collect())
+    }
+}
+
+fn limits(queue: &Record) -> PartitionLimits {
+    let seconds = |attribute| queue.get(attribute).and_then(duration).and_then(|seconds| u64::try_from(seconds).ok());
+    let named = |attribute| queue.resources(attribute).map(|(name, amount)| (name.to_owned(), amount.to_owned())).collect();
+    PartitionLimits {
+        state: partition(queue).state.pop(),
+        name: queue.name.clone(),
+        max_time: seconds("resources_max.walltime"),
+        default_time: seconds("resources_default.walltime"),
+        max_nodes: queue.get("resources_max.nodect").and_then(|count| count.trim().parse().ok()),
+        max_resources: named("resources_max"),
+        total_resources: named("resources_available"),
+        ..PartitionLimits::default()
     }
 }
 
@@ -82,6 +115,16 @@ mod tests {
                 ("hold", "INACTIVE", None, None)
             ]
         );
+    }
+
+    #[test]
+    fn recorded_limits_of_queues_are_read() {
+        let output = b"Queue: long\n    enabled = True\n    started = True\n    resources_max.walltime = 48:00:00\n    resources_max.nodect = 4\n    resources_default.walltime = 01:00:00\n\n";
+        let raw = RawOutput { stdout: output.to_vec(), ..RawOutput::default() };
+        let read = QueueLimits.parse(raw).unwrap();
+        assert_eq!((read[0].max_time, read[0].default_time, read[0].max_nodes), (Some(172_800), Some(3600), Some(4)));
+        assert_eq!((&*read[0].max_resources["walltime"], read[0].state.as_deref()), ("48:00:00", Some("UP")));
+        assert_eq!(QueueLimits.parse(recorded("all.queues")).unwrap().len(), 4);
     }
 
     #[test]

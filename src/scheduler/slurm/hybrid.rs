@@ -10,8 +10,8 @@ use async_trait::async_trait;
 
 use super::rest::{SlurmRest, is_possible};
 use crate::domain::{
-    Account, AccountingQuery, Backend, Carrier, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reported,
-    Reservation,
+    Account, AccountingQuery, Backend, Carrier, Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery, JobUsage,
+    Limits, Node, Partition, Principal, Reported, Reservation,
 };
 use crate::error::ErrorChain;
 use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, SubmissionKey, Submitted};
@@ -54,7 +54,7 @@ impl SlurmHybrid {
     ) -> Answer<T> {
         if !self.rest.is_silent() {
             match rest.await {
-                Err(SchedulerError::Unsupported(_)) => return by_ssh(ssh).await,
+                Err(SchedulerError::Unsupported(_) | SchedulerError::Member { .. }) => return by_ssh(ssh).await,
                 Err(error) if may_be_repeated(&error) => {
                     tracing::warn!(error = %ErrorChain(&error), "slurmrestd gives no answer: Slurm's commands are used instead");
                 }
@@ -122,6 +122,27 @@ impl Scheduler for SlurmHybrid {
 
     async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {
         self.rest_first(self.rest.cancel(principal, id), self.ssh.cancel(principal, id), was_not_answered).await
+    }
+
+    /// A signal or a second start may not be sent twice; the other changes may.
+    async fn alter(&self, principal: &Principal, id: &JobId, change: JobChange) -> Result<Reported<()>, SchedulerError> {
+        let may_be_repeated = match change {
+            JobChange::Requeue | JobChange::Signal(_) => did_not_happen,
+            JobChange::Hold | JobChange::Release | JobChange::TimeLimit(_) => was_not_answered,
+        };
+        self.rest_first(self.rest.alter(principal, id, change), self.ssh.alter(principal, id, change), may_be_repeated).await
+    }
+
+    async fn validate(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobEstimate>, SchedulerError> {
+        by_ssh(self.ssh.validate(principal, job)).await
+    }
+
+    async fn usage(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<JobUsage>>, SchedulerError> {
+        by_ssh(self.ssh.usage(principal, query)).await
+    }
+
+    async fn limits(&self, principal: &Principal) -> Result<Reported<Limits>, SchedulerError> {
+        by_ssh(self.ssh.limits(principal)).await
     }
 
     async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<Reported<AttachOutput>, SchedulerError> {

@@ -2,8 +2,8 @@
 
 use crate::domain::{InvalidName, JobId};
 
-/// An id that Slurm's commands take: a job or a whole array (`123`), a task (`123_4`), a component of a heterogeneous job
-/// (`123+1`). Lists of tasks are left out on purpose: each command reads them differently.
+/// An id that Slurm's commands take: a job or a whole array (`123`), a task (`123_4`), some tasks (`123_[1-3,7]`), a component of a
+/// heterogeneous job (`123+1`), or an id that is unique among clusters (`sESXM8N04SF500`, a SLUID, from Slurm 25.11 on).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct JobRef<'a>(&'a str);
 
@@ -11,11 +11,33 @@ impl<'a> JobRef<'a> {
     /// The id, where it can be one of Slurm's.
     pub(super) fn new(id: &'a JobId) -> Option<Self> {
         let text = id.as_str();
-        let (job, part) = match text.split_once(['_', '+']) {
-            Some((job, part)) => (job, Some(part)),
-            None => (text, None),
+        let is_valid = match text.split_once(['_', '+']) {
+            Some((job, part)) if text.contains("_[") => is_number(job) && ranges(part).is_some(),
+            Some((job, part)) => is_number(job) && is_number(part),
+            None => is_number(text) || is_sluid(text),
         };
-        (is_number(job) && part.is_none_or(is_number)).then_some(Self(text))
+        is_valid.then_some(Self(text))
+    }
+
+    /// The id that reads are asked with. Each command reads a list of tasks differently, so that they are asked for the whole array.
+    pub(super) fn read_as(self) -> &'a str {
+        match self.0.split_once("_[") {
+            Some((array, _)) => array,
+            None => self.0,
+        }
+    }
+
+    /// Whether this names jobs in a form that the REST API does not know: some tasks, or by a SLUID.
+    pub(super) fn is_for_commands(self) -> bool {
+        self.0.contains("_[") || is_sluid(self.0)
+    }
+
+    /// Whether a record is shown under the id of a task that is on the list, where this is a list of tasks; nothing where it is none.
+    fn lists(self, id: &JobId) -> Option<bool> {
+        let (array, _) = self.0.split_once("_[")?;
+        let task = id.as_str().strip_prefix(array)?.strip_prefix('_')?.parse::<u32>().ok();
+        let ranges = ranges(&self.0[array.len() + 1..])?;
+        Some(task.is_some_and(|task| ranges.iter().any(|(first, last)| (*first..=*last).contains(&task))))
     }
 
     /// The id as the commands take it.
@@ -25,22 +47,50 @@ impl<'a> JobRef<'a> {
 
     /// Whether a record of this id answers to a question for this one: the job itself, or a part of it.
     pub(super) fn covers(self, id: &JobId) -> bool {
+        if self.is_for_commands() {
+            // The tasks that wait share the record of their array, which may hold some of these.
+            return is_sluid(self.0) || self.lists(id).unwrap_or(id.as_str() == self.read_as());
+        }
         id.as_str().strip_prefix(self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with(['_', '+']))
     }
 
     /// Whether a record that is shown under `id`, and has `number` of its own, is meant by a question for this job. Slurm answers a
     /// question for one component with all of them. A task that waits may share the record of its array.
     pub(super) fn means(self, id: &JobId, number: Option<u64>) -> bool {
+        if self.is_for_commands() {
+            return self.covers(id);
+        }
         match self.0.split_once('_') {
             Some((array, _)) => id.as_str() == self.0 || id.as_str() == array,
             None => self.covers(id) || (number.is_some() && self.0.parse().ok() == number),
         }
     }
 
+    /// Whether this names a job or an array, and no part of one.
+    pub(super) fn is_whole(self) -> bool {
+        !self.0.contains(['_', '+'])
+    }
+
     /// Whether this names one component of a heterogeneous job.
     pub(super) fn is_component(self) -> bool {
         self.0.contains('+')
     }
+}
+
+/// The ranges of `[1-3,7]`; nothing where the text is no such list.
+fn ranges(text: &str) -> Option<Vec<(u32, u32)>> {
+    let list = text.strip_prefix('[')?.strip_suffix(']')?;
+    let range = |text: &str| {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        (is_number(first) && is_number(last)).then(|| Some((first.parse().ok()?, last.parse().ok()?)))?
+    };
+    list.split(',').map(range).collect()
+}
+
+/// Whether the text is a SLUID: an `s` and 13 digits of Crockford's base 32.
+fn is_sluid(text: &str) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (byte.is_ascii_uppercase() && !b"ILOU".contains(&byte));
+    text.len() == 14 && text.strip_prefix('s').is_some_and(|digits| digits.bytes().all(is_digit))
 }
 
 fn is_number(text: &str) -> bool {
@@ -84,8 +134,23 @@ mod tests {
     }
 
     #[test]
-    fn lists_steps_and_ids_of_other_schedulers_are_not() {
-        for text in ["1[2].srv", "123_[1-4]", "12.batch", "1_", "abc", "1_2_3", "12345678901"] {
+    fn some_tasks_and_sluids_are_ids_too() {
+        let means = |asked: &str, shown: &str| JobRef::new(&id(asked)).unwrap().means(&id(shown), Some(12));
+        for (shown, expected) in
+            [("12_1", true), ("12_3", true), ("12_4", false), ("12_7", true), ("12", true), ("13_1", false), ("12_70", false)]
+        {
+            assert_eq!(means("12_[1-3,7]", shown), expected, "{shown}");
+        }
+        assert!(means("sESXM8N04SF500", "12"));
+        assert_eq!(JobRef::new(&id("12_[1-3,7]")).unwrap().read_as(), "12");
+        for text in ["12_[]", "12_[a]", "12_[1-]", "12_[1", "12+[1]", "sESXM8N04SF50", "sESXM8N04SF50U"] {
+            assert_eq!(JobRef::new(&id(text)), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn steps_and_ids_of_other_schedulers_are_not() {
+        for text in ["1[2].srv", "12.batch", "1_", "abc", "1_2_3", "12345678901"] {
             assert_eq!(JobRef::new(&id(text)), None, "{text}");
         }
     }

@@ -52,6 +52,9 @@ pub(super) fn single(
         Accounting::Jobs(jobs) if asked.is_component() => {
             Accounting::Jobs(jobs.into_iter().filter(|job| job.id.as_str() == asked.as_str()).collect())
         }
+        Accounting::Jobs(jobs) if asked.is_for_commands() => {
+            Accounting::Jobs(jobs.into_iter().filter(|job| asked.covers(&job.id)).collect())
+        }
         accounting => accounting,
     };
     let jobs = match (queued, accounting) {

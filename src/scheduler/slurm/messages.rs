@@ -26,12 +26,13 @@ const NOT_REACHED: [&str; 10] = [
 const NOT_ANSWERED: [&str; 3] = ["Socket timed out", "Zero Bytes were transmitted or received", "Connection timed out"];
 
 /// Words for a job that the controller does not know; the second are those of the first versions of the REST API.
-const NO_SUCH_JOB: [&str; 2] = ["Invalid job id specified", "unknown job "];
+const NO_SUCH_JOB: [&str; 5] =
+    ["Invalid job id specified", "unknown job ", "error: Invalid job id: ", "Bad job/step specified", "Bad job array element specified"];
 
 /// Words for what Slurm never does, whoever asks.
 const REFUSED: [&str; 1] = ["Operation not permitted on individual component of heterogeneous job"];
 
-const FORBIDDEN: [&str; 3] = ["ermission denied", "Access denied", "not permitted to use this partition"];
+const FORBIDDEN: [&str; 4] = ["ermission denied", "Access denied", "Invalid user id for job", "not permitted to use this partition"];
 
 const ACCOUNTING_OFF: [&str; 2] = ["accounting storage is disabled", "not running a supported accounting_storage plugin"];
 

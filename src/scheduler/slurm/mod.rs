@@ -8,6 +8,7 @@
 mod cli;
 mod config;
 mod hybrid;
+mod job_options;
 mod job_ref;
 mod merge;
 mod messages;

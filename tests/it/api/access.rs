@@ -14,7 +14,11 @@ fn operations(document: &Value) -> Vec<(Method, String, bool)> {
     let mut operations = Vec::new();
     for (template, item) in document["paths"].as_object().unwrap() {
         for method in item.as_object().unwrap().keys() {
-            let path = template.replace("{system_name}", "daint").replace("{job_id}", "1").replace("{upload_id}", "1");
+            let path = template
+                .replace("{system_name}", "daint")
+                .replace("{job_id}", "1")
+                .replace("{upload_id}", "1")
+                .replace("{template_name}", "prepared");
             let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).unwrap();
             operations.push((method, path, template.contains("{system_name}")));
         }

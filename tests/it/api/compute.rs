@@ -44,7 +44,7 @@ pub fn job(id: &str) -> Job {
 
 #[tokio::test]
 async fn a_job_is_submitted_with_every_member_of_the_contract() {
-    let expected = r##"alice: submit JobDescription { name: Some("wave"), account: Some("g1"), reservation: Some("r"), partition: Some("normal"), working_directory: "/home/alice", standard_input: Some("in"), standard_output: Some("out-%j"), standard_error: Some("err"), environment: {"A": "1", "B": "x=y"}, constraints: Some("gpu"), script: Inline("#!/bin/sh\ndate\n") }"##;
+    let expected = r##"alice: submit JobDescription { name: Some("wave"), account: Some("g1"), reservation: Some("r"), partition: Some("normal"), working_directory: "/home/alice", standard_input: Some("in"), standard_output: Some("out-%j"), standard_error: Some("err"), environment: {"A": "1", "B": "x=y"}, constraints: Some("gpu"), script: Inline("#!/bin/sh\ndate\n"), options: ..."##;
     let body = json!({"job": {
         "name": "wave", "account": "g1", "reservation": "r", "partition": "normal", "workingDirectory": "/home/alice/",
         "standardInput": "in", "standardOutput": "out-%j", "standardError": "err", "env": {"B": "x=y", "A": "1"},
@@ -56,7 +56,7 @@ async fn a_job_is_submitted_with_every_member_of_the_contract() {
 
 #[tokio::test]
 async fn snake_case_a_list_of_variables_and_a_script_on_the_cluster_are_understood() {
-    let expected = r#"alice: submit JobDescription { name: None, account: None, reservation: None, partition: None, working_directory: "/anywhere", standard_input: None, standard_output: None, standard_error: None, environment: {"A": "1=2", "B": ""}, constraints: None, script: Path("/scratch/job.sh") }"#;
+    let expected = r#"alice: submit JobDescription { name: None, account: None, reservation: None, partition: None, working_directory: "/anywhere", standard_input: None, standard_output: None, standard_error: None, environment: {"A": "1=2", "B": ""}, constraints: None, script: Path("/scratch/job.sh"), options: ..."#;
     let body = json!({"job": {"working_directory": "/anywhere", "env": ["A=1=2", "B="], "script_path": "/scratch/job.sh", "name": null, "account": ""}});
     let api = Api::new(vec![(expected, Reply::Id("7"))], vec![]);
     let answer = api.call(Method::POST, "/compute/Daint/jobs", Some(body)).await;
@@ -65,7 +65,7 @@ async fn snake_case_a_list_of_variables_and_a_script_on_the_cluster_are_understo
 
 #[tokio::test]
 async fn a_submission_whose_effect_is_unknown_says_so_and_does_not_advise_to_repeat_it() {
-    let expected = r##"alice: submit JobDescription { name: None, account: None, reservation: None, partition: None, working_directory: "/home/alice", standard_input: None, standard_output: None, standard_error: None, environment: {"F7T_version": "v2.0.0"}, constraints: None, script: Inline("#!/bin/sh") }"##;
+    let expected = r##"alice: submit JobDescription { name: None, account: None, reservation: None, partition: None, working_directory: "/home/alice", standard_input: None, standard_output: None, standard_error: None, environment: {"F7T_version": "v2.0.0"}, constraints: None, script: Inline("#!/bin/sh"), options: ..."##;
     let body = || Some(json!({"job": {"workingDirectory": "/home/alice", "script": "#!/bin/sh"}}));
     for (sent, retryable) in [(true, false), (false, true)] {
         let source = TransportError::Broken { sent }.into();

@@ -10,8 +10,8 @@ use goldcrest::authn::{Authenticator, AuthnError, PrincipalSource};
 use goldcrest::authz::{Authorizer, AuthzError, Basis, Decision, Relation, Ruling};
 use goldcrest::domain::{
     Account, AccountingQuery, AclEntry, ByteRange, Checksum, Content, DirectoryEntry, FileMode, FileStat, FileVersion, Identity, Job,
-    JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Quota, RemotePath, Reported, Reservation, Secret, Space,
-    SystemName, Username,
+    JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery, JobUsage, Limits, Node, Partition, Principal, Quota, RemotePath,
+    Reported, Reservation, Secret, Space, SystemName, Username,
 };
 use goldcrest::filesystem::{
     ArchiveFormat, Changes, CompressOptions, Compression, ContentStream, Contents, CopyOptions, Download, Entries, EntryStream, Expected,
@@ -36,11 +36,13 @@ pub enum Reply {
     FileFails(FilesystemError),
     Follow(FollowStream),
     Hangs,
+    Estimate(JobEstimate),
     Id(&'static str),
     /// The id of a job that was submitted before.
     Known(&'static str),
     Identity(Identity),
     Jobs(Vec<Job>),
+    Limits(Limits),
     Metadata(Vec<JobMetadata>),
     Nodes(Vec<Node>),
     Page(Page),
@@ -55,6 +57,7 @@ pub enum Reply {
     Stat(FileStat),
     Stream(ContentStream, FileVersion),
     Text(&'static str),
+    Usage(Vec<JobUsage>),
     Walk(EntryStream),
 }
 
@@ -157,6 +160,22 @@ impl Scheduler for ScriptedScheduler {
 
     async fn cancel(&self, by: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {
         reply!(self.0, by, "cancel", [id.as_str()], SchedulerFails, Reply::Done => ()).map(Reported::from)
+    }
+
+    async fn alter(&self, by: &Principal, id: &JobId, change: JobChange) -> Result<Reported<()>, SchedulerError> {
+        reply!(self.0, by, "alter", [id.as_str(), format_args!("{change}")], SchedulerFails, Reply::Done => ()).map(Reported::from)
+    }
+
+    async fn validate(&self, by: &Principal, job: &JobDescription) -> Result<Reported<JobEstimate>, SchedulerError> {
+        reply!(self.0, by, "validate", [job], SchedulerFails, Reply::Estimate(estimate) => estimate).map(Reported::from)
+    }
+
+    async fn usage(&self, by: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<JobUsage>>, SchedulerError> {
+        reply!(self.0, by, "usage", [query], SchedulerFails, Reply::Usage(usage) => usage).map(Reported::from)
+    }
+
+    async fn limits(&self, by: &Principal) -> Result<Reported<Limits>, SchedulerError> {
+        reply!(self.0, by, "limits", [], SchedulerFails, Reply::Limits(limits) => limits).map(Reported::from)
     }
 
     async fn attach(&self, by: &Principal, id: &JobId, command: &str) -> Result<Reported<AttachOutput>, SchedulerError> {

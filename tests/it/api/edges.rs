@@ -53,7 +53,7 @@ async fn a_wrong_method_is_405_with_the_body_of_every_error() {
 async fn options_and_head_are_answered() {
     let api = Api::new(vec![], vec![]);
     let answer = api.send(request(Method::OPTIONS, "/compute/daint/jobs", None, None)).await;
-    assert_eq!((answer.status, answer.header("allow")), (204, Some("GET,HEAD,POST")));
+    assert_eq!((answer.status, answer.header("allow")), (204, Some("GET,HEAD,POST,DELETE")));
     let answer = api.call(Method::HEAD, SYSTEMS, None).await;
     assert_eq!((answer.status, answer.body.len()), (200, 0));
     let answer = api.send(request(Method::HEAD, SYSTEMS, None, None)).await;

@@ -15,6 +15,11 @@ mod filesystem;
 mod follow;
 mod health;
 mod idempotency;
+mod job_bulk;
+mod job_control;
+mod job_options;
+mod job_templates;
+mod job_usage;
 mod limits;
 mod listing;
 mod maintenance;
@@ -76,6 +81,10 @@ pub fn cluster_config() -> goldcrest::cluster::Config {
         "scheduler": {"type": "slurm", "version": "24.11.0", "timeout": 11},
         "service_account": {"client_id": "checker", "secret": "hunter2"},
         "probing": {"interval_check": 60, "services": {"ssh": {"timeout": 5}, "scheduler": {}, "filesystems": {"timeout": 6}}},
+        "job_templates": [{
+            "name": "prepared", "description": "A job of the site's.", "script": "#!/bin/sh\nsleep \"$PARAM_SECONDS\"\n",
+            "parameters": {"seconds": {"type": "integer", "minimum": 1, "maximum": 600, "default": "60"}},
+        }],
         "file_systems": [{"path": "/home", "data_type": "users", "default_work_dir": true}, {"path": "/scratch/", "data_type": "scratch"}],
         "data_operation": {
             "max_ops_file_size": 1000,

@@ -69,7 +69,7 @@ async fn a_tag_stays_while_the_answer_is_the_same_and_changes_with_it() {
 
 #[tokio::test]
 async fn a_list_after_a_submission_is_asked_for_anew() {
-    let submit = r##"alice: submit JobDescription { name: None, account: None, reservation: None, partition: None, working_directory: "/home", standard_input: None, standard_output: None, standard_error: None, environment: {"F7T_version": "v2.0.0"}, constraints: None, script: Inline("#!/bin/sh") }"##;
+    let submit = r##"alice: submit JobDescription { name: None, account: None, reservation: None, partition: None, working_directory: "/home", standard_input: None, standard_output: None, standard_error: None, environment: {"F7T_version": "v2.0.0"}, constraints: None, script: Inline("#!/bin/sh"), options: ..."##;
     let lists = || (LIST, Reply::Jobs(vec![]));
     let api = Api::new(vec![lists(), (submit, Reply::Id("1")), lists()], vec![]);
     let body = serde_json::json!({"job": {"workingDirectory": "/home", "script": "#!/bin/sh"}});

@@ -26,7 +26,11 @@ fn operations(api: &Api) -> Vec<(Method, String, Value)> {
         paths.iter().flat_map(|(path, item)| item.as_object().unwrap().iter().map(move |(method, operation)| (path, method, operation)));
     let all = all.filter(|(path, method, _)| *path != "/status/liveness/" && *method != "options");
     all.map(|(path, method, operation)| {
-        let path = path.replace("{system_name}", "daint").replace("{job_id}", "1").replace("{upload_id}", "1");
+        let path = path
+            .replace("{system_name}", "daint")
+            .replace("{job_id}", "1")
+            .replace("{upload_id}", "1")
+            .replace("{template_name}", "prepared");
         (method.to_uppercase().parse().unwrap(), path, operation.clone())
     })
     .collect()
@@ -98,8 +102,8 @@ async fn a_misspelt_member_is_told_with_its_place_and_the_nearest_one() {
     let directives = json!({"path": "/home/f", "transferDirectives": {"transferMethod": "s3", "filesize": 3}});
     let batch = json!({"operations": [{"op": "stat", "path": "/home/a"}, {"op": "stat", "path": "/home/a", "overwrite": true}]});
     for (method, uri, body, name, hint) in [
-        (Method::POST, "/compute/daint/jobs", job("nodes"), "job.nodes", "known are `name`, `account`"),
-        (Method::POST, "/compute/daint/jobs", job("timeLimit"), "job.timeLimit", "known are"),
+        (Method::POST, "/compute/daint/jobs", job("gres"), "job.gres", "known are `name`, `account`"),
+        (Method::POST, "/compute/daint/jobs", job("wallclock"), "job.wallclock", "known are"),
         (Method::POST, "/compute/daint/jobs", job("standartOutput"), "job.standartOutput", "did you mean `standardOutput`?"),
         (Method::POST, "/filesystem/daint/transfer/upload", directives, "transferDirectives.filesize", "did you mean `fileSize`?"),
         (Method::POST, "/filesystem/daint/ops/batch", batch, "operations[1].overwrite", "`sourcePath`, `dereference`"),

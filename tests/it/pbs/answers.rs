@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use goldcrest::domain::{JobDescription, JobQuery, JobScript, RemotePath};
+use goldcrest::domain::{JobDescription, JobOptions, JobQuery, JobScript, RemotePath};
 use goldcrest::error::{Classify, Kind};
 use goldcrest::scheduler::pbs::{Config, Pbs};
 use goldcrest::scheduler::{Scheduler, SchedulerError};
@@ -149,6 +149,7 @@ fn description(partition: Option<&str>) -> JobDescription {
         standard_error: None,
         environment: std::collections::BTreeMap::new(),
         constraints: None,
+        options: JobOptions::default(),
         script: JobScript::Inline("true\n".to_owned()),
     }
 }

@@ -11,7 +11,8 @@ use async_trait::async_trait;
 use goldcrest::credentials::{Credential, CredentialError, CredentialProvider};
 use goldcrest::demo::ssh_server::{Account, Options, Running, Server};
 use goldcrest::domain::{
-    Job, JobDescription, JobId, JobQuery, JobScript, NodeState, Principal, RemotePath, SystemName, TimeWindow, Username,
+    Job, JobChange, JobDescription, JobId, JobOptions, JobQuery, JobScript, NodeState, Principal, RemotePath, SystemName, TimeWindow,
+    Username,
 };
 use goldcrest::error::{Classify, Kind};
 use goldcrest::scheduler::pbs::{Config, Pbs};
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::principal;
 
-const PROGRAMS: [&str; 6] = ["qsub", "qstat", "qselect", "qdel", "pbsnodes", "pbs_rstat"];
+const PROGRAMS: [&str; 11] = ["qsub", "qstat", "qselect", "qdel", "pbsnodes", "pbs_rstat", "qhold", "qrls", "qrerun", "qsig", "qalter"];
 
 /// A login node with PBS, reached through lanes.
 struct Node {
@@ -88,6 +89,7 @@ impl Node {
             standard_error: None,
             environment: BTreeMap::new(),
             constraints: None,
+            options: JobOptions::default(),
             script: JobScript::Inline(script.to_owned()),
         }
     }
@@ -139,6 +141,22 @@ fn id(text: &str) -> JobId {
 
 fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
     expected.iter().map(|(id, state)| ((*id).to_owned(), (*state).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn a_job_is_held_released_requeued_signalled_and_given_another_limit() {
+    let node = Node::start().await;
+    let submitted = node.submit("waits", "sleep 600\n").await;
+    let signal = JobChange::Signal(goldcrest::domain::Signal::new("USR1").unwrap());
+    for change in [JobChange::Hold, JobChange::Release, JobChange::Requeue, signal, JobChange::TimeLimit(3600)] {
+        node.pbs.alter(&node.ada, &submitted, change).await.unwrap();
+    }
+    let changes = std::fs::read_to_string(node.home.join("pbs/0/changes")).unwrap();
+    assert_eq!(changes, "qhold\nqrls\nqrerun\nqsig -s SIGUSR1\nqalter -l walltime=1:00:00\n");
+    assert!(matches!(node.pbs.alter(&node.ada, &id("77"), JobChange::Hold).await, Err(SchedulerError::JobNotFound)));
+    node.pbs.cancel(&node.ada, &submitted).await.unwrap();
+    let error = node.pbs.alter(&node.ada, &submitted, JobChange::Hold).await.unwrap_err();
+    assert!(matches!(&error, SchedulerError::Rejected(words) if words.contains("Job has finished")), "{error:?}");
 }
 
 #[tokio::test]

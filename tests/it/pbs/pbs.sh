@@ -225,7 +225,19 @@ qdel() {
     ended "$job" 271 91
 }
 
+# qhold, qrls, qrerun, qsig and qalter: what is changed is written down.
+alter() {
+    shown=$program
+    while [ "$1" != -- ]; do shown="$shown $1"; shift; done
+    job=$state/${2%.srv}
+    [ -d "$job" ] || fail 153 "Unknown Job Id $2"
+    grep -q "Job_Owner = $LOGNAME@" "$job/attributes" || fail 159 "Unauthorized Request  $2"
+    [ "$(letter "$job")" != F ] || fail 35 "Job has finished $2"
+    echo "$shown" >>"$job/changes"
+}
+
 case $program in
+qhold | qrls | qrerun | qsig | qalter) alter "$@" ;;
 qsub) qsub "$@" ;;
 qstat) qstat "$@" ;;
 qselect) qselect "$@" ;;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use goldcrest::domain::{JobDescription, JobScript, Principal, RemotePath};
+use goldcrest::domain::{JobDescription, JobOptions, JobScript, Principal, RemotePath};
 use goldcrest::scheduler::slurm::{Delimiter, SlurmCli};
 use goldcrest::scheduler::{RecordSettings, Scheduler, SchedulerError, SubmissionKey, Submitted, local, pbs};
 
@@ -91,6 +91,7 @@ impl Site {
             standard_error: None,
             environment: BTreeMap::new(),
             constraints: None,
+            options: JobOptions::default(),
             script: JobScript::Inline("#!/bin/sh\n#SBATCH --comment=mine\n".to_owned()),
         }
     }

@@ -8,13 +8,16 @@ use futures::join;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use super::alter::{Alter, Kill};
 use super::delimiter::Delimiter;
 use super::ended::Ended;
 use super::failure::{accounting_is_off, explain, explain_refusal, is_not_known_here};
+use super::limits::{ShowAssociations, ShowPartitions, ShowQos, Sshare};
 use super::sacct::{Runs, Sacct, Span};
 use super::sacct_metadata::{AccountedFiles, AccountedScript};
 use super::sacctmgr::Accounts;
 use super::sbatch::{Sbatch, printed_id};
+use super::sbatch_test::TestOnly;
 use super::scancel::{Cancelled, Scancel};
 use super::scontrol::{ClusterConfig, Ping, Reservations, ShowConfig};
 use super::scontrol_job::{JobFiles, JobScriptText};
@@ -23,8 +26,10 @@ use super::sinfo_partitions::Partitions;
 use super::squeue::{Queued, Selection, Squeue};
 use super::srun::Srun;
 use super::tagged::{AccountedTags, QueuedTags, TagField};
+use super::usage::SacctUsage;
 use crate::domain::{
-    Account, AccountingQuery, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reported, Reservation,
+    Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery, JobUsage, Limits, Node, Partition,
+    Principal, Reported, Reservation,
 };
 use crate::scheduler::slurm::job_ref::JobRef;
 use crate::scheduler::slurm::merge::{self, Accounting};
@@ -250,7 +255,7 @@ fn could_not_be_asked(error: &CommandError) -> bool {
 impl RecordedSubmission for Recorded<'_> {
     async fn attempt(&self, after: u32) -> Result<Attempt, SchedulerError> {
         let next = NextAttempt { key: self.key, after, settings: self.slurm.records };
-        self.slurm.run_sbatch(self.principal, &Sbatch::new(self.job).recorded(next)).await
+        self.slurm.run_sbatch(self.principal, &Sbatch::new(self.job)?.recorded(next)).await
     }
 
     fn printed(&self, text: &str) -> Option<JobId> {
@@ -281,6 +286,19 @@ impl RecordedSubmission for Recorded<'_> {
     }
 }
 
+fn job_refs(query: &AccountingQuery) -> Result<Vec<JobRef<'_>>, SchedulerError> {
+    query.jobs.iter().map(job_ref).collect()
+}
+
+/// Which jobs accounting is asked for.
+fn selection<'a>(principal: &'a Principal, query: &'a AccountingQuery, ids: &'a [JobRef<'a>]) -> Selection<'a> {
+    let user = (!query.all_users).then(|| principal.username.as_str());
+    match ids {
+        [] => Selection::Filter { user, account: query.account.as_deref(), name: None },
+        ids => Selection::Jobs(ids),
+    }
+}
+
 fn job_ref(id: &JobId) -> Result<JobRef<'_>, SchedulerError> {
     JobRef::new(id).ok_or(SchedulerError::JobNotFound)
 }
@@ -288,7 +306,7 @@ fn job_ref(id: &JobId) -> Result<JobRef<'_>, SchedulerError> {
 #[async_trait]
 impl Scheduler for SlurmCli {
     async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError> {
-        self.run_sbatch(principal, &Sbatch::new(job)).await.map(Reported::from)
+        self.run_sbatch(principal, &Sbatch::new(job)?).await.map(Reported::from)
     }
 
     async fn submit_once(
@@ -317,15 +335,8 @@ impl Scheduler for SlurmCli {
     }
 
     async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
-        let ids: Vec<JobRef<'_>> = query.jobs.iter().filter_map(JobRef::new).collect();
-        if ids.len() < query.jobs.len() {
-            return Err(SchedulerError::JobNotFound);
-        }
-        let user = (!query.all_users).then(|| principal.username.as_str());
-        let selection = match ids.as_slice() {
-            [] => Selection::Filter { user, account: query.account.as_deref(), name: None },
-            ids => Selection::Jobs(ids),
-        };
+        let ids = job_refs(query)?;
+        let selection = selection(principal, query, &ids);
         let accounted = self.accounted(principal, selection, Span::Points(query.since, query.until), Runs::All).await?;
         merge::accounts(accounted, principal, query).map(Reported::from)
     }
@@ -352,6 +363,60 @@ impl Scheduler for SlurmCli {
             // A job that ended is as its owner wants it: cancelling it succeeds, however long ago that was.
             Cancelled::NotKnown => self.forgotten(principal, job).await.map(|_| ().into()),
         }
+    }
+
+    async fn alter(&self, principal: &Principal, id: &JobId, change: JobChange) -> Result<Reported<()>, SchedulerError> {
+        let job = job_ref(id)?;
+        let JobChange::Signal(signal) = change else {
+            let altered = self.ask(principal, &Alter { job, change }).await;
+            return altered.map(Reported::from).map_err(explain_refusal("change the job"));
+        };
+        if self.ask(principal, &Kill { job, signal }).await.map_err(explain_refusal("signal the job"))? {
+            return Ok(().into());
+        }
+        // scancel does not tell a job that waits from one that it does not know.
+        match self.job(principal, id).await?.value.first() {
+            Some(job) => Err(SchedulerError::Rejected(format!("the job is not running: its state is {}", job.status.state))),
+            None => Err(SchedulerError::JobNotFound),
+        }
+    }
+
+    async fn validate(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobEstimate>, SchedulerError> {
+        let test = TestOnly(Sbatch::new(job)?);
+        self.ask(principal, &test).await.map(Reported::from).map_err(explain_refusal("test the job"))
+    }
+
+    async fn usage(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<JobUsage>>, SchedulerError> {
+        let ids = job_refs(query)?;
+        let command = SacctUsage { selection: selection(principal, query, &ids), span: Span::Points(query.since, query.until) };
+        let mut jobs = run(&*self.transport, principal, &command).await.map_err(|error| match accounting_is_off(&error) {
+            true => SchedulerError::Unsupported("the site keeps no accounting"),
+            false => explain("ask accounting")(error),
+        })?;
+        let is_asked_for = |job: &JobUsage| {
+            (query.all_users || job.user.as_deref() == Some(principal.username.as_str()))
+                && query.account.as_ref().is_none_or(|account| job.account.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(account)))
+        };
+        jobs.retain(is_asked_for);
+        Ok(jobs.into())
+    }
+
+    async fn limits(&self, principal: &Principal) -> Result<Reported<Limits>, SchedulerError> {
+        let explained = || explain("read the limits");
+        let cluster = self.cluster_name(principal).await?;
+        let partitions = self.ask(principal, &ShowPartitions).await.map_err(explained())?;
+        let show = ShowAssociations { user: &principal.username, cluster };
+        let qos = match run(&*self.transport, principal, &ShowQos).await {
+            Err(error) if accounting_is_off(&error) => return Ok(Limits { partitions, qos: None, associations: None }.into()),
+            answer => answer.map_err(explained())?,
+        };
+        let mut associations = run(&*self.transport, principal, &show).await.map_err(explained())?;
+        // Sites without shares have a sshare that fails.
+        let mut shares = run(&*self.transport, principal, &Sshare(&principal.username)).await.unwrap_or_default();
+        for association in &mut associations {
+            association.fair_share = shares.remove(&association.account);
+        }
+        Ok(Limits { partitions, qos: Some(qos), associations: Some(associations) }.into())
     }
 
     async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<Reported<AttachOutput>, SchedulerError> {

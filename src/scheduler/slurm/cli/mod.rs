@@ -4,14 +4,18 @@
 //! scheduler's operations. Nothing here uses `--json`: it costs several times the named fields, and its shape changes between
 //! releases. Oldest release meant: 21.08. To add a command: a file, and recorded outputs of real releases in `testdata/`.
 
+mod alter;
 mod client;
 mod delimiter;
 mod ended;
 mod failure;
+mod limits;
 mod sacct;
 mod sacct_metadata;
 mod sacctmgr;
 mod sbatch;
+mod sbatch_options;
+mod sbatch_test;
 mod scancel;
 mod scontrol;
 mod scontrol_job;
@@ -20,6 +24,7 @@ mod sinfo_partitions;
 mod squeue;
 mod srun;
 mod tagged;
+mod usage;
 
 #[cfg(test)]
 mod golden;

@@ -71,7 +71,7 @@ pub(super) enum Span {
 
 impl Span {
     /// Adds the options for this span. Unix seconds are written `uts<seconds>`, as Slurm's commands take them.
-    fn options(self, line: CommandLine) -> CommandLine {
+    pub(super) fn options(self, line: CommandLine) -> CommandLine {
         let (since, until) = match self {
             Self::Window(window) => (format!("now-{}hours", window.hours()), "now".to_owned()),
             Self::Points(since, until) => {

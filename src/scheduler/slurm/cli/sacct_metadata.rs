@@ -26,7 +26,7 @@ impl RemoteCommand for AccountedFiles<'_> {
             .flag("--allocations")
             .flag("--expand-patterns")
             .flag("--format=JobID,StdIn,StdOut,StdErr")
-            .option("--jobs", self.job.as_str())
+            .option("--jobs", self.job.read_as())
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
@@ -53,7 +53,7 @@ impl RemoteCommand for AccountedScript<'_> {
     type Output = Option<String>;
 
     fn command_line(&self) -> CommandLine {
-        slurm_command("sacct").flag("--batch-script").option("--jobs", self.0.as_str())
+        slurm_command("sacct").flag("--batch-script").option("--jobs", self.0.read_as())
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {

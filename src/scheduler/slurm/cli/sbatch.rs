@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::sbatch_options;
 use crate::domain::{JobDescription, JobId, JobScript, bytes_to_text, is_variable_name};
+use crate::scheduler::SchedulerError;
 use crate::scheduler::directives::{option, sbatch_lines};
 use crate::scheduler::submission_record::{self, NextAttempt, WithRecord};
 use crate::ssh::{CommandError, CommandLine, Environment, RawOutput, RemoteCommand};
@@ -23,18 +25,62 @@ static SUBMIT: LazyLock<String> = LazyLock::new(|| {
 /// Submits a job, once.
 pub(super) struct Sbatch<'a> {
     job: &'a JobDescription,
+    options: Vec<(&'static str, Option<String>)>,
     record: Option<NextAttempt<'a>>,
 }
 
 impl<'a> Sbatch<'a> {
     /// The submission of a job.
-    pub(super) fn new(job: &'a JobDescription) -> Self {
-        Self { job, record: None }
+    ///
+    /// # Errors
+    /// [`SchedulerError::Member`] where it asks for what Slurm does not have.
+    pub(super) fn new(job: &'a JobDescription) -> Result<Self, SchedulerError> {
+        Ok(Self { job, options: sbatch_options::options(&job.options)?, record: None })
     }
 
     /// The same as the next attempt of a submission.
     pub(super) fn recorded(self, record: NextAttempt<'a>) -> WithRecord<Self> {
         WithRecord(Self { record: Some(record), ..self })
+    }
+
+    /// The command behind the `sh -c` that `line` ends with, with further flags for sbatch.
+    pub(super) fn line(&self, line: CommandLine, flags: &[&'static str]) -> CommandLine {
+        let job = self.job;
+        let path = match &job.script {
+            JobScript::Inline(_) => &[],
+            JobScript::Path(path) => path.as_bytes(),
+        };
+        let mut line = line.arg(&*SUBMIT).flag("sbatch");
+        line = line.arg(self.exported()).arg(self.heterogeneous()).arg(path).arg(job.working_directory.as_bytes());
+        line = match &self.record {
+            Some(record) => record.arguments(line),
+            None => (0..5).fold(line, |line, _| line.arg("")),
+        };
+        line = flags.iter().fold(line.flag("--parsable"), |line, flag| line.flag(flag));
+        if !job.environment.is_empty() {
+            line = line.flag("--export=ALL");
+        }
+        line = line.option("--chdir", job.working_directory.as_bytes());
+        let options = [
+            ("--job-name", &job.name),
+            ("--account", &job.account),
+            ("--reservation", &job.reservation),
+            ("--partition", &job.partition),
+            ("--input", &job.standard_input),
+            ("--output", &job.standard_output),
+            ("--error", &job.standard_error),
+            ("--constraint", &job.constraints),
+        ];
+        for (name, value) in options.into_iter().chain([("--comment", &self.comment())]) {
+            if let Some(value) = value {
+                line = line.option(name, value);
+            }
+        }
+        line = sbatch_options::add(line, &self.options);
+        match &job.script {
+            JobScript::Inline(_) => line,
+            JobScript::Path(path) => line.flag("--").arg(path.as_bytes()),
+        }
     }
 
     /// Which environment the job gets, for [`SUBMIT`].
@@ -94,41 +140,7 @@ impl RemoteCommand for Sbatch<'_> {
     type Output = JobId;
 
     fn command_line(&self) -> CommandLine {
-        let job = self.job;
-        let path = match &job.script {
-            JobScript::Inline(_) => &[],
-            JobScript::Path(path) => path.as_bytes(),
-        };
-        let mut line = CommandLine::new("sh").flag("-c").arg(&*SUBMIT).flag("sbatch");
-        line = line.arg(self.exported()).arg(self.heterogeneous()).arg(path).arg(job.working_directory.as_bytes());
-        line = match &self.record {
-            Some(record) => record.arguments(line),
-            None => (0..5).fold(line, |line, _| line.arg("")),
-        };
-        line = line.flag("--parsable");
-        if !job.environment.is_empty() {
-            line = line.flag("--export=ALL");
-        }
-        line = line.option("--chdir", job.working_directory.as_bytes());
-        let options = [
-            ("--job-name", &job.name),
-            ("--account", &job.account),
-            ("--reservation", &job.reservation),
-            ("--partition", &job.partition),
-            ("--input", &job.standard_input),
-            ("--output", &job.standard_output),
-            ("--error", &job.standard_error),
-            ("--constraint", &job.constraints),
-        ];
-        for (name, value) in options.into_iter().chain([("--comment", &self.comment())]) {
-            if let Some(value) = value {
-                line = line.option(name, value);
-            }
-        }
-        match &job.script {
-            JobScript::Inline(_) => line,
-            JobScript::Path(path) => line.flag("--").arg(path.as_bytes()),
-        }
+        self.line(CommandLine::new("sh").flag("-c"), &[])
     }
 
     fn stdin(&self) -> Bytes {
@@ -206,8 +218,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::domain::RemotePath;
-    use crate::scheduler::SchedulerError;
+    use crate::domain::{JobOptions, RemotePath};
     use crate::ssh::program_of;
 
     fn job() -> JobDescription {
@@ -222,6 +233,7 @@ mod tests {
             standard_error: None,
             environment: BTreeMap::new(),
             constraints: None,
+            options: JobOptions::default(),
             script: JobScript::Inline("#!/bin/sh\n".to_owned()),
         }
     }
@@ -241,20 +253,20 @@ mod tests {
             script: JobScript::Path(RemotePath::from_text("/home/u/-run me.sh").unwrap()),
             ..job()
         };
-        let line = Sbatch::new(&job).command_line().to_string();
+        let line = Sbatch::new(&job).unwrap().command_line().to_string();
         assert!(
             line.ends_with(
                 r"--parsable --chdir='/' --job-name='it'\''s' --account='a' --reservation='r' --partition='p' --input='in' --output='out %j' --error='err' --constraint='fast&gpu' -- '/home/u/-run me.sh'"
             ),
             "{line}"
         );
-        assert_eq!(Sbatch::new(&job).stdin(), "SLURM_JOB_NAME=it\\0047s\\0000\n");
+        assert_eq!(Sbatch::new(&job).unwrap().stdin(), "SLURM_JOB_NAME=it\\0047s\\0000\n");
     }
 
     #[test]
     fn an_inline_script_goes_through_standard_input_and_is_never_sent_twice() {
         let job = job();
-        let sbatch = Sbatch::new(&job);
+        let sbatch = Sbatch::new(&job).unwrap();
         assert!(sbatch.command_line().to_string().ends_with(" sbatch '' '' '' '/' '' '' '' '' '' --parsable --chdir='/'"));
         assert_eq!(sbatch.stdin(), "SLURM_JOB_NAME=sbatch\\0000\n#!/bin/sh\n");
         assert!(!sbatch.idempotent());
@@ -262,7 +274,7 @@ mod tests {
 
     #[test]
     fn what_reaches_the_login_shell_is_one_line() {
-        let line = Sbatch::new(&job()).command_line().to_string();
+        let line = Sbatch::new(&job()).unwrap().command_line().to_string();
         assert!(!line.contains('\n') && SUBMIT.bytes().all(|byte| byte != b'\''), "{line}");
     }
 
@@ -291,10 +303,10 @@ mod tests {
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        stdin.write_all(&program_of(&Sbatch::new(job))).unwrap();
+        stdin.write_all(&program_of(&Sbatch::new(job).unwrap())).unwrap();
         let mut mark = String::new();
         stdout.read_line(&mut mark).unwrap();
-        stdin.write_all(&Sbatch::new(job).stdin()).unwrap();
+        stdin.write_all(&Sbatch::new(job).unwrap().stdin()).unwrap();
         drop(stdin);
         let mut printed = Vec::new();
         stdout.read_to_end(&mut printed).unwrap();
@@ -427,7 +439,7 @@ mod tests {
             let began = Instant::now();
             let output = submitted(&job(), "#!/bin/sh\necho 'queue: long'\necho '123;alps'\nexec sleep 30\n", shell, &[]);
             let raw = RawOutput { stdout: output.stdout, stderr: output.stderr, exit: output.status.code().unwrap().unsigned_abs() };
-            assert_eq!(Sbatch::new(&job()).parse(raw).unwrap().as_str(), "123", "{shell}");
+            assert_eq!(Sbatch::new(&job()).unwrap().parse(raw).unwrap().as_str(), "123", "{shell}");
             assert!(began.elapsed() < Duration::from_secs(20), "{shell}: {:?}", began.elapsed());
         }
     }
@@ -444,7 +456,7 @@ mod tests {
     #[test]
     fn the_id_is_read_with_and_without_a_cluster_and_after_a_greeting() {
         let job = job();
-        let parse = |stdout: &str| Sbatch::new(&job).parse(RawOutput { stdout: stdout.into(), ..RawOutput::default() });
+        let parse = |stdout: &str| Sbatch::new(&job).unwrap().parse(RawOutput { stdout: stdout.into(), ..RawOutput::default() });
         assert_eq!(parse("123\n").unwrap().as_str(), "123");
         assert_eq!(parse("123;alps\n").unwrap().as_str(), "123");
         assert_eq!(parse("Welcome\n\n123\n").unwrap().as_str(), "123");
@@ -459,22 +471,22 @@ mod tests {
         for (stdout, stderr, exit) in [("123\n", "", 3), ("123;alps\n", "sbatch: error: Batch job 123 was killed\n", 1), ("123\n", "", 143)]
         {
             let raw = RawOutput { stdout: stdout.into(), stderr: stderr.into(), exit };
-            assert_eq!(Sbatch::new(&job).parse(raw).unwrap().as_str(), "123", "{stdout:?} {exit}");
+            assert_eq!(Sbatch::new(&job).unwrap().parse(raw).unwrap().as_str(), "123", "{stdout:?} {exit}");
         }
         let refused = RawOutput { stdout: b"Welcome\n".to_vec(), stderr: b"sbatch: error: no\n".to_vec(), exit: 1 };
-        assert!(matches!(Sbatch::new(&job).parse(refused), Err(CommandError::Exit { exit: 1, .. })));
+        assert!(matches!(Sbatch::new(&job).unwrap().parse(refused), Err(CommandError::Exit { exit: 1, .. })));
     }
 
     fn refusal(release: &str, case: &str) -> SchedulerError {
         let job = job();
-        explain_refusal("submit the job")(Sbatch::new(&job).parse(recorded(release, &format!("{case}.sbatch"))).unwrap_err())
+        explain_refusal("submit the job")(Sbatch::new(&job).unwrap().parse(recorded(release, &format!("{case}.sbatch"))).unwrap_err())
     }
 
     #[test]
     fn recorded_submissions_are_read() {
         for release in RELEASES {
             let job = job();
-            let id = Sbatch::new(&job).parse(recorded(release, "accepted.sbatch")).unwrap();
+            let id = Sbatch::new(&job).unwrap().parse(recorded(release, "accepted.sbatch")).unwrap();
             assert!(id.as_str().parse::<u32>().is_ok(), "{release}: {id}");
         }
     }

@@ -48,7 +48,7 @@ impl RemoteCommand for JobFiles<'_> {
     type Output = Vec<JobMetadata>;
 
     fn command_line(&self) -> CommandLine {
-        slurm_command("scontrol").flag("--oneliner").flag("show").flag("job").arg(self.0.as_str())
+        slurm_command("scontrol").flag("--oneliner").flag("show").flag("job").arg(self.0.read_as())
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
@@ -124,7 +124,7 @@ impl RemoteCommand for JobScriptText<'_> {
     type Output = Option<String>;
 
     fn command_line(&self) -> CommandLine {
-        slurm_command("scontrol").flag("write").flag("batch_script").arg(self.0.as_str()).flag("-")
+        slurm_command("scontrol").flag("write").flag("batch_script").arg(self.0.read_as()).flag("-")
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {

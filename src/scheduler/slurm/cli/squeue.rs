@@ -61,8 +61,8 @@ impl Selection<'_> {
     /// Adds the options for this selection, which squeue and sacct share.
     pub(super) fn options(self, mut line: CommandLine) -> CommandLine {
         match self {
-            Self::Job(job) => line.option("--jobs", job.as_str()),
-            Self::Jobs(jobs) => line.option("--jobs", jobs.iter().map(|job| job.as_str()).collect::<Vec<_>>().join(",")),
+            Self::Job(job) => line.option("--jobs", job.read_as()),
+            Self::Jobs(jobs) => line.option("--jobs", jobs.iter().map(|job| job.read_as()).collect::<Vec<_>>().join(",")),
             Self::Filter { user, account, name } => {
                 if let Some(user) = user {
                     line = line.option("--user", user);

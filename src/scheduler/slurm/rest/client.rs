@@ -8,6 +8,7 @@ use futures::future::try_join_all;
 use futures::join;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
+use super::alter::{NO_REQUEUE, alter};
 use super::endpoint::{Answered, Call, Endpoint};
 use super::failure::{accounting_is_off, explain, explain_refusal, was_over};
 use super::submission;
@@ -15,8 +16,8 @@ use super::version::{ApiVersion, Offer, StatesForm};
 use super::wire::{AccountedJob, Association, Fault, NodeRecord, PartitionRecord, Ping, QueuedJob, ReservationRecord};
 use super::{Settings, UserToken};
 use crate::domain::{
-    Account, AccountingQuery, InvalidName, Job, JobDescription, JobId, JobMetadata, JobQuery, Node, Partition, Principal, Reported,
-    Reservation,
+    Account, AccountingQuery, InvalidName, Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery, JobUsage, Limits,
+    Node, Partition, Principal, Reported, Reservation,
 };
 use crate::rest::Client;
 use crate::scheduler::slurm::job_ref::JobRef;
@@ -46,6 +47,10 @@ const JOBS_AT_ONCE: usize = 4;
 
 const NO_METADATA: &str = "connection_mode is rest, and slurmrestd does not give the script and files of a job";
 const NO_RECORD: &str = "connection_mode is rest, and a submission with an Idempotency-Key is recorded by a command on the cluster: leave the key out, or have the site set the mode hybrid";
+const NO_TEST: &str = "connection_mode is rest, and slurmrestd does not tell what would become of a job";
+const NO_USAGE: &str = "connection_mode is rest, and what jobs have used is read from the output of sacct";
+const NO_LIMITS: &str = "connection_mode is rest, and the limits are read from the output of scontrol and sacctmgr";
+const NO_SUCH_ID: &str = "connection_mode is rest, and slurmrestd knows neither lists of tasks nor SLUIDs";
 const NO_ATTACH: &str = "connection_mode is rest, and slurmrestd does not run commands in a job";
 const NO_WAITING_TASK: &str = "version v0.0.36 of slurmrestd's API does not cancel single tasks of an array that wait";
 const NO_WAITING_COMPONENT: &str = "Slurm does not cancel a single component of a heterogeneous job that waits: cancel the whole job";
@@ -209,7 +214,8 @@ impl SlurmRest {
 }
 
 fn job_ref(id: &JobId) -> Result<JobRef<'_>, SchedulerError> {
-    JobRef::new(id).ok_or(SchedulerError::JobNotFound)
+    let id = JobRef::new(id).ok_or(SchedulerError::JobNotFound)?;
+    if id.is_for_commands() { Err(SchedulerError::Unsupported(NO_SUCH_ID)) } else { Ok(id) }
 }
 
 /// The id in a path: the whole, where tasks are known, or the number of the array or of the first component.
@@ -344,6 +350,22 @@ impl Scheduler for SlurmRest {
         Ok(().into())
     }
 
+    async fn alter(&self, principal: &Principal, id: &JobId, change: JobChange) -> Result<Reported<()>, SchedulerError> {
+        alter(&self.endpoint, principal, id, change).await.map(Reported::from)
+    }
+
+    async fn validate(&self, _: &Principal, _: &JobDescription) -> Result<Reported<JobEstimate>, SchedulerError> {
+        Err(SchedulerError::Unsupported(NO_TEST))
+    }
+
+    async fn usage(&self, _: &Principal, _: &AccountingQuery) -> Result<Reported<Vec<JobUsage>>, SchedulerError> {
+        Err(SchedulerError::Unsupported(NO_USAGE))
+    }
+
+    async fn limits(&self, _: &Principal) -> Result<Reported<Limits>, SchedulerError> {
+        Err(SchedulerError::Unsupported(NO_LIMITS))
+    }
+
     async fn attach(&self, _: &Principal, _: &JobId, _: &str) -> Result<Reported<AttachOutput>, SchedulerError> {
         Err(SchedulerError::Unsupported(NO_ATTACH))
     }
@@ -413,6 +435,10 @@ impl Scheduler for SlurmRest {
                 (UnsupportedOperation::ScriptPath, submission::SCRIPT_PATH),
                 (UnsupportedOperation::Metadata, NO_METADATA),
                 (UnsupportedOperation::Attach, NO_ATTACH),
+                (UnsupportedOperation::Requeue, NO_REQUEUE),
+                (UnsupportedOperation::Validate, NO_TEST),
+                (UnsupportedOperation::Usage, NO_USAGE),
+                (UnsupportedOperation::Limits, NO_LIMITS),
             ]
         }
     }

@@ -5,9 +5,10 @@ use crate::rest::RestError;
 use crate::scheduler::SchedulerError;
 use crate::scheduler::slurm::messages::{Meaning, bounded, meaning, says_accounting_is_off};
 
-/// `ESLURM_INVALID_JOB_ID`, `ESLURM_ACCESS_DENIED` and `ESLURM_ALREADY_DONE` of `slurm_errno.h`.
+/// `ESLURM_INVALID_JOB_ID`, `ESLURM_ACCESS_DENIED`, `ESLURM_USER_ID_MISSING` (the job is another user's) and `ESLURM_ALREADY_DONE` of `slurm_errno.h`.
 const INVALID_JOB_ID: i64 = 2017;
 const ACCESS_DENIED: i64 = 2002;
+const NOT_THE_USERS: i64 = 2010;
 const ALREADY_DONE: i64 = 2021;
 
 /// The meaning of a call to `server` that brought no answer.
@@ -51,7 +52,7 @@ pub(super) fn was_over(faults: &[Fault]) -> bool {
 fn told_apart(faults: &[Fault]) -> Option<SchedulerError> {
     let of_number = |fault: &Fault| match fault.number() {
         Some(INVALID_JOB_ID) => Some(Meaning::NoSuchJob),
-        Some(ACCESS_DENIED) => Some(Meaning::Forbidden),
+        Some(ACCESS_DENIED | NOT_THE_USERS) => Some(Meaning::Forbidden),
         _ => None,
     };
     let meaning = faults.iter().find_map(|fault| of_number(fault).or_else(|| meaning(&fault.words())))?;

@@ -5,11 +5,13 @@
 //! in [`version`], answers recorded in `testdata/`, and whatever differs in these files. This module must not know SSH, and nothing
 //! of how tokens are made: that is [`UserToken`].
 
+mod alter;
 mod client;
 mod discovery;
 mod endpoint;
 mod failure;
 mod submission;
+mod submission_options;
 mod version;
 mod wire;
 

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::submission_options;
 use super::version::ApiVersion;
 use crate::domain::{JobDescription, JobScript, Principal};
 use crate::scheduler::SchedulerError;
@@ -20,7 +21,8 @@ const NOT_TEXT: &str = "connection_mode is rest, and slurmrestd takes no working
 /// Whether slurmrestd can be given the job as it is meant.
 pub(in super::super) fn is_possible(job: &JobDescription) -> bool {
     let JobScript::Inline(script) = &job.script else { return false };
-    std::str::from_utf8(job.working_directory.as_bytes()).is_ok() && members(script, ApiVersion::NEWEST).is_ok()
+    let has_options = || submission_options::add(&mut Map::new(), &job.options, ApiVersion::NEWEST).is_ok();
+    std::str::from_utf8(job.working_directory.as_bytes()).is_ok() && members(script, ApiVersion::NEWEST).is_ok() && has_options()
 }
 
 /// The document that submits the job.
@@ -54,6 +56,7 @@ pub(super) fn document(principal: &Principal, job: &JobDescription, version: Api
     ] {
         set(name, value.as_deref());
     }
+    submission_options::add(&mut members, &job.options, version)?;
     members.insert("environment".to_owned(), environment(principal, job, version));
     if version.puts_script_into_job() {
         members.insert("script".to_owned(), json!(script));
@@ -133,7 +136,7 @@ fn count(option: &str, text: &str) -> Result<Value, String> {
 fn nodes(text: &str, version: ApiVersion) -> Result<Value, String> {
     let numbers: Result<Vec<u32>, _> = text.split('-').map(str::parse).collect();
     match numbers {
-        Ok(numbers) if numbers.len() <= 2 => Ok(if version.writes_nodes_as_text() { json!(text) } else { json!(numbers) }),
+        Ok(numbers) if numbers.len() <= 2 => Ok(submission_options::nodes(&numbers, version)),
         _ => Err(format!("#SBATCH --nodes: {text} is no number of nodes")),
     }
 }
@@ -175,7 +178,7 @@ fn no_member(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{RemotePath, Secret, Username};
+    use crate::domain::{JobOptions, RemotePath, Secret, Username};
 
     fn principal() -> Principal {
         Principal {
@@ -202,6 +205,7 @@ mod tests {
             standard_error: None,
             environment: [("A".to_owned(), "1,2\n\"3".to_owned()), ("PATH".to_owned(), "/opt".to_owned())].into(),
             constraints: None,
+            options: JobOptions::default(),
             script: JobScript::Inline(script.to_owned()),
         }
     }

@@ -42,6 +42,22 @@ impl ApiVersion {
         self.0 <= 36
     }
 
+    /// Whether the events for which mail is sent are a list, and not a text with commas.
+    pub(super) fn lists_mail_events(self) -> bool {
+        self.0 >= 39
+    }
+
+    /// Whether a job may ask for generic resources by `tres_per_job` and for nodes of its own by `shared`. The servers of the first versions
+    /// refuse the one and end at the other.
+    pub(super) fn takes_tres(self) -> bool {
+        self.0 >= 40
+    }
+
+    /// Whether a job may run in a container.
+    pub(super) fn takes_container(self) -> bool {
+        self.0 >= 38
+    }
+
     /// Whether the number of nodes is a text such as `2-4`, and not a list.
     pub(super) fn writes_nodes_as_text(self) -> bool {
         self.0 >= 39
@@ -80,6 +96,16 @@ impl ApiVersion {
     /// Whether hidden partitions are left out unless a flag asks for them. Before, all come, with the flag `hidden`.
     pub(super) fn hides_partitions(self) -> bool {
         self.0 >= 40
+    }
+
+    /// Whether an update of a job, and of an array, is answered by what came of it.
+    pub(super) fn reports_updates(self) -> bool {
+        self.0 >= 40
+    }
+
+    /// Whether a signal that was not sent is told from one that was.
+    pub(super) fn reports_signals(self) -> bool {
+        !(39..=41).contains(&self.0)
     }
 
     /// Whether a cancellation that was refused may be answered like one that was done.

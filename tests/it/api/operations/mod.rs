@@ -72,6 +72,12 @@ fn call(operation: &str) -> Call {
     match tail {
         _ if operation == "POST /compute/{system_name}/jobs" => Call::body(job(json!({"script": "#!/bin/sh\nsleep 60\n"})), vec![]),
         _ if operation.starts_with("HEAD") => Call::path(vec![("...", Reply::Stat(FileStat { mode: 0o100_644, ..FileStat::default() }))]),
+        "signal" => Call::body(json!({"signal": "CONT"}), vec![]),
+        "time-limit" => Call::body(json!({"timeLimit": 60}), vec![]),
+        "validate" => Call::body(job(json!({"script": "#!/bin/sh\nsleep 60\n"})), vec![]),
+        "bulk" => Call::body(json!({"jobs": [job(json!({"script": "#!/bin/sh\nsleep 60\n"}))["job"]]}), vec![]),
+        "jobs" if operation.starts_with("DELETE") => Call { query: "name=none".to_owned(), ..Call::default() },
+        "jobs" if path.contains("{template_name}") => Call::body(json!({"workingDirectory": "HOME"}), vec![]),
         "attach" => Call::body(json!({"command": "true"}), vec![]),
         "checksum" => Call::path(vec![("...", Reply::Checksum(Checksum { algorithm: "SHA-256", hex: "ab".repeat(32) }))]),
         "chmod" => Call::body(json!({"path": "HOME/file", "mode": "640"}), changed()),
@@ -126,6 +132,7 @@ fn job(mut description: Value) -> Value {
 async fn ask(system: &System, operation: &str, call: Call) -> Answer {
     let (method, path) = operation.split_once(' ').unwrap();
     let mut path = path.replace("{system_name}", "system");
+    path = path.replace("{template_name}", "prepared");
     if path.contains("{job_id}") {
         path = path.replace("{job_id}", &system.running_job().await);
     }

@@ -33,8 +33,8 @@ const NO_SSH: &str = "no-ssh";
 /// A system that has files alone.
 const NO_SCHEDULER: &str = "no-scheduler";
 
-const PBS: [&str; 6] = ["qsub", "qstat", "qselect", "qdel", "pbsnodes", "pbs_rstat"];
-const SLURM: [&str; 8] = ["sbatch", "squeue", "sacct", "scancel", "scontrol", "sinfo", "sacctmgr", "srun"];
+const PBS: [&str; 11] = ["qsub", "qstat", "qselect", "qdel", "pbsnodes", "pbs_rstat", "qhold", "qrls", "qrerun", "qsig", "qalter"];
+const SLURM: [&str; 9] = ["sbatch", "squeue", "sacct", "scancel", "scontrol", "sinfo", "sacctmgr", "srun", "sshare"];
 
 /// A system named `system`, of a machine whose home directory is its file system.
 pub struct System {
@@ -161,6 +161,8 @@ fn answer(is_over: &AtomicBool, seen: &Seen) -> Reply {
             is_over.store(false, Ordering::SeqCst);
             json!({"job_id": 1})
         }
+        ("slurm", &Method::POST, "job/1") => json!({"errors": []}),
+        ("slurm", &Method::DELETE, "job/1") if seen.uri.query().is_some() => json!({"errors": []}),
         ("slurm", &Method::DELETE, "job/1") => {
             is_over.store(true, Ordering::SeqCst);
             json!({"errors": []})

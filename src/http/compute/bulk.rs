@@ -1,0 +1,153 @@
+//! `/compute`: many jobs of one request.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::time::Instant;
+use utoipa::ToSchema;
+
+use crate::error::Kind;
+use crate::http::Api;
+use crate::http::compute::description::JobDescriptionModel;
+use crate::http::compute::idempotency::KeyHeader;
+use crate::http::extract::access::SubmitAccess;
+use crate::http::extract::parameters::{Parameters, WrittenDocument};
+use crate::http::problem::Problem;
+use crate::http::problem::problem_context::ProblemContext;
+use crate::service::Submission;
+use crate::service::bulk::{self, JobFilter, Outcome};
+
+/// Jobs to submit.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PostJobsBulkRequest {
+    /// The jobs, 1 to 100.
+    #[schema(min_items = 1, max_items = 100)]
+    jobs: Vec<JobDescriptionModel>,
+}
+
+/// Which of the caller's jobs are cancelled: those that go on and have all that is named. At least one thing is named.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct CancelParameters {
+    /// States in the scheduler's words, separated by commas.
+    #[param(example = "PENDING,RUNNING")]
+    state: Option<String>,
+    /// The name of the jobs.
+    name: Option<String>,
+    /// The partition or queue.
+    partition: Option<String>,
+    /// The account that is charged.
+    account: Option<String>,
+}
+
+/// What became of the jobs.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct JobsBulkResponse {
+    /// One for each job: in the order of the request, or in that of the list of jobs.
+    results: Vec<JobsBulkResult>,
+    /// How many of them have an error.
+    failed: usize,
+}
+
+/// What became of one job.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct JobsBulkResult {
+    /// The status that a request of its own would have had.
+    status: u16,
+    /// The id of the job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "1234")]
+    job_id: Option<String>,
+    /// Whether an earlier request with the same key submitted it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    repeated: bool,
+    /// Why it was not done, as the body of a request of its own would have said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<crate::http::problem::ApiResponseError<'static>>)]
+    error: Option<Value>,
+}
+
+impl JobsBulkResponse {
+    fn new(results: Vec<JobsBulkResult>) -> Self {
+        Self { failed: results.iter().filter(|result| result.error.is_some()).count(), results }
+    }
+}
+
+/// Submit many jobs
+///
+/// Each has a status of its own, and the answer is 200 whatever they are. With an `Idempotency-Key` the request may be sent again: each
+/// job is submitted once.
+#[utoipa::path(
+    post,
+    path = "/compute/{system_name}/jobs/bulk",
+    operation_id = "post_jobs_bulk",
+    tag = "compute",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Names the submissions: 1 to 255 printable characters, such as a UUID")),
+    request_body = PostJobsBulkRequest,
+    responses((status = 200, description = "What became of each job", body = JobsBulkResponse))
+)]
+pub(crate) async fn submit_jobs(
+    SubmitAccess(access): SubmitAccess,
+    State(api): State<Api>,
+    problem_context: ProblemContext,
+    key: KeyHeader,
+    request: WrittenDocument<PostJobsBulkRequest>,
+) -> Result<Json<JobsBulkResponse>, Problem> {
+    let key = key.of(&request.bytes)?;
+    let submissions = request.document.jobs.into_iter().map(Submission::try_from).collect();
+    let outcomes = bulk::submit(&access, submissions, key.as_ref(), deadline(&api)).await?;
+    let results = outcomes.into_iter().map(|outcome| match outcome {
+        Outcome::Done(submitted) => {
+            JobsBulkResult { status: 201, job_id: Some(submitted.id.into()), repeated: submitted.repeated, error: None }
+        }
+        other => not_done(other, None, &problem_context),
+    });
+    Ok(Json(JobsBulkResponse::new(results.collect())))
+}
+
+/// Cancel many jobs
+///
+/// The caller's own jobs that go on and have all that is named. Each has a status of its own, and the answer is 200 whatever they are.
+#[utoipa::path(
+    delete,
+    path = "/compute/{system_name}/jobs",
+    operation_id = "delete_jobs",
+    tag = "compute",
+    params(CancelParameters),
+    responses((status = 200, description = "What became of each job", body = JobsBulkResponse))
+)]
+pub(crate) async fn cancel_jobs(
+    SubmitAccess(access): SubmitAccess,
+    State(api): State<Api>,
+    problem_context: ProblemContext,
+    query: Parameters<CancelParameters>,
+) -> Result<Json<JobsBulkResponse>, Problem> {
+    let CancelParameters { state, name, partition, account } = query.0;
+    let outcomes = bulk::cancel(&access, JobFilter { state, name, partition, account }, deadline(&api)).await?;
+    let results = outcomes.into_iter().map(|(id, outcome)| match outcome {
+        Outcome::Done(()) => JobsBulkResult { status: 204, job_id: Some(id.into()), repeated: false, error: None },
+        other => not_done(other, Some(id.into()), &problem_context),
+    });
+    Ok(Json(JobsBulkResponse::new(results.collect())))
+}
+
+/// What is left of the request's time is for the answer.
+fn deadline(api: &Api) -> Instant {
+    Instant::now() + Duration::from_secs(api.config.request_timeout).mul_f32(0.9)
+}
+
+fn not_done<T>(outcome: Outcome<T>, job_id: Option<String>, problem_context: &ProblemContext) -> JobsBulkResult {
+    let late = || Problem::new(Kind::DeadlineExceeded, "it was not done in the time of the request: send fewer jobs at a time");
+    let problem = match outcome {
+        Outcome::Failed(error) => Problem::from(error),
+        Outcome::TimedOut { maybe_effected: true } => late().maybe_effected(),
+        Outcome::Done(_) | Outcome::TimedOut { .. } => late(),
+    };
+    let error = serde_json::from_slice(&problem_context.document(&problem)).ok();
+    JobsBulkResult { status: problem.status(), job_id, repeated: false, error }
+}

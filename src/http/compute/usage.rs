@@ -1,0 +1,92 @@
+//! `/compute/{system_name}/usage`: what jobs have used.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::ResourceUsage;
+use crate::http::compute::model::AcctParameters;
+use crate::http::extract::access::ReadAccess;
+use crate::http::extract::cached_response::backend_header;
+use crate::http::extract::parameters::Parameters;
+use crate::http::problem::Problem;
+use crate::service::usage::{self, Sums, Total};
+
+/// What jobs have used, summed.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct GetUsageResponse {
+    /// All jobs of the question together.
+    total: UsageModel,
+    /// By user.
+    users: BTreeMap<String, UsageModel>,
+    /// By account.
+    accounts: BTreeMap<String, UsageModel>,
+    /// By job, where the question names jobs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    jobs: BTreeMap<String, UsageModel>,
+}
+
+/// An amount of resources. What the scheduler does not know is absent.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ResourceUsage)]
+struct UsageModel {
+    /// The number of jobs, each run of a requeued job counted.
+    jobs: u64,
+    /// Seconds run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    elapsed: Option<u64>,
+    /// Seconds of nodes that were allocated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_seconds: Option<u64>,
+    /// Seconds of CPUs that were allocated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_seconds: Option<u64>,
+    /// Seconds that CPUs worked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_seconds_used: Option<f64>,
+    /// Seconds of GPUs that were allocated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpu_seconds: Option<u64>,
+    /// The most memory that one task had at a time, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_memory: Option<u64>,
+    /// Energy in joules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    energy: Option<u64>,
+}
+
+impl From<Total> for UsageModel {
+    fn from(Total { jobs, resources }: Total) -> Self {
+        let ResourceUsage { elapsed, node_seconds, cpu_seconds, cpu_seconds_used, gpu_seconds, peak_memory, energy } = resources;
+        Self { jobs, elapsed, node_seconds, cpu_seconds, cpu_seconds_used, gpu_seconds, peak_memory, energy }
+    }
+}
+
+impl From<Sums> for GetUsageResponse {
+    fn from(Sums { total, users, accounts, jobs }: Sums) -> Self {
+        let models = |sums: BTreeMap<String, Total>| sums.into_iter().map(|(name, total)| (name, total.into())).collect();
+        Self { total: total.into(), users: models(users), accounts: models(accounts), jobs: models(jobs) }
+    }
+}
+
+/// Sum what jobs have used
+///
+/// CPUs, GPUs, memory and energy of the jobs that accounting has, as far as the scheduler knows, in all and by user and account. Where
+/// `jobs` names some, by job too.
+#[utoipa::path(
+    get,
+    path = "/compute/{system_name}/usage",
+    operation_id = "get_usage",
+    tag = "compute",
+    params(AcctParameters),
+    responses((status = 200, description = "What the jobs have used", body = GetUsageResponse))
+)]
+pub(crate) async fn usage(ReadAccess(access): ReadAccess, query: Parameters<AcctParameters>) -> Result<Response, Problem> {
+    let sums = usage::sum(&access, query.0.into()).await?;
+    let body = Json(GetUsageResponse::from(sums.value));
+    Ok((backend_header(sums.via), body).into_response())
+}

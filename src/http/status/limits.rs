@@ -1,0 +1,264 @@
+//! `/status/{system_name}/limits`: what jobs may ask for, so that a form can say it before a submission.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::{AssociationLimits, FairShare, Limits, PartitionLimits, QosLimits};
+use crate::http::extract::access::ReadAccess;
+use crate::http::extract::cached_response::backend_header;
+use crate::http::problem::Problem;
+use crate::service::status;
+
+/// What jobs of the caller may ask for. What is not limited, or not known, is absent.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct GetLimitsResponse {
+    /// Of each partition or queue.
+    partitions: Vec<PartitionLimitsModel>,
+    /// Of each quality of service; absent where the scheduler has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    qos: Option<Vec<QosLimitsModel>>,
+    /// Of each account that the caller may charge; absent where the scheduler has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    associations: Option<Vec<AssociationLimitsModel>>,
+}
+
+/// What a partition or queue allows. Resources are in the scheduler's notation.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = PartitionLimits)]
+struct PartitionLimitsModel {
+    /// The name.
+    name: String,
+    /// Whether jobs go there that name none.
+    is_default: bool,
+    /// The state in the scheduler's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
+    /// Longest run time in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_time: Option<u64>,
+    /// Run time in seconds of jobs that ask for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_time: Option<u64>,
+    /// Fewest nodes of a job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min_nodes: Option<u64>,
+    /// Most nodes of a job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_nodes: Option<u64>,
+    /// Most CPUs of a job on each node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_cpus_per_node: Option<u64>,
+    /// Most memory of a job on each node, in MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_memory_per_node: Option<u64>,
+    /// Most memory of a job for each CPU, in MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_memory_per_cpu: Option<u64>,
+    /// Memory on each node of jobs that ask for none, in MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_memory_per_node: Option<u64>,
+    /// Memory for each CPU of jobs that ask for none, in MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_memory_per_cpu: Option<u64>,
+    /// The qualities of service that may be used there; all where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allowed_qos: Option<Vec<String>>,
+    /// The accounts that may be charged there; all where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allowed_accounts: Option<Vec<String>>,
+    /// The groups whose members may use it; all where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allowed_groups: Option<Vec<String>>,
+    /// Most of further resources of a job.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    max_resources: BTreeMap<String, String>,
+    /// What it has in all.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    total_resources: BTreeMap<String, String>,
+}
+
+/// What a quality of service allows.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = QosLimits)]
+struct QosLimitsModel {
+    /// The name.
+    name: String,
+    /// The priority.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<i64>,
+    /// Longest run time in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_time: Option<u64>,
+    /// Most resources of a job.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    max_resources_per_job: BTreeMap<String, String>,
+    /// Most resources of all running jobs of a user.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    max_resources_per_user: BTreeMap<String, String>,
+    /// Most running jobs of a user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_jobs_per_user: Option<u64>,
+    /// Most running and waiting jobs of a user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_submitted_per_user: Option<u64>,
+    /// Most resources of all running jobs together.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    max_resources_in_all: BTreeMap<String, String>,
+}
+
+/// What jobs that charge an account may ask for.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = AssociationLimits)]
+struct AssociationLimitsModel {
+    /// The account.
+    account: String,
+    /// The one partition that is meant; all where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition: Option<String>,
+    /// The quality of service of jobs that name none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_qos: Option<String>,
+    /// The qualities of service that may be used.
+    qos: Vec<String>,
+    /// Longest run time in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_time: Option<u64>,
+    /// Most running jobs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_jobs: Option<u64>,
+    /// Most running and waiting jobs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_submitted: Option<u64>,
+    /// Most resources of a job.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    max_resources_per_job: BTreeMap<String, String>,
+    /// Most resources of all running jobs together.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    max_resources_in_all: BTreeMap<String, String>,
+    /// The share of the system that the caller is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fair_share: Option<FairShareModel>,
+}
+
+/// The share of the system that the caller is due, and what was used of it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = FairShare)]
+struct FairShareModel {
+    /// Shares that the site gave; `parent` for those of the account.
+    shares: String,
+    /// The same as a part of the whole, from 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    normalized_shares: Option<f64>,
+    /// What was used, in CPU seconds that lose weight with time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raw_usage: Option<u64>,
+    /// The same as a part of the whole, from 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective_usage: Option<f64>,
+    /// The factor that the priority of jobs has of it, from 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    factor: Option<f64>,
+}
+
+impl From<Limits> for GetLimitsResponse {
+    fn from(Limits { partitions, qos, associations }: Limits) -> Self {
+        Self {
+            partitions: partitions.into_iter().map(Into::into).collect(),
+            qos: qos.map(|qos| qos.into_iter().map(Into::into).collect()),
+            associations: associations.map(|associations| associations.into_iter().map(Into::into).collect()),
+        }
+    }
+}
+
+impl From<PartitionLimits> for PartitionLimitsModel {
+    fn from(limits: PartitionLimits) -> Self {
+        Self {
+            name: limits.name,
+            is_default: limits.is_default,
+            state: limits.state,
+            max_time: limits.max_time,
+            default_time: limits.default_time,
+            min_nodes: limits.min_nodes,
+            max_nodes: limits.max_nodes,
+            max_cpus_per_node: limits.max_cpus_per_node,
+            max_memory_per_node: limits.max_memory_per_node,
+            max_memory_per_cpu: limits.max_memory_per_cpu,
+            default_memory_per_node: limits.default_memory_per_node,
+            default_memory_per_cpu: limits.default_memory_per_cpu,
+            allowed_qos: limits.allowed_qos,
+            allowed_accounts: limits.allowed_accounts,
+            allowed_groups: limits.allowed_groups,
+            max_resources: limits.max_resources,
+            total_resources: limits.total_resources,
+        }
+    }
+}
+
+impl From<QosLimits> for QosLimitsModel {
+    fn from(limits: QosLimits) -> Self {
+        Self {
+            name: limits.name,
+            priority: limits.priority,
+            max_time: limits.max_time,
+            max_resources_per_job: limits.max_resources_per_job,
+            max_resources_per_user: limits.max_resources_per_user,
+            max_jobs_per_user: limits.max_jobs_per_user,
+            max_submitted_per_user: limits.max_submitted_per_user,
+            max_resources_in_all: limits.max_resources_in_all,
+        }
+    }
+}
+
+impl From<AssociationLimits> for AssociationLimitsModel {
+    fn from(limits: AssociationLimits) -> Self {
+        Self {
+            account: limits.account,
+            partition: limits.partition,
+            default_qos: limits.default_qos,
+            qos: limits.qos,
+            max_time: limits.max_time,
+            max_jobs: limits.max_jobs,
+            max_submitted: limits.max_submitted,
+            max_resources_per_job: limits.max_resources_per_job,
+            max_resources_in_all: limits.max_resources_in_all,
+            fair_share: limits.fair_share.map(Into::into),
+        }
+    }
+}
+
+impl From<FairShare> for FairShareModel {
+    fn from(share: FairShare) -> Self {
+        Self {
+            shares: share.shares,
+            normalized_shares: share.normalized_shares,
+            raw_usage: share.raw_usage,
+            effective_usage: share.effective_usage,
+            factor: share.factor,
+        }
+    }
+}
+
+/// What jobs may ask for
+///
+/// What each partition and each quality of service allows, what the accounts of the caller allow, and the fair share that is left. A form
+/// can say so before a job is submitted.
+#[utoipa::path(
+    get,
+    path = "/status/{system_name}/limits",
+    operation_id = "get_system_limits",
+    tag = "status",
+    responses((status = 200, description = "The limits", body = GetLimitsResponse))
+)]
+pub(crate) async fn limits(ReadAccess(access): ReadAccess) -> Result<Response, Problem> {
+    let limits = status::limits(&access).await?;
+    let body = Json(GetLimitsResponse::from(limits.value));
+    Ok((backend_header(limits.via), body).into_response())
+}

@@ -1,0 +1,153 @@
+//! Many jobs of one request: submitting them, and cancelling those that a filter names.
+//!
+//! Each job is the use case of one, with its own audit line and outcome, and some of them run at a time: a scheduler's command is a process
+//! on the cluster. What was done stays done.
+
+use futures::StreamExt;
+use futures::stream;
+use tokio::time::{Instant, timeout_at};
+
+use super::text::Findings;
+use super::{Access, IdempotencyKey, InvalidRequest, Place, ServiceError, Submission, jobs};
+use crate::domain::{Job, JobId, JobQuery};
+use crate::scheduler::Submitted;
+
+/// The most jobs that are submitted at once.
+pub const MAX_SUBMISSIONS: usize = 100;
+/// The most jobs that are cancelled at once.
+pub const MAX_CANCELLATIONS: usize = 1_000;
+/// How many commands are under way at a time.
+const AT_ONCE: usize = 8;
+
+/// What became of one job.
+#[derive(Debug)]
+pub enum Outcome<T> {
+    /// It was done.
+    Done(T),
+    /// It was not done.
+    Failed(ServiceError),
+    /// It did not end in time.
+    TimedOut {
+        /// Whether it had begun, so that it may have been done.
+        maybe_effected: bool,
+    },
+}
+
+/// Submits the jobs and gives their outcomes in the same order. With a key, each has a key of its own by its place, so that the same
+/// request may be sent again. What is not done by `deadline` is given up.
+///
+/// # Errors
+/// When there are too many of them, or the system runs no jobs.
+pub async fn submit(
+    access: &Access,
+    submissions: Vec<Result<Submission, InvalidRequest>>,
+    key: Option<&IdempotencyKey>,
+    deadline: Instant,
+) -> Result<Vec<Outcome<Submitted>>, ServiceError> {
+    access.cluster().scheduler()?;
+    if submissions.is_empty() || submissions.len() > MAX_SUBMISSIONS {
+        return Err(InvalidRequest::new(Place::Document, "jobs", format!("there must be 1 to {MAX_SUBMISSIONS} of them")).into());
+    }
+    let outcomes = stream::iter(submissions.into_iter().enumerate())
+        .map(|(index, submission)| submit_one(access, submission, key.map(|key| key.numbered(index)), deadline));
+    Ok(outcomes.buffered(AT_ONCE).collect().await)
+}
+
+async fn submit_one(
+    access: &Access,
+    submission: Result<Submission, InvalidRequest>,
+    key: Option<IdempotencyKey>,
+    deadline: Instant,
+) -> Outcome<Submitted> {
+    let work = async { jobs::submit(access, submission?, key.as_ref()).await.map(|submitted| submitted.value) };
+    in_time(work, deadline).await
+}
+
+/// Which of the caller's jobs are meant: those that go on and have all that is named. At least one thing is named.
+#[derive(Clone, Debug, Default)]
+pub struct JobFilter {
+    /// States in the scheduler's words, separated by commas.
+    pub state: Option<String>,
+    /// The name.
+    pub name: Option<String>,
+    /// The partition or queue.
+    pub partition: Option<String>,
+    /// The account.
+    pub account: Option<String>,
+}
+
+/// Cancels the caller's own jobs that the filter means, and tells of each. What is not done by `deadline` is given up.
+///
+/// # Errors
+/// When the filter names nothing or breaks a rule, too many jobs are meant, or the scheduler does not answer.
+pub async fn cancel(access: &Access, filter: JobFilter, deadline: Instant) -> Result<Vec<(JobId, Outcome<()>)>, ServiceError> {
+    let mut findings = Findings::default();
+    let mut line = |name, value| findings.line(Place::Parameter, name, value, 1024);
+    let (state, name) = (line("state", filter.state), line("name", filter.name));
+    let (partition, account) = (line("partition", filter.partition), line("account", filter.account));
+    if state.is_none() && name.is_none() && partition.is_none() && account.is_none() {
+        findings.add(
+            Place::Parameter,
+            "state",
+            "name what is cancelled: `state` (such as PENDING,RUNNING), `name`, `partition` or `account`",
+        );
+    }
+    findings.into_result()?;
+    let query = JobQuery { name, account, ..JobQuery::default() };
+    let jobs = access.cluster().scheduler()?.jobs(access.principal(), &query).await?;
+    let states: Vec<&str> = state.iter().flat_map(|states| states.split(',')).map(str::trim).collect();
+    let user = access.principal().username.as_str();
+    let (meant, others): (Vec<&Job>, Vec<&Job>) = jobs.iter().filter(|job| job.times.end.is_none()).partition(|job| {
+        job.user.as_deref().is_none_or(|owner| owner == user)
+            && (states.is_empty() || states.iter().any(|state| job.status.state.eq_ignore_ascii_case(state)))
+            && partition.as_ref().is_none_or(|partition| job.partition == *partition)
+    });
+    if meant.len() > MAX_CANCELLATIONS {
+        let message = format!("{} jobs are meant, and at most {MAX_CANCELLATIONS} are cancelled at once: name fewer", meant.len());
+        return Err(ServiceError::TooMuch(message.into()));
+    }
+    let has_other_tasks = |id: &JobId| others.iter().any(|other| is_part_of(&other.id, id));
+    let meant: Vec<(JobId, bool)> = meant.into_iter().map(|job| (job.id.clone(), has_other_tasks(&job.id))).collect();
+    let outcomes = stream::iter(meant).map(|(id, has_other_tasks)| cancel_one(access, id, has_other_tasks, deadline));
+    Ok(outcomes.buffered(AT_ONCE).collect().await)
+}
+
+async fn cancel_one(access: &Access, id: JobId, has_other_tasks: bool, deadline: Instant) -> (JobId, Outcome<()>) {
+    if has_other_tasks {
+        return (id, Outcome::Failed(ServiceError::Conflict(OTHER_TASKS)));
+    }
+    let work = async { jobs::cancel(access, id.as_str()).await.map(|cancelled| cancelled.value) };
+    let outcome = in_time(work, deadline).await;
+    (id, outcome)
+}
+
+const OTHER_TASKS: &str = "this id stands for the waiting tasks of an array that has other tasks which the filter does not mean: cancel the whole array by its id";
+
+/// Whether `part` is a task or component of what `whole` names.
+fn is_part_of(part: &JobId, whole: &JobId) -> bool {
+    let whole = whole.as_str().trim_end_matches("[]");
+    part.as_str().strip_prefix(whole).is_some_and(|rest| rest.starts_with(['_', '+', '[']) && rest != "[]")
+}
+
+async fn in_time<T>(work: impl Future<Output = Result<T, ServiceError>>, deadline: Instant) -> Outcome<T> {
+    if Instant::now() >= deadline {
+        return Outcome::TimedOut { maybe_effected: false };
+    }
+    match timeout_at(deadline, work).await {
+        Ok(Ok(value)) => Outcome::Done(value),
+        Ok(Err(error)) => Outcome::Failed(error),
+        Err(_) => Outcome::TimedOut { maybe_effected: true },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_and_components_are_parts_of_what_they_belong_to() {
+        let part = |part: &str, whole: &str| is_part_of(&JobId::new(part).unwrap(), &JobId::new(whole).unwrap());
+        assert!(part("12_3", "12") && part("12+1", "12") && part("12[3]", "12[]"));
+        assert!(!part("12", "12") && !part("123", "12") && !part("12[]", "12[]") && !part("13_1", "12"));
+    }
+}

@@ -1,0 +1,244 @@
+//! Jobs by template: the site's script, with the caller's values in variables.
+//!
+//! A value is never written into a script. It is in the job's variable `PARAM_` and the parameter's name in capitals, so that no value can be
+//! read as a command.
+
+use std::collections::BTreeMap;
+
+use regex::Regex;
+
+use super::text::check_line;
+use super::{Access, IdempotencyKey, InvalidField, InvalidRequest, Place, ServiceError, Submission, jobs};
+use crate::cluster::{JobTemplate, ParameterType, ParameterValue, TemplateParameter};
+use crate::domain::{JobScript, Reported, nearest_name};
+use crate::scheduler::Submitted;
+
+/// The longest string in characters that a site may allow.
+const MAX_LENGTH: usize = 16 * 1024;
+/// The most parameters of a template.
+const MAX_PARAMETERS: usize = 64;
+
+/// What a caller says to a template.
+#[derive(Clone, Debug, Default)]
+pub struct TemplateRequest {
+    /// Values by the names of the parameters.
+    pub parameters: BTreeMap<String, ParameterValue>,
+    /// The job's name; that of the template where absent.
+    pub name: Option<String>,
+    /// The account to charge.
+    pub account: Option<String>,
+    /// Where the job starts.
+    pub working_directory: Option<String>,
+    /// The file that takes standard output.
+    pub standard_output: Option<String>,
+    /// The file that takes standard error.
+    pub standard_error: Option<String>,
+}
+
+/// The templates of a system.
+///
+/// # Errors
+/// When the system runs no jobs.
+pub fn list(access: &Access) -> Result<&[JobTemplate], ServiceError> {
+    access.cluster().scheduler_without_health_check()?;
+    Ok(&access.cluster().config().job_templates)
+}
+
+/// Submits the job of a template; with a key, unless that was done before.
+///
+/// # Errors
+/// When there is no such template, a value is none that it takes, or as [`jobs::submit`].
+pub async fn submit(
+    access: &Access,
+    name: &str,
+    request: TemplateRequest,
+    key: Option<&IdempotencyKey>,
+) -> Result<Reported<Submitted>, ServiceError> {
+    let template = list(access)?.iter().find(|template| template.name == name);
+    let template = template.ok_or(ServiceError::NotFound("Template not found: the system's `templates` lists those that there are"))?;
+    let environment = variables(template, request.parameters)?;
+    let user = access.principal().username.as_str();
+    let directory = template.working_directory.as_ref().map(|directory| directory.replace("{username}", user));
+    let missing = || InvalidRequest::new(Place::Document, "workingDirectory", "name the directory where the job starts");
+    let submission = Submission {
+        name: request.name.or_else(|| Some(template.name.clone())),
+        account: request.account.or_else(|| template.account.clone()),
+        reservation: None,
+        partition: template.partition.clone(),
+        working_directory: request.working_directory.or(directory).ok_or_else(missing)?,
+        standard_input: None,
+        standard_output: request.standard_output,
+        standard_error: request.standard_error,
+        environment,
+        constraints: template.constraints.clone(),
+        script: JobScript::Inline(template.script.clone()),
+        options: template.resources.clone(),
+    };
+    jobs::submit(access, submission, key).await
+}
+
+/// The variables of the job, one for each parameter.
+fn variables(template: &JobTemplate, mut values: BTreeMap<String, ParameterValue>) -> Result<BTreeMap<String, String>, InvalidRequest> {
+    let mut wrong = Vec::new();
+    let mut found = BTreeMap::new();
+    let mut refuse = |name: &str, message: String| {
+        wrong.push(InvalidField { place: Place::Document, name: format!("parameters.{name}").into(), message });
+    };
+    for (name, parameter) in &template.parameters {
+        let value = values.remove(name).or_else(|| parameter.default_value());
+        match value.ok_or_else(|| "a value is missing".to_owned()).and_then(|value| text(parameter, value)) {
+            Ok(text) => drop(found.insert(format!("PARAM_{}", name.to_ascii_uppercase()), text)),
+            Err(message) => refuse(name, message),
+        }
+    }
+    for name in values.keys().take(MAX_PARAMETERS) {
+        let known = template.parameters.keys().map(String::as_str);
+        let hint = nearest_name(name, known).map_or_else(String::new, |nearest| format!(": did you mean `{nearest}`?"));
+        let shown: String = name.chars().filter(|character| !character.is_control()).take(64).collect();
+        refuse(&shown, format!("the template has no such parameter{hint}"));
+    }
+    if wrong.is_empty() { Ok(found) } else { Err(wrong.into_iter().collect()) }
+}
+
+/// A value as the script finds it.
+fn text(parameter: &TemplateParameter, value: ParameterValue) -> Result<String, String> {
+    match (parameter.kind, value) {
+        (ParameterType::Integer, ParameterValue::Integer(number)) => {
+            let (least, most) = (parameter.minimum.unwrap_or(i64::MIN), parameter.maximum.unwrap_or(i64::MAX));
+            match (least..=most).contains(&number) {
+                true => Ok(number.to_string()),
+                false => Err(format!("it must be from {least} to {most}")),
+            }
+        }
+        (ParameterType::Boolean, ParameterValue::Boolean(flag)) => Ok(flag.to_string()),
+        (ParameterType::Enum, ParameterValue::Text(text)) if parameter.values.contains(&text) => Ok(text),
+        (ParameterType::Enum, _) => Err(format!("it must be one of `{}`", parameter.values.join("`, `"))),
+        (ParameterType::String, ParameterValue::Text(text)) => {
+            check_line(&text, 4 * MAX_LENGTH)?;
+            if text.chars().count() > parameter.max_length {
+                return Err(format!("it has more than {} characters", parameter.max_length));
+            }
+            let pattern = parameter.pattern.as_deref().map(whole).transpose().map_err(|error| error.to_string())?;
+            match pattern.is_none_or(|pattern| pattern.is_match(&text)) {
+                true => Ok(text),
+                false => Err(format!("it does not match {}", parameter.pattern.as_deref().unwrap_or_default())),
+            }
+        }
+        (ParameterType::Integer, _) => Err("it must be a whole number".to_owned()),
+        (ParameterType::Boolean, _) => Err("it must be true or false".to_owned()),
+        (ParameterType::String, _) => Err("it must be a text".to_owned()),
+    }
+}
+
+/// The pattern for a whole text.
+fn whole(pattern: &str) -> Result<Regex, regex::Error> {
+    Regex::new(&format!("^(?:{pattern})$"))
+}
+
+/// What is wrong with a template of the configuration: where it stands in it, and why.
+pub fn mistakes(template: &JobTemplate) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut add = |place: String, message: &str| found.push((place, message.to_owned()));
+    let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+    if !(1..=64).contains(&template.name.len()) || !template.name.chars().all(is_name) {
+        add("name".to_owned(), "must have 1 to 64 lower-case letters, digits, '-' and '_'");
+    }
+    if template.script.is_empty() || template.script.contains('\0') {
+        add("script".to_owned(), "must not be empty, nor hold a NUL character");
+    }
+    if template.parameters.len() > MAX_PARAMETERS {
+        add("parameters".to_owned(), "must be at most 64");
+    }
+    for (name, parameter) in &template.parameters {
+        let place = |member: &str| format!("parameters.{name}{member}");
+        let is_lower = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        if !(1..=64).contains(&name.len()) || !name.chars().all(is_lower) {
+            add(place(""), "must be named by 1 to 64 lower-case letters, digits and '_'");
+        }
+        if parameter.kind == ParameterType::Enum && parameter.values.is_empty() {
+            add(place(".values"), "must name the values of the enumeration");
+        }
+        if !(1..=MAX_LENGTH).contains(&parameter.max_length) {
+            add(place(".max_length"), "must be from 1 to 16384");
+        }
+        if parameter.minimum.zip(parameter.maximum).is_some_and(|(least, most)| least > most) {
+            add(place(".maximum"), "must not be below the minimum");
+        }
+        if let Some(error) = parameter.pattern.as_deref().map(whole).and_then(Result::err) {
+            add(place(".pattern"), &format!("must be a regular expression: {error}"));
+        } else if let Some(Err(message)) = parameter.default_value().map(|value| text(parameter, value)) {
+            add(place(".default"), &format!("must be a value that the parameter takes: {message}"));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn template(parameters: &Value) -> JobTemplate {
+        serde_json::from_value(json!({"name": "t", "script": "#!/bin/sh\n", "parameters": parameters})).unwrap()
+    }
+
+    fn read(parameters: &Value, values: &Value) -> Result<BTreeMap<String, String>, String> {
+        let values = serde_json::from_value(values.clone()).unwrap();
+        variables(&template(parameters), values).map_err(|error| error.to_string())
+    }
+
+    fn all() -> Value {
+        json!({
+            "steps": {"type": "integer", "minimum": 1, "maximum": 100, "default": "10"},
+            "input": {"type": "string", "pattern": "[a-z.]+", "max_length": 8},
+            "mode": {"type": "enum", "values": ["fast", "exact"], "default": "fast"},
+            "debug": {"type": "boolean", "default": "false"},
+        })
+    }
+
+    #[test]
+    fn values_and_defaults_become_variables() {
+        let found = read(&all(), &json!({"input": "a.in", "steps": 7})).unwrap();
+        let expected = [("PARAM_DEBUG", "false"), ("PARAM_INPUT", "a.in"), ("PARAM_MODE", "fast"), ("PARAM_STEPS", "7")];
+        assert_eq!(found.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_value_that_the_parameter_does_not_take_is_refused_by_its_name() {
+        for (values, words) in [
+            (json!({"input": "a", "steps": 0}), "parameters.steps: it must be from 1 to 100"),
+            (json!({"input": "a", "steps": "7"}), "parameters.steps: it must be a whole number"),
+            (json!({"input": "$(id)"}), "parameters.input: it does not match [a-z.]+"),
+            (json!({"input": "a\nb"}), "parameters.input: it holds a control character"),
+            (json!({"input": "aaaaaaaaa"}), "parameters.input: it has more than 8 characters"),
+            (json!({}), "parameters.input: a value is missing"),
+            (json!({"input": "a", "mode": "slow"}), "parameters.mode: it must be one of `fast`, `exact`"),
+            (json!({"input": "a", "debug": 1}), "parameters.debug: it must be true or false"),
+            (json!({"input": "a", "step": 1}), "parameters.step: the template has no such parameter: did you mean `steps`?"),
+        ] {
+            let error = read(&all(), &values).unwrap_err();
+            assert!(error.contains(words), "{values}: {error}");
+        }
+    }
+
+    #[test]
+    fn mistakes_in_a_template_are_found_with_their_places() {
+        assert_eq!(mistakes(&template(&all())), []);
+        let wrong = json!({
+            "Steps": {"type": "integer", "minimum": 2, "maximum": 1},
+            "input": {"type": "string", "pattern": "("},
+            "mode": {"type": "enum"},
+            "debug": {"type": "boolean", "default": "yes"},
+        });
+        let places: Vec<String> = mistakes(&template(&wrong)).into_iter().map(|(place, _)| place).collect();
+        let expected = [
+            "parameters.Steps",
+            "parameters.Steps.maximum",
+            "parameters.debug.default",
+            "parameters.input.pattern",
+            "parameters.mode.values",
+        ];
+        assert_eq!(places, expected);
+    }
+}

@@ -1,0 +1,96 @@
+//! Many jobs of one request.
+
+use axum::http::Method;
+use goldcrest::domain::{Job, JobStatus, JobTimes};
+use goldcrest::scheduler::SchedulerError;
+use serde_json::{Value, json};
+
+use super::compute::job;
+use super::doubles::{Reply, Step};
+use super::{Answer, Api};
+
+fn waiting(id: &str, state: &str) -> Job {
+    let status = JobStatus { state: state.to_owned(), ..JobStatus::default() };
+    Job { status, times: JobTimes::default(), ..job(id) }
+}
+
+async fn submit(jobs: &[Value], key: Option<&str>, steps: Vec<Step>) -> Answer {
+    let mut request = super::request(Method::POST, "/compute/daint/jobs/bulk", Some("token-of-alice"), Some(json!({"jobs": jobs})));
+    if let Some(key) = key {
+        request.headers_mut().insert("idempotency-key", key.parse().unwrap());
+    }
+    Api::new(steps, vec![]).send(request).await
+}
+
+fn named(name: &str) -> Value {
+    json!({"name": name, "workingDirectory": "/home/alice", "script": "#!/bin/sh\n"})
+}
+
+#[tokio::test]
+async fn each_job_has_a_status_of_its_own() {
+    let refused = SchedulerError::Rejected("Invalid partition name specified".to_owned());
+    let steps = vec![
+        (r#"alice: submit JobDescription { name: Some("a"),..."#, Reply::Id("7")),
+        (r#"alice: submit JobDescription { name: Some("c"),..."#, Reply::SchedulerFails(refused)),
+    ];
+    let both = json!({"workingDirectory": "/home/alice", "script": "#!/bin/sh\n", "scriptPath": "/home/alice/x"});
+    let answer = submit(&[named("a"), both, named("c")], None, steps).await;
+    let body = answer.json();
+    assert_eq!((answer.status, &body["failed"]), (200, &json!(2)), "{body}");
+    assert_eq!(body["results"][0], json!({"status": 201, "jobId": "7"}));
+    assert_eq!((&body["results"][1]["status"], &body["results"][2]["status"]), (&json!(400), &json!(400)));
+    assert_eq!(body["results"][1]["error"]["data"]["fields"][0]["name"], "job.scriptPath");
+    assert!(body["results"][2]["error"]["detail"].as_str().unwrap().contains("Invalid partition"), "{body}");
+}
+
+#[tokio::test]
+async fn with_a_key_each_job_is_submitted_once() {
+    let steps = || vec![("alice: submit_once ...", Reply::Id("7")), ("alice: submit_once ...", Reply::Known("8"))];
+    let body = submit(&[named("a"), named("b")], Some("k"), steps()).await.json();
+    assert_eq!(body["results"], json!([{"status": 201, "jobId": "7"}, {"status": 201, "jobId": "8", "repeated": true}]));
+}
+
+#[tokio::test]
+async fn too_many_jobs_and_unknown_members_are_refused_whole() {
+    let many: Vec<Value> = (0..101).map(|_| named("x")).collect();
+    let mut unknown = named("x");
+    unknown["nodez"] = json!(1);
+    for jobs in [many, Vec::new(), vec![unknown]] {
+        let answer = submit(&jobs, None, vec![]).await;
+        assert_eq!(answer.status, 400, "{}", answer.json());
+        assert!(answer.json()["data"]["fields"][0]["name"].as_str().unwrap().starts_with("jobs"), "{}", answer.json());
+    }
+}
+
+async fn cancel(query: &str, steps: Vec<Step>) -> Answer {
+    Api::new(steps, vec![]).call(Method::DELETE, &format!("/compute/daint/jobs?{query}"), None).await
+}
+
+#[tokio::test]
+async fn the_jobs_that_a_filter_means_are_cancelled_and_named() {
+    let foreign = Job { user: Some("bob".to_owned()), ..waiting("4", "PENDING") };
+    let elsewhere = Job { partition: "other".to_owned(), ..waiting("5", "PENDING") };
+    let jobs = vec![job("1"), waiting("2", "PENDING"), waiting("3", "RUNNING"), foreign, elsewhere, waiting("6", "PENDING")];
+    let gone = Reply::SchedulerFails(SchedulerError::JobNotFound);
+    let steps = vec![("alice: jobs ...", Reply::Jobs(jobs)), (r#"alice: cancel "2""#, Reply::Done), (r#"alice: cancel "6""#, gone)];
+    let answer = cancel("state=pending&partition=normal", steps).await;
+    let body = answer.json();
+    assert_eq!((answer.status, &body["failed"]), (200, &json!(1)), "{body}");
+    assert_eq!(body["results"][0], json!({"status": 204, "jobId": "2"}));
+    assert_eq!((&body["results"][1]["jobId"], &body["results"][1]["status"]), (&json!("6"), &json!(404)));
+}
+
+#[tokio::test]
+async fn the_waiting_tasks_of_an_array_are_not_cancelled_together_with_those_that_run() {
+    let jobs = vec![waiting("12", "PENDING"), waiting("12_1", "RUNNING")];
+    let body = cancel("state=PENDING", vec![("alice: jobs ...", Reply::Jobs(jobs))]).await.json();
+    assert_eq!((&body["results"][0]["jobId"], &body["results"][0]["status"]), (&json!("12"), &json!(409)), "{body}");
+}
+
+#[tokio::test]
+async fn a_cancellation_names_what_is_cancelled() {
+    for query in ["", "state=", "allusers=true"] {
+        let answer = cancel(query, vec![]).await;
+        assert_eq!(answer.status, 400, "{query}");
+    }
+}
