@@ -15,7 +15,7 @@ impl<'a> JobRef<'a> {
             Some((job, part)) => (job, Some(part)),
             None => (text, None),
         };
-        (is_number(job) && part.is_none_or(is_number)).then_some(Self(text))
+        (!text.starts_with('0') && is_number(job) && part.is_none_or(is_number)).then_some(Self(text))
     }
 
     /// The id as the commands take it.
@@ -43,8 +43,10 @@ impl<'a> JobRef<'a> {
     }
 }
 
+/// Whether this can be the number of a job or of a part of it. Slurm's are of 32 bits, of which the two largest mean something else
+/// (`NO_VAL`, `INFINITE`); of larger ones its commands take the lower bits alone, and mean another job.
 fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 10 && text.bytes().all(|byte| byte.is_ascii_digit())
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u32>().is_ok_and(|number| number < 0xffff_fffe)
 }
 
 /// The id that a record is shown under. The tasks of an array that still wait share one record (`123_[4-10%2]`), whose id
@@ -78,14 +80,27 @@ mod tests {
 
     #[test]
     fn jobs_tasks_and_components_are_ids_of_slurm() {
-        for text in ["1", "123_4", "123+1", "4294967295"] {
+        for text in ["1", "123_4", "123+1", "123_0", "4294967293"] {
             assert_eq!(JobRef::new(&id(text)).map(JobRef::as_str), Some(text));
         }
     }
 
     #[test]
     fn lists_steps_and_ids_of_other_schedulers_are_not() {
-        for text in ["1[2].srv", "123_[1-4]", "12.batch", "1_", "abc", "1_2_3", "12345678901"] {
+        for text in [
+            "1[2].srv",
+            "123_[1-4]",
+            "12.batch",
+            "1_",
+            "abc",
+            "1_2_3",
+            "12345678901",
+            "4294967294",
+            "4294968234",
+            "0",
+            "0123",
+            "1_4294967296",
+        ] {
             assert_eq!(JobRef::new(&id(text)), None, "{text}");
         }
     }
