@@ -135,6 +135,9 @@ fn authentication(walk: &mut Interpreter, config: &authn::Config) {
             let path = format!("{}[{index}]", key("public_certs"));
             walk.report_allowing(&path, error.to_string(), "an https://, http:// or file:/// URL");
         }
+        if let Some(file) = certs.strip_prefix("file://").filter(|file| !std::path::Path::new(file).is_file()) {
+            walk.warning(&format!("{}[{index}]", key("public_certs")), format!("{file} is no file: no token is accepted before it is one"));
+        }
     }
     if let Some(algorithm) = &config.jwk_algorithm
         && !authn::supported_algorithm(algorithm)
@@ -146,6 +149,9 @@ fn authentication(walk: &mut Interpreter, config: &authn::Config) {
         walk.report(&key("username_claim"), "is empty");
     }
     at_least_one(walk, &key("public_certs_refresh"), config.public_certs_refresh);
+    if config.refused_usernames.is_empty() {
+        walk.warning(&key("refused_usernames"), "is empty: a token that names root acts as root");
+    }
     if config.audience.is_empty() {
         walk.warning(&key("audience"), "is not set: tokens that were issued for other applications are accepted");
     }
@@ -237,6 +243,10 @@ pub(super) fn clusters(walk: &mut Interpreter, clusters: &[(usize, cluster::Conf
         templates(walk, &format!("{path}.job_templates"), &config.job_templates);
         if config.service_account.client_id.is_empty() {
             walk.report(&format!("{path}.service_account.client_id"), "is empty");
+        }
+        let secret = format!("{path}.service_account.secret");
+        if config.service_account.secret.expose().is_empty() && !walk.is_wrong(&secret) {
+            walk.warning(&secret, "is empty: the health checker will get no token");
         }
         at_least_one(walk, &format!("{path}.probing.interval_check"), config.probing.interval_check);
         for (service, probe) in config.probing.services.iter().flatten() {
@@ -402,6 +412,8 @@ fn slurm_rest(walk: &mut Interpreter, path: &str, config: &slurm::Config) {
     }
     if config.jwt_key_file.is_some() && !needs_url {
         walk.warning(&format!("{path}.jwt_key_file"), "has no effect with connection_mode: ssh");
+    } else if let Some(Err(error)) = config.jwt_key_file.as_deref().map(credentials::SlurmTokens::from_file) {
+        walk.warning(&format!("{path}.jwt_key_file"), format!("cannot be used: {}", ErrorChain(&error)));
     }
 }
 

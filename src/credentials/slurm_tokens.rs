@@ -40,6 +40,9 @@ pub enum SlurmTokenError {
     /// The account has every right in Slurm.
     #[error("no token for Slurm is made for {0}")]
     Administrator(Username),
+    /// slurmrestd reads the name as the number of a user, who may be somebody else.
+    #[error("no token for Slurm is made for {0}: slurmrestd takes a name of digits alone for the number of a user")]
+    Number(Username),
     /// It could not be signed.
     #[error("the token for Slurm could not be signed")]
     Signing,
@@ -66,6 +69,9 @@ impl SlurmTokens {
         let user = principal.username.as_str();
         if ADMINISTRATORS.contains(&user) {
             return Err(SlurmTokenError::Administrator(principal.username.clone()));
+        }
+        if user.strip_prefix('+').unwrap_or(user).bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(SlurmTokenError::Number(principal.username.clone()));
         }
         let now = Timestamp::now().as_second();
         let claims = json!({"sun": user, "iat": now, "exp": now + LIFETIME});
@@ -120,6 +126,18 @@ mod tests {
         for name in ["root", "slurm"] {
             assert!(matches!(tokens.sign(&principal(name)), Err(SlurmTokenError::Administrator(_))), "{name}");
         }
+    }
+
+    #[test]
+    fn a_name_of_digits_is_not_taken_for_the_number_of_another_user() {
+        let tokens = tokens(&[1; 32]).unwrap();
+        for name in ["1001", "+1001", "0"] {
+            if let Ok(username) = Username::new(name) {
+                let principal = Principal { username, ..principal("jane") };
+                assert!(matches!(tokens.sign(&principal), Err(SlurmTokenError::Number(_))), "{name}");
+            }
+        }
+        assert!(tokens.sign(&principal("u1001")).is_ok());
     }
 
     #[test]

@@ -32,6 +32,11 @@ pub fn temporary_beside(path: &RemotePath) -> RemotePath {
     path.hidden_beside(&format!("goldcrest-{}", uuid::Uuid::new_v4().simple()))
 }
 
+/// A name in the directory `path` for what is to be merged with it.
+pub fn temporary_in(path: &RemotePath) -> RemotePath {
+    path.join(format!(".goldcrest-{}", uuid::Uuid::new_v4().simple()).as_bytes())
+}
+
 /// How the names of all temporary files for `path` begin.
 pub fn temporaries_of(path: &RemotePath) -> RemotePath {
     path.hidden_beside("goldcrest-")

@@ -74,7 +74,7 @@ fn read_jobs(findings: &mut Findings, list: &str) -> Vec<JobId> {
     jobs
 }
 
-/// Unix seconds.
+/// Unix seconds, from 1970 to 2106: Slurm keeps no others.
 fn read_time(text: &str) -> Option<i64> {
     let seconds = text.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
     let utc = |time: DateTime| time.to_zoned(TimeZone::UTC).ok().map(|time| time.timestamp());
@@ -82,7 +82,8 @@ fn read_time(text: &str) -> Option<i64> {
         true => text.parse::<DateTime>().ok(),
         false => text.parse::<Date>().ok().map(|date| date.to_datetime(jiff::civil::Time::midnight())),
     };
-    seconds.or_else(|| text.parse().ok()).or_else(|| civil().and_then(utc)).map(Timestamp::as_second)
+    let time = seconds.or_else(|| text.parse().ok()).or_else(|| civil().and_then(utc)).map(Timestamp::as_second);
+    time.filter(|seconds| u32::try_from(*seconds).is_ok())
 }
 
 #[cfg(test)]

@@ -177,10 +177,11 @@ async fn settle<T>(parts: &Parts<'_>, part: &RemotePath, held: &RemotePath, outc
         Err(error @ ServiceError::Filesystem(FilesystemError::Transport(_))) => Err(error),
         // Its name is gone: another request has taken it over.
         Err(ServiceError::Filesystem(FilesystemError::NotFound(path))) if path == *held => Err(ServiceError::Busy),
-        Err(error) => {
-            parts.put_back(part, held).await?;
-            Err(error)
-        }
+        // Where the part could not be kept, the first error tells more than that it is gone.
+        Err(error) => match parts.put_back(part, held).await {
+            Ok(()) | Err(ServiceError::Busy) => Err(error),
+            Err(failure) => Err(failure),
+        },
         // It is in its place.
         Ok(done) if parts.put_back(part, held).await.is_ok() => Ok(done),
         Ok(_) => Err(ServiceError::Busy),

@@ -2,7 +2,7 @@
 set +e +f +u +v +x +C
 PATH=${PATH:-/usr/local/bin:/usr/bin:/bin}
 export PATH
-unset -f command printf declare
+unset -f command printf declare read
 goldcrest_variables=$(export -p | while IFS= read -r goldcrest_name; do
   goldcrest_name=${goldcrest_name#declare -x }
   goldcrest_name=${goldcrest_name#export }

@@ -307,6 +307,87 @@ fn a_directory_as_the_target_takes_what_is_moved_or_copied() {
     assert_eq!(std::fs::read(host.path(b"d/a")).unwrap(), b"newer");
 }
 
+/// Bytes that no compression makes fewer.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+#[test]
+fn where_there_is_no_room_for_the_whole_what_was_there_stays() {
+    let host = Host::new();
+    // Elsewhere, so that a move has to copy.
+    let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();
+    assert_ne!(
+        std::os::unix::fs::MetadataExt::dev(&elsewhere.path().metadata().unwrap()),
+        std::os::unix::fs::MetadataExt::dev(&host.root.path().metadata().unwrap()),
+        "/dev/shm is no file system of its own"
+    );
+    let far = |name: &str| RemotePath::from_bytes(elsewhere.path().join(name).as_os_str().as_bytes()).unwrap();
+    std::fs::create_dir(elsewhere.path().join("tree")).unwrap();
+    for name in ["old", "tree/old"] {
+        std::fs::write(elsewhere.path().join(name), noise(200_000)).unwrap();
+    }
+    let mut tar = std::process::Command::new("tar");
+    tar.arg("-cf").arg(elsewhere.path().join("archive")).arg("-C").arg(elsewhere.path()).arg("old");
+    assert!(tar.status().unwrap().success());
+    std::fs::write(host.path(b"old"), "old").unwrap();
+    std::fs::create_dir(host.path(b"tree")).unwrap();
+    std::fs::write(host.path(b"tree/old"), "old").unwrap();
+    let (file, tree, archive, root) = (far("old"), far("tree"), far("archive"), host.remote(b""));
+    let (old, options) = (host.remote(b"old"), CompressOptions::default());
+    for operation in [
+        Operation::Move { source: &file, target: &old },
+        Operation::Move { source: &file, target: &root },
+        Operation::Copy { source: &file, target: &old, dereference: false },
+        Operation::Copy { source: &tree, target: &root, dereference: false },
+        Operation::Compress { source: &file, target: &old, options: &options },
+        Operation::Extract { source: &archive, target: &root, compression: Compression::None },
+    ] {
+        for shell in &host.shells {
+            std::fs::write(host.path(b".script"), text(&operation)).unwrap();
+            // A file of more than some 100 KiB cannot be written.
+            let limited = ["-c", "trap '' XFSZ; ulimit -f 100; exec \"$@\"", "sh"];
+            let output = std::process::Command::new("bash").args(limited).arg(shell).arg(host.path(b".script")).output().unwrap();
+            failed(&output, "Unable to");
+            assert_eq!(host.names(), [&b"old"[..], b"tree"], "{operation:?}");
+            assert_eq!(std::fs::read(host.path(b"old")).unwrap(), b"old", "{operation:?}");
+            assert_eq!(std::fs::read(host.path(b"tree/old")).unwrap(), b"old", "{operation:?}");
+            assert!(elsewhere.path().join("old").exists(), "{operation:?}");
+        }
+    }
+    for operation in [Operation::Copy { source: &tree, target: &root, dereference: false }, Operation::Move { source: &file, target: &old }]
+    {
+        succeeded(&host.run(&operation), if matches!(operation, Operation::Move { .. }) { "moved" } else { "copied" });
+    }
+    assert_eq!(std::fs::read(host.path(b"old")).unwrap(), noise(200_000));
+    assert_eq!(std::fs::read(host.path(b"tree/old")).unwrap(), noise(200_000));
+    assert!(!elsewhere.path().join("old").exists() && host.names() == [&b"old"[..], b"tree"]);
+}
+
+#[test]
+fn what_replaces_a_file_is_not_open_to_more_people() {
+    let host = Host::new();
+    let mode = |name: &[u8]| host.path(name).metadata().unwrap().permissions().mode() & 0o777;
+    std::fs::write(host.path(b"file"), "content").unwrap();
+    std::fs::write(host.path(b"old"), "old").unwrap();
+    for match_pattern in [None, Some(".*".to_owned())] {
+        std::fs::set_permissions(host.path(b"old"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        let options = CompressOptions { match_pattern, ..CompressOptions::default() };
+        let operation = Operation::Compress { source: &host.remote(b"file"), target: &host.remote(b"old"), options: &options };
+        succeeded(&host.run(&operation), "compressed");
+        assert_eq!(mode(b"old"), 0o600);
+    }
+    std::fs::set_permissions(host.path(b"file"), std::fs::Permissions::from_mode(0o640)).unwrap();
+    let operation = Operation::Copy { source: &host.remote(b"file"), target: &host.remote(b"old"), dereference: false };
+    succeeded(&host.run(&operation), "copied");
+    assert_eq!(mode(b"old"), 0o640, "a copy has the rights of its source");
+}
+
 #[test]
 fn a_job_that_is_told_to_end_leaves_no_half_archive() {
     use std::io::Read;

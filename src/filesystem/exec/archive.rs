@@ -5,24 +5,21 @@
 //! there because tar takes a colon in a file's name for that of a remote host, `--no-unquote` because it reads backslashes.
 
 use super::command;
-use super::rights::functions;
+use super::rights::with_functions;
 use crate::domain::RemotePath;
-use crate::filesystem::temporary::temporary_beside;
+use crate::filesystem::temporary::{temporary_beside, temporary_in};
 use crate::filesystem::{CompressOptions, Compression};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Parameters: temporary file, target, directory, name in it; then options of tar.
-const PACK: &str = concat!(
-    functions!(),
-    r#"t=$1 o=$2 d=$3 n=$4; shift 4; [ -f "$o" ] && umask 077; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; tar --create --force-local --no-unquote --file="$t" "$@" --directory="$d" --add-file="$n" && put "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#
-);
+const PACK: &str = r#"t=$1 o=$2 d=$3 n=$4; shift 4; [ -f "$o" ] && umask 077; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; tar --create --force-local --no-unquote --file="$t" "$@" --directory="$d" --add-file="$n" && put "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#;
 
 /// Parameters: temporary file, target, directory, name in it, `-L` or `-P`, expression; then options of tar. The first find
 /// tells whether the expression is one, since a pipe has the exit status of its last command only.
-const PACK_MATCHING: &str = concat!(
-    functions!(),
-    r#"t=$1 o=$2 d=$3 n=$4 l=$5 p=$6; shift 6; [ -f "$o" ] && umask 077; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; cd "$d" && find "$l" "./$n" -maxdepth 0 -regex "$p" >/dev/null && find "$l" "./$n" -type f -regex "$p" -print0 | tar --create --force-local --no-unquote --file="$t" "$@" --null --no-recursion --files-from=- && put "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#
-);
+const PACK_MATCHING: &str = r#"t=$1 o=$2 d=$3 n=$4 l=$5 p=$6; shift 6; [ -f "$o" ] && umask 077; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; cd "$d" && find "$l" "./$n" -maxdepth 0 -regex "$p" >/dev/null && find "$l" "./$n" -type f -regex "$p" -print0 | tar --create --force-local --no-unquote --file="$t" "$@" --null --no-recursion --files-from=- && put "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#;
+
+/// Parameters: archive, target, temporary directory in it, option of tar for the compression.
+const UNPACK: &str = r#"s=$1 o=$2 t=$3; trap 'cleared "$t"; exit 143' HUP INT TERM; mkdir -m 700 -- "$t" && tar --extract --force-local --no-unquote --file="$s" --directory="$t" $4 && merged "$t" "$o" || { e=$?; cleared "$t"; exit $e; }"#;
 
 /// Packs an archive.
 pub struct Pack<'a> {
@@ -52,7 +49,7 @@ impl RemoteCommand for Pack<'_> {
         let script = if self.options.match_pattern.is_some() { PACK_MATCHING } else { PACK };
         let line = command(self.seconds)
             .flag("sh -c")
-            .arg(script)
+            .arg(with_functions(script))
             .flag("sh")
             .arg(self.temporary.as_bytes())
             .arg(self.target.as_bytes())
@@ -77,7 +74,8 @@ impl RemoteCommand for Pack<'_> {
     }
 }
 
-/// Unpacks an archive. Members with `..` or an absolute path stay below the target, as GNU tar has it.
+/// Unpacks an archive. Members with `..` or an absolute path stay below the target, as GNU tar has it. They are moved to their places
+/// when all are there, so that what does not fit replaces nothing.
 pub struct Unpack<'a> {
     pub seconds: u64,
     pub source: &'a RemotePath,
@@ -89,11 +87,37 @@ impl RemoteCommand for Unpack<'_> {
     type Output = ();
 
     fn command_line(&self) -> CommandLine {
-        let line = command(self.seconds)
-            .flag("tar --extract --force-local --no-unquote")
-            .option("--file", self.source.as_bytes())
-            .option("--directory", self.target.as_bytes());
+        let line = command(self.seconds).flag("sh -c").arg(with_functions(UNPACK)).flag("sh");
+        let line = line.arg(self.source.as_bytes()).arg(self.target.as_bytes()).arg(temporary_in(self.target).as_bytes());
         compression(line, self.compression)
+    }
+
+    fn idempotent(&self) -> bool {
+        false
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
+        if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
+    }
+}
+
+/// Moves what was unpacked in a directory to its place in another one.
+pub struct Merge<'a> {
+    pub seconds: u64,
+    pub unpacked: &'a RemotePath,
+    pub target: &'a RemotePath,
+}
+
+impl RemoteCommand for Merge<'_> {
+    type Output = ();
+
+    fn command_line(&self) -> CommandLine {
+        let line = command(self.seconds).flag("sh -c").arg(with_functions(r#"merged "$1" "$2""#)).flag("sh");
+        line.arg(self.unpacked.as_bytes()).arg(self.target.as_bytes())
+    }
+
+    fn idempotent(&self) -> bool {
+        false
     }
 
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use parking_lot::Mutex;
 
+use super::archive::Merge;
 use super::content::{FileKind, Range, Sha256};
 use super::copy::Move;
 use super::errors::line_error;
@@ -13,7 +14,7 @@ use super::scripts::{Discard, Found, PlaceFile, Resize, Resolve};
 use super::{CommandFiles, scripts, streamed};
 use crate::domain::{ByteRange, Checksum, Content, FileType, FileVersion, Principal, RemotePath};
 use crate::filesystem::contents::wanted;
-use crate::filesystem::temporary::{Temporary, temporary_beside};
+use crate::filesystem::temporary::{temporary_beside, temporary_in};
 use crate::filesystem::{
     ArchiveFormat, Changes, ContentStream, Contents, Download, Entries, Expected, FilesystemError, FollowFrom, FollowStream, Part,
     PartOptions, Placed, UploadOptions, regular, sizeless,
@@ -159,10 +160,9 @@ impl Contents for CommandFiles {
             Err(FilesystemError::NotFound(_)) => false,
             Err(error) => return Err(error),
         };
-        let folder = temporary_beside(target);
-        let temporary = (!exists).then(|| self.temporaries.add(self.clone().discard_folder(principal.clone(), folder.clone())));
-        let into = if exists { target } else { &folder };
-        let mut stream = self.transport.stream(principal, &streamed::unpack(into, !exists, format)).await?;
+        let folder = if exists { temporary_in(target) } else { temporary_beside(target) };
+        let temporary = self.temporaries.add(self.clone().discard_folder(principal.clone(), folder.clone()));
+        let mut stream = self.transport.stream(principal, &streamed::unpack(&folder, format)).await?;
         let fed = scripts::feed(&mut stream, content, cap, self.settings.stall).await;
         drop(stream);
         self.sweep(principal, target);
@@ -174,13 +174,17 @@ impl Contents for CommandFiles {
         if !warnings.trim().is_empty() {
             tracing::debug!(%warnings, "an archive was unpacked with warnings");
         }
-        if exists {
-            return Ok(Placed::Replaced);
-        }
-        let place = Move { seconds: self.seconds(), source: &folder, target, overwrite: false };
-        self.run(principal, &[&folder, target], &place).await?;
-        temporary.into_iter().for_each(Temporary::placed);
-        Ok(Placed::Created)
+        let placed = if exists {
+            let merge = Merge { seconds: self.long_seconds(), unpacked: &folder, target };
+            self.run_long(principal, &[&folder, target], &merge).await?;
+            Placed::Replaced
+        } else {
+            let place = Move { seconds: self.seconds(), source: &folder, target, overwrite: false };
+            self.run(principal, &[&folder, target], &place).await?;
+            Placed::Created
+        };
+        temporary.placed();
+        Ok(placed)
     }
 
     async fn follow(&self, _: &Principal, _: &RemotePath, _: FollowFrom) -> Result<FollowStream, FilesystemError> {

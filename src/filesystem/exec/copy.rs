@@ -4,7 +4,7 @@
 //! so that a command that fails or runs out of time leaves none that looks whole.
 
 use super::command;
-use super::rights::functions;
+use super::rights::with_functions;
 use crate::domain::RemotePath;
 use crate::filesystem::CopyOptions;
 use crate::filesystem::temporary::temporary_beside;
@@ -12,13 +12,10 @@ use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Parameters: source, temporary name, target, whether to overwrite, `-P` or `-L`. A file keeps the group and rights of its source, or
 /// has fewer.
-const COPY: &str = concat!(
-    functions!(),
-    r#"s=$1 t=$2 o=$3; if [ "$4" = 0 ] && { [ -e "$o" ] || [ -L "$o" ]; }; then echo "cp: $o: File exists" >&2; exit 1; fi; if [ -d "$o" ] && [ ! -L "$o" ]; then echo "cp: $o: Is a directory" >&2; exit 1; fi; trap 'rm -rf -- "$t"; exit 143' HUP INT TERM; cp -R "$5" --preserve=mode,ownership,timestamps,links -T -- "$s" "$t" && { if [ -f "$t" ]; then [ -L "$t" ] || { same "$t" && rights /dev/fd/3 "$s"; } 3<"$t"; fi; } && mv -f -T -- "$t" "$o" || { e=$?; rm -rf -- "$t"; exit $e; }"#
-);
+const COPY: &str = r#"s=$1 t=$2 o=$3; if [ "$4" = 0 ] && { [ -e "$o" ] || [ -L "$o" ]; }; then echo "cp: $o: File exists" >&2; exit 1; fi; if [ -d "$o" ] && [ ! -L "$o" ]; then echo "cp: $o: Is a directory" >&2; exit 1; fi; trap 'cleared "$t"; exit 143' HUP INT TERM; copied "$s" "$t" "$o" "$5" || { e=$?; cleared "$t"; exit $e; }"#;
 
-/// Parameters: source, target, whether to overwrite.
-const MOVE: &str = r#"s=$1 o=$2; if [ "$3" = 0 ] && { [ -e "$o" ] || [ -L "$o" ]; }; then echo "mv: $o: File exists" >&2; exit 1; fi; exec mv -f -T -- "$s" "$o""#;
+/// Parameters: source, temporary name, target, whether to overwrite.
+const MOVE: &str = r#"s=$1 t=$2 o=$3; if [ "$4" = 0 ] && { [ -e "$o" ] || [ -L "$o" ]; }; then echo "mv: $o: File exists" >&2; exit 1; fi; trap 'cleared "$t"; exit 143' HUP INT TERM; moved "$s" "$t" "$o" || { e=$?; cleared "$t"; exit $e; }"#;
 
 /// Copies a file, a link or a tree.
 pub struct Copy<'a> {
@@ -32,7 +29,7 @@ impl RemoteCommand for Copy<'_> {
     type Output = ();
 
     fn command_line(&self) -> CommandLine {
-        let line = command(self.seconds).flag("sh -c").arg(COPY).flag("sh");
+        let line = command(self.seconds).flag("sh -c").arg(with_functions(COPY)).flag("sh");
         let line = line.arg(self.source.as_bytes()).arg(temporary_beside(self.target).as_bytes()).arg(self.target.as_bytes());
         line.number(self.options.overwrite.into()).flag(if self.options.dereference { "-L" } else { "-P" })
     }
@@ -58,8 +55,9 @@ impl RemoteCommand for Move<'_> {
     type Output = ();
 
     fn command_line(&self) -> CommandLine {
-        let line = command(self.seconds).flag("sh -c").arg(MOVE).flag("sh");
-        line.arg(self.source.as_bytes()).arg(self.target.as_bytes()).number(self.overwrite.into())
+        let line = command(self.seconds).flag("sh -c").arg(with_functions(MOVE)).flag("sh");
+        let line = line.arg(self.source.as_bytes()).arg(temporary_beside(self.target).as_bytes()).arg(self.target.as_bytes());
+        line.number(self.overwrite.into())
     }
 
     fn idempotent(&self) -> bool {

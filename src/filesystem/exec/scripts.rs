@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::command;
 use super::listing::not_understood;
-use super::rights::functions;
+use super::rights::with_functions;
 use crate::domain::{FileVersion, RemotePath};
 use crate::filesystem::{ContentStream, Expected, FilesystemError};
 use crate::ssh::{ByteStream, CommandError, CommandLine, RawOutput, RemoteCommand, TransportError};
@@ -50,7 +50,6 @@ pub fn receive(temporary: &RemotePath, is_private: bool) -> CommandLine {
 
 /// Parameters: file, the size that it has to have.
 const EXTEND: &str = concat!(
-    functions!(),
     r#"{ [ -f "$1" ] || { stat -- "$1" >/dev/null && echo "$1: it changed meanwhile"; exit 0; }; { same "$1" || { echo "$1: it changed meanwhile"; exit 0; }; "#,
     r#"s=$(stat -L --format=%s /dev/fd/3) || exit 0; [ "$s" = "$2" ] || { echo "ends at $s"; exit 0; }; "#,
     r#"cat >&3 && stat -L --format=%s /dev/fd/3; } 3>>"$1"; } 2>&1"#
@@ -58,12 +57,12 @@ const EXTEND: &str = concat!(
 
 /// Adds standard input to a file that has to end at `offset`, then prints its size; what went wrong, or where it ends, otherwise.
 pub fn extend(part: &RemotePath, offset: u64) -> CommandLine {
-    let line = CommandLine::new("env LC_ALL=C sh -c").arg(EXTEND).flag("sh");
+    let line = CommandLine::new("env LC_ALL=C sh -c").arg(with_functions(EXTEND)).flag("sh");
     line.arg(part.as_bytes()).arg(offset.to_string())
 }
 
 /// Parameters: file, size.
-const CUT: &str = concat!(functions!(), r#"[ -f "$1" ] && { same "$1" && truncate --size="$2" /dev/fd/3; } 3>>"$1""#);
+const CUT: &str = r#"[ -f "$1" ] && { same "$1" && truncate --size="$2" /dev/fd/3; } 3>>"$1""#;
 
 /// Makes an empty file that must not exist, or cuts one to a size.
 pub struct Resize<'a> {
@@ -81,7 +80,7 @@ impl RemoteCommand for Resize<'_> {
     fn command_line(&self) -> CommandLine {
         let line = command(self.seconds);
         match (self.to, self.private) {
-            (Some(size), _) => line.flag("sh -c").arg(CUT).flag("sh").arg(self.part.as_bytes()).arg(size.to_string()),
+            (Some(size), _) => line.flag("sh -c").arg(with_functions(CUT)).flag("sh").arg(self.part.as_bytes()).arg(size.to_string()),
             (None, true) => line.flag(r#"sh -c 'umask 077; set -C; : > "$1" && chmod 600 -- "$1"' sh"#).arg(self.part.as_bytes()),
             (None, false) => line.flag(r#"sh -c 'set -C; : > "$1"' sh"#).arg(self.part.as_bytes()),
         }
@@ -201,7 +200,6 @@ fn found(line: &str) -> Option<Found> {
 /// Parameters: file, target, its size, what has to be at the target: `new`, or `SIZE MTIME INODE`, or nothing. Exit statuses: 8 when the
 /// name is no longer that of the file, 9 when the target is not what it was, 10 when the size is another.
 const PLACE: &str = concat!(
-    functions!(),
     r#"[ -f "$1" ] || { stat -- "$1" >/dev/null && exit 8 || exit 1; }; { same "$1" || exit 8; "#,
     r#"[ "$(stat -L --format=%s /dev/fd/3)" = "$3" ] || exit 10; "#,
     r#"case $4 in new) ;; *) [ -e "$2" ] && { rights /dev/fd/3 "$2" || exit; };; esac; same "$1" || exit; "#,
@@ -223,7 +221,7 @@ impl RemoteCommand for PlaceFile<'_> {
     type Output = ();
 
     fn command_line(&self) -> CommandLine {
-        let line = command(self.seconds).flag("sh -c").arg(PLACE).flag("sh");
+        let line = command(self.seconds).flag("sh -c").arg(with_functions(PLACE)).flag("sh");
         let line = line.arg(self.temporary.as_bytes()).arg(self.target.as_bytes()).arg(self.size.to_string());
         match self.expected {
             Expected::Nothing => line.arg("new"),

@@ -43,16 +43,15 @@ pub fn pack(source: &RemotePath, format: ArchiveFormat) -> CommandLine {
         .arg(option(format))
 }
 
-/// Unpacks standard input into a directory, which is made where it is `new`, and says how it went.
-pub fn unpack(directory: &RemotePath, new: bool, format: ArchiveFormat) -> CommandLine {
+/// Unpacks standard input into a new directory, and says how it went.
+pub fn unpack(directory: &RemotePath, format: ArchiveFormat) -> CommandLine {
     CommandLine::new("env LC_ALL=C sh -c")
         // Of what tar says only the end is kept: it may say something of each member, and nobody reads it meanwhile.
         .flag(concat!(
-            r#"'r=$({ { [ -z "$2" ] || mkdir -- "$1"; } && tar --extract --file=- --force-local --no-unquote "$3" --directory="$1" "#,
+            r#"'r=$({ mkdir -- "$1" && tar --extract --file=- --force-local --no-unquote "$2" --directory="$1" "#,
             r#"&& echo all is unpacked; } 2>&1 | tail -c 2000); printf "%s\\n" "$r"' sh"#
         ))
         .arg(directory.as_bytes())
-        .arg(if new { "new" } else { "" })
         .arg(option(format))
 }
 

@@ -25,6 +25,9 @@ pub(crate) const PATHS: [&str; 4] = ["/", "/docs/", "/redoc", "/openapi.json"];
 /// The paths of what belongs to them.
 pub(crate) const PARTS: [&str; 3] = ["/docs", "/docs/{*file}", "/redoc/redoc.standalone.js"];
 
+/// What this server is, and where to go from here.
+const FRONT_PAGE: &str = include_str!("front.html");
+
 /// Redoc 2.5 as its makers distribute it, packed with gzip, which every browser that can show it unpacks. The licences are beside it.
 const REDOC: &[u8] = include_bytes!("../../../openapi/redoc/redoc.standalone.js.gz");
 
@@ -69,7 +72,7 @@ pub(crate) fn router(document: &OpenApi, docs: &Docs) -> Router<Api> {
     }
     let pages = Arc::new(Pages { document: document.to_string().into(), swagger: Arc::new(swagger), policy: content_policy(docs) });
     Router::new()
-        .route("/", get(to_docs))
+        .route("/", get(front_page))
         .route("/docs", get(to_docs))
         .route("/docs/", get(swagger_page))
         .route("/docs/{*file}", get(swagger_file))
@@ -120,6 +123,14 @@ async fn to_docs(request: Request) -> Response {
     normalise::redirect(&format!("{prefix}/docs/"))
 }
 
+/// Its links are relative, unless the request had the site's prefix, and may lack the slash after it.
+async fn front_page(State(pages): State<Arc<Pages>>, request: Request) -> Response {
+    match request.extensions().get::<Prefix>().map_or("", Prefix::as_str) {
+        "" => html(&pages, FRONT_PAGE),
+        prefix => html(&pages, FRONT_PAGE.replace("href=\"", &format!("href=\"{prefix}/"))),
+    }
+}
+
 async fn document_json(State(pages): State<Arc<Pages>>) -> Response {
     let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json")), (header::CACHE_CONTROL, NO_CACHE)];
     (headers, pages.document.clone()).into_response()
@@ -154,12 +165,16 @@ fn swagger(pages: &Pages, file: &str) -> Response {
 }
 
 async fn redoc_page(State(pages): State<Arc<Pages>>) -> Response {
+    html(&pages, REDOC_PAGE)
+}
+
+fn html(pages: &Pages, page: impl IntoResponse) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
         (header::CACHE_CONTROL, NO_CACHE),
         (header::CONTENT_SECURITY_POLICY, pages.policy.clone()),
     ];
-    (headers, REDOC_PAGE).into_response()
+    (headers, page).into_response()
 }
 
 async fn redoc_script() -> Response {

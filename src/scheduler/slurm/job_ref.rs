@@ -16,7 +16,7 @@ impl<'a> JobRef<'a> {
             Some((job, part)) => is_number(job) && is_number(part),
             None => is_number(text) || is_sluid(text),
         };
-        is_valid.then_some(Self(text))
+        (is_valid && !text.starts_with('0')).then_some(Self(text))
     }
 
     /// The id that reads are asked with. Each command reads a list of tasks differently, so that they are asked for the whole array.
@@ -93,8 +93,10 @@ fn is_sluid(text: &str) -> bool {
     text.len() == 14 && text.strip_prefix('s').is_some_and(|digits| digits.bytes().all(is_digit))
 }
 
+/// Whether this can be the number of a job or of a part of it. Slurm's are of 32 bits, of which the two largest mean something else
+/// (`NO_VAL`, `INFINITE`); of larger ones its commands take the lower bits alone, and mean another job.
 fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 10 && text.bytes().all(|byte| byte.is_ascii_digit())
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u32>().is_ok_and(|number| number < 0xffff_fffe)
 }
 
 /// The id that a record is shown under. The tasks of an array that still wait share one record (`123_[4-10%2]`), whose id
@@ -128,7 +130,7 @@ mod tests {
 
     #[test]
     fn jobs_tasks_and_components_are_ids_of_slurm() {
-        for text in ["1", "123_4", "123+1", "4294967295"] {
+        for text in ["1", "123_4", "123+1", "123_0", "4294967293"] {
             assert_eq!(JobRef::new(&id(text)).map(JobRef::as_str), Some(text));
         }
     }
@@ -150,7 +152,7 @@ mod tests {
 
     #[test]
     fn steps_and_ids_of_other_schedulers_are_not() {
-        for text in ["1[2].srv", "12.batch", "1_", "abc", "1_2_3", "12345678901"] {
+        for text in ["1[2].srv", "12.batch", "1_", "abc", "1_2_3", "12345678901", "4294967294", "4294968234", "0", "0123", "1_4294967296"] {
             assert_eq!(JobRef::new(&id(text)), None, "{text}");
         }
     }

@@ -3,9 +3,9 @@ begin compress
 trap 'rm -f -- "$temporary"' EXIT
 trap 'exit 143' HUP INT TERM
 # Where the target lies in the source, the archive is not to pack itself, nor to change a directory while it is read.
-touch -- "$temporary" || failed $?
+make_temporary
 own=$name${temporary#"${directory%/}/$name"}
 tar --create --force-local --no-unquote --file="$temporary" $compression $follow --anchored --no-wildcards --exclude="$own" \
     --directory="$directory" --add-file="$name" || failed $?
-mv -f -T -- "$temporary" "$target" || failed $?
+put "$temporary" "$target" || failed $?
 succeeded compressed

@@ -3,8 +3,9 @@ begin compress
 trap 'rm -f -- "$temporary" "$list"' EXIT
 trap 'exit 143' HUP INT TERM
 cd "$directory" || failed $?
+make_temporary
 # By way of a file, since a pipe would hide the exit status of find: what it could not read would be missing silently.
-find $links "./$name" -type f -regex "$pattern" ! -samefile "$list" -print0 >"$list" || failed $?
+find $links "./$name" -type f -regex "$pattern" ! -samefile "$list" ! -samefile "$temporary" -print0 >"$list" || failed $?
 tar --create --force-local --no-unquote --file="$temporary" $compression $follow --null --no-recursion --files-from="$list" || failed $?
-mv -f -T -- "$temporary" "$target" || failed $?
+put "$temporary" "$target" || failed $?
 succeeded compressed

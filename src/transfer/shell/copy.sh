@@ -1,3 +1,8 @@
 begin copy
-cp -f -a $follow -- "$source" "$target" || failed $?
+to=$target
+if [ -d "$target" ]; then to=${target%/}/${source##*/}; fi
+stage "${to%/*}/."
+cp -a $follow -- "$source" "$staged/new" || failed $?
+like "$staged/new" "$source" || failed $?
+merged "$staged/new" "$to" || failed $?
 succeeded copied

@@ -1,3 +1,6 @@
 begin extract
-tar --extract --force-local --no-unquote --file="$source" --directory="$target" $compression || failed $?
+stage "$target"
+mkdir -- "$staged/new" || failed $?
+tar --extract --force-local --no-unquote --file="$source" --directory="$staged/new" $compression || failed $?
+merged "$staged/new" "$target" || failed $?
 succeeded extracted

@@ -1,3 +1,6 @@
 begin move
-mv -f -- "$source" "$target" || failed $?
+to=$target
+if [ -d "$target" ]; then to=${target%/}/${source##*/}; fi
+stage "${to%/*}/."
+moved "$source" "$staged/new" "$to" || failed $?
 succeeded moved

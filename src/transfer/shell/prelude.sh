@@ -13,6 +13,18 @@ failed() {
 # Clients look for these words in the output log.
 succeeded() { say "Files were successfully $1."; }
 
+# Makes a directory in $1 for what is not yet whole. Whatever ends the job, nothing of it is left.
+stage() {
+    staged=$(mktemp -d -- "$1/.goldcrest-XXXXXXXXXXXXXXXX") || failed $?
+    trap 'cleared "$staged"' EXIT
+    trap 'exit 143' HUP INT TERM
+}
+
+# Makes the file that is to become $target: open to its owner alone where it is to have the rights of what is there.
+make_temporary() {
+    if [ -e "$target" ]; then (umask 077 && touch -- "$temporary") || failed $?; else touch -- "$temporary" || failed $?; fi
+}
+
 begin() {
     task=$1
     say "Job ${SLURM_JOB_ID:-${PBS_JOBID:-${GOLDCREST_JOB_ID:-of an unknown id}}}: $task files"

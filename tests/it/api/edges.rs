@@ -95,7 +95,11 @@ async fn a_prefix_is_understood_whether_the_proxy_in_front_takes_it_off_or_not()
     assert_eq!(api.get(SYSTEMS).await.status, 200);
     assert_eq!(api.get("/api/v22/status/systems").await.status, 404);
     assert_eq!(api.get("/api/v2/status/liveness").await.header("location"), Some("/api/v2/status/liveness/"));
-    assert_eq!(api.get("/api/v2").await.header("location"), Some("/api/v2/docs/"));
+    assert_eq!(api.get("/api/v2/docs").await.header("location"), Some("/api/v2/docs/"));
+    for (path, link) in [("/api/v2", "href=\"/api/v2/docs/\""), ("/", "href=\"docs/\"")] {
+        let page = String::from_utf8(api.get(path).await.body).unwrap();
+        assert!(page.contains(link), "{path}: {page}");
+    }
     assert_eq!(api.get("/api/v2/nothing").await.json()["instance"], "/api/v2/nothing");
     assert_eq!(api.document["servers"], json!([{"url": "/api/v2"}]));
 }

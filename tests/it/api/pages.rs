@@ -12,10 +12,13 @@ async fn page(path: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn the_root_leads_to_the_pages() {
-    for path in ["/", "/docs"] {
-        let answer = page(path).await;
-        assert_eq!((answer.status, answer.header("location")), (307, Some("/docs/")), "{path}");
+async fn the_root_says_what_this_is_and_leads_to_the_pages() {
+    let answer = page("/docs").await;
+    assert_eq!((answer.status, answer.header("location")), (307, Some("/docs/")));
+    let html = String::from_utf8(page("/").await.body).unwrap();
+    assert!(html.contains("jobs and files of computing clusters"), "{html}");
+    for link in ["docs/", "redoc", "openapi.json", "status/liveness/"] {
+        assert!(loaded(&html).iter().any(|url| url == link), "{link}");
     }
 }
 
@@ -30,7 +33,7 @@ fn loaded(html: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn the_pages_load_nothing_from_elsewhere_and_all_that_they_load_is_there() {
-    for (path, base) in [("/docs/", "/docs/"), ("/redoc", "/")] {
+    for (path, base) in [("/", "/"), ("/docs/", "/docs/"), ("/redoc", "/")] {
         let answer = page(path).await;
         assert_eq!(answer.status, 200, "{path}");
         assert!(answer.header("content-type").unwrap().starts_with("text/html"));
@@ -46,7 +49,7 @@ async fn the_pages_load_nothing_from_elsewhere_and_all_that_they_load_is_there()
             assert!(!url.contains("//"), "{path} loads {url}");
             let answer = page(&format!("{base}{}", url.trim_start_matches("./"))).await;
             assert_eq!(answer.status, 200, "{path} loads {url}");
-            assert!(answer.header("cache-control").is_some());
+            assert!(answer.header("cache-control").is_some() || url.starts_with("status/"));
         }
     }
 }

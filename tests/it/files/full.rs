@@ -13,7 +13,7 @@ use goldcrest::domain::RemotePath;
 use goldcrest::error::{Classify, Kind};
 use goldcrest::filesystem::sftp::protocol::{Attributes, Request, Response, Status};
 use goldcrest::filesystem::{
-    ArchiveFormat, CompressOptions, CopyOptions, Expected, FileAccess, FilesystemError, PartOptions, Settings, UploadOptions,
+    ArchiveFormat, CompressOptions, Compression, CopyOptions, Expected, FileAccess, FilesystemError, PartOptions, Settings, UploadOptions,
 };
 use tokio::io::DuplexStream;
 
@@ -71,11 +71,14 @@ enum WayIn {
     Upload(usize),
     Part(usize),
     Copy(bool),
+    Move,
     Compress,
+    Extract,
     Unpack,
+    UnpackOver,
 }
 
-const WAYS_IN: [WayIn; 9] = [
+const WAYS_IN: [WayIn; 12] = [
     WayIn::Upload(5_000),
     WayIn::Upload(200_000),
     WayIn::Upload(2_500_000),
@@ -83,8 +86,11 @@ const WAYS_IN: [WayIn; 9] = [
     WayIn::Part(2_500_000),
     WayIn::Copy(false),
     WayIn::Copy(true),
+    WayIn::Move,
     WayIn::Compress,
+    WayIn::Extract,
     WayIn::Unpack,
+    WayIn::UnpackOver,
 ];
 
 async fn write(site: &Site, way_in: WayIn) -> Result<(), FilesystemError> {
@@ -100,6 +106,12 @@ async fn write(site: &Site, way_in: WayIn) -> Result<(), FilesystemError> {
         WayIn::Copy(dereference) => {
             let options = CopyOptions { overwrite: true, dereference };
             site.files.copy(&site.user, &big, &target, options).await
+        }
+        WayIn::Move => site.files.rename(&site.user, &big, &target, true).await,
+        WayIn::Extract => site.files.extract(&site.user, &site.path("old.tar"), &site.path("full"), Compression::None).await,
+        WayIn::UnpackOver => {
+            let archive = pieces(&fs::read(site.local("old.tar")).unwrap());
+            site.files.unpack(&site.user, &site.path("full"), ArchiveFormat::Tar, archive, None).await.map(drop)
         }
         WayIn::Compress => site.files.compress(&site.user, &big, &target, &CompressOptions::default()).await,
         WayIn::Unpack => {
@@ -117,6 +129,9 @@ async fn each_way_in_tells_that_the_file_system_is_full_and_keeps_what_was_there
     site.write("big", noise(2_000_000));
     let old = noise(3_000);
     site.write("full/old", &old);
+    let mut tar = Command::new("tar");
+    tar.arg("-cf").arg(site.local("old.tar")).arg("--transform=s/big/old/").arg("-C").arg(site.local("")).arg("big");
+    assert!(tar.status().unwrap().success());
     for is_full in [true, false] {
         for way_in in WAYS_IN {
             if let WayIn::Part(_) = way_in {
@@ -138,6 +153,7 @@ async fn each_way_in_tells_that_the_file_system_is_full_and_keeps_what_was_there
             assert_eq!(error.kind(), Kind::Conflict, "{way_in:?}: {error:?}");
             assert!(error.to_string().contains("quota"), "{way_in:?}: {error}");
             assert!(fs::read(site.local("full/old")).unwrap() == old, "{way_in:?} changed the file that was there");
+            assert!(site.local("big").exists(), "{way_in:?}");
             let before: Vec<_> = before.into_iter().filter(|name| name != "filler").collect();
             wait_for(Duration::from_secs(10), || disk.names() == before).await;
             let _ = fs::remove_file(site.local("full/.part"));

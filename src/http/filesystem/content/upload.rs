@@ -177,6 +177,9 @@ pub(crate) fn length(headers: &HeaderMap) -> Option<u64> {
 
 /// Content is taken as it comes: what is packed for the way would stay packed.
 pub(crate) fn refuse_encodings(headers: &HeaderMap) -> Result<(), Problem> {
+    if headers.get_all(header::TRANSFER_ENCODING).iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
+        return Err(Problem::new(Kind::Unsupported, "the only transfer coding that is understood is `chunked` (RFC 9112, 6.1)"));
+    }
     match headers.get(header::CONTENT_ENCODING) {
         Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
             Err(Problem::unsupported_media("a content coding is not taken off; send the file as it is"))

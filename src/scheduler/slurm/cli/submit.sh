@@ -4,8 +4,10 @@
 # given. sbatch itself takes a working directory that is not there, and the job fails. Of a heterogeneous job sbatch reads the environment
 # once for each component, so that a pipe will not do.
 # Input: one line with the variables for the job alone, each ended by NUL, as printf's %b reads them; then the script.
-# It runs in the environment of the login: `command` passes over exported functions that are named like programs, what steers sbatch is
+# It runs in the environment of the login: `command` passes over exported functions that are named like programs, those that are named like
+# what the shell has itself are dropped, what steers sbatch is
 # unset, and the job gets that by the file. ksh93 keeps a descriptor open for a program only where it is redirected for that program.
+unset -f echo [ test kill wait read printf 2>/dev/null;
 choice=$1; het=$2; script=$3; gc_attempt=;
 if [ -n "$5" ]; then begin_record "$5" "$6" "$7" "$8" "$9"; fi;
 [ -d "$4/." ] || { printf "sbatch: error: the working directory does not exist, or may not be entered: %s\n" "$4" >&2; exit 1; };
