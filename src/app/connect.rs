@@ -62,8 +62,8 @@ pub async fn try_connections(config: Config, mut show: impl FnMut(Step)) -> Resu
             not_tried(&mut show, &name, "everything that needs a token");
             continue;
         }
-        let advice = "service_account must be a client that may use the client credentials grant at token_url, and auth.authentication.issuer and \
-            audience must be those of its tokens";
+        let advice = "service_account must be a client that may use the client credentials grant at token_url, and auth.authentication.issuer, \
+            audience and username_claim must fit its tokens";
         let token = async { member.account.principal().await };
         let Some(principal) = step_with(&mut show, (&name, "token of the service account"), advice, token, |principal| {
             format!("user {}", principal.username)
@@ -148,7 +148,8 @@ async fn work(show: &mut impl FnMut(Step), name: &str, (member, client): (&Membe
 }
 
 async fn log_in(show: &mut impl FnMut(Step), name: &str, files: &Files, principal: &Principal) -> bool {
-    let advice = "the host key must be known (ssh.host_keys), and the cluster must take the key of ssh_credentials for this account";
+    let advice =
+        "ssh_credentials must have a key for this account that the cluster accepts, and the host key must be known (ssh.host_keys)";
     let login = files.transport.exec(principal, brief(CommandLine::new("true")));
     let what = format!("SSH login as {}", principal.username);
     let logged_in = step_with(show, (name, &what), advice, login, |output| match output.exit {
@@ -185,12 +186,25 @@ async fn version(show: &mut impl FnMut(Step), name: &str, files: &Files, config:
     };
     let configured = &config.common().version;
     let asking = files.transport.exec(principal, brief(line));
-    let advice = "its commands must be on the account's PATH";
-    step_with(show, (name, "scheduler version"), advice, asking, |output| {
+    let advice =
+        "its commands must be on the account's PATH, and scheduler.version, which clients are shown, must be the version that runs";
+    let compared = async {
+        let output = asking.await.map_err(std::io::Error::other)?;
         let said = bytes_to_text(if output.stdout.is_empty() { &output.stderr } else { &output.stdout });
-        format!("it says \"{}\", configured is {configured}", said.lines().next().unwrap_or_default().trim())
+        let said = said.lines().next().unwrap_or_default().trim().to_owned();
+        let found = format!("it says \"{said}\", configured is {configured}");
+        let is_another = release(&said).zip(release(configured)).is_some_and(|(runs, configured)| runs != configured);
+        if is_another { Err(std::io::Error::other(found)) } else { Ok(found) }
+    };
+    step(show, (name, "scheduler version"), advice, compared).await;
+}
+
+/// The first two numbers of the first version in a text, such as 24 and 11 of `slurm 24.11.5`.
+fn release(text: &str) -> Option<[u32; 2]> {
+    text.split_whitespace().find_map(|word| {
+        let mut numbers = word.split('.').map_while(|number| number.parse().ok());
+        Some([numbers.next()?, numbers.next()?])
     })
-    .await;
 }
 
 /// A command that takes no input and prints little.
@@ -229,4 +243,24 @@ async fn step_with<T, E: std::error::Error + 'static>(
     let shown = outcome.as_ref().map(found).map_err(Clone::clone);
     show(Step { subject: subject.to_owned(), name: name.to_owned(), outcome: Some(shown), advice });
     outcome.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::release;
+
+    #[test]
+    fn the_release_is_read_out_of_what_schedulers_say_and_people_configure() {
+        for (text, expected) in [
+            ("slurm 22.05.8", Some([22, 5])),
+            ("slurm-wlm 24.11.5", Some([24, 11])),
+            ("pbs_version = 23.06.06", Some([23, 6])),
+            ("24.11", Some([24, 11])),
+            ("24.11.0", Some([24, 11])),
+            ("newest", None),
+            ("24", None),
+        ] {
+            assert_eq!(release(text), expected, "{text}");
+        }
+    }
 }

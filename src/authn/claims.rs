@@ -1,7 +1,7 @@
 //! Checks the claims of a token whose signature is valid: is it an access token for this service, and valid now?
 //!
 //! Pure: the clock is an argument. Every reason is a fixed text, so that no part of a token can reach an answer or a log, except the
-//! issuer, which is not secret.
+//! issuer and the audiences, which are not secret.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::{AuthnError, Config, usernames};
 use crate::domain::{Principal, Secret, Username};
 
-/// The most characters of an issuer that are shown.
+/// The most characters of an issuer, or of the audiences, that are shown.
 const MAX_SHOWN: usize = 200;
 
 /// The rules of RFC 9068, section 4, and RFC 8725, section 3, with what the site configured.
@@ -23,11 +23,8 @@ pub(super) fn principal(
     check_kind(claims, header_type)?;
     let expires_at = check_times(claims, config, now)?;
     check_issuer_and_audience(claims, config)?;
-    let username = at_path(claims, &config.username_claim)
-        .and_then(Value::as_str)
-        .ok_or(AuthnError::Invalid("it lacks the claim that holds the user name"))?;
-    let username =
-        Username::new(username).map_err(|_| AuthnError::Invalid("the claim that holds the user name has no usable user name"))?;
+    let username = at_path(claims, &config.username_claim).and_then(Value::as_str).and_then(|name| Username::new(name).ok());
+    let username = username.ok_or_else(|| AuthnError::UsernameClaim { claim: config.username_claim.clone() })?;
     usernames::check(&username, config)?;
     let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
     Ok(Principal {
@@ -105,14 +102,10 @@ fn check_issuer_and_audience(claims: &Map<String, Value>, config: &Config) -> Re
         return Err(AuthnError::Issuer { seen: printable(issuer.unwrap_or("nobody")), wanted: wanted.clone() });
     }
     if !config.audience.is_empty() {
-        let accepted = |audience: &Value| audience.as_str().is_some_and(|audience| config.audience.iter().any(|own| own == audience));
-        let meant_for_us = match claims.get("aud") {
-            Some(Value::Array(audiences)) => audiences.iter().any(accepted),
-            Some(audience) => accepted(audience),
-            None => false,
-        };
-        if !meant_for_us {
-            return Err(AuthnError::Invalid("it is meant for another audience"));
+        let seen = texts(claims.get("aud"));
+        if !seen.iter().any(|audience| config.audience.contains(audience)) {
+            let seen = if seen.is_empty() { "nobody".to_owned() } else { printable(&seen.join(", ")) };
+            return Err(AuthnError::Audience { seen, wanted: config.audience.join(", ") });
         }
     }
     Ok(())

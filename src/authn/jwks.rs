@@ -214,9 +214,11 @@ impl Jwks {
             match outcome {
                 Ok(list) => lists.push(Arc::new(list)),
                 Err(error) => {
-                    tracing::warn!(error = %ErrorChain(&error), "the last keys are kept");
+                    let last = state.keys.lists.get(index).cloned().unwrap_or_default();
+                    let effect = if last.is_empty() { "no keys have been read from it yet" } else { "the last keys are kept" };
+                    tracing::warn!(error = %ErrorChain(&error), "{effect}");
                     failure = Some(Arc::new(error));
-                    lists.push(state.keys.lists.get(index).cloned().unwrap_or_default());
+                    lists.push(last);
                 }
             }
         }

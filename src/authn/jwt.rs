@@ -104,7 +104,7 @@ impl JwtAuthenticator {
         let keys = self.jwks.keys_or_read().await.map_err(|error| AuthnError::KeysUnavailable(Box::new(error)))?;
         let epoch = match parts.check_signature(&keys) {
             Signature::Holds => keys.epoch,
-            Signature::DoesNotHold => return Err(AuthnError::Signature("its signature does not hold")),
+            Signature::DoesNotHold => return Err(AuthnError::Signature("its signature is not valid")),
             Signature::UnknownKey => {
                 // A token that does not hold whoever signed it is no reason to ask the provider.
                 claims::principal(&parts.claims()?, parts.header.typ.as_deref(), &self.config, token, Timestamp::now())?;
@@ -112,7 +112,7 @@ impl JwtAuthenticator {
                 let keys = self.jwks.keys_after_unknown(is_known).await.ok_or(AuthnError::KeyNotYetKnown)?;
                 match parts.check_signature(&keys) {
                     Signature::Holds => keys.epoch,
-                    Signature::DoesNotHold => return Err(AuthnError::Signature("its signature does not hold")),
+                    Signature::DoesNotHold => return Err(AuthnError::Signature("its signature is not valid")),
                     Signature::UnknownKey => {
                         // While a key set cannot be read, the key may well be a good one that is new.
                         return Err(match self.jwks.failure() {
@@ -183,7 +183,7 @@ enum Signature {
 
 impl<'a> Parts<'a> {
     fn split(token: &'a str) -> Result<Self, AuthnError> {
-        const NO_TOKEN: AuthnError = AuthnError::Invalid("it is no JSON Web Token");
+        const NO_TOKEN: AuthnError = AuthnError::Invalid("it is not a JSON Web Token");
         let (message, signature) = token.rsplit_once('.').ok_or(NO_TOKEN)?;
         let (header, payload) = message.split_once('.').ok_or(NO_TOKEN)?;
         if payload.contains('.') {
@@ -213,7 +213,7 @@ impl<'a> Parts<'a> {
     }
 
     fn claims(&self) -> Result<Map<String, Value>, AuthnError> {
-        const NO_CLAIMS: AuthnError = AuthnError::Invalid("its claims are no JSON object");
+        const NO_CLAIMS: AuthnError = AuthnError::Invalid("its claims are not a JSON object");
         let payload = URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| NO_CLAIMS)?;
         serde_json::from_slice(&payload).map_err(|_| NO_CLAIMS)
     }

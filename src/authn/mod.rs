@@ -82,6 +82,20 @@ pub enum AuthnError {
         /// The configured one.
         wanted: String,
     },
+    /// It was issued for other services than this one.
+    #[error("the access token is not valid: it is meant for another audience, {seen}; this service takes tokens for {wanted}")]
+    Audience {
+        /// The token's `aud`.
+        seen: String,
+        /// The configured ones.
+        wanted: String,
+    },
+    /// The configured claim is absent, or is no user name.
+    #[error("the access token is not valid: it has no usable user name in the claim `{claim}` (auth.authentication.username_claim)")]
+    UsernameClaim {
+        /// The configured claim.
+        claim: String,
+    },
     /// Its signature cannot be verified with a known key, for this reason.
     #[error("the access token is not valid: {0}")]
     Signature(&'static str),
@@ -107,9 +121,14 @@ pub enum AuthnError {
 impl Classify for AuthnError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Invalid(_) | Self::Issuer { .. } | Self::Signature(_) | Self::Expired | Self::EndsTooSoon { .. } | Self::TooLong(_) => {
-                Kind::Unauthenticated
-            }
+            Self::Invalid(_)
+            | Self::Issuer { .. }
+            | Self::Audience { .. }
+            | Self::UsernameClaim { .. }
+            | Self::Signature(_)
+            | Self::Expired
+            | Self::EndsTooSoon { .. }
+            | Self::TooLong(_) => Kind::Unauthenticated,
             Self::Username { .. } => Kind::Forbidden,
             Self::KeysUnavailable(_) | Self::KeyNotYetKnown | Self::ServiceAccount(_) => Kind::Unavailable,
         }

@@ -111,7 +111,7 @@ pub enum Decision {
 #[derive(Debug, thiserror::Error)]
 pub enum AuthzError {
     /// The authorization service gave no valid answer. Nothing is allowed then.
-    #[error("the authorization service does not answer")]
+    #[error("the authorization service gave no decision")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 

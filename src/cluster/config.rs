@@ -93,7 +93,9 @@ pub struct ProbingConfig {
     #[serde(default = "default_interval", alias = "interval")]
     #[schemars(extend("x-aliases" = ["interval"]))]
     pub interval_check: u64,
-    /// Services to check. If empty, nothing is checked, and no request is refused because of an unhealthy service.
+    /// Services to check: `ssh`, `scheduler`, `filesystem` (or `filesystems`) and `storage` (or `s3`). If empty, nothing is checked, and
+    /// no request is refused because of an unhealthy service.
+    #[schemars(extend("propertyNames" = {"enum": ["ssh", "scheduler", "filesystem", "filesystems", "storage", "s3"]}))]
     pub services: Option<BTreeMap<ServiceType, ProbeConfig>>,
 }
 
@@ -143,8 +145,9 @@ pub enum FileSystemDataType {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", default)]
 pub struct DataOperation {
-    /// Size limit in bytes of FirecREST's forms of upload and download, and of the answers of `head`, `tail` and `view`. `none` removes
-    /// the limit; `head`, `tail` and `view`, which are built in memory, then keep 5 MiB.
+    /// Size limit in bytes of FirecREST's forms of upload and download, and of the answers of `head`, `tail` and `view`: `view` returns at
+    /// most this much from `offset` on, and does not report that there is more. `none` removes the limit; `head`, `tail` and `view`, which
+    /// are built in memory, then keep 5 MiB.
     pub max_ops_file_size: SizeLimit,
     /// Size limit in bytes of streams (downloads with `Range`, `PUT` uploads, resumable uploads, archives), or `none`.
     pub max_stream_size: SizeLimit,

@@ -164,7 +164,9 @@ impl Cluster {
     pub fn check(&self, path: RemotePath) -> Result<RemotePath, GateError> {
         self.files_without_health_check()?;
         if !self.config.file_systems.iter().any(|fs| path.is_within(&fs.path)) {
-            return Err(GateError::Outside { path, system: self.config.name.clone() });
+            let roots: Vec<String> = self.config.file_systems.iter().map(|fs| fs.path.to_text()).collect();
+            let file_systems = if roots.is_empty() { "none".to_owned() } else { roots.join(", ") };
+            return Err(GateError::Outside { path, system: self.config.name.clone(), file_systems });
         }
         if let Some(entry) = self.health.borrow().unhealthy_filesystem(&path) {
             let on = entry.path.as_ref().map(RemotePath::to_text).unwrap_or_default();
@@ -213,12 +215,17 @@ pub enum GateError {
     #[error(transparent)]
     Path(#[from] InvalidPath),
     /// The path lies outside every configured file system.
-    #[error("The provided path ({path}) does not match any of the defined filesystem paths for the requested system ({system}).")]
+    #[error(
+        "The provided path ({path}) does not match any of the defined filesystem paths for the requested system ({system}). Its file \
+         systems: {file_systems}"
+    )]
     Outside {
         /// The normalised path.
         path: RemotePath,
         /// The system.
         system: SystemName,
+        /// Its file systems.
+        file_systems: String,
     },
 }
 

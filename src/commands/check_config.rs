@@ -85,10 +85,7 @@ fn summary(config: &Config) -> String {
             "listens on".to_owned(),
             format!("{} ({}), under {root}", config.server.listen, if config.server.tls.is_some() { "https" } else { "http" }),
         ),
-        (
-            "metrics".to_owned(),
-            config.metrics.as_ref().map_or_else(|| "shown nowhere".to_owned(), |metrics| format!("on {}", metrics.listen)),
-        ),
+        ("metrics".to_owned(), config.metrics.as_ref().map_or_else(|| "off".to_owned(), |metrics| format!("on {}", metrics.listen))),
         ("tokens".to_owned(), format!("for {audience}, user name in {}", authentication.username_claim)),
         ("token keys".to_owned(), keys.join(", ")),
         ("authorization".to_owned(), authorization),

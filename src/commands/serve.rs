@@ -62,7 +62,7 @@ pub(super) async fn run(loaded: Loaded, file: PathBuf) -> Result<(), String> {
     let listener = bind("server.listen", address).await?;
     if let Some(address) = metrics {
         app = app.with_metrics(bind("metrics.listen", address).await?);
-        tracing::info!(%address, "metrics are shown");
+        tracing::info!(%address, "metrics are served");
     }
     allow_many_files();
     let stop = lifecycle.token();

@@ -79,12 +79,18 @@ impl Interpreter {
 
     /// The value as `T`, unless it is absent or wrong. What is required and absent was noted in the walk.
     pub(super) fn typed<T: DeserializeOwned>(&mut self, value: Option<Json>, path: &str) -> Option<T> {
-        match serde_path_to_error::deserialize(value?) {
+        let value = value?;
+        match serde_path_to_error::deserialize(&value) {
             Ok(value) => Some(value),
             Err(error) => {
                 // What the walk found already is not said a second time in serde's words.
                 if !self.problems.iter().any(|problem| is_within(&problem.path, path)) {
-                    self.report(&full_path(path, error.path()), error.inner().to_string());
+                    let key = full_path(path, error.path());
+                    let (reason, written) = (error.inner().to_string(), member(&value, error.path()).and_then(Json::as_str));
+                    match written.filter(|text| !is_secret(&key, text) && !reason.contains(text)) {
+                        Some(text) => self.report(&key, format!("{reason}: {}", shown(&key, text))),
+                        None => self.report(&key, reason),
+                    }
                 }
                 None
             }
@@ -174,12 +180,10 @@ impl Interpreter {
         let Value::Mapping(entries) = &node.value else { return self.wrong(path, schema) };
         let empty = Map::new();
         let properties = schema.get("properties").and_then(Json::as_object).unwrap_or(&empty);
-        let others = schema.get("additionalProperties").filter(|others| others.as_bool() != Some(false));
         let mut members = Map::new();
         for (written, child) in entries {
             let Some((name, property)) = property(properties, written) else {
-                let is_closed = schema.get("additionalProperties").and_then(Json::as_bool) == Some(false);
-                self.other((written, child), (others, is_closed), properties, path, &mut members);
+                self.other((written, child), schema, path, &mut members);
                 continue;
             };
             let child_path = join(path, name);
@@ -206,30 +210,37 @@ impl Interpreter {
         Some(Json::Object(members))
     }
 
-    /// A key that is not among the named ones: data where the schema allows any key, a mistake where it is closed, else unknown.
-    fn other(
-        &mut self,
-        (written, child): (&str, &Node),
-        (others, is_closed): (Option<&Json>, bool),
-        properties: &Map<String, Json>,
-        path: &str,
-        members: &mut Map<String, Json>,
-    ) {
+    /// A key that is not among the named ones: data where the schema allows such a key, a mistake where it allows no other, else unknown.
+    fn other(&mut self, (written, child): (&str, &Node), schema: &Json, path: &str, members: &mut Map<String, Json>) {
         let child_path = join(path, written);
-        if let Some(others) = others {
+        let (others, keys) = (schema.get("additionalProperties"), schema.get("propertyNames").map(names).unwrap_or_default());
+        let is_allowed = keys.is_empty() || keys.contains(&written);
+        if let Some(others) = others.filter(|others| is_allowed && others.as_bool() != Some(false)) {
             let value = self.value(child, others, &child_path);
             members.insert(written.to_owned(), value.unwrap_or(Json::Null));
             return;
         }
-        let wanted = snake_case(written);
-        let nearest = nearest_name(&wanted, properties.keys().map(String::as_str));
+        let named = schema.get("properties").and_then(Json::as_object).into_iter().flat_map(Map::keys).map(String::as_str);
+        let nearest = nearest_name(&snake_case(written), named.chain(keys.iter().copied()));
         let hint = nearest.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
-        let (list, word) = if is_closed { (&mut self.problems, "unknown key") } else { (&mut self.warnings, "unknown key, ignored") };
-        list.push(Problem::new(child_path, format!("{word}{hint}")).at(Some(&child.origin)));
+        let unknown = |word: &str| Problem::new(child_path, format!("{word}{hint}")).at(Some(&child.origin));
+        match others {
+            Some(_) if keys.is_empty() => self.problems.push(unknown("unknown key")),
+            Some(_) => self.problems.push(unknown("unknown key").allowed(one_of(&keys))),
+            None => self.warnings.push(unknown("unknown key, ignored")),
+        }
     }
 
     fn array(&mut self, node: &Node, schema: &Json, path: &str) -> Option<Json> {
-        let Value::Sequence(items) = &node.value else { return self.wrong(path, schema) };
+        let items = match &node.value {
+            Value::Sequence(items) => items,
+            // A list of one, without its brackets.
+            Value::Scalar { text, .. } if !text.is_empty() => {
+                self.report_allowing(path, format!("is not of the right kind: {}", shown(path, text)), describe(schema));
+                return None;
+            }
+            Value::Scalar { .. } | Value::Mapping(_) => return self.wrong(path, schema),
+        };
         let any = Json::Bool(true);
         let item_schema = schema.get("items").unwrap_or(&any);
         let values =
@@ -356,9 +367,18 @@ impl Interpreter {
             let names = option.get("required").and_then(Json::as_array).into_iter().flatten();
             names.filter_map(Json::as_str).map(str::to_owned).collect()
         };
-        match options.iter().find(|option| required(option).iter().all(|name| keys.contains(name))) {
-            Some(option) => self.value(node, option, path),
-            None => {
+        let meant: Vec<&Json> = options.iter().copied().filter(|option| required(option).iter().all(|name| keys.contains(name))).collect();
+        match meant[..] {
+            [option] => self.value(node, option, path),
+            [one, other, ..] => {
+                // Each of them alone would be right, and it must not be left to us which of them counts.
+                let key = required(other).join(" and ");
+                let origin = entries.iter().find(|(name, _)| snake_case(name) == key).map(|(_, node)| &node.origin);
+                let reason = format!("has no effect beside `{}`: choose one of them", required(one).join(" and "));
+                self.problems.push(Problem::new(join(path, &key), reason).at(origin.or(Some(&node.origin))));
+                None
+            }
+            [] => {
                 let ways: Vec<String> = options.iter().map(|option| required(option).join(" and ")).collect();
                 let ways: Vec<&str> = ways.iter().map(String::as_str).collect();
                 self.report_allowing(path, "lacks the key that says of which kind it is", one_of(&ways));
@@ -380,15 +400,31 @@ impl Interpreter {
 }
 
 /// A wrong value as a message may show it: bounded, on one line, and not at all where the key says that it is a secret.
-fn shown(path: &str, text: &str) -> String {
+pub(super) fn shown(path: &str, text: &str) -> String {
     const MAX_SHOWN: usize = 80;
-    let path = path.to_ascii_lowercase();
-    if ["secret", "passphrase", "password", "private_key", "api_token", "access_key"].iter().any(|word| path.contains(word)) {
-        return "what it is is not shown".to_owned();
+    if is_secret(path, text) {
+        return "the value is not shown".to_owned();
     }
     let plain: String = text.chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
     let more = if text.chars().count() > MAX_SHOWN { "..." } else { "" };
     format!("`{plain}{more}`")
+}
+
+/// Whether a key says that its value is a secret, or the value is a URL that holds one.
+fn is_secret(path: &str, text: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    ["secret", "passphrase", "password", "private_key", "api_token", "access_key", "private_url"].iter().any(|word| path.contains(word))
+        || (text.contains("://") && text.contains(['@', '?']))
+}
+
+/// The value at a path.
+fn member<'a>(value: &'a Json, path: &serde_path_to_error::Path) -> Option<&'a Json> {
+    use serde_path_to_error::Segment;
+    path.iter().try_fold(value, |value, segment| match segment {
+        Segment::Seq { index } => value.get(index),
+        Segment::Map { key } => value.get(key),
+        Segment::Enum { .. } | Segment::Unknown => Some(value),
+    })
 }
 
 /// Whether everybody on this machine may read a file.

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::interpret::{Interpreter, is_world_readable};
+use super::interpret::{Interpreter, is_world_readable, shown};
 use crate::domain::{RemotePath, ServiceType, SystemName};
 use crate::error::ErrorChain;
-use crate::rest::Url;
+use crate::rest::{InvalidUrl, Url};
 use crate::scheduler::slurm::{self, ApiVersion};
 use crate::scheduler::{self, ConnectionMode, MAX_FRESHNESS};
 use crate::{authn, authz, cluster, credentials, http, service, ssh, store, transfer};
@@ -31,7 +31,7 @@ pub(super) fn server(walk: &mut Interpreter, config: &http::Config) {
     }
     maintenance(walk, "server.maintenance", &config.maintenance);
     if let Some(error) = config.tls.as_ref().and_then(|tls| tls.check().err()) {
-        walk.report("server.tls", ErrorChain(&error).to_string());
+        walk.report(error.key(), ErrorChain(&error).to_string());
     }
     if let Some(key) = config.tls.as_ref().map(|tls| &tls.private_key).filter(|key| is_world_readable(key)) {
         walk.warning("server.tls.private_key", format!("{} can be read by everybody: chmod o-r it", key.display()));
@@ -132,8 +132,7 @@ fn authentication(walk: &mut Interpreter, config: &authn::Config) {
     }
     for (index, certs) in config.public_certs.iter().enumerate() {
         if let Err(error) = authn::Source::parse(certs) {
-            let path = format!("{}[{index}]", key("public_certs"));
-            walk.report_allowing(&path, error.to_string(), "an https://, http:// or file:/// URL");
+            not_a_url(walk, &format!("{}[{index}]", key("public_certs")), certs, &error, "an https://, http:// or file:/// URL");
         }
         if let Some(file) = certs.strip_prefix("file://").filter(|file| !std::path::Path::new(file).is_file()) {
             walk.warning(&format!("{}[{index}]", key("public_certs")), format!("{file} is no file: no token is accepted before it is one"));
@@ -152,7 +151,7 @@ fn authentication(walk: &mut Interpreter, config: &authn::Config) {
     if config.refused_usernames.is_empty() {
         walk.warning(&key("refused_usernames"), "is empty: a token that names root acts as root");
     }
-    if config.audience.is_empty() {
+    if config.audience.is_empty() && !walk.is_wrong(&key("audience")) {
         walk.warning(&key("audience"), "is not set: tokens that were issued for other applications are accepted");
     }
     if config.issuer.is_none() {
@@ -251,10 +250,6 @@ pub(super) fn clusters(walk: &mut Interpreter, clusters: &[(usize, cluster::Conf
         at_least_one(walk, &format!("{path}.probing.interval_check"), config.probing.interval_check);
         for (service, probe) in config.probing.services.iter().flatten() {
             let key = format!("{path}.probing.services.{}", service.name());
-            if *service == ServiceType::Exception {
-                walk.report_allowing(&key, "is nothing to probe", "scheduler | filesystem | ssh | storage");
-                continue;
-            }
             at_least_one(walk, &format!("{key}.timeout"), probe.timeout);
             if *service != ServiceType::S3 && !config.services().any(|has| has == *service) {
                 walk.warning(&key, "has no effect: the system has no such service");
@@ -480,8 +475,14 @@ fn is_host(text: &str) -> bool {
 
 fn url(walk: &mut Interpreter, path: &str, text: &str) {
     if let Err(error) = Url::parse(text) {
-        walk.report_allowing(path, error.to_string(), "an http:// or https:// URL");
+        not_a_url(walk, path, text, &error, "an http:// or https:// URL");
     }
+}
+
+/// A text is not the URL that it should be. It is shown unless it may hold a password.
+fn not_a_url(walk: &mut Interpreter, path: &str, text: &str, error: &InvalidUrl, allowed: &str) {
+    let written = if text.contains(['@', '?']) { String::new() } else { format!(": {}", shown(path, text)) };
+    walk.report_allowing(path, format!("{error}{written}"), allowed);
 }
 
 fn at_least_one(walk: &mut Interpreter, path: &str, value: u64) {

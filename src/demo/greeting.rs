@@ -88,8 +88,9 @@ impl Greeting<'_> {
         writeln!(out, "{dim}It runs commands as {user} for whoever holds the token or the secret below.{plain}\n")?;
         for (what, value) in [
             ("API", url.clone()),
-            ("Documentation", self.docs()),
+            ("Documentation", format!("{} (Authorize: the client id and secret below, or the token as HTTPBearer)", self.docs())),
             ("Token issuer", self.issuer.to_owned()),
+            ("Token endpoint", self.token_url.to_owned()),
             ("SSH server", format!("{}, commands and files as {user}", self.ssh)),
             ("Systems", self.systems.join(", ")),
             ("File systems", self.file_systems.join(", ")),
@@ -97,9 +98,11 @@ impl Greeting<'_> {
             writeln!(out, "  {what:<15}{value}")?;
         }
 
+        let (id, secret, token_url) = (self.client_id, self.client_secret.expose(), self.token_url);
+        heading(out, "For the shell, as the user guide uses it")?;
+        writeln!(out, "  export URL={url} TOKEN_URL={token_url} CLIENT_ID={id} CLIENT_SECRET={secret}")?;
         heading(out, &format!("A token, valid for {}", duration(self.holds)))?;
         writeln!(out, "  export TOKEN={}", self.token.expose())?;
-        let (id, secret, token_url) = (self.client_id, self.client_secret.expose(), self.token_url);
         heading(out, "A new one, when it has ended")?;
         let renewal = format!("curl -sS -u {id}:{secret} -d grant_type=client_credentials {token_url}");
         writeln!(out, "  export TOKEN=$({renewal} | sed {TOKEN_OF_ANSWER})")?;
@@ -204,6 +207,16 @@ mod tests {
         let script = format!("curl() {{ echo '{answer}'; }}; {line}; printf %s \"$TOKEN\"");
         let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
         assert_eq!(String::from_utf8(output.stdout).unwrap(), "d.e-_f", "{script}");
+    }
+
+    #[test]
+    fn a_shell_knows_the_variables_of_the_user_guide_afterwards() {
+        let text = text(false);
+        let line = text.lines().find(|line| line.contains("export URL=")).unwrap();
+        let script = format!("{line}; echo $URL $TOKEN_URL $CLIENT_ID $CLIENT_SECRET");
+        let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(said.trim(), "http://127.0.0.1:8025 http://127.0.0.1:2/token demo-user s3cret");
     }
 
     fn text(colours: bool) -> String {

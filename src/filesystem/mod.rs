@@ -109,6 +109,9 @@ pub enum FilesystemError {
     /// directory`, aiida-firecrest for `cannot statx`.
     #[error("cannot statx '{0}': No such file or directory")]
     NotFound(RemotePath),
+    /// The directory in which a file is to be made does not exist, or is none.
+    #[error("there is no directory {0}: No such file or directory")]
+    NoDirectory(RemotePath),
     /// The cluster forbids it to the caller.
     #[error("{0}: Permission denied")]
     Denied(RemotePath),
@@ -216,6 +219,14 @@ impl FilesystemError {
     fn beside(self, target: &RemotePath) -> Self {
         match self {
             Self::Denied(_) => Self::ClosedDirectory(target.parent().unwrap_or_else(|| target.clone())),
+            error => error.in_making(target),
+        }
+    }
+
+    /// The same error where it stands for making `path`: what does not exist is then its directory.
+    fn in_making(self, path: &RemotePath) -> Self {
+        match self {
+            Self::NotFound(_) => Self::NoDirectory(path.parent().unwrap_or_else(|| path.clone())),
             error => error,
         }
     }
@@ -247,7 +258,7 @@ fn sizeless(path: &RemotePath) -> FilesystemError {
 impl Classify for FilesystemError {
     fn kind(&self) -> Kind {
         match self {
-            Self::NotFound(_) => Kind::NotFound,
+            Self::NotFound(_) | Self::NoDirectory(_) => Kind::NotFound,
             Self::Denied(_) | Self::ClosedDirectory(_) | Self::NotPermitted(_) | Self::Incomplete { .. } => Kind::Forbidden,
             Self::Unsupported(_) => Kind::Unsupported,
             Self::Exists(_) | Self::WrongType { .. } | Self::Invalid(_) | Self::Interrupted(_) | Self::Range(_) | Self::Digest(_) => {

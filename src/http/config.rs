@@ -113,7 +113,7 @@ pub struct MetricsConfig {
 
 fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let wrong = |_| serde::de::Error::custom("is no IP address with a port (allowed: such as 127.0.0.1:8000, 0.0.0.0:8000 or [::]:8000)");
+    let wrong = |_| serde::de::Error::custom("is no IP address with a port, such as 127.0.0.1:8000 or [::]:8000");
     text.parse().map_err(wrong)
 }
 

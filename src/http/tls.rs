@@ -17,7 +17,7 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{self, ServerConfig};
+use tokio_rustls::rustls::{self, InconsistentKeys, ServerConfig};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
@@ -52,39 +52,66 @@ type Stamp = [Option<SystemTime>; 2];
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("server.tls: {} cannot be read", path.display())]
+    #[error("{} cannot be read", path.display())]
     Read {
+        /// The key that names it.
+        key: &'static str,
         /// Which file.
         path: PathBuf,
         /// Why not.
         source: io::Error,
     },
     /// The file holds no certificate in PEM form.
-    #[error("server.tls.certificate: {} holds no certificate in PEM form", .0.display())]
+    #[error("{} holds no certificate in PEM form", .0.display())]
     NoCertificate(PathBuf),
     /// The file holds no private key that can be used.
-    #[error("server.tls.private_key: {} holds no private key in PEM form without a passphrase", .0.display())]
+    #[error("{} holds no private key in PEM form without a passphrase", .0.display())]
     NoKey(PathBuf),
     /// Key and certificate are not of one pair, or of a kind that TLS does not use.
-    #[error("server.tls: certificate and key cannot be used together")]
-    Pair(#[from] rustls::Error),
+    #[error("certificate and key cannot be used together")]
+    Pair(#[source] rustls::Error),
+    /// Each can be used, and the key is another certificate's.
+    #[error("the private key is not that of the certificate")]
+    Mismatch,
+}
+
+impl TlsError {
+    /// The configuration key that is wrong.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Read { key, .. } => key,
+            Self::NoCertificate(_) => "server.tls.certificate",
+            Self::NoKey(_) | Self::Mismatch => "server.tls.private_key",
+            Self::Pair(_) => "server.tls",
+        }
+    }
+}
+
+impl From<rustls::Error> for TlsError {
+    fn from(error: rustls::Error) -> Self {
+        match error {
+            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => Self::Mismatch,
+            error => Self::Pair(error),
+        }
+    }
 }
 
 impl TlsConfig {
     fn acceptor(&self) -> Result<TlsAcceptor, TlsError> {
-        let read = |path: &PathBuf| {
+        let read = |key: &'static str, path: &PathBuf| {
             let text = std::fs::File::open(path).and_then(|file| {
                 let mut text = Vec::new();
                 io::Read::read_to_end(&mut io::Read::take(file, MAX_FILE), &mut text).map(|_| text)
             });
-            text.map_err(|source| TlsError::Read { path: path.clone(), source })
+            text.map_err(|source| TlsError::Read { key, path: path.clone(), source })
         };
         let chain: Vec<CertificateDer<'static>> =
-            CertificateDer::pem_slice_iter(&read(&self.certificate)?).filter_map(Result::ok).collect();
+            CertificateDer::pem_slice_iter(&read("server.tls.certificate", &self.certificate)?).filter_map(Result::ok).collect();
         if chain.is_empty() {
             return Err(TlsError::NoCertificate(self.certificate.clone()));
         }
-        let key = PrivateKeyDer::from_pem_slice(&read(&self.private_key)?).map_err(|_| TlsError::NoKey(self.private_key.clone()))?;
+        let key = PrivateKeyDer::from_pem_slice(&read("server.tls.private_key", &self.private_key)?)
+            .map_err(|_| TlsError::NoKey(self.private_key.clone()))?;
         let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
         let mut config = builder.with_protocol_versions(&[&TLS13, &TLS12])?.with_no_client_auth().with_single_cert(chain, key)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

@@ -18,6 +18,9 @@ use super::counts::{SystemCounts, TokenCounts};
 use super::limits::{UserBounds, UserPermit};
 use super::state::State;
 
+/// The most characters that are shown of the name of a system that does not exist.
+const MAX_SHOWN: usize = 64;
+
 /// The one way in: it turns a bearer token into a [`Caller`], and a caller and a system's name into [`Access`].
 #[derive(Clone)]
 pub struct Gate {
@@ -111,8 +114,9 @@ impl Gate {
     /// Only an identified caller learns which systems exist, and only one who may use a system that it is under maintenance
     /// ([`AccessError::Maintenance`]).
     pub async fn admit(&self, caller: Caller, relation: Relation, system: &str) -> Result<Access, AccessError> {
-        let name = SystemName::new(system).map_err(|_| AccessError::SystemNotFound)?;
-        let member = self.members.get(&name).cloned().ok_or(AccessError::SystemNotFound)?;
+        let not_found = || AccessError::SystemNotFound(system.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect());
+        let name = SystemName::new(system).map_err(|_| not_found())?;
+        let member = self.members.get(&name).cloned().ok_or_else(not_found)?;
         let begun = Instant::now();
         let ruling = self.authorizer.check(&caller.principal, relation, &name).await;
         let took = begun.elapsed();
@@ -275,9 +279,9 @@ pub enum AccessError {
          them, and send fewer at a time"
     )]
     TooManyRequests(u64),
-    /// There is no such system. The text is contract.
-    #[error("System not found")]
-    SystemNotFound,
+    /// There is no system of this name. The first three words are contract.
+    #[error("System not found: {0}; GET /status/systems lists the systems that you may use")]
+    SystemNotFound(String),
     /// The caller may not use the system.
     #[error("access to system {0} is denied")]
     Denied(SystemName),
@@ -295,7 +299,7 @@ impl Classify for AccessError {
             Self::NoToken | Self::Malformed(_) => Kind::Unauthenticated,
             Self::Authentication(source) => source.kind(),
             Self::TooManyRequests(_) => Kind::TooManyRequests,
-            Self::SystemNotFound => Kind::NotFound,
+            Self::SystemNotFound(_) => Kind::NotFound,
             Self::Denied(_) => Kind::Forbidden,
             Self::Maintenance(_) => Kind::Unavailable,
             Self::Authorization(source) => source.kind(),
@@ -309,7 +313,7 @@ impl Classify for AccessError {
             Self::NoToken
             | Self::Malformed(_)
             | Self::TooManyRequests(_)
-            | Self::SystemNotFound
+            | Self::SystemNotFound(_)
             | Self::Denied(_)
             | Self::Maintenance(_) => None,
         }

@@ -53,12 +53,18 @@ impl TokenOutcome {
             AccessError::Authentication(AuthnError::Signature(_)) => Self::Signature,
             AccessError::Authentication(AuthnError::Expired) => Self::Expired,
             AccessError::Authentication(AuthnError::EndsTooSoon { .. }) => Self::EndsTooSoon,
-            AccessError::Authentication(AuthnError::Invalid(_) | AuthnError::Issuer { .. } | AuthnError::Username { .. }) => Self::Invalid,
+            AccessError::Authentication(
+                AuthnError::Invalid(_)
+                | AuthnError::Issuer { .. }
+                | AuthnError::Audience { .. }
+                | AuthnError::UsernameClaim { .. }
+                | AuthnError::Username { .. },
+            ) => Self::Invalid,
             AccessError::Authentication(AuthnError::KeysUnavailable(_) | AuthnError::KeyNotYetKnown | AuthnError::ServiceAccount(_)) => {
                 Self::Unchecked
             }
             AccessError::TooManyRequests(_)
-            | AccessError::SystemNotFound
+            | AccessError::SystemNotFound(_)
             | AccessError::Denied(_)
             | AccessError::Maintenance(_)
             | AccessError::Authorization(_) => return None,

@@ -74,9 +74,9 @@ impl Access {
     async fn climb(&self, climb: &Climb) -> Result<RemotePath, ServiceError> {
         let path = self.above(climb).await?;
         match self.cluster().check(path) {
-            Err(GateError::Outside { path, system }) => match self.under_its_name(&path).await? {
+            Err(GateError::Outside { path, system, file_systems }) => match self.under_its_name(&path).await? {
                 Some(path) => Ok(self.cluster().check(path)?),
-                None => Err(GateError::Outside { path, system }.into()),
+                None => Err(GateError::Outside { path, system, file_systems }.into()),
             },
             checked => Ok(checked?),
         }

@@ -176,7 +176,7 @@ pub struct RawOutput {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum TransportError {
     /// There is no credential for the caller.
-    #[error("no SSH credential")]
+    #[error(transparent)]
     Credential(#[from] CredentialError),
     /// The caller's key cannot be read.
     #[error("the SSH key of {user} cannot be used: {reason}")]

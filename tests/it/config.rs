@@ -424,7 +424,7 @@ fn metrics_are_off_until_an_address_is_given_and_never_where_the_api_listens() {
 #[test]
 fn a_name_to_listen_on_is_a_mistake_that_shows_addresses() {
     let told = mistakes(&(site() + "server:\n  listen: localhost:8000\n"));
-    assert!(told.contains("server.listen: is no IP address with a port (allowed: such as 127.0.0.1:8000,"), "{told}");
+    assert!(told.contains("server.listen: is no IP address with a port, such as 127.0.0.1:8000"), "{told}");
 }
 
 #[test]
@@ -667,7 +667,18 @@ fn what_can_never_work_is_a_mistake_and_what_is_dangerous_a_warning() {
     let server = mistakes(&(site() + "server:\n  tlss: {certificate: a, private_key: b}\n"));
     assert!(server.contains("server.tlss: unknown key; did you mean `tls`?"), "no key of the server is ignored: {server}");
     let tls = mistakes(&(site() + "server:\n  tls: {certificate: /nowhere/cert.pem, private_key: b}\n"));
-    assert!(tls.contains("server.tls: server.tls: /nowhere/cert.pem cannot be read"), "{tls}");
+    assert!(tls.contains(": server.tls.certificate: /nowhere/cert.pem cannot be read"), "{tls}");
+    let rules = "  authorization:\n    url: http://openfga:8080\n    rules: [{systems: ['*'], users: ['*']}]\nssh_credentials:";
+    let both = mistakes_with("ssh_credentials:", rules);
+    assert!(both.contains("auth.authorization.rules: has no effect beside `url`: choose one of them"), "{both}");
+    let keys = "host: login.example.org\n      host_keys: {known_hosts: /a, pinned: []}";
+    let both = mistakes_with("host: login.example.org", keys);
+    assert!(both.contains("clusters[0].ssh.host_keys.pinned: has no effect beside `known_hosts`"), "{both}");
+    let service = mistakes_with("probing: {}", "probing: {services: {filesytem: {timeout: 5}}}");
+    assert!(
+        service.contains("clusters[0].probing.services.filesytem: unknown key; did you mean `filesystem`? (allowed: ssh | scheduler"),
+        "{service}"
+    );
     let host = mistakes_with("host: login.example.org", "host: ssh://login.example.org");
     assert!(host.contains("clusters[0].ssh.host: is no host: `ssh://login.example.org`"), "{host}");
     let host = mistakes_with("host: login.example.org", "host: login.example.org:2222");
@@ -684,6 +695,27 @@ fn what_can_never_work_is_a_mistake_and_what_is_dangerous_a_warning() {
     let streamer = "    probing: {}\n    data_operation: {data_transfer: {service_type: streamer}}\n";
     let streamer = warned("    probing: {}\n", streamer);
     assert!(streamer.contains("streamer is not built yet"), "{streamer}");
+}
+
+#[test]
+fn a_mistake_shows_the_value_that_is_wrong_unless_it_may_be_a_secret() {
+    let listen = mistakes(&(site() + "server:\n  listen: localhost:8000\n"));
+    assert!(listen.contains("server.listen: ") && listen.contains(": `localhost:8000`"), "{listen}");
+    let url = mistakes_with("token_url: https://idp.example.org", "token_url: idp.example.org");
+    assert!(url.contains("token_url: not a usable URL: ") && url.contains(": `idp.example.org"), "{url}");
+    let url = mistakes_with("token_url: https://idp.example.org", "token_url: https://ann:hunter2@idp.example.org");
+    assert!(url.contains("it holds a user name or password") && !url.contains("hunter2"), "{url}");
+    let text = site().replacen("audience: [goldcrest]", "audience: goldcrest", 1);
+    let error = read(&text).unwrap_err();
+    assert!(error.to_string().contains("audience: is not of the right kind: `goldcrest` (allowed: a list)"), "{error}");
+    assert!(error.warnings.iter().all(|warning| !warning.path.contains("audience")), "{:?}", error.warnings);
+}
+
+#[test]
+fn a_key_that_is_not_that_of_the_certificate_is_told_once() {
+    let place = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/fixtures/tls");
+    let told = mistakes(&format!("{}server:\n  tls: {{certificate: {place}/one.pem, private_key: {place}/two.key}}\n", site()));
+    assert!(told.ends_with("server.tls.private_key: the private key is not that of the certificate"), "{told}");
 }
 
 #[test]

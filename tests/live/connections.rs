@@ -56,8 +56,17 @@ pub async fn each_fault_has_a_cross_with_what_to_do(live: &Live) {
     let key = live.path("openssh", "keys/otheruser").display().to_string();
     let (jwks, issuer) = (format!("[{nowhere}/jwks]"), format!("{nowhere}/realm"));
     // What is changed, the step with the cross, and words of the reason and of what to do.
-    let faults: [(&str, &str, &str, [&str; 2]); 10] = [
+    let faults: [(&str, &str, &str, [&str; 2]); 14] = [
         ("issuer", &issuer, "slurm: token of the service account", ["it comes from another issuer", "auth.authentication.issuer"]),
+        ("audience", "[elsewhere]", "slurm: token of the service account", ["this service takes tokens for elsewhere", "audience and"]),
+        ("username_claim", "nobodys", "slurm: token of the service account", ["in the claim `nobodys`", "username_claim must fit"]),
+        ("version", "\"21.08\"", "slurm: scheduler version", ["configured is 21.08", "scheduler.version"]),
+        (
+            "    firesrv:\n      private_key: ",
+            "    somebody:\n      private_key: ",
+            "slurm: SSH login as firesrv",
+            ["no SSH credential is configured for user firesrv", "ssh_credentials must have a key"],
+        ),
         ("public_certs", &jwks, "site: signing keys", [&port, "auth.authentication.public_certs"]),
         ("token_url", &nowhere, "slurm: token of the service account", [&port, "service_account"]),
         ("secret", "wrong", "slurm: token of the service account", ["invalid_client", "service_account"]),

@@ -74,7 +74,7 @@ impl Contents for CommandFiles {
         content: ContentStream,
         options: UploadOptions,
     ) -> Result<Placed, FilesystemError> {
-        let (target, found) = self.run(principal, &[path], &Resolve { seconds: self.seconds(), path }).await?;
+        let (target, found) = self.target(principal, path).await?;
         check(path, found, options.expected)?;
         let written = self.write(principal, &target, found.is_some(), content, options).await;
         self.sweep(principal, &target);
@@ -83,7 +83,7 @@ impl Contents for CommandFiles {
     }
 
     async fn begin_part(&self, principal: &Principal, part: &RemotePath, target: &RemotePath) -> Result<(), FilesystemError> {
-        let (_, found) = self.run(principal, &[target], &Resolve { seconds: self.seconds(), path: target }).await?;
+        let (_, found) = self.target(principal, target).await?;
         check(target, found, Expected::Anything)?;
         self.sweep(principal, target);
         self.run(principal, &[part, target], &Resize { seconds: self.seconds(), part, to: None, private: found.is_some() }).await
@@ -133,7 +133,7 @@ impl Contents for CommandFiles {
         size: u64,
         expected: Expected,
     ) -> Result<Placed, FilesystemError> {
-        let (real, found) = self.run(principal, &[target], &Resolve { seconds: self.seconds(), path: target }).await?;
+        let (real, found) = self.target(principal, target).await?;
         check(target, found, expected)?;
         self.place(principal, part, &real, size, expected).await?;
         Ok(if found.is_some() { Placed::Replaced } else { Placed::Created })
@@ -193,6 +193,12 @@ impl Contents for CommandFiles {
 }
 
 impl CommandFiles {
+    /// Where a new file goes, links followed, and the file that is there. Only the directory has to exist.
+    async fn target(&self, principal: &Principal, path: &RemotePath) -> Result<(RemotePath, Option<Found>), FilesystemError> {
+        let found = self.run(principal, &[path], &Resolve { seconds: self.seconds(), path }).await;
+        found.map_err(|error| error.in_making(path))
+    }
+
     /// Writes the content beside the target, and puts it in its place.
     async fn write(
         &self,

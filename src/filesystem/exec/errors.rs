@@ -38,11 +38,12 @@ pub fn line_error(line: &str, paths: &[&RemotePath]) -> Option<FilesystemError> 
     let wrong = |reason| Some(FilesystemError::WrongType { path: path.clone(), reason });
     let line = line.trim_end_matches(['\r', ' ', ')']);
     let reason = line.rsplit_once(": ").map_or(line, |(_, reason)| reason);
+    // The target beside which a file is made, if the line is about that file.
+    let target = || paths.iter().find(|path| line.contains(&temporaries_of(path).to_text()));
     match reason.rsplit_once(" (").map_or(reason, |(_, reason)| reason) {
         "Permission denied" => {
-            let target = paths.iter().find(|path| line.contains(&temporaries_of(path).to_text()));
             let denied = FilesystemError::Denied(path);
-            return Some(match target {
+            return Some(match target() {
                 Some(target) => denied.beside(target),
                 None => denied,
             });
@@ -57,7 +58,11 @@ pub fn line_error(line: &str, paths: &[&RemotePath]) -> Option<FilesystemError> 
         "it changed meanwhile" => return Some(FilesystemError::Changed(path)),
         "File name too long" => return Some(FilesystemError::Invalid(format!("{path}: File name too long"))),
         "Read-only file system" => return Some(FilesystemError::Invalid(format!("{path}: Read-only file system"))),
-        reason if reason.ends_with("No such file or directory") => return Some(FilesystemError::NotFound(path)),
+        reason if reason.ends_with("No such file or directory") => {
+            let is_made = ["cannot create ", "failed to create ", "cannot touch "].iter().any(|words| line.contains(words));
+            let missing = FilesystemError::NotFound(path.clone());
+            return Some(if is_made { missing.in_making(target().copied().unwrap_or(&path)) } else { missing });
+        }
         _ => {}
     }
     tool_error(line, path)
@@ -120,6 +125,8 @@ mod tests {
         assert!(matches!(error("head: error reading '/a': Is a directory"), FilesystemError::WrongType { .. }));
         let closed = error("sh: 1: cannot create /a/.b.goldcrest-0123456789abcdef0123456789abcdef: Permission denied");
         assert!(closed.to_string().starts_with("/a: Permission denied: a file is written beside"), "{closed}");
+        let nowhere = error("sh: 1: cannot create /a/.b.goldcrest-0123456789abcdef0123456789abcdef: No such file or directory");
+        assert_eq!(nowhere.to_string(), "there is no directory /a: No such file or directory");
         let compressed = error("tar: Archive is compressed. Use -z option\ntar: Error is not recoverable: exiting now");
         assert!(matches!(&compressed, FilesystemError::Invalid(message) if message.contains("`format`")), "{compressed:?}");
         assert!(matches!(error("tar: This does not look like a tar archive"), FilesystemError::Invalid(_)));

@@ -38,7 +38,7 @@ pub async fn set_attributes(session: &Session, path: &RemotePath, attributes: At
 /// Makes a directory, and with `parents` those above it.
 pub async fn mkdir(session: &Session, path: &RemotePath, parents: bool) -> Result<(), FilesystemError> {
     if !parents {
-        return make_directory(session, path).await;
+        return make_directory(session, path).await.map_err(|error| error.in_making(path));
     }
     // Upwards to the first that can be made or exists, then down again.
     let mut missing = Vec::new();
@@ -85,7 +85,7 @@ async fn make_directory(session: &Session, path: &RemotePath) -> Result<(), File
 pub async fn symlink(session: &Session, target: &RemotePath, link: &RemotePath) -> Result<(), FilesystemError> {
     match session.command(&Request::Symlink { target: bytes(target), link: bytes(link) }).await {
         Ok(()) => Ok(()),
-        Err(failure) => Err(making(session, link, failure).await),
+        Err(failure) => Err(making(session, link, failure).await.in_making(link)),
     }
 }
 

@@ -194,7 +194,7 @@ pub async fn touch(session: &Arc<Session>, path: &RemotePath) -> Result<(), File
     }
     let flags = OpenFlags(OpenFlags::WRITE.0 | OpenFlags::CREATE.0);
     let request = Request::Open { path: bytes(path), flags, attributes: Attributes::default() };
-    let handle = session.handle(&request).await.map_err(|failure| filesystem_error(path, failure))?;
+    let handle = session.handle(&request).await.map_err(|failure| filesystem_error(path, failure).in_making(path))?;
     handle.close().await.map_err(|failure| filesystem_error(path, failure))
 }
 

@@ -152,7 +152,7 @@ enum_schema! {
 
 /// The variables of a job.
 #[derive(Deserialize, ToSchema)]
-#[serde(untagged, expecting = "an object of strings, or a list of strings")]
+#[serde(untagged, expecting = "expected an object of strings, or a list of strings")]
 enum Environment {
     /// By name.
     Map(BTreeMap<String, String>),

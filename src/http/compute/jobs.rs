@@ -74,7 +74,7 @@ pub(crate) async fn acct(
     path = "/compute/{system_name}/jobs",
     operation_id = "post_job_submit_compute__system_name__jobs_post",
     tag = "compute",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Names the submission: 1 to 255 printable characters, such as a UUID")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Names the submission: 1 to 255 printable ASCII characters without blanks, such as a UUID")),
     request_body = PostJobSubmitRequest,
     responses(
         (

@@ -126,7 +126,7 @@ fn bearer_token(headers: &HeaderMap) -> Result<Option<Secret>, AccessError> {
     let value = value.to_str().map_err(|_| AccessError::Malformed("it holds characters that no token has"))?;
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(AccessError::Malformed("the scheme is not Bearer"));
+        return Err(AccessError::Malformed("send it as `Authorization: Bearer <token>`"));
     }
     let token = token.trim_matches(' ');
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=');
@@ -165,5 +165,6 @@ mod tests {
             let error = read(values).unwrap_err();
             assert!(!error.contains("hunter2") && !error.contains("dXNl"), "{error}");
         }
+        assert!(read(&["a.b.c"]).unwrap_err().ends_with("send it as `Authorization: Bearer <token>`"));
     }
 }

@@ -239,7 +239,7 @@ async fn the_page_of_operations_says_what_the_program_answers() {
         systems.push((system, status["systems"][0]["unsupported"].clone()));
     }
     let mut table = Table::default();
-    for (title, operations) in [("Operations of FirecREST v2", of_contract), ("Operations of our own", own)] {
+    for (title, operations) in [("Operations of FirecREST v2", of_contract), ("Additional operations", own)] {
         table.section(title);
         for operation in operations {
             let mut cells = Vec::new();
