@@ -57,7 +57,8 @@ pub(super) fn document(principal: &Principal, job: &JobDescription, version: Api
         set(name, value.as_deref());
     }
     submission_options::add(&mut members, &job.options, version)?;
-    members.insert("environment".to_owned(), environment(principal, job, version));
+    let cpus = members.get("cpus_per_task").map(Value::to_string);
+    members.insert("environment".to_owned(), environment(principal, job, version, cpus.as_deref()));
     if version.puts_script_into_job() {
         members.insert("script".to_owned(), json!(script));
         return Ok(json!({"job": members}));
@@ -65,10 +66,12 @@ pub(super) fn document(principal: &Principal, job: &JobDescription, version: Api
     Ok(json!({"job": members, "script": script}))
 }
 
-fn environment(principal: &Principal, job: &JobDescription, version: ApiVersion) -> Value {
+/// The variables of the job. That of the CPUs for each task is set by sbatch, and by nobody where a job comes by REST.
+fn environment(principal: &Principal, job: &JobDescription, version: ApiVersion, cpus: Option<&str>) -> Value {
     let user = principal.username.as_str();
     let defaults = [("PATH", PATH), ("USER", user), ("LOGNAME", user)];
-    let defaults = defaults.into_iter().filter(|(name, _)| !job.environment.contains_key(*name));
+    let defaults =
+        defaults.into_iter().chain(cpus.map(|cpus| ("SLURM_CPUS_PER_TASK", cpus))).filter(|(name, _)| !job.environment.contains_key(*name));
     let variables = defaults.chain(job.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     if version.lists_environment() {
         variables.map(|(name, value)| Value::String(format!("{name}={value}"))).collect()
@@ -231,6 +234,14 @@ mod tests {
         let new = sent(&job, "0.0.42");
         assert_eq!((&new["script"], &new["job"]["script"]), (&Value::Null, &json!("#!/bin/sh\n")));
         assert_eq!(new["job"]["standard_output"], "o");
+    }
+
+    #[test]
+    fn the_cpus_of_a_task_are_a_variable_of_the_job_as_with_sbatch() {
+        let asked = JobDescription { options: JobOptions { cpus_per_task: Some(3), ..JobOptions::default() }, ..job("#!/bin/sh\n") };
+        for job in [asked, job("#!/bin/sh\n#SBATCH -c 3\n")] {
+            assert_eq!(sent(&job, "0.0.36")["job"]["environment"]["SLURM_CPUS_PER_TASK"], "3");
+        }
     }
 
     #[test]

@@ -77,7 +77,7 @@ fn call(operation: &str) -> Call {
         "validate" => Call::body(job(json!({"script": "#!/bin/sh\nsleep 60\n"})), vec![]),
         "bulk" => Call::body(json!({"jobs": [job(json!({"script": "#!/bin/sh\nsleep 60\n"}))["job"]]}), vec![]),
         "jobs" if operation.starts_with("DELETE") => Call { query: "name=none".to_owned(), ..Call::default() },
-        "jobs" if path.contains("{template_name}") => Call::body(json!({"workingDirectory": "HOME"}), vec![]),
+        "jobs" if path.contains("{template_name}") => Call::body(json!({"workingDirectory": "HOME", "name": "waits"}), vec![]),
         "attach" => Call::body(json!({"command": "true"}), vec![]),
         "checksum" => Call::path(vec![("...", Reply::Checksum(Checksum { algorithm: "SHA-256", hex: "ab".repeat(32) }))]),
         "chmod" => Call::body(json!({"path": "HOME/file", "mode": "640"}), changed()),
