@@ -176,7 +176,7 @@ impl Reader<'_> {
     fn store(&self, writer: &mut Writer<'_>) -> fmt::Result {
         let status = self.sources.store.as_ref().map(|store| store.status());
         writer.gauges(&families::STORE_UP, status.map(|status| ([], u64::from(status.is_up()))))?;
-        let operations = status.into_iter().flat_map(|status| status.operations());
+        let operations = status.into_iter().flat_map(crate::store::Status::operations);
         writer.counters(&families::STORE_OPERATIONS, operations.map(|(outcome, count)| ([outcome], count)))
     }
 

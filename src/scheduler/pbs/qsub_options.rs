@@ -108,7 +108,7 @@ fn select(options: &JobOptions) -> Result<Option<String>, SchedulerError> {
 
 /// The indices of an array: PBS has one range with a step.
 fn array(options: &JobOptions) -> Result<Option<String>, SchedulerError> {
-    match options.array.as_ref().map(|array| array.as_str()) {
+    match options.array.as_ref().map(crate::domain::ArrayIndices::as_str) {
         Some(text) if text.contains(',') || !text.contains('-') => missing("array", "PBS takes one range, such as 0-9 or 0-99:2"),
         other => Ok(other.map(str::to_owned)),
     }

@@ -92,7 +92,7 @@ impl Postgres {
             client.batch_execute("LISTEN goldcrest_appended").await?;
             // What came before is not told.
             self.watchers.wake_all();
-            Ok(std::future::pending::<()>().await)
+            std::future::pending::<Result<(), _>>().await
         };
         futures::future::try_join(messages, listening).await.map(drop).map_err(|error| classify(error, false))
     }

@@ -25,7 +25,6 @@ fn open(store: &str) -> Arc<dyn Store> {
 /// Not a test: the process that is killed. It says what was acknowledged.
 #[tokio::test]
 #[ignore = "run by the tests below, which kill it"]
-#[expect(clippy::print_stdout, reason = "the one who kills it reads what was acknowledged")]
 async fn writes_until_it_is_killed() {
     let (Ok(store), Ok(stream)) = (std::env::var(STORE), std::env::var(STREAM)) else { return };
     let store = open(&store);

@@ -175,8 +175,7 @@ async fn entries_are_numbered_without_a_gap_whoever_appends_and_read_in_their_or
     let page = other.read(&stream, 0, 1000).await.unwrap();
     assert_eq!((page.first, page.last), (1, 120));
     assert_eq!(page.entries.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), (1..=120).collect::<Vec<_>>());
-    let together =
-        |three: &[store::Entry]| three.iter().enumerate().all(|(place, entry)| entry.value == [three[0].value[0], place as u8 + 1]);
+    let together = |three: &[store::Entry]| three.iter().zip(1_u8..).all(|(entry, place)| entry.value == [three[0].value[0], place]);
     assert!(page.entries.chunks(3).all(together));
     let page = one.read(&stream, 100, 5).await.unwrap();
     assert_eq!(page.entries.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [101, 102, 103, 104, 105]);
