@@ -77,3 +77,15 @@ async fn start_up_files_that_end_the_shell_are_no_success_and_the_error_repeats_
         assert!(!touched.exists());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_banner_that_is_not_utf_8_is_named_in_the_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("banner");
+    std::fs::write(&file, b"Z\xfcrich\n").unwrap();
+    let Some(sshd) = Sshd::start(&format!("Banner {}", file.display())) else { return };
+    let error = exec(&sshd.lanes_with(|_| {}), &sshd.user, command(CommandLine::new("true"))).await.unwrap_err();
+    assert!(matches!(&error, TransportError::Connect(why) if why.contains("banner is not UTF-8") && why.contains("iconv")), "{error:?}");
+    std::fs::write(&file, "Zürich\n").unwrap();
+    assert_eq!(exec(&sshd.lanes_with(|_| {}), &sshd.user, command(CommandLine::new("true"))).await.unwrap().exit, 0);
+}
