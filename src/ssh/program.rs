@@ -5,7 +5,7 @@
 //! alone, so that what start-up files print is never taken for a command's own, and a shell that ends without the mark has
 //! provably not begun.
 
-use crate::ssh::command_line::{CommandLine, Environment};
+use crate::ssh::command_line::{CommandLine, Environment, Raw};
 
 /// The line for the login shell.
 pub(crate) const START: &[u8] = b"exec /bin/sh";
@@ -37,6 +37,15 @@ impl Program {
         text.extend_from_slice(line.as_bytes());
         text.extend_from_slice(b"\nexit\n}\n");
         Self { mark, text }
+    }
+
+    /// The program that runs one command, as a line for a login shell that reads none on its standard input. None where the line
+    /// would not mean the same to all of them.
+    pub(crate) fn in_line(line: &CommandLine) -> Option<Self> {
+        let mark = new_mark();
+        let framed = CommandLine::new("/bin/sh -c").flag(r#"'echo "$0"; echo "$0" >&2; "$@"'"#).arg(&mark).then(Raw(""), line);
+        // A plain line is one simple command, and its words are that of the frame too.
+        (line.is_plain() && framed.is_plain()).then(|| Self { text: framed.as_bytes().to_vec(), mark })
     }
 }
 
@@ -98,10 +107,9 @@ pub(crate) fn not_begun(stdout: &[u8], stderr: &[u8]) -> String {
     let said = said.trim_ascii();
     let said: String = String::from_utf8_lossy(&said[..said.len().min(MAX_SHOWN_NOISE)]).into();
     match said.is_empty() {
-        true => {
-            "the login shell ended before it ran a command; do its start-up files call exit or exec, or is it a program such as /bin/false?"
-                .to_owned()
-        }
+        true => "the login shell ended before it ran a command; do its start-up files call exit or exec, or read or close standard \
+             input, or is it a program such as /bin/false?"
+            .to_owned(),
         false => format!("the login shell ended before it ran a command, and printed: {}", said.escape_debug()),
     }
 }
@@ -111,16 +119,6 @@ pub(crate) fn not_begun(stdout: &[u8], stderr: &[u8]) -> String {
 #[cfg(test)]
 pub fn program_of<C: crate::ssh::RemoteCommand>(command: &C) -> Vec<u8> {
     Program::of(&command.command_line(), command.environment()).text
-}
-
-/// What a login shell must print for [`PROBE`] when commands may be given to it one by one.
-pub(crate) fn is_plain_answer(stdout: &[u8]) -> bool {
-    stdout.starts_with(b"uid=") && stdout.iter().position(|byte| *byte == b'\n') == Some(stdout.len() - 1)
-}
-
-/// A command that a site's command wrapper allows, if it allows any, and whose output is known.
-pub(crate) fn probe() -> CommandLine {
-    CommandLine::new("timeout").number(5).flag("id")
 }
 
 #[cfg(test)]
@@ -182,6 +180,19 @@ mod tests {
     fn print(words: &[Vec<u8>]) -> (CommandLine, Vec<u8>) {
         let line = words.iter().fold(CommandLine::new("printf").arg("%s\\0"), CommandLine::arg);
         (line, words.iter().flat_map(|word| word.iter().copied().chain([0])).collect())
+    }
+
+    #[test]
+    fn a_program_in_a_line_is_framed_behind_every_login_shell() {
+        let home = tempfile::tempdir().unwrap();
+        let program = Program::in_line(&CommandLine::new("printf").arg("<%s>").arg("a $HOME *").flag("--")).unwrap();
+        for shell in login_shells() {
+            let output = log_in(shell, home.path(), &[], &program.text, b"");
+            assert_eq!(output.stdout, format!("{}\n<a $HOME *><-->", program.mark).into_bytes(), "{shell}");
+            assert_eq!(output.stderr, format!("{}\n", program.mark).into_bytes(), "{shell}");
+        }
+        assert!(Program::in_line(&CommandLine::new("ls").arg("it's")).is_none());
+        assert!(Program::in_line(&CommandLine::new("ls; id")).is_none());
     }
 
     #[test]

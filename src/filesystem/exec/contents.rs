@@ -110,12 +110,12 @@ impl Contents for CommandFiles {
         let outcome = match (fed, failure) {
             (Err(error), _) | (Ok(_), Some(error)) => Err(error),
             (Ok((sent, answer)), None) if answer == (offset + sent).to_string() => return Ok(offset + sent),
-            (Ok((_, answer)), None) => {
+            (Ok((sent, answer)), None) => {
                 if let Some(size) = answer.strip_prefix("ends at ").and_then(|size| size.parse().ok()) {
                     return Err(FilesystemError::Offset(size));
                 }
                 let told = answer.lines().find_map(|line| line_error(line, &[part]));
-                Err(told.unwrap_or_else(|| FilesystemError::Sftp { path: part.clone(), message: answer }))
+                Err(told.unwrap_or_else(|| scripts::not_written(part, sent, answer)))
             }
         };
         if all_or_nothing {
@@ -205,7 +205,7 @@ impl CommandFiles {
         drop(stream);
         if answer != sent.to_string() {
             let told = answer.lines().find_map(|line| line_error(line, &[target]));
-            return Err(told.unwrap_or_else(|| FilesystemError::Sftp { path: target.clone(), message: answer }));
+            return Err(told.unwrap_or_else(|| scripts::not_written(target, sent, answer)));
         }
         self.place(principal, &beside, target, sent, options.expected).await?;
         temporary.placed();

@@ -25,8 +25,6 @@ use crate::ssh::transport::TransportError;
 pub(crate) enum Request {
     /// A program for a shell; reading ends when it has ended, and fails then if its exit status is not 0.
     Program(Program),
-    /// The same by the login shell itself.
-    Direct(Vec<u8>),
     /// A subsystem; reading ends with its output.
     Subsystem(&'static str),
 }
@@ -131,7 +129,6 @@ impl ChannelStream {
                 Ok(()) => write.data_bytes(Bytes::copy_from_slice(&program.text)).await,
                 failed => failed,
             },
-            Request::Direct(line) => write.exec(true, line.clone()).await,
             Request::Subsystem(name) => write.request_subsystem(true, *name).await,
         };
         sent.map_err(|_| TransportError::Broken { sent: false })?;
@@ -140,7 +137,7 @@ impl ChannelStream {
                 Some(ChannelMsg::Success) => return Ok(()),
                 Some(ChannelMsg::Failure) => {
                     return Err(TransportError::Refused(match request {
-                        Request::Program(_) | Request::Direct(_) => REFUSED.to_owned(),
+                        Request::Program(_) => REFUSED.to_owned(),
                         Request::Subsystem(name) => format!("it has no subsystem {name}"),
                     }));
                 }

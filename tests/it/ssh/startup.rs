@@ -59,6 +59,32 @@ async fn whatever_start_up_files_do_each_way_to_run_a_command_gives_its_output_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_start_up_files_print_is_never_output_after_they_took_standard_input_away() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let file = directory.path().join("startup");
+    let Some((_sshd, lanes, user)) = server(&format!(". {}", file.display())) else { return };
+    let line = || CommandLine::new("echo").arg("a b");
+    for startup in ["exec 0</dev/null", "echo NOISE; exec 0</dev/null", "printf NOISE; printf NOISE >&2"] {
+        std::fs::write(&file, format!("{startup}\n")).unwrap();
+        let output = exec(&lanes, &user, command(line())).await.unwrap();
+        assert_eq!((output.stdout.as_slice(), output.stderr.as_slice(), output.exit), (&b"a b\n"[..], &b""[..], 0), "{startup}");
+        let error = exec(&lanes, &user, Exec { stdin: "input".into(), ..command(CommandLine::new("cat")) }).await.unwrap_err();
+        assert!(matches!(&error, TransportError::Refused(why) if why.contains("standard input")), "{startup}: {error:?}");
+        let takes_input = startup.contains("exec");
+        {
+            match stream(&lanes, &user, &line(), b"").await {
+                Ok(content) if !takes_input => assert_eq!(content, b"a b\n", "{startup}"),
+                Err(TransportError::Refused(why)) if takes_input => {
+                    assert!(why.contains("standard input") || why.contains("NOISE"), "{why}")
+                }
+                other => panic!("{startup}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn start_up_files_that_end_the_shell_are_no_success_and_the_error_repeats_their_words() {
     for (startup, words) in [("exit 0", "call exit"), ("echo This account is closed.\nexit 0", "This account is closed.")] {
         let Some((sshd, lanes, user)) = server(startup) else { return };
