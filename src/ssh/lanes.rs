@@ -13,6 +13,7 @@ use crate::domain::{Principal, SystemName};
 use crate::ssh::channel::byte_stream::{ChannelStream, Request, Started};
 use crate::ssh::channel::exec::{Carrier, run};
 use crate::ssh::channel::lifecycle::{OpenChannel, Opened, open};
+use crate::ssh::channel::metered::MeteredStream;
 use crate::ssh::channel::outcome::ExecOutcome;
 use crate::ssh::channel::shell_protocol::Script;
 use crate::ssh::command_line::{CommandLine, Environment};
@@ -283,6 +284,14 @@ impl Transport for Lanes {
         let program = Program::of(line, Environment::Client);
         let (stream, retired) = self.open_stream(principal, LaneKind::Bulk, Request::Program(program)).await?;
         Ok(ByteStream::retiring(stream, retired))
+    }
+
+    async fn output_stream(&self, principal: &Principal, line: &CommandLine) -> Result<ByteStream, TransportError> {
+        let program = Program::metered(line);
+        let mark = program.mark.clone();
+        let (stream, retired) = self.open_stream(principal, LaneKind::Bulk, Request::Program(program)).await?;
+        let (channel, begun) = stream.into_parts().ok_or(TransportError::Broken { sent: true })?;
+        Ok(ByteStream::retiring(MeteredStream::new(channel, begun, &mark), retired))
     }
 }
 

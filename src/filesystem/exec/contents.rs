@@ -61,7 +61,7 @@ impl Contents for CommandFiles {
             return Err(sizeless(path));
         }
         let (version, range) = (FileVersion::from(&found), wanted(found.size, range, cap)?);
-        let stream = self.transport.stream(principal, &scripts::send(path, &version, &range)).await?;
+        let stream = self.transport.output_stream(principal, &scripts::send(path, &version, &range)).await?;
         let content = scripts::content(stream, path.clone(), range.end - range.start, self.settings.stall);
         Ok(Download { version, range, content })
     }
@@ -141,7 +141,7 @@ impl Contents for CommandFiles {
     async fn pack(&self, principal: &Principal, source: &RemotePath, format: ArchiveFormat) -> Result<ContentStream, FilesystemError> {
         // What cannot be opened at all is told by an error of its own rather than by an archive that breaks off.
         self.stat(principal, source, true).await?;
-        let stream = self.transport.stream(principal, &streamed::pack(source, format)).await?;
+        let stream = self.transport.output_stream(principal, &streamed::pack(source, format)).await?;
         streamed::archive(stream, source.clone(), self.settings.stall).await
     }
 

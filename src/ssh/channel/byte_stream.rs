@@ -121,6 +121,11 @@ impl ChannelStream {
         }
     }
 
+    /// The channel and what has come on it, for a reader of another kind; none where the channel has ended.
+    pub(crate) fn into_parts(mut self) -> Option<(OpenChannel, Bytes)> {
+        Some((self.channel.take()?, std::mem::take(&mut self.chunk)))
+    }
+
     async fn agree(&mut self, request: &Request) -> Result<(), TransportError> {
         let Some((_, read, write)) = &mut self.channel else { return Err(TransportError::Broken { sent: false }) };
         let sent = match request {

@@ -55,6 +55,7 @@ async fn whatever_start_up_files_do_each_way_to_run_a_command_gives_its_output_a
         assert!(own.stdout == input, "{startup}: {} bytes", own.stdout.len());
         assert_eq!((own.stderr.as_slice(), own.exit), (&b"err\n"[..], 4), "{startup}");
         assert!(stream(&lanes, &user, &CommandLine::new("cat"), &input).await.unwrap() == input, "{startup}");
+        assert_eq!(output_of(&lanes, &user, &CommandLine::new("echo out; echo err >&2")).await.unwrap(), b"out\n", "{startup}");
     }
 }
 
@@ -72,8 +73,8 @@ async fn what_start_up_files_print_is_never_output_after_they_took_standard_inpu
         let error = exec(&lanes, &user, Exec { stdin: "input".into(), ..command(CommandLine::new("cat")) }).await.unwrap_err();
         assert!(matches!(&error, TransportError::Refused(why) if why.contains("standard input")), "{startup}: {error:?}");
         let takes_input = startup.contains("exec");
-        {
-            match stream(&lanes, &user, &line(), b"").await {
+        for result in [stream(&lanes, &user, &line(), b"").await, output_of(&lanes, &user, &line()).await] {
+            match result {
                 Ok(content) if !takes_input => assert_eq!(content, b"a b\n", "{startup}"),
                 Err(TransportError::Refused(why)) if takes_input => {
                     assert!(why.contains("standard input") || why.contains("NOISE"), "{why}")
@@ -82,6 +83,12 @@ async fn what_start_up_files_print_is_never_output_after_they_took_standard_inpu
             }
         }
     }
+}
+
+async fn output_of(lanes: &Lanes, user: &str, line: &CommandLine) -> Result<Vec<u8>, TransportError> {
+    let mut output = Vec::new();
+    lanes.output_stream(&principal(user), line).await?.read_to_end(&mut output).await.unwrap();
+    Ok(output)
 }
 
 #[tokio::test(flavor = "multi_thread")]
