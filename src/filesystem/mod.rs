@@ -199,8 +199,8 @@ pub enum FilesystemError {
     /// A command failed in a way that is not classified.
     #[error("the file operation failed")]
     Command(#[from] CommandError),
-    /// The SFTP server answered with a failure that is not classified, or not with SFTP.
-    #[error("{path}: the SFTP server answered: {message}")]
+    /// The SFTP server, or a script, answered with a failure that is not classified.
+    #[error("{path}: the cluster answered: {message}")]
     Sftp {
         /// The path.
         path: RemotePath,

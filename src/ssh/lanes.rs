@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
 use crate::credentials::CredentialProvider;
 use crate::domain::{Principal, SystemName};
 use crate::ssh::channel::byte_stream::{ChannelRequest, ChannelStream, Started};
 use crate::ssh::channel::exec::{Carrier, run};
 use crate::ssh::channel::lifecycle::{OpenChannel, Opened, open};
+use crate::ssh::channel::metered::MeteredStream;
 use crate::ssh::channel::outcome::ExecOutcome;
 use crate::ssh::channel::shell_protocol::Script;
 use crate::ssh::command_line::{CommandLine, Environment};
@@ -22,13 +23,17 @@ use crate::ssh::lease::permit::ChannelPermit;
 use crate::ssh::lease::placement::Use;
 use crate::ssh::pool::lane::{Lane, Queueing, ShellOrPermit};
 use crate::ssh::pool::registry::LaneRegistry;
-use crate::ssh::program::{Program, is_plain_answer, probe};
+use crate::ssh::program::Program;
 use crate::ssh::server_words::closes_account;
 use crate::ssh::stats::{Stats, add};
 use crate::ssh::transport::{ByteStream, CredentialVersion, Exec, LaneKind, Limits, RawOutput, Transport, TransportError};
 
 /// How often one request may be refused a channel, and be given another permit.
 const MAX_REFUSALS: u32 = 20;
+
+/// The refusal of what needs more than single commands, for an account that runs no program on standard input.
+const PLAIN_ONLY: &str = "this account runs single plain commands only, and no /bin/sh on standard input, which this operation needs; \
+    do start-up files of its login shell read or close standard input?";
 
 /// All connections to one cluster, by user and class of traffic.
 ///
@@ -145,23 +150,24 @@ impl Lanes {
         Ok(None)
     }
 
+    /// A channel on which this was asked for, and what tells that its connection takes no more work.
+    ///
+    /// A login shell that reads no program on its standard input would give a stream without a frame, in which the words of its
+    /// start-up files pass for content; so there is none.
     async fn open_stream(
         &self,
         principal: &Principal,
         kind: LaneKind,
-        request: impl Fn(bool) -> Result<ChannelRequest, TransportError>,
-    ) -> Result<ByteStream, TransportError> {
+        request: ChannelRequest,
+    ) -> Result<(ChannelStream, CancellationToken), TransportError> {
         let startup = self.limits().execution;
         let deadline = Instant::now() + self.queue_time(startup);
         let lane = self.lane(principal, kind).await?;
-        loop {
-            let request = request(lane.shells.is_allowed())?;
-            let channel = self.channel(principal, &lane, Use::Stream, deadline).await?;
-            let retired = channel.0.connection().when_retired();
-            match ChannelStream::start(channel, request, self.target().connection_timeout(), startup).await? {
-                Started::Stream(stream) => return Ok(ByteStream::retiring(stream, retired)),
-                Started::NotBegun(why) => self.do_without_shells(principal, &lane, deadline, why).await?,
-            }
+        let channel = self.channel(principal, &lane, Use::Stream, deadline).await?;
+        let retired = channel.0.connection().when_retired();
+        match ChannelStream::start(channel, request, self.target().connection_timeout(), startup).await? {
+            Started::Stream(stream) => Ok((stream, retired)),
+            Started::NotBegun(why) => Err(self.not_begun(principal, why)),
         }
     }
 
@@ -174,12 +180,12 @@ impl Lanes {
         TransportError::AccountClosed(format!("{} may not log in at {host}:{port}: {why}", principal.username))
     }
 
-    /// Looks whether a login shell that becomes no other runs single commands, and then prints nothing of its own.
+    /// Looks whether a login shell that becomes no other runs single commands.
     async fn do_without_shells(&self, principal: &Principal, lane: &Lane, deadline: Instant, why: String) -> Result<(), TransportError> {
         let channel = self.channel(principal, lane, Use::Command, deadline).await?;
-        let carrier = Carrier::Direct { line: probe().as_bytes().to_vec(), stdin: Bytes::new() };
+        let carrier = Carrier::Direct { program: in_line(&CommandLine::new("true"))? };
         match run(channel, carrier, self.limits(), self.target().connection_timeout()).await.0 {
-            ExecOutcome::Output(output) if output.exit == 0 && is_plain_answer(&output.stdout) => {
+            ExecOutcome::Output(output) if output.exit == 0 => {
                 lane.shells.forbid();
                 Ok(())
             }
@@ -189,15 +195,12 @@ impl Lanes {
     }
 }
 
-/// The line as it may be given to a login shell of any kind.
+/// The program of a line for a login shell that reads none on its standard input.
 ///
 /// # Errors
-/// When it would not mean the same to all of them.
-fn direct(line: &CommandLine) -> Result<Vec<u8>, TransportError> {
-    if line.is_plain() {
-        return Ok(line.as_bytes().to_vec());
-    }
-    Err(TransportError::Refused("this account runs single plain commands only, not /bin/sh, which this operation needs".to_owned()))
+/// When it would not mean the same to every login shell.
+fn in_line(line: &CommandLine) -> Result<Program, TransportError> {
+    Program::in_line(line).ok_or_else(|| TransportError::Refused(PLAIN_ONLY.to_owned()))
 }
 
 /// What was tried for one request already.
@@ -233,9 +236,11 @@ impl Transport for Lanes {
             let script = if kept && lane.shells.is_allowed() { Script::of(&exec) } else { None };
             let (channel, carrier, fresh) = match script {
                 None if !lane.shells.is_allowed() => {
-                    let line = direct(&exec.line)?;
-                    let channel = self.channel(principal, &lane, Use::Command, deadline).await?;
-                    (channel, Carrier::Direct { line, stdin: exec.stdin.clone() }, false)
+                    if !exec.stdin.is_empty() {
+                        return Err(TransportError::Refused(PLAIN_ONLY.to_owned()));
+                    }
+                    let program = in_line(&exec.line)?;
+                    (self.channel(principal, &lane, Use::Command, deadline).await?, Carrier::Direct { program }, false)
                 }
                 Some(script) => {
                     let (channel, fresh) = self.shell(principal, &lane, deadline).await?;
@@ -271,15 +276,22 @@ impl Transport for Lanes {
     }
 
     async fn subsystem(&self, principal: &Principal, lane: LaneKind, name: &'static str) -> Result<ByteStream, TransportError> {
-        self.open_stream(principal, lane, |_| Ok(ChannelRequest::Subsystem(name))).await
+        let (stream, retired) = self.open_stream(principal, lane, ChannelRequest::Subsystem(name)).await?;
+        Ok(ByteStream::retiring(stream, retired))
     }
 
     async fn stream(&self, principal: &Principal, line: &CommandLine) -> Result<ByteStream, TransportError> {
-        let request = |has_shells| match has_shells {
-            true => Ok(ChannelRequest::Program(Program::of(line, Environment::Client))),
-            false => direct(line).map(ChannelRequest::Direct),
-        };
-        self.open_stream(principal, LaneKind::Bulk, request).await
+        let program = Program::of(line, Environment::Client);
+        let (stream, retired) = self.open_stream(principal, LaneKind::Bulk, ChannelRequest::Program(program)).await?;
+        Ok(ByteStream::retiring(stream, retired))
+    }
+
+    async fn output_stream(&self, principal: &Principal, line: &CommandLine) -> Result<ByteStream, TransportError> {
+        let program = Program::metered(line);
+        let mark = program.mark.clone();
+        let (stream, retired) = self.open_stream(principal, LaneKind::Bulk, ChannelRequest::Program(program)).await?;
+        let (channel, begun) = stream.into_parts().ok_or(TransportError::Broken { sent: true })?;
+        Ok(ByteStream::retiring(MeteredStream::new(channel, begun, &mark), retired))
     }
 }
 

@@ -5,7 +5,7 @@
 //! alone, so that what start-up files print is never taken for a command's own, and a shell that ends without the mark has
 //! provably not begun.
 
-use crate::ssh::command_line::{CommandLine, Environment};
+use crate::ssh::command_line::{CommandLine, Environment, Raw};
 
 /// The line for the login shell.
 pub(crate) const START: &[u8] = b"exec /bin/sh";
@@ -19,6 +19,12 @@ const MAX_NOISE: usize = 1024 * 1024;
 /// The most bytes of it that an error repeats.
 const MAX_SHOWN_NOISE: usize = 300;
 
+/// What a metered program sends at once, in bytes.
+pub(crate) const BLOCK: u64 = 32 * 1024;
+
+/// How many blocks a metered program sends unasked.
+pub(crate) const FIRST_BLOCKS: u64 = 32;
+
 /// A program for a fresh `/bin/sh`, which ends with it. What follows on standard input is the program's own, and must not be
 /// sent before the mark has come: some shells read ahead.
 pub(crate) struct Program {
@@ -29,12 +35,43 @@ pub(crate) struct Program {
 impl Program {
     /// The program that runs one command.
     pub(crate) fn of(line: &CommandLine, environment: Environment) -> Self {
+        Self::with_body(environment, |_| line.as_bytes().to_vec())
+    }
+
+    /// The program that runs one command without input, and sends its output in blocks of [`BLOCK`] bytes: [`FIRST_BLOCKS`], and then as many
+    /// as each line of its standard input asks for. The output ends with a line feed, the mark, the exit status and a line feed.
+    pub(crate) fn metered(line: &CommandLine) -> Self {
+        let dd = |count: &str| format!("dd bs={BLOCK} count={count} iflag=fullblock 2>/dev/null");
+        let (first, more) = (dd(&FIRST_BLOCKS.to_string()), dd("\"$goldcrest_blocks\""));
+        Self::with_body(Environment::Client, |mark| {
+            let mut body = b"exec 3<&0\n{ (\n".to_vec();
+            body.extend_from_slice(line.as_bytes());
+            body.extend_from_slice(
+                format!(
+                    "\n) </dev/null 2>/dev/null 3<&-; printf '\\n%s %d\\n' {mark} $?; }} | {{\n{first}\nwhile read -r goldcrest_blocks <&3; do {more}; done\n}}"
+                )
+                .as_bytes(),
+            );
+            body
+        })
+    }
+
+    /// The program that runs one command, as a line for a login shell that reads none on its standard input. None where the line
+    /// would not mean the same to all of them.
+    pub(crate) fn in_line(line: &CommandLine) -> Option<Self> {
+        let mark = new_mark();
+        let framed = CommandLine::new("/bin/sh -c").flag(r#"'echo "$0"; echo "$0" >&2; "$@"'"#).arg(&mark).then(Raw(""), line);
+        // A plain line is one simple command, and its words are that of the frame too.
+        (line.is_plain() && framed.is_plain()).then(|| Self { text: framed.as_bytes().to_vec(), mark })
+    }
+
+    fn with_body(environment: Environment, body: impl FnOnce(&str) -> Vec<u8>) -> Self {
         let mark = new_mark();
         // One compound command, which is read to its end before any of it runs: what was cut off does nothing.
         let mut text = PROLOGUE.as_bytes().to_vec();
         text.extend_from_slice(format!("goldcrest_begin {mark} && {{\n").as_bytes());
         text.extend_from_slice(entering(environment));
-        text.extend_from_slice(line.as_bytes());
+        text.extend_from_slice(&body(&mark));
         text.extend_from_slice(b"\nexit\n}\n");
         Self { mark, text }
     }
@@ -98,10 +135,9 @@ pub(crate) fn not_begun(stdout: &[u8], stderr: &[u8]) -> String {
     let said = said.trim_ascii();
     let said: String = String::from_utf8_lossy(&said[..said.len().min(MAX_SHOWN_NOISE)]).into();
     match said.is_empty() {
-        true => {
-            "the login shell ended before it ran a command; do its start-up files call exit or exec, or is it a program such as /bin/false?"
-                .to_owned()
-        }
+        true => "the login shell ended before it ran a command; do its start-up files call exit or exec, or read or close standard \
+             input, or is it a program such as /bin/false?"
+            .to_owned(),
         false => format!("the login shell ended before it ran a command, and printed: {}", said.escape_debug()),
     }
 }
@@ -113,20 +149,10 @@ pub fn program_of<C: crate::ssh::RemoteCommand>(command: &C) -> Vec<u8> {
     Program::of(&command.command_line(), command.environment()).text
 }
 
-/// What a login shell must print for [`PROBE`] when commands may be given to it one by one.
-pub(crate) fn is_plain_answer(stdout: &[u8]) -> bool {
-    stdout.starts_with(b"uid=") && stdout.iter().position(|byte| *byte == b'\n') == Some(stdout.len() - 1)
-}
-
-/// A command that a site's command wrapper allows, if it allows any, and whose output is known.
-pub(crate) fn probe() -> CommandLine {
-    CommandLine::new("timeout").number(5).flag("id")
-}
-
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::os::unix::ffi::OsStringExt;
     use std::path::Path;
     use std::process::{Command, Output, Stdio};
@@ -182,6 +208,47 @@ mod tests {
     fn print(words: &[Vec<u8>]) -> (CommandLine, Vec<u8>) {
         let line = words.iter().fold(CommandLine::new("printf").arg("%s\\0"), CommandLine::arg);
         (line, words.iter().flat_map(|word| word.iter().copied().chain([0])).collect())
+    }
+
+    /// What a metered program prints with these lines on standard input once it has begun, without its first mark.
+    fn metered(line: &CommandLine, asks: &str) -> (String, Vec<u8>) {
+        let program = Program::metered(line);
+        let mut child = Command::new("/bin/sh").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        stdin.write_all(&program.text).unwrap();
+        let mut first = vec![0; program.mark.len() + 1];
+        stdout.read_exact(&mut first).unwrap();
+        stdin.write_all(asks.as_bytes()).unwrap();
+        drop(stdin);
+        let mut printed = Vec::new();
+        stdout.read_to_end(&mut printed).unwrap();
+        child.wait().unwrap();
+        (program.mark, printed)
+    }
+
+    #[test]
+    fn a_metered_program_sends_what_was_asked_for_and_then_its_exit_status() {
+        let (_, printed) = metered(&CommandLine::new("head -c 9000000 /dev/zero"), "");
+        assert_eq!(printed.len() as u64, FIRST_BLOCKS * BLOCK);
+        let (_, printed) = metered(&CommandLine::new("head -c 9000000 /dev/zero"), "3\n1\n");
+        assert_eq!(printed.len() as u64, (FIRST_BLOCKS + 4) * BLOCK);
+        let (mark, printed) = metered(&CommandLine::new("head -c 9000000 /dev/zero; echo trouble >&2; exit 7"), "100\n1000\n");
+        assert_eq!(printed[9_000_000..], *format!("\n{mark} 7\n").as_bytes());
+        let (mark, printed) = metered(&CommandLine::new("cat; sh -c").arg("kill -9 $$"), "");
+        assert_eq!(printed, format!("\n{mark} 137\n").into_bytes());
+    }
+
+    #[test]
+    fn a_program_in_a_line_is_framed_behind_every_login_shell() {
+        let home = tempfile::tempdir().unwrap();
+        let program = Program::in_line(&CommandLine::new("printf").arg("<%s>").arg("a $HOME *").flag("--")).unwrap();
+        for shell in login_shells() {
+            let output = log_in(shell, home.path(), &[], &program.text, b"");
+            assert_eq!(output.stdout, format!("{}\n<a $HOME *><-->", program.mark).into_bytes(), "{shell}");
+            assert_eq!(output.stderr, format!("{}\n", program.mark).into_bytes(), "{shell}");
+        }
+        assert!(Program::in_line(&CommandLine::new("ls").arg("it's")).is_none());
+        assert!(Program::in_line(&CommandLine::new("ls; id")).is_none());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! sshd and PAM say there why an account may not log in. The text is bounded and made printable here.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use parking_lot::Mutex;
 
 /// The most characters that are kept.
@@ -29,12 +31,15 @@ pub(crate) fn closes_account(text: &str) -> bool {
 
 /// The words of one server on one connection.
 #[derive(Debug, Default)]
-pub(crate) struct ServerWords(Mutex<String>);
+pub(crate) struct ServerWords {
+    said: Mutex<String>,
+    is_unreadable: AtomicBool,
+}
 
 impl ServerWords {
     /// Adds what the server has said.
     pub(crate) fn add(&self, text: &str) {
-        let mut words = self.0.lock();
+        let mut words = self.said.lock();
         let room = MAX_WORDS.saturating_sub(words.chars().count());
         let plain = text.split(|c: char| c.is_control() || c.is_whitespace()).filter(|word| !word.is_empty());
         let said = plain.collect::<Vec<_>>().join(" ");
@@ -44,15 +49,25 @@ impl ServerWords {
         words.extend(said.chars().take(room));
     }
 
+    /// Notes that the server sent text that is not UTF-8, for which the library ends the connection.
+    pub(crate) fn note_unreadable(&self) {
+        self.is_unreadable.store(true, Ordering::Release);
+    }
+
+    /// Whether the server sent text that is not UTF-8.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        self.is_unreadable.load(Ordering::Acquire)
+    }
+
     /// `: the server says "..."`, or nothing where it said nothing.
     pub(crate) fn quoted(&self) -> String {
-        let words = self.0.lock();
+        let words = self.said.lock();
         if words.is_empty() { String::new() } else { format!("; the server says \"{words}\"") }
     }
 
     /// Whether they say that the account may not log in.
     pub(crate) fn closes_account(&self) -> bool {
-        closes_account(&self.0.lock())
+        closes_account(&self.said.lock())
     }
 }
 

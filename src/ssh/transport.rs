@@ -51,6 +51,15 @@ pub trait Transport: Send + Sync {
     /// # Errors
     /// When no channel could be had in time.
     async fn stream(&self, principal: &Principal, line: &CommandLine) -> Result<ByteStream, TransportError>;
+
+    /// Starts a command without input on the bulk lane, with its standard output as a byte stream that is sent no faster than it
+    /// is read: whoever does not read stops nothing but this command. Everything else is as for [`Transport::stream`].
+    ///
+    /// # Errors
+    /// When no channel could be had in time.
+    async fn output_stream(&self, principal: &Principal, line: &CommandLine) -> Result<ByteStream, TransportError> {
+        self.stream(principal, line).await
+    }
 }
 
 /// The identity of a credential. It can be compared, and not used to log in.

@@ -62,7 +62,7 @@ impl Contents for CommandFiles {
             return Err(sizeless(path));
         }
         let (version, range) = (FileVersion::from(&found), wanted(found.size, range, cap)?);
-        let stream = self.transport.stream(principal, &scripts::send(path, &version, &range)).await?;
+        let stream = self.transport.output_stream(principal, &scripts::send(path, &version, &range)).await?;
         let content = scripts::content(stream, path.clone(), range.end - range.start, self.settings.stall);
         Ok(Download { version, range, content })
     }
@@ -111,12 +111,12 @@ impl Contents for CommandFiles {
         let outcome = match (fed, failure) {
             (Err(error), _) | (Ok(_), Some(error)) => Err(error),
             (Ok((sent, answer)), None) if answer == (offset + sent).to_string() => return Ok(offset + sent),
-            (Ok((_, answer)), None) => {
+            (Ok((sent, answer)), None) => {
                 if let Some(size) = answer.strip_prefix("ends at ").and_then(|size| size.parse().ok()) {
                     return Err(FilesystemError::Offset(size));
                 }
                 let told = answer.lines().find_map(|line| line_error(line, &[part]));
-                Err(told.unwrap_or_else(|| FilesystemError::Sftp { path: part.clone(), message: answer }))
+                Err(told.unwrap_or_else(|| scripts::not_written(part, sent, answer)))
             }
         };
         if all_or_nothing {
@@ -142,7 +142,7 @@ impl Contents for CommandFiles {
     async fn pack(&self, principal: &Principal, source: &RemotePath, format: ArchiveFormat) -> Result<ContentStream, FilesystemError> {
         // What cannot be opened at all is told by an error of its own rather than by an archive that breaks off.
         self.stat(principal, source, true).await?;
-        let stream = self.transport.stream(principal, &streamed::pack(source, format)).await?;
+        let stream = self.transport.output_stream(principal, &streamed::pack(source, format)).await?;
         streamed::archive(stream, source.clone(), self.settings.stall).await
     }
 
@@ -215,7 +215,7 @@ impl CommandFiles {
         drop(stream);
         if answer != sent.to_string() {
             let told = answer.lines().find_map(|line| line_error(line, &[target]));
-            return Err(told.unwrap_or_else(|| FilesystemError::Sftp { path: target.clone(), message: answer }));
+            return Err(told.unwrap_or_else(|| scripts::not_written(target, sent, answer)));
         }
         self.place(principal, &beside, target, sent, options.expected).await?;
         temporary.placed();

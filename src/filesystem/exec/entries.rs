@@ -52,7 +52,7 @@ impl Entries for CommandFiles {
     }
 
     async fn walk(&self, principal: &Principal, path: &RemotePath, options: WalkOptions) -> Result<EntryStream, FilesystemError> {
-        let stream = self.transport.stream(principal, &walk::command(path, &options)).await?;
+        let stream = self.transport.output_stream(principal, &walk::command(path, &options)).await?;
         walk::entries(stream, path, options, self.settings.stall).await
     }
 

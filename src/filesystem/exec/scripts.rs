@@ -161,6 +161,18 @@ pub async fn feed(
     }
 }
 
+/// Why the script that takes `sent` bytes gave this answer, which is no error that is known.
+pub fn not_written(path: &RemotePath, sent: u64, answer: String) -> FilesystemError {
+    if answer.parse::<u64>().is_err() {
+        return FilesystemError::Sftp { path: path.clone(), message: answer };
+    }
+    let reason = format!(
+        "{sent} bytes were sent, and the file has {answer}; does something else write to it, or do start-up files of the login shell read or \
+         close standard input?"
+    );
+    FilesystemError::NotWritten { path: path.clone(), reason }
+}
+
 /// Where an upload goes, links followed, and the file that is there.
 pub struct Resolve<'a> {
     pub seconds: u64,

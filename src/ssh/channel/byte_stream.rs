@@ -25,8 +25,6 @@ use crate::ssh::transport::TransportError;
 pub(crate) enum ChannelRequest {
     /// A program for a shell; reading ends when it has ended, and fails then if its exit status is not 0.
     Program(Program),
-    /// The same by the login shell itself.
-    Direct(Vec<u8>),
     /// A subsystem; reading ends with its output.
     Subsystem(&'static str),
 }
@@ -123,6 +121,11 @@ impl ChannelStream {
         }
     }
 
+    /// The channel and what has come on it, for a reader of another kind; none where the channel has ended.
+    pub(crate) fn into_parts(mut self) -> Option<(OpenChannel, Bytes)> {
+        Some((self.channel.take()?, std::mem::take(&mut self.chunk)))
+    }
+
     async fn agree(&mut self, request: &ChannelRequest) -> Result<(), TransportError> {
         let Some((_, read, write)) = &mut self.channel else { return Err(TransportError::Broken { sent: false }) };
         let sent = match request {
@@ -131,7 +134,6 @@ impl ChannelStream {
                 Ok(()) => write.data_bytes(Bytes::copy_from_slice(&program.text)).await,
                 failed => failed,
             },
-            ChannelRequest::Direct(line) => write.exec(true, line.clone()).await,
             ChannelRequest::Subsystem(name) => write.request_subsystem(true, *name).await,
         };
         sent.map_err(|_| TransportError::Broken { sent: false })?;
@@ -140,7 +142,7 @@ impl ChannelStream {
                 Some(ChannelMsg::Success) => return Ok(()),
                 Some(ChannelMsg::Failure) => {
                     return Err(TransportError::Refused(match request {
-                        ChannelRequest::Program(_) | ChannelRequest::Direct(_) => REFUSED.to_owned(),
+                        ChannelRequest::Program(_) => REFUSED.to_owned(),
                         ChannelRequest::Subsystem(name) => format!("it has no subsystem {name}"),
                     }));
                 }

@@ -23,8 +23,8 @@ const RECENT_SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 pub(crate) enum Carrier {
     /// By a shell of its own, which ends with it.
     Once { program: Program, stdin: Bytes },
-    /// By the login shell itself, where that one runs no other.
-    Direct { line: Vec<u8>, stdin: Bytes },
+    /// By the login shell itself, without input, where that one reads no program on its standard input.
+    Direct { program: Program },
     /// By a shell, which is kept afterwards; a `fresh` channel is made one first.
     Shell { script: Script, fresh: bool },
 }
@@ -68,7 +68,7 @@ async fn carry(read: &mut ChannelReadHalf, write: &ChannelWriteHalf<Msg>, carrie
     match carrier {
         Carrier::Once { program, stdin } => {
             let (told, begun) = oneshot::channel();
-            let frame = Frame::new(&program.mark, told);
+            let frame = Frame::new(&program.mark, Some(told));
             let feed = async {
                 write.exec(true, START).await?;
                 write.data_bytes(Bytes::from(program.text)).await?;
@@ -80,13 +80,13 @@ async fn carry(read: &mut ChannelReadHalf, write: &ChannelWriteHalf<Msg>, carrie
             };
             drive(read, feed, frame, max_output).await
         }
-        Carrier::Direct { line, stdin } => {
+        Carrier::Direct { program } => {
+            let frame = Frame::new(&program.mark, None);
             let feed = async {
-                write.exec(true, line).await?;
-                write.data_bytes(stdin).await?;
+                write.exec(true, program.text).await?;
                 write.eof().await
             };
-            drive(read, feed, Frame::none(), max_output).await
+            drive(read, feed, frame, max_output).await
         }
         Carrier::Shell { script, fresh } => shell_protocol::drive(read, write, fresh, script, max_output).await,
     }
@@ -101,14 +101,8 @@ struct Frame {
 }
 
 impl Frame {
-    fn new(mark: &str, told: oneshot::Sender<()>) -> Self {
-        Self { stdout: Marked::new(mark), stderr: Marked::new(mark), told: Some(told) }
-    }
-
-    /// All that comes is output.
-    fn none() -> Self {
-        let all = || Marked { begun: true, ..Marked::new("") };
-        Self { stdout: all(), stderr: all(), told: None }
+    fn new(mark: &str, told: Option<oneshot::Sender<()>>) -> Self {
+        Self { stdout: Marked::new(mark), stderr: Marked::new(mark), told }
     }
 
     fn take(&mut self, data: &[u8], is_error: bool) {

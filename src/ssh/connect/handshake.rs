@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use russh::ChannelId;
 use russh::client::{self, DisconnectReason, Handle, Session};
+use russh::keys::ssh_encoding::Error as EncodingError;
 use russh::keys::{PublicKey, PublicKeyOrCertificate};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -144,7 +145,12 @@ async fn authenticate(
 ) -> Result<(), Refusal> {
     let user = &login.user;
     let result = limited(target.login_timeout(), peer, &format!("the login of {user}"), login.authenticate(handle)).await?;
-    let hung_up = || Refusal::Fatal(format!("{peer}: the server closed the connection during the login of {user}{}", words.quoted()));
+    let hung_up = || {
+        Refusal::Fatal(match words.is_unreadable() {
+            true => format!("{peer}: the login of {user} broke off: {UNREADABLE}"),
+            false => format!("{peer}: the server closed the connection during the login of {user}{}", words.quoted()),
+        })
+    };
     match result {
         Ok(client::AuthResult::Success) => Ok(()),
         // PAM says why in a banner before sshd hangs up.
@@ -201,7 +207,12 @@ impl client::Handler for Watcher {
                 self.words.add(&info.message);
                 Ok(())
             }
-            DisconnectReason::Error(error) => Err(error),
+            DisconnectReason::Error(error) => {
+                if matches!(error, SessionError::Ssh(russh::Error::SshEncoding(EncodingError::CharacterEncoding))) {
+                    self.words.note_unreadable();
+                }
+                Err(error)
+            }
         }
     }
 
@@ -245,6 +256,10 @@ pub(crate) enum Refusal {
         reason: String,
     },
 }
+
+/// What to look at where the library could not read a text of the login.
+const UNREADABLE: &str = "the server's login banner is not UTF-8 text, as RFC 4252 demands: convert the file that Banner in sshd_config names, for \
+    example by iconv -f latin1 -t utf-8, or set Banner none for the address of this host (Match Address)";
 
 /// What to look at where a server hangs up before anybody has logged in.
 const DROPPED_HINT: &str = "it does so for MaxStartups, and from OpenSSH 9.8 on for PerSourcePenalties: exempt the address of this host by \

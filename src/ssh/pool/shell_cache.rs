@@ -19,7 +19,7 @@ const SHELL_IDLE_TTL: Duration = Duration::from_secs(15);
 const MAX_SHELLS: usize = 4;
 
 /// How long a lane whose cluster lets its user have no shell does without.
-const NO_SHELL_TTL: Duration = Duration::from_secs(600);
+const NO_SHELL_TTL: Duration = Duration::from_secs(30);
 
 /// The shells of a lane that wait for a command.
 #[derive(Default)]

@@ -10,6 +10,7 @@ pub mod proxy;
 mod sharing;
 mod shells;
 mod startup;
+mod streams;
 mod trust;
 
 use std::sync::{Arc, Mutex};

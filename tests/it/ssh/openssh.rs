@@ -27,7 +27,7 @@ pub(super) struct Sshd {
     pub(super) port: u16,
     pub(super) host_key: PrivateKey,
     pub(super) user: String,
-    user_key: PrivateKey,
+    pub(super) user_key: PrivateKey,
     directory: tempfile::TempDir,
 }
 

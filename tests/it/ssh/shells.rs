@@ -136,7 +136,7 @@ async fn where_a_user_may_have_no_shell_commands_are_sent_by_themselves() {
         let output = exec(&lanes, &user, command(CommandLine::new("echo").arg("a b"))).await.unwrap();
         assert_eq!((output.stdout.as_slice(), output.exit), (&b"a b\n"[..], 0));
     }
-    assert_eq!(lanes.stats().channels, 4, "a shell was asked for once, and then whether there is noise");
+    assert_eq!(lanes.stats().channels, 4, "a shell was asked for once, and then whether single commands run");
     let error = exec(&lanes, &user, command(CommandLine::new("echo").arg("it's"))).await.unwrap_err();
     assert!(matches!(&error, TransportError::Refused(why) if why.contains("plain commands only")), "{error:?}");
 }

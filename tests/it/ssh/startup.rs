@@ -55,7 +55,40 @@ async fn whatever_start_up_files_do_each_way_to_run_a_command_gives_its_output_a
         assert!(own.stdout == input, "{startup}: {} bytes", own.stdout.len());
         assert_eq!((own.stderr.as_slice(), own.exit), (&b"err\n"[..], 4), "{startup}");
         assert!(stream(&lanes, &user, &CommandLine::new("cat"), &input).await.unwrap() == input, "{startup}");
+        assert_eq!(output_of(&lanes, &user, &CommandLine::new("echo out; echo err >&2")).await.unwrap(), b"out\n", "{startup}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_start_up_files_print_is_never_output_after_they_took_standard_input_away() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let file = directory.path().join("startup");
+    let Some((_sshd, lanes, user)) = server(&format!(". {}", file.display())) else { return };
+    let line = || CommandLine::new("echo").arg("a b");
+    for startup in ["exec 0</dev/null", "echo NOISE; exec 0</dev/null", "printf NOISE; printf NOISE >&2"] {
+        std::fs::write(&file, format!("{startup}\n")).unwrap();
+        let output = exec(&lanes, &user, command(line())).await.unwrap();
+        assert_eq!((output.stdout.as_slice(), output.stderr.as_slice(), output.exit), (&b"a b\n"[..], &b""[..], 0), "{startup}");
+        let error = exec(&lanes, &user, Exec { stdin: "input".into(), ..command(CommandLine::new("cat")) }).await.unwrap_err();
+        assert!(matches!(&error, TransportError::Refused(why) if why.contains("standard input")), "{startup}: {error:?}");
+        let takes_input = startup.contains("exec");
+        for result in [stream(&lanes, &user, &line(), b"").await, output_of(&lanes, &user, &line()).await] {
+            match result {
+                Ok(content) if !takes_input => assert_eq!(content, b"a b\n", "{startup}"),
+                Err(TransportError::Refused(why)) if takes_input => {
+                    assert!(why.contains("standard input") || why.contains("NOISE"), "{why}")
+                }
+                other => panic!("{startup}: {other:?}"),
+            }
+        }
+    }
+}
+
+async fn output_of(lanes: &Lanes, user: &str, line: &CommandLine) -> Result<Vec<u8>, TransportError> {
+    let mut output = Vec::new();
+    lanes.output_stream(&principal(user), line).await?.read_to_end(&mut output).await.unwrap();
+    Ok(output)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,4 +109,16 @@ async fn start_up_files_that_end_the_shell_are_no_success_and_the_error_repeats_
         }
         assert!(!touched.exists());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_banner_that_is_not_utf_8_is_named_in_the_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("banner");
+    std::fs::write(&file, b"Z\xfcrich\n").unwrap();
+    let Some(sshd) = Sshd::start(&format!("Banner {}", file.display())) else { return };
+    let error = exec(&sshd.lanes_with(|_| {}), &sshd.user, command(CommandLine::new("true"))).await.unwrap_err();
+    assert!(matches!(&error, TransportError::Connect(why) if why.contains("banner is not UTF-8") && why.contains("iconv")), "{error:?}");
+    std::fs::write(&file, "Zürich\n").unwrap();
+    assert_eq!(exec(&sshd.lanes_with(|_| {}), &sshd.user, command(CommandLine::new("true"))).await.unwrap().exit, 0);
 }
