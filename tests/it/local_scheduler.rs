@@ -547,6 +547,46 @@ async fn a_variable_reaches_the_job_as_it_was_given_or_is_refused_by_name() {
     }
 }
 
+/// Whether this is in the arguments of any process of this machine now. Those of other users are seen too, as `ps` sees them.
+fn is_an_argument(secret: &str) -> bool {
+    let holds = |bytes: Vec<u8>| bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok()).any(holds)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_value_of_the_environment_is_an_argument_of_any_process() {
+    for host in Host::each(&config()) {
+        let secret = format!("secret-{}", uuid::Uuid::new_v4());
+        let pattern = host.shell.home().join("pattern");
+        std::fs::write(&pattern, &secret).unwrap();
+        let mut job = host.description(&format!(
+            "#!/bin/sh\n[ \"$TOKEN\" = '' ] && exit 3\n/bin/grep -a -l -s -f {} /proc/[0-9]*/cmdline\nexit 0\n",
+            pattern.display()
+        ));
+        job.environment = BTreeMap::from(["TOKEN", "LD_LIBRARY_PATH"].map(|name| (name.to_owned(), secret.clone())));
+        // Looked at all the time from the submission to the end of the job, and by the job itself.
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let watch = std::thread::spawn({
+            let (stop, secret) = (Arc::clone(&stop), secret.clone());
+            move || {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    if is_an_argument(&secret) {
+                        return true;
+                    }
+                }
+                false
+            }
+        });
+        let id = host.scheduler.submit(&host.ada, &job).await.unwrap().value;
+        let ended = host.wait_for_state(&id, "COMPLETED").await;
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(!watch.join().unwrap(), "a value was seen among the arguments");
+        assert_eq!((ended.status.exit_code, host.read(&format!("job-{id}.out"))), (Some(0), String::new()));
+        host.nothing_is_left().await;
+    }
+}
+
 #[tokio::test]
 async fn runners_whose_records_are_removed_end_with_their_jobs() {
     for host in Host::each(&Config { slots: 1, kill_wait: 1, ..config() }) {

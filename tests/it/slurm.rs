@@ -173,6 +173,30 @@ async fn one_users_answer_of_accounting_is_no_other_users() {
 }
 
 #[tokio::test]
+async fn one_callers_answer_of_accounting_is_no_other_callers_of_the_same_user_name() {
+    let jane = principal("jane");
+    let other = Principal { subject: "another".to_owned(), ..jane.clone() };
+    let by_another_client = Principal { client_id: Some("portal".to_owned()), ..jane.clone() };
+    let denied = "sacct: error: Access/permission denied";
+    let slurm = slurm([
+        remembers(300),
+        prints(&squeue_list(), ""),
+        prints(&sacct_list(), accounted("1", "COMPLETED", "x")),
+        prints(&squeue_list(), ""),
+        breaks(&sacct_list(), TransportError::Login(denied.to_owned())),
+        prints(&squeue_list(), ""),
+        prints(&sacct_list(), ""),
+        prints(&squeue_list(), ""),
+    ]);
+    let slurm = slurm.remembering(Duration::from_secs(10));
+    let query = JobQuery::default();
+    assert_eq!(slurm.jobs(&jane, &query).await.unwrap().len(), 1);
+    assert!(slurm.jobs(&other, &query).await.is_err(), "it is told what only the first one was told");
+    assert_eq!(slurm.jobs(&by_another_client, &query).await.unwrap().value, Vec::new());
+    assert_eq!(slurm.jobs(&jane, &query).await.unwrap().len(), 1, "its own answer is still there");
+}
+
+#[tokio::test]
 async fn a_list_of_an_account_and_a_name_holds_nothing_else() {
     let rest = " --user='jane' --account='proj' --name='one'";
     let squeue = squeue_line(rest);
@@ -224,7 +248,7 @@ async fn a_caller_reads_in_header_and_member_that_accounting_was_silent() {
 }
 
 /// A cluster whose controller is down: `scontrol ping` says so at once, the other commands go on trying.
-struct ControllerDown;
+pub struct ControllerDown;
 
 #[async_trait::async_trait]
 impl Transport for ControllerDown {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::Method;
-use goldcrest::domain::{Backend, Carrier, JobId, JobQuery};
+use goldcrest::domain::{AccountingQuery, Backend, Carrier, JobId, JobQuery};
 use goldcrest::error::Classify;
 use goldcrest::rest::{Client, Url};
 use goldcrest::scheduler::slurm::{ApiVersion, CallersToken, Delimiter, RestSettings, SlurmCli, SlurmHybrid, SlurmRest};
 use goldcrest::scheduler::{Scheduler, SchedulerError};
 use serde_json::{Value, json};
 
+use crate::slurm::ControllerDown;
 use crate::support::principal;
 use crate::support::scripted::{ScriptedTransport, Step, fails, prints};
 use crate::support::service::{Reply, Seen, Service};
@@ -71,13 +72,35 @@ async fn a_hybrid_asks_the_commands_for_what_slurmrestds_answer_lacks() {
     assert!(jobs.missing.is_some());
 }
 
-#[tokio::test]
-async fn a_controller_that_is_down_is_told_before_slurmrestd_gives_up() {
-    let service = Service::start(|seen| match seen.uri.path() {
+/// A slurmrestd that waits for a controller that is down.
+async fn without_controller() -> Service {
+    Service::start(|seen| match seen.uri.path() {
         "/slurm/v0.0.45/ping/" | "/slurm/v0.0.45/ping" => Reply::json(&json!({"pings": [{"responding": false}], "errors": []})),
         _ => Reply::status(500, "late").after(Duration::from_secs(60)),
     })
-    .await;
+    .await
+}
+
+#[tokio::test]
+async fn a_controller_that_is_down_is_told_by_a_hybrid_before_either_way_gives_up() {
+    let service = without_controller().await;
+    let (jane, five, began) = (principal("jane"), id("5"), Instant::now());
+    // One that gave no answer is not asked again for a moment, so that each question has a hybrid of its own.
+    let slurm = || SlurmHybrid::new(rest(&service), Arc::new(SlurmCli::new(Arc::new(ControllerDown))));
+    let hybrids = [slurm(), slurm(), slurm()];
+    let (nodes, partitions, cancelled) =
+        tokio::join!(hybrids[0].nodes(&jane), hybrids[1].partitions(&jane, false), hybrids[2].cancel(&jane, &five));
+    // What was to be cancelled may have been, by slurmrestd before it was silent.
+    for (error, effected) in [(nodes.unwrap_err(), false), (partitions.unwrap_err(), false), (cancelled.unwrap_err(), true)] {
+        let told = (error.to_string().contains("the controller is down"), error.maybe_effected());
+        assert_eq!(told, (true, Some(effected)), "{error:?}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_controller_that_is_down_is_told_before_slurmrestd_gives_up() {
+    let service = without_controller().await;
     let began = Instant::now();
     let error = rest(&service).nodes(&principal("jane")).await.unwrap_err();
     assert!(error.to_string().contains("the controller is down") && error.maybe_effected() == Some(false), "{error:?}");
@@ -116,6 +139,10 @@ async fn what_a_gateway_says_is_no_answer_of_slurms() {
             slurm.jobs(&jane, &JobQuery::default()).await.unwrap_err(),
             slurm.job(&jane, &id("5")).await.unwrap_err(),
             slurm.partitions(&jane, false).await.unwrap_err(),
+            slurm.nodes(&jane).await.unwrap_err(),
+            slurm.reservations(&jane).await.unwrap_err(),
+            slurm.accounting(&jane, &AccountingQuery::default()).await.unwrap_err(),
+            slurm.accounting(&jane, &AccountingQuery { jobs: vec![id("5")], ..AccountingQuery::default() }).await.unwrap_err(),
         ] {
             assert!(unanswered(&error), "{status} {body}: {error:?}");
         }

@@ -246,6 +246,59 @@ mod tests {
     }
 
     #[test]
+    fn each_phrase_of_the_tables_has_its_meaning_whatever_stands_around_it_and_for_each_command() {
+        let words = |text: &str| format!("some banner\nqsub: {text} host7.example.org (errno=15031)\nqsub: exiting");
+        for status in [0, 1, 32, 190, 255] {
+            for text in NOT_REACHED {
+                for error in [explain("x")(exit(status, &words(text))), explain_refusal("x")(exit(status, &words(text)))] {
+                    assert!(matches!(&error, SchedulerError::Down(told) if told == text), "{status} {text}: {error:?}");
+                }
+            }
+            for text in NOT_ANSWERED {
+                for error in [explain("x")(exit(status, &words(text))), explain_refusal("x")(exit(status, &words(text)))] {
+                    assert!(matches!(&error, SchedulerError::Unanswered(told) if told == text), "{status} {text}: {error:?}");
+                }
+            }
+            for text in NO_SUCH_JOB {
+                assert!(matches!(explain("x")(exit(status, &words(text))), SchedulerError::JobNotFound), "{status} {text}");
+            }
+            for text in DENIED {
+                let error = explain("x")(exit(status, &words(text)));
+                assert!(matches!(&error, SchedulerError::Denied(told) if told.starts_with(text)), "{status} {text}: {error:?}");
+            }
+        }
+        assert_eq!(NOT_REACHED.len() + NOT_ANSWERED.len(), 43);
+    }
+
+    /// From the table of messages of OpenPBS (`pbs_messages.c`): what is a mistake of the request, or of its time.
+    #[test]
+    fn what_pbs_says_of_a_request_that_cannot_be_is_a_refusal_in_its_words() {
+        for text in [
+            "Undefined Attribute",
+            "Cannot set attribute, read only or insufficient permission",
+            "Invalid request",
+            "Unknown/illegal signal name",
+            "Illegal attribute or resource value",
+            "Cannot modify attribute while job running",
+            "Request invalid for state of job",
+            "Unknown queue",
+            "Queue is not enabled",
+            "Unknown resource",
+            "Job violates queue and/or server resource limits",
+            "Job rejected by all possible destinations",
+            "Maximum number of jobs already in queue",
+            "Invalid job dependency",
+            "Job already in exit state",
+            "No Default Queue Defined",
+            "Illegal or missing reservation start or end time",
+            "Not allowed for array jobs",
+        ] {
+            let error = explain_refusal("submit")(exit(170, &format!("qsub: {text}")));
+            assert!(matches!(&error, SchedulerError::Rejected(words) if words == text), "{text}: {error:?}");
+        }
+    }
+
+    #[test]
     fn what_a_site_forbids_is_denied() {
         for name in [
             "acl-server.qsub",

@@ -52,16 +52,22 @@ impl SlurmHybrid {
         ssh: impl Future<Output = Answer<T>>,
         may_be_repeated: fn(&SchedulerError) -> bool,
     ) -> Answer<T> {
+        let mut unanswered = None;
         if !self.rest.is_silent() {
             match rest.await {
                 Err(SchedulerError::Unsupported(_) | SchedulerError::Member { .. }) => return by_ssh(ssh).await,
                 Err(error) if may_be_repeated(&error) => {
                     tracing::warn!(error = %ErrorChain(&error), "slurmrestd gives no answer: Slurm's commands are used instead");
+                    unanswered = Some(error).filter(|error| !did_not_happen(error));
                 }
                 answer => return answer.map(|reported| via(Carrier::Rest, false, reported)),
             }
         }
-        ssh.await.map(|reported| via(Carrier::Ssh, true, reported))
+        match ssh.await {
+            // What slurmrestd was asked may have happened, although the commands certainly did nothing.
+            Err(error) if did_not_happen(&error) => Err(unanswered.unwrap_or(error)),
+            answer => answer.map(|reported| via(Carrier::Ssh, true, reported)),
+        }
     }
 }
 

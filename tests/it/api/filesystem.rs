@@ -136,6 +136,9 @@ async fn content_is_viewed_from_an_offset_and_up_to_the_limit_of_the_system() {
 async fn permissions_are_set() {
     let files = vec![(r#"alice: chmod "/home/a" 640"#, Reply::Done), (r#"alice: entry "/home/a""#, Reply::Entry(entry(b"/home/a")))];
     assert_snapshot!(send(Method::PUT, "chmod", json!({"path": "/home/a", "mode": "0640"}), files).await);
+    let files = vec![(r#"alice: chmod "/home/a" u+x,go-w"#, Reply::Done), (r#"alice: entry "/home/a""#, Reply::Entry(entry(b"/home/a")))];
+    let answer = send(Method::PUT, "chmod", json!({"path": "/home/a", "mode": "u+x,go-w"}), files).await;
+    assert_eq!(answer.status, 200, "{}", answer.everything());
 }
 
 #[tokio::test]
@@ -146,6 +149,11 @@ async fn owners_are_set() {
         let answer = send(Method::PUT, "chown", json!({member: "/home/a", "group": "g1", "owner": null}), files()).await;
         assert_eq!((answer.status, &answer.json()["output"]["group"]), (200, &json!("users")), "{member}");
     }
+    // FirecREST's clients send null for what is to stay.
+    let files =
+        vec![(r#"alice: chown "/home/a" Some("bob") None"#, Reply::Done), (r#"alice: entry "/home/a""#, Reply::Entry(entry(b"/home/a")))];
+    let answer = send(Method::PUT, "chown", json!({"path": "/home/a", "owner": "bob", "group": null}), files).await;
+    assert_eq!(answer.status, 200, "{}", answer.everything());
 }
 
 #[tokio::test]
@@ -209,6 +217,52 @@ async fn a_slash_at_the_end_follows_a_link_and_only_to_a_directory() {
     let answer = get("file?path=/home/l/", steps).await;
     assert!(answer.status == 404 && answer.everything().contains("'/home/l'"), "{}", answer.everything());
     assert_eq!(get("file?path=/home/l/", vec![stat(Reply::FileFails(missing("/home/l")))]).await.status, 404);
+}
+
+#[tokio::test]
+async fn each_way_in_to_a_link_with_a_slash_at_its_end_goes_to_the_directory_behind_it() {
+    const LIST: &str =
+        r#"alice: list "/home/real" ListOptions { hidden: false, numeric_ids: false, recursive: false, dereference: false }"#;
+    let request = |method: Method, uri: &str, fields: &[(&str, &str)], body: &str| {
+        let request = Request::builder().method(method).uri(format!("/filesystem/daint/{uri}"));
+        let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.header(header::AUTHORIZATION, "Bearer token-of-alice").body(Body::from(body.to_owned())).unwrap()
+    };
+    let tus = [("tus-resumable", "1.0.0"), ("upload-length", "1"), ("upload-metadata", "filename Zg==")];
+    let multipart = [("content-type", "multipart/form-data; boundary=b")];
+    let form = "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nx\r\n--b--\r\n";
+    let is_directory = || FilesystemError::WrongType { path: RemotePath::from_text("/home/real").unwrap(), reason: "Is a directory" };
+    let packed = || Reply::Stream(stream::iter([Ok(Bytes::from("tar"))]).boxed(), version(3));
+    let cases = [
+        (request(Method::GET, "ops/ls?path=/home/l/", &[], ""), (LIST, Reply::Entries(vec![])), 200),
+        // A directory is no file, and the link is not replaced by one.
+        (
+            request(Method::PUT, "ops/upload?path=/home/l/", &[], "x"),
+            (r#"alice: upload "/home/real" "x" Some(100000) Anything"#, Reply::FileFails(is_directory())),
+            400,
+        ),
+        (
+            request(Method::POST, "ops/upload?path=/home/l/", &multipart, form),
+            (r#"alice: upload "/home/real/f" "x" Some(1000) Anything"#, Reply::Placed(Placed::Created)),
+            204,
+        ),
+        // The directory of the file comes before its name.
+        (request(Method::POST, "uploads?path=/home/l/", &tus, ""), (r#"alice: begin_part "/home/l/f"..."#, Reply::Done), 201),
+        (request(Method::GET, "ops/archive?path=/home/l/&format=tar", &[], ""), (r#"alice: pack "/home/real" Tar"#, packed()), 200),
+        (
+            request(Method::PUT, "ops/archive?path=/home/l/&format=tar", &[], "x"),
+            (r#"alice: unpack "/home/real" Tar "x" Some(100000)"#, Reply::Placed(Placed::Replaced)),
+            204,
+        ),
+    ];
+    for (request, step, status) in cases {
+        let what = format!("{} {}", request.method(), request.uri());
+        let follows = [(r#"alice: stat "/home/l" false"#, link()), (r#"alice: resolve "/home/l/.""#, Reply::Path("/home/real"))];
+        let in_the_middle = what.contains("uploads");
+        let steps = follows.into_iter().filter(|_| !in_the_middle).chain([step]).collect();
+        let answer = Api::new(vec![], steps).send(request).await;
+        assert_eq!(answer.status, status, "{what}: {}", answer.everything());
+    }
 }
 
 #[tokio::test]

@@ -82,6 +82,29 @@ async fn accounting_is_asked_for_a_span_of_time_or_for_jobs() {
 }
 
 #[tokio::test]
+async fn the_runs_of_a_requeued_job_are_told_apart_where_accounting_is_asked_for_it() {
+    let run = |state: &str, start, end| {
+        let mut run = Job { id: JobId::new("7").unwrap(), ..super::compute::job("1") };
+        run.status.state = state.to_owned();
+        (run.times.start, run.times.end) = (Some(start), end);
+        run
+    };
+    let call = "alice: accounting AccountingQuery { all_users: false, account: None, jobs: [JobId(\"7\")], since: None, until: None }";
+    let runs = || Reply::Jobs(vec![run("REQUEUED", 1_769_846_400, Some(1_769_846_460)), run("RUNNING", 1_769_846_500, None)]);
+    for (query, count) in [("jobs=7", 2), ("jobs=7&page=1&pageSize=1", 1)] {
+        let answer = Api::new(vec![(call, runs())], vec![]).get(&format!("/compute/daint/acct?{query}")).await;
+        let jobs = answer.json()["jobs"].as_array().unwrap().clone();
+        assert_eq!((answer.status, jobs.len()), (200, count), "{}", answer.everything());
+        assert_eq!((&jobs[0]["jobId"], &jobs[0]["status"]["state"]), (&json!("7"), &json!("REQUEUED")));
+        assert_eq!((&jobs[0]["time"]["start"], &jobs[0]["time"]["end"]), (&json!(1_769_846_400), &json!(1_769_846_460)));
+        if let Some(last) = jobs.get(1) {
+            assert_eq!((&last["jobId"], &last["status"]["state"]), (&json!("7"), &json!("RUNNING")));
+            assert_eq!((&last["time"]["start"], last["time"]["end"].is_null()), (&json!(1_769_846_500), true));
+        }
+    }
+}
+
+#[tokio::test]
 async fn head_and_tail_give_only_the_lines_that_match() {
     let content = || Content { data: b"one\nERROR two\nthree\n".to_vec(), unit: ContentUnit::Lines, start: 0, end: 10 };
     for tool in ["head", "tail"] {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{Method, Request, header};
 use base64::Engine;
@@ -9,22 +10,27 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use goldcrest::cluster::Cluster;
-use goldcrest::domain::ClusterHealth;
+use goldcrest::domain::{ClusterHealth, Principal};
 use goldcrest::filesystem::{self, Settings};
 use goldcrest::service::{Gate, State};
+use goldcrest::ssh::{ByteStream, CommandLine, Exec, LaneKind, RawOutput, Transport, TransportError};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::doubles::{Relations, Script, ScriptedScheduler, Tokens};
 use super::{Answer, Api};
-use crate::files::transport::{Local, Subsystem};
+use crate::files::transport::{Local, OPENSSH, Subsystem, User};
+use crate::support::{PATIENCE, skip, wait_until};
 
 /// The API over a directory. Another one over the same directory is another replica.
 fn api(directory: &TempDir, access: filesystem::FileAccess) -> Api {
+    api_over(directory, access, Arc::new(Local::new(Subsystem::Own)))
+}
+
+fn api_over(directory: &TempDir, access: filesystem::FileAccess, transport: Arc<dyn Transport>) -> Api {
     Api::assemble(Vec::new(), Vec::new(), ClusterHealth::default(), |state| {
         let mut config = super::cluster_config();
         config.file_systems[0].path = goldcrest::domain::RemotePath::from_text(directory.path().to_str().unwrap()).unwrap();
-        let transport = Arc::new(Local::new(Subsystem::Own));
         let files = filesystem::Files::open(transport.clone(), access, Settings::default());
         let scheduler = Arc::new(ScriptedScheduler(Script::new("scheduler", [])));
         let cluster = Arc::new(Cluster::new(config, super::whole(transport, scheduler, files), watch::channel(ClusterHealth::default()).1));
@@ -34,8 +40,12 @@ fn api(directory: &TempDir, access: filesystem::FileAccess) -> Api {
 }
 
 async fn send(api: &Api, method: Method, uri: &str, fields: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+    send_as("alice", api, method, uri, fields, body).await
+}
+
+async fn send_as(user: &str, api: &Api, method: Method, uri: &str, fields: &[(&str, &str)], body: impl Into<Body>) -> Answer {
     let mut request = Request::builder().method(method).uri(uri).header("tus-resumable", "1.0.0");
-    request = request.header(header::AUTHORIZATION, "Bearer token-of-alice");
+    request = request.header(header::AUTHORIZATION, format!("Bearer token-of-{user}"));
     for (name, value) in fields {
         request = request.header(*name, *value);
     }
@@ -140,7 +150,7 @@ async fn a_request_that_hangs_makes_way_for_the_one_that_goes_on() {
         async move { patch(&api, &upload, 0, &[], Body::from_stream(hanging)).await.status }
     });
     // Each question ends the request that hangs, be it before its content was taken in or after.
-    crate::support::wait_until(crate::support::PATIENCE, async || offset(&api, &upload).await == "4" || hung.is_finished()).await;
+    wait_until(PATIENCE, async || offset(&api, &upload).await == "4" || hung.is_finished()).await;
     let arrived: usize = offset(&api, &upload).await.parse().unwrap();
     assert!([0, 4].contains(&arrived), "{arrived}");
     assert_eq!(patch(&api, &upload, arrived, &[], &b"0123456789"[arrived..]).await.status, 204);
@@ -202,33 +212,37 @@ async fn what_is_wrong_with_a_request_is_said_in_the_words_of_the_protocol() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn extensions_that_are_not_offered_are_refused_at_the_creation_and_the_target_stays() {
-    let directory = tempfile::tempdir().unwrap();
-    let api = api(&directory, filesystem::FileAccess::Sftp);
-    std::fs::write(directory.path().join("f"), "old").unwrap();
-    for field in [("upload-concat", "partial"), ("upload-concat", "final;/a /b"), ("upload-defer-length", "1")] {
-        let fields = [("upload-length", "3"), field, ("content-type", "application/offset+octet-stream")];
-        let answer = create(&api, &directory, &fields, "new").await;
-        assert_eq!(answer.status, 501, "{field:?}: {}", answer.everything());
-        assert!(answer.everything().contains(field.0), "{}", answer.everything());
+    for access in WAYS {
+        let directory = tempfile::tempdir().unwrap();
+        let api = api(&directory, access);
+        std::fs::write(directory.path().join("f"), "old").unwrap();
+        for field in [("upload-concat", "partial"), ("upload-concat", "final;/a /b"), ("upload-defer-length", "1")] {
+            let fields = [("upload-length", "3"), field, ("content-type", "application/offset+octet-stream")];
+            let answer = create(&api, &directory, &fields, "new").await;
+            assert_eq!(answer.status, 501, "{access:?}, {field:?}: {}", answer.everything());
+            assert!(answer.everything().contains(field.0), "{}", answer.everything());
+        }
+        assert_eq!(names(&directory), ["f"]);
+        assert_eq!(std::fs::read(directory.path().join("f")).unwrap(), b"old");
     }
-    assert_eq!(names(&directory), ["f"]);
-    assert_eq!(std::fs::read(directory.path().join("f")).unwrap(), b"old");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_post_can_stand_for_the_methods_that_a_client_cannot_send() {
-    let directory = tempfile::tempdir().unwrap();
-    let api = api(&directory, filesystem::FileAccess::Sftp);
-    let upload = begin(&api, &directory, 5).await;
-    let stands_for = |method| ("x-http-method-override", method);
-    let fields = [stands_for("PATCH"), ("upload-offset", "0"), ("content-type", "application/offset+octet-stream")];
-    let answer = send(&api, Method::POST, &upload, &fields, "0123").await;
-    assert_eq!((answer.status, answer.header("upload-offset")), (204, Some("4")), "{}", answer.everything());
-    let answer = send(&api, Method::POST, &upload, &[stands_for("HEAD")], "").await;
-    assert_eq!((answer.status, answer.header("upload-offset")), (200, Some("4")));
-    assert_eq!(send(&api, Method::POST, &upload, &[], "").await.status, 405);
-    assert_eq!(send(&api, Method::POST, &upload, &[stands_for("DELETE")], "").await.status, 204);
-    assert!(names(&directory).is_empty());
+    for access in WAYS {
+        let directory = tempfile::tempdir().unwrap();
+        let api = api(&directory, access);
+        let upload = begin(&api, &directory, 5).await;
+        let stands_for = |method| ("x-http-method-override", method);
+        let fields = [stands_for("PATCH"), ("upload-offset", "0"), ("content-type", "application/offset+octet-stream")];
+        let answer = send(&api, Method::POST, &upload, &fields, "0123").await;
+        assert_eq!((answer.status, answer.header("upload-offset")), (204, Some("4")), "{access:?}: {}", answer.everything());
+        let answer = send(&api, Method::POST, &upload, &[stands_for("HEAD")], "").await;
+        assert_eq!((answer.status, answer.header("upload-offset")), (200, Some("4")));
+        assert_eq!(send(&api, Method::POST, &upload, &[], "").await.status, 405);
+        assert_eq!(send(&api, Method::POST, &upload, &[stands_for("DELETE")], "").await.status, 204);
+        assert!(names(&directory).is_empty(), "{access:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -269,7 +283,7 @@ async fn whoever_was_overtaken_on_another_replica_writes_nothing_more() {
                 let sizes = std::fs::read_dir(directory.path()).unwrap().filter_map(|entry| entry.unwrap().metadata().ok());
                 sizes.map(|found| found.len()).max().unwrap_or_default()
             };
-            crate::support::wait_until(crate::support::PATIENCE, async || on_disk() == 3).await;
+            wait_until(PATIENCE, async || on_disk() == 3).await;
             let arrived: usize = offset(&second, &upload).await.parse().unwrap();
             let answer = patch(&second, &upload, arrived, &[], &b"0123456789"[arrived..]).await;
             assert_eq!(answer.status, 204, "{access:?}: {}", answer.everything());
@@ -278,5 +292,87 @@ async fn whoever_was_overtaken_on_another_replica_writes_nothing_more() {
             assert!([400, 423].contains(&told), "{access:?}: {told}");
             assert_eq!(std::fs::read(directory.path().join("f")).unwrap(), b"0123456789", "{access:?}, {checked}");
         }
+    }
+}
+
+/// A machine on which alice and everybody else have accounts of their own. It takes root.
+struct TwoAccounts {
+    alice: Local,
+    others: Local,
+}
+
+impl TwoAccounts {
+    /// `bin` and `daemon`, who have an entry on each machine: OpenSSH's server does not start for others.
+    const ALICE: u32 = 2;
+
+    fn new() -> Option<Arc<Self>> {
+        if !rustix::process::geteuid().is_root() || !std::path::Path::new(OPENSSH).exists() {
+            skip(&format!("only root can act as several users, on a machine with {OPENSSH}"));
+            return None;
+        }
+        let account = |id| {
+            let mut account = Local::new(Subsystem::OpenSsh);
+            account.user = Some(User { user: id, group: id, groups: id });
+            account
+        };
+        Some(Arc::new(Self { alice: account(Self::ALICE), others: account(1) }))
+    }
+
+    fn of(&self, principal: &Principal) -> &Local {
+        if principal.username.as_str() == "alice" { &self.alice } else { &self.others }
+    }
+}
+
+#[async_trait]
+impl Transport for TwoAccounts {
+    async fn exec(&self, by: &Principal, exec: Exec) -> Result<RawOutput, TransportError> {
+        self.of(by).exec(by, exec).await
+    }
+
+    async fn subsystem(&self, by: &Principal, lane: LaneKind, name: &'static str) -> Result<ByteStream, TransportError> {
+        self.of(by).subsystem(by, lane, name).await
+    }
+
+    async fn stream(&self, by: &Principal, line: &CommandLine) -> Result<ByteStream, TransportError> {
+        self.of(by).stream(by, line).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_sends_the_name_of_anothers_upload_gets_403_and_the_owner_goes_on() {
+    for access in WAYS {
+        let Some(transport) = TwoAccounts::new() else { return };
+        let directory = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(directory.path(), Some(TwoAccounts::ALICE), Some(TwoAccounts::ALICE)).unwrap();
+        let api = Arc::new(api_over(&directory, access, transport));
+        let upload = begin(&api, &directory, 10).await;
+        let (go_on, wait) = tokio::sync::oneshot::channel::<()>();
+        let rest = stream::once(async move {
+            let _ = wait.await;
+            Ok::<_, std::io::Error>(Bytes::from_static(b"3456789"))
+        });
+        let content = stream::iter([Ok(Bytes::from_static(b"012"))]).chain(rest);
+        let owner = tokio::spawn({
+            let (api, upload) = (api.clone(), upload.clone());
+            async move { patch(&api, &upload, 0, &[], Body::from_stream(content)).await }
+        });
+        let arrived = || {
+            let sizes = std::fs::read_dir(directory.path()).unwrap().filter_map(|entry| entry.unwrap().metadata().ok());
+            sizes.map(|found| found.len()).max().unwrap_or_default()
+        };
+        wait_until(PATIENCE, async || arrived() == 3).await;
+        // Eve may use the system, and has no rights in the directory; mallory may not even use the system.
+        for user in ["eve", "mallory"] {
+            let fields = [("upload-offset", "3"), ("content-type", "application/offset+octet-stream")];
+            for (method, fields, body) in [(Method::HEAD, &[][..], ""), (Method::PATCH, &fields, "666"), (Method::DELETE, &[], "")] {
+                let answer = send_as(user, &api, method.clone(), &upload, fields, body).await;
+                assert_eq!(answer.status, 403, "{access:?}, {user}, {method}: {}", answer.everything());
+            }
+        }
+        assert!(!owner.is_finished(), "{access:?}: the owner's request was ended");
+        go_on.send(()).unwrap();
+        let answer = owner.await.unwrap();
+        assert_eq!((answer.status, answer.header("upload-offset")), (204, Some("10")), "{access:?}: {}", answer.everything());
+        assert_eq!(std::fs::read(directory.path().join("f")).unwrap(), b"0123456789");
     }
 }

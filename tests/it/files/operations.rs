@@ -8,11 +8,12 @@ use futures::TryStreamExt;
 use goldcrest::domain::{ContentUnit, DirectoryEntry, FileMode, FileType, RemotePath, WrittenPath};
 use goldcrest::error::{Classify, Kind};
 use goldcrest::filesystem::{
-    ArchiveFormat, CompressOptions, Compression, CopyOptions, FilesystemError, ListOptions, PageRequest, Part, Sort, WalkOptions,
+    ArchiveFormat, CompressOptions, Compression, CopyOptions, Expected, FilesystemError, ListOptions, PageRequest, Part, PartOptions, Sort,
+    WalkOptions,
 };
 
-use super::{Site, hostile_names, noise, on_each_site};
-use crate::support::{skip, was_run_as_nobody};
+use super::{Site, hostile_names, noise, on_each_site, pieces};
+use crate::support::{PATIENCE, skip, was_run_as_nobody};
 
 on_each_site!(
     names_of_every_kind_come_back_from_every_operation,
@@ -467,6 +468,32 @@ async fn nothing_waits_for_the_other_end_of_a_named_pipe(site: Site) {
             assert!(refused, "{path} {number}: {error:?}");
         }
     }
+    // Nor does what writes. Never `/dev/zero` here: a copy over it would be put in its place.
+    let (file, overwrite) = (site.write("file", "1"), CopyOptions { overwrite: true, dereference: false });
+    for name in ["pipe", "socket"] {
+        let (path, parts) = (site.path(name), [site.path(".part"), site.path("copy")]);
+        let work = async {
+            let part = async {
+                site.files.begin_part(user, &parts[0], &path).await?;
+                site.files.extend_part(user, &parts[0], pieces(b"1"), PartOptions { offset: 0, length: 1, all_or_nothing: false }).await?;
+                site.files.place_part(user, &parts[0], &path, 1, Expected::Anything).await
+            };
+            let uploads = [site.upload(&path, b"1", None).await, site.upload(&path, &noise(400_000), None).await, part.await.map(drop)];
+            (uploads, site.files.copy(user, &path, &parts[1], overwrite).await, site.files.copy(user, &file, &path, overwrite).await)
+        };
+        let (uploads, from, onto) = tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("{name}: something waits"));
+        for (number, outcome) in uploads.into_iter().enumerate() {
+            assert!(
+                matches!(outcome, Err(FilesystemError::WrongType { reason: "not a regular file", .. })),
+                "{name} {number}: {outcome:?}"
+            );
+        }
+        assert!(from.is_ok() || matches!(from, Err(FilesystemError::WrongType { .. })), "{name}: {from:?}");
+        assert!(
+            onto.is_ok() && fs::symlink_metadata(site.local(name)).unwrap().is_file() && fs::read(site.local(name)).unwrap() == b"1",
+            "{name}: {onto:?}"
+        );
+    }
 }
 
 async fn a_directory_with_more_entries_than_a_listing_gathers_is_left_to_streams(site: Site) {
@@ -499,6 +526,7 @@ async fn what_is_forbidden_is_said_so(site: Site) {
         site.files.tail(user, &file, part).await.err(),
         site.files.view(user, &file, 0, 1).await.err(),
         site.files.checksum(user, &file).await.err(),
+        site.files.file_type(user, &file).await.err(),
         site.files.mkdir(user, &closed.join(b"new"), false).await.err(),
         site.files.mkdir(user, &closed.join(b"new"), true).await.err(),
         site.files.symlink(user, &file, &closed.join(b"link")).await.err(),
@@ -510,6 +538,7 @@ async fn what_is_forbidden_is_said_so(site: Site) {
         let error = error.unwrap_or_else(|| panic!("{number} was allowed"));
         assert!(matches!(error, FilesystemError::Denied(_)), "{number}: {error:?}");
         assert!(error.to_string().contains("Permission denied"), "{number}");
+        assert_eq!((error.kind(), error.maybe_effected()), (Kind::Forbidden, None), "{number}: nothing was done");
     }
     let content = match site.files.download(user, &file, None, None).await {
         Ok(download) => download.content.try_collect::<Vec<_>>().await.err(),
@@ -544,7 +573,7 @@ async fn a_file_in_a_directory_that_is_closed_is_not_replaced(site: Site) {
     for (name, outcome) in outcomes {
         let error = outcome.expect_err(name);
         assert!(matches!(&error, FilesystemError::ClosedDirectory(path) if *path == site.path("closed")), "{name}: {error:?}");
-        assert_eq!(error.kind(), Kind::Forbidden);
+        assert_eq!((error.kind(), error.maybe_effected()), (Kind::Forbidden, None), "{name}: nothing was done");
     }
     fs::set_permissions(site.local("closed"), fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!(fs::read_dir(site.local("closed")).unwrap().count(), 1);

@@ -18,7 +18,7 @@ use goldcrest::ssh::{ByteStream, CommandLine, Exec, LaneKind, RawOutput, Transpo
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::task::AbortHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// Where Debian has OpenSSH's server.
 pub const OPENSSH: &str = "/usr/lib/openssh/sftp-server";
@@ -59,6 +59,8 @@ pub struct Local {
     /// As whom OpenSSH's server and commands run; takes root.
     pub user: Option<User>,
     running: Mutex<Vec<AbortHandle>>,
+    /// Cuts the commands that are carried as streams.
+    streams: Mutex<CancellationToken>,
     retired: Mutex<CancellationToken>,
 }
 
@@ -71,6 +73,7 @@ impl Local {
             runs_commands: true,
             user: None,
             running: Mutex::default(),
+            streams: Mutex::default(),
             retired: Mutex::default(),
         }
     }
@@ -95,9 +98,10 @@ impl Local {
         command
     }
 
-    /// Cuts every session that is open now.
+    /// Cuts every session and every command's stream that is open now.
     pub fn cut_sessions(&self) {
         self.running.lock().unwrap().drain(..).for_each(|task| task.abort());
+        std::mem::take(&mut *self.streams.lock().unwrap()).cancel();
     }
 
     /// Tells every session that is open now that its connection takes no more work.
@@ -164,7 +168,7 @@ impl Transport for Local {
         if !self.runs_commands {
             return Err(TransportError::Refused("exec request failed".to_owned()));
         }
-        Ok(ByteStream::new(Process::command(self.shell(line))))
+        Ok(ByteStream::new(Process::command(self.shell(line), self.streams.lock().unwrap().clone())))
     }
 }
 
@@ -189,22 +193,37 @@ struct Process {
     command: bool,
     stdin: Option<ChildStdin>,
     stdout: ChildStdout,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    is_cut: bool,
 }
 
 impl Process {
     fn start(command: &mut Command) -> Self {
         let mut child = command.kill_on_drop(true).spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take().unwrap());
-        Self { exit: Box::pin(async move { child.wait().await }), command: false, stdin, stdout }
+        let cut = Box::pin(CancellationToken::new().cancelled_owned());
+        Self { exit: Box::pin(async move { child.wait().await }), command: false, stdin, stdout, cut, is_cut: false }
     }
 
-    fn command(mut shell: Command) -> Self {
-        Self { command: true, ..Self::start(shell.stderr(Stdio::null())) }
+    fn command(mut shell: Command, cut: CancellationToken) -> Self {
+        Self { command: true, cut: Box::pin(cut.cancelled_owned()), ..Self::start(shell.stderr(Stdio::null())) }
+    }
+
+    /// What a command meets whose connection breaks: its input ends, as if that were all of it, and nobody hears what it does then.
+    fn check(&mut self, context: &mut Context<'_>) -> std::io::Result<()> {
+        if !self.is_cut && self.cut.as_mut().poll(context).is_ready() {
+            self.is_cut = true;
+            self.stdin = None;
+            let exit = std::mem::replace(&mut self.exit, Box::pin(std::future::pending()));
+            tokio::spawn(exit);
+        }
+        if self.is_cut { Err(std::io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
     }
 }
 
 impl AsyncRead for Process {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        self.check(context)?;
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stdout).poll_read(context, buffer))?;
         if self.command && buffer.filled().len() == before {
@@ -221,6 +240,7 @@ impl AsyncRead for Process {
 
 impl AsyncWrite for Process {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.check(context)?;
         match &mut self.stdin {
             Some(stdin) => Pin::new(stdin).poll_write(context, bytes),
             None => Poll::Ready(Err(std::io::ErrorKind::BrokenPipe.into())),

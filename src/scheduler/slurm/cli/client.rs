@@ -205,7 +205,7 @@ impl SlurmCli {
         };
         let memory = self.config(principal).await?.min_job_age;
         let asked = Instant::now();
-        let (queued, accounted) = match ended.get(&principal.username, query, memory).await {
+        let (queued, accounted) = match ended.get(principal, query, memory).await {
             Some(answer) => {
                 let queued = jobs_of(self.queued(principal, selection).await?);
                 if let Some(jobs) = answer.beside(&queued) {
@@ -219,7 +219,7 @@ impl SlurmCli {
             }
         };
         if let Accounting::Jobs(jobs) = &accounted {
-            ended.keep(&principal.username, query, asked, jobs).await;
+            ended.keep(principal, query, asked, jobs).await;
         }
         Ok((queued, accounted))
     }

@@ -10,15 +10,16 @@ use std::time::Duration;
 use moka::future::Cache;
 use tokio::time::Instant;
 
-use crate::domain::{Job, JobId, JobQuery, Username};
+use crate::credentials::Caller;
+use crate::domain::{Job, JobId, JobQuery, Principal};
 use crate::scheduler::slurm::merge;
 use crate::scheduler::slurm::values::is_finished;
 
 /// The jobs of all answers that are kept, at most: each takes about half a kilobyte.
 const MAX_JOBS: u64 = 25_000;
 
-/// A list that somebody asked for.
-type Question = (Username, JobQuery);
+/// A list that somebody asked for. Two callers may have one user name, and one of them no credential for it.
+type Question = (Caller, JobQuery);
 
 /// Accounting's answers to lists, for a while.
 pub(super) struct Ended {
@@ -43,16 +44,16 @@ impl Ended {
 
     /// The kept answer, if it can still be relied on where the controller remembers ended jobs for `controller_memory`: what it
     /// has forgotten since must have ended well before accounting was asked.
-    pub(super) async fn get(&self, user: &Username, query: &JobQuery, controller_memory: Duration) -> Option<Arc<Answer>> {
-        let answer = self.answers.get(&(user.clone(), query.clone())).await?;
+    pub(super) async fn get(&self, by: &Principal, query: &JobQuery, controller_memory: Duration) -> Option<Arc<Answer>> {
+        let answer = self.answers.get(&(Caller::of(by), query.clone())).await?;
         (answer.asked.elapsed() <= self.freshness.min(controller_memory / 2)).then_some(answer)
     }
 
     /// Keeps what accounting answered to a question that was put at `asked`.
-    pub(super) async fn keep(&self, user: &Username, query: &JobQuery, asked: Instant, jobs: &[Job]) {
+    pub(super) async fn keep(&self, by: &Principal, query: &JobQuery, asked: Instant, jobs: &[Job]) {
         let ended = jobs.iter().filter(|job| is_finished(&job.status.state)).map(|job| job.id.clone()).collect();
         let answer = Answer { asked, jobs: jobs.to_vec(), ended };
-        self.answers.insert((user.clone(), query.clone()), Arc::new(answer)).await;
+        self.answers.insert((Caller::of(by), query.clone()), Arc::new(answer)).await;
     }
 }
 
