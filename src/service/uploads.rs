@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::RemotePath;
+use crate::error::{Classify, Kind};
 use crate::filesystem::{ContentStream, Expected, FilesystemError, PartOptions};
 use crate::ssh::TransportError;
 
@@ -177,9 +178,10 @@ async fn settle<T>(parts: &Parts<'_>, part: &RemotePath, held: &RemotePath, outc
         Err(error @ ServiceError::Filesystem(FilesystemError::Transport(_))) => Err(error),
         // Its name is gone: another request has taken it over.
         Err(ServiceError::Filesystem(FilesystemError::NotFound(path))) if path == *held => Err(ServiceError::Busy),
-        // Where the part could not be kept, the first error tells more than that it is gone.
         Err(error) => match parts.put_back(part, held).await {
-            Ok(()) | Err(ServiceError::Busy) => Err(error),
+            // A part that cannot be cut is removed; that there was no room for more tells why.
+            Ok(()) => Err(error),
+            Err(ServiceError::Busy) if error.kind() == Kind::Conflict => Err(error),
             Err(failure) => Err(failure),
         },
         // It is in its place.

@@ -74,14 +74,15 @@ async fn the_configuration_of_a_firecrest_site_is_served_and_shows_every_system(
     };
     wait_until(PATIENCE, all_were_checked).await;
     let shown: Vec<_> = systems.as_array().unwrap().iter().map(shown).collect();
-    let attach = "/compute/{system_name}/jobs/{job_id}/attach".to_owned();
-    let metadata = "/compute/{system_name}/jobs/{job_id}/metadata".to_owned();
+    let by_rest =
+        ["jobs with scriptPath", "jobs/{job_id}/metadata", "jobs/{job_id}/attach", "jobs/{job_id}/requeue", "jobs/validate", "usage"];
     let expected = [
-        ("pbs", "pbs", "ssh", "wormhole", vec!["/compute/{system_name}/acct".to_owned(), attach.clone()]),
-        ("slurm-api", "slurm", "rest", "streamer", vec!["/compute/{system_name}/jobs with scriptPath".to_owned(), metadata, attach]),
-        ("slurm-ssh", "slurm", "ssh", "s3", Vec::new()),
+        ("pbs", "pbs", "ssh", "wormhole", &["acct", "jobs/{job_id}/attach", "jobs/validate", "usage"][..]),
+        ("slurm-api", "slurm", "rest", "streamer", &by_rest),
+        ("slurm-ssh", "slurm", "ssh", "s3", &[]),
     ];
-    assert_eq!(shown, expected.map(|(name, kind, mode, service, lacks)| (json!([name, kind, mode, service]), lacks)));
+    let named = |lacks: &[&str]| lacks.iter().map(|lacks| format!("/compute/{{system_name}}/{lacks}")).collect::<Vec<_>>();
+    assert_eq!(shown, expected.map(|(name, kind, mode, service, lacks)| (json!([name, kind, mode, service]), named(lacks))));
     stop.cancel();
     serving.await.unwrap();
 }

@@ -42,7 +42,7 @@ async fn clients_that_take_nothing_of_their_downloads_do_not_fill_the_memory() {
     assert!(added < MAX_ADDED, "{} MiB", added / MIB);
     // So many clients take nothing. One more is told so, and neither waits nor gets no reason.
     tokio::time::sleep(Duration::from_secs(4)).await;
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let refused = download().await;
     assert_eq!((refused.status().as_u16(), begun.elapsed() < Duration::from_secs(10)), (429, true));
     let words = refused.text().await.unwrap();
