@@ -1,36 +1,69 @@
 //! What the end of the process leaves on a cluster.
 
+use std::path::Path;
 use std::time::Duration;
 
+use futures::future::join_all;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::{Program, Site};
-use crate::ssh::double::{Behaviour, Double};
+use super::{LoginNode, Program};
 use crate::support::{PATIENCE, wait_for};
 
+#[derive(Clone, Copy, Debug)]
+enum WayIn {
+    Put,
+    Form,
+    Archive,
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_the_end_of_a_drain_cuts_leaves_no_hidden_file() {
-    let double = Double::start(Behaviour::default()).await;
-    let brief = |text: String| text.replace("server: { ", "server: { drain_timeout: 1, ");
-    let mut program = Program::spawn_with(&[Site::of("good", &double)], &["ada".to_owned()], brief).await;
+async fn an_upload_that_the_end_of_a_drain_cuts_leaves_no_hidden_file_by_each_way_in() {
+    let cases = ["sftp", "exec"].into_iter().flat_map(|access| [WayIn::Put, WayIn::Form, WayIn::Archive].map(|way_in| (access, way_in)));
+    join_all(cases.map(|(access, way_in)| is_cut(access, way_in))).await;
+}
+
+async fn is_cut(access: &str, way_in: WayIn) {
+    let node = LoginNode::start("ada").await;
+    let change = |text: String| {
+        let text = text.replace("server: { ", "server: { drain_timeout: 1, ");
+        text.replace("    probing: ", &format!("    file_access: {access}\n    probing: "))
+    };
+    let mut program = Program::spawn_with(&[node.site("good")], &["ada".to_owned()], change).await;
     program.is_up().await;
     let folder = program.files.path().join("results");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("f"), "old").unwrap();
     let names = || std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
-    let head = format!(
-        "PUT /filesystem/good/ops/upload?path={}/f HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Length: 1000000\r\n\r\n",
-        folder.display(),
-        program.token("ada")
-    );
     let mut client = TcpStream::connect(program.url.strip_prefix("http://").unwrap()).await.unwrap();
-    client.write_all(head.as_bytes()).await.unwrap();
-    client.write_all(&[b'x'; 500_000]).await.unwrap();
+    client.write_all(&first_half(&program, &folder, way_in)).await.unwrap();
     wait_for(PATIENCE, || names().len() == 2).await;
     kill_process(Pid::from_child(&program.child), Signal::TERM).unwrap();
-    wait_for(Duration::from_secs(30), || program.child.try_wait().unwrap().is_some()).await;
-    assert_eq!(names(), ["f"]);
-    assert_eq!(std::fs::read(folder.join("f")).unwrap(), b"old");
+    wait_for(Duration::from_secs(60), || program.child.try_wait().unwrap().is_some()).await;
+    // A command that has lost its client removes it by itself.
+    wait_for(PATIENCE, || names() == ["f"]).await;
+    assert_eq!(std::fs::read(folder.join("f")).unwrap(), b"old", "{access}, {way_in:?}");
+}
+
+/// A request that writes over `f`, or makes the directory `new`, as far as the middle of its content.
+fn first_half(program: &Program, folder: &Path, way_in: WayIn) -> Vec<u8> {
+    let (path, fields, content) = match way_in {
+        WayIn::Put => ("PUT /filesystem/good/ops/upload?path={}/f", "", vec![b'x'; 1_000_000]),
+        WayIn::Form => {
+            let head = b"--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\n";
+            let content = [&head[..], &[b'x'; 1_000_000]].concat();
+            ("POST /filesystem/good/ops/upload?path={}", "Content-Type: multipart/form-data; boundary=b\r\n", content)
+        }
+        WayIn::Archive => {
+            let tree = tempfile::tempdir().unwrap();
+            std::fs::write(tree.path().join("big"), vec![b'x'; 1_000_000]).unwrap();
+            let tar = std::process::Command::new("tar").arg("-C").arg(tree.path()).args(["-cf", "-", "big"]).output().unwrap();
+            ("PUT /filesystem/good/ops/archive?format=tar&path={}/new", "", tar.stdout)
+        }
+    };
+    let path = path.replace("{}", folder.to_str().unwrap());
+    let (token, length) = (program.token("ada"), content.len());
+    let head = format!("{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n{fields}Content-Length: {length}\r\n\r\n");
+    [head.as_bytes(), &content[..length / 2]].concat()
 }

@@ -1,11 +1,11 @@
 //! What many transfers that get stuck hold in memory, at either end.
 
 use std::fs::DirEntry;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use reqwest::Response;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -42,7 +42,7 @@ async fn clients_that_take_nothing_of_their_downloads_do_not_fill_the_memory() {
     assert!(added < MAX_ADDED, "{} MiB", added / MIB);
     // So many clients take nothing. One more is told so, and neither waits nor gets no reason.
     tokio::time::sleep(Duration::from_secs(4)).await;
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let refused = download().await;
     assert_eq!((refused.status().as_u16(), begun.elapsed() < Duration::from_secs(10)), (429, true));
     let words = refused.text().await.unwrap();
@@ -129,6 +129,57 @@ async fn uploads_that_the_cluster_does_not_take_do_not_fill_the_memory() {
     let added = settled(&program).await - before;
     assert!(added < MAX_ADDED, "{} MiB", added / MIB);
     drop(sending);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_hundred_slow_readers_of_one_user_those_over_the_bound_are_told_so_at_once() {
+    const READERS: usize = 100;
+    let double = Double::start(Behaviour::default()).await;
+    let (program, token) = program(Site::of("cluster", &double)).await;
+    let path = program.files.path().join("large");
+    std::fs::File::create(&path).unwrap().set_len(64 * MIB).unwrap();
+    let head = format!(
+        "GET /filesystem/cluster/ops/download?path={} HTTP/1.1\r\nHost: goldcrest\r\nAuthorization: Bearer {token}\r\nRange: bytes=0-\r\n\
+         Connection: close\r\n\r\n",
+        path.display()
+    );
+    let (told, mut answers) = tokio::sync::mpsc::unbounded_channel();
+    let reader = || {
+        let (address, head, told) = (program.url.trim_start_matches("http://").to_owned(), head.clone(), told.clone());
+        async move {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            let begun = Instant::now();
+            client.write_all(head.as_bytes()).await.unwrap();
+            let mut status = [0; 12];
+            client.read_exact(&mut status).await.unwrap();
+            let (status, took) = (str::from_utf8(&status).unwrap()[9..].to_owned(), begun.elapsed());
+            let mut words = String::new();
+            if status != "206" {
+                client.read_to_string(&mut words).await.unwrap();
+            }
+            told.send((status, took, words)).unwrap();
+            // As a client behind a line of 1 kB/s.
+            let mut second = tokio::time::interval(Duration::from_secs(1));
+            while client.read(&mut [0; 1000]).await.is_ok_and(|read| read > 0) {
+                second.tick().await;
+            }
+        }
+    };
+    let _readers: Vec<_> = (0..READERS).map(|_| AbortOnDropHandle::new(tokio::spawn(reader()))).collect();
+    let mut refused = Vec::new();
+    for _ in 0..READERS {
+        let (status, took, words) = tokio::time::timeout(3 * PATIENCE, answers.recv()).await.expect("each is answered").unwrap();
+        if status != "206" {
+            assert!(status == "429" && words.contains("under way"), "{status} after {took:?}: {words}");
+            refused.push(took);
+        }
+    }
+    refused.sort();
+    // Where the cluster is slow to begin them, the last ones may learn already that the first take next to nothing.
+    let taken = READERS - refused.len();
+    assert!((TRANSFERS / 2..=TRANSFERS).contains(&taken), "{taken} were taken");
+    let (median, longest) = (refused[refused.len() / 2], refused[refused.len() - 1]);
+    assert!(median < Duration::from_secs(2) && longest < Duration::from_secs(10), "{median:?}, {longest:?}");
 }
 
 async fn program(site: Site) -> (Program, String) {

@@ -5,25 +5,32 @@ mod crowd;
 mod drain;
 mod hung;
 mod idle;
+mod killed;
 mod logging;
 mod memory;
 mod metrics;
 mod reload;
 mod tls;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use goldcrest::demo::sftp_server;
+use goldcrest::demo::ssh_server::{Account, Options, Running, Server, Subsystem};
+use goldcrest::domain::Username;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::Client;
-use russh::keys::{PrivateKey, ssh_key::LineEnding};
+use russh::keys::ssh_key::LineEnding;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 
 use crate::ssh::double::Double;
 use crate::ssh::new_key;
@@ -39,18 +46,54 @@ const ISSUER: &str = "https://idp.example.org";
 struct Site {
     name: &'static str,
     port: u16,
-    host_key: PrivateKey,
+    /// The host's public key, as in `*.pub` files.
+    host_key: String,
+    /// The only key that may log in there, where not any may.
+    key: Option<String>,
 }
 
 impl Site {
     /// The cluster behind a double.
     fn of(name: &'static str, double: &Double) -> Self {
-        Self { name, port: double.port, host_key: double.host_key.clone() }
+        Self { name, port: double.port, host_key: double.host_key.public_key().to_openssh().unwrap(), key: None }
     }
 
     /// The cluster behind a double, reached by another port.
     fn by(name: &'static str, port: u16, double: &Double) -> Self {
         Self { port, ..Self::of(name, double) }
+    }
+}
+
+/// A login node on which commands really run, in an account of its own name with a home directory of its own.
+struct LoginNode {
+    running: Running,
+    stop: CancellationToken,
+    home: TempDir,
+}
+
+impl LoginNode {
+    async fn start(user: &str) -> Self {
+        let (home, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+        let account = Account {
+            name: Username::new(user).unwrap(),
+            home: home.path().canonicalize().unwrap(),
+            shell: "/bin/sh".into(),
+            search_path: "/usr/local/bin:/usr/bin:/bin".into(),
+        };
+        let sftp: Subsystem = Arc::new(|stream| Box::pin(sftp_server::serve(stream)));
+        let options = Options { port: 0, account, subsystems: HashMap::from([("sftp", sftp)]), stop: stop.clone() };
+        Self { running: Server::start(options).await.unwrap(), stop, home }
+    }
+
+    fn site(&self, name: &'static str) -> Site {
+        let key = Some(self.running.client_private_key.expose().to_owned());
+        Site { name, port: self.running.addr.port(), host_key: self.running.host_public_key.clone(), key }
+    }
+}
+
+impl Drop for LoginNode {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }
 
@@ -103,15 +146,19 @@ impl Program {
         let path = files.path().join("goldcrest.yaml");
         let text = configuration(port, &keys.url, files.path(), sites, users, ssh);
         std::fs::write(&path, change_text(text)).unwrap();
-        // A build of another profile where one is named.
-        let binary = std::env::var_os("GOLDCREST_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_goldcrest").into());
-        let mut command = Command::new(binary);
-        command.args(["serve", "--config"]).arg(path).env("GOLDCREST_LOG", "error").stdin(Stdio::null());
+        let mut command = serve(files.path());
         change(&mut command);
         let child = command.spawn().unwrap();
         let http = Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
         let signer = EncodingKey::from_ec_der(pair.to_pkcs8v1().unwrap().as_ref());
         Self { child, url: format!("http://127.0.0.1:{port}"), http, signer, _keys: keys, files }
+    }
+
+    /// Kills it without a word (SIGKILL), and starts another one with the same configuration, which may not be up yet.
+    fn replace(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = serve(self.files.path()).spawn().unwrap();
     }
 
     /// Waits until it listens.
@@ -167,6 +214,15 @@ impl Drop for Program {
     }
 }
 
+/// Starts the program with the configuration in this folder.
+fn serve(folder: &Path) -> Command {
+    // A build of another profile where one is named.
+    let binary = std::env::var_os("GOLDCREST_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_goldcrest").into());
+    let mut command = Command::new(binary);
+    command.args(["serve", "--config"]).arg(folder.join("goldcrest.yaml")).env("GOLDCREST_LOG", "error").stdin(Stdio::null());
+    command
+}
+
 /// A port that nobody listens on.
 async fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap().port()
@@ -174,7 +230,8 @@ async fn free_port() -> u16 {
 
 fn configuration(port: u16, keys: &str, files: &Path, sites: &[Site], users: &[String], ssh: &str) -> String {
     let key = files.join("key");
-    std::fs::write(&key, new_key().to_openssh(LineEnding::LF).unwrap().as_str()).unwrap();
+    let only = sites.iter().find_map(|site| site.key.clone());
+    std::fs::write(&key, only.unwrap_or_else(|| new_key().to_openssh(LineEnding::LF).unwrap().to_string())).unwrap();
     let (key, files) = (key.display(), files.display());
     let users: String = users.iter().map(|user| format!("    {user}: {{ private_key: \"secret_file:{key}\" }}\n")).collect();
     let cluster = |site: &Site| {
@@ -183,9 +240,7 @@ fn configuration(port: u16, keys: &str, files: &Path, sites: &[Site], users: &[S
              \x20   scheduler: {{ type: slurm, version: \"22.05\" }}\n\
              \x20   service_account: {{ client_id: checker, secret: none }}\n    probing: {{ interval: 3600 }}\n\
              \x20   file_systems: [{{ path: \"{files}\", data_type: users, default_work_dir: true }}]\n",
-            site.name,
-            site.port,
-            site.host_key.public_key().to_openssh().unwrap(),
+            site.name, site.port, site.host_key,
         )
     };
     let clusters: String = sites.iter().map(cluster).collect();
