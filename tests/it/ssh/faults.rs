@@ -372,6 +372,31 @@ async fn a_server_that_hangs_up_after_the_login_is_not_stormed() {
     assert!(double.record.connections.load(SeqCst) < 20, "{} logins", double.record.connections.load(SeqCst));
 }
 
+#[tokio::test]
+async fn a_server_that_closes_right_after_the_login_is_told_with_the_account_and_the_host() {
+    let double = Double::start(Behaviour { hang_up_after_login: true, ..Behaviour::default() }).await;
+    let (ada, at) = (principal("ada"), format!("127.0.0.1:{}", double.port));
+    for keep_shells in [true, false] {
+        let connect = || {
+            let mut settings = config(double.port, &double.host_key);
+            settings.keep_shells = keep_shells;
+            lanes(settings, OneKey::new(&new_key()))
+        };
+        let line = CommandLine::new("echo");
+        let errors = [
+            exec(&connect(), "ada", run("echo")).await.unwrap_err(),
+            connect().stream(&ada, &line).await.err().unwrap(),
+            connect().subsystem(&ada, LaneKind::Control, "sftp").await.err().unwrap(),
+            connect().subsystem(&ada, LaneKind::Bulk, "sftp").await.err().unwrap(),
+        ];
+        for (number, error) in errors.into_iter().enumerate() {
+            let told = error.public_message();
+            assert_eq!((error.kind(), error.maybe_effected()), (Kind::DependencyFailed, Some(false)), "{number}: {error:?}");
+            assert!(told.contains("ada") && told.contains(&at), "{keep_shells} {number}: {told}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_may_not_log_in_is_forbidden_with_its_name_and_host_whatever_is_asked() {
     let double = Double::start(Behaviour { closed_accounts: true, ..Behaviour::default() }).await;
