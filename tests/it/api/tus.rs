@@ -344,6 +344,7 @@ async fn whoever_sends_the_name_of_anothers_upload_gets_403_and_the_owner_goes_o
         let Some(transport) = TwoAccounts::new() else { return };
         let directory = tempfile::tempdir().unwrap();
         std::os::unix::fs::chown(directory.path(), Some(TwoAccounts::ALICE), Some(TwoAccounts::ALICE)).unwrap();
+        std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
         let api = Arc::new(api_over(&directory, access, transport));
         let upload = begin(&api, &directory, 10).await;
         let (go_on, wait) = tokio::sync::oneshot::channel::<()>();
