@@ -26,7 +26,7 @@ pub use jwt::{JwtAuthenticator, SetupError};
 pub use keys::supported_algorithm;
 pub use service_account::ServiceAccountTokens;
 use service_account::TokenError;
-pub use usernames::UsernamePattern;
+pub use usernames::{UsernamePattern, system_accounts};
 
 /// The longest token that is accepted, in bytes. Servers in front of this one seldom pass longer headers.
 pub const MAX_TOKEN: usize = 16 * 1024;

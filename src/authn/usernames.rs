@@ -37,7 +37,7 @@ impl TryFrom<String> for UsernamePattern {
 }
 
 /// The default of `refused_usernames`.
-pub(super) fn system_accounts() -> Vec<String> {
+pub fn system_accounts() -> Vec<String> {
     SYSTEM_ACCOUNTS.split_ascii_whitespace().map(str::to_owned).collect()
 }
 

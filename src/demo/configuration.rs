@@ -9,6 +9,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::authn;
 use crate::domain::{Secret, Username, bytes_to_text};
 
 /// What differs from run to run.
@@ -64,7 +65,7 @@ fn document(facts: &Facts<'_>) -> Value {
                 "public_certs": [facts.discovery["jwks_uri"]],
                 "username_claim": "preferred_username",
                 // Who runs it as root wants to work as root.
-                "refused_usernames": [],
+                "refused_usernames": authn::system_accounts().into_iter().filter(|name| name != facts.user.as_str()).collect::<Vec<_>>(),
                 "issuer": facts.discovery["issuer"],
                 "audience": facts.audience,
             },

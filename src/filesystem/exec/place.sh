@@ -25,10 +25,13 @@ copied() { cp -R "$4" --preserve=mode,ownership,timestamps,links -T -- "$1" "$2"
 moved() { if [ "$(stat --format=%d -- "$1" 2>/dev/null)" = "$(stat --format=%d -- "${3%/*}/." 2>/dev/null)" ]; then mv -f -T -- "$1" "$3";
 elif [ -w "${1%/*}/." ]; then copied "$1" "$2" "$3" -P && rm -rf -- "$1";
 else printf "mv: cannot remove %s: Permission denied\n" "$1" >&2; return 1; fi; };
-# merged NEW TARGET: moves NEW to TARGET, on one file system: what is there is replaced whole; directories are merged, as tar does it.
-merged() { if [ -d "$1" ] && [ ! -L "$1" ] && [ -d "$2" ] && [ ! -L "$2" ]; then chmod u+rwx -- "$1" || return;
+# merged NEW TARGET: moves NEW to TARGET, on one file system: what is there is replaced whole; directories are merged, and those in TARGET get
+# the modes and times of those in NEW, as tar does it.
+merged() { if [ -d "$1" ] && [ ! -L "$1" ] && [ -d "$2" ] && [ ! -L "$2" ]; then
+set -- "$1" "$2" "${3-}" "$(stat --format=%a -- "$1")" "$(stat --format=%y -- "$1")"; chmod u+rwx -- "$1" || return;
 for entry in "$1"/* "$1"/.*; do case ${entry##*/} in . | ..) ;; *) if [ -e "$entry" ] || [ -L "$entry" ]; then
-merged "$entry" "$2/${entry##*/}" || return; fi ;; esac; done; rmdir -- "$1";
+merged "$entry" "$2/${entry##*/}" within || return; fi ;; esac; done; rmdir -- "$1" || return;
+if [ -n "$3" ]; then chmod -- "$4" "$2"; touch -d "$5" -- "$2"; fi 2>/dev/null; return 0;
 else
 if [ -d "$1" ] && [ ! -L "$1" ]; then rm -f -- "$2" || return; fi; mv -f -T -- "$1" "$2"; fi; };
 # cleared NEW: removes what was not moved to its place.

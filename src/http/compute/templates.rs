@@ -50,7 +50,7 @@ struct TemplateParameterModel {
     required: bool,
     /// The value where none is given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     default: Option<ParameterValue>,
     /// The lowest integer.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,7 +104,7 @@ impl From<&TemplateParameter> for TemplateParameterModel {
 pub(crate) struct PostTemplateJobRequest {
     /// Values by the names of the parameters.
     #[serde(default)]
-    #[schema(value_type = BTreeMap<String, Object>)]
+    #[schema(value_type = BTreeMap<String, serde_json::Value>)]
     parameters: BTreeMap<String, ParameterValue>,
     /// The job's name; the name of the template where absent.
     #[schema(max_length = 255)]

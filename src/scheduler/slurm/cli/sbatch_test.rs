@@ -1,6 +1,7 @@
 //! `sbatch --test-only`: what would become of a job.
 
 use bytes::Bytes;
+use jiff::Timestamp;
 
 use super::sbatch::Sbatch;
 use crate::domain::{JobEstimate, bytes_to_text};
@@ -13,12 +14,13 @@ impl RemoteCommand for TestOnly<'_> {
     type Output = JobEstimate;
 
     fn command_line(&self) -> CommandLine {
-        self.0.line(CommandLine::new("env LC_ALL=C SLURM_TIME_FORMAT=%s sh").flag("-c"), &["--test-only"])
+        // Where the job's environment comes from a file, sbatch forgets the form of times, and prints them in the time zone of the login.
+        let line = CommandLine::new("env LC_ALL=C SLURM_TIME_FORMAT=%s sh -c").flag(r#"'date +%z; exec sh "$@"' sh -c"#);
+        self.0.line(line, &["--test-only"])
     }
 
-    /// sbatch drops its own environment for that of the job, where that comes from a file: the form of times is a variable of both.
     fn stdin(&self) -> Bytes {
-        [b"SLURM_TIME_FORMAT=\\0045s\\0000", &*self.0.stdin()].concat().into()
+        self.0.stdin()
     }
 
     fn environment(&self) -> Environment {
@@ -29,17 +31,23 @@ impl RemoteCommand for TestOnly<'_> {
         if raw.exit != 0 {
             return Err(CommandError::exit(&raw));
         }
-        let stderr = bytes_to_text(&raw.stderr);
+        let (stdout, stderr) = (bytes_to_text(&raw.stdout), bytes_to_text(&raw.stderr));
         // `sbatch: Job 7 to start at 1796000460 using 2 processors on nodes n[1-2] in partition normal`; 26.05 has a word behind the time.
         let line = stderr.lines().find(|line| line.contains(" to start at ")).unwrap_or_default();
         let behind = |words: &str| line.split_once(words).and_then(|(_, rest)| rest.split_whitespace().next());
         Ok(JobEstimate {
-            start: behind(" to start at ").and_then(|time| time.parse().ok()),
+            start: behind(" to start at ").and_then(|time| seconds(time, stdout.lines().next().unwrap_or_default())),
             cpus: behind(" using ").and_then(|count| count.parse().ok()),
             nodes: behind(" on nodes ").map(str::to_owned),
             partition: behind(" in partition ").map(str::to_owned),
         })
     }
+}
+
+/// Unix seconds of a time that is that already, or the time of a clock in a zone such as `+0100`.
+fn seconds(time: &str, zone: &str) -> Option<i64> {
+    let by_clock = || Timestamp::strptime("%Y-%m-%dT%H:%M:%S%z", format!("{time}{zone}")).ok().map(Timestamp::as_second);
+    time.parse().ok().or_else(by_clock)
 }
 
 #[cfg(test)]
@@ -94,13 +102,21 @@ mod tests {
     }
 
     #[test]
+    fn the_start_is_understood_in_seconds_and_by_the_clock_of_the_login_node() {
+        assert_eq!(seconds("1796006992", "+0100"), Some(1_796_006_992));
+        assert_eq!(seconds("2026-11-30T03:49:52", "+0100"), Some(1_796_006_992));
+        assert_eq!((seconds("2026-11-30T03:49:52", ""), seconds("Unknown", "+0100")), (None, None));
+    }
+
+    #[test]
     fn nothing_is_submitted() {
         let job = job();
         let test = TestOnly(Sbatch::new(&job).unwrap());
-        assert!(test.stdin().starts_with(b"SLURM_TIME_FORMAT=\\0045s\\0000SLURM_JOB_NAME="));
+        assert!(test.stdin().starts_with(b"SLURM_JOB_NAME="));
         let line = test.command_line().to_string();
         assert!(
-            line.starts_with("env LC_ALL=C SLURM_TIME_FORMAT=%s sh -c ") && line.ends_with("--parsable --test-only --chdir='/'"),
+            line.starts_with("env LC_ALL=C SLURM_TIME_FORMAT=%s sh -c 'date +%z; exec sh \"$@\"' sh -c ")
+                && line.ends_with("--parsable --test-only --chdir='/'"),
             "{line}"
         );
     }
