@@ -85,7 +85,7 @@ impl JobsBulkResponse {
 #[utoipa::path(
     post,
     path = "/compute/{system_name}/jobs/bulk",
-    operation_id = "post_jobs_bulk",
+    operation_id = "post_jobs_bulk_compute__system_name__jobs_bulk_post",
     tag = "compute",
     params(("Idempotency-Key" = Option<String>, Header, description = "Names the submissions: 1 to 255 printable characters, such as a UUID")),
     request_body = PostJobsBulkRequest,
@@ -116,7 +116,7 @@ pub(crate) async fn submit_jobs(
 #[utoipa::path(
     delete,
     path = "/compute/{system_name}/jobs",
-    operation_id = "delete_jobs",
+    operation_id = "delete_jobs_compute__system_name__jobs_delete",
     tag = "compute",
     params(CancelParameters),
     responses((status = 200, description = "What became of each job", body = JobsBulkResponse))

@@ -64,7 +64,7 @@ impl From<JobEstimate> for PostJobValidateResponse {
 #[utoipa::path(
     put,
     path = "/compute/{system_name}/jobs/{job_id}/hold",
-    operation_id = "put_job_hold",
+    operation_id = "put_job_hold_compute__system_name__jobs__job_id__hold_put",
     tag = "compute",
     responses((status = 204, description = "The job is held"))
 )]
@@ -76,7 +76,7 @@ pub(crate) async fn hold(SubmitAccess(access): SubmitAccess, id: JobIdText) -> R
 #[utoipa::path(
     put,
     path = "/compute/{system_name}/jobs/{job_id}/release",
-    operation_id = "put_job_release",
+    operation_id = "put_job_release_compute__system_name__jobs__job_id__release_put",
     tag = "compute",
     responses((status = 204, description = "The job may start"))
 )]
@@ -90,7 +90,7 @@ pub(crate) async fn release(SubmitAccess(access): SubmitAccess, id: JobIdText) -
 #[utoipa::path(
     put,
     path = "/compute/{system_name}/jobs/{job_id}/requeue",
-    operation_id = "put_job_requeue",
+    operation_id = "put_job_requeue_compute__system_name__jobs__job_id__requeue_put",
     tag = "compute",
     responses((status = 204, description = "The job waits again"))
 )]
@@ -104,7 +104,7 @@ pub(crate) async fn requeue(SubmitAccess(access): SubmitAccess, id: JobIdText) -
 #[utoipa::path(
     put,
     path = "/compute/{system_name}/jobs/{job_id}/signal",
-    operation_id = "put_job_signal",
+    operation_id = "put_job_signal_compute__system_name__jobs__job_id__signal_put",
     tag = "compute",
     request_body = PutJobSignalRequest,
     responses((status = 204, description = "The signal was sent"))
@@ -124,7 +124,7 @@ pub(crate) async fn signal(
 #[utoipa::path(
     put,
     path = "/compute/{system_name}/jobs/{job_id}/time-limit",
-    operation_id = "put_job_time_limit",
+    operation_id = "put_job_time_limit_compute__system_name__jobs__job_id__time_limit_put",
     tag = "compute",
     request_body = PutJobTimeLimitRequest,
     responses((status = 204, description = "The time limit was changed"))
@@ -149,7 +149,7 @@ async fn altered(access: &Access, id: &JobIdText, change: JobChange) -> Result<R
 #[utoipa::path(
     post,
     path = "/compute/{system_name}/jobs/validate",
-    operation_id = "post_job_validate",
+    operation_id = "post_job_validate_compute__system_name__jobs_validate_post",
     tag = "compute",
     request_body = PostJobSubmitRequest,
     responses((status = 200, description = "The scheduler would take the job", body = PostJobValidateResponse))

@@ -142,7 +142,7 @@ impl From<PostTemplateJobRequest> for TemplateRequest {
 #[utoipa::path(
     get,
     path = "/compute/{system_name}/templates",
-    operation_id = "get_templates",
+    operation_id = "get_templates_compute__system_name__templates_get",
     tag = "compute",
     responses((status = 200, description = "The templates", body = GetTemplatesResponse))
 )]
@@ -157,7 +157,7 @@ pub(crate) async fn list_templates(ReadAccess(access): ReadAccess) -> Result<Jso
 #[utoipa::path(
     post,
     path = "/compute/{system_name}/templates/{template_name}/jobs",
-    operation_id = "post_template_job",
+    operation_id = "post_template_job_compute__system_name__templates__template_name__jobs_post",
     tag = "compute",
     params(("Idempotency-Key" = Option<String>, Header, description = "Names the submission: 1 to 255 printable characters, such as a UUID")),
     request_body = PostTemplateJobRequest,

@@ -80,7 +80,7 @@ impl From<Sums> for GetUsageResponse {
 #[utoipa::path(
     get,
     path = "/compute/{system_name}/usage",
-    operation_id = "get_usage",
+    operation_id = "get_usage_compute__system_name__usage_get",
     tag = "compute",
     params(AcctParameters),
     responses((status = 200, description = "What the jobs have used", body = GetUsageResponse))

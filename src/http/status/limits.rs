@@ -253,7 +253,7 @@ impl From<FairShare> for FairShareModel {
 #[utoipa::path(
     get,
     path = "/status/{system_name}/limits",
-    operation_id = "get_system_limits",
+    operation_id = "get_system_limits_status__system_name__limits_get",
     tag = "status",
     responses((status = 200, description = "The limits", body = GetLimitsResponse))
 )]
