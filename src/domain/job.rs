@@ -36,6 +36,24 @@ pub struct JobDescription<P = RemotePath> {
 }
 
 impl<P> JobDescription<P> {
+    /// A job that asks for nothing but its place and its program.
+    pub fn new(working_directory: P, script: JobScript<P>) -> Self {
+        Self {
+            name: None,
+            account: None,
+            reservation: None,
+            partition: None,
+            working_directory,
+            standard_input: None,
+            standard_output: None,
+            standard_error: None,
+            environment: BTreeMap::new(),
+            constraints: None,
+            script,
+            options: JobOptions::default(),
+        }
+    }
+
     /// The same job with other paths.
     pub fn with_paths<Q>(self, working_directory: Q, script: JobScript<Q>) -> JobDescription<Q> {
         JobDescription {

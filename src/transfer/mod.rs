@@ -9,11 +9,9 @@ mod directives;
 pub mod s3;
 mod script;
 
-use std::collections::BTreeMap;
-
 use uuid::Uuid;
 
-use crate::domain::{CompressOptions, Compression, JobDescription, JobOptions, JobScript, RemotePath};
+use crate::domain::{CompressOptions, Compression, JobDescription, JobScript, RemotePath};
 
 pub use config::{BucketLifecycle, DataTransfer, Method, Multipart, S3, Streamer, Wormhole};
 pub use directives::{AccountError, Directives};
@@ -147,17 +145,9 @@ fn mark(id: Uuid) -> String {
 fn describe(name: &str, script: String, directory: &RemotePath, id: Uuid) -> JobDescription {
     JobDescription {
         name: Some(name.to_owned()),
-        account: None,
-        reservation: None,
-        partition: None,
-        working_directory: directory.clone(),
-        standard_input: None,
         standard_output: Some(format!(".f7t_file_handling_job_{id}.log")),
         standard_error: Some(format!(".f7t_file_handling_job_error_{id}.log")),
-        environment: BTreeMap::new(),
-        constraints: None,
-        options: JobOptions::default(),
-        script: JobScript::Inline(script),
+        ..JobDescription::new(directory.clone(), JobScript::Inline(script))
     }
 }
 

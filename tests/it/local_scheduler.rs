@@ -40,20 +40,10 @@ impl Host {
     }
 
     fn description(&self, script: &str) -> JobDescription {
-        JobDescription {
-            name: None,
-            account: None,
-            reservation: None,
-            partition: None,
-            working_directory: RemotePath::from_text(self.shell.home().join("work").to_str().unwrap()).unwrap(),
-            standard_input: None,
-            standard_output: None,
-            standard_error: None,
-            environment: BTreeMap::new(),
-            constraints: None,
-            options: JobOptions::default(),
-            script: JobScript::Inline(script.to_owned()),
-        }
+        JobDescription::new(
+            RemotePath::from_text(self.shell.home().join("work").to_str().unwrap()).unwrap(),
+            JobScript::Inline(script.to_owned()),
+        )
     }
 
     async fn submit(&self, script: &str) -> JobId {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::http::Method;
 use goldcrest::cluster::Cluster;
-use goldcrest::domain::{ClusterHealth, Job, JobDescription, JobId, JobOptions, JobQuery, JobScript, Principal, RemotePath};
+use goldcrest::domain::{ClusterHealth, Job, JobDescription, JobId, JobQuery, JobScript, Principal, RemotePath};
 use goldcrest::error::{Classify, Kind};
 use goldcrest::scheduler::slurm::{Delimiter, SlurmCli};
 use goldcrest::scheduler::{Scheduler, SchedulerError};
@@ -405,20 +405,7 @@ async fn attaching_to_a_job_that_waits_is_refused_without_trying() {
 }
 
 fn description() -> JobDescription {
-    JobDescription {
-        name: None,
-        account: None,
-        reservation: None,
-        partition: None,
-        working_directory: RemotePath::from_text("/home/jane").expect("an absolute path"),
-        standard_input: None,
-        standard_output: None,
-        standard_error: None,
-        environment: std::collections::BTreeMap::new(),
-        constraints: None,
-        options: JobOptions::default(),
-        script: JobScript::Inline("#!/bin/sh\n".to_owned()),
-    }
+    JobDescription::new(RemotePath::from_text("/home/jane").expect("an absolute path"), JobScript::Inline("#!/bin/sh\n".to_owned()))
 }
 
 #[tokio::test]

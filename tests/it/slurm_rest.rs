@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::http::Method;
-use goldcrest::domain::{Backend, Carrier, JobDescription, JobId, JobOptions, JobQuery, JobScript, RemotePath};
+use goldcrest::domain::{Backend, Carrier, JobDescription, JobId, JobQuery, JobScript, RemotePath};
 use goldcrest::error::{Classify, Kind};
 use goldcrest::rest::{Client, Url};
 use goldcrest::scheduler::slurm::{ApiVersion, CallersToken, Delimiter, RestSettings, SlurmCli, SlurmHybrid, SlurmRest};
@@ -43,17 +43,8 @@ fn rest(service: &Service) -> SlurmRest {
 fn job() -> JobDescription {
     JobDescription {
         name: Some("x".to_owned()),
-        account: None,
-        reservation: None,
-        partition: None,
-        working_directory: RemotePath::from_text("/home/jane").unwrap(),
-        standard_input: None,
-        standard_output: None,
-        standard_error: None,
         environment: [("A".to_owned(), "b".to_owned())].into(),
-        constraints: None,
-        options: JobOptions::default(),
-        script: JobScript::Inline("#!/bin/sh\ntrue\n".to_owned()),
+        ..JobDescription::new(RemotePath::from_text("/home/jane").unwrap(), JobScript::Inline("#!/bin/sh\ntrue\n".to_owned()))
     }
 }
 

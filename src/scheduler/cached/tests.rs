@@ -8,7 +8,7 @@ use futures::future::join_all;
 use tokio::sync::watch;
 
 use super::*;
-use crate::domain::{JobOptions, JobScript, JobStatus, JobTimes, RemotePath, Secret};
+use crate::domain::{JobScript, JobStatus, JobTimes, RemotePath, Secret};
 use crate::error::{Classify, Kind};
 use crate::scheduler::{SubmissionKey, Submitted};
 
@@ -149,20 +149,7 @@ pub(super) fn job(id: &str) -> Job {
 }
 
 fn description() -> JobDescription {
-    JobDescription {
-        name: None,
-        account: None,
-        reservation: None,
-        partition: None,
-        working_directory: RemotePath::from_text("/home").unwrap(),
-        standard_input: None,
-        standard_output: None,
-        standard_error: None,
-        environment: [].into(),
-        constraints: None,
-        options: JobOptions::default(),
-        script: JobScript::Inline("#!/bin/sh\n".to_owned()),
-    }
+    JobDescription::new(RemotePath::from_text("/home").unwrap(), JobScript::Inline("#!/bin/sh\n".to_owned()))
 }
 
 pub(super) fn principal(username: &str) -> Principal {

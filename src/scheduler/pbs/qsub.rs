@@ -230,25 +230,11 @@ mod tests {
 
     use super::super::golden::recorded;
     use super::*;
-    use crate::domain::JobOptions;
 
     const PBS: Dialect = Dialect::Pbs { unwrapped: true };
 
     fn job() -> JobDescription {
-        JobDescription {
-            name: None,
-            account: None,
-            reservation: None,
-            partition: None,
-            working_directory: RemotePath::from_text("/").unwrap(),
-            standard_input: None,
-            standard_output: None,
-            standard_error: None,
-            environment: BTreeMap::new(),
-            constraints: None,
-            options: JobOptions::default(),
-            script: JobScript::Inline("#!/bin/sh\n".to_owned()),
-        }
+        JobDescription::new(RemotePath::from_text("/").unwrap(), JobScript::Inline("#!/bin/sh\n".to_owned()))
     }
 
     fn new(job: &JobDescription) -> Result<Qsub<'_>, SchedulerError> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use goldcrest::domain::{JobDescription, JobOptions, JobQuery, JobScript, RemotePath};
+use goldcrest::domain::{JobDescription, JobQuery, JobScript, RemotePath};
 use goldcrest::error::{Classify, Kind};
 use goldcrest::scheduler::pbs::{Config, Pbs};
 use goldcrest::scheduler::{Scheduler, SchedulerError};
@@ -139,18 +139,8 @@ async fn torque_lists_everyone_and_only_the_callers_jobs_are_shown() {
 
 fn description(partition: Option<&str>) -> JobDescription {
     JobDescription {
-        name: None,
-        account: None,
-        reservation: None,
         partition: partition.map(str::to_owned),
-        working_directory: RemotePath::from_text("/").unwrap(),
-        standard_input: None,
-        standard_output: None,
-        standard_error: None,
-        environment: std::collections::BTreeMap::new(),
-        constraints: None,
-        options: JobOptions::default(),
-        script: JobScript::Inline("true\n".to_owned()),
+        ..JobDescription::new(RemotePath::from_text("/").unwrap(), JobScript::Inline("true\n".to_owned()))
     }
 }
 

@@ -3,7 +3,7 @@
 mod answers;
 mod api;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,8 +11,7 @@ use async_trait::async_trait;
 use goldcrest::credentials::{Credential, CredentialError, CredentialProvider};
 use goldcrest::demo::ssh_server::{Account, Options, Running, Server};
 use goldcrest::domain::{
-    Job, JobChange, JobDescription, JobId, JobOptions, JobQuery, JobScript, NodeState, Principal, RemotePath, SystemName, TimeWindow,
-    Username,
+    Job, JobChange, JobDescription, JobId, JobQuery, JobScript, NodeState, Principal, RemotePath, SystemName, TimeWindow, Username,
 };
 use goldcrest::error::{Classify, Kind};
 use goldcrest::scheduler::pbs::{Config, Pbs};
@@ -80,17 +79,10 @@ impl Node {
     fn description(&self, name: &str, script: &str) -> JobDescription {
         JobDescription {
             name: Some(name.to_owned()),
-            account: None,
-            reservation: None,
-            partition: None,
-            working_directory: RemotePath::from_text(self.home.join("my work").to_str().unwrap()).unwrap(),
-            standard_input: None,
-            standard_output: None,
-            standard_error: None,
-            environment: BTreeMap::new(),
-            constraints: None,
-            options: JobOptions::default(),
-            script: JobScript::Inline(script.to_owned()),
+            ..JobDescription::new(
+                RemotePath::from_text(self.home.join("my work").to_str().unwrap()).unwrap(),
+                JobScript::Inline(script.to_owned()),
+            )
         }
     }
 

@@ -1,11 +1,10 @@
 //! A submission with an `Idempotency-Key`: real shells and files, the schedulers' commands as scripts, and something killed at each step.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use goldcrest::domain::{JobDescription, JobOptions, JobScript, Principal, RemotePath};
+use goldcrest::domain::{JobDescription, JobScript, Principal, RemotePath};
 use goldcrest::scheduler::slurm::{Delimiter, SlurmCli};
 use goldcrest::scheduler::{RecordSettings, Scheduler, SchedulerError, SubmissionKey, Submitted, local, pbs};
 
@@ -80,20 +79,10 @@ impl Site {
     }
 
     fn job(&self) -> JobDescription {
-        JobDescription {
-            name: None,
-            account: None,
-            reservation: None,
-            partition: None,
-            working_directory: RemotePath::from_text(self.shell.home().to_str().unwrap()).unwrap(),
-            standard_input: None,
-            standard_output: None,
-            standard_error: None,
-            environment: BTreeMap::new(),
-            constraints: None,
-            options: JobOptions::default(),
-            script: JobScript::Inline("#!/bin/sh\n#SBATCH --comment=mine\n".to_owned()),
-        }
+        JobDescription::new(
+            RemotePath::from_text(self.shell.home().to_str().unwrap()).unwrap(),
+            JobScript::Inline("#!/bin/sh\n#SBATCH --comment=mine\n".to_owned()),
+        )
     }
 
     async fn submit(&self, replica: usize, key: &SubmissionKey) -> Result<Submitted, SchedulerError> {

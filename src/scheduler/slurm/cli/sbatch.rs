@@ -218,24 +218,11 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::domain::{JobOptions, RemotePath};
+    use crate::domain::RemotePath;
     use crate::ssh::program_of;
 
     fn job() -> JobDescription {
-        JobDescription {
-            name: None,
-            account: None,
-            reservation: None,
-            partition: None,
-            working_directory: RemotePath::from_text("/").unwrap(),
-            standard_input: None,
-            standard_output: None,
-            standard_error: None,
-            environment: BTreeMap::new(),
-            constraints: None,
-            options: JobOptions::default(),
-            script: JobScript::Inline("#!/bin/sh\n".to_owned()),
-        }
+        JobDescription::new(RemotePath::from_text("/").unwrap(), JobScript::Inline("#!/bin/sh\n".to_owned()))
     }
 
     #[test]

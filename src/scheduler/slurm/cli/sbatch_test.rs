@@ -55,26 +55,13 @@ mod tests {
     use super::super::failure::explain_refusal;
     use super::super::golden::recorded;
     use super::*;
-    use crate::domain::{JobDescription, JobOptions, JobScript, RemotePath};
+    use crate::domain::{JobDescription, JobScript, RemotePath};
     use crate::scheduler::SchedulerError;
 
     const RELEASES: [&str; 3] = ["22.05", "24.11", "26.05"];
 
     fn job() -> JobDescription {
-        JobDescription {
-            name: None,
-            account: None,
-            reservation: None,
-            partition: None,
-            working_directory: RemotePath::from_text("/").unwrap(),
-            standard_input: None,
-            standard_output: None,
-            standard_error: None,
-            environment: [].into(),
-            constraints: None,
-            script: JobScript::Inline("#!/bin/sh\n".to_owned()),
-            options: JobOptions::default(),
-        }
+        JobDescription::new(RemotePath::from_text("/").unwrap(), JobScript::Inline("#!/bin/sh\n".to_owned()))
     }
 
     fn parse(release: &str, case: &str) -> Result<JobEstimate, CommandError> {

@@ -198,18 +198,8 @@ mod tests {
 
     fn job(script: &str) -> JobDescription {
         JobDescription {
-            name: None,
-            account: None,
-            reservation: None,
-            partition: None,
-            working_directory: RemotePath::from_text("/home/jane").unwrap(),
-            standard_input: None,
-            standard_output: None,
-            standard_error: None,
             environment: [("A".to_owned(), "1,2\n\"3".to_owned()), ("PATH".to_owned(), "/opt".to_owned())].into(),
-            constraints: None,
-            options: JobOptions::default(),
-            script: JobScript::Inline(script.to_owned()),
+            ..JobDescription::new(RemotePath::from_text("/home/jane").unwrap(), JobScript::Inline(script.to_owned()))
         }
     }
 
