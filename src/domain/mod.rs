@@ -43,4 +43,4 @@ pub use principal::Principal;
 pub use reading::{Reading, Rendering};
 pub use secret::Secret;
 pub use storage::{AclEntry, AclTag, Quota, QuotaHolder, QuotaUse, Space};
-pub use text::{bytes_to_text, hex, text_to_bytes};
+pub use text::{bytes_to_text, excerpt, hex, text_to_bytes};

@@ -24,6 +24,11 @@ pub fn bytes_to_text(bytes: &[u8]) -> String {
     text
 }
 
+/// The first `max` characters of somebody else's text, for a message: without control characters, so on one line.
+pub fn excerpt(text: &str, max: usize) -> String {
+    text.chars().filter(|character| !character.is_control()).take(max).collect()
+}
+
 /// Bytes in lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -55,6 +60,12 @@ fn escape(byte: u8) -> char {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn an_excerpt_is_one_line_of_bounded_length() {
+        assert_eq!(excerpt("a\nb\u{7f}\u{85}c", 3), "abc");
+        assert_eq!(excerpt("äöü", 2), "äö");
+    }
 
     #[test]
     fn valid_utf8_is_shown_as_it_is() {

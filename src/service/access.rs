@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::authn::{Authenticator, AuthnError};
 use crate::authz::{Authorizer, AuthzError, Basis, Decision, Relation};
 use crate::cluster::Cluster;
-use crate::domain::{Maintenance, Principal, Secret, SystemName};
+use crate::domain::{Maintenance, Principal, Secret, SystemName, excerpt};
 use crate::error::{Classify, Kind};
 use crate::filesystem::FileSystem;
 
@@ -114,7 +114,7 @@ impl Gate {
     /// Only an identified caller learns which systems exist, and only one who may use a system that it is under maintenance
     /// ([`AccessError::Maintenance`]).
     pub async fn admit(&self, caller: Caller, relation: Relation, system: &str) -> Result<Access, AccessError> {
-        let not_found = || AccessError::SystemNotFound(system.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect());
+        let not_found = || AccessError::SystemNotFound(excerpt(system, MAX_SHOWN));
         let name = SystemName::new(system).map_err(|_| not_found())?;
         let member = self.members.get(&name).cloned().ok_or_else(not_found)?;
         let begun = Instant::now();

@@ -10,7 +10,7 @@ use regex::Regex;
 use super::text::check_line;
 use super::{Access, IdempotencyKey, InvalidField, InvalidRequest, Place, ServiceError, Submission, jobs};
 use crate::cluster::{JobTemplate, ParameterType, ParameterValue, TemplateParameter};
-use crate::domain::{JobScript, Reported, nearest_name};
+use crate::domain::{JobScript, Reported, excerpt, nearest_name};
 use crate::scheduler::Submitted;
 
 /// The longest string in characters that a site may allow.
@@ -94,8 +94,7 @@ fn variables(template: &JobTemplate, mut values: BTreeMap<String, ParameterValue
     for name in values.keys().take(MAX_PARAMETERS) {
         let known = template.parameters.keys().map(String::as_str);
         let hint = nearest_name(name, known).map_or_else(String::new, |nearest| format!(": did you mean `{nearest}`?"));
-        let shown: String = name.chars().filter(|character| !character.is_control()).take(64).collect();
-        refuse(&shown, format!("the template has no such parameter{hint}"));
+        refuse(&excerpt(name, 64), format!("the template has no such parameter{hint}"));
     }
     if wrong.is_empty() { Ok(found) } else { Err(wrong.into_iter().collect()) }
 }

@@ -12,6 +12,7 @@ use super::credential::Credential;
 use super::error::OpenFgaError;
 use super::wire::{BatchCheckAnswer, BatchCheckItem, BatchCheckRequest, CheckAnswer, CheckRequest, Failure, Stores, TupleKey, TupleKeys};
 use crate::authz::OpenFgaConfig;
+use crate::domain::excerpt;
 use crate::rest::{Client, InvalidUrl, Object, Request, Response, RestError, Url};
 
 /// The longest answer that is read, in bytes. The answer to fifty checks, or a list of stores, has a few kilobytes.
@@ -241,8 +242,7 @@ impl Server {
 /// The error for an answer without a decision, with the code and the message of the server.
 fn refused(url: &Url, response: &Response) -> OpenFgaError {
     let words = response.json::<Failure>().map(|failure| format!("{} {}", failure.code, failure.message));
-    let plain = words.map(|words| words.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect::<String>());
-    let reason = plain.map(|plain| format!(" ({})", plain.trim())).unwrap_or_default();
+    let reason = words.map(|words| format!(" ({})", excerpt(&words, MAX_WORDS).trim())).unwrap_or_default();
     OpenFgaError::Refused { url: url.to_string(), status: response.status, reason }
 }
 

@@ -7,7 +7,7 @@ use axum::http::Method;
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::{OpenApi, RefOr};
 
-use crate::domain::nearest_name;
+use crate::domain::{excerpt, nearest_name};
 use crate::service::{InvalidField, InvalidRequest, Place};
 
 /// How much of an unknown name is repeated, in characters.
@@ -94,8 +94,7 @@ pub(crate) fn unknown(place: Place, written: &str, at: &str, known: &[&str]) -> 
         None if known.is_empty() => "there are none".to_owned(),
         None => format!("known are `{}`", known.join("`, `")),
     };
-    let name: String = at.chars().filter(|character| !character.is_control()).take(MAX_SHOWN).collect();
-    InvalidField { place, name: name.into(), message: format!("this name is not known here: {hint}") }
+    InvalidField { place, name: excerpt(at, MAX_SHOWN).into(), message: format!("this name is not known here: {hint}") }
 }
 
 #[cfg(test)]

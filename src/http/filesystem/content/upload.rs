@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::time::{Instant, timeout_at};
 
+use crate::domain::excerpt;
 use crate::error::Kind;
 use crate::filesystem::{Expected, FilesystemError, Placed};
 use crate::http::Api;
@@ -152,10 +153,8 @@ impl FilePart {
 /// What is wrong with a part that is not the first `file` of its form. `written` is the name of the file that stood before it.
 fn unwanted(part: &str, written: Option<&str>) -> InvalidField {
     let Some(written) = written else { return unknown(Place::Document, part, part, &["file"]) };
-    let written: String = written.chars().filter(|character| !character.is_control()).take(MAX_SHOWN).collect();
-    let mut field = unknown(Place::Document, part, part, &[]);
-    field.message = format!("a form uploads one file: `{written}` was written, and nothing of this part");
-    field
+    let message = format!("a form uploads one file: `{}` was written, and nothing of this part", excerpt(written, MAX_SHOWN));
+    InvalidField { place: Place::Document, name: excerpt(part, MAX_SHOWN).into(), message }
 }
 
 /// Answers with the name of the file.
@@ -177,9 +176,6 @@ pub(crate) fn length(headers: &HeaderMap) -> Option<u64> {
 
 /// Content is taken as it comes: what is packed for the way would stay packed.
 pub(crate) fn refuse_encodings(headers: &HeaderMap) -> Result<(), Problem> {
-    if headers.get_all(header::TRANSFER_ENCODING).iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
-        return Err(Problem::new(Kind::Unsupported, "the only transfer coding that is understood is `chunked` (RFC 9112, 6.1)"));
-    }
     match headers.get(header::CONTENT_ENCODING) {
         Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
             Err(Problem::unsupported_media("a content coding is not taken off; send the file as it is"))
