@@ -131,11 +131,13 @@ fn authentication(walk: &mut Interpreter, config: &authn::Config) {
         );
     }
     for (index, certs) in config.public_certs.iter().enumerate() {
-        if let Err(error) = authn::Source::parse(certs) {
-            not_a_url(walk, &format!("{}[{index}]", key("public_certs")), certs, &error, "an https://, http:// or file:/// URL");
-        }
-        if let Some(file) = certs.strip_prefix("file://").filter(|file| !std::path::Path::new(file).is_file()) {
-            walk.warning(&format!("{}[{index}]", key("public_certs")), format!("{file} is no file: no token is accepted before it is one"));
+        let path = format!("{}[{index}]", key("public_certs"));
+        match authn::Source::parse(certs) {
+            Err(error) => not_a_url(walk, &path, certs, &error, "an https://, http:// or file:/// URL"),
+            Ok(authn::Source::File(file)) if !file.is_file() => {
+                walk.warning(&path, format!("{} is no file: no token is accepted before it is one", file.display()));
+            }
+            Ok(_) => {}
         }
     }
     if let Some(algorithm) = &config.jwk_algorithm
