@@ -13,9 +13,9 @@ use tracing::Instrument;
 use crate::error::Kind;
 use crate::http::config::{LoggedHeader, Logger};
 use crate::http::middleware::client_address::{Peer, TrustedProxies};
-use crate::http::middleware::host;
 use crate::http::middleware::normalise::Prefix;
 use crate::http::middleware::under_way::under_way;
+use crate::http::middleware::{host, transfer_coding};
 use crate::http::problem::Problem;
 use crate::http::problem::context::{CORRELATION_ID, REQUEST_ID, RequestContext};
 use crate::http::server::request_metrics::RequestMetrics;
@@ -70,8 +70,11 @@ pub(crate) async fn access_log(State(observer): State<Arc<AccessLog>>, mut reque
     request.extensions_mut().insert(Arc::clone(&context));
     let span = tracing::info_span!("request", request_id = &**context.id(), correlation_id = context.correlation_id());
     let mut response = match host::validate(&request) {
-        Ok(()) => next.run(request).instrument(span).await,
         Err(reason) => Problem::new(Kind::Invalid, reason).into_response(),
+        Ok(()) if !transfer_coding::is_understood(request.headers()) => {
+            Problem::new(Kind::Unsupported, "the only transfer coding that is understood is `chunked` (RFC 9112, 6.1)").into_response()
+        }
+        Ok(()) => next.run(request).instrument(span).await,
     };
 
     let problem = response.extensions_mut().remove::<Problem>();

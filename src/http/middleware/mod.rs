@@ -6,4 +6,5 @@ pub(crate) mod drain_body;
 pub(crate) mod host;
 pub(crate) mod normalise;
 pub(crate) mod time_limit;
+pub(crate) mod transfer_coding;
 pub(crate) mod under_way;

@@ -167,6 +167,23 @@ async fn a_request_that_names_two_hosts_is_refused() {
 }
 
 #[tokio::test]
+async fn a_transfer_coding_that_is_not_taken_off_is_refused_by_each_way_in() {
+    for (method, uri) in [
+        (Method::PUT, "/filesystem/daint/ops/upload?path=/home/f"),
+        (Method::POST, "/filesystem/daint/ops/upload?path=/home"),
+        (Method::PATCH, "/filesystem/daint/uploads/x"),
+        (Method::PUT, "/filesystem/daint/ops/archive?path=/home/d"),
+        (Method::POST, "/compute/daint/jobs"),
+    ] {
+        let mut asked = request(method.clone(), uri, Some("token-of-alice"), None);
+        asked.headers_mut().insert("transfer-encoding", "gzip, chunked".parse().unwrap());
+        let answer = Api::new(vec![], vec![]).send(asked).await;
+        assert_eq!(answer.status, 501, "{method} {uri}: {}", answer.everything());
+        assert!(answer.json()["message"].as_str().unwrap().contains("`chunked`"), "{uri}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_json_is_told_with_its_place() {
     let api = Api::new(vec![], vec![]);
     for (body, told) in [
