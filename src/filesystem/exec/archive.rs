@@ -19,7 +19,7 @@ const PACK: &str = r#"t=$1 o=$2 d=$3 n=$4; shift 4; [ -f "$o" ] && umask 077; tr
 const PACK_MATCHING: &str = r#"t=$1 o=$2 d=$3 n=$4 l=$5 p=$6; shift 6; [ -f "$o" ] && umask 077; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; cd "$d" && find "$l" "./$n" -maxdepth 0 -regex "$p" >/dev/null && find "$l" "./$n" -type f -regex "$p" -print0 | tar --create --force-local --no-unquote --file="$t" "$@" --null --no-recursion --files-from=- && put "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#;
 
 /// Parameters: archive, target, temporary directory in it, option of tar for the compression.
-const UNPACK: &str = r#"s=$1 o=$2 t=$3; trap 'cleared "$t"; exit 143' HUP INT TERM; mkdir -m 700 -- "$t" && tar --extract --force-local --no-unquote --file="$s" --directory="$t" $4 && merged "$t" "$o" || { e=$?; cleared "$t"; exit $e; }"#;
+const UNPACK: &str = r#"unpacked() { mkdir -m 700 -- "$2" && tar --extract --force-local --no-unquote --file="$1" --directory="$2" $4 && merged "$2" "$3"; }; guarded "$3" unpacked "$1" "$3" "$2" "$4""#;
 
 /// Packs an archive.
 pub struct Pack<'a> {

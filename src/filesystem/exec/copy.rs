@@ -12,10 +12,10 @@ use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Parameters: source, temporary name, target, whether to overwrite, `-P` or `-L`. A file keeps the group and rights of its source, or
 /// has fewer.
-const COPY: &str = r#"s=$1 t=$2 o=$3; if [ "$4" = 0 ] && { [ -e "$o" ] || [ -L "$o" ]; }; then echo "cp: $o: File exists" >&2; exit 1; fi; if [ -d "$o" ] && [ ! -L "$o" ]; then echo "cp: $o: Is a directory" >&2; exit 1; fi; trap 'cleared "$t"; exit 143' HUP INT TERM; copied "$s" "$t" "$o" "$5" || { e=$?; cleared "$t"; exit $e; }"#;
+const COPY: &str = r#"vacant cp "$3" "$4" || exit; if [ -d "$3" ] && [ ! -L "$3" ]; then echo "cp: $3: Is a directory" >&2; exit 1; fi; guarded "$2" copied "$1" "$2" "$3" "$5""#;
 
 /// Parameters: source, temporary name, target, whether to overwrite.
-const MOVE: &str = r#"s=$1 t=$2 o=$3; if [ "$4" = 0 ] && { [ -e "$o" ] || [ -L "$o" ]; }; then echo "mv: $o: File exists" >&2; exit 1; fi; trap 'cleared "$t"; exit 143' HUP INT TERM; moved "$s" "$t" "$o" || { e=$?; cleared "$t"; exit $e; }"#;
+const MOVE: &str = r#"vacant mv "$3" "$4" || exit; guarded "$2" moved "$1" "$2" "$3""#;
 
 /// Copies a file, a link or a tree.
 pub struct Copy<'a> {

@@ -34,7 +34,7 @@ use crate::ssh::{self, CommandError, CommandLine, Limits, RemoteCommand, Transpo
 use change::{Change, What};
 use content::{Range, Read};
 use errors::{classify, over_cap};
-use rights::KeepAcl;
+use rights::{IsOwn, KeepAcl};
 use sweep::Sweep;
 
 /// The files of a cluster by commands.
@@ -83,6 +83,12 @@ impl CommandFiles {
         let has_group = group == rights.owner.1;
         let keep = KeepAcl { seconds: self.seconds(), target, temporary, size, user, has_group };
         self.run(principal, &[target], &keep).await.unwrap_or(Acl::Unknown)
+    }
+
+    /// Whether a name is the only one of its file, and the file the user's own; `owner` is who owns the file that it is to be of, where that is
+    /// known.
+    pub async fn is_own(&self, principal: &Principal, path: &RemotePath, owner: Option<u32>) -> Result<bool, FilesystemError> {
+        self.run(principal, &[path], &IsOwn { seconds: self.seconds(), path, owner }).await
     }
 
     /// Removes, in the background, what a Goldcrest that was killed has left of the user's beside `target`.

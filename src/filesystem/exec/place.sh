@@ -1,6 +1,6 @@
 # How a finished file or tree gets to its place, for commands and for jobs; its lines are joined to one, so each ends where a blank may follow.
 # Rights are set on an open file, never on a name: in a directory that others may write to, the name can lead elsewhere by then. What the
-# functions do is what Rights in filesystem/rights.rs says. They hold no single quotes, exclamation marks before a name, or backslashes.
+# functions do is what Rights in filesystem/rights.rs says.
 #
 # acl FILE OTHER: gives FILE the access control list of OTHER; fails where it then has another one.
 acl() { getfacl -cnp -- "$2" | setfacl --set-file=- -- "$1" && [ "$(getfacl -cnp -- "$2")" = "$(getfacl -cnp -- "$1")" ]; } 2>/dev/null;
@@ -34,5 +34,9 @@ merged "$entry" "$2/${entry##*/}" within || return; fi ;; esac; done; rmdir -- "
 if [ -n "$3" ]; then chmod -- "$4" "$2"; touch -d "$5" -- "$2"; fi 2>/dev/null; return 0;
 else
 if [ -d "$1" ] && [ ! -L "$1" ]; then rm -f -- "$2" || return; fi; mv -f -T -- "$1" "$2"; fi; };
+# vacant TOOL TARGET OVERWRITE: fails, in the words of TOOL, where there is something at TARGET and OVERWRITE is 0.
+vacant() { [ "$3" = 0 ] || return 0; if [ -e "$2" ] || [ -L "$2" ]; then echo "$1: $2: File exists" >&2; return 1; fi; };
+# guarded NEW COMMAND...: runs the command. Where that fails, or is told to end, NEW is removed.
+guarded() { new=$1; shift; trap 'cleared "$new"; exit 143' HUP INT TERM; "$@" || { e=$?; cleared "$new"; exit $e; }; };
 # cleared NEW: removes what was not moved to its place.
 cleared() { [ -L "$1" ] || chmod -R u+rwx -- "$1" 2>/dev/null; rm -rf -- "$1"; };

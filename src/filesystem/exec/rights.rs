@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use super::command;
+use super::listing::not_understood;
 use crate::domain::RemotePath;
 use crate::filesystem::rights::Acl;
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
@@ -28,6 +29,34 @@ pub struct KeepAcl<'a> {
     pub user: u32,
     /// Whether it has the group of the target, without which the list would be another one.
     pub has_group: bool,
+}
+
+/// Tells whether a file has one name, and belongs to the user who asks.
+pub struct IsOwn<'a> {
+    pub seconds: u64,
+    pub path: &'a RemotePath,
+    /// The owner of the file that the name is to be of, where that is known.
+    pub owner: Option<u32>,
+}
+
+impl RemoteCommand for IsOwn<'_> {
+    type Output = bool;
+
+    fn command_line(&self) -> CommandLine {
+        command(self.seconds).flag("sh -c").arg(r#"stat --format="%h %u" -- "$1" && id -u"#).flag("sh").arg(self.path.as_bytes())
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<bool, CommandError> {
+        if raw.exit != 0 {
+            return Err(CommandError::exit(&raw));
+        }
+        let text = String::from_utf8_lossy(&raw.stdout);
+        let numbers: Option<Vec<u32>> = text.split_whitespace().map(|number| number.parse().ok()).collect();
+        match numbers.as_deref() {
+            Some([names, owner, user]) => Ok(*names == 1 && owner == user && self.owner.is_none_or(|known| known == *owner)),
+            _ => Err(not_understood("stat", "there are not three numbers")),
+        }
+    }
 }
 
 const KEEP_ACL: &str = concat!(

@@ -18,8 +18,8 @@ use super::{Sftp, no_command};
 use crate::domain::{ByteRange, Checksum, Content, Principal, RemotePath};
 use crate::filesystem::contents::wanted;
 use crate::filesystem::{
-    ArchiveFormat, ContentStream, Contents, Download, Entries, Expected, FilesystemError, FollowFrom, FollowStream, Part, PartOptions,
-    Placed, UploadOptions, sizeless,
+    ArchiveFormat, ContentStream, Contents, Download, Expected, FilesystemError, FollowFrom, FollowStream, Part, PartOptions, Placed,
+    UploadOptions, sizeless,
 };
 use crate::ssh::TransportError;
 
@@ -244,16 +244,13 @@ impl Contents for Sftp {
 }
 
 impl Sftp {
-    /// Proves by commands, which see what SFTP does not show, that the name of an open file is the only one that it has, since another one
+    /// Proves by a command, which sees what SFTP does not show, that the name of an open file is the only one that it has, since another one
     /// could be that of a file whose rights are not to be changed, and that the file is the user's own: in a directory of many, somebody else's
     /// may have been put in its place. Where no command can be run nobody knows.
     async fn has_one_name(&self, principal: &Principal, path: &RemotePath, opened: &Attributes) -> Result<(), FilesystemError> {
-        let own_process = RemotePath::from_bytes(b"/proc/self").map_err(|_| FilesystemError::Changed(path.clone()))?;
-        let (found, own) = tokio::join!(self.exec.stat(principal, path, false), self.exec.stat(principal, &own_process, true));
-        let is_own = |user| own.as_ref().map_or(true, |own| own.uid == user);
-        match found {
-            Ok(found) if found.nlink == 1 && opened.owner.is_none_or(|(user, _)| user == found.uid) && is_own(found.uid) => Ok(()),
-            Ok(_) => Err(FilesystemError::Changed(path.clone())),
+        match self.exec.is_own(principal, path, opened.owner.map(|(user, _)| user)).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(FilesystemError::Changed(path.clone())),
             Err(error) if no_command(&error) => Ok(()),
             Err(error) => Err(error),
         }
