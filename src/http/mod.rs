@@ -35,6 +35,7 @@ use utoipa_axum::routes;
 
 use extract::known_names::QueryNames;
 use middleware::client_address::TrustedProxies;
+use problem::field_names::FieldNames;
 use status::system_cache::SystemCache;
 
 use crate::service::Gate;
@@ -127,8 +128,9 @@ fn assemble(routes: OpenApiRouter<Api>, state: AppState, kept: Option<Kept>) -> 
     let body_limit = DefaultBodyLimit::max(state.config.max_body_size);
     let proxies = TrustedProxies::new(state.config.trusted_proxies.clone(), state.config.forwarding_header);
     let gate = state.gate.with_bounds(state.config.user_bounds());
-    let (query_names, system_cache) = (QueryNames::of(&document), SystemCache::default());
-    let inner = Inner { gate, config: state.config, root_path: root_path.clone(), routes, query_names, system_cache };
+    let (query_names, field_names) = (QueryNames::of(&document), FieldNames::of(&document));
+    let system_cache = SystemCache::default();
+    let inner = Inner { gate, config: state.config, root_path: root_path.clone(), routes, query_names, field_names, system_cache };
     let api = Api(Arc::new(inner));
     let access_log = Arc::new(middleware::access_log::AccessLog::new(state.logger, proxies, kept.request_metrics()));
     // Layers are read from the bottom: `access_log` sees the request first and the answer last.
@@ -246,6 +248,7 @@ struct Inner {
     /// The templates of all paths, for redirects between the forms with and without a slash.
     routes: Vec<String>,
     query_names: QueryNames,
+    field_names: FieldNames,
     system_cache: SystemCache,
 }
 

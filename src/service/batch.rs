@@ -15,7 +15,7 @@ use crate::domain::{Checksum, DirectoryEntry, FileStat};
 use crate::filesystem::{CopyOptions, ListOptions};
 
 use super::entries::{Found, PageQuery};
-use super::{Access, InvalidRequest, Place, ServiceError, changes, contents, entries};
+use super::{Access, InvalidRequest, ServiceError, changes, contents, entries};
 
 /// The most operations of a batch.
 pub const MAX_OPERATIONS: usize = 1_000;
@@ -106,12 +106,12 @@ impl Operation {
                 let size = Some(page.size.unwrap_or(ENTRIES));
                 if size > Some(ENTRIES) {
                     let message = format!("in a batch it must be from 1 to {ENTRIES}");
-                    return Err(InvalidRequest::new(Place::Document, "pageSize", message).into());
+                    return Err(InvalidRequest::new("page_size", message).into());
                 }
                 let found = entries::page(access, path, *options, &PageQuery { size, ..page.clone() }).await?;
                 if entries.fetch_add(found.entries.len(), Ordering::Relaxed) + found.entries.len() > ENTRIES_IN_ALL {
                     let message = format!("the listings of a batch have at most {ENTRIES_IN_ALL} entries together");
-                    return Err(InvalidRequest::new(Place::Document, "operations", message).into());
+                    return Err(InvalidRequest::new("operations", message).into());
                 }
                 Output::Page(found)
             }
@@ -140,7 +140,7 @@ pub async fn run(access: &Access, operations: Vec<Operation>, ordered: bool, dea
     // Otherwise each operation would say so.
     access.cluster().files_without_health_check()?;
     if operations.len() > MAX_OPERATIONS {
-        return Err(InvalidRequest::new(Place::Document, "operations", format!("there must be at most {MAX_OPERATIONS} of them")).into());
+        return Err(InvalidRequest::new("operations", format!("there must be at most {MAX_OPERATIONS} of them")).into());
     }
     let entries = AtomicUsize::new(0);
     if !ordered {

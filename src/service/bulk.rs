@@ -8,7 +8,7 @@ use futures::stream;
 use tokio::time::{Instant, timeout_at};
 
 use super::text::Findings;
-use super::{Access, IdempotencyKey, InvalidRequest, Place, ServiceError, Submission, jobs};
+use super::{Access, IdempotencyKey, InvalidRequest, ServiceError, Submission, jobs};
 use crate::domain::{Job, JobId, JobQuery};
 use crate::scheduler::Submitted;
 
@@ -46,7 +46,7 @@ pub async fn submit(
 ) -> Result<Vec<Outcome<Submitted>>, ServiceError> {
     access.cluster().scheduler()?;
     if submissions.is_empty() || submissions.len() > MAX_SUBMISSIONS {
-        return Err(InvalidRequest::new(Place::Document, "jobs", format!("there must be 1 to {MAX_SUBMISSIONS} of them")).into());
+        return Err(InvalidRequest::new("jobs", format!("there must be 1 to {MAX_SUBMISSIONS} of them")).into());
     }
     let outcomes = stream::iter(submissions.into_iter().enumerate())
         .map(|(index, submission)| submit_one(access, submission, key.map(|key| key.numbered(index)), deadline));
@@ -82,12 +82,11 @@ pub struct JobFilter {
 /// When the filter names nothing or breaks a rule, too many jobs are meant, or the scheduler does not answer.
 pub async fn cancel(access: &Access, filter: JobFilter, deadline: Instant) -> Result<Vec<(JobId, Outcome<()>)>, ServiceError> {
     let mut findings = Findings::default();
-    let mut line = |name, value| findings.line(Place::Parameter, name, value, 1024);
+    let mut line = |name, value| findings.line(name, value, 1024);
     let (state, name) = (line("state", filter.state), line("name", filter.name));
     let (partition, account) = (line("partition", filter.partition), line("account", filter.account));
     if state.is_none() && name.is_none() && partition.is_none() && account.is_none() {
         findings.add(
-            Place::Parameter,
             "state",
             "name what is cancelled: `state` (such as PENDING,RUNNING), `name`, `partition` or `account`",
         );

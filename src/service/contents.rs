@@ -8,7 +8,7 @@ use super::audit::Change;
 use super::counts::Action;
 use super::grep::Pattern;
 use super::limits::TransferPermit;
-use super::{Access, InvalidRequest, Place, Ready, ReadyPermit, ServiceError, counts};
+use super::{Access, InvalidRequest, Ready, ReadyPermit, ServiceError, counts};
 use crate::domain::{ByteRange, Checksum, Content, ContentUnit, FileVersion, RemotePath, text_to_bytes};
 use crate::filesystem::{ArchiveFormat, ContentStream, Download, Expected, FilesystemError, Part, Placed, UploadOptions, regular};
 
@@ -198,7 +198,7 @@ async fn write(
 /// The client names the file, so that the name must not lead out of the directory.
 fn check_upload_name(name: &str) -> Result<(), InvalidRequest> {
     if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) || name.len() > 255 {
-        return Err(InvalidRequest::new(Place::Document, "file", "its file name must be one file name of 1 to 255 bytes"));
+        return Err(InvalidRequest::new("file", "its file name must be one file name of 1 to 255 bytes"));
     }
     Ok(())
 }
@@ -236,7 +236,7 @@ impl Amount {
     fn part(self) -> Result<Part, InvalidRequest> {
         let (unit, count) = match (self.bytes, self.lines) {
             (Some(_), Some(_)) => {
-                return Err(InvalidRequest::new(Place::Parameter, "bytes", "Only one of `bytes` or `lines` can be specified."));
+                return Err(InvalidRequest::new("bytes", "Only one of `bytes` or `lines` can be specified."));
             }
             (Some(bytes), None) => (ContentUnit::Bytes, bytes),
             (None, lines) => (ContentUnit::Lines, lines.unwrap_or(DEFAULT_LINES)),
@@ -317,11 +317,11 @@ pub async fn view(access: &Access, path: &str, offset: Option<u64>, size: Option
     let limit = access.cluster().config().data_operation.max_shown();
     let size = size.unwrap_or_else(|| DEFAULT_VIEW.min(limit));
     if size == 0 {
-        return Err(InvalidRequest::new(Place::Parameter, "size", "`size` value must be an integer value greater than 0").into());
+        return Err(InvalidRequest::new("size", "`size` value must be an integer value greater than 0").into());
     }
     if size > limit {
         let message = format!("`size` value must not be greater than {limit} bytes");
-        return Err(InvalidRequest::new(Place::Parameter, "size", message).into());
+        return Err(InvalidRequest::new("size", message).into());
     }
     let path = access.path(path).await?;
     let place = ReadyPermit::take(access, size)?;

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::StreamExt;
 
 use super::limits::TransferPermit;
-use super::{Access, InvalidRequest, Place, Ready, ReadyPermit, ServiceError};
+use super::{Access, InvalidRequest, Ready, ReadyPermit, ServiceError};
 use crate::domain::{DirectoryEntry, FileStat};
 use crate::filesystem::{EntryStream, FilesystemError, ListOptions, Page, PageRequest, Position, Sort, WalkOptions};
 
@@ -108,7 +108,7 @@ async fn gathered(access: &Access, path: &str, options: ListOptions) -> Result<R
 pub async fn page(access: &Access, path: &str, options: ListOptions, query: &PageQuery) -> Result<Found, ServiceError> {
     let request = query.request()?;
     if options.recursive {
-        return Err(InvalidRequest::new(Place::Parameter, "recursive", "a tree has no pages: read it as a stream").into());
+        return Err(InvalidRequest::new("recursive", "a tree has no pages: read it as a stream").into());
     }
     let path = access.path(path).await?;
     let Page { entries, next } = access.files().await?.page(access.principal(), &path, options, &request).await?;
@@ -123,9 +123,9 @@ impl PageQuery {
             Some(size) => usize::try_from(size)
                 .ok()
                 .filter(|size| (1..=MAX_PAGE_SIZE).contains(size))
-                .ok_or_else(|| InvalidRequest::new(Place::Parameter, "pageSize", format!("it must be from 1 to {MAX_PAGE_SIZE}")))?,
+                .ok_or_else(|| InvalidRequest::new("page_size", format!("it must be from 1 to {MAX_PAGE_SIZE}")))?,
         };
-        let wrong = |message: &str| InvalidRequest::new(Place::Parameter, "cursor", message);
+        let wrong = |message: &str| InvalidRequest::new("cursor", message);
         let (order, after) = match &self.cursor {
             None => (self.order.unwrap_or_default(), None),
             Some(cursor) => {

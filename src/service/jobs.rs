@@ -8,7 +8,7 @@ use super::audit::Change;
 use super::counts::{Action, Outcome};
 use super::submission::{self, Submission};
 use super::text::Findings;
-use super::{Access, AccountingRequest, IdempotencyKey, InvalidRequest, Place, ServiceError};
+use super::{Access, AccountingRequest, IdempotencyKey, InvalidRequest, ServiceError};
 
 /// The longest job name to filter by, in characters: OpenPBS has no longer ones.
 const MAX_JOB_NAME: usize = 235;
@@ -46,7 +46,7 @@ fn refused(error: SchedulerError) -> ServiceError {
     match error {
         SchedulerError::Member { member, reason } => {
             let message = format!("it cannot be given on this system: {reason}");
-            InvalidRequest::new(Place::Document, format!("job.{member}"), message).into()
+            InvalidRequest::new(member, message).into()
         }
         error => error.into(),
     }
@@ -59,10 +59,10 @@ fn refused(error: SchedulerError) -> ServiceError {
 pub async fn list(access: &Access, query: JobQuery) -> Result<Reading<Vec<Job>>, ServiceError> {
     let mut findings = Findings::default();
     if query.name.as_ref().is_some_and(|name| name.chars().count() > MAX_JOB_NAME) {
-        findings.add(Place::Parameter, "name", format!("it should have at most {MAX_JOB_NAME} characters"));
+        findings.add("name", format!("it should have at most {MAX_JOB_NAME} characters"));
     }
-    let name = findings.line(Place::Parameter, "name", query.name, 4 * MAX_JOB_NAME);
-    let account = findings.line(Place::Parameter, "account", query.account, 255);
+    let name = findings.line("name", query.name, 4 * MAX_JOB_NAME);
+    let account = findings.line("account", query.account, 255);
     findings.into_result()?;
     let query = JobQuery { name, account, ..query };
     Ok(access.cluster().scheduler()?.jobs(access.principal(), &query).await?)
@@ -113,7 +113,7 @@ pub async fn cancel(access: &Access, id: &str) -> Result<Reported<()>, ServiceEr
 pub async fn alter(access: &Access, id: &str, change: JobChange) -> Result<Reported<()>, ServiceError> {
     let id = job_id(id)?;
     if matches!(change, JobChange::TimeLimit(0)) {
-        return Err(InvalidRequest::new(Place::Document, "timeLimit", "it must be at least 1 second").into());
+        return Err(InvalidRequest::new("time_limit", "it must be at least 1 second").into());
     }
     let scheduler = access.cluster().scheduler()?;
     let audited = Change::begin(access, Action::JobsAlter, format!("{id}: {change}"));
@@ -136,7 +136,7 @@ pub async fn validate(access: &Access, submission: Submission) -> Result<Reporte
 pub async fn attach(access: &Access, id: &str, command: &str) -> Result<Reported<AttachOutput>, ServiceError> {
     let id = job_id(id)?;
     if let Some(problem) = wrong_command(command) {
-        return Err(InvalidRequest::new(Place::Document, "command", problem).into());
+        return Err(InvalidRequest::new("command", problem).into());
     }
     let scheduler = access.cluster().scheduler()?;
     let change = Change::begin(access, Action::JobsAttach, id.as_str());
@@ -144,7 +144,7 @@ pub async fn attach(access: &Access, id: &str, command: &str) -> Result<Reported
 }
 
 fn job_id(id: &str) -> Result<JobId, InvalidRequest> {
-    JobId::new(id).map_err(|error| InvalidRequest::new(Place::Name, "job_id", error.to_string()))
+    JobId::new(id).map_err(|error| InvalidRequest::new("job_id", error.to_string()))
 }
 
 fn wrong_command(command: &str) -> Option<&'static str> {

@@ -166,29 +166,24 @@ pub struct InvalidRequest {
 /// One field that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidField {
-    /// Where the field stands.
-    pub place: Place,
-    /// Its name on the wire.
+    /// The parameter of the use case, or the field of its request type, such as `page_size`. Where it stands in an HTTP request, and
+    /// under which name, is for `http` to say.
     pub name: Cow<'static, str>,
     /// What is wrong with it and what to change.
     pub message: String,
 }
 
-/// Where in a request a field stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Part of the resource's name.
-    Name,
-    /// A parameter beside the document.
-    Parameter,
-    /// A member of the document.
-    Document,
+impl InvalidField {
+    /// A field with what is wrong with it.
+    pub fn new(name: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { name: name.into(), message: message.into() }
+    }
 }
 
 impl InvalidRequest {
     /// A request with one wrong field.
-    pub fn new(place: Place, name: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { fields: vec![InvalidField { place, name: name.into(), message: message.into() }] }
+    pub fn new(name: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { fields: vec![InvalidField::new(name, message)] }
     }
 
     /// The wrong fields; never empty.

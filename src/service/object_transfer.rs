@@ -15,8 +15,8 @@ use crate::transfer::{DataTransfer, Method, S3};
 
 use super::audit::Change;
 use super::counts::Action;
-use super::transfers::{Account, JobContext, TransferJob};
-use super::{Access, InvalidRequest, Place, ServiceError};
+use super::transfers::{JobContext, TransferJob};
+use super::{Access, InvalidRequest, ServiceError};
 
 /// Why a system without a transfer service has no transfers by one.
 const NO_SERVICE: &str = "No transfer service is set up on this system: use the operations upload and download below /filesystem/{system_name}/ops, which take files of any size";
@@ -76,9 +76,9 @@ pub async fn upload(access: &Access, request: ObjectTransferRequest<'_>, size: O
     if access.cluster().holds_file_system(&target) {
         return Err(FilesystemError::WrongType { path: target, reason: "Is a directory" }.into());
     }
-    let size = size.ok_or_else(|| InvalidRequest::new(Place::Document, FILE_SIZE, "say how large the file is, in bytes"))?;
-    let parts = store.parts(size).map_err(|error| InvalidRequest::new(Place::Document, FILE_SIZE, error.to_string()))?;
-    let job_context = JobContext::of(access, Account { account: request.account, place: Place::Document })?;
+    let size = size.ok_or_else(|| InvalidRequest::new("size", "say how large the file is, in bytes"))?;
+    let parts = store.parts(size).map_err(|error| InvalidRequest::new("size", error.to_string()))?;
+    let job_context = JobContext::of(access, request.account)?;
 
     let change = Change::begin(access, Action::TransfersUpload, target.to_text());
     let upload = match store.begin(&access.principal().username, target.file_name()).await {
@@ -103,10 +103,10 @@ pub async fn upload(access: &Access, request: ObjectTransferRequest<'_>, size: O
 pub async fn download(access: &Access, request: ObjectTransferRequest<'_>) -> Result<StagedDownload, ServiceError> {
     let (store, config) = store(access, request.method)?;
     let source = access.path(request.path).await?;
-    let job_context = JobContext::of(access, Account { account: request.account, place: Place::Document })?;
+    let job_context = JobContext::of(access, request.account)?;
     let found = access.files().await?.stat(access.principal(), &source, true).await?;
     regular(&source, found.mode)?;
-    let parts = store.parts(found.size).map_err(|error| InvalidRequest::new(Place::Document, "sourcePath", error.to_string()))?;
+    let parts = store.parts(found.size).map_err(|error| InvalidRequest::new("path", error.to_string()))?;
 
     let change = Change::begin(access, Action::TransfersDownload, source.to_text());
     let upload = match store.begin(&access.principal().username, source.file_name()).await {
@@ -123,9 +123,6 @@ pub async fn download(access: &Access, request: ObjectTransferRequest<'_>) -> Re
     Ok(StagedDownload { job, url })
 }
 
-/// The member of a request that says how large the file is.
-const FILE_SIZE: &str = "transferDirectives.fileSize";
-
 /// The object store of the system, where that is the way that is asked for.
 fn store(access: &Access, method: Option<Method>) -> Result<(&Store, &S3), ServiceError> {
     let cluster = access.cluster();
@@ -133,7 +130,7 @@ fn store(access: &Access, method: Option<Method>) -> Result<(&Store, &S3), Servi
     let has = service.method();
     if method.is_some_and(|method| method != has) {
         let message = format!("Requested transfer method is not available. This system has {}", has.as_str());
-        return Err(InvalidRequest::new(Place::Document, "transferDirectives.transferMethod", message).into());
+        return Err(InvalidRequest::new("method", message).into());
     }
     let DataTransfer::S3(config) = service else { return Err(ServiceError::Unsupported(NO_CODE)) };
     let store = cluster.store()?.ok_or(ServiceError::Unsupported(NO_SERVICE))?;

@@ -21,7 +21,7 @@ use super::contents::LARGER_STILL;
 use super::counts::{self, Action};
 use super::limits::TransferPermit;
 use super::parts::Parts;
-use super::{Access, InvalidRequest, Place, ServiceError};
+use super::{Access, InvalidRequest, ServiceError};
 
 /// For how many seconds an upload to which nothing is added can be gone on with.
 pub const EXPIRES: i64 = 7 * 24 * 3600;
@@ -62,7 +62,7 @@ impl Upload {
         let upload = URL_SAFE_NO_PAD.decode(id).ok().and_then(|text| serde_json::from_slice::<Self>(&text).ok());
         // The nonce becomes part of a file's name.
         let valid = |upload: &Self| upload.nonce.len() == 32 && upload.nonce.bytes().all(|byte| byte.is_ascii_hexdigit());
-        upload.filter(valid).ok_or_else(|| InvalidRequest::new(Place::Name, "upload_id", "it is the name of no upload").into())
+        upload.filter(valid).ok_or_else(|| InvalidRequest::new("upload_id", "it is the name of no upload").into())
     }
 
     /// The target, and the file that grows beside it.
@@ -89,7 +89,7 @@ pub async fn begin(access: &Access, path: &str, length: u64, only_new: bool, met
         return Err(ServiceError::TooLarge(cap, LARGER_STILL));
     }
     if metadata.len() > MAX_METADATA {
-        return Err(InvalidRequest::new(Place::Parameter, "Upload-Metadata", format!("it is longer than {MAX_METADATA} bytes")).into());
+        return Err(InvalidRequest::new("metadata", format!("it is longer than {MAX_METADATA} bytes")).into());
     }
     let nonce = uuid::Uuid::new_v4().simple().to_string();
     let path = access.path(path).await?.to_text();

@@ -12,7 +12,8 @@ use crate::http::Api;
 use crate::http::extract::parameters::read_pairs;
 use crate::http::problem::Problem;
 use crate::http::problem::context::Context;
-use crate::service::{Access, AccessError, Caller, InvalidRequest};
+use crate::http::problem::invalid::InvalidInput;
+use crate::service::{Access, AccessError, Caller};
 
 impl FromRequestParts<Api> for Caller {
     type Rejection = Problem;
@@ -22,6 +23,11 @@ impl FromRequestParts<Api> for Caller {
         let token = bearer_token(&parts.headers).map_err(|error| api.gate.refuse(error))?;
         let caller = api.gate.identify(token.as_ref(), context.id().clone(), context.client_address()).await?;
         context.identified(&caller);
+        if let Some(fields) =
+            parts.extensions.get::<MatchedPath>().and_then(|route| api.field_names.operation(route.as_str(), &parts.method))
+        {
+            context.set_fields(fields);
+        }
         check_query(parts, api)?;
         Ok(caller)
     }
@@ -68,7 +74,7 @@ async fn admit(parts: &mut Parts, api: &Api, relation: Relation) -> Result<Acces
 }
 
 /// Refuses parameters that the operation does not know.
-fn check_query(parts: &Parts, api: &Api) -> Result<(), InvalidRequest> {
+fn check_query(parts: &Parts, api: &Api) -> Result<(), InvalidInput> {
     match (parts.uri.query(), parts.extensions.get::<MatchedPath>()) {
         (Some(query), Some(route)) if !api.config.lenient => {
             api.query_names.check(route.as_str(), &parts.method, read_pairs(query).keys().map(String::as_str))

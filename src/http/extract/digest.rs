@@ -14,7 +14,7 @@ use futures::stream;
 
 use crate::filesystem::{ContentStream, FilesystemError};
 use crate::http::extract::list_field::members;
-use crate::service::{InvalidRequest, Place};
+use crate::http::problem::invalid::{InvalidInput, Place};
 
 /// The digest of the whole file.
 pub(crate) const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
@@ -114,10 +114,10 @@ impl Digests {
     /// # Errors
     /// When digests are announced of which none can be checked: a client that wants its content checked is not to believe that it
     /// was.
-    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, InvalidRequest> {
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, InvalidInput> {
         let mut announced = Vec::new();
         for (field, name) in [(REPR_DIGEST, "Repr-Digest"), (CONTENT_DIGEST, "Content-Digest"), (DIGEST, "Digest")] {
-            let wrong = |message: &'static str| InvalidRequest::new(Place::Parameter, name, message);
+            let wrong = |message: &'static str| InvalidInput::new(Place::Header, name, message);
             let before = announced.len();
             for member in members(headers, &field) {
                 let (algorithm, value) = member.split_once('=').ok_or_else(|| wrong("it is not a list of digests"))?;

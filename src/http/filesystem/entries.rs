@@ -17,7 +17,8 @@ use crate::http::filesystem::model::request::StatParameters;
 use crate::http::filesystem::ndjson::Lines;
 use crate::http::json_stream;
 use crate::http::problem::Problem;
-use crate::service::{InvalidRequest, Place, ServiceError, entries};
+use crate::http::problem::invalid::{InvalidInput, Place};
+use crate::service::{ServiceError, entries};
 
 /// The status of a file
 #[utoipa::path(
@@ -70,7 +71,7 @@ pub(crate) async fn ls(
         }
         _ if lines.wanted() => {
             let message = "a stream has no order and no pages: leave `sort`, `order`, `pageSize` and `cursor` out, or ask for JSON";
-            Err(InvalidRequest::new(Place::Parameter, "sort", message).into())
+            Err(InvalidInput::new(Place::Query, "sort", message).into())
         }
         (Some(page), _) => {
             let found = entries::page(&access, path, options, &page).await?;
@@ -105,7 +106,7 @@ pub(crate) async fn ls(
 pub(crate) async fn find(ReadAccess(access): ReadAccess, query: Parameters<FindParameters>, lines: Lines) -> Result<Response, Problem> {
     let limit = query.0.limit;
     if limit == Some(0) || !lines.wanted() && limit.is_some_and(|limit| limit > MAX_FINDINGS) {
-        return Err(InvalidRequest::new(Place::Parameter, "limit", format!("it must be from 1 to {MAX_FINDINGS}")).into());
+        return Err(InvalidInput::new(Place::Query, "limit", format!("it must be from 1 to {MAX_FINDINGS}")).into());
     }
     let mut entries = entries::walk(&access, &query.0.path, query.0.options()).await?;
     if lines.wanted() {

@@ -21,7 +21,8 @@ use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::model::storage::FollowParameters;
 use crate::http::problem::Problem;
 use crate::http::problem::problem_context::ProblemContext;
-use crate::service::{InvalidRequest, Place, ServiceError, follow};
+use crate::http::problem::invalid::{InvalidInput, Place};
+use crate::service::{ServiceError, follow};
 
 /// After so long without an event a comment is sent, so that nobody on the way takes the connection for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -58,13 +59,13 @@ pub(crate) async fn follow(
     Ok((headers, Body::from_stream(events(changes, problem_context))).into_response())
 }
 
-fn from(query: &FollowParameters, headers: &HeaderMap) -> Result<FollowFrom, InvalidRequest> {
+fn from(query: &FollowParameters, headers: &HeaderMap) -> Result<FollowFrom, InvalidInput> {
     if let Some(id) = headers.get(LAST_EVENT_ID) {
         let offset = id.to_str().ok().and_then(|id| id.trim().parse().ok());
-        return offset.map(FollowFrom::Start).ok_or_else(|| InvalidRequest::new(Place::Parameter, "Last-Event-ID", "it is none of ours"));
+        return offset.map(FollowFrom::Start).ok_or_else(|| InvalidInput::new(Place::Header, "Last-Event-ID", "it is none of ours"));
     }
     match (query.offset, query.bytes) {
-        (Some(_), Some(_)) => Err(InvalidRequest::new(Place::Parameter, "bytes", "Only one of `bytes` or `offset` can be specified.")),
+        (Some(_), Some(_)) => Err(InvalidInput::new(Place::Query, "bytes", "Only one of `bytes` or `offset` can be specified.")),
         (Some(offset), None) => Ok(FollowFrom::Start(offset)),
         (None, bytes) => Ok(FollowFrom::End(bytes.unwrap_or(0))),
     }

@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 
 use crate::http::Api;
+use crate::http::problem::field_names::OperationFields;
 use crate::service::Caller;
 
 /// The header that names a request, in and out.
@@ -21,6 +22,7 @@ pub(crate) struct RequestContext {
     correlation_id: Arc<str>,
     client_address: Option<IpAddr>,
     caller: OnceLock<Caller>,
+    fields: OnceLock<Arc<OperationFields>>,
 }
 
 impl RequestContext {
@@ -28,7 +30,7 @@ impl RequestContext {
     pub(crate) fn new(headers: &HeaderMap, client_address: Option<IpAddr>) -> Self {
         let id: Arc<str> = harmless(headers, &REQUEST_ID).unwrap_or_else(|| uuid::Uuid::now_v7().to_string().into());
         let correlation_id = harmless(headers, &CORRELATION_ID).unwrap_or_else(|| Arc::clone(&id));
-        Self { id, correlation_id, client_address, caller: OnceLock::new() }
+        Self { id, correlation_id, client_address, caller: OnceLock::new(), fields: OnceLock::new() }
     }
 
     /// The request's id.
@@ -49,6 +51,16 @@ impl RequestContext {
     /// Notes who sent it. The caller's request is under way until the context is dropped.
     pub(crate) fn identified(&self, caller: &Caller) {
         let _already_noted = self.caller.set(caller.clone());
+    }
+
+    /// Notes where the fields of its operation stand.
+    pub(crate) fn set_fields(&self, fields: Arc<OperationFields>) {
+        let _already_set = self.fields.set(fields);
+    }
+
+    /// Where the fields of its operation stand, once the caller was identified.
+    pub(crate) fn fields(&self) -> Option<&OperationFields> {
+        self.fields.get().map(|fields| &**fields)
     }
 
     /// Who sent it, once known.

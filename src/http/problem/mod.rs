@@ -6,6 +6,8 @@
 //! [`answer`].
 
 pub(crate) mod context;
+pub(crate) mod field_names;
+pub(crate) mod invalid;
 pub(crate) mod problem_context;
 
 use std::borrow::Cow;
@@ -20,8 +22,10 @@ use utoipa::ToSchema;
 use crate::error::{Classify, ErrorChain, Kind, public_causes};
 use crate::filesystem::FilesystemError;
 use crate::http::problem::context::RequestContext;
+use crate::http::problem::field_names::placed;
+use crate::http::problem::invalid::InvalidInput;
 use crate::scheduler::SchedulerError;
-use crate::service::{AccessError, InvalidRequest, Place, ServiceError};
+use crate::service::{AccessError, InvalidRequest, ServiceError};
 
 /// The media type of every error body.
 pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
@@ -39,12 +43,21 @@ struct Content {
     error_type: ErrorType,
     message: String,
     caused_by: Option<Vec<String>>,
-    data: Option<Value>,
+    invalid: Option<Invalid>,
     maybe_effected: Option<bool>,
     challenge: Option<String>,
     /// The size of the file that has nothing of the range asked for.
     size: Option<u64>,
     log: String,
+}
+
+/// The wrong fields of a request.
+#[derive(Clone, Debug)]
+enum Invalid {
+    /// Those that were found where the request was read.
+    Input(InvalidInput),
+    /// Those that a use case found, which knows no places.
+    Request(InvalidRequest),
 }
 
 /// Status, name, title and retry advice of a kind of failure.
@@ -179,16 +192,22 @@ impl Problem {
     /// Writes the body: `instance` is the path of the request, `safe` whether its method changes nothing.
     pub(crate) fn body(&self, context: &RequestContext, instance: &str, safe: bool) -> Vec<u8> {
         let maybe_effected = self.effect(safe);
+        let invalid = self.0.invalid.as_ref().map(|invalid| match invalid {
+            Invalid::Input(input) => Cow::Borrowed(input),
+            Invalid::Request(request) => Cow::Owned(placed(request, context.fields())),
+        });
+        let message = invalid.as_ref().map_or(Cow::Borrowed(&self.0.message), |invalid| Cow::Owned(invalid.to_string()));
+        let data = invalid.map(|invalid| json!({"fields": invalid.0}));
         let body = ApiResponseError {
             kind: format!("urn:goldcrest:problem:{}", self.0.answer.name),
             title: self.0.answer.title,
             status: self.0.answer.status.as_u16(),
-            detail: &self.0.message,
+            detail: &message,
             instance,
             error_type: self.0.error_type,
-            message: &self.0.message,
+            message: &message,
             caused_by: self.0.caused_by.as_deref(),
-            data: self.0.data.as_ref(),
+            data: data.as_ref(),
             user: context.username(),
             retryable: self.is_retryable(safe),
             reason: (self.0.answer.name == MAINTENANCE).then_some(MAINTENANCE),
@@ -209,8 +228,17 @@ impl Problem {
     fn with(answer: ErrorAnswer, message: String) -> Self {
         let log = message.clone();
         let (error_type, challenge, size) = (ErrorType::Error, None, None);
-        let content = Content { answer, error_type, message, caused_by: None, data: None, maybe_effected: None, challenge, size, log };
+        let content = Content { answer, error_type, message, caused_by: None, invalid: None, maybe_effected: None, challenge, size, log };
         Self(Box::new(content))
+    }
+
+    fn invalid(message: String, names: &[&str], invalid: Invalid) -> Self {
+        let mut problem = Self::new(Kind::Invalid, message);
+        problem.0.error_type = ErrorType::Validation;
+        problem.0.invalid = Some(invalid);
+        // The messages may quote what the client sent; the log gets the names alone.
+        problem.0.log = format!("validation failed: {}", names.join(", "));
+        problem
     }
 
     fn classified(error: &impl Classify) -> Self {
@@ -259,25 +287,15 @@ impl From<ServiceError> for Problem {
 
 impl From<InvalidRequest> for Problem {
     fn from(error: InvalidRequest) -> Self {
-        let fields: Vec<Value> = error
-            .fields()
-            .iter()
-            .map(|field| {
-                let location = match field.place {
-                    Place::Name => "path",
-                    Place::Parameter => "query",
-                    Place::Document => "body",
-                };
-                json!({"location": location, "name": field.name, "message": field.message})
-            })
-            .collect();
-        // The messages may quote what the client sent; the log gets the names alone.
         let names: Vec<&str> = error.fields().iter().map(|field| &*field.name).collect();
-        let mut problem = Self::new(Kind::Invalid, error.to_string());
-        problem.0.error_type = ErrorType::Validation;
-        problem.0.data = Some(json!({"fields": fields}));
-        problem.0.log = format!("validation failed: {}", names.join(", "));
-        problem
+        Self::invalid(error.to_string(), &names, Invalid::Request(error.clone()))
+    }
+}
+
+impl From<InvalidInput> for Problem {
+    fn from(error: InvalidInput) -> Self {
+        let names: Vec<&str> = error.0.iter().map(|field| &*field.name).collect();
+        Self::invalid(error.to_string(), &names, Invalid::Input(error.clone()))
     }
 }
 

@@ -39,7 +39,7 @@ async fn each_job_has_a_status_of_its_own() {
     assert_eq!((answer.status, &body["failed"]), (200, &json!(2)), "{body}");
     assert_eq!(body["results"][0], json!({"status": 201, "jobId": "7"}));
     assert_eq!((&body["results"][1]["status"], &body["results"][2]["status"]), (&json!(400), &json!(400)));
-    assert_eq!(body["results"][1]["error"]["data"]["fields"][0]["name"], "job.scriptPath");
+    assert_eq!(body["results"][1]["error"]["data"]["fields"][0]["name"], "scriptPath");
     assert!(body["results"][2]["error"]["detail"].as_str().unwrap().contains("Invalid partition"), "{body}");
 }
 

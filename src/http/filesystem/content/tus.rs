@@ -20,8 +20,9 @@ use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::content::upload::{length, pause};
 use crate::http::filesystem::model::request::CreationParameters;
 use crate::http::problem::Problem;
+use crate::http::problem::invalid::{InvalidInput, Place};
 use crate::service::uploads::{self, EXPIRES, Upload};
-use crate::service::{Access, InvalidRequest, Place, ServiceError};
+use crate::service::{Access, ServiceError};
 
 const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
 const TUS_VERSION: HeaderName = HeaderName::from_static("tus-version");
@@ -112,7 +113,7 @@ pub(crate) async fn create(
         }
     }
     let location = format!("{}/filesystem/{}/uploads/{}", api.root_path, access.cluster().name(), upload.id());
-    answer.insert(header::LOCATION, HeaderValue::from_str(&location).map_err(|_| wrong("path", "it has no URL"))?);
+    answer.insert(header::LOCATION, HeaderValue::from_str(&location).map_err(|_| InvalidInput::new(Place::Query, "path", "it has no URL"))?);
     add_expiry(&mut answer);
     Ok((StatusCode::CREATED, answer).into_response())
 }
@@ -311,14 +312,14 @@ fn refuse_extensions(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-fn number(headers: &HeaderMap, name: &HeaderName, shown: &'static str) -> Result<u64, InvalidRequest> {
+fn number(headers: &HeaderMap, name: &HeaderName, shown: &'static str) -> Result<u64, InvalidInput> {
     let value = headers.get(name).and_then(|value| value.to_str().ok());
     let value = value.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())).and_then(|text| text.parse().ok());
     value.filter(|number| i64::try_from(*number).is_ok()).ok_or_else(|| wrong(shown, "it must be a number of bytes"))
 }
 
 /// The file's name in the metadata (tus 1.0, creation), which is one name.
-fn file_name(metadata: &str) -> Result<String, InvalidRequest> {
+fn file_name(metadata: &str) -> Result<String, InvalidInput> {
     let pairs = metadata.split(',').filter_map(|pair| pair.trim().split_once(' '));
     let name =
         pairs.filter(|(key, _)| *key == "filename").find_map(|(_, value)| String::from_utf8(STANDARD.decode(value.trim()).ok()?).ok());
@@ -335,6 +336,6 @@ fn add_expiry(headers: &mut HeaderMap) {
     headers.insert(UPLOAD_EXPIRES, HeaderValue::from_str(&httpdate::fmt_http_date(expires)).expect("a date is printable ASCII"));
 }
 
-fn wrong(name: &'static str, message: impl Into<String>) -> InvalidRequest {
-    InvalidRequest::new(Place::Parameter, name, message)
+fn wrong(name: &'static str, message: impl Into<String>) -> InvalidInput {
+    InvalidInput::new(Place::Header, name, message)
 }

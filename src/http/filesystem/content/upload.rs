@@ -22,8 +22,9 @@ use crate::http::extract::known_names::{MAX_SHOWN, unknown};
 use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::model::request::{PathParameters, UploadForm, UploadParameters};
 use crate::http::problem::Problem;
+use crate::http::problem::invalid::{InvalidInput, Place, WrongField};
 use crate::service::contents::{self, TransferForm};
-use crate::service::{Access, InvalidField, InvalidRequest, Place, ServiceError};
+use crate::service::{Access, ServiceError};
 
 /// Upload a file as a form
 ///
@@ -137,7 +138,7 @@ impl FilePart {
                 }
                 (Ok(Ok(Some(field))), written) if !config.lenient => {
                     let name = field.name().unwrap_or_default();
-                    return Err(InvalidRequest::from_iter([unwanted(name, written.as_deref())]).into());
+                    return Err(InvalidInput::from(unwanted(name, written.as_deref())).into());
                 }
                 (Ok(Ok(Some(_))), _) => {}
                 (Ok(Ok(None)), None) => return Err(missing("the form has no part `file`").into()),
@@ -151,10 +152,10 @@ impl FilePart {
 }
 
 /// What is wrong with a part that is not the first `file` of its form. `written` is the name of the file that stood before it.
-fn unwanted(part: &str, written: Option<&str>) -> InvalidField {
-    let Some(written) = written else { return unknown(Place::Document, part, part, &["file"]) };
+fn unwanted(part: &str, written: Option<&str>) -> WrongField {
+    let Some(written) = written else { return unknown(Place::Body, part, part, &["file"]) };
     let message = format!("a form uploads one file: `{}` was written, and nothing of this part", excerpt(written, MAX_SHOWN));
-    InvalidField { place: Place::Document, name: excerpt(part, MAX_SHOWN).into(), message }
+    WrongField { place: Place::Body, name: excerpt(part, MAX_SHOWN).into(), message }
 }
 
 /// Answers with the name of the file.
@@ -202,6 +203,6 @@ async fn expected(access: &Access, path: &str, conditions: &Conditions) -> Resul
     }
 }
 
-fn missing(message: &'static str) -> InvalidRequest {
-    InvalidRequest::new(Place::Document, "file", message)
+fn missing(message: &'static str) -> InvalidInput {
+    InvalidInput::new(Place::Body, "file", message)
 }
