@@ -5,8 +5,9 @@
 
 use futures::StreamExt;
 use futures::stream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
+use super::many::{Outcome, in_time};
 use super::text::Findings;
 use super::{Access, IdempotencyKey, InvalidRequest, ServiceError, Submission, jobs};
 use crate::domain::{Job, JobId, JobQuery};
@@ -18,20 +19,6 @@ pub const MAX_SUBMISSIONS: usize = 100;
 pub const MAX_CANCELLATIONS: usize = 1_000;
 /// How many commands are under way at a time.
 const AT_ONCE: usize = 8;
-
-/// What became of one job.
-#[derive(Debug)]
-pub enum Outcome<T> {
-    /// It was done.
-    Done(T),
-    /// It was not done.
-    Failed(ServiceError),
-    /// It did not end in time.
-    TimedOut {
-        /// Whether it had begun, so that it may have been done.
-        maybe_effected: bool,
-    },
-}
 
 /// Submits the jobs and gives their outcomes in the same order. With a key, each has a key of its own by its place, so that the same
 /// request may be sent again. What is not done by `deadline` is given up.
@@ -60,7 +47,7 @@ async fn submit_one(
     deadline: Instant,
 ) -> Outcome<Submitted> {
     let work = async { jobs::submit(access, submission?, key.as_ref()).await.map(|submitted| submitted.value) };
-    in_time(work, deadline).await
+    in_time(deadline, work, || true).await
 }
 
 /// Which of the caller's jobs are meant: those that go on and have all that is named. At least one thing is named.
@@ -86,10 +73,7 @@ pub async fn cancel(access: &Access, filter: JobFilter, deadline: Instant) -> Re
     let (state, name) = (line("state", filter.state), line("name", filter.name));
     let (partition, account) = (line("partition", filter.partition), line("account", filter.account));
     if state.is_none() && name.is_none() && partition.is_none() && account.is_none() {
-        findings.add(
-            "state",
-            "name what is cancelled: `state` (such as PENDING,RUNNING), `name`, `partition` or `account`",
-        );
+        findings.add("state", "name what is cancelled: `state` (such as PENDING,RUNNING), `name`, `partition` or `account`");
     }
     findings.into_result()?;
     let query = JobQuery { name, account, ..JobQuery::default() };
@@ -116,7 +100,7 @@ async fn cancel_one(access: &Access, id: JobId, has_other_tasks: bool, deadline:
         return (id, Outcome::Failed(ServiceError::Conflict(OTHER_TASKS)));
     }
     let work = async { jobs::cancel(access, id.as_str()).await.map(|cancelled| cancelled.value) };
-    let outcome = in_time(work, deadline).await;
+    let outcome = in_time(deadline, work, || true).await;
     (id, outcome)
 }
 
@@ -126,17 +110,6 @@ const OTHER_TASKS: &str = "this id stands for the waiting tasks of an array that
 fn is_part_of(part: &JobId, whole: &JobId) -> bool {
     let whole = whole.as_str().trim_end_matches("[]");
     part.as_str().strip_prefix(whole).is_some_and(|rest| rest.starts_with(['_', '+', '[']) && rest != "[]")
-}
-
-async fn in_time<T>(work: impl Future<Output = Result<T, ServiceError>>, deadline: Instant) -> Outcome<T> {
-    if Instant::now() >= deadline {
-        return Outcome::TimedOut { maybe_effected: false };
-    }
-    match timeout_at(deadline, work).await {
-        Ok(Ok(value)) => Outcome::Done(value),
-        Ok(Err(error)) => Outcome::Failed(error),
-        Err(_) => Outcome::TimedOut { maybe_effected: true },
-    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod grep;
 mod idempotency;
 pub mod jobs;
 mod limits;
+pub mod many;
 pub mod object_transfer;
 mod parts;
 mod paths;

@@ -30,6 +30,9 @@ use crate::service::{AccessError, InvalidRequest, ServiceError};
 /// The media type of every error body.
 pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
 
+/// Why a problem document can always be written.
+const SERIALISES: &str = "strings, numbers and JSON values serialise";
+
 /// Names the kind of failure, and the `reason`, of what is refused during a maintenance. The web interface of FirecREST looks for it.
 const MAINTENANCE: &str = "maintenance";
 
@@ -191,6 +194,15 @@ impl Problem {
 
     /// Writes the body: `instance` is the path of the request, `safe` whether its method changes nothing.
     pub(crate) fn body(&self, context: &RequestContext, instance: &str, safe: bool) -> Vec<u8> {
+        self.document(context, instance, safe, |document| serde_json::to_vec(document).expect(SERIALISES))
+    }
+
+    /// The body as a value.
+    fn value(&self, context: &RequestContext, instance: &str, safe: bool) -> Value {
+        self.document(context, instance, safe, |document| serde_json::to_value(document).expect(SERIALISES))
+    }
+
+    fn document<T>(&self, context: &RequestContext, instance: &str, safe: bool, write: impl FnOnce(&ApiResponseError<'_>) -> T) -> T {
         let maybe_effected = self.effect(safe);
         let invalid = self.0.invalid.as_ref().map(|invalid| match invalid {
             Invalid::Input(input) => Cow::Borrowed(input),
@@ -198,7 +210,7 @@ impl Problem {
         });
         let message = invalid.as_ref().map_or(Cow::Borrowed(&self.0.message), |invalid| Cow::Owned(invalid.to_string()));
         let data = invalid.map(|invalid| json!({"fields": invalid.0}));
-        let body = ApiResponseError {
+        write(&ApiResponseError {
             kind: format!("urn:goldcrest:problem:{}", self.0.answer.name),
             title: self.0.answer.title,
             status: self.0.answer.status.as_u16(),
@@ -212,8 +224,7 @@ impl Problem {
             retryable: self.is_retryable(safe),
             reason: (self.0.answer.name == MAINTENANCE).then_some(MAINTENANCE),
             maybe_effected,
-        };
-        serde_json::to_vec(&body).expect("strings, numbers and JSON values serialise")
+        })
     }
 
     /// Whether a request that only reads had an effect is no question.

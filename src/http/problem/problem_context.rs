@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use serde_json::Value;
 
 use crate::http::Api;
 use crate::http::middleware::normalise::Prefix;
@@ -31,6 +32,11 @@ impl ProblemContext {
     /// The problem's document, as the body of an answer of its own would be.
     pub(crate) fn document(&self, problem: &Problem) -> Vec<u8> {
         problem.body(&self.context, &self.instance, self.safe)
+    }
+
+    /// The same document where it becomes a member of another one.
+    pub(crate) fn value(&self, problem: &Problem) -> Value {
+        problem.value(&self.context, &self.instance, self.safe)
     }
 
     /// Leaves a line in the log for a problem that no status shows.
