@@ -2,7 +2,7 @@
 //!
 //! Every path of a request passes `Access::path` or one of its kind.
 
-use futures::{StreamExt, TryFutureExt};
+use futures::TryFutureExt;
 
 use super::audit::Change;
 use super::counts::Action;
@@ -83,12 +83,10 @@ pub async fn download(
     form: TransferForm,
 ) -> Result<(RemotePath, Download), ServiceError> {
     let path = access.path(path).await?;
-    let permit = TransferPermit::take(access)?;
     let opening = access.files().await?.download(access.principal(), &path, range, form.cap(access));
-    let (clients, user) = (&access.state().limits.slow_clients, &access.principal().username);
     let opening = opening.map_err(|error| ServiceError::or_by(error, form.way_out(READ_LARGER)));
-    let mut download = clients.admit(user, access.cluster().config().channels_per_user(), opening).await?;
-    download.content = clients.watch(user, counts::downloaded(access, download.content)).inspect(move |_| _ = &permit).boxed();
+    let (mut download, transfer) = access.transfer(opening).await?;
+    download.content = transfer.carry(counts::downloaded(access, download.content));
     Ok((path, download))
 }
 
@@ -132,11 +130,9 @@ pub async fn store(
 /// When the path breaks the policy, or the cluster does not begin.
 pub async fn pack(access: &Access, path: &str, format: ArchiveFormat) -> Result<(RemotePath, ContentStream), ServiceError> {
     let path = access.path(path).await?;
-    let permit = TransferPermit::take(access)?;
-    let (clients, user) = (&access.state().limits.slow_clients, &access.principal().username);
-    let opening = access.files().await?.pack(access.principal(), &path, format);
-    let content = clients.admit(user, access.cluster().config().channels_per_user(), opening).await?;
-    Ok((path, clients.watch(user, counts::downloaded(access, content)).inspect(move |_| _ = &permit).boxed()))
+    let files = access.files().await?;
+    let (content, transfer) = access.transfer(files.pack(access.principal(), &path, format)).await?;
+    Ok((path, transfer.carry(counts::downloaded(access, content))))
 }
 
 /// Looks at what is to be packed, and packs nothing.

@@ -5,9 +5,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use futures::StreamExt;
 
-use super::limits::TransferPermit;
 use super::{Access, InvalidRequest, Ready, ReadyPermit, ServiceError};
 use crate::domain::{DirectoryEntry, FileStat};
 use crate::filesystem::{EntryStream, FilesystemError, ListOptions, Page, PageRequest, Position, Sort, WalkOptions};
@@ -54,11 +52,9 @@ pub struct Found {
 /// When the path breaks the policy, or the cluster does not let it be read.
 pub async fn walk(access: &Access, path: &str, options: WalkOptions) -> Result<EntryStream, ServiceError> {
     let path = access.path(path).await?;
-    let permit = TransferPermit::take(access)?;
-    let (clients, user) = (&access.state().limits.slow_clients, &access.principal().username);
-    let opening = access.files().await?.walk(access.principal(), &path, options);
-    let found = clients.admit(user, access.cluster().config().channels_per_user(), opening).await?;
-    Ok(clients.watch(user, found).inspect(move |_| _ = &permit).boxed())
+    let files = access.files().await?;
+    let (found, transfer) = access.transfer(files.walk(access.principal(), &path, options)).await?;
+    Ok(transfer.carry(found))
 }
 
 /// Lists a directory in the order of names; one that is too large for that as a stream in no order, which comes with nothing before it.

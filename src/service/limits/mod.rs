@@ -6,9 +6,12 @@
 mod slow_clients;
 mod user_limit;
 
+use futures::stream::{BoxStream, Stream, StreamExt};
+
 use super::grep::Searches;
 use super::ready::{MAX_READY, MAX_READY_PER_USER};
 use super::{Access, ServiceError};
+use crate::domain::Username;
 use slow_clients::SlowClients;
 
 pub(super) use user_limit::{UserLimit, UserPermit};
@@ -39,7 +42,7 @@ pub(super) struct Limits {
     followed: UserLimit,
     pub(super) searches: Searches,
     pub(super) ready: UserLimit,
-    pub(super) slow_clients: SlowClients,
+    slow_clients: SlowClients,
 }
 
 impl Default for Limits {
@@ -82,6 +85,37 @@ impl TransferPermit {
             );
             ServiceError::TooMany(message.into())
         })
+    }
+}
+
+/// Leave to move content to the caller, which goes with the content.
+pub(super) struct OutgoingTransfer {
+    permit: TransferPermit,
+    clients: SlowClients,
+    user: Username,
+}
+
+impl OutgoingTransfer {
+    /// The same content, which counts for the caller until it is dropped.
+    pub(super) fn carry<S: Stream + Send + Unpin + 'static>(self, content: S) -> BoxStream<'static, S::Item> {
+        let Self { permit, clients, user } = self;
+        clients.watch(&user, content).inspect(move |_| _ = &permit).boxed()
+    }
+}
+
+impl Access {
+    /// Waits for `opening`, the beginning of content for the caller, and gives what it gave with the leave to send it on.
+    ///
+    /// # Errors
+    /// When the caller has as much under way as one may, or too much of it is not read; or those of `opening`.
+    pub(super) async fn transfer<T, E>(&self, opening: impl Future<Output = Result<T, E>>) -> Result<(T, OutgoingTransfer), ServiceError>
+    where
+        ServiceError: From<E>,
+    {
+        let permit = TransferPermit::take(self)?;
+        let (clients, user) = (self.state().limits.slow_clients.clone(), self.principal().username.clone());
+        let opened = clients.admit(&user, self.cluster().config().channels_per_user(), opening).await?;
+        Ok((opened, OutgoingTransfer { permit, clients, user }))
     }
 }
 
