@@ -37,7 +37,7 @@ pub use maintenance::Maintenance;
 pub use names::{InvalidName, JobId, SystemName, Username, is_variable_name, nearest_name};
 pub use network::Network;
 pub use node::{Account, Identity, Node, NodeState, Partition, PosixId, Reservation};
-pub use path::{Climb, InvalidPath, RemotePath, WrittenPath};
+pub use path::{Climb, InvalidPath, RemotePath, WrittenPath, is_file_name};
 pub use pattern::matches_pattern;
 pub use principal::Principal;
 pub use reading::{Reading, Rendering};

@@ -141,6 +141,11 @@ impl Problem {
         Self::of(StatusCode::PRECONDITION_FAILED, "precondition-failed", "A condition does not hold", message)
     }
 
+    /// The file is not in the state that a condition of the request names.
+    pub(crate) fn state_changed() -> Self {
+        Self::precondition_failed("the file is not in a state that the request expects")
+    }
+
     /// The file, of this size, has nothing of the range asked for (RFC 9110, 15.5.17).
     pub(crate) fn unsatisfiable(size: u64) -> Self {
         let message = format!("the file has {size} bytes, and none in the range asked for");

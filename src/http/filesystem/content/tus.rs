@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::domain::is_file_name;
 use crate::error::Kind;
 use crate::filesystem::FilesystemError;
 use crate::http::Api;
@@ -323,8 +324,7 @@ fn file_name(metadata: &str) -> Result<String, InvalidInput> {
     let pairs = metadata.split(',').filter_map(|pair| pair.trim().split_once(' '));
     let name =
         pairs.filter(|(key, _)| *key == "filename").find_map(|(_, value)| String::from_utf8(STANDARD.decode(value.trim()).ok()?).ok());
-    let one_name = |name: &String| !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0']) && name.len() <= 255;
-    name.filter(one_name).ok_or_else(|| wrong("Upload-Metadata", "its `filename` must be one file name of 1 to 255 bytes"))
+    name.filter(|name| is_file_name(name)).ok_or_else(|| wrong("Upload-Metadata", "its `filename` must be one file name of 1 to 255 bytes"))
 }
 
 fn content_type(headers: &HeaderMap) -> &str {

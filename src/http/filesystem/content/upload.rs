@@ -187,7 +187,6 @@ pub(crate) fn refuse_encodings(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// What a request wants to be there already.
 async fn expected(access: &Access, path: &str, conditions: &Conditions) -> Result<Expected, Problem> {
-    let failed = || Problem::precondition_failed("the file is not in a state that the request expects");
     if conditions.only_new() {
         return Ok(Expected::Nothing);
     }
@@ -196,8 +195,8 @@ async fn expected(access: &Access, path: &str, conditions: &Conditions) -> Resul
     }
     match contents::version(access, path, TransferForm::Stream).await {
         Ok((_, version)) if conditions.evaluate(&Validators::of(&version), false) != Evaluation::Failed => Ok(Expected::Version(version)),
-        Ok(_) => Err(failed()),
-        Err(ServiceError::Filesystem(FilesystemError::NotFound(_))) if conditions.only_existing() => Err(failed()),
+        Ok(_) => Err(Problem::state_changed()),
+        Err(ServiceError::Filesystem(FilesystemError::NotFound(_))) if conditions.only_existing() => Err(Problem::state_changed()),
         Err(ServiceError::Filesystem(FilesystemError::NotFound(_))) => Ok(Expected::Nothing),
         Err(error) => Err(error.into()),
     }

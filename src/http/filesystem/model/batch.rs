@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::filesystem::{CopyOptions, ListOptions, Sort};
+use crate::filesystem::{CopyOptions, ListOptions};
 use crate::http::extract::parameters::lenient;
 use crate::http::filesystem::model::file::{File, FileChecksum, FileStat};
-use crate::http::filesystem::model::listing::{Direction, SortBy};
+use crate::http::filesystem::model::listing::{Direction, SortBy, ordered};
 use crate::service::batch::{Operation, Output};
-use crate::service::entries::{Ordered, PageQuery};
+use crate::service::entries::PageQuery;
 
 /// Operations to carry out.
 #[derive(Deserialize, ToSchema)]
@@ -122,10 +122,7 @@ impl From<BatchOperation> for Operation {
             BatchOperation::Stat { path, dereference } => Self::Stat { path, dereference },
             BatchOperation::Ls { path, show_hidden, numeric_uid, dereference, page_size, cursor, sort, order } => {
                 let options = ListOptions { hidden: show_hidden, numeric_ids: numeric_uid, recursive: false, dereference };
-                let is_ordered = sort.is_some() || order.is_some();
-                let order = is_ordered
-                    .then(|| Ordered { sort: sort.map(Sort::from).unwrap_or_default(), descending: order == Some(Direction::Desc) });
-                Self::List { path, options, page: PageQuery { size: page_size, cursor, order } }
+                Self::List { path, options, page: PageQuery { size: page_size, cursor, order: ordered(sort, order) } }
             }
             BatchOperation::Checksum { path } => Self::Checksum { path },
             BatchOperation::Mkdir { path, parent } => Self::MakeDirectory { path, parents: parent },

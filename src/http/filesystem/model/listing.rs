@@ -55,11 +55,7 @@ impl LsParameters {
 
     /// The order that is asked for, if any.
     pub(in crate::http) fn order(&self) -> Option<Ordered> {
-        if self.sort.is_none() && self.order.is_none() {
-            return None;
-        }
-        let sort = self.sort.map(Sort::from).unwrap_or_default();
-        Some(Ordered { sort, descending: self.order == Some(Direction::Desc) })
+        ordered(self.sort, self.order)
     }
 
     /// The page that is asked for, if one is.
@@ -67,6 +63,12 @@ impl LsParameters {
         let is_page = self.page_size.is_some() || self.cursor.is_some();
         is_page.then(|| PageQuery { size: self.page_size, cursor: self.cursor.clone(), order: self.order() })
     }
+}
+
+/// The order that these ask for, if any: by name, and the least first, where only one of them is given.
+pub(super) fn ordered(sort: Option<SortBy>, order: Option<Direction>) -> Option<Ordered> {
+    let is_ordered = sort.is_some() || order.is_some();
+    is_ordered.then(|| Ordered { sort: sort.map(Sort::from).unwrap_or_default(), descending: order == Some(Direction::Desc) })
 }
 
 /// What entries are ordered by; among equals the name decides.
