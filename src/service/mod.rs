@@ -84,6 +84,9 @@ pub enum ServiceError {
     /// What is there is not what the caller expects.
     #[error(transparent)]
     Precondition(FilesystemError),
+    /// What was sent of an upload has another checksum than was announced with it.
+    #[error(transparent)]
+    Checksum(FilesystemError),
     /// This service does not do it, for this reason.
     #[error("{0}")]
     Unsupported(&'static str),
@@ -123,7 +126,7 @@ impl Classify for ServiceError {
             Self::Invalid(_) => Kind::Invalid,
             Self::Gate(source) => source.kind(),
             Self::Scheduler(source) | Self::MaybeSubmitted(source, _) => source.kind(),
-            Self::Filesystem(source) | Self::Precondition(source) => source.kind(),
+            Self::Filesystem(source) | Self::Precondition(source) | Self::Checksum(source) => source.kind(),
             Self::Store(source) => source.kind(),
             Self::TooMany(_) => Kind::TooManyRequests,
             Self::TooLarge(..) | Self::TooMuch(_) => Kind::TooLarge,
@@ -137,7 +140,7 @@ impl Classify for ServiceError {
         match self {
             Self::Gate(source) => Some(source),
             Self::Scheduler(source) | Self::MaybeSubmitted(source, _) => Some(source),
-            Self::Filesystem(source) | Self::Precondition(source) => Some(source),
+            Self::Filesystem(source) | Self::Precondition(source) | Self::Checksum(source) => Some(source),
             Self::Store(source) => Some(source),
             Self::Invalid(_)
             | Self::TooMany(_)

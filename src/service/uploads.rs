@@ -163,6 +163,7 @@ pub async fn extend(access: &Access, upload: &Upload, offset: u64, content: Cont
         let added = parts.files.extend_part(access.principal(), &held, content, options).await;
         let outcome = match added {
             Ok(end) if end == upload.length => place(&access, &upload, &target, &held).await.map(|()| end).map_err(after_effect),
+            Err(error @ FilesystemError::Digest(_)) => Err(ServiceError::Checksum(error)),
             added => added.map_err(Into::into),
         };
         let is_placed = outcome.as_ref().is_ok_and(|end| *end == upload.length);

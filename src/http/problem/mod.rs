@@ -166,7 +166,7 @@ impl Problem {
     }
 
     /// The content has not the checksum that was announced (tus 1.0, checksum).
-    pub(crate) fn checksum_mismatch(message: impl Into<String>) -> Self {
+    fn checksum_mismatch(message: String) -> Self {
         let status = StatusCode::from_u16(460).expect("460 is a number from 100 to 999");
         Self::of(status, "checksum-mismatch", "Another checksum than announced", message)
     }
@@ -288,6 +288,7 @@ impl From<ServiceError> for Problem {
             ServiceError::Invalid(invalid) => invalid.into(),
             ServiceError::Filesystem(FilesystemError::Range(size)) => Self::unsatisfiable(size),
             ServiceError::Precondition(error) => Self::precondition_failed(error.to_string()),
+            ServiceError::Checksum(error) => Self::checksum_mismatch(error.to_string()),
             ServiceError::Busy => Self::locked(error.to_string()),
             ServiceError::Scheduler(SchedulerError::KeyReused) => Self::key_reused(error.to_string()),
             ServiceError::Scheduler(SchedulerError::UnderWay(wait)) => {

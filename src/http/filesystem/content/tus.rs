@@ -11,7 +11,6 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::domain::is_file_name;
 use crate::error::Kind;
-use crate::filesystem::FilesystemError;
 use crate::http::Api;
 use crate::http::extract::access::{ReadAccess, UploadIdText, WriteAccess};
 use crate::http::extract::conditional::Conditions;
@@ -287,10 +286,7 @@ async fn receive(api: &Api, access: &Access, upload: &Upload, offset: u64, heade
     let added = forward_body(&mut body, pause(&api.config), |content| async {
         uploads::extend(access, upload, offset, digests.check(content).0, checked).await
     });
-    match added.await {
-        Err(ServiceError::Filesystem(error @ FilesystemError::Digest(_))) => Err(Problem::checksum_mismatch(error.to_string())),
-        outcome => Ok(outcome?),
-    }
+    Ok(added.await?)
 }
 
 fn check_version(headers: &HeaderMap) -> Result<(), Problem> {
