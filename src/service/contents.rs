@@ -49,12 +49,19 @@ impl TransferForm {
         }
     }
 
-    fn cap(self, access: &Access) -> Option<u64> {
+    /// The most bytes that it may have; nothing where the site sets no limit.
+    pub fn cap(self, access: &Access) -> Option<u64> {
         let limits = &access.cluster().config().data_operation;
         match self {
             Self::FirecrestOps => limits.max_at_once(),
             Self::Stream => limits.max_streamed(),
         }
+    }
+
+    /// Refuses so many bytes where they are more than it may have; `larger` says how they can be had all the same.
+    pub(super) fn check(self, access: &Access, length: u64, larger: &'static str) -> Result<(), ServiceError> {
+        let cap = self.cap(access).filter(|cap| length > *cap);
+        cap.map_or(Ok(()), |cap| Err(ServiceError::TooLarge(cap, self.way_out(larger))))
     }
 }
 
@@ -66,9 +73,7 @@ pub async fn version(access: &Access, path: &str, form: TransferForm) -> Result<
     let path = access.path(path).await?;
     let stat = access.files().await?.stat(access.principal(), &path, true).await?;
     regular(&path, stat.mode)?;
-    if let Some(cap) = form.cap(access).filter(|cap| stat.size > *cap) {
-        return Err(ServiceError::TooLarge(cap, form.way_out(READ_LARGER)));
-    }
+    form.check(access, stat.size, READ_LARGER)?;
     Ok((path, FileVersion::from(&stat)))
 }
 
@@ -120,10 +125,8 @@ pub async fn store(
     length: Option<u64>,
 ) -> Result<Placed, ServiceError> {
     let path = access.path(path).await?;
+    TransferForm::Stream.check(access, length.unwrap_or(0), LARGER_STILL)?;
     let cap = TransferForm::Stream.cap(access);
-    if let Some(cap) = cap.filter(|cap| length.is_some_and(|length| length > *cap)) {
-        return Err(ServiceError::TooLarge(cap, LARGER_STILL));
-    }
     write(access, &path, content, UploadOptions { cap, length, expected }, LARGER_STILL).await
 }
 

@@ -17,7 +17,7 @@ use crate::filesystem::{ContentStream, Expected, FilesystemError, PartOptions};
 use crate::ssh::TransportError;
 
 use super::audit::Change;
-use super::contents::LARGER_STILL;
+use super::contents::{LARGER_STILL, TransferForm};
 use super::counts::{self, Action};
 use super::limits::TransferPermit;
 use super::parts::Parts;
@@ -28,6 +28,9 @@ pub const EXPIRES: i64 = 7 * 24 * 3600;
 
 /// The longest metadata of an upload, in bytes, since it stands in its name.
 const MAX_METADATA: usize = 2048;
+
+/// How more is uploaded than the upload was begun with.
+const ANOTHER_LENGTH: &str = "this is the length that the upload was begun with; begin another one with the length of the file";
 
 /// An upload that can be gone on with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,9 +88,7 @@ impl Upload {
 /// # Errors
 /// When the path breaks the policy, the length is over the limit, or the cluster does not allow it.
 pub async fn begin(access: &Access, path: &str, length: u64, only_new: bool, metadata: String) -> Result<Upload, ServiceError> {
-    if let Some(cap) = access.cluster().config().data_operation.max_streamed().filter(|cap| length > *cap) {
-        return Err(ServiceError::TooLarge(cap, LARGER_STILL));
-    }
+    TransferForm::Stream.check(access, length, LARGER_STILL)?;
     if metadata.len() > MAX_METADATA {
         return Err(InvalidRequest::new("metadata", format!("it is longer than {MAX_METADATA} bytes")).into());
     }
@@ -142,14 +143,30 @@ async fn is_placed(access: &Access, upload: &Upload, target: &RemotePath) -> Res
     }
 }
 
-/// Adds to an upload, which has to be at `offset`, and tells where it is then. It is put in its place when it is whole. Content
-/// that fails is kept as far as it came, unless it is `checked`.
+/// What is added to an upload.
+pub struct Addition {
+    /// Where it belongs: how much of the upload has arrived, in bytes.
+    pub offset: u64,
+    /// How long it is, in bytes, where that is known before.
+    pub length: Option<u64>,
+    /// Whether it fails at its end where it is not what was announced. What came of it is not kept then.
+    pub checked: bool,
+    /// The content.
+    pub content: ContentStream,
+}
+
+/// Adds to an upload, which has to be at the offset of the addition, and tells where it is then. It is put in its place when it is whole.
+/// Content that fails is kept as far as it came, unless it is checked.
 ///
 /// The work goes on to its end without the caller, so that what arrived is written in any case and the next request finds it.
 ///
 /// # Errors
 /// When it is elsewhere, would become too long, or the content or the cluster fails.
-pub async fn extend(access: &Access, upload: &Upload, offset: u64, content: ContentStream, checked: bool) -> Result<u64, ServiceError> {
+pub async fn extend(access: &Access, upload: &Upload, addition: Addition) -> Result<u64, ServiceError> {
+    let Addition { offset, length, checked, content } = addition;
+    if length.is_some_and(|length| offset.saturating_add(length) > upload.length) {
+        return Err(ServiceError::TooLarge(upload.length, ANOTHER_LENGTH));
+    }
     let permit = TransferPermit::take(access)?;
     let (access, upload) = (access.clone(), upload.clone());
     let work = async move {

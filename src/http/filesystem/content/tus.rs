@@ -21,8 +21,9 @@ use crate::http::filesystem::content::upload::{length, pause};
 use crate::http::filesystem::model::request::CreationParameters;
 use crate::http::problem::Problem;
 use crate::http::problem::invalid::{InvalidInput, Place};
-use crate::service::uploads::{self, EXPIRES, Upload};
-use crate::service::{Access, ServiceError};
+use crate::service::Access;
+use crate::service::contents::TransferForm;
+use crate::service::uploads::{self, Addition, EXPIRES, Upload};
 
 const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
 const TUS_VERSION: HeaderName = HeaderName::from_static("tus-version");
@@ -141,9 +142,7 @@ pub(crate) async fn capabilities(ReadAccess(access): ReadAccess) -> Response {
     headers.insert(TUS_VERSION, VERSION);
     headers.insert(TUS_EXTENSION, HeaderValue::from_static("creation,creation-with-upload,checksum,termination,expiration"));
     headers.insert(TUS_CHECKSUM_ALGORITHM, HeaderValue::from_str(&Digests::tus_algorithms()).expect("the names are printable ASCII"));
-    if let Some(most) = access.cluster().config().data_operation.max_streamed() {
-        headers.insert(TUS_MAX_SIZE, HeaderValue::from(most));
-    }
+    headers.extend(TransferForm::Stream.cap(&access).map(|cap| (TUS_MAX_SIZE, HeaderValue::from(cap))));
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
@@ -226,13 +225,6 @@ pub(crate) async fn extend(
     }
     let upload = Upload::from_id(&id)?;
     let offset = number(&headers, &UPLOAD_OFFSET, "Upload-Offset")?;
-    if length(&headers).is_some_and(|length| offset.saturating_add(length) > upload.length) {
-        return Err(ServiceError::TooLarge(
-            upload.length,
-            "this is the length that the upload was begun with; begin another one with the length of the file",
-        )
-        .into());
-    }
     let offset = receive(&api, &access, &upload, offset, &headers, body).await?;
     let mut answer = HeaderMap::new();
     answer.insert(UPLOAD_OFFSET, HeaderValue::from(offset));
@@ -284,7 +276,8 @@ async fn receive(api: &Api, access: &Access, upload: &Upload, offset: u64, heade
     };
     let mut body = body.into_data_stream();
     let added = forward_body(&mut body, pause(&api.config), |content| async {
-        uploads::extend(access, upload, offset, digests.check(content).0, checked).await
+        let addition = Addition { offset, length: length(headers), checked, content: digests.check(content).0 };
+        uploads::extend(access, upload, addition).await
     });
     Ok(added.await?)
 }
