@@ -83,17 +83,30 @@ impl Upload {
     }
 }
 
-/// Begins an upload of `length` bytes to `path`; with `only_new`, only where nothing is.
+/// What an upload is begun with.
+pub struct NewUpload {
+    /// Where the file goes.
+    pub path: String,
+    /// How long it will be, in bytes.
+    pub length: u64,
+    /// Whether it goes there only where nothing is.
+    pub only_new: bool,
+    /// What the client wants to be told again.
+    pub metadata: String,
+}
+
+/// Begins an upload.
 ///
 /// # Errors
 /// When the path breaks the policy, the length is over the limit, or the cluster does not allow it.
-pub async fn begin(access: &Access, path: &str, length: u64, only_new: bool, metadata: String) -> Result<Upload, ServiceError> {
+pub async fn begin(access: &Access, new: NewUpload) -> Result<Upload, ServiceError> {
+    let NewUpload { path, length, only_new, metadata } = new;
     TransferForm::Stream.check(access, length, LARGER_STILL)?;
     if metadata.len() > MAX_METADATA {
         return Err(InvalidRequest::new("metadata", format!("it is longer than {MAX_METADATA} bytes")).into());
     }
     let nonce = uuid::Uuid::new_v4().simple().to_string();
-    let path = access.path(path).await?.to_text();
+    let path = access.path(&path).await?.to_text();
     let upload = Upload { path, length, nonce, begun: Timestamp::now().as_second(), only_new, metadata };
     let (target, part) = upload.paths(access)?;
     let files = access.files().await?;
@@ -106,6 +119,22 @@ pub async fn begin(access: &Access, path: &str, length: u64, only_new: bool, met
         place(access, &upload, &target, &part).await?;
     }
     Ok(upload)
+}
+
+/// Begins an upload with its first content, and tells how much has arrived. Where that fails, nothing stays.
+///
+/// # Errors
+/// As [`begin`] and [`extend`].
+pub async fn begin_with(access: &Access, new: NewUpload, first: Addition) -> Result<(Upload, Option<u64>), ServiceError> {
+    let upload = begin(access, new).await?;
+    match extend(access, &upload, first).await {
+        Ok(offset) => Ok((upload, Some(offset))),
+        Err(error) => {
+            // Nobody knows its name. Where it cannot be removed now, it is found when it is old.
+            let _ = remove(access, &upload).await;
+            Err(error)
+        }
+    }
 }
 
 /// How much of an upload has arrived, in bytes. One that is whole is put in its place if it is not yet.
