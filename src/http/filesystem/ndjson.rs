@@ -10,7 +10,6 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::future::ready;
 use futures::stream::StreamExt;
 
 use crate::domain::DirectoryEntry;
@@ -45,22 +44,9 @@ impl Lines {
         self.wanted
     }
 
-    /// The answer with these entries, at most `limit` where there is one.
-    pub(crate) fn answer(self, entries: EntryStream, limit: Option<u64>) -> Response {
-        let mut left = limit.unwrap_or(u64::MAX);
-        let limited = entries.scan((), move |(), item| {
-            let item = match item {
-                _ if left == 0 => None,
-                Ok(mut found) => {
-                    found.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-                    left -= found.len() as u64;
-                    Some(Ok(found))
-                }
-                error => Some(error),
-            };
-            ready(item)
-        });
-        let lines = limited.map(move |item| match item {
+    /// The answer with these entries.
+    pub(crate) fn answer(self, entries: EntryStream) -> Response {
+        let lines = entries.map(move |item| match item {
             Ok(found) => Ok::<_, std::convert::Infallible>(lines(found)),
             Err(error) => Ok(self.last_line(error.into())),
         });

@@ -4,11 +4,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::domain::{DirectoryEntry, FileType};
+use crate::domain::FileType;
 use crate::filesystem::{Filter, Glob, ListOptions, Sort, WalkOptions};
 use crate::http::extract::parameters::lenient;
 use crate::http::filesystem::model::file::File;
-use crate::service::entries::{Ordered, PageQuery};
+use crate::service::entries::{Ordered, PageQuery, SearchResult};
 
 /// What to list, and how.
 #[derive(Deserialize, IntoParams)]
@@ -179,10 +179,10 @@ pub(in crate::http) struct GetFindResponse {
     incomplete: Option<String>,
 }
 
-impl GetFindResponse {
-    /// What was found.
-    pub(in crate::http) fn new(found: Vec<DirectoryEntry>, truncated: bool, incomplete: Option<String>) -> Self {
-        Self { output: found.into_iter().map(File::from).collect(), truncated, incomplete }
+impl From<SearchResult> for GetFindResponse {
+    fn from(found: SearchResult) -> Self {
+        let SearchResult { entries, truncated, incomplete } = found;
+        Self { output: entries.into_iter().map(File::from).collect(), truncated, incomplete }
     }
 }
 
