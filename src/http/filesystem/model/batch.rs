@@ -28,8 +28,9 @@ pub(in crate::http) struct PostBatchRequest {
 }
 
 /// An operation, with the members of the request of the same name. `path` and `source_path` are understood for `sourcePath`.
+// The variants say how their members are named: utoipa does not read `rename_all_fields`.
 #[derive(Deserialize, ToSchema)]
-#[serde(tag = "op", rename_all = "lowercase", rename_all_fields = "camelCase", deny_unknown_fields)]
+#[serde(tag = "op", rename_all = "lowercase", deny_unknown_fields)]
 pub(in crate::http) enum BatchOperation {
     /// The status of a file.
     Stat {
@@ -39,6 +40,7 @@ pub(in crate::http) enum BatchOperation {
         dereference: bool,
     },
     /// One page of a directory, of at most 1000 entries; at most 20000 for all listings of a batch.
+    #[serde(rename_all = "camelCase")]
     Ls {
         #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
         path: String,
@@ -71,6 +73,7 @@ pub(in crate::http) enum BatchOperation {
         path: String,
     },
     /// Move to another name.
+    #[serde(rename_all = "camelCase")]
     Mv {
         #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
         path: String,
@@ -79,6 +82,7 @@ pub(in crate::http) enum BatchOperation {
         overwrite: bool,
     },
     /// Copy to another name.
+    #[serde(rename_all = "camelCase")]
     Cp {
         #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
         path: String,
@@ -104,6 +108,7 @@ pub(in crate::http) enum BatchOperation {
         group: String,
     },
     /// Make a symbolic link.
+    #[serde(rename_all = "camelCase")]
     Symlink {
         #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
         path: String,
