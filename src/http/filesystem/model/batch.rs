@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::filesystem::{CopyOptions, ListOptions};
+use crate::filesystem::{CopyOptions, ListOptions, Sort};
 use crate::http::extract::parameters::lenient;
 use crate::http::filesystem::model::file::{File, FileChecksum, FileStat};
 use crate::http::filesystem::model::listing::{Direction, SortBy, ordered};
@@ -52,7 +52,8 @@ pub(in crate::http) enum BatchOperation {
         dereference: bool,
         page_size: Option<u64>,
         cursor: Option<String>,
-        sort: Option<SortBy>,
+        #[schema(value_type = Option<SortBy>)]
+        sort: Option<Sort>,
         order: Option<Direction>,
     },
     /// The SHA-256 of a file.

@@ -6,6 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::FileType;
 use crate::filesystem::{Filter, Glob, ListOptions, Sort, WalkOptions};
+use crate::http::enumeration::enum_schema;
 use crate::http::extract::parameters::lenient;
 use crate::http::filesystem::model::file::File;
 use crate::service::entries::{Ordered, PageQuery, SearchResult};
@@ -40,8 +41,8 @@ pub(in crate::http) struct LsParameters {
     /// Where the page before ended, from its `Link`.
     cursor: Option<String>,
     /// What the entries are ordered by. Without it a whole listing is in the order of names.
-    #[param(inline)]
-    sort: Option<SortBy>,
+    #[param(inline, value_type = Option<SortBy>)]
+    sort: Option<Sort>,
     /// Which way.
     #[param(inline)]
     order: Option<Direction>,
@@ -66,31 +67,14 @@ impl LsParameters {
 }
 
 /// The order that these ask for, if any: by name, and the least first, where only one of them is given.
-pub(super) fn ordered(sort: Option<SortBy>, order: Option<Direction>) -> Option<Ordered> {
+pub(super) fn ordered(sort: Option<Sort>, order: Option<Direction>) -> Option<Ordered> {
     let is_ordered = sort.is_some() || order.is_some();
-    is_ordered.then(|| Ordered { sort: sort.map(Sort::from).unwrap_or_default(), descending: order == Some(Direction::Desc) })
+    is_ordered.then(|| Ordered { sort: sort.unwrap_or_default(), descending: order == Some(Direction::Desc) })
 }
 
-/// What entries are ordered by; among equals the name decides.
-#[derive(Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(in crate::http) enum SortBy {
-    /// The bytes of the name.
-    Name,
-    /// The size.
-    Size,
-    /// The time of the last change.
-    Mtime,
-}
-
-impl From<SortBy> for Sort {
-    fn from(sort: SortBy) -> Self {
-        match sort {
-            SortBy::Name => Self::Name,
-            SortBy::Size => Self::Size,
-            SortBy::Mtime => Self::Modified,
-        }
-    }
+enum_schema! {
+    /// What entries are ordered by; among equals the name decides.
+    SortBy of [Sort::Name, Sort::Size, Sort::Modified]
 }
 
 /// Which way entries are ordered.
