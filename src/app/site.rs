@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio_util::sync::DropGuard;
 
 use super::build::{self, BuildError, Provider};
-use crate::authn::{self, Authenticator, JwtAuthenticator, ServiceAccountTokens};
+use crate::authn::{self, Authenticator, KeyedAuthenticator, ServiceAccountTokens};
 use crate::authz::Authorizer;
 use crate::cluster::{self, Cluster};
 use crate::config::{Config, Fingerprint, Fingerprints};
@@ -26,7 +26,7 @@ use crate::telemetry::Sources;
 pub(super) struct Site {
     client: rest::Client,
     pub(super) fingerprints: Fingerprints,
-    pub(super) authenticator: Arc<JwtAuthenticator>,
+    pub(super) authenticator: Arc<dyn KeyedAuthenticator>,
     pub(super) authorizer: Arc<dyn Authorizer>,
     /// What all clusters without credentials of their own use, in whatever configuration.
     credentials: Arc<Replaceable>,
@@ -66,7 +66,7 @@ impl Site {
         let authentication = config.auth.authentication;
         let authenticator = match same(|of| &of.authentication) {
             Some(previous) => Arc::clone(&previous.authenticator),
-            None => Arc::new(JwtAuthenticator::new(authentication.clone(), client.clone())?),
+            None => build::authenticator(authentication.clone(), &client)?,
         };
         let authorizer = match same(|of| &of.authorization) {
             Some(previous) => Arc::clone(&previous.authorizer),
@@ -178,7 +178,7 @@ fn docs(authentication: authn::Config, servers: Option<Vec<http::DocServer>>, pr
 struct Common<'a> {
     client: &'a rest::Client,
     authentication: &'a authn::Config,
-    authenticator: &'a Arc<JwtAuthenticator>,
+    authenticator: &'a Arc<dyn KeyedAuthenticator>,
     /// For clusters without credentials of their own.
     credentials: &'a Arc<Replaceable>,
     previous: Option<&'a Site>,
