@@ -6,11 +6,10 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use futures::stream::{self, StreamExt};
+use futures::stream::{self, Stream, StreamExt};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -20,8 +19,8 @@ use crate::http::extract::access::ReadAccess;
 use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::model::storage::FollowParameters;
 use crate::http::problem::Problem;
-use crate::http::problem::problem_context::ProblemContext;
 use crate::http::problem::invalid::{InvalidInput, Place};
+use crate::http::problem::problem_context::ProblemContext;
 use crate::service::{ServiceError, follow};
 
 /// After so long without an event a comment is sent, so that nobody on the way takes the connection for dead.
@@ -52,11 +51,13 @@ pub(crate) async fn follow(
     let from = from(&query.0, &headers)?;
     let changes = follow::follow(&access, &query.0.path, from).await?;
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        // What one caller may see is not to be stored.
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         // What nginx looks at before it gathers an answer.
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
-    Ok((headers, Body::from_stream(events(changes, problem_context))).into_response())
+    let heartbeat = KeepAlive::new().interval(HEARTBEAT);
+    Ok((headers, Sse::new(events(changes, problem_context)).keep_alive(heartbeat)).into_response())
 }
 
 fn from(query: &FollowParameters, headers: &HeaderMap) -> Result<FollowFrom, InvalidInput> {
@@ -79,40 +80,45 @@ struct EventEncoder {
     problem_context: ProblemContext,
 }
 
-fn events(changes: FollowStream, problem_context: ProblemContext) -> impl futures::Stream<Item = Result<Bytes, Infallible>> + Send {
+fn events(changes: FollowStream, problem_context: ProblemContext) -> impl Stream<Item = Result<Event, Infallible>> + Send {
     let encoder = EventEncoder { changes: Some(changes), held: (Vec::new(), 0), problem_context };
     let rest = stream::unfold(encoder, |mut encoder| async move { encoder.next().await.map(|event| (Ok(event), encoder)) });
     // The first piece lets the client know at once that all is well, and when to come again.
-    stream::iter([Ok(Bytes::from_static(b"retry: 3000\n\n"))]).chain(rest)
+    stream::iter([Ok(Event::default().retry(Duration::from_secs(3)))]).chain(rest)
 }
 
 impl EventEncoder {
-    async fn next(&mut self) -> Option<Bytes> {
+    async fn next(&mut self) -> Option<Event> {
         let changes = self.changes.as_mut()?;
-        let Ok(next) = timeout(HEARTBEAT, changes.next()).await else {
-            // What was held back so long is no character's start.
-            let (held, end) = std::mem::take(&mut self.held);
-            return Some(if held.is_empty() { Bytes::from_static(b":\n\n") } else { content(&held, end) });
+        let next = if self.held.0.is_empty() {
+            changes.next().await
+        } else {
+            let Ok(next) = timeout(HEARTBEAT, changes.next()).await else {
+                // What was held back so long is no character's start.
+                let (held, end) = std::mem::take(&mut self.held);
+                return Some(content(&held, end));
+            };
+            next
         };
         Some(match next {
             Some(Ok(Followed::Data { data, end })) => self.data(&data, end),
             Some(Ok(Followed::Truncated)) => self.begins_anew("truncated"),
             Some(Ok(Followed::Replaced)) => self.begins_anew("replaced"),
-            Some(Ok(Followed::Removed)) => event(Some("removed"), None, "{}"),
+            Some(Ok(Followed::Removed)) => Event::default().event("removed").data("{}"),
             Some(Err(error)) => {
                 self.changes = None;
                 let problem = Problem::from(ServiceError::from(error));
                 self.problem_context.log(&problem, "a file could not be followed any more");
-                event(Some("error"), None, &String::from_utf8_lossy(&self.problem_context.document(&problem)))
+                Event::default().event("error").data(self.problem_context.value(&problem).to_string())
             }
             None => {
                 self.changes = None;
-                event(Some("end"), None, &json!({"reason": "the access token has ended"}).to_string())
+                Event::default().event("end").data(json!({"reason": "the access token has ended"}).to_string())
             }
         })
     }
 
-    fn data(&mut self, data: &[u8], end: u64) -> Bytes {
+    fn data(&mut self, data: &[u8], end: u64) -> Event {
         let (held, _) = std::mem::take(&mut self.held);
         let data = [held.as_slice(), data].concat();
         let whole = data.len() - unfinished(&data);
@@ -121,30 +127,15 @@ impl EventEncoder {
         content(&data[..whole], told)
     }
 
-    fn begins_anew(&mut self, name: &str) -> Bytes {
+    fn begins_anew(&mut self, name: &str) -> Event {
         self.held = (Vec::new(), 0);
-        event(Some(name), Some(0), "{}")
+        Event::default().event(name).id("0").data("{}")
     }
 }
 
-fn content(data: &[u8], end: u64) -> Bytes {
-    event(None, Some(end), &json!({"content": bytes_to_text(data)}).to_string())
-}
-
-/// An event. JSON has no line breaks of its own, so that its data is one line. Not axum's `Sse`, which says `Cache-Control: no-cache`, so that what
-/// one caller may see could be stored.
-fn event(name: Option<&str>, id: Option<u64>, data: &str) -> Bytes {
-    let mut text = String::with_capacity(data.len() + 48);
-    for (field, value) in [("event", name.map(str::to_owned)), ("id", id.map(|id| id.to_string())), ("data", Some(data.to_owned()))] {
-        if let Some(value) = value {
-            text.push_str(field);
-            text.push_str(": ");
-            text.push_str(&value);
-            text.push('\n');
-        }
-    }
-    text.push('\n');
-    text.into()
+/// What is new. JSON has no line breaks of its own, so that the data of an event is one line.
+fn content(data: &[u8], end: u64) -> Event {
+    Event::default().id(end.to_string()).data(json!({"content": bytes_to_text(data)}).to_string())
 }
 
 /// How many bytes at the end may be the start of a character of UTF-8 whose rest is to come: at most three.
@@ -185,10 +176,5 @@ mod tests {
         ] {
             assert_eq!(unfinished(data), length, "{data:?}");
         }
-    }
-
-    #[test]
-    fn an_event_has_its_data_in_one_line() {
-        assert_eq!(content(b"a\r\nb\xFF", 5), "id: 5\ndata: {\"content\":\"a\\r\\nb\u{EFFF}\"}\n\n".as_bytes());
     }
 }

@@ -369,12 +369,50 @@ fn challenge(error: &AccessError) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use super::*;
+    use crate::http::server::request_metrics;
     use crate::rest::RestError;
     use crate::ssh::{CommandError, TransportError};
     use crate::transfer::s3::StoreError;
+
+    /// The statuses of all problems.
+    fn statuses() -> BTreeSet<u16> {
+        let kinds = [
+            Kind::Invalid,
+            Kind::Unauthenticated,
+            Kind::Forbidden,
+            Kind::NotFound,
+            Kind::RemoteTimeout,
+            Kind::Conflict,
+            Kind::TooLarge,
+            Kind::DependencyFailed,
+            Kind::TooManyRequests,
+            Kind::Internal,
+            Kind::Unsupported,
+            Kind::Unavailable,
+            Kind::DeadlineExceeded,
+        ];
+        let others = [
+            Problem::method_not_allowed(),
+            Problem::state_changed(),
+            Problem::unsatisfiable(0),
+            Problem::locked(String::new()),
+            Problem::key_reused(String::new()),
+            Problem::checksum_mismatch(String::new()),
+            Problem::unsupported_media(""),
+        ];
+        kinds.map(|kind| Problem::new(kind, "")).iter().chain(&others).map(Problem::status).collect()
+    }
+
+    #[test]
+    fn requests_are_counted_by_the_statuses_of_all_problems_and_no_others() {
+        let counted: BTreeSet<u16> = request_metrics::STATUSES.into_iter().filter(|status| *status >= 400).collect();
+        assert_eq!(counted, statuses());
+        assert!(request_metrics::STATUSES.is_sorted(), "they are searched");
+    }
 
     #[test]
     fn the_wrapped_error_speaks_and_only_causes_of_ours_are_shown() {
