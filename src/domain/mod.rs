@@ -3,6 +3,7 @@
 //! Nothing here does IO, and nothing here imports another module of ours. A value that was constructed is valid: the
 //! constructors check, so that the rest of the crate does not.
 
+mod alternative;
 mod backend;
 mod file;
 mod health;
@@ -22,6 +23,7 @@ mod secret;
 mod storage;
 mod text;
 
+pub use alternative::Alternative;
 pub use backend::{Backend, Carrier, Reported};
 pub use file::{
     ByteRange, Checksum, CompressOptions, Compression, Content, ContentUnit, DirectoryEntry, FileMode, FileStat, FileType, FileVersion,

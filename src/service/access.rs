@@ -265,7 +265,7 @@ impl Access {
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// The request carries no token.
-    #[error("Not authenticated: send an access token as `Authorization: Bearer <token>`")]
+    #[error("Not authenticated")]
     NoToken,
     /// The request's credentials are not one bearer token.
     #[error("the access token is not valid: {0}")]
@@ -280,7 +280,7 @@ pub enum AccessError {
     )]
     TooManyRequests(u64),
     /// There is no system of this name. The first three words are contract.
-    #[error("System not found: {0}; GET /status/systems lists the systems that you may use")]
+    #[error("System not found: {0}")]
     SystemNotFound(String),
     /// The caller may not use the system.
     #[error("access to system {0} is denied")]

@@ -9,7 +9,7 @@ use super::counts::Action;
 use super::grep::Pattern;
 use super::limits::TransferPermit;
 use super::{Access, InvalidRequest, Ready, ReadyPermit, ServiceError, counts};
-use crate::domain::{ByteRange, Checksum, Content, ContentUnit, FileVersion, RemotePath, is_file_name, text_to_bytes};
+use crate::domain::{Alternative, ByteRange, Checksum, Content, ContentUnit, FileVersion, RemotePath, is_file_name, text_to_bytes};
 use crate::filesystem::{ArchiveFormat, ContentStream, Download, Expected, FilesystemError, Part, Placed, UploadOptions, regular};
 
 /// How much `head` and `tail` give when nothing is asked for: what the tools of that name print.
@@ -30,22 +30,11 @@ pub enum TransferForm {
     Stream,
 }
 
-/// How a file is read that is too large for the form of FirecREST.
-const READ_LARGER: &str = "ask for it with `Range`, as `bytes=0-` or in parts; or use `transfer/download` where the system has it";
-/// How one is written.
-const WRITE_LARGER: &str =
-    "send it with PUT to `ops/upload`, or as a resumable upload to `/uploads`; or use `transfer/upload` where the system has it";
-/// How an archive is unpacked that is too large for one request.
-const UNPACK_LARGER: &str = "send its members in several archives; or upload it with `transfer/upload` where the system has it, and unpack it with `transfer/extract`";
-/// What is left for a file that is too large for any other form.
-pub(super) const LARGER_STILL: &str =
-    "this system moves no larger ones itself; use `transfer/download` or `transfer/upload` where it has them";
-
 impl TransferForm {
-    fn way_out(self, larger: &'static str) -> &'static str {
+    fn alternative(self, larger: Alternative) -> Alternative {
         match self {
             Self::FirecrestOps => larger,
-            Self::Stream => LARGER_STILL,
+            Self::Stream => Alternative::TransferJob,
         }
     }
 
@@ -59,9 +48,9 @@ impl TransferForm {
     }
 
     /// Refuses so many bytes where they are more than it may have; `larger` says how they can be had all the same.
-    pub(super) fn check(self, access: &Access, length: u64, larger: &'static str) -> Result<(), ServiceError> {
+    pub(super) fn check(self, access: &Access, length: u64, larger: Alternative) -> Result<(), ServiceError> {
         let cap = self.cap(access).filter(|cap| length > *cap);
-        cap.map_or(Ok(()), |cap| Err(ServiceError::TooLarge(cap, self.way_out(larger))))
+        cap.map_or(Ok(()), |cap| Err(ServiceError::TooLarge(cap, self.alternative(larger))))
     }
 }
 
@@ -73,7 +62,7 @@ pub async fn version(access: &Access, path: &str, form: TransferForm) -> Result<
     let path = access.path(path).await?;
     let stat = access.files().await?.stat(access.principal(), &path, true).await?;
     regular(&path, stat.mode)?;
-    form.check(access, stat.size, READ_LARGER)?;
+    form.check(access, stat.size, Alternative::ReadInParts)?;
     Ok((path, FileVersion::from(&stat)))
 }
 
@@ -89,7 +78,7 @@ pub async fn download(
 ) -> Result<(RemotePath, Download), ServiceError> {
     let path = access.path(path).await?;
     let opening = access.files().await?.download(access.principal(), &path, range, form.cap(access));
-    let opening = opening.map_err(|error| ServiceError::or_by(error, form.way_out(READ_LARGER)));
+    let opening = opening.map_err(|error| ServiceError::or_by(error, form.alternative(Alternative::ReadInParts)));
     let (mut download, transfer) = access.transfer(opening).await?;
     download.content = transfer.carry(counts::downloaded(access, download.content));
     Ok((path, download))
@@ -108,7 +97,7 @@ pub async fn upload(access: &Access, directory: &str, name: &str, content: Conte
     let directory = access.path(directory).await?;
     let path = access.cluster().path(&directory.join(&text_to_bytes(name)).to_text())?;
     let options = UploadOptions { cap: TransferForm::FirecrestOps.cap(access), ..UploadOptions::default() };
-    write(access, &path, content, options, WRITE_LARGER).await?;
+    write(access, &path, content, options, Alternative::WriteStream).await?;
     Ok(())
 }
 
@@ -125,9 +114,9 @@ pub async fn store(
     length: Option<u64>,
 ) -> Result<Placed, ServiceError> {
     let path = access.path(path).await?;
-    TransferForm::Stream.check(access, length.unwrap_or(0), LARGER_STILL)?;
+    TransferForm::Stream.check(access, length.unwrap_or(0), Alternative::TransferJob)?;
     let cap = TransferForm::Stream.cap(access);
-    write(access, &path, content, UploadOptions { cap, length, expected }, LARGER_STILL).await
+    write(access, &path, content, UploadOptions { cap, length, expected }, Alternative::TransferJob).await
 }
 
 /// Packs a directory, or a file, into an archive that comes as it is made.
@@ -174,7 +163,7 @@ pub async fn unpack(
     let content = counts::uploaded(access, content);
     let placed = change.end(files.unpack(access.principal(), &path, format, content, TransferForm::Stream.cap(access)).await);
     placed.map_err(|error| match error {
-        FilesystemError::TooLarge(_) => ServiceError::or_by(error, UNPACK_LARGER),
+        FilesystemError::TooLarge(_) => ServiceError::or_by(error, Alternative::UnpackSeveral),
         error => ServiceError::unless(error, expected),
     })
 }
@@ -184,7 +173,7 @@ async fn write(
     path: &RemotePath,
     content: ContentStream,
     options: UploadOptions,
-    larger: &'static str,
+    larger: Alternative,
 ) -> Result<Placed, ServiceError> {
     let files = access.files().await?;
     let _permit = TransferPermit::take(access)?;
@@ -293,7 +282,7 @@ fn max_output(access: &Access, part: Part) -> u64 {
 }
 
 fn smaller(error: FilesystemError) -> ServiceError {
-    ServiceError::or_by(error, "ask for fewer bytes or lines, or use `ops/download` with `Range`")
+    ServiceError::or_by(error, Alternative::ReadLess)
 }
 
 /// The same part of the file, less the lines that do not match.

@@ -1,7 +1,7 @@
 //! What callers can do, as functions: `jobs::submit(&access, submission)`.
 //!
 //! Policy lives here: who may reach a cluster ([`Gate`], [`Access`]), which paths a request may name, what a job description
-//! may hold, and the audit line that every change leaves. This module must not know HTTP, JSON or how a cluster is spoken to.
+//! may hold, and the audit line that every change leaves. This module must not know HTTP or how a cluster is spoken to.
 //! To add a use case: a function that takes [`Access`], in the file of its subject.
 
 mod access;
@@ -37,6 +37,7 @@ pub mod usage;
 use std::borrow::Cow;
 
 use crate::cluster::GateError;
+use crate::domain::Alternative;
 use crate::error::{Classify, Kind};
 use crate::filesystem::{Expected, FilesystemError};
 use crate::scheduler::SchedulerError;
@@ -70,8 +71,8 @@ pub enum ServiceError {
     #[error(transparent)]
     Filesystem(#[from] FilesystemError),
     /// The file, or what is asked of it, is larger than so many bytes, and this is how it can be had all the same.
-    #[error("the file is larger than the limit of {0} bytes: {1}")]
-    TooLarge(u64, &'static str),
+    #[error("the file is larger than the limit of {0} bytes")]
+    TooLarge(u64, Alternative),
     /// The object store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -102,6 +103,15 @@ pub enum ServiceError {
 }
 
 impl ServiceError {
+    /// Another way to what was not done, where there is one.
+    pub fn alternative(&self) -> Option<Alternative> {
+        match self {
+            Self::TooLarge(_, alternative) => Some(*alternative),
+            Self::Filesystem(source) => source.alternative(),
+            _ => None,
+        }
+    }
+
     /// The error for a write that was to find this.
     fn unless(error: FilesystemError, expected: Expected) -> Self {
         match (&error, expected) {
@@ -112,9 +122,9 @@ impl ServiceError {
     }
 
     /// The same error, with the way out where it is that something is too large.
-    fn or_by(error: FilesystemError, way: &'static str) -> Self {
+    fn or_by(error: FilesystemError, alternative: Alternative) -> Self {
         match error {
-            FilesystemError::TooLarge(limit) => Self::TooLarge(limit, way),
+            FilesystemError::TooLarge(limit) => Self::TooLarge(limit, alternative),
             error => error.into(),
         }
     }

@@ -11,13 +11,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::RemotePath;
+use crate::domain::{Alternative, RemotePath};
 use crate::error::{Classify, Kind};
 use crate::filesystem::{ContentStream, Expected, FilesystemError, PartOptions};
 use crate::ssh::TransportError;
 
 use super::audit::Change;
-use super::contents::{LARGER_STILL, TransferForm};
+use super::contents::TransferForm;
 use super::counts::{self, Action};
 use super::limits::TransferPermit;
 use super::parts::Parts;
@@ -28,9 +28,6 @@ pub const EXPIRES: i64 = 7 * 24 * 3600;
 
 /// The longest metadata of an upload, in bytes, since it stands in its name.
 const MAX_METADATA: usize = 2048;
-
-/// How more is uploaded than the upload was begun with.
-const ANOTHER_LENGTH: &str = "this is the length that the upload was begun with; begin another one with the length of the file";
 
 /// An upload that can be gone on with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,7 +98,7 @@ pub struct NewUpload {
 /// When the path breaks the policy, the length is over the limit, or the cluster does not allow it.
 pub async fn begin(access: &Access, new: NewUpload) -> Result<Upload, ServiceError> {
     let NewUpload { path, length, only_new, metadata } = new;
-    TransferForm::Stream.check(access, length, LARGER_STILL)?;
+    TransferForm::Stream.check(access, length, Alternative::TransferJob)?;
     if metadata.len() > MAX_METADATA {
         return Err(InvalidRequest::new("metadata", format!("it is longer than {MAX_METADATA} bytes")).into());
     }
@@ -194,7 +191,7 @@ pub struct Addition {
 pub async fn extend(access: &Access, upload: &Upload, addition: Addition) -> Result<u64, ServiceError> {
     let Addition { offset, length, checked, content } = addition;
     if length.is_some_and(|length| offset.saturating_add(length) > upload.length) {
-        return Err(ServiceError::TooLarge(upload.length, ANOTHER_LENGTH));
+        return Err(ServiceError::TooLarge(upload.length, Alternative::NewUpload));
     }
     let permit = TransferPermit::take(access)?;
     let (access, upload) = (access.clone(), upload.clone());

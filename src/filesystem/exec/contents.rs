@@ -12,12 +12,12 @@ use super::copy::Move;
 use super::errors::line_error;
 use super::scripts::{Discard, Found, PlaceFile, Resize, Resolve};
 use super::{CommandFiles, scripts, streamed};
-use crate::domain::{ByteRange, Checksum, Content, FileType, FileVersion, Principal, RemotePath};
+use crate::domain::{Alternative, ByteRange, Checksum, Content, FileType, FileVersion, Principal, RemotePath};
 use crate::filesystem::contents::wanted;
 use crate::filesystem::temporary::{temporary_beside, temporary_in};
 use crate::filesystem::{
     ArchiveFormat, Changes, ContentStream, Contents, Download, Entries, Expected, FilesystemError, FollowFrom, FollowStream, Part,
-    PartOptions, Placed, UploadOptions, regular, sizeless,
+    PartOptions, Placed, UploadOptions, regular,
 };
 use crate::ssh::CommandError;
 
@@ -45,7 +45,7 @@ impl Contents for CommandFiles {
     async fn checksum(&self, principal: &Principal, path: &RemotePath) -> Result<Checksum, FilesystemError> {
         self.regular(principal, path).await?;
         let command = Sha256 { seconds: self.long_seconds(), path };
-        let hex = self.run_sized(principal, &[path], &command, "run `sha256sum` in a job of your own").await?;
+        let hex = self.run_sized(principal, &[path], &command, Alternative::ChecksumJob).await?;
         Ok(Checksum { algorithm: "SHA256", hex })
     }
 
@@ -59,7 +59,7 @@ impl Contents for CommandFiles {
         let found = self.stat(principal, path, true).await?;
         regular(path, found.mode)?;
         if found.size == 0 && !self.view(principal, path, 0, 1).await?.is_empty() {
-            return Err(sizeless(path));
+            return Err(FilesystemError::Sizeless(path.clone()));
         }
         let (version, range) = (FileVersion::from(&found), wanted(found.size, range, cap)?);
         let stream = self.transport.output_stream(principal, &scripts::send(path, &version, &range)).await?;

@@ -28,7 +28,7 @@ use async_trait::async_trait;
 use super::rights::{Acl, Rights};
 use super::temporary::Temporaries;
 use super::{Entries, FileSystem, FilesystemError, Settings, regular};
-use crate::domain::{Principal, RemotePath};
+use crate::domain::{Alternative, Principal, RemotePath};
 use crate::ssh::{self, CommandError, CommandLine, Limits, RemoteCommand, Transport, TransportError};
 
 use change::{Change, What};
@@ -117,7 +117,7 @@ impl CommandFiles {
         principal: &Principal,
         paths: &[&RemotePath],
         command: &C,
-        instead: &'static str,
+        instead: Alternative,
     ) -> Result<C::Output, FilesystemError> {
         self.run_long(principal, paths, command).await.map_err(|error| match error {
             FilesystemError::Transport(TransportError::Execution(_)) | FilesystemError::Command(CommandError::Exit { exit: 124, .. }) => {

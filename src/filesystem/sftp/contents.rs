@@ -15,11 +15,11 @@ use super::session::{Failure, Handle, Session};
 use super::target::Target;
 use super::upload::{Keep, Upload, write};
 use super::{Sftp, no_command};
-use crate::domain::{ByteRange, Checksum, Content, Principal, RemotePath};
+use crate::domain::{Alternative, ByteRange, Checksum, Content, Principal, RemotePath};
 use crate::filesystem::contents::wanted;
 use crate::filesystem::{
     ArchiveFormat, ContentStream, Contents, Download, Expected, FilesystemError, FollowFrom, FollowStream, Part, PartOptions, Placed,
-    UploadOptions, sizeless,
+    UploadOptions,
 };
 use crate::ssh::TransportError;
 
@@ -76,7 +76,7 @@ impl Contents for Sftp {
         let session = self.sessions.bulk(principal).await?;
         let limit = self.settings.copy_timeout;
         let digest = timeout(limit, async { self.digest(Source::open(&session, path).await?.whole()).await }).await;
-        digest.map_err(|_| FilesystemError::TooSlow { seconds: limit.as_secs(), instead: "download the file, and take its sum there" })?
+        digest.map_err(|_| FilesystemError::TooSlow { seconds: limit.as_secs(), instead: Alternative::ChecksumOfCopy })?
     }
 
     async fn download(
@@ -92,7 +92,7 @@ impl Contents for Sftp {
                 let source = Source::open(&session, path).await?;
                 let (version, range) = (source.version, wanted(source.size(), range, cap)?);
                 if source.size() == 0 && !source.bytes(0, 1).await?.is_empty() {
-                    return Err(sizeless(path));
+                    return Err(FilesystemError::Sizeless(path.clone()));
                 }
                 if range.end - range.start > SMALL {
                     return Ok(None);

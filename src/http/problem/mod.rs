@@ -5,6 +5,7 @@
 //! body, since only there the caller and the path are known. To add a kind of failure: a variant of [`Kind`] and an arm in
 //! [`answer`].
 
+mod alternatives;
 pub(crate) mod context;
 pub(crate) mod field_names;
 pub(crate) mod invalid;
@@ -272,6 +273,11 @@ impl Problem {
 impl From<AccessError> for Problem {
     fn from(error: AccessError) -> Self {
         let mut problem = Self::classified(&error);
+        match &error {
+            AccessError::NoToken => problem.0.message.push_str(": send an access token as `Authorization: Bearer <token>`"),
+            AccessError::SystemNotFound(_) => problem.0.message.push_str("; GET /status/systems lists the systems that you may use"),
+            _ => {}
+        }
         problem.0.challenge = challenge(&error);
         if let AccessError::Maintenance(maintenance) = &error {
             let answer =
@@ -284,7 +290,8 @@ impl From<AccessError> for Problem {
 
 impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
-        match error {
+        let alternative = error.alternative();
+        let mut problem = match error {
             ServiceError::Invalid(invalid) => invalid.into(),
             ServiceError::Filesystem(FilesystemError::Range(size)) => Self::unsatisfiable(size),
             ServiceError::Precondition(error) => Self::precondition_failed(error.to_string()),
@@ -298,7 +305,11 @@ impl From<ServiceError> for Problem {
                 problem
             }
             error => Self::classified(&error),
+        };
+        if let Some(alternative) = alternative {
+            problem.0.message = format!("{}: {}", problem.0.message, alternatives::words(alternative));
         }
+        problem
     }
 }
 
