@@ -8,15 +8,16 @@ use std::time::{Duration, Instant};
 use crate::authn::{Authenticator, AuthnError};
 use crate::authz::{Authorizer, AuthzError, Basis, Decision, Relation};
 use crate::cluster::Cluster;
-use crate::domain::{Maintenance, Principal, Secret, SystemName, excerpt};
+use crate::domain::{Maintenance, Principal, RemotePath, Secret, SystemName, excerpt};
 use crate::error::{Classify, Kind};
 use crate::filesystem::FileSystem;
 
 use super::ServiceError;
-use super::audit;
-use super::counts::{SystemCounts, TokenCounts};
+use super::audit::{self, Permission, Requester};
+use super::counts::{SystemCounts, TokenCounts, TokenOutcome};
 use super::limits::{UserBounds, UserPermit};
 use super::state::State;
+use super::upload_locks::UploadLock;
 
 /// The most characters that are shown of the name of a system that does not exist.
 const MAX_SHOWN: usize = 64;
@@ -32,9 +33,9 @@ pub struct Gate {
 }
 
 /// A cluster behind the gate, and what was counted of it.
-pub(super) struct Member {
+struct Member {
     cluster: Arc<Cluster>,
-    pub(super) counts: Arc<SystemCounts>,
+    counts: Arc<SystemCounts>,
 }
 
 impl Gate {
@@ -95,15 +96,17 @@ impl Gate {
             None => Err(AccessError::NoToken),
         };
         let principal = outcome.map_err(|error| self.refuse(error))?;
-        self.state.tokens.accepted();
+        self.state.tokens.add(TokenOutcome::Accepted);
         let requests = &self.state.limits.requests;
         let under_way = requests.take(&principal.username, 1).ok_or_else(|| AccessError::TooManyRequests(requests.per_user()))?;
-        Ok(Caller { principal, request_id, address, _under_way: Arc::new(under_way) })
+        Ok(Caller { requester: Requester { principal, request_id, address }, _under_way: Arc::new(under_way) })
     }
 
     /// Counts a caller whose credentials were no token, and gives the reason back.
     pub fn refuse(&self, error: AccessError) -> AccessError {
-        self.state.tokens.refused(&error);
+        if let Some(outcome) = error.token_outcome() {
+            self.state.tokens.add(outcome);
+        }
         error
     }
 
@@ -118,9 +121,9 @@ impl Gate {
         let name = SystemName::new(system).map_err(|_| not_found())?;
         let member = self.members.get(&name).cloned().ok_or_else(not_found)?;
         let begun = Instant::now();
-        let ruling = self.authorizer.check(&caller.principal, relation, &name).await;
+        let ruling = self.authorizer.check(caller.principal(), relation, &name).await;
         let took = begun.elapsed();
-        audit::decision(&caller, &name, &ruling, took);
+        audit::decision(&caller.requester, &name, &ruling, took);
         member.counts.decided(&ruling);
         let ruling = ruling?;
         match (ruling.decision, self.maintenance(&name)) {
@@ -147,7 +150,7 @@ impl Gate {
     /// When a decision about one of them could not be had: then none is shown.
     pub async fn visible(&self, caller: &Caller) -> Result<Vec<&Arc<Cluster>>, AccessError> {
         let names: Vec<&SystemName> = self.members.keys().collect();
-        let rulings = match self.authorizer.check_all(&caller.principal, Relation::Read, &names).await {
+        let rulings = match self.authorizer.check_all(caller.principal(), Relation::Read, &names).await {
             Ok(rulings) if rulings.len() == names.len() => Ok(rulings),
             Ok(_) => Err(AuthzError::Unavailable("there are fewer rulings than clusters".into())),
             Err(error) => Err(error),
@@ -177,26 +180,14 @@ impl Gate {
 /// An identified caller who was not yet admitted anywhere. It can only come from [`Gate::identify`].
 #[derive(Clone)]
 pub struct Caller {
-    principal: Arc<Principal>,
-    request_id: Arc<str>,
-    address: Option<IpAddr>,
+    requester: Requester,
     _under_way: Arc<UserPermit>,
 }
 
 impl Caller {
     /// Who it is.
     pub fn principal(&self) -> &Principal {
-        &self.principal
-    }
-
-    /// The id of the request, for the audit line.
-    pub(super) fn request_id(&self) -> &str {
-        &self.request_id
-    }
-
-    /// Where the request came from, for the audit line.
-    pub(super) fn address(&self) -> Option<IpAddr> {
-        self.address
+        &self.requester.principal
     }
 }
 
@@ -214,7 +205,7 @@ pub struct Access {
 impl Access {
     /// Who asks.
     pub fn principal(&self) -> &Principal {
-        &self.caller.principal
+        self.caller.principal()
     }
 
     /// What outlives the request.
@@ -236,28 +227,24 @@ impl Access {
     }
 
     /// What is counted of it.
-    pub(super) fn counts(&self) -> &SystemCounts {
+    pub(super) fn counts(&self) -> &Arc<SystemCounts> {
         &self.member.counts
     }
 
-    /// It with what is counted of it.
-    pub(super) fn member(&self) -> Arc<Member> {
-        Arc::clone(&self.member)
+    /// Locks a resumable upload of the caller: see [`UploadLocks::lock`](super::upload_locks::UploadLocks::lock).
+    ///
+    /// # Errors
+    /// [`ServiceError::Busy`].
+    pub(super) async fn lock_upload(&self, part: &RemotePath) -> Result<UploadLock<'_>, ServiceError> {
+        self.state.uploads.lock(self.cluster().name(), &self.principal().username, part).await
     }
+}
 
-    /// The id of the request, for the audit line.
-    pub(super) fn request_id(&self) -> &str {
-        &self.caller.request_id
-    }
-
-    /// Where the request came from, for the audit line.
-    pub(super) fn address(&self) -> Option<IpAddr> {
-        self.caller.address
-    }
-
-    /// What the permission rests on, and how long the decision took, for the audit line.
-    pub(super) fn basis(&self) -> (&Basis, Duration) {
-        (&self.basis, self.decided_in)
+impl From<&Access> for Permission {
+    fn from(access: &Access) -> Self {
+        let (requester, basis) = (access.caller.requester.clone(), access.basis.clone());
+        let Member { cluster, counts } = &*access.member;
+        Self { requester, cluster: Arc::clone(cluster), counts: Arc::clone(counts), basis, decided_in: access.decided_in }
     }
 }
 
@@ -291,6 +278,32 @@ pub enum AccessError {
     /// No decision could be had; nothing is allowed then.
     #[error(transparent)]
     Authorization(#[from] AuthzError),
+}
+
+impl AccessError {
+    /// What became of the token; `None` where it was accepted, and the caller was refused for another reason.
+    fn token_outcome(&self) -> Option<TokenOutcome> {
+        Some(match self {
+            Self::NoToken => TokenOutcome::Missing,
+            Self::Malformed(_) | Self::Authentication(AuthnError::TooLong(_)) => TokenOutcome::Malformed,
+            Self::Authentication(AuthnError::Signature(_)) => TokenOutcome::Signature,
+            Self::Authentication(AuthnError::Expired) => TokenOutcome::Expired,
+            Self::Authentication(AuthnError::EndsTooSoon { .. }) => TokenOutcome::EndsTooSoon,
+            Self::Authentication(
+                AuthnError::Invalid(_)
+                | AuthnError::Issuer { .. }
+                | AuthnError::Audience { .. }
+                | AuthnError::UsernameClaim { .. }
+                | AuthnError::Username { .. },
+            ) => TokenOutcome::Invalid,
+            Self::Authentication(AuthnError::KeysUnavailable(_) | AuthnError::KeyNotYetKnown | AuthnError::ServiceAccount(_)) => {
+                TokenOutcome::Unchecked
+            }
+            Self::TooManyRequests(_) | Self::SystemNotFound(_) | Self::Denied(_) | Self::Maintenance(_) | Self::Authorization(_) => {
+                return None;
+            }
+        })
+    }
 }
 
 impl Classify for AccessError {

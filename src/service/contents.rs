@@ -80,7 +80,7 @@ pub async fn download(
     let opening = access.files().await?.download(access.principal(), &path, range, form.cap(access));
     let opening = opening.map_err(|error| ServiceError::or_by(error, form.alternative(Alternative::ReadInParts)));
     let (mut download, transfer) = access.transfer(opening).await?;
-    download.content = transfer.carry(counts::downloaded(access, download.content));
+    download.content = transfer.carry(counts::downloaded(access.counts(), download.content));
     Ok((path, download))
 }
 
@@ -127,7 +127,7 @@ pub async fn pack(access: &Access, path: &str, format: ArchiveFormat) -> Result<
     let path = access.path(path).await?;
     let files = access.files().await?;
     let (content, transfer) = access.transfer(files.pack(access.principal(), &path, format)).await?;
-    Ok((path, transfer.carry(counts::downloaded(access, content))))
+    Ok((path, transfer.carry(counts::downloaded(access.counts(), content))))
 }
 
 /// Looks at what is to be packed, and packs nothing.
@@ -160,7 +160,7 @@ pub async fn unpack(
     }
     let _permit = TransferPermit::take(access)?;
     let change = Change::begin(access, Action::FilesUnpack, path.to_text());
-    let content = counts::uploaded(access, content);
+    let content = counts::uploaded(access.counts(), content);
     let placed = change.end(files.unpack(access.principal(), &path, format, content, TransferForm::Stream.cap(access)).await);
     placed.map_err(|error| match error {
         FilesystemError::TooLarge(_) => ServiceError::or_by(error, Alternative::UnpackSeveral),
@@ -178,7 +178,7 @@ async fn write(
     let files = access.files().await?;
     let _permit = TransferPermit::take(access)?;
     let change = Change::begin(access, Action::FilesUpload, path.to_text());
-    let content = counts::uploaded(access, content);
+    let content = counts::uploaded(access.counts(), content);
     let placed = change.end(files.upload(access.principal(), path, content, options).await);
     placed.map_err(|error| match ServiceError::unless(error, options.expected) {
         ServiceError::Filesystem(error) => ServiceError::or_by(error, larger),

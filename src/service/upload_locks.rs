@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
-use super::{Access, ServiceError};
+use super::ServiceError;
 use crate::domain::{RemotePath, SystemName, Username};
 
 /// How long a request waits for the one before it on the same upload, which is told to end.
@@ -44,8 +44,8 @@ impl UploadLocks {
     ///
     /// # Errors
     /// [`ServiceError::Busy`] when the one before does not end.
-    pub async fn lock(&self, access: &Access, part: &RemotePath) -> Result<UploadLock<'_>, ServiceError> {
-        self.take((access.cluster().name().clone(), access.principal().username.clone(), part.clone())).await
+    pub async fn lock(&self, system: &SystemName, user: &Username, part: &RemotePath) -> Result<UploadLock<'_>, ServiceError> {
+        self.take((system.clone(), user.clone(), part.clone())).await
     }
 
     async fn take(&self, key: Key) -> Result<UploadLock<'_>, ServiceError> {

@@ -140,7 +140,7 @@ pub async fn begin_with(access: &Access, new: NewUpload, first: Addition) -> Res
 /// When there is none, it is too old, or is still being added to, or the cluster does not tell.
 pub async fn offset(access: &Access, upload: &Upload) -> Result<u64, ServiceError> {
     let (target, part) = upload.paths(access)?;
-    let _lock = access.state().uploads.lock(access, &part).await?;
+    let _lock = access.lock_upload(&part).await?;
     let parts = Parts::of(access).await?;
     match parts.find(&part).await? {
         Some((at, found)) if found.mtime.saturating_add(EXPIRES) < Timestamp::now().as_second() => {
@@ -198,10 +198,10 @@ pub async fn extend(access: &Access, upload: &Upload, addition: Addition) -> Res
     let work = async move {
         let _permit = permit;
         let (target, part) = upload.paths(&access)?;
-        let lock = access.state().uploads.lock(&access, &part).await?;
+        let lock = access.lock_upload(&part).await?;
         let parts = Parts::of(&access).await?;
         let held = parts.hold(&part).await?;
-        let content = counts::uploaded(&access, until(content, lock.token.clone()));
+        let content = counts::uploaded(access.counts(), until(content, lock.token.clone()));
         let options = PartOptions { offset, length: upload.length, all_or_nothing: checked };
         let added = parts.files.extend_part(access.principal(), &held, content, options).await;
         let outcome = match added {
@@ -250,7 +250,7 @@ fn after_effect(error: ServiceError) -> ServiceError {
 /// When there is none, or the cluster does not allow it.
 pub async fn remove(access: &Access, upload: &Upload) -> Result<(), ServiceError> {
     let (target, part) = upload.paths(access)?;
-    let _lock = access.state().uploads.lock(access, &part).await?;
+    let _lock = access.lock_upload(&part).await?;
     let parts = Parts::of(access).await?;
     let Some((at, _)) = parts.find(&part).await? else {
         return if is_placed(access, upload, &target).await? { Ok(()) } else { Err(FilesystemError::NotFound(target).into()) };
