@@ -1,9 +1,13 @@
 //! The structure of `src/` as `ARCHITECTURE.md` describes it: who may import whom, where each foreign crate lives, how long a
 //! file and a function may be, and which words a name may not have. The lists here may only shrink or be argued about in a review.
 
+mod imports;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use imports::Crate;
 
 /// The modules from left to right. A module may import those of the rows below its own.
 const ROWS: &[&[&str]] = &[
@@ -307,30 +311,6 @@ fn no_function_is_long() {
     }
 }
 
-/// Which other files of its module each file imports. A folder's `mod.rs` gathers what is in the folder, so it is no part of a circle.
-fn imports_by_file() -> BTreeMap<String, BTreeSet<String>> {
-    let sources = sources();
-    let name = |path: &Path| path.with_extension("").iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("::");
-    let files: BTreeSet<String> = sources.iter().map(|source| name(&source.path)).filter(|name| !name.ends_with("::mod")).collect();
-    let mut imports = BTreeMap::new();
-    for source in sources.iter().filter(|source| files.contains(&name(&source.path))) {
-        let own = name(&source.path);
-        let folder = own.rsplit_once("::").map_or("", |(folder, _)| folder);
-        let mut targets = BTreeSet::new();
-        for (word, base) in [("crate::", None), ("super::", Some(folder))] {
-            for (at, _) in source.code.match_indices(word).filter(|(at, _)| !source.code[..*at].ends_with("::")) {
-                let rest: String =
-                    source.code[at + word.len()..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_' || *c == ':').collect();
-                let path = base.map_or_else(|| rest.clone(), |base| format!("{base}::{rest}"));
-                targets.extend(files.iter().filter(|file| path == **file || path.starts_with(&format!("{file}::"))).cloned());
-            }
-        }
-        targets.retain(|target| *target != own && target.split("::").next() == own.split("::").next());
-        imports.insert(own, targets);
-    }
-    imports
-}
-
 /// The files that reach themselves through others, in groups of those that reach each other.
 fn circles(imports: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<Vec<String>> {
     let reachable = |from: &String| {
@@ -351,7 +331,9 @@ fn circles(imports: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<Vec<String>
 #[test]
 fn files_of_a_module_import_each_other_one_way() {
     let listed: BTreeSet<Vec<String>> = CIRCLES.iter().map(|circle| circle.iter().map(|file| (*file).to_owned()).collect()).collect();
-    assert_eq!(circles(&imports_by_file()), listed, "there is a new circle, or one of CIRCLES is gone");
+    let sources = sources();
+    let imports = Crate::new(sources.iter().map(|source| (source.path.as_path(), source.code.as_str()))).imports_by_file();
+    assert_eq!(circles(&imports), listed, "there is a new circle, or one of CIRCLES is gone");
 }
 
 #[test]
