@@ -13,7 +13,7 @@ use futures::StreamExt;
 use futures::stream;
 
 use crate::filesystem::{ContentStream, FilesystemError};
-use crate::http::extract::list_field::members;
+use crate::http::list_field::members;
 use crate::http::problem::invalid::{InvalidInput, Place};
 
 /// The digest of the whole file.

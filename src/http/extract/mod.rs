@@ -6,7 +6,6 @@ pub(crate) mod conditional;
 pub(crate) mod digest;
 pub(crate) mod forward_body;
 pub(crate) mod known_names;
-pub(crate) mod list_field;
 pub(crate) mod many;
 pub(crate) mod page;
 pub(crate) mod parameters;

@@ -12,12 +12,12 @@ use tracing::Instrument;
 
 use crate::error::Kind;
 use crate::http::config::{LoggedHeader, Logger};
-use crate::http::middleware::client_address::{Peer, TrustedProxies};
-use crate::http::middleware::normalise::Prefix;
+use crate::http::middleware::client_address::TrustedProxies;
 use crate::http::middleware::under_way::under_way;
 use crate::http::middleware::{host, transfer_coding};
 use crate::http::problem::Problem;
 use crate::http::problem::context::{CORRELATION_ID, REQUEST_ID, RequestContext};
+use crate::http::request_info::{Peer, Prefix};
 use crate::http::server::request_metrics::RequestMetrics;
 
 /// The headers of FirecREST.

@@ -7,9 +7,9 @@ use axum::http::request::Parts;
 use serde_json::Value;
 
 use crate::http::Api;
-use crate::http::middleware::normalise::Prefix;
 use crate::http::problem::Problem;
 use crate::http::problem::context::{Context, RequestContext};
+use crate::http::request_info::Prefix;
 
 /// Whose request it is, and what it is about.
 pub(crate) struct ProblemContext {
