@@ -15,7 +15,7 @@ use crate::filesystem::FileSystem;
 use super::ServiceError;
 use super::audit::{self, Permission, Requester};
 use super::counts::{SystemCounts, TokenCounts, TokenOutcome};
-use super::limits::{UserBounds, UserPermit};
+use super::limits::{LimitedUser, OutgoingTransfer, UserBounds, UserPermit};
 use super::state::State;
 use super::upload_locks::UploadLock;
 
@@ -226,6 +226,17 @@ impl Access {
         Ok(self.cluster().files()?.of(self.principal()).await?)
     }
 
+    /// Waits for `opening`, the beginning of content for the caller, and gives what it gave with the leave to send it on.
+    ///
+    /// # Errors
+    /// When the caller has as much under way as one may, or too much of it is not read; or those of `opening`.
+    pub(super) async fn transfer<T, E>(&self, opening: impl Future<Output = Result<T, E>>) -> Result<(T, OutgoingTransfer), ServiceError>
+    where
+        ServiceError: From<E>,
+    {
+        LimitedUser::from(self).transfer(self.cluster().config().channels_per_user(), opening).await
+    }
+
     /// What is counted of it.
     pub(super) fn counts(&self) -> &Arc<SystemCounts> {
         &self.member.counts
@@ -237,6 +248,12 @@ impl Access {
     /// [`ServiceError::Busy`].
     pub(super) async fn lock_upload(&self, part: &RemotePath) -> Result<UploadLock<'_>, ServiceError> {
         self.state.uploads.lock(self.cluster().name(), &self.principal().username, part).await
+    }
+}
+
+impl<'a> From<&'a Access> for LimitedUser<'a> {
+    fn from(access: &'a Access) -> Self {
+        Self { limits: &access.state.limits, username: &access.principal().username }
     }
 }
 

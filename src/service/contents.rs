@@ -288,7 +288,7 @@ fn smaller(error: FilesystemError) -> ServiceError {
 /// The same part of the file, less the lines that do not match.
 async fn matching(access: &Access, content: Content, pattern: Option<Pattern>) -> Result<Content, ServiceError> {
     let Some(pattern) = pattern else { return Ok(content) };
-    let data = access.state().limits.searches.lines(&access.principal().username, content.data, pattern).await?;
+    let data = access.state().searches.lines(&access.principal().username, content.data, pattern).await?;
     Ok(Content { data, ..content })
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::counts::{SystemCounts, TokenCounts};
+use super::grep::Searches;
 use super::limits::{Limits, UserBounds};
 use super::upload_locks::UploadLocks;
 use crate::domain::SystemName;
@@ -21,6 +22,8 @@ pub struct State {
     pub(super) uploads: Arc<UploadLocks>,
     /// What each user has under way.
     pub(super) limits: Limits,
+    /// Searches in files under way.
+    pub(super) searches: Searches,
     /// What became of callers' tokens.
     pub(super) tokens: Arc<TokenCounts>,
     /// What was counted of each system, by its name.
