@@ -17,7 +17,8 @@ pub struct Crate {
 }
 
 struct Imports {
-    is_folder: bool,
+    /// The modules that it declares.
+    children: BTreeSet<String>,
     /// The names that `use` declares, each with the path that it stands for.
     names: BTreeMap<String, Vec<String>>,
     /// Every path that may name another module, those of `names` among them.
@@ -29,24 +30,37 @@ impl Crate {
     pub fn new<'a>(files: impl IntoIterator<Item = (&'a Path, &'a str)>) -> Self {
         let module = |(path, code): (&Path, &str)| {
             let mut module: Module = path.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect();
-            let is_folder = module.pop_if(|last| *last == "mod").is_some();
+            module.pop_if(|last| *last == "mod");
             let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| [line, "\n"]).collect();
             let declared: Vec<(String, Vec<String>)> = declarations(&code).collect();
             let paths = inline_paths(&code).chain(declared.iter().map(|(_, path)| path.clone())).collect();
-            (module, Imports { is_folder, names: declared.into_iter().collect(), paths })
+            (module, Imports { children: children(&code), names: declared.into_iter().collect(), paths })
         };
         Self { modules: files.into_iter().map(module).collect() }
     }
 
-    /// Which other files of its top-level module each file imports. A folder's `mod.rs` gathers what is in the folder, so it is no file here.
-    pub fn imports_by_file(&self) -> BTreeMap<String, BTreeSet<String>> {
-        let files = self.modules.iter().filter(|(_, imports)| !imports.is_folder);
-        let targets = |module: &Module, imports: &Imports| {
-            let targets = imports.paths.iter().filter_map(|path| self.resolve(module, path, MAX_REEXPORTS));
-            let files = targets.filter(|target| target != module && target.first() == module.first() && !self.modules[target].is_folder);
-            files.map(|target| target.join("::")).collect()
-        };
-        files.map(|(module, imports)| (module.join("::"), targets(module, imports))).collect()
+    /// What the files and folders that lie beside each other import of each other, by their folder. What is in a folder counts for the folder.
+    ///
+    /// A folder's `mod.rs` gathers what lies in the folder, so that it is not counted beside it. Test modules are left out.
+    pub fn imports_by_folder(&self) -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
+        let mut folders: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+        for (module, imports) in self.modules.iter().filter(|(module, _)| self.is_declared(module)) {
+            for target in imports.paths.iter().filter_map(|path| self.resolve(module, path, MAX_REEXPORTS)) {
+                let common = module.iter().zip(&target).take_while(|(own, other)| own == other).count();
+                if common > 0 && common < module.len().min(target.len()) {
+                    let folder = folders.entry(module[..common].join("::")).or_default();
+                    folder.entry(target[..=common].join("::")).or_default();
+                    folder.entry(module[..=common].join("::")).or_default().insert(target[..=common].join("::"));
+                }
+            }
+        }
+        folders
+    }
+
+    /// Whether the module is one of the code: those that are declared for tests only were taken out of their parents.
+    fn is_declared(&self, module: &[String]) -> bool {
+        let Some((name, parent)) = module.split_last().filter(|(_, parent)| !parent.is_empty()) else { return true };
+        self.is_declared(parent) && self.modules.get(parent).is_some_and(|parent| parent.children.contains(name))
     }
 
     /// The module that has what the path means in this module; `None` for a foreign crate.
@@ -83,6 +97,12 @@ fn child(module: &[String], name: &str) -> Module {
     let mut child = module.to_vec();
     child.push(name.to_owned());
     child
+}
+
+/// The modules that lie in files of their own.
+fn children(code: &str) -> BTreeSet<String> {
+    let declared = code.lines().filter_map(|line| line.trim().strip_suffix(';')?.split_once("mod "));
+    declared.filter(|(before, _)| before.is_empty() || before.starts_with("pub")).map(|(_, name)| name.to_owned()).collect()
 }
 
 /// The names of all `use` declarations with their paths.
@@ -143,29 +163,47 @@ fn inline_paths(code: &str) -> impl Iterator<Item = Vec<String>> + '_ {
     })
 }
 
-fn imports(files: &[(&str, &str)]) -> BTreeMap<String, BTreeSet<String>> {
-    Crate::new(files.iter().map(|(path, code)| (Path::new(path), *code))).imports_by_file()
+fn imports(files: &[(&str, &str)]) -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
+    Crate::new(files.iter().map(|(path, code)| (Path::new(path), *code))).imports_by_folder()
 }
 
 #[test]
 fn imports_in_braces_are_found_and_followed_to_where_the_name_is_declared() {
     let found = imports(&[
-        ("a/mod.rs", "mod b;\nmod c;\npub mod d;\n\npub use b::{B, Other as Renamed};\npub(crate) use d::E;\n"),
+        ("a/mod.rs", "mod b;\nmod c;\npub mod d;\nmod f;\n\npub use b::{B, Other as Renamed};\npub(crate) use d::E;\n"),
         ("a/b.rs", "use std::fmt;\nuse super::{\n    Own,\n    d::{self, E as Mine},\n};\nfn f() -> super::c::C {}\n"),
-        ("a/c.rs", "use super::Renamed;\nuse crate::a::{E, d::e};\n// use super::d::nothing;\n"),
+        ("a/c.rs", "use super::Renamed;\nuse crate::a::{E, d::e};\n// use super::f::nothing;\n"),
         ("a/d/mod.rs", "mod e;\npub use e::E;\npub use super::b;\n"),
         ("a/d/e.rs", "use crate::{a::{d::b::B}, z::Y};\n"),
+        ("a/f.rs", "use super::{Own, d::b::B as _};\n"),
         ("z.rs", "use crate::a::B;\n"),
     ]);
-    let names = |file: &str| found[file].iter().map(String::as_str).collect::<Vec<_>>();
-    assert_eq!(names("a::b"), ["a::c", "a::d::e"]);
-    assert_eq!(names("a::c"), ["a::b", "a::d::e"]);
-    assert_eq!(names("a::d::e"), ["a::b"]);
-    assert!(names("z").is_empty(), "the table of rows is for imports between modules of the crate");
+    let names = |name: &str| found["a"][name].iter().map(String::as_str).collect::<Vec<_>>();
+    assert_eq!(names("a::b"), ["a::c", "a::d"]);
+    assert_eq!(names("a::c"), ["a::b", "a::d"]);
+    assert_eq!(names("a::d"), ["a::b"]);
+    assert_eq!(names("a::f"), ["a::b"]);
+    assert_eq!(found.len(), 1, "the table of rows is for imports between modules of the crate: {found:?}");
+}
+
+#[test]
+fn folders_are_compared_at_every_depth_and_test_modules_are_not() {
+    let found = imports(&[
+        ("a/mod.rs", "mod b;\nmod c;\n"),
+        ("a/b/mod.rs", "mod x;\nmod y;\nuse super::c::C;\n"),
+        ("a/b/x.rs", "use super::y::Y;\n"),
+        ("a/b/y.rs", ""),
+        ("a/b/golden.rs", "use super::x::X;\n"),
+        ("a/c/mod.rs", "mod z;\npub use z::C;\n"),
+        ("a/c/z.rs", "use crate::a::b::y::Y;\n"),
+    ]);
+    let names = |folder: &str, name: &str| found[folder][name].iter().map(String::as_str).collect::<Vec<_>>();
+    assert_eq!((names("a", "a::b"), names("a", "a::c")), (vec!["a::c"], vec!["a::b"]));
+    assert_eq!((names("a::b", "a::b::x"), found["a::b"].len()), (vec!["a::b::y"], 2));
 }
 
 #[test]
 fn re_exports_of_each_other_come_to_an_end() {
     let found = imports(&[("a/mod.rs", "mod b;\npub use self::X as Y;\npub use self::Y as X;\n"), ("a/b.rs", "use super::X;\n")]);
-    assert!(found["a::b"].is_empty());
+    assert!(found.is_empty());
 }
