@@ -43,7 +43,8 @@ use crate::service::Gate;
 
 pub use axum::Router;
 pub use config::{Config, DocServer, ForwardingHeader, LoggedHeader, Logger, MetricsConfig, ReloadTrigger};
-pub use middleware::access_log::{API_LEVEL, is_secret_header};
+pub use middleware::access_log::is_secret_header;
+pub use middleware::common_headers::API_LEVEL;
 pub use pages::openapi::document;
 pub use server::metrics_endpoint::{MetricsFormat, metrics};
 pub use server::request_metrics::{Answers, RequestMetrics, Times};
@@ -132,8 +133,9 @@ fn assemble(routes: OpenApiRouter<Api>, state: AppState, kept: Option<Kept>) -> 
     let system_cache = SystemCache::default();
     let inner = Inner { gate, config: state.config, root_path: root_path.clone(), routes, query_names, field_names, system_cache };
     let api = Api(Arc::new(inner));
-    let access_log = Arc::new(middleware::access_log::AccessLog::new(state.logger, proxies, kept.request_metrics()));
-    // Layers are read from the bottom: `access_log` sees the request first and the answer last.
+    let context = Arc::new(middleware::request_context::ContextLayer::new(proxies, kept.request_metrics()));
+    let access_log = Arc::new(middleware::access_log::AccessLog::new(state.logger));
+    // Layers are read from the bottom: `request_context` sees the request first and the answer last.
     let router = router
         .merge(pages)
         .fallback(middleware::normalise::not_found)
@@ -144,7 +146,10 @@ fn assemble(routes: OpenApiRouter<Api>, state: AppState, kept: Option<Kept>) -> 
         .layer(map_request(middleware::normalise::restore_options))
         .layer(option_layer(cors))
         .layer(map_request(middleware::normalise::set_options_aside))
+        .layer(from_fn(middleware::well_formed::well_formed))
+        .layer(from_fn(middleware::problem_body::problem_body))
         .layer(from_fn_with_state(access_log, middleware::access_log::access_log))
+        .layer(from_fn_with_state(context, middleware::request_context::request_context))
         .with_state(api);
     let normalised = MapRequest::new(router, move |request| middleware::normalise::normalise(&root_path, request));
     (Router::new().fallback_service(normalised), document, kept)
@@ -273,9 +278,9 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(
             [
-                middleware::access_log::TIMESTAMP,
-                middleware::access_log::APP_VERSION,
-                middleware::access_log::AUTH_USERNAME,
+                middleware::common_headers::TIMESTAMP,
+                middleware::common_headers::APP_VERSION,
+                middleware::common_headers::AUTH_USERNAME,
                 problem::context::REQUEST_ID,
                 problem::context::CORRELATION_ID,
                 header::ACCEPT_RANGES,

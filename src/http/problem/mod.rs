@@ -1,8 +1,8 @@
 //! Errors on the wire: the only place with status codes for errors.
 //!
 //! The body is a problem document (RFC 9457) that also carries the members that clients of FirecREST read. A [`Problem`] is
-//! turned into a response in two steps: here its status and headers are set, and the outermost layer (`access_log`) writes the
-//! body, since only there the caller and the path are known. To add a kind of failure: a variant of [`Kind`] and an arm in
+//! turned into a response in two steps: here its status and headers are set, and a layer (`middleware/problem_body.rs`) writes the
+//! body and `Retry-After`, since only there the caller, the path and the method are known. To add a kind of failure: a variant of [`Kind`] and an arm in
 //! [`answer`].
 
 mod alternatives;
@@ -194,8 +194,13 @@ impl Problem {
     }
 
     /// Whether the same request may be sent again, where `safe` says whether its method changes nothing.
-    pub(crate) fn is_retryable(&self, safe: bool) -> bool {
+    fn is_retryable(&self, safe: bool) -> bool {
         self.0.answer.retryable && self.effect(safe) != Some(true)
+    }
+
+    /// After how many seconds the same request may be sent again, for `Retry-After`.
+    pub(crate) fn retry_after(&self, safe: bool) -> Option<u32> {
+        self.0.answer.retry_after.filter(|_| self.is_retryable(safe))
     }
 
     /// Writes the body: `instance` is the path of the request, `safe` whether its method changes nothing.
@@ -331,9 +336,6 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        if let Some(seconds) = self.0.answer.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
         if let Some(challenge) = self.0.challenge.as_deref().and_then(|challenge| HeaderValue::from_str(challenge).ok()) {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
