@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::build::{BuildError, slurm_rest};
 use super::site::{Member, Site};
@@ -14,6 +15,7 @@ use crate::cluster::{Files, WithoutHealthCheck};
 use crate::config::Config;
 use crate::domain::{Principal, RemotePath, bytes_to_text};
 use crate::error::ErrorChain;
+use crate::lifecycle::Lifecycle;
 use crate::rest;
 use crate::scheduler::{self, ConnectionMode, Scheduler as _, SchedulerType};
 use crate::ssh::{CommandLine, Environment, Exec, Limits};
@@ -44,6 +46,8 @@ pub struct Step {
 pub async fn try_connections(config: Config, mut show: impl FnMut(Step)) -> Result<(), BuildError> {
     let client = rest::Client::new()?;
     let site = Site::build(config, client.clone(), None)?;
+    let (background, done) = (Lifecycle::new(), CancellationToken::new());
+    site.members.iter().for_each(|member| member.keep_connections(&background, &done));
     let keys = async { site.authenticator.read_keys().await.map(|count| format!("{count} usable")) };
     let advice = "auth.authentication.public_certs must be the provider's JWKS endpoint, and reachable from here";
     let keys_read = step(&mut show, ("site", "signing keys"), advice, keys).await.is_some();
@@ -82,6 +86,7 @@ pub async fn try_connections(config: Config, mut show: impl FnMut(Step)) -> Resu
             not_tried(&mut show, &name, "SSH login, scheduler and files");
         }
     }
+    done.cancel();
     site.close().await;
     Ok(())
 }

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use futures::future::join_all;
 use tokio::sync::watch;
-use tokio_util::sync::DropGuard;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::build::{self, BuildError, Provider};
 use crate::authn::{self, Authenticator, KeyedAuthenticator, ServiceAccountTokens};
@@ -50,6 +51,16 @@ pub(super) struct Member {
     pub(super) lanes: Option<Arc<Lanes>>,
     findings: watch::Sender<ClusterHealth>,
     pub(super) account: Arc<ServiceAccountTokens>,
+}
+
+impl Member {
+    /// Keeps its connections in order until they are closed or everything that uses them is drained.
+    pub(super) fn keep_connections(&self, background: &Lifecycle, drained: &CancellationToken) {
+        if let Some(lanes) = self.lanes.clone() {
+            let drained = drained.clone();
+            background.spawn_restarting(format!("connections to {}", lanes.system()), move || lanes.upkeep(drained.clone()));
+        }
+    }
 }
 
 impl Site {
@@ -148,8 +159,15 @@ impl Site {
 
     /// Closes all connections to the clusters, when what was written and not finished is removed from them.
     pub(super) async fn close(&self) {
-        futures::future::join_all(self.members.iter().map(|member| member.cluster.settle())).await;
-        futures::future::join_all(self.members.iter().filter_map(|member| member.lanes.as_ref()).map(|lanes| lanes.close())).await;
+        let lanes = || self.members.iter().filter_map(|member| member.lanes.as_ref());
+        let stop = CancellationToken::new();
+        let upkeep = join_all(lanes().map(|lanes| lanes.upkeep(stop.clone())));
+        let close = async {
+            join_all(self.members.iter().map(|member| member.cluster.settle())).await;
+            stop.cancel();
+            join_all(lanes().map(|lanes| lanes.close())).await;
+        };
+        tokio::join!(upkeep, close);
     }
 
     /// Asks the authorization service whether it is what the configuration says, and logs what is wrong.
@@ -217,14 +235,17 @@ pub(super) struct Running {
     pub(super) site: Arc<Site>,
     keys: DropGuard,
     checkers: Vec<(Member, DropGuard)>,
+    /// Cancelled when no request uses a connection any more.
+    drained: CancellationToken,
 }
 
 impl Running {
-    /// Starts everything.
-    pub(super) fn start(site: &Arc<Site>, background: &Lifecycle) -> Self {
+    /// Starts everything. `drained` is cancelled when no request uses a connection any more.
+    pub(super) fn start(site: &Arc<Site>, background: &Lifecycle, drained: CancellationToken) -> Self {
+        site.members.iter().for_each(|member| member.keep_connections(background, &drained));
         background.spawn("authorization", site.probe_authorization());
         let checkers = site.members.iter().map(|member| (member.clone(), check(member, background))).collect();
-        Self { site: Arc::clone(site), keys: read_keys(site, background), checkers }
+        Self { site: Arc::clone(site), keys: read_keys(site, background), checkers, drained }
     }
 
     /// Goes over to another site: what both have goes on undisturbed. Answers with the members that are no longer wanted.
@@ -244,8 +265,10 @@ impl Running {
             let kept = before.iter().position(is_same).map(|place| before.swap_remove(place));
             self.checkers.push(kept.unwrap_or_else(|| (member.clone(), check(member, background))));
         }
-        let is_kept = |member: &Member| next.members.iter().any(|other| Arc::ptr_eq(&other.cluster, &member.cluster));
-        previous.members.iter().filter(|member| !is_kept(member)).cloned().collect()
+        let is_of = |site: &Site, member: &Member| site.members.iter().any(|other| Arc::ptr_eq(&other.cluster, &member.cluster));
+        let new = next.members.iter().filter(|member| !is_of(&previous, member));
+        new.for_each(|member| member.keep_connections(background, &self.drained));
+        previous.members.iter().filter(|member| !is_of(next, member)).cloned().collect()
     }
 }
 

@@ -22,7 +22,7 @@ use crate::ssh::connect::target::Target;
 use crate::ssh::lease::permit::ChannelPermit;
 use crate::ssh::lease::placement::Use;
 use crate::ssh::pool::lane::{Lane, Queueing, ShellOrPermit};
-use crate::ssh::pool::registry::LaneRegistry;
+use crate::ssh::pool::registry::{LaneRegistry, upkeep};
 use crate::ssh::program::Program;
 use crate::ssh::server_words::closes_account;
 use crate::ssh::stats::{Stats, add};
@@ -37,7 +37,7 @@ const PLAIN_ONLY: &str = "this account runs single plain commands only, and no /
 
 /// All connections to one cluster, by user and class of traffic.
 ///
-/// Dropping it closes the connections; [`Lanes::close`] does so politely. Its methods must be called within a tokio runtime.
+/// Somebody has to run [`Lanes::upkeep`]. Dropping it closes the connections; [`Lanes::close`] does so politely. Its methods must be called within a tokio runtime.
 pub struct Lanes {
     registry: Arc<LaneRegistry>,
     credentials: Arc<dyn CredentialProvider>,
@@ -60,6 +60,15 @@ impl Lanes {
     /// What the lanes have done until now.
     pub fn stats(&self) -> Stats {
         self.target().counters.snapshot()
+    }
+
+    /// Keeps the connections in order until the lanes are closed or dropped, or `stop` is cancelled: closes those that are idle for too long
+    /// or do not answer, and makes room under the cap on connections. Without it, whoever waits for room waits in vain.
+    pub fn upkeep(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
+        let work = upkeep(Arc::downgrade(&self.registry), Arc::clone(&self.registry.admission));
+        async move {
+            stop.run_until_cancelled(work).await;
+        }
     }
 
     /// Gives no more channels, and closes every connection. What still runs on one breaks, so requests are drained before.
