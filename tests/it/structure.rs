@@ -21,7 +21,7 @@ const ROWS: &[&[&str]] = &[
     &["health"],
     &["authn", "authz"],
     &["cluster"],
-    &["scheduler", "filesystem", "transfer", "session"],
+    &["scheduler", "filesystem", "transfer"],
     &["ssh"],
     &["credentials"],
     &["lifecycle", "rest", "store"],
@@ -34,7 +34,9 @@ const HOMES: &[(&str, &str)] = &[
     ("utoipa", "http"),
     ("utoipa_axum", "http"),
     ("utoipa_swagger_ui", "http"),
+    ("tower", "http"),
     ("tower_http", "http"),
+    ("secrecy", "domain"),
     ("strsim", "domain"),
     ("httpdate", "http"),
     ("hyper", "http"),
@@ -55,6 +57,33 @@ const HOMES: &[(&str, &str)] = &[
     ("clap", "commands"),
     ("tracing_subscriber", "telemetry"),
     ("prometheus_client", "telemetry"),
+];
+
+/// Crates that several modules know, each of which uses them behind its own interface; may only shrink.
+const SHARED: &[(&str, &[&str])] = &[
+    ("aws_lc_rs", &["authn", "authz", "config", "demo", "filesystem", "http", "service", "ssh", "store"]),
+    ("base64", &["authn", "demo", "http", "rest", "service", "ssh", "transfer"]),
+    ("moka", &["authn", "authz", "credentials", "filesystem", "rest", "scheduler"]),
+    ("percent_encoding", &["demo", "http", "rest", "transfer"]),
+    ("rustix", &["demo", "lifecycle", "telemetry"]),
+    ("serde_path_to_error", &["config", "http"]),
+    ("uuid", &["demo", "filesystem", "http", "scheduler", "service", "ssh", "transfer"]),
+];
+
+/// Crates that are as good as a part of the language: every module may know them.
+const COMMON: &[&str] = &[
+    "async_trait",
+    "bytes",
+    "futures",
+    "jiff",
+    "parking_lot",
+    "schemars",
+    "serde",
+    "serde_json",
+    "thiserror",
+    "tokio",
+    "tokio_util",
+    "tracing",
 ];
 
 /// Parts of a crate that one file or folder outside its home may know.
@@ -118,9 +147,10 @@ struct Source {
     code: String,
 }
 
+/// The files of `src/`, without those that belong to tests alone.
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
+    let (mut files, mut tests) = (Vec::new(), Vec::new());
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
@@ -132,13 +162,21 @@ fn sources() -> Vec<Source> {
                 let parts: Vec<String> = relative.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect();
                 let depth = parts.len() - usize::from(parts.last().is_some_and(|last| last == "mod"));
                 let text = fs::read_to_string(&path).unwrap();
+                tests.extend(test_modules(&text).map(|name| relative.with_file_name(name)));
                 let code = without_test_modules(&text).unwrap_or_else(|line| panic!("{}: no end of {line:?}", relative.display()));
                 files.push(Source { path: relative.to_owned(), module: parts[0].clone(), depth, code });
             }
         }
     }
+    files.retain(|file| !tests.iter().any(|test| file.path == test.with_extension("rs") || file.path.starts_with(test)));
     assert!(files.len() > 10, "the sources were not found");
     files
+}
+
+/// The modules that are declared for tests only and lie in files of their own.
+fn test_modules(text: &str) -> impl Iterator<Item = &str> {
+    let lines = text.lines().zip(text.lines().skip(1)).filter(|(attribute, _)| *attribute == "#[cfg(test)]");
+    lines.filter_map(|(_, declaration)| declaration.strip_prefix("mod ")?.strip_suffix(';'))
 }
 
 /// The code without its test modules, in the layout that rustfmt gives; what stands behind one stays.
@@ -216,6 +254,12 @@ fn code_behind_a_test_module_counts_as_code() {
 }
 
 #[test]
+fn modules_for_tests_are_found_where_they_are_declared() {
+    let text = "mod a;\n#[cfg(test)]\nmod golden;\n#[cfg(test)]\npub(crate) mod tests;\n#[cfg(test)]\nmod b {\n}\n";
+    assert_eq!(test_modules(text).collect::<Vec<_>>(), ["golden"]);
+}
+
+#[test]
 fn every_module_has_a_place_in_the_table() {
     for source in sources() {
         assert!(source.module == "lib" || row(&source.module).is_some(), "{} has no row in ROWS", source.path.display());
@@ -240,24 +284,53 @@ fn imports_go_one_way() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// The lines that name a crate, from its name on.
+fn lines_naming<'a>(code: &'a str, name: &str) -> Vec<&'a str> {
+    let lines = code.lines().map(str::trim_start).filter(|line| !line.starts_with("//"));
+    let named = |line: &'a str| {
+        let places = line.match_indices(&format!("{name}::")).map(|(at, _)| at).collect::<Vec<_>>();
+        let is_whole = move |at: &usize| !line[..*at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':');
+        places.into_iter().filter(is_whole).map(move |at| &line[at..])
+    };
+    lines.flat_map(named).collect()
+}
+
 #[test]
-fn every_foreign_crate_has_one_home() {
+fn a_foreign_crate_is_known_in_its_home_alone() {
     let mut wrong = Vec::new();
     for source in sources() {
-        for (name, home) in HOMES {
-            let path = source.path.to_string_lossy();
-            let invited = |text: &str| GUESTS.iter().any(|(part, guest)| path.starts_with(guest) && text.starts_with(part));
-            let named = source.code.lines().map(str::trim_start).filter(|line| !line.starts_with("//")).any(|line| {
-                line.match_indices(&format!("{name}::")).any(|(at, _)| {
-                    !line[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':') && !invited(&line[at..])
-                })
-            });
-            if named && source.module != *home {
+        let path = source.path.to_string_lossy();
+        for (name, home) in HOMES.iter().filter(|(_, home)| *home != source.module) {
+            let is_invited = |text: &&str| GUESTS.iter().any(|(part, guest)| path.starts_with(guest) && text.starts_with(part));
+            if !lines_naming(&source.code, name).iter().all(is_invited) {
                 wrong.push(format!("{path} knows {name}, whose home is {home}"));
             }
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_shared_crate_is_known_in_its_modules_alone() {
+    let sources = sources();
+    for (name, modules) in SHARED {
+        let knowing = sources.iter().filter(|source| !lines_naming(&source.code, name).is_empty());
+        let knowing: BTreeSet<&str> = knowing.map(|source| source.module.as_str()).collect();
+        assert_eq!(knowing.into_iter().collect::<Vec<_>>(), *modules, "the modules that know {name}");
+    }
+}
+
+#[test]
+fn every_dependency_is_in_one_of_the_lists() {
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let dependencies = manifest.split_once("\n[dependencies]\n").unwrap().1.split("\n[").next().unwrap();
+    let names = dependencies.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name.replace('-', "_"));
+    let listed = HOMES.iter().map(|(name, _)| *name).chain(SHARED.iter().map(|(name, _)| *name)).chain(COMMON.iter().copied());
+    let mut listed: Vec<&str> = listed.collect();
+    listed.sort_unstable();
+    let mut names: Vec<String> = names.collect();
+    names.sort_unstable();
+    assert_eq!(listed, names);
 }
 
 #[test]

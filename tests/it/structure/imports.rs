@@ -17,8 +17,6 @@ pub struct Crate {
 }
 
 struct Imports {
-    /// The modules that it declares.
-    children: BTreeSet<String>,
     /// The names that `use` declares, each with the path that it stands for.
     names: BTreeMap<String, Vec<String>>,
     /// Every path that may name another module, those of `names` among them.
@@ -34,17 +32,17 @@ impl Crate {
             let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| [line, "\n"]).collect();
             let declared: Vec<(String, Vec<String>)> = declarations(&code).collect();
             let paths = inline_paths(&code).chain(declared.iter().map(|(_, path)| path.clone())).collect();
-            (module, Imports { children: children(&code), names: declared.into_iter().collect(), paths })
+            (module, Imports { names: declared.into_iter().collect(), paths })
         };
         Self { modules: files.into_iter().map(module).collect() }
     }
 
     /// What the files and folders that lie beside each other import of each other, by their folder. What is in a folder counts for the folder.
     ///
-    /// A folder's `mod.rs` gathers what lies in the folder, so that it is not counted beside it. Test modules are left out.
+    /// A folder's `mod.rs` gathers what lies in the folder, so that it is not counted beside it.
     pub fn imports_by_folder(&self) -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
         let mut folders: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
-        for (module, imports) in self.modules.iter().filter(|(module, _)| self.is_declared(module)) {
+        for (module, imports) in &self.modules {
             for target in imports.paths.iter().filter_map(|path| self.resolve(module, path, MAX_REEXPORTS)) {
                 let common = module.iter().zip(&target).take_while(|(own, other)| own == other).count();
                 if common > 0 && common < module.len().min(target.len()) {
@@ -55,12 +53,6 @@ impl Crate {
             }
         }
         folders
-    }
-
-    /// Whether the module is one of the code: those that are declared for tests only were taken out of their parents.
-    fn is_declared(&self, module: &[String]) -> bool {
-        let Some((name, parent)) = module.split_last().filter(|(_, parent)| !parent.is_empty()) else { return true };
-        self.is_declared(parent) && self.modules.get(parent).is_some_and(|parent| parent.children.contains(name))
     }
 
     /// The module that has what the path means in this module; `None` for a foreign crate.
@@ -97,12 +89,6 @@ fn child(module: &[String], name: &str) -> Module {
     let mut child = module.to_vec();
     child.push(name.to_owned());
     child
-}
-
-/// The modules that lie in files of their own.
-fn children(code: &str) -> BTreeSet<String> {
-    let declared = code.lines().filter_map(|line| line.trim().strip_suffix(';')?.split_once("mod "));
-    declared.filter(|(before, _)| before.is_empty() || before.starts_with("pub")).map(|(_, name)| name.to_owned()).collect()
 }
 
 /// The names of all `use` declarations with their paths.
@@ -187,13 +173,12 @@ fn imports_in_braces_are_found_and_followed_to_where_the_name_is_declared() {
 }
 
 #[test]
-fn folders_are_compared_at_every_depth_and_test_modules_are_not() {
+fn folders_are_compared_at_every_depth() {
     let found = imports(&[
         ("a/mod.rs", "mod b;\nmod c;\n"),
         ("a/b/mod.rs", "mod x;\nmod y;\nuse super::c::C;\n"),
         ("a/b/x.rs", "use super::y::Y;\n"),
         ("a/b/y.rs", ""),
-        ("a/b/golden.rs", "use super::x::X;\n"),
         ("a/c/mod.rs", "mod z;\npub use z::C;\n"),
         ("a/c/z.rs", "use crate::a::b::y::Y;\n"),
     ]);
