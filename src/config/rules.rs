@@ -448,7 +448,7 @@ fn transfer_jobs(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) 
 
 fn object_store(walk: &mut Interpreter, path: &str, config: &transfer::S3) {
     // The least that S3 takes for a part but the last, and the longest that it lets a URL hold.
-    const LEAST_PART: u64 = 5 * 1024 * 1024;
+    const MIN_PART: u64 = 5 * 1024 * 1024;
     const MAX_TTL: u64 = 7 * 24 * 60 * 60;
     let key = |name: &str| format!("{path}.{name}");
     url(walk, &key("public_url"), &config.public_url);
@@ -462,8 +462,8 @@ fn object_store(walk: &mut Interpreter, path: &str, config: &transfer::S3) {
     }
     let part = config.multipart.max_part_size;
     at_least_one(walk, &key("multipart.max_part_size"), part);
-    if (1..LEAST_PART).contains(&part) {
-        walk.warning(&key("multipart.max_part_size"), format!("is less than {LEAST_PART} bytes: most stores refuse such parts"));
+    if (1..MIN_PART).contains(&part) {
+        walk.warning(&key("multipart.max_part_size"), format!("is less than {MIN_PART} bytes: most stores refuse such parts"));
     }
     at_least_one(walk, &key("multipart.parallel_runs"), config.multipart.parallel_runs.into());
     at_least_one(walk, &key("bucket_lifecycle_configuration.days"), config.bucket_lifecycle_configuration.days.into());

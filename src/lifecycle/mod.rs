@@ -150,11 +150,11 @@ impl Lifecycle {
     pub fn notify_on_hangup(&self) -> std::io::Result<Arc<Notify>> {
         let mut hangup = signal(SignalKind::hangup())?;
         let notify = Arc::new(Notify::new());
-        let told = Arc::clone(&notify);
+        let hangups = Arc::clone(&notify);
         // Not tracked: it ends with the process.
         tokio::spawn(async move {
             while hangup.recv().await.is_some() {
-                told.notify_one();
+                hangups.notify_one();
             }
         });
         Ok(notify)
@@ -201,7 +201,7 @@ pub fn allow_many_files() {
     if allowed.current != allowed.maximum
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: allowed.maximum, maximum: allowed.maximum })
     {
-        tracing::warn!(%error, most = allowed.current, "the number of open files stays limited");
+        tracing::warn!(%error, limit = allowed.current, "the number of open files stays limited");
     }
 }
 

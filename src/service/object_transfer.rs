@@ -37,7 +37,7 @@ pub struct ObjectTransferRequest<'a> {
 
 /// An upload that the store and a job wait for.
 #[derive(Debug)]
-pub struct StagedUpload {
+pub struct ObjectUpload {
     /// The job that takes the file from the store.
     pub job: TransferJob,
     /// Where each part is sent to, in order.
@@ -50,7 +50,7 @@ pub struct StagedUpload {
 
 /// A download that a job brings to the store.
 #[derive(Debug)]
-pub struct StagedDownload {
+pub struct ObjectDownload {
     /// The job that brings the file.
     pub job: TransferJob,
     /// Where the file is once the job is done.
@@ -70,7 +70,7 @@ pub fn unsupported(cluster: &Cluster) -> Option<&'static str> {
 ///
 /// # Errors
 /// When the system has no such transfers, the request breaks a rule, the store does not begin, or the scheduler does not take the job.
-pub async fn upload(access: &Access, request: ObjectTransferRequest<'_>, size: Option<u64>) -> Result<StagedUpload, ServiceError> {
+pub async fn upload(access: &Access, request: ObjectTransferRequest<'_>, size: Option<u64>) -> Result<ObjectUpload, ServiceError> {
     let (store, _) = store(access, request.method)?;
     let target = access.path(request.path).await?;
     if access.cluster().holds_file_system(&target) {
@@ -92,7 +92,7 @@ pub async fn upload(access: &Access, request: ObjectTransferRequest<'_>, size: O
         Ok((job_context.submit(access, &job, change).await?, urls))
     };
     let (job, (parts_urls, complete)) = abort_on_error(store, &upload, submitted.await).await?;
-    Ok(StagedUpload { job, parts: parts_urls, complete, part_size: parts.part_size })
+    Ok(ObjectUpload { job, parts: parts_urls, complete, part_size: parts.part_size })
 }
 
 /// Submits the job that brings a file to the store, from where the caller then reads it.
@@ -100,7 +100,7 @@ pub async fn upload(access: &Access, request: ObjectTransferRequest<'_>, size: O
 /// # Errors
 /// When the system has no such transfers, the request breaks a rule, there is no such regular file, the store does not begin, or the
 /// scheduler does not take the job.
-pub async fn download(access: &Access, request: ObjectTransferRequest<'_>) -> Result<StagedDownload, ServiceError> {
+pub async fn download(access: &Access, request: ObjectTransferRequest<'_>) -> Result<ObjectDownload, ServiceError> {
     let (store, config) = store(access, request.method)?;
     let source = access.path(request.path).await?;
     let job_context = JobContext::of(access, request.account)?;
@@ -120,7 +120,7 @@ pub async fn download(access: &Access, request: ObjectTransferRequest<'_>) -> Re
         Ok((job_context.submit(access, &job, change).await?, url))
     };
     let (job, url) = abort_on_error(store, &upload, submitted.await).await?;
-    Ok(StagedDownload { job, url })
+    Ok(ObjectDownload { job, url })
 }
 
 /// The object store of the system, where that is the way that is asked for.

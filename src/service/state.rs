@@ -18,7 +18,7 @@ use crate::domain::SystemName;
 /// What outlives a request. Clones share it.
 #[derive(Clone, Default)]
 pub struct State {
-    /// Whose turn it is at resumable uploads.
+    /// Who works on which resumable upload.
     pub(super) uploads: Arc<UploadLocks>,
     /// What each user has under way.
     pub(super) limits: Limits,

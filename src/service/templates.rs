@@ -103,10 +103,10 @@ fn variables(template: &JobTemplate, mut values: BTreeMap<String, ParameterValue
 fn text(parameter: &TemplateParameter, value: ParameterValue) -> Result<String, String> {
     match (parameter.kind, value) {
         (ParameterType::Integer, ParameterValue::Integer(number)) => {
-            let (least, most) = (parameter.minimum.unwrap_or(i64::MIN), parameter.maximum.unwrap_or(i64::MAX));
-            match (least..=most).contains(&number) {
+            let (min, max) = (parameter.minimum.unwrap_or(i64::MIN), parameter.maximum.unwrap_or(i64::MAX));
+            match (min..=max).contains(&number) {
                 true => Ok(number.to_string()),
-                false => Err(format!("it must be from {least} to {most}")),
+                false => Err(format!("it must be from {min} to {max}")),
             }
         }
         (ParameterType::Boolean, ParameterValue::Boolean(flag)) => Ok(flag.to_string()),
@@ -160,7 +160,7 @@ pub fn mistakes(template: &JobTemplate) -> Vec<(String, String)> {
         if !(1..=MAX_LENGTH).contains(&parameter.max_length) {
             add(place(".max_length"), "must be from 1 to 16384");
         }
-        if parameter.minimum.zip(parameter.maximum).is_some_and(|(least, most)| least > most) {
+        if parameter.minimum.zip(parameter.maximum).is_some_and(|(min, max)| min > max) {
             add(place(".maximum"), "must not be below the minimum");
         }
         if let Some(error) = parameter.pattern.as_deref().map(whole).and_then(Result::err) {

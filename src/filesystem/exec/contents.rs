@@ -100,9 +100,9 @@ impl Contents for CommandFiles {
         let mut stream = self.transport.stream(principal, &scripts::extend(part, offset)).await?;
         // The command is to end by itself whatever becomes of the content, so that it is known how much it has written.
         let failure = Arc::new(Mutex::new(None));
-        let told = Arc::clone(&failure);
+        let reported = Arc::clone(&failure);
         let content = content.scan((), move |(), piece| {
-            let piece = piece.map_err(|error| *told.lock() = Some(error));
+            let piece = piece.map_err(|error| *reported.lock() = Some(error));
             futures::future::ready(piece.ok().map(Ok))
         });
         let fed = scripts::feed(&mut stream, content.boxed(), Some(length.saturating_sub(offset)), self.settings.stall).await;
@@ -115,8 +115,8 @@ impl Contents for CommandFiles {
                 if let Some(size) = answer.strip_prefix("ends at ").and_then(|size| size.parse().ok()) {
                     return Err(FilesystemError::Offset(size));
                 }
-                let told = answer.lines().find_map(|line| line_error(line, &[part]));
-                Err(told.unwrap_or_else(|| scripts::not_written(part, sent, answer)))
+                let error = answer.lines().find_map(|line| line_error(line, &[part]));
+                Err(error.unwrap_or_else(|| scripts::not_written(part, sent, answer)))
             }
         };
         if all_or_nothing {
@@ -168,8 +168,8 @@ impl Contents for CommandFiles {
         self.sweep(principal, target);
         let (_, answer) = fed?;
         let Some(warnings) = answer.strip_suffix(streamed::DONE) else {
-            let told = answer.lines().find_map(|line| line_error(line, &[target]));
-            return Err(told.unwrap_or_else(|| FilesystemError::Invalid(format!("{target}: it could not be unpacked: {answer}"))));
+            let error = answer.lines().find_map(|line| line_error(line, &[target]));
+            return Err(error.unwrap_or_else(|| FilesystemError::Invalid(format!("{target}: it could not be unpacked: {answer}"))));
         };
         if !warnings.trim().is_empty() {
             tracing::debug!(%warnings, "an archive was unpacked with warnings");
@@ -214,8 +214,8 @@ impl CommandFiles {
         let (sent, answer) = scripts::feed(&mut stream, content, options.cap, self.settings.stall).await?;
         drop(stream);
         if answer != sent.to_string() {
-            let told = answer.lines().find_map(|line| line_error(line, &[target]));
-            return Err(told.unwrap_or_else(|| scripts::not_written(target, sent, answer)));
+            let error = answer.lines().find_map(|line| line_error(line, &[target]));
+            return Err(error.unwrap_or_else(|| scripts::not_written(target, sent, answer)));
         }
         self.place(principal, &beside, target, sent, options.expected).await?;
         temporary.placed();

@@ -14,7 +14,7 @@ use crate::http::problem::invalid::{InvalidInput, Place, WrongField};
 pub(crate) const MAX_SHOWN: usize = 64;
 
 /// The most unknown names that one answer tells of.
-const MAX_TOLD: usize = 16;
+const MAX_UNKNOWN: usize = 16;
 
 /// Names that clients of FirecREST send to operations that have no use for them: pyfirecrest asks for one job as it asks for a list.
 const SENT_IN_VAIN: [(&str, &[&str]); 1] = [("/compute/{system_name}/jobs/{job_id}", &["allusers", "account", "name", "time_window"])];
@@ -45,7 +45,7 @@ impl QueryNames {
         let Some(names) = names else { return Ok(()) };
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let in_vain = |name: &str| SENT_IN_VAIN.iter().any(|(to, sent)| *to == route && sent.contains(&name));
-        let others = written.filter(|name| !names.contains(name) && !in_vain(name)).take(MAX_TOLD);
+        let others = written.filter(|name| !names.contains(name) && !in_vain(name)).take(MAX_UNKNOWN);
         let unknown: Vec<_> = others.map(|name| unknown(Place::Query, name, name, &names)).collect();
         if unknown.is_empty() { Ok(()) } else { Err(InvalidInput(unknown)) }
     }

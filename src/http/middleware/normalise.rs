@@ -38,8 +38,8 @@ pub(crate) fn normalise(root_path: &str, mut request: Request) -> Request {
 fn overridden(method: &Method, path: &str, headers: &HeaderMap) -> Option<Method> {
     let segments: Vec<&str> = path.split('/').collect();
     let is_upload = segments.len() > 4 && segments[1].eq_ignore_ascii_case("filesystem") && segments[3].eq_ignore_ascii_case("uploads");
-    let told = headers.get("x-http-method-override").filter(|_| is_upload && *method == Method::POST)?.as_bytes();
-    [Method::PATCH, Method::DELETE, Method::HEAD].into_iter().find(|known| known.as_str().as_bytes().eq_ignore_ascii_case(told))
+    let name = headers.get("x-http-method-override").filter(|_| is_upload && *method == Method::POST)?.as_bytes();
+    [Method::PATCH, Method::DELETE, Method::HEAD].into_iter().find(|known| known.as_str().as_bytes().eq_ignore_ascii_case(name))
 }
 
 /// No route has this path. Where one has it with, or without, a slash at its end, the client is sent there.

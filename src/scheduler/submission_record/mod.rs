@@ -184,8 +184,8 @@ pub(super) async fn submit_once(submission: &impl RecordedSubmission) -> Result<
         match submission.attempt(after).await? {
             Attempt::Submitted(id) => return Ok(Submitted { id, repeated: false }),
             Attempt::Recorded(text) => {
-                let unread = || SchedulerError::Unanswered(format!("the record of the submission holds no job id: {text:?}"));
-                return submission.printed(&text).map(|id| Submitted { id, repeated: true }).ok_or_else(unread);
+                let unreadable = || SchedulerError::Unanswered(format!("the record of the submission holds no job id: {text:?}"));
+                return submission.printed(&text).map(|id| Submitted { id, repeated: true }).ok_or_else(unreadable);
             }
             Attempt::OtherRequest => return Err(SchedulerError::KeyReused),
             Attempt::Running => return Err(SchedulerError::UnderWay(RETRY_AFTER)),

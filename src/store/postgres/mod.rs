@@ -241,7 +241,7 @@ impl Store for Postgres {
         let sweeping = async {
             loop {
                 // A failure was counted and logged; it is tried again.
-                let _told = self.sweep().await;
+                let _outcome = self.sweep().await;
                 tokio::time::sleep(SWEEP_INTERVAL).await;
             }
         };

@@ -177,7 +177,7 @@ impl Store for Sqlite {
         let sweeping = async {
             loop {
                 // A failure was counted and logged; it is tried again.
-                let _told = self.sweep().await;
+                let _outcome = self.sweep().await;
                 tokio::time::sleep(SWEEP_INTERVAL).await;
             }
         };

@@ -99,14 +99,14 @@ pub(crate) async fn store(
     let path = &query.0.path;
     let expected = expected(&access, path, &conditions).await?;
     let mut body = body.into_data_stream();
-    let (told, outcome) = forward_body(&mut body, pause(&api.config), async |content| {
-        let (content, told) = digests.check(content);
-        (told, contents::store(&access, path, content, expected, length(&headers)).await)
+    let (digest_result, outcome) = forward_body(&mut body, pause(&api.config), async |content| {
+        let (content, digest_result) = digests.check(content);
+        (digest_result, contents::store(&access, path, content, expected, length(&headers)).await)
     })
     .await;
     let placed = outcome?;
     let mut headers = HeaderMap::new();
-    told.write(&mut headers);
+    digest_result.write(&mut headers);
     let status = if placed == Placed::Created { StatusCode::CREATED } else { StatusCode::NO_CONTENT };
     Ok((status, headers).into_response())
 }

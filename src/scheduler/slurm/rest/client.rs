@@ -329,7 +329,7 @@ impl Scheduler for SlurmRest {
         };
         let make = |offer: Offer| Ok(Call::slurm(offer.slurm, &["job", &sent_as]).delete());
         let Answered { version, success, answer } = self.endpoint.call::<IgnoredAny>(principal, make).await?;
-        let told = answer.tells_of_each_job();
+        let is_itemised = answer.tells_of_each_job();
         let faults = answer.faults();
         if was_over(&faults) {
             return Ok(().into());
@@ -344,7 +344,7 @@ impl Scheduler for SlurmRest {
         if !success {
             return Err(explain(&[]));
         }
-        if !told && version.hides_refusals() {
+        if !is_itemised && version.hides_refusals() {
             self.verify_cancelled(principal, id).await?;
         }
         Ok(().into())
