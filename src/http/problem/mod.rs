@@ -254,12 +254,12 @@ impl Problem {
         Self(Box::new(content))
     }
 
-    fn invalid(message: String, names: &[&str], invalid: Invalid) -> Self {
+    fn invalid(message: String, names: &str, invalid: Invalid) -> Self {
         let mut problem = Self::new(Kind::Invalid, message);
         problem.0.error_type = ErrorType::Validation;
         problem.0.invalid = Some(invalid);
         // The messages may quote what the client sent; the log gets the names alone.
-        problem.0.log = format!("validation failed: {}", names.join(", "));
+        problem.0.log = format!("validation failed: {names}");
         problem
     }
 
@@ -321,14 +321,16 @@ impl From<ServiceError> for Problem {
 impl From<InvalidRequest> for Problem {
     fn from(error: InvalidRequest) -> Self {
         let names: Vec<&str> = error.fields().iter().map(|field| &*field.name).collect();
-        Self::invalid(error.to_string(), &names, Invalid::Request(error.clone()))
+        let names = names.join(", ");
+        Self::invalid(error.to_string(), &names, Invalid::Request(error))
     }
 }
 
 impl From<InvalidInput> for Problem {
     fn from(error: InvalidInput) -> Self {
         let names: Vec<&str> = error.0.iter().map(|field| &*field.name).collect();
-        Self::invalid(error.to_string(), &names, Invalid::Input(error.clone()))
+        let names = names.join(", ");
+        Self::invalid(error.to_string(), &names, Invalid::Input(error))
     }
 }
 
