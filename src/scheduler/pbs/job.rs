@@ -258,6 +258,15 @@ mod tests {
     }
 
     #[test]
+    fn a_job_that_ended_while_it_waited_has_no_start() {
+        for name in ["deleted-queued", "deleted-held", "dependency-failed"] {
+            let found = job(&recorded_jobs(&format!("openpbs-23.06.06/{name}.qstat"))[0], Config::default()).unwrap();
+            assert_eq!((found.job.status.state.as_str(), found.job.times.start), ("CANCELLED", None), "{name}");
+            assert!(found.job.times.end.is_some(), "{name}");
+        }
+    }
+
+    #[test]
     fn the_limit_of_a_job_that_runs_is_no_end() {
         let output = "Job Id: 7.srv\n    job_state = R\n    stime = Sat Nov 21 08:12:34 2026\n    Resource_List.walltime = 00:01:00\n";
         let record = records(output.as_bytes(), Layout { head: "Job Id: ", indented: true }).remove(0);
