@@ -4,7 +4,6 @@ use super::delimiter::Delimiter;
 use super::slurm_command;
 use super::squeue::Selection;
 use crate::domain::{Job, JobStep, JobTimes, TimeWindow};
-use crate::scheduler::slurm::job_ref::shown_id;
 use crate::scheduler::slurm::values::{self, duration, minutes, node_count, number, status, text, timestamp};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
@@ -115,17 +114,16 @@ impl RemoteCommand for Sacct<'_> {
                 let steps = jobs.last_mut().map(|job| job.steps.get_or_insert_default());
                 let Some(steps) = steps else { return Err(not_understood(format!("{:?} is a step without a job", record[0]))) };
                 steps.push(step(&record));
-            } else {
-                let mut job = job(&record)?;
-                job.steps = with_steps.then(Vec::new);
-                jobs.push(job);
+            } else if let Some(job) = job(&record, self.selection)? {
+                jobs.push(Job { steps: with_steps.then(Vec::new), ..job });
             }
         }
         Ok(jobs)
     }
 }
 
-fn job(record: &[String; FIELDS.len()]) -> Result<Job, CommandError> {
+/// The job of a record; nothing where it is not what is asked for.
+fn job(record: &[String; FIELDS.len()], selection: Selection<'_>) -> Result<Option<Job>, CommandError> {
     let [
         id,
         state,
@@ -148,10 +146,10 @@ fn job(record: &[String; FIELDS.len()]) -> Result<Job, CommandError> {
         directory,
         name,
     ] = record;
-    let id = shown_id(id).map_err(|error| not_understood(format!("{id:?}: {error}")))?;
+    let Some(id) = selection.shown_id(id).map_err(|error| not_understood(format!("{id:?}: {error}")))? else { return Ok(None) };
     let (status, cancelled_by) = status(state, reason, exit);
     let times = times(record, |start, end| values::times_of_job(&status.state, nodes, start, end));
-    Ok(Job {
+    Ok(Some(Job {
         id,
         name: name.clone(),
         status,
@@ -172,7 +170,7 @@ fn job(record: &[String; FIELDS.len()]) -> Result<Job, CommandError> {
         user: text(user),
         working_directory: directory.clone(),
         priority: number(priority),
-    })
+    }))
 }
 
 fn step(record: &[String; FIELDS.len()]) -> JobStep {

@@ -6,6 +6,7 @@ use super::lenient::{Number, Records, Text, Words};
 use super::queued::{limit, shown_id};
 use super::status::{Exit, status};
 use crate::domain::{InvalidName, Job, JobStep, JobTimes};
+use crate::scheduler::slurm::job_ref::holds_task;
 use crate::scheduler::slurm::values;
 
 /// A job of `/slurmdb/.../jobs`.
@@ -37,6 +38,8 @@ pub(in super::super) struct AccountedJob {
 struct Array {
     job_id: Number,
     task_id: Number,
+    /// The tasks that wait.
+    task: Text,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -83,6 +86,12 @@ impl AccountedJob {
     /// The number that every task and component has of its own.
     pub(in super::super) fn number(&self) -> i64 {
         self.job_id.0.unwrap_or(0)
+    }
+
+    /// Whether this is the record of an array's tasks that wait, or were cancelled while they did, and the task is one of them.
+    pub(in super::super) fn holds_waiting_task(&self, task: u32) -> bool {
+        let holds = |array: &Array| array.task_id.0.is_none() && array.task.0.as_deref().is_some_and(|tasks| holds_task(tasks, task));
+        self.array.as_ref().is_some_and(holds)
     }
 
     /// The job in our words; with its steps where `with_steps`.
