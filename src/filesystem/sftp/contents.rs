@@ -216,6 +216,7 @@ impl Contents for Sftp {
             still_there(&session, part, &opened).await?;
             self.has_one_name(principal, part, &opened).await?;
             let keep = Keep { exec: &self.exec, principal, target: &target };
+            keep.narrow(part, &opened).await;
             let wanted = Properties { rights: keep.rights(&session, &handle, part).await?, times: None };
             let finished = finish(&session, handle, part, size, wanted).await?;
             target.take(&session, part, &finished, expected).await
