@@ -59,29 +59,15 @@ impl<'a> JobRef<'a> {
         self.0.split_once('_').and_then(|(_, task)| task.parse().ok())
     }
 
-    /// The id that a printed one is shown under in an answer to a question for this job: as [`shown_id`], but a task that waits in the record of
-    /// its array has its own. Nothing where this names a task that the record does not hold.
-    ///
-    /// # Errors
-    /// When it cannot be an id of Slurm's.
-    pub(super) fn shown_id(self, printed: &str) -> Result<Option<JobId>, InvalidName> {
-        match (self.task(), printed.split_once("_[")) {
-            (Some(task), Some((array, tasks))) if self.whole() == array => {
-                if holds_task(tasks.trim_end_matches(']'), task) { JobId::new(self.0).map(Some) } else { Ok(None) }
-            }
-            _ => shown_id(printed).map(Some),
-        }
+    /// The id of the job or array that this is, or is a part of.
+    pub(super) fn whole(self) -> &'a str {
+        self.0.split_once(['_', '+']).map_or(self.0, |(whole, _)| whole)
     }
 
     /// Whether a record that is shown under `id`, and has `number` of its own, is meant by a question for this job. Slurm answers a
     /// question for one component with all of them.
     pub(super) fn means(self, id: &JobId, number: Option<u64>) -> bool {
         self.covers(id) || (self.is_whole() && number.is_some() && self.0.parse().ok() == number)
-    }
-
-    /// The id of the job or array that this is, or is a part of.
-    pub(super) fn whole(self) -> &'a str {
-        self.0.split_once(['_', '+']).map_or(self.0, |(whole, _)| whole)
     }
 
     /// Whether this names a job or an array, and no part of one.
@@ -129,18 +115,6 @@ pub(super) fn shown_id(printed: &str) -> Result<JobId, InvalidName> {
         None => printed,
     };
     JobId::new(id)
-}
-
-/// Whether a list of tasks such as `1,3,5-9%2` or `0-8:4` holds the task. Slurm cuts long lists off with dots: those may hold any.
-pub(super) fn holds_task(tasks: &str, task: u32) -> bool {
-    let list = tasks.split('%').next().unwrap_or_default();
-    let holds = |part: &str| {
-        let (range, step) = part.split_once(':').unwrap_or((part, "1"));
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (Ok(first), Ok(last), Ok(step)) = (first.parse::<u32>(), last.parse::<u32>(), step.parse::<u32>()) else { return false };
-        (first..=last).contains(&task) && step > 0 && (task - first).is_multiple_of(step)
-    };
-    list.contains("...") || list.split(',').any(holds)
 }
 
 /// The order in which people expect ids: by number, then by part.
@@ -193,43 +167,6 @@ mod tests {
         assert!(means("40", "40+1", Some(41)) && means("40+1", "40+1", Some(41)) && means("41", "40+1", Some(41)));
         assert!(!means("40+1", "40+0", Some(40)) && !means("40+7", "40+0", Some(40)) && !means("42", "40+1", None));
         assert!(means("36_5", "36_5", None) && !means("36_5", "36_50", None) && !means("36_5", "36", Some(36)));
-    }
-
-    #[test]
-    fn a_task_that_waits_in_the_record_of_its_array_is_shown_under_its_own_id() {
-        let shown = |asked: &str, printed: &str| {
-            let shown = JobRef::new(&id(asked)).unwrap().shown_id(printed).unwrap();
-            shown.map(|id| id.to_string())
-        };
-        for (asked, printed, expected) in [
-            ("943_2", "943_[0-9%3]", Some("943_2")),
-            ("943_2", "943_[0-9,20]", Some("943_2")),
-            ("943_2", "943_2", Some("943_2")),
-            ("943_77", "943_[0-9%3]", None),
-            ("943", "943_[0-9%3]", Some("943")),
-            ("943_[1-2]", "943_[0-9%3]", Some("943")),
-            ("943_2", "94_[0-9]", Some("94")),
-            ("40+1", "40+1", Some("40+1")),
-        ] {
-            assert_eq!(shown(asked, printed).as_deref(), expected, "{asked} {printed}");
-        }
-    }
-
-    #[test]
-    fn a_waiting_task_is_found_in_the_list_of_its_array() {
-        for (tasks, held, not_held) in [
-            ("2-9%1", 5, 1),
-            ("1,3,5-7", 3, 4),
-            ("0-8:4", 8, 6),
-            ("7", 7, 8),
-            ("1,2,...", 900, 900),
-            ("", 0, 0),
-            ("5-x", 5, 5),
-            ("1-4:0", 1, 1),
-        ] {
-            let expected = (!matches!(tasks, "" | "5-x" | "1-4:0"), tasks.contains("..."));
-            assert_eq!((holds_task(tasks, held), holds_task(tasks, not_held)), expected, "{tasks}");
-        }
     }
 
     #[test]

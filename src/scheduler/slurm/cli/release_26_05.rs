@@ -78,24 +78,6 @@ fn the_files_of_a_job_are_paths_whatever_follows_them() {
 }
 
 #[test]
-fn a_task_that_waits_is_told_of_by_its_own_id() {
-    let task = |text: &str| JobId::new(text).unwrap();
-    let (waits, unknown) = (task("37_4"), task("37_77"));
-    let files = |id: &JobId| JobFiles(JobRef::new(id).unwrap()).parse(recorded(RELEASE, "array.scontrol"));
-    let metadata = files(&waits).unwrap();
-    let told: Vec<_> = metadata.iter().map(|files| (files.id.as_str(), files.standard_output.as_deref())).collect();
-    assert_eq!(told, [("37_4", Some("/home/fireuser/slurm-37_4.out"))]);
-    assert!(files(&unknown).is_err());
-    // Accounting keeps the tasks that were cancelled while they waited in the record of their array.
-    let accounted = |id: &JobId| {
-        let jobs = sacct("all", Selection::Job(JobRef::new(id).unwrap()));
-        jobs.into_iter().filter(|job| job.id.as_str().starts_with("79")).map(|job| job.id.to_string()).collect::<Vec<_>>()
-    };
-    assert!(accounted(&task("79_3")).contains(&"79_3".to_owned()));
-    assert!(!accounted(&task("79_2")).iter().any(|id| id == "79"), "{:?}", accounted(&task("79_2")));
-}
-
-#[test]
 fn cancellations_are_understood() {
     let cancel = |number: &str, case: &str| {
         let id = JobId::new(number).unwrap();

@@ -4,6 +4,7 @@ use super::delimiter::Delimiter;
 use super::slurm_command;
 use super::squeue::Selection;
 use crate::domain::{Job, JobStep, JobTimes, TimeWindow};
+use crate::scheduler::slurm::job_ref::shown_id;
 use crate::scheduler::slurm::values::{self, duration, minutes, node_count, number, status, text, timestamp};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
@@ -114,16 +115,17 @@ impl RemoteCommand for Sacct<'_> {
                 let steps = jobs.last_mut().map(|job| job.steps.get_or_insert_default());
                 let Some(steps) = steps else { return Err(not_understood(format!("{:?} is a step without a job", record[0]))) };
                 steps.push(step(&record));
-            } else if let Some(job) = job(&record, self.selection)? {
-                jobs.push(Job { steps: with_steps.then(Vec::new), ..job });
+            } else {
+                let mut job = job(&record)?;
+                job.steps = with_steps.then(Vec::new);
+                jobs.push(job);
             }
         }
         Ok(jobs)
     }
 }
 
-/// The job of a record; nothing where it is not what is asked for.
-fn job(record: &[String; FIELDS.len()], selection: Selection<'_>) -> Result<Option<Job>, CommandError> {
+fn job(record: &[String; FIELDS.len()]) -> Result<Job, CommandError> {
     let [
         id,
         state,
@@ -146,10 +148,10 @@ fn job(record: &[String; FIELDS.len()], selection: Selection<'_>) -> Result<Opti
         directory,
         name,
     ] = record;
-    let Some(id) = selection.shown_id(id).map_err(|error| not_understood(format!("{id:?}: {error}")))? else { return Ok(None) };
+    let id = shown_id(id).map_err(|error| not_understood(format!("{id:?}: {error}")))?;
     let (status, cancelled_by) = status(state, reason, exit);
     let times = times(record, |start, end| values::times_of_job(&status.state, nodes, start, end));
-    Ok(Some(Job {
+    Ok(Job {
         id,
         name: name.clone(),
         status,
@@ -170,7 +172,7 @@ fn job(record: &[String; FIELDS.len()], selection: Selection<'_>) -> Result<Opti
         user: text(user),
         working_directory: directory.clone(),
         priority: number(priority),
-    }))
+    })
 }
 
 fn step(record: &[String; FIELDS.len()]) -> JobStep {
@@ -181,12 +183,7 @@ fn step(record: &[String; FIELDS.len()]) -> JobStep {
 
 fn times(record: &[String; FIELDS.len()], points: impl FnOnce(Option<i64>, Option<i64>) -> JobTimes) -> JobTimes {
     let [_, _, _, _, start, end, elapsed, suspended, limit, ..] = record;
-    JobTimes {
-        elapsed: number(elapsed),
-        suspended: duration(suspended),
-        limit: minutes(limit),
-        ..points(timestamp(start), timestamp(end))
-    }
+    JobTimes { elapsed: number(elapsed), suspended: duration(suspended), limit: minutes(limit), ..points(timestamp(start), timestamp(end)) }
 }
 
 fn not_understood(reason: String) -> CommandError {

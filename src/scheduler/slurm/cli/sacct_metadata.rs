@@ -3,7 +3,7 @@
 use super::delimiter::Delimiter;
 use super::slurm_command;
 use crate::domain::{JobMetadata, bytes_to_text};
-use crate::scheduler::slurm::job_ref::JobRef;
+use crate::scheduler::slurm::job_ref::{JobRef, shown_id};
 use crate::scheduler::slurm::values::text;
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
@@ -36,14 +36,13 @@ impl RemoteCommand for AccountedFiles<'_> {
         let not_understood = |reason| CommandError::Output { program: "sacct", reason };
         let records = self.delimiter.records(&raw.stdout).map_err(not_understood)?;
         let files = |[id, input, output, error]: &[String; 4]| {
-            let shown = self.job.shown_id(id).map_err(|error| not_understood(format!("{id:?}: {error}")))?;
-            let Some(id) = shown else { return Ok(None) };
+            let id = shown_id(id).map_err(|error| not_understood(format!("{id:?}: {error}")))?;
             // Standard error goes where standard output does, unless the job says otherwise.
             let standard_output = text(output);
             let standard_error = text(error).or_else(|| standard_output.clone());
-            Ok(Some(JobMetadata { id, script: None, standard_input: text(input), standard_output, standard_error }))
+            Ok(JobMetadata { id, script: None, standard_input: text(input), standard_output, standard_error })
         };
-        records.filter_map(|record| files(&record).transpose()).collect()
+        records.map(|record| files(&record)).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! scontrol(1) once more: the files and the script of a job that the controller knows.
 
 use super::slurm_command;
-use crate::domain::{JobMetadata, bytes_to_text};
+use crate::domain::{JobId, JobMetadata, bytes_to_text};
 use crate::scheduler::slurm::job_ref::JobRef;
 use crate::scheduler::slurm::values::text;
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
@@ -56,7 +56,7 @@ impl RemoteCommand for JobFiles<'_> {
             return Err(CommandError::exit(&raw));
         }
         let output = bytes_to_text(&raw.stdout);
-        let files: Vec<JobMetadata> = records(&output).filter_map(|record| files(record, self.0)).filter(|files| self.0.covers(&files.id)).collect();
+        let files: Vec<JobMetadata> = records(&output).filter_map(files).filter(|files| self.0.covers(&files.id)).collect();
         if files.is_empty() {
             let reason = format!("no record of job {}", self.0.as_str());
             return Err(CommandError::Output { program: "scontrol", reason });
@@ -80,14 +80,13 @@ fn records(output: &str) -> impl Iterator<Item = &str> {
     starts.into_iter().zip(ends).map(|(start, end)| &output[start..end])
 }
 
-fn files(record: &str, asked: JobRef<'_>) -> Option<JobMetadata> {
+fn files(record: &str) -> Option<JobMetadata> {
     // The ids come before all free text, the files after it, in this order.
     let (head, _) = record.split_once(" JobName=")?;
     let value = |key: &str| head.split(' ').find_map(|word| word.strip_prefix(key));
     let job = value("JobId=")?;
     let printed = match (value("ArrayJobId="), value("ArrayTaskId="), value("HetJobId="), value("HetJobOffset=")) {
         (Some(array), Some(task), ..) if task.bytes().all(|byte| byte.is_ascii_digit()) => format!("{array}_{task}"),
-        (Some(array), Some(tasks), ..) => format!("{array}_[{tasks}]"),
         (Some(array), ..) => array.to_owned(),
         (None, _, Some(leader), Some(offset)) => format!("{leader}+{offset}"),
         _ => job.to_owned(),
@@ -96,13 +95,11 @@ fn files(record: &str, asked: JobRef<'_>) -> Option<JobMetadata> {
     let (before, input) = before.rsplit_once(" StdIn=")?;
     let (_, error) = before.rsplit_once(" StdErr=")?;
     let output = without_later_fields(output.trim_end_matches(['\n', ' ']));
-    let id = asked.shown_id(&printed).ok()??;
-    let task = asked.task().map_or_else(|| "%a".to_owned(), |task| task.to_string());
-    let path = |value: &str| text(&value.replace(NO_TASK, &task));
+    let path = |value: &str| text(&value.replace(NO_TASK, "%a"));
     // Standard error goes where standard output does, unless the job says otherwise.
     let standard_output = path(output);
     let standard_error = path(error).or_else(|| standard_output.clone());
-    Some(JobMetadata { id, script: None, standard_input: path(input), standard_output, standard_error })
+    Some(JobMetadata { id: JobId::new(&printed).ok()?, script: None, standard_input: path(input), standard_output, standard_error })
 }
 
 /// The last file alone. Some fields may follow it, by release and by what the job asks for; their values hold no space.

@@ -2,7 +2,7 @@
 
 use super::delimiter::Delimiter;
 use super::slurm_command;
-use crate::domain::{InvalidName, Job, JobId, JobTimes};
+use crate::domain::{Job, JobTimes};
 use crate::scheduler::slurm::job_ref::{JobRef, shown_id};
 use crate::scheduler::slurm::values::{duration, node_count, number, status, text, times_of_job, timestamp};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
@@ -58,17 +58,6 @@ pub(super) struct Queued {
 }
 
 impl Selection<'_> {
-    /// The id that a record is shown under; nothing where it is not what is asked for.
-    ///
-    /// # Errors
-    /// When it cannot be an id of Slurm's.
-    pub(super) fn shown_id(self, printed: &str) -> Result<Option<JobId>, InvalidName> {
-        match self {
-            Self::Job(job) => job.shown_id(printed),
-            Self::Filter { .. } | Self::Jobs(_) => shown_id(printed).map(Some),
-        }
-    }
-
     /// Adds the options for this selection, which squeue and sacct share.
     pub(super) fn options(self, mut line: CommandLine) -> CommandLine {
         match self {
@@ -103,12 +92,11 @@ impl RemoteCommand for Squeue<'_> {
             return Err(CommandError::exit(&raw));
         }
         let records = self.delimiter.records(&raw.stdout).map_err(not_understood)?;
-        records.filter_map(|record| queued(&record, self.selection).transpose()).collect()
+        records.map(|record| queued(&record)).collect()
     }
 }
 
-/// The job of a record; nothing where it is not what is asked for.
-fn queued(record: &[String; FIELDS.len()], selection: Selection<'_>) -> Result<Option<Queued>, CommandError> {
+fn queued(record: &[String; FIELDS.len()]) -> Result<Queued, CommandError> {
     let [
         id,
         raw_id,
@@ -129,7 +117,7 @@ fn queued(record: &[String; FIELDS.len()], selection: Selection<'_>) -> Result<O
         directory,
         name,
     ] = record;
-    let Some(id) = selection.shown_id(id).map_err(|error| not_understood(format!("{id:?}: {error}")))? else { return Ok(None) };
+    let id = shown_id(id).map_err(|error| not_understood(format!("{id:?}: {error}")))?;
     let (status, _) = status(state, reason, exit);
     let times = times_of_job(&status.state, nodes, timestamp(start), timestamp(end));
     let times = JobTimes { elapsed: duration(used), limit: duration(limit), ..times };
@@ -150,7 +138,7 @@ fn queued(record: &[String; FIELDS.len()], selection: Selection<'_>) -> Result<O
         working_directory: directory.clone(),
         priority: number(priority),
     };
-    Ok(Some(Queued { job, number: raw_id.clone() }))
+    Ok(Queued { job, number: raw_id.clone() })
 }
 
 /// Whether a text can be one element of a list of Slurm's, and means itself.
@@ -167,6 +155,7 @@ mod tests {
     use super::super::failure::explain;
     use super::super::golden::{RELEASES, delimiter, recorded};
     use super::*;
+    use crate::domain::JobId;
     use crate::scheduler::SchedulerError;
 
     fn squeue() -> Squeue<'static> {

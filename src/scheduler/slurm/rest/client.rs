@@ -121,7 +121,7 @@ impl SlurmRest {
                 let holds = |record: &QueuedJob| id.task().is_some_and(|task| record.holds_waiting_task(task));
                 let (waiting, others): (Vec<_>, Vec<_>) = records.into_iter().partition(holds);
                 let others = jobs_of(others)?.into_iter().filter(|(number, job)| is_meant(id, *number, job)).collect();
-                let waiting = jobs_of(waiting)?.into_iter().map(|(_, job)| Ok((None, shown_as(id, job)?)));
+                let waiting = jobs_of(waiting)?.into_iter().map(|(_, job)| Ok::<merge::Queued, SchedulerError>((None, shown_as(id, job)?)));
                 numbered(others).into_iter().map(Ok).chain(waiting).collect()
             }
             Err(SchedulerError::JobNotFound) => Ok(Vec::new()),
@@ -129,11 +129,11 @@ impl SlurmRest {
         }
     }
 
-    /// Accounting's jobs, of the question that `make` puts, each with its number; where one job is `asked` for, with their steps.
+    /// Accounting's jobs, of the question that `make` puts; each with its number.
     async fn accounted(
         &self,
         principal: &Principal,
-        asked: Option<JobRef<'_>>,
+        with_steps: bool,
         make: impl Fn(ApiVersion) -> Call,
     ) -> Result<Result<Vec<(i64, Job)>, Accounting>, SchedulerError> {
         let make = |offer: Offer| offer.slurmdb.map(&make).ok_or(SchedulerError::Unsupported("this slurmrestd has no accounting"));
@@ -154,13 +154,7 @@ impl SlurmRest {
         let records = records.ok_or_else(|| SchedulerError::Unanswered("slurmrestd's answer holds no jobs".to_owned()))?;
         let job = |record: AccountedJob| {
             let number = record.number();
-            let waiting = asked.filter(|id| id.task().is_some_and(|task| record.holds_waiting_task(task)));
-            let job = record.into_job(asked.is_some()).map_err(|error| not_a_job(&error))?;
-            let job = match waiting {
-                Some(id) => shown_as(id, job)?,
-                None => job,
-            };
-            Ok((number, job))
+            record.into_job(with_steps).map(|job| (number, job)).map_err(|error| not_a_job(&error))
         };
         records.into_iter().map(job).collect::<Result<_, _>>().map(Ok)
     }
@@ -186,7 +180,7 @@ impl SlurmRest {
             let call = call.with("skip_steps", "true");
             user.map_or(call.clone(), |user| call.with("users", user))
         };
-        Ok(match self.accounted(principal, None, make).await? {
+        Ok(match self.accounted(principal, false, make).await? {
             Ok(jobs) => Accounting::Jobs(jobs.into_iter().map(|(_, job)| job).collect()),
             Err(accounting) => accounting,
         })
@@ -195,14 +189,14 @@ impl SlurmRest {
     /// One job or its parts as accounting has them.
     async fn accounted_as(&self, principal: &Principal, id: JobRef<'_>) -> Result<Accounting, SchedulerError> {
         let make = |version: ApiVersion| Call::slurmdb(version, &["job", asked_as(id, version.accounts_for_tasks())]);
-        Ok(match self.accounted(principal, Some(id), make).await? {
+        Ok(match self.accounted(principal, true, make).await? {
             Ok(jobs) => Accounting::Jobs(jobs.into_iter().filter(|(number, job)| is_meant(id, *number, job)).map(|(_, job)| job).collect()),
             Err(accounting) => accounting,
         })
     }
 
-    /// The id under which slurmrestd cancels a job. It takes no components of heterogeneous jobs, but their numbers: by those it would cancel
-    /// a component that waits, which Slurm's commands refuse, and for the first component the whole job.
+    /// The id under which slurmrestd cancels a job. Not every version takes components of heterogeneous jobs, but their numbers: by those it
+    /// would cancel a component that waits, which scancel refuses, and for the first component the whole job, as scancel does while that waits.
     ///
     /// # Errors
     /// When it would cancel more than the job, or what Slurm does not cancel by itself.
@@ -220,8 +214,9 @@ impl SlurmRest {
             _ if is_over(state) => Ok(Cancellation::Over),
             // Its record is that of all tasks that wait.
             None => Err(SchedulerError::Unsupported(NO_WAITING_TASK)),
-            Some(_) if id.is_component() && is_waiting(state) => Err(SchedulerError::Rejected(NO_WAITING_COMPONENT.to_owned())),
+            Some(number) if number == id.whole() && is_waiting(state) => Ok(Cancellation::Send(number)),
             Some(number) if number == id.whole() => Err(SchedulerError::Unsupported(NO_PART_WITHOUT_NUMBER)),
+            Some(_) if id.is_component() && is_waiting(state) => Err(SchedulerError::Rejected(NO_WAITING_COMPONENT.to_owned())),
             Some(number) => Ok(Cancellation::Send(number)),
         }
     }

@@ -6,7 +6,6 @@ use super::lenient::{Number, Records, Text, Words};
 use super::queued::{limit, shown_id};
 use super::status::{Exit, status};
 use crate::domain::{InvalidName, Job, JobStep, JobTimes};
-use crate::scheduler::slurm::job_ref::holds_task;
 use crate::scheduler::slurm::values;
 
 /// A job of `/slurmdb/.../jobs`.
@@ -38,8 +37,6 @@ pub(in super::super) struct AccountedJob {
 struct Array {
     job_id: Number,
     task_id: Number,
-    /// The tasks that wait.
-    task: Text,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -88,12 +85,6 @@ impl AccountedJob {
         self.job_id.0.unwrap_or(0)
     }
 
-    /// Whether this is the record of an array's tasks that wait, or were cancelled while they did, and the task is one of them.
-    pub(in super::super) fn holds_waiting_task(&self, task: u32) -> bool {
-        let holds = |array: &Array| array.task_id.0.is_none() && array.task.0.as_deref().is_some_and(|tasks| holds_task(tasks, task));
-        self.array.as_ref().is_some_and(holds)
-    }
-
     /// The job in our words; with its steps where `with_steps`.
     ///
     /// # Errors
@@ -103,8 +94,7 @@ impl AccountedJob {
         let id = shown_id(self.job_id, array.job_id.positive().zip(array.task_id.0), het.job_id.positive().zip(het.job_offset.0))?;
         let status = status(&state.current, state.reason, self.exit_code.as_ref());
         let nodes = self.nodes.0.unwrap_or_default();
-        let times =
-            times(&self.time.unwrap_or_default(), |start, end| values::times_of_job(&status.state, &nodes, start, end));
+        let times = times(&self.time.unwrap_or_default(), |start, end| values::times_of_job(&status.state, &nodes, start, end));
         let steps = with_steps.then(|| self.steps.0.into_iter().map(|step| step.into_step(id.as_str())).collect());
         Ok(Job {
             id,

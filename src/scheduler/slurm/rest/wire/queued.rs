@@ -5,7 +5,6 @@ use serde::Deserialize;
 use super::lenient::{Number, Text, Words};
 use super::status::{Exit, status};
 use crate::domain::{InvalidName, Job, JobId, JobTimes};
-use crate::scheduler::slurm::job_ref::holds_task;
 use crate::scheduler::slurm::values::{is_over, is_waiting, times_of_job};
 
 /// A job of `/slurm/.../jobs`.
@@ -46,7 +45,7 @@ impl QueuedJob {
 
     /// Whether this is the record of an array's tasks that wait, and the task is one of them.
     pub(in super::super) fn holds_waiting_task(&self, task: u32) -> bool {
-        self.array_task_id.0.is_none() && self.array_task_string.0.as_deref().is_some_and(|tasks| holds_task(tasks, task))
+        self.array_task_id.0.is_none() && self.array_task_string.0.as_deref().is_some_and(|tasks| lists(tasks, task))
     }
 
     /// The job in our words, at the time `now` in Unix seconds.
@@ -94,6 +93,18 @@ pub(super) fn shown_id(number: Number, task: Option<(i64, i64)>, component: Opti
     })
 }
 
+/// Whether a list of tasks such as `1,3,5-9%2` or `0-8:4` holds the task. Slurm cuts long lists off with dots: those may hold any.
+fn lists(tasks: &str, task: u32) -> bool {
+    let list = tasks.split('%').next().unwrap_or_default();
+    let holds = |part: &str| {
+        let (range, step) = part.split_once(':').unwrap_or((part, "1"));
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (Ok(first), Ok(last), Ok(step)) = (first.parse::<u32>(), last.parse::<u32>(), step.parse::<u32>()) else { return false };
+        (first..=last).contains(&task) && step > 0 && (task - first).is_multiple_of(step)
+    };
+    list.contains("...") || list.split(',').any(holds)
+}
+
 /// A limit in seconds from one in minutes.
 pub(super) fn limit(minutes: Number) -> Option<i64> {
     minutes.0.and_then(|minutes| minutes.checked_mul(60))
@@ -127,6 +138,23 @@ mod tests {
         assert_eq!(elapsed("COMPLETED", Some(400), Some(450), &none, &none, 1000), Some(50));
         assert_eq!(elapsed("RUNNING", Some(400), None, &none, &none, 399), Some(0));
         assert_eq!(elapsed("RUNNING", None, None, &none, &none, 399), None);
+    }
+
+    #[test]
+    fn a_waiting_task_is_found_in_the_list_of_its_array() {
+        for (tasks, held, not_held) in [
+            ("2-9%1", 5, 1),
+            ("1,3,5-7", 3, 4),
+            ("0-8:4", 8, 6),
+            ("7", 7, 8),
+            ("1,2,...", 900, 900),
+            ("", 0, 0),
+            ("5-x", 5, 5),
+            ("1-4:0", 1, 1),
+        ] {
+            let expected = (!matches!(tasks, "" | "5-x" | "1-4:0"), tasks.contains("..."));
+            assert_eq!((lists(tasks, held), lists(tasks, not_held)), expected, "{tasks}");
+        }
     }
 
     #[test]
