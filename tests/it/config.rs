@@ -707,10 +707,12 @@ fn an_origin_with_a_path_is_told_with_the_origin_to_write() {
         ("http://localhost:3000/app", "http://localhost:3000"),
     ] {
         let told = told(origin);
-        let expected = format!("server.cors_allowed_origins[0]: is no origin, and no page of that site could call the API: `{origin}` (allowed: {right},");
+        let expected = format!(
+            "server.cors_allowed_origins[0]: is no origin, and no page of that site could call the API: `{origin}` (allowed: {right},"
+        );
         assert!(told.contains(&expected), "{told}");
     }
-    for origin in ["https://portal.example.org", "http://localhost:3000", "*", "null"] {
+    for origin in ["https://portal.example.org", "http://localhost:3000", "*", "null", "moz-extension://0123-abcd"] {
         assert!(!told(origin).contains("cors_allowed_origins"), "{}", told(origin));
     }
     let mistake = mistakes(&format!("{}server:\n  cors_allowed_origins: [portal.example.org]\n", site()));
@@ -721,7 +723,8 @@ fn an_origin_with_a_path_is_told_with_the_origin_to_write() {
 fn a_file_system_whose_path_climbs_is_a_mistake() {
     for (path, meant) in [("/home/..", "/"), ("/home/./ada", "/home/ada"), ("/scratch/../home", "/home")] {
         let told = mistakes_with("path: /home", &format!("path: {path}"));
-        let expected = format!("clusters[0].file_systems[0].path: {path} has a part `.` or `..`: write the directory that is meant, such as {meant}");
+        let expected =
+            format!("clusters[0].file_systems[0].path: {path} has a part `.` or `..`: write the directory that is meant, such as {meant}");
         assert!(told.contains(&expected), "{told}");
     }
     for path in ["/home/", "//home", "/home/..x"] {
@@ -761,7 +764,10 @@ fn a_known_hosts_file_without_the_host_is_told_with_the_command_that_reads_its_k
     let revoked = format!("@revoked login.example.org {LINE}\n");
     for known in ["", "# nothing\n", &format!("other.example.org {LINE}\n"), "login.example.org ssh-ed25519 broken\n", &revoked] {
         let told = told(known, "");
-        assert!(told.contains("clusters[0].ssh.host_keys.known_hosts: the file") && told.contains("has no key of login.example.org:22"), "{told}");
+        assert!(
+            told.contains("clusters[0].ssh.host_keys.known_hosts: the file") && told.contains("has no key of login.example.org:22"),
+            "{told}"
+        );
         assert!(told.contains("`ssh-keyscan -p 22 login.example.org`"), "{told}");
     }
     let known = format!("login.example.org {LINE}\n");

@@ -54,7 +54,14 @@ fn cors_origin(walk: &mut Interpreter, path: &str, text: &str) {
     if matches!(text, "*" | "null") {
         return;
     }
-    match Url::parse(text).map(|url| url.origin()) {
+    let origin = match text.split_once("://") {
+        // That of a browser's extension.
+        Some((scheme, rest)) if !scheme.is_empty() && !matches!(scheme, "http" | "https") => {
+            Ok(format!("{scheme}://{}", rest.split('/').next().unwrap_or_default()))
+        }
+        _ => Url::parse(text).map(|url| url.origin()),
+    };
+    match origin {
         Ok(origin) if origin == text => {}
         Ok(origin) => {
             let reason = format!("is no origin, and no page of that site could call the API: {}", shown(path, text));

@@ -2,7 +2,7 @@
 
 use super::{at_least_one, credentials};
 use crate::config::interpret::Interpreter;
-use crate::{credentials, ssh};
+use crate::ssh;
 
 /// `clusters[].ssh`.
 pub(super) fn ssh(walk: &mut Interpreter, path: &str, config: &ssh::Config, site: Option<&credentials::Config>) {
