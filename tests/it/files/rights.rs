@@ -156,7 +156,8 @@ async fn a_target_that_loses_rights_while_it_is_uploaded_in_parts_is_replaced_wi
             site.files.extend_part(&site.user, &part, pieces(&noise(10)), options).await.unwrap();
             set(&site, after, ME);
             let placed = site.files.place_part(&site.user, &part, &target, 10, Expected::Anything).await;
-            let (context, found, length) = (format!("{reach}, {before:?}, {after:o}"), rights(&site).0, fs::metadata(site.local("f")).unwrap().len());
+            let (context, found, length) =
+                (format!("{reach}, {before:?}, {after:o}"), rights(&site).0, fs::metadata(site.local("f")).unwrap().len());
             assert_eq!(found & !after, 0, "{context}: {found:o}");
             match reach {
                 // Nothing takes the rights away there, and the old file stays.
