@@ -37,7 +37,8 @@ const PLAIN_ONLY: &str = "this account runs single plain commands only, and no /
 
 /// What is added where an account runs no line that is sent to its login shell. Lines without a frame are not tried: what start-up files print
 /// now and then would pass for output, and most of them do not mean the same to every login shell.
-const NEITHER_LINE: &str = "neither `exec /bin/sh` nor `/bin/sh -c` is run for this account; a ForceCommand of its sshd has to permit `exec /bin/sh`";
+const NEITHER_LINE: &str =
+    "neither `exec /bin/sh` nor `/bin/sh -c` is run for this account; a ForceCommand of its sshd has to permit `exec /bin/sh`";
 
 /// All connections to one cluster, by user and class of traffic.
 ///

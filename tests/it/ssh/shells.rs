@@ -143,7 +143,9 @@ async fn where_a_user_may_have_no_shell_commands_are_sent_by_themselves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_runs_no_line_is_refused_with_what_its_server_has_to_permit() {
-    for forced in ["ForceCommand echo only slurm commands >&2; exit 1", "ForceCommand case \"$SSH_ORIGINAL_COMMAND\" in squeue*) ;; *) exit 1;; esac"] {
+    for forced in
+        ["ForceCommand echo only slurm commands >&2; exit 1", "ForceCommand case \"$SSH_ORIGINAL_COMMAND\" in squeue*) ;; *) exit 1;; esac"]
+    {
         let Some((_sshd, lanes, user)) = server(forced) else { return };
         let error = exec(&lanes, &user, command(CommandLine::new("squeue"))).await.unwrap_err();
         let permitted = |why: &str| why.contains("a ForceCommand of its sshd has to permit `exec /bin/sh`");
