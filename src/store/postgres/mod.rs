@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use super::upkeep::sweep_again_and_again;
 use super::watchers::Watchers;
 use super::{
-    Claim, Claimed, Entry, Keep, MAX_PAGE, Page, PostgresConfig, Record, SetupError, Status, Store, StoreError, Watch, micros,
-    sequence, span, stored, timestamp,
+    Claim, Claimed, Entry, Keep, MAX_PAGE, Page, PostgresConfig, Record, SetupError, Status, Store, StoreError, Watch, micros, sequence,
+    span, stored, timestamp,
 };
 use crate::error::ErrorChain;
 use database::{Database, classify};

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::upkeep::sweep_again_and_again;
 use super::watchers::Watchers;
 use super::{
-    Claim, Claimed, Entry, Keep, MAX_PAGE, Page, Record, SqliteConfig, Status, Store, StoreError, Watch, micros, sequence,
-    span, stored, timestamp,
+    Claim, Claimed, Entry, Keep, MAX_PAGE, Page, Record, SqliteConfig, Status, Store, StoreError, Watch, micros, sequence, span, stored,
+    timestamp,
 };
 use worker::Worker;
 
