@@ -22,12 +22,12 @@ const TOO_MANY_LINKS: &str = "Too many levels of symbolic links";
 /// The same result, where its error says that a path leads nowhere with the reason, as commands say it.
 pub async fn explained<T>(session: &Session, result: Result<T, FilesystemError>) -> Result<T, FilesystemError> {
     let (path, is_directory) = match &result {
-        Err(FilesystemError::NotFound(path)) => (path, false),
-        Err(FilesystemError::NoDirectory(path)) => (path, true),
+        Err(FilesystemError::NotFound(path)) => (path.clone(), false),
+        Err(FilesystemError::NoDirectory(path)) => (path.clone(), true),
         _ => return result,
     };
-    match reason(session, path, is_directory).await {
-        Some(reason) => Err(FilesystemError::WrongType { path: path.clone(), reason }),
+    match reason(session, &path, is_directory).await {
+        Some(reason) => Err(FilesystemError::WrongType { path, reason }),
         None => result,
     }
 }
@@ -72,7 +72,7 @@ async fn led_to(session: &Session, link: Bytes) -> Option<Vec<u8>> {
     }
     let beside = directory(&link)?;
     let beside = beside.strip_suffix(b"/").unwrap_or(beside);
-    Some([beside, b"/", target].concat())
+    Some([beside, b"/", &target[..]].concat())
 }
 
 /// The directory of the last name in an absolute path; nothing for the root.
