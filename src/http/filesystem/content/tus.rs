@@ -157,7 +157,7 @@ pub(crate) async fn capabilities(ReadAccess(access): ReadAccess) -> Response {
         ),
     ))
 )]
-pub(crate) async fn upload_capabilities(ReadAccess(access): ReadAccess, UploadIdText(_): UploadIdText) -> Response {
+pub(crate) async fn upload_capabilities(ReadAccess(access): ReadAccess, UploadIdText(_id): UploadIdText) -> Response {
     capabilities_on(&access)
 }
 
