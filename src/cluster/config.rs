@@ -234,5 +234,10 @@ fn default_probe_timeout() -> u64 {
 
 fn path<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<RemotePath, D::Error> {
     let text = String::deserialize(deserializer)?;
-    RemotePath::from_text(&text).map_err(serde::de::Error::custom)
+    let path = RemotePath::from_text(&text).map_err(serde::de::Error::custom)?;
+    // What `..` means depends on the links of the cluster, and read as text it may come to more than is meant.
+    if text.split('/').any(|part| matches!(part, "." | "..")) {
+        return Err(serde::de::Error::custom(format!("{text} has a part `.` or `..`: write the directory that is meant, such as {path}")));
+    }
+    Ok(path)
 }

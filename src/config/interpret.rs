@@ -120,6 +120,17 @@ impl Interpreter {
         self.warnings.push(warning);
     }
 
+    /// Notes a warning at a key, with the values that are allowed.
+    pub(super) fn warning_allowing(&mut self, path: &str, message: impl Into<String>, allowed: impl Into<String>) {
+        let warning = Problem::new(path, message).at(self.origin(path)).allowed(allowed);
+        self.warnings.push(warning);
+    }
+
+    /// Whether a key has a value of its own in a file or the environment.
+    pub(super) fn is_written(&self, path: &str) -> bool {
+        self.origins.contains_key(path)
+    }
+
     /// What is wrong with a secret, with the file that it was read from.
     pub(super) fn in_its_file(&self, path: &str, reason: &str) -> String {
         self.secret_files.get(path).map_or_else(|| reason.to_owned(), |file| format!("in the secret file {} {reason}", file.display()))

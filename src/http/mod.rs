@@ -225,7 +225,12 @@ fn contents() -> OpenApiRouter<Api> {
 fn uploads() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(filesystem::content::tus::create, filesystem::content::tus::capabilities))
-        .routes(routes!(filesystem::content::tus::state, filesystem::content::tus::extend, filesystem::content::tus::remove))
+        .routes(routes!(
+            filesystem::content::tus::state,
+            filesystem::content::tus::extend,
+            filesystem::content::tus::remove,
+            filesystem::content::tus::upload_capabilities
+        ))
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn(filesystem::content::tus::name_version))
 }

@@ -17,6 +17,8 @@ use crate::scheduler::Submitted;
 pub const MAX_SUBMISSIONS: usize = 100;
 /// The most jobs that are cancelled at once.
 pub const MAX_CANCELLATIONS: usize = 1_000;
+/// The longest list of states and name of a partition, in bytes.
+const MAX_TEXT: usize = 1024;
 /// How many commands are under way at a time.
 const AT_ONCE: usize = 8;
 
@@ -70,14 +72,13 @@ pub struct JobFilter {
 pub async fn cancel(access: &Access, filter: JobFilter, deadline: Instant) -> Result<Vec<(JobId, Outcome<()>)>, ServiceError> {
     let mut findings = Findings::default();
     let mut line = |name, value| findings.line(name, value, 1024);
-    let (state, name) = (line("state", filter.state), line("name", filter.name));
-    let (partition, account) = (line("partition", filter.partition), line("account", filter.account));
-    if state.is_none() && name.is_none() && partition.is_none() && account.is_none() {
+    let (state, partition) = (line("state", filter.state), line("partition", filter.partition));
+    let is_absent = |value: &Option<String>| value.as_ref().is_none_or(String::is_empty);
+    if state.is_none() && partition.is_none() && is_absent(&filter.name) && is_absent(&filter.account) {
         findings.add("state", "name what is cancelled: `state` (such as PENDING,RUNNING), `name`, `partition` or `account`");
     }
     findings.into_result()?;
-    let query = JobQuery { name, account, ..JobQuery::default() };
-    let jobs = access.cluster().scheduler()?.jobs(access.principal(), &query).await?;
+    let jobs = jobs::list(access, JobQuery { name: filter.name, account: filter.account, ..JobQuery::default() }).await?;
     let states: Vec<&str> = state.iter().flat_map(|states| states.split(',')).map(str::trim).collect();
     let user = access.principal().username.as_str();
     let (meant, others): (Vec<&Job>, Vec<&Job>) = jobs.iter().filter(|job| job.times.end.is_none()).partition(|job| {
@@ -90,9 +91,23 @@ pub async fn cancel(access: &Access, filter: JobFilter, deadline: Instant) -> Re
         return Err(ServiceError::TooMuch(message.into()));
     }
     let has_other_tasks = |id: &JobId| others.iter().any(|other| is_part_of(&other.id, id));
-    let meant: Vec<(JobId, bool)> = meant.into_iter().map(|job| (job.id.clone(), has_other_tasks(&job.id))).collect();
+    let meant: Vec<(JobId, bool)> = ids(&meant, &others).into_iter().map(|id| (id.clone(), has_other_tasks(&id))).collect();
     let outcomes = stream::iter(meant).map(|(id, has_other_tasks)| cancel_one(access, id, has_other_tasks, deadline));
     Ok(outcomes.buffered(AT_ONCE).collect().await)
+}
+
+/// The ids that are cancelled for the jobs that are meant. The components of a heterogeneous job are cancelled at once where all that go on
+/// are meant: Slurm does not cancel one that waits by itself.
+fn ids(meant: &[&Job], others: &[&Job]) -> Vec<JobId> {
+    let mut ids = Vec::new();
+    for job in meant {
+        let whole = job.id.as_str().split_once('+').and_then(|(whole, _)| JobId::new(whole).ok());
+        let id = whole.filter(|whole| !others.iter().any(|other| is_part_of(&other.id, whole))).unwrap_or_else(|| job.id.clone());
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    ids
 }
 
 async fn cancel_one(access: &Access, id: JobId, has_other_tasks: bool, deadline: Instant) -> (JobId, Outcome<()>) {

@@ -145,6 +145,7 @@ const SCENARIOS: &[Scenario] = scenarios![
     [OpenSsh, S3, Slurm] => staged::the_store_is_checked_and_what_cannot_go_by_it_is_refused,
     [OpenSsh, Slurm, Slurm24] => slurm_rest::a_job_runs_to_its_end_by_rest,
     [OpenSsh, Slurm, Slurm24] => slurm_rest::jobs_by_rest_are_cancelled_by_their_owner_alone,
+    [OpenSsh, Slurm, Slurm24] => slurm_rest::parts_of_waiting_jobs_are_told_and_cancelled_alike_in_every_mode,
     [OpenSsh, Slurm, Slurm24] => slurm_rest::what_slurmrestd_refuses_is_told,
     [OpenSsh, Slurm, Slurm24] => slurm_rest::rest_and_commands_say_the_same_of_the_cluster,
     [OpenSsh, Slurm, Slurm24] => slurm_rest::the_health_of_rest_and_hybrid_systems_is_good,

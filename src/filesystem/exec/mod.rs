@@ -34,7 +34,7 @@ use crate::ssh::{self, CommandError, CommandLine, Limits, RemoteCommand, Transpo
 use change::{Change, What};
 use content::{Range, Read};
 use errors::{classify, over_cap};
-use rights::{IsOwn, KeepAcl};
+use rights::{IsOwn, KeepAcl, Narrow};
 use sweep::Sweep;
 
 /// The files of a cluster by commands.
@@ -83,6 +83,17 @@ impl CommandFiles {
         let has_group = group == rights.owner.1;
         let keep = KeepAcl { seconds: self.seconds(), target, temporary, size, user, has_group };
         self.run(principal, &[target], &keep).await.unwrap_or(Acl::Unknown)
+    }
+
+    /// Takes rights away from a temporary file with this size and owner, so that it has `mode`.
+    pub async fn narrow(
+        &self,
+        principal: &Principal,
+        temporary: &RemotePath,
+        (size, user): (u64, u32),
+        mode: u32,
+    ) -> Result<(), FilesystemError> {
+        self.run(principal, &[temporary], &Narrow { seconds: self.seconds(), temporary, size, user, mode }).await
     }
 
     /// Whether a name is the only one of its file, and the file the user's own; `owner` is who owns the file that it is to be of, where that is

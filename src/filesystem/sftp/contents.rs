@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use super::errors::{attributes, bytes, filesystem_error, making};
 use super::finish::{Properties, finish, still_there};
 use super::follow::Follower;
+use super::missing::explained;
 use super::protocol::{Attributes, OpenFlags, Request};
 use super::read::{SMALL, Source};
 use super::session::{Failure, Handle, Session};
@@ -48,7 +49,7 @@ impl Contents for Sftp {
             true => self.sessions.run(principal, true, read).await,
             false => {
                 let session = self.sessions.bulk(principal).await?;
-                read(Arc::clone(&session)).await
+                explained(&session, read(Arc::clone(&session)).await).await
             }
         }
     }
@@ -142,7 +143,7 @@ impl Contents for Sftp {
             }
         }
         let session = self.sessions.bulk(principal).await?;
-        upload.run(&session, stream::iter(start).map(Ok).chain(content).boxed()).await
+        explained(&session, upload.run(&session, stream::iter(start).map(Ok).chain(content).boxed()).await).await
     }
 
     async fn begin_part(&self, principal: &Principal, part: &RemotePath, target: &RemotePath) -> Result<(), FilesystemError> {
@@ -216,6 +217,7 @@ impl Contents for Sftp {
             still_there(&session, part, &opened).await?;
             self.has_one_name(principal, part, &opened).await?;
             let keep = Keep { exec: &self.exec, principal, target: &target };
+            keep.narrow(part, &opened).await;
             let wanted = Properties { rights: keep.rights(&session, &handle, part).await?, times: None };
             let finished = finish(&session, handle, part, size, wanted).await?;
             target.take(&session, part, &finished, expected).await

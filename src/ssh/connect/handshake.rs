@@ -80,7 +80,7 @@ pub(crate) async fn attempt(target: &Target, login: &Login, kind: LaneKind) -> R
     let config = &target.config;
     let (channels, words) = (Arc::<Channels>::default(), Arc::<ServerWords>::default());
     let liveness = Liveness::new();
-    let jump_at = config.proxy_host.as_deref().map(|host| (host, config.proxy_port.unwrap_or(22)));
+    let jump_at = config.jump_host();
     let peer = Peer { host: &config.host, port: config.port, through: jump_at };
     let (mut handle, jump) = match jump_at {
         None => {

@@ -88,6 +88,28 @@ async fn the_waiting_tasks_of_an_array_are_not_cancelled_together_with_those_tha
 }
 
 #[tokio::test]
+async fn the_components_of_a_heterogeneous_job_are_cancelled_at_once_where_all_are_meant() {
+    let jobs = vec![waiting("40+0", "PENDING"), waiting("40+1", "PENDING"), waiting("50+0", "PENDING"), waiting("50+1", "RUNNING")];
+    let steps = vec![
+        ("alice: jobs ...", Reply::Jobs(jobs)),
+        (r#"alice: cancel "40""#, Reply::Done),
+        (r#"alice: cancel "50+0""#, Reply::SchedulerFails(SchedulerError::Rejected("one component".to_owned()))),
+    ];
+    let body = cancel("state=PENDING", steps).await.json();
+    let told: Vec<_> = body["results"].as_array().unwrap().iter().map(|result| (&result["jobId"], &result["status"])).collect();
+    assert_eq!(told, [(&json!("40"), &json!(204)), (&json!("50+0"), &json!(400))], "{body}");
+}
+
+#[tokio::test]
+async fn the_filters_of_a_cancellation_have_the_bounds_of_a_list() {
+    for (name, value) in [("name", "n".repeat(236)), ("account", "a".repeat(256)), ("name", "a%0Ab".to_owned())] {
+        let cancelled = cancel(&format!("{name}={value}"), vec![]).await;
+        let listed = Api::new(vec![], vec![]).call(Method::GET, &format!("/compute/daint/jobs?{name}={value}"), None).await;
+        assert_eq!((cancelled.status, &cancelled.json()["data"]), (400, &listed.json()["data"]), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_cancellation_names_what_is_cancelled() {
     for query in ["", "state=", "allusers=true"] {
         let answer = cancel(query, vec![]).await;

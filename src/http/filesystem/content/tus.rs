@@ -115,6 +115,32 @@ pub(crate) async fn create(
     ))
 )]
 pub(crate) async fn capabilities(ReadAccess(access): ReadAccess) -> Response {
+    capabilities_on(&access)
+}
+
+/// What a resumable upload can do
+///
+/// As for all uploads. The upload is not looked at.
+#[utoipa::path(
+    options,
+    path = "/filesystem/{system_name}/uploads/{upload_id}",
+    operation_id = "options_upload_filesystem__system_name__uploads__upload_id__options",
+    tag = "filesystem",
+    responses((
+        status = 204, description = "The capabilities",
+        headers(
+            ("Tus-Version" = String, description = "`1.0.0`"),
+            ("Tus-Extension" = String, description = "The extensions"),
+            ("Tus-Max-Size" = u64, description = "The largest file in bytes, where there is a limit"),
+            ("Tus-Checksum-Algorithm" = String, description = "The algorithms of `Upload-Checksum`"),
+        ),
+    ))
+)]
+pub(crate) async fn upload_capabilities(ReadAccess(access): ReadAccess, UploadIdText(_id): UploadIdText) -> Response {
+    capabilities_on(&access)
+}
+
+fn capabilities_on(access: &Access) -> Response {
     let mut headers = HeaderMap::new();
     headers.insert(TUS_VERSION, VERSION);
     headers.insert(TUS_EXTENSION, HeaderValue::from_static("creation,creation-with-upload,checksum,termination,expiration"));
