@@ -71,7 +71,7 @@ pub struct JobFilter {
 /// When the filter names nothing or breaks a rule, too many jobs are meant, or the scheduler does not answer.
 pub async fn cancel(access: &Access, filter: JobFilter, deadline: Instant) -> Result<Vec<(JobId, Outcome<()>)>, ServiceError> {
     let mut findings = Findings::default();
-    let mut line = |name, value| findings.line(name, value, 1024);
+    let mut line = |name, value| findings.line(name, value, MAX_TEXT);
     let (state, partition) = (line("state", filter.state), line("partition", filter.partition));
     let is_absent = |value: &Option<String>| value.as_ref().is_none_or(String::is_empty);
     if state.is_none() && partition.is_none() && is_absent(&filter.name) && is_absent(&filter.account) {

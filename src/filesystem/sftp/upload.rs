@@ -51,7 +51,7 @@ impl Keep<'_> {
     /// not put in place.
     pub async fn narrow(&self, part: &RemotePath, found: &Attributes) {
         let (Some(rights), Some(mode), Some((user, _))) = (self.target.rights, found.mode, found.owner) else { return };
-        let (has, may_have) = (mode & 0o777, rights.least() & 0o777);
+        let (has, may_have) = (mode & 0o777, rights.for_any_group() & 0o777);
         if has & !may_have != 0 {
             let known = (found.size.unwrap_or_default(), user);
             // Whether it may be put in place is decided by what the server says of it then.

@@ -20,7 +20,7 @@ use crate::http::filesystem::content::upload::pause;
 use crate::http::filesystem::model::request::CreationParameters;
 use crate::http::problem::Problem;
 use crate::http::problem::invalid::{InvalidInput, Place};
-use crate::service::ServiceError;
+use crate::service::{Access, ServiceError};
 use crate::service::contents::TransferForm;
 use crate::service::uploads::{self, Addition, EXPIRES, NewUpload, Upload};
 
@@ -145,7 +145,7 @@ fn capabilities_on(access: &Access) -> Response {
     headers.insert(TUS_VERSION, VERSION);
     headers.insert(TUS_EXTENSION, HeaderValue::from_static("creation,creation-with-upload,checksum,termination,expiration"));
     headers.insert(TUS_CHECKSUM_ALGORITHM, HeaderValue::from_str(&Digests::tus_algorithms()).expect("the names are printable ASCII"));
-    headers.extend(TransferForm::Stream.cap(&access).map(|cap| (TUS_MAX_SIZE, HeaderValue::from(cap))));
+    headers.extend(TransferForm::Stream.cap(access).map(|cap| (TUS_MAX_SIZE, HeaderValue::from(cap))));
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
