@@ -7,6 +7,7 @@
 mod compute;
 mod config;
 mod enumeration;
+mod event_stream;
 mod extract;
 mod filesystem;
 mod json_stream;
@@ -232,6 +233,7 @@ fn lasting() -> OpenApiRouter<Api> {
         .routes(routes!(filesystem::changes::cp))
         .routes(routes!(filesystem::changes::mv))
         .routes(routes!(filesystem::follow::follow))
+        .routes(routes!(compute::logs::read_log))
 }
 
 /// What handlers share.
@@ -278,6 +280,8 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
                 header::ACCEPT_RANGES,
                 header::AGE,
                 compute::idempotency::REPLY,
+                compute::logs::OFFSET,
+                compute::logs::NEXT_OFFSET,
                 header::CONTENT_DISPOSITION,
                 header::CONTENT_RANGE,
                 header::ETAG,

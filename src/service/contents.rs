@@ -83,13 +83,28 @@ pub async fn download(
     form: TransferForm,
 ) -> Result<(RemotePath, Download), ServiceError> {
     let path = access.path(path).await?;
+    let download = open(access, &path, range, form.cap(access), form.way_out(READ_LARGER)).await?;
+    Ok((path, download))
+}
+
+/// The same of a path that was checked, where it is not over `cap`.
+///
+/// # Errors
+/// When the file is over the cap, which is told with `larger`, it has none of the range, or the cluster does not give it.
+pub(super) async fn open(
+    access: &Access,
+    path: &RemotePath,
+    range: Option<ByteRange>,
+    cap: Option<u64>,
+    larger: &'static str,
+) -> Result<Download, ServiceError> {
     let permit = TransferPermit::take(access)?;
-    let opening = access.files().await?.download(access.principal(), &path, range, form.cap(access));
+    let opening = access.files().await?.download(access.principal(), path, range, cap);
     let (clients, user) = (&access.state().limits.slow_clients, &access.principal().username);
-    let opening = opening.map_err(|error| ServiceError::or_by(error, form.way_out(READ_LARGER)));
+    let opening = opening.map_err(|error| ServiceError::or_by(error, larger));
     let mut download = clients.admit(user, access.cluster().config().channels_per_user(), opening).await?;
     download.content = clients.watch(user, counts::downloaded(access, download.content)).inspect(move |_| _ = &permit).boxed();
-    Ok((path, download))
+    Ok(download)
 }
 
 /// Writes the file `name` in `directory`, whole or not at all.

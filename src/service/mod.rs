@@ -18,10 +18,12 @@ mod grep;
 mod idempotency;
 pub mod jobs;
 mod limits;
+pub mod logs;
 pub mod object_transfer;
 mod parts;
 mod paths;
 mod ready;
+mod shared_follow;
 mod state;
 pub mod status;
 pub mod storage;
@@ -34,6 +36,7 @@ pub mod uploads;
 pub mod usage;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::cluster::GateError;
 use crate::error::{Classify, Kind};
@@ -95,6 +98,9 @@ pub enum ServiceError {
     /// Another request works on the same upload and does not end.
     #[error("another request is still working on this upload")]
     Busy,
+    /// What several callers wait for was not done.
+    #[error("{0}")]
+    Shared(#[source] Arc<ServiceError>),
 }
 
 impl ServiceError {
@@ -129,6 +135,7 @@ impl Classify for ServiceError {
             Self::Unsupported(_) => Kind::Unsupported,
             Self::NotFound(_) => Kind::NotFound,
             Self::Busy | Self::Conflict(_) => Kind::Conflict,
+            Self::Shared(source) => source.kind(),
         }
     }
 
@@ -138,6 +145,7 @@ impl Classify for ServiceError {
             Self::Scheduler(source) | Self::MaybeSubmitted(source, _) => Some(source),
             Self::Filesystem(source) | Self::Precondition(source) => Some(source),
             Self::Store(source) => Some(source),
+            Self::Shared(source) => Some(&**source),
             Self::Invalid(_)
             | Self::TooMany(_)
             | Self::TooMuch(_)

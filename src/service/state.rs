@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::counts::{SystemCounts, TokenCounts};
 use super::limits::{Limits, UserBounds};
+use super::shared_follow::SharedFollows;
 use super::upload_locks::UploadLocks;
 use crate::domain::SystemName;
 
@@ -21,6 +22,8 @@ pub struct State {
     pub(super) uploads: Arc<UploadLocks>,
     /// What each user has under way.
     pub(super) limits: Limits,
+    /// Outputs of jobs that are followed.
+    pub(super) follows: SharedFollows,
     /// What became of callers' tokens.
     pub(super) tokens: Arc<TokenCounts>,
     /// What was counted of each system, by its name.

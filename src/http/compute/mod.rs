@@ -5,6 +5,7 @@ pub(crate) mod control;
 pub(crate) mod description;
 pub(crate) mod idempotency;
 pub(crate) mod jobs;
+pub(crate) mod logs;
 pub(crate) mod model;
 pub(crate) mod templates;
 pub(crate) mod usage;

@@ -248,13 +248,13 @@ fn unsupported(cluster: &Cluster) -> Vec<UnsupportedOperations> {
         // A script on the cluster needs files too, which is said below.
         Some(scheduler) => {
             let unsupported = scheduler.unsupported().iter().filter(|(gap, _)| files.is_some() || *gap != UnsupportedOperation::ScriptPath);
-            found.extend(unsupported.map(|(gap, reason)| listed(path_of(*gap), *reason)));
+            found.extend(unsupported.flat_map(|(gap, reason)| paths_of(*gap).iter().map(|path| listed(path, reason))));
         }
         None => found.extend(OF_COMPUTE.map(|operations| listed(operations, NO_COMPUTE))),
     }
     if files.is_none() {
         found.extend(OF_FILES.map(|operations| listed(operations, NO_FILES)));
-        found.extend(compute.map(|_| listed(path_of(UnsupportedOperation::ScriptPath), NO_FILES)));
+        found.extend(compute.iter().flat_map(|_| paths_of(UnsupportedOperation::ScriptPath)).map(|path| listed(path, NO_FILES)));
     } else if let Some(reason) = transfers::unsupported(cluster) {
         // What transfer jobs would be needed for is not listed beside them.
         found.push(listed("/filesystem/{system_name}/transfer", reason));
@@ -265,19 +265,20 @@ fn unsupported(cluster: &Cluster) -> Vec<UnsupportedOperations> {
     found
 }
 
-fn path_of(gap: UnsupportedOperation) -> &'static str {
+/// What cannot be done without it, by the start of the paths.
+fn paths_of(gap: UnsupportedOperation) -> &'static [&'static str] {
     match gap {
-        UnsupportedOperation::Accounting => "/compute/{system_name}/acct",
-        UnsupportedOperation::ScriptPath => "/compute/{system_name}/jobs with scriptPath",
-        UnsupportedOperation::Metadata => "/compute/{system_name}/jobs/{job_id}/metadata",
-        UnsupportedOperation::Hold => "/compute/{system_name}/jobs/{job_id}/hold",
-        UnsupportedOperation::Release => "/compute/{system_name}/jobs/{job_id}/release",
-        UnsupportedOperation::Requeue => "/compute/{system_name}/jobs/{job_id}/requeue",
-        UnsupportedOperation::TimeLimit => "/compute/{system_name}/jobs/{job_id}/time-limit",
-        UnsupportedOperation::Usage => "/compute/{system_name}/usage",
-        UnsupportedOperation::Limits => "/status/{system_name}/limits",
-        UnsupportedOperation::Validate => "/compute/{system_name}/jobs/validate",
-        UnsupportedOperation::Attach => "/compute/{system_name}/jobs/{job_id}/attach",
+        UnsupportedOperation::Accounting => &["/compute/{system_name}/acct"],
+        UnsupportedOperation::ScriptPath => &["/compute/{system_name}/jobs with scriptPath"],
+        UnsupportedOperation::Metadata => &["/compute/{system_name}/jobs/{job_id}/metadata", "/compute/{system_name}/jobs/{job_id}/logs"],
+        UnsupportedOperation::Hold => &["/compute/{system_name}/jobs/{job_id}/hold"],
+        UnsupportedOperation::Release => &["/compute/{system_name}/jobs/{job_id}/release"],
+        UnsupportedOperation::Requeue => &["/compute/{system_name}/jobs/{job_id}/requeue"],
+        UnsupportedOperation::TimeLimit => &["/compute/{system_name}/jobs/{job_id}/time-limit"],
+        UnsupportedOperation::Usage => &["/compute/{system_name}/usage"],
+        UnsupportedOperation::Limits => &["/status/{system_name}/limits"],
+        UnsupportedOperation::Validate => &["/compute/{system_name}/jobs/validate"],
+        UnsupportedOperation::Attach => &["/compute/{system_name}/jobs/{job_id}/attach"],
     }
 }
 

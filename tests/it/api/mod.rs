@@ -22,6 +22,7 @@ mod job_templates;
 mod job_usage;
 mod limits;
 mod listing;
+mod logs;
 mod maintenance;
 mod metrics;
 mod operations;

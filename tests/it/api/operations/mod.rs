@@ -98,6 +98,7 @@ fn call(operation: &str) -> Call {
         "df" => Call::path(vec![("...", Reply::Space(Space { total: 3, free: 2, available: 1, files: 2, files_free: 1 }))]),
         "find" => Call::path(vec![("...", Reply::Walk(Box::pin(futures::stream::empty())))]),
         "follow" => Call::path(vec![("...", Reply::Follow(Box::pin(futures::stream::empty())))]),
+        "logs" => Call { files: vec![("...", Reply::Stat(FileStat { mode: 0o100_644, ..FileStat::default() }))], ..Call::default() },
         "quota" => Call::path(vec![("...", Reply::Quotas(Vec::new()))]),
         "file" => Call::path(vec![("...", Reply::Text("text"))]),
         "head" | "tail" => Call::path(part()),
