@@ -149,7 +149,7 @@ fn event(name: Option<&str>, id: Option<u64>, data: &str) -> Bytes {
 }
 
 /// How many bytes at the end may be the start of a character of UTF-8 whose rest is to come: at most three.
-fn unfinished(data: &[u8]) -> usize {
+pub(crate) fn unfinished(data: &[u8]) -> usize {
     let tail = &data[data.len().saturating_sub(3)..];
     for (at, byte) in tail.iter().enumerate() {
         let length = match byte {

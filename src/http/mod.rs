@@ -205,6 +205,7 @@ fn prompt() -> OpenApiRouter<Api> {
         .routes(routes!(status::handlers::userinfo))
         .routes(routes!(status::limits::limits))
         .routes(routes!(compute::usage::usage))
+        .routes(routes!(compute::commands::run_command))
 }
 
 /// File contents come in for as long as they flow, and their size has a limit of its own.

@@ -75,17 +75,17 @@ fn milliseconds(took: Duration) -> u64 {
 }
 
 /// A change under way. It leaves its line when it ends; one that is dropped before that was cancelled.
-pub(super) struct Change<'a> {
-    access: &'a Access,
+pub(super) struct Change {
+    access: Access,
     action: Action,
     target: String,
     ended: bool,
 }
 
-impl<'a> Change<'a> {
+impl Change {
     /// Begins to watch a change: `action` names the use case, `target` what it is done to.
-    pub(super) fn begin(access: &'a Access, action: Action, target: impl Into<String>) -> Self {
-        Self { access, action, target: target.into(), ended: false }
+    pub(super) fn begin(access: &Access, action: Action, target: impl Into<String>) -> Self {
+        Self { access: access.clone(), action, target: target.into(), ended: false }
     }
 
     /// Ends it with its outcome, which is passed through.
@@ -133,7 +133,7 @@ impl<'a> Change<'a> {
     }
 }
 
-impl Drop for Change<'_> {
+impl Drop for Change {
     fn drop(&mut self) {
         if !self.ended {
             self.leave(Outcome::Cancelled);

@@ -10,6 +10,7 @@ mod audit;
 pub mod batch;
 pub mod bulk;
 pub mod changes;
+pub mod commands;
 pub mod contents;
 mod counts;
 pub mod entries;
@@ -42,6 +43,7 @@ use crate::cluster::GateError;
 use crate::error::{Classify, Kind};
 use crate::filesystem::{Expected, FilesystemError};
 use crate::scheduler::SchedulerError;
+use crate::ssh::TransportError;
 use crate::transfer::s3::StoreError;
 
 pub use access::{Access, AccessError, Caller, Gate};
@@ -92,6 +94,12 @@ pub enum ServiceError {
     /// There is no such thing; the message says where those that there are can be found.
     #[error("{0}")]
     NotFound(&'static str),
+    /// The caller may not do this on the cluster, for this reason.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The cluster could not be worked with.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
     /// It would do more than it says, for this reason.
     #[error("{0}")]
     Conflict(&'static str),
@@ -134,6 +142,8 @@ impl Classify for ServiceError {
             Self::TooLarge(..) | Self::TooMuch(_) => Kind::TooLarge,
             Self::Unsupported(_) => Kind::Unsupported,
             Self::NotFound(_) => Kind::NotFound,
+            Self::Forbidden(_) => Kind::Forbidden,
+            Self::Transport(source) => source.kind(),
             Self::Busy | Self::Conflict(_) => Kind::Conflict,
             Self::Shared(source) => source.kind(),
         }
@@ -146,12 +156,14 @@ impl Classify for ServiceError {
             Self::Filesystem(source) | Self::Precondition(source) => Some(source),
             Self::Store(source) => Some(source),
             Self::Shared(source) => Some(&**source),
+            Self::Transport(source) => Some(source),
             Self::Invalid(_)
             | Self::TooMany(_)
             | Self::TooMuch(_)
             | Self::TooLarge(..)
             | Self::Unsupported(_)
             | Self::NotFound(_)
+            | Self::Forbidden(_)
             | Self::Conflict(_)
             | Self::Busy => None,
         }

@@ -173,7 +173,7 @@ impl<'a> JobContext<'a> {
     ///
     /// # Errors
     /// When the scheduler does not take the job.
-    pub(super) async fn submit(self, access: &Access, job: &JobDescription, change: Change<'_>) -> Result<TransferJob, ServiceError> {
+    pub(super) async fn submit(self, access: &Access, job: &JobDescription, change: Change) -> Result<TransferJob, ServiceError> {
         let id = change.end(self.scheduler.submit(access.principal(), job).await)?.value;
         let log = |name: &Option<String>| self.directory.join(&text_to_bytes(name.as_deref().unwrap_or_default()));
         let (output_log, error_log) = (log(&job.standard_output), log(&job.standard_error));

@@ -82,11 +82,12 @@ async fn the_configuration_of_a_firecrest_site_is_served_and_shows_every_system(
         "jobs/{job_id}/requeue",
         "jobs/validate",
         "usage",
+        "commands",
     ];
     let expected = [
-        ("pbs", "pbs", "ssh", "wormhole", &["acct", "jobs/{job_id}/attach", "jobs/validate", "usage"][..]),
+        ("pbs", "pbs", "ssh", "wormhole", &["acct", "jobs/{job_id}/attach", "jobs/validate", "usage", "commands"][..]),
         ("slurm-api", "slurm", "rest", "streamer", &by_rest),
-        ("slurm-ssh", "slurm", "ssh", "s3", &[]),
+        ("slurm-ssh", "slurm", "ssh", "s3", &["commands"]),
     ];
     let named = |lacks: &[&str]| lacks.iter().map(|lacks| format!("/compute/{{system_name}}/{lacks}")).collect::<Vec<_>>();
     assert_eq!(shown, expected.map(|(name, kind, mode, service, lacks)| (json!([name, kind, mode, service]), named(lacks))));

@@ -1,6 +1,7 @@
 //! Jobs: `/compute/{system}`, and the shapes of their documents.
 
 pub(crate) mod bulk;
+pub(crate) mod commands;
 pub(crate) mod control;
 pub(crate) mod description;
 pub(crate) mod idempotency;

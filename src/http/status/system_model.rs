@@ -15,7 +15,7 @@ use crate::domain::{self, RemotePath, ServiceType};
 use crate::http::enumeration::enum_schema;
 use crate::http::status::data_transfer_model::DataTransfer;
 use crate::scheduler::{self, ConnectionMode, UnsupportedOperation};
-use crate::service::{object_transfer, transfers};
+use crate::service::{commands, object_transfer, transfers};
 use crate::ssh;
 
 /// The systems.
@@ -228,8 +228,11 @@ impl HPCCluster {
 }
 
 /// What needs a scheduler, by the start of the paths.
-const OF_COMPUTE: [&str; 6] = [
-    "/compute/{system_name}",
+const OF_COMPUTE: [&str; 9] = [
+    "/compute/{system_name}/jobs",
+    "/compute/{system_name}/acct",
+    "/compute/{system_name}/templates",
+    "/compute/{system_name}/usage",
     "/status/{system_name}/nodes",
     "/status/{system_name}/limits",
     "/status/{system_name}/partitions",
@@ -251,6 +254,9 @@ fn unsupported(cluster: &Cluster) -> Vec<UnsupportedOperations> {
             found.extend(unsupported.flat_map(|(gap, reason)| paths_of(*gap).iter().map(|path| listed(path, reason))));
         }
         None => found.extend(OF_COMPUTE.map(|operations| listed(operations, NO_COMPUTE))),
+    }
+    if let Err(reason) = commands::support(cluster) {
+        found.push(listed("/compute/{system_name}/commands", reason));
     }
     if files.is_none() {
         found.extend(OF_FILES.map(|operations| listed(operations, NO_FILES)));

@@ -37,6 +37,7 @@ pub(super) struct Limits {
     pub(super) requests: UserLimit,
     transfers: UserLimit,
     followed: UserLimit,
+    pub(super) commands: UserLimit,
     pub(super) searches: Searches,
     pub(super) ready: UserLimit,
     pub(super) slow_clients: SlowClients,
@@ -49,6 +50,8 @@ impl Default for Limits {
             requests: UserLimit::new(requests, u64::MAX),
             transfers: UserLimit::new(transfers, u64::MAX),
             followed: UserLimit::new(MAX_FOLLOWED_PER_USER, u64::MAX),
+            // Each system has a bound of its own.
+            commands: UserLimit::new(1, u64::MAX),
             searches: Searches::default(),
             ready: UserLimit::new(MAX_READY_PER_USER, MAX_READY),
             slow_clients: SlowClients::default(),

@@ -80,6 +80,7 @@ fn call(operation: &str) -> Call {
         "jobs" if path.contains("{template_name}") => Call::body(json!({"workingDirectory": "HOME", "name": "waits"}), vec![]),
         "attach" => Call::body(json!({"command": "true"}), vec![]),
         "checksum" => Call::path(vec![("...", Reply::Checksum(Checksum { algorithm: "SHA-256", hex: "ab".repeat(32) }))]),
+        "commands" => Call::body(json!({"command": ["hostname"]}), vec![]),
         "chmod" => Call::body(json!({"path": "HOME/file", "mode": "640"}), changed()),
         "chown" => Call::body(json!({"path": "HOME/file", "group": "users"}), changed()),
         "compress" | "extract" if path.contains("/ops/") => Call::body(both(), done()),
