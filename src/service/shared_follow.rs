@@ -196,12 +196,11 @@ impl SharedFollows {
         permit: impl FnOnce() -> Result<Permit, ServiceError>,
         open: Opener,
     ) -> Result<Follower, ServiceError> {
-        let others = self.hubs(&key);
-        let shared = others.first().map(|hub| Arc::clone(&hub.permit));
+        let shared = self.hubs(&key).first().map(|hub| Arc::clone(&hub.permit));
         let permit = shared.map_or_else(permit, Ok)?;
         let (hub, place) = self.seat(&key, offset, None, permit, &open);
-        let mut follower =
-            Follower { follows: self.clone(), key, open, expires_at, epoch: hub.window.lock().epoch, hub, place, offset, over: false };
+        let epoch = hub.window.lock().epoch;
+        let mut follower = Follower { follows: self.clone(), key, open, expires_at, hub, place, offset, epoch, over: false };
         follower.opened().await?;
         Ok(follower)
     }
@@ -303,7 +302,8 @@ impl Follower {
     }
 
     fn take(&mut self, event: Event) -> Option<Result<Update, ServiceError>> {
-        let Place { index, skip } = std::mem::replace(&mut self.place, Place { index: self.place.index + 1, skip: 0 });
+        let Place { index, skip } = self.place;
+        self.place = Place { index: index + 1, skip: 0 };
         match event {
             Event::Opened => None,
             Event::Change(Followed::Data { data, end }) => {

@@ -9,14 +9,16 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use goldcrest::cluster::Cluster;
 use goldcrest::domain::{ClusterHealth, FileStat, Job, JobId, JobMetadata, RemotePath};
-use goldcrest::filesystem::{FilesystemError, Followed};
+use goldcrest::filesystem::{FileAccess, Files, FilesystemError, Followed, Settings};
 use goldcrest::scheduler::SchedulerError;
+use goldcrest::scheduler::local::Local;
 use serde_json::json;
 use tokio::sync::watch;
 
 use super::compute::job;
 use super::doubles::{Reply, Script, ScriptedFiles, ScriptedScheduler, Step, version};
 use super::{Answer, Api, cluster_config, request, whole};
+use crate::support::local_shell::LocalShell;
 use crate::support::scripted::ScriptedTransport;
 
 const STAT: &str = r#"alice: stat "/home/alice/7.out" true"#;
@@ -278,4 +280,25 @@ async fn seventeen_outputs_are_too_many_for_one_user() {
     assert!(held.iter().all(|answer| answer.status() == 200));
     let refused = api.get("/compute/daint/jobs/17/logs?follow=true").await;
     assert_eq!((refused.status, refused.header("retry-after")), (429, Some("10")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_of_the_local_scheduler_is_followed_by_commands() {
+    let shell = LocalShell::new("dash").or_else(|| LocalShell::new("bash")).unwrap();
+    let mut config = cluster_config();
+    config.file_systems[0].path = RemotePath::from_text(shell.home().to_str().unwrap()).unwrap();
+    let (_, health) = watch::channel(ClusterHealth::default());
+    let scheduler = Arc::new(Local::new(shell.clone(), goldcrest::scheduler::local::Config::default()));
+    let files = Files::open(shell.clone(), FileAccess::Exec, Settings::default());
+    let api = Api::over(Cluster::new(config, whole(shell.clone(), scheduler, files), health));
+    let script = "#!/bin/sh\necho one\nsleep 1\necho two\necho wrong >&2\n";
+    let files = json!({"name": "talks", "workingDirectory": shell.home(), "standardError": "errors", "script": script});
+    let answer = api.call(Method::POST, "/compute/daint/jobs", Some(json!({"job": files}))).await;
+    assert_eq!(answer.status, 201, "{}", answer.json());
+    let logs = format!("/compute/daint/jobs/{}/logs", answer.json()["jobId"].as_str().unwrap());
+    let followed = api.get(&format!("{logs}?follow=true")).await;
+    assert_eq!((followed.status, String::from_utf8(followed.body).unwrap()), (200, "one\ntwo\n".to_owned()));
+    let last = api.get(&format!("{logs}?tail=1")).await;
+    assert_eq!((last.body.as_slice(), offsets(&last)), (&b"two\n"[..], (Some("4"), Some("8"))));
+    assert_eq!(api.get(&format!("{logs}?stream=stderr")).await.body, b"wrong\n");
 }
