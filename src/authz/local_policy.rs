@@ -130,9 +130,11 @@ mod tests {
             let rule = format!(r#"{{"systems": ["*"], "users": ["ann"]{relations}}}"#);
             LocalPolicy::new(PolicyConfig { rules: vec![serde_json::from_str(&rule).unwrap()] })
         };
-        for (policy, expected) in
-            [(read(None), Decision::Denied), (read(Some(r#"["read", "run"]"#)), Decision::Allowed), (LocalPolicy::open(), Decision::Allowed)]
-        {
+        for (policy, expected) in [
+            (read(None), Decision::Denied),
+            (read(Some(r#"["read", "run"]"#)), Decision::Allowed),
+            (LocalPolicy::open(), Decision::Allowed),
+        ] {
             let ruling = policy.check(&principal("ann", &[], None), Relation::Run, &SystemName::new("daint").unwrap()).await.unwrap();
             assert_eq!(ruling.decision, expected);
         }

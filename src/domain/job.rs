@@ -314,7 +314,8 @@ mod tests {
     fn a_job_has_ended_in_the_final_states_of_every_scheduler_alone() {
         let has_ended = |state: &str| JobStatus { state: state.to_owned(), ..JobStatus::default() }.has_ended();
         assert!(["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "F", "C"].into_iter().all(has_ended));
-        let going_on = ["PENDING", "RUNNING", "COMPLETING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "SUSPENDED", "Q", "R", "E", "H", ""];
+        let going_on =
+            ["PENDING", "RUNNING", "COMPLETING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "SUSPENDED", "Q", "R", "E", "H", ""];
         assert!(!going_on.into_iter().any(has_ended));
     }
 }

@@ -31,8 +31,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// What nginx looks at before it gathers an answer.
-pub(crate) const UNBUFFERED: (HeaderName, HeaderValue) =
-    (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+pub(crate) const UNBUFFERED: (HeaderName, HeaderValue) = (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
 
 /// The answer with these updates.
 pub(crate) fn answer(updates: UpdateStream, problem_context: ProblemContext) -> Response {

@@ -127,7 +127,8 @@ fn check(request: &CommandRequest, commands: &Commands) -> Result<u64, ServiceEr
 fn permit(access: &Access, max_per_user: u64) -> Result<UserPermit, ServiceError> {
     let limit = access.state().limits.commands.with_bound(max_per_user);
     limit.take(&access.principal().username, 1).ok_or_else(|| {
-        let message = format!("you run {max_per_user} commands, the limit of one user (commands.max_per_user): wait for one of them to end");
+        let message =
+            format!("you run {max_per_user} commands, the limit of one user (commands.max_per_user): wait for one of them to end");
         ServiceError::TooMany(message.into())
     })
 }
@@ -154,7 +155,8 @@ fn watched(output: OutputStream, change: Change, permit: UserPermit) -> RunningC
 fn stopped(error: TransportError) -> ServiceError {
     match error {
         TransportError::Output(limit) => {
-            let message = format!("the command printed more than {limit} bytes, the limit of this system (commands.max_output), and was ended");
+            let message =
+                format!("the command printed more than {limit} bytes, the limit of this system (commands.max_output), and was ended");
             ServiceError::TooMuch(message.into())
         }
         error => error.into(),
@@ -209,7 +211,8 @@ fn whole(pattern: &str) -> Result<Regex, regex::Error> {
 
 /// Says what is allowed.
 fn refusal(patterns: &[Vec<String>]) -> String {
-    let named: Vec<String> = patterns.iter().take(MAX_NAMED).map(|pattern| format!("`{}`", excerpt(&pattern.join(" "), MAX_PATTERN))).collect();
+    let named: Vec<String> =
+        patterns.iter().take(MAX_NAMED).map(|pattern| format!("`{}`", excerpt(&pattern.join(" "), MAX_PATTERN))).collect();
     let more = if patterns.len() > MAX_NAMED { ", and others" } else { "" };
     format!("this command is not among those that the system allows: {}{more} (`~` stands for a regular expression)", named.join(", "))
 }
@@ -225,7 +228,10 @@ pub fn mistakes(commands: &Commands) -> Vec<(String, String)> {
         match pattern.first() {
             None => add(format!("allow[{index}]"), "must have the name of a program as its first word".to_owned()),
             Some(program) if program.is_empty() || program.starts_with(['~', '-']) => {
-                add(format!("allow[{index}][0]"), "must be the name of a program as it stands, not a regular expression nor an option".to_owned());
+                add(
+                    format!("allow[{index}][0]"),
+                    "must be the name of a program as it stands, not a regular expression nor an option".to_owned(),
+                );
             }
             Some(_) => {}
         }
@@ -267,12 +273,7 @@ mod tests {
 
     #[test]
     fn a_command_is_allowed_by_a_pattern_that_matches_all_of_its_words() {
-        let patterns = commands(&json!([
-            ["squeue", "--me"],
-            ["lfs", "quota", "-u", "~[a-z0-9]+"],
-            ["ls", "~*[^-].*|--"],
-            ["id", "~"],
-        ]));
+        let patterns = commands(&json!([["squeue", "--me"], ["lfs", "quota", "-u", "~[a-z0-9]+"], ["ls", "~*[^-].*|--"], ["id", "~"],]));
         for (argv, allowed) in [
             (&["squeue", "--me"][..], true),
             (&["squeue"], false),

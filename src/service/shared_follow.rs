@@ -52,7 +52,7 @@ pub(super) enum Event {
 pub(super) type Source = BoxStream<'static, Event>;
 
 /// How a follower would open a source of its own.
-pub(super) type Opener = Box<dyn Fn(u64) -> Source + Send + Sync>;
+pub(super) type OpenSource = Box<dyn Fn(u64) -> Source + Send + Sync>;
 
 /// What counts for the user for as long as it is kept.
 pub(super) type Permit = Arc<dyn Send + Sync>;
@@ -194,7 +194,7 @@ impl SharedFollows {
         offset: u64,
         expires_at: Timestamp,
         permit: impl FnOnce() -> Result<Permit, ServiceError>,
-        open: Opener,
+        open: OpenSource,
     ) -> Result<Follower, ServiceError> {
         let shared = self.hubs(&key).first().map(|hub| Arc::clone(&hub.permit));
         let permit = shared.map_or_else(permit, Ok)?;
@@ -211,7 +211,7 @@ impl SharedFollows {
     }
 
     /// A hub that has what comes after `offset`: of those that are there the one that has read most, or else a new one.
-    fn seat(&self, key: &FollowKey, offset: u64, epoch: Option<u64>, permit: Permit, open: &Opener) -> (Arc<Hub>, Place) {
+    fn seat(&self, key: &FollowKey, offset: u64, epoch: Option<u64>, permit: Permit, open: &OpenSource) -> (Arc<Hub>, Place) {
         let mut follows = self.0.lock();
         follows.retain(|_, hubs| {
             hubs.retain(|hub| hub.strong_count() > 0);
@@ -247,7 +247,7 @@ impl SharedFollows {
 pub(super) struct Follower {
     follows: SharedFollows,
     key: FollowKey,
-    open: Opener,
+    open: OpenSource,
     expires_at: Timestamp,
     hub: Arc<Hub>,
     place: Place,

@@ -27,9 +27,7 @@ use crate::ssh::pool::registry::LaneRegistry;
 use crate::ssh::program::Program;
 use crate::ssh::server_words::closes_account;
 use crate::ssh::stats::{Stats, add};
-use crate::ssh::transport::{
-    ByteStream, CredentialVersion, Exec, LaneKind, Limits, OutputStream, RawOutput, Transport, TransportError,
-};
+use crate::ssh::transport::{ByteStream, CredentialVersion, Exec, LaneKind, Limits, OutputStream, RawOutput, Transport, TransportError};
 
 /// How often one request may be refused a channel, and be given another permit.
 const MAX_REFUSALS: u32 = 20;

@@ -61,15 +61,21 @@ pub async fn allowed_commands_run_as_the_caller_who_has_the_relation(live: &Live
     assert_eq!(lines(&answer.body), [json!({"stdout": "begun\n"}), json!({"exitCode": 124})]);
 
     // It ends on the cluster when the client goes away.
-    let mut leaving = api.request(Method::POST, path).json(&json!({"command": ["sh", "-c", "echo begun; sleep 25.125"]})).send().await.unwrap();
+    let mut leaving =
+        api.request(Method::POST, path).json(&json!({"command": ["sh", "-c", "echo begun; sleep 25.125"]})).send().await.unwrap();
     assert!(leaving.chunk().await.unwrap().is_some_and(|piece| piece.starts_with(b"{\"stdout\":\"begun")));
     assert!(!processes::running("sleep 25.125").is_empty());
     drop(leaving);
-    wait_for("the command is gone", Duration::from_secs(10), || async { processes::running("sleep 25.125").is_empty().then_some(()) }).await;
+    wait_for("the command is gone", Duration::from_secs(10), || async { processes::running("sleep 25.125").is_empty().then_some(()) })
+        .await;
 
     let log = instance.log();
-    let audited: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(|line: &Value| line["action"] == "commands.run").collect();
-    assert!(audited.iter().any(|line| line["object"] == "id with 1 arguments" && line["outcome"] == "done" && line["relation"] == "run"), "{audited:?}");
+    let audited: Vec<Value> =
+        log.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(|line: &Value| line["action"] == "commands.run").collect();
+    assert!(
+        audited.iter().any(|line| line["object"] == "id with 1 arguments" && line["outcome"] == "done" && line["relation"] == "run"),
+        "{audited:?}"
+    );
     assert!(audited.iter().any(|line| line["outcome"] == "cancelled"), "{audited:?}");
     assert!(audited.iter().all(|line| !line.to_string().contains("25.125")), "no argument is written down");
 }

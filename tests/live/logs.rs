@@ -33,9 +33,13 @@ pub async fn the_output_of_a_job_is_followed_from_before_it_exists_until_the_job
         assert_eq!(api.get(&logs, &[("offset", "8"), ("follow", "true")]).await.expect(200).body.len(), 0, "{system}");
         assert_eq!(api.get(&logs, &[("stream", "stderr")]).await.expect(200).body, "wrong\n", "{system}");
 
-        let events = api.send(api.request(Method::GET, &logs).query(&[("follow", "true")]).header("accept", "text/event-stream")).await.expect(200);
+        let events =
+            api.send(api.request(Method::GET, &logs).query(&[("follow", "true")]).header("accept", "text/event-stream")).await.expect(200);
         let told = String::from_utf8(events.body.to_vec()).unwrap();
-        assert!(told.contains("id: 8\ndata: ") && told.ends_with("event: end\ndata: {\"reason\":\"the job has ended\"}\n\n"), "{system}: {told}");
+        assert!(
+            told.contains("id: 8\ndata: ") && told.ends_with("event: end\ndata: {\"reason\":\"the job has ended\"}\n\n"),
+            "{system}: {told}"
+        );
 
         std::fs::remove_file(format!("{folder}/{id}.out")).unwrap();
         api.get(&logs, &[]).await.expect(404);
@@ -49,7 +53,8 @@ pub async fn a_task_of_an_array_has_its_own_output_and_others_read_what_the_clus
         let folder = api.new_folder(system, "fireuser").await;
         std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
         let script = "#!/bin/bash\necho \"task $SLURM_ARRAY_TASK_ID\"\n";
-        let job = json!({"job": {"workingDirectory": folder, "standardOutput": format!("{folder}/%A-%a.out"), "script": script, "array": "1-2"}});
+        let job =
+            json!({"job": {"workingDirectory": folder, "standardOutput": format!("{folder}/%A-%a.out"), "script": script, "array": "1-2"}});
         let id = api.post(&format!("/compute/{system}/jobs"), &job).await.expect(201).json()["jobId"].as_str().unwrap().to_owned();
         let logs = |task: &str| format!("/compute/{system}/jobs/{id}{task}/logs");
         for task in ["1", "2"] {
@@ -74,7 +79,10 @@ pub async fn a_hundred_who_follow_one_output_open_it_once_on_the_cluster(live: &
     let id = api.post("/compute/slurm24/jobs", &job).await.expect(201).json()["jobId"].as_str().unwrap().to_owned();
     let logs = format!("/compute/slurm24/jobs/{id}/logs");
     let file = format!("{folder}/out.txt");
-    wait_for("the job has begun", Duration::from_secs(30), || async { std::fs::read(&file).is_ok_and(|text| !text.is_empty()).then_some(()) }).await;
+    wait_for("the job has begun", Duration::from_secs(30), || async {
+        std::fs::read(&file).is_ok_and(|text| !text.is_empty()).then_some(())
+    })
+    .await;
     let all = join_all((0..100).map(|_| api.get(&logs, &[("follow", "true")])));
     let watched = async {
         tokio::time::sleep(Duration::from_secs(3)).await;
@@ -93,7 +101,8 @@ pub async fn a_hundred_who_follow_one_output_open_it_once_on_the_cluster(live: &
 /// How often a file is open in servers of SFTP.
 fn readers(file: &str) -> usize {
     let is_server = |process: &std::path::Path| {
-        std::fs::read(process.join("cmdline")).is_ok_and(|line| line.starts_with(b"sshd") || line.windows(11).any(|part| part == b"sftp-server"))
+        std::fs::read(process.join("cmdline"))
+            .is_ok_and(|line| line.starts_with(b"sshd") || line.windows(11).any(|part| part == b"sftp-server"))
     };
     let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path()).filter(|process| is_server(process));
     let descriptors = processes.filter_map(|process| std::fs::read_dir(process.join("fd")).ok()).flat_map(|entries| entries.flatten());

@@ -23,8 +23,7 @@ use ending::JobWatch;
 use lines::start_of_last;
 
 /// Why a scheduler that knows the job does not say where its output is.
-const NO_FILE: &str =
-    "the scheduler does not say, or does not say any more, where the job's output is: if you know the file, read it with `ops/download` or `ops/follow`";
+const NO_FILE: &str = "the scheduler does not say, or does not say any more, where the job's output is: if you know the file, read it with `ops/download` or `ops/follow`";
 /// Why there is nothing of a job to be read.
 const NO_OUTPUT: &str = "the job has ended, and its output file does not exist: it wrote none, or the file was moved or removed";
 
@@ -151,7 +150,8 @@ fn one_of<'a>(id: &JobId, known: &'a [JobMetadata]) -> Result<&'a JobMetadata, S
         [] => Err(SchedulerError::JobNotFound.into()),
         [job] => Ok(job),
         [first, ..] => named(id.as_str()).or_else(|| named(&format!("{id}+0"))).ok_or_else(|| {
-            let message = format!("it stands for {} jobs, each with an output of its own: name one of them, such as {}", known.len(), first.id);
+            let message =
+                format!("it stands for {} jobs, each with an output of its own: name one of them, such as {}", known.len(), first.id);
             InvalidRequest::new(Place::Name, "job_id", message).into()
         }),
     }

@@ -38,7 +38,7 @@ impl Output {
         self.grown.notify_waiters();
     }
 
-    fn opener(&self) -> Opener {
+    fn opener(&self) -> OpenSource {
         let output = self.clone();
         Box::new(move |offset| output.clone().source(offset))
     }
@@ -202,7 +202,7 @@ async fn a_file_that_begins_anew_is_told_to_all_even_to_those_behind() {
 #[tokio::test]
 async fn what_cannot_be_opened_is_told_to_all_who_wait_and_tried_anew_by_the_next() {
     let (follows, output) = (SharedFollows::default(), Output::default());
-    let failing = || -> Opener {
+    let failing = || -> OpenSource {
         Box::new(|_| {
             let error = FilesystemError::Unsupported("none of it").into();
             stream::iter([Event::Failed(Arc::new(error))]).boxed()
@@ -222,7 +222,7 @@ async fn when_the_token_of_the_first_ends_the_others_go_on_with_their_own() {
     let (follows, output) = (SharedFollows::default(), Output::default());
     output.append(b"one");
     let short = output.clone();
-    let ends_soon: Opener = Box::new(move |offset| {
+    let ends_soon: OpenSource = Box::new(move |offset| {
         let data = Event::Change(Followed::Data { data: Bytes::from_static(b"one"), end: offset + 3 });
         short.opened.fetch_add(1, Ordering::SeqCst);
         stream::iter([Event::Opened, data, Event::Expired]).boxed()

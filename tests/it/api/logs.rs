@@ -223,7 +223,10 @@ async fn events_resume_and_end_where_no_more_is_asked_for() {
     let download = ("alice: download...", content(b"now", 3));
     let answer = api(vec![metadata()], vec![size(3), download]).send(events("")).await;
     let told = String::from_utf8(answer.body).unwrap();
-    assert!(told.contains("id: 3\ndata: {\"content\":\"now\"}") && told.ends_with("{\"reason\":\"this is all there is now\"}\n\n"), "{told}");
+    assert!(
+        told.contains("id: 3\ndata: {\"content\":\"now\"}") && told.ends_with("{\"reason\":\"this is all there is now\"}\n\n"),
+        "{told}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -87,8 +87,6 @@ async fn a_command_that_nobody_waits_for_any_more_ends_on_the_cluster_with_its_c
 }
 
 async fn is_gone(lanes: &Lanes, user: &str, line: &str) {
-    let running = || async {
-        exec(lanes, user, command(CommandLine::new("pgrep -u").arg(user).flag("-fx").arg(line))).await.unwrap().exit
-    };
+    let running = || async { exec(lanes, user, command(CommandLine::new("pgrep -u").arg(user).flag("-fx").arg(line))).await.unwrap().exit };
     wait_until(PATIENCE, async || running().await == 1).await;
 }
