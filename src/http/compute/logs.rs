@@ -5,17 +5,13 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::future::ready;
 use futures::stream::{self, StreamExt};
-use serde::Deserialize;
-use utoipa::IntoParams;
-use utoipa::openapi::Schema;
 
-use crate::domain::LogStream;
 use crate::error::ErrorChain;
 use crate::filesystem::Followed;
-use crate::http::enumeration::one_of;
+use crate::http::compute::model::LogParameters;
 use crate::http::event_stream::{self, UNBUFFERED, last_event_id};
 use crate::http::extract::access::{JobIdText, ReadAccess};
-use crate::http::extract::parameters::{Parameters, lenient};
+use crate::http::extract::parameters::Parameters;
 use crate::http::problem::Problem;
 use crate::http::problem::problem_context::ProblemContext;
 use crate::service::follow::{EndReason, Update, UpdateStream};
@@ -27,41 +23,14 @@ pub(in crate::http) const OFFSET: HeaderName = HeaderName::from_static("goldcres
 /// Where it ends: the `offset` of the next request.
 pub(in crate::http) const NEXT_OFFSET: HeaderName = HeaderName::from_static("goldcrest-log-next-offset");
 
-/// Which part of which output.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(in crate::http) struct LogParameters {
-    /// Which output.
-    #[serde(default)]
-    #[param(schema_with = log_stream)]
-    stream: LogStream,
-    /// Go on with what is written until the job has ended, or the token.
-    #[serde(default, deserialize_with = "lenient::flag")]
-    #[param(default = false)]
-    follow: bool,
-    /// Only the last lines, so many, and at most 16 MiB of them.
-    #[serde(default, deserialize_with = "lenient::count")]
-    #[param(maximum = 1_000_000)]
-    tail: Option<u64>,
-    /// The first byte, counted from 0. Where neither this nor `tail` is given, from the start.
-    #[serde(default, deserialize_with = "lenient::count")]
-    offset: Option<u64>,
-}
-
-fn log_stream() -> Schema {
-    one_of("Which output.", LogStream::ALL, Some(&LogStream::default()))
-}
-
-impl LogParameters {
-    fn start(&self, headers: &HeaderMap) -> Result<LogStart, InvalidRequest> {
-        if let Some(offset) = last_event_id(headers)? {
-            return Ok(LogStart::Offset(offset));
-        }
-        match (self.offset, self.tail) {
-            (Some(_), Some(_)) => Err(InvalidRequest::new(Place::Parameter, "tail", "Only one of `tail` or `offset` can be specified.")),
-            (_, Some(lines)) => Ok(LogStart::Lines(lines)),
-            (offset, None) => Ok(LogStart::Offset(offset.unwrap_or(0))),
-        }
+fn start(query: &LogParameters, headers: &HeaderMap) -> Result<LogStart, InvalidRequest> {
+    if let Some(offset) = last_event_id(headers)? {
+        return Ok(LogStart::Offset(offset));
+    }
+    match (query.offset, query.tail) {
+        (Some(_), Some(_)) => Err(InvalidRequest::new(Place::Parameter, "tail", "Only one of `tail` or `offset` can be specified.")),
+        (_, Some(lines)) => Ok(LogStart::Lines(lines)),
+        (offset, None) => Ok(LogStart::Offset(offset.unwrap_or(0))),
     }
 }
 
@@ -92,7 +61,7 @@ pub(crate) async fn read_log(
     headers: HeaderMap,
     problem_context: ProblemContext,
 ) -> Result<Response, Problem> {
-    let start = query.0.start(&headers)?;
+    let start = start(&query.0, &headers)?;
     let (as_events, stream) = (event_stream::accepts(&headers), query.0.stream);
     let mut answer = if query.0.follow {
         let FollowedLog { offset, updates } = logs::follow(&access, &id.0, stream, start).await?;

@@ -47,8 +47,9 @@ impl Output {
         self.opened.fetch_add(1, Ordering::SeqCst);
         let epoch = *self.epoch.lock();
         let rest = stream::unfold((self, usize::try_from(offset).unwrap(), epoch), |(output, at, epoch)| async move {
+            let notify = Arc::clone(&output.grown);
             loop {
-                let grown = output.grown.notified();
+                let grown = notify.notified();
                 let now = *output.epoch.lock();
                 if now != epoch {
                     return Some((Event::Change(Followed::Truncated), (output, 0, now)));

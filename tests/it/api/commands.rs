@@ -62,7 +62,7 @@ async fn what_is_wrong_with_a_request_is_named() {
         (json!({"command": []}), 400, "command"),
         (json!({"command": "hostname"}), 400, "command"),
         (json!({"command": ["hostname\u{0}"]}), 400, "command"),
-        (json!({"command": ["hostname"; 300]}), 400, "command"),
+        (json!({"command": vec!["hostname"; 300]}), 400, "command"),
         (json!({"command": ["hostname"], "timeLimit": 0}), 400, "timeLimit"),
         (json!({"command": ["hostname"], "timeLimit": 61}), 400, "timeLimit"),
         (json!({"command": ["hostname"], "shell": true}), 400, "shell"),

@@ -26,14 +26,14 @@ async fn start(lanes: &Lanes, user: &str, line: CommandLine, stdin: &'static str
 const LIMITS: Limits = Limits { execution: PATIENCE, output: 1 << 20 };
 
 /// All that comes: standard output, standard error, and how it ended.
-async fn all(mut output: OutputStream) -> (Vec<u8>, Vec<u8>, Result<u32, TransportError>) {
+async fn all(mut output: OutputStream) -> (Vec<u8>, Vec<u8>, Result<u32, String>) {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     loop {
         match output.next().await.expect("there is an end") {
             Ok(CommandOutput::Stdout(data)) => stdout.extend_from_slice(&data),
             Ok(CommandOutput::Stderr(data)) => stderr.extend_from_slice(&data),
             Ok(CommandOutput::Exit(exit)) => return (stdout, stderr, Ok(exit)),
-            Err(error) => return (stdout, stderr, Err(error)),
+            Err(error) => return (stdout, stderr, Err(error.to_string())),
         }
     }
 }
@@ -67,11 +67,11 @@ async fn a_command_that_prints_too_much_or_takes_too_long_is_stopped_with_what_i
     let Some((_sshd, lanes, user)) = server() else { return };
     let limits = Limits { output: 10_000, ..LIMITS };
     let (stdout, _, end) = all(start(&lanes, &user, CommandLine::new("yes"), "", limits).await.unwrap()).await;
-    assert_eq!((stdout.len(), end), (10_000, Err(TransportError::Output(10_000))));
+    assert_eq!((stdout.len(), end), (10_000, Err(TransportError::Output(10_000).to_string())));
     let limits = Limits { execution: Duration::from_millis(500), ..LIMITS };
     let line = CommandLine::new("sh -c").arg("echo begun; sleep 47.11");
     let (stdout, _, end) = all(start(&lanes, &user, line, "", limits).await.unwrap()).await;
-    assert_eq!((stdout.as_slice(), end), (&b"begun\n"[..], Err(TransportError::Execution(limits.execution))));
+    assert_eq!((stdout.as_slice(), end), (&b"begun\n"[..], Err(TransportError::Execution(limits.execution).to_string())));
     is_gone(&lanes, &user, "sleep 47.11").await;
     is_gone(&lanes, &user, "yes").await;
 }

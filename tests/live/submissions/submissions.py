@@ -21,6 +21,7 @@ import random
 import re
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import threading
@@ -30,12 +31,15 @@ import urllib.request
 import uuid
 
 KINDS = ("proxy", "connection", "shell", "sbatch")
-WORKERS = 6
+WORKERS = 4
 # The longest that one submission is tried, and that a victim is waited for, in seconds.
 PATIENCE = 180
 VICTIM_PATIENCE = 1.5
-# Within this time after a request was sent it is disturbed, in seconds.
-MOMENTS = 0.5
+# A request is disturbed within the time that one takes, and a little more. This is how long one takes before any was answered, in seconds.
+USUAL = 0.3
+LATEST = 1.2
+# So many submissions show that each kind of disturbance is met.
+ENOUGH = 100
 TAG = re.compile(r"goldcrest-submission=\S+")
 
 
@@ -45,21 +49,32 @@ class Processes:
     @staticmethod
     def comm(pid):
         try:
-            return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+            with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as file:
+                return file.read().strip()
         except OSError:
             return ""
 
+    @classmethod
+    def named(cls, names):
+        """The processes of these names."""
+        return [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and cls.comm(entry) in names]
+
     @staticmethod
-    def parents():
-        found = {}
-        for entry in os.listdir("/proc"):
-            if entry.isdigit():
-                try:
-                    stat = pathlib.Path(f"/proc/{entry}/stat").read_text()
-                    found[int(entry)] = int(stat.rsplit(")", 1)[1].split()[1])
-                except (OSError, IndexError):
-                    pass
-        return found
+    def is_sbatch(pid):
+        """By itself, or started by a loader."""
+        try:
+            with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
+                words = file.read().split("\0")
+        except OSError:
+            return False
+        return os.path.basename(words[0]) == "sbatch" or words[1:3] == ["--argv0", "sbatch"]
+
+    @staticmethod
+    def parent(pid):
+        try:
+            return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        except (OSError, IndexError):
+            return 0
 
     @staticmethod
     def sockets(pid):
@@ -90,24 +105,20 @@ class Processes:
     @classmethod
     def sessions(cls, pid, port):
         """The processes of sshd at the other end of the connections of `pid` to `port`, a set for each."""
-        own, connections, parents = cls.sockets(pid), cls.connections(), cls.parents()
+        own, connections = cls.sockets(pid), cls.connections()
         ours = {local for local, remote, inode in connections if inode in own and remote == port}
         theirs = {inode: remote for local, remote, inode in connections if local == port and remote in ours}
         found = collections.defaultdict(set)
-        for candidate in parents:
-            if cls.comm(candidate).startswith("sshd"):
-                for inode in cls.sockets(candidate) & theirs.keys():
-                    found[theirs[inode]].add(candidate)
+        for candidate in cls.named(("sshd", "sshd-session")):
+            for inode in cls.sockets(candidate) & theirs.keys():
+                found[theirs[inode]].add(candidate)
         return list(found.values())
 
     @classmethod
-    def below(cls, pids):
-        parents = cls.parents()
-        found, added = set(), set(pids)
-        while added:
-            added = {pid for pid, parent in parents.items() if parent in added} - found
-            found |= added
-        return found
+    def is_below(cls, pid, ancestors):
+        while pid > 1 and pid not in ancestors:
+            pid = cls.parent(pid)
+        return pid in ancestors
 
 
 def kill(pid):
@@ -178,38 +189,45 @@ class Submission:
     def __init__(self, run, number, choices):
         self.run, self.number = run, number
         self.system = list(run.systems)[number % len(run.systems)]
-        self.kind = KINDS[number // len(run.systems) % len(KINDS)]
+        # One kind after the other: where replicas are killed all the time, there are few shells.
+        self.kind = KINDS[number * len(KINDS) // run.options.count]
         # Every other one of each kind and system is sent again to the other replica too.
-        self.changes = number // (len(run.systems) * len(KINDS)) % 2 == 1
+        self.changes = number // len(run.systems) % 2 == 1
         self.name, self.key = f"{run.name}-{number}", str(uuid.UUID(int=choices.getrandbits(128), version=4))
-        self.first, self.moment, self.pick = choices.randrange(2), choices.uniform(0, MOMENTS), choices.random()
+        self.first, self.moment, self.pick = choices.randrange(2), choices.uniform(0, LATEST), choices.random()
         self.hit, self.attempts, self.repeated, self.id, self.failure = False, 0, False, None, None
 
     def replica(self, attempt):
         return self.run.replicas[(self.first + (attempt if self.changes else 0)) % 2]
 
     def disturb(self):
-        replica = self.replica(0)
-        time.sleep(self.moment)
+        replica, moment = self.replica(0), time.monotonic() + self.moment * self.run.usual()
         if self.kind == "proxy":
+            time.sleep(max(0, moment - time.monotonic()))
             self.hit = replica.kill()
             return
-        end = time.monotonic() + VICTIM_PATIENCE
+        end, sessions, before = time.monotonic() + VICTIM_PATIENCE, [], set(os.listdir("/proc"))
         while not self.hit and time.monotonic() < end and self.id is None:
-            victims = self.victims(replica.process.pid)
+            sessions = sessions or Processes.sessions(replica.process.pid, self.run.systems[self.system])
+            victims = self.victims(sessions, before) if sessions else []
             if victims:
+                # An sbatch is there for a moment that is random itself.
+                time.sleep(max(0, moment - time.monotonic()) if self.kind != "sbatch" else self.moment * 0.002)
                 self.hit = any([kill(pid) for pid in victims[int(self.pick * len(victims))]])
-            elif self.kind != "sbatch":
+            if not self.hit and self.kind != "sbatch":
                 time.sleep(0.01)
+                sessions = []
 
-    def victims(self, pid):
-        """What can be killed, a list of processes for each choice."""
-        sessions = Processes.sessions(pid, self.run.systems[self.system])
+    def victims(self, sessions, before):
+        """What can be killed, a list of processes for each choice; of sbatch what was not there before."""
         if self.kind == "connection":
             return [sorted(session) for session in sessions]
-        names = ("sh", "dash", "bash") if self.kind == "shell" else ("sbatch",)
-        found = set().union(*(Processes.below(session) for session in sessions)) if sessions else set()
-        return [[pid] for pid in sorted(found) if Processes.comm(pid) in names]
+        if self.kind == "shell":
+            found = Processes.named(("sh", "dash", "bash"))
+        else:
+            found = [int(entry) for entry in os.listdir("/proc") if entry not in before and entry.isdigit() and Processes.is_sbatch(entry)]
+        servers = set().union(*sessions)
+        return [[pid] for pid in sorted(found) if Processes.is_below(pid, servers)]
 
     def send(self, attempt):
         script = "#!/bin/sh\ntrue\n"
@@ -228,10 +246,11 @@ class Submission:
         disturbing.start()
         end = time.monotonic() + PATIENCE
         while self.id is None and self.failure is None:
-            pause = 0.2
+            pause, begun = 0.2, time.monotonic()
             try:
                 status, headers, body = self.send(self.attempts)
                 if status == 201:
+                    self.run.times.append(time.monotonic() - begun)
                     self.id, self.repeated = json.loads(body)["jobId"], headers.get("Idempotency-Key-Reply") == "hit"
                 elif status in (400, 401, 403, 404, 422):
                     self.failure = f"{status}: {body[:300]!r}"
@@ -257,8 +276,12 @@ class Run:
         self.seed = int(os.environ.get("SUBMISSIONS_SEED") or random.SystemRandom().randrange(1 << 32))
         print(f"seed {self.seed}", flush=True)
         choices = random.Random(self.seed)
-        self.token, self.replicas = Token(options.user), []
+        self.token, self.replicas, self.times = Token(options.user), [], collections.deque(maxlen=20)
         self.submissions = [Submission(self, number, choices) for number in range(options.count)]
+
+    def usual(self):
+        """How long a request takes that is answered with a job, in seconds."""
+        return statistics.median(list(self.times) or [USUAL])
 
     def submit(self):
         waiting, lock = iter(self.submissions), threading.Lock()
@@ -332,8 +355,12 @@ class Run:
         failed = [each for each in self.submissions if each.failure]
         for each in failed:
             print(f"{each.name} on {each.system}, {each.kind} killed, key {each.key}: {each.failure}")
+        missed = [kind for kind in KINDS if not any(each.hit for each in self.submissions if each.kind == kind)]
+        for kind in missed:
+            print(f"not one was hit by killing: {kind}")
         print(f"submissions: {len(self.submissions) - len(failed)} passed, {len(failed)} failed", flush=True)
-        return not failed
+        # A few may all be answered before something can be killed.
+        return not failed and (not missed or len(self.submissions) < ENOUGH)
 
 
 def main():
@@ -343,6 +370,8 @@ def main():
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--system", action="append", required=True, help="NAME=SSH_PORT")
+    # An sbatch is there for some milliseconds alone.
+    sys.setswitchinterval(0.0002)
     run = Run(parser.parse_args())
     run.submit()
     run.check()
