@@ -85,6 +85,8 @@ pub async fn a_hundred_who_follow_one_output_open_it_once_on_the_cluster(live: &
     .await;
     let all = join_all((0..100).map(|_| api.get(&logs, &[("follow", "true")])));
     let watched = async {
+        wait_for("somebody follows", Duration::from_secs(20), || async { (readers(&file) > 0).then_some(()) }).await;
+        // The others come too.
         tokio::time::sleep(Duration::from_secs(3)).await;
         let readers = readers(&file);
         std::fs::write(format!("{folder}/go"), "").unwrap();
