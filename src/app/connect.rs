@@ -52,7 +52,8 @@ pub async fn try_connections(config: Config, mut show: impl FnMut(Step)) -> Resu
     let advice = "auth.authentication.public_certs must be the provider's JWKS endpoint, and reachable from here";
     let keys_read = step(&mut show, ("site", "signing keys"), advice, keys).await.is_some();
     let advice = "auth.authorization: url, store or store_id, token, relation and object_type must be those of the OpenFGA server";
-    let probe = async { site.authorizer.probe().await.map(|()| String::new()) };
+    let relations = site.relations();
+    let probe = async { site.authorizer.probe(&relations).await.map(|()| String::new()) };
     let decides = step(&mut show, ("site", "authorization"), advice, probe).await.is_some();
     if let Some(store) = &site.store {
         let advice = "store: state_dir must be a directory that this account may write in; url must be the database's, and its role must be allowed \

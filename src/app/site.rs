@@ -9,7 +9,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::build::{self, BuildError, Provider};
 use crate::authn::{self, Authenticator, KeyedAuthenticator, ServiceAccountTokens};
-use crate::authz::Authorizer;
+use crate::authz::{Authorizer, Relation};
 use crate::cluster::{self, Cluster};
 use crate::config::{Config, Fingerprint, Fingerprints};
 use crate::credentials::{CredentialProvider, Replaceable, StaticKeys};
@@ -170,11 +170,17 @@ impl Site {
         tokio::join!(upkeep, close);
     }
 
+    /// The relations that operations ask for. Commands are asked about where some system has them.
+    pub(super) fn relations(&self) -> Vec<Relation> {
+        let has_commands = self.members.iter().any(|member| member.cluster.config().commands.is_some());
+        Relation::ALL.into_iter().filter(|relation| has_commands || *relation != Relation::Run).collect()
+    }
+
     /// Asks the authorization service whether it is what the configuration says, and logs what is wrong.
     fn probe_authorization(&self) -> impl Future<Output = ()> + Send + 'static {
-        let authorizer = Arc::clone(&self.authorizer);
+        let (authorizer, relations) = (Arc::clone(&self.authorizer), self.relations());
         async move {
-            if let Err(error) = authorizer.probe().await {
+            if let Err(error) = authorizer.probe(&relations).await {
                 let reason = crate::error::ErrorChain(&error);
                 tracing::error!(%reason, "the authorization service cannot decide: nobody may use any cluster until it does");
             }

@@ -30,7 +30,8 @@ pub use file::{
 };
 pub use health::{ClusterHealth, ServiceHealth, ServiceType};
 pub use job::{
-    AccountingQuery, Job, JobDescription, JobEstimate, JobMetadata, JobQuery, JobScript, JobStatus, JobStep, JobTimes, TimeWindow,
+    AccountingQuery, Job, JobDescription, JobEstimate, JobMetadata, JobQuery, JobScript, JobStatus, JobStep, JobTimes, LogStream,
+    TimeWindow,
 };
 pub use job_change::{InvalidSignal, JobChange, Signal};
 pub use job_options::{ArrayIndices, Dependency, DependencyType, InvalidArray, InvalidMemory, JobOptions, MailEvent, Memory, clock};

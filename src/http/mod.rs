@@ -7,6 +7,7 @@
 mod compute;
 mod config;
 mod enumeration;
+mod event_stream;
 mod extract;
 mod filesystem;
 mod list_field;
@@ -211,6 +212,7 @@ fn prompt() -> OpenApiRouter<Api> {
         .routes(routes!(status::handlers::userinfo))
         .routes(routes!(status::limits::limits))
         .routes(routes!(compute::usage::usage))
+        .routes(routes!(compute::commands::run_command))
 }
 
 /// File contents come in for as long as they flow, and their size has a limit of its own.
@@ -244,6 +246,7 @@ fn lasting() -> OpenApiRouter<Api> {
         .routes(routes!(filesystem::changes::cp))
         .routes(routes!(filesystem::changes::mv))
         .routes(routes!(filesystem::follow::follow))
+        .routes(routes!(compute::logs::read_log))
 }
 
 /// What handlers share.
@@ -291,6 +294,8 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
                 header::ACCEPT_RANGES,
                 header::AGE,
                 compute::idempotency::REPLY,
+                compute::logs::OFFSET,
+                compute::logs::NEXT_OFFSET,
                 header::CONTENT_DISPOSITION,
                 header::CONTENT_RANGE,
                 header::ETAG,

@@ -77,11 +77,26 @@ pub async fn download(
     form: TransferForm,
 ) -> Result<(RemotePath, Download), ServiceError> {
     let path = access.path(path).await?;
-    let opening = access.files().await?.download(access.principal(), &path, range, form.cap(access));
-    let opening = opening.map_err(|error| ServiceError::or_by(error, form.alternative(Alternative::ReadInParts)));
+    let download = open(access, &path, range, form.cap(access), form.alternative(Alternative::ReadInParts)).await?;
+    Ok((path, download))
+}
+
+/// The same of a path that was checked, where it is not over `cap`.
+///
+/// # Errors
+/// When the file is over the cap, where `larger` says how it can be had all the same, it has none of the range, or the cluster does not give it.
+pub(super) async fn open(
+    access: &Access,
+    path: &RemotePath,
+    range: Option<ByteRange>,
+    cap: Option<u64>,
+    larger: Alternative,
+) -> Result<Download, ServiceError> {
+    let opening = access.files().await?.download(access.principal(), path, range, cap);
+    let opening = opening.map_err(|error| ServiceError::or_by(error, larger));
     let (mut download, transfer) = access.transfer(opening).await?;
     download.content = transfer.carry(counts::downloaded(access.counts(), download.content));
-    Ok((path, download))
+    Ok(download)
 }
 
 /// Writes the file `name` in `directory`, whole or not at all.

@@ -78,6 +78,7 @@ actions! {
     JobsCancel => "jobs.cancel",
     JobsAlter => "jobs.alter",
     JobsAttach => "jobs.attach",
+    CommandsRun => "commands.run",
     FilesUpload => "files.upload",
     FilesUploadBegin => "files.upload.begin",
     FilesUploadRemove => "files.upload.remove",

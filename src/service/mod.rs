@@ -10,6 +10,7 @@ mod audit;
 pub mod batch;
 pub mod bulk;
 pub mod changes;
+pub mod commands;
 pub mod contents;
 mod counts;
 pub mod entries;
@@ -18,11 +19,13 @@ mod grep;
 mod idempotency;
 pub mod jobs;
 mod limits;
+pub mod logs;
 pub mod many;
 pub mod object_transfer;
 mod parts;
 mod paths;
 mod ready;
+mod shared_follow;
 mod state;
 pub mod status;
 pub mod storage;
@@ -35,12 +38,14 @@ pub mod uploads;
 pub mod usage;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::cluster::GateError;
 use crate::domain::Alternative;
 use crate::error::{Classify, Kind};
 use crate::filesystem::{Expected, FilesystemError};
 use crate::scheduler::SchedulerError;
+use crate::ssh::TransportError;
 use crate::transfer::s3::StoreError;
 
 pub use access::{Access, AccessError, Caller, Gate};
@@ -94,12 +99,21 @@ pub enum ServiceError {
     /// There is no such thing; the message says where those that there are can be found.
     #[error("{0}")]
     NotFound(&'static str),
+    /// The caller may not do this on the cluster, for this reason.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The cluster could not be worked with.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
     /// It would do more than it says, for this reason.
     #[error("{0}")]
     Conflict(&'static str),
     /// Another request works on the same upload and does not end.
     #[error("another request is still working on this upload")]
     Busy,
+    /// What several callers wait for was not done.
+    #[error("{0}")]
+    Shared(#[source] Arc<ServiceError>),
 }
 
 impl ServiceError {
@@ -142,7 +156,10 @@ impl Classify for ServiceError {
             Self::TooLarge(..) | Self::TooMuch(_) => Kind::TooLarge,
             Self::Unsupported(_) => Kind::Unsupported,
             Self::NotFound(_) => Kind::NotFound,
+            Self::Forbidden(_) => Kind::Forbidden,
+            Self::Transport(source) => source.kind(),
             Self::Busy | Self::Conflict(_) => Kind::Conflict,
+            Self::Shared(source) => source.kind(),
         }
     }
 
@@ -152,12 +169,15 @@ impl Classify for ServiceError {
             Self::Scheduler(source) | Self::MaybeSubmitted(source, _) => Some(source),
             Self::Filesystem(source) | Self::Precondition(source) | Self::Checksum(source) => Some(source),
             Self::Store(source) => Some(source),
+            Self::Shared(source) => Some(&**source),
+            Self::Transport(source) => Some(source),
             Self::Invalid(_)
             | Self::TooMany(_)
             | Self::TooMuch(_)
             | Self::TooLarge(..)
             | Self::Unsupported(_)
             | Self::NotFound(_)
+            | Self::Forbidden(_)
             | Self::Conflict(_)
             | Self::Busy => None,
         }

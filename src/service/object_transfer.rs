@@ -19,7 +19,8 @@ use super::transfers::{JobContext, TransferJob};
 use super::{Access, InvalidRequest, ServiceError};
 
 /// Why a system without a transfer service has no transfers by one.
-const NO_SERVICE: &str = "No transfer service is set up on this system: use the file operations upload and download, which take files of any size";
+const NO_SERVICE: &str =
+    "No transfer service is set up on this system: use the file operations upload and download, which take files of any size";
 
 /// Why a system with another transfer service than an object store has none either.
 const NO_CODE: &str = "The transfer methods wormhole and streamer are not supported by this version: use the file operations upload and download, which take files of any size";

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use super::counts::{SystemCounts, TokenCounts};
 use super::grep::Searches;
 use super::limits::{Limits, UserBounds};
+use super::shared_follow::SharedFollows;
 use super::upload_locks::UploadLocks;
 use crate::domain::SystemName;
 
@@ -24,6 +25,8 @@ pub struct State {
     pub(super) limits: Limits,
     /// Searches in files under way.
     pub(super) searches: Searches,
+    /// Outputs of jobs that are followed.
+    pub(super) follows: SharedFollows,
     /// What became of callers' tokens.
     pub(super) tokens: Arc<TokenCounts>,
     /// What was counted of each system, by its name.

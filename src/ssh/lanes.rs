@@ -15,6 +15,7 @@ use crate::ssh::channel::exec::{Carrier, run};
 use crate::ssh::channel::lifecycle::{OpenChannel, Opened, open};
 use crate::ssh::channel::metered::MeteredStream;
 use crate::ssh::channel::outcome::ExecOutcome;
+use crate::ssh::channel::output_stream::{self, Begun};
 use crate::ssh::channel::shell_protocol::Script;
 use crate::ssh::command_line::{CommandLine, Environment};
 use crate::ssh::config::{Config, ConfigError};
@@ -26,7 +27,7 @@ use crate::ssh::pool::registry::{LaneRegistry, upkeep};
 use crate::ssh::program::Program;
 use crate::ssh::server_words::closes_account;
 use crate::ssh::stats::{Stats, add};
-use crate::ssh::transport::{ByteStream, CredentialVersion, Exec, LaneKind, Limits, RawOutput, Transport, TransportError};
+use crate::ssh::transport::{ByteStream, CredentialVersion, Exec, LaneKind, Limits, OutputStream, RawOutput, Transport, TransportError};
 
 /// How often one request may be refused a channel, and be given another permit.
 const MAX_REFUSALS: u32 = 20;
@@ -309,6 +310,19 @@ impl Transport for Lanes {
         let (stream, retired) = self.open_stream(principal, LaneKind::Bulk, ChannelRequest::Program(program)).await?;
         let (channel, begun) = stream.into_parts().ok_or(TransportError::Broken { sent: true })?;
         Ok(ByteStream::retiring(MeteredStream::new(channel, begun, &mark), retired))
+    }
+
+    async fn run_streamed(&self, principal: &Principal, exec: Exec) -> Result<OutputStream, TransportError> {
+        let limits = exec.limits.unwrap_or_else(|| self.limits());
+        let deadline = Instant::now() + self.queue_time(self.limits().execution);
+        let lane = self.lane(principal, LaneKind::Bulk).await?;
+        let channel = self.channel(principal, &lane, Use::Stream, deadline).await?;
+        let program = Program::of(&exec.line, exec.environment);
+        match output_stream::start(channel, program, exec.stdin, limits, self.target().connection_timeout()).await {
+            Begun::Running(output) => Ok(output),
+            Begun::NotBegun(why) => Err(self.not_begun(principal, why)),
+            Begun::Failed(error) => Err(error),
+        }
     }
 }
 

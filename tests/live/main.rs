@@ -15,6 +15,7 @@ mod archives;
 mod authorization;
 mod certificates;
 mod client;
+mod commands;
 mod connections;
 mod environment;
 mod files;
@@ -26,6 +27,7 @@ mod keycloak;
 mod lanes;
 mod lifecycle;
 mod login;
+mod logs;
 mod openfga;
 mod operations;
 mod processes;
@@ -129,6 +131,10 @@ const SCENARIOS: &[Scenario] = scenarios![
     [OpenSsh, Slurm] => jobs::what_the_scheduler_refuses_is_told,
     [OpenSsh, Slurm] => jobs::nodes_partitions_reservations_and_identity_are_shown,
     [OpenSsh, Slurm24] => jobs::the_second_release_runs_a_job_too,
+    [OpenSsh, Slurm, Slurm24] => logs::the_output_of_a_job_is_followed_from_before_it_exists_until_the_job_has_ended,
+    [OpenSsh, Slurm, Slurm24] => logs::a_task_of_an_array_has_its_own_output_and_others_read_what_the_cluster_lets_them,
+    [OpenSsh, Slurm24] => logs::a_hundred_who_follow_one_output_open_it_once_on_the_cluster,
+    [OpenFga, OpenSsh, Slurm] => commands::allowed_commands_run_as_the_caller_who_has_the_relation,
     [OpenSsh, Slurm24] => job_control::a_job_asks_for_what_it_needs_and_slurm_agrees,
     [OpenSsh, Slurm24] => job_control::a_job_is_held_released_limited_signalled_and_requeued,
     [OpenSsh, Slurm24] => job_control::a_job_is_validated_without_being_submitted,

@@ -202,6 +202,9 @@ pub(super) fn clusters(walk: &mut Interpreter, clusters: &[(usize, cluster::Conf
         }
         capabilities(walk, &path, config);
         templates(walk, &format!("{path}.job_templates"), &config.job_templates);
+        for (place, message) in config.commands.iter().flat_map(service::commands::mistakes) {
+            walk.report(&format!("{path}.commands.{place}"), message);
+        }
         if config.service_account.client_id.is_empty() {
             walk.report(&format!("{path}.service_account.client_id"), "is empty");
         }
@@ -240,9 +243,10 @@ fn capabilities(walk: &mut Interpreter, path: &str, config: &cluster::Config) {
             let listed = [
                 ("file_systems", !config.file_systems.is_empty()),
                 ("data_operation.data_transfer", config.data_operation.data_transfer.is_some()),
+                ("commands", config.commands.is_some()),
             ];
             for (key, _) in listed.into_iter().filter(|(_, is_given)| *is_given) {
-                walk.warning(&format!("{path}.{key}"), "has no effect without ssh: files cannot be reached");
+                walk.warning(&format!("{path}.{key}"), "has no effect without ssh");
             }
         }
     }

@@ -10,6 +10,7 @@ use super::archive::Merge;
 use super::content::{FileKind, Range, Sha256};
 use super::copy::Move;
 use super::errors::line_error;
+use super::follow::Follower;
 use super::scripts::{Discard, Found, PlaceFile, Resize, Resolve};
 use super::{CommandFiles, scripts, streamed};
 use crate::domain::{Alternative, ByteRange, Checksum, Content, FileType, FileVersion, Principal, RemotePath};
@@ -187,8 +188,8 @@ impl Contents for CommandFiles {
         Ok(placed)
     }
 
-    async fn follow(&self, _: &Principal, _: &RemotePath, _: FollowFrom) -> Result<FollowStream, FilesystemError> {
-        Err(FilesystemError::Unsupported("following a file needs SFTP, which this system does not offer: ask for its tail instead"))
+    async fn follow(&self, principal: &Principal, path: &RemotePath, from: FollowFrom) -> Result<FollowStream, FilesystemError> {
+        Follower::start(self, principal, path, from).await
     }
 }
 

@@ -12,6 +12,7 @@ mod contents;
 mod copy;
 mod entries;
 mod errors;
+mod follow;
 mod listing;
 mod rights;
 mod scripts;

@@ -16,7 +16,7 @@ use crate::http::extract::parameters::read_pairs;
 use crate::http::problem::Problem;
 use crate::http::problem::context::Context;
 use crate::http::problem::invalid::InvalidInput;
-use crate::service::{Access, AccessError, Caller};
+use crate::service::{Access, AccessError, Caller, commands};
 
 impl FromRequestParts<Api> for Caller {
     type Rejection = Problem;
@@ -53,6 +53,9 @@ pub(crate) struct SubmitAccess(pub(crate) Access);
 /// The way in for an operation that changes files.
 pub(crate) struct WriteAccess(pub(crate) Access);
 
+/// The way in for a command on the login node, of which only systems that have such ask.
+pub(crate) struct CommandAccess(pub(crate) Access);
+
 impl FromRequestParts<Api> for ReadAccess {
     type Rejection = Problem;
 
@@ -74,6 +77,16 @@ impl FromRequestParts<Api> for WriteAccess {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         admit(parts, api, Relation::Write).await.map(Self)
+    }
+}
+
+impl FromRequestParts<Api> for CommandAccess {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let access = admit(parts, api, Relation::Read).await?;
+        commands::offered(&access)?;
+        Ok(Self(api.gate.admit_further(access, Relation::Run).await?))
     }
 }
 

@@ -44,6 +44,7 @@ pub(super) struct Limits {
     pub(super) requests: UserLimit,
     transfers: UserLimit,
     followed: UserLimit,
+    pub(super) commands: UserLimit,
     pub(super) ready: UserLimit,
     slow_clients: SlowClients,
 }
@@ -55,6 +56,8 @@ impl Default for Limits {
             requests: UserLimit::new(requests, u64::MAX),
             transfers: UserLimit::new(transfers, u64::MAX),
             followed: UserLimit::new(MAX_FOLLOWED_PER_USER, u64::MAX),
+            // Each system has a bound of its own.
+            commands: UserLimit::new(1, u64::MAX),
             ready: UserLimit::new(MAX_READY_PER_USER, MAX_READY),
             slow_clients: SlowClients::default(),
         }

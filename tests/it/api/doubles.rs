@@ -431,7 +431,7 @@ impl Authorizer for Relations {
             let denied = match by.username.as_str() {
                 "mallory" => true,
                 "reader" => relation != Relation::Read,
-                "submitter" => relation == Relation::Write,
+                "submitter" => matches!(relation, Relation::Write | Relation::Run),
                 user => system.as_str() == "hidden" && user != "alice",
             };
             let basis = Basis {

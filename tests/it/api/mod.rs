@@ -6,6 +6,7 @@ mod access;
 mod bad_input;
 mod batch;
 mod capabilities;
+mod commands;
 mod compute;
 mod contract;
 pub mod doubles;
@@ -22,6 +23,7 @@ mod job_templates;
 mod job_usage;
 mod limits;
 mod listing;
+mod logs;
 mod maintenance;
 mod metrics;
 mod operations;
@@ -85,6 +87,7 @@ pub fn cluster_config() -> goldcrest::cluster::Config {
             "name": "prepared", "description": "A job of the site's.", "script": "#!/bin/sh\nsleep \"$PARAM_SECONDS\"\n",
             "parameters": {"seconds": {"type": "integer", "minimum": 1, "maximum": 600, "default": "60"}},
         }],
+        "commands": {"allow": [["hostname"], ["myquota", "--user", "~.+"]]},
         "file_systems": [{"path": "/home", "data_type": "users", "default_work_dir": true}, {"path": "/scratch/", "data_type": "scratch"}],
         "data_operation": {
             "max_ops_file_size": 1000,

@@ -132,6 +132,27 @@ async fn a_client_of_firecrest_runs_a_job_and_an_array() {
 }
 
 #[tokio::test]
+async fn the_output_that_pbs_moves_to_its_place_at_the_end_is_read_and_followed() {
+    let site = Site::start().await;
+    let logs = async |query: &str| {
+        let answer = site.client.get(format!("{}{query}", site.url)).bearer_auth(&site.token).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    assert_eq!(site.submit("talks", "echo said; echo wrong >&2\n").await.0, 201);
+    assert_eq!(logs("/0/logs").await, (200, "said\n".to_owned()));
+    assert_eq!(logs("/0/logs?follow=true&stream=stderr").await, (200, "wrong\n".to_owned()));
+    // It runs, and its output is in the spool.
+    assert_eq!(site.submit("waits", "sleep 600\n").await.0, 201);
+    assert_eq!(logs("/1/logs").await, (200, String::new()));
+    let following = logs("/1/logs?follow=true");
+    let ends = async {
+        std::fs::write(site.home.join("waits.o1"), "at last\n").unwrap();
+        site.call(Method::DELETE, "/1", Value::Null).await.0
+    };
+    assert_eq!(tokio::join!(following, ends), ((200, "at last\n".to_owned()), 204));
+}
+
+#[tokio::test]
 async fn what_goes_wrong_has_its_status() {
     let site = Site::start().await;
     let (status, answer) = site.call(Method::GET, "/99", Value::Null).await;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test ends at its first surprise, and says what it measured")]
 
 mod certificates;
+mod commands;
 pub mod double;
 mod faults;
 mod openssh;

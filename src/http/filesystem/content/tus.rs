@@ -20,9 +20,9 @@ use crate::http::filesystem::content::upload::pause;
 use crate::http::filesystem::model::request::CreationParameters;
 use crate::http::problem::Problem;
 use crate::http::problem::invalid::{InvalidInput, Place};
-use crate::service::{Access, ServiceError};
 use crate::service::contents::TransferForm;
 use crate::service::uploads::{self, Addition, EXPIRES, NewUpload, Upload};
+use crate::service::{Access, ServiceError};
 
 const TUS_VERSION: HeaderName = HeaderName::from_static("tus-version");
 const TUS_EXTENSION: HeaderName = HeaderName::from_static("tus-extension");
