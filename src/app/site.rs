@@ -16,6 +16,7 @@ use crate::domain::ClusterHealth;
 use crate::health::Checker;
 use crate::http::{self, AppState, Kept, RequestMetrics};
 use crate::lifecycle::{Lifecycle, TaskStatus};
+use crate::notify::Webhooks;
 use crate::rest;
 use crate::service::Gate;
 use crate::ssh::Lanes;
@@ -36,6 +37,8 @@ pub(super) struct Site {
     pub(super) members: Vec<Member>,
     /// What outlives a request, and the process where it is to.
     pub(super) store: Option<Arc<dyn Store>>,
+    /// The webhooks, where the site has any.
+    pub(super) webhooks: Option<Webhooks>,
     state: AppState,
     pub(super) router: http::Router,
     kept: Kept,
@@ -87,14 +90,24 @@ impl Site {
             Some(previous) => previous.store.clone(),
             None => config.store.as_ref().map(build::store).transpose()?,
         };
+        let webhooks = match previous {
+            Some(previous) => previous.webhooks.clone(),
+            None => build::webhooks(config.webhooks.as_ref(), store.as_ref())?,
+        };
         let announced = |config: &cluster::Config| Some((config.name.clone(), config.maintenance()?));
         let maintenance = config.clusters.iter().filter_map(announced).collect();
-        let common =
-            Common { client: &client, authentication: &authentication, authenticator: &authenticator, credentials: &credentials, previous };
+        let common = Common {
+            client: &client,
+            authentication: &authentication,
+            authenticator: &authenticator,
+            credentials: &credentials,
+            store: store.as_ref(),
+            previous,
+        };
         let clusters = config.clusters.into_iter().zip(fingerprints.clusters.iter().copied());
         let members = clusters.map(|(config, fingerprint)| common.member(config, fingerprint)).collect::<Result<Vec<_>, _>>()?;
         let clusters = members.iter().map(|member| Arc::clone(&member.cluster));
-        let state = previous.map(|previous| previous.state.gate.state()).unwrap_or_default();
+        let state = previous.map(|previous| previous.state.gate.state()).unwrap_or_default().with_webhooks(webhooks.clone());
         let gate = Gate::new(authenticator.clone(), Arc::clone(&authorizer), clusters, state);
         let gate = gate.under_maintenance(config.server.maintenance(), maintenance);
         let docs = docs(authentication, config.doc_servers, previous);
@@ -110,6 +123,7 @@ impl Site {
             static_keys,
             members,
             store,
+            webhooks,
             state,
             router,
             kept,
@@ -181,6 +195,7 @@ struct Common<'a> {
     authenticator: &'a Arc<JwtAuthenticator>,
     /// For clusters without credentials of their own.
     credentials: &'a Arc<Replaceable>,
+    store: Option<&'a Arc<dyn Store>>,
     previous: Option<&'a Site>,
 }
 
@@ -201,7 +216,7 @@ impl Common<'_> {
             None => Arc::clone(self.credentials) as Arc<dyn CredentialProvider>,
         };
         let (findings, health) = watch::channel(ClusterHealth::default());
-        let (cluster, lanes) = build::cluster(config, credentials, self.client, health)?;
+        let (cluster, lanes) = build::cluster(config, credentials, self.client, self.store, health)?;
         Ok(Member { fingerprint, cluster, lanes, findings, account })
     }
 

@@ -159,6 +159,10 @@ fn prompt() -> OpenApiRouter<Api> {
         .routes(routes!(compute::bulk::submit_jobs))
         .routes(routes!(compute::templates::list_templates))
         .routes(routes!(compute::templates::submit_template))
+        .routes(routes!(compute::webhooks::list_webhooks, compute::webhooks::register_webhook))
+        .routes(routes!(compute::webhooks::remove_webhook))
+        .routes(routes!(compute::webhooks::list_dead_letters))
+        .routes(routes!(compute::webhooks::redeliver))
         .routes(routes!(compute::jobs::get_job, compute::jobs::cancel_job))
         .routes(routes!(compute::jobs::get_job_metadata))
         .routes(routes!(compute::jobs::attach))
@@ -278,6 +282,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
                 header::ACCEPT_RANGES,
                 header::AGE,
                 compute::idempotency::REPLY,
+                compute::idempotency::RECORD,
                 header::CONTENT_DISPOSITION,
                 header::CONTENT_RANGE,
                 header::ETAG,

@@ -32,12 +32,14 @@ pub mod transfers;
 mod upload_locks;
 pub mod uploads;
 pub mod usage;
+pub mod webhooks;
 
 use std::borrow::Cow;
 
 use crate::cluster::GateError;
 use crate::error::{Classify, Kind};
 use crate::filesystem::{Expected, FilesystemError};
+use crate::notify::WebhookError;
 use crate::scheduler::SchedulerError;
 use crate::transfer::s3::StoreError;
 
@@ -64,7 +66,7 @@ pub enum ServiceError {
     Scheduler(#[from] SchedulerError),
     /// The scheduler did not say whether it took a job; the second part says how that is found out.
     #[error("{0}; {1}")]
-    MaybeSubmitted(#[source] SchedulerError, &'static str),
+    MaybeSubmitted(#[source] SchedulerError, Cow<'static, str>),
     /// The file operation was not done.
     #[error(transparent)]
     Filesystem(#[from] FilesystemError),
@@ -74,6 +76,9 @@ pub enum ServiceError {
     /// The object store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The webhook was not registered, or cannot be looked at.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     /// The caller has as much of it under way as one may.
     #[error("{0}")]
     TooMany(Cow<'static, str>),
@@ -124,6 +129,7 @@ impl Classify for ServiceError {
             Self::Scheduler(source) | Self::MaybeSubmitted(source, _) => source.kind(),
             Self::Filesystem(source) | Self::Precondition(source) => source.kind(),
             Self::Store(source) => source.kind(),
+            Self::Webhook(source) => source.kind(),
             Self::TooMany(_) => Kind::TooManyRequests,
             Self::TooLarge(..) | Self::TooMuch(_) => Kind::TooLarge,
             Self::Unsupported(_) => Kind::Unsupported,
@@ -138,6 +144,7 @@ impl Classify for ServiceError {
             Self::Scheduler(source) | Self::MaybeSubmitted(source, _) => Some(source),
             Self::Filesystem(source) | Self::Precondition(source) => Some(source),
             Self::Store(source) => Some(source),
+            Self::Webhook(source) => Some(source),
             Self::Invalid(_)
             | Self::TooMany(_)
             | Self::TooMuch(_)

@@ -17,7 +17,7 @@ const ROWS: &[&[&str]] = &[
     &["health"],
     &["authn", "authz"],
     &["cluster"],
-    &["scheduler", "filesystem", "transfer", "session"],
+    &["scheduler", "filesystem", "transfer", "session", "notify"],
     &["ssh"],
     &["credentials"],
     &["lifecycle", "rest", "store"],

@@ -8,3 +8,4 @@ pub(crate) mod jobs;
 pub(crate) mod model;
 pub(crate) mod templates;
 pub(crate) mod usage;
+pub(crate) mod webhooks;

@@ -20,6 +20,7 @@ use utoipa::ToSchema;
 use crate::error::{Classify, ErrorChain, Kind, public_causes};
 use crate::filesystem::FilesystemError;
 use crate::http::problem::context::RequestContext;
+use crate::notify::WebhookError;
 use crate::scheduler::SchedulerError;
 use crate::service::{AccessError, InvalidRequest, Place, ServiceError};
 
@@ -144,6 +145,11 @@ impl Problem {
         Self::of(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The key was used for another request", message)
     }
 
+    /// The address of a webhook may not be called.
+    fn webhook_refused(message: String) -> Self {
+        Self::of(StatusCode::UNPROCESSABLE_ENTITY, "webhook-refused", "This address is not called", message)
+    }
+
     /// The content has not the checksum that was announced (tus 1.0, checksum).
     pub(crate) fn checksum_mismatch(message: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(460).expect("460 is a number from 100 to 999");
@@ -245,8 +251,9 @@ impl From<ServiceError> for Problem {
             ServiceError::Filesystem(FilesystemError::Range(size)) => Self::unsatisfiable(size),
             ServiceError::Precondition(error) => Self::precondition_failed(error.to_string()),
             ServiceError::Busy => Self::locked(error.to_string()),
+            ServiceError::Webhook(WebhookError::Url(_)) => Self::webhook_refused(error.to_string()),
             ServiceError::Scheduler(SchedulerError::KeyReused) => Self::key_reused(error.to_string()),
-            ServiceError::Scheduler(SchedulerError::UnderWay(wait)) => {
+            ServiceError::Scheduler(SchedulerError::UnderWay { wait, .. } | SchedulerError::Undecided { wait, .. }) => {
                 let mut problem = Self::classified(&error);
                 problem.0.answer.retryable = true;
                 problem.0.answer.retry_after = u32::try_from(wait.as_secs()).ok();
