@@ -76,9 +76,21 @@ impl Inner {
         let user = self.shares.take(&format!("user {}", record.owner), AT_ONCE_OF_A_USER);
         let receiver = self.shares.take(&format!("receiver {}", url.authority()), AT_ONCE_OF_A_RECEIVER);
         let (Some(_user), Some(_receiver)) = (user, receiver) else {
-            return self.put_queue(&record.id, &record.owner, queue, PUT_OFF.min(self.timing.tick)).await;
+            return self.put_queue(&record.id, &record.owner, queue, PUT_OFF).await;
         };
-        let (queue, pause) = self.send_all(record, &stored, &url, queue).await?;
+        // It may be due to two processes where a message came just when the queue was found empty.
+        let (lease, holder) = (format!("webhook/{}", record.id), uuid::Uuid::new_v4().simple().to_string());
+        if !self.store.lease(&lease, &holder, 2 * self.timing.turn).await? {
+            return self.put_queue(&record.id, &record.owner, queue, PUT_OFF).await;
+        }
+        let outcome = self.work(record, &stored, &url, queue).await;
+        self.store.release(&lease, &holder).await?;
+        outcome
+    }
+
+    /// Sends what waits for a webhook, and says when there is more to do.
+    async fn work(&self, record: &Record, stored: &Stored, url: &Url, queue: Queue) -> Result<(), WebhookError> {
+        let (queue, pause) = self.send_all(record, stored, url, queue).await?;
         let waiting = self.store.list(DELIVERY, &record.id).await?;
         if waiting.is_empty() {
             return self.end_turn(record).await;

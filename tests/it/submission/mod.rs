@@ -224,6 +224,26 @@ async fn an_attempt_under_way_is_not_repeated() {
 }
 
 #[tokio::test]
+async fn without_a_key_a_job_whose_answer_was_lost_is_found_and_its_id_answered() {
+    for fault in ["after", "flight"] {
+        let site = Site::slurm();
+        site.faults(&[fault]);
+        let id = site.replicas[0].submit(&site.ada, &site.job()).await.unwrap().value;
+        assert_eq!((id.as_str(), site.jobs()), ("1", 1), "{fault}");
+        let comment = std::fs::read_to_string(site.shell.home().join("slurm/1/comment")).unwrap();
+        assert_eq!(comment, "", "the script alone gives the job a comment");
+    }
+}
+
+#[tokio::test]
+async fn without_a_key_a_job_that_is_not_found_is_not_submitted_again() {
+    let site = Site::slurm();
+    site.faults(&["before"]);
+    let error = site.replicas[0].submit(&site.ada, &site.job()).await.unwrap_err();
+    assert_eq!((goldcrest::error::Classify::maybe_effected(&error), site.jobs()), (Some(true), 0), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_refused_submission_can_be_sent_again() {
     let site = Site::slurm();
     site.faults(&["refuse"]);

@@ -73,8 +73,8 @@ async fn what_is_recorded_on_the_cluster_counts_where_the_home_directory_can_be_
 #[tokio::test]
 async fn with_the_record_in_the_store_whatever_is_killed_there_is_one_job() {
     let cases = [&["before"][..], &["after"], &["flight"], &["slow"], &["refuse"], &["before", "after"], &["before", "flight"]];
-    join_all(cases.map(async |faults| {
-        let site = unwritable(Kind::Slurm, "bash").unwrap();
+    join_all(cases.iter().flat_map(|faults| ["dash", "bash", "ksh"].map(|shell| (faults, shell))).map(async |(faults, shell)| {
+        let Some(site) = unwritable(Kind::Slurm, shell) else { return };
         site.faults(faults);
         let submitted = site.insist(&key(1)).await;
         assert_eq!(site.jobs(), 1, "{faults:?}");

@@ -7,7 +7,7 @@
 # Input: one line with the variables for the job alone, each ended by NUL, as printf's %b reads them; then the script.
 # It runs in the environment of the login: `command` passes over exported functions that are named like programs, those that are named like
 # what the shell has itself are dropped, what steers sbatch is
-# unset, and the job gets that by the file. ksh93 keeps a descriptor open for a program only where it is redirected for that program.
+# unset, and the job gets that by the file. A signal is 128 more than its number in the exit status, 256 more where ksh93 is `sh`. ksh93 keeps a descriptor open for a program only where it is redirected for that program.
 unset -f echo [ test kill wait read printf 2>/dev/null;
 choice=$1; het=$2; script=$3; gc_attempt=; limit=;
 if [ -n "$5" ]; then begin_record "$5" "$6" "$7" "$8" "$9"; else limit=$6; fi;
@@ -40,7 +40,7 @@ while IFS= read -r line; do
 case $line in
 "pid "*) pid=${line#pid };
 if [ -n "$limit" ]; then { command sleep "$limit"; kill -9 "$pid"; } </dev/null >/dev/null 2>&1 3<&- & guard=$!; fi ;;
-"exit "*) code=${line#exit } ;;
+"exit "*) code=${line#exit }; if [ "$code" -gt 256 ]; then code=$((code - 128)); fi ;;
 "") ;;
 "goldcrest-submission "*) lost=yes; printf "%s\n" "$line" ;;
 *) case $line in *" "* | *\;) ;; *) case ${line%%;*} in "" | *[!0-9]* | ???????????*) ;; *) printed=yes;
