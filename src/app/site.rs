@@ -66,6 +66,7 @@ impl Site {
         let same = |section: fn(&Fingerprints) -> &Fingerprint| {
             previous.filter(|previous| section(&previous.fingerprints) == section(&fingerprints))
         };
+        let (store, webhooks) = lasting(&config, previous)?;
         let authentication = config.auth.authentication;
         let authenticator = match same(|of| &of.authentication) {
             Some(previous) => Arc::clone(&previous.authenticator),
@@ -84,15 +85,6 @@ impl Site {
         let credentials = match previous {
             Some(previous) => Arc::clone(&previous.credentials),
             None => Arc::new(Replaceable::new(Arc::clone(&provider))),
-        };
-        // Another store takes effect at the next start: what the present one keeps would be lost from sight.
-        let store = match previous {
-            Some(previous) => previous.store.clone(),
-            None => config.store.as_ref().map(build::store).transpose()?,
-        };
-        let webhooks = match previous {
-            Some(previous) => previous.webhooks.clone(),
-            None => build::webhooks(config.webhooks.as_ref(), store.as_ref())?,
         };
         let announced = |config: &cluster::Config| Some((config.name.clone(), config.maintenance()?));
         let maintenance = config.clusters.iter().filter_map(announced).collect();
@@ -176,6 +168,16 @@ impl Site {
             }
         }
     }
+}
+
+/// What outlives the process. Another store takes effect at the next start: what the present one keeps would be lost from sight.
+fn lasting(config: &Config, previous: Option<&Site>) -> Result<(Option<Arc<dyn Store>>, Option<Webhooks>), BuildError> {
+    if let Some(previous) = previous {
+        return Ok((previous.store.clone(), previous.webhooks.clone()));
+    }
+    let store = config.store.as_ref().map(build::store).transpose()?;
+    let webhooks = build::webhooks(config.webhooks.as_ref(), store.as_ref())?;
+    Ok((store, webhooks))
 }
 
 /// What the documentation pages say of the site; the examples are those of the previous one.

@@ -42,6 +42,8 @@ struct Content {
     caused_by: Option<Vec<String>>,
     data: Option<Value>,
     maybe_effected: Option<bool>,
+    /// Whether the request does no harm when it is sent again, although it may have happened.
+    repeatable: bool,
     challenge: Option<String>,
     /// The size of the file that has nothing of the range asked for.
     size: Option<u64>,
@@ -179,7 +181,7 @@ impl Problem {
 
     /// Whether the same request may be sent again, where `safe` says whether its method changes nothing.
     pub(crate) fn is_retryable(&self, safe: bool) -> bool {
-        self.0.answer.retryable && self.effect(safe) != Some(true)
+        self.0.answer.retryable && (self.0.repeatable || self.effect(safe) != Some(true))
     }
 
     /// Writes the body: `instance` is the path of the request, `safe` whether its method changes nothing.
@@ -215,7 +217,18 @@ impl Problem {
     fn with(answer: ErrorAnswer, message: String) -> Self {
         let log = message.clone();
         let (error_type, challenge, size) = (ErrorType::Error, None, None);
-        let content = Content { answer, error_type, message, caused_by: None, data: None, maybe_effected: None, challenge, size, log };
+        let content = Content {
+            answer,
+            error_type,
+            message,
+            caused_by: None,
+            data: None,
+            maybe_effected: None,
+            repeatable: false,
+            challenge,
+            size,
+            log,
+        };
         Self(Box::new(content))
     }
 
@@ -256,6 +269,7 @@ impl From<ServiceError> for Problem {
             ServiceError::Scheduler(SchedulerError::UnderWay { wait, .. } | SchedulerError::Undecided { wait, .. }) => {
                 let mut problem = Self::classified(&error);
                 problem.0.answer.retryable = true;
+                problem.0.repeatable = true;
                 problem.0.answer.retry_after = u32::try_from(wait.as_secs()).ok();
                 problem
             }
