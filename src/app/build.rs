@@ -12,11 +12,12 @@ use crate::credentials::{self, Cached, CertificateAuthority, CredentialProvider,
 use crate::domain::{ClusterHealth, SystemName};
 use crate::filesystem;
 use crate::http::TlsError;
+use crate::notify::{self, Timing, Webhooks};
 use crate::rest;
 use crate::scheduler::local::Local;
 use crate::scheduler::pbs::Pbs;
 use crate::scheduler::slurm::{self, ApiVersion, CallersToken, RestSettings, SlurmCli, SlurmHybrid, SlurmRest, UserToken};
-use crate::scheduler::{self, ConnectionMode, Scheduler};
+use crate::scheduler::{self, ConnectionMode, Scheduler, StoredRecords};
 use crate::ssh::{self, Lanes};
 use crate::store::{self, Postgres, Sqlite, Store};
 use crate::transfer::{DataTransfer, s3};
@@ -109,6 +110,12 @@ pub(super) fn store(config: &store::Config) -> Result<Arc<dyn Store>, BuildError
     })
 }
 
+/// The webhooks of the users, where the site has a section for them and a store.
+pub(super) fn webhooks(config: Option<&notify::Config>, store: Option<&Arc<dyn Store>>) -> Result<Option<Webhooks>, BuildError> {
+    let parts = config.zip(store);
+    Ok(parts.map(|(config, store)| Webhooks::new(Arc::clone(store), config.clone(), Timing::default())).transpose()?)
+}
+
 /// Where SSH credentials come from. Of static keys, those that have not changed since `previous` stay the same objects.
 pub(super) fn credential_provider(
     config: credentials::Config,
@@ -145,6 +152,7 @@ pub(super) fn cluster(
     config: cluster::Config,
     credentials: Arc<dyn CredentialProvider>,
     client: &rest::Client,
+    store: Option<&Arc<dyn Store>>,
     health: watch::Receiver<ClusterHealth>,
 ) -> Result<(Arc<Cluster>, Option<Arc<Lanes>>), BuildError> {
     let system = || config.name.clone();
@@ -157,7 +165,7 @@ pub(super) fn cluster(
     };
     let compute = match &config.scheduler {
         Some(section) => {
-            Some(scheduler(section, lanes.as_ref(), client).map_err(|source| BuildError::Scheduler { system: system(), source })?)
+            Some(scheduler(section, lanes.as_ref(), client, store).map_err(|source| BuildError::Scheduler { system: system(), source })?)
         }
         None => None,
     };
@@ -189,23 +197,25 @@ fn scheduler(
     config: &scheduler::Config,
     lanes: Option<&Arc<Lanes>>,
     client: &rest::Client,
+    store: Option<&Arc<dyn Store>>,
 ) -> Result<Arc<dyn Scheduler>, SchedulerSetupError> {
+    let records = store.map(|store| StoredRecords::new(Arc::clone(store), config.common().records()));
     let lanes = || lanes.cloned().ok_or(SchedulerSetupError::NoSsh);
     Ok(match config {
         scheduler::Config::Slurm { common, slurm } => {
             let rest = || slurm_rest(slurm, Duration::from_secs(common.timeout), client);
             let cli = || {
                 Ok::<_, SchedulerSetupError>(Arc::new(
-                    SlurmCli::new(lanes()?).remembering(slurm.accounting_freshness()).recording(common.records()),
+                    SlurmCli::new(lanes()?).remembering(slurm.accounting_freshness()).recording(common.records()).storing(records.clone()),
                 ))
             };
             match slurm.connection_mode {
                 ConnectionMode::Ssh => cli()?,
-                ConnectionMode::Rest => Arc::new(rest()?),
+                ConnectionMode::Rest => Arc::new(rest()?.storing(records.clone())),
                 ConnectionMode::Hybrid => Arc::new(SlurmHybrid::new(rest()?, cli()?)),
             }
         }
-        scheduler::Config::Pbs { common, pbs, .. } => Arc::new(Pbs::new(lanes()?, *pbs).recording(common.records())),
+        scheduler::Config::Pbs { common, pbs, .. } => Arc::new(Pbs::new(lanes()?, *pbs).recording(common.records()).storing(records)),
         scheduler::Config::Local { common, local, .. } => Arc::new(Local::new(lanes()?, local.clone()).recording(common.records())),
     })
 }

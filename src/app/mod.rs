@@ -109,6 +109,13 @@ impl App {
         if let Some(store) = site.store.clone() {
             tasks.push(Task::new("store", |background| async move { store.run(background.token()).await }));
         }
+        if let Some(webhooks) = site.webhooks.clone() {
+            let site = current_site.clone();
+            tasks.push(Task::new("webhooks", move |background| async move {
+                let systems = || site.borrow().members.iter().map(|member| member.cluster.name().clone()).collect();
+                webhooks.run(systems, background.token()).await;
+            }));
+        }
         let publish = reload::Publish { routes, sites, beside: self.beside, tls: self.tls };
         let (reload, drained) = (self.reload, drained.clone());
         tasks.push(Task::new("configuration", move |background| {

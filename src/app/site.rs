@@ -17,6 +17,7 @@ use crate::domain::ClusterHealth;
 use crate::health::Checker;
 use crate::http::{self, AppState, Kept, RequestMetrics};
 use crate::lifecycle::{Lifecycle, TaskStatus};
+use crate::notify::Webhooks;
 use crate::rest;
 use crate::service::Gate;
 use crate::ssh::Lanes;
@@ -37,6 +38,8 @@ pub(super) struct Site {
     pub(super) members: Vec<Member>,
     /// What outlives a request, and the process where it is to.
     pub(super) store: Option<Arc<dyn Store>>,
+    /// The webhooks, where the site has any.
+    pub(super) webhooks: Option<Webhooks>,
     state: AppState,
     pub(super) router: http::Router,
     kept: Kept,
@@ -74,6 +77,7 @@ impl Site {
         let same = |section: fn(&Fingerprints) -> &Fingerprint| {
             previous.filter(|previous| section(&previous.fingerprints) == section(&fingerprints))
         };
+        let (store, webhooks) = lasting(&config, previous)?;
         let authentication = config.auth.authentication;
         let authenticator = match same(|of| &of.authentication) {
             Some(previous) => Arc::clone(&previous.authenticator),
@@ -93,19 +97,20 @@ impl Site {
             Some(previous) => Arc::clone(&previous.credentials),
             None => Arc::new(Replaceable::new(Arc::clone(&provider))),
         };
-        // Another store takes effect at the next start: what the present one keeps would be lost from sight.
-        let store = match previous {
-            Some(previous) => previous.store.clone(),
-            None => config.store.as_ref().map(build::store).transpose()?,
-        };
         let announced = |config: &cluster::Config| Some((config.name.clone(), config.maintenance()?));
         let maintenance = config.clusters.iter().filter_map(announced).collect();
-        let common =
-            Common { client: &client, authentication: &authentication, authenticator: &authenticator, credentials: &credentials, previous };
+        let common = Common {
+            client: &client,
+            authentication: &authentication,
+            authenticator: &authenticator,
+            credentials: &credentials,
+            store: store.as_ref(),
+            previous,
+        };
         let clusters = config.clusters.into_iter().zip(fingerprints.clusters.iter().copied());
         let members = clusters.map(|(config, fingerprint)| common.member(config, fingerprint)).collect::<Result<Vec<_>, _>>()?;
         let clusters = members.iter().map(|member| Arc::clone(&member.cluster));
-        let state = previous.map(|previous| previous.state.gate.state()).unwrap_or_default();
+        let state = previous.map(|previous| previous.state.gate.state()).unwrap_or_default().with_webhooks(webhooks.clone());
         let gate = Gate::new(authenticator.clone(), Arc::clone(&authorizer), clusters, state);
         let gate = gate.under_maintenance(config.server.maintenance(), maintenance);
         let docs = docs(authentication, config.doc_servers, previous);
@@ -121,6 +126,7 @@ impl Site {
             static_keys,
             members,
             store,
+            webhooks,
             state,
             router,
             kept,
@@ -188,6 +194,16 @@ impl Site {
     }
 }
 
+/// What outlives the process. Another store takes effect at the next start: what the present one keeps would be lost from sight.
+fn lasting(config: &Config, previous: Option<&Site>) -> Result<(Option<Arc<dyn Store>>, Option<Webhooks>), BuildError> {
+    if let Some(previous) = previous {
+        return Ok((previous.store.clone(), previous.webhooks.clone()));
+    }
+    let store = config.store.as_ref().map(build::store).transpose()?;
+    let webhooks = build::webhooks(config.webhooks.as_ref(), store.as_ref())?;
+    Ok((store, webhooks))
+}
+
 /// What the documentation pages say of the site; the examples are those of the previous one.
 fn docs(authentication: authn::Config, servers: Option<Vec<http::DocServer>>, previous: Option<&Site>) -> http::Docs {
     http::Docs {
@@ -205,6 +221,7 @@ struct Common<'a> {
     authenticator: &'a Arc<dyn KeyedAuthenticator>,
     /// For clusters without credentials of their own.
     credentials: &'a Arc<Replaceable>,
+    store: Option<&'a Arc<dyn Store>>,
     previous: Option<&'a Site>,
 }
 
@@ -225,7 +242,7 @@ impl Common<'_> {
             None => Arc::clone(self.credentials) as Arc<dyn CredentialProvider>,
         };
         let (findings, health) = watch::channel(ClusterHealth::default());
-        let (cluster, lanes) = build::cluster(config, credentials, self.client, health)?;
+        let (cluster, lanes) = build::cluster(config, credentials, self.client, self.store, health)?;
         Ok(Member { fingerprint, cluster, lanes, findings, account })
     }
 

@@ -31,7 +31,8 @@ pub struct Fingerprints {
 }
 
 /// The keys that take effect when the process starts.
-const AT_START: [&str; 7] = ["server.listen", "server.drain_timeout", "server.reload", "metrics", "store", "apis_root_path", "app_debug"];
+const AT_START: [&str; 8] =
+    ["server.listen", "server.drain_timeout", "server.reload", "metrics", "store", "webhooks", "apis_root_path", "app_debug"];
 
 impl Fingerprints {
     /// Those of a document whose secrets were read; the clusters are added one by one.

@@ -12,6 +12,7 @@ mod problem;
 mod reference;
 mod rules;
 mod shape;
+mod state_rules;
 mod yaml;
 
 use std::io::Read;
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 
-use crate::{authn, authz, cluster, credentials, http, store};
+use crate::{authn, authz, cluster, credentials, http, notify, store};
 use interpret::Interpreter;
 use yaml::{Node, Value};
 
@@ -55,6 +56,10 @@ pub struct Config {
     /// is kept, and what needs it is refused. This section is Goldcrest's own.
     #[schemars(default)]
     pub store: Option<store::Config>,
+    /// Webhooks: calls to services of the users when the states of their jobs change. If absent, there are none. They need the section `store`.
+    /// This section is Goldcrest's own.
+    #[schemars(default)]
+    pub webhooks: Option<notify::Config>,
     /// The clusters: a list, or `path:/folder` for a folder with one `*.yaml` file per cluster.
     #[schemars(default)]
     pub clusters: Vec<cluster::Config>,
@@ -121,6 +126,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
     let server: http::Config = walk.typed(sections.take("server"), "server").unwrap_or_default();
     let metrics: Option<http::MetricsConfig> = walk.typed(sections.take("metrics"), "metrics");
     let store: Option<store::Config> = walk.typed(sections.take("store"), "store");
+    let webhooks: Option<notify::Config> = walk.typed(sections.take("webhooks"), "webhooks");
     let apis_root_path: String = walk.typed(sections.take("apis_root_path"), "apis_root_path").unwrap_or_default();
     let doc_servers = walk.typed(sections.take("doc_servers"), "doc_servers");
     let app_debug = walk.typed(sections.take("app_debug"), "app_debug").unwrap_or_default();
@@ -133,7 +139,8 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
     rules::server(&mut walk, &server);
     rules::metrics(&mut walk, metrics.as_ref(), &server);
     rules::logger(&mut walk, &logger);
-    rules::store(&mut walk, store.as_ref());
+    state_rules::store(&mut walk, store.as_ref());
+    state_rules::webhooks(&mut walk, webhooks.as_ref(), store.is_some());
     rules::clusters(&mut walk, &clusters, ssh_credentials.as_ref());
     match &ssh_credentials {
         Some(ssh_credentials) => rules::credentials(&mut walk, "ssh_credentials", ssh_credentials),
@@ -151,6 +158,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
             auth: Auth { authentication, authorization },
             ssh_credentials: ssh_credentials.unwrap_or_default(),
             store,
+            webhooks,
             clusters: clusters.into_iter().map(|(_, cluster)| cluster).collect(),
             logger,
             fingerprints,

@@ -7,8 +7,10 @@ mod alternative;
 mod backend;
 mod file;
 mod health;
+mod interest;
 mod job;
 mod job_change;
+mod job_event;
 mod job_options;
 mod limits;
 mod maintenance;
@@ -29,11 +31,13 @@ pub use file::{
     ByteRange, Checksum, CompressOptions, Compression, Content, ContentUnit, DirectoryEntry, FileMode, FileStat, FileType, FileVersion,
 };
 pub use health::{ClusterHealth, ServiceHealth, ServiceType};
+pub use interest::Interest;
 pub use job::{
     AccountingQuery, Job, JobDescription, JobEstimate, JobMetadata, JobQuery, JobScript, JobStatus, JobStep, JobTimes, LogStream,
     TimeWindow,
 };
 pub use job_change::{InvalidSignal, JobChange, Signal};
+pub use job_event::JobEvent;
 pub use job_options::{ArrayIndices, Dependency, DependencyType, InvalidArray, InvalidMemory, JobOptions, MailEvent, Memory, clock};
 pub use limits::{AssociationLimits, FairShare, JobUsage, Limits, PartitionLimits, QosLimits, ResourceUsage};
 pub use maintenance::Maintenance;

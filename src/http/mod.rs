@@ -167,6 +167,10 @@ fn prompt() -> OpenApiRouter<Api> {
         .routes(routes!(compute::bulk::submit_jobs))
         .routes(routes!(compute::templates::list_templates))
         .routes(routes!(compute::templates::submit_template))
+        .routes(routes!(compute::webhooks::list_webhooks, compute::webhooks::register_webhook))
+        .routes(routes!(compute::webhooks::remove_webhook))
+        .routes(routes!(compute::webhooks::list_dead_letters))
+        .routes(routes!(compute::webhooks::redeliver))
         .routes(routes!(compute::jobs::get_job, compute::jobs::cancel_job))
         .routes(routes!(compute::jobs::get_job_metadata))
         .routes(routes!(compute::jobs::attach))
@@ -296,6 +300,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
                 compute::idempotency::REPLY,
                 compute::logs::OFFSET,
                 compute::logs::NEXT_OFFSET,
+                compute::idempotency::RECORD,
                 header::CONTENT_DISPOSITION,
                 header::CONTENT_RANGE,
                 header::ETAG,

@@ -64,6 +64,18 @@ impl Client {
         Ok(Self { http, guard })
     }
 
+    /// Sends a request and gives the status of its answer, of which nothing else is read.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn status(&self, request: Request) -> Result<u16, RestError> {
+        let (method, url, timeout) = (request.method, request.url.clone(), request.timeout);
+        let outcome = self.respond(request).await.map_err(|error| classify(error, timeout));
+        let outcome = outcome.map(|response| response.status().as_u16());
+        tracing::debug!(?method, %url, ?outcome, "called an address of a user's");
+        outcome
+    }
+
     /// Sends a request and reads the whole answer, whatever its status.
     ///
     /// # Errors
@@ -83,8 +95,26 @@ impl Client {
     }
 
     async fn send_untraced(&self, request: Request) -> Result<Response, RestError> {
+        let (limit, timeout) = (request.max_body, request.timeout);
+        let mut response = self.respond(request).await.map_err(|error| classify(error, timeout))?;
+        if response.content_length().is_some_and(|length| length > limit as u64) {
+            return Err(RestError::TooLarge { limit });
+        }
+        let headers = std::mem::take(response.headers_mut());
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| classify(error.into(), timeout))? {
+            if body.len() + chunk.len() > limit {
+                return Err(RestError::TooLarge { limit });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Response { status: response.status().as_u16(), headers, body: body.freeze() })
+    }
+
+    /// Sends a request and reads the head of its answer.
+    async fn respond(&self, request: Request) -> Result<reqwest::Response, Failure> {
         if let Some(guard) = &self.guard {
-            guard.check_literal(&request.url)?;
+            guard.check_literal(&request.url).map_err(|error| Failure::Refused(error.into()))?;
         }
         let method = match request.method {
             Method::Head => reqwest::Method::HEAD,
@@ -95,39 +125,44 @@ impl Client {
         };
         let mut builder = self.http.request(method, request.url.inner().clone()).timeout(request.timeout);
         for (name, value) in &request.headers {
-            let mut value = reqwest::header::HeaderValue::from_str(value.expose()).map_err(|_| RestError::Header)?;
+            let value = reqwest::header::HeaderValue::from_str(value.expose());
+            let mut value = value.map_err(|_| Failure::Refused(RestError::Header))?;
             value.set_sensitive(true);
             builder = builder.header(*name, value);
         }
         if let Some(body) = request.body {
             builder = builder.body(body);
         }
-        let classify = |error: reqwest::Error| {
-            let error = error.without_url();
-            if let Some(forbidden) = forbidden(&error) {
-                RestError::Forbidden(forbidden)
-            } else if error.is_connect() {
-                RestError::Connect(root_cause(&error))
-            } else if error.is_timeout() {
-                RestError::Timeout(request.timeout)
-            } else {
-                RestError::Transport(root_cause(&error))
-            }
-        };
-        let mut response = builder.send().await.map_err(classify)?;
-        let limit = request.max_body;
-        if response.content_length().is_some_and(|length| length > limit as u64) {
-            return Err(RestError::TooLarge { limit });
-        }
-        let headers = std::mem::take(response.headers_mut());
-        let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(classify)? {
-            if body.len() + chunk.len() > limit {
-                return Err(RestError::TooLarge { limit });
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Response { status: response.status().as_u16(), headers, body: body.freeze() })
+        builder.send().await.map_err(Failure::from)
+    }
+}
+
+/// Why there is no answer.
+enum Failure {
+    /// Nothing was sent.
+    Refused(RestError),
+    Http(reqwest::Error),
+}
+
+impl From<reqwest::Error> for Failure {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Http(error)
+    }
+}
+
+fn classify(failure: Failure, timeout: Duration) -> RestError {
+    let error = match failure {
+        Failure::Refused(error) => return error,
+        Failure::Http(error) => error.without_url(),
+    };
+    if let Some(forbidden) = forbidden(&error) {
+        RestError::Forbidden(forbidden)
+    } else if error.is_connect() {
+        RestError::Connect(root_cause(&error))
+    } else if error.is_timeout() {
+        RestError::Timeout(timeout)
+    } else {
+        RestError::Transport(root_cause(&error))
     }
 }
 

@@ -99,6 +99,13 @@ impl Request {
         Ok(self.header("content-type", Secret::from("application/json".to_owned())))
     }
 
+    /// A body of this media type.
+    #[must_use]
+    pub fn body(mut self, media_type: &str, body: impl Into<Bytes>) -> Self {
+        self.body = Some(body.into());
+        self.header("content-type", Secret::from(media_type.to_owned()))
+    }
+
     /// An XML body.
     #[must_use]
     pub fn xml(mut self, body: impl Into<Bytes>) -> Self {

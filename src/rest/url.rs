@@ -60,6 +60,17 @@ impl Url {
         Self(url).with_segments(segments)
     }
 
+    /// The host, and the port where it is not that of the scheme: who is called.
+    pub fn authority(&self) -> String {
+        let host = self.0.host_str().unwrap_or_default();
+        self.0.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+
+    /// Whether what is sent is encrypted.
+    pub fn is_https(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
     /// The segments of the path, still escaped.
     pub fn segments(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.path_segments().into_iter().flatten().filter(|segment| !segment.is_empty())

@@ -63,7 +63,7 @@ pub struct Common {
     #[serde(default = "default_read_freshness")]
     pub read_freshness: f64,
     /// Days for which the record of a submission with an `Idempotency-Key` is kept in the user's home directory on the cluster, below
-    /// `.goldcrest/submit`; from 1 to 365. Afterwards the key can be used again.
+    /// `.goldcrest/submit`, or in the store; from 1 to 365. Afterwards the key can be used again.
     #[serde(default = "default_record_days")]
     #[schemars(range(min = 1, max = 365))]
     pub submission_record_days: u32,

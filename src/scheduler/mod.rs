@@ -30,7 +30,7 @@ pub use cached::{CachedScheduler, ReadCounts};
 pub use config::{CommandsOnly, Common, Config, SchedulerType};
 pub use freshness::MAX_FRESHNESS;
 pub use slurm::ConnectionMode;
-pub use submission_record::{RecordSettings, SubmissionKey, Submitted};
+pub use submission_record::{RecordPlace, RecordSettings, StoredRecords, SubmissionKey, Submitted};
 
 /// What a batch scheduler does for a caller. Every method acts as `principal`, who sees and changes what the scheduler lets
 /// them. A scheduler with more than one backend reports which of them answered.
@@ -40,7 +40,8 @@ pub trait Scheduler: Send + Sync {
     async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError>;
 
     /// Submits a job unless that was done before under this key, however often it is asked and whatever is killed meanwhile.
-    /// [`SchedulerError::KeyReused`] where the key stands for another request, [`SchedulerError::UnderWay`] where it cannot be told yet.
+    /// [`SchedulerError::KeyReused`] where the key stands for another request, [`SchedulerError::UnderWay`] where an attempt goes on, and
+    /// [`SchedulerError::Undecided`] where it cannot be told yet what became of one.
     async fn submit_once(
         &self,
         principal: &Principal,
@@ -193,9 +194,28 @@ pub enum SchedulerError {
     /// The key of a submission stands for another request.
     #[error("the Idempotency-Key was used for another request: send a new key with a new request")]
     KeyReused,
-    /// An attempt of the same submission is under way, or ended so recently that its job may still appear; worth asking again after this time.
-    #[error("an earlier attempt of this submission is under way, or ended a moment ago: send the same request again in {} s", .0.as_secs())]
-    UnderWay(Duration),
+    /// An attempt of the same submission is under way, or ended so recently that its job may still appear.
+    #[error(
+        "an earlier attempt of this submission is under way{}, or ended a moment ago: send the same request again in {} s",
+        .host.as_ref().map_or_else(String::new, |host| format!(" on {host}")), .wait.as_secs()
+    )]
+    UnderWay {
+        /// After what time it is worth asking again.
+        wait: Duration,
+        /// The host on which the attempt began, where that is known.
+        host: Option<String>,
+    },
+    /// An earlier attempt of the same submission may have submitted the job, and nobody can tell yet whether it did.
+    #[error("an earlier attempt of this submission may have submitted the job ({reason}): send the same request again in {} s", .wait.as_secs())]
+    Undecided {
+        /// After what time it is worth asking again.
+        wait: Duration,
+        /// Why it cannot be told.
+        reason: String,
+    },
+    /// The store, which was to hold the record of the submission, cannot be used: nothing was submitted.
+    #[error("nothing was submitted, because the store that holds the records of submissions cannot be used")]
+    RecordStore,
     /// The submission cannot be recorded, and so nothing was submitted.
     #[error(
         "nothing was submitted, because it cannot be recorded below your home directory ({0}): make that writable, or submit without Idempotency-Key"
@@ -215,10 +235,10 @@ impl Classify for SchedulerError {
         match self {
             Self::JobNotFound => Kind::NotFound,
             Self::Rejected(_) | Self::Member { .. } | Self::KeyReused => Kind::Invalid,
-            Self::UnderWay(_) => Kind::Conflict,
+            Self::UnderWay { .. } | Self::Undecided { .. } => Kind::Conflict,
             Self::NoRecord(_) => Kind::DependencyFailed,
             Self::Denied(_) => Kind::Forbidden,
-            Self::Down(_) | Self::Unanswered(_) => Kind::Unavailable,
+            Self::Down(_) | Self::Unanswered(_) | Self::RecordStore => Kind::Unavailable,
             Self::Command { source, .. } => source.kind(),
             Self::Unsupported(_) => Kind::Unsupported,
         }
@@ -237,8 +257,8 @@ impl Classify for SchedulerError {
 
     fn maybe_effected(&self) -> Option<bool> {
         match self {
-            Self::Down(_) | Self::NoRecord(_) => Some(false),
-            Self::Unanswered(_) => Some(true),
+            Self::Down(_) | Self::NoRecord(_) | Self::RecordStore => Some(false),
+            Self::Unanswered(_) | Self::Undecided { .. } => Some(true),
             other => other.wrapped().and_then(Classify::maybe_effected),
         }
     }

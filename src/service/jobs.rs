@@ -16,7 +16,6 @@ const MAX_JOB_NAME: usize = 235;
 const MAX_COMMAND: usize = 96 * 1024;
 
 /// How a client finds out whether its job was submitted.
-const ASK_BY_LIST: &str = "whether the job was submitted is not known: look for it in the list of your jobs. A request with an `Idempotency-Key` can be sent again";
 const ASK_BY_KEY: &str = "whether the job was submitted is not known: send the same request with the same `Idempotency-Key` again";
 
 /// Submits a job; with a key, unless that was done before.
@@ -31,14 +30,25 @@ pub async fn submit(access: &Access, submission: Submission, key: Option<&Idempo
         Some(key) => scheduler.submit_once(access.principal(), &job, &key.of(access)).await,
         None => {
             let submitted = scheduler.submit(access.principal(), &job).await;
-            submitted.map(|reported| reported.map(|id| Submitted { id, repeated: false }))
+            submitted.map(|reported| reported.map(Submitted::once))
         }
     };
     let success = |submitted: &Reported<Submitted>| if submitted.value.repeated { Outcome::Repeated } else { Outcome::Done };
     change.end_as(submitted, success).map_err(|error| match (error.maybe_effected(), error) {
-        (Some(true), error) => ServiceError::MaybeSubmitted(error, if key.is_some() { ASK_BY_KEY } else { ASK_BY_LIST }),
+        // It says itself what to do.
+        (_, error @ SchedulerError::Undecided { .. }) => error.into(),
+        (Some(true), error) => {
+            ServiceError::MaybeSubmitted(error, if key.is_some() { ASK_BY_KEY.into() } else { ask_by_list(access).into() })
+        }
         (_, error) => refused(error),
     })
+}
+
+fn ask_by_list(access: &Access) -> String {
+    format!(
+        "whether the job was submitted is not known: look for it among your jobs (GET /compute/{}/jobs). A request with an `Idempotency-Key` can be sent again",
+        access.cluster().name()
+    )
 }
 
 /// A refusal of one member of a description names it as any other that is wrong.

@@ -36,6 +36,7 @@ pub mod transfers;
 mod upload_locks;
 pub mod uploads;
 pub mod usage;
+pub mod webhooks;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -44,6 +45,7 @@ use crate::cluster::GateError;
 use crate::domain::Alternative;
 use crate::error::{Classify, Kind};
 use crate::filesystem::{Expected, FilesystemError};
+use crate::notify::WebhookError;
 use crate::scheduler::SchedulerError;
 use crate::ssh::TransportError;
 use crate::transfer::s3::StoreError;
@@ -71,7 +73,7 @@ pub enum ServiceError {
     Scheduler(#[from] SchedulerError),
     /// The scheduler did not say whether it took a job; the second part says how that is found out.
     #[error("{0}; {1}")]
-    MaybeSubmitted(#[source] SchedulerError, &'static str),
+    MaybeSubmitted(#[source] SchedulerError, Cow<'static, str>),
     /// The file operation was not done.
     #[error(transparent)]
     Filesystem(#[from] FilesystemError),
@@ -81,6 +83,9 @@ pub enum ServiceError {
     /// The object store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The webhook was not registered, or cannot be looked at.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     /// The caller has as much of it under way as one may.
     #[error("{0}")]
     TooMany(Cow<'static, str>),
@@ -152,6 +157,7 @@ impl Classify for ServiceError {
             Self::Scheduler(source) | Self::MaybeSubmitted(source, _) => source.kind(),
             Self::Filesystem(source) | Self::Precondition(source) | Self::Checksum(source) => source.kind(),
             Self::Store(source) => source.kind(),
+            Self::Webhook(source) => source.kind(),
             Self::TooMany(_) => Kind::TooManyRequests,
             Self::TooLarge(..) | Self::TooMuch(_) => Kind::TooLarge,
             Self::Unsupported(_) => Kind::Unsupported,
@@ -171,6 +177,7 @@ impl Classify for ServiceError {
             Self::Store(source) => Some(source),
             Self::Shared(source) => Some(&**source),
             Self::Transport(source) => Some(source),
+            Self::Webhook(source) => Some(source),
             Self::Invalid(_)
             | Self::TooMany(_)
             | Self::TooMuch(_)

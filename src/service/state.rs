@@ -15,6 +15,7 @@ use super::limits::{Limits, UserBounds};
 use super::shared_follow::SharedFollows;
 use super::upload_locks::UploadLocks;
 use crate::domain::SystemName;
+use crate::notify::Webhooks;
 
 /// What outlives a request. Clones share it.
 #[derive(Clone, Default)]
@@ -29,6 +30,8 @@ pub struct State {
     pub(super) follows: SharedFollows,
     /// What became of callers' tokens.
     pub(super) tokens: Arc<TokenCounts>,
+    /// The webhooks of the users, where the site has any.
+    pub(super) webhooks: Option<Webhooks>,
     /// What was counted of each system, by its name.
     systems: Arc<Mutex<BTreeMap<SystemName, Arc<SystemCounts>>>>,
 }
@@ -37,6 +40,12 @@ impl State {
     /// The same, with these bounds for each user from now on.
     pub(super) fn with_bounds(&self, bounds: UserBounds) -> Self {
         Self { limits: self.limits.with_bounds(bounds), ..self.clone() }
+    }
+
+    /// The same, with these webhooks.
+    #[must_use]
+    pub fn with_webhooks(self, webhooks: Option<Webhooks>) -> Self {
+        Self { webhooks, ..self }
     }
 
     /// What is counted of a system.

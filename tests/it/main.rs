@@ -24,3 +24,4 @@ mod store;
 mod structure;
 mod submission;
 mod support;
+mod webhooks;

@@ -23,7 +23,7 @@ const ROWS: &[&[&str]] = &[
     &["health"],
     &["authn", "authz"],
     &["cluster"],
-    &["scheduler", "filesystem", "transfer"],
+    &["scheduler", "filesystem", "transfer", "notify"],
     &["ssh"],
     &["credentials"],
     &["lifecycle", "rest", "store"],

@@ -11,7 +11,7 @@ use crate::error::ErrorChain;
 use crate::rest::{InvalidUrl, Url};
 use crate::scheduler::slurm::{self, ApiVersion};
 use crate::scheduler::{self, ConnectionMode, MAX_FRESHNESS};
-use crate::{authn, authz, cluster, credentials, service, store, transfer};
+use crate::{authn, authz, cluster, credentials, service, transfer};
 
 pub(super) use server::{logger, metrics, server};
 
@@ -38,28 +38,6 @@ fn templates(walk: &mut Interpreter, path: &str, templates: &[cluster::JobTempla
         if templates[..index].iter().any(|other| other.name == template.name) {
             walk.report(&format!("{path}[{index}].name"), "is the name of another template already");
         }
-    }
-}
-
-/// `store`.
-pub(super) fn store(walk: &mut Interpreter, config: Option<&store::Config>) {
-    match config {
-        Some(store::Config::Sqlite(config)) => {
-            at_least_one(walk, "store.max_size", u64::from(config.max_size));
-            if !config.state_dir.is_absolute() {
-                walk.report_allowing("store.state_dir", "is not absolute", "the path of a directory, such as /var/lib/goldcrest");
-            }
-        }
-        Some(store::Config::Postgres(config)) => {
-            at_least_one(walk, "store.max_connections", u64::from(config.max_connections));
-            at_least_one(walk, "store.timeout", config.timeout);
-            if let Err(error) = store::Postgres::new(config)
-                && !walk.is_wrong("store.url")
-            {
-                walk.report("store", ErrorChain(&error).to_string());
-            }
-        }
-        None => {}
     }
 }
 
@@ -366,7 +344,7 @@ fn not_a_url(walk: &mut Interpreter, path: &str, text: &str, error: &InvalidUrl,
     walk.report_allowing(path, format!("{error}{written}"), allowed);
 }
 
-fn at_least_one(walk: &mut Interpreter, path: &str, value: u64) {
+pub(super) fn at_least_one(walk: &mut Interpreter, path: &str, value: u64) {
     if value == 0 {
         walk.report_allowing(path, "is zero", "a whole number from 1");
     }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::domain::{ArrayIndices, Dependency, DependencyType, JobId, JobOptions, JobScript, MailEvent, Memory};
+use crate::http::compute::webhooks::WebhookRequest;
 use crate::http::enumeration::enum_schema;
 use crate::service::{InvalidField, InvalidRequest, Submission};
 
@@ -22,6 +23,8 @@ use crate::service::{InvalidField, InvalidRequest, Submission};
 }}))]
 pub(in crate::http) struct PostJobSubmitRequest {
     job: JobDescriptionModel,
+    /// A webhook for this job. Ignored where nothing is submitted.
+    pub(in crate::http) webhook: Option<WebhookRequest>,
 }
 
 /// The description of a job. Exactly one of `script` and `scriptPath` is given. Names in snake case are understood too.

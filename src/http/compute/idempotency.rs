@@ -10,14 +10,19 @@ use crate::domain::Reported;
 use crate::error::Kind;
 use crate::http::Api;
 use crate::http::compute::model::PostJobSubmissionResponse;
+use crate::http::compute::webhooks::WebhookModel;
 use crate::http::extract::cached_response::backend_header;
 use crate::http::problem::Problem;
-use crate::scheduler::Submitted;
+use crate::notify::Registered;
+use crate::scheduler::{RecordPlace, Submitted};
 use crate::service::IdempotencyKey;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// `hit` where the answer is that of an earlier request.
 pub(in crate::http) const REPLY: HeaderName = HeaderName::from_static("idempotency-key-reply");
+
+/// Where the record of the submission lies: `cluster` or `store`.
+pub(in crate::http) const RECORD: HeaderName = HeaderName::from_static("idempotency-key-record");
 
 /// The key of the request, where it has one.
 pub(in crate::http) struct KeyHeader(Option<String>);
@@ -47,12 +52,29 @@ impl KeyHeader {
 
 /// The answer to a submission: 201 with the id.
 pub(super) fn submitted(submitted: Reported<Submitted>) -> Response {
+    answer(submitted, None, None)
+}
+
+/// The answer to a submission with a webhook.
+pub(super) fn submitted_with(job: Reported<Submitted>, webhook: Result<Registered, &'static str>) -> Response {
+    match webhook {
+        Ok(registered) => answer(job, Some(registered.into()), None),
+        Err(reason) => answer(job, None, Some(reason)),
+    }
+}
+
+fn answer(submitted: Reported<Submitted>, webhook: Option<WebhookModel>, webhook_error: Option<&'static str>) -> Response {
     let headers = (backend_header(submitted.via), reply(&submitted));
-    let body = Json(PostJobSubmissionResponse { job_id: Some(submitted.value.id.into()) });
+    let body = Json(PostJobSubmissionResponse { job_id: Some(submitted.value.id.into()), webhook, webhook_error });
     (StatusCode::CREATED, headers.0, headers.1, body).into_response()
 }
 
-/// The header that tells a repeated answer from a first one.
+/// The headers that tell a repeated answer from a first one, and where the record lies.
 fn reply(submitted: &Submitted) -> HeaderMap {
-    submitted.repeated.then(|| (REPLY, HeaderValue::from_static("hit"))).into_iter().collect()
+    let repeated = submitted.repeated.then(|| (REPLY, HeaderValue::from_static("hit")));
+    let record = submitted.record.map(|place| match place {
+        RecordPlace::Cluster => (RECORD, HeaderValue::from_static("cluster")),
+        RecordPlace::Store => (RECORD, HeaderValue::from_static("store")),
+    });
+    repeated.into_iter().chain(record).collect()
 }

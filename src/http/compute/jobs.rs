@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::domain::{Job, Rendering, bytes_to_text};
 use crate::http::compute::description::PostJobSubmitRequest;
-use crate::http::compute::idempotency::{KeyHeader, submitted};
+use crate::http::compute::idempotency::{KeyHeader, submitted, submitted_with};
 use crate::http::compute::model::{
     AcctParameters, AttachParameters, GetJobMetadataResponse, GetJobResponse, JobsParameters, PostJobAttachRequest,
     PostJobSubmissionResponse, PutJobAttachResponse,
@@ -16,7 +16,7 @@ use crate::http::extract::cached_response::{IfNoneMatch, Missing, backend_header
 use crate::http::extract::page::{PageParameters, Paging};
 use crate::http::extract::parameters::{Document, Parameters, WrittenDocument};
 use crate::http::problem::Problem;
-use crate::service::{ServiceError, jobs};
+use crate::service::{ServiceError, jobs, webhooks};
 
 /// List jobs
 ///
@@ -79,19 +79,29 @@ pub(crate) async fn acct(
     responses(
         (
             status = 201, description = "The job was submitted", body = PostJobSubmissionResponse,
-            headers(("Idempotency-Key-Reply" = String, description = "`hit` where an earlier request with the same key submitted it"))
+            headers(
+                ("Idempotency-Key-Reply" = String, description = "`hit` where an earlier request with the same key submitted it"),
+                ("Idempotency-Key-Record" = String, description = "Where the record of the submission lies: `cluster` or `store`")
+            )
         ),
-        (status = 409, description = "An earlier attempt with the same key is under way: send the request again after `Retry-After`"),
-        (status = 422, description = "The key was used for another request")
+        (status = 409, description = "An earlier attempt with the same key is under way, or may have submitted the job: send the request again after `Retry-After`"),
+        (status = 422, description = "The key was used for another request, or the address of the webhook may not be called")
     )
 )]
 pub(crate) async fn submit_job(
     SubmitAccess(access): SubmitAccess,
     key: KeyHeader,
-    request: WrittenDocument<PostJobSubmitRequest>,
+    mut request: WrittenDocument<PostJobSubmitRequest>,
 ) -> Result<Response, Problem> {
     let key = key.of(&request.bytes)?;
-    Ok(submitted(jobs::submit(&access, request.document.try_into()?, key.as_ref()).await?))
+    let (webhook, submission) = (request.document.webhook.take(), request.document.try_into()?);
+    match webhook {
+        Some(webhook) => {
+            let (job, webhook) = webhooks::submit(&access, submission, key.as_ref(), webhook.into()).await?;
+            Ok(submitted_with(job, webhook))
+        }
+        None => Ok(submitted(jobs::submit(&access, submission, key.as_ref()).await?)),
+    }
 }
 
 /// Look at a job

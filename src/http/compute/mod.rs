@@ -10,3 +10,4 @@ pub(crate) mod logs;
 pub(crate) mod model;
 pub(crate) mod templates;
 pub(crate) mod usage;
+pub(crate) mod webhooks;

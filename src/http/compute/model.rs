@@ -5,6 +5,7 @@ use utoipa::openapi::Schema;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::{self, JobQuery};
+use crate::http::compute::webhooks::WebhookModel;
 use crate::http::enumeration::one_of;
 use crate::http::extract::parameters::lenient;
 use crate::service::AccountingRequest;
@@ -82,6 +83,12 @@ impl From<AcctParameters> for AccountingRequest {
 pub(in crate::http) struct PostJobSubmissionResponse {
     #[schema(example = "1234")]
     pub(in crate::http) job_id: Option<String>,
+    /// The webhook of the job, where the submission has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::http) webhook: Option<WebhookModel>,
+    /// Why the webhook could not be registered although the job was submitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::http) webhook_error: Option<&'static str>,
 }
 
 /// A command to run inside a running job.

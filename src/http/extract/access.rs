@@ -129,6 +129,28 @@ impl FromRequestParts<Api> for TemplateName {
     }
 }
 
+/// The id of a webhook in the path, unchecked.
+pub(crate) struct WebhookIdText(pub(crate) String);
+
+impl FromRequestParts<Api> for WebhookIdText {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
+        Ok(Self(path_parameter(parts, "webhook_id").await.unwrap_or_default()))
+    }
+}
+
+/// The id of a message to a webhook in the path, unchecked.
+pub(crate) struct MessageIdText(pub(crate) String);
+
+impl FromRequestParts<Api> for MessageIdText {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
+        Ok(Self(path_parameter(parts, "message_id").await.unwrap_or_default()))
+    }
+}
+
 /// The id of an upload in the path, unchecked.
 pub(crate) struct UploadIdText(pub(crate) String);
 

@@ -25,6 +25,7 @@ use crate::filesystem::FilesystemError;
 use crate::http::problem::context::RequestContext;
 use crate::http::problem::field_names::placed;
 use crate::http::problem::invalid::InvalidInput;
+use crate::notify::WebhookError;
 use crate::scheduler::SchedulerError;
 use crate::service::{AccessError, InvalidRequest, ServiceError};
 
@@ -49,6 +50,8 @@ struct Content {
     caused_by: Option<Vec<String>>,
     invalid: Option<Invalid>,
     maybe_effected: Option<bool>,
+    /// Whether the request does no harm when it is sent again, although it may have happened.
+    repeatable: bool,
     challenge: Option<String>,
     /// The size of the file that has nothing of the range asked for.
     size: Option<u64>,
@@ -166,6 +169,11 @@ impl Problem {
         Self::of(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The key was used for another request", message)
     }
 
+    /// The address of a webhook may not be called.
+    fn webhook_refused(message: String) -> Self {
+        Self::of(StatusCode::UNPROCESSABLE_ENTITY, "webhook-refused", "This address is not called", message)
+    }
+
     /// The content has not the checksum that was announced (tus 1.0, checksum).
     fn checksum_mismatch(message: String) -> Self {
         let status = StatusCode::from_u16(460).expect("460 is a number from 100 to 999");
@@ -194,8 +202,8 @@ impl Problem {
     }
 
     /// Whether the same request may be sent again, where `safe` says whether its method changes nothing.
-    fn is_retryable(&self, safe: bool) -> bool {
-        self.0.answer.retryable && self.effect(safe) != Some(true)
+    pub(crate) fn is_retryable(&self, safe: bool) -> bool {
+        self.0.answer.retryable && (self.0.repeatable || self.effect(safe) != Some(true))
     }
 
     /// After how many seconds the same request may be sent again, for `Retry-After`.
@@ -250,7 +258,18 @@ impl Problem {
     fn with(answer: ErrorAnswer, message: String) -> Self {
         let log = message.clone();
         let (error_type, challenge, size) = (ErrorType::Error, None, None);
-        let content = Content { answer, error_type, message, caused_by: None, invalid: None, maybe_effected: None, challenge, size, log };
+        let content = Content {
+            answer,
+            error_type,
+            message,
+            caused_by: None,
+            invalid: None,
+            maybe_effected: None,
+            repeatable: false,
+            challenge,
+            size,
+            log,
+        };
         Self(Box::new(content))
     }
 
@@ -302,10 +321,12 @@ impl From<ServiceError> for Problem {
             ServiceError::Precondition(error) => Self::precondition_failed(error.to_string()),
             ServiceError::Checksum(error) => Self::checksum_mismatch(error.to_string()),
             ServiceError::Busy => Self::locked(error.to_string()),
+            ServiceError::Webhook(WebhookError::Url(_)) => Self::webhook_refused(error.to_string()),
             ServiceError::Scheduler(SchedulerError::KeyReused) => Self::key_reused(error.to_string()),
-            ServiceError::Scheduler(SchedulerError::UnderWay(wait)) => {
+            ServiceError::Scheduler(SchedulerError::UnderWay { wait, .. } | SchedulerError::Undecided { wait, .. }) => {
                 let mut problem = Self::classified(&error);
                 problem.0.answer.retryable = true;
+                problem.0.repeatable = true;
                 problem.0.answer.retry_after = u32::try_from(wait.as_secs()).ok();
                 problem
             }

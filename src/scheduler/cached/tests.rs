@@ -63,7 +63,7 @@ impl Scheduler for Counting {
     }
 
     async fn submit_once(&self, by: &Principal, job: &JobDescription, _: &SubmissionKey) -> Result<Reported<Submitted>, SchedulerError> {
-        self.submit(by, job).await.map(|reported| reported.map(|id| Submitted { id, repeated: false }))
+        self.submit(by, job).await.map(|reported| reported.map(Submitted::once))
     }
 
     async fn jobs(&self, _: &Principal, _: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {

@@ -22,7 +22,7 @@ pub use config::Config;
 
 use self::commands::{Attach, Cancel, DescribeNode, Find, List, Metadata, Ping, ReadScript, SendSignal, Submit};
 use self::directives::Directives;
-use super::submission_record::{self, Adopt, Attempt, NextAttempt, RecordedSubmission};
+use super::submission_record::{self, Adopt, Attempt, NextAttempt, RecordedSubmission, Trace};
 use super::{AttachOutput, RecordSettings, Scheduler, SchedulerError, SubmissionKey, Submitted, UnsupportedOperation};
 use crate::domain::{
     Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobOptions, JobQuery, JobScript, JobUsage,
@@ -176,7 +176,7 @@ impl Scheduler for Local {
         job: &JobDescription,
         key: &SubmissionKey,
     ) -> Result<Reported<Submitted>, SchedulerError> {
-        submission_record::submit_once(&Recorded { local: self, principal, job, key }).await.map(Reported::from)
+        submission_record::submit_once(&Recorded { local: self, principal, job, key }, None).await.map(Reported::from)
     }
 
     async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
@@ -346,8 +346,9 @@ impl RecordedSubmission for Recorded<'_> {
         JobId::new(text).ok()
     }
 
-    async fn find(&self, _: i64) -> Result<Option<JobId>, SchedulerError> {
-        self.local.run(self.principal, "looking for the job", &Find(self.key)).await
+    async fn find(&self, _: i64) -> Result<Trace, SchedulerError> {
+        let found = self.local.run(self.principal, "looking for the job", &Find(self.key)).await?;
+        Ok(found.map_or(Trace::Nowhere, Trace::Job))
     }
 
     async fn adopt(&self, id: &JobId) -> Result<(), SchedulerError> {

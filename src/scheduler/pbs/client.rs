@@ -25,13 +25,16 @@ use super::records::Record;
 use super::server::ServerName;
 use crate::domain::{
     Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery, JobUsage, Limits, Node, Partition,
-    Principal, Reported, Reservation, TimeWindow,
+    Principal, Reported, Reservation,
 };
-use crate::scheduler::submission_record::{self, Adopt, Attempt, NextAttempt, RecordedSubmission};
-use crate::scheduler::{AttachOutput, RecordSettings, Scheduler, SchedulerError, SubmissionKey, Submitted, UnsupportedOperation};
+use crate::scheduler::submission_record::{self, Adopt, Attempt, InStore, NextAttempt, RecordedSubmission, TaggedSubmission, Trace};
+use crate::scheduler::{
+    AttachOutput, RecordSettings, Scheduler, SchedulerError, StoredRecords, SubmissionKey, Submitted, UnsupportedOperation,
+};
 use crate::ssh::{CommandError, RemoteCommand, Transport, TransportError};
 
 const NO_RECORD_ELSEWHERE: &str = "the job of a submission with an Idempotency-Key cannot be looked for on another server: leave out the key, or `@` with what follows it in `partition`";
+const NO_HISTORY: &str = "the server keeps no jobs that have ended (job_history_enable)";
 const NO_ATTACH: &str = "PBS starts nothing beside a running job";
 const NO_TEST: &str = "PBS does not tell what would become of a job before it is submitted";
 const NO_ACCOUNTING: &str = "PBS keeps no accounting of jobs that callers may read";
@@ -45,13 +48,23 @@ const MAX_DOUBTFUL: usize = 32;
 /// selected first and described then; older releases and Torque can neither select nor describe several at once, so there all jobs
 /// are described. What ended is found for as long as the server keeps it (`job_history_duration`); where it keeps nothing, such a job
 /// is not found.
+#[derive(Clone)]
 pub struct Pbs {
     transport: Arc<dyn Transport>,
     config: Config,
-    budget: Budget,
-    dialect: OnceCell<Dialect>,
-    server: OnceCell<String>,
+    budget: Arc<Budget>,
+    dialect: Arc<OnceCell<Dialect>>,
+    server: Arc<OnceCell<String>>,
     records: RecordSettings,
+    stored: Option<StoredRecords>,
+}
+
+/// A submission with a key, without a record on the cluster. The job has the tag among its variables.
+struct Tagged {
+    pbs: Pbs,
+    principal: Principal,
+    job: JobDescription,
+    key: SubmissionKey,
 }
 
 /// A submission with a record. The job has the tag among its variables.
@@ -65,14 +78,29 @@ struct Recorded<'a> {
 impl Pbs {
     /// PBS on the cluster that `transport` reaches.
     pub fn new(transport: Arc<dyn Transport>, config: Config) -> Self {
-        let budget = Budget::new(config.commands_per_minute);
-        Self { transport, config, budget, dialect: OnceCell::new(), server: OnceCell::new(), records: RecordSettings::default() }
+        let budget = Arc::new(Budget::new(config.commands_per_minute));
+        Self {
+            transport,
+            config,
+            budget,
+            dialect: Arc::default(),
+            server: Arc::default(),
+            records: RecordSettings::default(),
+            stored: None,
+        }
     }
 
     /// The same, with records of submissions that are kept as `records` say.
     #[must_use]
     pub fn recording(mut self, records: RecordSettings) -> Self {
         self.records = records;
+        self
+    }
+
+    /// The same, with records in the store for submissions that can have none on the cluster.
+    #[must_use]
+    pub fn storing(mut self, records: Option<StoredRecords>) -> Self {
+        self.stored = records;
         self
     }
 
@@ -120,28 +148,34 @@ impl Pbs {
         if records.is_empty() { Err(SchedulerError::JobNotFound) } else { Ok(records) }
     }
 
-    /// The records of the jobs that the query may mean. Others may be among them.
-    async fn candidates(&self, principal: &Principal, query: &JobQuery) -> Result<Vec<Record>, SchedulerError> {
+    /// The records of the jobs that go on or ended since then, of all users or the caller. Others may be among them.
+    async fn candidates(&self, principal: &Principal, all_users: bool, since: Since) -> Result<Vec<Record>, SchedulerError> {
         let dialect = self.dialect(principal).await?;
         if dialect != (Dialect::Pbs { unwrapped: true }) {
             return self.all(principal, dialect).await;
         }
-        if !query.all_users {
+        if !all_users {
             match self.describe(principal, dialect, Jobs::Of(principal.username.as_str())).await {
                 // The whole history of one who has thousands of jobs.
                 Err(CommandError::Transport(TransportError::Output(_))) => {}
                 other => return other.map_err(explain("list the jobs")),
             }
         }
-        self.selected(principal, dialect, query).await
+        self.selected(principal, dialect, all_users, since).await
     }
 
-    /// The jobs that go on and those that ended in the window, one question after the other: a job that ends in between is in both.
-    async fn selected(&self, principal: &Principal, dialect: Dialect, query: &JobQuery) -> Result<Vec<Record>, SchedulerError> {
+    /// The jobs that go on and those that ended since then, one question after the other: a job that ends in between is in both.
+    async fn selected(
+        &self,
+        principal: &Principal,
+        dialect: Dialect,
+        all_users: bool,
+        since: Since,
+    ) -> Result<Vec<Record>, SchedulerError> {
         let explained = || explain("list the jobs");
-        let user = (!query.all_users).then(|| principal.username.as_str());
+        let user = (!all_users).then(|| principal.username.as_str());
         let mut ids = self.run(principal, &Qselect { user, history: None }).await.map_err(explained())?;
-        match self.run(principal, &Qselect { user, history: Some(Since::window(query.window)) }).await {
+        match self.run(principal, &Qselect { user, history: Some(since) }).await {
             Ok(ended) => ids.extend(ended),
             Err(error) if history_is_off(&error) => {}
             Err(error) => return Err(explained()(error)),
@@ -181,6 +215,23 @@ impl Pbs {
         Ok(records)
     }
 
+    /// Looks for the caller's job with the tag among those that go on or ended since `began` (Unix seconds).
+    async fn find_tagged(&self, principal: &Principal, key: &SubmissionKey, began: i64) -> Result<Trace, SchedulerError> {
+        // The clocks of the hosts may differ a little.
+        let records = self.candidates(principal, false, Since(began - 600)).await?;
+        let found = records.iter().find(|record| record.variable(TAG).as_deref() == Some(key.name()));
+        let is_own = |found: &Found| found.job.user.as_deref() == Some(principal.username.as_str());
+        if let Some(found) = found.map(|record| self.read(record)).transpose()?.filter(is_own) {
+            return Ok(Trace::Job(found.job.id));
+        }
+        let history = Qselect { user: Some(principal.username.as_str()), history: Some(Since(jiff::Timestamp::now().as_second())) };
+        match self.run(principal, &history).await {
+            Ok(_) => Ok(Trace::Nowhere),
+            Err(error) if history_is_off(&error) => Ok(Trace::Unsure(NO_HISTORY.to_owned())),
+            Err(error) => Err(explain("look for the job")(error)),
+        }
+    }
+
     fn read(&self, record: &Record) -> Result<Found, SchedulerError> {
         job(record, self.config).map_err(explain("read the job"))
     }
@@ -210,6 +261,19 @@ fn refused(error: CommandError) -> SchedulerError {
 }
 
 #[async_trait]
+impl TaggedSubmission for Tagged {
+    async fn send(&self) -> Result<JobId, SchedulerError> {
+        let dialect = self.pbs.dialect(&self.principal).await?;
+        let qsub = Qsub::new(&self.job, dialect, self.pbs.config.account, false)?;
+        self.pbs.run(&self.principal, &qsub).await.map_err(refused)
+    }
+
+    async fn find(&self, began: i64) -> Result<Trace, SchedulerError> {
+        self.pbs.find_tagged(&self.principal, &self.key, began).await
+    }
+}
+
+#[async_trait]
 impl RecordedSubmission for Recorded<'_> {
     async fn attempt(&self, after: u32) -> Result<Attempt, SchedulerError> {
         let dialect = self.pbs.dialect(self.principal).await?;
@@ -222,12 +286,8 @@ impl RecordedSubmission for Recorded<'_> {
         recorded_id(text)
     }
 
-    async fn find(&self, _: i64) -> Result<Option<JobId>, SchedulerError> {
-        let query = JobQuery { window: TimeWindow::SevenDays, ..JobQuery::default() };
-        let records = self.pbs.candidates(self.principal, &query).await?;
-        let found = records.iter().find(|record| record.variable(TAG).as_deref() == Some(self.key.name()));
-        let is_own = |found: &Found| found.job.user.as_deref() == Some(self.principal.username.as_str());
-        Ok(found.map(|record| self.pbs.read(record)).transpose()?.filter(is_own).map(|found| found.job.id))
+    async fn find(&self, began: i64) -> Result<Trace, SchedulerError> {
+        self.pbs.find_tagged(self.principal, self.key, began).await
     }
 
     async fn adopt(&self, id: &JobId) -> Result<(), SchedulerError> {
@@ -263,11 +323,15 @@ impl Scheduler for Pbs {
         }
         let mut job = job.clone();
         job.environment.insert(TAG.to_owned(), key.name().to_owned());
-        submission_record::submit_once(&Recorded { pbs: self, principal, job: &job, key }).await.map(Reported::from)
+        let tagged = || -> Arc<dyn TaggedSubmission> {
+            Arc::new(Tagged { pbs: self.clone(), principal: principal.clone(), job: job.clone(), key: key.clone() })
+        };
+        let fallback = self.stored.as_ref().map(|records| InStore { records, key, submission: &tagged });
+        submission_record::submit_once(&Recorded { pbs: self, principal, job: &job, key }, fallback).await.map(Reported::from)
     }
 
     async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
-        let records = self.candidates(principal, query).await?;
+        let records = self.candidates(principal, query.all_users, Since::window(query.window)).await?;
         let found: Vec<Found> = records.iter().map(|record| self.read(record)).collect::<Result<_, _>>()?;
         let since = jiff::Timestamp::now().as_second() - i64::from(query.window.hours()) * 3600;
         let user = (!query.all_users).then_some(principal.username.as_str());

@@ -22,8 +22,20 @@ const NOT_REACHED: [&str; 10] = [
     "Connection refused",
 ];
 
-/// The request was sent, and no answer came. As above.
-const NOT_ANSWERED: [&str; 3] = ["Socket timed out", "Zero Bytes were transmitted or received", "Connection timed out"];
+/// The request was sent, or may have been, and no answer came. As above. They come before the others: of the failures to "contact slurm
+/// controller" only that to connect is one without effect (`slurm_errno.c`).
+const NOT_ANSWERED: [&str; 10] = [
+    "Socket timed out",
+    "Zero Bytes were transmitted or received",
+    "Connection timed out",
+    "Unable to contact slurm controller (send failure)",
+    "Unable to contact slurm controller (receive failure)",
+    "Unable to contact slurm controller (shutdown failure)",
+    "Message send failure",
+    "Message receive failure",
+    "Unexpected message received",
+    "Insane message length",
+];
 
 /// Words for a job that the controller does not know; the second are those of the first versions of the REST API.
 const NO_SUCH_JOB: [&str; 5] =

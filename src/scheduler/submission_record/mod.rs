@@ -5,6 +5,7 @@
 //! carries the name too, as its tag, by which the scheduler is asked where the record holds no id. This module must not know how a scheduler is spoken to. To
 //! give one this ability: call the functions of [`SHELL`] around its submitting program, and implement [`RecordedSubmission`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,12 +16,21 @@ use crate::domain::{JobId, bytes_to_text, hex};
 use crate::error::ErrorChain;
 use crate::ssh::{CommandError, CommandLine, Environment, RawOutput, RemoteCommand};
 
+pub use stored::StoredRecords;
+pub(super) use stored::{TaggedSubmission, Trace};
+
+mod stored;
+
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod stored_model;
 
 /// The shell functions that keep a record, on lines that may be joined to one.
 pub(super) const SHELL: &str = include_str!("record.sh");
 
+/// What the tag of each submission begins with.
+pub(super) const TAG_PREFIX: &str = "goldcrest-submission=";
 /// How long after an attempt under way a client asks again.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// The most attempts of one request: the first, and one after each that ended without a job. Whoever loses these to others waits.
@@ -46,7 +56,7 @@ impl SubmissionKey {
 
     /// What the job carries, and is found by.
     pub fn tag(&self) -> String {
-        format!("goldcrest-submission={}", self.name)
+        format!("{TAG_PREFIX}{}", self.name)
     }
 }
 
@@ -57,11 +67,16 @@ pub struct RecordSettings {
     pub days: u32,
     /// How long after the end of an attempt the scheduler may still take what it sent.
     pub settle: Duration,
+    /// The longest that an attempt with its record in the store takes; it is given up then.
+    pub attempt: Duration,
+    /// How long after its beginning an attempt whose end nobody saw may still lead to a job. What authenticates it has expired by then: a
+    /// token of ours for slurmrestd holds for 5 minutes, as does a credential of munge.
+    pub certain: Duration,
 }
 
 impl Default for RecordSettings {
     fn default() -> Self {
-        Self { days: 7, settle: Duration::from_secs(10) }
+        Self { days: 7, settle: Duration::from_secs(10), attempt: Duration::from_secs(60), certain: Duration::from_secs(600) }
     }
 }
 
@@ -91,8 +106,8 @@ pub(super) enum Attempt {
     Recorded(String),
     /// The key stands for another request.
     OtherRequest,
-    /// An attempt is under way.
-    Running,
+    /// An attempt is under way on this host.
+    Running(String),
     /// The last attempt ended without an id.
     Ended {
         /// Its number.
@@ -102,8 +117,10 @@ pub(super) enum Attempt {
         /// For how many seconds more the scheduler may take what it sent.
         settles_in: u64,
     },
-    /// There can be no record, in this directory.
+    /// There is no record, and none can be made in this directory.
     Unwritable(String),
+    /// There is a record in this directory, and it cannot be written.
+    Unusable(String),
 }
 
 /// What the record says, where the output of the submitting command tells it instead of submitting.
@@ -114,13 +131,14 @@ pub(super) fn recorded(raw: &RawOutput) -> Option<Attempt> {
     Some(match word {
         "hit" => Attempt::Recorded(rest.to_owned()),
         "other" => Attempt::OtherRequest,
-        "running" => Attempt::Running,
+        "running" => Attempt::Running(rest.to_owned()),
         "dead" => {
             let mut numbers = rest.split(' ');
             let attempt = numbers.next()?.parse().ok()?;
             Attempt::Ended { attempt, began: numbers.next()?.parse().ok()?, settles_in: numbers.next()?.parse().ok()? }
         }
         "unwritable" => Attempt::Unwritable(rest.to_owned()),
+        "unusable" => Attempt::Unusable(rest.to_owned()),
         _ => return None,
     })
 }
@@ -160,9 +178,9 @@ pub(super) trait RecordedSubmission: Sync {
     /// The id that a submitting program printed.
     fn printed(&self, text: &str) -> Option<JobId>;
 
-    /// The job that carries the tag, submitted after `began` (Unix seconds), as the scheduler has it. It fails where not all could be asked who may
-    /// know the job.
-    async fn find(&self, began: i64) -> Result<Option<JobId>, SchedulerError>;
+    /// Looks for the job that carries the tag, submitted after `began` (Unix seconds). It fails where not all could be asked who may know the
+    /// job.
+    async fn find(&self, began: i64) -> Result<Trace, SchedulerError>;
 
     /// Writes the id into the record.
     async fn adopt(&self, id: &JobId) -> Result<(), SchedulerError>;
@@ -175,36 +193,90 @@ pub struct Submitted {
     pub id: JobId,
     /// Whether it was submitted by an earlier request with the same key.
     pub repeated: bool,
+    /// Where the record of the submission lies; nowhere without a key.
+    pub record: Option<RecordPlace>,
 }
 
-/// Submits the job unless that was done before.
-pub(super) async fn submit_once(submission: &impl RecordedSubmission) -> Result<Submitted, SchedulerError> {
+impl Submitted {
+    /// A job that was submitted without a key.
+    pub fn once(id: JobId) -> Self {
+        Self { id, repeated: false, record: None }
+    }
+}
+
+/// Where the record of a submission lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordPlace {
+    /// In the user's home directory on the cluster.
+    Cluster,
+    /// In the store.
+    Store,
+}
+
+/// Submits the job unless that was done before, with the record on the cluster; `None` where there can be none.
+async fn submit_on_cluster(submission: &impl RecordedSubmission) -> Result<Result<Submitted, NoRecord>, SchedulerError> {
+    let submitted = |id, repeated| Ok(Ok(Submitted { id, repeated, record: Some(RecordPlace::Cluster) }));
     let mut after = 0;
     for _ in 0..MAX_ROUNDS {
         match submission.attempt(after).await? {
-            Attempt::Submitted(id) => return Ok(Submitted { id, repeated: false }),
+            Attempt::Submitted(id) => return submitted(id, false),
             Attempt::Recorded(text) => {
                 let unreadable = || SchedulerError::Unanswered(format!("the record of the submission holds no job id: {text:?}"));
-                return submission.printed(&text).map(|id| Submitted { id, repeated: true }).ok_or_else(unreadable);
+                return submitted(submission.printed(&text).ok_or_else(unreadable)?, true);
             }
             Attempt::OtherRequest => return Err(SchedulerError::KeyReused),
-            Attempt::Running => return Err(SchedulerError::UnderWay(RETRY_AFTER)),
-            Attempt::Unwritable(directory) => return Err(SchedulerError::NoRecord(directory)),
+            Attempt::Running(host) => {
+                return Err(SchedulerError::UnderWay { wait: RETRY_AFTER, host: Some(host).filter(|host| !host.is_empty()) });
+            }
+            Attempt::Unwritable(directory) => return Ok(Err(NoRecord(directory))),
+            Attempt::Unusable(directory) => return Err(SchedulerError::NoRecord(directory)),
             Attempt::Ended { attempt, began, settles_in } => match submission.find(began).await.map_err(unknown)? {
-                Some(id) => {
+                Trace::Job(id) => {
                     // Where it cannot be written down it is found again.
                     if let Err(error) = submission.adopt(&id).await {
                         tracing::warn!(error = %ErrorChain(&error), "the id of a submitted job could not be written into its record");
                     }
-                    return Ok(Submitted { id, repeated: true });
+                    return submitted(id, true);
                 }
                 // It was looked for too early to be sure.
-                None if settles_in > 0 => return Err(SchedulerError::UnderWay(Duration::from_secs(settles_in))),
-                None => after = attempt,
+                _ if settles_in > 0 => return Err(SchedulerError::UnderWay { wait: Duration::from_secs(settles_in), host: None }),
+                Trace::Nowhere | Trace::Unsure(_) => after = attempt,
             },
         }
     }
-    Err(SchedulerError::UnderWay(RETRY_AFTER))
+    Err(SchedulerError::UnderWay { wait: RETRY_AFTER, host: None })
+}
+
+/// There is no record in this directory, and none can be made.
+struct NoRecord(String);
+
+/// The way of a submission whose record cannot lie on the cluster.
+pub(super) struct InStore<'a> {
+    pub(super) records: &'a StoredRecords,
+    pub(super) key: &'a SubmissionKey,
+    /// Makes the submission.
+    pub(super) submission: &'a (dyn Fn() -> Arc<dyn TaggedSubmission> + Sync),
+}
+
+/// Submits the job unless that was done before. The record lies on the cluster; where there can be none it lies in the store, where there is one.
+///
+/// # Errors
+/// Those of the scheduler and of the records.
+pub(super) async fn submit_once(submission: &impl RecordedSubmission, fallback: Option<InStore<'_>>) -> Result<Submitted, SchedulerError> {
+    let Some(InStore { records, key, submission: tagged }) = fallback else {
+        return submit_on_cluster(submission).await?.map_err(|NoRecord(directory)| SchedulerError::NoRecord(directory));
+    };
+    // Where a home directory can be written again, what the store knows still counts.
+    if !records.are_kept(key).await? {
+        match submit_on_cluster(submission).await? {
+            Ok(submitted) => return Ok(submitted),
+            Err(NoRecord(directory)) => {
+                tracing::debug!(directory, "the record of a submission is kept in the store");
+                records.keep(key).await?;
+            }
+        }
+    }
+    records.submit(key, tagged(), true).await
 }
 
 /// An error of looking for a job that may be there.

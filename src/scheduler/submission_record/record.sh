@@ -7,6 +7,7 @@
 #                set there, because the job may be given it.
 #   dead.<n>     when that process was first seen to have ended without an id
 #   id           what the submitting program printed, or the id that was found by the tag
+# Without a record in which something can be written, an empty one is removed: `unwritable` says that there is none, `unusable` that there is one.
 # Whoever is to submit makes the next attempt, and only where the last one has ended, and its job was looked for and not found: argument 3 names
 # that attempt. It is looked for once the scheduler has had as many seconds as argument 4 says to take what that process sent last.
 told() { printf "goldcrest-submission %s\n" "$*"; exit 0; };
@@ -20,17 +21,18 @@ runs() { { IFS= read -r gc_host </proc/sys/kernel/hostname; } 2>/dev/null || gc_
 if [ -r /proc/self/stat ]; then { IFS= read -r gc_stat <"/proc/$gc_number/stat"; } 2>/dev/null || return 1;
 gc_stat=${gc_stat##*\) }; [ "${gc_stat%% *}" != Z ] && [ "$(field "$gc_stat" 20)" = "$(field "$1" 4)" ];
 else kill -0 "$gc_number" 2>/dev/null; fi; };
+refused() { command rmdir "$gc_entry" 2>/dev/null && told unwritable "$gc_base"; told unusable "$gc_entry"; };
 begin_record() { gc_base=${HOME:-/nowhere}/.goldcrest/submit; gc_entry=$gc_base/$1;
 command mkdir -m 700 "$gc_entry" 2>/dev/null || [ -d "$gc_entry" ] ||
 { command mkdir -m 700 "${gc_base%/*}"; command mkdir -m 700 "$gc_base"; command mkdir -m 700 "$gc_entry" || [ -d "$gc_entry" ]; } 2>/dev/null ||
 told unwritable "$gc_base";
-if ! link "$2" "$gc_entry/body"; then gc_body=$(target "$gc_entry/body") || told unwritable "$gc_base"; [ "$gc_body" = "$2" ] || told other; fi;
+if ! link "$2" "$gc_entry/body"; then gc_body=$(target "$gc_entry/body") || refused; [ "$gc_body" = "$2" ] || told other; fi;
 if [ -h "$gc_entry/id" ]; then told hit "$(target "$gc_entry/id")"; fi;
 gc_last=0; while [ -h "$gc_entry/attempt.$((gc_last + 1))" ]; do gc_last=$((gc_last + 1)); done;
 if [ "$gc_last" -gt 0 ]; then
 gc_process=$(target "$gc_entry/attempt.$gc_last");
 if runs "$gc_process"; then told running "${gc_process%% *}"; fi;
-link "$(command date +%s)" "$gc_entry/dead.$gc_last"; gc_dead=$(target "$gc_entry/dead.$gc_last") || told unwritable "$gc_base";
+link "$(command date +%s)" "$gc_entry/dead.$gc_last"; gc_dead=$(target "$gc_entry/dead.$gc_last") || refused;
 if [ -h "$gc_entry/id" ]; then told hit "$(target "$gc_entry/id")"; fi;
 gc_left=$((gc_dead + $4 - $(command date +%s))); [ "$gc_left" -gt 0 ] || gc_left=0;
 [ "$3" = "$gc_last" ] || told dead "$gc_last" "${gc_process##* }" "$gc_left";
@@ -42,4 +44,4 @@ process() { printf "%s" "{ IFS= read -r host </proc/sys/kernel/hostname; } 2>/de
 stat=; { IFS= read -r stat </proc/\$\$/stat; } 2>/dev/null; set -- \${stat##*\\) };
 printf \"%s \" \"\$host\" \"\$boot\" \$\$ \"\${20:--}\"; command date +%s"; };
 claim() { printf "%s" "if command ln -s \"\$($(process))\" \"\$1\" 2>/dev/null; then shift; exec \"\$@\";
-elif [ -h \"\$1\" ]; then echo goldcrest-submission running; else echo \"goldcrest-submission unwritable \${1%/*}\"; fi"; };
+elif [ -h \"\$1\" ]; then echo goldcrest-submission running; else echo \"goldcrest-submission unusable \${1%/*}\"; fi"; };

@@ -17,7 +17,7 @@ use goldcrest::filesystem::{
     FileSystem, FilesystemError, FollowFrom, FollowStream, ListOptions, Page, PageRequest, Part, PartOptions, Placed, Storage,
     UploadOptions, WalkOptions,
 };
-use goldcrest::scheduler::{AttachOutput, Scheduler, SchedulerError, SubmissionKey, Submitted};
+use goldcrest::scheduler::{AttachOutput, RecordPlace, Scheduler, SchedulerError, SubmissionKey, Submitted};
 
 use crate::support::{principal, script};
 
@@ -122,7 +122,7 @@ impl Scheduler for ScriptedScheduler {
             Reply::Known(id) => (id, true),
             _ => panic!("the script holds no answer to submit_once"),
         };
-        Ok(Submitted { id: JobId::new(id).unwrap(), repeated }.into())
+        Ok(Submitted { id: JobId::new(id).unwrap(), repeated, record: Some(RecordPlace::Cluster) }.into())
     }
 
     async fn jobs(&self, by: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {

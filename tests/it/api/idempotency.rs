@@ -24,6 +24,7 @@ async fn a_submission_with_a_key_is_made_once_and_says_when_it_was_made_before()
     let api = Api::new(vec![(ONCE, Reply::Id("7")), (ONCE, Reply::Known("7"))], vec![]);
     let first = submit(&api, "8e03978e-40d5-43dd-bc93-6894a57f9324").await;
     assert_eq!((first.status, first.json(), first.header("idempotency-key-reply")), (201, json!({"jobId": "7"}), None));
+    assert_eq!(first.header("idempotency-key-record"), Some("cluster"));
     let again = submit(&api, "\"8e03978e-40d5-43dd-bc93-6894a57f9324\"").await;
     assert_eq!((again.status, again.json(), again.header("idempotency-key-reply")), (201, json!({"jobId": "7"}), Some("hit")));
 }
@@ -41,7 +42,7 @@ async fn a_key_that_is_none_is_refused() {
 async fn what_stands_in_the_way_of_a_repeated_submission_is_told() {
     for (error, status, retry_after, retryable) in [
         (SchedulerError::KeyReused, 422, None, false),
-        (SchedulerError::UnderWay(Duration::from_secs(9)), 409, Some("9"), true),
+        (SchedulerError::UnderWay { wait: Duration::from_secs(9), host: None }, 409, Some("9"), true),
         (SchedulerError::NoRecord("/home/alice/.goldcrest/submit".to_owned()), 424, None, false),
     ] {
         let answer = submit(&Api::new(vec![(ONCE, Reply::SchedulerFails(error))], vec![]), "k").await;
@@ -55,6 +56,17 @@ async fn what_stands_in_the_way_of_a_repeated_submission_is_told() {
 }
 
 #[tokio::test]
+async fn an_attempt_under_way_names_its_host_and_one_that_is_undecided_says_that_the_job_may_be_there() {
+    let elsewhere = SchedulerError::UnderWay { wait: Duration::from_secs(2), host: Some("login2".to_owned()) };
+    let answer = submit(&Api::new(vec![(ONCE, Reply::SchedulerFails(elsewhere))], vec![]), "k").await;
+    assert!(answer.json()["detail"].as_str().unwrap().contains("under way on login2"), "{}", answer.json());
+    let undecided = SchedulerError::Undecided { wait: Duration::from_secs(30), reason: "it gave no answer".to_owned() };
+    let answer = submit(&Api::new(vec![(ONCE, Reply::SchedulerFails(undecided))], vec![]), "k").await;
+    assert_eq!((answer.status, answer.header("retry-after")), (409, Some("30")));
+    assert_eq!(answer.json()["maybeEffected"], true, "{}", answer.json());
+}
+
+#[tokio::test]
 async fn a_lost_answer_says_how_to_find_out() {
     let lost = || Reply::SchedulerFails(SchedulerError::Unanswered("no answer".to_owned()));
     let keyed = submit(&Api::new(vec![(ONCE, lost())], vec![]), "k").await.json();
@@ -62,5 +74,5 @@ async fn a_lost_answer_says_how_to_find_out() {
     let api = Api::new(vec![("alice: submit JobDescription...", lost())], vec![]);
     let body = json!({"job": {"workingDirectory": "/home", "script": "#!/bin/sh"}});
     let plain = api.call(Method::POST, "/compute/daint/jobs", Some(body)).await.json();
-    assert!(plain["maybeEffected"] == true && plain["message"].as_str().unwrap().contains("list of your jobs"), "{plain}");
+    assert!(plain["maybeEffected"] == true && plain["message"].as_str().unwrap().contains("GET /compute/daint/jobs"), "{plain}");
 }

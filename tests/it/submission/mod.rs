@@ -1,12 +1,14 @@
 //! A submission with an `Idempotency-Key`: real shells and files, the schedulers' commands as scripts, and something killed at each step.
 
+mod stored;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use goldcrest::domain::{JobDescription, JobScript, Principal, RemotePath};
 use goldcrest::scheduler::slurm::{Delimiter, SlurmCli};
-use goldcrest::scheduler::{RecordSettings, Scheduler, SchedulerError, SubmissionKey, Submitted, local, pbs};
+use goldcrest::scheduler::{RecordPlace, RecordSettings, Scheduler, SchedulerError, StoredRecords, SubmissionKey, Submitted, local, pbs};
 
 use crate::support::local_shell::LocalShell;
 use crate::support::{PATIENCE, principal, wait_for};
@@ -30,6 +32,17 @@ struct Site {
 
 impl Site {
     fn with(kind: Kind, shell: &str) -> Option<Self> {
+        let records = RecordSettings { settle: Duration::from_secs(2), ..RecordSettings::default() };
+        Self::keeping(kind, shell, records, |_| None)
+    }
+
+    /// The same, with these records; where there is a store below the home directory, in it.
+    fn keeping(
+        kind: Kind,
+        shell: &str,
+        records: RecordSettings,
+        stored: impl Fn(&std::path::Path) -> Option<StoredRecords>,
+    ) -> Option<Self> {
         let shell = LocalShell::new(shell)?;
         let (programs, text) = match kind {
             Kind::Slurm => (&["sbatch", "squeue", "sacct"][..], include_str!("slurm.sh")),
@@ -42,11 +55,14 @@ impl Site {
         for program in programs {
             std::os::unix::fs::symlink(&script, shell.home().join("bin").join(program)).unwrap();
         }
-        let records = RecordSettings { settle: Duration::from_secs(2), ..RecordSettings::default() };
         let replica = || -> Box<dyn Scheduler> {
+            let stored = stored(shell.home());
             match kind {
-                Kind::Slurm => Box::new(SlurmCli::with_delimiter(shell.clone(), || Delimiter::fixed("test")).recording(records)),
-                Kind::Pbs => Box::new(pbs::Pbs::new(shell.clone(), pbs::Config::default()).recording(records)),
+                Kind::Slurm => {
+                    let slurm = SlurmCli::with_delimiter(shell.clone(), || Delimiter::fixed("test"));
+                    Box::new(slurm.recording(records).storing(stored))
+                }
+                Kind::Pbs => Box::new(pbs::Pbs::new(shell.clone(), pbs::Config::default()).recording(records).storing(stored)),
                 Kind::Local => Box::new(local::Local::new(shell.clone(), local::Config::default()).recording(records)),
             }
         };
@@ -95,7 +111,7 @@ impl Site {
         for replica in (0..2).cycle().take(12) {
             match self.submit(replica, key).await {
                 Ok(submitted) => return submitted,
-                Err(SchedulerError::UnderWay(wait)) => tokio::time::sleep(wait).await,
+                Err(SchedulerError::UnderWay { wait, .. } | SchedulerError::Undecided { wait, .. }) => tokio::time::sleep(wait).await,
                 Err(error) => errors.push(error.to_string()),
             }
         }
@@ -113,6 +129,7 @@ async fn a_repeated_submission_is_answered_with_the_id_of_the_first() {
         let first = site.submit(0, &key(1)).await.unwrap();
         let second = site.submit(1, &key(1)).await.unwrap();
         assert_eq!((first.repeated, second.repeated, &first.id), (false, true, &second.id));
+        assert_eq!((first.record, second.record), (Some(RecordPlace::Cluster), Some(RecordPlace::Cluster)));
         assert_ne!(site.submit(0, &key(2)).await.unwrap().id, first.id);
         assert_eq!(site.jobs(), 2, "{:?}", site.kind);
         if site.kind == Kind::Slurm {
@@ -201,8 +218,29 @@ async fn an_attempt_under_way_is_not_repeated() {
         submitted(1).await
     };
     let (first, second) = tokio::join!(site.submit(0, &key), second);
-    assert!(matches!(second, Err(SchedulerError::UnderWay(_))), "{second:?}");
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert!(matches!(&second, Err(SchedulerError::UnderWay { host: Some(named), .. }) if named == host.trim()), "{second:?}");
     assert_eq!((first.unwrap().repeated, site.jobs()), (false, 1));
+}
+
+#[tokio::test]
+async fn without_a_key_a_job_whose_answer_was_lost_is_found_and_its_id_answered() {
+    for fault in ["after", "flight"] {
+        let site = Site::slurm();
+        site.faults(&[fault]);
+        let id = site.replicas[0].submit(&site.ada, &site.job()).await.unwrap().value;
+        assert_eq!((id.as_str(), site.jobs()), ("1", 1), "{fault}");
+        let comment = std::fs::read_to_string(site.shell.home().join("slurm/1/comment")).unwrap();
+        assert_eq!(comment, "", "the script alone gives the job a comment");
+    }
+}
+
+#[tokio::test]
+async fn without_a_key_a_job_that_is_not_found_is_not_submitted_again() {
+    let site = Site::slurm();
+    site.faults(&["before"]);
+    let error = site.replicas[0].submit(&site.ada, &site.job()).await.unwrap_err();
+    assert_eq!((goldcrest::error::Classify::maybe_effected(&error), site.jobs()), (Some(true), 0), "{error:?}");
 }
 
 #[tokio::test]
@@ -234,7 +272,7 @@ async fn an_option_that_sbatch_does_not_know_is_a_refusal_with_a_key_and_without
     assert!(is_told(&error), "{error:?}");
     // Again with the same key: refused again, once the scheduler has had its time.
     let mut again = site.submit(1, &key(1)).await.unwrap_err();
-    while let SchedulerError::UnderWay(wait) = again {
+    while let SchedulerError::UnderWay { wait, .. } = again {
         tokio::time::sleep(wait).await;
         again = site.submit(1, &key(1)).await.unwrap_err();
     }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Slurm's commands as far as a submission needs them. A job is a directory in ~/slurm that holds its comment; ~/faults has the names of
+# Slurm's commands as far as a submission needs them. A job is a directory in ~/slurm that holds its comment and the line that submitted it; ~/faults has the names of
 # what is to happen to the next submissions, one a line.
 slurm=$HOME/slurm
 mkdir -p "$slurm"
@@ -7,11 +7,13 @@ mkdir -p "$slurm"
 accept() {
     id=1
     until mkdir "$slurm/$id" 2>/dev/null; do id=$((id + 1)); done
+    printf '%s' "$2" >"$slurm/$id/line"
     printf '%s' "$1" >"$slurm/$id/comment"
 }
 
 sbatch() {
     comment=
+    line="sbatch $*"
     for word; do case $word in --comment=*) comment=${word#--comment=} ;; esac; done
     cat >/dev/null
     fault=$(head -n 1 "$HOME/faults" 2>/dev/null)
@@ -22,7 +24,7 @@ sbatch() {
     before) kill -9 $$ ;;
     flight)
         # The controller takes the job after sbatch has been killed.
-        (sleep 0.5 && accept "$comment") </dev/null >/dev/null 2>&1 &
+        (sleep 0.5 && accept "$comment" "$line") </dev/null >/dev/null 2>&1 &
         kill -9 $$
         ;;
     shell)
@@ -33,7 +35,7 @@ sbatch() {
         ;;
     slow) sleep 1 ;;
     esac
-    accept "$comment"
+    accept "$comment" "$line"
     if [ "$fault" = after ]; then kill -9 $$; fi
     echo "$id"
 }
@@ -46,8 +48,15 @@ squeue() {
     done
 }
 
+sacct() {
+    for word; do case $word in --delimiter=*) mark=${word#--delimiter=} ;; esac; done
+    for job in "$slurm"/[0-9]*; do
+        if [ -e "$job/comment" ]; then printf '%s%s%s%s\n' "${job##*/}" "$mark" "$(cat "$job/line")" "$mark"; fi
+    done
+}
+
 case ${0##*/} in
 sbatch) sbatch "$@" ;;
 squeue) squeue "$@" ;;
-sacct) ;;
+sacct) sacct "$@" ;;
 esac

@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::alter::{Alter, Kill};
+use super::controller::Controller;
 use super::delimiter::Delimiter;
 use super::ended::Ended;
 use super::failure::{accounting_is_off, explain, explain_refusal, is_not_known_here};
@@ -16,7 +17,7 @@ use super::limits::{ShowAssociations, ShowPartitions, ShowQos, Sshare};
 use super::sacct::{Runs, Sacct, Span};
 use super::sacct_metadata::{AccountedFiles, AccountedScript};
 use super::sacctmgr::Accounts;
-use super::sbatch::{Sbatch, printed_id};
+use super::sbatch::Sbatch;
 use super::sbatch_test::TestOnly;
 use super::scancel::{Cancelled, Scancel};
 use super::scontrol::{ClusterConfig, Ping, Reservations, ShowConfig};
@@ -25,7 +26,7 @@ use super::sinfo_nodes::Nodes;
 use super::sinfo_partitions::Partitions;
 use super::squeue::{Queued, Selection, Squeue};
 use super::srun::Srun;
-use super::tagged::{AccountedTags, QueuedTags, TagField};
+use super::submission::{self, WithKey};
 use super::usage::SacctUsage;
 use crate::domain::{
     Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery, JobUsage, Limits, Node, Partition,
@@ -33,14 +34,10 @@ use crate::domain::{
 };
 use crate::scheduler::slurm::job_ref::JobRef;
 use crate::scheduler::slurm::merge::{self, Accounting};
-use crate::scheduler::slurm::messages::{CONTROLLER_DOWN, NO_CONTROLLER};
-use crate::scheduler::submission_record::{self, Adopt, Attempt, NextAttempt, RecordedSubmission};
-use crate::scheduler::{AttachOutput, RecordSettings, Scheduler, SchedulerError, SubmissionKey, Submitted};
+use crate::scheduler::{AttachOutput, RecordSettings, Scheduler, SchedulerError, StoredRecords, SubmissionKey, Submitted};
 use crate::ssh::{CommandError, RemoteCommand, Transport, TransportError, run};
 
 const READ_METADATA: &str = "read the job's metadata";
-/// After this long without an answer, the controller is asked whether it is there.
-const LATE: Duration = Duration::from_secs(2);
 /// For single jobs, which are searched whenever they ran.
 const ANY_TIME: Span = Span::Points(None, None);
 
@@ -52,19 +49,11 @@ const ANY_TIME: Span = Span::Points(None, None);
 /// not know is then not "not found" but an error, because nobody could be asked.
 #[derive(Clone)]
 pub struct SlurmCli {
-    transport: Arc<dyn Transport>,
-    delimiter: fn() -> Delimiter,
+    controller: Controller,
     config: Arc<OnceCell<ClusterConfig>>,
     ended: Option<Arc<Ended>>,
     records: RecordSettings,
-}
-
-/// A submission with a record.
-struct Recorded<'a> {
-    slurm: &'a SlurmCli,
-    principal: &'a Principal,
-    job: &'a JobDescription,
-    key: &'a SubmissionKey,
+    stored: Option<StoredRecords>,
 }
 
 impl SlurmCli {
@@ -75,7 +64,8 @@ impl SlurmCli {
 
     /// The same with a known separator of fields, to replay recorded outputs. Job names can forge records then.
     pub fn with_delimiter(transport: Arc<dyn Transport>, delimiter: fn() -> Delimiter) -> Self {
-        Self { transport, delimiter, config: Arc::default(), ended: None, records: RecordSettings::default() }
+        let controller = Controller { transport, delimiter };
+        Self { controller, config: Arc::default(), ended: None, records: RecordSettings::default(), stored: None }
     }
 
     /// The same, with accounting's answer to a list used again for as long as `freshness`, where nothing speaks against it.
@@ -92,52 +82,20 @@ impl SlurmCli {
         self
     }
 
-    /// Asks the controller. Slurm's commands try for longer than a caller waits where it is down: an answer that is late is checked by
-    /// a `scontrol ping`, which tells at once. The command is stopped then.
+    /// The same, with records in the store for submissions that can have none on the cluster.
+    #[must_use]
+    pub fn storing(mut self, records: Option<StoredRecords>) -> Self {
+        self.stored = records;
+        self
+    }
+
+    /// See [`Controller::ask`].
     async fn ask<C: RemoteCommand>(&self, principal: &Principal, command: &C) -> Result<C::Output, CommandError> {
-        let answer = run(&*self.transport, principal, command);
-        tokio::pin!(answer);
-        tokio::select! {
-            answer = &mut answer => answer,
-            down = self.is_found_down(principal) => if down {
-                Err(CommandError::Exit { exit: 1, stderr: NO_CONTROLLER.to_owned() })
-            } else {
-                answer.await
-            },
-        }
-    }
-
-    /// Whether the controller turns out to be down, once an answer is late.
-    async fn is_found_down(&self, principal: &Principal) -> bool {
-        tokio::time::sleep(LATE).await;
-        let ping = run(&*self.transport, principal, &Ping).await.map_err(explain("ping the scheduler"));
-        matches!(ping, Err(SchedulerError::Down(_)))
-    }
-
-    /// Submits. The controller may have taken a job whose submission did not end well.
-    async fn run_sbatch<C: RemoteCommand>(&self, principal: &Principal, sbatch: &C) -> Result<C::Output, SchedulerError> {
-        let answer = run(&*self.transport, principal, sbatch);
-        tokio::pin!(answer);
-        let answer = tokio::select! {
-            answer = &mut answer => answer,
-            down = self.is_found_down(principal) => {
-                if down {
-                    // sbatch may have reached it before.
-                    return Err(SchedulerError::Unanswered(CONTROLLER_DOWN.to_owned()));
-                }
-                answer.await
-            }
-        };
-        answer.map_err(|error| match (error.signal(), error) {
-            (Some(signal), _) => SchedulerError::Unanswered(format!("sbatch was ended by signal {signal}")),
-            // sbatch succeeded: the job is there, and only its id was not understood.
-            (None, CommandError::Output { reason, .. }) => SchedulerError::Unanswered(reason),
-            (None, error) => explain_refusal("submit the job")(error),
-        })
+        self.controller.ask(principal, command).await
     }
 
     async fn queued(&self, principal: &Principal, selection: Selection<'_>) -> Result<Vec<Queued>, SchedulerError> {
-        let command = Squeue { delimiter: (self.delimiter)(), selection };
+        let command = Squeue { delimiter: (self.controller.delimiter)(), selection };
         match self.ask(principal, &command).await.map_err(explain("list jobs")) {
             // squeue fails for a single id that the controller does not know, and for no other reason with these words.
             Err(SchedulerError::JobNotFound) => Ok(Vec::new()),
@@ -159,8 +117,8 @@ impl SlurmCli {
         span: Span,
         runs: Runs,
     ) -> Result<Accounting, SchedulerError> {
-        let command = Sacct { delimiter: (self.delimiter)(), selection, span, runs };
-        match run(&*self.transport, principal, &command).await {
+        let command = Sacct { delimiter: (self.controller.delimiter)(), selection, span, runs };
+        match run(&*self.controller.transport, principal, &command).await {
             Ok(jobs) => Ok(Accounting::Jobs(jobs)),
             Err(error) if accounting_is_off(&error) => Ok(Accounting::Off),
             Err(error) if could_not_be_asked(&error) => Ok(Accounting::Unavailable(explain("ask accounting")(error))),
@@ -232,9 +190,10 @@ impl SlurmCli {
     /// The files and script of a job that the controller has no more, as far as the release and the site keep them.
     async fn accounted_metadata(&self, principal: &Principal, job: JobRef<'_>) -> Result<Vec<JobMetadata>, SchedulerError> {
         let jobs = self.forgotten(principal, job).await?;
-        let files = AccountedFiles { delimiter: (self.delimiter)(), job };
+        let files = AccountedFiles { delimiter: (self.controller.delimiter)(), job };
         let script = AccountedScript(job);
-        let (files, script) = join!(run(&*self.transport, principal, &files), run(&*self.transport, principal, &script));
+        let (files, script) =
+            join!(run(&*self.controller.transport, principal, &files), run(&*self.controller.transport, principal, &script));
         let files = known_here(files).map_err(explain(READ_METADATA))?.unwrap_or_default();
         let script = known_here(script).map_err(explain(READ_METADATA))?.flatten();
         let metadata = |job: Job| {
@@ -249,41 +208,6 @@ impl SlurmCli {
 /// Whether accounting itself is the trouble, rather than the way to the cluster or an output that is not understood.
 fn could_not_be_asked(error: &CommandError) -> bool {
     matches!(error, CommandError::Exit { .. } | CommandError::Transport(TransportError::Execution(_)))
-}
-
-#[async_trait]
-impl RecordedSubmission for Recorded<'_> {
-    async fn attempt(&self, after: u32) -> Result<Attempt, SchedulerError> {
-        let next = NextAttempt { key: self.key, after, settings: self.slurm.records };
-        self.slurm.run_sbatch(self.principal, &Sbatch::new(self.job)?.recorded(next)).await
-    }
-
-    fn printed(&self, text: &str) -> Option<JobId> {
-        printed_id(text)
-    }
-
-    async fn find(&self, began: i64) -> Result<Option<JobId>, SchedulerError> {
-        let (slurm, user, tag) = (self.slurm, self.principal.username.as_str(), &self.key.tag());
-        let queued = QueuedTags { delimiter: (slurm.delimiter)(), user, tag };
-        if let Some(id) = slurm.ask(self.principal, &queued).await.map_err(explain("look for the job"))? {
-            return Ok(Some(id));
-        }
-        for field in [TagField::SubmitLine, TagField::Comment] {
-            let accounted = AccountedTags { delimiter: (slurm.delimiter)(), user, tag, began, field };
-            match run(&*slurm.transport, self.principal, &accounted).await {
-                Ok(found) => return Ok(found),
-                Err(error) if accounting_is_off(&error) => return Ok(None),
-                // Releases before 21.08 keep the comment alone, where the site has them do so.
-                Err(error) if field == TagField::SubmitLine && is_not_known_here(&error) => {}
-                Err(error) => return Err(explain("look for the job in accounting")(error)),
-            }
-        }
-        Ok(None)
-    }
-
-    async fn adopt(&self, id: &JobId) -> Result<(), SchedulerError> {
-        run(&*self.slurm.transport, self.principal, &Adopt { key: self.key, id }).await.map_err(explain("record the job"))
-    }
 }
 
 fn job_refs(query: &AccountingQuery) -> Result<Vec<JobRef<'_>>, SchedulerError> {
@@ -306,7 +230,7 @@ fn job_ref(id: &JobId) -> Result<JobRef<'_>, SchedulerError> {
 #[async_trait]
 impl Scheduler for SlurmCli {
     async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError> {
-        self.run_sbatch(principal, &Sbatch::new(job)?).await.map(Reported::from)
+        submission::submit(&self.controller, principal, job).await.map(Reported::from)
     }
 
     async fn submit_once(
@@ -315,7 +239,9 @@ impl Scheduler for SlurmCli {
         job: &JobDescription,
         key: &SubmissionKey,
     ) -> Result<Reported<Submitted>, SchedulerError> {
-        submission_record::submit_once(&Recorded { slurm: self, principal, job, key }).await.map(Reported::from)
+        let stored = self.stored.as_ref();
+        let submission = WithKey { controller: &self.controller, settings: self.records, stored, principal, job, key };
+        submission.submit().await.map(Reported::from)
     }
 
     async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
@@ -343,7 +269,7 @@ impl Scheduler for SlurmCli {
 
     async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<JobMetadata>>, SchedulerError> {
         let job = job_ref(id)?;
-        let transport = &*self.transport;
+        let transport = &*self.controller.transport;
         match self.ask(principal, &JobFiles(job)).await.map_err(explain(READ_METADATA)) {
             Ok(mut files) => {
                 let script = run(transport, principal, &JobScriptText(job)).await.map_err(explain(READ_METADATA))?;
@@ -389,7 +315,7 @@ impl Scheduler for SlurmCli {
     async fn usage(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<JobUsage>>, SchedulerError> {
         let ids = job_refs(query)?;
         let command = SacctUsage { selection: selection(principal, query, &ids), span: Span::Points(query.since, query.until) };
-        let mut jobs = run(&*self.transport, principal, &command).await.map_err(|error| match accounting_is_off(&error) {
+        let mut jobs = run(&*self.controller.transport, principal, &command).await.map_err(|error| match accounting_is_off(&error) {
             true => SchedulerError::Unsupported("the site keeps no accounting"),
             false => explain("ask accounting")(error),
         })?;
@@ -406,13 +332,13 @@ impl Scheduler for SlurmCli {
         let cluster = self.cluster_name(principal).await?;
         let partitions = self.ask(principal, &ShowPartitions).await.map_err(explained())?;
         let show = ShowAssociations { user: &principal.username, cluster };
-        let qos = match run(&*self.transport, principal, &ShowQos).await {
+        let qos = match run(&*self.controller.transport, principal, &ShowQos).await {
             Err(error) if accounting_is_off(&error) => return Ok(Limits { partitions, qos: None, associations: None }.into()),
             answer => answer.map_err(explained())?,
         };
-        let mut associations = run(&*self.transport, principal, &show).await.map_err(explained())?;
+        let mut associations = run(&*self.controller.transport, principal, &show).await.map_err(explained())?;
         // Sites without shares have a sshare that fails.
-        let mut shares = run(&*self.transport, principal, &Sshare(&principal.username)).await.unwrap_or_default();
+        let mut shares = run(&*self.controller.transport, principal, &Sshare(&principal.username)).await.unwrap_or_default();
         for association in &mut associations {
             association.fair_share = shares.remove(&association.account);
         }
@@ -422,15 +348,21 @@ impl Scheduler for SlurmCli {
     async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<Reported<AttachOutput>, SchedulerError> {
         let queued = self.queued(principal, Selection::Job(job_ref(id)?)).await?;
         let number = number_of_the_running(&queued)?;
-        run(&*self.transport, principal, &Srun { number, command }).await.map(Reported::from).map_err(explain_refusal("attach to the job"))
+        run(&*self.controller.transport, principal, &Srun { number, command })
+            .await
+            .map(Reported::from)
+            .map_err(explain_refusal("attach to the job"))
     }
 
     async fn nodes(&self, principal: &Principal) -> Result<Reported<Vec<Node>>, SchedulerError> {
-        self.ask(principal, &Nodes { delimiter: (self.delimiter)() }).await.map(Reported::from).map_err(explain("list the nodes"))
+        self.ask(principal, &Nodes { delimiter: (self.controller.delimiter)() })
+            .await
+            .map(Reported::from)
+            .map_err(explain("list the nodes"))
     }
 
     async fn partitions(&self, principal: &Principal, hidden: bool) -> Result<Reported<Vec<Partition>>, SchedulerError> {
-        let command = Partitions { delimiter: (self.delimiter)(), hidden };
+        let command = Partitions { delimiter: (self.controller.delimiter)(), hidden };
         self.ask(principal, &command).await.map(Reported::from).map_err(explain("list the partitions"))
     }
 
@@ -440,7 +372,7 @@ impl Scheduler for SlurmCli {
 
     async fn accounts(&self, principal: &Principal) -> Result<Reported<Option<Vec<Account>>>, SchedulerError> {
         let cluster = self.cluster_name(principal).await?;
-        match run(&*self.transport, principal, &Accounts { user: &principal.username, cluster }).await {
+        match run(&*self.controller.transport, principal, &Accounts { user: &principal.username, cluster }).await {
             Ok(accounts) => Ok(Some(accounts).into()),
             Err(error) if accounting_is_off(&error) => Ok(None.into()),
             Err(error) => Err(explain("list the accounts")(error)),
@@ -448,7 +380,7 @@ impl Scheduler for SlurmCli {
     }
 
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {
-        run(&*self.transport, principal, &Ping).await.map_err(explain("ping the scheduler"))
+        run(&*self.controller.transport, principal, &Ping).await.map_err(explain("ping the scheduler"))
     }
 }
 

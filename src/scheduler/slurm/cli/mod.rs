@@ -6,6 +6,7 @@
 
 mod alter;
 mod client;
+mod controller;
 mod delimiter;
 mod ended;
 mod failure;
@@ -23,6 +24,7 @@ mod sinfo_nodes;
 mod sinfo_partitions;
 mod squeue;
 mod srun;
+mod submission;
 mod tagged;
 mod usage;
 

@@ -2,14 +2,15 @@
 
 use std::fmt::Write;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::sbatch_options;
 use crate::domain::{JobDescription, JobId, JobScript, bytes_to_text, is_variable_name};
-use crate::scheduler::SchedulerError;
 use crate::scheduler::directives::{option, sbatch_lines};
 use crate::scheduler::submission_record::{self, NextAttempt, WithRecord};
+use crate::scheduler::{SchedulerError, SubmissionKey};
 use crate::ssh::{CommandError, CommandLine, Environment, RawOutput, RemoteCommand};
 
 /// Runs sbatch, as one line for `sh -c`.
@@ -27,6 +28,10 @@ pub(super) struct Sbatch<'a> {
     job: &'a JobDescription,
     options: Vec<(&'static str, Option<String>)>,
     record: Option<NextAttempt<'a>>,
+    /// The tag, and how many seconds sbatch may take, where no record is kept on the cluster.
+    tag: Option<(String, u64)>,
+    /// What the line of the submission is found by in accounting.
+    mark: Option<String>,
 }
 
 impl<'a> Sbatch<'a> {
@@ -35,12 +40,23 @@ impl<'a> Sbatch<'a> {
     /// # Errors
     /// [`SchedulerError::Member`] where it asks for what Slurm does not have.
     pub(super) fn new(job: &'a JobDescription) -> Result<Self, SchedulerError> {
-        Ok(Self { job, options: sbatch_options::options(&job.options)?, record: None })
+        Ok(Self { job, options: sbatch_options::options(&job.options)?, record: None, tag: None, mark: None })
     }
 
     /// The same as the next attempt of a submission.
     pub(super) fn recorded(self, record: NextAttempt<'a>) -> WithRecord<Self> {
         WithRecord(Self { record: Some(record), ..self })
+    }
+
+    /// The same with the tag of the key, ended after this time.
+    pub(super) fn tagged(self, key: &SubmissionKey, limit: Duration) -> Self {
+        Self { tag: Some((key.tag(), limit.as_secs().max(1))), ..self }
+    }
+
+    /// The same with a mark that accounting keeps with the line of the submission (`SubmitLine`), and that changes nothing of the job: it is the
+    /// value of an option that is given once more, and only the last one counts.
+    pub(super) fn marked(self, mark: &str) -> Self {
+        Self { mark: Some(format!("/{mark}")), ..self }
     }
 
     /// The command behind the `sh -c` that `line` ends with, with further flags for sbatch.
@@ -52,13 +68,17 @@ impl<'a> Sbatch<'a> {
         };
         let mut line = line.arg(&*SUBMIT).flag("sbatch");
         line = line.arg(self.exported()).arg(self.heterogeneous()).arg(path).arg(job.working_directory.as_bytes());
-        line = match &self.record {
-            Some(record) => record.arguments(line),
-            None => (0..5).fold(line, |line, _| line.arg("")),
+        line = match (&self.record, &self.tag) {
+            (Some(record), _) => record.arguments(line),
+            (None, Some((_, limit))) => line.arg("").number(*limit).arg("").arg("").arg(""),
+            (None, None) => (0..5).fold(line, |line, _| line.arg("")),
         };
         line = flags.iter().fold(line.flag("--parsable"), |line, flag| line.flag(flag));
         if !job.environment.is_empty() {
             line = line.flag("--export=ALL");
+        }
+        if let Some(mark) = &self.mark {
+            line = line.option("--chdir", mark);
         }
         line = line.option("--chdir", job.working_directory.as_bytes());
         let options = [
@@ -113,7 +133,7 @@ impl<'a> Sbatch<'a> {
 
     /// The tag, behind the comment that an inline script has.
     fn comment(&self) -> Option<String> {
-        let tag = self.record?.key.tag();
+        let tag = self.record.map(|record| record.key.tag()).or_else(|| self.tag.as_ref().map(|(tag, _)| tag.clone()))?;
         let own = match &self.job.script {
             JobScript::Inline(script) => value_in(script, &["comment"]),
             JobScript::Path(_) => None,
@@ -168,10 +188,10 @@ impl RemoteCommand for Sbatch<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<JobId, CommandError> {
-        // `--parsable` prints `id` or `id;cluster`, and other lines may stand around it: a greeting, a site's notes. A printed id is a
-        // job, whatever the exit status: with `--wait`, that one is the job's own.
+        // `--parsable` prints `id` or `id;cluster`, and other lines may stand around it: a greeting, a site's notes. The first id is the
+        // job's, as in the record. It is a job, whatever the exit status: with `--wait`, that one is the job's own.
         let output = bytes_to_text(&raw.stdout);
-        if let Some(id) = output.lines().rev().find_map(printed_id) {
+        if let Some(id) = output.lines().find_map(printed_id) {
             return Ok(id);
         }
         if raw.exit != 0 {
@@ -181,9 +201,9 @@ impl RemoteCommand for Sbatch<'_> {
     }
 }
 
-/// The job id that a line of `--parsable` consists of.
+/// The job id that a line of `--parsable` consists of, as `submit.sh` reads it too.
 pub(super) fn printed_id(line: &str) -> Option<JobId> {
-    let (id, cluster) = line.trim().split_once(';').map_or((line.trim(), None), |(id, cluster)| (id, Some(cluster)));
+    let (id, cluster) = line.split_once(';').map_or((line, None), |(id, cluster)| (id, Some(cluster)));
     let is_number = !id.is_empty() && id.len() <= 10 && id.bytes().all(|byte| byte.is_ascii_digit());
     let is_cluster = |name: &str| !name.is_empty() && !name.contains(char::is_whitespace);
     (is_number && cluster.is_none_or(is_cluster)).then(|| JobId::new(id).ok()).flatten()
@@ -215,7 +235,7 @@ mod tests {
     use std::io::{BufRead, BufReader, Read, Write as _};
     use std::path::PathBuf;
     use std::process::{Command, Output, Stdio};
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use super::*;
     use crate::domain::RemotePath;
@@ -448,6 +468,7 @@ mod tests {
         assert_eq!(parse("123;alps\n").unwrap().as_str(), "123");
         assert_eq!(parse("Welcome\n\n123\n").unwrap().as_str(), "123");
         assert_eq!(parse("note: queue is long\n123;alps\nsee https://status.example\n").unwrap().as_str(), "123");
+        assert_eq!(parse("123\n456\n").unwrap().as_str(), "123", "the record holds the first");
         assert!(matches!(parse("Submitted batch job 123\n"), Err(CommandError::Output { .. })));
         assert!(matches!(parse(""), Err(CommandError::Output { .. })));
     }

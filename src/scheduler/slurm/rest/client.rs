@@ -9,10 +9,12 @@ use futures::join;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::alter::{NO_REQUEUE, alter};
+use super::calls::{accounted_jobs, point};
 use super::endpoint::{Answered, Call, Endpoint};
-use super::failure::{accounting_is_off, explain, explain_refusal, was_over};
+use super::failure::{accounting_is_off, explain, was_over};
 use super::submission;
-use super::version::{ApiVersion, Offer, StatesForm};
+use super::submit::{Tagged, submit};
+use super::version::{ApiVersion, Offer};
 use super::wire::{AccountedJob, Association, Fault, NodeRecord, PartitionRecord, Ping, QueuedJob, ReservationRecord};
 use super::{Settings, UserToken};
 use crate::domain::{
@@ -24,29 +26,13 @@ use crate::scheduler::slurm::job_ref::JobRef;
 use crate::scheduler::slurm::merge::{self, Accounting};
 use crate::scheduler::slurm::messages::CONTROLLER_DOWN;
 use crate::scheduler::slurm::values::{is_over, is_waiting};
-use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, SubmissionKey, Submitted, UnsupportedOperation};
-
-/// All states there are. Without naming them, accounting leaves out jobs that were cancelled before they could have started.
-const STATES: [&str; 12] = [
-    "BOOT_FAIL",
-    "CANCELLED",
-    "COMPLETED",
-    "DEADLINE",
-    "FAILED",
-    "NODE_FAIL",
-    "OUT_OF_MEMORY",
-    "PENDING",
-    "PREEMPTED",
-    "RUNNING",
-    "SUSPENDED",
-    "TIMEOUT",
-];
+use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, StoredRecords, SubmissionKey, Submitted, UnsupportedOperation};
 
 /// How many jobs that are asked for by their ids are asked for at once.
 const JOBS_AT_ONCE: usize = 4;
 
 const NO_METADATA: &str = "connection_mode is rest, and slurmrestd does not give the script and files of a job";
-const NO_RECORD: &str = "connection_mode is rest, and a submission with an Idempotency-Key is recorded by a command on the cluster: leave the key out, or have the site set the mode hybrid";
+const NO_RECORD: &str = "connection_mode is rest, and a submission with an Idempotency-Key is recorded by a command on the cluster or in the store, which this site has not: leave the key out, or have the site set the mode hybrid or add the section store";
 const NO_TEST: &str = "connection_mode is rest, and slurmrestd does not tell what would become of a job";
 const NO_USAGE: &str = "connection_mode is rest, and what jobs have used is read from the output of sacct";
 const NO_LIMITS: &str = "connection_mode is rest, and the limits are read from the output of scontrol and sacctmgr";
@@ -75,12 +61,20 @@ enum Cancellation {
 #[derive(Clone)]
 pub struct SlurmRest {
     endpoint: Arc<Endpoint>,
+    stored: Option<StoredRecords>,
 }
 
 impl SlurmRest {
     /// Slurm behind the slurmrestd of `settings`, asked with these tokens. Nothing is sent yet.
     pub fn new(client: Client, settings: Settings, tokens: Arc<dyn UserToken>) -> Self {
-        Self { endpoint: Arc::new(Endpoint::new(client, settings, tokens)) }
+        Self { endpoint: Arc::new(Endpoint::new(client, settings, tokens)), stored: None }
+    }
+
+    /// The same, with records of submissions in the store.
+    #[must_use]
+    pub fn storing(mut self, records: Option<StoredRecords>) -> Self {
+        self.stored = records;
+        self
     }
 
     /// Whether slurmrestd gave no answer a moment ago.
@@ -159,7 +153,7 @@ impl SlurmRest {
         records.into_iter().map(job).collect::<Result<_, _>>().map(Ok)
     }
 
-    /// Accounting's jobs of a span of time, of one user or of all. Every version reads the forms of sacct's times.
+    /// Accounting's jobs of a span of time, of one user or of all.
     async fn accounted_of(
         &self,
         principal: &Principal,
@@ -167,19 +161,7 @@ impl SlurmRest {
         until: &str,
         user: Option<&str>,
     ) -> Result<Accounting, SchedulerError> {
-        let make = |version: ApiVersion| {
-            let call = Call::slurmdb(version, &["jobs"]).with("start_time", since).with("end_time", until);
-            let call = match version.states_of_accounting() {
-                StatesForm::None => call,
-                StatesForm::List => call.with("state", STATES.join(",")),
-                StatesForm::Repeated => STATES.iter().fold(call, |call, state| call.with("state", *state)),
-            };
-            if !version.filters_accounting() {
-                return call;
-            }
-            let call = call.with("skip_steps", "true");
-            user.map_or(call.clone(), |user| call.with("users", user))
-        };
+        let make = |version: ApiVersion| accounted_jobs(version, since, until, user);
         Ok(match self.accounted(principal, false, make).await? {
             Ok(jobs) => Accounting::Jobs(jobs.into_iter().map(|(_, job)| job).collect()),
             Err(accounting) => accounting,
@@ -287,21 +269,19 @@ fn not_a_job(error: &InvalidName) -> SchedulerError {
 #[async_trait]
 impl Scheduler for SlurmRest {
     async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError> {
-        let make = |offer: Offer| Ok(Call::slurm(offer.slurm, &["job", "submit"]).post(submission::document(principal, job, offer.slurm)?));
-        let Answered { success, answer, .. } = self.endpoint.call::<IgnoredAny>(principal, make).await?;
-        if let Some(number) = answer.submitted() {
-            return JobId::new(&number.to_string()).map(Reported::from).map_err(|error| not_a_job(&error));
-        }
-        match answer.faults() {
-            faults if !faults.is_empty() => Err(explain_refusal(&faults)),
-            // Neither an id nor a fault: the job may be there.
-            _ if success => Err(SchedulerError::Unanswered("slurmrestd's answer to the submission holds no id".to_owned())),
-            faults => Err(explain(&faults)),
-        }
+        submit(&self.endpoint, principal, job, None).await.map(Reported::from)
     }
 
-    async fn submit_once(&self, _: &Principal, _: &JobDescription, _: &SubmissionKey) -> Result<Reported<Submitted>, SchedulerError> {
-        Err(SchedulerError::Unsupported(NO_RECORD))
+    /// With the record in the store: slurmrestd runs no command that could keep one on the cluster.
+    async fn submit_once(
+        &self,
+        principal: &Principal,
+        job: &JobDescription,
+        key: &SubmissionKey,
+    ) -> Result<Reported<Submitted>, SchedulerError> {
+        let records = self.stored.as_ref().ok_or(SchedulerError::Unsupported(NO_RECORD))?;
+        let tagged = Tagged { endpoint: Arc::clone(&self.endpoint), principal: principal.clone(), job: job.clone(), key: key.clone() };
+        records.submit(key, Arc::new(tagged), false).await.map(Reported::from)
     }
 
     async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
@@ -322,8 +302,6 @@ impl Scheduler for SlurmRest {
     }
 
     async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
-        // The first second of all is one that no version reads.
-        let point = |seconds: i64| format!("uts{}", seconds.max(1));
         if query.jobs.is_empty() {
             let user = (!query.all_users).then(|| principal.username.as_str());
             let until = query.until.map_or_else(|| "now".to_owned(), point);

@@ -6,12 +6,14 @@
 //! of how tokens are made: that is [`UserToken`].
 
 mod alter;
+mod calls;
 mod client;
 mod discovery;
 mod endpoint;
 mod failure;
 mod submission;
 mod submission_options;
+mod submit;
 mod version;
 mod wire;
 

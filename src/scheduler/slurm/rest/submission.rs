@@ -66,6 +66,16 @@ pub(super) fn document(principal: &Principal, job: &JobDescription, version: Api
     Ok(json!({"job": members, "script": script}))
 }
 
+/// The document with a tag in the job's comment, behind the one that the script asks for.
+pub(super) fn with_tag(mut document: Value, tag: &str) -> Value {
+    let job = &mut document["job"];
+    job["comment"] = match job["comment"].as_str() {
+        Some(own) => json!(format!("{own} {tag}")),
+        None => json!(tag),
+    };
+    document
+}
+
 /// The variables of the job. That of the CPUs for each task is set by sbatch, and by nobody where a job comes by REST.
 fn environment(principal: &Principal, job: &JobDescription, version: ApiVersion, cpus: Option<&str>) -> Value {
     let user = principal.username.as_str();

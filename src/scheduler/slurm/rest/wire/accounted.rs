@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::lenient::{Number, Records, Text, Words};
-use super::queued::{limit, shown_id};
+use super::queued::{JobTrace, limit, shown_id};
 use super::status::{Exit, status};
 use crate::domain::{InvalidName, Job, JobStep, JobTimes};
 use crate::scheduler::slurm::values;
@@ -30,6 +30,13 @@ pub(in super::super) struct AccountedJob {
     time: Option<Times>,
     working_directory: Text,
     steps: Records<Step>,
+    comment: Option<Comment>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Comment {
+    job: Text,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -59,6 +66,7 @@ struct Times {
     elapsed: Number,
     start: Number,
     end: Number,
+    submission: Number,
     suspended: Number,
     limit: Number,
 }
@@ -83,6 +91,19 @@ impl AccountedJob {
     /// The number that every task and component has of its own.
     pub(in super::super) fn number(&self) -> i64 {
         self.job_id.0.unwrap_or(0)
+    }
+
+    /// What tells of which submission it is. The comment is there only where the site keeps comments (`AccountingStoreFlags=job_comment`).
+    pub(in super::super) fn trace(&self) -> JobTrace<'_> {
+        let array = self.array.as_ref().and_then(|array| array.job_id.positive());
+        let component = self.het.as_ref().and_then(|het| het.job_id.positive());
+        JobTrace {
+            number: array.or(component).or_else(|| self.job_id.positive()),
+            user: self.user.0.as_deref(),
+            comment: self.comment.as_ref().and_then(|comment| comment.job.0.as_deref()),
+            directory: self.working_directory.0.as_deref(),
+            submitted: self.time.as_ref().and_then(|time| time.submission.positive()),
+        }
     }
 
     /// The job in our words; with its steps where `with_steps`.

@@ -15,7 +15,7 @@ mod status;
 pub(super) use accounted::AccountedJob;
 pub(super) use answer::{Answer, Fault};
 pub(super) use inventory::{Association, NodeRecord, PartitionRecord, Ping, ReservationRecord};
-pub(super) use queued::QueuedJob;
+pub(super) use queued::{JobTrace, QueuedJob};
 
 #[cfg(test)]
 mod release_26_05;

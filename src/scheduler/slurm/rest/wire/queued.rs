@@ -7,6 +7,21 @@ use super::status::{Exit, status};
 use crate::domain::{InvalidName, Job, JobId, JobTimes};
 use crate::scheduler::slurm::values::{is_over, is_waiting, times_of_job};
 
+/// What tells of which submission a job is.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct JobTrace<'a> {
+    /// The number that was answered to the submission: that of the array, or of the first component.
+    pub(in super::super) number: Option<i64>,
+    /// Its owner, where the version says.
+    pub(in super::super) user: Option<&'a str>,
+    /// The comment of the submission.
+    pub(in super::super) comment: Option<&'a str>,
+    /// The working directory.
+    pub(in super::super) directory: Option<&'a str>,
+    /// When it was submitted, in Unix seconds, where it is known.
+    pub(in super::super) submitted: Option<i64>,
+}
+
 /// A job of `/slurm/.../jobs`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -35,12 +50,25 @@ pub(in super::super) struct QueuedJob {
     pre_sus_time: Number,
     time_limit: Number,
     current_working_directory: Text,
+    comment: Text,
 }
 
 impl QueuedJob {
     /// The number that every task and component has of its own.
     pub(in super::super) fn number(&self) -> i64 {
         self.job_id.0.unwrap_or(0)
+    }
+
+    /// What tells of which submission it is.
+    pub(in super::super) fn trace(&self) -> JobTrace<'_> {
+        let number = self.array_job_id.positive().or_else(|| self.het_job_id.positive()).or_else(|| self.job_id.positive());
+        JobTrace {
+            number,
+            user: self.user_name.0.as_deref(),
+            comment: self.comment.0.as_deref(),
+            directory: self.current_working_directory.0.as_deref(),
+            submitted: None,
+        }
     }
 
     /// Whether this is the record of an array's tasks that wait, and the task is one of them.

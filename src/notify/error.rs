@@ -1,0 +1,44 @@
+//! What can go wrong with a webhook.
+
+use crate::error::{Classify, Kind};
+use crate::store::StoreError;
+
+/// Why a webhook was not registered, or not found.
+#[derive(Debug, thiserror::Error)]
+pub enum WebhookError {
+    /// The address may not be called.
+    #[error("the address of the webhook is refused: {0}")]
+    Url(String),
+    /// The user has as many as one may.
+    #[error(
+        "you have {0} webhooks on this system, the limit of one user (webhooks.max_per_user): remove one, or register one for all of your jobs"
+    )]
+    TooMany(usize),
+    /// The system has no random bytes for a secret.
+    #[error("no secret for the webhook could be made")]
+    NoRandomness,
+    /// The store holds what cannot be read.
+    #[error("what the store holds of the webhook cannot be read")]
+    Unreadable,
+    /// The store did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Classify for WebhookError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Url(_) => Kind::Invalid,
+            Self::TooMany(_) => Kind::Conflict,
+            Self::NoRandomness | Self::Unreadable => Kind::Internal,
+            Self::Store(source) => source.kind(),
+        }
+    }
+
+    fn wrapped(&self) -> Option<&dyn Classify> {
+        match self {
+            Self::Store(source) => Some(source),
+            Self::Url(_) | Self::TooMany(_) | Self::NoRandomness | Self::Unreadable => None,
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! From the events of the jobs to the queues of the webhooks.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::select_all;
+use jiff::Timestamp;
+use tokio::time::{Instant, timeout};
+
+use super::webhook::{CURSOR, DEAD_LETTER, DELIVERY, Dead, Delivery, Owner, QUEUE, Queue, Stored, WEBHOOK, read, written};
+use super::{Inner, WebhookError};
+use crate::domain::{JobEvent, SystemName, Username};
+use crate::error::ErrorChain;
+use crate::store::{Entry, Record, Watch};
+
+/// How long this process reads the events of a system unless it renews the lease, and when it does.
+const LEASE: Duration = Duration::from_secs(30);
+const RENEWAL: Duration = Duration::from_secs(10);
+/// How many events are read at a time.
+const PAGE: usize = 100;
+/// The most messages that wait for one webhook.
+pub(super) const MAX_WAITING: usize = 200;
+/// The most dead letters of a user on a system, and how long they are kept.
+const MAX_DEAD: usize = 500;
+const LIFE_OF_A_DEAD_LETTER: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How much longer than it is tried a message is kept.
+const SPARE: Duration = Duration::from_secs(24 * 3600);
+
+/// Reads the events of these systems, for ever.
+pub(super) async fn follow(inner: &Inner, systems: impl Fn() -> Vec<SystemName>) {
+    let mut watches: HashMap<SystemName, Watch> = HashMap::new();
+    let mut leases: HashMap<SystemName, Instant> = HashMap::new();
+    loop {
+        let present = systems();
+        watches.retain(|system, _| present.contains(system));
+        for system in &present {
+            watches.entry(system.clone()).or_insert_with(|| inner.store.watch(&JobEvent::stream(system.as_str())));
+            if let Err(error) = read_all(inner, system, &mut leases).await {
+                leases.remove(system);
+                tracing::warn!(error = %ErrorChain(&error), %system, "the events for webhooks could not be read");
+            }
+        }
+        if watches.is_empty() {
+            tokio::time::sleep(inner.timing.tick).await;
+        } else {
+            let changed = select_all(watches.values_mut().map(|watch| watch.changed().boxed()));
+            // Another process may have lost its lease meanwhile.
+            let _whether_something_came = timeout(inner.timing.tick, changed).await.is_ok();
+        }
+    }
+}
+
+/// Reads the events of a system that are there, as long as this process has the lease.
+async fn read_all(inner: &Inner, system: &SystemName, leases: &mut HashMap<SystemName, Instant>) -> Result<(), WebhookError> {
+    loop {
+        if leases.get(system).is_none_or(|renewed| renewed.elapsed() >= RENEWAL) {
+            let asked = Instant::now();
+            if !inner.store.lease(&format!("webhooks/{}", system.as_str()), &inner.holder, LEASE).await? {
+                leases.remove(system);
+                return Ok(());
+            }
+            leases.insert(system.clone(), asked);
+        }
+        if !advance(inner, system).await? {
+            return Ok(());
+        }
+    }
+}
+
+/// Reads the next events of a system: whether there may be more.
+async fn advance(inner: &Inner, system: &SystemName) -> Result<bool, WebhookError> {
+    let stream = JobEvent::stream(system.as_str());
+    let cursor = inner.store.get(CURSOR, system.as_str()).await?.and_then(|record| read::<u64>(&record));
+    let Some(cursor) = cursor else {
+        let last = inner.store.read(&stream, u64::MAX, 1).await?.last;
+        inner.put_cursor(system, last).await?;
+        return Ok(false);
+    };
+    let page = inner.store.read(&stream, cursor, PAGE).await?;
+    let Some(last) = page.entries.last().map(|entry| entry.sequence) else { return Ok(false) };
+    if page.first > cursor + 1 {
+        tracing::warn!(%system, missed = page.first - cursor - 1, "events were removed before webhooks were called for them");
+    }
+    let mut by_owner: BTreeMap<String, Vec<(u64, JobEvent)>> = BTreeMap::new();
+    for (sequence, event) in page.entries.iter().filter_map(event) {
+        by_owner.entry(event.owner.clone()).or_default().push((sequence, event));
+    }
+    for (user, events) in by_owner {
+        let Ok(user) = Username::new(&user) else { continue };
+        let owner = Owner { system: system.clone(), user };
+        for record in inner.store.list(WEBHOOK, &owner.key()).await? {
+            inner.offer(&record, &events).await?;
+        }
+    }
+    inner.put_cursor(system, last).await?;
+    Ok(true)
+}
+
+/// Offers a new webhook the events that came after this one.
+pub(super) async fn catch_up(inner: &Inner, owner: &Owner, id: &str, mut after: u64) -> Result<(), WebhookError> {
+    let stream = JobEvent::stream(owner.system.as_str());
+    let Some(record) = inner.store.get(WEBHOOK, id).await? else { return Ok(()) };
+    loop {
+        let page = inner.store.read(&stream, after, PAGE).await?;
+        let Some(last) = page.entries.last() else { return Ok(()) };
+        after = last.sequence;
+        let own = |(sequence, event): (u64, JobEvent)| (event.owner == owner.user.as_str()).then_some((sequence, event));
+        let events: Vec<_> = page.entries.iter().filter_map(event).filter_map(own).collect();
+        inner.offer(&record, &events).await?;
+    }
+}
+
+fn event(entry: &Entry) -> Option<(u64, JobEvent)> {
+    let event =
+        serde_json::from_slice(&entry.value).inspect_err(|error| tracing::error!(%error, "an event of a job cannot be read")).ok()?;
+    Some((entry.sequence, event))
+}
+
+impl Inner {
+    /// Puts those of the events that a webhook wants into its queue.
+    async fn offer(&self, record: &Record, events: &[(u64, JobEvent)]) -> Result<(), WebhookError> {
+        let Some(mut stored) = read::<Stored>(record) else { return Ok(()) };
+        let wanted: Vec<_> = events.iter().filter(|(_, event)| stored.wants(event)).collect();
+        if !wanted.is_empty() {
+            let mut waiting = self.store.list(DELIVERY, &record.id).await?.len();
+            let now = Timestamp::now();
+            for (sequence, event) in wanted {
+                // The same event has the same name, whoever reads it and however often.
+                let id = format!("{}.{sequence:020}", record.id);
+                let delivery = Delivery { event: event.clone(), attempts: 0, since: now, next: now };
+                if waiting >= MAX_WAITING {
+                    self.give_up(&record.id, &record.owner, &id, delivery, "too many messages wait for this webhook".to_owned()).await?;
+                } else {
+                    self.enqueue(&record.id, &record.owner, &id, &delivery).await?;
+                    waiting += 1;
+                }
+            }
+        }
+        if events.iter().any(|(_, event)| stored.ends_with(event)) && !stored.ended {
+            stored.ended = true;
+            self.store.put(&Record { value: written(&stored), ..record.clone() }).await?;
+            // Its queue removes it, once that is empty.
+            self.wake(&record.id, &record.owner).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts a message into the queue of a webhook.
+    pub(super) async fn enqueue(&self, webhook: &str, owner: &str, id: &str, delivery: &Delivery) -> Result<(), WebhookError> {
+        let ttl = self.timing.give_up + SPARE;
+        let record = Record { kind: DELIVERY, id: id.to_owned(), owner: webhook.to_owned(), value: written(delivery), due_in: None, ttl };
+        self.store.put(&record).await?;
+        self.wake(webhook, owner).await
+    }
+
+    /// Makes a webhook due where it is not waited for already.
+    async fn wake(&self, webhook: &str, owner: &str) -> Result<(), WebhookError> {
+        if self.store.get(QUEUE, webhook).await?.is_none() {
+            self.put_queue(webhook, owner, Queue::default(), Duration::ZERO).await?;
+        }
+        self.due.notify_one();
+        Ok(())
+    }
+
+    pub(super) async fn put_queue(&self, webhook: &str, owner: &str, queue: Queue, due_in: Duration) -> Result<(), WebhookError> {
+        let record = Record {
+            kind: QUEUE,
+            id: webhook.to_owned(),
+            owner: owner.to_owned(),
+            value: written(&queue),
+            due_in: Some(due_in),
+            ttl: self.timing.give_up + 2 * SPARE,
+        };
+        Ok(self.store.put(&record).await?)
+    }
+
+    /// Makes a dead letter of a message, where the user has not too many.
+    pub(super) async fn give_up(
+        &self,
+        webhook: &str,
+        owner: &str,
+        id: &str,
+        delivery: Delivery,
+        reason: String,
+    ) -> Result<(), WebhookError> {
+        if self.store.list(DEAD_LETTER, owner).await?.len() >= MAX_DEAD {
+            tracing::warn!(owner, webhook, message = id, reason, "a message to a webhook was dropped: the user has too many dead letters");
+        } else {
+            let Delivery { event, attempts, .. } = delivery;
+            let dead = Dead { webhook: webhook.to_owned(), event, attempts, reason, at: Timestamp::now() };
+            let (id, owner, value) = (id.to_owned(), owner.to_owned(), written(&dead));
+            self.store.put(&Record { kind: DEAD_LETTER, id, owner, value, due_in: None, ttl: LIFE_OF_A_DEAD_LETTER }).await?;
+        }
+        self.store.remove(DELIVERY, id).await?;
+        Ok(())
+    }
+}

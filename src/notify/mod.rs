@@ -1,0 +1,285 @@
+//! Webhooks: services of the users, called when the states of their jobs change.
+//!
+//! [`Webhooks`] registers them; `events` reads the events of the jobs, which somebody appends to the store, and puts a message for each webhook into its
+//! queue; `delivery` sends what is due. All state lies in the store: of several replicas one reads the events of a system (a lease), and
+//! each sends what it takes from the store, so that a message is sent again only where the process that sent it died. A message that cannot be
+//! delivered for a day is a dead letter. This module must not know how a scheduler is spoken to, nor HTTP beyond calling an address.
+
+mod config;
+mod delivery;
+mod error;
+mod events;
+mod message;
+mod shares;
+mod signature;
+mod webhook;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::{Interest, JobEvent, JobId, Secret, SystemName, Username};
+use crate::error::ErrorChain;
+use crate::rest::{AddressGuard, Client, RestError, Url};
+use crate::store::{Record, Store};
+
+pub use config::Config;
+pub use error::WebhookError;
+use shares::Shares;
+use webhook::{CURSOR, DEAD_LETTER, Dead, Delivery, Stored, USER, WEBHOOK, read, written};
+pub use webhook::{DeadLetter, Owner, Registration, Webhook};
+
+/// How long a webhook is kept, and one of a single job.
+const LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+const LIFE_OF_A_JOB: Duration = Duration::from_secs(90 * 24 * 3600);
+/// The longest address, in bytes.
+const MAX_URL: usize = 2048;
+
+/// The times of deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// The longest that a receiver may take.
+    pub request: Duration,
+    /// The pause after the first failure; each further one is four times as long, up to `longest_pause`.
+    pub first_pause: Duration,
+    /// The longest pause.
+    pub longest_pause: Duration,
+    /// After what time a message is given up.
+    pub give_up: Duration,
+    /// The longest that one webhook is worked on at a time. It is left to other replicas after twice as long.
+    pub turn: Duration,
+    /// How often it is looked for what is due, and for events.
+    pub tick: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            request: Duration::from_secs(10),
+            first_pause: Duration::from_secs(5),
+            longest_pause: Duration::from_secs(4 * 3600),
+            give_up: Duration::from_secs(24 * 3600),
+            turn: Duration::from_secs(60),
+            tick: Duration::from_secs(1),
+        }
+    }
+}
+
+/// The webhooks of a site. Clones share everything.
+#[derive(Clone)]
+pub struct Webhooks(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn Store>,
+    config: Config,
+    guard: AddressGuard,
+    client: Client,
+    timing: Timing,
+    /// What this process is called where it holds a lease.
+    holder: String,
+    /// Notified when something may be due.
+    due: Notify,
+    shares: Shares,
+}
+
+/// A webhook that was registered, with its secret, which nobody is told again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registered {
+    /// The webhook.
+    pub webhook: Webhook,
+    /// The secret of its signatures; none where the webhook was there before.
+    pub secret: Option<Secret>,
+}
+
+/// A webhook for a job that is about to be submitted.
+#[derive(Debug)]
+pub struct Prepared {
+    owner: Owner,
+    registration: Registration,
+    id: String,
+    /// The newest event before the submission.
+    after: u64,
+}
+
+impl Webhooks {
+    /// Webhooks whose state lies in this store.
+    ///
+    /// # Errors
+    /// When the client for their addresses cannot be set up.
+    pub fn new(store: Arc<dyn Store>, config: Config, timing: Timing) -> Result<Self, RestError> {
+        let guard = AddressGuard::new(&config.allowed_networks);
+        let client = Client::guarded(guard.clone())?;
+        let holder = uuid::Uuid::new_v4().simple().to_string();
+        Ok(Self(Arc::new(Inner { store, config, guard, client, timing, holder, due: Notify::new(), shares: Shares::default() })))
+    }
+
+    /// Registers a webhook for all jobs of a user.
+    ///
+    /// # Errors
+    /// When the address may not be called, the user has too many, or the store does not answer.
+    pub async fn register(&self, owner: &Owner, registration: Registration) -> Result<Registered, WebhookError> {
+        let prepared = self.prepare(owner, registration, None).await?;
+        self.put(prepared.id, owner, &prepared.registration, None, LIFE).await
+    }
+
+    /// Checks a webhook for a job before it is submitted; `id` for a submission that may be repeated.
+    ///
+    /// # Errors
+    /// As [`Webhooks::register`].
+    pub async fn prepare(&self, owner: &Owner, registration: Registration, id: Option<&str>) -> Result<Prepared, WebhookError> {
+        self.check(&registration.url).await?;
+        let id = id.map_or_else(|| format!("wh-{}", uuid::Uuid::new_v4().simple()), |id| format!("wh-{id}"));
+        let known = self.0.store.list(WEBHOOK, &owner.key()).await?;
+        if known.len() >= self.0.config.max_per_user && known.iter().all(|record| record.id != id) {
+            return Err(WebhookError::TooMany(self.0.config.max_per_user));
+        }
+        self.begin_reading(&owner.system).await?;
+        let after = self.0.store.read(&JobEvent::stream(owner.system.as_str()), u64::MAX, 1).await?.last;
+        Ok(Prepared { owner: owner.clone(), registration, id, after })
+    }
+
+    /// Registers a webhook for a job that was submitted. Events that have come meanwhile are delivered too.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn bind(&self, prepared: Prepared, job: &JobId) -> Result<Registered, WebhookError> {
+        let Prepared { owner, registration, id, after } = prepared;
+        if let Some(known) = self.0.store.get(WEBHOOK, &id).await? {
+            let webhook = read::<Stored>(&known).ok_or(WebhookError::Unreadable)?.shown(id);
+            return Ok(Registered { webhook, secret: None });
+        }
+        let registered = self.put(id, &owner, &registration, Some(job.clone()), LIFE_OF_A_JOB).await?;
+        events::catch_up(&self.0, &owner, &registered.webhook.id, after).await?;
+        Ok(registered)
+    }
+
+    /// The webhooks of a user.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn list(&self, owner: &Owner) -> Result<Vec<Webhook>, WebhookError> {
+        let records = self.0.store.list(WEBHOOK, &owner.key()).await?;
+        Ok(records.into_iter().filter_map(|record| read::<Stored>(&record).map(|stored| stored.shown(record.id))).collect())
+    }
+
+    /// Removes a webhook of a user, with what waits for it: whether it was there.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn remove(&self, owner: &Owner, id: &str) -> Result<bool, WebhookError> {
+        let found = self.0.store.get(WEBHOOK, id).await?;
+        if found.is_none_or(|record| record.owner != owner.key()) {
+            return Ok(false);
+        }
+        let removed = self.0.store.remove(WEBHOOK, id).await?;
+        self.0.forget_user(&owner.key(), &owner.system).await?;
+        Ok(removed)
+    }
+
+    /// What could not be delivered to the webhooks of a user, kept for 7 days.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn dead_letters(&self, owner: &Owner) -> Result<Vec<DeadLetter>, WebhookError> {
+        let records = self.0.store.list(DEAD_LETTER, &owner.key()).await?;
+        Ok(records.into_iter().filter_map(|record| read::<Dead>(&record).map(|dead| dead.shown(record.id))).collect())
+    }
+
+    /// Puts a message that was given up back into the queue of its webhook: whether both were there.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn redeliver(&self, owner: &Owner, id: &str) -> Result<bool, WebhookError> {
+        let Some(record) = self.0.store.get(DEAD_LETTER, id).await?.filter(|record| record.owner == owner.key()) else { return Ok(false) };
+        let dead: Dead = read(&record).ok_or(WebhookError::Unreadable)?;
+        if self.0.store.get(WEBHOOK, &dead.webhook).await?.is_none() {
+            return Ok(false);
+        }
+        let now = Timestamp::now();
+        let delivery = Delivery { event: dead.event, attempts: 0, since: now, next: now };
+        self.0.enqueue(&dead.webhook, &owner.key(), id, &delivery).await?;
+        self.0.store.remove(DEAD_LETTER, id).await?;
+        Ok(true)
+    }
+
+    /// Reads the events of these systems and delivers messages, until the token is cancelled.
+    pub async fn run(&self, systems: impl Fn() -> Vec<SystemName> + Send + Sync, stop: CancellationToken) {
+        let work = async { tokio::join!(events::follow(&self.0, systems), delivery::deliver(&self.0)) };
+        stop.run_until_cancelled(work).await;
+    }
+
+    /// Whether an address may be called.
+    async fn check(&self, url: &str) -> Result<(), WebhookError> {
+        if url.len() > MAX_URL {
+            return Err(WebhookError::Url("it is longer than 2048 bytes".to_owned()));
+        }
+        let url = Url::parse(url).map_err(|error| WebhookError::Url(error.to_string()))?;
+        if !url.is_https() && !self.0.config.allow_http {
+            return Err(WebhookError::Url("it must start with https://".to_owned()));
+        }
+        self.0.guard.check_now(&url).await.map_err(|error| WebhookError::Url(error.to_string()))
+    }
+
+    async fn put(
+        &self,
+        id: String,
+        owner: &Owner,
+        registration: &Registration,
+        job: Option<JobId>,
+        ttl: Duration,
+    ) -> Result<Registered, WebhookError> {
+        let secret = signature::new_secret().map_err(|_| WebhookError::NoRandomness)?;
+        let stored = Stored::new(owner, registration, job, &secret);
+        let user = format!("{}/{}", owner.system.as_str(), owner.user.as_str());
+        let index = Record { kind: USER, id: user, owner: owner.system.as_str().to_owned(), value: Vec::new(), due_in: None, ttl: LIFE };
+        self.0.store.put(&index).await?;
+        let record = Record { kind: WEBHOOK, id: id.clone(), owner: owner.key(), value: written(&stored), due_in: None, ttl };
+        self.0.store.put(&record).await?;
+        Ok(Registered { webhook: stored.shown(id), secret: Some(secret) })
+    }
+
+    /// Remembers which event of a system is the newest, where nothing was read yet: a webhook is not called for what was before it.
+    async fn begin_reading(&self, system: &SystemName) -> Result<(), WebhookError> {
+        if self.0.store.get(CURSOR, system.as_str()).await?.is_none() {
+            let last = self.0.store.read(&JobEvent::stream(system.as_str()), u64::MAX, 1).await?.last;
+            self.0.put_cursor(system, last).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    async fn put_cursor(&self, system: &SystemName, last: u64) -> Result<(), WebhookError> {
+        let id = system.as_str().to_owned();
+        let record = Record { kind: CURSOR, owner: id.clone(), id, value: written(&last), due_in: None, ttl: LIFE };
+        Ok(self.store.put(&record).await?)
+    }
+
+    /// Forgets a user who has no webhook on the system any more.
+    async fn forget_user(&self, key: &str, system: &SystemName) -> Result<(), WebhookError> {
+        if self.store.list(WEBHOOK, key).await?.is_empty() {
+            self.store.remove(USER, key).await?;
+            // One may have been registered meanwhile.
+            if !self.store.list(WEBHOOK, key).await?.is_empty() {
+                let owner = system.as_str().to_owned();
+                self.store.put(&Record { kind: USER, id: key.to_owned(), owner, value: Vec::new(), due_in: None, ttl: LIFE }).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Users with webhooks want to hear of their jobs; at most [`crate::store::MAX_PAGE`] of them are told of on each system.
+#[async_trait]
+impl Interest for Webhooks {
+    async fn users(&self, system: &SystemName) -> Vec<Username> {
+        let users = self.0.store.list(USER, system.as_str()).await;
+        let users = users.inspect_err(|error| tracing::warn!(error = %ErrorChain(error), "the users with webhooks could not be read"));
+        let name = |record: Record| Username::new(record.id.split_once('/')?.1).ok();
+        users.unwrap_or_default().into_iter().filter_map(name).collect()
+    }
+}

@@ -1,0 +1,102 @@
+//! How Slurm's commands are run: a controller that does not answer is found out, and what a submission sent is not taken for nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::delimiter::Delimiter;
+use super::failure::{accounting_is_off, explain, explain_refusal, is_not_known_here};
+use super::scontrol::Ping;
+use super::tagged::{AccountedTags, QueuedTags, TagField};
+use crate::domain::{JobId, Principal};
+use crate::scheduler::SchedulerError;
+use crate::scheduler::slurm::messages::{CONTROLLER_DOWN, NO_CONTROLLER};
+use crate::scheduler::submission_record::Trace;
+use crate::ssh::{CommandError, RemoteCommand, Transport, run};
+
+/// After this long without an answer, the controller is asked whether it is there.
+const LATE: Duration = Duration::from_secs(2);
+
+const NO_ACCOUNTING: &str = "the site keeps no accounting, and the controller forgets jobs that have ended";
+const NO_SUBMIT_LINE: &str = "accounting of this release may lack the comments of jobs";
+
+/// The way to a cluster's Slurm.
+#[derive(Clone)]
+pub(super) struct Controller {
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) delimiter: fn() -> Delimiter,
+}
+
+impl Controller {
+    /// Asks the controller. Slurm's commands try for longer than a caller waits where it is down: an answer that is late is checked by
+    /// a `scontrol ping`, which tells at once. The command is stopped then.
+    pub(super) async fn ask<C: RemoteCommand>(&self, principal: &Principal, command: &C) -> Result<C::Output, CommandError> {
+        let answer = run(&*self.transport, principal, command);
+        tokio::pin!(answer);
+        tokio::select! {
+            answer = &mut answer => answer,
+            down = self.is_found_down(principal) => if down {
+                Err(CommandError::Exit { exit: 1, stderr: NO_CONTROLLER.to_owned() })
+            } else {
+                answer.await
+            },
+        }
+    }
+
+    /// Whether the controller turns out to be down, once an answer is late.
+    async fn is_found_down(&self, principal: &Principal) -> bool {
+        tokio::time::sleep(LATE).await;
+        let ping = run(&*self.transport, principal, &Ping).await.map_err(explain("ping the scheduler"));
+        matches!(ping, Err(SchedulerError::Down(_)))
+    }
+
+    /// Submits. The controller may have taken a job whose submission did not end well.
+    pub(super) async fn submit<C: RemoteCommand>(&self, principal: &Principal, sbatch: &C) -> Result<C::Output, SchedulerError> {
+        let answer = run(&*self.transport, principal, sbatch);
+        tokio::pin!(answer);
+        let answer = tokio::select! {
+            answer = &mut answer => answer,
+            down = self.is_found_down(principal) => {
+                if down {
+                    // sbatch may have reached it before.
+                    return Err(SchedulerError::Unanswered(CONTROLLER_DOWN.to_owned()));
+                }
+                answer.await
+            }
+        };
+        answer.map_err(|error| match (error.signal(), error) {
+            (Some(signal), _) => SchedulerError::Unanswered(format!("sbatch was ended by signal {signal}")),
+            // sbatch succeeded: the job is there, and only its id was not understood.
+            (None, CommandError::Output { reason, .. }) => SchedulerError::Unanswered(reason),
+            (None, error) => explain_refusal("submit the job")(error),
+        })
+    }
+
+    /// Looks for the job with the tag, in the queue and in accounting since `began` (Unix seconds).
+    pub(super) async fn find_tagged(&self, principal: &Principal, tag: &str, began: i64) -> Result<Trace, SchedulerError> {
+        let user = principal.username.as_str();
+        let queued = QueuedTags { delimiter: (self.delimiter)(), user, tag };
+        if let Some(id) = self.ask(principal, &queued).await.map_err(explain("look for the job"))? {
+            return Ok(Trace::Job(id));
+        }
+        match self.accounted(principal, tag, began, TagField::SubmitLine).await {
+            Ok(found) => Ok(found.map_or(Trace::Nowhere, Trace::Job)),
+            Err(error) if accounting_is_off(&error) => Ok(Trace::Unsure(NO_ACCOUNTING.to_owned())),
+            // Releases before 21.08 keep the comment alone, where the site has them do so.
+            Err(error) if is_not_known_here(&error) => match self.accounted(principal, tag, began, TagField::Comment).await {
+                Ok(found) => Ok(found.map_or_else(|| Trace::Unsure(NO_SUBMIT_LINE.to_owned()), Trace::Job)),
+                Err(error) => Err(explain("look for the job in accounting")(error)),
+            },
+            Err(error) => Err(explain("look for the job in accounting")(error)),
+        }
+    }
+
+    /// The job that was submitted by a line that holds `mark`, as accounting knows it.
+    pub(super) async fn find_marked(&self, principal: &Principal, mark: &str, began: i64) -> Result<Option<JobId>, CommandError> {
+        self.accounted(principal, mark, began, TagField::SubmitLine).await
+    }
+
+    async fn accounted(&self, principal: &Principal, tag: &str, began: i64, field: TagField) -> Result<Option<JobId>, CommandError> {
+        let user = principal.username.as_str();
+        run(&*self.transport, principal, &AccountedTags { delimiter: (self.delimiter)(), user, tag, began, field }).await
+    }
+}

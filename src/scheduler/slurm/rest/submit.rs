@@ -1,0 +1,138 @@
+//! Submissions by slurmrestd: without a key, and with one, by the tag in the job's comment.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::de::IgnoredAny;
+
+use super::calls::{accounted_jobs, point};
+use super::endpoint::{Answered, Call, Endpoint};
+use super::failure::{accounting_is_off, explain, explain_refusal};
+use super::submission::{document, with_tag};
+use super::version::Offer;
+use super::wire::{AccountedJob, Fault, JobTrace, QueuedJob};
+use crate::domain::{JobDescription, JobId, Principal};
+use crate::scheduler::submission_record::{TAG_PREFIX, TaggedSubmission, Trace};
+use crate::scheduler::{SchedulerError, SubmissionKey};
+
+/// How far apart the clocks of the cluster and of the record may be, in seconds.
+const CLOCKS: i64 = 600;
+/// How long after its beginning an attempt may have led to a job, with room for the clocks, in seconds.
+const SPAN: i64 = 2 * CLOCKS + 600;
+
+const NO_ACCOUNTING: &str = "the site keeps no accounting, and the controller forgets jobs that have ended";
+const NO_COMMENTS: &str = "accounting has jobs of the same directory without their comments, and one of them may be it";
+
+/// Submits a job, once.
+///
+/// # Errors
+/// As [`crate::scheduler::Scheduler::submit`].
+pub(super) async fn submit(
+    endpoint: &Endpoint,
+    principal: &Principal,
+    job: &JobDescription,
+    tag: Option<&str>,
+) -> Result<JobId, SchedulerError> {
+    let make = |offer: Offer| {
+        let document = document(principal, job, offer.slurm)?;
+        let document = match tag {
+            Some(tag) => with_tag(document, tag),
+            None => document,
+        };
+        Ok(Call::slurm(offer.slurm, &["job", "submit"]).post(document))
+    };
+    let Answered { success, answer, .. } = endpoint.call::<IgnoredAny>(principal, make).await?;
+    if let Some(number) = answer.submitted() {
+        return id_of(number);
+    }
+    match answer.faults() {
+        faults if !faults.is_empty() => Err(explain_refusal(&faults)),
+        // Neither an id nor a fault: the job may be there.
+        _ if success => Err(SchedulerError::Unanswered("slurmrestd's answer to the submission holds no id".to_owned())),
+        faults => Err(explain(&faults)),
+    }
+}
+
+/// A submission whose job carries the tag of its key.
+pub(super) struct Tagged {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) principal: Principal,
+    pub(super) job: JobDescription,
+    pub(super) key: SubmissionKey,
+}
+
+#[async_trait]
+impl TaggedSubmission for Tagged {
+    async fn send(&self) -> Result<JobId, SchedulerError> {
+        submit(&self.endpoint, &self.principal, &self.job, Some(&self.key.tag())).await
+    }
+
+    async fn find(&self, began: i64) -> Result<Trace, SchedulerError> {
+        let tag = self.key.tag();
+        let make = |offer: Offer| Ok(Call::slurm(offer.slurm, &["jobs"]));
+        let answered: Answered<QueuedJob> = self.endpoint.call(&self.principal, make).await?;
+        let success = answered.success;
+        let (queued, faults) = answered.answer.into_records();
+        // Where only accounting did not help, the controller's records are there and whole.
+        let excused = !faults.is_empty() && faults.iter().all(Fault::is_of_accounting);
+        let queued = match queued {
+            Some(queued) if excused || (success && faults.is_empty()) => queued,
+            _ => return Err(explain(&faults)),
+        };
+        if let Some(id) = self.tagged(&tag, queued.iter().map(QueuedJob::trace))? {
+            return Ok(Trace::Job(id));
+        }
+        self.find_accounted(&tag, began).await
+    }
+}
+
+impl Tagged {
+    /// Looks for the job in accounting. It has comments only where the site keeps them: without, a job that could be the one is as good as not known.
+    async fn find_accounted(&self, tag: &str, began: i64) -> Result<Trace, SchedulerError> {
+        let user = self.principal.username.as_str();
+        let since = point(began - CLOCKS);
+        let make = |offer: Offer| {
+            let version = offer.slurmdb.ok_or(SchedulerError::Unsupported("this slurmrestd has no accounting"))?;
+            Ok(accounted_jobs(version, &since, "now", Some(user)))
+        };
+        let answered: Answered<AccountedJob> = match self.endpoint.call(&self.principal, make).await {
+            Err(SchedulerError::Unsupported(_)) => return Ok(Trace::Unsure(NO_ACCOUNTING.to_owned())),
+            answered => answered?,
+        };
+        let (accounted, faults) = answered.answer.into_records();
+        let accounted = match (accounted, faults.is_empty()) {
+            (Some(accounted), true) => accounted,
+            _ => {
+                let error = explain(&faults);
+                return if accounting_is_off(&error) { Ok(Trace::Unsure(NO_ACCOUNTING.to_owned())) } else { Err(error) };
+            }
+        };
+        if let Some(id) = self.tagged(tag, accounted.iter().map(AccountedJob::trace))? {
+            return Ok(Trace::Job(id));
+        }
+        let may_be_it = |trace: JobTrace<'_>| {
+            is_of(&trace, user)
+                && !trace.comment.is_some_and(|comment| comment.contains(TAG_PREFIX))
+                && trace.submitted.is_none_or(|at| (began - CLOCKS..began + SPAN).contains(&at))
+                && trace.directory.is_none_or(|directory| directory.as_bytes() == self.job.working_directory.as_bytes())
+        };
+        let unsure = accounted.iter().map(AccountedJob::trace).any(may_be_it);
+        Ok(if unsure { Trace::Unsure(NO_COMMENTS.to_owned()) } else { Trace::Nowhere })
+    }
+
+    /// The caller's job with the tag.
+    fn tagged<'a>(&self, tag: &str, mut traces: impl Iterator<Item = JobTrace<'a>>) -> Result<Option<JobId>, SchedulerError> {
+        let user = self.principal.username.as_str();
+        let is_it = |trace: &JobTrace<'_>| is_of(trace, user) && trace.comment.is_some_and(|comment| comment.contains(tag));
+        traces.find(is_it).and_then(|trace| trace.number).map(id_of).transpose()
+    }
+}
+
+fn is_of(trace: &JobTrace<'_>, user: &str) -> bool {
+    trace.user.is_none_or(|owner| owner.is_empty() || owner == user)
+}
+
+fn id_of(number: i64) -> Result<JobId, SchedulerError> {
+    JobId::new(&number.to_string())
+        .map_err(|error| SchedulerError::Unanswered(format!("slurmrestd's answer holds a job without an id: {error}")))
+}

@@ -1,0 +1,341 @@
+//! Webhooks: events in a real store, real receivers on loopback, and several processes on one store.
+
+mod addresses;
+mod operations;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use goldcrest::domain::{Interest, JobEvent, JobId, Secret, SystemName, Username};
+use goldcrest::notify::{Config, Owner, Registered, Registration, Timing, Webhooks};
+use goldcrest::store::{Keep, Sqlite, SqliteConfig, Store};
+use tempfile::TempDir;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::support::service::{Reply, Seen, Service};
+use crate::support::{PATIENCE, wait_for, wait_until};
+
+const KEEP: Keep = Keep { count: 100_000, age: Duration::from_secs(600) };
+const TIMING: Timing = Timing {
+    request: Duration::from_secs(2),
+    first_pause: Duration::from_millis(100),
+    longest_pause: Duration::from_millis(400),
+    give_up: Duration::from_secs(600),
+    turn: Duration::from_secs(10),
+    tick: Duration::from_millis(50),
+};
+
+/// What the tests call is on loopback, and speaks no TLS.
+pub fn permissive() -> Config {
+    Config { allowed_networks: vec!["127.0.0.0/8".parse().unwrap()], allow_http: true, ..Config::default() }
+}
+
+pub fn store(folder: &Path) -> Arc<dyn Store> {
+    Arc::new(Sqlite::new(SqliteConfig { state_dir: folder.to_owned(), ..SqliteConfig::default() }))
+}
+
+fn ada() -> Owner {
+    Owner { system: SystemName::new("daint").unwrap(), user: Username::new("ada").unwrap() }
+}
+
+fn for_all(url: &str) -> Registration {
+    Registration { url: url.to_owned(), states: Vec::new() }
+}
+
+/// A store with the events of one system.
+struct Site {
+    store: Arc<dyn Store>,
+    folder: TempDir,
+}
+
+impl Site {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { store: store(folder.path()), folder }
+    }
+
+    /// A process that works on the store, until it is dropped.
+    fn process(&self, timing: Timing) -> Process {
+        let webhooks = Webhooks::new(store(self.folder.path()), permissive(), timing).unwrap();
+        let (stop, running) = (CancellationToken::new(), webhooks.clone());
+        let token = stop.clone();
+        tokio::spawn(async move { running.run(|| vec![SystemName::new("daint").unwrap()], token).await });
+        Process { webhooks, _stop: stop.drop_guard() }
+    }
+
+    async fn happens(&self, job: &str, owner: &str, state: &str) {
+        let is_final = matches!(state, "COMPLETED" | "FAILED");
+        let event = JobEvent {
+            id: job.to_owned(),
+            name: Some("relax".to_owned()),
+            owner: owner.to_owned(),
+            previous: Some("PENDING".to_owned()),
+            state: state.to_owned(),
+            exit_code: is_final.then_some(0),
+            signal: None,
+            is_final,
+            at: "2026-01-31T08:00:00Z".parse().unwrap(),
+        };
+        self.store.append(&JobEvent::stream("daint"), &[serde_json::to_vec(&event).unwrap()], KEEP).await.unwrap();
+    }
+}
+
+struct Process {
+    webhooks: Webhooks,
+    _stop: DropGuard,
+}
+
+async fn receiver() -> Service {
+    Service::start(|_| Reply::status(204, "")).await
+}
+
+fn subjects(service: &Service) -> Vec<String> {
+    service.seen().iter().map(|seen| seen.json()["subject"].as_str().unwrap().to_owned()).collect()
+}
+
+/// HMAC-SHA256 by its definition (RFC 2104), beside the implementation that signs.
+fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
+    use aws_lc_rs::digest::{SHA256, digest};
+    let padded = |with: u8| -> Vec<u8> { (0..64).map(|index| key.get(index).copied().unwrap_or(0) ^ with).collect() };
+    let inner = digest(&SHA256, &[&padded(0x36)[..], message].concat());
+    digest(&SHA256, &[&padded(0x5c)[..], inner.as_ref()].concat()).as_ref().to_vec()
+}
+
+fn is_signed(seen: &Seen, secret: &Secret) -> bool {
+    let (id, timestamp) = (seen.header("webhook-id").unwrap(), seen.header("webhook-timestamp").unwrap());
+    let age = jiff::Timestamp::now().as_second() - timestamp.parse::<i64>().unwrap();
+    let key = STANDARD.decode(secret.expose().strip_prefix("whsec_").unwrap()).unwrap();
+    let message = [format!("{id}.{timestamp}.").as_bytes(), &seen.body].concat();
+    seen.header("webhook-signature") == Some(&format!("v1,{}", STANDARD.encode(hmac(&key, &message)))) && (0..60).contains(&age)
+}
+
+#[tokio::test]
+async fn a_change_of_a_job_is_delivered_once_as_a_signed_cloud_event() {
+    let (site, service) = (Site::new(), receiver().await);
+    let process = site.process(TIMING);
+    let Registered { webhook, secret } = process.webhooks.register(&ada(), for_all(&format!("{}/hook?key=1", service.url))).await.unwrap();
+    site.happens("7", "ada", "RUNNING").await;
+    site.happens("8", "bob", "RUNNING").await;
+    site.happens("7", "ada", "COMPLETED").await;
+    wait_for(PATIENCE, || service.seen().len() >= 2).await;
+    tokio::time::sleep(5 * TIMING.tick).await;
+    let seen = service.seen();
+    assert_eq!(subjects(&service), ["7", "7"]);
+    for request in &seen {
+        assert!(is_signed(request, secret.as_ref().unwrap()), "{}", request.text());
+        assert_eq!(request.uri.path_and_query().unwrap(), "/hook?key=1");
+    }
+    let event = seen[1].json();
+    assert!(seen[1].header("content-type").unwrap().starts_with("application/cloudevents+json"));
+    assert_eq!(event["id"].as_str(), seen[1].header("webhook-id"));
+    assert_eq!(
+        event,
+        serde_json::json!({
+            "specversion": "1.0", "id": event["id"], "source": "/compute/daint", "type": "org.goldcrest.job.state", "subject": "7",
+            "time": "2026-01-31T08:00:00Z", "datacontenttype": "application/json",
+            "data": {
+                "jobId": "7", "name": "relax", "owner": "ada", "previous": "PENDING", "state": "COMPLETED", "exitCode": 0, "isFinal": true,
+            },
+        })
+    );
+    assert_eq!(process.webhooks.list(&ada()).await.unwrap(), [webhook]);
+}
+
+#[tokio::test]
+async fn a_webhook_is_called_for_the_states_that_it_names_and_for_what_comes_after_it() {
+    let (site, service) = (Site::new(), receiver().await);
+    site.happens("1", "ada", "COMPLETED").await;
+    let process = site.process(TIMING);
+    let ends = Registration { url: service.url.clone(), states: vec!["completed".to_owned(), "FAILED".to_owned()] };
+    process.webhooks.register(&ada(), ends).await.unwrap();
+    for (job, state) in [("2", "RUNNING"), ("2", "COMPLETED"), ("3", "CANCELLED"), ("4", "FAILED")] {
+        site.happens(job, "ada", state).await;
+    }
+    wait_for(PATIENCE, || service.seen().len() >= 2).await;
+    tokio::time::sleep(5 * TIMING.tick).await;
+    assert_eq!(subjects(&service), ["2", "4"]);
+}
+
+#[tokio::test]
+async fn receivers_that_hang_do_not_hold_up_others() {
+    let (site, service) = (Site::new(), receiver().await);
+    let hanging = Service::start(|_| Reply::status(204, "").after(Duration::from_secs(600))).await;
+    let process = site.process(TIMING);
+    // As many as one user may have, of two users, and more than are sent at once.
+    for user in ["eve", "mallory"] {
+        let owner = Owner { user: Username::new(user).unwrap(), ..ada() };
+        for _ in 0..50 {
+            process.webhooks.register(&owner, for_all(&hanging.url)).await.unwrap();
+        }
+        for job in 0..3 {
+            site.happens(&job.to_string(), user, "RUNNING").await;
+        }
+    }
+    wait_for(PATIENCE, || !hanging.seen().is_empty()).await;
+    process.webhooks.register(&ada(), for_all(&service.url)).await.unwrap();
+    let began = std::time::Instant::now();
+    for job in 0..20 {
+        site.happens(&format!("1{job}"), "ada", "RUNNING").await;
+    }
+    wait_for(PATIENCE, || service.seen().len() == 20).await;
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    let under_way = hanging.seen().iter().filter(|seen| seen.at.elapsed() < TIMING.request / 2).count();
+    assert!(under_way <= 16, "{under_way} requests to one receiver within half of the time that one may take");
+}
+
+#[tokio::test]
+async fn what_fails_is_tried_again_with_the_same_id_until_it_is_taken() {
+    let failures = Arc::new(AtomicUsize::new(4));
+    let left = Arc::clone(&failures);
+    let service = Service::start(move |_| {
+        let failed = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        Reply::status(if failed { 503 } else { 200 }, "later")
+    })
+    .await;
+    let site = Site::new();
+    let process = site.process(TIMING);
+    let secret = process.webhooks.register(&ada(), for_all(&service.url)).await.unwrap().secret.unwrap();
+    site.happens("7", "ada", "RUNNING").await;
+    wait_for(PATIENCE, || service.seen().len() == 5).await;
+    tokio::time::sleep(10 * TIMING.tick).await;
+    let seen = service.seen();
+    assert_eq!(seen.len(), 5);
+    assert!(seen.iter().all(|request| request.header("webhook-id") == seen[0].header("webhook-id") && is_signed(request, &secret)));
+    assert!(process.webhooks.dead_letters(&ada()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_not_taken_in_time_is_a_dead_letter_that_can_be_delivered_again() {
+    let refuses = Arc::new(AtomicUsize::new(1));
+    let state = Arc::clone(&refuses);
+    let service = Service::start(move |_| Reply::status(if state.load(Ordering::SeqCst) == 1 { 500 } else { 204 }, "")).await;
+    let site = Site::new();
+    let process = site.process(Timing { give_up: Duration::from_millis(800), ..TIMING });
+    let webhook = process.webhooks.register(&ada(), for_all(&service.url)).await.unwrap().webhook;
+    site.happens("7", "ada", "FAILED").await;
+    wait_until(PATIENCE, async || !process.webhooks.dead_letters(&ada()).await.unwrap().is_empty()).await;
+    let letters = process.webhooks.dead_letters(&ada()).await.unwrap();
+    let letter = &letters[0];
+    assert_eq!((&letter.webhook, letter.job.as_str(), letter.state.as_str()), (&webhook.id, "7", "FAILED"));
+    assert!(letter.attempts >= 2 && letter.reason.contains("status 500"), "{letter:?}");
+    let tried = service.seen().len();
+    tokio::time::sleep(20 * TIMING.tick).await;
+    assert_eq!(service.seen().len(), tried, "a dead letter is not sent");
+    refuses.store(0, Ordering::SeqCst);
+    let bob = Owner { user: Username::new("bob").unwrap(), ..ada() };
+    assert!(!process.webhooks.redeliver(&bob, &letter.id).await.unwrap());
+    assert!(process.webhooks.redeliver(&ada(), &letter.id).await.unwrap());
+    wait_for(PATIENCE, || service.seen().len() == tried + 1).await;
+    assert!(process.webhooks.dead_letters(&ada()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_was_not_delivered_before_a_restart_is_delivered_after_it() {
+    let site = Site::new();
+    let refusing = Service::start(|_| Reply::status(500, "")).await;
+    let process = site.process(TIMING);
+    process.webhooks.register(&ada(), for_all(&refusing.url)).await.unwrap();
+    let address = refusing.url.strip_prefix("http://").unwrap().parse().unwrap();
+    site.happens("7", "ada", "RUNNING").await;
+    wait_for(PATIENCE, || !refusing.seen().is_empty()).await;
+    drop(process);
+    // While no process is there.
+    site.happens("8", "ada", "RUNNING").await;
+    drop(refusing);
+    tokio::time::sleep(4 * TIMING.tick).await;
+    let service = Service::start_at(address, |_| Reply::status(204, "")).await;
+    let _process = site.process(TIMING);
+    wait_for(Duration::from_secs(60), || service.seen().len() >= 2).await;
+    let mut subjects = subjects(&service);
+    subjects.sort();
+    assert_eq!(subjects, ["7", "8"]);
+}
+
+#[tokio::test]
+async fn two_processes_on_one_store_deliver_each_message_once() {
+    let (site, service) = (Site::new(), receiver().await);
+    let (one, _other) = (site.process(TIMING), site.process(TIMING));
+    for _ in 0..5 {
+        one.webhooks.register(&ada(), for_all(&service.url)).await.unwrap();
+    }
+    for job in 0..40 {
+        site.happens(&job.to_string(), "ada", "RUNNING").await;
+    }
+    wait_for(Duration::from_secs(60), || service.seen().len() >= 200).await;
+    tokio::time::sleep(20 * TIMING.tick).await;
+    let seen = service.seen();
+    let ids: std::collections::BTreeSet<_> = seen.iter().map(|seen| seen.header("webhook-id").unwrap().to_owned()).collect();
+    assert_eq!((seen.len(), ids.len()), (200, 200));
+}
+
+#[tokio::test]
+async fn a_redirection_is_not_followed_and_an_endless_answer_is_not_read() {
+    let site = Site::new();
+    let elsewhere = receiver().await;
+    let target = elsewhere.url.clone();
+    let redirecting = Service::start(move |_| Reply::status(307, "").header("location", target.clone())).await;
+    let wordy = Service::start(|_| Reply::status(200, vec![b'x'; 32 << 20])).await;
+    let process = site.process(TIMING);
+    for url in [&redirecting.url, &wordy.url] {
+        process.webhooks.register(&ada(), for_all(url)).await.unwrap();
+    }
+    site.happens("7", "ada", "RUNNING").await;
+    wait_for(PATIENCE, || redirecting.seen().len() >= 2 && !wordy.seen().is_empty()).await;
+    assert!(elsewhere.seen().is_empty());
+    assert_eq!(wordy.seen().len(), 1, "it was taken at once");
+}
+
+#[tokio::test]
+async fn a_webhook_of_a_job_hears_of_it_alone_and_ends_with_it() {
+    let (site, service) = (Site::new(), receiver().await);
+    let process = site.process(TIMING);
+    let prepared = process.webhooks.prepare(&ada(), for_all(&service.url), None).await.unwrap();
+    // Before the id of the job is known here.
+    site.happens("7", "ada", "PENDING").await;
+    site.happens("6", "ada", "PENDING").await;
+    tokio::time::sleep(5 * TIMING.tick).await;
+    let registered = process.webhooks.bind(prepared, &JobId::new("7").unwrap()).await.unwrap();
+    assert!(registered.secret.is_some() && registered.webhook.job.is_some());
+    site.happens("7_1", "ada", "RUNNING").await;
+    site.happens("70", "ada", "RUNNING").await;
+    site.happens("7", "ada", "COMPLETED").await;
+    wait_for(PATIENCE, || service.seen().len() >= 3).await;
+    assert_eq!(subjects(&service), ["7", "7_1", "7"]);
+    wait_until(PATIENCE, async || process.webhooks.list(&ada()).await.unwrap().is_empty()).await;
+}
+
+#[tokio::test]
+async fn users_with_webhooks_are_to_be_watched_until_they_have_none() {
+    let (site, service) = (Site::new(), receiver().await);
+    let process = site.process(TIMING);
+    let (daint, eiger) = (SystemName::new("daint").unwrap(), SystemName::new("eiger").unwrap());
+    assert!(process.webhooks.users(&daint).await.is_empty());
+    let one = process.webhooks.register(&ada(), for_all(&service.url)).await.unwrap().webhook;
+    let other = process.webhooks.register(&ada(), for_all(&service.url)).await.unwrap().webhook;
+    assert_eq!(process.webhooks.users(&daint).await, [ada().user]);
+    assert!(process.webhooks.users(&eiger).await.is_empty());
+    assert!(process.webhooks.remove(&ada(), &one.id).await.unwrap());
+    assert_eq!(process.webhooks.users(&daint).await, [ada().user]);
+    assert!(process.webhooks.remove(&ada(), &other.id).await.unwrap());
+    assert!(process.webhooks.users(&daint).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_waits_for_a_webhook_that_was_removed_is_dropped() {
+    let site = Site::new();
+    let service = Service::start(|_| Reply::status(500, "")).await;
+    let process = site.process(TIMING);
+    let webhook = process.webhooks.register(&ada(), for_all(&service.url)).await.unwrap().webhook;
+    site.happens("7", "ada", "RUNNING").await;
+    wait_for(PATIENCE, || !service.seen().is_empty()).await;
+    process.webhooks.remove(&ada(), &webhook.id).await.unwrap();
+    tokio::time::sleep(2 * TIMING.longest_pause).await;
+    let tried = service.seen().len();
+    tokio::time::sleep(3 * TIMING.longest_pause).await;
+    assert_eq!(service.seen().len(), tried);
+    assert!(process.webhooks.dead_letters(&ada()).await.unwrap().is_empty());
+}
