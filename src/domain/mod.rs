@@ -8,6 +8,7 @@ mod file;
 mod health;
 mod job;
 mod job_change;
+mod job_event;
 mod job_options;
 mod limits;
 mod maintenance;
@@ -31,6 +32,7 @@ pub use job::{
     AccountingQuery, Job, JobDescription, JobEstimate, JobMetadata, JobQuery, JobScript, JobStatus, JobStep, JobTimes, TimeWindow,
 };
 pub use job_change::{InvalidSignal, JobChange, Signal};
+pub use job_event::JobEvent;
 pub use job_options::{ArrayIndices, Dependency, DependencyType, InvalidArray, InvalidMemory, JobOptions, MailEvent, Memory, clock};
 pub use limits::{AssociationLimits, FairShare, JobUsage, Limits, PartitionLimits, QosLimits, ResourceUsage};
 pub use maintenance::Maintenance;
