@@ -221,6 +221,31 @@ pub struct JobStatus {
     pub signal: Option<i32>,
 }
 
+impl JobStatus {
+    /// Whether nothing more will happen to the job: the final states of squeue(1), which are those of the local scheduler and of PBS by names too, and the
+    /// letters of qstat(1) where PBS is shown with its own.
+    pub fn has_ended(&self) -> bool {
+        matches!(
+            self.state.as_str(),
+            "BOOT_FAIL"
+                | "CANCELLED"
+                | "COMPLETED"
+                | "DEADLINE"
+                | "FAILED"
+                | "LAUNCH_FAILED"
+                | "NODE_FAIL"
+                | "OUT_OF_MEMORY"
+                | "PREEMPTED"
+                | "REVOKED"
+                | "TIMEOUT"
+                | "C"
+                | "F"
+                | "M"
+                | "X"
+        )
+    }
+}
+
 /// When and how long: Unix seconds for points in time, seconds for lengths.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct JobTimes {

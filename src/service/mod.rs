@@ -32,6 +32,7 @@ pub mod transfers;
 mod upload_locks;
 pub mod uploads;
 pub mod usage;
+pub mod watching;
 
 use std::borrow::Cow;
 
@@ -74,6 +75,9 @@ pub enum ServiceError {
     /// The object store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What is kept beyond the process cannot be read or written.
+    #[error(transparent)]
+    StateStore(#[from] crate::store::StoreError),
     /// The caller has as much of it under way as one may.
     #[error("{0}")]
     TooMany(Cow<'static, str>),
@@ -124,6 +128,7 @@ impl Classify for ServiceError {
             Self::Scheduler(source) | Self::MaybeSubmitted(source, _) => source.kind(),
             Self::Filesystem(source) | Self::Precondition(source) => source.kind(),
             Self::Store(source) => source.kind(),
+            Self::StateStore(source) => source.kind(),
             Self::TooMany(_) => Kind::TooManyRequests,
             Self::TooLarge(..) | Self::TooMuch(_) => Kind::TooLarge,
             Self::Unsupported(_) => Kind::Unsupported,
@@ -138,6 +143,7 @@ impl Classify for ServiceError {
             Self::Scheduler(source) | Self::MaybeSubmitted(source, _) => Some(source),
             Self::Filesystem(source) | Self::Precondition(source) => Some(source),
             Self::Store(source) => Some(source),
+            Self::StateStore(source) => Some(source),
             Self::Invalid(_)
             | Self::TooMany(_)
             | Self::TooMuch(_)

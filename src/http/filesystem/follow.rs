@@ -26,7 +26,8 @@ use crate::service::{InvalidRequest, Place, ServiceError, follow};
 /// After so long without an event a comment is sent, so that nobody on the way takes the connection for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Where a client goes on that was cut off.
+pub(in crate::http) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Follow a file
 ///
@@ -132,7 +133,7 @@ fn content(data: &[u8], end: u64) -> Bytes {
 
 /// An event. JSON has no line breaks of its own, so that its data is one line. Not axum's `Sse`, which says `Cache-Control: no-cache`, so that what
 /// one caller may see could be stored.
-fn event(name: Option<&str>, id: Option<u64>, data: &str) -> Bytes {
+pub(in crate::http) fn event(name: Option<&str>, id: Option<u64>, data: &str) -> Bytes {
     let mut text = String::with_capacity(data.len() + 48);
     for (field, value) in [("event", name.map(str::to_owned)), ("id", id.map(|id| id.to_string())), ("data", Some(data.to_owned()))] {
         if let Some(value) = value {
