@@ -6,6 +6,7 @@
 mod backend;
 mod file;
 mod health;
+mod interest;
 mod job;
 mod job_change;
 mod job_event;
@@ -28,6 +29,7 @@ pub use file::{
     ByteRange, Checksum, CompressOptions, Compression, Content, ContentUnit, DirectoryEntry, FileMode, FileStat, FileType, FileVersion,
 };
 pub use health::{ClusterHealth, ServiceHealth, ServiceType};
+pub use interest::Interest;
 pub use job::{
     AccountingQuery, Job, JobDescription, JobEstimate, JobMetadata, JobQuery, JobScript, JobStatus, JobStep, JobTimes, TimeWindow,
 };

@@ -1,15 +1,15 @@
 //! The mirror of a system's jobs: it observes them with one query at intervals, however many look, and tells what changes as events.
 //!
-//! `known` compares lists, `journal` keeps the events and gives them numbers, `interest` says who looks, `observer` asks the scheduler. Answers
+//! `known` compares lists, `journal` keeps the events and gives them numbers, `subjects` says who looks, `observer` asks the scheduler. Answers
 //! to others' questions are cached elsewhere (`scheduler::cached`), which the queries here go through. A scheduler that does not answer
 //! is told as that: no job has ended because of it. This module must not know HTTP or what callers may do. Replicas with one store share a query
 //! by a lease; the one that has it adds to the stream in the store, and all read that.
 
-mod interest;
 mod journal;
 mod known;
 mod observer;
 mod selection;
+mod subjects;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -22,15 +22,15 @@ use tokio_util::sync::CancellationToken;
 use crate::authn::PrincipalSource;
 use crate::cluster::Cluster;
 use crate::credentials::Caller;
-use crate::domain::{Job, JobId, JobStatus, JobTimes, Principal, Reading, Username};
+use crate::domain::{Interest, Job, JobId, JobStatus, JobTimes, Principal, Reading, Username};
 use crate::scheduler::{CachedScheduler, JobMirror, MirrorAccount};
 
-pub use interest::{Interest, Staleness};
 pub use journal::{Encoding, Journal, JournalEntry, News, Reader};
 pub use selection::Selection;
+pub use subjects::{Staleness, Watch};
 
-use interest::{Interests, Latest, Scope};
 use selection::concerns;
+use subjects::{Latest, Scope, Subjects};
 
 /// For so long a job that was submitted is shown although the scheduler does not list it yet.
 const SUBMITTED: Duration = Duration::from_secs(60);
@@ -56,12 +56,14 @@ pub struct Mirror {
     settings: JobMirror,
     service: Arc<dyn PrincipalSource>,
     journal: Arc<Journal>,
-    interests: Interests,
+    subjects: Subjects,
     submitted: Mutex<VecDeque<(Instant, Job)>>,
     /// Tells replicas apart.
     holder: String,
     /// The leases that this replica has taken.
     leases: Mutex<HashSet<String>>,
+    /// Whose jobs are observed although nobody looks.
+    interest: Option<Arc<dyn Interest>>,
     ended: CancellationToken,
 }
 
@@ -74,12 +76,21 @@ impl Mirror {
             settings,
             service,
             journal,
-            interests: Interests::default(),
+            subjects: Subjects::default(),
             submitted: Mutex::default(),
             holder: uuid::Uuid::new_v4().to_string(),
             leases: Mutex::default(),
+            interest: None,
             ended: CancellationToken::new(),
         }
+    }
+
+    /// The same mirror, which also observes the jobs of those users although they do not look. Where jobs are listed in the name of their owner,
+    /// the cluster has to be reached without a token of theirs.
+    #[must_use]
+    pub fn with_interest(mut self, interest: Arc<dyn Interest>) -> Self {
+        self.interest = Some(interest);
+        self
     }
 
     /// The events of its jobs.
@@ -88,18 +99,18 @@ impl Mirror {
     }
 
     /// Observes the jobs of a user for as long as the answer is held.
-    pub fn watch(&self, principal: &Principal) -> Interest {
-        self.interest(principal, None)
+    pub fn watch(&self, principal: &Principal) -> Watch {
+        self.begin(principal, None)
     }
 
     /// Observes one job too, whosever it is, for as long as the answer is held. The scheduler must have shown it to the caller.
-    pub fn watch_job(&self, principal: &Principal, id: &JobId) -> Interest {
-        self.interest(principal, Some(id))
+    pub fn watch_job(&self, principal: &Principal, id: &JobId) -> Watch {
+        self.begin(principal, Some(id))
     }
 
-    fn interest(&self, principal: &Principal, job: Option<&JobId>) -> Interest {
-        let subject = self.interests.hold(self.scope(principal), principal, job);
-        Interest::new(subject, job.cloned(), self.ended.clone())
+    fn begin(&self, principal: &Principal, job: Option<&JobId>) -> Watch {
+        let subject = self.subjects.hold(self.scope(principal), principal, job);
+        Watch::new(subject, job.cloned(), self.ended.clone())
     }
 
     fn scope(&self, principal: &Principal) -> Scope {
@@ -164,12 +175,12 @@ impl Mirror {
 
     /// Looks at the jobs of a user at once, where somebody does: something was changed.
     pub fn nudge(&self, user: &Username) {
-        self.interests.of(user).iter().for_each(|subject| subject.nudged.notify_one());
+        self.subjects.of(user).iter().for_each(|subject| subject.nudged.notify_one());
     }
 
     /// Looks at one job of a user at once, where somebody looks at that user's jobs: it is said to have ended.
     pub fn hint(&self, user: &Username, job: &JobId) {
-        self.interests.of(user).iter().for_each(|subject| subject.hint(job));
+        self.subjects.of(user).iter().for_each(|subject| subject.hint(job));
     }
 
     fn scheduler(&self) -> Option<&CachedScheduler> {
@@ -177,7 +188,7 @@ impl Mirror {
     }
 
     fn latest<T>(&self, principal: &Principal, look: impl FnOnce(&mut Latest, Duration) -> Option<T>) -> Option<T> {
-        let subject = self.interests.get(&self.scope(principal))?;
+        let subject = self.subjects.get(&self.scope(principal))?;
         let mut latest = subject.latest.lock();
         look(latest.as_mut()?, self.settings.pause())
     }

@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use futures::future::join;
+use futures::future::join3;
 use futures::stream::{self, FuturesUnordered, StreamExt};
-use tokio::time::{Instant as Clock, sleep_until};
+use jiff::Timestamp;
+use tokio::time::{Instant as Clock, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Mirror;
-use super::interest::{Latest, Scope, Subject};
 use super::known::Listing;
-use crate::domain::{Job, JobId, JobQuery, Principal, Reading};
+use super::subjects::{Latest, Scope, Subject, Watch};
+use crate::domain::{Job, JobId, JobQuery, Principal, Reading, Secret, Username};
 use crate::error::{Classify, ErrorChain};
 use crate::scheduler::{CachedScheduler, MirrorAccount, SchedulerError, SeenChanges};
 
@@ -20,6 +21,9 @@ const LOOKED_UP_AT_ONCE: usize = 4;
 
 /// The least time between two looks that somebody asked for.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
+
+/// For so long the jobs of a user who does not look are observed with the same credential.
+const RENEWAL: Duration = Duration::from_secs(6 * 3600);
 
 /// What a subject is observed with, beside the subject itself.
 struct Observation<'a> {
@@ -34,22 +38,52 @@ struct Observation<'a> {
 /// Observes all subjects of a mirror until the token is cancelled.
 pub(super) async fn run(mirror: &Mirror, stop: CancellationToken) {
     if mirror.settings.account == MirrorAccount::Service && mirror.cluster.scheduler_without_health_check().is_ok() {
-        mirror.interests.open(Scope::All);
+        mirror.subjects.open(Scope::All);
     }
-    stop.run_until_cancelled(join(mirror.journal.follow(), observe_all(mirror))).await;
+    stop.run_until_cancelled(join3(mirror.journal.follow(), observe_all(mirror), attend(mirror))).await;
 }
 
 async fn observe_all(mirror: &Mirror) {
     let mut observed = FuturesUnordered::new();
     loop {
         tokio::select! {
-            fresh = mirror.interests.added() => {
+            fresh = mirror.subjects.added() => {
                 for subject in fresh {
                     observed.push(async move { Observation { mirror, subject: &subject, lease: None, begun: None }.run().await });
                 }
             }
             Some(()) = observed.next() => {}
         }
+    }
+}
+
+/// Has the jobs of users observed who do not look themselves, for as long as somebody wants to hear of them. It does not return.
+async fn attend(mirror: &Mirror) {
+    let Some(interest) = mirror.interest.as_ref().filter(|_| mirror.settings.account == MirrorAccount::Caller) else {
+        return std::future::pending().await;
+    };
+    let mut watched: HashMap<Username, (Watch, Clock)> = HashMap::new();
+    loop {
+        let users = interest.users(mirror.cluster.name()).await;
+        watched.retain(|user, (_, since)| since.elapsed() < RENEWAL && users.contains(user));
+        for user in users {
+            watched.entry(user).or_insert_with_key(|user| (mirror.watch(&absent(user)), Clock::now()));
+        }
+        sleep(mirror.settings.pause()).await;
+    }
+}
+
+/// A user of whom there is no token.
+fn absent(user: &Username) -> Principal {
+    Principal {
+        username: user.clone(),
+        subject: user.as_str().to_owned(),
+        client_id: None,
+        email: None,
+        groups: Vec::new(),
+        scopes: Vec::new(),
+        expires_at: Timestamp::now() + 2 * RENEWAL,
+        token: Secret::from(String::new()),
     }
 }
 
@@ -61,7 +95,7 @@ impl Observation<'_> {
             let begun = Clock::now();
             let outcome = self.round().await;
             self.tell(outcome);
-            if subject.scope != Scope::All && self.mirror.interests.close(subject, 2 * pause) {
+            if subject.scope != Scope::All && self.mirror.subjects.close(subject, 2 * pause) {
                 break;
             }
             self.pause(begun, pause).await;
@@ -151,7 +185,7 @@ impl Observation<'_> {
         let (owner, is_whole) = (subject.scope.owner(), reading.missing().is_none());
         let listing = Listing { jobs: &reading, asked, owner, ended_since, watched: &watched, is_whole };
         let missing = mirror.journal.record(|known| known.compare(&listing)).await?;
-        self.begun.get_or_insert((jiff::Timestamp::now().as_second(), is_whole));
+        self.begun.get_or_insert((Timestamp::now().as_second(), is_whole));
         self.look_up(scheduler, &principal, missing).await
     }
 

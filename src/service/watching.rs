@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::jobs::{self, job_id};
 use super::{Access, InvalidRequest, Place, ServiceError};
 use crate::domain::{Job, JobEvent, JobId, Reading};
-use crate::mirror::{Interest, JournalEntry, Mirror, News, Reader, Selection, Staleness};
+use crate::mirror::{JournalEntry, Mirror, News, Reader, Selection, Staleness, Watch};
 use crate::scheduler::SchedulerError;
 
 /// After so long without an event it is told that there is none, so that nobody on the way takes the connection for dead.
@@ -86,7 +86,7 @@ pub async fn wait(access: &Access, id: &str, since: Option<&Since>, time: Durati
         let job = if is_over && mirrored.is_some() { jobs::get(access, id).await? } else { before };
         return Ok(Waited { job, position: reader.position() });
     }
-    let interest = mirror.watch_job(principal, &parsed);
+    let watch = mirror.watch_job(principal, &parsed);
     let states = States::of(&before);
     reader.select(selection_of(id, &before));
     let changed = async {
@@ -100,7 +100,7 @@ pub async fn wait(access: &Access, id: &str, since: Option<&Since>, time: Durati
     let has_changed = tokio::select! {
         () = changed => true,
         () = sleep_until(deadline) => false,
-        () = interest.ended() => false,
+        () = watch.ended() => false,
     };
     let position = reader.position();
     let job = if has_changed { after_change(access, id, &states).await? } else { unchanged(access, id, mirror, &parsed).await? };
@@ -187,7 +187,7 @@ pub enum Told {
 /// What happens to jobs, one after the other.
 pub struct JobEvents {
     reader: Reader,
-    interest: Interest,
+    watch: Watch,
     mirror: Arc<Mirror>,
     /// The job, where it is one.
     single: Option<Single>,
@@ -210,14 +210,14 @@ struct Single {
 pub async fn own_events(access: &Access, from: Resume) -> Result<JobEvents, ServiceError> {
     let mirror = mirror(access)?;
     mirror.journal().catch_up().await?;
-    let interest = mirror.watch(access.principal());
+    let watch = mirror.watch(access.principal());
     if !matches!(from, Resume::After(_)) {
         // What it finds is how things are, and no event.
-        let _ = tokio::time::timeout(FIRST_LOOK, interest.observed()).await;
+        let _ = tokio::time::timeout(FIRST_LOOK, watch.observed()).await;
     }
     let selection = Selection::Owner(access.principal().username.as_str().to_owned());
     let last = mirror.journal().last();
-    Ok(JobEvents::new(access, mirror, interest, (selection, last), from))
+    Ok(JobEvents::new(access, mirror, watch, (selection, last), from))
 }
 
 /// The events of one job and its parts, until it has ended.
@@ -236,8 +236,8 @@ pub async fn job_events(access: &Access, id: &str, from: Resume) -> Result<JobEv
     };
     let jobs = jobs.as_ref().map_or(&[][..], |jobs| jobs);
     let is_over = !jobs.is_empty() && jobs.iter().all(|job| job.status.has_ended());
-    let interest = if is_over { mirror.watch(principal) } else { mirror.watch_job(principal, &parsed) };
-    let mut events = JobEvents::new(access, mirror, interest, (selection_of(id, jobs), last), from);
+    let watch = if is_over { mirror.watch(principal) } else { mirror.watch_job(principal, &parsed) };
+    let mut events = JobEvents::new(access, mirror, watch, (selection_of(id, jobs), last), from);
     let resumes = matches!(from, Resume::After(number) if number <= last);
     if !resumes {
         events.told.extend(jobs.iter().map(|job| Told::Present(present(job, principal.username.as_str()))));
@@ -264,7 +264,7 @@ fn present(job: &Job, caller: &str) -> JobEvent {
 
 impl JobEvents {
     /// What happens after the event `last` to what is selected, unless the caller says from where.
-    fn new(access: &Access, mirror: &Arc<Mirror>, interest: Interest, (selection, last): (Selection, u64), from: Resume) -> Self {
+    fn new(access: &Access, mirror: &Arc<Mirror>, watch: Watch, (selection, last): (Selection, u64), from: Resume) -> Self {
         let (position, note) = match from {
             Resume::Present => (last, None),
             Resume::After(number) if number <= last => (number, None),
@@ -274,7 +274,7 @@ impl JobEvents {
         let left = access.principal().expires_at.as_millisecond().saturating_sub(Timestamp::now().as_millisecond());
         Self {
             reader: Reader::new(Arc::clone(mirror.journal()), selection, position),
-            interest,
+            watch,
             mirror: Arc::clone(mirror),
             single: None,
             told: note.map(Told::NotResumed).into_iter().collect(),
@@ -308,9 +308,9 @@ impl JobEvents {
             tokio::select! {
                 biased;
                 news = self.reader.next() => self.take(news),
-                () = self.interest.ended() => self.has_ended = true,
+                () = self.watch.ended() => self.has_ended = true,
                 () = sleep_until(self.token_ends) => self.end("the access token has ended"),
-                is_stale = self.interest.turns(self.is_stale) => self.turn(is_stale),
+                is_stale = self.watch.turns(self.is_stale) => self.turn(is_stale),
                 () = sleep(HEARTBEAT) => self.tell_of_life(),
             }
         }
@@ -335,7 +335,7 @@ impl JobEvents {
 
     /// Nothing was told for a while. The record of an array's waiting tasks goes without an event, which may have been what was left of it.
     fn tell_of_life(&mut self) {
-        self.told.push_back(self.interest.staleness().map_or(Told::Quiet, Told::Stale));
+        self.told.push_back(self.watch.staleness().map_or(Told::Quiet, Told::Stale));
         if let Some(single) = &mut self.single {
             single.is_over = self.mirror.is_over(&single.id);
         }
@@ -343,7 +343,7 @@ impl JobEvents {
 
     fn turn(&mut self, is_stale: bool) {
         self.is_stale = is_stale;
-        self.told.push_back(self.interest.staleness().map_or(Told::Current, Told::Stale));
+        self.told.push_back(self.watch.staleness().map_or(Told::Current, Told::Stale));
     }
 
     fn end(&mut self, reason: &'static str) {

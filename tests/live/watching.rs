@@ -41,7 +41,8 @@ pub async fn the_end_of_a_job_is_told_within_the_interval(live: &Live) {
 }
 
 pub async fn a_wait_for_a_job_ends_with_it(live: &Live) {
-    let api = live.api("fireuser").await;
+    let instance = Instance::start(live, &[]).await;
+    let api = live.api_at(&instance.url(), "fireuser").await;
     let folder = api.new_folder("slurm", "fireuser").await;
     let id = api.submit("slurm", &folder, "#!/bin/bash\nsleep 8\n").await;
     let path = format!("/compute/slurm/jobs/{id}");

@@ -13,8 +13,8 @@ use futures::future::join_all;
 use futures::stream::{BoxStream, StreamExt};
 use goldcrest::cluster::Cluster;
 use goldcrest::domain::{
-    Account, AccountingQuery, ClusterHealth, Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery, JobStatus,
-    JobTimes, JobUsage, Limits, Node, Partition, Principal, Reported, Reservation,
+    Account, AccountingQuery, ClusterHealth, Interest, Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery,
+    JobStatus, JobTimes, JobUsage, Limits, Node, Partition, Principal, Reported, Reservation, SystemName, Username,
 };
 use goldcrest::mirror::{Journal, Mirror};
 use goldcrest::scheduler::{self, AttachOutput, JobMirror, MirrorAccount, Scheduler, SchedulerError, SubmissionKey, Submitted};
@@ -209,15 +209,19 @@ impl Site {
     }
 
     fn build(queue: &Queue, interval: Duration, account: MirrorAccount, store: Option<Arc<dyn Store>>) -> Self {
+        Self::assemble(queue, JobMirror { interval: interval.as_secs_f64(), account, push: None }, store, |mirror| mirror)
+    }
+
+    fn assemble(queue: &Queue, settings: JobMirror, store: Option<Arc<dyn Store>>, change: impl FnOnce(Mirror) -> Mirror) -> Self {
         let mut config = cluster_config();
         let Some(scheduler::Config::Slurm { common, .. }) = &mut config.scheduler else { panic!("daint has Slurm") };
-        common.job_mirror = JobMirror { interval: interval.as_secs_f64(), account, push: None };
+        common.job_mirror = settings;
         let files = ScriptedFiles(Script::new("file system", []));
         let capabilities = whole(Arc::new(ScriptedTransport::new([])), Arc::new(queue.clone()), Arc::new(files));
         let (_, health) = watch::channel(ClusterHealth::default());
         let cluster = Arc::new(Cluster::new(config, capabilities, health));
         let journal = Arc::new(Journal::new(cluster.name(), store));
-        let mirror = Arc::new(Mirror::new(Arc::clone(&cluster), Arc::new(Source(true)), journal));
+        let mirror = Arc::new(change(Mirror::new(Arc::clone(&cluster), Arc::new(Source(true)), journal)));
         let api = Api::assemble(Vec::new(), Vec::new(), ClusterHealth::default(), |state| {
             let mirrors = [(cluster.name().clone(), Arc::clone(&mirror))].into();
             let gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [cluster], State::default());
@@ -488,7 +492,8 @@ async fn events_are_lines_of_json_for_who_asks_for_those() {
 async fn fifty_watchers_miss_no_end_while_the_scheduler_is_away() {
     let jobs = || (0..50).map(|number| job(&number.to_string(), "alice", "RUNNING"));
     let site = Site::new(&Queue::with(jobs()));
-    let watch = async |number: usize| {
+    let site = &site;
+    let watch = |number: usize| async move {
         let mut events = site.events("alice", &format!("{number}/events"), &[]).await;
         events.until("RUNNING").await;
         events
@@ -601,7 +606,7 @@ async fn replicas_with_one_store_ask_once_and_tell_the_same() {
     }
     let (before, begun) = (queue.lists(), Instant::now());
     tokio::time::sleep(10 * INTERVAL).await;
-    let rounds = (begun.elapsed().as_millis() / INTERVAL.as_millis()) as usize;
+    let rounds = usize::try_from(begun.elapsed().as_millis() / INTERVAL.as_millis()).unwrap();
     assert!(queue.lists() - before <= rounds + 1, "{} lists in {rounds} rounds", queue.lists() - before);
     queue.set("1", "COMPLETED");
     let [of_one, of_other] = join_all(watched.into_iter().map(Events::rest)).await.try_into().unwrap();
@@ -682,6 +687,33 @@ async fn jobs_are_not_watched_when_nobody_looks_any_more() {
     let lists = site.queue.lists();
     tokio::time::sleep(5 * INTERVAL).await;
     assert!(site.queue.lists() <= lists + 1);
+}
+
+/// Users who want to hear of their jobs and do not look.
+struct Subscribers(Mutex<Vec<Username>>);
+
+#[async_trait]
+impl Interest for Subscribers {
+    async fn users(&self, _: &SystemName) -> Vec<Username> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+#[tokio::test]
+async fn the_jobs_of_who_wants_to_hear_of_them_are_watched_although_nobody_looks() {
+    let queue = Queue::with([job("1", "alice", "RUNNING"), job("2", "bob", "RUNNING")]);
+    let subscribers = Arc::new(Subscribers(Mutex::new(vec![Username::new("alice").unwrap()])));
+    let settings = JobMirror { interval: INTERVAL.as_secs_f64(), ..JobMirror::default() };
+    let site = Site::assemble(&queue, settings, None, |mirror| mirror.with_interest(subscribers.clone()));
+    let first = site.mirror.journal().last();
+    wait_for(PATIENCE, || site.mirror.journal().last() == first + 1).await;
+    queue.set("1", "COMPLETED");
+    wait_for(PATIENCE, || site.mirror.journal().last() == first + 2).await;
+    subscribers.0.lock().unwrap().clear();
+    tokio::time::sleep(6 * INTERVAL).await;
+    let lists = queue.lists();
+    tokio::time::sleep(5 * INTERVAL).await;
+    assert!(queue.lists() <= lists + 1, "nobody wants to hear of them any more");
 }
 
 /// Sends a record to the listener for records of ended jobs.

@@ -151,14 +151,14 @@ impl Subject {
 
 /// The subjects that are observed.
 #[derive(Default)]
-pub(super) struct Interests {
+pub(super) struct Subjects {
     subjects: Mutex<HashMap<Scope, Arc<Subject>>>,
     /// Those that nobody observes yet.
     fresh: Mutex<Vec<Arc<Subject>>>,
     added: Notify,
 }
 
-impl Interests {
+impl Subjects {
     /// The subject, where it is observed.
     pub(super) fn get(&self, scope: &Scope) -> Option<Arc<Subject>> {
         self.subjects.lock().get(scope).cloned()
@@ -217,7 +217,7 @@ impl Interests {
 }
 
 /// Somebody looks. While it is held, the jobs are observed.
-pub struct Interest {
+pub struct Watch {
     subject: Arc<Subject>,
     job: Option<JobId>,
     since: Instant,
@@ -233,7 +233,7 @@ pub struct Staleness {
     pub reason: Arc<str>,
 }
 
-impl Interest {
+impl Watch {
     pub(super) fn new(subject: Arc<Subject>, job: Option<JobId>, ended: CancellationToken) -> Self {
         Self { subject, job, since: Instant::now(), ended }
     }
@@ -263,7 +263,7 @@ impl Interest {
     }
 }
 
-impl Drop for Interest {
+impl Drop for Watch {
     fn drop(&mut self) {
         self.subject.release(self.job.as_ref());
     }
