@@ -2,8 +2,10 @@
 //! connections, keys, decisions and counters.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -17,12 +19,20 @@ use crate::domain::ClusterHealth;
 use crate::health::Checker;
 use crate::http::{self, AppState, Kept, RequestMetrics};
 use crate::lifecycle::{Lifecycle, TaskStatus};
+use crate::mirror::{Journal, Mirror};
 use crate::notify::Webhooks;
 use crate::rest;
+use crate::scheduler::PushListener;
 use crate::service::Gate;
 use crate::ssh::Lanes;
 use crate::store::Store;
 use crate::telemetry::Sources;
+
+/// How long a record of an ended job may go on when everything else has ended.
+const PUSH_DRAIN: Duration = Duration::from_secs(1);
+
+/// After how long it is tried again to listen for records of ended jobs.
+const BIND_PAUSE: Duration = Duration::from_secs(1);
 
 /// The parts of the system under one configuration.
 pub(super) struct Site {
@@ -54,6 +64,7 @@ pub(super) struct Member {
     pub(super) lanes: Option<Arc<Lanes>>,
     findings: watch::Sender<ClusterHealth>,
     pub(super) account: Arc<ServiceAccountTokens>,
+    pub(super) mirror: Arc<Mirror>,
 }
 
 impl Member {
@@ -112,7 +123,8 @@ impl Site {
         let clusters = members.iter().map(|member| Arc::clone(&member.cluster));
         let state = previous.map(|previous| previous.state.gate.state()).unwrap_or_default().with_webhooks(webhooks.clone());
         let gate = Gate::new(authenticator.clone(), Arc::clone(&authorizer), clusters, state);
-        let gate = gate.under_maintenance(config.server.maintenance(), maintenance);
+        let mirrors = members.iter().map(|member| (member.cluster.name().clone(), Arc::clone(&member.mirror))).collect();
+        let gate = gate.under_maintenance(config.server.maintenance(), maintenance).with_mirrors(&mirrors);
         let docs = docs(authentication, config.doc_servers, previous);
         let state = AppState { gate, config: config.server, logger: config.logger, docs, root_path: config.apis_root_path };
         let (router, _, kept) = http::router_keeping(state.clone(), previous.map(|previous| previous.kept.clone()));
@@ -235,7 +247,9 @@ impl Common<'_> {
             None => self.account(&config.service_account)?,
         };
         if let Some(known) = known {
-            return Ok(Member { account, ..known.clone() });
+            let is_same = Arc::ptr_eq(&known.account, &account);
+            let mirror = if is_same { Arc::clone(&known.mirror) } else { self.mirror(&known.cluster, &account) };
+            return Ok(Member { account, mirror, ..known.clone() });
         }
         let credentials = match config.ssh.as_ref().and_then(|ssh| ssh.credentials.as_ref()) {
             Some(own) => build::credential_provider(own.clone(), self.client, None)?.provider,
@@ -243,7 +257,16 @@ impl Common<'_> {
         };
         let (findings, health) = watch::channel(ClusterHealth::default());
         let (cluster, lanes) = build::cluster(config, credentials, self.client, self.store, health)?;
-        Ok(Member { fingerprint, cluster, lanes, findings, account })
+        let mirror = self.mirror(&cluster, &account);
+        Ok(Member { fingerprint, cluster, lanes, findings, account, mirror })
+    }
+
+    /// A mirror of the cluster's jobs, which goes on with the journal of the cluster of that name.
+    fn mirror(&self, cluster: &Arc<Cluster>, account: &Arc<ServiceAccountTokens>) -> Arc<Mirror> {
+        let before = self.previous.and_then(|previous| previous.members.iter().find(|member| member.cluster.name() == cluster.name()));
+        let journal = before.map(|before| Arc::clone(before.mirror.journal()));
+        let journal = journal.unwrap_or_else(|| Arc::new(Journal::new(cluster.name(), self.store.cloned())));
+        Arc::new(Mirror::new(Arc::clone(cluster), account.clone(), journal))
     }
 
     fn account(&self, account: &cluster::ServiceAccount) -> Result<Arc<ServiceAccountTokens>, BuildError> {
@@ -257,7 +280,7 @@ impl Common<'_> {
 pub(super) struct Running {
     pub(super) site: Arc<Site>,
     keys: DropGuard,
-    checkers: Vec<(Member, DropGuard)>,
+    checkers: Vec<(Member, Vec<DropGuard>)>,
     /// Cancelled when no request uses a connection any more.
     drained: CancellationToken,
 }
@@ -282,7 +305,7 @@ impl Running {
         }
         let mut before = std::mem::take(&mut self.checkers);
         for member in &next.members {
-            let is_same = |(known, _): &(Member, DropGuard)| {
+            let is_same = |(known, _): &(Member, Vec<DropGuard>)| {
                 Arc::ptr_eq(&known.cluster, &member.cluster) && Arc::ptr_eq(&known.account, &member.account)
             };
             let kept = before.iter().position(is_same).map(|place| before.swap_remove(place));
@@ -300,7 +323,37 @@ fn read_keys(site: &Site, background: &Lifecycle) -> DropGuard {
     background.spawn_guarded("token keys", |stop| authenticator.run(stop))
 }
 
-fn check(member: &Member, background: &Lifecycle) -> DropGuard {
+/// Checks a cluster, observes its jobs, and takes what its scheduler sends.
+fn check(member: &Member, background: &Lifecycle) -> Vec<DropGuard> {
     let checker = Checker::new(Arc::clone(&member.cluster), member.findings.clone(), member.account.clone());
-    background.spawn_guarded(format!("health of {}", member.cluster.name()), |stop| checker.run(stop))
+    let (system, mirror) = (member.cluster.name(), Arc::clone(&member.mirror));
+    let mut guards = vec![
+        background.spawn_guarded(format!("health of {system}"), |stop| checker.run(stop)),
+        background.spawn_guarded(format!("jobs of {system}"), |stop| mirror.run(stop)),
+    ];
+    if let Some(push) = member.cluster.config().scheduler.as_ref().and_then(|scheduler| scheduler.common().job_mirror.push.clone()) {
+        let mirror = Arc::clone(&member.mirror);
+        guards.push(background.spawn_guarded(format!("pushes of {system}"), |stop| take_pushes(push, mirror, stop)));
+    }
+    guards
+}
+
+/// Takes records of ended jobs until the token is cancelled. What cannot be listened on is tried again: the address may be that of the task
+/// before this one.
+async fn take_pushes(PushListener { listen, secret }: PushListener, mirror: Arc<Mirror>, stop: CancellationToken) {
+    let routes = http::pushes(secret, move |user, job| mirror.hint(user, job));
+    let mut was_told = false;
+    loop {
+        match TcpListener::bind(listen).await {
+            Ok(listener) => return http::serve(listener, routes, Arc::default(), stop, http::TimeLimits::draining(PUSH_DRAIN)).await,
+            Err(error) if !was_told => {
+                tracing::error!(address = %listen, %error, "scheduler.job_mirror.push.listen cannot be listened on");
+                was_told = true;
+            }
+            Err(_) => {}
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(BIND_PAUSE)).await.is_none() {
+            return;
+        }
+    }
 }

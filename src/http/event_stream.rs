@@ -6,16 +6,16 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures::stream::{self, Stream, StreamExt};
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
 use serde_json::json;
 use tokio::time::timeout;
 
 use crate::domain::bytes_to_text;
 use crate::filesystem::Followed;
-
 use crate::http::list_field::members;
 use crate::http::problem::Problem;
 use crate::http::problem::invalid::{InvalidInput, Place};
@@ -28,15 +28,21 @@ pub(crate) const MEDIA_TYPE: &str = "text/event-stream";
 /// After so long without an event a comment is sent, so that nobody on the way takes the connection for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// After which event a client goes on that was cut off.
+pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// What nginx looks at before it gathers an answer.
 pub(crate) const UNBUFFERED: (HeaderName, HeaderValue) = (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
 
-/// The answer with these updates. It replaces the `no-cache` of axum's events: what one caller may see is not to be stored.
+/// The answer with these updates.
 pub(crate) fn answer(updates: UpdateStream, problem_context: ProblemContext) -> Response {
-    let headers = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store")), UNBUFFERED];
-    (headers, Sse::new(events(updates, problem_context)).keep_alive(KeepAlive::new().interval(HEARTBEAT))).into_response()
+    // What one caller may see is not to be stored.
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        UNBUFFERED,
+    ];
+    (headers, Body::from_stream(events(updates, problem_context))).into_response()
 }
 
 /// Whether the caller asks for events.
@@ -60,89 +66,91 @@ struct EventEncoder {
     updates: Option<UpdateStream>,
     /// The start of a character whose rest has not come yet, and where in the file it ends.
     held: (Vec<u8>, u64),
-    /// The event behind what was held back.
-    last: Option<Event>,
     problem_context: ProblemContext,
 }
 
-fn events(updates: UpdateStream, problem_context: ProblemContext) -> impl Stream<Item = Result<Event, Infallible>> + Send {
-    let encoder = EventEncoder { updates: Some(updates), held: (Vec::new(), 0), last: None, problem_context };
+fn events(updates: UpdateStream, problem_context: ProblemContext) -> impl futures::Stream<Item = Result<Bytes, Infallible>> + Send {
+    let encoder = EventEncoder { updates: Some(updates), held: (Vec::new(), 0), problem_context };
     let rest = stream::unfold(encoder, |mut encoder| async move { encoder.next().await.map(|event| (Ok(event), encoder)) });
     // The first piece lets the client know at once that all is well, and when to come again.
-    stream::iter([Ok(Event::default().retry(Duration::from_secs(3)))]).chain(rest)
+    stream::iter([Ok(Bytes::from_static(b"retry: 3000\n\n"))]).chain(rest)
 }
 
 impl EventEncoder {
-    async fn next(&mut self) -> Option<Event> {
-        if let Some(last) = self.last.take() {
-            return Some(last);
-        }
+    async fn next(&mut self) -> Option<Bytes> {
         let updates = self.updates.as_mut()?;
-        let next = if self.held.0.is_empty() {
-            updates.next().await
-        } else {
-            let Ok(next) = timeout(HEARTBEAT, updates.next()).await else { return self.held_back() };
-            next
+        let Ok(next) = timeout(HEARTBEAT, updates.next()).await else {
+            return Some(self.held_back().unwrap_or(Bytes::from_static(b":\n\n")));
         };
-        let change = match next? {
-            Ok(Update::Change(change)) => change,
-            Ok(Update::End(reason)) => return Some(self.end(reason)),
-            Err(error) => {
+        let change = match next {
+            Some(Ok(Update::Change(change))) => change,
+            Some(Ok(Update::End(reason))) => return Some(self.end(reason)),
+            Some(Err(error)) => {
                 self.updates = None;
                 let problem = Problem::from(error);
                 self.problem_context.log(&problem, "a file could not be followed any more");
-                return Some(Event::default().event("error").data(self.problem_context.value(&problem).to_string()));
+                return Some(event(Some("error"), None, &self.problem_context.value(&problem).to_string()));
             }
+            None => return None,
         };
         Some(match change {
             Followed::Data { data, end } => self.data(&data, end),
             Followed::Truncated => self.begins_anew("truncated"),
             Followed::Replaced => self.begins_anew("replaced"),
-            Followed::Removed => Event::default().event("removed").data("{}"),
+            Followed::Removed => event(Some("removed"), None, "{}"),
         })
     }
 
     /// What was held back for the rest of a character: after so long it is no character's start.
-    fn held_back(&mut self) -> Option<Event> {
+    fn held_back(&mut self) -> Option<Bytes> {
         let (held, end) = std::mem::take(&mut self.held);
         (!held.is_empty()).then(|| content(&held, end))
     }
 
-    fn end(&mut self, reason: EndReason) -> Event {
+    fn end(&mut self, reason: EndReason) -> Bytes {
         self.updates = None;
         let reason = match reason {
             EndReason::TokenEnded => "the access token has ended",
             EndReason::JobEnded => "the job has ended",
             EndReason::Complete => "this is all there is now",
         };
-        let last = Event::default().event("end").data(json!({"reason": reason}).to_string());
-        match self.held_back() {
-            Some(held) => {
-                self.last = Some(last);
-                held
-            }
-            None => last,
-        }
+        let last = event(Some("end"), None, &json!({"reason": reason}).to_string());
+        self.held_back().map_or(last.clone(), |held| [held, last].concat().into())
     }
 
-    fn data(&mut self, data: &[u8], end: u64) -> Event {
+    fn data(&mut self, data: &[u8], end: u64) -> Bytes {
         let (held, _) = std::mem::take(&mut self.held);
         let data = [held.as_slice(), data].concat();
         let whole = data.len() - unfinished(&data);
-        let sent_end = end - (data.len() - whole) as u64;
+        let told = end - (data.len() - whole) as u64;
         self.held = (data[whole..].to_vec(), end);
-        content(&data[..whole], sent_end)
+        content(&data[..whole], told)
     }
 
-    fn begins_anew(&mut self, name: &str) -> Event {
+    fn begins_anew(&mut self, name: &str) -> Bytes {
         self.held = (Vec::new(), 0);
-        Event::default().event(name).id("0").data("{}")
+        event(Some(name), Some(0), "{}")
     }
 }
 
-/// New content. JSON has no line breaks of its own, so that the data of an event is one line.
-fn content(data: &[u8], end: u64) -> Event {
-    Event::default().id(end.to_string()).data(json!({"content": bytes_to_text(data)}).to_string())
+fn content(data: &[u8], end: u64) -> Bytes {
+    event(None, Some(end), &json!({"content": bytes_to_text(data)}).to_string())
+}
+
+/// An event. JSON has no line breaks of its own, so that its data is one line. Not an event of axum's: the bytes of one event of a job are shared by
+/// all who watch it.
+pub(crate) fn event(name: Option<&str>, id: Option<u64>, data: &str) -> Bytes {
+    let mut text = String::with_capacity(data.len() + 48);
+    for (field, value) in [("event", name.map(str::to_owned)), ("id", id.map(|id| id.to_string())), ("data", Some(data.to_owned()))] {
+        if let Some(value) = value {
+            text.push_str(field);
+            text.push_str(": ");
+            text.push_str(&value);
+            text.push('\n');
+        }
+    }
+    text.push('\n');
+    text.into()
 }
 
 /// How many bytes at the end may be the start of a character of UTF-8 whose rest is to come: at most three.
@@ -183,5 +191,10 @@ mod tests {
         ] {
             assert_eq!(unfinished(data), length, "{data:?}");
         }
+    }
+
+    #[test]
+    fn an_event_has_its_data_in_one_line() {
+        assert_eq!(content(b"a\r\nb\xFF", 5), "id: 5\ndata: {\"content\":\"a\\r\\nb\u{EFFF}\"}\n\n".as_bytes());
     }
 }

@@ -48,6 +48,7 @@ pub use middleware::access_log::is_secret_header;
 pub use middleware::common_headers::API_LEVEL;
 pub use pages::openapi::document;
 pub use server::metrics_endpoint::{MetricsFormat, metrics};
+pub use server::push_endpoint::pushes;
 pub use server::request_metrics::{Answers, RequestMetrics, Times};
 pub use server::serve::{Listener, TimeLimits, serve};
 pub use server::upgrade::Draining;
@@ -241,7 +242,7 @@ fn uploads() -> OpenApiRouter<Api> {
         .layer(from_fn(filesystem::content::tus::name_version))
 }
 
-/// Work that grows with the file has a time of its own, and who follows a file stays until the token ends.
+/// Work that grows with the file has a time of its own, and who follows a file or jobs stays until the token ends.
 fn lasting() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(filesystem::content::excerpt::checksum))
@@ -251,6 +252,8 @@ fn lasting() -> OpenApiRouter<Api> {
         .routes(routes!(filesystem::changes::mv))
         .routes(routes!(filesystem::follow::follow))
         .routes(routes!(compute::logs::read_log))
+        .routes(routes!(compute::events::events))
+        .routes(routes!(compute::events::job_events))
 }
 
 /// What handlers share.
@@ -301,6 +304,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
                 compute::logs::OFFSET,
                 compute::logs::NEXT_OFFSET,
                 compute::idempotency::RECORD,
+                compute::jobs::EVENT_ID.clone(),
                 header::CONTENT_DISPOSITION,
                 header::CONTENT_RANGE,
                 header::ETAG,

@@ -11,6 +11,7 @@ use crate::cluster::Cluster;
 use crate::domain::{Maintenance, Principal, RemotePath, Secret, SystemName, excerpt};
 use crate::error::{Classify, Kind};
 use crate::filesystem::FileSystem;
+use crate::mirror::Mirror;
 
 use super::ServiceError;
 use super::audit::{self, Permission, Requester};
@@ -35,6 +36,7 @@ pub struct Gate {
 /// A cluster behind the gate, and what was counted of it.
 struct Member {
     cluster: Arc<Cluster>,
+    mirror: Option<Arc<Mirror>>,
     counts: Arc<SystemCounts>,
 }
 
@@ -48,7 +50,7 @@ impl Gate {
     ) -> Self {
         let member = |cluster: Arc<Cluster>| {
             let counts = state.counts(cluster.name());
-            (cluster.name().clone(), Arc::new(Member { cluster, counts }))
+            (cluster.name().clone(), Arc::new(Member { cluster, mirror: None, counts }))
         };
         let members = Arc::new(clusters.into_iter().map(member).collect());
         Self { authenticator, authorizer, members, state: Arc::new(state), maintenance: Arc::default() }
@@ -63,6 +65,16 @@ impl Gate {
     #[must_use]
     pub fn under_maintenance(self, site: Option<Maintenance>, systems: BTreeMap<SystemName, Maintenance>) -> Self {
         Self { maintenance: Arc::new((site, systems)), ..self }
+    }
+
+    /// The same gate with mirrors of these systems' jobs.
+    #[must_use]
+    pub fn with_mirrors(self, mirrors: &BTreeMap<SystemName, Arc<Mirror>>) -> Self {
+        let with_mirror = |(name, member): (&SystemName, &Arc<Member>)| {
+            let (cluster, counts) = (Arc::clone(&member.cluster), Arc::clone(&member.counts));
+            (name.clone(), Arc::new(Member { cluster, mirror: mirrors.get(name).cloned(), counts }))
+        };
+        Self { members: Arc::new(self.members.iter().map(with_mirror).collect()), ..self }
     }
 
     /// Whether the site is open at all, before anybody is identified.
@@ -216,6 +228,11 @@ impl Access {
     /// The cluster.
     pub fn cluster(&self) -> &Cluster {
         &self.member.cluster
+    }
+
+    /// The mirror of its jobs, where there is one.
+    pub(super) fn mirror(&self) -> Option<&Arc<Mirror>> {
+        self.member.mirror.as_ref()
     }
 
     /// The caller's way to its files.

@@ -1,7 +1,7 @@
 //! Jobs: submit, list, look at, cancel, attach to.
 
 use crate::domain::{Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery, JobScript, Reading, Reported};
-use crate::error::Classify;
+use crate::error::{Classify, Kind};
 use crate::scheduler::{AttachOutput, SchedulerError, Submitted};
 
 use super::audit::Change;
@@ -33,6 +33,9 @@ pub async fn submit(access: &Access, submission: Submission, key: Option<&Idempo
             submitted.map(|reported| reported.map(Submitted::once))
         }
     };
+    if let (Some(mirror), Ok(submitted)) = (access.mirror(), &submitted) {
+        mirror.submitted(access.principal(), &submitted.value.id, job.name.as_deref(), &job.working_directory.to_text());
+    }
     let success = |submitted: &Reported<Submitted>| if submitted.value.repeated { Outcome::Repeated } else { Outcome::Done };
     change.end_as(submitted, success).map_err(|error| match (error.maybe_effected(), error) {
         // It says itself what to do.
@@ -75,7 +78,22 @@ pub async fn list(access: &Access, query: JobQuery) -> Result<Reading<Vec<Job>>,
     let account = findings.line("account", query.account, 255);
     findings.into_result()?;
     let query = JobQuery { name, account, ..query };
-    Ok(access.cluster().scheduler()?.jobs(access.principal(), &query).await?)
+    // What is mirrored is the list that is asked for by default.
+    let mirror = access.mirror().filter(|_| query == JobQuery::default());
+    if let Some(list) = mirror.and_then(|mirror| mirror.list(access.principal())) {
+        return Ok(list);
+    }
+    let asked = async { Ok(access.cluster().scheduler()?.jobs(access.principal(), &query).await?) };
+    or_as_last_seen(asked.await, || mirror?.last_list(access.principal()))
+}
+
+/// An answer of the scheduler, or what is known of the time before where it could not be asked.
+fn or_as_last_seen(
+    asked: Result<Reading<Vec<Job>>, ServiceError>,
+    last_seen: impl FnOnce() -> Option<Reading<Vec<Job>>>,
+) -> Result<Reading<Vec<Job>>, ServiceError> {
+    let could_not_ask = |error: &ServiceError| matches!(error.kind(), Kind::Unavailable | Kind::DependencyFailed | Kind::RemoteTimeout);
+    asked.or_else(|error| if could_not_ask(&error) { last_seen().ok_or(error) } else { Err(error) })
 }
 
 /// The jobs that accounting has of a span of time, or those that are named.
@@ -92,8 +110,15 @@ pub async fn accounting(access: &Access, request: AccountingRequest) -> Result<R
 /// # Errors
 /// When there is no such job, or the scheduler does not answer.
 pub async fn get(access: &Access, id: &str) -> Result<Reading<Vec<Job>>, ServiceError> {
-    let id = job_id(id)?;
-    Ok(access.cluster().scheduler()?.job(access.principal(), &id).await?)
+    let (id, principal) = (job_id(id)?, access.principal());
+    let asked = async { Ok(access.cluster().scheduler()?.job(principal, &id).await?) };
+    match or_as_last_seen(asked.await, || access.mirror()?.last_single(principal, &id)) {
+        Err(ServiceError::Scheduler(SchedulerError::JobNotFound)) => {
+            let missed = access.mirror().and_then(|mirror| mirror.missed(principal, &id));
+            missed.ok_or(ServiceError::Scheduler(SchedulerError::JobNotFound))
+        }
+        answer => answer,
+    }
 }
 
 /// A job's script and files.
@@ -113,7 +138,16 @@ pub async fn cancel(access: &Access, id: &str) -> Result<Reported<()>, ServiceEr
     let id = job_id(id)?;
     let scheduler = access.cluster().scheduler()?;
     let change = Change::begin(access, Action::JobsCancel, id.as_str());
-    Ok(change.end(scheduler.cancel(access.principal(), &id).await)?)
+    let cancelled = scheduler.cancel(access.principal(), &id).await;
+    look_at_once(access);
+    Ok(change.end(cancelled)?)
+}
+
+/// Has the mirror look what a change has done, where somebody waits for that.
+fn look_at_once(access: &Access) {
+    if let Some(mirror) = access.mirror() {
+        mirror.nudge(&access.principal().username);
+    }
 }
 
 /// Changes a job that has not ended, as the scheduler can.
@@ -127,7 +161,9 @@ pub async fn alter(access: &Access, id: &str, change: JobChange) -> Result<Repor
     }
     let scheduler = access.cluster().scheduler()?;
     let audited = Change::begin(access, Action::JobsAlter, format!("{id}: {change}"));
-    Ok(audited.end(scheduler.alter(access.principal(), &id, change).await)?)
+    let altered = scheduler.alter(access.principal(), &id, change).await;
+    look_at_once(access);
+    Ok(audited.end(altered)?)
 }
 
 /// Asks what would become of a job, and submits nothing.
@@ -153,7 +189,7 @@ pub async fn attach(access: &Access, id: &str, command: &str) -> Result<Reported
     Ok(change.end(scheduler.attach(access.principal(), &id, command).await)?)
 }
 
-fn job_id(id: &str) -> Result<JobId, InvalidRequest> {
+pub(super) fn job_id(id: &str) -> Result<JobId, InvalidRequest> {
     JobId::new(id).map_err(|error| InvalidRequest::new("job_id", error.to_string()))
 }
 

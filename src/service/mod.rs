@@ -36,6 +36,7 @@ pub mod transfers;
 mod upload_locks;
 pub mod uploads;
 pub mod usage;
+pub mod watching;
 pub mod webhooks;
 
 use std::borrow::Cow;
@@ -86,6 +87,9 @@ pub enum ServiceError {
     /// The webhook was not registered, or cannot be looked at.
     #[error(transparent)]
     Webhook(#[from] WebhookError),
+    /// What is kept beyond the process cannot be read or written.
+    #[error(transparent)]
+    StateStore(#[from] crate::store::StoreError),
     /// The caller has as much of it under way as one may.
     #[error("{0}")]
     TooMany(Cow<'static, str>),
@@ -158,6 +162,7 @@ impl Classify for ServiceError {
             Self::Filesystem(source) | Self::Precondition(source) | Self::Checksum(source) => source.kind(),
             Self::Store(source) => source.kind(),
             Self::Webhook(source) => source.kind(),
+            Self::StateStore(source) => source.kind(),
             Self::TooMany(_) => Kind::TooManyRequests,
             Self::TooLarge(..) | Self::TooMuch(_) => Kind::TooLarge,
             Self::Unsupported(_) => Kind::Unsupported,
@@ -178,6 +183,7 @@ impl Classify for ServiceError {
             Self::Shared(source) => Some(&**source),
             Self::Transport(source) => Some(source),
             Self::Webhook(source) => Some(source),
+            Self::StateStore(source) => Some(source),
             Self::Invalid(_)
             | Self::TooMany(_)
             | Self::TooMuch(_)

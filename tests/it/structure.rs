@@ -20,7 +20,7 @@ const ROWS: &[&[&str]] = &[
     &["config", "telemetry"],
     &["http"],
     &["service"],
-    &["health"],
+    &["health", "mirror"],
     &["authn", "authz"],
     &["cluster"],
     &["scheduler", "filesystem", "transfer", "notify"],

@@ -37,6 +37,7 @@ mod slurm_rest;
 mod staged;
 mod streams;
 mod transfers;
+mod watching;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -125,6 +126,10 @@ const SCENARIOS: &[Scenario] = scenarios![
     [OpenSsh, Slurm] => jobs::a_job_runs_to_its_end_and_leaves_its_output,
     [OpenSsh, Slurm, Slurm24] => jobs::accounting_has_a_job_for_its_owner_by_id_and_by_time,
     [OpenSsh, Slurm] => jobs::a_running_job_is_cancelled,
+    [OpenSsh, Slurm] => watching::the_end_of_a_job_is_told_within_the_interval,
+    [OpenSsh, Slurm] => watching::a_wait_for_a_job_ends_with_it,
+    [OpenSsh, Slurm] => watching::no_end_is_missed_over_a_kill_of_the_process,
+    [OpenSsh, Slurm] => watching::ten_thousand_watchers_take_little_memory,
     [OpenSsh, Slurm] => jobs::array_and_dependent_jobs_are_listed,
     [OpenSsh, Slurm] => jobs::a_command_is_attached_to_a_running_job,
     [OpenSsh, Slurm] => jobs::a_hung_command_times_out_and_is_stopped,

@@ -245,6 +245,9 @@ fn scheduler(walk: &mut Interpreter, path: &str, config: &scheduler::Config) {
     if !(1..=365).contains(&common.submission_record_days) {
         walk.report_allowing(&format!("{path}.submission_record_days"), "is out of range", "from 1 to 365 days");
     }
+    for (key, reason, allowed) in common.job_mirror.mistakes() {
+        walk.report_allowing(&format!("{path}.job_mirror.{key}"), reason, allowed);
+    }
     if let scheduler::Config::Slurm { slurm, .. } = config {
         freshness(walk, &format!("{path}.accounting_freshness"), slurm.accounting_freshness);
         slurm_rest(walk, path, slurm);

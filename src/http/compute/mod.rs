@@ -4,6 +4,7 @@ pub(crate) mod bulk;
 pub(crate) mod commands;
 pub(crate) mod control;
 pub(crate) mod description;
+pub(crate) mod events;
 pub(crate) mod idempotency;
 pub(crate) mod jobs;
 pub(crate) mod logs;

@@ -77,6 +77,16 @@ impl From<AcctParameters> for AccountingRequest {
     }
 }
 
+/// What a caller who waits for a change knows of the job.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct WaitParameters {
+    /// What is known already, for a wait: the state (`RUNNING`) or the number of the last event (`Goldcrest-Event-Id`). Where it differs from how the
+    /// job is, the answer comes at once. Without `Prefer: wait` it has no effect.
+    #[param(example = "RUNNING")]
+    pub(in crate::http) since: Option<String>,
+}
+
 /// The id of a submitted job.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -9,4 +9,5 @@ pub(crate) mod known_names;
 pub(crate) mod many;
 pub(crate) mod page;
 pub(crate) mod parameters;
+pub(crate) mod prefer;
 pub(crate) mod query;

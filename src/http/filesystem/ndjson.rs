@@ -71,7 +71,8 @@ fn lines(found: Vec<DirectoryEntry>) -> Bytes {
     lines.into()
 }
 
-fn accepts(headers: &HeaderMap) -> bool {
+/// Whether the caller asks for lines.
+pub(crate) fn accepts(headers: &HeaderMap) -> bool {
     let mut types = members(headers, &header::ACCEPT).map(|range| range.split(';').next().unwrap_or_default().trim());
     types.any(|media_type| media_type.eq_ignore_ascii_case(MEDIA_TYPE))
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use axum::body::Body;
-use axum::http::{Request, header};
+use axum::http::{Request, Response, header};
 use goldcrest::cluster::NO_FILES;
 use goldcrest::domain::{Checksum, Content, ContentUnit, DirectoryEntry, FileStat, FileType, Identity, PosixId, Space};
 use goldcrest::filesystem::Placed;
@@ -153,7 +153,15 @@ async fn ask(system: &System, operation: &str, call: Call) -> Answer {
         None => request.body(Body::empty()),
     };
     let files = if system.asks_files(operation) { call.files } else { Vec::new() };
-    system.api(files).send(request.unwrap()).await
+    let api = system.api(files);
+    if operation.ends_with("/events") {
+        let response = api.answer(request.unwrap()).await;
+        // They go on for as long as the job does, or the token.
+        let (parts, body) = response.into_parts();
+        let body = if parts.status.is_success() { Body::empty() } else { body };
+        return Answer::read(Response::from_parts(parts, body)).await;
+    }
+    api.send(request.unwrap()).await
 }
 
 /// Why the operation is not supported; `None` where it works. An answer of any other kind ends the test.
