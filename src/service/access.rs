@@ -277,7 +277,7 @@ impl<'a> From<&'a Access> for LimitedUser<'a> {
 impl From<&Access> for Permission {
     fn from(access: &Access) -> Self {
         let (requester, basis) = (access.caller.requester.clone(), access.basis.clone());
-        let Member { cluster, counts } = &*access.member;
+        let Member { cluster, counts, .. } = &*access.member;
         Self { requester, cluster: Arc::clone(cluster), counts: Arc::clone(counts), basis, decided_in: access.decided_in }
     }
 }
