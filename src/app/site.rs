@@ -116,6 +116,7 @@ impl Site {
             authenticator: &authenticator,
             credentials: &credentials,
             store: store.as_ref(),
+            webhooks: webhooks.as_ref(),
             previous,
         };
         let clusters = config.clusters.into_iter().zip(fingerprints.clusters.iter().copied());
@@ -234,6 +235,7 @@ struct Common<'a> {
     /// For clusters without credentials of their own.
     credentials: &'a Arc<Replaceable>,
     store: Option<&'a Arc<dyn Store>>,
+    webhooks: Option<&'a Webhooks>,
     previous: Option<&'a Site>,
 }
 
@@ -266,7 +268,11 @@ impl Common<'_> {
         let before = self.previous.and_then(|previous| previous.members.iter().find(|member| member.cluster.name() == cluster.name()));
         let journal = before.map(|before| Arc::clone(before.mirror.journal()));
         let journal = journal.unwrap_or_else(|| Arc::new(Journal::new(cluster.name(), self.store.cloned())));
-        Arc::new(Mirror::new(Arc::clone(cluster), account.clone(), journal))
+        let mirror = Mirror::new(Arc::clone(cluster), account.clone(), journal);
+        Arc::new(match self.webhooks {
+            Some(webhooks) => mirror.with_interest(Arc::new(webhooks.clone())),
+            None => mirror,
+        })
     }
 
     fn account(&self, account: &cluster::ServiceAccount) -> Result<Arc<ServiceAccountTokens>, BuildError> {
