@@ -326,9 +326,10 @@ async fn a_wait_ends_when_the_job_changes() {
         tokio::time::sleep(2 * INTERVAL).await;
         site.queue.set("1", "COMPLETED");
     };
-    let (answer, ()) = tokio::join!(site.wait(&format!("1?since={known}"), 30), change);
+    let since_known = format!("1?since={known}");
+    let (answer, ()) = tokio::join!(site.wait(&since_known, 30), change);
     assert_eq!(state(&answer), "COMPLETED");
-    let answer = site.wait(&format!("1?since={known}"), 30).await;
+    let answer = site.wait(&since_known, 30).await;
     assert_eq!(state(&answer), "COMPLETED", "an event was missed since, and the job has ended");
 }
 
