@@ -17,6 +17,7 @@ pub mod filesystem;
 pub mod health;
 pub mod http;
 pub mod lifecycle;
+pub mod mirror;
 pub mod notify;
 pub mod rest;
 pub mod scheduler;

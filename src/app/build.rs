@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::authn;
+use crate::authn::{self, JwtAuthenticator, KeyedAuthenticator};
 use crate::authz::{self, Authorizer, LocalPolicy, OpenFga};
 use crate::cluster::{self, Capabilities, Cluster, Files};
 use crate::credentials::{self, Cached, CertificateAuthority, CredentialProvider, KeyService, SshCa, StaticKeys};
@@ -84,6 +84,11 @@ pub enum SchedulerSetupError {
     /// The key of its tokens cannot be used.
     #[error("scheduler.jwt_key_file cannot be used")]
     Key(#[from] credentials::SlurmKeyError),
+}
+
+/// What verifies the callers' tokens.
+pub(super) fn authenticator(config: authn::Config, client: &rest::Client) -> Result<Arc<dyn KeyedAuthenticator>, BuildError> {
+    Ok(Arc::new(JwtAuthenticator::new(config, client.clone())?))
 }
 
 pub(super) fn authorizer(config: Option<authz::Config>, client: &rest::Client) -> Result<Arc<dyn Authorizer>, BuildError> {

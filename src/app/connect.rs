@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::build::{BuildError, slurm_rest};
 use super::site::{Member, Site};
@@ -14,6 +15,7 @@ use crate::cluster::{Files, WithoutHealthCheck};
 use crate::config::Config;
 use crate::domain::{Principal, RemotePath, bytes_to_text};
 use crate::error::ErrorChain;
+use crate::lifecycle::Lifecycle;
 use crate::rest;
 use crate::scheduler::{self, ConnectionMode, Scheduler as _, SchedulerType};
 use crate::ssh::{CommandLine, Environment, Exec, Limits};
@@ -44,11 +46,14 @@ pub struct Step {
 pub async fn try_connections(config: Config, mut show: impl FnMut(Step)) -> Result<(), BuildError> {
     let client = rest::Client::new()?;
     let site = Site::build(config, client.clone(), None)?;
+    let (background, done) = (Lifecycle::new(), CancellationToken::new());
+    site.members.iter().for_each(|member| member.keep_connections(&background, &done));
     let keys = async { site.authenticator.read_keys().await.map(|count| format!("{count} usable")) };
     let advice = "auth.authentication.public_certs must be the provider's JWKS endpoint, and reachable from here";
     let keys_read = step(&mut show, ("site", "signing keys"), advice, keys).await.is_some();
     let advice = "auth.authorization: url, store or store_id, token, relation and object_type must be those of the OpenFGA server";
-    let probe = async { site.authorizer.probe().await.map(|()| String::new()) };
+    let relations = site.relations();
+    let probe = async { site.authorizer.probe(&relations).await.map(|()| String::new()) };
     let decides = step(&mut show, ("site", "authorization"), advice, probe).await.is_some();
     if let Some(store) = &site.store {
         let advice = "store: state_dir must be a directory that this account may write in; url must be the database's, and its role must be allowed \
@@ -82,6 +87,7 @@ pub async fn try_connections(config: Config, mut show: impl FnMut(Step)) -> Resu
             not_tried(&mut show, &name, "SSH login, scheduler and files");
         }
     }
+    done.cancel();
     site.close().await;
     Ok(())
 }

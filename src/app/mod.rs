@@ -1,7 +1,7 @@
 //! The composition root: a configuration in, a running system out. The only module that names concrete implementations.
 //!
 //! `build` makes parts, `site` puts them together as one configuration wants them, `reload` replaces one site by the next while
-//! requests go on. All background work is tasks with names on one [`Lifecycle`], and ends with it.
+//! requests go on. All background work that belongs to no request is tasks with names on one [`Lifecycle`], and ends with it.
 
 mod build;
 mod connect;
@@ -119,7 +119,7 @@ impl App {
         let publish = reload::Publish { routes, sites, beside: self.beside, tls: self.tls };
         let (reload, drained) = (self.reload, drained.clone());
         tasks.push(Task::new("configuration", move |background| {
-            let running = site::Running::start(&site, &background);
+            let running = site::Running::start(&site, &background, drained.clone());
             let stop = background.token();
             reload::Driver::new(publish, running, background, drained).run(reload, stop)
         }));

@@ -164,7 +164,9 @@ impl Driver {
 
 /// Closes a former cluster's connections when the last request that uses it has ended, or when everything ends.
 async fn close_when_unused(member: Member, drained: CancellationToken) {
-    let Member { cluster, lanes, .. } = member;
+    let Member { cluster, lanes, mirror, .. } = member;
+    // It holds the cluster.
+    drop(mirror);
     let unused = async {
         while Arc::strong_count(&cluster) > 1 {
             tokio::time::sleep(CLOSING_INTERVAL).await;

@@ -2,13 +2,16 @@
 //! connections, keys, decisions and counters.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::future::join_all;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_util::sync::DropGuard;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::build::{self, BuildError, Provider};
-use crate::authn::{self, Authenticator, JwtAuthenticator, ServiceAccountTokens};
-use crate::authz::Authorizer;
+use crate::authn::{self, Authenticator, KeyedAuthenticator, ServiceAccountTokens};
+use crate::authz::{Authorizer, Relation};
 use crate::cluster::{self, Cluster};
 use crate::config::{Config, Fingerprint, Fingerprints};
 use crate::credentials::{CredentialProvider, Replaceable, StaticKeys};
@@ -16,18 +19,26 @@ use crate::domain::ClusterHealth;
 use crate::health::Checker;
 use crate::http::{self, AppState, Kept, RequestMetrics};
 use crate::lifecycle::{Lifecycle, TaskStatus};
+use crate::mirror::{Journal, Mirror};
 use crate::notify::Webhooks;
 use crate::rest;
+use crate::scheduler::PushListener;
 use crate::service::Gate;
 use crate::ssh::Lanes;
 use crate::store::Store;
 use crate::telemetry::Sources;
 
+/// How long a record of an ended job may go on when everything else has ended.
+const PUSH_DRAIN: Duration = Duration::from_secs(1);
+
+/// After how long it is tried again to listen for records of ended jobs.
+const BIND_PAUSE: Duration = Duration::from_secs(1);
+
 /// The parts of the system under one configuration.
 pub(super) struct Site {
     client: rest::Client,
     pub(super) fingerprints: Fingerprints,
-    pub(super) authenticator: Arc<JwtAuthenticator>,
+    pub(super) authenticator: Arc<dyn KeyedAuthenticator>,
     pub(super) authorizer: Arc<dyn Authorizer>,
     /// What all clusters without credentials of their own use, in whatever configuration.
     credentials: Arc<Replaceable>,
@@ -53,6 +64,17 @@ pub(super) struct Member {
     pub(super) lanes: Option<Arc<Lanes>>,
     findings: watch::Sender<ClusterHealth>,
     pub(super) account: Arc<ServiceAccountTokens>,
+    pub(super) mirror: Arc<Mirror>,
+}
+
+impl Member {
+    /// Keeps its connections in order until they are closed or everything that uses them is drained.
+    pub(super) fn keep_connections(&self, background: &Lifecycle, drained: &CancellationToken) {
+        if let Some(lanes) = self.lanes.clone() {
+            let drained = drained.clone();
+            background.spawn_restarting(format!("connections to {}", lanes.system()), move || lanes.upkeep(drained.clone()));
+        }
+    }
 }
 
 impl Site {
@@ -70,7 +92,7 @@ impl Site {
         let authentication = config.auth.authentication;
         let authenticator = match same(|of| &of.authentication) {
             Some(previous) => Arc::clone(&previous.authenticator),
-            None => Arc::new(JwtAuthenticator::new(authentication.clone(), client.clone())?),
+            None => build::authenticator(authentication.clone(), &client)?,
         };
         let authorizer = match same(|of| &of.authorization) {
             Some(previous) => Arc::clone(&previous.authorizer),
@@ -94,6 +116,7 @@ impl Site {
             authenticator: &authenticator,
             credentials: &credentials,
             store: store.as_ref(),
+            webhooks: webhooks.as_ref(),
             previous,
         };
         let clusters = config.clusters.into_iter().zip(fingerprints.clusters.iter().copied());
@@ -101,7 +124,8 @@ impl Site {
         let clusters = members.iter().map(|member| Arc::clone(&member.cluster));
         let state = previous.map(|previous| previous.state.gate.state()).unwrap_or_default().with_webhooks(webhooks.clone());
         let gate = Gate::new(authenticator.clone(), Arc::clone(&authorizer), clusters, state);
-        let gate = gate.under_maintenance(config.server.maintenance(), maintenance);
+        let mirrors = members.iter().map(|member| (member.cluster.name().clone(), Arc::clone(&member.mirror))).collect();
+        let gate = gate.under_maintenance(config.server.maintenance(), maintenance).with_mirrors(&mirrors);
         let docs = docs(authentication, config.doc_servers, previous);
         let state = AppState { gate, config: config.server, logger: config.logger, docs, root_path: config.apis_root_path };
         let (router, _, kept) = http::router_keeping(state.clone(), previous.map(|previous| previous.kept.clone()));
@@ -154,15 +178,28 @@ impl Site {
 
     /// Closes all connections to the clusters, when what was written and not finished is removed from them.
     pub(super) async fn close(&self) {
-        futures::future::join_all(self.members.iter().map(|member| member.cluster.settle())).await;
-        futures::future::join_all(self.members.iter().filter_map(|member| member.lanes.as_ref()).map(|lanes| lanes.close())).await;
+        let lanes = || self.members.iter().filter_map(|member| member.lanes.as_ref());
+        let stop = CancellationToken::new();
+        let upkeep = join_all(lanes().map(|lanes| lanes.upkeep(stop.clone())));
+        let close = async {
+            join_all(self.members.iter().map(|member| member.cluster.settle())).await;
+            stop.cancel();
+            join_all(lanes().map(|lanes| lanes.close())).await;
+        };
+        tokio::join!(upkeep, close);
+    }
+
+    /// The relations that operations ask for. Commands are asked about where some system has them.
+    pub(super) fn relations(&self) -> Vec<Relation> {
+        let has_commands = self.members.iter().any(|member| member.cluster.config().commands.is_some());
+        Relation::ALL.into_iter().filter(|relation| has_commands || *relation != Relation::Run).collect()
     }
 
     /// Asks the authorization service whether it is what the configuration says, and logs what is wrong.
     fn probe_authorization(&self) -> impl Future<Output = ()> + Send + 'static {
-        let authorizer = Arc::clone(&self.authorizer);
+        let (authorizer, relations) = (Arc::clone(&self.authorizer), self.relations());
         async move {
-            if let Err(error) = authorizer.probe().await {
+            if let Err(error) = authorizer.probe(&relations).await {
                 let reason = crate::error::ErrorChain(&error);
                 tracing::error!(%reason, "the authorization service cannot decide: nobody may use any cluster until it does");
             }
@@ -194,10 +231,11 @@ fn docs(authentication: authn::Config, servers: Option<Vec<http::DocServer>>, pr
 struct Common<'a> {
     client: &'a rest::Client,
     authentication: &'a authn::Config,
-    authenticator: &'a Arc<JwtAuthenticator>,
+    authenticator: &'a Arc<dyn KeyedAuthenticator>,
     /// For clusters without credentials of their own.
     credentials: &'a Arc<Replaceable>,
     store: Option<&'a Arc<dyn Store>>,
+    webhooks: Option<&'a Webhooks>,
     previous: Option<&'a Site>,
 }
 
@@ -211,7 +249,9 @@ impl Common<'_> {
             None => self.account(&config.service_account)?,
         };
         if let Some(known) = known {
-            return Ok(Member { account, ..known.clone() });
+            let is_same = Arc::ptr_eq(&known.account, &account);
+            let mirror = if is_same { Arc::clone(&known.mirror) } else { self.mirror(&known.cluster, &account) };
+            return Ok(Member { account, mirror, ..known.clone() });
         }
         let credentials = match config.ssh.as_ref().and_then(|ssh| ssh.credentials.as_ref()) {
             Some(own) => build::credential_provider(own.clone(), self.client, None)?.provider,
@@ -219,7 +259,20 @@ impl Common<'_> {
         };
         let (findings, health) = watch::channel(ClusterHealth::default());
         let (cluster, lanes) = build::cluster(config, credentials, self.client, self.store, health)?;
-        Ok(Member { fingerprint, cluster, lanes, findings, account })
+        let mirror = self.mirror(&cluster, &account);
+        Ok(Member { fingerprint, cluster, lanes, findings, account, mirror })
+    }
+
+    /// A mirror of the cluster's jobs, which goes on with the journal of the cluster of that name.
+    fn mirror(&self, cluster: &Arc<Cluster>, account: &Arc<ServiceAccountTokens>) -> Arc<Mirror> {
+        let before = self.previous.and_then(|previous| previous.members.iter().find(|member| member.cluster.name() == cluster.name()));
+        let journal = before.map(|before| Arc::clone(before.mirror.journal()));
+        let journal = journal.unwrap_or_else(|| Arc::new(Journal::new(cluster.name(), self.store.cloned())));
+        let mirror = Mirror::new(Arc::clone(cluster), account.clone(), journal);
+        Arc::new(match self.webhooks {
+            Some(webhooks) => mirror.with_interest(Arc::new(webhooks.clone())),
+            None => mirror,
+        })
     }
 
     fn account(&self, account: &cluster::ServiceAccount) -> Result<Arc<ServiceAccountTokens>, BuildError> {
@@ -233,15 +286,18 @@ impl Common<'_> {
 pub(super) struct Running {
     pub(super) site: Arc<Site>,
     keys: DropGuard,
-    checkers: Vec<(Member, DropGuard)>,
+    checkers: Vec<(Member, Vec<DropGuard>)>,
+    /// Cancelled when no request uses a connection any more.
+    drained: CancellationToken,
 }
 
 impl Running {
-    /// Starts everything.
-    pub(super) fn start(site: &Arc<Site>, background: &Lifecycle) -> Self {
+    /// Starts everything. `drained` is cancelled when no request uses a connection any more.
+    pub(super) fn start(site: &Arc<Site>, background: &Lifecycle, drained: CancellationToken) -> Self {
+        site.members.iter().for_each(|member| member.keep_connections(background, &drained));
         background.spawn("authorization", site.probe_authorization());
         let checkers = site.members.iter().map(|member| (member.clone(), check(member, background))).collect();
-        Self { site: Arc::clone(site), keys: read_keys(site, background), checkers }
+        Self { site: Arc::clone(site), keys: read_keys(site, background), checkers, drained }
     }
 
     /// Goes over to another site: what both have goes on undisturbed. Answers with the members that are no longer wanted.
@@ -255,14 +311,16 @@ impl Running {
         }
         let mut before = std::mem::take(&mut self.checkers);
         for member in &next.members {
-            let is_same = |(known, _): &(Member, DropGuard)| {
+            let is_same = |(known, _): &(Member, Vec<DropGuard>)| {
                 Arc::ptr_eq(&known.cluster, &member.cluster) && Arc::ptr_eq(&known.account, &member.account)
             };
             let kept = before.iter().position(is_same).map(|place| before.swap_remove(place));
             self.checkers.push(kept.unwrap_or_else(|| (member.clone(), check(member, background))));
         }
-        let is_kept = |member: &Member| next.members.iter().any(|other| Arc::ptr_eq(&other.cluster, &member.cluster));
-        previous.members.iter().filter(|member| !is_kept(member)).cloned().collect()
+        let is_of = |site: &Site, member: &Member| site.members.iter().any(|other| Arc::ptr_eq(&other.cluster, &member.cluster));
+        let new = next.members.iter().filter(|member| !is_of(&previous, member));
+        new.for_each(|member| member.keep_connections(background, &self.drained));
+        previous.members.iter().filter(|member| !is_of(next, member)).cloned().collect()
     }
 }
 
@@ -271,7 +329,37 @@ fn read_keys(site: &Site, background: &Lifecycle) -> DropGuard {
     background.spawn_guarded("token keys", |stop| authenticator.run(stop))
 }
 
-fn check(member: &Member, background: &Lifecycle) -> DropGuard {
+/// Checks a cluster, observes its jobs, and takes what its scheduler sends.
+fn check(member: &Member, background: &Lifecycle) -> Vec<DropGuard> {
     let checker = Checker::new(Arc::clone(&member.cluster), member.findings.clone(), member.account.clone());
-    background.spawn_guarded(format!("health of {}", member.cluster.name()), |stop| checker.run(stop))
+    let (system, mirror) = (member.cluster.name(), Arc::clone(&member.mirror));
+    let mut guards = vec![
+        background.spawn_guarded(format!("health of {system}"), |stop| checker.run(stop)),
+        background.spawn_guarded(format!("jobs of {system}"), |stop| mirror.run(stop)),
+    ];
+    if let Some(push) = member.cluster.config().scheduler.as_ref().and_then(|scheduler| scheduler.common().job_mirror.push.clone()) {
+        let mirror = Arc::clone(&member.mirror);
+        guards.push(background.spawn_guarded(format!("pushes of {system}"), |stop| take_pushes(push, mirror, stop)));
+    }
+    guards
+}
+
+/// Takes records of ended jobs until the token is cancelled. What cannot be listened on is tried again: the address may be that of the task
+/// before this one.
+async fn take_pushes(PushListener { listen, secret }: PushListener, mirror: Arc<Mirror>, stop: CancellationToken) {
+    let routes = http::pushes(secret, move |user, job| mirror.hint(user, job));
+    let mut was_told = false;
+    loop {
+        match TcpListener::bind(listen).await {
+            Ok(listener) => return http::serve(listener, routes, Arc::default(), stop, http::TimeLimits::draining(PUSH_DRAIN)).await,
+            Err(error) if !was_told => {
+                tracing::error!(address = %listen, %error, "scheduler.job_mirror.push.listen cannot be listened on");
+                was_told = true;
+            }
+            Err(_) => {}
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(BIND_PAUSE)).await.is_none() {
+            return;
+        }
+    }
 }

@@ -25,7 +25,7 @@ pub(super) fn principal(
     check_issuer_and_audience(claims, config)?;
     let username = at_path(claims, &config.username_claim).and_then(Value::as_str).and_then(|name| Username::new(name).ok());
     let username = username.ok_or_else(|| AuthnError::UsernameClaim { claim: config.username_claim.clone() })?;
-    usernames::check(&username, config)?;
+    usernames::check(&username, &config.refused_usernames, config.username_pattern.as_ref())?;
     let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
     Ok(Principal {
         subject: text("sub").unwrap_or_else(|| username.as_str().to_owned()),

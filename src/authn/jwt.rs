@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::jwks::{Jwks, KeySet, KeysError, Source};
-use super::{Authenticator, AuthnError, Config, MAX_TOKEN, claims};
+use super::{Authenticator, AuthnError, Config, KeyedAuthenticator, MAX_TOKEN, claims};
 use crate::domain::{Principal, Secret};
 use crate::rest::{Client, InvalidUrl, Object};
 
@@ -54,7 +54,7 @@ struct Verified {
 }
 
 impl JwtAuthenticator {
-    /// An authenticator; keys are read when [`JwtAuthenticator::run`] starts, or with the first token.
+    /// An authenticator; keys are read when [`KeyedAuthenticator::run`] starts, or with the first token.
     ///
     /// # Errors
     /// When no key set is configured, or one has an invalid URL.
@@ -75,28 +75,6 @@ impl JwtAuthenticator {
         let verified = Cache::builder().max_capacity(MAX_REMEMBERED).expire_after(UntilItEnds).build();
         let jwks = Jwks::new(sources, config.jwk_algorithm.clone(), client);
         Ok(Self { config, jwks, verified })
-    }
-
-    /// Keeps the signing keys fresh until cancelled.
-    pub async fn run(self: Arc<Self>, cancelled: CancellationToken) {
-        self.jwks.run(Duration::from_secs(self.config.public_certs_refresh.max(1)), &cancelled).await;
-    }
-
-    /// Reads the signing keys now. Concurrent calls share one reading. Keys that cannot be read stay as they were.
-    pub async fn refresh_keys(&self) {
-        self.jwks.refresh().await;
-    }
-
-    /// Reads the signing keys and returns their number.
-    ///
-    /// # Errors
-    /// When a key set cannot be read.
-    pub async fn read_keys(&self) -> Result<usize, Arc<KeysError>> {
-        self.jwks.refresh().await;
-        match self.jwks.failure() {
-            Some(failure) => Err(failure),
-            None => Ok(self.jwks.keys().len()),
-        }
     }
 
     async fn verify(&self, token: &Secret) -> Result<Verified, AuthnError> {
@@ -148,6 +126,25 @@ impl Authenticator for JwtAuthenticator {
         let principal = Arc::clone(&verified.principal);
         self.verified.insert(name, Arc::new(verified)).await;
         Ok(principal)
+    }
+}
+
+#[async_trait]
+impl KeyedAuthenticator for JwtAuthenticator {
+    async fn run(self: Arc<Self>, cancelled: CancellationToken) {
+        self.jwks.run(Duration::from_secs(self.config.public_certs_refresh.max(1)), &cancelled).await;
+    }
+
+    async fn refresh_keys(&self) {
+        self.jwks.refresh().await;
+    }
+
+    async fn read_keys(&self) -> Result<usize, Arc<KeysError>> {
+        self.jwks.refresh().await;
+        match self.jwks.failure() {
+            Some(failure) => Err(failure),
+            None => Ok(self.jwks.keys().len()),
+        }
     }
 }
 

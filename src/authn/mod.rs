@@ -2,7 +2,7 @@
 //!
 //! The only module that knows jsonwebtoken. It must not know clusters, relations or HTTP frameworks. [`JwtAuthenticator`]
 //! follows RFC 8725 (JWT best practices) and RFC 9068 (JWT access tokens). A further kind of token is a further
-//! implementation of [`Authenticator`] and an arm in `app/build.rs`.
+//! implementation of [`KeyedAuthenticator`], made in `app/build.rs` (`authenticator`).
 
 mod claims;
 mod config;
@@ -16,6 +16,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 
 use crate::domain::{Principal, Secret, Username};
 use crate::error::{Classify, ErrorChain, Kind};
@@ -39,6 +40,22 @@ pub trait Authenticator: Send + Sync {
     /// # Errors
     /// When the token is not valid, or could not be checked. No error contains any part of the token.
     async fn authenticate(&self, token: &Secret) -> Result<Arc<Principal>, AuthnError>;
+}
+
+/// An authenticator that verifies tokens with keys of an identity provider, which change.
+#[async_trait]
+pub trait KeyedAuthenticator: Authenticator {
+    /// Keeps the keys fresh until cancelled.
+    async fn run(self: Arc<Self>, cancelled: CancellationToken);
+
+    /// Reads the keys now. Concurrent calls share one reading. Keys that cannot be read stay as they were.
+    async fn refresh_keys(&self);
+
+    /// Reads the keys and returns their number.
+    ///
+    /// # Errors
+    /// When a key set cannot be read.
+    async fn read_keys(&self) -> Result<usize, Arc<KeysError>>;
 }
 
 /// A principal of the proxy's own, such as the account that the health checker works as.

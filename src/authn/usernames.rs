@@ -7,7 +7,7 @@ use regex::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{AuthnError, Config};
+use super::AuthnError;
 use crate::domain::Username;
 
 /// System accounts of Debian, Red Hat and cluster daemons. None of them belongs to a person.
@@ -41,19 +41,20 @@ pub fn system_accounts() -> Vec<String> {
     SYSTEM_ACCOUNTS.split_ascii_whitespace().map(str::to_owned).collect()
 }
 
-/// Refuses system accounts, and what the site's pattern leaves out.
-pub(super) fn check(username: &Username, config: &Config) -> Result<(), AuthnError> {
+/// Refuses the names of `refused_usernames`, numbers of system accounts unless that list is empty, and names that do not match the
+/// site's pattern.
+pub(super) fn check(username: &Username, refused_usernames: &[String], pattern: Option<&UsernamePattern>) -> Result<(), AuthnError> {
     let refused = |reason| Err(AuthnError::Username { username: username.clone(), reason });
     // Directory services take `root@local` for the local account.
     let account = username.as_str().split('@').next().unwrap_or_default();
-    if config.refused_usernames.iter().any(|name| name.eq_ignore_ascii_case(account)) {
+    if refused_usernames.iter().any(|name| name.eq_ignore_ascii_case(account)) {
         return refused("it is the name of a system account (auth.authentication.refused_usernames)");
     }
     let number = account.trim_start_matches('+').parse::<u64>();
-    if !config.refused_usernames.is_empty() && number.is_ok_and(|id| id < FIRST_USER_ID) {
+    if !refused_usernames.is_empty() && number.is_ok_and(|id| id < FIRST_USER_ID) {
         return refused("schedulers read it as the user id of a system account (auth.authentication.refused_usernames)");
     }
-    match &config.username_pattern {
+    match pattern {
         Some(UsernamePattern(pattern)) if !pattern.is_match(username.as_str()) => {
             refused("it does not match this site's pattern for user names (auth.authentication.username_pattern)")
         }

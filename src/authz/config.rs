@@ -48,7 +48,8 @@ pub struct OpenFgaConfig {
     /// Relation that permits the use of a cluster.
     #[serde(default = "default_relation")]
     pub relation: String,
-    /// Whether each operation requires the relation of its effect instead: `read`, `submit` or `write`. The model must define these.
+    /// Whether each operation requires the relation of its effect instead: `read`, `submit` or `write`. The model must define these. A command of
+    /// `clusters[].commands` always requires `run`.
     #[serde(default)]
     pub by_effect: bool,
     /// Object type of clusters.
@@ -107,7 +108,7 @@ pub struct Rule {
     /// Ids of OAuth2 clients to which tokens were issued, or `*`.
     #[serde(default)]
     pub clients: Vec<String>,
-    /// Permitted effects: `read`, `submit` (jobs) and `write` (files). If absent, all of them.
+    /// Permitted effects: `read`, `submit` (jobs), `write` (files) and `run` (`clusters[].commands`). If absent, all but `run`.
     #[serde(default = "default_relations")]
     pub relations: Vec<Relation>,
 }
@@ -162,7 +163,7 @@ fn default_store() -> String {
 }
 
 fn default_relations() -> Vec<Relation> {
-    Relation::ALL.to_vec()
+    Relation::OF_ACCESS.to_vec()
 }
 
 fn default_relation() -> String {

@@ -124,6 +124,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn running_commands_is_allowed_by_the_rule_that_names_it_alone_and_where_there_are_no_rules() {
+        let read = |relations: Option<&str>| {
+            let relations = relations.map_or(String::new(), |relations| format!(r#", "relations": {relations}"#));
+            let rule = format!(r#"{{"systems": ["*"], "users": ["ann"]{relations}}}"#);
+            LocalPolicy::new(PolicyConfig { rules: vec![serde_json::from_str(&rule).unwrap()] })
+        };
+        for (policy, expected) in [
+            (read(None), Decision::Denied),
+            (read(Some(r#"["read", "run"]"#)), Decision::Allowed),
+            (LocalPolicy::open(), Decision::Allowed),
+        ] {
+            let ruling = policy.check(&principal("ann", &[], None), Relation::Run, &SystemName::new("daint").unwrap()).await.unwrap();
+            assert_eq!(ruling.decision, expected);
+        }
+    }
+
+    #[tokio::test]
     async fn a_ruling_names_the_rule_that_allowed() {
         let rule = |user: &str| Rule { systems: list(&["*"]), users: list(&[user]), ..rule() };
         let policy = LocalPolicy::new(PolicyConfig { rules: vec![rule("ann"), rule("bob")] });

@@ -39,11 +39,11 @@ pub trait Authorizer: Send + Sync {
         rulings.pop().ok_or_else(|| AuthzError::Unavailable("no ruling was given".into()))
     }
 
-    /// Checks without a caller that decisions are possible, which finds mistakes in the configuration.
+    /// Checks without a caller that decisions about these relations are possible, which finds mistakes in the configuration.
     ///
     /// # Errors
     /// Why there can be none.
-    async fn probe(&self) -> Result<(), AuthzError> {
+    async fn probe(&self, _relations: &[Relation]) -> Result<(), AuthzError> {
         Ok(())
     }
 }
@@ -58,11 +58,16 @@ pub enum Relation {
     Submit,
     /// Change files.
     Write,
+    /// Run the commands of `clusters[].commands` on the login node. No other relation stands for it.
+    Run,
 }
 
 impl Relation {
     /// Each of them.
-    pub const ALL: [Self; 3] = [Self::Read, Self::Submit, Self::Write];
+    pub const ALL: [Self; 4] = [Self::Read, Self::Submit, Self::Write, Self::Run];
+
+    /// Those that a caller has who may use a system, where nothing more is said.
+    pub const OF_ACCESS: [Self; 3] = [Self::Read, Self::Submit, Self::Write];
 
     /// Its name in models, rules and the audit trail.
     pub fn name(self) -> &'static str {
@@ -70,6 +75,7 @@ impl Relation {
             Self::Read => "read",
             Self::Submit => "submit",
             Self::Write => "write",
+            Self::Run => "run",
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::commands::Commands;
 use super::template::JobTemplate;
 use crate::domain::{Maintenance, RemotePath, Secret, ServiceType, SystemName, Username};
 use crate::{filesystem, scheduler, ssh, transfer};
@@ -35,6 +36,8 @@ pub struct Config {
     /// Jobs that callers submit by name, with values for their parameters.
     #[serde(default)]
     pub job_templates: Vec<JobTemplate>,
+    /// Commands that callers may run on the login node. If absent, none.
+    pub commands: Option<Commands>,
     /// Notice for callers while the cluster is under maintenance. Requests for it are then refused with 503, the notice as `message`,
     /// and `"reason": "maintenance"`. If empty, there is no maintenance.
     #[serde(default)]
@@ -234,5 +237,10 @@ fn default_probe_timeout() -> u64 {
 
 fn path<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<RemotePath, D::Error> {
     let text = String::deserialize(deserializer)?;
-    RemotePath::from_text(&text).map_err(serde::de::Error::custom)
+    let path = RemotePath::from_text(&text).map_err(serde::de::Error::custom)?;
+    // What `..` means depends on the links of the cluster, and read as text it may come to more than is meant.
+    if text.split('/').any(|part| matches!(part, "." | "..")) {
+        return Err(serde::de::Error::custom(format!("{text} has a part `.` or `..`: write the directory that is meant, such as {path}")));
+    }
+    Ok(path)
 }

@@ -4,6 +4,7 @@
 //! service that the background checker found unhealthy is not handed out. This module must not know who asks, nor HTTP. A further
 //! capability is a member of [`Capabilities`], its service in [`Config::services`], and a method of [`Cluster`] that hands it out.
 
+mod commands;
 mod config;
 mod template;
 
@@ -18,6 +19,7 @@ use crate::scheduler::{self, CachedScheduler, Scheduler};
 use crate::ssh::Transport;
 use crate::transfer::s3::Store;
 
+pub use commands::Commands;
 pub use config::{Config, DataOperation, FileSystemConfig, FileSystemDataType, ProbeConfig, ProbingConfig, ServiceAccount, SizeLimit};
 pub use template::{JobTemplate, ParameterType, ParameterValue, TemplateParameter};
 

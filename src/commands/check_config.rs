@@ -31,12 +31,12 @@ pub(super) fn run(arguments: &Arguments, log_format: LogFormat) -> ExitCode {
     let name = arguments.file.config.display();
     match config::load(&arguments.file.config, super::environment()) {
         Ok(loaded) if arguments.strict && !loaded.warnings.is_empty() => {
-            complain_all("error", &loaded.warnings);
+            eprint_all("error", &loaded.warnings);
             super::eprint(&format!("{name}: {}, no warnings (--strict takes them for mistakes)", count(loaded.warnings.len(), "mistake")));
             ExitCode::FAILURE
         }
         Ok(loaded) => {
-            complain_all("warning", &loaded.warnings);
+            eprint_all("warning", &loaded.warnings);
             let warnings = loaded.warnings.len();
             super::print(&format!("{name}: good, {}\n\n{}", count(warnings, "warning"), summary(&loaded.config)));
             if arguments.connect {
@@ -46,8 +46,8 @@ pub(super) fn run(arguments: &Arguments, log_format: LogFormat) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            complain_all("warning", &error.warnings);
-            complain_all("error", &error.problems);
+            eprint_all("warning", &error.warnings);
+            eprint_all("error", &error.problems);
             let (mistakes, warnings) = (error.problems.len(), error.warnings.len());
             super::eprint(&format!("{name}: {}, {}", count(mistakes, "mistake"), count(warnings, "warning")));
             ExitCode::FAILURE
@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &Arguments, log_format: LogFormat) -> ExitCode {
     }
 }
 
-fn complain_all(word: &str, problems: &[Problem]) {
+fn eprint_all(word: &str, problems: &[Problem]) {
     for problem in problems {
         super::eprint(&format!("{word}: {problem}"));
     }

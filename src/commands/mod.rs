@@ -105,9 +105,9 @@ pub fn run() -> ExitCode {
         Command::ConfigSchema(arguments) => config_schema::run(&arguments),
         Command::Openapi(arguments) => openapi::run(&arguments),
         #[cfg(feature = "demo")]
-        Command::Demo(arguments) => with_runtime(log_format, "warn", async {
-            demo::run(&arguments, demo::parts()).await.map_err(|error| ErrorChain(&error).to_string())
-        }),
+        Command::Demo(arguments) => {
+            with_runtime(log_format, "warn", async { demo::run(&arguments).await.map_err(|error| ErrorChain(&error).to_string()) })
+        }
     }
 }
 

@@ -120,6 +120,17 @@ impl Interpreter {
         self.warnings.push(warning);
     }
 
+    /// Notes a warning at a key, with the values that are allowed.
+    pub(super) fn warning_allowing(&mut self, path: &str, message: impl Into<String>, allowed: impl Into<String>) {
+        let warning = Problem::new(path, message).at(self.origin(path)).allowed(allowed);
+        self.warnings.push(warning);
+    }
+
+    /// Whether a key has a value of its own in a file or the environment.
+    pub(super) fn is_written(&self, path: &str) -> bool {
+        self.origins.contains_key(path)
+    }
+
     /// What is wrong with a secret, with the file that it was read from.
     pub(super) fn in_its_file(&self, path: &str, reason: &str) -> String {
         self.secret_files.get(path).map_or_else(|| reason.to_owned(), |file| format!("in the secret file {} {reason}", file.display()))
@@ -291,11 +302,11 @@ impl Interpreter {
     fn integer(&mut self, node: &Node, schema: &Json, path: &str) -> Option<Json> {
         let unsigned = schema.get("format").and_then(Json::as_str).is_some_and(|format| format.starts_with("uint"));
         let bound = |name: &str| schema.get(name).and_then(Json::as_i64).map(i128::from);
-        let least = bound("minimum").or(unsigned.then_some(0));
-        let most = bound("maximum");
+        let minimum = bound("minimum").or(unsigned.then_some(0));
+        let maximum = bound("maximum");
         self.scalar(node, schema, path, |text| {
             let number: i128 = text.parse().ok()?;
-            let fits = least.is_none_or(|least| number >= least) && most.is_none_or(|most| number <= most);
+            let fits = minimum.is_none_or(|minimum| number >= minimum) && maximum.is_none_or(|maximum| number <= maximum);
             let number = u64::try_from(number).map(Json::from).or_else(|_| i64::try_from(number).map(Json::from));
             number.ok().filter(|_| fits)
         })

@@ -24,8 +24,8 @@ pub(super) fn describe(schema: &Json) -> String {
         Some("string") if schema.get("format").and_then(Json::as_str) == Some("password") => "a text or secret_file:/path".to_owned(),
         Some("string") => "a text".to_owned(),
         Some("integer") => match (schema.get("minimum").and_then(Json::as_u64), schema.get("maximum").and_then(Json::as_u64)) {
-            (Some(least), Some(most)) => format!("a whole number from {least} to {most}"),
-            (Some(least), None) => format!("a whole number from {least}"),
+            (Some(min), Some(max)) => format!("a whole number from {min} to {max}"),
+            (Some(min), None) => format!("a whole number from {min}"),
             _ => "a whole number".to_owned(),
         },
         Some("number") => "a number".to_owned(),

@@ -42,11 +42,11 @@ impl Config {
 impl Config {
     /// The keys with which nobody can log in, each with its key of the configuration and why, in the order of the users.
     pub(super) fn unusable(&self) -> Vec<(String, &'static str)> {
-        let mistake = |(user, keys): (&Username, &UserKeys)| {
+        let reason_for = |(user, keys): (&Username, &UserKeys)| {
             let reason = keys::unusable(&keys.private_key, keys.passphrase.is_some())?;
             Some((format!("keys.{user}.private_key"), reason))
         };
-        let mut unusable: Vec<_> = self.keys.iter().filter_map(mistake).collect();
+        let mut unusable: Vec<_> = self.keys.iter().filter_map(reason_for).collect();
         unusable.sort();
         unusable
     }

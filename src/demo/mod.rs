@@ -1,8 +1,7 @@
 //! `goldcrest demo`: a complete system in one process on loopback, for evaluation.
 //!
 //! An issuer of tokens, an SSH server that runs as whoever started it, and the proxy with a configuration made for the two.
-//! Every secret is new in every run and is kept in memory. What it is put together from is handed in as [`Parts`], so that
-//! this module need not know how the proxy is built.
+//! Every secret is new in every run and is kept in memory. The proxy is the one that `goldcrest serve` runs, built by `app`.
 
 mod configuration;
 mod greeting;
@@ -25,7 +24,6 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -89,36 +87,23 @@ pub enum Output {
 pub type PartError = Box<dyn Error + Send + Sync>;
 
 /// Builds the proxy from a configuration in YAML and serves it, with the issuer beside it, until told to stop.
-pub type Proxy =
-    Box<dyn FnOnce(String, Arc<DevelopmentIssuer>, TcpListener, CancellationToken) -> BoxFuture<'static, Result<(), PartError>> + Send>;
-
-/// What the demonstration is put together from.
-pub struct Parts {
-    /// The handler of the `sftp` subsystem.
-    pub sftp: Subsystem,
-    /// The proxy.
-    pub proxy: Proxy,
-}
-
-/// The SFTP server and the proxy of this crate.
-pub fn parts() -> Parts {
-    Parts {
-        sftp: Arc::new(|stream| Box::pin(sftp_server::serve(stream))),
-        proxy: Box::new(|configuration, issuer, listener, stop| {
-            Box::pin(async move {
-                let loaded = config::from_yaml(&configuration, std::iter::empty())?;
-                let examples = examples(&loaded.config);
-                let app = App::build(loaded.config)?.with_routes_beside(move |api| issuer::beside(api, Arc::clone(&issuer)));
-                match examples {
-                    Some(examples) => app.with_examples(examples),
-                    None => app,
-                }
-                .serve(listener, stop)
-                .await;
-                Ok(())
-            })
-        }),
+///
+/// # Errors
+/// When the configuration has mistakes or cannot be used.
+async fn proxy(
+    configuration: String,
+    issuer: Arc<DevelopmentIssuer>,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> Result<(), PartError> {
+    let config = config::from_yaml(&configuration, std::iter::empty())?.config;
+    let examples = examples(&config);
+    let mut app = App::build(config)?.with_routes_beside(move |api| issuer::beside(api, Arc::clone(&issuer)));
+    if let Some(examples) = examples {
+        app = app.with_examples(examples);
     }
+    app.serve(listener, stop).await;
+    Ok(())
 }
 
 /// What the examples of the documentation name: the first system, and the owner's home directory on it.
@@ -173,17 +158,26 @@ pub enum DemoError {
 ///
 /// # Errors
 /// When a part does not start, or the proxy fails.
-pub async fn run(args: &DemoArgs, parts: Parts) -> Result<(), DemoError> {
+pub async fn run(args: &DemoArgs) -> Result<(), DemoError> {
     let lifecycle = Lifecycle::new();
     lifecycle.shutdown_on_signal().map_err(starting("the signal handlers"))?;
-    run_until(args, parts, &lifecycle, &mut io::stdout()).await
+    run_until(args, proxy, &lifecycle, &mut io::stdout()).await
 }
 
-/// Runs the demonstration until `lifecycle` is to end, and prints to `out`.
+/// Runs the demonstration until `lifecycle` is to end, and prints to `out`. `proxy` serves a configuration in YAML, with the issuer
+/// beside it, until the token is cancelled.
 ///
 /// # Errors
 /// When a part does not start, or the proxy fails.
-pub async fn run_until(args: &DemoArgs, parts: Parts, lifecycle: &Lifecycle, out: &mut (impl Write + Send)) -> Result<(), DemoError> {
+pub async fn run_until<F>(
+    args: &DemoArgs,
+    proxy: impl FnOnce(String, Arc<DevelopmentIssuer>, TcpListener, CancellationToken) -> F,
+    lifecycle: &Lifecycle,
+    out: &mut (impl Write + Send),
+) -> Result<(), DemoError>
+where
+    F: Future<Output = Result<(), PartError>> + Send + 'static,
+{
     if let Some(home) = args.home.as_ref().filter(|home| !owner::can_be_written(home)) {
         return Err(DemoError::Home(home.clone()));
     }
@@ -192,13 +186,13 @@ pub async fn run_until(args: &DemoArgs, parts: Parts, lifecycle: &Lifecycle, out
     // The proxy stops first; it may still need these while its last requests end.
     let backends = CancellationToken::new();
     let _stop_on_every_way_out = backends.clone().drop_guard();
-    let system = System::start(args, parts.sftp, &listener, &backends).await?;
+    let system = System::start(args, &listener, &backends).await?;
     let configuration = configuration::render(&system.facts());
     let done = if args.print_config {
         let head = "# The configuration of one run of `goldcrest demo`. Its ports and keys are not in use any more.\n";
         out.write_all([head, &configuration].concat().as_bytes()).map_err(DemoError::Print)
     } else {
-        let proxy = (parts.proxy)(configuration, Arc::clone(&system.issuer), listener, lifecycle.token());
+        let proxy = proxy(configuration, Arc::clone(&system.issuer), listener, lifecycle.token());
         serve(&system, args.output, proxy, lifecycle, out).await
     };
     system.stop(lifecycle, &backends).await;
@@ -213,7 +207,7 @@ pub async fn run_until(args: &DemoArgs, parts: Parts, lifecycle: &Lifecycle, out
 async fn serve(
     system: &System,
     output: Output,
-    proxy: BoxFuture<'static, Result<(), PartError>>,
+    proxy: impl Future<Output = Result<(), PartError>> + Send + 'static,
     lifecycle: &Lifecycle,
     out: &mut (impl Write + Send),
 ) -> Result<(), DemoError> {
@@ -250,11 +244,12 @@ struct System {
 }
 
 impl System {
-    async fn start(args: &DemoArgs, sftp: Subsystem, listener: &TcpListener, stop: &CancellationToken) -> Result<Self, DemoError> {
+    async fn start(args: &DemoArgs, listener: &TcpListener, stop: &CancellationToken) -> Result<Self, DemoError> {
         let api = listener.local_addr().map_err(starting("the API"))?;
         let account = owner::account(args.home.as_deref()).map_err(DemoError::NoHome)?;
         let slurm = slurm_version(&account.search_path).await;
 
+        let sftp: Subsystem = Arc::new(|stream| Box::pin(sftp_server::serve(stream)));
         let options = Options { port: 0, account: account.clone(), subsystems: HashMap::from([("sftp", sftp)]), stop: stop.clone() };
         let ssh = Server::start(options).await.map_err(starting("the SSH server"))?;
 

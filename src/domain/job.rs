@@ -221,6 +221,31 @@ pub struct JobStatus {
     pub signal: Option<i32>,
 }
 
+impl JobStatus {
+    /// Whether nothing more will happen to the job: the final states of squeue(1), which are those of the local scheduler and of PBS by names too, and the
+    /// letters of qstat(1) where PBS is shown with its own.
+    pub fn has_ended(&self) -> bool {
+        matches!(
+            self.state.as_str(),
+            "BOOT_FAIL"
+                | "CANCELLED"
+                | "COMPLETED"
+                | "DEADLINE"
+                | "FAILED"
+                | "LAUNCH_FAILED"
+                | "NODE_FAIL"
+                | "OUT_OF_MEMORY"
+                | "PREEMPTED"
+                | "REVOKED"
+                | "TIMEOUT"
+                | "C"
+                | "F"
+                | "M"
+                | "X"
+        )
+    }
+}
+
 /// When and how long: Unix seconds for points in time, seconds for lengths.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct JobTimes {
@@ -240,6 +265,22 @@ pub struct JobTimes {
     pub limit: Option<i64>,
 }
 
+/// One of the two streams that a job writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogStream {
+    /// Standard output.
+    #[default]
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+impl LogStream {
+    /// Both of them.
+    pub const ALL: &'static [Self] = &[Self::Stdout, Self::Stderr];
+}
+
 /// The script and the files of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobMetadata {
@@ -253,4 +294,28 @@ pub struct JobMetadata {
     pub standard_output: Option<String>,
     /// Standard error, with patterns expanded.
     pub standard_error: Option<String>,
+}
+
+impl JobMetadata {
+    /// The file that takes this stream, as the scheduler names it.
+    pub fn file(&self, stream: LogStream) -> Option<&str> {
+        match stream {
+            LogStream::Stdout => self.standard_output.as_deref(),
+            LogStream::Stderr => self.standard_error.as_deref(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_has_ended_in_the_final_states_of_every_scheduler_alone() {
+        let has_ended = |state: &str| JobStatus { state: state.to_owned(), ..JobStatus::default() }.has_ended();
+        assert!(["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "F", "C"].into_iter().all(has_ended));
+        let going_on =
+            ["PENDING", "RUNNING", "COMPLETING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "SUSPENDED", "Q", "R", "E", "H", ""];
+        assert!(!going_on.into_iter().any(has_ended));
+    }
 }

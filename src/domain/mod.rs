@@ -3,6 +3,7 @@
 //! Nothing here does IO, and nothing here imports another module of ours. A value that was constructed is valid: the
 //! constructors check, so that the rest of the crate does not.
 
+mod alternative;
 mod backend;
 mod file;
 mod health;
@@ -24,6 +25,7 @@ mod secret;
 mod storage;
 mod text;
 
+pub use alternative::Alternative;
 pub use backend::{Backend, Carrier, Reported};
 pub use file::{
     ByteRange, Checksum, CompressOptions, Compression, Content, ContentUnit, DirectoryEntry, FileMode, FileStat, FileType, FileVersion,
@@ -31,7 +33,8 @@ pub use file::{
 pub use health::{ClusterHealth, ServiceHealth, ServiceType};
 pub use interest::Interest;
 pub use job::{
-    AccountingQuery, Job, JobDescription, JobEstimate, JobMetadata, JobQuery, JobScript, JobStatus, JobStep, JobTimes, TimeWindow,
+    AccountingQuery, Job, JobDescription, JobEstimate, JobMetadata, JobQuery, JobScript, JobStatus, JobStep, JobTimes, LogStream,
+    TimeWindow,
 };
 pub use job_change::{InvalidSignal, JobChange, Signal};
 pub use job_event::JobEvent;
@@ -41,7 +44,7 @@ pub use maintenance::Maintenance;
 pub use names::{InvalidName, JobId, SystemName, Username, is_variable_name, nearest_name};
 pub use network::Network;
 pub use node::{Account, Identity, Node, NodeState, Partition, PosixId, Reservation};
-pub use path::{Climb, InvalidPath, RemotePath, WrittenPath};
+pub use path::{Climb, InvalidPath, RemotePath, WrittenPath, is_file_name};
 pub use pattern::matches_pattern;
 pub use principal::Principal;
 pub use reading::{Reading, Rendering};

@@ -42,9 +42,9 @@ impl FromStr for Network {
         const WRONG: &str = "is no range of addresses (allowed: such as 10.0.0.0/8, 2001:db8::/32 or 192.0.2.7)";
         let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
         let address: IpAddr = address.trim().parse().map_err(|_| WRONG)?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix.map_or(Ok(most), |prefix| prefix.trim().parse().map_err(|_| WRONG))?;
-        if prefix <= most { Ok(Self { address, prefix }) } else { Err(WRONG) }
+        let max_prefix = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.map_or(Ok(max_prefix), |prefix| prefix.trim().parse().map_err(|_| WRONG))?;
+        if prefix <= max_prefix { Ok(Self { address, prefix }) } else { Err(WRONG) }
     }
 }
 

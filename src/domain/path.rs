@@ -18,6 +18,11 @@ pub enum InvalidPath {
     TooLong,
 }
 
+/// Whether a text names one entry of a directory: 1 to 255 bytes (`NAME_MAX` of Linux) without `/` and NUL, and neither `.` nor `..`.
+pub fn is_file_name(name: &str) -> bool {
+    (1..=255).contains(&name.len()) && !matches!(name, "." | "..") && !name.contains(['/', '\0'])
+}
+
 /// An absolute, lexically normalised path: no `.`, `..`, doubled or trailing slash. Any other byte but NUL may occur.
 ///
 /// Normalisation is lexical, as the policy that compares it with the configured file systems is; symbolic links are the
@@ -253,6 +258,14 @@ mod tests {
         assert_eq!(moved("/a", "/", "/scratch").as_deref(), Some("/scratch/a"));
         assert_eq!(moved("/", "/", "/scratch").as_deref(), Some("/scratch"));
         assert_eq!(moved("/mnt/s2", "/mnt/s", "/scratch"), None);
+    }
+
+    #[test]
+    fn the_name_of_a_file_cannot_leave_its_directory() {
+        assert!(is_file_name("a b.txt") && is_file_name(&"a".repeat(255)));
+        for name in ["", ".", "..", "a/b", "/etc/passwd", "..\0", &"a".repeat(256)] {
+            assert!(!is_file_name(name), "{name:?}");
+        }
     }
 
     proptest! {

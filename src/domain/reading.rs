@@ -42,6 +42,17 @@ impl<T> Reading<T> {
         Self(Arc::new(Inner { value, taken: Instant::now(), fresh_for, via, missing, rendering: OnceLock::new() }))
     }
 
+    /// A part of the answer, or what was made of it: it came when this one did, and lacks what this one does, or else `missing`.
+    pub fn derive<U>(&self, value: U, missing: Option<&'static str>) -> Reading<U> {
+        let Inner { taken, fresh_for, via, .. } = *self.0;
+        Reading(Arc::new(Inner { value, taken, fresh_for, via, missing: self.0.missing.or(missing), rendering: OnceLock::new() }))
+    }
+
+    /// When the answer came.
+    pub fn taken(&self) -> Instant {
+        self.0.taken
+    }
+
     /// What the answer lacks, where a part of it could not be had: one printable line in English.
     pub fn missing(&self) -> Option<&'static str> {
         self.0.missing

@@ -7,6 +7,7 @@ use std::ops::Range;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
 
 use super::FilesystemError;
 use crate::domain::{ByteRange, Checksum, Content, ContentUnit, FileVersion, Principal, RemotePath};
@@ -139,13 +140,17 @@ impl Part {
 }
 
 /// The format of an archive that is streamed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum ArchiveFormat {
     /// Plain tar.
+    #[default]
+    #[serde(rename = "tar")]
     Tar,
     /// Packed with gzip.
+    #[serde(rename = "tar.gz")]
     Gzip,
     /// Packed with Zstandard, where the cluster has it.
+    #[serde(rename = "tar.zst")]
     Zstd,
 }
 

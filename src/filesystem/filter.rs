@@ -28,8 +28,8 @@ impl Filter {
     /// Whether the rest of an entry is as it should be.
     pub(super) fn allows(&self, file_type: FileType, size: u64, modified: i64) -> bool {
         (self.types.is_empty() || self.types.contains(&file_type))
-            && self.min_size.is_none_or(|least| size >= least)
-            && self.max_size.is_none_or(|most| size <= most)
+            && self.min_size.is_none_or(|min| size >= min)
+            && self.max_size.is_none_or(|max| size <= max)
             && self.modified_since.is_none_or(|since| modified >= since)
             && self.modified_before.is_none_or(|before| modified < before)
     }

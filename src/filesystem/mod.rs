@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{FileType, RemotePath};
+use crate::domain::{Alternative, FileType, RemotePath};
 use crate::error::{Classify, Kind};
 use crate::ssh::{CommandError, TransportError};
 
@@ -133,23 +133,24 @@ pub enum FilesystemError {
         reason: &'static str,
     },
     /// Work whose time grows with the file did not end in the time that there is for it.
-    #[error("it took more than {seconds} s (exit status:124), and would again: {instead}")]
+    #[error("it took more than {seconds} s (exit status:124), and would again")]
     TooSlow {
         /// How long it may take.
         seconds: u64,
         /// What has more time.
-        instead: &'static str,
+        instead: Alternative,
     },
     /// More entries than a listing gathers.
-    #[error(
-        "{path}: more than {max} entries are not put in an order at once; ask for pages with `pageSize`, for JSON lines with `Accept: application/x-ndjson`, or for no order"
-    )]
+    #[error("{path}: more than {max} entries are not put in an order at once")]
     TooManyEntries {
         /// The path.
         path: RemotePath,
         /// How many are.
         max: usize,
     },
+    /// A file whose size is told as 0 although it has content, as those of `/proc` have: nobody can say where it ends.
+    #[error("{0}: its size is told as 0, and it has content")]
+    Sizeless(RemotePath),
     /// The request names something the cluster does not know, such as a user.
     #[error("{0}")]
     Invalid(String),
@@ -210,6 +211,16 @@ pub enum FilesystemError {
 }
 
 impl FilesystemError {
+    /// Another way to what was not done, where there is one.
+    pub fn alternative(&self) -> Option<Alternative> {
+        match self {
+            Self::TooSlow { instead, .. } => Some(*instead),
+            Self::TooManyEntries { .. } => Some(Alternative::ListInPages),
+            Self::Sizeless(_) => Some(Alternative::ReadFromOffset),
+            _ => None,
+        }
+    }
+
     /// More entries than a listing gathers.
     fn too_many_entries(path: &RemotePath) -> Self {
         Self::TooManyEntries { path: path.clone(), max: MAX_ENTRIES }
@@ -250,20 +261,19 @@ pub fn regular(path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
     Err(FilesystemError::WrongType { path: path.clone(), reason })
 }
 
-/// The error for a file whose size is told as 0 although it has content, as those of `/proc` have: nobody can say where it ends.
-fn sizeless(path: &RemotePath) -> FilesystemError {
-    FilesystemError::WrongType { path: path.clone(), reason: "its size is told as 0, and it has content: read it with `ops/view`" }
-}
-
 impl Classify for FilesystemError {
     fn kind(&self) -> Kind {
         match self {
             Self::NotFound(_) | Self::NoDirectory(_) => Kind::NotFound,
             Self::Denied(_) | Self::ClosedDirectory(_) | Self::NotPermitted(_) | Self::Incomplete { .. } => Kind::Forbidden,
             Self::Unsupported(_) => Kind::Unsupported,
-            Self::Exists(_) | Self::WrongType { .. } | Self::Invalid(_) | Self::Interrupted(_) | Self::Range(_) | Self::Digest(_) => {
-                Kind::Invalid
-            }
+            Self::Exists(_)
+            | Self::WrongType { .. }
+            | Self::Sizeless(_)
+            | Self::Invalid(_)
+            | Self::Interrupted(_)
+            | Self::Range(_)
+            | Self::Digest(_) => Kind::Invalid,
             Self::TooLarge(_) | Self::TooManyEntries { .. } => Kind::TooLarge,
             Self::TooSlow { .. } => Kind::RemoteTimeout,
             Self::NoSpace(_) | Self::NotWritten { .. } | Self::Changed(_) | Self::Offset(_) => Kind::Conflict,

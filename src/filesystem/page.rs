@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::domain::DirectoryEntry;
 
 /// Which page.
@@ -19,7 +21,8 @@ pub struct PageRequest {
 }
 
 /// What entries are ordered by. Among equals the bytes of the name decide, so that every order is a total one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Sort {
     /// The bytes of the name.
     #[default]
@@ -27,6 +30,7 @@ pub enum Sort {
     /// The size.
     Size,
     /// The time of the last change of content.
+    #[serde(rename = "mtime")]
     Modified,
 }
 

@@ -26,7 +26,7 @@ impl Rights {
     pub fn mode_for(&self, owner: (u32, u32), acl: Acl) -> u32 {
         let mode = match acl {
             Acl::Same if owner.1 == self.owner.1 => self.mode,
-            Acl::Same | Acl::Unknown => self.least(),
+            Acl::Same | Acl::Unknown => self.for_any_group(),
             // The group's bits are the mask of a list, and others may be people whom the old list kept out.
             Acl::Differs => self.mode & 0o700,
         };
@@ -36,7 +36,7 @@ impl Rights {
 
     /// The mode that is right whatever group the new file has: who was in the old group may now be one of the others, and who was one of
     /// the others may now be in the group, so that both get what both had.
-    pub fn least(&self) -> u32 {
+    pub fn for_any_group(&self) -> u32 {
         let both = self.mode >> 3 & self.mode & 0o7;
         self.mode & 0o700 | both << 3 | both
     }

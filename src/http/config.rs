@@ -6,7 +6,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Maintenance, Network};
-use crate::http::middleware::client_address::ForwardingHeader;
 use crate::http::tls::TlsConfig;
 use crate::service::UserBounds;
 
@@ -58,6 +57,17 @@ impl Config {
     pub fn maintenance(&self) -> Option<Maintenance> {
         Maintenance::announced(&self.maintenance, self.maintenance_retry_after)
     }
+}
+
+/// The header in which proxies say for whom they send a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardingHeader {
+    /// `X-Forwarded-For`.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
 }
 
 /// When the configuration is reloaded.

@@ -12,9 +12,10 @@ pub(crate) fn one_of<T: Serialize>(description: &str, values: &[T], default: Opt
     schema.into()
 }
 
-/// A named component with the values of an enum that knows no OpenAPI. It compiles only where it names all of them.
+/// A named component with the values of an enum that knows no OpenAPI. It compiles only where it names all of them. `or` names the one that counts where none is
+/// given.
 macro_rules! enum_schema {
-    ($(#[doc = $doc:literal])* $name:ident of [$($value:path),+ $(,)?]) => {
+    ($(#[doc = $doc:literal])* $name:ident of [$($value:path),+ $(,)?] $(or $default:path)?) => {
         $(#[doc = $doc])*
         pub(in crate::http) struct $name;
 
@@ -23,7 +24,8 @@ macro_rules! enum_schema {
                 let _all_are_named = |value| match value {
                     $($value)|+ => {}
                 };
-                $crate::http::enumeration::one_of(concat!($($doc),*).trim(), &[$($value),+], None).into()
+                let default = [$($default)?];
+                $crate::http::enumeration::one_of(concat!($($doc),*).trim(), &[$($value),+], default.first()).into()
             }
         }
 

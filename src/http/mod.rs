@@ -7,12 +7,14 @@
 mod compute;
 mod config;
 mod enumeration;
+mod event_stream;
 mod extract;
 mod filesystem;
-mod json_stream;
+mod list_field;
 mod middleware;
 mod pages;
 mod problem;
+mod request_info;
 mod server;
 mod status;
 mod tls;
@@ -35,16 +37,18 @@ use utoipa_axum::routes;
 
 use extract::known_names::QueryNames;
 use middleware::client_address::TrustedProxies;
+use problem::field_names::FieldNames;
 use status::system_cache::SystemCache;
 
 use crate::service::Gate;
 
 pub use axum::Router;
-pub use config::{Config, DocServer, LoggedHeader, Logger, MetricsConfig, ReloadTrigger};
-pub use middleware::access_log::{API_LEVEL, is_secret_header};
-pub use middleware::client_address::ForwardingHeader;
+pub use config::{Config, DocServer, ForwardingHeader, LoggedHeader, Logger, MetricsConfig, ReloadTrigger};
+pub use middleware::access_log::is_secret_header;
+pub use middleware::common_headers::API_LEVEL;
 pub use pages::openapi::document;
 pub use server::metrics_endpoint::{MetricsFormat, metrics};
+pub use server::push_endpoint::pushes;
 pub use server::request_metrics::{Answers, RequestMetrics, Times};
 pub use server::serve::{Listener, TimeLimits, serve};
 pub use server::upgrade::Draining;
@@ -127,11 +131,13 @@ fn assemble(routes: OpenApiRouter<Api>, state: AppState, kept: Option<Kept>) -> 
     let body_limit = DefaultBodyLimit::max(state.config.max_body_size);
     let proxies = TrustedProxies::new(state.config.trusted_proxies.clone(), state.config.forwarding_header);
     let gate = state.gate.with_bounds(state.config.user_bounds());
-    let (query_names, system_cache) = (QueryNames::of(&document), SystemCache::default());
-    let inner = Inner { gate, config: state.config, root_path: root_path.clone(), routes, query_names, system_cache };
+    let (query_names, field_names) = (QueryNames::of(&document), FieldNames::of(&document));
+    let system_cache = SystemCache::default();
+    let inner = Inner { gate, config: state.config, root_path: root_path.clone(), routes, query_names, field_names, system_cache };
     let api = Api(Arc::new(inner));
-    let access_log = Arc::new(middleware::access_log::AccessLog::new(state.logger, proxies, kept.request_metrics()));
-    // Layers are read from the bottom: `access_log` sees the request first and the answer last.
+    let context = Arc::new(middleware::request_context::ContextLayer::new(proxies, kept.request_metrics()));
+    let access_log = Arc::new(middleware::access_log::AccessLog::new(state.logger));
+    // Layers are read from the bottom: `request_context` sees the request first and the answer last.
     let router = router
         .merge(pages)
         .fallback(middleware::normalise::not_found)
@@ -142,7 +148,10 @@ fn assemble(routes: OpenApiRouter<Api>, state: AppState, kept: Option<Kept>) -> 
         .layer(map_request(middleware::normalise::restore_options))
         .layer(option_layer(cors))
         .layer(map_request(middleware::normalise::set_options_aside))
+        .layer(from_fn(middleware::well_formed::well_formed))
+        .layer(from_fn(middleware::problem_body::problem_body))
         .layer(from_fn_with_state(access_log, middleware::access_log::access_log))
+        .layer(from_fn_with_state(context, middleware::request_context::request_context))
         .with_state(api);
     let normalised = MapRequest::new(router, move |request| middleware::normalise::normalise(&root_path, request));
     (Router::new().fallback_service(normalised), document, kept)
@@ -208,6 +217,7 @@ fn prompt() -> OpenApiRouter<Api> {
         .routes(routes!(status::handlers::userinfo))
         .routes(routes!(status::limits::limits))
         .routes(routes!(compute::usage::usage))
+        .routes(routes!(compute::commands::run_command))
 }
 
 /// File contents come in for as long as they flow, and their size has a limit of its own.
@@ -222,12 +232,17 @@ fn contents() -> OpenApiRouter<Api> {
 fn uploads() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(filesystem::content::tus::create, filesystem::content::tus::capabilities))
-        .routes(routes!(filesystem::content::tus::state, filesystem::content::tus::extend, filesystem::content::tus::remove))
+        .routes(routes!(
+            filesystem::content::tus::state,
+            filesystem::content::tus::extend,
+            filesystem::content::tus::remove,
+            filesystem::content::tus::upload_capabilities
+        ))
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn(filesystem::content::tus::name_version))
 }
 
-/// Work that grows with the file has a time of its own, and who follows a file stays until the token ends.
+/// Work that grows with the file has a time of its own, and who follows a file or jobs stays until the token ends.
 fn lasting() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(filesystem::content::excerpt::checksum))
@@ -236,6 +251,9 @@ fn lasting() -> OpenApiRouter<Api> {
         .routes(routes!(filesystem::changes::cp))
         .routes(routes!(filesystem::changes::mv))
         .routes(routes!(filesystem::follow::follow))
+        .routes(routes!(compute::logs::read_log))
+        .routes(routes!(compute::events::events))
+        .routes(routes!(compute::events::job_events))
 }
 
 /// What handlers share.
@@ -250,6 +268,7 @@ struct Inner {
     /// The templates of all paths, for redirects between the forms with and without a slash.
     routes: Vec<String>,
     query_names: QueryNames,
+    field_names: FieldNames,
     system_cache: SystemCache,
 }
 
@@ -274,15 +293,18 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(
             [
-                middleware::access_log::TIMESTAMP,
-                middleware::access_log::APP_VERSION,
-                middleware::access_log::AUTH_USERNAME,
+                middleware::common_headers::TIMESTAMP,
+                middleware::common_headers::APP_VERSION,
+                middleware::common_headers::AUTH_USERNAME,
                 problem::context::REQUEST_ID,
                 problem::context::CORRELATION_ID,
                 header::ACCEPT_RANGES,
                 header::AGE,
                 compute::idempotency::REPLY,
+                compute::logs::OFFSET,
+                compute::logs::NEXT_OFFSET,
                 compute::idempotency::RECORD,
+                compute::jobs::EVENT_ID.clone(),
                 header::CONTENT_DISPOSITION,
                 header::CONTENT_RANGE,
                 header::ETAG,

@@ -9,9 +9,11 @@ mod task;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::FutureExt;
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,6 +25,9 @@ pub use task::{Closer, Task};
 
 /// The exit status of a program that SIGINT ended, as shells report it.
 const INTERRUPTED: i32 = 130;
+
+/// The time between a panic and the next attempt of a task that is restarted.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// The life of the process: one token to stop it, and the tasks that must end before it does. Clones share both.
 #[derive(Clone, Debug, Default)]
@@ -82,6 +87,25 @@ impl Lifecycle {
         });
     }
 
+    /// As [`Lifecycle::spawn`], for work that the rest depends on: after a panic, which the log and [`Lifecycle::tasks`] tell, it is begun
+    /// anew a second later.
+    pub fn spawn_restarting<F>(&self, name: impl Into<Cow<'static, str>>, task: impl Fn() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (name, running) = (name.into(), Arc::clone(&self.running));
+        let mut entry = Entry::new(&running, name.clone());
+        self.tasks.spawn(async move {
+            while AssertUnwindSafe(task()).catch_unwind().await.is_err() {
+                entry.has_panicked = true;
+                drop(entry);
+                tokio::time::sleep(RESTART_PAUSE).await;
+                entry = Entry::new(&running, name.clone());
+            }
+            entry.ended = true;
+        });
+    }
+
     /// The life of a server: runs `tasks` beside `serving`; when `serving` has ended, waits for the tasks, and then closes what they and
     /// the requests have used, each in its turn. That the tasks are to end, the token says.
     pub async fn drive(&self, tasks: Vec<Task>, closers: Vec<Closer>, serving: impl Future<Output = ()>) {
@@ -126,11 +150,11 @@ impl Lifecycle {
     pub fn notify_on_hangup(&self) -> std::io::Result<Arc<Notify>> {
         let mut hangup = signal(SignalKind::hangup())?;
         let notify = Arc::new(Notify::new());
-        let told = Arc::clone(&notify);
+        let hangups = Arc::clone(&notify);
         // Not tracked: it ends with the process.
         tokio::spawn(async move {
             while hangup.recv().await.is_some() {
-                told.notify_one();
+                hangups.notify_one();
             }
         });
         Ok(notify)
@@ -177,7 +201,7 @@ pub fn allow_many_files() {
     if allowed.current != allowed.maximum
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: allowed.maximum, maximum: allowed.maximum })
     {
-        tracing::warn!(%error, most = allowed.current, "the number of open files stays limited");
+        tracing::warn!(%error, limit = allowed.current, "the number of open files stays limited");
     }
 }
 
@@ -208,6 +232,8 @@ struct Entry {
     id: u64,
     /// Whether the task came to its end; else it panicked, or was dropped with the runtime.
     ended: bool,
+    /// Whether it panicked and the panic was caught.
+    has_panicked: bool,
 }
 
 impl Entry {
@@ -218,18 +244,21 @@ impl Entry {
         state.tasks.retain(|_, other| !other.has_panicked || other.name != name);
         state.tasks.insert(id, Begun { name, since: Instant::now(), has_panicked: false });
         drop(state);
-        Self { running: running.clone(), id, ended: false }
+        Self { running: running.clone(), id, ended: false, has_panicked: false }
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
         let mut running = self.running.lock();
-        if self.ended || !std::thread::panicking() {
-            running.tasks.remove(&self.id);
-        } else if let Some(task) = running.tasks.get_mut(&self.id) {
-            task.has_panicked = true;
-            tracing::error!(task = %task.name, "a background task panicked: what it was for is not done any more");
+        let is_over = !self.has_panicked && !self.ended && std::thread::panicking();
+        match running.tasks.get_mut(&self.id) {
+            Some(task) if is_over || self.has_panicked => {
+                task.has_panicked = true;
+                let next = if is_over { "what it was for is not done any more" } else { "it is started again" };
+                tracing::error!(task = %task.name, "a background task panicked: {next}");
+            }
+            _ => drop(running.tasks.remove(&self.id)),
         }
     }
 }
@@ -290,6 +319,29 @@ mod tests {
         }
         lifecycle.spawn("panics", std::future::pending());
         assert_eq!(told(), [("panics".to_owned(), true)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_is_restarted_goes_on_after_a_panic_which_is_told_meanwhile() {
+        let lifecycle = Lifecycle::new();
+        let (attempts, stop) = (Arc::new(Mutex::new(0)), lifecycle.token());
+        let counted = Arc::clone(&attempts);
+        lifecycle.spawn_restarting("goes on", move || {
+            let stop = stop.clone();
+            *counted.lock() += 1;
+            let is_first = *counted.lock() == 1;
+            async move {
+                assert!(!is_first, "on purpose");
+                stop.cancelled().await;
+            }
+        });
+        let is_running = || lifecycle.tasks().into_iter().map(|task| task.is_running).collect::<Vec<_>>();
+        tokio::time::sleep(RESTART_PAUSE / 2).await;
+        assert_eq!((*attempts.lock(), is_running()), (1, vec![false]));
+        tokio::time::sleep(RESTART_PAUSE).await;
+        assert_eq!((*attempts.lock(), is_running()), (2, vec![true]));
+        assert_eq!(lifecycle.drain(Duration::from_secs(20)).await, Drained::Completed);
+        assert!(lifecycle.tasks().is_empty());
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 
-use super::guard::Forbidden;
+use super::error::Forbidden;
 use super::{AddressGuard, Method, Object, Request, RestError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -155,8 +155,8 @@ fn classify(failure: Failure, timeout: Duration) -> RestError {
         Failure::Refused(error) => return error,
         Failure::Http(error) => error.without_url(),
     };
-    if let Some(Forbidden(address)) = forbidden(&error) {
-        RestError::Forbidden(address)
+    if let Some(forbidden) = forbidden(&error) {
+        RestError::Forbidden(forbidden)
     } else if error.is_connect() {
         RestError::Connect(root_cause(&error))
     } else if error.is_timeout() {

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use super::guard::Forbidden;
 use crate::error::{Classify, Kind};
+
+/// An address that may not be called. It is an error of its own because it passes through the resolver of reqwest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is not an address of the public internet, and the site does not allow it")]
+pub struct Forbidden(pub(super) std::net::IpAddr);
 
 /// A failed call. No message holds a URL's query, a header, or any part of a body.
 #[derive(Debug, thiserror::Error)]
@@ -18,8 +22,8 @@ pub enum RestError {
     #[error("the request holds a character that HTTP does not allow")]
     Header,
     /// The address may not be called: nothing was sent.
-    #[error("{0} is not an address of the public internet, and the site does not allow it")]
-    Forbidden(std::net::IpAddr),
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
     /// No connection could be made: nothing was sent. With the system's reason.
     #[error("the service could not be reached: {0}")]
     Connect(String),
@@ -60,12 +64,6 @@ impl RestError {
             Category::Eof => "a sudden end",
         };
         Self::Decode { what, line: error.line(), column: error.column() }
-    }
-}
-
-impl From<Forbidden> for RestError {
-    fn from(Forbidden(address): Forbidden) -> Self {
-        Self::Forbidden(address)
     }
 }
 

@@ -10,7 +10,8 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
-use super::{RestError, Url};
+use super::error::{Forbidden, RestError};
+use super::url::Url;
 use crate::domain::Network;
 
 /// How long the addresses of a name are looked for.
@@ -21,11 +22,6 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct AddressGuard {
     allowed: Arc<[Network]>,
 }
-
-/// The address that may not be called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is not an address of the public internet, and the site does not allow it")]
-pub(super) struct Forbidden(pub(super) IpAddr);
 
 impl AddressGuard {
     /// Permits the addresses of the public internet, and those of these networks.
@@ -58,7 +54,7 @@ impl AddressGuard {
         }
         let host = url.inner().host_str().unwrap_or_default();
         self.resolve_checked(host).await.map(drop).map_err(|error| match error.downcast::<Forbidden>() {
-            Ok(forbidden) => (*forbidden).into(),
+            Ok(forbidden) => RestError::Forbidden(*forbidden),
             Err(error) => RestError::Connect(error.to_string()),
         })
     }

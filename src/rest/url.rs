@@ -31,6 +31,11 @@ impl Url {
         Ok(Self(url))
     }
 
+    /// The origin, as browsers send it (RFC 6454, 6.1): scheme, host, and the port where it is not the scheme's own.
+    pub fn origin(&self) -> String {
+        self.0.origin().ascii_serialization()
+    }
+
     /// The URL with further path segments; each is escaped, so that none can leave its place.
     pub fn with_segments<'a>(&self, segments: impl IntoIterator<Item = &'a str>) -> Self {
         let mut url = self.0.clone();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::freshness::freshness;
 use super::slurm::ConnectionMode;
-use super::{RecordSettings, local, pbs, slurm};
+use super::{JobMirror, RecordSettings, local, pbs, slurm};
 
 /// A cluster's batch scheduler.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -67,6 +67,9 @@ pub struct Common {
     #[serde(default = "default_record_days")]
     #[schemars(range(min = 1, max = 365))]
     pub submission_record_days: u32,
+    /// How jobs are watched for callers who wait for changes or read events.
+    #[serde(default)]
+    pub job_mirror: JobMirror,
 }
 
 impl Common {

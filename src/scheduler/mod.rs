@@ -7,6 +7,7 @@ mod cached;
 mod config;
 mod directives;
 mod freshness;
+mod job_mirror;
 pub mod local;
 pub mod pbs;
 pub mod slurm;
@@ -26,9 +27,10 @@ use crate::domain::{
 use crate::error::{Classify, Kind};
 use crate::ssh::CommandError;
 
-pub use cached::{CachedScheduler, ReadCounts};
+pub use cached::{CachedScheduler, ReadCounts, SeenChanges};
 pub use config::{CommandsOnly, Common, Config, SchedulerType};
 pub use freshness::MAX_FRESHNESS;
+pub use job_mirror::{JobMirror, MirrorAccount, PushListener};
 pub use slurm::ConnectionMode;
 pub use submission_record::{RecordPlace, RecordSettings, StoredRecords, SubmissionKey, Submitted};
 

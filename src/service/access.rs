@@ -8,15 +8,17 @@ use std::time::{Duration, Instant};
 use crate::authn::{Authenticator, AuthnError};
 use crate::authz::{Authorizer, AuthzError, Basis, Decision, Relation};
 use crate::cluster::Cluster;
-use crate::domain::{Maintenance, Principal, Secret, SystemName, excerpt};
+use crate::domain::{Maintenance, Principal, RemotePath, Secret, SystemName, excerpt};
 use crate::error::{Classify, Kind};
 use crate::filesystem::FileSystem;
+use crate::mirror::Mirror;
 
 use super::ServiceError;
-use super::audit;
-use super::counts::{SystemCounts, TokenCounts};
-use super::limits::{UserBounds, UserPermit};
+use super::audit::{self, Permission, Requester};
+use super::counts::{SystemCounts, TokenCounts, TokenOutcome};
+use super::limits::{LimitedUser, OutgoingTransfer, UserBounds, UserPermit};
 use super::state::State;
+use super::upload_locks::UploadLock;
 
 /// The most characters that are shown of the name of a system that does not exist.
 const MAX_SHOWN: usize = 64;
@@ -32,9 +34,10 @@ pub struct Gate {
 }
 
 /// A cluster behind the gate, and what was counted of it.
-pub(super) struct Member {
+struct Member {
     cluster: Arc<Cluster>,
-    pub(super) counts: Arc<SystemCounts>,
+    mirror: Option<Arc<Mirror>>,
+    counts: Arc<SystemCounts>,
 }
 
 impl Gate {
@@ -47,7 +50,7 @@ impl Gate {
     ) -> Self {
         let member = |cluster: Arc<Cluster>| {
             let counts = state.counts(cluster.name());
-            (cluster.name().clone(), Arc::new(Member { cluster, counts }))
+            (cluster.name().clone(), Arc::new(Member { cluster, mirror: None, counts }))
         };
         let members = Arc::new(clusters.into_iter().map(member).collect());
         Self { authenticator, authorizer, members, state: Arc::new(state), maintenance: Arc::default() }
@@ -62,6 +65,16 @@ impl Gate {
     #[must_use]
     pub fn under_maintenance(self, site: Option<Maintenance>, systems: BTreeMap<SystemName, Maintenance>) -> Self {
         Self { maintenance: Arc::new((site, systems)), ..self }
+    }
+
+    /// The same gate with mirrors of these systems' jobs.
+    #[must_use]
+    pub fn with_mirrors(self, mirrors: &BTreeMap<SystemName, Arc<Mirror>>) -> Self {
+        let with_mirror = |(name, member): (&SystemName, &Arc<Member>)| {
+            let (cluster, counts) = (Arc::clone(&member.cluster), Arc::clone(&member.counts));
+            (name.clone(), Arc::new(Member { cluster, mirror: mirrors.get(name).cloned(), counts }))
+        };
+        Self { members: Arc::new(self.members.iter().map(with_mirror).collect()), ..self }
     }
 
     /// Whether the site is open at all, before anybody is identified.
@@ -95,15 +108,17 @@ impl Gate {
             None => Err(AccessError::NoToken),
         };
         let principal = outcome.map_err(|error| self.refuse(error))?;
-        self.state.tokens.accepted();
+        self.state.tokens.add(TokenOutcome::Accepted);
         let requests = &self.state.limits.requests;
         let under_way = requests.take(&principal.username, 1).ok_or_else(|| AccessError::TooManyRequests(requests.per_user()))?;
-        Ok(Caller { principal, request_id, address, _under_way: Arc::new(under_way) })
+        Ok(Caller { requester: Requester { principal, request_id, address }, _under_way: Arc::new(under_way) })
     }
 
     /// Counts a caller whose credentials were no token, and gives the reason back.
     pub fn refuse(&self, error: AccessError) -> AccessError {
-        self.state.tokens.refused(&error);
+        if let Some(outcome) = error.token_outcome() {
+            self.state.tokens.add(outcome);
+        }
         error
     }
 
@@ -118,9 +133,9 @@ impl Gate {
         let name = SystemName::new(system).map_err(|_| not_found())?;
         let member = self.members.get(&name).cloned().ok_or_else(not_found)?;
         let begun = Instant::now();
-        let ruling = self.authorizer.check(&caller.principal, relation, &name).await;
+        let ruling = self.authorizer.check(caller.principal(), relation, &name).await;
         let took = begun.elapsed();
-        audit::decision(&caller, &name, &ruling, took);
+        audit::decision(&caller.requester, &name, &ruling, took);
         member.counts.decided(&ruling);
         let ruling = ruling?;
         match (ruling.decision, self.maintenance(&name)) {
@@ -147,7 +162,7 @@ impl Gate {
     /// When a decision about one of them could not be had: then none is shown.
     pub async fn visible(&self, caller: &Caller) -> Result<Vec<&Arc<Cluster>>, AccessError> {
         let names: Vec<&SystemName> = self.members.keys().collect();
-        let rulings = match self.authorizer.check_all(&caller.principal, Relation::Read, &names).await {
+        let rulings = match self.authorizer.check_all(caller.principal(), Relation::Read, &names).await {
             Ok(rulings) if rulings.len() == names.len() => Ok(rulings),
             Ok(_) => Err(AuthzError::Unavailable("there are fewer rulings than clusters".into())),
             Err(error) => Err(error),
@@ -177,26 +192,14 @@ impl Gate {
 /// An identified caller who was not yet admitted anywhere. It can only come from [`Gate::identify`].
 #[derive(Clone)]
 pub struct Caller {
-    principal: Arc<Principal>,
-    request_id: Arc<str>,
-    address: Option<IpAddr>,
+    requester: Requester,
     _under_way: Arc<UserPermit>,
 }
 
 impl Caller {
     /// Who it is.
     pub fn principal(&self) -> &Principal {
-        &self.principal
-    }
-
-    /// The id of the request, for the audit line.
-    pub(super) fn request_id(&self) -> &str {
-        &self.request_id
-    }
-
-    /// Where the request came from, for the audit line.
-    pub(super) fn address(&self) -> Option<IpAddr> {
-        self.address
+        &self.requester.principal
     }
 }
 
@@ -214,7 +217,7 @@ pub struct Access {
 impl Access {
     /// Who asks.
     pub fn principal(&self) -> &Principal {
-        &self.caller.principal
+        self.caller.principal()
     }
 
     /// What outlives the request.
@@ -227,6 +230,11 @@ impl Access {
         &self.member.cluster
     }
 
+    /// The mirror of its jobs, where there is one.
+    pub(super) fn mirror(&self) -> Option<&Arc<Mirror>> {
+        self.member.mirror.as_ref()
+    }
+
     /// The caller's way to its files.
     ///
     /// # Errors
@@ -235,29 +243,42 @@ impl Access {
         Ok(self.cluster().files()?.of(self.principal()).await?)
     }
 
+    /// Waits for `opening`, the beginning of content for the caller, and gives what it gave with the leave to send it on.
+    ///
+    /// # Errors
+    /// When the caller has as much under way as one may, or too much of it is not read; or those of `opening`.
+    pub(super) async fn transfer<T, E>(&self, opening: impl Future<Output = Result<T, E>>) -> Result<(T, OutgoingTransfer), ServiceError>
+    where
+        ServiceError: From<E>,
+    {
+        LimitedUser::from(self).transfer(self.cluster().config().channels_per_user(), opening).await
+    }
+
     /// What is counted of it.
-    pub(super) fn counts(&self) -> &SystemCounts {
+    pub(super) fn counts(&self) -> &Arc<SystemCounts> {
         &self.member.counts
     }
 
-    /// It with what is counted of it.
-    pub(super) fn member(&self) -> Arc<Member> {
-        Arc::clone(&self.member)
+    /// Locks a resumable upload of the caller: see [`UploadLocks::lock`](super::upload_locks::UploadLocks::lock).
+    ///
+    /// # Errors
+    /// [`ServiceError::Busy`].
+    pub(super) async fn lock_upload(&self, part: &RemotePath) -> Result<UploadLock<'_>, ServiceError> {
+        self.state.uploads.lock(self.cluster().name(), &self.principal().username, part).await
     }
+}
 
-    /// The id of the request, for the audit line.
-    pub(super) fn request_id(&self) -> &str {
-        &self.caller.request_id
+impl<'a> From<&'a Access> for LimitedUser<'a> {
+    fn from(access: &'a Access) -> Self {
+        Self { limits: &access.state.limits, username: &access.principal().username }
     }
+}
 
-    /// Where the request came from, for the audit line.
-    pub(super) fn address(&self) -> Option<IpAddr> {
-        self.caller.address
-    }
-
-    /// What the permission rests on, and how long the decision took, for the audit line.
-    pub(super) fn basis(&self) -> (&Basis, Duration) {
-        (&self.basis, self.decided_in)
+impl From<&Access> for Permission {
+    fn from(access: &Access) -> Self {
+        let (requester, basis) = (access.caller.requester.clone(), access.basis.clone());
+        let Member { cluster, counts, .. } = &*access.member;
+        Self { requester, cluster: Arc::clone(cluster), counts: Arc::clone(counts), basis, decided_in: access.decided_in }
     }
 }
 
@@ -265,7 +286,7 @@ impl Access {
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// The request carries no token.
-    #[error("Not authenticated: send an access token as `Authorization: Bearer <token>`")]
+    #[error("Not authenticated")]
     NoToken,
     /// The request's credentials are not one bearer token.
     #[error("the access token is not valid: {0}")]
@@ -280,7 +301,7 @@ pub enum AccessError {
     )]
     TooManyRequests(u64),
     /// There is no system of this name. The first three words are contract.
-    #[error("System not found: {0}; GET /status/systems lists the systems that you may use")]
+    #[error("System not found: {0}")]
     SystemNotFound(String),
     /// The caller may not use the system.
     #[error("access to system {0} is denied")]
@@ -291,6 +312,32 @@ pub enum AccessError {
     /// No decision could be had; nothing is allowed then.
     #[error(transparent)]
     Authorization(#[from] AuthzError),
+}
+
+impl AccessError {
+    /// What became of the token; `None` where it was accepted, and the caller was refused for another reason.
+    fn token_outcome(&self) -> Option<TokenOutcome> {
+        Some(match self {
+            Self::NoToken => TokenOutcome::Missing,
+            Self::Malformed(_) | Self::Authentication(AuthnError::TooLong(_)) => TokenOutcome::Malformed,
+            Self::Authentication(AuthnError::Signature(_)) => TokenOutcome::Signature,
+            Self::Authentication(AuthnError::Expired) => TokenOutcome::Expired,
+            Self::Authentication(AuthnError::EndsTooSoon { .. }) => TokenOutcome::EndsTooSoon,
+            Self::Authentication(
+                AuthnError::Invalid(_)
+                | AuthnError::Issuer { .. }
+                | AuthnError::Audience { .. }
+                | AuthnError::UsernameClaim { .. }
+                | AuthnError::Username { .. },
+            ) => TokenOutcome::Invalid,
+            Self::Authentication(AuthnError::KeysUnavailable(_) | AuthnError::KeyNotYetKnown | AuthnError::ServiceAccount(_)) => {
+                TokenOutcome::Unchecked
+            }
+            Self::TooManyRequests(_) | Self::SystemNotFound(_) | Self::Denied(_) | Self::Maintenance(_) | Self::Authorization(_) => {
+                return None;
+            }
+        })
+    }
 }
 
 impl Classify for AccessError {

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 
+use super::InvalidRequest;
 use super::text::Findings;
-use super::{InvalidRequest, Place};
 use crate::domain::{AccountingQuery, JobId};
 
 /// The span that is listed where no start and no job is named, in seconds.
@@ -35,20 +35,20 @@ impl AccountingRequest {
     /// Names every field that is wrong.
     pub(super) fn check(self, now: Timestamp) -> Result<AccountingQuery, InvalidRequest> {
         let mut findings = Findings::default();
-        let account = findings.line(Place::Parameter, "account", self.account, 255);
+        let account = findings.line("account", self.account, 255);
         let jobs = read_jobs(&mut findings, self.jobs.as_deref().unwrap_or_default());
         let mut point = |name, text: Option<String>| {
             let text = text.filter(|text| !text.is_empty())?;
             let point = read_time(&text);
             if point.is_none() {
                 let message = "write a date (2026-01-31), a time in UTC (2026-01-31T08:00:00) or with its offset (2026-01-31T09:00:00+01:00), or Unix seconds";
-                findings.add(Place::Parameter, name, message);
+                findings.add(name, message);
             }
             point
         };
-        let (since, until) = (point("starttime", self.since), point("endtime", self.until));
+        let (since, until) = (point("since", self.since), point("until", self.until));
         if since.zip(until).is_some_and(|(since, until)| since > until) {
-            findings.add(Place::Parameter, "endtime", "it is before `starttime`");
+            findings.add("until", "it is before `starttime`");
         }
         findings.into_result()?;
         let default = || jobs.is_empty().then(|| until.unwrap_or(now.as_second()) - DEFAULT_SPAN);
@@ -62,12 +62,12 @@ fn read_jobs(findings: &mut Findings, list: &str) -> Vec<JobId> {
         match JobId::new(id) {
             Ok(id) => jobs.push(id),
             Err(error) => {
-                findings.add(Place::Parameter, "jobs", error.to_string());
+                findings.add("jobs", error.to_string());
                 return jobs;
             }
         }
         if jobs.len() > MAX_JOBS {
-            findings.add(Place::Parameter, "jobs", format!("it names more than {MAX_JOBS} jobs"));
+            findings.add("jobs", format!("it names more than {MAX_JOBS} jobs"));
             return jobs;
         }
     }
@@ -128,7 +128,7 @@ mod tests {
             until: Some("5".to_owned()),
         })
         .unwrap_err();
-        for name in ["account", "jobs", "starttime"] {
+        for name in ["account", "jobs", "since"] {
             assert!(error.contains(name), "{error}");
         }
         let reversed = AccountingRequest { since: Some("9".to_owned()), until: Some("5".to_owned()), ..AccountingRequest::default() };

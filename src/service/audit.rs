@@ -1,18 +1,41 @@
 //! The audit trail, under the tracing target `audit`: one line for every change that was tried, with what the permission for it
 //! rests on, and one for every caller who was not let to a cluster. Permissions to read are below the level of the trail.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::authz::{AuthzError, Decision, Ruling};
-use crate::domain::SystemName;
+use crate::authz::{AuthzError, Basis, Decision, Ruling};
+use crate::cluster::Cluster;
+use crate::domain::{Principal, SystemName};
 use crate::error::{Classify, ErrorChain};
 
-use super::counts::{Action, Outcome};
-use super::{Access, Caller};
+use super::counts::{Action, Outcome, SystemCounts};
+
+/// What a line says of the request that it is about.
+#[derive(Clone)]
+pub(super) struct Requester {
+    pub(super) principal: Arc<Principal>,
+    pub(super) request_id: Arc<str>,
+    /// Where the request came from.
+    pub(super) address: Option<IpAddr>,
+}
+
+/// What a line says of the permission under which a change was made.
+pub(super) struct Permission {
+    pub(super) requester: Requester,
+    pub(super) cluster: Arc<Cluster>,
+    /// Where the change is counted.
+    pub(super) counts: Arc<SystemCounts>,
+    pub(super) basis: Basis,
+    /// How long the decision took.
+    pub(super) decided_in: Duration,
+}
 
 /// Writes down whether a caller was let to a cluster, and why.
-pub(super) fn decision(caller: &Caller, system: &SystemName, outcome: &Result<Ruling, AuthzError>, took: Duration) {
-    let principal = caller.principal();
+pub(super) fn decision(requester: &Requester, system: &SystemName, outcome: &Result<Ruling, AuthzError>, took: Duration) {
+    let Requester { principal, request_id, address } = requester;
+    let request_id = &**request_id;
     let decision_ms = milliseconds(took);
     match outcome {
         Ok(Ruling { decision: Decision::Denied, basis }) => tracing::info!(
@@ -29,8 +52,8 @@ pub(super) fn decision(caller: &Caller, system: &SystemName, outcome: &Result<Ru
             decided_by = basis.by.as_deref(),
             cached = basis.cached,
             decision_ms,
-            request_id = caller.request_id(),
-            client_address = caller.address().map(tracing::field::display),
+            request_id,
+            client_address = address.map(tracing::field::display),
             "{} was denied {} to {}",
             principal.username,
             basis.relation,
@@ -46,8 +69,8 @@ pub(super) fn decision(caller: &Caller, system: &SystemName, outcome: &Result<Ru
             outcome = "undecided",
             error = %ErrorChain(error),
             decision_ms,
-            request_id = caller.request_id(),
-            client_address = caller.address().map(tracing::field::display),
+            request_id,
+            client_address = address.map(tracing::field::display),
             "{} was not let to {system}: no decision could be had",
             principal.username,
         ),
@@ -60,8 +83,8 @@ pub(super) fn decision(caller: &Caller, system: &SystemName, outcome: &Result<Ru
             decided_by = basis.by.as_deref(),
             cached = basis.cached,
             decision_ms,
-            request_id = caller.request_id(),
-            client_address = caller.address().map(tracing::field::display),
+            request_id,
+            client_address = address.map(tracing::field::display),
             "{} has {} to {}",
             principal.username,
             basis.relation,
@@ -75,17 +98,17 @@ fn milliseconds(took: Duration) -> u64 {
 }
 
 /// A change under way. It leaves its line when it ends; one that is dropped before that was cancelled.
-pub(super) struct Change<'a> {
-    access: &'a Access,
+pub(super) struct Change {
+    permission: Permission,
     action: Action,
     target: String,
     ended: bool,
 }
 
-impl<'a> Change<'a> {
+impl Change {
     /// Begins to watch a change: `action` names the use case, `target` what it is done to.
-    pub(super) fn begin(access: &'a Access, action: Action, target: impl Into<String>) -> Self {
-        Self { access, action, target: target.into(), ended: false }
+    pub(super) fn begin(permission: impl Into<Permission>, action: Action, target: impl Into<String>) -> Self {
+        Self { permission: permission.into(), action, target: target.into(), ended: false }
     }
 
     /// Ends it with its outcome, which is passed through.
@@ -105,16 +128,16 @@ impl<'a> Change<'a> {
     }
 
     fn leave(&self, outcome: Outcome) {
-        self.access.counts().changed(self.action, outcome);
+        let Permission { requester: Requester { principal, request_id, address }, cluster, counts, basis, decided_in } = &self.permission;
+        let (request_id, system) = (&**request_id, cluster.name());
+        counts.changed(self.action, outcome);
         let (action, outcome) = (self.action.name(), outcome.name());
-        let principal = self.access.principal();
-        let (basis, took) = self.access.basis();
         tracing::info!(
             target: "audit",
             user = %principal.username,
             subject = principal.subject.as_str(),
             client = principal.client_id.as_deref(),
-            system = %self.access.cluster().name(),
+            %system,
             action,
             object = self.target.as_str(),
             outcome,
@@ -123,17 +146,16 @@ impl<'a> Change<'a> {
             resource = basis.object,
             decided_by = basis.by.as_deref(),
             cached = basis.cached,
-            decision_ms = milliseconds(took),
-            request_id = self.access.request_id(),
-            client_address = self.access.address().map(tracing::field::display),
-            "{action} by {} on {}: {outcome}",
+            decision_ms = milliseconds(*decided_in),
+            request_id,
+            client_address = address.map(tracing::field::display),
+            "{action} by {} on {system}: {outcome}",
             principal.username,
-            self.access.cluster().name(),
         );
     }
 }
 
-impl Drop for Change<'_> {
+impl Drop for Change {
     fn drop(&mut self) {
         if !self.ended {
             self.leave(Outcome::Cancelled);

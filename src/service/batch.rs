@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use futures::StreamExt;
 use futures::stream;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::domain::{Checksum, DirectoryEntry, FileStat};
 use crate::filesystem::{CopyOptions, ListOptions};
 
 use super::entries::{Found, PageQuery};
-use super::{Access, InvalidRequest, Place, ServiceError, changes, contents, entries};
+use super::many::{Outcome, in_time};
+use super::{Access, InvalidRequest, ServiceError, changes, contents, entries};
 
 /// The most operations of a batch.
 pub const MAX_OPERATIONS: usize = 1_000;
@@ -73,22 +74,6 @@ pub enum Output {
     Nothing,
 }
 
-/// What became of an operation.
-#[derive(Debug)]
-pub enum Outcome {
-    /// It was done.
-    Done(Output),
-    /// It was not done.
-    Failed(ServiceError),
-    /// It did not end in time. One that changes something and had begun may have had its effect.
-    TimedOut {
-        /// Whether it may have changed something.
-        maybe_effected: bool,
-    },
-    /// Not begun, because the operation of this number (from 0) failed before it.
-    Skipped(usize),
-}
-
 impl Operation {
     /// Whether it changes files.
     pub fn changes(&self) -> bool {
@@ -106,12 +91,12 @@ impl Operation {
                 let size = Some(page.size.unwrap_or(ENTRIES));
                 if size > Some(ENTRIES) {
                     let message = format!("in a batch it must be from 1 to {ENTRIES}");
-                    return Err(InvalidRequest::new(Place::Document, "pageSize", message).into());
+                    return Err(InvalidRequest::new("page_size", message).into());
                 }
                 let found = entries::page(access, path, *options, &PageQuery { size, ..page.clone() }).await?;
                 if entries.fetch_add(found.entries.len(), Ordering::Relaxed) + found.entries.len() > ENTRIES_IN_ALL {
                     let message = format!("the listings of a batch have at most {ENTRIES_IN_ALL} entries together");
-                    return Err(InvalidRequest::new(Place::Document, "operations", message).into());
+                    return Err(InvalidRequest::new("operations", message).into());
                 }
                 Output::Page(found)
             }
@@ -136,16 +121,21 @@ impl Operation {
 ///
 /// # Errors
 /// When there are too many of them, or the system has no files.
-pub async fn run(access: &Access, operations: Vec<Operation>, ordered: bool, deadline: Instant) -> Result<Vec<Outcome>, ServiceError> {
+pub async fn run(
+    access: &Access,
+    operations: Vec<Operation>,
+    ordered: bool,
+    deadline: Instant,
+) -> Result<Vec<Outcome<Output>>, ServiceError> {
     // Otherwise each operation would say so.
     access.cluster().files_without_health_check()?;
     if operations.len() > MAX_OPERATIONS {
-        return Err(InvalidRequest::new(Place::Document, "operations", format!("there must be at most {MAX_OPERATIONS} of them")).into());
+        return Err(InvalidRequest::new("operations", format!("there must be at most {MAX_OPERATIONS} of them")).into());
     }
     let entries = AtomicUsize::new(0);
     if !ordered {
         let heavy = Arc::new(Semaphore::new(HEAVY_AT_ONCE));
-        let outcomes = stream::iter(operations).map(|operation| in_time(access, operation, &entries, Some(&heavy), deadline));
+        let outcomes = stream::iter(operations).map(|operation| run_one(access, operation, &entries, Some(&heavy), deadline));
         return Ok(outcomes.buffered(AT_ONCE).collect().await);
     }
     let mut outcomes = Vec::with_capacity(operations.len());
@@ -154,7 +144,7 @@ pub async fn run(access: &Access, operations: Vec<Operation>, ordered: bool, dea
         outcomes.push(match failed {
             Some(failed) => Outcome::Skipped(failed),
             None => {
-                let outcome = in_time(access, operation, &entries, None, deadline).await;
+                let outcome = run_one(access, operation, &entries, None, deadline).await;
                 if !matches!(outcome, Outcome::Done(_)) {
                     failed = Some(number);
                 }
@@ -165,13 +155,13 @@ pub async fn run(access: &Access, operations: Vec<Operation>, ordered: bool, dea
     Ok(outcomes)
 }
 
-async fn in_time(
+async fn run_one(
     access: &Access,
     operation: Operation,
     entries: &AtomicUsize,
     heavy: Option<&Arc<Semaphore>>,
     deadline: Instant,
-) -> Outcome {
+) -> Outcome<Output> {
     let begun = AtomicBool::new(false);
     let work = async {
         let _turn = match heavy.filter(|_| operation.is_heavy()) {
@@ -182,10 +172,5 @@ async fn in_time(
         begun.store(true, Ordering::Relaxed);
         operation.run(access, entries).await
     };
-    let ended = if Instant::now() < deadline { timeout_at(deadline, work).await.ok() } else { None };
-    match ended {
-        Some(Ok(given)) => Outcome::Done(given),
-        Some(Err(error)) => Outcome::Failed(error),
-        None => Outcome::TimedOut { maybe_effected: begun.load(Ordering::Relaxed) && operation.changes() },
-    }
+    in_time(deadline, work, || begun.load(Ordering::Relaxed) && operation.changes()).await
 }

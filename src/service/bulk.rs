@@ -5,10 +5,11 @@
 
 use futures::StreamExt;
 use futures::stream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
+use super::many::{Outcome, in_time};
 use super::text::Findings;
-use super::{Access, IdempotencyKey, InvalidRequest, Place, ServiceError, Submission, jobs};
+use super::{Access, IdempotencyKey, InvalidRequest, ServiceError, Submission, jobs};
 use crate::domain::{Job, JobId, JobQuery};
 use crate::scheduler::Submitted;
 
@@ -16,22 +17,10 @@ use crate::scheduler::Submitted;
 pub const MAX_SUBMISSIONS: usize = 100;
 /// The most jobs that are cancelled at once.
 pub const MAX_CANCELLATIONS: usize = 1_000;
+/// The longest list of states and name of a partition, in bytes.
+const MAX_TEXT: usize = 1024;
 /// How many commands are under way at a time.
 const AT_ONCE: usize = 8;
-
-/// What became of one job.
-#[derive(Debug)]
-pub enum Outcome<T> {
-    /// It was done.
-    Done(T),
-    /// It was not done.
-    Failed(ServiceError),
-    /// It did not end in time.
-    TimedOut {
-        /// Whether it had begun, so that it may have been done.
-        maybe_effected: bool,
-    },
-}
 
 /// Submits the jobs and gives their outcomes in the same order. With a key, each has a key of its own by its place, so that the same
 /// request may be sent again. What is not done by `deadline` is given up.
@@ -46,7 +35,7 @@ pub async fn submit(
 ) -> Result<Vec<Outcome<Submitted>>, ServiceError> {
     access.cluster().scheduler()?;
     if submissions.is_empty() || submissions.len() > MAX_SUBMISSIONS {
-        return Err(InvalidRequest::new(Place::Document, "jobs", format!("there must be 1 to {MAX_SUBMISSIONS} of them")).into());
+        return Err(InvalidRequest::new("jobs", format!("there must be 1 to {MAX_SUBMISSIONS} of them")).into());
     }
     let outcomes = stream::iter(submissions.into_iter().enumerate())
         .map(|(index, submission)| submit_one(access, submission, key.map(|key| key.numbered(index)), deadline));
@@ -60,7 +49,7 @@ async fn submit_one(
     deadline: Instant,
 ) -> Outcome<Submitted> {
     let work = async { jobs::submit(access, submission?, key.as_ref()).await.map(|submitted| submitted.value) };
-    in_time(work, deadline).await
+    in_time(deadline, work, || true).await
 }
 
 /// Which of the caller's jobs are meant: those that go on and have all that is named. At least one thing is named.
@@ -82,19 +71,14 @@ pub struct JobFilter {
 /// When the filter names nothing or breaks a rule, too many jobs are meant, or the scheduler does not answer.
 pub async fn cancel(access: &Access, filter: JobFilter, deadline: Instant) -> Result<Vec<(JobId, Outcome<()>)>, ServiceError> {
     let mut findings = Findings::default();
-    let mut line = |name, value| findings.line(Place::Parameter, name, value, 1024);
-    let (state, name) = (line("state", filter.state), line("name", filter.name));
-    let (partition, account) = (line("partition", filter.partition), line("account", filter.account));
-    if state.is_none() && name.is_none() && partition.is_none() && account.is_none() {
-        findings.add(
-            Place::Parameter,
-            "state",
-            "name what is cancelled: `state` (such as PENDING,RUNNING), `name`, `partition` or `account`",
-        );
+    let mut line = |name, value| findings.line(name, value, MAX_TEXT);
+    let (state, partition) = (line("state", filter.state), line("partition", filter.partition));
+    let is_absent = |value: &Option<String>| value.as_ref().is_none_or(String::is_empty);
+    if state.is_none() && partition.is_none() && is_absent(&filter.name) && is_absent(&filter.account) {
+        findings.add("state", "name what is cancelled: `state` (such as PENDING,RUNNING), `name`, `partition` or `account`");
     }
     findings.into_result()?;
-    let query = JobQuery { name, account, ..JobQuery::default() };
-    let jobs = access.cluster().scheduler()?.jobs(access.principal(), &query).await?;
+    let jobs = jobs::list(access, JobQuery { name: filter.name, account: filter.account, ..JobQuery::default() }).await?;
     let states: Vec<&str> = state.iter().flat_map(|states| states.split(',')).map(str::trim).collect();
     let user = access.principal().username.as_str();
     let (meant, others): (Vec<&Job>, Vec<&Job>) = jobs.iter().filter(|job| job.times.end.is_none()).partition(|job| {
@@ -107,9 +91,23 @@ pub async fn cancel(access: &Access, filter: JobFilter, deadline: Instant) -> Re
         return Err(ServiceError::TooMuch(message.into()));
     }
     let has_other_tasks = |id: &JobId| others.iter().any(|other| is_part_of(&other.id, id));
-    let meant: Vec<(JobId, bool)> = meant.into_iter().map(|job| (job.id.clone(), has_other_tasks(&job.id))).collect();
+    let meant: Vec<(JobId, bool)> = ids(&meant, &others).into_iter().map(|id| (id.clone(), has_other_tasks(&id))).collect();
     let outcomes = stream::iter(meant).map(|(id, has_other_tasks)| cancel_one(access, id, has_other_tasks, deadline));
     Ok(outcomes.buffered(AT_ONCE).collect().await)
+}
+
+/// The ids that are cancelled for the jobs that are meant. The components of a heterogeneous job are cancelled at once where all that go on
+/// are meant: Slurm does not cancel one that waits by itself.
+fn ids(meant: &[&Job], others: &[&Job]) -> Vec<JobId> {
+    let mut ids = Vec::new();
+    for job in meant {
+        let whole = job.id.as_str().split_once('+').and_then(|(whole, _)| JobId::new(whole).ok());
+        let id = whole.filter(|whole| !others.iter().any(|other| is_part_of(&other.id, whole))).unwrap_or_else(|| job.id.clone());
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    ids
 }
 
 async fn cancel_one(access: &Access, id: JobId, has_other_tasks: bool, deadline: Instant) -> (JobId, Outcome<()>) {
@@ -117,7 +115,7 @@ async fn cancel_one(access: &Access, id: JobId, has_other_tasks: bool, deadline:
         return (id, Outcome::Failed(ServiceError::Conflict(OTHER_TASKS)));
     }
     let work = async { jobs::cancel(access, id.as_str()).await.map(|cancelled| cancelled.value) };
-    let outcome = in_time(work, deadline).await;
+    let outcome = in_time(deadline, work, || true).await;
     (id, outcome)
 }
 
@@ -127,17 +125,6 @@ const OTHER_TASKS: &str = "this id stands for the waiting tasks of an array that
 fn is_part_of(part: &JobId, whole: &JobId) -> bool {
     let whole = whole.as_str().trim_end_matches("[]");
     part.as_str().strip_prefix(whole).is_some_and(|rest| rest.starts_with(['_', '+', '[']) && rest != "[]")
-}
-
-async fn in_time<T>(work: impl Future<Output = Result<T, ServiceError>>, deadline: Instant) -> Outcome<T> {
-    if Instant::now() >= deadline {
-        return Outcome::TimedOut { maybe_effected: false };
-    }
-    match timeout_at(deadline, work).await {
-        Ok(Ok(value)) => Outcome::Done(value),
-        Ok(Err(error)) => Outcome::Failed(error),
-        Err(_) => Outcome::TimedOut { maybe_effected: true },
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use super::audit::Change;
 use super::counts::Action;
 use super::text::{Findings, check_line};
-use super::{Access, InvalidRequest, Place, ServiceError};
+use super::{Access, InvalidRequest, ServiceError};
 use crate::domain::{CompressOptions, Compression, DirectoryEntry, FileMode, RemotePath};
 use crate::filesystem::CopyOptions;
 
@@ -15,7 +15,7 @@ use crate::filesystem::CopyOptions;
 /// When the mode is neither, the path breaks the policy, or the cluster does not allow it.
 pub async fn chmod(access: &Access, path: &str, mode: &str) -> Result<DirectoryEntry, ServiceError> {
     let mode = FileMode::parse(mode);
-    let wrong = || InvalidRequest::new(Place::Document, "mode", "it must be octal, from 0 to 7777, or symbolic, such as `u+x,go-w`");
+    let wrong = || InvalidRequest::new("mode", "it must be octal, from 0 to 7777, or symbolic, such as `u+x,go-w`");
     let mode = mode.ok_or_else(wrong)?;
     let path = access.path(path).await?;
     let files = access.files().await?;
@@ -32,7 +32,7 @@ pub async fn chown(access: &Access, path: &str, owner: &str, group: &str) -> Res
     let owner = posix_name("owner", owner)?;
     let group = posix_name("group", group)?;
     if owner.is_none() && group.is_none() {
-        return Err(InvalidRequest::new(Place::Document, "owner", "give `owner`, `group` or both").into());
+        return Err(InvalidRequest::new("owner", "give `owner`, `group` or both").into());
     }
     let path = access.path(path).await?;
     let files = access.files().await?;
@@ -72,7 +72,7 @@ pub async fn symlink(access: &Access, target: &str, link: &str) -> Result<Direct
 /// When the path breaks the policy, is a configured file system itself, or the cluster does not allow it.
 pub async fn remove(access: &Access, path: &str) -> Result<(), ServiceError> {
     let path = access.entry_path(path).await?;
-    refuse_file_system(access, &path, Place::Parameter, "path")?;
+    refuse_file_system(access, &path, "path")?;
     let change = Change::begin(access, Action::FilesRemove, path.to_text());
     Ok(change.end(access.files().await?.remove(access.principal(), &path).await)?)
 }
@@ -124,7 +124,7 @@ pub async fn rename(access: &Access, source: &str, target: &str, overwrite: bool
     let source = access.entry_path(source).await?;
     let target = target_of(access, &source, target).await?;
     if access.cluster().holds_file_system(&source) {
-        return Err(InvalidRequest::new(Place::Document, "sourcePath", "a configured file system cannot be moved").into());
+        return Err(InvalidRequest::new("source", "a configured file system cannot be moved").into());
     }
     let files = access.files().await?;
     let change = Change::begin(access, Action::FilesMove, format!("{source} to {target}"));
@@ -145,9 +145,9 @@ pub async fn touch(access: &Access, path: &str) -> Result<DirectoryEntry, Servic
 }
 
 /// Refuses a path whose disappearance would take a configured file system with it.
-pub(super) fn refuse_file_system(access: &Access, path: &RemotePath, place: Place, field: &'static str) -> Result<(), InvalidRequest> {
+pub(super) fn refuse_file_system(access: &Access, path: &RemotePath, field: &'static str) -> Result<(), InvalidRequest> {
     if access.cluster().holds_file_system(path) {
-        return Err(InvalidRequest::new(place, field, "a configured file system cannot be removed"));
+        return Err(InvalidRequest::new(field, "a configured file system cannot be removed"));
     }
     Ok(())
 }
@@ -155,7 +155,7 @@ pub(super) fn refuse_file_system(access: &Access, path: &RemotePath, place: Plac
 /// Checks the expression that chooses files for an archive.
 pub(super) fn check_pattern(options: &CompressOptions) -> Result<(), InvalidRequest> {
     match options.match_pattern.as_deref().map(|pattern| check_line(pattern, 4095)) {
-        Some(Err(message)) => Err(InvalidRequest::new(Place::Document, "matchPattern", message)),
+        Some(Err(message)) => Err(InvalidRequest::new("match_pattern", message)),
         _ => Ok(()),
     }
 }
@@ -165,7 +165,7 @@ fn posix_name<'a>(field: &'static str, name: &'a str) -> Result<Option<&'a str>,
     let mut findings = Findings::default();
     let bad = |c: char| c.is_control() || c.is_whitespace() || matches!(c, ':' | '/');
     if name.len() > 256 || name.starts_with('-') || name.contains(bad) {
-        findings.add(Place::Document, field, "it is not the name or number of a user or group");
+        findings.add(field, "it is not the name or number of a user or group");
     }
     findings.into_result()?;
     Ok(Some(name).filter(|name| !name.is_empty()))
@@ -175,10 +175,10 @@ fn posix_name<'a>(field: &'static str, name: &'a str) -> Result<Option<&'a str>,
 async fn target_of(access: &Access, source: &RemotePath, target: &str) -> Result<RemotePath, ServiceError> {
     let target = access.new_path(target).await?;
     if target.is_within(source) {
-        return Err(InvalidRequest::new(Place::Document, "targetPath", "it is, or lies in, what is to be copied or moved").into());
+        return Err(InvalidRequest::new("target", "it is, or lies in, what is to be copied or moved").into());
     }
     if access.cluster().holds_file_system(&target) {
-        return Err(InvalidRequest::new(Place::Document, "targetPath", "a configured file system cannot be replaced").into());
+        return Err(InvalidRequest::new("target", "a configured file system cannot be replaced").into());
     }
     Ok(target)
 }

@@ -2,14 +2,14 @@
 //!
 //! Every path of a request passes `Access::path` or one of its kind.
 
-use futures::{StreamExt, TryFutureExt};
+use futures::TryFutureExt;
 
 use super::audit::Change;
 use super::counts::Action;
 use super::grep::Pattern;
 use super::limits::TransferPermit;
-use super::{Access, InvalidRequest, Place, Ready, ReadyPermit, ServiceError, counts};
-use crate::domain::{ByteRange, Checksum, Content, ContentUnit, FileVersion, RemotePath, text_to_bytes};
+use super::{Access, InvalidRequest, Ready, ReadyPermit, ServiceError, counts};
+use crate::domain::{Alternative, ByteRange, Checksum, Content, ContentUnit, FileVersion, RemotePath, is_file_name, text_to_bytes};
 use crate::filesystem::{ArchiveFormat, ContentStream, Download, Expected, FilesystemError, Part, Placed, UploadOptions, regular};
 
 /// How much `head` and `tail` give when nothing is asked for: what the tools of that name print.
@@ -30,31 +30,27 @@ pub enum TransferForm {
     Stream,
 }
 
-/// How a file is read that is too large for the form of FirecREST.
-const READ_LARGER: &str = "ask for it with `Range`, as `bytes=0-` or in parts; or use `transfer/download` where the system has it";
-/// How one is written.
-const WRITE_LARGER: &str =
-    "send it with PUT to `ops/upload`, or as a resumable upload to `/uploads`; or use `transfer/upload` where the system has it";
-/// How an archive is unpacked that is too large for one request.
-const UNPACK_LARGER: &str = "send its members in several archives; or upload it with `transfer/upload` where the system has it, and unpack it with `transfer/extract`";
-/// What is left for a file that is too large for any other form.
-pub(super) const LARGER_STILL: &str =
-    "this system moves no larger ones itself; use `transfer/download` or `transfer/upload` where it has them";
-
 impl TransferForm {
-    fn way_out(self, larger: &'static str) -> &'static str {
+    fn alternative(self, larger: Alternative) -> Alternative {
         match self {
             Self::FirecrestOps => larger,
-            Self::Stream => LARGER_STILL,
+            Self::Stream => Alternative::TransferJob,
         }
     }
 
-    fn cap(self, access: &Access) -> Option<u64> {
+    /// The most bytes that it may have; nothing where the site sets no limit.
+    pub fn cap(self, access: &Access) -> Option<u64> {
         let limits = &access.cluster().config().data_operation;
         match self {
             Self::FirecrestOps => limits.max_at_once(),
             Self::Stream => limits.max_streamed(),
         }
+    }
+
+    /// Refuses so many bytes where they are more than it may have; `larger` says how they can be had all the same.
+    pub(super) fn check(self, access: &Access, length: u64, larger: Alternative) -> Result<(), ServiceError> {
+        let cap = self.cap(access).filter(|cap| length > *cap);
+        cap.map_or(Ok(()), |cap| Err(ServiceError::TooLarge(cap, self.alternative(larger))))
     }
 }
 
@@ -66,9 +62,7 @@ pub async fn version(access: &Access, path: &str, form: TransferForm) -> Result<
     let path = access.path(path).await?;
     let stat = access.files().await?.stat(access.principal(), &path, true).await?;
     regular(&path, stat.mode)?;
-    if let Some(cap) = form.cap(access).filter(|cap| stat.size > *cap) {
-        return Err(ServiceError::TooLarge(cap, form.way_out(READ_LARGER)));
-    }
+    form.check(access, stat.size, Alternative::ReadInParts)?;
     Ok((path, FileVersion::from(&stat)))
 }
 
@@ -83,13 +77,26 @@ pub async fn download(
     form: TransferForm,
 ) -> Result<(RemotePath, Download), ServiceError> {
     let path = access.path(path).await?;
-    let permit = TransferPermit::take(access)?;
-    let opening = access.files().await?.download(access.principal(), &path, range, form.cap(access));
-    let (clients, user) = (&access.state().limits.slow_clients, &access.principal().username);
-    let opening = opening.map_err(|error| ServiceError::or_by(error, form.way_out(READ_LARGER)));
-    let mut download = clients.admit(user, access.cluster().config().channels_per_user(), opening).await?;
-    download.content = clients.watch(user, counts::downloaded(access, download.content)).inspect(move |_| _ = &permit).boxed();
+    let download = open(access, &path, range, form.cap(access), form.alternative(Alternative::ReadInParts)).await?;
     Ok((path, download))
+}
+
+/// The same of a path that was checked, where it is not over `cap`.
+///
+/// # Errors
+/// When the file is over the cap, where `larger` says how it can be had all the same, it has none of the range, or the cluster does not give it.
+pub(super) async fn open(
+    access: &Access,
+    path: &RemotePath,
+    range: Option<ByteRange>,
+    cap: Option<u64>,
+    larger: Alternative,
+) -> Result<Download, ServiceError> {
+    let opening = access.files().await?.download(access.principal(), path, range, cap);
+    let opening = opening.map_err(|error| ServiceError::or_by(error, larger));
+    let (mut download, transfer) = access.transfer(opening).await?;
+    download.content = transfer.carry(counts::downloaded(access.counts(), download.content));
+    Ok(download)
 }
 
 /// Writes the file `name` in `directory`, whole or not at all.
@@ -98,11 +105,14 @@ pub async fn download(
 /// When the name is not one file name, the path breaks the policy, the content is over the limit or ends early, or the cluster
 /// does not allow it.
 pub async fn upload(access: &Access, directory: &str, name: &str, content: ContentStream) -> Result<(), ServiceError> {
-    check_upload_name(name)?;
+    // The client names the file, so that the name must not lead out of the directory.
+    if !is_file_name(name) {
+        return Err(InvalidRequest::new("file", "its file name must be one file name of 1 to 255 bytes").into());
+    }
     let directory = access.path(directory).await?;
     let path = access.cluster().path(&directory.join(&text_to_bytes(name)).to_text())?;
     let options = UploadOptions { cap: TransferForm::FirecrestOps.cap(access), ..UploadOptions::default() };
-    write(access, &path, content, options, WRITE_LARGER).await?;
+    write(access, &path, content, options, Alternative::WriteStream).await?;
     Ok(())
 }
 
@@ -119,11 +129,9 @@ pub async fn store(
     length: Option<u64>,
 ) -> Result<Placed, ServiceError> {
     let path = access.path(path).await?;
+    TransferForm::Stream.check(access, length.unwrap_or(0), Alternative::TransferJob)?;
     let cap = TransferForm::Stream.cap(access);
-    if let Some(cap) = cap.filter(|cap| length.is_some_and(|length| length > *cap)) {
-        return Err(ServiceError::TooLarge(cap, LARGER_STILL));
-    }
-    write(access, &path, content, UploadOptions { cap, length, expected }, LARGER_STILL).await
+    write(access, &path, content, UploadOptions { cap, length, expected }, Alternative::TransferJob).await
 }
 
 /// Packs a directory, or a file, into an archive that comes as it is made.
@@ -132,11 +140,9 @@ pub async fn store(
 /// When the path breaks the policy, or the cluster does not begin.
 pub async fn pack(access: &Access, path: &str, format: ArchiveFormat) -> Result<(RemotePath, ContentStream), ServiceError> {
     let path = access.path(path).await?;
-    let permit = TransferPermit::take(access)?;
-    let (clients, user) = (&access.state().limits.slow_clients, &access.principal().username);
-    let opening = access.files().await?.pack(access.principal(), &path, format);
-    let content = clients.admit(user, access.cluster().config().channels_per_user(), opening).await?;
-    Ok((path, clients.watch(user, counts::downloaded(access, content)).inspect(move |_| _ = &permit).boxed()))
+    let files = access.files().await?;
+    let (content, transfer) = access.transfer(files.pack(access.principal(), &path, format)).await?;
+    Ok((path, transfer.carry(counts::downloaded(access.counts(), content))))
 }
 
 /// Looks at what is to be packed, and packs nothing.
@@ -169,10 +175,10 @@ pub async fn unpack(
     }
     let _permit = TransferPermit::take(access)?;
     let change = Change::begin(access, Action::FilesUnpack, path.to_text());
-    let content = counts::uploaded(access, content);
+    let content = counts::uploaded(access.counts(), content);
     let placed = change.end(files.unpack(access.principal(), &path, format, content, TransferForm::Stream.cap(access)).await);
     placed.map_err(|error| match error {
-        FilesystemError::TooLarge(_) => ServiceError::or_by(error, UNPACK_LARGER),
+        FilesystemError::TooLarge(_) => ServiceError::or_by(error, Alternative::UnpackSeveral),
         error => ServiceError::unless(error, expected),
     })
 }
@@ -182,25 +188,17 @@ async fn write(
     path: &RemotePath,
     content: ContentStream,
     options: UploadOptions,
-    larger: &'static str,
+    larger: Alternative,
 ) -> Result<Placed, ServiceError> {
     let files = access.files().await?;
     let _permit = TransferPermit::take(access)?;
     let change = Change::begin(access, Action::FilesUpload, path.to_text());
-    let content = counts::uploaded(access, content);
+    let content = counts::uploaded(access.counts(), content);
     let placed = change.end(files.upload(access.principal(), path, content, options).await);
     placed.map_err(|error| match ServiceError::unless(error, options.expected) {
         ServiceError::Filesystem(error) => ServiceError::or_by(error, larger),
         unexpected => unexpected,
     })
-}
-
-/// The client names the file, so that the name must not lead out of the directory.
-fn check_upload_name(name: &str) -> Result<(), InvalidRequest> {
-    if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) || name.len() > 255 {
-        return Err(InvalidRequest::new(Place::Document, "file", "its file name must be one file name of 1 to 255 bytes"));
-    }
-    Ok(())
 }
 
 /// What kind of content a file has.
@@ -236,7 +234,7 @@ impl Amount {
     fn part(self) -> Result<Part, InvalidRequest> {
         let (unit, count) = match (self.bytes, self.lines) {
             (Some(_), Some(_)) => {
-                return Err(InvalidRequest::new(Place::Parameter, "bytes", "Only one of `bytes` or `lines` can be specified."));
+                return Err(InvalidRequest::new("bytes", "Only one of `bytes` or `lines` can be specified."));
             }
             (Some(bytes), None) => (ContentUnit::Bytes, bytes),
             (None, lines) => (ContentUnit::Lines, lines.unwrap_or(DEFAULT_LINES)),
@@ -299,13 +297,13 @@ fn max_output(access: &Access, part: Part) -> u64 {
 }
 
 fn smaller(error: FilesystemError) -> ServiceError {
-    ServiceError::or_by(error, "ask for fewer bytes or lines, or use `ops/download` with `Range`")
+    ServiceError::or_by(error, Alternative::ReadLess)
 }
 
 /// The same part of the file, less the lines that do not match.
 async fn matching(access: &Access, content: Content, pattern: Option<Pattern>) -> Result<Content, ServiceError> {
     let Some(pattern) = pattern else { return Ok(content) };
-    let data = access.state().limits.searches.lines(&access.principal().username, content.data, pattern).await?;
+    let data = access.state().searches.lines(&access.principal().username, content.data, pattern).await?;
     Ok(Content { data, ..content })
 }
 
@@ -317,11 +315,11 @@ pub async fn view(access: &Access, path: &str, offset: Option<u64>, size: Option
     let limit = access.cluster().config().data_operation.max_shown();
     let size = size.unwrap_or_else(|| DEFAULT_VIEW.min(limit));
     if size == 0 {
-        return Err(InvalidRequest::new(Place::Parameter, "size", "`size` value must be an integer value greater than 0").into());
+        return Err(InvalidRequest::new("size", "`size` value must be an integer value greater than 0").into());
     }
     if size > limit {
         let message = format!("`size` value must not be greater than {limit} bytes");
-        return Err(InvalidRequest::new(Place::Parameter, "size", message).into());
+        return Err(InvalidRequest::new("size", message).into());
     }
     let path = access.path(path).await?;
     let place = ReadyPermit::take(access, size)?;
@@ -333,14 +331,6 @@ pub async fn view(access: &Access, path: &str, offset: Option<u64>, size: Option
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_for_an_upload_cannot_leave_the_directory() {
-        assert_eq!(check_upload_name("a b.txt"), Ok(()));
-        for name in ["", ".", "..", "a/b", "/etc/passwd", "..\0"] {
-            assert!(check_upload_name(name).is_err(), "{name:?}");
-        }
-    }
 
     #[test]
     fn ten_lines_are_the_default_and_two_units_are_refused() {

@@ -2,12 +2,11 @@
 //!
 //! Plain numbers: exporting them is telemetry's work. No name of a user, path or job comes here.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::StreamExt;
 
-use super::{Access, AccessError};
-use crate::authn::AuthnError;
 use crate::authz::{AuthzError, Decision, Ruling};
 use crate::filesystem::ContentStream;
 
@@ -44,32 +43,6 @@ impl TokenOutcome {
             Self::Unchecked => "unchecked",
         }
     }
-
-    /// Why it was not accepted; `None` where it was, and the caller was refused for another reason.
-    fn of(error: &AccessError) -> Option<Self> {
-        Some(match error {
-            AccessError::NoToken => Self::Missing,
-            AccessError::Malformed(_) | AccessError::Authentication(AuthnError::TooLong(_)) => Self::Malformed,
-            AccessError::Authentication(AuthnError::Signature(_)) => Self::Signature,
-            AccessError::Authentication(AuthnError::Expired) => Self::Expired,
-            AccessError::Authentication(AuthnError::EndsTooSoon { .. }) => Self::EndsTooSoon,
-            AccessError::Authentication(
-                AuthnError::Invalid(_)
-                | AuthnError::Issuer { .. }
-                | AuthnError::Audience { .. }
-                | AuthnError::UsernameClaim { .. }
-                | AuthnError::Username { .. },
-            ) => Self::Invalid,
-            AccessError::Authentication(AuthnError::KeysUnavailable(_) | AuthnError::KeyNotYetKnown | AuthnError::ServiceAccount(_)) => {
-                Self::Unchecked
-            }
-            AccessError::TooManyRequests(_)
-            | AccessError::SystemNotFound(_)
-            | AccessError::Denied(_)
-            | AccessError::Maintenance(_)
-            | AccessError::Authorization(_) => return None,
-        })
-    }
 }
 
 impl TokenCounts {
@@ -78,17 +51,7 @@ impl TokenCounts {
         TokenOutcome::ALL.iter().map(|outcome| (outcome.name(), self.0[*outcome as usize].load(Ordering::Relaxed)))
     }
 
-    pub(super) fn accepted(&self) {
-        self.add(TokenOutcome::Accepted);
-    }
-
-    pub(super) fn refused(&self, error: &AccessError) {
-        if let Some(outcome) = TokenOutcome::of(error) {
-            self.add(outcome);
-        }
-    }
-
-    fn add(&self, outcome: TokenOutcome) {
+    pub(super) fn add(&self, outcome: TokenOutcome) {
         self.0[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -115,6 +78,7 @@ actions! {
     JobsCancel => "jobs.cancel",
     JobsAlter => "jobs.alter",
     JobsAttach => "jobs.attach",
+    CommandsRun => "commands.run",
     WebhooksRegister => "webhooks.register",
     WebhooksRemove => "webhooks.remove",
     WebhooksRedeliver => "webhooks.redeliver",
@@ -270,20 +234,20 @@ impl SystemCounts {
 }
 
 /// Content from a cluster, which is counted as it comes.
-pub(super) fn downloaded(access: &Access, content: ContentStream) -> ContentStream {
-    counted(access, content, |counts| &counts.downloaded)
+pub(super) fn downloaded(counts: &Arc<SystemCounts>, content: ContentStream) -> ContentStream {
+    counted(counts, content, |counts| &counts.downloaded)
 }
 
 /// Content for a cluster, which is counted as it comes.
-pub(super) fn uploaded(access: &Access, content: ContentStream) -> ContentStream {
-    counted(access, content, |counts| &counts.uploaded)
+pub(super) fn uploaded(counts: &Arc<SystemCounts>, content: ContentStream) -> ContentStream {
+    counted(counts, content, |counts| &counts.uploaded)
 }
 
-fn counted(access: &Access, content: ContentStream, which: fn(&SystemCounts) -> &AtomicU64) -> ContentStream {
-    let member = access.member();
+fn counted(counts: &Arc<SystemCounts>, content: ContentStream, which: fn(&SystemCounts) -> &AtomicU64) -> ContentStream {
+    let counts = Arc::clone(counts);
     let count = move |piece: &Result<bytes::Bytes, _>| {
         if let Ok(bytes) = piece {
-            which(&member.counts).fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            which(&counts).fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
     };
     content.inspect(count).boxed()

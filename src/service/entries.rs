@@ -6,16 +6,21 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::StreamExt;
+use futures::future::ready;
 
-use super::limits::TransferPermit;
-use super::{Access, InvalidRequest, Place, Ready, ReadyPermit, ServiceError};
+use super::{Access, InvalidRequest, Ready, ReadyPermit, ServiceError};
 use crate::domain::{DirectoryEntry, FileStat};
+use crate::error::Classify;
 use crate::filesystem::{EntryStream, FilesystemError, ListOptions, Page, PageRequest, Position, Sort, WalkOptions};
 
 /// The most entries of a page.
 pub const MAX_PAGE_SIZE: usize = 10_000;
 /// The entries of a page where nothing is asked for.
 const DEFAULT_PAGE: usize = 1_000;
+/// The entries that a search gives where nothing is asked for.
+pub const DEFAULT_FINDINGS: usize = 1_000;
+/// The most entries that a search in one piece gives.
+pub const MAX_FINDINGS: usize = 10_000;
 /// The longest cursor that is looked at, in characters. Ours hold one file name.
 const MAX_CURSOR: usize = 1_024;
 
@@ -54,11 +59,72 @@ pub struct Found {
 /// When the path breaks the policy, or the cluster does not let it be read.
 pub async fn walk(access: &Access, path: &str, options: WalkOptions) -> Result<EntryStream, ServiceError> {
     let path = access.path(path).await?;
-    let permit = TransferPermit::take(access)?;
-    let (clients, user) = (&access.state().limits.slow_clients, &access.principal().username);
-    let opening = access.files().await?.walk(access.principal(), &path, options);
-    let found = clients.admit(user, access.cluster().config().channels_per_user(), opening).await?;
-    Ok(clients.watch(user, found).inspect(move |_| _ = &permit).boxed())
+    let files = access.files().await?;
+    let (found, transfer) = access.transfer(files.walk(access.principal(), &path, options)).await?;
+    Ok(transfer.carry(found))
+}
+
+/// What a search in one piece has found.
+#[derive(Debug)]
+pub struct SearchResult {
+    /// The entries, in no particular order.
+    pub entries: Vec<DirectoryEntry>,
+    /// Whether there is more than was asked for.
+    pub truncated: bool,
+    /// What could not be searched, in words; none where everything was.
+    pub incomplete: Option<String>,
+}
+
+/// Searches a tree for at most `limit` entries, [`DEFAULT_FINDINGS`] where none is given.
+///
+/// # Errors
+/// When the limit is none, the path breaks the policy, or the cluster does not let it be read.
+pub async fn search(access: &Access, path: &str, options: WalkOptions, limit: Option<u64>) -> Result<SearchResult, ServiceError> {
+    let limit = limit.map_or(Some(DEFAULT_FINDINGS), |limit| usize::try_from(limit).ok());
+    let limit = limit.filter(|limit| (1..=MAX_FINDINGS).contains(limit)).ok_or_else(wrong_limit)?;
+    let mut found = walk(access, path, options).await?;
+    let (mut entries, mut incomplete) = (Vec::new(), None);
+    while entries.len() <= limit
+        && let Some(item) = found.next().await
+    {
+        match item {
+            Ok(more) => entries.extend(more),
+            Err(error @ FilesystemError::Incomplete { .. }) => incomplete = Some(error.public_message().into_owned()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let truncated = entries.len() > limit;
+    entries.truncate(limit);
+    Ok(SearchResult { entries, truncated, incomplete })
+}
+
+/// Searches a tree as a stream, for at most `limit` entries where there is a limit.
+///
+/// # Errors
+/// As [`search`]; any limit but 0 is one.
+pub async fn search_stream(access: &Access, path: &str, options: WalkOptions, limit: Option<u64>) -> Result<EntryStream, ServiceError> {
+    if limit == Some(0) {
+        return Err(wrong_limit().into());
+    }
+    let mut left = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let found = walk(access, path, options).await?;
+    let limited = found.scan((), move |(), item| {
+        let item = match item {
+            _ if left == 0 => None,
+            Ok(mut entries) => {
+                entries.truncate(left);
+                left -= entries.len();
+                Some(Ok(entries))
+            }
+            error => Some(error),
+        };
+        ready(item)
+    });
+    Ok(limited.boxed())
+}
+
+fn wrong_limit() -> InvalidRequest {
+    InvalidRequest::new("limit", format!("it must be from 1 to {MAX_FINDINGS}"))
 }
 
 /// Lists a directory in the order of names; one that is too large for that as a stream in no order, which comes with nothing before it.
@@ -108,7 +174,7 @@ async fn gathered(access: &Access, path: &str, options: ListOptions) -> Result<R
 pub async fn page(access: &Access, path: &str, options: ListOptions, query: &PageQuery) -> Result<Found, ServiceError> {
     let request = query.request()?;
     if options.recursive {
-        return Err(InvalidRequest::new(Place::Parameter, "recursive", "a tree has no pages: read it as a stream").into());
+        return Err(InvalidRequest::new("recursive", "a tree has no pages: read it as a stream").into());
     }
     let path = access.path(path).await?;
     let Page { entries, next } = access.files().await?.page(access.principal(), &path, options, &request).await?;
@@ -123,9 +189,9 @@ impl PageQuery {
             Some(size) => usize::try_from(size)
                 .ok()
                 .filter(|size| (1..=MAX_PAGE_SIZE).contains(size))
-                .ok_or_else(|| InvalidRequest::new(Place::Parameter, "pageSize", format!("it must be from 1 to {MAX_PAGE_SIZE}")))?,
+                .ok_or_else(|| InvalidRequest::new("page_size", format!("it must be from 1 to {MAX_PAGE_SIZE}")))?,
         };
-        let wrong = |message: &str| InvalidRequest::new(Place::Parameter, "cursor", message);
+        let wrong = |message: &str| InvalidRequest::new("cursor", message);
         let (order, after) = match &self.cursor {
             None => (self.order.unwrap_or_default(), None),
             Some(cursor) => {

@@ -13,7 +13,7 @@ use regex::bytes::{Regex, RegexBuilder};
 use tokio::sync::Semaphore;
 
 use super::limits::UserLimit;
-use super::{InvalidRequest, Place, ServiceError};
+use super::{InvalidRequest, ServiceError};
 use crate::domain::Username;
 
 /// The longest pattern, in bytes.
@@ -142,7 +142,7 @@ fn too_many() -> ServiceError {
 }
 
 fn wrong(message: String) -> InvalidRequest {
-    InvalidRequest::new(Place::Parameter, "grep", message)
+    InvalidRequest::new("grep", message)
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
 //! Jobs: submit, list, look at, cancel, attach to.
 
 use crate::domain::{Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery, JobScript, Reading, Reported};
-use crate::error::Classify;
+use crate::error::{Classify, Kind};
 use crate::scheduler::{AttachOutput, SchedulerError, Submitted};
 
 use super::audit::Change;
 use super::counts::{Action, Outcome};
 use super::submission::{self, Submission};
 use super::text::Findings;
-use super::{Access, AccountingRequest, IdempotencyKey, InvalidRequest, Place, ServiceError};
+use super::{Access, AccountingRequest, IdempotencyKey, InvalidRequest, ServiceError};
 
 /// The longest job name to filter by, in characters: OpenPBS has no longer ones.
 const MAX_JOB_NAME: usize = 235;
@@ -33,6 +33,9 @@ pub async fn submit(access: &Access, submission: Submission, key: Option<&Idempo
             submitted.map(|reported| reported.map(Submitted::once))
         }
     };
+    if let (Some(mirror), Ok(submitted)) = (access.mirror(), &submitted) {
+        mirror.submitted(access.principal(), &submitted.value.id, job.name.as_deref(), &job.working_directory.to_text());
+    }
     let success = |submitted: &Reported<Submitted>| if submitted.value.repeated { Outcome::Repeated } else { Outcome::Done };
     change.end_as(submitted, success).map_err(|error| match (error.maybe_effected(), error) {
         // It says itself what to do.
@@ -56,7 +59,7 @@ fn refused(error: SchedulerError) -> ServiceError {
     match error {
         SchedulerError::Member { member, reason } => {
             let message = format!("it cannot be given on this system: {reason}");
-            InvalidRequest::new(Place::Document, format!("job.{member}"), message).into()
+            InvalidRequest::new(member, message).into()
         }
         error => error.into(),
     }
@@ -69,13 +72,28 @@ fn refused(error: SchedulerError) -> ServiceError {
 pub async fn list(access: &Access, query: JobQuery) -> Result<Reading<Vec<Job>>, ServiceError> {
     let mut findings = Findings::default();
     if query.name.as_ref().is_some_and(|name| name.chars().count() > MAX_JOB_NAME) {
-        findings.add(Place::Parameter, "name", format!("it should have at most {MAX_JOB_NAME} characters"));
+        findings.add("name", format!("it should have at most {MAX_JOB_NAME} characters"));
     }
-    let name = findings.line(Place::Parameter, "name", query.name, 4 * MAX_JOB_NAME);
-    let account = findings.line(Place::Parameter, "account", query.account, 255);
+    let name = findings.line("name", query.name, 4 * MAX_JOB_NAME);
+    let account = findings.line("account", query.account, 255);
     findings.into_result()?;
     let query = JobQuery { name, account, ..query };
-    Ok(access.cluster().scheduler()?.jobs(access.principal(), &query).await?)
+    // What is mirrored is the list that is asked for by default.
+    let mirror = access.mirror().filter(|_| query == JobQuery::default());
+    if let Some(list) = mirror.and_then(|mirror| mirror.list(access.principal())) {
+        return Ok(list);
+    }
+    let asked = async { Ok(access.cluster().scheduler()?.jobs(access.principal(), &query).await?) };
+    or_as_last_seen(asked.await, || mirror?.last_list(access.principal()))
+}
+
+/// An answer of the scheduler, or what is known of the time before where it could not be asked.
+fn or_as_last_seen(
+    asked: Result<Reading<Vec<Job>>, ServiceError>,
+    last_seen: impl FnOnce() -> Option<Reading<Vec<Job>>>,
+) -> Result<Reading<Vec<Job>>, ServiceError> {
+    let could_not_ask = |error: &ServiceError| matches!(error.kind(), Kind::Unavailable | Kind::DependencyFailed | Kind::RemoteTimeout);
+    asked.or_else(|error| if could_not_ask(&error) { last_seen().ok_or(error) } else { Err(error) })
 }
 
 /// The jobs that accounting has of a span of time, or those that are named.
@@ -92,8 +110,15 @@ pub async fn accounting(access: &Access, request: AccountingRequest) -> Result<R
 /// # Errors
 /// When there is no such job, or the scheduler does not answer.
 pub async fn get(access: &Access, id: &str) -> Result<Reading<Vec<Job>>, ServiceError> {
-    let id = job_id(id)?;
-    Ok(access.cluster().scheduler()?.job(access.principal(), &id).await?)
+    let (id, principal) = (job_id(id)?, access.principal());
+    let asked = async { Ok(access.cluster().scheduler()?.job(principal, &id).await?) };
+    match or_as_last_seen(asked.await, || access.mirror()?.last_single(principal, &id)) {
+        Err(ServiceError::Scheduler(SchedulerError::JobNotFound)) => {
+            let missed = access.mirror().and_then(|mirror| mirror.missed(principal, &id));
+            missed.ok_or(ServiceError::Scheduler(SchedulerError::JobNotFound))
+        }
+        answer => answer,
+    }
 }
 
 /// A job's script and files.
@@ -113,7 +138,16 @@ pub async fn cancel(access: &Access, id: &str) -> Result<Reported<()>, ServiceEr
     let id = job_id(id)?;
     let scheduler = access.cluster().scheduler()?;
     let change = Change::begin(access, Action::JobsCancel, id.as_str());
-    Ok(change.end(scheduler.cancel(access.principal(), &id).await)?)
+    let cancelled = scheduler.cancel(access.principal(), &id).await;
+    look_at_once(access);
+    Ok(change.end(cancelled)?)
+}
+
+/// Has the mirror look what a change has done, where somebody waits for that.
+fn look_at_once(access: &Access) {
+    if let Some(mirror) = access.mirror() {
+        mirror.nudge(&access.principal().username);
+    }
 }
 
 /// Changes a job that has not ended, as the scheduler can.
@@ -123,11 +157,13 @@ pub async fn cancel(access: &Access, id: &str) -> Result<Reported<()>, ServiceEr
 pub async fn alter(access: &Access, id: &str, change: JobChange) -> Result<Reported<()>, ServiceError> {
     let id = job_id(id)?;
     if matches!(change, JobChange::TimeLimit(0)) {
-        return Err(InvalidRequest::new(Place::Document, "timeLimit", "it must be at least 1 second").into());
+        return Err(InvalidRequest::new("time_limit", "it must be at least 1 second").into());
     }
     let scheduler = access.cluster().scheduler()?;
     let audited = Change::begin(access, Action::JobsAlter, format!("{id}: {change}"));
-    Ok(audited.end(scheduler.alter(access.principal(), &id, change).await)?)
+    let altered = scheduler.alter(access.principal(), &id, change).await;
+    look_at_once(access);
+    Ok(audited.end(altered)?)
 }
 
 /// Asks what would become of a job, and submits nothing.
@@ -146,15 +182,15 @@ pub async fn validate(access: &Access, submission: Submission) -> Result<Reporte
 pub async fn attach(access: &Access, id: &str, command: &str) -> Result<Reported<AttachOutput>, ServiceError> {
     let id = job_id(id)?;
     if let Some(problem) = wrong_command(command) {
-        return Err(InvalidRequest::new(Place::Document, "command", problem).into());
+        return Err(InvalidRequest::new("command", problem).into());
     }
     let scheduler = access.cluster().scheduler()?;
     let change = Change::begin(access, Action::JobsAttach, id.as_str());
     Ok(change.end(scheduler.attach(access.principal(), &id, command).await)?)
 }
 
-fn job_id(id: &str) -> Result<JobId, InvalidRequest> {
-    JobId::new(id).map_err(|error| InvalidRequest::new(Place::Name, "job_id", error.to_string()))
+pub(super) fn job_id(id: &str) -> Result<JobId, InvalidRequest> {
+    JobId::new(id).map_err(|error| InvalidRequest::new("job_id", error.to_string()))
 }
 
 fn wrong_command(command: &str) -> Option<&'static str> {

@@ -1,7 +1,7 @@
 //! What callers can do, as functions: `jobs::submit(&access, submission)`.
 //!
 //! Policy lives here: who may reach a cluster ([`Gate`], [`Access`]), which paths a request may name, what a job description
-//! may hold, and the audit line that every change leaves. This module must not know HTTP, JSON or how a cluster is spoken to.
+//! may hold, and the audit line that every change leaves. This module must not know HTTP or how a cluster is spoken to.
 //! To add a use case: a function that takes [`Access`], in the file of its subject.
 
 mod access;
@@ -10,6 +10,7 @@ mod audit;
 pub mod batch;
 pub mod bulk;
 pub mod changes;
+pub mod commands;
 pub mod contents;
 mod counts;
 pub mod entries;
@@ -18,10 +19,13 @@ mod grep;
 mod idempotency;
 pub mod jobs;
 mod limits;
+pub mod logs;
+pub mod many;
 pub mod object_transfer;
 mod parts;
 mod paths;
 mod ready;
+mod shared_follow;
 mod state;
 pub mod status;
 pub mod storage;
@@ -32,15 +36,19 @@ pub mod transfers;
 mod upload_locks;
 pub mod uploads;
 pub mod usage;
+pub mod watching;
 pub mod webhooks;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::cluster::GateError;
+use crate::domain::Alternative;
 use crate::error::{Classify, Kind};
 use crate::filesystem::{Expected, FilesystemError};
 use crate::notify::WebhookError;
 use crate::scheduler::SchedulerError;
+use crate::ssh::TransportError;
 use crate::transfer::s3::StoreError;
 
 pub use access::{Access, AccessError, Caller, Gate};
@@ -71,14 +79,17 @@ pub enum ServiceError {
     #[error(transparent)]
     Filesystem(#[from] FilesystemError),
     /// The file, or what is asked of it, is larger than so many bytes, and this is how it can be had all the same.
-    #[error("the file is larger than the limit of {0} bytes: {1}")]
-    TooLarge(u64, &'static str),
+    #[error("the file is larger than the limit of {0} bytes")]
+    TooLarge(u64, Alternative),
     /// The object store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The webhook was not registered, or cannot be looked at.
     #[error(transparent)]
     Webhook(#[from] WebhookError),
+    /// What is kept beyond the process cannot be read or written.
+    #[error(transparent)]
+    StateStore(#[from] crate::store::StoreError),
     /// The caller has as much of it under way as one may.
     #[error("{0}")]
     TooMany(Cow<'static, str>),
@@ -88,21 +99,42 @@ pub enum ServiceError {
     /// What is there is not what the caller expects.
     #[error(transparent)]
     Precondition(FilesystemError),
+    /// What was sent of an upload has another checksum than was announced with it.
+    #[error(transparent)]
+    Checksum(FilesystemError),
     /// This service does not do it, for this reason.
     #[error("{0}")]
     Unsupported(&'static str),
     /// There is no such thing; the message says where those that there are can be found.
     #[error("{0}")]
     NotFound(&'static str),
+    /// The caller may not do this on the cluster, for this reason.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The cluster could not be worked with.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
     /// It would do more than it says, for this reason.
     #[error("{0}")]
     Conflict(&'static str),
     /// Another request works on the same upload and does not end.
     #[error("another request is still working on this upload")]
     Busy,
+    /// What several callers wait for was not done.
+    #[error("{0}")]
+    Shared(#[source] Arc<ServiceError>),
 }
 
 impl ServiceError {
+    /// Another way to what was not done, where there is one.
+    pub fn alternative(&self) -> Option<Alternative> {
+        match self {
+            Self::TooLarge(_, alternative) => Some(*alternative),
+            Self::Filesystem(source) => source.alternative(),
+            _ => None,
+        }
+    }
+
     /// The error for a write that was to find this.
     fn unless(error: FilesystemError, expected: Expected) -> Self {
         match (&error, expected) {
@@ -113,9 +145,9 @@ impl ServiceError {
     }
 
     /// The same error, with the way out where it is that something is too large.
-    fn or_by(error: FilesystemError, way: &'static str) -> Self {
+    fn or_by(error: FilesystemError, alternative: Alternative) -> Self {
         match error {
-            FilesystemError::TooLarge(limit) => Self::TooLarge(limit, way),
+            FilesystemError::TooLarge(limit) => Self::TooLarge(limit, alternative),
             error => error.into(),
         }
     }
@@ -127,14 +159,18 @@ impl Classify for ServiceError {
             Self::Invalid(_) => Kind::Invalid,
             Self::Gate(source) => source.kind(),
             Self::Scheduler(source) | Self::MaybeSubmitted(source, _) => source.kind(),
-            Self::Filesystem(source) | Self::Precondition(source) => source.kind(),
+            Self::Filesystem(source) | Self::Precondition(source) | Self::Checksum(source) => source.kind(),
             Self::Store(source) => source.kind(),
             Self::Webhook(source) => source.kind(),
+            Self::StateStore(source) => source.kind(),
             Self::TooMany(_) => Kind::TooManyRequests,
             Self::TooLarge(..) | Self::TooMuch(_) => Kind::TooLarge,
             Self::Unsupported(_) => Kind::Unsupported,
             Self::NotFound(_) => Kind::NotFound,
+            Self::Forbidden(_) => Kind::Forbidden,
+            Self::Transport(source) => source.kind(),
             Self::Busy | Self::Conflict(_) => Kind::Conflict,
+            Self::Shared(source) => source.kind(),
         }
     }
 
@@ -142,15 +178,19 @@ impl Classify for ServiceError {
         match self {
             Self::Gate(source) => Some(source),
             Self::Scheduler(source) | Self::MaybeSubmitted(source, _) => Some(source),
-            Self::Filesystem(source) | Self::Precondition(source) => Some(source),
+            Self::Filesystem(source) | Self::Precondition(source) | Self::Checksum(source) => Some(source),
             Self::Store(source) => Some(source),
+            Self::Shared(source) => Some(&**source),
+            Self::Transport(source) => Some(source),
             Self::Webhook(source) => Some(source),
+            Self::StateStore(source) => Some(source),
             Self::Invalid(_)
             | Self::TooMany(_)
             | Self::TooMuch(_)
             | Self::TooLarge(..)
             | Self::Unsupported(_)
             | Self::NotFound(_)
+            | Self::Forbidden(_)
             | Self::Conflict(_)
             | Self::Busy => None,
         }
@@ -173,29 +213,24 @@ pub struct InvalidRequest {
 /// One field that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidField {
-    /// Where the field stands.
-    pub place: Place,
-    /// Its name on the wire.
+    /// The parameter of the use case, or the field of its request type, such as `page_size`. Where it stands in an HTTP request, and
+    /// under which name, is for `http` to say.
     pub name: Cow<'static, str>,
     /// What is wrong with it and what to change.
     pub message: String,
 }
 
-/// Where in a request a field stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Part of the resource's name.
-    Name,
-    /// A parameter beside the document.
-    Parameter,
-    /// A member of the document.
-    Document,
+impl InvalidField {
+    /// A field with what is wrong with it.
+    pub fn new(name: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { name: name.into(), message: message.into() }
+    }
 }
 
 impl InvalidRequest {
     /// A request with one wrong field.
-    pub fn new(place: Place, name: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { fields: vec![InvalidField { place, name: name.into(), message: message.into() }] }
+    pub fn new(name: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { fields: vec![InvalidField::new(name, message)] }
     }
 
     /// The wrong fields; never empty.

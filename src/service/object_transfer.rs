@@ -15,14 +15,15 @@ use crate::transfer::{DataTransfer, Method, S3};
 
 use super::audit::Change;
 use super::counts::Action;
-use super::transfers::{Account, JobContext, TransferJob};
-use super::{Access, InvalidRequest, Place, ServiceError};
+use super::transfers::{JobContext, TransferJob};
+use super::{Access, InvalidRequest, ServiceError};
 
 /// Why a system without a transfer service has no transfers by one.
-const NO_SERVICE: &str = "No transfer service is set up on this system: use the operations upload and download below /filesystem/{system_name}/ops, which take files of any size";
+const NO_SERVICE: &str =
+    "No transfer service is set up on this system: use the file operations upload and download, which take files of any size";
 
 /// Why a system with another transfer service than an object store has none either.
-const NO_CODE: &str = "The transfer methods wormhole and streamer are not supported by this version: use the operations upload and download below /filesystem/{system_name}/ops, which take files of any size";
+const NO_CODE: &str = "The transfer methods wormhole and streamer are not supported by this version: use the file operations upload and download, which take files of any size";
 
 /// What is asked for, upwards or downwards.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +38,7 @@ pub struct ObjectTransferRequest<'a> {
 
 /// An upload that the store and a job wait for.
 #[derive(Debug)]
-pub struct StagedUpload {
+pub struct ObjectUpload {
     /// The job that takes the file from the store.
     pub job: TransferJob,
     /// Where each part is sent to, in order.
@@ -50,7 +51,7 @@ pub struct StagedUpload {
 
 /// A download that a job brings to the store.
 #[derive(Debug)]
-pub struct StagedDownload {
+pub struct ObjectDownload {
     /// The job that brings the file.
     pub job: TransferJob,
     /// Where the file is once the job is done.
@@ -70,15 +71,15 @@ pub fn unsupported(cluster: &Cluster) -> Option<&'static str> {
 ///
 /// # Errors
 /// When the system has no such transfers, the request breaks a rule, the store does not begin, or the scheduler does not take the job.
-pub async fn upload(access: &Access, request: ObjectTransferRequest<'_>, size: Option<u64>) -> Result<StagedUpload, ServiceError> {
+pub async fn upload(access: &Access, request: ObjectTransferRequest<'_>, size: Option<u64>) -> Result<ObjectUpload, ServiceError> {
     let (store, _) = store(access, request.method)?;
     let target = access.path(request.path).await?;
     if access.cluster().holds_file_system(&target) {
         return Err(FilesystemError::WrongType { path: target, reason: "Is a directory" }.into());
     }
-    let size = size.ok_or_else(|| InvalidRequest::new(Place::Document, FILE_SIZE, "say how large the file is, in bytes"))?;
-    let parts = store.parts(size).map_err(|error| InvalidRequest::new(Place::Document, FILE_SIZE, error.to_string()))?;
-    let job_context = JobContext::of(access, Account { account: request.account, place: Place::Document })?;
+    let size = size.ok_or_else(|| InvalidRequest::new("size", "say how large the file is, in bytes"))?;
+    let parts = store.parts(size).map_err(|error| InvalidRequest::new("size", error.to_string()))?;
+    let job_context = JobContext::of(access, request.account)?;
 
     let change = Change::begin(access, Action::TransfersUpload, target.to_text());
     let upload = match store.begin(&access.principal().username, target.file_name()).await {
@@ -92,7 +93,7 @@ pub async fn upload(access: &Access, request: ObjectTransferRequest<'_>, size: O
         Ok((job_context.submit(access, &job, change).await?, urls))
     };
     let (job, (parts_urls, complete)) = abort_on_error(store, &upload, submitted.await).await?;
-    Ok(StagedUpload { job, parts: parts_urls, complete, part_size: parts.part_size })
+    Ok(ObjectUpload { job, parts: parts_urls, complete, part_size: parts.part_size })
 }
 
 /// Submits the job that brings a file to the store, from where the caller then reads it.
@@ -100,13 +101,13 @@ pub async fn upload(access: &Access, request: ObjectTransferRequest<'_>, size: O
 /// # Errors
 /// When the system has no such transfers, the request breaks a rule, there is no such regular file, the store does not begin, or the
 /// scheduler does not take the job.
-pub async fn download(access: &Access, request: ObjectTransferRequest<'_>) -> Result<StagedDownload, ServiceError> {
+pub async fn download(access: &Access, request: ObjectTransferRequest<'_>) -> Result<ObjectDownload, ServiceError> {
     let (store, config) = store(access, request.method)?;
     let source = access.path(request.path).await?;
-    let job_context = JobContext::of(access, Account { account: request.account, place: Place::Document })?;
+    let job_context = JobContext::of(access, request.account)?;
     let found = access.files().await?.stat(access.principal(), &source, true).await?;
     regular(&source, found.mode)?;
-    let parts = store.parts(found.size).map_err(|error| InvalidRequest::new(Place::Document, "sourcePath", error.to_string()))?;
+    let parts = store.parts(found.size).map_err(|error| InvalidRequest::new("path", error.to_string()))?;
 
     let change = Change::begin(access, Action::TransfersDownload, source.to_text());
     let upload = match store.begin(&access.principal().username, source.file_name()).await {
@@ -120,11 +121,8 @@ pub async fn download(access: &Access, request: ObjectTransferRequest<'_>) -> Re
         Ok((job_context.submit(access, &job, change).await?, url))
     };
     let (job, url) = abort_on_error(store, &upload, submitted.await).await?;
-    Ok(StagedDownload { job, url })
+    Ok(ObjectDownload { job, url })
 }
-
-/// The member of a request that says how large the file is.
-const FILE_SIZE: &str = "transferDirectives.fileSize";
 
 /// The object store of the system, where that is the way that is asked for.
 fn store(access: &Access, method: Option<Method>) -> Result<(&Store, &S3), ServiceError> {
@@ -133,7 +131,7 @@ fn store(access: &Access, method: Option<Method>) -> Result<(&Store, &S3), Servi
     let has = service.method();
     if method.is_some_and(|method| method != has) {
         let message = format!("Requested transfer method is not available. This system has {}", has.as_str());
-        return Err(InvalidRequest::new(Place::Document, "transferDirectives.transferMethod", message).into());
+        return Err(InvalidRequest::new("method", message).into());
     }
     let DataTransfer::S3(config) = service else { return Err(ServiceError::Unsupported(NO_CODE)) };
     let store = cluster.store()?.ok_or(ServiceError::Unsupported(NO_SERVICE))?;

@@ -3,12 +3,6 @@
 use super::limits::UserPermit;
 use super::{Access, ServiceError};
 
-/// What the answers of one user may take that are ready, in bytes.
-pub(super) const MAX_READY_PER_USER: u64 = 64 * 1024 * 1024;
-
-/// What those of all users may take together, in bytes.
-pub(super) const MAX_READY: u64 = 256 * 1024 * 1024;
-
 /// An answer in memory. It counts for its user until it is dropped.
 pub struct Ready<T> {
     /// What was asked for.

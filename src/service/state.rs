@@ -10,7 +10,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::counts::{SystemCounts, TokenCounts};
+use super::grep::Searches;
 use super::limits::{Limits, UserBounds};
+use super::shared_follow::SharedFollows;
 use super::upload_locks::UploadLocks;
 use crate::domain::SystemName;
 use crate::notify::Webhooks;
@@ -18,10 +20,14 @@ use crate::notify::Webhooks;
 /// What outlives a request. Clones share it.
 #[derive(Clone, Default)]
 pub struct State {
-    /// Whose turn it is at resumable uploads.
+    /// Who works on which resumable upload.
     pub(super) uploads: Arc<UploadLocks>,
     /// What each user has under way.
     pub(super) limits: Limits,
+    /// Searches in files under way.
+    pub(super) searches: Searches,
+    /// Outputs of jobs that are followed.
+    pub(super) follows: SharedFollows,
     /// What became of callers' tokens.
     pub(super) tokens: Arc<TokenCounts>,
     /// The webhooks of the users, where the site has any.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::domain::{Dependency, DependencyType, JobDescription, JobOptions, JobScript};
 
 use super::text::{Findings, is_variable_name};
-use super::{Access, Place, ServiceError};
+use super::{Access, ServiceError};
 
 /// The longest name of a job, account, partition or reservation, in bytes.
 const MAX_NAME: usize = 255;
@@ -31,16 +31,16 @@ pub type Submission = JobDescription<String>;
 pub(super) async fn check(mut job: Submission, access: &Access) -> Result<JobDescription, ServiceError> {
     let mut findings = Findings::default();
     for (name, value, max_bytes) in [
-        ("job.name", &mut job.name, MAX_NAME),
-        ("job.account", &mut job.account, MAX_NAME),
-        ("job.reservation", &mut job.reservation, MAX_NAME),
-        ("job.partition", &mut job.partition, MAX_NAME),
-        ("job.standardInput", &mut job.standard_input, MAX_PATH),
-        ("job.standardOutput", &mut job.standard_output, MAX_PATH),
-        ("job.standardError", &mut job.standard_error, MAX_PATH),
-        ("job.constraints", &mut job.constraints, MAX_CONSTRAINTS),
+        ("name", &mut job.name, MAX_NAME),
+        ("account", &mut job.account, MAX_NAME),
+        ("reservation", &mut job.reservation, MAX_NAME),
+        ("partition", &mut job.partition, MAX_NAME),
+        ("standard_input", &mut job.standard_input, MAX_PATH),
+        ("standard_output", &mut job.standard_output, MAX_PATH),
+        ("standard_error", &mut job.standard_error, MAX_PATH),
+        ("constraints", &mut job.constraints, MAX_CONSTRAINTS),
     ] {
-        *value = findings.line(Place::Document, name, value.take(), max_bytes);
+        *value = findings.line(name, value.take(), max_bytes);
     }
     check_environment(&mut findings, &job.environment);
     check_options(&mut findings, &mut job.options);
@@ -61,46 +61,46 @@ pub(super) async fn check(mut job: Submission, access: &Access) -> Result<JobDes
 /// Checks what else the job asks for: each value by itself, and what cannot be asked for together.
 fn check_options(findings: &mut Findings, options: &mut JobOptions) {
     for (name, value) in [
-        ("job.nodes", options.nodes),
-        ("job.tasks", options.tasks),
-        ("job.tasksPerNode", options.tasks_per_node),
-        ("job.cpusPerTask", options.cpus_per_task),
-        ("job.gpus", options.gpus),
-        ("job.gpusPerNode", options.gpus_per_node),
-        ("job.timeLimit", options.time_limit),
+        ("nodes", options.nodes),
+        ("tasks", options.tasks),
+        ("tasks_per_node", options.tasks_per_node),
+        ("cpus_per_task", options.cpus_per_task),
+        ("gpus", options.gpus),
+        ("gpus_per_node", options.gpus_per_node),
+        ("time_limit", options.time_limit),
     ] {
         if value.is_some_and(|value| !(1..=MAX_COUNT).contains(&value)) {
-            findings.add(Place::Document, name, format!("it must be from 1 to {MAX_COUNT}"));
+            findings.add(name, format!("it must be from 1 to {MAX_COUNT}"));
         }
     }
     for (name, value, max_bytes) in [
-        ("job.qos", &mut options.qos, MAX_NAME),
-        ("job.mailUser", &mut options.mail_user, MAX_NAME),
-        ("job.container", &mut options.container, MAX_PATH),
-        ("job.containerImage", &mut options.container_image, MAX_CONSTRAINTS),
-        ("job.gpuType", &mut options.gpu_type, MAX_NAME),
+        ("qos", &mut options.qos, MAX_NAME),
+        ("mail_user", &mut options.mail_user, MAX_NAME),
+        ("container", &mut options.container, MAX_PATH),
+        ("container_image", &mut options.container_image, MAX_CONSTRAINTS),
+        ("gpu_type", &mut options.gpu_type, MAX_NAME),
     ] {
-        *value = findings.line(Place::Document, name, value.take(), max_bytes);
+        *value = findings.line(name, value.take(), max_bytes);
     }
     let is_word = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
     if options.gpu_type.as_deref().is_some_and(|name| !is_word(name)) {
-        findings.add(Place::Document, "job.gpuType", "it holds a character that no type has: use letters, digits, `_`, `-` and `.`");
+        findings.add("gpu_type", "it holds a character that no type has: use letters, digits, `_`, `-` and `.`");
     }
     if options.gpu_type.is_some() && options.gpus.is_none() && options.gpus_per_node.is_none() {
-        findings.add(Place::Document, "job.gpuType", "give `gpus` or `gpusPerNode` with it");
+        findings.add("gpu_type", "give `gpus` or `gpusPerNode` with it");
     }
     if options.gpus.is_some() && options.gpus_per_node.is_some() {
-        findings.add(Place::Document, "job.gpusPerNode", "give `gpus` or `gpusPerNode`, not both");
+        findings.add("gpus_per_node", "give `gpus` or `gpusPerNode`, not both");
     }
     if options.memory.is_some() && options.memory_per_cpu.is_some() {
-        findings.add(Place::Document, "job.memoryPerCpu", "give `memory` or `memoryPerCpu`, not both");
+        findings.add("memory_per_cpu", "give `memory` or `memoryPerCpu`, not both");
     }
     if options.container.as_deref().is_some_and(|path| !path.starts_with('/')) {
-        findings.add(Place::Document, "job.container", "it is no absolute path; an image is named by `containerImage`");
+        findings.add("container", "it is no absolute path; an image is named by `containerImage`");
     }
     let is_licence = |text: &String| !text.is_empty() && text.len() <= MAX_NAME && text.chars().all(|c| c.is_ascii_graphic() && c != ',');
     if options.licenses.len() > MAX_LICENCES || !options.licenses.iter().all(is_licence) {
-        findings.add(Place::Document, "job.licenses", format!("write at most {MAX_LICENCES}, each as `name` or `name:count`"));
+        findings.add("licenses", format!("write at most {MAX_LICENCES}, each as `name` or `name:count`"));
     }
     options.mail_events.dedup();
     check_dependencies(findings, &options.dependencies);
@@ -109,41 +109,41 @@ fn check_options(findings: &mut Findings, options: &mut JobOptions) {
 fn check_dependencies(findings: &mut Findings, dependencies: &[Dependency]) {
     let jobs: usize = dependencies.iter().map(|dependency| dependency.jobs.len()).sum();
     if dependencies.len() > MAX_DEPENDENCIES || jobs > MAX_DEPENDENCIES {
-        findings.add(Place::Document, "job.dependencies", format!("more than {MAX_DEPENDENCIES} conditions or jobs"));
+        findings.add("dependencies", format!("more than {MAX_DEPENDENCIES} conditions or jobs"));
     }
     for dependency in dependencies {
         match (dependency.condition, dependency.jobs.is_empty()) {
             (DependencyType::Singleton, false) => {
-                findings.add(Place::Document, "job.dependencies", "`singleton` names no jobs: it means all earlier ones of the same name");
+                findings.add("dependencies", "`singleton` names no jobs: it means all earlier ones of the same name");
             }
             (DependencyType::Singleton, true) | (_, false) => {}
-            (_, true) => findings.add(Place::Document, "job.dependencies", "name the jobs in `jobs`"),
+            (_, true) => findings.add("dependencies", "name the jobs in `jobs`"),
         }
     }
 }
 
 fn check_script(findings: &mut Findings, text: &str) {
     if text.is_empty() {
-        findings.add(Place::Document, "job.script", "it is empty");
+        findings.add("script", "it is empty");
     } else if text.len() > MAX_SCRIPT {
-        findings.add(Place::Document, "job.script", format!("it is longer than {MAX_SCRIPT} bytes"));
+        findings.add("script", format!("it is longer than {MAX_SCRIPT} bytes"));
     } else if text.contains('\0') {
-        findings.add(Place::Document, "job.script", "it holds a NUL character");
+        findings.add("script", "it holds a NUL character");
     }
 }
 
 fn check_environment(findings: &mut Findings, variables: &BTreeMap<String, String>) {
     let bytes: usize = variables.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
     if variables.len() > MAX_VARIABLES || bytes > MAX_ENVIRONMENT {
-        findings.add(Place::Document, "job.env", format!("more than {MAX_VARIABLES} variables or {MAX_ENVIRONMENT} bytes"));
+        findings.add("environment", format!("more than {MAX_VARIABLES} variables or {MAX_ENVIRONMENT} bytes"));
         return;
     }
     for (name, value) in variables {
         if !is_variable_name(name) {
-            findings.add(Place::Document, "job.env", format!("{name:?} is not a name for a variable: use letters, digits and `_`"));
+            findings.add("environment", format!("{name:?} is not a name for a variable: use letters, digits and `_`"));
         }
         if value.contains('\0') {
-            findings.add(Place::Document, "job.env", format!("the value of {name:?} holds a NUL character"));
+            findings.add("environment", format!("the value of {name:?} holds a NUL character"));
         }
     }
 }

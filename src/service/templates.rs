@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use regex::Regex;
 
 use super::text::check_line;
-use super::{Access, IdempotencyKey, InvalidField, InvalidRequest, Place, ServiceError, Submission, jobs};
+use super::{Access, IdempotencyKey, InvalidField, InvalidRequest, ServiceError, Submission, jobs};
 use crate::cluster::{JobTemplate, ParameterType, ParameterValue, TemplateParameter};
 use crate::domain::{JobScript, Reported, excerpt, nearest_name};
 use crate::scheduler::Submitted;
@@ -59,7 +59,7 @@ pub async fn submit(
     let environment = variables(template, request.parameters)?;
     let user = access.principal().username.as_str();
     let directory = template.working_directory.as_ref().map(|directory| directory.replace("{username}", user));
-    let missing = || InvalidRequest::new(Place::Document, "workingDirectory", "name the directory where the job starts");
+    let missing = || InvalidRequest::new("working_directory", "name the directory where the job starts");
     let submission = Submission {
         name: request.name.or_else(|| Some(template.name.clone())),
         account: request.account.or_else(|| template.account.clone()),
@@ -82,7 +82,7 @@ fn variables(template: &JobTemplate, mut values: BTreeMap<String, ParameterValue
     let mut wrong = Vec::new();
     let mut found = BTreeMap::new();
     let mut refuse = |name: &str, message: String| {
-        wrong.push(InvalidField { place: Place::Document, name: format!("parameters.{name}").into(), message });
+        wrong.push(InvalidField::new(format!("parameters.{name}"), message));
     };
     for (name, parameter) in &template.parameters {
         let value = values.remove(name).or_else(|| parameter.default_value());
@@ -103,10 +103,10 @@ fn variables(template: &JobTemplate, mut values: BTreeMap<String, ParameterValue
 fn text(parameter: &TemplateParameter, value: ParameterValue) -> Result<String, String> {
     match (parameter.kind, value) {
         (ParameterType::Integer, ParameterValue::Integer(number)) => {
-            let (least, most) = (parameter.minimum.unwrap_or(i64::MIN), parameter.maximum.unwrap_or(i64::MAX));
-            match (least..=most).contains(&number) {
+            let (min, max) = (parameter.minimum.unwrap_or(i64::MIN), parameter.maximum.unwrap_or(i64::MAX));
+            match (min..=max).contains(&number) {
                 true => Ok(number.to_string()),
-                false => Err(format!("it must be from {least} to {most}")),
+                false => Err(format!("it must be from {min} to {max}")),
             }
         }
         (ParameterType::Boolean, ParameterValue::Boolean(flag)) => Ok(flag.to_string()),
@@ -160,7 +160,7 @@ pub fn mistakes(template: &JobTemplate) -> Vec<(String, String)> {
         if !(1..=MAX_LENGTH).contains(&parameter.max_length) {
             add(place(".max_length"), "must be from 1 to 16384");
         }
-        if parameter.minimum.zip(parameter.maximum).is_some_and(|(least, most)| least > most) {
+        if parameter.minimum.zip(parameter.maximum).is_some_and(|(min, max)| min > max) {
             add(place(".maximum"), "must not be below the minimum");
         }
         if let Some(error) = parameter.pattern.as_deref().map(whole).and_then(Result::err) {

@@ -1,6 +1,6 @@
 //! Rules for text that is handed on to schedulers and commands.
 
-use super::{InvalidField, Place};
+use super::InvalidField;
 use crate::domain;
 
 /// Collects what is wrong with a request, so that the caller learns all of it at once.
@@ -9,15 +9,15 @@ pub(super) struct Findings(Vec<InvalidField>);
 
 impl Findings {
     /// Notes a wrong field.
-    pub(super) fn add(&mut self, place: Place, name: &'static str, message: impl Into<String>) {
-        self.0.push(InvalidField { place, name: name.into(), message: message.into() });
+    pub(super) fn add(&mut self, name: &'static str, message: impl Into<String>) {
+        self.0.push(InvalidField::new(name, message));
     }
 
     /// A word or line for a scheduler: an empty one counts as absent, and it must be short and without control characters.
-    pub(super) fn line(&mut self, place: Place, name: &'static str, value: Option<String>, max_bytes: usize) -> Option<String> {
+    pub(super) fn line(&mut self, name: &'static str, value: Option<String>, max_bytes: usize) -> Option<String> {
         let value = value.filter(|value| !value.is_empty())?;
         if let Err(message) = check_line(&value, max_bytes) {
-            self.add(place, name, message);
+            self.add(name, message);
         }
         Some(value)
     }
@@ -65,9 +65,9 @@ mod tests {
     #[test]
     fn an_empty_line_counts_as_absent_and_a_line_break_is_found() {
         let mut findings = Findings::default();
-        assert_eq!(findings.line(Place::Document, "name", Some(String::new()), 10), None);
-        findings.line(Place::Document, "account", Some("a\n#SBATCH --uid=0".to_owned()), 100);
-        findings.line(Place::Document, "partition", Some("x".repeat(101)), 100);
+        assert_eq!(findings.line("name", Some(String::new()), 10), None);
+        findings.line("account", Some("a\n#SBATCH --uid=0".to_owned()), 100);
+        findings.line("partition", Some("x".repeat(101)), 100);
         let error = findings.into_result().unwrap_err();
         assert_eq!(error.fields().iter().map(|field| &*field.name).collect::<Vec<_>>(), ["account", "partition"]);
     }

@@ -13,7 +13,7 @@ use crate::transfer::{self, Directives, Operation};
 use super::audit::Change;
 use super::changes::{check_pattern, refuse_file_system};
 use super::counts::Action;
-use super::{Access, InvalidRequest, Place, ServiceError};
+use super::{Access, InvalidRequest, ServiceError};
 
 /// Why there are no transfer jobs on a system.
 const NO_DIRECTORY: &str =
@@ -53,8 +53,7 @@ pub fn unsupported(cluster: &Cluster) -> Option<&'static str> {
 pub async fn rename(access: &Access, source: &str, target: &str, account: Option<&str>) -> Result<TransferJob, ServiceError> {
     let source = &access.entry_path(source).await?;
     let target = &access.new_path(target).await?;
-    refuse_file_system(access, source, Place::Document, "sourcePath")?;
-    let account = Account { account, place: Place::Document };
+    refuse_file_system(access, source, "source")?;
     submit(access, Action::TransfersMv, format!("{source} to {target}"), &Operation::Move { source, target }, account).await
 }
 
@@ -71,7 +70,6 @@ pub async fn copy(
 ) -> Result<TransferJob, ServiceError> {
     let source = &access.path(source).await?;
     let target = &access.new_path(target).await?;
-    let account = Account { account, place: Place::Document };
     submit(access, Action::TransfersCp, format!("{source} to {target}"), &Operation::Copy { source, target, dereference }, account).await
 }
 
@@ -81,8 +79,7 @@ pub async fn copy(
 /// As [`submit`], and when the path is a configured file system itself.
 pub async fn remove(access: &Access, path: &str, account: Option<&str>) -> Result<TransferJob, ServiceError> {
     let path = &access.entry_path(path).await?;
-    refuse_file_system(access, path, Place::Parameter, "path")?;
-    let account = Account { account, place: Place::Parameter };
+    refuse_file_system(access, path, "path")?;
     submit(access, Action::TransfersRm, path.to_text(), &Operation::Remove { path }, account).await
 }
 
@@ -100,7 +97,6 @@ pub async fn compress(
     check_pattern(options)?;
     let source = &access.path(source).await?;
     let target = &access.path(target).await?;
-    let account = Account { account, place: Place::Document };
     submit(access, Action::TransfersCompress, format!("{source} to {target}"), &Operation::Compress { source, target, options }, account)
         .await
 }
@@ -118,16 +114,8 @@ pub async fn extract(
 ) -> Result<TransferJob, ServiceError> {
     let source = &access.path(source).await?;
     let target = &access.path(target).await?;
-    let account = Account { account, place: Place::Document };
     submit(access, Action::TransfersExtract, format!("{source} to {target}"), &Operation::Extract { source, target, compression }, account)
         .await
-}
-
-/// The account that a request names, and where.
-#[derive(Clone, Copy)]
-pub(super) struct Account<'a> {
-    pub(super) account: Option<&'a str>,
-    pub(super) place: Place,
 }
 
 /// Submits the job for an operation whose paths were checked.
@@ -140,7 +128,7 @@ async fn submit(
     action: Action,
     object: String,
     operation: &Operation<'_>,
-    account: Account<'_>,
+    account: Option<&str>,
 ) -> Result<TransferJob, ServiceError> {
     let job_context = JobContext::of(access, account)?;
     let job = transfer::job(operation, &job_context.directives, &job_context.directory, Uuid::new_v4());
@@ -161,11 +149,11 @@ impl<'a> JobContext<'a> {
     ///
     /// # Errors
     /// When the account is missing where the site wants one or is none, the system runs no transfer jobs, or its scheduler is unhealthy.
-    pub(super) fn of(access: &'a Access, account: Account<'_>) -> Result<Self, ServiceError> {
+    pub(super) fn of(access: &'a Access, account: Option<&str>) -> Result<Self, ServiceError> {
         let cluster = access.cluster();
         let directory = directory(cluster, &access.principal().username)?;
-        let directives = Directives::new(&cluster.config().data_operation.datatransfer_jobs_directives, account.account)
-            .map_err(|error| InvalidRequest::new(account.place, "account", error.to_string()))?;
+        let directives = Directives::new(&cluster.config().data_operation.datatransfer_jobs_directives, account)
+            .map_err(|error| InvalidRequest::new("account", error.to_string()))?;
         Ok(Self { directives, directory, scheduler: cluster.scheduler()? })
     }
 
@@ -173,7 +161,7 @@ impl<'a> JobContext<'a> {
     ///
     /// # Errors
     /// When the scheduler does not take the job.
-    pub(super) async fn submit(self, access: &Access, job: &JobDescription, change: Change<'_>) -> Result<TransferJob, ServiceError> {
+    pub(super) async fn submit(self, access: &Access, job: &JobDescription, change: Change) -> Result<TransferJob, ServiceError> {
         let id = change.end(self.scheduler.submit(access.principal(), job).await)?.value;
         let log = |name: &Option<String>| self.directory.join(&text_to_bytes(name.as_deref().unwrap_or_default()));
         let (output_log, error_log) = (log(&job.standard_output), log(&job.standard_error));

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
-use super::{Access, ServiceError};
+use super::ServiceError;
 use crate::domain::{RemotePath, SystemName, Username};
 
 /// How long a request waits for the one before it on the same upload, which is told to end.
@@ -18,13 +18,13 @@ const MAX_LOCK_WAIT: Duration = Duration::from_secs(5);
 ///
 /// The user is part of the key: whoever only knows the name of an upload does not disturb its owner.
 #[derive(Default)]
-pub struct UploadLocks(Mutex<HashMap<Key, Arc<Slot>>>);
+pub struct UploadLocks(Mutex<HashMap<Key, Arc<LockState>>>);
 
 type Key = (SystemName, Username, RemotePath);
 
 #[derive(Default)]
-struct Slot {
-    turn: Arc<tokio::sync::Mutex<()>>,
+struct LockState {
+    mutex: Arc<tokio::sync::Mutex<()>>,
     holder: Mutex<CancellationToken>,
 }
 
@@ -32,7 +32,7 @@ struct Slot {
 pub struct UploadLock<'a> {
     upload_locks: &'a UploadLocks,
     key: Key,
-    slot: Arc<Slot>,
+    state: Arc<LockState>,
     /// Set when another request wants the upload.
     pub token: CancellationToken,
     guard: Option<OwnedMutexGuard<()>>,
@@ -44,17 +44,17 @@ impl UploadLocks {
     ///
     /// # Errors
     /// [`ServiceError::Busy`] when the one before does not end.
-    pub async fn lock(&self, access: &Access, part: &RemotePath) -> Result<UploadLock<'_>, ServiceError> {
-        self.take((access.cluster().name().clone(), access.principal().username.clone(), part.clone())).await
+    pub async fn lock(&self, system: &SystemName, user: &Username, part: &RemotePath) -> Result<UploadLock<'_>, ServiceError> {
+        self.take((system.clone(), user.clone(), part.clone())).await
     }
 
     async fn take(&self, key: Key) -> Result<UploadLock<'_>, ServiceError> {
-        let slot = Arc::clone(self.0.lock().entry(key.clone()).or_default());
-        let mut lock = UploadLock { upload_locks: self, key, slot, token: CancellationToken::new(), guard: None };
-        lock.slot.holder.lock().cancel();
-        let guard = tokio::time::timeout(MAX_LOCK_WAIT, Arc::clone(&lock.slot.turn).lock_owned()).await;
+        let state = Arc::clone(self.0.lock().entry(key.clone()).or_default());
+        let mut lock = UploadLock { upload_locks: self, key, state, token: CancellationToken::new(), guard: None };
+        lock.state.holder.lock().cancel();
+        let guard = tokio::time::timeout(MAX_LOCK_WAIT, Arc::clone(&lock.state.mutex).lock_owned()).await;
         lock.guard = Some(guard.map_err(|_| ServiceError::Busy)?);
-        *lock.slot.holder.lock() = lock.token.clone();
+        *lock.state.holder.lock() = lock.token.clone();
         Ok(lock)
     }
 }
@@ -62,10 +62,10 @@ impl UploadLocks {
 impl Drop for UploadLock<'_> {
     fn drop(&mut self) {
         self.guard = None;
-        let mut slots = self.upload_locks.0.lock();
+        let mut locks = self.upload_locks.0.lock();
         // Its own reference and that of the map.
-        if Arc::strong_count(&self.slot) == 2 {
-            slots.remove(&self.key);
+        if Arc::strong_count(&self.state) == 2 {
+            locks.remove(&self.key);
         }
     }
 }
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_second_turn_ends_the_first_and_a_slot_that_nobody_needs_is_forgotten() {
+    async fn a_second_lock_ends_the_first_and_a_lock_that_nobody_needs_is_forgotten() {
         let upload_locks = UploadLocks::default();
         let key = || (SystemName::new("daint").unwrap(), Username::new("ada").unwrap(), RemotePath::from_text("/home/.f").unwrap());
         let first = upload_locks.take(key()).await.unwrap();
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_turn_that_does_not_end_is_waited_for_only_so_long() {
+    async fn a_lock_that_is_not_released_is_waited_for_only_so_long() {
         let upload_locks = UploadLocks::default();
         let key = || (SystemName::new("daint").unwrap(), Username::new("ada").unwrap(), RemotePath::from_text("/home/.f").unwrap());
         let _first = upload_locks.take(key()).await.unwrap();

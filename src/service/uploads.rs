@@ -11,17 +11,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::RemotePath;
+use crate::domain::{Alternative, RemotePath};
 use crate::error::{Classify, Kind};
 use crate::filesystem::{ContentStream, Expected, FilesystemError, PartOptions};
 use crate::ssh::TransportError;
 
 use super::audit::Change;
-use super::contents::LARGER_STILL;
+use super::contents::TransferForm;
 use super::counts::{self, Action};
 use super::limits::TransferPermit;
 use super::parts::Parts;
-use super::{Access, InvalidRequest, Place, ServiceError};
+use super::{Access, InvalidRequest, ServiceError};
 
 /// For how many seconds an upload to which nothing is added can be gone on with.
 pub const EXPIRES: i64 = 7 * 24 * 3600;
@@ -62,7 +62,7 @@ impl Upload {
         let upload = URL_SAFE_NO_PAD.decode(id).ok().and_then(|text| serde_json::from_slice::<Self>(&text).ok());
         // The nonce becomes part of a file's name.
         let valid = |upload: &Self| upload.nonce.len() == 32 && upload.nonce.bytes().all(|byte| byte.is_ascii_hexdigit());
-        upload.filter(valid).ok_or_else(|| InvalidRequest::new(Place::Name, "upload_id", "it is the name of no upload").into())
+        upload.filter(valid).ok_or_else(|| InvalidRequest::new("upload_id", "it is the name of no upload").into())
     }
 
     /// The target, and the file that grows beside it.
@@ -80,19 +80,30 @@ impl Upload {
     }
 }
 
-/// Begins an upload of `length` bytes to `path`; with `only_new`, only where nothing is.
+/// What an upload is begun with.
+pub struct NewUpload {
+    /// Where the file goes.
+    pub path: String,
+    /// How long it will be, in bytes.
+    pub length: u64,
+    /// Whether it goes there only where nothing is.
+    pub only_new: bool,
+    /// What the client wants to be told again.
+    pub metadata: String,
+}
+
+/// Begins an upload.
 ///
 /// # Errors
 /// When the path breaks the policy, the length is over the limit, or the cluster does not allow it.
-pub async fn begin(access: &Access, path: &str, length: u64, only_new: bool, metadata: String) -> Result<Upload, ServiceError> {
-    if let Some(cap) = access.cluster().config().data_operation.max_streamed().filter(|cap| length > *cap) {
-        return Err(ServiceError::TooLarge(cap, LARGER_STILL));
-    }
+pub async fn begin(access: &Access, new: NewUpload) -> Result<Upload, ServiceError> {
+    let NewUpload { path, length, only_new, metadata } = new;
+    TransferForm::Stream.check(access, length, Alternative::TransferJob)?;
     if metadata.len() > MAX_METADATA {
-        return Err(InvalidRequest::new(Place::Parameter, "Upload-Metadata", format!("it is longer than {MAX_METADATA} bytes")).into());
+        return Err(InvalidRequest::new("metadata", format!("it is longer than {MAX_METADATA} bytes")).into());
     }
     let nonce = uuid::Uuid::new_v4().simple().to_string();
-    let path = access.path(path).await?.to_text();
+    let path = access.path(&path).await?.to_text();
     let upload = Upload { path, length, nonce, begun: Timestamp::now().as_second(), only_new, metadata };
     let (target, part) = upload.paths(access)?;
     let files = access.files().await?;
@@ -107,13 +118,29 @@ pub async fn begin(access: &Access, path: &str, length: u64, only_new: bool, met
     Ok(upload)
 }
 
+/// Begins an upload with its first content, and tells how much has arrived. Where that fails, nothing stays.
+///
+/// # Errors
+/// As [`begin`] and [`extend`].
+pub async fn begin_with(access: &Access, new: NewUpload, first: Addition) -> Result<(Upload, Option<u64>), ServiceError> {
+    let upload = begin(access, new).await?;
+    match extend(access, &upload, first).await {
+        Ok(offset) => Ok((upload, Some(offset))),
+        Err(error) => {
+            // Nobody knows its name. Where it cannot be removed now, it is found when it is old.
+            let _ = remove(access, &upload).await;
+            Err(error)
+        }
+    }
+}
+
 /// How much of an upload has arrived, in bytes. One that is whole is put in its place if it is not yet.
 ///
 /// # Errors
 /// When there is none, it is too old, or is still being added to, or the cluster does not tell.
 pub async fn offset(access: &Access, upload: &Upload) -> Result<u64, ServiceError> {
     let (target, part) = upload.paths(access)?;
-    let _lock = access.state().uploads.lock(access, &part).await?;
+    let _lock = access.lock_upload(&part).await?;
     let parts = Parts::of(access).await?;
     match parts.find(&part).await? {
         Some((at, found)) if found.mtime.saturating_add(EXPIRES) < Timestamp::now().as_second() => {
@@ -142,27 +169,44 @@ async fn is_placed(access: &Access, upload: &Upload, target: &RemotePath) -> Res
     }
 }
 
-/// Adds to an upload, which has to be at `offset`, and tells where it is then. It is put in its place when it is whole. Content
-/// that fails is kept as far as it came, unless it is `checked`.
+/// What is added to an upload.
+pub struct Addition {
+    /// Where it belongs: how much of the upload has arrived, in bytes.
+    pub offset: u64,
+    /// How long it is, in bytes, where that is known before.
+    pub length: Option<u64>,
+    /// Whether it fails at its end where it is not what was announced. What came of it is not kept then.
+    pub checked: bool,
+    /// The content.
+    pub content: ContentStream,
+}
+
+/// Adds to an upload, which has to be at the offset of the addition, and tells where it is then. It is put in its place when it is whole.
+/// Content that fails is kept as far as it came, unless it is checked.
 ///
 /// The work goes on to its end without the caller, so that what arrived is written in any case and the next request finds it.
 ///
 /// # Errors
 /// When it is elsewhere, would become too long, or the content or the cluster fails.
-pub async fn extend(access: &Access, upload: &Upload, offset: u64, content: ContentStream, checked: bool) -> Result<u64, ServiceError> {
+pub async fn extend(access: &Access, upload: &Upload, addition: Addition) -> Result<u64, ServiceError> {
+    let Addition { offset, length, checked, content } = addition;
+    if length.is_some_and(|length| offset.saturating_add(length) > upload.length) {
+        return Err(ServiceError::TooLarge(upload.length, Alternative::NewUpload));
+    }
     let permit = TransferPermit::take(access)?;
     let (access, upload) = (access.clone(), upload.clone());
     let work = async move {
         let _permit = permit;
         let (target, part) = upload.paths(&access)?;
-        let lock = access.state().uploads.lock(&access, &part).await?;
+        let lock = access.lock_upload(&part).await?;
         let parts = Parts::of(&access).await?;
         let held = parts.hold(&part).await?;
-        let content = counts::uploaded(&access, until(content, lock.token.clone()));
+        let content = counts::uploaded(access.counts(), until(content, lock.token.clone()));
         let options = PartOptions { offset, length: upload.length, all_or_nothing: checked };
         let added = parts.files.extend_part(access.principal(), &held, content, options).await;
         let outcome = match added {
             Ok(end) if end == upload.length => place(&access, &upload, &target, &held).await.map(|()| end).map_err(after_effect),
+            Err(error @ FilesystemError::Digest(_)) => Err(ServiceError::Checksum(error)),
             added => added.map_err(Into::into),
         };
         let is_placed = outcome.as_ref().is_ok_and(|end| *end == upload.length);
@@ -206,7 +250,7 @@ fn after_effect(error: ServiceError) -> ServiceError {
 /// When there is none, or the cluster does not allow it.
 pub async fn remove(access: &Access, upload: &Upload) -> Result<(), ServiceError> {
     let (target, part) = upload.paths(access)?;
-    let _lock = access.state().uploads.lock(access, &part).await?;
+    let _lock = access.lock_upload(&part).await?;
     let parts = Parts::of(access).await?;
     let Some((at, _)) = parts.find(&part).await? else {
         return if is_placed(access, upload, &target).await? { Ok(()) } else { Err(FilesystemError::NotFound(target).into()) };

@@ -8,7 +8,7 @@ use crate::scheduler::Submitted;
 use super::audit::Change;
 use super::counts::Action;
 use super::text::Findings;
-use super::{Access, IdempotencyKey, Place, ServiceError, Submission, jobs};
+use super::{Access, IdempotencyKey, ServiceError, Submission, jobs};
 
 /// The most states that a webhook names, and the longest of them in bytes.
 const MAX_STATES: usize = 32;
@@ -109,7 +109,7 @@ fn check(registration: Registration) -> Result<Registration, ServiceError> {
     let mut findings = Findings::default();
     let is_state = |state: &String| !state.is_empty() && state.len() <= MAX_STATE && state.bytes().all(|byte| byte.is_ascii_graphic());
     if registration.states.len() > MAX_STATES || !registration.states.iter().all(is_state) {
-        findings.add(Place::Document, "states", format!("name at most {MAX_STATES} states, such as COMPLETED"));
+        findings.add("states", format!("name at most {MAX_STATES} states, such as COMPLETED"));
     }
     findings.into_result()?;
     Ok(registration)

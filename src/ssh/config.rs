@@ -82,6 +82,16 @@ impl Config {
         self.max_channels.saturating_mul(self.max_connections_per_user)
     }
 
+    /// The jump host, with its port.
+    pub fn jump_host(&self) -> Option<(&str, u16)> {
+        self.proxy_host.as_deref().map(|host| (host, self.proxy_port.unwrap_or(22)))
+    }
+
+    /// The hosts that connections are made to, with their ports: the login node, and the jump host before it.
+    pub fn hosts(&self) -> impl Iterator<Item = (&str, u16)> {
+        [(self.host.as_str(), self.port)].into_iter().chain(self.jump_host())
+    }
+
     /// Checks what the types cannot say.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use crate::ssh::channel::exec::{Carrier, run};
 use crate::ssh::channel::lifecycle::{OpenChannel, Opened, open};
 use crate::ssh::channel::metered::MeteredStream;
 use crate::ssh::channel::outcome::ExecOutcome;
+use crate::ssh::channel::output_stream::{self, Begun};
 use crate::ssh::channel::shell_protocol::Script;
 use crate::ssh::command_line::{CommandLine, Environment};
 use crate::ssh::config::{Config, ConfigError};
@@ -22,11 +23,11 @@ use crate::ssh::connect::target::Target;
 use crate::ssh::lease::permit::ChannelPermit;
 use crate::ssh::lease::placement::Use;
 use crate::ssh::pool::lane::{Lane, Queueing, ShellOrPermit};
-use crate::ssh::pool::registry::LaneRegistry;
+use crate::ssh::pool::registry::{LaneRegistry, upkeep};
 use crate::ssh::program::Program;
 use crate::ssh::server_words::closes_account;
 use crate::ssh::stats::{Stats, add};
-use crate::ssh::transport::{ByteStream, CredentialVersion, Exec, LaneKind, Limits, RawOutput, Transport, TransportError};
+use crate::ssh::transport::{ByteStream, CredentialVersion, Exec, LaneKind, Limits, OutputStream, RawOutput, Transport, TransportError};
 
 /// How often one request may be refused a channel, and be given another permit.
 const MAX_REFUSALS: u32 = 20;
@@ -35,9 +36,14 @@ const MAX_REFUSALS: u32 = 20;
 const PLAIN_ONLY: &str = "this account runs single plain commands only, and no /bin/sh on standard input, which this operation needs; \
     do start-up files of its login shell read or close standard input?";
 
+/// What is added where an account runs no line that is sent to its login shell. Lines without a frame are not tried: what start-up files print
+/// now and then would pass for output, and most of them do not mean the same to every login shell.
+const NEITHER_LINE: &str =
+    "neither `exec /bin/sh` nor `/bin/sh -c` is run for this account; a ForceCommand of its sshd has to permit `exec /bin/sh`";
+
 /// All connections to one cluster, by user and class of traffic.
 ///
-/// Dropping it closes the connections; [`Lanes::close`] does so politely. Its methods must be called within a tokio runtime.
+/// Somebody has to run [`Lanes::upkeep`]. Dropping it closes the connections; [`Lanes::close`] does so politely. Its methods must be called within a tokio runtime.
 pub struct Lanes {
     registry: Arc<LaneRegistry>,
     credentials: Arc<dyn CredentialProvider>,
@@ -60,6 +66,15 @@ impl Lanes {
     /// What the lanes have done until now.
     pub fn stats(&self) -> Stats {
         self.target().counters.snapshot()
+    }
+
+    /// Keeps the connections in order until the lanes are closed or dropped, or `stop` is cancelled: closes those that are idle for too long
+    /// or do not answer, and makes room under the cap on connections. Without it, whoever waits for room waits in vain.
+    pub fn upkeep(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
+        let work = upkeep(Arc::downgrade(&self.registry), Arc::clone(&self.registry.admission));
+        async move {
+            stop.run_until_cancelled(work).await;
+        }
     }
 
     /// Gives no more channels, and closes every connection. What still runs on one breaks, so requests are drained before.
@@ -190,7 +205,10 @@ impl Lanes {
                 Ok(())
             }
             ExecOutcome::Failed(error) => Err(error),
-            _ => Err(self.not_begun(principal, why)),
+            _ => Err(match self.not_begun(principal, why) {
+                TransportError::Refused(why) => TransportError::Refused(format!("{why}; {NEITHER_LINE}")),
+                closed => closed,
+            }),
         }
     }
 }
@@ -292,6 +310,19 @@ impl Transport for Lanes {
         let (stream, retired) = self.open_stream(principal, LaneKind::Bulk, ChannelRequest::Program(program)).await?;
         let (channel, begun) = stream.into_parts().ok_or(TransportError::Broken { sent: true })?;
         Ok(ByteStream::retiring(MeteredStream::new(channel, begun, &mark), retired))
+    }
+
+    async fn run_streamed(&self, principal: &Principal, exec: Exec) -> Result<OutputStream, TransportError> {
+        let limits = exec.limits.unwrap_or_else(|| self.limits());
+        let deadline = Instant::now() + self.queue_time(self.limits().execution);
+        let lane = self.lane(principal, LaneKind::Bulk).await?;
+        let channel = self.channel(principal, &lane, Use::Stream, deadline).await?;
+        let program = Program::of(&exec.line, exec.environment);
+        match output_stream::start(channel, program, exec.stdin, limits, self.target().connection_timeout()).await {
+            Begun::Running(output) => Ok(output),
+            Begun::NotBegun(why) => Err(self.not_begun(principal, why)),
+            Begun::Failed(error) => Err(error),
+        }
     }
 }
 

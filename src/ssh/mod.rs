@@ -29,4 +29,6 @@ pub use lanes::Lanes;
 #[cfg(test)]
 pub use program::program_of;
 pub use stats::Stats;
-pub use transport::{ByteStream, CredentialVersion, Duplex, Exec, LaneKind, Limits, RawOutput, Transport, TransportError};
+pub use transport::{
+    ByteStream, CommandOutput, CredentialVersion, Duplex, Exec, LaneKind, Limits, OutputStream, RawOutput, Transport, TransportError,
+};

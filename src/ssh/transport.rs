@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
@@ -60,7 +61,32 @@ pub trait Transport: Send + Sync {
     async fn output_stream(&self, principal: &Principal, line: &CommandLine) -> Result<ByteStream, TransportError> {
         self.stream(principal, line).await
     }
+
+    /// Starts a command on the bulk lane and gives what it prints as it comes, up to the limits of `exec`; then its exit status. What has come and was not
+    /// read yet is kept, so that whoever does not read stops nothing beside it. A transport that cannot do so gives all of it when the command has ended.
+    ///
+    /// # Errors
+    /// When it could not be started. The stream fails, and has no exit status, when the command was stopped or the connection broke.
+    async fn run_streamed(&self, principal: &Principal, exec: Exec) -> Result<OutputStream, TransportError> {
+        let RawOutput { stdout, stderr, exit } = self.exec(principal, exec).await?;
+        let pieces = [CommandOutput::Stdout(stdout.into()), CommandOutput::Stderr(stderr.into()), CommandOutput::Exit(exit)];
+        Ok(stream::iter(pieces.map(Ok)).boxed())
+    }
 }
+
+/// What a command prints, a piece at a time, and its exit status at the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommandOutput {
+    /// A part of its standard output.
+    Stdout(Bytes),
+    /// A part of its standard error.
+    Stderr(Bytes),
+    /// Its exit status, 128 + n after signal n. Nothing comes after it.
+    Exit(u32),
+}
+
+/// The output of a command. Dropping it stops the command.
+pub type OutputStream = BoxStream<'static, Result<CommandOutput, TransportError>>;
 
 /// The identity of a credential. It can be compared, and not used to log in.
 #[derive(Clone, Debug, Default)]

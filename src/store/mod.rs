@@ -10,6 +10,7 @@ mod error;
 mod postgres;
 mod sqlite;
 mod status;
+mod upkeep;
 mod watchers;
 
 use std::time::Duration;
@@ -24,9 +25,6 @@ pub use postgres::Postgres;
 pub use sqlite::Sqlite;
 pub use status::Status;
 pub use watchers::Watch;
-
-/// How often what has expired is removed.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The most entries, or records, of one answer.
 pub const MAX_PAGE: usize = 1000;

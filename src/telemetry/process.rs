@@ -58,7 +58,7 @@ mod tests {
         let file = fs::File::open("/proc/self/status").unwrap();
         assert!(memory().unwrap() > 1 << 20);
         assert!(cpu() > Duration::ZERO);
-        assert!(before >= 1 && max_files().is_none_or(|most| most >= before));
+        assert!(before >= 1 && max_files().is_none_or(|max| max >= before));
         drop(file);
     }
 }

@@ -9,7 +9,9 @@ use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RsaKeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use goldcrest::authn::{Authenticator, AuthnError, Config, JwtAuthenticator, PrincipalSource, ServiceAccountTokens, SetupError};
+use goldcrest::authn::{
+    Authenticator, AuthnError, Config, JwtAuthenticator, KeyedAuthenticator, PrincipalSource, ServiceAccountTokens, SetupError,
+};
 use goldcrest::demo::issuer::{DevelopmentClient, DevelopmentIssuer, IssuerError};
 use goldcrest::domain::{Principal, Secret, Username};
 use goldcrest::error::{Classify, ErrorChain, Kind};

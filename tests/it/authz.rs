@@ -175,13 +175,14 @@ async fn an_operation_asks_for_the_relation_of_what_it_does_where_the_model_has_
             let ruling = fga.check(&principal("ann"), relation, &daint).await.unwrap();
             decisions.push((ruling.basis.relation, ruling.decision == Decision::Allowed));
         }
-        fga.probe().await.unwrap();
+        fga.probe(&Relation::OF_ACCESS).await.unwrap();
         (decisions, service.seen().len() - before)
     };
     let named = |name: &str, allowed| (name.to_owned(), allowed);
-    assert_eq!(asked(true).await, (vec![named("read", true), named("submit", false), named("write", false)], 3 + 3));
-    // Refusals are asked for again.
-    assert_eq!(asked(false).await, (vec![named("access", false), named("access", false), named("access", false)], 3 + 1));
+    let run = || named("run", false);
+    assert_eq!(asked(true).await, (vec![named("read", true), named("submit", false), named("write", false), run()], 4 + 3));
+    // Refusals are asked for again. What permits the use of a system does not permit commands.
+    assert_eq!(asked(false).await, (vec![named("access", false), named("access", false), named("access", false), run()], 4 + 1));
 }
 
 #[tokio::test]

@@ -698,6 +698,87 @@ fn what_can_never_work_is_a_mistake_and_what_is_dangerous_a_warning() {
 }
 
 #[test]
+fn an_origin_with_a_path_is_told_with_the_origin_to_write() {
+    let told = |origin: &str| warnings(&read(&format!("{}server:\n  cors_allowed_origins: ['{origin}']\n", site())).unwrap()).join("\n");
+    for (origin, right) in [
+        ("https://portal.example.org/hpc", "https://portal.example.org"),
+        ("https://portal.example.org/", "https://portal.example.org"),
+        ("https://Portal.example.org:443", "https://portal.example.org"),
+        ("http://localhost:3000/app", "http://localhost:3000"),
+    ] {
+        let told = told(origin);
+        let expected = format!(
+            "server.cors_allowed_origins[0]: is no origin, and no page of that site could call the API: `{origin}` (allowed: {right},"
+        );
+        assert!(told.contains(&expected), "{told}");
+    }
+    for origin in ["https://portal.example.org", "http://localhost:3000", "*", "null", "moz-extension://0123-abcd"] {
+        assert!(!told(origin).contains("cors_allowed_origins"), "{}", told(origin));
+    }
+    let mistake = mistakes(&format!("{}server:\n  cors_allowed_origins: [portal.example.org]\n", site()));
+    assert!(mistake.contains("server.cors_allowed_origins[0]: not a usable URL") && mistake.contains("or `*` for all"), "{mistake}");
+}
+
+#[test]
+fn a_file_system_whose_path_climbs_is_a_mistake() {
+    for (path, meant) in [("/home/..", "/"), ("/home/./ada", "/home/ada"), ("/scratch/../home", "/home")] {
+        let told = mistakes_with("path: /home", &format!("path: {path}"));
+        let expected =
+            format!("clusters[0].file_systems[0].path: {path} has a part `.` or `..`: write the directory that is meant, such as {meant}");
+        assert!(told.contains(&expected), "{told}");
+    }
+    for path in ["/home/", "//home", "/home/..x"] {
+        assert!(read(&site().replacen("path: /home", &format!("path: {path}"), 1)).is_ok(), "{path}");
+    }
+}
+
+#[test]
+fn proxies_and_the_header_that_they_write_are_set_together() {
+    let told = |server: &str| warnings(&read(&format!("{}server:\n{server}", site())).unwrap()).join("\n");
+    let (proxies, header) = ("  trusted_proxies: [127.0.0.1]\n", "  forwarding_header: forwarded\n");
+    let without_header = told(proxies);
+    assert!(without_header.contains("server.forwarding_header: is not set beside server.trusted_proxies"), "{without_header}");
+    assert!(without_header.contains("(allowed: x-forwarded-for | forwarded)"), "{without_header}");
+    let without_proxies = told(header);
+    assert!(without_proxies.contains("server.trusted_proxies: is not set beside server.forwarding_header"), "{without_proxies}");
+    for server in [format!("{proxies}{header}"), "  request_timeout: 60\n".to_owned()] {
+        let told = told(&server);
+        assert!(!told.contains("trusted_proxies") && !told.contains("forwarding_header"), "{told}");
+    }
+    let variable = [("GOLDCREST__SERVER__FORWARDING_HEADER", "forwarded")];
+    let loaded = config::from_yaml(&format!("{}server:\n{proxies}", site()), env(variable)).unwrap();
+    assert!(!warnings(&loaded).join("\n").contains("forwarding_header"), "a variable sets it too: {:?}", warnings(&loaded));
+}
+
+#[test]
+fn a_known_hosts_file_without_the_host_is_told_with_the_command_that_reads_its_key() {
+    const LINE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB9dG4kjRhQTtWTVzd2t27+t0DEHBPW7iOD23TUiYLio";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("known_hosts");
+    let told = |known: &str, more: &str| {
+        std::fs::write(&file, known).unwrap();
+        let ssh = "      host: login.example.org\n";
+        let text = site().replacen(ssh, &format!("{ssh}{more}      host_keys: {{known_hosts: {}}}\n", file.display()), 1);
+        warnings(&read(&text).unwrap()).into_iter().filter(|warning| warning.contains("known_hosts")).collect::<Vec<_>>().join("\n")
+    };
+    let revoked = format!("@revoked login.example.org {LINE}\n");
+    for known in ["", "# nothing\n", &format!("other.example.org {LINE}\n"), "login.example.org ssh-ed25519 broken\n", &revoked] {
+        let told = told(known, "");
+        assert!(
+            told.contains("clusters[0].ssh.host_keys.known_hosts: the file") && told.contains("has no key of login.example.org:22"),
+            "{told}"
+        );
+        assert!(told.contains("`ssh-keyscan -p 22 login.example.org`"), "{told}");
+    }
+    let known = format!("login.example.org {LINE}\n");
+    assert_eq!(told(&known, ""), "");
+    assert_eq!(told(&format!("@cert-authority *.example.org {LINE}\n"), ""), "");
+    assert!(told(&known, "      port: 2222\n").contains("has no key of login.example.org:2222"));
+    let jump = told(&known, "      proxy_host: jump.example.org\n");
+    assert!(jump.contains("has no key of jump.example.org:22") && !jump.contains("login.example.org:22"), "{jump}");
+}
+
+#[test]
 fn a_mistake_shows_the_value_that_is_wrong_unless_it_may_be_a_secret() {
     let listen = mistakes(&(site() + "server:\n  listen: localhost:8000\n"));
     assert!(listen.contains("server.listen: ") && listen.contains(": `localhost:8000`"), "{listen}");

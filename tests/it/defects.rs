@@ -1,125 +1,159 @@
 //! The defects that were measured or read in other proxies of this kind, each with the tests that would fail if it were here.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-/// What must not happen, and the tests that show that it does not.
+/// What must not happen, and the tests that show that it does not, by their paths.
 const DEFECTS: &[(&str, &[&str])] = &[
     (
         "many requests of one user fail where sshd allows few sessions",
         &[
-            "two_hundred_commands_of_one_user_pass_the_stock_limits",
-            "two_hundred_commands_of_one_user_pass_a_tight_session_limit",
-            "a_refused_channel_lowers_the_budget_and_nobody_notices",
+            "it::ssh::openssh::two_hundred_commands_of_one_user_pass_the_stock_limits",
+            "it::ssh::openssh::two_hundred_commands_of_one_user_pass_a_tight_session_limit",
+            "it::ssh::faults::a_refused_channel_lowers_the_budget_and_nobody_notices",
         ],
     ),
     (
         "a frozen peer, or a connection killed while idle, fails requests one after the other",
         &[
-            "a_connection_that_froze_while_idle_costs_nobody_a_failure",
-            "a_connection_that_freezes_under_a_command_costs_one_deadline",
-            "a_connection_killed_while_idle_is_not_seen_by_the_next_request",
+            "it::ssh::faults::a_connection_that_froze_while_idle_costs_nobody_a_failure",
+            "it::ssh::faults::a_connection_that_freezes_under_a_command_costs_one_deadline",
+            "it::ssh::faults::a_connection_killed_while_idle_is_not_seen_by_the_next_request",
         ],
     ),
     (
         "output over the cap ends in a raw error, and endless output in a time-out",
-        &["output_over_the_cap_fails_at_once_and_the_channel_goes", "failures_of_the_file_system_have_their_statuses_and_texts"],
+        &[
+            "it::ssh::faults::output_over_the_cap_fails_at_once_and_the_channel_goes",
+            "it::api::bad_input::failures_of_the_file_system_have_their_statuses_and_texts",
+        ],
     ),
     (
         "output and names that are not UTF-8 are corrupted silently",
-        &["names_of_every_kind_come_back_from_every_operation", "a_name_that_is_not_utf8_can_be_asked_for_in_both_forms"],
+        &[
+            "it::files::operations::names_of_every_kind_come_back_from_every_operation",
+            "it::api::filesystem::a_name_that_is_not_utf8_can_be_asked_for_in_both_forms",
+        ],
     ),
     (
         "a connection outlives the credential that opened it",
-        &["a_connection_does_not_outlive_its_credential", "a_changed_credential_retires_the_connections_of_the_old_one"],
+        &[
+            "it::ssh::faults::a_connection_does_not_outlive_its_credential",
+            "it::ssh::faults::a_changed_credential_retires_the_connections_of_the_old_one",
+        ],
     ),
     (
         "OpenFGA's refusal passes, is asked for wrongly, or sees the user's token",
         &[
-            "allowed_false_in_a_200_is_a_denial",
-            "the_request_is_openfgas_and_carries_no_token_of_the_caller",
-            "a_denial_is_a_problem_document_with_the_members_of_the_contract",
+            "it::authz::allowed_false_in_a_200_is_a_denial",
+            "it::authz::the_request_is_openfgas_and_carries_no_token_of_the_caller",
+            "it::api::access::a_denial_is_a_problem_document_with_the_members_of_the_contract",
         ],
     ),
     (
         "tokens of others, without an end, or of another kind pass, and a new key needs a restart",
         &[
-            "the_issuer_and_the_audience_are_checked",
-            "times_are_checked",
-            "id_tokens_and_other_kinds_of_tokens_are_refused",
-            "an_unknown_key_makes_the_set_be_read_once",
+            "it::authn::the_issuer_and_the_audience_are_checked",
+            "it::authn::times_are_checked",
+            "it::authn::id_tokens_and_other_kinds_of_tokens_are_refused",
+            "it::authn::an_unknown_key_makes_the_set_be_read_once",
         ],
     ),
     (
         "a quote leaves its quotes in a remote command line",
-        &["arguments_are_quoted_and_words_of_ours_are_not", "names_that_could_be_read_as_options_or_shell_are_refused"],
+        &[
+            "goldcrest::ssh::command_line::tests::arguments_are_quoted_and_words_of_ours_are_not",
+            "goldcrest::domain::names::tests::names_that_could_be_read_as_options_or_shell_are_refused",
+        ],
     ),
     (
         "the keys of SSH hosts are not compared",
-        &["a_key_that_is_not_the_pinned_one_is_refused", "a_missing_file_is_an_error_and_not_trust"],
+        &["it::ssh::trust::a_key_that_is_not_the_pinned_one_is_refused", "it::ssh::trust::a_missing_file_is_an_error_and_not_trust"],
     ),
-    ("a refused token is repeated in the answer", &["every_operation_but_liveness_demands_a_token_that_holds"]),
-    ("the limits of a probe become those of users", &["the_limits_of_one_command_are_not_those_of_the_next"]),
+    ("a refused token is repeated in the answer", &["it::api::access::every_operation_but_liveness_demands_a_token_that_holds"]),
+    ("the limits of a probe become those of users", &["it::ssh::sharing::the_limits_of_one_command_are_not_those_of_the_next"]),
     (
         "a new user is refused although idle connections could go",
-        &["at_the_cap_the_longest_idle_connection_makes_room", "at_the_cap_a_new_user_waits_for_a_busy_connection_to_become_idle"],
+        &[
+            "it::ssh::sharing::at_the_cap_the_longest_idle_connection_makes_room",
+            "it::ssh::sharing::at_the_cap_a_new_user_waits_for_a_busy_connection_to_become_idle",
+        ],
     ),
     (
         "the scheduler is asked for all it knows, as JSON",
-        &["a_job_that_ended_is_told_without_the_controller_and_one_that_runs_is_not", "no_command_asks_for_json"],
+        &["it::slurm::a_job_that_ended_is_told_without_the_controller_and_one_that_runs_is_not", "it::defects::no_command_asks_for_json"],
     ),
     (
         "ids of arrays are refused, and jobs that wait for others are missing",
-        &["the_ids_of_every_scheduler_reach_it_unchanged", "waiting_jobs_are_there_whatever_they_wait_for"],
+        &[
+            "it::api::compute::the_ids_of_every_scheduler_reach_it_unchanged",
+            "goldcrest::scheduler::slurm::cli::squeue::tests::waiting_jobs_are_there_whatever_they_wait_for",
+        ],
     ),
     (
         "the output of an attached command is lost, and uploads are not atomic",
         &[
-            "an_attached_command_answers_204_and_with_output_what_it_printed",
-            "an_upload_that_fails_leaves_the_target_and_nothing_else",
-            "a_big_file_streams_in_and_out",
+            "it::api::compute::an_attached_command_answers_204_and_with_output_what_it_printed",
+            "it::files::uploads::an_upload_that_fails_leaves_the_target_and_nothing_else",
+            "it::files::uploads::a_big_file_streams_in_and_out",
         ],
     ),
     (
         "a client is led to submit twice",
         &[
-            "a_submission_whose_answer_was_lost_may_have_happened_and_one_that_was_not_sent_has_not",
-            "a_submission_whose_effect_is_unknown_says_so_and_does_not_advise_to_repeat_it",
-            "an_inline_script_goes_through_standard_input_and_is_never_sent_twice",
+            "it::slurm::a_submission_whose_answer_was_lost_may_have_happened_and_one_that_was_not_sent_has_not",
+            "it::api::compute::a_submission_whose_effect_is_unknown_says_so_and_does_not_advise_to_repeat_it",
+            "goldcrest::scheduler::slurm::cli::sbatch::tests::an_inline_script_goes_through_standard_input_and_is_never_sent_twice",
         ],
     ),
     (
         "every failure of nodes and users is 500, and failures are told apart in the cluster's language",
-        &["errors_of_nodes_and_users_keep_their_kind", "every_command_whose_words_decide_speaks_the_language_of_programs"],
+        &[
+            "it::api::status::errors_of_nodes_and_users_keep_their_kind",
+            "it::defects::every_command_whose_words_decide_speaks_the_language_of_programs",
+        ],
     ),
 ];
 
 #[test]
 fn every_defect_has_its_tests() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut text = String::new();
-    for folder in ["src", "tests/it"] {
-        read(&root.join(folder), &mut text);
-    }
     for (defect, tests) in DEFECTS {
         assert!(!tests.is_empty(), "no test: {defect}");
-        for test in *tests {
-            assert!(
-                text.contains(&format!("fn {test}(")),
-                "`{test}` is not there any more, which shows that this does not happen: {defect}"
-            );
+        for path in *tests {
+            let (module, test) = path.rsplit_once("::").unwrap();
+            assert!(tests_of(&source(module)).contains(test), "`{path}` is no test, which shows that this does not happen: {defect}");
         }
     }
 }
 
-fn read(folder: &Path, text: &mut String) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            read(&path, text);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            text.push_str(&std::fs::read_to_string(path).unwrap());
+/// The text of a module of the library or of these tests. Unit tests lie in the file that they test.
+fn source(module: &str) -> String {
+    let module = module.strip_suffix("::tests").unwrap_or(module);
+    let (root, path) = module.split_once("::").unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(if root == "it" { "tests/it" } else { "src" });
+    let file = folder.join(path.replace("::", "/"));
+    let read = std::fs::read_to_string(file.with_extension("rs")).or_else(|_| std::fs::read_to_string(file.join("mod.rs")));
+    read.unwrap_or_else(|error| panic!("{module}: {error}"))
+}
+
+/// The functions with an attribute of tests, and those that [`on_each_site`](crate::files) makes tests of.
+fn tests_of(text: &str) -> BTreeSet<&str> {
+    let (mut tests, mut is_test) = (BTreeSet::new(), false);
+    for line in text.lines().map(str::trim) {
+        match line.split_once("fn ").and_then(|(_, rest)| rest.split_once('(')) {
+            Some((name, _)) if std::mem::take(&mut is_test) => _ = tests.insert(name),
+            _ => is_test = line.starts_with("#[test]") || line.starts_with("#[tokio::test") || (is_test && line.starts_with("#[")),
         }
     }
+    let listed = text.split_once("on_each_site!(").and_then(|(_, rest)| rest.split_once(')')).map_or("", |(listed, _)| listed);
+    tests.extend(listed.split(',').map(str::trim));
+    tests
+}
+
+#[test]
+fn what_is_no_test_is_told_from_tests() {
+    let text = "on_each_site!(\n    a,\n    b,\n);\n#[test]\nfn c() {}\n#[tokio::test]\n#[cfg(unix)]\nasync fn d() {}\nfn e() {}\n";
+    assert_eq!(tests_of(text).into_iter().filter(|name| !name.is_empty()).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
 }
 
 /// The sources that ask Slurm.

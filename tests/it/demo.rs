@@ -7,9 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use goldcrest::config;
 use goldcrest::credentials;
-use goldcrest::demo::{DemoArgs, DemoError, Output, Parts, Proxy, issuer, run_until};
+use goldcrest::demo::issuer::DevelopmentIssuer;
+use goldcrest::demo::{DemoArgs, DemoError, Output, PartError, issuer, run_until};
 use goldcrest::error::ErrorChain;
 use goldcrest::lifecycle::Lifecycle;
 use goldcrest::ssh::HostKeys;
@@ -17,6 +20,7 @@ use russh::client;
 use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate, decode_secret_key};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
 async fn the_demonstration_prints_a_line_that_a_script_can_work_with() {
@@ -77,14 +81,15 @@ async fn a_busy_port_is_named_together_with_the_way_out() {
 
 #[tokio::test]
 async fn a_proxy_that_fails_is_reported_with_its_reason() {
-    let proxy: Proxy = Box::new(|_, _, _, _| Box::pin(async { Err("no such scheduler".into()) }));
-    let error = Demo::start(arguments(0), proxy).end().await.unwrap_err();
+    let error = Demo::start(arguments(0), |_, _, _, _| async { Err("no such scheduler".into()) }).end().await.unwrap_err();
     assert_eq!(ErrorChain(&error).to_string(), "the proxy failed: no such scheduler");
 }
 
 #[tokio::test]
 async fn the_configuration_can_be_had_without_starting_a_proxy() {
-    let proxy: Proxy = Box::new(|_, _, _, _| panic!("it is not to start"));
+    async fn proxy(_: String, _: Arc<DevelopmentIssuer>, _: TcpListener, _: CancellationToken) -> Result<(), PartError> {
+        panic!("it is not to start")
+    }
     // As while a demonstration runs on the same port.
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let demo = Demo::start(DemoArgs { print_config: true, ..arguments(taken.local_addr().unwrap().port()) }, proxy);
@@ -102,11 +107,16 @@ struct Demo {
 }
 
 impl Demo {
-    fn start(args: DemoArgs, proxy: Proxy) -> Self {
+    fn start<F>(
+        args: DemoArgs,
+        proxy: impl FnOnce(String, Arc<DevelopmentIssuer>, TcpListener, CancellationToken) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<(), PartError>> + Send + 'static,
+    {
         let (lifecycle, out) = (Lifecycle::new(), Arc::default());
-        let parts = Parts { sftp: Arc::new(|_| Box::pin(async { Ok(()) })), proxy };
         let (life, mut sink) = (lifecycle.clone(), Sink(Arc::clone(&out)));
-        let running = tokio::spawn(async move { run_until(&args, parts, &life, &mut sink).await });
+        let running = tokio::spawn(async move { run_until(&args, proxy, &life, &mut sink).await });
         Self { lifecycle, out, running }
     }
 
@@ -168,14 +178,17 @@ fn arguments(port: u16) -> DemoArgs {
 }
 
 /// A proxy that answers 200 to everything but what the issuer answers, and the configuration that it was given.
-fn living_proxy() -> (Proxy, Arc<Mutex<String>>) {
+fn living_proxy() -> (
+    impl FnOnce(String, Arc<DevelopmentIssuer>, TcpListener, CancellationToken) -> BoxFuture<'static, Result<(), PartError>> + Send + 'static,
+    Arc<Mutex<String>>,
+) {
     let seen = Arc::new(Mutex::new(String::new()));
     let configuration = seen.clone();
-    let proxy: Proxy = Box::new(move |text, issuer, listener, stop| {
+    let proxy = move |text, issuer, listener, stop: CancellationToken| {
         *configuration.lock().unwrap() = text;
         let router = issuer::beside(Router::new().fallback(|| async {}), issuer);
-        Box::pin(async move { Ok(axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?) })
-    });
+        async move { Ok(axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?) }.boxed()
+    };
     (proxy, seen)
 }
 

@@ -280,7 +280,7 @@ async fn a_task_is_found_whether_it_runs_or_waits_in_its_arrays_record() {
         let found = rest(&service).job(&principal("jane"), &id("8_1")).await.unwrap();
         assert_eq!(states(&found), [("8_1", "RUNNING")]);
         assert!(service.seen().iter().any(|seen| seen.uri.path() == path), "{path}");
-        assert_eq!(states(&rest(&service).job(&principal("jane"), &id("8_5")).await.unwrap()), [("8", "PENDING")]);
+        assert_eq!(states(&rest(&service).job(&principal("jane"), &id("8_5")).await.unwrap()), [("8_5", "PENDING")]);
         assert!(matches!(rest(&service).job(&principal("jane"), &id("8_77")).await, Err(SchedulerError::JobNotFound)));
         assert_eq!(rest(&service).job(&principal("jane"), &id("8")).await.unwrap().len(), 2);
         assert_eq!(states(&rest(&service).job(&principal("jane"), &id("12")).await.unwrap()), [("8_1", "RUNNING")]);
@@ -332,6 +332,43 @@ async fn a_component_is_cancelled_by_its_own_number() {
     .await;
     rest(&service).cancel(&principal("jane"), &id("9+1")).await.unwrap();
     assert_eq!(sent(&service.seen(), &Method::DELETE)[0].uri.path(), "/slurm/v0.0.42/job/10");
+}
+
+#[tokio::test]
+async fn a_component_that_waits_is_not_cancelled_and_the_first_one_only_with_the_whole_job() {
+    for (component, state, outcome) in [
+        ("9+1", "PENDING", Err(Kind::Invalid)),
+        ("9+0", "RUNNING", Err(Kind::Unsupported)),
+        ("9+0", "PENDING", Ok("9")),
+        ("9+1", "RUNNING", Ok("10")),
+    ] {
+        let service = slurmrestd(&["v0.0.42"], move |seen| {
+            if seen.method == Method::DELETE {
+                return Reply::json(&json!({"status": [{"error": {"string": "", "code": 0}}]}));
+            }
+            let part = |number: u32, offset: u32| {
+                json!({"job_id": number, "het_job_id": 9, "het_job_offset": offset, "job_state": [state], "cluster": "alps"})
+            };
+            jobs(&[part(9, 0), part(10, 1)])
+        })
+        .await;
+        let cancelled = rest(&service).cancel(&principal("jane"), &id(component)).await;
+        let seen = service.seen();
+        let paths: Vec<&str> = sent(&seen, &Method::DELETE).iter().map(|seen| seen.uri.path()).collect();
+        match outcome {
+            // As scancel does it, which ends a whole job that waits by its first component.
+            Ok(number) => {
+                assert_eq!((cancelled.is_ok(), paths), (true, vec![format!("/slurm/v0.0.42/job/{number}").as_str()]), "{component} {state}")
+            }
+            Err(kind) => assert_eq!((cancelled.unwrap_err().kind(), paths.len()), (kind, 0), "{component} {state}"),
+        }
+    }
+    let ended = slurmrestd(&["v0.0.42"], |_| {
+        jobs(&[json!({"job_id": 9, "het_job_id": 9, "het_job_offset": 0, "job_state": ["COMPLETED"], "cluster": "alps"})])
+    })
+    .await;
+    rest(&ended).cancel(&principal("jane"), &id("9+0")).await.unwrap();
+    assert!(sent(&ended.seen(), &Method::DELETE).is_empty(), "it would cancel the whole job");
 }
 
 #[tokio::test]

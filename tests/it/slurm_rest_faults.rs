@@ -173,4 +173,6 @@ async fn a_waiting_component_is_listed_once_and_not_said_to_be_cancelled() {
     assert!(matches!(slurm.job(&jane, &id("125+7")).await, Err(SchedulerError::JobNotFound)));
     let error = slurm.cancel(&jane, &id("125+1")).await.unwrap_err();
     assert!(matches!(&error, SchedulerError::Rejected(words) if words.contains("component")), "{error:?}");
+    // slurmrestd would cancel it by its own number, and leave the rest of the job waiting for ever.
+    assert!(service.seen().iter().all(|seen| seen.method != Method::DELETE));
 }

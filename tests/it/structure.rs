@@ -1,9 +1,15 @@
 //! The structure of `src/` as `ARCHITECTURE.md` describes it: who may import whom, where each foreign crate lives, how long a
 //! file and a function may be, and which words a name may not have. The lists here may only shrink or be argued about in a review.
 
+mod imports;
+mod words;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use imports::Crate;
+use words::{contains, identifiers};
 
 /// The modules from left to right. A module may import those of the rows below its own.
 const ROWS: &[&[&str]] = &[
@@ -14,10 +20,10 @@ const ROWS: &[&[&str]] = &[
     &["config", "telemetry"],
     &["http"],
     &["service"],
-    &["health"],
+    &["health", "mirror"],
     &["authn", "authz"],
     &["cluster"],
-    &["scheduler", "filesystem", "transfer", "session", "notify"],
+    &["scheduler", "filesystem", "transfer", "notify"],
     &["ssh"],
     &["credentials"],
     &["lifecycle", "rest", "store"],
@@ -30,7 +36,9 @@ const HOMES: &[(&str, &str)] = &[
     ("utoipa", "http"),
     ("utoipa_axum", "http"),
     ("utoipa_swagger_ui", "http"),
+    ("tower", "http"),
     ("tower_http", "http"),
+    ("secrecy", "domain"),
     ("strsim", "domain"),
     ("httpdate", "http"),
     ("hyper", "http"),
@@ -51,6 +59,33 @@ const HOMES: &[(&str, &str)] = &[
     ("clap", "commands"),
     ("tracing_subscriber", "telemetry"),
     ("prometheus_client", "telemetry"),
+];
+
+/// Crates that several modules know, each of which uses them behind its own interface; may only shrink.
+const SHARED: &[(&str, &[&str])] = &[
+    ("aws_lc_rs", &["authn", "authz", "config", "demo", "filesystem", "http", "service", "ssh", "store"]),
+    ("base64", &["authn", "demo", "http", "rest", "service", "ssh", "transfer"]),
+    ("moka", &["authn", "authz", "credentials", "filesystem", "rest", "scheduler"]),
+    ("percent_encoding", &["demo", "http", "rest", "transfer"]),
+    ("rustix", &["demo", "lifecycle", "telemetry"]),
+    ("serde_path_to_error", &["config", "http"]),
+    ("uuid", &["demo", "filesystem", "http", "scheduler", "service", "ssh", "transfer"]),
+];
+
+/// Crates that are as good as a part of the language: every module may know them.
+const COMMON: &[&str] = &[
+    "async_trait",
+    "bytes",
+    "futures",
+    "jiff",
+    "parking_lot",
+    "schemars",
+    "serde",
+    "serde_json",
+    "thiserror",
+    "tokio",
+    "tokio_util",
+    "tracing",
 ];
 
 /// Parts of a crate that one file or folder outside its home may know.
@@ -76,35 +111,69 @@ const MAX_LINES: usize = 500;
 /// The most lines of a function.
 const MAX_FUNCTION_LINES: usize = 60;
 
-/// Files of one module that import each other in a circle; may only shrink.
+/// Files and folders of one folder that import each other in a circle; may only shrink.
 const CIRCLES: &[&[&str]] = &[];
 
-/// Words that say nothing outside this project, with the ones that are used in their place.
+/// Words that say nothing outside this project, with the ones that are used in their place. Written with a capital, they name types;
+/// in capitals, constants.
 const OLD_WORDS: &[(&str, &str)] = &[
-    ("LARGEST_*", "MAX_*"),
-    ("LONGEST_*", "MAX_*"),
-    ("MOST_*", "MAX_*"),
-    ("most_*", "max_*"),
+    ("Asked", "Query, or a name for what is held"),
     ("Asker", "QueryContext"),
+    ("Brief", "Command"),
+    ("Charge", "Account"),
     ("Errand", "ProblemContext"),
     ("Followers", "FollowPermit"),
+    ("Given", "Output"),
+    ("Ground", "JobContext"),
+    ("Joint", "QueryContext"),
+    ("LARGEST", "MAX"),
+    ("LATELY", "BACKOFF"),
+    ("LEARNED", "TTL"),
+    ("LEAST", "MIN"),
+    ("LONGEST", "MAX"),
+    ("Late", "TimedOut"),
     ("Lent", "LeasedConnection"),
+    ("MOST", "MAX"),
     ("Opener", "ConnectionManager"),
     ("Pulse", "Liveness"),
+    ("Slot", "Permit, or a name for what is held"),
+    ("STANDING", "STALLED"),
+    ("Staged", "Object"),
     ("Standing", "CredentialVersion"),
+    ("TOLD", "a name for what is told"),
     ("Telling", "EventEncoder"),
+    ("Told", "DigestResult"),
+    ("Turn", "UploadLock"),
+    ("Turns", "UploadLocks"),
     ("Ungated", "WithoutHealthCheck"),
     ("Verdict", "Evaluation, or a name for what was decided"),
     ("Waning", "Expiring"),
     ("Wanted", "a name for what is wanted, such as WaiterGuard"),
+    ("WayNote", "Backend"),
     ("complain", "eprint"),
     ("converse", "drive"),
     ("doubt", "suspect"),
     ("doubted", "is_suspect"),
-    ("give_back", "release"),
+    ("errand", "problem_context"),
+    ("fit", "is_usable"),
     ("gaps", "unsupported"),
+    ("give_back", "release"),
+    ("hear", "next_message"),
     ("inflow", "forward_body"),
+    ("lent", "leased, reserved"),
+    ("mistake", "validate"),
+    ("most", "max"),
+    ("moving", "copy_move"),
+    ("noting", "via"),
+    ("observe", "access_log"),
+    ("pour", "forward_body"),
+    ("staged", "object_transfer"),
+    ("standing", "stalled"),
+    ("told", "a name for what is told"),
+    ("traffic", "request_metrics"),
     ("ungated", "without_health_check"),
+    ("unread", "drain_body"),
+    ("verdict", "into_result"),
 ];
 
 struct Source {
@@ -114,9 +183,10 @@ struct Source {
     code: String,
 }
 
+/// The files of `src/`, without those that belong to tests alone.
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
+    let (mut files, mut tests) = (Vec::new(), Vec::new());
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
@@ -128,13 +198,21 @@ fn sources() -> Vec<Source> {
                 let parts: Vec<String> = relative.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect();
                 let depth = parts.len() - usize::from(parts.last().is_some_and(|last| last == "mod"));
                 let text = fs::read_to_string(&path).unwrap();
+                tests.extend(test_modules(&text).map(|name| relative.with_file_name(name)));
                 let code = without_test_modules(&text).unwrap_or_else(|line| panic!("{}: no end of {line:?}", relative.display()));
                 files.push(Source { path: relative.to_owned(), module: parts[0].clone(), depth, code });
             }
         }
     }
+    files.retain(|file| !tests.iter().any(|test| file.path == test.with_extension("rs") || file.path.starts_with(test)));
     assert!(files.len() > 10, "the sources were not found");
     files
+}
+
+/// The modules that are declared for tests only and lie in files of their own.
+fn test_modules(text: &str) -> impl Iterator<Item = &str> {
+    let lines = text.lines().zip(text.lines().skip(1)).filter(|(attribute, _)| *attribute == "#[cfg(test)]");
+    lines.filter_map(|(_, declaration)| declaration.strip_prefix("mod ")?.strip_suffix(';'))
 }
 
 /// The code without its test modules, in the layout that rustfmt gives; what stands behind one stays.
@@ -212,6 +290,12 @@ fn code_behind_a_test_module_counts_as_code() {
 }
 
 #[test]
+fn modules_for_tests_are_found_where_they_are_declared() {
+    let text = "mod a;\n#[cfg(test)]\nmod golden;\n#[cfg(test)]\npub(crate) mod tests;\n#[cfg(test)]\nmod b {\n}\n";
+    assert_eq!(test_modules(text).collect::<Vec<_>>(), ["golden"]);
+}
+
+#[test]
 fn every_module_has_a_place_in_the_table() {
     for source in sources() {
         assert!(source.module == "lib" || row(&source.module).is_some(), "{} has no row in ROWS", source.path.display());
@@ -236,24 +320,53 @@ fn imports_go_one_way() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// The lines that name a crate, from its name on.
+fn lines_naming<'a>(code: &'a str, name: &str) -> Vec<&'a str> {
+    let lines = code.lines().map(str::trim_start).filter(|line| !line.starts_with("//"));
+    let named = |line: &'a str| {
+        let places = line.match_indices(&format!("{name}::")).map(|(at, _)| at).collect::<Vec<_>>();
+        let is_whole = move |at: &usize| !line[..*at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':');
+        places.into_iter().filter(is_whole).map(move |at| &line[at..])
+    };
+    lines.flat_map(named).collect()
+}
+
 #[test]
-fn every_foreign_crate_has_one_home() {
+fn a_foreign_crate_is_known_in_its_home_alone() {
     let mut wrong = Vec::new();
     for source in sources() {
-        for (name, home) in HOMES {
-            let path = source.path.to_string_lossy();
-            let invited = |text: &str| GUESTS.iter().any(|(part, guest)| path.starts_with(guest) && text.starts_with(part));
-            let named = source.code.lines().map(str::trim_start).filter(|line| !line.starts_with("//")).any(|line| {
-                line.match_indices(&format!("{name}::")).any(|(at, _)| {
-                    !line[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':') && !invited(&line[at..])
-                })
-            });
-            if named && source.module != *home {
+        let path = source.path.to_string_lossy();
+        for (name, home) in HOMES.iter().filter(|(_, home)| *home != source.module) {
+            let is_invited = |text: &&str| GUESTS.iter().any(|(part, guest)| path.starts_with(guest) && text.starts_with(part));
+            if !lines_naming(&source.code, name).iter().all(is_invited) {
                 wrong.push(format!("{path} knows {name}, whose home is {home}"));
             }
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_shared_crate_is_known_in_its_modules_alone() {
+    let sources = sources();
+    for (name, modules) in SHARED {
+        let knowing = sources.iter().filter(|source| !lines_naming(&source.code, name).is_empty());
+        let knowing: BTreeSet<&str> = knowing.map(|source| source.module.as_str()).collect();
+        assert_eq!(knowing.into_iter().collect::<Vec<_>>(), *modules, "the modules that know {name}");
+    }
+}
+
+#[test]
+fn every_dependency_is_in_one_of_the_lists() {
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let dependencies = manifest.split_once("\n[dependencies]\n").unwrap().1.split("\n[").next().unwrap();
+    let names = dependencies.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name.replace('-', "_"));
+    let listed = HOMES.iter().map(|(name, _)| *name).chain(SHARED.iter().map(|(name, _)| *name)).chain(COMMON.iter().copied());
+    let mut listed: Vec<&str> = listed.collect();
+    listed.sort_unstable();
+    let mut names: Vec<String> = names.collect();
+    names.sort_unstable();
+    assert_eq!(listed, names);
 }
 
 #[test]
@@ -307,30 +420,6 @@ fn no_function_is_long() {
     }
 }
 
-/// Which other files of its module each file imports. A folder's `mod.rs` gathers what is in the folder, so it is no part of a circle.
-fn imports_by_file() -> BTreeMap<String, BTreeSet<String>> {
-    let sources = sources();
-    let name = |path: &Path| path.with_extension("").iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("::");
-    let files: BTreeSet<String> = sources.iter().map(|source| name(&source.path)).filter(|name| !name.ends_with("::mod")).collect();
-    let mut imports = BTreeMap::new();
-    for source in sources.iter().filter(|source| files.contains(&name(&source.path))) {
-        let own = name(&source.path);
-        let folder = own.rsplit_once("::").map_or("", |(folder, _)| folder);
-        let mut targets = BTreeSet::new();
-        for (word, base) in [("crate::", None), ("super::", Some(folder))] {
-            for (at, _) in source.code.match_indices(word).filter(|(at, _)| !source.code[..*at].ends_with("::")) {
-                let rest: String =
-                    source.code[at + word.len()..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_' || *c == ':').collect();
-                let path = base.map_or_else(|| rest.clone(), |base| format!("{base}::{rest}"));
-                targets.extend(files.iter().filter(|file| path == **file || path.starts_with(&format!("{file}::"))).cloned());
-            }
-        }
-        targets.retain(|target| *target != own && target.split("::").next() == own.split("::").next());
-        imports.insert(own, targets);
-    }
-    imports
-}
-
 /// The files that reach themselves through others, in groups of those that reach each other.
 fn circles(imports: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<Vec<String>> {
     let reachable = |from: &String| {
@@ -349,9 +438,12 @@ fn circles(imports: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<Vec<String>
 }
 
 #[test]
-fn files_of_a_module_import_each_other_one_way() {
+fn files_and_folders_of_a_module_import_each_other_one_way() {
     let listed: BTreeSet<Vec<String>> = CIRCLES.iter().map(|circle| circle.iter().map(|file| (*file).to_owned()).collect()).collect();
-    assert_eq!(circles(&imports_by_file()), listed, "there is a new circle, or one of CIRCLES is gone");
+    let sources = sources();
+    let folders = Crate::new(sources.iter().map(|source| (source.path.as_path(), source.code.as_str()))).imports_by_folder();
+    let found: BTreeSet<Vec<String>> = folders.values().flat_map(circles).collect();
+    assert_eq!(found, listed, "there is a new circle, or one of CIRCLES is gone");
 }
 
 #[test]
@@ -366,13 +458,11 @@ fn a_circle_of_three_files_is_found() {
 fn names_are_the_fields_own_words() {
     let mut wrong = Vec::new();
     for source in sources() {
-        let code = source.code.lines().filter(|line| !line.trim_start().starts_with("//"));
-        let words: BTreeSet<&str> = code.flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')).collect();
+        let file = source.path.file_stem().unwrap().to_string_lossy().into_owned();
+        let names: Vec<String> = identifiers(&source.code).into_iter().chain([file]).collect();
         for (old, new) in OLD_WORDS {
-            let prefix = old.strip_suffix('*');
-            if words.iter().any(|word| prefix.map_or(word == old, |prefix| word.starts_with(prefix))) {
-                wrong.push(format!("{}: {old}; use {new}", source.path.display()));
-            }
+            let found = names.iter().filter(|name| contains(name, old));
+            wrong.extend(found.map(|name| format!("{}: {name}; use {new}", source.path.display())));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

@@ -15,6 +15,7 @@ mod archives;
 mod authorization;
 mod certificates;
 mod client;
+mod commands;
 mod connections;
 mod environment;
 mod files;
@@ -26,6 +27,7 @@ mod keycloak;
 mod lanes;
 mod lifecycle;
 mod login;
+mod logs;
 mod openfga;
 mod operations;
 mod processes;
@@ -35,6 +37,7 @@ mod slurm_rest;
 mod staged;
 mod streams;
 mod transfers;
+mod watching;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -123,12 +126,20 @@ const SCENARIOS: &[Scenario] = scenarios![
     [OpenSsh, Slurm] => jobs::a_job_runs_to_its_end_and_leaves_its_output,
     [OpenSsh, Slurm, Slurm24] => jobs::accounting_has_a_job_for_its_owner_by_id_and_by_time,
     [OpenSsh, Slurm] => jobs::a_running_job_is_cancelled,
+    [OpenSsh, Slurm] => watching::the_end_of_a_job_is_told_within_the_interval,
+    [OpenSsh, Slurm] => watching::a_wait_for_a_job_ends_with_it,
+    [OpenSsh, Slurm] => watching::no_end_is_missed_over_a_kill_of_the_process,
+    [OpenSsh, Slurm] => watching::ten_thousand_watchers_take_little_memory,
     [OpenSsh, Slurm] => jobs::array_and_dependent_jobs_are_listed,
     [OpenSsh, Slurm] => jobs::a_command_is_attached_to_a_running_job,
     [OpenSsh, Slurm] => jobs::a_hung_command_times_out_and_is_stopped,
     [OpenSsh, Slurm] => jobs::what_the_scheduler_refuses_is_told,
     [OpenSsh, Slurm] => jobs::nodes_partitions_reservations_and_identity_are_shown,
     [OpenSsh, Slurm24] => jobs::the_second_release_runs_a_job_too,
+    [OpenSsh, Slurm, Slurm24] => logs::the_output_of_a_job_is_followed_from_before_it_exists_until_the_job_has_ended,
+    [OpenSsh, Slurm, Slurm24] => logs::a_task_of_an_array_has_its_own_output_and_others_read_what_the_cluster_lets_them,
+    [OpenSsh, Slurm24] => logs::a_hundred_who_follow_one_output_open_it_once_on_the_cluster,
+    [OpenFga, OpenSsh, Slurm] => commands::allowed_commands_run_as_the_caller_who_has_the_relation,
     [OpenSsh, Slurm24] => job_control::a_job_asks_for_what_it_needs_and_slurm_agrees,
     [OpenSsh, Slurm24] => job_control::a_job_is_held_released_limited_signalled_and_requeued,
     [OpenSsh, Slurm24] => job_control::a_job_is_validated_without_being_submitted,
@@ -145,6 +156,7 @@ const SCENARIOS: &[Scenario] = scenarios![
     [OpenSsh, S3, Slurm] => staged::the_store_is_checked_and_what_cannot_go_by_it_is_refused,
     [OpenSsh, Slurm, Slurm24] => slurm_rest::a_job_runs_to_its_end_by_rest,
     [OpenSsh, Slurm, Slurm24] => slurm_rest::jobs_by_rest_are_cancelled_by_their_owner_alone,
+    [OpenSsh, Slurm, Slurm24] => slurm_rest::parts_of_waiting_jobs_are_told_and_cancelled_alike_in_every_mode,
     [OpenSsh, Slurm, Slurm24] => slurm_rest::what_slurmrestd_refuses_is_told,
     [OpenSsh, Slurm, Slurm24] => slurm_rest::rest_and_commands_say_the_same_of_the_cluster,
     [OpenSsh, Slurm, Slurm24] => slurm_rest::the_health_of_rest_and_hybrid_systems_is_good,

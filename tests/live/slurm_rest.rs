@@ -66,6 +66,41 @@ pub async fn jobs_by_rest_are_cancelled_by_their_owner_alone(live: &Live) {
     }
 }
 
+pub async fn parts_of_waiting_jobs_are_told_and_cancelled_alike_in_every_mode(live: &Live) {
+    let api = live.api("fireuser").await;
+    for (by_commands, by_rest) in [("slurm", ["slurm-rest", "slurm-hybrid"]), ("slurm24", ["slurm24-rest", "slurm24-hybrid"])] {
+        let folder = api.new_folder(by_commands, "fireuser").await;
+        let never_started = async |system: &str, id: &str| {
+            let job = api.wait_for_state(system, id, &["CANCELLED"]).await;
+            assert!(job["time"]["start"].is_null() && job["time"]["end"].is_number(), "{system} {id}: {job}");
+        };
+        for system in [by_commands].into_iter().chain(by_rest) {
+            let path = |id: &str| format!("/compute/{system}/jobs/{id}");
+            let array = api.submit(by_commands, &folder, "#!/bin/bash\n#SBATCH --array=0-3 --hold\ntrue\n").await;
+            let task = format!("{array}_2");
+            assert_eq!(api.wait_for_state(system, &task, &["PENDING"]).await["jobId"], task.as_str(), "{system}");
+            api.get(&path(&format!("{array}_77")), &[]).await.expect(404);
+            api.delete(&path(&task), &[]).await.expect(204);
+            api.wait_for_state(system, &format!("{array}_3"), &["PENDING"]).await;
+            api.delete(&path(&array), &[]).await.expect(204);
+            never_started(system, &array).await;
+
+            let script = "#!/bin/bash\n#SBATCH --hold --ntasks=1\n#SBATCH hetjob\n#SBATCH --ntasks=1\ntrue\n";
+            let whole = api.submit(by_commands, &folder, script).await;
+            let (first, second) = (format!("{whole}+0"), format!("{whole}+1"));
+            api.wait_for_state(system, &second, &["PENDING"]).await;
+            let refused = api.delete(&path(&second), &[]).await.expect(400);
+            assert!(refused.message().contains("component"), "{system}: {}", refused.message());
+            api.wait_for_state(system, &second, &["PENDING"]).await;
+            // scancel ends a whole job that waits by its first component.
+            api.delete(&path(&first), &[]).await.expect(204);
+            never_started(system, &first).await;
+            never_started(system, &second).await;
+        }
+        api.remove(by_commands, &folder).await;
+    }
+}
+
 pub async fn what_slurmrestd_refuses_is_told(live: &Live) {
     let api = live.api("fireuser").await;
     for system in REST.into_iter().chain(HYBRID) {

@@ -61,8 +61,8 @@ impl Account {
         let obtain = async {
             let grant = self.credentials.grant(&self.client, timeout).await?;
             let lifetime = grant.expires_in.map_or(UNTOLD, |seconds| {
-                let told = Duration::from_secs(seconds);
-                told.saturating_sub(MARGIN).max(told / 2)
+                let lifetime = Duration::from_secs(seconds);
+                lifetime.saturating_sub(MARGIN).max(lifetime / 2)
             });
             Ok((grant.access_token, lifetime))
         };

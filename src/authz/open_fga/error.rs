@@ -13,7 +13,7 @@ pub(in crate::authz) enum OpenFgaError {
     #[error("{url} answered with status {status}{reason}; {}", advice(*status, reason))]
     Refused { url: String, status: u16, reason: String },
     #[error("OpenFGA was not asked")]
-    NotAsked(#[source] RestError),
+    NotSent(#[source] RestError),
     #[error("the answer of OpenFGA was not understood")]
     Answer(#[source] RestError),
     #[error("OpenFGA at {url} has no store named {name:?}")]

@@ -80,9 +80,9 @@ impl OpenFga {
         objects.into_iter().take(MAX_GROUPS).collect()
     }
 
-    /// The relation in the words of the model.
+    /// The relation in the words of the model. Running commands is never among what `relation` permits.
     fn word(&self, relation: Relation) -> &str {
-        if self.by_effect { relation.name() } else { &self.relation }
+        if self.by_effect || relation == Relation::Run { relation.name() } else { &self.relation }
     }
 
     async fn ask(
@@ -131,7 +131,7 @@ impl Authorizer for OpenFga {
     async fn check_all(&self, principal: &Principal, relation: Relation, systems: &[&SystemName]) -> Result<Vec<Ruling>, AuthzError> {
         let groups = self.groups(principal);
         let caller = fingerprint(&principal.username, &groups);
-        let remembered = |system: &SystemName| (caller, system.clone(), self.by_effect.then_some(relation));
+        let remembered = |system: &SystemName| (caller, system.clone(), (self.by_effect || relation == Relation::Run).then_some(relation));
         let mut rulings = Vec::with_capacity(systems.len());
         for system in systems {
             let known = match &self.permissions {
@@ -160,8 +160,8 @@ impl Authorizer for OpenFga {
     }
 
     /// Asks about a user and an object that nobody has granted anything: store, model, relation and credential must be right for that.
-    async fn probe(&self) -> Result<(), AuthzError> {
-        let words: BTreeSet<&str> = Relation::ALL.map(|relation| self.word(relation)).into();
+    async fn probe(&self, relations: &[Relation]) -> Result<(), AuthzError> {
+        let words: BTreeSet<&str> = relations.iter().map(|relation| self.word(*relation)).collect();
         for word in words {
             let question = Question {
                 user: "user:goldcrest-probe".to_owned(),

@@ -171,7 +171,7 @@ impl Server {
         };
         let store = self.store().await?;
         let url = self.base.with_segments(["stores", &store, operation]);
-        let request = fill(Request::post(url.clone())).map_err(OpenFgaError::NotAsked)?;
+        let request = fill(Request::post(url.clone())).map_err(OpenFgaError::NotSent)?;
         let response = self.send(&url, request).await?;
         // The store may have been made anew, under another id: the next check looks it up.
         if matches!(response.status, 400 | 404)

@@ -6,7 +6,7 @@ use super::CommandFiles;
 use super::archive::{Pack, Unpack};
 use super::change::What;
 use super::copy::{Copy, Move};
-use crate::domain::{FileMode, Principal, RemotePath};
+use crate::domain::{Alternative, FileMode, Principal, RemotePath};
 use crate::filesystem::{Changes, CompressOptions, Compression, CopyOptions, FilesystemError};
 
 #[async_trait]
@@ -49,7 +49,7 @@ impl Changes for CommandFiles {
         options: &CompressOptions,
     ) -> Result<(), FilesystemError> {
         let command = Pack::new(self.long_seconds(), source, target, options);
-        self.run_sized(principal, &[source, target], &command, "use `transfer/compress`, which runs as a job").await
+        self.run_sized(principal, &[source, target], &command, Alternative::CompressJob).await
     }
 
     async fn extract(
@@ -60,7 +60,7 @@ impl Changes for CommandFiles {
         compression: Compression,
     ) -> Result<(), FilesystemError> {
         let command = Unpack { seconds: self.long_seconds(), source, target, compression };
-        self.run_sized(principal, &[source, target], &command, "use `transfer/extract`, which runs as a job").await
+        self.run_sized(principal, &[source, target], &command, Alternative::ExtractJob).await
     }
 
     async fn copy(

@@ -10,14 +10,15 @@ use super::archive::Merge;
 use super::content::{FileKind, Range, Sha256};
 use super::copy::Move;
 use super::errors::line_error;
+use super::follow::Follower;
 use super::scripts::{Discard, Found, PlaceFile, Resize, Resolve};
 use super::{CommandFiles, scripts, streamed};
-use crate::domain::{ByteRange, Checksum, Content, FileType, FileVersion, Principal, RemotePath};
+use crate::domain::{Alternative, ByteRange, Checksum, Content, FileType, FileVersion, Principal, RemotePath};
 use crate::filesystem::contents::wanted;
 use crate::filesystem::temporary::{temporary_beside, temporary_in};
 use crate::filesystem::{
     ArchiveFormat, Changes, ContentStream, Contents, Download, Entries, Expected, FilesystemError, FollowFrom, FollowStream, Part,
-    PartOptions, Placed, UploadOptions, regular, sizeless,
+    PartOptions, Placed, UploadOptions, regular,
 };
 use crate::ssh::CommandError;
 
@@ -45,7 +46,7 @@ impl Contents for CommandFiles {
     async fn checksum(&self, principal: &Principal, path: &RemotePath) -> Result<Checksum, FilesystemError> {
         self.regular(principal, path).await?;
         let command = Sha256 { seconds: self.long_seconds(), path };
-        let hex = self.run_sized(principal, &[path], &command, "run `sha256sum` in a job of your own").await?;
+        let hex = self.run_sized(principal, &[path], &command, Alternative::ChecksumJob).await?;
         Ok(Checksum { algorithm: "SHA256", hex })
     }
 
@@ -59,7 +60,7 @@ impl Contents for CommandFiles {
         let found = self.stat(principal, path, true).await?;
         regular(path, found.mode)?;
         if found.size == 0 && !self.view(principal, path, 0, 1).await?.is_empty() {
-            return Err(sizeless(path));
+            return Err(FilesystemError::Sizeless(path.clone()));
         }
         let (version, range) = (FileVersion::from(&found), wanted(found.size, range, cap)?);
         let stream = self.transport.output_stream(principal, &scripts::send(path, &version, &range)).await?;
@@ -100,9 +101,9 @@ impl Contents for CommandFiles {
         let mut stream = self.transport.stream(principal, &scripts::extend(part, offset)).await?;
         // The command is to end by itself whatever becomes of the content, so that it is known how much it has written.
         let failure = Arc::new(Mutex::new(None));
-        let told = Arc::clone(&failure);
+        let reported = Arc::clone(&failure);
         let content = content.scan((), move |(), piece| {
-            let piece = piece.map_err(|error| *told.lock() = Some(error));
+            let piece = piece.map_err(|error| *reported.lock() = Some(error));
             futures::future::ready(piece.ok().map(Ok))
         });
         let fed = scripts::feed(&mut stream, content.boxed(), Some(length.saturating_sub(offset)), self.settings.stall).await;
@@ -115,8 +116,8 @@ impl Contents for CommandFiles {
                 if let Some(size) = answer.strip_prefix("ends at ").and_then(|size| size.parse().ok()) {
                     return Err(FilesystemError::Offset(size));
                 }
-                let told = answer.lines().find_map(|line| line_error(line, &[part]));
-                Err(told.unwrap_or_else(|| scripts::not_written(part, sent, answer)))
+                let error = answer.lines().find_map(|line| line_error(line, &[part]));
+                Err(error.unwrap_or_else(|| scripts::not_written(part, sent, answer)))
             }
         };
         if all_or_nothing {
@@ -168,8 +169,8 @@ impl Contents for CommandFiles {
         self.sweep(principal, target);
         let (_, answer) = fed?;
         let Some(warnings) = answer.strip_suffix(streamed::DONE) else {
-            let told = answer.lines().find_map(|line| line_error(line, &[target]));
-            return Err(told.unwrap_or_else(|| FilesystemError::Invalid(format!("{target}: it could not be unpacked: {answer}"))));
+            let error = answer.lines().find_map(|line| line_error(line, &[target]));
+            return Err(error.unwrap_or_else(|| FilesystemError::Invalid(format!("{target}: it could not be unpacked: {answer}"))));
         };
         if !warnings.trim().is_empty() {
             tracing::debug!(%warnings, "an archive was unpacked with warnings");
@@ -187,8 +188,8 @@ impl Contents for CommandFiles {
         Ok(placed)
     }
 
-    async fn follow(&self, _: &Principal, _: &RemotePath, _: FollowFrom) -> Result<FollowStream, FilesystemError> {
-        Err(FilesystemError::Unsupported("following a file needs SFTP, which this system does not offer: ask for its tail instead"))
+    async fn follow(&self, principal: &Principal, path: &RemotePath, from: FollowFrom) -> Result<FollowStream, FilesystemError> {
+        Follower::start(self, principal, path, from).await
     }
 }
 
@@ -214,8 +215,8 @@ impl CommandFiles {
         let (sent, answer) = scripts::feed(&mut stream, content, options.cap, self.settings.stall).await?;
         drop(stream);
         if answer != sent.to_string() {
-            let told = answer.lines().find_map(|line| line_error(line, &[target]));
-            return Err(told.unwrap_or_else(|| scripts::not_written(target, sent, answer)));
+            let error = answer.lines().find_map(|line| line_error(line, &[target]));
+            return Err(error.unwrap_or_else(|| scripts::not_written(target, sent, answer)));
         }
         self.place(principal, &beside, target, sent, options.expected).await?;
         temporary.placed();

@@ -12,6 +12,7 @@ mod contents;
 mod copy;
 mod entries;
 mod errors;
+mod follow;
 mod listing;
 mod rights;
 mod scripts;
@@ -28,13 +29,13 @@ use async_trait::async_trait;
 use super::rights::{Acl, Rights};
 use super::temporary::Temporaries;
 use super::{Entries, FileSystem, FilesystemError, Settings, regular};
-use crate::domain::{Principal, RemotePath};
+use crate::domain::{Alternative, Principal, RemotePath};
 use crate::ssh::{self, CommandError, CommandLine, Limits, RemoteCommand, Transport, TransportError};
 
 use change::{Change, What};
 use content::{Range, Read};
 use errors::{classify, over_cap};
-use rights::{IsOwn, KeepAcl};
+use rights::{IsOwn, KeepAcl, Narrow};
 use sweep::Sweep;
 
 /// The files of a cluster by commands.
@@ -85,6 +86,17 @@ impl CommandFiles {
         self.run(principal, &[target], &keep).await.unwrap_or(Acl::Unknown)
     }
 
+    /// Takes rights away from a temporary file with this size and owner, so that it has `mode`.
+    pub async fn narrow(
+        &self,
+        principal: &Principal,
+        temporary: &RemotePath,
+        (size, user): (u64, u32),
+        mode: u32,
+    ) -> Result<(), FilesystemError> {
+        self.run(principal, &[temporary], &Narrow { seconds: self.seconds(), temporary, size, user, mode }).await
+    }
+
     /// Whether a name is the only one of its file, and the file the user's own; `owner` is who owns the file that it is to be of, where that is
     /// known.
     pub async fn is_own(&self, principal: &Principal, path: &RemotePath, owner: Option<u32>) -> Result<bool, FilesystemError> {
@@ -117,7 +129,7 @@ impl CommandFiles {
         principal: &Principal,
         paths: &[&RemotePath],
         command: &C,
-        instead: &'static str,
+        instead: Alternative,
     ) -> Result<C::Output, FilesystemError> {
         self.run_long(principal, paths, command).await.map_err(|error| match error {
             FilesystemError::Transport(TransportError::Execution(_)) | FilesystemError::Command(CommandError::Exit { exit: 124, .. }) => {

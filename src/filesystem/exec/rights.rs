@@ -59,6 +59,34 @@ impl RemoteCommand for IsOwn<'_> {
     }
 }
 
+/// Takes rights away from a temporary file that SFTP has written, where the server sets no modes.
+pub struct Narrow<'a> {
+    pub seconds: u64,
+    pub temporary: &'a RemotePath,
+    /// The size and the owner of the temporary file, by which it is known.
+    pub size: u64,
+    pub user: u32,
+    /// The permission bits that it is to have.
+    pub mode: u32,
+}
+
+/// Parameters: file, its size and owner, mode.
+const NARROW: &str =
+    r#"[ -f "$1" ] && { same "$1" && [ "$(stat -L --format="%s %u" /dev/fd/3)" = "$2" ] && chmod -- "$3" /dev/fd/3; } 3<"$1""#;
+
+impl RemoteCommand for Narrow<'_> {
+    type Output = ();
+
+    fn command_line(&self) -> CommandLine {
+        let line = command(self.seconds).flag("sh -c").arg(with_functions(NARROW)).flag("sh").arg(self.temporary.as_bytes());
+        line.arg(format!("{} {}", self.size, self.user)).arg(format!("{:05o}", self.mode))
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
+        if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
+    }
+}
+
 const KEEP_ACL: &str = concat!(
     r#"l=$(ls -ldnqL -- "$1" "$2" | cut -c11) || exit; case $l in *+*) ;; *) echo same; exit;; esac; "#,
     r#"[ -f "$2" ] && { [ -n "$4" ] && same "$2" && [ "$(stat -L --format="%s %u" /dev/fd/3)" = "$3" ] && acl /dev/fd/3 "$1" && echo same || echo differs; } 3<"$2""#

@@ -9,17 +9,18 @@ use tokio::time::timeout;
 use super::errors::{attributes, bytes, filesystem_error, making};
 use super::finish::{Properties, finish, still_there};
 use super::follow::Follower;
+use super::missing::explained;
 use super::protocol::{Attributes, OpenFlags, Request};
 use super::read::{SMALL, Source};
 use super::session::{Failure, Handle, Session};
 use super::target::Target;
 use super::upload::{Keep, Upload, write};
 use super::{Sftp, no_command};
-use crate::domain::{ByteRange, Checksum, Content, Principal, RemotePath};
+use crate::domain::{Alternative, ByteRange, Checksum, Content, Principal, RemotePath};
 use crate::filesystem::contents::wanted;
 use crate::filesystem::{
     ArchiveFormat, ContentStream, Contents, Download, Expected, FilesystemError, FollowFrom, FollowStream, Part, PartOptions, Placed,
-    UploadOptions, sizeless,
+    UploadOptions,
 };
 use crate::ssh::TransportError;
 
@@ -48,7 +49,7 @@ impl Contents for Sftp {
             true => self.sessions.run(principal, true, read).await,
             false => {
                 let session = self.sessions.bulk(principal).await?;
-                read(Arc::clone(&session)).await
+                explained(&session, read(Arc::clone(&session)).await).await
             }
         }
     }
@@ -76,7 +77,7 @@ impl Contents for Sftp {
         let session = self.sessions.bulk(principal).await?;
         let limit = self.settings.copy_timeout;
         let digest = timeout(limit, async { self.digest(Source::open(&session, path).await?.whole()).await }).await;
-        digest.map_err(|_| FilesystemError::TooSlow { seconds: limit.as_secs(), instead: "download the file, and take its sum there" })?
+        digest.map_err(|_| FilesystemError::TooSlow { seconds: limit.as_secs(), instead: Alternative::ChecksumOfCopy })?
     }
 
     async fn download(
@@ -92,7 +93,7 @@ impl Contents for Sftp {
                 let source = Source::open(&session, path).await?;
                 let (version, range) = (source.version, wanted(source.size(), range, cap)?);
                 if source.size() == 0 && !source.bytes(0, 1).await?.is_empty() {
-                    return Err(sizeless(path));
+                    return Err(FilesystemError::Sizeless(path.clone()));
                 }
                 if range.end - range.start > SMALL {
                     return Ok(None);
@@ -142,7 +143,7 @@ impl Contents for Sftp {
             }
         }
         let session = self.sessions.bulk(principal).await?;
-        upload.run(&session, stream::iter(start).map(Ok).chain(content).boxed()).await
+        explained(&session, upload.run(&session, stream::iter(start).map(Ok).chain(content).boxed()).await).await
     }
 
     async fn begin_part(&self, principal: &Principal, part: &RemotePath, target: &RemotePath) -> Result<(), FilesystemError> {
@@ -216,6 +217,7 @@ impl Contents for Sftp {
             still_there(&session, part, &opened).await?;
             self.has_one_name(principal, part, &opened).await?;
             let keep = Keep { exec: &self.exec, principal, target: &target };
+            keep.narrow(part, &opened).await;
             let wanted = Properties { rights: keep.rights(&session, &handle, part).await?, times: None };
             let finished = finish(&session, handle, part, size, wanted).await?;
             target.take(&session, part, &finished, expected).await

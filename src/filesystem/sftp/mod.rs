@@ -13,6 +13,7 @@ mod errors;
 mod finish;
 mod follow;
 mod listing;
+mod missing;
 mod names;
 mod part;
 pub mod protocol;

@@ -12,6 +12,7 @@ use futures::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::missing::explained;
 use super::session::{Failure, Patience, Session, words};
 use super::waiting::{Lease, Owner, Waiting};
 use crate::domain::Principal;
@@ -71,7 +72,7 @@ impl Sessions {
         Ok(self.waiting.lease(&owner, session))
     }
 
-    /// Runs an operation on the user's control session. When the session broke, it is run once more on a fresh one, if it is
+    /// Runs an operation on the user's control session, and says why where a path leads nowhere. When the session broke, it is run once more on a fresh one, if it is
     /// idempotent or provably nothing was sent.
     ///
     /// # Errors
@@ -88,9 +89,9 @@ impl Sessions {
         let mut again = true;
         loop {
             let session = self.control(principal).await?;
-            match operation(session).await {
+            match operation(Arc::clone(&session)).await {
                 Err(FilesystemError::Transport(TransportError::Broken { sent })) if again && (idempotent || !sent) => again = false,
-                result => return result,
+                result => return explained(&session, result).await,
             }
         }
     }

@@ -24,14 +24,14 @@ impl Storage for Sftp {
                 _ => Err(failed(Failure::unexpected())),
             }
         };
-        let Some(told) = self.sessions.run(principal, true, ask).await? else { return self.exec.space(principal, path).await };
-        let bytes = |blocks: u64| blocks.saturating_mul(told.block);
+        let Some(statistics) = self.sessions.run(principal, true, ask).await? else { return self.exec.space(principal, path).await };
+        let bytes = |blocks: u64| blocks.saturating_mul(statistics.block);
         Ok(Space {
-            total: bytes(told.blocks),
-            free: bytes(told.free),
-            available: bytes(told.available),
-            files: told.files,
-            files_free: told.files_free,
+            total: bytes(statistics.blocks),
+            free: bytes(statistics.free),
+            available: bytes(statistics.available),
+            files: statistics.files,
+            files_free: statistics.files_free,
         })
     }
 

@@ -71,7 +71,7 @@ impl Target {
     /// The attributes with which a file that is to take the place is made: open to nobody for whom the one that is there is not,
     /// whatever group it gets.
     pub fn creation(&self, needed: u32) -> Attributes {
-        self.rights.map_or_else(Attributes::default, |rights| Attributes::with_mode(rights.least() & 0o777 | needed))
+        self.rights.map_or_else(Attributes::default, |rights| Attributes::with_mode(rights.for_any_group() & 0o777 | needed))
     }
 
     /// Puts a finished file into the place, if both are as expected.

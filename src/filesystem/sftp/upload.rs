@@ -12,7 +12,7 @@ use futures::{FutureExt, StreamExt};
 use super::budget::Share;
 use super::errors::{bytes, filesystem_error, not_written};
 use super::finish::{Properties, finish, set_group};
-use super::protocol::{OpenFlags, Request};
+use super::protocol::{Attributes, OpenFlags, Request};
 use super::read::MAX_REQUESTS;
 use super::session::{Failure, Handle, Session};
 use super::sessions::Sessions;
@@ -46,6 +46,19 @@ pub struct Keep<'a> {
 }
 
 impl Keep<'_> {
+    /// Takes from a part what its target does not permit: the target may have lost rights since the part was made, and a part is always open to
+    /// its owner. A server that sets no modes (`sftp-server -P setstat,fsetstat`) leaves that to a command; where there is none, the part is
+    /// not put in place.
+    pub async fn narrow(&self, part: &RemotePath, found: &Attributes) {
+        let (Some(rights), Some(mode), Some((user, _))) = (self.target.rights, found.mode, found.owner) else { return };
+        let (has, may_have) = (mode & 0o777, rights.for_any_group() & 0o777);
+        if has & !may_have != 0 {
+            let known = (found.size.unwrap_or_default(), user);
+            // Whether it may be put in place is decided by what the server says of it then.
+            let _ = self.exec.narrow(self.principal, part, known, has & may_have).await;
+        }
+    }
+
     /// The rights of the target, and whether the file that was written has the same list. Where no command can be run, nobody knows.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::errors::{attributes, bytes};
 use super::listing::{DIRECTORIES, Directory, DirectoryReader, LINKS, Lister, file_type};
+use super::missing::explained;
 use super::names::Names;
 use super::protocol::{Attributes, NameEntry, Request};
 use super::waiting::Lease;
@@ -63,7 +64,7 @@ impl Walk {
     /// When the root cannot be read.
     pub async fn start(self) -> Result<EntryStream, FilesystemError> {
         let lister = self.lister();
-        let root = match root(&lister, &self.root).await? {
+        let root = match explained(&self.session, root(&lister, &self.root).await).await? {
             Root::Single(entry) => {
                 let filter = &self.options.filter;
                 let found = filter.allows_name(self.root.file_name()) && filter.allows(entry.file_type, entry.size, entry.modified);

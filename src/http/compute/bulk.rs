@@ -1,24 +1,21 @@
 //! `/compute`: many jobs of one request.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use crate::error::Kind;
 use crate::http::Api;
 use crate::http::compute::description::JobDescriptionModel;
 use crate::http::compute::idempotency::KeyHeader;
 use crate::http::extract::access::SubmitAccess;
+use crate::http::extract::many::{self, NotDone};
 use crate::http::extract::parameters::{Parameters, WrittenDocument};
 use crate::http::problem::Problem;
 use crate::http::problem::problem_context::ProblemContext;
 use crate::service::Submission;
-use crate::service::bulk::{self, JobFilter, Outcome};
+use crate::service::bulk::{self, JobFilter};
 
 /// Jobs to submit.
 #[derive(Deserialize, ToSchema)]
@@ -72,6 +69,12 @@ pub(crate) struct JobsBulkResult {
     error: Option<Value>,
 }
 
+impl JobsBulkResult {
+    fn not_done(job_id: Option<String>, NotDone { status, error }: NotDone) -> Self {
+        Self { status, job_id, repeated: false, error: Some(error) }
+    }
+}
+
 impl JobsBulkResponse {
     fn new(results: Vec<JobsBulkResult>) -> Self {
         Self { failed: results.iter().filter(|result| result.error.is_some()).count(), results }
@@ -100,12 +103,10 @@ pub(crate) async fn submit_jobs(
 ) -> Result<Json<JobsBulkResponse>, Problem> {
     let key = key.of(&request.bytes)?;
     let submissions = request.document.jobs.into_iter().map(Submission::try_from).collect();
-    let outcomes = bulk::submit(&access, submissions, key.as_ref(), deadline(&api)).await?;
-    let results = outcomes.into_iter().map(|outcome| match outcome {
-        Outcome::Done(submitted) => {
-            JobsBulkResult { status: 201, job_id: Some(submitted.id.into()), repeated: submitted.repeated, error: None }
-        }
-        other => not_done(other, None, &problem_context),
+    let outcomes = bulk::submit(&access, submissions, key.as_ref(), many::deadline(&api.config)).await?;
+    let results = outcomes.into_iter().map(|outcome| match many::result(outcome, &problem_context) {
+        Ok(submitted) => JobsBulkResult { status: 201, job_id: Some(submitted.id.into()), repeated: submitted.repeated, error: None },
+        Err(not_done) => JobsBulkResult::not_done(None, not_done),
     });
     Ok(Json(JobsBulkResponse::new(results.collect())))
 }
@@ -128,26 +129,10 @@ pub(crate) async fn cancel_jobs(
     query: Parameters<CancelParameters>,
 ) -> Result<Json<JobsBulkResponse>, Problem> {
     let CancelParameters { state, name, partition, account } = query.0;
-    let outcomes = bulk::cancel(&access, JobFilter { state, name, partition, account }, deadline(&api)).await?;
-    let results = outcomes.into_iter().map(|(id, outcome)| match outcome {
-        Outcome::Done(()) => JobsBulkResult { status: 204, job_id: Some(id.into()), repeated: false, error: None },
-        other => not_done(other, Some(id.into()), &problem_context),
+    let outcomes = bulk::cancel(&access, JobFilter { state, name, partition, account }, many::deadline(&api.config)).await?;
+    let results = outcomes.into_iter().map(|(id, outcome)| match many::result(outcome, &problem_context) {
+        Ok(()) => JobsBulkResult { status: 204, job_id: Some(id.into()), repeated: false, error: None },
+        Err(not_done) => JobsBulkResult::not_done(Some(id.into()), not_done),
     });
     Ok(Json(JobsBulkResponse::new(results.collect())))
-}
-
-/// What is left of the request's time is for the answer.
-fn deadline(api: &Api) -> Instant {
-    Instant::now() + Duration::from_secs(api.config.request_timeout).mul_f32(0.9)
-}
-
-fn not_done<T>(outcome: Outcome<T>, job_id: Option<String>, problem_context: &ProblemContext) -> JobsBulkResult {
-    let late = || Problem::new(Kind::DeadlineExceeded, "it was not done in the time of the request: send fewer jobs at a time");
-    let problem = match outcome {
-        Outcome::Failed(error) => Problem::from(error),
-        Outcome::TimedOut { maybe_effected: true } => late().maybe_effected(),
-        Outcome::Done(_) | Outcome::TimedOut { .. } => late(),
-    };
-    let error = serde_json::from_slice(&problem_context.document(&problem)).ok();
-    JobsBulkResult { status: problem.status(), job_id, repeated: false, error }
 }

@@ -12,7 +12,8 @@ use crate::http::extract::access::{JobIdText, SubmitAccess};
 use crate::http::extract::cached_response::backend_header;
 use crate::http::extract::parameters::Document;
 use crate::http::problem::Problem;
-use crate::service::{Access, InvalidRequest, Place, jobs};
+use crate::http::problem::invalid::{InvalidInput, Place};
+use crate::service::{Access, jobs};
 
 /// A signal to send.
 #[derive(Deserialize, ToSchema)]
@@ -114,7 +115,7 @@ pub(crate) async fn signal(
     id: JobIdText,
     Document(request): Document<PutJobSignalRequest>,
 ) -> Result<Response, Problem> {
-    let signal = Signal::new(&request.signal).map_err(|error| InvalidRequest::new(Place::Document, "signal", error.to_string()))?;
+    let signal = Signal::new(&request.signal).map_err(|error| InvalidInput::new(Place::Body, "signal", error.to_string()))?;
     altered(&access, &id, JobChange::Signal(signal)).await
 }
 

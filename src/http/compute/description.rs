@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::domain::{ArrayIndices, Dependency, DependencyType, JobId, JobOptions, JobScript, MailEvent, Memory};
 use crate::http::compute::webhooks::WebhookRequest;
 use crate::http::enumeration::enum_schema;
-use crate::service::{InvalidField, InvalidRequest, Place, Submission};
+use crate::service::{InvalidField, InvalidRequest, Submission};
 
 /// A job to submit.
 #[derive(Deserialize, ToSchema)]
@@ -241,7 +241,7 @@ impl Environment {
                 .into_iter()
                 .map(|line| match line.split_once('=') {
                     Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
-                    None => Err(wrong_member("job.env", "write each variable as `NAME=value`")),
+                    None => Err(wrong_member("environment", "write each variable as `NAME=value`")),
                 })
                 .collect(),
         }
@@ -252,11 +252,11 @@ fn script(text: Option<String>, path: Option<String>) -> Result<JobScript<String
     match (text, path) {
         (Some(text), None) => Ok(JobScript::Inline(text)),
         (None, Some(path)) => Ok(JobScript::Path(path)),
-        (None, None) => Err(wrong_member("job.script", "give either `script` or `scriptPath`")),
-        (Some(_), Some(_)) => Err(wrong_member("job.scriptPath", "give `script` or `scriptPath`, not both")),
+        (None, None) => Err(wrong_member("script", "give either `script` or `scriptPath`")),
+        (Some(_), Some(_)) => Err(wrong_member("script_path", "give `script` or `scriptPath`, not both")),
     }
 }
 
 fn wrong_member(name: &'static str, message: &str) -> InvalidField {
-    InvalidField { place: Place::Document, name: name.into(), message: message.to_owned() }
+    InvalidField::new(name, message)
 }

@@ -1,7 +1,7 @@
 //! `/compute`: jobs.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use crate::domain::{Job, Rendering, bytes_to_text};
@@ -9,14 +9,19 @@ use crate::http::compute::description::PostJobSubmitRequest;
 use crate::http::compute::idempotency::{KeyHeader, submitted, submitted_with};
 use crate::http::compute::model::{
     AcctParameters, AttachParameters, GetJobMetadataResponse, GetJobResponse, JobsParameters, PostJobAttachRequest,
-    PostJobSubmissionResponse, PutJobAttachResponse,
+    PostJobSubmissionResponse, PutJobAttachResponse, WaitParameters,
 };
 use crate::http::extract::access::{JobIdText, ReadAccess, SubmitAccess};
 use crate::http::extract::cached_response::{IfNoneMatch, Missing, backend_header, render};
 use crate::http::extract::page::{PageParameters, Paging};
 use crate::http::extract::parameters::{Document, Parameters, WrittenDocument};
+use crate::http::extract::prefer::Wait;
 use crate::http::problem::Problem;
+use crate::service::watching::{self, Since, Waited};
 use crate::service::{ServiceError, jobs, webhooks};
+
+/// The number of the last event before an answer.
+pub(in crate::http) static EVENT_ID: HeaderName = HeaderName::from_static("goldcrest-event-id");
 
 /// List jobs
 ///
@@ -106,17 +111,43 @@ pub(crate) async fn submit_job(
 
 /// Look at a job
 ///
-/// One job; all its tasks where the id names an array.
+/// One job; all its tasks where the id names an array. With `Prefer: wait=30`, the answer comes when the state of the job changes, it has ended, or
+/// the time is over.
 #[utoipa::path(
     get,
     path = "/compute/{system_name}/jobs/{job_id}",
     operation_id = "get_job_compute__system_name__jobs__job_id__get",
     tag = "compute",
-    responses((status = 200, description = "The job", body = GetJobResponse), (status = 304, description = "The answer is the one that the caller has"))
+    params(
+        WaitParameters,
+        ("Prefer" = Option<String>, Header, description = "`wait=` and the seconds to wait for a change (RFC 7240), within the time limit of a request")
+    ),
+    responses(
+        (
+            status = 200, description = "The job", body = GetJobResponse,
+            headers(
+                ("Preference-Applied" = String, description = "How long the answer was waited for at most"),
+                ("Goldcrest-Event-Id" = u64, description = "After a wait: the number of the last event that was there before the answer")
+            )
+        ),
+        (status = 304, description = "The answer is the one that the caller has")
+    )
 )]
-pub(crate) async fn get_job(ReadAccess(access): ReadAccess, id: JobIdText, if_none_match: IfNoneMatch) -> Result<Response, Problem> {
-    let jobs = jobs::get(&access, &id.0).await?;
-    Ok(if_none_match.answer(&jobs, |jobs, missing| listed(jobs, missing)))
+pub(crate) async fn get_job(
+    ReadAccess(access): ReadAccess,
+    id: JobIdText,
+    query: Parameters<WaitParameters>,
+    wait: Wait,
+    if_none_match: IfNoneMatch,
+) -> Result<Response, Problem> {
+    let since = query.0.since.as_deref().map(Since::new).transpose()?;
+    let Some(time) = wait.time() else {
+        let jobs = jobs::get(&access, &id.0).await?;
+        return Ok(if_none_match.answer(&jobs, |jobs, missing| listed(jobs, missing)));
+    };
+    let Waited { job, position } = watching::wait(&access, &id.0, since.as_ref(), time).await?;
+    let event = [(EVENT_ID.clone(), HeaderValue::from(position))];
+    Ok((wait.applied(), event, if_none_match.answer(&job, |jobs, missing| listed(jobs, missing))).into_response())
 }
 
 /// Look at a job's script and files

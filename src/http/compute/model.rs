@@ -77,6 +77,16 @@ impl From<AcctParameters> for AccountingRequest {
     }
 }
 
+/// What a caller who waits for a change knows of the job.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct WaitParameters {
+    /// What is known already, for a wait: the state (`RUNNING`) or the number of the last event (`Goldcrest-Event-Id`). Where it differs from how the
+    /// job is, the answer comes at once. Without `Prefer: wait` it has no effect.
+    #[param(example = "RUNNING")]
+    pub(in crate::http) since: Option<String>,
+}
+
 /// The id of a submitted job.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -108,6 +118,31 @@ pub(in crate::http) struct AttachParameters {
     #[serde(default, deserialize_with = "lenient::flag")]
     #[param(default = false)]
     pub(in crate::http) output: bool,
+}
+
+/// Which part of which output.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct LogParameters {
+    /// Which output.
+    #[serde(default)]
+    #[param(schema_with = log_stream)]
+    pub(in crate::http) stream: domain::LogStream,
+    /// Go on with what is written until the job has ended, or the token.
+    #[serde(default, deserialize_with = "lenient::flag")]
+    #[param(default = false)]
+    pub(in crate::http) follow: bool,
+    /// Only the last lines, so many, and at most 16 MiB of them.
+    #[serde(default, deserialize_with = "lenient::count")]
+    #[param(maximum = 1_000_000)]
+    pub(in crate::http) tail: Option<u64>,
+    /// The first byte, counted from 0. Where neither this nor `tail` is given, from the start.
+    #[serde(default, deserialize_with = "lenient::count")]
+    pub(in crate::http) offset: Option<u64>,
+}
+
+fn log_stream() -> Schema {
+    one_of("Which output.", domain::LogStream::ALL, Some(&domain::LogStream::default()))
 }
 
 /// What an attached command printed.

@@ -1,5 +1,8 @@
 //! The extractors that turn a request into proofs: [`Caller`] for who asks, and one for each relation for who may do on the system of
 //! the path what the operation does. There is none for [`Access`] alone: an operation that names no relation does not compile.
+//!
+//! All begin with `enter`, whose order is what callers see: a closed site asks nobody who they are, and strangers do not learn what an
+//! operation knows. So none of its steps is a layer before the handler.
 
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 use axum::http::request::Parts;
@@ -12,19 +15,33 @@ use crate::http::Api;
 use crate::http::extract::parameters::read_pairs;
 use crate::http::problem::Problem;
 use crate::http::problem::context::Context;
-use crate::service::{Access, AccessError, Caller, InvalidRequest};
+use crate::http::problem::invalid::InvalidInput;
+use crate::service::{Access, AccessError, Caller, commands};
 
 impl FromRequestParts<Api> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        let Ok(Context(context)) = Context::from_request_parts(parts, api).await;
-        let token = bearer_token(&parts.headers).map_err(|error| api.gate.refuse(error))?;
-        let caller = api.gate.identify(token.as_ref(), context.id().clone(), context.client_address()).await?;
-        context.identified(&caller);
-        check_query(parts, api)?;
-        Ok(caller)
+        enter(parts, api).await
     }
+}
+
+/// Identifies the caller, and then refuses names in the query that the operation does not know.
+async fn enter(parts: &mut Parts, api: &Api) -> Result<Caller, Problem> {
+    let caller = identify(parts, api).await?;
+    refuse_unknown_names(parts, api)?;
+    Ok(caller)
+}
+
+async fn identify(parts: &mut Parts, api: &Api) -> Result<Caller, Problem> {
+    let Ok(Context(context)) = Context::from_request_parts(parts, api).await;
+    let token = bearer_token(&parts.headers).map_err(|error| api.gate.refuse(error))?;
+    let caller = api.gate.identify(token.as_ref(), context.id().clone(), context.client_address()).await?;
+    context.identified(&caller);
+    if let Some(fields) = parts.extensions.get::<MatchedPath>().and_then(|route| api.field_names.operation(route.as_str(), &parts.method)) {
+        context.set_fields(fields);
+    }
+    Ok(caller)
 }
 
 /// The way in for an operation that shows something.
@@ -35,6 +52,9 @@ pub(crate) struct SubmitAccess(pub(crate) Access);
 
 /// The way in for an operation that changes files.
 pub(crate) struct WriteAccess(pub(crate) Access);
+
+/// The way in for a command on the login node, of which only systems that have such ask.
+pub(crate) struct CommandAccess(pub(crate) Access);
 
 impl FromRequestParts<Api> for ReadAccess {
     type Rejection = Problem;
@@ -60,15 +80,25 @@ impl FromRequestParts<Api> for WriteAccess {
     }
 }
 
+impl FromRequestParts<Api> for CommandAccess {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let access = admit(parts, api, Relation::Read).await?;
+        commands::offered(&access)?;
+        Ok(Self(api.gate.admit_further(access, Relation::Run).await?))
+    }
+}
+
 async fn admit(parts: &mut Parts, api: &Api, relation: Relation) -> Result<Access, Problem> {
     api.gate.open()?;
-    let caller = Caller::from_request_parts(parts, api).await?;
+    let caller = enter(parts, api).await?;
     let system = path_parameter(parts, "system_name").await.unwrap_or_default();
     Ok(api.gate.admit(caller, relation, &system).await?)
 }
 
 /// Refuses parameters that the operation does not know.
-fn check_query(parts: &Parts, api: &Api) -> Result<(), InvalidRequest> {
+fn refuse_unknown_names(parts: &Parts, api: &Api) -> Result<(), InvalidInput> {
     match (parts.uri.query(), parts.extensions.get::<MatchedPath>()) {
         (Some(query), Some(route)) if !api.config.lenient => {
             api.query_names.check(route.as_str(), &parts.method, read_pairs(query).keys().map(String::as_str))

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::domain::{ByteRange, FileVersion};
 use crate::http::Api;
-use crate::http::extract::list_field::members;
+use crate::http::list_field::members;
 
 /// For how many seconds after its change a file may change again without a sign. More than the one second of the clock, since
 /// the cluster's need not be ours.

@@ -13,8 +13,8 @@ use futures::StreamExt;
 use futures::stream;
 
 use crate::filesystem::{ContentStream, FilesystemError};
-use crate::http::extract::list_field::members;
-use crate::service::{InvalidRequest, Place};
+use crate::http::list_field::members;
+use crate::http::problem::invalid::{InvalidInput, Place};
 
 /// The digest of the whole file.
 pub(crate) const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
@@ -114,10 +114,10 @@ impl Digests {
     /// # Errors
     /// When digests are announced of which none can be checked: a client that wants its content checked is not to believe that it
     /// was.
-    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, InvalidRequest> {
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, InvalidInput> {
         let mut announced = Vec::new();
         for (field, name) in [(REPR_DIGEST, "Repr-Digest"), (CONTENT_DIGEST, "Content-Digest"), (DIGEST, "Digest")] {
-            let wrong = |message: &'static str| InvalidRequest::new(Place::Parameter, name, message);
+            let wrong = |message: &'static str| InvalidInput::new(Place::Header, name, message);
             let before = announced.len();
             for member in members(headers, &field) {
                 let (algorithm, value) = member.split_once('=').ok_or_else(|| wrong("it is not a list of digests"))?;
@@ -149,29 +149,29 @@ impl Digests {
     /// The content, which now fails at its end where it has not the digests announced; and where its digest will be told once it
     /// has ended.
     pub(crate) fn check(self, content: ContentStream) -> (ContentStream, DigestResult) {
-        let told = DigestResult::default();
+        let result = DigestResult::default();
         let mut algorithms: Vec<Algorithm> = self.announced.iter().map(|announced| announced.algorithm).collect();
         algorithms.extend(self.wanted.as_ref().map(|wanted| wanted.algorithm));
         if algorithms.is_empty() {
-            return (content, told);
+            return (content, result);
         }
         let sums: Vec<_> = algorithms.into_iter().map(|algorithm| (algorithm, Context::new(algorithm.algorithm()))).collect();
-        let state = Some((content, sums, self, told.clone()));
+        let state = Some((content, sums, self, result.clone()));
         let checked = stream::unfold(state, |state| async move {
-            let (mut content, mut sums, digests, told) = state?;
+            let (mut content, mut sums, digests, result) = state?;
             match content.next().await {
                 Some(Ok(piece)) => {
                     sums.iter_mut().for_each(|(_, sum)| sum.update(&piece));
-                    Some((Ok(piece), Some((content, sums, digests, told))))
+                    Some((Ok(piece), Some((content, sums, digests, result))))
                 }
                 Some(Err(error)) => Some((Err(error), None)),
-                None => digests.compare(sums, &told).err().map(|error| (Err(error), None)),
+                None => digests.compare(sums, &result).err().map(|error| (Err(error), None)),
             }
         });
-        (checked.boxed(), told)
+        (checked.boxed(), result)
     }
 
-    fn compare(self, sums: Vec<(Algorithm, Context)>, told: &DigestResult) -> Result<(), FilesystemError> {
+    fn compare(self, sums: Vec<(Algorithm, Context)>, result: &DigestResult) -> Result<(), FilesystemError> {
         let sums: Vec<_> = sums.into_iter().map(|(algorithm, sum)| (algorithm, sum.finish())).collect();
         let sum = |algorithm| sums.iter().find(|(other, _)| *other == algorithm).map(|(_, sum)| sum.as_ref());
         if let Some(wrong) = self.announced.iter().find(|announced| sum(announced.algorithm) != Some(&announced.sum[..])) {
@@ -179,7 +179,7 @@ impl Digests {
         }
         if let Some((wanted, sum)) = self.wanted.and_then(|wanted| sum(wanted.algorithm).map(|sum| (wanted, sum.to_vec()))) {
             // It is told once: the content ends once.
-            let _ = told.0.set((wanted, sum));
+            let _ = result.0.set((wanted, sum));
         }
         Ok(())
     }
@@ -232,11 +232,11 @@ mod tests {
     async fn check(fields: &[(&'static str, &str)]) -> Result<HeaderMap, String> {
         let digests = Digests::of(&headers(fields)).map_err(|error| error.to_string())?;
         let content = stream::iter(["a", "bc"]).map(|piece| Ok(Bytes::from(piece))).boxed();
-        let (content, told) = digests.check(content);
+        let (content, result) = digests.check(content);
         let pieces: Vec<Bytes> = content.try_collect().await.map_err(|error| error.to_string())?;
         assert_eq!(pieces.concat(), b"abc");
         let mut answer = HeaderMap::new();
-        told.write(&mut answer);
+        result.write(&mut answer);
         Ok(answer)
     }
 
@@ -278,12 +278,12 @@ mod tests {
 
     #[tokio::test]
     async fn the_digest_that_is_wanted_most_is_told() {
-        for (name, value, field, told) in [
+        for (name, value, field, result) in [
             ("want-repr-digest", "sha-256=1, sha-512=10, md5=10", "repr-digest", format!("sha-512=:{ABC_512}:")),
             ("want-repr-digest", "sha-512=0, sha-256=3", "repr-digest", format!("sha-256=:{ABC}:")),
             ("want-digest", "md5, SHA-256;q=0.3", "digest", format!("sha-256={ABC}")),
         ] {
-            assert_eq!(check(&[(name, value)]).await.unwrap().get(field).unwrap(), told.as_str(), "{name}: {value}");
+            assert_eq!(check(&[(name, value)]).await.unwrap().get(field).unwrap(), result.as_str(), "{name}: {value}");
         }
         for value in ["md5=1", "sha-256=0", "sha-256", "=", ""] {
             assert!(check(&[("want-repr-digest", value)]).await.unwrap().is_empty(), "{value}");

@@ -8,13 +8,13 @@ use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::{OpenApi, RefOr};
 
 use crate::domain::{excerpt, nearest_name};
-use crate::service::{InvalidField, InvalidRequest, Place};
+use crate::http::problem::invalid::{InvalidInput, Place, WrongField};
 
 /// How much of an unknown name is repeated, in characters.
 pub(crate) const MAX_SHOWN: usize = 64;
 
 /// The most unknown names that one answer tells of.
-const MAX_TOLD: usize = 16;
+const MAX_UNKNOWN: usize = 16;
 
 /// Names that clients of FirecREST send to operations that have no use for them: pyfirecrest asks for one job as it asks for a list.
 const SENT_IN_VAIN: [(&str, &[&str]); 1] = [("/compute/{system_name}/jobs/{job_id}", &["allusers", "account", "name", "time_window"])];
@@ -33,7 +33,7 @@ impl QueryNames {
     ///
     /// # Errors
     /// When there are some.
-    pub(crate) fn check<'a>(&self, route: &str, method: &Method, written: impl Iterator<Item = &'a str>) -> Result<(), InvalidRequest> {
+    pub(crate) fn check<'a>(&self, route: &str, method: &Method, written: impl Iterator<Item = &'a str>) -> Result<(), InvalidInput> {
         let Some(operations) = self.0.get(route) else { return Ok(()) };
         let known = |method: &Method| operations.iter().find(|(known, _)| known == method).map(|(_, names)| names);
         // Without an operation of its own, HEAD is that of GET. OPTIONS asks about a resource, and acts on none.
@@ -45,9 +45,9 @@ impl QueryNames {
         let Some(names) = names else { return Ok(()) };
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let in_vain = |name: &str| SENT_IN_VAIN.iter().any(|(to, sent)| *to == route && sent.contains(&name));
-        let others = written.filter(|name| !names.contains(name) && !in_vain(name)).take(MAX_TOLD);
-        let unknown: Vec<_> = others.map(|name| unknown(Place::Parameter, name, name, &names)).collect();
-        if unknown.is_empty() { Ok(()) } else { Err(unknown.into_iter().collect()) }
+        let others = written.filter(|name| !names.contains(name) && !in_vain(name)).take(MAX_UNKNOWN);
+        let unknown: Vec<_> = others.map(|name| unknown(Place::Query, name, name, &names)).collect();
+        if unknown.is_empty() { Ok(()) } else { Err(InvalidInput(unknown)) }
     }
 }
 
@@ -73,7 +73,7 @@ fn names(operation: &Operation) -> Vec<String> {
 
 /// The name of a member that serde does not know, and what is wrong with it, by serde's message and the path that it tells of: that of the
 /// member, or of what stands around it. Nothing where the message tells of something else.
-pub(crate) fn unknown_member(path: &str, message: &str) -> Option<(String, InvalidField)> {
+pub(crate) fn unknown_member(path: &str, message: &str) -> Option<(String, WrongField)> {
     let (name, rest) = message.strip_prefix("unknown field `")?.split_once("`, ")?;
     let known = rest.split('`').skip(1).step_by(2);
     // Other ways to write the same are understood, but not taught.
@@ -84,17 +84,17 @@ pub(crate) fn unknown_member(path: &str, message: &str) -> Option<(String, Inval
         "." => name.to_owned(),
         parent => format!("{parent}.{name}"),
     };
-    Some((name.to_owned(), unknown(Place::Document, name, &at, &known)))
+    Some((name.to_owned(), unknown(Place::Body, name, &at, &known)))
 }
 
 /// What is wrong with `written`, which stands at `place` where only these names are known.
-pub(crate) fn unknown(place: Place, written: &str, at: &str, known: &[&str]) -> InvalidField {
+pub(crate) fn unknown(place: Place, written: &str, at: &str, known: &[&str]) -> WrongField {
     let hint = match nearest_name(written, known.iter().copied()) {
         Some(nearest) => format!("did you mean `{nearest}`?"),
         None if known.is_empty() => "there are none".to_owned(),
         None => format!("known are `{}`", known.join("`, `")),
     };
-    InvalidField { place, name: excerpt(at, MAX_SHOWN).into(), message: format!("this name is not known here: {hint}") }
+    WrongField { place, name: excerpt(at, MAX_SHOWN).into(), message: format!("this name is not known here: {hint}") }
 }
 
 #[cfg(test)]
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn a_name_is_repeated_in_part_and_without_what_could_forge_a_line() {
         let name = format!("a\nb{}", "x".repeat(1000));
-        let field = unknown(Place::Parameter, &name, &name, &["path"]);
+        let field = unknown(Place::Query, &name, &name, &["path"]);
         assert_eq!((field.name.chars().count(), &field.name[..3]), (MAX_SHOWN, "abx"));
     }
 }

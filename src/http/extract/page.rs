@@ -12,7 +12,7 @@ use crate::http::Api;
 use crate::http::extract::parameters::{Parameters, lenient};
 use crate::http::extract::query;
 use crate::http::problem::Problem;
-use crate::service::{InvalidRequest, Place};
+use crate::http::problem::invalid::{InvalidInput, Place};
 
 /// How many there are in all.
 pub(crate) const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
@@ -61,16 +61,16 @@ impl FromRequestParts<Api> for Paging {
 }
 
 impl PageParameters {
-    fn page(&self) -> Result<Option<Page>, InvalidRequest> {
+    fn page(&self) -> Result<Option<Page>, InvalidInput> {
         if self.page.is_none() && self.page_size.is_none() {
             return Ok(None);
         }
         let page = Page { number: self.page.unwrap_or(1), size: self.page_size.unwrap_or(DEFAULT_SIZE) };
         if page.number == 0 {
-            return Err(InvalidRequest::new(Place::Parameter, "page", "pages are counted from 1"));
+            return Err(InvalidInput::new(Place::Query, "page", "pages are counted from 1"));
         }
         if page.size == 0 || page.size > MAX_PAGE_SIZE {
-            return Err(InvalidRequest::new(Place::Parameter, "pageSize", format!("it should be from 1 to {MAX_PAGE_SIZE}")));
+            return Err(InvalidInput::new(Place::Query, "pageSize", format!("it should be from 1 to {MAX_PAGE_SIZE}")));
         }
         Ok(Some(page))
     }

@@ -15,8 +15,8 @@ use crate::http::Api;
 use crate::http::extract::known_names::unknown_member;
 use crate::http::extract::query::pairs;
 use crate::http::problem::Problem;
+use crate::http::problem::invalid::{InvalidInput, Place};
 use crate::rest::Object;
-use crate::service::{InvalidRequest, Place};
 
 /// The query as a `T`. Parameters that `T` does not have are ignored here, since more than one `T` may be read from a query (see
 /// [`QueryNames`](crate::http::extract::known_names::QueryNames)); of repeated ones the last counts.
@@ -27,7 +27,7 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Parameters<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
         let pairs = parts.uri.query().map(read_pairs).unwrap_or_default();
-        Ok(Self(read(Place::Parameter, Value::Object(pairs))?))
+        Ok(Self(read(Place::Query, Value::Object(pairs))?))
     }
 }
 
@@ -56,7 +56,7 @@ impl<T: DeserializeOwned> FromRequest<Api> for WrittenDocument<T> {
     async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
             let message = "send the document as `Content-Type: application/json`";
-            return Err(InvalidRequest::new(Place::Document, "Content-Type", message).into());
+            return Err(InvalidInput::new(Place::Header, "Content-Type", message).into());
         }
         let bytes = Bytes::from_request(request, api).await.map_err(|rejection| {
             if rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
@@ -76,20 +76,19 @@ impl<T: DeserializeOwned> FromRequest<Api> for WrittenDocument<T> {
 /// The most members of a document that are ignored.
 const MAX_IGNORED: usize = 32;
 
-fn read_document<T: DeserializeOwned>(bytes: &[u8], is_lenient: bool) -> Result<T, InvalidRequest> {
+fn read_document<T: DeserializeOwned>(bytes: &[u8], is_lenient: bool) -> Result<T, InvalidInput> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let error = match serde_path_to_error::deserialize(&mut json) {
         Ok(Object(document)) => {
-            json.end().map_err(|error| InvalidRequest::new(Place::Document, "body", error.to_string()))?;
+            json.end().map_err(|error| InvalidInput::new(Place::Body, "body", error.to_string()))?;
             return Ok(document);
         }
         Err(error) => error,
     };
     if !is_lenient || !error.inner().is_data() {
-        return Err(invalid(Place::Document, &error));
+        return Err(invalid(Place::Body, &error));
     }
-    let mut value: Value =
-        serde_json::from_slice(bytes).map_err(|error| InvalidRequest::new(Place::Document, "body", error.to_string()))?;
+    let mut value: Value = serde_json::from_slice(bytes).map_err(|error| InvalidInput::new(Place::Body, "body", error.to_string()))?;
     let mut ignored = 0;
     loop {
         let error = match serde_path_to_error::deserialize(&value) {
@@ -98,7 +97,7 @@ fn read_document<T: DeserializeOwned>(bytes: &[u8], is_lenient: bool) -> Result<
         };
         ignored += 1;
         if ignored > MAX_IGNORED || !ignore(&mut value, &error) {
-            return Err(invalid(Place::Document, &error));
+            return Err(invalid(Place::Body, &error));
         }
     }
 }
@@ -118,19 +117,19 @@ fn ignore(document: &mut Value, error: &serde_path_to_error::Error<serde_json::E
     parent.and_then(Value::as_object_mut).is_some_and(|parent| parent.remove(&name).is_some())
 }
 
-fn read<T: DeserializeOwned>(place: Place, value: Value) -> Result<T, InvalidRequest> {
+fn read<T: DeserializeOwned>(place: Place, value: Value) -> Result<T, InvalidInput> {
     serde_path_to_error::deserialize(value).map_err(|error| invalid(place, &error))
 }
 
-fn invalid(place: Place, error: &serde_path_to_error::Error<serde_json::Error>) -> InvalidRequest {
+fn invalid(place: Place, error: &serde_path_to_error::Error<serde_json::Error>) -> InvalidInput {
     let path = known_part(error.path());
     if error.inner().is_syntax() || error.inner().is_eof() {
         let near = if path == "." { String::new() } else { format!(", in {path}") };
-        return InvalidRequest::new(place, "body", format!("the document is no JSON: {}{near}", error.inner()));
+        return InvalidInput::new(place, "body", format!("the document is no JSON: {}{near}", error.inner()));
     }
     let message = error.inner().to_string();
     if let Some((_, unknown)) = unknown_member(&path, &message) {
-        return std::iter::once(unknown).collect();
+        return unknown.into();
     }
     let message: String = message.chars().take(500).collect();
     // A missing member is reported at the object that lacks it, so that its own name has to be read from serde's message.
@@ -141,7 +140,7 @@ fn invalid(place: Place, error: &serde_path_to_error::Error<serde_json::Error>) 
         (".", None) => "body".to_owned(),
         (_, None) => path,
     };
-    InvalidRequest::new(place, name, message)
+    InvalidInput::new(place, name, message)
 }
 
 /// A path without the segments whose names are not known, which are shown as `?`.
@@ -264,7 +263,7 @@ mod tests {
     }
 
     fn query(text: &str) -> Result<Query, String> {
-        read(Place::Parameter, Value::Object(read_pairs(text))).map_err(|error| error.fields()[0].name.to_string())
+        read(Place::Query, Value::Object(read_pairs(text))).map_err(|error| error.0[0].name.to_string())
     }
 
     #[test]

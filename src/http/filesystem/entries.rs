@@ -3,21 +3,20 @@
 use axum::Json;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
-use futures::StreamExt;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::error::Classify;
-use crate::filesystem::{FilesystemError, WalkOptions};
+use crate::filesystem::WalkOptions;
 use crate::http::extract::access::ReadAccess;
 use crate::http::extract::parameters::Parameters;
 use crate::http::extract::query;
+use crate::http::filesystem::json_stream;
 use crate::http::filesystem::model::file::{File, GetDirectoryLsResponse, GetFileStatResponse};
 use crate::http::filesystem::model::listing::{FindParameters, GetFindResponse, LsParameters};
 use crate::http::filesystem::model::request::StatParameters;
 use crate::http::filesystem::ndjson::Lines;
-use crate::http::json_stream;
 use crate::http::problem::Problem;
-use crate::service::{InvalidRequest, Place, ServiceError, entries};
+use crate::http::problem::invalid::{InvalidInput, Place};
+use crate::service::entries;
 
 /// The status of a file
 #[utoipa::path(
@@ -32,10 +31,6 @@ pub(crate) async fn stat(ReadAccess(access): ReadAccess, query: Parameters<StatP
     let stat = entries::stat(&access, &query.0.path, query.0.dereference).await?;
     Ok(Json(stat.into()))
 }
-
-/// How much a search gives in one document where nothing is asked for, and at most.
-const DEFAULT_FINDINGS: u64 = 1_000;
-const MAX_FINDINGS: u64 = 10_000;
 
 /// List a directory
 ///
@@ -66,11 +61,11 @@ pub(crate) async fn ls(
     match (query.0.page(), query.0.order()) {
         (None, None) if lines.wanted() => {
             let entries = entries::walk(&access, path, WalkOptions { list: options, ..WalkOptions::default() }).await?;
-            Ok(lines.answer(entries, None))
+            Ok(lines.answer(entries))
         }
         _ if lines.wanted() => {
             let message = "a stream has no order and no pages: leave `sort`, `order`, `pageSize` and `cursor` out, or ask for JSON";
-            Err(InvalidRequest::new(Place::Parameter, "sort", message).into())
+            Err(InvalidInput::new(Place::Query, "sort", message).into())
         }
         (Some(page), _) => {
             let found = entries::page(&access, path, options, &page).await?;
@@ -103,28 +98,12 @@ pub(crate) async fn ls(
     ))
 )]
 pub(crate) async fn find(ReadAccess(access): ReadAccess, query: Parameters<FindParameters>, lines: Lines) -> Result<Response, Problem> {
-    let limit = query.0.limit;
-    if limit == Some(0) || !lines.wanted() && limit.is_some_and(|limit| limit > MAX_FINDINGS) {
-        return Err(InvalidRequest::new(Place::Parameter, "limit", format!("it must be from 1 to {MAX_FINDINGS}")).into());
-    }
-    let mut entries = entries::walk(&access, &query.0.path, query.0.options()).await?;
+    let (path, options, limit) = (&query.0.path, query.0.options(), query.0.limit);
     if lines.wanted() {
-        return Ok(lines.answer(entries, limit));
+        return Ok(lines.answer(entries::search_stream(&access, path, options, limit).await?));
     }
-    let limit = usize::try_from(limit.unwrap_or(DEFAULT_FINDINGS)).unwrap_or(usize::MAX);
-    let (mut found, mut incomplete) = (Vec::new(), None);
-    while found.len() <= limit
-        && let Some(item) = entries.next().await
-    {
-        match item {
-            Ok(more) => found.extend(more),
-            Err(error @ FilesystemError::Incomplete { .. }) => incomplete = Some(error.public_message().into_owned()),
-            Err(error) => return Err(ServiceError::from(error).into()),
-        }
-    }
-    let truncated = found.len() > limit;
-    found.truncate(limit);
-    Ok(Json(GetFindResponse::new(found, truncated, incomplete)).into_response())
+    let found = entries::search(&access, path, options, limit).await?;
+    Ok(Json(GetFindResponse::from(found)).into_response())
 }
 
 /// The `Link` to the next page (RFC 8288), relative to the request's own address: the same query with another cursor.

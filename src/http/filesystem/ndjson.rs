@@ -10,14 +10,13 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::future::ready;
 use futures::stream::StreamExt;
 
 use crate::domain::DirectoryEntry;
 use crate::filesystem::EntryStream;
 use crate::http::Api;
-use crate::http::extract::list_field::members;
 use crate::http::filesystem::model::file::File;
+use crate::http::list_field::members;
 use crate::http::problem::Problem;
 use crate::http::problem::problem_context::ProblemContext;
 use crate::service::ServiceError;
@@ -45,22 +44,9 @@ impl Lines {
         self.wanted
     }
 
-    /// The answer with these entries, at most `limit` where there is one.
-    pub(crate) fn answer(self, entries: EntryStream, limit: Option<u64>) -> Response {
-        let mut left = limit.unwrap_or(u64::MAX);
-        let limited = entries.scan((), move |(), item| {
-            let item = match item {
-                _ if left == 0 => None,
-                Ok(mut found) => {
-                    found.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-                    left -= found.len() as u64;
-                    Some(Ok(found))
-                }
-                error => Some(error),
-            };
-            ready(item)
-        });
-        let lines = limited.map(move |item| match item {
+    /// The answer with these entries.
+    pub(crate) fn answer(self, entries: EntryStream) -> Response {
+        let lines = entries.map(move |item| match item {
             Ok(found) => Ok::<_, std::convert::Infallible>(lines(found)),
             Err(error) => Ok(self.last_line(error.into())),
         });
@@ -85,7 +71,8 @@ fn lines(found: Vec<DirectoryEntry>) -> Bytes {
     lines.into()
 }
 
-fn accepts(headers: &HeaderMap) -> bool {
+/// Whether the caller asks for lines.
+pub(crate) fn accepts(headers: &HeaderMap) -> bool {
     let mut types = members(headers, &header::ACCEPT).map(|range| range.split(';').next().unwrap_or_default().trim());
     types.any(|media_type| media_type.eq_ignore_ascii_case(MEDIA_TYPE))
 }

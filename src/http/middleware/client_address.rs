@@ -6,25 +6,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::{HeaderMap, HeaderName, header};
-use schemars::JsonSchema;
-use serde::Deserialize;
 
 use crate::domain::Network;
-
-/// The address at the other end of a request's connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) IpAddr);
-
-/// The header in which proxies say for whom they send a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum ForwardingHeader {
-    /// `X-Forwarded-For`.
-    #[default]
-    XForwardedFor,
-    /// `Forwarded` (RFC 7239).
-    Forwarded,
-}
+use crate::http::config::ForwardingHeader;
 
 /// The proxies that are believed, and how they say what they know.
 #[derive(Clone, Debug, Default)]

@@ -6,7 +6,7 @@ use axum::extract::Request;
 use axum::http::uri::Authority;
 use axum::http::{HeaderValue, Version, header};
 
-use crate::http::middleware::client_address::Peer;
+use crate::http::request_info::Peer;
 
 /// Checks the hosts that a request names.
 ///

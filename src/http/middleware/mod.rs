@@ -2,9 +2,13 @@
 
 pub(crate) mod access_log;
 pub(crate) mod client_address;
+pub(crate) mod common_headers;
 pub(crate) mod drain_body;
-pub(crate) mod host;
+mod host;
 pub(crate) mod normalise;
+pub(crate) mod problem_body;
+pub(crate) mod request_context;
 pub(crate) mod time_limit;
-pub(crate) mod transfer_coding;
-pub(crate) mod under_way;
+mod transfer_coding;
+mod under_way;
+pub(crate) mod well_formed;

@@ -8,17 +8,7 @@ use axum::response::{IntoResponse, Response};
 use crate::error::Kind;
 use crate::http::Api;
 use crate::http::problem::Problem;
-
-/// The prefix that a request's path had and that was taken off before routing.
-#[derive(Clone, Debug)]
-pub(crate) struct Prefix(String);
-
-impl Prefix {
-    /// The prefix, without a slash at its end.
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+use crate::http::request_info::Prefix;
 
 /// Takes the site's prefix off, where the proxy in front left it on, and lowers the letters of the path but for the
 /// ids of jobs and uploads: the contract is blind to case, and they are not.
@@ -30,7 +20,7 @@ pub(crate) fn normalise(root_path: &str, mut request: Request) -> Request {
     };
     let method = overridden(request.method(), rest, request.headers());
     let as_it_is = prefix.is_empty() && !rest.is_empty() && !rest.bytes().any(|byte| byte.is_ascii_uppercase());
-    let prefix = Prefix(prefix.to_owned());
+    let prefix = Prefix::new(prefix);
     let lowered = (!as_it_is).then(|| lower(if rest.is_empty() { "/" } else { rest }));
     if let Some(method) = method {
         *request.method_mut() = method;
@@ -48,8 +38,8 @@ pub(crate) fn normalise(root_path: &str, mut request: Request) -> Request {
 fn overridden(method: &Method, path: &str, headers: &HeaderMap) -> Option<Method> {
     let segments: Vec<&str> = path.split('/').collect();
     let is_upload = segments.len() > 4 && segments[1].eq_ignore_ascii_case("filesystem") && segments[3].eq_ignore_ascii_case("uploads");
-    let told = headers.get("x-http-method-override").filter(|_| is_upload && *method == Method::POST)?.as_bytes();
-    [Method::PATCH, Method::DELETE, Method::HEAD].into_iter().find(|known| known.as_str().as_bytes().eq_ignore_ascii_case(told))
+    let name = headers.get("x-http-method-override").filter(|_| is_upload && *method == Method::POST)?.as_bytes();
+    [Method::PATCH, Method::DELETE, Method::HEAD].into_iter().find(|known| known.as_str().as_bytes().eq_ignore_ascii_case(name))
 }
 
 /// No route has this path. Where one has it with, or without, a slash at its end, the client is sent there.

@@ -16,8 +16,9 @@ use crate::error::Kind;
 use crate::http::Api;
 use crate::http::Docs;
 use crate::http::Examples;
-use crate::http::middleware::normalise::{self, Prefix};
+use crate::http::middleware::normalise;
 use crate::http::problem::Problem;
+use crate::http::request_info::Prefix;
 
 /// The paths of the pages.
 pub(crate) const PATHS: [&str; 4] = ["/", "/docs/", "/redoc", "/openapi.json"];

@@ -5,9 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, Method};
 
 use crate::http::Api;
+use crate::http::problem::field_names::OperationFields;
 use crate::service::Caller;
 
 /// The header that names a request, in and out.
@@ -15,20 +16,24 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// The header that ties the requests of one piece of a client's work together, in and out.
 pub(crate) const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 
-/// The ids of a request, and who sent it once that is known.
+/// The ids of a request, what it is about, and who sent it once that is known.
 pub(crate) struct RequestContext {
     id: Arc<str>,
     correlation_id: Arc<str>,
     client_address: Option<IpAddr>,
+    method: Method,
+    path: String,
     caller: OnceLock<Caller>,
+    fields: OnceLock<Arc<OperationFields>>,
 }
 
 impl RequestContext {
-    /// Takes over the client's ids where they can be trusted to be harmless in logs, and makes new ones where not.
-    pub(crate) fn new(headers: &HeaderMap, client_address: Option<IpAddr>) -> Self {
+    /// That of a request with this method and path. Takes over the client's ids where they can be trusted to be harmless in logs, and makes new
+    /// ones where not.
+    pub(crate) fn new(method: &Method, path: String, headers: &HeaderMap, client_address: Option<IpAddr>) -> Self {
         let id: Arc<str> = harmless(headers, &REQUEST_ID).unwrap_or_else(|| uuid::Uuid::now_v7().to_string().into());
         let correlation_id = harmless(headers, &CORRELATION_ID).unwrap_or_else(|| Arc::clone(&id));
-        Self { id, correlation_id, client_address, caller: OnceLock::new() }
+        Self { id, correlation_id, client_address, method: method.clone(), path, caller: OnceLock::new(), fields: OnceLock::new() }
     }
 
     /// The request's id.
@@ -46,9 +51,29 @@ impl RequestContext {
         self.client_address
     }
 
+    /// The request's method.
+    pub(crate) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The request's path with the prefix of the site, and without the query, which may hold anything.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Notes who sent it. The caller's request is under way until the context is dropped.
     pub(crate) fn identified(&self, caller: &Caller) {
         let _already_noted = self.caller.set(caller.clone());
+    }
+
+    /// Notes where the fields of its operation stand.
+    pub(crate) fn set_fields(&self, fields: Arc<OperationFields>) {
+        let _already_set = self.fields.set(fields);
+    }
+
+    /// Where the fields of its operation stand, once the caller was identified.
+    pub(crate) fn fields(&self) -> Option<&OperationFields> {
+        self.fields.get().map(|fields| &**fields)
     }
 
     /// Who sent it, once known.
@@ -65,7 +90,8 @@ impl FromRequestParts<Api> for Context {
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
         let noted = parts.extensions.get::<Arc<RequestContext>>().cloned();
-        Ok(Self(noted.unwrap_or_else(|| Arc::new(RequestContext::new(&parts.headers, None)))))
+        let new = || RequestContext::new(&parts.method, parts.uri.path().to_owned(), &parts.headers, None);
+        Ok(Self(noted.unwrap_or_else(|| Arc::new(new()))))
     }
 }
 
@@ -84,7 +110,7 @@ mod tests {
         for value in ["", "a b", "a\tb", "x\"y", &"z".repeat(129)] {
             let mut headers = HeaderMap::new();
             headers.insert(REQUEST_ID, value.parse().unwrap());
-            let context = RequestContext::new(&headers, None);
+            let context = RequestContext::new(&Method::GET, String::new(), &headers, None);
             assert_ne!(&**context.id(), value);
             assert_eq!(uuid::Uuid::parse_str(context.id()).unwrap().get_version_num(), 7);
         }
@@ -94,7 +120,7 @@ mod tests {
     fn harmless_ids_are_kept_and_the_correlation_id_defaults_to_the_request_id() {
         let mut headers = HeaderMap::new();
         headers.insert(REQUEST_ID, "job-17:a".parse().unwrap());
-        let context = RequestContext::new(&headers, None);
+        let context = RequestContext::new(&Method::GET, String::new(), &headers, None);
         assert_eq!((&**context.id(), context.correlation_id()), ("job-17:a", "job-17:a"));
     }
 }

@@ -1,11 +1,14 @@
 //! Errors on the wire: the only place with status codes for errors.
 //!
 //! The body is a problem document (RFC 9457) that also carries the members that clients of FirecREST read. A [`Problem`] is
-//! turned into a response in two steps: here its status and headers are set, and the outermost layer (`access_log`) writes the
-//! body, since only there the caller and the path are known. To add a kind of failure: a variant of [`Kind`] and an arm in
+//! turned into a response in two steps: here its status and headers are set, and a layer (`middleware/problem_body.rs`) writes the
+//! body and `Retry-After`, since only there the caller, the path and the method are known. To add a kind of failure: a variant of [`Kind`] and an arm in
 //! [`answer`].
 
+mod alternatives;
 pub(crate) mod context;
+pub(crate) mod field_names;
+pub(crate) mod invalid;
 pub(crate) mod problem_context;
 
 use std::borrow::Cow;
@@ -20,12 +23,17 @@ use utoipa::ToSchema;
 use crate::error::{Classify, ErrorChain, Kind, public_causes};
 use crate::filesystem::FilesystemError;
 use crate::http::problem::context::RequestContext;
+use crate::http::problem::field_names::placed;
+use crate::http::problem::invalid::InvalidInput;
 use crate::notify::WebhookError;
 use crate::scheduler::SchedulerError;
-use crate::service::{AccessError, InvalidRequest, Place, ServiceError};
+use crate::service::{AccessError, InvalidRequest, ServiceError};
 
 /// The media type of every error body.
 pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
+
+/// Why a problem document can always be written.
+const SERIALISES: &str = "strings, numbers and JSON values serialise";
 
 /// Names the kind of failure, and the `reason`, of what is refused during a maintenance. The web interface of FirecREST looks for it.
 const MAINTENANCE: &str = "maintenance";
@@ -40,7 +48,7 @@ struct Content {
     error_type: ErrorType,
     message: String,
     caused_by: Option<Vec<String>>,
-    data: Option<Value>,
+    invalid: Option<Invalid>,
     maybe_effected: Option<bool>,
     /// Whether the request does no harm when it is sent again, although it may have happened.
     repeatable: bool,
@@ -48,6 +56,15 @@ struct Content {
     /// The size of the file that has nothing of the range asked for.
     size: Option<u64>,
     log: String,
+}
+
+/// The wrong fields of a request.
+#[derive(Clone, Debug)]
+enum Invalid {
+    /// Those that were found where the request was read.
+    Input(InvalidInput),
+    /// Those that a use case found, which knows no places.
+    Request(InvalidRequest),
 }
 
 /// Status, name, title and retry advice of a kind of failure.
@@ -128,6 +145,11 @@ impl Problem {
         Self::of(StatusCode::PRECONDITION_FAILED, "precondition-failed", "A condition does not hold", message)
     }
 
+    /// The file is not in the state that a condition of the request names.
+    pub(crate) fn state_changed() -> Self {
+        Self::precondition_failed("the file is not in a state that the request expects")
+    }
+
     /// The file, of this size, has nothing of the range asked for (RFC 9110, 15.5.17).
     pub(crate) fn unsatisfiable(size: u64) -> Self {
         let message = format!("the file has {size} bytes, and none in the range asked for");
@@ -153,7 +175,7 @@ impl Problem {
     }
 
     /// The content has not the checksum that was announced (tus 1.0, checksum).
-    pub(crate) fn checksum_mismatch(message: impl Into<String>) -> Self {
+    fn checksum_mismatch(message: String) -> Self {
         let status = StatusCode::from_u16(460).expect("460 is a number from 100 to 999");
         Self::of(status, "checksum-mismatch", "Another checksum than announced", message)
     }
@@ -184,25 +206,44 @@ impl Problem {
         self.0.answer.retryable && (self.0.repeatable || self.effect(safe) != Some(true))
     }
 
+    /// After how many seconds the same request may be sent again, for `Retry-After`.
+    pub(crate) fn retry_after(&self, safe: bool) -> Option<u32> {
+        self.0.answer.retry_after.filter(|_| self.is_retryable(safe))
+    }
+
     /// Writes the body: `instance` is the path of the request, `safe` whether its method changes nothing.
     pub(crate) fn body(&self, context: &RequestContext, instance: &str, safe: bool) -> Vec<u8> {
+        self.document(context, instance, safe, |document| serde_json::to_vec(document).expect(SERIALISES))
+    }
+
+    /// The body as a value.
+    fn value(&self, context: &RequestContext, instance: &str, safe: bool) -> Value {
+        self.document(context, instance, safe, |document| serde_json::to_value(document).expect(SERIALISES))
+    }
+
+    fn document<T>(&self, context: &RequestContext, instance: &str, safe: bool, write: impl FnOnce(&ApiResponseError<'_>) -> T) -> T {
         let maybe_effected = self.effect(safe);
-        let body = ApiResponseError {
+        let invalid = self.0.invalid.as_ref().map(|invalid| match invalid {
+            Invalid::Input(input) => Cow::Borrowed(input),
+            Invalid::Request(request) => Cow::Owned(placed(request, context.fields())),
+        });
+        let message = invalid.as_ref().map_or(Cow::Borrowed(&self.0.message), |invalid| Cow::Owned(invalid.to_string()));
+        let data = invalid.map(|invalid| json!({"fields": invalid.0}));
+        write(&ApiResponseError {
             kind: format!("urn:goldcrest:problem:{}", self.0.answer.name),
             title: self.0.answer.title,
             status: self.0.answer.status.as_u16(),
-            detail: &self.0.message,
+            detail: &message,
             instance,
             error_type: self.0.error_type,
-            message: &self.0.message,
+            message: &message,
             caused_by: self.0.caused_by.as_deref(),
-            data: self.0.data.as_ref(),
+            data: data.as_ref(),
             user: context.username(),
             retryable: self.is_retryable(safe),
             reason: (self.0.answer.name == MAINTENANCE).then_some(MAINTENANCE),
             maybe_effected,
-        };
-        serde_json::to_vec(&body).expect("strings, numbers and JSON values serialise")
+        })
     }
 
     /// Whether a request that only reads had an effect is no question.
@@ -222,7 +263,7 @@ impl Problem {
             error_type,
             message,
             caused_by: None,
-            data: None,
+            invalid: None,
             maybe_effected: None,
             repeatable: false,
             challenge,
@@ -230,6 +271,15 @@ impl Problem {
             log,
         };
         Self(Box::new(content))
+    }
+
+    fn invalid(message: String, names: &str, invalid: Invalid) -> Self {
+        let mut problem = Self::new(Kind::Invalid, message);
+        problem.0.error_type = ErrorType::Validation;
+        problem.0.invalid = Some(invalid);
+        // The messages may quote what the client sent; the log gets the names alone.
+        problem.0.log = format!("validation failed: {names}");
+        problem
     }
 
     fn classified(error: &impl Classify) -> Self {
@@ -247,6 +297,11 @@ impl Problem {
 impl From<AccessError> for Problem {
     fn from(error: AccessError) -> Self {
         let mut problem = Self::classified(&error);
+        match &error {
+            AccessError::NoToken => problem.0.message.push_str(": send an access token as `Authorization: Bearer <token>`"),
+            AccessError::SystemNotFound(_) => problem.0.message.push_str("; GET /status/systems lists the systems that you may use"),
+            _ => {}
+        }
         problem.0.challenge = challenge(&error);
         if let AccessError::Maintenance(maintenance) = &error {
             let answer =
@@ -259,10 +314,12 @@ impl From<AccessError> for Problem {
 
 impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
-        match error {
+        let alternative = error.alternative();
+        let mut problem = match error {
             ServiceError::Invalid(invalid) => invalid.into(),
             ServiceError::Filesystem(FilesystemError::Range(size)) => Self::unsatisfiable(size),
             ServiceError::Precondition(error) => Self::precondition_failed(error.to_string()),
+            ServiceError::Checksum(error) => Self::checksum_mismatch(error.to_string()),
             ServiceError::Busy => Self::locked(error.to_string()),
             ServiceError::Webhook(WebhookError::Url(_)) => Self::webhook_refused(error.to_string()),
             ServiceError::Scheduler(SchedulerError::KeyReused) => Self::key_reused(error.to_string()),
@@ -274,31 +331,27 @@ impl From<ServiceError> for Problem {
                 problem
             }
             error => Self::classified(&error),
+        };
+        if let Some(alternative) = alternative {
+            problem.0.message = format!("{}: {}", problem.0.message, alternatives::words(alternative));
         }
+        problem
     }
 }
 
 impl From<InvalidRequest> for Problem {
     fn from(error: InvalidRequest) -> Self {
-        let fields: Vec<Value> = error
-            .fields()
-            .iter()
-            .map(|field| {
-                let location = match field.place {
-                    Place::Name => "path",
-                    Place::Parameter => "query",
-                    Place::Document => "body",
-                };
-                json!({"location": location, "name": field.name, "message": field.message})
-            })
-            .collect();
-        // The messages may quote what the client sent; the log gets the names alone.
         let names: Vec<&str> = error.fields().iter().map(|field| &*field.name).collect();
-        let mut problem = Self::new(Kind::Invalid, error.to_string());
-        problem.0.error_type = ErrorType::Validation;
-        problem.0.data = Some(json!({"fields": fields}));
-        problem.0.log = format!("validation failed: {}", names.join(", "));
-        problem
+        let names = names.join(", ");
+        Self::invalid(error.to_string(), &names, Invalid::Request(error))
+    }
+}
+
+impl From<InvalidInput> for Problem {
+    fn from(error: InvalidInput) -> Self {
+        let names: Vec<&str> = error.0.iter().map(|field| &*field.name).collect();
+        let names = names.join(", ");
+        Self::invalid(error.to_string(), &names, Invalid::Input(error))
     }
 }
 
@@ -306,9 +359,6 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        if let Some(seconds) = self.0.answer.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
         if let Some(challenge) = self.0.challenge.as_deref().and_then(|challenge| HeaderValue::from_str(challenge).ok()) {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
@@ -355,12 +405,50 @@ fn challenge(error: &AccessError) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use super::*;
+    use crate::http::server::request_metrics;
     use crate::rest::RestError;
     use crate::ssh::{CommandError, TransportError};
     use crate::transfer::s3::StoreError;
+
+    /// The statuses of all problems.
+    fn statuses() -> BTreeSet<u16> {
+        let kinds = [
+            Kind::Invalid,
+            Kind::Unauthenticated,
+            Kind::Forbidden,
+            Kind::NotFound,
+            Kind::RemoteTimeout,
+            Kind::Conflict,
+            Kind::TooLarge,
+            Kind::DependencyFailed,
+            Kind::TooManyRequests,
+            Kind::Internal,
+            Kind::Unsupported,
+            Kind::Unavailable,
+            Kind::DeadlineExceeded,
+        ];
+        let others = [
+            Problem::method_not_allowed(),
+            Problem::state_changed(),
+            Problem::unsatisfiable(0),
+            Problem::locked(String::new()),
+            Problem::key_reused(String::new()),
+            Problem::checksum_mismatch(String::new()),
+            Problem::unsupported_media(""),
+        ];
+        kinds.map(|kind| Problem::new(kind, "")).iter().chain(&others).map(Problem::status).collect()
+    }
+
+    #[test]
+    fn requests_are_counted_by_the_statuses_of_all_problems_and_no_others() {
+        let counted: BTreeSet<u16> = request_metrics::STATUSES.into_iter().filter(|status| *status >= 400).collect();
+        assert_eq!(counted, statuses());
+        assert!(request_metrics::STATUSES.is_sorted(), "they are searched");
+    }
 
     #[test]
     fn the_wrapped_error_speaks_and_only_causes_of_ours_are_shown() {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use serde_json::Value;
 
 use crate::http::Api;
-use crate::http::middleware::normalise::Prefix;
 use crate::http::problem::Problem;
 use crate::http::problem::context::{Context, RequestContext};
+use crate::http::request_info::Prefix;
 
 /// Whose request it is, and what it is about.
 pub(crate) struct ProblemContext {
@@ -31,6 +32,11 @@ impl ProblemContext {
     /// The problem's document, as the body of an answer of its own would be.
     pub(crate) fn document(&self, problem: &Problem) -> Vec<u8> {
         problem.body(&self.context, &self.instance, self.safe)
+    }
+
+    /// The same document where it becomes a member of another one.
+    pub(crate) fn value(&self, problem: &Problem) -> Value {
+        problem.value(&self.context, &self.instance, self.safe)
     }
 
     /// Leaves a line in the log for a problem that no status shows.

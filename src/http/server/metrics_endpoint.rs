@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use crate::error::ErrorChain;
-use crate::http::extract::list_field::members;
+use crate::http::list_field::members;
 
 /// The forms that scrapers ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 pub(crate) mod idle_timeout;
 pub(crate) mod metrics_endpoint;
+pub(crate) mod push_endpoint;
 pub(crate) mod request_metrics;
 pub(crate) mod serve;
 pub(crate) mod upgrade;

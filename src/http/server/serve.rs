@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::http::middleware::client_address::Peer;
+use crate::http::request_info::Peer;
 use crate::http::server::idle_timeout::{ConnectionActivity, Counted, IdleLimits};
 use crate::http::server::request_metrics::RequestMetrics;
 use crate::http::server::upgrade::Upgrade;

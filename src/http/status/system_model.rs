@@ -15,7 +15,7 @@ use crate::domain::{self, RemotePath, ServiceType};
 use crate::http::enumeration::enum_schema;
 use crate::http::status::data_transfer_model::DataTransfer;
 use crate::scheduler::{self, ConnectionMode, UnsupportedOperation};
-use crate::service::{object_transfer, transfers};
+use crate::service::{commands, object_transfer, transfers};
 use crate::ssh;
 
 /// The systems.
@@ -228,8 +228,11 @@ impl HPCCluster {
 }
 
 /// What needs a scheduler, by the start of the paths.
-const OF_COMPUTE: [&str; 6] = [
-    "/compute/{system_name}",
+const OF_COMPUTE: [&str; 9] = [
+    "/compute/{system_name}/jobs",
+    "/compute/{system_name}/acct",
+    "/compute/{system_name}/templates",
+    "/compute/{system_name}/usage",
     "/status/{system_name}/nodes",
     "/status/{system_name}/limits",
     "/status/{system_name}/partitions",
@@ -248,13 +251,16 @@ fn unsupported(cluster: &Cluster) -> Vec<UnsupportedOperations> {
         // A script on the cluster needs files too, which is said below.
         Some(scheduler) => {
             let unsupported = scheduler.unsupported().iter().filter(|(gap, _)| files.is_some() || *gap != UnsupportedOperation::ScriptPath);
-            found.extend(unsupported.map(|(gap, reason)| listed(path_of(*gap), *reason)));
+            found.extend(unsupported.flat_map(|(gap, reason)| paths_of(*gap).iter().map(|path| listed(path, reason))));
         }
         None => found.extend(OF_COMPUTE.map(|operations| listed(operations, NO_COMPUTE))),
     }
+    if let Err(reason) = commands::support(cluster) {
+        found.push(listed("/compute/{system_name}/commands", reason));
+    }
     if files.is_none() {
         found.extend(OF_FILES.map(|operations| listed(operations, NO_FILES)));
-        found.extend(compute.map(|_| listed(path_of(UnsupportedOperation::ScriptPath), NO_FILES)));
+        found.extend(compute.iter().flat_map(|_| paths_of(UnsupportedOperation::ScriptPath)).map(|path| listed(path, NO_FILES)));
     } else if let Some(reason) = transfers::unsupported(cluster) {
         // What transfer jobs would be needed for is not listed beside them.
         found.push(listed("/filesystem/{system_name}/transfer", reason));
@@ -265,19 +271,20 @@ fn unsupported(cluster: &Cluster) -> Vec<UnsupportedOperations> {
     found
 }
 
-fn path_of(gap: UnsupportedOperation) -> &'static str {
+/// What cannot be done without it, by the start of the paths.
+fn paths_of(gap: UnsupportedOperation) -> &'static [&'static str] {
     match gap {
-        UnsupportedOperation::Accounting => "/compute/{system_name}/acct",
-        UnsupportedOperation::ScriptPath => "/compute/{system_name}/jobs with scriptPath",
-        UnsupportedOperation::Metadata => "/compute/{system_name}/jobs/{job_id}/metadata",
-        UnsupportedOperation::Hold => "/compute/{system_name}/jobs/{job_id}/hold",
-        UnsupportedOperation::Release => "/compute/{system_name}/jobs/{job_id}/release",
-        UnsupportedOperation::Requeue => "/compute/{system_name}/jobs/{job_id}/requeue",
-        UnsupportedOperation::TimeLimit => "/compute/{system_name}/jobs/{job_id}/time-limit",
-        UnsupportedOperation::Usage => "/compute/{system_name}/usage",
-        UnsupportedOperation::Limits => "/status/{system_name}/limits",
-        UnsupportedOperation::Validate => "/compute/{system_name}/jobs/validate",
-        UnsupportedOperation::Attach => "/compute/{system_name}/jobs/{job_id}/attach",
+        UnsupportedOperation::Accounting => &["/compute/{system_name}/acct"],
+        UnsupportedOperation::ScriptPath => &["/compute/{system_name}/jobs with scriptPath"],
+        UnsupportedOperation::Metadata => &["/compute/{system_name}/jobs/{job_id}/metadata", "/compute/{system_name}/jobs/{job_id}/logs"],
+        UnsupportedOperation::Hold => &["/compute/{system_name}/jobs/{job_id}/hold"],
+        UnsupportedOperation::Release => &["/compute/{system_name}/jobs/{job_id}/release"],
+        UnsupportedOperation::Requeue => &["/compute/{system_name}/jobs/{job_id}/requeue"],
+        UnsupportedOperation::TimeLimit => &["/compute/{system_name}/jobs/{job_id}/time-limit"],
+        UnsupportedOperation::Usage => &["/compute/{system_name}/usage"],
+        UnsupportedOperation::Limits => &["/status/{system_name}/limits"],
+        UnsupportedOperation::Validate => &["/compute/{system_name}/jobs/validate"],
+        UnsupportedOperation::Attach => &["/compute/{system_name}/jobs/{job_id}/attach"],
     }
 }
 

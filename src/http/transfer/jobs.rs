@@ -123,8 +123,8 @@ pub(crate) async fn upload(
     Document(request): Document<PostFileUploadRequest>,
 ) -> Created<UploadFileResponse> {
     let path = request.target();
-    let staged = object_transfer::upload(&access, request.asked(&path), request.size()).await?;
-    Ok((StatusCode::CREATED, Json(UploadFileResponse::new(access.cluster(), staged))))
+    let upload = object_transfer::upload(&access, request.asked(&path), request.size()).await?;
+    Ok((StatusCode::CREATED, Json(UploadFileResponse::new(access.cluster(), upload))))
 }
 
 /// Download a large file
@@ -143,6 +143,6 @@ pub(crate) async fn download(
     SubmitAccess(access): SubmitAccess,
     Document(request): Document<PostFileDownloadRequest>,
 ) -> Created<DownloadFileResponse> {
-    let staged = object_transfer::download(&access, request.asked()).await?;
-    Ok((StatusCode::CREATED, Json(DownloadFileResponse::new(access.cluster(), staged))))
+    let download = object_transfer::download(&access, request.asked()).await?;
+    Ok((StatusCode::CREATED, Json(DownloadFileResponse::new(access.cluster(), download))))
 }

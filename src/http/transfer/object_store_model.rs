@@ -7,7 +7,7 @@ use crate::cluster::Cluster;
 use crate::domain::Secret;
 use crate::http::extract::parameters::lenient;
 use crate::http::transfer::model::TransferJob;
-use crate::service::object_transfer::{ObjectTransferRequest, StagedDownload, StagedUpload};
+use crate::service::object_transfer::{ObjectDownload, ObjectTransferRequest, ObjectUpload};
 use crate::transfer;
 
 /// The file to put in place, and how it gets there. `path` and `source_path` are understood for `sourcePath`.
@@ -159,14 +159,14 @@ struct S3TransferResponse {
 
 impl UploadFileResponse {
     /// The answer for an upload to `cluster`.
-    pub(in crate::http) fn new(cluster: &Cluster, staged: StagedUpload) -> Self {
+    pub(in crate::http) fn new(cluster: &Cluster, upload: ObjectUpload) -> Self {
         Self {
-            transfer_job: TransferJob::new(cluster, staged.job),
+            transfer_job: TransferJob::new(cluster, upload.job),
             transfer_directives: S3TransferResponse {
                 download_url: None,
-                parts_upload_urls: Some(staged.parts.iter().map(shown).collect()),
-                complete_upload_url: Some(shown(&staged.complete)),
-                max_part_size: Some(staged.part_size),
+                parts_upload_urls: Some(upload.parts.iter().map(shown).collect()),
+                complete_upload_url: Some(shown(&upload.complete)),
+                max_part_size: Some(upload.part_size),
                 transfer_method: TransferMethod::S3,
             },
         }
@@ -175,11 +175,11 @@ impl UploadFileResponse {
 
 impl DownloadFileResponse {
     /// The answer for a download from `cluster`.
-    pub(in crate::http) fn new(cluster: &Cluster, staged: StagedDownload) -> Self {
+    pub(in crate::http) fn new(cluster: &Cluster, download: ObjectDownload) -> Self {
         Self {
-            transfer_job: TransferJob::new(cluster, staged.job),
+            transfer_job: TransferJob::new(cluster, download.job),
             transfer_directives: S3TransferResponse {
-                download_url: Some(shown(&staged.url)),
+                download_url: Some(shown(&download.url)),
                 parts_upload_urls: None,
                 complete_upload_url: None,
                 max_part_size: None,

@@ -144,6 +144,35 @@ impl CachedScheduler {
         self.jobs.read(self.asked_by(principal), query.clone(), ask).await
     }
 
+    /// As [`CachedScheduler::jobs`], of the scheduler itself, for who asks at intervals. Others who ask the same meanwhile share the answer.
+    ///
+    /// # Errors
+    /// Those of the scheduler.
+    pub async fn jobs_anew(&self, principal: &Principal, query: &JobQuery) -> Answer<Vec<Job>> {
+        let ask = |by: OwnedContext, query| async move { by.scheduler.jobs(&by.principal, &query).await };
+        self.jobs.renew(self.asked_by(principal), query.clone(), ask).await
+    }
+
+    /// As [`CachedScheduler::job`], of the scheduler itself.
+    ///
+    /// # Errors
+    /// Those of the scheduler.
+    pub async fn job_anew(&self, principal: &Principal, id: &JobId) -> Answer<Vec<Job>> {
+        let ask = |by: OwnedContext, id| async move { by.scheduler.job(&by.principal, &id).await };
+        self.job.renew(self.asked_by(principal), id.clone(), ask).await
+    }
+
+    /// What users have changed until now, to be compared later.
+    pub fn changes(&self) -> SeenChanges {
+        SeenChanges(self.changes.counters.iter().map(|counter| counter.load(Ordering::SeqCst)).collect())
+    }
+
+    /// Whether a user may have changed something since then.
+    pub fn has_changed(&self, user: &Username, since: &SeenChanges) -> bool {
+        let slot = self.changes.slot(user);
+        since.0.get(slot).is_none_or(|&seen| seen != self.changes.counters[slot].load(Ordering::SeqCst))
+    }
+
     /// See [`Scheduler::accounting`].
     ///
     /// # Errors
@@ -265,10 +294,18 @@ impl Changes {
     }
 
     fn counter(&self, user: &Username) -> &AtomicU64 {
+        &self.counters[self.slot(user)]
+    }
+
+    fn slot(&self, user: &Username) -> usize {
         let slot = self.hasher.hash_one(user) % self.counters.len() as u64;
-        &self.counters[usize::try_from(slot).unwrap_or_default()]
+        usize::try_from(slot).unwrap_or_default()
     }
 }
+
+/// What users had changed at some time.
+#[derive(Clone, Debug)]
+pub struct SeenChanges(Box<[u64]>);
 
 /// A change under way.
 struct Change<'a>(&'a AtomicU64);

@@ -75,9 +75,17 @@ struct QueryKey<A> {
 }
 
 struct PendingQuery<T> {
+    memory: Memory,
     /// Tells this work from a later one for the same question.
     token: Arc<()>,
     work: WeakShared<BoxFuture<'static, Outcome<T>>>,
+}
+
+/// Whether an answer that was given before is good enough.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    Used,
+    PassedOver,
 }
 
 type Outcome<T> = Result<Reading<T>, SchedulerError>;
@@ -113,17 +121,34 @@ where
             self.0.counts.remembered.fetch_add(1, Ordering::Relaxed);
             return Ok(reading);
         }
-        self.join(question, &by, ask).await
+        self.join(question, &by, ask, Memory::Used).await
+    }
+
+    /// An answer to a question that is put now, or to one of this kind that is under way; never one that was given before.
+    pub(super) async fn renew<F, Fut>(&self, by: QueryContext<'_>, arguments: A, ask: F) -> Answer<T>
+    where
+        F: FnOnce(OwnedContext, A) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Reported<T>, SchedulerError>> + Send + 'static,
+    {
+        let question = QueryKey { caller: Caller::of(by.principal), changes: by.changes, arguments };
+        self.join(question, &by, ask, Memory::PassedOver).await
     }
 
     /// The work for the question, begun where nobody has yet. Nothing happens before it is awaited.
-    fn join<F, Fut>(&self, question: QueryKey<A>, by: &QueryContext<'_>, ask: F) -> SharedFuture<BoxFuture<'static, Outcome<T>>>
+    fn join<F, Fut>(
+        &self,
+        question: QueryKey<A>,
+        by: &QueryContext<'_>,
+        ask: F,
+        memory: Memory,
+    ) -> SharedFuture<BoxFuture<'static, Outcome<T>>>
     where
         F: FnOnce(OwnedContext, A) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Reported<T>, SchedulerError>> + Send + 'static,
     {
         let mut asked = self.0.asked.lock();
-        if let Some(work) = asked.get(&question).and_then(|asked| asked.work.upgrade()) {
+        let may_join = |asked: &&PendingQuery<T>| memory == Memory::Used || asked.memory == memory;
+        if let Some(work) = asked.get(&question).filter(may_join).and_then(|asked| asked.work.upgrade()) {
             self.0.counts.joined.fetch_add(1, Ordering::Relaxed);
             return work;
         }
@@ -133,7 +158,7 @@ where
         let work = async move {
             let State { freshness, counts, answers, .. } = &*entry.state;
             // Work that ended since the caller looked has left its answer here.
-            if let Some(reading) = answers.get(&entry.question).await {
+            if let Some(reading) = answers.get(&entry.question).await.filter(|_| memory == Memory::Used) {
                 counts.remembered.fetch_add(1, Ordering::Relaxed);
                 return Ok(reading);
             }
@@ -145,7 +170,7 @@ where
         };
         let work = work.in_current_span().boxed().shared();
         if let Some(weak) = work.downgrade() {
-            asked.insert(question, PendingQuery { token, work: weak });
+            asked.insert(question, PendingQuery { memory, token, work: weak });
         }
         work
     }

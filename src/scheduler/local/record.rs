@@ -137,6 +137,7 @@ mod tests {
         assert_eq!(jobs.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(), ["3", "7", "10"]);
         assert_eq!(jobs[0].status.state, "CANCELLED", "the later line holds");
         assert_eq!(jobs[0].kill_request_user.as_deref(), Some("ada"));
+        assert_eq!((jobs[0].times.start, jobs[0].times.end), (None, Some(9)), "it was cancelled while it waited");
         assert_eq!(jobs[1].name, "a b\njob 9");
         assert_eq!(jobs[1].account.as_deref(), Some("phys"));
         assert_eq!(

@@ -126,9 +126,10 @@ fn times(record: &Record, finished: bool) -> JobTimes {
     let time = |attribute| record.get(attribute).and_then(timestamp);
     let length = |attribute| record.get(attribute).and_then(duration);
     let (elapsed, limit) = (length("resources_used.walltime"), length("Resource_List.walltime"));
-    // A subjob that waits may be told with the start of its array.
+    // A subjob that waits, or was deleted while it did, may be told with the start of its array.
     let waiting = is_waiting(record.get("job_state").unwrap_or_default());
-    let start = time("stime").or_else(|| time("start_time")).filter(|_| !waiting);
+    let never_placed = finished && record.get("array_id").is_some() && record.get("exec_host").is_none();
+    let start = time("stime").or_else(|| time("start_time")).filter(|_| !waiting && !never_placed);
     // Of a job that goes on no end is known, and of one that waits no start: what PBS estimates is neither.
     let end = if finished {
         // Newer releases tell when the job ended, Torque too; else it was when it became history, or what follows from its length.
@@ -255,6 +256,23 @@ mod tests {
             assert_eq!((times.start, times.end, times.expected_end), (None, None, None), "{letter}");
             assert_eq!(times.expected_start, Some(1_795_252_354), "{letter}");
         }
+    }
+
+    #[test]
+    fn a_job_that_ended_while_it_waited_has_no_start() {
+        for name in ["deleted-queued", "deleted-held", "dependency-failed"] {
+            let found = job(&recorded_jobs(&format!("openpbs-23.06.06/{name}.qstat"))[0], Config::default()).unwrap();
+            assert_eq!((found.job.status.state.as_str(), found.job.times.start), ("CANCELLED", None), "{name}");
+            assert!(found.job.times.end.is_some(), "{name}");
+        }
+        let subjob = |placed: &str| {
+            let text = format!(
+                "Job Id: 7[2].srv\n    job_state = X\n    array_id = 7[].srv\n    stime = Sat Nov 21 08:12:34 2026\n    substate = 91\n{placed}"
+            );
+            let record = records(text.as_bytes(), Layout { head: "Job Id: ", indented: true }).remove(0);
+            job(&record, Config::default()).unwrap().job.times.start
+        };
+        assert_eq!((subjob(""), subjob("    exec_host = n1/0\n")), (None, Some(1_795_248_754)));
     }
 
     #[test]

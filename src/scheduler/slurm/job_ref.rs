@@ -54,16 +54,20 @@ impl<'a> JobRef<'a> {
         id.as_str().strip_prefix(self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with(['_', '+']))
     }
 
+    /// The task of an array that this names, and no other.
+    pub(super) fn task(self) -> Option<u32> {
+        self.0.split_once('_').and_then(|(_, task)| task.parse().ok())
+    }
+
+    /// The id of the job or array that this is, or is a part of.
+    pub(super) fn whole(self) -> &'a str {
+        self.0.split_once(['_', '+']).map_or(self.0, |(whole, _)| whole)
+    }
+
     /// Whether a record that is shown under `id`, and has `number` of its own, is meant by a question for this job. Slurm answers a
-    /// question for one component with all of them. A task that waits may share the record of its array.
+    /// question for one component with all of them.
     pub(super) fn means(self, id: &JobId, number: Option<u64>) -> bool {
-        if self.is_for_commands() {
-            return self.covers(id);
-        }
-        match self.0.split_once('_') {
-            Some((array, _)) => id.as_str() == self.0 || id.as_str() == array,
-            None => self.covers(id) || (number.is_some() && self.0.parse().ok() == number),
-        }
+        self.covers(id) || (self.is_whole() && number.is_some() && self.0.parse().ok() == number)
     }
 
     /// Whether this names a job or an array, and no part of one.
@@ -162,7 +166,7 @@ mod tests {
         let means = |asked: &str, shown: &str, number| JobRef::new(&id(asked)).unwrap().means(&id(shown), number);
         assert!(means("40", "40+1", Some(41)) && means("40+1", "40+1", Some(41)) && means("41", "40+1", Some(41)));
         assert!(!means("40+1", "40+0", Some(40)) && !means("40+7", "40+0", Some(40)) && !means("42", "40+1", None));
-        assert!(means("36_5", "36", Some(36)) && means("36_5", "36_5", None) && !means("36_5", "36_50", None));
+        assert!(means("36_5", "36_5", None) && !means("36_5", "36_50", None) && !means("36_5", "36", Some(36)));
     }
 
     #[test]

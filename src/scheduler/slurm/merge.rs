@@ -49,10 +49,7 @@ pub(super) fn single(
 ) -> Result<Reported<Vec<Job>>, SchedulerError> {
     let queued = queued.map(|jobs| jobs.into_iter().filter(|(number, job)| asked.means(&job.id, *number)).collect::<Vec<_>>());
     let accounting = match accounting {
-        Accounting::Jobs(jobs) if asked.is_component() => {
-            Accounting::Jobs(jobs.into_iter().filter(|job| job.id.as_str() == asked.as_str()).collect())
-        }
-        Accounting::Jobs(jobs) if asked.is_for_commands() => {
+        Accounting::Jobs(jobs) if !asked.is_whole() || asked.is_for_commands() => {
             Accounting::Jobs(jobs.into_iter().filter(|job| asked.covers(&job.id)).collect())
         }
         accounting => accounting,

@@ -49,6 +49,14 @@ pub(super) fn times(state: &str, start: Option<i64>, end: Option<i64>) -> JobTim
     }
 }
 
+/// The times of a whole job, which has or had `nodes`. A job that ends while it waits has no nodes, and Slurm's controller writes the
+/// time of its end as that of its start too.
+pub(super) fn times_of_job(state: &str, nodes: &str, start: Option<i64>, end: Option<i64>) -> JobTimes {
+    let has_nodes = text(nodes).is_some_and(|nodes| nodes != "None assigned");
+    let never_started = is_over(state) && !has_nodes && start.zip(end).is_some_and(|(start, end)| start >= end);
+    times(state, start.filter(|_| !never_started), end)
+}
+
 /// Whether a job in this state has not started, or will start anew.
 pub(super) fn is_waiting(state: &str) -> bool {
     matches!(state, "PENDING" | "REQUEUE_HOLD" | "REQUEUE_FED" | "RESV_DEL_HOLD" | "SPECIAL_EXIT")
@@ -231,6 +239,20 @@ mod tests {
         for state in ["COMPLETED", "COMPLETING", "REQUEUED"] {
             assert_eq!(told(of(state)), (Some(5), Some(9), None, None), "{state}");
         }
+    }
+
+    #[test]
+    fn a_job_that_ended_while_it_waited_has_no_start() {
+        let start = |state, nodes, start| times_of_job(state, nodes, Some(start), Some(9)).start;
+        for nodes in ["", "None assigned", "(null)"] {
+            for state in ["CANCELLED", "DEADLINE", "REVOKED"] {
+                assert_eq!((start(state, nodes, 9), start(state, nodes, 20)), (None, None), "{state} {nodes:?}");
+            }
+            // A job without nodes, of a burst buffer alone, ran where it took time.
+            assert_eq!(start("COMPLETED", nodes, 5), Some(5), "{nodes:?}");
+        }
+        assert_eq!((start("CANCELLED", "n1", 9), start("COMPLETED", "n[1-2]", 9)), (Some(9), Some(9)));
+        assert_eq!(times_of_job("CANCELLED", "", Some(9), Some(9)).end, Some(9));
     }
 
     #[test]

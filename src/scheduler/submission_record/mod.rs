@@ -221,8 +221,8 @@ async fn submit_on_cluster(submission: &impl RecordedSubmission) -> Result<Resul
         match submission.attempt(after).await? {
             Attempt::Submitted(id) => return submitted(id, false),
             Attempt::Recorded(text) => {
-                let unread = || SchedulerError::Unanswered(format!("the record of the submission holds no job id: {text:?}"));
-                return submitted(submission.printed(&text).ok_or_else(unread)?, true);
+                let unreadable = || SchedulerError::Unanswered(format!("the record of the submission holds no job id: {text:?}"));
+                return submitted(submission.printed(&text).ok_or_else(unreadable)?, true);
             }
             Attempt::OtherRequest => return Err(SchedulerError::KeyReused),
             Attempt::Running(host) => {

@@ -6,15 +6,22 @@
 mod slow_clients;
 mod user_limit;
 
-use super::grep::Searches;
-use super::ready::{MAX_READY, MAX_READY_PER_USER};
-use super::{Access, ServiceError};
+use futures::stream::{BoxStream, Stream, StreamExt};
+
+use super::ServiceError;
+use crate::domain::Username;
 use slow_clients::SlowClients;
 
 pub(super) use user_limit::{UserLimit, UserPermit};
 
 /// The most files that one user follows at a time. Each is open on a cluster until the user's token ends.
 const MAX_FOLLOWED_PER_USER: u64 = 16;
+
+/// What the answers of one user may take that are ready in memory, in bytes.
+const MAX_READY_PER_USER: u64 = 64 * 1024 * 1024;
+
+/// What those of all users may take together, in bytes.
+const MAX_READY: u64 = 256 * 1024 * 1024;
 
 /// The bounds that a site sets for each user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +44,9 @@ pub(super) struct Limits {
     pub(super) requests: UserLimit,
     transfers: UserLimit,
     followed: UserLimit,
-    pub(super) searches: Searches,
+    pub(super) commands: UserLimit,
     pub(super) ready: UserLimit,
-    pub(super) slow_clients: SlowClients,
+    slow_clients: SlowClients,
 }
 
 impl Default for Limits {
@@ -49,7 +56,8 @@ impl Default for Limits {
             requests: UserLimit::new(requests, u64::MAX),
             transfers: UserLimit::new(transfers, u64::MAX),
             followed: UserLimit::new(MAX_FOLLOWED_PER_USER, u64::MAX),
-            searches: Searches::default(),
+            // Each system has a bound of its own.
+            commands: UserLimit::new(1, u64::MAX),
             ready: UserLimit::new(MAX_READY_PER_USER, MAX_READY),
             slow_clients: SlowClients::default(),
         }
@@ -64,6 +72,13 @@ impl Limits {
     }
 }
 
+/// A user with the limits that hold for it.
+#[derive(Clone, Copy)]
+pub(super) struct LimitedUser<'a> {
+    pub(super) limits: &'a Limits,
+    pub(super) username: &'a Username,
+}
+
 /// Content that is on its way for its user until this is dropped.
 pub(super) struct TransferPermit(#[expect(dead_code, reason = "what it holds is given back when it is dropped")] UserPermit);
 
@@ -72,9 +87,9 @@ impl TransferPermit {
     ///
     /// # Errors
     /// When the caller has as much under way as one may.
-    pub(super) fn take(access: &Access) -> Result<Self, ServiceError> {
-        let limit = &access.state().limits.transfers;
-        limit.take(&access.principal().username, 1).map(Self).ok_or_else(|| {
+    pub(super) fn take<'a>(caller: impl Into<LimitedUser<'a>>) -> Result<Self, ServiceError> {
+        let LimitedUser { limits: Limits { transfers: limit, .. }, username } = caller.into();
+        limit.take(username, 1).map(Self).ok_or_else(|| {
             let message = format!(
                 "you have {} transfers under way (uploads, downloads, archives, streams of entries, followed files), the limit of one \
                  user (server.max_transfers_per_user): wait for one of them, or end it, before another one",
@@ -82,6 +97,42 @@ impl TransferPermit {
             );
             ServiceError::TooMany(message.into())
         })
+    }
+}
+
+/// Leave to move content to the caller, which goes with the content.
+pub(super) struct OutgoingTransfer {
+    permit: TransferPermit,
+    clients: SlowClients,
+    user: Username,
+}
+
+impl OutgoingTransfer {
+    /// The same content, which counts for the caller until it is dropped.
+    pub(super) fn carry<S: Stream + Send + Unpin + 'static>(self, content: S) -> BoxStream<'static, S::Item> {
+        let Self { permit, clients, user } = self;
+        clients.watch(&user, content).inspect(move |_| _ = &permit).boxed()
+    }
+}
+
+impl LimitedUser<'_> {
+    /// Waits for `opening`, the beginning of content for the user, who has so many channels, and gives what it gave with the leave to send
+    /// it on.
+    ///
+    /// # Errors
+    /// When the user has as much under way as one may, or too much of it is not read; or those of `opening`.
+    pub(super) async fn transfer<T, E>(
+        self,
+        channels: usize,
+        opening: impl Future<Output = Result<T, E>>,
+    ) -> Result<(T, OutgoingTransfer), ServiceError>
+    where
+        ServiceError: From<E>,
+    {
+        let permit = TransferPermit::take(self)?;
+        let (clients, user) = (self.limits.slow_clients.clone(), self.username.clone());
+        let opened = clients.admit(&user, channels, opening).await?;
+        Ok((opened, OutgoingTransfer { permit, clients, user }))
     }
 }
 
@@ -96,11 +147,12 @@ impl FollowPermit {
     ///
     /// # Errors
     /// When the caller follows, or moves, as much as one may.
-    pub(super) fn take(access: &Access) -> Result<Self, ServiceError> {
-        let followed = access.state().limits.followed.take(&access.principal().username, 1).ok_or_else(|| {
+    pub(super) fn take<'a>(caller: impl Into<LimitedUser<'a>>) -> Result<Self, ServiceError> {
+        let caller = caller.into();
+        let followed = caller.limits.followed.take(caller.username, 1).ok_or_else(|| {
             let message = format!("you follow {MAX_FOLLOWED_PER_USER} files, the limit of one user: end one of them before another one");
             ServiceError::TooMany(message.into())
         })?;
-        Ok(Self { _followed: followed, _transfer: TransferPermit::take(access)? })
+        Ok(Self { _followed: followed, _transfer: TransferPermit::take(caller)? })
     }
 }

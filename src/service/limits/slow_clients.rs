@@ -20,7 +20,7 @@ use crate::service::ServiceError;
 
 /// The most downloads of one user that may stand still because of their clients while another one waits to begin. Where a user has fewer
 /// than twice as many channels, it is half of those.
-const MAX_STANDING: usize = 16;
+const MAX_STALLED: usize = 16;
 
 /// After how long without taking what is ready a client is counted.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -62,7 +62,7 @@ impl SlowClients {
         loop {
             tokio::select! {
                 opened = &mut opening => return Ok(opened?),
-                _ = looks.tick() => self.check(user, MAX_STANDING.min(channels.div_ceil(2)))?,
+                _ = looks.tick() => self.check(user, MAX_STALLED.min(channels.div_ceil(2)))?,
             }
         }
     }
@@ -90,20 +90,20 @@ impl SlowClients {
         })
     }
 
-    fn check(&self, user: &Username, max_standing: usize) -> Result<(), ServiceError> {
+    fn check(&self, user: &Username, max_stalled: usize) -> Result<(), ServiceError> {
         let latest = self.now().saturating_sub(u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX));
         let users = self.users.lock();
-        let (mut all, mut standing) = (0, 0);
+        let (mut all, mut stalled) = (0, 0);
         for download in users.get(user).into_iter().flatten().filter_map(Weak::upgrade) {
             all += 1;
-            standing += usize::from((1..=latest).contains(&download.0.load(Ordering::Relaxed)));
+            stalled += usize::from((1..=latest).contains(&download.0.load(Ordering::Relaxed)));
         }
         drop(users);
-        if standing < max_standing {
+        if stalled < max_stalled {
             return Ok(());
         }
         let message = format!(
-            "you have {all} downloads under way, and {standing} of them wait for their clients to read on: let those end, or end them, before another one"
+            "you have {all} downloads under way, and {stalled} of them wait for their clients to read on: let those end, or end them, before another one"
         );
         Err(ServiceError::TooMany(message.into()))
     }
@@ -127,7 +127,7 @@ mod tests {
         let ready = || async { Ok::<_, FilesystemError>(()) };
         let never = || std::future::pending::<Result<(), FilesystemError>>();
         let mut downloads = Vec::new();
-        for _ in 0..MAX_STANDING {
+        for _ in 0..MAX_STALLED {
             clients.admit(&ada, 32, ready()).await.unwrap();
             downloads.push(Box::pin(clients.watch(&ada, stream::iter(0..3))));
         }

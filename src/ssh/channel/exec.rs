@@ -67,8 +67,8 @@ pub(crate) async fn run(channel: OpenChannel, carrier: Carrier, limits: Limits, 
 async fn carry(read: &mut ChannelReadHalf, write: &ChannelWriteHalf<Msg>, carrier: Carrier, max_output: usize) -> ExecOutcome {
     match carrier {
         Carrier::Once { program, stdin } => {
-            let (told, begun) = oneshot::channel();
-            let frame = Frame::new(&program.mark, Some(told));
+            let (on_begun, begun) = oneshot::channel();
+            let frame = Frame::new(&program.mark, Some(on_begun));
             let feed = async {
                 write.exec(true, START).await?;
                 write.data_bytes(Bytes::from(program.text)).await?;
@@ -97,12 +97,12 @@ struct Frame {
     stdout: Marked,
     stderr: Marked,
     /// Told once the mark has come.
-    told: Option<oneshot::Sender<()>>,
+    on_begun: Option<oneshot::Sender<()>>,
 }
 
 impl Frame {
-    fn new(mark: &str, told: Option<oneshot::Sender<()>>) -> Self {
-        Self { stdout: Marked::new(mark), stderr: Marked::new(mark), told }
+    fn new(mark: &str, on_begun: Option<oneshot::Sender<()>>) -> Self {
+        Self { stdout: Marked::new(mark), stderr: Marked::new(mark), on_begun }
     }
 
     fn take(&mut self, data: &[u8], is_error: bool) {
@@ -112,10 +112,10 @@ impl Frame {
             self.stdout.take(data)
         }
         if self.stdout.begun
-            && let Some(told) = self.told.take()
+            && let Some(on_begun) = self.on_begun.take()
         {
             // Nobody listens where there is no input.
-            let _ = told.send(());
+            let _ = on_begun.send(());
         }
     }
 

@@ -135,13 +135,13 @@ struct Window {
     size: u64,
     /// What it was told to send, from the beginning on.
     granted: u64,
-    /// What the size beyond the first blocks is lent by.
-    lent: Vec<SemaphorePermit<'static>>,
+    /// The memory that the size beyond the first blocks is reserved by.
+    reserved: Vec<SemaphorePermit<'static>>,
 }
 
 impl Window {
     fn new() -> Self {
-        Self { size: FIRST_BLOCKS * BLOCK, granted: FIRST_BLOCKS * BLOCK, lent: Vec::new() }
+        Self { size: FIRST_BLOCKS * BLOCK, granted: FIRST_BLOCKS * BLOCK, reserved: Vec::new() }
     }
 
     /// How many blocks to ask for, once half of the window is used up. It grows where the reader waits for the line.
@@ -161,9 +161,9 @@ impl Window {
     /// Doubles the window, where there is memory for it.
     fn grow(&mut self) {
         let more = self.size.min(MAX_WINDOW - self.size);
-        let Some(lent) = u32::try_from(more / MIB).ok().and_then(|more| LEFT.try_acquire_many(more).ok()) else { return };
+        let Some(memory) = u32::try_from(more / MIB).ok().and_then(|more| LEFT.try_acquire_many(more).ok()) else { return };
         self.size += more;
-        self.lent.push(lent);
+        self.reserved.push(memory);
     }
 }
 

@@ -6,4 +6,5 @@ pub(crate) mod kept_shell;
 pub(crate) mod lifecycle;
 pub(crate) mod metered;
 pub(crate) mod outcome;
+pub(crate) mod output_stream;
 pub(crate) mod shell_protocol;

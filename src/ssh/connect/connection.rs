@@ -170,7 +170,7 @@ impl Connection {
 
     /// The most channels that the server had open at the same time.
     pub(crate) fn max_channels(&self) -> usize {
-        self.channels.most.load(Ordering::Acquire)
+        self.channels.max_open.load(Ordering::Acquire)
     }
 
     /// Asks the peer for a sign of life, and takes no new work until there is one.

@@ -52,7 +52,7 @@ pub(crate) struct Established {
 pub(crate) struct Channels {
     open: AtomicUsize,
     /// The most that were open at the same time: so many the server certainly allows.
-    pub(crate) most: AtomicUsize,
+    pub(crate) max_open: AtomicUsize,
 }
 
 /// A server as messages name it: `login.example.org:22`, and the jump host on the way to it.
@@ -80,7 +80,7 @@ pub(crate) async fn attempt(target: &Target, login: &Login, kind: LaneKind) -> R
     let config = &target.config;
     let (channels, words) = (Arc::<Channels>::default(), Arc::<ServerWords>::default());
     let liveness = Liveness::new();
-    let jump_at = config.proxy_host.as_deref().map(|host| (host, config.proxy_port.unwrap_or(22)));
+    let jump_at = config.jump_host();
     let peer = Peer { host: &config.host, port: config.port, through: jump_at };
     let (mut handle, jump) = match jump_at {
         None => {
@@ -218,7 +218,7 @@ impl client::Handler for Watcher {
 
     async fn channel_open_confirmation(&mut self, _: ChannelId, _: u32, _: u32, _: &mut Session) -> Result<(), SessionError> {
         let open = self.channels.open.fetch_add(1, Ordering::AcqRel) + 1;
-        self.channels.most.fetch_max(open, Ordering::AcqRel);
+        self.channels.max_open.fetch_max(open, Ordering::AcqRel);
         Ok(())
     }
 

@@ -99,6 +99,16 @@ impl Trust {
 }
 
 impl HostKeys {
+    /// Whether these are a file that can be read and has no key, and no authority, for a host: each connection to it would be refused.
+    pub fn lacks(&self, host: &str, port: u16) -> bool {
+        let Self::KnownHosts(path) = self else { return false };
+        let has_key = |text: &[u8]| {
+            let entries = known_hosts::entries(&String::from_utf8_lossy(text), host, port);
+            entries.iter().any(|entry| entry.marker != Some(Marker::Revoked))
+        };
+        std::fs::read(path).is_ok_and(|text| !has_key(&text))
+    }
+
     /// What is wrong with the keys that are pinned, where any are: found when the configuration is read.
     pub fn validate(&self) -> Option<&'static str> {
         match Trust::new(Some(self)).err()? {

@@ -94,16 +94,16 @@ impl LaneState {
     ///
     /// Returns false when the server has never opened a channel on the connection: then it is no matter of budgets.
     pub(crate) fn refused(&self, connection: &Connection) -> bool {
-        let most = connection.max_channels();
+        let max_channels = connection.max_channels();
         add(&self.admission.target.counters.refused);
-        if most == 0 {
+        if max_channels == 0 {
             return false;
         }
         let mut leases = self.leases.lock();
         leases.learned = Instant::now();
-        if most < leases.budget {
-            tracing::warn!(channels = most, "sshd refused an SSH channel; its MaxSessions may be lower than ssh.max_channels");
-            leases.budget = most;
+        if max_channels < leases.budget {
+            tracing::warn!(channels = max_channels, "sshd refused an SSH channel; its MaxSessions may be lower than ssh.max_channels");
+            leases.budget = max_channels;
         }
         true
     }

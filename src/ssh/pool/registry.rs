@@ -1,7 +1,7 @@
-//! The lanes of a cluster, and the task that keeps them tidy and makes room under the cap on connections.
+//! The lanes of a cluster, and the work that keeps them tidy and makes room under the cap on connections.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Once, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -32,7 +32,6 @@ const UPKEEP_INTERVAL: Duration = Duration::from_millis(500);
 pub(crate) struct LaneRegistry {
     pub(crate) admission: Arc<Admission>,
     lanes: Mutex<HashMap<Key, Arc<Lane>>>,
-    upkeep: Once,
 }
 
 /// Whose lane it is. Callers with a credential of their own share nothing, even where they have the same name.
@@ -41,12 +40,11 @@ type Key = (Username, Option<Arc<Caller>>, LaneKind);
 impl LaneRegistry {
     /// A cluster without lanes.
     pub(crate) fn new(target: Target) -> Arc<Self> {
-        Arc::new(Self { admission: Arc::new(Admission::new(target)), lanes: Mutex::default(), upkeep: Once::new() })
+        Arc::new(Self { admission: Arc::new(Admission::new(target)), lanes: Mutex::default() })
     }
 
     /// The lane of a user.
-    pub(crate) fn lane(self: &Arc<Self>, user: &Username, kind: LaneKind, credential: &Arc<Credential>) -> Arc<Lane> {
-        self.upkeep.call_once(|| drop(tokio::spawn(upkeep(Arc::downgrade(self), Arc::clone(&self.admission)))));
+    pub(crate) fn lane(&self, user: &Username, kind: LaneKind, credential: &Arc<Credential>) -> Arc<Lane> {
         let login = || Arc::new(Login::new(user.clone(), Arc::clone(credential)));
         let mut lanes = self.lanes.lock();
         let lane = lanes.entry((user.clone(), credential.caller.clone(), kind));
@@ -133,7 +131,7 @@ fn yielding(connections: &[Arc<Connection>]) -> Option<&Arc<Connection>> {
 }
 
 /// Keeps the lanes tidy and makes room in them, until the cluster is gone or closed.
-async fn upkeep(registry: Weak<LaneRegistry>, admission: Arc<Admission>) {
+pub(crate) async fn upkeep(registry: Weak<LaneRegistry>, admission: Arc<Admission>) {
     let mut rounds = tokio::time::interval(UPKEEP_INTERVAL);
     loop {
         let round = tokio::select! {

@@ -16,10 +16,11 @@ use tokio::time::timeout;
 use tokio_postgres::{AsyncMessage, Row};
 use tokio_util::sync::CancellationToken;
 
+use super::upkeep::sweep_again_and_again;
 use super::watchers::Watchers;
 use super::{
-    Claim, Claimed, Entry, Keep, MAX_PAGE, Page, PostgresConfig, Record, SWEEP_INTERVAL, SetupError, Status, Store, StoreError, Watch,
-    micros, sequence, span, stored, timestamp,
+    Claim, Claimed, Entry, Keep, MAX_PAGE, Page, PostgresConfig, Record, SetupError, Status, Store, StoreError, Watch, micros, sequence,
+    span, stored, timestamp,
 };
 use crate::error::ErrorChain;
 use database::{Database, classify};
@@ -238,13 +239,6 @@ impl Store for Postgres {
     }
 
     async fn run(&self, stop: CancellationToken) {
-        let sweeping = async {
-            loop {
-                // A failure was counted and logged; it is tried again.
-                let _told = self.sweep().await;
-                tokio::time::sleep(SWEEP_INTERVAL).await;
-            }
-        };
         let listening = async {
             loop {
                 if let Err(error) = self.listen().await {
@@ -254,7 +248,7 @@ impl Store for Postgres {
                 self.watchers.wake_all();
             }
         };
-        stop.run_until_cancelled(futures::future::join(sweeping, listening)).await;
+        stop.run_until_cancelled(futures::future::join(sweep_again_and_again(|| self.sweep()), listening)).await;
     }
 }
 

@@ -12,10 +12,11 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use tokio_util::sync::CancellationToken;
 
+use super::upkeep::sweep_again_and_again;
 use super::watchers::Watchers;
 use super::{
-    Claim, Claimed, Entry, Keep, MAX_PAGE, Page, Record, SWEEP_INTERVAL, SqliteConfig, Status, Store, StoreError, Watch, micros, sequence,
-    span, stored, timestamp,
+    Claim, Claimed, Entry, Keep, MAX_PAGE, Page, Record, SqliteConfig, Status, Store, StoreError, Watch, micros, sequence, span, stored,
+    timestamp,
 };
 use worker::Worker;
 
@@ -174,14 +175,7 @@ impl Store for Sqlite {
     }
 
     async fn run(&self, stop: CancellationToken) {
-        let sweeping = async {
-            loop {
-                // A failure was counted and logged; it is tried again.
-                let _told = self.sweep().await;
-                tokio::time::sleep(SWEEP_INTERVAL).await;
-            }
-        };
-        stop.run_until_cancelled(sweeping).await;
+        stop.run_until_cancelled(sweep_again_and_again(|| self.sweep())).await;
     }
 }
 

@@ -224,7 +224,7 @@ impl Store {
         Ok(())
     }
 
-    async fn send(&self, task: &'static str, call: &Call<'_>, body: Option<String>, most: usize) -> Result<rest::Response, StoreError> {
+    async fn send(&self, task: &'static str, call: &Call<'_>, body: Option<String>, max_body: usize) -> Result<rest::Response, StoreError> {
         let method = match call.method {
             Method::Head => rest::Method::Head,
             Method::Get => rest::Method::Get,
@@ -234,7 +234,7 @@ impl Store {
         };
         let url = self.private.sign(call, Window { begins: Timestamp::now(), seconds: AT_ONCE })?;
         let url = Url::parse(url.expose()).map_err(|_| StoreError::Address)?;
-        let mut request = Request::new(method, url).timeout(self.patience).max_body(most);
+        let mut request = Request::new(method, url).timeout(self.patience).max_body(max_body);
         if let Some(body) = body {
             // Stores want it announced that nothing of a rule was lost.
             let digest = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, md5::compute(&body).0);

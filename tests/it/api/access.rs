@@ -69,6 +69,7 @@ fn relation(method: &Method, path: &str) -> Relation {
         Method::HEAD => Relation::Read,
         // Its operations decide.
         _ if path.ends_with("/ops/batch") => Relation::Read,
+        _ if path.ends_with("/commands") => Relation::Run,
         _ if path.starts_with("/compute/") || path.ends_with("/transfer/download") => Relation::Submit,
         _ => Relation::Write,
     }

@@ -230,6 +230,59 @@ async fn other_documents_that_cannot_be_are_400_and_name_the_field() {
 }
 
 #[tokio::test]
+async fn a_wrong_header_is_named_as_a_header() {
+    let metadata = format!("filename {}", "A".repeat(2048));
+    for (method, uri, sent, name) in [
+        (Method::POST, "/filesystem/daint/uploads?path=/home/a", vec![("upload-length", "many")], "Upload-Length"),
+        (
+            Method::POST,
+            "/filesystem/daint/uploads?path=/home/a",
+            vec![("upload-length", "1"), ("upload-metadata", metadata.as_str())],
+            "Upload-Metadata",
+        ),
+        (Method::PUT, "/filesystem/daint/ops/upload?path=/home/a", vec![("repr-digest", "sha-256=x")], "Repr-Digest"),
+        (Method::GET, "/filesystem/daint/ops/follow?path=/home/a", vec![("last-event-id", "x")], "Last-Event-ID"),
+        (Method::POST, "/compute/daint/jobs", vec![("content-type", "text/plain")], "Content-Type"),
+    ] {
+        let mut request = Request::builder().method(method).uri(uri).header(header::AUTHORIZATION, "Bearer token-of-alice");
+        request = request.header("tus-resumable", "1.0.0");
+        for (field, value) in sent {
+            request = request.header(field, value);
+        }
+        let answer = Api::new(vec![], vec![]).send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!((answer.status, fields(&answer)), (400, vec![("header".to_owned(), name.to_owned())]), "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_use_case_refuses_is_named_where_the_client_wrote_it() {
+    for (method, uri, body, place, name) in [
+        (Method::DELETE, "/filesystem/daint/ops/rm?path=/home", None, "query", "path"),
+        (Method::GET, "/filesystem/daint/ops/ls?path=/home&pageSize=0", None, "query", "pageSize"),
+        (Method::GET, "/compute/daint/acct?starttime=soon", None, "query", "starttime"),
+        (Method::GET, "/compute/daint/jobs/a;b", None, "path", "job_id"),
+        (Method::PUT, "/filesystem/daint/ops/mv", Some(json!({"path": "/home", "targetPath": "/scratch/h"})), "body", "sourcePath"),
+        (Method::PUT, "/filesystem/daint/ops/mv", Some(json!({"path": "/home/a", "targetPath": "/home/a/b"})), "body", "targetPath"),
+        (Method::PUT, "/compute/daint/jobs/1/time-limit", Some(json!({"timeLimit": 0})), "body", "timeLimit"),
+        (Method::POST, "/compute/daint/templates/prepared/jobs", Some(json!({"name": "\n", "workingDirectory": "/home"})), "body", "name"),
+    ] {
+        let answer = refused(method, uri, body).await;
+        assert_eq!((answer.status, fields(&answer)), (400, vec![(place.to_owned(), name.to_owned())]), "{uri}");
+        assert!(answer.json()["message"].as_str().unwrap().contains(&format!(" {name}: ")), "{}", answer.json());
+    }
+    let operations = json!([
+        {"op": "rm", "path": "/home"},
+        {"op": "ls", "path": "/home/a", "pageSize": 0},
+        {"op": "ls", "path": "/home/a", "cursor": "x"},
+    ]);
+    let answer = refused(Method::POST, "/filesystem/daint/ops/batch", Some(json!({"operations": operations}))).await;
+    for (index, name) in ["sourcePath", "pageSize", "cursor"].into_iter().enumerate() {
+        let field = &answer.json()["results"][index]["error"]["data"]["fields"][0];
+        assert_eq!((&field["location"], &field["name"]), (&json!("body"), &json!(name)), "{}", answer.json());
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_is_no_json_is_400() {
     let deep = "[".repeat(100_000);
     for (content_type, body) in [

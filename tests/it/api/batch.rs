@@ -133,6 +133,27 @@ async fn a_batch_that_cannot_be_is_refused_whole() {
 }
 
 #[tokio::test]
+async fn the_members_of_an_operation_have_the_names_that_the_document_gives_them() {
+    let document = Api::new(vec![], vec![]).get("/openapi.json").await.json();
+    let operations = document["components"]["schemas"]["BatchOperation"]["oneOf"].as_array().unwrap();
+    for operation in operations {
+        let members: serde_json::Map<String, Value> = operation["properties"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, member)| (name.clone(), member["enum"][0].as_str().map_or_else(|| json!([]), |operation| json!(operation))))
+            .collect();
+        for (name, value) in &members {
+            if name != "op" {
+                // A value of the wrong type is refused by the name of the member, an unknown name for what it is.
+                let answer = batch(json!({"operations": [{"op": members["op"], name: value}]}), vec![]).await;
+                assert!(!answer.everything().contains("not known here"), "{name} of {}: {}", members["op"], answer.everything());
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn files_are_copied_and_moved() {
     let files = vec![
         (r#"alice: copy "/home/a" "/scratch/b" CopyOptions { dereference: false, overwrite: true }"#, Reply::Done),

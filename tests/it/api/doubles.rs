@@ -1,8 +1,7 @@
 //! Backends that replay a script, in order, and fail when it is not used up.
 
-use std::collections::VecDeque;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::stream::StreamExt;
@@ -20,7 +19,7 @@ use goldcrest::filesystem::{
 };
 use goldcrest::scheduler::{AttachOutput, RecordPlace, Scheduler, SchedulerError, SubmissionKey, Submitted};
 
-use crate::support::principal;
+use crate::support::{principal, script};
 
 /// What a backend does in one step.
 pub enum Reply {
@@ -71,34 +70,18 @@ pub fn version(size: u64) -> FileVersion {
 pub type Step = (&'static str, Reply);
 
 /// A script for one backend.
-pub struct Script {
-    name: &'static str,
-    steps: Mutex<VecDeque<Step>>,
-}
+pub struct Script(script::Script<Reply>);
 
 impl Script {
     pub fn new(name: &'static str, steps: impl IntoIterator<Item = Step>) -> Self {
-        Self { name, steps: Mutex::new(steps.into_iter().collect()) }
+        Self(script::Script::new(name, steps))
     }
 
     async fn next(&self, call: String) -> Reply {
-        let step = self.steps.lock().unwrap().pop_front();
-        let Some((expected, reply)) = step else { panic!("{} is not in the script: {call}", self.name) };
-        let compared = expected.strip_suffix("...").and_then(|start| call.get(..start.len())).map_or(&*call, |start| start);
-        assert_eq!(compared, expected.trim_end_matches("..."), "the {} was called otherwise: {call}", self.name);
-        match reply {
+        match self.0.next(&call) {
             Reply::Hangs => std::future::pending().await,
             Reply::Panics => panic!("a backend panicked with hunter2"),
             reply => reply,
-        }
-    }
-}
-
-impl Drop for Script {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            let left: Vec<&str> = self.steps.get_mut().unwrap().drain(..).map(|(call, _)| call).collect();
-            assert!(left.is_empty(), "the script of the {} was not used up: {left:#?}", self.name);
         }
     }
 }
@@ -448,7 +431,7 @@ impl Authorizer for Relations {
             let denied = match by.username.as_str() {
                 "mallory" => true,
                 "reader" => relation != Relation::Read,
-                "submitter" => relation == Relation::Write,
+                "submitter" => matches!(relation, Relation::Write | Relation::Run),
                 user => system.as_str() == "hidden" && user != "alice",
             };
             let basis = Basis {

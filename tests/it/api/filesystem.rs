@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::{Method, Request, header};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
-use goldcrest::domain::{Checksum, Content, ContentUnit, DirectoryEntry, FileStat, FileType, RemotePath};
+use goldcrest::domain::{Alternative, Checksum, Content, ContentUnit, DirectoryEntry, FileStat, FileType, RemotePath};
 use goldcrest::filesystem::{FilesystemError, Placed};
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -299,7 +299,7 @@ async fn the_parent_of_what_a_link_leads_to_is_found_where_the_link_is_and_judge
 
 #[tokio::test]
 async fn what_takes_too_long_by_its_size_is_not_to_be_tried_again_and_the_message_says_what_to_do() {
-    let too_slow = || Reply::FileFails(FilesystemError::TooSlow { seconds: 600, instead: "use `transfer/compress`, which runs as a job" });
+    let too_slow = || Reply::FileFails(FilesystemError::TooSlow { seconds: 600, instead: Alternative::CompressJob });
     let body = json!({"sourcePath": "/home/d", "targetPath": "/scratch/d.tgz"});
     for answer in [
         get("checksum?path=/home/d", vec![("...", too_slow())]).await,

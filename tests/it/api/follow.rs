@@ -37,6 +37,7 @@ async fn what_happens_to_a_file_is_told_as_events() {
     ];
     let answer = get("follow?path=/home/a", vec![(r#"alice: follow "/home/a" End(0)"#, happening(events))]).await;
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/event-stream")));
+    assert_eq!((answer.header("cache-control"), answer.header("x-accel-buffering")), (Some("no-store"), Some("no")));
     let text = String::from_utf8(answer.body.clone()).unwrap();
     let (told, error) = text.split_once("event: error\ndata: ").unwrap();
     let expected = [

@@ -39,7 +39,7 @@ async fn each_job_has_a_status_of_its_own() {
     assert_eq!((answer.status, &body["failed"]), (200, &json!(2)), "{body}");
     assert_eq!(body["results"][0], json!({"status": 201, "jobId": "7"}));
     assert_eq!((&body["results"][1]["status"], &body["results"][2]["status"]), (&json!(400), &json!(400)));
-    assert_eq!(body["results"][1]["error"]["data"]["fields"][0]["name"], "job.scriptPath");
+    assert_eq!(body["results"][1]["error"]["data"]["fields"][0]["name"], "scriptPath");
     assert!(body["results"][2]["error"]["detail"].as_str().unwrap().contains("Invalid partition"), "{body}");
 }
 
@@ -85,6 +85,28 @@ async fn the_waiting_tasks_of_an_array_are_not_cancelled_together_with_those_tha
     let jobs = vec![waiting("12", "PENDING"), waiting("12_1", "RUNNING")];
     let body = cancel("state=PENDING", vec![("alice: jobs ...", Reply::Jobs(jobs))]).await.json();
     assert_eq!((&body["results"][0]["jobId"], &body["results"][0]["status"]), (&json!("12"), &json!(409)), "{body}");
+}
+
+#[tokio::test]
+async fn the_components_of_a_heterogeneous_job_are_cancelled_at_once_where_all_are_meant() {
+    let jobs = vec![waiting("40+0", "PENDING"), waiting("40+1", "PENDING"), waiting("50+0", "PENDING"), waiting("50+1", "RUNNING")];
+    let steps = vec![
+        ("alice: jobs ...", Reply::Jobs(jobs)),
+        (r#"alice: cancel "40""#, Reply::Done),
+        (r#"alice: cancel "50+0""#, Reply::SchedulerFails(SchedulerError::Rejected("one component".to_owned()))),
+    ];
+    let body = cancel("state=PENDING", steps).await.json();
+    let told: Vec<_> = body["results"].as_array().unwrap().iter().map(|result| (&result["jobId"], &result["status"])).collect();
+    assert_eq!(told, [(&json!("40"), &json!(204)), (&json!("50+0"), &json!(400))], "{body}");
+}
+
+#[tokio::test]
+async fn the_filters_of_a_cancellation_have_the_bounds_of_a_list() {
+    for (name, value) in [("name", "n".repeat(236)), ("account", "a".repeat(256)), ("name", "a%0Ab".to_owned())] {
+        let cancelled = cancel(&format!("{name}={value}"), vec![]).await;
+        let listed = Api::new(vec![], vec![]).call(Method::GET, &format!("/compute/daint/jobs?{name}={value}"), None).await;
+        assert_eq!((cancelled.status, &cancelled.json()["data"]), (400, &listed.json()["data"]), "{name}");
+    }
 }
 
 #[tokio::test]

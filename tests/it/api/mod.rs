@@ -6,6 +6,7 @@ mod access;
 mod bad_input;
 mod batch;
 mod capabilities;
+mod commands;
 mod compute;
 mod contract;
 pub mod doubles;
@@ -22,6 +23,7 @@ mod job_templates;
 mod job_usage;
 mod limits;
 mod listing;
+mod logs;
 mod maintenance;
 mod metrics;
 mod operations;
@@ -36,6 +38,7 @@ mod transfer;
 mod tus;
 mod unknown_names;
 mod uploads;
+mod watching;
 mod wire;
 mod write_ends;
 
@@ -47,15 +50,17 @@ use axum::http::{Method, Request, Response, header};
 use goldcrest::cluster::{Capabilities, Cluster, Files};
 use goldcrest::domain::{ClusterHealth, RemotePath, ServiceHealth, ServiceType};
 use goldcrest::http::{AppState, Config, Docs, Logger, RequestMetrics, router};
+use goldcrest::mirror::{Journal, Mirror};
 use goldcrest::scheduler::Scheduler;
 use goldcrest::service::{Gate, State};
 use goldcrest::ssh::Transport;
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::support::scripted::ScriptedTransport;
-use doubles::{Relations, Script, ScriptedFiles, ScriptedScheduler, Step, Tokens};
+use doubles::{Relations, Script, ScriptedFiles, ScriptedScheduler, Source, Step, Tokens};
 
 /// A cluster named `daint`, for which the scripts stand in.
 pub fn cluster(scheduler: Vec<Step>, files: Vec<Step>, transport: ScriptedTransport, health: watch::Receiver<ClusterHealth>) -> Cluster {
@@ -85,6 +90,7 @@ pub fn cluster_config() -> goldcrest::cluster::Config {
             "name": "prepared", "description": "A job of the site's.", "script": "#!/bin/sh\nsleep \"$PARAM_SECONDS\"\n",
             "parameters": {"seconds": {"type": "integer", "minimum": 1, "maximum": 600, "default": "60"}},
         }],
+        "commands": {"allow": [["hostname"], ["myquota", "--user", "~.+"]]},
         "file_systems": [{"path": "/home", "data_type": "users", "default_work_dir": true}, {"path": "/scratch/", "data_type": "scratch"}],
         "data_operation": {
             "max_ops_file_size": 1000,
@@ -163,10 +169,16 @@ impl Api {
         Self { router, document: serde_json::to_value(document).unwrap(), request_metrics, gate }
     }
 
-    /// This cluster in place of the usual one.
+    /// This cluster in place of the usual one, with a mirror of its jobs.
     pub fn over(cluster: Cluster) -> Self {
+        let cluster = Arc::new(cluster);
+        let journal = Arc::new(Journal::new(cluster.name(), None));
+        let mirror = Arc::new(Mirror::new(Arc::clone(&cluster), Arc::new(Source(true)), journal));
+        tokio::spawn(Arc::clone(&mirror).run(CancellationToken::new()));
         Self::assemble(Vec::new(), Vec::new(), ClusterHealth::default(), |state| {
-            state.gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [Arc::new(cluster)], State::default());
+            let mirrors = [(cluster.name().clone(), mirror)].into();
+            let gate = Gate::new(Arc::new(Tokens), Arc::new(Relations), [cluster], State::default());
+            state.gate = gate.with_mirrors(&mirrors);
         })
     }
 

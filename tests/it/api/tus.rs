@@ -183,8 +183,18 @@ async fn an_upload_can_begin_with_content_and_be_given_up() {
 async fn what_is_wrong_with_a_request_is_said_in_the_words_of_the_protocol() {
     let directory = tempfile::tempdir().unwrap();
     let api = api(&directory, filesystem::FileAccess::Sftp);
-    let answer = send(&api, Method::OPTIONS, "/api/filesystem/daint/uploads", &[], "").await;
-    assert_eq!((answer.status, answer.header("tus-version"), answer.header("tus-max-size")), (204, Some("1.0.0"), Some("100000")));
+    let begun = begin(&api, &directory, 5).await;
+    for uri in ["/api/filesystem/daint/uploads", &begun] {
+        let answer = send(&api, Method::OPTIONS, uri, &[], "").await;
+        assert_eq!(
+            (answer.status, answer.header("tus-version"), answer.header("tus-max-size")),
+            (204, Some("1.0.0"), Some("100000")),
+            "{uri}"
+        );
+        assert_eq!(answer.header("tus-resumable"), Some("1.0.0"), "{uri}");
+        assert_eq!(answer.header("tus-extension"), Some("creation,creation-with-upload,checksum,termination,expiration"), "{uri}");
+        assert!(answer.header("tus-checksum-algorithm").is_some_and(|names| names.contains("sha1")), "{uri}");
+    }
     let answer = create(&api, &directory, &[("upload-length", "100001")], "").await;
     assert_eq!((answer.status, answer.header("tus-resumable")), (413, Some("1.0.0")));
     for length in ["-1", "x", "", "9223372036854775808"] {

@@ -34,6 +34,7 @@ on_each_site!(
     a_symbolic_link_points_at_its_target,
     removal_takes_trees_and_leaves_what_links_point_to,
     what_is_missing_or_of_the_wrong_kind_is_said_so,
+    a_path_through_a_file_or_a_loop_of_links_says_so,
     what_is_forbidden_is_said_so,
     a_file_in_a_directory_that_is_closed_is_not_replaced,
     a_directory_that_cannot_be_searched_is_not_taken_for_an_empty_one,
@@ -424,6 +425,55 @@ async fn what_is_missing_or_of_the_wrong_kind_is_said_so(site: Site) {
     rustix::fs::mknodat(rustix::fs::CWD, site.local("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     let result = site.files.download(user, &site.path("pipe"), None, None).await;
     assert!(matches!(result.err(), Some(FilesystemError::WrongType { reason: "not a regular file", .. })));
+}
+
+async fn a_path_through_a_file_or_a_loop_of_links_says_so(site: Site) {
+    site.write("file", "1");
+    for (target, link) in [("loop", "loop"), ("b/x", "a"), ("a", "b"), ("nowhere", "dangling"), ("file", "to-file")] {
+        symlink(target, site.local(link)).unwrap();
+    }
+    let (user, part) = (&site.user, Part { unit: ContentUnit::Lines, count: 1, skip: false });
+    let (directory, links) = ("Not a directory", "Too many levels of symbolic links");
+    for (name, reason) in
+        [("file/x", directory), ("to-file/x/y", directory), ("loop/x", links), ("a/x", links), ("b/x/y", links), ("loop", links)]
+    {
+        let path = site.path(name);
+        let mut errors = vec![
+            site.files.stat(user, &path, true).await.err(),
+            site.files.head(user, &path, part).await.err(),
+            site.files.tail(user, &path, part).await.err(),
+            site.files.view(user, &path, 0, 1).await.err(),
+            site.files.checksum(user, &path).await.err(),
+            site.files.chmod(user, &path, &FileMode::Bits(0o600)).await.err(),
+            site.files.download(user, &path, None, None).await.err(),
+            site.upload(&path, b"1", None).await.err(),
+            site.upload(&path, &[b'1'; 3_000_000], None).await.err(),
+            site.files.copy(user, &path, &site.path("copy"), CopyOptions { dereference: true, overwrite: true }).await.err(),
+        ];
+        // What looks at a link itself finds it.
+        if name != "loop" {
+            errors.extend([
+                site.files.list(user, &path, ListOptions::default()).await.err(),
+                site.files.walk(user, &path, WalkOptions::default()).await.err(),
+                site.files.entry(user, &path).await.err(),
+                site.files.file_type(user, &path).await.err(),
+                site.files.remove(user, &path).await.err(),
+                site.files.mkdir(user, &path, false).await.err(),
+                site.files.symlink(user, &site.path("file"), &path).await.err(),
+                site.files.rename(user, &path, &site.path("moved"), true).await.err(),
+                site.files.rename(user, &site.path("to-file"), &path, true).await.err(),
+            ]);
+        }
+        for (number, error) in errors.into_iter().enumerate() {
+            let error = error.unwrap_or_else(|| panic!("{name} {number}"));
+            assert!(matches!(error, FilesystemError::WrongType { reason: told, .. } if told == reason), "{name} {number}: {error:?}");
+        }
+    }
+    for name in ["dangling", "nowhere/x"] {
+        let error = site.files.stat(user, &site.path(name), true).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::NotFound, "{name}: {error:?}");
+    }
+    assert_eq!(site.names(), ["a", "b", "dangling", "file", "loop", "to-file"].map(|name| name.as_bytes().to_vec()));
 }
 
 async fn a_directory_that_cannot_be_searched_is_not_taken_for_an_empty_one(site: Site) {

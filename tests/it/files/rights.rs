@@ -26,12 +26,12 @@ const REACHES: [&str; 4] = ["sftp", "sftp without setstat", "sftp without comman
 fn site(reach: &str) -> Site {
     let (subsystem, access) = match reach {
         "commands" => (Subsystem::Refused, FileAccess::Exec),
-        "sftp without setstat" => (Subsystem::Refusing("setstat,fsetstat"), FileAccess::Sftp),
+        reach if reach.starts_with("sftp without setstat") => (Subsystem::Refusing("setstat,fsetstat"), FileAccess::Sftp),
         _ => (Subsystem::OpenSsh, FileAccess::Sftp),
     };
     let mut transport = Local::new(subsystem);
     transport.user = Some(User { user: ME, group: ME, groups: PROJECT });
-    transport.runs_commands = reach != "sftp without commands";
+    transport.runs_commands = !reach.ends_with("commands") || reach == "commands";
     let transport = Arc::new(transport);
     let files = open(transport.clone(), access, Settings::default());
     let site = Site { directory: tempfile::tempdir().unwrap(), transport, files, user: principal("ada"), access };
@@ -134,6 +134,38 @@ async fn a_file_that_is_written_over_keeps_its_group_and_mode_or_has_fewer_right
                 if !kept && reach != "sftp without setstat" {
                     assert_eq!(found.0, narrowed, "{context}");
                 }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_loses_rights_while_it_is_uploaded_in_parts_is_replaced_without_them() {
+    if !is_possible() {
+        return;
+    }
+    for reach in REACHES.into_iter().chain(["sftp without setstat and commands"]) {
+        for (before, after) in [(Some(0o644), 0o600), (None, 0o600), (Some(0o444), 0o444), (Some(0o644), 0o440)] {
+            let site = site(reach);
+            let (part, target) = (site.path(".part"), site.path("f"));
+            if let Some(before) = before {
+                set(&site, before, ME);
+            }
+            site.files.begin_part(&site.user, &part, &target).await.unwrap();
+            let options = PartOptions { offset: 0, length: 10, all_or_nothing: false };
+            site.files.extend_part(&site.user, &part, pieces(&noise(10)), options).await.unwrap();
+            set(&site, after, ME);
+            let placed = site.files.place_part(&site.user, &part, &target, 10, Expected::Anything).await;
+            let (context, found, length) =
+                (format!("{reach}, {before:?}, {after:o}"), rights(&site).0, fs::metadata(site.local("f")).unwrap().len());
+            assert_eq!(found & !after, 0, "{context}: {found:o}");
+            match reach {
+                // Nothing takes the rights away there, and the old file stays.
+                "sftp without setstat and commands" => {
+                    assert!(matches!(&placed, Err(error) if error.kind() == Kind::Forbidden), "{context}: {placed:?}");
+                    assert_eq!(length, 500, "{context}");
+                }
+                _ => assert_eq!((placed.is_ok(), length), (true, 10), "{context}: {placed:?}"),
             }
         }
     }

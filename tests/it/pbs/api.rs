@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use goldcrest::app::App;
 use goldcrest::config;
 use goldcrest::credentials;
-use goldcrest::demo::{DemoArgs, Output, Parts, Proxy, issuer, run_until};
+use goldcrest::demo::{DemoArgs, Output, issuer, run_until};
 use goldcrest::domain::Secret;
 use goldcrest::lifecycle::Lifecycle;
 use goldcrest::scheduler::{self, CommandsOnly};
@@ -46,31 +46,28 @@ impl Site {
     async fn start() -> Self {
         let home = Arc::new(Mutex::new(PathBuf::new()));
         let told = Arc::clone(&home);
-        let proxy: Proxy = Box::new(move |text, issuer, listener, stop| {
-            Box::pin(async move {
-                let mut config = config::from_yaml(&text, std::iter::empty())?.config;
-                let credentials::Config::StaticKeys(keys) = &mut config.ssh_credentials else { panic!("the demonstration has keys") };
-                let (user, key) = keys.keys.iter_mut().next().expect("the demonstration's user");
-                let node = Node::of(user.as_str()).await;
-                key.private_key = Secret::from(node.server.client_private_key.expose().to_owned());
-                let cluster = &mut config.clusters[0];
-                let common = cluster.scheduler.as_ref().expect("a scheduler").common().clone();
-                cluster.scheduler =
-                    Some(scheduler::Config::Pbs { common, connection_mode: CommandsOnly::Ssh, pbs: scheduler::pbs::Config::default() });
-                let ssh = cluster.ssh.as_mut().expect("SSH");
-                ssh.port = node.server.addr.port();
-                ssh.host_keys = Some(HostKeys::Pinned(vec![node.server.host_public_key.clone()]));
-                node.home.clone_into(&mut told.lock().unwrap());
-                App::build(config)?.with_routes_beside(move |api| issuer::beside(api, Arc::clone(&issuer))).serve(listener, stop).await;
-                Ok(())
-            })
-        });
+        let proxy = move |text: String, issuer, listener, stop| async move {
+            let mut config = config::from_yaml(&text, std::iter::empty())?.config;
+            let credentials::Config::StaticKeys(keys) = &mut config.ssh_credentials else { panic!("the demonstration has keys") };
+            let (user, key) = keys.keys.iter_mut().next().expect("the demonstration's user");
+            let node = Node::of(user.as_str()).await;
+            key.private_key = Secret::from(node.server.client_private_key.expose().to_owned());
+            let cluster = &mut config.clusters[0];
+            let common = cluster.scheduler.as_ref().expect("a scheduler").common().clone();
+            cluster.scheduler =
+                Some(scheduler::Config::Pbs { common, connection_mode: CommandsOnly::Ssh, pbs: scheduler::pbs::Config::default() });
+            let ssh = cluster.ssh.as_mut().expect("SSH");
+            ssh.port = node.server.addr.port();
+            ssh.host_keys = Some(HostKeys::Pinned(vec![node.server.host_public_key.clone()]));
+            node.home.clone_into(&mut told.lock().unwrap());
+            App::build(config)?.with_routes_beside(move |api| issuer::beside(api, Arc::clone(&issuer))).serve(listener, stop).await;
+            Ok(())
+        };
         let (lifecycle, printed) = (Lifecycle::new(), Printed::default());
         let (life, mut sink) = (lifecycle.clone(), printed.clone());
         tokio::spawn(async move {
             let args = DemoArgs { address: Ipv4Addr::LOCALHOST.into(), port: 0, output: Output::Json, home: None, print_config: false };
-            let parts = Parts { sftp: Arc::new(|_| Box::pin(async { Ok(()) })), proxy };
-            run_until(&args, parts, &life, &mut sink).await
+            run_until(&args, proxy, &life, &mut sink).await
         });
         wait_for(PATIENCE, || printed.0.lock().unwrap().ends_with(b"\n")).await;
         let line: Value = serde_json::from_slice(&printed.0.lock().unwrap()).unwrap();
@@ -132,6 +129,27 @@ async fn a_client_of_firecrest_runs_a_job_and_an_array() {
     let (_, answer) = site.call(Method::GET, "/0", Value::Null).await;
     assert_eq!(answer["jobs"][0]["status"]["state"], "CANCELLED");
     assert_eq!(answer["jobs"][0]["status"]["interruptSignal"], 15);
+}
+
+#[tokio::test]
+async fn the_output_that_pbs_moves_to_its_place_at_the_end_is_read_and_followed() {
+    let site = Site::start().await;
+    let logs = async |query: &str| {
+        let answer = site.client.get(format!("{}{query}", site.url)).bearer_auth(&site.token).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    assert_eq!(site.submit("talks", "echo said; echo wrong >&2\n").await.0, 201);
+    assert_eq!(logs("/0/logs").await, (200, "said\n".to_owned()));
+    assert_eq!(logs("/0/logs?follow=true&stream=stderr").await, (200, "wrong\n".to_owned()));
+    // It runs, and its output is in the spool.
+    assert_eq!(site.submit("waits", "sleep 600\n").await.0, 201);
+    assert_eq!(logs("/1/logs").await, (200, String::new()));
+    let following = logs("/1/logs?follow=true");
+    let ends = async {
+        std::fs::write(site.home.join("waits.o1"), "at last\n").unwrap();
+        site.call(Method::DELETE, "/1", Value::Null).await.0
+    };
+    assert_eq!(tokio::join!(following, ends), ((200, "at last\n".to_owned()), 204));
 }
 
 #[tokio::test]

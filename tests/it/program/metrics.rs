@@ -71,7 +71,7 @@ async fn requests_and_ssh_connections_show_on_a_listener_of_their_own_that_ends_
     assert!(sample(&text, "goldcrest_http_connections") >= 1.0);
     assert!(sample(&text, "goldcrest_ssh_connections{system=\"cluster\"}") >= 1.0);
     assert!(sample(&text, "goldcrest_ssh_channels_opened_total{system=\"cluster\"}") >= 1.0);
-    for task in ["configuration", "health of cluster", "metrics", "token keys"] {
+    for task in ["configuration", "connections to cluster", "health of cluster", "metrics", "token keys"] {
         assert_eq!(sample(&text, &format!("goldcrest_background_task_up{{task=\"{task}\"}}")), 1.0, "{task}");
     }
     assert!(!text.contains(USER) && !text.contains(program.files.path().to_str().unwrap()), "{text}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use goldcrest::credentials::{AuthorityConfig, Cached, CertificateAuthority, Credential, CredentialProvider, Extension};
-use goldcrest::domain::{Principal, RemotePath, Secret, SystemName};
+use goldcrest::domain::{Principal, RemotePath, Secret};
 use goldcrest::error::Classify;
 use goldcrest::filesystem::{self, FileAccess, Files};
 use goldcrest::ssh::{CommandLine, Config, Lanes, Transport, TransportError};
@@ -14,7 +14,7 @@ use russh::keys::Certificate;
 use tokio::io::AsyncReadExt;
 
 use super::openssh::Sshd;
-use super::{OneKey, command, config, new_key, sh};
+use super::{OneKey, command, config, lanes_with, new_key, sh};
 use crate::support::{PATIENCE, principal, wait_for};
 
 /// An authority's key in a folder of its own, as an administrator makes it.
@@ -72,10 +72,6 @@ async fn issue(config: &AuthorityConfig, principal: &Principal) -> Arc<Credentia
 
 fn certificate(credential: &Credential) -> Certificate {
     Certificate::from_openssh(credential.certificate.as_deref().unwrap()).unwrap()
-}
-
-fn lanes_with(config: Config, credentials: Arc<dyn CredentialProvider>) -> Arc<Lanes> {
-    Arc::new(Lanes::new(SystemName::new("test").unwrap(), config, credentials).unwrap())
 }
 
 fn to(sshd: &Sshd, config: &AuthorityConfig) -> Arc<Lanes> {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test ends at its first surprise, and says what it measured")]
 
 mod certificates;
+mod commands;
 pub mod double;
 mod faults;
 mod openssh;
@@ -21,6 +22,7 @@ use goldcrest::credentials::{Credential, CredentialError, CredentialProvider};
 use goldcrest::domain::{Principal, Secret, SystemName};
 use goldcrest::ssh::{CommandLine, Config, Environment, Exec, HostKeys, Lanes, Limits, RawOutput, Timeouts, Transport, TransportError};
 use russh::keys::{Algorithm, PrivateKey, ssh_key::LineEnding};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::principal;
 
@@ -75,7 +77,14 @@ fn config(port: u16, host_key: &PrivateKey) -> Config {
 }
 
 fn lanes(config: Config, keys: Arc<OneKey>) -> Arc<Lanes> {
-    Arc::new(Lanes::new(SystemName::new("test").unwrap(), config, keys).unwrap())
+    lanes_with(config, keys)
+}
+
+/// Lanes whose connections are kept in order, as the application does it.
+fn lanes_with(config: Config, credentials: Arc<dyn CredentialProvider>) -> Arc<Lanes> {
+    let lanes = Lanes::new(SystemName::new("test").unwrap(), config, credentials).unwrap();
+    tokio::spawn(lanes.upkeep(CancellationToken::new()));
+    Arc::new(lanes)
 }
 
 /// A command that is not to be repeated.

@@ -142,6 +142,25 @@ async fn where_a_user_may_have_no_shell_commands_are_sent_by_themselves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_runs_no_line_is_refused_with_what_its_server_has_to_permit() {
+    for forced in
+        ["ForceCommand echo only slurm commands >&2; exit 1", "ForceCommand case \"$SSH_ORIGINAL_COMMAND\" in squeue*) ;; *) exit 1;; esac"]
+    {
+        let Some((_sshd, lanes, user)) = server(forced) else { return };
+        let error = exec(&lanes, &user, command(CommandLine::new("squeue"))).await.unwrap_err();
+        let permitted = |why: &str| why.contains("a ForceCommand of its sshd has to permit `exec /bin/sh`");
+        assert!(matches!(&error, TransportError::Refused(why) if permitted(why)), "{error:?}");
+    }
+    // As docs/operations.md says: the wrapper is for everybody but Goldcrest, or lets the one line through.
+    let lets_through = "ForceCommand case \"$SSH_ORIGINAL_COMMAND\" in 'exec /bin/sh') exec /bin/sh;; *) exit 1;; esac";
+    for permitting in ["ForceCommand /bin/false\nMatch Address 127.0.0.1\nForceCommand none", lets_through] {
+        let Some((_sshd, lanes, user)) = server(permitting) else { return };
+        let output = exec(&lanes, &user, sh("echo it\\'s")).await.unwrap();
+        assert_eq!(output.stdout, b"it's\n", "{permitting}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_commands_pass_a_tight_session_limit_in_shells() {
     let Some((_sshd, lanes, user)) = server("MaxSessions 3\nMaxStartups 10:30:100") else { return };
     let running = (0..200).map(|number: u32| {

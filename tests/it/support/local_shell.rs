@@ -63,6 +63,14 @@ impl LocalShell {
         self.cut.store(bytes, Ordering::SeqCst);
     }
 
+    fn shell(&self, line: &CommandLine) -> Command {
+        let mut command = Command::new(self.home().join("bin/sh"));
+        command.arg("-c").arg(std::ffi::OsString::from_vec(line.as_bytes().to_vec()));
+        command.env_clear().env("HOME", self.home()).env("LOGNAME", "ada").env("PATH", &self.path).current_dir(self.home());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
     /// The processes, but for zombies, whose environment names this machine's home directory.
     pub fn processes(&self) -> Vec<i32> {
         let home = self.home().as_os_str().as_encoded_bytes();
@@ -80,20 +88,7 @@ impl Transport for LocalShell {
     async fn exec(&self, _: &Principal, exec: Exec) -> Result<RawOutput, TransportError> {
         self.execs.fetch_add(1, Ordering::SeqCst);
         let limit = exec.limits.map_or(Duration::from_secs(20), |limits| limits.execution);
-        let mut child = Command::new(self.home().join("bin/sh"))
-            .arg("-c")
-            .arg(std::ffi::OsString::from_vec(exec.line.as_bytes().to_vec()))
-            .env_clear()
-            .env("HOME", self.home())
-            .env("LOGNAME", "ada")
-            .env("PATH", &self.path)
-            .current_dir(self.home())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+        let mut child = self.shell(&exec.line).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let sent = &exec.stdin[..exec.stdin.len().min(self.cut.load(Ordering::SeqCst))];
         let work = async {
@@ -117,8 +112,25 @@ impl Transport for LocalShell {
         panic!("the local scheduler asked for subsystem {name}")
     }
 
+    /// The end of the command is the end of the stream, whatever its exit status.
     async fn stream(&self, _: &Principal, line: &CommandLine) -> Result<ByteStream, TransportError> {
-        panic!("the local scheduler asked for a stream: {line}")
+        let mut child = self.shell(line).stderr(Stdio::null()).spawn().unwrap();
+        let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let (mut incoming, mut outgoing) = tokio::io::split(theirs);
+        tokio::spawn(async move {
+            let _child = child;
+            let input = async {
+                let _ = tokio::io::copy(&mut incoming, &mut stdin).await;
+                drop(stdin);
+            };
+            let output = async {
+                let _ = tokio::io::copy(&mut stdout, &mut outgoing).await;
+                let _ = outgoing.shutdown().await;
+            };
+            tokio::join!(input, output);
+        });
+        Ok(ByteStream::new(ours))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What several tests of this suite share.
 
 pub mod local_shell;
+pub mod script;
 pub mod scripted;
 pub mod service;
 

@@ -1,11 +1,10 @@
 //! A transport that replays a script of a cluster's behaviour, in order, and fails when the script is not used up.
 
-use std::collections::VecDeque;
-use std::sync::Mutex;
-
 use async_trait::async_trait;
 use goldcrest::domain::Principal;
 use goldcrest::ssh::{ByteStream, CommandLine, Exec, LaneKind, RawOutput, Transport, TransportError};
+
+use super::script::Script;
 
 /// What one command is to be, and what then happens.
 pub struct Step {
@@ -31,27 +30,20 @@ pub fn breaks(line: &str, error: TransportError) -> Step {
 }
 
 /// The transport over a script. Commands that run at the same time may come in any order.
-pub struct ScriptedTransport {
-    steps: Mutex<VecDeque<Step>>,
-}
+pub struct ScriptedTransport(Script<Result<RawOutput, TransportError>>);
 
 impl ScriptedTransport {
     /// A transport that expects exactly these steps.
     pub fn new(steps: impl IntoIterator<Item = Step>) -> Self {
-        Self { steps: Mutex::new(steps.into_iter().collect()) }
+        let line = |line: String| if line.is_empty() { "...".to_owned() } else { line };
+        Self(Script::new("transport", steps.into_iter().map(|step| (line(step.line), step.reply))))
     }
 }
 
 #[async_trait]
 impl Transport for ScriptedTransport {
     async fn exec(&self, _: &Principal, exec: Exec) -> Result<RawOutput, TransportError> {
-        let mut steps = self.steps.lock().unwrap();
-        let line = exec.line.to_string();
-        let index = steps.iter().position(|step| step.line.is_empty() || step.line == line);
-        match index.and_then(|index| steps.remove(index)) {
-            Some(step) => step.reply,
-            None => panic!("not in the script: {line}\nleft: {:#?}", steps.iter().map(|step| &step.line).collect::<Vec<_>>()),
-        }
+        self.0.next_of(&exec.line.to_string())
     }
 
     async fn subsystem(&self, _: &Principal, _: LaneKind, name: &'static str) -> Result<ByteStream, TransportError> {
@@ -60,14 +52,5 @@ impl Transport for ScriptedTransport {
 
     async fn stream(&self, _: &Principal, line: &CommandLine) -> Result<ByteStream, TransportError> {
         panic!("not in the script: {line}")
-    }
-}
-
-impl Drop for ScriptedTransport {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            let left: Vec<String> = self.steps.get_mut().unwrap().drain(..).map(|step| step.line).collect();
-            assert!(left.is_empty(), "the script was not used up: {left:#?}");
-        }
     }
 }

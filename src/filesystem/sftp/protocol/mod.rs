@@ -179,8 +179,8 @@ impl FileSystemSpace {
     /// The reply's data, with nothing but zeros for what is not known here.
     pub fn encode(&self) -> Bytes {
         let mut buffer = BytesMut::with_capacity(88);
-        let told = [self.block, self.block, self.blocks, self.free, self.available, self.files, self.files_free, self.files_free];
-        told.into_iter().chain([0, 0, 255]).for_each(|value| buffer.put_u64(value));
+        let numbers = [self.block, self.block, self.blocks, self.free, self.available, self.files, self.files_free, self.files_free];
+        numbers.into_iter().chain([0, 0, 255]).for_each(|value| buffer.put_u64(value));
         buffer.freeze()
     }
 }

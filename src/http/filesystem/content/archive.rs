@@ -11,7 +11,7 @@ use futures::{TryStreamExt, stream};
 
 use crate::domain::RemotePath;
 use crate::error::ErrorChain;
-use crate::filesystem::Placed;
+use crate::filesystem::{ArchiveFormat, Placed};
 use crate::http::Api;
 use crate::http::extract::access::{ReadAccess, WriteAccess};
 use crate::http::extract::conditional::Conditions;
@@ -20,7 +20,7 @@ use crate::http::extract::forward_body::forward_body;
 use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::content::download::{FileBytes, attachment};
 use crate::http::filesystem::content::upload::{pause, refuse_encodings};
-use crate::http::filesystem::model::request::{ArchiveFormat, ArchiveParameters};
+use crate::http::filesystem::model::request::ArchiveParameters;
 use crate::http::problem::Problem;
 use crate::service::contents;
 
@@ -41,7 +41,7 @@ use crate::service::contents;
 )]
 pub(crate) async fn pack(ReadAccess(access): ReadAccess, query: Parameters<ArchiveParameters>) -> Result<Response, Problem> {
     let ArchiveParameters { path, format } = query.0;
-    let (path, content) = contents::pack(&access, &path, format.into()).await?;
+    let (path, content) = contents::pack(&access, &path, format).await?;
     let headers = describe(&path, format);
     let system = access.cluster().name().clone();
     // The status is sent by then: without a length, only the missing end of the answer tells.
@@ -107,7 +107,7 @@ pub(crate) async fn unpack(
     let ArchiveParameters { path, format } = query.0;
     let mut body = body.into_data_stream();
     let unpacked = forward_body(&mut body, pause(&api.config), async |content| {
-        contents::unpack(&access, &path, format.into(), digests.check(content).0, conditions.only_new()).await
+        contents::unpack(&access, &path, format, digests.check(content).0, conditions.only_new()).await
     });
     Ok(match unpacked.await? {
         Placed::Created => StatusCode::CREATED,
@@ -116,7 +116,11 @@ pub(crate) async fn unpack(
 }
 
 fn describe(path: &RemotePath, format: ArchiveFormat) -> HeaderMap {
-    let (ending, media_type) = format.names();
+    let (ending, media_type) = match format {
+        ArchiveFormat::Tar => (".tar", "application/x-tar"),
+        ArchiveFormat::Gzip => (".tar.gz", "application/gzip"),
+        ArchiveFormat::Zstd => (".tar.zst", "application/zstd"),
+    };
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(header::CONTENT_DISPOSITION, attachment(&[path.file_name(), ending.as_bytes()].concat()));

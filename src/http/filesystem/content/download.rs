@@ -140,7 +140,7 @@ pub(crate) struct FileBytes(String);
 /// The answer where the conditions of a request leave nothing to be sent.
 fn refused(evaluation: Evaluation, version: &FileVersion) -> Result<Response, Problem> {
     if evaluation != Evaluation::NotModified {
-        return Err(Problem::precondition_failed("the file is not in a state that the request expects"));
+        return Err(Problem::state_changed());
     }
     let mut headers = HeaderMap::new();
     validate(version, &mut headers);

@@ -5,11 +5,11 @@ use axum::response::Response;
 
 use crate::http::extract::access::ReadAccess;
 use crate::http::extract::parameters::Parameters;
+use crate::http::filesystem::json_stream;
 use crate::http::filesystem::model::file::{
     GetFileChecksumResponse, GetFileHeadResponse, GetFileTailResponse, GetFileTypeResponse, GetViewFileResponse,
 };
 use crate::http::filesystem::model::request::{HeadParameters, PathParameters, TailParameters, ViewParameters};
-use crate::http::json_stream;
 use crate::http::problem::Problem;
 use crate::service::contents;
 

@@ -4,4 +4,5 @@ pub(crate) mod archive;
 pub(crate) mod download;
 pub(crate) mod excerpt;
 pub(crate) mod tus;
+mod tus_headers;
 pub(crate) mod upload;

@@ -6,39 +6,29 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 
-use crate::error::Kind;
-use crate::filesystem::FilesystemError;
 use crate::http::Api;
 use crate::http::extract::access::{ReadAccess, UploadIdText, WriteAccess};
 use crate::http::extract::conditional::Conditions;
 use crate::http::extract::digest::Digests;
 use crate::http::extract::forward_body::forward_body;
 use crate::http::extract::parameters::Parameters;
-use crate::http::filesystem::content::upload::{length, pause};
+use crate::http::filesystem::content::tus_headers::{
+    ContentHeaders, CreationHeaders, ExtensionHeaders, SpokenVersion, TUS_RESUMABLE, UPLOAD_LENGTH, UPLOAD_METADATA, UPLOAD_OFFSET, VERSION,
+};
+use crate::http::filesystem::content::upload::pause;
 use crate::http::filesystem::model::request::CreationParameters;
 use crate::http::problem::Problem;
-use crate::service::uploads::{self, EXPIRES, Upload};
-use crate::service::{Access, InvalidRequest, Place, ServiceError};
+use crate::http::problem::invalid::{InvalidInput, Place};
+use crate::service::contents::TransferForm;
+use crate::service::uploads::{self, Addition, EXPIRES, NewUpload, Upload};
+use crate::service::{Access, ServiceError};
 
-const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
 const TUS_VERSION: HeaderName = HeaderName::from_static("tus-version");
 const TUS_EXTENSION: HeaderName = HeaderName::from_static("tus-extension");
 const TUS_MAX_SIZE: HeaderName = HeaderName::from_static("tus-max-size");
 const TUS_CHECKSUM_ALGORITHM: HeaderName = HeaderName::from_static("tus-checksum-algorithm");
-const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
-const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
-const UPLOAD_METADATA: HeaderName = HeaderName::from_static("upload-metadata");
-const UPLOAD_CHECKSUM: HeaderName = HeaderName::from_static("upload-checksum");
 const UPLOAD_EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
-
-/// Headers of the extensions concatenation and creation-defer-length.
-const UNSUPPORTED: [HeaderName; 2] = [HeaderName::from_static("upload-concat"), HeaderName::from_static("upload-defer-length")];
-
-const VERSION: HeaderValue = HeaderValue::from_static("1.0.0");
-const MEDIA_TYPE: &str = "application/offset+octet-stream";
 
 /// The headers that scripts of browsers have to see.
 pub(crate) const EXPOSED: [HeaderName; 10] = [
@@ -87,32 +77,21 @@ pub(crate) async fn create(
     query: Parameters<CreationParameters>,
     conditions: Conditions,
     State(api): State<Api>,
-    headers: HeaderMap,
+    _version: SpokenVersion,
+    headers: CreationHeaders,
     body: Body,
 ) -> Result<Response, Problem> {
-    check_version(&headers)?;
-    refuse_extensions(&headers)?;
-    let size = number(&headers, &UPLOAD_LENGTH, "Upload-Length")?;
-    let metadata = headers.get(UPLOAD_METADATA).map(|value| value.to_str().map_err(|_| wrong("Upload-Metadata", "it is not ASCII")));
-    let metadata = metadata.transpose()?.unwrap_or_default().to_owned();
-    let path = match query.0.path.ends_with('/') {
-        true => format!("{}{}", query.0.path, file_name(&metadata)?),
-        false => query.0.path,
+    let path = headers.target(query.0.path)?;
+    let CreationHeaders { length, metadata, content } = headers;
+    let new = NewUpload { path, length, only_new: conditions.only_new(), metadata };
+    let (upload, offset) = match content {
+        None => (uploads::begin(&access, new).await?, None),
+        Some(content) => receive(&api, 0, content, body, |addition| uploads::begin_with(&access, new, addition)).await?,
     };
-    let upload = uploads::begin(&access, &path, size, conditions.only_new(), metadata).await?;
-    let mut answer = HeaderMap::new();
-    if content_type(&headers) == MEDIA_TYPE && length(&headers) != Some(0) {
-        match receive(&api, &access, &upload, 0, &headers, body).await {
-            Ok(offset) => drop(answer.insert(UPLOAD_OFFSET, HeaderValue::from(offset))),
-            Err(problem) => {
-                // Nobody knows its name. Where it cannot be removed now, it is found when it is old.
-                let _ = uploads::remove(&access, &upload).await;
-                return Err(problem);
-            }
-        }
-    }
     let location = format!("{}/filesystem/{}/uploads/{}", api.root_path, access.cluster().name(), upload.id());
-    answer.insert(header::LOCATION, HeaderValue::from_str(&location).map_err(|_| wrong("path", "it has no URL"))?);
+    let location = HeaderValue::from_str(&location).map_err(|_| InvalidInput::new(Place::Query, "path", "it has no URL"))?;
+    let mut answer = HeaderMap::from_iter([(header::LOCATION, location)]);
+    answer.extend(offset.map(|offset| (UPLOAD_OFFSET, HeaderValue::from(offset))));
     add_expiry(&mut answer);
     Ok((StatusCode::CREATED, answer).into_response())
 }
@@ -136,13 +115,37 @@ pub(crate) async fn create(
     ))
 )]
 pub(crate) async fn capabilities(ReadAccess(access): ReadAccess) -> Response {
+    capabilities_on(&access)
+}
+
+/// What a resumable upload can do
+///
+/// As for all uploads. The upload is not looked at.
+#[utoipa::path(
+    options,
+    path = "/filesystem/{system_name}/uploads/{upload_id}",
+    operation_id = "options_upload_filesystem__system_name__uploads__upload_id__options",
+    tag = "filesystem",
+    responses((
+        status = 204, description = "The capabilities",
+        headers(
+            ("Tus-Version" = String, description = "`1.0.0`"),
+            ("Tus-Extension" = String, description = "The extensions"),
+            ("Tus-Max-Size" = u64, description = "The largest file in bytes, where there is a limit"),
+            ("Tus-Checksum-Algorithm" = String, description = "The algorithms of `Upload-Checksum`"),
+        ),
+    ))
+)]
+pub(crate) async fn upload_capabilities(ReadAccess(access): ReadAccess, UploadIdText(_id): UploadIdText) -> Response {
+    capabilities_on(&access)
+}
+
+fn capabilities_on(access: &Access) -> Response {
     let mut headers = HeaderMap::new();
     headers.insert(TUS_VERSION, VERSION);
     headers.insert(TUS_EXTENSION, HeaderValue::from_static("creation,creation-with-upload,checksum,termination,expiration"));
     headers.insert(TUS_CHECKSUM_ALGORITHM, HeaderValue::from_str(&Digests::tus_algorithms()).expect("the names are printable ASCII"));
-    if let Some(most) = access.cluster().config().data_operation.max_streamed() {
-        headers.insert(TUS_MAX_SIZE, HeaderValue::from(most));
-    }
+    headers.extend(TransferForm::Stream.cap(access).map(|cap| (TUS_MAX_SIZE, HeaderValue::from(cap))));
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
@@ -168,9 +171,8 @@ pub(crate) async fn capabilities(ReadAccess(access): ReadAccess) -> Response {
 pub(crate) async fn state(
     WriteAccess(access): WriteAccess,
     UploadIdText(id): UploadIdText,
-    headers: HeaderMap,
+    _version: SpokenVersion,
 ) -> Result<Response, Problem> {
-    check_version(&headers)?;
     let upload = Upload::from_id(&id)?;
     let offset = uploads::offset(&access, &upload).await?;
     let mut answer = HeaderMap::new();
@@ -216,23 +218,13 @@ pub(crate) async fn extend(
     WriteAccess(access): WriteAccess,
     UploadIdText(id): UploadIdText,
     State(api): State<Api>,
-    headers: HeaderMap,
+    _version: SpokenVersion,
+    headers: ExtensionHeaders,
     body: Body,
 ) -> Result<Response, Problem> {
-    check_version(&headers)?;
-    if content_type(&headers) != MEDIA_TYPE {
-        return Err(Problem::unsupported_media(format!("send the content as `Content-Type: {MEDIA_TYPE}`")));
-    }
     let upload = Upload::from_id(&id)?;
-    let offset = number(&headers, &UPLOAD_OFFSET, "Upload-Offset")?;
-    if length(&headers).is_some_and(|length| offset.saturating_add(length) > upload.length) {
-        return Err(ServiceError::TooLarge(
-            upload.length,
-            "this is the length that the upload was begun with; begin another one with the length of the file",
-        )
-        .into());
-    }
-    let offset = receive(&api, &access, &upload, offset, &headers, body).await?;
+    let ExtensionHeaders { offset, content } = headers;
+    let offset = receive(&api, offset, content, body, |addition| uploads::extend(&access, &upload, addition)).await?;
     let mut answer = HeaderMap::new();
     answer.insert(UPLOAD_OFFSET, HeaderValue::from(offset));
     add_expiry(&mut answer);
@@ -253,9 +245,8 @@ pub(crate) async fn extend(
 pub(crate) async fn remove(
     WriteAccess(access): WriteAccess,
     UploadIdText(id): UploadIdText,
-    headers: HeaderMap,
+    _version: SpokenVersion,
 ) -> Result<StatusCode, Problem> {
-    check_version(&headers)?;
     uploads::remove(&access, &Upload::from_id(&id)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -270,71 +261,21 @@ pub(crate) async fn name_version(request: axum::extract::Request, next: Next) ->
     response
 }
 
-async fn receive(api: &Api, access: &Access, upload: &Upload, offset: u64, headers: &HeaderMap, body: Body) -> Result<u64, Problem> {
-    let announced = headers.get(UPLOAD_CHECKSUM).map(|value| value.to_str().ok().and_then(Digests::of_tus));
-    let checked = announced.is_some();
-    let digests = match announced {
-        None => Digests::default(),
-        Some(Some(digests)) => digests,
-        Some(None) => {
-            let message = format!("it is not an algorithm ({}), a space and the base64 of the digest", Digests::tus_algorithms());
-            return Err(wrong("Upload-Checksum", message).into());
-        }
-    };
+/// Has `add` take the content of a request that belongs at `offset` of its upload.
+async fn receive<T, F>(api: &Api, offset: u64, headers: ContentHeaders, body: Body, add: impl FnOnce(Addition) -> F) -> Result<T, Problem>
+where
+    F: Future<Output = Result<T, ServiceError>>,
+{
+    let ContentHeaders { length, checksum } = headers;
+    let checked = checksum.is_some();
+    let digests = checksum.unwrap_or_default();
     let mut body = body.into_data_stream();
-    let added = forward_body(&mut body, pause(&api.config), |content| async {
-        uploads::extend(access, upload, offset, digests.check(content).0, checked).await
-    });
-    match added.await {
-        Err(ServiceError::Filesystem(error @ FilesystemError::Digest(_))) => Err(Problem::checksum_mismatch(error.to_string())),
-        outcome => Ok(outcome?),
-    }
-}
-
-fn check_version(headers: &HeaderMap) -> Result<(), Problem> {
-    match headers.get(TUS_RESUMABLE) {
-        Some(version) if version == VERSION => Ok(()),
-        _ => Err(Problem::precondition_failed("send `Tus-Resumable: 1.0.0`, the version of the protocol that is spoken here")),
-    }
-}
-
-/// Extensions that are not offered here, and without which the client would mean another file: a part of one, for example.
-fn refuse_extensions(headers: &HeaderMap) -> Result<(), Problem> {
-    match UNSUPPORTED.iter().find(|name| headers.contains_key(*name)) {
-        Some(name) => {
-            let message = format!(
-                "`{name}` belongs to an extension of tus that is not offered here (OPTIONS tells which are): send the file as one upload with `Upload-Length`"
-            );
-            Err(Problem::new(Kind::Unsupported, message))
-        }
-        None => Ok(()),
-    }
-}
-
-fn number(headers: &HeaderMap, name: &HeaderName, shown: &'static str) -> Result<u64, InvalidRequest> {
-    let value = headers.get(name).and_then(|value| value.to_str().ok());
-    let value = value.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())).and_then(|text| text.parse().ok());
-    value.filter(|number| i64::try_from(*number).is_ok()).ok_or_else(|| wrong(shown, "it must be a number of bytes"))
-}
-
-/// The file's name in the metadata (tus 1.0, creation), which is one name.
-fn file_name(metadata: &str) -> Result<String, InvalidRequest> {
-    let pairs = metadata.split(',').filter_map(|pair| pair.trim().split_once(' '));
-    let name =
-        pairs.filter(|(key, _)| *key == "filename").find_map(|(_, value)| String::from_utf8(STANDARD.decode(value.trim()).ok()?).ok());
-    let one_name = |name: &String| !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0']) && name.len() <= 255;
-    name.filter(one_name).ok_or_else(|| wrong("Upload-Metadata", "its `filename` must be one file name of 1 to 255 bytes"))
-}
-
-fn content_type(headers: &HeaderMap) -> &str {
-    headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default().trim()
+    let added =
+        forward_body(&mut body, pause(&api.config), |content| add(Addition { offset, length, checked, content: digests.check(content).0 }));
+    Ok(added.await?)
 }
 
 fn add_expiry(headers: &mut HeaderMap) {
     let expires = std::time::SystemTime::now() + std::time::Duration::from_secs(EXPIRES.unsigned_abs());
     headers.insert(UPLOAD_EXPIRES, HeaderValue::from_str(&httpdate::fmt_http_date(expires)).expect("a date is printable ASCII"));
-}
-
-fn wrong(name: &'static str, message: impl Into<String>) -> InvalidRequest {
-    InvalidRequest::new(Place::Parameter, name, message)
 }

@@ -22,8 +22,9 @@ use crate::http::extract::known_names::{MAX_SHOWN, unknown};
 use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::model::request::{PathParameters, UploadForm, UploadParameters};
 use crate::http::problem::Problem;
+use crate::http::problem::invalid::{InvalidInput, Place, WrongField};
 use crate::service::contents::{self, TransferForm};
-use crate::service::{Access, InvalidField, InvalidRequest, Place, ServiceError};
+use crate::service::{Access, ServiceError};
 
 /// Upload a file as a form
 ///
@@ -98,14 +99,14 @@ pub(crate) async fn store(
     let path = &query.0.path;
     let expected = expected(&access, path, &conditions).await?;
     let mut body = body.into_data_stream();
-    let (told, outcome) = forward_body(&mut body, pause(&api.config), async |content| {
-        let (content, told) = digests.check(content);
-        (told, contents::store(&access, path, content, expected, length(&headers)).await)
+    let (digest_result, outcome) = forward_body(&mut body, pause(&api.config), async |content| {
+        let (content, digest_result) = digests.check(content);
+        (digest_result, contents::store(&access, path, content, expected, length(&headers)).await)
     })
     .await;
     let placed = outcome?;
     let mut headers = HeaderMap::new();
-    told.write(&mut headers);
+    digest_result.write(&mut headers);
     let status = if placed == Placed::Created { StatusCode::CREATED } else { StatusCode::NO_CONTENT };
     Ok((status, headers).into_response())
 }
@@ -137,7 +138,7 @@ impl FilePart {
                 }
                 (Ok(Ok(Some(field))), written) if !config.lenient => {
                     let name = field.name().unwrap_or_default();
-                    return Err(InvalidRequest::from_iter([unwanted(name, written.as_deref())]).into());
+                    return Err(InvalidInput::from(unwanted(name, written.as_deref())).into());
                 }
                 (Ok(Ok(Some(_))), _) => {}
                 (Ok(Ok(None)), None) => return Err(missing("the form has no part `file`").into()),
@@ -151,10 +152,10 @@ impl FilePart {
 }
 
 /// What is wrong with a part that is not the first `file` of its form. `written` is the name of the file that stood before it.
-fn unwanted(part: &str, written: Option<&str>) -> InvalidField {
-    let Some(written) = written else { return unknown(Place::Document, part, part, &["file"]) };
+fn unwanted(part: &str, written: Option<&str>) -> WrongField {
+    let Some(written) = written else { return unknown(Place::Body, part, part, &["file"]) };
     let message = format!("a form uploads one file: `{}` was written, and nothing of this part", excerpt(written, MAX_SHOWN));
-    InvalidField { place: Place::Document, name: excerpt(part, MAX_SHOWN).into(), message }
+    WrongField { place: Place::Body, name: excerpt(part, MAX_SHOWN).into(), message }
 }
 
 /// Answers with the name of the file.
@@ -186,7 +187,6 @@ pub(crate) fn refuse_encodings(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// What a request wants to be there already.
 async fn expected(access: &Access, path: &str, conditions: &Conditions) -> Result<Expected, Problem> {
-    let failed = || Problem::precondition_failed("the file is not in a state that the request expects");
     if conditions.only_new() {
         return Ok(Expected::Nothing);
     }
@@ -195,13 +195,13 @@ async fn expected(access: &Access, path: &str, conditions: &Conditions) -> Resul
     }
     match contents::version(access, path, TransferForm::Stream).await {
         Ok((_, version)) if conditions.evaluate(&Validators::of(&version), false) != Evaluation::Failed => Ok(Expected::Version(version)),
-        Ok(_) => Err(failed()),
-        Err(ServiceError::Filesystem(FilesystemError::NotFound(_))) if conditions.only_existing() => Err(failed()),
+        Ok(_) => Err(Problem::state_changed()),
+        Err(ServiceError::Filesystem(FilesystemError::NotFound(_))) if conditions.only_existing() => Err(Problem::state_changed()),
         Err(ServiceError::Filesystem(FilesystemError::NotFound(_))) => Ok(Expected::Nothing),
         Err(error) => Err(error.into()),
     }
 }
 
-fn missing(message: &'static str) -> InvalidRequest {
-    InvalidRequest::new(Place::Document, "file", message)
+fn missing(message: &'static str) -> InvalidInput {
+    InvalidInput::new(Place::Body, "file", message)
 }

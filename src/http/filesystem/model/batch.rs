@@ -7,9 +7,9 @@ use utoipa::ToSchema;
 use crate::filesystem::{CopyOptions, ListOptions, Sort};
 use crate::http::extract::parameters::lenient;
 use crate::http::filesystem::model::file::{File, FileChecksum, FileStat};
-use crate::http::filesystem::model::listing::{Direction, SortBy};
+use crate::http::filesystem::model::listing::{Direction, SortBy, ordered};
 use crate::service::batch::{Operation, Output};
-use crate::service::entries::{Ordered, PageQuery};
+use crate::service::entries::PageQuery;
 
 /// Operations to carry out.
 #[derive(Deserialize, ToSchema)]
@@ -28,8 +28,9 @@ pub(in crate::http) struct PostBatchRequest {
 }
 
 /// An operation, with the members of the request of the same name. `path` and `source_path` are understood for `sourcePath`.
+// The variants say how their members are named: utoipa does not read `rename_all_fields`.
 #[derive(Deserialize, ToSchema)]
-#[serde(tag = "op", rename_all = "lowercase", rename_all_fields = "camelCase", deny_unknown_fields)]
+#[serde(tag = "op", rename_all = "lowercase", deny_unknown_fields)]
 pub(in crate::http) enum BatchOperation {
     /// The status of a file.
     Stat {
@@ -39,6 +40,7 @@ pub(in crate::http) enum BatchOperation {
         dereference: bool,
     },
     /// One page of a directory, of at most 1000 entries; at most 20000 for all listings of a batch.
+    #[serde(rename_all = "camelCase")]
     Ls {
         #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
         path: String,
@@ -50,7 +52,8 @@ pub(in crate::http) enum BatchOperation {
         dereference: bool,
         page_size: Option<u64>,
         cursor: Option<String>,
-        sort: Option<SortBy>,
+        #[schema(value_type = Option<SortBy>)]
+        sort: Option<Sort>,
         order: Option<Direction>,
     },
     /// The SHA-256 of a file.
@@ -71,6 +74,7 @@ pub(in crate::http) enum BatchOperation {
         path: String,
     },
     /// Move to another name.
+    #[serde(rename_all = "camelCase")]
     Mv {
         #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
         path: String,
@@ -79,6 +83,7 @@ pub(in crate::http) enum BatchOperation {
         overwrite: bool,
     },
     /// Copy to another name.
+    #[serde(rename_all = "camelCase")]
     Cp {
         #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
         path: String,
@@ -104,6 +109,7 @@ pub(in crate::http) enum BatchOperation {
         group: String,
     },
     /// Make a symbolic link.
+    #[serde(rename_all = "camelCase")]
     Symlink {
         #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
         path: String,
@@ -122,10 +128,7 @@ impl From<BatchOperation> for Operation {
             BatchOperation::Stat { path, dereference } => Self::Stat { path, dereference },
             BatchOperation::Ls { path, show_hidden, numeric_uid, dereference, page_size, cursor, sort, order } => {
                 let options = ListOptions { hidden: show_hidden, numeric_ids: numeric_uid, recursive: false, dereference };
-                let is_ordered = sort.is_some() || order.is_some();
-                let order = is_ordered
-                    .then(|| Ordered { sort: sort.map(Sort::from).unwrap_or_default(), descending: order == Some(Direction::Desc) });
-                Self::List { path, options, page: PageQuery { size: page_size, cursor, order } }
+                Self::List { path, options, page: PageQuery { size: page_size, cursor, order: ordered(sort, order) } }
             }
             BatchOperation::Checksum { path } => Self::Checksum { path },
             BatchOperation::Mkdir { path, parent } => Self::MakeDirectory { path, parents: parent },

@@ -4,11 +4,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::domain::{DirectoryEntry, FileType};
+use crate::domain::FileType;
 use crate::filesystem::{Filter, Glob, ListOptions, Sort, WalkOptions};
+use crate::http::enumeration::enum_schema;
 use crate::http::extract::parameters::lenient;
 use crate::http::filesystem::model::file::File;
-use crate::service::entries::{Ordered, PageQuery};
+use crate::service::entries::{Ordered, PageQuery, SearchResult};
 
 /// What to list, and how.
 #[derive(Deserialize, IntoParams)]
@@ -40,8 +41,8 @@ pub(in crate::http) struct LsParameters {
     /// Where the page before ended, from its `Link`.
     cursor: Option<String>,
     /// What the entries are ordered by. Without it a whole listing is in the order of names.
-    #[param(inline)]
-    sort: Option<SortBy>,
+    #[param(inline, value_type = Option<SortBy>)]
+    sort: Option<Sort>,
     /// Which way.
     #[param(inline)]
     order: Option<Direction>,
@@ -55,11 +56,7 @@ impl LsParameters {
 
     /// The order that is asked for, if any.
     pub(in crate::http) fn order(&self) -> Option<Ordered> {
-        if self.sort.is_none() && self.order.is_none() {
-            return None;
-        }
-        let sort = self.sort.map(Sort::from).unwrap_or_default();
-        Some(Ordered { sort, descending: self.order == Some(Direction::Desc) })
+        ordered(self.sort, self.order)
     }
 
     /// The page that is asked for, if one is.
@@ -69,26 +66,15 @@ impl LsParameters {
     }
 }
 
-/// What entries are ordered by; among equals the name decides.
-#[derive(Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(in crate::http) enum SortBy {
-    /// The bytes of the name.
-    Name,
-    /// The size.
-    Size,
-    /// The time of the last change.
-    Mtime,
+/// The order that these ask for, if any: by name, and the least first, where only one of them is given.
+pub(super) fn ordered(sort: Option<Sort>, order: Option<Direction>) -> Option<Ordered> {
+    let is_ordered = sort.is_some() || order.is_some();
+    is_ordered.then(|| Ordered { sort: sort.unwrap_or_default(), descending: order == Some(Direction::Desc) })
 }
 
-impl From<SortBy> for Sort {
-    fn from(sort: SortBy) -> Self {
-        match sort {
-            SortBy::Name => Self::Name,
-            SortBy::Size => Self::Size,
-            SortBy::Mtime => Self::Modified,
-        }
-    }
+enum_schema! {
+    /// What entries are ordered by; among equals the name decides.
+    SortBy of [Sort::Name, Sort::Size, Sort::Modified]
 }
 
 /// Which way entries are ordered.
@@ -177,10 +163,10 @@ pub(in crate::http) struct GetFindResponse {
     incomplete: Option<String>,
 }
 
-impl GetFindResponse {
-    /// What was found.
-    pub(in crate::http) fn new(found: Vec<DirectoryEntry>, truncated: bool, incomplete: Option<String>) -> Self {
-        Self { output: found.into_iter().map(File::from).collect(), truncated, incomplete }
+impl From<SearchResult> for GetFindResponse {
+    fn from(found: SearchResult) -> Self {
+        let SearchResult { entries, truncated, incomplete } = found;
+        Self { output: entries.into_iter().map(File::from).collect(), truncated, incomplete }
     }
 }
 

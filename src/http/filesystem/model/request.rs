@@ -4,7 +4,8 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::{CompressOptions, Compression};
-use crate::filesystem;
+use crate::filesystem::ArchiveFormat;
+use crate::http::enumeration::enum_schema;
 use crate::http::extract::parameters::lenient;
 use crate::service::contents::{Amount, Excerpt};
 
@@ -44,42 +45,13 @@ pub(in crate::http) struct ArchiveParameters {
     pub(in crate::http) path: String,
     /// The format of the archive.
     #[serde(default)]
-    #[param(inline)]
+    #[param(inline, value_type = ArchiveFormatSchema, required = false)]
     pub(in crate::http) format: ArchiveFormat,
 }
 
-/// The format of an archive that is streamed.
-#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
-#[schema(default = "tar")]
-pub(in crate::http) enum ArchiveFormat {
-    #[default]
-    #[serde(rename = "tar")]
-    Tar,
-    #[serde(rename = "tar.gz")]
-    Gzip,
-    #[serde(rename = "tar.zst")]
-    Zstd,
-}
-
-impl ArchiveFormat {
-    /// The ending of a file's name, and the media type.
-    pub(in crate::http) fn names(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Tar => (".tar", "application/x-tar"),
-            Self::Gzip => (".tar.gz", "application/gzip"),
-            Self::Zstd => (".tar.zst", "application/zstd"),
-        }
-    }
-}
-
-impl From<ArchiveFormat> for filesystem::ArchiveFormat {
-    fn from(format: ArchiveFormat) -> Self {
-        match format {
-            ArchiveFormat::Tar => Self::Tar,
-            ArchiveFormat::Gzip => Self::Gzip,
-            ArchiveFormat::Zstd => Self::Zstd,
-        }
-    }
+enum_schema! {
+    /// The format of an archive that is streamed.
+    ArchiveFormatSchema of [ArchiveFormat::Tar, ArchiveFormat::Gzip, ArchiveFormat::Zstd] or ArchiveFormat::Tar
 }
 
 /// Whose status.

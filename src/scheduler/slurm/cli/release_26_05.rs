@@ -57,6 +57,13 @@ fn a_job_that_never_started_has_no_start() {
     let jobs = sacct("all", ALL);
     let cancelled = jobs.iter().find(|job| job.id.as_str() == "25").unwrap();
     assert_eq!((cancelled.status.state.as_str(), cancelled.times.start), ("CANCELLED", None));
+    // The controller writes the time of the cancellation as the start as well.
+    let jobs = squeue("all");
+    for id in ["169", "177+0", "177+1", "179"] {
+        let job = &jobs.iter().find(|queued| queued.job.id.as_str() == id).unwrap_or_else(|| panic!("no job {id}")).job;
+        let told = (job.status.state.as_str(), job.times.start, job.times.end, job.times.elapsed);
+        assert_eq!(told, ("CANCELLED", None, Some(1_795_967_758), Some(0)), "{id}");
+    }
 }
 
 #[test]

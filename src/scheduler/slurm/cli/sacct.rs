@@ -150,7 +150,7 @@ fn job(record: &[String; FIELDS.len()]) -> Result<Job, CommandError> {
     ] = record;
     let id = shown_id(id).map_err(|error| not_understood(format!("{id:?}: {error}")))?;
     let (status, cancelled_by) = status(state, reason, exit);
-    let times = times(record, &status.state);
+    let times = times(record, |start, end| values::times_of_job(&status.state, nodes, start, end));
     Ok(Job {
         id,
         name: name.clone(),
@@ -177,18 +177,13 @@ fn job(record: &[String; FIELDS.len()]) -> Result<Job, CommandError> {
 
 fn step(record: &[String; FIELDS.len()]) -> JobStep {
     let (status, _) = status(&record[1], &record[2], &record[3]);
-    let times = times(record, &status.state);
+    let times = times(record, |start, end| values::times(&status.state, start, end));
     JobStep { id: record[0].clone(), name: record[FIELDS.len() - 1].clone(), status, times }
 }
 
-fn times(record: &[String; FIELDS.len()], state: &str) -> JobTimes {
+fn times(record: &[String; FIELDS.len()], points: impl FnOnce(Option<i64>, Option<i64>) -> JobTimes) -> JobTimes {
     let [_, _, _, _, start, end, elapsed, suspended, limit, ..] = record;
-    JobTimes {
-        elapsed: number(elapsed),
-        suspended: duration(suspended),
-        limit: minutes(limit),
-        ..values::times(state, timestamp(start), timestamp(end))
-    }
+    JobTimes { elapsed: number(elapsed), suspended: duration(suspended), limit: minutes(limit), ..points(timestamp(start), timestamp(end)) }
 }
 
 fn not_understood(reason: String) -> CommandError {

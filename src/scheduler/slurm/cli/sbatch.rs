@@ -530,4 +530,19 @@ mod tests {
             assert!(matches!(refusal(release, "no-controller"), SchedulerError::Down(_)), "{release}");
         }
     }
+
+    #[test]
+    fn the_functions_that_a_job_does_not_get_are_documented() {
+        let page = include_str!("../../../../docs/deviations.md");
+        let row = page.lines().find(|line| line.starts_with("| exported functions named")).unwrap();
+        let names = |script: &str| {
+            let lines = script.lines().filter_map(|line| line.strip_prefix("unset -f ")).map(str::to_owned).collect::<Vec<_>>().join(" ");
+            lines.split(' ').take_while(|word| !word.contains('>')).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let dropped: std::collections::BTreeSet<String> =
+            [include_str!("submit.sh"), include_str!("../../../ssh/prologue.sh")].into_iter().flat_map(names).collect();
+        let told: std::collections::BTreeSet<String> =
+            row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2).filter(|word| !word.starts_with('/')).map(str::to_owned).collect();
+        assert_eq!(dropped, told);
+    }
 }

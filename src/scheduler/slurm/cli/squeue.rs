@@ -4,7 +4,7 @@ use super::delimiter::Delimiter;
 use super::slurm_command;
 use crate::domain::{Job, JobTimes};
 use crate::scheduler::slurm::job_ref::{JobRef, shown_id};
-use crate::scheduler::slurm::values::{duration, node_count, number, status, text, times, timestamp};
+use crate::scheduler::slurm::values::{duration, node_count, number, status, text, times_of_job, timestamp};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// The fields asked for, in order. The first holds no free text (see [`Delimiter::records`]).
@@ -119,7 +119,8 @@ fn queued(record: &[String; FIELDS.len()]) -> Result<Queued, CommandError> {
     ] = record;
     let id = shown_id(id).map_err(|error| not_understood(format!("{id:?}: {error}")))?;
     let (status, _) = status(state, reason, exit);
-    let times = JobTimes { elapsed: duration(used), limit: duration(limit), ..times(&status.state, timestamp(start), timestamp(end)) };
+    let times = times_of_job(&status.state, nodes, timestamp(start), timestamp(end));
+    let times = JobTimes { elapsed: duration(used), limit: duration(limit), ..times };
     let job = Job {
         id,
         name: name.clone(),

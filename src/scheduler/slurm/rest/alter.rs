@@ -22,7 +22,7 @@ pub(super) const NO_REQUEUE: &str = "connection_mode is rest, and most versions 
 /// [`SchedulerError::Unsupported`] where the version cannot, or does not tell whether it did.
 pub(super) async fn alter(endpoint: &Endpoint, principal: &Principal, id: &JobId, change: JobChange) -> Result<(), SchedulerError> {
     let id = JobRef::new(id).ok_or(SchedulerError::JobNotFound)?;
-    if id.is_for_commands() || !id.is_whole() && !matches!(change, JobChange::Signal(_)) {
+    if id.is_for_commands() || id.is_component() || !id.is_whole() && !matches!(change, JobChange::Signal(_)) {
         return Err(SchedulerError::Unsupported(NO_TASKS));
     }
     let make = |offer: Offer| request(id, change, offer);
@@ -35,9 +35,9 @@ pub(super) async fn alter(endpoint: &Endpoint, principal: &Principal, id: &JobId
 }
 
 fn request(id: JobRef<'_>, change: JobChange, offer: Offer) -> Result<Call, SchedulerError> {
-    let (version, id) = (offer.slurm, id.as_str());
+    let version = offer.slurm;
     let update = |body| match version.reports_updates() {
-        true => Ok(Call::slurm(version, &["job", id]).post(body)),
+        true => Ok(Call::slurm(version, &["job", id.as_str()]).post(body)),
         false => Err(SchedulerError::Unsupported(TOO_OLD)),
     };
     match change {
@@ -46,8 +46,8 @@ fn request(id: JobRef<'_>, change: JobChange, offer: Offer) -> Result<Call, Sche
         // Whole minutes, rounded up as scontrol does.
         JobChange::TimeLimit(seconds) => update(json!({"time_limit": {"set": true, "infinite": false, "number": seconds.div_ceil(60)}})),
         JobChange::Requeue => Err(SchedulerError::Unsupported(NO_REQUEUE)),
-        JobChange::Signal(signal) if version.reports_signals() => {
-            let call = Call::slurm(version, &["job", id]).delete().with("signal", signal.as_str());
+        JobChange::Signal(signal) if version.reports_signals() && (id.is_whole() || version.knows_tasks()) => {
+            let call = Call::slurm(version, &["job", id.as_str()]).delete().with("signal", signal.as_str());
             Ok(if version.reports_updates() { call.with("flags", "FULL_JOB") } else { call })
         }
         JobChange::Signal(_) => Err(SchedulerError::Unsupported(TOO_OLD)),
@@ -73,5 +73,10 @@ mod tests {
             assert_eq!([JobChange::Hold, signal].map(|change| possible(change, version)), expected, "{version}");
         }
         assert!(possible(JobChange::TimeLimit(60), "0.0.45") && !possible(JobChange::Requeue, "0.0.45"));
+        let task = JobId::new("8_1").unwrap();
+        let sent = |version: &str| {
+            request(JobRef::new(&task).unwrap(), signal, Offer { slurm: ApiVersion::parse(version).unwrap(), slurmdb: None }).is_ok()
+        };
+        assert!(sent("0.0.38") && !sent("0.0.36"), "a version without tasks would signal another job");
     }
 }

@@ -25,7 +25,7 @@ use crate::rest::Client;
 use crate::scheduler::slurm::job_ref::JobRef;
 use crate::scheduler::slurm::merge::{self, Accounting};
 use crate::scheduler::slurm::messages::CONTROLLER_DOWN;
-use crate::scheduler::slurm::values::is_over;
+use crate::scheduler::slurm::values::{is_over, is_waiting};
 use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, StoredRecords, SubmissionKey, Submitted, UnsupportedOperation};
 
 /// How many jobs that are asked for by their ids are asked for at once.
@@ -40,7 +40,19 @@ const NO_SUCH_ID: &str = "connection_mode is rest, and slurmrestd knows neither 
 const NO_ATTACH: &str = "connection_mode is rest, and slurmrestd does not run commands in a job";
 const NO_WAITING_TASK: &str = "version v0.0.36 of slurmrestd's API does not cancel single tasks of an array that wait";
 const NO_WAITING_COMPONENT: &str = "Slurm does not cancel a single component of a heterogeneous job that waits: cancel the whole job";
+const NO_PART_WITHOUT_NUMBER: &str =
+    "connection_mode is rest, and slurmrestd knows this part of the job by the number of the whole job: cancel the whole job";
 const NO_RESERVATIONS: &str = "version v0.0.36 of slurmrestd's API has no reservations";
+
+/// What a cancellation comes to.
+enum Cancellation {
+    /// slurmrestd is asked to cancel this id.
+    Send(String),
+    /// The job has ended.
+    Over,
+    /// The controller knows no such job.
+    NotKnown,
+}
 
 /// Slurm through slurmrestd.
 ///
@@ -94,17 +106,17 @@ impl SlurmRest {
         jobs_of(jobs).map(numbered)
     }
 
-    /// One job or its parts as the controller has them, each with its number; empty where it knows none.
-    async fn queued_as(&self, principal: &Principal, id: JobRef<'_>) -> Result<Vec<(i64, Job)>, SchedulerError> {
-        // A task that waits shares its array's record, which only the array's number finds in every version.
+    /// One job or its parts as the controller has them, each with its number; empty where it knows none. A task that waits has no number yet:
+    /// it shares its array's record, which only the array's number finds in every version.
+    async fn queued_as(&self, principal: &Principal, id: JobRef<'_>) -> Result<Vec<merge::Queued>, SchedulerError> {
         let make = |version: ApiVersion| Call::slurm(version, &["job", asked_as(id, false)]);
         match self.records::<QueuedJob>(principal, make).await {
             Ok(records) => {
-                let task = id.as_str().split_once('_').and_then(|(_, task)| task.parse().ok());
-                let (waiting, others): (Vec<_>, Vec<_>) =
-                    records.into_iter().partition(|record| task.is_some_and(|task| record.holds_waiting_task(task)));
-                let others = jobs_of(others)?.into_iter().filter(|(number, job)| is_meant(id, *number, job));
-                Ok(others.chain(jobs_of(waiting)?).collect())
+                let holds = |record: &QueuedJob| id.task().is_some_and(|task| record.holds_waiting_task(task));
+                let (waiting, others): (Vec<_>, Vec<_>) = records.into_iter().partition(holds);
+                let others = jobs_of(others)?.into_iter().filter(|(number, job)| is_meant(id, *number, job)).collect();
+                let waiting = jobs_of(waiting)?.into_iter().map(|(_, job)| Ok::<merge::Queued, SchedulerError>((None, shown_as(id, job)?)));
+                numbered(others).into_iter().map(Ok).chain(waiting).collect()
             }
             Err(SchedulerError::JobNotFound) => Ok(Vec::new()),
             Err(error) => Err(error),
@@ -165,18 +177,29 @@ impl SlurmRest {
         })
     }
 
-    /// The id under which slurmrestd cancels a job. It takes no components of heterogeneous jobs, but their numbers.
-    async fn cancelled_as(&self, principal: &Principal, id: JobRef<'_>) -> Result<Option<String>, SchedulerError> {
+    /// The id under which slurmrestd cancels a job. Not every version takes components of heterogeneous jobs, but their numbers: by those it
+    /// would cancel a component that waits, which scancel refuses, and for the first component the whole job, as scancel does while that waits.
+    ///
+    /// # Errors
+    /// When it would cancel more than the job, or what Slurm does not cancel by itself.
+    async fn cancelled_as(&self, principal: &Principal, id: JobRef<'_>) -> Result<Cancellation, SchedulerError> {
         let knows_tasks = self.endpoint.offer(principal).await?.slurm.knows_tasks();
         if asked_as(id, knows_tasks) == id.as_str() {
-            return Ok(Some(id.as_str().to_owned()));
+            return Ok(Cancellation::Send(id.as_str().to_owned()));
         }
         let queued = self.queued_as(principal, id).await?;
-        match queued.iter().find(|(_, job)| job.id.as_str() == id.as_str()) {
-            Some((number, _)) => Ok(Some(number.to_string())),
-            // Its record is that of all tasks that wait: to cancel that would end the whole array.
-            None if !queued.is_empty() => Err(SchedulerError::Unsupported(NO_WAITING_TASK)),
-            None => Ok(None),
+        let Some((number, job)) = queued.into_iter().find(|(_, job)| job.id.as_str() == id.as_str()) else {
+            return Ok(Cancellation::NotKnown);
+        };
+        let state = job.status.state.as_str();
+        match number.map(|number| number.to_string()) {
+            _ if is_over(state) => Ok(Cancellation::Over),
+            // Its record is that of all tasks that wait.
+            None => Err(SchedulerError::Unsupported(NO_WAITING_TASK)),
+            Some(number) if number == id.whole() && is_waiting(state) => Ok(Cancellation::Send(number)),
+            Some(number) if number == id.whole() => Err(SchedulerError::Unsupported(NO_PART_WITHOUT_NUMBER)),
+            Some(_) if id.is_component() && is_waiting(state) => Err(SchedulerError::Rejected(NO_WAITING_COMPONENT.to_owned())),
+            Some(number) => Ok(Cancellation::Send(number)),
         }
     }
 
@@ -219,6 +242,11 @@ fn is_within(job: &Job, query: &AccountingQuery) -> bool {
     let ended_before = |since: i64| job.times.end.is_some_and(|end| end < since);
     let began_after = |until: i64| job.times.start.is_some_and(|start| start >= until);
     !query.since.is_some_and(ended_before) && !query.until.is_some_and(began_after)
+}
+
+/// A task of the record that the waiting tasks of its array share.
+fn shown_as(id: JobRef<'_>, job: Job) -> Result<Job, SchedulerError> {
+    Ok(Job { id: JobId::new(id.as_str()).map_err(|error| not_a_job(&error))?, ..job })
 }
 
 fn jobs_of(records: Vec<QueuedJob>) -> Result<Vec<(i64, Job)>, SchedulerError> {
@@ -270,7 +298,7 @@ impl Scheduler for SlurmRest {
     async fn job(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<Job>>, SchedulerError> {
         let id = job_ref(id)?;
         let (queued, accounted) = join!(self.queued_as(principal, id), self.accounted_as(principal, id));
-        merge::single(id, queued.map(numbered), accounted?)
+        merge::single(id, queued, accounted?)
     }
 
     async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
@@ -302,12 +330,14 @@ impl Scheduler for SlurmRest {
 
     async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {
         let id = job_ref(id)?;
-        let Some(sent_as) = self.cancelled_as(principal, id).await? else {
-            return merge::forgotten(self.accounted_as(principal, id).await?).map(|_| ().into());
+        let sent_as = match self.cancelled_as(principal, id).await? {
+            Cancellation::Send(id) => id,
+            Cancellation::Over => return Ok(().into()),
+            Cancellation::NotKnown => return merge::forgotten(self.accounted_as(principal, id).await?).map(|_| ().into()),
         };
         let make = |offer: Offer| Ok(Call::slurm(offer.slurm, &["job", &sent_as]).delete());
         let Answered { version, success, answer } = self.endpoint.call::<IgnoredAny>(principal, make).await?;
-        let told = answer.tells_of_each_job();
+        let is_itemised = answer.tells_of_each_job();
         let faults = answer.faults();
         if was_over(&faults) {
             return Ok(().into());
@@ -322,7 +352,7 @@ impl Scheduler for SlurmRest {
         if !success {
             return Err(explain(&[]));
         }
-        if !told && version.hides_refusals() {
+        if !is_itemised && version.hides_refusals() {
             self.verify_cancelled(principal, id).await?;
         }
         Ok(().into())

@@ -13,7 +13,7 @@ pub(super) enum Discovery {
     /// The configuration says it.
     Fixed(Offer),
     /// The server is asked. The cell is replaced when its answer no longer holds.
-    Asked(Mutex<Arc<OnceCell<Offer>>>),
+    Discovered(Mutex<Arc<OnceCell<Offer>>>),
 }
 
 impl Discovery {
@@ -21,7 +21,7 @@ impl Discovery {
     pub(super) fn new(fixed: Option<ApiVersion>) -> Self {
         match fixed {
             Some(version) => Self::Fixed(Offer { slurm: version, slurmdb: Some(version) }),
-            None => Self::Asked(Mutex::default()),
+            None => Self::Discovered(Mutex::default()),
         }
     }
 
@@ -32,7 +32,7 @@ impl Discovery {
     {
         match self {
             Self::Fixed(offer) => Ok(*offer),
-            Self::Asked(cell) => {
+            Self::Discovered(cell) => {
                 let cell = Arc::clone(&cell.lock());
                 cell.get_or_try_init(ask).await.copied()
             }
@@ -41,7 +41,7 @@ impl Discovery {
 
     /// Forgets what was learnt, where that still is `stale`. Whether the server is to be asked again.
     pub(super) fn forget(&self, stale: Offer) -> bool {
-        let Self::Asked(cell) = self else { return false };
+        let Self::Discovered(cell) = self else { return false };
         let mut cell = cell.lock();
         if cell.get() == Some(&stale) {
             *cell = Arc::default();

@@ -31,12 +31,12 @@ pub(super) fn token_refused() -> SchedulerError {
 
 /// The meaning of what went wrong with a question.
 pub(super) fn explain(faults: &[Fault]) -> SchedulerError {
-    told_apart(faults).unwrap_or_else(|| SchedulerError::Unanswered(words(faults)))
+    distinguished(faults).unwrap_or_else(|| SchedulerError::Unanswered(words(faults)))
 }
 
 /// As [`explain`], for a request that fails mostly for what it asks: what has no other meaning is a refusal, in Slurm's own words.
 pub(super) fn explain_refusal(faults: &[Fault]) -> SchedulerError {
-    told_apart(faults).unwrap_or_else(|| SchedulerError::Rejected(words(faults)))
+    distinguished(faults).unwrap_or_else(|| SchedulerError::Rejected(words(faults)))
 }
 
 /// Whether the cluster keeps no accounts at all, which is no failure.
@@ -49,7 +49,7 @@ pub(super) fn was_over(faults: &[Fault]) -> bool {
     faults.iter().any(|fault| fault.number() == Some(ALREADY_DONE) || fault.words().contains("already completing or completed"))
 }
 
-fn told_apart(faults: &[Fault]) -> Option<SchedulerError> {
+fn distinguished(faults: &[Fault]) -> Option<SchedulerError> {
     let of_number = |fault: &Fault| match fault.number() {
         Some(INVALID_JOB_ID) => Some(Meaning::NoSuchJob),
         Some(ACCESS_DENIED | NOT_THE_USERS) => Some(Meaning::Forbidden),

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use axum::body::Body;
-use axum::http::{Request, header};
+use axum::http::{Request, Response, header};
 use goldcrest::cluster::NO_FILES;
 use goldcrest::domain::{Checksum, Content, ContentUnit, DirectoryEntry, FileStat, FileType, Identity, PosixId, Space};
 use goldcrest::filesystem::Placed;
@@ -80,6 +80,7 @@ fn call(operation: &str) -> Call {
         "jobs" if path.contains("{template_name}") => Call::body(json!({"workingDirectory": "HOME", "name": "waits"}), vec![]),
         "attach" => Call::body(json!({"command": "true"}), vec![]),
         "checksum" => Call::path(vec![("...", Reply::Checksum(Checksum { algorithm: "SHA-256", hex: "ab".repeat(32) }))]),
+        "commands" => Call::body(json!({"command": ["hostname"]}), vec![]),
         "chmod" => Call::body(json!({"path": "HOME/file", "mode": "640"}), changed()),
         "chown" => Call::body(json!({"path": "HOME/file", "group": "users"}), changed()),
         "compress" | "extract" if path.contains("/ops/") => Call::body(both(), done()),
@@ -98,6 +99,7 @@ fn call(operation: &str) -> Call {
         "df" => Call::path(vec![("...", Reply::Space(Space { total: 3, free: 2, available: 1, files: 2, files_free: 1 }))]),
         "find" => Call::path(vec![("...", Reply::Walk(Box::pin(futures::stream::empty())))]),
         "follow" => Call::path(vec![("...", Reply::Follow(Box::pin(futures::stream::empty())))]),
+        "logs" => Call { files: vec![("...", Reply::Stat(FileStat { mode: 0o100_644, ..FileStat::default() }))], ..Call::default() },
         "quota" => Call::path(vec![("...", Reply::Quotas(Vec::new()))]),
         "file" => Call::path(vec![("...", Reply::Text("text"))]),
         "head" | "tail" => Call::path(part()),
@@ -151,7 +153,15 @@ async fn ask(system: &System, operation: &str, call: Call) -> Answer {
         None => request.body(Body::empty()),
     };
     let files = if system.asks_files(operation) { call.files } else { Vec::new() };
-    system.api(files).send(request.unwrap()).await
+    let api = system.api(files);
+    if operation.ends_with("/events") {
+        let response = api.answer(request.unwrap()).await;
+        // They go on for as long as the job does, or the token.
+        let (parts, body) = response.into_parts();
+        let body = if parts.status.is_success() { Body::empty() } else { body };
+        return Answer::read(Response::from_parts(parts, body)).await;
+    }
+    api.send(request.unwrap()).await
 }
 
 /// Why the operation is not supported; `None` where it works. An answer of any other kind ends the test.

@@ -20,7 +20,7 @@ sbatch\ *)
 squeue\ *) record 1 1 RUNNING None 0:0 alice staff project 1 nid1 normal 7 1700000000 N/A 0:10 10:00 /home/alice waits ;;
 sacct\ * | scancel\ * | 'scontrol --oneliner show reservation') ;;
 'scontrol show config') echo 'ClusterName = alps' ;;
-'scontrol --oneliner show job '*) echo 'JobId=1 JobName=waits JobState=RUNNING StdErr=/home/alice/e StdIn=/dev/null StdOut=/home/alice/o' ;;
+'scontrol --oneliner show job '*) echo "JobId=1 JobName=waits JobState=RUNNING StdErr=$HOME/e StdIn=/dev/null StdOut=$HOME/o" ;;
 'scontrol write batch_script '*) printf '#!/bin/sh\nsleep 60\n' ;;
 'sinfo '*' --Node '*) record nid1 nid1 nid1 normal idle 4 0/4/0/4 1 4 1 0.5 1000 0 1 '(null)' ;;
 sinfo\ *) record normal up 1 0/4/0/4 ;;

@@ -84,7 +84,8 @@ impl System {
     pub fn asks_files(&self, operation: &str) -> bool {
         match self.kind {
             NO_SSH => false,
-            NO_SCHEDULER => !operation.ends_with("/userinfo") && !operation.ends_with("/transfer/download"),
+            NO_SCHEDULER => !["/userinfo", "/transfer/download", "/logs"].iter().any(|path| operation.ends_with(path)),
+            "slurm-rest" => !operation.ends_with("/logs"),
             _ => true,
         }
     }

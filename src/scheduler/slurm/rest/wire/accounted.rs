@@ -114,7 +114,8 @@ impl AccountedJob {
         let (array, het, state) = (self.array.unwrap_or_default(), self.het.unwrap_or_default(), self.state.unwrap_or_default());
         let id = shown_id(self.job_id, array.job_id.positive().zip(array.task_id.0), het.job_id.positive().zip(het.job_offset.0))?;
         let status = status(&state.current, state.reason, self.exit_code.as_ref());
-        let times = times(&self.time.unwrap_or_default(), &status.state);
+        let nodes = self.nodes.0.unwrap_or_default();
+        let times = times(&self.time.unwrap_or_default(), |start, end| values::times_of_job(&status.state, &nodes, start, end));
         let steps = with_steps.then(|| self.steps.0.into_iter().map(|step| step.into_step(id.as_str())).collect());
         Ok(Job {
             id,
@@ -126,7 +127,7 @@ impl AccountedJob {
             allocation_nodes: self.allocation_nodes.u32().unwrap_or(0),
             cluster: self.cluster.0.unwrap_or_default(),
             group: self.group.given(),
-            nodes: self.nodes.0.unwrap_or_default(),
+            nodes,
             partition: self.partition.0.unwrap_or_default(),
             kill_request_user: self.kill_request_user.given(),
             user: self.user.given(),
@@ -143,19 +144,20 @@ impl Step {
         let part = name.id.0.unwrap_or_default();
         let part = part.rsplit('.').next().unwrap_or_default();
         let status = status(&self.state, Text(None), self.exit_code.as_ref());
-        let times = times(&self.time.unwrap_or_default(), &status.state);
+        let times = times(&self.time.unwrap_or_default(), |start, end| values::times(&status.state, start, end));
         JobStep { id: format!("{job}.{part}"), name: name.name.0.unwrap_or_default(), status, times }
     }
 }
 
-/// The times of what is in `state`. Of what did not end, accounting writes the present as the end, and as the start of what waits.
-fn times(times: &Times, state: &str) -> JobTimes {
+/// The times of a job or step, whose `points` depend on its state. Of what did not end, accounting writes the present as the end, and as the
+/// start of what waits.
+fn times(times: &Times, points: impl FnOnce(Option<i64>, Option<i64>) -> JobTimes) -> JobTimes {
     JobTimes {
         elapsed: times.elapsed.0,
         suspended: times.suspended.0,
         limit: limit(times.limit),
         expected_start: None,
         expected_end: None,
-        ..values::times(state, times.start.positive(), times.end.positive())
+        ..points(times.start.positive(), times.end.positive())
     }
 }

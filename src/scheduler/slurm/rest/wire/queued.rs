@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::lenient::{Number, Text, Words};
 use super::status::{Exit, status};
 use crate::domain::{InvalidName, Job, JobId, JobTimes};
-use crate::scheduler::slurm::values::{is_over, is_waiting, times};
+use crate::scheduler::slurm::values::{is_over, is_waiting, times_of_job};
 
 /// What tells of which submission a job is.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +88,8 @@ impl QueuedJob {
         )?;
         let status = status(&self.job_state, self.state_reason, self.exit_code.as_ref());
         let (start, end) = (self.start_time.positive(), self.end_time.positive());
-        let times = times(&status.state, start, end);
+        let nodes = self.nodes.0.unwrap_or_default();
+        let times = times_of_job(&status.state, &nodes, start, end);
         let elapsed = elapsed(&status.state, start, end, &self.suspend_time, &self.pre_sus_time, now);
         Ok(Job {
             id,
@@ -100,7 +101,7 @@ impl QueuedJob {
             allocation_nodes: self.node_count.u32().unwrap_or(0),
             cluster: self.cluster.0.unwrap_or_default(),
             group: self.group_name.given(),
-            nodes: self.nodes.0.unwrap_or_default(),
+            nodes,
             partition: self.partition.0.unwrap_or_default(),
             kill_request_user: None,
             user: self.user_name.given(),

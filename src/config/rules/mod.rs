@@ -1,14 +1,19 @@
 //! What a schema cannot say: rules between keys, and values that must parse as something.
 
+mod server;
+mod ssh;
+
 use std::collections::HashMap;
 
-use super::interpret::{Interpreter, is_world_readable, shown};
+use super::interpret::{Interpreter, shown};
 use crate::domain::{RemotePath, ServiceType, SystemName};
 use crate::error::ErrorChain;
 use crate::rest::{InvalidUrl, Url};
 use crate::scheduler::slurm::{self, ApiVersion};
 use crate::scheduler::{self, ConnectionMode, MAX_FRESHNESS};
-use crate::{authn, authz, cluster, credentials, http, service, ssh, transfer};
+use crate::{authn, authz, cluster, credentials, service, transfer};
+
+pub(super) use server::{logger, metrics, server};
 
 /// `apis_root_path`.
 pub(super) fn root_path(walk: &mut Interpreter, path: &str) {
@@ -17,24 +22,10 @@ pub(super) fn root_path(walk: &mut Interpreter, path: &str) {
     }
 }
 
-/// `server`.
-pub(super) fn server(walk: &mut Interpreter, config: &http::Config) {
-    at_least_one(walk, "server.request_timeout", config.request_timeout);
-    at_least_one(walk, "server.max_body_size", config.max_body_size as u64);
-    at_least_one(walk, "server.max_requests_per_user", config.max_requests_per_user);
-    at_least_one(walk, "server.max_transfers_per_user", config.max_transfers_per_user);
-    for (index, network) in config.trusted_proxies.iter().enumerate() {
-        if network.is_everything() {
-            let reason = "trusts everybody: each client can write any address into the log";
-            walk.warning(&format!("server.trusted_proxies[{index}]"), reason);
-        }
-    }
-    maintenance(walk, "server.maintenance", &config.maintenance);
-    if let Some(error) = config.tls.as_ref().and_then(|tls| tls.check().err()) {
-        walk.report(error.key(), ErrorChain(&error).to_string());
-    }
-    if let Some(key) = config.tls.as_ref().map(|tls| &tls.private_key).filter(|key| is_world_readable(key)) {
-        walk.warning("server.tls.private_key", format!("{} can be read by everybody: chmod o-r it", key.display()));
+/// A switch is not what it looks like: `maintenance: false` would begin one.
+fn maintenance(walk: &mut Interpreter, path: &str, text: &str) {
+    if ["true", "false", "yes", "no", "on", "off"].contains(&text.trim().to_ascii_lowercase().as_str()) {
+        walk.report_allowing(path, format!("is no text to show: `{text}`"), "what callers are told, or an empty text for no maintenance");
     }
 }
 
@@ -46,37 +37,6 @@ fn templates(walk: &mut Interpreter, path: &str, templates: &[cluster::JobTempla
         }
         if templates[..index].iter().any(|other| other.name == template.name) {
             walk.report(&format!("{path}[{index}].name"), "is the name of another template already");
-        }
-    }
-}
-
-/// A switch is not what it looks like: `maintenance: false` would begin one.
-fn maintenance(walk: &mut Interpreter, path: &str, text: &str) {
-    if ["true", "false", "yes", "no", "on", "off"].contains(&text.trim().to_ascii_lowercase().as_str()) {
-        walk.report_allowing(path, format!("is no text to show: `{text}`"), "what callers are told, or an empty text for no maintenance");
-    }
-}
-
-/// `metrics`, beside the `server` section.
-pub(super) fn metrics(walk: &mut Interpreter, config: Option<&http::MetricsConfig>, server: &http::Config) {
-    if let Some(config) = config
-        && config.listen.port() == server.listen.port()
-        && (config.listen.ip() == server.listen.ip() || config.listen.ip().is_unspecified() || server.listen.ip().is_unspecified())
-        && config.listen.port() != 0
-    {
-        walk.report("metrics.listen", "is where the API listens (server.listen): the metrics ask for no token");
-    }
-}
-
-/// `logger`.
-pub(super) fn logger(walk: &mut Interpreter, config: &http::Logger) {
-    for (index, header) in config.loggable_request_headers.iter().enumerate() {
-        let key = format!("logger.loggable_request_headers[{index}].input");
-        if http::is_secret_header(&header.input) {
-            walk.warning(&key, "names a header that carries secrets: it is never logged");
-        }
-        if !config.enable_tracing_log {
-            walk.warning(&key, "has no effect without logger.enable_tracing_log: true");
         }
     }
 }
@@ -213,13 +173,16 @@ pub(super) fn clusters(walk: &mut Interpreter, clusters: &[(usize, cluster::Conf
         }
         maintenance(walk, &format!("{path}.maintenance"), &config.maintenance);
         if let Some(config) = &config.ssh {
-            ssh(walk, &format!("{path}.ssh"), config, site);
+            ssh::ssh(walk, &format!("{path}.ssh"), config, site);
         }
         if let Some(config) = &config.scheduler {
             scheduler(walk, &format!("{path}.scheduler"), config);
         }
         capabilities(walk, &path, config);
         templates(walk, &format!("{path}.job_templates"), &config.job_templates);
+        for (place, message) in config.commands.iter().flat_map(service::commands::mistakes) {
+            walk.report(&format!("{path}.commands.{place}"), message);
+        }
         if config.service_account.client_id.is_empty() {
             walk.report(&format!("{path}.service_account.client_id"), "is empty");
         }
@@ -258,9 +221,10 @@ fn capabilities(walk: &mut Interpreter, path: &str, config: &cluster::Config) {
             let listed = [
                 ("file_systems", !config.file_systems.is_empty()),
                 ("data_operation.data_transfer", config.data_operation.data_transfer.is_some()),
+                ("commands", config.commands.is_some()),
             ];
             for (key, _) in listed.into_iter().filter(|(_, is_given)| *is_given) {
-                walk.warning(&format!("{path}.{key}"), "has no effect without ssh: files cannot be reached");
+                walk.warning(&format!("{path}.{key}"), "has no effect without ssh");
             }
         }
     }
@@ -274,91 +238,15 @@ pub(super) fn no_credentials(walk: &mut Interpreter, clusters: &[(usize, cluster
     }
 }
 
-fn ssh(walk: &mut Interpreter, path: &str, config: &ssh::Config, site: Option<&credentials::Config>) {
-    let key = |name: &str| format!("{path}.{name}");
-    if let Some(own) = &config.credentials {
-        credentials(walk, &key("credentials"), own);
-    }
-    hosts(walk, path, config, site);
-    host_keys(walk, path, config.host_keys.as_ref());
-    for (name, value) in [
-        ("max_clients", config.max_clients),
-        ("max_channels", config.max_channels),
-        ("max_connections_per_user", config.max_connections_per_user),
-        ("max_startups", config.max_startups),
-        ("max_output", config.max_output),
-    ] {
-        at_least_one(walk, &key(name), value as u64);
-    }
-    for (name, value) in [
-        ("connection", config.timeout.connection),
-        ("login", config.timeout.login),
-        ("command_execution", config.timeout.command_execution),
-        ("idle_timeout", config.timeout.idle_timeout),
-        ("keep_alive", config.timeout.keep_alive),
-    ] {
-        at_least_one(walk, &key(&format!("timeout.{name}")), value);
-    }
-}
-
-/// Where a cluster is, and the jump host before it.
-fn hosts(walk: &mut Interpreter, path: &str, config: &ssh::Config, site: Option<&credentials::Config>) {
-    let key = |name: &str| format!("{path}.{name}");
-    if let Some(credentials::Config::Authority(authority)) = config.credentials.as_ref().or(site)
-        && config.proxy_host.is_some()
-        && !authority.extensions.contains(&credentials::Extension::PermitPortForwarding)
-    {
-        let reason = "is set, and the certificates for it do not permit to connect onwards: the jump host would refuse";
-        walk.report_allowing(&key("proxy_host"), reason, "`permit-port-forwarding` among the extensions of the SSHCertificateAuthority");
-    }
-    for (name, host) in [("host", Some(&config.host)), ("proxy_host", config.proxy_host.as_ref())] {
-        match host {
-            Some(host) if host.trim().is_empty() => walk.report(&key(name), "is empty"),
-            Some(host) if !is_host(host) => walk.report_allowing(
-                &key(name),
-                format!("is no host: `{}`", host.chars().take(80).collect::<String>()),
-                "a name or an address alone; user and port have keys of their own",
-            ),
-            _ => {}
-        }
-    }
-    at_least_one(walk, &key("port"), config.port.into());
-    if let Some(port) = config.proxy_port {
-        at_least_one(walk, &key("proxy_port"), port.into());
-        if config.proxy_host.is_none() {
-            walk.report(&key("proxy_port"), "is set without proxy_host");
-        }
-    }
-}
-
-/// How the host keys of a cluster are verified.
-fn host_keys(walk: &mut Interpreter, path: &str, config: Option<&ssh::HostKeys>) {
-    let key = |name: &str| format!("{path}.{name}");
-    match config {
-        Some(ssh::HostKeys::TrustOnFirstUse) => {
-            walk.warning(&key("host_keys"), "trust_on_first_use believes whoever answers first after a start: for evaluation only");
-        }
-        Some(ssh::HostKeys::KnownHosts(file)) if !file.is_file() => {
-            let reason = format!(
-                "the file {} does not exist: no connection can be made before it does; collect the keys with ssh-keyscan and compare their fingerprints",
-                file.display()
-            );
-            walk.warning(&key("host_keys.known_hosts"), reason);
-        }
-        _ => {}
-    }
-    if let Some(reason) = config.and_then(ssh::HostKeys::validate) {
-        let allowed = "lines such as those of *.pub files: ssh-ed25519 AAAA...";
-        walk.report_allowing(&key("host_keys.pinned"), reason, allowed);
-    }
-}
-
 fn scheduler(walk: &mut Interpreter, path: &str, config: &scheduler::Config) {
     let common = config.common();
     at_least_one(walk, &format!("{path}.timeout"), common.timeout);
     freshness(walk, &format!("{path}.read_freshness"), common.read_freshness);
     if !(1..=365).contains(&common.submission_record_days) {
         walk.report_allowing(&format!("{path}.submission_record_days"), "is out of range", "from 1 to 365 days");
+    }
+    for (key, reason, allowed) in common.job_mirror.mistakes() {
+        walk.report_allowing(&format!("{path}.job_mirror.{key}"), reason, allowed);
     }
     if let scheduler::Config::Slurm { slurm, .. } = config {
         freshness(walk, &format!("{path}.accounting_freshness"), slurm.accounting_freshness);
@@ -426,7 +314,7 @@ fn transfer_jobs(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) 
 
 fn object_store(walk: &mut Interpreter, path: &str, config: &transfer::S3) {
     // The least that S3 takes for a part but the last, and the longest that it lets a URL hold.
-    const LEAST_PART: u64 = 5 * 1024 * 1024;
+    const MIN_PART: u64 = 5 * 1024 * 1024;
     const MAX_TTL: u64 = 7 * 24 * 60 * 60;
     let key = |name: &str| format!("{path}.{name}");
     url(walk, &key("public_url"), &config.public_url);
@@ -440,17 +328,11 @@ fn object_store(walk: &mut Interpreter, path: &str, config: &transfer::S3) {
     }
     let part = config.multipart.max_part_size;
     at_least_one(walk, &key("multipart.max_part_size"), part);
-    if (1..LEAST_PART).contains(&part) {
-        walk.warning(&key("multipart.max_part_size"), format!("is less than {LEAST_PART} bytes: most stores refuse such parts"));
+    if (1..MIN_PART).contains(&part) {
+        walk.warning(&key("multipart.max_part_size"), format!("is less than {MIN_PART} bytes: most stores refuse such parts"));
     }
     at_least_one(walk, &key("multipart.parallel_runs"), config.multipart.parallel_runs.into());
     at_least_one(walk, &key("bucket_lifecycle_configuration.days"), config.bucket_lifecycle_configuration.days.into());
-}
-
-/// Whether a text can be the name or address of a host. What it cannot be is a URL, or a host with a user or a port.
-fn is_host(text: &str) -> bool {
-    let address = text.split_once('%').map_or(text, |(address, _zone)| address);
-    address.parse::<std::net::IpAddr>().is_ok() || text.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'))
 }
 
 fn url(walk: &mut Interpreter, path: &str, text: &str) {

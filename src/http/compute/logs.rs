@@ -1,0 +1,131 @@
+//! `GET /compute/{system_name}/jobs/{job_id}/logs`: what a job writes, as bytes or as server-sent events.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use futures::future::ready;
+use futures::stream::{self, StreamExt};
+
+use crate::error::ErrorChain;
+use crate::filesystem::Followed;
+use crate::http::compute::model::LogParameters;
+use crate::http::event_stream::{self, UNBUFFERED, last_event_id};
+use crate::http::extract::access::{JobIdText, ReadAccess};
+use crate::http::extract::parameters::Parameters;
+use crate::http::problem::Problem;
+use crate::http::problem::invalid::{InvalidInput, Place};
+use crate::http::problem::problem_context::ProblemContext;
+use crate::service::ServiceError;
+use crate::service::follow::{EndReason, Update, UpdateStream};
+use crate::service::logs::{self, FollowedLog, Log, LogStart};
+
+/// Where the answer begins, in bytes from the start of the file.
+pub(in crate::http) const OFFSET: HeaderName = HeaderName::from_static("goldcrest-log-offset");
+/// Where it ends: the `offset` of the next request.
+pub(in crate::http) const NEXT_OFFSET: HeaderName = HeaderName::from_static("goldcrest-log-next-offset");
+
+fn start(query: &LogParameters, headers: &HeaderMap) -> Result<LogStart, InvalidInput> {
+    if let Some(offset) = last_event_id(headers)? {
+        return Ok(LogStart::Offset(offset));
+    }
+    match (query.offset, query.tail) {
+        (Some(_), Some(_)) => Err(InvalidInput::new(Place::Query, "tail", "Only one of `tail` or `offset` can be specified.")),
+        (_, Some(lines)) => Ok(LogStart::Lines(lines)),
+        (offset, None) => Ok(LogStart::Offset(offset.unwrap_or(0))),
+    }
+}
+
+/// Read or follow the output of a job
+///
+/// The content of the job's output file, as it is. While the job waits, an output that does not exist yet is empty. With `follow`, what is written is
+/// sent until the job has ended; what comes after the file was truncated, as by a requeue, is from its start. A connection that ends otherwise is cut.
+/// With `Accept: text/event-stream`, server-sent events as those of `ops/follow`; `end` tells why there is no more, and `Last-Event-ID` resumes.
+#[utoipa::path(
+    get,
+    path = "/compute/{system_name}/jobs/{job_id}/logs",
+    operation_id = "get_job_logs_compute__system_name__jobs__job_id__logs_get",
+    tag = "compute",
+    params(LogParameters, ("Last-Event-ID" = Option<u64>, Header, description = "Where to go on, in bytes")),
+    responses((
+        status = 200, description = "The output",
+        content((String = "application/octet-stream"), (String = "text/event-stream")),
+        headers(
+            ("Goldcrest-Log-Offset" = u64, description = "Where the answer begins, in bytes from the start of the file"),
+            ("Goldcrest-Log-Next-Offset" = u64, description = "Where it ends: the `offset` of the next request. Not with `follow`"),
+        )
+    ))
+)]
+pub(crate) async fn read_log(
+    ReadAccess(access): ReadAccess,
+    id: JobIdText,
+    query: Parameters<LogParameters>,
+    headers: HeaderMap,
+    problem_context: ProblemContext,
+) -> Result<Response, Problem> {
+    let start = start(&query.0, &headers)?;
+    let (as_events, stream) = (event_stream::accepts(&headers), query.0.stream);
+    let mut answer = if query.0.follow {
+        let FollowedLog { offset, updates } = logs::follow(&access, &id.0, stream, start).await?;
+        let answer = if as_events { event_stream::answer(updates, problem_context) } else { bytes(updates, problem_context) };
+        with_offsets(answer, offset, None)
+    } else {
+        let log = logs::read(&access, &id.0, stream, start).await?;
+        let (offset, end) = (log.offset, log.end);
+        let answer = if as_events { event_stream::answer(once(log), problem_context) } else { whole(log) };
+        with_offsets(answer, offset, Some(end))
+    };
+    answer.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    Ok(answer)
+}
+
+fn with_offsets(mut answer: Response, offset: u64, next: Option<u64>) -> Response {
+    let headers = answer.headers_mut();
+    headers.insert(OFFSET, HeaderValue::from(offset));
+    if let Some(next) = next {
+        headers.insert(NEXT_OFFSET, HeaderValue::from(next));
+    }
+    answer
+}
+
+const BYTES: (HeaderName, HeaderValue) = (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+
+/// What there is, with its length.
+fn whole(log: Log) -> Response {
+    let length = HeaderValue::from(log.end - log.offset);
+    let Some(content) = log.content else { return ([BYTES, (header::CONTENT_LENGTH, length)], Body::empty()).into_response() };
+    let content = content.inspect(|piece| {
+        if let Err(error) = piece {
+            tracing::warn!(error = %ErrorChain(error), "the output of a job was cut short");
+        }
+    });
+    ([BYTES, (header::CONTENT_LENGTH, length)], Body::from_stream(content)).into_response()
+}
+
+/// What there is, as updates.
+fn once(log: Log) -> UpdateStream {
+    let mut end = log.offset;
+    let content = log.content.unwrap_or_else(|| stream::empty().boxed());
+    let updates = content.map(move |piece| {
+        let data = piece.map_err(ServiceError::from)?;
+        end += data.len() as u64;
+        Ok(Update::Change(Followed::Data { data, end }))
+    });
+    updates.chain(stream::once(ready(Ok(Update::End(EndReason::Complete))))).boxed()
+}
+
+/// What is told, without where it stands. It ends well only where the job has.
+fn bytes(updates: UpdateStream, problem_context: ProblemContext) -> Response {
+    let pieces = updates.filter_map(move |update| {
+        ready(match update {
+            Ok(Update::Change(Followed::Data { data, .. })) => Some(Ok(data)),
+            Ok(Update::Change(_) | Update::End(EndReason::JobEnded | EndReason::Complete)) => None,
+            Ok(Update::End(EndReason::TokenEnded)) => Some(Err("the access token has ended".to_owned())),
+            Err(error) => {
+                let problem = Problem::from(error);
+                problem_context.log(&problem, "the output of a job could not be followed any more");
+                Some(Err("it cannot be followed any more".to_owned()))
+            }
+        })
+    });
+    ([BYTES, UNBUFFERED], Body::from_stream(pieces)).into_response()
+}

@@ -1,0 +1,42 @@
+//! Many pieces of work in one request: the time that they have, and what an answer says of those that were not done.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::error::Kind;
+use crate::http::Config;
+use crate::http::problem::Problem;
+use crate::http::problem::problem_context::ProblemContext;
+use crate::service::many::Outcome;
+
+/// A piece of work that was not done.
+pub(crate) struct NotDone {
+    /// The status that a request of its own would have had.
+    pub(crate) status: u16,
+    /// The problem document that a request of its own would have had.
+    pub(crate) error: Value,
+}
+
+/// When the work has to be done: the rest of the request's time is for the answer.
+pub(crate) fn deadline(config: &Config) -> Instant {
+    Instant::now() + Duration::from_secs(config.request_timeout).mul_f32(0.9)
+}
+
+/// What the work gave.
+///
+/// # Errors
+/// When it was not done.
+pub(crate) fn result<T>(outcome: Outcome<T>, problem_context: &ProblemContext) -> Result<T, NotDone> {
+    let problem = match outcome {
+        Outcome::Done(value) => return Ok(value),
+        Outcome::Failed(error) => Problem::from(error),
+        Outcome::TimedOut { maybe_effected } => {
+            let problem = Problem::new(Kind::DeadlineExceeded, "it was not done in the time of the request: send fewer at a time");
+            if maybe_effected { problem.maybe_effected() } else { problem }
+        }
+        Outcome::Skipped(earlier) => Problem::new(Kind::Conflict, format!("not begun, because operation {earlier} (from 0) failed")),
+    };
+    Err(NotDone { status: problem.status(), error: problem_context.value(&problem) })
+}

@@ -1,0 +1,147 @@
+//! The headers of requests by the protocol tus, version 1.0.0: read, and checked by themselves.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::domain::is_file_name;
+use crate::error::Kind;
+use crate::http::Api;
+use crate::http::extract::digest::Digests;
+use crate::http::filesystem::content::upload::length;
+use crate::http::problem::Problem;
+use crate::http::problem::invalid::{InvalidInput, Place};
+
+pub(super) const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
+pub(super) const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+pub(super) const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
+pub(super) const UPLOAD_METADATA: HeaderName = HeaderName::from_static("upload-metadata");
+const UPLOAD_CHECKSUM: HeaderName = HeaderName::from_static("upload-checksum");
+
+/// Headers of the extensions concatenation and creation-defer-length.
+const UNSUPPORTED: [HeaderName; 2] = [HeaderName::from_static("upload-concat"), HeaderName::from_static("upload-defer-length")];
+
+pub(super) const VERSION: HeaderValue = HeaderValue::from_static("1.0.0");
+const MEDIA_TYPE: &str = "application/offset+octet-stream";
+
+/// The client speaks the version of the protocol that is spoken here.
+pub(crate) struct SpokenVersion;
+
+impl FromRequestParts<Api> for SpokenVersion {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
+        match parts.headers.get(TUS_RESUMABLE) {
+            Some(version) if version == VERSION => Ok(Self),
+            _ => Err(Problem::precondition_failed("send `Tus-Resumable: 1.0.0`, the version of the protocol that is spoken here")),
+        }
+    }
+}
+
+/// What is said of content that comes with a request.
+pub(crate) struct ContentHeaders {
+    /// Its length in bytes, where it is said.
+    pub(super) length: Option<u64>,
+    /// The checksum that it is to have, where one is announced.
+    pub(super) checksum: Option<Digests>,
+}
+
+/// What is said at the beginning of an upload.
+pub(crate) struct CreationHeaders {
+    /// The length of the file, in bytes.
+    pub(super) length: u64,
+    /// `Upload-Metadata`, as it was sent.
+    pub(super) metadata: String,
+    /// Of the content that comes with the request, where any does.
+    pub(super) content: Option<ContentHeaders>,
+}
+
+/// What is said of content for an upload that has begun.
+pub(crate) struct ExtensionHeaders {
+    /// Where the content belongs, in bytes.
+    pub(super) offset: u64,
+    pub(super) content: ContentHeaders,
+}
+
+impl FromRequestParts<Api> for CreationHeaders {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
+        let headers = &parts.headers;
+        refuse_extensions(headers)?;
+        let upload_length = number(headers, &UPLOAD_LENGTH, "Upload-Length")?;
+        let metadata = headers.get(UPLOAD_METADATA).map(|value| value.to_str().map_err(|_| wrong("Upload-Metadata", "it is not ASCII")));
+        let metadata = metadata.transpose()?.unwrap_or_default().to_owned();
+        let has_content = has_media_type(headers) && length(headers) != Some(0);
+        let content = has_content.then(|| ContentHeaders::read(headers)).transpose()?;
+        Ok(Self { length: upload_length, metadata, content })
+    }
+}
+
+impl CreationHeaders {
+    /// The path of the file: below a path that ends with a slash, the name in the metadata (tus 1.0, creation).
+    pub(super) fn target(&self, path: String) -> Result<String, InvalidInput> {
+        if !path.ends_with('/') {
+            return Ok(path);
+        }
+        let pairs = self.metadata.split(',').filter_map(|pair| pair.trim().split_once(' '));
+        let mut names = pairs.filter(|(key, _)| *key == "filename");
+        let name = names.find_map(|(_, value)| String::from_utf8(STANDARD.decode(value.trim()).ok()?).ok());
+        let name = name.filter(|name| is_file_name(name));
+        let name = name.ok_or_else(|| wrong("Upload-Metadata", "its `filename` must be one file name of 1 to 255 bytes"))?;
+        Ok(format!("{path}{name}"))
+    }
+}
+
+impl FromRequestParts<Api> for ExtensionHeaders {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
+        if !has_media_type(&parts.headers) {
+            return Err(Problem::unsupported_media(format!("send the content as `Content-Type: {MEDIA_TYPE}`")));
+        }
+        let offset = number(&parts.headers, &UPLOAD_OFFSET, "Upload-Offset")?;
+        Ok(Self { offset, content: ContentHeaders::read(&parts.headers)? })
+    }
+}
+
+impl ContentHeaders {
+    fn read(headers: &HeaderMap) -> Result<Self, InvalidInput> {
+        let checksum = headers.get(UPLOAD_CHECKSUM).map(|value| {
+            value.to_str().ok().and_then(Digests::of_tus).ok_or_else(|| {
+                let message = format!("it is not an algorithm ({}), a space and the base64 of the digest", Digests::tus_algorithms());
+                wrong("Upload-Checksum", message)
+            })
+        });
+        Ok(Self { length: length(headers), checksum: checksum.transpose()? })
+    }
+}
+
+/// Extensions that are not offered here, and without which the client would mean another file: a part of one, for example.
+fn refuse_extensions(headers: &HeaderMap) -> Result<(), Problem> {
+    match UNSUPPORTED.iter().find(|name| headers.contains_key(*name)) {
+        Some(name) => {
+            let message = format!(
+                "`{name}` belongs to an extension of tus that is not offered here (OPTIONS tells which are): send the file as one upload with `Upload-Length`"
+            );
+            Err(Problem::new(Kind::Unsupported, message))
+        }
+        None => Ok(()),
+    }
+}
+
+fn number(headers: &HeaderMap, name: &HeaderName, shown: &'static str) -> Result<u64, InvalidInput> {
+    let value = headers.get(name).and_then(|value| value.to_str().ok());
+    let value = value.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())).and_then(|text| text.parse().ok());
+    value.filter(|number| i64::try_from(*number).is_ok()).ok_or_else(|| wrong(shown, "it must be a number of bytes"))
+}
+
+fn has_media_type(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.to_str().is_ok_and(|value| value.trim() == MEDIA_TYPE))
+}
+
+fn wrong(name: &'static str, message: impl Into<String>) -> InvalidInput {
+    InvalidInput::new(Place::Header, name, message)
+}

@@ -1,0 +1,29 @@
+//! Writes the body of errors, which names the caller and the path. Before this layer, such an answer has a status, headers and a [`Problem`]
+//! among its extensions.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use crate::http::problem::Problem;
+use crate::http::problem::context::RequestContext;
+
+/// The layer. The problem stays among the extensions, for the log.
+pub(crate) async fn problem_body(request: Request, next: Next) -> Response {
+    let context = request.extensions().get::<Arc<RequestContext>>().cloned();
+    let mut response = next.run(request).await;
+    let Some(context) = context else { return response };
+    let Some(problem) = response.extensions().get::<Problem>() else { return response };
+    let is_safe = context.method().is_safe();
+    let body = problem.body(&context, context.path(), is_safe);
+    if let Some(seconds) = problem.retry_after(is_safe) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    *response.body_mut() = if context.method() == Method::HEAD { Body::empty() } else { Body::from(body) };
+    response
+}

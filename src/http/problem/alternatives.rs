@@ -1,0 +1,30 @@
+//! The operations that do in another way what was refused.
+
+use crate::domain::Alternative;
+
+/// What the caller can do instead.
+pub(super) fn words(alternative: Alternative) -> &'static str {
+    match alternative {
+        Alternative::ReadInParts => {
+            "ask for it with `Range`, as `bytes=0-` or in parts; or use `transfer/download` where the system has it"
+        }
+        Alternative::ReadLess => "ask for fewer bytes or lines, or use `ops/download` with `Range`",
+        Alternative::ReadFromOffset => "read it with `ops/view`",
+        Alternative::ListInPages => "ask for pages with `pageSize`, for JSON lines with `Accept: application/x-ndjson`, or for no order",
+        Alternative::WriteStream => {
+            "send it with PUT to `ops/upload`, or as a resumable upload to `/uploads`; or use `transfer/upload` where the system has it"
+        }
+        Alternative::UnpackSeveral => {
+            "send its members in several archives; or upload it with `transfer/upload` where the system has it, and unpack it with \
+             `transfer/extract`"
+        }
+        Alternative::NewUpload => "this is the length that the upload was begun with; begin another one with the length of the file",
+        Alternative::TransferJob => {
+            "this system moves no larger ones itself; use `transfer/download` or `transfer/upload` where it has them"
+        }
+        Alternative::CompressJob => "use `transfer/compress`, which runs as a job",
+        Alternative::ExtractJob => "use `transfer/extract`, which runs as a job",
+        Alternative::ChecksumJob => "run `sha256sum` in a job of your own",
+        Alternative::ChecksumOfCopy => "download the file, and take its sum there",
+    }
+}

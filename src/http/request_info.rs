@@ -1,0 +1,23 @@
+//! What is noted of a request before it is routed, among its extensions.
+
+use std::net::IpAddr;
+
+/// The address at the other end of a request's connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// The prefix that a request's path had and that was taken off before routing.
+#[derive(Clone, Debug)]
+pub(crate) struct Prefix(String);
+
+impl Prefix {
+    /// A prefix without a slash at its end; empty for none.
+    pub(crate) fn new(prefix: &str) -> Self {
+        Self(prefix.to_owned())
+    }
+
+    /// The prefix, without a slash at its end.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}

@@ -1,0 +1,193 @@
+//! What jobs write: their output files, read and followed while the jobs run.
+//!
+//! Where a file is, and whether more will come, the scheduler tells; what is in it, the cluster's files. Everything is done as the caller, who
+//! sees what the cluster lets the caller see.
+
+mod ending;
+mod lines;
+mod source;
+
+use std::sync::Arc;
+
+use crate::domain::{Alternative, ByteRange, JobId, JobMetadata, LogStream, RemotePath};
+use crate::filesystem::{ContentStream, FilesystemError, regular};
+use crate::scheduler::SchedulerError;
+
+use super::contents;
+use super::follow::{UpdateStream, until_expiry};
+use super::limits::FollowPermit;
+use super::shared_follow::{FollowKey, Permit};
+use super::{Access, InvalidRequest, ServiceError};
+
+use ending::JobWatch;
+use lines::start_of_last;
+
+/// Why a scheduler that knows the job does not say where its output is.
+const NO_FILE: &str = "the scheduler does not say, or does not say any more, where the job's output is: if you know the file, read it with `ops/download` or `ops/follow`";
+/// Why there is nothing of a job to be read.
+const NO_OUTPUT: &str = "the job has ended, and its output file does not exist: it wrote none, or the file was moved or removed";
+
+/// The most lines that can be asked for from the end.
+const MAX_TAIL: u64 = 1_000_000;
+
+/// Where to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogStart {
+    /// So many bytes after the start.
+    Offset(u64),
+    /// So many lines before the end.
+    Lines(u64),
+}
+
+/// What there is of an output.
+pub struct Log {
+    /// Where it begins, in bytes from the start of the file.
+    pub offset: u64,
+    /// Where it ends. Whoever asks from there on misses nothing.
+    pub end: u64,
+    /// The content; none where nothing is there yet.
+    pub content: Option<ContentStream>,
+}
+
+/// An output that is followed.
+pub struct FollowedLog {
+    /// Where it begins, in bytes from the start of the file.
+    pub offset: u64,
+    /// What is told of it.
+    pub updates: UpdateStream,
+}
+
+/// What a job has written until now. Nothing is an answer too, while the job has not ended: it has not begun, or its output is elsewhere until then. An
+/// offset beyond the end stands for the start, since the file began anew.
+///
+/// # Errors
+/// When there is no such job, its output cannot be told or reached, or it has ended and left none.
+pub async fn read(access: &Access, id: &str, stream: LogStream, start: LogStart) -> Result<Log, ServiceError> {
+    let output = Output::locate(access, id, stream, start).await?;
+    let Some(size) = output.size(access).await? else { return Ok(Log { offset: 0, end: 0, content: None }) };
+    let offset = match output.offset(access, start, size).await? {
+        offset if offset > size => 0,
+        offset => offset,
+    };
+    if offset == size {
+        return Ok(Log { offset, end: offset, content: None });
+    }
+    let download = contents::open(access, &output.path, Some(ByteRange::From(offset, None)), None, Alternative::TransferJob).await?;
+    Ok(Log { offset: download.range.start, end: download.range.end, content: Some(download.content) })
+}
+
+/// Follows what a job writes until it has ended and all was told, or the caller's token has ended.
+///
+/// # Errors
+/// As [`read`]; or when the caller follows too many files already.
+pub async fn follow(access: &Access, id: &str, stream: LogStream, start: LogStart) -> Result<FollowedLog, ServiceError> {
+    let output = Output::locate(access, id, stream, start).await?;
+    let offset = match output.size(access).await? {
+        Some(size) => output.offset(access, start, size).await?,
+        None => 0,
+    };
+    let principal = access.principal();
+    let key = FollowKey {
+        system: access.cluster().name().clone(),
+        user: principal.username.clone(),
+        subject: principal.subject.clone(),
+        job: output.job.clone(),
+        stream,
+    };
+    let permit = || FollowPermit::take(access).map(|permit| Arc::new(permit) as Permit);
+    let (own, path, job) = (access.clone(), output.path, output.job);
+    let open = Box::new(move |offset| source::open(own.clone(), job.clone(), path.clone(), offset));
+    let follower = access.state().follows.join(key, offset, principal.expires_at, permit, open).await?;
+    Ok(FollowedLog { offset, updates: until_expiry(principal, follower.updates()) })
+}
+
+/// The output file of a job.
+struct Output {
+    job: JobId,
+    path: RemotePath,
+}
+
+impl Output {
+    async fn locate(access: &Access, id: &str, stream: LogStream, start: LogStart) -> Result<Self, ServiceError> {
+        let job = JobId::new(id).map_err(|error| InvalidRequest::new("job_id", error.to_string()))?;
+        if matches!(start, LogStart::Lines(lines) if lines > MAX_TAIL) {
+            return Err(InvalidRequest::new("tail", format!("it should be at most {MAX_TAIL}")).into());
+        }
+        let scheduler = access.cluster().scheduler()?;
+        let known = scheduler.metadata(access.principal(), &job).await?;
+        let file = one_of(&job, &known)?.file(stream).ok_or(ServiceError::NotFound(NO_FILE))?;
+        let path = if file.starts_with('/') { file.to_owned() } else { below_its_directory(access, &job, file).await? };
+        Ok(Self { path: access.path(&path).await?, job })
+    }
+
+    /// The size of the file; none while it may still come.
+    async fn size(&self, access: &Access) -> Result<Option<u64>, ServiceError> {
+        match access.files().await?.stat(access.principal(), &self.path, true).await {
+            Ok(found) => {
+                regular(&self.path, found.mode)?;
+                Ok(Some(found.size))
+            }
+            Err(FilesystemError::NotFound(_)) => match JobWatch::new(access, &self.job).has_ended().await {
+                Some(true) => Err(ServiceError::NotFound(NO_OUTPUT)),
+                Some(false) | None => Ok(None),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn offset(&self, access: &Access, start: LogStart, size: u64) -> Result<u64, ServiceError> {
+        match start {
+            LogStart::Offset(offset) => Ok(offset),
+            LogStart::Lines(lines) => start_of_last(access, &self.path, size, lines).await,
+        }
+    }
+}
+
+/// The one job that an id means. That of a heterogeneous job is its first component, which runs the script.
+fn one_of<'a>(id: &JobId, known: &'a [JobMetadata]) -> Result<&'a JobMetadata, ServiceError> {
+    let named = |name: &str| known.iter().find(|job| job.id.as_str() == name);
+    match known {
+        [] => Err(SchedulerError::JobNotFound.into()),
+        [job] => Ok(job),
+        [first, ..] => named(id.as_str()).or_else(|| named(&format!("{id}+0"))).ok_or_else(|| {
+            let message =
+                format!("it stands for {} jobs, each with an output of its own: name one of them, such as {}", known.len(), first.id);
+            InvalidRequest::new("job_id", message).into()
+        }),
+    }
+}
+
+/// A file that was named relative to the directory of its job.
+async fn below_its_directory(access: &Access, job: &JobId, file: &str) -> Result<String, ServiceError> {
+    let jobs = access.cluster().scheduler()?.job(access.principal(), job).await?;
+    let directory = jobs.first().map(|job| job.working_directory.as_str()).filter(|directory| directory.starts_with('/'));
+    directory.map(|directory| format!("{directory}/{file}")).ok_or(ServiceError::NotFound(NO_FILE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(id: &str, known: &[&str]) -> Result<String, String> {
+        let job = |id: &&str| JobMetadata {
+            id: JobId::new(*id).unwrap(),
+            script: None,
+            standard_input: None,
+            standard_output: None,
+            standard_error: None,
+        };
+        let known: Vec<_> = known.iter().map(job).collect();
+        one_of(&JobId::new(id).unwrap(), &known).map(|job| job.id.to_string()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_id_means_one_output_or_is_refused_with_one_that_does() {
+        assert_eq!(one("7", &["7"]), Ok("7".to_owned()));
+        assert_eq!(one("7_1", &["7_1"]), Ok("7_1".to_owned()));
+        assert_eq!(one("7", &["7+0", "7+1"]), Ok("7+0".to_owned()));
+        assert_eq!(one("7+1", &["7+0", "7+1"]), Ok("7+1".to_owned()));
+        let error = one("7", &["7_1", "7_2"]).unwrap_err();
+        assert!(error.contains("stands for 2 jobs") && error.ends_with("such as 7_1"), "{error}");
+        assert_eq!(one("7", &[]), Err("Job not found".to_owned()));
+    }
+}

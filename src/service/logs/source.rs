@@ -1,0 +1,154 @@
+//! The output of a job as it is written: from before the file exists until after the job has ended.
+
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::ending::JobWatch;
+use crate::domain::{JobId, RemotePath};
+use crate::filesystem::{FilesystemError, FollowFrom, FollowStream, Followed};
+use crate::service::follow::expiry;
+use crate::service::shared_follow::{Event, Source};
+use crate::service::{Access, ServiceError};
+
+/// How often it is asked whether the job has ended.
+const JOB_LOOKS: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether the file exists.
+const FILE_LOOKS: Duration = Duration::from_secs(2);
+
+/// For how long after the end of a job its last output may still be on its way: from the node to the file server, and from there to where it is read.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// How long to wait for more of a file that is to be read to its end.
+const QUIET: Duration = Duration::from_millis(250);
+
+/// What `access` can follow of the output in `path`, from an offset on.
+pub(super) fn open(access: Access, job: JobId, path: RemotePath, offset: u64) -> Source {
+    let end = expiry(access.principal());
+    // What is there already comes before the scheduler is asked.
+    let next_job_look = Instant::now() + QUIET;
+    let output = GrowingOutput { access, job, path, offset, file: None, phase: Phase::Opening, next_job_look, ended: None, size: None };
+    let events = stream::unfold(output, |mut output| async move { output.next().await.map(|event| (event, output)) });
+    events.boxed().take_until(end).chain(stream::once(async { Event::Expired })).boxed()
+}
+
+struct GrowingOutput {
+    access: Access,
+    job: JobId,
+    path: RemotePath,
+    /// Up to where it was read.
+    offset: u64,
+    file: Option<FollowStream>,
+    phase: Phase,
+    next_job_look: Instant,
+    /// When the job was first known to have ended.
+    ended: Option<Instant>,
+    /// The size up to which it is read then.
+    size: Option<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Opening,
+    Open,
+    Over,
+}
+
+impl GrowingOutput {
+    async fn next(&mut self) -> Option<Event> {
+        let event = match self.phase {
+            Phase::Opening => match self.open_file().await {
+                Ok(()) => {
+                    self.phase = Phase::Open;
+                    return Some(Event::Opened);
+                }
+                Err(error) => Err(error),
+            },
+            Phase::Open => self.read_on().await,
+            Phase::Over => return None,
+        };
+        Some(match event {
+            Ok(Some(change)) => Event::Change(change),
+            Ok(None) => {
+                self.phase = Phase::Over;
+                Event::Ended
+            }
+            Err(error) => {
+                self.phase = Phase::Over;
+                Event::Failed(error.into())
+            }
+        })
+    }
+
+    /// The next change; none where all was told of a job that has ended.
+    async fn read_on(&mut self) -> Result<Option<Followed>, ServiceError> {
+        loop {
+            self.look_at_job().await;
+            if self.is_whole().await? {
+                return Ok(None);
+            }
+            let Some(file) = &mut self.file else {
+                sleep(if self.ended.is_some() { QUIET } else { FILE_LOOKS }).await;
+                self.open_file().await?;
+                continue;
+            };
+            let next = match self.ended {
+                Some(_) => timeout(QUIET, file.next()).await,
+                None => timeout_at(self.next_job_look, file.next()).await,
+            };
+            match next {
+                Ok(Some(change)) => {
+                    let change = change?;
+                    match &change {
+                        Followed::Data { end, .. } => self.offset = *end,
+                        Followed::Truncated | Followed::Replaced => (self.offset, self.size) = (0, None),
+                        Followed::Removed => {}
+                    }
+                    return Ok(Some(change));
+                }
+                // It is followed anew, where it still is.
+                Ok(None) => self.file = None,
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Opens the file, where it exists already.
+    async fn open_file(&mut self) -> Result<(), ServiceError> {
+        let files = self.access.files().await?;
+        match files.follow(self.access.principal(), &self.path, FollowFrom::Start(self.offset)).await {
+            Ok(file) => self.file = Some(file),
+            Err(FilesystemError::NotFound(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    async fn look_at_job(&mut self) {
+        if self.ended.is_some() || Instant::now() < self.next_job_look {
+            return;
+        }
+        if JobWatch::new(&self.access, &self.job).has_ended().await == Some(true) {
+            self.ended = Some(Instant::now());
+        }
+        self.next_job_look = Instant::now() + JOB_LOOKS;
+    }
+
+    /// Whether the job has ended, and all that it wrote was read. The size is asked for once, so that a file in which others write on has an end too.
+    async fn is_whole(&mut self) -> Result<bool, ServiceError> {
+        if self.ended.is_none_or(|ended| ended.elapsed() < SETTLE) {
+            return Ok(false);
+        }
+        if self.size.is_none() {
+            let found = self.access.files().await?.stat(self.access.principal(), &self.path, true).await;
+            self.size = match found {
+                Ok(found) => Some(found.size),
+                Err(FilesystemError::NotFound(_)) => Some(0),
+                Err(error) => return Err(error.into()),
+            };
+        }
+        Ok(self.size.is_some_and(|size| self.offset >= size))
+    }
+}

@@ -1,0 +1,353 @@
+//! Waiting for what happens to jobs: until a job changes, or for each event.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::jobs::{self, job_id};
+use super::{Access, InvalidRequest, ServiceError};
+use crate::domain::{Job, JobEvent, JobId, Reading};
+use crate::mirror::{JournalEntry, Mirror, News, Reader, Selection, Staleness, Watch};
+use crate::scheduler::SchedulerError;
+
+/// After so long without an event it is told that there is none, so that nobody on the way takes the connection for dead.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How long a stream waits for the first look at the jobs: after that, what is found is an event.
+const FIRST_LOOK: Duration = Duration::from_secs(10);
+
+/// The longest state that can be named.
+const MAX_STATE: usize = 64;
+
+const NOT_WATCHED: &str = "jobs cannot be watched on this system";
+
+/// What a caller knows of a job already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// The events up to this number.
+    Event(u64),
+    /// The state, in the scheduler's words.
+    State(String),
+}
+
+impl Since {
+    /// A number of an event, or a state.
+    ///
+    /// # Errors
+    /// When it can be neither.
+    pub fn new(text: &str) -> Result<Self, InvalidRequest> {
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            let number = text.parse().map_err(|_| InvalidRequest::new("since", "there is no such event"))?;
+            return Ok(Self::Event(number));
+        }
+        let is_state = text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.len() <= MAX_STATE;
+        if !is_state || !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            let message = "it should be a state such as RUNNING, or the number of an event";
+            return Err(InvalidRequest::new("since", message));
+        }
+        Ok(Self::State(text.to_owned()))
+    }
+}
+
+/// A job after a wait.
+pub struct Waited {
+    /// The job, or the tasks of an array.
+    pub job: Reading<Vec<Job>>,
+    /// The number of the last event that was there before the answer.
+    pub position: u64,
+}
+
+/// One job, or all tasks of an array, once it has changed or the time is over. A job that has ended, or differs from what `since` says, is
+/// told at once.
+///
+/// # Errors
+/// When there is no such job, or the scheduler does not answer and nothing is known of it.
+pub async fn wait(access: &Access, id: &str, since: Option<&Since>, time: Duration) -> Result<Waited, ServiceError> {
+    let deadline = Instant::now() + time;
+    let (parsed, mirror, principal) = (job_id(id)?, mirror(access)?, access.principal());
+    mirror.journal().catch_up().await?;
+    let selection = Selection::jobs([id]);
+    let mut reader = Reader::new(Arc::clone(mirror.journal()), selection.clone(), mirror.journal().last());
+    let mirrored = mirror.single(principal, &parsed);
+    let before = match &mirrored {
+        Some(job) => job.clone(),
+        None => jobs::get(access, id).await?,
+    };
+    let is_over = before.iter().all(|job| job.status.has_ended());
+    let is_news = match since {
+        None => false,
+        Some(Since::State(state)) => before.iter().any(|job| !job.status.state.eq_ignore_ascii_case(state)),
+        Some(&Since::Event(known)) => known < mirror.last_event(&selection) || known > mirror.journal().last(),
+    };
+    if is_news || is_over {
+        let job = if is_over && mirrored.is_some() { jobs::get(access, id).await? } else { before };
+        return Ok(Waited { job, position: reader.position() });
+    }
+    let watch = mirror.watch_job(principal, &parsed);
+    let states = States::of(&before);
+    reader.select(selection_of(id, &before));
+    let changed = async {
+        loop {
+            let News { entries, has_gap } = reader.next().await;
+            if has_gap || entries.iter().any(|entry| states.differ_from(&entry.event)) {
+                return;
+            }
+        }
+    };
+    let has_changed = tokio::select! {
+        () = changed => true,
+        () = sleep_until(deadline) => false,
+        () = watch.ended() => false,
+    };
+    let position = reader.position();
+    let job = if has_changed { after_change(access, id, &states).await? } else { unchanged(access, id, mirror, &parsed).await? };
+    Ok(Waited { job, position })
+}
+
+/// The job after a change of which an event told; the scheduler's answer to an older question is passed over.
+async fn after_change(access: &Access, id: &str, before: &States) -> Result<Reading<Vec<Job>>, ServiceError> {
+    let job = jobs::get(access, id).await?;
+    if job.iter().any(|job| before.differs_from_job(job)) {
+        return Ok(job);
+    }
+    let scheduler = access.cluster().scheduler()?;
+    Ok(scheduler.job_anew(access.principal(), &job_id(id)?).await.unwrap_or(job))
+}
+
+/// The job when the time is over: as the mirror has it, so that many who wait cost no more than one.
+async fn unchanged(access: &Access, id: &str, mirror: &Mirror, parsed: &JobId) -> Result<Reading<Vec<Job>>, ServiceError> {
+    match mirror.single(access.principal(), parsed) {
+        Some(job) => Ok(job),
+        None => jobs::get(access, id).await,
+    }
+}
+
+fn mirror(access: &Access) -> Result<&Arc<Mirror>, ServiceError> {
+    access.cluster().scheduler_without_health_check()?;
+    access.mirror().ok_or(ServiceError::Unsupported(NOT_WATCHED))
+}
+
+/// The job that was asked for, and those that were told of.
+fn selection_of(id: &str, jobs: &[Job]) -> Selection {
+    Selection::jobs(std::iter::once(id).chain(jobs.iter().map(|job| job.id.as_str())))
+}
+
+/// The states of a job and its parts.
+struct States(HashMap<String, String>);
+
+impl States {
+    fn of(jobs: &[Job]) -> Self {
+        Self(jobs.iter().map(|job| (job.id.as_str().to_owned(), job.status.state.clone())).collect())
+    }
+
+    fn differ_from(&self, event: &JobEvent) -> bool {
+        self.0.get(&event.id) != Some(&event.state)
+    }
+
+    fn differs_from_job(&self, job: &Job) -> bool {
+        self.0.get(job.id.as_str()) != Some(&job.status.state)
+    }
+}
+
+/// From where events are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// From now on.
+    Present,
+    /// From the event after this one.
+    After(u64),
+    /// From now on, although the caller has said otherwise: it was no number of an event.
+    Malformed,
+}
+
+/// What is told of jobs.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// Something happened.
+    Event(Arc<JournalEntry>),
+    /// How a job is at the beginning.
+    Present(JobEvent),
+    /// Where the caller wanted to go on is not known: it begins now.
+    NotResumed(&'static str),
+    /// What was in between is no longer kept.
+    Gap,
+    /// The scheduler does not answer, so that nobody knows whether anything happened.
+    Stale(Staleness),
+    /// It answers again.
+    Current,
+    /// Nothing happened for a while.
+    Quiet,
+    /// There is no more, for this reason.
+    End(&'static str),
+}
+
+/// What happens to jobs, one after the other.
+pub struct JobEvents {
+    reader: Reader,
+    watch: Watch,
+    mirror: Arc<Mirror>,
+    /// The job, where it is one.
+    single: Option<Single>,
+    told: VecDeque<Told>,
+    token_ends: Instant,
+    is_stale: bool,
+    has_ended: bool,
+}
+
+struct Single {
+    id: JobId,
+    states: States,
+    is_over: bool,
+}
+
+/// The events of the caller's jobs, until the caller's token ends.
+///
+/// # Errors
+/// When the system runs no jobs, or the store does not answer.
+pub async fn own_events(access: &Access, from: Resume) -> Result<JobEvents, ServiceError> {
+    let mirror = mirror(access)?;
+    mirror.journal().catch_up().await?;
+    let watch = mirror.watch(access.principal());
+    if !matches!(from, Resume::After(_)) {
+        // What it finds is how things are, and no event.
+        let _ = tokio::time::timeout(FIRST_LOOK, watch.observed()).await;
+    }
+    let selection = Selection::Owner(access.principal().username.as_str().to_owned());
+    let last = mirror.journal().last();
+    Ok(JobEvents::new(access, mirror, watch, (selection, last), from))
+}
+
+/// The events of one job and its parts, until it has ended.
+///
+/// # Errors
+/// When there is no such job, or nobody can tell whether the caller may see it.
+pub async fn job_events(access: &Access, id: &str, from: Resume) -> Result<JobEvents, ServiceError> {
+    let (parsed, mirror, principal) = (job_id(id)?, mirror(access)?, access.principal());
+    mirror.journal().catch_up().await?;
+    let last = mirror.journal().last();
+    let jobs = match jobs::get(access, id).await {
+        Ok(jobs) => Some(jobs),
+        Err(ServiceError::Scheduler(SchedulerError::JobNotFound)) => return Err(SchedulerError::JobNotFound.into()),
+        Err(error) if !mirror.belongs_to(&parsed, &principal.username) => return Err(error),
+        Err(_) => None,
+    };
+    let jobs = jobs.as_ref().map_or(&[][..], |jobs| jobs);
+    let is_over = !jobs.is_empty() && jobs.iter().all(|job| job.status.has_ended());
+    let watch = if is_over { mirror.watch(principal) } else { mirror.watch_job(principal, &parsed) };
+    let mut events = JobEvents::new(access, mirror, watch, (selection_of(id, jobs), last), from);
+    let resumes = matches!(from, Resume::After(number) if number <= last);
+    if !resumes {
+        events.told.extend(jobs.iter().map(|job| Told::Present(present(job, principal.username.as_str()))));
+    }
+    let states = if resumes { States(HashMap::new()) } else { States::of(jobs) };
+    events.single = Some(Single { id: parsed, states, is_over });
+    Ok(events)
+}
+
+/// How a job is, as an event that does not say what was before.
+fn present(job: &Job, caller: &str) -> JobEvent {
+    JobEvent {
+        id: job.id.as_str().to_owned(),
+        name: Some(job.name.clone()),
+        owner: job.user.clone().unwrap_or_else(|| caller.to_owned()),
+        previous: None,
+        state: job.status.state.clone(),
+        exit_code: job.status.exit_code,
+        signal: job.status.signal,
+        is_final: job.status.has_ended(),
+        at: Timestamp::now(),
+    }
+}
+
+impl JobEvents {
+    /// What happens after the event `last` to what is selected, unless the caller says from where.
+    fn new(access: &Access, mirror: &Arc<Mirror>, watch: Watch, (selection, last): (Selection, u64), from: Resume) -> Self {
+        let (position, note) = match from {
+            Resume::Present => (last, None),
+            Resume::After(number) if number <= last => (number, None),
+            Resume::After(_) => (last, Some("there was no such event: the events begin now")),
+            Resume::Malformed => (last, Some("Last-Event-ID is no number of an event: the events begin now")),
+        };
+        let left = access.principal().expires_at.as_millisecond().saturating_sub(Timestamp::now().as_millisecond());
+        Self {
+            reader: Reader::new(Arc::clone(mirror.journal()), selection, position),
+            watch,
+            mirror: Arc::clone(mirror),
+            single: None,
+            told: note.map(Told::NotResumed).into_iter().collect(),
+            token_ends: Instant::now() + Duration::from_millis(u64::try_from(left).unwrap_or(0)),
+            is_stale: false,
+            has_ended: false,
+        }
+    }
+
+    /// The number of the event after which it begins.
+    pub fn position(&self) -> u64 {
+        self.reader.position()
+    }
+
+    /// The next that is told; it waits for that. Nothing after the end.
+    pub async fn next(&mut self) -> Option<Told> {
+        loop {
+            if let Some(told) = self.told.pop_front() {
+                return Some(told);
+            }
+            if self.has_ended {
+                return None;
+            }
+            if self.single.as_ref().is_some_and(|single| single.is_over) {
+                match self.reader.ready().await {
+                    Ok(Some(news)) => self.take(news),
+                    Ok(None) | Err(_) => self.end("the job has ended"),
+                }
+                continue;
+            }
+            tokio::select! {
+                biased;
+                news = self.reader.next() => self.take(news),
+                () = self.watch.ended() => self.has_ended = true,
+                () = sleep_until(self.token_ends) => self.end("the access token has ended"),
+                is_stale = self.watch.turns(self.is_stale) => self.turn(is_stale),
+                () = sleep(HEARTBEAT) => self.tell_of_life(),
+            }
+        }
+    }
+
+    fn take(&mut self, News { entries, has_gap }: News) {
+        if has_gap {
+            self.told.push_back(Told::Gap);
+        }
+        let Some(single) = &mut self.single else {
+            self.told.extend(entries.into_iter().map(Told::Event));
+            return;
+        };
+        for entry in entries {
+            if single.states.differ_from(&entry.event) {
+                single.states.0.insert(entry.event.id.clone(), entry.event.state.clone());
+                self.told.push_back(Told::Event(entry));
+            }
+        }
+        single.is_over = single.is_over || self.mirror.is_over(&single.id);
+    }
+
+    /// Nothing was told for a while. The record of an array's waiting tasks goes without an event, which may have been what was left of it.
+    fn tell_of_life(&mut self) {
+        self.told.push_back(self.watch.staleness().map_or(Told::Quiet, Told::Stale));
+        if let Some(single) = &mut self.single {
+            single.is_over = self.mirror.is_over(&single.id);
+        }
+    }
+
+    fn turn(&mut self, is_stale: bool) {
+        self.is_stale = is_stale;
+        self.told.push_back(self.watch.staleness().map_or(Told::Current, Told::Stale));
+    }
+
+    fn end(&mut self, reason: &'static str) {
+        self.has_ended = true;
+        self.told.push_back(Told::End(reason));
+    }
+}

@@ -1,0 +1,174 @@
+//! A command whose output is given as it comes.
+//!
+//! A task of its own takes everything off the channel at once, since a channel that is not read stops its whole connection. What was not read yet is kept; the
+//! limit of the output bounds it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::stream::{self, StreamExt};
+use russh::client::Msg;
+use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+
+use crate::ssh::channel::lifecycle::{OpenChannel, abandon, stop};
+use crate::ssh::channel::outcome::{REFUSED, next_message, number};
+use crate::ssh::program::{Marked, Program, START, not_begun};
+use crate::ssh::transport::{CommandOutput, Limits, OutputStream, TransportError};
+
+/// How a command began.
+pub(crate) enum Begun {
+    /// It runs.
+    Running(OutputStream),
+    /// The login shell ran nothing, for this reason.
+    NotBegun(String),
+    /// It could not be started.
+    Failed(TransportError),
+}
+
+/// Starts a program with this standard input.
+pub(crate) async fn start(channel: OpenChannel, program: Program, stdin: Bytes, limits: Limits, patience: Duration) -> Begun {
+    let (told, begun) = oneshot::channel();
+    let (pieces, mut output) = unbounded_channel();
+    tokio::spawn(async move {
+        let (permit, mut read, write) = channel;
+        let mut carrier = Carrier::new(&program.mark, limits.output, told, pieces.clone());
+        let ended = tokio::select! {
+            ended = carrier.carry(&mut read, &write, program, stdin) => ended,
+            () = tokio::time::sleep(limits.execution) => Ended::Stopped(TransportError::Execution(limits.execution)),
+            () = pieces.closed() => Ended::Stopped(TransportError::Broken { sent: true }),
+        };
+        match ended {
+            Ended::Exit(exit) => carrier.send(Ok(CommandOutput::Exit(exit))),
+            Ended::Broken => carrier.fail(TransportError::Broken { sent: true }),
+            Ended::Refused => {
+                carrier.tell(Begun::Failed(TransportError::Refused(REFUSED.to_owned())));
+                abandon(permit, write, patience).await;
+            }
+            Ended::NotBegun(why) => {
+                carrier.tell(Begun::NotBegun(why));
+                stop((permit, read, write)).await;
+            }
+            Ended::Stopped(error) => {
+                carrier.fail(error);
+                drop(carrier);
+                stop((permit, read, write)).await;
+            }
+        }
+    });
+    match begun.await {
+        Ok(None) => Begun::Running(stream::poll_fn(move |context| output.poll_recv(context)).boxed()),
+        Ok(Some(failed)) => failed,
+        Err(_) => Begun::Failed(TransportError::Broken { sent: true }),
+    }
+}
+
+enum Ended {
+    Exit(u32),
+    Broken,
+    Refused,
+    NotBegun(String),
+    Stopped(TransportError),
+}
+
+struct Carrier {
+    stdout: Marked,
+    stderr: Marked,
+    carried: usize,
+    max_output: usize,
+    /// Told once the command begins, or never will.
+    told: Option<oneshot::Sender<Option<Begun>>>,
+    pieces: UnboundedSender<Result<CommandOutput, TransportError>>,
+}
+
+impl Carrier {
+    fn new(
+        mark: &str,
+        max_output: usize,
+        told: oneshot::Sender<Option<Begun>>,
+        pieces: UnboundedSender<Result<CommandOutput, TransportError>>,
+    ) -> Self {
+        Self { stdout: Marked::new(mark), stderr: Marked::new(mark), carried: 0, max_output, told: Some(told), pieces }
+    }
+
+    async fn carry(&mut self, read: &mut ChannelReadHalf, write: &ChannelWriteHalf<Msg>, program: Program, stdin: Bytes) -> Ended {
+        let (reads_input, begun) = oneshot::channel();
+        let mut reads_input = Some(reads_input);
+        let feed = async {
+            write.exec(true, START).await?;
+            write.data_bytes(Bytes::from(program.text)).await?;
+            // Some shells read ahead: the input is sent when the program was read.
+            if begun.await.is_ok() && !stdin.is_empty() {
+                write.data_bytes(stdin).await?;
+            }
+            write.eof().await
+        }
+        .fuse();
+        tokio::pin!(feed);
+        let mut exit = None;
+        loop {
+            match next_message(read, feed.as_mut()).await {
+                Some(ChannelMsg::Data { data }) => self.take(&data, false),
+                Some(ChannelMsg::ExtendedData { data, .. }) => self.take(&data, true),
+                Some(ChannelMsg::ExitStatus { exit_status }) => exit = Some(exit_status),
+                Some(ChannelMsg::ExitSignal { signal_name, .. }) => exit = Some(128 + number(&signal_name)),
+                Some(ChannelMsg::Failure) => return Ended::Refused,
+                Some(ChannelMsg::Close) if !self.stdout.begun => {
+                    return Ended::NotBegun(not_begun(&self.stdout.bytes, &self.stderr.bytes));
+                }
+                Some(ChannelMsg::Close) => return exit.map_or(Ended::Broken, Ended::Exit),
+                None => return Ended::Broken,
+                Some(_) => {}
+            }
+            if self.stdout.begun
+                && let Some(reads_input) = reads_input.take()
+            {
+                // Who waits for it is in this function.
+                let _ = reads_input.send(());
+                if let Some(told) = self.told.take() {
+                    let _ = told.send(None);
+                }
+            }
+            if self.carried > self.max_output || self.stdout.is_flooded() || self.stderr.is_flooded() {
+                return Ended::Stopped(TransportError::Output(self.max_output));
+            }
+        }
+    }
+
+    /// Takes what came on one of the streams, and gives on what is the command's own, as far as the limit.
+    fn take(&mut self, data: &[u8], is_error: bool) {
+        let stream = if is_error { &mut self.stderr } else { &mut self.stdout };
+        stream.take(data);
+        if !stream.begun || stream.bytes.is_empty() {
+            return;
+        }
+        let mut bytes = Bytes::from(std::mem::take(&mut stream.bytes));
+        let room = self.max_output.saturating_sub(self.carried);
+        self.carried += bytes.len();
+        bytes.truncate(room);
+        if !bytes.is_empty() {
+            self.send(Ok(if is_error { CommandOutput::Stderr(bytes) } else { CommandOutput::Stdout(bytes) }));
+        }
+    }
+
+    fn send(&self, piece: Result<CommandOutput, TransportError>) {
+        // Nobody may listen any more.
+        let _ = self.pieces.send(piece);
+    }
+
+    /// Tells an error where it is awaited: at the beginning, or as the last piece.
+    fn fail(&mut self, error: TransportError) {
+        match self.told.take() {
+            Some(told) => drop(told.send(Some(Begun::Failed(error)))),
+            None => self.send(Err(error)),
+        }
+    }
+
+    fn tell(&mut self, begun: Begun) {
+        if let Some(told) = self.told.take() {
+            drop(told.send(Some(begun)));
+        }
+    }
+}
