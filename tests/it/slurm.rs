@@ -409,8 +409,8 @@ fn description() -> JobDescription {
 }
 
 /// What is asked where the answer to a submission was lost: accounting, for the job.
-fn searches(found: &str) -> Vec<Step> {
-    (0..3).map(|_| prints("", found)).collect()
+fn searches() -> Vec<Step> {
+    (0..3).map(|_| prints("", "")).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -420,7 +420,7 @@ async fn a_submission_whose_answer_was_lost_may_have_happened_and_one_that_was_n
         ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (receive failure)", true),
         ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)", false),
     ] {
-        let search = if maybe { searches("") } else { Vec::new() };
+        let search = if maybe { searches() } else { Vec::new() };
         let slurm = slurm(std::iter::once(fails("", 1, words)).chain(search));
         let error = slurm.submit(&principal("jane"), &description()).await.unwrap_err();
         assert_eq!((error.kind(), error.maybe_effected()), (Kind::Unavailable, Some(maybe)), "{error:?}");
@@ -429,7 +429,7 @@ async fn a_submission_whose_answer_was_lost_may_have_happened_and_one_that_was_n
 
 #[tokio::test(start_paused = true)]
 async fn a_submission_whose_id_is_not_understood_may_have_happened() {
-    let slurm = slurm(std::iter::once(prints("", "queued, thank you\n")).chain(searches("")));
+    let slurm = slurm(std::iter::once(prints("", "queued, thank you\n")).chain(searches()));
     let error = slurm.submit(&principal("jane"), &description()).await.unwrap_err();
     assert_eq!(error.maybe_effected(), Some(true), "{error:?}");
 }
