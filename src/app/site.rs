@@ -104,12 +104,9 @@ impl Site {
                 build::credential_provider(config.ssh_credentials, &client, previous.and_then(|previous| previous.static_keys.as_deref()))?
             }
         };
-        let credentials = match previous {
-            Some(previous) => Arc::clone(&previous.credentials),
-            None => Arc::new(Replaceable::new(Arc::clone(&provider))),
-        };
-        let announced = |config: &cluster::Config| Some((config.name.clone(), config.maintenance()?));
-        let maintenance = config.clusters.iter().filter_map(announced).collect();
+        let new = || Arc::new(Replaceable::new(Arc::clone(&provider)));
+        let credentials = previous.map_or_else(new, |previous| Arc::clone(&previous.credentials));
+        let maintenance = config.clusters.iter().filter_map(|config| Some((config.name.clone(), config.maintenance()?))).collect();
         let common = Common {
             client: &client,
             authentication: &authentication,

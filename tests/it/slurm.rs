@@ -408,21 +408,28 @@ fn description() -> JobDescription {
     JobDescription::new(RemotePath::from_text("/home/jane").expect("an absolute path"), JobScript::Inline("#!/bin/sh\n".to_owned()))
 }
 
-#[tokio::test]
+/// What is asked where the answer to a submission was lost: accounting, for the job.
+fn searches() -> Vec<Step> {
+    (0..3).map(|_| prints("", "")).collect()
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_submission_whose_answer_was_lost_may_have_happened_and_one_that_was_not_sent_has_not() {
     for (words, maybe) in [
         ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", true),
+        ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (receive failure)", true),
         ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)", false),
     ] {
-        let slurm = slurm([fails("", 1, words)]);
+        let search = if maybe { searches() } else { Vec::new() };
+        let slurm = slurm(std::iter::once(fails("", 1, words)).chain(search));
         let error = slurm.submit(&principal("jane"), &description()).await.unwrap_err();
         assert_eq!((error.kind(), error.maybe_effected()), (Kind::Unavailable, Some(maybe)), "{error:?}");
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_submission_whose_id_is_not_understood_may_have_happened() {
-    let slurm = slurm([prints("", "queued, thank you\n")]);
+    let slurm = slurm(std::iter::once(prints("", "queued, thank you\n")).chain(searches()));
     let error = slurm.submit(&principal("jane"), &description()).await.unwrap_err();
     assert_eq!(error.maybe_effected(), Some(true), "{error:?}");
 }

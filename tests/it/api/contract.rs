@@ -220,7 +220,9 @@ fn a_type_that_is_not_the_contracts_is_found() {
 
 fn compare_sent(what: &str, contract: &Members, ours: &Members) -> Vec<String> {
     let lacks = contract.keys().filter(|name| !ours.contains_key(*name)).map(|name| format!("{what} {name} is missing"));
-    let demands = ours.iter().filter(|(name, required)| **required && contract.get(*name) != Some(&true));
+    // What lies in a member that may be left out is demanded only with it.
+    let is_demanded = |name: &str| name.match_indices('.').all(|(at, _)| ours.get(name[..at].trim_end_matches("[]")) != Some(&false));
+    let demands = ours.iter().filter(|(name, required)| **required && is_demanded(name) && contract.get(*name) != Some(&true));
     lacks.chain(demands.map(|(name, _)| format!("{what} {name} is demanded"))).collect()
 }
 

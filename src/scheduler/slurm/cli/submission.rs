@@ -16,8 +16,8 @@ use crate::scheduler::{RecordSettings, SchedulerError, StoredRecords, Submission
 use crate::ssh::run;
 
 /// How long a job is looked for whose submission was not answered, and the pauses between the questions.
-const SEARCH: Duration = Duration::from_secs(8);
-const PAUSES: [Duration; 4] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(3)];
+const SEARCH: Duration = Duration::from_secs(4);
+const PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(2)];
 
 /// A submission with a key.
 pub(super) struct WithKey<'a> {
