@@ -66,7 +66,7 @@ struct Cli {
 enum Command {
     /// Serve the API until told to stop.
     Serve(serve::Arguments),
-    /// Ask a Goldcrest that serves whether it lives.
+    /// Check that a running server is healthy.
     Health(health::Arguments),
     /// Check a configuration and show what was understood.
     CheckConfig(check_config::Arguments),

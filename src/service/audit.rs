@@ -1,5 +1,5 @@
-//! The audit trail, under the tracing target `audit`: one line for every change that was tried, with what the permission for it
-//! rests on, and one for every caller who was not let to a cluster. Permissions to read are below the level of the trail.
+//! The audit trail, under the tracing target `audit`: one line for every attempted change, with the basis of its permission, and
+//! one for every caller who was denied access to a cluster. Granted permissions to read are logged below the level of the trail.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::error::{Classify, ErrorChain};
 
 use super::counts::{Action, Outcome, SystemCounts};
 
-/// What a line says of the request that it is about.
+/// The fields of a line that describe the request.
 #[derive(Clone)]
 pub(super) struct Requester {
     pub(super) principal: Arc<Principal>,
@@ -21,7 +21,7 @@ pub(super) struct Requester {
     pub(super) address: Option<IpAddr>,
 }
 
-/// What a line says of the permission under which a change was made.
+/// The fields of a line that describe the permission under which a change was made.
 pub(super) struct Permission {
     pub(super) requester: Requester,
     pub(super) cluster: Arc<Cluster>,
@@ -32,7 +32,7 @@ pub(super) struct Permission {
     pub(super) decided_in: Duration,
 }
 
-/// Writes down whether a caller was let to a cluster, and why.
+/// Records whether a caller was granted access to a cluster, and why.
 pub(super) fn decision(requester: &Requester, system: &SystemName, outcome: &Result<Ruling, AuthzError>, took: Duration) {
     let Requester { principal, request_id, address } = requester;
     let request_id = &**request_id;
@@ -71,7 +71,7 @@ pub(super) fn decision(requester: &Requester, system: &SystemName, outcome: &Res
             decision_ms,
             request_id,
             client_address = address.map(tracing::field::display),
-            "{} was not let to {system}: no decision could be had",
+            "{} was denied access to {system}: no decision could be obtained",
             principal.username,
         ),
         Ok(Ruling { decision: Decision::Allowed, basis }) => tracing::debug!(

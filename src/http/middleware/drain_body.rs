@@ -1,4 +1,4 @@
-//! What of a request's content nobody wanted.
+//! Drains request bodies that the handler did not read.
 //!
 //! A request may be refused while its content is still coming in. A client that is cut off while it sends sees a broken
 //! connection instead of the answer, and one that keeps the connection for its next request sees that one fail. So the rest is

@@ -1,4 +1,4 @@
-//! What a problem has to be told with where it is only a part of an answer.
+//! Request context for a problem document that is embedded in a larger response.
 
 use std::sync::Arc;
 

@@ -72,14 +72,14 @@ pub struct Times<'a> {
 }
 
 impl RequestMetrics {
-    /// Nothing yet, for these templates of paths.
+    /// Creates counters at zero for these path templates.
     pub(crate) fn new(routes: impl IntoIterator<Item = String>) -> Self {
         let mut routes: Vec<(String, Route)> = routes.into_iter().map(|route| (route, Route::default())).collect();
         routes.sort_by(|(one, _), (other, _)| one.cmp(other));
         Self { routes, ..Self::default() }
     }
 
-    /// What was answered; nothing that was counted never.
+    /// Responses so far; series that are still zero are left out.
     pub fn answers(&self) -> Vec<Answers<'_>> {
         let mut found = Vec::new();
         for (route, counts) in self.used() {
@@ -93,7 +93,7 @@ impl RequestMetrics {
         found
     }
 
-    /// How long it took; of routes that were never used, nothing.
+    /// Response times so far; routes that were never used are left out.
     pub fn times(&self) -> Vec<Times<'_>> {
         let times = self.used().map(|(route, counts)| {
             let bounds = BOUNDS.iter().map(|bound| Duration::from_millis(*bound).as_secs_f64()).chain([f64::INFINITY]);
