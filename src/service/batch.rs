@@ -59,7 +59,7 @@ pub enum Operation {
     Touch { path: String },
 }
 
-/// What an operation gave.
+/// The result of an operation.
 #[derive(Debug)]
 pub enum Output {
     /// A status.

@@ -222,9 +222,9 @@ pub async fn checksum(access: &Access, path: &str) -> Result<Checksum, ServiceEr
 /// How much of an end of a file is wanted, as the caller says it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amount {
-    /// So many bytes.
+    /// The number of bytes.
     pub bytes: Option<u64>,
-    /// So many lines.
+    /// The number of lines.
     pub lines: Option<u64>,
     /// Everything but that.
     pub skip: bool,

@@ -30,7 +30,7 @@ pub(in crate::http) struct JobEventModel<'a> {
     /// The number of the event; absent where it tells how the job was when the stream began.
     #[serde(skip_serializing_if = "Option::is_none")]
     sequence: Option<u64>,
-    /// The scheduler's id, with the array part where there is one.
+    /// The scheduler's id, with the array index if there is one.
     #[schema(example = "1234")]
     job_id: &'a str,
     name: Option<&'a str>,

@@ -33,7 +33,7 @@ pub(in crate::http) static EVENT_ID: HeaderName = HeaderName::from_static("goldc
     operation_id = "get_jobs_compute__system_name__jobs_get",
     tag = "compute",
     params(JobsParameters, PageParameters),
-    responses((status = 200, description = "The jobs", body = GetJobResponse), (status = 304, description = "The answer is the one that the caller has"))
+    responses((status = 200, description = "The jobs", body = GetJobResponse), (status = 304, description = "The client has the current response"))
 )]
 pub(crate) async fn list_jobs(
     ReadAccess(access): ReadAccess,
@@ -49,16 +49,16 @@ fn listed(jobs: &[Job], missing: Missing) -> Rendering {
     render(GetJobResponse::from(jobs), missing)
 }
 
-/// List the jobs that accounting has
+/// List jobs from the accounting database
 ///
-/// Jobs of the caller, or all that the caller may see, that were there in a span of time, however long ago it was.
+/// Jobs of the caller, or all that the caller may see, that existed in a time span, however long ago.
 #[utoipa::path(
     get,
     path = "/compute/{system_name}/acct",
     operation_id = "get_acct_compute__system_name__acct_get",
     tag = "compute",
     params(AcctParameters, PageParameters),
-    responses((status = 200, description = "The jobs", body = GetJobResponse), (status = 304, description = "The answer is the one that the caller has"))
+    responses((status = 200, description = "The jobs", body = GetJobResponse), (status = 304, description = "The client has the current response"))
 )]
 pub(crate) async fn acct(
     ReadAccess(access): ReadAccess,
@@ -85,8 +85,8 @@ pub(crate) async fn acct(
         (
             status = 201, description = "The job was submitted", body = PostJobSubmissionResponse,
             headers(
-                ("Idempotency-Key-Reply" = String, description = "`hit` where an earlier request with the same key submitted it"),
-                ("Idempotency-Key-Record" = String, description = "Where the record of the submission lies: `cluster` or `store`")
+                ("Idempotency-Key-Reply" = String, description = "`hit` if an earlier request with the same key submitted the job"),
+                ("Idempotency-Key-Record" = String, description = "Where the record of the submission is kept: `cluster` or `store`")
             )
         ),
         (status = 409, description = "An earlier attempt with the same key is under way, or may have submitted the job: send the request again after `Retry-After`"),
@@ -109,7 +109,7 @@ pub(crate) async fn submit_job(
     }
 }
 
-/// Look at a job
+/// Get a job
 ///
 /// One job; all its tasks where the id names an array. With `Prefer: wait=30`, the answer comes when the state of the job changes, it has ended, or
 /// the time is over.
@@ -130,7 +130,7 @@ pub(crate) async fn submit_job(
                 ("Goldcrest-Event-Id" = u64, description = "After a wait: the number of the last event that was there before the answer")
             )
         ),
-        (status = 304, description = "The answer is the one that the caller has")
+        (status = 304, description = "The client has the current response")
     )
 )]
 pub(crate) async fn get_job(
@@ -150,13 +150,13 @@ pub(crate) async fn get_job(
     Ok((wait.applied(), event, if_none_match.answer(&job, |jobs, missing| listed(jobs, missing))).into_response())
 }
 
-/// Look at a job's script and files
+/// Get a job's script and files
 #[utoipa::path(
     get,
     path = "/compute/{system_name}/jobs/{job_id}/metadata",
     operation_id = "get_job_metadata_compute__system_name__jobs__job_id__metadata_get",
     tag = "compute",
-    responses((status = 200, description = "Script and files of the job", body = GetJobMetadataResponse), (status = 304, description = "The answer is the one that the caller has"))
+    responses((status = 200, description = "Script and files of the job", body = GetJobMetadataResponse), (status = 304, description = "The client has the current response"))
 )]
 pub(crate) async fn get_job_metadata(
     ReadAccess(access): ReadAccess,
@@ -192,8 +192,8 @@ pub(crate) async fn cancel_job(SubmitAccess(access): SubmitAccess, id: JobIdText
     params(AttachParameters),
     request_body = PostJobAttachRequest,
     responses(
-        (status = 200, description = "The command ended; only with `output`", body = PutJobAttachResponse),
-        (status = 204, description = "The command ended well")
+        (status = 200, description = "The command has ended; only with `output`", body = PutJobAttachResponse),
+        (status = 204, description = "The command has succeeded")
     )
 )]
 pub(crate) async fn attach(

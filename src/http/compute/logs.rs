@@ -45,7 +45,7 @@ fn start(query: &LogParameters, headers: &HeaderMap) -> Result<LogStart, Invalid
     path = "/compute/{system_name}/jobs/{job_id}/logs",
     operation_id = "get_job_logs_compute__system_name__jobs__job_id__logs_get",
     tag = "compute",
-    params(LogParameters, ("Last-Event-ID" = Option<u64>, Header, description = "Where to go on, in bytes")),
+    params(LogParameters, ("Last-Event-ID" = Option<u64>, Header, description = "Where to continue, in bytes")),
     responses((
         status = 200, description = "The output",
         content((String = "application/octet-stream"), (String = "text/event-stream")),

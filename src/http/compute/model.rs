@@ -61,7 +61,7 @@ pub(in crate::http) struct AcctParameters {
     /// Unix seconds. Where neither this nor `jobs` is given, a day before `endtime`.
     #[param(example = "2026-01-31")]
     starttime: Option<String>,
-    /// Only jobs that were there before this; now where absent.
+    /// Only jobs that existed before this time; now if absent.
     endtime: Option<String>,
 }
 
@@ -93,7 +93,7 @@ pub(in crate::http) struct WaitParameters {
 pub(in crate::http) struct PostJobSubmissionResponse {
     #[schema(example = "1234")]
     pub(in crate::http) job_id: Option<String>,
-    /// The webhook of the job, where the submission has one.
+    /// The webhook of the job, if the submission has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::http) webhook: Option<WebhookModel>,
     /// Why the webhook could not be registered although the job was submitted.
@@ -114,7 +114,7 @@ pub(in crate::http) struct PostJobAttachRequest {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct AttachParameters {
-    /// Answer 200 with what the command printed, instead of 204 without it.
+    /// Answer 200 with the output of the command, instead of 204 without content.
     #[serde(default, deserialize_with = "lenient::flag")]
     #[param(default = false)]
     pub(in crate::http) output: bool,
@@ -145,7 +145,7 @@ fn log_stream() -> Schema {
     one_of("Which output.", domain::LogStream::ALL, Some(&domain::LogStream::default()))
 }
 
-/// What an attached command printed.
+/// The output of an attached command.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct PutJobAttachResponse {
@@ -161,7 +161,7 @@ pub(in crate::http) struct PutJobAttachResponse {
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct GetJobResponse<'a> {
     jobs: Option<Vec<JobModel<'a>>>,
-    /// What the answer lacks, where a part of it could not be had; absent otherwise.
+    /// What is missing, if a part could not be obtained; absent otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     incomplete: Option<String>,
 }
@@ -170,7 +170,7 @@ pub(in crate::http) struct GetJobResponse<'a> {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct JobModel<'a> {
-    /// The scheduler's id, with the array part where there is one.
+    /// The scheduler's id, with the array index if there is one.
     #[schema(example = "1234")]
     job_id: &'a str,
     name: &'a str,
@@ -199,7 +199,7 @@ struct JobTask<'a> {
     time: JobTime,
 }
 
-/// Where a job or step stands.
+/// The state of a job or step.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct JobStatus<'a> {
@@ -222,10 +222,10 @@ struct JobTime {
     end: Option<i64>,
     suspended: Option<i64>,
     limit: Option<i64>,
-    /// When a job that waits is expected to start; absent where the scheduler does not say.
+    /// When a pending job is expected to start; absent if the scheduler does not report it.
     #[serde(skip_serializing_if = "Option::is_none")]
     expected_start: Option<i64>,
-    /// When a job that has not ended is expected to end, or will at the latest; absent where the scheduler does not say.
+    /// When an unfinished job is expected to end, or will at the latest; absent if the scheduler does not report it.
     #[serde(skip_serializing_if = "Option::is_none")]
     expected_end: Option<i64>,
 }

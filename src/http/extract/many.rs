@@ -13,7 +13,7 @@ use crate::service::many::Outcome;
 
 /// A piece of work that was not done.
 pub(crate) struct NotDone {
-    /// The status that a request of its own would have had.
+    /// The status of a separate request for the same job.
     pub(crate) status: u16,
     /// The problem document that a request of its own would have had.
     pub(crate) error: Value,

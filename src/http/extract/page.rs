@@ -27,11 +27,11 @@ const MAX_PAGE_SIZE: u64 = 10_000;
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub(crate) struct PageParameters {
-    /// The number of the page, from 1. The header `Link` leads to the other pages, `X-Total-Count` says how many entries all have.
+    /// The number of the page, from 1. The header `Link` has the other pages, `X-Total-Count` the number of entries on all of them.
     #[serde(default, deserialize_with = "lenient::count")]
     #[param(minimum = 1)]
     page: Option<u64>,
-    /// How many entries a page has; 100 where only `page` is given.
+    /// The number of entries on a page; 100 if only `page` is given.
     #[serde(default, deserialize_with = "lenient::count")]
     #[param(minimum = 1, maximum = 10_000)]
     page_size: Option<u64>,

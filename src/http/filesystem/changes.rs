@@ -85,14 +85,14 @@ pub(crate) async fn symlink(
 
 /// Remove a file or directory
 ///
-/// A directory is removed with all that is in it. Links are not followed.
+/// A directory is removed with its content. Links are not followed.
 #[utoipa::path(
     delete,
     path = "/filesystem/{system_name}/ops/rm",
     operation_id = "delete_rm_filesystem__system_name__ops_rm_delete",
     tag = "filesystem",
     params(PathParameters),
-    responses((status = 204, description = "It was removed"))
+    responses((status = 204, description = "The entry was removed"))
 )]
 pub(crate) async fn rm(WriteAccess(access): WriteAccess, query: Parameters<PathParameters>) -> Result<StatusCode, Problem> {
     changes::remove(&access, &query.0.path).await?;

@@ -81,7 +81,7 @@ pub(crate) async fn ls(
     }
 }
 
-/// Search a tree
+/// Search a directory tree
 ///
 /// Hidden entries are searched too, links are not followed unless `dereference` is set. With `Accept: application/x-ndjson`
 /// one line for each finding, as they are found; what fails on the way is told in a last line, which has the member `error`.
@@ -93,7 +93,7 @@ pub(crate) async fn ls(
     params(FindParameters),
     responses((
         status = 200,
-        description = "What was found",
+        description = "The results",
         content((GetFindResponse = "application/json"), (File = "application/x-ndjson")),
     ))
 )]

@@ -27,8 +27,8 @@ use crate::service::follow;
     path = "/filesystem/{system_name}/ops/follow",
     operation_id = "get_follow_filesystem__system_name__ops_follow_get",
     tag = "filesystem",
-    params(FollowParameters, ("Last-Event-ID" = Option<u64>, Header, description = "Where to go on, in bytes")),
-    responses((status = 200, description = "What happens to the file", body = String, content_type = "text/event-stream"))
+    params(FollowParameters, ("Last-Event-ID" = Option<u64>, Header, description = "Where to continue, in bytes")),
+    responses((status = 200, description = "The events of the file", body = String, content_type = "text/event-stream"))
 )]
 pub(crate) async fn follow(
     ReadAccess(access): ReadAccess,

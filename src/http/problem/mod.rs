@@ -85,19 +85,19 @@ pub(crate) struct ApiResponseError<'a> {
     #[serde(rename = "type")]
     #[schema(example = "urn:goldcrest:problem:not-found")]
     kind: String,
-    /// The kind of failure in words.
+    /// The kind of failure as text.
     #[schema(example = "Not found")]
     title: &'static str,
     /// The HTTP status.
     #[schema(example = 404)]
     status: u16,
-    /// What went wrong this time; the same as `message`.
+    /// What went wrong; the same as `message`.
     detail: &'a str,
     /// The path of the request.
     instance: &'a str,
     /// Whether the request failed or was malformed.
     error_type: ErrorType,
-    /// What went wrong this time.
+    /// What went wrong.
     #[schema(example = "System not found")]
     message: &'a str,
     /// The messages of the causes, nearest first.
@@ -107,13 +107,13 @@ pub(crate) struct ApiResponseError<'a> {
     data: Option<&'a Value>,
     /// The user name of the caller, once known.
     user: Option<&'a str>,
-    /// Whether the same request may succeed later and does no harm when sent again.
+    /// Whether the same request may succeed later and is safe to send again.
     retryable: bool,
-    /// `maintenance` where the site or the system is under maintenance. Absent otherwise.
+    /// `maintenance` if the site or the system is under maintenance. Absent otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "maintenance")]
     reason: Option<&'static str>,
-    /// For a change that failed: whether it may have happened all the same. Absent where that does not apply.
+    /// For a change that failed: whether it may have happened nevertheless. Absent where that does not apply.
     #[serde(skip_serializing_if = "Option::is_none")]
     maybe_effected: Option<bool>,
 }

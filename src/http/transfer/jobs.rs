@@ -116,7 +116,7 @@ pub(crate) async fn extract(WriteAccess(access): WriteAccess, Document(request):
     operation_id = "post_upload_filesystem__system_name__transfer_upload_post",
     tag = "filesystem",
     request_body = PostFileUploadRequest,
-    responses((status = 201, description = "The store and a job wait for the file", body = UploadFileResponse))
+    responses((status = 201, description = "The job that waits for the file was submitted", body = UploadFileResponse))
 )]
 pub(crate) async fn upload(
     WriteAccess(access): WriteAccess,
@@ -137,7 +137,7 @@ pub(crate) async fn upload(
     operation_id = "post_download_filesystem__system_name__transfer_download_post",
     tag = "filesystem",
     request_body = PostFileDownloadRequest,
-    responses((status = 201, description = "A job brings the file", body = DownloadFileResponse))
+    responses((status = 201, description = "The job that brings the file was submitted", body = DownloadFileResponse))
 )]
 pub(crate) async fn download(
     SubmitAccess(access): SubmitAccess,

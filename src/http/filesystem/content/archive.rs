@@ -51,7 +51,7 @@ pub(crate) async fn pack(ReadAccess(access): ReadAccess, query: Parameters<Archi
     Ok((headers, Body::from_stream(content)).into_response())
 }
 
-/// Look at a directory before its download
+/// Get the headers of a directory's download
 ///
 /// The headers of a download. Nothing is packed.
 #[utoipa::path(
@@ -61,7 +61,7 @@ pub(crate) async fn pack(ReadAccess(access): ReadAccess, query: Parameters<Archi
     tag = "filesystem",
     params(ArchiveParameters),
     responses((
-        status = 200, description = "There is something to pack",
+        status = 200, description = "The directory can be packed",
         headers(("Content-Disposition" = String, description = "A name for the archive (RFC 6266)")),
     ))
 )]

@@ -36,12 +36,12 @@ const LOOKS: usize = 3;
     tag = "filesystem",
     params(
         PathParameters,
-        ("Range" = Option<String>, Header, description = "The bytes wanted (RFC 9110, 14.2)", example = "bytes=0-1048575"),
-        ("If-Range" = Option<String>, Header, description = "The range only of this state, else all: a strong `ETag`, or `Last-Modified`"),
-        ("If-Match" = Option<String>, Header, description = "Only these states, else 412"),
-        ("If-Unmodified-Since" = Option<String>, Header, description = "Only what was not changed since, else 412"),
-        ("If-None-Match" = Option<String>, Header, description = "Not these states: 304"),
-        ("If-Modified-Since" = Option<String>, Header, description = "Only what was changed since, else 304"),
+        ("Range" = Option<String>, Header, description = "The bytes to send (RFC 9110, 14.2)", example = "bytes=0-1048575"),
+        ("If-Range" = Option<String>, Header, description = "Send the range only if the file is in this state, else the whole file: a strong `ETag`, or `Last-Modified`"),
+        ("If-Match" = Option<String>, Header, description = "Only if the file is in one of these states, else 412"),
+        ("If-Unmodified-Since" = Option<String>, Header, description = "Only if the file was not changed since, else 412"),
+        ("If-None-Match" = Option<String>, Header, description = "Only if the file is in none of these states, else 304"),
+        ("If-Modified-Since" = Option<String>, Header, description = "Only if the file was changed since, else 304"),
     ),
     responses(
         (
@@ -50,22 +50,22 @@ const LOOKS: usize = 3;
                 ("Content-Disposition" = String, description = "The file's name (RFC 6266)"),
                 ("Accept-Ranges" = String, description = "`bytes`"),
                 ("ETag" = String, description = "The state of the file; weak for a few seconds after a change"),
-                ("Last-Modified" = String, description = "When the content changed last"),
+                ("Last-Modified" = String, description = "When the content last changed"),
             ),
         ),
         (
             status = 206, description = "The range", body = inline(FileBytes), content_type = "application/octet-stream",
             headers(
-                ("Content-Range" = String, description = "Which bytes, and of how many"),
+                ("Content-Range" = String, description = "The bytes of the range, and the size of the file"),
                 ("Content-Disposition" = String, description = "The file's name (RFC 6266)"),
                 ("ETag" = String, description = "The state of the file; weak for a few seconds after a change"),
-                ("Last-Modified" = String, description = "When the content changed last"),
+                ("Last-Modified" = String, description = "When the content last changed"),
             ),
         ),
-        (status = 304, description = "The client has the file"),
-        (status = 412, description = "A condition does not hold"),
+        (status = 304, description = "The client has the current file"),
+        (status = 412, description = "A condition of the request does not hold"),
         (
-            status = 416, description = "The file has nothing of the range",
+            status = 416, description = "The range is outside the file",
             headers(("Content-Range" = String, description = "The size of the file, as `bytes */1234`")),
         ),
     )
@@ -95,9 +95,9 @@ pub(crate) async fn download(
     Err(Problem::new(Kind::Conflict, "the file changes too fast to be compared with what the request expects"))
 }
 
-/// Look at a file before its download
+/// Get the headers of a file's download
 ///
-/// What a download would say of the file, without its content.
+/// The headers of a download, without the content.
 #[utoipa::path(
     head,
     path = "/filesystem/{system_name}/ops/download",
@@ -112,11 +112,11 @@ pub(crate) async fn download(
                 ("Content-Disposition" = String, description = "The file's name (RFC 6266)"),
                 ("Accept-Ranges" = String, description = "`bytes`"),
                 ("ETag" = String, description = "The state of the file; weak for a few seconds after a change"),
-                ("Last-Modified" = String, description = "When the content changed last"),
+                ("Last-Modified" = String, description = "When the content last changed"),
             ),
         ),
-        (status = 304, description = "The client has the file"),
-        (status = 412, description = "A condition does not hold"),
+        (status = 304, description = "The client has the current file"),
+        (status = 412, description = "A condition of the request does not hold"),
     )
 )]
 pub(crate) async fn look(

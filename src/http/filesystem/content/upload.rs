@@ -59,7 +59,7 @@ pub(crate) async fn upload(
     tag = "filesystem",
     params(
         PathParameters,
-        ("If-None-Match" = Option<String>, Header, description = "`*`: only where there is nothing yet, else 412", example = "*"),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: only if the file does not exist, else 412", example = "*"),
         ("If-Match" = Option<String>, Header, description = "Only to replace a file in this state, else 412: a strong `ETag`, or `*` for any"),
         ("If-Unmodified-Since" = Option<String>, Header, description = "Only to replace a file that was not changed since, else 412"),
         (
@@ -68,19 +68,19 @@ pub(crate) async fn upload(
                            understood too; the algorithms are sha-256 and sha-512",
             example = "sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:",
         ),
-        ("Want-Repr-Digest" = Option<String>, Header, description = "Tell the digest of what was written", example = "sha-256=1"),
+        ("Want-Repr-Digest" = Option<String>, Header, description = "The digest algorithm with which the response describes the written content", example = "sha-256=1"),
     ),
     request_body(content = inline(crate::http::filesystem::content::download::FileBytes), content_type = "application/octet-stream"),
     responses(
         (
             status = 201, description = "A new file was written",
-            headers(("Repr-Digest" = String, description = "The digest, where it was wanted")),
+            headers(("Repr-Digest" = String, description = "The digest, if the request asked for it")),
         ),
         (
             status = 204, description = "A file was replaced",
-            headers(("Repr-Digest" = String, description = "The digest, where it was wanted")),
+            headers(("Repr-Digest" = String, description = "The digest, if the request asked for it")),
         ),
-        (status = 412, description = "A condition does not hold"),
+        (status = 412, description = "A condition of the request does not hold"),
     )
 )]
 pub(crate) async fn store(

@@ -19,7 +19,7 @@ pub(in crate::http) struct LsParameters {
     /// An absolute path inside a configured file system.
     #[param(example = "/home/user")]
     pub(in crate::http) path: String,
-    /// Names that start with a dot too.
+    /// Include names that start with a dot.
     #[serde(default, deserialize_with = "lenient::flag")]
     #[param(default = false)]
     show_hidden: bool,
@@ -27,23 +27,23 @@ pub(in crate::http) struct LsParameters {
     #[serde(default, deserialize_with = "lenient::flag")]
     #[param(default = false)]
     numeric_uid: bool,
-    /// All levels below.
+    /// Include all levels below.
     #[serde(default, deserialize_with = "lenient::flag")]
     #[param(default = false)]
     recursive: bool,
-    /// Links shown as what they point to.
+    /// Show the entries that links point to instead of the links.
     #[serde(default, deserialize_with = "lenient::flag")]
     #[param(default = false)]
     dereference: bool,
-    /// One page of so many entries, from 1 to 10000. `Link` leads to the next one.
+    /// The size of a page, from 1 to 10000 entries. `Link` has the next page.
     #[serde(default, deserialize_with = "lenient::count")]
     page_size: Option<u64>,
-    /// Where the page before ended, from its `Link`.
+    /// Where the previous page ended, from its `Link`.
     cursor: Option<String>,
-    /// What the entries are ordered by. Without it a whole listing is in the order of names.
+    /// The sort key of the entries. Without it, a whole listing is sorted by name.
     #[param(inline, value_type = Option<SortBy>)]
     sort: Option<Sort>,
-    /// Which way.
+    /// The direction of the order.
     #[param(inline)]
     order: Option<Direction>,
 }
@@ -73,11 +73,11 @@ pub(super) fn ordered(sort: Option<Sort>, order: Option<Direction>) -> Option<Or
 }
 
 enum_schema! {
-    /// What entries are ordered by; among equals the name decides.
+    /// The sort key of entries; entries with equal keys are sorted by name.
     SortBy of [Sort::Name, Sort::Size, Sort::Modified]
 }
 
-/// Which way entries are ordered.
+/// The direction of the order.
 #[derive(Clone, Copy, PartialEq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::http) enum Direction {
@@ -92,10 +92,10 @@ pub(in crate::http) enum Direction {
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct FindParameters {
-    /// An absolute path inside a configured file system. What is found is named relative to it.
+    /// An absolute path inside a configured file system. Results are named relative to it.
     #[param(example = "/home/user")]
     pub(in crate::http) path: String,
-    /// A pattern for the last part of the path, as of `find -name`: `*`, `?`, `[a-z]`, `[!a-z]`.
+    /// A pattern for the last component of the path, as in `find -name`: `*`, `?`, `[a-z]`, `[!a-z]`.
     #[serde(default, deserialize_with = "pattern")]
     #[param(value_type = Option<String>, max_length = 256, example = "slurm-*.out")]
     name: Option<Glob>,
@@ -103,10 +103,10 @@ pub(in crate::http) struct FindParameters {
     #[serde(rename = "type", default, deserialize_with = "types")]
     #[param(value_type = Option<String>, example = "f,l")]
     types: Vec<FileType>,
-    /// The least size in bytes.
+    /// The minimum size in bytes.
     #[serde(default, deserialize_with = "lenient::count")]
     min_size: Option<u64>,
-    /// The greatest size in bytes.
+    /// The maximum size in bytes.
     #[serde(default, deserialize_with = "lenient::count")]
     max_size: Option<u64>,
     /// Changed at this time or later: RFC 3339, or Unix seconds.
@@ -124,11 +124,11 @@ pub(in crate::http) struct FindParameters {
     #[serde(default, deserialize_with = "lenient::flag")]
     #[param(default = false)]
     numeric_uid: bool,
-    /// Links taken for what they point to, and followed.
+    /// Follow links, and report the entries that they point to.
     #[serde(default, deserialize_with = "lenient::flag")]
     #[param(default = false)]
     dereference: bool,
-    /// After how many the search ends, from 1 to 10000. Streams have no limit unless they are given one.
+    /// The number of results after which the search ends, from 1 to 10000. Streams have no limit by default.
     #[serde(default, deserialize_with = "lenient::count")]
     #[param(default = 1000)]
     pub(in crate::http) limit: Option<u64>,
@@ -152,14 +152,14 @@ impl FindParameters {
     }
 }
 
-/// What was found, in no particular order.
+/// The results, in no particular order.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct GetFindResponse {
     output: Vec<File>,
-    /// Whether the search ended at the limit.
+    /// Whether the search was stopped at the limit.
     truncated: bool,
-    /// What could not be searched, in words; null where everything was.
+    /// What could not be searched, as text; null if everything was searched.
     incomplete: Option<String>,
 }
 
