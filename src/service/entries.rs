@@ -195,7 +195,8 @@ impl PageQuery {
         let (order, after) = match &self.cursor {
             None => (self.order.unwrap_or_default(), None),
             Some(cursor) => {
-                let (order, after) = read_cursor(cursor).ok_or_else(|| wrong("not a cursor issued by this server: take it from the page before"))?;
+                let (order, after) =
+                    read_cursor(cursor).ok_or_else(|| wrong("not a cursor issued by this server: take it from the page before"))?;
                 if self.order.is_some_and(|asked| asked != order) {
                     return Err(wrong("it belongs to another order than `sort` and `order` ask for"));
                 }

@@ -26,7 +26,7 @@ pub(crate) struct PostJobsBulkRequest {
     jobs: Vec<JobDescriptionModel>,
 }
 
-/// Which of the caller's jobs are cancelled: those that go on and have all that is named. At least one thing is named.
+/// A filter for the jobs to cancel: the caller's unfinished jobs that match all parameters given. At least one parameter is given.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct CancelParameters {
@@ -83,8 +83,8 @@ impl JobsBulkResponse {
 
 /// Submit many jobs
 ///
-/// Each has a status of its own, and the answer is 200 whatever they are. With an `Idempotency-Key` the request may be sent again: each
-/// job is submitted once.
+/// Each job has its own status in the response, which is always 200. With an `Idempotency-Key` the request may be sent again: each job
+/// is submitted once.
 #[utoipa::path(
     post,
     path = "/compute/{system_name}/jobs/bulk",

@@ -1,4 +1,4 @@
-//! `/compute`: what can be done to a job between its submission and its end, and what would become of one.
+//! `/compute`: operations on a job between its submission and its end, and the validation of a job.
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -145,8 +145,8 @@ async fn altered(access: &Access, id: &JobIdText, change: JobChange) -> Result<R
 
 /// Check a job without submitting it
 ///
-/// The scheduler checks the job and tells when and where it would start. Nothing is submitted. A job that it would refuse is refused
-/// with its reason, as by a submission.
+/// The scheduler checks the job and estimates when and where it would start. Nothing is submitted. A job that the scheduler would
+/// reject is answered with the same error as a submission.
 #[utoipa::path(
     post,
     path = "/compute/{system_name}/jobs/validate",

@@ -26,7 +26,7 @@ pub(in crate::http) static EVENT_ID: HeaderName = HeaderName::from_static("goldc
 /// List jobs
 ///
 /// Jobs of the caller, or all that the caller may see: the pending and running ones, and the finished ones of the time window.
-/// They are given whole, or in pages where `page` or `pageSize` is given.
+/// The response has all of them, or one page if `page` or `pageSize` is given.
 #[utoipa::path(
     get,
     path = "/compute/{system_name}/jobs",
@@ -72,8 +72,8 @@ pub(crate) async fn acct(
 
 /// Submit a job
 ///
-/// The job is submitted once. Where it is unknown whether the scheduler took it, the error says so in `maybeEffected`.
-/// A request with an `Idempotency-Key` may be sent again, to any replica: the job is submitted once, and each answer has its id.
+/// The job is submitted once. If it is unknown whether the scheduler accepted it, the error says so in `maybeEffected`.
+/// A request with an `Idempotency-Key` may be sent again, to any replica: the job is submitted once, and each response has its id.
 #[utoipa::path(
     post,
     path = "/compute/{system_name}/jobs",
@@ -111,8 +111,8 @@ pub(crate) async fn submit_job(
 
 /// Get a job
 ///
-/// One job; all its tasks where the id names an array. With `Prefer: wait=30`, the answer comes when the state of the job changes, it has ended, or
-/// the time is over.
+/// One job; all its tasks if the id names an array. With `Prefer: wait=30`, the response is sent when the state of the job changes, when it has ended,
+/// or after 30 seconds.
 #[utoipa::path(
     get,
     path = "/compute/{system_name}/jobs/{job_id}",
@@ -182,8 +182,8 @@ pub(crate) async fn cancel_job(SubmitAccess(access): SubmitAccess, id: JobIdText
 
 /// Run a command inside a running job
 ///
-/// Without `output`, the answer is empty, and a command that fails is an error. With it, the answer holds what was printed and
-/// the exit status, whatever that is.
+/// Without `output`, the response is empty, and a command that fails is an error. With it, the response has the output and the exit
+/// status, whatever that is.
 #[utoipa::path(
     put,
     path = "/compute/{system_name}/jobs/{job_id}/attach",

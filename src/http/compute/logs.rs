@@ -1,4 +1,4 @@
-//! `GET /compute/{system_name}/jobs/{job_id}/logs`: what a job writes, as bytes or as server-sent events.
+//! `GET /compute/{system_name}/jobs/{job_id}/logs`: the output of a job, as bytes or as server-sent events.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -37,9 +37,9 @@ fn start(query: &LogParameters, headers: &HeaderMap) -> Result<LogStart, Invalid
 
 /// Read or follow the output of a job
 ///
-/// The content of the job's output file, as it is. While the job waits, an output that does not exist yet is empty. With `follow`, what is written is
-/// sent until the job has ended; what comes after the file was truncated, as by a requeue, is from its start. A connection that ends otherwise is cut.
-/// With `Accept: text/event-stream`, server-sent events as those of `ops/follow`; `end` tells why there is no more, and `Last-Event-ID` resumes.
+/// The content of the job's output file. While the job is pending, an output file that does not exist yet counts as empty. With `follow`, new output is
+/// sent until the job has ended. After the file was truncated, as by a requeue, it is read from the start again. If following fails, the response is cut
+/// before its end. With `Accept: text/event-stream`, the events are those of `ops/follow`; `end` has the reason of the end, and `Last-Event-ID` resumes.
 #[utoipa::path(
     get,
     path = "/compute/{system_name}/jobs/{job_id}/logs",

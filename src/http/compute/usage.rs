@@ -75,8 +75,8 @@ impl From<Sums> for GetUsageResponse {
 
 /// Sum the resources that jobs have used
 ///
-/// CPUs, GPUs, memory and energy of the jobs that accounting has, as far as the scheduler knows, in all and by user and account. Where
-/// `jobs` names some, by job too.
+/// CPUs, GPUs, memory and energy of the jobs in the accounting database, as far as the scheduler knows them: in total, by user and by
+/// account. If `jobs` is given, by job too.
 #[utoipa::path(
     get,
     path = "/compute/{system_name}/usage",

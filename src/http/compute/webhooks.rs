@@ -1,4 +1,4 @@
-//! `/compute/{system_name}/webhooks`: the caller's own services, called when the states of their jobs change.
+//! `/compute/{system_name}/webhooks`: addresses of the caller that are called when the states of the caller's jobs change.
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -108,8 +108,8 @@ pub(in crate::http) struct GetDeadLettersResponse {
 
 /// Register a webhook
 ///
-/// The address is called when the state of a job of the caller changes, with a CloudEvent that is signed as Standard Webhooks are. The answer has the
-/// secret of the signatures, which is not shown again.
+/// The address is called when the state of a job of the caller changes, with a CloudEvent that is signed as in Standard Webhooks. The response has
+/// the secret of the signatures, which is not shown again.
 #[utoipa::path(
     post,
     path = "/compute/{system_name}/webhooks",

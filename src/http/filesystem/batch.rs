@@ -15,8 +15,8 @@ use crate::service::batch::{self, Operation, Output};
 
 /// Perform many file operations
 ///
-/// Many at once, in no order, so that none may build on another; with `ordered` one after the other, up to the first that fails.
-/// Each has a status of its own, and the answer is 200 whatever they are. Nothing that was done is undone.
+/// Many operations run at once, in no order, so that none may depend on another; with `ordered` one after the other, up to the first
+/// that fails. Each has its own status in the response, which is always 200. Operations that were done are not undone.
 #[utoipa::path(
     post,
     path = "/filesystem/{system_name}/ops/batch",

@@ -18,10 +18,10 @@ use crate::service::follow;
 
 /// Follow a file
 ///
-/// Server-sent events. Without a name of their own: `{"content": ...}` with what is new, in the text form of `head` and `tail`.
-/// Named `truncated`, `replaced` (by another file of that name) and `removed`: what happened to the file; what comes next is from
-/// the start. Named `error`: why there is no more, as a problem document. Named `end`: the token has ended. The id of an event is
-/// the offset in bytes, from where `Last-Event-ID` goes on.
+/// Server-sent events. Events without a name have new content, `{"content": ...}`, in the text form of `head` and `tail`. After the
+/// events `truncated`, `replaced` (by another file of that name) and `removed`, content is from the start of the file. The event
+/// `error` has a problem document and is the last one; `end` means that the token has expired. The id of an event is an offset in
+/// bytes, where a request with `Last-Event-ID` continues.
 #[utoipa::path(
     get,
     path = "/filesystem/{system_name}/ops/follow",

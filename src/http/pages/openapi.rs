@@ -92,7 +92,7 @@ fn add_path_parameters(operation: &mut Operation, path: &str) {
         } else if name == "template_name" {
             "The name of the template"
         } else if name == "upload_id" {
-            "The id of the upload, from the `Location` of its beginning"
+            "The id of the upload, from the `Location` of its creation"
         } else {
             "The name of the system, in any case"
         };
@@ -121,14 +121,14 @@ fn add_conditions(operation: &mut Operation) {
         .name("If-None-Match")
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
-        .description(Some("The `ETag` of the answer that the caller has"))
+        .description(Some("The `ETag` of the response that the client has"))
         .schema(Some(text()))
         .build();
     operation.parameters.get_or_insert_default().push(known.into());
     let fields = [
-        ("Age", "Seconds since the scheduler gave the answer"),
-        ("Cache-Control", "For how many seconds the answer is given again, as `max-age`"),
-        ("ETag", "Changes whenever the answer does"),
+        ("Age", "Seconds since the scheduler gave this information"),
+        ("Cache-Control", "Seconds for which the same response is given again, as `max-age`"),
+        ("ETag", "Changes whenever the response changes"),
     ];
     for status in ["200", "304"] {
         if let Some(RefOr::T(response)) = operation.responses.responses.get_mut(status) {

@@ -248,8 +248,8 @@ impl From<FairShare> for FairShareModel {
 
 /// Get the limits of jobs
 ///
-/// What each partition and each quality of service allows, what the accounts of the caller allow, and the fair share that is left. A form
-/// can say so before a job is submitted.
+/// The limits of each partition, each quality of service and the caller's accounts, and the caller's fair share. Web forms can show them
+/// before a job is submitted.
 #[utoipa::path(
     get,
     path = "/status/{system_name}/limits",

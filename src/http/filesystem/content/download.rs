@@ -25,10 +25,10 @@ const LOOKS: usize = 3;
 
 /// Download a file
 ///
-/// Without `Range`, at most the system's limit (`max_ops_file_size`); with it, also as `bytes=0-`, a file of any size, or of
-/// `max_stream_size`. Any number of ranges may be asked for at the same time, one in a request; several in one are answered with
-/// the whole file. What grows meanwhile is given as it was when it was opened; what is written over meanwhile is cut short, and
-/// never ended.
+/// Without `Range`, the size of the file is at most the system's limit (`max_ops_file_size`); with it, also as `bytes=0-`, it is
+/// unlimited, or at most `max_stream_size`. Ranges may be requested in parallel, one in each request; a request for several ranges is
+/// answered with the whole file. If the file grows meanwhile, the response has the size that the file had when it was opened. If the
+/// file is overwritten meanwhile, the response is cut before its end.
 #[utoipa::path(
     get,
     path = "/filesystem/{system_name}/ops/download",

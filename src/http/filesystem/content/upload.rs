@@ -28,7 +28,7 @@ use crate::service::{Access, ServiceError};
 
 /// Upload a file as a form
 ///
-/// At most the system's limit (`max_ops_file_size`). The file appears under its name only when it has arrived whole.
+/// The size is at most the system's limit (`max_ops_file_size`). The file appears under its name only when it is complete.
 #[utoipa::path(
     post,
     path = "/filesystem/{system_name}/ops/upload",
@@ -50,8 +50,8 @@ pub(crate) async fn upload(
 
 /// Upload a file as it is
 ///
-/// The content of the request becomes the content of the file, of any size, or of `max_stream_size`. The file appears under its
-/// name only when it has arrived whole; one that it replaces keeps its permission bits.
+/// The content of the request becomes the content of the file. The size is unlimited, or at most `max_stream_size`. The file appears
+/// under its name only when it is complete; a file that is replaced keeps its permission bits.
 #[utoipa::path(
     put,
     path = "/filesystem/{system_name}/ops/upload",
