@@ -87,7 +87,7 @@ pub async fn cancel(access: &Access, filter: JobFilter, deadline: Instant) -> Re
             && partition.as_ref().is_none_or(|partition| job.partition == *partition)
     });
     if meant.len() > MAX_CANCELLATIONS {
-        let message = format!("{} jobs are meant, and at most {MAX_CANCELLATIONS} are cancelled at once: name fewer", meant.len());
+        let message = format!("{} jobs match, and at most {MAX_CANCELLATIONS} are cancelled at once: use a narrower filter", meant.len());
         return Err(ServiceError::TooMuch(message.into()));
     }
     let has_other_tasks = |id: &JobId| others.iter().any(|other| is_part_of(&other.id, id));
@@ -119,7 +119,8 @@ async fn cancel_one(access: &Access, id: JobId, has_other_tasks: bool, deadline:
     (id, outcome)
 }
 
-const OTHER_TASKS: &str = "this id stands for the waiting tasks of an array that has other tasks which the filter does not mean: cancel the whole array by its id";
+const OTHER_TASKS: &str =
+    "this id covers the pending tasks of an array with other tasks, which the filter does not match: cancel the whole array by its id";
 
 /// Whether `part` is a task or component of what `whole` names.
 fn is_part_of(part: &JobId, whole: &JobId) -> bool {

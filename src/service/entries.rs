@@ -174,7 +174,7 @@ async fn gathered(access: &Access, path: &str, options: ListOptions) -> Result<R
 pub async fn page(access: &Access, path: &str, options: ListOptions, query: &PageQuery) -> Result<Found, ServiceError> {
     let request = query.request()?;
     if options.recursive {
-        return Err(InvalidRequest::new("recursive", "a tree has no pages: read it as a stream").into());
+        return Err(InvalidRequest::new("recursive", "a recursive listing has no pages: read it as a stream").into());
     }
     let path = access.path(path).await?;
     let Page { entries, next } = access.files().await?.page(access.principal(), &path, options, &request).await?;
@@ -198,7 +198,7 @@ impl PageQuery {
                 let (order, after) =
                     read_cursor(cursor).ok_or_else(|| wrong("not a cursor issued by this server: take it from the page before"))?;
                 if self.order.is_some_and(|asked| asked != order) {
-                    return Err(wrong("it belongs to another order than `sort` and `order` ask for"));
+                    return Err(wrong("it belongs to another order than that of `sort` and `order`"));
                 }
                 (order, Some(after))
             }

@@ -62,7 +62,7 @@ impl Upload {
         let upload = URL_SAFE_NO_PAD.decode(id).ok().and_then(|text| serde_json::from_slice::<Self>(&text).ok());
         // The nonce becomes part of a file's name.
         let valid = |upload: &Self| upload.nonce.len() == 32 && upload.nonce.bytes().all(|byte| byte.is_ascii_hexdigit());
-        upload.filter(valid).ok_or_else(|| InvalidRequest::new("upload_id", "it is the name of no upload").into())
+        upload.filter(valid).ok_or_else(|| InvalidRequest::new("upload_id", "it is not the id of an upload").into())
     }
 
     /// The target, and the file that grows beside it.
