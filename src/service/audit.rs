@@ -17,7 +17,7 @@ use super::counts::{Action, Outcome, SystemCounts};
 pub(super) struct Requester {
     pub(super) principal: Arc<Principal>,
     pub(super) request_id: Arc<str>,
-    /// Where the request came from.
+    /// The address of the client.
     pub(super) address: Option<IpAddr>,
 }
 
@@ -25,7 +25,7 @@ pub(super) struct Requester {
 pub(super) struct Permission {
     pub(super) requester: Requester,
     pub(super) cluster: Arc<Cluster>,
-    /// Where the change is counted.
+    /// The counters of the change.
     pub(super) counts: Arc<SystemCounts>,
     pub(super) basis: Basis,
     /// How long the decision took.
@@ -106,7 +106,7 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// Begins to watch a change: `action` names the use case, `target` what it is done to.
+    /// Starts the record of a change: `action` is the use case, `target` the object of the change.
     pub(super) fn begin(permission: impl Into<Permission>, action: Action, target: impl Into<String>) -> Self {
         Self { permission: permission.into(), action, target: target.into(), ended: false }
     }
@@ -116,7 +116,7 @@ impl Change {
         self.end_as(outcome, |_| Outcome::Done)
     }
 
-    /// As [`Change::end`], where not every success did something.
+    /// As [`Change::end`], for changes whose success may have done nothing.
     pub(super) fn end_as<T, E: Classify>(mut self, outcome: Result<T, E>, success: impl FnOnce(&T) -> Outcome) -> Result<T, E> {
         self.ended = true;
         match &outcome {

@@ -103,7 +103,7 @@ impl LineEncoder {
         self.last(&line)
     }
 
-    /// The last line, behind what was held back: it is no character's start.
+    /// The last line, after the bytes that were held back because they might have started a character.
     fn last(&mut self, line: &[u8]) -> Vec<u8> {
         self.running = None;
         let mut lines = Vec::new();
@@ -117,7 +117,7 @@ impl LineEncoder {
     }
 }
 
-/// The line with what is whole of a text; nothing where no character is.
+/// The line with the complete characters of a text; nothing if there are none.
 fn text(name: &str, held: &mut Vec<u8>, data: &[u8]) -> Vec<u8> {
     held.extend_from_slice(data);
     let rest = held.split_off(held.len() - unfinished(held));

@@ -140,7 +140,7 @@ struct DependencyModel {
 }
 
 enum_schema! {
-    /// What must have happened before a job starts: the jobs have started, have ended, have ended well, have failed, have ended well task
+    /// The condition for the start of a job: other jobs have started, have ended, have succeeded, have failed, have succeeded task
     /// by task, or all earlier jobs of the same name and user have ended.
     DependencyTypeSchema of [
         DependencyType::After, DependencyType::AfterAny, DependencyType::AfterOk, DependencyType::AfterNotOk, DependencyType::AfterCorr,
@@ -205,7 +205,7 @@ impl TryFrom<JobDescriptionModel> for Submission {
 }
 
 impl JobDescriptionModel {
-    /// Takes out what else the job asks for.
+    /// Takes the other options of the job.
     fn options(&mut self) -> JobOptions {
         let dependency = |DependencyModel { condition, jobs }| Dependency { condition, jobs };
         JobOptions {

@@ -19,9 +19,9 @@ use crate::service::ServiceError;
 use crate::service::follow::{EndReason, Update, UpdateStream};
 use crate::service::logs::{self, FollowedLog, Log, LogStart};
 
-/// Where the answer begins, in bytes from the start of the file.
+/// The start of the response, in bytes from the start of the file.
 pub(in crate::http) const OFFSET: HeaderName = HeaderName::from_static("goldcrest-log-offset");
-/// Where it ends: the `offset` of the next request.
+/// The end of the response: the `offset` of the next request.
 pub(in crate::http) const NEXT_OFFSET: HeaderName = HeaderName::from_static("goldcrest-log-next-offset");
 
 fn start(query: &LogParameters, headers: &HeaderMap) -> Result<LogStart, InvalidInput> {
@@ -89,7 +89,7 @@ fn with_offsets(mut answer: Response, offset: u64, next: Option<u64>) -> Respons
 
 const BYTES: (HeaderName, HeaderValue) = (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
 
-/// What there is, with its length.
+/// The present output, with its length.
 fn whole(log: Log) -> Response {
     let length = HeaderValue::from(log.end - log.offset);
     let Some(content) = log.content else { return ([BYTES, (header::CONTENT_LENGTH, length)], Body::empty()).into_response() };
@@ -101,7 +101,7 @@ fn whole(log: Log) -> Response {
     ([BYTES, (header::CONTENT_LENGTH, length)], Body::from_stream(content)).into_response()
 }
 
-/// What there is, as updates.
+/// The present output, as updates.
 fn once(log: Log) -> UpdateStream {
     let mut end = log.offset;
     let content = log.content.unwrap_or_else(|| stream::empty().boxed());
@@ -113,7 +113,7 @@ fn once(log: Log) -> UpdateStream {
     updates.chain(stream::once(ready(Ok(Update::End(EndReason::Complete))))).boxed()
 }
 
-/// What is told, without where it stands. It ends well only where the job has.
+/// The content of the updates without their offsets. It ends without an error only if the job has ended.
 fn bytes(updates: UpdateStream, problem_context: ProblemContext) -> Response {
     let pieces = updates.filter_map(move |update| {
         ready(match update {

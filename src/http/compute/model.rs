@@ -10,7 +10,7 @@ use crate::http::enumeration::one_of;
 use crate::http::extract::parameters::lenient;
 use crate::service::AccountingRequest;
 
-/// Which jobs to list.
+/// The filter for the list of jobs.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct JobsParameters {
@@ -44,7 +44,7 @@ impl From<JobsParameters> for JobQuery {
     }
 }
 
-/// Which of accounting's jobs to list.
+/// The filter for the jobs from the accounting database.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct AcctParameters {
@@ -77,12 +77,12 @@ impl From<AcctParameters> for AccountingRequest {
     }
 }
 
-/// What a caller who waits for a change knows of the job.
+/// The state of the job that a waiting caller already knows.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct WaitParameters {
-    /// What is known already, for a wait: the state (`RUNNING`) or the number of the last event (`Goldcrest-Event-Id`). Where it differs from how the
-    /// job is, the answer comes at once. Without `Prefer: wait` it has no effect.
+    /// The state that the caller knows, for a wait: `RUNNING` for example, or the number of the last event (`Goldcrest-Event-Id`). If it differs from the
+    /// current state, the response is sent at once. Without `Prefer: wait` it has no effect.
     #[param(example = "RUNNING")]
     pub(in crate::http) since: Option<String>,
 }
@@ -110,7 +110,7 @@ pub(in crate::http) struct PostJobAttachRequest {
     pub(in crate::http) command: String,
 }
 
-/// What the answer to an attached command holds.
+/// The content of the response to an attached command.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct AttachParameters {
@@ -120,19 +120,19 @@ pub(in crate::http) struct AttachParameters {
     pub(in crate::http) output: bool,
 }
 
-/// Which part of which output.
+/// The output, and the part of it.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct LogParameters {
-    /// Which output.
+    /// The output to read.
     #[serde(default)]
     #[param(schema_with = log_stream)]
     pub(in crate::http) stream: domain::LogStream,
-    /// Go on with what is written until the job has ended, or the token.
+    /// Follow the output until the job has ended or the token has expired.
     #[serde(default, deserialize_with = "lenient::flag")]
     #[param(default = false)]
     pub(in crate::http) follow: bool,
-    /// Only the last lines, so many, and at most 16 MiB of them.
+    /// Only this many last lines, at most 16 MiB.
     #[serde(default, deserialize_with = "lenient::count")]
     #[param(maximum = 1_000_000)]
     pub(in crate::http) tail: Option<u64>,

@@ -29,7 +29,7 @@ pub(crate) struct TemplateModel {
     /// Its name, as in the path of a submission.
     #[schema(example = "relax")]
     name: String,
-    /// What the job does.
+    /// The purpose of the job.
     description: String,
     /// Its parameters by name.
     parameters: BTreeMap<String, TemplateParameterModel>,

@@ -1,4 +1,4 @@
-//! Listings and searches below `/filesystem/{system_name}/ops`: whole, by the page, and as streams.
+//! Listings and searches below `/filesystem/{system_name}/ops`: whole, in pages, and as streams.
 
 use axum::Json;
 use axum::http::{HeaderValue, Uri, header};

@@ -1,6 +1,6 @@
 //! `GET /filesystem/{system_name}/ops/follow`: a file as it grows, as server-sent events (HTML standard, 9.2).
 //!
-//! The id of an event is the number of bytes of the file that were told up to it, so that a client that comes again with
+//! The id of an event is the number of bytes of the file sent up to it, so that a client that reconnects with
 //! `Last-Event-ID` misses nothing and sees nothing twice.
 
 use axum::http::HeaderMap;

@@ -1,4 +1,4 @@
-//! The OpenAPI document: what the handlers do not say themselves.
+//! The parts of the OpenAPI document that the handlers do not declare themselves.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ pub(crate) fn base() -> OpenApi {
     Base::openapi()
 }
 
-/// Adds what is the same for all operations: parameters of the path, error answers, and security.
+/// Adds the common parts of all operations: parameters of the path, error responses, and security.
 pub(crate) fn complete(mut document: OpenApi, docs: &Docs, root_path: &str) -> OpenApi {
     for (path, item) in &mut document.paths.paths {
         let is_open = path == "/status/liveness/";
@@ -110,7 +110,7 @@ fn add_path_parameters(operation: &mut Operation, path: &str) {
     operation.parameters = (!all.is_empty()).then_some(all);
 }
 
-/// What goes with an answer of 304: how it is asked for, and what the whole answer says of itself.
+/// Adds the parts of conditional requests: the request header, the response 304, and the headers of the full response.
 fn add_conditions(operation: &mut Operation) {
     let says_so_itself = operation.responses.responses.contains_key("412");
     if !operation.responses.responses.contains_key("304") || says_so_itself {

@@ -1,4 +1,4 @@
-//! `/status`: the systems, and what is known of each.
+//! `/status`: the systems and their state.
 
 use axum::Json;
 use axum::extract::State;

@@ -1,4 +1,4 @@
-//! `/status/{system_name}/limits`: what jobs may ask for, so that a form can say it before a submission.
+//! `/status/{system_name}/limits`: the limits of jobs, so that a web form can show them before a submission.
 
 use std::collections::BTreeMap;
 

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::domain::{self, Reading, SystemName};
 use crate::http::extract::parameters::lenient;
 
-/// Which partitions.
+/// The filter for partitions.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct PartitionsParameters {

@@ -145,7 +145,7 @@ struct FileSystem {
     default_work_dir: bool,
 }
 
-/// Stands for no limit where the contract has a number: the largest that every reader of JSON holds exactly (RFC 8259, 6).
+/// The value for "no limit" where the contract has a number: the largest that every JSON parser represents exactly (RFC 8259, 6).
 const ANY_SIZE: u64 = (1 << 53) - 1;
 
 /// Limits and transfers.
@@ -227,7 +227,7 @@ impl HPCCluster {
     }
 }
 
-/// What needs a scheduler, by the start of the paths.
+/// The path prefixes of operations that need a scheduler.
 const OF_COMPUTE: [&str; 9] = [
     "/compute/{system_name}/jobs",
     "/compute/{system_name}/acct",
@@ -240,7 +240,7 @@ const OF_COMPUTE: [&str; 9] = [
     "/status/{system_name}/userinfo",
 ];
 
-/// What needs files, or the login over SSH, by the start of the paths.
+/// The path prefixes of operations that need files, or the login over SSH.
 const OF_FILES: [&str; 2] = ["/filesystem/{system_name}", "/status/{system_name}/userinfo"];
 
 fn unsupported(cluster: &Cluster) -> Vec<UnsupportedOperations> {
@@ -271,7 +271,7 @@ fn unsupported(cluster: &Cluster) -> Vec<UnsupportedOperations> {
     found
 }
 
-/// What cannot be done without it, by the start of the paths.
+/// The path prefixes of operations that are impossible without it.
 fn paths_of(gap: UnsupportedOperation) -> &'static [&'static str] {
     match gap {
         UnsupportedOperation::Accounting => &["/compute/{system_name}/acct"],

@@ -1,4 +1,4 @@
-//! What transfer jobs are asked with, and what is said of them.
+//! Request and response documents of transfer jobs.
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -43,7 +43,7 @@ pub(in crate::http) struct CopyRequest {
     pub(in crate::http) dereference: bool,
 }
 
-/// What to remove.
+/// The parameters of a removal.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct DeleteParameters {

@@ -1,4 +1,4 @@
-//! What uploads and downloads by way of an object store are asked with, and what is said of them.
+//! Request and response documents of uploads and downloads through an object store.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -100,7 +100,7 @@ impl PostFileUploadRequest {
         }
     }
 
-    /// What is asked for, with the path of [`Self::target`].
+    /// The request to the service, with the path of [`Self::target`].
     pub(in crate::http) fn asked<'a>(&'a self, path: &'a str) -> ObjectTransferRequest<'a> {
         asked(path, self.transfer_directives.as_ref(), self.account.as_deref())
     }
@@ -112,7 +112,7 @@ impl PostFileUploadRequest {
 }
 
 impl PostFileDownloadRequest {
-    /// What is asked for.
+    /// The request to the service.
     pub(in crate::http) fn asked(&self) -> ObjectTransferRequest<'_> {
         asked(&self.path, self.transfer_directives.as_ref(), self.account.as_deref())
     }

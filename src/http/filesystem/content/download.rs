@@ -1,4 +1,4 @@
-//! `ops/download`: contents of files on their way out, whole or in ranges.
+//! `ops/download`: sends the content of files, whole or in ranges.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -20,7 +20,7 @@ use crate::service::contents::{self, TransferForm};
 /// The bytes that a parameter value of a header may hold as they are (RFC 8187, `attr-char`).
 const ATTRIBUTE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_').remove(b'~');
 
-/// How often the state of a file is looked at anew when it changes between that and the opening.
+/// The number of times that the state of a file is read again if it changes before the file is opened.
 const LOOKS: usize = 3;
 
 /// Download a file
@@ -137,7 +137,7 @@ pub(crate) async fn look(
 #[expect(dead_code, reason = "it only describes the body, which is a stream")]
 pub(crate) struct FileBytes(String);
 
-/// The answer where the conditions of a request leave nothing to be sent.
+/// The response if the conditions of a request exclude the content.
 fn refused(evaluation: Evaluation, version: &FileVersion) -> Result<Response, Problem> {
     if evaluation != Evaluation::NotModified {
         return Err(Problem::state_changed());
@@ -177,7 +177,7 @@ fn describe(path: &RemotePath, version: &FileVersion, length: u64) -> HeaderMap 
     headers
 }
 
-/// What lets a client keep the content and ask whether it is still the present one.
+/// Adds the validators with which a client can cache the content and revalidate it.
 fn validate(version: &FileVersion, headers: &mut HeaderMap) {
     Validators::of(version).write(headers);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));

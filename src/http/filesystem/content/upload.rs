@@ -151,7 +151,7 @@ impl FilePart {
     }
 }
 
-/// What is wrong with a part that is not the first `file` of its form. `written` is the name of the file that stood before it.
+/// The error for a part that is not the first `file` of its form. `written` is the name of the file before it.
 fn unwanted(part: &str, written: Option<&str>) -> WrongField {
     let Some(written) = written else { return unknown(Place::Body, part, part, &["file"]) };
     let message = format!("a form uploads one file: `{}` was written, and nothing of this part", excerpt(written, MAX_SHOWN));
@@ -165,17 +165,17 @@ async fn write(mut field: Field<'_>, pause: Duration, access: &Access, directory
     Ok(name)
 }
 
-/// How long a client is waited for.
+/// How long to wait for a client.
 pub(crate) fn pause(config: &Config) -> Duration {
     Duration::from_secs(config.request_timeout)
 }
 
-/// The length of the content, where it is said.
+/// The length of the content, if announced.
 pub(crate) fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Content is taken as it comes: what is packed for the way would stay packed.
+/// Rejects content codings: content is stored as it arrives, so compressed content would stay compressed.
 pub(crate) fn refuse_encodings(headers: &HeaderMap) -> Result<(), Problem> {
     match headers.get(header::CONTENT_ENCODING) {
         Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
@@ -185,7 +185,7 @@ pub(crate) fn refuse_encodings(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// What a request wants to be there already.
+/// The state of the target that a request expects.
 async fn expected(access: &Access, path: &str, conditions: &Conditions) -> Result<Expected, Problem> {
     if conditions.only_new() {
         return Ok(Expected::Nothing);

@@ -179,7 +179,7 @@ pub(in crate::http) enum BatchOutput {
 }
 
 impl BatchOutput {
-    /// What an operation gave, if anything.
+    /// The result of an operation, if it has one.
     pub(in crate::http) fn new(given: Output) -> Option<Self> {
         match given {
             Output::Stat(stat) => Some(Self::Stat(stat.into())),

@@ -1,4 +1,4 @@
-//! What copies and moves are asked with, and answer with.
+//! Request and response documents of copy and move.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

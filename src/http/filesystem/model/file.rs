@@ -1,4 +1,4 @@
-//! What file operations answer with.
+//! Response documents of file operations.
 
 use jiff::Timestamp;
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! What listings and searches are asked with, beyond what the contract knows, and what they answer with.
+//! Query parameters of listings and searches, which go beyond the contract, and their response documents.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -11,7 +11,7 @@ use crate::http::extract::parameters::lenient;
 use crate::http::filesystem::model::file::File;
 use crate::service::entries::{Ordered, PageQuery, SearchResult};
 
-/// What to list, and how.
+/// The parameters of a listing.
 #[derive(Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
@@ -49,24 +49,24 @@ pub(in crate::http) struct LsParameters {
 }
 
 impl LsParameters {
-    /// How to list.
+    /// The options of the listing.
     pub(in crate::http) fn options(&self) -> ListOptions {
         ListOptions { hidden: self.show_hidden, numeric_ids: self.numeric_uid, recursive: self.recursive, dereference: self.dereference }
     }
 
-    /// The order that is asked for, if any.
+    /// The requested order, if any.
     pub(in crate::http) fn order(&self) -> Option<Ordered> {
         ordered(self.sort, self.order)
     }
 
-    /// The page that is asked for, if one is.
+    /// The requested page, if any.
     pub(in crate::http) fn page(&self) -> Option<PageQuery> {
         let is_page = self.page_size.is_some() || self.cursor.is_some();
         is_page.then(|| PageQuery { size: self.page_size, cursor: self.cursor.clone(), order: self.order() })
     }
 }
 
-/// The order that these ask for, if any: by name, and the least first, where only one of them is given.
+/// The requested order, if any: by name and ascending where only one of them is given.
 pub(super) fn ordered(sort: Option<Sort>, order: Option<Direction>) -> Option<Ordered> {
     let is_ordered = sort.is_some() || order.is_some();
     is_ordered.then(|| Ordered { sort: sort.unwrap_or_default(), descending: order == Some(Direction::Desc) })
@@ -87,7 +87,7 @@ pub(in crate::http) enum Direction {
     Desc,
 }
 
-/// Where to search, and for what. All conditions have to hold.
+/// The parameters of a search. Entries must match all conditions.
 #[derive(Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
@@ -117,7 +117,7 @@ pub(in crate::http) struct FindParameters {
     #[serde(default, deserialize_with = "time")]
     #[param(value_type = Option<String>)]
     modified_before: Option<i64>,
-    /// How many levels deep; 1 is the directory itself.
+    /// The maximum depth; 1 is the directory itself.
     #[serde(default, deserialize_with = "lenient::count")]
     max_depth: Option<u64>,
     /// Owners and groups as numbers.
@@ -135,7 +135,7 @@ pub(in crate::http) struct FindParameters {
 }
 
 impl FindParameters {
-    /// How to walk, and what is wanted.
+    /// The options of the walk, including the filter.
     pub(in crate::http) fn options(&self) -> WalkOptions {
         WalkOptions {
             list: ListOptions { hidden: true, numeric_ids: self.numeric_uid, recursive: true, dereference: self.dereference },

@@ -1,4 +1,4 @@
-//! What file operations are asked with.
+//! Request parameters and documents of file operations.
 
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -18,7 +18,7 @@ pub(in crate::http) struct PathParameters {
     pub(in crate::http) path: String,
 }
 
-/// Where to put a file.
+/// The parameters of an upload.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct UploadParameters {
@@ -27,7 +27,7 @@ pub(in crate::http) struct UploadParameters {
     pub(in crate::http) path: String,
 }
 
-/// Where a resumable upload goes.
+/// The parameters of a new resumable upload.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct CreationParameters {
@@ -36,7 +36,7 @@ pub(in crate::http) struct CreationParameters {
     pub(in crate::http) path: String,
 }
 
-/// What to pack or where to unpack, and as what.
+/// The parameters of packing and unpacking an archive.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct ArchiveParameters {
@@ -67,7 +67,7 @@ pub(in crate::http) struct StatParameters {
     pub(in crate::http) dereference: bool,
 }
 
-/// How much of the start of a file. Ten lines when neither `bytes` nor `lines` is given; both together are an error.
+/// The amount at the start of a file. Ten lines if neither `bytes` nor `lines` is given; both together are an error.
 #[derive(Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
@@ -91,14 +91,14 @@ pub(in crate::http) struct HeadParameters {
 }
 
 impl HeadParameters {
-    /// The path, and what is wanted of it.
+    /// The path and the requested excerpt.
     pub(in crate::http) fn read(self) -> (String, Excerpt) {
         let amount = Amount { bytes: self.bytes, lines: self.lines, skip: self.skip_trailing };
         (self.path, Excerpt { amount, grep: self.grep })
     }
 }
 
-/// How much of the end of a file. Ten lines when neither `bytes` nor `lines` is given; both together are an error.
+/// The amount at the end of a file. Ten lines if neither `bytes` nor `lines` is given; both together are an error.
 #[derive(Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
@@ -122,14 +122,14 @@ pub(in crate::http) struct TailParameters {
 }
 
 impl TailParameters {
-    /// The path, and what is wanted of it.
+    /// The path and the requested excerpt.
     pub(in crate::http) fn read(self) -> (String, Excerpt) {
         let amount = Amount { bytes: self.bytes, lines: self.lines, skip: self.skip_heading };
         (self.path, Excerpt { amount, grep: self.grep })
     }
 }
 
-/// Which part of a file.
+/// The parameters of a part of a file.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct ViewParameters {
@@ -234,7 +234,7 @@ impl PostCompressRequest {
     }
 }
 
-/// How to pack; an empty pattern counts as absent.
+/// The options of compression; an empty pattern counts as absent.
 pub(crate) fn compress_options(compression: CompressionType, dereference: bool, match_pattern: Option<String>) -> CompressOptions {
     CompressOptions { compression: compression.into(), dereference, match_pattern: match_pattern.filter(|pattern| !pattern.is_empty()) }
 }

@@ -154,7 +154,7 @@ impl From<Vec<domain::AclEntry>> for GetAclResponse {
     }
 }
 
-/// Which file to follow, and from where. `Last-Event-ID` stands above both.
+/// The file to follow, and where to start. `Last-Event-ID` takes precedence over both.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct FollowParameters {
