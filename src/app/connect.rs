@@ -111,10 +111,10 @@ async fn reach(show: &mut impl FnMut(Step), name: &str, member: &Member) -> bool
 
 async fn allowed(show: &mut impl FnMut(Step), name: &str, site: &Site, member: &Member, principal: &Principal) {
     let asking = site.authorizer.check(principal, Relation::Read, member.cluster.name());
-    let advice = "it is no mistake where nobody needs the service account to be allowed: only callers are asked about";
+    let advice = "this is not an error if the service account needs no access: decisions are only requested for callers";
     step_with(show, (name, "authorization of the service account"), advice, asking, |ruling| match ruling.decision {
         Decision::Allowed => "allowed".to_owned(),
-        Decision::Denied => "denied, which keeps nothing from working: only callers are asked about".to_owned(),
+        Decision::Denied => "denied, which does no harm: decisions are only requested for callers".to_owned(),
     })
     .await;
 }

@@ -100,7 +100,7 @@ impl Driver {
                     let reason = ErrorChain(&error).to_string();
                     // What is watched is refused again and again until somebody mends it; that is said once.
                     if asked || refused.as_ref() != Some(&reason) {
-                        tracing::error!(reason, "the configuration was refused whole; the one before goes on");
+                        tracing::error!(reason, "the configuration was refused whole; the previous one stays in use");
                         systemd::status("serving; the last reload was refused, see the log");
                     }
                     refused = Some(reason);

@@ -128,7 +128,7 @@ pub enum AuthnError {
         required: u64,
     },
     /// The identity provider gave no token for a service account.
-    #[error("no access token for the service account could be had")]
+    #[error("no access token for the service account could be obtained")]
     ServiceAccount(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// No signing key was ever read: the token can be neither accepted nor refused.
     #[error("the signing keys of the identity provider could not be read")]

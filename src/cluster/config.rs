@@ -203,7 +203,7 @@ const DEFAULT_SIZE: u64 = 5 * 1024 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum SizeLimit {
-    /// So many bytes.
+    /// The number of bytes.
     Bytes(u64),
     /// Any size.
     Unlimited(Unlimited),

@@ -17,10 +17,10 @@ Environment variables are applied as `goldcrest serve` would apply them.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     file: super::ConfigFile,
-    /// Take warnings for mistakes: unknown keys, secrets that everybody can read, what is not built yet.
+    /// Treat warnings as mistakes: unknown keys, secrets that everybody can read, features that are not built yet.
     #[arg(long)]
     strict: bool,
-    /// Try each service that is named, as the service accounts: token endpoint, keys, authorization, and for each cluster SSH, files and
+    /// Try each configured service with the service accounts: token endpoint, keys, authorization, and for each cluster SSH, files and
     /// scheduler.
     #[arg(long)]
     connect: bool,
@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &Arguments, log_format: LogFormat) -> ExitCode {
     match config::load(&arguments.file.config, super::environment()) {
         Ok(loaded) if arguments.strict && !loaded.warnings.is_empty() => {
             eprint_all("error", &loaded.warnings);
-            super::eprint(&format!("{name}: {}, no warnings (--strict takes them for mistakes)", count(loaded.warnings.len(), "mistake")));
+            super::eprint(&format!("{name}: {}, no warnings (--strict treats them as mistakes)", count(loaded.warnings.len(), "mistake")));
             ExitCode::FAILURE
         }
         Ok(loaded) => {

@@ -1,5 +1,5 @@
-//! Asks a Goldcrest that serves whether it lives: the health check of container images, which hold no other program that
-//! could ask.
+//! Checks that a running server is healthy: the health check of container images, which contain no other program that could do
+//! it.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use crate::rest::{Client, Request, RestError, Url};
 /// How long the answer may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Whom to ask.
+/// The arguments of `goldcrest health`.
 #[derive(clap::Args)]
 #[command(after_help = "\
-Exit code: 0 when it answers with a success, 1 otherwise.")]
+Exit code: 0 if the server answers with a success status, 1 otherwise.")]
 pub(super) struct Arguments {
-    /// The liveness check; another port, or an `apis_root_path`, stands here too.
+    /// The URL of the liveness check, with the server's port and its `apis_root_path` if it has one.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000/status/liveness/")]
     url: String,
 }

@@ -1,6 +1,6 @@
 //! The command line.
 //!
-//! One file a subcommand, each with its arguments and a `run` that answers with the exit code: 0 done, 1 not done. This
+//! One file for each subcommand, with its arguments and a `run` that returns the exit code: 0 for success, 1 for failure. This
 //! module must not know how anything works; it calls `app`, `config`, `http` and `demo`. To add a subcommand: a file, a variant of
 //! [`Command`], an arm in [`run`]. The only module that prints.
 
@@ -30,17 +30,17 @@ const DEMO_EXAMPLE: &str = "
 #[cfg(not(feature = "demo"))]
 const DEMO_EXAMPLE: &str = "";
 
-/// What is shown below the help.
+/// The examples below the help.
 static EXAMPLES: LazyLock<String> = LazyLock::new(|| {
     format!(
         "\
 Examples:{DEMO_EXAMPLE}
   goldcrest check-config --config site.yaml    every mistake in a configuration, with its line
-  goldcrest check-config --connect --config site.yaml    and whether everything that it names answers
+  goldcrest check-config --connect --config site.yaml    also whether every service in it answers
   goldcrest serve --config site.yaml           serve the API
   YAML_CONFIG_FILE=site.yaml goldcrest serve   the same
 
-docs/configuration.md lists every key of the configuration file and the environment variables that stand for them."
+docs/configuration.md lists every key of the configuration file and the environment variables that override them."
     )
 });
 
@@ -54,19 +54,19 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 #[derive(Parser)]
 #[command(name = "goldcrest", version = VERSION.as_str(), about, after_help = EXAMPLES.as_str())]
 struct Cli {
-    /// How log lines look: `auto` is text on a terminal and JSON otherwise. GOLDCREST_LOG says what is logged.
+    /// Format of log lines: `auto` is text on a terminal and JSON otherwise. GOLDCREST_LOG selects what is logged.
     #[arg(long, global = true, value_name = "FORMAT", default_value = "auto")]
     log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
 }
 
-/// What to do.
+/// The subcommands.
 #[derive(Subcommand)]
 enum Command {
-    /// Serve the API until told to stop.
+    /// Serve the API until a signal stops it.
     Serve(serve::Arguments),
-    /// Ask a Goldcrest that serves whether it lives.
+    /// Check that a running server is healthy.
     Health(health::Arguments),
     /// Check a configuration and show what was understood.
     CheckConfig(check_config::Arguments),
@@ -92,7 +92,7 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Reads the command line, does what it says, and answers with the exit code.
+/// Reads the command line, runs the subcommand, and returns the exit code.
 pub fn run() -> ExitCode {
     let Cli { log_format, command } = Cli::parse();
     match command {
@@ -111,7 +111,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Runs what needs the log and the asynchronous runtime. An error is the text to show.
+/// Runs `work` with the log and the asynchronous runtime set up. An error is the text to show.
 fn with_runtime(format: LogFormat, default_filter: &str, work: impl Future<Output = Result<(), String>>) -> ExitCode {
     let done = telemetry::init(format, default_filter)
         .map_err(|error| ErrorChain(&error).to_string())

@@ -392,7 +392,7 @@ impl Interpreter {
             [] => {
                 let ways: Vec<String> = options.iter().map(|option| required(option).join(" and ")).collect();
                 let ways: Vec<&str> = ways.iter().map(String::as_str).collect();
-                self.report_allowing(path, "lacks the key that says of which kind it is", one_of(&ways));
+                self.report_allowing(path, "lacks the key that determines its kind", one_of(&ways));
                 None
             }
         }

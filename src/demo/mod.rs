@@ -56,24 +56,24 @@ const STOP: Duration = Duration::from_secs(10);
 /// The arguments of `goldcrest demo`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DemoArgs {
-    /// IP address to listen on. Any other than this machine's own lets whoever reaches it use the token that is printed.
+    /// IP address to listen on. With any but a loopback address, whoever reaches it can use the token that is printed.
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pub address: IpAddr,
     /// Port of the API and its token issuer; 0 for any that is free.
     #[arg(long, value_name = "PORT", default_value_t = 8025)]
     pub port: u16,
-    /// What is printed once everything is up: text for people, or one line of JSON for scripts.
+    /// Format of the output once everything is up: text for people, or one line of JSON for scripts.
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub output: Output,
     /// The home directory of commands, where the scheduler keeps its jobs, instead of the account's own.
     #[arg(long, value_name = "DIRECTORY")]
     pub home: Option<PathBuf>,
-    /// Print the configuration of such a system and end. Its ports and keys are not in use any more.
+    /// Print the configuration of such a system and exit. Its ports and keys are no longer in use.
     #[arg(long)]
     pub print_config: bool,
 }
 
-/// How the demonstration introduces itself.
+/// The output format of the demonstration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Output {
     /// Text for people.
@@ -86,7 +86,7 @@ pub enum Output {
 /// Any error of a part.
 pub type PartError = Box<dyn Error + Send + Sync>;
 
-/// Builds the proxy from a configuration in YAML and serves it, with the issuer beside it, until told to stop.
+/// Builds the proxy from a configuration in YAML and serves it together with the issuer until it is stopped.
 ///
 /// # Errors
 /// When the configuration has mistakes or cannot be used.

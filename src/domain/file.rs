@@ -220,7 +220,7 @@ pub struct Checksum {
 pub struct CompressOptions {
     /// The compression.
     pub compression: Compression,
-    /// Pack what links point to.
+    /// Pack the files that links point to.
     pub dereference: bool,
     /// Only the files whose path matches this regular expression, as `find -regex` reads it.
     pub match_pattern: Option<String>,

@@ -44,7 +44,7 @@ pub struct ServiceHealth {
     pub service: ServiceType,
     /// When.
     pub last_checked: Timestamp,
-    /// How long the answer took, in seconds.
+    /// The response time in seconds.
     pub latency: Option<f64>,
     /// Whether it may be used.
     pub healthy: bool,

@@ -187,7 +187,7 @@ pub struct Job {
     pub partition: String,
     /// Who asked for its end.
     pub kill_request_user: Option<String>,
-    /// Whose it is.
+    /// Whether it is a user's or a group's.
     pub user: Option<String>,
     /// Where it started.
     pub working_directory: String,
@@ -208,7 +208,7 @@ pub struct JobStep {
     pub times: JobTimes,
 }
 
-/// Where a job or step stands.
+/// The state of a job or step.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct JobStatus {
     /// The state in the scheduler's words, one of them: `PENDING`, `RUNNING`, `COMPLETED`, `CANCELLED`, ...

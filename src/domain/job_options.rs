@@ -35,7 +35,7 @@ pub struct JobOptions {
     pub gpus_per_node: Option<u32>,
     /// Type of the GPUs, as the site names it.
     pub gpu_type: Option<String>,
-    /// Longest run time in seconds.
+    /// Maximum run time in seconds.
     #[schemars(range(min = 1))]
     pub time_limit: Option<u32>,
     /// Quality of service.
@@ -48,7 +48,7 @@ pub struct JobOptions {
     pub array: Option<ArrayIndices>,
     /// Conditions for the start; all of them must hold.
     pub dependencies: Vec<Dependency>,
-    /// Address for notices by mail.
+    /// Address for mail notifications.
     pub mail_user: Option<String>,
     /// Events for which mail is sent.
     pub mail_events: Vec<MailEvent>,
@@ -56,7 +56,7 @@ pub struct JobOptions {
     pub licenses: Vec<String>,
     /// Absolute path of an OCI bundle that the job runs in.
     pub container: Option<String>,
-    /// Container image that the job runs in, where the site has the plugin Pyxis for Slurm.
+    /// Container image that the job runs in, if the site has the Pyxis plugin for Slurm.
     pub container_image: Option<String>,
 }
 

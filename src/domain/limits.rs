@@ -7,7 +7,7 @@ use super::JobId;
 /// What jobs of a user may ask for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Limits {
-    /// Of each partition or queue.
+    /// The limits of each partition or queue.
     pub partitions: Vec<PartitionLimits>,
     /// Of each quality of service; `None` where the scheduler has none.
     pub qos: Option<Vec<QosLimits>>,
@@ -20,33 +20,33 @@ pub struct Limits {
 pub struct PartitionLimits {
     /// Its name.
     pub name: String,
-    /// Whether jobs go there that name none.
+    /// Whether jobs that name none use it.
     pub is_default: bool,
     /// Its state in the scheduler's words.
     pub state: Option<String>,
-    /// Longest run time in seconds.
+    /// Maximum run time in seconds.
     pub max_time: Option<u64>,
-    /// Run time in seconds of jobs that ask for none.
+    /// Default run time in seconds.
     pub default_time: Option<u64>,
-    /// Fewest nodes of a job.
+    /// Minimum number of nodes of a job.
     pub min_nodes: Option<u64>,
-    /// Most nodes of a job.
+    /// Maximum number of nodes of a job.
     pub max_nodes: Option<u64>,
-    /// Most CPUs of a job on each node.
+    /// Maximum CPUs of a job on each node.
     pub max_cpus_per_node: Option<u64>,
-    /// Most memory of a job on each node, in MiB.
+    /// Maximum memory of a job on each node, in MiB.
     pub max_memory_per_node: Option<u64>,
-    /// Most memory of a job for each CPU, in MiB.
+    /// Maximum memory of a job for each CPU, in MiB.
     pub max_memory_per_cpu: Option<u64>,
-    /// Memory on each node of jobs that ask for none, in MiB.
+    /// Default memory on each node, in MiB.
     pub default_memory_per_node: Option<u64>,
-    /// Memory for each CPU of jobs that ask for none, in MiB.
+    /// Default memory for each CPU, in MiB.
     pub default_memory_per_cpu: Option<u64>,
-    /// The qualities of service that may be used there; all where absent.
+    /// The qualities of service that may be used there; all if absent.
     pub allowed_qos: Option<Vec<String>>,
-    /// The accounts that may be charged there; all where absent.
+    /// The accounts that may be charged there; all if absent.
     pub allowed_accounts: Option<Vec<String>>,
-    /// The groups whose members may use it; all where absent.
+    /// The groups whose members may use it; all if absent.
     pub allowed_groups: Option<Vec<String>>,
     /// Most of further resources of a job, in the scheduler's notation.
     pub max_resources: BTreeMap<String, String>,
@@ -61,17 +61,17 @@ pub struct QosLimits {
     pub name: String,
     /// Its priority.
     pub priority: Option<i64>,
-    /// Longest run time in seconds.
+    /// Maximum run time in seconds.
     pub max_time: Option<u64>,
-    /// Most resources of a job.
+    /// Maximum resources of a job.
     pub max_resources_per_job: BTreeMap<String, String>,
-    /// Most resources of all running jobs of a user.
+    /// Maximum resources of all running jobs of a user.
     pub max_resources_per_user: BTreeMap<String, String>,
-    /// Most running jobs of a user.
+    /// Maximum number of running jobs of a user.
     pub max_jobs_per_user: Option<u64>,
-    /// Most running and waiting jobs of a user.
+    /// Maximum number of running and pending jobs of a user.
     pub max_submitted_per_user: Option<u64>,
-    /// Most resources of all running jobs together.
+    /// Maximum resources of all running jobs together.
     pub max_resources_in_all: BTreeMap<String, String>,
 }
 
@@ -80,21 +80,21 @@ pub struct QosLimits {
 pub struct AssociationLimits {
     /// The account.
     pub account: String,
-    /// The one partition that is meant; all where absent.
+    /// The partition that the limits apply to; all if absent.
     pub partition: Option<String>,
-    /// The quality of service of jobs that name none.
+    /// The default quality of service.
     pub default_qos: Option<String>,
     /// The qualities of service that may be used.
     pub qos: Vec<String>,
-    /// Longest run time in seconds.
+    /// Maximum run time in seconds.
     pub max_time: Option<u64>,
-    /// Most running jobs.
+    /// Maximum number of running jobs.
     pub max_jobs: Option<u64>,
-    /// Most running and waiting jobs.
+    /// Maximum number of running and pending jobs.
     pub max_submitted: Option<u64>,
-    /// Most resources of a job.
+    /// Maximum resources of a job.
     pub max_resources_per_job: BTreeMap<String, String>,
-    /// Most resources of all running jobs together.
+    /// Maximum resources of all running jobs together.
     pub max_resources_in_all: BTreeMap<String, String>,
     /// The share of the system that the user is due.
     pub fair_share: Option<FairShare>,
@@ -103,15 +103,15 @@ pub struct AssociationLimits {
 /// The share of the system that a user of an account is due, and what was used of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FairShare {
-    /// Shares that the site gave; `parent` for those of the account.
+    /// The shares that the site assigned; `parent` for those of the account.
     pub shares: String,
-    /// The same as a part of the whole, from 0 to 1.
+    /// The same as a fraction of all shares, from 0 to 1.
     pub normalized_shares: Option<f64>,
-    /// What was used, in CPU seconds that lose weight with time.
+    /// The usage in CPU seconds, which decays with time.
     pub raw_usage: Option<u64>,
-    /// The same as a part of the whole, from 0 to 1.
+    /// The same as a fraction of all shares, from 0 to 1.
     pub effective_usage: Option<f64>,
-    /// The factor that the priority of jobs has of it, from 0 to 1.
+    /// The fair-share factor of the priority of jobs, from 0 to 1.
     pub factor: Option<f64>,
 }
 
@@ -120,7 +120,7 @@ pub struct FairShare {
 pub struct JobUsage {
     /// The job.
     pub id: JobId,
-    /// Whose it is.
+    /// Whether it is a user's or a group's.
     pub user: Option<String>,
     /// The account charged.
     pub account: Option<String>,
@@ -131,17 +131,17 @@ pub struct JobUsage {
 /// An amount of resources. What is not known is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ResourceUsage {
-    /// Seconds run.
+    /// Run time in seconds.
     pub elapsed: Option<u64>,
-    /// Seconds of nodes that were allocated.
+    /// Node seconds allocated.
     pub node_seconds: Option<u64>,
-    /// Seconds of CPUs that were allocated.
+    /// CPU seconds allocated.
     pub cpu_seconds: Option<u64>,
-    /// Seconds that CPUs worked.
+    /// CPU seconds used.
     pub cpu_seconds_used: Option<f64>,
-    /// Seconds of GPUs that were allocated.
+    /// GPU seconds allocated.
     pub gpu_seconds: Option<u64>,
-    /// The most memory that one task had at a time, in bytes.
+    /// The peak memory of one task, in bytes.
     pub peak_memory: Option<u64>,
     /// Energy in joules.
     pub energy: Option<u64>,

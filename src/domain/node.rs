@@ -117,7 +117,7 @@ pub struct Reservation {
 pub struct Account {
     /// Its name.
     pub name: String,
-    /// Whether jobs go there when they name none.
+    /// Whether jobs that name none use it.
     pub default: bool,
 }
 

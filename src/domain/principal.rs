@@ -19,7 +19,7 @@ pub struct Principal {
     pub groups: Vec<String>,
     /// The values of the `scope` claim.
     pub scopes: Vec<String>,
-    /// When the token ends.
+    /// When the token expires.
     pub expires_at: Timestamp,
     /// The token itself, for credential services and schedulers that take it in the caller's name.
     pub token: Secret,

@@ -3,15 +3,15 @@
 /// How full a file system is, in bytes and files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Space {
-    /// Bytes in all.
+    /// Size in bytes.
     pub total: u64,
-    /// Bytes that are free.
+    /// Free bytes.
     pub free: u64,
     /// Bytes that are free to those who are not root.
     pub available: u64,
-    /// Files that it can hold; 0 where it does not say.
+    /// The number of files that it can hold; 0 if it does not report it.
     pub files: u64,
-    /// Files that it can still hold.
+    /// The number of files that can still be created.
     pub files_free: u64,
 }
 
@@ -55,7 +55,7 @@ pub struct QuotaUse {
 pub struct AclEntry {
     /// One of a directory's default list, which new entries in it get.
     pub default: bool,
-    /// Whom it is about.
+    /// Whom the entry applies to.
     pub tag: AclTag,
     /// The name of the user or group; none for the owner, the owning group, and where the tag has none.
     pub name: Option<String>,

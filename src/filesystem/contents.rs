@@ -90,14 +90,15 @@ pub trait Contents: Send + Sync {
         expected: Expected,
     ) -> Result<Placed, FilesystemError>;
 
-    /// Packs a directory, or a file, with all that is in it into an archive that comes as it is made.
+    /// Packs a directory with its content, or a file, into an archive that is streamed while it is created.
     ///
     /// # Errors
-    /// When it cannot be begun. The content fails, and never ends, where not all could be packed.
+    /// If it cannot be started. If something could not be packed, the stream ends with an error.
     async fn pack(&self, principal: &Principal, source: &RemotePath, format: ArchiveFormat) -> Result<ContentStream, FilesystemError>;
 
-    /// Unpacks an archive as it comes. A directory that does not exist appears under its name only when all is in it; into one that
-    /// exists the members go one by one. Up to `cap` bytes of archive are taken.
+    /// Unpacks an archive while it arrives. A new directory appears under its name only when it is complete. In an existing directory,
+    /// the members are put in their places when all of them have arrived; after a failure before that, nothing has changed. Up to
+    /// `cap` bytes of archive are accepted.
     ///
     /// # Errors
     /// Those of `content`, those of the archive, and those of the cluster.

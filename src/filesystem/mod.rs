@@ -95,7 +95,7 @@ pub enum FileAccess {
     Exec,
 }
 
-/// What can be done with files on a cluster, by one way to reach them.
+/// The file operations on a cluster through one backend.
 #[async_trait]
 pub trait FileSystem: Entries + Contents + Changes + Storage {
     /// Waits, for a few seconds at most, until the temporary files of requests that were cut are removed.
@@ -109,13 +109,13 @@ pub enum FilesystemError {
     /// directory`, aiida-firecrest for `cannot statx`.
     #[error("cannot statx '{0}': No such file or directory")]
     NotFound(RemotePath),
-    /// The directory in which a file is to be made does not exist, or is none.
+    /// The parent directory of a new file does not exist or is not a directory.
     #[error("there is no directory {0}: No such file or directory")]
     NoDirectory(RemotePath),
     /// The cluster forbids it to the caller.
     #[error("{0}: Permission denied")]
     Denied(RemotePath),
-    /// The cluster does not let the caller make a file in the directory, where each new content stands before it takes its place.
+    /// The cluster does not let the caller create a file in the directory, where new content is written before it is renamed.
     #[error("{0}: Permission denied: a file is written beside its target and then renamed, for which the directory has to be writable too")]
     ClosedDirectory(RemotePath),
     /// The cluster forbids it to anyone but the owner or root.
@@ -132,24 +132,24 @@ pub enum FilesystemError {
         /// `Not a directory`, `Is a directory`, `not a regular file`, ...
         reason: &'static str,
     },
-    /// Work whose time grows with the file did not end in the time that there is for it.
-    #[error("it took more than {seconds} s (exit status:124), and would again")]
+    /// An operation whose duration grows with the file exceeded its time limit.
+    #[error("the operation took more than {seconds} s (exit status:124) and would do so again")]
     TooSlow {
-        /// How long it may take.
+        /// The time limit in seconds.
         seconds: u64,
-        /// What has more time.
+        /// The alternative with a longer time limit.
         instead: Alternative,
     },
-    /// More entries than a listing gathers.
-    #[error("{path}: more than {max} entries are not put in an order at once")]
+    /// More entries than a listing collects.
+    #[error("{path}: a directory of more than {max} entries cannot be sorted in one response")]
     TooManyEntries {
         /// The path.
         path: RemotePath,
-        /// How many are.
+        /// The maximum number of entries.
         max: usize,
     },
-    /// A file whose size is told as 0 although it has content, as those of `/proc` have: nobody can say where it ends.
-    #[error("{0}: its size is told as 0, and it has content")]
+    /// A file whose reported size is 0 although it has content, such as those of `/proc`: its end is unknown.
+    #[error("{0}: its reported size is 0, but it has content")]
     Sizeless(RemotePath),
     /// The request names something the cluster does not know, such as a user.
     #[error("{0}")]
@@ -157,22 +157,22 @@ pub enum FilesystemError {
     /// More than the cap.
     #[error("the file is larger than the limit of {0} bytes")]
     TooLarge(u64),
-    /// The file has none of the bytes asked for; it holds so many.
+    /// The requested range is outside the file, whose size is given.
     #[error("the file has {0} bytes, and none in the range asked for")]
     Range(u64),
     /// The file is not, or no longer, the one that was expected.
     #[error("{0}: it changed meanwhile")]
     Changed(RemotePath),
-    /// A file that grows does not end where it was thought to, but there.
+    /// The size of a growing file is not the expected one; its actual size is given.
     #[error("the upload has {0} bytes")]
     Offset(u64),
-    /// The content is not what its sender said that it is.
+    /// The content does not match the digest that its sender announced.
     #[error("the content does not have the {0} digest that was announced")]
     Digest(&'static str),
     /// No space, or over quota.
     #[error("{0}: no space left, or quota exceeded")]
     NoSpace(RemotePath),
-    /// The cluster did not take all of the content, and does not say why.
+    /// The cluster did not write all of the content, for an unknown reason.
     #[error("{path}: the content was not written: {reason}")]
     NotWritten {
         /// The path.
@@ -180,7 +180,7 @@ pub enum FilesystemError {
         /// What is known.
         reason: String,
     },
-    /// A walk that is whole but for directories that could not be read.
+    /// A walk that is complete except for directories that could not be read.
     #[error("{first}: Permission denied; {count} of the directories could not be read, the rest is complete")]
     Incomplete {
         /// The first of them.
@@ -194,7 +194,7 @@ pub enum FilesystemError {
     /// The client's own stream ended early or broke.
     #[error("the upload was cut short")]
     Interrupted(#[source] std::io::Error),
-    /// The cluster could not be worked with.
+    /// The cluster could not be reached.
     #[error("the file operation could not be carried out")]
     Transport(#[from] TransportError),
     /// A command failed in a way that is not classified.
@@ -211,7 +211,7 @@ pub enum FilesystemError {
 }
 
 impl FilesystemError {
-    /// Another way to what was not done, where there is one.
+    /// An alternative for the failed operation, if there is one.
     pub fn alternative(&self) -> Option<Alternative> {
         match self {
             Self::TooSlow { instead, .. } => Some(*instead),
@@ -226,7 +226,7 @@ impl FilesystemError {
         Self::TooManyEntries { path: path.clone(), max: MAX_ENTRIES }
     }
 
-    /// The same error where it stands for making a file beside `target`.
+    /// The error for creating a file in the directory of `target`.
     fn beside(self, target: &RemotePath) -> Self {
         match self {
             Self::Denied(_) => Self::ClosedDirectory(target.parent().unwrap_or_else(|| target.clone())),
@@ -234,7 +234,7 @@ impl FilesystemError {
         }
     }
 
-    /// The same error where it stands for making `path`: what does not exist is then its directory.
+    /// The error for creating `path`: the entry that does not exist is then its directory.
     fn in_making(self, path: &RemotePath) -> Self {
         match self {
             Self::NotFound(_) => Self::NoDirectory(path.parent().unwrap_or_else(|| path.clone())),
@@ -248,10 +248,10 @@ impl FilesystemError {
     }
 }
 
-/// Refuses what is not a regular file.
+/// Rejects everything except regular files.
 ///
 /// # Errors
-/// [`FilesystemError::WrongType`], with what it is.
+/// [`FilesystemError::WrongType`], with the actual type.
 pub fn regular(path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
     let reason = match FileType::from_mode(mode) {
         FileType::Regular => return Ok(()),

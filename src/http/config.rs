@@ -1,4 +1,4 @@
-//! The `server` and `logger` sections, and what the documentation says of the site.
+//! The `server` and `logger` sections, and the site's details in the documentation.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -53,7 +53,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// The maintenance of the whole site, where there is one.
+    /// The maintenance of the whole site, if there is one.
     pub fn maintenance(&self) -> Option<Maintenance> {
         Maintenance::announced(&self.maintenance, self.maintenance_retry_after)
     }
@@ -82,7 +82,7 @@ pub enum ReloadTrigger {
 }
 
 impl Config {
-    /// What one user may have under way.
+    /// The limits of one user.
     pub(crate) fn user_bounds(&self) -> UserBounds {
         UserBounds { requests: self.max_requests_per_user, transfers: self.max_transfers_per_user }
     }

@@ -1,6 +1,6 @@
-//! What happens to something that is followed, as server-sent events (HTML standard, 9.2).
+//! The changes of a followed file or output as server-sent events (HTML standard, 9.2).
 //!
-//! The id of an event is the number of bytes that were told up to it, so that a client that comes again with `Last-Event-ID` misses nothing and sees
+//! The id of an event is the number of bytes sent up to it, so that a client that reconnects with `Last-Event-ID` misses nothing and sees
 //! nothing twice.
 
 use std::convert::Infallible;
@@ -28,10 +28,10 @@ pub(crate) const MEDIA_TYPE: &str = "text/event-stream";
 /// After so long without an event a comment is sent, so that nobody on the way takes the connection for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// After which event a client goes on that was cut off.
+/// The id of the last event that a reconnecting client has received.
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// What nginx looks at before it gathers an answer.
+/// The header that keeps nginx from buffering a response.
 pub(crate) const UNBUFFERED: (HeaderName, HeaderValue) = (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
 
 /// The answer with these updates.
@@ -45,23 +45,23 @@ pub(crate) fn answer(updates: UpdateStream, problem_context: ProblemContext) -> 
     (headers, Body::from_stream(events(updates, problem_context))).into_response()
 }
 
-/// Whether the caller asks for events.
+/// Whether the caller requests events.
 pub(crate) fn accepts(headers: &HeaderMap) -> bool {
     let mut types = members(headers, &header::ACCEPT).map(|range| range.split(';').next().unwrap_or_default().trim());
     types.any(|media_type| media_type.eq_ignore_ascii_case(MEDIA_TYPE))
 }
 
-/// Where the events ended that the caller has, in bytes.
+/// The offset in bytes of the last event that the caller has.
 ///
 /// # Errors
-/// When the header holds no id of an event.
+/// If the header does not contain the id of an event.
 pub(crate) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, InvalidInput> {
     let Some(id) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
     let offset = id.to_str().ok().and_then(|id| id.trim().parse().ok());
     offset.map(Some).ok_or_else(|| InvalidInput::new(Place::Header, "Last-Event-ID", "not an id that this server gave"))
 }
 
-/// What is left to be told.
+/// The state of the encoder: the bytes not sent yet.
 struct EventEncoder {
     updates: Option<UpdateStream>,
     /// The start of a character whose rest has not come yet, and where in the file it ends.
@@ -101,7 +101,7 @@ impl EventEncoder {
         })
     }
 
-    /// What was held back for the rest of a character: after so long it is no character's start.
+    /// The bytes held back for the rest of a character: after this time they are taken as invalid.
     fn held_back(&mut self) -> Option<Bytes> {
         let (held, end) = std::mem::take(&mut self.held);
         (!held.is_empty()).then(|| content(&held, end))

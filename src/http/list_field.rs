@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderMap, HeaderName};
 
-/// The members of a list, as it stands in all fields of that name. Members of ours hold no comma, so that it can be cut there.
+/// The members of a list from all fields of that name. Members in use here contain no comma, so that it can be split there.
 pub(crate) fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> + use<'a> {
     let fields = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     fields.flat_map(|field| field.split(',')).map(str::trim).filter(|member| !member.is_empty())

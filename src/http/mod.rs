@@ -1,7 +1,7 @@
 //! The API: the only module that knows axum and utoipa.
 //!
 //! [`router`] shows every route on one screen. A handler reads the request, calls one use case of `service`, and shapes the
-//! answer. This module must not know how a cluster is spoken to, and holds no policy. To add an operation: a handler with its
+//! response. This module must not know how clusters are accessed, and contains no policy. To add an operation: a handler with its
 //! `#[utoipa::path]`, its shapes in the `model` beside it, a line in [`prompt`] or the groups behind it, and `goldcrest openapi` to write the document anew.
 
 mod compute;
@@ -54,7 +54,7 @@ pub use server::serve::{Listener, TimeLimits, serve};
 pub use server::upgrade::Draining;
 pub use tls::{Tls, TlsConfig, TlsError};
 
-/// What the API is built from.
+/// The parts that the API is built from.
 #[derive(Clone)]
 pub struct AppState {
     /// The way in to the clusters.
@@ -63,22 +63,22 @@ pub struct AppState {
     pub config: Config,
     /// The `logger` section.
     pub logger: Logger,
-    /// Where the documentation pages get tokens.
+    /// The site's details in the documentation pages.
     pub docs: Docs,
-    /// The path below which the API is reached, such as `/api/v2`; empty for none. A proxy in front may take it off or not.
+    /// The path prefix of the API, such as `/api/v2`; empty for none. A proxy in front may remove it or not.
     pub root_path: String,
 }
 
-/// What the documentation pages say of the site.
+/// The site's details in the documentation pages.
 #[derive(Clone, Debug)]
 pub struct Docs {
     /// The token endpoint of the identity provider.
     pub token_url: String,
-    /// The OAuth2 scopes to ask for, with their descriptions.
+    /// The OAuth2 scopes to request, with their descriptions.
     pub scopes: BTreeMap<String, String>,
-    /// Where the API is reached; none where it is only reached where its pages are.
+    /// The addresses of the API; none if it is only reached at the address of its pages.
     pub servers: Vec<DocServer>,
-    /// What the examples name, so that they work as they stand; names that exist nowhere where the site has none to show.
+    /// The names in the examples, so that they work unchanged; invented names if the site has none to show.
     pub examples: Option<Examples>,
 }
 
@@ -91,26 +91,26 @@ pub struct Examples {
     pub home: String,
 }
 
-/// What goes on when a router is replaced by that of the next configuration.
+/// The state that is kept when a router is replaced by that of the next configuration.
 #[derive(Clone)]
 pub struct Kept {
     request_metrics: Arc<RequestMetrics>,
 }
 
 impl Kept {
-    /// What counts requests.
+    /// The counters of requests.
     pub fn request_metrics(&self) -> Arc<RequestMetrics> {
         Arc::clone(&self.request_metrics)
     }
 }
 
-/// All routes, the document that describes them, and what is counted of them.
+/// All routes, the document that describes them, and their counters.
 pub fn router(state: AppState) -> (Router, OpenApi, Arc<RequestMetrics>) {
     let (router, document, kept) = router_keeping(state, None);
     (router, document, kept.request_metrics)
 }
 
-/// As [`router`], going on with what the router before it kept.
+/// As [`router`], with the state that the previous router kept.
 pub fn router_keeping(state: AppState, kept: Option<Kept>) -> (Router, OpenApi, Kept) {
     assemble(routes(Duration::from_secs(state.config.request_timeout)), state, kept)
 }
@@ -161,7 +161,7 @@ fn routes(time_limit: Duration) -> OpenApiRouter<Api> {
     prompt().layer(from_fn_with_state(time_limit, middleware::time_limit::time)).merge(contents()).merge(uploads()).merge(lasting())
 }
 
-/// What has the time limit of a request.
+/// The routes with the time limit of a request.
 fn prompt() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(pages::openapi::base())
         .routes(routes!(compute::jobs::list_jobs, compute::jobs::submit_job, compute::bulk::cancel_jobs))
@@ -220,7 +220,7 @@ fn prompt() -> OpenApiRouter<Api> {
         .routes(routes!(compute::commands::run_command))
 }
 
-/// File contents come in for as long as they flow, and their size has a limit of its own.
+/// The routes for file contents, which may take as long as bytes flow, and have their own limit on size.
 fn contents() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(filesystem::content::upload::upload, filesystem::content::upload::store))
@@ -242,7 +242,7 @@ fn uploads() -> OpenApiRouter<Api> {
         .layer(from_fn(filesystem::content::tus::name_version))
 }
 
-/// Work that grows with the file has a time of its own, and who follows a file or jobs stays until the token ends.
+/// The routes with their own time limits: work that grows with the file, and following files or jobs until the token expires.
 fn lasting() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(filesystem::content::excerpt::checksum))
@@ -256,7 +256,7 @@ fn lasting() -> OpenApiRouter<Api> {
         .routes(routes!(compute::events::job_events))
 }
 
-/// What handlers share.
+/// The state that handlers share.
 #[derive(Clone)]
 struct Api(Arc<Inner>);
 
@@ -280,7 +280,7 @@ impl Deref for Api {
     }
 }
 
-/// Cross-origin calls; nothing where no origin may make any.
+/// The CORS layer; none if no origin is allowed.
 fn cors(origins: &[String]) -> Option<CorsLayer> {
     let allowed = match origins {
         [] => return None,

@@ -1,4 +1,4 @@
-//! What is noted of a request before it is routed, among its extensions.
+//! Facts about a request that are stored in its extensions before routing.
 
 use std::net::IpAddr;
 
@@ -6,12 +6,12 @@ use std::net::IpAddr;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-/// The prefix that a request's path had and that was taken off before routing.
+/// The prefix that was removed from a request's path before routing.
 #[derive(Clone, Debug)]
 pub(crate) struct Prefix(String);
 
 impl Prefix {
-    /// A prefix without a slash at its end; empty for none.
+    /// Creates a prefix without a slash at its end; empty for none.
     pub(crate) fn new(prefix: &str) -> Self {
         Self(prefix.to_owned())
     }

@@ -23,13 +23,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::ErrorChain;
 
-/// How often the files are compared with what was read of them.
+/// The interval between checks of the files for changes.
 const FILES_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// Where certificate and key are.
+/// The paths of certificate and key.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct TlsConfig {
@@ -56,7 +56,7 @@ pub enum TlsError {
     Read {
         /// The key that names it.
         key: &'static str,
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// Why not.
         source: io::Error,
@@ -122,10 +122,10 @@ impl TlsConfig {
         [&self.certificate, &self.private_key].map(|path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok())
     }
 
-    /// What keeps certificate and key from being served, where anything does.
+    /// Checks that certificate and key can be used.
     ///
     /// # Errors
-    /// That.
+    /// The reason why they cannot.
     pub fn check(&self) -> Result<(), TlsError> {
         self.acceptor().map(drop)
     }

@@ -255,7 +255,7 @@ impl Drop for Entry {
         match running.tasks.get_mut(&self.id) {
             Some(task) if is_over || self.has_panicked => {
                 task.has_panicked = true;
-                let next = if is_over { "what it was for is not done any more" } else { "it is started again" };
+                let next = if is_over { "its work is not done any more" } else { "it is started again" };
                 tracing::error!(task = %task.name, "a background task panicked: {next}");
             }
             _ => drop(running.tasks.remove(&self.id)),

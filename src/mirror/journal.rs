@@ -234,7 +234,9 @@ impl Journal {
 }
 
 fn decode(stream: &str, value: &[u8]) -> Option<JobEvent> {
-    serde_json::from_slice(value).inspect_err(|error| tracing::warn!(stream, %error, "an event in the store is none of this release")).ok()
+    serde_json::from_slice(value)
+        .inspect_err(|error| tracing::warn!(stream, %error, "an event in the store cannot be read by this release"))
+        .ok()
 }
 
 /// Reads a journal from some place on.

@@ -48,7 +48,7 @@ const NOT_LISTED_YET: &str = "the job was submitted a moment ago, and the schedu
 const NOT_LISTED_ANY_MORE: &str = "the job has left the queue, and accounting does not know of its end yet";
 
 /// What is told of jobs that could not be asked for.
-const AS_THEY_WERE: &str = "the scheduler does not answer: this is what it said when it last did, see Age";
+const AS_THEY_WERE: &str = "the scheduler does not answer: this is its last answer, see Age";
 
 /// The mirror of one system's jobs.
 pub struct Mirror {

@@ -122,7 +122,7 @@ impl Observation<'_> {
                 () = &mut nudged => return,
                 () = subject.hinted.notified() => if let Err(Trouble { log, .. }) = self.look_at_hinted().await {
                     // The next round shows it too.
-                    tracing::debug!(system = %self.mirror.cluster.name(), error = log, "a job that is said to have ended could not be looked at");
+                    tracing::debug!(system = %self.mirror.cluster.name(), error = log, "a job that was reported as ended could not be read");
                 },
             }
         }
@@ -138,7 +138,7 @@ impl Observation<'_> {
     async fn principal(&self) -> Result<Principal, Trouble> {
         Ok(match &self.subject.scope {
             Scope::All => self.mirror.service.principal().await?,
-            Scope::Of(_) => self.subject.principal().ok_or(SchedulerError::Unsupported("nobody looks at the jobs"))?,
+            Scope::Of(_) => self.subject.principal().ok_or(SchedulerError::Unsupported("no user has asked for these jobs"))?,
         })
     }
 

@@ -32,7 +32,7 @@ pub(super) async fn deliver(inner: &Arc<Inner>) {
         let free = AT_ONCE - turns.len();
         let taken = if free == 0 { Ok(Vec::new()) } else { inner.store.due(QUEUE, free, 2 * inner.timing.turn).await };
         let taken = taken.unwrap_or_else(|error| {
-            tracing::warn!(error = %ErrorChain(&error), "it could not be read which webhooks are due");
+            tracing::warn!(error = %ErrorChain(&error), "the webhooks that are due could not be read");
             Vec::new()
         });
         let is_full = taken.len() == free;
@@ -41,7 +41,7 @@ pub(super) async fn deliver(inner: &Arc<Inner>) {
             turns.spawn(async move {
                 if let Err(error) = inner.turn(&record).await {
                     // It is due again when its time with this process is over.
-                    tracing::warn!(error = %ErrorChain(&error), webhook = record.id, "a webhook could not be worked on");
+                    tracing::warn!(error = %ErrorChain(&error), webhook = record.id, "a webhook could not be processed");
                 }
             });
         }

@@ -18,7 +18,7 @@ pub enum WebhookError {
     #[error("no secret for the webhook could be made")]
     NoRandomness,
     /// The store holds what cannot be read.
-    #[error("what the store holds of the webhook cannot be read")]
+    #[error("the record of the webhook in the store cannot be read")]
     Unreadable,
     /// The store did not do it.
     #[error(transparent)]

@@ -68,7 +68,7 @@ pub struct DeadLetter {
     pub state: String,
     /// How often it was tried.
     pub attempts: u32,
-    /// What went wrong the last time.
+    /// The error of the last attempt.
     pub reason: String,
     /// When it was given up.
     pub at: Timestamp,

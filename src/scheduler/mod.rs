@@ -129,7 +129,7 @@ pub enum UnsupportedOperation {
     Limits,
 }
 
-/// What an attached command printed.
+/// The output of an attached command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttachOutput {
     /// Standard output.

@@ -1,4 +1,4 @@
-//! Who may reach which cluster.
+//! The gate: decides who may access which cluster.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -33,7 +33,7 @@ pub struct Gate {
     maintenance: Arc<(Option<Maintenance>, BTreeMap<SystemName, Maintenance>)>,
 }
 
-/// A cluster behind the gate, and what was counted of it.
+/// A cluster behind the gate, and its counters.
 struct Member {
     cluster: Arc<Cluster>,
     mirror: Option<Arc<Mirror>>,
@@ -56,12 +56,12 @@ impl Gate {
         Self { authenticator, authorizer, members, state: Arc::new(state), maintenance: Arc::default() }
     }
 
-    /// What outlives this gate's configuration.
+    /// The state that outlives this gate's configuration.
     pub fn state(&self) -> State {
         State::clone(&self.state)
     }
 
-    /// The same gate while the whole site, or some of its systems, are under maintenance; none other than these.
+    /// The same gate while the whole site, or exactly these systems, are under maintenance.
     #[must_use]
     pub fn under_maintenance(self, site: Option<Maintenance>, systems: BTreeMap<SystemName, Maintenance>) -> Self {
         Self { maintenance: Arc::new((site, systems)), ..self }
@@ -77,7 +77,7 @@ impl Gate {
         Self { members: Arc::new(self.members.iter().map(with_mirror).collect()), ..self }
     }
 
-    /// Whether the site is open at all, before anybody is identified.
+    /// Checks that the site is not under maintenance, before the caller is identified.
     ///
     /// # Errors
     /// [`AccessError::Maintenance`].
@@ -97,11 +97,11 @@ impl Gate {
         Self { state: Arc::new(self.state.with_bounds(bounds)), ..self }
     }
 
-    /// Identifies the caller of a request with this id, which came from this address. The request is under way until the [`Caller`] and all
-    /// that was made of it are dropped.
+    /// Identifies the caller of a request with this id from this address. The request is under way until the [`Caller`] and everything
+    /// derived from it are dropped.
     ///
     /// # Errors
-    /// When there is no token, or it does not hold, or it could not be checked; or when the caller has as many requests under way as one may.
+    /// If there is no token, it is invalid, or it could not be checked; or if the caller has reached the limit of requests under way.
     pub async fn identify(&self, token: Option<&Secret>, request_id: Arc<str>, address: Option<IpAddr>) -> Result<Caller, AccessError> {
         let outcome = match token {
             Some(token) => self.authenticator.authenticate(token).await.map_err(AccessError::from),
@@ -114,7 +114,7 @@ impl Gate {
         Ok(Caller { requester: Requester { principal, request_id, address }, _under_way: Arc::new(under_way) })
     }
 
-    /// Counts a caller whose credentials were no token, and gives the reason back.
+    /// Counts a caller whose credentials were no token, and returns the reason.
     pub fn refuse(&self, error: AccessError) -> AccessError {
         if let Some(outcome) = error.token_outcome() {
             self.state.tokens.add(outcome);
@@ -122,11 +122,11 @@ impl Gate {
         error
     }
 
-    /// Admits a caller to a cluster, for what `relation` names.
+    /// Admits a caller to a cluster with the relation `relation`.
     ///
     /// # Errors
-    /// [`AccessError::SystemNotFound`] where no cluster has that name, [`AccessError::Denied`] where the caller may not use it.
-    /// Only an identified caller learns which systems exist, and only one who may use a system that it is under maintenance
+    /// [`AccessError::SystemNotFound`] if no cluster has that name, [`AccessError::Denied`] if the caller may not use it.
+    /// Only an identified caller learns which systems exist, and only a caller who may use a system learns that it is under maintenance
     /// ([`AccessError::Maintenance`]).
     pub async fn admit(&self, caller: Caller, relation: Relation, system: &str) -> Result<Access, AccessError> {
         let not_found = || AccessError::SystemNotFound(excerpt(system, MAX_SHOWN));
@@ -147,7 +147,7 @@ impl Gate {
         }
     }
 
-    /// Admits a caller who was admitted for less, once it is known what is to be done.
+    /// Admits a caller with a further relation, once the operation is known.
     ///
     /// # Errors
     /// As [`Gate::admit`].
@@ -159,7 +159,7 @@ impl Gate {
     /// The clusters that a caller may use, in the order of their names.
     ///
     /// # Errors
-    /// When a decision about one of them could not be had: then none is shown.
+    /// If a decision about one of them could not be obtained: then none is shown.
     pub async fn visible(&self, caller: &Caller) -> Result<Vec<&Arc<Cluster>>, AccessError> {
         let names: Vec<&SystemName> = self.members.keys().collect();
         let rulings = match self.authorizer.check_all(caller.principal(), Relation::Read, &names).await {
@@ -178,12 +178,12 @@ impl Gate {
         self.members.values().map(|member| &member.cluster)
     }
 
-    /// What became of callers' tokens.
+    /// The counters of the outcomes of callers' tokens.
     pub fn token_counts(&self) -> &TokenCounts {
         &self.state.tokens
     }
 
-    /// All clusters with what was counted of each, in the order of their names. For the metrics.
+    /// All clusters with their counters, in the order of their names. For the metrics.
     pub fn system_counts(&self) -> impl Iterator<Item = (&Cluster, &SystemCounts)> {
         self.members.values().map(|member| (&*member.cluster, &*member.counts))
     }
@@ -197,7 +197,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Who it is.
+    /// The identity of the caller.
     pub fn principal(&self) -> &Principal {
         &self.requester.principal
     }
@@ -215,12 +215,12 @@ pub struct Access {
 }
 
 impl Access {
-    /// Who asks.
+    /// The identity of the caller.
     pub fn principal(&self) -> &Principal {
         self.caller.principal()
     }
 
-    /// What outlives the request.
+    /// The state that outlives the request.
     pub(super) fn state(&self) -> &State {
         &self.state
     }
@@ -230,7 +230,7 @@ impl Access {
         &self.member.cluster
     }
 
-    /// The mirror of its jobs, where there is one.
+    /// The mirror of its jobs, if there is one.
     pub(super) fn mirror(&self) -> Option<&Arc<Mirror>> {
         self.member.mirror.as_ref()
     }
@@ -243,10 +243,10 @@ impl Access {
         Ok(self.cluster().files()?.of(self.principal()).await?)
     }
 
-    /// Waits for `opening`, the beginning of content for the caller, and gives what it gave with the leave to send it on.
+    /// Waits for `opening`, which opens content for the caller, and returns its result with the permit to send it.
     ///
     /// # Errors
-    /// When the caller has as much under way as one may, or too much of it is not read; or those of `opening`.
+    /// If the caller has reached the limit of transfers or of unread transfers; or the errors of `opening`.
     pub(super) async fn transfer<T, E>(&self, opening: impl Future<Output = Result<T, E>>) -> Result<(T, OutgoingTransfer), ServiceError>
     where
         ServiceError: From<E>,
@@ -254,7 +254,7 @@ impl Access {
         LimitedUser::from(self).transfer(self.cluster().config().channels_per_user(), opening).await
     }
 
-    /// What is counted of it.
+    /// The counters of the cluster.
     pub(super) fn counts(&self) -> &Arc<SystemCounts> {
         &self.member.counts
     }
@@ -309,13 +309,13 @@ pub enum AccessError {
     /// The site or the system is under maintenance.
     #[error("{}", .0.message)]
     Maintenance(Maintenance),
-    /// No decision could be had; nothing is allowed then.
+    /// No decision could be obtained, so nothing is allowed.
     #[error(transparent)]
     Authorization(#[from] AuthzError),
 }
 
 impl AccessError {
-    /// What became of the token; `None` where it was accepted, and the caller was refused for another reason.
+    /// The outcome of the token; `None` if it was accepted, and the caller was refused for another reason.
     fn token_outcome(&self) -> Option<TokenOutcome> {
         Some(match self {
             Self::NoToken => TokenOutcome::Missing,

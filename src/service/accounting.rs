@@ -1,4 +1,4 @@
-//! What accounting may be asked for.
+//! The rules for accounting requests.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
@@ -8,7 +8,7 @@ use super::InvalidRequest;
 use super::text::Findings;
 use crate::domain::{AccountingQuery, JobId};
 
-/// The span that is listed where no start and no job is named, in seconds.
+/// The default time span if no start and no job is named, in seconds.
 const DEFAULT_SPAN: i64 = 24 * 3600;
 /// The most jobs that can be named at once.
 const MAX_JOBS: usize = 1000;
@@ -29,7 +29,7 @@ pub struct AccountingRequest {
 }
 
 impl AccountingRequest {
-    /// The question, where it can be asked at the time `now`.
+    /// The checked query, at the time `now`.
     ///
     /// # Errors
     /// Names every field that is wrong.

@@ -1,5 +1,5 @@
-//! The audit trail, under the tracing target `audit`: one line for every change that was tried, with what the permission for it
-//! rests on, and one for every caller who was not let to a cluster. Permissions to read are below the level of the trail.
+//! The audit trail, under the tracing target `audit`: one line for every attempted change, with the basis of its permission, and
+//! one for every caller who was denied access to a cluster. Granted permissions to read are logged below the level of the trail.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,27 +12,27 @@ use crate::error::{Classify, ErrorChain};
 
 use super::counts::{Action, Outcome, SystemCounts};
 
-/// What a line says of the request that it is about.
+/// The fields of a line that describe the request.
 #[derive(Clone)]
 pub(super) struct Requester {
     pub(super) principal: Arc<Principal>,
     pub(super) request_id: Arc<str>,
-    /// Where the request came from.
+    /// The address of the client.
     pub(super) address: Option<IpAddr>,
 }
 
-/// What a line says of the permission under which a change was made.
+/// The fields of a line that describe the permission under which a change was made.
 pub(super) struct Permission {
     pub(super) requester: Requester,
     pub(super) cluster: Arc<Cluster>,
-    /// Where the change is counted.
+    /// The counters of the change.
     pub(super) counts: Arc<SystemCounts>,
     pub(super) basis: Basis,
     /// How long the decision took.
     pub(super) decided_in: Duration,
 }
 
-/// Writes down whether a caller was let to a cluster, and why.
+/// Records whether a caller was granted access to a cluster, and why.
 pub(super) fn decision(requester: &Requester, system: &SystemName, outcome: &Result<Ruling, AuthzError>, took: Duration) {
     let Requester { principal, request_id, address } = requester;
     let request_id = &**request_id;
@@ -71,7 +71,7 @@ pub(super) fn decision(requester: &Requester, system: &SystemName, outcome: &Res
             decision_ms,
             request_id,
             client_address = address.map(tracing::field::display),
-            "{} was not let to {system}: no decision could be had",
+            "{} was denied access to {system}: no decision could be obtained",
             principal.username,
         ),
         Ok(Ruling { decision: Decision::Allowed, basis }) => tracing::debug!(
@@ -106,7 +106,7 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// Begins to watch a change: `action` names the use case, `target` what it is done to.
+    /// Starts the record of a change: `action` is the use case, `target` the object of the change.
     pub(super) fn begin(permission: impl Into<Permission>, action: Action, target: impl Into<String>) -> Self {
         Self { permission: permission.into(), action, target: target.into(), ended: false }
     }
@@ -116,7 +116,7 @@ impl Change {
         self.end_as(outcome, |_| Outcome::Done)
     }
 
-    /// As [`Change::end`], where not every success did something.
+    /// As [`Change::end`], for changes whose success may have done nothing.
     pub(super) fn end_as<T, E: Classify>(mut self, outcome: Result<T, E>, success: impl FnOnce(&T) -> Outcome) -> Result<T, E> {
         self.ended = true;
         match &outcome {

@@ -1,7 +1,7 @@
 //! Many file operations of one request.
 //!
-//! Each is the use case of the same name, with its own path policy, audit line and outcome; what makes a batch fast is that the
-//! file system carries many requests of a user on one session at a time. A batch is no transaction: what was done stays done.
+//! Each is the use case of the same name, with its own path policy, audit line and outcome; a batch is fast because the
+//! file system sends many requests of a user over one session at a time. A batch is no transaction: completed operations are not undone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,10 +21,10 @@ use super::{Access, InvalidRequest, ServiceError, changes, contents, entries};
 /// The most operations of a batch.
 pub const MAX_OPERATIONS: usize = 1_000;
 
-/// Operations under way at once. They share one session, whose own limit on what is outstanding is higher.
+/// The maximum number of concurrent operations. They share one session, whose own limit on outstanding requests is higher.
 const AT_ONCE: usize = 64;
 
-/// Of those that may need a command, or read whole directories or files, at once: a command is a process on the cluster.
+/// The maximum number of concurrent operations that may need a command, or read whole directories or files: a command is a process on the cluster.
 const HEAVY_AT_ONCE: usize = 8;
 
 /// The most entries of a listing in a batch, and of all of them together.
@@ -59,7 +59,7 @@ pub enum Operation {
     Touch { path: String },
 }
 
-/// What an operation gave.
+/// The result of an operation.
 #[derive(Debug)]
 pub enum Output {
     /// A status.
@@ -70,12 +70,12 @@ pub enum Output {
     Checksum(Checksum),
     /// The entry that was made or changed.
     Entry(DirectoryEntry),
-    /// Nothing: it is gone.
+    /// Nothing, because the entry was removed.
     Nothing,
 }
 
 impl Operation {
-    /// Whether it changes files.
+    /// Whether the operation changes files.
     pub fn changes(&self) -> bool {
         !matches!(self, Self::Stat { .. } | Self::List { .. } | Self::Checksum { .. })
     }
@@ -116,11 +116,11 @@ impl Operation {
     }
 }
 
-/// Runs the operations and gives their outcomes in the same order: all at once where `ordered` is not set, so that none may build on
-/// another; one after the other where it is, up to the first that fails. What is not done by `deadline` is given up.
+/// Runs the operations and returns their outcomes in the same order: concurrently if `ordered` is not set, so that none may depend on
+/// another; one after the other if it is, up to the first that fails. Operations not done by `deadline` are abandoned.
 ///
 /// # Errors
-/// When there are too many of them, or the system has no files.
+/// If there are too many of them, or the system has no files.
 pub async fn run(
     access: &Access,
     operations: Vec<Operation>,

@@ -15,15 +15,15 @@ use crate::scheduler::Submitted;
 
 /// The most jobs that are submitted at once.
 pub const MAX_SUBMISSIONS: usize = 100;
-/// The most jobs that are cancelled at once.
+/// The maximum number of jobs that are cancelled by one request.
 pub const MAX_CANCELLATIONS: usize = 1_000;
 /// The longest list of states and name of a partition, in bytes.
 const MAX_TEXT: usize = 1024;
-/// How many commands are under way at a time.
+/// The maximum number of concurrent commands.
 const AT_ONCE: usize = 8;
 
-/// Submits the jobs and gives their outcomes in the same order. With a key, each has a key of its own by its place, so that the same
-/// request may be sent again. What is not done by `deadline` is given up.
+/// Submits the jobs and returns their outcomes in the same order. With a key, each has its own key by its place, so that the same
+/// request may be sent again. Submissions not done by `deadline` are abandoned.
 ///
 /// # Errors
 /// When there are too many of them, or the system runs no jobs.
@@ -52,7 +52,7 @@ async fn submit_one(
     in_time(deadline, work, || true).await
 }
 
-/// Which of the caller's jobs are meant: those that go on and have all that is named. At least one thing is named.
+/// A filter for the caller's jobs: unfinished jobs that match all fields given. At least one field is given.
 #[derive(Clone, Debug, Default)]
 pub struct JobFilter {
     /// States in the scheduler's words, separated by commas.
@@ -65,10 +65,10 @@ pub struct JobFilter {
     pub account: Option<String>,
 }
 
-/// Cancels the caller's own jobs that the filter means, and tells of each. What is not done by `deadline` is given up.
+/// Cancels the caller's own jobs that match the filter, and returns the outcome of each. Cancellations not done by `deadline` are abandoned.
 ///
 /// # Errors
-/// When the filter names nothing or breaks a rule, too many jobs are meant, or the scheduler does not answer.
+/// If the filter is empty or breaks a rule, too many jobs match, or the scheduler does not answer.
 pub async fn cancel(access: &Access, filter: JobFilter, deadline: Instant) -> Result<Vec<(JobId, Outcome<()>)>, ServiceError> {
     let mut findings = Findings::default();
     let mut line = |name, value| findings.line(name, value, MAX_TEXT);
@@ -87,7 +87,7 @@ pub async fn cancel(access: &Access, filter: JobFilter, deadline: Instant) -> Re
             && partition.as_ref().is_none_or(|partition| job.partition == *partition)
     });
     if meant.len() > MAX_CANCELLATIONS {
-        let message = format!("{} jobs are meant, and at most {MAX_CANCELLATIONS} are cancelled at once: name fewer", meant.len());
+        let message = format!("{} jobs match, and at most {MAX_CANCELLATIONS} are cancelled at once: use a narrower filter", meant.len());
         return Err(ServiceError::TooMuch(message.into()));
     }
     let has_other_tasks = |id: &JobId| others.iter().any(|other| is_part_of(&other.id, id));
@@ -96,8 +96,8 @@ pub async fn cancel(access: &Access, filter: JobFilter, deadline: Instant) -> Re
     Ok(outcomes.buffered(AT_ONCE).collect().await)
 }
 
-/// The ids that are cancelled for the jobs that are meant. The components of a heterogeneous job are cancelled at once where all that go on
-/// are meant: Slurm does not cancel one that waits by itself.
+/// The ids to cancel for the jobs that match. The components of a heterogeneous job are cancelled together if all unfinished ones
+/// match: Slurm does not cancel a single pending component.
 fn ids(meant: &[&Job], others: &[&Job]) -> Vec<JobId> {
     let mut ids = Vec::new();
     for job in meant {
@@ -119,9 +119,10 @@ async fn cancel_one(access: &Access, id: JobId, has_other_tasks: bool, deadline:
     (id, outcome)
 }
 
-const OTHER_TASKS: &str = "this id stands for the waiting tasks of an array that has other tasks which the filter does not mean: cancel the whole array by its id";
+const OTHER_TASKS: &str =
+    "this id covers the pending tasks of an array with other tasks, which the filter does not match: cancel the whole array by its id";
 
-/// Whether `part` is a task or component of what `whole` names.
+/// Whether `part` is a task or component of the job `whole`.
 fn is_part_of(part: &JobId, whole: &JobId) -> bool {
     let whole = whole.as_str().trim_end_matches("[]");
     part.as_str().strip_prefix(whole).is_some_and(|rest| rest.starts_with(['_', '+', '[']) && rest != "[]")

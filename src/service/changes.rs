@@ -1,6 +1,6 @@
-//! What changes entries: made, moved, copied, removed, with other rights.
+//! Changes of entries: create, move, copy, remove, change permissions.
 //!
-//! Every path of a request passes `Access::path` or one of its kind, targets included.
+//! Every path of a request passes `Access::path` or one of its variants, including targets.
 
 use super::audit::Change;
 use super::counts::Action;
@@ -9,7 +9,7 @@ use super::{Access, InvalidRequest, ServiceError};
 use crate::domain::{CompressOptions, Compression, DirectoryEntry, FileMode, RemotePath};
 use crate::filesystem::CopyOptions;
 
-/// Sets permission bits, given in octal or as a symbolic mode, and gives the changed entry.
+/// Sets permission bits, given in octal or as a symbolic mode, and returns the changed entry.
 ///
 /// # Errors
 /// When the mode is neither, the path breaks the policy, or the cluster does not allow it.
@@ -24,7 +24,7 @@ pub async fn chmod(access: &Access, path: &str, mode: &str) -> Result<DirectoryE
     Ok(files.entry(access.principal(), &path).await?)
 }
 
-/// Sets owner and group, where given, and gives the changed entry.
+/// Sets owner and group, if given, and returns the changed entry.
 ///
 /// # Errors
 /// When neither is given, a name cannot be one, the path breaks the policy, or the cluster does not allow it.
@@ -41,7 +41,7 @@ pub async fn chown(access: &Access, path: &str, owner: &str, group: &str) -> Res
     Ok(files.entry(access.principal(), &path).await?)
 }
 
-/// Makes a directory, with `parents` those above it too, and gives its entry.
+/// Creates a directory, with `parents` also the missing ones above it, and returns its entry.
 ///
 /// # Errors
 /// When the path breaks the policy, or the cluster does not allow it.
@@ -53,7 +53,7 @@ pub async fn mkdir(access: &Access, path: &str, parents: bool) -> Result<Directo
     Ok(files.entry(access.principal(), &path).await?)
 }
 
-/// Makes the symbolic link `link` to `target` and gives its entry.
+/// Creates the symbolic link `link` to `target` and returns its entry.
 ///
 /// # Errors
 /// When a path breaks the policy, or the cluster does not allow it.
@@ -102,7 +102,7 @@ pub async fn extract(access: &Access, source: &str, target: &str, compression: C
     Ok(change.end(files.extract(access.principal(), &source, &target, compression).await)?)
 }
 
-/// Copies a file, a link or a tree to `target`, its new name, and gives the new entry.
+/// Copies a file, a link or a tree to `target`, its new name, and returns the new entry.
 ///
 /// # Errors
 /// When a path breaks the policy, the target lies in the source or is one of the file systems, or the cluster does not do it.
@@ -115,7 +115,7 @@ pub async fn copy(access: &Access, source: &str, target: &str, options: CopyOpti
     Ok(files.entry(access.principal(), &target).await?)
 }
 
-/// Moves a file, a link or a tree to `target`, its new name, and gives the moved entry.
+/// Moves a file, a link or a tree to `target`, its new name, and returns the moved entry.
 ///
 /// # Errors
 /// When a path breaks the policy, one of them is one of the file systems, the target lies in the source, or the cluster does not
@@ -132,7 +132,7 @@ pub async fn rename(access: &Access, source: &str, target: &str, overwrite: bool
     Ok(files.entry(access.principal(), &target).await?)
 }
 
-/// Sets a file's times to now, makes an empty one where there is none, and gives its entry.
+/// Sets a file's times to now, creates an empty file if there is none, and returns its entry.
 ///
 /// # Errors
 /// When the path breaks the policy, or the cluster does not do it.

@@ -30,21 +30,21 @@ const MAX_PATTERN: usize = 120;
 /// How long after the time limit a command that does not end by SIGTERM gets SIGKILL, in seconds.
 const GRACE: u64 = 5;
 
-/// What a caller wants run.
+/// A command to run for a caller.
 #[derive(Clone, Debug, Default)]
 pub struct CommandRequest {
     /// The program and its arguments.
     pub argv: Vec<String>,
-    /// What the command reads from its standard input.
+    /// The standard input of the command.
     pub stdin: Option<String>,
-    /// How long it may take, in seconds; as long as the system allows where absent.
+    /// The time limit in seconds; the system's limit if absent.
     pub time_limit: Option<u64>,
 }
 
-/// What a command prints, and its exit status as the last piece. Dropping it ends the command.
+/// The output of a command, and its exit status as the last piece. Dropping it ends the command.
 pub type RunningCommand = BoxStream<'static, Result<CommandOutput, ServiceError>>;
 
-/// Whether a system runs commands; why it does not otherwise.
+/// The commands of a system, or the reason why it runs none.
 ///
 /// # Errors
 /// The reason.
@@ -53,10 +53,10 @@ pub fn support(cluster: &Cluster) -> Result<&Commands, &'static str> {
     cluster.config().commands.as_ref().ok_or(NONE_ALLOWED)
 }
 
-/// The commands that the system has.
+/// The commands that the system offers.
 ///
 /// # Errors
-/// When it has none.
+/// If it offers none.
 pub fn offered(access: &Access) -> Result<&Commands, ServiceError> {
     support(access.cluster()).map_err(ServiceError::Unsupported)
 }
@@ -188,7 +188,7 @@ impl<'a> Word<'a> {
     }
 }
 
-/// Whether a pattern allows a command. One that is no pattern allows nothing.
+/// Whether a pattern allows a command. An invalid pattern allows nothing.
 fn allows(pattern: &[String], argv: &[String]) -> bool {
     let mut words = argv.iter();
     for word in pattern {
@@ -204,12 +204,12 @@ fn allows(pattern: &[String], argv: &[String]) -> bool {
     words.next().is_none()
 }
 
-/// The pattern for a whole word.
+/// Compiles a pattern that matches a whole word.
 fn whole(pattern: &str) -> Result<Regex, regex::Error> {
     Regex::new(&format!("^(?:{pattern})$"))
 }
 
-/// Says what is allowed.
+/// The message that lists the allowed commands.
 fn refusal(patterns: &[Vec<String>]) -> String {
     let named: Vec<String> =
         patterns.iter().take(MAX_NAMED).map(|pattern| format!("`{}`", excerpt(&pattern.join(" "), MAX_PATTERN))).collect();
@@ -217,7 +217,7 @@ fn refusal(patterns: &[Vec<String>]) -> String {
     format!("this command is not among those that the system allows: {}{more} (`~` stands for a regular expression)", named.join(", "))
 }
 
-/// What is wrong with the `commands` of a cluster: where it stands in the section, and why.
+/// The errors in the `commands` of a cluster: the place in the section and the reason.
 pub fn mistakes(commands: &Commands) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut add = |place: String, message: String| found.push((place, message));

@@ -12,13 +12,13 @@ use super::{Access, InvalidRequest, Ready, ReadyPermit, ServiceError, counts};
 use crate::domain::{Alternative, ByteRange, Checksum, Content, ContentUnit, FileVersion, RemotePath, is_file_name, text_to_bytes};
 use crate::filesystem::{ArchiveFormat, ContentStream, Download, Expected, FilesystemError, Part, Placed, UploadOptions, regular};
 
-/// How much `head` and `tail` give when nothing is asked for: what the tools of that name print.
+/// The default number of lines of `head` and `tail`, as in the tools of that name.
 const DEFAULT_LINES: u64 = 10;
 
-/// What a line takes for which there is memory to be kept before it is read, in bytes.
+/// The assumed size of a line for which memory is reserved before it is read, in bytes.
 const LIKELY_LINE: u64 = 1024;
 
-/// How much `view` gives when nothing is asked for, in bytes.
+/// The default size of `view`, in bytes.
 const DEFAULT_VIEW: u64 = 5 * 1024 * 1024;
 
 /// The form in which content is moved, which decides how much of it may be.
@@ -38,7 +38,7 @@ impl TransferForm {
         }
     }
 
-    /// The most bytes that it may have; nothing where the site sets no limit.
+    /// The maximum size in bytes; none if the site sets no limit.
     pub fn cap(self, access: &Access) -> Option<u64> {
         let limits = &access.cluster().config().data_operation;
         match self {
@@ -47,17 +47,17 @@ impl TransferForm {
         }
     }
 
-    /// Refuses so many bytes where they are more than it may have; `larger` says how they can be had all the same.
+    /// Rejects a length over the limit; `larger` names the alternative for larger files.
     pub(super) fn check(self, access: &Access, length: u64, larger: Alternative) -> Result<(), ServiceError> {
         let cap = self.cap(access).filter(|cap| length > *cap);
         cap.map_or(Ok(()), |cap| Err(ServiceError::TooLarge(cap, self.alternative(larger))))
     }
 }
 
-/// What a regular file is now, links followed.
+/// The current state of a regular file, with links followed.
 ///
 /// # Errors
-/// When the path breaks the policy, leads to no regular file or to one over the limit, or the cluster does not tell.
+/// If the path breaks the policy, does not lead to a regular file within the limit, or the cluster does not answer.
 pub async fn version(access: &Access, path: &str, form: TransferForm) -> Result<(RemotePath, FileVersion), ServiceError> {
     let path = access.path(path).await?;
     let stat = access.files().await?.stat(access.principal(), &path, true).await?;
@@ -66,10 +66,10 @@ pub async fn version(access: &Access, path: &str, form: TransferForm) -> Result<
     Ok((path, FileVersion::from(&stat)))
 }
 
-/// Opens a file to be read, whole or a range of it.
+/// Opens a file or a range of it for reading.
 ///
 /// # Errors
-/// When the path breaks the policy, the file is over the limit or has none of the range, or the cluster does not give it.
+/// If the path breaks the policy, the file is over the limit, the range is outside it, or the cluster does not deliver it.
 pub async fn download(
     access: &Access,
     path: &str,
@@ -81,10 +81,10 @@ pub async fn download(
     Ok((path, download))
 }
 
-/// The same of a path that was checked, where it is not over `cap`.
+/// The same for a checked path, with the limit `cap`.
 ///
 /// # Errors
-/// When the file is over the cap, where `larger` says how it can be had all the same, it has none of the range, or the cluster does not give it.
+/// If the file is over the cap (`larger` names the alternative), the range is outside it, or the cluster does not deliver it.
 pub(super) async fn open(
     access: &Access,
     path: &RemotePath,
@@ -99,7 +99,7 @@ pub(super) async fn open(
     Ok(download)
 }
 
-/// Writes the file `name` in `directory`, whole or not at all.
+/// Writes the file `name` in `directory` atomically.
 ///
 /// # Errors
 /// When the name is not one file name, the path breaks the policy, the content is over the limit or ends early, or the cluster
@@ -116,11 +116,11 @@ pub async fn upload(access: &Access, directory: &str, name: &str, content: Conte
     Ok(())
 }
 
-/// Writes the file `path`, whole or not at all, where what is there is as expected. `length` is that of the content, where it is
+/// Writes the file `path` atomically if its current state is the expected one. `length` is that of the content, if
 /// known.
 ///
 /// # Errors
-/// When it is not, the path breaks the policy, the content is over the limit or ends early, or the cluster does not allow it.
+/// If the state differs, the path breaks the policy, the content is over the limit or ends early, or the cluster does not allow it.
 pub async fn store(
     access: &Access,
     path: &str,
@@ -145,17 +145,17 @@ pub async fn pack(access: &Access, path: &str, format: ArchiveFormat) -> Result<
     Ok((path, transfer.carry(counts::downloaded(access.counts(), content))))
 }
 
-/// Looks at what is to be packed, and packs nothing.
+/// Checks that a path can be packed, without packing it.
 ///
 /// # Errors
-/// When the path breaks the policy, nothing is there, or the cluster does not tell.
+/// If the path breaks the policy, does not exist, or the cluster does not answer.
 pub async fn packable(access: &Access, path: &str) -> Result<RemotePath, ServiceError> {
     let path = access.path(path).await?;
     access.files().await?.stat(access.principal(), &path, true).await?;
     Ok(path)
 }
 
-/// Unpacks an archive as it comes; with `only_new`, only where nothing is.
+/// Unpacks an archive while it arrives; with `only_new`, only if the target does not exist.
 ///
 /// # Errors
 /// When the path breaks the policy, the archive is over the limit or ends early; or the cluster
@@ -201,7 +201,7 @@ async fn write(
     })
 }
 
-/// What kind of content a file has.
+/// The type of a file's content.
 ///
 /// # Errors
 /// When the path breaks the policy, or the cluster does not tell.
@@ -219,12 +219,12 @@ pub async fn checksum(access: &Access, path: &str) -> Result<Checksum, ServiceEr
     Ok(access.files().await?.checksum(access.principal(), &path).await?)
 }
 
-/// How much of an end of a file is wanted, as the caller says it.
+/// The requested amount at one end of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amount {
-    /// So many bytes.
+    /// The number of bytes.
     pub bytes: Option<u64>,
-    /// So many lines.
+    /// The number of lines.
     pub lines: Option<u64>,
     /// Everything but that.
     pub skip: bool,
@@ -243,10 +243,10 @@ impl Amount {
     }
 }
 
-/// What of an end of a file is wanted.
+/// The requested excerpt at one end of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Excerpt {
-    /// How much of the file.
+    /// The amount.
     pub amount: Amount,
     /// Of that, only the lines that match this regular expression.
     pub grep: Option<String>,
@@ -259,7 +259,7 @@ impl Excerpt {
     }
 }
 
-/// The first part of a file, or all but its last.
+/// The first part of a file, or everything except its last part.
 ///
 /// # Errors
 /// When both units are asked for, the pattern is none, the path breaks the policy, or the cluster does not give the content.
@@ -272,7 +272,7 @@ pub async fn head(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Read
     place.hold(content, length)
 }
 
-/// The last part of a file, or all but its first.
+/// The last part of a file, or everything except its first part.
 ///
 /// # Errors
 /// When both units are asked for, the pattern is none, the path breaks the policy, or the cluster does not give the content.
@@ -285,7 +285,7 @@ pub async fn tail(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Read
     place.hold(content, length)
 }
 
-/// How large a part of a file may turn out to be, in bytes.
+/// The maximum size of a part of a file, in bytes.
 fn max_output(access: &Access, part: Part) -> u64 {
     let limit = access.cluster().config().data_operation.max_shown();
     match part {
@@ -310,7 +310,7 @@ async fn matching(access: &Access, content: Content, pattern: Option<Pattern>) -
 /// `size` bytes of a file from `offset`.
 ///
 /// # Errors
-/// When more is asked for than the cluster's limit, the path breaks the policy, or the cluster does not give the content.
+/// If `size` is over the cluster's limit, the path breaks the policy, or the cluster does not deliver the content.
 pub async fn view(access: &Access, path: &str, offset: Option<u64>, size: Option<u64>) -> Result<Ready<Vec<u8>>, ServiceError> {
     let limit = access.cluster().config().data_operation.max_shown();
     let size = size.unwrap_or_else(|| DEFAULT_VIEW.min(limit));

@@ -1,6 +1,6 @@
-//! What the gate let in, and what was done behind it, in numbers.
+//! Counters of the gate's decisions and of the changes behind it.
 //!
-//! Plain numbers: exporting them is telemetry's work. No name of a user, path or job comes here.
+//! Plain numbers: telemetry exports them. They contain no name of a user, path or job.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,11 +10,11 @@ use futures::StreamExt;
 use crate::authz::{AuthzError, Decision, Ruling};
 use crate::filesystem::ContentStream;
 
-/// What became of the tokens that callers sent.
+/// The outcomes of the tokens that callers sent.
 #[derive(Default)]
 pub struct TokenCounts([AtomicU64; TokenOutcome::ALL.len()]);
 
-/// What became of a token.
+/// The outcome of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TokenOutcome {
     Accepted,
@@ -110,7 +110,7 @@ actions! {
 pub(super) enum Outcome {
     /// It was done.
     Done,
-    /// It had been done by an earlier request with the same key.
+    /// An earlier request with the same key had done it.
     Repeated,
     /// It was not done, as far as is known.
     Failed,
@@ -135,7 +135,7 @@ impl Outcome {
     }
 }
 
-/// What was decided about one system, and done on it.
+/// The decisions about one system, and the changes on it.
 #[derive(Default)]
 pub struct SystemCounts {
     allowed: ByCache,
@@ -152,14 +152,14 @@ struct ByCache {
     remembered: AtomicU64,
 }
 
-/// How often callers were let to a system, or not.
+/// The number of decisions about a system, by their outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decisions {
-    /// `allowed`, `denied`, or `undecided` where no decision could be had.
+    /// `allowed`, `denied`, or `undecided` if no decision could be obtained.
     pub decision: &'static str,
-    /// Whether the decision was remembered from an earlier question.
+    /// Whether the decision came from the cache.
     pub cached: bool,
-    /// How often.
+    /// The number of decisions.
     pub count: u64,
 }
 
@@ -168,9 +168,9 @@ pub struct Decisions {
 pub struct Changes {
     /// The use case, as in the audit trail.
     pub action: &'static str,
-    /// How they ended, as in the audit trail.
+    /// Their outcome, as in the audit trail.
     pub outcome: &'static str,
-    /// How many.
+    /// The number of changes.
     pub count: u64,
 }
 
@@ -187,7 +187,7 @@ impl SystemCounts {
         ]
     }
 
-    /// The changes of each kind, those that there were none of among them.
+    /// The changes of each kind, including those with the number 0.
     pub fn changes(&self) -> impl Iterator<Item = Changes> {
         Action::ALL.iter().zip(&self.changes).flat_map(|(action, outcomes)| {
             Outcome::ALL.iter().zip(outcomes).map(|(outcome, count)| Changes {

@@ -1,7 +1,7 @@
-//! Directories as streams, by the page and searched.
+//! Directories as streams, in pages and searched.
 //!
-//! A page is found anew in the whole directory, after the entry that the cursor names: whichever replica is asked, nothing has to
-//! be remembered between two pages, and an entry that comes or goes meanwhile neither doubles nor hides another.
+//! A page is found again in the whole directory, after the entry that the cursor names: any replica can serve it, nothing has to
+//! be stored between two pages, and an entry that is created or removed meanwhile neither duplicates nor hides another.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,16 +15,16 @@ use crate::filesystem::{EntryStream, FilesystemError, ListOptions, Page, PageReq
 
 /// The most entries of a page.
 pub const MAX_PAGE_SIZE: usize = 10_000;
-/// The entries of a page where nothing is asked for.
+/// The default number of entries on a page.
 const DEFAULT_PAGE: usize = 1_000;
-/// The entries that a search gives where nothing is asked for.
+/// The default number of results of a search.
 pub const DEFAULT_FINDINGS: usize = 1_000;
-/// The most entries that a search in one piece gives.
+/// The maximum number of results of a search in one response.
 pub const MAX_FINDINGS: usize = 10_000;
-/// The longest cursor that is looked at, in characters. Ours hold one file name.
+/// The maximum length of a cursor, in characters. It contains one file name.
 const MAX_CURSOR: usize = 1_024;
 
-/// An order of entries, as the caller asks for it.
+/// The order of entries that the caller requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ordered {
     /// By what.
@@ -33,12 +33,12 @@ pub struct Ordered {
     pub descending: bool,
 }
 
-/// Which page the caller asks for.
+/// The page that the caller requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PageQuery {
-    /// How many entries.
+    /// The number of entries.
     pub size: Option<u64>,
-    /// Where the page before ended: see [`Found::cursor`].
+    /// The end of the previous page: see [`Found::cursor`].
     pub cursor: Option<String>,
     /// The order; that of the cursor where absent.
     pub order: Option<Ordered>,
@@ -49,7 +49,7 @@ pub struct PageQuery {
 pub struct Found {
     /// The entries.
     pub entries: Vec<DirectoryEntry>,
-    /// What the next page is asked for with; none on the last one.
+    /// The cursor of the next page; none on the last one.
     pub cursor: Option<String>,
 }
 
@@ -64,21 +64,21 @@ pub async fn walk(access: &Access, path: &str, options: WalkOptions) -> Result<E
     Ok(transfer.carry(found))
 }
 
-/// What a search in one piece has found.
+/// The results of a search in one response.
 #[derive(Debug)]
 pub struct SearchResult {
     /// The entries, in no particular order.
     pub entries: Vec<DirectoryEntry>,
-    /// Whether there is more than was asked for.
+    /// Whether there are more results than the limit.
     pub truncated: bool,
-    /// What could not be searched, in words; none where everything was.
+    /// A description of what could not be searched; none if everything was searched.
     pub incomplete: Option<String>,
 }
 
-/// Searches a tree for at most `limit` entries, [`DEFAULT_FINDINGS`] where none is given.
+/// Searches a tree for at most `limit` entries, [`DEFAULT_FINDINGS`] by default.
 ///
 /// # Errors
-/// When the limit is none, the path breaks the policy, or the cluster does not let it be read.
+/// If the limit is invalid, the path breaks the policy, or the cluster does not allow it.
 pub async fn search(access: &Access, path: &str, options: WalkOptions, limit: Option<u64>) -> Result<SearchResult, ServiceError> {
     let limit = limit.map_or(Some(DEFAULT_FINDINGS), |limit| usize::try_from(limit).ok());
     let limit = limit.filter(|limit| (1..=MAX_FINDINGS).contains(limit)).ok_or_else(wrong_limit)?;
@@ -98,10 +98,10 @@ pub async fn search(access: &Access, path: &str, options: WalkOptions, limit: Op
     Ok(SearchResult { entries, truncated, incomplete })
 }
 
-/// Searches a tree as a stream, for at most `limit` entries where there is a limit.
+/// Searches a tree as a stream, for at most `limit` entries if there is a limit.
 ///
 /// # Errors
-/// As [`search`]; any limit but 0 is one.
+/// As [`search`]; any limit except 0 is valid.
 pub async fn search_stream(access: &Access, path: &str, options: WalkOptions, limit: Option<u64>) -> Result<EntryStream, ServiceError> {
     if limit == Some(0) {
         return Err(wrong_limit().into());
@@ -127,10 +127,10 @@ fn wrong_limit() -> InvalidRequest {
     InvalidRequest::new("limit", format!("it must be from 1 to {MAX_FINDINGS}"))
 }
 
-/// Lists a directory in the order of names; one that is too large for that as a stream in no order, which comes with nothing before it.
+/// Lists a directory sorted by name; one that is too large for that as an unsorted stream, with no entries in memory before it.
 ///
 /// # Errors
-/// When the path breaks the policy, the cluster does not give the list, or too much was not taken of those before.
+/// If the path breaks the policy, the cluster does not deliver the list, or too many earlier responses are unread.
 pub async fn whole(
     access: &Access,
     path: &str,
@@ -145,10 +145,10 @@ pub async fn whole(
     }
 }
 
-/// Lists a directory in an order.
+/// Lists a directory in the requested order.
 ///
 /// # Errors
-/// As [`whole`], and when it is too large to be put in an order.
+/// As [`whole`], and if it is too large to be sorted.
 pub async fn sorted(access: &Access, path: &str, options: ListOptions, order: Ordered) -> Result<Ready<Vec<DirectoryEntry>>, ServiceError> {
     let mut entries = gathered(access, path, options).await?;
     let value = |entry: &DirectoryEntry| order.sort.value(entry.size, entry.modified);
@@ -174,7 +174,7 @@ async fn gathered(access: &Access, path: &str, options: ListOptions) -> Result<R
 pub async fn page(access: &Access, path: &str, options: ListOptions, query: &PageQuery) -> Result<Found, ServiceError> {
     let request = query.request()?;
     if options.recursive {
-        return Err(InvalidRequest::new("recursive", "a tree has no pages: read it as a stream").into());
+        return Err(InvalidRequest::new("recursive", "a recursive listing has no pages: read it as a stream").into());
     }
     let path = access.path(path).await?;
     let Page { entries, next } = access.files().await?.page(access.principal(), &path, options, &request).await?;
@@ -195,9 +195,10 @@ impl PageQuery {
         let (order, after) = match &self.cursor {
             None => (self.order.unwrap_or_default(), None),
             Some(cursor) => {
-                let (order, after) = read_cursor(cursor).ok_or_else(|| wrong("it is none of ours: take it from the page before"))?;
+                let (order, after) =
+                    read_cursor(cursor).ok_or_else(|| wrong("not a cursor issued by this server: take it from the page before"))?;
                 if self.order.is_some_and(|asked| asked != order) {
-                    return Err(wrong("it belongs to another order than `sort` and `order` ask for"));
+                    return Err(wrong("it belongs to another order than that of `sort` and `order`"));
                 }
                 (order, Some(after))
             }

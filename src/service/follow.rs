@@ -1,6 +1,6 @@
 //! Following files as they grow.
 //!
-//! Each caller has a reader of its own on the cluster. The outputs of jobs, which many look at, are shared: `shared_follow.rs`.
+//! Each caller has a separate reader on the cluster. Readers of the outputs of jobs, which many callers follow, are shared: `shared_follow.rs`.
 
 use std::time::Duration;
 
@@ -15,23 +15,23 @@ use crate::filesystem::{FollowFrom, Followed};
 use super::limits::FollowPermit;
 use super::{Access, ServiceError};
 
-/// What is told of something that is followed.
+/// An update of a followed file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Update {
     /// Something happened to the file.
     Change(Followed),
-    /// Nothing more is told, for this reason.
+    /// The end of the updates, with its reason.
     End(EndReason),
 }
 
-/// Why nothing more is told.
+/// The reason why the updates end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReason {
     /// The caller's token has ended.
     TokenEnded,
-    /// The job has ended, and all of its output was told.
+    /// The job has ended, and all of its output was sent.
     JobEnded,
-    /// All that is there was told, and no more was asked for.
+    /// All existing content was sent, and no more was requested.
     Complete,
 }
 

@@ -1,8 +1,8 @@
 //! The lines of a content that match a pattern.
 //!
-//! A search is work of a processor that somebody else chose the pattern for. So it is done beside the threads that serve requests,
-//! by a bounded number of threads; of one caller's one at a time; in pieces whose cost is bounded, between which it ends when its
-//! time is over or when nobody waits for it any more.
+//! A search takes processor time for a pattern that somebody else chose. So it runs outside the threads that serve requests,
+//! on a bounded number of threads; one at a time for each caller; in pieces of bounded cost, between which it ends when its
+//! time is over or when its receiver is gone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,13 +18,13 @@ use crate::domain::Username;
 
 /// The longest pattern, in bytes.
 const MAX_PATTERN: usize = 256;
-/// How large a compiled pattern may get, in bytes. The time to search a line is bounded by its product with the line's length.
+/// The maximum size of a compiled pattern, in bytes. The time to search a line is bounded by its product with the line's length.
 const MAX_PROGRAM: usize = 64 * 1024;
 /// The longest line that any pattern is searched for in, in bytes: half a second for the worst pattern.
 const MAX_LINE: usize = 64 * 1024;
-/// How large a compiled pattern may get for longer lines, in bytes.
+/// The maximum size of a compiled pattern for longer lines, in bytes.
 const MAX_PROGRAM_LONG_LINE: usize = 4 * 1024;
-/// How long the searches of one request may take.
+/// The time limit for the searches of one request.
 const MAX_TIME: Duration = Duration::from_secs(5);
 /// The most searches that one user has under way and waiting.
 const MAX_PER_USER: u64 = 8;
@@ -44,7 +44,7 @@ pub(super) struct Searches {
 }
 
 impl Default for Searches {
-    /// Half of the processors, so that the others go on serving requests.
+    /// Half of the processors, so that the others continue to serve requests.
     fn default() -> Self {
         let processors = available_parallelism().map_or(1, usize::from);
         Self { running: Arc::new(Semaphore::new((processors / 2).max(1))), users: UserLimit::new(MAX_PER_USER, u64::MAX) }
@@ -76,7 +76,7 @@ impl Searches {
     }
 }
 
-/// Tells a thread that nobody waits for it any more.
+/// Signals a thread that its receiver is gone.
 #[derive(Default)]
 struct Abandoned(Arc<AtomicBool>);
 

@@ -19,7 +19,7 @@ impl IdempotencyKey {
     /// The key of a request with this content.
     ///
     /// # Errors
-    /// What a key has to look like.
+    /// The rule for keys.
     pub fn new(key: &str, content: &[u8]) -> Result<Self, &'static str> {
         if key.is_empty() || key.len() > MAX_KEY || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err("the Idempotency-Key is 1 to 255 printable ASCII characters without blanks, such as a UUID");

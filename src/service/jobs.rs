@@ -15,7 +15,7 @@ const MAX_JOB_NAME: usize = 235;
 /// The longest command to attach, in bytes: what Linux takes as one argument (`MAX_ARG_STRLEN`), with room for quoting.
 const MAX_COMMAND: usize = 96 * 1024;
 
-/// How a client finds out whether its job was submitted.
+/// The advice for a client that does not know whether its job was submitted.
 const ASK_BY_KEY: &str = "whether the job was submitted is not known: send the same request with the same `Idempotency-Key` again";
 
 /// Submits a job; with a key, unless that was done before.
@@ -87,7 +87,7 @@ pub async fn list(access: &Access, query: JobQuery) -> Result<Reading<Vec<Job>>,
     or_as_last_seen(asked.await, || mirror?.last_list(access.principal()))
 }
 
-/// An answer of the scheduler, or what is known of the time before where it could not be asked.
+/// The scheduler's answer, or the last known one if the scheduler does not answer.
 fn or_as_last_seen(
     asked: Result<Reading<Vec<Job>>, ServiceError>,
     last_seen: impl FnOnce() -> Option<Reading<Vec<Job>>>,
@@ -143,7 +143,7 @@ pub async fn cancel(access: &Access, id: &str) -> Result<Reported<()>, ServiceEr
     Ok(change.end(cancelled)?)
 }
 
-/// Has the mirror look what a change has done, where somebody waits for that.
+/// Makes the mirror read the jobs after a change, if somebody waits for that.
 fn look_at_once(access: &Access) {
     if let Some(mirror) = access.mirror() {
         mirror.nudge(&access.principal().username);
@@ -175,10 +175,10 @@ pub async fn validate(access: &Access, submission: Submission) -> Result<Reporte
     access.cluster().scheduler()?.validate(access.principal(), &job).await.map_err(refused)
 }
 
-/// Runs a command inside a running job and gives what it printed.
+/// Runs a command inside a running job and returns its output.
 ///
 /// # Errors
-/// When the command breaks a rule, there is no such job, or the scheduler does not answer. The command's own failure is none.
+/// If the command breaks a rule, there is no such job, or the scheduler does not answer. A failure of the command itself is no error.
 pub async fn attach(access: &Access, id: &str, command: &str) -> Result<Reported<AttachOutput>, ServiceError> {
     let id = job_id(id)?;
     if let Some(problem) = wrong_command(command) {

@@ -319,7 +319,7 @@ impl Follower {
             Event::Ended => self.end(EndReason::JobEnded),
             Event::Expired if self.expires_at <= Timestamp::now() => self.end(EndReason::TokenEnded),
             Event::Expired => {
-                tracing::debug!(index, "the token of who followed first has ended; another goes on");
+                tracing::debug!(index, "the token of the first reader has expired; another reader takes over");
                 self.move_on();
                 None
             }

@@ -21,7 +21,7 @@ const MAX_PARAMETERS: usize = 64;
 /// What a caller says to a template.
 #[derive(Clone, Debug, Default)]
 pub struct TemplateRequest {
-    /// Values by the names of the parameters.
+    /// Values by parameter name.
     pub parameters: BTreeMap<String, ParameterValue>,
     /// The job's name; that of the template where absent.
     pub name: Option<String>,
@@ -29,9 +29,9 @@ pub struct TemplateRequest {
     pub account: Option<String>,
     /// Where the job starts.
     pub working_directory: Option<String>,
-    /// The file that takes standard output.
+    /// The file that standard output is written to.
     pub standard_output: Option<String>,
-    /// The file that takes standard error.
+    /// The file that standard error is written to.
     pub standard_error: Option<String>,
 }
 

@@ -1,8 +1,8 @@
-//! Resumable uploads, whose state is on the cluster alone: a hidden file beside the target that grows.
+//! Resumable uploads, whose state is only on the cluster: a hidden file beside the target that grows.
 //!
-//! An [`Upload`] says of itself where it goes and how long it will be, and what has arrived is the size of its file; so any replica
-//! goes on with it, also after a restart. It is no secret and gives no right: path policy and the caller's own permissions on the
-//! cluster decide anew each time.
+//! An [`Upload`] contains its target and its length, and the size of its file is the number of bytes that have arrived; so any
+//! replica can continue it, also after a restart. It is not a secret and grants nothing: path policy and the caller's own
+//! permissions on the cluster are checked at each request.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -23,13 +23,13 @@ use super::limits::TransferPermit;
 use super::parts::Parts;
 use super::{Access, InvalidRequest, ServiceError};
 
-/// For how many seconds an upload to which nothing is added can be gone on with.
+/// Seconds until an idle upload expires.
 pub const EXPIRES: i64 = 7 * 24 * 3600;
 
-/// The longest metadata of an upload, in bytes, since it stands in its name.
+/// The longest metadata of an upload, in bytes; limited because it is part of a file name.
 const MAX_METADATA: usize = 2048;
 
-/// An upload that can be gone on with.
+/// A resumable upload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upload {
     #[serde(rename = "p")]
@@ -62,7 +62,7 @@ impl Upload {
         let upload = URL_SAFE_NO_PAD.decode(id).ok().and_then(|text| serde_json::from_slice::<Self>(&text).ok());
         // The nonce becomes part of a file's name.
         let valid = |upload: &Self| upload.nonce.len() == 32 && upload.nonce.bytes().all(|byte| byte.is_ascii_hexdigit());
-        upload.filter(valid).ok_or_else(|| InvalidRequest::new("upload_id", "it is the name of no upload").into())
+        upload.filter(valid).ok_or_else(|| InvalidRequest::new("upload_id", "it is not the id of an upload").into())
     }
 
     /// The target, and the file that grows beside it.

@@ -23,7 +23,7 @@ pub struct Sums {
     pub users: BTreeMap<String, Total>,
     /// By account.
     pub accounts: BTreeMap<String, Total>,
-    /// By job, where the question names jobs.
+    /// By job, if the request names jobs.
     pub jobs: BTreeMap<String, Total>,
 }
 

@@ -17,7 +17,7 @@ pub enum StoreError {
     #[error("the store does not answer")]
     Unavailable(#[source] Source),
     /// The connection broke after the change was sent: it may have been made.
-    #[error("the store did not say whether it made the change")]
+    #[error("it is unknown whether the store made the change")]
     Unknown(#[source] Source),
     /// It was made by a later release.
     #[error("the store has tables of version {found}, and this release knows none later than {known}: use the release that made them")]
@@ -28,7 +28,7 @@ pub enum StoreError {
         known: i64,
     },
     /// It refused a statement, or holds what it cannot hold.
-    #[error("the store refused what it was asked")]
+    #[error("the store rejected the operation")]
     Refused(#[source] Source),
 }
 

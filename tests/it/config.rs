@@ -382,7 +382,7 @@ fn what_an_openfga_section_says_must_be_possible() {
         other => panic!("{other:?}"),
     }
     let told = mistakes(&with(&(account("https://id.example.org/token") + "    apiToken: key\n")));
-    assert!(told.contains("auth.authorization.client_credentials: stands beside api_token"), "{told}");
+    assert!(told.contains("auth.authorization.client_credentials: cannot be combined with api_token"), "{told}");
     let told = mistakes(&with(&account("id.example.org")));
     assert!(told.contains("auth.authorization.client_credentials.token_url"), "{told}");
     for (key, word) in [("groupType", "a group"), ("groupRelation", "group#member"), ("relation", "''"), ("objectType", "system:daint")] {
@@ -394,7 +394,7 @@ fn what_an_openfga_section_says_must_be_possible() {
 #[test]
 fn an_authorization_section_of_neither_kind_is_refused() {
     let text = site().replace("ssh_credentials:", "  authorization:\n    timeout: 1\nssh_credentials:");
-    assert_eq!(mistakes(&text), "line 7: auth.authorization: lacks the key that says of which kind it is (allowed: url | rules)");
+    assert_eq!(mistakes(&text), "line 7: auth.authorization: lacks the key that determines its kind (allowed: url | rules)");
 }
 
 #[test]

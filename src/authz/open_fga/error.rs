@@ -22,7 +22,7 @@ pub(in crate::authz) enum OpenFgaError {
     AmbiguousStore { url: String, name: String },
     #[error("OpenFGA refused, or left out, a part of a batch")]
     Incomplete,
-    #[error("no credential for OpenFGA could be had")]
+    #[error("no credential for OpenFGA could be obtained")]
     Credential(#[source] Arc<GrantError>),
     #[error("OpenFGA at {url} gave no decision within {} s", limit.as_secs())]
     TimeIsOver { url: String, limit: Duration },

@@ -108,7 +108,7 @@ fn authorization(walk: &mut Interpreter, config: &authz::Config, systems: &[&Sys
             if let Some(account) = &config.client_credentials {
                 url(walk, "auth.authorization.client_credentials.token_url", &account.token_url);
                 if config.api_token.is_some() {
-                    walk.report("auth.authorization.client_credentials", "stands beside api_token: the server is shown one of them");
+                    walk.report("auth.authorization.client_credentials", "cannot be combined with api_token: choose one of them");
                 }
             }
             if config.by_effect && config.relation != "access" {

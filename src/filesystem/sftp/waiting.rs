@@ -50,12 +50,12 @@ pub struct Lease {
 }
 
 impl Waiting {
-    /// None wait yet; each that comes does so for `patience`.
+    /// An empty cache; each session is kept for `patience`.
     pub fn new(patience: Duration) -> Arc<Self> {
         Arc::new(Self { sessions: Mutex::default(), patience })
     }
 
-    /// A session of the user that has waited, and that answers.
+    /// Takes an idle session of the user that still answers.
     pub async fn take(self: &Arc<Self>, owner: &Owner) -> Option<Lease> {
         loop {
             let session = self.pop(owner)?;

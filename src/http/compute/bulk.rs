@@ -26,14 +26,14 @@ pub(crate) struct PostJobsBulkRequest {
     jobs: Vec<JobDescriptionModel>,
 }
 
-/// Which of the caller's jobs are cancelled: those that go on and have all that is named. At least one thing is named.
+/// A filter for the jobs to cancel: the caller's unfinished jobs that match all parameters given. At least one parameter is given.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct CancelParameters {
     /// States in the scheduler's words, separated by commas.
     #[param(example = "PENDING,RUNNING")]
     state: Option<String>,
-    /// The name of the jobs.
+    /// Only jobs of this name.
     name: Option<String>,
     /// The partition or queue.
     partition: Option<String>,
@@ -41,20 +41,20 @@ pub(crate) struct CancelParameters {
     account: Option<String>,
 }
 
-/// What became of the jobs.
+/// The outcomes of the jobs.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct JobsBulkResponse {
-    /// One for each job: in the order of the request, or in that of the list of jobs.
+    /// One for each job, in the order of the request or of the list of jobs.
     results: Vec<JobsBulkResult>,
-    /// How many of them have an error.
+    /// The number of results with an error.
     failed: usize,
 }
 
-/// What became of one job.
+/// The outcome of one job.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct JobsBulkResult {
-    /// The status that a request of its own would have had.
+    /// The status of a separate request for the same job.
     status: u16,
     /// The id of the job.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,7 +63,7 @@ pub(crate) struct JobsBulkResult {
     /// Whether an earlier request with the same key submitted it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     repeated: bool,
-    /// Why it was not done, as the body of a request of its own would have said.
+    /// The error, as in the body of a separate request for the same operation.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<crate::http::problem::ApiResponseError<'static>>)]
     error: Option<Value>,
@@ -83,8 +83,8 @@ impl JobsBulkResponse {
 
 /// Submit many jobs
 ///
-/// Each has a status of its own, and the answer is 200 whatever they are. With an `Idempotency-Key` the request may be sent again: each
-/// job is submitted once.
+/// Each job has its own status in the response, which is always 200. With an `Idempotency-Key` the request may be sent again: each job
+/// is submitted once.
 #[utoipa::path(
     post,
     path = "/compute/{system_name}/jobs/bulk",
@@ -92,7 +92,7 @@ impl JobsBulkResponse {
     tag = "compute",
     params(("Idempotency-Key" = Option<String>, Header, description = "Names the submissions: 1 to 255 printable characters, such as a UUID")),
     request_body = PostJobsBulkRequest,
-    responses((status = 200, description = "What became of each job", body = JobsBulkResponse))
+    responses((status = 200, description = "The result of each job", body = JobsBulkResponse))
 )]
 pub(crate) async fn submit_jobs(
     SubmitAccess(access): SubmitAccess,
@@ -113,14 +113,14 @@ pub(crate) async fn submit_jobs(
 
 /// Cancel many jobs
 ///
-/// The caller's own jobs that go on and have all that is named. Each has a status of its own, and the answer is 200 whatever they are.
+/// The caller's own unfinished jobs that match all parameters given. Each job has its own status in the response, which is always 200.
 #[utoipa::path(
     delete,
     path = "/compute/{system_name}/jobs",
     operation_id = "delete_jobs_compute__system_name__jobs_delete",
     tag = "compute",
     params(CancelParameters),
-    responses((status = 200, description = "What became of each job", body = JobsBulkResponse))
+    responses((status = 200, description = "The result of each job", body = JobsBulkResponse))
 )]
 pub(crate) async fn cancel_jobs(
     SubmitAccess(access): SubmitAccess,

@@ -30,9 +30,9 @@ pub(crate) struct PostCommandRequest {
     /// The program and its arguments. No shell reads them.
     #[schema(min_items = 1, max_items = 256)]
     command: Vec<String>,
-    /// What the command reads from its standard input.
+    /// The standard input of the command.
     stdin: Option<String>,
-    /// How long it may take, in seconds; the system's limit where absent.
+    /// The time limit in seconds; the system's limit if absent.
     #[serde(alias = "time_limit")]
     #[schema(minimum = 1)]
     time_limit: Option<u64>,
@@ -46,9 +46,9 @@ impl From<PostCommandRequest> for CommandRequest {
 
 /// Run a command on the login node
 ///
-/// One of the commands that the site allows, as the caller. The answer has JSON lines, each an object with one member: `stdout` or `stderr`, a part of what the
-/// command prints, in the text form of `head` and `tail`; and in the last line `exitCode`, its exit status (124 where the time limit ended it), or `error`, the
-/// problem document of what kept it from its end. An answer without such a line is not complete. The command is ended when the client goes away.
+/// Runs one of the commands that the site allows, as the caller. The response has JSON lines, each an object with one member: `stdout` or `stderr`, a part of
+/// the output, in the text form of `head` and `tail`; and in the last line `exitCode`, the exit status (124 if the time limit ended the command), or `error`, a
+/// problem document with the reason why the command did not end. A response without such a line is incomplete. If the client disconnects, the command is ended.
 #[utoipa::path(
     post,
     path = "/compute/{system_name}/commands",
@@ -67,10 +67,10 @@ pub(crate) async fn run_command(
     Ok((headers, Body::from_stream(lines(running, problem_context))).into_response())
 }
 
-/// What is left to be told.
+/// The part of the output that was not sent yet.
 struct LineEncoder {
     running: Option<RunningCommand>,
-    /// The starts of characters whose rest has not come yet.
+    /// The first bytes of characters whose other bytes have not arrived yet.
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     problem_context: ProblemContext,
@@ -103,7 +103,7 @@ impl LineEncoder {
         self.last(&line)
     }
 
-    /// The last line, behind what was held back: it is no character's start.
+    /// The last line, after the bytes that were held back because they might have started a character.
     fn last(&mut self, line: &[u8]) -> Vec<u8> {
         self.running = None;
         let mut lines = Vec::new();
@@ -117,7 +117,7 @@ impl LineEncoder {
     }
 }
 
-/// The line with what is whole of a text; nothing where no character is.
+/// The line with the complete characters of a text; nothing if there are none.
 fn text(name: &str, held: &mut Vec<u8>, data: &[u8]) -> Vec<u8> {
     held.extend_from_slice(data);
     let rest = held.split_off(held.len() - unfinished(held));

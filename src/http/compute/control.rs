@@ -1,4 +1,4 @@
-//! `/compute`: what can be done to a job between its submission and its end, and what would become of one.
+//! `/compute`: operations on a job between its submission and its end, and the validation of a job.
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -29,13 +29,13 @@ pub(crate) struct PutJobSignalRequest {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct PutJobTimeLimitRequest {
-    /// Longest run time in seconds, counted from the start. Slurm rounds it up to minutes.
+    /// Maximum run time in seconds, counted from the start. Slurm rounds it up to minutes.
     #[serde(alias = "time_limit")]
     #[schema(minimum = 1, example = 3600)]
     time_limit: u32,
 }
 
-/// What the scheduler says to a job that is not submitted. What it does not tell is absent.
+/// The scheduler's estimate for a job that is not submitted. Members that the scheduler does not report are absent.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PostJobValidateResponse {
@@ -61,7 +61,7 @@ impl From<JobEstimate> for PostJobValidateResponse {
 
 /// Hold a job
 ///
-/// A job that waits does not start before it is released.
+/// A pending job does not start before it is released.
 #[utoipa::path(
     put,
     path = "/compute/{system_name}/jobs/{job_id}/hold",
@@ -87,13 +87,13 @@ pub(crate) async fn release(SubmitAccess(access): SubmitAccess, id: JobIdText) -
 
 /// Put a job back into the queue
 ///
-/// A running job is stopped. It starts again from its beginning, under the same id.
+/// A running job is stopped. It starts again from the beginning, under the same id.
 #[utoipa::path(
     put,
     path = "/compute/{system_name}/jobs/{job_id}/requeue",
     operation_id = "put_job_requeue_compute__system_name__jobs__job_id__requeue_put",
     tag = "compute",
-    responses((status = 204, description = "The job waits again"))
+    responses((status = 204, description = "The job is pending again"))
 )]
 pub(crate) async fn requeue(SubmitAccess(access): SubmitAccess, id: JobIdText) -> Result<Response, Problem> {
     altered(&access, &id, JobChange::Requeue).await
@@ -101,7 +101,7 @@ pub(crate) async fn requeue(SubmitAccess(access): SubmitAccess, id: JobIdText) -
 
 /// Send a signal to a running job
 ///
-/// Every process of the job gets it, the shell of the script among them.
+/// Every process of the job receives it, including the shell of the script.
 #[utoipa::path(
     put,
     path = "/compute/{system_name}/jobs/{job_id}/signal",
@@ -121,7 +121,7 @@ pub(crate) async fn signal(
 
 /// Change the time limit of a job
 ///
-/// Most sites let users lower it alone.
+/// Most sites only let users lower it.
 #[utoipa::path(
     put,
     path = "/compute/{system_name}/jobs/{job_id}/time-limit",
@@ -143,17 +143,17 @@ async fn altered(access: &Access, id: &JobIdText, change: JobChange) -> Result<R
     Ok((StatusCode::NO_CONTENT, backend_header(altered.via)).into_response())
 }
 
-/// Ask what would become of a job
+/// Check a job without submitting it
 ///
-/// The scheduler checks the job and tells when and where it would start. Nothing is submitted. A job that it would refuse is refused
-/// with its reason, as by a submission.
+/// The scheduler checks the job and estimates when and where it would start. Nothing is submitted. A job that the scheduler would
+/// reject is answered with the same error as a submission.
 #[utoipa::path(
     post,
     path = "/compute/{system_name}/jobs/validate",
     operation_id = "post_job_validate_compute__system_name__jobs_validate_post",
     tag = "compute",
     request_body = PostJobSubmitRequest,
-    responses((status = 200, description = "The scheduler would take the job", body = PostJobValidateResponse))
+    responses((status = 200, description = "The scheduler would accept the job", body = PostJobValidateResponse))
 )]
 pub(crate) async fn validate(
     SubmitAccess(access): SubmitAccess,

@@ -23,11 +23,11 @@ use crate::service::{InvalidField, InvalidRequest, Submission};
 }}))]
 pub(in crate::http) struct PostJobSubmitRequest {
     job: JobDescriptionModel,
-    /// A webhook for this job. Ignored where nothing is submitted.
+    /// A webhook for this job. Ignored if nothing is submitted.
     pub(in crate::http) webhook: Option<WebhookRequest>,
 }
 
-/// The description of a job. Exactly one of `script` and `scriptPath` is given. Names in snake case are understood too.
+/// The description of a job. Exactly one of `script` and `scriptPath` is given. Names in snake case are accepted too.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::http) struct JobDescriptionModel {
@@ -49,10 +49,10 @@ pub(in crate::http) struct JobDescriptionModel {
     /// The file read as standard input.
     #[serde(alias = "standard_input")]
     standard_input: Option<String>,
-    /// The file that takes standard output.
+    /// The file that standard output is written to.
     #[serde(alias = "standard_output")]
     standard_output: Option<String>,
-    /// The file that takes standard error.
+    /// The file that standard error is written to.
     #[serde(alias = "standard_error")]
     standard_error: Option<String>,
     /// Variables for the job: an object of names and values, or a list of `NAME=value`.
@@ -63,7 +63,7 @@ pub(in crate::http) struct JobDescriptionModel {
     constraints: Option<String>,
     /// The text of the batch script.
     script: Option<String>,
-    /// Where the batch script lies on the system; inside a configured file system.
+    /// The path of the batch script on the system, inside a configured file system.
     #[serde(alias = "script_path")]
     script_path: Option<String>,
     /// Number of nodes.
@@ -93,7 +93,7 @@ pub(in crate::http) struct JobDescriptionModel {
     /// Type of the GPUs, as the site names it.
     #[schema(max_length = 255)]
     gpu_type: Option<String>,
-    /// Longest run time in seconds. Slurm rounds it up to minutes.
+    /// Maximum run time in seconds. Slurm rounds it up to minutes.
     #[schema(minimum = 1)]
     time_limit: Option<u32>,
     /// Quality of service.
@@ -108,7 +108,7 @@ pub(in crate::http) struct JobDescriptionModel {
     array: Option<ArrayIndices>,
     /// Conditions for the start; all of them must hold.
     dependencies: Option<Vec<DependencyModel>>,
-    /// Address for notices by mail.
+    /// Address for mail notifications.
     #[schema(max_length = 255)]
     mail_user: Option<String>,
     /// Events for which mail is sent.
@@ -119,7 +119,7 @@ pub(in crate::http) struct JobDescriptionModel {
     /// Absolute path of an OCI bundle that the job runs in.
     #[schema(max_length = 4095)]
     container: Option<String>,
-    /// Container image that the job runs in, where the site has the plugin Pyxis for Slurm.
+    /// Container image that the job runs in, if the site has the Pyxis plugin for Slurm.
     #[schema(max_length = 1024)]
     container_image: Option<String>,
 }
@@ -129,18 +129,18 @@ pub(in crate::http) struct JobDescriptionModel {
 #[serde(deny_unknown_fields)]
 #[schema(as = JobDependency)]
 struct DependencyModel {
-    /// What must have happened; `afterok` where absent.
+    /// The kind of condition; `afterok` if absent.
     #[serde(rename = "type", default)]
     #[schema(value_type = DependencyTypeSchema)]
     condition: DependencyType,
-    /// The ids of the jobs to which it must have happened; none for `singleton`.
+    /// The ids of the jobs that the condition refers to; none for `singleton`.
     #[serde(default)]
     #[schema(value_type = Vec<String>, example = json!(["1234"]))]
     jobs: Vec<JobId>,
 }
 
 enum_schema! {
-    /// What must have happened before a job starts: the jobs have started, have ended, have ended well, have failed, have ended well task
+    /// The condition for the start of a job: other jobs have started, have ended, have succeeded, have failed, have succeeded task
     /// by task, or all earlier jobs of the same name and user have ended.
     DependencyTypeSchema of [
         DependencyType::After, DependencyType::AfterAny, DependencyType::AfterOk, DependencyType::AfterNotOk, DependencyType::AfterCorr,
@@ -205,7 +205,7 @@ impl TryFrom<JobDescriptionModel> for Submission {
 }
 
 impl JobDescriptionModel {
-    /// Takes out what else the job asks for.
+    /// Takes the other options of the job.
     fn options(&mut self) -> JobOptions {
         let dependency = |DependencyModel { condition, jobs }| Dependency { condition, jobs };
         JobOptions {

@@ -1,7 +1,7 @@
-//! `/compute/{system_name}/jobs/events` and `/compute/{system_name}/jobs/{job_id}/events`: what happens to jobs, as server-sent events (HTML
+//! `/compute/{system_name}/jobs/events` and `/compute/{system_name}/jobs/{job_id}/events`: changes of jobs, as server-sent events (HTML
 //! standard, 9.2) or as lines of JSON.
 //!
-//! The id of an event is its number, so that a client that comes again with `Last-Event-ID` misses nothing and sees nothing twice.
+//! The id of an event is its number, so that a client that reconnects with `Last-Event-ID` misses nothing and sees nothing twice.
 
 use std::convert::Infallible;
 
@@ -23,22 +23,22 @@ use crate::http::problem::Problem;
 use crate::mirror::{Encoding, JournalEntry, Staleness};
 use crate::service::watching::{self, JobEvents, Resume, Told};
 
-/// What happened to a job.
+/// A change of a job.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct JobEventModel<'a> {
-    /// The number of the event; absent where it tells how the job was when the stream began.
+    /// The number of the event; absent for the state of a job at the start of the stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     sequence: Option<u64>,
-    /// The scheduler's id, with the array part where there is one.
+    /// The scheduler's id, with the array index if there is one.
     #[schema(example = "1234")]
     job_id: &'a str,
     name: Option<&'a str>,
     user: &'a str,
-    /// The state before, in the scheduler's words; null where the job was not known.
+    /// The previous state, in the scheduler's words; null if the job was not known.
     #[schema(example = "RUNNING")]
     previous_state: Option<&'a str>,
-    /// The state, in the scheduler's words; `UNKNOWN` where the scheduler no longer knows the job, and no end was seen.
+    /// The state, in the scheduler's words; `UNKNOWN` if the scheduler no longer knows the job and its end was not observed.
     #[schema(example = "COMPLETED")]
     state: &'a str,
     exit_code: Option<i32>,
@@ -46,7 +46,7 @@ pub(in crate::http) struct JobEventModel<'a> {
     interrupt_signal: Option<i32>,
     /// Whether the job has ended.
     is_final: bool,
-    /// When the change was seen.
+    /// When the change was observed.
     #[schema(example = "2026-01-31T08:00:00Z")]
     time: String,
 }
@@ -70,15 +70,15 @@ impl<'a> JobEventModel<'a> {
 
 /// Follow the caller's jobs
 ///
-/// Server-sent events, or with `Accept: application/x-ndjson` a line for each. Without a name of their own: what happened to one of the caller's
-/// jobs. Named `stale`: the scheduler does not answer, for so many seconds (`age`); `current`: it answers again. Named `end`: why there is no more.
-/// The id of an event is its number, after which `Last-Event-ID` goes on.
+/// Server-sent events, or with `Accept: application/x-ndjson` one line for each. Events without a name are changes of the caller's jobs. The event
+/// `stale` means that the scheduler has not answered for `age` seconds, and `current` that it answers again. The event `end` has the reason of the end.
+/// The id of an event is its number; a request with this number as `Last-Event-ID` continues after it.
 #[utoipa::path(
     get,
     path = "/compute/{system_name}/jobs/events",
     operation_id = "get_job_events_compute__system_name__jobs_events_get",
     tag = "compute",
-    params(("Last-Event-ID" = Option<String>, Header, description = "Go on after the event of this number; from now on where it is none")),
+    params(("Last-Event-ID" = Option<String>, Header, description = "Continue after the event with this number; with the next event if it is not a number")),
     responses((status = 200, description = "What happens to the jobs", content((JobEventModel = "text/event-stream"), (JobEventModel = "application/x-ndjson"))))
 )]
 pub(crate) async fn events(ReadAccess(access): ReadAccess, headers: HeaderMap) -> Result<Response, Problem> {
@@ -87,14 +87,14 @@ pub(crate) async fn events(ReadAccess(access): ReadAccess, headers: HeaderMap) -
 
 /// Follow a job
 ///
-/// As for all jobs of the caller, for one job and its tasks, until it has ended. The first events tell how the job is, where `Last-Event-ID` does not
-/// say from where to go on.
+/// The events of one job and its tasks, as for all jobs of the caller, until the job has ended. Without `Last-Event-ID`, the first events have the
+/// current state of the job.
 #[utoipa::path(
     get,
     path = "/compute/{system_name}/jobs/{job_id}/events",
     operation_id = "get_events_of_job_compute__system_name__jobs__job_id__events_get",
     tag = "compute",
-    params(("Last-Event-ID" = Option<String>, Header, description = "Go on after the event of this number; from now on where it is none")),
+    params(("Last-Event-ID" = Option<String>, Header, description = "Continue after the event with this number; with the next event if it is not a number")),
     responses((status = 200, description = "What happens to the job", content((JobEventModel = "text/event-stream"), (JobEventModel = "application/x-ndjson"))))
 )]
 pub(crate) async fn job_events(ReadAccess(access): ReadAccess, id: JobIdText, headers: HeaderMap) -> Result<Response, Problem> {

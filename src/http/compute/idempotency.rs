@@ -1,4 +1,4 @@
-//! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header) of a submission, and what the answer says of it.
+//! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header) of a submission, and the response headers about it.
 
 use axum::Json;
 use axum::extract::FromRequestParts;
@@ -18,13 +18,13 @@ use crate::scheduler::{RecordPlace, Submitted};
 use crate::service::IdempotencyKey;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// `hit` where the answer is that of an earlier request.
+/// `hit` if the response is that of an earlier request.
 pub(in crate::http) const REPLY: HeaderName = HeaderName::from_static("idempotency-key-reply");
 
-/// Where the record of the submission lies: `cluster` or `store`.
+/// The place of the submission's record: `cluster` or `store`.
 pub(in crate::http) const RECORD: HeaderName = HeaderName::from_static("idempotency-key-record");
 
-/// The key of the request, where it has one.
+/// The key of the request, if it has one.
 pub(in crate::http) struct KeyHeader(Option<String>);
 
 impl FromRequestParts<Api> for KeyHeader {
@@ -69,7 +69,7 @@ fn answer(submitted: Reported<Submitted>, webhook: Option<WebhookModel>, webhook
     (StatusCode::CREATED, headers.0, headers.1, body).into_response()
 }
 
-/// The headers that tell a repeated answer from a first one, and where the record lies.
+/// The headers that distinguish a repeated response from a first one, and name the place of the record.
 fn reply(submitted: &Submitted) -> HeaderMap {
     let repeated = submitted.repeated.then(|| (REPLY, HeaderValue::from_static("hit")));
     let record = submitted.record.map(|place| match place {

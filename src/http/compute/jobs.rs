@@ -26,14 +26,14 @@ pub(in crate::http) static EVENT_ID: HeaderName = HeaderName::from_static("goldc
 /// List jobs
 ///
 /// Jobs of the caller, or all that the caller may see: the pending and running ones, and the finished ones of the time window.
-/// They are given whole, or in pages where `page` or `pageSize` is given.
+/// The response has all of them, or one page if `page` or `pageSize` is given.
 #[utoipa::path(
     get,
     path = "/compute/{system_name}/jobs",
     operation_id = "get_jobs_compute__system_name__jobs_get",
     tag = "compute",
     params(JobsParameters, PageParameters),
-    responses((status = 200, description = "The jobs", body = GetJobResponse), (status = 304, description = "The answer is the one that the caller has"))
+    responses((status = 200, description = "The jobs", body = GetJobResponse), (status = 304, description = "The client has the current response"))
 )]
 pub(crate) async fn list_jobs(
     ReadAccess(access): ReadAccess,
@@ -49,16 +49,16 @@ fn listed(jobs: &[Job], missing: Missing) -> Rendering {
     render(GetJobResponse::from(jobs), missing)
 }
 
-/// List the jobs that accounting has
+/// List jobs from the accounting database
 ///
-/// Jobs of the caller, or all that the caller may see, that were there in a span of time, however long ago it was.
+/// Jobs of the caller, or all that the caller may see, that existed in a time span, however long ago.
 #[utoipa::path(
     get,
     path = "/compute/{system_name}/acct",
     operation_id = "get_acct_compute__system_name__acct_get",
     tag = "compute",
     params(AcctParameters, PageParameters),
-    responses((status = 200, description = "The jobs", body = GetJobResponse), (status = 304, description = "The answer is the one that the caller has"))
+    responses((status = 200, description = "The jobs", body = GetJobResponse), (status = 304, description = "The client has the current response"))
 )]
 pub(crate) async fn acct(
     ReadAccess(access): ReadAccess,
@@ -72,8 +72,8 @@ pub(crate) async fn acct(
 
 /// Submit a job
 ///
-/// The job is submitted once. Where it is unknown whether the scheduler took it, the error says so in `maybeEffected`.
-/// A request with an `Idempotency-Key` may be sent again, to any replica: the job is submitted once, and each answer has its id.
+/// The job is submitted once. If it is unknown whether the scheduler accepted it, the error says so in `maybeEffected`.
+/// A request with an `Idempotency-Key` may be sent again, to any replica: the job is submitted once, and each response has its id.
 #[utoipa::path(
     post,
     path = "/compute/{system_name}/jobs",
@@ -85,8 +85,8 @@ pub(crate) async fn acct(
         (
             status = 201, description = "The job was submitted", body = PostJobSubmissionResponse,
             headers(
-                ("Idempotency-Key-Reply" = String, description = "`hit` where an earlier request with the same key submitted it"),
-                ("Idempotency-Key-Record" = String, description = "Where the record of the submission lies: `cluster` or `store`")
+                ("Idempotency-Key-Reply" = String, description = "`hit` if an earlier request with the same key submitted the job"),
+                ("Idempotency-Key-Record" = String, description = "Where the record of the submission is kept: `cluster` or `store`")
             )
         ),
         (status = 409, description = "An earlier attempt with the same key is under way, or may have submitted the job: send the request again after `Retry-After`"),
@@ -109,10 +109,10 @@ pub(crate) async fn submit_job(
     }
 }
 
-/// Look at a job
+/// Get a job
 ///
-/// One job; all its tasks where the id names an array. With `Prefer: wait=30`, the answer comes when the state of the job changes, it has ended, or
-/// the time is over.
+/// One job; all its tasks if the id names an array. With `Prefer: wait=30`, the response is sent when the state of the job changes, when it has ended,
+/// or after 30 seconds.
 #[utoipa::path(
     get,
     path = "/compute/{system_name}/jobs/{job_id}",
@@ -130,7 +130,7 @@ pub(crate) async fn submit_job(
                 ("Goldcrest-Event-Id" = u64, description = "After a wait: the number of the last event that was there before the answer")
             )
         ),
-        (status = 304, description = "The answer is the one that the caller has")
+        (status = 304, description = "The client has the current response")
     )
 )]
 pub(crate) async fn get_job(
@@ -150,13 +150,13 @@ pub(crate) async fn get_job(
     Ok((wait.applied(), event, if_none_match.answer(&job, |jobs, missing| listed(jobs, missing))).into_response())
 }
 
-/// Look at a job's script and files
+/// Get a job's script and files
 #[utoipa::path(
     get,
     path = "/compute/{system_name}/jobs/{job_id}/metadata",
     operation_id = "get_job_metadata_compute__system_name__jobs__job_id__metadata_get",
     tag = "compute",
-    responses((status = 200, description = "Script and files of the job", body = GetJobMetadataResponse), (status = 304, description = "The answer is the one that the caller has"))
+    responses((status = 200, description = "Script and files of the job", body = GetJobMetadataResponse), (status = 304, description = "The client has the current response"))
 )]
 pub(crate) async fn get_job_metadata(
     ReadAccess(access): ReadAccess,
@@ -182,8 +182,8 @@ pub(crate) async fn cancel_job(SubmitAccess(access): SubmitAccess, id: JobIdText
 
 /// Run a command inside a running job
 ///
-/// Without `output`, the answer is empty, and a command that fails is an error. With it, the answer holds what was printed and
-/// the exit status, whatever that is.
+/// Without `output`, the response is empty, and a command that fails is an error. With it, the response has the output and the exit
+/// status, whatever that is.
 #[utoipa::path(
     put,
     path = "/compute/{system_name}/jobs/{job_id}/attach",
@@ -192,8 +192,8 @@ pub(crate) async fn cancel_job(SubmitAccess(access): SubmitAccess, id: JobIdText
     params(AttachParameters),
     request_body = PostJobAttachRequest,
     responses(
-        (status = 200, description = "The command ended; only with `output`", body = PutJobAttachResponse),
-        (status = 204, description = "The command ended well")
+        (status = 200, description = "The command has ended; only with `output`", body = PutJobAttachResponse),
+        (status = 204, description = "The command has succeeded")
     )
 )]
 pub(crate) async fn attach(

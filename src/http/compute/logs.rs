@@ -1,4 +1,4 @@
-//! `GET /compute/{system_name}/jobs/{job_id}/logs`: what a job writes, as bytes or as server-sent events.
+//! `GET /compute/{system_name}/jobs/{job_id}/logs`: the output of a job, as bytes or as server-sent events.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -19,9 +19,9 @@ use crate::service::ServiceError;
 use crate::service::follow::{EndReason, Update, UpdateStream};
 use crate::service::logs::{self, FollowedLog, Log, LogStart};
 
-/// Where the answer begins, in bytes from the start of the file.
+/// The start of the response, in bytes from the start of the file.
 pub(in crate::http) const OFFSET: HeaderName = HeaderName::from_static("goldcrest-log-offset");
-/// Where it ends: the `offset` of the next request.
+/// The end of the response: the `offset` of the next request.
 pub(in crate::http) const NEXT_OFFSET: HeaderName = HeaderName::from_static("goldcrest-log-next-offset");
 
 fn start(query: &LogParameters, headers: &HeaderMap) -> Result<LogStart, InvalidInput> {
@@ -37,15 +37,15 @@ fn start(query: &LogParameters, headers: &HeaderMap) -> Result<LogStart, Invalid
 
 /// Read or follow the output of a job
 ///
-/// The content of the job's output file, as it is. While the job waits, an output that does not exist yet is empty. With `follow`, what is written is
-/// sent until the job has ended; what comes after the file was truncated, as by a requeue, is from its start. A connection that ends otherwise is cut.
-/// With `Accept: text/event-stream`, server-sent events as those of `ops/follow`; `end` tells why there is no more, and `Last-Event-ID` resumes.
+/// The content of the job's output file. While the job is pending, an output file that does not exist yet counts as empty. With `follow`, new output is
+/// sent until the job has ended. After the file was truncated, as by a requeue, it is read from the start again. If following fails, the response is cut
+/// before its end. With `Accept: text/event-stream`, the events are those of `ops/follow`; `end` has the reason of the end, and `Last-Event-ID` resumes.
 #[utoipa::path(
     get,
     path = "/compute/{system_name}/jobs/{job_id}/logs",
     operation_id = "get_job_logs_compute__system_name__jobs__job_id__logs_get",
     tag = "compute",
-    params(LogParameters, ("Last-Event-ID" = Option<u64>, Header, description = "Where to go on, in bytes")),
+    params(LogParameters, ("Last-Event-ID" = Option<u64>, Header, description = "Where to continue, in bytes")),
     responses((
         status = 200, description = "The output",
         content((String = "application/octet-stream"), (String = "text/event-stream")),
@@ -89,7 +89,7 @@ fn with_offsets(mut answer: Response, offset: u64, next: Option<u64>) -> Respons
 
 const BYTES: (HeaderName, HeaderValue) = (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
 
-/// What there is, with its length.
+/// The present output, with its length.
 fn whole(log: Log) -> Response {
     let length = HeaderValue::from(log.end - log.offset);
     let Some(content) = log.content else { return ([BYTES, (header::CONTENT_LENGTH, length)], Body::empty()).into_response() };
@@ -101,7 +101,7 @@ fn whole(log: Log) -> Response {
     ([BYTES, (header::CONTENT_LENGTH, length)], Body::from_stream(content)).into_response()
 }
 
-/// What there is, as updates.
+/// The present output, as updates.
 fn once(log: Log) -> UpdateStream {
     let mut end = log.offset;
     let content = log.content.unwrap_or_else(|| stream::empty().boxed());
@@ -113,7 +113,7 @@ fn once(log: Log) -> UpdateStream {
     updates.chain(stream::once(ready(Ok(Update::End(EndReason::Complete))))).boxed()
 }
 
-/// What is told, without where it stands. It ends well only where the job has.
+/// The content of the updates without their offsets. It ends without an error only if the job has ended.
 fn bytes(updates: UpdateStream, problem_context: ProblemContext) -> Response {
     let pieces = updates.filter_map(move |update| {
         ready(match update {

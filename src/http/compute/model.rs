@@ -10,7 +10,7 @@ use crate::http::enumeration::one_of;
 use crate::http::extract::parameters::lenient;
 use crate::service::AccountingRequest;
 
-/// Which jobs to list.
+/// The filter for the list of jobs.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct JobsParameters {
@@ -44,7 +44,7 @@ impl From<JobsParameters> for JobQuery {
     }
 }
 
-/// Which of accounting's jobs to list.
+/// The filter for the jobs from the accounting database.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct AcctParameters {
@@ -61,7 +61,7 @@ pub(in crate::http) struct AcctParameters {
     /// Unix seconds. Where neither this nor `jobs` is given, a day before `endtime`.
     #[param(example = "2026-01-31")]
     starttime: Option<String>,
-    /// Only jobs that were there before this; now where absent.
+    /// Only jobs that existed before this time; now if absent.
     endtime: Option<String>,
 }
 
@@ -77,12 +77,12 @@ impl From<AcctParameters> for AccountingRequest {
     }
 }
 
-/// What a caller who waits for a change knows of the job.
+/// The state of the job that a waiting caller already knows.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct WaitParameters {
-    /// What is known already, for a wait: the state (`RUNNING`) or the number of the last event (`Goldcrest-Event-Id`). Where it differs from how the
-    /// job is, the answer comes at once. Without `Prefer: wait` it has no effect.
+    /// The state that the caller knows, for a wait: `RUNNING` for example, or the number of the last event (`Goldcrest-Event-Id`). If it differs from the
+    /// current state, the response is sent at once. Without `Prefer: wait` it has no effect.
     #[param(example = "RUNNING")]
     pub(in crate::http) since: Option<String>,
 }
@@ -93,7 +93,7 @@ pub(in crate::http) struct WaitParameters {
 pub(in crate::http) struct PostJobSubmissionResponse {
     #[schema(example = "1234")]
     pub(in crate::http) job_id: Option<String>,
-    /// The webhook of the job, where the submission has one.
+    /// The webhook of the job, if the submission has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::http) webhook: Option<WebhookModel>,
     /// Why the webhook could not be registered although the job was submitted.
@@ -110,29 +110,29 @@ pub(in crate::http) struct PostJobAttachRequest {
     pub(in crate::http) command: String,
 }
 
-/// What the answer to an attached command holds.
+/// The content of the response to an attached command.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct AttachParameters {
-    /// Answer 200 with what the command printed, instead of 204 without it.
+    /// Answer 200 with the output of the command, instead of 204 without content.
     #[serde(default, deserialize_with = "lenient::flag")]
     #[param(default = false)]
     pub(in crate::http) output: bool,
 }
 
-/// Which part of which output.
+/// The output, and the part of it.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct LogParameters {
-    /// Which output.
+    /// The output to read.
     #[serde(default)]
     #[param(schema_with = log_stream)]
     pub(in crate::http) stream: domain::LogStream,
-    /// Go on with what is written until the job has ended, or the token.
+    /// Follow the output until the job has ended or the token has expired.
     #[serde(default, deserialize_with = "lenient::flag")]
     #[param(default = false)]
     pub(in crate::http) follow: bool,
-    /// Only the last lines, so many, and at most 16 MiB of them.
+    /// Only this many last lines, at most 16 MiB.
     #[serde(default, deserialize_with = "lenient::count")]
     #[param(maximum = 1_000_000)]
     pub(in crate::http) tail: Option<u64>,
@@ -145,7 +145,7 @@ fn log_stream() -> Schema {
     one_of("Which output.", domain::LogStream::ALL, Some(&domain::LogStream::default()))
 }
 
-/// What an attached command printed.
+/// The output of an attached command.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct PutJobAttachResponse {
@@ -161,7 +161,7 @@ pub(in crate::http) struct PutJobAttachResponse {
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct GetJobResponse<'a> {
     jobs: Option<Vec<JobModel<'a>>>,
-    /// What the answer lacks, where a part of it could not be had; absent otherwise.
+    /// What is missing, if a part could not be obtained; absent otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     incomplete: Option<String>,
 }
@@ -170,7 +170,7 @@ pub(in crate::http) struct GetJobResponse<'a> {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct JobModel<'a> {
-    /// The scheduler's id, with the array part where there is one.
+    /// The scheduler's id, with the array index if there is one.
     #[schema(example = "1234")]
     job_id: &'a str,
     name: &'a str,
@@ -199,7 +199,7 @@ struct JobTask<'a> {
     time: JobTime,
 }
 
-/// Where a job or step stands.
+/// The state of a job or step.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct JobStatus<'a> {
@@ -222,10 +222,10 @@ struct JobTime {
     end: Option<i64>,
     suspended: Option<i64>,
     limit: Option<i64>,
-    /// When a job that waits is expected to start; absent where the scheduler does not say.
+    /// When a pending job is expected to start; absent if the scheduler does not report it.
     #[serde(skip_serializing_if = "Option::is_none")]
     expected_start: Option<i64>,
-    /// When a job that has not ended is expected to end, or will at the latest; absent where the scheduler does not say.
+    /// When an unfinished job is expected to end, or will at the latest; absent if the scheduler does not report it.
     #[serde(skip_serializing_if = "Option::is_none")]
     expected_end: Option<i64>,
 }

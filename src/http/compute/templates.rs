@@ -26,16 +26,16 @@ pub(crate) struct GetTemplatesResponse {
 #[derive(Serialize, ToSchema)]
 #[schema(as = JobTemplate)]
 pub(crate) struct TemplateModel {
-    /// Its name, for the path of a submission.
+    /// Its name, as in the path of a submission.
     #[schema(example = "relax")]
     name: String,
-    /// What the job does.
+    /// The purpose of the job.
     description: String,
-    /// What it takes, by name.
+    /// Its parameters by name.
     parameters: BTreeMap<String, TemplateParameterModel>,
 }
 
-/// What a template takes. What does not apply is absent.
+/// A parameter of a template. Members that do not apply are absent.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = JobTemplateParameter)]
@@ -44,24 +44,24 @@ struct TemplateParameterModel {
     #[serde(rename = "type")]
     #[schema(value_type = ParameterTypeSchema)]
     kind: ParameterType,
-    /// What it means.
+    /// Its meaning.
     description: String,
-    /// Whether a value has to be given.
+    /// Whether a value is required.
     required: bool,
-    /// The value where none is given.
+    /// The default value.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>)]
     default: Option<ParameterValue>,
-    /// The lowest integer.
+    /// The smallest integer allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
     minimum: Option<i64>,
-    /// The highest integer.
+    /// The largest integer allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
     maximum: Option<i64>,
     /// The regular expression that a whole string must match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pattern: Option<String>,
-    /// The longest string in characters.
+    /// The maximum length of a string in characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_length: Option<usize>,
     /// The values of an enumeration.
@@ -102,11 +102,11 @@ impl From<&TemplateParameter> for TemplateParameterModel {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"parameters": {"steps": 100}, "workingDirectory": "/home/user"}))]
 pub(crate) struct PostTemplateJobRequest {
-    /// Values by the names of the parameters.
+    /// Values by parameter name.
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, serde_json::Value>)]
     parameters: BTreeMap<String, ParameterValue>,
-    /// The job's name; the name of the template where absent.
+    /// The job's name; the name of the template if absent.
     #[schema(max_length = 255)]
     name: Option<String>,
     /// The account to charge.
@@ -115,10 +115,10 @@ pub(crate) struct PostTemplateJobRequest {
     /// The absolute path where the job starts; required unless the template has one.
     #[serde(alias = "working_directory")]
     working_directory: Option<String>,
-    /// The file that takes standard output.
+    /// The file that standard output is written to.
     #[serde(alias = "standard_output")]
     standard_output: Option<String>,
-    /// The file that takes standard error.
+    /// The file that standard error is written to.
     #[serde(alias = "standard_error")]
     standard_error: Option<String>,
 }
@@ -138,7 +138,7 @@ impl From<PostTemplateJobRequest> for TemplateRequest {
 
 /// List the templates
 ///
-/// Jobs that the site has prepared, each with the parameters that it takes.
+/// Jobs that the site has prepared, each with its parameters.
 #[utoipa::path(
     get,
     path = "/compute/{system_name}/templates",
@@ -153,7 +153,7 @@ pub(crate) async fn list_templates(ReadAccess(access): ReadAccess) -> Result<Jso
 
 /// Submit the job of a template
 ///
-/// The script finds the value of the parameter `steps` in the variable `PARAM_STEPS`.
+/// The script finds the value of the parameter `steps` in the environment variable `PARAM_STEPS`.
 #[utoipa::path(
     post,
     path = "/compute/{system_name}/templates/{template_name}/jobs",

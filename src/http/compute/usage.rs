@@ -15,43 +15,43 @@ use crate::http::extract::parameters::Parameters;
 use crate::http::problem::Problem;
 use crate::service::usage::{self, Sums, Total};
 
-/// What jobs have used, summed.
+/// The sum of the resources that jobs have used.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct GetUsageResponse {
-    /// All jobs of the question together.
+    /// All jobs of the request together.
     total: UsageModel,
     /// By user.
     users: BTreeMap<String, UsageModel>,
     /// By account.
     accounts: BTreeMap<String, UsageModel>,
-    /// By job, where the question names jobs.
+    /// By job, if the request names jobs.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     jobs: BTreeMap<String, UsageModel>,
 }
 
-/// An amount of resources. What the scheduler does not know is absent.
+/// An amount of resources. Members that the scheduler does not know are absent.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = ResourceUsage)]
 struct UsageModel {
-    /// The number of jobs, each run of a requeued job counted.
+    /// The number of jobs; each run of a requeued job counts.
     jobs: u64,
-    /// Seconds run.
+    /// Run time in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     elapsed: Option<u64>,
-    /// Seconds of nodes that were allocated.
+    /// Node seconds allocated.
     #[serde(skip_serializing_if = "Option::is_none")]
     node_seconds: Option<u64>,
-    /// Seconds of CPUs that were allocated.
+    /// CPU seconds allocated.
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu_seconds: Option<u64>,
-    /// Seconds that CPUs worked.
+    /// CPU seconds used.
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu_seconds_used: Option<f64>,
-    /// Seconds of GPUs that were allocated.
+    /// GPU seconds allocated.
     #[serde(skip_serializing_if = "Option::is_none")]
     gpu_seconds: Option<u64>,
-    /// The most memory that one task had at a time, in bytes.
+    /// The peak memory of one task, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     peak_memory: Option<u64>,
     /// Energy in joules.
@@ -73,17 +73,17 @@ impl From<Sums> for GetUsageResponse {
     }
 }
 
-/// Sum what jobs have used
+/// Sum the resources that jobs have used
 ///
-/// CPUs, GPUs, memory and energy of the jobs that accounting has, as far as the scheduler knows, in all and by user and account. Where
-/// `jobs` names some, by job too.
+/// CPUs, GPUs, memory and energy of the jobs in the accounting database, as far as the scheduler knows them: in total, by user and by
+/// account. If `jobs` is given, by job too.
 #[utoipa::path(
     get,
     path = "/compute/{system_name}/usage",
     operation_id = "get_usage_compute__system_name__usage_get",
     tag = "compute",
     params(AcctParameters),
-    responses((status = 200, description = "What the jobs have used", body = GetUsageResponse))
+    responses((status = 200, description = "The resources that the jobs have used", body = GetUsageResponse))
 )]
 pub(crate) async fn usage(ReadAccess(access): ReadAccess, query: Parameters<AcctParameters>) -> Result<Response, Problem> {
     let sums = usage::sum(&access, query.0.into()).await?;

@@ -1,4 +1,4 @@
-//! `/compute/{system_name}/webhooks`: the caller's own services, called when the states of their jobs change.
+//! `/compute/{system_name}/webhooks`: addresses of the caller that are called when the states of the caller's jobs change.
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -19,7 +19,7 @@ pub(in crate::http) struct WebhookRequest {
     /// The address that is called, `https`.
     #[schema(max_length = 2048)]
     url: String,
-    /// The states of a job for which it is called, in the scheduler's words; all where absent.
+    /// The job states for which it is called, in the scheduler's words; all if absent.
     #[serde(default)]
     states: Vec<String>,
 }
@@ -39,14 +39,14 @@ pub(in crate::http) struct WebhookModel {
     id: String,
     /// The address that is called.
     url: String,
-    /// The states of a job for which it is called; empty for all.
+    /// The job states for which it is called; empty for all.
     states: Vec<String>,
-    /// The job for which it is called. Absent where it is called for all jobs of its owner.
+    /// The job for which it is called. Absent if it is called for all jobs of its owner.
     #[serde(skip_serializing_if = "Option::is_none")]
     job_id: Option<String>,
     /// When it was registered (RFC 3339).
     created: String,
-    /// The secret of its signatures. It is shown once, in the answer to its registration.
+    /// The secret of its signatures. It is shown once, in the response to the registration.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")]
     secret: Option<String>,
@@ -82,13 +82,13 @@ pub(in crate::http) struct DeadLetterModel {
     webhook_id: String,
     /// The job.
     job_id: String,
-    /// The state of the job of which it tells.
+    /// The state of the job that the message reports.
     state: String,
-    /// How often it was sent.
+    /// The number of attempts to deliver it.
     attempts: u32,
-    /// What went wrong the last time.
+    /// The error of the last attempt.
     reason: String,
-    /// When it was given up (RFC 3339).
+    /// When delivery was given up (RFC 3339).
     at: String,
 }
 
@@ -99,7 +99,7 @@ impl From<DeadLetter> for DeadLetterModel {
     }
 }
 
-/// What could not be delivered to the webhooks of the caller.
+/// The messages that could not be delivered to the caller's webhooks.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct GetDeadLettersResponse {
@@ -108,8 +108,8 @@ pub(in crate::http) struct GetDeadLettersResponse {
 
 /// Register a webhook
 ///
-/// The address is called when the state of a job of the caller changes, with a CloudEvent that is signed as Standard Webhooks are. The answer has the
-/// secret of the signatures, which is not shown again.
+/// The address is called when the state of a job of the caller changes, with a CloudEvent that is signed as in Standard Webhooks. The response has
+/// the secret of the signatures, which is not shown again.
 #[utoipa::path(
     post,
     path = "/compute/{system_name}/webhooks",
@@ -118,7 +118,7 @@ pub(in crate::http) struct GetDeadLettersResponse {
     request_body = WebhookRequest,
     responses(
         (status = 201, description = "The webhook was registered", body = WebhookModel),
-        (status = 409, description = "The caller has as many webhooks as one user may have"),
+        (status = 409, description = "The caller has reached the limit of webhooks per user"),
         (status = 422, description = "The address may not be called")
     )
 )]
@@ -131,7 +131,7 @@ pub(crate) async fn register_webhook(
 
 /// List the webhooks
 ///
-/// Those of the caller on this system, those of single jobs among them.
+/// The caller's webhooks on this system, including those of single jobs.
 #[utoipa::path(
     get,
     path = "/compute/{system_name}/webhooks",
@@ -146,7 +146,7 @@ pub(crate) async fn list_webhooks(ReadAccess(access): ReadAccess) -> Result<Json
 
 /// Remove a webhook
 ///
-/// What was not delivered yet is dropped.
+/// Messages that were not delivered yet are dropped.
 #[utoipa::path(
     delete,
     path = "/compute/{system_name}/webhooks/{webhook_id}",

@@ -1,8 +1,8 @@
-//! The extractors that turn a request into proofs: [`Caller`] for who asks, and one for each relation for who may do on the system of
-//! the path what the operation does. There is none for [`Access`] alone: an operation that names no relation does not compile.
+//! The extractors that turn a request into proofs: [`Caller`] for its identified sender, and one for each relation for the right to do on the
+//! system of the path what the operation does. There is none for [`Access`] alone: an operation that names no relation does not compile.
 //!
-//! All begin with `enter`, whose order is what callers see: a closed site asks nobody who they are, and strangers do not learn what an
-//! operation knows. So none of its steps is a layer before the handler.
+//! All begin with `enter`, whose order is visible to callers: a closed site identifies nobody, and unidentified clients do not learn which
+//! names an operation knows. So none of its steps is a layer before the handler.
 
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 use axum::http::request::Parts;
@@ -53,7 +53,7 @@ pub(crate) struct SubmitAccess(pub(crate) Access);
 /// The way in for an operation that changes files.
 pub(crate) struct WriteAccess(pub(crate) Access);
 
-/// The way in for a command on the login node, of which only systems that have such ask.
+/// The extractor for commands on the login node, which only systems with the section `commands` have.
 pub(crate) struct CommandAccess(pub(crate) Access);
 
 impl FromRequestParts<Api> for ReadAccess {
@@ -168,7 +168,7 @@ async fn path_parameter(parts: &mut Parts, name: &str) -> Option<String> {
     parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
 }
 
-/// The token of the `Authorization` header (RFC 6750, 2.1); `None` where there is no such header.
+/// The token of the `Authorization` header (RFC 6750, 2.1); `None` if there is no such header.
 fn bearer_token(headers: &HeaderMap) -> Result<Option<Secret>, AccessError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };

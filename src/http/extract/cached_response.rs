@@ -1,8 +1,8 @@
-//! Answers that a caller may keep for a moment: with their age, with a tag, and 304 for those who have them already
+//! Responses that a client may cache for a short time: with their age, with a tag, and 304 for clients that have them already
 //! (RFC 9110, 8.8.3 and 13.1.2; RFC 9111, 5).
 //!
-//! The document and its tag are made once for each [`Reading`], so that giving it again costs neither. This module must not know
-//! what the readings hold.
+//! The document and its tag are created once for each [`Reading`], so that sending it again costs neither. This module must not know
+//! the content of the readings.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::body::Body;
@@ -17,19 +17,19 @@ use crate::http::Api;
 use crate::http::extract::conditional::{strong, tags};
 use crate::http::extract::page::Paging;
 
-/// Which backend of the scheduler answered, where there is more than one.
+/// The backend of the scheduler that answered, if there is more than one.
 static SCHEDULER_PATH: HeaderName = HeaderName::from_static("goldcrest-scheduler-path");
 
-/// Which header tells of what an answer lacks.
+/// The header that describes what is missing in a response.
 static INCOMPLETE: HeaderName = HeaderName::from_static("goldcrest-incomplete");
 
-/// The header that names the backend, where there is more than one.
+/// The header that names the backend, if there is more than one.
 pub(crate) fn backend_header(via: Option<Backend>) -> HeaderMap {
     let value = via.and_then(|backend| HeaderValue::from_str(&backend.to_string()).ok());
     value.map(|value| (SCHEDULER_PATH.clone(), value)).into_iter().collect()
 }
 
-/// What an answer lacks, where a part of it could not be had.
+/// The description of what is missing, if a part of a response could not be obtained.
 pub(crate) type Missing = Option<&'static str>;
 
 /// The tags of `If-None-Match`: the answers that the caller has.
@@ -50,13 +50,13 @@ impl From<&HeaderMap> for IfNoneMatch {
 }
 
 impl IfNoneMatch {
-    /// The answer as the document that `render` makes; 304 without it where the caller has it.
+    /// The response with the document that `render` creates; 304 without it if the client has it.
     pub(crate) fn answer<T>(&self, reading: &Reading<T>, render: impl FnOnce(&T, Missing) -> Rendering) -> Response {
         let missing = reading.missing();
         self.respond(reading, reading.rendering(|value| render(value, missing)), HeaderMap::new())
     }
 
-    /// The same of a page of the answer; of the whole one where no page is asked for.
+    /// The same for a page of the response; for all entries if no page is requested.
     pub(crate) fn page<E>(&self, reading: &Reading<Vec<E>>, paging: &Paging, render: fn(&[E], Missing) -> Rendering) -> Response {
         if paging.is_whole() {
             return self.answer(reading, |entries, missing| render(entries, missing));
@@ -88,7 +88,7 @@ impl IfNoneMatch {
     }
 }
 
-/// A document that says what it lacks.
+/// A document with the description of what is missing.
 #[derive(Serialize)]
 struct Incomplete<M> {
     #[serde(flatten)]
@@ -96,7 +96,7 @@ struct Incomplete<M> {
     incomplete: &'static str,
 }
 
-/// A document with what it lacks.
+/// A document with the description of what is missing.
 pub(crate) fn render(model: impl Serialize, missing: Missing) -> Rendering {
     let bytes = match missing {
         None => serde_json::to_vec(&model),

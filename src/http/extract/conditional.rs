@@ -1,7 +1,7 @@
-//! Conditional requests and ranges (RFC 9110, 13 and 14) for what a cluster tells of its files.
+//! Conditional requests and ranges (RFC 9110, 13 and 14) for the files of a cluster.
 //!
-//! A file's tag is made of its size, the second of its last change, and its inode where that is known. Two states within one
-//! second may be told apart by nothing, so a file that was changed within the last [`UNSETTLED`] seconds has a weak tag of
+//! A file's tag consists of its size, the second of its last change, and its inode if known. Two states within one
+//! second may be indistinguishable, so a file that was changed within the last [`UNSETTLED`] seconds has a weak tag of
 //! another spelling, which never proves that a client's copy is the present one. This module must not know where files are.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,7 +18,7 @@ use crate::http::list_field::members;
 /// the cluster's need not be ours.
 const UNSETTLED: i64 = 5;
 
-/// What an answer says of the state of a file.
+/// The validators of a file's state in a response.
 #[derive(Clone, Debug)]
 pub(crate) struct Validators {
     /// Between its quotes.
@@ -29,7 +29,7 @@ pub(crate) struct Validators {
 }
 
 impl Validators {
-    /// Those of a file that is looked at now.
+    /// The validators of a file's state at this moment.
     pub(crate) fn of(version: &FileVersion) -> Self {
         Self::at(version, seconds(SystemTime::now()).unwrap_or_default())
     }
@@ -63,13 +63,13 @@ impl Validators {
         self.settled && quoted(tag) == Some(&self.tag)
     }
 
-    /// Weak comparison, but that a file which has just changed is like none.
+    /// Weak comparison, except that a file which has just changed matches nothing.
     fn is_like(&self, tag: &str) -> bool {
         self.is(strong(tag))
     }
 }
 
-/// What a request demands of the state of a file.
+/// The conditions of a request on the state of a file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Conditions {
     matches: Option<Vec<String>>,
@@ -86,35 +86,35 @@ pub(crate) struct Conditions {
 pub(crate) enum Evaluation {
     /// A condition does not hold: 412.
     Failed,
-    /// The client has what there is: 304.
+    /// The client has the current state: 304.
     NotModified,
     /// The request is to be carried out, for this range or for all.
     Proceed(Option<ByteRange>),
 }
 
 impl Conditions {
-    /// Whether the state has to be known before the request is carried out.
+    /// Whether the state must be known before the request is executed.
     pub(crate) fn any(&self) -> bool {
         let dates = self.unmodified_since.or(self.modified_since).is_some();
         self.matches.is_some() || self.none_matches.is_some() || dates || (self.if_range.is_some() && self.range.is_some())
     }
 
-    /// Whether a range was asked for, be it one that is understood or not.
+    /// Whether a range was requested, valid or not.
     pub(crate) fn has_range(&self) -> bool {
         self.has_range
     }
 
-    /// The range asked for, where it is one and there are no conditions.
+    /// The requested range, if it is valid and there are no conditions.
     pub(crate) fn range(&self) -> Option<ByteRange> {
         self.range
     }
 
-    /// Whether a write is to happen only where nothing is yet.
+    /// Whether a write must not replace an existing file.
     pub(crate) fn only_new(&self) -> bool {
         self.none_matches.as_ref().is_some_and(|tags| tags.iter().any(|tag| tag == "*"))
     }
 
-    /// Whether a write is to happen only where something is already.
+    /// Whether a write must replace an existing file.
     pub(crate) fn only_existing(&self) -> bool {
         self.matches.is_some() || self.unmodified_since.is_some()
     }
@@ -151,7 +151,7 @@ impl FromRequestParts<Api> for Conditions {
 }
 
 impl From<&HeaderMap> for Conditions {
-    /// What is not understood is as if it were not there, as the RFC has it.
+    /// Invalid values are ignored, as the RFC demands.
     fn from(headers: &HeaderMap) -> Self {
         let one = |name: &HeaderName| {
             let mut values = headers.get_all(name).iter();
@@ -171,12 +171,12 @@ impl From<&HeaderMap> for Conditions {
     }
 }
 
-/// The tags of a condition; none where it is not made.
+/// The tags of a condition; none if the header is absent.
 pub(crate) fn tags(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<String>> {
     headers.contains_key(name).then(|| members(headers, name).map(str::to_owned).collect())
 }
 
-/// Whether the validator of `If-Range` is of the present state (RFC 9110, 13.1.5).
+/// Whether the validator of `If-Range` matches the current state (RFC 9110, 13.1.5).
 fn same(present: &Validators, validator: &str) -> bool {
     match date(validator) {
         Some(date) => present.settled && date == present.modified,
@@ -184,7 +184,7 @@ fn same(present: &Validators, validator: &str) -> bool {
     }
 }
 
-/// The one range of a `Range` value; `None` for several, which may be answered whole, and for what is none.
+/// The single range of a `Range` value; `None` for several, which may be answered with the whole file, and for invalid values.
 fn range(value: &str) -> Option<ByteRange> {
     let (unit, set) = value.split_once('=')?;
     let (first, last) = set.trim().split_once('-')?;

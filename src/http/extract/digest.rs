@@ -1,6 +1,6 @@
 //! Digests of content: `Repr-Digest`, `Content-Digest` and their requests (RFC 9530), and the older `Digest` (RFC 3230).
 //!
-//! Content whose digest was announced is checked as it passes, and fails at its end where it is another: so nothing is written.
+//! Content whose digest was announced is checked while it passes, and fails at its end if the digest differs: then nothing is written.
 //! To add an algorithm: a variant and its arms.
 
 use std::sync::{Arc, OnceLock};
@@ -18,7 +18,7 @@ use crate::http::problem::invalid::{InvalidInput, Place};
 
 /// The digest of the whole file.
 pub(crate) const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
-/// The digest of what is sent, which is the whole file here.
+/// The digest of the content sent, which is the whole file here.
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 /// The older form.
 const DIGEST: HeaderName = HeaderName::from_static("digest");
@@ -35,7 +35,7 @@ enum Algorithm {
 }
 
 impl Algorithm {
-    /// The one of this name, in any case, that HTTP's own fields may ask for.
+    /// The algorithm of this name, in any case, as used in HTTP's own fields.
     fn of_field(name: &str) -> Option<Self> {
         [Self::Sha256, Self::Sha512].into_iter().find(|algorithm| algorithm.field_name().eq_ignore_ascii_case(name))
     }
@@ -57,7 +57,7 @@ impl Algorithm {
         }
     }
 
-    /// What is announced as a digest of this kind, from its base64.
+    /// The announced digest of this algorithm, decoded from base64.
     fn announced(self, text: &str) -> Option<Announced> {
         let sum = STANDARD.decode(text).ok()?;
         (sum.len() == self.algorithm().output_len()).then_some(Announced { algorithm: self, sum })
@@ -74,14 +74,14 @@ struct Announced {
     sum: Vec<u8>,
 }
 
-/// What a request says of the digests of its content.
+/// The digests that a request announces for its content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Digests {
     announced: Vec<Announced>,
     wanted: Option<DigestPreference>,
 }
 
-/// A digest that the answer is to tell, and the field for it.
+/// A digest requested for the response, and its field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct DigestPreference {
     algorithm: Algorithm,
@@ -89,7 +89,7 @@ struct DigestPreference {
 }
 
 impl DigestPreference {
-    /// What a request asks to be told: the algorithm that it likes best of those that we have.
+    /// The digest that a request asks for: the supported algorithm with the highest preference.
     fn of(headers: &HeaderMap) -> Option<Self> {
         let ask = |asked: &HeaderName, field: HeaderName, weight: fn(&str) -> Option<(&str, f32)>| {
             let members = members(headers, asked).filter_map(weight);
@@ -109,10 +109,10 @@ impl DigestPreference {
 }
 
 impl Digests {
-    /// Those of a request.
+    /// The digests of a request.
     ///
     /// # Errors
-    /// When digests are announced of which none can be checked: a client that wants its content checked is not to believe that it
+    /// If none of the announced digests can be checked: a client that wants its content checked must not believe that it
     /// was.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, InvalidInput> {
         let mut announced = Vec::new();
@@ -134,7 +134,7 @@ impl Digests {
         Ok(Self { announced, wanted: DigestPreference::of(headers) })
     }
 
-    /// The checksum of content as tus announces it (tus 1.0, checksum): an algorithm and base64. `None` where it is none.
+    /// The checksum of content as tus announces it (tus 1.0, checksum): an algorithm and base64. `None` if it is invalid.
     pub(crate) fn of_tus(value: &str) -> Option<Self> {
         let (name, text) = value.trim().split_once(' ')?;
         let (_, algorithm) = TUS_ALGORITHMS.into_iter().find(|(known, _)| *known == name)?;
@@ -146,7 +146,7 @@ impl Digests {
         TUS_ALGORITHMS.map(|(name, _)| name).join(",")
     }
 
-    /// The content, which now fails at its end where it has not the digests announced; and where its digest will be told once it
+    /// The content, which now fails at its end if it does not have the announced digests; and the place of its digest once it
     /// has ended.
     pub(crate) fn check(self, content: ContentStream) -> (ContentStream, DigestResult) {
         let result = DigestResult::default();
@@ -185,12 +185,12 @@ impl Digests {
     }
 }
 
-/// Where the digest that a client wants to know is told.
+/// The digest for the response, once it is known.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DigestResult(Arc<OnceLock<(DigestPreference, Vec<u8>)>>);
 
 impl DigestResult {
-    /// Writes it into the headers of the answer, if it was wanted.
+    /// Writes the digest into the headers of the response, if it was requested.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
         if let Some((wanted, sum)) = self.0.get() {
             wanted.write(sum, headers);

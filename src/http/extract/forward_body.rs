@@ -1,6 +1,6 @@
-//! Content on its way in: from the connection to whoever writes it, a few pieces at a time.
+//! Forwards request content from the connection to its writer, a few pieces at a time.
 //!
-//! How long a client is waited for is decided here, and nothing of what the content is.
+//! This module decides how long to wait for a client; it does not know what the content is.
 
 use std::error::Error;
 use std::io;
@@ -16,14 +16,14 @@ use tokio::time::{Instant, timeout};
 use crate::filesystem::{ContentStream, FilesystemError};
 use crate::http::server::idle_timeout::at_slowest;
 
-/// How many pieces may wait between the client and the cluster. A piece is what one read of the connection gave.
+/// The number of pieces buffered between the client and the cluster. A piece is the result of one read from the connection.
 const PIECES: usize = 2;
 
-/// A piece, or what went wrong with it; none at the end.
+/// A piece or an error; none at the end.
 type Piece = Option<Result<Bytes, FilesystemError>>;
 
-/// Has `write` take the content of `source` in, and gives what came of it. The content ends with an error when the client breaks
-/// off, or has let us wait for longer than `pause` and what [`SLOWEST`](crate::http::server::idle_timeout::SLOWEST) allows for what it sent.
+/// Lets `write` consume the content of `source`, and returns its result. The content ends with an error if the client breaks
+/// off, or pauses for longer than `pause` and what [`SLOWEST`](crate::http::server::idle_timeout::SLOWEST) allows for the bytes it sent.
 pub(crate) async fn forward_body<S, E, W, F>(source: &mut S, pause: Duration, write: W) -> F::Output
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
@@ -49,7 +49,7 @@ where
     }
 }
 
-/// Sends the content on, piece by piece, until it ends or nobody wants more.
+/// Forwards the content, piece by piece, until it ends or the receiver is gone.
 async fn feed<S, E>(source: &mut S, sender: mpsc::Sender<Piece>, pause: Duration)
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,

@@ -1,5 +1,5 @@
-//! Names that an operation does not know, in the query and in documents. FirecREST ignores them, and with them what the caller wanted:
-//! here they are refused, unless `server.lenient` is set.
+//! Unknown names in the query and in documents. FirecREST ignores them, and with them the caller's intention:
+//! here they are rejected, unless `server.lenient` is set.
 
 use std::collections::HashMap;
 
@@ -10,13 +10,13 @@ use utoipa::openapi::{OpenApi, RefOr};
 use crate::domain::{excerpt, nearest_name};
 use crate::http::problem::invalid::{InvalidInput, Place, WrongField};
 
-/// How much of an unknown name is repeated, in characters.
+/// The maximum length of an unknown name in a message, in characters.
 pub(crate) const MAX_SHOWN: usize = 64;
 
-/// The most unknown names that one answer tells of.
+/// The maximum number of unknown names in one response.
 const MAX_UNKNOWN: usize = 16;
 
-/// Names that clients of FirecREST send to operations that have no use for them: pyfirecrest asks for one job as it asks for a list.
+/// Names that clients of FirecREST send to operations that do not use them: pyfirecrest requests one job with the parameters of a list.
 const SENT_IN_VAIN: [(&str, &[&str]); 1] = [("/compute/{system_name}/jobs/{job_id}", &["allusers", "account", "name", "time_window"])];
 
 /// The names that the query of each operation may have, as the API's own document has them.
@@ -71,8 +71,8 @@ fn names(operation: &Operation) -> Vec<String> {
     parameters.filter(|parameter| parameter.parameter_in == ParameterIn::Query).map(|parameter| parameter.name.clone()).collect()
 }
 
-/// The name of a member that serde does not know, and what is wrong with it, by serde's message and the path that it tells of: that of the
-/// member, or of what stands around it. Nothing where the message tells of something else.
+/// The name and the error of a member that serde does not know, from serde's message and its path: the path of the
+/// member, or of the value around it. Nothing if the message is about something else.
 pub(crate) fn unknown_member(path: &str, message: &str) -> Option<(String, WrongField)> {
     let (name, rest) = message.strip_prefix("unknown field `")?.split_once("`, ")?;
     let known = rest.split('`').skip(1).step_by(2);
@@ -87,7 +87,7 @@ pub(crate) fn unknown_member(path: &str, message: &str) -> Option<(String, Wrong
     Some((name.to_owned(), unknown(Place::Body, name, &at, &known)))
 }
 
-/// What is wrong with `written`, which stands at `place` where only these names are known.
+/// The error for the unknown name `written` at `place`, where only these names are known.
 pub(crate) fn unknown(place: Place, written: &str, at: &str, known: &[&str]) -> WrongField {
     let hint = match nearest_name(written, known.iter().copied()) {
         Some(nearest) => format!("did you mean `{nearest}`?"),

@@ -13,9 +13,9 @@ use crate::service::many::Outcome;
 
 /// A piece of work that was not done.
 pub(crate) struct NotDone {
-    /// The status that a request of its own would have had.
+    /// The status of a separate request for the same job.
     pub(crate) status: u16,
-    /// The problem document that a request of its own would have had.
+    /// The problem document of a separate request for the same work.
     pub(crate) error: Value,
 }
 
@@ -24,10 +24,10 @@ pub(crate) fn deadline(config: &Config) -> Instant {
     Instant::now() + Duration::from_secs(config.request_timeout).mul_f32(0.9)
 }
 
-/// What the work gave.
+/// The result of the work.
 ///
 /// # Errors
-/// When it was not done.
+/// If it was not done.
 pub(crate) fn result<T>(outcome: Outcome<T>, problem_context: &ProblemContext) -> Result<T, NotDone> {
     let problem = match outcome {
         Outcome::Done(value) => return Ok(value),

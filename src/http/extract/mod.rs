@@ -1,4 +1,4 @@
-//! What handlers take out of a request, and what they shape answers with.
+//! Extractors for handlers, and building blocks for their responses.
 
 pub(crate) mod access;
 pub(crate) mod cached_response;

@@ -1,6 +1,6 @@
 //! Lists in pages: `page` and `pageSize` in the query, `Link` (RFC 8288) and `X-Total-Count` in the answer.
 //!
-//! Without either parameter a list is given whole, as the contract has it. This module must not know what the lists hold.
+//! Without either parameter a list is returned whole, as in the contract. This module must not know the content of the lists.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -14,33 +14,33 @@ use crate::http::extract::query;
 use crate::http::problem::Problem;
 use crate::http::problem::invalid::{InvalidInput, Place};
 
-/// How many there are in all.
+/// The total number of entries.
 pub(crate) const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 
-/// The entries of a page where none is asked for.
+/// The default number of entries on a page.
 const DEFAULT_SIZE: u64 = 100;
 /// The most entries of a page.
 const MAX_PAGE_SIZE: u64 = 10_000;
 
-/// Which page of a list. With neither parameter the list is given whole.
+/// The page of a list. Without parameters the list is returned whole.
 #[derive(Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub(crate) struct PageParameters {
-    /// The number of the page, from 1. The header `Link` leads to the other pages, `X-Total-Count` says how many entries all have.
+    /// The number of the page, from 1. The header `Link` has the other pages, `X-Total-Count` the number of entries on all of them.
     #[serde(default, deserialize_with = "lenient::count")]
     #[param(minimum = 1)]
     page: Option<u64>,
-    /// How many entries a page has; 100 where only `page` is given.
+    /// The number of entries on a page; 100 if only `page` is given.
     #[serde(default, deserialize_with = "lenient::count")]
     #[param(minimum = 1, maximum = 10_000)]
     page_size: Option<u64>,
 }
 
-/// The part of a list that was asked for.
+/// The requested part of a list.
 pub(crate) struct Paging {
     page: Option<Page>,
-    /// What else the query holds, as it was sent: the links to other pages repeat it.
+    /// The rest of the query as it was sent: the links to other pages repeat it.
     rest: String,
 }
 
@@ -77,12 +77,12 @@ impl PageParameters {
 }
 
 impl Paging {
-    /// Whether the whole list is wanted.
+    /// Whether the whole list is requested.
     pub(crate) fn is_whole(&self) -> bool {
         self.page.is_none()
     }
 
-    /// The entries of the page; none beyond the last one.
+    /// The entries of the page; none after the last page.
     pub(crate) fn of<'a, T>(&self, entries: &'a [T]) -> &'a [T] {
         let Some(page) = self.page else { return entries };
         let index = |number: u64| usize::try_from(number).unwrap_or(usize::MAX).min(entries.len());

@@ -1,5 +1,5 @@
-//! Queries and JSON documents, read as FastAPI reads them: lenient about how booleans and numbers are written, strict about
-//! what they may be, and naming the field that is wrong.
+//! Queries and JSON documents, read as FastAPI reads them: lenient about the notation of booleans and numbers, strict about
+//! their values, with the wrong field named in errors.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -46,7 +46,7 @@ impl<T: DeserializeOwned> FromRequest<Api> for Document<T> {
 pub(crate) struct WrittenDocument<T> {
     /// The document.
     pub(crate) document: T,
-    /// What was sent.
+    /// The content of the request.
     pub(crate) bytes: Bytes,
 }
 
@@ -102,7 +102,7 @@ fn read_document<T: DeserializeOwned>(bytes: &[u8], is_lenient: bool) -> Result<
     }
 }
 
-/// Takes the unknown member out that the error tells of; false where it tells of another mistake, or of what no client of FirecREST
+/// Removes the unknown member that the error names; false if it is another error, or about something that no client of FirecREST
 /// sends: a member of an element of a list.
 fn ignore(document: &mut Value, error: &serde_path_to_error::Error<serde_json::Error>) -> bool {
     use serde_path_to_error::Segment;
@@ -188,7 +188,7 @@ pub(crate) mod lenient {
         deserializer.deserialize_any(Count).map(Some)
     }
 
-    /// A text for which null is as good as none.
+    /// A string for which null counts as absent.
     pub(in crate::http) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
         Option::deserialize(deserializer).map(Option::unwrap_or_default)
     }

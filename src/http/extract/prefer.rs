@@ -13,10 +13,10 @@ use crate::http::list_field::members;
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// What is left of the time limit of a request for the answer itself.
+/// The part of a request's time limit that is reserved for the response.
 const RESERVE: Duration = Duration::from_secs(10);
 
-/// How long the answer may be waited for; nothing where the caller has no such preference, or none that can be read.
+/// The time that the client is willing to wait; nothing without such a preference, or if it is invalid.
 pub(crate) struct Wait(Option<Duration>);
 
 impl FromRequestParts<Api> for Wait {
@@ -35,14 +35,14 @@ impl Wait {
         self.0
     }
 
-    /// The header that says which preference was applied, where one was.
+    /// The header with the applied preference, if one was applied.
     pub(crate) fn applied(&self) -> HeaderMap {
         let value = self.0.and_then(|wait| HeaderValue::from_str(&format!("wait={}", wait.as_secs())).ok());
         value.map(|value| (PREFERENCE_APPLIED, value)).into_iter().collect()
     }
 }
 
-/// The seconds of the first `wait` among the preferences. Names are without case, and a value may stand between quotes.
+/// The seconds of the first `wait` among the preferences. Names are case-insensitive, and a value may be quoted.
 fn wait(headers: &HeaderMap) -> Option<Duration> {
     let seconds = members(headers, &PREFER).find_map(|preference| {
         let (name, value) = preference.split(';').next()?.split_once('=')?;

@@ -13,17 +13,17 @@ use crate::http::problem::Problem;
 use crate::http::problem::problem_context::ProblemContext;
 use crate::service::batch::{self, Operation, Output};
 
-/// Carry out many file operations
+/// Perform many file operations
 ///
-/// Many at once, in no order, so that none may build on another; with `ordered` one after the other, up to the first that fails.
-/// Each has a status of its own, and the answer is 200 whatever they are. Nothing that was done is undone.
+/// Many operations run at once, in no order, so that none may depend on another; with `ordered` one after the other, up to the first
+/// that fails. Each has its own status in the response, which is always 200. Operations that were done are not undone.
 #[utoipa::path(
     post,
     path = "/filesystem/{system_name}/ops/batch",
     operation_id = "post_batch_filesystem__system_name__ops_batch_post",
     tag = "filesystem",
     request_body = PostBatchRequest,
-    responses((status = 200, description = "What became of each operation", body = PostBatchResponse))
+    responses((status = 200, description = "The result of each operation", body = PostBatchResponse))
 )]
 pub(crate) async fn batch(
     ReadAccess(access): ReadAccess,

@@ -85,14 +85,14 @@ pub(crate) async fn symlink(
 
 /// Remove a file or directory
 ///
-/// A directory is removed with all that is in it. Links are not followed.
+/// A directory is removed with its content. Links are not followed.
 #[utoipa::path(
     delete,
     path = "/filesystem/{system_name}/ops/rm",
     operation_id = "delete_rm_filesystem__system_name__ops_rm_delete",
     tag = "filesystem",
     params(PathParameters),
-    responses((status = 204, description = "It was removed"))
+    responses((status = 204, description = "The entry was removed"))
 )]
 pub(crate) async fn rm(WriteAccess(access): WriteAccess, query: Parameters<PathParameters>) -> Result<StatusCode, Problem> {
     changes::remove(&access, &query.0.path).await?;
@@ -136,8 +136,8 @@ pub(crate) async fn extract(
 
 /// Copy files
 ///
-/// On the cluster itself. `targetPath` is the name of the copy, never a directory that takes it. The copy appears under its name
-/// only when it is whole; modes and times are kept. It has a time of its own (`copy_timeout`), not that of other requests.
+/// The copy is made on the cluster. `targetPath` is the name of the copy, never a directory to place it in. The copy appears under its
+/// name only when it is complete; modes and times are kept. Its time limit is `copy_timeout`, not that of other requests.
 #[utoipa::path(
     post,
     path = "/filesystem/{system_name}/ops/cp",
@@ -157,8 +157,8 @@ pub(crate) async fn cp(
 
 /// Move files
 ///
-/// `targetPath` is the new name, never a directory that takes what is moved. Within a file system it is one step; between two it
-/// is a copy, which has a time of its own (`copy_timeout`).
+/// `targetPath` is the new name, never a directory to place the entry in. Within a file system, the move is one step; between two it
+/// is a copy, whose time limit is `copy_timeout`.
 #[utoipa::path(
     put,
     path = "/filesystem/{system_name}/ops/mv",

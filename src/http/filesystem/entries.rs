@@ -1,4 +1,4 @@
-//! Listings and searches below `/filesystem/{system_name}/ops`: whole, by the page, and as streams.
+//! Listings and searches below `/filesystem/{system_name}/ops`: whole, in pages, and as streams.
 
 use axum::Json;
 use axum::http::{HeaderValue, Uri, header};
@@ -34,10 +34,10 @@ pub(crate) async fn stat(ReadAccess(access): ReadAccess, query: Parameters<StatP
 
 /// List a directory
 ///
-/// The whole directory in one document, in the order of names or that of `sort`; one of more than 20,000 entries comes in no order,
-/// as it is read, and is refused (413) where an order is asked for. With `pageSize` one page of it, with a `Link`
-/// (`rel="next"`) to the next one. With `Accept: application/x-ndjson` one line for each entry, as they are found, without any
-/// limit; what fails on the way is told in a last line, which has the member `error`.
+/// The whole directory in one document, sorted by name or by `sort`. A directory of more than 20,000 entries is listed unsorted, in
+/// the order in which it is read, and is refused (413) if `sort` is given. With `pageSize`, the response is one page with a `Link`
+/// (`rel="next"`) to the next one. With `Accept: application/x-ndjson`, it has one line for each entry as it is found, without any
+/// limit; an error on the way is reported in a last line with the member `error`.
 #[utoipa::path(
     get,
     path = "/filesystem/{system_name}/ops/ls",
@@ -48,7 +48,7 @@ pub(crate) async fn stat(ReadAccess(access): ReadAccess, query: Parameters<StatP
         status = 200,
         description = "The entries",
         content((GetDirectoryLsResponse = "application/json"), (File = "application/x-ndjson")),
-        headers(("Link" = Option<String>, description = "Where the next page is, as `rel=\"next\"` (RFC 8288)")),
+        headers(("Link" = Option<String>, description = "The next page, as `rel=\"next\"` (RFC 8288)")),
     ))
 )]
 pub(crate) async fn ls(
@@ -81,10 +81,10 @@ pub(crate) async fn ls(
     }
 }
 
-/// Search a tree
+/// Search a directory tree
 ///
-/// Hidden entries are searched too, links are not followed unless `dereference` is set. With `Accept: application/x-ndjson`
-/// one line for each finding, as they are found; what fails on the way is told in a last line, which has the member `error`.
+/// Hidden entries are searched too, links are not followed unless `dereference` is set. With `Accept: application/x-ndjson`, the
+/// response has one line for each result as it is found; an error on the way is reported in a last line with the member `error`.
 #[utoipa::path(
     get,
     path = "/filesystem/{system_name}/ops/find",
@@ -93,7 +93,7 @@ pub(crate) async fn ls(
     params(FindParameters),
     responses((
         status = 200,
-        description = "What was found",
+        description = "The results",
         content((GetFindResponse = "application/json"), (File = "application/x-ndjson")),
     ))
 )]

@@ -1,6 +1,6 @@
 //! `GET /filesystem/{system_name}/ops/follow`: a file as it grows, as server-sent events (HTML standard, 9.2).
 //!
-//! The id of an event is the number of bytes of the file that were told up to it, so that a client that comes again with
+//! The id of an event is the number of bytes of the file sent up to it, so that a client that reconnects with
 //! `Last-Event-ID` misses nothing and sees nothing twice.
 
 use axum::http::HeaderMap;
@@ -18,17 +18,17 @@ use crate::service::follow;
 
 /// Follow a file
 ///
-/// Server-sent events. Without a name of their own: `{"content": ...}` with what is new, in the text form of `head` and `tail`.
-/// Named `truncated`, `replaced` (by another file of that name) and `removed`: what happened to the file; what comes next is from
-/// the start. Named `error`: why there is no more, as a problem document. Named `end`: the token has ended. The id of an event is
-/// the offset in bytes, from where `Last-Event-ID` goes on.
+/// Server-sent events. Events without a name have new content, `{"content": ...}`, in the text form of `head` and `tail`. After the
+/// events `truncated`, `replaced` (by another file of that name) and `removed`, content is from the start of the file. The event
+/// `error` has a problem document and is the last one; `end` means that the token has expired. The id of an event is an offset in
+/// bytes, where a request with `Last-Event-ID` continues.
 #[utoipa::path(
     get,
     path = "/filesystem/{system_name}/ops/follow",
     operation_id = "get_follow_filesystem__system_name__ops_follow_get",
     tag = "filesystem",
-    params(FollowParameters, ("Last-Event-ID" = Option<u64>, Header, description = "Where to go on, in bytes")),
-    responses((status = 200, description = "What happens to the file", body = String, content_type = "text/event-stream"))
+    params(FollowParameters, ("Last-Event-ID" = Option<u64>, Header, description = "Where to continue, in bytes")),
+    responses((status = 200, description = "The events of the file", body = String, content_type = "text/event-stream"))
 )]
 pub(crate) async fn follow(
     ReadAccess(access): ReadAccess,

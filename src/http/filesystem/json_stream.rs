@@ -1,4 +1,4 @@
-//! JSON documents that are written while they are sent, so that what they take does not grow with what they hold.
+//! JSON documents that are written while they are sent, so that their memory does not grow with their content.
 
 use axum::body::Body;
 use axum::http::header;
@@ -13,13 +13,13 @@ use crate::filesystem::{EntryStream, FilesystemError};
 use crate::http::filesystem::model::file::File;
 use crate::service::{Ready, ReadyPermit};
 
-/// How much of a text is written at a time, in bytes.
+/// The size of the pieces in which a string is written, in bytes.
 const PIECE: usize = 16 * 1024;
 
-/// How many entries are written at a time.
+/// The number of entries written at a time.
 const ENTRIES: usize = 256;
 
-/// What stands around the entries of a directory.
+/// The JSON before and after the entries of a directory.
 const BEFORE: Bytes = Bytes::from_static(b"{\"output\":[");
 const AFTER: Bytes = Bytes::from_static(b"]}");
 
@@ -37,8 +37,8 @@ pub(crate) fn text(document: &impl Serialize, content: Vec<u8>, permit: ReadyPer
     answer(stream::iter(whole).map(Ok::<_, std::convert::Infallible>))
 }
 
-/// The entries of a directory, those that are ready before those that are still to be read. What fails on the way cuts the answer
-/// short, so that half a listing never looks whole.
+/// The entries of a directory, first those in memory, then those still to be read. An error on the way cuts the response
+/// short, so that an incomplete listing never looks complete.
 pub(crate) fn entries(ready: Ready<Vec<DirectoryEntry>>, rest: Option<EntryStream>) -> Response {
     let (ready, permit) = ready.into_parts();
     if rest.is_none() && ready.len() <= ENTRIES {
@@ -62,7 +62,7 @@ pub(crate) fn entries(ready: Ready<Vec<DirectoryEntry>>, rest: Option<EntryStrea
     answer(stream::iter([Ok::<_, FilesystemError>(BEFORE)]).chain(written).chain(stream::iter([Ok(AFTER)])))
 }
 
-/// A short document, whose length can be told.
+/// A short document, whose length is known.
 fn at_once(pieces: &[Bytes]) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], pieces.concat()).into_response()
 }
@@ -85,7 +85,7 @@ fn members(found: Vec<DirectoryEntry>, is_first: &mut bool) -> Bytes {
     members.into()
 }
 
-/// A text as it stands between the quotes of JSON, piece by piece.
+/// The content of a JSON string, piece by piece.
 struct Pieces {
     content: Vec<u8>,
     at: usize,
@@ -105,7 +105,7 @@ impl Iterator for Pieces {
     }
 }
 
-/// Where a piece ends: not within a character.
+/// The end of a piece, which is never within a character.
 fn split(rest: &[u8]) -> usize {
     let is_inside = |at: usize| rest.get(at).is_some_and(|byte| byte & 0xC0 == 0x80);
     // A character has at most three bytes after its first.

@@ -1,8 +1,8 @@
 //! Entries as a stream of JSON lines, `application/x-ndjson`.
 //!
-//! A line with the member `name` is an entry. What fails on the way is said in one last line, which has the member `error` and
-//! nothing else: the problem that an answer of its own would have been. What nobody foresaw cuts the connection, so that a client
-//! never takes half a listing for a whole one.
+//! A line with the member `name` is an entry. An error on the way is reported in one last line, which has the member `error` and
+//! nothing else: the problem document of a separate response. An unforeseen error cuts the connection, so that a client
+//! never takes an incomplete listing for a complete one.
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
@@ -24,7 +24,7 @@ use crate::service::ServiceError;
 /// The media type.
 pub(crate) const MEDIA_TYPE: &str = "application/x-ndjson";
 
-/// Whether the caller asks for lines, and what a problem on the way has to be told with.
+/// Whether the caller requests lines, and the context for a problem on the way.
 pub(crate) struct Lines {
     wanted: bool,
     problem_context: ProblemContext,
@@ -39,7 +39,7 @@ impl FromRequestParts<Api> for Lines {
 }
 
 impl Lines {
-    /// Whether the caller asks for lines.
+    /// Whether the caller requests lines.
     pub(crate) fn wanted(&self) -> bool {
         self.wanted
     }
@@ -71,7 +71,7 @@ fn lines(found: Vec<DirectoryEntry>) -> Bytes {
     lines.into()
 }
 
-/// Whether the caller asks for lines.
+/// Whether the caller requests lines.
 pub(crate) fn accepts(headers: &HeaderMap) -> bool {
     let mut types = members(headers, &header::ACCEPT).map(|range| range.split(';').next().unwrap_or_default().trim());
     types.any(|media_type| media_type.eq_ignore_ascii_case(MEDIA_TYPE))

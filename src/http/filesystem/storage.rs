@@ -9,7 +9,7 @@ use crate::http::filesystem::model::storage::{GetAclResponse, GetDfResponse, Get
 use crate::http::problem::Problem;
 use crate::service::storage;
 
-/// How full a file system is
+/// Get the usage of a file system
 #[utoipa::path(
     get,
     path = "/filesystem/{system_name}/ops/df",
@@ -24,14 +24,14 @@ pub(crate) async fn df(ReadAccess(access): ReadAccess, query: Parameters<PathPar
 
 /// The caller's quotas
 ///
-/// By `lfs quota` where the path is on Lustre, else by `quota` for all file systems. Where the system has neither, the answer is 501.
+/// Read with `lfs quota` if the path is on Lustre, otherwise with `quota` for all file systems; 501 if the system has neither.
 #[utoipa::path(
     get,
     path = "/filesystem/{system_name}/ops/quota",
     operation_id = "get_quota_filesystem__system_name__ops_quota_get",
     tag = "filesystem",
     params(PathParameters),
-    responses((status = 200, description = "The quotas of the caller and, where the tool tells, of the caller's groups", body = GetQuotaResponse))
+    responses((status = 200, description = "The quotas of the caller and, if the tool reports them, of the caller's groups", body = GetQuotaResponse))
 )]
 pub(crate) async fn quota(ReadAccess(access): ReadAccess, query: Parameters<PathParameters>) -> Result<Json<GetQuotaResponse>, Problem> {
     Ok(Json(storage::quota(&access, &query.0.path).await?.into()))
@@ -39,7 +39,7 @@ pub(crate) async fn quota(ReadAccess(access): ReadAccess, query: Parameters<Path
 
 /// The access control list of a file
 ///
-/// By `getfacl`. Where the system does not have it, the answer is 501.
+/// Read with `getfacl`. If the system does not have it, the response is 501.
 #[utoipa::path(
     get,
     path = "/filesystem/{system_name}/ops/acl",

@@ -21,14 +21,14 @@ pub(crate) struct AccessLog {
 }
 
 impl AccessLog {
-    /// One that logs what the configuration says.
+    /// Creates a layer that logs what the configuration selects.
     pub(crate) fn new(logger: Logger) -> Self {
         let headers = logger.loggable_request_headers.into_iter().filter(|_| logger.enable_tracing_log);
         Self { loggable: headers.filter(|header| !is_secret_header(&header.input)).collect() }
     }
 }
 
-/// Whether a header carries what must not be logged, in whatever case its name is written.
+/// Whether a header carries secrets that must not be logged; names are case-insensitive.
 pub fn is_secret_header(name: &str) -> bool {
     ["authorization", "proxy-authorization", "cookie"].iter().any(|secret| secret.eq_ignore_ascii_case(name.trim()))
 }
@@ -46,7 +46,7 @@ pub(crate) async fn access_log(State(access_log): State<Arc<AccessLog>>, request
     response
 }
 
-/// The headers to log, as one JSON object; none where there are none.
+/// The headers to log, as one JSON object; none if there are none.
 fn read_headers(loggable: &[LoggedHeader], headers: &HeaderMap) -> Option<String> {
     let read = |header: &LoggedHeader| {
         let value = headers.get(header.input.trim())?;
@@ -57,7 +57,7 @@ fn read_headers(loggable: &[LoggedHeader], headers: &HeaderMap) -> Option<String
     (!found.is_empty()).then(|| serde_json::Value::Object(found).to_string())
 }
 
-/// What the access line says of a request. The query is left out: it may hold anything.
+/// The fields of the access log for a request. The query is left out: it may contain secrets.
 struct Line<'a> {
     route: Option<&'a str>,
     context: &'a RequestContext,

@@ -1,7 +1,7 @@
-//! Which address a request comes from: that of the peer, or what trusted proxies in front say of it.
+//! The client address of a request: that of the peer, or the one that trusted proxies in front report.
 //!
 //! A header is believed only as far as trusted proxies wrote it: it is read from its end, and the first address that is not one of
-//! theirs is the client's. What stands before it came with the request, and anybody can write it.
+//! theirs is the client's. Anything before it came with the request, and anybody can write it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderName, header};
 use crate::domain::Network;
 use crate::http::config::ForwardingHeader;
 
-/// The proxies that are believed, and how they say what they know.
+/// The trusted proxies, and the header in which they report the address.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TrustedProxies {
     networks: Vec<Network>,

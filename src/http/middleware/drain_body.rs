@@ -1,8 +1,8 @@
-//! What of a request's content nobody wanted.
+//! Drains request bodies that the handler did not read.
 //!
-//! A request may be refused while its content is still coming in. A client that is cut off while it sends sees a broken
-//! connection instead of the answer, and one that keeps the connection for its next request sees that one fail. So the rest is
-//! taken in as far as that is reasonable, and where it is not, the answer says that the connection ends with it.
+//! A request may be refused while its content is still arriving. A client that is cut off while it sends sees a broken
+//! connection instead of the response, and a client that reuses the connection sees its next request fail. So the rest is
+//! read as far as that is reasonable; otherwise, the response announces the end of the connection.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use hyper::body::{Body as _, Frame, SizeHint};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout_at};
 
-/// How much of the rest is still taken in, and for how long.
+/// The limits on draining, in bytes and in time.
 const DRAIN_BYTES: u64 = 64 * 1024 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 

@@ -1,6 +1,6 @@
-//! Which host a request means (RFC 9112, 3.2; RFC 9113, 8.3.1): one, and the same everywhere.
+//! The host of a request (RFC 9112, 3.2; RFC 9113, 8.3.1): exactly one, and the same everywhere.
 //!
-//! Servers in front of us may decide by another one of several than we would.
+//! Servers in front of this one may choose another one of several hosts.
 
 use axum::extract::Request;
 use axum::http::uri::Authority;
@@ -11,7 +11,7 @@ use crate::http::request_info::Peer;
 /// Checks the hosts that a request names.
 ///
 /// # Errors
-/// When there are several, or one is none.
+/// If there are several, or one is invalid.
 pub(crate) fn validate(request: &Request) -> Result<(), &'static str> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = hosts.next();

@@ -1,4 +1,4 @@
-//! What every request passes on its way to a handler.
+//! The layers that every request passes on its way to a handler.
 
 pub(crate) mod access_log;
 pub(crate) mod client_address;

@@ -1,4 +1,4 @@
-//! Which path a request means: the prefix of the site, the case of letters, and slashes at the end.
+//! Normalises the path of a request: the prefix of the site, the case of letters, and slashes at the end.
 
 use axum::extract::{Request, State};
 use axum::http::uri::PathAndQuery;
@@ -10,8 +10,8 @@ use crate::http::Api;
 use crate::http::problem::Problem;
 use crate::http::request_info::Prefix;
 
-/// Takes the site's prefix off, where the proxy in front left it on, and lowers the letters of the path but for the
-/// ids of jobs and uploads: the contract is blind to case, and they are not.
+/// Removes the site's prefix if the proxy in front left it, and lowers the letters of the path except for the
+/// ids of jobs and uploads: the contract is case-insensitive, and they are not.
 pub(crate) fn normalise(root_path: &str, mut request: Request) -> Request {
     let path = request.uri().path();
     let (prefix, rest) = match path.strip_prefix(root_path) {
@@ -59,7 +59,7 @@ pub(crate) async fn method_not_allowed(method: Method) -> Response {
     if method == Method::OPTIONS { StatusCode::NO_CONTENT.into_response() } else { Problem::method_not_allowed().into_response() }
 }
 
-/// An OPTIONS request that is no preflight (Fetch, 3.2.2) while the layer for cross-origin calls looks at it, which takes each for one.
+/// Marks an OPTIONS request that is no preflight (Fetch, 3.2.2) while it passes the CORS layer, which treats each as a preflight.
 #[derive(Clone)]
 struct PlainOptions;
 
@@ -111,7 +111,7 @@ fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// Whether `path` is an instance of `template`, whose parameters stand in braces and take one segment.
+/// Whether `path` is an instance of `template`, whose parameters are in braces and match one segment.
 fn matches(template: &str, path: &str) -> bool {
     let is_parameter = |part: &str| part.starts_with('{');
     template.split('/').count() == path.split('/').count()

@@ -17,7 +17,7 @@ use crate::http::problem::context::RequestContext;
 use crate::http::request_info::{Peer, Prefix};
 use crate::http::server::request_metrics::RequestMetrics;
 
-/// What the layer needs of the site.
+/// The parts of the site that the layer needs.
 pub(crate) struct ContextLayer {
     proxies: TrustedProxies,
     request_metrics: Arc<RequestMetrics>,

@@ -1,4 +1,4 @@
-//! Limits on requests: their time, and what a panic may do.
+//! Limits on requests: their time, and the effect of a panic.
 
 use std::any::Any;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use crate::error::Kind;
 use crate::http::problem::Problem;
 
-/// Answers 504 to a request that takes too long; the work for it is dropped, which cancels it.
+/// Answers 504 to a request that takes too long; its work is dropped, which cancels it.
 pub(crate) async fn time(State(limit): State<Duration>, request: Request, next: Next) -> Response {
     let safe = request.method().is_safe();
     match tokio::time::timeout(limit, next.run(request)).await {

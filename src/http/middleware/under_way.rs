@@ -1,4 +1,4 @@
-//! A request is under way to the last byte of its answer, and so long its caller counts for it.
+//! A request is under way until the last byte of its response, and counts against its caller's limit until then.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use hyper::body::{Body as _, Frame, SizeHint};
 
 use crate::http::problem::context::RequestContext;
 
-/// The content of an answer, which keeps what its request holds until it has ended or its client has gone.
+/// The content of a response, which keeps the request's permits until it has ended or its client has gone.
 pub(crate) fn under_way(content: Body, context: Arc<RequestContext>) -> Body {
     if content.is_end_stream() || context.username().is_none() {
         return content;

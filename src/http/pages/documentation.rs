@@ -26,10 +26,10 @@ pub(crate) const PATHS: [&str; 4] = ["/", "/docs/", "/redoc", "/openapi.json"];
 /// The paths of what belongs to them.
 pub(crate) const PARTS: [&str; 3] = ["/docs", "/docs/{*file}", "/redoc/redoc.standalone.js"];
 
-/// What this server is, and where to go from here.
+/// The front page: a description of the server with links.
 const FRONT_PAGE: &str = include_str!("front.html");
 
-/// Redoc 2.5 as its makers distribute it, packed with gzip, which every browser that can show it unpacks. The licences are beside it.
+/// Redoc 2.5 as distributed by its makers, compressed with gzip. The licences are in the same folder.
 const REDOC: &[u8] = include_bytes!("../../../openapi/redoc/redoc.standalone.js.gz");
 
 /// The page around it. The script is named relative to the page, so that prefixes do not matter.
@@ -49,13 +49,13 @@ const REDOC_PAGE: &str = r#"<!DOCTYPE html>
 </html>
 "#;
 
-/// How Swagger UI names its page, and how it is named here.
+/// The title of Swagger UI's page, which is replaced.
 const SWAGGER_TITLE: &str = "<title>Swagger UI</title>";
 const TITLE: &str = "<title>Goldcrest API</title>";
 
 /// Files of a page may be kept for a day; they change with the version only.
 const ONE_DAY: HeaderValue = HeaderValue::from_static("public, max-age=86400");
-/// Pages and the document are asked for anew each time.
+/// Pages and the document are fetched again each time.
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 struct Pages {
@@ -124,7 +124,7 @@ async fn to_docs(request: Request) -> Response {
     normalise::redirect(&format!("{prefix}/docs/"))
 }
 
-/// Its links are relative, unless the request had the site's prefix, and may lack the slash after it.
+/// Serves the front page. Its links are relative, unless the request had the site's prefix, after which the slash may be missing.
 async fn front_page(State(pages): State<Arc<Pages>>, request: Request) -> Response {
     match request.extensions().get::<Prefix>().map_or("", Prefix::as_str) {
         "" => html(&pages, FRONT_PAGE),
@@ -187,7 +187,7 @@ async fn redoc_script() -> Response {
     (headers, REDOC).into_response()
 }
 
-/// What the pages may load: themselves, tokens from the identity provider, and answers from the servers that they name. Both
+/// The content security policy of the pages: themselves, tokens from the identity provider, and the servers that they name. Both
 /// pages build their styles at run time.
 fn content_policy(docs: &Docs) -> HeaderValue {
     let urls = std::iter::once(&docs.token_url).chain(docs.servers.iter().map(|server| &server.url));
@@ -200,7 +200,7 @@ fn content_policy(docs: &Docs) -> HeaderValue {
     HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 }
 
-/// Scheme and authority of a URL, where they hold nothing that has a meaning in a policy.
+/// Scheme and authority of a URL, if they contain no character with a meaning in a policy.
 fn origin(url: &str) -> Option<String> {
     let (scheme, rest) = url.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;

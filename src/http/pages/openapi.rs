@@ -1,4 +1,4 @@
-//! The OpenAPI document: what the handlers do not say themselves.
+//! The parts of the OpenAPI document that the handlers do not declare themselves.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ pub(crate) fn base() -> OpenApi {
     Base::openapi()
 }
 
-/// Adds what is the same for all operations: parameters of the path, error answers, and security.
+/// Adds the common parts of all operations: parameters of the path, error responses, and security.
 pub(crate) fn complete(mut document: OpenApi, docs: &Docs, root_path: &str) -> OpenApi {
     for (path, item) in &mut document.paths.paths {
         let is_open = path == "/status/liveness/";
@@ -92,7 +92,7 @@ fn add_path_parameters(operation: &mut Operation, path: &str) {
         } else if name == "template_name" {
             "The name of the template"
         } else if name == "upload_id" {
-            "The id of the upload, from the `Location` of its beginning"
+            "The id of the upload, from the `Location` of its creation"
         } else {
             "The name of the system, in any case"
         };
@@ -110,7 +110,7 @@ fn add_path_parameters(operation: &mut Operation, path: &str) {
     operation.parameters = (!all.is_empty()).then_some(all);
 }
 
-/// What goes with an answer of 304: how it is asked for, and what the whole answer says of itself.
+/// Adds the parts of conditional requests: the request header, the response 304, and the headers of the full response.
 fn add_conditions(operation: &mut Operation) {
     let says_so_itself = operation.responses.responses.contains_key("412");
     if !operation.responses.responses.contains_key("304") || says_so_itself {
@@ -121,14 +121,14 @@ fn add_conditions(operation: &mut Operation) {
         .name("If-None-Match")
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
-        .description(Some("The `ETag` of the answer that the caller has"))
+        .description(Some("The `ETag` of the response that the client has"))
         .schema(Some(text()))
         .build();
     operation.parameters.get_or_insert_default().push(known.into());
     let fields = [
-        ("Age", "Seconds since the scheduler gave the answer"),
-        ("Cache-Control", "For how many seconds the answer is given again, as `max-age`"),
-        ("ETag", "Changes whenever the answer does"),
+        ("Age", "Seconds since the scheduler gave this information"),
+        ("Cache-Control", "Seconds for which the same response is given again, as `max-age`"),
+        ("ETag", "Changes whenever the response changes"),
     ];
     for status in ["200", "304"] {
         if let Some(RefOr::T(response)) = operation.responses.responses.get_mut(status) {

@@ -1,8 +1,8 @@
-//! The operations that do in another way what was refused.
+//! The names of operations that are alternatives to a refused one.
 
 use crate::domain::Alternative;
 
-/// What the caller can do instead.
+/// The text that names the alternative.
 pub(super) fn words(alternative: Alternative) -> &'static str {
     match alternative {
         Alternative::ReadInParts => {

@@ -1,4 +1,4 @@
-//! What is known of a request beside its content: for logs and headers, and to hold its caller's permit until the response has ended.
+//! Facts about a request for logs and headers, and its caller's permit, which is held until the response has ended.
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -16,7 +16,7 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// The header that ties the requests of one piece of a client's work together, in and out.
 pub(crate) const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 
-/// The ids of a request, what it is about, and who sent it once that is known.
+/// The ids of a request, its method and path, and its caller once known.
 pub(crate) struct RequestContext {
     id: Arc<str>,
     correlation_id: Arc<str>,
@@ -28,8 +28,8 @@ pub(crate) struct RequestContext {
 }
 
 impl RequestContext {
-    /// That of a request with this method and path. Takes over the client's ids where they can be trusted to be harmless in logs, and makes new
-    /// ones where not.
+    /// The context of a request with this method and path. Accepts the client's ids if they are harmless in logs, and creates new
+    /// ones otherwise.
     pub(crate) fn new(method: &Method, path: String, headers: &HeaderMap, client_address: Option<IpAddr>) -> Self {
         let id: Arc<str> = harmless(headers, &REQUEST_ID).unwrap_or_else(|| uuid::Uuid::now_v7().to_string().into());
         let correlation_id = harmless(headers, &CORRELATION_ID).unwrap_or_else(|| Arc::clone(&id));
@@ -46,7 +46,7 @@ impl RequestContext {
         &self.correlation_id
     }
 
-    /// Where it was sent from; none where it did not come by a connection.
+    /// The address of the client; none if the request did not come through a connection.
     pub(crate) fn client_address(&self) -> Option<IpAddr> {
         self.client_address
     }
@@ -66,17 +66,17 @@ impl RequestContext {
         let _already_noted = self.caller.set(caller.clone());
     }
 
-    /// Notes where the fields of its operation stand.
+    /// Stores the places of the operation's fields.
     pub(crate) fn set_fields(&self, fields: Arc<OperationFields>) {
         let _already_set = self.fields.set(fields);
     }
 
-    /// Where the fields of its operation stand, once the caller was identified.
+    /// The places of the operation's fields, once the caller was identified.
     pub(crate) fn fields(&self) -> Option<&OperationFields> {
         self.fields.get().map(|fields| &**fields)
     }
 
-    /// Who sent it, once known.
+    /// The caller's user name, once known.
     pub(crate) fn username(&self) -> Option<&str> {
         self.caller.get().map(|caller| caller.principal().username.as_str())
     }

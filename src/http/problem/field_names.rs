@@ -1,4 +1,4 @@
-//! Where the fields of use cases stand in HTTP requests, and under which names.
+//! The places and names of the use cases' fields in HTTP requests.
 //!
 //! A use case names a field of its own request type, such as `page_size`, and does not know which operation it serves. The API's own
 //! document knows the parameters and members of each operation: the field is the one of the same name, or of the name in
@@ -27,7 +27,7 @@ const WIRE_NAMES: [(&str, &str); 9] = [
     ("until", "endtime"),
 ];
 
-/// How many schemas inside each other are looked into.
+/// The maximum depth of nested schemas.
 const MAX_DEPTH: usize = 5;
 
 /// The fields of all operations, by route and method.
@@ -51,7 +51,7 @@ impl FieldNames {
         Self(routes.collect())
     }
 
-    /// Those of an operation. HEAD without an operation of its own is GET.
+    /// The fields of an operation. HEAD without its own operation counts as GET.
     pub(crate) fn operation(&self, route: &str, method: &Method) -> Option<Arc<OperationFields>> {
         let operations = self.0.get(route)?;
         let find = |method: &Method| operations.iter().find(|(known, _)| known == method);
@@ -92,7 +92,7 @@ impl OperationFields {
     }
 }
 
-/// The wrong fields as the client knows them; as the use case does where no operation is known.
+/// The wrong fields by the client's names; by the use case's names if the operation is unknown.
 pub(crate) fn placed(request: &InvalidRequest, operation: Option<&OperationFields>) -> InvalidInput {
     let fields = request.fields().iter().map(|field| {
         let (place, name) = operation.map_or_else(|| (Place::Body, field.name.to_string()), |operation| operation.find(&field.name));
@@ -101,7 +101,7 @@ pub(crate) fn placed(request: &InvalidRequest, operation: Option<&OperationField
     InvalidInput(fields.collect())
 }
 
-/// Adds the members of an object by their paths. Those of a list's elements are named by themselves: each element has a result of its own.
+/// Adds the members of an object by their paths. Members of a list's elements have no path, because each element has its own result.
 fn add_members(document: &Value, schema: &Value, parent: &str, depth: usize, fields: &mut Vec<(Place, String)>) {
     let Some(depth) = depth.checked_sub(1) else { return };
     let referred = schema["$ref"].as_str().and_then(|reference| document.pointer(reference.strip_prefix('#')?));
@@ -119,7 +119,7 @@ fn add_members(document: &Value, schema: &Value, parent: &str, depth: usize, fie
     }
 }
 
-/// Whether two names are the same but for how their words are joined: `page_size`, `pageSize`, `Page-Size`.
+/// Whether two names differ only in how their words are joined: `page_size`, `pageSize`, `Page-Size`.
 fn is_same(a: &str, b: &str) -> bool {
     let letters = |name: &str| name.to_ascii_lowercase().replace(['_', '-'], "");
     letters(a) == letters(b)

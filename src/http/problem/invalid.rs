@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// Where in a request a field stands.
+/// The part of a request that contains a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Place {
@@ -22,12 +22,12 @@ pub(crate) enum Place {
 /// One field that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct WrongField {
-    /// Where it stands.
+    /// The part of the request.
     #[serde(rename = "location")]
     pub(crate) place: Place,
     /// Its name there.
     pub(crate) name: Cow<'static, str>,
-    /// What is wrong with it and what to change.
+    /// The error and how to correct it.
     pub(crate) message: String,
 }
 

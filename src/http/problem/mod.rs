@@ -35,10 +35,10 @@ pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
 /// Why a problem document can always be written.
 const SERIALISES: &str = "strings, numbers and JSON values serialise";
 
-/// Names the kind of failure, and the `reason`, of what is refused during a maintenance. The web interface of FirecREST looks for it.
+/// The kind of failure and the `reason` of refusals during a maintenance. The web interface of FirecREST looks for it.
 const MAINTENANCE: &str = "maintenance";
 
-/// An error answer. What it holds lies elsewhere, so that results are small where all goes well.
+/// An error response. Its content is boxed, so that results are small in the case of success.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem(Box<Content>);
 
@@ -50,10 +50,10 @@ struct Content {
     caused_by: Option<Vec<String>>,
     invalid: Option<Invalid>,
     maybe_effected: Option<bool>,
-    /// Whether the request does no harm when it is sent again, although it may have happened.
+    /// Whether the request may safely be sent again, although it may have taken effect.
     repeatable: bool,
     challenge: Option<String>,
-    /// The size of the file that has nothing of the range asked for.
+    /// The size of the file if the requested range is outside it.
     size: Option<u64>,
     log: String,
 }
@@ -61,7 +61,7 @@ struct Content {
 /// The wrong fields of a request.
 #[derive(Clone, Debug)]
 enum Invalid {
-    /// Those that were found where the request was read.
+    /// Wrong fields found while the request was read.
     Input(InvalidInput),
     /// Those that a use case found, which knows no places.
     Request(InvalidRequest),
@@ -85,19 +85,19 @@ pub(crate) struct ApiResponseError<'a> {
     #[serde(rename = "type")]
     #[schema(example = "urn:goldcrest:problem:not-found")]
     kind: String,
-    /// The kind of failure in words.
+    /// The kind of failure as text.
     #[schema(example = "Not found")]
     title: &'static str,
     /// The HTTP status.
     #[schema(example = 404)]
     status: u16,
-    /// What went wrong this time; the same as `message`.
+    /// What went wrong; the same as `message`.
     detail: &'a str,
     /// The path of the request.
     instance: &'a str,
     /// Whether the request failed or was malformed.
     error_type: ErrorType,
-    /// What went wrong this time.
+    /// What went wrong.
     #[schema(example = "System not found")]
     message: &'a str,
     /// The messages of the causes, nearest first.
@@ -107,13 +107,13 @@ pub(crate) struct ApiResponseError<'a> {
     data: Option<&'a Value>,
     /// The user name of the caller, once known.
     user: Option<&'a str>,
-    /// Whether the same request may succeed later and does no harm when sent again.
+    /// Whether the same request may succeed later and is safe to send again.
     retryable: bool,
-    /// `maintenance` where the site or the system is under maintenance. Absent otherwise.
+    /// `maintenance` if the site or the system is under maintenance. Absent otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "maintenance")]
     reason: Option<&'static str>,
-    /// For a change that failed: whether it may have happened all the same. Absent where that does not apply.
+    /// For a change that failed: whether it may have happened nevertheless. Absent where that does not apply.
     #[serde(skip_serializing_if = "Option::is_none")]
     maybe_effected: Option<bool>,
 }
@@ -150,7 +150,7 @@ impl Problem {
         Self::precondition_failed("the file is not in a state that the request expects")
     }
 
-    /// The file, of this size, has nothing of the range asked for (RFC 9110, 15.5.17).
+    /// The requested range is outside the file, which has this size (RFC 9110, 15.5.17).
     pub(crate) fn unsatisfiable(size: u64) -> Self {
         let message = format!("the file has {size} bytes, and none in the range asked for");
         let mut problem = Self::of(StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "Nothing in this range", message);
@@ -164,7 +164,7 @@ impl Problem {
         Self::with(answer, message)
     }
 
-    /// The key of a submission stands for another request (draft-ietf-httpapi-idempotency-key-header, 2.7).
+    /// The key of a submission was used for another request (draft-ietf-httpapi-idempotency-key-header, 2.7).
     fn key_reused(message: String) -> Self {
         Self::of(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The key was used for another request", message)
     }
@@ -196,12 +196,12 @@ impl Problem {
         self.0.answer.status.as_u16()
     }
 
-    /// The whole story for the log.
+    /// The complete error for the log.
     pub(crate) fn log(&self) -> &str {
         &self.0.log
     }
 
-    /// Whether the same request may be sent again, where `safe` says whether its method changes nothing.
+    /// Whether the same request may be sent again; `safe` tells whether its method only reads.
     pub(crate) fn is_retryable(&self, safe: bool) -> bool {
         self.0.answer.retryable && (self.0.repeatable || self.effect(safe) != Some(true))
     }
@@ -246,7 +246,7 @@ impl Problem {
         })
     }
 
-    /// Whether a request that only reads had an effect is no question.
+    /// Whether the change may have happened; nothing for a request that only reads.
     fn effect(&self, safe: bool) -> Option<bool> {
         self.0.maybe_effected.filter(|_| !safe)
     }
@@ -391,7 +391,7 @@ fn answer(kind: Kind) -> ErrorAnswer {
     ErrorAnswer { status, name, title, retryable, retry_after }
 }
 
-/// The `WWW-Authenticate` value (RFC 6750, 3): plain where no token was sent, with the reason where one was refused.
+/// The `WWW-Authenticate` value (RFC 6750, 3): without parameters if no token was sent, with the reason if one was refused.
 fn challenge(error: &AccessError) -> Option<String> {
     let description: Cow<'static, str> = match error {
         AccessError::NoToken => return Some("Bearer".to_owned()),

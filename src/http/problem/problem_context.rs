@@ -1,4 +1,4 @@
-//! What a problem has to be told with where it is only a part of an answer.
+//! Request context for a problem document that is embedded in a larger response.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::http::problem::Problem;
 use crate::http::problem::context::{Context, RequestContext};
 use crate::http::request_info::Prefix;
 
-/// Whose request it is, and what it is about.
+/// The caller and the path of the request.
 pub(crate) struct ProblemContext {
     context: Arc<RequestContext>,
     instance: String,
@@ -29,12 +29,12 @@ impl FromRequestParts<Api> for ProblemContext {
 }
 
 impl ProblemContext {
-    /// The problem's document, as the body of an answer of its own would be.
+    /// The problem document, as in the body of a separate response.
     pub(crate) fn document(&self, problem: &Problem) -> Vec<u8> {
         problem.body(&self.context, &self.instance, self.safe)
     }
 
-    /// The same document where it becomes a member of another one.
+    /// The same document as a member of another one.
     pub(crate) fn value(&self, problem: &Problem) -> Value {
         problem.value(&self.context, &self.instance, self.safe)
     }

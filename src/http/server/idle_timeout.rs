@@ -1,7 +1,7 @@
-//! What a connection is doing, so that one that does nothing, and one whose client takes nothing of its answer, can be ended.
+//! Tracks the activity of a connection, so that an idle one, and one whose client does not read its response, can be closed.
 //!
-//! Both hold a place among the connections, and the second one holds a channel to a cluster too, for as long as the client
-//! likes. HTTP/2 has no such limit of its own: a client that answers pings may leave a stream untouched for ever.
+//! Both count as open connections, and the second one occupies a channel to a cluster too, for as long as the client
+//! likes. HTTP/2 has no such limit: a client that answers pings may leave a stream unread for ever.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -20,12 +20,12 @@ use crate::http::server::request_metrics::RequestMetrics;
 /// The slowest client that is served, in bytes a second, once its first patience is used up.
 pub(crate) const SLOWEST: u64 = 4096;
 
-/// How long a client at that speed takes for so many bytes.
+/// The time in which a client at that speed reads this many bytes.
 pub(crate) fn at_slowest(bytes: u64) -> Duration {
     Duration::from_secs(bytes / SLOWEST)
 }
 
-/// How long a connection may be quiet.
+/// The limits on the idle time of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IdleLimits {
     /// Without a request under way, a request's head that is still coming in among them.
@@ -34,7 +34,7 @@ pub(crate) struct IdleLimits {
     pub(crate) stall: Duration,
 }
 
-/// What one connection is doing.
+/// The activity of one connection.
 #[derive(Clone)]
 pub(crate) struct ConnectionActivity(Arc<Connection>);
 
@@ -46,15 +46,15 @@ struct Connection {
 
 struct ConnectionState {
     next: u64,
-    /// The exchanges under way, each with the time until which the client has to take what it was offered last; without one
-    /// while something else is waited for.
+    /// The exchanges under way, each with the deadline for the client to read the last piece that was offered; without one
+    /// while the exchange waits for something else.
     exchanges: BTreeMap<u64, Option<Instant>>,
     /// Until when the connection may stay without any.
     idle_until: Instant,
 }
 
 impl ConnectionActivity {
-    /// That of a connection that was just accepted.
+    /// The activity of a connection that was just accepted.
     pub(crate) fn new(patience: IdleLimits, request_metrics: Arc<RequestMetrics>) -> Self {
         let state = ConnectionState { next: 0, exchanges: BTreeMap::new(), idle_until: Instant::now() + patience.idle };
         Self(Arc::new(Connection { patience, request_metrics, state: Mutex::new(state) }))
@@ -85,8 +85,8 @@ impl ConnectionActivity {
 }
 
 impl Connection {
-    /// When to look next: the end of the present patience, or earlier, since a request that comes in meanwhile may have a
-    /// shorter one. Never later than `now` where the patience is at its end, and only there.
+    /// The time of the next check: the end of the current limit, or earlier, because a request that arrives meanwhile may have a
+    /// shorter one. It is not later than `now` exactly if the limit is reached.
     fn due(&self, now: Instant) -> Instant {
         let state = self.state.lock();
         let soonest = now + self.patience.stall.min(self.patience.idle);

@@ -1,6 +1,6 @@
-//! Numbers about the service, on a listener of their own.
+//! The metrics endpoint, on its own listener.
 //!
-//! It asks for no token, and so it never stands among the routes of the API. What the numbers are is not known here.
+//! It needs no token, and thus is never one of the API's routes. This module does not know the metrics.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use axum::routing::get;
 use crate::error::ErrorChain;
 use crate::http::list_field::members;
 
-/// The forms that scrapers ask for.
+/// The formats that scrapers request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricsFormat {
     /// OpenMetrics 1.0.
@@ -40,7 +40,7 @@ impl MetricsFormat {
     }
 }
 
-/// What answers `GET /metrics` with the text that `render` writes.
+/// The router that answers `GET /metrics` with the text that `render` writes.
 pub fn metrics<R>(render: R) -> Router
 where
     R: Fn(MetricsFormat) -> Result<String, fmt::Error> + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! Connections: serving them, their limits, and what is counted of them.
+//! Connections: serving them, their limits, and their counters.
 
 pub(crate) mod idle_timeout;
 pub(crate) mod metrics_endpoint;

@@ -1,7 +1,7 @@
-//! What Slurm's `jobcomp/elasticsearch` sends when a job ends, on a listener of its own.
+//! The receiver for the records that Slurm's `jobcomp/elasticsearch` sends when a job ends, on its own listener.
 //!
-//! Nobody is identified but by the secret in the path. A record names a job to look at, and nothing else in it is believed. All that comes with
-//! the secret is answered as taken: Slurm sends what was refused again and again.
+//! The secret in the path is the only authentication. A record is only a hint to read the job; nothing else in it is trusted. Every request with
+//! the secret is answered with success, because Slurm sends refused records again and again.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ use serde::Deserialize;
 
 use crate::domain::{JobId, Secret, Username};
 
-/// The most bytes of a record. It may hold the script of the job; a longer one is not looked at.
+/// The maximum size of a record in bytes. It may contain the script of the job; a larger one is not read.
 const MAX_RECORD: usize = 4 << 20;
 
-/// Numbers from here on stand for none (`NO_VAL`).
+/// Numbers from here on mean "no value" (`NO_VAL`).
 const NO_NUMBER: u64 = 0xffff_fffe;
 
-/// What of a record is read.
+/// The members of a record that are read.
 #[derive(Deserialize)]
 struct Record {
     jobid: u64,
@@ -47,7 +47,7 @@ impl Record {
     }
 }
 
-/// What takes records sent to `/<secret>`, and gives the user and the job of each to `hint`.
+/// The router for records sent to `/<secret>`, which passes the user and the job of each to `hint`.
 pub fn pushes(secret: Secret, hint: impl Fn(&Username, &JobId) + Send + Sync + 'static) -> Router {
     let shared = Arc::new((secret, hint));
     Router::new().fallback(move |request: Request| {

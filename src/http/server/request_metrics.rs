@@ -1,8 +1,8 @@
-//! What the API has done, in numbers.
+//! Counters and response times of the API.
 //!
-//! Plain numbers: exporting them is telemetry's work. They are no histograms and families of prometheus-client, which take a lock for each
-//! observation and make a series for whatever label they are given. All that a request costs here is finding its route and adding to what is
-//! there already; a label can only be one of those that were known before the first request, whatever clients send.
+//! Plain numbers: telemetry exports them. They are not histograms and families of prometheus-client, which take a lock for each
+//! observation and create a series for any label. The cost of a request here is finding its route and adding to the existing
+//! counters; all labels are known before the first request, whatever clients send.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use axum::http::{Method, StatusCode};
 
-/// The upper bounds of the times that are told apart, in milliseconds.
+/// The upper bounds of the histogram's buckets, in milliseconds.
 const BOUNDS: [u64; 15] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000];
 
-/// The methods that are told apart.
+/// The methods with their own series.
 const METHODS: [Method; 7] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 
 /// The method of requests with any other one.
 const OTHER_METHOD: &str = "other";
 
-/// The statuses that are told apart, all that the API answers with; of others only the class is.
+/// The statuses with their own series, which are all that the API uses; others are counted by class.
 pub(crate) const STATUSES: [u16; 26] =
     [200, 201, 204, 206, 304, 307, 400, 401, 403, 404, 405, 408, 409, 412, 413, 415, 416, 422, 423, 424, 429, 460, 500, 501, 503, 504];
 
@@ -29,13 +29,13 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// In place of the status of requests whose client did not wait for the answer.
 const ABANDONED: &str = "abandoned";
 
-/// The places for statuses: one for each, one for each class, and one for none.
+/// The number of series for statuses: one for each, one for each class, and one for no status.
 const OUTCOMES: usize = STATUSES.len() + CLASSES.len() + 1;
 
-/// The route of requests whose path is that of none.
+/// The route label of requests whose path matches no route.
 const UNMATCHED: &str = "unmatched";
 
-/// What was counted since the start. By default it knows no route.
+/// The counters since the start. The default has no routes.
 #[derive(Default)]
 pub struct RequestMetrics {
     /// In the order of their templates.
@@ -56,30 +56,30 @@ pub struct Answers<'a> {
     pub method: &'a str,
     /// The status, its class, or `abandoned`.
     pub status: String,
-    /// How many.
+    /// The number.
     pub count: u64,
 }
 
-/// How long the answers of one route took, from the request's head to the answer's.
+/// The response times of one route, from the request's head to the response's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Times<'a> {
     /// The template of the path.
     pub route: &'a str,
-    /// How many took up to so many seconds, and longer than those before; the last up to infinity.
+    /// The count for each upper bound in seconds, without those of the buckets before; the last bound is infinity.
     pub buckets: Vec<(f64, u64)>,
-    /// How long they took together.
+    /// The sum of the times.
     pub sum: Duration,
 }
 
 impl RequestMetrics {
-    /// Nothing yet, for these templates of paths.
+    /// Creates counters at zero for these path templates.
     pub(crate) fn new(routes: impl IntoIterator<Item = String>) -> Self {
         let mut routes: Vec<(String, Route)> = routes.into_iter().map(|route| (route, Route::default())).collect();
         routes.sort_by(|(one, _), (other, _)| one.cmp(other));
         Self { routes, ..Self::default() }
     }
 
-    /// What was answered; nothing that was counted never.
+    /// Responses so far; series that are still zero are left out.
     pub fn answers(&self) -> Vec<Answers<'_>> {
         let mut found = Vec::new();
         for (route, counts) in self.used() {
@@ -93,7 +93,7 @@ impl RequestMetrics {
         found
     }
 
-    /// How long it took; of routes that were never used, nothing.
+    /// Response times so far; routes that were never used are left out.
     pub fn times(&self) -> Vec<Times<'_>> {
         let times = self.used().map(|(route, counts)| {
             let bounds = BOUNDS.iter().map(|bound| Duration::from_millis(*bound).as_secs_f64()).chain([f64::INFINITY]);
@@ -127,7 +127,7 @@ impl RequestMetrics {
         self.routes.iter().map(|(route, counts)| (route.as_str(), counts)).chain([(UNMATCHED, &self.unmatched)])
     }
 
-    /// A request on this route has begun. It is counted as abandoned where it is dropped before it was answered.
+    /// Records the start of a request on this route. It is counted as abandoned if it is dropped before its response.
     pub(crate) fn begin(&self, route: Option<&str>, method: &Method, started: Instant) -> Pending<'_> {
         Pending {
             route: route.and_then(|route| self.find(route)).unwrap_or(&self.unmatched),
@@ -153,7 +153,7 @@ impl RequestMetrics {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The last of its answer was sent, or given up.
+    /// Records that a response was sent completely or abandoned.
     pub(crate) fn left(&self) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }

@@ -49,11 +49,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct TimeLimits {
     /// How long a client may take to send a request's head, also between requests of one connection.
     pub head: Duration,
-    /// How long a client may leave a piece of an answer untouched; longer for long pieces.
+    /// How long a client may leave a piece of a response unread; longer for long pieces.
     pub stall: Duration,
-    /// How long no bytes may move on a connection that was upgraded to another protocol; up to a quarter of it longer.
+    /// The idle limit of a connection that was upgraded to another protocol; it may take up to a quarter longer.
     pub upgraded: Duration,
-    /// How long requests under way are given to end after the shutdown.
+    /// The time for requests under way to end after the shutdown.
     pub drain: Duration,
 }
 
@@ -64,14 +64,14 @@ impl TimeLimits {
     }
 }
 
-/// Where connections come from.
+/// The source of connections.
 pub struct Listener {
     tcp: TcpListener,
     tls: Option<Arc<Tls>>,
 }
 
 impl Listener {
-    /// Speaks TLS where there is a certificate, and else plain HTTP.
+    /// Uses TLS if there is a certificate, otherwise plain HTTP.
     pub fn new(tcp: TcpListener, tls: Option<Arc<Tls>>) -> Self {
         Self { tcp, tls }
     }
@@ -144,7 +144,7 @@ pub async fn serve(
     cut.cancel();
 }
 
-/// What the connections of a listener have in common.
+/// The state that the connections of a listener share.
 #[derive(Clone)]
 struct Server {
     routes: watch::Receiver<Router>,
@@ -202,7 +202,7 @@ fn protocols(limits: TimeLimits) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// The stream as HTTP is spoken on it; nothing where the handshake failed.
+/// The stream for HTTP, after TLS if used; nothing if the handshake failed.
 async fn secured(stream: TcpStream, tls: Option<&Tls>) -> Option<Either<TcpStream, TlsStream<TcpStream>>> {
     let Some(tls) = tls else { return Some(Either::Left(stream)) };
     match tokio::time::timeout(TLS_HANDSHAKE, tls.accept(stream)).await {

@@ -1,10 +1,10 @@
-//! Connections that go on in another protocol after a request (RFC 9110, 7.8): WebSockets, tunnels.
+//! Connections that change to another protocol after a request (RFC 9110, 7.8): WebSockets, tunnels.
 //!
-//! HTTP sees nothing more of such a connection, so its limits are here, around the stream itself: it keeps its place among the
-//! connections, it ends when no bytes move for `TimeLimits::upgraded`, it counts for its user until it is
-//! closed, and it is told of the drain and cut with the requests. A handler needs nothing of this module for that: it answers 101 and
+//! HTTP sees nothing more of such a connection, so its limits are here, around the stream itself: it counts as one of the
+//! connections, it ends when no bytes move for `TimeLimits::upgraded`, it counts against its user's limit until it is
+//! closed, and it is notified of the drain and cut with the requests. A handler needs nothing of this module for that: it answers 101 and
 //! takes the connection by `hyper::upgrade::on`, or by axum's `WebSocketUpgrade`, which does the same. [`Draining`] among the
-//! extensions of its request tells it when to say goodbye. HTTP/2 has no such upgrades here: extended CONNECT (RFC 8441) is off.
+//! extensions of its request notifies it of the drain. HTTP/2 has no upgrades here: extended CONNECT (RFC 8441) is off.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -22,28 +22,28 @@ use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOw
 
 use crate::http::problem::context::RequestContext;
 
-/// How often it is looked within the idle limit whether bytes have moved.
+/// The number of checks for activity within the idle limit.
 const LOOKS: u32 = 4;
 
 /// Cancelled when the server begins to drain. An upgraded connection is then closed by its handler, and cut at the end of the drain.
 #[derive(Clone, Debug)]
 pub struct Draining(pub CancellationToken);
 
-/// What one connection becomes by an upgrade. Clones share it.
+/// The state of an upgraded connection. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct Upgrade(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// Whether a request has asked for another protocol. Before that, nothing is noted.
+    /// Whether a request has asked for another protocol. Before that, nothing is tracked.
     is_asked: AtomicBool,
-    /// Whether bytes have moved since it was looked at last.
+    /// Whether bytes have moved since the last check.
     has_moved: AtomicBool,
     /// Cancelled when the connection is to end.
     over: CancellationToken,
     /// Cancelled when the connection is closed.
     closed: CancellationToken,
-    /// What the request holds after which the connection was upgraded: its caller's permit.
+    /// The context of the request that upgraded the connection, with its caller's permit.
     held: Mutex<Option<Arc<RequestContext>>>,
 }
 
@@ -56,7 +56,7 @@ impl Upgrade {
         }
     }
 
-    /// Keeps what the request holds where its answer upgrades the connection.
+    /// Keeps the request's context if its response upgrades the connection.
     pub(crate) fn hold(&self, response: &mut Response<Body>) {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             *self.0.held.lock() = response.extensions_mut().remove();
@@ -92,7 +92,7 @@ impl Upgrade {
     }
 }
 
-/// A client's connection. Once a request has asked for another protocol, its reads and writes are noted, and fail when it is over.
+/// A client's connection. Once a request has asked for another protocol, its reads and writes are tracked, and fail after its end.
 pub(crate) struct ClientStream<S> {
     stream: S,
     upgrade: Upgrade,
@@ -103,7 +103,7 @@ pub(crate) struct ClientStream<S> {
 }
 
 impl Upgrade {
-    /// Fails where the connection is over; else `waiting` is woken when it is.
+    /// Fails if the connection has ended; otherwise `waiting` is woken at its end.
     fn check(&self, waiting: &mut Option<Pin<Box<WaitForCancellationFutureOwned>>>, context: &mut Context<'_>) -> io::Result<()> {
         if !self.0.is_asked.load(Ordering::Relaxed) {
             return Ok(());

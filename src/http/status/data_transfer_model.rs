@@ -66,7 +66,7 @@ pub(crate) struct S3DataTransfer {
     #[schema(example = "**********")]
     secret_access_key: &'static str,
     region: String,
-    /// For how long signed URLs hold, in seconds.
+    /// How long signed URLs are valid, in seconds.
     ttl: u64,
     tenant: Option<String>,
     #[schema(required = false)]
@@ -75,7 +75,7 @@ pub(crate) struct S3DataTransfer {
     bucket_lifecycle_configuration: BucketLifecycleConfiguration,
 }
 
-/// How large files are cut.
+/// How large files are split.
 #[derive(Serialize, ToSchema)]
 struct MultipartUpload {
     #[schema(required = false)]

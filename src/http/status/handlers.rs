@@ -1,4 +1,4 @@
-//! `/status`: the systems, and what is known of each.
+//! `/status`: the systems and their state.
 
 use axum::Json;
 use axum::extract::State;
@@ -19,15 +19,15 @@ use crate::http::status::parameters_model::GetParametersResponse;
 use crate::http::status::system_model::GetSystemsResponse;
 use crate::service::{Caller, status};
 
-/// Whether this process lives
+/// Check that the process is alive
 ///
-/// Needs no token. It says nothing of the health of the systems.
+/// Needs no token. It does not cover the health of the systems.
 #[utoipa::path(
     get,
     path = "/status/liveness/",
     operation_id = "get_liveness_status_liveness__get",
     tag = "status",
-    responses((status = 200, description = "It lives", body = GetLiveness))
+    responses((status = 200, description = "The process is alive", body = GetLiveness))
 )]
 pub(crate) async fn liveness(State(api): State<Api>) -> Json<GetLiveness> {
     Json(GetLiveness::new(status::last_checks(&api.gate), Timestamp::now()))
@@ -35,7 +35,7 @@ pub(crate) async fn liveness(State(api): State<Api>) -> Json<GetLiveness> {
 
 /// List the systems
 ///
-/// Those that the caller may use: how each is set up, without secrets, and the newest findings about its health.
+/// The systems that the caller may use: the settings of each, without secrets, and the latest results of its health checks.
 #[utoipa::path(
     get,
     path = "/status/systems",
@@ -50,9 +50,9 @@ pub(crate) async fn systems(State(api): State<Api>, caller: Caller) -> Result<Js
     shown.map(Json).map_err(|error| Problem::new(Kind::Internal, format!("the systems cannot be written: {error}")))
 }
 
-/// The limits and the set-up that clients may want to know
+/// Get limits and settings
 ///
-/// Those of the service as a whole, and those of each system that the caller may use.
+/// Limits and settings of the whole service, and of each system that the caller may use.
 #[utoipa::path(
     get,
     path = "/status/parameters",
@@ -65,9 +65,9 @@ pub(crate) async fn parameters(State(api): State<Api>, caller: Caller) -> Result
     Ok(Json(GetParametersResponse::new(&api.config, systems.into_iter().map(std::sync::Arc::as_ref))))
 }
 
-/// Who the caller is
+/// Get the caller
 ///
-/// What the access token says, as this service understands it. Who that is on a system, its `userinfo` tells.
+/// The claims of the access token, as this service interprets them. The system's `userinfo` has the account on a system.
 #[utoipa::path(
     get,
     path = "/status/whoami",
@@ -85,7 +85,7 @@ pub(crate) async fn whoami(caller: Caller) -> Json<GetWhoamiResponse> {
     path = "/status/{system_name}/nodes",
     operation_id = "get_system_nodes_status__system_name__nodes_get",
     tag = "status",
-    responses((status = 200, description = "The nodes", body = GetNodesResponse), (status = 304, description = "The answer is the one that the caller has"))
+    responses((status = 200, description = "The nodes", body = GetNodesResponse), (status = 304, description = "The client has the current response"))
 )]
 pub(crate) async fn nodes(ReadAccess(access): ReadAccess, if_none_match: IfNoneMatch) -> Result<Response, Problem> {
     Ok(if_none_match.answer(&status::nodes(&access).await?, |value, missing| render(GetNodesResponse::from(value), missing)))
@@ -97,7 +97,7 @@ pub(crate) async fn nodes(ReadAccess(access): ReadAccess, if_none_match: IfNoneM
     path = "/status/{system_name}/reservations",
     operation_id = "get_system_reservations_status__system_name__reservations_get",
     tag = "status",
-    responses((status = 200, description = "The reservations", body = GetReservationsResponse), (status = 304, description = "The answer is the one that the caller has"))
+    responses((status = 200, description = "The reservations", body = GetReservationsResponse), (status = 304, description = "The client has the current response"))
 )]
 pub(crate) async fn reservations(ReadAccess(access): ReadAccess, if_none_match: IfNoneMatch) -> Result<Response, Problem> {
     Ok(if_none_match.answer(&status::reservations(&access).await?, |value, missing| render(GetReservationsResponse::from(value), missing)))
@@ -110,7 +110,7 @@ pub(crate) async fn reservations(ReadAccess(access): ReadAccess, if_none_match: 
     operation_id = "get_system_partitions_status__system_name__partitions_get",
     tag = "status",
     params(PartitionsParameters),
-    responses((status = 200, description = "The partitions or queues", body = GetPartitionsResponse), (status = 304, description = "The answer is the one that the caller has"))
+    responses((status = 200, description = "The partitions or queues", body = GetPartitionsResponse), (status = 304, description = "The client has the current response"))
 )]
 pub(crate) async fn partitions(
     ReadAccess(access): ReadAccess,
@@ -122,7 +122,7 @@ pub(crate) async fn partitions(
     }))
 }
 
-/// Who the caller is on the system
+/// Get the caller's account on the system
 #[utoipa::path(
     get,
     path = "/status/{system_name}/userinfo",

@@ -1,4 +1,4 @@
-//! `/status/{system_name}/limits`: what jobs may ask for, so that a form can say it before a submission.
+//! `/status/{system_name}/limits`: the limits of jobs, so that a web form can show them before a submission.
 
 use std::collections::BTreeMap;
 
@@ -13,76 +13,76 @@ use crate::http::extract::cached_response::backend_header;
 use crate::http::problem::Problem;
 use crate::service::status;
 
-/// What jobs of the caller may ask for. What is not limited, or not known, is absent.
+/// The limits of the caller's jobs. Members that are unlimited or unknown are absent.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct GetLimitsResponse {
-    /// Of each partition or queue.
+    /// The limits of each partition or queue.
     partitions: Vec<PartitionLimitsModel>,
-    /// Of each quality of service; absent where the scheduler has none.
+    /// The limits of each quality of service; absent if the scheduler has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     qos: Option<Vec<QosLimitsModel>>,
-    /// Of each account that the caller may charge; absent where the scheduler has none.
+    /// The limits of each account that the caller may charge; absent if the scheduler has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     associations: Option<Vec<AssociationLimitsModel>>,
 }
 
-/// What a partition or queue allows. Resources are in the scheduler's notation.
+/// The limits of a partition or queue. Resources are in the scheduler's notation.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = PartitionLimits)]
 struct PartitionLimitsModel {
     /// The name.
     name: String,
-    /// Whether jobs go there that name none.
+    /// Whether jobs that name none use it.
     is_default: bool,
     /// The state in the scheduler's words.
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<String>,
-    /// Longest run time in seconds.
+    /// Maximum run time in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_time: Option<u64>,
-    /// Run time in seconds of jobs that ask for none.
+    /// Default run time in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     default_time: Option<u64>,
-    /// Fewest nodes of a job.
+    /// Minimum number of nodes of a job.
     #[serde(skip_serializing_if = "Option::is_none")]
     min_nodes: Option<u64>,
-    /// Most nodes of a job.
+    /// Maximum number of nodes of a job.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_nodes: Option<u64>,
-    /// Most CPUs of a job on each node.
+    /// Maximum CPUs of a job on each node.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_cpus_per_node: Option<u64>,
-    /// Most memory of a job on each node, in MiB.
+    /// Maximum memory of a job on each node, in MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_memory_per_node: Option<u64>,
-    /// Most memory of a job for each CPU, in MiB.
+    /// Maximum memory of a job for each CPU, in MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_memory_per_cpu: Option<u64>,
-    /// Memory on each node of jobs that ask for none, in MiB.
+    /// Default memory on each node, in MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     default_memory_per_node: Option<u64>,
-    /// Memory for each CPU of jobs that ask for none, in MiB.
+    /// Default memory for each CPU, in MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     default_memory_per_cpu: Option<u64>,
-    /// The qualities of service that may be used there; all where absent.
+    /// The qualities of service that may be used there; all if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     allowed_qos: Option<Vec<String>>,
-    /// The accounts that may be charged there; all where absent.
+    /// The accounts that may be charged there; all if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     allowed_accounts: Option<Vec<String>>,
-    /// The groups whose members may use it; all where absent.
+    /// The groups whose members may use it; all if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     allowed_groups: Option<Vec<String>>,
-    /// Most of further resources of a job.
+    /// Maximum of other resources of a job.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     max_resources: BTreeMap<String, String>,
-    /// What it has in all.
+    /// Its resources in total.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     total_resources: BTreeMap<String, String>,
 }
 
-/// What a quality of service allows.
+/// The limits of a quality of service.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = QosLimits)]
@@ -92,78 +92,78 @@ struct QosLimitsModel {
     /// The priority.
     #[serde(skip_serializing_if = "Option::is_none")]
     priority: Option<i64>,
-    /// Longest run time in seconds.
+    /// Maximum run time in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_time: Option<u64>,
-    /// Most resources of a job.
+    /// Maximum resources of a job.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     max_resources_per_job: BTreeMap<String, String>,
-    /// Most resources of all running jobs of a user.
+    /// Maximum resources of all running jobs of a user.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     max_resources_per_user: BTreeMap<String, String>,
-    /// Most running jobs of a user.
+    /// Maximum number of running jobs of a user.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_jobs_per_user: Option<u64>,
-    /// Most running and waiting jobs of a user.
+    /// Maximum number of running and pending jobs of a user.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_submitted_per_user: Option<u64>,
-    /// Most resources of all running jobs together.
+    /// Maximum resources of all running jobs together.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     max_resources_in_all: BTreeMap<String, String>,
 }
 
-/// What jobs that charge an account may ask for.
+/// The limits of jobs that charge an account.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = AssociationLimits)]
 struct AssociationLimitsModel {
     /// The account.
     account: String,
-    /// The one partition that is meant; all where absent.
+    /// The partition that the limits apply to; all if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     partition: Option<String>,
-    /// The quality of service of jobs that name none.
+    /// The default quality of service.
     #[serde(skip_serializing_if = "Option::is_none")]
     default_qos: Option<String>,
     /// The qualities of service that may be used.
     qos: Vec<String>,
-    /// Longest run time in seconds.
+    /// Maximum run time in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_time: Option<u64>,
-    /// Most running jobs.
+    /// Maximum number of running jobs.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_jobs: Option<u64>,
-    /// Most running and waiting jobs.
+    /// Maximum number of running and pending jobs.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_submitted: Option<u64>,
-    /// Most resources of a job.
+    /// Maximum resources of a job.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     max_resources_per_job: BTreeMap<String, String>,
-    /// Most resources of all running jobs together.
+    /// Maximum resources of all running jobs together.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     max_resources_in_all: BTreeMap<String, String>,
-    /// The share of the system that the caller is due.
+    /// The caller's share of the system.
     #[serde(skip_serializing_if = "Option::is_none")]
     fair_share: Option<FairShareModel>,
 }
 
-/// The share of the system that the caller is due, and what was used of it.
+/// The caller's share of the system, and its usage.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = FairShare)]
 struct FairShareModel {
-    /// Shares that the site gave; `parent` for those of the account.
+    /// The shares that the site assigned; `parent` for those of the account.
     shares: String,
-    /// The same as a part of the whole, from 0 to 1.
+    /// The same as a fraction of all shares, from 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     normalized_shares: Option<f64>,
-    /// What was used, in CPU seconds that lose weight with time.
+    /// The usage in CPU seconds, which decays with time.
     #[serde(skip_serializing_if = "Option::is_none")]
     raw_usage: Option<u64>,
-    /// The same as a part of the whole, from 0 to 1.
+    /// The same as a fraction of all shares, from 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     effective_usage: Option<f64>,
-    /// The factor that the priority of jobs has of it, from 0 to 1.
+    /// The fair-share factor of the priority of jobs, from 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     factor: Option<f64>,
 }
@@ -246,10 +246,10 @@ impl From<FairShare> for FairShareModel {
     }
 }
 
-/// What jobs may ask for
+/// Get the limits of jobs
 ///
-/// What each partition and each quality of service allows, what the accounts of the caller allow, and the fair share that is left. A form
-/// can say so before a job is submitted.
+/// The limits of each partition, each quality of service and the caller's accounts, and the caller's fair share. Web forms can show them
+/// before a job is submitted.
 #[utoipa::path(
     get,
     path = "/status/{system_name}/limits",

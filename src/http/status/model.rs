@@ -9,11 +9,11 @@ use utoipa::{IntoParams, ToSchema};
 use crate::domain::{self, Reading, SystemName};
 use crate::http::extract::parameters::lenient;
 
-/// Which partitions.
+/// The filter for partitions.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct PartitionsParameters {
-    /// Those that are not shown to everyone too.
+    /// Includes those that the scheduler does not show to everyone.
     #[serde(default, deserialize_with = "lenient::flag")]
     #[param(default = false)]
     pub(in crate::http) show_hidden: bool,
@@ -23,10 +23,10 @@ pub(in crate::http) struct PartitionsParameters {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct GetLiveness {
-    /// By cluster, when its last check ended.
+    /// The end of the last check of each cluster.
     #[schema(value_type = BTreeMap<String, String>, required = false)]
     healthcheck_runs: BTreeMap<String, Timestamp>,
-    /// Seconds since the oldest of them; 0 before the first.
+    /// Seconds since the oldest of these checks; 0 before the first.
     #[schema(required = false)]
     last_update: i64,
 }
@@ -39,7 +39,7 @@ impl GetLiveness {
     }
 }
 
-/// The caller, as the access token tells.
+/// The caller, as the access token describes them.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct GetWhoamiResponse {
@@ -51,11 +51,11 @@ pub(in crate::http) struct GetWhoamiResponse {
     /// The OAuth2 client that the token was issued to.
     client_id: Option<String>,
     email: Option<String>,
-    /// Whether no person stands behind the token.
+    /// Whether the token belongs to a service account, not to a person.
     service_account: bool,
     groups: Vec<String>,
     scopes: Vec<String>,
-    /// When the token ends.
+    /// When the token expires.
     #[schema(value_type = String, format = DateTime)]
     expires_at: Timestamp,
 }
@@ -93,7 +93,7 @@ struct NodeModel {
     cpus: u32,
     cpu_load: Option<f64>,
     free_memory: Option<u64>,
-    /// Its features, with commas between them.
+    /// Its features, separated by commas.
     #[schema(example = "gpu,fast")]
     features: Option<String>,
     name: String,
@@ -241,7 +241,7 @@ pub(in crate::http) struct UserInfoResponse {
     user: PosixIdentified,
     group: PosixIdentified,
     groups: Vec<GroupMembership>,
-    /// The accounts that the caller may charge; null where the scheduler has no such notion.
+    /// The accounts that the caller may charge; null if the scheduler has no accounts.
     accounts: Option<Vec<AccountsModel>>,
 }
 
@@ -257,7 +257,7 @@ struct PosixIdentified {
 struct GroupMembership {
     id: String,
     name: String,
-    /// Whether new files belong to it: the caller's `group`.
+    /// Whether it is the caller's primary group, which new files belong to.
     default: bool,
 }
 
@@ -265,7 +265,7 @@ struct GroupMembership {
 #[derive(Serialize, ToSchema)]
 struct AccountsModel {
     name: String,
-    /// Whether jobs go there when they name none.
+    /// Whether jobs that name none use it.
     default: bool,
 }
 

@@ -9,32 +9,32 @@ use utoipa::ToSchema;
 use crate::cluster::{self, Cluster};
 use crate::http::Config;
 
-/// What clients may want to know, by subject.
+/// Limits and settings, by subject.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct GetParametersResponse {
-    /// Of every request.
+    /// Parameters of every request.
     general: Vec<Parameter>,
-    /// Of jobs.
+    /// Parameters of jobs.
     compute: Vec<Parameter>,
-    /// Of file systems.
+    /// Parameters of file systems.
     storage: Vec<Parameter>,
-    /// Of file operations.
+    /// Parameters of file operations.
     utilities: Vec<Parameter>,
 }
 
-/// A limit, or a part of the set-up.
+/// A limit or a setting.
 #[derive(Serialize, ToSchema)]
 struct Parameter {
     #[schema(example = "UTILITIES_TIMEOUT")]
     name: &'static str,
-    /// A number, a text, or a list of them.
+    /// A number, a string, or a list of them.
     #[schema(value_type = Value)]
     value: Value,
-    /// What numbers count; empty where the value is none.
+    /// The unit of a number; empty for other values.
     #[schema(example = "seconds")]
     unit: &'static str,
     description: &'static str,
-    /// The system that it holds for; null where it holds for all.
+    /// The system that it applies to; null if it applies to all.
     system: Option<String>,
 }
 

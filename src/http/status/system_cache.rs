@@ -1,7 +1,7 @@
-//! Systems as callers are shown them, each written out once for each finding of the checker.
+//! Systems as shown to callers, each serialised once for each result of the health checker.
 //!
-//! Web portals ask for all systems again and again, and writing one out takes longer than everything else about the request. Who may
-//! see which is not known here.
+//! Web portals request all systems again and again, and serialising one takes longer than the rest of the request. This module does
+//! not decide who may see which system.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::cluster::Cluster;
 use crate::domain::{ClusterHealth, Maintenance, SystemName};
 use crate::http::status::system_model::HPCCluster;
 
-/// What was written of each system.
+/// The serialised form of each system.
 #[derive(Default)]
 pub(crate) struct SystemCache(RwLock<BTreeMap<SystemName, Written>>);
 
@@ -23,10 +23,10 @@ struct Written {
 }
 
 impl SystemCache {
-    /// The system as it is now, and under this maintenance, which is the same for as long as there is this cache.
+    /// The current state of the system, and this maintenance, which does not change during the life of the cache.
     ///
     /// # Errors
-    /// When it cannot be written as JSON.
+    /// If it cannot be serialised as JSON.
     pub(crate) fn get(&self, cluster: &Cluster, maintenance: Option<&Maintenance>) -> serde_json::Result<Arc<RawValue>> {
         if let Some(written) = self.0.read().get(cluster.name())
             && cluster.is_as_found(&written.health)

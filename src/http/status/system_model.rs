@@ -31,15 +31,15 @@ impl FromIterator<Arc<RawValue>> for GetSystemsResponse {
     }
 }
 
-/// A system: how it is set up, and its health.
+/// A system: its settings and its health.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct HPCCluster {
     name: String,
-    /// How it is reached; null where it has no SSH, and so no files.
+    /// How it is reached; null if it has no SSH, and thus no files.
     #[schema(required = true)]
     ssh: Option<SSHClientPool>,
-    /// Its scheduler; null where it has none, and so no jobs.
+    /// Its scheduler; null if it has none, and thus no jobs.
     #[schema(required = true)]
     scheduler: Option<Scheduler>,
     /// The newest findings of the background checker. None yet, or no check at all, is an empty list: the contract allows null
@@ -53,10 +53,10 @@ pub(in crate::http) struct HPCCluster {
     file_systems: Vec<FileSystem>,
     #[schema(required = false)]
     data_operation: DataOperation,
-    /// What answers 501 here.
+    /// The operations that answer 501 on this system.
     #[schema(required = false)]
     unsupported: Vec<UnsupportedOperations>,
-    /// What callers are told of the maintenance that the system or the site is under. Absent where there is none.
+    /// The message about the maintenance of the system or the site. Absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     maintenance: Option<String>,
 }
@@ -64,10 +64,10 @@ pub(in crate::http) struct HPCCluster {
 /// Operations that a system does not have.
 #[derive(Serialize, ToSchema)]
 struct UnsupportedOperations {
-    /// The start of their paths.
+    /// The prefixes of their paths.
     #[schema(example = "/filesystem/{system_name}/transfer")]
     operations: &'static str,
-    /// Why.
+    /// The reason.
     reason: &'static str,
 }
 
@@ -116,7 +116,7 @@ struct Scheduler {
     timeout: u64,
 }
 
-/// What the background checker probes.
+/// The probes of the background checker.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ProbingServices {
@@ -130,7 +130,7 @@ struct ProbingServices {
 /// One probe.
 #[derive(Serialize, ToSchema)]
 struct ProbingService {
-    /// Seconds until it counts as failed.
+    /// Seconds after which it counts as failed.
     timeout: Option<u64>,
 }
 
@@ -145,7 +145,7 @@ struct FileSystem {
     default_work_dir: bool,
 }
 
-/// Stands for no limit where the contract has a number: the largest that every reader of JSON holds exactly (RFC 8259, 6).
+/// The value for "no limit" where the contract has a number: the largest that every JSON parser represents exactly (RFC 8259, 6).
 const ANY_SIZE: u64 = (1 << 53) - 1;
 
 /// Limits and transfers.
@@ -153,10 +153,10 @@ const ANY_SIZE: u64 = (1 << 53) - 1;
 struct DataOperation {
     #[schema(required = false)]
     datatransfer_jobs_directives: Vec<String>,
-    /// The largest file for upload and download in the forms of FirecREST, in bytes; 9007199254740991 for any size.
+    /// The largest file of `ops/upload` and `ops/download` as in FirecREST, in bytes; 9007199254740991 for any size.
     #[schema(required = false)]
     max_ops_file_size: u64,
-    /// The largest file for what streams, in bytes; null for any size.
+    /// The largest file of streamed uploads and downloads, in bytes; null for any size.
     max_stream_size: Option<u64>,
     /// The transfer service, without its secrets.
     #[schema(required = false)]
@@ -171,18 +171,18 @@ struct ServiceHealth {
     service_type: ServiceType,
     #[schema(value_type = Option<String>, format = DateTime)]
     last_checked: Option<Timestamp>,
-    /// How long the answer took, in seconds.
+    /// The response time in seconds.
     latency: Option<f64>,
     #[schema(required = false)]
     healthy: bool,
     message: Option<String>,
-    /// Which file system; only there.
+    /// The file system; only for probes of file systems.
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
 }
 
 enum_schema! {
-    /// What can be probed; `exception` says that the checker itself failed.
+    /// The kind of probe; `exception` means that the checker itself failed.
     BackendServiceType of [ServiceType::S3, ServiceType::Filesystem, ServiceType::Ssh, ServiceType::Scheduler, ServiceType::Exception]
 }
 
@@ -192,12 +192,12 @@ enum_schema! {
 }
 
 enum_schema! {
-    /// How a scheduler is spoken to.
+    /// How the scheduler is accessed.
     SchedulerConnectionMode of [ConnectionMode::Ssh, ConnectionMode::Rest, ConnectionMode::Hybrid]
 }
 
 enum_schema! {
-    /// What a file system is for.
+    /// The purpose of a file system.
     FileSystemDataType of [
         cluster::FileSystemDataType::Users,
         cluster::FileSystemDataType::Store,
@@ -227,7 +227,7 @@ impl HPCCluster {
     }
 }
 
-/// What needs a scheduler, by the start of the paths.
+/// The path prefixes of operations that need a scheduler.
 const OF_COMPUTE: [&str; 9] = [
     "/compute/{system_name}/jobs",
     "/compute/{system_name}/acct",
@@ -240,7 +240,7 @@ const OF_COMPUTE: [&str; 9] = [
     "/status/{system_name}/userinfo",
 ];
 
-/// What needs files, or the login over SSH, by the start of the paths.
+/// The path prefixes of operations that need files, or the login over SSH.
 const OF_FILES: [&str; 2] = ["/filesystem/{system_name}", "/status/{system_name}/userinfo"];
 
 fn unsupported(cluster: &Cluster) -> Vec<UnsupportedOperations> {
@@ -271,7 +271,7 @@ fn unsupported(cluster: &Cluster) -> Vec<UnsupportedOperations> {
     found
 }
 
-/// What cannot be done without it, by the start of the paths.
+/// The path prefixes of operations that are impossible without it.
 fn paths_of(gap: UnsupportedOperation) -> &'static [&'static str] {
     match gap {
         UnsupportedOperation::Accounting => &["/compute/{system_name}/acct"],

@@ -19,7 +19,7 @@ type Created<T> = Result<(StatusCode, Json<T>), Problem>;
 
 /// Move files as a job
 ///
-/// The job is submitted once; where it is unknown whether the scheduler took it, the error says so in `maybeEffected`.
+/// The job is submitted once; if it is unknown whether the scheduler accepted it, the error says so in `maybeEffected`.
 #[utoipa::path(
     post,
     path = "/filesystem/{system_name}/transfer/mv",
@@ -35,8 +35,8 @@ pub(crate) async fn mv(WriteAccess(access): WriteAccess, Document(request): Docu
 
 /// Copy files as a job
 ///
-/// A directory is copied with all that is in it. The job is submitted once; where it is unknown whether the scheduler took it,
-/// the error says so in `maybeEffected`.
+/// A directory is copied with its content. The job is submitted once; if it is unknown whether the scheduler accepted it, the error
+/// says so in `maybeEffected`.
 #[utoipa::path(
     post,
     path = "/filesystem/{system_name}/transfer/cp",
@@ -52,8 +52,8 @@ pub(crate) async fn cp(WriteAccess(access): WriteAccess, Document(request): Docu
 
 /// Remove files as a job
 ///
-/// A directory is removed with all that is in it. Links are not followed. The job is submitted once; where it is unknown whether
-/// the scheduler took it, the error says so in `maybeEffected`.
+/// A directory is removed with its content. Links are not followed. The job is submitted once; if it is unknown whether the scheduler
+/// accepted it, the error says so in `maybeEffected`.
 #[utoipa::path(
     delete,
     path = "/filesystem/{system_name}/transfer/rm",
@@ -69,7 +69,7 @@ pub(crate) async fn rm(WriteAccess(access): WriteAccess, query: Parameters<Delet
 
 /// Pack files as a job
 ///
-/// The archive appears whole or not at all. The job is submitted once; where it is unknown whether the scheduler took it, the
+/// The archive appears only when it is complete. The job is submitted once; if it is unknown whether the scheduler accepted it, the
 /// error says so in `maybeEffected`.
 #[utoipa::path(
     post,
@@ -90,7 +90,7 @@ pub(crate) async fn compress(
 
 /// Unpack an archive as a job
 ///
-/// The job is submitted once; where it is unknown whether the scheduler took it, the error says so in `maybeEffected`.
+/// The job is submitted once; if it is unknown whether the scheduler accepted it, the error says so in `maybeEffected`.
 #[utoipa::path(
     post,
     path = "/filesystem/{system_name}/transfer/extract",
@@ -107,8 +107,8 @@ pub(crate) async fn extract(WriteAccess(access): WriteAccess, Document(request):
 
 /// Upload a large file
 ///
-/// By way of the site's object store, where it has one (`transferMethod` `s3`): cut the file into parts of `maxPartSize` bytes, `PUT` each
-/// to its URL in `partsUploadUrls`, and `POST` the list of their `ETag`s to `completeUploadUrl`. The job waits for that and puts the file in
+/// Through the site's object store, if it has one (`transferMethod` `s3`): split the file into parts of `maxPartSize` bytes, `PUT` each to
+/// its URL in `partsUploadUrls`, and `POST` the list of their `ETag`s to `completeUploadUrl`. The job waits for that and puts the file in
 /// place. The URLs are secrets: whoever has one may use it. The other methods are not supported by this version.
 #[utoipa::path(
     post,
@@ -116,7 +116,7 @@ pub(crate) async fn extract(WriteAccess(access): WriteAccess, Document(request):
     operation_id = "post_upload_filesystem__system_name__transfer_upload_post",
     tag = "filesystem",
     request_body = PostFileUploadRequest,
-    responses((status = 201, description = "The store and a job wait for the file", body = UploadFileResponse))
+    responses((status = 201, description = "The job that waits for the file was submitted", body = UploadFileResponse))
 )]
 pub(crate) async fn upload(
     WriteAccess(access): WriteAccess,
@@ -129,15 +129,15 @@ pub(crate) async fn upload(
 
 /// Download a large file
 ///
-/// By way of the site's object store, where it has one (`transferMethod` `s3`): the job brings the file there, and `downloadUrl` has it once
-/// the job is done. The URL is a secret: whoever has it may use it. The other methods are not supported by this version.
+/// Through the site's object store, if it has one (`transferMethod` `s3`): the job copies the file there, and `downloadUrl` has it when the
+/// job has ended. The URL is a secret: whoever has it may use it. The other methods are not supported by this version.
 #[utoipa::path(
     post,
     path = "/filesystem/{system_name}/transfer/download",
     operation_id = "post_download_filesystem__system_name__transfer_download_post",
     tag = "filesystem",
     request_body = PostFileDownloadRequest,
-    responses((status = 201, description = "A job brings the file", body = DownloadFileResponse))
+    responses((status = 201, description = "The job that brings the file was submitted", body = DownloadFileResponse))
 )]
 pub(crate) async fn download(
     SubmitAccess(access): SubmitAccess,

@@ -1,4 +1,4 @@
-//! What transfer jobs are asked with, and what is said of them.
+//! Request and response documents of transfer jobs.
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -9,7 +9,7 @@ use crate::http::extract::parameters::lenient;
 use crate::http::filesystem::model::request::{CompressionType, compress_options};
 use crate::service::transfers;
 
-/// What to move, and where. `path` and `source_path` are understood for `sourcePath`.
+/// A move to make. `path` and `source_path` are accepted for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/dir", "targetPath": "/home/user/other", "account": "project"}))]
@@ -17,14 +17,14 @@ pub(in crate::http) struct MoveRequest {
     /// The absolute path to move, inside a configured file system.
     #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
     pub(in crate::http) path: String,
-    /// The absolute path that it gets, inside a configured file system. Where that is a directory, it goes into it.
+    /// The new absolute path, inside a configured file system. If it is a directory, the entry is placed inside it.
     #[serde(alias = "target_path")]
     pub(in crate::http) target_path: String,
-    /// The account that the job is charged to, where the system wants one.
+    /// The account that the job is charged to, if the system requires one.
     pub(in crate::http) account: Option<String>,
 }
 
-/// What to copy, and where. `path` and `source_path` are understood for `sourcePath`.
+/// A copy to make. `path` and `source_path` are accepted for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/dir", "targetPath": "/home/user/copy", "account": "project"}))]
@@ -32,29 +32,29 @@ pub(in crate::http) struct CopyRequest {
     /// The absolute path to copy, inside a configured file system.
     #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
     pub(in crate::http) path: String,
-    /// The absolute path of the copy, inside a configured file system. Where that is a directory, it goes into it.
+    /// The absolute path of the copy, inside a configured file system. If it is a directory, the copy is placed inside it.
     #[serde(alias = "target_path")]
     pub(in crate::http) target_path: String,
-    /// The account that the job is charged to, where the system wants one.
+    /// The account that the job is charged to, if the system requires one.
     pub(in crate::http) account: Option<String>,
-    /// Copy what links point to.
+    /// Copy the files that links point to.
     #[serde(default, deserialize_with = "lenient::flag")]
     #[schema(default = false)]
     pub(in crate::http) dereference: bool,
 }
 
-/// What to remove.
+/// The parameters of a removal.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct DeleteParameters {
     /// An absolute path inside a configured file system.
     #[param(example = "/home/user/dir")]
     pub(in crate::http) path: String,
-    /// The account that the job is charged to, where the system wants one.
+    /// The account that the job is charged to, if the system requires one.
     pub(in crate::http) account: Option<String>,
 }
 
-/// What to pack, and how. `path` and `source_path` are understood for `sourcePath`.
+/// An archive to create. `path` and `source_path` are accepted for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/dir", "targetPath": "/home/user/dir.tar.gz", "account": "project"}))]
@@ -65,12 +65,12 @@ pub(in crate::http) struct CompressRequest {
     /// The absolute path of the archive, inside a configured file system.
     #[serde(alias = "target_path")]
     pub(in crate::http) target_path: String,
-    /// The account that the job is charged to, where the system wants one.
+    /// The account that the job is charged to, if the system requires one.
     pub(in crate::http) account: Option<String>,
     /// Only the files whose path matches this regular expression, as `find -regex` reads it.
     #[serde(alias = "match_pattern")]
     match_pattern: Option<String>,
-    /// Pack what links point to.
+    /// Pack the files that links point to.
     #[serde(default, deserialize_with = "lenient::flag")]
     #[schema(default = false)]
     dereference: bool,
@@ -87,7 +87,7 @@ impl CompressRequest {
     }
 }
 
-/// What to unpack, and where. `path` and `source_path` are understood for `sourcePath`.
+/// An archive to unpack. `path` and `source_path` are accepted for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/dir.tar.gz", "targetPath": "/home/user/dir", "account": "project"}))]
@@ -95,10 +95,10 @@ pub(in crate::http) struct ExtractRequest {
     /// The absolute path of the archive, inside a configured file system.
     #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
     pub(in crate::http) path: String,
-    /// The absolute path of the directory that takes its content, inside a configured file system.
+    /// The absolute path of the directory to unpack into, inside a configured file system.
     #[serde(alias = "target_path")]
     pub(in crate::http) target_path: String,
-    /// The account that the job is charged to, where the system wants one.
+    /// The account that the job is charged to, if the system requires one.
     pub(in crate::http) account: Option<String>,
     /// The compression.
     #[serde(default)]
@@ -158,9 +158,9 @@ pub(crate) struct TransferJob {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct TransferJobLogs {
-    /// Its standard output, with `Files were successfully` in it once it is done.
+    /// Its standard output, which contains `Files were successfully` after success.
     output_log: String,
-    /// Its standard error: why it failed, if it does.
+    /// Its standard error, with the reason of a failure.
     error_log: String,
 }
 

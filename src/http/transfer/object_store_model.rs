@@ -1,4 +1,4 @@
-//! What uploads and downloads by way of an object store are asked with, and what is said of them.
+//! Request and response documents of uploads and downloads through an object store.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -10,30 +10,30 @@ use crate::http::transfer::model::TransferJob;
 use crate::service::object_transfer::{ObjectDownload, ObjectTransferRequest, ObjectUpload};
 use crate::transfer;
 
-/// The file to put in place, and how it gets there. `path` and `source_path` are understood for `sourcePath`.
+/// A file to upload. `path` and `source_path` are accepted for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/dir/file", "account": "project", "transferDirectives": {"transferMethod": "s3", "fileSize": 7_340_032}}))]
 pub(in crate::http) struct PostFileUploadRequest {
-    /// The absolute path that the file is to have, inside a configured file system.
+    /// The absolute path of the new file, inside a configured file system.
     #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
     path: String,
-    /// The account that the job is charged to, where the system wants one.
+    /// The account that the job is charged to, if the system requires one.
     account: Option<String>,
-    /// How; by the system's own method when absent.
+    /// The transfer method; the system's own if absent.
     #[serde(alias = "transfer_directives")]
     #[schema(value_type = Option<TransferDirectives>)]
     transfer_directives: Option<TransferDirectives>,
-    /// Of clients for FirecREST before 2.4: the file's name, where `sourcePath` is its directory.
+    /// From clients for FirecREST before 2.4: the file's name, if `sourcePath` is its directory.
     #[serde(alias = "file_name")]
     file_name: Option<String>,
-    /// Of clients for FirecREST before 2.4: `fileSize` of `transferDirectives`.
+    /// From clients for FirecREST before 2.4: `fileSize` of `transferDirectives`.
     #[serde(alias = "file_size")]
     #[schema(value_type = Option<u64>)]
     file_size: Option<Count>,
 }
 
-/// The file to bring, and how. `path` and `source_path` are understood for `sourcePath`.
+/// A file to download. `path` and `source_path` are accepted for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/dir/file", "account": "project", "transferDirectives": {"transferMethod": "s3"}}))]
@@ -41,14 +41,14 @@ pub(in crate::http) struct PostFileDownloadRequest {
     /// The absolute path of a file, inside a configured file system.
     #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
     path: String,
-    /// The account that the job is charged to, where the system wants one.
+    /// The account that the job is charged to, if the system requires one.
     account: Option<String>,
-    /// How; by the system's own method when absent.
+    /// The transfer method; the system's own if absent.
     #[serde(alias = "transfer_directives")]
     transfer_directives: Option<TransferDirectives>,
 }
 
-/// How a file gets to or from a system.
+/// How a file is transferred to or from a system.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct TransferDirectives {
@@ -69,7 +69,7 @@ struct TransferDirectives {
 #[derive(Clone, Copy, Deserialize)]
 struct Count(#[serde(deserialize_with = "lenient::count")] Option<u64>);
 
-/// A way for large files.
+/// A transfer method for large files.
 #[derive(Clone, Copy, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum TransferMethod {
@@ -100,7 +100,7 @@ impl PostFileUploadRequest {
         }
     }
 
-    /// What is asked for, with the path of [`Self::target`].
+    /// The request to the service, with the path of [`Self::target`].
     pub(in crate::http) fn asked<'a>(&'a self, path: &'a str) -> ObjectTransferRequest<'a> {
         asked(path, self.transfer_directives.as_ref(), self.account.as_deref())
     }
@@ -112,7 +112,7 @@ impl PostFileUploadRequest {
 }
 
 impl PostFileDownloadRequest {
-    /// What is asked for.
+    /// The request to the service.
     pub(in crate::http) fn asked(&self) -> ObjectTransferRequest<'_> {
         asked(&self.path, self.transfer_directives.as_ref(), self.account.as_deref())
     }
@@ -122,7 +122,7 @@ fn asked<'a>(path: &'a str, directives: Option<&TransferDirectives>, account: Op
     ObjectTransferRequest { path, method: directives.map(|directives| directives.transfer_method.into()), account }
 }
 
-/// The job that puts the file in place, and where its parts are sent to.
+/// The job that puts the file in place, and the URLs for its parts.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct UploadFileResponse {
@@ -130,7 +130,7 @@ pub(in crate::http) struct UploadFileResponse {
     transfer_directives: S3TransferResponse,
 }
 
-/// The job that brings the file, and where it is then.
+/// The job that brings the file, and where the file is afterwards.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct DownloadFileResponse {
@@ -138,20 +138,20 @@ pub(in crate::http) struct DownloadFileResponse {
     transfer_directives: S3TransferResponse,
 }
 
-/// What the client does at the object store. The URLs hold for `ttl` seconds.
+/// The requests that the client sends to the object store. The URLs are valid for `ttl` seconds.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct S3TransferResponse {
-    /// Of a download: `GET` it once the job is done.
+    /// For a download: `GET` this URL when the job has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     download_url: Option<String>,
-    /// Of an upload: `PUT` each part to its own, in order.
+    /// For an upload: `PUT` each part to its URL, in order.
     #[serde(skip_serializing_if = "Option::is_none")]
     parts_upload_urls: Option<Vec<String>>,
-    /// Of an upload: `POST` the list of the parts.
+    /// For an upload: `POST` the list of the parts to this URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     complete_upload_url: Option<String>,
-    /// Of an upload: the size of each part but the last, in bytes.
+    /// For an upload: the size of each part except the last, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_part_size: Option<u64>,
     transfer_method: TransferMethod,

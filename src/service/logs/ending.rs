@@ -26,7 +26,7 @@ impl<'a> JobWatch<'a> {
             }
             Err(SchedulerError::JobNotFound) => Some(true),
             Err(error) => {
-                tracing::debug!(job = %self.job, error = %ErrorChain(&error), "whether a job has ended could not be asked");
+                tracing::debug!(job = %self.job, error = %ErrorChain(&error), "could not find out whether a job has ended");
                 None
             }
         }

@@ -108,7 +108,7 @@ impl Store for Postgres {
                 return Ok(claimed);
             }
         }
-        Err(StoreError::Unavailable("the claim is made and given up by others at the same time".into()))
+        Err(StoreError::Unavailable("the claim is taken and released by others at the same time".into()))
     }
 
     async fn settle(&self, name: &str, attempt: u32, result: Option<&str>) -> Result<(), StoreError> {
@@ -242,7 +242,7 @@ impl Store for Postgres {
         let listening = async {
             loop {
                 if let Err(error) = self.listen().await {
-                    tracing::warn!(error = %ErrorChain(&error), "what other replicas append is not told until the store answers again");
+                    tracing::warn!(error = %ErrorChain(&error), "entries of other replicas are not reported until the store answers again");
                 }
                 tokio::time::sleep(LISTEN_AGAIN).await;
                 self.watchers.wake_all();

@@ -57,7 +57,7 @@ async fn any_range_of_a_file_is_that_part_of_it(site: Site) {
     }
     let sizeless = RemotePath::from_text("/proc/version").unwrap();
     let refused = read(&site, &sizeless, ByteRange::From(0, None)).await;
-    assert!(refused.is_err_and(|error| error.to_string().contains("its size is told as 0")), "it is not taken for an empty one");
+    assert!(refused.is_err_and(|error| error.to_string().contains("its reported size is 0")), "it is not taken for an empty one");
     assert!(!site.files.view(&site.user, &sizeless, 0, 100).await.unwrap().is_empty());
     let version = site.files.download(&site.user, &path, None, None).await.unwrap().version;
     let metadata = fs::metadata(site.local("f")).unwrap();

@@ -26,8 +26,8 @@ use crate::service::contents;
 
 /// Download a directory
 ///
-/// As an archive that is made while it is sent. Where not all can be packed, or a file changes meanwhile, the answer is cut and
-/// never ended. A link that the path itself is is followed; those inside are kept.
+/// The archive is created while it is sent. If something cannot be packed, or a file changes meanwhile, the response is cut before
+/// its end. If the path is itself a link, it is followed; links inside are kept.
 #[utoipa::path(
     get,
     path = "/filesystem/{system_name}/ops/archive",
@@ -51,9 +51,9 @@ pub(crate) async fn pack(ReadAccess(access): ReadAccess, query: Parameters<Archi
     Ok((headers, Body::from_stream(content)).into_response())
 }
 
-/// Look at a directory before its download
+/// Get the headers of a directory's download
 ///
-/// What a download would say of the archive. Nothing is packed for it.
+/// The headers of a download. Nothing is packed.
 #[utoipa::path(
     head,
     path = "/filesystem/{system_name}/ops/archive",
@@ -61,7 +61,7 @@ pub(crate) async fn pack(ReadAccess(access): ReadAccess, query: Parameters<Archi
     tag = "filesystem",
     params(ArchiveParameters),
     responses((
-        status = 200, description = "There is something to pack",
+        status = 200, description = "The directory can be packed",
         headers(("Content-Disposition" = String, description = "A name for the archive (RFC 6266)")),
     ))
 )]
@@ -75,8 +75,8 @@ pub(crate) async fn look(ReadAccess(access): ReadAccess, query: Parameters<Archi
 
 /// Upload a directory
 ///
-/// From an archive that is unpacked while it comes. A directory that does not exist appears under its name only when all is in it.
-/// Into one that exists the members go one by one, and what was unpacked before a failure stays.
+/// The archive is unpacked while it arrives. A new directory appears under its name only when it is complete. In an existing
+/// directory, the members are put in their places when all of them have arrived; after a failure before that, nothing has changed.
 #[utoipa::path(
     put,
     path = "/filesystem/{system_name}/ops/archive",
@@ -84,14 +84,14 @@ pub(crate) async fn look(ReadAccess(access): ReadAccess, query: Parameters<Archi
     tag = "filesystem",
     params(
         ArchiveParameters,
-        ("If-None-Match" = Option<String>, Header, description = "`*`: only where there is nothing yet, else 412", example = "*"),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: only if the directory does not exist, else 412", example = "*"),
         ("Repr-Digest" = Option<String>, Header, description = "The digest of the archive (RFC 9530)"),
     ),
     request_body(content = inline(FileBytes), content_type = "application/x-tar"),
     responses(
         (status = 201, description = "A new directory was made"),
-        (status = 204, description = "The members are in the directory that was there"),
-        (status = 412, description = "Something is there already"),
+        (status = 204, description = "The members were put into the existing directory"),
+        (status = 412, description = "The directory exists already"),
     )
 )]
 pub(crate) async fn unpack(

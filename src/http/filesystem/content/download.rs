@@ -1,4 +1,4 @@
-//! `ops/download`: contents of files on their way out, whole or in ranges.
+//! `ops/download`: sends the content of files, whole or in ranges.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -20,15 +20,15 @@ use crate::service::contents::{self, TransferForm};
 /// The bytes that a parameter value of a header may hold as they are (RFC 8187, `attr-char`).
 const ATTRIBUTE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_').remove(b'~');
 
-/// How often the state of a file is looked at anew when it changes between that and the opening.
+/// The number of times that the state of a file is read again if it changes before the file is opened.
 const LOOKS: usize = 3;
 
 /// Download a file
 ///
-/// Without `Range`, at most the system's limit (`max_ops_file_size`); with it, also as `bytes=0-`, a file of any size, or of
-/// `max_stream_size`. Any number of ranges may be asked for at the same time, one in a request; several in one are answered with
-/// the whole file. What grows meanwhile is given as it was when it was opened; what is written over meanwhile is cut short, and
-/// never ended.
+/// Without `Range`, the size of the file is at most the system's limit (`max_ops_file_size`); with it, also as `bytes=0-`, it is
+/// unlimited, or at most `max_stream_size`. Ranges may be requested in parallel, one in each request; a request for several ranges is
+/// answered with the whole file. If the file grows meanwhile, the response has the size that the file had when it was opened. If the
+/// file is overwritten meanwhile, the response is cut before its end.
 #[utoipa::path(
     get,
     path = "/filesystem/{system_name}/ops/download",
@@ -36,12 +36,12 @@ const LOOKS: usize = 3;
     tag = "filesystem",
     params(
         PathParameters,
-        ("Range" = Option<String>, Header, description = "The bytes wanted (RFC 9110, 14.2)", example = "bytes=0-1048575"),
-        ("If-Range" = Option<String>, Header, description = "The range only of this state, else all: a strong `ETag`, or `Last-Modified`"),
-        ("If-Match" = Option<String>, Header, description = "Only these states, else 412"),
-        ("If-Unmodified-Since" = Option<String>, Header, description = "Only what was not changed since, else 412"),
-        ("If-None-Match" = Option<String>, Header, description = "Not these states: 304"),
-        ("If-Modified-Since" = Option<String>, Header, description = "Only what was changed since, else 304"),
+        ("Range" = Option<String>, Header, description = "The bytes to send (RFC 9110, 14.2)", example = "bytes=0-1048575"),
+        ("If-Range" = Option<String>, Header, description = "Send the range only if the file is in this state, else the whole file: a strong `ETag`, or `Last-Modified`"),
+        ("If-Match" = Option<String>, Header, description = "Only if the file is in one of these states, else 412"),
+        ("If-Unmodified-Since" = Option<String>, Header, description = "Only if the file was not changed since, else 412"),
+        ("If-None-Match" = Option<String>, Header, description = "Only if the file is in none of these states, else 304"),
+        ("If-Modified-Since" = Option<String>, Header, description = "Only if the file was changed since, else 304"),
     ),
     responses(
         (
@@ -50,22 +50,22 @@ const LOOKS: usize = 3;
                 ("Content-Disposition" = String, description = "The file's name (RFC 6266)"),
                 ("Accept-Ranges" = String, description = "`bytes`"),
                 ("ETag" = String, description = "The state of the file; weak for a few seconds after a change"),
-                ("Last-Modified" = String, description = "When the content changed last"),
+                ("Last-Modified" = String, description = "When the content last changed"),
             ),
         ),
         (
             status = 206, description = "The range", body = inline(FileBytes), content_type = "application/octet-stream",
             headers(
-                ("Content-Range" = String, description = "Which bytes, and of how many"),
+                ("Content-Range" = String, description = "The bytes of the range, and the size of the file"),
                 ("Content-Disposition" = String, description = "The file's name (RFC 6266)"),
                 ("ETag" = String, description = "The state of the file; weak for a few seconds after a change"),
-                ("Last-Modified" = String, description = "When the content changed last"),
+                ("Last-Modified" = String, description = "When the content last changed"),
             ),
         ),
-        (status = 304, description = "The client has the file"),
-        (status = 412, description = "A condition does not hold"),
+        (status = 304, description = "The client has the current file"),
+        (status = 412, description = "A condition of the request does not hold"),
         (
-            status = 416, description = "The file has nothing of the range",
+            status = 416, description = "The range is outside the file",
             headers(("Content-Range" = String, description = "The size of the file, as `bytes */1234`")),
         ),
     )
@@ -95,9 +95,9 @@ pub(crate) async fn download(
     Err(Problem::new(Kind::Conflict, "the file changes too fast to be compared with what the request expects"))
 }
 
-/// Look at a file before its download
+/// Get the headers of a file's download
 ///
-/// What a download would say of the file, without its content.
+/// The headers of a download, without the content.
 #[utoipa::path(
     head,
     path = "/filesystem/{system_name}/ops/download",
@@ -112,11 +112,11 @@ pub(crate) async fn download(
                 ("Content-Disposition" = String, description = "The file's name (RFC 6266)"),
                 ("Accept-Ranges" = String, description = "`bytes`"),
                 ("ETag" = String, description = "The state of the file; weak for a few seconds after a change"),
-                ("Last-Modified" = String, description = "When the content changed last"),
+                ("Last-Modified" = String, description = "When the content last changed"),
             ),
         ),
-        (status = 304, description = "The client has the file"),
-        (status = 412, description = "A condition does not hold"),
+        (status = 304, description = "The client has the current file"),
+        (status = 412, description = "A condition of the request does not hold"),
     )
 )]
 pub(crate) async fn look(
@@ -137,7 +137,7 @@ pub(crate) async fn look(
 #[expect(dead_code, reason = "it only describes the body, which is a stream")]
 pub(crate) struct FileBytes(String);
 
-/// The answer where the conditions of a request leave nothing to be sent.
+/// The response if the conditions of a request exclude the content.
 fn refused(evaluation: Evaluation, version: &FileVersion) -> Result<Response, Problem> {
     if evaluation != Evaluation::NotModified {
         return Err(Problem::state_changed());
@@ -177,7 +177,7 @@ fn describe(path: &RemotePath, version: &FileVersion, length: u64) -> HeaderMap 
     headers
 }
 
-/// What lets a client keep the content and ask whether it is still the present one.
+/// Adds the validators with which a client can cache the content and revalidate it.
 fn validate(version: &FileVersion, headers: &mut HeaderMap) {
     Validators::of(version).write(headers);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));

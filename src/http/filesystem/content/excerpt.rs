@@ -32,14 +32,14 @@ pub(crate) async fn checksum(
     Ok(Json(checksum.into()))
 }
 
-/// The kind of content of a file
+/// The type of a file's content
 #[utoipa::path(
     get,
     path = "/filesystem/{system_name}/ops/file",
     operation_id = "get_file_filesystem__system_name__ops_file_get",
     tag = "filesystem",
     params(PathParameters),
-    responses((status = 200, description = "The kind of content", body = GetFileTypeResponse))
+    responses((status = 200, description = "The type of the content", body = GetFileTypeResponse))
 )]
 pub(crate) async fn file_type(
     ReadAccess(access): ReadAccess,

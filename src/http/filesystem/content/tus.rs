@@ -46,7 +46,7 @@ pub(crate) const EXPOSED: [HeaderName; 10] = [
 
 /// Begin a resumable upload
 ///
-/// By the protocol tus 1.0.0. The content may come with it, in part or whole.
+/// Uses the protocol tus 1.0.0. The request may contain the content, in part or whole.
 #[utoipa::path(
     post,
     path = "/filesystem/{system_name}/uploads",
@@ -57,19 +57,19 @@ pub(crate) const EXPOSED: [HeaderName; 10] = [
         ("Tus-Resumable" = String, Header, description = "`1.0.0`", example = "1.0.0"),
         ("Upload-Length" = u64, Header, description = "The size of the file in bytes"),
         ("Upload-Metadata" = Option<String>, Header, description = "Names and base64 values; `filename` names the file in a directory"),
-        ("If-None-Match" = Option<String>, Header, description = "`*`: only where there is nothing yet, now and at the end", example = "*"),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: only if the file does not exist, now and when the upload is complete", example = "*"),
     ),
     responses(
         (
             status = 201, description = "The upload has begun",
             headers(
                 ("Location" = String, description = "The URL of the upload"),
-                ("Upload-Offset" = u64, description = "How much of it has arrived, where content came with it"),
-                ("Upload-Expires" = String, description = "Until when it can be gone on with"),
+                ("Upload-Offset" = u64, description = "The number of bytes that have arrived, if the request had content"),
+                ("Upload-Expires" = String, description = "When an idle upload expires"),
             ),
         ),
-        (status = 412, description = "Something is there already, or another version of the protocol is spoken"),
-        (status = 501, description = "The upload is to be concatenated, or its length is to be told later"),
+        (status = 412, description = "The file exists already, or the client uses another version of the protocol"),
+        (status = 501, description = "Concatenation and deferred length are not supported"),
     )
 )]
 pub(crate) async fn create(
@@ -96,9 +96,9 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, answer).into_response())
 }
 
-/// What resumable uploads can do
+/// Get the capabilities of resumable uploads
 ///
-/// By the protocol tus 1.0.0.
+/// Uses the protocol tus 1.0.0.
 #[utoipa::path(
     options,
     path = "/filesystem/{system_name}/uploads",
@@ -109,7 +109,7 @@ pub(crate) async fn create(
         headers(
             ("Tus-Version" = String, description = "`1.0.0`"),
             ("Tus-Extension" = String, description = "The extensions"),
-            ("Tus-Max-Size" = u64, description = "The largest file in bytes, where there is a limit"),
+            ("Tus-Max-Size" = u64, description = "The largest file in bytes, if there is a limit"),
             ("Tus-Checksum-Algorithm" = String, description = "The algorithms of `Upload-Checksum`"),
         ),
     ))
@@ -118,9 +118,9 @@ pub(crate) async fn capabilities(ReadAccess(access): ReadAccess) -> Response {
     capabilities_on(&access)
 }
 
-/// What a resumable upload can do
+/// Get the capabilities of a resumable upload
 ///
-/// As for all uploads. The upload is not looked at.
+/// They are those of all uploads. The upload itself is not read.
 #[utoipa::path(
     options,
     path = "/filesystem/{system_name}/uploads/{upload_id}",
@@ -131,7 +131,7 @@ pub(crate) async fn capabilities(ReadAccess(access): ReadAccess) -> Response {
         headers(
             ("Tus-Version" = String, description = "`1.0.0`"),
             ("Tus-Extension" = String, description = "The extensions"),
-            ("Tus-Max-Size" = u64, description = "The largest file in bytes, where there is a limit"),
+            ("Tus-Max-Size" = u64, description = "The largest file in bytes, if there is a limit"),
             ("Tus-Checksum-Algorithm" = String, description = "The algorithms of `Upload-Checksum`"),
         ),
     ))
@@ -149,9 +149,9 @@ fn capabilities_on(access: &Access) -> Response {
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
-/// How much of a resumable upload has arrived
+/// Get the state of a resumable upload
 ///
-/// A request that is still adding to it is ended first.
+/// A request that is still adding content is ended first.
 #[utoipa::path(
     head,
     path = "/filesystem/{system_name}/uploads/{upload_id}",
@@ -161,10 +161,10 @@ fn capabilities_on(access: &Access) -> Response {
     responses((
         status = 200, description = "The state of the upload",
         headers(
-            ("Upload-Offset" = u64, description = "How many bytes have arrived"),
-            ("Upload-Length" = u64, description = "How many there will be"),
-            ("Upload-Metadata" = String, description = "What was said at its beginning"),
-            ("Upload-Expires" = String, description = "Until when it can be gone on with"),
+            ("Upload-Offset" = u64, description = "The number of bytes that have arrived"),
+            ("Upload-Length" = u64, description = "The size of the complete file in bytes"),
+            ("Upload-Metadata" = String, description = "The metadata from the creation of the upload"),
+            ("Upload-Expires" = String, description = "When an idle upload expires"),
         ),
     ))
 )]
@@ -187,9 +187,9 @@ pub(crate) async fn state(
     Ok((StatusCode::OK, answer).into_response())
 }
 
-/// Go on with a resumable upload
+/// Continue a resumable upload
 ///
-/// What arrives is kept when the request breaks off, but with `Upload-Checksum`. The file appears under its name when it is whole.
+/// If the request is cut, the bytes that arrived are kept, except with `Upload-Checksum`. The file appears under its name when complete.
 #[utoipa::path(
     patch,
     path = "/filesystem/{system_name}/uploads/{upload_id}",
@@ -197,21 +197,21 @@ pub(crate) async fn state(
     tag = "filesystem",
     params(
         ("Tus-Resumable" = String, Header, description = "`1.0.0`", example = "1.0.0"),
-        ("Upload-Offset" = u64, Header, description = "Where the content belongs: how much has arrived, else 409"),
-        ("Upload-Checksum" = Option<String>, Header, description = "`sha1`, `sha256` or `sha512` and the base64 of this content's digest; 460 when it is another"),
+        ("Upload-Offset" = u64, Header, description = "The offset of the content, which is the number of bytes that have arrived, else 409"),
+        ("Upload-Checksum" = Option<String>, Header, description = "`sha1`, `sha256` or `sha512` and the base64 digest of this content; 460 if it differs"),
     ),
     request_body(content = inline(crate::http::filesystem::content::download::FileBytes), content_type = "application/offset+octet-stream"),
     responses(
         (
             status = 204, description = "The content was added",
             headers(
-                ("Upload-Offset" = u64, description = "How many bytes have arrived"),
-                ("Upload-Expires" = String, description = "Until when it can be gone on with"),
+                ("Upload-Offset" = u64, description = "The number of bytes that have arrived"),
+                ("Upload-Expires" = String, description = "When an idle upload expires"),
             ),
         ),
-        (status = 409, description = "The upload is elsewhere: ask for its state"),
-        (status = 423, description = "Another request is still adding to it"),
-        (status = 460, description = "The content has another checksum, and was not added"),
+        (status = 409, description = "The offset is not that of the upload: get its state"),
+        (status = 423, description = "Another request is still adding content"),
+        (status = 460, description = "The content does not match its checksum and was not added"),
     )
 )]
 pub(crate) async fn extend(
@@ -231,16 +231,16 @@ pub(crate) async fn extend(
     Ok((StatusCode::NO_CONTENT, answer).into_response())
 }
 
-/// Give a resumable upload up
+/// Remove a resumable upload
 ///
-/// What has arrived is removed. An upload that is finished has nothing to remove: its file stays.
+/// The bytes that have arrived are removed. A complete upload has nothing to remove: its file stays.
 #[utoipa::path(
     delete,
     path = "/filesystem/{system_name}/uploads/{upload_id}",
     operation_id = "delete_upload_filesystem__system_name__uploads__upload_id__delete",
     tag = "filesystem",
     params(("Tus-Resumable" = String, Header, description = "`1.0.0`", example = "1.0.0")),
-    responses((status = 204, description = "The upload is gone"))
+    responses((status = 204, description = "The upload was removed"))
 )]
 pub(crate) async fn remove(
     WriteAccess(access): WriteAccess,

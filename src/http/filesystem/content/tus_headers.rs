@@ -40,15 +40,15 @@ impl FromRequestParts<Api> for SpokenVersion {
     }
 }
 
-/// What is said of content that comes with a request.
+/// The headers about the content of a request.
 pub(crate) struct ContentHeaders {
-    /// Its length in bytes, where it is said.
+    /// Its length in bytes, if announced.
     pub(super) length: Option<u64>,
-    /// The checksum that it is to have, where one is announced.
+    /// The announced checksum, if there is one.
     pub(super) checksum: Option<Digests>,
 }
 
-/// What is said at the beginning of an upload.
+/// The headers of the creation of an upload.
 pub(crate) struct CreationHeaders {
     /// The length of the file, in bytes.
     pub(super) length: u64,
@@ -58,9 +58,9 @@ pub(crate) struct CreationHeaders {
     pub(super) content: Option<ContentHeaders>,
 }
 
-/// What is said of content for an upload that has begun.
+/// The headers of content for an existing upload.
 pub(crate) struct ExtensionHeaders {
-    /// Where the content belongs, in bytes.
+    /// The offset of the content in the file, in bytes.
     pub(super) offset: u64,
     pub(super) content: ContentHeaders,
 }

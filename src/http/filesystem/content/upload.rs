@@ -28,7 +28,7 @@ use crate::service::{Access, ServiceError};
 
 /// Upload a file as a form
 ///
-/// At most the system's limit (`max_ops_file_size`). The file appears under its name only when it has arrived whole.
+/// The size is at most the system's limit (`max_ops_file_size`). The file appears under its name only when it is complete.
 #[utoipa::path(
     post,
     path = "/filesystem/{system_name}/ops/upload",
@@ -50,8 +50,8 @@ pub(crate) async fn upload(
 
 /// Upload a file as it is
 ///
-/// The content of the request becomes the content of the file, of any size, or of `max_stream_size`. The file appears under its
-/// name only when it has arrived whole; one that it replaces keeps its permission bits.
+/// The content of the request becomes the content of the file. The size is unlimited, or at most `max_stream_size`. The file appears
+/// under its name only when it is complete; a file that is replaced keeps its permission bits.
 #[utoipa::path(
     put,
     path = "/filesystem/{system_name}/ops/upload",
@@ -59,7 +59,7 @@ pub(crate) async fn upload(
     tag = "filesystem",
     params(
         PathParameters,
-        ("If-None-Match" = Option<String>, Header, description = "`*`: only where there is nothing yet, else 412", example = "*"),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: only if the file does not exist, else 412", example = "*"),
         ("If-Match" = Option<String>, Header, description = "Only to replace a file in this state, else 412: a strong `ETag`, or `*` for any"),
         ("If-Unmodified-Since" = Option<String>, Header, description = "Only to replace a file that was not changed since, else 412"),
         (
@@ -68,19 +68,19 @@ pub(crate) async fn upload(
                            understood too; the algorithms are sha-256 and sha-512",
             example = "sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:",
         ),
-        ("Want-Repr-Digest" = Option<String>, Header, description = "Tell the digest of what was written", example = "sha-256=1"),
+        ("Want-Repr-Digest" = Option<String>, Header, description = "The digest algorithm with which the response describes the written content", example = "sha-256=1"),
     ),
     request_body(content = inline(crate::http::filesystem::content::download::FileBytes), content_type = "application/octet-stream"),
     responses(
         (
             status = 201, description = "A new file was written",
-            headers(("Repr-Digest" = String, description = "The digest, where it was wanted")),
+            headers(("Repr-Digest" = String, description = "The digest, if the request asked for it")),
         ),
         (
             status = 204, description = "A file was replaced",
-            headers(("Repr-Digest" = String, description = "The digest, where it was wanted")),
+            headers(("Repr-Digest" = String, description = "The digest, if the request asked for it")),
         ),
-        (status = 412, description = "A condition does not hold"),
+        (status = 412, description = "A condition of the request does not hold"),
     )
 )]
 pub(crate) async fn store(
@@ -151,7 +151,7 @@ impl FilePart {
     }
 }
 
-/// What is wrong with a part that is not the first `file` of its form. `written` is the name of the file that stood before it.
+/// The error for a part that is not the first `file` of its form. `written` is the name of the file before it.
 fn unwanted(part: &str, written: Option<&str>) -> WrongField {
     let Some(written) = written else { return unknown(Place::Body, part, part, &["file"]) };
     let message = format!("a form uploads one file: `{}` was written, and nothing of this part", excerpt(written, MAX_SHOWN));
@@ -165,17 +165,17 @@ async fn write(mut field: Field<'_>, pause: Duration, access: &Access, directory
     Ok(name)
 }
 
-/// How long a client is waited for.
+/// How long to wait for a client.
 pub(crate) fn pause(config: &Config) -> Duration {
     Duration::from_secs(config.request_timeout)
 }
 
-/// The length of the content, where it is said.
+/// The length of the content, if announced.
 pub(crate) fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Content is taken as it comes: what is packed for the way would stay packed.
+/// Rejects content codings: content is stored as it arrives, so compressed content would stay compressed.
 pub(crate) fn refuse_encodings(headers: &HeaderMap) -> Result<(), Problem> {
     match headers.get(header::CONTENT_ENCODING) {
         Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
@@ -185,7 +185,7 @@ pub(crate) fn refuse_encodings(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// What a request wants to be there already.
+/// The state of the target that a request expects.
 async fn expected(access: &Access, path: &str, conditions: &Conditions) -> Result<Expected, Problem> {
     if conditions.only_new() {
         return Ok(Expected::Nothing);

@@ -11,7 +11,7 @@ use crate::http::filesystem::model::listing::{Direction, SortBy, ordered};
 use crate::service::batch::{Operation, Output};
 use crate::service::entries::PageQuery;
 
-/// Operations to carry out.
+/// Operations to perform.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"operations": [
@@ -19,9 +19,9 @@ use crate::service::entries::PageQuery;
     {"op": "stat", "sourcePath": "/home/user/input.dat"},
 ]}))]
 pub(in crate::http) struct PostBatchRequest {
-    /// At most 1000.
+    /// The operations, at most 1000.
     pub(in crate::http) operations: Vec<BatchOperation>,
-    /// One after the other, up to the first that fails; otherwise many at once, in no order.
+    /// Perform them one after the other, up to the first that fails; otherwise many run at once, in no order.
     #[serde(default, deserialize_with = "lenient::flag")]
     #[schema(default = false)]
     pub(in crate::http) ordered: bool,
@@ -145,30 +145,30 @@ impl From<BatchOperation> for Operation {
     }
 }
 
-/// What became of the operations.
+/// The outcomes of the operations.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct PostBatchResponse {
     /// One for each operation, in the order of the request.
     pub(in crate::http) results: Vec<BatchResult>,
-    /// How many of them were not done.
+    /// The number of operations that failed.
     pub(in crate::http) failed: usize,
 }
 
-/// What became of one operation.
+/// The outcome of one operation.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct BatchResult {
-    /// The status that a request of its own would have had; 409 for one that was not begun because an earlier one failed.
+    /// The status of a separate request for the same operation; 409 if it was not started because an earlier one failed.
     pub(in crate::http) status: u16,
-    /// What it gave: a status, a page (`entries`, `cursor`), a checksum, or the entry that was made or changed.
+    /// The result: a status, a page (`entries`, `cursor`), a checksum, or the entry that was created or changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::http) output: Option<BatchOutput>,
-    /// Why it was not done, as the body of a request of its own would have said.
+    /// The error, as in the body of a separate request for the same operation.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<crate::http::problem::ApiResponseError<'static>>)]
     pub(in crate::http) error: Option<Value>,
 }
 
-/// What an operation gave.
+/// The result of an operation.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub(in crate::http) enum BatchOutput {
@@ -179,7 +179,7 @@ pub(in crate::http) enum BatchOutput {
 }
 
 impl BatchOutput {
-    /// What an operation gave, if anything.
+    /// The result of an operation, if it has one.
     pub(in crate::http) fn new(given: Output) -> Option<Self> {
         match given {
             Output::Stat(stat) => Some(Self::Stat(stat.into())),

@@ -1,4 +1,4 @@
-//! What copies and moves are asked with, and answer with.
+//! Request and response documents of copy and move.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -7,7 +7,7 @@ use crate::domain;
 use crate::http::extract::parameters::lenient;
 use crate::http::filesystem::model::file::File;
 
-/// What to copy, and to which name. `path` and `source_path` are understood for `sourcePath`.
+/// A copy to make. `path` and `source_path` are accepted for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/dir", "targetPath": "/home/user/copy"}))]
@@ -18,7 +18,7 @@ pub(in crate::http) struct PostCopyRequest {
     /// The absolute path of the copy, inside a configured file system.
     #[serde(alias = "target_path")]
     pub(in crate::http) target_path: String,
-    /// Copy what links point to, and not the links.
+    /// Copy the files that links point to instead of the links.
     #[serde(default, deserialize_with = "lenient::flag")]
     #[schema(default = false)]
     pub(in crate::http) dereference: bool,
@@ -28,7 +28,7 @@ pub(in crate::http) struct PostCopyRequest {
     pub(in crate::http) overwrite: bool,
 }
 
-/// What to move, and to which name. `path` and `source_path` are understood for `sourcePath`.
+/// A move to make. `path` and `source_path` are accepted for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/file.tmp", "targetPath": "/home/user/file"}))]
@@ -36,10 +36,10 @@ pub(in crate::http) struct PutMoveRequest {
     /// The absolute path of a file, a link or a directory, inside a configured file system.
     #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
     pub(in crate::http) path: String,
-    /// The absolute path that it is to have, inside a configured file system.
+    /// The new absolute path, inside a configured file system.
     #[serde(alias = "target_path")]
     pub(in crate::http) target_path: String,
-    /// Replace a file or link of that name. A directory with something in it is never replaced.
+    /// Replace a file or link of that name. A directory that is not empty is never replaced.
     #[serde(default, deserialize_with = "lenient::flag")]
     #[schema(default = false)]
     pub(in crate::http) overwrite: bool,

@@ -1,4 +1,4 @@
-//! What file operations answer with.
+//! Response documents of file operations.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -40,7 +40,7 @@ outputs! {
     GetFileChecksumResponse(FileChecksum);
     /// The status of a file.
     GetFileStatResponse(FileStat);
-    /// The kind of content of a file, in the words of `file -b`.
+    /// The type of a file's content, as `file -b` prints it.
     GetFileTypeResponse(String);
     /// The content of a file. A byte that is not part of valid UTF-8 is shown as the character U+EF00 plus its value.
     GetViewFileResponse(String);
@@ -106,7 +106,7 @@ pub(in crate::http) struct FileContent {
     end_position: i64,
 }
 
-/// What positions count.
+/// The unit of positions.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum ContentUnit {

@@ -1,4 +1,4 @@
-//! What listings and searches are asked with, beyond what the contract knows, and what they answer with.
+//! Query parameters of listings and searches, which go beyond the contract, and their response documents.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -11,7 +11,7 @@ use crate::http::extract::parameters::lenient;
 use crate::http::filesystem::model::file::File;
 use crate::service::entries::{Ordered, PageQuery, SearchResult};
 
-/// What to list, and how.
+/// The parameters of a listing.
 #[derive(Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
@@ -19,7 +19,7 @@ pub(in crate::http) struct LsParameters {
     /// An absolute path inside a configured file system.
     #[param(example = "/home/user")]
     pub(in crate::http) path: String,
-    /// Names that start with a dot too.
+    /// Include names that start with a dot.
     #[serde(default, deserialize_with = "lenient::flag")]
     #[param(default = false)]
     show_hidden: bool,
@@ -27,57 +27,57 @@ pub(in crate::http) struct LsParameters {
     #[serde(default, deserialize_with = "lenient::flag")]
     #[param(default = false)]
     numeric_uid: bool,
-    /// All levels below.
+    /// Include all levels below.
     #[serde(default, deserialize_with = "lenient::flag")]
     #[param(default = false)]
     recursive: bool,
-    /// Links shown as what they point to.
+    /// Show the entries that links point to instead of the links.
     #[serde(default, deserialize_with = "lenient::flag")]
     #[param(default = false)]
     dereference: bool,
-    /// One page of so many entries, from 1 to 10000. `Link` leads to the next one.
+    /// The size of a page, from 1 to 10000 entries. `Link` has the next page.
     #[serde(default, deserialize_with = "lenient::count")]
     page_size: Option<u64>,
-    /// Where the page before ended, from its `Link`.
+    /// Where the previous page ended, from its `Link`.
     cursor: Option<String>,
-    /// What the entries are ordered by. Without it a whole listing is in the order of names.
+    /// The sort key of the entries. Without it, a whole listing is sorted by name.
     #[param(inline, value_type = Option<SortBy>)]
     sort: Option<Sort>,
-    /// Which way.
+    /// The direction of the order.
     #[param(inline)]
     order: Option<Direction>,
 }
 
 impl LsParameters {
-    /// How to list.
+    /// The options of the listing.
     pub(in crate::http) fn options(&self) -> ListOptions {
         ListOptions { hidden: self.show_hidden, numeric_ids: self.numeric_uid, recursive: self.recursive, dereference: self.dereference }
     }
 
-    /// The order that is asked for, if any.
+    /// The requested order, if any.
     pub(in crate::http) fn order(&self) -> Option<Ordered> {
         ordered(self.sort, self.order)
     }
 
-    /// The page that is asked for, if one is.
+    /// The requested page, if any.
     pub(in crate::http) fn page(&self) -> Option<PageQuery> {
         let is_page = self.page_size.is_some() || self.cursor.is_some();
         is_page.then(|| PageQuery { size: self.page_size, cursor: self.cursor.clone(), order: self.order() })
     }
 }
 
-/// The order that these ask for, if any: by name, and the least first, where only one of them is given.
+/// The requested order, if any: by name and ascending where only one of them is given.
 pub(super) fn ordered(sort: Option<Sort>, order: Option<Direction>) -> Option<Ordered> {
     let is_ordered = sort.is_some() || order.is_some();
     is_ordered.then(|| Ordered { sort: sort.unwrap_or_default(), descending: order == Some(Direction::Desc) })
 }
 
 enum_schema! {
-    /// What entries are ordered by; among equals the name decides.
+    /// The sort key of entries; entries with equal keys are sorted by name.
     SortBy of [Sort::Name, Sort::Size, Sort::Modified]
 }
 
-/// Which way entries are ordered.
+/// The direction of the order.
 #[derive(Clone, Copy, PartialEq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::http) enum Direction {
@@ -87,15 +87,15 @@ pub(in crate::http) enum Direction {
     Desc,
 }
 
-/// Where to search, and for what. All conditions have to hold.
+/// The parameters of a search. Entries must match all conditions.
 #[derive(Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct FindParameters {
-    /// An absolute path inside a configured file system. What is found is named relative to it.
+    /// An absolute path inside a configured file system. Results are named relative to it.
     #[param(example = "/home/user")]
     pub(in crate::http) path: String,
-    /// A pattern for the last part of the path, as of `find -name`: `*`, `?`, `[a-z]`, `[!a-z]`.
+    /// A pattern for the last component of the path, as in `find -name`: `*`, `?`, `[a-z]`, `[!a-z]`.
     #[serde(default, deserialize_with = "pattern")]
     #[param(value_type = Option<String>, max_length = 256, example = "slurm-*.out")]
     name: Option<Glob>,
@@ -103,10 +103,10 @@ pub(in crate::http) struct FindParameters {
     #[serde(rename = "type", default, deserialize_with = "types")]
     #[param(value_type = Option<String>, example = "f,l")]
     types: Vec<FileType>,
-    /// The least size in bytes.
+    /// The minimum size in bytes.
     #[serde(default, deserialize_with = "lenient::count")]
     min_size: Option<u64>,
-    /// The greatest size in bytes.
+    /// The maximum size in bytes.
     #[serde(default, deserialize_with = "lenient::count")]
     max_size: Option<u64>,
     /// Changed at this time or later: RFC 3339, or Unix seconds.
@@ -117,25 +117,25 @@ pub(in crate::http) struct FindParameters {
     #[serde(default, deserialize_with = "time")]
     #[param(value_type = Option<String>)]
     modified_before: Option<i64>,
-    /// How many levels deep; 1 is the directory itself.
+    /// The maximum depth; 1 is the directory itself.
     #[serde(default, deserialize_with = "lenient::count")]
     max_depth: Option<u64>,
     /// Owners and groups as numbers.
     #[serde(default, deserialize_with = "lenient::flag")]
     #[param(default = false)]
     numeric_uid: bool,
-    /// Links taken for what they point to, and followed.
+    /// Follow links, and report the entries that they point to.
     #[serde(default, deserialize_with = "lenient::flag")]
     #[param(default = false)]
     dereference: bool,
-    /// After how many the search ends, from 1 to 10000. Streams have no limit unless they are given one.
+    /// The number of results after which the search ends, from 1 to 10000. Streams have no limit by default.
     #[serde(default, deserialize_with = "lenient::count")]
     #[param(default = 1000)]
     pub(in crate::http) limit: Option<u64>,
 }
 
 impl FindParameters {
-    /// How to walk, and what is wanted.
+    /// The options of the walk, including the filter.
     pub(in crate::http) fn options(&self) -> WalkOptions {
         WalkOptions {
             list: ListOptions { hidden: true, numeric_ids: self.numeric_uid, recursive: true, dereference: self.dereference },
@@ -152,14 +152,14 @@ impl FindParameters {
     }
 }
 
-/// What was found, in no particular order.
+/// The results, in no particular order.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct GetFindResponse {
     output: Vec<File>,
-    /// Whether the search ended at the limit.
+    /// Whether the search was stopped at the limit.
     truncated: bool,
-    /// What could not be searched, in words; null where everything was.
+    /// What could not be searched, as text; null if everything was searched.
     incomplete: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What file operations are asked with.
+//! Request parameters and documents of file operations.
 
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -18,7 +18,7 @@ pub(in crate::http) struct PathParameters {
     pub(in crate::http) path: String,
 }
 
-/// Where to put a file.
+/// The parameters of an upload.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct UploadParameters {
@@ -27,7 +27,7 @@ pub(in crate::http) struct UploadParameters {
     pub(in crate::http) path: String,
 }
 
-/// Where a resumable upload goes.
+/// The parameters of a new resumable upload.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct CreationParameters {
@@ -36,7 +36,7 @@ pub(in crate::http) struct CreationParameters {
     pub(in crate::http) path: String,
 }
 
-/// What to pack or where to unpack, and as what.
+/// The parameters of packing and unpacking an archive.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct ArchiveParameters {
@@ -67,7 +67,7 @@ pub(in crate::http) struct StatParameters {
     pub(in crate::http) dereference: bool,
 }
 
-/// How much of the start of a file. Ten lines when neither `bytes` nor `lines` is given; both together are an error.
+/// The amount at the start of a file. Ten lines if neither `bytes` nor `lines` is given; both together are an error.
 #[derive(Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
@@ -75,30 +75,30 @@ pub(in crate::http) struct HeadParameters {
     /// An absolute path inside a configured file system.
     #[param(example = "/home/user/file.txt")]
     pub(in crate::http) path: String,
-    /// So many bytes.
+    /// The number of bytes.
     #[serde(default, deserialize_with = "lenient::count")]
     bytes: Option<u64>,
-    /// So many lines.
+    /// The number of lines.
     #[serde(default, deserialize_with = "lenient::count")]
     lines: Option<u64>,
-    /// The whole file but for so many bytes or lines at its end.
+    /// The whole file except this many bytes or lines at its end.
     #[serde(default, deserialize_with = "lenient::flag")]
     #[param(default = false)]
     skip_trailing: bool,
-    /// Of that part, only the lines that match this regular expression; positions still tell of the part.
+    /// Only the lines of that part that match this regular expression; positions still describe the part.
     #[param(max_length = 256, example = "(?i)error")]
     grep: Option<String>,
 }
 
 impl HeadParameters {
-    /// The path, and what is wanted of it.
+    /// The path and the requested excerpt.
     pub(in crate::http) fn read(self) -> (String, Excerpt) {
         let amount = Amount { bytes: self.bytes, lines: self.lines, skip: self.skip_trailing };
         (self.path, Excerpt { amount, grep: self.grep })
     }
 }
 
-/// How much of the end of a file. Ten lines when neither `bytes` nor `lines` is given; both together are an error.
+/// The amount at the end of a file. Ten lines if neither `bytes` nor `lines` is given; both together are an error.
 #[derive(Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
@@ -106,37 +106,37 @@ pub(in crate::http) struct TailParameters {
     /// An absolute path inside a configured file system.
     #[param(example = "/home/user/file.txt")]
     pub(in crate::http) path: String,
-    /// So many bytes.
+    /// The number of bytes.
     #[serde(default, deserialize_with = "lenient::count")]
     bytes: Option<u64>,
-    /// So many lines.
+    /// The number of lines.
     #[serde(default, deserialize_with = "lenient::count")]
     lines: Option<u64>,
-    /// The whole file but for so many bytes or lines at its start.
+    /// The whole file except this many bytes or lines at its start.
     #[serde(default, deserialize_with = "lenient::flag")]
     #[param(default = false)]
     skip_heading: bool,
-    /// Of that part, only the lines that match this regular expression; positions still tell of the part.
+    /// Only the lines of that part that match this regular expression; positions still describe the part.
     #[param(max_length = 256, example = "(?i)error")]
     grep: Option<String>,
 }
 
 impl TailParameters {
-    /// The path, and what is wanted of it.
+    /// The path and the requested excerpt.
     pub(in crate::http) fn read(self) -> (String, Excerpt) {
         let amount = Amount { bytes: self.bytes, lines: self.lines, skip: self.skip_heading };
         (self.path, Excerpt { amount, grep: self.grep })
     }
 }
 
-/// Which part of a file.
+/// The parameters of a part of a file.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct ViewParameters {
     /// An absolute path inside a configured file system.
     #[param(example = "/home/user/file.txt")]
     pub(in crate::http) path: String,
-    /// How many bytes; at most the system's limit (`max_ops_file_size`).
+    /// The number of bytes; at most the system's limit (`max_ops_file_size`).
     #[serde(default, deserialize_with = "lenient::count")]
     #[param(default = 5_242_880)]
     pub(in crate::http) size: Option<u64>,
@@ -146,7 +146,7 @@ pub(in crate::http) struct ViewParameters {
     pub(in crate::http) offset: Option<u64>,
 }
 
-/// New permissions. `path` and `source_path` are understood for `sourcePath`.
+/// New permissions. `path` and `source_path` are accepted for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/file.txt", "mode": "640"}))]
@@ -158,7 +158,7 @@ pub(in crate::http) struct PutFileChmodRequest {
     pub(in crate::http) mode: String,
 }
 
-/// A new owner, group or both. `path` and `source_path` are understood for `sourcePath`.
+/// A new owner, group or both. `path` and `source_path` are accepted for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/file.txt", "group": "project"}))]
@@ -176,7 +176,7 @@ pub(in crate::http) struct PutFileChownRequest {
     pub(in crate::http) group: String,
 }
 
-/// A directory to make. `path` and `source_path` are understood for `sourcePath`.
+/// A directory to create. `path` and `source_path` are accepted for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/a/b", "parent": true}))]
@@ -184,13 +184,13 @@ pub(in crate::http) struct PostMakeDirRequest {
     /// An absolute path inside a configured file system.
     #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
     pub(in crate::http) path: String,
-    /// Make the directories above it too, and do not fail when it exists.
+    /// Create missing parent directories too, and do not fail if the directory exists.
     #[serde(default, deserialize_with = "lenient::flag")]
     #[schema(default = false)]
     pub(in crate::http) parent: bool,
 }
 
-/// A symbolic link to make. `path` and `source_path` are understood for `sourcePath`.
+/// A symbolic link to create. `path` and `source_path` are accepted for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/data", "linkPath": "/home/user/link"}))]
@@ -203,7 +203,7 @@ pub(in crate::http) struct PostFileSymlinkRequest {
     pub(in crate::http) link_path: String,
 }
 
-/// What to pack, and how. `path` and `source_path` are understood for `sourcePath`.
+/// An archive to create. `path` and `source_path` are accepted for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/dir", "targetPath": "/home/user/dir.tar.gz", "compression": "gzip"}))]
@@ -217,7 +217,7 @@ pub(in crate::http) struct PostCompressRequest {
     /// Only the files whose path matches this regular expression, as `find -regex` reads it.
     #[serde(alias = "match_pattern")]
     match_pattern: Option<String>,
-    /// Pack what links point to.
+    /// Pack the files that links point to.
     #[serde(default, deserialize_with = "lenient::flag")]
     #[schema(default = false)]
     dereference: bool,
@@ -234,12 +234,12 @@ impl PostCompressRequest {
     }
 }
 
-/// How to pack; an empty pattern counts as absent.
+/// The options of compression; an empty pattern counts as absent.
 pub(crate) fn compress_options(compression: CompressionType, dereference: bool, match_pattern: Option<String>) -> CompressOptions {
     CompressOptions { compression: compression.into(), dereference, match_pattern: match_pattern.filter(|pattern| !pattern.is_empty()) }
 }
 
-/// What to unpack, and where. `path` and `source_path` are understood for `sourcePath`.
+/// An archive to unpack. `path` and `source_path` are accepted for `sourcePath`.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"sourcePath": "/home/user/dir.tar.gz", "targetPath": "/home/user/dir", "compression": "gzip"}))]
@@ -247,7 +247,7 @@ pub(in crate::http) struct PostExtractRequest {
     /// The absolute path of the archive, inside a configured file system.
     #[serde(rename = "sourcePath", alias = "path", alias = "source_path")]
     pub(in crate::http) path: String,
-    /// The absolute path of the directory that takes its content, inside a configured file system.
+    /// The absolute path of the directory to unpack into, inside a configured file system.
     #[serde(alias = "target_path")]
     pub(in crate::http) target_path: String,
     /// The compression.

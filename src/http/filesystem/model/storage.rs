@@ -6,25 +6,25 @@ use utoipa::{IntoParams, ToSchema};
 use crate::domain;
 use crate::http::extract::parameters::lenient;
 
-/// How full a file system is.
+/// The usage of a file system.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct GetDfResponse {
     output: Space,
 }
 
-/// How full a file system is.
+/// The usage of a file system.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Space {
-    /// Bytes in all.
+    /// Size in bytes.
     total_bytes: u64,
-    /// Bytes that are free.
+    /// Free bytes.
     free_bytes: u64,
-    /// Bytes that are free to others than root.
+    /// Free bytes available to users other than root.
     available_bytes: u64,
-    /// Files that it can hold; 0 where it does not say.
+    /// The number of files that it can hold; 0 if it does not report it.
     total_files: u64,
-    /// Files that it can still hold.
+    /// The number of files that can still be created.
     free_files: u64,
 }
 
@@ -50,11 +50,11 @@ pub(in crate::http) struct GetQuotaResponse {
 /// A quota on a file system.
 #[derive(Serialize, ToSchema)]
 struct Quota {
-    /// Whose it is.
+    /// Whether it is a user's or a group's.
     holder: Holder,
     /// The name of the user or group.
     name: String,
-    /// The file system, as the tool of the site names it.
+    /// The file system, as the site's tool names it.
     filesystem: String,
     /// Bytes.
     bytes: Use,
@@ -62,7 +62,7 @@ struct Quota {
     files: Use,
 }
 
-/// Whose a quota is.
+/// The kind of owner of a quota.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = QuotaHolder)]
@@ -71,14 +71,14 @@ enum Holder {
     Group,
 }
 
-/// What is used of a quota, and its limits; null where there is none.
+/// The usage and the limits of a quota; null where there is no limit.
 #[derive(Serialize, ToSchema)]
 #[schema(as = QuotaUse)]
 struct Use {
     used: u64,
-    /// May be exceeded for a time only.
+    /// The soft limit, which may be exceeded for a limited time.
     soft: Option<u64>,
-    /// Cannot be exceeded.
+    /// The hard limit, which cannot be exceeded.
     hard: Option<u64>,
 }
 
@@ -113,18 +113,18 @@ pub(in crate::http) struct GetAclResponse {
 /// An entry of an access control list (POSIX.1e).
 #[derive(Serialize, ToSchema)]
 struct AclEntry {
-    /// One that new entries of the directory get.
+    /// Whether it is a default entry, which new entries of the directory inherit.
     default: bool,
-    /// Whom it is about.
+    /// Whom the entry applies to.
     tag: AclTag,
     /// The name of the user or group; null for the owner, the owning group, the mask and others.
     name: Option<String>,
-    /// As `ls` writes them.
+    /// The permissions as `ls` shows them.
     #[schema(example = "r-x")]
     permissions: String,
 }
 
-/// Whom an entry is about.
+/// Whom an entry applies to.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum AclTag {
@@ -154,7 +154,7 @@ impl From<Vec<domain::AclEntry>> for GetAclResponse {
     }
 }
 
-/// Which file to follow, and from where. `Last-Event-ID` stands above both.
+/// The file to follow, and where to start. `Last-Event-ID` takes precedence over both.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct FollowParameters {
@@ -164,7 +164,7 @@ pub(in crate::http) struct FollowParameters {
     /// The first byte, counted from 0.
     #[serde(default, deserialize_with = "lenient::count")]
     pub(in crate::http) offset: Option<u64>,
-    /// So many bytes before the end; the end itself when neither this nor `offset` is given.
+    /// Start this many bytes before the end; at the end if neither this nor `offset` is given.
     #[serde(default, deserialize_with = "lenient::count")]
     pub(in crate::http) bytes: Option<u64>,
 }
