@@ -170,8 +170,9 @@ impl Known {
             owner,
             previous: self.jobs.get(id).map(|known| known.state.clone()),
             state: job.status.state.clone(),
-            exit_code: job.status.exit_code,
-            signal: job.status.signal,
+            // Slurm tells 0 of jobs that run.
+            exit_code: job.status.exit_code.filter(|_| is_final),
+            signal: job.status.signal.filter(|_| is_final),
             is_final,
             at: now,
         })
