@@ -1,6 +1,7 @@
 //! The events of a system in their order, each with a number: the newest in memory, and all that are kept in the store where there is one.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub struct Journal {
     writing: tokio::sync::Mutex<()>,
     /// Whose turn it is to read what the store has.
     reading: tokio::sync::Mutex<()>,
+    /// Whether what the store had at the beginning was read.
+    is_open: AtomicBool,
 }
 
 struct Ring {
@@ -93,6 +96,7 @@ impl Journal {
             newest: watch::Sender::new(first),
             writing: tokio::sync::Mutex::default(),
             reading: tokio::sync::Mutex::default(),
+            is_open: AtomicBool::new(false),
         }
     }
 
@@ -136,6 +140,14 @@ impl Journal {
         Ok(result)
     }
 
+    /// Reads what the store has, where that was never done. What is added afterwards comes by itself.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn open(&self) -> Result<(), StoreError> {
+        if self.is_open.load(Ordering::Acquire) { Ok(()) } else { self.catch_up().await }
+    }
+
     /// Reads what the store has and this journal has not, whoever added it.
     ///
     /// # Errors
@@ -151,6 +163,7 @@ impl Journal {
             if is_last {
                 // Those in between have expired, or were written by a release that this one does not understand.
                 self.skip_to(newest);
+                self.is_open.store(true, Ordering::Release);
                 return Ok(());
             }
         }

@@ -58,6 +58,18 @@ pub(super) struct Listing<'a> {
     pub(super) is_whole: bool,
 }
 
+impl Listing<'_> {
+    /// Whether a job that nobody saw before had ended before anybody looked.
+    fn is_old(&self, job: &Job) -> bool {
+        self.ended_since.is_some_and(|since| job.times.end.is_none_or(|end| end < since))
+    }
+
+    /// Whether somebody watches the job, or the one that it is a part of.
+    fn is_watched(&self, id: &str) -> bool {
+        self.watched.iter().any(|watched| concerns(watched.as_str(), id))
+    }
+}
+
 impl Known {
     /// Takes an event in.
     pub(super) fn apply(&mut self, sequence: u64, event: &JobEvent) {
@@ -144,7 +156,7 @@ impl Known {
                 return None;
             }
             Some(_) => {}
-            None if is_final && listing.ended_since.is_some_and(|since| job.times.end.is_none_or(|end| end < since)) => {
+            None if is_final && listing.is_old(job) && !listing.is_watched(id) => {
                 let state = job.status.state.clone();
                 let learnt = Instant::now();
                 self.jobs.insert(id.to_owned(), KnownJob { owner, state, is_final, sequence: 0, at: now, learnt, missing_since: None });
@@ -158,11 +170,18 @@ impl Known {
             owner,
             previous: self.jobs.get(id).map(|known| known.state.clone()),
             state: job.status.state.clone(),
-            exit_code: job.status.exit_code,
-            signal: job.status.signal,
+            // Slurm tells 0 of jobs that run.
+            exit_code: job.status.exit_code.filter(|_| is_final),
+            signal: job.status.signal.filter(|_| is_final),
             is_final,
             at: now,
         })
+    }
+
+    /// Whether another state of one of these jobs was learnt after `taken`.
+    pub(super) fn is_newer(&self, jobs: &[Job], taken: Instant) -> bool {
+        let differs = |job: &Job, known: &KnownJob| known.learnt > taken && known.state != job.status.state;
+        jobs.iter().any(|job| self.jobs.get(job.id.as_str()).is_some_and(|known| differs(job, known)))
     }
 
     /// Whether a job, or all that is known of its parts, has ended.
@@ -242,6 +261,26 @@ mod tests {
         // Now somebody looks, so that one which was never seen began and ended since.
         assert_eq!(tell(&mut known, &[job("1", "FAILED"), job("2", "RUNNING"), job("3", "FAILED")], None).0, [told("3", None, "FAILED")]);
         assert_eq!(tell(&mut Known::default(), &[job("1", "FAILED")], Some(100)).0, [told("1", None, "FAILED")]);
+    }
+
+    #[test]
+    fn the_end_of_a_job_that_somebody_watches_is_news_at_the_first_look_too() {
+        let watched = [JobId::new("1").unwrap()];
+        let jobs = [job("1", "FAILED"), job("2", "FAILED")];
+        let listing =
+            Listing { jobs: &jobs, asked: Instant::now(), owner: Some("ada"), ended_since: Some(101), watched: &watched, is_whole: true };
+        let (events, _) = Known::default().compare(&listing);
+        assert_eq!(events.iter().map(|event| event.id.as_str()).collect::<Vec<_>>(), ["1"]);
+    }
+
+    #[test]
+    fn an_answer_from_before_an_event_is_outdated() {
+        let mut known = Known::default();
+        let before = Instant::now();
+        tell(&mut known, &[job("1", "COMPLETED")], None);
+        assert!(known.is_newer(&[job("1", "RUNNING")], before));
+        assert!(!known.is_newer(&[job("1", "COMPLETED"), job("2", "RUNNING")], before));
+        assert!(!known.is_newer(&[job("1", "RUNNING")], Instant::now()));
     }
 
     #[test]

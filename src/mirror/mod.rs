@@ -122,17 +122,27 @@ impl Mirror {
 
     /// The jobs of a caller, where they were listed so lately that there is no need to ask again, and the caller has changed none since.
     pub fn list(&self, principal: &Principal) -> Option<Reading<Vec<Job>>> {
-        self.latest(principal, |latest, pause| {
-            let is_unchanged = self.scheduler().is_some_and(|scheduler| !scheduler.has_changed(&principal.username, &latest.changes));
-            // While the next list is asked for, a caller can wait for that; one who is served by the service account cannot.
-            let most = if self.settings.account == MirrorAccount::Service { 2 * pause } else { pause };
-            (is_unchanged && latest.reading.age() <= most).then(|| latest.own(&principal.username, self.settings.account))
-        })
+        // While the next list is asked for, a caller can wait for that; one who is served by the service account cannot.
+        let rounds = if self.settings.account == MirrorAccount::Service { 2 } else { 1 };
+        self.recent(principal, rounds)
     }
 
-    /// One job, or the tasks of an array, of that list.
+    /// One job, or the tasks of an array, of that list, for who waits for events of it and so learns what is newer.
     pub fn single(&self, principal: &Principal, id: &JobId) -> Option<Reading<Vec<Job>>> {
-        part(&self.list(principal)?, id, None)
+        part(&self.recent(principal, 3)?, id, None).filter(|job| !self.is_outdated(job))
+    }
+
+    /// Whether an event has told another state of these jobs since the answer came.
+    pub fn is_outdated(&self, jobs: &Reading<Vec<Job>>) -> bool {
+        self.journal.known(|known| known.is_newer(jobs, jobs.taken()))
+    }
+
+    /// The jobs of a caller, where they were listed within so many intervals, and the caller has changed none since.
+    fn recent(&self, principal: &Principal, rounds: u32) -> Option<Reading<Vec<Job>>> {
+        self.latest(principal, |latest, pause| {
+            let is_unchanged = self.scheduler().is_some_and(|scheduler| !scheduler.has_changed(&principal.username, &latest.changes));
+            (is_unchanged && latest.reading.age() <= rounds * pause).then(|| latest.own(&principal.username, self.settings.account))
+        })
     }
 
     /// The jobs of a caller as they were last seen.

@@ -111,7 +111,12 @@ pub async fn accounting(access: &Access, request: AccountingRequest) -> Result<R
 /// When there is no such job, or the scheduler does not answer.
 pub async fn get(access: &Access, id: &str) -> Result<Reading<Vec<Job>>, ServiceError> {
     let (id, principal) = (job_id(id)?, access.principal());
-    let asked = async { Ok(access.cluster().scheduler()?.job(principal, &id).await?) };
+    let asked = async {
+        let scheduler = access.cluster().scheduler()?;
+        let job = scheduler.job(principal, &id).await?;
+        let is_outdated = access.mirror().is_some_and(|mirror| mirror.is_outdated(&job));
+        Ok(if is_outdated { scheduler.job_anew(principal, &id).await? } else { job })
+    };
     match or_as_last_seen(asked.await, || access.mirror()?.last_single(principal, &id)) {
         Err(ServiceError::Scheduler(SchedulerError::JobNotFound)) => {
             let missed = access.mirror().and_then(|mirror| mirror.missed(principal, &id));

@@ -68,7 +68,7 @@ pub struct Waited {
 pub async fn wait(access: &Access, id: &str, since: Option<&Since>, time: Duration) -> Result<Waited, ServiceError> {
     let deadline = Instant::now() + time;
     let (parsed, mirror, principal) = (job_id(id)?, mirror(access)?, access.principal());
-    mirror.journal().catch_up().await?;
+    mirror.journal().open().await?;
     let selection = Selection::jobs([id]);
     let mut reader = Reader::new(Arc::clone(mirror.journal()), selection.clone(), mirror.journal().last());
     let mirrored = mirror.single(principal, &parsed);
@@ -209,7 +209,7 @@ struct Single {
 /// When the system runs no jobs, or the store does not answer.
 pub async fn own_events(access: &Access, from: Resume) -> Result<JobEvents, ServiceError> {
     let mirror = mirror(access)?;
-    mirror.journal().catch_up().await?;
+    read_up_to(mirror, from).await?;
     let watch = mirror.watch(access.principal());
     if !matches!(from, Resume::After(_)) {
         // What it finds is how things are, and no event.
@@ -226,7 +226,7 @@ pub async fn own_events(access: &Access, from: Resume) -> Result<JobEvents, Serv
 /// When there is no such job, or nobody can tell whether the caller may see it.
 pub async fn job_events(access: &Access, id: &str, from: Resume) -> Result<JobEvents, ServiceError> {
     let (parsed, mirror, principal) = (job_id(id)?, mirror(access)?, access.principal());
-    mirror.journal().catch_up().await?;
+    read_up_to(mirror, from).await?;
     let last = mirror.journal().last();
     let jobs = match jobs::get(access, id).await {
         Ok(jobs) => Some(jobs),
@@ -247,6 +247,15 @@ pub async fn job_events(access: &Access, id: &str, from: Resume) -> Result<JobEv
     Ok(events)
 }
 
+/// Has the journal read what it lacks. Another replica may have given the number from which the caller goes on.
+async fn read_up_to(mirror: &Mirror, from: Resume) -> Result<(), ServiceError> {
+    mirror.journal().open().await?;
+    if matches!(from, Resume::After(number) if number > mirror.journal().last()) {
+        mirror.journal().catch_up().await?;
+    }
+    Ok(())
+}
+
 /// How a job is, as an event that does not say what was before.
 fn present(job: &Job, caller: &str) -> JobEvent {
     JobEvent {
@@ -255,8 +264,8 @@ fn present(job: &Job, caller: &str) -> JobEvent {
         owner: job.user.clone().unwrap_or_else(|| caller.to_owned()),
         previous: None,
         state: job.status.state.clone(),
-        exit_code: job.status.exit_code,
-        signal: job.status.signal,
+        exit_code: job.status.exit_code.filter(|_| job.status.has_ended()),
+        signal: job.status.signal.filter(|_| job.status.has_ended()),
         is_final: job.status.has_ended(),
         at: Timestamp::now(),
     }
