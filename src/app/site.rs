@@ -204,8 +204,11 @@ impl Site {
     }
 }
 
+/// The store, and the webhooks that are kept in it.
+type Lasting = (Option<Arc<dyn Store>>, Option<Webhooks>);
+
 /// What outlives the process. Another store takes effect at the next start: what the present one keeps would be lost from sight.
-fn lasting(config: &Config, previous: Option<&Site>) -> Result<(Option<Arc<dyn Store>>, Option<Webhooks>), BuildError> {
+fn lasting(config: &Config, previous: Option<&Site>) -> Result<Lasting, BuildError> {
     if let Some(previous) = previous {
         return Ok((previous.store.clone(), previous.webhooks.clone()));
     }

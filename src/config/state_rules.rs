@@ -43,6 +43,6 @@ pub(super) fn webhooks(walk: &mut Interpreter, config: Option<&notify::Config>, 
     if let Some(url) = &config.public_url
         && let Err(error) = Url::parse(url)
     {
-        walk.report_allowing("webhooks.public_url", &error.to_string(), "such as https://api.example.org/hpc");
+        walk.report_allowing("webhooks.public_url", error.to_string(), "such as https://api.example.org/hpc");
     }
 }

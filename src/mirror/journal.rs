@@ -1,4 +1,4 @@
-//! The events of a system in their order, each with a number: the newest in memory, and all that are kept in the store where there is one.
+//! The numbered events of a system: the newest ones in memory, and all that are kept in the store if there is one.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,7 @@ const MAX_HELD: usize = 10_000;
 /// The most events that a reader is given at a time.
 const MAX_READ: usize = 256;
 
-/// What the store keeps.
+/// The retention of events in the store.
 const KEEP: Keep = Keep { count: 100_000, age: Duration::from_secs(7 * 24 * 3600) };
 
 /// The events of one system. It lives as long as the process.
@@ -31,9 +31,9 @@ pub struct Journal {
     ring: Mutex<Ring>,
     /// The number of the newest event.
     newest: watch::Sender<u64>,
-    /// Whose turn it is to compare what is known with what the scheduler says, and to add what is new.
+    /// The lock for comparing the known jobs with the scheduler's list and adding events.
     writing: tokio::sync::Mutex<()>,
-    /// Whose turn it is to read what the store has.
+    /// The lock for reading the store.
     reading: tokio::sync::Mutex<()>,
     /// Whether what the store had at the beginning was read.
     is_open: AtomicBool,
@@ -52,7 +52,7 @@ struct Ring {
 pub struct JournalEntry {
     /// Its number; each is greater than the one before.
     pub sequence: u64,
-    /// What happened.
+    /// The event.
     pub event: JobEvent,
     encodings: [OnceLock<Bytes>; 2],
 }
@@ -84,8 +84,8 @@ struct Batch {
 }
 
 impl Journal {
-    /// The journal of a system; in memory alone where there is no store. Numbers of a journal in memory begin with the time in milliseconds, so
-    /// that none is given twice although the process was started anew.
+    /// The journal of a system; only in memory if there is no store. Numbers of a journal in memory begin with the time in milliseconds, so
+    /// that none is used twice after a restart of the process.
     pub fn new(system: &SystemName, store: Option<Arc<dyn Store>>) -> Self {
         let first = if store.is_some() { 0 } else { u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0) };
         let ring = Ring { entries: VecDeque::new(), floor: first, last: first, known: Known::default() };
@@ -110,15 +110,15 @@ impl Journal {
         *self.newest.borrow()
     }
 
-    /// Looks at what is known of the jobs.
+    /// Reads the known jobs.
     pub(super) fn known<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
         look(&self.ring.lock().known)
     }
 
-    /// Compares what is known with what was learnt, and adds the events that `compare` makes of it.
+    /// Runs `compare` on the known jobs, and adds the events that it returns.
     ///
     /// # Errors
-    /// When the store does not take them: then nothing is known of what they tell, so that the next comparison makes them again.
+    /// If the store does not accept them: then the known jobs stay unchanged, so that the next comparison creates the events again.
     pub(super) async fn record<T>(&self, compare: impl FnOnce(&mut Known) -> (Vec<JobEvent>, T) + Send) -> Result<T, StoreError> {
         let _turn = self.writing.lock().await;
         self.catch_up().await?;
@@ -148,7 +148,7 @@ impl Journal {
         if self.is_open.load(Ordering::Acquire) { Ok(()) } else { self.catch_up().await }
     }
 
-    /// Reads what the store has and this journal has not, whoever added it.
+    /// Reads the events of the store that this journal does not have yet.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -169,7 +169,7 @@ impl Journal {
         }
     }
 
-    /// Reads what is added by other replicas. It does not return.
+    /// Reads the events that other replicas add. It does not return.
     pub(super) async fn follow(&self) {
         let Some(store) = &self.store else { return std::future::pending().await };
         let mut watch = store.watch(&self.stream);
@@ -217,7 +217,7 @@ impl Journal {
         }
     }
 
-    /// The same of those in memory; the number behind which they begin where that is later.
+    /// The same for the events in memory; the number after which they begin, if that is later.
     fn held_after(&self, position: u64, selection: &Selection) -> Result<Batch, u64> {
         let ring = self.ring.lock();
         if position < ring.floor {
@@ -260,12 +260,12 @@ pub struct Reader {
     changes: watch::Receiver<u64>,
 }
 
-/// What a reader was given.
+/// The events for a reader.
 #[derive(Debug, Default)]
 pub struct News {
     /// The events, the oldest first.
     pub entries: Vec<Arc<JournalEntry>>,
-    /// Whether some before them are no longer kept, and may have been among those that were selected.
+    /// Whether some earlier events are no longer kept, which may have been selected.
     pub has_gap: bool,
 }
 
@@ -276,7 +276,7 @@ impl Reader {
         Self { journal, selection, position, changes }
     }
 
-    /// The number of the last event that was looked at.
+    /// The number of the last event that was examined.
     pub fn position(&self) -> u64 {
         self.position
     }
@@ -286,7 +286,7 @@ impl Reader {
         self.selection = selection;
     }
 
-    /// The next events; it waits for them. It can be given up at any time, and loses nothing.
+    /// Waits for the next events. It can be cancelled at any time without a loss.
     pub async fn next(&mut self) -> News {
         loop {
             self.changes.borrow_and_update();
@@ -302,7 +302,7 @@ impl Reader {
         }
     }
 
-    /// The events that are there already, a part of them at a time; nothing where there are none.
+    /// The existing events, a part of them at a time; nothing if there are none.
     ///
     /// # Errors
     /// When the store does not answer.

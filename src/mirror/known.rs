@@ -1,4 +1,4 @@
-//! What is known of the jobs of a system, and how it differs from what the scheduler says now.
+//! The known jobs of a system, and their comparison with the scheduler's current list.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
@@ -9,7 +9,7 @@ use tokio::time::{Duration, Instant as Clock};
 use super::selection::{Selection, concerns};
 use crate::domain::{Job, JobEvent, JobId};
 
-/// For so long a job that the scheduler does not know any more is looked for: accounting is told of an end with a delay.
+/// How long a job that has left the queue is looked for: its end reaches accounting with a delay.
 const GRACE: Duration = Duration::from_secs(60);
 
 /// For so long an ended job is remembered that is in no list any more.
@@ -18,7 +18,7 @@ const MEMORY: SignedDuration = SignedDuration::from_hours(1);
 /// The most jobs that are looked up one by one after a list.
 const MAX_LOOKED_UP: usize = 64;
 
-/// The jobs as the events tell of them, and those that had ended before anybody looked.
+/// The jobs as known from events, and those that had ended before the first observation.
 #[derive(Default)]
 pub(super) struct Known {
     jobs: HashMap<String, KnownJob>,
@@ -32,29 +32,29 @@ struct KnownJob {
     owner: String,
     state: String,
     is_final: bool,
-    /// The number of its last event; 0 where there was none.
+    /// The number of its last event; 0 if there was none.
     sequence: u64,
     at: Timestamp,
     /// When this was learnt. An answer to a question that was put before says less.
     learnt: Instant,
-    /// Since when the scheduler answers that there is no such job.
+    /// The time since which the scheduler answers that there is no such job.
     missing_since: Option<Clock>,
 }
 
-/// A list of jobs that the scheduler gave.
+/// A list of jobs from the scheduler.
 pub(super) struct Listing<'a> {
     /// The jobs.
     pub(super) jobs: &'a [Job],
-    /// When the scheduler was asked.
+    /// When the scheduler was queried.
     pub(super) asked: Instant,
     /// Whose jobs these are all; the jobs of everybody where absent.
     pub(super) owner: Option<&'a str>,
-    /// Whether jobs that nobody saw before, and that have ended, were seen by nobody because they are new: those that ended since then;
-    /// all of them where absent.
+    /// The time from which unknown jobs that have ended count as new: jobs that ended since then get events;
+    /// all of them if absent.
     pub(super) ended_since: Option<i64>,
     /// Jobs that somebody watches, in the list or not.
     pub(super) watched: &'a [JobId],
-    /// Whether the list lacks nothing, so that a job that is not in it is forgotten.
+    /// Whether the list is complete, so that a job that is not in it is removed.
     pub(super) is_whole: bool,
 }
 
@@ -95,7 +95,7 @@ impl Known {
         owner.map_or(self.newest_of_all, |owner| self.newest.get(owner).copied())
     }
 
-    /// What a list tells that is new, and the jobs that it should hold and does not.
+    /// The events of a list, and the jobs that it should contain and does not.
     pub(super) fn compare(&mut self, listing: &Listing<'_>) -> (Vec<JobEvent>, Vec<JobId>) {
         let now = Timestamp::now();
         let owner = |job: &Job| listing.owner.or(job.user.as_deref()).unwrap_or_default().to_owned();
@@ -116,7 +116,7 @@ impl Known {
         (events, missing.into_iter().take(MAX_LOOKED_UP).collect())
     }
 
-    /// What is new of a job that was looked up by itself.
+    /// The events of a job that was queried by its id.
     pub(super) fn found(&mut self, id: &JobId, jobs: &[Job], asked: Instant, owner: Option<&str>) -> Vec<JobEvent> {
         let now = Timestamp::now();
         // The record of the tasks of an array that wait is gone once none waits.
@@ -129,7 +129,7 @@ impl Known {
         jobs.iter().filter_map(|job| self.difference(job, owner(job), &listing, now)).collect()
     }
 
-    /// Notes that the scheduler answered to know no such job: what is to be told once it has done so for long enough.
+    /// Records that the scheduler knows no such job: returns the events once it has done so for long enough.
     pub(super) fn not_found(&mut self, id: &JobId) -> Option<JobEvent> {
         let job = self.jobs.get_mut(id.as_str()).filter(|job| !job.is_final)?;
         let since = *job.missing_since.get_or_insert_with(Clock::now);
@@ -184,19 +184,19 @@ impl Known {
         jobs.iter().any(|job| self.jobs.get(job.id.as_str()).is_some_and(|known| differs(job, known)))
     }
 
-    /// Whether a job, or all that is known of its parts, has ended.
+    /// Whether a job, or all of its known parts, have ended.
     pub(super) fn is_over(&self, id: &str) -> bool {
         let mut parts = self.parts(id).peekable();
         parts.peek().is_some() && parts.all(|job| job.is_final)
     }
 
-    /// The number of the last event of a job or its parts; 0 where there was none.
+    /// The number of the last event of a job or its parts; 0 if there was none.
     pub(super) fn last_event(&self, selection: &Selection) -> u64 {
         let is_selected = |(id, job): &(&String, &KnownJob)| selection.selects(id, &job.owner);
         self.jobs.iter().filter(is_selected).map(|(_, job)| job.sequence).max().unwrap_or(0)
     }
 
-    /// Whether a user has a job of this id, or was told of one.
+    /// Whether a user has or had a job of this id.
     pub(super) fn belongs_to(&self, id: &str, owner: &str) -> bool {
         self.parts(id).any(|job| job.owner == owner)
     }
@@ -231,8 +231,11 @@ mod tests {
         }
     }
 
-    /// Compares, and takes what is new in.
-    fn tell(known: &mut Known, jobs: &[Job], ended_since: Option<i64>) -> (Vec<(String, Option<String>, String)>, Vec<String>) {
+    /// Compares a list with the known jobs, and applies the changes.
+    /// The id, the previous state and the state.
+    type Change = (String, Option<String>, String);
+
+    fn tell(known: &mut Known, jobs: &[Job], ended_since: Option<i64>) -> (Vec<Change>, Vec<String>) {
         let listing = Listing { jobs, asked: Instant::now(), owner: Some("ada"), ended_since, watched: &[], is_whole: true };
         let (events, missing) = known.compare(&listing);
         events.iter().enumerate().for_each(|(index, event)| known.apply(1 + index as u64, event));
@@ -240,7 +243,7 @@ mod tests {
         (told, missing.into_iter().map(String::from).collect())
     }
 
-    fn told(id: &str, previous: Option<&str>, state: &str) -> (String, Option<String>, String) {
+    fn told(id: &str, previous: Option<&str>, state: &str) -> Change {
         (id.to_owned(), previous.map(str::to_owned), state.to_owned())
     }
 

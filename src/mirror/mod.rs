@@ -1,9 +1,9 @@
-//! The mirror of a system's jobs: it observes them with one query at intervals, however many look, and tells what changes as events.
+//! The mirror of a system's jobs: it observes them with one query at intervals, however many clients watch, and reports changes as events.
 //!
-//! `known` compares lists, `journal` keeps the events and gives them numbers, `subjects` says who looks, `observer` asks the scheduler. Answers
-//! to others' questions are cached elsewhere (`scheduler::cached`), which the queries here go through. A scheduler that does not answer
-//! is told as that: no job has ended because of it. This module must not know HTTP or what callers may do. Replicas with one store share a query
-//! by a lease; the one that has it adds to the stream in the store, and all read that.
+//! `known` compares lists, `journal` keeps and numbers the events, `subjects` tracks who watches, `observer` queries the scheduler. Other queries
+//! are cached elsewhere (`scheduler::cached`), which the queries here pass through. A scheduler that does not answer
+//! is reported as such: no job counts as ended because of it. This module must not know HTTP or permissions. Replicas with one store share a query
+//! by a lease; the holder adds to the stream in the store, and all read that.
 
 mod journal;
 mod known;
@@ -35,19 +35,19 @@ use subjects::{Latest, Scope, Subjects};
 /// For so long a job that was submitted is shown although the scheduler does not list it yet.
 const SUBMITTED: Duration = Duration::from_secs(60);
 
-/// The most submitted jobs that are remembered for it.
+/// The maximum number of submitted jobs that are remembered.
 const MAX_SUBMITTED: usize = 10_000;
 
 /// How long the store may take to release the leases at the end.
 const RELEASE: Duration = Duration::from_secs(2);
 
-/// What is told of a job that was submitted a moment ago.
+/// The note about a job that was submitted a moment ago.
 const NOT_LISTED_YET: &str = "the job was submitted a moment ago, and the scheduler does not list it yet";
 
-/// What is told of a job that is in no list any more, and of whose end nothing is known.
+/// The note about a job that is in no list any more, and whose end is unknown.
 const NOT_LISTED_ANY_MORE: &str = "the job has left the queue, and accounting does not know of its end yet";
 
-/// What is told of jobs that could not be asked for.
+/// The note about jobs that could not be queried.
 const AS_THEY_WERE: &str = "the scheduler does not answer: this is its last answer, see Age";
 
 /// The mirror of one system's jobs.
@@ -68,7 +68,7 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// A mirror of the cluster's jobs; `service` is the cluster's service account. Nothing is asked before [`Mirror::run`].
+    /// A mirror of the cluster's jobs; `service` is the cluster's service account. Nothing is queried before [`Mirror::run`].
     pub fn new(cluster: Arc<Cluster>, service: Arc<dyn PrincipalSource>, journal: Arc<Journal>) -> Self {
         let settings = cluster.config().scheduler.as_ref().map(|scheduler| scheduler.common().job_mirror.clone()).unwrap_or_default();
         Self {
@@ -120,7 +120,7 @@ impl Mirror {
         }
     }
 
-    /// The jobs of a caller, where they were listed so lately that there is no need to ask again, and the caller has changed none since.
+    /// The jobs of a caller, if they were listed recently enough and the caller has changed none since.
     pub fn list(&self, principal: &Principal) -> Option<Reading<Vec<Job>>> {
         // While the next list is asked for, a caller can wait for that; one who is served by the service account cannot.
         let rounds = if self.settings.account == MirrorAccount::Service { 2 } else { 1 };
@@ -172,7 +172,7 @@ impl Mirror {
         })
     }
 
-    /// Notes a job that was submitted, of which nothing is known but what is told here.
+    /// Records a submitted job, which the scheduler does not list yet.
     pub fn submitted(&self, principal: &Principal, id: &JobId, name: Option<&str>, directory: &str) {
         let mut submitted = self.submitted.lock();
         while submitted.len() >= MAX_SUBMITTED || submitted.front().is_some_and(|(at, _)| at.elapsed() >= SUBMITTED) {
@@ -188,7 +188,7 @@ impl Mirror {
         self.subjects.of(user).iter().for_each(|subject| subject.nudged.notify_one());
     }
 
-    /// Looks at one job of a user at once, where somebody looks at that user's jobs: it is said to have ended.
+    /// Queries one job of a user at once, if that user's jobs are observed: it was reported as ended.
     pub fn hint(&self, user: &Username, job: &JobId) {
         self.subjects.of(user).iter().for_each(|subject| subject.hint(job));
     }
@@ -203,22 +203,22 @@ impl Mirror {
         look(latest.as_mut()?, self.settings.pause())
     }
 
-    /// Whether all that is known of a job, and of its parts, has ended.
+    /// Whether a job, or all of its known parts, have ended.
     pub fn is_over(&self, id: &JobId) -> bool {
         self.journal.known(|known| known.is_over(id.as_str()))
     }
 
-    /// Whether a job is known to be a user's.
+    /// Whether a job is known to belong to a user.
     pub fn belongs_to(&self, id: &JobId, user: &Username) -> bool {
         self.journal.known(|known| known.belongs_to(id.as_str(), user.as_str()))
     }
 
-    /// The number of the last event of a job; 0 where there was none.
+    /// The number of the last event of a job; 0 if there was none.
     pub fn last_event(&self, selection: &Selection) -> u64 {
         self.journal.known(|known| known.last_event(selection))
     }
 
-    /// Observes what is looked at, until the token is cancelled. What is looked at then is told that it ended.
+    /// Observes the watched jobs until the token is cancelled. Watchers are then notified of the end.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         observer::run(&self, stop).await;
         self.ended.cancel();
@@ -246,7 +246,7 @@ impl Latest {
     }
 }
 
-/// What of a list is about one job.
+/// The part of a list that concerns one job.
 fn part(list: &Reading<Vec<Job>>, id: &JobId, missing: Option<&'static str>) -> Option<Reading<Vec<Job>>> {
     let jobs: Vec<Job> = list.iter().filter(|job| concerns(id.as_str(), job.id.as_str())).cloned().collect();
     (!jobs.is_empty()).then(|| list.derive(jobs, missing))

@@ -19,19 +19,19 @@ use crate::scheduler::{CachedScheduler, MirrorAccount, SchedulerError, SeenChang
 /// Jobs that are looked up by themselves at a time.
 const LOOKED_UP_AT_ONCE: usize = 4;
 
-/// The least time between two looks that somebody asked for.
+/// The minimum time between two queries on request.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 
 /// For so long the jobs of a user who does not look are observed with the same credential.
 const RENEWAL: Duration = Duration::from_secs(6 * 3600);
 
-/// What a subject is observed with, beside the subject itself.
+/// The state of an observation, besides its subject.
 struct Observation<'a> {
     mirror: &'a Mirror,
     subject: &'a Subject,
     /// Until when this replica has the lease, less a margin.
     lease: Option<Clock>,
-    /// When the first whole list came, in Unix seconds, and whether it was whole.
+    /// The time of the first complete list, in Unix seconds, and whether it was complete.
     begun: Option<(i64, bool)>,
 }
 
@@ -57,7 +57,7 @@ async fn observe_all(mirror: &Mirror) {
     }
 }
 
-/// Has the jobs of users observed who do not look themselves, for as long as somebody wants to hear of them. It does not return.
+/// Keeps the jobs of users under observation who do not watch themselves, while somebody else needs their events. It does not return.
 async fn attend(mirror: &Mirror) {
     let Some(interest) = mirror.interest.as_ref().filter(|_| mirror.settings.account == MirrorAccount::Caller) else {
         return std::future::pending().await;
@@ -73,7 +73,7 @@ async fn attend(mirror: &Mirror) {
     }
 }
 
-/// A user of whom there is no token.
+/// A user without a token.
 fn absent(user: &Username) -> Principal {
     Principal {
         username: user.clone(),
@@ -107,7 +107,7 @@ impl Observation<'_> {
         }
     }
 
-    /// Waits for the next round. Meanwhile it looks at the jobs that are said to have ended.
+    /// Waits for the next round. Meanwhile it queries the jobs that were reported as ended.
     async fn pause(&self, begun: Clock, pause: Duration) {
         let subject = self.subject;
         let earliest = begun + MIN_PAUSE.min(pause);
@@ -167,7 +167,7 @@ impl Observation<'_> {
         });
     }
 
-    /// Asks once, and adds what is new to the journal.
+    /// Queries once, and adds the changes to the journal.
     async fn round(&mut self) -> Result<(), Trouble> {
         let (mirror, subject) = (self.mirror, self.subject);
         mirror.journal.catch_up().await?;
@@ -198,12 +198,12 @@ impl Observation<'_> {
             None => {
                 let newest = self.mirror.journal.known(|known| known.newest(self.subject.scope.owner()));
                 let latest = reading.iter().filter_map(|job| job.times.end).max().unwrap_or(0);
-                Some(newest.map_or(latest.saturating_add(1), |newest| newest.as_second()))
+                Some(newest.map_or(latest.saturating_add(1), Timestamp::as_second))
             }
         }
     }
 
-    /// Keeps the list for those who ask for it, and the jobs that have left it.
+    /// Keeps the list for other readers, and the jobs that have left it.
     fn remember(&self, reading: &Reading<Vec<Job>>, changes: SeenChanges) {
         let mut latest = self.subject.latest.lock();
         let mut left: HashMap<JobId, Job> = HashMap::new();
@@ -239,7 +239,7 @@ impl Observation<'_> {
         outcomes.into_iter().collect()
     }
 
-    /// Whether this replica is the one that asks. It stays so for as long as it does.
+    /// Whether this replica holds the lease, which it keeps while it queries.
     async fn has_lease(&mut self) -> Result<bool, Trouble> {
         let Some(store) = self.mirror.journal.store() else { return Ok(true) };
         let time = 2 * self.mirror.settings.pause() + Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! Which events a reader wants.
+//! The events that a reader selects.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ impl Selection {
         Self::Jobs(ids.into_iter().map(Into::into).collect())
     }
 
-    /// Whether an event of a job of this id and owner is wanted.
+    /// Whether an event of a job with this id and owner is selected.
     pub(super) fn selects(&self, id: &str, owner: &str) -> bool {
         match self {
             Self::Owner(wanted) => wanted == owner,
@@ -26,7 +26,7 @@ impl Selection {
     }
 }
 
-/// Whether a question about the job `asked` is also about `id`: the same job, a task of the array (`123_4` of `123`), a component (`123+1`), a
+/// Whether a selection of the job `asked` includes `id`: the same job, a task of the array (`123_4` of `123`), a component (`123+1`), a
 /// subjob (`123[4].server` of `123[].server`), or the same with the server's name (`123.server` of `123`).
 pub(super) fn concerns(asked: &str, id: &str) -> bool {
     let (asked_stem, asked_rest) = cut(asked);

@@ -1,4 +1,4 @@
-//! Who looks at which jobs. A subject is observed while somebody does.
+//! The subjects of observation: sets of jobs that somebody watches. A subject is observed while somebody does.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::credentials::Caller;
 use crate::domain::{Job, JobId, Principal, Reading, Username};
 use crate::scheduler::SeenChanges;
 
-/// The most jobs that are looked at one by one because somebody said that they ended.
+/// The maximum number of jobs that are queried one by one because they were reported as ended.
 const MAX_HINTS: usize = 64;
 
 /// Whose jobs are observed with one query.
@@ -21,12 +21,12 @@ const MAX_HINTS: usize = 64;
 pub(super) enum Scope {
     /// Those of all users, in the name of the service account.
     All,
-    /// A caller's own. Two callers may have one user name, and one of them no credential for it.
+    /// The jobs of a caller. Two callers may have the same user name, and one of them no credential for it.
     Of(Caller),
 }
 
 impl Scope {
-    /// Whose jobs these are; none for those of all.
+    /// The owner of these jobs; none for the jobs of all users.
     pub(super) fn owner(&self) -> Option<&str> {
         match self {
             Self::All => None,
@@ -35,7 +35,7 @@ impl Scope {
     }
 }
 
-/// What is observed, and how that goes.
+/// A subject and the state of its observation.
 pub(super) struct Subject {
     pub(super) scope: Scope,
     held: Mutex<Held>,
@@ -53,27 +53,27 @@ struct Held {
     count: usize,
     /// Since when nobody looks.
     idle_since: Option<Instant>,
-    /// In whose name the scheduler is asked: the caller whose token ends last.
+    /// The principal of the queries: the caller whose token expires last.
     principal: Option<Principal>,
-    /// The jobs that are looked at by their ids.
+    /// The jobs that are watched by their ids.
     jobs: HashMap<JobId, usize>,
 }
 
 /// The last list of a subject.
 pub(super) struct Latest {
     pub(super) reading: Reading<Vec<Job>>,
-    /// What users had changed before it was asked for.
+    /// The changes of users before the query.
     pub(super) changes: SeenChanges,
-    /// The parts of it that are single users' jobs, as they are asked for.
+    /// The jobs of single users out of all jobs, computed on demand.
     pub(super) own: HashMap<Username, Reading<Vec<Job>>>,
     /// Jobs that were in the list before, and whose end is still looked for.
     pub(super) left: HashMap<JobId, Job>,
 }
 
-/// How the observation of a subject goes.
+/// The state of a subject's observation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outlook {
-    /// How many times the scheduler was asked, whatever came of it.
+    /// The number of queries, whatever their result.
     pub(super) rounds: u64,
     /// When it last answered.
     pub(super) answered: Option<Instant>,
@@ -104,17 +104,17 @@ impl Subject {
         }
     }
 
-    /// The jobs that a look was asked for.
+    /// The jobs to query on request.
     pub(super) fn hints(&self) -> Vec<JobId> {
         self.hints.lock().drain().collect()
     }
 
-    /// In whose name the scheduler is asked.
+    /// The principal of the queries.
     pub(super) fn principal(&self) -> Option<Principal> {
         self.held.lock().principal.clone()
     }
 
-    /// The jobs that are looked at by their ids.
+    /// The jobs that are watched by their ids.
     pub(super) fn watched(&self) -> Vec<JobId> {
         self.held.lock().jobs.keys().cloned().collect()
     }
@@ -159,17 +159,17 @@ pub(super) struct Subjects {
 }
 
 impl Subjects {
-    /// The subject, where it is observed.
+    /// The subject, if it is observed.
     pub(super) fn get(&self, scope: &Scope) -> Option<Arc<Subject>> {
         self.subjects.lock().get(scope).cloned()
     }
 
-    /// What is observed whether anybody looks or not.
+    /// Opens a subject that is observed always.
     pub(super) fn open(&self, scope: Scope) {
         self.enter(scope, |_| {});
     }
 
-    /// The subject for somebody who looks at it, and at this job of it.
+    /// Opens the subject for a watcher, who watches this job of it.
     pub(super) fn hold(&self, scope: Scope, principal: &Principal, job: Option<&JobId>) -> Arc<Subject> {
         self.enter(scope, |subject| subject.hold(principal, job))
     }
@@ -199,7 +199,7 @@ impl Subjects {
         }
     }
 
-    /// Gives a subject up that nobody has looked at for so long: whether it was.
+    /// Closes a subject that nobody has watched for this time; returns whether it did.
     pub(super) fn close(&self, subject: &Subject, idle: Duration) -> bool {
         let mut subjects = self.subjects.lock();
         let is_given_up = subject.is_idle_for(idle);
@@ -224,7 +224,7 @@ pub struct Watch {
     ended: CancellationToken,
 }
 
-/// How it is told that nobody knows how things are now.
+/// The report that the current state is unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Staleness {
     /// For how long nothing new was learnt.
@@ -238,13 +238,13 @@ impl Watch {
         Self { subject, job, since: Instant::now(), ended }
     }
 
-    /// Waits until the scheduler was asked at least once, whatever came of it.
+    /// Waits until the scheduler was queried at least once, whatever the result.
     pub async fn observed(&self) {
         // The subject is held here, so that its sender is there.
         let _ = self.subject.outlook.subscribe().wait_for(|outlook| outlook.rounds > 0).await;
     }
 
-    /// Says where nothing new could be learnt the last time.
+    /// The staleness, if the last query failed.
     pub fn staleness(&self) -> Option<Staleness> {
         let outlook = self.subject.outlook.borrow();
         let reason = outlook.trouble.clone()?;

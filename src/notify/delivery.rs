@@ -1,7 +1,7 @@
-//! From the queues of the webhooks to their receivers.
+//! Delivers the queued messages of webhooks to their receivers.
 //!
-//! What is due in the store is a webhook for which something waits. A process takes it for a turn, sends its messages one after the other, and says when it is
-//! due next. So a receiver that hangs has one request at a time, and those of others are sent beside it.
+//! A webhook with queued messages is due in the store. A process takes it for one turn, sends its messages one after the other, and sets when it is
+//! due next. So a receiver that hangs has one request at a time, and messages to others are sent meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,12 +25,12 @@ const AT_ONCE_OF_A_RECEIVER: usize = 8;
 /// How often, and after what pauses, a share is asked for.
 const SHARE_TRIES: u32 = 20;
 const SHARE_PAUSE: Duration = Duration::from_millis(100);
-/// When a webhook is due again that has to wait for others of the same user or receiver for longer. Each time is a write to the store.
+/// The time after which a webhook is due again that has to wait longer for others of the same user or receiver. Each time is a write to the store.
 const PUT_OFF: Duration = Duration::from_secs(10);
-/// When a webhook is due again that another process works on.
+/// The time after which a webhook is due again that another process works on.
 const TAKEN: Duration = Duration::from_secs(1);
 
-/// Sends what is due, for ever.
+/// Sends due messages. It does not return.
 pub(super) async fn deliver(inner: &Arc<Inner>) {
     let mut turns = JoinSet::new();
     loop {
@@ -60,7 +60,7 @@ pub(super) async fn deliver(inner: &Arc<Inner>) {
     }
 }
 
-/// What became of a message.
+/// The outcome of a message.
 enum Outcome {
     Delivered,
     /// The receiver answered something else than a success.
@@ -105,7 +105,7 @@ impl Inner {
         None
     }
 
-    /// Sends what waits for a webhook, and says when there is more to do.
+    /// Sends the queued messages of a webhook, and sets when it is due again.
     async fn work(&self, record: &Record, stored: &Stored, url: &Url, queue: Queue) -> Result<(), WebhookError> {
         let (queue, pause) = self.send_all(record, stored, url, queue).await?;
         let waiting = self.store.list(DELIVERY, &record.id).await?;
@@ -117,7 +117,7 @@ impl Inner {
         self.put_queue(&record.id, &record.owner, queue, next.max(pause)).await
     }
 
-    /// Sends what is due of a webhook's messages: how it went, and how long to wait at least before the next turn.
+    /// Sends the due messages of a webhook: returns the result, and the minimum pause before the next turn.
     async fn send_all(&self, record: &Record, stored: &Stored, url: &Url, mut queue: Queue) -> Result<(Queue, Duration), WebhookError> {
         let began = Instant::now();
         for waiting in self.store.list(DELIVERY, &record.id).await? {
@@ -177,7 +177,7 @@ impl Inner {
         }
     }
 
-    /// The pause after so many failures, with some chance in it, so that what failed together is not tried together.
+    /// The pause after this many failures, with jitter, so that messages that failed together are not retried together.
     fn pause(&self, failures: u32) -> Duration {
         let doubled = 2_u32.saturating_mul(failures.saturating_sub(1).min(15));
         let pause = self.timing.first_pause.saturating_mul(1_u32 << doubled.min(30)).min(self.timing.longest_pause);
@@ -213,7 +213,7 @@ impl Inner {
     }
 }
 
-/// The time from one point to another; none where that is before.
+/// The time from one point to another; zero if that is earlier.
 fn until(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! What can go wrong with a webhook.
+//! The errors of webhooks.
 
 use crate::error::{Classify, Kind};
 use crate::store::StoreError;

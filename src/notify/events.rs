@@ -14,17 +14,17 @@ use crate::domain::{JobEvent, SystemName, Username};
 use crate::error::ErrorChain;
 use crate::store::{Entry, Record, Watch};
 
-/// How long this process reads the events of a system unless it renews the lease, and when it does.
+/// The duration of the lease on reading the events of a system, and when it is renewed.
 const LEASE: Duration = Duration::from_secs(30);
 const RENEWAL: Duration = Duration::from_secs(10);
-/// How many events are read at a time.
+/// The number of events read at a time.
 const PAGE: usize = 100;
 /// The most messages that wait for one webhook.
 pub(super) const MAX_WAITING: usize = 200;
 /// The most dead letters of a user on a system, and how long they are kept.
 const MAX_DEAD: usize = 500;
 const LIFE_OF_A_DEAD_LETTER: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How much longer than it is tried a message is kept.
+/// How much longer a message is kept than it is tried.
 const SPARE: Duration = Duration::from_secs(24 * 3600);
 
 /// Reads the events of these systems, for ever.
@@ -118,7 +118,7 @@ fn event(entry: &Entry) -> Option<(u64, JobEvent)> {
 }
 
 impl Inner {
-    /// Puts those of the events that a webhook wants into its queue.
+    /// Puts the events that a webhook selects into its queue.
     async fn offer(&self, record: &Record, events: &[(u64, JobEvent)]) -> Result<(), WebhookError> {
         let Some(mut stored) = read::<Stored>(record) else { return Ok(()) };
         let wanted: Vec<_> = events.iter().filter(|(_, event)| stored.wants(event)).collect();
@@ -154,7 +154,7 @@ impl Inner {
         self.wake(webhook, owner).await
     }
 
-    /// Makes a webhook due where it is not waited for already.
+    /// Makes a webhook due if it is not due already.
     async fn wake(&self, webhook: &str, owner: &str) -> Result<(), WebhookError> {
         if self.store.get(QUEUE, webhook).await?.is_none() {
             self.put_queue(webhook, owner, Queue::default(), Duration::ZERO).await?;
@@ -175,7 +175,7 @@ impl Inner {
         Ok(self.store.put(&record).await?)
     }
 
-    /// Makes a dead letter of a message, where the user has not too many.
+    /// Turns a message into a dead letter, unless the user has too many.
     pub(super) async fn give_up(
         &self,
         webhook: &str,

@@ -1,4 +1,4 @@
-//! What a receiver is sent: a CloudEvent (specification 1.0, structured mode, JSON).
+//! The message to a receiver: a CloudEvent (specification 1.0, structured mode, JSON).
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use super::webhook::{Delivery, Stored};
 
 /// The media type of a CloudEvent in structured mode.
 pub(super) const MEDIA_TYPE: &str = "application/cloudevents+json; charset=utf-8";
-/// The type of the event that tells of a job's state.
+/// The type of events about a job's state.
 const JOB_STATE: &str = "org.goldcrest.job.state";
 
 #[derive(Serialize)]

@@ -1,9 +1,9 @@
 //! Webhooks: services of the users, called when the states of their jobs change.
 //!
-//! [`Webhooks`] registers them; `events` reads the events of the jobs, which somebody appends to the store, and puts a message for each webhook into its
-//! queue; `delivery` sends what is due. All state lies in the store: of several replicas one reads the events of a system (a lease), and
-//! each sends what it takes from the store, so that a message is sent again only where the process that sent it died. A message that cannot be
-//! delivered for a day is a dead letter. This module must not know how a scheduler is spoken to, nor HTTP beyond calling an address.
+//! [`Webhooks`] registers them; `events` reads the events of the jobs, which the mirror appends to the store, and puts a message for each webhook into its
+//! queue; `delivery` sends due messages. All state is in the store: of several replicas one reads the events of a system (a lease), and
+//! each sends the messages that it takes from the store, so that a message is sent again only if the process that sent it died. A message that cannot be
+//! delivered for a day becomes a dead letter. This module must not know how a scheduler is accessed, nor HTTP beyond calling an address.
 
 mod config;
 mod delivery;
@@ -33,7 +33,7 @@ use shares::Shares;
 use webhook::{CURSOR, DEAD_LETTER, Dead, Delivery, Stored, USER, WEBHOOK, read, written};
 pub use webhook::{DeadLetter, Owner, Registration, Webhook};
 
-/// How long a webhook is kept, and one of a single job.
+/// How long a webhook is kept, and how long one of a single job.
 const LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 const LIFE_OF_A_JOB: Duration = Duration::from_secs(90 * 24 * 3600);
 /// The longest address, in bytes.
@@ -48,11 +48,11 @@ pub struct Timing {
     pub first_pause: Duration,
     /// The longest pause.
     pub longest_pause: Duration,
-    /// After what time a message is given up.
+    /// The time after which delivery of a message is given up.
     pub give_up: Duration,
     /// The longest that one webhook is worked on at a time. It is left to other replicas after twice as long.
     pub turn: Duration,
-    /// How often it is looked for what is due, and for events.
+    /// The interval between checks for due webhooks and new events.
     pub tick: Duration,
 }
 
@@ -79,19 +79,19 @@ struct Inner {
     guard: AddressGuard,
     client: Client,
     timing: Timing,
-    /// What this process is called where it holds a lease.
+    /// The name of this process as the holder of a lease.
     holder: String,
     /// Notified when something may be due.
     due: Notify,
     shares: Shares,
 }
 
-/// A webhook that was registered, with its secret, which nobody is told again.
+/// A webhook that was registered, with its secret, which is not shown again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registered {
     /// The webhook.
     pub webhook: Webhook,
-    /// The secret of its signatures; none where the webhook was there before.
+    /// The secret of its signatures; none if the webhook existed before.
     pub secret: Option<Secret>,
 }
 
@@ -106,7 +106,7 @@ pub struct Prepared {
 }
 
 impl Webhooks {
-    /// Webhooks whose state lies in this store.
+    /// Creates webhooks with their state in this store.
     ///
     /// # Errors
     /// When the client for their addresses cannot be set up.
@@ -166,7 +166,7 @@ impl Webhooks {
         Ok(records.into_iter().filter_map(|record| read::<Stored>(&record).map(|stored| stored.shown(record.id))).collect())
     }
 
-    /// Removes a webhook of a user, with what waits for it: whether it was there.
+    /// Removes a webhook of a user with its queue; returns whether it existed.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -180,7 +180,7 @@ impl Webhooks {
         Ok(removed)
     }
 
-    /// What could not be delivered to the webhooks of a user, kept for 7 days.
+    /// The messages that could not be delivered to the webhooks of a user, kept for 7 days.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -189,7 +189,7 @@ impl Webhooks {
         Ok(records.into_iter().filter_map(|record| read::<Dead>(&record).map(|dead| dead.shown(record.id))).collect())
     }
 
-    /// Puts a message that was given up back into the queue of its webhook: whether both were there.
+    /// Puts a dead letter back into the queue of its webhook; returns whether both existed.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -242,7 +242,7 @@ impl Webhooks {
         Ok(Registered { webhook: stored.shown(id), secret: Some(secret) })
     }
 
-    /// Remembers which event of a system is the newest, where nothing was read yet: a webhook is not called for what was before it.
+    /// Records the newest event of a system if nothing was read yet: a webhook is not called for earlier events.
     async fn begin_reading(&self, system: &SystemName) -> Result<(), WebhookError> {
         if self.0.store.get(CURSOR, system.as_str()).await?.is_none() {
             let last = self.0.store.read(&JobEvent::stream(system.as_str()), u64::MAX, 1).await?.last;
@@ -273,7 +273,7 @@ impl Inner {
     }
 }
 
-/// Users with webhooks want to hear of their jobs; at most [`crate::store::MAX_PAGE`] of them are told of on each system.
+/// The users with webhooks, whose jobs are kept under observation; at most [`crate::store::MAX_PAGE`] of them on each system.
 #[async_trait]
 impl Interest for Webhooks {
     async fn users(&self, system: &SystemName) -> Vec<Username> {

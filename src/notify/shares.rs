@@ -1,11 +1,11 @@
-//! How much is under way for whom, so that one who is slow does not keep the others waiting.
+//! The concurrent deliveries of each user and receiver, so that a slow one does not delay the others.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// What is under way, by name.
+/// The number of deliveries under way, by name.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shares(Arc<Mutex<HashMap<String, usize>>>);
 

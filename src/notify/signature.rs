@@ -9,7 +9,7 @@ use crate::domain::Secret;
 
 /// The bytes of a secret (24 to 64 by the specification).
 const SECRET_BYTES: usize = 32;
-/// What the text of a secret begins with.
+/// The prefix of a secret's text.
 const PREFIX: &str = "whsec_";
 
 /// A new secret, as receivers are given it.

@@ -1,4 +1,4 @@
-//! What is kept of a webhook, of what is to be delivered to it, and of what could not be.
+//! The stored records of webhooks, queued messages and dead letters.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ pub(super) const DEAD_LETTER: &str = "webhook-dead-letter";
 pub(super) const USER: &str = "webhook-user";
 pub(super) const CURSOR: &str = "webhook-cursor";
 
-/// Who has webhooks: a user on a system.
+/// The owner of webhooks: a user on a system.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
     /// The system.
@@ -31,7 +31,7 @@ impl Owner {
     }
 }
 
-/// What a webhook is to be called for.
+/// The address and the selection of events of a webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {
     /// The address.
@@ -66,11 +66,11 @@ pub struct DeadLetter {
     pub job: String,
     /// The state of the event.
     pub state: String,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: u32,
     /// The error of the last attempt.
     pub reason: String,
-    /// When it was given up.
+    /// When delivery was given up.
     pub at: Timestamp,
 }
 
@@ -84,7 +84,7 @@ pub(super) struct Stored {
     /// For the signatures.
     secret: String,
     pub(super) created: Timestamp,
-    /// Whether the job has ended, so that there is no more to come.
+    /// Whether the job has ended, so that no further events follow.
     pub(super) ended: bool,
 }
 
@@ -109,7 +109,7 @@ impl Stored {
         Webhook { id, url: self.url, states: self.states, job: self.job, created: self.created }
     }
 
-    /// Whether it is to be called for this event.
+    /// Whether it is called for this event.
     pub(super) fn wants(&self, event: &JobEvent) -> bool {
         self.concerns(event) && (self.states.is_empty() || self.states.iter().any(|state| state.eq_ignore_ascii_case(&event.state)))
     }
@@ -118,7 +118,7 @@ impl Stored {
         self.job.as_ref().is_none_or(|job| is_or_is_part_of(&event.id, job.as_str()))
     }
 
-    /// Whether nothing comes after this event.
+    /// Whether this event is the last one.
     pub(super) fn ends_with(&self, event: &JobEvent) -> bool {
         event.is_final && self.job.as_ref().is_some_and(|job| job.as_str() == event.id)
     }
@@ -140,7 +140,7 @@ pub(super) struct Delivery {
     pub(super) next: Timestamp,
 }
 
-/// A message that was given up.
+/// A message whose delivery was given up.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Dead {
     pub(super) webhook: String,
@@ -157,19 +157,19 @@ impl Dead {
     }
 }
 
-/// How it went with a webhook for which something waits.
+/// The state of the deliveries to a webhook with queued messages.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Queue {
-    /// How often it could not be reached since it last was.
+    /// The number of failures since the last success.
     pub(super) failures: u32,
 }
 
-/// What a record holds, where it can be read.
+/// Decodes a record, if it can be read.
 pub(super) fn read<T: for<'de> Deserialize<'de>>(record: &Record) -> Option<T> {
     serde_json::from_slice(&record.value).inspect_err(|error| tracing::error!(%error, kind = record.kind, "a record cannot be read")).ok()
 }
 
-/// What a record is to hold.
+/// Encodes a record.
 pub(super) fn written(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("texts, numbers and times serialise")
 }

@@ -4,7 +4,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::ServiceError;
 
-/// What became of one piece of work.
+/// The outcome of one piece of work.
 #[derive(Debug)]
 pub enum Outcome<T> {
     /// It was done.
@@ -20,7 +20,7 @@ pub enum Outcome<T> {
     Skipped(usize),
 }
 
-/// Does `work` unless `deadline` has passed, and gives it up then. `maybe_effected` is asked where work was given up.
+/// Does `work` until `deadline`, and abandons it then. `maybe_effected` is called if work was abandoned.
 pub(super) async fn in_time<T>(
     deadline: Instant,
     work: impl Future<Output = Result<T, ServiceError>>,

@@ -1,7 +1,7 @@
-//! What callers can do, as functions: `jobs::submit(&access, submission)`.
+//! The use cases, as functions: `jobs::submit(&access, submission)`.
 //!
 //! Policy lives here: who may reach a cluster ([`Gate`], [`Access`]), which paths a request may name, what a job description
-//! may hold, and the audit line that every change leaves. This module must not know HTTP or how a cluster is spoken to.
+//! may contain, and the audit line of every change. This module must not know HTTP or how a cluster is accessed.
 //! To add a use case: a function that takes [`Access`], in the file of its subject.
 
 mod access;
@@ -66,7 +66,7 @@ pub enum ServiceError {
     /// The request holds values that cannot be.
     #[error(transparent)]
     Invalid(#[from] InvalidRequest),
-    /// The cluster does not hand out what is needed, or a path breaks the policy.
+    /// The cluster lacks the capability, or a path breaks the policy.
     #[error(transparent)]
     Gate(#[from] GateError),
     /// The scheduler did not do it.
@@ -78,28 +78,28 @@ pub enum ServiceError {
     /// The file operation was not done.
     #[error(transparent)]
     Filesystem(#[from] FilesystemError),
-    /// The file, or what is asked of it, is larger than so many bytes, and this is how it can be had all the same.
+    /// The file, or the requested part, is larger than this limit in bytes; the alternative has no such limit.
     #[error("the file is larger than the limit of {0} bytes")]
     TooLarge(u64, Alternative),
     /// The object store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The webhook was not registered, or cannot be looked at.
+    /// The webhook was not registered, or cannot be read.
     #[error(transparent)]
     Webhook(#[from] WebhookError),
-    /// What is kept beyond the process cannot be read or written.
+    /// The store cannot be read or written.
     #[error(transparent)]
     StateStore(#[from] crate::store::StoreError),
     /// The caller has as much of it under way as one may.
     #[error("{0}")]
     TooMany(Cow<'static, str>),
-    /// It is more work than one request may ask for; this is what would be less.
+    /// The request asks for too much work; the text names the limit.
     #[error("{0}")]
     TooMuch(Cow<'static, str>),
-    /// What is there is not what the caller expects.
+    /// The file's state is not the expected one.
     #[error(transparent)]
     Precondition(FilesystemError),
-    /// What was sent of an upload has another checksum than was announced with it.
+    /// The content of an upload does not match the announced checksum.
     #[error(transparent)]
     Checksum(FilesystemError),
     /// This service does not do it, for this reason.
@@ -120,13 +120,13 @@ pub enum ServiceError {
     /// Another request works on the same upload and does not end.
     #[error("another request is still working on this upload")]
     Busy,
-    /// What several callers wait for was not done.
+    /// Work that several callers wait for failed.
     #[error("{0}")]
-    Shared(#[source] Arc<ServiceError>),
+    Shared(#[source] Arc<Self>),
 }
 
 impl ServiceError {
-    /// Another way to what was not done, where there is one.
+    /// The alternative for the failed operation, if there is one.
     pub fn alternative(&self) -> Option<Alternative> {
         match self {
             Self::TooLarge(_, alternative) => Some(*alternative),
@@ -144,7 +144,7 @@ impl ServiceError {
         }
     }
 
-    /// The same error, with the way out where it is that something is too large.
+    /// The same error, with the alternative if something is too large.
     fn or_by(error: FilesystemError, alternative: Alternative) -> Self {
         match error {
             FilesystemError::TooLarge(limit) => Self::TooLarge(limit, alternative),
@@ -213,15 +213,15 @@ pub struct InvalidRequest {
 /// One field that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidField {
-    /// The parameter of the use case, or the field of its request type, such as `page_size`. Where it stands in an HTTP request, and
-    /// under which name, is for `http` to say.
+    /// The parameter of the use case, or the field of its request type, such as `page_size`. Its place in an HTTP request, and its
+    /// name there, are known to `http`.
     pub name: Cow<'static, str>,
-    /// What is wrong with it and what to change.
+    /// The error and how to correct it.
     pub message: String,
 }
 
 impl InvalidField {
-    /// A field with what is wrong with it.
+    /// Creates the error for a field.
     pub fn new(name: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self { name: name.into(), message: message.into() }
     }

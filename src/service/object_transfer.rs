@@ -1,8 +1,8 @@
-//! Uploads and downloads of large files by way of the site's object store: the store is asked for an upload in parts, and a job of the
+//! Uploads and downloads of large files through the site's object store: the store begins an upload in parts, and a job of the
 //! caller's takes the file from there or brings it.
 //!
-//! Everything that can be refused is refused before the store is asked; what the store began is aborted when the job is not
-//! submitted. The URLs that are given out are secrets of the caller.
+//! Everything that can be refused is refused before a request to the store; an upload that the store began is aborted if the job is not
+//! submitted. The URLs are secrets of the caller.
 
 use uuid::Uuid;
 
@@ -22,15 +22,15 @@ use super::{Access, InvalidRequest, ServiceError};
 const NO_SERVICE: &str =
     "No transfer service is set up on this system: use the file operations upload and download, which take files of any size";
 
-/// Why a system with another transfer service than an object store has none either.
+/// The reason for systems with another transfer service than an object store.
 const NO_CODE: &str = "The transfer methods wormhole and streamer are not supported by this version: use the file operations upload and download, which take files of any size";
 
-/// What is asked for, upwards or downwards.
+/// A request for an upload or a download.
 #[derive(Clone, Copy, Debug)]
 pub struct ObjectTransferRequest<'a> {
     /// The file on the system.
     pub path: &'a str,
-    /// The way that the client wants; the system's when absent.
+    /// The method that the client requests; the system's if absent.
     pub method: Option<Method>,
     /// What the job is charged to.
     pub account: Option<&'a str>,
@@ -41,9 +41,9 @@ pub struct ObjectTransferRequest<'a> {
 pub struct ObjectUpload {
     /// The job that takes the file from the store.
     pub job: TransferJob,
-    /// Where each part is sent to, in order.
+    /// The URL of each part, in order.
     pub parts: Vec<Secret>,
-    /// Where the list of the parts is sent to.
+    /// The URL for the list of the parts.
     pub complete: Secret,
     /// The size of each part but the last, in bytes.
     pub part_size: u64,
@@ -54,11 +54,11 @@ pub struct ObjectUpload {
 pub struct ObjectDownload {
     /// The job that brings the file.
     pub job: TransferJob,
-    /// Where the file is once the job is done.
+    /// The URL of the file when the job has ended.
     pub url: Secret,
 }
 
-/// Why `cluster` has no transfers by a transfer service, where it has none.
+/// The reason why `cluster` has no transfers by a transfer service, if it has none.
 pub fn unsupported(cluster: &Cluster) -> Option<&'static str> {
     match &cluster.config().data_operation.data_transfer {
         None => Some(NO_SERVICE),
@@ -124,7 +124,7 @@ pub async fn download(access: &Access, request: ObjectTransferRequest<'_>) -> Re
     Ok(ObjectDownload { job, url })
 }
 
-/// The object store of the system, where that is the way that is asked for.
+/// The object store of the system, if that is the requested method.
 fn store(access: &Access, method: Option<Method>) -> Result<(&Store, &S3), ServiceError> {
     let cluster = access.cluster();
     let service = cluster.config().data_operation.data_transfer.as_ref().ok_or(ServiceError::Unsupported(NO_SERVICE))?;
@@ -138,7 +138,7 @@ fn store(access: &Access, method: Option<Method>) -> Result<(&Store, &S3), Servi
     Ok((store, config))
 }
 
-/// Passes the outcome of a submission through; where there is no job, or none that the caller knows of, the store need not wait.
+/// Passes the outcome of a submission through; if there is no job, or none that the caller knows of, aborts the upload at the store.
 async fn abort_on_error<T>(store: &Store, upload: &Upload, outcome: Result<T, ServiceError>) -> Result<T, ServiceError> {
     if outcome.is_err()
         && let Err(error) = store.abort(upload).await

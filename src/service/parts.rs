@@ -1,8 +1,8 @@
-//! Who may write to the file of a resumable upload, on any replica: whoever has it under a name of its own.
+//! The write lock on the file of a resumable upload, across replicas: a rename to a private name.
 //!
-//! A request renames the file to a name that nobody else knows, adds to it, and gives it its name back. What is found under such a name
-//! belongs to a request that still works, perhaps on another replica, or has broken off. Whoever takes it over goes on with a copy: what
-//! the other still writes then goes into a file that has no name, and what it finds under its own name is nothing.
+//! A request renames the file to a name that nobody else knows, adds to it, and renames it back. A file under such a name
+//! belongs to a request that still works, perhaps on another replica, or was cut. A request that takes it over continues with a copy: what
+//! the other still writes then goes into an unlinked file, and the other finds nothing under its private name.
 
 use super::{Access, ServiceError};
 use crate::domain::{FileStat, Principal, RemotePath};
@@ -23,7 +23,7 @@ impl<'a> Parts<'a> {
         Ok(Self { files: access.files().await?, principal: access.principal() })
     }
 
-    /// Where the file of an upload is now, and what it is; `None` when there is none.
+    /// The current path and status of an upload's file; `None` if there is none.
     ///
     /// # Errors
     /// When the cluster does not tell.
@@ -35,7 +35,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// The file that another request has, or had; of several the one that has most.
+    /// The file that another request has or had; of several the longest.
     async fn find_held(&self, part: &RemotePath) -> Result<Option<(RemotePath, FileStat)>, FilesystemError> {
         let Some(directory) = part.parent() else { return Ok(None) };
         let entries = match self.files.list(self.principal, &directory, ListOptions { hidden: true, ..ListOptions::default() }).await {
@@ -52,7 +52,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// Takes the file of an upload, and tells the name that it has meanwhile.
+    /// Takes the file of an upload, and returns its private name.
     ///
     /// # Errors
     /// When there is none, the caller may not rename it, or another one takes it at the same time.

@@ -1,7 +1,7 @@
-//! What the paths of requests lead to.
+//! Resolves the paths of requests.
 //!
-//! `..` and a slash at the end of a path mean what the symbolic links on the cluster make of them. Only such paths are asked for
-//! there; all others cost nothing. What was found is what the policy judges and what is opened: no `..` goes any further.
+//! The meaning of `..` and of a slash at the end of a path depends on the symbolic links on the cluster. Only such paths are resolved
+//! there; all others cost nothing. The policy checks the resolved path, and that path is opened, without any `..`.
 
 use futures::future::join_all;
 
@@ -11,14 +11,14 @@ use crate::filesystem::FilesystemError;
 
 use super::{Access, ServiceError};
 
-/// What a path with a slash at its end may lead to.
+/// The kinds of entry that a path with a slash at its end may name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Slash {
     /// A directory, or a link to one, which is followed.
     Directory,
     /// The same, or nothing: a directory is to be made there.
     New,
-    /// A directory itself: what is removed or moved is never what a link leads to.
+    /// A directory itself: removing and moving never follow a link.
     Entry,
 }
 
@@ -40,7 +40,7 @@ impl Access {
         self.resolved(text, Slash::New).await
     }
 
-    /// The same of what is removed or moved, which is never what a link leads to.
+    /// The same for an entry that is removed or moved, without following a link.
     ///
     /// # Errors
     /// As [`Access::path`].
@@ -70,7 +70,7 @@ impl Access {
         if written.is_directory { self.at_slash(path, slash).await } else { Ok(path) }
     }
 
-    /// Where `..` leads. The policy judges that beside the name: a link must not be a way up to what cannot be named.
+    /// Resolves `..`. The policy checks the result as well as the name, so that a link gives no access to a path that cannot be named.
     async fn climb(&self, climb: &Climb) -> Result<RemotePath, ServiceError> {
         let path = self.above(climb).await?;
         match self.cluster().check(path) {
@@ -87,7 +87,7 @@ impl Access {
         Ok(climb.below.rebase(&RemotePath::root(), &directory).unwrap_or(directory))
     }
 
-    /// The same path below a configured file system that is itself reached by a link, or nothing where it lies below none.
+    /// The same path below a configured file system that is itself reached by a link, or nothing if it is below none.
     async fn under_its_name(&self, path: &RemotePath) -> Result<Option<RemotePath>, ServiceError> {
         let files = self.files().await?;
         let configured = &self.cluster().config().file_systems;
@@ -97,7 +97,7 @@ impl Access {
         Ok(found.min_by_key(|path| path.as_bytes().len()))
     }
 
-    /// What a path names that ends with a slash. Its name was judged already, and the links that lead on are the cluster's business,
+    /// Resolves a path that ends with a slash. Its name was checked already, and the links that it passes are left to the cluster,
     /// as those in its middle are.
     async fn at_slash(&self, path: RemotePath, slash: Slash) -> Result<RemotePath, ServiceError> {
         let files = self.files().await?;

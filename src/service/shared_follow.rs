@@ -1,8 +1,8 @@
 //! One reader on the cluster for all who follow the same output of a job.
 //!
-//! A [`Hub`] reads from the cluster and keeps the last of what it read. It has no task of its own: who wants more than it has drives
-//! it, and the others take what came. A follower who is elsewhere in the output, at its start or too far behind, gets a hub of its own and
-//! changes to the one ahead as soon as that has what comes next. Followers are of one user and one subject: what one may read, the other may.
+//! A [`Hub`] reads from the cluster and keeps the last part of the content. It has no task: a follower that needs more drives
+//! it, and the others receive the same content. A follower at another place in the output, at its start or too far behind, gets a separate hub and
+//! changes to the one ahead as soon as that has the next content. Followers have the same user and subject, and thus the same rights.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -22,25 +22,25 @@ use crate::filesystem::Followed;
 const MAX_KEPT: usize = 512 * 1024;
 const MAX_PIECES: usize = 1024;
 
-/// What is followed, and by whom.
+/// The key of a hub: the output and its reader.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct FollowKey {
     pub(super) system: SystemName,
     pub(super) user: Username,
-    /// The subject of the user's token: two of one name are not taken for one.
+    /// The subject of the user's token: two subjects with the same user name are different readers.
     pub(super) subject: String,
     pub(super) job: JobId,
     pub(super) stream: LogStream,
 }
 
-/// What a source tells. The first is [`Event::Opened`], or why it was not; the last one of the others.
+/// An event of a source. The first is [`Event::Opened`] or an error; the last is one of the others.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
     /// It can be followed.
     Opened,
     /// Something happened to the file.
     Change(Followed),
-    /// Nothing more will come, and everything was told.
+    /// The output is complete, and everything was sent.
     Ended,
     /// Its own caller's token has ended.
     Expired,
@@ -48,13 +48,13 @@ pub(super) enum Event {
     Failed(Arc<ServiceError>),
 }
 
-/// What tells it, from an offset on.
+/// The events of an output from an offset on.
 pub(super) type Source = BoxStream<'static, Event>;
 
-/// How a follower would open a source of its own.
+/// Opens a separate source for a follower.
 pub(super) type OpenSource = Box<dyn Fn(u64) -> Source + Send + Sync>;
 
-/// What counts for the user for as long as it is kept.
+/// The permit that counts against the user's limit.
 pub(super) type Permit = Arc<dyn Send + Sync>;
 
 /// The event that a hub waits for, which everyone who waits drives.
@@ -67,7 +67,7 @@ pub(super) struct SharedFollows(Arc<Mutex<HashMap<FollowKey, Vec<Weak<Hub>>>>>);
 struct Hub {
     source: Arc<tokio::sync::Mutex<Source>>,
     window: Mutex<Window>,
-    /// Counts for the user until the last hub of the same output is gone.
+    /// The permit, kept until the last hub of the same output is gone.
     permit: Permit,
 }
 
@@ -77,20 +77,20 @@ struct Window {
     first: u64,
     events: VecDeque<Event>,
     kept: usize,
-    /// The end of what was read, in bytes from the start of the file.
+    /// The end of the part that was read, in bytes from the start of the file.
     offset: u64,
-    /// How often the file began anew. Offsets can be compared where it is equal.
+    /// The number of truncations of the file. Offsets are comparable only if it is equal.
     epoch: u64,
     next: Pending,
     over: bool,
 }
 
-/// What a follower finds at its place.
+/// The state of the hub at a follower's offset.
 enum At {
     Event(Event),
     /// It is at the end: this comes next.
     Head(Pending),
-    /// What was there is not kept any more.
+    /// The content there is no longer kept.
     Passed,
 }
 
@@ -139,7 +139,7 @@ impl Window {
         self.first + self.events.len() as u64
     }
 
-    /// Where what comes after `offset` is found, in the present content of the file.
+    /// The place of the content after `offset`, in the current content of the file.
     fn place(&self, offset: u64) -> Option<Place> {
         let mut index = self.end();
         if offset == self.offset {
@@ -175,7 +175,7 @@ impl Hub {
         Arc::new(Self { source, window: Mutex::new(window), permit })
     }
 
-    /// Its place for a follower who is at `offset`, and what it has read; `None` where it has not what comes next.
+    /// The place and the content for a follower at `offset`; `None` if the hub does not have the next content.
     fn place(&self, offset: u64, epoch: Option<u64>) -> Option<(u64, Place)> {
         let window = self.window.lock();
         let comparable = !window.over && epoch.is_none_or(|epoch| epoch == window.epoch);
@@ -184,7 +184,7 @@ impl Hub {
 }
 
 impl SharedFollows {
-    /// Follows from `offset`, with others where there are some. `permit` is asked for where nobody follows the same yet.
+    /// Follows from `offset`, together with other followers if there are any. `permit` is called if there are none.
     ///
     /// # Errors
     /// Those of the permit and of the source.
@@ -251,14 +251,14 @@ pub(super) struct Follower {
     expires_at: Timestamp,
     hub: Arc<Hub>,
     place: Place,
-    /// Up to where it was told.
+    /// The end of the part that was sent.
     offset: u64,
     epoch: u64,
     over: bool,
 }
 
 impl Follower {
-    /// What is told, until the output or the caller's token has ended.
+    /// The updates, until the output has ended or the caller's token has expired.
     pub(super) fn updates(self) -> BoxStream<'static, Result<Update, ServiceError>> {
         futures::stream::unfold(self, |mut follower| async move { follower.next().await.map(|update| (update, follower)) }).boxed()
     }

@@ -1,7 +1,7 @@
-//! What outlives a request, and the configuration under which the request came: who works on which upload, what each user has under
-//! way, and what was counted.
+//! State that outlives a request and its configuration: locks on uploads, the work under way of each user, and
+//! counters.
 //!
-//! It lives as long as the process. What replicas are to share stands behind this type, and nowhere else in `service`. To add a part: a
+//! It lives as long as the process. State that replicas share is behind this type, and nowhere else in `service`. To add a part: a
 //! field here, reached by [`Access::state`](super::Access::state).
 
 use std::collections::BTreeMap;
@@ -17,22 +17,22 @@ use super::upload_locks::UploadLocks;
 use crate::domain::SystemName;
 use crate::notify::Webhooks;
 
-/// What outlives a request. Clones share it.
+/// The state that outlives a request. Clones share it.
 #[derive(Clone, Default)]
 pub struct State {
-    /// Who works on which resumable upload.
+    /// The locks on resumable uploads.
     pub(super) uploads: Arc<UploadLocks>,
-    /// What each user has under way.
+    /// The work under way of each user.
     pub(super) limits: Limits,
     /// Searches in files under way.
     pub(super) searches: Searches,
     /// Outputs of jobs that are followed.
     pub(super) follows: SharedFollows,
-    /// What became of callers' tokens.
+    /// The counters of the outcomes of callers' tokens.
     pub(super) tokens: Arc<TokenCounts>,
-    /// The webhooks of the users, where the site has any.
+    /// The webhooks of the users, if the site has webhooks.
     pub(super) webhooks: Option<Webhooks>,
-    /// What was counted of each system, by its name.
+    /// The counters of each system, by its name.
     systems: Arc<Mutex<BTreeMap<SystemName, Arc<SystemCounts>>>>,
 }
 
@@ -48,7 +48,7 @@ impl State {
         Self { webhooks, ..self }
     }
 
-    /// What is counted of a system.
+    /// The counters of a system.
     pub(super) fn counts(&self, system: &SystemName) -> Arc<SystemCounts> {
         Arc::clone(self.systems.lock().entry(system.clone()).or_default())
     }

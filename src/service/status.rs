@@ -1,4 +1,4 @@
-//! What is known of clusters: all of them, and one of them in depth.
+//! The state of clusters: all of them, and one of them in detail.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ pub async fn reservations(access: &Access) -> Result<Reading<Vec<Reservation>>, 
     Ok(access.cluster().scheduler_without_health_check()?.reservations(access.principal()).await?)
 }
 
-/// What the caller's jobs may ask for.
+/// The limits of the caller's jobs.
 ///
 /// # Errors
 /// When there is no scheduler, it cannot tell, or it does not answer.
@@ -55,7 +55,7 @@ pub async fn limits(access: &Access) -> Result<Reported<Limits>, ServiceError> {
     Ok(access.cluster().scheduler_without_health_check()?.limits(access.principal()).await?)
 }
 
-/// Who the caller is on the cluster, and which accounts the caller may charge.
+/// The caller's account on the cluster, and the accounts that the caller may charge.
 ///
 /// # Errors
 /// When the cluster or its scheduler does not answer.

@@ -4,7 +4,7 @@ use crate::domain::{AclEntry, Quota, Space};
 
 use super::{Access, ServiceError};
 
-/// How full the file system of a path is.
+/// The usage of the file system of a path.
 ///
 /// # Errors
 /// When the path breaks the policy, or the cluster does not tell.

@@ -1,4 +1,4 @@
-//! What a submission may hold.
+//! The rules for submissions.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ const MAX_DEPENDENCIES: usize = 100;
 /// A job as the caller describes it, unchecked.
 pub type Submission = JobDescription<String>;
 
-/// Checks a submission and gives the job for the scheduler, with paths that need no resolving.
+/// Checks a submission and returns the job for the scheduler, with resolved paths.
 pub(super) async fn check(mut job: Submission, access: &Access) -> Result<JobDescription, ServiceError> {
     let mut findings = Findings::default();
     for (name, value, max_bytes) in [
@@ -58,7 +58,7 @@ pub(super) async fn check(mut job: Submission, access: &Access) -> Result<JobDes
     Ok(job.with_paths(working_directory, script))
 }
 
-/// Checks what else the job asks for: each value by itself, and what cannot be asked for together.
+/// Checks the job's options: each value by itself, and combinations that are not allowed.
 fn check_options(findings: &mut Findings, options: &mut JobOptions) {
     for (name, value) in [
         ("nodes", options.nodes),

@@ -18,7 +18,7 @@ const MAX_LENGTH: usize = 16 * 1024;
 /// The most parameters of a template.
 const MAX_PARAMETERS: usize = 64;
 
-/// What a caller says to a template.
+/// The caller's values for a template.
 #[derive(Clone, Debug, Default)]
 pub struct TemplateRequest {
     /// Values by parameter name.
@@ -27,7 +27,7 @@ pub struct TemplateRequest {
     pub name: Option<String>,
     /// The account to charge.
     pub account: Option<String>,
-    /// Where the job starts.
+    /// The working directory of the job.
     pub working_directory: Option<String>,
     /// The file that standard output is written to.
     pub standard_output: Option<String>,
@@ -129,12 +129,12 @@ fn text(parameter: &TemplateParameter, value: ParameterValue) -> Result<String, 
     }
 }
 
-/// The pattern for a whole text.
+/// Compiles a pattern that matches a whole string.
 fn whole(pattern: &str) -> Result<Regex, regex::Error> {
     Regex::new(&format!("^(?:{pattern})$"))
 }
 
-/// What is wrong with a template of the configuration: where it stands in it, and why.
+/// The errors in a template of the configuration: the place in it and the reason.
 pub fn mistakes(template: &JobTemplate) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut add = |place: String, message: &str| found.push((place, message.to_owned()));

@@ -3,7 +3,7 @@
 use super::InvalidField;
 use crate::domain;
 
-/// Collects what is wrong with a request, so that the caller learns all of it at once.
+/// Collects the errors of a request, so that the caller learns all of them at once.
 #[derive(Default)]
 pub(super) struct Findings(Vec<InvalidField>);
 
@@ -22,10 +22,10 @@ impl Findings {
         Some(value)
     }
 
-    /// Nothing, when nothing was found.
+    /// Success if there are no errors.
     ///
     /// # Errors
-    /// What was found.
+    /// The errors that were collected.
     pub(super) fn into_result(self) -> Result<(), super::InvalidRequest> {
         if self.0.is_empty() { Ok(()) } else { Err(self.0.into_iter().collect()) }
     }

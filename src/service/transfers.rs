@@ -24,7 +24,7 @@ const NO_DIRECTORY: &str =
 pub struct TransferJob {
     /// The scheduler's id for it.
     pub id: JobId,
-    /// Where it runs.
+    /// Its working directory.
     pub working_directory: RemotePath,
     /// The file that takes its standard output.
     pub output_log: RemotePath,
@@ -32,7 +32,7 @@ pub struct TransferJob {
     pub error_log: RemotePath,
 }
 
-/// Why `cluster` runs no transfer jobs, where it runs none.
+/// The reason why `cluster` runs no transfer jobs, if it runs none.
 pub fn unsupported(cluster: &Cluster) -> Option<&'static str> {
     let capabilities = cluster.without_health_check();
     if capabilities.files.is_none() {
@@ -135,11 +135,11 @@ async fn submit(
     job_context.submit(access, &job, Change::begin(access, action, object)).await
 }
 
-/// What every transfer job rests on, looked for before anything is done for it.
+/// The prerequisites of a transfer job, checked before anything is done for it.
 pub(super) struct JobContext<'a> {
     /// The site's directives.
     pub(super) directives: Directives,
-    /// Where the job runs.
+    /// The working directory of the job.
     pub(super) directory: RemotePath,
     scheduler: &'a CachedScheduler,
 }
@@ -169,7 +169,7 @@ impl<'a> JobContext<'a> {
     }
 }
 
-/// Where transfer jobs of `user` run. The name comes from a token, so the path policy applies.
+/// The working directory of the transfer jobs of `user`. The name comes from a token, so the path policy applies.
 fn directory(cluster: &Cluster, user: &Username) -> Result<RemotePath, ServiceError> {
     let text = cluster.config().transfer_directory(user).ok_or(ServiceError::Unsupported(NO_DIRECTORY))?;
     Ok(cluster.path(&text)?)

@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 use super::ServiceError;
 use crate::domain::{RemotePath, SystemName, Username};
 
-/// How long a request waits for the one before it on the same upload, which is told to end.
+/// How long a request waits for the previous one on the same upload, which is asked to end.
 const MAX_LOCK_WAIT: Duration = Duration::from_secs(5);
 
-/// Which user works on which upload in this process. Between processes the names of the files decide ([`Parts`](super::parts::Parts)).
+/// The locks on uploads within this process. Between processes the names of the files decide ([`Parts`](super::parts::Parts)).
 ///
 /// The user is part of the key: whoever only knows the name of an upload does not disturb its owner.
 #[derive(Default)]
@@ -39,8 +39,8 @@ pub struct UploadLock<'a> {
 }
 
 impl UploadLocks {
-    /// Waits for the upload. Whoever has it is told to end: most often that is a request whose client has gone without a word, and has
-    /// come back with this one.
+    /// Waits for the upload. The request that holds it is asked to end: most often its client has disconnected unnoticed, and has
+    /// reconnected with this one.
     ///
     /// # Errors
     /// [`ServiceError::Busy`] when the one before does not end.

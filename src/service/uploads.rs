@@ -34,7 +34,7 @@ const MAX_METADATA: usize = 2048;
 pub struct Upload {
     #[serde(rename = "p")]
     path: String,
-    /// How long the file will be, in bytes.
+    /// The length of the complete file, in bytes.
     #[serde(rename = "l")]
     pub length: u64,
     #[serde(rename = "n")]
@@ -43,7 +43,7 @@ pub struct Upload {
     begun: i64,
     #[serde(rename = "x", default, skip_serializing_if = "std::ops::Not::not")]
     only_new: bool,
-    /// What the client wants to be told again, as it said it.
+    /// The client's metadata, unchanged.
     #[serde(rename = "m", default, skip_serializing_if = "String::is_empty")]
     pub metadata: String,
 }
@@ -54,10 +54,10 @@ impl Upload {
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).expect("texts, numbers and booleans serialise"))
     }
 
-    /// The upload of this name.
+    /// The upload of this id.
     ///
     /// # Errors
-    /// When it is the name of none.
+    /// If it is not the id of an upload.
     pub fn from_id(id: &str) -> Result<Self, ServiceError> {
         let upload = URL_SAFE_NO_PAD.decode(id).ok().and_then(|text| serde_json::from_slice::<Self>(&text).ok());
         // The nonce becomes part of a file's name.
@@ -80,15 +80,15 @@ impl Upload {
     }
 }
 
-/// What an upload is begun with.
+/// The parameters of a new upload.
 pub struct NewUpload {
-    /// Where the file goes.
+    /// The path of the file.
     pub path: String,
-    /// How long it will be, in bytes.
+    /// The length of the complete file, in bytes.
     pub length: u64,
-    /// Whether it goes there only where nothing is.
+    /// Whether the file must not exist.
     pub only_new: bool,
-    /// What the client wants to be told again.
+    /// The client's metadata.
     pub metadata: String,
 }
 
@@ -118,7 +118,7 @@ pub async fn begin(access: &Access, new: NewUpload) -> Result<Upload, ServiceErr
     Ok(upload)
 }
 
-/// Begins an upload with its first content, and tells how much has arrived. Where that fails, nothing stays.
+/// Begins an upload with its first content, and returns the number of bytes that have arrived. If that fails, nothing remains.
 ///
 /// # Errors
 /// As [`begin`] and [`extend`].
@@ -134,7 +134,7 @@ pub async fn begin_with(access: &Access, new: NewUpload, first: Addition) -> Res
     }
 }
 
-/// How much of an upload has arrived, in bytes. One that is whole is put in its place if it is not yet.
+/// The number of bytes of an upload that have arrived. A complete upload is put in its place if it is not yet.
 ///
 /// # Errors
 /// When there is none, it is too old, or is still being added to, or the cluster does not tell.
@@ -160,7 +160,7 @@ pub async fn offset(access: &Access, upload: &Upload) -> Result<u64, ServiceErro
     }
 }
 
-/// Whether what is under the name of the target can be what was uploaded.
+/// Whether the file under the target's name can be the uploaded one.
 async fn is_placed(access: &Access, upload: &Upload, target: &RemotePath) -> Result<bool, ServiceError> {
     match access.files().await?.stat(access.principal(), target, true).await {
         Ok(found) => Ok(found.size == upload.length && found.mtime >= upload.begun.saturating_sub(5)),
@@ -169,25 +169,25 @@ async fn is_placed(access: &Access, upload: &Upload, target: &RemotePath) -> Res
     }
 }
 
-/// What is added to an upload.
+/// Content to add to an upload.
 pub struct Addition {
-    /// Where it belongs: how much of the upload has arrived, in bytes.
+    /// Its offset: the number of bytes of the upload that have arrived.
     pub offset: u64,
-    /// How long it is, in bytes, where that is known before.
+    /// Its length in bytes, if known.
     pub length: Option<u64>,
-    /// Whether it fails at its end where it is not what was announced. What came of it is not kept then.
+    /// Whether it is checked against an announced digest. If the check fails, the content is not kept.
     pub checked: bool,
     /// The content.
     pub content: ContentStream,
 }
 
-/// Adds to an upload, which has to be at the offset of the addition, and tells where it is then. It is put in its place when it is whole.
-/// Content that fails is kept as far as it came, unless it is checked.
+/// Adds to an upload, whose offset must be that of the addition, and returns the new offset. A complete upload is put in its place.
+/// If the content breaks off, the bytes that arrived are kept, unless it is checked.
 ///
-/// The work goes on to its end without the caller, so that what arrived is written in any case and the next request finds it.
+/// The work continues to its end without the caller, so that the bytes that arrived are written in any case and the next request finds them.
 ///
 /// # Errors
-/// When it is elsewhere, would become too long, or the content or the cluster fails.
+/// If the offset differs, the upload would become too long, or the content or the cluster fails.
 pub async fn extend(access: &Access, upload: &Upload, addition: Addition) -> Result<u64, ServiceError> {
     let Addition { offset, length, checked, content } = addition;
     if length.is_some_and(|length| offset.saturating_add(length) > upload.length) {
@@ -215,8 +215,8 @@ pub async fn extend(access: &Access, upload: &Upload, addition: Addition) -> Res
     tokio::spawn(work).await.unwrap_or_else(|error| Err(FilesystemError::Interrupted(std::io::Error::other(error)).into()))
 }
 
-/// Gives a part back after a request that did not put it in its place. Nothing is given back where the cluster did not answer: what was
-/// sent may still be written, and whoever goes on takes a copy.
+/// Renames a part back after a request that did not put it in its place. It is not renamed if the cluster did not answer: what was
+/// sent may still be written, and the next request takes a copy.
 async fn settle<T>(parts: &Parts<'_>, part: &RemotePath, held: &RemotePath, outcome: Result<T, ServiceError>) -> Result<T, ServiceError> {
     match outcome {
         Err(error @ ServiceError::Filesystem(FilesystemError::Transport(_))) => Err(error),
@@ -244,7 +244,7 @@ fn after_effect(error: ServiceError) -> ServiceError {
     }
 }
 
-/// Gives an upload up, and removes what has arrived. One that is finished has nothing left but its file, which stays.
+/// Removes an upload with the bytes that have arrived. A complete one consists only of its file, which stays.
 ///
 /// # Errors
 /// When there is none, or the cluster does not allow it.
@@ -265,7 +265,7 @@ async fn place(access: &Access, upload: &Upload, target: &RemotePath, part: &Rem
     change.end(placed).map(drop).map_err(|error| ServiceError::unless(error, upload.expected()))
 }
 
-/// The content until it ends, or is no longer wanted: then it has failed.
+/// The content until it ends, or `over` is cancelled: then it fails.
 fn until(content: ContentStream, over: CancellationToken) -> ContentStream {
     let pieces = stream::unfold(Some((content, over)), |state| async move {
         let (mut content, over) = state?;

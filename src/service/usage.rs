@@ -1,16 +1,16 @@
-//! What jobs have used, summed by user and account.
+//! The resources used by jobs, summed by user and account.
 
 use std::collections::BTreeMap;
 
 use super::{Access, AccountingRequest, ServiceError};
 use crate::domain::{JobUsage, Reported, ResourceUsage};
 
-/// What some jobs have used together.
+/// The sum of the resources that some jobs have used.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Total {
-    /// How many they are.
+    /// The number of jobs.
     pub jobs: u64,
-    /// What they have used.
+    /// The resources that they have used.
     pub resources: ResourceUsage,
 }
 
@@ -34,7 +34,7 @@ impl Total {
     }
 }
 
-/// Sums what the jobs have used that accounting has of a span of time, or those that are named.
+/// Sums the resources used by the jobs in a time span of the accounting database, or by the given jobs.
 ///
 /// # Errors
 /// When the question breaks a rule, the scheduler keeps no accounting, or it does not answer.

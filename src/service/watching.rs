@@ -13,10 +13,10 @@ use crate::domain::{Job, JobEvent, JobId, Reading};
 use crate::mirror::{JournalEntry, Mirror, News, Reader, Selection, Staleness, Watch};
 use crate::scheduler::SchedulerError;
 
-/// After so long without an event it is told that there is none, so that nobody on the way takes the connection for dead.
+/// The interval of heartbeats while there is no event, so that no intermediary takes the connection for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// How long a stream waits for the first look at the jobs: after that, what is found is an event.
+/// How long a stream waits for the first list of the jobs: changes after that are events.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
 
 /// The longest state that can be named.
@@ -24,7 +24,7 @@ const MAX_STATE: usize = 64;
 
 const NOT_WATCHED: &str = "jobs cannot be watched on this system";
 
-/// What a caller knows of a job already.
+/// The state of a job that a caller knows already.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Since {
     /// The events up to this number.
@@ -60,8 +60,8 @@ pub struct Waited {
     pub position: u64,
 }
 
-/// One job, or all tasks of an array, once it has changed or the time is over. A job that has ended, or differs from what `since` says, is
-/// told at once.
+/// Returns one job, or all tasks of an array, when it has changed or the time is over. A job that has ended, or differs from `since`, is
+/// returned at once.
 ///
 /// # Errors
 /// When there is no such job, or the scheduler does not answer and nothing is known of it.
@@ -107,7 +107,7 @@ pub async fn wait(access: &Access, id: &str, since: Option<&Since>, time: Durati
     Ok(Waited { job, position })
 }
 
-/// The job after a change of which an event told; the scheduler's answer to an older question is passed over.
+/// The job after the change that an event reported; older cached answers of the scheduler are ignored.
 async fn after_change(access: &Access, id: &str, before: &States) -> Result<Reading<Vec<Job>>, ServiceError> {
     let job = jobs::get(access, id).await?;
     if job.iter().any(|job| before.differs_from_job(job)) {
@@ -130,7 +130,7 @@ fn mirror(access: &Access) -> Result<&Arc<Mirror>, ServiceError> {
     access.mirror().ok_or(ServiceError::Unsupported(NOT_WATCHED))
 }
 
-/// The job that was asked for, and those that were told of.
+/// The requested job, and its parts among these jobs.
 fn selection_of(id: &str, jobs: &[Job]) -> Selection {
     Selection::jobs(std::iter::once(id).chain(jobs.iter().map(|job| job.id.as_str())))
 }
@@ -152,7 +152,7 @@ impl States {
     }
 }
 
-/// From where events are told.
+/// The start of a stream of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resume {
     /// From now on.
@@ -163,16 +163,16 @@ pub enum Resume {
     Malformed,
 }
 
-/// What is told of jobs.
+/// An item of a stream of events.
 #[derive(Clone, Debug)]
 pub enum Told {
     /// Something happened.
     Event(Arc<JournalEntry>),
-    /// How a job is at the beginning.
+    /// The state of a job at the start of the stream.
     Present(JobEvent),
-    /// Where the caller wanted to go on is not known: it begins now.
+    /// The requested start is unknown: the stream begins now.
     NotResumed(&'static str),
-    /// What was in between is no longer kept.
+    /// Some events in between are no longer kept.
     Gap,
     /// The scheduler does not answer, so that nobody knows whether anything happened.
     Stale(Staleness),
@@ -184,12 +184,12 @@ pub enum Told {
     End(&'static str),
 }
 
-/// What happens to jobs, one after the other.
+/// The events of jobs, in order.
 pub struct JobEvents {
     reader: Reader,
     watch: Watch,
     mirror: Arc<Mirror>,
-    /// The job, where it is one.
+    /// The job, if the stream is for one job.
     single: Option<Single>,
     told: VecDeque<Told>,
     token_ends: Instant,
@@ -256,7 +256,7 @@ async fn read_up_to(mirror: &Mirror, from: Resume) -> Result<(), ServiceError> {
     Ok(())
 }
 
-/// How a job is, as an event that does not say what was before.
+/// The state of a job as an event without the previous state.
 fn present(job: &Job, caller: &str) -> JobEvent {
     JobEvent {
         id: job.id.as_str().to_owned(),
@@ -272,7 +272,7 @@ fn present(job: &Job, caller: &str) -> JobEvent {
 }
 
 impl JobEvents {
-    /// What happens after the event `last` to what is selected, unless the caller says from where.
+    /// The events of the selection after the event `last`, unless the caller gives another start.
     fn new(access: &Access, mirror: &Arc<Mirror>, watch: Watch, (selection, last): (Selection, u64), from: Resume) -> Self {
         let (position, note) = match from {
             Resume::Present => (last, None),
@@ -298,7 +298,7 @@ impl JobEvents {
         self.reader.position()
     }
 
-    /// The next that is told; it waits for that. Nothing after the end.
+    /// Waits for the next item; nothing after the end.
     pub async fn next(&mut self) -> Option<Told> {
         loop {
             if let Some(told) = self.told.pop_front() {
@@ -342,7 +342,7 @@ impl JobEvents {
         single.is_over = single.is_over || self.mirror.is_over(&single.id);
     }
 
-    /// Nothing was told for a while. The record of an array's waiting tasks goes without an event, which may have been what was left of it.
+    /// Sends a heartbeat. It also checks for the end of an array, whose record of pending tasks disappears without an event.
     fn tell_of_life(&mut self) {
         self.told.push_back(self.watch.staleness().map_or(Told::Quiet, Told::Stale));
         if let Some(single) = &mut self.single {

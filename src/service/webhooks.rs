@@ -54,7 +54,7 @@ pub async fn remove(access: &Access, id: &str) -> Result<(), ServiceError> {
     }
 }
 
-/// What could not be delivered to the caller's webhooks.
+/// The messages that could not be delivered to the caller's webhooks.
 ///
 /// # Errors
 /// When the store does not answer.
@@ -62,7 +62,7 @@ pub async fn dead_letters(access: &Access) -> Result<Vec<DeadLetter>, ServiceErr
     Ok(webhooks(access)?.dead_letters(&owner(access)).await?)
 }
 
-/// Has a dead letter delivered once more.
+/// Puts a dead letter back into the queue.
 ///
 /// # Errors
 /// When there is none, its webhook is gone, or the store does not answer.
@@ -75,10 +75,10 @@ pub async fn redeliver(access: &Access, id: &str) -> Result<(), ServiceError> {
     }
 }
 
-/// Submits a job with a webhook for it. That is checked before; where it can be registered no more once the job is there, the message says so.
+/// Submits a job with a webhook, which is checked before. If it cannot be registered after the submission, the result says so.
 ///
 /// # Errors
-/// As [`register`] and [`jobs::submit`]; nothing was submitted where it is the webhook's.
+/// As [`register`] and [`jobs::submit`]; nothing was submitted if it is an error of the webhook.
 pub async fn submit(
     access: &Access,
     submission: Submission,
@@ -115,7 +115,7 @@ fn check(registration: Registration) -> Result<Registration, ServiceError> {
     Ok(registration)
 }
 
-/// What the audit trail shows of an address: the query may hold a secret.
+/// The form of an address in the audit trail, without its query, which may contain a secret.
 fn place(registration: &Registration) -> String {
     let url = &registration.url;
     url.split(['?', '#']).next().unwrap_or_default().chars().take(200).collect()

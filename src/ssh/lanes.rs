@@ -320,7 +320,7 @@ impl Transport for Lanes {
         let program = Program::of(&exec.line, exec.environment);
         match output_stream::start(channel, program, exec.stdin, limits, self.target().connection_timeout()).await {
             Begun::Running(output) => Ok(output),
-            Begun::NotBegun(why) => Err(self.not_begun(principal, why)),
+            Begun::Refused(why) => Err(self.not_begun(principal, why)),
             Begun::Failed(error) => Err(error),
         }
     }

@@ -1,4 +1,4 @@
-//! What can go wrong with a store.
+//! The errors of stores.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use crate::error::{Classify, Kind};
 /// A foreign error, kept for the log.
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why the store did not do what it was asked.
+/// The reason why an operation of the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// There is no space for more.
@@ -27,7 +27,7 @@ pub enum StoreError {
         /// The latest version known.
         known: i64,
     },
-    /// It refused a statement, or holds what it cannot hold.
+    /// It rejected a statement, or contains invalid data.
     #[error("the store rejected the operation")]
     Refused(#[source] Source),
 }
@@ -48,7 +48,7 @@ impl Classify for StoreError {
 /// Why a store cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// `store.url` is no address of a database. It may hold a password, so nothing of it is told.
+    /// `store.url` is not the address of a database. It may contain a password, so it is not shown.
     #[error("store.url cannot be used: it should be postgres://user:password@host:port/database")]
     Url,
     /// `store.ca_file` cannot be used.

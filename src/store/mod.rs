@@ -1,4 +1,4 @@
-//! What outlives a request and cannot lie on a cluster: claims of submissions, logs of events, leases, and records with work that is due.
+//! State that outlives a request and cannot be kept on a cluster: claims of submissions, logs of events, leases, and records with due work.
 //!
 //! One trait, [`Store`], with two implementations: `sqlite`, a file of this process, and `postgres`, a database that several replicas share.
 //! All times are the store's own, so that replicas whose clocks differ agree. Values are bytes: this module must not know what they mean,
@@ -38,18 +38,18 @@ pub trait Store: Send + Sync {
     /// When the store does not answer, or is full.
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError>;
 
-    /// Ends an attempt: with the result of the work, which each later [`Store::claim`] is told; or without, when it is certain that it had no
+    /// Ends an attempt: with the result of the work, which each later [`Store::claim`] returns; or without, if it is certain that it had no
     /// effect, so that the next attempt may begin at once. An attempt that another has followed can no longer be ended without a result.
     ///
     /// # Errors
     /// When the store does not answer, or is full.
     async fn settle(&self, name: &str, attempt: u32, result: Option<&str>) -> Result<(), StoreError>;
 
-    /// Adds entries to the end of a stream, in one step, and gives the sequence number of the last. The oldest entries that `keep` does not
+    /// Adds entries to the end of a stream, in one step, and returns the sequence number of the last. The oldest entries that `keep` does not
     /// include are removed.
     ///
     /// # Errors
-    /// When the store does not answer, or is full: then none was added, unless [`StoreError::Unknown`] says that it may be.
+    /// If the store does not answer, or is full: then none was added, unless the error is [`StoreError::Unknown`].
     async fn append(&self, stream: &str, entries: &[Vec<u8>], keep: Keep) -> Result<u64, StoreError>;
 
     /// The entries of a stream after a sequence number, oldest first, [`MAX_PAGE`] at most.
@@ -104,16 +104,16 @@ pub trait Store: Send + Sync {
     /// When the store does not answer, or is full.
     async fn due(&self, kind: &'static str, limit: usize, busy: Duration) -> Result<Vec<Record>, StoreError>;
 
-    /// Opens the store where it is not open, and brings its tables up to date.
+    /// Opens the store if it is not open, and brings its tables up to date.
     ///
     /// # Errors
-    /// Why it cannot be used.
+    /// The reason why it cannot be used.
     async fn probe(&self) -> Result<(), StoreError>;
 
-    /// How it is, for operators.
+    /// Its status, for operators.
     fn status(&self) -> &Status;
 
-    /// Its upkeep, until the token is cancelled: it removes what has expired, and passes on what other replicas append.
+    /// Its upkeep, until the token is cancelled: it removes expired records, and reports the entries that other replicas append.
     async fn run(&self, stop: CancellationToken);
 }
 
@@ -122,30 +122,30 @@ pub trait Store: Send + Sync {
 pub struct Claim {
     /// Its name, which no other work has.
     pub name: String,
-    /// What is to be done, as a digest: the same name with another digest is refused.
+    /// A digest of the work: the same name with another digest is refused.
     pub digest: String,
-    /// Who does it, for those who come while the attempt is under way.
+    /// The process that does the work, for others that claim it meanwhile.
     pub holder: String,
-    /// The attempt that ended without a result and whose effect was looked for and not found; 0 for none.
+    /// The attempt that ended without a result and was found to have no effect; 0 for none.
     pub after: u32,
-    /// How long the attempt is taken to be under way.
+    /// How long the attempt counts as under way.
     pub hold: Duration,
-    /// How long the claim is remembered.
+    /// How long the claim is kept.
     pub ttl: Duration,
 }
 
-/// What became of a claim.
+/// The outcome of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claimed {
     /// The attempt of this number has begun: the caller is to do the work, and to settle it.
     Begun(u32),
     /// The work was done, with this result.
     Done(String),
-    /// The name stands for other work.
+    /// The name was used for other work.
     OtherWork,
     /// An attempt is under way.
     UnderWay {
-        /// Who does it.
+        /// The process that does the work.
         holder: String,
         /// For how long it is still taken to be under way.
         remaining: Duration,
@@ -159,7 +159,7 @@ pub enum Claimed {
     },
 }
 
-/// How much of a stream is kept.
+/// The retention of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keep {
     /// The most entries.
@@ -173,7 +173,7 @@ pub struct Keep {
 pub struct Page {
     /// The entries.
     pub entries: Vec<Entry>,
-    /// The number of the oldest entry that is kept; that of the next entry where there is none. What came before is gone.
+    /// The number of the oldest entry that is kept; that of the next entry if there is none. Earlier entries are removed.
     pub first: u64,
     /// The number of the newest entry that there ever was, 0 for none.
     pub last: u64,
@@ -186,7 +186,7 @@ pub struct Entry {
     pub sequence: u64,
     /// When it was added.
     pub at: Timestamp,
-    /// What it says.
+    /// Its content.
     pub value: Vec<u8>,
 }
 
@@ -199,11 +199,11 @@ pub struct Record {
     pub id: String,
     /// Whose it is.
     pub owner: String,
-    /// What it says.
+    /// Its content.
     pub value: Vec<u8>,
-    /// In what time there is something to do with it; none where there is nothing. Of a record that was read: none.
+    /// The time until its work is due; none if it has no work. None in a record that was read.
     pub due_in: Option<Duration>,
-    /// After what time it is removed. Of a record that was read: what is left of it.
+    /// The time after which it is removed. In a record that was read: the remaining time.
     pub ttl: Duration,
 }
 

@@ -1,10 +1,10 @@
-//! How a store is, for operators.
+//! The status of a store, for operators.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::StoreError;
 
-/// What was counted of a store.
+/// The counters of a store.
 #[derive(Debug, Default)]
 pub struct Status {
     is_up: AtomicBool,
@@ -14,7 +14,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// Whether its last operation was done.
+    /// Whether its last operation succeeded.
     pub fn is_up(&self) -> bool {
         self.is_up.load(Ordering::Relaxed)
     }

@@ -1,14 +1,14 @@
-//! What each implementation does in the background.
+//! The background work of each implementation.
 
 use std::future::Future;
 use std::time::Duration;
 
 use super::StoreError;
 
-/// How often what has expired is removed.
+/// The interval between removals of expired records.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Removes what has expired, now and at each interval, without an end.
+/// Removes expired records, now and at each interval. It does not return.
 pub(super) async fn sweep_again_and_again<F>(sweep: impl Fn() -> F)
 where
     F: Future<Output = Result<(), StoreError>>,

@@ -1,4 +1,4 @@
-//! Who waits for entries of which stream.
+//! The waiters for entries of streams.
 
 use std::collections::HashMap;
 
@@ -31,12 +31,12 @@ impl Watchers {
     }
 }
 
-/// Tells when something may have been appended to a stream since it was last asked, or made.
+/// Signals that something may have been appended to a stream since the last call or the creation of the watcher.
 #[derive(Clone, Debug)]
 pub struct Watch(watch::Receiver<()>);
 
 impl Watch {
-    /// Waits for it. It does not return once the store is gone.
+    /// Waits for an entry. It does not return once the store is gone.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending().await

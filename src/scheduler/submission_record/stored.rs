@@ -73,14 +73,14 @@ impl StoredRecords {
 
     /// Whether the record of this submission lies here.
     pub(super) async fn are_kept(&self, key: &SubmissionKey) -> Result<bool, SchedulerError> {
-        Ok(self.store.get(KIND, key.name()).await.map_err(unusable)?.is_some())
+        Ok(self.store.get(KIND, key.name()).await.map_err(|error| unusable(&error))?.is_some())
     }
 
     /// The record of this submission lies here from now on.
     pub(super) async fn keep(&self, key: &SubmissionKey) -> Result<(), SchedulerError> {
         let (kind, id) = (KIND, key.name().to_owned());
         let record = Record { kind, id, owner: String::new(), value: Vec::new(), due_in: None, ttl: self.ttl() };
-        self.store.put(&record).await.map_err(unusable)
+        self.store.put(&record).await.map_err(|error| unusable(&error))
     }
 
     /// Submits the job unless that was done before; `look_first` where an attempt may have been recorded elsewhere.
@@ -96,7 +96,7 @@ impl StoredRecords {
         let mut after = 0;
         for _ in 0..MAX_ROUNDS {
             let asked = Instant::now();
-            match self.store.claim(&self.claim(key, after)).await.map_err(unusable)? {
+            match self.store.claim(&self.claim(key, after)).await.map_err(|error| unusable(&error))? {
                 Claimed::Begun(number) => {
                     let attempt = Attempt { records: self.clone(), name: claim_name(key), number, asked, submission };
                     let work = tokio::spawn(attempt.make(look_first && number == 1));
@@ -258,7 +258,7 @@ fn had_no_effect(error: &SchedulerError) -> bool {
 }
 
 /// The store did not do what was asked: nothing was submitted.
-fn unusable(error: StoreError) -> SchedulerError {
-    tracing::error!(error = %ErrorChain(&error), "the record of a submission cannot be kept in the store");
+fn unusable(error: &StoreError) -> SchedulerError {
+    tracing::error!(error = %ErrorChain(error), "the record of a submission cannot be kept in the store");
     SchedulerError::RecordStore
 }

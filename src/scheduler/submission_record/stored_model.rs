@@ -83,6 +83,9 @@ enum Replica {
     Waits,
 }
 
+/// Takes what may happen next, as a change to the world.
+type Add<'a> = dyn FnMut(&dyn Fn(&mut World)) + 'a;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
     sent: Vec<Sent>,
@@ -195,7 +198,7 @@ impl World {
     }
 
     /// What the scheduler and the tasks that wait for it may do next.
-    fn of_the_scheduler(&self, without: Without, add: &mut dyn FnMut(&dyn Fn(&mut Self))) {
+    fn of_the_scheduler(&self, without: Without, add: &mut Add<'_>) {
         for index in (0..self.sent.len()).filter(|index| self.sent[*index].in_flight) {
             let waiting = self.tasks.iter().position(|task| task.index == index && task.step == Step::Wait);
             add(&|world| {
@@ -306,12 +309,12 @@ impl World {
 }
 
 /// How many states there are, or the first that has two jobs.
-fn explore(without: Without, requests: u8) -> Result<usize, World> {
+fn explore(without: Without, requests: u8) -> Result<usize, Box<World>> {
     let mut seen = HashSet::new();
     let mut open = vec![World::new(requests)];
     while let Some(world) = open.pop() {
         if world.jobs > 1 {
-            return Err(world);
+            return Err(Box::new(world));
         }
         // Of a job that was forgotten nobody can tell any more; it is not submitted again.
         let may_be_told = !world.forgotten || world.claim.as_ref().is_some_and(|claim| claim.done);

@@ -1,7 +1,7 @@
-//! What one user may have under way, on all clusters together.
+//! Limits on the concurrent work of one user, on all clusters together.
 //!
-//! Each bound is counted when work begins and given back when it has ended, however it ends: a permit goes with the answer to its last
-//! byte, and with work that goes on without its client.
+//! A permit is taken when work begins and released when it has ended, however it ends: it is kept until the last byte of the response,
+//! and by work that continues without its client.
 
 mod slow_clients;
 mod user_limit;
@@ -17,10 +17,10 @@ pub(super) use user_limit::{UserLimit, UserPermit};
 /// The most files that one user follows at a time. Each is open on a cluster until the user's token ends.
 const MAX_FOLLOWED_PER_USER: u64 = 16;
 
-/// What the answers of one user may take that are ready in memory, in bytes.
+/// The memory limit for the unread responses of one user, in bytes.
 const MAX_READY_PER_USER: u64 = 64 * 1024 * 1024;
 
-/// What those of all users may take together, in bytes.
+/// The memory limit for the unread responses of all users together, in bytes.
 const MAX_READY: u64 = 256 * 1024 * 1024;
 
 /// The bounds that a site sets for each user.
@@ -38,7 +38,7 @@ impl Default for UserBounds {
     }
 }
 
-/// What is under way, by the user.
+/// The work under way, by user.
 #[derive(Clone)]
 pub(super) struct Limits {
     pub(super) requests: UserLimit,
@@ -65,14 +65,14 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// What is under way goes on; further work has these bounds.
+    /// The same limits with other bounds: work under way continues, further work has the new bounds.
     pub(super) fn with_bounds(&self, bounds: UserBounds) -> Self {
         let (requests, transfers) = (self.requests.with_bound(bounds.requests), self.transfers.with_bound(bounds.transfers));
         Self { requests, transfers, ..self.clone() }
     }
 }
 
-/// A user with the limits that hold for it.
+/// A user and the limits that apply.
 #[derive(Clone, Copy)]
 pub(super) struct LimitedUser<'a> {
     pub(super) limits: &'a Limits,
@@ -116,11 +116,11 @@ impl OutgoingTransfer {
 }
 
 impl LimitedUser<'_> {
-    /// Waits for `opening`, the beginning of content for the user, who has so many channels, and gives what it gave with the leave to send
+    /// Waits for `opening`, which opens content for the user, who has this many channels, and returns its result with the permit to send
     /// it on.
     ///
     /// # Errors
-    /// When the user has as much under way as one may, or too much of it is not read; or those of `opening`.
+    /// If the user has reached the limit of transfers or of unread transfers; or the errors of `opening`.
     pub(super) async fn transfer<T, E>(
         self,
         channels: usize,

@@ -18,11 +18,11 @@ use tokio::time::{Instant, interval};
 use crate::domain::Username;
 use crate::service::ServiceError;
 
-/// The most downloads of one user that may stand still because of their clients while another one waits to begin. Where a user has fewer
+/// The maximum number of downloads of one user that their clients may stall while another one waits to begin. If a user has fewer
 /// than twice as many channels, it is half of those.
 const MAX_STALLED: usize = 16;
 
-/// After how long without taking what is ready a client is counted.
+/// The time after which a client that does not read counts as stalled.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// The contents on their way, by the user.
@@ -32,7 +32,7 @@ pub(in crate::service) struct SlowClients {
     started: Instant,
 }
 
-/// Since when the client of one download has not taken what is ready: milliseconds of the clock, 0 while it does.
+/// The time since which the client of a download has not read: milliseconds of the clock, 0 while it reads.
 #[derive(Default)]
 struct Progress(AtomicU64);
 
@@ -43,11 +43,11 @@ impl Default for SlowClients {
 }
 
 impl SlowClients {
-    /// Waits for `opening`, the beginning of a download, for as long as the caller, who has so many channels, has not too many that stand
-    /// still.
+    /// Waits for `opening`, which opens a download, unless too many downloads of the caller, who has this many channels, are
+    /// stalled.
     ///
     /// # Errors
-    /// When there are too many, or those of `opening`.
+    /// If too many are stalled, or the errors of `opening`.
     pub(in crate::service) async fn admit<T, E>(
         &self,
         user: &Username,

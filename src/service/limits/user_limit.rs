@@ -1,4 +1,4 @@
-//! What one user may hold at a time, beside all others.
+//! A limit for each user, and for all users together.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ struct Held {
     total: u64,
 }
 
-/// What one user holds.
+/// The amount that one user holds.
 struct Share {
     amount: u64,
     turn: Arc<Semaphore>,
@@ -42,7 +42,7 @@ impl UserLimit {
         Self { per_user, total, held: Arc::default() }
     }
 
-    /// The same limit, and what is held of it, with another bound for each user. What is held already stays held.
+    /// The same limit and the amounts held, with another bound for each user. Amounts already held are kept.
     pub(in crate::service) fn with_bound(&self, per_user: u64) -> Self {
         Self { per_user, ..self.clone() }
     }
@@ -52,7 +52,7 @@ impl UserLimit {
         self.per_user
     }
 
-    /// So much more for `user`, where that is within both bounds. What is larger than a bound can be had alone.
+    /// Takes `amount` more for `user` within both bounds. An amount larger than a bound is granted alone.
     pub(in crate::service) fn take(&self, user: &Username, amount: u64) -> Option<UserPermit> {
         let mut permit = UserPermit { limit: self.clone(), user: user.clone(), amount: 0 };
         permit.resize(amount).then_some(permit)
@@ -65,7 +65,7 @@ impl UserPermit {
         self.limit.held.lock().users.get(&self.user).map_or_else(|| Arc::new(Semaphore::new(1)), |share| Arc::clone(&share.turn))
     }
 
-    /// Makes it so much instead; false, and nothing is changed, where that would be over a bound.
+    /// Changes the amount; returns false, and changes nothing, if that would exceed a bound.
     pub(in crate::service) fn resize(&mut self, amount: u64) -> bool {
         let mut held = self.limit.held.lock();
         let others_of_user = held.users.get(&self.user).map_or(0, |own| own.amount - self.amount);

@@ -16,7 +16,7 @@ impl<'a> JobWatch<'a> {
         Self { access, job }
     }
 
-    /// Whether it has ended, so that nothing more will be written. `None` where that could not be asked. A job that the scheduler has forgotten has ended.
+    /// Whether it has ended, so that nothing more will be written. `None` if that is unknown. A job that the scheduler has forgotten has ended.
     pub(super) async fn has_ended(&self) -> Option<bool> {
         let scheduler = self.access.cluster().scheduler().ok()?;
         match scheduler.job(self.access.principal(), self.job).await {

@@ -1,12 +1,12 @@
-//! Where the last lines of a file begin.
+//! Finds the start of the last lines of a file.
 
 use crate::domain::RemotePath;
 use crate::service::{Access, ServiceError};
 
-/// How much is read at once, in bytes.
+/// The number of bytes read at once.
 const BLOCK: u64 = 64 * 1024;
 
-/// How far back lines are looked for, in bytes.
+/// The maximum distance from the end, in bytes.
 const MAX_BACK: u64 = 16 * 1024 * 1024;
 
 /// The offset of the last `lines` lines of a file of this size: nothing of it is kept. Where they are longer than 16 MiB, the first offset from where they

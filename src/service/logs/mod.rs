@@ -1,6 +1,6 @@
-//! What jobs write: their output files, read and followed while the jobs run.
+//! The output files of jobs, read and followed while the jobs run.
 //!
-//! Where a file is, and whether more will come, the scheduler tells; what is in it, the cluster's files. Everything is done as the caller, who
+//! The scheduler knows where a file is and whether the job still runs; the content is read from the cluster. Everything is done as the caller, who
 //! sees what the cluster lets the caller see.
 
 mod ending;
@@ -24,13 +24,13 @@ use lines::start_of_last;
 
 /// Why a scheduler that knows the job does not say where its output is.
 const NO_FILE: &str = "the scheduler does not say, or does not say any more, where the job's output is: if you know the file, read it with `ops/download` or `ops/follow`";
-/// Why there is nothing of a job to be read.
+/// The reason why a job has no output to read.
 const NO_OUTPUT: &str = "the job has ended, and its output file does not exist: it wrote none, or the file was moved or removed";
 
-/// The most lines that can be asked for from the end.
+/// The maximum number of lines from the end.
 const MAX_TAIL: u64 = 1_000_000;
 
-/// Where to begin.
+/// The start of the output to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogStart {
     /// So many bytes after the start.
@@ -39,29 +39,29 @@ pub enum LogStart {
     Lines(u64),
 }
 
-/// What there is of an output.
+/// The existing part of an output.
 pub struct Log {
-    /// Where it begins, in bytes from the start of the file.
+    /// Its start, in bytes from the start of the file.
     pub offset: u64,
-    /// Where it ends. Whoever asks from there on misses nothing.
+    /// Its end. The next request continues there.
     pub end: u64,
-    /// The content; none where nothing is there yet.
+    /// The content; none if there is none yet.
     pub content: Option<ContentStream>,
 }
 
 /// An output that is followed.
 pub struct FollowedLog {
-    /// Where it begins, in bytes from the start of the file.
+    /// Its start, in bytes from the start of the file.
     pub offset: u64,
-    /// What is told of it.
+    /// The updates.
     pub updates: UpdateStream,
 }
 
-/// What a job has written until now. Nothing is an answer too, while the job has not ended: it has not begun, or its output is elsewhere until then. An
-/// offset beyond the end stands for the start, since the file began anew.
+/// The output of a job until now. It may be empty while the job has not ended: the job has not begun, or its output is elsewhere until then. An
+/// offset beyond the end counts as the start, because the file was truncated.
 ///
 /// # Errors
-/// When there is no such job, its output cannot be told or reached, or it has ended and left none.
+/// If there is no such job, its output is unknown or unreachable, or it has ended without output.
 pub async fn read(access: &Access, id: &str, stream: LogStream, start: LogStart) -> Result<Log, ServiceError> {
     let output = Output::locate(access, id, stream, start).await?;
     let Some(size) = output.size(access).await? else { return Ok(Log { offset: 0, end: 0, content: None }) };
@@ -76,7 +76,7 @@ pub async fn read(access: &Access, id: &str, stream: LogStream, start: LogStart)
     Ok(Log { offset: download.range.start, end: download.range.end, content: Some(download.content) })
 }
 
-/// Follows what a job writes until it has ended and all was told, or the caller's token has ended.
+/// Follows the output of a job until it has ended and everything was sent, or the caller's token has expired.
 ///
 /// # Errors
 /// As [`read`]; or when the caller follows too many files already.
@@ -120,7 +120,7 @@ impl Output {
         Ok(Self { path: access.path(&path).await?, job })
     }
 
-    /// The size of the file; none while it may still come.
+    /// The size of the file; none while the file may still appear.
     async fn size(&self, access: &Access) -> Result<Option<u64>, ServiceError> {
         match access.files().await?.stat(access.principal(), &self.path, true).await {
             Ok(found) => {
@@ -170,7 +170,7 @@ mod tests {
 
     fn one(id: &str, known: &[&str]) -> Result<String, String> {
         let job = |id: &&str| JobMetadata {
-            id: JobId::new(*id).unwrap(),
+            id: JobId::new(id).unwrap(),
             script: None,
             standard_input: None,
             standard_output: None,

@@ -12,19 +12,19 @@ use crate::service::follow::expiry;
 use crate::service::shared_follow::{Event, Source};
 use crate::service::{Access, ServiceError};
 
-/// How often it is asked whether the job has ended.
+/// The interval between checks whether the job has ended.
 const JOB_LOOKS: Duration = Duration::from_secs(5);
 
-/// How often it is looked whether the file exists.
+/// The interval between checks whether the file exists.
 const FILE_LOOKS: Duration = Duration::from_secs(2);
 
-/// For how long after the end of a job its last output may still be on its way: from the node to the file server, and from there to where it is read.
+/// The time after the end of a job in which its last output may still be in transit: from the node to the file server, and from there to the reader.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// How long to wait for more of a file that is to be read to its end.
+/// How long to wait for more content of a file that is read to its end.
 const QUIET: Duration = Duration::from_millis(250);
 
-/// What `access` can follow of the output in `path`, from an offset on.
+/// A source for the output in `path` from an offset on.
 pub(super) fn open(access: Access, job: JobId, path: RemotePath, offset: u64) -> Source {
     let end = expiry(access.principal());
     // What is there already comes before the scheduler is asked.
@@ -38,7 +38,7 @@ struct GrowingOutput {
     access: Access,
     job: JobId,
     path: RemotePath,
-    /// Up to where it was read.
+    /// The end of the part that was read.
     offset: u64,
     file: Option<FollowStream>,
     phase: Phase,
@@ -82,7 +82,7 @@ impl GrowingOutput {
         })
     }
 
-    /// The next change; none where all was told of a job that has ended.
+    /// The next change; none if the job has ended and everything was sent.
     async fn read_on(&mut self) -> Result<Option<Followed>, ServiceError> {
         loop {
             self.look_at_job().await;
@@ -115,7 +115,7 @@ impl GrowingOutput {
         }
     }
 
-    /// Opens the file, where it exists already.
+    /// Opens the file if it exists.
     async fn open_file(&mut self) -> Result<(), ServiceError> {
         let files = self.access.files().await?;
         match files.follow(self.access.principal(), &self.path, FollowFrom::Start(self.offset)).await {
@@ -136,7 +136,7 @@ impl GrowingOutput {
         self.next_job_look = Instant::now() + JOB_LOOKS;
     }
 
-    /// Whether the job has ended, and all that it wrote was read. The size is asked for once, so that a file in which others write on has an end too.
+    /// Whether the job has ended and its output was read. The size is read once, so that a file to which others write has an end too.
     async fn is_whole(&mut self) -> Result<bool, ServiceError> {
         if self.ended.is_none_or(|ended| ended.elapsed() < SETTLE) {
             return Ok(false);

@@ -23,7 +23,7 @@ pub(crate) enum Begun {
     /// It runs.
     Running(OutputStream),
     /// The login shell ran nothing, for this reason.
-    NotBegun(String),
+    Refused(String),
     /// It could not be started.
     Failed(TransportError),
 }
@@ -48,7 +48,7 @@ pub(crate) async fn start(channel: OpenChannel, program: Program, stdin: Bytes, 
                 abandon(permit, write, patience).await;
             }
             Ended::NotBegun(why) => {
-                carrier.tell(Begun::NotBegun(why));
+                carrier.tell(Begun::Refused(why));
                 stop((permit, read, write)).await;
             }
             Ended::Stopped(error) => {

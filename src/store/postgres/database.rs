@@ -49,7 +49,7 @@ impl Database {
         Ok(connection)
     }
 
-    /// A connection of its own, with what the server says on it unasked.
+    /// A separate connection, with the notifications of the server.
     pub(super) async fn listen(
         &self,
     ) -> Result<
@@ -111,7 +111,7 @@ async fn migrate(connection: &mut Object) -> Result<(), StoreError> {
     }
 }
 
-/// What an error of the database means for an operation; whether the operation changes anything decides what a broken connection means.
+/// Classifies an error of the database; for a broken connection, it depends on whether the operation changes anything.
 pub(super) fn classify(error: tokio_postgres::Error, changes: bool) -> StoreError {
     let Some(state) = error.code().cloned() else {
         return if changes { StoreError::Unknown(error.into()) } else { StoreError::Unavailable(error.into()) };

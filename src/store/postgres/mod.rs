@@ -1,7 +1,7 @@
 //! The store as a PostgreSQL database, which several replicas share.
 //!
-//! Times are those of the server. What a replica appends is told to the others by `NOTIFY`; work that is due is taken with `SKIP LOCKED`.
-//! The role needs the right to create a schema once, or a schema `goldcrest` that is its own.
+//! Times are those of the server. Entries that a replica appends are announced to the others by `NOTIFY`; due work is taken with `SKIP LOCKED`.
+//! The role needs the right to create a schema once, or must own a schema `goldcrest`.
 
 mod database;
 mod tls;
@@ -25,9 +25,9 @@ use super::{
 use crate::error::ErrorChain;
 use database::{Database, classify};
 
-/// How long after a connection for notifications broke the next one is tried.
+/// The pause before a broken connection for notifications is opened again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
-/// How often a claim is tried whose record goes while it is looked at.
+/// The number of attempts for a claim whose record disappears meanwhile.
 const MAX_ROUNDS: usize = 3;
 
 /// A statement's error.
@@ -252,7 +252,7 @@ impl Store for Postgres {
     }
 }
 
-/// What became of a claim; none where it went while it was looked at.
+/// The outcome of a claim; none if its record disappeared meanwhile.
 async fn claim(transaction: Transaction<'_>, claim: &Claim) -> Result<Option<Claimed>, Failed> {
     let Claim { name, digest, holder, .. } = claim;
     let (hold, ttl) = (micros(claim.hold), micros(claim.ttl));
@@ -317,7 +317,7 @@ fn number(attempt: u32) -> i32 {
     i32::try_from(attempt).unwrap_or(i32::MAX)
 }
 
-/// How many rows are asked for.
+/// The number of rows to select.
 fn rows(limit: usize) -> i64 {
     i64::try_from(limit.min(MAX_PAGE)).unwrap_or(0)
 }

@@ -1,6 +1,6 @@
 //! The store as a file of this process: SQLite with a write-ahead log, synchronised at each commit.
 //!
-//! All statements run on one thread (`worker`), each operation in a transaction of its own.
+//! All statements run on one thread (`worker`), each operation in a separate transaction.
 
 mod worker;
 
@@ -235,7 +235,7 @@ fn record(kind: &'static str, now: i64, row: &Row<'_>) -> rusqlite::Result<Recor
     Ok(Record { kind, id: row.get(0)?, owner: row.get(1)?, value: row.get(2)?, due_in: None, ttl: span(expires - now) })
 }
 
-/// How many rows are asked for.
+/// The number of rows to select.
 fn rows(limit: usize) -> i64 {
     i64::try_from(limit.min(MAX_PAGE)).unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! A thread with a connection to the file. SQLite has one writer at a time; a thread of its own keeps the order, and the runtime free.
+//! A thread with a connection to the file. SQLite has one writer at a time; a separate thread keeps the order, and does not block the runtime.
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io;
@@ -17,16 +17,16 @@ use crate::store::{SqliteConfig, StoreError};
 const MIGRATIONS: &[&str] = &[include_str!("0001.sql")];
 /// The most operations that wait for the thread.
 const QUEUE: usize = 1024;
-/// How long one operation may wait and take.
+/// The time limit for an operation, including its wait.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long another process may have the file locked.
+/// How long to wait for a lock of another process on the file.
 const BUSY: Duration = Duration::from_secs(5);
 /// The size of a page of the file, in bytes.
 const PAGE_SIZE: i64 = 4096;
 /// The size to which the write-ahead log is cut when it has been written back, in bytes.
 const LOG_SIZE: i64 = 16 * 1024 * 1024;
 
-/// An operation: it is given the connection, or the reason why there is none.
+/// An operation: it receives the connection, or the reason why there is none.
 type Job = Box<dyn FnOnce(Result<&mut Connection, StoreError>) + Send>;
 
 /// The thread. It begins with the first operation, and ends when this is dropped.
@@ -40,7 +40,7 @@ impl Worker {
         Self { config, jobs: Mutex::new(None) }
     }
 
-    /// Runs an operation in a transaction of its own. An operation whose caller has gone before it began is not run.
+    /// Runs an operation in a separate transaction. An operation whose caller has gone before it began is not run.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         operation: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
