@@ -201,6 +201,8 @@ struct Single {
     id: JobId,
     states: States,
     is_over: bool,
+    /// How it ended, where that was found when the stream began and may not be among the events yet.
+    end: Vec<JobEvent>,
 }
 
 /// The events of the caller's jobs, until the caller's token ends.
@@ -243,7 +245,8 @@ pub async fn job_events(access: &Access, id: &str, from: Resume) -> Result<JobEv
         events.told.extend(jobs.iter().map(|job| Told::Present(present(job, principal.username.as_str()))));
     }
     let states = if resumes { States(HashMap::new()) } else { States::of(jobs) };
-    events.single = Some(Single { id: parsed, states, is_over });
+    let found = jobs.iter().filter(|_| resumes && is_over).map(|job| present(job, principal.username.as_str()));
+    events.single = Some(Single { id: parsed, states, is_over, end: found.collect() });
     Ok(events)
 }
 
@@ -310,7 +313,7 @@ impl JobEvents {
             if self.single.as_ref().is_some_and(|single| single.is_over) {
                 match self.reader.ready().await {
                     Ok(Some(news)) => self.take(news),
-                    Ok(None) | Err(_) => self.end("the job has ended"),
+                    Ok(None) | Err(_) => self.tell_the_end(),
                 }
                 continue;
             }
@@ -353,6 +356,16 @@ impl JobEvents {
     fn turn(&mut self, is_stale: bool) {
         self.is_stale = is_stale;
         self.told.push_back(self.watch.staleness().map_or(Told::Current, Told::Stale));
+    }
+
+    /// The job has ended, and all events of it were told.
+    fn tell_the_end(&mut self) {
+        if let Some(single) = &mut self.single {
+            let found = std::mem::take(&mut single.end);
+            let untold = found.into_iter().filter(|event| single.states.differ_from(event));
+            self.told.extend(untold.map(Told::Present));
+        }
+        self.end("the job has ended");
     }
 
     fn end(&mut self, reason: &'static str) {

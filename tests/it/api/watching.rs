@@ -597,6 +597,19 @@ async fn events_go_on_over_a_restart_and_tell_what_happened_meanwhile() {
 }
 
 #[tokio::test]
+async fn who_comes_again_after_the_end_is_told_of_it_before_the_next_look_too() {
+    let site = Site::build(&Queue::with([job("1", "alice", "RUNNING")]), Duration::from_secs(60), MirrorAccount::Caller, None);
+    let mut events = site.events("alice", "events", &[]).await;
+    let position = site.mirror.journal().last().to_string();
+    site.queue.set("1", "TIMEOUT");
+    let text = site.events("alice", "1/events", &[("last-event-id", &position)]).await.rest().await;
+    assert_eq!(told(&text), states(&[("1", "TIMEOUT")]));
+    assert!(text.ends_with("event: end\ndata: {\"reason\":\"the job has ended\"}\n\n"), "{text}");
+    site.mirror.nudge(&Username::new("alice").unwrap());
+    events.until("TIMEOUT").await;
+}
+
+#[tokio::test]
 async fn replicas_with_one_store_ask_once_and_tell_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let store: Arc<dyn Store> = Arc::new(Sqlite::new(SqliteConfig { state_dir: folder.path().to_owned(), ..SqliteConfig::default() }));
