@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::ServiceError;
-use super::follow::{EndReason, Update};
+use super::updates::{EndReason, Update};
 use crate::domain::{JobId, LogStream, SystemName, Username};
 use crate::filesystem::Followed;
 
@@ -40,7 +40,7 @@ pub(super) enum Event {
     Opened,
     /// Something happened to the file.
     Change(Followed),
-    /// Nothing more will come, and everything was told.
+    /// Nothing more will come, and everything was given.
     Ended,
     /// Its own caller's token has ended.
     Expired,
@@ -251,14 +251,14 @@ pub(super) struct Follower {
     expires_at: Timestamp,
     hub: Arc<Hub>,
     place: Place,
-    /// Up to where it was told.
+    /// Up to where it was given.
     offset: u64,
     epoch: u64,
     over: bool,
 }
 
 impl Follower {
-    /// What is told, until the output or the caller's token has ended.
+    /// What happens, until the output or the caller's token has ended.
     pub(super) fn updates(self) -> BoxStream<'static, Result<Update, ServiceError>> {
         futures::stream::unfold(self, |mut follower| async move { follower.next().await.map(|update| (update, follower)) }).boxed()
     }
