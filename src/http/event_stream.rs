@@ -122,9 +122,9 @@ impl EventEncoder {
         let (held, _) = std::mem::take(&mut self.held);
         let data = [held.as_slice(), data].concat();
         let whole = data.len() - unfinished(&data);
-        let told = end - (data.len() - whole) as u64;
+        let given = end - (data.len() - whole) as u64;
         self.held = (data[whole..].to_vec(), end);
-        content(&data[..whole], told)
+        content(&data[..whole], given)
     }
 
     fn begins_anew(&mut self, name: &str) -> Bytes {

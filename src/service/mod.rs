@@ -33,6 +33,7 @@ mod submission;
 pub mod templates;
 mod text;
 pub mod transfers;
+mod updates;
 mod upload_locks;
 pub mod uploads;
 pub mod usage;

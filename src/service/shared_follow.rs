@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::ServiceError;
-use super::follow::{EndReason, Update};
+use super::updates::{EndReason, Update};
 use crate::domain::{JobId, LogStream, SystemName, Username};
 use crate::filesystem::Followed;
 

@@ -14,9 +14,9 @@ use crate::filesystem::{ContentStream, FilesystemError, regular};
 use crate::scheduler::SchedulerError;
 
 use super::contents;
-use super::follow::{UpdateStream, until_expiry};
 use super::limits::FollowPermit;
 use super::shared_follow::{FollowKey, Permit};
+use super::updates::{UpdateStream, until_expiry};
 use super::{Access, InvalidRequest, ServiceError};
 
 use ending::JobWatch;

@@ -8,8 +8,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::ending::JobWatch;
 use crate::domain::{JobId, RemotePath};
 use crate::filesystem::{FilesystemError, FollowFrom, FollowStream, Followed};
-use crate::service::follow::expiry;
 use crate::service::shared_follow::{Event, Source};
+use crate::service::updates::expiry;
 use crate::service::{Access, ServiceError};
 
 /// The interval between checks whether the job has ended.

@@ -183,7 +183,7 @@ async fn who_is_slow_misses_nothing_and_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn a_file_that_begins_anew_is_told_to_all_even_to_those_behind() {
+async fn a_file_that_begins_anew_is_reported_to_all_even_to_those_behind() {
     let (follows, output) = (SharedFollows::default(), Output::default());
     output.append(b"old");
     let (mut near, mut behind) = (join(&follows, &output, 0).await, join(&follows, &output, 0).await);
@@ -196,12 +196,12 @@ async fn a_file_that_begins_anew_is_told_to_all_even_to_those_behind() {
         near.next().await.unwrap().unwrap();
     }
     output.end();
-    let told = all(behind).await;
-    assert!(told.starts_with(b"<Truncated>nnn") && told.len() == 3 * MAX_KEPT + 11, "{}", told.len());
+    let content = all(behind).await;
+    assert!(content.starts_with(b"<Truncated>nnn") && content.len() == 3 * MAX_KEPT + 11, "{}", content.len());
 }
 
 #[tokio::test]
-async fn what_cannot_be_opened_is_told_to_all_who_wait_and_tried_anew_by_the_next() {
+async fn what_cannot_be_opened_is_reported_to_all_who_wait_and_tried_anew_by_the_next() {
     let (follows, output) = (SharedFollows::default(), Output::default());
     let failing = || -> OpenSource {
         Box::new(|_| {
@@ -250,8 +250,8 @@ async fn who_goes_away_while_driving_leaves_the_work_to_the_others() {
     tokio::task::yield_now().await;
     driving.abort();
     let _ = driving.await;
-    output.append(b"still told");
+    output.append(b"still read");
     output.end();
-    assert_eq!(waiting.await.unwrap(), b"still told");
+    assert_eq!(waiting.await.unwrap(), b"still read");
     assert_eq!(output.opened.load(Ordering::SeqCst), 1);
 }

@@ -30,11 +30,11 @@ pub(crate) enum Begun {
 
 /// Starts a program with this standard input.
 pub(crate) async fn start(channel: OpenChannel, program: Program, stdin: Bytes, limits: Limits, patience: Duration) -> Begun {
-    let (told, begun) = oneshot::channel();
+    let (waiter, begun) = oneshot::channel();
     let (pieces, mut output) = unbounded_channel();
     tokio::spawn(async move {
         let (permit, mut read, write) = channel;
-        let mut carrier = Carrier::new(&program.mark, limits.output, told, pieces.clone());
+        let mut carrier = Carrier::new(&program.mark, limits.output, waiter, pieces.clone());
         let ended = tokio::select! {
             ended = carrier.carry(&mut read, &write, program, stdin) => ended,
             () = tokio::time::sleep(limits.execution) => Ended::Stopped(TransportError::Execution(limits.execution)),
@@ -79,7 +79,7 @@ struct Carrier {
     carried: usize,
     max_output: usize,
     /// Told once the command begins, or never will.
-    told: Option<oneshot::Sender<Option<Begun>>>,
+    waiter: Option<oneshot::Sender<Option<Begun>>>,
     pieces: UnboundedSender<Result<CommandOutput, TransportError>>,
 }
 
@@ -87,10 +87,10 @@ impl Carrier {
     fn new(
         mark: &str,
         max_output: usize,
-        told: oneshot::Sender<Option<Begun>>,
+        waiter: oneshot::Sender<Option<Begun>>,
         pieces: UnboundedSender<Result<CommandOutput, TransportError>>,
     ) -> Self {
-        Self { stdout: Marked::new(mark), stderr: Marked::new(mark), carried: 0, max_output, told: Some(told), pieces }
+        Self { stdout: Marked::new(mark), stderr: Marked::new(mark), carried: 0, max_output, waiter: Some(waiter), pieces }
     }
 
     async fn carry(&mut self, read: &mut ChannelReadHalf, write: &ChannelWriteHalf<Msg>, program: Program, stdin: Bytes) -> Ended {
@@ -127,8 +127,8 @@ impl Carrier {
             {
                 // Who waits for it is in this function.
                 let _ = reads_input.send(());
-                if let Some(told) = self.told.take() {
-                    let _ = told.send(None);
+                if let Some(waiter) = self.waiter.take() {
+                    let _ = waiter.send(None);
                 }
             }
             if self.carried > self.max_output || self.stdout.is_flooded() || self.stderr.is_flooded() {
@@ -160,15 +160,15 @@ impl Carrier {
 
     /// Tells an error where it is awaited: at the beginning, or as the last piece.
     fn fail(&mut self, error: TransportError) {
-        match self.told.take() {
-            Some(told) => drop(told.send(Some(Begun::Failed(error)))),
+        match self.waiter.take() {
+            Some(waiter) => drop(waiter.send(Some(Begun::Failed(error)))),
             None => self.send(Err(error)),
         }
     }
 
     fn tell(&mut self, begun: Begun) {
-        if let Some(told) = self.told.take() {
-            drop(told.send(Some(begun)));
+        if let Some(waiter) = self.waiter.take() {
+            drop(waiter.send(Some(begun)));
         }
     }
 }

@@ -1,0 +1,53 @@
+//! What happens to something that is followed, and why it ends.
+
+use std::time::Duration;
+
+use futures::future::ready;
+use futures::stream::{self, BoxStream, StreamExt};
+use jiff::Timestamp;
+use tokio::time::{Sleep, sleep};
+
+use crate::domain::Principal;
+use crate::filesystem::Followed;
+
+use super::ServiceError;
+
+/// What happens to something that is followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// Something happened to the file.
+    Change(Followed),
+    /// Nothing more follows, for this reason.
+    End(EndReason),
+}
+
+/// Why nothing more follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// The caller's token has ended.
+    TokenEnded,
+    /// The job has ended, and all of its output was given.
+    JobEnded,
+    /// All that is there was given, and no more was asked for.
+    Complete,
+}
+
+/// Updates until an [`Update::End`] or an error, one of which is the last.
+pub type UpdateStream = BoxStream<'static, Result<Update, ServiceError>>;
+
+/// These updates, until the caller's token has ended.
+pub(super) fn until_expiry(principal: &Principal, updates: BoxStream<'static, Result<Update, ServiceError>>) -> UpdateStream {
+    let last = stream::once(ready(Ok(Update::End(EndReason::TokenEnded))));
+    let mut is_over = false;
+    let up_to_the_end = move |update: &Result<Update, ServiceError>| {
+        let is_last = !matches!(update, Ok(Update::Change(_)));
+        ready(!std::mem::replace(&mut is_over, is_last))
+    };
+    updates.take_until(expiry(principal)).chain(last).take_while(up_to_the_end).boxed()
+}
+
+/// Waits until the caller's token has ended.
+pub(super) fn expiry(principal: &Principal) -> Sleep {
+    let left = principal.expires_at.as_millisecond().saturating_sub(Timestamp::now().as_millisecond());
+    sleep(Duration::from_millis(u64::try_from(left).unwrap_or(0)))
+}
