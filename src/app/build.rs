@@ -1,4 +1,4 @@
-//! How each part of the system is made from its section of the configuration.
+//! Builds each part of the system from its section of the configuration.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,7 @@ pub enum BuildError {
     Scheduler {
         /// The cluster.
         system: SystemName,
-        /// What is wrong.
+        /// The error.
         #[source]
         source: SchedulerSetupError,
     },
@@ -57,7 +57,7 @@ pub enum BuildError {
     Store {
         /// The cluster.
         system: SystemName,
-        /// What is wrong.
+        /// The error.
         #[source]
         source: rest::InvalidUrl,
     },
@@ -66,7 +66,7 @@ pub enum BuildError {
     Ssh {
         /// The cluster.
         system: SystemName,
-        /// What is wrong.
+        /// The error.
         #[source]
         source: ssh::ConfigError,
     },
@@ -86,7 +86,7 @@ pub enum SchedulerSetupError {
     Key(#[from] credentials::SlurmKeyError),
 }
 
-/// What verifies the callers' tokens.
+/// The authenticator of the callers' tokens.
 pub(super) fn authenticator(config: authn::Config, client: &rest::Client) -> Result<Arc<dyn KeyedAuthenticator>, BuildError> {
     Ok(Arc::new(JwtAuthenticator::new(config, client.clone())?))
 }
@@ -102,7 +102,7 @@ pub(super) fn authorizer(config: Option<authz::Config>, client: &rest::Client) -
     })
 }
 
-/// What keeps what outlives a request. It is opened at its first use.
+/// The store for state that outlives a request. It is opened at its first use.
 pub(super) fn store(config: &store::Config) -> Result<Arc<dyn Store>, BuildError> {
     Ok(match config {
         store::Config::Sqlite(config) => Arc::new(Sqlite::new(config.clone())),
@@ -110,13 +110,13 @@ pub(super) fn store(config: &store::Config) -> Result<Arc<dyn Store>, BuildError
     })
 }
 
-/// The webhooks of the users, where the site has a section for them and a store.
+/// The webhooks of the users, if the site has a section for them and a store.
 pub(super) fn webhooks(config: Option<&notify::Config>, store: Option<&Arc<dyn Store>>) -> Result<Option<Webhooks>, BuildError> {
     let parts = config.zip(store);
     Ok(parts.map(|(config, store)| Webhooks::new(Arc::clone(store), config.clone(), Timing::default())).transpose()?)
 }
 
-/// Where SSH credentials come from. Of static keys, those that have not changed since `previous` stay the same objects.
+/// The source of SSH credentials. Static keys that have not changed since `previous` stay the same objects.
 pub(super) fn credential_provider(
     config: credentials::Config,
     client: &rest::Client,
@@ -141,13 +141,13 @@ pub(super) fn credential_provider(
     Ok(Provider { provider, static_keys: None })
 }
 
-/// A source of credentials, and the keys of the configuration where it is made of them.
+/// A source of credentials, and the keys of the configuration if it uses them.
 pub(super) struct Provider {
     pub(super) provider: Arc<dyn CredentialProvider>,
     pub(super) static_keys: Option<Arc<StaticKeys>>,
 }
 
-/// A cluster with all that its configuration lets it do, and its connections where it is reached over SSH.
+/// A cluster with the capabilities of its configuration, and its connections if it is reached over SSH.
 pub(super) fn cluster(
     config: cluster::Config,
     credentials: Arc<dyn CredentialProvider>,

@@ -1,4 +1,4 @@
-//! Tries what a configuration names, step by step, as the service accounts do it: for `check-config --connect`.
+//! Tries the services in a configuration, step by step, with the service accounts: for `check-config --connect`.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::rest;
 use crate::scheduler::{self, ConnectionMode, Scheduler as _, SchedulerType};
 use crate::ssh::{CommandLine, Environment, Exec, Limits};
 
-/// How long one step may take.
+/// The time limit for one step.
 const STEP: Duration = Duration::from_secs(30);
 
 /// The most that a command of a step may print, in bytes.
@@ -31,11 +31,11 @@ const STEP_OUTPUT: usize = 64 * 1024;
 pub struct Step {
     /// Of which part: `site`, or a cluster's name.
     pub subject: String,
-    /// What was tried.
+    /// The step.
     pub name: String,
-    /// What was found, or why it failed; none where it was not tried, since it needs a step that failed.
+    /// The result, or the reason of a failure; none if it was not tried because a step that it needs failed.
     pub outcome: Option<Result<String, String>>,
-    /// What to look at where it failed.
+    /// The advice if it failed.
     pub advice: &'static str,
 }
 
@@ -119,7 +119,7 @@ async fn allowed(show: &mut impl FnMut(Step), name: &str, site: &Site, member: &
     .await;
 }
 
-/// What the system can do, each thing as the service account.
+/// Tries each capability of the system with the service account.
 async fn work(show: &mut impl FnMut(Step), name: &str, (member, client): (&Member, &rest::Client), principal: &Principal) {
     let WithoutHealthCheck { compute, files, objects } = member.cluster.without_health_check();
     if let Some(files) = files
@@ -165,7 +165,7 @@ async fn log_in(show: &mut impl FnMut(Step), name: &str, files: &Files, principa
     logged_in.await.is_some()
 }
 
-/// Tries slurmrestd where Slurm's commands stand in for it: nothing else shows that it is not there.
+/// Tries slurmrestd if Slurm's commands are its fallback: nothing else shows that it is unavailable.
 async fn behind_commands(
     show: &mut impl FnMut(Step),
     name: &str,
@@ -183,7 +183,7 @@ async fn behind_commands(
     }
 }
 
-/// The version that the scheduler's commands tell, where it has commands.
+/// The version that the scheduler's commands report, if it has commands.
 async fn version(show: &mut impl FnMut(Step), name: &str, files: &Files, config: &scheduler::Config, principal: &Principal) {
     let line = match (config.kind(), config.connection_mode()) {
         (SchedulerType::Slurm, ConnectionMode::Ssh | ConnectionMode::Hybrid) => CommandLine::new("sinfo").flag("--version"),

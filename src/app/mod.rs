@@ -1,7 +1,7 @@
 //! The composition root: a configuration in, a running system out. The only module that names concrete implementations.
 //!
-//! `build` makes parts, `site` puts them together as one configuration wants them, `reload` replaces one site by the next while
-//! requests go on. All background work that belongs to no request is tasks with names on one [`Lifecycle`], and ends with it.
+//! `build` creates parts, `site` assembles them for one configuration, `reload` replaces one site by the next while
+//! requests continue. All background work that belongs to no request runs as named tasks on one [`Lifecycle`], and ends with it.
 
 mod build;
 mod connect;
@@ -26,7 +26,7 @@ pub use connect::{Step, try_connections};
 pub use reload::Reload;
 use site::Site;
 
-/// How long a scrape may go on when everything else has ended.
+/// How long a scrape may continue when everything else has ended.
 const METRICS_DRAIN: Duration = Duration::from_secs(1);
 
 /// Everything that serves, ready to run.
@@ -52,7 +52,7 @@ impl App {
         Ok(Self { site, drain, beside: Box::new(|api| api), metrics: None, tls, reload: None })
     }
 
-    /// Serves what `beside` adds to the routes of the API, under each configuration.
+    /// Adds the routes of `beside` to those of the API, under each configuration.
     #[must_use]
     pub fn with_routes_beside(mut self, beside: impl Fn(http::Router) -> http::Router + Send + Sync + 'static) -> Self {
         self.beside = Box::new(beside);
@@ -131,13 +131,13 @@ impl App {
     }
 }
 
-/// What a system consists of when it runs.
+/// The parts of a running system.
 struct Parts {
-    /// What is served.
+    /// The router that is served.
     router: watch::Receiver<http::Router>,
-    /// What goes on beside the requests.
+    /// The background tasks.
     tasks: Vec<Task>,
-    /// What is closed after them.
+    /// The resources to close after them.
     closers: Vec<Closer>,
 }
 

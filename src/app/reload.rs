@@ -1,7 +1,7 @@
-//! One configuration replaced by the next while requests go on.
+//! Replaces one configuration by the next while requests continue.
 //!
-//! The next one is read, checked and built whole before anything changes; what is wrong with it is logged, and the present one goes
-//! on. Requests under way end as they began. Connections to a cluster whose section has changed are closed when the last
+//! The next one is read, checked and built completely before anything changes; its errors are logged, and the present one stays
+//! in use. Requests under way end under their configuration. Connections to a cluster whose section has changed are closed when the last
 //! request that uses them has ended.
 
 use std::sync::Arc;
@@ -17,16 +17,16 @@ use crate::error::ErrorChain;
 use crate::http::{Router, Tls, TlsError};
 use crate::lifecycle::{Lifecycle, systemd};
 
-/// How often the files of the configuration are compared, where they are.
+/// The interval between checks of the configuration's files, if they are checked.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long the keys of another identity provider are waited for before its tokens are the ones that count.
+/// How long to wait for the keys of another identity provider before switching to its tokens.
 const KEYS_WAIT: Duration = Duration::from_secs(10);
 
-/// How often it is looked whether the last request to a former cluster has ended.
+/// The interval between checks whether the last request to a former cluster has ended.
 const CLOSING_INTERVAL: Duration = Duration::from_millis(250);
 
-/// When and from where the configuration is read anew.
+/// The source of the configuration and the triggers of a reload.
 pub struct Reload {
     /// Reads it.
     pub load: Box<dyn Fn() -> Result<Loaded, ConfigError> + Send + Sync>,
@@ -39,7 +39,7 @@ pub struct Reload {
 /// Adds the routes that are not the configuration's.
 pub(super) type Beside = Box<dyn Fn(Router) -> Router + Send + Sync>;
 
-/// Where a new site is made known.
+/// The channels on which a new site is published.
 pub(super) struct Publish {
     pub(super) routes: watch::Sender<Router>,
     pub(super) sites: watch::Sender<Arc<Site>>,

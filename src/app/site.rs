@@ -1,4 +1,4 @@
-//! The system as one configuration wants it. What the next configuration leaves as it is goes over into the next site: the same
+//! The system under one configuration. Parts that the next configuration leaves unchanged are taken over into the next site: the same
 //! connections, keys, decisions and counters.
 
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::ssh::Lanes;
 use crate::store::Store;
 use crate::telemetry::Sources;
 
-/// How long a record of an ended job may go on when everything else has ended.
+/// How long the request of a pushed record may continue when everything else has ended.
 const PUSH_DRAIN: Duration = Duration::from_secs(1);
 
 /// After how long it is tried again to listen for records of ended jobs.
@@ -40,27 +40,27 @@ pub(super) struct Site {
     pub(super) fingerprints: Fingerprints,
     pub(super) authenticator: Arc<dyn KeyedAuthenticator>,
     pub(super) authorizer: Arc<dyn Authorizer>,
-    /// What all clusters without credentials of their own use, in whatever configuration.
+    /// The credentials of all clusters without their own, under any configuration.
     credentials: Arc<Replaceable>,
-    /// What is to stand behind `credentials`.
+    /// The source behind `credentials`.
     provider: Arc<dyn CredentialProvider>,
     static_keys: Option<Arc<StaticKeys>>,
     pub(super) members: Vec<Member>,
-    /// What outlives a request, and the process where it is to.
+    /// The state that outlives a request, and the store for state that outlives the process.
     pub(super) store: Option<Arc<dyn Store>>,
-    /// The webhooks, where the site has any.
+    /// The webhooks, if the site has webhooks.
     pub(super) webhooks: Option<Webhooks>,
     state: AppState,
     pub(super) router: http::Router,
     kept: Kept,
 }
 
-/// One cluster, with what works for it.
+/// One cluster, with its background workers.
 #[derive(Clone)]
 pub(super) struct Member {
     fingerprint: Fingerprint,
     pub(super) cluster: Arc<Cluster>,
-    /// The connections, where it is reached over SSH.
+    /// The connections, if it is reached over SSH.
     pub(super) lanes: Option<Arc<Lanes>>,
     findings: watch::Sender<ClusterHealth>,
     pub(super) account: Arc<ServiceAccountTokens>,
@@ -162,18 +162,18 @@ impl Site {
         self.credentials.replace(Arc::clone(&self.provider));
     }
 
-    /// What counts requests.
+    /// The counters of requests.
     pub(super) fn request_metrics(&self) -> Arc<RequestMetrics> {
         self.kept.request_metrics()
     }
 
-    /// What the metrics are read from.
+    /// The sources of the metrics.
     pub(super) fn sources(&self, tasks: Vec<TaskStatus>) -> Sources {
         let lanes = self.members.iter().filter_map(|member| member.lanes.clone()).collect();
         Sources { request_metrics: self.request_metrics(), gate: self.state.gate.clone(), lanes, store: self.store.clone(), tasks }
     }
 
-    /// Closes all connections to the clusters, when what was written and not finished is removed from them.
+    /// Closes all connections to the clusters, after unfinished temporary files were removed from them.
     pub(super) async fn close(&self) {
         let lanes = || self.members.iter().filter_map(|member| member.lanes.as_ref());
         let stop = CancellationToken::new();
@@ -186,13 +186,13 @@ impl Site {
         tokio::join!(upkeep, close);
     }
 
-    /// The relations that operations ask for. Commands are asked about where some system has them.
+    /// The relations that operations need. The one for commands is included if a system has commands.
     pub(super) fn relations(&self) -> Vec<Relation> {
         let has_commands = self.members.iter().any(|member| member.cluster.config().commands.is_some());
         Relation::ALL.into_iter().filter(|relation| has_commands || *relation != Relation::Run).collect()
     }
 
-    /// Asks the authorization service whether it is what the configuration says, and logs what is wrong.
+    /// Checks that the authorization service matches the configuration, and logs errors.
     fn probe_authorization(&self) -> impl Future<Output = ()> + Send + 'static {
         let (authorizer, relations) = (Arc::clone(&self.authorizer), self.relations());
         async move {
@@ -207,7 +207,7 @@ impl Site {
 /// The store, and the webhooks that are kept in it.
 type Lasting = (Option<Arc<dyn Store>>, Option<Webhooks>);
 
-/// What outlives the process. Another store takes effect at the next start: what the present one keeps would be lost from sight.
+/// The store. Another one takes effect at the next start, because the records of the present one would be lost.
 fn lasting(config: &Config, previous: Option<&Site>) -> Result<Lasting, BuildError> {
     if let Some(previous) = previous {
         return Ok((previous.store.clone(), previous.webhooks.clone()));
@@ -217,7 +217,7 @@ fn lasting(config: &Config, previous: Option<&Site>) -> Result<Lasting, BuildErr
     Ok((store, webhooks))
 }
 
-/// What the documentation pages say of the site; the examples are those of the previous one.
+/// The site's details in the documentation pages; the examples are those of the previous site.
 fn docs(authentication: authn::Config, servers: Option<Vec<http::DocServer>>, previous: Option<&Site>) -> http::Docs {
     http::Docs {
         token_url: authentication.token_url,
@@ -227,7 +227,7 @@ fn docs(authentication: authn::Config, servers: Option<Vec<http::DocServer>>, pr
     }
 }
 
-/// What the members of a site are made with.
+/// The shared parts for the members of a site.
 struct Common<'a> {
     client: &'a rest::Client,
     authentication: &'a authn::Config,
@@ -263,7 +263,7 @@ impl Common<'_> {
         Ok(Member { fingerprint, cluster, lanes, findings, account, mirror })
     }
 
-    /// A mirror of the cluster's jobs, which goes on with the journal of the cluster of that name.
+    /// A mirror of the cluster's jobs, which continues the journal of the cluster of that name.
     fn mirror(&self, cluster: &Arc<Cluster>, account: &Arc<ServiceAccountTokens>) -> Arc<Mirror> {
         let before = self.previous.and_then(|previous| previous.members.iter().find(|member| member.cluster.name() == cluster.name()));
         let journal = before.map(|before| Arc::clone(before.mirror.journal()));
@@ -300,7 +300,7 @@ impl Running {
         Self { site: Arc::clone(site), keys: read_keys(site, background), checkers, drained }
     }
 
-    /// Goes over to another site: what both have goes on undisturbed. Answers with the members that are no longer wanted.
+    /// Switches to another site: parts that both have continue undisturbed. Returns the members that are no longer needed.
     pub(super) fn change_to(&mut self, next: &Arc<Site>, background: &Lifecycle) -> Vec<Member> {
         let previous = std::mem::replace(&mut self.site, Arc::clone(next));
         if !Arc::ptr_eq(&previous.authenticator, &next.authenticator) {

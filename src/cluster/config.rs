@@ -49,7 +49,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// The maintenance of the cluster, where there is one.
+    /// The maintenance of the cluster, if there is one.
     pub fn maintenance(&self) -> Option<Maintenance> {
         Maintenance::announced(&self.maintenance, self.maintenance_retry_after)
     }
@@ -199,7 +199,7 @@ impl DataOperation {
 /// The default of `max_ops_file_size`, which is that of FirecREST.
 const DEFAULT_SIZE: u64 = 5 * 1024 * 1024;
 
-/// A largest size, or none.
+/// A size limit, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum SizeLimit {
@@ -213,12 +213,12 @@ pub enum SizeLimit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Unlimited {
-    /// There is none.
+    /// No limit.
     None,
 }
 
 impl SizeLimit {
-    /// The limit, where there is one.
+    /// The limit, if there is one.
     pub fn bytes(self) -> Option<u64> {
         match self {
             Self::Bytes(bytes) => Some(bytes),

@@ -1,7 +1,7 @@
-//! One cluster: its configuration, and gated access to what it can do.
+//! One cluster: its configuration, and gated access to its capabilities.
 //!
-//! A cluster is a set of capabilities, each of which it may lack: [`Capabilities`]. What it lacks is refused with the reason, and a
-//! service that the background checker found unhealthy is not handed out. This module must not know who asks, nor HTTP. A further
+//! A cluster is a set of optional capabilities: [`Capabilities`]. A missing capability is refused with the reason, and a
+//! service that the background checker found unhealthy is not handed out. This module must not know callers, nor HTTP. A further
 //! capability is a member of [`Capabilities`], its service in [`Config::services`], and a method of [`Cluster`] that hands it out.
 
 mod commands;
@@ -29,7 +29,7 @@ pub const NO_FILES: &str = "Files cannot be reached on this system: it has no `s
 /// Why there are no jobs on a cluster.
 pub const NO_COMPUTE: &str = "No jobs can be run on this system: it has no `scheduler` section";
 
-/// A cluster and what it can do.
+/// A cluster and its capabilities.
 pub struct Cluster {
     config: Config,
     compute: Option<CachedScheduler>,
@@ -38,7 +38,7 @@ pub struct Cluster {
     health: watch::Receiver<ClusterHealth>,
 }
 
-/// What a cluster can do.
+/// The capabilities of a cluster.
 #[derive(Clone, Default)]
 pub struct Capabilities {
     /// Jobs.
@@ -69,7 +69,7 @@ pub struct WithoutHealthCheck<'a> {
 }
 
 impl Cluster {
-    /// Puts a cluster together; what is read from the scheduler is shared. `health` is written by the checker; while it is empty
+    /// Creates a cluster; reads of the scheduler are shared. `health` is written by the checker; while it is empty
     /// everything may be used.
     pub fn new(config: Config, capabilities: Capabilities, health: watch::Receiver<ClusterHealth>) -> Self {
         let Capabilities { compute, files, objects } = capabilities;
@@ -101,17 +101,17 @@ impl Cluster {
     /// The scheduler, unless it is known to be unhealthy.
     ///
     /// # Errors
-    /// [`GateError::Unsupported`] where there is none, [`GateError::Unhealthy`] with the checker's finding.
+    /// [`GateError::Unsupported`] if there is none, [`GateError::Unhealthy`] with the checker's result.
     pub fn scheduler(&self) -> Result<&CachedScheduler, GateError> {
         let scheduler = self.scheduler_without_health_check()?;
         self.require(ServiceType::Scheduler)?;
         Ok(scheduler)
     }
 
-    /// The scheduler whatever the checker says: for `nodes`, `partitions` and the like, which the contract does not gate.
+    /// The scheduler regardless of the checker: for `nodes`, `partitions` and similar reads, which the contract does not gate.
     ///
     /// # Errors
-    /// [`GateError::Unsupported`] where there is none.
+    /// [`GateError::Unsupported`] if there is none.
     pub fn scheduler_without_health_check(&self) -> Result<&CachedScheduler, GateError> {
         self.compute.as_ref().ok_or(GateError::Unsupported(NO_COMPUTE))
     }
@@ -141,7 +141,7 @@ impl Cluster {
         }
     }
 
-    /// The object store for transfers, unless it is known to be unhealthy; nothing where there is none.
+    /// The object store for transfers, unless it is known to be unhealthy; nothing if there is none.
     ///
     /// # Errors
     /// [`GateError::Unhealthy`] with the checker's finding.
@@ -150,7 +150,7 @@ impl Cluster {
         Ok(self.objects.as_deref())
     }
 
-    /// Reads a path of ours and applies the path policy, as [`Cluster::check`] does. Paths of requests are read where the links
+    /// Parses a path from the configuration or the service itself, and applies the path policy, as [`Cluster::check`] does. Paths of requests are read where the links
     /// are known: by `Access::path`.
     ///
     /// # Errors
@@ -177,7 +177,7 @@ impl Cluster {
         Ok(path)
     }
 
-    /// Whether a path is one of the configured file systems, or holds one.
+    /// Whether a path is one of the configured file systems, or contains one.
     pub fn holds_file_system(&self, path: &RemotePath) -> bool {
         self.config.file_systems.iter().any(|fs| fs.path.is_within(path))
     }

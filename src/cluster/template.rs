@@ -29,7 +29,7 @@ pub struct JobTemplate {
     pub working_directory: Option<String>,
     /// Node features, in the scheduler's syntax.
     pub constraints: Option<String>,
-    /// What the job asks for.
+    /// The resources of the job.
     #[serde(default)]
     pub resources: JobOptions,
 }
@@ -62,7 +62,7 @@ pub struct TemplateParameter {
 }
 
 impl TemplateParameter {
-    /// The default as a value of the type; as a text where it is none.
+    /// The default as a value of the type; as a string if it is invalid.
     pub fn default_value(&self) -> Option<ParameterValue> {
         let text = self.default.as_ref()?;
         let value = match self.kind {

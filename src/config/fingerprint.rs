@@ -1,4 +1,4 @@
-//! Names for sections of a configuration, so that a reload can tell what has changed. Secrets go into a digest and nowhere else.
+//! Fingerprints of a configuration's sections, so that a reload can find changes. Secrets go into a digest and nowhere else.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::read_text;
 
-/// The most of a file that a section names which is looked at, in bytes.
+/// The maximum number of bytes of a referenced file that are digested.
 const MAX_FILE: usize = 256 * 1024;
 
 /// One section with everything in it, its secrets and the files that it names included.
@@ -16,7 +16,7 @@ pub type Fingerprint = [u8; 32];
 /// The fingerprints of a configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fingerprints {
-    /// Of the whole document.
+    /// The fingerprint of the whole document.
     pub document: Fingerprint,
     /// Of `auth.authentication`.
     pub authentication: Fingerprint,
@@ -59,7 +59,7 @@ pub(super) fn of(section: &Json) -> Fingerprint {
     fingerprint
 }
 
-/// The fingerprint of a cluster. A maintenance is none of it: the connections stay when one begins or ends.
+/// The fingerprint of a cluster. It does not include a maintenance: the connections stay when one begins or ends.
 pub(super) fn of_cluster(section: &Json) -> Fingerprint {
     let mut section = section.clone();
     if let Json::Object(members) = &mut section {

@@ -1,7 +1,7 @@
-//! A document and a schema, walked side by side: names normalised, texts turned into what the schema asks for, secrets
-//! read from their files, and every mistake noted with its place.
+//! Walks a document and a schema together: normalises names, converts strings to the types of the schema, reads secrets
+//! from their files, and records every error with its place.
 //!
-//! What serde would say about a wrong document stops at the first mistake and does not know lines; after this walk it has
+//! Serde's errors stop at the first mistake and have no lines; after this walk it has
 //! little left to complain about.
 
 use std::collections::{HashMap, HashSet};
@@ -28,7 +28,7 @@ pub(super) struct Interpreter {
     origins: HashMap<String, Origin>,
     /// The files that secrets were read from, by their keys.
     secret_files: HashMap<String, PathBuf>,
-    /// Files of the configuration that hold secrets and can be read by everybody: each is told once.
+    /// Files of the configuration that contain secrets and can be read by everybody: each is reported once.
     open_files: HashSet<PathBuf>,
 }
 
@@ -41,7 +41,7 @@ impl Sections {
         self.0.as_object_mut()?.shift_remove(key).filter(|value| !value.is_null())
     }
 
-    /// Takes an object, empty where it is absent.
+    /// Takes an object, empty if absent.
     pub(super) fn take_section(&mut self, key: &str) -> Self {
         match self.take(key) {
             Some(section @ Json::Object(_)) => Self(section),
@@ -54,7 +54,7 @@ impl Sections {
         &self.0
     }
 
-    /// Takes a list, empty where it is absent.
+    /// Takes a list, empty if absent.
     pub(super) fn take_list(&mut self, key: &str) -> Vec<Json> {
         match self.take(key) {
             Some(Json::Array(items)) => items,
@@ -131,12 +131,12 @@ impl Interpreter {
         self.origins.contains_key(path)
     }
 
-    /// What is wrong with a secret, with the file that it was read from.
+    /// The error of a secret, with the file that it was read from.
     pub(super) fn in_its_file(&self, path: &str, reason: &str) -> String {
         self.secret_files.get(path).map_or_else(|| reason.to_owned(), |file| format!("in the secret file {} {reason}", file.display()))
     }
 
-    /// The configuration, where nothing is wrong with it.
+    /// The configuration, if it has no errors.
     pub(super) fn finish(mut self, config: super::Config) -> Result<Loaded, ConfigError> {
         if !self.problems.is_empty() {
             return Err(self.into_error());
@@ -152,7 +152,7 @@ impl Interpreter {
         ConfigError { problems: self.problems, warnings: self.warnings }
     }
 
-    /// Where a key was written, or else the nearest one that it would stand in.
+    /// The place of a key, or else of the nearest key that would contain it.
     fn origin(&self, path: &str) -> Option<&Origin> {
         let mut path = path;
         loop {
@@ -221,7 +221,7 @@ impl Interpreter {
         Some(Json::Object(members))
     }
 
-    /// A key that is not among the named ones: data where the schema allows such a key, a mistake where it allows no other, else unknown.
+    /// A key that is not among the named ones: data if the schema allows such a key, an error if it allows no other, else unknown.
     fn other(&mut self, (written, child): (&str, &Node), schema: &Json, path: &str, members: &mut Map<String, Json>) {
         let child_path = join(path, written);
         let (others, keys) = (schema.get("additionalProperties"), schema.get("propertyNames").map(names).unwrap_or_default());
@@ -290,7 +290,7 @@ impl Interpreter {
         String::new()
     }
 
-    /// A secret stands in a file of the configuration itself, which everybody may be able to read.
+    /// Checks a secret in a file of the configuration itself, which everybody may be able to read.
     fn written_in_place(&mut self, path: &str) {
         let Some(Origin::Line(Some(file), _)) = self.origin(path).cloned() else { return };
         if is_world_readable(&file) && self.open_files.insert(file.to_path_buf()) {
@@ -322,7 +322,7 @@ impl Interpreter {
         }
     }
 
-    /// One of several shapes: the one that the value is of, so that what is said fits what was meant.
+    /// Chooses one of several shapes: the one that the value matches best, so that messages fit the intention.
     fn choice(&mut self, node: &Node, options: &[Json], path: &str) -> Option<Json> {
         if node.is_null() && options.iter().any(|option| accepts(option, "null")) {
             return Some(Json::Null);
@@ -410,7 +410,7 @@ impl Interpreter {
     }
 }
 
-/// A wrong value as a message may show it: bounded, on one line, and not at all where the key says that it is a secret.
+/// A wrong value for a message: bounded, on one line, and omitted if the key says that it is a secret.
 pub(super) fn shown(path: &str, text: &str) -> String {
     const MAX_SHOWN: usize = 80;
     if is_secret(path, text) {
@@ -421,7 +421,7 @@ pub(super) fn shown(path: &str, text: &str) -> String {
     format!("`{plain}{more}`")
 }
 
-/// Whether a key says that its value is a secret, or the value is a URL that holds one.
+/// Whether a key says that its value is a secret, or the value is a URL that contains one.
 fn is_secret(path: &str, text: &str) -> bool {
     let path = path.to_ascii_lowercase();
     ["secret", "passphrase", "password", "private_key", "api_token", "access_key", "private_url"].iter().any(|word| path.contains(word))

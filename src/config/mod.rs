@@ -1,7 +1,7 @@
 //! The configuration: one YAML file, environment variables, secrets from files.
 //!
-//! [`Config`] puts each module's own `Config` together under FirecREST's keys; what the keys of a section mean is said
-//! there. This module must not know what is done with any value, but for rules that span sections (`rules`). A new
+//! [`Config`] combines each module's own `Config` under FirecREST's keys; the keys of a section are documented
+//! there. This module must not know the use of any value, except for rules that span sections (`rules`). A new
 //! section is a field of [`Config`] and a line in `assemble`; the schema, the reference page and the checks follow from
 //! the type.
 
@@ -66,7 +66,7 @@ pub struct Config {
     /// Settings of the log.
     #[schemars(default)]
     pub logger: http::Logger,
-    /// What tells one configuration from the next.
+    /// The fingerprints that distinguish one configuration from the next.
     #[schemars(skip)]
     pub fingerprints: Fingerprints,
 }
@@ -81,12 +81,12 @@ pub struct Auth {
     pub authorization: Option<authz::Config>,
 }
 
-/// A configuration, and what was noticed about it.
+/// A configuration and its warnings.
 #[derive(Debug)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// What is not wrong but probably not meant: unknown keys above all.
+    /// Warnings about probable mistakes, mostly unknown keys.
     pub warnings: Vec<Problem>,
 }
 
@@ -181,7 +181,7 @@ fn read_file(path: &Path) -> Result<Node, Problem> {
     yaml::read(&text, Some(path))
 }
 
-/// The text of a file, at most so many bytes of it.
+/// The text of a file, up to a maximum size.
 fn read_text(path: &Path, limit: usize) -> Result<String, String> {
     let mut text = String::new();
     std::fs::File::open(path)

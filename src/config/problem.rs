@@ -1,13 +1,13 @@
-//! What is wrong in a configuration, and where.
+//! The errors of a configuration, with their places.
 //!
-//! A wrong value is shown where neither its key nor its type says that it may be a secret.
+//! A wrong value is shown if neither its key nor its type says that it may be a secret.
 
 use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Where a value was written.
+/// The place where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// In a file, or in the text given; lines count from 1.
@@ -21,11 +21,11 @@ pub enum Origin {
 pub struct Problem {
     /// The key: `clusters[0].ssh.port`. Empty for the file as a whole.
     pub path: String,
-    /// Where it was written, where it was.
+    /// The place where it was written, if known.
     pub origin: Option<Origin>,
-    /// What is wrong.
+    /// The error.
     pub message: String,
-    /// What would be right.
+    /// The allowed values.
     pub allowed: Option<String>,
 }
 
@@ -34,7 +34,7 @@ pub struct Problem {
 pub struct ConfigError {
     /// The mistakes, in the order of the file.
     pub problems: Vec<Problem>,
-    /// What was also noticed.
+    /// The warnings.
     pub warnings: Vec<Problem>,
 }
 
@@ -54,7 +54,7 @@ impl Problem {
         self
     }
 
-    /// The line, where the value was written in a file.
+    /// The line, if the value was written in a file.
     pub fn line(&self) -> Option<usize> {
         match self.origin {
             Some(Origin::Line(_, line)) => Some(line),

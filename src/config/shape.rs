@@ -1,10 +1,10 @@
-//! Questions about a JSON schema, as the interpreter of documents and the reference page ask them.
+//! Queries on a JSON schema for the interpreter of documents and the reference page.
 //!
-//! Only the shapes that schemars makes from our types are understood; references are not among them.
+//! Only the shapes that schemars generates from the configuration's types are supported; references are not among them.
 
 use serde_json::{Map, Value as Json};
 
-/// What a value of the schema looks like, in words.
+/// A description of the values that the schema allows.
 pub(super) fn describe(schema: &Json) -> String {
     if let Some(options) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Json::as_array) {
         let mut words: Vec<String> = options.iter().filter(|option| kind(option) != Some("null")).map(describe).collect();
@@ -55,7 +55,7 @@ pub(super) fn accepts(schema: &Json, kind: &str) -> bool {
     here || options.into_iter().any(|option| accepts(option, kind))
 }
 
-/// The texts that the schema allows; none where any text is allowed.
+/// The strings that the schema allows; none if any string is allowed.
 pub(super) fn names(schema: &Json) -> Vec<&str> {
     let listed = schema.get("enum").and_then(Json::as_array).into_iter().flatten();
     listed.chain(schema.get("const")).filter_map(Json::as_str).collect()

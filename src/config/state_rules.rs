@@ -1,4 +1,4 @@
-//! Rules for what is kept beyond a request: the store, and what needs it.
+//! Rules for the store, and for the sections that need it.
 
 use super::interpret::Interpreter;
 use super::rules::at_least_one;

@@ -9,13 +9,13 @@ use crate::ssh::transport::{Exec, Limits, RawOutput, Transport, TransportError};
 
 /// A command with the meaning of its output. Both methods are pure, so that goldens can test them.
 pub trait RemoteCommand: Sync {
-    /// What the command's output means.
+    /// The meaning of the command's output.
     type Output;
 
-    /// What to run.
+    /// The command line.
     fn command_line(&self) -> CommandLine;
 
-    /// What to send to its standard input.
+    /// The content of its standard input.
     fn stdin(&self) -> Bytes {
         Bytes::new()
     }
@@ -25,7 +25,7 @@ pub trait RemoteCommand: Sync {
         Environment::Client
     }
 
-    /// Whether running it twice does what running it once does. Only then may a lost connection be answered by another try.
+    /// Whether running it twice has the same effect as running it once. Only then may it be retried after a lost connection.
     fn idempotent(&self) -> bool {
         true
     }
@@ -38,7 +38,7 @@ pub trait RemoteCommand: Sync {
 }
 
 impl Exec {
-    /// A command that does nothing, to see whether any can be run; with limits of its own, or the cluster's.
+    /// A command that does nothing, to check that commands can be run; with its own limits, or the cluster's.
     pub fn nothing(limits: Option<Limits>) -> Self {
         Self { line: CommandLine::new("true"), stdin: Bytes::new(), idempotent: true, limits, environment: Environment::Client }
     }
@@ -63,7 +63,7 @@ pub async fn run<C: RemoteCommand>(transport: &dyn Transport, principal: &Princi
     command.parse(transport.exec(principal, Exec::of(command, None)).await?)
 }
 
-/// Why a remote command gave no result.
+/// The reason why a remote command has no result.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CommandError {
     /// It was not carried to its end.
@@ -74,7 +74,7 @@ pub enum CommandError {
     Exit {
         /// The exit status; 128 + n after signal n.
         exit: u32,
-        /// What it wrote to standard error, trimmed.
+        /// Its standard error, trimmed.
         stderr: String,
     },
     /// It ran, and its output is not what this version of the tool prints.
@@ -82,7 +82,7 @@ pub enum CommandError {
     Output {
         /// The program.
         program: &'static str,
-        /// What was wrong with it.
+        /// The error in the output.
         reason: String,
     },
 }

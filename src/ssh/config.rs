@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::credentials;
 
-/// How a cluster is reached over SSH.
+/// The SSH access to a cluster.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct Config {
@@ -92,7 +92,7 @@ impl Config {
         [(self.host.as_str(), self.port)].into_iter().chain(self.jump_host())
     }
 
-    /// Checks what the types cannot say.
+    /// Checks the rules that the types do not express.
     ///
     /// # Errors
     /// When a limit is zero.

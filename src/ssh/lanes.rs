@@ -1,6 +1,6 @@
 //! The transport over pooled SSH connections.
 //!
-//! It decides what is tried again and where; how connections are shared is the business of `pool` and `lease`.
+//! It decides what is retried and where; `pool` and `lease` share the connections.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ use crate::ssh::server_words::closes_account;
 use crate::ssh::stats::{Stats, add};
 use crate::ssh::transport::{ByteStream, CredentialVersion, Exec, LaneKind, Limits, OutputStream, RawOutput, Transport, TransportError};
 
-/// How often one request may be refused a channel, and be given another permit.
+/// The number of refused channels after which a request is not given another permit.
 const MAX_REFUSALS: u32 = 20;
 
 /// The refusal of what needs more than single commands, for an account that runs no program on standard input.
@@ -63,7 +63,7 @@ impl Lanes {
         &self.target().system
     }
 
-    /// What the lanes have done until now.
+    /// The counters of the lanes.
     pub fn stats(&self) -> Stats {
         self.target().counters.snapshot()
     }
@@ -121,7 +121,7 @@ impl Lanes {
         }
     }
 
-    /// A shell of the caller's control lane, or a channel for one, which is then told to be fresh.
+    /// A shell of the caller's control lane, or a fresh channel for one.
     async fn shell(&self, principal: &Principal, lane: &Lane, deadline: Instant) -> Result<(OpenChannel, bool), TransportError> {
         let mut tries = Tries::default();
         loop {
@@ -137,10 +137,10 @@ impl Lanes {
         }
     }
 
-    /// Asks for the credential once more, which may have ended while the request waited in the queue.
+    /// Obtains the credential once more, which may have expired while the request waited in the queue.
     ///
     /// # Errors
-    /// The one given, where it is another or was met before.
+    /// The given error, if it is another one or occurred before.
     async fn renew(&self, principal: &Principal, lane: &Lane, tries: &mut Tries, error: TransportError) -> Result<(), TransportError> {
         if !matches!(error, TransportError::Key { .. }) || std::mem::replace(&mut tries.renewed, true) {
             return Err(error);
@@ -148,7 +148,7 @@ impl Lanes {
         self.lane(principal, lane.state.kind).await.map(|_| ())
     }
 
-    /// Opens the channel of a permit. What fails before anything was sent, none, is tried elsewhere until the deadline.
+    /// Opens the channel of a permit. A failure before anything was sent is retried on another connection until the deadline.
     async fn open(&self, permit: ChannelPermit, tries: &mut Tries, deadline: Instant) -> Result<Option<OpenChannel>, TransportError> {
         let max_dead = self.target().config.max_connections_per_user + 1;
         tries.queued = true;
@@ -165,7 +165,7 @@ impl Lanes {
         Ok(None)
     }
 
-    /// A channel on which this was asked for, and what tells that its connection takes no more work.
+    /// A channel with this request, and the signal that its connection accepts no more work.
     ///
     /// A login shell that reads no program on its standard input would give a stream without a frame, in which the words of its
     /// start-up files pass for content; so there is none.
@@ -213,15 +213,15 @@ impl Lanes {
     }
 }
 
-/// The program of a line for a login shell that reads none on its standard input.
+/// The command line for a login shell that reads no program on its standard input.
 ///
 /// # Errors
-/// When it would not mean the same to every login shell.
+/// If its meaning depends on the login shell.
 fn in_line(line: &CommandLine) -> Result<Program, TransportError> {
     Program::in_line(line).ok_or_else(|| TransportError::Refused(PLAIN_ONLY.to_owned()))
 }
 
-/// What was tried for one request already.
+/// The attempts of one request.
 #[derive(Default)]
 struct Tries {
     queued: bool,

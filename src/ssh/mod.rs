@@ -3,10 +3,10 @@
 //! The only module that knows russh and deadpool. The rest of the crate sees [`Transport`]: run a command, or open a byte
 //! stream. It must not know schedulers, file operations or HTTP.
 //!
-//! From the outside in: `lanes` runs commands and decides what is tried again; `pool` has the lanes of a cluster's users, their
-//! queues and the shells that they keep; `channel` carries the work of one channel; `lease` has the connections in use and the
-//! permits for their channels; `connect` makes one connection and judges whether it still lives. Each imports only what stands
-//! after it. Another way to know hosts is a variant of [`HostKeys`] with an arm in `connect/host_keys`; another kind of traffic
+//! From the outside in: `lanes` runs commands and decides what is retried; `pool` has the lanes of a cluster's users, their
+//! queues and their kept shells; `channel` carries the work of one channel; `lease` has the connections in use and the
+//! permits for their channels; `connect` opens one connection and monitors whether it is alive. Each imports only the modules
+//! after it. Another way to verify hosts is a variant of [`HostKeys`] with an arm in `connect/host_keys`; another kind of traffic
 //! is a variant of [`LaneKind`].
 
 mod channel;

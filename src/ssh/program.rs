@@ -1,8 +1,8 @@
 //! The text that `/bin/sh` reads on its standard input.
 //!
-//! A login shell gets one constant line, which means the same to every shell, and is replaced by `/bin/sh`. All else travels on
-//! standard input: a prologue, which defines a few functions, and then commands. Each output begins with a mark drawn for it
-//! alone, so that what start-up files print is never taken for a command's own, and a shell that ends without the mark has
+//! A login shell receives one constant line, which has the same meaning in every shell, and is replaced by `/bin/sh`. All else is sent on
+//! standard input: a prologue, which defines a few functions, and then commands. Each output begins with a random mark of its
+//! own, so that the output of start-up files is never taken for a command's, and a shell that ends without the mark has
 //! provably not begun.
 
 use crate::ssh::command_line::{CommandLine, Environment, Raw};
@@ -10,7 +10,7 @@ use crate::ssh::command_line::{CommandLine, Environment, Raw};
 /// The line for the login shell.
 pub(crate) const START: &[u8] = b"exec /bin/sh";
 
-/// What `/bin/sh` reads first.
+/// The first part of the text for `/bin/sh`.
 const PROLOGUE: &str = include_str!("prologue.sh");
 
 /// The most bytes that start-up files may print before a command begins.
@@ -19,10 +19,10 @@ const MAX_NOISE: usize = 1024 * 1024;
 /// The most bytes of it that an error repeats.
 const MAX_SHOWN_NOISE: usize = 300;
 
-/// What a metered program sends at once, in bytes.
+/// The block size of a metered program, in bytes.
 pub(crate) const BLOCK: u64 = 32 * 1024;
 
-/// How many blocks a metered program sends unasked.
+/// The number of blocks that a metered program sends without a request.
 pub(crate) const FIRST_BLOCKS: u64 = 32;
 
 /// A program for a fresh `/bin/sh`, which ends with it. What follows on standard input is the program's own, and must not be
@@ -77,7 +77,7 @@ impl Program {
     }
 }
 
-/// What a shell that is kept reads first.
+/// The first part of the text for a kept shell.
 pub(crate) fn prologue() -> &'static [u8] {
     PROLOGUE.as_bytes()
 }
@@ -99,7 +99,7 @@ pub(crate) fn new_mark() -> String {
 pub(crate) struct Marked {
     pub(crate) mark: String,
     pub(crate) begun: bool,
-    /// What came after the mark; before it has come, all that came.
+    /// The output after the mark; before the mark has arrived, all output.
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -123,13 +123,13 @@ impl Marked {
         }
     }
 
-    /// Whether the start-up files print more than anybody reads.
+    /// Whether the start-up files print more than the limit.
     pub(crate) fn is_flooded(&self) -> bool {
         !self.begun && self.bytes.len() > MAX_NOISE
     }
 }
 
-/// Why a login shell ran nothing, given what it printed.
+/// The reason why a login shell ran nothing, from its output.
 pub(crate) fn not_begun(stdout: &[u8], stderr: &[u8]) -> String {
     let said = [stdout.trim_ascii(), stderr.trim_ascii()].join(&b'\n');
     let said = said.trim_ascii();

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 /// The most characters that are kept.
 const MAX_WORDS: usize = 500;
 
-/// What programs say of an account that may not log in, lower case: `nologin` of util-linux, shadow and the BSDs, `pam_unix`, `pam_faillock`,
+/// The messages of programs about an account that may not log in, in lower case: `nologin` of util-linux, shadow and the BSDs, `pam_unix`, `pam_faillock`,
 /// and sshd.
 const CLOSED_ACCOUNT: [&str; 8] = [
     "account is currently not available",
@@ -37,7 +37,7 @@ pub(crate) struct ServerWords {
 }
 
 impl ServerWords {
-    /// Adds what the server has said.
+    /// Adds a text from the server.
     pub(crate) fn add(&self, text: &str) {
         let mut words = self.said.lock();
         let room = MAX_WORDS.saturating_sub(words.chars().count());
@@ -59,7 +59,7 @@ impl ServerWords {
         self.is_unreadable.load(Ordering::Acquire)
     }
 
-    /// `: the server says "..."`, or nothing where it said nothing.
+    /// `: the server says "..."`, or nothing if it said nothing.
     pub(crate) fn quoted(&self) -> String {
         let words = self.said.lock();
         if words.is_empty() { String::new() } else { format!("; the server says \"{words}\"") }

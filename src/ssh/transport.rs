@@ -23,9 +23,9 @@ use crate::ssh::command_line::{CommandLine, Environment};
 /// Dropping a future of either method cancels the work: the channel is closed and the remote command is stopped.
 #[async_trait]
 pub trait Transport: Send + Sync {
-    /// The credential under which a channel of the caller would be opened now. Whoever keeps a channel for further requests asks
-    /// before each of them, and opens another channel when the answer has changed: a kept channel must not outlive its credential,
-    /// nor serve a second caller. It is the same for everybody where there are no credentials.
+    /// The credential with which a channel of the caller would be opened now. A user of a kept channel calls this
+    /// before each request, and opens another channel if the credential has changed: a kept channel must not outlive its credential,
+    /// nor serve a second caller. It is the same for everybody if there are no credentials.
     ///
     /// # Errors
     /// When the caller has no credential now.
@@ -54,7 +54,7 @@ pub trait Transport: Send + Sync {
     async fn stream(&self, principal: &Principal, line: &CommandLine) -> Result<ByteStream, TransportError>;
 
     /// Starts a command without input on the bulk lane, with its standard output as a byte stream that is sent no faster than it
-    /// is read: whoever does not read stops nothing but this command. Everything else is as for [`Transport::stream`].
+    /// is read: a reader that stops stalls only this command. Everything else is as for [`Transport::stream`].
     ///
     /// # Errors
     /// When no channel could be had in time.
@@ -74,7 +74,7 @@ pub trait Transport: Send + Sync {
     }
 }
 
-/// What a command prints, a piece at a time, and its exit status at the end.
+/// A piece of a command's output, or its exit status at the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandOutput {
     /// A part of its standard output.
@@ -93,7 +93,7 @@ pub type OutputStream = BoxStream<'static, Result<CommandOutput, TransportError>
 pub struct CredentialVersion(Weak<Credential>);
 
 impl CredentialVersion {
-    /// That of this credential, for as long as it is the same object.
+    /// The version of this credential, for as long as it is the same object.
     pub fn of(credential: &Arc<Credential>) -> Self {
         Self(Arc::downgrade(credential))
     }
@@ -175,19 +175,19 @@ pub enum LaneKind {
 /// A command to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exec {
-    /// What to run.
+    /// The command line.
     pub line: CommandLine,
-    /// What to send to its standard input, which is then closed.
+    /// The content of its standard input, which is then closed.
     pub stdin: Bytes,
-    /// Whether it may be tried again after it was sent.
+    /// Whether it may be retried after it was sent.
     pub idempotent: bool,
-    /// Limits of its own; the cluster's configured ones where absent.
+    /// Its own limits; the cluster's configured ones if absent.
     pub limits: Option<Limits>,
-    /// Which environment it gets.
+    /// Its environment.
     pub environment: Environment,
 }
 
-/// How long a command may take and how much it may print.
+/// The limits of a command on its time and output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// From the start of the command to its exit status.
@@ -218,7 +218,7 @@ pub enum TransportError {
     Key {
         /// Whose key.
         user: Username,
-        /// What is wrong with it; nothing of the key.
+        /// The error, without any part of the key.
         reason: String,
     },
     /// No connection could be made: host and port, the step that failed, and the words of the system or of the server.

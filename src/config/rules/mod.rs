@@ -1,4 +1,4 @@
-//! What a schema cannot say: rules between keys, and values that must parse as something.
+//! Rules that a schema cannot express: between keys, and for values that must parse.
 
 mod server;
 mod ssh;
@@ -22,7 +22,7 @@ pub(super) fn root_path(walk: &mut Interpreter, path: &str) {
     }
 }
 
-/// A switch is not what it looks like: `maintenance: false` would begin one.
+/// Rejects switches as values: `maintenance: false` would begin a maintenance.
 fn maintenance(walk: &mut Interpreter, path: &str, text: &str) {
     if ["true", "false", "yes", "no", "on", "off"].contains(&text.trim().to_ascii_lowercase().as_str()) {
         walk.report_allowing(path, format!("is no text to show: `{text}`"), "what callers are told, or an empty text for no maintenance");
@@ -202,7 +202,7 @@ pub(super) fn clusters(walk: &mut Interpreter, clusters: &[(usize, cluster::Conf
     }
 }
 
-/// What a system can do, and what its other sections need for it.
+/// The capabilities of a system, and the sections that they need.
 fn capabilities(walk: &mut Interpreter, path: &str, config: &cluster::Config) {
     let needs_ssh = config.scheduler.as_ref().is_some_and(|scheduler| scheduler.connection_mode() != ConnectionMode::Rest);
     match (&config.ssh, &config.scheduler) {

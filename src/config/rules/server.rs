@@ -1,4 +1,4 @@
-//! `server`, `metrics` and `logger`: what is asked from outside.
+//! Rules for `server`, `metrics` and `logger`.
 
 use super::{at_least_one, maintenance, not_a_url};
 use crate::config::interpret::{Interpreter, is_world_readable, shown};

@@ -1,4 +1,4 @@
-//! `clusters[].ssh`: where a cluster is, and how it is known.
+//! Rules for `clusters[].ssh`: the addresses and the host keys.
 
 use super::{at_least_one, credentials};
 use crate::config::interpret::Interpreter;
@@ -32,7 +32,7 @@ pub(super) fn ssh(walk: &mut Interpreter, path: &str, config: &ssh::Config, site
     }
 }
 
-/// Where a cluster is, and the jump host before it.
+/// The address of a cluster, and of the jump host.
 fn hosts(walk: &mut Interpreter, path: &str, config: &ssh::Config, site: Option<&credentials::Config>) {
     let key = |name: &str| format!("{path}.{name}");
     if let Some(credentials::Config::Authority(authority)) = config.credentials.as_ref().or(site)
@@ -91,7 +91,7 @@ fn host_keys(walk: &mut Interpreter, path: &str, config: &ssh::Config) {
     }
 }
 
-/// Whether a text can be the name or address of a host. What it cannot be is a URL, or a host with a user or a port.
+/// Whether a text can be the name or address of a host, in contrast to a URL, or a host with a user or a port.
 fn is_host(text: &str) -> bool {
     let address = text.split_once('%').map_or(text, |(address, _zone)| address);
     address.parse::<std::net::IpAddr>().is_ok() || text.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'))

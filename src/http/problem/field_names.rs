@@ -21,7 +21,7 @@ const WIRE_NAMES: [(&str, &str); 9] = [
     ("method", "transferMethod"),
     ("path", "sourcePath"),
     ("since", "starttime"),
-    ("size", "fileSize"),
+    ("size", "transferDirectives.fileSize"),
     ("source", "sourcePath"),
     ("target", "targetPath"),
     ("until", "endtime"),
@@ -83,7 +83,7 @@ impl OperationFields {
     /// member of the document.
     fn find(&self, field: &str) -> (Place, String) {
         let (head, rest) = field.split_at(field.find('.').unwrap_or(field.len()));
-        let named = |name: &str| self.0.iter().find(|(_, known)| is_same(known.rsplit('.').next().unwrap_or_default(), name));
+        let named = |name: &str| self.0.iter().find(|(_, known)| known == name || is_same(known.rsplit('.').next().unwrap_or_default(), name));
         let renamed = || WIRE_NAMES.iter().find(|(name, _)| *name == head).and_then(|(_, name)| named(name));
         match named(head).or_else(renamed) {
             Some((place, name)) => (*place, format!("{name}{rest}")),
@@ -140,7 +140,8 @@ mod tests {
                 "requestBody": {"content": {"application/json": {"schema": {"properties": {
                     "job": {"$ref": "#/components/schemas/Job"},
                     "jobs": {"items": {"oneOf": [{"properties": {"sourcePath": {}}}]}},
-                    "directives": {"oneOf": [{"type": "null"}, {"properties": {"fileSize": {}}}]},
+                    "fileSize": {},
+                    "transferDirectives": {"oneOf": [{"type": "null"}, {"properties": {"fileSize": {}}}]},
                     "parameters": {},
                 }}}}},
             }),
@@ -157,7 +158,7 @@ mod tests {
             ("time_limit", Place::Body, "job.timeLimit"),
             ("environment", Place::Body, "job.env"),
             ("path", Place::Body, "sourcePath"),
-            ("size", Place::Body, "directives.fileSize"),
+            ("size", Place::Body, "transferDirectives.fileSize"),
             ("parameters.steps", Place::Body, "parameters.steps"),
             ("unheard_of", Place::Body, "unheard_of"),
         ] {

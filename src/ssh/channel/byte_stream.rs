@@ -1,7 +1,7 @@
 //! A channel as a byte stream.
 //!
 //! The library's own stream reports a broken connection as an end of file, and leaves a writer waiting for ever when the server
-//! has closed the channel; both would damage files. It must not know what the bytes mean.
+//! has closed the channel; both would damage files. This module must not know what the bytes mean.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -21,7 +21,7 @@ use crate::ssh::channel::outcome::{REFUSED, number};
 use crate::ssh::program::{Marked, Program, START, not_begun};
 use crate::ssh::transport::TransportError;
 
-/// What is asked of the server on a fresh channel.
+/// The request on a fresh channel.
 pub(crate) enum ChannelRequest {
     /// A program for a shell; reading ends when it has ended, and fails then if its exit status is not 0.
     Program(Program),
@@ -43,7 +43,7 @@ pub(crate) struct ChannelStream {
     runtime: Handle,
 }
 
-/// How the incoming direction has ended.
+/// The end of the incoming direction.
 #[derive(Clone, Copy)]
 enum End {
     /// The server closed the channel.
@@ -68,7 +68,7 @@ impl Wake for Wakers {
 
 /// The outcome of a request.
 pub(crate) enum Started {
-    /// What was asked for runs.
+    /// The program has started.
     Stream(ChannelStream),
     /// The login shell ran nothing, for this reason.
     NotBegun(String),
@@ -121,7 +121,7 @@ impl ChannelStream {
         }
     }
 
-    /// The channel and what has come on it, for a reader of another kind; none where the channel has ended.
+    /// The channel and its unread data, for another kind of reader; none if the channel has ended.
     pub(crate) fn into_parts(mut self) -> Option<(OpenChannel, Bytes)> {
         Some((self.channel.take()?, std::mem::take(&mut self.chunk)))
     }
@@ -155,7 +155,7 @@ impl ChannelStream {
         }
     }
 
-    /// Waits until the program begins, and drops what came before. Says why where it never will.
+    /// Waits until the program begins, and drops the output before. Returns the reason if it never begins.
     async fn begin(&mut self, program: Program) -> Result<Option<String>, TransportError> {
         let Some((_, read, _)) = &mut self.channel else { return Err(TransportError::Broken { sent: true }) };
         let (mut stdout, mut stderr) = (Marked::new(&program.mark), Marked::new(&program.mark));
@@ -183,7 +183,7 @@ impl ChannelStream {
         }
     }
 
-    /// Takes one message that matters, if there is one: data, or the end. Never takes one while a chunk is unread.
+    /// Takes one relevant message, if there is one: data, or the end. Takes none while a chunk is unread.
     fn poll_message(&mut self) -> Poll<()> {
         let Some((_, read, _)) = &mut self.channel else { return Poll::Ready(()) };
         let waker = Waker::from(Arc::clone(&self.wakers));

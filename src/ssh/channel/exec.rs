@@ -19,19 +19,19 @@ use crate::ssh::transport::{Limits, RawOutput, TransportError};
 /// A connection that said something this recently is not suspected when a command on it runs out of time.
 const RECENT_SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 
-/// How a command is carried on its channel.
+/// The way a command is run on its channel.
 pub(crate) enum Carrier {
-    /// By a shell of its own, which ends with it.
+    /// By a separate shell, which ends with it.
     Once { program: Program, stdin: Bytes },
-    /// By the login shell itself, without input, where that one reads no program on its standard input.
+    /// By the login shell itself, without input, if that shell reads no program on its standard input.
     Direct { program: Program },
     /// By a shell, which is kept afterwards; a `fresh` channel is made one first.
     Shell { script: Script, fresh: bool },
 }
 
-/// Runs a command in a task of its own, which drains its output at once. Dropping the future stops the command.
+/// Runs a command in a separate task, which drains its output at once. Dropping the future stops the command.
 ///
-/// With the output of a command in a shell comes the shell, which may be kept for the next one.
+/// The output of a command in a shell, with the shell, which may be kept for the next command.
 pub(crate) async fn run(channel: OpenChannel, carrier: Carrier, limits: Limits, patience: Duration) -> (ExecOutcome, Option<KeptShell>) {
     let cancelled = CancellationToken::new();
     let _cancel = cancelled.clone().drop_guard();
@@ -92,7 +92,7 @@ async fn carry(read: &mut ChannelReadHalf, write: &ChannelWriteHalf<Msg>, carrie
     }
 }
 
-/// Where a command's output begins in what a channel brings.
+/// The start of a command's output in the data of a channel.
 struct Frame {
     stdout: Marked,
     stderr: Marked,

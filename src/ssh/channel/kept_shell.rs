@@ -25,12 +25,12 @@ impl KeptShell {
         Self { channel: Some(channel), since: Instant::now() }
     }
 
-    /// How long it has waited for its next command.
+    /// The time since its last command.
     pub(crate) fn idle_for(&self) -> Duration {
         self.since.elapsed()
     }
 
-    /// Its channel; none where it printed something between two commands, or its connection takes no more work of this login.
+    /// Its channel; none if it printed something between two commands, or its connection accepts no more work of this login.
     pub(crate) fn into_channel(mut self, login: &Arc<Login>) -> Option<OpenChannel> {
         let (permit, read, _) = self.channel.as_mut()?;
         let connection = permit.connection();
@@ -38,7 +38,7 @@ impl KeptShell {
         if serves && read.wait().now_or_never().is_none() { self.channel.take() } else { None }
     }
 
-    /// Whether its connection takes no more work.
+    /// Whether its connection accepts no more work.
     pub(crate) fn is_retired(&self) -> bool {
         self.channel.as_ref().is_none_or(|(permit, ..)| !permit.connection().alive())
     }

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::ssh::lease::permit::ChannelPermit;
 use crate::ssh::stats::{Closed, add};
 
-/// How long a command has to end after each of SIGTERM and SIGKILL.
+/// The time for a command to end after each of SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// An open channel, with the right to it.
@@ -32,7 +32,7 @@ pub(crate) enum Opened {
     Dead,
 }
 
-/// Opens a channel. A connection from which nothing is heard for half of `patience` is given up; one that lives has all of it.
+/// Opens a channel. A connection that is silent for half of `patience` is abandoned; one that is alive has all of it.
 pub(crate) async fn open(permit: ChannelPermit, patience: Duration) -> Opened {
     let started = Instant::now();
     let (lane, connection) = (Arc::clone(&permit.lane), Arc::clone(permit.connection()));

@@ -1,8 +1,8 @@
-//! The output of a command, sent no faster than it is read.
+//! The output of a command with flow control: it is sent no faster than it is read.
 //!
-//! The library opens the window of a channel anew whatever its reader does, and stops reading the whole connection where a channel's
-//! messages are not taken: one reader that stalls would stop every transfer beside it. So the program on the cluster sends blocks only
-//! as it is told to, and whatever comes is taken off the channel at once, into a buffer that has room for all that was asked for.
+//! The library reopens the window of a channel whatever its reader does, and stops reading the whole connection if a channel's
+//! messages are not taken: one stalled reader would stop every other transfer. So the program on the cluster sends blocks only
+//! on request, and all data is taken off the channel at once, into a buffer that has room for all requested blocks.
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -24,10 +24,10 @@ use crate::ssh::program::{BLOCK, FIRST_BLOCKS};
 
 const MIB: u64 = 1024 * 1024;
 
-/// The most that one stream asks for ahead of its reader, in bytes: what a line of 160 MB/s with a round trip of 100 ms has on its way.
+/// The maximum read-ahead of one stream, in bytes: the bandwidth-delay product of 160 MB/s and 100 ms.
 const MAX_WINDOW: u64 = 16 * MIB;
 
-/// What all streams of the process may ask for ahead, beyond the first blocks of each, in MiB.
+/// The maximum read-ahead of all streams of the process, beyond the first blocks of each, in MiB.
 const POOL: usize = 64;
 
 /// Memory is the process's, and so is this.
@@ -48,7 +48,7 @@ pub(crate) struct MeteredStream {
     meter: Arc<Meter>,
 }
 
-/// How much the reader has taken, in bytes.
+/// The number of bytes that the reader has taken.
 #[derive(Default)]
 struct Meter {
     taken: AtomicU64,
@@ -74,7 +74,7 @@ impl MeteredStream {
     }
 }
 
-/// Takes what comes off the channel, and asks for more as the reader takes it, until the program has ended or nobody reads.
+/// Takes data off the channel, and requests more as the reader takes it, until the program has ended or the reader is gone.
 async fn carry(
     (read, write): (&mut ChannelReadHalf, &ChannelWriteHalf<Msg>),
     begun: Bytes,
@@ -130,10 +130,10 @@ fn aborted(reason: &'static str) -> io::Error {
     io::Error::new(ErrorKind::ConnectionAborted, reason)
 }
 
-/// How far the program may be ahead of the reader.
+/// The maximum distance of the program ahead of the reader.
 struct Window {
     size: u64,
-    /// What it was told to send, from the beginning on.
+    /// The total number of blocks that were requested.
     granted: u64,
     /// The memory that the size beyond the first blocks is reserved by.
     reserved: Vec<SemaphorePermit<'static>>,
@@ -144,7 +144,7 @@ impl Window {
         Self { size: FIRST_BLOCKS * BLOCK, granted: FIRST_BLOCKS * BLOCK, reserved: Vec::new() }
     }
 
-    /// How many blocks to ask for, once half of the window is used up. It grows where the reader waits for the line.
+    /// The number of blocks to request once half of the window is used up. It grows if the reader waits for the network.
     fn refill(&mut self, taken: u64, received: u64) -> Option<u64> {
         let open = self.granted.saturating_sub(taken);
         if open > self.size / 2 {
@@ -158,7 +158,7 @@ impl Window {
         Some(blocks)
     }
 
-    /// Doubles the window, where there is memory for it.
+    /// Doubles the window if there is memory for it.
     fn grow(&mut self) {
         let more = self.size.min(MAX_WINDOW - self.size);
         let Some(memory) = u32::try_from(more / MIB).ok().and_then(|more| LEFT.try_acquire_many(more).ok()) else { return };
@@ -170,7 +170,7 @@ impl Window {
 /// Finds the end of the output, which is a line with the mark and the exit status.
 struct Trailer {
     head: Vec<u8>,
-    /// The last bytes that came, where they may be the beginning of it.
+    /// The last bytes that arrived, if they may be the beginning of the end mark.
     held: Bytes,
 }
 
@@ -179,7 +179,7 @@ impl Trailer {
         Self { head: format!("\n{mark} ").into_bytes(), held: Bytes::new() }
     }
 
-    /// What of the output is certain to be content, and the exit status where that was the last of it.
+    /// The part of the output that is certainly content, and the exit status at its end.
     fn take(&mut self, data: Bytes) -> (Bytes, Option<u32>) {
         if data.is_empty() {
             return (data, None);

@@ -18,14 +18,14 @@ pub(crate) enum ExecOutcome {
     Failed(TransportError),
     /// The connection broke after the command was sent.
     Broken {
-        /// Whether any output had come back, so that it certainly ran.
+        /// Whether any output had arrived, so that it certainly ran.
         heard: bool,
     },
     /// The shell that was to run it has ended, or never was one, as is said here. Provably nothing ran.
     NotBegun(String),
 }
 
-/// The next message on a channel, while `feed` sends what there is to send. A failure to send is seen as the end of the channel.
+/// The next message on a channel, while `feed` sends the input. A failure to send appears as the end of the channel.
 pub(crate) async fn next_message<F: FusedFuture>(read: &mut ChannelReadHalf, mut feed: Pin<&mut F>) -> Option<ChannelMsg> {
     loop {
         tokio::select! {

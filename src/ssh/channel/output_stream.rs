@@ -1,4 +1,4 @@
-//! A command whose output is given as it comes.
+//! A command whose output is streamed.
 //!
 //! A task of its own takes everything off the channel at once, since a channel that is not read stops its whole connection. What was not read yet is kept; the
 //! limit of the output bounds it.
@@ -18,7 +18,7 @@ use crate::ssh::channel::outcome::{REFUSED, next_message, number};
 use crate::ssh::program::{Marked, Program, START, not_begun};
 use crate::ssh::transport::{CommandOutput, Limits, OutputStream, TransportError};
 
-/// How a command began.
+/// The start of a command.
 pub(crate) enum Begun {
     /// It runs.
     Running(OutputStream),
@@ -137,7 +137,7 @@ impl Carrier {
         }
     }
 
-    /// Takes what came on one of the streams, and gives on what is the command's own, as far as the limit.
+    /// Takes data of one of the streams, and forwards the command's own output up to the limit.
     fn take(&mut self, data: &[u8], is_error: bool) {
         let stream = if is_error { &mut self.stderr } else { &mut self.stdout };
         stream.take(data);
@@ -158,7 +158,7 @@ impl Carrier {
         let _ = self.pieces.send(piece);
     }
 
-    /// Tells an error where it is awaited: at the beginning, or as the last piece.
+    /// Reports an error where it is awaited: at the start, or as the last piece.
     fn fail(&mut self, error: TransportError) {
         match self.waiter.take() {
             Some(waiter) => drop(waiter.send(Some(Begun::Failed(error)))),

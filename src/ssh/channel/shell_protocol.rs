@@ -1,7 +1,7 @@
-//! How a shell that stays open on a channel is given one command after the other, and how their outputs are taken apart.
+//! The protocol for running one command after the other in an open shell, and for separating their outputs.
 //!
-//! Every command is put between two marks that are drawn anew for it, on standard output and on standard error, so that nothing a
-//! command prints, nor what an earlier one left running prints, can pass for the end of it. The first mark is printed before
+//! Every command is framed by two random marks of its own, on standard output and on standard error, so that nothing a
+//! command prints, nor a process that an earlier one left running, can imitate its end. The first mark is printed before
 //! the command: a shell that ends without it has provably not begun.
 
 use futures::FutureExt;
@@ -19,14 +19,14 @@ const MAX_INPUT: usize = 32 * 1024;
 /// Room for the marks beside a command's own output.
 const MARKS: usize = 256;
 
-/// A command as the shell is told, and the mark that its output stands between.
+/// The text of a command for the shell, and the mark that frames its output.
 pub(crate) struct Script {
     mark: String,
     text: Vec<u8>,
 }
 
 impl Script {
-    /// The script for a command; none where its input is not for a shell.
+    /// The script for a command; none if its input is not for a shell.
     pub(crate) fn of(exec: &Exec) -> Option<Self> {
         Self::marked(new_mark(), exec)
     }
@@ -52,7 +52,7 @@ impl Script {
 }
 
 impl Marked {
-    /// Where the command's own output ends, and its exit status, once the second mark is there.
+    /// The end of the command's own output, and its exit status, once the second mark has arrived.
     fn end(&self) -> Option<(usize, u32)> {
         let line = self.bytes.strip_suffix(b"\n")?;
         let start = line.iter().rposition(|&byte| byte == b'\n')?;

@@ -1,4 +1,4 @@
-//! Which algorithms and sizes our connections use.
+//! The algorithms and buffer sizes of connections.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const BULK_WINDOW: u32 = 16 << 20;
 /// Messages of one channel that wait for their reader before the connection stops reading.
 const CHANNEL_BUFFER: usize = 64;
 
-/// The largest packet asked for: what OpenSSH itself sends.
+/// The maximum packet size: the one that OpenSSH itself sends.
 const PACKET: u32 = 32 * 1024;
 
 /// The settings of a connection to a server with these known keys.

@@ -1,4 +1,4 @@
-//! One SSH connection: what it is, and when it may take more work. How it is made is in `handshake`.
+//! One SSH connection: its state, and whether it may accept more work. `handshake` opens connections.
 //!
 //! It must not know lanes or pools: whoever holds a [`Connection`] decides what it carries.
 
@@ -27,7 +27,7 @@ use crate::ssh::transport::{LaneKind, TransportError};
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a connection that is given up may take to send its queued messages.
+/// The time for a closed connection to send its queued messages.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A place under `max_clients`; dropping it frees the place.
@@ -114,7 +114,7 @@ impl Connection {
         self.retired.get().is_none() && !self.handle.is_closed() && !self.liveness.is_cut()
     }
 
-    /// Whether new work must wait for a sign of life.
+    /// Whether new work must wait for a sign of life from the peer.
     pub(crate) fn is_suspect(&self) -> bool {
         self.is_suspect.load(Ordering::Acquire)
     }
@@ -153,12 +153,12 @@ impl Connection {
         )))
     }
 
-    /// Whether it was opened with another login than this one, which is the present one.
+    /// Whether it was opened with another login than this one, which is the current one.
     pub(crate) fn is_superseded(&self, present: &Arc<Login>) -> bool {
         !Arc::ptr_eq(&self.login, present)
     }
 
-    /// How long it has been open.
+    /// The time since it was opened.
     pub(crate) fn age(&self) -> Duration {
         self.opened.elapsed()
     }
@@ -173,7 +173,7 @@ impl Connection {
         self.channels.max_open.load(Ordering::Acquire)
     }
 
-    /// Asks the peer for a sign of life, and takes no new work until there is one.
+    /// Requests a sign of life from the peer, and accepts no new work until there is one.
     ///
     /// Returns whether it came within `patience`.
     pub(crate) async fn probe(&self, patience: Duration) -> bool {
@@ -197,7 +197,7 @@ impl Connection {
         *self.idle_since.lock() = Instant::now();
     }
 
-    /// How long it has had no channel.
+    /// The time since its last channel was closed.
     pub(crate) fn idle_for(&self) -> Duration {
         self.idle_since.lock().elapsed()
     }

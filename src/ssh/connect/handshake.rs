@@ -1,6 +1,6 @@
-//! How a connection is made: TCP, perhaps through a jump host, the key exchange with the check of the host key, the login.
+//! Opens a connection: TCP, perhaps through a jump host, the key exchange with the check of the host key, the login.
 //!
-//! One attempt and no more: whether another is worth it, the caller reads from the [`Refusal`].
+//! It makes one attempt: the [`Refusal`] tells the caller whether another one makes sense.
 
 use std::fmt;
 use std::io;
@@ -38,7 +38,7 @@ impl Drop for Jump {
     }
 }
 
-/// What an attempt leaves behind: the session, the one to the jump host, and what is known of the session from outside.
+/// The result of an attempt: the session, the one to the jump host, and the observed state of the session.
 pub(crate) struct Established {
     pub(crate) handle: Handle<Watcher>,
     pub(crate) jump: Option<Jump>,
@@ -51,7 +51,7 @@ pub(crate) struct Established {
 #[derive(Default)]
 pub(crate) struct Channels {
     open: AtomicUsize,
-    /// The most that were open at the same time: so many the server certainly allows.
+    /// The maximum number open at the same time, which the server certainly allows.
     pub(crate) max_open: AtomicUsize,
 }
 
@@ -175,7 +175,7 @@ async fn limited<F: Future>(limit: Duration, peer: &Peer<'_>, step: &str, future
     timeout(limit, future).await.map_err(late)
 }
 
-/// What russh tells of the connection while it lives.
+/// The handler for russh's events of the connection.
 pub(crate) struct Watcher {
     host: String,
     port: u16,
@@ -257,11 +257,11 @@ pub(crate) enum Refusal {
     },
 }
 
-/// What to look at where the library could not read a text of the login.
+/// The advice if the library could not read a text of the login.
 const UNREADABLE: &str = "the server's login banner is not UTF-8 text, as RFC 4252 demands: convert the file that Banner in sshd_config names, for \
     example by iconv -f latin1 -t utf-8, or set Banner none for the address of this host (Match Address)";
 
-/// What to look at where a server hangs up before anybody has logged in.
+/// The advice if a server closes the connection before the login.
 const DROPPED_HINT: &str = "it does so for MaxStartups, and from OpenSSH 9.8 on for PerSourcePenalties: exempt the address of this host by \
     PerSourcePenaltyExemptList";
 

@@ -21,7 +21,7 @@ pub(crate) enum Trust {
     FirstUse(Mutex<HashMap<(String, u16), PublicKey>>),
 }
 
-/// What is known of one server.
+/// The known keys of one server.
 #[derive(Clone, Default)]
 pub(crate) struct KnownKeys {
     /// Keys that the server may show.
@@ -30,7 +30,7 @@ pub(crate) struct KnownKeys {
     pub(crate) authorities: Vec<PublicKey>,
     /// Keys that are refused whatever else is said of them.
     pub(crate) revoked: Vec<PublicKey>,
-    /// Whether a key is taken on trust when nothing is known.
+    /// Whether an unknown key is trusted on first use.
     first_use: bool,
 }
 
@@ -64,7 +64,7 @@ impl Trust {
         })
     }
 
-    /// What is known of a server. Files are read each time, so that a changed file needs no restart.
+    /// The known keys of a server. Files are read each time, so that a changed file needs no restart.
     ///
     /// # Errors
     /// A sentence for the administrator when the configured file cannot be read.
@@ -99,7 +99,7 @@ impl Trust {
 }
 
 impl HostKeys {
-    /// Whether these are a file that can be read and has no key, and no authority, for a host: each connection to it would be refused.
+    /// Whether these are a readable file without a key or an authority for a host: each connection to it would be refused.
     pub fn lacks(&self, host: &str, port: u16) -> bool {
         let Self::KnownHosts(path) = self else { return false };
         let has_key = |text: &[u8]| {
@@ -109,7 +109,7 @@ impl HostKeys {
         std::fs::read(path).is_ok_and(|text| !has_key(&text))
     }
 
-    /// What is wrong with the keys that are pinned, where any are: found when the configuration is read.
+    /// The error in the pinned keys, if there is one: found when the configuration is read.
     pub fn validate(&self) -> Option<&'static str> {
         match Trust::new(Some(self)).err()? {
             ConfigError::NoHostKeys => Some("is empty"),
@@ -120,7 +120,7 @@ impl HostKeys {
 }
 
 impl KnownKeys {
-    /// Host key algorithms to ask for, those that the known keys have first: a server with several keys then shows one we know.
+    /// The host key algorithms to offer, those of the known keys first: a server with several keys then presents a known one.
     pub(crate) fn algorithms(&self) -> Vec<Algorithm> {
         const OFFERED: [Algorithm; 6] = [
             Algorithm::Ed25519,
@@ -140,12 +140,12 @@ impl KnownKeys {
         first
     }
 
-    /// Certificate algorithms to ask for: none unless an authority is known, since a certificate then says nothing.
+    /// The certificate algorithms to offer: none unless an authority is known, because certificates are useless without one.
     pub(crate) fn certificate_algorithms(&self) -> Vec<Algorithm> {
         if self.authorities.is_empty() { Vec::new() } else { self.algorithms() }
     }
 
-    /// Decides about the key that the server has presented, and proved to own.
+    /// Verifies the key that the server has presented, and proved to own.
     ///
     /// # Errors
     /// A sentence that tells the administrator what is wrong and what to do.

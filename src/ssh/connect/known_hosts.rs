@@ -26,7 +26,7 @@ impl Marker {
     }
 }
 
-/// A line that speaks of the host asked for.
+/// A line about the requested host.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) marker: Option<Marker>,

@@ -1,4 +1,4 @@
-//! Watches the byte stream under an SSH connection: when the peer was last heard, and a way to cut it at any moment.
+//! Watches the byte stream under an SSH connection: when the last bytes arrived, and a way to cut it at any moment.
 //!
 //! russh's session loop can be busy for a long time (a full send buffer, a bulk reader that does not read), and then none of
 //! its own timers runs. What is observed here does not depend on that loop. It must not know SSH.
@@ -18,7 +18,7 @@ pub(crate) struct Liveness {
     born: Instant,
     /// Nanoseconds after `born` when bytes last arrived.
     heard: AtomicU64,
-    /// Nanoseconds after `born` since which a write has been waiting; 0 when none is.
+    /// The start of the oldest waiting write, in nanoseconds after `born`; 0 if none is waiting.
     stuck: AtomicU64,
     cut: AtomicBool,
     reader: AtomicWaker,
@@ -43,7 +43,7 @@ impl Liveness {
         self.born + Duration::from_nanos(self.heard.load(Ordering::Acquire)) >= instant
     }
 
-    /// How long the oldest write has been waiting for the peer to take it.
+    /// The time that the oldest write has been waiting for the peer.
     pub(crate) fn stuck_for(&self) -> Duration {
         match self.stuck.load(Ordering::Acquire) {
             0 => Duration::ZERO,

@@ -21,7 +21,7 @@ const MAX_KEY_ID: usize = 512;
 
 /// A user's credential, with its key decoded when it is first needed.
 pub(crate) struct Login {
-    /// Who logs in.
+    /// The login: user and credential.
     pub(crate) user: Username,
     credential: Arc<Credential>,
     decoded: OnceCell<Decoded>,
@@ -44,12 +44,12 @@ impl Login {
         Arc::ptr_eq(&self.credential, credential)
     }
 
-    /// Whether the credential has an end, so that it may serve beside its successor until then.
+    /// Whether the credential expires, so that it may be used together with its successor until then.
     pub(crate) fn ends(&self) -> bool {
         self.credential.not_after.is_some()
     }
 
-    /// Whether the credential, or its certificate, has ended.
+    /// Whether the credential, or its certificate, has expired.
     pub(crate) fn expired(&self) -> bool {
         let certificate_ended = self.certificate().is_some_and(|certificate| {
             // A certificate "forever" is written as the largest number, which is no point in time.
@@ -136,7 +136,7 @@ impl Login {
     }
 }
 
-/// A certificate's key id as it can stand in a message: its authority may have written anything.
+/// A certificate's key id, escaped for messages: its authority may have written anything.
 fn key_id(certificate: &Certificate) -> String {
     certificate.key_id().chars().take(MAX_KEY_ID).flat_map(char::escape_debug).collect()
 }

@@ -1,4 +1,4 @@
-//! Where the connections to a cluster go, and what all of them share.
+//! The target of the connections to a cluster, and their shared state.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use crate::ssh::config::{Config, ConfigError};
 use crate::ssh::connect::host_keys::Trust;
 use crate::ssh::stats::Counters;
 
-/// How many keepalive messages may go unanswered.
+/// The number of unanswered keepalive messages after which a connection is closed.
 pub(crate) const KEEPALIVES: u32 = 3;
 
-/// Where a cluster's connections go and how they are made.
+/// The target of a cluster's connections and their settings.
 pub(crate) struct Target {
     pub(crate) system: SystemName,
     pub(crate) config: Config,
@@ -45,7 +45,7 @@ impl Target {
         Duration::from_secs(self.config.timeout.login)
     }
 
-    /// After this time without an answer a peer is taken for dead.
+    /// The time without an answer after which a peer counts as dead.
     pub(crate) fn dead_after(&self) -> Duration {
         Duration::from_secs(self.config.timeout.keep_alive) * (KEEPALIVES + 1)
     }

@@ -17,7 +17,7 @@ use crate::ssh::transport::TransportError;
 pub(crate) struct Admission {
     pub(crate) target: Target,
     places: Arc<Semaphore>,
-    /// How many have a place or wait for one.
+    /// The number of connections and of waiters.
     demand: Arc<AtomicU64>,
     pressure: Notify,
     connections: Mutex<Vec<Weak<Connection>>>,
@@ -30,7 +30,7 @@ impl Admission {
         Self { target, places, demand: Arc::default(), pressure: Notify::new(), connections: Mutex::default() }
     }
 
-    /// A place, in the order in which places are asked for.
+    /// Waits for a place, in the order of the requests.
     ///
     /// # Errors
     /// When the lanes are closed.
@@ -47,7 +47,7 @@ impl Admission {
         Ok(ConnectionPermit::new(demand, permit))
     }
 
-    /// How many places are missing: for so many waiters no place has come free yet.
+    /// The number of waiters for which no place has become free yet.
     pub(crate) fn shortage(&self) -> usize {
         let demand = usize::try_from(self.demand.load(Ordering::Acquire)).unwrap_or(usize::MAX);
         demand.saturating_sub(self.target.config.max_clients)
@@ -65,7 +65,7 @@ impl Admission {
         }
     }
 
-    /// Keeps an eye on a connection until it is gone.
+    /// Counts a connection until it is closed.
     pub(crate) fn watch(&self, connection: &Arc<Connection>) {
         self.connections.lock().push(Arc::downgrade(connection));
     }

@@ -1,6 +1,6 @@
-//! How deadpool makes and checks the connections of a lane.
+//! The manager with which deadpool opens and checks the connections of a lane.
 //!
-//! It must not know queues or permits: whether anybody waits for a connection, the lane says by a number.
+//! It must not know queues or permits: the lane provides the number of waiters.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,7 +42,7 @@ impl Manager for ConnectionManager {
     type Type = Arc<Connection>;
     type Error = TransportError;
 
-    /// Answers with [`TransportError::Saturated`] where a place under the cap came when nobody waited any more.
+    /// Returns [`TransportError::Saturated`] if a place became free when nobody waited any more.
     async fn create(&self) -> Result<Arc<Connection>, TransportError> {
         let asked = Instant::now();
         let place = self.admission.admit().await?;
@@ -66,8 +66,8 @@ impl Manager for ConnectionManager {
     }
 }
 
-/// Whether a connection may take new work of this login. One that is too old, or whose own login has ended, is retired; so is
-/// one of the login before, unless that one ends by itself.
+/// Whether a connection may accept new work of this login. One that is too old, or whose own login has expired, is retired; so is
+/// one of the previous login, unless that one expires by itself.
 pub(crate) fn is_usable(connection: &Connection, login: &Arc<Login>) -> bool {
     if connection.login.expired() || (connection.is_superseded(login) && !connection.login.ends()) {
         connection.retire(Closed::Credential);

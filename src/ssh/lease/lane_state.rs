@@ -1,4 +1,4 @@
-//! The connections of a lane, and what was learned about them.
+//! The connections of a lane, and the learned limits of the server.
 //!
 //! deadpool keeps the connections: it makes them, checks them before each use, bounds their number and drops them. A connection
 //! with channels on it is leased from the pool and goes back with its last permit; so a connection in the pool is an idle one.
@@ -22,10 +22,10 @@ use crate::ssh::lease::leased::LeasedConnection;
 use crate::ssh::stats::{Closed, add};
 use crate::ssh::transport::{LaneKind, TransportError};
 
-/// How long a lane that still has a connection waits after failing to open another.
+/// The pause of a lane that still has a connection after it failed to open another.
 pub(crate) const CONNECT_BACKOFF: Duration = Duration::from_secs(1);
 
-/// How long a refused login is not tried again with the same credential. sshd counts failures by address, and bans all users of
+/// The time for which a refused login is not retried with the same credential. sshd counts failures by address, and bans all users of
 /// one that fails often (`PerSourcePenalties`).
 pub(crate) const LOGIN_BACKOFF: Duration = Duration::from_secs(5);
 
@@ -34,7 +34,7 @@ pub(crate) struct LaneState {
     pub(crate) admission: Arc<Admission>,
     pub(crate) kind: LaneKind,
     pub(super) pool: Pool<ConnectionManager>,
-    /// How many wait for a permit. The pool's manager looks at it before it connects.
+    /// The number of waiters for a permit. The pool's manager reads it before it connects.
     pub(crate) waiting: Arc<AtomicU64>,
     /// Told whenever something changes that a waiting request may be waiting for.
     pub(crate) changed: Notify,
@@ -70,8 +70,8 @@ impl LaneState {
         Arc::new(Self { admission: Arc::clone(admission), kind, pool, waiting, changed: Notify::new(), leases: Mutex::new(leases) })
     }
 
-    /// The login for a credential, the same object as long as the credential is the same. What was opened with the one before
-    /// is retired: at once, or where that one ends by itself, as soon as a connection of the new one is there.
+    /// The login for a credential, the same object as long as the credential is the same. Connections with the previous one
+    /// are retired: at once, or, if that one expires by itself, as soon as there is a connection with the new one.
     pub(crate) fn login_for(&self, user: &Username, credential: &Arc<Credential>) -> Arc<Login> {
         let mut leases = self.leases.lock();
         if !leases.login.is_for(credential) {
@@ -87,12 +87,12 @@ impl LaneState {
         Arc::clone(&self.leases.lock().login)
     }
 
-    /// Learns from a refused channel how many the server allows.
+    /// Learns the server's limit from a refused channel.
     ///
-    /// What counts is the most that the connection has ever carried, not what it carries now: sshd frees a session only some
+    /// The limit is the maximum that the connection has ever carried, not the current number: sshd frees a session only some
     /// time after it was told that the channel is closed, and refuses until then.
     ///
-    /// Returns false when the server has never opened a channel on the connection: then it is no matter of budgets.
+    /// Returns false if the server has never opened a channel on the connection: then the limit is not the cause.
     pub(crate) fn refused(&self, connection: &Connection) -> bool {
         let max_channels = connection.max_channels();
         add(&self.admission.target.counters.refused);
@@ -113,7 +113,7 @@ impl LaneState {
         self.changed.notify_one();
     }
 
-    /// Takes back one permit; the last one gives the connection back to the pool.
+    /// Takes back one permit; the last one returns the connection to the pool.
     pub(crate) fn release(&self, leased: &Arc<LeasedConnection>) {
         let mut leases = self.leases.lock();
         if leased.remove_permit() {
@@ -153,7 +153,7 @@ impl LaneState {
         retained.removed
     }
 
-    /// Drops idle connections that may take no more work or were idle for `idle`, and gives back leased ones that nobody came for.
+    /// Drops idle connections that may accept no more work or were idle for `idle`, and returns leased ones that nobody took.
     pub(crate) fn tidy(&self, idle: Duration) {
         let (unclaimed, login): (Vec<_>, _) = {
             let mut leases = self.leases.lock();
@@ -169,7 +169,7 @@ impl LaneState {
         drop(self.pool.retain(|connection, _| is_usable(connection, &login) && connection.idle_for() < idle));
     }
 
-    /// How long the connection that was idle longest has been so.
+    /// The longest idle time of a connection.
     pub(crate) fn idle_longest(&self) -> Option<Duration> {
         let mut longest = None;
         self.pool.retain(|connection, _| {
@@ -193,7 +193,7 @@ impl LaneState {
         }
     }
 
-    /// Whether it holds no connection and nothing worth remembering.
+    /// Whether it has no connection and no learned state.
     pub(crate) fn is_empty(&self) -> bool {
         let leases = self.leases.lock();
         let remembers = leases.failure.as_ref().is_some_and(|(at, _)| at.elapsed() < LOGIN_BACKOFF);

@@ -12,7 +12,7 @@ use crate::ssh::lease::connection_manager::ConnectionManager;
 /// A connection in use.
 pub(crate) struct LeasedConnection {
     pub(crate) connection: Arc<Connection>,
-    /// What goes back to the pool with the last permit; none when the connection was retired.
+    /// The object to return to the pool with the last permit; none if the connection was retired.
     object: Mutex<Option<Object<ConnectionManager>>>,
     permits: AtomicUsize,
 }
@@ -23,7 +23,7 @@ impl LeasedConnection {
         Arc::new(Self { connection: Arc::clone(&object), object: Mutex::new(Some(object)), permits: AtomicUsize::new(0) })
     }
 
-    /// How many channels it carries.
+    /// The number of its channels.
     pub(crate) fn permits(&self) -> usize {
         self.permits.load(Ordering::Acquire)
     }

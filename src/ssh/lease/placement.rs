@@ -1,4 +1,4 @@
-//! Which connection a request gets a permit on, and when a lane opens another.
+//! Chooses the connection for a request, and decides when a lane opens another.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -16,10 +16,10 @@ use crate::ssh::lease::permit::ChannelPermit;
 use crate::ssh::stats::{Closed, Gauge};
 use crate::ssh::transport::{LaneKind, TransportError};
 
-/// How long a learned budget holds before one more channel is tried.
+/// The time for which a learned limit is valid before one more channel is tried.
 const BUDGET_TTL: Duration = Duration::from_secs(60);
 
-/// What a channel is for.
+/// The purpose of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
     /// A command, which ends by itself.
@@ -29,14 +29,14 @@ pub(crate) enum Use {
 }
 
 impl Use {
-    /// Whether a connection must not be used for this, although what it carries may go on.
+    /// Whether a connection must not be used for this, although its present work may continue.
     fn excludes(self, connection: &Connection, login: &Arc<Login>) -> bool {
         self == Self::Stream && connection.is_superseded(login)
     }
 }
 
 impl LaneState {
-    /// A permit on a connection that has room, for a request that `arrived` then. Otherwise none, and a further connection is
+    /// A permit on a connection that has room, for a request that arrived at `arrived`. Otherwise none, and a further connection is
     /// being opened if that is allowed.
     ///
     /// # Errors
@@ -87,7 +87,7 @@ impl LaneState {
         Ok(permit)
     }
 
-    /// Takes a connection out of the pool, which makes one if none is idle.
+    /// Takes a connection out of the pool, which opens one if none is idle.
     async fn open(self: Arc<Self>, _waiting: Option<Gauge<Arc<AtomicU64>>>) {
         let taken = self.pool.get().await;
         let mut ended = Vec::new();
@@ -159,7 +159,7 @@ impl Leases {
         best.cloned()
     }
 
-    /// Whether another connection is wanted beside the best one there is.
+    /// Whether another connection is needed in addition to the best existing one.
     fn needs_another(&self, kind: LaneKind, best: Option<&LeasedConnection>) -> bool {
         let failed_within = |time| self.failure.as_ref().is_some_and(|(at, _)| at.elapsed() < time);
         match best {
@@ -169,7 +169,7 @@ impl Leases {
         }
     }
 
-    /// The failure to connect that a request which `arrived` then is told: one since then, or a login refused shortly before.
+    /// The failure to connect for a request that arrived at `arrived`: one since then, or a login refused shortly before.
     fn failure_for(&self, arrived: Instant) -> Option<TransportError> {
         let tells = |(at, failure): &&(Instant, TransportError)| {
             *at >= arrived

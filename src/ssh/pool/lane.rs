@@ -1,6 +1,6 @@
 //! A lane: the queue of one user's requests for one class of traffic, before the user's connections and kept shells.
 //!
-//! Requests stand in one queue, first come, first served, and only its head acts. It must not know what a channel is used for.
+//! Requests wait in one queue, first come, first served, and only its head acts. It must not know what a channel is used for.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,14 +26,14 @@ pub(crate) struct Lane {
     pub(crate) shells: ShellCache,
 }
 
-/// Whether a request stands in the queue. One whose permit was of no use has stood there.
+/// Whether a request waits in the queue. One whose permit was useless has waited already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Queueing {
     Join,
     Bypass,
 }
 
-/// Where a short command may run.
+/// The place where a short command may run.
 pub(crate) enum ShellOrPermit {
     /// In a shell that is kept on this channel.
     Shell(OpenChannel),

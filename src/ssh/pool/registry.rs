@@ -16,13 +16,13 @@ use crate::ssh::pool::lane::Lane;
 use crate::ssh::stats::Closed;
 use crate::ssh::transport::LaneKind;
 
-/// How long a connection that carries work is its user's while others wait for a place.
+/// The minimum time that a user keeps a connection with work while others wait for a place.
 const MIN_TENURE: Duration = Duration::from_secs(2);
 
 /// A connection over which nothing came for this long carries no more than a session that waits, or a command that says nothing.
 const QUIET_AFTER: Duration = Duration::from_secs(1);
 
-/// A connection that was asked to leave, and has not for so long, is not counted on any more.
+/// The time after which a connection that was asked to close, and has not, is no longer expected to.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Between two rounds.
@@ -34,7 +34,7 @@ pub(crate) struct LaneRegistry {
     lanes: Mutex<HashMap<Key, Arc<Lane>>>,
 }
 
-/// Whose lane it is. Callers with a credential of their own share nothing, even where they have the same name.
+/// The owner of a lane. Callers with separate credentials share nothing, even if they have the same name.
 type Key = (Username, Option<Arc<Caller>>, LaneKind);
 
 impl LaneRegistry {
@@ -112,10 +112,10 @@ impl LaneRegistry {
     }
 }
 
-/// Which of the connections in use is to take no more work, so that its place comes free when what it carries has ended.
+/// Chooses the connection that accepts no more work, so that its place becomes free when its present work has ended.
 ///
-/// First one over which nothing comes: kept-open sessions leave at once. Then the oldest of the user who has the most, and where all
-/// have one, the oldest of all; but a connection that brings something has its [`MIN_TENURE`] first. So those who wait and those who have
+/// First one without traffic: kept-open sessions close at once. Then the oldest of the user who has the most, and if all
+/// have one, the oldest of all; but a connection with traffic keeps its place for [`MIN_TENURE`]. So waiting users and users with connections
 /// take turns, and nothing under way is cut.
 fn yielding(connections: &[Arc<Connection>]) -> Option<&Arc<Connection>> {
     let in_use = || connections.iter().filter(|connection| connection.alive());
@@ -146,7 +146,7 @@ pub(crate) async fn upkeep(registry: Weak<LaneRegistry>, admission: Arc<Admissio
     }
 }
 
-/// How long a retired connection may go on with what it carries; none where it may until the end.
+/// The time that a retired connection may continue its work; none if it may until the end.
 fn last_work(reason: Closed, kind: LaneKind) -> Option<Duration> {
     match (reason, kind) {
         (Closed::Credential, LaneKind::Control) => Some(Duration::from_secs(60)),

@@ -1,6 +1,6 @@
-//! Which shells a lane keeps for its next commands.
+//! The shells that a lane keeps for its next commands.
 //!
-//! A kept shell holds a permit, and makes room whenever one is wanted for something else. It is left when its connection is
+//! A kept shell holds a permit, and is closed whenever the permit is needed for something else. It is also closed when its connection is
 //! retired, when it was not used for a while, and as soon as it prints anything between two commands.
 
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use crate::ssh::channel::kept_shell::KeptShell;
 use crate::ssh::channel::lifecycle::OpenChannel;
 use crate::ssh::connect::login::Login;
 
-/// How long a shell waits for its next command. Clients that wait for a job ask about that often.
+/// The time for which a shell is kept without a command. Clients that wait for a job query it often.
 const SHELL_IDLE_TTL: Duration = Duration::from_secs(15);
 
-/// How many shells of one user wait at most. More commands than that at once are rare, and each is a process on the cluster.
+/// The maximum number of idle shells of one user. More concurrent commands are rare, and each shell is a process on the cluster.
 const MAX_SHELLS: usize = 4;
 
-/// How long a lane whose cluster lets its user have no shell does without.
+/// The time for which a lane does not try a shell after the cluster has refused one to its user.
 const NO_SHELL_TTL: Duration = Duration::from_secs(30);
 
 /// The shells of a lane that wait for a command.
@@ -30,7 +30,7 @@ pub(crate) struct ShellCache {
 }
 
 impl ShellCache {
-    /// Whether a command may be given to a shell.
+    /// Whether a command may run in a shell.
     pub(crate) fn is_allowed(&self) -> bool {
         self.refused.lock().is_none_or(|at| at.elapsed() > NO_SHELL_TTL)
     }
@@ -51,7 +51,7 @@ impl ShellCache {
         }
     }
 
-    /// Keeps a shell for the next command, if there is room; whether it did.
+    /// Keeps a shell for the next command, if there is room; returns whether it did.
     pub(crate) fn keep(&self, shell: KeptShell) -> bool {
         let mut waiting = self.waiting.lock();
         let keeps = waiting.len() < MAX_SHELLS && !shell.is_retired();
@@ -61,7 +61,7 @@ impl ShellCache {
         keeps
     }
 
-    /// Ends the shell that has waited longest, whose permit is wanted.
+    /// Closes the shell that was idle longest, because its permit is needed.
     pub(crate) fn shed(&self) {
         let mut waiting = self.waiting.lock();
         let shed = (!waiting.is_empty()).then(|| waiting.remove(0));

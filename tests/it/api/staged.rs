@@ -241,9 +241,9 @@ async fn a_method_that_the_system_has_not_is_refused_with_what_it_has() {
     for (method, service, status, words) in [
         ("streamer", json!({"service_type": "wormhole"}), 400, "Requested transfer method is not available. This system has wormhole"),
         ("s3", json!({"service_type": "streamer"}), 400, "Requested transfer method is not available. This system has streamer"),
-        ("streamer", json!({"service_type": "streamer"}), 501, "/filesystem/{system_name}/ops"),
-        ("wormhole", json!({"service_type": "wormhole"}), 501, "/filesystem/{system_name}/ops"),
-        ("s3", Value::Null, 501, "/filesystem/{system_name}/ops"),
+        ("streamer", json!({"service_type": "streamer"}), 501, "file operations upload and download"),
+        ("wormhole", json!({"service_type": "wormhole"}), 501, "file operations upload and download"),
+        ("s3", Value::Null, 501, "file operations upload and download"),
     ] {
         let api = api(NOWHERE, vec![], vec![], |config| {
             config.data_operation.data_transfer = serde_json::from_value(service.clone()).unwrap();
