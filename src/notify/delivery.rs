@@ -95,9 +95,9 @@ impl Inner {
     }
 
     /// A part of somebody's share, where one is free within a short time.
-    async fn share(&self, name: &str, most: usize) -> Option<Share> {
+    async fn share(&self, name: &str, max: usize) -> Option<Share> {
         for _ in 0..SHARE_TRIES {
-            if let Some(share) = self.shares.take(name, most) {
+            if let Some(share) = self.shares.take(name, max) {
                 return Some(share);
             }
             tokio::time::sleep(SHARE_PAUSE).await;

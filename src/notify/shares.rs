@@ -17,11 +17,11 @@ pub(super) struct Share {
 }
 
 impl Shares {
-    /// A part of the share of this name, where fewer than `most` are taken.
-    pub(super) fn take(&self, name: &str, most: usize) -> Option<Share> {
+    /// A part of the share of this name, if fewer than `max` are taken.
+    pub(super) fn take(&self, name: &str, max: usize) -> Option<Share> {
         let mut taken = self.0.lock();
         let count = taken.entry(name.to_owned()).or_default();
-        if *count >= most {
+        if *count >= max {
             return None;
         }
         *count += 1;

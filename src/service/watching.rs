@@ -165,7 +165,7 @@ pub enum Resume {
 
 /// An item of a stream of events.
 #[derive(Clone, Debug)]
-pub enum Told {
+pub enum Notice {
     /// Something happened.
     Event(Arc<JournalEntry>),
     /// The state of a job at the start of the stream.
@@ -191,7 +191,7 @@ pub struct JobEvents {
     mirror: Arc<Mirror>,
     /// The job, if the stream is for one job.
     single: Option<Single>,
-    told: VecDeque<Told>,
+    notices: VecDeque<Notice>,
     token_ends: Instant,
     is_stale: bool,
     has_ended: bool,
@@ -242,7 +242,7 @@ pub async fn job_events(access: &Access, id: &str, from: Resume) -> Result<JobEv
     let mut events = JobEvents::new(access, mirror, watch, (selection_of(id, jobs), last), from);
     let resumes = matches!(from, Resume::After(number) if number <= last);
     if !resumes {
-        events.told.extend(jobs.iter().map(|job| Told::Present(present(job, principal.username.as_str()))));
+        events.notices.extend(jobs.iter().map(|job| Notice::Present(present(job, principal.username.as_str()))));
     }
     let states = if resumes { States(HashMap::new()) } else { States::of(jobs) };
     let found = jobs.iter().filter(|_| resumes && is_over).map(|job| present(job, principal.username.as_str()));
@@ -289,7 +289,7 @@ impl JobEvents {
             watch,
             mirror: Arc::clone(mirror),
             single: None,
-            told: note.map(Told::NotResumed).into_iter().collect(),
+            notices: note.map(Notice::NotResumed).into_iter().collect(),
             token_ends: Instant::now() + Duration::from_millis(u64::try_from(left).unwrap_or(0)),
             is_stale: false,
             has_ended: false,
@@ -302,10 +302,10 @@ impl JobEvents {
     }
 
     /// Waits for the next item; nothing after the end.
-    pub async fn next(&mut self) -> Option<Told> {
+    pub async fn next(&mut self) -> Option<Notice> {
         loop {
-            if let Some(told) = self.told.pop_front() {
-                return Some(told);
+            if let Some(notice) = self.notices.pop_front() {
+                return Some(notice);
             }
             if self.has_ended {
                 return None;
@@ -330,16 +330,16 @@ impl JobEvents {
 
     fn take(&mut self, News { entries, has_gap }: News) {
         if has_gap {
-            self.told.push_back(Told::Gap);
+            self.notices.push_back(Notice::Gap);
         }
         let Some(single) = &mut self.single else {
-            self.told.extend(entries.into_iter().map(Told::Event));
+            self.notices.extend(entries.into_iter().map(Notice::Event));
             return;
         };
         for entry in entries {
             if single.states.differ_from(&entry.event) {
                 single.states.0.insert(entry.event.id.clone(), entry.event.state.clone());
-                self.told.push_back(Told::Event(entry));
+                self.notices.push_back(Notice::Event(entry));
             }
         }
         single.is_over = single.is_over || self.mirror.is_over(&single.id);
@@ -347,7 +347,7 @@ impl JobEvents {
 
     /// Sends a heartbeat. It also checks for the end of an array, whose record of pending tasks disappears without an event.
     fn tell_of_life(&mut self) {
-        self.told.push_back(self.watch.staleness().map_or(Told::Quiet, Told::Stale));
+        self.notices.push_back(self.watch.staleness().map_or(Notice::Quiet, Notice::Stale));
         if let Some(single) = &mut self.single {
             single.is_over = self.mirror.is_over(&single.id);
         }
@@ -355,21 +355,21 @@ impl JobEvents {
 
     fn turn(&mut self, is_stale: bool) {
         self.is_stale = is_stale;
-        self.told.push_back(self.watch.staleness().map_or(Told::Current, Told::Stale));
+        self.notices.push_back(self.watch.staleness().map_or(Notice::Current, Notice::Stale));
     }
 
-    /// The job has ended, and all events of it were told.
+    /// The job has ended, and all of its events were sent.
     fn tell_the_end(&mut self) {
         if let Some(single) = &mut self.single {
             let found = std::mem::take(&mut single.end);
-            let untold = found.into_iter().filter(|event| single.states.differ_from(event));
-            self.told.extend(untold.map(Told::Present));
+            let unknown = found.into_iter().filter(|event| single.states.differ_from(event));
+            self.notices.extend(unknown.map(Notice::Present));
         }
         self.end("the job has ended");
     }
 
     fn end(&mut self, reason: &'static str) {
         self.has_ended = true;
-        self.told.push_back(Told::End(reason));
+        self.notices.push_back(Notice::End(reason));
     }
 }

@@ -15,7 +15,7 @@ where
 {
     loop {
         // A failure was counted and logged; it is tried again.
-        let _told = sweep().await;
+        let _outcome = sweep().await;
         tokio::time::sleep(SWEEP_INTERVAL).await;
     }
 }

@@ -271,10 +271,7 @@ fn a_system_may_lack_ssh_or_a_scheduler_but_not_what_the_other_needs() {
         mistakes(&without_ssh)
     );
     let told = said(&rest);
-    assert!(
-        told.len() == 1 && told[0].ends_with("clusters[0].file_systems: has no effect without ssh"),
-        "{told:?}"
-    );
+    assert!(told.len() == 1 && told[0].ends_with("clusters[0].file_systems: has no effect without ssh"), "{told:?}");
     let probed = said(&rest.replace("probing: {}", "probing: {services: {scheduler: {}, ssh: {}}}"));
     assert!(
         probed.iter().any(|warning| warning.contains("probing.services.ssh: has no effect: the system has no such service")),

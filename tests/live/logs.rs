@@ -107,6 +107,6 @@ fn readers(file: &str) -> usize {
             .is_ok_and(|line| line.starts_with(b"sshd") || line.windows(11).any(|part| part == b"sftp-server"))
     };
     let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path()).filter(|process| is_server(process));
-    let descriptors = processes.filter_map(|process| std::fs::read_dir(process.join("fd")).ok()).flat_map(|entries| entries.flatten());
+    let descriptors = processes.filter_map(|process| std::fs::read_dir(process.join("fd")).ok()).flat_map(Iterator::flatten);
     descriptors.filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|target| target == std::path::Path::new(file))).count()
 }

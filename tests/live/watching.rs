@@ -162,14 +162,14 @@ impl Events {
             }
             let piece = self.response.chunk().await.unwrap();
             let piece = piece.unwrap_or_else(|| panic!("the events of {id} ended: {}", self.text));
-            self.text.push_str(&String::from_utf8(piece.to_vec()).unwrap());
+            self.text.push_str(std::str::from_utf8(&piece).unwrap());
         }
     }
 
     /// Reads to the end.
     async fn rest(mut self) -> String {
         while let Some(piece) = self.response.chunk().await.unwrap() {
-            self.text.push_str(&String::from_utf8(piece.to_vec()).unwrap());
+            self.text.push_str(std::str::from_utf8(&piece).unwrap());
         }
         self.text
     }

@@ -21,7 +21,7 @@ use crate::http::extract::access::{JobIdText, ReadAccess};
 use crate::http::filesystem::ndjson;
 use crate::http::problem::Problem;
 use crate::mirror::{Encoding, JournalEntry, Staleness};
-use crate::service::watching::{self, JobEvents, Resume, Told};
+use crate::service::watching::{self, JobEvents, Notice, Resume};
 
 /// A change of a job.
 #[derive(Serialize, ToSchema)]
@@ -117,27 +117,27 @@ fn answer(events: JobEvents, headers: &HeaderMap) -> Response {
         (header::VARY, HeaderValue::from_static("accept")),
         UNBUFFERED,
     ];
-    let told = stream::unfold(events, |mut events| async move { events.next().await.map(|told| (told, events)) });
-    let pieces = told.map(move |told| Ok::<_, Infallible>(encode(told, encoding)));
+    let notices = stream::unfold(events, |mut events| async move { events.next().await.map(|notice| (notice, events)) });
+    let pieces = notices.map(move |notice| Ok::<_, Infallible>(encode(notice, encoding)));
     // The first piece lets the client know at once that all is well, and when to come again and with which id, should it have seen no event.
     let first = (encoding == Encoding::EventStream).then(|| Ok(Bytes::from(format!("retry: 3000\nid: {position}\n\n"))));
     (headers, Body::from_stream(stream::iter(first).chain(pieces))).into_response()
 }
 
-fn encode(told: Told, encoding: Encoding) -> Bytes {
-    match told {
-        Told::Event(entry) => entry.encoded(encoding, |entry| of_entry(entry, encoding)),
-        Told::Present(job) => data(None, None, &document(None, &job), encoding),
-        Told::NotResumed(reason) => comment(reason, encoding),
-        Told::Gap => comment("earlier events are no longer kept", encoding),
-        Told::Stale(Staleness { age, reason }) => {
+fn encode(notice: Notice, encoding: Encoding) -> Bytes {
+    match notice {
+        Notice::Event(entry) => entry.encoded(encoding, |entry| of_entry(entry, encoding)),
+        Notice::Present(job) => data(None, None, &document(None, &job), encoding),
+        Notice::NotResumed(reason) => comment(reason, encoding),
+        Notice::Gap => comment("earlier events are no longer kept", encoding),
+        Notice::Stale(Staleness { age, reason }) => {
             let document = json!({"age": age.as_secs(), "reason": &*reason}).to_string();
             data(Some("stale"), None, &document, encoding)
         }
-        Told::Current => data(Some("current"), None, "{}", encoding),
-        Told::Quiet if encoding == Encoding::Lines => Bytes::from_static(b"\n"),
-        Told::Quiet => Bytes::from_static(b":\n\n"),
-        Told::End(reason) => data(Some("end"), None, &json!({"reason": reason}).to_string(), encoding),
+        Notice::Current => data(Some("current"), None, "{}", encoding),
+        Notice::Quiet if encoding == Encoding::Lines => Bytes::from_static(b"\n"),
+        Notice::Quiet => Bytes::from_static(b":\n\n"),
+        Notice::End(reason) => data(Some("end"), None, &json!({"reason": reason}).to_string(), encoding),
     }
 }
 

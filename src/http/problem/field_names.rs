@@ -83,7 +83,8 @@ impl OperationFields {
     /// member of the document.
     fn find(&self, field: &str) -> (Place, String) {
         let (head, rest) = field.split_at(field.find('.').unwrap_or(field.len()));
-        let named = |name: &str| self.0.iter().find(|(_, known)| known == name || is_same(known.rsplit('.').next().unwrap_or_default(), name));
+        let named =
+            |name: &str| self.0.iter().find(|(_, known)| known == name || is_same(known.rsplit('.').next().unwrap_or_default(), name));
         let renamed = || WIRE_NAMES.iter().find(|(name, _)| *name == head).and_then(|(_, name)| named(name));
         match named(head).or_else(renamed) {
             Some((place, name)) => (*place, format!("{name}{rest}")),

@@ -237,8 +237,8 @@ fn claim_name(key: &SubmissionKey) -> String {
 }
 
 fn submitted(id: &str, repeated: bool) -> Result<Submitted, SchedulerError> {
-    let unread = |_| SchedulerError::Unanswered(format!("the record of the submission holds no job id: {id:?}"));
-    JobId::new(id).map_err(unread).map(|id| Submitted { id, repeated, record: Some(RecordPlace::Store) })
+    let unreadable = |_| SchedulerError::Unanswered(format!("the record of the submission holds no job id: {id:?}"));
+    JobId::new(id).map_err(unreadable).map(|id| Submitted { id, repeated, record: Some(RecordPlace::Store) })
 }
 
 fn undecided(wait: Duration, reason: String) -> SchedulerError {
