@@ -100,7 +100,7 @@ impl Config {
         }
     }
 
-    /// How it is spoken to.
+    /// How it is accessed.
     pub fn connection_mode(&self) -> ConnectionMode {
         match self {
             Self::Slurm { slurm, .. } => slurm.connection_mode,
@@ -108,7 +108,7 @@ impl Config {
         }
     }
 
-    /// `read_freshness` as a length of time; what is no such length keeps nothing.
+    /// `read_freshness` as a duration; zero if it is invalid.
     pub fn freshness(&self) -> Duration {
         freshness(self.common().read_freshness)
     }
@@ -134,7 +134,7 @@ pub enum SchedulerType {
     Local,
 }
 
-/// How a scheduler without a REST API is spoken to.
+/// How a scheduler without a REST API is accessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CommandsOnly {
@@ -147,7 +147,7 @@ pub enum CommandsOnly {
 mod tests {
     use super::*;
 
-    /// What a type of scheduler needs in other modules, where no type leads the compiler: a new one does not compile without an answer here.
+    /// The entries for each type of scheduler in other modules, which the compiler cannot check: a new type does not compile without an arm here.
     #[test]
     fn the_variables_and_the_accounts_of_every_type_are_known_elsewhere() {
         for kind in [SchedulerType::Slurm, SchedulerType::Pbs, SchedulerType::Local] {

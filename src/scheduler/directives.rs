@@ -7,7 +7,7 @@ pub(super) fn sbatch_lines(script: &str) -> impl Iterator<Item = Vec<String>> {
     directives.map(|rest| words(rest.trim()).into_iter().take_while(|word| !word.starts_with('#')).collect())
 }
 
-/// The option that a word begins, without its dashes, and the value where it stands in the same word. `None` for another word.
+/// The option at the start of a word, without its dashes, and the value if it is in the same word. `None` for another word.
 pub(super) fn option(word: &str) -> Option<(&str, Option<&str>)> {
     if let Some(long) = word.strip_prefix("--") {
         return Some(long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value))));

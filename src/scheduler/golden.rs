@@ -2,7 +2,7 @@
 
 use crate::ssh::RawOutput;
 
-/// What a command printed, by its path in `src/scheduler/`. The first line of a recorded standard error is the exit status.
+/// The recorded output of a command, by its path in `src/scheduler/`. The first line of a recorded standard error is the exit status.
 pub(super) fn recorded(path: &str) -> RawOutput {
     let base = format!("{}/src/scheduler/{path}", env!("CARGO_MANIFEST_DIR"));
     let stdout = std::fs::read(format!("{base}.stdout"));

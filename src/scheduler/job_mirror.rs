@@ -61,7 +61,7 @@ impl JobMirror {
         freshness(self.interval).max(Duration::from_millis(100))
     }
 
-    /// What is wrong with it beyond what its types say: the key, why, and what is allowed.
+    /// The errors that its types do not exclude: the key, the reason, and the allowed values.
     pub fn mistakes(&self) -> Vec<(&'static str, &'static str, String)> {
         let mut mistakes = Vec::new();
         if !(0.5..=MAX_FRESHNESS).contains(&self.interval) {

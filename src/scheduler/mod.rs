@@ -34,16 +34,16 @@ pub use job_mirror::{JobMirror, MirrorAccount, PushListener};
 pub use slurm::ConnectionMode;
 pub use submission_record::{RecordPlace, RecordSettings, StoredRecords, SubmissionKey, Submitted};
 
-/// What a batch scheduler does for a caller. Every method acts as `principal`, who sees and changes what the scheduler lets
-/// them. A scheduler with more than one backend reports which of them answered.
+/// The operations of a batch scheduler. Every method acts as `principal`, who sees and changes what the scheduler allows
+/// them to. A scheduler with more than one backend reports which of them answered.
 #[async_trait]
 pub trait Scheduler: Send + Sync {
     /// Submits a job, once: it is never sent a second time after it may have been accepted.
     async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError>;
 
-    /// Submits a job unless that was done before under this key, however often it is asked and whatever is killed meanwhile.
-    /// [`SchedulerError::KeyReused`] where the key stands for another request, [`SchedulerError::UnderWay`] where an attempt goes on, and
-    /// [`SchedulerError::Undecided`] where it cannot be told yet what became of one.
+    /// Submits a job unless it was submitted before with this key, however often it is called and whatever is killed meanwhile.
+    /// [`SchedulerError::KeyReused`] if the key was used for another request, [`SchedulerError::UnderWay`] if an attempt is running, and
+    /// [`SchedulerError::Undecided`] if the outcome of an attempt is not known yet.
     async fn submit_once(
         &self,
         principal: &Principal,
@@ -54,7 +54,7 @@ pub trait Scheduler: Send + Sync {
     /// The jobs that match: all pending and running ones, and the finished ones of the window.
     async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError>;
 
-    /// One job; all its tasks where the id names an array. [`SchedulerError::JobNotFound`] when there is none.
+    /// One job; all its tasks if the id names an array. [`SchedulerError::JobNotFound`] if there is none.
     async fn job(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<Job>>, SchedulerError>;
 
     /// The jobs that accounting has, without their steps.
@@ -66,13 +66,13 @@ pub trait Scheduler: Send + Sync {
     /// Cancels a job.
     async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError>;
 
-    /// Changes a job that has not ended. [`SchedulerError::Rejected`] with the scheduler's reason where it cannot be changed so.
+    /// Changes a job that has not ended. [`SchedulerError::Rejected`] with the scheduler's reason if the change is not possible.
     async fn alter(&self, principal: &Principal, id: &JobId, change: JobChange) -> Result<Reported<()>, SchedulerError>;
 
     /// Asks what would become of a job, and submits nothing. A job that would be refused is refused as by a submission.
     async fn validate(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobEstimate>, SchedulerError>;
 
-    /// Runs a shell command inside a running job's allocation and answers with what it printed.
+    /// Runs a shell command inside a running job's allocation and returns its output.
     async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<Reported<AttachOutput>, SchedulerError>;
 
     /// The nodes.
@@ -84,16 +84,16 @@ pub trait Scheduler: Send + Sync {
     /// The reservations.
     async fn reservations(&self, principal: &Principal) -> Result<Reported<Vec<Reservation>>, SchedulerError>;
 
-    /// The accounts that the caller may charge; `None` where the scheduler has no such notion.
+    /// The accounts that the caller may charge; `None` if the scheduler has no accounts.
     async fn accounts(&self, principal: &Principal) -> Result<Reported<Option<Vec<Account>>>, SchedulerError>;
 
-    /// What jobs have used, each run of a requeued job by itself, as far as the scheduler knows.
+    /// The resources that jobs have used, separately for each run of a requeued job, as far as the scheduler knows them.
     async fn usage(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<JobUsage>>, SchedulerError>;
 
-    /// What jobs of the caller may ask for.
+    /// The limits of the caller's jobs.
     async fn limits(&self, principal: &Principal) -> Result<Reported<Limits>, SchedulerError>;
 
-    /// What cannot be done through it, wherever it runs, each with the reason: [`SchedulerError::Unsupported`] says so too.
+    /// The operations that it does not support, each with the reason: they return [`SchedulerError::Unsupported`].
     fn unsupported(&self) -> &'static [(UnsupportedOperation, &'static str)] {
         &[]
     }
@@ -107,7 +107,7 @@ pub trait Scheduler: Send + Sync {
 pub enum UnsupportedOperation {
     /// Looking at the jobs that accounting has.
     Accounting,
-    /// Submitting a script that lies on the cluster.
+    /// Submitting a script on the cluster.
     ScriptPath,
     /// Looking at the script and files of a job.
     Metadata,
@@ -125,7 +125,7 @@ pub enum UnsupportedOperation {
     Validate,
     /// Looking at what jobs have used.
     Usage,
-    /// Looking at what jobs may ask for.
+    /// Reading the limits of jobs.
     Limits,
 }
 
@@ -161,10 +161,10 @@ pub enum SchedulerError {
     /// There is no such job, or the caller may not see it. The text is contract: clients look for `Job not found`.
     #[error("Job not found")]
     JobNotFound,
-    /// The scheduler refused the request for what it asks: the scheduler's own words.
+    /// The scheduler rejected the request: the scheduler's own words.
     #[error("{0}")]
     Rejected(String),
-    /// The job asks for something that this scheduler does not have, by this member of its description.
+    /// This member of the job's description asks for something that this scheduler does not have.
     #[error("`{member}` cannot be given on this system: {reason}")]
     Member {
         /// The member's name in documents.
@@ -178,13 +178,13 @@ pub enum SchedulerError {
     /// The scheduler was not reached, as its own client says: provably nothing happened.
     #[error("the scheduler does not answer: {0}")]
     Down(String),
-    /// The scheduler was asked, and no answer came that could be read: what was asked may have happened.
+    /// The scheduler was called, and did not send a readable answer: the operation may have taken effect.
     #[error("the scheduler gave no usable answer: {0}")]
     Unanswered(String),
     /// The command could not be carried, or failed in a way that is not classified.
     #[error("{operation} failed")]
     Command {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
         /// Why it failed.
         #[source]
@@ -193,7 +193,7 @@ pub enum SchedulerError {
     /// The scheduler, or its connection mode, cannot do this.
     #[error("this system's scheduler cannot do that: {0}")]
     Unsupported(&'static str),
-    /// The key of a submission stands for another request.
+    /// The key of a submission was used for another request.
     #[error("the Idempotency-Key was used for another request: send a new key with a new request")]
     KeyReused,
     /// An attempt of the same submission is under way, or ended so recently that its job may still appear.
@@ -204,15 +204,15 @@ pub enum SchedulerError {
     UnderWay {
         /// After what time it is worth asking again.
         wait: Duration,
-        /// The host on which the attempt began, where that is known.
+        /// The host on which the attempt began, if known.
         host: Option<String>,
     },
-    /// An earlier attempt of the same submission may have submitted the job, and nobody can tell yet whether it did.
+    /// An earlier attempt of the same submission may have submitted the job, and the outcome is not known yet.
     #[error("an earlier attempt of this submission may have submitted the job ({reason}): send the same request again in {} s", .wait.as_secs())]
     Undecided {
         /// After what time it is worth asking again.
         wait: Duration,
-        /// Why it cannot be told.
+        /// The reason why it is not known.
         reason: String,
     },
     /// The store, which was to hold the record of the submission, cannot be used: nothing was submitted.

@@ -1,10 +1,10 @@
-//! The reads of a scheduler, shared: one command for all who ask the same at the same time, and again for a moment after.
+//! Shared reads of a scheduler: one command for all equal queries at the same time, whose answer is reused for a short time.
 //!
-//! An answer is shared by equal questions of one caller, never between callers, even where two of them have one user name. A
-//! change by a user (a submission, a cancellation, an attached command) ends what that user has been told: an answer that was asked for before the change ended is
-//! never given to a question that came after it. Errors are told to those who wait for them and not kept.
+//! An answer is shared by equal queries of one caller, never between callers, even if two of them have the same user name. A
+//! change by a user (a submission, a cancellation, an attached command) invalidates that user's answers: an answer that was requested before the change ended is
+//! never given to a query that came after it. Errors are returned to those who wait for them and not kept.
 //!
-//! This module must not know HTTP, nor how any scheduler is spoken to. To share one more read: a field with its bound in bytes,
+//! This module must not know HTTP, nor how any scheduler is accessed. To share one more read: a field with its bound in bytes,
 //! and a method.
 
 mod reads;
@@ -41,11 +41,11 @@ pub struct CachedScheduler {
     accounts: Reads<(), Option<Vec<Account>>>,
 }
 
-/// What a read answers with.
+/// The result of a read.
 type Answer<T> = Result<Reading<T>, SchedulerError>;
 
 impl CachedScheduler {
-    /// Gives answers again that are not older than `freshness`; where that is zero, shares only what is being asked.
+    /// Reuses answers that are not older than `freshness`; if that is zero, shares only queries under way.
     pub fn new(scheduler: Arc<dyn Scheduler>, freshness: Duration) -> Self {
         Self {
             scheduler,
@@ -64,7 +64,7 @@ impl CachedScheduler {
     /// See [`Scheduler::submit`].
     ///
     /// # Errors
-    /// Those of the scheduler.
+    /// The errors of the scheduler.
     pub async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError> {
         let _change = self.changes.begin(&principal.username);
         self.scheduler.submit(principal, job).await
@@ -73,7 +73,7 @@ impl CachedScheduler {
     /// See [`Scheduler::submit_once`].
     ///
     /// # Errors
-    /// Those of the scheduler.
+    /// The errors of the scheduler.
     pub async fn submit_once(
         &self,
         principal: &Principal,
@@ -87,7 +87,7 @@ impl CachedScheduler {
     /// See [`Scheduler::cancel`].
     ///
     /// # Errors
-    /// Those of the scheduler.
+    /// The errors of the scheduler.
     pub async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {
         let _change = self.changes.begin(&principal.username);
         self.scheduler.cancel(principal, id).await
@@ -96,7 +96,7 @@ impl CachedScheduler {
     /// See [`Scheduler::alter`].
     ///
     /// # Errors
-    /// Those of the scheduler.
+    /// The errors of the scheduler.
     pub async fn alter(&self, principal: &Principal, id: &JobId, change: JobChange) -> Result<Reported<()>, SchedulerError> {
         let _change = self.changes.begin(&principal.username);
         self.scheduler.alter(principal, id, change).await
@@ -105,7 +105,7 @@ impl CachedScheduler {
     /// See [`Scheduler::validate`].
     ///
     /// # Errors
-    /// Those of the scheduler.
+    /// The errors of the scheduler.
     pub async fn validate(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobEstimate>, SchedulerError> {
         self.scheduler.validate(principal, job).await
     }
@@ -113,7 +113,7 @@ impl CachedScheduler {
     /// See [`Scheduler::usage`].
     ///
     /// # Errors
-    /// Those of the scheduler.
+    /// The errors of the scheduler.
     pub async fn usage(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<JobUsage>>, SchedulerError> {
         self.scheduler.usage(principal, query).await
     }
@@ -121,7 +121,7 @@ impl CachedScheduler {
     /// See [`Scheduler::limits`].
     ///
     /// # Errors
-    /// Those of the scheduler.
+    /// The errors of the scheduler.
     pub async fn limits(&self, principal: &Principal) -> Result<Reported<Limits>, SchedulerError> {
         self.scheduler.limits(principal).await
     }
@@ -129,7 +129,7 @@ impl CachedScheduler {
     /// See [`Scheduler::attach`].
     ///
     /// # Errors
-    /// Those of the scheduler.
+    /// The errors of the scheduler.
     pub async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<Reported<AttachOutput>, SchedulerError> {
         let _change = self.changes.begin(&principal.username);
         self.scheduler.attach(principal, id, command).await
@@ -138,16 +138,16 @@ impl CachedScheduler {
     /// See [`Scheduler::jobs`].
     ///
     /// # Errors
-    /// Those of the scheduler.
+    /// The errors of the scheduler.
     pub async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Answer<Vec<Job>> {
         let ask = |by: OwnedContext, query| async move { by.scheduler.jobs(&by.principal, &query).await };
         self.jobs.read(self.asked_by(principal), query.clone(), ask).await
     }
 
-    /// As [`CachedScheduler::jobs`], of the scheduler itself, for who asks at intervals. Others who ask the same meanwhile share the answer.
+    /// As [`CachedScheduler::jobs`], but always from the scheduler itself, for periodic queries. Equal queries meanwhile share the answer.
     ///
     /// # Errors
-    /// Those of the scheduler.
+    /// The errors of the scheduler.
     pub async fn jobs_anew(&self, principal: &Principal, query: &JobQuery) -> Answer<Vec<Job>> {
         let ask = |by: OwnedContext, query| async move { by.scheduler.jobs(&by.principal, &query).await };
         self.jobs.renew(self.asked_by(principal), query.clone(), ask).await
@@ -156,13 +156,13 @@ impl CachedScheduler {
     /// As [`CachedScheduler::job`], of the scheduler itself.
     ///
     /// # Errors
-    /// Those of the scheduler.
+    /// The errors of the scheduler.
     pub async fn job_anew(&self, principal: &Principal, id: &JobId) -> Answer<Vec<Job>> {
         let ask = |by: OwnedContext, id| async move { by.scheduler.job(&by.principal, &id).await };
         self.job.renew(self.asked_by(principal), id.clone(), ask).await
     }
 
-    /// What users have changed until now, to be compared later.
+    /// The changes of users until now, for a later comparison.
     pub fn changes(&self) -> SeenChanges {
         SeenChanges(self.changes.counters.iter().map(|counter| counter.load(Ordering::SeqCst)).collect())
     }
@@ -176,7 +176,7 @@ impl CachedScheduler {
     /// See [`Scheduler::accounting`].
     ///
     /// # Errors
-    /// Those of the scheduler.
+    /// The errors of the scheduler.
     pub async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Answer<Vec<Job>> {
         let ask = |by: OwnedContext, query| async move { by.scheduler.accounting(&by.principal, &query).await };
         self.accounting.read(self.asked_by(principal), query.clone(), ask).await
@@ -185,7 +185,7 @@ impl CachedScheduler {
     /// See [`Scheduler::job`].
     ///
     /// # Errors
-    /// Those of the scheduler.
+    /// The errors of the scheduler.
     pub async fn job(&self, principal: &Principal, id: &JobId) -> Answer<Vec<Job>> {
         let ask = |by: OwnedContext, id| async move { by.scheduler.job(&by.principal, &id).await };
         self.job.read(self.asked_by(principal), id.clone(), ask).await
@@ -194,7 +194,7 @@ impl CachedScheduler {
     /// See [`Scheduler::metadata`].
     ///
     /// # Errors
-    /// Those of the scheduler.
+    /// The errors of the scheduler.
     pub async fn metadata(&self, principal: &Principal, id: &JobId) -> Answer<Vec<JobMetadata>> {
         let ask = |by: OwnedContext, id| async move { by.scheduler.metadata(&by.principal, &id).await };
         self.metadata.read(self.asked_by(principal), id.clone(), ask).await
@@ -203,7 +203,7 @@ impl CachedScheduler {
     /// See [`Scheduler::nodes`].
     ///
     /// # Errors
-    /// Those of the scheduler.
+    /// The errors of the scheduler.
     pub async fn nodes(&self, principal: &Principal) -> Answer<Vec<Node>> {
         let ask = |by: OwnedContext, ()| async move { by.scheduler.nodes(&by.principal).await };
         self.nodes.read(self.asked_by(principal), (), ask).await
@@ -212,7 +212,7 @@ impl CachedScheduler {
     /// See [`Scheduler::partitions`].
     ///
     /// # Errors
-    /// Those of the scheduler.
+    /// The errors of the scheduler.
     pub async fn partitions(&self, principal: &Principal, hidden: bool) -> Answer<Vec<Partition>> {
         let ask = |by: OwnedContext, hidden| async move { by.scheduler.partitions(&by.principal, hidden).await };
         self.partitions.read(self.asked_by(principal), hidden, ask).await
@@ -221,7 +221,7 @@ impl CachedScheduler {
     /// See [`Scheduler::reservations`].
     ///
     /// # Errors
-    /// Those of the scheduler.
+    /// The errors of the scheduler.
     pub async fn reservations(&self, principal: &Principal) -> Answer<Vec<Reservation>> {
         let ask = |by: OwnedContext, ()| async move { by.scheduler.reservations(&by.principal).await };
         self.reservations.read(self.asked_by(principal), (), ask).await
@@ -230,21 +230,21 @@ impl CachedScheduler {
     /// See [`Scheduler::accounts`].
     ///
     /// # Errors
-    /// Those of the scheduler.
+    /// The errors of the scheduler.
     pub async fn accounts(&self, principal: &Principal) -> Answer<Option<Vec<Account>>> {
         let ask = |by: OwnedContext, ()| async move { by.scheduler.accounts(&by.principal).await };
         self.accounts.read(self.asked_by(principal), (), ask).await
     }
 
-    /// See [`Scheduler::ping`]. It is not shared: the checker wants to know how things are now.
+    /// See [`Scheduler::ping`]. It is not shared: the checker needs the current state.
     ///
     /// # Errors
-    /// Those of the scheduler.
+    /// The errors of the scheduler.
     pub async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {
         self.scheduler.ping(principal).await
     }
 
-    /// How the questions of each kind came to their answers.
+    /// The sources of the answers, by kind of query.
     pub fn read_counts(&self) -> [(&'static str, ReadCounts); 8] {
         [
             ("jobs", self.jobs.counts()),
@@ -268,10 +268,10 @@ impl CachedScheduler {
     }
 }
 
-/// Counts the changes that users made. The number is part of every question's name, so that a question after a change has another
-/// name than all before it, those that are still being asked among them.
+/// Counts the changes that users made. The number is part of every query's key, so that a query after a change has another
+/// key than all before it, including those under way.
 ///
-/// Users share a fixed number of counters by hash: it needs no bookkeeping about who is still there, and where two users meet, one's
+/// Users share a fixed number of counters by hash: it needs no bookkeeping about active users, and if two users share one, one's
 /// change costs the other a command at most.
 struct Changes {
     counters: Box<[AtomicU64]>,
@@ -288,7 +288,7 @@ impl Changes {
         self.counter(user).load(Ordering::SeqCst)
     }
 
-    /// A change that ends when the value is dropped, whether it came to its end or was given up.
+    /// A change that ends when the value is dropped, whether it was completed or abandoned.
     fn begin(&self, user: &Username) -> Change<'_> {
         Change(self.counter(user))
     }
@@ -303,7 +303,7 @@ impl Changes {
     }
 }
 
-/// What users had changed at some time.
+/// The changes of users at some time.
 #[derive(Clone, Debug)]
 pub struct SeenChanges(Box<[u64]>);
 

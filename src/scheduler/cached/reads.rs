@@ -1,4 +1,4 @@
-//! One kind of read: questions being asked, and answers that are still fresh.
+//! One kind of read: queries under way, and answers that are still fresh.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -20,7 +20,7 @@ use crate::credentials::Caller;
 use crate::domain::{Principal, Reading, Reported};
 use crate::scheduler::{Scheduler, SchedulerError};
 
-/// Who asks whom, after how many changes.
+/// The key of a query: caller, arguments and number of changes.
 pub(super) struct QueryContext<'a> {
     pub(super) scheduler: &'a Arc<dyn Scheduler>,
     pub(super) principal: &'a Principal,
@@ -40,13 +40,13 @@ struct State<A, T> {
     freshness: Duration,
     counts: Counts,
     answers: Cache<QueryKey<A>, Reading<T>>,
-    /// What is being asked. Everyone who waits holds the work and drives it; when the last of them is gone, it is dropped and its
-    /// entry with it. So there are never more entries than requests. With `try_get_with` of the cache, the command would be run anew
-    /// where the one who began it goes away.
+    /// A query under way. Every waiter holds the work and drives it; when the last of them is gone, it is dropped and its
+    /// entry with it. So there are never more entries than requests. With `try_get_with` of the cache, the command would be run again
+    /// if the waiter that began it goes away.
     asked: Mutex<HashMap<QueryKey<A>, PendingQuery<T>>>,
 }
 
-/// How questions came to their answers.
+/// The sources of answers.
 #[derive(Default)]
 struct Counts {
     asked: AtomicU64,
@@ -54,21 +54,21 @@ struct Counts {
     remembered: AtomicU64,
 }
 
-/// How the questions of one kind came to their answers.
+/// The number of queries of one kind, by the source of the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadCounts {
-    /// The scheduler was asked.
+    /// The scheduler was queried.
     pub asked: u64,
-    /// It was being asked the same already.
+    /// An equal query was under way.
     pub joined: u64,
     /// An answer was still fresh.
     pub remembered: u64,
 }
 
-/// A question as those know it who ask the same.
+/// The key of a query, which equal queries share.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct QueryKey<A> {
-    /// Two callers may have one user name, and one of them no credential for it.
+    /// Two callers may have the same user name, and one of them no credential for it.
     caller: Caller,
     changes: u64,
     arguments: A,
@@ -81,7 +81,7 @@ struct PendingQuery<T> {
     work: WeakShared<BoxFuture<'static, Outcome<T>>>,
 }
 
-/// Whether an answer that was given before is good enough.
+/// Whether an earlier answer is fresh enough.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Memory {
     Used,
@@ -103,14 +103,14 @@ where
         Self(Arc::new(State { freshness, counts: Counts::default(), answers, asked: Mutex::default() }))
     }
 
-    /// How they came to their answers until now.
+    /// The sources of the answers until now.
     pub(super) fn counts(&self) -> ReadCounts {
         let Counts { asked, joined, remembered } = &self.0.counts;
         let [asked, joined, remembered] = [asked, joined, remembered].map(|count| count.load(Ordering::Relaxed));
         ReadCounts { asked, joined, remembered }
     }
 
-    /// The answer: one that is fresh, or the one that others wait for already, or what `ask` brings.
+    /// The answer: a fresh one, or that of an equal query under way, or the result of `ask`.
     pub(super) async fn read<F, Fut>(&self, by: QueryContext<'_>, arguments: A, ask: F) -> Answer<T>
     where
         F: FnOnce(OwnedContext, A) -> Fut + Send + 'static,
@@ -176,7 +176,7 @@ where
     }
 }
 
-/// The entry of a question that is being asked. It lives in the work and goes with it: at its end, and when everyone gave up.
+/// The entry of a query under way. It is owned by the work and removed with it: at its end, or when all waiters are gone.
 struct Entry<A: Eq + Hash, T> {
     state: Arc<State<A, T>>,
     question: QueryKey<A>,

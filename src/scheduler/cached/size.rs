@@ -1,17 +1,17 @@
-//! How much memory an answer takes up, roughly: enough to bound what is kept.
+//! The approximate memory of an answer, to bound the cache.
 
 use crate::domain::{Account, Job, JobMetadata, JobStatus, JobStep, Node, Partition, Reservation};
 
-/// What a question takes up, and the tables around it.
+/// The memory of a query, and of the tables around it.
 const ENTRY: usize = 2048;
 
-/// A value whose memory can be told.
+/// A value whose memory can be computed.
 pub(super) trait Size {
     /// In bytes, with all that it owns.
     fn size(&self) -> usize;
 }
 
-/// What an answer takes up that is kept with its rendering, which is about as large as the answer.
+/// The memory of an answer with its rendering, which is about as large as the answer.
 pub(super) fn of_entry(answer: &impl Size) -> usize {
     ENTRY + 2 * answer.size()
 }
@@ -75,7 +75,7 @@ impl Size for Account {
     }
 }
 
-/// What a status owns beside itself.
+/// The heap memory of a status.
 fn owned(status: &JobStatus) -> usize {
     status.state.len() + optional_lengths(&[&status.reason])
 }

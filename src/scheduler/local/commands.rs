@@ -14,10 +14,10 @@ use crate::ssh::{CommandError, CommandLine, Environment, RawOutput, RemoteComman
 
 const PRELUDE: &str = include_str!("shell/prelude.sh");
 
-/// The file that each job's runner is. It lies in the job's directory, so that an update of the proxy leaves running jobs alone.
+/// The file of each job's runner. It is in the job's directory, so that an update of the proxy does not affect running jobs.
 pub const RUNNER: &str = concat!(include_str!("shell/prelude.sh"), include_str!("shell/runner.sh"));
 
-/// A program of ours that could not do what was asked: the inner result of each command's output.
+/// The failure of a program of this module: the inner result of each command's output.
 type Answer<T> = Result<T, SchedulerError>;
 
 fn program(arguments: &CommandLine, operation: &'static str) -> Bytes {
@@ -32,7 +32,7 @@ fn shell() -> CommandLine {
     CommandLine::new("sh").flag("-s")
 }
 
-/// What the program printed after its mark, or why it refused. What login shells print before is skipped.
+/// The output of the program after its mark, or the reason of its refusal. The output of login shells before is skipped.
 fn answer(raw: &RawOutput) -> Result<Answer<&[u8]>, CommandError> {
     if let Some(output) = after_mark(&raw.stdout)
         && raw.exit == 0
@@ -60,14 +60,14 @@ fn misunderstood(reason: impl Into<String>) -> CommandError {
     CommandError::Output { program: "the local scheduler", reason: reason.into() }
 }
 
-/// What submits, with the record of a submission.
+/// The submitting program, with the record of a submission.
 const SUBMIT: &str = concat!(include_str!("../submission_record/record.sh"), include_str!("shell/submit.sh"));
 
 /// Submits a job. Every text was checked for NUL bytes, which no argument can carry.
 pub(super) struct Submit<'a> {
     /// The batch script.
     pub script: Vec<u8>,
-    /// What the runner needs, as a `set --` line.
+    /// The parameters of the runner, as a `set --` line.
     pub parameters: CommandLine,
     /// The status line's part that does not change.
     pub record: String,
@@ -75,7 +75,7 @@ pub(super) struct Submit<'a> {
     pub environment: Vec<u8>,
     /// The most jobs that may be pending or running.
     pub queue_limit: u32,
-    /// Which attempt it is, where a record of the submission is kept.
+    /// The attempt, if a record of the submission is kept.
     pub(in crate::scheduler) attempt: Option<NextAttempt<'a>>,
 }
 
@@ -106,7 +106,7 @@ impl RemoteCommand for Submit<'_> {
         self.attempt.is_some()
     }
 
-    /// What the job inherits.
+    /// The environment that the job inherits.
     fn environment(&self) -> Environment {
         Environment::Login
     }
@@ -126,7 +126,7 @@ impl RemoteCommand for Submit<'_> {
     }
 }
 
-/// The id in the line that tells it. A line that was cut off tells none.
+/// The id in the line that contains it; none if the line is cut off.
 fn submitted(output: &[u8]) -> Option<JobId> {
     let end = output.iter().position(|&byte| byte == b'\n')?;
     let id = std::str::from_utf8(&output[..end]).ok()?.strip_prefix("id ")?;
@@ -157,7 +157,7 @@ impl RemoteCommand for Find<'_> {
     }
 }
 
-/// Which jobs to read.
+/// The jobs to read.
 pub enum List<'a> {
     /// Those in the queue, and those that finished in this many days.
     Days(u32),
@@ -242,7 +242,7 @@ pub struct Metadata<'a>(pub &'a JobId);
 pub struct Files {
     /// The batch script.
     pub script: Vec<u8>,
-    /// The paths of standard input, output and error; empty where there is none of its own.
+    /// The paths of standard input, output and error; empty if the job sets none.
     pub paths: [Vec<u8>; 3],
 }
 
@@ -270,7 +270,7 @@ impl RemoteCommand for Metadata<'_> {
     }
 }
 
-/// Runs a command beside a job.
+/// Runs a command inside a running job.
 pub struct Attach<'a> {
     /// The job.
     pub id: &'a JobId,
@@ -293,7 +293,7 @@ impl RemoteCommand for Attach<'_> {
         false
     }
 
-    /// What the job inherits.
+    /// The environment that the job inherits.
     fn environment(&self) -> Environment {
         Environment::Login
     }
@@ -380,7 +380,7 @@ impl RemoteCommand for Ping {
     }
 }
 
-/// Reads a script that lies on the host.
+/// Reads a script on the host.
 pub struct ReadScript<'a>(pub &'a RemotePath);
 
 impl RemoteCommand for ReadScript<'_> {

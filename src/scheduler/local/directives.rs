@@ -2,11 +2,11 @@
 //!
 //! `--time`/`-t`, `--job-name`/`-J`, `--output`/`-o`, `--error`/`-e`, `--input`/`-i` and `--account`/`-A` are honoured. An
 //! `--array` is refused, because the script would run once instead of many times. Others are ignored: what they ask for
-//! (nodes, memory, a queue) has no meaning here. As in Slurm they stand before the first command.
+//! (nodes, memory, a queue) has no meaning here. As in Slurm, they must precede the first command.
 
 use crate::scheduler::directives::{option, sbatch_lines, seconds};
 
-/// What the head of a script asks for. The request's own fields come first.
+/// The options at the head of a script. The request's own fields take precedence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Directives {
     /// Name of the job.

@@ -79,7 +79,7 @@ impl Local {
         run(self.transport.as_ref(), principal, command).await.map_err(SchedulerError::command(operation))?
     }
 
-    /// Submits a job, as the next attempt of a submission where it has a record.
+    /// Submits a job, as the next attempt if the submission has a record.
     async fn submit_attempt(
         &self,
         principal: &Principal,
@@ -239,7 +239,7 @@ impl Scheduler for Local {
         }
     }
 
-    /// As far as it can be told without the host's queue: a start is not foreseen.
+    /// Estimates the job without the host's queue: a start time is not predicted.
     async fn validate(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobEstimate>, SchedulerError> {
         let script = match &job.script {
             JobScript::Inline(script) => text_to_bytes(script),
@@ -357,7 +357,7 @@ impl RecordedSubmission for Recorded<'_> {
     }
 }
 
-/// Refuses what one host cannot give. One node and one task are what every job gets.
+/// Rejects options that one host cannot satisfy. Every job has one node and one task.
 fn check_options(options: &JobOptions) -> Result<(), SchedulerError> {
     const ONE_HOST: &str = "the local scheduler runs each job on one host, as one task";
     const NO_SHARES: &str = "the local scheduler does not share out CPUs, memory or GPUs";

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::domain::{Job, JobId, JobStatus, JobTimes, bytes_to_text, text_to_bytes};
 
-/// Escapes a value: ASCII letters, digits and `._-/` stand for themselves, every other byte is `%XX`.
+/// Escapes a value: ASCII letters, digits and `._-/` are unchanged, every other byte is `%XX`.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text_to_bytes(text) {
@@ -113,8 +113,8 @@ fn job(line: &str, now: i64) -> Option<(u64, Job)> {
     ))
 }
 
-/// The signal that an exit status of a shell stands for (128 + n), for the signals 1 to 64. A script that itself ends with such a
-/// status cannot be told apart, so the exit code is kept beside it.
+/// The signal of a shell's exit status (128 + n), for the signals 1 to 64. A script that itself ends with such a
+/// status cannot be distinguished, so the exit code is kept too.
 fn signal(exit: i32) -> Option<i32> {
     Some(exit - 128).filter(|signal| (1..=64).contains(signal))
 }

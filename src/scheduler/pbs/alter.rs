@@ -1,4 +1,4 @@
-//! qhold(1), qrls(1), qrerun(1), qsig(1) and qalter(1): changes of a job that goes on.
+//! qhold(1), qrls(1), qrerun(1), qsig(1) and qalter(1): changes of an unfinished job.
 
 use super::job_ref::JobRef;
 use super::pbs_command;

@@ -1,7 +1,7 @@
-//! How many commands of PBS are started on a login node.
+//! The rate limit of PBS commands on a login node.
 //!
-//! Where PBS authenticates by reserved ports, which is its default, every command takes two of the login node's, and the kernel keeps
-//! each for another minute. Without a bound a few lists a second use them up, and then no user of that node can reach PBS.
+//! If PBS authenticates by reserved ports, which is its default, every command takes two of the login node's, and the kernel keeps
+//! each for another minute. Without a limit, a few lists per second use them up, and then no user of that node can reach PBS.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 /// For how long the kernel keeps the ports of a connection that was closed (`TIME_WAIT` of Linux).
 const PORT_REST: Duration = Duration::from_secs(60);
 
-/// How long a command waits for its turn.
+/// The time that a command waits for its turn.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// The commands that were started within the last minute. Those that wait are let through in the order of their coming.

@@ -44,9 +44,9 @@ const MAX_DOUBTFUL: usize = 32;
 
 /// PBS through its commands, run on a login node as the caller.
 ///
-/// The jobs of the caller are one question. Those of everybody, and those of a caller who has too many of them for one answer, are
+/// The jobs of the caller are read with one command. Those of everybody, and those of a caller who has too many for one answer, are
 /// selected first and described then; older releases and Torque can neither select nor describe several at once, so there all jobs
-/// are described. What ended is found for as long as the server keeps it (`job_history_duration`); where it keeps nothing, such a job
+/// are described. Ended jobs are found for as long as the server keeps them (`job_history_duration`); if it keeps none, such a job
 /// is not found.
 #[derive(Clone)]
 pub struct Pbs {
@@ -97,7 +97,7 @@ impl Pbs {
         self
     }
 
-    /// The same, with records in the store for submissions that can have none on the cluster.
+    /// The same, with records in the store for submissions that cannot have one on the cluster.
     #[must_use]
     pub fn storing(mut self, records: Option<StoredRecords>) -> Self {
         self.stored = records;
@@ -111,20 +111,20 @@ impl Pbs {
         crate::ssh::run(&*self.transport, principal, command).await
     }
 
-    /// Which member of the family it is. That does not change while a cluster lives, so it is asked for once.
+    /// The member of the PBS family. It does not change during the life of a cluster, so it is queried once.
     async fn dialect(&self, principal: &Principal) -> Result<Dialect, SchedulerError> {
         let ask = || async { self.run(principal, &Version).await.map_err(explain("read the version of PBS")) };
         self.dialect.get_or_try_init(ask).await.copied()
     }
 
-    /// Whether a server that somebody named is another one than that which is asked where none is named.
+    /// Whether a named server is another one than the default server.
     async fn is_elsewhere(&self, principal: &Principal, server: &str) -> Result<bool, SchedulerError> {
         let ask = || async { self.run(principal, &ServerName).await.map_err(explain("read the name of the server")) };
         let own = self.server.get_or_try_init(ask).await?;
         Ok(!is_same_host(server, own))
     }
 
-    /// The records of jobs; with those that ended, where the server keeps them.
+    /// The records of jobs; including ended ones, if the server keeps them.
     async fn describe(&self, principal: &Principal, dialect: Dialect, jobs: Jobs<'_>) -> Result<Vec<Record>, CommandError> {
         match self.run(principal, &Qstat { dialect, jobs, history: true }).await {
             Err(error) if history_is_off(&error) => self.run(principal, &Qstat { dialect, jobs, history: false }).await,
@@ -148,7 +148,7 @@ impl Pbs {
         if records.is_empty() { Err(SchedulerError::JobNotFound) } else { Ok(records) }
     }
 
-    /// The records of the jobs that go on or ended since then, of all users or the caller. Others may be among them.
+    /// The records of the jobs that have not ended or ended since then, of all users or the caller. Others may be among them.
     async fn candidates(&self, principal: &Principal, all_users: bool, since: Since) -> Result<Vec<Record>, SchedulerError> {
         let dialect = self.dialect(principal).await?;
         if dialect != (Dialect::Pbs { unwrapped: true }) {
@@ -164,7 +164,7 @@ impl Pbs {
         self.selected(principal, dialect, all_users, since).await
     }
 
-    /// The jobs that go on and those that ended since then, one question after the other: a job that ends in between is in both.
+    /// The unfinished jobs and those that ended since then, one query after the other: a job that ends in between is in both.
     async fn selected(
         &self,
         principal: &Principal,
@@ -188,8 +188,8 @@ impl Pbs {
         self.describe(principal, dialect, Jobs::Listed(&ids)).await.map_err(explained())
     }
 
-    /// All jobs, where a line feed in a variable of a job is printed as one, so that any user can make up what looks like the record
-    /// of another job. Only jobs of the plain table are taken, and one that is there twice is described alone.
+    /// All jobs, for releases that print a line feed in a variable of a job unescaped, so that any user can forge the record
+    /// of another job. Only jobs of the plain table are accepted, and one that appears twice is described by itself.
     async fn all(&self, principal: &Principal, dialect: Dialect) -> Result<Vec<Record>, SchedulerError> {
         let explained = || explain("list the jobs");
         let records = self.describe(principal, dialect, Jobs::All).await.map_err(explained())?;
@@ -215,7 +215,7 @@ impl Pbs {
         Ok(records)
     }
 
-    /// Looks for the caller's job with the tag among those that go on or ended since `began` (Unix seconds).
+    /// Looks for the caller's job with the tag among those that have not ended or ended since `began` (Unix seconds).
     async fn find_tagged(&self, principal: &Principal, key: &SubmissionKey, began: i64) -> Result<Trace, SchedulerError> {
         // The clocks of the hosts may differ a little.
         let records = self.candidates(principal, false, Since(began - 600)).await?;
@@ -237,8 +237,8 @@ impl Pbs {
     }
 }
 
-/// The records that can be an answer about a job: those with its number, each once; one, unless it is an array. What else there is was
-/// made by a line feed in a variable of the job.
+/// The records that can belong to a job: those with its number, each once; one, unless it is an array. Other records were
+/// created by a line feed in a variable of the job.
 fn answering(records: Vec<Record>, id: JobRef<'_>) -> Vec<Record> {
     let mut seen = BTreeSet::new();
     let mut records: Vec<Record> =

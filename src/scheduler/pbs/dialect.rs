@@ -1,4 +1,4 @@
-//! Which member of the family answers.
+//! The member of the PBS family.
 
 use super::pbs_command;
 use crate::domain::bytes_to_text;
@@ -7,19 +7,19 @@ use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 /// The oldest release of PBS whose qstat prints long lines unwrapped.
 const OLDEST_UNWRAPPED: u32 = 18;
 
-/// What sets the members of the family apart.
+/// The differences between the members of the family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     /// OpenPBS or PBS Professional.
     Pbs {
-        /// Whether qstat can print each attribute on a line of its own, however long.
+        /// Whether qstat can print each attribute on a separate line, however long.
         unwrapped: bool,
     },
     /// Torque: no history, no projects, no reservations.
     Torque,
 }
 
-/// Asks which it is. No server is needed for it.
+/// Finds out which member it is. No server is needed for it.
 pub(super) struct Version;
 
 impl RemoteCommand for Version {

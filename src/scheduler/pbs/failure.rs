@@ -1,11 +1,11 @@
-//! What a failed command of PBS means. The exit status is the lower byte of an error number, which may be 0, so failures are
-//! told apart by their English texts alone; this is the only place that knows them.
+//! The meaning of a failed PBS command. The exit status is the lower byte of an error number, which may be 0, so failures are
+//! distinguished only by their English texts; this is the only place that knows them.
 
 use crate::domain::bytes_to_text;
 use crate::scheduler::SchedulerError;
 use crate::ssh::{CommandError, RawOutput};
 
-/// The server was not reached, or said that it takes nothing: provably nothing happened. These words are all that is passed
+/// The server was not reached, or does not accept requests: provably nothing happened. Only these words are passed
 /// on: around them stand host names.
 const NOT_REACHED: [&str; 22] = [
     BUDGET_USED_UP,
@@ -62,11 +62,11 @@ const NOT_ANSWERED: [&str; 21] = [
 /// the server goes away while they wait for it.
 const KILLED: [u32; 5] = [134, 135, 137, 139, 141];
 
-/// What is said when a login node has no command of PBS left for this minute.
+/// The message if a login node has no PBS command left for this minute.
 pub(super) const BUDGET_USED_UP: &str =
     "too many commands of PBS were started on its login node within a minute, try again in some seconds";
 
-/// There is no such job. A number that can be none is one of another scheduler.
+/// There is no such job. An impossible number is one of another scheduler.
 const NO_SUCH_JOB: [&str; 3] = ["Unknown Job Id", "illegally formed job identifier", "Unknown Job Array Id"];
 
 /// The caller may not.
@@ -111,7 +111,7 @@ pub(super) fn explain(operation: &'static str) -> impl FnOnce(CommandError) -> S
     }
 }
 
-/// As [`explain`], for a command that fails mostly for what it was asked: what has no other meaning is a refusal, in the
+/// As [`explain`], for a command that fails mostly because of the request: a failure without another meaning is a refusal, in the
 /// words of PBS.
 pub(super) fn explain_refusal(operation: &'static str) -> impl FnOnce(CommandError) -> SchedulerError {
     move |error| match explain(operation)(error) {
@@ -122,7 +122,7 @@ pub(super) fn explain_refusal(operation: &'static str) -> impl FnOnce(CommandErr
     }
 }
 
-/// Whether the server keeps no jobs that ended. The command then succeeds, without output.
+/// Whether the server keeps no ended jobs. The command then succeeds, without output.
 pub(super) fn history_is_off(error: &CommandError) -> bool {
     matches!(error, CommandError::Exit { stderr, .. } if stderr.contains("not configured to maintain job history"))
 }
@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(NOT_REACHED.len() + NOT_ANSWERED.len(), 43);
     }
 
-    /// From the table of messages of OpenPBS (`pbs_messages.c`): what is a mistake of the request, or of its time.
+    /// The messages of OpenPBS (`pbs_messages.c`) for errors of the request, or of its timing.
     #[test]
     fn what_pbs_says_of_a_request_that_cannot_be_is_a_refusal_in_its_words() {
         for text in [

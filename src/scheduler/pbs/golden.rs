@@ -1,9 +1,9 @@
-//! Outputs of the real tools, from `testdata/`; its README says where they are from.
+//! Outputs of the real tools, from `testdata/`; its README has their origin.
 
 use crate::scheduler::golden;
 use crate::ssh::RawOutput;
 
-/// What a command printed.
+/// The recorded output of a command.
 pub(super) fn recorded(name: &str) -> RawOutput {
     golden::recorded(&format!("pbs/testdata/{name}"))
 }

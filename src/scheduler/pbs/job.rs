@@ -11,15 +11,15 @@ use crate::ssh::CommandError;
 /// The project of a job that names none.
 const NO_PROJECT: &str = "_pbs_project_default";
 
-/// What clients know from Slurm for a job that has no nodes.
+/// The text that clients know from Slurm for a job without nodes.
 const NO_NODES: &str = "None assigned";
 
-/// A job with what it is filtered by.
+/// A job with the fields that it is filtered by.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     /// The job.
     pub(super) job: Job,
-    /// Whether nothing more will happen to it.
+    /// Whether its state is final.
     pub(super) finished: bool,
 }
 
@@ -73,16 +73,16 @@ pub(super) fn metadata(record: &Record) -> Result<JobMetadata, CommandError> {
 /// One of the two files that a job writes, as PBS names it.
 struct OutputFile {
     attribute: &'static str,
-    /// What stands for it in `Keep_Files`, and in the name of a file that is kept.
+    /// The letter of the stream in `Keep_Files`, and in the name of a kept file.
     letter: char,
-    /// How its name in the spool ends, which it keeps in a directory.
+    /// The suffix of its name in the spool, which it keeps in a directory.
     suffix: &'static str,
 }
 
 const STANDARD_OUTPUT: OutputFile = OutputFile { attribute: "Output_Path", letter: 'o', suffix: ".OU" };
 const STANDARD_ERROR: OutputFile = OutputFile { attribute: "Error_Path", letter: 'e', suffix: ".ER" };
 
-/// Where a file of the job is when it ended.
+/// The path of a file of the job after its end.
 fn file(record: &Record, file: &OutputFile) -> Option<String> {
     if let Some(kept) = kept_file(record, file.letter) {
         return Some(kept);

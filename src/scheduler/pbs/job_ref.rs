@@ -8,7 +8,7 @@ use crate::domain::{InvalidName, JobId};
 pub(super) struct JobRef<'a>(&'a str);
 
 impl<'a> JobRef<'a> {
-    /// The id, where it can be one of PBS.
+    /// The id, if it can be one of PBS.
     pub(super) fn new(id: &'a JobId) -> Option<Self> {
         let (sequence, server) = split(id.as_str());
         let number = match sequence.split_once('[') {

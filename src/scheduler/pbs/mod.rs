@@ -1,8 +1,8 @@
-//! OpenPBS and PBS Professional, and Torque where it is the same, spoken to through their commands.
+//! OpenPBS and PBS Professional, and Torque where it is the same, through their commands.
 //!
-//! A command is one file with a value that says what to run and what the output means; [`client`] composes them into the
+//! A command is one file with a value that has the command line and the parser of the output; [`client`] composes them into the
 //! scheduler's operations. To add a command: a file, and outputs of the real tool in `testdata/`. This module must not know how
-//! commands are carried, nor anything of HTTP.
+//! commands are transported, nor HTTP.
 //!
 //! Jobs, queues, nodes and reservations are read in the plain form, one attribute a line, which every release has. The JSON form
 //! appeared in the same release as unwrapped plain lines and is worse in each: up to 23.06 a variable swallows the one after it

@@ -67,7 +67,7 @@ fn words(list: &str) -> Vec<String> {
     list.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
-/// The slots in use, of `0-3/12.srv, 4/13.srv`; 0 where it is not Torque.
+/// The slots in use, of `0-3/12.srv, 4/13.srv`; 0 if it is not Torque.
 fn slots_of_torque(record: &Record) -> u32 {
     let jobs = record.get("jobs").unwrap_or_default();
     let slots = jobs.split(", ").flat_map(|job| job.split('/').next().unwrap_or_default().split(','));

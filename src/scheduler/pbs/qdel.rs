@@ -5,21 +5,21 @@ use super::pbs_command;
 use crate::domain::bytes_to_text;
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
-/// What qdel says of a job that ended or is about to.
+/// The message of qdel for a job that ended or is about to.
 const OVER: [&str; 3] = ["Job has finished", "finished array subjob", "Request invalid for state of job"];
 
-/// What PBS says of a subjob that an array does not have, and of nothing else that can be deleted.
+/// The message of PBS for a subjob that an array does not have, and only for that.
 const NO_SUCH_SUBJOB: &str = "Invalid request";
 
 /// Deletes a job, an array or a subjob. Deleting twice does what deleting once does.
 pub(super) struct Qdel<'a>(pub(super) JobRef<'a>);
 
-/// What became of it.
+/// The outcome of the deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Deleted {
     /// It was there, and its end was begun.
     Now,
-    /// It had ended, or was about to. Of the subjob of an array that ended, PBS says this even if there never was one.
+    /// It had ended, or was about to. For a subjob of an ended array, PBS reports this even if the subjob never existed.
     Before,
 }
 

@@ -5,7 +5,7 @@ use super::pbs_command;
 use crate::domain::{TimeWindow, bytes_to_text};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
-/// Lists the ids of jobs, so that only those are described that were asked for: qstat alone describes every user's.
+/// Lists the ids of jobs, so that only the requested ones are described: qstat alone describes every user's.
 pub(super) struct Qselect<'a> {
     /// Whose; everyone's where absent.
     pub(super) user: Option<&'a str>,

@@ -13,15 +13,15 @@ const LAYOUT: Layout = Layout { head: "Job Id: ", indented: true };
 
 /// Describes jobs.
 pub(super) struct Qstat<'a> {
-    /// Which member of the family.
+    /// The member of the PBS family.
     pub(super) dialect: Dialect,
-    /// Which jobs.
+    /// The jobs.
     pub(super) jobs: Jobs<'a>,
     /// Whether jobs that ended are found too, where the server keeps them.
     pub(super) history: bool,
 }
 
-/// Which jobs to describe.
+/// The jobs to describe.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Jobs<'a> {
     /// All that the caller may see.
@@ -30,7 +30,7 @@ pub(super) enum Jobs<'a> {
     Of(&'a str),
     /// Those with these ids, where lines are not wrapped. What ended meanwhile is left out.
     Listed(&'a [String]),
-    /// One, and the subjobs of an array where that is wanted.
+    /// One, and the subjobs of an array if requested.
     One(JobRef<'a>, Subjobs),
 }
 
@@ -92,7 +92,7 @@ impl RemoteCommand for Qstat<'_> {
     }
 }
 
-/// Whether every complaint is that a job is not there, or not there any more.
+/// Whether every error is that a job does not exist, or no longer exists.
 fn only_missing(raw: &RawOutput) -> bool {
     let stderr = crate::domain::bytes_to_text(&raw.stderr);
     let mut complaints = stderr.lines().filter(|line| line.starts_with("qstat: ")).peekable();

@@ -11,7 +11,7 @@ use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Lists the numbers and indices of all jobs that the caller may see.
 pub(super) struct Sequences {
-    /// Which member of the family.
+    /// The member of the PBS family.
     pub(super) dialect: Dialect,
     /// Whether jobs that ended are listed too, where the server keeps them.
     pub(super) history: bool,

@@ -15,7 +15,7 @@ use crate::ssh::{CommandError, CommandLine, Environment, RawOutput, RemoteComman
 /// The variable by which a job is found. Like all that begin so, it goes into a directive.
 pub(super) const TAG: &str = "PBS_GOLDCREST_SUBMISSION";
 
-/// What submits, with the record of a submission.
+/// The submitting program, with the record of a submission.
 const SUBMIT: &str = concat!(include_str!("../submission_record/record.sh"), include_str!("shell/submit.sh"));
 
 /// Submits a job, once. The script and the variables go over standard input: other users of the host see command lines.
@@ -33,7 +33,7 @@ impl<'a> Qsub<'a> {
     /// The submission of a job; `elsewhere` when its queue is on another server than the one that is asked where none is named.
     ///
     /// # Errors
-    /// [`SchedulerError::Rejected`] when it asks for what PBS would silently do otherwise, [`SchedulerError::Member`] for what it does not have.
+    /// [`SchedulerError::Rejected`] if PBS would silently do something else, [`SchedulerError::Member`] if PBS lacks the option.
     pub(super) fn new(job: &'a JobDescription, dialect: Dialect, account: AccountOption, elsewhere: bool) -> Result<Self, SchedulerError> {
         let rejected = |why: &str| Err(SchedulerError::Rejected(why.to_owned()));
         if job.standard_input.as_deref().is_some_and(|file| !matches!(file, "" | "/dev/null")) {
@@ -60,7 +60,7 @@ impl<'a> Qsub<'a> {
         WithRecord(Self { record: Some(record), ..self })
     }
 
-    /// The id in what qsub printed, where it ended with this status.
+    /// The id in the output of qsub, which ended with this status.
     fn id(&self, output: &str, exit: u32) -> Option<JobId> {
         // A greeting of the login shell may stand before the id, and words of a submission filter after it. Where qsub failed after
         // it had printed an id the job is there all the same; a number alone may then be part of a greeting.
@@ -82,7 +82,7 @@ impl<'a> Qsub<'a> {
         !(says_where || elsewhere(&self.job.standard_output) && elsewhere(&self.job.standard_error))
     }
 
-    /// What is put into the script: the variables, and below a script that qsub does not open itself the name that it would give it.
+    /// The directives to insert into the script: the variables, and the job name that qsub would use if it opened the script itself.
     fn directives(&self) -> String {
         let directive = &self.variables.directive;
         match &self.job.script {
@@ -130,7 +130,7 @@ impl<'a> Qsub<'a> {
     }
 }
 
-/// Whether an option in the directives of a script is wanted: by its word, and the one after it.
+/// Whether an option in the directives of a script is kept: by its word, and the one after it.
 fn has_directive(script: &str, wanted: impl Fn(&str, &str) -> bool) -> bool {
     let head = script.lines().map(str::trim_start).take_while(|line| line.is_empty() || line.starts_with(['#', ':']));
     head.filter_map(|line| line.strip_prefix("#PBS")).any(|options| {
@@ -139,7 +139,7 @@ fn has_directive(script: &str, wanted: impl Fn(&str, &str) -> bool) -> bool {
     })
 }
 
-/// The name that qsub gives the job of this file, where it needs no quoting.
+/// The name that qsub gives the job of this file, if it needs no quoting.
 fn job_name(path: &RemotePath) -> Option<String> {
     let name = bytes_to_text(path.as_bytes().rsplit(|&byte| byte == b'/').next()?);
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '+');
@@ -205,7 +205,7 @@ impl RemoteCommand for Qsub<'_> {
     }
 }
 
-/// The id that a record holds: what qsub printed, or what was found.
+/// The id in a record: the output of qsub, or the id that was found.
 pub(super) fn recorded_id(text: &str) -> Option<JobId> {
     shown_id(text, None).ok()
 }

@@ -1,14 +1,14 @@
-//! What a job asks for, as options of qsub.
+//! The options of a job as options of qsub.
 
 use super::dialect::Dialect;
 use super::job_ref::JobRef;
 use crate::domain::{Dependency, DependencyType, JobOptions, MailEvent, Memory, clock};
 use crate::scheduler::SchedulerError;
 
-/// The options of qsub, each with its value where it has one.
+/// The options of qsub, each with its value if it has one.
 ///
 /// # Errors
-/// [`SchedulerError::Member`] where PBS has no such thing, or cannot be told it in this form.
+/// [`SchedulerError::Member`] if PBS lacks the option, or does not accept it in this form.
 pub(super) fn options(
     options: &JobOptions,
     constraints: Option<&str>,
@@ -66,7 +66,7 @@ fn refuse(options: &JobOptions, dialect: Dialect) -> Result<(), SchedulerError> 
     Ok(())
 }
 
-/// The chunks of the job: one for each node; where no number of nodes is given, one for each task, wherever there is room.
+/// The chunks of the job: one for each node; if no number of nodes is given, one for each task, on any node.
 fn select(options: &JobOptions) -> Result<Option<String>, SchedulerError> {
     let JobOptions { nodes, tasks, tasks_per_node, cpus_per_task, memory, memory_per_cpu, gpus, gpus_per_node, .. } = options;
     let counts = [nodes, tasks, tasks_per_node, cpus_per_task, gpus, gpus_per_node];

@@ -27,7 +27,7 @@ impl RemoteCommand for Queues {
     }
 }
 
-/// Reads what the queues allow. Those to which nobody submits by their name are left out.
+/// Reads the limits of the queues. Those to which nobody submits by their name are left out.
 pub(super) struct QueueLimits;
 
 impl RemoteCommand for QueueLimits {

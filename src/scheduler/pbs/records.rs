@@ -2,10 +2,10 @@
 
 use crate::domain::bytes_to_text;
 
-/// How the records of a command look.
+/// The layout of a command's records.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
-    /// What stands before the name; a node stands alone on its line.
+    /// The text before the name; a node is alone on its line.
     pub(super) head: &'static str,
     /// Whether attributes are indented.
     pub(super) indented: bool,
@@ -66,7 +66,7 @@ impl Record {
     }
 }
 
-/// Takes an output apart. What stands before the first record, such as a greeting of the login shell, is dropped, and lines
+/// Parses an output. Text before the first record, such as a greeting of the login shell, is dropped, and lines
 /// that were wrapped are joined. A record ends with an empty line, and only then does another one begin.
 pub(super) fn records(output: &[u8], layout: Layout) -> Vec<Record> {
     let mut records: Vec<Record> = Vec::new();

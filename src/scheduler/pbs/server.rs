@@ -1,4 +1,4 @@
-//! qstat(1): whether the server answers, and what it is called.
+//! qstat(1): whether the server answers, and its name.
 
 use super::failure::succeeded;
 use super::pbs_command;

@@ -1,4 +1,4 @@
-//! Where a job stands: the letters, exit statuses and substates of PBS in the words that clients know from Slurm.
+//! The state of a job: the letters, exit statuses and substates of PBS in the words that clients know from Slurm.
 
 use super::config::JobStates;
 use super::records::Record;
@@ -21,7 +21,7 @@ pub(super) fn status(job: &Record, words: JobStates) -> JobStatus {
     JobStatus { state: state.to_owned(), reason: reason(job), exit_code: exit, signal }
 }
 
-/// Whether nothing more will happen to a job in this state: it finished, was moved away, or is a finished subjob; `C` is Torque's.
+/// Whether this state is final: the job finished, was moved away, or is a finished subjob; `C` is Torque's.
 pub(super) fn is_finished(letter: &str) -> bool {
     matches!(letter, "F" | "M" | "X" | "C")
 }
@@ -49,7 +49,7 @@ pub(super) fn is_waiting(letter: &str) -> bool {
     matches!(letter, "Q" | "H" | "W" | "T")
 }
 
-/// How a job of PBS ended. Its substate tells a job that was deleted from one that failed; a negative exit status is PBS's own.
+/// The end of a PBS job. Its substate distinguishes a deleted job from a failed one; a negative exit status is PBS's own.
 fn end(job: &Record, exit: Option<i32>) -> &'static str {
     match (job.get("substate").map(str::trim), exit) {
         (Some("91"), _) => "CANCELLED",
@@ -79,7 +79,7 @@ fn torque_end(exit: Option<i32>) -> &'static str {
     }
 }
 
-/// What PBS says of it, else why it is held.
+/// The comment of PBS, or else the reason of the hold.
 fn reason(job: &Record) -> Option<String> {
     if let Some(comment) = job.get("comment").map(str::trim).filter(|comment| !comment.is_empty()) {
         return Some(comment.to_owned());

@@ -25,7 +25,7 @@ pub(super) fn duration(value: &str) -> Option<i64> {
     Some(seconds)
 }
 
-/// A size in MiB from a number with a unit such as `16gb` or `24684092kb`; bytes where there is none.
+/// A size in MiB from a number with a unit such as `16gb` or `24684092kb`; without a unit, it is in bytes.
 pub(super) fn mebibytes(value: &str) -> Option<u64> {
     let value = value.trim().to_ascii_lowercase();
     let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());

@@ -9,8 +9,8 @@ use crate::domain::is_variable_name;
 use crate::scheduler::SchedulerError;
 use crate::ssh::CommandLine;
 
-/// How the names begin that programs on the way read: PBS, the loader and the C library, shells, and what wrappers of qsub are
-/// written in.
+/// The prefixes of variables that programs on the way read: PBS, the loader and the C library, shells, and the languages of qsub
+/// wrappers.
 const STEERING_PREFIXES: [&str; 18] = [
     "PBS", "LD_", "LC_", "GLIBC_", "MALLOC_", "GCONV_", "RES_", "BASH", "COMP_", "KSH", "ZSH", "PYTHON", "PERL", "TCL", "KRB5", "SSL_",
     "OPENSSL_", "NSS_",
@@ -104,7 +104,7 @@ const MAX_DIRECTIVE: usize = 4000;
 pub(super) struct Variables {
     /// Shell code that exports what goes through qsub's environment.
     pub(super) exports: Vec<u8>,
-    /// The directive that holds the others; empty where there are none.
+    /// The directive with the other variables; empty if there are none.
     pub(super) directive: String,
 }
 

@@ -29,13 +29,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// `accounting_freshness` as a length of time; what is no such length keeps nothing.
+    /// `accounting_freshness` as a duration; zero if it is invalid.
     pub fn accounting_freshness(&self) -> Duration {
         freshness(self.accounting_freshness)
     }
 }
 
-/// How Slurm is spoken to.
+/// How Slurm is accessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ConnectionMode {

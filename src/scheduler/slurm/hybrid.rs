@@ -1,7 +1,7 @@
 //! Slurm through slurmrestd and through its commands: each call by the backend that can do it, slurmrestd first.
 //!
-//! What slurmrestd cannot do goes to the commands at once. What it does not answer goes to them too, and a server that gave no answer
-//! is not asked again for a moment. A submission goes to the second backend only where it is certain that the first did nothing.
+//! Calls that slurmrestd does not support go to the commands at once. Calls that it does not answer go to them too, and a server that gave no answer
+//! is not tried again for a short time. A submission goes to the second backend only if it is certain that the first did nothing.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -22,11 +22,11 @@ pub struct SlurmHybrid {
     ssh: Arc<dyn Scheduler>,
 }
 
-/// What one of the backends answers.
+/// The answer of one of the backends.
 type Answer<T> = Result<Reported<T>, SchedulerError>;
 
 impl SlurmHybrid {
-    /// slurmrestd, and the commands beside it.
+    /// slurmrestd, with the commands as the fallback.
     pub fn new(rest: SlurmRest, ssh: Arc<dyn Scheduler>) -> Self {
         Self { rest, ssh }
     }
@@ -71,7 +71,7 @@ impl SlurmHybrid {
     }
 }
 
-/// What only the commands can do.
+/// Runs a call that only the commands support.
 async fn by_ssh<T>(ssh: impl Future<Output = Answer<T>>) -> Answer<T> {
     ssh.await.map(|reported| via(Carrier::Ssh, false, reported))
 }
@@ -80,12 +80,12 @@ fn via<T>(by: Carrier, fallback: bool, reported: Reported<T>) -> Reported<T> {
     Reported { via: Some(Backend { by, fallback }), ..reported }
 }
 
-/// Whether what was asked certainly did not happen.
+/// Whether the call certainly had no effect.
 fn did_not_happen(error: &SchedulerError) -> bool {
     matches!(error, SchedulerError::Down(_))
 }
 
-/// Whether what was asked, and may be asked twice, was not answered.
+/// Whether a call that may be repeated was not answered.
 fn was_not_answered(error: &SchedulerError) -> bool {
     matches!(error, SchedulerError::Down(_) | SchedulerError::Unanswered(_))
 }
@@ -100,7 +100,7 @@ impl Scheduler for SlurmHybrid {
         self.rest_first(self.rest.submit(principal, job), ssh, did_not_happen).await
     }
 
-    /// By the commands: the record lies on the cluster.
+    /// By the commands: the record is on the cluster.
     async fn submit_once(
         &self,
         principal: &Principal,

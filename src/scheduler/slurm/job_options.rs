@@ -1,4 +1,4 @@
-//! What a job asks for, in the words that Slurm's commands and its REST API share.
+//! The options of a job, in the words that Slurm's commands and its REST API share.
 
 use super::job_ref::JobRef;
 use crate::domain::{Dependency, JobOptions};

@@ -1,4 +1,4 @@
-//! Putting together what the controller and accounting say of the same jobs.
+//! Merges the data of the controller and of accounting about the same jobs.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,7 +8,7 @@ use crate::domain::{AccountingQuery, Job, JobId, JobQuery, Principal, Reported};
 use crate::error::ErrorChain;
 use crate::scheduler::SchedulerError;
 
-/// What accounting says.
+/// The answer of accounting.
 pub(super) enum Accounting {
     /// Its jobs.
     Jobs(Vec<Job>),
@@ -21,7 +21,7 @@ pub(super) enum Accounting {
 /// A job as the controller has it, with the number that each task and component has of its own.
 pub(super) type Queued = (Option<u64>, Job);
 
-/// What is told where accounting could not be asked.
+/// The note if accounting could not be queried.
 pub(super) const WITHOUT_ACCOUNTING: &str = "accounting did not answer: jobs that ended a while ago, and steps, are missing";
 
 /// The jobs that a query asks for, of what the controller and accounting know. Where accounting does not answer, it is what the
@@ -40,7 +40,7 @@ pub(super) fn list(queued: Vec<Queued>, accounting: Accounting, query: &JobQuery
 /// One job with its parts, of what the controller and accounting know of it; nothing of its neighbours.
 ///
 /// # Errors
-/// [`SchedulerError::JobNotFound`] where both were asked and neither knows it. Where one could not be asked and the other's word
+/// [`SchedulerError::JobNotFound`] if both were queried and neither knows it. If one could not be queried and the other's answer
 /// is not enough, its error.
 pub(super) fn single(
     asked: JobRef<'_>,
@@ -85,7 +85,7 @@ pub(super) fn accounts(accounting: Accounting, principal: &Principal, query: &Ac
 /// One job as accounting alone has it.
 ///
 /// # Errors
-/// [`SchedulerError::JobNotFound`] where it does not know it, or where there is no accounting.
+/// [`SchedulerError::JobNotFound`] if it does not know it, or if there is no accounting.
 pub(super) fn forgotten(accounting: Accounting) -> Result<Vec<Job>, SchedulerError> {
     match accounting {
         Accounting::Jobs(jobs) if !jobs.is_empty() => Ok(jobs),
@@ -126,7 +126,7 @@ fn merge(queued: Vec<Queued>, accounted: Vec<Job>) -> Vec<Job> {
     jobs.into_values().collect()
 }
 
-/// Whether a job belongs into a list that reaches back to `since`, in Unix seconds: it still goes on, or ended later.
+/// Whether a job belongs into a list that reaches back to `since`, in Unix seconds: it has not ended, or ended later.
 fn is_recent(job: &Job, since: i64) -> bool {
     !is_finished(&job.status.state) || job.times.end.is_none_or(|end| end >= since)
 }

@@ -1,10 +1,10 @@
 //! The messages of Slurm, in its commands and in its REST API alike: what its words for a failure mean, and how much of a text is passed
 //! on. Slurm tells failures apart by English texts; this is the only place that knows them.
 
-/// What Slurm's clients say where no controller was reached.
+/// The message of Slurm's clients if no controller was reached.
 pub(super) const NO_CONTROLLER: &str = "Unable to contact slurm controller";
 
-/// What is told then.
+/// The message for the caller in this case.
 pub(super) const CONTROLLER_DOWN: &str = "the controller is down (Unable to contact slurm controller)";
 
 /// The controller or the database was not reached: provably nothing happened. These words are all that is passed on: around
@@ -51,10 +51,10 @@ const ACCOUNTING_OFF: [&str; 2] = ["accounting storage is disabled", "not runnin
 /// Longest text of Slurm's that is passed on, in characters.
 const MAX_MESSAGE: usize = 4000;
 
-/// A failure that is told apart from others.
+/// The kinds of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// The daemon was asked and gave no answer, in these words.
+    /// The daemon was called and gave no answer, in these words.
     NotAnswered(&'static str),
     /// The daemon was not reached, in these words: provably nothing happened.
     NotReached(&'static str),
@@ -66,7 +66,7 @@ pub(super) enum Meaning {
     Refused,
 }
 
-/// The meaning of a failure's text, where it has one of these.
+/// The kind of a failure by its text, if it is known.
 pub(super) fn meaning(text: &str) -> Option<Meaning> {
     let said = |texts: &[&'static str]| texts.iter().find(|words| text.contains(**words)).copied();
     if let Some(words) = said(&NOT_ANSWERED) {

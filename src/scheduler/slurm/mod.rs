@@ -1,4 +1,4 @@
-//! Slurm, spoken to through its commands or through its REST API.
+//! Slurm, through its commands or through its REST API.
 //!
 //! [`cli`] holds the commands of the connection mode `ssh`, one small file each, [`rest`] the client of slurmrestd, and
 //! [`hybrid`] puts the two together. What both know of Slurm lies beside them: its states and values, the ids of its jobs, its

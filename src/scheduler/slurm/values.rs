@@ -57,12 +57,12 @@ pub(super) fn times_of_job(state: &str, nodes: &str, start: Option<i64>, end: Op
     times(state, start.filter(|_| !never_started), end)
 }
 
-/// Whether a job in this state has not started, or will start anew.
+/// Whether a job in this state has not started, or will start again.
 pub(super) fn is_waiting(state: &str) -> bool {
     matches!(state, "PENDING" | "REQUEUE_HOLD" | "REQUEUE_FED" | "RESV_DEL_HOLD" | "SPECIAL_EXIT")
 }
 
-/// Whether a job in this state runs no more, though its end may still go on, or another run of it follow.
+/// Whether a job in this state no longer runs, although it may still be completing, or another run may follow.
 pub(super) fn is_over(state: &str) -> bool {
     is_finished(state) || matches!(state, "COMPLETING" | "REQUEUED" | "STAGE_OUT")
 }
@@ -125,7 +125,7 @@ pub(super) fn status(state: &str, reason: &str, exit_code: &str) -> (JobStatus, 
     (JobStatus { state: state.to_owned(), reason, exit_code, signal }, cancelled_by)
 }
 
-/// Whether nothing more will happen to a job in this state (the states of squeue(1), "JOB STATE CODES").
+/// Whether this state is final (the states of squeue(1), "JOB STATE CODES").
 pub(super) fn is_finished(state: &str) -> bool {
     matches!(
         state,

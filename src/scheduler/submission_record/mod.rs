@@ -29,14 +29,14 @@ mod stored_model;
 /// The shell functions that keep a record, on lines that may be joined to one.
 pub(super) const SHELL: &str = include_str!("record.sh");
 
-/// What the tag of each submission begins with.
+/// The prefix of each submission's tag.
 pub(super) const TAG_PREFIX: &str = "goldcrest-submission=";
-/// How long after an attempt under way a client asks again.
+/// The time after which a client repeats a request while an attempt is under way.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// The most attempts of one request: the first, and one after each that ended without a job. Whoever loses these to others waits.
 const MAX_ROUNDS: usize = 3;
 
-/// The name of a submission, and the digest of the request that it stands for.
+/// The name of a submission, and the digest of its request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubmissionKey {
     name: String,
@@ -54,20 +54,20 @@ impl SubmissionKey {
         &self.name
     }
 
-    /// What the job carries, and is found by.
+    /// The tag of the job, by which it is found.
     pub fn tag(&self) -> String {
         format!("{TAG_PREFIX}{}", self.name)
     }
 }
 
-/// How records are kept.
+/// The settings of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordSettings {
     /// After how many days a record is removed.
     pub days: u32,
-    /// How long after the end of an attempt the scheduler may still take what it sent.
+    /// How long after the end of an attempt the scheduler may still accept what it sent.
     pub settle: Duration,
-    /// The longest that an attempt with its record in the store takes; it is given up then.
+    /// The time limit of an attempt with its record in the store.
     pub attempt: Duration,
     /// How long after its beginning an attempt whose end nobody saw may still lead to a job. What authenticates it has expired by then: a
     /// token of ours for slurmrestd holds for 5 minutes, as does a credential of munge.
@@ -84,7 +84,7 @@ impl Default for RecordSettings {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NextAttempt<'a> {
     pub(super) key: &'a SubmissionKey,
-    /// The attempt that ended and whose job was looked for and not found; 0 where none was.
+    /// The attempt that ended and whose job was looked for and not found; 0 for none.
     pub(super) after: u32,
     pub(super) settings: RecordSettings,
 }
@@ -97,14 +97,14 @@ impl NextAttempt<'_> {
     }
 }
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Attempt {
     /// The job was submitted now.
     Submitted(JobId),
-    /// It was before: what the submitting program printed then, or the id that was found.
+    /// The job was submitted before: the output of the submitting program then, or the id that was found.
     Recorded(String),
-    /// The key stands for another request.
+    /// The key was used for another request.
     OtherRequest,
     /// An attempt is under way on this host.
     Running(String),
@@ -114,10 +114,10 @@ pub(super) enum Attempt {
         attempt: u32,
         /// When it began, in Unix seconds.
         began: i64,
-        /// For how many seconds more the scheduler may take what it sent.
+        /// The remaining seconds in which the scheduler may accept what it sent.
         settles_in: u64,
     },
-    /// There is no record, and none can be made in this directory.
+    /// There is no record, and none can be created in this directory.
     Unwritable(String),
     /// There is a record in this directory, and it cannot be written.
     Unusable(String),
@@ -172,7 +172,7 @@ impl<C: RemoteCommand<Output = JobId>> RemoteCommand for WithRecord<C> {
 /// A submission with a record, to one scheduler.
 #[async_trait]
 pub(super) trait RecordedSubmission: Sync {
-    /// Looks at the record and submits where it is this one's turn. A job that it submits carries the tag.
+    /// Reads the record, and submits if it is this request's turn. The job carries the tag.
     async fn attempt(&self, after: u32) -> Result<Attempt, SchedulerError>;
 
     /// The id that a submitting program printed.
@@ -193,7 +193,7 @@ pub struct Submitted {
     pub id: JobId,
     /// Whether it was submitted by an earlier request with the same key.
     pub repeated: bool,
-    /// Where the record of the submission lies; nowhere without a key.
+    /// The place of the submission's record; none without a key.
     pub record: Option<RecordPlace>,
 }
 
@@ -204,7 +204,7 @@ impl Submitted {
     }
 }
 
-/// Where the record of a submission lies.
+/// The place of a submission's record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordPlace {
     /// In the user's home directory on the cluster.
@@ -213,7 +213,7 @@ pub enum RecordPlace {
     Store,
 }
 
-/// Submits the job unless that was done before, with the record on the cluster; `None` where there can be none.
+/// Submits the job unless it was submitted before, with the record on the cluster; `None` if there can be none.
 async fn submit_on_cluster(submission: &impl RecordedSubmission) -> Result<Result<Submitted, NoRecord>, SchedulerError> {
     let submitted = |id, repeated| Ok(Ok(Submitted { id, repeated, record: Some(RecordPlace::Cluster) }));
     let mut after = 0;
@@ -258,10 +258,10 @@ pub(super) struct InStore<'a> {
     pub(super) submission: &'a (dyn Fn() -> Arc<dyn TaggedSubmission> + Sync),
 }
 
-/// Submits the job unless that was done before. The record lies on the cluster; where there can be none it lies in the store, where there is one.
+/// Submits the job unless it was submitted before. The record is on the cluster; if there can be none, it is in the store, if there is one.
 ///
 /// # Errors
-/// Those of the scheduler and of the records.
+/// The errors of the scheduler and of the records.
 pub(super) async fn submit_once(submission: &impl RecordedSubmission, fallback: Option<InStore<'_>>) -> Result<Submitted, SchedulerError> {
     let Some(InStore { records, key, submission: tagged }) = fallback else {
         return submit_on_cluster(submission).await?.map_err(|NoRecord(directory)| SchedulerError::NoRecord(directory));

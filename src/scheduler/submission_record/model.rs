@@ -6,11 +6,11 @@
 
 use std::collections::HashSet;
 
-/// How often requests are sent, and how often something is killed, in one run.
+/// The number of requests and of kills in one run.
 const REQUESTS: u8 = 4;
 const KILLS: u8 = 3;
 
-/// What the protocol may leave out, to see that it is needed.
+/// The parts of the protocol that a run may omit, to show that they are needed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Without {
     Nothing,
@@ -29,7 +29,7 @@ struct Submitting {
     in_flight: bool,
 }
 
-/// Where the command of a request stands on the login node.
+/// The state of a request's command on the login node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Step {
     Read,
@@ -213,7 +213,7 @@ impl World {
         next
     }
 
-    /// Whether a client that goes on retrying is told of the one job, when nothing is killed any more.
+    /// Whether a client that keeps retrying finally receives the one job, when nothing is killed any more.
     fn ends_well(mut self) -> bool {
         (self.kills, self.requests, self.answered) = (0, 6, false);
         for _ in 0..400 {
@@ -231,7 +231,7 @@ impl World {
     }
 }
 
-/// How many states there are, or the first that has two jobs.
+/// The number of states, or the first state with two jobs.
 fn explore(without: Without, ends: bool) -> Result<usize, u8> {
     let mut seen = HashSet::new();
     let mut open = vec![World::new()];

@@ -42,7 +42,7 @@ pub(in crate::scheduler) trait TaggedSubmission: Send + Sync {
     async fn find(&self, began: i64) -> Result<Trace, SchedulerError>;
 }
 
-/// What is to be found of a submission.
+/// The result of the search for a submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::scheduler) enum Trace {
     /// Its job.
@@ -71,12 +71,12 @@ impl StoredRecords {
         Self { store, settings, host: host.trim().into(), sightings: Arc::default() }
     }
 
-    /// Whether the record of this submission lies here.
+    /// Whether the record of this submission is in the store.
     pub(super) async fn are_kept(&self, key: &SubmissionKey) -> Result<bool, SchedulerError> {
         Ok(self.store.get(KIND, key.name()).await.map_err(|error| unusable(&error))?.is_some())
     }
 
-    /// The record of this submission lies here from now on.
+    /// Remembers that the record of this submission is in the store.
     pub(super) async fn keep(&self, key: &SubmissionKey) -> Result<(), SchedulerError> {
         let (kind, id) = (KIND, key.name().to_owned());
         let record = Record { kind, id, owner: String::new(), value: Vec::new(), due_in: None, ttl: self.ttl() };
@@ -195,7 +195,7 @@ struct Attempt {
     records: StoredRecords,
     name: String,
     number: u32,
-    /// When the claim was asked for.
+    /// When the claim was requested.
     asked: Instant,
     submission: Arc<dyn TaggedSubmission>,
 }
@@ -257,7 +257,7 @@ fn had_no_effect(error: &SchedulerError) -> bool {
     }
 }
 
-/// The store did not do what was asked: nothing was submitted.
+/// The operation of the store failed: nothing was submitted.
 fn unusable(error: &StoreError) -> SchedulerError {
     tracing::error!(error = %ErrorChain(error), "the record of a submission cannot be kept in the store");
     SchedulerError::RecordStore

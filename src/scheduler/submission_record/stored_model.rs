@@ -14,13 +14,13 @@ const FEWER_REQUESTS: u8 = 4;
 const FAULTS: u8 = 2;
 const JUMPS: u8 = 1;
 
-/// What the protocol may leave out, to see that it is needed.
+/// The parts of the protocol that a run may omit, to show that they are needed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Without {
     Nothing,
     /// Waiting until the attempt was known for long enough.
     KnowingForLong,
-    /// Telling a job that is not there from one that cannot be told.
+    /// Distinguishing a job that does not exist from one that cannot be determined.
     BeingSure,
     /// Looking for the job of an attempt that has ended.
     Looking,
@@ -38,7 +38,7 @@ enum Known {
     Long,
 }
 
-/// What an attempt sent, and who knows that it has ended.
+/// The requests of an attempt, and the replicas that know of its end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Sent {
     in_flight: bool,
@@ -48,7 +48,7 @@ struct Sent {
 /// The claim in the store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Claim {
-    /// Which of all attempts it is.
+    /// The number of the attempt.
     index: usize,
     /// Its number, as the store counts.
     number: usize,
@@ -197,7 +197,7 @@ impl World {
         }
     }
 
-    /// What the scheduler and the tasks that wait for it may do next.
+    /// The possible next steps of the scheduler and of the tasks that wait for it.
     fn of_the_scheduler(&self, without: Without, add: &mut Add<'_>) {
         for index in (0..self.sent.len()).filter(|index| self.sent[*index].in_flight) {
             let waiting = self.tasks.iter().position(|task| task.index == index && task.step == Step::Wait);
@@ -291,7 +291,7 @@ impl World {
         next
     }
 
-    /// Whether a client that goes on retrying is told of the one job, when nothing goes wrong any more.
+    /// Whether a client that keeps retrying finally receives the one job, when nothing fails any more.
     fn ends_well(mut self) -> bool {
         (self.faults, self.jumps, self.requests, self.answered) = (0, 0, 8, false);
         for _ in 0..400 {
@@ -308,7 +308,7 @@ impl World {
     }
 }
 
-/// How many states there are, or the first that has two jobs.
+/// The number of states, or the first state with two jobs.
 fn explore(without: Without, requests: u8) -> Result<usize, Box<World>> {
     let mut seen = HashSet::new();
     let mut open = vec![World::new(requests)];

@@ -1,4 +1,4 @@
-//! scontrol(1) and scancel(1), where they change a job that goes on.
+//! scontrol(1) and scancel(1) for changes of an unfinished job.
 
 use super::slurm_command;
 use crate::domain::{JobChange, Signal, bytes_to_text, clock};
@@ -41,7 +41,7 @@ impl RemoteCommand for Alter<'_> {
     }
 }
 
-/// Sends a signal to the processes of a job, the batch shell among them. Parts of it that wait get none.
+/// Sends a signal to the processes of a job, including the batch shell. Pending parts of it get none.
 pub(super) struct Kill<'a> {
     pub(super) job: JobRef<'a>,
     pub(super) signal: Signal,

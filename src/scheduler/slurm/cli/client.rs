@@ -43,10 +43,10 @@ const ANY_TIME: Span = Span::Points(None, None);
 
 /// Slurm through its commands, run on a login node as the caller.
 ///
-/// Of the two sources of jobs, squeue asks the controller and sacct the accounting database. Both are asked at the same time.
-/// Where the site keeps no accounting, squeue alone is the truth. Where accounting does not answer, lists hold what
+/// There are two sources of jobs: squeue reads the controller, sacct the accounting database. Both run at the same time.
+/// If the site keeps no accounting, squeue is the only source. If accounting does not answer, lists contain what
 /// squeue knows (all pending and running jobs, and those that just ended) and a warning is logged; a single job that squeue does
-/// not know is then not "not found" but an error, because nobody could be asked.
+/// not know is then not "not found" but an error, because accounting might know it.
 #[derive(Clone)]
 pub struct SlurmCli {
     controller: Controller,
@@ -68,7 +68,7 @@ impl SlurmCli {
         Self { controller, config: Arc::default(), ended: None, records: RecordSettings::default(), stored: None }
     }
 
-    /// The same, with accounting's answer to a list used again for as long as `freshness`, where nothing speaks against it.
+    /// The same, with accounting's answer to a list reused for up to `freshness` where that is safe.
     #[must_use]
     pub fn remembering(mut self, freshness: Duration) -> Self {
         self.ended = (!freshness.is_zero()).then(|| Arc::new(Ended::new(freshness)));
@@ -82,7 +82,7 @@ impl SlurmCli {
         self
     }
 
-    /// The same, with records in the store for submissions that can have none on the cluster.
+    /// The same, with records in the store for submissions that cannot have one on the cluster.
     #[must_use]
     pub fn storing(mut self, records: Option<StoredRecords>) -> Self {
         self.stored = records;
@@ -146,13 +146,13 @@ impl SlurmCli {
         Ok(&self.config(principal).await?.name)
     }
 
-    /// The cluster's configuration. What is read of it hardly changes while a cluster lives, so it is asked for once.
+    /// The cluster's configuration. The values that are read hardly change during the life of a cluster, so it is queried once.
     async fn config(&self, principal: &Principal) -> Result<&ClusterConfig, SchedulerError> {
         let ask = || async { self.ask(principal, &ShowConfig).await.map_err(explain("read the cluster's configuration")) };
         self.config.get_or_try_init(ask).await
     }
 
-    /// What the controller and accounting know of the jobs of a list; accounting's word may be one that it gave before.
+    /// The data of the controller and of accounting about the jobs of a list; that of accounting may be a reused answer.
     async fn listed(&self, principal: &Principal, query: &JobQuery) -> Result<(Vec<merge::Queued>, Accounting), SchedulerError> {
         let user = (!query.all_users).then(|| principal.username.as_str());
         let selection = Selection::Filter { user, account: query.account.as_deref(), name: query.name.as_deref() };
@@ -205,7 +205,7 @@ impl SlurmCli {
     }
 }
 
-/// Whether accounting itself is the trouble, rather than the way to the cluster or an output that is not understood.
+/// Whether accounting itself failed, rather than the connection to the cluster or the parsing of an output.
 fn could_not_be_asked(error: &CommandError) -> bool {
     matches!(error, CommandError::Exit { .. } | CommandError::Transport(TransportError::Execution(_)))
 }
@@ -214,7 +214,7 @@ fn job_refs(query: &AccountingQuery) -> Result<Vec<JobRef<'_>>, SchedulerError> 
     query.jobs.iter().map(job_ref).collect()
 }
 
-/// Which jobs accounting is asked for.
+/// The jobs to query from accounting.
 fn selection<'a>(principal: &'a Principal, query: &'a AccountingQuery, ids: &'a [JobRef<'a>]) -> Selection<'a> {
     let user = (!query.all_users).then(|| principal.username.as_str());
     match ids {

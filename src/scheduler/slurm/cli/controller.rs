@@ -1,4 +1,4 @@
-//! How Slurm's commands are run: a controller that does not answer is found out, and what a submission sent is not taken for nothing.
+//! Runs Slurm's commands: detects a controller that does not answer, and keeps track of whether a submission may have been sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::scheduler::slurm::messages::{CONTROLLER_DOWN, NO_CONTROLLER};
 use crate::scheduler::submission_record::Trace;
 use crate::ssh::{CommandError, RemoteCommand, Transport, run};
 
-/// After this long without an answer, the controller is asked whether it is there.
+/// The time without an answer after which the controller is pinged.
 const LATE: Duration = Duration::from_secs(2);
 
 const NO_ACCOUNTING: &str = "the site keeps no accounting, and the controller forgets jobs that have ended";
@@ -27,8 +27,8 @@ pub(super) struct Controller {
 }
 
 impl Controller {
-    /// Asks the controller. Slurm's commands try for longer than a caller waits where it is down: an answer that is late is checked by
-    /// a `scontrol ping`, which tells at once. The command is stopped then.
+    /// Runs a command on the controller. If it is down, Slurm's commands retry for longer than a caller waits: a late answer is checked by
+    /// a `scontrol ping`, which returns at once. The command is then stopped if the controller is down.
     pub(super) async fn ask<C: RemoteCommand>(&self, principal: &Principal, command: &C) -> Result<C::Output, CommandError> {
         let answer = run(&*self.transport, principal, command);
         tokio::pin!(answer);

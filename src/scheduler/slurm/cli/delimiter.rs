@@ -1,4 +1,4 @@
-//! Taking records apart whose fields may hold anything.
+//! Parses records whose fields may contain any byte.
 //!
 //! Slurm prints job names and paths as they are, and both may hold any byte: separators, line feeds, whole forged
 //! records. So fields are separated by a text that nobody can have put into a name: it is drawn anew for every command.
@@ -21,7 +21,7 @@ impl Delimiter {
         Self(format!("\u{1f}{}", mark.chars().filter(char::is_ascii_alphanumeric).collect::<String>()))
     }
 
-    /// The text as it stands in a format.
+    /// The delimiter as written in a format.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,6 +1,6 @@
-//! What accounting has said lately of the jobs that ended.
+//! The recent answers of accounting about ended jobs.
 //!
-//! A job that ended changes no more, and the controller still knows each one for a while. So a list needs accounting only now and
+//! An ended job does not change, and the controller still knows each one for a while. So a list needs accounting only now and
 //! then: for what the controller has forgotten. The controller itself is asked for every list.
 
 use std::collections::HashSet;
@@ -18,7 +18,7 @@ use crate::scheduler::slurm::values::is_finished;
 /// The jobs of all answers that are kept, at most: each takes about half a kilobyte.
 const MAX_JOBS: u64 = 25_000;
 
-/// A list that somebody asked for. Two callers may have one user name, and one of them no credential for it.
+/// The key of a list. Two callers may have the same user name, and one of them no credential for it.
 type Question = (Caller, JobQuery);
 
 /// Accounting's answers to lists, for a while.
@@ -42,14 +42,14 @@ impl Ended {
         Self { answers, freshness }
     }
 
-    /// The kept answer, if it can still be relied on where the controller remembers ended jobs for `controller_memory`: what it
-    /// has forgotten since must have ended well before accounting was asked.
+    /// The kept answer, if it is still valid for a controller that remembers ended jobs for `controller_memory`: the jobs that it
+    /// has forgotten since must have ended well before accounting was queried.
     pub(super) async fn get(&self, by: &Principal, query: &JobQuery, controller_memory: Duration) -> Option<Arc<Answer>> {
         let answer = self.answers.get(&(Caller::of(by), query.clone())).await?;
         (answer.asked.elapsed() <= self.freshness.min(controller_memory / 2)).then_some(answer)
     }
 
-    /// Keeps what accounting answered to a question that was put at `asked`.
+    /// Keeps accounting's answer to a query that was sent at `asked`.
     pub(super) async fn keep(&self, by: &Principal, query: &JobQuery, asked: Instant, jobs: &[Job]) {
         let ended = jobs.iter().filter(|job| is_finished(&job.status.state)).map(|job| job.id.clone()).collect();
         let answer = Answer { asked, jobs: jobs.to_vec(), ended };

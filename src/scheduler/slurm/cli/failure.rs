@@ -1,4 +1,4 @@
-//! What a failed command of Slurm's means. The commands run with `LC_ALL=C`, so that their texts are English.
+//! The meaning of a failed Slurm command. The commands run with `LC_ALL=C`, so that their texts are English.
 
 use crate::scheduler::SchedulerError;
 use crate::scheduler::slurm::messages::{Meaning, bounded, meaning, says_accounting_is_off};
@@ -22,7 +22,7 @@ pub(super) fn explain(operation: &'static str) -> impl FnOnce(CommandError) -> S
     }
 }
 
-/// As [`explain`], for a command that fails mostly for what it was asked: what has no other meaning is a refusal, in
+/// As [`explain`], for a command that fails mostly because of the request: a failure without another meaning is a refusal, in
 /// Slurm's own words.
 pub(super) fn explain_refusal(operation: &'static str) -> impl FnOnce(CommandError) -> SchedulerError {
     move |error| match explain(operation)(error) {

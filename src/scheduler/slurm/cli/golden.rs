@@ -12,7 +12,7 @@ pub(super) fn delimiter() -> Delimiter {
     Delimiter::fixed("mark42")
 }
 
-/// What a command printed.
+/// The recorded output of a command.
 pub(super) fn recorded(release: &str, name: &str) -> RawOutput {
     golden::recorded(&format!("slurm/cli/testdata/{release}/{name}"))
 }

@@ -1,4 +1,4 @@
-//! What jobs may ask for: partitions by scontrol(1), qualities of service and associations by sacctmgr(1), shares by sshare(1).
+//! The limits of jobs: partitions by scontrol(1), qualities of service and associations by sacctmgr(1), shares by sshare(1).
 
 use std::collections::BTreeMap;
 
@@ -157,7 +157,7 @@ fn records<T>(raw: &RawOutput, read: impl Fn(&[&str]) -> Option<T>) -> Result<Ve
     Ok(text.lines().filter_map(|line| read(&line.split('|').collect::<Vec<_>>())).collect())
 }
 
-/// A time limit in seconds; nothing where there is none.
+/// A time limit in seconds; nothing if there is none.
 fn time(text: &str) -> Option<u64> {
     seconds(text).filter(|seconds| *seconds > 0)
 }

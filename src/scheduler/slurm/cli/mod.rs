@@ -1,6 +1,6 @@
-//! Slurm's commands, and how their answers are put together.
+//! Slurm's commands, and how their answers are combined.
 //!
-//! A command is one file with a value that says what to run and what the output means; [`client`] composes them into the
+//! A command is one file with a value that has the command line and the parser of the output; [`client`] composes them into the
 //! scheduler's operations. Nothing here uses `--json`: it costs several times the named fields, and its shape changes between
 //! releases. Oldest release meant: 21.08. To add a command: a file, and recorded outputs of real releases in `testdata/`.
 

@@ -1,4 +1,4 @@
-//! What the commands of Slurm 26.05 printed.
+//! Recorded outputs of the commands of Slurm 26.05.
 
 use super::delimiter::Delimiter;
 use super::golden::recorded;

@@ -38,13 +38,13 @@ pub(super) const STATES: &str = "BF,CA,CD,DL,F,NF,OOM,PD,PR,R,RQ,RS,RV,S,TO";
 /// Lists accounting's jobs: with their steps for a single job, without for a list, where steps would cost the database a query
 /// a job.
 pub(super) struct Sacct<'a> {
-    /// What separates the fields.
+    /// The separator of the fields.
     pub(super) delimiter: Delimiter,
-    /// Which jobs.
+    /// The jobs.
     pub(super) selection: Selection<'a>,
     /// The time whose jobs are listed. It does not bound the search for a single job.
     pub(super) span: Span,
-    /// Which runs of a requeued job.
+    /// The runs of a requeued job.
     pub(super) runs: Runs,
 }
 

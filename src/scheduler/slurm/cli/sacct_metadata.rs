@@ -9,9 +9,9 @@ use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Asks for the files of a job. Releases before 24.05 do not keep them and refuse the fields.
 pub(super) struct AccountedFiles<'a> {
-    /// What separates the fields.
+    /// The separator of the fields.
     pub(super) delimiter: Delimiter,
-    /// Which job.
+    /// The job.
     pub(super) job: JobRef<'a>,
 }
 

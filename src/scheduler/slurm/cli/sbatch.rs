@@ -30,7 +30,7 @@ pub(super) struct Sbatch<'a> {
     record: Option<NextAttempt<'a>>,
     /// The tag, and how many seconds sbatch may take, where no record is kept on the cluster.
     tag: Option<(String, u64)>,
-    /// What the line of the submission is found by in accounting.
+    /// The mark by which the line of the submission is found in accounting.
     mark: Option<String>,
 }
 
@@ -38,7 +38,7 @@ impl<'a> Sbatch<'a> {
     /// The submission of a job.
     ///
     /// # Errors
-    /// [`SchedulerError::Member`] where it asks for what Slurm does not have.
+    /// [`SchedulerError::Member`] if Slurm lacks the option.
     pub(super) fn new(job: &'a JobDescription) -> Result<Self, SchedulerError> {
         Ok(Self { job, options: sbatch_options::options(&job.options)?, record: None, tag: None, mark: None })
     }
@@ -103,7 +103,7 @@ impl<'a> Sbatch<'a> {
         }
     }
 
-    /// Which environment the job gets, for [`SUBMIT`].
+    /// The environment of the job, for [`SUBMIT`].
     fn exported(&self) -> &'static str {
         let own = |script: &str| sbatch_lines(script).flatten().any(|word| word.starts_with("--export"));
         match &self.job.script {

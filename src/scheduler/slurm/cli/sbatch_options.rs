@@ -1,4 +1,4 @@
-//! What a job asks for, as options of sbatch.
+//! The options of a job as options of sbatch.
 
 use crate::domain::{JobOptions, clock};
 use crate::scheduler::SchedulerError;

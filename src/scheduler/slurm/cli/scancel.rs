@@ -17,7 +17,7 @@ printf %s \"$left\"; exit $status";
 /// Cancels a job with all its parts, and makes sure of it. Cancelling twice does what cancelling once does.
 pub(super) struct Scancel<'a>(pub(super) JobRef<'a>);
 
-/// What became of it.
+/// The outcome of the cancellation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Cancelled {
     /// The controller ends it, or had already.

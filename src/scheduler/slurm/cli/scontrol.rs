@@ -32,12 +32,12 @@ impl RemoteCommand for Ping {
 /// Asks how the cluster is configured.
 pub(super) struct ShowConfig;
 
-/// What is read of a cluster's configuration.
+/// The values that are read from a cluster's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ClusterConfig {
     /// The cluster's name as Slurm has it.
     pub(super) name: String,
-    /// How long the controller remembers a job that ended (slurm.conf(5), `MinJobAge`).
+    /// How long the controller remembers an ended job (slurm.conf(5), `MinJobAge`).
     pub(super) min_job_age: Duration,
 }
 

@@ -30,7 +30,7 @@ const FIELDS: [&str; 15] = [
 
 /// Lists the nodes. sinfo prints a node once for every partition it is in; here it is one, with all its partitions.
 pub(super) struct Nodes {
-    /// What separates the fields.
+    /// The separator of the fields.
     pub(super) delimiter: Delimiter,
 }
 

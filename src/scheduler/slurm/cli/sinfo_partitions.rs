@@ -8,7 +8,7 @@ use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Lists the partitions.
 pub(super) struct Partitions {
-    /// What separates the fields.
+    /// The separator of the fields.
     pub(super) delimiter: Delimiter,
     /// Also those that are hidden, or closed to the caller.
     pub(super) hidden: bool,

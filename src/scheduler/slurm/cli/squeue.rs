@@ -31,13 +31,13 @@ const FIELDS: [&str; 18] = [
 
 /// Lists the controller's jobs.
 pub(super) struct Squeue<'a> {
-    /// What separates the fields.
+    /// The separator of the fields.
     pub(super) delimiter: Delimiter,
-    /// Which jobs.
+    /// The jobs.
     pub(super) selection: Selection<'a>,
 }
 
-/// Which jobs squeue and sacct are asked for.
+/// The jobs to query with squeue and sacct.
 #[derive(Clone, Copy)]
 pub(super) enum Selection<'a> {
     /// The jobs of a user, or of all; where given, only of an account and a name. The caller filters by these again.

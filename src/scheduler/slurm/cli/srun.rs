@@ -8,11 +8,11 @@ use crate::ssh::{CommandError, CommandLine, Environment, RawOutput, RemoteComman
 const UNSTEERED: &str = "unset SLURM_EXPORT_ENV $(env | sed -n \"s/^\\(S[A-Z]*_[A-Z0-9_]*\\)=.*/\\1/p\" | \
 grep -e ^SRUN_ -e ^SLURM_ | grep -v -e ^SLURM_CONF -e ^SLURM_JWT); exec srun \"$@\"";
 
-/// Runs a shell command once, on the first node of a job, beside what runs there.
+/// Runs a shell command once, on the first node of a job, in parallel to the job.
 pub(super) struct Srun<'a> {
     /// The job's number: srun reads the id of an array's task as that of the array.
     pub(super) number: &'a str,
-    /// What the shell is to run.
+    /// The command for the shell.
     pub(super) command: &'a str,
 }
 

@@ -1,4 +1,4 @@
-//! Submissions by sbatch: with a key, whose record lies on the cluster or in the store, and without.
+//! Submissions by sbatch: with a key, whose record is on the cluster or in the store, and without.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::scheduler::submission_record::{self, Adopt, Attempt, InStore, NextAtt
 use crate::scheduler::{RecordSettings, SchedulerError, StoredRecords, SubmissionKey, Submitted};
 use crate::ssh::run;
 
-/// How long a job is looked for whose submission was not answered, and the pauses between the questions.
+/// How long to look for the job of a submission without an answer, and the pauses between the queries.
 const SEARCH: Duration = Duration::from_secs(4);
 const PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(2)];
 

@@ -1,4 +1,4 @@
-//! Changes of a job that goes on, by slurmrestd.
+//! Changes of an unfinished job, by slurmrestd.
 
 use serde::de::IgnoredAny;
 use serde_json::json;
@@ -19,7 +19,7 @@ pub(super) const NO_REQUEUE: &str = "connection_mode is rest, and most versions 
 /// Changes a job.
 ///
 /// # Errors
-/// [`SchedulerError::Unsupported`] where the version cannot, or does not tell whether it did.
+/// [`SchedulerError::Unsupported`] if the version cannot, or does not report whether it did.
 pub(super) async fn alter(endpoint: &Endpoint, principal: &Principal, id: &JobId, change: JobChange) -> Result<(), SchedulerError> {
     let id = JobRef::new(id).ok_or(SchedulerError::JobNotFound)?;
     if id.is_for_commands() || id.is_component() || !id.is_whole() && !matches!(change, JobChange::Signal(_)) {

@@ -28,7 +28,7 @@ use crate::scheduler::slurm::messages::CONTROLLER_DOWN;
 use crate::scheduler::slurm::values::{is_over, is_waiting};
 use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, StoredRecords, SubmissionKey, Submitted, UnsupportedOperation};
 
-/// How many jobs that are asked for by their ids are asked for at once.
+/// The number of concurrent queries for jobs by their ids.
 const JOBS_AT_ONCE: usize = 4;
 
 const NO_METADATA: &str = "connection_mode is rest, and slurmrestd does not give the script and files of a job";
@@ -44,7 +44,7 @@ const NO_PART_WITHOUT_NUMBER: &str =
     "connection_mode is rest, and slurmrestd knows this part of the job by the number of the whole job: cancel the whole job";
 const NO_RESERVATIONS: &str = "version v0.0.36 of slurmrestd's API has no reservations";
 
-/// What a cancellation comes to.
+/// The request for a cancellation.
 enum Cancellation {
     /// slurmrestd is asked to cancel this id.
     Send(String),
@@ -56,8 +56,8 @@ enum Cancellation {
 
 /// Slurm through slurmrestd.
 ///
-/// Of the two sources of jobs, `/slurm` asks the controller and `/slurmdb` accounting. Both are asked at the same time, and put
-/// together as the commands' answers are: see [`merge`].
+/// There are two sources of jobs: `/slurm` reads the controller and `/slurmdb` accounting. Both are queried at the same time, and merged
+/// as the commands' answers are: see [`merge`].
 #[derive(Clone)]
 pub struct SlurmRest {
     endpoint: Arc<Endpoint>,
@@ -65,7 +65,7 @@ pub struct SlurmRest {
 }
 
 impl SlurmRest {
-    /// Slurm behind the slurmrestd of `settings`, asked with these tokens. Nothing is sent yet.
+    /// Slurm behind the slurmrestd of `settings`, with these tokens. Nothing is sent yet.
     pub fn new(client: Client, settings: Settings, tokens: Arc<dyn UserToken>) -> Self {
         Self { endpoint: Arc::new(Endpoint::new(client, settings, tokens)), stored: None }
     }
@@ -237,7 +237,7 @@ fn is_meant(id: JobRef<'_>, number: i64, job: &Job) -> bool {
     id.covers(&job.id) || id.as_str().parse() == Ok(number)
 }
 
-/// Whether a job that was asked for by its id lies in the span of time.
+/// Whether a job that was queried by its id is in the time span.
 fn is_within(job: &Job, query: &AccountingQuery) -> bool {
     let ended_before = |since: i64| job.times.end.is_some_and(|end| end < since);
     let began_after = |until: i64| job.times.start.is_some_and(|start| start >= until);

@@ -1,4 +1,4 @@
-//! Which versions a server speaks: asked once by the first who needs it, and again when the server turns out to be another one.
+//! The API versions of a server: queried once by the first user, and again when the server turns out to be another one.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 use super::version::{ApiVersion, Offer};
 use crate::scheduler::SchedulerError;
 
-/// What is known of a server's versions.
+/// The known versions of a server.
 pub(super) enum Discovery {
     /// The configuration says it.
     Fixed(Offer),
@@ -25,7 +25,7 @@ impl Discovery {
         }
     }
 
-    /// The versions: known, or those that `ask` brings. All who come meanwhile wait for the same question; an error is not kept.
+    /// The versions: known, or the result of `ask`. All callers meanwhile wait for the same query; an error is not kept.
     pub(super) async fn offer<F>(&self, ask: impl FnOnce() -> F) -> Result<Offer, SchedulerError>
     where
         F: Future<Output = Result<Offer, SchedulerError>>,
@@ -39,7 +39,7 @@ impl Discovery {
         }
     }
 
-    /// Forgets what was learnt, where that still is `stale`. Whether the server is to be asked again.
+    /// Forgets the versions if they are still `stale`. Returns whether to query the server again.
     pub(super) fn forget(&self, stale: Offer) -> bool {
         let Self::Discovered(cell) = self else { return false };
         let mut cell = cell.lock();

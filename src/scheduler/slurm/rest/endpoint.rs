@@ -22,10 +22,10 @@ const MAX_ANSWER: usize = 128 << 20;
 /// The most bytes of a server's description of itself; one of two versions has 1.6 MB.
 const MAX_DESCRIPTION: usize = 32 << 20;
 
-/// After this long without an answer, the controller is asked whether it is there.
+/// The time without an answer after which the controller is pinged.
 const LATE: Duration = Duration::from_secs(2);
 
-/// How long a server that gave no answer is not worth another question, where there is another way.
+/// How long a server that gave no answer is not tried again if there is a fallback.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// A slurmrestd.
@@ -38,7 +38,7 @@ pub(super) struct Endpoint {
     silent_since: Mutex<Option<Instant>>,
 }
 
-/// What to ask.
+/// The call.
 #[derive(Clone)]
 pub(super) struct Call {
     method: Method,
@@ -49,7 +49,7 @@ pub(super) struct Call {
 
 /// An answer that could be read.
 pub(super) struct Answered<T> {
-    /// The version that was asked.
+    /// The version of the call.
     pub(super) version: ApiVersion,
     /// Whether the status says that it went well. Not alone to be believed: see [`Answer`].
     pub(super) success: bool,
@@ -182,7 +182,7 @@ impl Endpoint {
         self.send_as(principal, request).await
     }
 
-    /// What it is called in messages.
+    /// The name of the call in messages.
     fn name(&self) -> String {
         format!("slurmrestd at {}", self.url)
     }

@@ -1,4 +1,4 @@
-//! What a failed call to slurmrestd means.
+//! The meaning of a failed call of slurmrestd.
 
 use super::wire::Fault;
 use crate::rest::RestError;
@@ -34,7 +34,7 @@ pub(super) fn explain(faults: &[Fault]) -> SchedulerError {
     distinguished(faults).unwrap_or_else(|| SchedulerError::Unanswered(words(faults)))
 }
 
-/// As [`explain`], for a request that fails mostly for what it asks: what has no other meaning is a refusal, in Slurm's own words.
+/// As [`explain`], for a call that fails mostly because of the request: a failure without another meaning is a refusal, in Slurm's own words.
 pub(super) fn explain_refusal(faults: &[Fault]) -> SchedulerError {
     distinguished(faults).unwrap_or_else(|| SchedulerError::Rejected(words(faults)))
 }

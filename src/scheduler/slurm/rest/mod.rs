@@ -31,7 +31,7 @@ pub use client::SlurmRest;
 pub(super) use submission::is_possible;
 pub use version::ApiVersion;
 
-/// How a slurmrestd is reached.
+/// The settings for a slurmrestd.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Its address.
@@ -42,12 +42,12 @@ pub struct Settings {
     pub timeout: Duration,
 }
 
-/// The token with which slurmrestd is asked in a caller's name (`X-SLURM-USER-TOKEN`).
+/// The token for calls of slurmrestd in a caller's name (`X-SLURM-USER-TOKEN`).
 pub trait UserToken: Send + Sync {
     /// The token for this caller.
     ///
     /// # Errors
-    /// [`SchedulerError::Denied`] when the caller gets none.
+    /// [`SchedulerError::Denied`] if the caller gets none.
     fn token(&self, principal: &Principal) -> Result<Secret, SchedulerError>;
 }
 

@@ -1,4 +1,4 @@
-//! A job as slurmrestd takes it.
+//! The document of a job for slurmrestd.
 //!
 //! sbatch reads the `#SBATCH` lines of a script; slurmrestd does not, and would run the job without what they ask for. So the lines
 //! are read here and become members of the job. A script with an option that has no such member is refused: see [`is_possible`].
@@ -11,14 +11,14 @@ use crate::domain::{JobDescription, JobScript, Principal};
 use crate::scheduler::SchedulerError;
 use crate::scheduler::directives::{option, sbatch_lines, seconds};
 
-/// What a job's shell finds programs in where the caller says nothing: slurmrestd gives a job no environment but the one sent.
+/// The default search path of a job's shell: slurmrestd gives a job only the environment that is sent.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// Why a script by its path is not taken.
 pub(super) const SCRIPT_PATH: &str = "connection_mode is rest, and slurmrestd takes no path of a script: send the script itself";
 const NOT_TEXT: &str = "connection_mode is rest, and slurmrestd takes no working directory that is not UTF-8";
 
-/// Whether slurmrestd can be given the job as it is meant.
+/// Whether the job can be expressed for slurmrestd.
 pub(in super::super) fn is_possible(job: &JobDescription) -> bool {
     let JobScript::Inline(script) = &job.script else { return false };
     let has_options = || submission_options::add(&mut Map::new(), &job.options, ApiVersion::NEWEST).is_ok();

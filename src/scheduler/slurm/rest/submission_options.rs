@@ -1,4 +1,4 @@
-//! What a job asks for, as members of a job that slurmrestd takes.
+//! The options of a job as members of slurmrestd's document.
 
 use serde_json::{Map, Value, json};
 

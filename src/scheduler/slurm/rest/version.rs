@@ -22,7 +22,7 @@ impl ApiVersion {
         digits.then(|| number.parse().ok().map(Self)).flatten()
     }
 
-    /// Whether its documents are understood.
+    /// Whether its documents are supported.
     pub fn is_known(self) -> bool {
         (Self::OLDEST..=Self::NEWEST).contains(&self)
     }
@@ -131,12 +131,12 @@ impl fmt::Display for ApiVersion {
     }
 }
 
-/// What a server offers of what is understood: the newest of each family.
+/// The newest supported version of each family that a server offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Offer {
     /// The controller's side.
     pub(super) slurm: ApiVersion,
-    /// Accounting's, where there is one.
+    /// The version of accounting, if there is one.
     pub(super) slurmdb: Option<ApiVersion>,
 }
 
@@ -148,7 +148,7 @@ pub(super) struct Description {
 }
 
 impl Description {
-    /// The newest version of each family; `None` where none is understood.
+    /// The newest version of each family; `None` if none is supported.
     pub(super) fn offer(&self) -> Option<Offer> {
         let newest = |accounting| self.paths.iter().filter(|(family, _)| *family == accounting).map(|(_, version)| *version).max();
         Some(Offer { slurm: newest(false)?, slurmdb: newest(true) })

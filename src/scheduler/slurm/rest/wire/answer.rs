@@ -9,10 +9,10 @@ use crate::scheduler::slurm::messages::bounded;
 #[derive(Deserialize)]
 #[serde(default, bound(deserialize = "T: Deserialize<'de>"))]
 pub(in super::super) struct Answer<T> {
-    /// The list that was asked for; `None` where the answer has none.
+    /// The requested list; `None` if the answer has none.
     #[serde(alias = "jobs", alias = "nodes", alias = "partitions", alias = "reservations", alias = "associations", alias = "pings")]
     records: Option<Records<T>>,
-    /// What went wrong.
+    /// The errors.
     errors: Option<Records<Fault>>,
     meta: Option<Meta>,
     job_id: Number,
@@ -51,7 +51,7 @@ struct Submitted {
     error_code: Number,
 }
 
-/// What became of the cancellation of one job (from v0.0.42).
+/// The outcome of the cancellation of one job (from v0.0.42).
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Signalled {
@@ -91,7 +91,7 @@ impl<T> Answer<T> {
         self.job_id.positive().or(result)
     }
 
-    /// What went wrong with a change, wherever this version says so.
+    /// The errors of a change, in any place where this version reports them.
     pub(in super::super) fn faults(self) -> Vec<Fault> {
         let mut faults = self.errors.unwrap_or_default().0;
         if let Some(Submitted { error, error_code, .. }) = self.result.filter(|result| result.error_code.positive().is_some()) {
@@ -123,7 +123,7 @@ impl<T> Answer<T> {
 }
 
 impl Fault {
-    /// The fault in one line: what was tried, and what came of it.
+    /// The error in one line: the operation and its result.
     pub(in super::super) fn words(&self) -> String {
         let of = |text: &Text| text.0.as_deref().unwrap_or_default().trim().to_owned();
         let (what, why) = (of(&self.description), of(&self.error));

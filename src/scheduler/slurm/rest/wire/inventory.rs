@@ -166,7 +166,7 @@ impl Association {
     }
 }
 
-/// What a controller said to a ping. The member with the word was renamed, and a truth value came later.
+/// The controller's answer to a ping. The member with the word was renamed, and a boolean came later.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(in super::super) struct Ping {

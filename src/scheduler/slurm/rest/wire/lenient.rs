@@ -58,7 +58,7 @@ impl Words {
     }
 }
 
-/// What any JSON value is, as far as it matters here.
+/// The kinds of JSON values that matter here.
 enum Scalar {
     None,
     Integer(i64),

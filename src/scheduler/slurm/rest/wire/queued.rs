@@ -7,7 +7,7 @@ use super::status::{Exit, status};
 use crate::domain::{InvalidName, Job, JobId, JobTimes};
 use crate::scheduler::slurm::values::{is_over, is_waiting, times_of_job};
 
-/// What tells of which submission a job is.
+/// The fields that identify the submission of a job.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct JobTrace<'a> {
     /// The number that was answered to the submission: that of the array, or of the first component.
@@ -59,7 +59,7 @@ impl QueuedJob {
         self.job_id.0.unwrap_or(0)
     }
 
-    /// What tells of which submission it is.
+    /// The fields that identify its submission.
     pub(in super::super) fn trace(&self) -> JobTrace<'_> {
         let number = self.array_job_id.positive().or_else(|| self.het_job_id.positive()).or_else(|| self.job_id.positive());
         JobTrace {

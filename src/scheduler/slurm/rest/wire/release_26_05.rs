@@ -1,4 +1,4 @@
-//! What slurmrestd 26.05 answered, in its last three versions.
+//! Recorded answers of slurmrestd 26.05, in its last three versions.
 
 use serde::de::IgnoredAny;
 
