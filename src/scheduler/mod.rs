@@ -7,6 +7,7 @@ mod cached;
 mod config;
 mod directives;
 mod freshness;
+pub mod kubernetes;
 pub mod local;
 pub mod pbs;
 pub mod slurm;
@@ -118,6 +119,8 @@ pub enum UnsupportedOperation {
     Requeue,
     /// Changing the time limit of a job.
     TimeLimit,
+    /// Sending a signal to a job.
+    Signal,
     /// Asking what would become of a job.
     Validate,
     /// Looking at what jobs have used.

@@ -44,6 +44,11 @@ impl SubmissionKey {
         &self.name
     }
 
+    /// The digest of the request, in hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
     /// What the job carries, and is found by.
     pub fn tag(&self) -> String {
         format!("goldcrest-submission={}", self.name)
