@@ -48,6 +48,8 @@ const HOMES: &[(&str, &str)] = &[
     ("russh", "ssh"),
     ("deadpool", "ssh"),
     ("reqwest", "rest"),
+    ("kube", "scheduler"),
+    ("k8s_openapi", "scheduler"),
     ("rusqlite", "store"),
     ("tokio_postgres", "store"),
     ("deadpool_postgres", "store"),

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, PRAGMA, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use base64::Engine;
@@ -166,7 +166,7 @@ impl IntoResponse for TokenError {
         let body = Json(json!({"error": code, "error_description": description}));
         let mut response = (status, [(CACHE_CONTROL, "no-store"), (PRAGMA, "no-cache")], body).into_response();
         if matches!(self, Self::InvalidClient { basic: true }) {
-            let challenge = axum::http::HeaderValue::from_static("Basic realm=\"goldcrest development issuer\"");
+            let challenge = HeaderValue::from_static("Basic realm=\"goldcrest development issuer\"");
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
         response

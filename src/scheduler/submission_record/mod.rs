@@ -54,6 +54,11 @@ impl SubmissionKey {
         &self.name
     }
 
+    /// The digest of the request, in hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
     /// The tag of the job, by which it is found.
     pub fn tag(&self) -> String {
         format!("{TAG_PREFIX}{}", self.name)

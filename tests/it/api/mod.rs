@@ -46,7 +46,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Method, Request, Response, header};
+use axum::http::{HeaderMap, Method, Request, Response, header};
 use goldcrest::cluster::{Capabilities, Cluster, Files};
 use goldcrest::domain::{ClusterHealth, RemotePath, ServiceHealth, ServiceType};
 use goldcrest::http::{AppState, Config, Docs, Logger, RequestMetrics, router};
@@ -218,7 +218,7 @@ pub fn request(method: Method, uri: &str, token: Option<&str>, body: Option<Valu
 /// An answer, read to its end.
 pub struct Answer {
     pub status: u16,
-    pub headers: axum::http::HeaderMap,
+    pub headers: HeaderMap,
     pub body: Vec<u8>,
 }
 
