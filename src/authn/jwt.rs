@@ -42,7 +42,7 @@ pub enum SetupError {
     Url {
         /// The text that was configured.
         url: String,
-        /// What is wrong with it.
+        /// The error.
         source: InvalidUrl,
     },
 }

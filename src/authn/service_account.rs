@@ -68,7 +68,7 @@ impl PrincipalSource for ServiceAccountTokens {
     }
 }
 
-/// Why there is no principal.
+/// The reason why there is no principal.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TokenError {
     #[error(transparent)]

@@ -45,7 +45,7 @@ pub struct Config {
     pub extensions: Vec<Extension>,
 }
 
-/// What a certificate can permit. Agent and X11 forwarding are not among it: nothing here needs them.
+/// The permissions of a certificate. Agent and X11 forwarding are not among them: nothing here needs them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Extension {

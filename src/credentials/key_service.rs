@@ -14,7 +14,7 @@ use super::{Credential, CredentialError, CredentialProvider, SetupError};
 use crate::domain::{Principal, Secret};
 use crate::rest::{Client, Object, Request};
 
-/// A key service. Keys are asked for with the caller's own token.
+/// A key service. Keys are requested with the caller's own token.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct Config {

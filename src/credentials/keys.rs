@@ -21,7 +21,7 @@ pub(super) struct KeyPair(PrivateKey);
 /// A private key that certificates are signed with.
 pub(super) struct SigningKey(PrivateKey);
 
-/// What a certificate is to say.
+/// The content of a certificate.
 pub(super) struct Claims {
     pub(super) serial: u64,
     pub(super) key_id: String,
@@ -141,7 +141,7 @@ pub(super) fn serial() -> u64 {
 /// Whom it names is not compared: a cluster may map other principals to its users (`AuthorizedPrincipalsFile`).
 ///
 /// # Errors
-/// What is wrong with it; nothing of it.
+/// The error, without any part of the key.
 pub(super) fn check(certificate: &str, private_key: &Secret) -> Result<Option<Timestamp>, &'static str> {
     let text = certificate.trim();
     if text.len() > MAX_KEY_FILE {

@@ -12,9 +12,9 @@ use crate::rest::{Client, Request, Response, Url};
 /// The longest answer that is read, in bytes: two keys and a certificate.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// A service that is asked with callers' tokens.
+/// A service that is called with callers' tokens.
 pub(super) struct Service {
-    /// What it is called in messages.
+    /// Its name in messages.
     pub(super) name: &'static str,
     url: Url,
     client: Client,
@@ -94,7 +94,7 @@ impl Service {
     }
 }
 
-/// What is wrong with a service's URL: the key, and why.
+/// The error in a service's URL: the key and the reason.
 pub(super) fn validate_url(url: &str) -> Option<(String, String)> {
     Url::parse(url).err().map(|error| ("url".to_owned(), format!("is {error}")))
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::domain::{Principal, Secret, Username};
 
-/// How long a token holds, in seconds: longer than a call, with room for clocks that differ.
+/// The lifetime of a token in seconds: longer than a call, with room for clock differences.
 const LIFETIME: i64 = 300;
 /// The fewest bytes of a key for HS256 (RFC 7518, 3.2).
 const SHORTEST_KEY: usize = 32;
@@ -34,7 +34,7 @@ pub enum SlurmKeyError {
     Short(usize),
 }
 
-/// Why there is no token.
+/// The reason why there is no token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SlurmTokenError {
     /// The account has every right in Slurm.

@@ -1,4 +1,4 @@
-//! What may be changed of a job that was submitted.
+//! The changes of a submitted job.
 
 use std::fmt;
 

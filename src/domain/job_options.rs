@@ -1,4 +1,4 @@
-//! What a job asks of the scheduler beside its name, place and program: resources, limits, conditions and notices.
+//! The options of a job in addition to its name, directory and program: resources, limits, conditions and notifications.
 
 use std::fmt;
 
@@ -64,7 +64,7 @@ pub struct JobOptions {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct Dependency {
-    /// What must have happened.
+    /// The kind of condition.
     #[serde(rename = "type", default)]
     pub condition: DependencyType,
     /// The jobs to which it must have happened; empty for `singleton` alone.
@@ -72,7 +72,7 @@ pub struct Dependency {
     pub jobs: Vec<JobId>,
 }
 
-/// What must have happened before a job starts.
+/// The kind of a condition for the start of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DependencyType {

@@ -1,4 +1,4 @@
-//! What a cluster answered, and when.
+//! Answers of a cluster with their time.
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
@@ -63,12 +63,12 @@ impl<T> Reading<T> {
         self.0.via
     }
 
-    /// How long ago the answer came.
+    /// The age of the answer.
     pub fn age(&self) -> Duration {
         self.0.taken.elapsed()
     }
 
-    /// How long after it came the answer may be given again.
+    /// The time for which the answer may be reused.
     pub fn fresh_for(&self) -> Duration {
         self.0.fresh_for
     }

@@ -1,6 +1,6 @@
-//! Storage as `df`, `quota` and `getfacl` tell of it.
+//! Storage as shown by `df`, `quota` and `getfacl`.
 
-/// How full a file system is, in bytes and files.
+/// The usage of a file system, in bytes and files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Space {
     /// Size in bytes.
@@ -42,11 +42,11 @@ pub enum QuotaHolder {
 /// What is used of a quota, and its limits where there are any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct QuotaUse {
-    /// What is used.
+    /// The usage.
     pub used: u64,
-    /// What may be exceeded for a time only.
+    /// The soft limit, which may be exceeded for a limited time.
     pub soft: Option<u64>,
-    /// What cannot be exceeded.
+    /// The hard limit.
     pub hard: Option<u64>,
 }
 

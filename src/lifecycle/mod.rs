@@ -37,7 +37,7 @@ pub struct Lifecycle {
     running: Arc<Mutex<Running>>,
 }
 
-/// How a drain ended.
+/// The outcome of a drain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Drained {
     /// Every task has ended.
@@ -53,7 +53,7 @@ pub struct TaskStatus {
     pub name: Cow<'static, str>,
     /// Whether it is at work. If not it has panicked, and what it was for is not done any more.
     pub is_running: bool,
-    /// How long ago it began.
+    /// The time since its start.
     pub age: Duration,
 }
 

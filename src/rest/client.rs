@@ -64,7 +64,7 @@ impl Client {
         Ok(Self { http, guard })
     }
 
-    /// Sends a request and gives the status of its answer, of which nothing else is read.
+    /// Sends a request and returns the status of its response, of which nothing else is read.
     ///
     /// # Errors
     /// When there is no answer.

@@ -44,7 +44,7 @@ pub struct Grant {
     pub expires_in: Option<u64>,
 }
 
-/// Why there is no token.
+/// The reason why there is no token.
 #[derive(Debug, thiserror::Error)]
 pub enum GrantError {
     /// The endpoint refused, with one of the codes of RFC 6749, 5.2.

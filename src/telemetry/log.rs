@@ -9,13 +9,13 @@ use std::str::FromStr;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{Directive, LevelFilter};
 
-/// The environment variable that says what is logged, in the syntax of `tracing_subscriber`'s `EnvFilter`.
+/// The environment variable that selects what is logged, in the syntax of `tracing_subscriber`'s `EnvFilter`.
 pub const LOG_VARIABLE: &str = "GOLDCREST_LOG";
 
 /// The target of audit records, which are written regardless of the filter.
 pub const AUDIT_TARGET: &str = "audit";
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum LogFormat {
     /// Text on a terminal, JSON otherwise.
@@ -53,7 +53,7 @@ pub enum TelemetryError {
     Filter {
         /// The filter as given.
         filter: String,
-        /// What is wrong with it.
+        /// The error.
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },

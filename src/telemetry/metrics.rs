@@ -29,7 +29,7 @@ pub struct Sources {
     pub gate: Gate,
     /// The SSH connections to each cluster.
     pub lanes: Vec<Arc<Lanes>>,
-    /// The store, where there is one.
+    /// The store, if there is one.
     pub store: Option<Arc<dyn Store>>,
     /// The background work.
     pub tasks: Vec<TaskStatus>,

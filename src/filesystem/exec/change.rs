@@ -12,7 +12,7 @@ pub struct Change<'a> {
     pub what: What<'a>,
 }
 
-/// What to change.
+/// The changes.
 pub enum What<'a> {
     Mode(&'a FileMode),
     Owner { user: &'a str, group: &'a str },

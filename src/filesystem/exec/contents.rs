@@ -1,4 +1,4 @@
-//! What files hold: read, written, packed and followed, by commands.
+//! Contents of files by commands.
 
 use std::sync::Arc;
 
@@ -194,13 +194,13 @@ impl Contents for CommandFiles {
 }
 
 impl CommandFiles {
-    /// Where a new file goes, links followed, and the file that is there. Only the directory has to exist.
+    /// The target of a new file, with links followed, and the existing file there. Only the directory must exist.
     async fn target(&self, principal: &Principal, path: &RemotePath) -> Result<(RemotePath, Option<Found>), FilesystemError> {
         let found = self.run(principal, &[path], &Resolve { seconds: self.seconds(), path }).await;
         found.map_err(|error| error.in_making(path))
     }
 
-    /// Writes the content beside the target, and puts it in its place.
+    /// Writes the content to a temporary file, and renames it to the target.
     async fn write(
         &self,
         principal: &Principal,
@@ -260,7 +260,7 @@ impl CommandFiles {
     }
 }
 
-/// Whether what is there is a file, and what was expected.
+/// Whether the target is a file in the expected state.
 fn check(path: &RemotePath, found: Option<Found>, expected: Expected) -> Result<(), FilesystemError> {
     if let Some((mode, _)) = found {
         regular(path, mode)?;

@@ -8,7 +8,7 @@ use crate::ssh::TransportError;
 
 type Reason = fn(&RemotePath) -> FilesystemError;
 
-/// The words of servers that say more than `Failure`, lower case, and what they mean.
+/// The messages of servers that are more specific than `Failure`, in lower case, and their meaning.
 const REASONS: [(&str, Reason); 6] = [
     ("no such file", |path| FilesystemError::NotFound(path.clone())),
     ("file exists", |path| FilesystemError::Exists(path.clone())),

@@ -1,4 +1,4 @@
-//! Decides, over SFTP, that a file that was written is whole.
+//! Decides, over SFTP, that a written file is complete.
 //!
 //! Everything that puts content under a name (uploads, parts of uploads, copies) ends here before the rename: a file is whole when the
 //! server has answered every request well, CLOSE included, and reports the size that was sent.
@@ -10,7 +10,7 @@ use crate::domain::RemotePath;
 use crate::filesystem::FilesystemError;
 use crate::filesystem::rights::{Acl, Rights};
 
-/// What a file is to have when it is whole, beside its content.
+/// The attributes of a complete file.
 #[derive(Clone, Copy, Default)]
 pub struct Properties {
     /// The rights of another file, and whether it shares that one's access control list.

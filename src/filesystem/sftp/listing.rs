@@ -17,7 +17,7 @@ use crate::filesystem::{FilesystemError, ListOptions, MAX_ENTRIES};
 /// READDIR requests outstanding on one directory.
 const READDIRS: usize = 4;
 
-/// How many of them are made at first: most directories come with one reply, and the next says that this was all.
+/// The number of requests at first: most directories fit into one reply, and the next reply is the end.
 const FIRST_READDIRS: usize = 2;
 
 /// Directories of a tree that are read at a time.
@@ -26,13 +26,13 @@ pub const DIRECTORIES: usize = 8;
 /// Links of a directory that are looked up at a time.
 pub const LINKS: usize = 32;
 
-/// What a listing works with.
+/// The parts that a listing needs.
 pub struct Lister<'a> {
     /// The session.
     pub session: &'a Arc<Session>,
     /// Names of owners.
     pub names: &'a Names,
-    /// Who lists.
+    /// The caller.
     pub caller: &'a Username,
     /// How.
     pub options: ListOptions,
@@ -40,9 +40,9 @@ pub struct Lister<'a> {
 
 /// A directory that is still to be read.
 pub struct Directory {
-    /// Where it is.
+    /// The path of the directory.
     pub path: RemotePath,
-    /// What stands before the names in it: empty, or a relative path with a slash.
+    /// The prefix of its names: empty, or a relative path with a slash.
     pub prefix: Vec<u8>,
     /// Its canonical path below those that lead to it; kept only where links are followed into directories.
     trail: Option<Arc<Trail>>,
@@ -208,7 +208,7 @@ impl Lister<'_> {
         Ok(((entry, target), true))
     }
 
-    /// Where a link points; none when it is no link any more.
+    /// The target of a link; none if it is no longer a link.
     ///
     /// # Errors
     /// When the session fails.
@@ -267,7 +267,7 @@ impl Lister<'_> {
     }
 }
 
-/// What an entry is.
+/// The type of an entry.
 pub fn file_type(attributes: &Attributes) -> FileType {
     attributes.mode.map_or(FileType::Unknown, FileType::from_mode)
 }

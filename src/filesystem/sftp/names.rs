@@ -13,7 +13,7 @@ use super::protocol::{Attributes, Request, Response, decode_names};
 use super::session::{Failure, Session};
 use crate::domain::{Username, bytes_to_text};
 
-/// How many ids one request asks for.
+/// The number of ids in one request.
 const IDS_PER_REQUEST: usize = 256;
 
 /// Names longer than this (`LOGIN_NAME_MAX` of Linux) are shown as numbers.

@@ -34,7 +34,7 @@ pub struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// What `head` prints.
+    /// The output of `head`.
     ///
     /// # Errors
     /// When it is over the cap or the budget, or cannot be read.
@@ -50,7 +50,7 @@ impl Parts<'_> {
         }
     }
 
-    /// What `tail` prints.
+    /// The output of `tail`.
     ///
     /// # Errors
     /// When it is over the cap or the budget, or cannot be read.

@@ -14,10 +14,10 @@ use super::session::{Failure, Handle, Session};
 use crate::domain::{FileVersion, RemotePath};
 use crate::filesystem::{ContentStream, FilesystemError, regular};
 
-/// What is read or written over the control session; more goes over a session of its own on the bulk lane.
+/// The maximum number of bytes read or written over the control session; more goes over a separate session on the bulk lane.
 pub const SMALL: u64 = 256 * 1024;
 
-/// The most requests that a transfer has in flight, where the size of the blocks leaves the choice.
+/// The maximum number of requests of a transfer in flight, if the size of the blocks allows it.
 pub const MAX_REQUESTS: usize = 128;
 
 /// A regular file that is open for reading.
@@ -160,16 +160,16 @@ impl Source {
     }
 }
 
-/// What is asked of the server to read a file.
+/// The requests for reading a file.
 enum Step {
     /// So many bytes from there.
     Block(u64, u32),
-    /// Whether the file is still what it was.
+    /// Whether the file is unchanged.
     Check,
 }
 
 impl Step {
-    /// How much the answer may bring, in bytes.
+    /// The maximum size of the reply, in bytes.
     fn length(&self) -> usize {
         match self {
             Self::Block(_, length) => *length as usize,

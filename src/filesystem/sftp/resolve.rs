@@ -1,4 +1,4 @@
-//! Where a path leads.
+//! Resolves paths.
 
 use super::errors::{attributes, bytes, filesystem_error};
 use super::protocol::{Request, Response};
@@ -6,7 +6,7 @@ use super::session::{Failure, Session};
 use crate::domain::{FileType, RemotePath};
 use crate::filesystem::FilesystemError;
 
-/// What a path is without links.
+/// Resolves a path to one without links.
 ///
 /// # Errors
 /// When it leads nowhere, or the server does not tell.

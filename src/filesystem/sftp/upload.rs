@@ -1,4 +1,4 @@
-//! Uploads: into a temporary file beside the target, which replaces the target at once when all has arrived.
+//! Uploads: into a temporary file in the target's directory, which atomically replaces the target when it is complete.
 //!
 //! An existing file's mode, group and access control list are kept, or narrowed; its owner becomes the caller, as with every program
 //! that writes by renaming.

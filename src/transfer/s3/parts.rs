@@ -1,4 +1,4 @@
-//! How a file is cut.
+//! The division of a file into parts.
 
 /// The most parts that an upload can have.
 pub const MAX_PARTS: u16 = 10_000;

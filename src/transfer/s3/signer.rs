@@ -16,7 +16,7 @@ pub(super) struct Window {
     pub(super) seconds: u64,
 }
 
-/// What is asked of a store.
+/// A request to a store.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Call<'a> {
     pub(super) method: Method,

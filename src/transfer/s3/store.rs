@@ -16,7 +16,7 @@ use crate::transfer::S3;
 const AT_ONCE: u64 = 300;
 /// How long before the end of its URLs a job gives up, in seconds.
 const LAST_SECONDS: u64 = 60;
-/// How long the store may take for an answer.
+/// The time limit for a response of the store.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The largest answer, in bytes: errors and the names of uploads.
 const MAX_ANSWERED: usize = 64 * 1024;

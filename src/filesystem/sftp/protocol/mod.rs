@@ -24,7 +24,7 @@ pub const POSIX_RENAME: &[u8] = b"posix-rename@openssh.com";
 pub const FSYNC: &[u8] = b"fsync@openssh.com";
 /// `link(2)`.
 pub const HARDLINK: &[u8] = b"hardlink@openssh.com";
-/// What the server can take in one request.
+/// The server's limits of one request.
 pub const LIMITS: &[u8] = b"limits@openssh.com";
 /// The names of users and groups.
 pub const USERS_GROUPS_BY_ID: &[u8] = b"users-groups-by-id@openssh.com";
@@ -107,7 +107,7 @@ impl Attributes {
     }
 }
 
-/// What a server can take in one request, from [`LIMITS`]; 0 stands for "not said".
+/// The server's limits of one request, from [`LIMITS`]; 0 means "not announced".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServerLimits {
     /// The longest packet.

@@ -1,4 +1,4 @@
-//! What a server answers.
+//! The replies of a server.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -79,11 +79,11 @@ pub struct NameEntry {
 pub enum Response {
     /// The answer to the first packet; it has no id. Extensions are names and versions.
     Version { version: u32, extensions: Vec<(Bytes, Bytes)> },
-    /// How it went.
+    /// The status.
     Status { status: Status, message: Bytes },
     /// An open file or directory.
     Handle { handle: Bytes },
-    /// What was read.
+    /// The data that was read.
     Data { data: Bytes },
     /// Names.
     Name { entries: Vec<NameEntry> },

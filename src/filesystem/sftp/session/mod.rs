@@ -35,10 +35,10 @@ const LEFT_OVERS: usize = 4;
 /// channel has taken is held by its window.
 const QUEUED: u32 = 128 * 1024;
 
-/// How a session waits.
+/// The time limits of a session.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// How long a request may take.
+    /// The time limit of a request.
     pub request: Duration,
     /// Whether that time starts anew whenever any byte moves: for bulk data on slow lines.
     pub while_stalled: bool,
@@ -51,7 +51,7 @@ pub struct Patience {
 pub enum Failure {
     /// The channel broke; `sent` is false when provably nothing of the request was sent.
     Broken {
-        /// Whether the request may have been carried out.
+        /// Whether the request may have been executed.
         sent: bool,
     },
     /// No reply in time.
@@ -132,7 +132,7 @@ impl Session {
         Ok(Arc::new(session))
     }
 
-    /// What the server offers.
+    /// The server's extensions and limits.
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
     }
@@ -304,7 +304,7 @@ struct SessionState {
     origin: Instant,
     /// When bytes last moved in either direction, in milliseconds after `origin`.
     progress: AtomicU64,
-    /// Set when the channel is to be let go.
+    /// Set when the channel is to be closed.
     over: CancellationToken,
 }
 
@@ -376,7 +376,7 @@ impl SessionState {
         Ok(sequence)
     }
 
-    /// Hands a reply to who waits for it.
+    /// Passes a reply to its waiter.
     fn deliver(self: &Arc<Self>, id: u32, response: Response) -> Result<(), Failure> {
         let (found, abandoned) = {
             let mut state = self.state.lock();
