@@ -42,7 +42,7 @@ pub struct Step {
 /// Tries everything, and shows each step when it is done. What needs a step that failed is not tried, and shown so.
 ///
 /// # Errors
-/// When the configuration cannot be used at all.
+/// If the configuration cannot be used at all.
 pub async fn try_connections(config: Config, mut show: impl FnMut(Step)) -> Result<(), BuildError> {
     let client = rest::Client::new()?;
     let site = Site::build(config, client.clone(), None)?;

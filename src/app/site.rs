@@ -82,7 +82,7 @@ impl Site {
     /// [`Site::take_over`].
     ///
     /// # Errors
-    /// When a section was understood and still cannot be used.
+    /// If a section was understood and still cannot be used.
     pub(super) fn build(config: Config, client: rest::Client, previous: Option<&Self>) -> Result<Self, BuildError> {
         let fingerprints = config.fingerprints.clone();
         let same = |section: fn(&Fingerprints) -> &Fingerprint| {

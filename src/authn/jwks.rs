@@ -60,7 +60,7 @@ impl Source {
     /// Reads `http://`, `https://` and `file:///path` URLs.
     ///
     /// # Errors
-    /// When the text is not such a URL.
+    /// If the text is not such a URL.
     pub fn parse(text: &str) -> Result<Self, InvalidUrl> {
         match text.strip_prefix("file://") {
             Some(path) if path.starts_with('/') => Ok(Self::File(PathBuf::from(path))),

@@ -27,7 +27,7 @@ impl ServiceAccountTokens {
     /// An account; nothing is sent yet.
     ///
     /// # Errors
-    /// When the token endpoint is no URL.
+    /// If the token endpoint is no URL.
     pub fn new(
         config: &Config,
         client_id: &str,

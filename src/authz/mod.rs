@@ -27,13 +27,13 @@ pub trait Authorizer: Send + Sync {
     /// Decides whether `principal` has `relation` to each of `systems`: one ruling each, in their order.
     ///
     /// # Errors
-    /// When there is no decision for one of them. A refusal is not an error.
+    /// If there is no decision for one of them. A refusal is not an error.
     async fn check_all(&self, principal: &Principal, relation: Relation, systems: &[&SystemName]) -> Result<Vec<Ruling>, AuthzError>;
 
     /// Decides about one system; see [`Authorizer::check_all`].
     ///
     /// # Errors
-    /// When there is no decision.
+    /// If there is no decision.
     async fn check(&self, principal: &Principal, relation: Relation, system: &SystemName) -> Result<Ruling, AuthzError> {
         let mut rulings = self.check_all(principal, relation, &[system]).await?;
         rulings.pop().ok_or_else(|| AuthzError::Unavailable("no ruling was given".into()))

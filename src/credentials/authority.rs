@@ -72,7 +72,7 @@ impl CertificateAuthority {
     /// Reads the key and checks the options. A key with a passphrase costs a moment of computing.
     ///
     /// # Errors
-    /// When the key cannot be read or an option would make every login fail.
+    /// If the key cannot be read or an option would make every login fail.
     pub fn new(config: &Config) -> Result<Self, SetupError> {
         let wrong = |key: &str, reason: &str| SetupError { key: key.to_owned(), reason: reason.to_owned() };
         let key = SigningKey::read(&config.private_key, config.passphrase.as_ref()).map_err(|(key, reason)| wrong(key, &reason))?;

@@ -62,7 +62,7 @@ impl KeyService {
     /// Takes the configuration.
     ///
     /// # Errors
-    /// When the URL cannot be used.
+    /// If the URL cannot be used.
     pub fn new(config: &Config, client: Client) -> Result<Self, SetupError> {
         let place = (config.url.as_str(), ["api", "v1", "ssh-keys"].as_slice());
         let service = Service::new("SSH key service", place, config.max_connections, config.timeout, client)?;

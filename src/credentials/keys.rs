@@ -49,7 +49,7 @@ impl KeyPair {
     /// Makes a pair.
     ///
     /// # Errors
-    /// When the generator fails.
+    /// If the generator fails.
     pub(super) fn generate() -> Result<Self, &'static str> {
         PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519).map(Self).map_err(|_| "a key could not be generated")
     }
@@ -57,7 +57,7 @@ impl KeyPair {
     /// The private key as OpenSSH writes it.
     ///
     /// # Errors
-    /// When it has no such form.
+    /// If it has no such form.
     pub(super) fn private_key(&self) -> Result<Secret, &'static str> {
         self.0.to_openssh(LineEnding::LF).map(|text| Secret::from(text.to_string())).map_err(|_| "a key could not be written")
     }
@@ -65,7 +65,7 @@ impl KeyPair {
     /// The public key in the one-line form of `*.pub` files.
     ///
     /// # Errors
-    /// When it has no such form.
+    /// If it has no such form.
     pub(super) fn public_key(&self) -> Result<String, &'static str> {
         self.0.public_key().to_openssh().map_err(|_| "a key could not be written")
     }

@@ -90,7 +90,7 @@ pub trait CredentialProvider: Send + Sync {
     /// The credential to log in with as `principal.username`.
     ///
     /// # Errors
-    /// When the caller has none, or the service behind the provider does not answer.
+    /// If the caller has none, or the service behind the provider does not answer.
     async fn credential(&self, principal: &Principal) -> Result<Arc<Credential>, CredentialError>;
 }
 

@@ -26,7 +26,7 @@ impl Service {
     /// The service at `url` and these segments. `max_connections` 0 means no limit.
     ///
     /// # Errors
-    /// When the URL cannot be used.
+    /// If the URL cannot be used.
     pub(super) fn new(
         name: &'static str,
         (url, path): (&str, &[&str]),
@@ -43,7 +43,7 @@ impl Service {
     /// Posts what `build` makes of the bare request, when there is a place for it, and returns an answer of success.
     ///
     /// # Errors
-    /// When there is none.
+    /// If there is none.
     pub(super) async fn post(
         &self,
         principal: &Principal,
@@ -71,7 +71,7 @@ impl Service {
     /// The credential in an answer, once it was found good.
     ///
     /// # Errors
-    /// When the certificate cannot be used with the key.
+    /// If the certificate cannot be used with the key.
     pub(super) fn credential(
         &self,
         principal: &Principal,

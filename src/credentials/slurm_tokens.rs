@@ -52,7 +52,7 @@ impl SlurmTokens {
     /// Reads the key from its file, byte for byte as Slurm reads it.
     ///
     /// # Errors
-    /// When the file cannot be read or is too short.
+    /// If the file cannot be read or is too short.
     pub fn from_file(path: &Path) -> Result<Self, SlurmKeyError> {
         let key = std::fs::read(path).map_err(SlurmKeyError::Read)?;
         if key.len() < SHORTEST_KEY {
@@ -64,7 +64,7 @@ impl SlurmTokens {
     /// A token in the name of this principal.
     ///
     /// # Errors
-    /// When it would be one of an administrator, or cannot be signed.
+    /// If it would be one of an administrator, or cannot be signed.
     pub fn sign(&self, principal: &Principal) -> Result<Secret, SlurmTokenError> {
         let user = principal.username.as_str();
         if ADMINISTRATORS.contains(&user) {

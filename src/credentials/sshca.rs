@@ -47,7 +47,7 @@ impl SshCa {
     /// Takes the configuration.
     ///
     /// # Errors
-    /// When the URL cannot be used.
+    /// If the URL cannot be used.
     pub fn new(config: &Config, client: Client) -> Result<Self, SetupError> {
         let place = (config.url.as_str(), ["sign"].as_slice());
         Service::new("SSH certificate authority", place, config.max_connections, config.timeout, client).map(Self)

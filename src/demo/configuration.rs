@@ -34,7 +34,7 @@ pub(super) struct Facts<'a> {
     pub(super) private_key: &'a Secret,
     /// The client of the background checker: id and secret.
     pub(super) service: (&'a str, &'a Secret),
-    /// The version of the Slurm that is installed here, where there is one.
+    /// The version of the Slurm that is installed here, if there is one.
     pub(super) slurm: Option<&'a str>,
 }
 

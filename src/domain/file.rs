@@ -12,7 +12,7 @@ pub struct DirectoryEntry {
     pub file_type: FileType,
     /// The target of a symbolic link.
     pub link_target: Option<Vec<u8>>,
-    /// The owner's name, or number where there is no name or numbers were asked for.
+    /// The owner's name, or number if there is no name or numbers were asked for.
     pub user: String,
     /// The group's name, or number.
     pub group: String,

@@ -9,7 +9,7 @@ use super::{JobId, JobOptions, RemotePath};
 /// The description of a job; `P` is a path, or a string in a description that was not checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobDescription<P = RemotePath> {
-    /// The job's name; the scheduler's default where absent.
+    /// The job's name; the scheduler's default if absent.
     pub name: Option<String>,
     /// The account (project) to charge.
     pub account: Option<String>,
@@ -119,7 +119,7 @@ pub struct AccountingQuery {
     pub jobs: Vec<JobId>,
     /// Only jobs that had not ended before this, in Unix seconds; never absent where `jobs` is empty.
     pub since: Option<i64>,
-    /// Only jobs that were submitted before this, in Unix seconds; until now where absent.
+    /// Only jobs that were submitted before this, in Unix seconds; until now if absent.
     pub until: Option<i64>,
 }
 

@@ -50,7 +50,7 @@ impl Signal {
     /// Reads `USR1` or `SIGUSR1`, in any case.
     ///
     /// # Errors
-    /// When it is no signal that every scheduler sends.
+    /// If it is no signal that every scheduler sends.
     pub fn new(name: &str) -> Result<Self, InvalidSignal> {
         let name = name.get(..3).filter(|start| start.eq_ignore_ascii_case("sig")).map_or(name, |_| &name[3..]);
         Self::ALL.into_iter().find(|known| known.eq_ignore_ascii_case(name)).map(Self).ok_or(InvalidSignal)

@@ -146,7 +146,7 @@ impl Memory {
     /// Reads `512M`, `4GB`, `1TiB`; a fraction of a MiB counts as a whole one.
     ///
     /// # Errors
-    /// When there is no unit, or another one, or the amount is 0 or more than 2^40 MiB.
+    /// If there is no unit, or another one, or the amount is 0 or more than 2^40 MiB.
     pub fn new(text: &str) -> Result<Self, InvalidMemory> {
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let number: u64 = text[..digits].parse().map_err(|_| InvalidMemory)?;
@@ -203,7 +203,7 @@ impl ArrayIndices {
     /// Reads indices and ranges, separated by commas, each range with a step if need be, and the limit behind them.
     ///
     /// # Errors
-    /// When the text is no such list, or longer than 1024 bytes.
+    /// If the text is no such list, or longer than 1024 bytes.
     pub fn new(text: &str) -> Result<Self, InvalidArray> {
         let number = |text: &str| match text.len() {
             1..=9 if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse::<u32>().ok(),

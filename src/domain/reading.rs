@@ -58,7 +58,7 @@ impl<T> Reading<T> {
         self.0.missing
     }
 
-    /// The backend that gave the answer, where there is more than one.
+    /// The backend that gave the answer, if there is more than one.
     pub fn via(&self) -> Option<Backend> {
         self.0.via
     }

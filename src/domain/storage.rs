@@ -39,7 +39,7 @@ pub enum QuotaHolder {
     Group,
 }
 
-/// What is used of a quota, and its limits where there are any.
+/// What is used of a quota, and its limits if there are any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct QuotaUse {
     /// The usage.

@@ -61,7 +61,7 @@ impl Glob {
     /// Reads a pattern. A bracket that is not closed stands for itself.
     ///
     /// # Errors
-    /// When it is longer than [`Glob::MAX`]: each name of a tree is compared with all of it.
+    /// If it is longer than [`Glob::MAX`]: each name of a tree is compared with all of it.
     pub fn new(pattern: &str) -> Result<Self, GlobTooLong> {
         if pattern.len() > Self::MAX {
             return Err(GlobTooLong);

@@ -16,7 +16,7 @@ pub struct PageRequest {
     pub sort: Sort,
     /// Greatest first.
     pub descending: bool,
-    /// After which entry the page begins, whether there still is such an entry or not; at the start where absent.
+    /// After which entry the page begins, whether there still is such an entry or not; at the start if absent.
     pub after: Option<Position>,
 }
 

@@ -146,7 +146,7 @@ impl Lifecycle {
     /// Notifies whenever SIGHUP comes, which from now on no longer ends the process. Signals that come before anybody looks count once.
     ///
     /// # Errors
-    /// When the signal cannot be listened to.
+    /// If the signal cannot be listened to.
     pub fn notify_on_hangup(&self) -> std::io::Result<Arc<Notify>> {
         let mut hangup = signal(SignalKind::hangup())?;
         let notify = Arc::new(Notify::new());
@@ -163,7 +163,7 @@ impl Lifecycle {
     /// Stops at SIGTERM or SIGINT. A second SIGINT ends the process at once: whoever presses Ctrl-C twice means it.
     ///
     /// # Errors
-    /// When the signals cannot be listened to.
+    /// If the signals cannot be listened to.
     pub fn shutdown_on_signal(&self) -> std::io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

@@ -69,7 +69,7 @@ impl ClientCredentials {
     /// Asks for a token.
     ///
     /// # Errors
-    /// When the endpoint gives none within `timeout`.
+    /// If the endpoint gives none within `timeout`.
     pub async fn grant(&self, client: &Client, timeout: Duration) -> Result<Grant, GrantError> {
         let request = Request::post(self.endpoint.clone()).timeout(timeout).max_body(MAX_ANSWER);
         let request = request.header("accept", Secret::from("application/json".to_owned()));

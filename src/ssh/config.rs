@@ -95,7 +95,7 @@ impl Config {
     /// Checks the rules that the types do not express.
     ///
     /// # Errors
-    /// When a limit is zero.
+    /// If a limit is zero.
     pub fn check(&self) -> Result<(), ConfigError> {
         let sizes = [
             ("max_clients", self.max_clients),

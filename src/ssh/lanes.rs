@@ -53,7 +53,7 @@ impl Lanes {
     /// Lanes to a cluster. Nothing is connected before it is needed.
     ///
     /// # Errors
-    /// When the configuration cannot be used.
+    /// If the configuration cannot be used.
     pub fn new(system: SystemName, config: Config, credentials: Arc<dyn CredentialProvider>) -> Result<Self, ConfigError> {
         Ok(Self { registry: LaneRegistry::new(Target::new(system, config)?), credentials })
     }

@@ -68,7 +68,7 @@ pub enum TelemetryError {
 /// Sets the log up: what `GOLDCREST_LOG` asks for, else `RUST_LOG`, else `default`.
 ///
 /// # Errors
-/// When the filter is not understood, or the log was set up before.
+/// If the filter is not understood, or the log was set up before.
 pub fn init(format: LogFormat, default: &str) -> Result<(), TelemetryError> {
     let asked = [LOG_VARIABLE, "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
     let filter = filter(asked.as_deref().unwrap_or(default))?;

@@ -56,7 +56,7 @@ impl Metrics {
     /// The present values in this format.
     ///
     /// # Errors
-    /// When the text cannot be written.
+    /// If the text cannot be written.
     pub fn render(&self, format: MetricsFormat) -> Result<String, fmt::Error> {
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;

@@ -14,7 +14,7 @@ impl Directives {
     /// Fills `account` in wherever `{account}` stands in `lines`; where it stands nowhere the account is not looked at.
     ///
     /// # Errors
-    /// When an account is wanted, and there is none or it could say more to the scheduler than an account.
+    /// If an account is wanted, and there is none or it could say more to the scheduler than an account.
     pub fn new(lines: &[String], account: Option<&str>) -> Result<Self, AccountError> {
         let mut text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
         if text.contains(ACCOUNT) {

@@ -30,7 +30,7 @@ const EXTENSIONS: [(&[u8], &[u8]); 7] =
 /// Serves one session until the client ends it. Whatever it opened is closed then, and when the future is dropped.
 ///
 /// # Errors
-/// When the stream breaks, or the client does not speak SFTP version 3.
+/// If the stream breaks, or the client does not speak SFTP version 3.
 pub async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
     let mut input = BytesMut::new();
     let mut output = BytesMut::new();

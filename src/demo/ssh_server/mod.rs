@@ -98,7 +98,7 @@ impl Server {
     /// Generates the keys, binds the port and accepts connections until told to stop.
     ///
     /// # Errors
-    /// When the port cannot be bound or a key cannot be made.
+    /// If the port cannot be bound or a key cannot be made.
     pub async fn start(options: Options) -> io::Result<Running> {
         let host_key = generate_key()?;
         let client_key = generate_key()?;

@@ -68,7 +68,7 @@ const CUT: &str = r#"[ -f "$1" ] && { same "$1" && truncate --size="$2" /dev/fd/
 pub struct Resize<'a> {
     pub seconds: u64,
     pub part: &'a RemotePath,
-    /// The size to cut it to; to be made where absent.
+    /// The size to cut it to; to be made if absent.
     pub to: Option<u64>,
     /// Open to its owner alone.
     pub private: bool,

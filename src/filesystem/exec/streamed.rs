@@ -58,7 +58,7 @@ pub fn unpack(directory: &RemotePath, format: ArchiveFormat) -> CommandLine {
 /// The content of an archive that is being made. It begins with the first piece, so that what fails at once is no archive.
 ///
 /// # Errors
-/// When nothing comes.
+/// If nothing comes.
 pub async fn archive(mut stream: ByteStream, path: RemotePath, stall: Duration) -> Result<ContentStream, FilesystemError> {
     let first = piece(&mut stream, &path, stall).await?;
     let rest = stream::try_unfold((stream, path), move |(mut stream, path)| async move {

@@ -29,7 +29,7 @@ pub enum Source {
 /// Checks the source of a copy and its target.
 ///
 /// # Errors
-/// When there is no source, it is of a kind that cannot be copied, or the target is in the way.
+/// If there is no source, it is of a kind that cannot be copied, or the target is in the way.
 pub async fn look(session: &Session, source: &RemotePath, target: &RemotePath, how: CopyOptions) -> Result<Source, FilesystemError> {
     let request = match how.dereference {
         true => Request::Stat { path: bytes(source) },
@@ -162,7 +162,7 @@ impl Beside {
 /// is an error otherwise.
 ///
 /// # Errors
-/// When the server does not do it; [`FilesystemError::Sftp`] where it does not say why, such as between two file systems.
+/// If the server does not do it; [`FilesystemError::Sftp`] where it does not say why, such as between two file systems.
 pub async fn rename(session: &Session, source: &RemotePath, target: &RemotePath, overwrite: bool) -> Result<(), FilesystemError> {
     let request = match overwrite && session.capabilities().posix_rename {
         true => Request::PosixRename { from: bytes(source), to: bytes(target) },

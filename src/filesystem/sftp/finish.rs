@@ -23,7 +23,7 @@ pub struct Properties {
 /// and closes it. Returns what the server says of it then.
 ///
 /// # Errors
-/// When the server refuses any of it, or the file has another size. It is not whole then.
+/// If the server refuses any of it, or the file has another size. It is not whole then.
 pub async fn finish(
     session: &Session,
     handle: Handle,
@@ -59,7 +59,7 @@ pub async fn finish(
 /// Gives an open file the group of another, where the caller may. Returns its attributes then.
 ///
 /// # Errors
-/// When the server does not answer.
+/// If the server does not answer.
 pub async fn set_group(session: &Session, handle: &Handle, path: &RemotePath, rights: &Rights) -> Result<Attributes, FilesystemError> {
     let fstat = Request::Fstat { handle: handle.bytes() };
     let found = attributes(session, path, &fstat).await?;

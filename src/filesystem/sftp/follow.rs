@@ -63,7 +63,7 @@ impl Follower {
     /// Opens the file.
     ///
     /// # Errors
-    /// When it cannot be opened, or is no regular file.
+    /// If it cannot be opened, or is no regular file.
     pub async fn start(
         sessions: &Arc<Sessions>,
         principal: &Principal,

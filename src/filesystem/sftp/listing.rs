@@ -70,7 +70,7 @@ impl Lister<'_> {
     /// Lists a directory, or the one entry that something else is.
     ///
     /// # Errors
-    /// When the path, or a directory below it, cannot be read.
+    /// If the path, or a directory below it, cannot be read.
     pub async fn list(&self, path: &RemotePath) -> Result<Vec<DirectoryEntry>, FilesystemError> {
         let request = if self.options.dereference { Request::Stat { path: bytes(path) } } else { Request::Lstat { path: bytes(path) } };
         let root = attributes(self.session, path, &request).await?;
@@ -102,7 +102,7 @@ impl Lister<'_> {
     /// The entry for a path itself.
     ///
     /// # Errors
-    /// When there is none.
+    /// If there is none.
     pub async fn entry(&self, path: &RemotePath) -> Result<DirectoryEntry, FilesystemError> {
         let found = attributes(self.session, path, &Request::Lstat { path: bytes(path) }).await?;
         self.single(path, found).await
@@ -111,7 +111,7 @@ impl Lister<'_> {
     /// The directory that a listing starts with.
     ///
     /// # Errors
-    /// When its canonical path is needed and not told.
+    /// If its canonical path is needed and not told.
     pub async fn root(&self, path: &RemotePath) -> Result<Directory, FilesystemError> {
         let trail = match self.options.recursive && self.options.dereference {
             true => Some(Arc::new(Trail { canonical: self.canonical(path).await?, above: None })),
@@ -123,7 +123,7 @@ impl Lister<'_> {
     /// The entry for a path whose attributes are known; its name is the whole path.
     ///
     /// # Errors
-    /// When the session fails.
+    /// If the session fails.
     pub async fn single(&self, path: &RemotePath, attributes: Attributes) -> Result<DirectoryEntry, FilesystemError> {
         let name = NameEntry { name: bytes(path), long_name: bytes::Bytes::new(), attributes };
         let link = match file_type(&attributes) {
@@ -157,7 +157,7 @@ impl Lister<'_> {
     /// The directory of this name in another, to be read too; none where it is one of those that lead to it.
     ///
     /// # Errors
-    /// When the canonical path of a link is not told.
+    /// If the canonical path of a link is not told.
     pub async fn enter(&self, directory: &Directory, name: &[u8], is_link: bool) -> Result<Option<Directory>, FilesystemError> {
         let path = directory.path.join(name);
         let trail = match &directory.trail {
@@ -179,7 +179,7 @@ impl Lister<'_> {
     /// Looks up what a link points to, or leads to. The second value tells whether the entry is a link.
     ///
     /// # Errors
-    /// When the session fails.
+    /// If the session fails.
     pub async fn look_up(
         &self,
         directory: &RemotePath,
@@ -211,7 +211,7 @@ impl Lister<'_> {
     /// The target of a link; none if it is no longer a link.
     ///
     /// # Errors
-    /// When the session fails.
+    /// If the session fails.
     pub async fn link_target(&self, path: &RemotePath) -> Result<Option<Vec<u8>>, FilesystemError> {
         match self.session.request(&Request::Readlink { path: bytes(path) }).await {
             Ok(Response::Name { entries }) => Ok(entries.first().map(|entry| entry.name.to_vec())),
@@ -233,7 +233,7 @@ impl Lister<'_> {
     /// Entries of the directory with this prefix as they are shown.
     ///
     /// # Errors
-    /// When the session fails.
+    /// If the session fails.
     pub async fn named(
         &self,
         path: &RemotePath,
@@ -275,7 +275,7 @@ pub fn file_type(attributes: &Attributes) -> FileType {
 /// Reads a whole directory, without `.` and `..`.
 ///
 /// # Errors
-/// When it cannot be read, or the server sends what cannot be a name.
+/// If it cannot be read, or the server sends what cannot be a name.
 pub async fn read_directory(session: &Arc<Session>, path: &RemotePath) -> Result<Vec<NameEntry>, FilesystemError> {
     let mut reader = DirectoryReader::open(session, path).await?;
     let mut names = Vec::new();
@@ -301,7 +301,7 @@ impl DirectoryReader {
     /// Opens a directory.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// If it cannot be opened.
     pub async fn open(session: &Arc<Session>, path: &RemotePath) -> Result<Self, FilesystemError> {
         let opened = session.handle(&Request::Opendir { path: bytes(path) }).await;
         let handle = opened.map_err(|failure| filesystem_error(path, failure))?;
@@ -314,7 +314,7 @@ impl DirectoryReader {
     /// The names of the next reply, without `.` and `..`; none at the end.
     ///
     /// # Errors
-    /// When the directory cannot be read, or the server sends what cannot be a name.
+    /// If the directory cannot be read, or the server sends what cannot be a name.
     pub async fn next(&mut self) -> Result<Option<Vec<NameEntry>>, FilesystemError> {
         let entries = match self.replies.next().await {
             Some(Ok(Response::Name { entries })) if !entries.is_empty() => entries,

@@ -39,7 +39,7 @@ impl Names {
     /// Asks the server for the names of all owners in `owners` that are not known yet.
     ///
     /// # Errors
-    /// When the session fails. A server that refuses leaves the numbers.
+    /// If the session fails. A server that refuses leaves the numbers.
     pub async fn learn(&self, caller: &Username, session: &Session, owners: impl Iterator<Item = (u32, u32)>) -> Result<(), Failure> {
         if !session.capabilities().names_by_id {
             return Ok(());
@@ -72,7 +72,7 @@ impl Names {
         Ok(())
     }
 
-    /// The names of an entry's owner and group, numbers where there is none. `long_name` is the server's line for the entry.
+    /// The names of an entry's owner and group, numbers if there is none. `long_name` is the server's line for the entry.
     pub async fn of(&self, caller: &Username, name: &[u8], long_name: &[u8], attributes: &Attributes) -> (String, String) {
         let Some((user, group)) = attributes.owner else { return (String::new(), String::new()) };
         let from_line = owner_in_line(long_name, name, attributes).unwrap_or_default();

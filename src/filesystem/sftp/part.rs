@@ -37,7 +37,7 @@ impl Parts<'_> {
     /// The output of `head`.
     ///
     /// # Errors
-    /// When it is over the cap or the budget, or cannot be read.
+    /// If it is over the cap or the budget, or cannot be read.
     pub async fn head(&mut self, part: Part) -> Result<Vec<u8>, Stop> {
         match (part.unit, part.skip) {
             (ContentUnit::Bytes, false) => self.range(0, part.count.min(self.source.size())).await,
@@ -53,7 +53,7 @@ impl Parts<'_> {
     /// The output of `tail`.
     ///
     /// # Errors
-    /// When it is over the cap or the budget, or cannot be read.
+    /// If it is over the cap or the budget, or cannot be read.
     pub async fn tail(&mut self, part: Part) -> Result<Vec<u8>, Stop> {
         let size = self.source.size();
         let start = match (part.unit, part.skip) {

@@ -34,7 +34,7 @@ impl Source {
     /// Opens a regular file.
     ///
     /// # Errors
-    /// When it does not exist, is something else, or may not be read.
+    /// If it does not exist, is something else, or may not be read.
     pub async fn open(session: &Arc<Session>, path: &RemotePath) -> Result<Self, FilesystemError> {
         // Asked first, since opening a named pipe would block the server.
         let found = attributes(session, path, &Request::Stat { path: bytes(path) }).await?;
@@ -81,7 +81,7 @@ impl Source {
     /// Reads a range whole.
     ///
     /// # Errors
-    /// When a read fails.
+    /// If a read fails.
     pub async fn bytes(&self, offset: u64, length: u64) -> Result<Vec<u8>, FilesystemError> {
         let mut data = Vec::with_capacity(usize::try_from(length.min(SMALL)).unwrap_or_default());
         let mut pieces = std::pin::pin!(self.range(offset, length, None));

@@ -47,7 +47,7 @@ impl Sessions {
     /// The user's session for small requests; opened by the first who asks, while the others wait for the same attempt.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// If it cannot be opened.
     pub async fn control(&self, principal: &Principal) -> Result<Arc<Session>, FilesystemError> {
         let owner = self.owner(principal).await?;
         let opening = self.entry(principal, &owner);
@@ -61,7 +61,7 @@ impl Sessions {
     /// A session of its own for one transfer, on the bulk lane: one that has served before and waits, or a new one.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// If it cannot be opened.
     pub async fn bulk(&self, principal: &Principal) -> Result<Lease, FilesystemError> {
         let owner = self.owner(principal).await?;
         if let Some(lease) = self.waiting.take(&owner).await {

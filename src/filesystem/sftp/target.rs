@@ -26,7 +26,7 @@ impl Target {
     /// Reads the current state of the target.
     ///
     /// # Errors
-    /// When it is not a regular file, or cannot be looked at.
+    /// If it is not a regular file, or cannot be looked at.
     pub async fn find(session: &Session, path: &RemotePath) -> Result<Self, FilesystemError> {
         let found = match attributes(session, path, &Request::Lstat { path: bytes(path) }).await {
             Err(FilesystemError::NotFound(_)) => return Ok(Self { path: path.clone(), rights: None, version: None }),
@@ -77,7 +77,7 @@ impl Target {
     /// Puts a finished file into the place, if both are as expected.
     ///
     /// # Errors
-    /// When one is not, or the server refuses.
+    /// If one is not, or the server refuses.
     pub async fn take(
         &self,
         session: &Session,

@@ -61,7 +61,7 @@ impl Walk {
     /// Opens the root; the rest is done as the stream is read.
     ///
     /// # Errors
-    /// When the root cannot be read.
+    /// If the root cannot be read.
     pub async fn start(self) -> Result<EntryStream, FilesystemError> {
         let lister = self.lister();
         let root = match explained(&self.session, root(&lister, &self.root).await).await? {
@@ -219,7 +219,7 @@ async fn dress(
 /// A page of a directory. Details are only looked up for its entries.
 ///
 /// # Errors
-/// When the directory cannot be read.
+/// If the directory cannot be read.
 pub async fn page(lister: &Lister<'_>, path: &RemotePath, request: &PageRequest) -> Result<Page, FilesystemError> {
     let mut reader = match root(lister, path).await? {
         Root::Single(entry) => return Ok(Page { entries: vec![*entry], next: None }),

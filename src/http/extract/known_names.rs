@@ -32,7 +32,7 @@ impl QueryNames {
     /// Looks for names in a query that the operation does not have.
     ///
     /// # Errors
-    /// When there are some.
+    /// If there are some.
     pub(crate) fn check<'a>(&self, route: &str, method: &Method, written: impl Iterator<Item = &'a str>) -> Result<(), InvalidInput> {
         let Some(operations) = self.0.get(route) else { return Ok(()) };
         let known = |method: &Method| operations.iter().find(|(known, _)| known == method).map(|(_, names)| names);

@@ -130,7 +130,7 @@ pub(super) fn history_is_off(error: &CommandError) -> bool {
 /// The error of a command that reports one, whatever its exit status is.
 ///
 /// # Errors
-/// When it failed, or printed nothing but an error.
+/// If it failed, or printed nothing but an error.
 pub(super) fn succeeded(raw: &RawOutput) -> Result<(), CommandError> {
     let silent = raw.stdout.trim_ascii().is_empty();
     let prints_own_words = || bytes_to_text(&raw.stderr).lines().any(|line| own_words(line).is_some());

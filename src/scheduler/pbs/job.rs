@@ -26,7 +26,7 @@ pub(super) struct Found {
 /// The job that a record is.
 ///
 /// # Errors
-/// When its name is no job id.
+/// If its name is no job id.
 pub(super) fn job(record: &Record, config: Config) -> Result<Found, CommandError> {
     let text = |attribute: &str| record.get(attribute).map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
     let account = match config.account {
@@ -59,7 +59,7 @@ pub(super) fn job(record: &Record, config: Config) -> Result<Found, CommandError
 /// The files of a job. PBS keeps the script to itself and has no file for standard input.
 ///
 /// # Errors
-/// When its name is no job id.
+/// If its name is no job id.
 pub(super) fn metadata(record: &Record) -> Result<JobMetadata, CommandError> {
     let (output, error) = (file(record, &STANDARD_OUTPUT), file(record, &STANDARD_ERROR));
     let (standard_output, standard_error) = match record.get("Join_Path").map(str::trim) {

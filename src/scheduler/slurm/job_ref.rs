@@ -108,7 +108,7 @@ fn is_number(text: &str) -> bool {
 /// one that the submission answered.
 ///
 /// # Errors
-/// When it cannot be an id of Slurm's.
+/// If it cannot be an id of Slurm's.
 pub(super) fn shown_id(printed: &str) -> Result<JobId, InvalidName> {
     let id = match printed.split_once("_[") {
         Some((array, _)) => array,

@@ -69,7 +69,7 @@ pub(super) fn single(
 /// The jobs that accounting alone is asked for.
 ///
 /// # Errors
-/// When there is no accounting, or it does not answer.
+/// If there is no accounting, or it does not answer.
 pub(super) fn accounts(accounting: Accounting, principal: &Principal, query: &AccountingQuery) -> Result<Vec<Job>, SchedulerError> {
     let mut jobs = match accounting {
         Accounting::Jobs(jobs) => jobs,

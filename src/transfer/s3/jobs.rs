@@ -28,7 +28,7 @@ pub struct JobSettings<'a> {
 /// The job that waits until `upload` is whole and then puts it, a file of `size` bytes, at `target`.
 ///
 /// # Errors
-/// When the store's address cannot be used.
+/// If the store's address cannot be used.
 pub fn receive(
     store: &Store,
     upload: &Upload,
@@ -52,7 +52,7 @@ pub fn receive(
 /// The job that sends the file `source`, which is cut into `parts`, to the store.
 ///
 /// # Errors
-/// When the store's address cannot be used.
+/// If the store's address cannot be used.
 pub fn send(
     store: &Store,
     upload: &Upload,

@@ -124,7 +124,7 @@ impl ServerLimits {
     /// Reads the reply's data.
     ///
     /// # Errors
-    /// When it is short.
+    /// If it is short.
     pub fn decode(data: Bytes) -> Result<Self, Malformed> {
         let mut fields = Fields(data);
         Ok(Self { packet: fields.u64()?, read: fields.u64()?, write: fields.u64()?, handles: fields.u64()? })
@@ -159,7 +159,7 @@ impl FileSystemSpace {
     /// Reads the reply's data.
     ///
     /// # Errors
-    /// When it is short.
+    /// If it is short.
     pub fn decode(data: Bytes) -> Result<Self, Malformed> {
         let mut fields = Fields(data);
         let _preferred_block = fields.u64()?;
@@ -185,10 +185,10 @@ impl FileSystemSpace {
     }
 }
 
-/// Reads the two lists of names of a [`USERS_GROUPS_BY_ID`] reply; a name is empty where there is none.
+/// Reads the two lists of names of a [`USERS_GROUPS_BY_ID`] reply; a name is empty if there is none.
 ///
 /// # Errors
-/// When the lists do not have the lengths that were asked for.
+/// If the lists do not have the lengths that were asked for.
 pub fn decode_names(data: Bytes, users: usize, groups: usize) -> Result<(Vec<Bytes>, Vec<Bytes>), Malformed> {
     let mut fields = Fields(data);
     let mut list = |length: usize| {

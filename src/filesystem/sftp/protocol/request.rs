@@ -203,7 +203,7 @@ fn packed(ids: &[u32]) -> Vec<u8> {
 /// Reads one packet of a client. The id of [`Request::Init`] is 0.
 ///
 /// # Errors
-/// When the packet is not a request of version 3.
+/// If the packet is not a request of version 3.
 pub fn decode_request(packet: Bytes) -> Result<(u32, Request), Malformed> {
     let mut fields = Fields(packet);
     let kind = fields.u8()?;

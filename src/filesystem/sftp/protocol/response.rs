@@ -135,7 +135,7 @@ pub fn encode_response(id: u32, response: &Response, buffer: &mut BytesMut) {
 /// Reads one packet of a server. The id of [`Response::Version`] is 0.
 ///
 /// # Errors
-/// When the packet is not a response of version 3.
+/// If the packet is not a response of version 3.
 pub fn decode_response(packet: Bytes) -> Result<(u32, Response), Malformed> {
     let mut fields = Fields(packet);
     let kind = fields.u8()?;

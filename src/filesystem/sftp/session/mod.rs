@@ -42,7 +42,7 @@ pub struct Patience {
     pub request: Duration,
     /// Whether that time starts anew whenever any byte moves: for bulk data on slow lines.
     pub while_stalled: bool,
-    /// After how long without requests the session closes itself; never where absent.
+    /// After how long without requests the session closes itself; never if absent.
     pub idle: Option<Duration>,
 }
 
@@ -93,7 +93,7 @@ impl Session {
     /// Greets the server on a fresh channel and learns what it can do.
     ///
     /// # Errors
-    /// When the channel breaks, the other side does not answer in time, or does not speak SFTP version 3.
+    /// If the channel breaks, the other side does not answer in time, or does not speak SFTP version 3.
     pub async fn open(mut stream: ByteStream, patience: Patience) -> Result<Arc<Self>, Failure> {
         let (extensions, rest) =
             timeout(patience.request, tasks::greet(&mut stream)).await.map_err(|_| Failure::Stalled(patience.request))??;
@@ -166,7 +166,7 @@ impl Session {
     /// Makes a request and waits for its reply. Dropping the future gives the reply up; it is then taken off quietly.
     ///
     /// # Errors
-    /// When the server answers with a status other than OK, or does not answer.
+    /// If the server answers with a status other than OK, or does not answer.
     pub async fn request(&self, request: &Request) -> Result<Response, Failure> {
         self.exchange(Packet::of(request)).await
     }

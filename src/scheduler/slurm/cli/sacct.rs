@@ -65,7 +65,7 @@ const EARLIEST: i64 = 1_000_000;
 pub(super) enum Span {
     /// Back from now. The cluster counts the hours, so that its clock and time zone need not be ours.
     Window(TimeWindow),
-    /// From a point in time to another one or now, in Unix seconds; from the beginning where there is no first one.
+    /// From a point in time to another one or now, in Unix seconds; from the beginning if there is no first one.
     Points(Option<i64>, Option<i64>),
 }
 

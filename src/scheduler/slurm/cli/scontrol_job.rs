@@ -117,7 +117,7 @@ fn without_later_fields(mut output: &str) -> &str {
     output
 }
 
-/// Asks for the script of a job. `None` where there is none (an interactive job), or where only others may read it.
+/// Asks for the script of a job. `None` if there is none (an interactive job), or where only others may read it.
 pub(super) struct JobScriptText<'a>(pub(super) JobRef<'a>);
 
 impl RemoteCommand for JobScriptText<'_> {

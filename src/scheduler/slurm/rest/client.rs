@@ -181,7 +181,7 @@ impl SlurmRest {
     /// would cancel a component that waits, which scancel refuses, and for the first component the whole job, as scancel does while that waits.
     ///
     /// # Errors
-    /// When it would cancel more than the job, or what Slurm does not cancel by itself.
+    /// If it would cancel more than the job, or what Slurm does not cancel by itself.
     async fn cancelled_as(&self, principal: &Principal, id: JobRef<'_>) -> Result<Cancellation, SchedulerError> {
         let knows_tasks = self.endpoint.offer(principal).await?.slurm.knows_tasks();
         if asked_as(id, knows_tasks) == id.as_str() {

@@ -109,7 +109,7 @@ impl AccountedJob {
     /// The job in our words; with its steps where `with_steps`.
     ///
     /// # Errors
-    /// When it has no id.
+    /// If it has no id.
     pub(in super::super) fn into_job(self, with_steps: bool) -> Result<Job, InvalidName> {
         let (array, het, state) = (self.array.unwrap_or_default(), self.het.unwrap_or_default(), self.state.unwrap_or_default());
         let id = shown_id(self.job_id, array.job_id.positive().zip(array.task_id.0), het.job_id.positive().zip(het.job_offset.0))?;
