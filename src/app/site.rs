@@ -348,13 +348,13 @@ fn check(member: &Member, background: &Lifecycle) -> Vec<DropGuard> {
 /// before this one.
 async fn take_pushes(PushListener { listen, secret }: PushListener, mirror: Arc<Mirror>, stop: CancellationToken) {
     let routes = http::pushes(secret, move |user, job| mirror.hint(user, job));
-    let mut was_told = false;
+    let mut is_logged = false;
     loop {
         match TcpListener::bind(listen).await {
             Ok(listener) => return http::serve(listener, routes, Arc::default(), stop, http::TimeLimits::draining(PUSH_DRAIN)).await,
-            Err(error) if !was_told => {
+            Err(error) if !is_logged => {
                 tracing::error!(address = %listen, %error, "scheduler.job_mirror.push.listen cannot be listened on");
-                was_told = true;
+                is_logged = true;
             }
             Err(_) => {}
         }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The memory of each transfer, in bytes: two of the largest blocks, so that one is in transit while the other is processed.
-const OWN: usize = 512 * 1024;
+const TRANSFER_RESERVE: usize = 512 * 1024;
 
 /// The memory of all transfers beyond that, in bytes.
 const POOL: usize = 16 * 1024 * 1024;
@@ -59,7 +59,7 @@ impl Share {
     /// Takes a permit for this many more bytes if there is memory for them. A transfer without any always gets it.
     pub fn grant(&mut self, bytes: usize) -> Option<Grant> {
         let after = self.held + bytes;
-        let pool = if after <= OWN || self.held == 0 {
+        let pool = if after <= TRANSFER_RESERVE || self.held == 0 {
             None
         } else {
             let fair = POOL / self.budget.transfers.load(Ordering::Relaxed).max(1);
@@ -102,9 +102,9 @@ mod tests {
         assert!(alone > MAX_BYTES - BLOCK && alone <= MAX_BYTES, "{alone}");
         let mut others: Vec<Share> = (0..31).map(|_| Share::of(budget)).collect();
         let taken: Vec<_> = others.iter_mut().map(take_all).collect();
-        assert!(taken.iter().all(|(bytes, _)| *bytes > OWN - BLOCK), "one has not its own part");
+        assert!(taken.iter().all(|(bytes, _)| *bytes > TRANSFER_RESERVE - BLOCK), "one has not its own part");
         let all = alone + taken.iter().map(|(bytes, _)| bytes).sum::<usize>();
-        assert!(all <= POOL + 32 * OWN, "{all}");
+        assert!(all <= POOL + 32 * TRANSFER_RESERVE, "{all}");
         assert!(first.grant(BLOCK).is_none(), "it holds more than its fair part");
         for grant in grants {
             first.release(Some(grant));

@@ -17,7 +17,7 @@ const AT_ONCE: u64 = 300;
 /// How long before the end of its URLs a job gives up, in seconds.
 const LAST_SECONDS: u64 = 60;
 /// The time limit for a response of the store.
-const PATIENCE: Duration = Duration::from_secs(10);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest answer, in bytes: errors and the names of uploads.
 const MAX_ANSWERED: usize = 64 * 1024;
 /// The largest answer to the probe, in bytes: it names every bucket.
@@ -88,7 +88,7 @@ impl Store {
             seconds: config.ttl,
             part_size: config.multipart.max_part_size,
             days: config.bucket_lifecycle_configuration.days,
-            patience: PATIENCE,
+            patience: RESPONSE_TIMEOUT,
         })
     }
 
