@@ -66,7 +66,7 @@ impl Relation {
     /// Each of them.
     pub const ALL: [Self; 4] = [Self::Read, Self::Submit, Self::Write, Self::Run];
 
-    /// Those that a caller has who may use a system, where nothing more is said.
+    /// The relations of a caller who may use a system, by default.
     pub const OF_ACCESS: [Self; 3] = [Self::Read, Self::Submit, Self::Write];
 
     /// Its name in models, rules and the audit trail.

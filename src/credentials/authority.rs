@@ -168,7 +168,7 @@ impl Extension {
     }
 }
 
-/// Who a certificate was made for, in one word that can be found in sshd's log: `goldcrest,user=ada,sub=1f3e,client=portal`.
+/// The owner of a certificate, in one word that can be found in sshd's log: `goldcrest,user=ada,sub=1f3e,client=portal`.
 fn key_id(caller: &Caller) -> String {
     let mut id = format!("goldcrest,user={}", one_word(caller.username.as_str()));
     id.push_str(",sub=");

@@ -28,7 +28,7 @@ pub enum CredentialError {
     Token {
         /// The service.
         service: &'static str,
-        /// Whose token.
+        /// The owner of the token.
         user: Username,
         /// 400 or 401.
         status: u16,
@@ -38,7 +38,7 @@ pub enum CredentialError {
     Refused {
         /// The service.
         service: &'static str,
-        /// Whom it refused.
+        /// The user who was refused.
         user: Username,
         /// 403.
         status: u16,

@@ -138,7 +138,7 @@ pub(super) fn serial() -> u64 {
 
 /// Checks that a certificate is one for this key and a user, and has not ended. Returns its end, where it has one.
 ///
-/// Whom it names is not compared: a cluster may map other principals to its users (`AuthorizedPrincipalsFile`).
+/// Its principals are not compared: a cluster may map other principals to its users (`AuthorizedPrincipalsFile`).
 ///
 /// # Errors
 /// The error, without any part of the key.

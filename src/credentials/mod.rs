@@ -95,7 +95,7 @@ pub trait CredentialProvider: Send + Sync {
 }
 
 impl Config {
-    /// What is wrong with the section beyond what its types say: the key, and why. Nothing where it can be used.
+    /// The error in the section that its types do not exclude: the key and the reason. Nothing if it can be used.
     pub fn validate(&self) -> Option<(String, String)> {
         match self {
             Self::StaticKeys(keys) => keys.validate(),

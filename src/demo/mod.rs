@@ -106,7 +106,7 @@ async fn proxy(
     Ok(())
 }
 
-/// What the examples of the documentation name: the first system, and the owner's home directory on it.
+/// The names in the documentation's examples: the first system, and the owner's home directory on it.
 fn examples(config: &config::Config) -> Option<http::Examples> {
     let cluster = config.clusters.first()?;
     let home = cluster.file_systems.iter().find(|file_system| file_system.default_work_dir)?;
@@ -137,7 +137,7 @@ pub enum DemoError {
     /// The signals, the SSH server or the issuer did not start.
     #[error("could not start {part}")]
     Start {
-        /// Which of them.
+        /// The part.
         part: &'static str,
         /// Why not.
         #[source]

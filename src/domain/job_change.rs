@@ -43,7 +43,7 @@ pub struct Signal(&'static str);
 pub struct InvalidSignal;
 
 impl Signal {
-    /// Those that every scheduler sends.
+    /// The signals that every scheduler sends.
     const ALL: [&'static str; 15] =
         ["HUP", "INT", "QUIT", "ABRT", "KILL", "ALRM", "TERM", "USR1", "USR2", "STOP", "CONT", "TSTP", "TTIN", "TTOU", "URG"];
 

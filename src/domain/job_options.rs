@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::JobId;
 
-/// What a job asks for; the scheduler's default for what is absent. The texts are unchecked in a description that was not checked.
+/// The options of a job; absent ones have the scheduler's default. Strings are unchecked in a description that was not checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields, default)]
 pub struct JobOptions {
@@ -67,7 +67,7 @@ pub struct Dependency {
     /// The kind of condition.
     #[serde(rename = "type", default)]
     pub condition: DependencyType,
-    /// The jobs to which it must have happened; empty for `singleton` alone.
+    /// The jobs that the condition refers to; empty only for `singleton`.
     #[serde(default)]
     pub jobs: Vec<JobId>,
 }

@@ -50,7 +50,7 @@ pub struct PartitionLimits {
     pub allowed_groups: Option<Vec<String>>,
     /// Most of further resources of a job, in the scheduler's notation.
     pub max_resources: BTreeMap<String, String>,
-    /// What it has in all, in the scheduler's notation.
+    /// Its resources in total, in the scheduler's notation.
     pub total_resources: BTreeMap<String, String>,
 }
 

@@ -152,7 +152,7 @@ pub struct WrittenPath {
 pub struct Climb {
     /// All up to the last `..`, which is kept: the one kind of `RemotePath` that is not normalised, for `FileSystem::resolve`.
     pub directory: RemotePath,
-    /// What comes after it, as a path below that directory: `/` when nothing does.
+    /// The rest after it, as a path below that directory: `/` if there is none.
     pub below: RemotePath,
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Secret, Username};
 
-/// Who sent the request, as the verified token says.
+/// The sender of the request, from the verified token.
 #[derive(Clone, Debug)]
 pub struct Principal {
     /// The login name on the clusters, from the configured claim.

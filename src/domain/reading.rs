@@ -53,7 +53,7 @@ impl<T> Reading<T> {
         self.0.taken
     }
 
-    /// What the answer lacks, where a part of it could not be had: one printable line in English.
+    /// The description of what is missing, if a part of the answer could not be obtained: one printable line in English.
     pub fn missing(&self) -> Option<&'static str> {
         self.0.missing
     }

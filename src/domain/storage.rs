@@ -30,7 +30,7 @@ pub struct Quota {
     pub files: QuotaUse,
 }
 
-/// Whose quota it is.
+/// The owner of the quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuotaHolder {
     /// A user's.
@@ -39,7 +39,7 @@ pub enum QuotaHolder {
     Group,
 }
 
-/// What is used of a quota, and its limits if there are any.
+/// The usage of a quota, and its limits if there are any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct QuotaUse {
     /// The usage.
@@ -63,7 +63,7 @@ pub struct AclEntry {
     pub permissions: u8,
 }
 
-/// Whom an entry of an access control list is about.
+/// Whom an entry of an access control list applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AclTag {
     /// The owner, or a user.

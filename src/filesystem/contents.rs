@@ -47,7 +47,7 @@ pub trait Contents: Send + Sync {
     /// Writes a file atomically: it appears under its name only when `content` has ended without an error.
     ///
     /// # Errors
-    /// Those of `content`, and those of the cluster. [`FilesystemError::Exists`], [`FilesystemError::NotFound`] or
+    /// The errors of `content`, and those of the cluster. [`FilesystemError::Exists`], [`FilesystemError::NotFound`] or
     /// [`FilesystemError::Changed`] if the state of the target is not the expected one. The target is then unchanged.
     async fn upload(
         &self,
@@ -101,7 +101,7 @@ pub trait Contents: Send + Sync {
     /// `cap` bytes of archive are accepted.
     ///
     /// # Errors
-    /// Those of `content`, those of the archive, and those of the cluster.
+    /// The errors of `content`, of the archive, and of the cluster.
     async fn unpack(
         &self,
         principal: &Principal,

@@ -51,7 +51,7 @@ pub enum Drained {
 pub struct TaskStatus {
     /// Its name.
     pub name: Cow<'static, str>,
-    /// Whether it is at work. If not it has panicked, and what it was for is not done any more.
+    /// Whether it is running. If not, it has panicked, and its work is not done any more.
     pub is_running: bool,
     /// The time since its start.
     pub age: Duration,

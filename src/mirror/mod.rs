@@ -62,7 +62,7 @@ pub struct Mirror {
     holder: String,
     /// The leases that this replica has taken.
     leases: Mutex<HashSet<String>>,
-    /// Whose jobs are observed although nobody looks.
+    /// The users whose jobs are observed although nobody watches them.
     interest: Option<Arc<dyn Interest>>,
     ended: CancellationToken,
 }

@@ -32,7 +32,7 @@ pub struct ObjectTransferRequest<'a> {
     pub path: &'a str,
     /// The method that the client requests; the system's if absent.
     pub method: Option<Method>,
-    /// What the job is charged to.
+    /// The account that the job is charged to.
     pub account: Option<&'a str>,
 }
 

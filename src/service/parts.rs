@@ -15,7 +15,7 @@ pub struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// Those that the caller may reach.
+    /// The files that the caller may access.
     ///
     /// # Errors
     /// If the cluster hands out no files.

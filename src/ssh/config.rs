@@ -130,7 +130,7 @@ pub struct Timeouts {
     pub command_execution: u64,
     /// Seconds after which an idle connection is closed.
     pub idle_timeout: u64,
-    /// Seconds between keepalive messages. After three missing answers the connection is given up.
+    /// Seconds between keepalive messages. After three missing answers the connection is closed.
     pub keep_alive: u64,
 }
 

@@ -216,7 +216,7 @@ pub enum TransportError {
     /// The caller's key cannot be read.
     #[error("the SSH key of {user} cannot be used: {reason}")]
     Key {
-        /// Whose key.
+        /// The owner of the key.
         user: Username,
         /// The error, without any part of the key.
         reason: String,

@@ -197,7 +197,7 @@ pub struct Record {
     pub kind: &'static str,
     /// Its name among those of its kind.
     pub id: String,
-    /// Whose it is.
+    /// Its owner.
     pub owner: String,
     /// Its content.
     pub value: Vec<u8>,

@@ -1,6 +1,6 @@
 //! The site's directives at the head of a transfer job.
 
-/// What stands for the caller's account in a directive.
+/// The placeholder for the caller's account in a directive.
 const ACCOUNT: &str = "{account}";
 
 /// The longest account, in bytes.

@@ -52,7 +52,7 @@ impl RemoteCommand for Change<'_> {
     }
 }
 
-/// Who the caller is.
+/// The identity of the caller.
 pub struct Id {
     pub seconds: u64,
 }

@@ -157,7 +157,7 @@ impl Follower {
         Ok(seen)
     }
 
-    /// What happened since the last look. Data that was read where another file, or another content, is read from its start is dropped.
+    /// The events since the last poll. If the file was replaced or truncated, the data that was read is dropped, and reading starts anew.
     fn compare(&mut self, seen: Seen) -> Option<Followed> {
         let was_removed = std::mem::replace(&mut self.removed, false);
         if was_removed || seen.identity != self.identity {

@@ -43,7 +43,7 @@ use sweep::Sweep;
 pub struct CommandFiles {
     transport: Arc<dyn Transport>,
     settings: Settings,
-    /// Those of SFTP too, which hands on what it cannot do.
+    /// The limits, which also apply to SFTP, because it delegates unsupported operations.
     pub(super) temporaries: Temporaries,
 }
 

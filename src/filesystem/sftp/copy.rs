@@ -13,7 +13,7 @@ use crate::filesystem::rights::{Acl, Rights};
 use crate::filesystem::temporary::{Temporaries, Temporary, temporary_beside};
 use crate::filesystem::{CopyOptions, FilesystemError};
 
-/// What the server copies on one request. It does nothing else on the session meanwhile, and cannot be stopped in it.
+/// The number of bytes that the server copies on one request. It does nothing else on the session meanwhile, and cannot be interrupted.
 const PIECE: u64 = 16 * 1024 * 1024;
 
 /// The source of a copy.

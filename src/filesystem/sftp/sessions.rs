@@ -76,7 +76,7 @@ impl Sessions {
     /// idempotent or provably nothing was sent.
     ///
     /// # Errors
-    /// Those of the operation.
+    /// The errors of the operation.
     pub async fn run<T, F>(
         &self,
         principal: &Principal,

@@ -128,7 +128,7 @@ impl Upload<'_> {
 /// write, failed: every request has been answered then.
 ///
 /// # Errors
-/// Those of the content, that it would end beyond `cap`, and those of the server.
+/// The errors of the content, an end beyond `cap`, and the errors of the server.
 pub async fn write(
     session: &Session,
     handle: &Handle,

@@ -27,7 +27,7 @@ const MAX_USE: Duration = Duration::from_secs(60);
 /// The time for an idle session to show that it is alive.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// Whose a session is: the login name, under one credential.
+/// The owner of a session: the login name, under one credential.
 pub type Owner = (Username, CredentialVersion);
 
 /// The sessions that wait, by their owners: one's session never serves another.

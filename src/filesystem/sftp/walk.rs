@@ -22,7 +22,7 @@ use crate::filesystem::{EntryStream, FilesystemError, Page, PageRequest, WalkOpt
 /// The number of pieces buffered ahead of the reader. Each comes from one reply of the server.
 const PIECES: usize = 4;
 
-/// What the paths of directories that are still to be read may take together, in bytes. Deeper ones are read first, so that this
+/// The memory limit for the paths of directories that are still to be read, in bytes. Deeper ones are read first, so that this
 /// is some hundred thousand directories beside each other.
 const WAITING: usize = 32 * 1024 * 1024;
 

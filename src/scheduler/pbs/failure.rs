@@ -137,7 +137,7 @@ pub(super) fn succeeded(raw: &RawOutput) -> Result<(), CommandError> {
     if raw.exit != 0 || (silent && prints_own_words()) { Err(CommandError::exit(raw)) } else { Ok(()) }
 }
 
-/// What the command says from its first own line on, without the prefix that names it: a hook's message may have several lines. All
+/// The messages of the command from its first own line on, without the prefix that names it: a hook's message may have several lines. All
 /// lines where none is its own. How the command is used is left out, and what it says twice.
 fn words(stderr: &str) -> String {
     let lines: Vec<&str> = stderr.lines().take_while(|line| !line.starts_with("usage:")).collect();

@@ -116,7 +116,7 @@ fn id(record: &Record) -> Result<JobId, CommandError> {
     })
 }
 
-/// Who had the job deleted, of `... and terminated by jane@host`.
+/// The user who deleted the job, from `... and terminated by jane@host`.
 fn terminated_by(comment: &str) -> Option<String> {
     let (_, who) = comment.trim_end().rsplit_once(" terminated by ")?;
     who.split('@').next().filter(|user| !user.is_empty()).map(str::to_owned)

@@ -9,7 +9,7 @@ use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 pub(super) struct Qselect<'a> {
     /// Whose; everyone's if absent.
     pub(super) user: Option<&'a str>,
-    /// Those that are in the server's history, as far as they changed since then; else those that are not.
+    /// The jobs in the server's history that changed since then; otherwise those that are not in it.
     pub(super) history: Option<Since>,
 }
 

@@ -26,9 +26,9 @@ pub(super) struct Qstat<'a> {
 pub(super) enum Jobs<'a> {
     /// All that the caller may see.
     All,
-    /// Those of one user, where lines are not wrapped.
+    /// The jobs of one user, where lines are not wrapped.
     Of(&'a str),
-    /// Those with these ids, where lines are not wrapped. What ended meanwhile is left out.
+    /// The jobs with these ids, where lines are not wrapped. Jobs that ended meanwhile are left out.
     Listed(&'a [String]),
     /// One, and the subjobs of an array if requested.
     One(JobRef<'a>, Subjobs),

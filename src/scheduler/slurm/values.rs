@@ -1,6 +1,6 @@
 //! Single values as Slurm prints them: times, lengths, states, exit codes.
 //!
-//! What Slurm prints for "there is none" differs by command and release (`N/A`, `Unknown`, `None`, `(null)`, nothing); all
+//! Slurm's output for "no value" differs by command and release (`N/A`, `Unknown`, `None`, `(null)`, nothing); all
 //! of it is `None` here.
 
 use crate::domain::{JobStatus, JobTimes, NodeState};

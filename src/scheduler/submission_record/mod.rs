@@ -123,7 +123,7 @@ pub(super) enum Attempt {
     Unusable(String),
 }
 
-/// What the record says, where the output of the submitting command tells it instead of submitting.
+/// The content of the record, if the submitting command prints it instead of submitting.
 pub(super) fn recorded(raw: &RawOutput) -> Option<Attempt> {
     let output = bytes_to_text(&raw.stdout);
     let line = output.lines().find_map(|line| line.strip_prefix("goldcrest-submission "))?;

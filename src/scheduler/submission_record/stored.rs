@@ -86,7 +86,7 @@ impl StoredRecords {
     /// Submits the job unless that was done before; `look_first` where an attempt may have been recorded elsewhere.
     ///
     /// # Errors
-    /// Those of the scheduler and of the store.
+    /// The errors of the scheduler and of the store.
     pub(in crate::scheduler) async fn submit(
         &self,
         key: &SubmissionKey,

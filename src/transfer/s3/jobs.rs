@@ -7,7 +7,7 @@ use crate::domain::{JobDescription, RemotePath, text_to_bytes};
 use crate::transfer::script::Script;
 use crate::transfer::{Directives, Multipart, describe, mark};
 
-/// What a program begins with.
+/// The first part of a program.
 macro_rules! program {
     ($name:literal) => {
         concat!(include_str!("shell/curl.sh"), "\n", include_str!(concat!("shell/", $name)))

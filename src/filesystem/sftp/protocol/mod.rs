@@ -138,7 +138,7 @@ impl ServerLimits {
     }
 }
 
-/// What `statvfs(3)` tells of a file system, from a [`STATVFS`] reply; all but the flags.
+/// The result of `statvfs(3)`, from a [`STATVFS`] reply, without the flags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FileSystemSpace {
     /// The unit of the blocks below, in bytes.

@@ -1,4 +1,4 @@
-//! What arrives on a session's channel: packets are cut from it without a copy, and their memory is used again.
+//! The incoming data of a session's channel: packets are cut from it without a copy, and their memory is reused.
 //!
 //! Fresh memory for each block of a file costs more than its decryption, because the kernel clears every page of it. It must not
 //! know what the packets mean.

@@ -295,7 +295,7 @@ impl Drop for Handle {
     }
 }
 
-/// What the session's users and its two tasks have in common.
+/// The state that the session's users and its two tasks share.
 struct SessionState {
     state: Mutex<PendingRequests>,
     queue: mpsc::Sender<Outgoing>,

@@ -48,7 +48,7 @@ pub(super) struct Sacct<'a> {
     pub(super) runs: Runs,
 }
 
-/// Which runs of a job that was requeued are listed.
+/// The runs of a requeued job that are listed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Runs {
     /// The last one.

@@ -82,7 +82,7 @@ impl SlurmRest {
         self.endpoint.is_silent()
     }
 
-    /// What the controller knows of the records that `make` asks for.
+    /// The controller's records that `make` requests.
     async fn records<T: DeserializeOwned>(
         &self,
         principal: &Principal,

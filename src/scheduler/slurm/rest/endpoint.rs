@@ -118,7 +118,7 @@ impl Endpoint {
     /// the versions are asked for anew, and the call is made once more. Nothing else is ever sent twice.
     ///
     /// # Errors
-    /// Those of `make`; when there is no answer, or none that can be read, or the token is refused.
+    /// The errors of `make`; if there is no answer, or it is unreadable, or the token is refused.
     pub(super) async fn call<T: DeserializeOwned>(
         &self,
         principal: &Principal,

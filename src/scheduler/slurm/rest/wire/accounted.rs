@@ -93,7 +93,7 @@ impl AccountedJob {
         self.job_id.0.unwrap_or(0)
     }
 
-    /// What tells of which submission it is. The comment is there only where the site keeps comments (`AccountingStoreFlags=job_comment`).
+    /// The fields that identify its submission. The comment exists only if the site keeps comments (`AccountingStoreFlags=job_comment`).
     pub(in super::super) fn trace(&self) -> JobTrace<'_> {
         let array = self.array.as_ref().and_then(|array| array.job_id.positive());
         let component = self.het.as_ref().and_then(|het| het.job_id.positive());
