@@ -99,7 +99,7 @@ impl CertificateAuthority {
         Ok(Self(Arc::new(Authority { key, validity, clock_skew, critical_options, extensions })))
     }
 
-    /// The authority's public key, as `TrustedUserCAKeys` wants it.
+    /// The authority's public key, in the form of `TrustedUserCAKeys`.
     pub fn public_key(&self) -> String {
         self.0.key.public_key()
     }

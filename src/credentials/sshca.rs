@@ -16,7 +16,7 @@ use super::{Credential, CredentialError, CredentialProvider, SetupError};
 use crate::domain::Principal;
 use crate::rest::Client;
 
-/// An SSH certificate authority that is asked with the caller's own token.
+/// An SSH certificate authority that is called with the caller's own token.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct Config {

@@ -12,7 +12,7 @@ pub struct DirectoryEntry {
     pub file_type: FileType,
     /// The target of a symbolic link.
     pub link_target: Option<Vec<u8>>,
-    /// The owner's name, or number if there is no name or numbers were asked for.
+    /// The owner's name, or number if there is no name or numbers were requested.
     pub user: String,
     /// The group's name, or number.
     pub group: String,
@@ -162,7 +162,7 @@ impl From<&FileStat> for FileVersion {
     }
 }
 
-/// A part of a file's bytes, as it is asked for (RFC 9110, 14.1.2).
+/// A requested part of a file's bytes (RFC 9110, 14.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByteRange {
     /// From this byte, counted from 0, to that one, both included; without one, to the end.

@@ -26,7 +26,7 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// True when no person stands behind the token.
+    /// Whether the token belongs to a service account, not to a person.
     pub fn is_service_account(&self) -> bool {
         self.email.is_none()
     }

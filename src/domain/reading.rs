@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::{Backend, Reported};
 
-/// An answer of a cluster, held once for all who asked for the same; a clone shares it.
+/// An answer of a cluster, held once for all equal queries; a clone shares it.
 #[derive(Debug)]
 pub struct Reading<T>(Arc<Inner<T>>);
 

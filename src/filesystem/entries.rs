@@ -25,7 +25,7 @@ pub trait Entries: Send + Sync {
     async fn resolve(&self, principal: &Principal, path: &RemotePath) -> Result<RemotePath, FilesystemError>;
 
     /// Walks a directory, and with [`ListOptions::recursive`] all below it, in no particular order and in constant memory: the
-    /// cluster is asked for more as the stream is read. What cannot be read is an error here when it is `path` itself; below it,
+    /// cluster sends more as the stream is read. If `path` itself cannot be read, that is an error here; below it,
     /// the rest is walked and the stream ends with [`FilesystemError::Incomplete`]. Dropping the stream ends the walk.
     async fn walk(&self, principal: &Principal, path: &RemotePath, options: WalkOptions) -> Result<EntryStream, FilesystemError>;
 

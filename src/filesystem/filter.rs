@@ -35,7 +35,7 @@ impl Filter {
     }
 }
 
-/// A pattern for names, as `find -name` and POSIX shells have it: `*`, `?`, `[a-z]`, `[!a-z]`, and `\` before what stands for itself.
+/// A pattern for names, as `find -name` and POSIX shells have it: `*`, `?`, `[a-z]`, `[!a-z]`, and `\` before a literal character.
 ///
 /// Characters are those of [`bytes_to_text`], so that a byte that is not part of UTF-8 is one character.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Glob {
     /// The longest pattern, in bytes: about as long as names are.
     pub const MAX: usize = 256;
 
-    /// Reads a pattern. A bracket that is not closed stands for itself.
+    /// Reads a pattern. A bracket that is not closed is literal.
     ///
     /// # Errors
     /// If it is longer than [`Glob::MAX`]: each name of a tree is compared with all of it.

@@ -124,7 +124,7 @@ impl Mirror {
     pub fn list(&self, principal: &Principal) -> Option<Reading<Vec<Job>>> {
         self.latest(principal, |latest, pause| {
             let is_unchanged = self.scheduler().is_some_and(|scheduler| !scheduler.has_changed(&principal.username, &latest.changes));
-            // While the next list is asked for, a caller can wait for that; one who is served by the service account cannot.
+            // While the next list is being queried, a caller can wait for that; one who is served by the service account cannot.
             let most = if self.settings.account == MirrorAccount::Service { 2 * pause } else { pause };
             (is_unchanged && latest.reading.age() <= most).then(|| latest.own(&principal.username, self.settings.account))
         })

@@ -262,7 +262,7 @@ impl Excerpt {
 /// The first part of a file, or everything except its last part.
 ///
 /// # Errors
-/// If both units are asked for, the pattern is none, the path breaks the policy, or the cluster does not give the content.
+/// If both units are given, the pattern is invalid, the path breaks the policy, or the cluster does not deliver the content.
 pub async fn head(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Ready<Content>, ServiceError> {
     let (part, pattern) = excerpt.check()?;
     let path = access.path(path).await?;
@@ -275,7 +275,7 @@ pub async fn head(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Read
 /// The last part of a file, or everything except its first part.
 ///
 /// # Errors
-/// If both units are asked for, the pattern is none, the path breaks the policy, or the cluster does not give the content.
+/// If both units are given, the pattern is invalid, the path breaks the policy, or the cluster does not deliver the content.
 pub async fn tail(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Ready<Content>, ServiceError> {
     let (part, pattern) = excerpt.check()?;
     let path = access.path(path).await?;
@@ -290,7 +290,7 @@ fn max_output(access: &Access, part: Part) -> u64 {
     let limit = access.cluster().config().data_operation.max_shown();
     match part {
         Part { unit: ContentUnit::Bytes, count, skip: false } => count.min(limit),
-        // Lines have any length. Those that are asked for are mostly short, and known to be once they were read.
+        // Lines have any length. The requested ones are mostly short, and their size is known once they were read.
         Part { unit: ContentUnit::Lines, count, skip: false } => count.saturating_mul(LIKELY_LINE).min(limit),
         _ => limit,
     }

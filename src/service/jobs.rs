@@ -78,7 +78,7 @@ pub async fn list(access: &Access, query: JobQuery) -> Result<Reading<Vec<Job>>,
     let account = findings.line("account", query.account, 255);
     findings.into_result()?;
     let query = JobQuery { name, account, ..query };
-    // What is mirrored is the list that is asked for by default.
+    // The mirror has the list that is requested by default.
     let mirror = access.mirror().filter(|_| query == JobQuery::default());
     if let Some(list) = mirror.and_then(|mirror| mirror.list(access.principal())) {
         return Ok(list);

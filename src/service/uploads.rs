@@ -65,7 +65,7 @@ impl Upload {
         upload.filter(valid).ok_or_else(|| InvalidRequest::new("upload_id", "it is not the id of an upload").into())
     }
 
-    /// The target, and the file that grows beside it.
+    /// The target, and the growing file in its directory.
     fn paths(&self, access: &Access) -> Result<(RemotePath, RemotePath), ServiceError> {
         let target = access.cluster().path(&self.path)?;
         let name = target.file_name();

@@ -63,7 +63,7 @@ pub trait Transport: Send + Sync {
     }
 
     /// Starts a command on the bulk lane and gives what it prints as it comes, up to the limits of `exec`; then its exit status. What has come and was not
-    /// read yet is kept, so that whoever does not read stops nothing beside it. A transport that cannot do so gives all of it when the command has ended.
+    /// read yet is kept, so that a slow reader stalls nothing else. A transport that cannot do so returns all of it when the command has ended.
     ///
     /// # Errors
     /// If it could not be started. The stream fails, and has no exit status, when the command was stopped or the connection broke.

@@ -65,7 +65,7 @@ pub enum TelemetryError {
     Subscriber(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Sets the log up: what `GOLDCREST_LOG` asks for, else `RUST_LOG`, else `default`.
+/// Sets the log up with the filter of `GOLDCREST_LOG`, else of `RUST_LOG`, else `default`.
 ///
 /// # Errors
 /// If the filter is not understood, or the log was set up before.

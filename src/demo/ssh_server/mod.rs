@@ -95,7 +95,7 @@ impl Running {
 pub struct Server;
 
 impl Server {
-    /// Generates the keys, binds the port and accepts connections until told to stop.
+    /// Generates the keys, binds the port and accepts connections until it is stopped.
     ///
     /// # Errors
     /// If the port cannot be bound or a key cannot be made.

@@ -99,7 +99,7 @@ impl Contents for CommandFiles {
     ) -> Result<u64, FilesystemError> {
         let PartOptions { offset, length, all_or_nothing } = options;
         let mut stream = self.transport.stream(principal, &scripts::extend(part, offset)).await?;
-        // The command is to end by itself whatever becomes of the content, so that it is known how much it has written.
+        // The command must end by itself even if the content fails, so that the number of written bytes is known.
         let failure = Arc::new(Mutex::new(None));
         let reported = Arc::clone(&failure);
         let content = content.scan((), move |(), piece| {
@@ -141,7 +141,7 @@ impl Contents for CommandFiles {
     }
 
     async fn pack(&self, principal: &Principal, source: &RemotePath, format: ArchiveFormat) -> Result<ContentStream, FilesystemError> {
-        // What cannot be opened at all is told by an error of its own rather than by an archive that breaks off.
+        // A path that cannot be opened at all is reported as an error instead of a broken archive.
         self.stat(principal, source, true).await?;
         let stream = self.transport.output_stream(principal, &streamed::pack(source, format)).await?;
         streamed::archive(stream, source.clone(), self.settings.stall).await

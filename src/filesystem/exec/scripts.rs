@@ -23,7 +23,7 @@ const PIECE: usize = 256 * 1024;
 const ANSWER: u64 = 4096;
 
 /// Prints a range of a file, and fails at the end where the file is then not the one of that version, unless it has only
-/// grown. One that is replaced by name meanwhile does not matter: it is the open one that is read and looked at.
+/// grown. A replacement under the same name does not matter: the open file is read and checked.
 pub fn send(path: &RemotePath, version: &FileVersion, range: &Range<u64>) -> CommandLine {
     CommandLine::new("env LC_ALL=C sh -c")
         .flag(concat!(

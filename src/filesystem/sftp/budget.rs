@@ -1,7 +1,7 @@
 //! The memory limit for file contents in transit, for all transfers of the process together.
 //!
-//! A transfer asks for blocks ahead, and the cluster answers whether or not the client takes what it was given before; and what is
-//! written waits in buffers for the cluster. So a block is asked for, or written, only when there is memory for it. Each transfer
+//! A transfer requests blocks ahead, and the cluster answers whether or not the client has read the blocks before; and content that is
+//! written waits in buffers for the cluster. So a block is requested, or written, only if there is memory for it. Each transfer
 //! has a little for itself, so that none waits for another; beyond that they share a pool, of which each may have its fair part as
 //! long as there is some left. It must not know what is read or written.
 

@@ -57,7 +57,7 @@ pub async fn look(session: &Session, source: &RemotePath, target: &RemotePath, h
     }
 }
 
-/// Copies a regular file by `copy-data@openssh.com`: beside the target, and then into its place, with its mode and times.
+/// Copies a regular file by `copy-data@openssh.com`: to a temporary file, which is then renamed to the target, with its mode and times.
 ///
 /// # Errors
 /// If the server refuses. The target is then unchanged.

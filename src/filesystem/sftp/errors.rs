@@ -52,7 +52,7 @@ pub async fn making(session: &Session, path: &RemotePath, failure: Failure) -> F
 }
 
 /// The error for content that the server did not take. The protocol has no status for a full file system and OpenSSH says no more than
-/// `Failure`, so that the server is asked how much room there is.
+/// `Failure`, so that the free space is queried.
 pub async fn not_written(session: &Session, path: &RemotePath, failure: Failure) -> FilesystemError {
     let is_failure = matches!(failure, Failure::Status(Status::Failure, _));
     match filesystem_error(path, failure) {

@@ -1,7 +1,7 @@
 //! Follows a file as it grows, over the existing session: no command, and almost no traffic while nothing changes.
 //!
-//! The protocol has neither a way to be told of changes nor inode numbers. So the open file and what now has its name are asked for
-//! their sizes again and again, and told apart by what one file cannot do between two questions.
+//! The protocol has neither notifications of changes nor inode numbers. So the sizes of the open file and of the file under its name are polled
+//! repeatedly, and the two files are distinguished by changes that one file cannot make between two polls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -197,7 +197,7 @@ impl Follower {
                 Ok(Look::Happened(Followed::Data { data, end: self.offset }))
             }
             Ok(_) => Err(filesystem_error(&self.path, Failure::unexpected())),
-            // Truncated since it was looked at.
+            // Truncated since the last poll.
             Err(Failure::Status(Status::Eof, _)) => Ok(Look::Nothing),
             Err(failure) => Err(filesystem_error(&self.path, failure)),
         }

@@ -111,7 +111,7 @@ impl Lister<'_> {
     /// The directory that a listing starts with.
     ///
     /// # Errors
-    /// If its canonical path is needed and not told.
+    /// If its canonical path is needed and not known.
     pub async fn root(&self, path: &RemotePath) -> Result<Directory, FilesystemError> {
         let trail = match self.options.recursive && self.options.dereference {
             true => Some(Arc::new(Trail { canonical: self.canonical(path).await?, above: None })),
@@ -157,7 +157,7 @@ impl Lister<'_> {
     /// The directory of this name in another, to be read too; none where it is one of those that lead to it.
     ///
     /// # Errors
-    /// If the canonical path of a link is not told.
+    /// If the canonical path of a link is not known.
     pub async fn enter(&self, directory: &Directory, name: &[u8], is_link: bool) -> Result<Option<Directory>, FilesystemError> {
         let path = directory.path.join(name);
         let trail = match &directory.trail {

@@ -1,7 +1,7 @@
 //! The names of users and groups.
 //!
 //! From `users-groups-by-id@openssh.com` where offered, else from the line for people that OpenSSH sends with each entry of a
-//! directory, else numbers. Kept for some minutes, for each caller apart: what a server says to one user is not told to another.
+//! directory, else numbers. They are cached for some minutes, separately for each caller: a server's answer to one user is not shown to another.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

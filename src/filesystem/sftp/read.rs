@@ -58,7 +58,7 @@ impl Source {
     }
 
     /// The blocks from `offset` to `end`, and behind them the question whether the file is still the one that was opened. As many
-    /// are asked for at once as there is memory for.
+    /// are requested at once as there is memory for.
     fn steps(&self, offset: u64, end: u64, check: bool) -> impl Stream<Item = Result<Vec<Bytes>, FilesystemError>> + Send + use<> {
         let block = self.session.capabilities().read_block();
         let blocks = (offset..end).step_by(block as usize);
@@ -137,7 +137,7 @@ impl Source {
         }
     }
 
-    /// Reads one block, which a server may answer in parts. An empty piece at the end stands for the end of the file.
+    /// Reads one block, which a server may answer in parts. An empty piece at the end means the end of the file.
     async fn block(&self, offset: u64, length: u32) -> Result<Vec<Bytes>, Failure> {
         let mut pieces = Vec::with_capacity(1);
         let (mut at, mut left) = (offset, length);
@@ -185,7 +185,7 @@ fn flatten(
     blocks
         .map_ok(|pieces| stream::iter(pieces.into_iter().map(Ok)))
         .try_flatten()
-        // An empty piece stands for the end of the file; blocks beyond it need not be waited for.
+        // An empty piece means the end of the file; blocks beyond it are not awaited.
         .take_while(|piece| futures::future::ready(!matches!(piece, Ok(bytes) if bytes.is_empty())))
 }
 

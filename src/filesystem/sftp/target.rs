@@ -26,7 +26,7 @@ impl Target {
     /// Reads the current state of the target.
     ///
     /// # Errors
-    /// If it is not a regular file, or cannot be looked at.
+    /// If it is not a regular file, or its status cannot be read.
     pub async fn find(session: &Session, path: &RemotePath) -> Result<Self, FilesystemError> {
         let found = match attributes(session, path, &Request::Lstat { path: bytes(path) }).await {
             Err(FilesystemError::NotFound(_)) => return Ok(Self { path: path.clone(), rights: None, version: None }),

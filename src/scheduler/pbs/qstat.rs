@@ -50,7 +50,7 @@ impl RemoteCommand for Qstat<'_> {
         let mut line = match self.jobs {
             // The ids would not all fit into a command line.
             Jobs::Listed(_) => CommandLine::new("env LC_ALL=C TZ=UTC xargs qstat"),
-            // The user goes before `-f`: the later of both says what is told of each job.
+            // The user goes before `-f`: the later of both determines the output of each job.
             Jobs::Of(user) => pbs_command("qstat").flag("-u").arg(user),
             Jobs::All | Jobs::One(..) => pbs_command("qstat"),
         };

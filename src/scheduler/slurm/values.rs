@@ -37,7 +37,7 @@ pub(super) fn timestamp(value: &str) -> Option<i64> {
     number(value).filter(|&seconds| is_given(seconds))
 }
 
-/// The times of a job in `state`. Slurm writes expected times where real ones will stand; they are told apart by the state.
+/// The times of a job in `state`. Slurm writes expected times in the fields of actual ones; the state distinguishes them.
 pub(super) fn times(state: &str, start: Option<i64>, end: Option<i64>) -> JobTimes {
     let (waits, ended) = (is_waiting(state), is_over(state));
     JobTimes {

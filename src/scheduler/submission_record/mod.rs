@@ -2,7 +2,7 @@
 //!
 //! A client names a submission by its `Idempotency-Key`. The command that submits keeps `~/.goldcrest/submit/<name>` (`record.sh`), so that any
 //! replica that is sent the same request finds out what became of it, although each process on the way may have been killed. The job
-//! carries the name too, as its tag, by which the scheduler is asked where the record holds no id. This module must not know how a scheduler is spoken to. To
+//! carries the name too, as its tag, by which the scheduler is queried if the record has no id. This module must not know how a scheduler is accessed. To
 //! give one this ability: call the functions of [`SHELL`] around its submitting program, and implement [`RecordedSubmission`].
 
 use std::sync::Arc;

@@ -91,7 +91,7 @@ impl Postgres {
         };
         let listening = async {
             client.batch_execute("LISTEN goldcrest_appended").await?;
-            // What came before is not told.
+            // Earlier entries are not reported.
             self.watchers.wake_all();
             std::future::pending::<Result<(), _>>().await
         };

@@ -42,7 +42,7 @@ impl Signer {
     /// If the address is no URL.
     pub(super) fn new(address: &str, region: &str, id: &Secret, secret: &Secret) -> Result<Self, InvalidUrl> {
         let endpoint = Url::parse(address)?.to_string();
-        // What stands behind the last slash of an address would be replaced by the bucket.
+        // The part after the last slash of an address would be replaced by the bucket.
         let endpoint = format!("{}/", endpoint.trim_end_matches('/'));
         Ok(Self { endpoint, region: region.to_owned(), credentials: Credentials::new(id.expose(), secret.expose()) })
     }

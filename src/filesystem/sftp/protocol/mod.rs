@@ -188,7 +188,7 @@ impl FileSystemSpace {
 /// Reads the two lists of names of a [`USERS_GROUPS_BY_ID`] reply; a name is empty if there is none.
 ///
 /// # Errors
-/// If the lists do not have the lengths that were asked for.
+/// If the lists do not have the requested lengths.
 pub fn decode_names(data: Bytes, users: usize, groups: usize) -> Result<(Vec<Bytes>, Vec<Bytes>), Malformed> {
     let mut fields = Fields(data);
     let mut list = |length: usize| {

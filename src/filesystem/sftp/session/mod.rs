@@ -137,7 +137,7 @@ impl Session {
         &self.capabilities
     }
 
-    /// False when no new work should begin on it: it has ended, or its connection is retired. What is under way goes on.
+    /// False when no new work should begin on it: it has ended, or its connection is retired. Requests under way continue.
     pub fn is_usable(&self) -> bool {
         !self.retired.is_cancelled() && self.shared.state.lock().ended.is_none()
     }
@@ -313,7 +313,7 @@ struct PendingRequests {
     next: u64,
     /// Why no new request is taken.
     ended: Option<Failure>,
-    /// Whether those that waited were told so; replies that come nevertheless belong to them.
+    /// Whether the waiters were notified; replies that arrive nevertheless belong to them.
     abandoned: bool,
 }
 

@@ -8,7 +8,7 @@ use crate::scheduler::slurm::job_ref::shown_id;
 use crate::scheduler::slurm::values::{self, duration, minutes, node_count, number, status, text, timestamp};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
-/// The fields asked for, in order. The first holds no free text (see [`Delimiter::records`]).
+/// The requested fields, in order. The first contains no free text (see [`Delimiter::records`]).
 const FIELDS: [&str; 20] = [
     "JobID",
     "State",

@@ -46,7 +46,7 @@ const NO_RESERVATIONS: &str = "version v0.0.36 of slurmrestd's API has no reserv
 
 /// The request for a cancellation.
 enum Cancellation {
-    /// slurmrestd is asked to cancel this id.
+    /// The id to cancel through slurmrestd.
     Send(String),
     /// The job has ended.
     Over,
@@ -206,7 +206,7 @@ impl SlurmRest {
     /// Whether a cancellation of which the answer says nothing was done.
     async fn verify_cancelled(&self, principal: &Principal, id: JobRef<'_>) -> Result<(), SchedulerError> {
         let queued = self.queued_as(principal, id).await?;
-        // A job that never was is told as such. A task that waited is gone from the record of its array.
+        // A job that never existed is reported as such. A task that was pending is gone from the record of its array.
         if queued.iter().all(|(_, job)| is_over(&job.status.state)) {
             return Ok(());
         }
