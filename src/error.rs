@@ -1,4 +1,4 @@
-//! What went wrong, without HTTP.
+//! The kinds of error, independent of HTTP.
 //!
 //! Every error enum of the crate implements [`Classify`], so that one place (`http::problem`) can turn any of them into an
 //! answer. This module must not know status codes, SSH or JSON. A new kind of failure is a new variant of [`Kind`]; the

@@ -21,7 +21,7 @@ use crate::scheduler::{self, ConnectionMode, Scheduler as _, SchedulerType};
 use crate::ssh::{CommandLine, Environment, Exec, Limits};
 
 /// The time limit for one step.
-const STEP: Duration = Duration::from_secs(30);
+const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The most that a command of a step may print, in bytes.
 const STEP_OUTPUT: usize = 64 * 1024;
@@ -42,7 +42,7 @@ pub struct Step {
 /// Tries everything, and shows each step when it is done. What needs a step that failed is not tried, and shown so.
 ///
 /// # Errors
-/// When the configuration cannot be used at all.
+/// If the configuration cannot be used at all.
 pub async fn try_connections(config: Config, mut show: impl FnMut(Step)) -> Result<(), BuildError> {
     let client = rest::Client::new()?;
     let site = Site::build(config, client.clone(), None)?;
@@ -215,7 +215,7 @@ fn release(text: &str) -> Option<[u32; 2]> {
 
 /// A command that takes no input and prints little.
 fn brief(line: CommandLine) -> Exec {
-    let limits = Some(Limits { execution: STEP, output: STEP_OUTPUT });
+    let limits = Some(Limits { execution: STEP_TIMEOUT, output: STEP_OUTPUT });
     Exec { line, stdin: Bytes::new(), idempotent: true, environment: Environment::Client, limits }
 }
 
@@ -241,10 +241,10 @@ async fn step_with<T, E: std::error::Error + 'static>(
     work: impl Future<Output = Result<T, E>>,
     found: impl FnOnce(&T) -> String,
 ) -> Option<T> {
-    let outcome = match timeout(STEP, work).await {
+    let outcome = match timeout(STEP_TIMEOUT, work).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(ErrorChain(&error).to_string()),
-        Err(_) => Err(format!("not done within {} s", STEP.as_secs())),
+        Err(_) => Err(format!("not done within {} s", STEP_TIMEOUT.as_secs())),
     };
     let shown = outcome.as_ref().map(found).map_err(Clone::clone);
     show(Step { subject: subject.to_owned(), name: name.to_owned(), outcome: Some(shown), advice });

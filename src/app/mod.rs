@@ -43,7 +43,7 @@ impl App {
     /// Puts the system together. Nothing is connected yet.
     ///
     /// # Errors
-    /// When a section was understood and still cannot be used.
+    /// If a section was understood and still cannot be used.
     pub fn build(config: Config) -> Result<Self, BuildError> {
         let client = rest::Client::new()?;
         let drain = Duration::from_secs(config.server.drain_timeout);

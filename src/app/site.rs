@@ -82,7 +82,7 @@ impl Site {
     /// [`Site::take_over`].
     ///
     /// # Errors
-    /// When a section was understood and still cannot be used.
+    /// If a section was understood and still cannot be used.
     pub(super) fn build(config: Config, client: rest::Client, previous: Option<&Self>) -> Result<Self, BuildError> {
         let fingerprints = config.fingerprints.clone();
         let same = |section: fn(&Fingerprints) -> &Fingerprint| {
@@ -348,13 +348,13 @@ fn check(member: &Member, background: &Lifecycle) -> Vec<DropGuard> {
 /// before this one.
 async fn take_pushes(PushListener { listen, secret }: PushListener, mirror: Arc<Mirror>, stop: CancellationToken) {
     let routes = http::pushes(secret, move |user, job| mirror.hint(user, job));
-    let mut is_reported = false;
+    let mut is_logged = false;
     loop {
         match TcpListener::bind(listen).await {
             Ok(listener) => return http::serve(listener, routes, Arc::default(), stop, http::TimeLimits::draining(PUSH_DRAIN)).await,
-            Err(error) if !is_reported => {
+            Err(error) if !is_logged => {
                 tracing::error!(address = %listen, %error, "scheduler.job_mirror.push.listen cannot be listened on");
-                is_reported = true;
+                is_logged = true;
             }
             Err(_) => {}
         }

@@ -27,7 +27,7 @@ const MAX_WAITING: usize = 1000;
 /// Time between two readings while there are no keys at all.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Where a key set is.
+/// The place of a key set.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// At a URL.
@@ -60,7 +60,7 @@ impl Source {
     /// Reads `http://`, `https://` and `file:///path` URLs.
     ///
     /// # Errors
-    /// When the text is not such a URL.
+    /// If the text is not such a URL.
     pub fn parse(text: &str) -> Result<Self, InvalidUrl> {
         match text.strip_prefix("file://") {
             Some(path) if path.starts_with('/') => Ok(Self::File(PathBuf::from(path))),
@@ -97,7 +97,7 @@ impl KeySet {
         })
     }
 
-    /// How many keys there are.
+    /// The number of keys.
     pub(super) fn len(&self) -> usize {
         self.lists.iter().map(|list| list.len()).sum()
     }

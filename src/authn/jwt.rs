@@ -42,7 +42,7 @@ pub enum SetupError {
     Url {
         /// The text that was configured.
         url: String,
-        /// What is wrong with it.
+        /// The error.
         source: InvalidUrl,
     },
 }
@@ -57,7 +57,7 @@ impl JwtAuthenticator {
     /// An authenticator; keys are read when [`KeyedAuthenticator::run`] starts, or with the first token.
     ///
     /// # Errors
-    /// When no key set is configured, or one has an invalid URL.
+    /// If no key set is configured, or one has an invalid URL.
     pub fn new(config: Config, client: Client) -> Result<Self, SetupError> {
         if config.public_certs.is_empty() {
             return Err(SetupError::NoKeySet);

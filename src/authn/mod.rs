@@ -38,7 +38,7 @@ pub trait Authenticator: Send + Sync {
     /// The principal of a token (RFC 6750).
     ///
     /// # Errors
-    /// When the token is not valid, or could not be checked. No error contains any part of the token.
+    /// If the token is not valid, or could not be checked. No error contains any part of the token.
     async fn authenticate(&self, token: &Secret) -> Result<Arc<Principal>, AuthnError>;
 }
 
@@ -54,7 +54,7 @@ pub trait KeyedAuthenticator: Authenticator {
     /// Reads the keys and returns their number.
     ///
     /// # Errors
-    /// When a key set cannot be read.
+    /// If a key set cannot be read.
     async fn read_keys(&self) -> Result<usize, Arc<KeysError>>;
 }
 
@@ -64,7 +64,7 @@ pub trait PrincipalSource: Send + Sync {
     /// The principal with a token that is still valid.
     ///
     /// # Errors
-    /// When the identity provider issues no token, or an invalid one.
+    /// If the identity provider issues no token, or an invalid one.
     async fn principal(&self) -> Result<Principal, AuthnError>;
 }
 

@@ -27,7 +27,7 @@ impl ServiceAccountTokens {
     /// An account; nothing is sent yet.
     ///
     /// # Errors
-    /// When the token endpoint is no URL.
+    /// If the token endpoint is no URL.
     pub fn new(
         config: &Config,
         client_id: &str,
@@ -68,7 +68,7 @@ impl PrincipalSource for ServiceAccountTokens {
     }
 }
 
-/// Why there is no principal.
+/// The reason why there is no principal.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TokenError {
     #[error(transparent)]

@@ -114,7 +114,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// What is wrong with the rule: the key and why.
+    /// The error in the rule: the key and the reason.
     pub fn validate(&self) -> Option<(&'static str, &'static str)> {
         if self.systems.is_empty() {
             return Some(("systems", "a rule without systems allows nothing"));
@@ -132,7 +132,7 @@ impl Rule {
     }
 }
 
-/// Told apart by their keys here, since serde's own way of doing so cannot say what is wrong.
+/// Distinguished by their keys here, because serde's untagged enums cannot report the error.
 impl<'de> Deserialize<'de> for Config {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = serde_json::Value::deserialize(deserializer)?;

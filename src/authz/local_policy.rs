@@ -22,7 +22,7 @@ impl LocalPolicy {
         Self { name: "rules", config }
     }
 
-    /// The policy where none is configured: every caller may use every cluster.
+    /// The policy if none is configured: every caller may use every cluster.
     pub fn open() -> Self {
         let all = || vec![ALL.to_owned()];
         let rule = Rule { systems: all(), users: all(), groups: Vec::new(), clients: Vec::new(), relations: Relation::ALL.to_vec() };

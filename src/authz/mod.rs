@@ -1,4 +1,4 @@
-//! Whether a principal may use a cluster.
+//! Decides whether a principal may use a cluster.
 //!
 //! One trait, two implementations: an OpenFGA server, and a policy from the configuration. Both fail closed. This module
 //! must not know tokens, jobs or files. To add one: a file, a variant of [`Config`], an arm in `app/build.rs`.
@@ -27,13 +27,13 @@ pub trait Authorizer: Send + Sync {
     /// Decides whether `principal` has `relation` to each of `systems`: one ruling each, in their order.
     ///
     /// # Errors
-    /// When there is no decision for one of them. A refusal is not an error.
+    /// If there is no decision for one of them. A refusal is not an error.
     async fn check_all(&self, principal: &Principal, relation: Relation, systems: &[&SystemName]) -> Result<Vec<Ruling>, AuthzError>;
 
     /// Decides about one system; see [`Authorizer::check_all`].
     ///
     /// # Errors
-    /// When there is no decision.
+    /// If there is no decision.
     async fn check(&self, principal: &Principal, relation: Relation, system: &SystemName) -> Result<Ruling, AuthzError> {
         let mut rulings = self.check_all(principal, relation, &[system]).await?;
         rulings.pop().ok_or_else(|| AuthzError::Unavailable("no ruling was given".into()))
@@ -42,13 +42,13 @@ pub trait Authorizer: Send + Sync {
     /// Checks without a caller that decisions about these relations are possible, which finds mistakes in the configuration.
     ///
     /// # Errors
-    /// Why there can be none.
+    /// The reason why there can be none.
     async fn probe(&self, _relations: &[Relation]) -> Result<(), AuthzError> {
         Ok(())
     }
 }
 
-/// The relations that operations ask for, by what they do. The model may have others, such as `access`, which lead to these.
+/// The relations that operations require, by their effect. The model may have others, such as `access`, which imply these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Relation {
@@ -58,7 +58,7 @@ pub enum Relation {
     Submit,
     /// Change files.
     Write,
-    /// Run the commands of `clusters[].commands` on the login node. No other relation stands for it.
+    /// Run the commands of `clusters[].commands` on the login node. No other relation implies it.
     Run,
 }
 
@@ -66,7 +66,7 @@ impl Relation {
     /// Each of them.
     pub const ALL: [Self; 4] = [Self::Read, Self::Submit, Self::Write, Self::Run];
 
-    /// Those that a caller has who may use a system, where nothing more is said.
+    /// The relations of a caller who may use a system, by default.
     pub const OF_ACCESS: [Self; 3] = [Self::Read, Self::Submit, Self::Write];
 
     /// Its name in models, rules and the audit trail.
@@ -85,20 +85,20 @@ impl Relation {
 pub struct Ruling {
     /// The answer.
     pub decision: Decision,
-    /// How it came about.
+    /// The basis of the decision.
     pub basis: Basis,
 }
 
-/// What an answer rests on, for the audit trail.
+/// The basis of a decision, for the audit trail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Basis {
-    /// The kind of authorizer that decided: `openfga`, `rules`, or `none` where every caller may use every cluster.
+    /// The kind of authorizer that decided: `openfga`, `rules`, or `none` if every caller may use every cluster.
     pub authorizer: &'static str,
-    /// The relation that was asked for, in the words of the authorizer.
+    /// The relation that was checked, in the words of the authorizer.
     pub relation: String,
-    /// The object that was asked about, in the words of the authorizer.
+    /// The object that was checked, in the words of the authorizer.
     pub object: String,
-    /// What decided: the id of OpenFGA's authorization model, or the rule that allowed. `None` where nothing is known.
+    /// The deciding part: the id of OpenFGA's authorization model, or the rule that allowed. `None` if unknown.
     pub by: Option<Arc<str>>,
     /// Whether the answer came from the cache.
     pub cached: bool,
@@ -113,7 +113,7 @@ pub enum Decision {
     Denied,
 }
 
-/// Why there is no answer.
+/// The reason why there is no decision.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthzError {
     /// The authorization service gave no valid answer. Nothing is allowed then.

@@ -7,8 +7,8 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct Commands {
-    /// Patterns, one of which a command must match word by word. A word of a pattern stands for itself; `~` and a regular expression for one word that it
-    /// matches as a whole; `~*` and a regular expression, at the end, for any number of such words. The first word, the program, stands for itself.
+    /// Patterns, one of which a command must match word by word. A word of a pattern matches itself; `~` and a regular expression match one word as a
+    /// whole; `~*` and a regular expression, at the end, match any number of such words. The first word, the program, matches itself.
     pub allow: Vec<Vec<String>>,
     /// Time limit of a command in seconds. A request may ask for less.
     #[serde(default = "default_time_limit")]

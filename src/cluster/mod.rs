@@ -126,7 +126,7 @@ impl Cluster {
         Ok(&files.operations)
     }
 
-    /// The files whatever the checker says.
+    /// The files regardless of the checker.
     ///
     /// # Errors
     /// [`GateError::Unsupported`] where files cannot be reached.

@@ -13,7 +13,7 @@ use crate::domain::JobOptions;
 pub struct JobTemplate {
     /// Name in URLs: lower-case letters, digits, `-` and `_`.
     pub name: String,
-    /// What the job does, shown to callers.
+    /// Purpose of the job, shown to callers.
     #[serde(default)]
     pub description: String,
     /// Parameters by name: lower-case letters, digits and `_`. The script finds the value of `steps` in the variable `PARAM_STEPS`.

@@ -9,7 +9,7 @@ use crate::rest::Url;
 use crate::telemetry::LogFormat;
 use crate::{authz, cluster, credentials};
 
-/// Which configuration.
+/// The arguments of `goldcrest check-config`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Exit code: 0 when the configuration is good, 1 when it has mistakes, or warnings with --strict, or when a step of --connect failed.
@@ -69,7 +69,7 @@ fn count(number: usize, word: &str) -> String {
     }
 }
 
-/// What the configuration means, one line a thing; no secrets.
+/// A summary of the configuration, one line for each part, without secrets.
 fn summary(config: &Config) -> String {
     let authentication = &config.auth.authentication;
     let root = if config.apis_root_path.is_empty() { "/" } else { &config.apis_root_path };

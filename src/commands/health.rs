@@ -7,7 +7,7 @@ use crate::error::ErrorChain;
 use crate::rest::{Client, Request, RestError, Url};
 
 /// How long the answer may take.
-const PATIENCE: Duration = Duration::from_secs(3);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The arguments of `goldcrest health`.
 #[derive(clap::Args)]
@@ -28,7 +28,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), String> {
 }
 
 async fn ask(url: Url) -> Result<(), RestError> {
-    Client::new()?.send(Request::get(url).timeout(PATIENCE)).await?.success()?;
+    Client::new()?.send(Request::get(url).timeout(RESPONSE_TIMEOUT)).await?.success()?;
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use crate::lifecycle::{Drained, Lifecycle, allow_many_files, systemd};
 /// How long the connections to the clusters may take to close after the last request.
 const CLOSE: Duration = Duration::from_secs(10);
 
-/// Which configuration.
+/// The arguments of `goldcrest serve`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 SIGTERM and SIGINT stop it: no new connections, requests under way end within server.drain_timeout seconds.
@@ -34,7 +34,7 @@ pub(super) fn load(file: &Path) -> Result<Loaded, String> {
     })
 }
 
-/// What is logged where the environment does not say otherwise.
+/// The default log filter, which the environment can override.
 pub(super) fn default_filter(config: &Config) -> &'static str {
     if config.app_debug { "goldcrest=debug,info" } else { "info" }
 }

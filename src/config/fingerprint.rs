@@ -35,7 +35,7 @@ const AT_START: [&str; 8] =
     ["server.listen", "server.drain_timeout", "server.reload", "metrics", "store", "webhooks", "apis_root_path", "app_debug"];
 
 impl Fingerprints {
-    /// Those of a document whose secrets were read; the clusters are added one by one.
+    /// The fingerprints of a document whose secrets were read; the clusters are added one by one.
     pub(super) fn of(document: &Json) -> Self {
         let section = |path: &str| of(path.split('.').try_fold(document, |value, key| value.get(key)).unwrap_or(&Json::Null));
         Self {

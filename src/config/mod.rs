@@ -52,8 +52,8 @@ pub struct Config {
     /// Source of the SSH keys with which Goldcrest logs in as a caller. Required if a cluster has an `ssh` section without `credentials`.
     #[schemars(default)]
     pub ssh_credentials: credentials::Config,
-    /// The store, which keeps what outlives a request: webhooks, and submissions that can have no record on the cluster. If absent, nothing
-    /// is kept, and what needs it is refused. This section is Goldcrest's own.
+    /// The store for webhooks, and for records of submissions that cannot be kept on the cluster. If absent, nothing
+    /// is stored, and requests that need it are refused. This section is Goldcrest's own.
     #[schemars(default)]
     pub store: Option<store::Config>,
     /// Webhooks: calls to services of the users when the states of their jobs change. If absent, there are none. They need the section `store`.

@@ -28,7 +28,7 @@ pub(super) fn store(walk: &mut Interpreter, config: Option<&store::Config>) {
     }
 }
 
-/// `webhooks`, beside the section `store`.
+/// Rules for `webhooks`, which need the section `store`.
 pub(super) fn webhooks(walk: &mut Interpreter, config: Option<&notify::Config>, has_store: bool) {
     let Some(config) = config else { return };
     if !has_store && !walk.is_wrong("store") {

@@ -45,7 +45,7 @@ pub struct Config {
     pub extensions: Vec<Extension>,
 }
 
-/// What a certificate can permit. Agent and X11 forwarding are not among it: nothing here needs them.
+/// The permissions of a certificate. Agent and X11 forwarding are not among them: nothing here needs them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Extension {
@@ -72,7 +72,7 @@ impl CertificateAuthority {
     /// Reads the key and checks the options. A key with a passphrase costs a moment of computing.
     ///
     /// # Errors
-    /// When the key cannot be read or an option would make every login fail.
+    /// If the key cannot be read or an option would make every login fail.
     pub fn new(config: &Config) -> Result<Self, SetupError> {
         let wrong = |key: &str, reason: &str| SetupError { key: key.to_owned(), reason: reason.to_owned() };
         let key = SigningKey::read(&config.private_key, config.passphrase.as_ref()).map_err(|(key, reason)| wrong(key, &reason))?;
@@ -99,7 +99,7 @@ impl CertificateAuthority {
         Ok(Self(Arc::new(Authority { key, validity, clock_skew, critical_options, extensions })))
     }
 
-    /// The authority's public key, as `TrustedUserCAKeys` wants it.
+    /// The authority's public key, in the form of `TrustedUserCAKeys`.
     pub fn public_key(&self) -> String {
         self.0.key.public_key()
     }
@@ -168,7 +168,7 @@ impl Extension {
     }
 }
 
-/// Who a certificate was made for, in one word that can be found in sshd's log: `goldcrest,user=ada,sub=1f3e,client=portal`.
+/// The owner of a certificate, in one word that can be found in sshd's log: `goldcrest,user=ada,sub=1f3e,client=portal`.
 fn key_id(caller: &Caller) -> String {
     let mut id = format!("goldcrest,user={}", one_word(caller.username.as_str()));
     id.push_str(",sub=");

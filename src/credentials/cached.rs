@@ -56,11 +56,11 @@ type Outcome = Result<Arc<Credential>, CredentialError>;
 /// Not `try_get_with` of the cache, which would have everybody wait for a renewal while the present credential still serves.
 type Flight = Shared<BoxFuture<'static, Outcome>>;
 
-/// What a credential is good for.
+/// The state of a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Fresh,
-    /// It serves, and the next one should be had.
+    /// It is usable, and should be renewed.
     Expiring,
     Ended,
 }
@@ -101,7 +101,7 @@ impl<P: CredentialProvider + 'static> Cached<P> {
         }
     }
 
-    /// Asks the provider, in a task of its own, so that the answer arrives even if the caller leaves.
+    /// Calls the provider in a separate task, so that the answer arrives even if the caller leaves.
     fn start(&self, principal: Principal, entry: Arc<Entry>) -> Flight {
         let provider = Arc::clone(&self.provider);
         let task = tokio::spawn(async move {
@@ -164,7 +164,7 @@ impl Held {
         self.life().map_or(RETRY_PAUSE, |life| (life / 12).min(RETRY_PAUSE))
     }
 
-    /// How long the credential lasts from when it came; none where it does not end.
+    /// The lifetime of the credential from its arrival; none if it does not expire.
     fn life(&self) -> Option<SignedDuration> {
         self.credential.not_after.map(|end| end.duration_since(self.obtained))
     }

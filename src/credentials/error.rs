@@ -1,4 +1,4 @@
-//! Why there is no credential. No message holds a key, a token, or anything that a service answered.
+//! The errors of credentials. No message contains a key, a token, or any part of a service's answer.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -8,37 +8,37 @@ use crate::domain::Username;
 use crate::error::{Classify, ErrorChain, Kind};
 use crate::rest::RestError;
 
-/// Why there is no credential. It is cloned for all callers that waited for the same answer.
+/// The reason why there is no credential. It is cloned for all callers that waited for the same answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CredentialError {
     /// The configuration names no key for this user.
     #[error("no SSH credential is configured for user {0}")]
     Unknown(Username),
-    /// The service could not be asked, or it failed.
+    /// The service could not be called, or it failed.
     #[error("the {service} gave no credential")]
     Service {
-        /// Which service.
+        /// The service.
         service: &'static str,
-        /// What happened to the call.
+        /// The error of the call.
         #[source]
         source: Arc<RestError>,
     },
     /// The service did not accept the caller's token.
     #[error("the {service} did not accept the token of {user} (status {status}): the token must be issued for that service too")]
     Token {
-        /// Which service.
+        /// The service.
         service: &'static str,
-        /// Whose token.
+        /// The owner of the token.
         user: Username,
         /// 400 or 401.
         status: u16,
     },
-    /// The service knows the caller and gives no credential.
+    /// The service knows the caller and refuses a credential.
     #[error("the {service} gives {user} no credential (status {status}): ask those who run it")]
     Refused {
-        /// Which service.
+        /// The service.
         service: &'static str,
-        /// Whom it refused.
+        /// The user who was refused.
         user: Username,
         /// 403.
         status: u16,
@@ -46,17 +46,17 @@ pub enum CredentialError {
     /// The service answered with something that cannot be used.
     #[error("the answer of the {service} cannot be used: {reason}")]
     Answer {
-        /// Which service.
+        /// The service.
         service: &'static str,
-        /// What is wrong with it; nothing of the answer.
+        /// The error, without any part of the answer.
         reason: &'static str,
     },
     /// The limit of concurrent calls is reached.
     #[error("the {service} is busy: no call could be made within {} s", .waited.as_secs_f32())]
     Busy {
-        /// Which service.
+        /// The service.
         service: &'static str,
-        /// How long the call waited.
+        /// The time that the call waited.
         waited: Duration,
     },
     /// Our own authority could not make a certificate.
@@ -73,7 +73,7 @@ pub enum CredentialError {
 pub struct SetupError {
     /// The key in the section.
     pub key: String,
-    /// What is wrong with its value; nothing of the value.
+    /// The error in its value, without any part of the value.
     pub reason: String,
 }
 

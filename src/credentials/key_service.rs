@@ -14,7 +14,7 @@ use super::{Credential, CredentialError, CredentialProvider, SetupError};
 use crate::domain::{Principal, Secret};
 use crate::rest::{Client, Object, Request};
 
-/// A key service. Keys are asked for with the caller's own token.
+/// A key service. Keys are requested with the caller's own token.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct Config {
@@ -62,7 +62,7 @@ impl KeyService {
     /// Takes the configuration.
     ///
     /// # Errors
-    /// When the URL cannot be used.
+    /// If the URL cannot be used.
     pub fn new(config: &Config, client: Client) -> Result<Self, SetupError> {
         let place = (config.url.as_str(), ["api", "v1", "ssh-keys"].as_slice());
         let service = Service::new("SSH key service", place, config.max_connections, config.timeout, client)?;

@@ -21,7 +21,7 @@ pub(super) struct KeyPair(PrivateKey);
 /// A private key that certificates are signed with.
 pub(super) struct SigningKey(PrivateKey);
 
-/// What a certificate is to say.
+/// The content of a certificate.
 pub(super) struct Claims {
     pub(super) serial: u64,
     pub(super) key_id: String,
@@ -49,7 +49,7 @@ impl KeyPair {
     /// Makes a pair.
     ///
     /// # Errors
-    /// When the generator fails.
+    /// If the generator fails.
     pub(super) fn generate() -> Result<Self, &'static str> {
         PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519).map(Self).map_err(|_| "a key could not be generated")
     }
@@ -57,7 +57,7 @@ impl KeyPair {
     /// The private key as OpenSSH writes it.
     ///
     /// # Errors
-    /// When it has no such form.
+    /// If it has no such form.
     pub(super) fn private_key(&self) -> Result<Secret, &'static str> {
         self.0.to_openssh(LineEnding::LF).map(|text| Secret::from(text.to_string())).map_err(|_| "a key could not be written")
     }
@@ -65,7 +65,7 @@ impl KeyPair {
     /// The public key in the one-line form of `*.pub` files.
     ///
     /// # Errors
-    /// When it has no such form.
+    /// If it has no such form.
     pub(super) fn public_key(&self) -> Result<String, &'static str> {
         self.0.public_key().to_openssh().map_err(|_| "a key could not be written")
     }
@@ -138,10 +138,10 @@ pub(super) fn serial() -> u64 {
 
 /// Checks that a certificate is one for this key and a user, and has not ended. Returns its end, where it has one.
 ///
-/// Whom it names is not compared: a cluster may map other principals to its users (`AuthorizedPrincipalsFile`).
+/// Its principals are not compared: a cluster may map other principals to its users (`AuthorizedPrincipalsFile`).
 ///
 /// # Errors
-/// What is wrong with it; nothing of it.
+/// The error, without any part of the key.
 pub(super) fn check(certificate: &str, private_key: &Secret) -> Result<Option<Timestamp>, &'static str> {
     let text = certificate.trim();
     if text.len() > MAX_KEY_FILE {

@@ -1,4 +1,4 @@
-//! What a user authenticates with to a cluster: keys and certificates for SSH, and tokens for slurmrestd (`slurm_tokens`).
+//! The credentials of users for clusters: keys and certificates for SSH, and tokens for slurmrestd (`slurm_tokens`).
 //!
 //! A provider answers with keys as text; only `ssh` logs in with them. Providers whose credentials end stand behind a
 //! [`Cached`]. Certificates are made and read here (`keys`), so this module knows `russh::keys`, and nothing else of russh.
@@ -33,7 +33,7 @@ pub use slurm_tokens::{SlurmKeyError, SlurmTokenError, SlurmTokens};
 pub use sshca::{Config as SshCaConfig, SshCa};
 pub use static_keys::{StaticKeys, UserKeys};
 
-/// Where SSH credentials come from.
+/// The source of SSH credentials.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(tag = "type")]
 pub enum Config {
@@ -58,12 +58,12 @@ impl Default for Config {
     }
 }
 
-/// A key pair, and a certificate where there is one.
+/// A key pair, and a certificate if there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
     /// The private key in OpenSSH or PEM form.
     pub private_key: Secret,
-    /// What the private key is encrypted with.
+    /// The passphrase of the private key.
     pub passphrase: Option<Secret>,
     /// The OpenSSH user certificate (`*-cert.pub`) for the key.
     pub certificate: Option<String>,
@@ -90,12 +90,12 @@ pub trait CredentialProvider: Send + Sync {
     /// The credential to log in with as `principal.username`.
     ///
     /// # Errors
-    /// When the caller has none, or the service behind the provider does not answer.
+    /// If the caller has none, or the service behind the provider does not answer.
     async fn credential(&self, principal: &Principal) -> Result<Arc<Credential>, CredentialError>;
 }
 
 impl Config {
-    /// What is wrong with the section beyond what its types say: the key, and why. Nothing where it can be used.
+    /// The error in the section that its types do not exclude: the key and the reason. Nothing if it can be used.
     pub fn validate(&self) -> Option<(String, String)> {
         match self {
             Self::StaticKeys(keys) => keys.validate(),

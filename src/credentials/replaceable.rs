@@ -17,7 +17,7 @@ impl Replaceable {
         Self(RwLock::new(provider))
     }
 
-    /// Another one from now on. Credentials that were handed out go on.
+    /// Replaces the provider. Credentials that were handed out stay valid.
     pub fn replace(&self, provider: Arc<dyn CredentialProvider>) {
         *self.0.write() = provider;
     }

@@ -12,9 +12,9 @@ use crate::rest::{Client, Request, Response, Url};
 /// The longest answer that is read, in bytes: two keys and a certificate.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// A service that is asked with callers' tokens.
+/// A service that is called with callers' tokens.
 pub(super) struct Service {
-    /// What it is called in messages.
+    /// Its name in messages.
     pub(super) name: &'static str,
     url: Url,
     client: Client,
@@ -26,7 +26,7 @@ impl Service {
     /// The service at `url` and these segments. `max_connections` 0 means no limit.
     ///
     /// # Errors
-    /// When the URL cannot be used.
+    /// If the URL cannot be used.
     pub(super) fn new(
         name: &'static str,
         (url, path): (&str, &[&str]),
@@ -43,7 +43,7 @@ impl Service {
     /// Posts what `build` makes of the bare request, when there is a place for it, and returns an answer of success.
     ///
     /// # Errors
-    /// When there is none.
+    /// If there is none.
     pub(super) async fn post(
         &self,
         principal: &Principal,
@@ -71,7 +71,7 @@ impl Service {
     /// The credential in an answer, once it was found good.
     ///
     /// # Errors
-    /// When the certificate cannot be used with the key.
+    /// If the certificate cannot be used with the key.
     pub(super) fn credential(
         &self,
         principal: &Principal,
@@ -94,7 +94,7 @@ impl Service {
     }
 }
 
-/// What is wrong with a service's URL: the key, and why.
+/// The error in a service's URL: the key and the reason.
 pub(super) fn validate_url(url: &str) -> Option<(String, String)> {
     Url::parse(url).err().map(|error| ("url".to_owned(), format!("is {error}")))
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::domain::{Principal, Secret, Username};
 
-/// How long a token holds, in seconds: longer than a call, with room for clocks that differ.
+/// The lifetime of a token in seconds: longer than a call, with room for clock differences.
 const LIFETIME: i64 = 300;
 /// The fewest bytes of a key for HS256 (RFC 7518, 3.2).
 const SHORTEST_KEY: usize = 32;
@@ -34,7 +34,7 @@ pub enum SlurmKeyError {
     Short(usize),
 }
 
-/// Why there is no token.
+/// The reason why there is no token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SlurmTokenError {
     /// The account has every right in Slurm.
@@ -52,7 +52,7 @@ impl SlurmTokens {
     /// Reads the key from its file, byte for byte as Slurm reads it.
     ///
     /// # Errors
-    /// When the file cannot be read or is too short.
+    /// If the file cannot be read or is too short.
     pub fn from_file(path: &Path) -> Result<Self, SlurmKeyError> {
         let key = std::fs::read(path).map_err(SlurmKeyError::Read)?;
         if key.len() < SHORTEST_KEY {
@@ -64,7 +64,7 @@ impl SlurmTokens {
     /// A token in the name of this principal.
     ///
     /// # Errors
-    /// When it would be one of an administrator, or cannot be signed.
+    /// If it would be one of an administrator, or cannot be signed.
     pub fn sign(&self, principal: &Principal) -> Result<Secret, SlurmTokenError> {
         let user = principal.username.as_str();
         if ADMINISTRATORS.contains(&user) {

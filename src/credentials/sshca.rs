@@ -16,7 +16,7 @@ use super::{Credential, CredentialError, CredentialProvider, SetupError};
 use crate::domain::Principal;
 use crate::rest::Client;
 
-/// An SSH certificate authority that is asked with the caller's own token.
+/// An SSH certificate authority that is called with the caller's own token.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct Config {
@@ -47,7 +47,7 @@ impl SshCa {
     /// Takes the configuration.
     ///
     /// # Errors
-    /// When the URL cannot be used.
+    /// If the URL cannot be used.
     pub fn new(config: &Config, client: Client) -> Result<Self, SetupError> {
         let place = (config.url.as_str(), ["sign"].as_slice());
         Service::new("SSH certificate authority", place, config.max_connections, config.timeout, client).map(Self)

@@ -61,7 +61,7 @@ impl StaticKeys {
         Self::keeping(config, None)
     }
 
-    /// As [`StaticKeys::new`]. A user whose keys are the same as in `previous` has the same credential, so that what was opened with it goes on.
+    /// As [`StaticKeys::new`]. A user whose keys are the same as in `previous` has the same credential, so that its connections stay open.
     pub fn keeping(config: Config, previous: Option<&Self>) -> Self {
         let credential = |keys: UserKeys| Credential {
             private_key: keys.private_key,

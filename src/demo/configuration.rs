@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use crate::authn;
 use crate::domain::{Secret, Username, bytes_to_text};
 
-/// What differs from run to run.
+/// The values that differ from run to run.
 pub(super) struct Facts<'a> {
-    /// Where the API listens.
+    /// The address of the API.
     pub(super) listen: SocketAddr,
     /// The issuer's discovery document (OpenID Connect Discovery 1.0, 3).
     pub(super) discovery: &'a Value,
-    /// What the issuer's tokens name as their audience.
+    /// The audience of the issuer's tokens.
     pub(super) audience: Vec<String>,
     /// The account that everything runs in.
     pub(super) user: &'a Username,
@@ -26,7 +26,7 @@ pub(super) struct Facts<'a> {
     pub(super) home: &'a Path,
     /// The directory for temporary files.
     pub(super) scratch: &'a Path,
-    /// Where the SSH server listens.
+    /// The address of the SSH server.
     pub(super) ssh: SocketAddr,
     /// Its host key, in one line.
     pub(super) host_key: &'a str,
@@ -34,7 +34,7 @@ pub(super) struct Facts<'a> {
     pub(super) private_key: &'a Secret,
     /// The client of the background checker: id and secret.
     pub(super) service: (&'a str, &'a Secret),
-    /// The version of the Slurm that is installed here, where there is one.
+    /// The version of the Slurm that is installed here, if there is one.
     pub(super) slurm: Option<&'a str>,
 }
 

@@ -1,4 +1,4 @@
-//! What the demonstration prints once it is up: for a person, or one line of JSON for a script.
+//! The output of the demonstration once it is up: text for a person, or one line of JSON for a script.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ const TOKEN_OF_ANSWER: &str = r#"'s/.*"access_token":"\([^"]*\)".*/\1/'"#;
 /// The file that the example job writes to, in its working directory: a name that is known before the job's id is.
 const JOB_OUTPUT: &str = "goldcrest-hello.out";
 
-/// What there is to say.
+/// The content of the greeting.
 pub(super) struct Greeting<'a> {
     /// The API, without a slash at its end.
     pub(super) url: String,
@@ -33,13 +33,13 @@ pub(super) struct Greeting<'a> {
     pub(super) client_secret: &'a Secret,
     /// A token of that client.
     pub(super) token: &'a Secret,
-    /// How long the token holds.
+    /// The lifetime of the token.
     pub(super) holds: Duration,
     /// The clusters.
     pub(super) systems: &'a [&'static str],
     /// The file systems, as text.
     pub(super) file_systems: Vec<String>,
-    /// Where the example job runs, as text.
+    /// The working directory of the example job, as text.
     pub(super) work_dir: String,
 }
 

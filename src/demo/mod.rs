@@ -89,7 +89,7 @@ pub type PartError = Box<dyn Error + Send + Sync>;
 /// Builds the proxy from a configuration in YAML and serves it together with the issuer until it is stopped.
 ///
 /// # Errors
-/// When the configuration has mistakes or cannot be used.
+/// If the configuration has mistakes or cannot be used.
 async fn proxy(
     configuration: String,
     issuer: Arc<DevelopmentIssuer>,
@@ -106,7 +106,7 @@ async fn proxy(
     Ok(())
 }
 
-/// What the examples of the documentation name: the first system, and the owner's home directory on it.
+/// The names in the documentation's examples: the first system, and the owner's home directory on it.
 fn examples(config: &config::Config) -> Option<http::Examples> {
     let cluster = config.clusters.first()?;
     let home = cluster.file_systems.iter().find(|file_system| file_system.default_work_dir)?;
@@ -137,7 +137,7 @@ pub enum DemoError {
     /// The signals, the SSH server or the issuer did not start.
     #[error("could not start {part}")]
     Start {
-        /// Which of them.
+        /// The part.
         part: &'static str,
         /// Why not.
         #[source]
@@ -157,7 +157,7 @@ pub enum DemoError {
 /// Runs the demonstration until SIGINT or SIGTERM.
 ///
 /// # Errors
-/// When a part does not start, or the proxy fails.
+/// If a part does not start, or the proxy fails.
 pub async fn run(args: &DemoArgs) -> Result<(), DemoError> {
     let lifecycle = Lifecycle::new();
     lifecycle.shutdown_on_signal().map_err(starting("the signal handlers"))?;
@@ -168,7 +168,7 @@ pub async fn run(args: &DemoArgs) -> Result<(), DemoError> {
 /// beside it, until the token is cancelled.
 ///
 /// # Errors
-/// When a part does not start, or the proxy fails.
+/// If a part does not start, or the proxy fails.
 pub async fn run_until<F>(
     args: &DemoArgs,
     proxy: impl FnOnce(String, Arc<DevelopmentIssuer>, TcpListener, CancellationToken) -> F,
@@ -377,7 +377,7 @@ fn audience(token: &str) -> Vec<String> {
     }
 }
 
-/// The version of the Slurm whose `sbatch` is on the search path; `None` where there is none, or none that is set up.
+/// The version of the Slurm whose `sbatch` is on the search path; `None` if there is none, or none that is set up.
 async fn slurm_version(search_path: &OsStr) -> Option<String> {
     let is_program = |path: &PathBuf| path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0);
     let sbatch = std::env::split_paths(search_path).map(|directory| directory.join("sbatch")).find(is_program)?;

@@ -20,7 +20,7 @@ const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbi
 const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "ksh", "zsh"];
 
 /// The account of the process. A user without an entry in the password database, as containers have them, gets what the
-/// environment says and otherwise the name `user`. `home` replaces the home directory; where there is none that can be written,
+/// environment says and otherwise the name `user`. `home` replaces the home directory; if there is none that can be written,
 /// as for system users, a directory of our own does.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Other ways to do what was refused.
+//! Alternatives for refused operations.
 
 /// Another way to do what was refused because of its size or its time. It names no operation of an interface: the module that has those
 /// writes the words.

@@ -1,4 +1,4 @@
-//! Which backend of a scheduler answered a call.
+//! The backend of a scheduler that answered a call.
 
 use std::fmt;
 use std::ops::Deref;
@@ -8,18 +8,18 @@ use std::ops::Deref;
 pub struct Backend {
     /// By what.
     pub by: Carrier,
-    /// Whether it was not the first choice: that one did not answer.
+    /// Whether it is the fallback, because the first choice did not answer.
     pub fallback: bool,
 }
 
-/// What a scheduler answered to one call.
+/// The answer of a scheduler to one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reported<T> {
     /// The answer.
     pub value: T,
-    /// The backend that gave it, where there is more than one.
+    /// The backend that gave it, if there is more than one.
     pub via: Option<Backend>,
-    /// What the answer lacks, and why, as one printable line in English.
+    /// What is missing in the answer and why, as one printable line in English.
     pub missing: Option<&'static str>,
 }
 
@@ -44,7 +44,7 @@ impl<T> Deref for Reported<T> {
     }
 }
 
-/// What carries a call to a scheduler.
+/// The kinds of backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
     /// Its REST API.

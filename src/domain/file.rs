@@ -1,4 +1,4 @@
-//! Files, as `ls`, `stat`, `head` and `sha256sum` tell them.
+//! Files, as shown by `ls`, `stat`, `head` and `sha256sum`.
 
 use std::fmt;
 use std::ops::Range;
@@ -8,11 +8,11 @@ use std::ops::Range;
 pub struct DirectoryEntry {
     /// The name in bytes; below the listed directory, with the relative path in recursive listings.
     pub name: Vec<u8>,
-    /// What it is.
+    /// The type of the entry.
     pub file_type: FileType,
-    /// Where a symbolic link points.
+    /// The target of a symbolic link.
     pub link_target: Option<Vec<u8>>,
-    /// The owner's name, or number where there is no name or numbers were asked for.
+    /// The owner's name, or number if there is no name or numbers were requested.
     pub user: String,
     /// The group's name, or number.
     pub group: String,
@@ -61,7 +61,7 @@ impl fmt::Display for FileMode {
     }
 }
 
-/// What a directory entry is: the type bits of `st_mode` (POSIX `<sys/stat.h>`).
+/// The type of a directory entry: the type bits of `st_mode` (POSIX `<sys/stat.h>`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileType {
     /// A regular file.
@@ -137,7 +137,7 @@ pub struct FileStat {
     pub mtime: i64,
 }
 
-/// What tells one state of a file's content from another, as far as the cluster tells.
+/// The version of a file's content, as far as the cluster reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct FileVersion {
     /// Size in bytes.
@@ -162,7 +162,7 @@ impl From<&FileStat> for FileVersion {
     }
 }
 
-/// A part of a file's bytes, as it is asked for (RFC 9110, 14.1.2).
+/// A requested part of a file's bytes (RFC 9110, 14.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByteRange {
     /// From this byte, counted from 0, to that one, both included; without one, to the end.
@@ -184,7 +184,7 @@ impl ByteRange {
     }
 }
 
-/// What positions and amounts count.
+/// The unit of positions and amounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContentUnit {
     /// Lines, as `head -n`.
@@ -198,11 +198,11 @@ pub enum ContentUnit {
 pub struct Content {
     /// The bytes.
     pub data: Vec<u8>,
-    /// What was counted.
+    /// The unit.
     pub unit: ContentUnit,
-    /// Where the part starts.
+    /// The start of the part.
     pub start: i64,
-    /// Where it ends.
+    /// The end of the part.
     pub end: i64,
 }
 
@@ -215,7 +215,7 @@ pub struct Checksum {
     pub hex: String,
 }
 
-/// How to pack.
+/// The options of packing.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct CompressOptions {
     /// The compression.

@@ -1,4 +1,4 @@
-//! What the background checker knows of a cluster.
+//! The results of the background checker for a cluster.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -40,7 +40,7 @@ impl ServiceType {
 /// The result of one probe.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServiceHealth {
-    /// What was probed.
+    /// The service that was probed.
     pub service: ServiceType,
     /// When.
     pub last_checked: Timestamp,
@@ -50,7 +50,7 @@ pub struct ServiceHealth {
     pub healthy: bool,
     /// Why not.
     pub message: Option<String>,
-    /// Which file system, for [`ServiceType::Filesystem`].
+    /// The file system, for [`ServiceType::Filesystem`].
     pub path: Option<RemotePath>,
 }
 

@@ -1,4 +1,4 @@
-//! Whose jobs somebody wants to hear of.
+//! The users whose jobs must be observed.
 
 use async_trait::async_trait;
 

@@ -1,4 +1,4 @@
-//! Jobs, as every scheduler can tell them.
+//! Jobs, independent of the scheduler.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{JobId, JobOptions, RemotePath};
 
-/// What a caller wants run; `P` is a path, and a text in a description that was not checked.
+/// The description of a job; `P` is a path, or a string in a description that was not checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobDescription<P = RemotePath> {
-    /// The job's name; the scheduler's default where absent.
+    /// The job's name; the scheduler's default if absent.
     pub name: Option<String>,
     /// The account (project) to charge.
     pub account: Option<String>,
@@ -17,7 +17,7 @@ pub struct JobDescription<P = RemotePath> {
     pub reservation: Option<String>,
     /// The partition or queue.
     pub partition: Option<String>,
-    /// Where the job starts.
+    /// The working directory of the job.
     pub working_directory: P,
     /// The file read as standard input; relative to the working directory, patterns as the scheduler has them.
     pub standard_input: Option<String>,
@@ -31,12 +31,12 @@ pub struct JobDescription<P = RemotePath> {
     pub constraints: Option<String>,
     /// The program.
     pub script: JobScript<P>,
-    /// What else it asks for.
+    /// Its other options.
     pub options: JobOptions,
 }
 
 impl<P> JobDescription<P> {
-    /// A job that asks for nothing but its place and its program.
+    /// A job without further options.
     pub fn new(working_directory: P, script: JobScript<P>) -> Self {
         Self {
             name: None,
@@ -78,11 +78,11 @@ impl<P> JobDescription<P> {
 pub enum JobScript<P = RemotePath> {
     /// The script's text.
     Inline(String),
-    /// Where the script lies on the cluster.
+    /// The path of the script on the cluster.
     Path(P),
 }
 
-/// What the scheduler says to a job that is not submitted.
+/// The scheduler's estimate for a job that is not submitted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobEstimate {
     /// When the job would start, in Unix seconds, where the scheduler tells.
@@ -95,7 +95,7 @@ pub struct JobEstimate {
     pub partition: Option<String>,
 }
 
-/// Which jobs to list.
+/// The filter for a list of jobs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct JobQuery {
     /// Jobs of all users that the caller may see, not only the caller's own.
@@ -108,7 +108,7 @@ pub struct JobQuery {
     pub window: TimeWindow,
 }
 
-/// Which jobs accounting is asked for.
+/// The filter for jobs from accounting.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct AccountingQuery {
     /// Jobs of all users that the caller may see, not only the caller's own.
@@ -119,7 +119,7 @@ pub struct AccountingQuery {
     pub jobs: Vec<JobId>,
     /// Only jobs that had not ended before this, in Unix seconds; never absent where `jobs` is empty.
     pub since: Option<i64>,
-    /// Only jobs that were submitted before this, in Unix seconds; until now where absent.
+    /// Only jobs that were submitted before this, in Unix seconds; until now if absent.
     pub until: Option<i64>,
 }
 
@@ -167,7 +167,7 @@ pub struct Job {
     pub id: JobId,
     /// The job's name.
     pub name: String,
-    /// Where it stands.
+    /// Its state.
     pub status: JobStatus,
     /// Its steps, where accounting has them.
     pub steps: Option<Vec<JobStep>>,
@@ -185,7 +185,7 @@ pub struct Job {
     pub nodes: String,
     /// The partition or queue.
     pub partition: String,
-    /// Who asked for its end.
+    /// The user who cancelled it.
     pub kill_request_user: Option<String>,
     /// Whether it is a user's or a group's.
     pub user: Option<String>,
@@ -202,7 +202,7 @@ pub struct JobStep {
     pub id: String,
     /// The step's name.
     pub name: String,
-    /// Where it stands.
+    /// Its state.
     pub status: JobStatus,
     /// When and how long.
     pub times: JobTimes,

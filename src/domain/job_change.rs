@@ -1,4 +1,4 @@
-//! What may be changed of a job that was submitted.
+//! The changes of a submitted job.
 
 use std::fmt;
 
@@ -43,14 +43,14 @@ pub struct Signal(&'static str);
 pub struct InvalidSignal;
 
 impl Signal {
-    /// Those that every scheduler sends.
+    /// The signals that every scheduler sends.
     const ALL: [&'static str; 15] =
         ["HUP", "INT", "QUIT", "ABRT", "KILL", "ALRM", "TERM", "USR1", "USR2", "STOP", "CONT", "TSTP", "TTIN", "TTOU", "URG"];
 
     /// Reads `USR1` or `SIGUSR1`, in any case.
     ///
     /// # Errors
-    /// When it is no signal that every scheduler sends.
+    /// If it is no signal that every scheduler sends.
     pub fn new(name: &str) -> Result<Self, InvalidSignal> {
         let name = name.get(..3).filter(|start| start.eq_ignore_ascii_case("sig")).map_or(name, |_| &name[3..]);
         Self::ALL.into_iter().find(|known| known.eq_ignore_ascii_case(name)).map(Self).ok_or(InvalidSignal)

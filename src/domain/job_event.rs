@@ -1,4 +1,4 @@
-//! What happened to a job.
+//! The changes of a job's state.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ pub struct JobEvent {
     pub name: Option<String>,
     /// The login name of the job's owner.
     pub owner: String,
-    /// The state before, in the scheduler's words; none where the job was not known.
+    /// The previous state, in the scheduler's words; none if the job was not known.
     pub previous: Option<String>,
     /// The state, in the scheduler's words; [`JobEvent::UNKNOWN`] where the scheduler no longer knows the job.
     pub state: String,
@@ -20,7 +20,7 @@ pub struct JobEvent {
     pub exit_code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// Whether nothing more happens to the job in this state.
+    /// Whether the state is final.
     pub is_final: bool,
     /// When the change was seen.
     pub at: Timestamp,

@@ -1,4 +1,4 @@
-//! What a job asks of the scheduler beside its name, place and program: resources, limits, conditions and notices.
+//! The options of a job in addition to its name, directory and program: resources, limits, conditions and notifications.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::JobId;
 
-/// What a job asks for; the scheduler's default for what is absent. The texts are unchecked in a description that was not checked.
+/// The options of a job; absent ones have the scheduler's default. Strings are unchecked in a description that was not checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields, default)]
 pub struct JobOptions {
@@ -64,15 +64,15 @@ pub struct JobOptions {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct Dependency {
-    /// What must have happened.
+    /// The kind of condition.
     #[serde(rename = "type", default)]
     pub condition: DependencyType,
-    /// The jobs to which it must have happened; empty for `singleton` alone.
+    /// The jobs that the condition refers to; empty only for `singleton`.
     #[serde(default)]
     pub jobs: Vec<JobId>,
 }
 
-/// What must have happened before a job starts.
+/// The kind of a condition for the start of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DependencyType {
@@ -146,7 +146,7 @@ impl Memory {
     /// Reads `512M`, `4GB`, `1TiB`; a fraction of a MiB counts as a whole one.
     ///
     /// # Errors
-    /// When there is no unit, or another one, or the amount is 0 or more than 2^40 MiB.
+    /// If there is no unit, or another one, or the amount is 0 or more than 2^40 MiB.
     pub fn new(text: &str) -> Result<Self, InvalidMemory> {
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let number: u64 = text[..digits].parse().map_err(|_| InvalidMemory)?;
@@ -214,7 +214,7 @@ impl ArrayIndices {
     /// Reads indices and ranges, separated by commas, each range with a step if need be, and the limit behind them.
     ///
     /// # Errors
-    /// When the text is no such list, or longer than 1024 bytes.
+    /// If the text is no such list, or longer than 1024 bytes.
     pub fn new(text: &str) -> Result<Self, InvalidArray> {
         let number = |text: &str| match text.len() {
             1..=9 if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse::<u32>().ok(),

@@ -1,10 +1,10 @@
-//! What jobs may ask for, and what jobs have used.
+//! The limits of jobs, and the resources that jobs have used.
 
 use std::collections::BTreeMap;
 
 use super::JobId;
 
-/// What jobs of a user may ask for.
+/// The limits of a user's jobs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Limits {
     /// The limits of each partition or queue.
@@ -15,7 +15,7 @@ pub struct Limits {
     pub associations: Option<Vec<AssociationLimits>>,
 }
 
-/// What a partition or queue allows. What is not limited is absent.
+/// The limits of a partition or queue. Members that are unlimited are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartitionLimits {
     /// Its name.
@@ -50,11 +50,11 @@ pub struct PartitionLimits {
     pub allowed_groups: Option<Vec<String>>,
     /// Most of further resources of a job, in the scheduler's notation.
     pub max_resources: BTreeMap<String, String>,
-    /// What it has in all, in the scheduler's notation.
+    /// Its resources in total, in the scheduler's notation.
     pub total_resources: BTreeMap<String, String>,
 }
 
-/// What a quality of service allows. What is not limited is absent.
+/// The limits of a quality of service. Members that are unlimited are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QosLimits {
     /// Its name.
@@ -75,7 +75,7 @@ pub struct QosLimits {
     pub max_resources_in_all: BTreeMap<String, String>,
 }
 
-/// What jobs that charge an account may ask for. What is not limited is absent.
+/// The limits of jobs that charge an account. Members that are unlimited are absent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AssociationLimits {
     /// The account.
@@ -96,7 +96,7 @@ pub struct AssociationLimits {
     pub max_resources_per_job: BTreeMap<String, String>,
     /// Maximum resources of all running jobs together.
     pub max_resources_in_all: BTreeMap<String, String>,
-    /// The share of the system that the user is due.
+    /// The user's share of the system.
     pub fair_share: Option<FairShare>,
 }
 
@@ -115,7 +115,7 @@ pub struct FairShare {
     pub factor: Option<f64>,
 }
 
-/// What a job has used, as far as the scheduler knows.
+/// The resources that a job has used, as far as the scheduler knows them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobUsage {
     /// The job.
@@ -124,7 +124,7 @@ pub struct JobUsage {
     pub user: Option<String>,
     /// The account charged.
     pub account: Option<String>,
-    /// What it has used.
+    /// The resources that it has used.
     pub resources: ResourceUsage,
 }
 

@@ -3,7 +3,7 @@
 /// A maintenance under way: until it is over, no request for the site or the system is carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Maintenance {
-    /// What callers are told.
+    /// The message for callers.
     pub message: String,
     /// Seconds after which they may ask again, where that is known.
     pub retry_after: Option<u32>,

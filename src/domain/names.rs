@@ -23,7 +23,7 @@ impl SystemName {
     /// Accepts 1 to 128 characters of `A-Z a-z 0-9 . _ -`.
     ///
     /// # Errors
-    /// When the name is empty, longer, or holds another character.
+    /// If the name is empty, longer, or holds another character.
     pub fn new(name: &str) -> Result<Self, InvalidName> {
         check("system name", name, 128, |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))?;
         Ok(Self(name.to_ascii_lowercase()))
@@ -49,7 +49,7 @@ impl Username {
     /// Accepts 1 to 256 characters of `A-Z a-z 0-9 . _ - @ +`, not starting with `-`, but for `.` and `..`.
     ///
     /// # Errors
-    /// When the name is empty, longer, starts with `-`, holds another character, or is `.` or `..`.
+    /// If the name is empty, longer, starts with `-`, holds another character, or is `.` or `..`.
     pub fn new(name: &str) -> Result<Self, InvalidName> {
         check("user name", name, 256, |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | '+'))?;
         if name.starts_with('-') {
@@ -77,7 +77,7 @@ impl JobId {
     /// Accepts 1 to 128 characters of `A-Z a-z 0-9 . _ - + , [ ]`, starting with a letter or digit.
     ///
     /// # Errors
-    /// When the id is empty, longer, starts otherwise, or holds another character.
+    /// If the id is empty, longer, starts otherwise, or holds another character.
     pub fn new(id: &str) -> Result<Self, InvalidName> {
         check("job id", id, 128, |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | ',' | '[' | ']'))?;
         if !id.starts_with(|c: char| c.is_ascii_alphanumeric()) {

@@ -35,7 +35,7 @@ impl RemotePath {
     /// Reads a path as it stands in a URL or in JSON (see [`bytes_to_text`] for names that are not UTF-8).
     ///
     /// # Errors
-    /// When it is relative, holds a NUL byte, or is too long.
+    /// If it is relative, holds a NUL byte, or is too long.
     pub fn from_text(text: &str) -> Result<Self, InvalidPath> {
         Self::from_bytes(&text_to_bytes(text))
     }
@@ -43,7 +43,7 @@ impl RemotePath {
     /// Reads a path as the cluster has it.
     ///
     /// # Errors
-    /// When it is relative, holds a NUL byte, or is too long.
+    /// If it is relative, holds a NUL byte, or is too long.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidPath> {
         if bytes.contains(&0) {
             return Err(InvalidPath::Nul);
@@ -152,7 +152,7 @@ pub struct WrittenPath {
 pub struct Climb {
     /// All up to the last `..`, which is kept: the one kind of `RemotePath` that is not normalised, for `FileSystem::resolve`.
     pub directory: RemotePath,
-    /// What comes after it, as a path below that directory: `/` when nothing does.
+    /// The rest after it, as a path below that directory: `/` if there is none.
     pub below: RemotePath,
 }
 
@@ -160,7 +160,7 @@ impl WrittenPath {
     /// Reads a path as it stands in a URL or in JSON.
     ///
     /// # Errors
-    /// When it is relative, holds a NUL byte, or is too long.
+    /// If it is relative, holds a NUL byte, or is too long.
     pub fn from_text(text: &str) -> Result<Self, InvalidPath> {
         let bytes = text_to_bytes(text);
         let normal = RemotePath::from_bytes(&bytes)?;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Secret, Username};
 
-/// Who sent the request, as the verified token says.
+/// The sender of the request, from the verified token.
 #[derive(Clone, Debug)]
 pub struct Principal {
     /// The login name on the clusters, from the configured claim.
@@ -26,7 +26,7 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// True when no person stands behind the token.
+    /// Whether the token belongs to a service account, not to a person.
     pub fn is_service_account(&self) -> bool {
         self.email.is_none()
     }

@@ -1,4 +1,4 @@
-//! What a cluster answered, and when.
+//! Answers of a cluster with their time.
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::{Backend, Reported};
 
-/// An answer of a cluster, held once for all who asked for the same; a clone shares it.
+/// An answer of a cluster, held once for all equal queries; a clone shares it.
 #[derive(Debug)]
 pub struct Reading<T>(Arc<Inner<T>>);
 
@@ -53,22 +53,22 @@ impl<T> Reading<T> {
         self.0.taken
     }
 
-    /// What the answer lacks, where a part of it could not be had: one printable line in English.
+    /// The description of what is missing, if a part of the answer could not be obtained: one printable line in English.
     pub fn missing(&self) -> Option<&'static str> {
         self.0.missing
     }
 
-    /// The backend that gave the answer, where there is more than one.
+    /// The backend that gave the answer, if there is more than one.
     pub fn via(&self) -> Option<Backend> {
         self.0.via
     }
 
-    /// How long ago the answer came.
+    /// The age of the answer.
     pub fn age(&self) -> Duration {
         self.0.taken.elapsed()
     }
 
-    /// How long after it came the answer may be given again.
+    /// The time for which the answer may be reused.
     pub fn fresh_for(&self) -> Duration {
         self.0.fresh_for
     }

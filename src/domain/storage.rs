@@ -1,6 +1,6 @@
-//! Storage as `df`, `quota` and `getfacl` tell of it.
+//! Storage as shown by `df`, `quota` and `getfacl`.
 
-/// How full a file system is, in bytes and files.
+/// The usage of a file system, in bytes and files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Space {
     /// Size in bytes.
@@ -30,7 +30,7 @@ pub struct Quota {
     pub files: QuotaUse,
 }
 
-/// Whose quota it is.
+/// The owner of the quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuotaHolder {
     /// A user's.
@@ -39,14 +39,14 @@ pub enum QuotaHolder {
     Group,
 }
 
-/// What is used of a quota, and its limits where there are any.
+/// The usage of a quota, and its limits if there are any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct QuotaUse {
-    /// What is used.
+    /// The usage.
     pub used: u64,
-    /// What may be exceeded for a time only.
+    /// The soft limit, which may be exceeded for a limited time.
     pub soft: Option<u64>,
-    /// What cannot be exceeded.
+    /// The hard limit.
     pub hard: Option<u64>,
 }
 
@@ -63,7 +63,7 @@ pub struct AclEntry {
     pub permissions: u8,
 }
 
-/// Whom an entry of an access control list is about.
+/// Whom an entry of an access control list applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AclTag {
     /// The owner, or a user.

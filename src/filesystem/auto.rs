@@ -1,4 +1,4 @@
-//! Which way the files of a cluster are reached: SFTP where the server offers it, commands where it does not.
+//! Chooses how the files of a cluster are accessed: SFTP if the server offers it, commands otherwise.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub struct Files {
     auto: Option<Auto>,
 }
 
-/// What [`FileAccess::Auto`] finds out for each user apart, at the first use and again after [`Settings::probe_again`]: what a user's
+/// The choice of [`FileAccess::Auto`], for each user separately, at the first use and again after [`Settings::probe_again`]: what a user's
 /// start-up files do to the subsystem must not slow anyone else down.
 #[derive(Clone)]
 struct Auto {
@@ -25,7 +25,7 @@ struct Auto {
 }
 
 impl Files {
-    /// Nothing is asked of the cluster before the first operation.
+    /// Nothing is sent to the cluster before the first operation.
     pub fn open(transport: Arc<dyn Transport>, access: FileAccess, settings: Settings) -> Self {
         let exec = CommandFiles::new(transport.clone(), settings);
         if access == FileAccess::Exec {
@@ -37,10 +37,10 @@ impl Files {
         Self { preferred: sftp, auto }
     }
 
-    /// The way to the files of one user.
+    /// The backend for the files of one user.
     ///
     /// # Errors
-    /// When it is to be found out, and the cluster cannot be asked.
+    /// If it is not known yet, and the cluster cannot be reached.
     pub async fn of(&self, principal: &Principal) -> Result<&dyn FileSystem, FilesystemError> {
         match &self.auto {
             Some(auto) if !auto.has_sftp(principal).await? => Ok(&auto.exec),

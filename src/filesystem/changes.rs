@@ -1,4 +1,4 @@
-//! What changes entries: made, moved, copied, removed, with other rights.
+//! Changes of entries: create, move, copy, remove, change permissions.
 //!
 //! A new operation is a method here, and one of each implementation in its file of the same name.
 
@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{CompressOptions, Compression, FilesystemError};
 use crate::domain::{FileMode, Principal, RemotePath};
 
-/// What changes entries: made, moved, copied, removed, with other rights. Every method acts as `principal`; the cluster's permissions decide.
+/// Changes of entries: create, move, copy, remove, change permissions. Every method acts as `principal`; the cluster's permissions decide.
 #[async_trait]
 pub trait Changes: Send + Sync {
     /// Sets permission bits.
@@ -49,8 +49,8 @@ pub trait Changes: Send + Sync {
         compression: Compression,
     ) -> Result<(), FilesystemError>;
 
-    /// Copies a file, a link, or a directory with all that is in it. The copy appears under its name only when it is whole.
-    /// `target` is its own name, never a directory that takes it; links there are replaced, not followed. Modes and times are kept.
+    /// Copies a file, a link, or a directory with its content. The copy appears under its name only when it is complete.
+    /// `target` is the name of the copy, never a directory to place it in; links there are replaced, not followed. Modes and times are kept.
     async fn copy(
         &self,
         principal: &Principal,
@@ -64,14 +64,14 @@ pub trait Changes: Send + Sync {
     async fn rename(&self, principal: &Principal, source: &RemotePath, target: &RemotePath, overwrite: bool)
     -> Result<(), FilesystemError>;
 
-    /// Sets a file's times to now; makes an empty one where there is none.
+    /// Sets a file's times to now; creates an empty file if there is none.
     async fn touch(&self, principal: &Principal, path: &RemotePath) -> Result<(), FilesystemError>;
 }
 
-/// How to copy.
+/// The options of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct CopyOptions {
-    /// What links point to is copied, and not the links.
+    /// Copy the files that links point to instead of the links.
     pub dereference: bool,
     /// A file or link that is there already is replaced.
     pub overwrite: bool,

@@ -1,4 +1,4 @@
-//! What files hold: read, written, packed and followed.
+//! Contents of files: read, write, pack and follow.
 //!
 //! A new operation is a method here, and one of each implementation in its file of the same name.
 
@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use super::FilesystemError;
 use crate::domain::{ByteRange, Checksum, Content, ContentUnit, FileVersion, Principal, RemotePath};
 
-/// What files hold: read, written, packed and followed. Every method acts as `principal`; the cluster's permissions decide.
+/// Contents of files: read, write, pack and follow. Every method acts as `principal`; the cluster's permissions decide.
 ///
-/// Dropping a future, or the content that it gave, ends the work on the cluster. Nothing holds more of a file than is on its way.
+/// Dropping a future, or the content that it returned, ends the work on the cluster. Only the part of a file in transit is kept in memory.
 #[async_trait]
 pub trait Contents: Send + Sync {
-    /// What kind of content it is, in the words of `file -b`.
+    /// The type of the content, as `file -b` prints it.
     async fn file_type(&self, principal: &Principal, path: &RemotePath) -> Result<String, FilesystemError>;
 
     /// The first part of a file; with [`Part::skip`], all but the last part.
@@ -32,10 +32,10 @@ pub trait Contents: Send + Sync {
     /// The SHA-256 of a file's content.
     async fn checksum(&self, principal: &Principal, path: &RemotePath) -> Result<Checksum, FilesystemError>;
 
-    /// Opens a regular file to be read, whole or a range of it.
+    /// Opens a regular file, or a range of it, for reading.
     ///
     /// # Errors
-    /// [`FilesystemError::TooLarge`] when the file is over `cap` bytes, [`FilesystemError::Range`] when it has none of the range.
+    /// [`FilesystemError::TooLarge`] if the file is over `cap` bytes, [`FilesystemError::Range`] if the range is outside it.
     async fn download(
         &self,
         principal: &Principal,
@@ -44,11 +44,11 @@ pub trait Contents: Send + Sync {
         cap: Option<u64>,
     ) -> Result<Download, FilesystemError>;
 
-    /// Writes a file whole, or not at all: it appears under its name only when `content` has ended well.
+    /// Writes a file atomically: it appears under its name only when `content` has ended without an error.
     ///
     /// # Errors
-    /// Those of `content`, and those of the cluster. [`FilesystemError::Exists`], [`FilesystemError::NotFound`] or
-    /// [`FilesystemError::Changed`] when what is there is not what was expected. The target is then as it was.
+    /// The errors of `content`, and those of the cluster. [`FilesystemError::Exists`], [`FilesystemError::NotFound`] or
+    /// [`FilesystemError::Changed`] if the state of the target is not the expected one. The target is then unchanged.
     async fn upload(
         &self,
         principal: &Principal,
@@ -57,13 +57,13 @@ pub trait Contents: Send + Sync {
         options: UploadOptions,
     ) -> Result<Placed, FilesystemError>;
 
-    /// Makes an empty file that is to grow into the new content of `target`, beside which it stands.
+    /// Creates an empty file in the directory of `target`, which grows into its new content.
     ///
     /// # Errors
-    /// When it exists, the target is no regular file, or the cluster does not allow it.
+    /// If it exists, the target is not a regular file, or the cluster does not allow it.
     async fn begin_part(&self, principal: &Principal, part: &RemotePath, target: &RemotePath) -> Result<(), FilesystemError>;
 
-    /// Adds content to such a file, which has to end at `offset`, up to `length` bytes in all. Returns its new size.
+    /// Adds content to such a file, which must have `offset` bytes, up to `length` bytes in total. Returns its new size.
     ///
     /// # Errors
     /// [`FilesystemError::Offset`] when it ends elsewhere; those of `content`, and those of the cluster. What had arrived before an
@@ -76,8 +76,8 @@ pub trait Contents: Send + Sync {
         options: PartOptions,
     ) -> Result<u64, FilesystemError>;
 
-    /// Puts such a file, which has to have `size` bytes and to be the only one of its name, in the place of `target`, with the rights of
-    /// what it replaces.
+    /// Puts such a file, which must have `size` bytes and only one name, in the place of `target`, with the permissions of
+    /// the file that it replaces.
     ///
     /// # Errors
     /// As [`Contents::upload`].
@@ -101,7 +101,7 @@ pub trait Contents: Send + Sync {
     /// `cap` bytes of archive are accepted.
     ///
     /// # Errors
-    /// Those of `content`, those of the archive, and those of the cluster.
+    /// The errors of `content`, of the archive, and of the cluster.
     async fn unpack(
         &self,
         principal: &Principal,
@@ -115,25 +115,25 @@ pub trait Contents: Send + Sync {
     async fn follow(&self, principal: &Principal, path: &RemotePath, from: FollowFrom) -> Result<FollowStream, FilesystemError>;
 }
 
-/// Which part of a file.
+/// A part of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// What is counted.
+    /// The unit.
     pub unit: ContentUnit,
-    /// How many.
+    /// The amount.
     pub count: u64,
     /// Everything but that many at the other end.
     pub skip: bool,
 }
 
 impl Part {
-    /// The answer of `head`: from the start to so many, or to so many before the end.
+    /// The part of `head`: from the start, up to an amount or up to an amount before the end.
     pub(super) fn head_content(self, data: Vec<u8>) -> Content {
         let count = i64::try_from(self.count).unwrap_or(i64::MAX);
         Content { data, unit: self.unit, start: 0, end: if self.skip { -count } else { count } }
     }
 
-    /// The answer of `tail`: from so many before the end, or after so many, to the end.
+    /// The part of `tail`: to the end, from an amount before the end or after an amount.
     pub(super) fn tail_content(self, data: Vec<u8>) -> Content {
         let count = i64::try_from(self.count).unwrap_or(i64::MAX);
         Content { data, unit: self.unit, start: if self.skip { count } else { -count }, end: -1 }
@@ -150,19 +150,19 @@ pub enum ArchiveFormat {
     /// Packed with gzip.
     #[serde(rename = "tar.gz")]
     Gzip,
-    /// Packed with Zstandard, where the cluster has it.
+    /// Compressed with Zstandard, if the cluster has it.
     #[serde(rename = "tar.zst")]
     Zstd,
 }
 
-/// How to add to a file that is still growing.
+/// The options for adding to a growing file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartOptions {
-    /// Where it has to end now.
+    /// The size that it must have now.
     pub offset: u64,
     /// The most that it may hold.
     pub length: u64,
-    /// Whether content that fails is taken away again.
+    /// Whether content that fails is removed again.
     pub all_or_nothing: bool,
 }
 
@@ -180,18 +180,18 @@ pub struct Download {
 /// A file's content, in pieces.
 pub type ContentStream = BoxStream<'static, Result<Bytes, FilesystemError>>;
 
-/// How to write a file.
+/// The options of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct UploadOptions {
     /// The most that is taken, in bytes.
     pub cap: Option<u64>,
-    /// How long the content is said to be, in bytes. It need not be true.
+    /// The announced length of the content, in bytes. It may be wrong.
     pub length: Option<u64>,
-    /// What has to be there.
+    /// The expected state of the target.
     pub expected: Expected,
 }
 
-/// What has to be under a name for a new file to take it.
+/// The expected state of a name before a new file takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Expected {
     /// Whatever it is.
@@ -199,23 +199,23 @@ pub enum Expected {
     Anything,
     /// Nothing. Two that try at the same time do not both succeed.
     Nothing,
-    /// A file of this version, looked at just before it is replaced.
+    /// A file of this version, checked just before it is replaced.
     Version(FileVersion),
 }
 
-/// What a new file, or directory, did to the name it took.
+/// The effect of a new file, or directory, on its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placed {
     /// Nothing was there.
     Created,
-    /// It replaced what was there.
+    /// It replaced the existing one.
     Replaced,
 }
 
-/// The bytes of a file of this size that are to be read.
+/// The bytes to read of a file of this size.
 ///
 /// # Errors
-/// [`FilesystemError::TooLarge`] when the whole file is over `cap` bytes, [`FilesystemError::Range`] when it has none of the range.
+/// [`FilesystemError::TooLarge`] if the whole file is over `cap` bytes, [`FilesystemError::Range`] if the range is outside it.
 pub(super) fn wanted(size: u64, range: Option<ByteRange>, cap: Option<u64>) -> Result<Range<u64>, FilesystemError> {
     if let Some(cap) = cap.filter(|cap| size > *cap) {
         return Err(FilesystemError::TooLarge(cap));
@@ -225,7 +225,7 @@ pub(super) fn wanted(size: u64, range: Option<ByteRange>, cap: Option<u64>) -> R
     range.map_or(Some(0..size), |range| range.within(size)).ok_or(FilesystemError::Range(size))
 }
 
-/// Where to begin to follow a file.
+/// The start of following a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FollowFrom {
     /// So many bytes after its start.
@@ -234,14 +234,14 @@ pub enum FollowFrom {
     End(u64),
 }
 
-/// What happens to a file that is followed.
+/// An event of a followed file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Followed {
     /// It has grown.
     Data {
-        /// What is new, a piece at a time.
+        /// A piece of new content.
         data: Bytes,
-        /// Where it ends, in bytes from the start of the file.
+        /// Its end, in bytes from the start of the file.
         end: u64,
     },
     /// It has become shorter; what follows is from its start.
@@ -252,7 +252,7 @@ pub enum Followed {
     Removed,
 }
 
-/// What happens to a file, as it happens.
+/// The events of a file.
 pub type FollowStream = BoxStream<'static, Result<Followed, FilesystemError>>;
 
 #[cfg(test)]

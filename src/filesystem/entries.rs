@@ -1,4 +1,4 @@
-//! Directories and what is in them.
+//! Directories and their entries.
 //!
 //! A new operation is a method here, and one of each implementation in its file of the same name.
 
@@ -8,7 +8,7 @@ use futures::stream::BoxStream;
 use super::{FilesystemError, Filter, Page, PageRequest};
 use crate::domain::{DirectoryEntry, FileStat, Principal, RemotePath};
 
-/// Directories and what is in them. Every method acts as `principal`; the cluster's permissions decide.
+/// Directories and their entries. Every method acts as `principal`; the cluster's permissions decide.
 #[async_trait]
 pub trait Entries: Send + Sync {
     /// Lists a directory, or the one entry that a file is; that one has its whole path for a name, as with `ls`.
@@ -20,12 +20,12 @@ pub trait Entries: Send + Sync {
     /// `stat`; follows a symbolic link when `dereference` is set.
     async fn stat(&self, principal: &Principal, path: &RemotePath, dereference: bool) -> Result<FileStat, FilesystemError>;
 
-    /// The directory that a path leads to, without links, `.` and `..`. Here, and nowhere else, `path` may hold `..` and end with
-    /// `.` (see [`WrittenPath`](crate::domain::WrittenPath)), which are what the cluster takes them for.
+    /// The directory that a path resolves to, without links, `.` and `..`. Here, and nowhere else, `path` may contain `..` and end with
+    /// `.` (see [`WrittenPath`](crate::domain::WrittenPath)), which the cluster resolves.
     async fn resolve(&self, principal: &Principal, path: &RemotePath) -> Result<RemotePath, FilesystemError>;
 
     /// Walks a directory, and with [`ListOptions::recursive`] all below it, in no particular order and in constant memory: the
-    /// cluster is asked for more as the stream is read. What cannot be read is an error here when it is `path` itself; below it,
+    /// cluster sends more as the stream is read. If `path` itself cannot be read, that is an error here; below it,
     /// the rest is walked and the stream ends with [`FilesystemError::Incomplete`]. Dropping the stream ends the walk.
     async fn walk(&self, principal: &Principal, path: &RemotePath, options: WalkOptions) -> Result<EntryStream, FilesystemError>;
 
@@ -39,7 +39,7 @@ pub trait Entries: Send + Sync {
     ) -> Result<Page, FilesystemError>;
 }
 
-/// How to list.
+/// The options of a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct ListOptions {
     /// Names that start with a dot too (never `.` and `..`).
@@ -48,21 +48,21 @@ pub struct ListOptions {
     pub numeric_ids: bool,
     /// All levels below; names carry the path relative to the listed directory.
     pub recursive: bool,
-    /// Links shown as what they point to.
+    /// Show the entries that links point to instead of the links.
     pub dereference: bool,
 }
 
 /// Entries on their way, some at a time. After an error nothing follows.
 pub type EntryStream = BoxStream<'static, Result<Vec<DirectoryEntry>, FilesystemError>>;
 
-/// How to walk, and what is wanted of what is found.
+/// The options of a walk, including the filter.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct WalkOptions {
-    /// How entries are shown, and whether to go below the first level.
+    /// The presentation of entries, and whether to descend below the first level.
     pub list: ListOptions,
     /// The deepest level; entries of the directory itself are on level 1. None: no limit but [`ListOptions::recursive`].
     pub max_depth: Option<u32>,
-    /// What an entry has to be like. What does not match is walked through all the same.
+    /// The filter of entries. Directories that do not match are walked nevertheless.
     pub filter: Filter,
 }
 

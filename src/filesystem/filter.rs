@@ -1,4 +1,4 @@
-//! What an entry has to be like to be found: by name, type, size and time.
+//! The filter of a search: name, type, size and time.
 
 use crate::domain::{FileType, bytes_to_text, matches_pattern};
 
@@ -7,7 +7,7 @@ use crate::domain::{FileType, bytes_to_text, matches_pattern};
 pub struct Filter {
     /// The last part of its path.
     pub name: Option<Glob>,
-    /// What it is: one of these; empty for anything.
+    /// The types allowed; empty for any.
     pub types: Vec<FileType>,
     /// The least size in bytes.
     pub min_size: Option<u64>,
@@ -20,12 +20,12 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether an entry of this name can be one that is looked for.
+    /// Whether an entry of this name can match.
     pub(super) fn allows_name(&self, name: &[u8]) -> bool {
         self.name.as_ref().is_none_or(|glob| glob.matches(name))
     }
 
-    /// Whether the rest of an entry is as it should be.
+    /// Whether the rest of an entry matches.
     pub(super) fn allows(&self, file_type: FileType, size: u64, modified: i64) -> bool {
         (self.types.is_empty() || self.types.contains(&file_type))
             && self.min_size.is_none_or(|min| size >= min)
@@ -35,7 +35,7 @@ impl Filter {
     }
 }
 
-/// A pattern for names, as `find -name` and POSIX shells have it: `*`, `?`, `[a-z]`, `[!a-z]`, and `\` before what stands for itself.
+/// A pattern for names, as `find -name` and POSIX shells have it: `*`, `?`, `[a-z]`, `[!a-z]`, and `\` before a literal character.
 ///
 /// Characters are those of [`bytes_to_text`], so that a byte that is not part of UTF-8 is one character.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,10 +58,10 @@ impl Glob {
     /// The longest pattern, in bytes: about as long as names are.
     pub const MAX: usize = 256;
 
-    /// Reads a pattern. A bracket that is not closed stands for itself.
+    /// Reads a pattern. A bracket that is not closed is literal.
     ///
     /// # Errors
-    /// When it is longer than [`Glob::MAX`]: each name of a tree is compared with all of it.
+    /// If it is longer than [`Glob::MAX`]: each name of a tree is compared with all of it.
     pub fn new(pattern: &str) -> Result<Self, GlobTooLong> {
         if pattern.len() > Self::MAX {
             return Err(GlobTooLong);

@@ -46,23 +46,23 @@ const MAX_ENTRIES: usize = 20_000;
 /// Limits of file operations.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// How long one command, or one SFTP request, may take.
+    /// The time limit for one command, or one SFTP request.
     pub command_timeout: Duration,
     /// The most that `head`, `tail` and `view` answer with, in bytes.
     pub max_ops_file_size: u64,
     /// After how long without requests a user's SFTP session is closed.
     pub session_idle: Duration,
-    /// How long a transfer's session waits for the next transfer of the same user.
+    /// How long a transfer's session is kept for the next transfer of the same user.
     pub transfer_session_idle: Duration,
-    /// How long a copy, or a move between two file systems, may take.
+    /// The time limit for a copy, or a move between two file systems.
     pub copy_timeout: Duration,
-    /// How long a transfer of file contents may stand still.
+    /// How long a transfer of file contents may stall.
     pub stall: Duration,
     /// The most SFTP sessions kept open on a cluster; beyond it the least recently used one goes.
     pub max_sessions: usize,
-    /// How long a cluster whose server refused SFTP is worked with by commands before SFTP is tried again.
+    /// How long commands are used for a cluster whose server refused SFTP before SFTP is tried again.
     pub probe_again: Duration,
-    /// After how long without a change a temporary file is taken for abandoned; a part of an upload, or a directory, after seven times that.
+    /// The time without a change after which a temporary file counts as abandoned; for a part of an upload, or a directory, it is seven times that.
     pub abandoned: Duration,
 }
 
@@ -82,7 +82,7 @@ impl Default for Settings {
     }
 }
 
-/// How files are reached: the `file_access` key of a cluster.
+/// How files are accessed: the `file_access` key of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FileAccess {
@@ -177,7 +177,7 @@ pub enum FilesystemError {
     NotWritten {
         /// The path.
         path: RemotePath,
-        /// What is known.
+        /// The known reason.
         reason: String,
     },
     /// A walk that is complete except for directories that could not be read.
@@ -185,7 +185,7 @@ pub enum FilesystemError {
     Incomplete {
         /// The first of them.
         first: RemotePath,
-        /// How many they are.
+        /// Their number.
         count: u64,
     },
     /// The cluster, or the way in which its files are reached, does not offer it.

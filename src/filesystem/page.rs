@@ -1,4 +1,4 @@
-//! Pages of a directory: the next so many entries in an order, found in one pass and in memory for no more than those.
+//! Pages of a directory: the next entries in an order, found in one pass and in the memory of one page.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::DirectoryEntry;
 
-/// Which page.
+/// The page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageRequest {
-    /// How many entries, at most.
+    /// The maximum number of entries.
     pub size: usize,
-    /// What they are ordered by.
+    /// The order of the entries.
     pub sort: Sort,
     /// Greatest first.
     pub descending: bool,
-    /// After which entry the page begins, whether there still is such an entry or not; at the start where absent.
+    /// After which entry the page begins, whether there still is such an entry or not; at the start if absent.
     pub after: Option<Position>,
 }
 
-/// What entries are ordered by. Among equals the bytes of the name decide, so that every order is a total one.
+/// The sort key of entries. Equal keys are ordered by the bytes of the name, so that every order is total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sort {
@@ -35,7 +35,7 @@ pub enum Sort {
 }
 
 impl Sort {
-    /// What an entry is ordered by before its name.
+    /// The sort key of an entry before its name.
     pub fn value(self, size: u64, modified: i64) -> i128 {
         match self {
             Self::Name => 0,
@@ -59,11 +59,11 @@ pub struct Position {
 pub struct Page {
     /// The entries, in order.
     pub entries: Vec<DirectoryEntry>,
-    /// Where the next page begins; none on the last one.
+    /// The start of the next page; none on the last one.
     pub next: Option<Position>,
 }
 
-/// The first so many of all that is offered, by the order of a request.
+/// The first entries of all that are offered, in the order of a request.
 pub(super) struct Top<'a, T> {
     request: &'a PageRequest,
     /// The last of the order on top.
@@ -101,7 +101,7 @@ impl<'a, T> Top<'a, T> {
         self.kept.push(Kept { position, descending: self.request.descending, item: item() });
     }
 
-    /// What was kept, in order, and where the next page begins.
+    /// The entries that were kept, in order, and the start of the next page.
     pub(super) fn finish(self) -> (Vec<T>, Option<Position>) {
         let more = self.more;
         let mut kept = self.kept.into_sorted_vec();

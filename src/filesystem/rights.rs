@@ -1,7 +1,7 @@
 //! The rights of a file that takes the place of another: those of the old one, narrowed where something of it cannot be kept, and
 //! never widened.
 
-/// Who may do what with a file, as far as its mode and owners say it.
+/// The permissions of a file by its mode and owners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rights {
     /// Permission bits (`07777`).
@@ -10,14 +10,14 @@ pub struct Rights {
     pub owner: (u32, u32),
 }
 
-/// How the access control list of a new file stands to that of the old one.
+/// The relation of a new file's access control list to that of the old file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acl {
     /// Both have the same, or none.
     Same,
     /// They differ, and that cannot be changed.
     Differs,
-    /// Nobody can tell.
+    /// It is unknown.
     Unknown,
 }
 

@@ -10,7 +10,7 @@ use crate::domain::{AclEntry, Identity, Principal, Quota, RemotePath, Space};
 /// Room, quotas and permissions, and who the caller is. Every method acts as `principal`; the cluster's permissions decide.
 #[async_trait]
 pub trait Storage: Send + Sync {
-    /// How full the file system of a path is.
+    /// The usage of a path's file system.
     async fn space(&self, principal: &Principal, path: &RemotePath) -> Result<Space, FilesystemError>;
 
     /// The caller's quotas, by the tool that the site has: on the file system of the path, or on all of them.
@@ -19,6 +19,6 @@ pub trait Storage: Send + Sync {
     /// The access control list of a path, links followed.
     async fn acl(&self, principal: &Principal, path: &RemotePath) -> Result<Vec<AclEntry>, FilesystemError>;
 
-    /// Who the caller is on this cluster, as `id` says.
+    /// The caller's account on this cluster, as `id` prints it.
     async fn identity(&self, principal: &Principal) -> Result<Identity, FilesystemError>;
 }

@@ -1,4 +1,4 @@
-//! Hidden files that stand beside a target until they take its place, and their removal where they never do.
+//! Hidden files in the directory of a target until they replace it, and their removal if they never do.
 //!
 //! A request that fails, or whose client goes away, removes its own; a drain waits for that ([`Temporaries::settle`]). What a process that
 //! was killed leaves behind is found by the next write of the same user in the same directory ([`Temporaries::is_due`]). It must not know how
@@ -17,27 +17,27 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::FilesystemError;
 use crate::domain::{RemotePath, Username};
 
-/// How long a drain waits for temporary files to be removed.
+/// How long a drain waits for the removal of temporary files.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// How often a directory is searched for what was left behind, and how often one user's directories are.
+/// The interval between searches of a directory for abandoned files, and between searches of one user's directories.
 const DIRECTORY_INTERVAL: Duration = Duration::from_secs(12 * 3600);
 const USER_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The most directories, and users, whose last search is remembered.
 const MAX_REMEMBERED: u64 = 10_000;
 
-/// A name beside `path` for a file that is to take its place: hidden, and not to be guessed.
+/// A name in the directory of `path` for a file that will replace it: hidden and unguessable.
 pub fn temporary_beside(path: &RemotePath) -> RemotePath {
     path.hidden_beside(&format!("goldcrest-{}", uuid::Uuid::new_v4().simple()))
 }
 
-/// A name in the directory `path` for what is to be merged with it.
+/// A name in the directory `path` for a directory that will be merged with it.
 pub fn temporary_in(path: &RemotePath) -> RemotePath {
     path.join(format!(".goldcrest-{}", uuid::Uuid::new_v4().simple()).as_bytes())
 }
 
-/// How the names of all temporary files for `path` begin.
+/// The prefix of the names of all temporary files for `path`.
 pub fn temporaries_of(path: &RemotePath) -> RemotePath {
     path.hidden_beside("goldcrest-")
 }
@@ -78,7 +78,7 @@ impl Temporaries {
         Temporary { temporaries: self.clone(), removal: Some(removal.boxed()), _token: self.0.tracker.token() }
     }
 
-    /// Whether this directory is to be searched now for what was left of the user's.
+    /// Whether to search this directory now for the user's abandoned files.
     pub async fn is_due(&self, user: &Username, directory: &RemotePath) -> bool {
         let key = (user.clone(), directory.clone());
         !self.0.searched.contains_key(&key)

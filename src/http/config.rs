@@ -23,10 +23,10 @@ pub struct Config {
     pub drain_timeout: u64,
     /// Size limit of a JSON body, in bytes.
     pub max_body_size: usize,
-    /// Limit of the requests that one user has under way at a time, on all clusters together, until the last byte of each answer is read.
+    /// Maximum number of concurrent requests of one user, on all clusters together. A request counts until the last byte of its response is read.
     /// Further requests are refused with 429.
     pub max_requests_per_user: u64,
-    /// Limit of those that transfer file contents: uploads, downloads, archives, followed files, and listings and searches that are streamed.
+    /// Maximum number of those that transfer file contents: uploads, downloads, archives, followed files, and streamed listings and searches.
     pub max_transfers_per_user: u64,
     /// Origins whose pages may call the API from a browser (CORS); `*` for all.
     pub cors_allowed_origins: Vec<String>,

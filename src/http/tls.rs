@@ -135,7 +135,7 @@ impl Tls {
     /// Reads certificate and key.
     ///
     /// # Errors
-    /// When they cannot be used.
+    /// If they cannot be used.
     pub fn load(config: &TlsConfig) -> Result<Arc<Self>, TlsError> {
         let stamp = config.stamp();
         let current = watch::Sender::new(config.acceptor()?);

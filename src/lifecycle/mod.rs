@@ -37,7 +37,7 @@ pub struct Lifecycle {
     running: Arc<Mutex<Running>>,
 }
 
-/// How a drain ended.
+/// The outcome of a drain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Drained {
     /// Every task has ended.
@@ -51,9 +51,9 @@ pub enum Drained {
 pub struct TaskStatus {
     /// Its name.
     pub name: Cow<'static, str>,
-    /// Whether it is at work. If not it has panicked, and what it was for is not done any more.
+    /// Whether it is running. If not, it has panicked, and its work is not done any more.
     pub is_running: bool,
-    /// How long ago it began.
+    /// The time since its start.
     pub age: Duration,
 }
 
@@ -146,7 +146,7 @@ impl Lifecycle {
     /// Notifies whenever SIGHUP comes, which from now on no longer ends the process. Signals that come before anybody looks count once.
     ///
     /// # Errors
-    /// When the signal cannot be listened to.
+    /// If the signal cannot be listened to.
     pub fn notify_on_hangup(&self) -> std::io::Result<Arc<Notify>> {
         let mut hangup = signal(SignalKind::hangup())?;
         let notify = Arc::new(Notify::new());
@@ -163,7 +163,7 @@ impl Lifecycle {
     /// Stops at SIGTERM or SIGINT. A second SIGINT ends the process at once: whoever presses Ctrl-C twice means it.
     ///
     /// # Errors
-    /// When the signals cannot be listened to.
+    /// If the signals cannot be listened to.
     pub fn shutdown_on_signal(&self) -> std::io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

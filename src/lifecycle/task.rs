@@ -1,4 +1,4 @@
-//! Work that has not begun yet: what goes on beside the requests, and what is closed after them.
+//! Background work and cleanup that has not begun yet: tasks beside the requests, and closers after them.
 
 use std::borrow::Cow;
 
@@ -24,7 +24,7 @@ impl Task {
     }
 }
 
-/// What is closed when nothing uses it any more.
+/// A resource to close when nothing uses it any more.
 pub struct Closer(pub(super) BoxFuture<'static, ()>);
 
 impl Closer {

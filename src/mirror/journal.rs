@@ -151,7 +151,7 @@ impl Journal {
     /// Reads the events of the store that this journal does not have yet.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// If the store does not answer.
     pub async fn catch_up(&self) -> Result<(), StoreError> {
         let Some(store) = &self.store else { return Ok(()) };
         let _turn = self.reading.lock().await;
@@ -305,7 +305,7 @@ impl Reader {
     /// The existing events, a part of them at a time; nothing if there are none.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// If the store does not answer.
     pub async fn ready(&mut self) -> Result<Option<News>, StoreError> {
         while self.position < self.journal.last() {
             let news = self.step().await?;

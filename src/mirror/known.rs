@@ -47,7 +47,7 @@ pub(super) struct Listing<'a> {
     pub(super) jobs: &'a [Job],
     /// When the scheduler was queried.
     pub(super) asked: Instant,
-    /// Whose jobs these are all; the jobs of everybody where absent.
+    /// The owner of all these jobs; the jobs of everybody if absent.
     pub(super) owner: Option<&'a str>,
     /// The time from which unknown jobs that have ended count as new: jobs that ended since then get events;
     /// all of them if absent.

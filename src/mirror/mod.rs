@@ -62,7 +62,7 @@ pub struct Mirror {
     holder: String,
     /// The leases that this replica has taken.
     leases: Mutex<HashSet<String>>,
-    /// Whose jobs are observed although nobody looks.
+    /// The users whose jobs are observed although nobody watches them.
     interest: Option<Arc<dyn Interest>>,
     ended: CancellationToken,
 }
@@ -122,7 +122,7 @@ impl Mirror {
 
     /// The jobs of a caller, if they were listed recently enough and the caller has changed none since.
     pub fn list(&self, principal: &Principal) -> Option<Reading<Vec<Job>>> {
-        // While the next list is asked for, a caller can wait for that; one who is served by the service account cannot.
+        // While the next list is being queried, a caller can wait for that; one who is served by the service account cannot.
         let rounds = if self.settings.account == MirrorAccount::Service { 2 } else { 1 };
         self.recent(principal, rounds)
     }

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 /// The events that a reader gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// Those of the jobs of a user, by the login name.
+    /// The events of the jobs of a user, by the login name.
     Owner(String),
-    /// Those of some jobs and their parts, by their ids.
+    /// The events of some jobs and their parts, by their ids.
     Jobs(BTreeSet<String>),
 }
 

@@ -16,10 +16,10 @@ use crate::scheduler::SeenChanges;
 /// The maximum number of jobs that are queried one by one because they were reported as ended.
 const MAX_HINTS: usize = 64;
 
-/// Whose jobs are observed with one query.
+/// The set of jobs that are observed with one query.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Scope {
-    /// Those of all users, in the name of the service account.
+    /// The jobs of all users, with the service account.
     All,
     /// The jobs of a caller. Two callers may have the same user name, and one of them no credential for it.
     Of(Caller),
@@ -153,7 +153,7 @@ impl Subject {
 #[derive(Default)]
 pub(super) struct Subjects {
     subjects: Mutex<HashMap<Scope, Arc<Subject>>>,
-    /// Those that nobody observes yet.
+    /// The subjects that nobody observes yet.
     fresh: Mutex<Vec<Arc<Subject>>>,
     added: Notify,
 }

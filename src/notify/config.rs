@@ -11,10 +11,10 @@ pub struct Config {
     /// Networks that may be called although they are not of the public internet, such as `10.20.0.0/16`.
     #[serde(default)]
     pub allowed_networks: Vec<Network>,
-    /// Whether addresses that begin with `http:` may be called too. What is sent can be read on the way then.
+    /// Whether addresses that begin with `http:` may be called too. Messages to them are not encrypted.
     #[serde(default)]
     pub allow_http: bool,
-    /// Most webhooks of one user on one system, those of single jobs among them; from 1 to 500.
+    /// Maximum number of webhooks of one user on one system, including those of single jobs; from 1 to 500.
     #[serde(default = "default_max_per_user")]
     #[schemars(range(min = 1, max = 500))]
     pub max_per_user: usize,

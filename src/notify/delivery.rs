@@ -52,7 +52,7 @@ pub(super) async fn deliver(inner: &Arc<Inner>) {
             });
         }
         tokio::select! {
-            // Whoever was put off is not asked for again at once.
+            // A postponed webhook is not due again at once.
             () = tokio::time::sleep(inner.timing.tick) => {}
             () = inner.due.notified(), if !is_full => {}
             Some(_) = turns.join_next(), if is_full => {}

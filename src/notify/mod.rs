@@ -109,7 +109,7 @@ impl Webhooks {
     /// Creates webhooks with their state in this store.
     ///
     /// # Errors
-    /// When the client for their addresses cannot be set up.
+    /// If the client for their addresses cannot be set up.
     pub fn new(store: Arc<dyn Store>, config: Config, timing: Timing) -> Result<Self, RestError> {
         let guard = AddressGuard::new(&config.allowed_networks);
         let client = Client::guarded(guard.clone())?;
@@ -120,7 +120,7 @@ impl Webhooks {
     /// Registers a webhook for all jobs of a user.
     ///
     /// # Errors
-    /// When the address may not be called, the user has too many, or the store does not answer.
+    /// If the address may not be called, the user has too many, or the store does not answer.
     pub async fn register(&self, owner: &Owner, registration: Registration) -> Result<Registered, WebhookError> {
         let prepared = self.prepare(owner, registration, None).await?;
         self.put(prepared.id, owner, &prepared.registration, None, LIFE).await
@@ -145,7 +145,7 @@ impl Webhooks {
     /// Registers a webhook for a job that was submitted. Events that have come meanwhile are delivered too.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// If the store does not answer.
     pub async fn bind(&self, prepared: Prepared, job: &JobId) -> Result<Registered, WebhookError> {
         let Prepared { owner, registration, id, after } = prepared;
         if let Some(known) = self.0.store.get(WEBHOOK, &id).await? {
@@ -160,7 +160,7 @@ impl Webhooks {
     /// The webhooks of a user.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// If the store does not answer.
     pub async fn list(&self, owner: &Owner) -> Result<Vec<Webhook>, WebhookError> {
         let records = self.0.store.list(WEBHOOK, &owner.key()).await?;
         Ok(records.into_iter().filter_map(|record| read::<Stored>(&record).map(|stored| stored.shown(record.id))).collect())
@@ -169,7 +169,7 @@ impl Webhooks {
     /// Removes a webhook of a user with its queue; returns whether it existed.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// If the store does not answer.
     pub async fn remove(&self, owner: &Owner, id: &str) -> Result<bool, WebhookError> {
         let found = self.0.store.get(WEBHOOK, id).await?;
         if found.is_none_or(|record| record.owner != owner.key()) {
@@ -183,7 +183,7 @@ impl Webhooks {
     /// The messages that could not be delivered to the webhooks of a user, kept for 7 days.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// If the store does not answer.
     pub async fn dead_letters(&self, owner: &Owner) -> Result<Vec<DeadLetter>, WebhookError> {
         let records = self.0.store.list(DEAD_LETTER, &owner.key()).await?;
         Ok(records.into_iter().filter_map(|record| read::<Dead>(&record).map(|dead| dead.shown(record.id))).collect())
@@ -192,7 +192,7 @@ impl Webhooks {
     /// Puts a dead letter back into the queue of its webhook; returns whether both existed.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// If the store does not answer.
     pub async fn redeliver(&self, owner: &Owner, id: &str) -> Result<bool, WebhookError> {
         let Some(record) = self.0.store.get(DEAD_LETTER, id).await?.filter(|record| record.owner == owner.key()) else { return Ok(false) };
         let dead: Dead = read(&record).ok_or(WebhookError::Unreadable)?;

@@ -15,7 +15,7 @@ const PREFIX: &str = "whsec_";
 /// A new secret, as receivers are given it.
 ///
 /// # Errors
-/// When the system has no random bytes.
+/// If the system has no random bytes.
 pub(super) fn new_secret() -> Result<Secret, aws_lc_rs::error::Unspecified> {
     let mut bytes = [0; SECRET_BYTES];
     rand::fill(&mut bytes)?;

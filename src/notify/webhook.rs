@@ -49,7 +49,7 @@ pub struct Webhook {
     pub url: String,
     /// The states for which it is called; empty for all.
     pub states: Vec<String>,
-    /// The job for which it is called; all of the user where absent.
+    /// The job for which it is called; all of the user if absent.
     pub job: Option<JobId>,
     /// When it was registered.
     pub created: Timestamp,

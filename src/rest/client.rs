@@ -20,7 +20,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that trusts the certificate authorities of the platform (or of `SSL_CERT_FILE`). Where there are none, as
+    /// A client that trusts the certificate authorities of the platform (or of `SSL_CERT_FILE`). If there are none, as
     /// in an empty container, every `https` call fails, and a warning says why; `http` calls work.
     ///
     /// `HTTP_PROXY` and the like are not followed: the services are internal, and a token must not leave through a proxy
@@ -64,10 +64,10 @@ impl Client {
         Ok(Self { http, guard })
     }
 
-    /// Sends a request and gives the status of its answer, of which nothing else is read.
+    /// Sends a request and returns the status of its response, of which nothing else is read.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// If there is no answer.
     pub async fn status(&self, request: Request) -> Result<u16, RestError> {
         let (method, url, timeout) = (request.method, request.url.clone(), request.timeout);
         let outcome = self.respond(request).await.map_err(|error| classify(error, timeout));
@@ -79,7 +79,7 @@ impl Client {
     /// Sends a request and reads the whole answer, whatever its status.
     ///
     /// # Errors
-    /// When there is no answer, or it is larger than the request allows.
+    /// If there is no answer, or it is larger than the request allows.
     pub async fn send(&self, request: Request) -> Result<Response, RestError> {
         let started = Instant::now();
         let (method, url) = (request.method, request.url.clone());

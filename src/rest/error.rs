@@ -1,4 +1,4 @@
-//! Why a call gave no answer.
+//! The errors of calls.
 
 use std::time::Duration;
 

@@ -44,7 +44,7 @@ pub struct Grant {
     pub expires_in: Option<u64>,
 }
 
-/// Why there is no token.
+/// The reason why there is no token.
 #[derive(Debug, thiserror::Error)]
 pub enum GrantError {
     /// The endpoint refused, with one of the codes of RFC 6749, 5.2.
@@ -69,7 +69,7 @@ impl ClientCredentials {
     /// Asks for a token.
     ///
     /// # Errors
-    /// When the endpoint gives none within `timeout`.
+    /// If the endpoint gives none within `timeout`.
     pub async fn grant(&self, client: &Client, timeout: Duration) -> Result<Grant, GrantError> {
         let request = Request::post(self.endpoint.clone()).timeout(timeout).max_body(MAX_ANSWER);
         let request = request.header("accept", Secret::from("application/json".to_owned()));

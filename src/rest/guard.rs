@@ -14,10 +14,10 @@ use super::error::{Forbidden, RestError};
 use super::url::Url;
 use crate::domain::Network;
 
-/// How long the addresses of a name are looked for.
+/// The time limit for resolving a name.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Which addresses may be called.
+/// The rules for addresses.
 #[derive(Clone, Debug, Default)]
 pub struct AddressGuard {
     allowed: Arc<[Network]>,

@@ -1,4 +1,4 @@
-//! HTTP calls to services beside us: identity provider, authorization service, slurmrestd.
+//! HTTP calls to other services: identity provider, authorization service, slurmrestd.
 //!
 //! The only module that knows reqwest; the rest of the crate sees [`Client`], [`Request`] and [`Response`]. It must not know
 //! what the services mean. Every call has a deadline, a cap on the answer, no redirects, no proxy from the

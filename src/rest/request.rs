@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{RestError, Url};
 use crate::domain::Secret;
 
-/// What a form escapes (WHATWG URL Standard, 5.2). Escaping more would be harmless were it not for identity providers that
+/// The characters that a form escapes (WHATWG URL Standard, 5.2). Escaping more would be harmless, except for identity providers that
 /// do not decode client ids.
 const FORM: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_');
 

@@ -19,7 +19,7 @@ impl<T: Clone + Send + Sync + 'static> TokenCache<T> {
     /// The value that is there; otherwise the one that `obtain` brings, with the time for which it may be used.
     ///
     /// # Errors
-    /// Those of `obtain`, shared by all who waited for it. They are not kept.
+    /// The errors of `obtain`, shared by all waiters. They are not kept.
     pub async fn get<E>(&self, obtain: impl Future<Output = Result<(T, Duration), E>>) -> Result<T, Arc<E>>
     where
         E: Send + Sync + 'static,

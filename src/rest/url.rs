@@ -15,7 +15,7 @@ impl Url {
     /// Reads a URL.
     ///
     /// # Errors
-    /// When it is no URL, has another scheme than `http` and `https`, or carries a user name or password: those would end up
+    /// If it is no URL, has another scheme than `http` and `https`, or carries a user name or password: those would end up
     /// in logs.
     pub fn parse(text: &str) -> Result<Self, InvalidUrl> {
         let url = reqwest::Url::parse(text).map_err(|_| InvalidUrl("it does not parse"))?;

@@ -63,8 +63,7 @@ pub enum Config {
 pub struct Common {
     /// Version, such as `24.11.0`, shown to clients. Goldcrest detects the features itself.
     pub version: String,
-    /// Time limit in seconds of a call of slurmrestd or of the API server of Kubernetes; without effect where the scheduler's commands are
-    /// used.
+    /// Time limit in seconds of a call of slurmrestd or of the API server of Kubernetes; it has no effect on the scheduler's commands.
     #[serde(default = "default_timeout")]
     pub timeout: u64,
     /// Seconds for which an answer about jobs, nodes, partitions, reservations or accounts is cached for the same caller; fractions are

@@ -25,18 +25,18 @@ pub struct JobMirror {
     pub push: Option<PushListener>,
 }
 
-/// In whose name jobs are listed to be watched.
+/// The account with which watched jobs are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MirrorAccount {
-    /// That of each caller who waits or reads events, while they do. One query for each of them.
+    /// The account of each caller who waits or reads events, while they do. One query for each of them.
     #[default]
     Caller,
     /// The cluster's `service_account`, always. One query for all users; the scheduler must show the jobs of all users to it.
     Service,
 }
 
-/// What takes the records of Slurm's `jobcomp/elasticsearch`. Each is a hint to look at one job; nothing else in it is believed.
+/// The receiver of the records of Slurm's `jobcomp/elasticsearch`. Each record is a hint to query one job; nothing else in it is trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct PushListener {

@@ -147,7 +147,7 @@ impl AttachOutput {
     /// Takes the exit status as the outcome.
     ///
     /// # Errors
-    /// When the command failed by itself, which is the caller's to change, or ran out of its time.
+    /// If the command failed by itself, which is the caller's to change, or ran out of its time.
     pub fn success(self) -> Result<(), SchedulerError> {
         let failure = CommandError::Exit { exit: self.exit, stderr: bytes_to_text(self.stderr.trim_ascii()) };
         match self.exit {

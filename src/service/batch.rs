@@ -28,8 +28,8 @@ const AT_ONCE: usize = 64;
 const HEAVY_AT_ONCE: usize = 8;
 
 /// The most entries of a listing in a batch, and of all of them together.
-const ENTRIES: u64 = 1_000;
-const ENTRIES_IN_ALL: usize = 20_000;
+const MAX_PAGE_ENTRIES: u64 = 1_000;
+const MAX_TOTAL_ENTRIES: usize = 20_000;
 
 /// One operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,14 +88,14 @@ impl Operation {
         Ok(match self {
             Self::Stat { path, dereference } => Output::Stat(entries::stat(access, path, *dereference).await?),
             Self::List { path, options, page } => {
-                let size = Some(page.size.unwrap_or(ENTRIES));
-                if size > Some(ENTRIES) {
-                    let message = format!("in a batch it must be from 1 to {ENTRIES}");
+                let size = Some(page.size.unwrap_or(MAX_PAGE_ENTRIES));
+                if size > Some(MAX_PAGE_ENTRIES) {
+                    let message = format!("in a batch it must be from 1 to {MAX_PAGE_ENTRIES}");
                     return Err(InvalidRequest::new("page_size", message).into());
                 }
                 let found = entries::page(access, path, *options, &PageQuery { size, ..page.clone() }).await?;
-                if entries.fetch_add(found.entries.len(), Ordering::Relaxed) + found.entries.len() > ENTRIES_IN_ALL {
-                    let message = format!("the listings of a batch have at most {ENTRIES_IN_ALL} entries together");
+                if entries.fetch_add(found.entries.len(), Ordering::Relaxed) + found.entries.len() > MAX_TOTAL_ENTRIES {
+                    let message = format!("the listings of a batch have at most {MAX_TOTAL_ENTRIES} entries together");
                     return Err(InvalidRequest::new("operations", message).into());
                 }
                 Output::Page(found)

@@ -26,7 +26,7 @@ const AT_ONCE: usize = 8;
 /// request may be sent again. Submissions not done by `deadline` are abandoned.
 ///
 /// # Errors
-/// When there are too many of them, or the system runs no jobs.
+/// If there are too many of them, or the system runs no jobs.
 pub async fn submit(
     access: &Access,
     submissions: Vec<Result<Submission, InvalidRequest>>,

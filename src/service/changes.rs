@@ -12,7 +12,7 @@ use crate::filesystem::CopyOptions;
 /// Sets permission bits, given in octal or as a symbolic mode, and returns the changed entry.
 ///
 /// # Errors
-/// When the mode is neither, the path breaks the policy, or the cluster does not allow it.
+/// If the mode is neither, the path breaks the policy, or the cluster does not allow it.
 pub async fn chmod(access: &Access, path: &str, mode: &str) -> Result<DirectoryEntry, ServiceError> {
     let mode = FileMode::parse(mode);
     let wrong = || InvalidRequest::new("mode", "it must be octal, from 0 to 7777, or symbolic, such as `u+x,go-w`");
@@ -27,7 +27,7 @@ pub async fn chmod(access: &Access, path: &str, mode: &str) -> Result<DirectoryE
 /// Sets owner and group, if given, and returns the changed entry.
 ///
 /// # Errors
-/// When neither is given, a name cannot be one, the path breaks the policy, or the cluster does not allow it.
+/// If neither is given, a name cannot be one, the path breaks the policy, or the cluster does not allow it.
 pub async fn chown(access: &Access, path: &str, owner: &str, group: &str) -> Result<DirectoryEntry, ServiceError> {
     let owner = posix_name("owner", owner)?;
     let group = posix_name("group", group)?;
@@ -44,7 +44,7 @@ pub async fn chown(access: &Access, path: &str, owner: &str, group: &str) -> Res
 /// Creates a directory, with `parents` also the missing ones above it, and returns its entry.
 ///
 /// # Errors
-/// When the path breaks the policy, or the cluster does not allow it.
+/// If the path breaks the policy, or the cluster does not allow it.
 pub async fn mkdir(access: &Access, path: &str, parents: bool) -> Result<DirectoryEntry, ServiceError> {
     let path = access.new_path(path).await?;
     let files = access.files().await?;
@@ -56,7 +56,7 @@ pub async fn mkdir(access: &Access, path: &str, parents: bool) -> Result<Directo
 /// Creates the symbolic link `link` to `target` and returns its entry.
 ///
 /// # Errors
-/// When a path breaks the policy, or the cluster does not allow it.
+/// If a path breaks the policy, or the cluster does not allow it.
 pub async fn symlink(access: &Access, target: &str, link: &str) -> Result<DirectoryEntry, ServiceError> {
     let target = access.new_path(target).await?;
     let link = access.path(link).await?;
@@ -69,7 +69,7 @@ pub async fn symlink(access: &Access, target: &str, link: &str) -> Result<Direct
 /// Removes a file or a directory with all that is in it.
 ///
 /// # Errors
-/// When the path breaks the policy, is a configured file system itself, or the cluster does not allow it.
+/// If the path breaks the policy, is a configured file system itself, or the cluster does not allow it.
 pub async fn remove(access: &Access, path: &str) -> Result<(), ServiceError> {
     let path = access.entry_path(path).await?;
     refuse_file_system(access, &path, "path")?;
@@ -80,7 +80,7 @@ pub async fn remove(access: &Access, path: &str) -> Result<(), ServiceError> {
 /// Packs `source` into the archive `target`.
 ///
 /// # Errors
-/// When a path or the pattern breaks a rule, or the cluster does not do it.
+/// If a path or the pattern breaks a rule, or the cluster does not do it.
 pub async fn compress(access: &Access, source: &str, target: &str, options: CompressOptions) -> Result<(), ServiceError> {
     check_pattern(&options)?;
     let source = access.path(source).await?;
@@ -93,7 +93,7 @@ pub async fn compress(access: &Access, source: &str, target: &str, options: Comp
 /// Unpacks the archive `source` into the directory `target`.
 ///
 /// # Errors
-/// When a path breaks the policy, or the cluster does not do it.
+/// If a path breaks the policy, or the cluster does not do it.
 pub async fn extract(access: &Access, source: &str, target: &str, compression: Compression) -> Result<(), ServiceError> {
     let source = access.path(source).await?;
     let target = access.path(target).await?;
@@ -105,7 +105,7 @@ pub async fn extract(access: &Access, source: &str, target: &str, compression: C
 /// Copies a file, a link or a tree to `target`, its new name, and returns the new entry.
 ///
 /// # Errors
-/// When a path breaks the policy, the target lies in the source or is one of the file systems, or the cluster does not do it.
+/// If a path breaks the policy, the target lies in the source or is one of the file systems, or the cluster does not do it.
 pub async fn copy(access: &Access, source: &str, target: &str, options: CopyOptions) -> Result<DirectoryEntry, ServiceError> {
     let source = access.path(source).await?;
     let target = target_of(access, &source, target).await?;
@@ -118,7 +118,7 @@ pub async fn copy(access: &Access, source: &str, target: &str, options: CopyOpti
 /// Moves a file, a link or a tree to `target`, its new name, and returns the moved entry.
 ///
 /// # Errors
-/// When a path breaks the policy, one of them is one of the file systems, the target lies in the source, or the cluster does not
+/// If a path breaks the policy, one of them is one of the file systems, the target lies in the source, or the cluster does not
 /// do it.
 pub async fn rename(access: &Access, source: &str, target: &str, overwrite: bool) -> Result<DirectoryEntry, ServiceError> {
     let source = access.entry_path(source).await?;
@@ -135,7 +135,7 @@ pub async fn rename(access: &Access, source: &str, target: &str, overwrite: bool
 /// Sets a file's times to now, creates an empty file if there is none, and returns its entry.
 ///
 /// # Errors
-/// When the path breaks the policy, or the cluster does not do it.
+/// If the path breaks the policy, or the cluster does not do it.
 pub async fn touch(access: &Access, path: &str) -> Result<DirectoryEntry, ServiceError> {
     let path = access.path(path).await?;
     let files = access.files().await?;

@@ -64,7 +64,7 @@ pub fn offered(access: &Access) -> Result<&Commands, ServiceError> {
 /// Runs a command as the caller.
 ///
 /// # Errors
-/// When no pattern of the system allows it, it breaks a rule, the caller runs as many as one may, or it could not be started.
+/// If no pattern of the system allows it, it breaks a rule, the caller runs as many as one may, or it could not be started.
 pub async fn run(access: &Access, request: CommandRequest) -> Result<RunningCommand, ServiceError> {
     let program = request.argv.first().map(|program| excerpt(program, MAX_PATTERN)).unwrap_or_default();
     let arguments = request.argv.len().saturating_sub(1);

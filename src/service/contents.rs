@@ -102,7 +102,7 @@ pub(super) async fn open(
 /// Writes the file `name` in `directory` atomically.
 ///
 /// # Errors
-/// When the name is not one file name, the path breaks the policy, the content is over the limit or ends early, or the cluster
+/// If the name is not one file name, the path breaks the policy, the content is over the limit or ends early, or the cluster
 /// does not allow it.
 pub async fn upload(access: &Access, directory: &str, name: &str, content: ContentStream) -> Result<(), ServiceError> {
     // The client names the file, so that the name must not lead out of the directory.
@@ -137,7 +137,7 @@ pub async fn store(
 /// Packs a directory, or a file, into an archive that comes as it is made.
 ///
 /// # Errors
-/// When the path breaks the policy, or the cluster does not begin.
+/// If the path breaks the policy, or the cluster does not begin.
 pub async fn pack(access: &Access, path: &str, format: ArchiveFormat) -> Result<(RemotePath, ContentStream), ServiceError> {
     let path = access.path(path).await?;
     let files = access.files().await?;
@@ -158,7 +158,7 @@ pub async fn packable(access: &Access, path: &str) -> Result<RemotePath, Service
 /// Unpacks an archive while it arrives; with `only_new`, only if the target does not exist.
 ///
 /// # Errors
-/// When the path breaks the policy, the archive is over the limit or ends early; or the cluster
+/// If the path breaks the policy, the archive is over the limit or ends early; or the cluster
 /// does not allow it.
 pub async fn unpack(
     access: &Access,
@@ -204,7 +204,7 @@ async fn write(
 /// The type of a file's content.
 ///
 /// # Errors
-/// When the path breaks the policy, or the cluster does not tell.
+/// If the path breaks the policy, or the cluster does not tell.
 pub async fn file_type(access: &Access, path: &str) -> Result<String, ServiceError> {
     let path = access.path(path).await?;
     Ok(access.files().await?.file_type(access.principal(), &path).await?)
@@ -213,7 +213,7 @@ pub async fn file_type(access: &Access, path: &str) -> Result<String, ServiceErr
 /// The SHA-256 of a file.
 ///
 /// # Errors
-/// When the path breaks the policy, or the cluster does not give the sum.
+/// If the path breaks the policy, or the cluster does not give the sum.
 pub async fn checksum(access: &Access, path: &str) -> Result<Checksum, ServiceError> {
     let path = access.path(path).await?;
     Ok(access.files().await?.checksum(access.principal(), &path).await?)
@@ -262,7 +262,7 @@ impl Excerpt {
 /// The first part of a file, or everything except its last part.
 ///
 /// # Errors
-/// When both units are asked for, the pattern is none, the path breaks the policy, or the cluster does not give the content.
+/// If both units are given, the pattern is invalid, the path breaks the policy, or the cluster does not deliver the content.
 pub async fn head(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Ready<Content>, ServiceError> {
     let (part, pattern) = excerpt.check()?;
     let path = access.path(path).await?;
@@ -275,7 +275,7 @@ pub async fn head(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Read
 /// The last part of a file, or everything except its first part.
 ///
 /// # Errors
-/// When both units are asked for, the pattern is none, the path breaks the policy, or the cluster does not give the content.
+/// If both units are given, the pattern is invalid, the path breaks the policy, or the cluster does not deliver the content.
 pub async fn tail(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Ready<Content>, ServiceError> {
     let (part, pattern) = excerpt.check()?;
     let path = access.path(path).await?;
@@ -290,7 +290,7 @@ fn max_output(access: &Access, part: Part) -> u64 {
     let limit = access.cluster().config().data_operation.max_shown();
     match part {
         Part { unit: ContentUnit::Bytes, count, skip: false } => count.min(limit),
-        // Lines have any length. Those that are asked for are mostly short, and known to be once they were read.
+        // Lines have any length. The requested ones are mostly short, and their size is known once they were read.
         Part { unit: ContentUnit::Lines, count, skip: false } => count.saturating_mul(LIKELY_LINE).min(limit),
         _ => limit,
     }

@@ -40,7 +40,7 @@ pub struct PageQuery {
     pub size: Option<u64>,
     /// The end of the previous page: see [`Found::cursor`].
     pub cursor: Option<String>,
-    /// The order; that of the cursor where absent.
+    /// The order; that of the cursor if absent.
     pub order: Option<Ordered>,
 }
 
@@ -56,7 +56,7 @@ pub struct Found {
 /// Walks a directory or a tree, in no particular order.
 ///
 /// # Errors
-/// When the path breaks the policy, or the cluster does not let it be read.
+/// If the path breaks the policy, or the cluster does not let it be read.
 pub async fn walk(access: &Access, path: &str, options: WalkOptions) -> Result<EntryStream, ServiceError> {
     let path = access.path(path).await?;
     let files = access.files().await?;
@@ -170,7 +170,7 @@ async fn gathered(access: &Access, path: &str, options: ListOptions) -> Result<R
 /// One page of a directory.
 ///
 /// # Errors
-/// When the page cannot be, the path breaks the policy, or the cluster does not let it be read.
+/// If the page cannot be, the path breaks the policy, or the cluster does not let it be read.
 pub async fn page(access: &Access, path: &str, options: ListOptions, query: &PageQuery) -> Result<Found, ServiceError> {
     let request = query.request()?;
     if options.recursive {
@@ -242,7 +242,7 @@ fn read_cursor(text: &str) -> Option<(Ordered, Position)> {
 /// The status of a file; follows a link when `dereference` is set.
 ///
 /// # Errors
-/// When the path breaks the policy, or the cluster does not give the status.
+/// If the path breaks the policy, or the cluster does not give the status.
 pub async fn stat(access: &Access, path: &str, dereference: bool) -> Result<FileStat, ServiceError> {
     let path = access.path(path).await?;
     Ok(access.files().await?.stat(access.principal(), &path, dereference).await?)

@@ -15,7 +15,7 @@ pub use super::updates::{EndReason, Update, UpdateStream};
 /// Follows a file, until the caller's token ends: then the stream ends too.
 ///
 /// # Errors
-/// When the caller follows too many files already, the path breaks the policy, or the cluster does not let it be read.
+/// If the caller follows too many files already, the path breaks the policy, or the cluster does not let it be read.
 pub async fn follow(access: &Access, path: &str, from: FollowFrom) -> Result<UpdateStream, ServiceError> {
     let path = access.path(path).await?;
     let files = access.files().await?;

@@ -55,7 +55,7 @@ impl Searches {
     /// The lines that match, each with its line break.
     ///
     /// # Errors
-    /// When the caller has as many searches under way as one may, a line is too long for the pattern, or it takes too long.
+    /// If the caller has as many searches under way as one may, a line is too long for the pattern, or it takes too long.
     pub(super) async fn lines(&self, user: &Username, content: Vec<u8>, pattern: Pattern) -> Result<Vec<u8>, ServiceError> {
         let permit = self.users.take(user, 1).ok_or_else(too_many)?;
         let turn = permit.turn();
@@ -90,7 +90,7 @@ impl Pattern {
     /// Reads the pattern of the parameter `grep`.
     ///
     /// # Errors
-    /// When it is no regular expression, or a too large one.
+    /// If it is no regular expression, or a too large one.
     pub(super) fn new(pattern: &str) -> Result<Self, InvalidRequest> {
         if pattern.len() > MAX_PATTERN {
             return Err(wrong(format!("it is longer than {MAX_PATTERN} bytes")));

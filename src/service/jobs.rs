@@ -21,7 +21,7 @@ const ASK_BY_KEY: &str = "whether the job was submitted is not known: send the s
 /// Submits a job; with a key, unless that was done before.
 ///
 /// # Errors
-/// When the description breaks a rule, or the scheduler does not take it.
+/// If the description breaks a rule, or the scheduler does not take it.
 pub async fn submit(access: &Access, submission: Submission, key: Option<&IdempotencyKey>) -> Result<Reported<Submitted>, ServiceError> {
     let job = submission::check(submission, access).await?;
     let scheduler = access.cluster().scheduler()?;
@@ -68,7 +68,7 @@ fn refused(error: SchedulerError) -> ServiceError {
 /// The caller's jobs, or those of all users that the caller may see.
 ///
 /// # Errors
-/// When a filter breaks a rule, or the scheduler does not answer.
+/// If a filter breaks a rule, or the scheduler does not answer.
 pub async fn list(access: &Access, query: JobQuery) -> Result<Reading<Vec<Job>>, ServiceError> {
     let mut findings = Findings::default();
     if query.name.as_ref().is_some_and(|name| name.chars().count() > MAX_JOB_NAME) {
@@ -78,7 +78,7 @@ pub async fn list(access: &Access, query: JobQuery) -> Result<Reading<Vec<Job>>,
     let account = findings.line("account", query.account, 255);
     findings.into_result()?;
     let query = JobQuery { name, account, ..query };
-    // What is mirrored is the list that is asked for by default.
+    // The mirror has the list that is requested by default.
     let mirror = access.mirror().filter(|_| query == JobQuery::default());
     if let Some(list) = mirror.and_then(|mirror| mirror.list(access.principal())) {
         return Ok(list);
@@ -99,7 +99,7 @@ fn or_as_last_seen(
 /// The jobs that accounting has of a span of time, or those that are named.
 ///
 /// # Errors
-/// When the question breaks a rule, the scheduler keeps no accounting, or it does not answer.
+/// If the question breaks a rule, the scheduler keeps no accounting, or it does not answer.
 pub async fn accounting(access: &Access, request: AccountingRequest) -> Result<Reading<Vec<Job>>, ServiceError> {
     let query = request.check(jiff::Timestamp::now())?;
     Ok(access.cluster().scheduler()?.accounting(access.principal(), &query).await?)
@@ -108,7 +108,7 @@ pub async fn accounting(access: &Access, request: AccountingRequest) -> Result<R
 /// One job, or all tasks of an array.
 ///
 /// # Errors
-/// When there is no such job, or the scheduler does not answer.
+/// If there is no such job, or the scheduler does not answer.
 pub async fn get(access: &Access, id: &str) -> Result<Reading<Vec<Job>>, ServiceError> {
     let (id, principal) = (job_id(id)?, access.principal());
     let asked = async {
@@ -129,7 +129,7 @@ pub async fn get(access: &Access, id: &str) -> Result<Reading<Vec<Job>>, Service
 /// A job's script and files.
 ///
 /// # Errors
-/// When there is no such job, or the scheduler does not answer.
+/// If there is no such job, or the scheduler does not answer.
 pub async fn metadata(access: &Access, id: &str) -> Result<Reading<Vec<JobMetadata>>, ServiceError> {
     let id = job_id(id)?;
     Ok(access.cluster().scheduler()?.metadata(access.principal(), &id).await?)
@@ -138,7 +138,7 @@ pub async fn metadata(access: &Access, id: &str) -> Result<Reading<Vec<JobMetada
 /// Cancels a job.
 ///
 /// # Errors
-/// When there is no such job, it is another user's, or the scheduler does not answer.
+/// If there is no such job, it is another user's, or the scheduler does not answer.
 pub async fn cancel(access: &Access, id: &str) -> Result<Reported<()>, ServiceError> {
     let id = job_id(id)?;
     let scheduler = access.cluster().scheduler()?;
@@ -158,7 +158,7 @@ fn look_at_once(access: &Access) {
 /// Changes a job that has not ended, as the scheduler can.
 ///
 /// # Errors
-/// When there is no such job, it is another user's, it cannot be changed so, or the scheduler does not answer.
+/// If there is no such job, it is another user's, it cannot be changed so, or the scheduler does not answer.
 pub async fn alter(access: &Access, id: &str, change: JobChange) -> Result<Reported<()>, ServiceError> {
     let id = job_id(id)?;
     if matches!(change, JobChange::TimeLimit(0)) {

@@ -32,7 +32,7 @@ pub struct ObjectTransferRequest<'a> {
     pub path: &'a str,
     /// The method that the client requests; the system's if absent.
     pub method: Option<Method>,
-    /// What the job is charged to.
+    /// The account that the job is charged to.
     pub account: Option<&'a str>,
 }
 
@@ -70,7 +70,7 @@ pub fn unsupported(cluster: &Cluster) -> Option<&'static str> {
 /// Begins an upload of `size` bytes, which the caller then sends to the store, and submits the job that puts the file in place.
 ///
 /// # Errors
-/// When the system has no such transfers, the request breaks a rule, the store does not begin, or the scheduler does not take the job.
+/// If the system has no such transfers, the request breaks a rule, the store does not begin, or the scheduler does not take the job.
 pub async fn upload(access: &Access, request: ObjectTransferRequest<'_>, size: Option<u64>) -> Result<ObjectUpload, ServiceError> {
     let (store, _) = store(access, request.method)?;
     let target = access.path(request.path).await?;
@@ -99,7 +99,7 @@ pub async fn upload(access: &Access, request: ObjectTransferRequest<'_>, size: O
 /// Submits the job that brings a file to the store, from where the caller then reads it.
 ///
 /// # Errors
-/// When the system has no such transfers, the request breaks a rule, there is no such regular file, the store does not begin, or the
+/// If the system has no such transfers, the request breaks a rule, there is no such regular file, the store does not begin, or the
 /// scheduler does not take the job.
 pub async fn download(access: &Access, request: ObjectTransferRequest<'_>) -> Result<ObjectDownload, ServiceError> {
     let (store, config) = store(access, request.method)?;

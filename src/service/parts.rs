@@ -15,10 +15,10 @@ pub struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// Those that the caller may reach.
+    /// The files that the caller may access.
     ///
     /// # Errors
-    /// When the cluster hands out no files.
+    /// If the cluster hands out no files.
     pub async fn of(access: &'a Access) -> Result<Self, ServiceError> {
         Ok(Self { files: access.files().await?, principal: access.principal() })
     }
@@ -26,7 +26,7 @@ impl<'a> Parts<'a> {
     /// The current path and status of an upload's file; `None` if there is none.
     ///
     /// # Errors
-    /// When the cluster does not tell.
+    /// If the cluster does not tell.
     pub async fn find(&self, part: &RemotePath) -> Result<Option<(RemotePath, FileStat)>, FilesystemError> {
         match self.files.stat(self.principal, part, false).await {
             Ok(found) => Ok(Some((part.clone(), found))),
@@ -55,7 +55,7 @@ impl<'a> Parts<'a> {
     /// Takes the file of an upload, and returns its private name.
     ///
     /// # Errors
-    /// When there is none, the caller may not rename it, or another one takes it at the same time.
+    /// If there is none, the caller may not rename it, or another one takes it at the same time.
     pub async fn hold(&self, part: &RemotePath) -> Result<RemotePath, ServiceError> {
         let mine = name_of_its_own(part);
         match self.files.rename(self.principal, part, &mine, true).await {

@@ -27,7 +27,7 @@ impl Access {
     /// not known to be unhealthy.
     ///
     /// # Errors
-    /// When the path breaks the policy, or a `..` or a slash at its end does not follow a directory.
+    /// If the path breaks the policy, or a `..` or a slash at its end does not follow a directory.
     pub(super) async fn path(&self, text: &str) -> Result<RemotePath, ServiceError> {
         self.resolved(text, Slash::Directory).await
     }
@@ -51,7 +51,7 @@ impl Access {
     /// Reads the path of a directory that no file operation opens, so that the policy does not apply.
     ///
     /// # Errors
-    /// When it is no path, or a `..` does not follow a directory.
+    /// If it is no path, or a `..` does not follow a directory.
     pub(super) async fn unchecked_directory(&self, text: &str) -> Result<RemotePath, ServiceError> {
         let written = WrittenPath::from_text(text).map_err(GateError::from)?;
         match written.climb {

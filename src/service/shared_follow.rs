@@ -187,7 +187,7 @@ impl SharedFollows {
     /// Follows from `offset`, together with other followers if there are any. `permit` is called if there are none.
     ///
     /// # Errors
-    /// Those of the permit and of the source.
+    /// The errors of the permit and of the source.
     pub(super) async fn join(
         &self,
         key: FollowKey,

@@ -12,7 +12,7 @@ use super::{Access, AccessError, Caller, Gate, ServiceError};
 /// The clusters that the caller may use, with their health.
 ///
 /// # Errors
-/// When it cannot be decided which these are.
+/// If it cannot be decided which these are.
 pub async fn systems<'a>(gate: &'a Gate, caller: &Caller) -> Result<Vec<&'a Arc<Cluster>>, AccessError> {
     gate.visible(caller).await
 }
@@ -26,7 +26,7 @@ pub fn last_checks(gate: &Gate) -> Vec<(SystemName, Timestamp)> {
 /// The nodes.
 ///
 /// # Errors
-/// When there is no scheduler, or it does not answer.
+/// If there is no scheduler, or it does not answer.
 pub async fn nodes(access: &Access) -> Result<Reading<Vec<Node>>, ServiceError> {
     Ok(access.cluster().scheduler_without_health_check()?.nodes(access.principal()).await?)
 }
@@ -34,7 +34,7 @@ pub async fn nodes(access: &Access) -> Result<Reading<Vec<Node>>, ServiceError> 
 /// The partitions or queues; `hidden` adds those not shown to everyone.
 ///
 /// # Errors
-/// When there is no scheduler, or it does not answer.
+/// If there is no scheduler, or it does not answer.
 pub async fn partitions(access: &Access, hidden: bool) -> Result<Reading<Vec<Partition>>, ServiceError> {
     Ok(access.cluster().scheduler_without_health_check()?.partitions(access.principal(), hidden).await?)
 }
@@ -42,7 +42,7 @@ pub async fn partitions(access: &Access, hidden: bool) -> Result<Reading<Vec<Par
 /// The reservations.
 ///
 /// # Errors
-/// When there is no scheduler, or it does not answer.
+/// If there is no scheduler, or it does not answer.
 pub async fn reservations(access: &Access) -> Result<Reading<Vec<Reservation>>, ServiceError> {
     Ok(access.cluster().scheduler_without_health_check()?.reservations(access.principal()).await?)
 }
@@ -50,7 +50,7 @@ pub async fn reservations(access: &Access) -> Result<Reading<Vec<Reservation>>, 
 /// The limits of the caller's jobs.
 ///
 /// # Errors
-/// When there is no scheduler, it cannot tell, or it does not answer.
+/// If there is no scheduler, it cannot tell, or it does not answer.
 pub async fn limits(access: &Access) -> Result<Reported<Limits>, ServiceError> {
     Ok(access.cluster().scheduler_without_health_check()?.limits(access.principal()).await?)
 }
@@ -58,7 +58,7 @@ pub async fn limits(access: &Access) -> Result<Reported<Limits>, ServiceError> {
 /// The caller's account on the cluster, and the accounts that the caller may charge.
 ///
 /// # Errors
-/// When the cluster or its scheduler does not answer.
+/// If the cluster or its scheduler does not answer.
 pub async fn user(access: &Access) -> Result<(Identity, Reading<Option<Vec<Account>>>), ServiceError> {
     let files = access.files().await?;
     let scheduler = access.cluster().scheduler_without_health_check()?;

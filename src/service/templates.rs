@@ -23,7 +23,7 @@ const MAX_PARAMETERS: usize = 64;
 pub struct TemplateRequest {
     /// Values by parameter name.
     pub parameters: BTreeMap<String, ParameterValue>,
-    /// The job's name; that of the template where absent.
+    /// The job's name; that of the template if absent.
     pub name: Option<String>,
     /// The account to charge.
     pub account: Option<String>,
@@ -38,7 +38,7 @@ pub struct TemplateRequest {
 /// The templates of a system.
 ///
 /// # Errors
-/// When the system runs no jobs.
+/// If the system runs no jobs.
 pub fn list(access: &Access) -> Result<&[JobTemplate], ServiceError> {
     access.cluster().scheduler_without_health_check()?;
     Ok(&access.cluster().config().job_templates)
@@ -47,7 +47,7 @@ pub fn list(access: &Access) -> Result<&[JobTemplate], ServiceError> {
 /// Submits the job of a template; with a key, unless that was done before.
 ///
 /// # Errors
-/// When there is no such template, a value is none that it takes, or as [`jobs::submit`].
+/// If there is no such template, a value is none that it takes, or as [`jobs::submit`].
 pub async fn submit(
     access: &Access,
     name: &str,

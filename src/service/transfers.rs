@@ -121,7 +121,7 @@ pub async fn extract(
 /// Submits the job for an operation whose paths were checked.
 ///
 /// # Errors
-/// When the account is missing where the site wants one or is none, a path breaks the policy, the system runs no transfer jobs,
+/// If a required account is missing or the account is invalid, a path breaks the policy, the system runs no transfer jobs,
 /// or the scheduler does not take the job.
 async fn submit(
     access: &Access,
@@ -148,7 +148,7 @@ impl<'a> JobContext<'a> {
     /// The context for a job of the caller's.
     ///
     /// # Errors
-    /// When the account is missing where the site wants one or is none, the system runs no transfer jobs, or its scheduler is unhealthy.
+    /// If a required account is missing or the account is invalid, the system runs no transfer jobs, or its scheduler is unhealthy.
     pub(super) fn of(access: &'a Access, account: Option<&str>) -> Result<Self, ServiceError> {
         let cluster = access.cluster();
         let directory = directory(cluster, &access.principal().username)?;
@@ -160,7 +160,7 @@ impl<'a> JobContext<'a> {
     /// Submits the job, and ends the change with it.
     ///
     /// # Errors
-    /// When the scheduler does not take the job.
+    /// If the scheduler does not take the job.
     pub(super) async fn submit(self, access: &Access, job: &JobDescription, change: Change) -> Result<TransferJob, ServiceError> {
         let id = change.end(self.scheduler.submit(access.principal(), job).await)?.value;
         let log = |name: &Option<String>| self.directory.join(&text_to_bytes(name.as_deref().unwrap_or_default()));

@@ -65,7 +65,7 @@ impl Upload {
         upload.filter(valid).ok_or_else(|| InvalidRequest::new("upload_id", "it is not the id of an upload").into())
     }
 
-    /// The target, and the file that grows beside it.
+    /// The target, and the growing file in its directory.
     fn paths(&self, access: &Access) -> Result<(RemotePath, RemotePath), ServiceError> {
         let target = access.cluster().path(&self.path)?;
         let name = target.file_name();
@@ -95,7 +95,7 @@ pub struct NewUpload {
 /// Begins an upload.
 ///
 /// # Errors
-/// When the path breaks the policy, the length is over the limit, or the cluster does not allow it.
+/// If the path breaks the policy, the length is over the limit, or the cluster does not allow it.
 pub async fn begin(access: &Access, new: NewUpload) -> Result<Upload, ServiceError> {
     let NewUpload { path, length, only_new, metadata } = new;
     TransferForm::Stream.check(access, length, Alternative::TransferJob)?;
@@ -137,7 +137,7 @@ pub async fn begin_with(access: &Access, new: NewUpload, first: Addition) -> Res
 /// The number of bytes of an upload that have arrived. A complete upload is put in its place if it is not yet.
 ///
 /// # Errors
-/// When there is none, it is too old, or is still being added to, or the cluster does not tell.
+/// If there is none, it is too old, or is still being added to, or the cluster does not tell.
 pub async fn offset(access: &Access, upload: &Upload) -> Result<u64, ServiceError> {
     let (target, part) = upload.paths(access)?;
     let _lock = access.lock_upload(&part).await?;
@@ -247,7 +247,7 @@ fn after_effect(error: ServiceError) -> ServiceError {
 /// Removes an upload with the bytes that have arrived. A complete one consists only of its file, which stays.
 ///
 /// # Errors
-/// When there is none, or the cluster does not allow it.
+/// If there is none, or the cluster does not allow it.
 pub async fn remove(access: &Access, upload: &Upload) -> Result<(), ServiceError> {
     let (target, part) = upload.paths(access)?;
     let _lock = access.lock_upload(&part).await?;

@@ -37,7 +37,7 @@ impl Since {
     /// A number of an event, or a state.
     ///
     /// # Errors
-    /// When it can be neither.
+    /// If it can be neither.
     pub fn new(text: &str) -> Result<Self, InvalidRequest> {
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
             let number = text.parse().map_err(|_| InvalidRequest::new("since", "there is no such event"))?;
@@ -64,7 +64,7 @@ pub struct Waited {
 /// returned at once.
 ///
 /// # Errors
-/// When there is no such job, or the scheduler does not answer and nothing is known of it.
+/// If there is no such job, or the scheduler does not answer and nothing is known of it.
 pub async fn wait(access: &Access, id: &str, since: Option<&Since>, time: Duration) -> Result<Waited, ServiceError> {
     let deadline = Instant::now() + time;
     let (parsed, mirror, principal) = (job_id(id)?, mirror(access)?, access.principal());
@@ -208,7 +208,7 @@ struct Single {
 /// The events of the caller's jobs, until the caller's token ends.
 ///
 /// # Errors
-/// When the system runs no jobs, or the store does not answer.
+/// If the system runs no jobs, or the store does not answer.
 pub async fn own_events(access: &Access, from: Resume) -> Result<JobEvents, ServiceError> {
     let mirror = mirror(access)?;
     read_up_to(mirror, from).await?;
@@ -225,7 +225,7 @@ pub async fn own_events(access: &Access, from: Resume) -> Result<JobEvents, Serv
 /// The events of one job and its parts, until it has ended.
 ///
 /// # Errors
-/// When there is no such job, or nobody can tell whether the caller may see it.
+/// If there is no such job, or nobody can tell whether the caller may see it.
 pub async fn job_events(access: &Access, id: &str, from: Resume) -> Result<JobEvents, ServiceError> {
     let (parsed, mirror, principal) = (job_id(id)?, mirror(access)?, access.principal());
     read_up_to(mirror, from).await?;

@@ -25,7 +25,7 @@ const NOT_REGISTERED: &str =
 /// Registers a webhook for all jobs of the caller on the system.
 ///
 /// # Errors
-/// When it breaks a rule, its address may not be called, or the caller has too many.
+/// If it breaks a rule, its address may not be called, or the caller has too many.
 pub async fn register(access: &Access, registration: Registration) -> Result<Registered, ServiceError> {
     let registration = check(registration)?;
     let webhooks = webhooks(access)?;
@@ -36,7 +36,7 @@ pub async fn register(access: &Access, registration: Registration) -> Result<Reg
 /// The webhooks of the caller on the system.
 ///
 /// # Errors
-/// When the store does not answer.
+/// If the store does not answer.
 pub async fn list(access: &Access) -> Result<Vec<Webhook>, ServiceError> {
     Ok(webhooks(access)?.list(&owner(access)).await?)
 }
@@ -44,7 +44,7 @@ pub async fn list(access: &Access) -> Result<Vec<Webhook>, ServiceError> {
 /// Removes a webhook of the caller.
 ///
 /// # Errors
-/// When there is none, or the store does not answer.
+/// If there is none, or the store does not answer.
 pub async fn remove(access: &Access, id: &str) -> Result<(), ServiceError> {
     let webhooks = webhooks(access)?;
     let change = Change::begin(access, Action::WebhooksRemove, id);
@@ -57,7 +57,7 @@ pub async fn remove(access: &Access, id: &str) -> Result<(), ServiceError> {
 /// The messages that could not be delivered to the caller's webhooks.
 ///
 /// # Errors
-/// When the store does not answer.
+/// If the store does not answer.
 pub async fn dead_letters(access: &Access) -> Result<Vec<DeadLetter>, ServiceError> {
     Ok(webhooks(access)?.dead_letters(&owner(access)).await?)
 }
@@ -65,7 +65,7 @@ pub async fn dead_letters(access: &Access) -> Result<Vec<DeadLetter>, ServiceErr
 /// Puts a dead letter back into the queue.
 ///
 /// # Errors
-/// When there is none, its webhook is gone, or the store does not answer.
+/// If there is none, its webhook is gone, or the store does not answer.
 pub async fn redeliver(access: &Access, id: &str) -> Result<(), ServiceError> {
     let webhooks = webhooks(access)?;
     let change = Change::begin(access, Action::WebhooksRedeliver, id);

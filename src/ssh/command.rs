@@ -33,7 +33,7 @@ pub trait RemoteCommand: Sync {
     /// Reads what came back.
     ///
     /// # Errors
-    /// When the exit status or the output says that it failed, or the output is not understood.
+    /// If the exit status or the output says that it failed, or the output is not understood.
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError>;
 }
 
@@ -58,7 +58,7 @@ impl Exec {
 /// Runs a command as `principal` on the control lane.
 ///
 /// # Errors
-/// When it could not be carried, or failed.
+/// If it could not be carried, or failed.
 pub async fn run<C: RemoteCommand>(transport: &dyn Transport, principal: &Principal, command: &C) -> Result<C::Output, CommandError> {
     command.parse(transport.exec(principal, Exec::of(command, None)).await?)
 }

@@ -95,7 +95,7 @@ impl Config {
     /// Checks the rules that the types do not express.
     ///
     /// # Errors
-    /// When a limit is zero.
+    /// If a limit is zero.
     pub fn check(&self) -> Result<(), ConfigError> {
         let sizes = [
             ("max_clients", self.max_clients),
@@ -130,7 +130,7 @@ pub struct Timeouts {
     pub command_execution: u64,
     /// Seconds after which an idle connection is closed.
     pub idle_timeout: u64,
-    /// Seconds between keepalive messages. After three missing answers the connection is given up.
+    /// Seconds between keepalive messages. After three missing answers the connection is closed.
     pub keep_alive: u64,
 }
 

@@ -36,7 +36,7 @@ const MAX_REFUSALS: u32 = 20;
 const PLAIN_ONLY: &str = "this account runs single plain commands only, and no /bin/sh on standard input, which this operation needs; \
     do start-up files of its login shell read or close standard input?";
 
-/// What is added where an account runs no line that is sent to its login shell. Lines without a frame are not tried: what start-up files print
+/// The advice if an account runs no line that is sent to its login shell. Lines without a frame are not tried: the output that start-up files print
 /// now and then would pass for output, and most of them do not mean the same to every login shell.
 const NEITHER_LINE: &str =
     "neither `exec /bin/sh` nor `/bin/sh -c` is run for this account; a ForceCommand of its sshd has to permit `exec /bin/sh`";
@@ -53,7 +53,7 @@ impl Lanes {
     /// Lanes to a cluster. Nothing is connected before it is needed.
     ///
     /// # Errors
-    /// When the configuration cannot be used.
+    /// If the configuration cannot be used.
     pub fn new(system: SystemName, config: Config, credentials: Arc<dyn CredentialProvider>) -> Result<Self, ConfigError> {
         Ok(Self { registry: LaneRegistry::new(Target::new(system, config)?), credentials })
     }

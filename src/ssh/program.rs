@@ -39,7 +39,7 @@ impl Program {
     }
 
     /// The program that runs one command without input, and sends its output in blocks of [`BLOCK`] bytes: [`FIRST_BLOCKS`], and then as many
-    /// as each line of its standard input asks for. The output ends with a line feed, the mark, the exit status and a line feed.
+    /// as each line of its standard input requests. The output ends with a line feed, the mark, the exit status and a line feed.
     pub(crate) fn metered(line: &CommandLine) -> Self {
         let dd = |count: &str| format!("dd bs={BLOCK} count={count} iflag=fullblock 2>/dev/null");
         let (first, more) = (dd(&FIRST_BLOCKS.to_string()), dd("\"$goldcrest_blocks\""));

@@ -28,7 +28,7 @@ pub trait Transport: Send + Sync {
     /// nor serve a second caller. It is the same for everybody if there are no credentials.
     ///
     /// # Errors
-    /// When the caller has no credential now.
+    /// If the caller has no credential now.
     async fn credential_version(&self, _: &Principal) -> Result<CredentialVersion, TransportError> {
         Ok(CredentialVersion::default())
     }
@@ -36,37 +36,37 @@ pub trait Transport: Send + Sync {
     /// Runs a command to its end on the control lane.
     ///
     /// # Errors
-    /// When it could not be started, did not end in time, or printed more than allowed. An exit status other than 0 is no
+    /// If it could not be started, did not end in time, or printed more than allowed. An exit status other than 0 is no
     /// error here.
     async fn exec(&self, principal: &Principal, exec: Exec) -> Result<RawOutput, TransportError>;
 
     /// Opens an SSH subsystem (RFC 4254, 6.5), such as `sftp`, as a byte stream. It holds one channel of the lane until dropped.
     ///
     /// # Errors
-    /// When no channel could be had in time, or the server refuses the subsystem.
+    /// If no channel could be obtained in time, or the server refuses the subsystem.
     async fn subsystem(&self, principal: &Principal, lane: LaneKind, name: &'static str) -> Result<ByteStream, TransportError>;
 
     /// Starts a command on the bulk lane with its standard input and output as a byte stream. Standard error is discarded;
     /// reading ends when the command ends, and fails then when its exit status is not 0. It holds one channel until dropped.
     ///
     /// # Errors
-    /// When no channel could be had in time.
+    /// If no channel could be obtained in time.
     async fn stream(&self, principal: &Principal, line: &CommandLine) -> Result<ByteStream, TransportError>;
 
     /// Starts a command without input on the bulk lane, with its standard output as a byte stream that is sent no faster than it
     /// is read: a reader that stops stalls only this command. Everything else is as for [`Transport::stream`].
     ///
     /// # Errors
-    /// When no channel could be had in time.
+    /// If no channel could be obtained in time.
     async fn output_stream(&self, principal: &Principal, line: &CommandLine) -> Result<ByteStream, TransportError> {
         self.stream(principal, line).await
     }
 
     /// Starts a command on the bulk lane and gives what it prints as it comes, up to the limits of `exec`; then its exit status. What has come and was not
-    /// read yet is kept, so that whoever does not read stops nothing beside it. A transport that cannot do so gives all of it when the command has ended.
+    /// read yet is kept, so that a slow reader stalls nothing else. A transport that cannot do so returns all of it when the command has ended.
     ///
     /// # Errors
-    /// When it could not be started. The stream fails, and has no exit status, when the command was stopped or the connection broke.
+    /// If it could not be started. The stream fails, and has no exit status, when the command was stopped or the connection broke.
     async fn run_streamed(&self, principal: &Principal, exec: Exec) -> Result<OutputStream, TransportError> {
         let RawOutput { stdout, stderr, exit } = self.exec(principal, exec).await?;
         let pieces = [CommandOutput::Stdout(stdout.into()), CommandOutput::Stderr(stderr.into()), CommandOutput::Exit(exit)];
@@ -216,7 +216,7 @@ pub enum TransportError {
     /// The caller's key cannot be read.
     #[error("the SSH key of {user} cannot be used: {reason}")]
     Key {
-        /// Whose key.
+        /// The owner of the key.
         user: Username,
         /// The error, without any part of the key.
         reason: String,
@@ -233,7 +233,7 @@ pub enum TransportError {
     /// The account may not log in there, whatever its key: who, where, and the server's words.
     #[error("the account {0}")]
     AccountClosed(String),
-    /// No channel could be had within the request's time: the user's lane, or the whole pool, is full.
+    /// No channel could be obtained within the request's time: the user's lane, or the whole pool, is full.
     #[error("no SSH channel became free within {} s", .0.as_secs_f32())]
     Saturated(Duration),
     /// The server refused the channel, command or subsystem.

@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use crate::domain::Secret;
 
-/// The store, which keeps what outlives a request: webhooks, events, and submissions that can have no record on the cluster. If absent,
-/// nothing is kept, and what needs it is refused.
+/// The store for webhooks, events, and records of submissions that cannot be kept on the cluster. If absent,
+/// nothing is stored, and requests that need it are refused.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Config {
@@ -24,7 +24,7 @@ pub struct SqliteConfig {
     /// Directory of the file `store.sqlite`. It must be on a local disk, and only Goldcrest's own account should be able to read it.
     #[serde(default = "default_state_dir")]
     pub state_dir: PathBuf,
-    /// Largest size of the file, in MiB. Once it is reached, what would need more is refused.
+    /// Maximum size of the file, in MiB. When it is reached, operations that need more space are refused.
     #[serde(default = "default_max_size")]
     #[schemars(range(min = 1))]
     pub max_size: u32,
@@ -40,16 +40,16 @@ impl Default for SqliteConfig {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct PostgresConfig {
     /// Address of the database: `postgres://user:password@host:5432/database`. TLS is required unless the host is this one, or `sslmode` is
-    /// given. Goldcrest makes its tables in the schema `goldcrest`, which it creates.
+    /// given. Goldcrest creates its tables in the schema `goldcrest`, which it creates too.
     pub url: Secret,
     /// File with the certificates of the authorities that may sign the server's certificate (PEM). If absent, those of the system.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
-    /// Most connections to the database.
+    /// Maximum number of connections to the database.
     #[serde(default = "default_max_connections")]
     #[schemars(range(min = 1))]
     pub max_connections: u16,
-    /// Seconds that one operation may take.
+    /// Time limit of an operation in seconds.
     #[serde(default = "default_timeout")]
     #[schemars(range(min = 1))]
     pub timeout: u64,

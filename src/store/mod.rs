@@ -35,14 +35,14 @@ pub trait Store: Send + Sync {
     /// Begins an attempt at work that is to be done once, unless it was done, or an attempt is under way.
     ///
     /// # Errors
-    /// When the store does not answer, or is full.
+    /// If the store does not answer, or is full.
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError>;
 
     /// Ends an attempt: with the result of the work, which each later [`Store::claim`] returns; or without, if it is certain that it had no
     /// effect, so that the next attempt may begin at once. An attempt that another has followed can no longer be ended without a result.
     ///
     /// # Errors
-    /// When the store does not answer, or is full.
+    /// If the store does not answer, or is full.
     async fn settle(&self, name: &str, attempt: u32, result: Option<&str>) -> Result<(), StoreError>;
 
     /// Adds entries to the end of a stream, in one step, and returns the sequence number of the last. The oldest entries that `keep` does not
@@ -55,7 +55,7 @@ pub trait Store: Send + Sync {
     /// The entries of a stream after a sequence number, oldest first, [`MAX_PAGE`] at most.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// If the store does not answer.
     async fn read(&self, stream: &str, after: u64, limit: usize) -> Result<Page, StoreError>;
 
     /// Tells when something may have been appended to a stream, by whichever replica.
@@ -64,44 +64,44 @@ pub trait Store: Send + Sync {
     /// Takes a lease, or renews it: whether `holder` has it from now on for so long. Only one holder has it at a time.
     ///
     /// # Errors
-    /// When the store does not answer, or is full. Nothing was taken then that does not end by itself.
+    /// If the store does not answer, or is full. Nothing was taken then that does not end by itself.
     async fn lease(&self, name: &str, holder: &str, time: Duration) -> Result<bool, StoreError>;
 
     /// Gives a lease back, where `holder` has it.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// If the store does not answer.
     async fn release(&self, name: &str, holder: &str) -> Result<(), StoreError>;
 
     /// Writes a record, in the place of the one with the same kind and id.
     ///
     /// # Errors
-    /// When the store does not answer, or is full.
+    /// If the store does not answer, or is full.
     async fn put(&self, record: &Record) -> Result<(), StoreError>;
 
     /// One record.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// If the store does not answer.
     async fn get(&self, kind: &'static str, id: &str) -> Result<Option<Record>, StoreError>;
 
     /// The records of one kind and owner, by their ids, [`MAX_PAGE`] at most.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// If the store does not answer.
     async fn list(&self, kind: &'static str, owner: &str) -> Result<Vec<Record>, StoreError>;
 
     /// Removes a record: whether it was there.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// If the store does not answer.
     async fn remove(&self, kind: &'static str, id: &str) -> Result<bool, StoreError>;
 
     /// Takes records of a kind whose time has come, the longest due first. Each is due again after `busy`, unless it is written or removed
     /// before: so work whose process died is done by another.
     ///
     /// # Errors
-    /// When the store does not answer, or is full.
+    /// If the store does not answer, or is full.
     async fn due(&self, kind: &'static str, limit: usize, busy: Duration) -> Result<Vec<Record>, StoreError>;
 
     /// Opens the store if it is not open, and brings its tables up to date.
@@ -197,7 +197,7 @@ pub struct Record {
     pub kind: &'static str,
     /// Its name among those of its kind.
     pub id: String,
-    /// Whose it is.
+    /// Its owner.
     pub owner: String,
     /// Its content.
     pub value: Vec<u8>,

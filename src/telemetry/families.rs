@@ -37,7 +37,7 @@ impl Family {
         self
     }
 
-    /// The name as the encoder wants it, which adds the unit and the suffix.
+    /// The name for the encoder, which adds the unit and the suffix.
     pub(super) fn stem(&self) -> &'static str {
         self.name
     }

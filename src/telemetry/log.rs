@@ -9,13 +9,13 @@ use std::str::FromStr;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{Directive, LevelFilter};
 
-/// The environment variable that says what is logged, in the syntax of `tracing_subscriber`'s `EnvFilter`.
+/// The environment variable that selects what is logged, in the syntax of `tracing_subscriber`'s `EnvFilter`.
 pub const LOG_VARIABLE: &str = "GOLDCREST_LOG";
 
 /// The target of audit records, which are written regardless of the filter.
 pub const AUDIT_TARGET: &str = "audit";
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum LogFormat {
     /// Text on a terminal, JSON otherwise.
@@ -53,7 +53,7 @@ pub enum TelemetryError {
     Filter {
         /// The filter as given.
         filter: String,
-        /// What is wrong with it.
+        /// The error.
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },
@@ -65,10 +65,10 @@ pub enum TelemetryError {
     Subscriber(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Sets the log up: what `GOLDCREST_LOG` asks for, else `RUST_LOG`, else `default`.
+/// Sets the log up with the filter of `GOLDCREST_LOG`, else of `RUST_LOG`, else `default`.
 ///
 /// # Errors
-/// When the filter is not understood, or the log was set up before.
+/// If the filter is not understood, or the log was set up before.
 pub fn init(format: LogFormat, default: &str) -> Result<(), TelemetryError> {
     let asked = [LOG_VARIABLE, "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
     let filter = filter(asked.as_deref().unwrap_or(default))?;

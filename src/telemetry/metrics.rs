@@ -29,7 +29,7 @@ pub struct Sources {
     pub gate: Gate,
     /// The SSH connections to each cluster.
     pub lanes: Vec<Arc<Lanes>>,
-    /// The store, where there is one.
+    /// The store, if there is one.
     pub store: Option<Arc<dyn Store>>,
     /// The background work.
     pub tasks: Vec<TaskStatus>,
@@ -56,7 +56,7 @@ impl Metrics {
     /// The present values in this format.
     ///
     /// # Errors
-    /// When the text cannot be written.
+    /// If the text cannot be written.
     pub fn render(&self, format: MetricsFormat) -> Result<String, fmt::Error> {
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;

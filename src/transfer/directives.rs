@@ -1,6 +1,6 @@
 //! The site's directives at the head of a transfer job.
 
-/// What stands for the caller's account in a directive.
+/// The placeholder for the caller's account in a directive.
 const ACCOUNT: &str = "{account}";
 
 /// The longest account, in bytes.
@@ -11,10 +11,10 @@ const MAX_ACCOUNT: usize = 255;
 pub struct Directives(String);
 
 impl Directives {
-    /// Fills `account` in wherever `{account}` stands in `lines`; where it stands nowhere the account is not looked at.
+    /// Replaces each `{account}` in `lines` by `account`; if there is none, the account is not checked.
     ///
     /// # Errors
-    /// When an account is wanted, and there is none or it could say more to the scheduler than an account.
+    /// If an account is required, and it is missing or could mean more to the scheduler than an account.
     pub fn new(lines: &[String], account: Option<&str>) -> Result<Self, AccountError> {
         let mut text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
         if text.contains(ACCOUNT) {
@@ -44,7 +44,7 @@ fn is_account(account: &str) -> bool {
 /// Why an account cannot be filled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccountError {
-    /// The site wants one. The text is contract.
+    /// The site requires one. The text is contract.
     #[error("Account parameter is required on this system.")]
     Missing,
     /// It is no name for an account.

@@ -23,29 +23,29 @@ use script::Script;
 pub enum Operation<'a> {
     /// Moves `source` to `target`, or into it where it is a directory.
     Move {
-        /// What to move.
+        /// The source.
         source: &'a RemotePath,
-        /// Where to.
+        /// The target.
         target: &'a RemotePath,
     },
     /// Copies `source` with all that is in it to `target`, or into it where it is a directory. Modes, owners, times and extended
     /// attributes are kept where the caller may set them.
     Copy {
-        /// What to copy.
+        /// The source.
         source: &'a RemotePath,
-        /// Where to.
+        /// The target.
         target: &'a RemotePath,
         /// Whether what links point to is copied, and not the links.
         dereference: bool,
     },
     /// Removes a file or a directory with all that is in it. Links are not followed.
     Remove {
-        /// What to remove.
+        /// The path to remove.
         path: &'a RemotePath,
     },
     /// Packs `source` into the archive `target`, which appears whole or not at all.
     Compress {
-        /// What to pack.
+        /// The source.
         source: &'a RemotePath,
         /// The archive.
         target: &'a RemotePath,
@@ -58,7 +58,7 @@ pub enum Operation<'a> {
         source: &'a RemotePath,
         /// The directory, which exists.
         target: &'a RemotePath,
-        /// How it is compressed.
+        /// The compression.
         compression: Compression,
     },
 }

@@ -10,7 +10,7 @@ use super::Directives;
 use crate::domain::{RemotePath, bytes_to_text};
 use crate::ssh::CommandLine;
 
-/// What every job begins with, and how files get to their places, as for commands.
+/// The first part of every job's script, and the way files get to their places, as for commands.
 const PRELUDE: &str = concat!(include_str!("shell/prelude.sh"), include_str!("../filesystem/exec/place.sh"));
 
 /// A script in the making.

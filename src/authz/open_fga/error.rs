@@ -1,11 +1,11 @@
-//! Why OpenFGA gave no decision.
+//! The errors of OpenFGA.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::rest::{GrantError, RestError};
 
-/// Why the server gave no decision.
+/// The reason why the server gave no decision.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::authz) enum OpenFgaError {
     #[error("{url}")]
@@ -28,7 +28,7 @@ pub(in crate::authz) enum OpenFgaError {
     TimeIsOver { url: String, limit: Duration },
 }
 
-/// What to look at for a status and the server's words. A store that is not there has no model.
+/// The advice for a status and the server's words. A store that does not exist has no model.
 fn advice(status: u16, reason: &str) -> &'static str {
     match status {
         400 if reason.contains("model_not_found") => "store_id (or the store in url) names no store there, or one without this model",

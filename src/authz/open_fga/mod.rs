@@ -190,7 +190,7 @@ fn fingerprint(username: &Username, groups: &[String]) -> [u8; 32] {
     name
 }
 
-/// What OpenFGA refuses as the id of an object, or takes as more than one object (`*`), would cost the whole check.
+/// An id that OpenFGA refuses, or interprets as more than one object (`*`), would fail the whole check.
 fn can_be_an_object(kind: &str, id: &str) -> bool {
     !id.is_empty()
         && id != "*"

@@ -28,7 +28,7 @@ const MAX_PARALLEL: usize = 16;
 /// The header with the id of the authorization model that OpenFGA used.
 const MODEL_HEADER: &str = "openfga-authorization-model-id";
 
-/// A server, with what was learned about it.
+/// A server and its learned properties.
 pub(super) struct Server {
     client: Client,
     base: Url,
@@ -93,7 +93,7 @@ impl Server {
         })
     }
 
-    /// What is told where the time for a decision is over.
+    /// The error when the time for a decision is over.
     pub(super) fn time_is_over(&self) -> OpenFgaError {
         OpenFgaError::TimeIsOver { url: self.base.to_string(), limit: self.timeout }
     }

@@ -148,7 +148,7 @@ fn authorization(walk: &mut Interpreter, config: &authz::Config, systems: &[&Sys
 pub(super) fn credentials(walk: &mut Interpreter, path: &str, config: &credentials::Config) {
     if let Some((key, reason)) = config.validate() {
         let path = format!("{path}.{key}");
-        // A secret file that could not be read was told already.
+        // A secret file that could not be read was reported already.
         if !walk.is_wrong(&path) {
             let reason = walk.in_its_file(&path, &reason);
             walk.report(&path, reason);
@@ -323,7 +323,7 @@ fn object_store(walk: &mut Interpreter, path: &str, config: &transfer::S3) {
     const MAX_TTL: u64 = 7 * 24 * 60 * 60;
     let key = |name: &str| format!("{path}.{name}");
     url(walk, &key("public_url"), &config.public_url);
-    // A secret file that could not be read was told already.
+    // A secret file that could not be read was reported already.
     if !walk.is_wrong(&key("private_url")) {
         url(walk, &key("private_url"), config.private_url.expose());
     }

@@ -71,7 +71,7 @@ fn cors_origin(walk: &mut Interpreter, path: &str, text: &str) {
     }
 }
 
-/// `metrics`, beside the `server` section.
+/// Rules for `metrics`, in relation to the `server` section.
 pub(in crate::config) fn metrics(walk: &mut Interpreter, config: Option<&http::MetricsConfig>, server: &http::Config) {
     if let Some(config) = config
         && config.listen.port() == server.listen.port()

@@ -46,7 +46,7 @@ pub struct DevelopmentIssuer {
     clients: HashMap<String, DevelopmentClient>,
 }
 
-/// What the token endpoint answers with (RFC 6749, 5.1).
+/// The response of the token endpoint (RFC 6749, 5.1).
 #[derive(Debug)]
 pub struct IssuedToken {
     /// The token.

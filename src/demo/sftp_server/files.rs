@@ -1,4 +1,4 @@
-//! What the server does with files. All of it blocks.
+//! The file operations of the server. All of them block.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -194,7 +194,7 @@ fn space(path: &Path) -> Result<Response, Refusal> {
     Ok(Response::ExtendedReply { data: space.encode() })
 }
 
-/// What a client may ask of this server at once.
+/// The server's limits of one request.
 fn limits() -> Response {
     let limits = ServerLimits { packet: MAX_PACKET as u64, read: MAX_READ.into(), write: MAX_READ.into(), handles: MAX_HANDLES as u64 };
     Response::ExtendedReply { data: limits.encode() }

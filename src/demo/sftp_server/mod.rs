@@ -20,17 +20,17 @@ use files::Files;
 /// Requests that are worked off on one visit to a blocking thread.
 const BATCH: usize = 32;
 
-/// What they may read together, in bytes, before the answers are sent.
+/// The number of bytes that they may read together before the answers are sent.
 const BATCH_BYTES: u64 = 1024 * 1024;
 
-/// What is offered beyond version 3, each in this version.
+/// The offered extensions of version 3, each in this version.
 const EXTENSIONS: [(&[u8], &[u8]); 7] =
     [(POSIX_RENAME, b"1"), (FSYNC, b"1"), (HARDLINK, b"1"), (LIMITS, b"1"), (USERS_GROUPS_BY_ID, b"1"), (COPY_DATA, b"1"), (STATVFS, b"2")];
 
 /// Serves one session until the client ends it. Whatever it opened is closed then, and when the future is dropped.
 ///
 /// # Errors
-/// When the stream breaks, or the client does not speak SFTP version 3.
+/// If the stream breaks, or the client does not speak SFTP version 3.
 pub async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
     let mut input = BytesMut::new();
     let mut output = BytesMut::new();

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-/// The names for some ids, empty where there is none.
+/// The names for some ids, empty if there is none.
 pub fn users(ids: &[u32]) -> Vec<Bytes> {
     look_up(Path::new("/etc/passwd"), ids)
 }
 
-/// The names for some ids, empty where there is none.
+/// The names for some ids, empty if there is none.
 pub fn groups(ids: &[u32]) -> Vec<Bytes> {
     look_up(Path::new("/etc/group"), ids)
 }

@@ -24,7 +24,7 @@ pub(super) struct Connection {
     open: HashMap<ChannelId, Arc<OpenChannel>>,
 }
 
-/// What is known of an open channel.
+/// The state of an open channel.
 #[derive(Default)]
 struct OpenChannel {
     /// Whether something was started on it: RFC 4254, 6.5 allows one thing for each.

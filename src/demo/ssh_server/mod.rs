@@ -48,7 +48,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// Serves one byte stream as an SSH subsystem (RFC 4254, 6.5). It ends when the stream does.
 pub type Subsystem = Arc<dyn Fn(DuplexStream) -> BoxFuture<'static, io::Result<()>> + Send + Sync>;
 
-/// Whose account the commands run in.
+/// The account that the commands run in.
 #[derive(Clone, Debug)]
 pub struct Account {
     /// The name to log in with, and `USER` and `LOGNAME` of every command.
@@ -61,7 +61,7 @@ pub struct Account {
     pub search_path: OsString,
 }
 
-/// What a server is started with.
+/// The options of a server.
 pub struct Options {
     /// The port on 127.0.0.1; 0 for any.
     pub port: u16,
@@ -95,10 +95,10 @@ impl Running {
 pub struct Server;
 
 impl Server {
-    /// Generates the keys, binds the port and accepts connections until told to stop.
+    /// Generates the keys, binds the port and accepts connections until it is stopped.
     ///
     /// # Errors
-    /// When the port cannot be bound or a key cannot be made.
+    /// If the port cannot be bound or a key cannot be made.
     pub async fn start(options: Options) -> io::Result<Running> {
         let host_key = generate_key()?;
         let client_key = generate_key()?;
@@ -121,7 +121,7 @@ impl Server {
     }
 }
 
-/// What all connections have in common.
+/// The state that all connections share.
 struct ServerState {
     protocol: Arc<russh::server::Config>,
     client_key: PublicKey,

@@ -13,7 +13,7 @@ use super::{ServerState, Subsystem};
 /// The number that marks standard error in SSH's extended data (RFC 4254, 5.2).
 const STDERR: u32 = 1;
 
-/// What a shell answers when it cannot run a command (POSIX shell, 2.8.2).
+/// The exit status of a shell that cannot run a command (POSIX shell, 2.8.2).
 const CANNOT_EXECUTE: u32 = 126;
 
 /// Bytes between a subsystem and its channel, in either direction.
@@ -46,7 +46,7 @@ pub(super) async fn run(
     connection.close(id).await.ok();
 }
 
-/// What the client may have run.
+/// The program that the client requested.
 enum SessionRequest {
     Exec(Vec<u8>),
     Subsystem(Subsystem),

@@ -49,7 +49,7 @@ impl Backlog {
         self.0.fetch_add(bytes.cast_signed(), Ordering::Relaxed);
     }
 
-    /// What the window is to be after its next renewal, in bytes.
+    /// The size of the window after its next renewal, in bytes.
     pub(super) fn window(&self) -> u32 {
         if self.is_above(MUCH) { KNOCK } else { WINDOW }
     }

@@ -12,7 +12,7 @@ pub struct Change<'a> {
     pub what: What<'a>,
 }
 
-/// What to change.
+/// The changes.
 pub enum What<'a> {
     Mode(&'a FileMode),
     Owner { user: &'a str, group: &'a str },
@@ -52,7 +52,7 @@ impl RemoteCommand for Change<'_> {
     }
 }
 
-/// Who the caller is.
+/// The identity of the caller.
 pub struct Id {
     pub seconds: u64,
 }

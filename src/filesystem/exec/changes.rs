@@ -1,4 +1,4 @@
-//! What changes entries: made, moved, copied, removed, with other rights, by commands.
+//! Changes of entries by commands.
 
 use async_trait::async_trait;
 

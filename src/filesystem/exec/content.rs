@@ -1,4 +1,4 @@
-//! Parts of files, checksums, and what a file holds.
+//! Parts of files, checksums, and types of content.
 
 use super::command;
 use super::listing::not_understood;
@@ -13,7 +13,7 @@ pub struct Read<'a> {
     pub range: Range,
 }
 
-/// Which part.
+/// The part.
 pub enum Range {
     Head(Part),
     Tail(Part),
@@ -78,7 +78,7 @@ impl RemoteCommand for Sha256<'_> {
     }
 }
 
-/// What a file holds, in the words of `file`.
+/// The type of a file's content, as `file` prints it.
 pub struct FileKind<'a> {
     pub seconds: u64,
     pub path: &'a RemotePath,

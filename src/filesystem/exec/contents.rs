@@ -1,4 +1,4 @@
-//! What files hold: read, written, packed and followed, by commands.
+//! Contents of files by commands.
 
 use std::sync::Arc;
 
@@ -99,7 +99,7 @@ impl Contents for CommandFiles {
     ) -> Result<u64, FilesystemError> {
         let PartOptions { offset, length, all_or_nothing } = options;
         let mut stream = self.transport.stream(principal, &scripts::extend(part, offset)).await?;
-        // The command is to end by itself whatever becomes of the content, so that it is known how much it has written.
+        // The command must end by itself even if the content fails, so that the number of written bytes is known.
         let failure = Arc::new(Mutex::new(None));
         let reported = Arc::clone(&failure);
         let content = content.scan((), move |(), piece| {
@@ -141,7 +141,7 @@ impl Contents for CommandFiles {
     }
 
     async fn pack(&self, principal: &Principal, source: &RemotePath, format: ArchiveFormat) -> Result<ContentStream, FilesystemError> {
-        // What cannot be opened at all is told by an error of its own rather than by an archive that breaks off.
+        // A path that cannot be opened at all is reported as an error instead of a broken archive.
         self.stat(principal, source, true).await?;
         let stream = self.transport.output_stream(principal, &streamed::pack(source, format)).await?;
         streamed::archive(stream, source.clone(), self.settings.stall).await
@@ -194,13 +194,13 @@ impl Contents for CommandFiles {
 }
 
 impl CommandFiles {
-    /// Where a new file goes, links followed, and the file that is there. Only the directory has to exist.
+    /// The target of a new file, with links followed, and the existing file there. Only the directory must exist.
     async fn target(&self, principal: &Principal, path: &RemotePath) -> Result<(RemotePath, Option<Found>), FilesystemError> {
         let found = self.run(principal, &[path], &Resolve { seconds: self.seconds(), path }).await;
         found.map_err(|error| error.in_making(path))
     }
 
-    /// Writes the content beside the target, and puts it in its place.
+    /// Writes the content to a temporary file, and renames it to the target.
     async fn write(
         &self,
         principal: &Principal,
@@ -260,7 +260,7 @@ impl CommandFiles {
     }
 }
 
-/// Whether what is there is a file, and what was expected.
+/// Whether the target is a file in the expected state.
 fn check(path: &RemotePath, found: Option<Found>, expected: Expected) -> Result<(), FilesystemError> {
     if let Some((mode, _)) = found {
         regular(path, mode)?;

@@ -1,4 +1,4 @@
-//! Directories and what is in them, by commands.
+//! Directories and their entries, by commands.
 
 use async_trait::async_trait;
 use futures::TryStreamExt;

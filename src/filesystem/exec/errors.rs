@@ -1,11 +1,11 @@
-//! What coreutils write to standard error, in the C locale, as the errors of the trait.
+//! Converts the error messages of coreutils, in the C locale, to the errors of the trait.
 
 use crate::domain::RemotePath;
 use crate::filesystem::FilesystemError;
 use crate::filesystem::temporary::temporaries_of;
 use crate::ssh::{CommandError, TransportError};
 
-/// The trait's error for a command that worked on `paths`. The first is blamed where the message names none of them.
+/// The trait's error for a command on `paths`. It names the first if the message names none of them.
 pub fn classify(error: CommandError, paths: &[&RemotePath]) -> FilesystemError {
     let stderr = match &error {
         // Neither the words of a command that was stopped nor those of one that is not there are about the path.
@@ -30,7 +30,7 @@ pub fn over_cap(error: FilesystemError, cap: u64) -> FilesystemError {
     }
 }
 
-/// The error that one line of standard error tells, if it tells one.
+/// The error in one line of standard error, if there is one.
 pub fn line_error(line: &str, paths: &[&RemotePath]) -> Option<FilesystemError> {
     // What tells one path from another that it starts with is its length.
     let named = paths.iter().filter(|path| line.contains(&path.to_text())).max_by_key(|path| path.as_bytes().len());

@@ -1,4 +1,4 @@
-//! Following a file as it grows, by commands: one look after another, each a command that ends.
+//! Follows a file as it grows, by polling: each poll is a command that ends.
 //!
 //! A `tail -F` that stays would hold a channel for as long as somebody follows. A look tells the inode of the file, so that a replacement
 //! is always noticed; what was written last to a file before another took its name may be missed.
@@ -15,14 +15,14 @@ use crate::domain::{Principal, RemotePath, bytes_to_text};
 use crate::filesystem::{FilesystemError, FollowFrom, FollowStream, Followed, regular};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand, TransportError};
 
-/// How long to wait before the next look: after a change, and at most.
+/// The pause before the next poll: after a change, and at most.
 const SOON: Duration = Duration::from_millis(250);
 const LATE: Duration = Duration::from_secs(3);
 
 /// The most that is read at once, in bytes.
 const PIECE: u64 = 256 * 1024;
 
-/// Connections that may break one after the other before it is given up.
+/// The number of consecutive broken connections after which following ends.
 const BROKEN: u32 = 3;
 
 /// Looks at a file and reads on. Not opened before it is known to be a regular file: to open a named pipe waits for its other end.
@@ -32,7 +32,7 @@ const LOOK: &str = concat!(
     r#"skip="$2" count="$3" <&3 2>/dev/null || :; }' sh"#
 );
 
-/// A look at a file: what it is, and up to `size` bytes from `offset`.
+/// A poll of a file: its identity, and up to `size` bytes from `offset`.
 struct Look<'a> {
     seconds: u64,
     path: &'a RemotePath,
@@ -40,11 +40,11 @@ struct Look<'a> {
     size: u64,
 }
 
-/// What a look found.
+/// The result of a poll.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen {
     mode: u32,
-    /// What tells the file from every other one; empty where it is no regular one.
+    /// The identity of the file; empty if it is not a regular file.
     identity: String,
     size: u64,
     data: Bytes,
@@ -82,10 +82,10 @@ pub(super) struct Follower {
     files: CommandFiles,
     principal: Principal,
     path: RemotePath,
-    /// Up to where it was read.
+    /// The end of the part that was read.
     offset: u64,
     identity: String,
-    /// Whether the name was gone when it was looked at last.
+    /// Whether the name was missing at the last poll.
     removed: bool,
     pause: Duration,
     broken: u32,
@@ -96,7 +96,7 @@ impl Follower {
     /// Follows a regular file.
     ///
     /// # Errors
-    /// When it is none, or cannot be read.
+    /// If it is not a regular file, or cannot be read.
     pub(super) async fn start(
         files: &CommandFiles,
         principal: &Principal,
@@ -157,7 +157,7 @@ impl Follower {
         Ok(seen)
     }
 
-    /// What happened since the last look. Data that was read where another file, or another content, is read from its start is dropped.
+    /// The events since the last poll. If the file was replaced or truncated, the data that was read is dropped, and reading starts anew.
     fn compare(&mut self, seen: Seen) -> Option<Followed> {
         let was_removed = std::mem::replace(&mut self.removed, false);
         if was_removed || seen.identity != self.identity {

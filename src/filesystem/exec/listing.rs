@@ -18,7 +18,7 @@ pub struct Find<'a> {
 /// The number of fields of an entry.
 pub const FIELDS: usize = 8;
 
-/// What find prints of each entry, with names of owners, and with their numbers.
+/// The format of find for each entry, with names of owners, and with their numbers.
 pub const PRINT_NAMES: &str = r"-printf '%P\0%y\0%l\0%u\0%g\0%m\0%T@\0%s\0'";
 pub const PRINT_NUMBERS: &str = r"-printf '%P\0%y\0%l\0%U\0%G\0%m\0%T@\0%s\0'";
 
@@ -137,7 +137,7 @@ fn stat(mode: u32, numbers: &[i128]) -> Option<FileStat> {
     })
 }
 
-/// The path without links, `.` and `..`, of what has to be there.
+/// The path of an existing entry without links, `.` and `..`.
 pub struct Resolve<'a> {
     pub seconds: u64,
     pub path: &'a RemotePath,

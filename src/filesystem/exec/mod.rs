@@ -43,7 +43,7 @@ use sweep::Sweep;
 pub struct CommandFiles {
     transport: Arc<dyn Transport>,
     settings: Settings,
-    /// Those of SFTP too, which hands on what it cannot do.
+    /// The limits, which also apply to SFTP, because it delegates unsupported operations.
     pub(super) temporaries: Temporaries,
 }
 
@@ -103,7 +103,7 @@ impl CommandFiles {
         self.run(principal, &[path], &IsOwn { seconds: self.seconds(), path, owner }).await
     }
 
-    /// Removes, in the background, what a Goldcrest that was killed has left of the user's beside `target`.
+    /// Removes, in the background, the user's temporary files that a killed Goldcrest has left in the directory of `target`.
     pub fn sweep(&self, principal: &Principal, target: &RemotePath) {
         let Some(directory) = target.parent() else { return };
         let (exec, principal) = (self.clone(), principal.clone());
@@ -123,7 +123,7 @@ impl CommandFiles {
         self.settings.copy_timeout.as_secs().max(1)
     }
 
-    /// Runs a command whose time grows with the file. `instead` is what has more time than it.
+    /// Runs a command whose duration grows with the file. `instead` is the alternative with a longer time limit.
     async fn run_sized<C: RemoteCommand>(
         &self,
         principal: &Principal,
@@ -139,7 +139,7 @@ impl CommandFiles {
         })
     }
 
-    /// Refuses what is not a regular file before anything opens it: to open a named pipe waits for its other end.
+    /// Rejects everything except regular files before anything is opened: opening a named pipe waits for its other end.
     async fn regular(&self, principal: &Principal, path: &RemotePath) -> Result<(), FilesystemError> {
         regular(path, self.stat(principal, path, true).await?.mode)
     }

@@ -16,14 +16,14 @@ use crate::domain::{FileVersion, RemotePath};
 use crate::filesystem::{ContentStream, Expected, FilesystemError};
 use crate::ssh::{ByteStream, CommandError, CommandLine, RawOutput, RemoteCommand, TransportError};
 
-/// What is read from a stream at once, at most.
+/// The maximum number of bytes read from a stream at once.
 const PIECE: usize = 256 * 1024;
 
-/// The longest answer of the receiving script that is looked at.
+/// The maximum length of the receiving script's answer.
 const ANSWER: u64 = 4096;
 
 /// Prints a range of a file, and fails at the end where the file is then not the one of that version, unless it has only
-/// grown. One that is replaced by name meanwhile does not matter: it is the open one that is read and looked at.
+/// grown. A replacement under the same name does not matter: the open file is read and checked.
 pub fn send(path: &RemotePath, version: &FileVersion, range: &Range<u64>) -> CommandLine {
     CommandLine::new("env LC_ALL=C sh -c")
         .flag(concat!(
@@ -68,7 +68,7 @@ const CUT: &str = r#"[ -f "$1" ] && { same "$1" && truncate --size="$2" /dev/fd/
 pub struct Resize<'a> {
     pub seconds: u64,
     pub part: &'a RemotePath,
-    /// The size to cut it to; to be made where absent.
+    /// The size to cut it to; to be made if absent.
     pub to: Option<u64>,
     /// Open to its owner alone.
     pub private: bool,
@@ -161,7 +161,7 @@ pub async fn feed(
     }
 }
 
-/// Why the script that takes `sent` bytes gave this answer, which is no error that is known.
+/// The reason for this unknown answer of the script that received `sent` bytes.
 pub fn not_written(path: &RemotePath, sent: u64, answer: String) -> FilesystemError {
     if answer.parse::<u64>().is_err() {
         return FilesystemError::Sftp { path: path.clone(), message: answer };
@@ -173,7 +173,7 @@ pub fn not_written(path: &RemotePath, sent: u64, answer: String) -> FilesystemEr
     FilesystemError::NotWritten { path: path.clone(), reason }
 }
 
-/// Where an upload goes, links followed, and the file that is there.
+/// The target of an upload, with links followed, and the existing file there.
 pub struct Resolve<'a> {
     pub seconds: u64,
     pub path: &'a RemotePath,
@@ -220,7 +220,7 @@ const PLACE: &str = concat!(
     r#"mv -f -T -- "$1" "$2"; } 3<"$1""#
 );
 
-/// Puts a file that was received in its place, with the rights of what it replaces, if both are as expected.
+/// Puts a received file in its place, with the permissions of the file that it replaces, if both are as expected.
 pub struct PlaceFile<'a> {
     pub seconds: u64,
     pub temporary: &'a RemotePath,

@@ -180,7 +180,7 @@ fn columns(words: &[&str], holder: QuotaHolder, name: &str) -> Option<Quota> {
     })
 }
 
-/// How full the file system of a path is.
+/// The usage of a path's file system.
 pub struct StatFs<'a> {
     pub seconds: u64,
     pub path: &'a RemotePath,

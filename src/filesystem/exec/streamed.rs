@@ -18,11 +18,11 @@ use crate::ssh::{ByteStream, CommandLine, TransportError};
 /// The last word of the script that unpacks.
 pub const DONE: &str = "all is unpacked";
 
-/// How often, and after which time, it is tried to remove a folder that was not filled to the end.
+/// The number of attempts to remove an incomplete folder, and the pause between them.
 pub const REMOVALS: usize = 5;
 pub const BETWEEN_REMOVALS: Duration = Duration::from_secs(1);
 
-/// What is read from a stream at once, at most.
+/// The maximum number of bytes read from a stream at once.
 const PIECE: usize = 256 * 1024;
 
 /// Prints an archive. A link given as the source is followed, and what it leads to has its own name; those in it are kept.
@@ -58,7 +58,7 @@ pub fn unpack(directory: &RemotePath, format: ArchiveFormat) -> CommandLine {
 /// The content of an archive that is being made. It begins with the first piece, so that what fails at once is no archive.
 ///
 /// # Errors
-/// When nothing comes.
+/// If nothing comes.
 pub async fn archive(mut stream: ByteStream, path: RemotePath, stall: Duration) -> Result<ContentStream, FilesystemError> {
     let first = piece(&mut stream, &path, stall).await?;
     let rest = stream::try_unfold((stream, path), move |(mut stream, path)| async move {

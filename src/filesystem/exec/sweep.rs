@@ -15,7 +15,7 @@ const SWEEP: &str = concat!(
     r#"-cmin "+$3" -regex "[.]/[.].*[.]goldcrest-(upload-)?[0-9a-f]{32}(-[0-9a-f]{16})?" ")" -exec rm -rf -- {} +"#,
 );
 
-/// Removes what is abandoned in a directory.
+/// Removes abandoned temporary files in a directory.
 pub struct Sweep<'a> {
     pub seconds: u64,
     pub directory: &'a RemotePath,

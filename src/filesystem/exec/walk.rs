@@ -16,13 +16,13 @@ use crate::domain::{DirectoryEntry, FileType, RemotePath, bytes_to_text};
 use crate::filesystem::{EntryStream, FilesystemError, WalkOptions};
 use crate::ssh::{ByteStream, CommandError, CommandLine, TransportError};
 
-/// What is read from the stream at once, at most.
+/// The maximum number of bytes read from the stream at once.
 const PIECE: usize = 64 * 1024;
 
 /// The longest that one field may be: a path of Linux, and then some.
 const MAX_FIELD: usize = 16 * 1024;
 
-/// How much of the messages is kept, in bytes: the 8192 of [`SCRIPT`].
+/// The number of bytes of the messages that are kept: the 8192 of [`SCRIPT`].
 const MESSAGES: usize = 8192;
 
 /// Runs its parameters, then prints the end of what they wrote to standard error, with the exit status as its last line.
@@ -51,7 +51,7 @@ struct Walk {
     options: WalkOptions,
     stall: Duration,
     buffer: BytesMut,
-    /// Up to where the buffer was searched for the end of a field.
+    /// The position up to which the buffer was searched for the end of a field.
     searched: usize,
     fields: Vec<Vec<u8>>,
     ended: bool,
@@ -113,7 +113,7 @@ impl Walk {
         None
     }
 
-    /// The entries that have arrived whole and are wanted.
+    /// The entries that have arrived completely and match.
     fn take_entries(&mut self) -> Result<Vec<DirectoryEntry>, FilesystemError> {
         let mut found = Vec::new();
         while let Some(end) = self.buffer[self.searched..].iter().position(|byte| *byte == 0) {
@@ -188,7 +188,7 @@ impl Walk {
     }
 }
 
-/// What a message such as `find: '/a/b': Permission denied` names, its quotes in either locale taken off.
+/// The path in a message such as `find: '/a/b': Permission denied`, without the quotes of either locale.
 fn named(line: &str) -> Option<&str> {
     let rest = line.strip_prefix("find: ")?;
     let (name, _) = rest.rsplit_once(": ")?;

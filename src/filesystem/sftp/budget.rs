@@ -1,7 +1,7 @@
-//! What file contents on their way may hold in memory, all transfers of the process together.
+//! The memory limit for file contents in transit, for all transfers of the process together.
 //!
-//! A transfer asks for blocks ahead, and the cluster answers whether or not the client takes what it was given before; and what is
-//! written waits in buffers for the cluster. So a block is asked for, or written, only when there is memory for it. Each transfer
+//! A transfer requests blocks ahead, and the cluster answers whether or not the client has read the blocks before; and content that is
+//! written waits in buffers for the cluster. So a block is requested, or written, only if there is memory for it. Each transfer
 //! has a little for itself, so that none waits for another; beyond that they share a pool, of which each may have its fair part as
 //! long as there is some left. It must not know what is read or written.
 
@@ -9,20 +9,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// What each transfer may hold, in bytes: two of the largest blocks, so that one is on its way while the other is taken.
-const OWN: usize = 512 * 1024;
+/// The memory of each transfer, in bytes: two of the largest blocks, so that one is in transit while the other is processed.
+const TRANSFER_RESERVE: usize = 512 * 1024;
 
-/// What all may hold beyond that, in bytes.
+/// The memory of all transfers beyond that, in bytes.
 const POOL: usize = 16 * 1024 * 1024;
 
-/// The most that a transfer may hold, in bytes: what a line of 160 MB/s with a round trip of 50 ms has on its way.
+/// The maximum memory of a transfer, in bytes: the bandwidth-delay product of 160 MB/s and 50 ms.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// Memory is the process's, and so is this.
 static BUDGET: Budget = Budget::new();
 
 struct Budget {
-    /// What is left of the pool.
+    /// The rest of the pool.
     pool: Semaphore,
     transfers: AtomicUsize,
 }
@@ -39,7 +39,7 @@ pub struct Share {
     held: usize,
 }
 
-/// Leave to ask for a block, or to write one. It is given back when the block was handed on, or its writing acknowledged.
+/// The permit to request a block, or to write one. It is released when the block was forwarded, or its writing acknowledged.
 pub struct Grant {
     bytes: usize,
     _pool: Option<SemaphorePermit<'static>>,
@@ -56,10 +56,10 @@ impl Share {
         Self { budget, held: 0 }
     }
 
-    /// Leave to ask for so many bytes more, where there is memory for them. Who holds nothing always has it.
+    /// Takes a permit for this many more bytes if there is memory for them. A transfer without any always gets it.
     pub fn grant(&mut self, bytes: usize) -> Option<Grant> {
         let after = self.held + bytes;
-        let pool = if after <= OWN || self.held == 0 {
+        let pool = if after <= TRANSFER_RESERVE || self.held == 0 {
             None
         } else {
             let fair = POOL / self.budget.transfers.load(Ordering::Relaxed).max(1);
@@ -72,7 +72,7 @@ impl Share {
         Some(Grant { bytes, _pool: pool })
     }
 
-    /// Gives back what a grant was for.
+    /// Releases the bytes of a permit.
     pub fn release(&mut self, grant: Option<Grant>) {
         self.held -= grant.map_or(0, |grant| grant.bytes);
     }
@@ -102,9 +102,9 @@ mod tests {
         assert!(alone > MAX_BYTES - BLOCK && alone <= MAX_BYTES, "{alone}");
         let mut others: Vec<Share> = (0..31).map(|_| Share::of(budget)).collect();
         let taken: Vec<_> = others.iter_mut().map(take_all).collect();
-        assert!(taken.iter().all(|(bytes, _)| *bytes > OWN - BLOCK), "one has not its own part");
+        assert!(taken.iter().all(|(bytes, _)| *bytes > TRANSFER_RESERVE - BLOCK), "one has not its own part");
         let all = alone + taken.iter().map(|(bytes, _)| bytes).sum::<usize>();
-        assert!(all <= POOL + 32 * OWN, "{all}");
+        assert!(all <= POOL + 32 * TRANSFER_RESERVE, "{all}");
         assert!(first.grant(BLOCK).is_none(), "it holds more than its fair part");
         for grant in grants {
             first.release(Some(grant));

@@ -89,15 +89,15 @@ pub async fn symlink(session: &Session, target: &RemotePath, link: &RemotePath) 
     }
 }
 
-/// What removing one path came to.
+/// The result of removing one path.
 pub enum Removed {
-    /// It is gone.
+    /// It was removed.
     Yes,
     /// It is a directory that is not empty.
     NotEmpty,
 }
 
-/// Removes what is not a directory, or an empty directory.
+/// Removes anything except a directory that is not empty.
 pub async fn remove_one(session: &Session, path: &RemotePath) -> Result<Removed, FilesystemError> {
     let found = attributes(session, path, &Request::Lstat { path: bytes(path) }).await?;
     if FileType::from_mode(found.mode.unwrap_or_default()) != FileType::Directory {
@@ -113,7 +113,7 @@ pub async fn remove_one(session: &Session, path: &RemotePath) -> Result<Removed,
     }
 }
 
-/// Removes a directory with all that is in it, by requests alone, for sites where no command can be run.
+/// Removes a directory with its content, only by requests, for sites where no command can be run.
 ///
 /// It removes links and never follows one that it saw. Paths being all that the protocol has, it cannot prove that a directory
 /// is not replaced by a link between two requests, as `rm -r` can; so that command is used wherever there is one.

@@ -1,4 +1,4 @@
-//! What changes entries: made, moved, copied, removed, with other rights, by SFTP.
+//! Changes of entries by SFTP.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::ssh::TransportError;
 
 #[async_trait]
 impl Changes for Sftp {
-    /// What a symbolic mode comes to, `chmod` tells: it takes the umask of the login.
+    /// Resolves a symbolic mode with `chmod`, because it depends on the umask of the login.
     async fn chmod(&self, principal: &Principal, path: &RemotePath, mode: &FileMode) -> Result<(), FilesystemError> {
         let FileMode::Bits(bits) = mode else {
             return match self.exec.chmod(principal, path, mode).await {

@@ -1,4 +1,4 @@
-//! What files hold: read, written, packed and followed, by SFTP.
+//! Contents of files by SFTP.
 
 use std::sync::Arc;
 

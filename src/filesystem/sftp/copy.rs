@@ -13,23 +13,23 @@ use crate::filesystem::rights::{Acl, Rights};
 use crate::filesystem::temporary::{Temporaries, Temporary, temporary_beside};
 use crate::filesystem::{CopyOptions, FilesystemError};
 
-/// What the server copies on one request. It does nothing else on the session meanwhile, and cannot be stopped in it.
+/// The number of bytes that the server copies on one request. It does nothing else on the session meanwhile, and cannot be interrupted.
 const PIECE: u64 = 16 * 1024 * 1024;
 
-/// What is to be copied.
+/// The source of a copy.
 pub enum Source {
     /// A regular file.
     File(Attributes),
-    /// A link, by where it points.
+    /// A link, with its target.
     Link(bytes::Bytes),
     /// A directory.
     Directory,
 }
 
-/// Looks at what is to be copied, and whether it may go to its target.
+/// Checks the source of a copy and its target.
 ///
 /// # Errors
-/// When there is no source, it is of a kind that cannot be copied, or the target is in the way.
+/// If there is no source, it is of a kind that cannot be copied, or the target is in the way.
 pub async fn look(session: &Session, source: &RemotePath, target: &RemotePath, how: CopyOptions) -> Result<Source, FilesystemError> {
     let request = match how.dereference {
         true => Request::Stat { path: bytes(source) },
@@ -57,10 +57,10 @@ pub async fn look(session: &Session, source: &RemotePath, target: &RemotePath, h
     }
 }
 
-/// Copies a regular file by `copy-data@openssh.com`: beside the target, and then into its place, with its mode and times.
+/// Copies a regular file by `copy-data@openssh.com`: to a temporary file, which is then renamed to the target, with its mode and times.
 ///
 /// # Errors
-/// When the server does not do it. The target is then as it was.
+/// If the server refuses. The target is then unchanged.
 pub async fn file(
     session: &Arc<Session>,
     (exec, principal): (&CommandFiles, &Principal),
@@ -94,7 +94,7 @@ pub async fn file(
     temporary.place(target, overwrite).await
 }
 
-/// Copies what a file holds; one that has become shorter meanwhile is an error.
+/// Copies the content of a file; one that has become shorter meanwhile is an error.
 async fn data(session: &Session, from: &Handle, to: &Handle, size: u64) -> Result<(), Failure> {
     for offset in (0..size).step_by(usize::try_from(PIECE).unwrap_or(usize::MAX)) {
         let length = PIECE.min(size - offset);
@@ -111,7 +111,7 @@ async fn data(session: &Session, from: &Handle, to: &Handle, size: u64) -> Resul
 /// Copies a link.
 ///
 /// # Errors
-/// When the server does not do it. The target is then as it was.
+/// If the server refuses. The target is then unchanged.
 pub async fn link(
     session: &Arc<Session>,
     temporaries: &Temporaries,
@@ -162,7 +162,7 @@ impl Beside {
 /// is an error otherwise.
 ///
 /// # Errors
-/// When the server does not do it; [`FilesystemError::Sftp`] where it does not say why, such as between two file systems.
+/// If the server does not do it; [`FilesystemError::Sftp`] where it does not say why, such as between two file systems.
 pub async fn rename(session: &Session, source: &RemotePath, target: &RemotePath, overwrite: bool) -> Result<(), FilesystemError> {
     let request = match overwrite && session.capabilities().posix_rename {
         true => Request::PosixRename { from: bytes(source), to: bytes(target) },
@@ -181,10 +181,10 @@ pub async fn rename(session: &Session, source: &RemotePath, target: &RemotePath,
     }
 }
 
-/// Sets a file's times to now, and makes it where there is none.
+/// Sets a file's times to now, and creates it if there is none.
 ///
 /// # Errors
-/// When the server does not do it.
+/// If the server refuses.
 pub async fn touch(session: &Arc<Session>, path: &RemotePath) -> Result<(), FilesystemError> {
     let now = u32::try_from(jiff::Timestamp::now().as_second()).unwrap_or(u32::MAX);
     let times = Attributes { times: Some((now, now)), ..Attributes::default() };

@@ -1,4 +1,4 @@
-//! Directories and what is in them, by SFTP.
+//! Directories and their entries, by SFTP.
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@ use crate::ssh::TransportError;
 
 type Reason = fn(&RemotePath) -> FilesystemError;
 
-/// The words of servers that say more than `Failure`, lower case, and what they mean.
+/// The messages of servers that are more specific than `Failure`, in lower case, and their meaning.
 const REASONS: [(&str, Reason); 6] = [
     ("no such file", |path| FilesystemError::NotFound(path.clone())),
     ("file exists", |path| FilesystemError::Exists(path.clone())),
@@ -52,7 +52,7 @@ pub async fn making(session: &Session, path: &RemotePath, failure: Failure) -> F
 }
 
 /// The error for content that the server did not take. The protocol has no status for a full file system and OpenSSH says no more than
-/// `Failure`, so that the server is asked how much room there is.
+/// `Failure`, so that the free space is queried.
 pub async fn not_written(session: &Session, path: &RemotePath, failure: Failure) -> FilesystemError {
     let is_failure = matches!(failure, Failure::Status(Status::Failure, _));
     match filesystem_error(path, failure) {

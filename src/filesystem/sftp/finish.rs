@@ -1,4 +1,4 @@
-//! Decides, over SFTP, that a file that was written is whole.
+//! Decides, over SFTP, that a written file is complete.
 //!
 //! Everything that puts content under a name (uploads, parts of uploads, copies) ends here before the rename: a file is whole when the
 //! server has answered every request well, CLOSE included, and reports the size that was sent.
@@ -10,7 +10,7 @@ use crate::domain::RemotePath;
 use crate::filesystem::FilesystemError;
 use crate::filesystem::rights::{Acl, Rights};
 
-/// What a file is to have when it is whole, beside its content.
+/// The attributes of a complete file.
 #[derive(Clone, Copy, Default)]
 pub struct Properties {
     /// The rights of another file, and whether it shares that one's access control list.
@@ -23,7 +23,7 @@ pub struct Properties {
 /// and closes it. Returns what the server says of it then.
 ///
 /// # Errors
-/// When the server refuses any of it, or the file has another size. It is not whole then.
+/// If the server refuses any of it, or the file has another size. It is not whole then.
 pub async fn finish(
     session: &Session,
     handle: Handle,
@@ -59,7 +59,7 @@ pub async fn finish(
 /// Gives an open file the group of another, where the caller may. Returns its attributes then.
 ///
 /// # Errors
-/// When the server does not answer.
+/// If the server does not answer.
 pub async fn set_group(session: &Session, handle: &Handle, path: &RemotePath, rights: &Rights) -> Result<Attributes, FilesystemError> {
     let fstat = Request::Fstat { handle: handle.bytes() };
     let found = attributes(session, path, &fstat).await?;

@@ -1,7 +1,7 @@
-//! Following a file as it grows, over the session that is open anyway: no command, and next to nothing while nothing happens.
+//! Follows a file as it grows, over the existing session: no command, and almost no traffic while nothing changes.
 //!
-//! The protocol has neither a way to be told of changes nor inode numbers. So the open file and what now has its name are asked for
-//! their sizes again and again, and told apart by what one file cannot do between two questions.
+//! The protocol has neither notifications of changes nor inode numbers. So the sizes of the open file and of the file under its name are polled
+//! repeatedly, and the two files are distinguished by changes that one file cannot make between two polls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +17,14 @@ use crate::domain::{Principal, RemotePath};
 use crate::filesystem::{FilesystemError, FollowFrom, FollowStream, Followed, regular};
 use crate::ssh::TransportError;
 
-/// How long to wait before the next look: after a change, and at most.
+/// The pause before the next poll: after a change, and at most.
 const SOON: Duration = Duration::from_millis(100);
 const LATE: Duration = Duration::from_secs(2);
 
 /// The most that is read at once.
 const PIECE: u64 = 64 * 1024;
 
-/// Sessions that may break one after the other before it is given up.
+/// The number of consecutive broken sessions after which following ends.
 const BROKEN: u32 = 3;
 
 /// A file that is followed.
@@ -32,12 +32,12 @@ pub struct Follower {
     sessions: Arc<Sessions>,
     principal: Principal,
     path: RemotePath,
-    /// Up to where it was read.
+    /// The end of the part that was read.
     offset: u64,
     file: Option<OpenFile>,
-    /// What had the file's name when it was looked at last.
+    /// The file under the name at the last poll.
     seen: Option<Attributes>,
-    /// Whether the name was gone then.
+    /// Whether the name was missing then.
     removed: bool,
     /// Whether that may have been another file than the open one.
     doubtful: bool,
@@ -51,7 +51,7 @@ struct OpenFile {
     handle: Handle,
 }
 
-/// What a look at the file found.
+/// The result of a poll.
 enum Look {
     Happened(Followed),
     Nothing,
@@ -63,7 +63,7 @@ impl Follower {
     /// Opens the file.
     ///
     /// # Errors
-    /// When it cannot be opened, or is no regular file.
+    /// If it cannot be opened, or is no regular file.
     pub async fn start(
         sessions: &Arc<Sessions>,
         principal: &Principal,
@@ -197,13 +197,13 @@ impl Follower {
                 Ok(Look::Happened(Followed::Data { data, end: self.offset }))
             }
             Ok(_) => Err(filesystem_error(&self.path, Failure::unexpected())),
-            // Truncated since it was looked at.
+            // Truncated since the last poll.
             Err(Failure::Status(Status::Eof, _)) => Ok(Look::Nothing),
             Err(failure) => Err(filesystem_error(&self.path, failure)),
         }
     }
 
-    /// Opens what has the name now, and gives its size.
+    /// Opens the file that has the name now, and returns its size.
     async fn open(&mut self) -> Result<u64, FilesystemError> {
         let path = &self.path;
         let open = |session: Arc<Session>| async move {

@@ -17,7 +17,7 @@ use crate::filesystem::{FilesystemError, ListOptions, MAX_ENTRIES};
 /// READDIR requests outstanding on one directory.
 const READDIRS: usize = 4;
 
-/// How many of them are made at first: most directories come with one reply, and the next says that this was all.
+/// The number of requests at first: most directories fit into one reply, and the next reply is the end.
 const FIRST_READDIRS: usize = 2;
 
 /// Directories of a tree that are read at a time.
@@ -26,13 +26,13 @@ pub const DIRECTORIES: usize = 8;
 /// Links of a directory that are looked up at a time.
 pub const LINKS: usize = 32;
 
-/// What a listing works with.
+/// The parts that a listing needs.
 pub struct Lister<'a> {
     /// The session.
     pub session: &'a Arc<Session>,
     /// Names of owners.
     pub names: &'a Names,
-    /// Who lists.
+    /// The caller.
     pub caller: &'a Username,
     /// How.
     pub options: ListOptions,
@@ -40,9 +40,9 @@ pub struct Lister<'a> {
 
 /// A directory that is still to be read.
 pub struct Directory {
-    /// Where it is.
+    /// The path of the directory.
     pub path: RemotePath,
-    /// What stands before the names in it: empty, or a relative path with a slash.
+    /// The prefix of its names: empty, or a relative path with a slash.
     pub prefix: Vec<u8>,
     /// Its canonical path below those that lead to it; kept only where links are followed into directories.
     trail: Option<Arc<Trail>>,
@@ -70,7 +70,7 @@ impl Lister<'_> {
     /// Lists a directory, or the one entry that something else is.
     ///
     /// # Errors
-    /// When the path, or a directory below it, cannot be read.
+    /// If the path, or a directory below it, cannot be read.
     pub async fn list(&self, path: &RemotePath) -> Result<Vec<DirectoryEntry>, FilesystemError> {
         let request = if self.options.dereference { Request::Stat { path: bytes(path) } } else { Request::Lstat { path: bytes(path) } };
         let root = attributes(self.session, path, &request).await?;
@@ -102,7 +102,7 @@ impl Lister<'_> {
     /// The entry for a path itself.
     ///
     /// # Errors
-    /// When there is none.
+    /// If there is none.
     pub async fn entry(&self, path: &RemotePath) -> Result<DirectoryEntry, FilesystemError> {
         let found = attributes(self.session, path, &Request::Lstat { path: bytes(path) }).await?;
         self.single(path, found).await
@@ -111,7 +111,7 @@ impl Lister<'_> {
     /// The directory that a listing starts with.
     ///
     /// # Errors
-    /// When its canonical path is needed and not told.
+    /// If its canonical path is needed and not known.
     pub async fn root(&self, path: &RemotePath) -> Result<Directory, FilesystemError> {
         let trail = match self.options.recursive && self.options.dereference {
             true => Some(Arc::new(Trail { canonical: self.canonical(path).await?, above: None })),
@@ -123,7 +123,7 @@ impl Lister<'_> {
     /// The entry for a path whose attributes are known; its name is the whole path.
     ///
     /// # Errors
-    /// When the session fails.
+    /// If the session fails.
     pub async fn single(&self, path: &RemotePath, attributes: Attributes) -> Result<DirectoryEntry, FilesystemError> {
         let name = NameEntry { name: bytes(path), long_name: bytes::Bytes::new(), attributes };
         let link = match file_type(&attributes) {
@@ -157,7 +157,7 @@ impl Lister<'_> {
     /// The directory of this name in another, to be read too; none where it is one of those that lead to it.
     ///
     /// # Errors
-    /// When the canonical path of a link is not told.
+    /// If the canonical path of a link is not known.
     pub async fn enter(&self, directory: &Directory, name: &[u8], is_link: bool) -> Result<Option<Directory>, FilesystemError> {
         let path = directory.path.join(name);
         let trail = match &directory.trail {
@@ -179,7 +179,7 @@ impl Lister<'_> {
     /// Looks up what a link points to, or leads to. The second value tells whether the entry is a link.
     ///
     /// # Errors
-    /// When the session fails.
+    /// If the session fails.
     pub async fn look_up(
         &self,
         directory: &RemotePath,
@@ -208,10 +208,10 @@ impl Lister<'_> {
         Ok(((entry, target), true))
     }
 
-    /// Where a link points; none when it is no link any more.
+    /// The target of a link; none if it is no longer a link.
     ///
     /// # Errors
-    /// When the session fails.
+    /// If the session fails.
     pub async fn link_target(&self, path: &RemotePath) -> Result<Option<Vec<u8>>, FilesystemError> {
         match self.session.request(&Request::Readlink { path: bytes(path) }).await {
             Ok(Response::Name { entries }) => Ok(entries.first().map(|entry| entry.name.to_vec())),
@@ -233,7 +233,7 @@ impl Lister<'_> {
     /// Entries of the directory with this prefix as they are shown.
     ///
     /// # Errors
-    /// When the session fails.
+    /// If the session fails.
     pub async fn named(
         &self,
         path: &RemotePath,
@@ -267,7 +267,7 @@ impl Lister<'_> {
     }
 }
 
-/// What an entry is.
+/// The type of an entry.
 pub fn file_type(attributes: &Attributes) -> FileType {
     attributes.mode.map_or(FileType::Unknown, FileType::from_mode)
 }
@@ -275,7 +275,7 @@ pub fn file_type(attributes: &Attributes) -> FileType {
 /// Reads a whole directory, without `.` and `..`.
 ///
 /// # Errors
-/// When it cannot be read, or the server sends what cannot be a name.
+/// If it cannot be read, or the server sends what cannot be a name.
 pub async fn read_directory(session: &Arc<Session>, path: &RemotePath) -> Result<Vec<NameEntry>, FilesystemError> {
     let mut reader = DirectoryReader::open(session, path).await?;
     let mut names = Vec::new();
@@ -301,7 +301,7 @@ impl DirectoryReader {
     /// Opens a directory.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// If it cannot be opened.
     pub async fn open(session: &Arc<Session>, path: &RemotePath) -> Result<Self, FilesystemError> {
         let opened = session.handle(&Request::Opendir { path: bytes(path) }).await;
         let handle = opened.map_err(|failure| filesystem_error(path, failure))?;
@@ -314,7 +314,7 @@ impl DirectoryReader {
     /// The names of the next reply, without `.` and `..`; none at the end.
     ///
     /// # Errors
-    /// When the directory cannot be read, or the server sends what cannot be a name.
+    /// If the directory cannot be read, or the server sends what cannot be a name.
     pub async fn next(&mut self) -> Result<Option<Vec<NameEntry>>, FilesystemError> {
         let entries = match self.replies.next().await {
             Some(Ok(Response::Name { entries })) if !entries.is_empty() => entries,

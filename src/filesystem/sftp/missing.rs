@@ -1,7 +1,7 @@
-//! Why a path leads nowhere.
+//! Finds the reason why a path does not resolve.
 //!
 //! The protocol has one status for it (draft-ietf-secsh-filexfer-02, section 7), which OpenSSH gives for `ENOENT`, `ENOTDIR` and `ELOOP`
-//! alike. So the server is asked about the parts of the path, from its end upwards, where a request failed for this reason.
+//! alike. So the parts of the path are queried, from its end upwards, if a request failed for this reason.
 
 use bytes::Bytes;
 

@@ -62,7 +62,7 @@ impl Sftp {
     /// Opens the caller's session, to learn whether there is SFTP at all.
     ///
     /// # Errors
-    /// When there is no session.
+    /// If there is no session.
     pub async fn probe(&self, principal: &Principal) -> Result<(), FilesystemError> {
         self.sessions.control(principal).await.map(drop)
     }

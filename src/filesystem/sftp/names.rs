@@ -1,7 +1,7 @@
 //! The names of users and groups.
 //!
 //! From `users-groups-by-id@openssh.com` where offered, else from the line for people that OpenSSH sends with each entry of a
-//! directory, else numbers. Kept for some minutes, for each caller apart: what a server says to one user is not told to another.
+//! directory, else numbers. They are cached for some minutes, separately for each caller: a server's answer to one user is not shown to another.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::protocol::{Attributes, Request, Response, decode_names};
 use super::session::{Failure, Session};
 use crate::domain::{Username, bytes_to_text};
 
-/// How many ids one request asks for.
+/// The number of ids in one request.
 const IDS_PER_REQUEST: usize = 256;
 
 /// Names longer than this (`LOGIN_NAME_MAX` of Linux) are shown as numbers.
@@ -39,7 +39,7 @@ impl Names {
     /// Asks the server for the names of all owners in `owners` that are not known yet.
     ///
     /// # Errors
-    /// When the session fails. A server that refuses leaves the numbers.
+    /// If the session fails. A server that refuses leaves the numbers.
     pub async fn learn(&self, caller: &Username, session: &Session, owners: impl Iterator<Item = (u32, u32)>) -> Result<(), Failure> {
         if !session.capabilities().names_by_id {
             return Ok(());
@@ -72,7 +72,7 @@ impl Names {
         Ok(())
     }
 
-    /// The names of an entry's owner and group, numbers where there is none. `long_name` is the server's line for the entry.
+    /// The names of an entry's owner and group, numbers if there is none. `long_name` is the server's line for the entry.
     pub async fn of(&self, caller: &Username, name: &[u8], long_name: &[u8], attributes: &Attributes) -> (String, String) {
         let Some((user, group)) = attributes.owner else { return (String::new(), String::new()) };
         let from_line = owner_in_line(long_name, name, attributes).unwrap_or_default();

@@ -34,10 +34,10 @@ pub struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// What `head` prints.
+    /// The output of `head`.
     ///
     /// # Errors
-    /// When it is over the cap or the budget, or cannot be read.
+    /// If it is over the cap or the budget, or cannot be read.
     pub async fn head(&mut self, part: Part) -> Result<Vec<u8>, Stop> {
         match (part.unit, part.skip) {
             (ContentUnit::Bytes, false) => self.range(0, part.count.min(self.source.size())).await,
@@ -50,10 +50,10 @@ impl Parts<'_> {
         }
     }
 
-    /// What `tail` prints.
+    /// The output of `tail`.
     ///
     /// # Errors
-    /// When it is over the cap or the budget, or cannot be read.
+    /// If it is over the cap or the budget, or cannot be read.
     pub async fn tail(&mut self, part: Part) -> Result<Vec<u8>, Stop> {
         let size = self.source.size();
         let start = match (part.unit, part.skip) {

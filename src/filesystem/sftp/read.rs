@@ -14,10 +14,10 @@ use super::session::{Failure, Handle, Session};
 use crate::domain::{FileVersion, RemotePath};
 use crate::filesystem::{ContentStream, FilesystemError, regular};
 
-/// What is read or written over the control session; more goes over a session of its own on the bulk lane.
+/// The maximum number of bytes read or written over the control session; more goes over a separate session on the bulk lane.
 pub const SMALL: u64 = 256 * 1024;
 
-/// The most requests that a transfer has in flight, where the size of the blocks leaves the choice.
+/// The maximum number of requests of a transfer in flight, if the size of the blocks allows it.
 pub const MAX_REQUESTS: usize = 128;
 
 /// A regular file that is open for reading.
@@ -34,7 +34,7 @@ impl Source {
     /// Opens a regular file.
     ///
     /// # Errors
-    /// When it does not exist, is something else, or may not be read.
+    /// If it does not exist, is something else, or may not be read.
     pub async fn open(session: &Arc<Session>, path: &RemotePath) -> Result<Self, FilesystemError> {
         // Asked first, since opening a named pipe would block the server.
         let found = attributes(session, path, &Request::Stat { path: bytes(path) }).await?;
@@ -58,7 +58,7 @@ impl Source {
     }
 
     /// The blocks from `offset` to `end`, and behind them the question whether the file is still the one that was opened. As many
-    /// are asked for at once as there is memory for.
+    /// are requested at once as there is memory for.
     fn steps(&self, offset: u64, end: u64, check: bool) -> impl Stream<Item = Result<Vec<Bytes>, FilesystemError>> + Send + use<> {
         let block = self.session.capabilities().read_block();
         let blocks = (offset..end).step_by(block as usize);
@@ -81,7 +81,7 @@ impl Source {
     /// Reads a range whole.
     ///
     /// # Errors
-    /// When a read fails.
+    /// If a read fails.
     pub async fn bytes(&self, offset: u64, length: u64) -> Result<Vec<u8>, FilesystemError> {
         let mut data = Vec::with_capacity(usize::try_from(length.min(SMALL)).unwrap_or_default());
         let mut pieces = std::pin::pin!(self.range(offset, length, None));
@@ -137,7 +137,7 @@ impl Source {
         }
     }
 
-    /// Reads one block, which a server may answer in parts. An empty piece at the end stands for the end of the file.
+    /// Reads one block, which a server may answer in parts. An empty piece at the end means the end of the file.
     async fn block(&self, offset: u64, length: u32) -> Result<Vec<Bytes>, Failure> {
         let mut pieces = Vec::with_capacity(1);
         let (mut at, mut left) = (offset, length);
@@ -160,16 +160,16 @@ impl Source {
     }
 }
 
-/// What is asked of the server to read a file.
+/// The requests for reading a file.
 enum Step {
     /// So many bytes from there.
     Block(u64, u32),
-    /// Whether the file is still what it was.
+    /// Whether the file is unchanged.
     Check,
 }
 
 impl Step {
-    /// How much the answer may bring, in bytes.
+    /// The maximum size of the reply, in bytes.
     fn length(&self) -> usize {
         match self {
             Self::Block(_, length) => *length as usize,
@@ -185,7 +185,7 @@ fn flatten(
     blocks
         .map_ok(|pieces| stream::iter(pieces.into_iter().map(Ok)))
         .try_flatten()
-        // An empty piece stands for the end of the file; blocks beyond it need not be waited for.
+        // An empty piece means the end of the file; blocks beyond it are not awaited.
         .take_while(|piece| futures::future::ready(!matches!(piece, Ok(bytes) if bytes.is_empty())))
 }
 

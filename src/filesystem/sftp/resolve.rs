@@ -1,4 +1,4 @@
-//! Where a path leads.
+//! Resolves paths.
 
 use super::errors::{attributes, bytes, filesystem_error};
 use super::protocol::{Request, Response};
@@ -6,10 +6,10 @@ use super::session::{Failure, Session};
 use crate::domain::{FileType, RemotePath};
 use crate::filesystem::FilesystemError;
 
-/// What a path is without links.
+/// Resolves a path to one without links.
 ///
 /// # Errors
-/// When it leads nowhere, or the server does not tell.
+/// If it leads nowhere, or the server does not tell.
 pub async fn real_path(session: &Session, path: &RemotePath) -> Result<RemotePath, FilesystemError> {
     let real = match session.request(&Request::Realpath { path: bytes(path) }).await {
         Ok(Response::Name { entries }) if entries.len() == 1 => entries[0].name.clone(),
@@ -23,7 +23,7 @@ pub async fn real_path(session: &Session, path: &RemotePath) -> Result<RemotePat
 /// that STAT, where the kernel does look, is asked too.
 ///
 /// # Errors
-/// When it leads nowhere or to no directory, or the server does not tell.
+/// If it leads nowhere or to no directory, or the server does not tell.
 pub async fn resolve(session: &Session, path: &RemotePath) -> Result<RemotePath, FilesystemError> {
     let stat = Request::Stat { path: bytes(path) };
     let (found, real) = tokio::join!(attributes(session, path, &stat), real_path(session, path));

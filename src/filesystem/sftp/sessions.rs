@@ -47,7 +47,7 @@ impl Sessions {
     /// The user's session for small requests; opened by the first who asks, while the others wait for the same attempt.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// If it cannot be opened.
     pub async fn control(&self, principal: &Principal) -> Result<Arc<Session>, FilesystemError> {
         let owner = self.owner(principal).await?;
         let opening = self.entry(principal, &owner);
@@ -61,7 +61,7 @@ impl Sessions {
     /// A session of its own for one transfer, on the bulk lane: one that has served before and waits, or a new one.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// If it cannot be opened.
     pub async fn bulk(&self, principal: &Principal) -> Result<Lease, FilesystemError> {
         let owner = self.owner(principal).await?;
         if let Some(lease) = self.waiting.take(&owner).await {
@@ -76,7 +76,7 @@ impl Sessions {
     /// idempotent or provably nothing was sent.
     ///
     /// # Errors
-    /// Those of the operation.
+    /// The errors of the operation.
     pub async fn run<T, F>(
         &self,
         principal: &Principal,
@@ -119,7 +119,7 @@ impl Sessions {
             entries.remove(&oldest);
         }
         let patience = Patience { request: self.settings.command_timeout, while_stalled: false, idle: Some(self.settings.session_idle) };
-        // A task of its own, so that who gives up waiting does not hold up the others.
+        // A separate task, so that a waiter that gives up does not delay the others.
         let task = tokio::spawn(open(self.transport.clone(), principal.clone(), LaneKind::Control, patience));
         let opening = task.map(|ended| ended.unwrap_or(Err(TransportError::Broken { sent: false }))).boxed().shared();
         entries.insert(owner.clone(), Entry { opening: opening.clone(), used: Instant::now() });
@@ -170,7 +170,7 @@ async fn open(
         Ok(session) => return Ok(session),
         Err(failure) => failure,
     };
-    // The login shell starts the subsystem. Where it starts nothing, because the account is closed, a command is told so.
+    // The login shell starts the subsystem. If it starts nothing because the account is closed, a command reveals the reason.
     match transport.exec(&principal, Exec::nothing(None)).await {
         Err(closed @ TransportError::AccountClosed(_)) => Err(closed),
         Ok(_) | Err(_) => Err(greeting(failure)),

@@ -1,4 +1,4 @@
-//! Where a new file goes, and the rename that puts it there.
+//! The target of a new file, and the rename to it.
 //!
 //! Where the target is a symbolic link, the file that it leads to is replaced and the link stays. Where the server does not offer
 //! `posix-rename@openssh.com`, the target steps aside before the rename, and for a moment there is no file of that name.
@@ -13,7 +13,7 @@ use crate::filesystem::rights::Rights;
 use crate::filesystem::temporary::set_aside;
 use crate::filesystem::{Expected, FilesystemError, Placed, regular};
 
-/// Where a new file goes.
+/// The target of a new file.
 pub struct Target {
     /// The file to be replaced, links followed.
     pub path: RemotePath,
@@ -23,10 +23,10 @@ pub struct Target {
 }
 
 impl Target {
-    /// Looks at what is there.
+    /// Reads the current state of the target.
     ///
     /// # Errors
-    /// When it is not a regular file, or cannot be looked at.
+    /// If it is not a regular file, or its status cannot be read.
     pub async fn find(session: &Session, path: &RemotePath) -> Result<Self, FilesystemError> {
         let found = match attributes(session, path, &Request::Lstat { path: bytes(path) }).await {
             Err(FilesystemError::NotFound(_)) => return Ok(Self { path: path.clone(), rights: None, version: None }),
@@ -55,10 +55,10 @@ impl Target {
         Ok(Self { path, rights, version: Some(version(found)) })
     }
 
-    /// Whether what is there is what was expected.
+    /// Checks that the target is in the expected state.
     ///
     /// # Errors
-    /// When it is not.
+    /// If it is not.
     pub fn check(&self, expected: Expected) -> Result<(), FilesystemError> {
         match (expected, &self.version) {
             (Expected::Nothing, Some(_)) => Err(FilesystemError::Exists(self.path.clone())),
@@ -77,7 +77,7 @@ impl Target {
     /// Puts a finished file into the place, if both are as expected.
     ///
     /// # Errors
-    /// When one is not, or the server refuses.
+    /// If one is not, or the server refuses.
     pub async fn take(
         &self,
         session: &Session,

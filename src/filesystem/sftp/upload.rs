@@ -1,4 +1,4 @@
-//! Uploads: into a temporary file beside the target, which replaces the target at once when all has arrived.
+//! Uploads: into a temporary file in the target's directory, which atomically replaces the target when it is complete.
 //!
 //! An existing file's mode, group and access control list are kept, or narrowed; its owner becomes the caller, as with every program
 //! that writes by renaming.
@@ -47,7 +47,7 @@ pub struct Keep<'a> {
 
 impl Keep<'_> {
     /// Takes from a part what its target does not permit: the target may have lost rights since the part was made, and a part is always open to
-    /// its owner. A server that sets no modes (`sftp-server -P setstat,fsetstat`) leaves that to a command; where there is none, the part is
+    /// its owner. A server that sets no modes (`sftp-server -P setstat,fsetstat`) leaves that to a command; if there is none, the part is
     /// not put in place.
     pub async fn narrow(&self, part: &RemotePath, found: &Attributes) {
         let (Some(rights), Some(mode), Some((user, _))) = (self.target.rights, found.mode, found.owner) else { return };
@@ -62,7 +62,7 @@ impl Keep<'_> {
     /// The rights of the target, and whether the file that was written has the same list. Where no command can be run, nobody knows.
     ///
     /// # Errors
-    /// When the server does not answer.
+    /// If the server does not answer.
     pub async fn rights(
         &self,
         session: &Session,
@@ -94,7 +94,7 @@ impl Upload<'_> {
     /// Writes the whole content, then puts it in the target's place.
     ///
     /// # Errors
-    /// When the content fails or is over the cap, or the server refuses. The target is then as it was.
+    /// If the content fails or is over the cap, or the server refuses. The target is then as it was.
     pub async fn run(&self, session: &Arc<Session>, content: ContentStream) -> Result<Placed, FilesystemError> {
         let placed = self.write(session, content).await;
         self.exec.sweep(self.principal, &self.target.path);
@@ -128,7 +128,7 @@ impl Upload<'_> {
 /// write, failed: every request has been answered then.
 ///
 /// # Errors
-/// Those of the content, that it would end beyond `cap`, and those of the server.
+/// The errors of the content, an end beyond `cap`, and the errors of the server.
 pub async fn write(
     session: &Session,
     handle: &Handle,

@@ -24,16 +24,16 @@ const MAX_SESSIONS_PER_USER: usize = 8;
 /// After this age a session takes no further transfer, so that a login that was withdrawn ends with the transfers under way.
 const MAX_USE: Duration = Duration::from_secs(60);
 
-/// How long a session that has waited may take to show that it lives.
+/// The time for an idle session to show that it is alive.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// Whose a session is: the login name, under one credential.
+/// The owner of a session: the login name, under one credential.
 pub type Owner = (Username, CredentialVersion);
 
 /// The sessions that wait, by their owners: one's session never serves another.
 pub struct Waiting {
     sessions: Mutex<HashMap<Owner, Vec<Waiter>>>,
-    /// How long one waits.
+    /// The time for which a session is kept.
     patience: Duration,
 }
 
@@ -42,7 +42,7 @@ struct Waiter {
     _end: AbortOnDropHandle<()>,
 }
 
-/// A session that one transfer has for itself. Dropping it lets the session wait for the next one, where it is fit for that.
+/// A session for one transfer. Dropping it keeps the session for the next one, if it is usable.
 pub struct Lease {
     session: Arc<Session>,
     owner: Owner,

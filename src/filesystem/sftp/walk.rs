@@ -1,4 +1,4 @@
-//! Directories and trees that are read piece by piece, for those who need not hold them whole.
+//! Directories and trees that are read as streams, piece by piece.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,10 +19,10 @@ use crate::domain::{DirectoryEntry, FileType, RemotePath, Username};
 use crate::filesystem::page::Top;
 use crate::filesystem::{EntryStream, FilesystemError, Page, PageRequest, WalkOptions};
 
-/// Pieces that are ready before they are asked for. Each comes from one reply of the server.
+/// The number of pieces buffered ahead of the reader. Each comes from one reply of the server.
 const PIECES: usize = 4;
 
-/// What the paths of directories that are still to be read may take together, in bytes. Deeper ones are read first, so that this
+/// The memory limit for the paths of directories that are still to be read, in bytes. Deeper ones are read first, so that this
 /// is some hundred thousand directories beside each other.
 const WAITING: usize = 32 * 1024 * 1024;
 
@@ -35,7 +35,7 @@ pub struct Walk {
     caller: Username,
     root: RemotePath,
     options: WalkOptions,
-    /// What the paths of directories that are still to be read take.
+    /// The memory of the paths of directories that are still to be read.
     waiting: AtomicUsize,
 }
 
@@ -61,7 +61,7 @@ impl Walk {
     /// Opens the root; the rest is done as the stream is read.
     ///
     /// # Errors
-    /// When the root cannot be read.
+    /// If the root cannot be read.
     pub async fn start(self) -> Result<EntryStream, FilesystemError> {
         let lister = self.lister();
         let root = match explained(&self.session, root(&lister, &self.root).await).await? {
@@ -116,7 +116,7 @@ impl Walk {
         }
     }
 
-    /// Reads one directory, sends what is found, and returns the directories in it that are to be read too.
+    /// Reads one directory, sends its entries, and returns the directories in it that are to be read too.
     async fn read(&self, reader: Option<DirectoryReader>, here: Ahead, pieces: &Pieces) -> Result<Vec<Ahead>, FilesystemError> {
         let mut reader = match reader {
             Some(reader) => reader,
@@ -137,7 +137,7 @@ impl Walk {
         Ok(below)
     }
 
-    /// What of a reply is shown, and which directories of it are read too.
+    /// The entries of a reply that are shown, and the directories that are read too.
     async fn choose(&self, here: &Ahead, names: Vec<NameEntry>, below: &mut Vec<Ahead>) -> Result<Vec<DirectoryEntry>, FilesystemError> {
         let (lister, filter, directory) = (self.lister(), &self.options.filter, &here.directory);
         let shown = names.into_iter().filter(|entry| self.options.list.hidden || !entry.name.starts_with(b"."));
@@ -165,7 +165,7 @@ impl Walk {
     }
 }
 
-/// What stands at the root of a walk.
+/// The entry at the root of a walk.
 enum Root {
     Directory(DirectoryReader),
     /// Something else, which is its own only entry.
@@ -216,10 +216,10 @@ async fn dress(
     lister.named(path, prefix, entries).await
 }
 
-/// A page of a directory. Only what is on it is looked up.
+/// A page of a directory. Details are only looked up for its entries.
 ///
 /// # Errors
-/// When the directory cannot be read.
+/// If the directory cannot be read.
 pub async fn page(lister: &Lister<'_>, path: &RemotePath, request: &PageRequest) -> Result<Page, FilesystemError> {
     let mut reader = match root(lister, path).await? {
         Root::Single(entry) => return Ok(Page { entries: vec![*entry], next: None }),

@@ -178,7 +178,7 @@ impl Digests {
             return Err(FilesystemError::Digest(wrong.algorithm.field_name()));
         }
         if let Some((wanted, sum)) = self.wanted.and_then(|wanted| sum(wanted.algorithm).map(|sum| (wanted, sum.to_vec()))) {
-            // It is told once: the content ends once.
+            // It is sent once: the content ends once.
             let _ = result.0.set((wanted, sum));
         }
         Ok(())

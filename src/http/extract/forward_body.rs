@@ -32,7 +32,7 @@ where
     F: Future,
 {
     let (sender, receiver) = mpsc::channel(PIECES);
-    // Content that nobody feeds any more, without a word that it has ended, was broken off: `write` may go on without us.
+    // If the sender is dropped without an end, the content was broken off: `write` may continue without this future.
     let content = stream::unfold(Some(receiver), |receiver| async move {
         let mut receiver: mpsc::Receiver<Piece> = receiver?;
         match receiver.recv().await {

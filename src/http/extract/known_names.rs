@@ -17,7 +17,8 @@ pub(crate) const MAX_SHOWN: usize = 64;
 const MAX_UNKNOWN: usize = 16;
 
 /// Names that clients of FirecREST send to operations that do not use them: pyfirecrest requests one job with the parameters of a list.
-const SENT_IN_VAIN: [(&str, &[&str]); 1] = [("/compute/{system_name}/jobs/{job_id}", &["allusers", "account", "name", "time_window"])];
+const IGNORED_QUERY_NAMES: [(&str, &[&str]); 1] =
+    [("/compute/{system_name}/jobs/{job_id}", &["allusers", "account", "name", "time_window"])];
 
 /// The names that the query of each operation may have, as the API's own document has them.
 pub(crate) struct QueryNames(HashMap<String, Vec<(Method, Vec<String>)>>);
@@ -32,7 +33,7 @@ impl QueryNames {
     /// Looks for names in a query that the operation does not have.
     ///
     /// # Errors
-    /// When there are some.
+    /// If there are some.
     pub(crate) fn check<'a>(&self, route: &str, method: &Method, written: impl Iterator<Item = &'a str>) -> Result<(), InvalidInput> {
         let Some(operations) = self.0.get(route) else { return Ok(()) };
         let known = |method: &Method| operations.iter().find(|(known, _)| known == method).map(|(_, names)| names);
@@ -44,7 +45,7 @@ impl QueryNames {
         };
         let Some(names) = names else { return Ok(()) };
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let in_vain = |name: &str| SENT_IN_VAIN.iter().any(|(to, sent)| *to == route && sent.contains(&name));
+        let in_vain = |name: &str| IGNORED_QUERY_NAMES.iter().any(|(to, sent)| *to == route && sent.contains(&name));
         let others = written.filter(|name| !names.contains(name) && !in_vain(name)).take(MAX_UNKNOWN);
         let unknown: Vec<_> = others.map(|name| unknown(Place::Query, name, name, &names)).collect();
         if unknown.is_empty() { Ok(()) } else { Err(InvalidInput(unknown)) }

@@ -17,7 +17,7 @@ use crate::service::{Ready, ReadyPermit};
 const PIECE: usize = 16 * 1024;
 
 /// The number of entries written at a time.
-const ENTRIES: usize = 256;
+const CHUNK_ENTRIES: usize = 256;
 
 /// The JSON before and after the entries of a directory.
 const BEFORE: Bytes = Bytes::from_static(b"{\"output\":[");
@@ -41,14 +41,14 @@ pub(crate) fn text(document: &impl Serialize, content: Vec<u8>, permit: ReadyPer
 /// short, so that an incomplete listing never looks complete.
 pub(crate) fn entries(ready: Ready<Vec<DirectoryEntry>>, rest: Option<EntryStream>) -> Response {
     let (ready, permit) = ready.into_parts();
-    if rest.is_none() && ready.len() <= ENTRIES {
+    if rest.is_none() && ready.len() <= CHUNK_ENTRIES {
         return at_once(&[BEFORE, members(ready, &mut true), AFTER]);
     }
     let mut ready = ready.into_iter().peekable();
     let ready = std::iter::from_fn(move || {
         let _ = &permit;
         ready.peek()?;
-        Some(Ok(ready.by_ref().take(ENTRIES).collect::<Vec<_>>()))
+        Some(Ok(ready.by_ref().take(CHUNK_ENTRIES).collect::<Vec<_>>()))
     });
     let rest = rest.unwrap_or_else(|| stream::empty().boxed());
     let mut is_first = true;

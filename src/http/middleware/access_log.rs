@@ -77,7 +77,7 @@ fn log(line: &Line<'_>, status: StatusCode, problem: Option<&Problem>) {
         500 => {
             tracing::error!(parent: None, request_id, correlation_id, %method, path, route, status, user, client_address, milliseconds, headers, error, "{method} {path:?} failed with {status}");
         }
-        // What a cluster or the identity provider did not do: not our defect, and someone should know when it goes on.
+        // A failure of a cluster or the identity provider: no defect of this program, but operators should know if it persists.
         408 | 424 | 429 | 501.. => {
             tracing::warn!(parent: None, request_id, correlation_id, %method, path, route, status, user, client_address, milliseconds, headers, error, "{method} {path:?} failed with {status}");
         }

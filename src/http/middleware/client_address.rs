@@ -29,7 +29,7 @@ impl TrustedProxies {
         while self.networks.iter().any(|network| network.contains(client)) {
             match said.next() {
                 Some(Some(address)) => client = address,
-                // Nothing more is known, or what stands there is no address (`unknown`, an obfuscated name).
+                // Nothing more is known, or the element is not an address (`unknown`, an obfuscated name).
                 Some(None) | None => break,
             }
         }

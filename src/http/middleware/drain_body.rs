@@ -35,7 +35,7 @@ pub(crate) async fn drain_body(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let drainable = Arc::new(DrainableBody { body: Mutex::new(body), touched: AtomicBool::new(false), ended: AtomicBool::new(false) });
     let mut response = next.run(Request::from_parts(parts, Body::new(SharedBody(Arc::clone(&drainable))))).await;
-    // A client that asked for leave to send (RFC 9110, 10.1.1) and has none yet will not send: to read would be to give it.
+    // A client that waits for 100 (Continue) (RFC 9110, 10.1.1) will not send: reading would send the 100.
     if waits_for_leave && !drainable.touched.load(Ordering::Relaxed) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         return response;

@@ -34,7 +34,7 @@ pub(crate) fn normalise(root_path: &str, mut request: Request) -> Request {
     request
 }
 
-/// The method that a POST to a resumable upload stands for (tus 1.0, `X-HTTP-Method-Override`).
+/// The actual method of a POST to a resumable upload (tus 1.0, `X-HTTP-Method-Override`).
 fn overridden(method: &Method, path: &str, headers: &HeaderMap) -> Option<Method> {
     let segments: Vec<&str> = path.split('/').collect();
     let is_upload = segments.len() > 4 && segments[1].eq_ignore_ascii_case("filesystem") && segments[3].eq_ignore_ascii_case("uploads");

@@ -63,7 +63,7 @@ struct Content {
 enum Invalid {
     /// Wrong fields found while the request was read.
     Input(InvalidInput),
-    /// Those that a use case found, which knows no places.
+    /// Wrong fields found by a use case, which does not know their places.
     Request(InvalidRequest),
 }
 

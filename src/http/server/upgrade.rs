@@ -23,7 +23,7 @@ use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOw
 use crate::http::problem::context::RequestContext;
 
 /// The number of checks for activity within the idle limit.
-const LOOKS: u32 = 4;
+const CHECKS_PER_LIMIT: u32 = 4;
 
 /// Cancelled when the server begins to drain. An upgraded connection is then closed by its handler, and cut at the end of the drain.
 #[derive(Clone, Debug)]
@@ -83,9 +83,9 @@ impl Upgrade {
 
     /// Returns when no bytes have moved for `limit`, or at most a quarter of it longer.
     async fn idle_for(&self, limit: Duration) {
-        let mut looks = interval_at(Instant::now() + limit / LOOKS, limit / LOOKS);
+        let mut looks = interval_at(Instant::now() + limit / CHECKS_PER_LIMIT, limit / CHECKS_PER_LIMIT);
         let mut quiet = 0;
-        while quiet < LOOKS {
+        while quiet < CHECKS_PER_LIMIT {
             looks.tick().await;
             quiet = if self.0.has_moved.swap(false, Ordering::Relaxed) { 0 } else { quiet + 1 };
         }

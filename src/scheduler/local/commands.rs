@@ -159,7 +159,7 @@ impl RemoteCommand for Find<'_> {
 
 /// The jobs to read.
 pub enum List<'a> {
-    /// Those in the queue, and those that finished in this many days.
+    /// The jobs in the queue, and those that finished in this many days.
     Days(u32),
     /// One.
     One(&'a JobId),

@@ -44,7 +44,7 @@ impl RemoteCommand for Version {
     }
 }
 
-/// The first number of a version such as `23.06.06` or `PBSPro_13.1.0.160576`; 0 where there is none.
+/// The first number of a version such as `23.06.06` or `PBSPro_13.1.0.160576`; 0 if there is none.
 fn major(version: &str) -> u32 {
     let digits = version.trim_start_matches(|c: char| !c.is_ascii_digit());
     let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());

@@ -130,14 +130,14 @@ pub(super) fn history_is_off(error: &CommandError) -> bool {
 /// The error of a command that reports one, whatever its exit status is.
 ///
 /// # Errors
-/// When it failed, or printed nothing but an error.
+/// If it failed, or printed nothing but an error.
 pub(super) fn succeeded(raw: &RawOutput) -> Result<(), CommandError> {
     let silent = raw.stdout.trim_ascii().is_empty();
     let prints_own_words = || bytes_to_text(&raw.stderr).lines().any(|line| own_words(line).is_some());
     if raw.exit != 0 || (silent && prints_own_words()) { Err(CommandError::exit(raw)) } else { Ok(()) }
 }
 
-/// What the command says from its first own line on, without the prefix that names it: a hook's message may have several lines. All
+/// The messages of the command from its first own line on, without the prefix that names it: a hook's message may have several lines. All
 /// lines where none is its own. How the command is used is left out, and what it says twice.
 fn words(stderr: &str) -> String {
     let lines: Vec<&str> = stderr.lines().take_while(|line| !line.starts_with("usage:")).collect();

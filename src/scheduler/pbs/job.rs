@@ -26,7 +26,7 @@ pub(super) struct Found {
 /// The job that a record is.
 ///
 /// # Errors
-/// When its name is no job id.
+/// If its name is no job id.
 pub(super) fn job(record: &Record, config: Config) -> Result<Found, CommandError> {
     let text = |attribute: &str| record.get(attribute).map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
     let account = match config.account {
@@ -59,7 +59,7 @@ pub(super) fn job(record: &Record, config: Config) -> Result<Found, CommandError
 /// The files of a job. PBS keeps the script to itself and has no file for standard input.
 ///
 /// # Errors
-/// When its name is no job id.
+/// If its name is no job id.
 pub(super) fn metadata(record: &Record) -> Result<JobMetadata, CommandError> {
     let (output, error) = (file(record, &STANDARD_OUTPUT), file(record, &STANDARD_ERROR));
     let (standard_output, standard_error) = match record.get("Join_Path").map(str::trim) {
@@ -96,7 +96,7 @@ fn file(record: &Record, file: &OutputFile) -> Option<String> {
 }
 
 /// The file of a job that is to keep it where it runs (`qsub -k`): in the home directory, under the name of the job. With `d` the
-/// file is written where it was asked for.
+/// file is written to the requested path.
 fn kept_file(record: &Record, letter: char) -> Option<String> {
     let kept = record.get("Keep_Files")?.trim();
     if kept == "n" || kept.contains('d') || !kept.contains(letter) {
@@ -116,7 +116,7 @@ fn id(record: &Record) -> Result<JobId, CommandError> {
     })
 }
 
-/// Who had the job deleted, of `... and terminated by jane@host`.
+/// The user who deleted the job, from `... and terminated by jane@host`.
 fn terminated_by(comment: &str) -> Option<String> {
     let (_, who) = comment.trim_end().rsplit_once(" terminated by ")?;
     who.split('@').next().filter(|user| !user.is_empty()).map(str::to_owned)
@@ -126,11 +126,11 @@ fn times(record: &Record, finished: bool) -> JobTimes {
     let time = |attribute| record.get(attribute).and_then(timestamp);
     let length = |attribute| record.get(attribute).and_then(duration);
     let (elapsed, limit) = (length("resources_used.walltime"), length("Resource_List.walltime"));
-    // A subjob that waits, or was deleted while it did, may be told with the start of its array.
+    // A subjob that is pending, or was deleted while pending, may have the start time of its array.
     let waiting = is_waiting(record.get("job_state").unwrap_or_default());
     let never_placed = finished && record.get("array_id").is_some() && record.get("exec_host").is_none();
     let start = time("stime").or_else(|| time("start_time")).filter(|_| !waiting && !never_placed);
-    // Of a job that goes on no end is known, and of one that waits no start: what PBS estimates is neither.
+    // An unfinished job has no end, and a pending one no start: the estimates of PBS are neither.
     let end = if finished {
         // Newer releases tell when the job ended, Torque too; else it was when it became history, or what follows from its length.
         let ran_until = || Some(start?.saturating_add(elapsed?));

@@ -52,7 +52,7 @@ impl<'a> JobRef<'a> {
 /// server keeps that one's name, because its number means another job here.
 ///
 /// # Errors
-/// When it cannot be an id.
+/// If it cannot be an id.
 pub(super) fn shown_id(printed: &str, server: Option<&str>) -> Result<JobId, InvalidName> {
     match split(printed) {
         (sequence, Some(origin)) if server.is_none_or(|server| is_same_host(origin, server)) => JobId::new(sequence),

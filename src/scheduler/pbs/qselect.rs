@@ -7,9 +7,9 @@ use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Lists the ids of jobs, so that only the requested ones are described: qstat alone describes every user's.
 pub(super) struct Qselect<'a> {
-    /// Whose; everyone's where absent.
+    /// Whose; everyone's if absent.
     pub(super) user: Option<&'a str>,
-    /// Those that are in the server's history, as far as they changed since then; else those that are not.
+    /// The jobs in the server's history that changed since then; otherwise those that are not in it.
     pub(super) history: Option<Since>,
 }
 

@@ -26,9 +26,9 @@ pub(super) struct Qstat<'a> {
 pub(super) enum Jobs<'a> {
     /// All that the caller may see.
     All,
-    /// Those of one user, where lines are not wrapped.
+    /// The jobs of one user, where lines are not wrapped.
     Of(&'a str),
-    /// Those with these ids, where lines are not wrapped. What ended meanwhile is left out.
+    /// The jobs with these ids, where lines are not wrapped. Jobs that ended meanwhile are left out.
     Listed(&'a [String]),
     /// One, and the subjobs of an array if requested.
     One(JobRef<'a>, Subjobs),
@@ -50,7 +50,7 @@ impl RemoteCommand for Qstat<'_> {
         let mut line = match self.jobs {
             // The ids would not all fit into a command line.
             Jobs::Listed(_) => CommandLine::new("env LC_ALL=C TZ=UTC xargs qstat"),
-            // The user goes before `-f`: the later of both says what is told of each job.
+            // The user goes before `-f`: the later of both determines the output of each job.
             Jobs::Of(user) => pbs_command("qstat").flag("-u").arg(user),
             Jobs::All | Jobs::One(..) => pbs_command("qstat"),
         };

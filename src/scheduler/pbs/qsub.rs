@@ -30,7 +30,7 @@ pub(super) struct Qsub<'a> {
 }
 
 impl<'a> Qsub<'a> {
-    /// The submission of a job; `elsewhere` when its queue is on another server than the one that is asked where none is named.
+    /// The submission of a job; `elsewhere` if its queue is on another server than the default one.
     ///
     /// # Errors
     /// [`SchedulerError::Rejected`] if PBS would silently do something else, [`SchedulerError::Member`] if PBS lacks the option.

@@ -15,7 +15,7 @@ pub(super) fn status(job: &Record, words: JobStates) -> JobStatus {
         JobStates::Letters => letter,
         JobStates::Names => name(letter, job, exit),
     };
-    // An array is told with the exit status of one of its subjobs, which need not be one that failed.
+    // An array has the exit status of one of its subjobs, which need not be one that failed.
     let exit = exit.filter(|&exit| exit != 0 || !has_failed(job));
     let signal = exit.filter(|exit| (256..512).contains(exit)).map(|exit| exit - 256);
     JobStatus { state: state.to_owned(), reason: reason(job), exit_code: exit, signal }

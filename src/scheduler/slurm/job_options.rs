@@ -4,7 +4,7 @@ use super::job_ref::JobRef;
 use crate::domain::{Dependency, JobOptions};
 use crate::scheduler::SchedulerError;
 
-/// The conditions for the start, all of which must hold; `None` where there are none.
+/// The conditions for the start, all of which must hold; `None` if there are none.
 ///
 /// # Errors
 /// [`SchedulerError::Member`] where one names a job that cannot be one of Slurm's, or a component: behind `+`, Slurm reads minutes.
@@ -33,7 +33,7 @@ pub(super) fn gpus(options: &JobOptions, count: u32, separator: char) -> String 
     }
 }
 
-/// The events for which mail is sent; empty where none is named.
+/// The events for which mail is sent; empty if none is named.
 pub(super) fn mail_types(options: &JobOptions) -> Vec<&'static str> {
     options.mail_events.iter().map(|event| event.as_str()).collect()
 }

@@ -19,7 +19,7 @@ impl<'a> JobRef<'a> {
         (is_valid && !text.starts_with('0')).then_some(Self(text))
     }
 
-    /// The id that reads are asked with. Each command reads a list of tasks differently, so that they are asked for the whole array.
+    /// The id for reads. Each command interprets a list of tasks differently, so that they query the whole array.
     pub(super) fn read_as(self) -> &'a str {
         match self.0.split_once("_[") {
             Some((array, _)) => array,
@@ -108,7 +108,7 @@ fn is_number(text: &str) -> bool {
 /// one that the submission answered.
 ///
 /// # Errors
-/// When it cannot be an id of Slurm's.
+/// If it cannot be an id of Slurm's.
 pub(super) fn shown_id(printed: &str) -> Result<JobId, InvalidName> {
     let id = match printed.split_once("_[") {
         Some((array, _)) => array,

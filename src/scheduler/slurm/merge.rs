@@ -24,7 +24,7 @@ pub(super) type Queued = (Option<u64>, Job);
 /// The note if accounting could not be queried.
 pub(super) const WITHOUT_ACCOUNTING: &str = "accounting did not answer: jobs that ended a while ago, and steps, are missing";
 
-/// The jobs that a query asks for, of what the controller and accounting know. Where accounting does not answer, it is what the
+/// The jobs of a query, from the controller and accounting. If accounting does not answer, they are those that the
 /// controller knows; the report says so, and a warning is logged.
 pub(super) fn list(queued: Vec<Queued>, accounting: Accounting, query: &JobQuery) -> Reported<Vec<Job>> {
     let mut jobs = match accounting {
@@ -66,10 +66,10 @@ pub(super) fn single(
     if jobs.is_empty() { Err(SchedulerError::JobNotFound) } else { Ok(jobs) }
 }
 
-/// The jobs that accounting alone is asked for.
+/// The jobs of a query to accounting alone.
 ///
 /// # Errors
-/// When there is no accounting, or it does not answer.
+/// If there is no accounting, or it does not answer.
 pub(super) fn accounts(accounting: Accounting, principal: &Principal, query: &AccountingQuery) -> Result<Vec<Job>, SchedulerError> {
     let mut jobs = match accounting {
         Accounting::Jobs(jobs) => jobs,

@@ -1,6 +1,6 @@
 //! Single values as Slurm prints them: times, lengths, states, exit codes.
 //!
-//! What Slurm prints for "there is none" differs by command and release (`N/A`, `Unknown`, `None`, `(null)`, nothing); all
+//! Slurm's output for "no value" differs by command and release (`N/A`, `Unknown`, `None`, `(null)`, nothing); all
 //! of it is `None` here.
 
 use crate::domain::{JobStatus, JobTimes, NodeState};
@@ -37,7 +37,7 @@ pub(super) fn timestamp(value: &str) -> Option<i64> {
     number(value).filter(|&seconds| is_given(seconds))
 }
 
-/// The times of a job in `state`. Slurm writes expected times where real ones will stand; they are told apart by the state.
+/// The times of a job in `state`. Slurm writes expected times in the fields of actual ones; the state distinguishes them.
 pub(super) fn times(state: &str, start: Option<i64>, end: Option<i64>) -> JobTimes {
     let (waits, ended) = (is_waiting(state), is_over(state));
     JobTimes {

@@ -2,7 +2,7 @@
 //!
 //! A client names a submission by its `Idempotency-Key`. The command that submits keeps `~/.goldcrest/submit/<name>` (`record.sh`), so that any
 //! replica that is sent the same request finds out what became of it, although each process on the way may have been killed. The job
-//! carries the name too, as its tag, by which the scheduler is asked where the record holds no id. This module must not know how a scheduler is spoken to. To
+//! carries the name too, as its tag, by which the scheduler is queried if the record has no id. This module must not know how a scheduler is accessed. To
 //! give one this ability: call the functions of [`SHELL`] around its submitting program, and implement [`RecordedSubmission`].
 
 use std::sync::Arc;
@@ -128,7 +128,7 @@ pub(super) enum Attempt {
     Unusable(String),
 }
 
-/// What the record says, where the output of the submitting command tells it instead of submitting.
+/// The content of the record, if the submitting command prints it instead of submitting.
 pub(super) fn recorded(raw: &RawOutput) -> Option<Attempt> {
     let output = bytes_to_text(&raw.stdout);
     let line = output.lines().find_map(|line| line.strip_prefix("goldcrest-submission "))?;

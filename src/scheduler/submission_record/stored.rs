@@ -6,7 +6,7 @@
 //! - its beginning lies [`RecordSettings::certain`] back by the store's clock, and this replica has known of it, by a clock that does not
 //!   jump, for longer than an attempt takes and the scheduler after it; and all who may know of its job were asked and could tell.
 //!
-//! Until then the outcome is [`SchedulerError::Undecided`]. An attempt is work of its own, which goes on where its client is gone, and never sends
+//! Until then the outcome is [`SchedulerError::Undecided`]. An attempt is a separate task, which continues if its client is gone, and never sends
 //! anything later than [`RecordSettings::attempt`] after its claim.
 
 use std::collections::HashMap;
@@ -47,7 +47,7 @@ pub(in crate::scheduler) trait TaggedSubmission: Send + Sync {
 pub(in crate::scheduler) enum Trace {
     /// Its job.
     Job(JobId),
-    /// No job has the tag, and of each job that there is or was it can be told.
+    /// No job has the tag, and the tag of each present or past job is known.
     Nowhere,
     /// No job is known to have the tag, but there may be one, for this reason.
     Unsure(String),
@@ -86,7 +86,7 @@ impl StoredRecords {
     /// Submits the job unless that was done before; `look_first` where an attempt may have been recorded elsewhere.
     ///
     /// # Errors
-    /// Those of the scheduler and of the store.
+    /// The errors of the scheduler and of the store.
     pub(in crate::scheduler) async fn submit(
         &self,
         key: &SubmissionKey,

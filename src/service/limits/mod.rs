@@ -86,7 +86,7 @@ impl TransferPermit {
     /// Leave to move content for the caller.
     ///
     /// # Errors
-    /// When the caller has as much under way as one may.
+    /// If the caller has as much under way as one may.
     pub(super) fn take<'a>(caller: impl Into<LimitedUser<'a>>) -> Result<Self, ServiceError> {
         let LimitedUser { limits: Limits { transfers: limit, .. }, username } = caller.into();
         limit.take(username, 1).map(Self).ok_or_else(|| {
@@ -146,7 +146,7 @@ impl FollowPermit {
     /// Leave to follow a file for the caller.
     ///
     /// # Errors
-    /// When the caller follows, or moves, as much as one may.
+    /// If the caller follows, or moves, as much as one may.
     pub(super) fn take<'a>(caller: impl Into<LimitedUser<'a>>) -> Result<Self, ServiceError> {
         let caller = caller.into();
         let followed = caller.limits.followed.take(caller.username, 1).ok_or_else(|| {

@@ -23,7 +23,7 @@ use crate::service::ServiceError;
 const MAX_STALLED: usize = 16;
 
 /// The time after which a client that does not read counts as stalled.
-const PATIENCE: Duration = Duration::from_secs(4);
+const STALL_TIME: Duration = Duration::from_secs(4);
 
 /// The contents on their way, by the user.
 #[derive(Clone)]
@@ -58,7 +58,7 @@ impl SlowClients {
         ServiceError: From<E>,
     {
         let mut opening = std::pin::pin!(opening);
-        let mut looks = interval(PATIENCE / 8);
+        let mut looks = interval(STALL_TIME / 8);
         loop {
             tokio::select! {
                 opened = &mut opening => return Ok(opened?),
@@ -91,7 +91,7 @@ impl SlowClients {
     }
 
     fn check(&self, user: &Username, max_stalled: usize) -> Result<(), ServiceError> {
-        let latest = self.now().saturating_sub(u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX));
+        let latest = self.now().saturating_sub(u64::try_from(STALL_TIME.as_millis()).unwrap_or(u64::MAX));
         let users = self.users.lock();
         let (mut all, mut stalled) = (0, 0);
         for download in users.get(user).into_iter().flatten().filter_map(Weak::upgrade) {
@@ -137,7 +137,7 @@ mod tests {
         clients.admit(&ada, 32, ready()).await.expect("they may still read on");
         let begun = Instant::now();
         let error = clients.admit(&ada, 32, never()).await.unwrap_err();
-        assert!(begun.elapsed() < 2 * PATIENCE);
+        assert!(begun.elapsed() < 2 * STALL_TIME);
         assert!(error.to_string().contains("16 downloads under way, and 16 of them wait"), "{error}");
         clients.admit(&bob, 32, ready()).await.expect("that is nothing to others");
         assert_eq!(downloads[0].next().await, Some(1));

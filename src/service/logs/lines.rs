@@ -13,7 +13,7 @@ const MAX_BACK: u64 = 16 * 1024 * 1024;
 /// are not.
 ///
 /// # Errors
-/// When the cluster does not give the content.
+/// If the cluster does not give the content.
 pub(super) async fn start_of_last(access: &Access, path: &RemotePath, size: u64, lines: u64) -> Result<u64, ServiceError> {
     if lines == 0 {
         return Ok(size);

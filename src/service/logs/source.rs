@@ -27,7 +27,7 @@ const QUIET: Duration = Duration::from_millis(250);
 /// A source for the output in `path` from an offset on.
 pub(super) fn open(access: Access, job: JobId, path: RemotePath, offset: u64) -> Source {
     let end = expiry(access.principal());
-    // What is there already comes before the scheduler is asked.
+    // Existing content is sent before the scheduler is queried.
     let next_job_look = Instant::now() + QUIET;
     let output = GrowingOutput { access, job, path, offset, file: None, phase: Phase::Opening, next_job_look, ended: None, size: None };
     let events = stream::unfold(output, |mut output| async move { output.next().await.map(|event| (event, output)) });

@@ -78,7 +78,7 @@ impl ChannelStream {
     /// Makes the request and waits until the server has agreed.
     ///
     /// # Errors
-    /// When it refuses, or does not answer within `patience`; a shell may take longer by `startup`.
+    /// If it refuses, or does not answer within `patience`; a shell may take longer by `startup`.
     pub(crate) async fn start(
         channel: OpenChannel,
         request: ChannelRequest,

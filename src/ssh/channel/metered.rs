@@ -31,7 +31,7 @@ const MAX_WINDOW: u64 = 16 * MIB;
 const POOL: usize = 64;
 
 /// Memory is the process's, and so is this.
-static LEFT: Semaphore = Semaphore::const_new(POOL);
+static POOL_MEMORY: Semaphore = Semaphore::const_new(POOL);
 
 /// The most digits of an exit status, with its line feed.
 const MAX_EXIT: usize = 4;
@@ -161,7 +161,7 @@ impl Window {
     /// Doubles the window if there is memory for it.
     fn grow(&mut self) {
         let more = self.size.min(MAX_WINDOW - self.size);
-        let Some(memory) = u32::try_from(more / MIB).ok().and_then(|more| LEFT.try_acquire_many(more).ok()) else { return };
+        let Some(memory) = u32::try_from(more / MIB).ok().and_then(|more| POOL_MEMORY.try_acquire_many(more).ok()) else { return };
         self.size += more;
         self.reserved.push(memory);
     }

@@ -92,7 +92,7 @@ pub(crate) async fn drive(
             Some(ChannelMsg::ExtendedData { data, .. }) => stderr.take(&data),
             Some(ChannelMsg::Failure) => break ExecOutcome::NotBegun(REFUSED.to_owned()),
             Some(ChannelMsg::Close) if !stdout.begun => break ExecOutcome::NotBegun(not_begun(&stdout.bytes, &stderr.bytes)),
-            // The shell itself has ended. What it began may go on, but nobody will tell of its end.
+            // The shell itself has ended. Processes that it started may continue, but their end will not be reported.
             Some(ChannelMsg::ExitStatus { .. } | ChannelMsg::ExitSignal { .. }) if stdout.begun => {
                 break ExecOutcome::Broken { heard: true };
             }
@@ -224,7 +224,7 @@ mod tests {
         }
     }
 
-    /// The shells that stand behind `sh` here and there, as far as they are installed.
+    /// The shells that are `sh` on various systems, as far as they are installed.
     fn shells() -> impl Iterator<Item = &'static [&'static str]> {
         let known: [&[&str]; 5] = [&["sh"], &["dash"], &["bash", "--posix"], &["busybox", "sh"], &["ksh"]];
         known.into_iter().filter(|shell| Command::new(shell[0]).args(&shell[1..]).args(["-c", "true"]).output().is_ok())

@@ -11,7 +11,7 @@ use crate::ssh::transport::LaneKind;
 
 /// Bytes that the server may send ahead on one channel. The library opens the window anew only when less than half of it is left, so
 /// that half is what comes in a round trip on a long line: for bulk data, what a transfer asks for ahead. It costs no memory:
-/// contents come only as they are asked for, by SFTP and by `channel::metered`, and anything else stops at [`CHANNEL_BUFFER`].
+/// contents are only sent on request, by SFTP and by `channel::metered`, and anything else stops at [`CHANNEL_BUFFER`].
 const CONTROL_WINDOW: u32 = 1 << 20;
 const BULK_WINDOW: u32 = 16 << 20;
 

@@ -75,7 +75,7 @@ impl fmt::Display for Peer<'_> {
 /// Connects and logs in, once.
 ///
 /// # Errors
-/// When any step of it fails; the refusal names it.
+/// If any step of it fails; the refusal names it.
 pub(crate) async fn attempt(target: &Target, login: &Login, kind: LaneKind) -> Result<Established, Refusal> {
     let config = &target.config;
     let (channels, words) = (Arc::<Channels>::default(), Arc::<ServerWords>::default());

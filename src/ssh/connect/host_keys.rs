@@ -38,7 +38,7 @@ impl Trust {
     /// Reads the configuration; pinned keys are parsed here, files when they are used.
     ///
     /// # Errors
-    /// When a pinned key is no public key, or none is given.
+    /// If a pinned key is no public key, or none is given.
     pub(crate) fn new(config: Option<&HostKeys>) -> Result<Self, ConfigError> {
         Ok(match config {
             None => {

@@ -101,7 +101,7 @@ impl Login {
     /// Decodes the key on a blocking thread: a passphrase costs a tenth of a second of computing.
     ///
     /// # Errors
-    /// When the key or the certificate cannot be read.
+    /// If the key or the certificate cannot be read.
     pub(crate) async fn decode(&self) -> Result<(), TransportError> {
         let decoded = self.decoded.get_or_try_init(|| async {
             let credential = Arc::clone(&self.credential);
@@ -113,7 +113,7 @@ impl Login {
     /// Logs in on a fresh connection.
     ///
     /// # Errors
-    /// When the server does not take the credential, or the connection breaks.
+    /// If the server does not take the credential, or the connection breaks.
     pub(crate) async fn authenticate<H: Handler>(&self, handle: &mut Handle<H>) -> Result<AuthResult, russh::Error> {
         let Some(Decoded { key, certificate }) = self.decoded.get().cloned() else { return Err(russh::Error::CouldNotReadKey) };
         let user = self.user.as_str();

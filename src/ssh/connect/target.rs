@@ -27,7 +27,7 @@ impl Target {
     /// Takes the configuration.
     ///
     /// # Errors
-    /// When it cannot be used.
+    /// If it cannot be used.
     pub(crate) fn new(system: SystemName, config: Config) -> Result<Self, ConfigError> {
         config.check()?;
         let trust = Trust::new(config.host_keys.as_ref())?;

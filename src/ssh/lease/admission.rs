@@ -33,7 +33,7 @@ impl Admission {
     /// Waits for a place, in the order of the requests.
     ///
     /// # Errors
-    /// When the lanes are closed.
+    /// If the lanes are closed.
     pub(crate) async fn admit(&self) -> Result<ConnectionPermit, TransportError> {
         let demand = Gauge::new(Arc::clone(&self.demand));
         let places = Arc::clone(&self.places);

@@ -90,7 +90,7 @@ impl LaneState {
     /// Learns the server's limit from a refused channel.
     ///
     /// The limit is the maximum that the connection has ever carried, not the current number: sshd frees a session only some
-    /// time after it was told that the channel is closed, and refuses until then.
+    /// time after the close of the channel, and refuses until then.
     ///
     /// Returns false if the server has never opened a channel on the connection: then the limit is not the cause.
     pub(crate) fn refused(&self, connection: &Connection) -> bool {

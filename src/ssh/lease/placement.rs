@@ -40,7 +40,7 @@ impl LaneState {
     /// being opened if that is allowed.
     ///
     /// # Errors
-    /// When there is no connection and none can be made.
+    /// If there is no connection and none can be made.
     pub(crate) fn place(self: &Arc<Self>, arrived: Instant, work: Use) -> Result<Option<ChannelPermit>, TransportError> {
         if self.admission.is_closed() {
             return Err(TransportError::Broken { sent: false });

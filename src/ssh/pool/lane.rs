@@ -50,7 +50,7 @@ impl Lane {
     /// Waits in the queue for a permit.
     ///
     /// # Errors
-    /// When no connection can be made, or the deadline passes.
+    /// If no connection can be made, or the deadline passes.
     pub(crate) async fn permit(&self, deadline: Instant, queueing: Queueing, work: Use) -> Result<ChannelPermit, TransportError> {
         let place = |arrived| {
             let permit = self.state.place(arrived, work)?;

@@ -90,7 +90,7 @@ async fn migrate(connection: &mut Object) -> Result<(), StoreError> {
     let steps = async {
         let transaction = connection.transaction().await?;
         transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATION_LOCK]).await?;
-        // Not `IF NOT EXISTS` alone, which asks for the right to create a schema that is there.
+        // Not only `IF NOT EXISTS`, which requires the right to create a schema even if it exists.
         if transaction.query_opt("SELECT 1 FROM pg_namespace WHERE nspname = 'goldcrest'", &[]).await?.is_none() {
             transaction.batch_execute("CREATE SCHEMA goldcrest").await?;
         }

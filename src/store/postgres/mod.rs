@@ -44,7 +44,7 @@ impl Postgres {
     /// A store in this database, to which it connects at the first operation.
     ///
     /// # Errors
-    /// When the address or the authorities cannot be used.
+    /// If the address or the authorities cannot be used.
     pub fn new(config: &PostgresConfig) -> Result<Self, SetupError> {
         Ok(Self { database: Database::new(config)?, watchers: Watchers::default(), status: Arc::default() })
     }
@@ -91,7 +91,7 @@ impl Postgres {
         };
         let listening = async {
             client.batch_execute("LISTEN goldcrest_appended").await?;
-            // What came before is not told.
+            // Earlier entries are not reported.
             self.watchers.wake_all();
             std::future::pending::<Result<(), _>>().await
         };

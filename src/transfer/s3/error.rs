@@ -1,4 +1,4 @@
-//! Why a store did not do what it was asked.
+//! The errors of object stores.
 
 use crate::error::{Classify, Kind};
 use crate::rest::RestError;
@@ -11,9 +11,9 @@ pub enum StoreError {
     Unanswered {
         /// The store.
         store: String,
-        /// What it was asked for.
+        /// The operation.
         task: &'static str,
-        /// How the call failed.
+        /// The error of the call.
         source: RestError,
     },
     /// It cannot at the moment.
@@ -21,7 +21,7 @@ pub enum StoreError {
     Busy {
         /// The store.
         store: String,
-        /// What it was asked for.
+        /// The operation.
         task: &'static str,
         /// Its status, and its word for the reason.
         reason: String,
@@ -31,7 +31,7 @@ pub enum StoreError {
     Refused {
         /// The store.
         store: String,
-        /// What it was asked for.
+        /// The operation.
         task: &'static str,
         /// Its status, and its word for the reason.
         reason: String,
@@ -41,7 +41,7 @@ pub enum StoreError {
     Unclear {
         /// The store.
         store: String,
-        /// What it was asked for.
+        /// The operation.
         task: &'static str,
     },
     /// Its address, though a URL, cannot hold buckets.
@@ -65,7 +65,7 @@ impl Classify for StoreError {
         }
     }
 
-    /// What may have happened is an upload that nobody can use; no file is changed.
+    /// The only possible effect is an upload that nobody can use; no file is changed.
     fn maybe_effected(&self) -> Option<bool> {
         Some(false)
     }

@@ -7,7 +7,7 @@ use crate::domain::{JobDescription, RemotePath, text_to_bytes};
 use crate::transfer::script::Script;
 use crate::transfer::{Directives, Multipart, describe, mark};
 
-/// What a program begins with.
+/// The first part of a program.
 macro_rules! program {
     ($name:literal) => {
         concat!(include_str!("shell/curl.sh"), "\n", include_str!(concat!("shell/", $name)))
@@ -28,7 +28,7 @@ pub struct JobSettings<'a> {
 /// The job that waits until `upload` is whole and then puts it, a file of `size` bytes, at `target`.
 ///
 /// # Errors
-/// When the store's address cannot be used.
+/// If the store's address cannot be used.
 pub fn receive(
     store: &Store,
     upload: &Upload,
@@ -52,7 +52,7 @@ pub fn receive(
 /// The job that sends the file `source`, which is cut into `parts`, to the store.
 ///
 /// # Errors
-/// When the store's address cannot be used.
+/// If the store's address cannot be used.
 pub fn send(
     store: &Store,
     upload: &Upload,

@@ -1,4 +1,4 @@
-//! Large files by way of an object store that speaks S3.
+//! Large files through an S3 object store.
 //!
 //! An upload: [`Store::begin`] has the store expect a file in parts, the client sends them to the URLs of [`Store::part_urls`], and
 //! the job of [`receive`] waits until the file is whole and downloads it. A download: the job of [`send`] sends the parts, and the

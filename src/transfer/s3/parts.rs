@@ -1,4 +1,4 @@
-//! How a file is cut.
+//! The division of a file into parts.
 
 /// The most parts that an upload can have.
 pub const MAX_PARTS: u16 = 10_000;
@@ -18,7 +18,7 @@ impl Parts {
     /// Cuts `size` bytes into parts of `part_size`.
     ///
     /// # Errors
-    /// When there would be more than [`MAX_PARTS`].
+    /// If there would be more than [`MAX_PARTS`].
     pub fn new(size: u64, part_size: u64) -> Result<Self, TooManyParts> {
         let part_size = part_size.max(1);
         let count = size.div_ceil(part_size).max(1);

@@ -16,7 +16,7 @@ pub(super) struct Window {
     pub(super) seconds: u64,
 }
 
-/// What is asked of a store.
+/// A request to a store.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Call<'a> {
     pub(super) method: Method,
@@ -39,10 +39,10 @@ impl Signer {
     /// Signs with this key for the store at `address`.
     ///
     /// # Errors
-    /// When the address is no URL.
+    /// If the address is no URL.
     pub(super) fn new(address: &str, region: &str, id: &Secret, secret: &Secret) -> Result<Self, InvalidUrl> {
         let endpoint = Url::parse(address)?.to_string();
-        // What stands behind the last slash of an address would be replaced by the bucket.
+        // The part after the last slash of an address would be replaced by the bucket.
         let endpoint = format!("{}/", endpoint.trim_end_matches('/'));
         Ok(Self { endpoint, region: region.to_owned(), credentials: Credentials::new(id.expose(), secret.expose()) })
     }
@@ -50,7 +50,7 @@ impl Signer {
     /// The URL of a call.
     ///
     /// # Errors
-    /// When the store's address cannot be one of a bucket.
+    /// If the store's address cannot be one of a bucket.
     pub(super) fn sign(&self, call: &Call<'_>, window: Window) -> Result<Secret, StoreError> {
         let endpoint = self.endpoint.parse().map_err(|_| StoreError::Address)?;
         // Without a name there is only what stands before it.

@@ -16,8 +16,8 @@ use crate::transfer::S3;
 const AT_ONCE: u64 = 300;
 /// How long before the end of its URLs a job gives up, in seconds.
 const LAST_SECONDS: u64 = 60;
-/// How long the store may take for an answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time limit for a response of the store.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest answer, in bytes: errors and the names of uploads.
 const MAX_ANSWERED: usize = 64 * 1024;
 /// The largest answer to the probe, in bytes: it names every bucket.
@@ -76,7 +76,7 @@ impl Store {
     /// The store as it is configured. Nothing is sent yet.
     ///
     /// # Errors
-    /// When one of its addresses is no URL.
+    /// If one of its addresses is no URL.
     pub fn new(config: &S3, client: Client) -> Result<Self, InvalidUrl> {
         let signer = |address: &str| Signer::new(address, &config.region, &config.access_key_id, &config.secret_access_key);
         Ok(Self {
@@ -88,7 +88,7 @@ impl Store {
             seconds: config.ttl,
             part_size: config.multipart.max_part_size,
             days: config.bucket_lifecycle_configuration.days,
-            patience: PATIENCE,
+            patience: RESPONSE_TIMEOUT,
         })
     }
 
@@ -101,7 +101,7 @@ impl Store {
     /// How a file of `size` bytes is cut.
     ///
     /// # Errors
-    /// When it is too large for that.
+    /// If it is too large for that.
     pub fn parts(&self, size: u64) -> Result<Parts, super::TooManyParts> {
         Parts::new(size, self.part_size)
     }
@@ -109,7 +109,7 @@ impl Store {
     /// Whether the store answers, and knows our key.
     ///
     /// # Errors
-    /// When it does not.
+    /// If it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let task = "list buckets";
         let answer = self.send(task, &Call { method: Method::Get, bucket: None, key: None, query: &[] }, None, MAX_LISTED).await?;
@@ -119,7 +119,7 @@ impl Store {
     /// Begins an upload in parts to the bucket of `user`, which is made where it is missing. `name` is the file's; the key is used once.
     ///
     /// # Errors
-    /// When the store does not do it.
+    /// If the store does not do it.
     pub async fn begin(&self, user: &Username, name: &[u8]) -> Result<Upload, StoreError> {
         let bucket = match &self.tenant {
             Some(tenant) => format!("{tenant}:{user}"),
@@ -142,7 +142,7 @@ impl Store {
     /// Forgets an upload and what was sent for it.
     ///
     /// # Errors
-    /// When the store does not do it; it will in its time.
+    /// If the store does not do it; it will in its time.
     pub async fn abort(&self, upload: &Upload) -> Result<(), StoreError> {
         let task = "abort an upload";
         let answer = self.send(task, &upload.call(Method::Delete, &[("uploadId", &upload.id)]), None, MAX_ANSWERED).await?;
@@ -152,7 +152,7 @@ impl Store {
     /// Where each part is sent to, in order.
     ///
     /// # Errors
-    /// When the store's address cannot be used.
+    /// If the store's address cannot be used.
     pub fn part_urls(&self, side: Side, upload: &Upload, parts: Parts) -> Result<Vec<Secret>, StoreError> {
         let signer = self.signer(side);
         let url = |number: u16| {
@@ -165,7 +165,7 @@ impl Store {
     /// Where the list of the parts is sent to.
     ///
     /// # Errors
-    /// When the store's address cannot be used.
+    /// If the store's address cannot be used.
     pub fn complete_url(&self, side: Side, upload: &Upload) -> Result<Secret, StoreError> {
         self.signer(side).sign(&upload.call(Method::Post, &[("uploadId", &upload.id)]), upload.window)
     }
@@ -173,7 +173,7 @@ impl Store {
     /// Where the file is read once it is whole.
     ///
     /// # Errors
-    /// When the store's address cannot be used.
+    /// If the store's address cannot be used.
     pub fn download_url(&self, side: Side, upload: &Upload) -> Result<Secret, StoreError> {
         self.signer(side).sign(&upload.call(Method::Get, &[]), upload.window)
     }
@@ -200,7 +200,7 @@ impl Store {
         }
     }
 
-    /// Makes the bucket, and has it emptied in time, where there is none.
+    /// Makes the bucket, and has it emptied in time, if there is none.
     async fn provide(&self, bucket: &str) -> Result<(), StoreError> {
         let call = |method, query| Call { method, bucket: Some(bucket), key: None, query };
         let task = "look for a bucket";

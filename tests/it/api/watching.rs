@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Method, Request};
+use axum::http::{HeaderName, Method, Request};
 use futures::future::join_all;
 use futures::stream::{BoxStream, StreamExt};
 use goldcrest::cluster::Cluster;
@@ -255,7 +255,7 @@ impl Site {
 fn get(user: &str, uri: &str, headers: &[(&str, &str)]) -> Request<Body> {
     let mut request = super::request(Method::GET, uri, Some(&format!("token-of-{user}")), None);
     for (name, value) in headers {
-        request.headers_mut().insert(name.parse::<axum::http::HeaderName>().unwrap(), value.parse().unwrap());
+        request.headers_mut().insert(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
     }
     request
 }

@@ -24,7 +24,7 @@ pub const POSIX_RENAME: &[u8] = b"posix-rename@openssh.com";
 pub const FSYNC: &[u8] = b"fsync@openssh.com";
 /// `link(2)`.
 pub const HARDLINK: &[u8] = b"hardlink@openssh.com";
-/// What the server can take in one request.
+/// The server's limits of one request.
 pub const LIMITS: &[u8] = b"limits@openssh.com";
 /// The names of users and groups.
 pub const USERS_GROUPS_BY_ID: &[u8] = b"users-groups-by-id@openssh.com";
@@ -107,7 +107,7 @@ impl Attributes {
     }
 }
 
-/// What a server can take in one request, from [`LIMITS`]; 0 stands for "not said".
+/// The server's limits of one request, from [`LIMITS`]; 0 means "not announced".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServerLimits {
     /// The longest packet.
@@ -124,7 +124,7 @@ impl ServerLimits {
     /// Reads the reply's data.
     ///
     /// # Errors
-    /// When it is short.
+    /// If it is short.
     pub fn decode(data: Bytes) -> Result<Self, Malformed> {
         let mut fields = Fields(data);
         Ok(Self { packet: fields.u64()?, read: fields.u64()?, write: fields.u64()?, handles: fields.u64()? })
@@ -138,7 +138,7 @@ impl ServerLimits {
     }
 }
 
-/// What `statvfs(3)` tells of a file system, from a [`STATVFS`] reply; all but the flags.
+/// The result of `statvfs(3)`, from a [`STATVFS`] reply, without the flags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FileSystemSpace {
     /// The unit of the blocks below, in bytes.
@@ -159,7 +159,7 @@ impl FileSystemSpace {
     /// Reads the reply's data.
     ///
     /// # Errors
-    /// When it is short.
+    /// If it is short.
     pub fn decode(data: Bytes) -> Result<Self, Malformed> {
         let mut fields = Fields(data);
         let _preferred_block = fields.u64()?;
@@ -185,10 +185,10 @@ impl FileSystemSpace {
     }
 }
 
-/// Reads the two lists of names of a [`USERS_GROUPS_BY_ID`] reply; a name is empty where there is none.
+/// Reads the two lists of names of a [`USERS_GROUPS_BY_ID`] reply; a name is empty if there is none.
 ///
 /// # Errors
-/// When the lists do not have the lengths that were asked for.
+/// If the lists do not have the requested lengths.
 pub fn decode_names(data: Bytes, users: usize, groups: usize) -> Result<(Vec<Bytes>, Vec<Bytes>), Malformed> {
     let mut fields = Fields(data);
     let mut list = |length: usize| {

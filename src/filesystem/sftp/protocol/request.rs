@@ -1,4 +1,4 @@
-//! What a client asks.
+//! The requests of a client.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -16,11 +16,11 @@ impl OpenFlags {
     pub const WRITE: Self = Self(0x02);
     /// Writes go to the end.
     pub const APPEND: Self = Self(0x04);
-    /// Made where it does not exist.
+    /// Create it if it does not exist.
     pub const CREATE: Self = Self(0x08);
     /// Emptied first.
     pub const TRUNCATE: Self = Self(0x10);
-    /// Refused where it exists.
+    /// Fail if it exists.
     pub const EXCLUSIVE: Self = Self(0x20);
     /// For writing a file that must not exist yet.
     pub const CREATE_NEW: Self = Self(Self::WRITE.0 | Self::CREATE.0 | Self::EXCLUSIVE.0);
@@ -57,7 +57,7 @@ pub enum Request {
     Opendir { path: Bytes },
     /// Reads the next entries of a directory.
     Readdir { handle: Bytes },
-    /// Removes what is not a directory.
+    /// Removes anything except a directory.
     Remove { path: Bytes },
     /// Makes a directory.
     Mkdir { path: Bytes, attributes: Attributes },
@@ -65,11 +65,11 @@ pub enum Request {
     Rmdir { path: Bytes },
     /// The canonical path.
     Realpath { path: Bytes },
-    /// Attributes of what a path leads to.
+    /// The attributes of the entry that a path resolves to.
     Stat { path: Bytes },
-    /// Renames; fails where the target exists.
+    /// Renames; fails if the target exists.
     Rename { from: Bytes, to: Bytes },
-    /// Where a link points.
+    /// The target of a link.
     Readlink { path: Bytes },
     /// Makes a link. On the wire the target comes first, as OpenSSH has it and every server since; the draft says otherwise.
     Symlink { target: Bytes, link: Bytes },
@@ -203,7 +203,7 @@ fn packed(ids: &[u32]) -> Vec<u8> {
 /// Reads one packet of a client. The id of [`Request::Init`] is 0.
 ///
 /// # Errors
-/// When the packet is not a request of version 3.
+/// If the packet is not a request of version 3.
 pub fn decode_request(packet: Bytes) -> Result<(u32, Request), Malformed> {
     let mut fields = Fields(packet);
     let kind = fields.u8()?;

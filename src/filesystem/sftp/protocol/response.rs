@@ -1,4 +1,4 @@
-//! What a server answers.
+//! The replies of a server.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -79,11 +79,11 @@ pub struct NameEntry {
 pub enum Response {
     /// The answer to the first packet; it has no id. Extensions are names and versions.
     Version { version: u32, extensions: Vec<(Bytes, Bytes)> },
-    /// How it went.
+    /// The status.
     Status { status: Status, message: Bytes },
     /// An open file or directory.
     Handle { handle: Bytes },
-    /// What was read.
+    /// The data that was read.
     Data { data: Bytes },
     /// Names.
     Name { entries: Vec<NameEntry> },
@@ -135,7 +135,7 @@ pub fn encode_response(id: u32, response: &Response, buffer: &mut BytesMut) {
 /// Reads one packet of a server. The id of [`Response::Version`] is 0.
 ///
 /// # Errors
-/// When the packet is not a response of version 3.
+/// If the packet is not a response of version 3.
 pub fn decode_response(packet: Bytes) -> Result<(u32, Response), Malformed> {
     let mut fields = Fields(packet);
     let kind = fields.u8()?;

@@ -28,7 +28,7 @@ pub enum Malformed {
 /// How long the packet is that begins here, without its length; none as long as its length has not arrived.
 ///
 /// # Errors
-/// When the length says that the packet is empty or over [`MAX_PACKET`].
+/// If the length says that the packet is empty or over [`MAX_PACKET`].
 pub fn packet_size(buffer: &[u8]) -> Result<Option<usize>, Malformed> {
     let Some(length) = buffer.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes)) else { return Ok(None) };
     match length as usize {

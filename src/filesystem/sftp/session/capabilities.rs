@@ -1,4 +1,4 @@
-//! What a server offers beyond version 3 of the protocol, and what it takes at once.
+//! A server's extensions of version 3 of the protocol, and its limits.
 
 use bytes::Bytes;
 
@@ -8,13 +8,13 @@ use super::super::protocol::{COPY_DATA, FSYNC, LIMITS, POSIX_RENAME, STATVFS, Se
 /// session, and servers refuse whoever opens too many.
 const MAX_HANDLES: usize = 64;
 
-/// How much is read or written at once where the server does not say what it takes (the draft's section 3 promises this).
+/// The size of reads and writes if the server does not announce its limits (guaranteed by section 3 of the draft).
 const DEFAULT_BLOCK: u32 = 32 * 1024;
 
 /// The largest block used: with its header it fits into the longest packet of OpenSSH.
 const MAX_BLOCK: u32 = 255 * 1024;
 
-/// What the server offers beyond version 3.
+/// The server's extensions.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Capabilities {
     /// [`POSIX_RENAME`].
@@ -31,12 +31,12 @@ pub struct Capabilities {
     pub(super) limits: bool,
     read: u32,
     write: u32,
-    /// How many files and directories may be open.
+    /// The maximum number of open files and directories.
     pub(super) handles: usize,
 }
 
 impl Capabilities {
-    /// What the extensions of a server's greeting say.
+    /// Reads the extensions in a server's greeting.
     pub(super) fn read_from(extensions: &[(Bytes, Bytes)]) -> Self {
         let offers = |name: &[u8], known: &[u8]| extensions.iter().any(|(offered, version)| offered == name && version == known);
         let has = |name: &[u8]| offers(name, b"1");
@@ -67,12 +67,12 @@ impl Capabilities {
         };
     }
 
-    /// How many bytes one READ may ask for.
+    /// The maximum number of bytes in one READ.
     pub fn read_block(&self) -> u32 {
         self.read
     }
 
-    /// How many bytes one WRITE may carry.
+    /// The maximum number of bytes in one WRITE.
     pub fn write_block(&self) -> u32 {
         self.write
     }

@@ -1,4 +1,4 @@
-//! What arrives on a session's channel: packets are cut from it without a copy, and their memory is used again.
+//! The incoming data of a session's channel: packets are cut from it without a copy, and their memory is reused.
 //!
 //! Fresh memory for each block of a file costs more than its decryption, because the kernel clears every page of it. It must not
 //! know what the packets mean.
@@ -38,7 +38,7 @@ impl Incoming {
     /// The next whole packet, without its length.
     ///
     /// # Errors
-    /// When its length is none that a packet can have.
+    /// If its length is none that a packet can have.
     pub(super) fn packet(&mut self) -> Result<Option<Bytes>, Malformed> {
         let packet = split_packet(&mut self.buffer)?;
         if let Some(packet) = &packet {
@@ -50,7 +50,7 @@ impl Incoming {
     /// Where to put what comes next: not beyond the end of a packet that has begun, so that the one behind it begins a buffer.
     ///
     /// # Errors
-    /// When the length of the packet that has begun is none that a packet can have.
+    /// If the length of the packet that has begun is none that a packet can have.
     pub(super) fn room(&mut self) -> Result<Limit<&mut BytesMut>, Malformed> {
         let held = self.buffer.len();
         let missing = match packet_size(&self.buffer)? {

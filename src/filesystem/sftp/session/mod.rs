@@ -35,14 +35,14 @@ const LEFT_OVERS: usize = 4;
 /// channel has taken is held by its window.
 const QUEUED: u32 = 128 * 1024;
 
-/// How a session waits.
+/// The time limits of a session.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// How long a request may take.
+    /// The time limit of a request.
     pub request: Duration,
     /// Whether that time starts anew whenever any byte moves: for bulk data on slow lines.
     pub while_stalled: bool,
-    /// After how long without requests the session closes itself; never where absent.
+    /// After how long without requests the session closes itself; never if absent.
     pub idle: Option<Duration>,
 }
 
@@ -51,7 +51,7 @@ pub struct Patience {
 pub enum Failure {
     /// The channel broke; `sent` is false when provably nothing of the request was sent.
     Broken {
-        /// Whether the request may have been carried out.
+        /// Whether the request may have been executed.
         sent: bool,
     },
     /// No reply in time.
@@ -93,7 +93,7 @@ impl Session {
     /// Greets the server on a fresh channel and learns what it can do.
     ///
     /// # Errors
-    /// When the channel breaks, the other side does not answer in time, or does not speak SFTP version 3.
+    /// If the channel breaks, the other side does not answer in time, or does not speak SFTP version 3.
     pub async fn open(mut stream: ByteStream, patience: Patience) -> Result<Arc<Self>, Failure> {
         let (extensions, rest) =
             timeout(patience.request, tasks::greet(&mut stream)).await.map_err(|_| Failure::Stalled(patience.request))??;
@@ -132,12 +132,12 @@ impl Session {
         Ok(Arc::new(session))
     }
 
-    /// What the server offers.
+    /// The server's extensions and limits.
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
     }
 
-    /// False when no new work should begin on it: it has ended, or its connection is retired. What is under way goes on.
+    /// False when no new work should begin on it: it has ended, or its connection is retired. Requests under way continue.
     pub fn is_usable(&self) -> bool {
         !self.retired.is_cancelled() && self.shared.state.lock().ended.is_none()
     }
@@ -166,7 +166,7 @@ impl Session {
     /// Makes a request and waits for its reply. Dropping the future gives the reply up; it is then taken off quietly.
     ///
     /// # Errors
-    /// When the server answers with a status other than OK, or does not answer.
+    /// If the server answers with a status other than OK, or does not answer.
     pub async fn request(&self, request: &Request) -> Result<Response, Failure> {
         self.exchange(Packet::of(request)).await
     }
@@ -295,7 +295,7 @@ impl Drop for Handle {
     }
 }
 
-/// What the session's users and its two tasks have in common.
+/// The state that the session's users and its two tasks share.
 struct SessionState {
     state: Mutex<PendingRequests>,
     queue: mpsc::Sender<Outgoing>,
@@ -304,7 +304,7 @@ struct SessionState {
     origin: Instant,
     /// When bytes last moved in either direction, in milliseconds after `origin`.
     progress: AtomicU64,
-    /// Set when the channel is to be let go.
+    /// Set when the channel is to be closed.
     over: CancellationToken,
 }
 
@@ -313,7 +313,7 @@ struct PendingRequests {
     next: u64,
     /// Why no new request is taken.
     ended: Option<Failure>,
-    /// Whether those that waited were told so; replies that come nevertheless belong to them.
+    /// Whether the waiters were notified; replies that arrive nevertheless belong to them.
     abandoned: bool,
 }
 
@@ -376,7 +376,7 @@ impl SessionState {
         Ok(sequence)
     }
 
-    /// Hands a reply to who waits for it.
+    /// Passes a reply to its waiter.
     fn deliver(self: &Arc<Self>, id: u32, response: Response) -> Result<(), Failure> {
         let (found, abandoned) = {
             let mut state = self.state.lock();

@@ -40,7 +40,7 @@ pub(super) async fn greet(stream: &mut ByteStream) -> Result<(Vec<(Bytes, Bytes)
     }
 }
 
-/// Reads replies until the channel ends, the other side misbehaves, or nothing was asked for `idle`.
+/// Reads replies until the channel ends, the other side misbehaves, or there was no request for `idle`.
 pub(super) async fn read(stream: impl AsyncRead + Unpin, buffer: BytesMut, shared: Arc<SessionState>, idle: Option<Duration>) {
     let why = tokio::select! {
         () = shared.over.cancelled() => Failure::Broken { sent: true },

@@ -21,7 +21,7 @@ use crate::service::contents::{self, TransferForm};
 const ATTRIBUTE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_').remove(b'~');
 
 /// The number of times that the state of a file is read again if it changes before the file is opened.
-const LOOKS: usize = 3;
+const MAX_STATE_READS: usize = 3;
 
 /// Download a file
 ///
@@ -76,7 +76,7 @@ pub(crate) async fn download(
     conditions: Conditions,
 ) -> Result<Response, Problem> {
     let form = if conditions.has_range() { TransferForm::Stream } else { TransferForm::FirecrestOps };
-    for _ in 0..LOOKS {
+    for _ in 0..MAX_STATE_READS {
         let (known, range) = match conditions.any() {
             false => (None, conditions.range()),
             true => {

@@ -144,7 +144,7 @@ impl FilePart {
                 (Ok(Ok(None)), None) => return Err(missing("the form has no part `file`").into()),
                 (Ok(Err(_)), None) => return Err(missing("the form could not be read").into()),
                 (Err(_), None) => return Err(Problem::new(Kind::DeadlineExceeded, "the client stopped sending")),
-                // The file is whole, whatever becomes of the rest of the form.
+                // The file is complete, whatever follows in the form.
                 (_, Some(_)) => return Ok(()),
             }
         }

@@ -54,7 +54,7 @@ enum_schema! {
     ArchiveFormatSchema of [ArchiveFormat::Tar, ArchiveFormat::Gzip, ArchiveFormat::Zstd] or ArchiveFormat::Tar
 }
 
-/// Whose status.
+/// The path of the entry.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct StatParameters {

@@ -71,7 +71,7 @@ enum Holder {
     Group,
 }
 
-/// The usage and the limits of a quota; null where there is no limit.
+/// The usage and the limits of a quota; null if there is no limit.
 #[derive(Serialize, ToSchema)]
 #[schema(as = QuotaUse)]
 struct Use {

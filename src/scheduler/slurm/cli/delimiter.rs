@@ -36,7 +36,7 @@ impl Delimiter {
     /// login shell) is dropped.
     ///
     /// # Errors
-    /// When the number of fields is not a multiple of `N`, or records do not start on lines of their own.
+    /// If the number of fields is not a multiple of `N`, or records do not start on lines of their own.
     pub fn records<'a, const N: usize>(&self, output: &'a [u8]) -> Result<impl Iterator<Item = [String; N]> + use<'a, N>, String> {
         let mut fields = split(output, self.0.as_bytes());
         let rest = fields.pop().unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The recent answers of accounting about ended jobs.
 //!
 //! An ended job does not change, and the controller still knows each one for a while. So a list needs accounting only now and
-//! then: for what the controller has forgotten. The controller itself is asked for every list.
+//! then: for what the controller has forgotten. The controller itself is queried for every list.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use crate::scheduler::slurm::job_ref::shown_id;
 use crate::scheduler::slurm::values::{self, duration, minutes, node_count, number, status, text, timestamp};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
-/// The fields asked for, in order. The first holds no free text (see [`Delimiter::records`]).
+/// The requested fields, in order. The first contains no free text (see [`Delimiter::records`]).
 const FIELDS: [&str; 20] = [
     "JobID",
     "State",
@@ -48,7 +48,7 @@ pub(super) struct Sacct<'a> {
     pub(super) runs: Runs,
 }
 
-/// Which runs of a job that was requeued are listed.
+/// The runs of a requeued job that are listed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Runs {
     /// The last one.
@@ -65,7 +65,7 @@ const EARLIEST: i64 = 1_000_000;
 pub(super) enum Span {
     /// Back from now. The cluster counts the hours, so that its clock and time zone need not be ours.
     Window(TimeWindow),
-    /// From a point in time to another one or now, in Unix seconds; from the beginning where there is no first one.
+    /// From a point in time to another one or now, in Unix seconds; from the beginning if there is no first one.
     Points(Option<i64>, Option<i64>),
 }
 

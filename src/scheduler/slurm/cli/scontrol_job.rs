@@ -6,7 +6,7 @@ use crate::scheduler::slurm::job_ref::JobRef;
 use crate::scheduler::slurm::values::text;
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
-/// What 22.05 and later print for `%a` in the files of tasks that still wait: the "no value" of Slurm's own 32-bit numbers.
+/// The output of 22.05 and later for `%a` in the files of pending tasks: the "no value" of Slurm's 32-bit numbers.
 const NO_TASK: &str = "4294967294";
 
 /// The fields that scontrol prints after the files of a job.
@@ -117,7 +117,7 @@ fn without_later_fields(mut output: &str) -> &str {
     output
 }
 
-/// Asks for the script of a job. `None` where there is none (an interactive job), or where only others may read it.
+/// Asks for the script of a job. `None` if there is none (an interactive job), or where only others may read it.
 pub(super) struct JobScriptText<'a>(pub(super) JobRef<'a>);
 
 impl RemoteCommand for JobScriptText<'_> {

@@ -9,7 +9,7 @@ use crate::domain::Node;
 use crate::scheduler::slurm::values::{node_states, number, text};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
-/// The fields asked for, in order.
+/// The requested fields, in order.
 const FIELDS: [&str; 15] = [
     "NodeList",
     "NodeHost",

@@ -7,7 +7,7 @@ use crate::scheduler::slurm::job_ref::{JobRef, shown_id};
 use crate::scheduler::slurm::values::{duration, node_count, number, status, text, times_of_job, timestamp};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
-/// The fields asked for, in order. The first holds no free text (see [`Delimiter::records`]).
+/// The requested fields, in order. The first contains no free text (see [`Delimiter::records`]).
 const FIELDS: [&str; 18] = [
     "JobArrayID",
     "JobID",

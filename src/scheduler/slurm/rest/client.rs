@@ -46,7 +46,7 @@ const NO_RESERVATIONS: &str = "version v0.0.36 of slurmrestd's API has no reserv
 
 /// The request for a cancellation.
 enum Cancellation {
-    /// slurmrestd is asked to cancel this id.
+    /// The id to cancel through slurmrestd.
     Send(String),
     /// The job has ended.
     Over,
@@ -82,7 +82,7 @@ impl SlurmRest {
         self.endpoint.is_silent()
     }
 
-    /// What the controller knows of the records that `make` asks for.
+    /// The controller's records that `make` requests.
     async fn records<T: DeserializeOwned>(
         &self,
         principal: &Principal,
@@ -181,7 +181,7 @@ impl SlurmRest {
     /// would cancel a component that waits, which scancel refuses, and for the first component the whole job, as scancel does while that waits.
     ///
     /// # Errors
-    /// When it would cancel more than the job, or what Slurm does not cancel by itself.
+    /// If it would cancel more than the job, or what Slurm does not cancel by itself.
     async fn cancelled_as(&self, principal: &Principal, id: JobRef<'_>) -> Result<Cancellation, SchedulerError> {
         let knows_tasks = self.endpoint.offer(principal).await?.slurm.knows_tasks();
         if asked_as(id, knows_tasks) == id.as_str() {
@@ -206,7 +206,7 @@ impl SlurmRest {
     /// Whether a cancellation of which the answer says nothing was done.
     async fn verify_cancelled(&self, principal: &Principal, id: JobRef<'_>) -> Result<(), SchedulerError> {
         let queued = self.queued_as(principal, id).await?;
-        // A job that never was is told as such. A task that waited is gone from the record of its array.
+        // A job that never existed is reported as such. A task that was pending is gone from the record of its array.
         if queued.iter().all(|(_, job)| is_over(&job.status.state)) {
             return Ok(());
         }

@@ -12,7 +12,7 @@ use crate::scheduler::SchedulerError;
 pub(super) enum Discovery {
     /// The configuration says it.
     Fixed(Offer),
-    /// The server is asked. The cell is replaced when its answer no longer holds.
+    /// The query of the server. The cell is replaced when its answer is no longer valid.
     Discovered(Mutex<Arc<OnceCell<Offer>>>),
 }
 

@@ -101,7 +101,7 @@ impl Endpoint {
     /// The versions to speak.
     ///
     /// # Errors
-    /// [`SchedulerError::Down`] when the server does not say, or speaks none that is understood: what was wanted of it was not sent.
+    /// [`SchedulerError::Down`] if the server does not report its versions, or supports none of the known ones: the call was not sent.
     pub(super) async fn offer(&self, principal: &Principal) -> Result<Offer, SchedulerError> {
         self.discovery.offer(|| self.discover(principal)).await.map_err(|error| match error {
             SchedulerError::Unanswered(reason) => SchedulerError::Down(reason),
@@ -115,10 +115,10 @@ impl Endpoint {
     }
 
     /// Sends what `make` says for the versions spoken. Where the server does not know the address, it may be another one by now:
-    /// the versions are asked for anew, and the call is made once more. Nothing else is ever sent twice.
+    /// the versions are queried again, and the call is repeated once. Nothing else is ever sent twice.
     ///
     /// # Errors
-    /// Those of `make`; when there is no answer, or none that can be read, or the token is refused.
+    /// The errors of `make`; if there is no answer, or it is unreadable, or the token is refused.
     pub(super) async fn call<T: DeserializeOwned>(
         &self,
         principal: &Principal,

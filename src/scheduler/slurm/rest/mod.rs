@@ -36,7 +36,7 @@ pub use version::ApiVersion;
 pub struct Settings {
     /// Its address.
     pub url: Url,
-    /// The version to speak; the newest that both understand where absent.
+    /// The version to speak; the newest that both understand if absent.
     pub api_version: Option<ApiVersion>,
     /// The time for one call.
     pub timeout: Duration,

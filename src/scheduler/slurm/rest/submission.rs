@@ -66,7 +66,7 @@ pub(super) fn document(principal: &Principal, job: &JobDescription, version: Api
     Ok(json!({"job": members, "script": script}))
 }
 
-/// The document with a tag in the job's comment, behind the one that the script asks for.
+/// The document with a tag in the job's comment, after the comment of the script.
 pub(super) fn with_tag(mut document: Value, tag: &str) -> Value {
     let job = &mut document["job"];
     job["comment"] = match job["comment"].as_str() {

@@ -32,7 +32,7 @@ impl ApiVersion {
         self.0 >= 39
     }
 
-    /// Whether the script is a member of the job, and not beside it.
+    /// Whether the script is a member of the job, and not of the document.
     pub(super) fn puts_script_into_job(self) -> bool {
         self.0 >= 41
     }
@@ -63,7 +63,7 @@ impl ApiVersion {
         self.0 >= 39
     }
 
-    /// Whether the controller's jobs can be asked for by the id of an array's task.
+    /// Whether the controller's jobs can be queried by the id of an array's task.
     pub(super) fn knows_tasks(self) -> bool {
         self.0 >= 37
     }
@@ -103,7 +103,7 @@ impl ApiVersion {
         self.0 >= 40
     }
 
-    /// Whether a signal that was not sent is told from one that was.
+    /// Whether a signal that was not sent is distinguished from one that was.
     pub(super) fn reports_signals(self) -> bool {
         !(39..=41).contains(&self.0)
     }

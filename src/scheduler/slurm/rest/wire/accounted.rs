@@ -93,7 +93,7 @@ impl AccountedJob {
         self.job_id.0.unwrap_or(0)
     }
 
-    /// What tells of which submission it is. The comment is there only where the site keeps comments (`AccountingStoreFlags=job_comment`).
+    /// The fields that identify its submission. The comment exists only if the site keeps comments (`AccountingStoreFlags=job_comment`).
     pub(in super::super) fn trace(&self) -> JobTrace<'_> {
         let array = self.array.as_ref().and_then(|array| array.job_id.positive());
         let component = self.het.as_ref().and_then(|het| het.job_id.positive());
@@ -109,7 +109,7 @@ impl AccountedJob {
     /// The job in our words; with its steps where `with_steps`.
     ///
     /// # Errors
-    /// When it has no id.
+    /// If it has no id.
     pub(in super::super) fn into_job(self, with_steps: bool) -> Result<Job, InvalidName> {
         let (array, het, state) = (self.array.unwrap_or_default(), self.het.unwrap_or_default(), self.state.unwrap_or_default());
         let id = shown_id(self.job_id, array.job_id.positive().zip(array.task_id.0), het.job_id.positive().zip(het.job_offset.0))?;

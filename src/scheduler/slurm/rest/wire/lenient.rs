@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 
 use crate::scheduler::slurm::values::is_given;
 
-/// A whole number: plain, as text, or as `{"set": true, "infinite": false, "number": 5}`. `None` where there is none, or no limit.
+/// A whole number: plain, as text, or as `{"set": true, "infinite": false, "number": 5}`. `None` if there is none, or no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct Number(pub(in super::super) Option<i64>);
 
@@ -52,7 +52,7 @@ impl Text {
 }
 
 impl Words {
-    /// The first word; empty where there is none.
+    /// The first word; empty if there is none.
     pub(in super::super) fn first(&self) -> &str {
         self.0.first().map_or("", String::as_str)
     }

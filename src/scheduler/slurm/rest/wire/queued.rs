@@ -79,7 +79,7 @@ impl QueuedJob {
     /// The job in our words, at the time `now` in Unix seconds.
     ///
     /// # Errors
-    /// When it has no id.
+    /// If it has no id.
     pub(in super::super) fn into_job(self, now: i64) -> Result<Job, InvalidName> {
         let id = shown_id(
             self.job_id,
