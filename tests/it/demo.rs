@@ -177,11 +177,11 @@ fn arguments(port: u16) -> DemoArgs {
     DemoArgs { address: Ipv4Addr::LOCALHOST.into(), port, output: Output::Json, home: None, print_config: false }
 }
 
+type Served = BoxFuture<'static, Result<(), PartError>>;
+
 /// A proxy that answers 200 to everything but what the issuer answers, and the configuration that it was given.
-fn living_proxy() -> (
-    impl FnOnce(String, Arc<DevelopmentIssuer>, TcpListener, CancellationToken) -> BoxFuture<'static, Result<(), PartError>> + Send + 'static,
-    Arc<Mutex<String>>,
-) {
+fn living_proxy()
+-> (impl FnOnce(String, Arc<DevelopmentIssuer>, TcpListener, CancellationToken) -> Served + Send + 'static, Arc<Mutex<String>>) {
     let seen = Arc::new(Mutex::new(String::new()));
     let configuration = seen.clone();
     let proxy = move |text, issuer, listener, stop: CancellationToken| {
