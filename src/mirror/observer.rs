@@ -40,10 +40,10 @@ pub(super) async fn run(mirror: &Mirror, stop: CancellationToken) {
     if mirror.settings.account == MirrorAccount::Service && mirror.cluster.scheduler_without_health_check().is_ok() {
         mirror.subjects.open(Scope::All);
     }
-    stop.run_until_cancelled(join3(mirror.journal.follow(), observe_subjects(mirror), attend(mirror))).await;
+    stop.run_until_cancelled(join3(mirror.journal.follow(), poll_all(mirror), attend(mirror))).await;
 }
 
-async fn observe_subjects(mirror: &Mirror) {
+async fn poll_all(mirror: &Mirror) {
     let mut observed = FuturesUnordered::new();
     loop {
         tokio::select! {

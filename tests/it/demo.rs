@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
 async fn the_demonstration_prints_a_line_that_a_script_can_work_with() {
-    let (proxy, configuration) = living_proxy();
-    let demo = Demo::start(arguments(0), proxy);
+    let configuration = Arc::default();
+    let demo = Demo::start(arguments(0), living_proxy(&configuration));
     let line = demo.first_line().await;
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     let url = line["url"].as_str().unwrap();
@@ -50,8 +50,8 @@ async fn the_demonstration_prints_a_line_that_a_script_can_work_with() {
 
 #[tokio::test]
 async fn the_configuration_leads_to_the_ssh_server() {
-    let (proxy, configuration) = living_proxy();
-    let demo = Demo::start(arguments(0), proxy);
+    let configuration = Arc::default();
+    let demo = Demo::start(arguments(0), living_proxy(&configuration));
     demo.first_line().await;
     let text = configuration.lock().unwrap().clone();
     let config = config::from_yaml(&text, std::iter::empty()).unwrap().config;
@@ -73,7 +73,7 @@ async fn the_configuration_leads_to_the_ssh_server() {
 async fn a_busy_port_is_named_together_with_the_way_out() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = taken.local_addr().unwrap().port();
-    let error = Demo::start(arguments(port), living_proxy().0).end().await.unwrap_err();
+    let error = Demo::start(arguments(port), living_proxy(&Arc::default())).end().await.unwrap_err();
     assert!(matches!(error, DemoError::PortBusy(busy) if busy.port() == port));
     let text = error.to_string();
     assert!(text.contains(&port.to_string()) && text.contains("--port 0"), "{text}");
@@ -177,19 +177,18 @@ fn arguments(port: u16) -> DemoArgs {
     DemoArgs { address: Ipv4Addr::LOCALHOST.into(), port, output: Output::Json, home: None, print_config: false }
 }
 
-/// A proxy that answers 200 to everything but what the issuer answers, and the configuration that it was given.
-fn living_proxy() -> (
-    impl FnOnce(String, Arc<DevelopmentIssuer>, TcpListener, CancellationToken) -> BoxFuture<'static, Result<(), PartError>> + Send + 'static,
-    Arc<Mutex<String>>,
-) {
-    let seen = Arc::new(Mutex::new(String::new()));
-    let configuration = seen.clone();
-    let proxy = move |text, issuer, listener, stop: CancellationToken| {
+type Served = BoxFuture<'static, Result<(), PartError>>;
+
+/// A proxy that answers 200 to everything but what the issuer answers. It writes the configuration that it was given to `seen`.
+fn living_proxy(
+    seen: &Arc<Mutex<String>>,
+) -> impl FnOnce(String, Arc<DevelopmentIssuer>, TcpListener, CancellationToken) -> Served + Send + 'static {
+    let configuration = Arc::clone(seen);
+    move |text, issuer, listener, stop: CancellationToken| {
         *configuration.lock().unwrap() = text;
         let router = issuer::beside(Router::new().fallback(|| async {}), issuer);
         async move { Ok(axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?) }.boxed()
-    };
-    (proxy, seen)
+    }
 }
 
 /// The whole answer to a GET, or to a POST of a form.

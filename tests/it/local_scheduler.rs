@@ -203,7 +203,7 @@ async fn children_that_a_job_leaves_behind_end_with_it() {
 #[tokio::test]
 async fn a_signal_reaches_the_script_and_what_it_started() {
     for host in Host::each(&config()) {
-        let script = "#!/bin/sh\ntrap 'echo shell >>seen' USR1\n(trap 'echo child >>seen; exit' USR1; while :; do sleep 1; done) &\n: >ready\nwait\nwait\n";
+        let script = "#!/bin/sh\ntrap 'echo shell >>seen' USR1\n(trap 'echo child >>seen; exit' USR1; : >ready; while :; do sleep 1; done) &\nwait\nwait\n";
         let id = host.submit(script).await;
         wait_for(LONG, || host.shell.home().join("work/ready").exists()).await;
         let signal = JobChange::Signal(goldcrest::domain::Signal::new("USR1").unwrap());

@@ -57,7 +57,7 @@ pub async fn allowed_commands_run_as_the_caller_who_has_the_relation(live: &Live
     let answer = run(&["sh", "-c", "yes"]).await.expect(200);
     let told = lines(&answer.body);
     assert_eq!(told.last().unwrap()["error"]["status"], 413, "{:?}", told.last());
-    let answer = api.post(path, &json!({"command": ["sh", "-c", "echo begun; sleep 20"], "timeLimit": 1})).await.expect(200);
+    let answer = api.post(path, &json!({"command": ["sh", "-c", "echo begun; exec sleep 20"], "timeLimit": 1})).await.expect(200);
     assert_eq!(lines(&answer.body), [json!({"stdout": "begun\n"}), json!({"exitCode": 124})]);
 
     // It ends on the cluster when the client goes away.

@@ -159,6 +159,9 @@ pub(crate) async fn validate(
     SubmitAccess(access): SubmitAccess,
     Document(request): Document<PostJobSubmitRequest>,
 ) -> Result<Response, Problem> {
+    if request.webhook.is_some() {
+        return Err(InvalidInput::new(Place::Body, "webhook", "nothing is submitted that it could be called for: leave it out").into());
+    }
     let estimate = jobs::validate(&access, request.try_into()?).await?;
     let body = Json(PostJobValidateResponse::from(estimate.value));
     Ok((backend_header(estimate.via), body).into_response())

@@ -23,7 +23,7 @@ use crate::service::{InvalidField, InvalidRequest, Submission};
 }}))]
 pub(in crate::http) struct PostJobSubmitRequest {
     job: JobDescriptionModel,
-    /// A webhook for this job. Ignored if nothing is submitted.
+    /// A webhook for this job. Not with `jobs/validate`, which submits nothing.
     pub(in crate::http) webhook: Option<WebhookRequest>,
 }
 

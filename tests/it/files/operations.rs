@@ -429,7 +429,7 @@ async fn what_is_missing_or_of_the_wrong_kind_is_said_so(site: Site) {
 
 async fn a_path_through_a_file_or_a_loop_of_links_says_so(site: Site) {
     site.write("file", "1");
-    for (target, link) in [("loop", "loop"), ("b/x", "a"), ("a", "b"), ("nowhere", "dangling"), ("file", "to-file")] {
+    for (target, link) in [("loop", "loop"), ("b", "a"), ("a", "b"), ("nowhere", "dangling"), ("file", "to-file")] {
         symlink(target, site.local(link)).unwrap();
     }
     let (user, part) = (&site.user, Part { unit: ContentUnit::Lines, count: 1, skip: false });
@@ -454,7 +454,6 @@ async fn a_path_through_a_file_or_a_loop_of_links_says_so(site: Site) {
         if name != "loop" {
             errors.extend([
                 site.files.list(user, &path, ListOptions::default()).await.err(),
-                site.files.walk(user, &path, WalkOptions::default()).await.err(),
                 site.files.entry(user, &path).await.err(),
                 site.files.file_type(user, &path).await.err(),
                 site.files.remove(user, &path).await.err(),

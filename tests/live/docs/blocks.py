@@ -292,11 +292,13 @@ def make_file(path):
     both = [path.with_name("tls.key"), path.with_name("tls.pem")]
     if path in both:
         command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -keyout {both[0]} -out {both[1]}"
+    elif path.name.endswith("secret"):
+        command = f"umask 077; openssl rand -hex 32 >{path}"
     else:
         command = f"ssh-keygen -q -t ed25519 -N '' -f {path}"
     subprocess.run(command, shell=True, check=True, capture_output=True)
     if path.name == "known_hosts":
-        path.write_text(f"login.daint.example.org {path.with_name('known_hosts.pub').read_text()}")
+        path.write_text(f"* {path.with_name('known_hosts.pub').read_text()}")
 
 
 def run(pages, failures):

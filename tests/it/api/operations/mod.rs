@@ -241,7 +241,7 @@ async fn the_page_of_operations_says_what_the_program_answers() {
         operations(&document).into_iter().partition(|operation| contract.contains(operation.as_str()));
     let (not_asked, own): (Vec<String>, Vec<String>) =
         own.into_iter().partition(|operation| NOT_ASKED.iter().any(|part| operation.contains(part)));
-    assert_eq!((of_contract.len(), not_asked.len()), (contract.len(), 10));
+    assert_eq!((of_contract.len(), not_asked.len()), (contract.len(), 11));
 
     let mut systems = Vec::new();
     for kind in KINDS {
