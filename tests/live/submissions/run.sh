@@ -5,7 +5,7 @@
 #
 #   run.sh GOLDCREST_BINARY [COUNT]     300 by default
 #
-# It needs openssh, slurm and oidc of the live environment, and uses the ports 18520 and 18521, or those from $GOLDCREST_BENCH_PORT on.
+# It needs openssh, slurm and oidc of the live environment, and uses the ports 18530 and 18531, or those from $GOLDCREST_BENCH_PORT on.
 # $SUBMISSIONS_SEED repeats the choices of an earlier run; moments depend on the machine.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -14,7 +14,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 binary=$(realpath "$1")
 count=${2:-300}
-port=${GOLDCREST_BENCH_PORT:-18520}
+port=${GOLDCREST_BENCH_PORT:-18530}
 user=fireuser
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
