@@ -221,28 +221,29 @@ pub struct JobStatus {
     pub signal: Option<i32>,
 }
 
+/// Whether a state is final (squeue(1), "JOB STATE CODES").
+pub fn is_final_state(state: &str) -> bool {
+    matches!(
+        state,
+        "BOOT_FAIL"
+            | "CANCELLED"
+            | "COMPLETED"
+            | "DEADLINE"
+            | "FAILED"
+            | "LAUNCH_FAILED"
+            | "NODE_FAIL"
+            | "OUT_OF_MEMORY"
+            | "PREEMPTED"
+            | "REVOKED"
+            | "TIMEOUT"
+    )
+}
+
 impl JobStatus {
     /// Whether nothing more will happen to the job: the final states of squeue(1), which are those of the local scheduler and of PBS by names too, and the
     /// letters of qstat(1) where PBS is shown with its own.
     pub fn has_ended(&self) -> bool {
-        matches!(
-            self.state.as_str(),
-            "BOOT_FAIL"
-                | "CANCELLED"
-                | "COMPLETED"
-                | "DEADLINE"
-                | "FAILED"
-                | "LAUNCH_FAILED"
-                | "NODE_FAIL"
-                | "OUT_OF_MEMORY"
-                | "PREEMPTED"
-                | "REVOKED"
-                | "TIMEOUT"
-                | "C"
-                | "F"
-                | "M"
-                | "X"
-        )
+        is_final_state(&self.state) || matches!(self.state.as_str(), "C" | "F" | "M" | "X")
     }
 }
 

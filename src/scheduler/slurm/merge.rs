@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::job_ref::{JobRef, sort_key};
-use super::values::is_finished;
-use crate::domain::{AccountingQuery, Job, JobId, JobQuery, Principal, Reported};
+use crate::domain::{AccountingQuery, Job, JobId, JobQuery, Principal, Reported, is_final_state};
 use crate::error::ErrorChain;
 use crate::scheduler::SchedulerError;
 
@@ -128,7 +127,7 @@ fn merge(queued: Vec<Queued>, accounted: Vec<Job>) -> Vec<Job> {
 
 /// Whether a job belongs into a list that reaches back to `since`, in Unix seconds: it has not ended, or ended later.
 fn is_recent(job: &Job, since: i64) -> bool {
-    !is_finished(&job.status.state) || job.times.end.is_none_or(|end| end >= since)
+    !is_final_state(&job.status.state) || job.times.end.is_none_or(|end| end >= since)
 }
 
 /// Whether the job is what the query names. Slurm filters too, but by lists, and accounting without regard to case.
@@ -138,7 +137,7 @@ fn is_asked_for(job: &Job, query: &JobQuery) -> bool {
 }
 
 fn all_finished(jobs: &[Job]) -> bool {
-    !jobs.is_empty() && jobs.iter().all(|job| is_finished(&job.status.state))
+    !jobs.is_empty() && jobs.iter().all(|job| is_final_state(&job.status.state))
 }
 
 fn without_accounting(queued: Vec<Queued>, error: &SchedulerError) -> Reported<Vec<Job>> {

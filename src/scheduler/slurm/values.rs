@@ -3,7 +3,7 @@
 //! Slurm's output for "no value" differs by command and release (`N/A`, `Unknown`, `None`, `(null)`, nothing); all
 //! of it is `None` here.
 
-use crate::domain::{JobStatus, JobTimes, NodeState};
+use crate::domain::{JobStatus, JobTimes, NodeState, is_final_state};
 
 /// A text that may be absent.
 pub(super) fn text(value: &str) -> Option<String> {
@@ -64,7 +64,7 @@ pub(super) fn is_waiting(state: &str) -> bool {
 
 /// Whether a job in this state no longer runs, although it may still be completing, or another run may follow.
 pub(super) fn is_over(state: &str) -> bool {
-    is_finished(state) || matches!(state, "COMPLETING" | "REQUEUED" | "STAGE_OUT")
+    is_final_state(state) || matches!(state, "COMPLETING" | "REQUEUED" | "STAGE_OUT")
 }
 
 /// The flags of a state in the order in which Slurm's commands show the first that holds, instead of the state under it.
@@ -123,24 +123,6 @@ pub(super) fn status(state: &str, reason: &str, exit_code: &str) -> (JobStatus, 
     let reason = text(reason).filter(|reason| reason != "None");
     let (exit_code, signal) = if is_waiting(state) { (None, None) } else { exit_and_signal(exit_code) };
     (JobStatus { state: state.to_owned(), reason, exit_code, signal }, cancelled_by)
-}
-
-/// Whether this state is final (the states of squeue(1), "JOB STATE CODES").
-pub(super) fn is_finished(state: &str) -> bool {
-    matches!(
-        state,
-        "BOOT_FAIL"
-            | "CANCELLED"
-            | "COMPLETED"
-            | "DEADLINE"
-            | "FAILED"
-            | "LAUNCH_FAILED"
-            | "NODE_FAIL"
-            | "OUT_OF_MEMORY"
-            | "PREEMPTED"
-            | "REVOKED"
-            | "TIMEOUT"
-    )
 }
 
 /// The states that these words name, such as `mixed`, `drain` and `not_responding`. Flags that say nothing of whether a node can be used are left out; where

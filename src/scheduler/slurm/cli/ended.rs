@@ -11,9 +11,8 @@ use moka::future::Cache;
 use tokio::time::Instant;
 
 use crate::credentials::Caller;
-use crate::domain::{Job, JobId, JobQuery, Principal};
+use crate::domain::{Job, JobId, JobQuery, Principal, is_final_state};
 use crate::scheduler::slurm::merge;
-use crate::scheduler::slurm::values::is_finished;
 
 /// The jobs of all answers that are kept, at most: each takes about half a kilobyte.
 const MAX_JOBS: u64 = 25_000;
@@ -51,7 +50,7 @@ impl Ended {
 
     /// Keeps accounting's answer to a query that was sent at `asked`.
     pub(super) async fn keep(&self, by: &Principal, query: &JobQuery, asked: Instant, jobs: &[Job]) {
-        let ended = jobs.iter().filter(|job| is_finished(&job.status.state)).map(|job| job.id.clone()).collect();
+        let ended = jobs.iter().filter(|job| is_final_state(&job.status.state)).map(|job| job.id.clone()).collect();
         let answer = Answer { asked, jobs: jobs.to_vec(), ended };
         self.answers.insert((Caller::of(by), query.clone()), Arc::new(answer)).await;
     }
@@ -60,7 +59,7 @@ impl Ended {
 impl Answer {
     /// The jobs, if accounting knew already of the end of each one that the controller says has ended.
     pub(super) fn beside(&self, queued: &[merge::Queued]) -> Option<Vec<Job>> {
-        let known = |job: &Job| !is_finished(&job.status.state) || self.ended.contains(&job.id);
+        let known = |job: &Job| !is_final_state(&job.status.state) || self.ended.contains(&job.id);
         queued.iter().map(|(_, job)| job).all(known).then(|| self.jobs.clone())
     }
 }
