@@ -40,15 +40,18 @@ apt_install() {
     return $status
 }
 
-# python_environment FOLDER VENV: installs what the folder's requirements.txt names into a virtual environment, once.
-python_environment() {
+# python_environment FOLDER VENV: installs what the folder's requirements.txt names into a virtual environment, once; who comes meanwhile waits.
+python_environment() (
+    mkdir -p "$(dirname "$2")"
+    exec {lock}>"$2.lock"
+    flock "$lock"
     cmp -s "$1/requirements.txt" "$2/requirements.txt" && return
     python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3 python3-venv
     say "installing $(head -1 "$1/requirements.txt")"
     python3 -m venv --clear "$2"
     "$2/bin/pip" install --quiet --disable-pip-version-check -r "$1/requirements.txt"
     cp "$1/requirements.txt" "$2/requirements.txt"
-}
+)
 
 # wait_for SECONDS COMMAND...: runs the command until it succeeds; fails when the time is over.
 wait_for() {
