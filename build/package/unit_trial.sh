@@ -14,7 +14,7 @@ shows() { [ "$(systemctl show goldcrest --property="$1" --value)" = "$2" ]; }
 # logged TEXT: within ten seconds.
 logged() {
     for _ in 1 2 3 4 5 6 7 8 9 10; do
-        if journalctl --unit goldcrest --output cat --no-pager | grep -q "$1"; then return 0; fi
+        if journalctl --unit goldcrest --output cat --no-pager | grep "$1" >/dev/null; then return 0; fi
         sleep 1
     done
     return 1

@@ -14,7 +14,7 @@ home=/var/spool/pbs
 
 main() {
     if [ "${1:-}" = check ]; then
-        pbsnodes -v "$host" | grep -q 'state = \(free\|job-busy\)' && port_open 22200
+        pbsnodes -v "$host" | grep 'state = \(free\|job-busy\)' >/dev/null && port_open 22200
         return
     fi
     trap stop TERM INT

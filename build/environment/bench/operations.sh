@@ -97,7 +97,7 @@ hold_tasks() {
 # Until the jobs of the submissions before have ended.
 settle() { wait_for 180 no_jobs_of_ours || die "jobs of the benchmark are still there after three minutes"; }
 
-no_jobs_of_ours() { ! as_user squeue --me --noheader --name=bench,wrap --states=PENDING,RUNNING,COMPLETING | grep -q .; }
+no_jobs_of_ours() { ! as_user squeue --me --noheader --name=bench,wrap --states=PENDING,RUNNING,COMPLETING | grep . >/dev/null; }
 
 # try TARGET OPERATION: one request, before a load of them; it logs in and opens sessions too. Where it is refused, `refusal` says how.
 try() {

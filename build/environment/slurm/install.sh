@@ -40,9 +40,12 @@ install_root() {
     [ ! -f "$root/etc/nsswitch.conf" ] || sed -i 's/^hosts:.*/hosts: files dns/' "$root/etc/nsswitch.conf"
     # The Release file of unstable may have expired; the lists of debootstrap do as well.
     chroot "$root" apt-get update || say "using the package lists that debootstrap left"
-    if ! chroot "$root" apt-cache policy slurmctld | grep -q "Candidate: $version\."; then
-        say "Slurm $version is not to be had: Debian's $suite has another release"
-        chroot "$root" apt-cache policy slurmctld | sed -n 's/^  Candidate: //p' >"$state/elsewhere"
+    # Read to its end: a pipe that closes early would make the command seem to fail.
+    local candidate
+    candidate=$(chroot "$root" apt-cache policy slurmctld | sed -n 's/^  Candidate: //p')
+    if [[ $candidate != "$version".* ]]; then
+        say "Slurm $version is not to be had: Debian's $suite has ${candidate:-none}"
+        printf '%s\n' "$candidate" >"$state/elsewhere"
         return 0
     fi
     rm -f "$state/elsewhere"

@@ -170,7 +170,7 @@ start_instance() {
 }
 
 controller_is_up() {
-    slurm_client scontrol ping | grep -q UP
+    slurm_client scontrol ping | grep UP >/dev/null
 }
 
 # Associations must be there before the controller starts: it then knows them at once.
