@@ -57,7 +57,7 @@ pub use tls::{Tls, TlsConfig, TlsError};
 /// The parts that the API is built from.
 #[derive(Clone)]
 pub struct AppState {
-    /// The way in to the clusters.
+    /// The gate to the clusters.
     pub gate: Gate,
     /// The `server` section.
     pub config: Config,
@@ -91,41 +91,25 @@ pub struct Examples {
     pub home: String,
 }
 
-/// The state that is kept when a router is replaced by that of the next configuration.
-#[derive(Clone)]
-pub struct Kept {
-    request_metrics: Arc<RequestMetrics>,
-}
-
-impl Kept {
-    /// The counters of requests.
-    pub fn request_metrics(&self) -> Arc<RequestMetrics> {
-        Arc::clone(&self.request_metrics)
-    }
-}
-
 /// All routes, the document that describes them, and their counters.
 pub fn router(state: AppState) -> (Router, OpenApi, Arc<RequestMetrics>) {
-    let (router, document, kept) = router_keeping(state, None);
-    (router, document, kept.request_metrics)
+    router_counting_in(state, None)
 }
 
-/// As [`router`], with the state that the previous router kept.
-pub fn router_keeping(state: AppState, kept: Option<Kept>) -> (Router, OpenApi, Kept) {
-    assemble(routes(Duration::from_secs(state.config.request_timeout)), state, kept)
+/// As [`router`], with the counters of the router of the previous configuration, so that a reload resets none.
+pub fn router_counting_in(state: AppState, counters: Option<Arc<RequestMetrics>>) -> (Router, OpenApi, Arc<RequestMetrics>) {
+    assemble(routes(Duration::from_secs(state.config.request_timeout)), state, counters)
 }
 
-/// These routes with their document, behind all layers.
-fn assemble(routes: OpenApiRouter<Api>, state: AppState, kept: Option<Kept>) -> (Router, OpenApi, Kept) {
+/// These routes with their document, behind all layers. They are counted in `counters`, or in new ones.
+fn assemble(routes: OpenApiRouter<Api>, state: AppState, counters: Option<Arc<RequestMetrics>>) -> (Router, OpenApi, Arc<RequestMetrics>) {
     let root_path = state.root_path.trim_end_matches('/').to_owned();
     let (router, document) = routes.split_for_parts();
     let document = pages::openapi::complete(document, &state.docs, &root_path);
     let pages = pages::documentation::router(&document, &state.docs);
     let routes: Vec<String> = document.paths.paths.keys().cloned().chain(pages::documentation::PATHS.map(str::to_owned)).collect();
-    let kept = kept.unwrap_or_else(|| {
-        let request_metrics = RequestMetrics::new(routes.iter().cloned().chain(pages::documentation::PARTS.map(str::to_owned)));
-        Kept { request_metrics: Arc::new(request_metrics) }
-    });
+    let counters = counters
+        .unwrap_or_else(|| Arc::new(RequestMetrics::new(routes.iter().cloned().chain(pages::documentation::PARTS.map(str::to_owned)))));
 
     let cors = cors(&state.config.cors_allowed_origins);
     let body_limit = DefaultBodyLimit::max(state.config.max_body_size);
@@ -135,7 +119,7 @@ fn assemble(routes: OpenApiRouter<Api>, state: AppState, kept: Option<Kept>) -> 
     let system_cache = SystemCache::default();
     let inner = Inner { gate, config: state.config, root_path: root_path.clone(), routes, query_names, field_names, system_cache };
     let api = Api(Arc::new(inner));
-    let context = Arc::new(middleware::request_context::ContextLayer::new(proxies, kept.request_metrics()));
+    let context = Arc::new(middleware::request_context::ContextLayer::new(proxies, Arc::clone(&counters)));
     let access_log = Arc::new(middleware::access_log::AccessLog::new(state.logger));
     // Layers are read from the bottom: `request_context` sees the request first and the answer last.
     let router = router
@@ -154,7 +138,7 @@ fn assemble(routes: OpenApiRouter<Api>, state: AppState, kept: Option<Kept>) -> 
         .layer(from_fn_with_state(context, middleware::request_context::request_context))
         .with_state(api);
     let normalised = MapRequest::new(router, move |request| middleware::normalise::normalise(&root_path, request));
-    (Router::new().fallback_service(normalised), document, kept)
+    (Router::new().fallback_service(normalised), document, counters)
 }
 
 fn routes(time_limit: Duration) -> OpenApiRouter<Api> {
