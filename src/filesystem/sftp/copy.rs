@@ -73,7 +73,7 @@ pub async fn file(
     let from = session.handle(&open).await.map_err(|failure| filesystem_error(source, failure))?;
     let temporary = Beside::new(session, &exec.temporaries, target);
     let rights = Rights { mode: found.mode.unwrap_or(0o600) & 0o7777, owner: found.owner.unwrap_or((u32::MAX, u32::MAX)) };
-    // Nobody may read of the copy what they may not read of the file; what is missing is added when it is whole.
+    // The copy must not be readable by more users than the file; the missing permissions are added when it is complete.
     let attributes = Attributes::with_mode(rights.for_any_group() & 0o777);
     let create = Request::Open { path: bytes(&temporary.path), flags: OpenFlags::CREATE_NEW, attributes };
     let to = match session.handle(&create).await {
