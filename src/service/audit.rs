@@ -28,7 +28,7 @@ pub(super) struct Permission {
     /// The counters of the change.
     pub(super) counts: Arc<SystemCounts>,
     pub(super) basis: Basis,
-    /// How long the decision took.
+    /// The duration of the decision.
     pub(super) decided_in: Duration,
 }
 

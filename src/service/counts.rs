@@ -46,7 +46,7 @@ impl TokenOutcome {
 }
 
 impl TokenCounts {
-    /// Each outcome, and how often it was.
+    /// Each outcome with its number.
     pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
         TokenOutcome::ALL.iter().map(|outcome| (outcome.name(), self.0[*outcome as usize].load(Ordering::Relaxed)))
     }
@@ -114,9 +114,9 @@ pub(super) enum Outcome {
     Repeated,
     /// It was not done, as far as is known.
     Failed,
-    /// Nobody knows: the connection broke after it was sent.
+    /// It is unknown: the connection broke after it was sent.
     Unknown,
-    /// The caller went away first.
+    /// The caller disconnected first.
     Cancelled,
 }
 
