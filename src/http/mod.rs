@@ -26,11 +26,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderValue, Method, header};
 use axum::middleware::{from_fn, from_fn_with_state, map_request};
 use tower::util::{MapRequest, option_layer};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -111,7 +109,7 @@ fn assemble(routes: OpenApiRouter<Api>, state: AppState, counters: Option<Arc<Re
     let counters = counters
         .unwrap_or_else(|| Arc::new(RequestMetrics::new(routes.iter().cloned().chain(pages::documentation::PARTS.map(str::to_owned)))));
 
-    let cors = cors(&state.config.cors_allowed_origins);
+    let cors = middleware::cors::cors(&state.config.cors_allowed_origins);
     let body_limit = DefaultBodyLimit::max(state.config.max_body_size);
     let proxies = TrustedProxies::new(state.config.trusted_proxies.clone(), state.config.forwarding_header);
     let gate = state.gate.with_bounds(state.config.user_bounds());
@@ -262,47 +260,4 @@ impl Deref for Api {
     fn deref(&self) -> &Inner {
         &self.0
     }
-}
-
-/// The CORS layer; none if no origin is allowed.
-fn cors(origins: &[String]) -> Option<CorsLayer> {
-    let allowed = match origins {
-        [] => return None,
-        origins if origins.iter().any(|origin| origin == "*") => AllowOrigin::any(),
-        origins => AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())),
-    };
-    let layer = CorsLayer::new()
-        .allow_origin(allowed)
-        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers(
-            [
-                middleware::common_headers::TIMESTAMP,
-                middleware::common_headers::APP_VERSION,
-                middleware::common_headers::AUTH_USERNAME,
-                problem::context::REQUEST_ID,
-                problem::context::CORRELATION_ID,
-                header::ACCEPT_RANGES,
-                header::AGE,
-                compute::idempotency::REPLY,
-                compute::logs::OFFSET,
-                compute::logs::NEXT_OFFSET,
-                compute::idempotency::RECORD,
-                compute::jobs::EVENT_ID.clone(),
-                header::CONTENT_DISPOSITION,
-                header::CONTENT_RANGE,
-                header::ETAG,
-                header::LAST_MODIFIED,
-                extract::digest::REPR_DIGEST,
-                header::LINK,
-                extract::page::TOTAL_COUNT,
-                header::RETRY_AFTER,
-                header::WWW_AUTHENTICATE,
-            ]
-            .into_iter()
-            .chain(filesystem::content::tus::EXPOSED)
-            .collect::<Vec<_>>(),
-        )
-        .max_age(Duration::from_secs(3600));
-    Some(layer)
 }
