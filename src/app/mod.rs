@@ -33,7 +33,7 @@ const METRICS_DRAIN: Duration = Duration::from_secs(1);
 pub struct App {
     site: Site,
     drain: Duration,
-    beside: reload::Beside,
+    beside: reload::ExtraRoutes,
     metrics: Option<TcpListener>,
     tls: Option<Arc<Tls>>,
     reload: Option<Reload>,

@@ -37,13 +37,13 @@ pub struct Reload {
 }
 
 /// Adds the routes that are not the configuration's.
-pub(super) type Beside = Box<dyn Fn(Router) -> Router + Send + Sync>;
+pub(super) type ExtraRoutes = Box<dyn Fn(Router) -> Router + Send + Sync>;
 
 /// The channels on which a new site is published.
 pub(super) struct Publish {
     pub(super) routes: watch::Sender<Router>,
     pub(super) sites: watch::Sender<Arc<Site>>,
-    pub(super) beside: Beside,
+    pub(super) beside: ExtraRoutes,
     pub(super) tls: Option<Arc<Tls>>,
 }
 

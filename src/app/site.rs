@@ -89,7 +89,7 @@ impl Site {
         let same = |section: fn(&Fingerprints) -> &Fingerprint| {
             previous.filter(|previous| section(&previous.fingerprints) == section(&fingerprints))
         };
-        let (store, webhooks) = lasting(&config, previous)?;
+        let (store, webhooks) = store_and_webhooks(&config, previous)?;
         let authentication = config.auth.authentication;
         let authenticator = match same(|of| &of.authentication) {
             Some(previous) => Arc::clone(&previous.authenticator),
@@ -108,7 +108,7 @@ impl Site {
         let new = || Arc::new(Replaceable::new(Arc::clone(&provider)));
         let credentials = previous.map_or_else(new, |previous| Arc::clone(&previous.credentials));
         let maintenance = config.clusters.iter().filter_map(|config| Some((config.name.clone(), config.maintenance()?))).collect();
-        let common = Common {
+        let shared = SharedParts {
             client: &client,
             authentication: &authentication,
             authenticator: &authenticator,
@@ -118,7 +118,7 @@ impl Site {
             previous,
         };
         let clusters = config.clusters.into_iter().zip(fingerprints.clusters.iter().copied());
-        let members = clusters.map(|(config, fingerprint)| common.member(config, fingerprint)).collect::<Result<Vec<_>, _>>()?;
+        let members = clusters.map(|(config, fingerprint)| shared.member(config, fingerprint)).collect::<Result<Vec<_>, _>>()?;
         let clusters = members.iter().map(|member| Arc::clone(&member.cluster));
         let state = previous.map(|previous| previous.state.gate.state()).unwrap_or_default().with_webhooks(webhooks.clone());
         let gate = Gate::new(authenticator.clone(), Arc::clone(&authorizer), clusters, state);
@@ -206,10 +206,10 @@ impl Site {
 }
 
 /// The store, and the webhooks that are kept in it.
-type Lasting = (Option<Arc<dyn Store>>, Option<Webhooks>);
+type StoreAndWebhooks = (Option<Arc<dyn Store>>, Option<Webhooks>);
 
 /// The store. Another one takes effect at the next start, because the records of the present one would be lost.
-fn lasting(config: &Config, previous: Option<&Site>) -> Result<Lasting, BuildError> {
+fn store_and_webhooks(config: &Config, previous: Option<&Site>) -> Result<StoreAndWebhooks, BuildError> {
     if let Some(previous) = previous {
         return Ok((previous.store.clone(), previous.webhooks.clone()));
     }
@@ -229,7 +229,7 @@ fn docs(authentication: authn::Config, servers: Option<Vec<http::DocServer>>, pr
 }
 
 /// The shared parts for the members of a site.
-struct Common<'a> {
+struct SharedParts<'a> {
     client: &'a rest::Client,
     authentication: &'a authn::Config,
     authenticator: &'a Arc<dyn KeyedAuthenticator>,
@@ -240,7 +240,7 @@ struct Common<'a> {
     previous: Option<&'a Site>,
 }
 
-impl Common<'_> {
+impl SharedParts<'_> {
     /// The member of the previous site whose section is the same, or a new one.
     fn member(&self, config: cluster::Config, fingerprint: Fingerprint) -> Result<Member, BuildError> {
         let known = self.previous.and_then(|previous| previous.members.iter().find(|member| member.fingerprint == fingerprint));

@@ -52,9 +52,9 @@ struct Held {
     obtained: Timestamp,
 }
 
-type Outcome = Result<Arc<Credential>, CredentialError>;
+type CredentialResult = Result<Arc<Credential>, CredentialError>;
 /// Not `try_get_with` of the cache, which would have everybody wait for a renewal while the present credential still serves.
-type Flight = Shared<BoxFuture<'static, Outcome>>;
+type Flight = Shared<BoxFuture<'static, CredentialResult>>;
 
 /// The state of a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +125,7 @@ impl<P: CredentialProvider + 'static> CredentialProvider for Cached<P> {
 }
 
 impl Entry {
-    fn land(&self, principal: &Principal, outcome: &Outcome) {
+    fn land(&self, principal: &Principal, outcome: &CredentialResult) {
         let now = Timestamp::now();
         let mut state = self.0.lock();
         state.flight = None;

@@ -5,7 +5,7 @@ use crate::error::{Classify, Kind};
 use crate::scheduler::{AttachOutput, SchedulerError, Submitted};
 
 use super::audit::Change;
-use super::counts::{Action, Outcome};
+use super::counts::{Action, ChangeOutcome};
 use super::submission::{self, Submission};
 use super::text::Findings;
 use super::{Access, AccountingRequest, IdempotencyKey, InvalidRequest, ServiceError};
@@ -36,7 +36,7 @@ pub async fn submit(access: &Access, submission: Submission, key: Option<&Idempo
     if let (Some(mirror), Ok(submitted)) = (access.mirror(), &submitted) {
         mirror.submitted(access.principal(), &submitted.value.id, job.name.as_deref(), &job.working_directory.to_text());
     }
-    let success = |submitted: &Reported<Submitted>| if submitted.value.repeated { Outcome::Repeated } else { Outcome::Done };
+    let success = |submitted: &Reported<Submitted>| if submitted.value.repeated { ChangeOutcome::Repeated } else { ChangeOutcome::Done };
     change.end_as(submitted, success).map_err(|error| match (error.maybe_effected(), error) {
         // The error has its own advice.
         (_, error @ SchedulerError::Undecided { .. }) => error.into(),

@@ -40,7 +40,7 @@ impl Default for UserBounds {
 
 /// The work under way, by user.
 #[derive(Clone)]
-pub(super) struct Limits {
+pub(super) struct UserLimits {
     pub(super) requests: UserLimit,
     transfers: UserLimit,
     followed: UserLimit,
@@ -49,7 +49,7 @@ pub(super) struct Limits {
     slow_clients: SlowClients,
 }
 
-impl Default for Limits {
+impl Default for UserLimits {
     fn default() -> Self {
         let UserBounds { requests, transfers } = UserBounds::default();
         Self {
@@ -64,7 +64,7 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
+impl UserLimits {
     /// The same limits with other bounds: work under way continues, further work has the new bounds.
     pub(super) fn with_bounds(&self, bounds: UserBounds) -> Self {
         let (requests, transfers) = (self.requests.with_bound(bounds.requests), self.transfers.with_bound(bounds.transfers));
@@ -75,7 +75,7 @@ impl Limits {
 /// A user and the limits that apply.
 #[derive(Clone, Copy)]
 pub(super) struct LimitedUser<'a> {
-    pub(super) limits: &'a Limits,
+    pub(super) limits: &'a UserLimits,
     pub(super) username: &'a Username,
 }
 
@@ -88,7 +88,7 @@ impl TransferPermit {
     /// # Errors
     /// If the caller has reached the limit.
     pub(super) fn take<'a>(caller: impl Into<LimitedUser<'a>>) -> Result<Self, ServiceError> {
-        let LimitedUser { limits: Limits { transfers: limit, .. }, username } = caller.into();
+        let LimitedUser { limits: UserLimits { transfers: limit, .. }, username } = caller.into();
         limit.take(username, 1).map(Self).ok_or_else(|| {
             let message = format!(
                 "you have {} transfers under way (uploads, downloads, archives, streams of entries, followed files), the limit of one \
