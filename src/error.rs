@@ -25,11 +25,11 @@ pub enum Kind {
     Conflict,
     /// The answer, or the body sent, is larger than the configured cap.
     TooLarge,
-    /// A cluster could not be reached, or refused us.
+    /// A cluster could not be reached, or refused the connection.
     DependencyFailed,
     /// The caller asks more often than allowed.
     TooManyRequests,
-    /// A defect of ours, or output that we do not understand.
+    /// A defect of this program, or output that it does not understand.
     Internal,
     /// The backend, or its configured connection mode, cannot do this.
     Unsupported,
@@ -39,7 +39,7 @@ pub enum Kind {
     DeadlineExceeded,
 }
 
-/// An error that knows its [`Kind`] and what may be said of it to a client.
+/// An error that knows its [`Kind`], and which part of it clients may read.
 ///
 /// Never implement it for a type-erased error: what such an error holds is unknown, and secrets leave that way.
 pub trait Classify: Error + Send + Sync + 'static {
@@ -51,8 +51,8 @@ pub trait Classify: Error + Send + Sync + 'static {
         None
     }
 
-    /// The cause, where it is an error of ours that says more than this one. What a foreign error says, such as an address, is
-    /// unknown.
+    /// The cause, if it is an error of this crate that says more than this one. A foreign error may contain anything, such as an
+    /// address.
     fn public_cause(&self) -> Option<&dyn Classify> {
         self.wrapped().and_then(Classify::public_cause)
     }

@@ -23,7 +23,7 @@ use crate::ssh::{CommandLine, Environment, Exec, Limits};
 /// The time limit for one step.
 const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The most that a command of a step may print, in bytes.
+/// The maximum output of the command of a step, in bytes.
 const STEP_OUTPUT: usize = 64 * 1024;
 
 /// One step that was tried.
@@ -39,7 +39,7 @@ pub struct Step {
     pub advice: &'static str,
 }
 
-/// Tries everything, and shows each step when it is done. What needs a step that failed is not tried, and shown so.
+/// Tries everything, and shows each step when it is done. A step that needs a failed one is shown as not tried.
 ///
 /// # Errors
 /// If the configuration cannot be used at all.

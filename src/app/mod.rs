@@ -26,14 +26,14 @@ pub use connect::{Step, try_connections};
 pub use reload::Reload;
 use site::Site;
 
-/// How long a scrape may continue when everything else has ended.
+/// The time limit for a scrape when everything else has ended.
 const METRICS_DRAIN: Duration = Duration::from_secs(1);
 
 /// Everything that serves, ready to run.
 pub struct App {
     site: Site,
     drain: Duration,
-    beside: reload::Beside,
+    beside: reload::ExtraRoutes,
     metrics: Option<TcpListener>,
     tls: Option<Arc<Tls>>,
     reload: Option<Reload>,
@@ -119,7 +119,7 @@ impl App {
         let publish = reload::Publish { routes, sites, beside: self.beside, tls: self.tls };
         let (reload, drained) = (self.reload, drained.clone());
         tasks.push(Task::new("configuration", move |background| {
-            let running = site::Running::start(&site, &background, drained.clone());
+            let running = site::RunningSite::start(&site, &background, drained.clone());
             let stop = background.token();
             reload::Driver::new(publish, running, background, drained).run(reload, stop)
         }));
@@ -146,7 +146,7 @@ fn metrics(listener: TcpListener, site: watch::Receiver<Arc<Site>>, drained: Can
     Task::new("metrics", move |background| {
         let metrics = Metrics::following(move || site.borrow().sources(background.tasks()));
         let router = http::metrics(move |format| metrics.render(format));
-        // Nobody asks what is counted of this listener.
+        // The requests of this listener are not exported.
         http::serve(listener, router, Arc::default(), drained, http::TimeLimits::draining(METRICS_DRAIN))
     })
 }

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::build::BuildError;
-use super::site::{Member, Running, Site};
+use super::site::{Member, RunningSite, Site};
 use crate::config::{Config, ConfigError, Fingerprint, Loaded};
 use crate::error::ErrorChain;
 use crate::http::{Router, Tls, TlsError};
@@ -20,7 +20,7 @@ use crate::lifecycle::{Lifecycle, systemd};
 /// The interval between checks of the configuration's files, if they are checked.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long to wait for the keys of another identity provider before switching to its tokens.
+/// The time to wait for the keys of another identity provider before switching to its tokens.
 const KEYS_WAIT: Duration = Duration::from_secs(10);
 
 /// The interval between checks whether the last request to a former cluster has ended.
@@ -37,20 +37,20 @@ pub struct Reload {
 }
 
 /// Adds the routes that are not the configuration's.
-pub(super) type Beside = Box<dyn Fn(Router) -> Router + Send + Sync>;
+pub(super) type ExtraRoutes = Box<dyn Fn(Router) -> Router + Send + Sync>;
 
 /// The channels on which a new site is published.
 pub(super) struct Publish {
     pub(super) routes: watch::Sender<Router>,
     pub(super) sites: watch::Sender<Arc<Site>>,
-    pub(super) beside: Beside,
+    pub(super) beside: ExtraRoutes,
     pub(super) tls: Option<Arc<Tls>>,
 }
 
 /// Replaces sites.
 pub(super) struct Driver {
     publish: Publish,
-    running: Running,
+    running: RunningSite,
     background: Lifecycle,
     drained: CancellationToken,
     /// The keys that take effect when the process starts, as they were then.
@@ -71,7 +71,7 @@ enum ReloadError {
 }
 
 impl Driver {
-    pub(super) fn new(publish: Publish, running: Running, background: Lifecycle, drained: CancellationToken) -> Self {
+    pub(super) fn new(publish: Publish, running: RunningSite, background: Lifecycle, drained: CancellationToken) -> Self {
         let started_with = running.site.fingerprints.at_start.clone();
         Self { publish, running, background, drained, started_with }
     }
@@ -98,7 +98,7 @@ impl Driver {
                 Ok(()) => refused = None,
                 Err(error) => {
                     let reason = ErrorChain(&error).to_string();
-                    // What is watched is refused again and again until somebody mends it; that is said once.
+                    // A watched configuration is refused at each check until it is corrected; the log has it once.
                     if asked || refused.as_ref() != Some(&reason) {
                         tracing::error!(reason, "the configuration was refused whole; the previous one stays in use");
                         systemd::status("serving; the last reload was refused, see the log");
@@ -142,7 +142,7 @@ impl Driver {
             (None, None) => {}
             _ => tracing::warn!("server.tls was added or taken away: it takes effect at the next start"),
         }
-        // Keys may have changed where they are although their section has not; and nobody is refused for keys not yet read.
+        // Keys may have changed at their source although the section has not, and no caller is to be refused for keys that were not read yet.
         if tokio::time::timeout(KEYS_WAIT, next.authenticator.refresh_keys()).await.is_err() {
             tracing::warn!("the signing keys of the identity provider were not read in time");
         }

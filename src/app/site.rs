@@ -17,7 +17,7 @@ use crate::config::{Config, Fingerprint, Fingerprints};
 use crate::credentials::{CredentialProvider, Replaceable, StaticKeys};
 use crate::domain::ClusterHealth;
 use crate::health::Checker;
-use crate::http::{self, AppState, Kept, RequestMetrics};
+use crate::http::{self, AppState, RequestMetrics};
 use crate::lifecycle::{Lifecycle, TaskStatus};
 use crate::mirror::{Journal, Mirror};
 use crate::notify::Webhooks;
@@ -28,10 +28,10 @@ use crate::ssh::Lanes;
 use crate::store::Store;
 use crate::telemetry::Sources;
 
-/// How long the request of a pushed record may continue when everything else has ended.
+/// The time limit for the request of a pushed record when everything else has ended.
 const PUSH_DRAIN: Duration = Duration::from_secs(1);
 
-/// After how long it is tried again to listen for records of ended jobs.
+/// The pause before it is tried again to listen for records of ended jobs.
 const BIND_PAUSE: Duration = Duration::from_secs(1);
 
 /// The parts of the system under one configuration.
@@ -52,7 +52,8 @@ pub(super) struct Site {
     pub(super) webhooks: Option<Webhooks>,
     state: AppState,
     pub(super) router: http::Router,
-    kept: Kept,
+    /// The counters of requests, under any configuration.
+    request_metrics: Arc<RequestMetrics>,
 }
 
 /// One cluster, with its background workers.
@@ -88,7 +89,7 @@ impl Site {
         let same = |section: fn(&Fingerprints) -> &Fingerprint| {
             previous.filter(|previous| section(&previous.fingerprints) == section(&fingerprints))
         };
-        let (store, webhooks) = lasting(&config, previous)?;
+        let (store, webhooks) = store_and_webhooks(&config, previous)?;
         let authentication = config.auth.authentication;
         let authenticator = match same(|of| &of.authentication) {
             Some(previous) => Arc::clone(&previous.authenticator),
@@ -107,7 +108,7 @@ impl Site {
         let new = || Arc::new(Replaceable::new(Arc::clone(&provider)));
         let credentials = previous.map_or_else(new, |previous| Arc::clone(&previous.credentials));
         let maintenance = config.clusters.iter().filter_map(|config| Some((config.name.clone(), config.maintenance()?))).collect();
-        let common = Common {
+        let shared = SharedParts {
             client: &client,
             authentication: &authentication,
             authenticator: &authenticator,
@@ -117,7 +118,7 @@ impl Site {
             previous,
         };
         let clusters = config.clusters.into_iter().zip(fingerprints.clusters.iter().copied());
-        let members = clusters.map(|(config, fingerprint)| common.member(config, fingerprint)).collect::<Result<Vec<_>, _>>()?;
+        let members = clusters.map(|(config, fingerprint)| shared.member(config, fingerprint)).collect::<Result<Vec<_>, _>>()?;
         let clusters = members.iter().map(|member| Arc::clone(&member.cluster));
         let state = previous.map(|previous| previous.state.gate.state()).unwrap_or_default().with_webhooks(webhooks.clone());
         let gate = Gate::new(authenticator.clone(), Arc::clone(&authorizer), clusters, state);
@@ -125,7 +126,7 @@ impl Site {
         let gate = gate.under_maintenance(config.server.maintenance(), maintenance).with_mirrors(&mirrors);
         let docs = docs(authentication, config.doc_servers, previous);
         let state = AppState { gate, config: config.server, logger: config.logger, docs, root_path: config.apis_root_path };
-        let (router, _, kept) = http::router_keeping(state.clone(), previous.map(|previous| previous.kept.clone()));
+        let (router, _, request_metrics) = http::router_counting_in(state.clone(), previous.map(Self::request_metrics));
         Ok(Self {
             client,
             fingerprints,
@@ -139,14 +140,14 @@ impl Site {
             webhooks,
             state,
             router,
-            kept,
+            request_metrics,
         })
     }
 
     /// Lets the examples of the documentation name a system and a home directory.
     pub(super) fn show_examples(&mut self, examples: http::Examples) {
         self.state.docs.examples = Some(examples);
-        (self.router, _, self.kept) = http::router_keeping(self.state.clone(), Some(self.kept.clone()));
+        (self.router, _, _) = http::router_counting_in(self.state.clone(), Some(self.request_metrics()));
     }
 
     /// The next site, for another configuration.
@@ -164,7 +165,7 @@ impl Site {
 
     /// The counters of requests.
     pub(super) fn request_metrics(&self) -> Arc<RequestMetrics> {
-        self.kept.request_metrics()
+        Arc::clone(&self.request_metrics)
     }
 
     /// The sources of the metrics.
@@ -205,10 +206,10 @@ impl Site {
 }
 
 /// The store, and the webhooks that are kept in it.
-type Lasting = (Option<Arc<dyn Store>>, Option<Webhooks>);
+type StoreAndWebhooks = (Option<Arc<dyn Store>>, Option<Webhooks>);
 
 /// The store. Another one takes effect at the next start, because the records of the present one would be lost.
-fn lasting(config: &Config, previous: Option<&Site>) -> Result<Lasting, BuildError> {
+fn store_and_webhooks(config: &Config, previous: Option<&Site>) -> Result<StoreAndWebhooks, BuildError> {
     if let Some(previous) = previous {
         return Ok((previous.store.clone(), previous.webhooks.clone()));
     }
@@ -228,7 +229,7 @@ fn docs(authentication: authn::Config, servers: Option<Vec<http::DocServer>>, pr
 }
 
 /// The shared parts for the members of a site.
-struct Common<'a> {
+struct SharedParts<'a> {
     client: &'a rest::Client,
     authentication: &'a authn::Config,
     authenticator: &'a Arc<dyn KeyedAuthenticator>,
@@ -239,7 +240,7 @@ struct Common<'a> {
     previous: Option<&'a Site>,
 }
 
-impl Common<'_> {
+impl SharedParts<'_> {
     /// The member of the previous site whose section is the same, or a new one.
     fn member(&self, config: cluster::Config, fingerprint: Fingerprint) -> Result<Member, BuildError> {
         let known = self.previous.and_then(|previous| previous.members.iter().find(|member| member.fingerprint == fingerprint));
@@ -283,7 +284,7 @@ impl Common<'_> {
 }
 
 /// The background work of a site. Dropping a guard stops its task.
-pub(super) struct Running {
+pub(super) struct RunningSite {
     pub(super) site: Arc<Site>,
     keys: DropGuard,
     checkers: Vec<(Member, Vec<DropGuard>)>,
@@ -291,7 +292,7 @@ pub(super) struct Running {
     drained: CancellationToken,
 }
 
-impl Running {
+impl RunningSite {
     /// Starts everything. `drained` is cancelled when no request uses a connection any more.
     pub(super) fn start(site: &Arc<Site>, background: &Lifecycle, drained: CancellationToken) -> Self {
         site.members.iter().for_each(|member| member.keep_connections(background, &drained));

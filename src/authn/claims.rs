@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::{AuthnError, Config, usernames};
 use crate::domain::{Principal, Secret, Username};
 
-/// The most characters of an issuer, or of the audiences, that are shown.
+/// The maximum number of characters of an issuer, or of the audiences, that are shown.
 const MAX_SHOWN: usize = 200;
 
 /// The rules of RFC 9068, section 4, and RFC 8725, section 3, with what the site configured.

@@ -7,7 +7,7 @@ use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse};
 use serde_json::Value;
 
-/// The most keys that are read of a set. No provider publishes more.
+/// The maximum number of keys that are read of a set. No provider publishes more.
 const MAX_KEYS: usize = 64;
 const MIN_RSA_BITS: usize = 2048;
 

@@ -190,7 +190,7 @@ impl DataOperation {
         self.max_stream_size.bytes()
     }
 
-    /// The most of a file that is shown in an answer, in bytes.
+    /// The maximum size of a part of a file in an answer, in bytes.
     pub fn max_shown(&self) -> u64 {
         self.max_ops_file_size.bytes().unwrap_or(DEFAULT_SIZE)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::error::ErrorChain;
 use crate::rest::{Client, Request, RestError, Url};
 
-/// How long the answer may take.
+/// The time limit for the answer.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The arguments of `goldcrest health`.

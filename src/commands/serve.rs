@@ -12,8 +12,8 @@ use crate::error::ErrorChain;
 use crate::http::ReloadTrigger;
 use crate::lifecycle::{Drained, Lifecycle, allow_many_files, systemd};
 
-/// How long the connections to the clusters may take to close after the last request.
-const CLOSE: Duration = Duration::from_secs(10);
+/// The time limit for closing the connections to the clusters after the last request.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The arguments of `goldcrest serve`.
 #[derive(clap::Args)]
@@ -72,7 +72,7 @@ pub(super) async fn run(loaded: Loaded, file: PathBuf) -> Result<(), String> {
     systemd::ready();
     stop.cancelled().await;
     systemd::stopping();
-    match lifecycle.drain(drain + CLOSE).await {
+    match lifecycle.drain(drain + CLOSE_TIMEOUT).await {
         Drained::Completed => Ok(()),
         Drained::TimedOut(names) => Err(format!("stopped before these had ended: {}", names.join(", "))),
     }

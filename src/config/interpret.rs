@@ -1,8 +1,8 @@
 //! Walks a document and a schema together: normalises names, converts strings to the types of the schema, reads secrets
 //! from their files, and records every error with its place.
 //!
-//! Serde's errors stop at the first mistake and have no lines; after this walk it has
-//! little left to complain about.
+//! Serde's errors stop at the first mistake and have no lines; after this walk there is
+//! little left for it to find.
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::PermissionsExt;
@@ -83,7 +83,7 @@ impl Interpreter {
         match serde_path_to_error::deserialize(&value) {
             Ok(value) => Some(value),
             Err(error) => {
-                // What the walk found already is not said a second time in serde's words.
+                // The errors of the walk are not repeated in serde's words.
                 if !self.problems.iter().any(|problem| is_within(&problem.path, path)) {
                     let key = full_path(path, error.path());
                     let (reason, written) = (error.inner().to_string(), member(&value, error.path()).and_then(Json::as_str));

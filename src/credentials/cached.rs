@@ -18,13 +18,13 @@ use super::{Caller, Credential, CredentialError, CredentialProvider};
 use crate::domain::Principal;
 use crate::error::ErrorChain;
 
-/// The most callers whose credentials are cached.
+/// The maximum number of callers whose credentials are cached.
 const MAX_CALLERS: u64 = 10_000;
 
 /// After this time without a request a caller's credential is dropped, with its private key.
 const MAX_IDLE: Duration = Duration::from_secs(15 * 60);
 
-/// How long before its end a credential counts as expired, at most: a login takes time, and clocks differ.
+/// The maximum time before its end at which a credential counts as expired: a login takes time, and clocks differ.
 const MARGIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// The longest pause after a failed renewal.
@@ -52,9 +52,9 @@ struct Held {
     obtained: Timestamp,
 }
 
-type Outcome = Result<Arc<Credential>, CredentialError>;
+type CredentialResult = Result<Arc<Credential>, CredentialError>;
 /// Not `try_get_with` of the cache, which would have everybody wait for a renewal while the present credential still serves.
-type Flight = Shared<BoxFuture<'static, Outcome>>;
+type Flight = Shared<BoxFuture<'static, CredentialResult>>;
 
 /// The state of a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +125,7 @@ impl<P: CredentialProvider + 'static> CredentialProvider for Cached<P> {
 }
 
 impl Entry {
-    fn land(&self, principal: &Principal, outcome: &Outcome) {
+    fn land(&self, principal: &Principal, outcome: &CredentialResult) {
         let now = Timestamp::now();
         let mut state = self.0.lock();
         state.flight = None;

@@ -90,7 +90,7 @@ impl Classify for CredentialError {
 
     fn public_message(&self) -> Cow<'static, str> {
         match self {
-            // What the call met is safe to tell, and without it nobody knows what to change. A deeper cause is for the log.
+            // The error of the call is safe to show, and without it nobody knows what to change. A deeper cause is for the log.
             Self::Service { service, source } => format!("the {service} gave no credential: {source}").into(),
             other => ErrorChain(other).to_string().into(),
         }

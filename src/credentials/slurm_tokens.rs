@@ -12,9 +12,9 @@ use serde_json::json;
 use crate::domain::{Principal, Secret, Username};
 
 /// The lifetime of a token in seconds: longer than a call, with room for clock differences.
-const LIFETIME: i64 = 300;
-/// The fewest bytes of a key for HS256 (RFC 7518, 3.2).
-const SHORTEST_KEY: usize = 32;
+const LIFETIME_SECONDS: i64 = 300;
+/// The minimum length of a key for HS256 (RFC 7518, 3.2).
+const MIN_KEY_BYTES: usize = 32;
 /// The accounts that administer Slurm, wherever it is installed as usual.
 const ADMINISTRATORS: [&str; 2] = ["root", "slurm"];
 
@@ -30,7 +30,7 @@ pub enum SlurmKeyError {
     #[error("the file of the key cannot be read")]
     Read(#[source] std::io::Error),
     /// The file is too short to be a key.
-    #[error("the file holds {0} bytes, and a key for HS256 has at least {SHORTEST_KEY}")]
+    #[error("the file holds {0} bytes, and a key for HS256 has at least {MIN_KEY_BYTES}")]
     Short(usize),
 }
 
@@ -55,7 +55,7 @@ impl SlurmTokens {
     /// If the file cannot be read or is too short.
     pub fn from_file(path: &Path) -> Result<Self, SlurmKeyError> {
         let key = std::fs::read(path).map_err(SlurmKeyError::Read)?;
-        if key.len() < SHORTEST_KEY {
+        if key.len() < MIN_KEY_BYTES {
             return Err(SlurmKeyError::Short(key.len()));
         }
         Ok(Self { key: EncodingKey::from_secret(&key) })
@@ -74,7 +74,7 @@ impl SlurmTokens {
             return Err(SlurmTokenError::Number(principal.username.clone()));
         }
         let now = Timestamp::now().as_second();
-        let claims = json!({"sun": user, "iat": now, "exp": now + LIFETIME});
+        let claims = json!({"sun": user, "iat": now, "exp": now + LIFETIME_SECONDS});
         let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.key);
         token.map(Secret::from).map_err(|_| SlurmTokenError::Signing)
     }
@@ -117,7 +117,7 @@ mod tests {
                 .unwrap()
                 .claims;
         assert_eq!(claims["sun"], "jane");
-        assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), LIFETIME);
+        assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), LIFETIME_SECONDS);
     }
 
     #[test]

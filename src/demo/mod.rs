@@ -39,7 +39,7 @@ use crate::telemetry;
 use configuration::Facts;
 use greeting::Greeting;
 use issuer::{DevelopmentClient, DevelopmentIssuer};
-use ssh_server::{Account, Options, Running, Server, Subsystem};
+use ssh_server::{Account, Options, RunningServer, Server, Subsystem};
 
 /// The client for the person who tries the demonstration.
 const USER_CLIENT: &str = "demo-user";
@@ -47,11 +47,11 @@ const USER_CLIENT: &str = "demo-user";
 /// The client of the background checker.
 const SERVICE_CLIENT: &str = "demo-service";
 
-/// How long the proxy may take until it answers.
-const START: Duration = Duration::from_secs(20);
+/// The time limit for the first answer of the proxy.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long everything may take to stop.
-const STOP: Duration = Duration::from_secs(10);
+/// The time limit for stopping everything.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The arguments of `goldcrest demo`.
 #[derive(Clone, Debug, clap::Args)]
@@ -147,7 +147,7 @@ pub enum DemoError {
     #[error("the proxy failed")]
     Proxy(#[source] PartError),
     /// The proxy does not answer.
-    #[error("the proxy did not answer within {} s", START.as_secs())]
+    #[error("the proxy did not answer within {} s", START_TIMEOUT.as_secs())]
     Silent,
     /// Standard output is closed.
     #[error("could not print")]
@@ -233,7 +233,7 @@ struct System {
     api: SocketAddr,
     account: Account,
     scratch: PathBuf,
-    ssh: Running,
+    ssh: RunningServer,
     issuer: Arc<DevelopmentIssuer>,
     discovery: Value,
     client_secret: Secret,
@@ -316,10 +316,10 @@ impl System {
     /// Ends the SSH server with the commands that run on it, and the issuer.
     async fn stop(&self, lifecycle: &Lifecycle, backends: &CancellationToken) {
         backends.cancel();
-        if tokio::time::timeout(STOP, self.ssh.stopped()).await.is_err() {
+        if tokio::time::timeout(STOP_TIMEOUT, self.ssh.stopped()).await.is_err() {
             tracing::warn!("the SSH server did not stop in time");
         }
-        if let Drained::TimedOut(names) = lifecycle.drain(STOP).await {
+        if let Drained::TimedOut(names) = lifecycle.drain(STOP_TIMEOUT).await {
             tracing::warn!("these did not stop in time: {}", names.join(", "));
         }
     }
@@ -396,7 +396,7 @@ async fn answers(api: SocketAddr) -> bool {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(START, asked).await.is_ok()
+    tokio::time::timeout(START_TIMEOUT, asked).await.is_ok()
 }
 
 async fn answers_once(api: SocketAddr) -> io::Result<bool> {

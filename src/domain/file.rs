@@ -149,8 +149,8 @@ pub struct FileVersion {
 }
 
 impl FileVersion {
-    /// Whether a file of this version that is `later` now gives the content that it had: it is the same, or has only grown, as a
-    /// log does. That what was there before was not written over as well cannot be seen from outside.
+    /// Whether a file of this version, which has the version `later` now, still has its content: it is the same, or has only grown, as a
+    /// log does. An overwritten part of a file that has also grown cannot be detected from outside.
     pub fn is_kept_by(&self, later: &Self) -> bool {
         self == later || (self.inode == later.inode && later.size > self.size)
     }
@@ -167,7 +167,7 @@ impl From<&FileStat> for FileVersion {
 pub enum ByteRange {
     /// From this byte, counted from 0, to that one, both included; without one, to the end.
     From(u64, Option<u64>),
-    /// So many at the end.
+    /// This many bytes at the end.
     Last(u64),
 }
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::{SystemName, Username};
 
-/// Tells whose jobs are to be watched although nobody looks at them at present. Whoever watches jobs asks at each round; an answer that could not be
+/// Names the users whose jobs are watched although no client of theirs does. Whoever watches jobs asks at each round; an answer that could not be
 /// had is an empty one, and the next round asks again.
 #[async_trait]
 pub trait Interest: Send + Sync {

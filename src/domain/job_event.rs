@@ -27,7 +27,7 @@ pub struct JobEvent {
 }
 
 impl JobEvent {
-    /// The state of a job that the scheduler answers to know nothing of, and of which no end was seen.
+    /// The state of a job that the scheduler no longer knows, and whose end was not observed.
     pub const UNKNOWN: &str = "UNKNOWN";
 
     /// The name of the stream in the store that has the events of a system's jobs, one in each entry, as JSON.

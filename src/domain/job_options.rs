@@ -167,7 +167,7 @@ impl Memory {
         self.0
     }
 
-    /// So many times the amount.
+    /// The amount, multiplied.
     #[must_use]
     pub fn times(self, count: u32) -> Self {
         Self(self.0.saturating_mul(u64::from(count)))

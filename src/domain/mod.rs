@@ -1,4 +1,4 @@
-//! The words of the trade as plain types: who, which system, which job, which file.
+//! The terms of the domain as plain types: principal, system, job, node, file, path, secret.
 //!
 //! Nothing here does IO, and nothing here imports another module of ours. A value that was constructed is valid: the
 //! constructors check, so that the rest of the crate does not.

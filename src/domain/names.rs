@@ -97,9 +97,9 @@ pub fn is_variable_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// The known name that `written` is most like, where it is like one.
+/// The known name that is most similar to `written`, if one is similar.
 pub fn nearest_name<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    /// Longer ones are none of ours: the comparison takes the product of the lengths.
+    /// Longer names are not compared: the cost is the product of the lengths.
     const MAX_COMPARED: usize = 64;
     let likeness = |known: &'a str| (known, strsim::normalized_damerau_levenshtein(written, known));
     let compared = known.into_iter().filter(|_| written.len() <= MAX_COMPARED).map(likeness);

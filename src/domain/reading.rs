@@ -32,7 +32,7 @@ pub struct Rendering {
 }
 
 impl<T> Reading<T> {
-    /// An answer that came just now and may be given again for so long.
+    /// An answer that came just now and may be reused for `freshness`.
     pub fn new(value: T, fresh_for: Duration) -> Self {
         Self::of(value.into(), fresh_for)
     }
@@ -42,7 +42,7 @@ impl<T> Reading<T> {
         Self(Arc::new(Inner { value, taken: Instant::now(), fresh_for, via, missing, rendering: OnceLock::new() }))
     }
 
-    /// A part of the answer, or what was made of it: it came when this one did, and lacks what this one does, or else `missing`.
+    /// A part of the answer, or a value made of it: it has the time of this one, and lacks what this one lacks, or else `missing`.
     pub fn derive<U>(&self, value: U, missing: Option<&'static str>) -> Reading<U> {
         let Inner { taken, fresh_for, via, .. } = *self.0;
         Reading(Arc::new(Inner { value, taken, fresh_for, via, missing: self.0.missing.or(missing), rendering: OnceLock::new() }))

@@ -20,7 +20,7 @@ impl Secret {
     }
 }
 
-/// For telling whether a configuration has changed; never for checking what a caller has sent.
+/// To detect whether a configuration has changed; never to check what a caller has sent.
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
         self.expose() == other.expose()

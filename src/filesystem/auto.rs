@@ -8,7 +8,7 @@ use super::{CommandFiles, FileAccess, FileSystem, FilesystemError, Settings, Sft
 use crate::domain::{Principal, Username};
 use crate::ssh::{Transport, TransportError};
 
-/// The files of a cluster, for whoever knows by which user.
+/// The files of a cluster, before the user is known.
 #[derive(Clone)]
 pub struct Files {
     preferred: Arc<dyn FileSystem>,

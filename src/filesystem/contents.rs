@@ -158,9 +158,9 @@ pub enum ArchiveFormat {
 /// The options for adding to a growing file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartOptions {
-    /// The size that it must have now.
+    /// The size that the file must have now.
     pub offset: u64,
-    /// The most that it may hold.
+    /// Its maximum size in bytes.
     pub length: u64,
     /// Whether content that fails is removed again.
     pub all_or_nothing: bool,
@@ -172,8 +172,8 @@ pub struct Download {
     pub version: FileVersion,
     /// The bytes that `content` holds.
     pub range: Range<u64>,
-    /// The content. The stream fails rather than end short, and before its end when the file was written over meanwhile; one that
-    /// has grown is given as it was.
+    /// The content. The stream fails instead of ending early, also if the file is overwritten meanwhile; of a file that has grown,
+    /// it has the size at the time of opening.
     pub content: ContentStream,
 }
 
@@ -183,7 +183,7 @@ pub type ContentStream = BoxStream<'static, Result<Bytes, FilesystemError>>;
 /// The options of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct UploadOptions {
-    /// The most that is taken, in bytes.
+    /// The maximum size, in bytes.
     pub cap: Option<u64>,
     /// The announced length of the content, in bytes. It may be wrong.
     pub length: Option<u64>,
@@ -194,10 +194,10 @@ pub struct UploadOptions {
 /// The expected state of a name before a new file takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Expected {
-    /// Whatever it is.
+    /// Any state.
     #[default]
     Anything,
-    /// Nothing. Two that try at the same time do not both succeed.
+    /// No entry. Of two concurrent attempts, at most one succeeds.
     Nothing,
     /// A file of this version, checked just before it is replaced.
     Version(FileVersion),
@@ -228,9 +228,9 @@ pub(super) fn wanted(size: u64, range: Option<ByteRange>, cap: Option<u64>) -> R
 /// The start of following a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FollowFrom {
-    /// So many bytes after its start.
+    /// This many bytes after its start.
     Start(u64),
-    /// So many bytes before its end.
+    /// This many bytes before its end.
     End(u64),
 }
 

@@ -2,16 +2,16 @@
 
 use crate::domain::{FileType, bytes_to_text, matches_pattern};
 
-/// Conditions, all of which have to hold. Without any, everything is found.
+/// Conditions, all of which must hold. Without conditions, every entry matches.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Filter {
     /// The last part of its path.
     pub name: Option<Glob>,
     /// The types allowed; empty for any.
     pub types: Vec<FileType>,
-    /// The least size in bytes.
+    /// The minimum size in bytes.
     pub min_size: Option<u64>,
-    /// The greatest size in bytes.
+    /// The maximum size in bytes.
     pub max_size: Option<u64>,
     /// Changed at this time or later, in Unix seconds.
     pub modified_since: Option<i64>,

@@ -40,7 +40,7 @@ pub use page::{Page, PageRequest, Position, Sort};
 pub use sftp::Sftp;
 pub use storage::Storage;
 
-/// The most entries that a listing gathers. What has more is read as a stream, by [`Entries::walk`].
+/// The maximum number of entries that a listing collects. A larger directory is read as a stream, by [`Entries::walk`].
 const MAX_ENTRIES: usize = 20_000;
 
 /// Limits of file operations.
@@ -48,19 +48,19 @@ const MAX_ENTRIES: usize = 20_000;
 pub struct Settings {
     /// The time limit for one command, or one SFTP request.
     pub command_timeout: Duration,
-    /// The most that `head`, `tail` and `view` answer with, in bytes.
+    /// The maximum size of the answers of `head`, `tail` and `view`, in bytes.
     pub max_ops_file_size: u64,
-    /// After how long without requests a user's SFTP session is closed.
+    /// The idle time after which a user's SFTP session is closed.
     pub session_idle: Duration,
-    /// How long a transfer's session is kept for the next transfer of the same user.
+    /// The time for which a transfer's session is kept for the next transfer of the same user.
     pub transfer_session_idle: Duration,
     /// The time limit for a copy, or a move between two file systems.
     pub copy_timeout: Duration,
-    /// How long a transfer of file contents may stall.
+    /// The time for which a transfer of file contents may stall.
     pub stall: Duration,
-    /// The most SFTP sessions kept open on a cluster; beyond it the least recently used one goes.
+    /// The maximum number of SFTP sessions kept open on a cluster; beyond it, the least recently used one is closed.
     pub max_sessions: usize,
-    /// How long commands are used for a cluster whose server refused SFTP before SFTP is tried again.
+    /// The time for which commands are used for a cluster whose server refused SFTP, before SFTP is tried again.
     pub probe_again: Duration,
     /// The time without a change after which a temporary file counts as abandoned; for a part of an upload, or a directory, it is seven times that.
     pub abandoned: Duration,
@@ -221,7 +221,7 @@ impl FilesystemError {
         }
     }
 
-    /// More entries than a listing gathers.
+    /// More entries than a listing collects.
     fn too_many_entries(path: &RemotePath) -> Self {
         Self::TooManyEntries { path: path.clone(), max: MAX_ENTRIES }
     }

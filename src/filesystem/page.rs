@@ -67,18 +67,19 @@ pub struct Page {
 pub(super) struct Top<'a, T> {
     request: &'a PageRequest,
     /// The last of the order on top.
-    kept: BinaryHeap<Kept<T>>,
+    kept: BinaryHeap<Candidate<T>>,
     more: bool,
 }
 
-struct Kept<T> {
+/// An entry of the page so far.
+struct Candidate<T> {
     position: Position,
     descending: bool,
     item: T,
 }
 
 impl<'a, T> Top<'a, T> {
-    /// Nothing was offered yet.
+    /// An empty page.
     pub(super) fn new(request: &'a PageRequest) -> Self {
         Self { request, kept: BinaryHeap::new(), more: false }
     }
@@ -98,7 +99,7 @@ impl<'a, T> Top<'a, T> {
             self.kept.pop();
         }
         let position = Position { value, name: name.to_vec() };
-        self.kept.push(Kept { position, descending: self.request.descending, item: item() });
+        self.kept.push(Candidate { position, descending: self.request.descending, item: item() });
     }
 
     /// The entries that were kept, in order, and the start of the next page.
@@ -114,25 +115,25 @@ fn directed(ordering: Ordering, descending: bool) -> Ordering {
     if descending { ordering.reverse() } else { ordering }
 }
 
-impl<T> Ord for Kept<T> {
+impl<T> Ord for Candidate<T> {
     fn cmp(&self, other: &Self) -> Ordering {
         directed(self.position.cmp(&other.position), self.descending)
     }
 }
 
-impl<T> PartialOrd for Kept<T> {
+impl<T> PartialOrd for Candidate<T> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl<T> PartialEq for Kept<T> {
+impl<T> PartialEq for Candidate<T> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl<T> Eq for Kept<T> {}
+impl<T> Eq for Candidate<T> {}
 
 #[cfg(test)]
 mod tests {

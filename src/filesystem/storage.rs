@@ -1,4 +1,4 @@
-//! Room, quotas and permissions, and who the caller is.
+//! Space, quotas, access control lists and the caller's identity.
 //!
 //! A new operation is a method here, and one of each implementation in its file of the same name.
 
@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::FilesystemError;
 use crate::domain::{AclEntry, Identity, Principal, Quota, RemotePath, Space};
 
-/// Room, quotas and permissions, and who the caller is. Every method acts as `principal`; the cluster's permissions decide.
+/// Space, quotas, access control lists and the caller's identity. Every method acts as `principal`; the cluster's permissions decide.
 #[async_trait]
 pub trait Storage: Send + Sync {
     /// The usage of a path's file system.

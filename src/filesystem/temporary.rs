@@ -17,14 +17,14 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::FilesystemError;
 use crate::domain::{RemotePath, Username};
 
-/// How long a drain waits for the removal of temporary files.
+/// The time for which a drain waits for the removal of temporary files.
 const SETTLE: Duration = Duration::from_secs(5);
 
 /// The interval between searches of a directory for abandoned files, and between searches of one user's directories.
 const DIRECTORY_INTERVAL: Duration = Duration::from_secs(12 * 3600);
 const USER_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The most directories, and users, whose last search is remembered.
+/// The maximum number of directories, and users, whose last search is remembered.
 const MAX_REMEMBERED: u64 = 10_000;
 
 /// A name in the directory of `path` for a file that will replace it: hidden and unguessable.
@@ -112,7 +112,7 @@ impl Drop for Temporary {
         let Some(removal) = self.removal.take().filter(|_| tokio::runtime::Handle::try_current().is_ok()) else { return };
         self.temporaries.spawn(async move {
             match removal.await {
-                // It had not been made yet.
+                // The file had not been created yet.
                 Ok(()) | Err(FilesystemError::NotFound(_)) => {}
                 Err(error) => tracing::warn!(%error, "could not remove the temporary file of a write that failed"),
             }

@@ -20,9 +20,9 @@ use crate::domain::{ClusterHealth, Principal, RemotePath, ServiceHealth, Service
 use crate::error::{Classify, ErrorChain, public_causes};
 use crate::ssh::{CommandError, Exec, Limits};
 
-/// How long the identity provider may take for the service account's token.
-const TOKEN_TIME: Duration = Duration::from_secs(10);
-/// The most bytes that the command of the SSH probe may print. Login scripts are known to print greetings.
+/// The time limit for the service account's token from the identity provider.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// The maximum number of bytes that the command of the SSH probe may print. Login scripts are known to print greetings.
 const PROBE_OUTPUT: usize = 64 * 1024;
 
 /// Checks one cluster at intervals.
@@ -75,7 +75,7 @@ impl Checker {
     }
 
     async fn principal(&self) -> Result<Principal, String> {
-        let outcome = tokio::time::timeout(TOKEN_TIME, self.source.principal()).await;
+        let outcome = tokio::time::timeout(TOKEN_TIMEOUT, self.source.principal()).await;
         match outcome {
             Ok(Ok(principal)) => Ok(principal),
             Ok(Err(error)) => {
@@ -84,7 +84,7 @@ impl Checker {
             }
             Err(_) => {
                 tracing::warn!(system = %self.cluster.name(), "the health checker got no token in time");
-                let limit = TOKEN_TIME.as_secs();
+                let limit = TOKEN_TIMEOUT.as_secs();
                 Err(format!("Cluster HealthChecker execution failed with error: no token within {limit} s"))
             }
         }

@@ -12,8 +12,8 @@ pub(crate) fn one_of<T: Serialize>(description: &str, values: &[T], default: Opt
     schema.into()
 }
 
-/// A named component with the values of an enum that knows no OpenAPI. It compiles only where it names all of them. `or` names the one that counts where none is
-/// given.
+/// Defines a named component with the values of an enum that does not implement `ToSchema`. It compiles only if all variants are listed. `or` names the
+/// default.
 macro_rules! enum_schema {
     ($(#[doc = $doc:literal])* $name:ident of [$($value:path),+ $(,)?] $(or $default:path)?) => {
         $(#[doc = $doc])*

@@ -25,7 +25,7 @@ use crate::service::follow::{EndReason, Update, UpdateStream};
 /// The media type.
 pub(crate) const MEDIA_TYPE: &str = "text/event-stream";
 
-/// After so long without an event a comment is sent, so that nobody on the way takes the connection for dead.
+/// The interval of comments while there is no event, so that no intermediary takes the connection for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// The id of the last event that a reconnecting client has received.
@@ -36,7 +36,7 @@ pub(crate) const UNBUFFERED: (HeaderName, HeaderValue) = (HeaderName::from_stati
 
 /// The answer with these updates.
 pub(crate) fn answer(updates: UpdateStream, problem_context: ProblemContext) -> Response {
-    // What one caller may see is not to be stored.
+    // A response for one caller must not be stored.
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
@@ -72,7 +72,7 @@ struct EventEncoder {
 fn events(updates: UpdateStream, problem_context: ProblemContext) -> impl futures::Stream<Item = Result<Bytes, Infallible>> + Send {
     let encoder = EventEncoder { updates: Some(updates), held: (Vec::new(), 0), problem_context };
     let rest = stream::unfold(encoder, |mut encoder| async move { encoder.next().await.map(|event| (Ok(event), encoder)) });
-    // The first piece lets the client know at once that all is well, and when to come again.
+    // The first piece confirms at once that the stream has started, and says when to reconnect.
     stream::iter([Ok(Bytes::from_static(b"retry: 3000\n\n"))]).chain(rest)
 }
 
@@ -137,8 +137,8 @@ fn content(data: &[u8], end: u64) -> Bytes {
     event(None, Some(end), &json!({"content": bytes_to_text(data)}).to_string())
 }
 
-/// An event. JSON has no line breaks of its own, so that its data is one line. Not an event of axum's: the bytes of one event of a job are shared by
-/// all who watch it.
+/// An event. JSON contains no line breaks, so its data is one line. It is not axum's `Event`, because all watchers of a job share the
+/// bytes of one event.
 pub(crate) fn event(name: Option<&str>, id: Option<u64>, data: &str) -> Bytes {
     let mut text = String::with_capacity(data.len() + 48);
     for (field, value) in [("event", name.map(str::to_owned)), ("id", id.map(|id| id.to_string())), ("data", Some(data.to_owned()))] {
@@ -153,7 +153,7 @@ pub(crate) fn event(name: Option<&str>, id: Option<u64>, data: &str) -> Bytes {
     text.into()
 }
 
-/// How many bytes at the end may be the start of a character of UTF-8 whose rest is to come: at most three.
+/// The number of bytes at the end that may be the start of an incomplete UTF-8 character: at most three.
 pub(crate) fn unfinished(data: &[u8]) -> usize {
     let tail = &data[data.len().saturating_sub(3)..];
     for (at, byte) in tail.iter().enumerate() {

@@ -26,11 +26,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderValue, Method, header};
 use axum::middleware::{from_fn, from_fn_with_state, map_request};
 use tower::util::{MapRequest, option_layer};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -57,7 +55,7 @@ pub use tls::{Tls, TlsConfig, TlsError};
 /// The parts that the API is built from.
 #[derive(Clone)]
 pub struct AppState {
-    /// The way in to the clusters.
+    /// The gate to the clusters.
     pub gate: Gate,
     /// The `server` section.
     pub config: Config,
@@ -91,43 +89,27 @@ pub struct Examples {
     pub home: String,
 }
 
-/// The state that is kept when a router is replaced by that of the next configuration.
-#[derive(Clone)]
-pub struct Kept {
-    request_metrics: Arc<RequestMetrics>,
-}
-
-impl Kept {
-    /// The counters of requests.
-    pub fn request_metrics(&self) -> Arc<RequestMetrics> {
-        Arc::clone(&self.request_metrics)
-    }
-}
-
 /// All routes, the document that describes them, and their counters.
 pub fn router(state: AppState) -> (Router, OpenApi, Arc<RequestMetrics>) {
-    let (router, document, kept) = router_keeping(state, None);
-    (router, document, kept.request_metrics)
+    router_counting_in(state, None)
 }
 
-/// As [`router`], with the state that the previous router kept.
-pub fn router_keeping(state: AppState, kept: Option<Kept>) -> (Router, OpenApi, Kept) {
-    assemble(routes(Duration::from_secs(state.config.request_timeout)), state, kept)
+/// As [`router`], with the counters of the router of the previous configuration, so that a reload resets none.
+pub fn router_counting_in(state: AppState, counters: Option<Arc<RequestMetrics>>) -> (Router, OpenApi, Arc<RequestMetrics>) {
+    assemble(routes(Duration::from_secs(state.config.request_timeout)), state, counters)
 }
 
-/// These routes with their document, behind all layers.
-fn assemble(routes: OpenApiRouter<Api>, state: AppState, kept: Option<Kept>) -> (Router, OpenApi, Kept) {
+/// These routes with their document, behind all layers. They are counted in `counters`, or in new ones.
+fn assemble(routes: OpenApiRouter<Api>, state: AppState, counters: Option<Arc<RequestMetrics>>) -> (Router, OpenApi, Arc<RequestMetrics>) {
     let root_path = state.root_path.trim_end_matches('/').to_owned();
     let (router, document) = routes.split_for_parts();
     let document = pages::openapi::complete(document, &state.docs, &root_path);
     let pages = pages::documentation::router(&document, &state.docs);
     let routes: Vec<String> = document.paths.paths.keys().cloned().chain(pages::documentation::PATHS.map(str::to_owned)).collect();
-    let kept = kept.unwrap_or_else(|| {
-        let request_metrics = RequestMetrics::new(routes.iter().cloned().chain(pages::documentation::PARTS.map(str::to_owned)));
-        Kept { request_metrics: Arc::new(request_metrics) }
-    });
+    let counters = counters
+        .unwrap_or_else(|| Arc::new(RequestMetrics::new(routes.iter().cloned().chain(pages::documentation::PARTS.map(str::to_owned)))));
 
-    let cors = cors(&state.config.cors_allowed_origins);
+    let cors = middleware::cors::cors(&state.config.cors_allowed_origins);
     let body_limit = DefaultBodyLimit::max(state.config.max_body_size);
     let proxies = TrustedProxies::new(state.config.trusted_proxies.clone(), state.config.forwarding_header);
     let gate = state.gate.with_bounds(state.config.user_bounds());
@@ -135,7 +117,7 @@ fn assemble(routes: OpenApiRouter<Api>, state: AppState, kept: Option<Kept>) -> 
     let system_cache = SystemCache::default();
     let inner = Inner { gate, config: state.config, root_path: root_path.clone(), routes, query_names, field_names, system_cache };
     let api = Api(Arc::new(inner));
-    let context = Arc::new(middleware::request_context::ContextLayer::new(proxies, kept.request_metrics()));
+    let context = Arc::new(middleware::request_context::ContextLayer::new(proxies, Arc::clone(&counters)));
     let access_log = Arc::new(middleware::access_log::AccessLog::new(state.logger));
     // Layers are read from the bottom: `request_context` sees the request first and the answer last.
     let router = router
@@ -154,7 +136,7 @@ fn assemble(routes: OpenApiRouter<Api>, state: AppState, kept: Option<Kept>) -> 
         .layer(from_fn_with_state(context, middleware::request_context::request_context))
         .with_state(api);
     let normalised = MapRequest::new(router, move |request| middleware::normalise::normalise(&root_path, request));
-    (Router::new().fallback_service(normalised), document, kept)
+    (Router::new().fallback_service(normalised), document, counters)
 }
 
 fn routes(time_limit: Duration) -> OpenApiRouter<Api> {
@@ -278,47 +260,4 @@ impl Deref for Api {
     fn deref(&self) -> &Inner {
         &self.0
     }
-}
-
-/// The CORS layer; none if no origin is allowed.
-fn cors(origins: &[String]) -> Option<CorsLayer> {
-    let allowed = match origins {
-        [] => return None,
-        origins if origins.iter().any(|origin| origin == "*") => AllowOrigin::any(),
-        origins => AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())),
-    };
-    let layer = CorsLayer::new()
-        .allow_origin(allowed)
-        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers(
-            [
-                middleware::common_headers::TIMESTAMP,
-                middleware::common_headers::APP_VERSION,
-                middleware::common_headers::AUTH_USERNAME,
-                problem::context::REQUEST_ID,
-                problem::context::CORRELATION_ID,
-                header::ACCEPT_RANGES,
-                header::AGE,
-                compute::idempotency::REPLY,
-                compute::logs::OFFSET,
-                compute::logs::NEXT_OFFSET,
-                compute::idempotency::RECORD,
-                compute::jobs::EVENT_ID.clone(),
-                header::CONTENT_DISPOSITION,
-                header::CONTENT_RANGE,
-                header::ETAG,
-                header::LAST_MODIFIED,
-                extract::digest::REPR_DIGEST,
-                header::LINK,
-                extract::page::TOTAL_COUNT,
-                header::RETRY_AFTER,
-                header::WWW_AUTHENTICATE,
-            ]
-            .into_iter()
-            .chain(filesystem::content::tus::EXPOSED)
-            .collect::<Vec<_>>(),
-        )
-        .max_age(Duration::from_secs(3600));
-    Some(layer)
 }

@@ -1,4 +1,4 @@
-//! Start, stop and the time between: signals, cancellation, tasks with names.
+//! The life of the process: signals, cancellation, and tasks with names.
 //!
 //! Whoever runs something in the background starts it here, and ends it when the token is cancelled; [`Lifecycle::tasks`] tells how each
 //! of them is. [`Lifecycle::drive`] is the whole of a server's life. This module must not know what the tasks do.
@@ -34,7 +34,7 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 pub struct Lifecycle {
     stop: CancellationToken,
     tasks: TaskTracker,
-    running: Arc<Mutex<Running>>,
+    running: Arc<Mutex<TaskTable>>,
 }
 
 /// The outcome of a drain.
@@ -107,7 +107,7 @@ impl Lifecycle {
     }
 
     /// The life of a server: runs `tasks` beside `serving`; when `serving` has ended, waits for the tasks, and then closes what they and
-    /// the requests have used, each in its turn. That the tasks are to end, the token says.
+    /// the requests have used, each in its turn. The token tells the tasks to end.
     pub async fn drive(&self, tasks: Vec<Task>, closers: Vec<Closer>, serving: impl Future<Output = ()>) {
         for Task { name, run } in tasks {
             self.spawn(name, run(self.clone()));
@@ -205,8 +205,9 @@ pub fn allow_many_files() {
     }
 }
 
+/// The tasks at work, and those that have panicked, by the order of their start.
 #[derive(Debug, Default)]
-struct Running {
+struct TaskTable {
     next: u64,
     tasks: BTreeMap<u64, Begun>,
 }
@@ -228,7 +229,7 @@ impl Begun {
 /// A task's place among the running ones. It is given back on every way out but a panic, which is remembered until a task of the same
 /// name begins.
 struct Entry {
-    running: Arc<Mutex<Running>>,
+    running: Arc<Mutex<TaskTable>>,
     id: u64,
     /// Whether the task came to its end; else it panicked, or was dropped with the runtime.
     ended: bool,
@@ -237,7 +238,7 @@ struct Entry {
 }
 
 impl Entry {
-    fn new(running: &Arc<Mutex<Running>>, name: Cow<'static, str>) -> Self {
+    fn new(running: &Arc<Mutex<TaskTable>>, name: Cow<'static, str>) -> Self {
         let mut state = running.lock();
         let id = state.next;
         state.next += 1;

@@ -1,4 +1,4 @@
-//! Calls to addresses that a caller chose: no such call reaches what only this host can reach.
+//! Guards calls to addresses that callers choose: none reaches what only this host can reach.
 //!
 //! A name is resolved once, its addresses are checked, and the connection goes to those: what the name means a moment later does not matter.
 

@@ -36,13 +36,13 @@ mod tests {
     use super::*;
 
     #[derive(Debug, serde::Deserialize)]
-    struct Answer {
+    struct Reply {
         allowed: bool,
     }
 
     #[test]
     fn an_array_is_no_object_and_no_member_counts_twice() {
-        let read = |text: &str| serde_json::from_str::<Object<Answer>>(text).map(|object| object.0.allowed).ok();
+        let read = |text: &str| serde_json::from_str::<Object<Reply>>(text).map(|object| object.0.allowed).ok();
         assert_eq!(read(r#"{"allowed": true, "more": 1}"#), Some(true));
         for text in ["[true]", r#"[{"allowed": true}]"#, "true", "null", "{}", r#"{"allowed": false, "allowed": true}"#] {
             assert_eq!(read(text), None, "{text}");

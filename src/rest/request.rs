@@ -60,7 +60,7 @@ impl Request {
         self
     }
 
-    /// The most bytes that the answer's body may have.
+    /// The maximum number of bytes that the answer's body may have.
     #[must_use]
     pub fn max_body(mut self, bytes: usize) -> Self {
         self.max_body = bytes;

@@ -122,7 +122,7 @@ fn default_read_freshness() -> f64 {
     1.0
 }
 
-/// The schedulers that are understood.
+/// The types of schedulers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SchedulerType {

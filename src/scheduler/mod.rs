@@ -69,7 +69,7 @@ pub trait Scheduler: Send + Sync {
     /// Changes a job that has not ended. [`SchedulerError::Rejected`] with the scheduler's reason if the change is not possible.
     async fn alter(&self, principal: &Principal, id: &JobId, change: JobChange) -> Result<Reported<()>, SchedulerError>;
 
-    /// Asks what would become of a job, and submits nothing. A job that would be refused is refused as by a submission.
+    /// Checks and estimates a job, and submits nothing. A job that would be refused is refused as by a submission.
     async fn validate(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobEstimate>, SchedulerError>;
 
     /// Runs a shell command inside a running job's allocation and returns its output.
@@ -105,25 +105,25 @@ pub trait Scheduler: Send + Sync {
 /// An operation that a scheduler may be unable to do while it does the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnsupportedOperation {
-    /// Looking at the jobs that accounting has.
+    /// Reading the jobs in accounting.
     Accounting,
     /// Submitting a script on the cluster.
     ScriptPath,
-    /// Looking at the script and files of a job.
+    /// Reading the script and files of a job.
     Metadata,
     /// Running a command inside a job.
     Attach,
-    /// Keeping a job from starting.
+    /// Holding a pending job.
     Hold,
-    /// Letting a held job start.
+    /// Releasing a held job.
     Release,
     /// Putting a job back into the queue.
     Requeue,
     /// Changing the time limit of a job.
     TimeLimit,
-    /// Asking what would become of a job.
+    /// Checking and estimating a job without submitting it.
     Validate,
-    /// Looking at what jobs have used.
+    /// Reading the resources that jobs have used.
     Usage,
     /// Reading the limits of jobs.
     Limits,
@@ -202,7 +202,7 @@ pub enum SchedulerError {
         .host.as_ref().map_or_else(String::new, |host| format!(" on {host}")), .wait.as_secs()
     )]
     UnderWay {
-        /// After what time it is worth asking again.
+        /// The time after which the request should be sent again.
         wait: Duration,
         /// The host on which the attempt began, if known.
         host: Option<String>,
@@ -210,7 +210,7 @@ pub enum SchedulerError {
     /// An earlier attempt of the same submission may have submitted the job, and the outcome is not known yet.
     #[error("an earlier attempt of this submission may have submitted the job ({reason}): send the same request again in {} s", .wait.as_secs())]
     Undecided {
-        /// After what time it is worth asking again.
+        /// The time after which the request should be sent again.
         wait: Duration,
         /// The reason why it is not known.
         reason: String,

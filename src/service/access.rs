@@ -20,7 +20,7 @@ use super::limits::{LimitedUser, OutgoingTransfer, UserBounds, UserPermit};
 use super::state::State;
 use super::upload_locks::UploadLock;
 
-/// The most characters that are shown of the name of a system that does not exist.
+/// The maximum number of characters that are shown of the name of a system that does not exist.
 const MAX_SHOWN: usize = 64;
 
 /// The one way in: it turns a bearer token into a [`Caller`], and a caller and a system's name into [`Access`].
@@ -91,7 +91,7 @@ impl Gate {
         site.as_ref().or_else(|| systems.get(system))
     }
 
-    /// The same gate with these bounds for each user. What is under way counts on.
+    /// The same gate with these bounds for each user. Work under way continues to count.
     #[must_use]
     pub fn with_bounds(self, bounds: UserBounds) -> Self {
         Self { state: Arc::new(self.state.with_bounds(bounds)), ..self }
@@ -235,10 +235,10 @@ impl Access {
         self.member.mirror.as_ref()
     }
 
-    /// The caller's way to its files.
+    /// How the caller's files are accessed.
     ///
     /// # Errors
-    /// When SSH is known to be unhealthy, or the way is not known and cannot be found out.
+    /// When SSH is known to be unhealthy, or the kind of access is not known yet and the cluster cannot be reached.
     pub(super) async fn files(&self) -> Result<&dyn FileSystem, ServiceError> {
         Ok(self.cluster().files()?.of(self.principal()).await?)
     }
@@ -294,7 +294,7 @@ pub enum AccessError {
     /// The token does not hold, or could not be checked.
     #[error(transparent)]
     Authentication(#[from] AuthnError),
-    /// The caller has as many requests under way as one may.
+    /// The caller has reached the limit of requests under way.
     #[error(
         "you have {0} requests under way, the limit of one user (server.max_requests_per_user): wait for some of them to end, or end \
          them, and send fewer at a time"

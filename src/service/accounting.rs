@@ -10,10 +10,10 @@ use crate::domain::{AccountingQuery, JobId};
 
 /// The default time span if no start and no job is named, in seconds.
 const DEFAULT_SPAN: i64 = 24 * 3600;
-/// The most jobs that can be named at once.
+/// The maximum number of jobs that can be named at once.
 const MAX_JOBS: usize = 1000;
 
-/// A question about past jobs, as it arrived.
+/// A query for past jobs, unchecked.
 #[derive(Clone, Debug, Default)]
 pub struct AccountingRequest {
     /// The jobs of all users.
@@ -22,9 +22,9 @@ pub struct AccountingRequest {
     pub account: Option<String>,
     /// Only these jobs, separated by commas.
     pub jobs: Option<String>,
-    /// From when on.
+    /// The start of the time span.
     pub since: Option<String>,
-    /// Until when.
+    /// The end of the time span.
     pub until: Option<String>,
 }
 

@@ -10,7 +10,7 @@ use crate::cluster::Cluster;
 use crate::domain::{Principal, SystemName};
 use crate::error::{Classify, ErrorChain};
 
-use super::counts::{Action, Outcome, SystemCounts};
+use super::counts::{Action, ChangeOutcome, SystemCounts};
 
 /// The fields of a line that describe the request.
 #[derive(Clone)]
@@ -28,7 +28,7 @@ pub(super) struct Permission {
     /// The counters of the change.
     pub(super) counts: Arc<SystemCounts>,
     pub(super) basis: Basis,
-    /// How long the decision took.
+    /// The duration of the decision.
     pub(super) decided_in: Duration,
 }
 
@@ -113,21 +113,21 @@ impl Change {
 
     /// Ends it with its outcome, which is passed through.
     pub(super) fn end<T, E: Classify>(self, outcome: Result<T, E>) -> Result<T, E> {
-        self.end_as(outcome, |_| Outcome::Done)
+        self.end_as(outcome, |_| ChangeOutcome::Done)
     }
 
     /// As [`Change::end`], for changes whose success may have done nothing.
-    pub(super) fn end_as<T, E: Classify>(mut self, outcome: Result<T, E>, success: impl FnOnce(&T) -> Outcome) -> Result<T, E> {
+    pub(super) fn end_as<T, E: Classify>(mut self, outcome: Result<T, E>, success: impl FnOnce(&T) -> ChangeOutcome) -> Result<T, E> {
         self.ended = true;
         match &outcome {
             Ok(value) => self.leave(success(value)),
-            Err(error) if error.maybe_effected() == Some(true) => self.leave(Outcome::Unknown),
-            Err(_) => self.leave(Outcome::Failed),
+            Err(error) if error.maybe_effected() == Some(true) => self.leave(ChangeOutcome::Unknown),
+            Err(_) => self.leave(ChangeOutcome::Failed),
         }
         outcome
     }
 
-    fn leave(&self, outcome: Outcome) {
+    fn leave(&self, outcome: ChangeOutcome) {
         let Permission { requester: Requester { principal, request_id, address }, cluster, counts, basis, decided_in } = &self.permission;
         let (request_id, system) = (&**request_id, cluster.name());
         counts.changed(self.action, outcome);
@@ -158,7 +158,7 @@ impl Change {
 impl Drop for Change {
     fn drop(&mut self) {
         if !self.ended {
-            self.leave(Outcome::Cancelled);
+            self.leave(ChangeOutcome::Cancelled);
         }
     }
 }

@@ -18,16 +18,16 @@ use super::entries::{Found, PageQuery};
 use super::many::{Outcome, in_time};
 use super::{Access, InvalidRequest, ServiceError, changes, contents, entries};
 
-/// The most operations of a batch.
+/// The maximum number of operations of a batch.
 pub const MAX_OPERATIONS: usize = 1_000;
 
 /// The maximum number of concurrent operations. They share one session, whose own limit on outstanding requests is higher.
-const AT_ONCE: usize = 64;
+const MAX_CONCURRENT: usize = 64;
 
 /// The maximum number of concurrent operations that may need a command, or read whole directories or files: a command is a process on the cluster.
-const HEAVY_AT_ONCE: usize = 8;
+const MAX_CONCURRENT_HEAVY: usize = 8;
 
-/// The most entries of a listing in a batch, and of all of them together.
+/// The maximum number of entries of a listing in a batch, and of all of them together.
 const MAX_PAGE_ENTRIES: u64 = 1_000;
 const MAX_TOTAL_ENTRIES: usize = 20_000;
 
@@ -127,16 +127,16 @@ pub async fn run(
     ordered: bool,
     deadline: Instant,
 ) -> Result<Vec<Outcome<Output>>, ServiceError> {
-    // Otherwise each operation would say so.
+    // Otherwise each operation would report it.
     access.cluster().files_without_health_check()?;
     if operations.len() > MAX_OPERATIONS {
         return Err(InvalidRequest::new("operations", format!("there must be at most {MAX_OPERATIONS} of them")).into());
     }
     let entries = AtomicUsize::new(0);
     if !ordered {
-        let heavy = Arc::new(Semaphore::new(HEAVY_AT_ONCE));
+        let heavy = Arc::new(Semaphore::new(MAX_CONCURRENT_HEAVY));
         let outcomes = stream::iter(operations).map(|operation| run_one(access, operation, &entries, Some(&heavy), deadline));
-        return Ok(outcomes.buffered(AT_ONCE).collect().await);
+        return Ok(outcomes.buffered(MAX_CONCURRENT).collect().await);
     }
     let mut outcomes = Vec::with_capacity(operations.len());
     let mut failed = None;
@@ -165,7 +165,7 @@ async fn run_one(
     let begun = AtomicBool::new(false);
     let work = async {
         let _turn = match heavy.filter(|_| operation.is_heavy()) {
-            // It is never closed, so that there is always a turn.
+            // It is never closed.
             Some(heavy) => heavy.acquire().await.ok(),
             None => None,
         };

@@ -13,14 +13,14 @@ use super::{Access, IdempotencyKey, InvalidRequest, ServiceError, Submission, jo
 use crate::domain::{Job, JobId, JobQuery};
 use crate::scheduler::Submitted;
 
-/// The most jobs that are submitted at once.
+/// The maximum number of jobs that are submitted at once.
 pub const MAX_SUBMISSIONS: usize = 100;
 /// The maximum number of jobs that are cancelled by one request.
 pub const MAX_CANCELLATIONS: usize = 1_000;
 /// The longest list of states and name of a partition, in bytes.
 const MAX_TEXT: usize = 1024;
 /// The maximum number of concurrent commands.
-const AT_ONCE: usize = 8;
+const MAX_CONCURRENT: usize = 8;
 
 /// Submits the jobs and returns their outcomes in the same order. With a key, each has its own key by its place, so that the same
 /// request may be sent again. Submissions not done by `deadline` are abandoned.
@@ -39,7 +39,7 @@ pub async fn submit(
     }
     let outcomes = stream::iter(submissions.into_iter().enumerate())
         .map(|(index, submission)| submit_one(access, submission, key.map(|key| key.numbered(index)), deadline));
-    Ok(outcomes.buffered(AT_ONCE).collect().await)
+    Ok(outcomes.buffered(MAX_CONCURRENT).collect().await)
 }
 
 async fn submit_one(
@@ -93,7 +93,7 @@ pub async fn cancel(access: &Access, filter: JobFilter, deadline: Instant) -> Re
     let has_other_tasks = |id: &JobId| others.iter().any(|other| is_part_of(&other.id, id));
     let meant: Vec<(JobId, bool)> = ids(&meant, &others).into_iter().map(|id| (id.clone(), has_other_tasks(&id))).collect();
     let outcomes = stream::iter(meant).map(|(id, has_other_tasks)| cancel_one(access, id, has_other_tasks, deadline));
-    Ok(outcomes.buffered(AT_ONCE).collect().await)
+    Ok(outcomes.buffered(MAX_CONCURRENT).collect().await)
 }
 
 /// The ids to cancel for the jobs that match. The components of a heterogeneous job are cancelled together if all unfinished ones

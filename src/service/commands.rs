@@ -19,15 +19,15 @@ use crate::ssh::{CommandLine, CommandOutput, Environment, Exec, Limits, OutputSt
 /// Why a system runs no commands.
 const NONE_ALLOWED: &str = "This system runs no commands on its login node: `clusters[].commands` allows none";
 
-/// The most words of a command, and the most bytes of all of them: what Linux takes as one argument (`MAX_ARG_STRLEN`), with room for quoting.
+/// The maximum number of words of a command, and of their bytes together: what Linux takes as one argument (`MAX_ARG_STRLEN`), with room for quoting.
 const MAX_WORDS: usize = 256;
 const MAX_BYTES: usize = 96 * 1024;
 
-/// The most patterns that a refusal names, and the most characters of each.
+/// The maximum number of patterns that a refusal names, and of the characters of each.
 const MAX_NAMED: usize = 20;
 const MAX_PATTERN: usize = 120;
 
-/// How long after the time limit a command that does not end by SIGTERM gets SIGKILL, in seconds.
+/// The time between SIGTERM and SIGKILL for a command that has exceeded its time limit, in seconds.
 const GRACE: u64 = 5;
 
 /// A command to run for a caller.
@@ -64,7 +64,7 @@ pub fn offered(access: &Access) -> Result<&Commands, ServiceError> {
 /// Runs a command as the caller.
 ///
 /// # Errors
-/// If no pattern of the system allows it, it breaks a rule, the caller runs as many as one may, or it could not be started.
+/// If no pattern of the system allows it, it breaks a rule, the caller has reached the limit, or it could not be started.
 pub async fn run(access: &Access, request: CommandRequest) -> Result<RunningCommand, ServiceError> {
     let program = request.argv.first().map(|program| excerpt(program, MAX_PATTERN)).unwrap_or_default();
     let arguments = request.argv.len().saturating_sub(1);
@@ -97,7 +97,7 @@ fn line(argv: &[String], seconds: u64) -> CommandLine {
     argv.iter().fold(line, CommandLine::arg)
 }
 
-/// The seconds that it may take.
+/// Its time limit in seconds.
 fn check(request: &CommandRequest, commands: &Commands) -> Result<u64, ServiceError> {
     let wrong = |name, message: String| Err(InvalidRequest::new(name, message).into());
     let CommandRequest { argv, stdin, time_limit } = request;

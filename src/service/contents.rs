@@ -1,6 +1,6 @@
-//! Contents of files: move in and out, of any size.
+//! Contents of files: transfers of any size.
 //!
-//! Every path of a request passes `Access::path` or one of its kind.
+//! Every path of a request passes `Access::path` or one of its variants.
 
 use futures::TryFutureExt;
 
@@ -21,10 +21,10 @@ const LIKELY_LINE: u64 = 1024;
 /// The default size of `view`, in bytes.
 const DEFAULT_VIEW: u64 = 5 * 1024 * 1024;
 
-/// The form in which content is moved, which decides how much of it may be.
+/// The form of a transfer, which determines its size limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransferForm {
-    /// One that FirecREST has too, whose clients count on its limit (`max_ops_file_size`).
+    /// A form that FirecREST has too; its clients rely on the limit (`max_ops_file_size`).
     FirecrestOps,
     /// Any other (`max_stream_size`).
     Stream,
@@ -54,7 +54,7 @@ impl TransferForm {
     }
 }
 
-/// The current state of a regular file, with links followed.
+/// The current state of a regular file; links are followed.
 ///
 /// # Errors
 /// If the path breaks the policy, does not lead to a regular file within the limit, or the cluster does not answer.
@@ -134,10 +134,10 @@ pub async fn store(
     write(access, &path, content, UploadOptions { cap, length, expected }, Alternative::TransferJob).await
 }
 
-/// Packs a directory, or a file, into an archive that comes as it is made.
+/// Packs a directory, or a file, into an archive that is sent while it is created.
 ///
 /// # Errors
-/// If the path breaks the policy, or the cluster does not begin.
+/// If the path breaks the policy, or the cluster cannot start.
 pub async fn pack(access: &Access, path: &str, format: ArchiveFormat) -> Result<(RemotePath, ContentStream), ServiceError> {
     let path = access.path(path).await?;
     let files = access.files().await?;
@@ -204,7 +204,7 @@ async fn write(
 /// The type of a file's content.
 ///
 /// # Errors
-/// If the path breaks the policy, or the cluster does not tell.
+/// If the path breaks the policy, or the cluster does not answer.
 pub async fn file_type(access: &Access, path: &str) -> Result<String, ServiceError> {
     let path = access.path(path).await?;
     Ok(access.files().await?.file_type(access.principal(), &path).await?)
@@ -213,7 +213,7 @@ pub async fn file_type(access: &Access, path: &str) -> Result<String, ServiceErr
 /// The SHA-256 of a file.
 ///
 /// # Errors
-/// If the path breaks the policy, or the cluster does not give the sum.
+/// If the path breaks the policy, or the cluster does not answer.
 pub async fn checksum(access: &Access, path: &str) -> Result<Checksum, ServiceError> {
     let path = access.path(path).await?;
     Ok(access.files().await?.checksum(access.principal(), &path).await?)
@@ -300,7 +300,7 @@ fn smaller(error: FilesystemError) -> ServiceError {
     ServiceError::or_by(error, Alternative::ReadLess)
 }
 
-/// The same part of the file, less the lines that do not match.
+/// The same part of the file, without the lines that do not match.
 async fn matching(access: &Access, content: Content, pattern: Option<Pattern>) -> Result<Content, ServiceError> {
     let Some(pattern) = pattern else { return Ok(content) };
     let data = access.state().searches.lines(&access.principal().username, content.data, pattern).await?;

@@ -46,7 +46,7 @@ impl TokenOutcome {
 }
 
 impl TokenCounts {
-    /// Each outcome, and how often it was.
+    /// Each outcome with its number.
     pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
         TokenOutcome::ALL.iter().map(|outcome| (outcome.name(), self.0[*outcome as usize].load(Ordering::Relaxed)))
     }
@@ -107,20 +107,20 @@ actions! {
 
 /// How a change ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum ChangeOutcome {
     /// It was done.
     Done,
     /// An earlier request with the same key had done it.
     Repeated,
     /// It was not done, as far as is known.
     Failed,
-    /// Nobody knows: the connection broke after it was sent.
+    /// It is unknown: the connection broke after it was sent.
     Unknown,
-    /// The caller went away first.
+    /// The caller disconnected first.
     Cancelled,
 }
 
-impl Outcome {
+impl ChangeOutcome {
     const ALL: [Self; 5] = [Self::Done, Self::Repeated, Self::Failed, Self::Unknown, Self::Cancelled];
 
     /// Its name in the audit trail.
@@ -141,7 +141,7 @@ pub struct SystemCounts {
     allowed: ByCache,
     denied: ByCache,
     undecided: AtomicU64,
-    changes: [[AtomicU64; Outcome::ALL.len()]; Action::ALL.len()],
+    changes: [[AtomicU64; ChangeOutcome::ALL.len()]; Action::ALL.len()],
     downloaded: AtomicU64,
     uploaded: AtomicU64,
 }
@@ -190,7 +190,7 @@ impl SystemCounts {
     /// The changes of each kind, including those with the number 0.
     pub fn changes(&self) -> impl Iterator<Item = Changes> {
         Action::ALL.iter().zip(&self.changes).flat_map(|(action, outcomes)| {
-            Outcome::ALL.iter().zip(outcomes).map(|(outcome, count)| Changes {
+            ChangeOutcome::ALL.iter().zip(outcomes).map(|(outcome, count)| Changes {
                 action: action.name(),
                 outcome: outcome.name(),
                 count: count.load(Ordering::Relaxed),
@@ -228,7 +228,7 @@ impl SystemCounts {
         self.undecided.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn changed(&self, action: Action, outcome: Outcome) {
+    pub(super) fn changed(&self, action: Action, outcome: ChangeOutcome) {
         self.changes[action as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -262,11 +262,11 @@ mod tests {
         for (place, outcome) in TokenOutcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome as usize, place);
         }
-        for (place, outcome) in Outcome::ALL.into_iter().enumerate() {
+        for (place, outcome) in ChangeOutcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome as usize, place);
         }
         let counts = SystemCounts::default();
-        counts.changed(Action::TransfersExtract, Outcome::Cancelled);
+        counts.changed(Action::TransfersExtract, ChangeOutcome::Cancelled);
         let expected = Changes { action: "transfers.extract", outcome: "cancelled", count: 1 };
         assert_eq!(counts.changes().filter(|changes| changes.count > 0).collect::<Vec<_>>(), [expected]);
     }

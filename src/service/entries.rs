@@ -13,7 +13,7 @@ use crate::domain::{DirectoryEntry, FileStat};
 use crate::error::Classify;
 use crate::filesystem::{EntryStream, FilesystemError, ListOptions, Page, PageRequest, Position, Sort, WalkOptions};
 
-/// The most entries of a page.
+/// The maximum number of entries of a page.
 pub const MAX_PAGE_SIZE: usize = 10_000;
 /// The default number of entries on a page.
 const DEFAULT_PAGE: usize = 1_000;
@@ -27,7 +27,7 @@ const MAX_CURSOR: usize = 1_024;
 /// The order of entries that the caller requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ordered {
-    /// By what.
+    /// The sort key.
     pub sort: Sort,
     /// Greatest first.
     pub descending: bool,
@@ -242,7 +242,7 @@ fn read_cursor(text: &str) -> Option<(Ordered, Position)> {
 /// The status of a file; follows a link when `dereference` is set.
 ///
 /// # Errors
-/// If the path breaks the policy, or the cluster does not give the status.
+/// If the path breaks the policy, or the cluster does not answer.
 pub async fn stat(access: &Access, path: &str, dereference: bool) -> Result<FileStat, ServiceError> {
     let path = access.path(path).await?;
     Ok(access.files().await?.stat(access.principal(), &path, dereference).await?)

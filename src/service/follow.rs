@@ -1,6 +1,6 @@
 //! Following files as they grow.
 //!
-//! Each caller has a separate reader on the cluster. Readers of the outputs of jobs, which many callers follow, are shared: `shared_follow.rs`.
+//! Each caller has a separate reader on the cluster. Readers of the outputs of jobs, which many callers follow, are shared: `shared_follow`.
 
 use futures::stream::StreamExt;
 

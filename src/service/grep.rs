@@ -26,7 +26,7 @@ const MAX_LINE: usize = 64 * 1024;
 const MAX_PROGRAM_LONG_LINE: usize = 4 * 1024;
 /// The time limit for the searches of one request.
 const MAX_TIME: Duration = Duration::from_secs(5);
-/// The most searches that one user has under way and waiting.
+/// The maximum number of searches of one user, under way or waiting.
 const MAX_PER_USER: u64 = 8;
 
 /// A pattern that lines are to match: a regular expression that is matched in linear time.
@@ -55,17 +55,17 @@ impl Searches {
     /// The lines that match, each with its line break.
     ///
     /// # Errors
-    /// If the caller has as many searches under way as one may, a line is too long for the pattern, or it takes too long.
+    /// If the caller has reached the limit of searches, a line is too long for the pattern, or the search takes too long.
     pub(super) async fn lines(&self, user: &Username, content: Vec<u8>, pattern: Pattern) -> Result<Vec<u8>, ServiceError> {
         let permit = self.users.take(user, 1).ok_or_else(too_many)?;
         let turn = permit.turn();
-        // Neither is ever closed, so that there is always a turn.
+        // Neither is ever closed.
         let _own = turn.acquire().await.ok();
         let running = Arc::clone(&self.running).acquire_owned().await.ok();
         let abandoned = Abandoned::default();
         let is_abandoned = Arc::clone(&abandoned.0);
         let search = move || {
-            // It is the thread that is counted, for as long as it works.
+            // The permit is held by the thread, for as long as it works.
             let _running = running;
             pattern.lines_of(&content, Instant::now() + MAX_TIME, &is_abandoned)
         };
@@ -105,7 +105,7 @@ impl Pattern {
 
     fn lines_of(&self, content: &[u8], deadline: Instant, abandoned: &AtomicBool) -> Result<Vec<u8>, ServiceError> {
         let mut found = Vec::new();
-        // Asked before each piece, the first among them.
+        // Checked before each piece, including the first.
         let mut searched = MAX_LINE;
         for line in content.split_inclusive(|&byte| byte == b'\n') {
             if searched >= MAX_LINE {

@@ -5,7 +5,7 @@ use crate::error::{Classify, Kind};
 use crate::scheduler::{AttachOutput, SchedulerError, Submitted};
 
 use super::audit::Change;
-use super::counts::{Action, Outcome};
+use super::counts::{Action, ChangeOutcome};
 use super::submission::{self, Submission};
 use super::text::Findings;
 use super::{Access, AccountingRequest, IdempotencyKey, InvalidRequest, ServiceError};
@@ -36,9 +36,9 @@ pub async fn submit(access: &Access, submission: Submission, key: Option<&Idempo
     if let (Some(mirror), Ok(submitted)) = (access.mirror(), &submitted) {
         mirror.submitted(access.principal(), &submitted.value.id, job.name.as_deref(), &job.working_directory.to_text());
     }
-    let success = |submitted: &Reported<Submitted>| if submitted.value.repeated { Outcome::Repeated } else { Outcome::Done };
+    let success = |submitted: &Reported<Submitted>| if submitted.value.repeated { ChangeOutcome::Repeated } else { ChangeOutcome::Done };
     change.end_as(submitted, success).map_err(|error| match (error.maybe_effected(), error) {
-        // It says itself what to do.
+        // The error has its own advice.
         (_, error @ SchedulerError::Undecided { .. }) => error.into(),
         (Some(true), error) => {
             ServiceError::MaybeSubmitted(error, if key.is_some() { ASK_BY_KEY.into() } else { ask_by_list(access).into() })
@@ -54,7 +54,7 @@ fn ask_by_list(access: &Access) -> String {
     )
 }
 
-/// A refusal of one member of a description names it as any other that is wrong.
+/// The scheduler's refusal of one member becomes the error of that field.
 fn refused(error: SchedulerError) -> ServiceError {
     match error {
         SchedulerError::Member { member, reason } => {
@@ -96,10 +96,10 @@ fn or_as_last_seen(
     asked.or_else(|error| if could_not_ask(&error) { last_seen().ok_or(error) } else { Err(error) })
 }
 
-/// The jobs that accounting has of a span of time, or those that are named.
+/// The jobs of a time span, or the named ones, from accounting.
 ///
 /// # Errors
-/// If the question breaks a rule, the scheduler keeps no accounting, or it does not answer.
+/// If the query breaks a rule, the scheduler keeps no accounting, or it does not answer.
 pub async fn accounting(access: &Access, request: AccountingRequest) -> Result<Reading<Vec<Job>>, ServiceError> {
     let query = request.check(jiff::Timestamp::now())?;
     Ok(access.cluster().scheduler()?.accounting(access.principal(), &query).await?)
@@ -171,7 +171,7 @@ pub async fn alter(access: &Access, id: &str, change: JobChange) -> Result<Repor
     Ok(audited.end(altered)?)
 }
 
-/// Asks what would become of a job, and submits nothing.
+/// Asks the scheduler to check and estimate a job, and submits nothing.
 ///
 /// # Errors
 /// As [`submit`].

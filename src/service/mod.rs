@@ -64,7 +64,7 @@ pub use submission::Submission;
 /// Why a use case did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// The request holds values that cannot be.
+    /// The request has invalid values.
     #[error(transparent)]
     Invalid(#[from] InvalidRequest),
     /// The cluster lacks the capability, or a path breaks the policy.
@@ -73,7 +73,7 @@ pub enum ServiceError {
     /// The scheduler did not do it.
     #[error(transparent)]
     Scheduler(#[from] SchedulerError),
-    /// The scheduler did not say whether it took a job; the second part says how that is found out.
+    /// It is unknown whether the scheduler accepted a job; the second part says how to find out.
     #[error("{0}; {1}")]
     MaybeSubmitted(#[source] SchedulerError, Cow<'static, str>),
     /// The file operation was not done.
@@ -91,7 +91,7 @@ pub enum ServiceError {
     /// The store cannot be read or written.
     #[error(transparent)]
     StateStore(#[from] crate::store::StoreError),
-    /// The caller has as much of it under way as one may.
+    /// The caller has reached a limit of concurrent work.
     #[error("{0}")]
     TooMany(Cow<'static, str>),
     /// The request asks for too much work; the text names the limit.
@@ -106,16 +106,16 @@ pub enum ServiceError {
     /// This service does not do it, for this reason.
     #[error("{0}")]
     Unsupported(&'static str),
-    /// There is no such thing; the message says where those that there are can be found.
+    /// There is no such object; the message says where the existing ones are listed.
     #[error("{0}")]
     NotFound(&'static str),
     /// The caller may not do this on the cluster, for this reason.
     #[error("{0}")]
     Forbidden(String),
-    /// The cluster could not be worked with.
+    /// The cluster could not be used.
     #[error(transparent)]
     Transport(#[from] TransportError),
-    /// It would do more than it says, for this reason.
+    /// It would affect more than the named object, for this reason.
     #[error("{0}")]
     Conflict(&'static str),
     /// Another request works on the same upload and does not end.
@@ -205,13 +205,13 @@ impl Classify for ServiceError {
     }
 }
 
-/// A request with values that cannot be; names every field that is wrong.
+/// A request with invalid values; names every wrong field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidRequest {
     fields: Vec<InvalidField>,
 }
 
-/// One field that is wrong.
+/// One wrong field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidField {
     /// The parameter of the use case, or the field of its request type, such as `page_size`. Its place in an HTTP request, and its

@@ -18,7 +18,7 @@ use super::counts::Action;
 use super::transfers::{JobContext, TransferJob};
 use super::{Access, InvalidRequest, ServiceError};
 
-/// Why a system without a transfer service has no transfers by one.
+/// The reason for systems without a transfer service.
 const NO_SERVICE: &str =
     "No transfer service is set up on this system: use the file operations upload and download, which take files of any size";
 

@@ -26,7 +26,7 @@ impl<'a> Parts<'a> {
     /// The current path and status of an upload's file; `None` if there is none.
     ///
     /// # Errors
-    /// If the cluster does not tell.
+    /// If the cluster does not answer.
     pub async fn find(&self, part: &RemotePath) -> Result<Option<(RemotePath, FileStat)>, FilesystemError> {
         match self.files.stat(self.principal, part, false).await {
             Ok(found) => Ok(Some((part.clone(), found))),

@@ -92,7 +92,7 @@ impl Access {
         let files = self.files().await?;
         let configured = &self.cluster().config().file_systems;
         let real = join_all(configured.iter().map(|fs| files.resolve(self.principal(), &fs.path))).await;
-        // One that cannot be looked at is none that the path could lie on.
+        // A file system that cannot be read cannot contain the path.
         let found = configured.iter().zip(real).filter_map(|(fs, real)| path.rebase(&real.ok()?, &fs.path));
         Ok(found.min_by_key(|path| path.as_bytes().len()))
     }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::counts::{SystemCounts, TokenCounts};
 use super::grep::Searches;
-use super::limits::{Limits, UserBounds};
+use super::limits::{UserBounds, UserLimits};
 use super::shared_follow::SharedFollows;
 use super::upload_locks::UploadLocks;
 use crate::domain::SystemName;
@@ -23,7 +23,7 @@ pub struct State {
     /// The locks on resumable uploads.
     pub(super) uploads: Arc<UploadLocks>,
     /// The work under way of each user.
-    pub(super) limits: Limits,
+    pub(super) limits: UserLimits,
     /// Searches in files under way.
     pub(super) searches: Searches,
     /// Outputs of jobs that are followed.

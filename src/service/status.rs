@@ -12,7 +12,7 @@ use super::{Access, AccessError, Caller, Gate, ServiceError};
 /// The clusters that the caller may use, with their health.
 ///
 /// # Errors
-/// If it cannot be decided which these are.
+/// If no decision could be obtained.
 pub async fn systems<'a>(gate: &'a Gate, caller: &Caller) -> Result<Vec<&'a Arc<Cluster>>, AccessError> {
     gate.visible(caller).await
 }

@@ -7,7 +7,7 @@ use super::{Access, ServiceError};
 /// The usage of the file system of a path.
 ///
 /// # Errors
-/// If the path breaks the policy, or the cluster does not tell.
+/// If the path breaks the policy, or the cluster does not answer.
 pub async fn space(access: &Access, path: &str) -> Result<Space, ServiceError> {
     let path = access.path(path).await?;
     Ok(access.files().await?.space(access.principal(), &path).await?)
@@ -16,7 +16,7 @@ pub async fn space(access: &Access, path: &str) -> Result<Space, ServiceError> {
 /// The caller's quotas.
 ///
 /// # Errors
-/// If the path breaks the policy, or the cluster does not tell.
+/// If the path breaks the policy, or the cluster does not answer.
 pub async fn quota(access: &Access, path: &str) -> Result<Vec<Quota>, ServiceError> {
     let path = access.path(path).await?;
     Ok(access.files().await?.quota(access.principal(), &path).await?)
@@ -25,7 +25,7 @@ pub async fn quota(access: &Access, path: &str) -> Result<Vec<Quota>, ServiceErr
 /// The access control list of a path.
 ///
 /// # Errors
-/// If the path breaks the policy, or the cluster does not tell.
+/// If the path breaks the policy, or the cluster does not answer.
 pub async fn acl(access: &Access, path: &str) -> Result<Vec<AclEntry>, ServiceError> {
     let path = access.path(path).await?;
     Ok(access.files().await?.acl(access.principal(), &path).await?)

@@ -15,13 +15,13 @@ const MAX_CONSTRAINTS: usize = 1024;
 const MAX_PATH: usize = 4095;
 /// The longest script, in bytes: Slurm's own default (`max_script_size`).
 const MAX_SCRIPT: usize = 4 * 1024 * 1024;
-/// The most variables, and the most bytes that they may take together: they become part of a command line or its input.
+/// The maximum number of variables, and of their bytes together: they become part of a command line or its input.
 const MAX_VARIABLES: usize = 1024;
 const MAX_ENVIRONMENT: usize = 96 * 1024;
-/// The most of anything that is counted: what Slurm's 32-bit numbers hold below those with a meaning of their own.
+/// The maximum of any count: Slurm's 32-bit numbers below those with a meaning of their own.
 const MAX_COUNT: u32 = 1 << 31;
 const MAX_LICENCES: usize = 64;
-/// The most conditions, and the most jobs that they name together.
+/// The maximum number of conditions, and of the jobs that they name together.
 const MAX_DEPENDENCIES: usize = 100;
 
 /// A job as the caller describes it, unchecked.

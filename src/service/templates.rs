@@ -15,7 +15,7 @@ use crate::scheduler::Submitted;
 
 /// The longest string in characters that a site may allow.
 const MAX_LENGTH: usize = 16 * 1024;
-/// The most parameters of a template.
+/// The maximum number of parameters of a template.
 const MAX_PARAMETERS: usize = 64;
 
 /// The caller's values for a template.

@@ -1,6 +1,6 @@
 //! File operations that outlast a request: each is submitted as a job, and the caller learns which one.
 //!
-//! Every path of a request passes `Access::path` or one of its kind before anything is submitted, as does the
+//! Every path of a request passes `Access::path` or one of its variants before anything is submitted, as does the
 //! directory that the job runs in.
 
 use uuid::Uuid;

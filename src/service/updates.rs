@@ -1,4 +1,4 @@
-//! What happens to something that is followed, and why it ends.
+//! The updates of a followed file or output, and the reasons for their end.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::filesystem::Followed;
 
 use super::ServiceError;
 
-/// What happens to something that is followed.
+/// An update of a followed file or output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Update {
     /// Something happened to the file.
@@ -21,14 +21,14 @@ pub enum Update {
     End(EndReason),
 }
 
-/// Why nothing more follows.
+/// The reason why the updates end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReason {
     /// The caller's token has ended.
     TokenEnded,
-    /// The job has ended, and all of its output was given.
+    /// The job has ended, and all of its output was sent.
     JobEnded,
-    /// All that is there was given, and no more was asked for.
+    /// The existing content was sent, and following was not requested.
     Complete,
 }
 

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::ServiceError;
 use crate::domain::{RemotePath, SystemName, Username};
 
-/// How long a request waits for the previous one on the same upload, which is asked to end.
+/// The time that a request waits for the previous one on the same upload, which is asked to end.
 const MAX_LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// The locks on uploads within this process. Between processes the names of the files decide ([`Parts`](super::parts::Parts)).

@@ -127,7 +127,7 @@ pub async fn begin_with(access: &Access, new: NewUpload, first: Addition) -> Res
     match extend(access, &upload, first).await {
         Ok(offset) => Ok((upload, Some(offset))),
         Err(error) => {
-            // Nobody knows its name. Where it cannot be removed now, it is found when it is old.
+            // Its name is known to nobody. If it cannot be removed now, the search for abandoned files finds it later.
             let _ = remove(access, &upload).await;
             Err(error)
         }
@@ -137,7 +137,7 @@ pub async fn begin_with(access: &Access, new: NewUpload, first: Addition) -> Res
 /// The number of bytes of an upload that have arrived. A complete upload is put in its place if it is not yet.
 ///
 /// # Errors
-/// If there is none, it is too old, or is still being added to, or the cluster does not tell.
+/// If there is none, it is too old, or is still being added to, or the cluster does not answer.
 pub async fn offset(access: &Access, upload: &Upload) -> Result<u64, ServiceError> {
     let (target, part) = upload.paths(access)?;
     let _lock = access.lock_upload(&part).await?;
@@ -223,7 +223,7 @@ async fn settle<T>(parts: &Parts<'_>, part: &RemotePath, held: &RemotePath, outc
         // Its name is gone: another request has taken it over.
         Err(ServiceError::Filesystem(FilesystemError::NotFound(path))) if path == *held => Err(ServiceError::Busy),
         Err(error) => match parts.put_back(part, held).await {
-            // A part that cannot be cut is removed; that there was no room for more tells why.
+            // A part that cannot be cut is removed; the error that there was no room is the reason.
             Ok(()) => Err(error),
             Err(ServiceError::Busy) if error.kind() == Kind::Conflict => Err(error),
             Err(failure) => Err(failure),

@@ -14,7 +14,7 @@ pub struct Total {
     pub resources: ResourceUsage,
 }
 
-/// Totals of the jobs of a question.
+/// Totals of the jobs of a query.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sums {
     /// Of all.
@@ -37,7 +37,7 @@ impl Total {
 /// Sums the resources used by the jobs in a time span of the accounting database, or by the given jobs.
 ///
 /// # Errors
-/// If the question breaks a rule, the scheduler keeps no accounting, or it does not answer.
+/// If the query breaks a rule, the scheduler keeps no accounting, or it does not answer.
 pub async fn sum(access: &Access, request: AccountingRequest) -> Result<Reported<Sums>, ServiceError> {
     let query = request.check(jiff::Timestamp::now())?;
     let usage = access.cluster().scheduler()?.usage(access.principal(), &query).await?;

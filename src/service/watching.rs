@@ -1,4 +1,4 @@
-//! Waiting for what happens to jobs: until a job changes, or for each event.
+//! Waits for changes of jobs: for the next change of a job, or for each event.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::scheduler::SchedulerError;
 /// The interval of heartbeats while there is no event, so that no intermediary takes the connection for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// How long a stream waits for the first list of the jobs: changes after that are events.
+/// The time that a stream waits for the first list of the jobs; changes after that are events.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
 
 /// The longest state that can be named.
@@ -159,7 +159,7 @@ pub enum Resume {
     Present,
     /// From the event after this one.
     After(u64),
-    /// From now on, although the caller has said otherwise: it was no number of an event.
+    /// From now on, because the requested start is not the number of an event.
     Malformed,
 }
 
@@ -214,7 +214,7 @@ pub async fn own_events(access: &Access, from: Resume) -> Result<JobEvents, Serv
     read_up_to(mirror, from).await?;
     let watch = mirror.watch(access.principal());
     if !matches!(from, Resume::After(_)) {
-        // What it finds is how things are, and no event.
+        // It finds the present state, which is no event.
         let _ = tokio::time::timeout(FIRST_LOOK, watch.observed()).await;
     }
     let selection = Selection::Owner(access.principal().username.as_str().to_owned());

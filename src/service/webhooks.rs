@@ -10,7 +10,7 @@ use super::counts::Action;
 use super::text::Findings;
 use super::{Access, IdempotencyKey, ServiceError, Submission, jobs};
 
-/// The most states that a webhook names, and the longest of them in bytes.
+/// The maximum number of states that a webhook names, and the longest of them in bytes.
 const MAX_STATES: usize = 32;
 const MAX_STATE: usize = 64;
 

@@ -77,7 +77,7 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// The most channels of one user for each class of traffic.
+    /// The maximum number of channels of one user for each class of traffic.
     pub fn channels_per_user(&self) -> usize {
         self.max_channels.saturating_mul(self.max_connections_per_user)
     }

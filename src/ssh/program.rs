@@ -13,10 +13,10 @@ pub(crate) const START: &[u8] = b"exec /bin/sh";
 /// The first part of the text for `/bin/sh`.
 const PROLOGUE: &str = include_str!("prologue.sh");
 
-/// The most bytes that start-up files may print before a command begins.
+/// The maximum number of bytes that start-up files may print before a command begins.
 const MAX_NOISE: usize = 1024 * 1024;
 
-/// The most bytes of it that an error repeats.
+/// The maximum number of bytes of that output that an error repeats.
 const MAX_SHOWN_NOISE: usize = 300;
 
 /// The block size of a metered program, in bytes.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-/// The most characters that are kept.
+/// The maximum number of characters that are kept.
 const MAX_WORDS: usize = 500;
 
 /// The messages of programs about an account that may not log in, in lower case: `nologin` of util-linux, shadow and the BSDs, `pam_unix`, `pam_faillock`,

@@ -14,7 +14,7 @@ pub(crate) enum Closed {
     Yielded,
     /// The credential that it was opened with changed or ended.
     Credential,
-    /// It has been open so long that the server shall check the credential anew.
+    /// It has been open so long that the server is to check the credential again.
     Aged,
     /// The peer stopped answering.
     Frozen,

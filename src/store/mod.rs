@@ -26,7 +26,7 @@ pub use sqlite::Sqlite;
 pub use status::Status;
 pub use watchers::Watch;
 
-/// The most entries, or records, of one answer.
+/// The maximum number of entries, or records, of one answer.
 pub const MAX_PAGE: usize = 1000;
 
 /// Keeps what outlives a request. What it has acknowledged is there after any process was killed, and is seen by each replica.
@@ -128,9 +128,9 @@ pub struct Claim {
     pub holder: String,
     /// The attempt that ended without a result and was found to have no effect; 0 for none.
     pub after: u32,
-    /// How long the attempt counts as under way.
+    /// The time for which the attempt counts as under way.
     pub hold: Duration,
-    /// How long the claim is kept.
+    /// The time for which the claim is kept.
     pub ttl: Duration,
 }
 
@@ -147,7 +147,7 @@ pub enum Claimed {
     UnderWay {
         /// The process that does the work.
         holder: String,
-        /// For how long it is still taken to be under way.
+        /// The time for which it still counts as under way.
         remaining: Duration,
     },
     /// The last attempt ended without a result: its effect has to be looked for.
@@ -162,7 +162,7 @@ pub enum Claimed {
 /// The retention of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keep {
-    /// The most entries.
+    /// The maximum number of entries.
     pub count: u64,
     /// The greatest age.
     pub age: Duration,

@@ -127,7 +127,7 @@ impl Reader<'_> {
     fn systems(&self, writer: &mut Writer<'_>) -> fmt::Result {
         let systems = || self.sources.gate.system_counts();
         let changes = systems().flat_map(|(cluster, counts)| {
-            // Most sites never see most of the others.
+            // Most sites never have most of the other series.
             let seen = counts.changes().filter(|changes| changes.count > 0 || changes.action == "jobs.submit");
             seen.map(|changes| ([name(cluster), changes.action, changes.outcome], changes.count))
         });

@@ -37,13 +37,13 @@ pub(super) fn memory() -> Option<u64> {
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// How many files are open, without the directory that is read for this.
+/// The number of open files, without the directory that is read for this.
 pub(super) fn open_files() -> Option<u64> {
     let listed = fs::read_dir("/proc/self/fd").ok()?.count();
     Some((listed as u64).saturating_sub(1))
 }
 
-/// How many files may be open.
+/// The limit of open files.
 pub(super) fn max_files() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }

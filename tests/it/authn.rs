@@ -1,4 +1,4 @@
-//! Tokens that hold and tokens that must not, against key sets served on loopback.
+//! Valid and invalid tokens, against key sets served on loopback.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

@@ -126,14 +126,13 @@ fn every_defect_has_its_tests() {
     }
 }
 
-/// The text of a module of the library or of these tests. Unit tests lie in the file that they test.
+/// The text of a module of the library or of these tests. Unit tests lie in a `tests.rs` of the module, or in the file that they test.
 fn source(module: &str) -> String {
-    let module = module.strip_suffix("::tests").unwrap_or(module);
     let (root, path) = module.split_once("::").unwrap();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(if root == "it" { "tests/it" } else { "src" });
-    let file = folder.join(path.replace("::", "/"));
-    let read = std::fs::read_to_string(file.with_extension("rs")).or_else(|_| std::fs::read_to_string(file.join("mod.rs")));
-    read.unwrap_or_else(|error| panic!("{module}: {error}"))
+    let paths = [path, path.strip_suffix("::tests").unwrap_or(path)].map(|path| folder.join(path.replace("::", "/")));
+    let files = paths.into_iter().flat_map(|path| [path.with_extension("rs"), path.join("mod.rs")]);
+    files.filter_map(|file| std::fs::read_to_string(file).ok()).next().unwrap_or_else(|| panic!("{module} has no file"))
 }
 
 /// The functions with an attribute of tests, and those that [`on_each_site`](crate::files) makes tests of.
@@ -159,8 +158,12 @@ fn what_is_no_test_is_told_from_tests() {
 /// The sources that ask Slurm.
 fn slurm_sources() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/scheduler/slurm/cli");
-    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
-    files.map(|path| (path.display().to_string(), without_comments(&std::fs::read_to_string(path).unwrap()))).collect()
+    let folders = [folder.join("sbatch"), folder].into_iter();
+    let files = folders.flat_map(|folder| std::fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path());
+    files
+        .filter(|path| path.is_file())
+        .map(|path| (path.display().to_string(), without_comments(&std::fs::read_to_string(path).unwrap())))
+        .collect()
 }
 
 fn without_comments(text: &str) -> String {
@@ -180,7 +183,7 @@ fn no_command_asks_for_json() {
 #[test]
 fn every_command_whose_words_decide_speaks_the_language_of_programs() {
     let mut commands = 0;
-    for (path, text) in slurm_sources().into_iter().filter(|(path, _)| !path.ends_with("sbatch.rs") && !path.ends_with("srun.rs")) {
+    for (path, text) in slurm_sources().into_iter().filter(|(path, _)| !path.contains("/sbatch/") && !path.ends_with("srun.rs")) {
         for (at, _) in text.match_indices("CommandLine::new(") {
             commands += 1;
             let words = &text[at..];

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use goldcrest::demo::ssh_server::{Account, Options, Running, Server, Subsystem};
+use goldcrest::demo::ssh_server::{Account, Options, RunningServer, Server, Subsystem};
 use goldcrest::domain::Username;
 use russh::client::{self, Handle, Msg};
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate, decode_secret_key};
@@ -292,7 +292,7 @@ async fn openssh_gets_output_errors_input_and_exit_status() {
 
 /// A server with a home directory of its own.
 struct Setup {
-    running: Running,
+    running: RunningServer,
     stop: CancellationToken,
     home: TempDir,
 }

@@ -1,4 +1,4 @@
-//! The pages that people read: what they link to is there.
+//! The pages of the documentation: the targets of their links exist.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what a test's helpers do not expect fails the test")]
 
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! How Slurm's answers are put together: what two commands say of the same jobs, and what is left when one of them is silent.
+//! Merged answers of Slurm: the outputs of two commands about the same jobs, and the result if one of them fails.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Slurm by REST, against servers that misbehave: what is believed, what is asked again, and what is never sent twice.
+//! Slurm by REST, against servers that misbehave: accepted answers, repeated queries, and requests that are never sent twice.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

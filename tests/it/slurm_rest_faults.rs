@@ -1,4 +1,4 @@
-//! Slurm by REST and by both ways, while a part of Slurm is down or refuses: the answer says so, and in time.
+//! Slurm by REST and hybrid, while a part of Slurm is down or refuses: the answer reports it, and in time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Who may do what, and what those who may not are told.
+//! Access control, and the answers to refused callers.
 
 use std::time::Duration;
 

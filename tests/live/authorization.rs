@@ -1,4 +1,4 @@
-//! Decisions of a real OpenFGA server: what callers are shown, what they may do, and what is written down of it.
+//! Decisions of a real OpenFGA server: the visible systems, the permitted operations, and the audit trail.
 
 use std::process::Stdio;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What is up, and where. The start scripts write the coordinates; nothing is guessed here.
+//! The running components and their addresses. The start scripts write the coordinates; nothing is guessed here.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Tokens of a real Keycloak: which are accepted, which are not, and what happens when its keys change or it is away.
+//! Tokens of a real Keycloak: accepted and refused ones, changes of its keys, and its outages.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A Goldcrest of a scenario's own, for what would disturb the shared one.
+//! A Goldcrest of its own for a scenario that would disturb the shared one.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};

@@ -1,4 +1,4 @@
-//! What a job asks for, and what is done to it before its end, on a real Slurm by its commands and by slurmrestd.
+//! The options of a job, and operations on it before its end, on a real Slurm by its commands and by slurmrestd.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The process's own end.
+//! The end of the process.
 
 use std::time::Duration;
 

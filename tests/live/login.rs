@@ -1,4 +1,4 @@
-//! A person's way to a token: the authorization code with PKCE (RFC 7636), as a browser and a program walk it.
+//! The login of a person: the authorization code with PKCE (RFC 7636), by a browser and by a program.
 
 use std::collections::BTreeMap;
 

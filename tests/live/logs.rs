@@ -1,4 +1,4 @@
-//! What jobs on a real Slurm write, read and followed.
+//! The output of jobs on a real Slurm, read and followed.
 
 use std::time::Duration;
 

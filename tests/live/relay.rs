@@ -1,4 +1,4 @@
-//! A way to a loopback port that can be cut and opened again, for what must not be stopped itself.
+//! A relay to a loopback port that can be cut and opened again, for components that must not be stopped.
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;

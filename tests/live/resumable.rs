@@ -1,4 +1,4 @@
-//! Resumable uploads by tus, with a client that people have.
+//! Resumable uploads by tus, with a common client.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

@@ -1,4 +1,4 @@
-//! Large files by way of a real object store, up and down, and what the store refuses.
+//! Uploads and downloads of large files through a real object store, and requests that the store refuses.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Contents that are larger than memory should ever be, on their way out and in, with the clients that people have.
+//! Uploads and downloads that are larger than the permitted memory, with common clients.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;

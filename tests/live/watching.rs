@@ -1,4 +1,4 @@
-//! Jobs of a real Slurm that are waited for, and their events.
+//! Waiting for jobs of a real Slurm, and their events.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

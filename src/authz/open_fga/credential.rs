@@ -9,8 +9,8 @@ use crate::rest::{Client, ClientCredentials, InvalidUrl, TokenCache, Url};
 
 /// A token is renewed this long before it ends.
 const MARGIN: Duration = Duration::from_secs(30);
-/// How long a token without a stated lifetime is used.
-const UNTOLD: Duration = Duration::from_secs(60);
+/// The lifetime of a token for which none is stated.
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 
 /// How this service authenticates at the server.
 pub(super) enum Credential {
@@ -60,7 +60,7 @@ impl Account {
     async fn token(&self, timeout: Duration) -> Result<Secret, OpenFgaError> {
         let obtain = async {
             let grant = self.credentials.grant(&self.client, timeout).await?;
-            let lifetime = grant.expires_in.map_or(UNTOLD, |seconds| {
+            let lifetime = grant.expires_in.map_or(DEFAULT_LIFETIME, |seconds| {
                 let lifetime = Duration::from_secs(seconds);
                 lifetime.saturating_sub(MARGIN).max(lifetime / 2)
             });

@@ -20,12 +20,12 @@ use super::{Authorizer, AuthzError, Basis, Decision, OpenFgaConfig, Relation, Ru
 use crate::domain::{Principal, SystemName, Username};
 use crate::rest::{Client, InvalidUrl};
 pub(super) use error::OpenFgaError;
-use server::{Answer, Question, Server};
+use server::{CheckResult, Question, Server};
 
 const MAX_REMEMBERED: u64 = 100_000;
-/// The most contextual tuples that OpenFGA takes with one check.
+/// The maximum number of contextual tuples that OpenFGA takes with one check.
 const MAX_TUPLES: usize = 100;
-/// The most groups of a token that are considered: ten questions for each system.
+/// The maximum number of groups of a token that are considered: ten questions for each system.
 const MAX_GROUPS: usize = 1000;
 /// The longest object that OpenFGA takes, in bytes.
 const MAX_OBJECT: usize = 256;
@@ -91,7 +91,7 @@ impl OpenFga {
         groups: &[String],
         relation: Relation,
         systems: &[&SystemName],
-    ) -> Result<Vec<Answer>, OpenFgaError> {
+    ) -> Result<Vec<CheckResult>, OpenFgaError> {
         // Groups beyond the most that one check takes go with further checks: any that allows is enough.
         let parts: Vec<&[String]> = if groups.is_empty() { vec![&[]] } else { groups.chunks(MAX_TUPLES).collect() };
         let question = |system: &SystemName, groups: &&[String]| Question {

@@ -17,13 +17,13 @@ use crate::rest::{Client, InvalidUrl, Object, Request, Response, RestError, Url}
 
 /// The longest answer that is read, in bytes. The answer to fifty checks, or a list of stores, has a few kilobytes.
 const MAX_BODY: usize = 64 * 1024;
-/// The most checks in one batch: the default of OpenFGA.
+/// The maximum number of checks in one batch: the default of OpenFGA.
 const MAX_BATCH: usize = 50;
-/// The most contextual tuples in one batch, so that its body stays far below OpenFGA's limit of half a megabyte.
+/// The maximum number of contextual tuples in one batch, so that its body stays far below OpenFGA's limit of half a megabyte.
 const MAX_BATCH_TUPLES: usize = 1000;
-/// The most characters of the server's message that are kept.
+/// The maximum number of characters of the server's message that are kept.
 const MAX_WORDS: usize = 300;
-/// The most concurrent checks of one decision, where the server does not support batches.
+/// The maximum number of concurrent checks of one decision, where the server does not support batches.
 const MAX_PARALLEL: usize = 16;
 /// The header with the id of the authorization model that OpenFGA used.
 const MODEL_HEADER: &str = "openfga-authorization-model-id";
@@ -53,7 +53,7 @@ pub(super) struct Question {
 
 /// The server's answer to a question.
 #[derive(Clone)]
-pub(super) struct Answer {
+pub(super) struct CheckResult {
     pub(super) allowed: bool,
     pub(super) model: Option<Arc<str>>,
 }
@@ -99,7 +99,7 @@ impl Server {
     }
 
     /// Answers to all questions, in their order.
-    pub(super) async fn ask(&self, questions: &[Question]) -> Result<Vec<Answer>, OpenFgaError> {
+    pub(super) async fn ask(&self, questions: &[Question]) -> Result<Vec<CheckResult>, OpenFgaError> {
         if let [question] = questions {
             return Ok(vec![self.check(question).await?]);
         }
@@ -109,7 +109,7 @@ impl Server {
         Ok(stream::iter(batches).buffered(MAX_PARALLEL).try_collect::<Vec<_>>().await?.concat())
     }
 
-    async fn ask_batch(&self, questions: &[Question]) -> Result<Vec<Answer>, OpenFgaError> {
+    async fn ask_batch(&self, questions: &[Question]) -> Result<Vec<CheckResult>, OpenFgaError> {
         if !self.knows_no_batches.load(Ordering::Relaxed)
             && let Some(answers) = self.batch_check(questions).await?
         {
@@ -119,7 +119,7 @@ impl Server {
         stream::iter(checks).buffered(MAX_PARALLEL).try_collect().await
     }
 
-    async fn check(&self, question: &Question) -> Result<Answer, OpenFgaError> {
+    async fn check(&self, question: &Question) -> Result<CheckResult, OpenFgaError> {
         let body = CheckRequest {
             tuple_key: question.tuple_key(),
             contextual_tuples: question.contextual_tuples(),
@@ -129,11 +129,11 @@ impl Server {
         if response.status != 200 {
             return Err(self.refused("check", &response));
         }
-        Ok(Answer { allowed: response.json::<CheckAnswer>().map_err(OpenFgaError::Answer)?.allowed, model: self.model_of(&response) })
+        Ok(CheckResult { allowed: response.json::<CheckAnswer>().map_err(OpenFgaError::Answer)?.allowed, model: self.model_of(&response) })
     }
 
     /// `None` when the server does not accept these questions as a batch, for whatever reason. Single checks then find the reason.
-    async fn batch_check(&self, questions: &[Question]) -> Result<Option<Vec<Answer>>, OpenFgaError> {
+    async fn batch_check(&self, questions: &[Question]) -> Result<Option<Vec<CheckResult>>, OpenFgaError> {
         let checks = questions.iter().enumerate().map(|(place, question)| BatchCheckItem {
             tuple_key: question.tuple_key(),
             contextual_tuples: question.contextual_tuples(),
@@ -159,7 +159,7 @@ impl Server {
         let answers = (0..questions.len()).map(|place| {
             let result = results.remove(&place.to_string()).map(|Object(result)| result);
             let result = result.filter(|result| result.error.is_none()).ok_or(OpenFgaError::Incomplete)?;
-            Ok(Answer { allowed: result.allowed.ok_or(OpenFgaError::Incomplete)?, model: model.clone() })
+            Ok(CheckResult { allowed: result.allowed.ok_or(OpenFgaError::Incomplete)?, model: model.clone() })
         });
         answers.collect::<Result<_, _>>().map(Some)
     }

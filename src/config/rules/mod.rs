@@ -313,7 +313,7 @@ fn transfer_jobs(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) 
 }
 
 fn object_store(walk: &mut Interpreter, path: &str, config: &transfer::S3) {
-    // The least that S3 takes for a part but the last, and the longest that it lets a URL hold.
+    // The minimum size of a part except the last, and the maximum validity of a URL, as S3 has them.
     const MIN_PART: u64 = 5 * 1024 * 1024;
     const MAX_TTL: u64 = 7 * 24 * 60 * 60;
     let key = |name: &str| format!("{path}.{name}");

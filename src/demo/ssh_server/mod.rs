@@ -39,11 +39,11 @@ const MAX_CONNECTIONS: usize = 64;
 /// As OpenSSH's `MaxSessions`: session channels at once on one connection.
 const MAX_SESSIONS: usize = 10;
 
-/// How long a connection may stay without a login, as OpenSSH's `LoginGraceTime` with a loopback's measure.
+/// The time in which a connection must log in, like OpenSSH's `LoginGraceTime`, but short, because the server is on loopback.
 const LOGIN_GRACE: Duration = Duration::from_secs(10);
 
-/// How long a peer is given to take the last messages when the server stops.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// The time for a peer to take the last messages when the server stops.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves one byte stream as an SSH subsystem (RFC 4254, 6.5). It ends when the stream does.
 pub type Subsystem = Arc<dyn Fn(DuplexStream) -> BoxFuture<'static, io::Result<()>> + Send + Sync>;
@@ -74,7 +74,7 @@ pub struct Options {
 }
 
 /// A server that is up.
-pub struct Running {
+pub struct RunningServer {
     /// Where it listens.
     pub addr: SocketAddr,
     /// Its host key in the one-line form of `*.pub` files.
@@ -84,7 +84,7 @@ pub struct Running {
     tasks: TaskTracker,
 }
 
-impl Running {
+impl RunningServer {
     /// Waits until the server was stopped and everything that it started has ended.
     pub async fn stopped(&self) {
         self.tasks.wait().await;
@@ -99,7 +99,7 @@ impl Server {
     ///
     /// # Errors
     /// If the port cannot be bound or a key cannot be made.
-    pub async fn start(options: Options) -> io::Result<Running> {
+    pub async fn start(options: Options) -> io::Result<RunningServer> {
         let host_key = generate_key()?;
         let client_key = generate_key()?;
         let host_public_key = host_key.public_key().to_openssh().map_err(io::Error::other)?;
@@ -117,7 +117,7 @@ impl Server {
         });
         tasks.spawn(accept(listener, shared, tasks.clone()));
         tasks.close();
-        Ok(Running { addr, host_public_key, client_private_key, tasks })
+        Ok(RunningServer { addr, host_public_key, client_private_key, tasks })
     }
 }
 
@@ -216,12 +216,12 @@ async fn serve(socket: TcpStream, shared: Arc<ServerState>) -> Result<(), russh:
         None => {
             // A peer that reads nothing would hold the message up; it then misses it.
             let message = handle.disconnect(Disconnect::ByApplication, "the server stops".to_owned(), String::new());
-            tokio::time::timeout(GOODBYE, message).await.ok();
-            let ended = tokio::time::timeout(GOODBYE, &mut session).await;
+            tokio::time::timeout(CLOSE_TIMEOUT, message).await.ok();
+            let ended = tokio::time::timeout(CLOSE_TIMEOUT, &mut session).await;
             line.shutdown(Shutdown::Both).ok();
             match ended {
                 Ok(ended) => ended,
-                Err(_) => tokio::time::timeout(GOODBYE, session).await.unwrap_or(Ok(())),
+                Err(_) => tokio::time::timeout(CLOSE_TIMEOUT, session).await.unwrap_or(Ok(())),
             }
         }
     }

@@ -14,7 +14,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use super::Account;
 
-/// How long a command has to end by itself after SIGTERM.
+/// The time for a command to end by itself after SIGTERM.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The ends of its pipes.

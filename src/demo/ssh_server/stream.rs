@@ -21,23 +21,23 @@ pub(super) const WINDOW: u32 = 2 * 1024 * 1024;
 
 /// The window of a channel whose program does not keep up. russh renews a window below half its target, so this is the
 /// smallest that is ever renewed.
-const KNOCK: u32 = 2;
+const STALLED_WINDOW: u32 = 2;
 
-/// How long a knock waits for its answer. The other channels of the connection wait with it.
-const BETWEEN_KNOCKS: Duration = Duration::from_millis(5);
+/// The time that a renewal of a stalled window waits. The other channels of the connection wait with it.
+const RENEWAL_PAUSE: Duration = Duration::from_millis(5);
 
 /// With more unread input than this, in bytes, the window is no longer renewed.
-const MUCH: isize = 1024 * 1024;
+const FULL_BACKLOG: isize = 1024 * 1024;
 
 /// With more than this the program is given up. A sender that heeds the window stays far below, but the target is the
 /// connection's: while another channel is filled, a small part of its renewals goes to this one.
-const TOO_MUCH: isize = 64 * 1024 * 1024;
+const MAX_BACKLOG: isize = 64 * 1024 * 1024;
 
 /// Memory asked for at once to read a program's output into.
 const CHUNK: usize = 256 * 1024;
 
 /// With less than this left, new memory is asked for. A read takes what there is.
-const SMALLEST_READ: usize = 32 * 1024;
+const MIN_READ: usize = 32 * 1024;
 
 /// The bytes of a channel's input that have arrived and were not read yet.
 #[derive(Debug, Default)]
@@ -51,13 +51,13 @@ impl Backlog {
 
     /// The size of the window after its next renewal, in bytes.
     pub(super) fn window(&self) -> u32 {
-        if self.is_above(MUCH) { KNOCK } else { WINDOW }
+        if self.is_above(FULL_BACKLOG) { STALLED_WINDOW } else { WINDOW }
     }
 
     /// Holds a knock up while there still is much to read.
     pub(super) async fn pause(&self, bytes: usize) {
-        if bytes <= KNOCK as usize && self.is_above(MUCH) {
-            tokio::time::sleep(BETWEEN_KNOCKS).await;
+        if bytes <= STALLED_WINDOW as usize && self.is_above(FULL_BACKLOG) {
+            tokio::time::sleep(RENEWAL_PAUSE).await;
         }
     }
 
@@ -88,7 +88,7 @@ pub(super) async fn receive<W: AsyncWrite + Unpin>(reader: &mut ChannelReadHalf,
             message = reader.wait() => match message {
                 Some(ChannelMsg::Data { data }) if sink.is_some() && !ended => {
                     queue.push_back(data);
-                    if backlog.is_above(TOO_MUCH) {
+                    if backlog.is_above(MAX_BACKLOG) {
                         tracing::debug!("a command did not read its input and was given up");
                         return;
                     }
@@ -116,7 +116,7 @@ pub(super) async fn receive<W: AsyncWrite + Unpin>(reader: &mut ChannelReadHalf,
 pub(super) async fn send<R: AsyncRead + Unpin>(mut source: R, writer: &ChannelWriteHalf<Msg>, extended: Option<u32>) {
     let mut buffer = BytesMut::new();
     loop {
-        if buffer.capacity() < SMALLEST_READ {
+        if buffer.capacity() < MIN_READ {
             // Takes the same memory again where everything that was split off has been sent.
             buffer.reserve(CHUNK);
         }

@@ -64,7 +64,7 @@ impl RemoteCommand for Pack<'_> {
     }
 
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
-        // What find could not read is missing from the archive, though tar is content.
+        // What find could not read is missing from the archive, although tar reports success.
         let incomplete = raw.stderr.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"find: "));
         match raw.exit {
             0 if incomplete => Err(CommandError::exit(&RawOutput { exit: 1, ..raw })),

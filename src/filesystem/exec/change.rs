@@ -1,4 +1,4 @@
-//! Making, changing and removing entries, and who the caller is.
+//! Creates, changes and removes entries, and reads the caller's identity.
 
 use super::command;
 use super::listing::not_understood;

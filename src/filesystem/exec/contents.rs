@@ -230,11 +230,11 @@ impl CommandFiles {
 
     /// Removes a folder, which the command that fills it may still be about to leave.
     async fn discard_folder(self, principal: Principal, folder: RemotePath) -> Result<(), FilesystemError> {
-        for _ in 0..streamed::REMOVALS {
+        for _ in 0..streamed::REMOVAL_ATTEMPTS {
             if let error @ Err(FilesystemError::NotFound(_)) = self.remove(&principal, &folder).await {
                 return error;
             }
-            tokio::time::sleep(streamed::BETWEEN_REMOVALS).await;
+            tokio::time::sleep(streamed::REMOVAL_PAUSE).await;
         }
         self.remove(&principal, &folder).await
     }

@@ -1,4 +1,4 @@
-//! Copying, moving and touching.
+//! Copies, moves and touches files.
 //!
 //! Names go to the scripts as positional parameters, so that the scripts are constants. A copy is made beside its target and renamed,
 //! so that a command that fails or runs out of time leaves none that looks whole.

@@ -8,7 +8,7 @@ use crate::ssh::{CommandError, TransportError};
 /// The trait's error for a command on `paths`. It names the first if the message names none of them.
 pub fn classify(error: CommandError, paths: &[&RemotePath]) -> FilesystemError {
     let stderr = match &error {
-        // Neither the words of a command that was stopped nor those of one that is not there are about the path.
+        // The messages of a stopped or missing command are not about the path.
         CommandError::Exit { exit, stderr } if !matches!(exit, 124 | 126 | 127) => stderr,
         _ => return unclassified(error),
     };
@@ -32,7 +32,7 @@ pub fn over_cap(error: FilesystemError, cap: u64) -> FilesystemError {
 
 /// The error in one line of standard error, if there is one.
 pub fn line_error(line: &str, paths: &[&RemotePath]) -> Option<FilesystemError> {
-    // What tells one path from another that it starts with is its length.
+    // If one path is the beginning of another, the longer one is meant.
     let named = paths.iter().filter(|path| line.contains(&path.to_text())).max_by_key(|path| path.as_bytes().len());
     let path = (*named.or_else(|| paths.first())?).clone();
     let wrong = |reason| Some(FilesystemError::WrongType { path: path.clone(), reason });
@@ -68,7 +68,7 @@ pub fn line_error(line: &str, paths: &[&RemotePath]) -> Option<FilesystemError> 
     tool_error(line, path)
 }
 
-/// Reads a line of a tool in its own words, without the system's.
+/// Reads a message of the tool itself, not one of the system.
 fn tool_error(line: &str, path: RemotePath) -> Option<FilesystemError> {
     let says = |text: &str| line.contains(text);
     if says("invalid user") || says("invalid group") || says("invalid spec") {
@@ -78,7 +78,7 @@ fn tool_error(line: &str, path: RemotePath) -> Option<FilesystemError> {
         let message = format!("{path}: the archive is compressed in another way than is said; say how in `format` or `compression`");
         return Some(FilesystemError::Invalid(message));
     }
-    // What tar says of a write that the file system cut short.
+    // The message of tar for a write that the file system cut short.
     if says(": Wrote only ") && line.ends_with(" bytes") {
         return Some(FilesystemError::NoSpace(path));
     }

@@ -1,6 +1,6 @@
 //! Follows a file as it grows, by polling: each poll is a command that ends.
 //!
-//! A `tail -F` that stays would hold a channel for as long as somebody follows. A look tells the inode of the file, so that a replacement
+//! A `tail -F` that stays would hold a channel for as long as somebody follows. Each poll reads the inode of the file, so that a replacement
 //! is always noticed; what was written last to a file before another took its name may be missed.
 
 use std::time::Duration;
@@ -16,14 +16,14 @@ use crate::filesystem::{FilesystemError, FollowFrom, FollowStream, Followed, reg
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand, TransportError};
 
 /// The pause before the next poll: after a change, and at most.
-const SOON: Duration = Duration::from_millis(250);
-const LATE: Duration = Duration::from_secs(3);
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(250);
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(3);
 
-/// The most that is read at once, in bytes.
-const PIECE: u64 = 256 * 1024;
+/// The maximum size of one read, in bytes.
+const MAX_READ: u64 = 256 * 1024;
 
 /// The number of consecutive broken connections after which following ends.
-const BROKEN: u32 = 3;
+const MAX_BROKEN_POLLS: u32 = 3;
 
 /// Looks at a file and reads on. Not opened before it is known to be a regular file: to open a named pipe waits for its other end.
 const LOOK: &str = concat!(
@@ -110,7 +110,7 @@ impl Follower {
             offset: 0,
             identity: String::new(),
             removed: false,
-            pause: SOON,
+            pause: MIN_POLL_INTERVAL,
             broken: 0,
             failed: false,
         };
@@ -125,11 +125,11 @@ impl Follower {
 
     async fn next(&mut self) -> Option<Result<Followed, FilesystemError>> {
         while !self.failed {
-            match self.look(PIECE.min(self.files.settings.max_ops_file_size)).await {
+            match self.look(MAX_READ.min(self.files.settings.max_ops_file_size)).await {
                 Ok(seen) => {
                     self.broken = 0;
                     if let Some(followed) = self.compare(seen) {
-                        self.pause = SOON;
+                        self.pause = MIN_POLL_INTERVAL;
                         return Some(Ok(followed));
                     }
                 }
@@ -138,14 +138,14 @@ impl Follower {
                     self.removed = true;
                     return Some(Ok(Followed::Removed));
                 }
-                Err(FilesystemError::Transport(TransportError::Broken { .. })) if self.broken < BROKEN => self.broken += 1,
+                Err(FilesystemError::Transport(TransportError::Broken { .. })) if self.broken < MAX_BROKEN_POLLS => self.broken += 1,
                 Err(error) => {
                     self.failed = true;
                     return Some(Err(error));
                 }
             }
             sleep(self.pause).await;
-            self.pause = self.pause.mul_f32(1.5).min(LATE);
+            self.pause = self.pause.mul_f32(1.5).min(MAX_POLL_INTERVAL);
         }
         None
     }

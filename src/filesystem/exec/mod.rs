@@ -70,8 +70,8 @@ impl CommandFiles {
         self.run(principal, &[path], &Change { seconds: self.seconds(), path, what }).await
     }
 
-    /// How the access control list of a temporary file, with this size and owner, stands to that of a file with these rights; it is made
-    /// the same where it can be.
+    /// Compares the access control list of a temporary file, with this size and owner, with that of a file with these rights, and makes
+    /// it the same if possible.
     pub async fn keep_acl(
         &self,
         principal: &Principal,

@@ -20,7 +20,7 @@ use crate::ssh::{ByteStream, CommandError, CommandLine, RawOutput, RemoteCommand
 const PIECE: usize = 256 * 1024;
 
 /// The maximum length of the receiving script's answer.
-const ANSWER: u64 = 4096;
+const MAX_ANSWER: u64 = 4096;
 
 /// Prints a range of a file, and fails at the end where the file is then not the one of that version, unless it has only
 /// grown. A replacement under the same name does not matter: the open file is read and checked.
@@ -148,7 +148,7 @@ pub async fn feed(
     let finish = async {
         // An error here shows in the answer, which then is not the size.
         let _ = stream.shutdown().await;
-        stream.take(ANSWER).read_to_end(&mut answer).await
+        stream.take(MAX_ANSWER).read_to_end(&mut answer).await
     };
     match timeout(stall, finish).await {
         Ok(Ok(_)) => Ok((sent, String::from_utf8_lossy(&answer).trim().to_owned())),

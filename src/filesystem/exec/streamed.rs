@@ -19,8 +19,8 @@ use crate::ssh::{ByteStream, CommandLine, TransportError};
 pub const DONE: &str = "all is unpacked";
 
 /// The number of attempts to remove an incomplete folder, and the pause between them.
-pub const REMOVALS: usize = 5;
-pub const BETWEEN_REMOVALS: Duration = Duration::from_secs(1);
+pub const REMOVAL_ATTEMPTS: usize = 5;
+pub const REMOVAL_PAUSE: Duration = Duration::from_secs(1);
 
 /// The maximum number of bytes read from a stream at once.
 const PIECE: usize = 256 * 1024;

@@ -19,7 +19,7 @@ const SWEEP: &str = concat!(
 pub struct Sweep<'a> {
     pub seconds: u64,
     pub directory: &'a RemotePath,
-    /// After how long without a change a temporary file is; a part of an upload, or a directory, after seven times that.
+    /// The time without a change after which a temporary file is removed; for a part of an upload, or a directory, it is seven times that.
     pub abandoned: Duration,
 }
 

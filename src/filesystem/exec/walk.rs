@@ -23,7 +23,7 @@ const PIECE: usize = 64 * 1024;
 const MAX_FIELD: usize = 16 * 1024;
 
 /// The number of bytes of the messages that are kept: the 8192 of [`SCRIPT`].
-const MESSAGES: usize = 8192;
+const MESSAGE_BYTES: usize = 8192;
 
 /// Runs its parameters, then prints the end of what they wrote to standard error, with the exit status as its last line.
 const SCRIPT: &str = r#"'{ e=$({ "$@" 2>&1 >&3 3>&-; echo "exit=$?"; } | tail -c 8192); } 3>&1; printf %s "$e"' sh"#;
@@ -166,7 +166,7 @@ impl Walk {
         };
         let mut unreadable: Option<(RemotePath, u64)> = None;
         // Where there are too many messages for their place, the first of those left may have lost its start.
-        let cut = usize::from(self.buffer.len() >= MESSAGES);
+        let cut = usize::from(self.buffer.len() >= MESSAGE_BYTES);
         for line in messages.lines().skip(cut).filter(|line| !line.is_empty()) {
             match line_error(line, &[&self.path]) {
                 Some(FilesystemError::Denied(_)) => {

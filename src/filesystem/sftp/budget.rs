@@ -2,8 +2,8 @@
 //!
 //! A transfer requests blocks ahead, and the cluster answers whether or not the client has read the blocks before; and content that is
 //! written waits in buffers for the cluster. So a block is requested, or written, only if there is memory for it. Each transfer
-//! has a little for itself, so that none waits for another; beyond that they share a pool, of which each may have its fair part as
-//! long as there is some left. It must not know what is read or written.
+//! has a small reserve of its own, so that none waits for another; beyond that they share a pool, of which each may have its fair part
+//! as long as there is some left. It must not know what is read or written.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -33,7 +33,7 @@ impl Budget {
     }
 }
 
-/// The part of one transfer.
+/// The share of one transfer.
 pub struct Share {
     budget: &'static Budget,
     held: usize,

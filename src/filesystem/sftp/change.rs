@@ -1,4 +1,4 @@
-//! Making, changing and removing entries.
+//! Creates, changes and removes entries.
 
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use super::session::{Failure, Session};
 use crate::domain::{FileType, RemotePath};
 use crate::filesystem::FilesystemError;
 
-/// Entries of a tree that are removed at a time, on each level.
-const REMOVALS: usize = 16;
+/// The number of entries that are removed concurrently, on each level of a tree.
+const CONCURRENT_REMOVALS: usize = 16;
 
-/// The deepest tree that is removed.
-const DEEPEST: usize = 128;
+/// The maximum depth of a tree that is removed.
+const MAX_DEPTH: usize = 128;
 
 /// Sets permission bits.
 pub async fn chmod(session: &Session, path: &RemotePath, mode: u32) -> Result<(), FilesystemError> {
@@ -119,7 +119,7 @@ pub async fn remove_one(session: &Session, path: &RemotePath) -> Result<Removed,
 /// is not replaced by a link between two requests, as `rm -r` can; so that command is used wherever there is one.
 pub fn remove_tree<'a>(session: &'a Arc<Session>, path: RemotePath, depth: usize) -> BoxFuture<'a, Result<(), FilesystemError>> {
     async move {
-        if depth > DEEPEST {
+        if depth > MAX_DEPTH {
             return Err(FilesystemError::Invalid(format!("{path}: the tree is too deep to be removed")));
         }
         stream::iter(read_directory(session, &path).await?)
@@ -134,7 +134,7 @@ pub fn remove_tree<'a>(session: &'a Arc<Session>, path: RemotePath, depth: usize
                     removed.map_err(|failure| filesystem_error(&path, failure))
                 }
             })
-            .buffer_unordered(REMOVALS)
+            .buffer_unordered(CONCURRENT_REMOVALS)
             .try_collect::<()>()
             .await?;
         session.command(&Request::Rmdir { path: bytes(&path) }).await.map_err(|failure| filesystem_error(&path, failure))

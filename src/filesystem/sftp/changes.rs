@@ -102,7 +102,7 @@ impl Changes for Sftp {
             Err(error @ FilesystemError::Sftp { .. }) => error,
             result => return result,
         };
-        // The server did not say why. The program does, and moves what is to go to another file system.
+        // The server gives no reason. The program does, and it moves between file systems.
         match self.exec.rename(principal, source, target, overwrite).await {
             Err(error) if no_command(&error) => Err(refused),
             result => result,

@@ -190,7 +190,7 @@ impl Contents for Sftp {
         match finish(&session, handle, part, end, Properties::default()).await {
             Ok(_) => Ok(end),
             Err(error) => {
-                // Of what the server had taken an unknown part is lost; what was there before is not.
+                // An unknown part of what the server had accepted is lost; earlier content is not.
                 let handle = session.handle(&request).await.map_err(failed)?;
                 cut(&session, &handle, part, offset).await?;
                 handle.close().await.map_err(failed)?;

@@ -71,9 +71,9 @@ pub async fn file(
 ) -> Result<(), FilesystemError> {
     let open = Request::Open { path: bytes(source), flags: OpenFlags::READ, attributes: Attributes::default() };
     let from = session.handle(&open).await.map_err(|failure| filesystem_error(source, failure))?;
-    let temporary = Beside::new(session, &exec.temporaries, target);
+    let temporary = UnplacedCopy::new(session, &exec.temporaries, target);
     let rights = Rights { mode: found.mode.unwrap_or(0o600) & 0o7777, owner: found.owner.unwrap_or((u32::MAX, u32::MAX)) };
-    // Nobody may read of the copy what they may not read of the file; what is missing is added when it is whole.
+    // The copy must not be readable by more users than the file; the missing permissions are added when it is complete.
     let attributes = Attributes::with_mode(rights.for_any_group() & 0o777);
     let create = Request::Open { path: bytes(&temporary.path), flags: OpenFlags::CREATE_NEW, attributes };
     let to = match session.handle(&create).await {
@@ -119,7 +119,7 @@ pub async fn link(
     target: &RemotePath,
     overwrite: bool,
 ) -> Result<(), FilesystemError> {
-    let temporary = Beside::new(session, temporaries, target);
+    let temporary = UnplacedCopy::new(session, temporaries, target);
     let request = Request::Symlink { target: points_to.clone(), link: bytes(&temporary.path) };
     if let Err(failure) = session.command(&request).await {
         return Err(not_written(session, target, failure).await.beside(target));
@@ -128,13 +128,13 @@ pub async fn link(
 }
 
 /// A copy that is not in its place yet.
-struct Beside {
+struct UnplacedCopy {
     session: Arc<Session>,
     path: RemotePath,
     temporary: Temporary,
 }
 
-impl Beside {
+impl UnplacedCopy {
     fn new(session: &Arc<Session>, temporaries: &Temporaries, target: &RemotePath) -> Self {
         let path = temporary_beside(target);
         let (at, remover) = (path.clone(), Arc::clone(session));

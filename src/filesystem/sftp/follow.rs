@@ -18,14 +18,14 @@ use crate::filesystem::{FilesystemError, FollowFrom, FollowStream, Followed, reg
 use crate::ssh::TransportError;
 
 /// The pause before the next poll: after a change, and at most.
-const SOON: Duration = Duration::from_millis(100);
-const LATE: Duration = Duration::from_secs(2);
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(100);
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The most that is read at once.
-const PIECE: u64 = 64 * 1024;
+/// The maximum size of one read, in bytes.
+const MAX_READ: u64 = 64 * 1024;
 
 /// The number of consecutive broken sessions after which following ends.
-const BROKEN: u32 = 3;
+const MAX_BROKEN_SESSIONS: u32 = 3;
 
 /// A file that is followed.
 pub struct Follower {
@@ -55,7 +55,7 @@ struct OpenFile {
 enum Look {
     Happened(Followed),
     Nothing,
-    /// Look again at once.
+    /// Poll again at once.
     Again,
 }
 
@@ -79,7 +79,7 @@ impl Follower {
             seen: None,
             removed: false,
             doubtful: false,
-            pause: SOON,
+            pause: MIN_POLL_INTERVAL,
             broken: 0,
             failed: false,
         };
@@ -95,7 +95,7 @@ impl Follower {
         while !self.failed {
             match self.look().await {
                 Ok(Look::Happened(followed)) => {
-                    self.pause = SOON;
+                    self.pause = MIN_POLL_INTERVAL;
                     self.broken = 0;
                     return Some(Ok(followed));
                 }
@@ -103,9 +103,9 @@ impl Follower {
                 Ok(Look::Nothing) => {
                     self.broken = 0;
                     sleep(self.pause).await;
-                    self.pause = self.pause.mul_f32(1.5).min(LATE);
+                    self.pause = self.pause.mul_f32(1.5).min(MAX_POLL_INTERVAL);
                 }
-                Err(FilesystemError::Transport(TransportError::Broken { .. })) if self.broken < BROKEN => {
+                Err(FilesystemError::Transport(TransportError::Broken { .. })) if self.broken < MAX_BROKEN_SESSIONS => {
                     self.broken += 1;
                     self.file = None;
                     self.seen = None;
@@ -189,7 +189,7 @@ impl Follower {
 
     async fn read(&mut self, size: u64) -> Result<Look, FilesystemError> {
         let Some(file) = &self.file else { return Ok(Look::Again) };
-        let length = (size - self.offset).min(PIECE).min(file.session.capabilities().read_block().into());
+        let length = (size - self.offset).min(MAX_READ).min(file.session.capabilities().read_block().into());
         let request = Request::Read { handle: file.handle.bytes(), offset: self.offset, length: u32::try_from(length).unwrap_or(u32::MAX) };
         match file.session.request(&request).await {
             Ok(Response::Data { data }) if !data.is_empty() && data.len() as u64 <= length => {

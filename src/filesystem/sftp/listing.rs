@@ -14,16 +14,16 @@ use super::session::{Failure, Handle, Session};
 use crate::domain::{DirectoryEntry, FileType, RemotePath, Username};
 use crate::filesystem::{FilesystemError, ListOptions, MAX_ENTRIES};
 
-/// READDIR requests outstanding on one directory.
+/// The number of outstanding READDIR requests on one directory.
 const READDIRS: usize = 4;
 
 /// The number of requests at first: most directories fit into one reply, and the next reply is the end.
 const FIRST_READDIRS: usize = 2;
 
-/// Directories of a tree that are read at a time.
+/// The number of directories of a tree that are read concurrently.
 pub const DIRECTORIES: usize = 8;
 
-/// Links of a directory that are looked up at a time.
+/// The number of links of a directory that are resolved concurrently.
 pub const LINKS: usize = 32;
 
 /// The parts that a listing needs.
@@ -34,7 +34,7 @@ pub struct Lister<'a> {
     pub names: &'a Names,
     /// The caller.
     pub caller: &'a Username,
-    /// How.
+    /// The options of the listing.
     pub options: ListOptions,
 }
 

@@ -13,7 +13,7 @@ use crate::filesystem::FilesystemError;
 /// How many links the kernel follows in one path: `MAXSYMLINKS` of Linux, path_resolution(7).
 const MAX_LINKS: u32 = 40;
 
-/// The most requests for one path.
+/// The maximum number of requests for one path.
 const MAX_REQUESTS: u32 = 200;
 
 const NOT_A_DIRECTORY: &str = "Not a directory";

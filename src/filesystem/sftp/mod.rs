@@ -1,6 +1,6 @@
 //! Files over SFTP: the fast path.
 //!
-//! `protocol/` is the codec, `session/` one channel, `sessions.rs` who has which; the other files are operations. What SFTP
+//! `protocol/` is the codec, `session/` one channel, `sessions.rs` assigns sessions to users; the other files are operations. What SFTP
 //! cannot do goes to [`CommandFiles`]. It must not know HTTP or the path policy. A new operation is a file here and a method below.
 
 mod budget;

@@ -25,13 +25,13 @@ enum Id {
     Group(u32),
 }
 
-/// The names that were learnt.
+/// The known names.
 pub struct Names {
     known: Cache<(Username, Id), Arc<str>>,
 }
 
 impl Names {
-    /// Nothing known yet.
+    /// An empty cache.
     pub fn new() -> Self {
         Self { known: Cache::builder().max_capacity(20_000).time_to_live(Duration::from_secs(600)).build() }
     }

@@ -7,7 +7,7 @@ use crate::domain::ContentUnit;
 use crate::filesystem::{FilesystemError, Part};
 
 /// The first read of a search for lines: most of the time it holds them.
-const FIRST: u32 = 16 * 1024;
+const FIRST_READ_BYTES: u32 = 16 * 1024;
 
 /// Why a part was not read.
 pub enum Stop {
@@ -27,9 +27,9 @@ impl From<FilesystemError> for Stop {
 pub struct Parts<'a> {
     /// The file.
     pub source: &'a Source,
-    /// The most that is answered, in bytes.
+    /// The maximum size of the answer, in bytes.
     pub cap: u64,
-    /// The most that is read, in bytes.
+    /// The maximum number of bytes read.
     pub budget: u64,
 }
 
@@ -83,7 +83,7 @@ impl Parts<'_> {
         if left == 0 {
             return Ok(data);
         }
-        let mut pieces = std::pin::pin!(self.source.range(0, self.source.size(), Some(FIRST)));
+        let mut pieces = std::pin::pin!(self.source.range(0, self.source.size(), Some(FIRST_READ_BYTES)));
         while let Some(piece) = pieces.next().await {
             let piece = piece?;
             self.spend(piece.len() as u64)?;
@@ -104,7 +104,7 @@ impl Parts<'_> {
         if left == 0 {
             return Ok(0);
         }
-        let mut pieces = std::pin::pin!(self.source.range(0, self.source.size(), Some(FIRST)));
+        let mut pieces = std::pin::pin!(self.source.range(0, self.source.size(), Some(FIRST_READ_BYTES)));
         while let Some(piece) = pieces.next().await {
             let piece = piece?;
             self.spend(piece.len() as u64)?;
@@ -124,7 +124,7 @@ impl Parts<'_> {
             return Ok(size);
         }
         // The last byte ends the last line, whether it is a newline or not.
-        let (mut end, mut left, mut step) = (size.saturating_sub(1), count, u64::from(FIRST));
+        let (mut end, mut left, mut step) = (size.saturating_sub(1), count, u64::from(FIRST_READ_BYTES));
         while end > 0 {
             let start = end.saturating_sub(step);
             self.spend(end - start)?;

@@ -162,7 +162,7 @@ impl Source {
 
 /// The requests for reading a file.
 enum Step {
-    /// So many bytes from there.
+    /// This many bytes from an offset.
     Block(u64, u32),
     /// Whether the file is unchanged.
     Check,

@@ -1,4 +1,4 @@
-//! Room, quotas and permissions, and who the caller is, by SFTP.
+//! Space, quotas, access control lists and the caller's identity, by SFTP.
 
 use std::sync::Arc;
 

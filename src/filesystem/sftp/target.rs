@@ -68,8 +68,8 @@ impl Target {
         }
     }
 
-    /// The attributes with which a file that is to take the place is made: open to nobody for whom the one that is there is not,
-    /// whatever group it gets.
+    /// The attributes for creating the replacement: open to nobody for whom the existing file is not, whatever group it
+    /// gets.
     pub fn creation(&self, needed: u32) -> Attributes {
         self.rights.map_or_else(Attributes::default, |rights| Attributes::with_mode(rights.for_any_group() & 0o777 | needed))
     }
@@ -116,7 +116,7 @@ async fn rename(session: &Session, from: &RemotePath, to: &RemotePath) -> Result
     if session.request(&Request::Lstat { path: bytes(to) }).await.is_err() {
         return Err(refused);
     }
-    // It steps aside, and comes back where the other cannot take its place.
+    // The target steps aside, and comes back if the other file cannot take its place.
     let aside = set_aside(to);
     session.command(&Request::Rename { from: bytes(to), to: bytes(&aside) }).await?;
     if let Err(failure) = session.command(&request).await {

@@ -106,7 +106,7 @@ impl Upload<'_> {
         let path = &target.path;
         let temporary_path = temporary_beside(path);
         let request = Request::Open { path: bytes(&temporary_path), flags: OpenFlags::CREATE_NEW, attributes: target.creation(0) };
-        // Watched from before it exists: an OPEN whose reply is not awaited may have made it.
+        // Registered before it exists: an OPEN whose reply nobody awaits may have created it.
         let removal = discard(self.sessions.clone(), self.principal.clone(), session.clone(), temporary_path.clone());
         let temporary = self.exec.temporaries.add(removal);
         let handle = match session.handle(&request).await {

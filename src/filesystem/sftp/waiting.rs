@@ -18,14 +18,14 @@ use super::session::Session;
 use crate::domain::Username;
 use crate::ssh::CredentialVersion;
 
-/// The most sessions of one user that wait.
+/// The maximum number of sessions of one user that wait.
 const MAX_SESSIONS_PER_USER: usize = 8;
 
 /// After this age a session takes no further transfer, so that a login that was withdrawn ends with the transfers under way.
-const MAX_USE: Duration = Duration::from_secs(60);
+const MAX_AGE: Duration = Duration::from_secs(60);
 
 /// The time for an idle session to show that it is alive.
-const ANSWER: Duration = Duration::from_secs(1);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The owner of a session: the login name, under one credential.
 pub type Owner = (Username, CredentialVersion);
@@ -61,7 +61,7 @@ impl Waiting {
             let session = self.pop(owner)?;
             // A transfer cannot always be done again, so that a dead session has to be found before it.
             let question = Request::Realpath { path: bytes::Bytes::from_static(b".") };
-            if matches!(timeout(ANSWER, session.request(&question)).await, Ok(Ok(_))) {
+            if matches!(timeout(PROBE_TIMEOUT, session.request(&question)).await, Ok(Ok(_))) {
                 return Some(self.lease(owner, session));
             }
         }
@@ -83,7 +83,7 @@ impl Waiting {
     }
 
     fn keep(self: &Arc<Self>, owner: &Owner, session: &Arc<Session>) {
-        if session.age() > MAX_USE || !session.is_settled() {
+        if session.age() > MAX_AGE || !session.is_settled() {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };

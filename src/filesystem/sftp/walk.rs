@@ -24,7 +24,7 @@ const PIECES: usize = 4;
 
 /// The memory limit for the paths of directories that are still to be read, in bytes. Deeper ones are read first, so that this
 /// is some hundred thousand directories beside each other.
-const WAITING: usize = 32 * 1024 * 1024;
+const PENDING_BYTES: usize = 32 * 1024 * 1024;
 
 type Pieces = mpsc::Sender<Result<Vec<DirectoryEntry>, FilesystemError>>;
 
@@ -85,14 +85,14 @@ impl Walk {
 
     async fn run(self, reader: DirectoryReader, root: Directory, pieces: Pieces) {
         if let Err(error) = self.walk(reader, root, &pieces).await {
-            // Nobody reads any more where this fails.
+            // If this fails, the reader is gone.
             let _ = pieces.send(Err(error)).await;
         }
     }
 
     async fn walk(&self, reader: DirectoryReader, root: Directory, pieces: &Pieces) -> Result<(), FilesystemError> {
         let mut reading = FuturesUnordered::new();
-        // The last found is read first: so a tree is gone into before it is gone along, and few directories wait.
+        // The last one found is read first (depth first), so that few directories wait.
         let mut ahead: Vec<Ahead> = Vec::new();
         let mut unreadable: Option<(RemotePath, u64)> = None;
         reading.push(self.read(Some(reader), Ahead { directory: root, level: 1 }, pieces));
@@ -151,7 +151,7 @@ impl Walk {
                 && let Some(directory) = lister.enter(directory, &entry.name, is_link).await?
             {
                 let ahead = Ahead { directory, level: here.level + 1 };
-                if self.waiting.fetch_add(ahead.weight(), Ordering::Relaxed) > WAITING {
+                if self.waiting.fetch_add(ahead.weight(), Ordering::Relaxed) > PENDING_BYTES {
                     return Err(FilesystemError::Invalid(format!("{}: too many directories beside each other", self.root)));
                 }
                 below.push(ahead);

@@ -1,5 +1,5 @@
-//! The extractors that turn a request into proofs: [`Caller`] for its identified sender, and one for each relation for the right to do on the
-//! system of the path what the operation does. There is none for [`Access`] alone: an operation that names no relation does not compile.
+//! The extractors that turn a request into proofs: [`Caller`] for its identified sender, and one type for each relation, which proves that
+//! the caller has it on the system of the path. There is none for [`Access`] alone: an operation that names no relation does not compile.
 //!
 //! All begin with `enter`, whose order is visible to callers: a closed site identifies nobody, and unidentified clients do not learn which
 //! names an operation knows. So none of its steps is a layer before the handler.
@@ -44,13 +44,13 @@ async fn identify(parts: &mut Parts, api: &Api) -> Result<Caller, Problem> {
     Ok(caller)
 }
 
-/// The way in for an operation that shows something.
+/// The access for an operation that only reads.
 pub(crate) struct ReadAccess(pub(crate) Access);
 
-/// The way in for an operation that has work done by the scheduler.
+/// The access for an operation that runs work through the scheduler.
 pub(crate) struct SubmitAccess(pub(crate) Access);
 
-/// The way in for an operation that changes files.
+/// The access for an operation that changes files.
 pub(crate) struct WriteAccess(pub(crate) Access);
 
 /// The extractor for commands on the login node, which only systems with the section `commands` have.
@@ -162,7 +162,7 @@ impl FromRequestParts<Api> for UploadIdText {
     }
 }
 
-/// A parameter of the path; `None` when it is not valid UTF-8, which no name of ours is.
+/// A parameter of the path; `None` if it is not valid UTF-8, because every valid name is.
 async fn path_parameter(parts: &mut Parts, name: &str) -> Option<String> {
     let parameters = RawPathParams::from_request_parts(parts, &()).await.ok()?;
     parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())

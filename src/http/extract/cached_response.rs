@@ -32,7 +32,7 @@ pub(crate) fn backend_header(via: Option<Backend>) -> HeaderMap {
 /// The description of what is missing, if a part of a response could not be obtained.
 pub(crate) type Missing = Option<&'static str>;
 
-/// The tags of `If-None-Match`: the answers that the caller has.
+/// The tags of `If-None-Match`: the responses that the client has.
 pub(crate) struct IfNoneMatch(Vec<String>);
 
 impl FromRequestParts<Api> for IfNoneMatch {

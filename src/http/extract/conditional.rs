@@ -1,7 +1,7 @@
 //! Conditional requests and ranges (RFC 9110, 13 and 14) for the files of a cluster.
 //!
 //! A file's tag consists of its size, the second of its last change, and its inode if known. Two states within one
-//! second may be indistinguishable, so a file that was changed within the last [`UNSETTLED`] seconds has a weak tag of
+//! second may be indistinguishable, so a file that was changed within the last [`UNSETTLED_SECONDS`] seconds has a weak tag of
 //! another spelling, which never proves that a client's copy is the present one. This module must not know where files are.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,9 +14,9 @@ use crate::domain::{ByteRange, FileVersion};
 use crate::http::Api;
 use crate::http::list_field::members;
 
-/// For how many seconds after its change a file may change again without a sign. More than the one second of the clock, since
-/// the cluster's need not be ours.
-const UNSETTLED: i64 = 5;
+/// The time after a change, in seconds, in which a further change may be invisible. It is longer than the one second of the clock,
+/// because the cluster's clock may differ.
+const UNSETTLED_SECONDS: i64 = 5;
 
 /// The validators of a file's state in a response.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ impl Validators {
     }
 
     fn at(version: &FileVersion, now: i64) -> Self {
-        let settled = now.saturating_sub(version.modified) >= UNSETTLED;
+        let settled = now.saturating_sub(version.modified) >= UNSETTLED_SECONDS;
         let mut tag = format!("{:x}-{:x}", version.size, version.modified);
         if version.inode != 0 {
             tag.push_str(&format!("-{:x}", version.inode));
@@ -50,7 +50,7 @@ impl Validators {
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
         let tag = format!("{}\"{}\"", if self.settled { "" } else { "W/" }, self.tag);
         headers.insert(header::ETAG, HeaderValue::from_str(&tag).expect("hexadecimal numbers, hyphens and quotes are printable ASCII"));
-        // A time to come must not be said (RFC 9110, 8.8.2.1), and one before 1970 or after 9999 cannot.
+        // A future time must not be sent (RFC 9110, 8.8.2.1), and one before 1970 or after 9999 cannot be.
         let modified = u64::try_from(self.modified).ok().filter(|_| self.modified <= self.now && self.modified < 253_402_300_800);
         if let Some(modified) = modified.and_then(|modified| UNIX_EPOCH.checked_add(Duration::from_secs(modified))) {
             let date = httpdate::fmt_http_date(modified);
@@ -88,7 +88,7 @@ pub(crate) enum Evaluation {
     Failed,
     /// The client has the current state: 304.
     NotModified,
-    /// The request is to be carried out, for this range or for all.
+    /// The request is carried out, for this range or for the whole file.
     Proceed(Option<ByteRange>),
 }
 
@@ -205,7 +205,7 @@ fn range(value: &str) -> Option<ByteRange> {
     }
 }
 
-/// The tag as weak comparison takes it (RFC 9110, 8.8.3.2).
+/// The tag without the mark that weak comparison ignores (RFC 9110, 8.8.3.2).
 pub(crate) fn strong(tag: &str) -> &str {
     tag.strip_prefix("W/").unwrap_or(tag)
 }
@@ -234,11 +234,11 @@ mod tests {
     const BEFORE: &str = "Sat, 21 Nov 2026 07:59:59 GMT";
 
     fn settled() -> Validators {
-        Validators::at(&VERSION, VERSION.modified + UNSETTLED)
+        Validators::at(&VERSION, VERSION.modified + UNSETTLED_SECONDS)
     }
 
     fn fresh() -> Validators {
-        Validators::at(&VERSION, VERSION.modified + UNSETTLED - 1)
+        Validators::at(&VERSION, VERSION.modified + UNSETTLED_SECONDS - 1)
     }
 
     fn conditions(fields: &[(&'static str, &str)]) -> Conditions {
@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(evaluate(&[("if-modified-since", THEN)]), Evaluation::NotModified);
         assert_eq!(evaluate(&[("if-modified-since", BEFORE)]), WHOLE);
         assert_eq!(evaluate(&[("if-modified-since", "yesterday")]), WHOLE);
-        // A tag counts for more than a date (RFC 9110, 13.1.3).
+        // A tag takes precedence over a date (RFC 9110, 13.1.3).
         assert_eq!(evaluate(&[("if-none-match", "\"x\""), ("if-modified-since", THEN)]), WHOLE);
     }
 
@@ -343,7 +343,7 @@ mod tests {
         for value in ["bytes=5-4", "bytes=0-1,3-4", "bytes=", "bytes=-", "bytes=a-b", "bytes=+1-2", "bytes=1 - 2", "lines=0-1", "0-1", ""] {
             assert_eq!(range(value), None, "{value}");
         }
-        // The header twice is as good as none.
+        // A repeated header counts as absent.
         assert_eq!(evaluate(&[("range", "bytes=2-5"), ("range", "bytes=2-5")]), WHOLE);
     }
 

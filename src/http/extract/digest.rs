@@ -1,7 +1,7 @@
 //! Digests of content: `Repr-Digest`, `Content-Digest` and their requests (RFC 9530), and the older `Digest` (RFC 3230).
 //!
 //! Content whose digest was announced is checked while it passes, and fails at its end if the digest differs: then nothing is written.
-//! To add an algorithm: a variant and its arms.
+//! To add an algorithm: a variant, its place in `Algorithm::ALL`, and its arms.
 
 use std::sync::{Arc, OnceLock};
 
@@ -25,19 +25,27 @@ const DIGEST: HeaderName = HeaderName::from_static("digest");
 const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
 const WANT_DIGEST: HeaderName = HeaderName::from_static("want-digest");
 
-/// A way to make a digest.
+/// A digest algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Algorithm {
-    /// Only for tus, which demands it.
+    /// Only for tus, which requires it.
     Sha1,
     Sha256,
     Sha512,
 }
 
 impl Algorithm {
+    const ALL: [Self; 3] = [Self::Sha1, Self::Sha256, Self::Sha512];
+
     /// The algorithm of this name, in any case, as used in HTTP's own fields.
     fn of_field(name: &str) -> Option<Self> {
-        [Self::Sha256, Self::Sha512].into_iter().find(|algorithm| algorithm.field_name().eq_ignore_ascii_case(name))
+        let has_name = |algorithm: &Self| *algorithm != Self::Sha1 && algorithm.field_name().eq_ignore_ascii_case(name);
+        Self::ALL.into_iter().find(has_name)
+    }
+
+    /// The algorithm of this name in tus.
+    fn of_tus(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.tus_name() == name)
     }
 
     /// Its name in HTTP (RFC 9530, 7.2).
@@ -46,6 +54,15 @@ impl Algorithm {
             Self::Sha1 => "sha",
             Self::Sha256 => "sha-256",
             Self::Sha512 => "sha-512",
+        }
+    }
+
+    /// Its name in tus (tus 1.0, checksum).
+    fn tus_name(self) -> &'static str {
+        match self {
+            Self::Sha1 => "sha1",
+            Self::Sha256 => "sha256",
+            Self::Sha512 => "sha512",
         }
     }
 
@@ -63,9 +80,6 @@ impl Algorithm {
         (sum.len() == self.algorithm().output_len()).then_some(Announced { algorithm: self, sum })
     }
 }
-
-/// By their names in tus.
-const TUS_ALGORITHMS: [(&str, Algorithm); 3] = [("sha1", Algorithm::Sha1), ("sha256", Algorithm::Sha256), ("sha512", Algorithm::Sha512)];
 
 /// A digest that the content is to have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +114,7 @@ impl DigestPreference {
         ask(&WANT_REPR_DIGEST, REPR_DIGEST, integer).or_else(|| ask(&WANT_DIGEST, DIGEST, quality))
     }
 
-    /// Tells the digest in its field.
+    /// Writes the digest into its field.
     fn write(&self, sum: &[u8], headers: &mut HeaderMap) {
         let (name, text) = (self.algorithm.field_name(), STANDARD.encode(sum));
         let value = if self.field == DIGEST { format!("{name}={text}") } else { format!("{name}=:{text}:") };
@@ -137,17 +151,16 @@ impl Digests {
     /// The checksum of content as tus announces it (tus 1.0, checksum): an algorithm and base64. `None` if it is invalid.
     pub(crate) fn of_tus(value: &str) -> Option<Self> {
         let (name, text) = value.trim().split_once(' ')?;
-        let (_, algorithm) = TUS_ALGORITHMS.into_iter().find(|(known, _)| *known == name)?;
-        Some(Self { announced: vec![algorithm.announced(text)?], wanted: None })
+        Some(Self { announced: vec![Algorithm::of_tus(name)?.announced(text)?], wanted: None })
     }
 
     /// The algorithms of [`Digests::of_tus`], as the protocol lists them.
     pub(crate) fn tus_algorithms() -> String {
-        TUS_ALGORITHMS.map(|(name, _)| name).join(",")
+        Algorithm::ALL.map(Algorithm::tus_name).join(",")
     }
 
-    /// The content, which now fails at its end if it does not have the announced digests; and the place of its digest once it
-    /// has ended.
+    /// The content, which now fails at its end if it does not have the announced digests; and the place that receives its digest at the
+    /// end.
     pub(crate) fn check(self, content: ContentStream) -> (ContentStream, DigestResult) {
         let result = DigestResult::default();
         let mut algorithms: Vec<Algorithm> = self.announced.iter().map(|announced| announced.algorithm).collect();

@@ -17,13 +17,13 @@ use crate::filesystem::{ContentStream, FilesystemError};
 use crate::http::server::idle_timeout::at_slowest;
 
 /// The number of pieces buffered between the client and the cluster. A piece is the result of one read from the connection.
-const PIECES: usize = 2;
+const BUFFERED_PIECES: usize = 2;
 
 /// A piece or an error; none at the end.
 type Piece = Option<Result<Bytes, FilesystemError>>;
 
 /// Lets `write` consume the content of `source`, and returns its result. The content ends with an error if the client breaks
-/// off, or pauses for longer than `pause` and what [`SLOWEST`](crate::http::server::idle_timeout::SLOWEST) allows for the bytes it sent.
+/// off, or pauses for longer than `pause` and what [`MIN_BYTES_PER_SECOND`](crate::http::server::idle_timeout::MIN_BYTES_PER_SECOND) allows for the bytes it sent.
 pub(crate) async fn forward_body<S, E, W, F>(source: &mut S, pause: Duration, write: W) -> F::Output
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
@@ -31,7 +31,7 @@ where
     W: FnOnce(ContentStream) -> F,
     F: Future,
 {
-    let (sender, receiver) = mpsc::channel(PIECES);
+    let (sender, receiver) = mpsc::channel(BUFFERED_PIECES);
     // If the sender is dropped without an end, the content was broken off: `write` may continue without this future.
     let content = stream::unfold(Some(receiver), |receiver| async move {
         let mut receiver: mpsc::Receiver<Piece> = receiver?;
@@ -55,7 +55,7 @@ where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
     E: Into<Box<dyn Error + Send + Sync>>,
 {
-    // Only the time counts in which the client is waited for: how fast the cluster takes the pieces is not its business.
+    // Only the time spent waiting for the client counts, not that of the cluster.
     let (mut received, mut waited) = (0, Duration::ZERO);
     loop {
         let asked = Instant::now();
@@ -68,7 +68,7 @@ where
                 Ok(bytes)
             }
             Ok(None) => {
-                // Nobody may want to hear it.
+                // The receiver may be gone.
                 let _ = sender.send(None).await;
                 return;
             }

@@ -77,7 +77,7 @@ fn names(operation: &Operation) -> Vec<String> {
 pub(crate) fn unknown_member(path: &str, message: &str) -> Option<(String, WrongField)> {
     let (name, rest) = message.strip_prefix("unknown field `")?.split_once("`, ")?;
     let known = rest.split('`').skip(1).step_by(2);
-    // Other ways to write the same are understood, but not taught.
+    // Aliases are accepted, but not suggested.
     let known: Vec<&str> = known.filter(|known| !known.contains('_')).collect();
     let is_own = path == name || path.strip_suffix(name).is_some_and(|parent| parent.ends_with('.'));
     let at = match path {

@@ -1,4 +1,4 @@
-//! Many pieces of work in one request: the time that they have, and what an answer says of those that were not done.
+//! Many operations in one request: their deadline, and the error of those that were not done.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::http::problem::Problem;
 use crate::http::problem::problem_context::ProblemContext;
 use crate::service::many::Outcome;
 
-/// A piece of work that was not done.
+/// An operation that was not done.
 pub(crate) struct NotDone {
     /// The status of a separate request for the same job.
     pub(crate) status: u16,
@@ -19,7 +19,7 @@ pub(crate) struct NotDone {
     pub(crate) error: Value,
 }
 
-/// When the work has to be done: the rest of the request's time is for the answer.
+/// The deadline of the work: the rest of the request's time is reserved for the response.
 pub(crate) fn deadline(config: &Config) -> Instant {
     Instant::now() + Duration::from_secs(config.request_timeout).mul_f32(0.9)
 }

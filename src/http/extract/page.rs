@@ -19,7 +19,7 @@ pub(crate) const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-coun
 
 /// The default number of entries on a page.
 const DEFAULT_SIZE: u64 = 100;
-/// The most entries of a page.
+/// The maximum number of entries of a page.
 const MAX_PAGE_SIZE: u64 = 10_000;
 
 /// The page of a list. Without parameters the list is returned whole.
@@ -90,7 +90,7 @@ impl Paging {
         &entries[index(start)..index(start.saturating_add(page.size))]
     }
 
-    /// The ways to the other pages of a list of `total` entries, and that number.
+    /// The links to the other pages of a list of `total` entries, and that number.
     pub(crate) fn headers(&self, total: usize) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let Some(page) = self.page else { return headers };
@@ -100,7 +100,7 @@ impl Paging {
         links.extend((page.number > 1).then(|| ("prev", (page.number - 1).min(last))));
         links.extend((page.number < last).then(|| ("next", page.number + 1)));
         links.push(("last", last));
-        // References that hold only a query stand for the same path (RFC 3986, 4.2), whatever a proxy in front makes of it.
+        // References that contain only a query keep the path (RFC 3986, 4.2), even if a proxy in front changes it.
         let links = links.iter().map(|(relation, number)| {
             let (rest, size) = (&self.rest, page.size);
             format!("<?{rest}page={number}&pageSize={size}>; rel=\"{relation}\"")

@@ -73,7 +73,7 @@ impl<T: DeserializeOwned> FromRequest<Api> for WrittenDocument<T> {
     }
 }
 
-/// The most members of a document that are ignored.
+/// The maximum number of members of a document that are ignored.
 const MAX_IGNORED: usize = 32;
 
 fn read_document<T: DeserializeOwned>(bytes: &[u8], is_lenient: bool) -> Result<T, InvalidInput> {

@@ -1,4 +1,4 @@
-//! `Prefer: wait` (RFC 7240, 4.3): how long a caller would wait for an answer that is worth it.
+//! `Prefer: wait` (RFC 7240, 4.3): how long a client is willing to wait for a change.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -14,7 +14,7 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// The part of a request's time limit that is reserved for the response.
-const RESERVE: Duration = Duration::from_secs(10);
+const RESPONSE_RESERVE: Duration = Duration::from_secs(10);
 
 /// The time that the client is willing to wait; nothing without such a preference, or if it is invalid.
 pub(crate) struct Wait(Option<Duration>);
@@ -24,7 +24,7 @@ impl FromRequestParts<Api> for Wait {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Self::Rejection> {
         let limit = Duration::from_secs(api.config.request_timeout);
-        let longest = limit.saturating_sub(RESERVE).max(limit / 2);
+        let longest = limit.saturating_sub(RESPONSE_RESERVE).max(limit / 2);
         Ok(Self(wait(&parts.headers).map(|wait| wait.min(Duration::from_secs(longest.as_secs())))))
     }
 }

@@ -1,4 +1,4 @@
-//! `/filesystem/{system_name}/ops`: what changes entries, within the request.
+//! `/filesystem/{system_name}/ops`: changes of entries that are done within the request.
 
 use axum::Json;
 use axum::http::StatusCode;

@@ -23,7 +23,7 @@ const CHUNK_ENTRIES: usize = 256;
 const BEFORE: Bytes = Bytes::from_static(b"{\"output\":[");
 const AFTER: Bytes = Bytes::from_static(b"]}");
 
-/// `document`, whose first empty text becomes `content`.
+/// `document` with `content` in place of its first empty string.
 pub(crate) fn text(document: &impl Serialize, content: Vec<u8>, permit: ReadyPermit) -> Response {
     let document = serde_json::to_string(document).expect("texts and numbers serialise");
     let (before, after) = document.split_once("\"\"").expect("the documents given have an empty text");

@@ -1,4 +1,4 @@
-//! Files: `/filesystem/{system}/ops` and what goes past the contract there.
+//! Files: `/filesystem/{system}/ops` and the operations beyond the contract.
 
 pub(crate) mod batch;
 pub(crate) mod changes;

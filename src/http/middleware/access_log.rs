@@ -1,4 +1,4 @@
-//! One line in the log for each request, when it was answered.
+//! Logs each request with one line when it has been answered.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use crate::http::config::{LoggedHeader, Logger};
 use crate::http::problem::Problem;
 use crate::http::problem::context::RequestContext;
 
-/// The most of a header's value that is logged, in characters.
+/// The maximum length of a logged header value, in characters.
 const MAX_LOGGED: usize = 256;
 
 /// The request headers to log.

@@ -43,9 +43,9 @@ impl ForwardingHeader {
             Self::XForwardedFor => HeaderName::from_static("x-forwarded-for"),
             Self::Forwarded => header::FORWARDED,
         };
-        // What is no UTF-8 spoils its own element, and not those that proxies added to the same line.
+        // Invalid UTF-8 spoils only its own element, not those that proxies added to the same line.
         let lines = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
-        // Quotes are not looked at when a line is cut: one that the client left open would swallow what the proxies wrote after it.
+        // Quotes are ignored when a line is split: one that the client left open would hide the elements of the proxies after it.
         let elements: Vec<String> = lines.flat_map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>()).collect();
         elements.into_iter().rev().map(move |element| match self {
             Self::XForwardedFor => node(&element),

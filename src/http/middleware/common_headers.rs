@@ -37,6 +37,6 @@ pub(super) fn add_common_headers(response: &mut Response, context: &RequestConte
     }
     headers.insert(APP_VERSION, CONTRACT_VERSION);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // Answers hold what one caller may see; the pages of the documentation say otherwise themselves.
+    // Responses are for one caller; the documentation pages set their own value.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }

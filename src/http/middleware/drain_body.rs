@@ -35,7 +35,7 @@ pub(crate) async fn drain_body(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let drainable = Arc::new(DrainableBody { body: Mutex::new(body), touched: AtomicBool::new(false), ended: AtomicBool::new(false) });
     let mut response = next.run(Request::from_parts(parts, Body::new(SharedBody(Arc::clone(&drainable))))).await;
-    // A client that waits for 100 (Continue) (RFC 9110, 10.1.1) will not send: reading would send the 100.
+    // A client that waits for 100 (Continue) (RFC 9110, 10.1.1) sends nothing yet, and reading would send the 100.
     if waits_for_leave && !drainable.touched.load(Ordering::Relaxed) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         return response;
@@ -47,7 +47,7 @@ pub(crate) async fn drain_body(request: Request, next: Next) -> Response {
     response
 }
 
-/// The content of a request, whoever reads it at the time.
+/// The content of a request, which its possible readers share.
 struct DrainableBody {
     body: Mutex<Body>,
     touched: AtomicBool,
@@ -67,7 +67,7 @@ impl DrainableBody {
         self.touched.store(true, Ordering::Relaxed);
         let mut body = self.body();
         let frame = ready!(Pin::new(&mut *body).poll_frame(context));
-        // A connection that breaks has nothing more to come either.
+        // A broken connection has no further content either.
         if !matches!(frame, Some(Ok(_))) || body.is_end_stream() {
             self.ended.store(true, Ordering::Relaxed);
         }

@@ -15,7 +15,7 @@ use crate::http::request_info::Peer;
 pub(crate) fn validate(request: &Request) -> Result<(), &'static str> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = hosts.next();
-    // Only what came by a connection has a version that somebody meant.
+    // Only a request from a connection has a meaningful version.
     if host.is_none() && request.version() == Version::HTTP_11 && request.extensions().get::<Peer>().is_some() {
         return Err("no Host header was sent");
     }

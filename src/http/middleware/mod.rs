@@ -3,6 +3,7 @@
 pub(crate) mod access_log;
 pub(crate) mod client_address;
 pub(crate) mod common_headers;
+pub(crate) mod cors;
 pub(crate) mod drain_body;
 mod host;
 pub(crate) mod normalise;

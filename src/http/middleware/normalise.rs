@@ -42,7 +42,7 @@ fn overridden(method: &Method, path: &str, headers: &HeaderMap) -> Option<Method
     [Method::PATCH, Method::DELETE, Method::HEAD].into_iter().find(|known| known.as_str().as_bytes().eq_ignore_ascii_case(name))
 }
 
-/// No route has this path. Where one has it with, or without, a slash at its end, the client is sent there.
+/// No route has this path. If one has it with or without a slash at its end, the client is redirected there.
 pub(crate) async fn not_found(State(api): State<Api>, request: Request) -> Response {
     let path = request.uri().path();
     let other = path.strip_suffix('/').map_or_else(|| format!("{path}/"), ToOwned::to_owned);
@@ -82,7 +82,7 @@ pub(crate) async fn restore_options(mut request: Request) -> Request {
     request
 }
 
-/// Sends the client elsewhere, with the same method and body.
+/// Redirects the client, with the same method and body.
 pub(crate) fn redirect(location: &str) -> Response {
     match HeaderValue::from_str(location) {
         Ok(location) => (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response(),

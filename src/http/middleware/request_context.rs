@@ -24,7 +24,7 @@ pub(crate) struct ContextLayer {
 }
 
 impl ContextLayer {
-    /// One that believes these proxies, and counts here.
+    /// A layer that trusts these proxies, and counts in these metrics.
     pub(crate) fn new(proxies: TrustedProxies, request_metrics: Arc<RequestMetrics>) -> Self {
         Self { proxies, request_metrics }
     }

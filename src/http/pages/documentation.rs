@@ -23,7 +23,7 @@ use crate::http::request_info::Prefix;
 /// The paths of the pages.
 pub(crate) const PATHS: [&str; 4] = ["/", "/docs/", "/redoc", "/openapi.json"];
 
-/// The paths of what belongs to them.
+/// The paths of their resources.
 pub(crate) const PARTS: [&str; 3] = ["/docs", "/docs/{*file}", "/redoc/redoc.standalone.js"];
 
 /// The front page: a description of the server with links.

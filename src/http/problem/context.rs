@@ -61,7 +61,7 @@ impl RequestContext {
         &self.path
     }
 
-    /// Notes who sent it. The caller's request is under way until the context is dropped.
+    /// Records the caller, whose request counts as under way until the context is dropped.
     pub(crate) fn identified(&self, caller: &Caller) {
         let _already_noted = self.caller.set(caller.clone());
     }

@@ -79,7 +79,7 @@ impl OperationFields {
         Self(fields)
     }
 
-    /// The place and the name of a field. One that the operation does not have was not written by the client as it is: it is shown as a
+    /// The place and the name of a field. A field that the operation does not have is shown as a
     /// member of the document.
     fn find(&self, field: &str) -> (Place, String) {
         let (head, rest) = field.split_at(field.find('.').unwrap_or(field.len()));

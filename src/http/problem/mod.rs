@@ -180,12 +180,12 @@ impl Problem {
         Self::of(status, "checksum-mismatch", "Another checksum than announced", message)
     }
 
-    /// The content is not of a kind that is taken here (RFC 9110, 15.5.16).
+    /// The type of the content is not supported (RFC 9110, 15.5.16).
     pub(crate) fn unsupported_media(message: impl Into<String>) -> Self {
         Self::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Not this kind of content", message)
     }
 
-    /// Says that a change may have happened all the same.
+    /// Marks the change as possibly made.
     pub(crate) fn maybe_effected(mut self) -> Self {
         self.0.maybe_effected = Some(true);
         self

@@ -39,7 +39,7 @@ impl ProblemContext {
         problem.value(&self.context, &self.instance, self.safe)
     }
 
-    /// Leaves a line in the log for a problem that no status shows.
+    /// Logs a problem that the status of the response does not show.
     pub(crate) fn log(&self, problem: &Problem, what: &'static str) {
         let (request_id, instance, error) = (&**self.context.id(), self.instance.as_str(), problem.log());
         tracing::warn!(request_id, instance, error, "{what}");

@@ -17,20 +17,20 @@ use tokio::time::Instant;
 
 use crate::http::server::request_metrics::RequestMetrics;
 
-/// The slowest client that is served, in bytes a second, once its first patience is used up.
-pub(crate) const SLOWEST: u64 = 4096;
+/// The minimum speed of a client after the initial time limit.
+pub(crate) const MIN_BYTES_PER_SECOND: u64 = 4096;
 
 /// The time in which a client at that speed reads this many bytes.
 pub(crate) fn at_slowest(bytes: u64) -> Duration {
-    Duration::from_secs(bytes / SLOWEST)
+    Duration::from_secs(bytes / MIN_BYTES_PER_SECOND)
 }
 
 /// The limits on the idle time of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IdleLimits {
-    /// Without a request under way, a request's head that is still coming in among them.
+    /// The time without a request under way; one whose head is still arriving counts as none.
     pub(crate) idle: Duration,
-    /// With a piece of an answer that the client does not take; longer for long pieces, by [`SLOWEST`].
+    /// The time in which the client must take a piece of a response; longer for long pieces, by [`MIN_BYTES_PER_SECOND`].
     pub(crate) stall: Duration,
 }
 
@@ -49,7 +49,7 @@ struct ConnectionState {
     /// The exchanges under way, each with the deadline for the client to read the last piece that was offered; without one
     /// while the exchange waits for something else.
     exchanges: BTreeMap<u64, Option<Instant>>,
-    /// Until when the connection may stay without any.
+    /// The deadline of the connection if there are none.
     idle_until: Instant,
 }
 
@@ -106,7 +106,7 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// The answer's content, which is watched from now on.
+    /// The response's content, which is watched from now on.
     pub(crate) fn watch(self, body: Body) -> Watched {
         self.offered(0);
         Watched { body, exchange: self }
@@ -132,7 +132,7 @@ impl Drop for Exchange {
     }
 }
 
-/// The content of an answer under watch.
+/// The watched content of a response.
 pub(crate) struct Watched {
     body: Body,
     exchange: Exchange,

@@ -26,7 +26,7 @@ pub(crate) const STATUSES: [u16; 26] =
 /// The classes of the others.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// In place of the status of requests whose client did not wait for the answer.
+/// The label, in place of a status, for requests whose client did not wait for the response.
 const ABANDONED: &str = "abandoned";
 
 /// The number of series for statuses: one for each, one for each class, and one for no status.

@@ -25,31 +25,31 @@ use crate::http::server::request_metrics::RequestMetrics;
 use crate::http::server::upgrade::Upgrade;
 use crate::http::tls::Tls;
 
-/// The most connections at once. Further ones wait in the kernel's queue.
+/// The maximum number of concurrent connections. Further ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 10_000;
 
-/// The most HTTP/2 streams of one connection at once.
+/// The maximum number of concurrent HTTP/2 streams of one connection.
 const MAX_STREAMS: u32 = 250;
 
-/// The most that is read from a connection at once, and kept to be written to it, in bytes; also the longest head of a request. With
-/// hyper's 400 kB, a few dozen uploads would hold more than all else together.
+/// The size of the read and write buffers of a connection in bytes, which also limits the head of a request. With hyper's default of
+/// 400 kB, a few dozen uploads would use more memory than everything else.
 const CONNECTION_BUFFER: usize = 64 * 1024;
 
-/// How long an upgraded connection may be idle. Protocols for longer pauses, such as WebSocket, have messages that keep them alive.
-const UPGRADED_IDLE: Duration = Duration::from_secs(15 * 60);
+/// The idle limit of an upgraded connection. Protocols for longer pauses, such as WebSocket, have messages that keep them alive.
+const UPGRADED_IDLE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// How long the TLS handshake of a client may take.
-const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
+/// The time limit for the TLS handshake of a client.
+const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// After an accept that failed for want of file descriptors: time for some to be given back.
+/// The pause after a failed accept, in which file descriptors may become free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The time limits of connections.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeLimits {
-    /// How long a client may take to send a request's head, also between requests of one connection.
+    /// The time for a client to send the head of a request, also between requests of one connection.
     pub head: Duration,
-    /// How long a client may leave a piece of a response unread; longer for long pieces.
+    /// The time in which a client must read a piece of a response; longer for long pieces.
     pub stall: Duration,
     /// The idle limit of a connection that was upgraded to another protocol; it may take up to a quarter longer.
     pub upgraded: Duration,
@@ -58,9 +58,9 @@ pub struct TimeLimits {
 }
 
 impl TimeLimits {
-    /// The usual ones, and this much time to drain.
+    /// The default limits with this time to drain.
     pub fn draining(drain: Duration) -> Self {
-        Self { head: Duration::from_secs(75), stall: Duration::from_secs(60), upgraded: UPGRADED_IDLE, drain }
+        Self { head: Duration::from_secs(75), stall: Duration::from_secs(60), upgraded: UPGRADED_IDLE_TIMEOUT, drain }
     }
 }
 
@@ -205,7 +205,7 @@ fn protocols(limits: TimeLimits) -> auto::Builder<TokioExecutor> {
 /// The stream for HTTP, after TLS if used; nothing if the handshake failed.
 async fn secured(stream: TcpStream, tls: Option<&Tls>) -> Option<Either<TcpStream, TlsStream<TcpStream>>> {
     let Some(tls) = tls else { return Some(Either::Left(stream)) };
-    match tokio::time::timeout(TLS_HANDSHAKE, tls.accept(stream)).await {
+    match tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
         Ok(Ok(stream)) => Some(Either::Right(stream)),
         Ok(Err(error)) => {
             tracing::debug!(%error, "the TLS handshake with a client failed");

@@ -1,6 +1,6 @@
 //! Connections that change to another protocol after a request (RFC 9110, 7.8): WebSockets, tunnels.
 //!
-//! HTTP sees nothing more of such a connection, so its limits are here, around the stream itself: it counts as one of the
+//! HTTP no longer sees such a connection, so its limits are here, around the stream itself: it counts as one of the
 //! connections, it ends when no bytes move for `TimeLimits::upgraded`, it counts against its user's limit until it is
 //! closed, and it is notified of the drain and cut with the requests. A handler needs nothing of this module for that: it answers 101 and
 //! takes the connection by `hyper::upgrade::on`, or by axum's `WebSocketUpgrade`, which does the same. [`Draining`] among the
@@ -242,10 +242,10 @@ mod tests {
             docs: Docs { token_url: String::new(), scopes: [].into(), servers: Vec::new(), examples: None },
             root_path: String::new(),
         };
-        let (router, _, kept) = assemble(routes, state, None);
+        let (router, _, metrics) = assemble(routes, state, None);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (metrics, stop) = (kept.request_metrics(), CancellationToken::new());
+        let stop = CancellationToken::new();
         let serving = tokio::spawn(serve(listener, router, Arc::clone(&metrics), stop.clone(), limits));
         Running { address, metrics, stop, serving }
     }

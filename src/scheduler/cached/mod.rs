@@ -42,7 +42,7 @@ pub struct CachedScheduler {
 }
 
 /// The result of a read.
-type Answer<T> = Result<Reading<T>, SchedulerError>;
+type ReadResult<T> = Result<Reading<T>, SchedulerError>;
 
 impl CachedScheduler {
     /// Reuses answers that are not older than `freshness`; if that is zero, shares only queries under way.
@@ -139,7 +139,7 @@ impl CachedScheduler {
     ///
     /// # Errors
     /// The errors of the scheduler.
-    pub async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Answer<Vec<Job>> {
+    pub async fn jobs(&self, principal: &Principal, query: &JobQuery) -> ReadResult<Vec<Job>> {
         let ask = |by: OwnedContext, query| async move { by.scheduler.jobs(&by.principal, &query).await };
         self.jobs.read(self.asked_by(principal), query.clone(), ask).await
     }
@@ -148,7 +148,7 @@ impl CachedScheduler {
     ///
     /// # Errors
     /// The errors of the scheduler.
-    pub async fn jobs_anew(&self, principal: &Principal, query: &JobQuery) -> Answer<Vec<Job>> {
+    pub async fn jobs_anew(&self, principal: &Principal, query: &JobQuery) -> ReadResult<Vec<Job>> {
         let ask = |by: OwnedContext, query| async move { by.scheduler.jobs(&by.principal, &query).await };
         self.jobs.renew(self.asked_by(principal), query.clone(), ask).await
     }
@@ -157,7 +157,7 @@ impl CachedScheduler {
     ///
     /// # Errors
     /// The errors of the scheduler.
-    pub async fn job_anew(&self, principal: &Principal, id: &JobId) -> Answer<Vec<Job>> {
+    pub async fn job_anew(&self, principal: &Principal, id: &JobId) -> ReadResult<Vec<Job>> {
         let ask = |by: OwnedContext, id| async move { by.scheduler.job(&by.principal, &id).await };
         self.job.renew(self.asked_by(principal), id.clone(), ask).await
     }
@@ -177,7 +177,7 @@ impl CachedScheduler {
     ///
     /// # Errors
     /// The errors of the scheduler.
-    pub async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Answer<Vec<Job>> {
+    pub async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> ReadResult<Vec<Job>> {
         let ask = |by: OwnedContext, query| async move { by.scheduler.accounting(&by.principal, &query).await };
         self.accounting.read(self.asked_by(principal), query.clone(), ask).await
     }
@@ -186,7 +186,7 @@ impl CachedScheduler {
     ///
     /// # Errors
     /// The errors of the scheduler.
-    pub async fn job(&self, principal: &Principal, id: &JobId) -> Answer<Vec<Job>> {
+    pub async fn job(&self, principal: &Principal, id: &JobId) -> ReadResult<Vec<Job>> {
         let ask = |by: OwnedContext, id| async move { by.scheduler.job(&by.principal, &id).await };
         self.job.read(self.asked_by(principal), id.clone(), ask).await
     }
@@ -195,7 +195,7 @@ impl CachedScheduler {
     ///
     /// # Errors
     /// The errors of the scheduler.
-    pub async fn metadata(&self, principal: &Principal, id: &JobId) -> Answer<Vec<JobMetadata>> {
+    pub async fn metadata(&self, principal: &Principal, id: &JobId) -> ReadResult<Vec<JobMetadata>> {
         let ask = |by: OwnedContext, id| async move { by.scheduler.metadata(&by.principal, &id).await };
         self.metadata.read(self.asked_by(principal), id.clone(), ask).await
     }
@@ -204,7 +204,7 @@ impl CachedScheduler {
     ///
     /// # Errors
     /// The errors of the scheduler.
-    pub async fn nodes(&self, principal: &Principal) -> Answer<Vec<Node>> {
+    pub async fn nodes(&self, principal: &Principal) -> ReadResult<Vec<Node>> {
         let ask = |by: OwnedContext, ()| async move { by.scheduler.nodes(&by.principal).await };
         self.nodes.read(self.asked_by(principal), (), ask).await
     }
@@ -213,7 +213,7 @@ impl CachedScheduler {
     ///
     /// # Errors
     /// The errors of the scheduler.
-    pub async fn partitions(&self, principal: &Principal, hidden: bool) -> Answer<Vec<Partition>> {
+    pub async fn partitions(&self, principal: &Principal, hidden: bool) -> ReadResult<Vec<Partition>> {
         let ask = |by: OwnedContext, hidden| async move { by.scheduler.partitions(&by.principal, hidden).await };
         self.partitions.read(self.asked_by(principal), hidden, ask).await
     }
@@ -222,7 +222,7 @@ impl CachedScheduler {
     ///
     /// # Errors
     /// The errors of the scheduler.
-    pub async fn reservations(&self, principal: &Principal) -> Answer<Vec<Reservation>> {
+    pub async fn reservations(&self, principal: &Principal) -> ReadResult<Vec<Reservation>> {
         let ask = |by: OwnedContext, ()| async move { by.scheduler.reservations(&by.principal).await };
         self.reservations.read(self.asked_by(principal), (), ask).await
     }
@@ -231,7 +231,7 @@ impl CachedScheduler {
     ///
     /// # Errors
     /// The errors of the scheduler.
-    pub async fn accounts(&self, principal: &Principal) -> Answer<Option<Vec<Account>>> {
+    pub async fn accounts(&self, principal: &Principal) -> ReadResult<Option<Vec<Account>>> {
         let ask = |by: OwnedContext, ()| async move { by.scheduler.accounts(&by.principal).await };
         self.accounts.read(self.asked_by(principal), (), ask).await
     }

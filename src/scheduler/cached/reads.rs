@@ -14,7 +14,7 @@ use moka::policy::EvictionPolicy;
 use parking_lot::Mutex;
 use tracing::Instrument;
 
-use super::Answer;
+use super::ReadResult;
 use super::size::{self, Size};
 use crate::credentials::Caller;
 use crate::domain::{Principal, Reading, Reported};
@@ -34,9 +34,10 @@ pub(super) struct OwnedContext {
 }
 
 /// The questions of one kind.
-pub(super) struct Reads<A, T>(Arc<State<A, T>>);
+pub(super) struct Reads<A, T>(Arc<QueryTable<A, T>>);
 
-struct State<A, T> {
+/// The answers of one kind, and the queries under way.
+struct QueryTable<A, T> {
     freshness: Duration,
     counts: Counts,
     answers: Cache<QueryKey<A>, Reading<T>>,
@@ -78,7 +79,7 @@ struct PendingQuery<T> {
     memory: Memory,
     /// Tells this work from a later one for the same question.
     token: Arc<()>,
-    work: WeakShared<BoxFuture<'static, Outcome<T>>>,
+    work: WeakShared<BoxFuture<'static, ReadResult<T>>>,
 }
 
 /// Whether an earlier answer is fresh enough.
@@ -87,8 +88,6 @@ enum Memory {
     Used,
     PassedOver,
 }
-
-type Outcome<T> = Result<Reading<T>, SchedulerError>;
 
 impl<A, T> Reads<A, T>
 where
@@ -100,7 +99,7 @@ where
         let weigh = |_: &QueryKey<A>, reading: &Reading<T>| u32::try_from(size::of_entry(&**reading)).unwrap_or(u32::MAX);
         let answers =
             Cache::builder().eviction_policy(EvictionPolicy::lru()).max_capacity(max_bytes).weigher(weigh).time_to_live(freshness).build();
-        Self(Arc::new(State { freshness, counts: Counts::default(), answers, asked: Mutex::default() }))
+        Self(Arc::new(QueryTable { freshness, counts: Counts::default(), answers, asked: Mutex::default() }))
     }
 
     /// The sources of the answers until now.
@@ -111,7 +110,7 @@ where
     }
 
     /// The answer: a fresh one, or that of an equal query under way, or the result of `ask`.
-    pub(super) async fn read<F, Fut>(&self, by: QueryContext<'_>, arguments: A, ask: F) -> Answer<T>
+    pub(super) async fn read<F, Fut>(&self, by: QueryContext<'_>, arguments: A, ask: F) -> ReadResult<T>
     where
         F: FnOnce(OwnedContext, A) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Reported<T>, SchedulerError>> + Send + 'static,
@@ -125,7 +124,7 @@ where
     }
 
     /// An answer to a question that is put now, or to one of this kind that is under way; never one that was given before.
-    pub(super) async fn renew<F, Fut>(&self, by: QueryContext<'_>, arguments: A, ask: F) -> Answer<T>
+    pub(super) async fn renew<F, Fut>(&self, by: QueryContext<'_>, arguments: A, ask: F) -> ReadResult<T>
     where
         F: FnOnce(OwnedContext, A) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Reported<T>, SchedulerError>> + Send + 'static,
@@ -141,7 +140,7 @@ where
         by: &QueryContext<'_>,
         ask: F,
         memory: Memory,
-    ) -> SharedFuture<BoxFuture<'static, Outcome<T>>>
+    ) -> SharedFuture<BoxFuture<'static, ReadResult<T>>>
     where
         F: FnOnce(OwnedContext, A) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Reported<T>, SchedulerError>> + Send + 'static,
@@ -153,10 +152,10 @@ where
             return work;
         }
         let token = Arc::new(());
-        let entry = Entry { state: Arc::clone(&self.0), question: question.clone(), token: Arc::clone(&token) };
+        let entry = Entry { table: Arc::clone(&self.0), question: question.clone(), token: Arc::clone(&token) };
         let by = OwnedContext { scheduler: Arc::clone(by.scheduler), principal: by.principal.clone() };
         let work = async move {
-            let State { freshness, counts, answers, .. } = &*entry.state;
+            let QueryTable { freshness, counts, answers, .. } = &*entry.table;
             // Work that ended since the caller looked has left its answer here.
             if let Some(reading) = answers.get(&entry.question).await.filter(|_| memory == Memory::Used) {
                 counts.remembered.fetch_add(1, Ordering::Relaxed);
@@ -178,14 +177,14 @@ where
 
 /// The entry of a query under way. It is owned by the work and removed with it: at its end, or when all waiters are gone.
 struct Entry<A: Eq + Hash, T> {
-    state: Arc<State<A, T>>,
+    table: Arc<QueryTable<A, T>>,
     question: QueryKey<A>,
     token: Arc<()>,
 }
 
 impl<A: Eq + Hash, T> Drop for Entry<A, T> {
     fn drop(&mut self) {
-        let mut asked = self.state.asked.lock();
+        let mut asked = self.table.asked.lock();
         if asked.get(&self.question).is_some_and(|asked| Arc::ptr_eq(&asked.token, &self.token)) {
             asked.remove(&self.question);
         }

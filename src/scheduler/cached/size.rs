@@ -3,7 +3,7 @@
 use crate::domain::{Account, Job, JobMetadata, JobStatus, JobStep, Node, Partition, Reservation};
 
 /// The memory of a query, and of the tables around it.
-const ENTRY: usize = 2048;
+const ENTRY_BYTES: usize = 2048;
 
 /// A value whose memory can be computed.
 pub(super) trait Size {
@@ -13,7 +13,7 @@ pub(super) trait Size {
 
 /// The memory of an answer with its rendering, which is about as large as the answer.
 pub(super) fn of_entry(answer: &impl Size) -> usize {
-    ENTRY + 2 * answer.size()
+    ENTRY_BYTES + 2 * answer.size()
 }
 
 impl<T: Size> Size for Vec<T> {

@@ -18,7 +18,7 @@ const PRELUDE: &str = include_str!("shell/prelude.sh");
 pub const RUNNER: &str = concat!(include_str!("shell/prelude.sh"), include_str!("shell/runner.sh"));
 
 /// The failure of a program of this module: the inner result of each command's output.
-type Answer<T> = Result<T, SchedulerError>;
+type ProgramResult<T> = Result<T, SchedulerError>;
 
 fn program(arguments: &CommandLine, operation: &'static str) -> Bytes {
     [b"{\n", arguments.as_bytes(), b"\n", PRELUDE.as_bytes(), operation.as_bytes(), b"\nexit $?\n}\n"].concat().into()
@@ -33,7 +33,7 @@ fn shell() -> CommandLine {
 }
 
 /// The output of the program after its mark, or the reason of its refusal. The output of login shells before is skipped.
-fn answer(raw: &RawOutput) -> Result<Answer<&[u8]>, CommandError> {
+fn answer(raw: &RawOutput) -> Result<ProgramResult<&[u8]>, CommandError> {
     if let Some(output) = after_mark(&raw.stdout)
         && raw.exit == 0
     {
@@ -73,14 +73,14 @@ pub(super) struct Submit<'a> {
     pub record: String,
     /// One `export` a line.
     pub environment: Vec<u8>,
-    /// The most jobs that may be pending or running.
+    /// The maximum number of jobs that may be pending or running.
     pub queue_limit: u32,
     /// The attempt, if a record of the submission is kept.
     pub(in crate::scheduler) attempt: Option<NextAttempt<'a>>,
 }
 
 impl RemoteCommand for Submit<'_> {
-    type Output = Answer<Attempt>;
+    type Output = ProgramResult<Attempt>;
 
     fn command_line(&self) -> CommandLine {
         shell()
@@ -138,7 +138,7 @@ fn submitted(output: &[u8]) -> Option<JobId> {
 pub(in crate::scheduler) struct Find<'a>(pub(in crate::scheduler) &'a SubmissionKey);
 
 impl RemoteCommand for Find<'_> {
-    type Output = Answer<Option<JobId>>;
+    type Output = ProgramResult<Option<JobId>>;
 
     fn command_line(&self) -> CommandLine {
         shell()
@@ -166,7 +166,7 @@ pub enum List<'a> {
 }
 
 impl RemoteCommand for List<'_> {
-    type Output = Answer<Vec<Job>>;
+    type Output = ProgramResult<Vec<Job>>;
 
     fn command_line(&self) -> CommandLine {
         shell()
@@ -192,7 +192,7 @@ impl RemoteCommand for List<'_> {
 pub struct Cancel<'a>(pub &'a JobId);
 
 impl RemoteCommand for Cancel<'_> {
-    type Output = Answer<()>;
+    type Output = ProgramResult<()>;
 
     fn command_line(&self) -> CommandLine {
         shell()
@@ -216,7 +216,7 @@ pub struct SendSignal<'a> {
 }
 
 impl RemoteCommand for SendSignal<'_> {
-    type Output = Answer<()>;
+    type Output = ProgramResult<()>;
 
     fn command_line(&self) -> CommandLine {
         shell()
@@ -247,7 +247,7 @@ pub struct Files {
 }
 
 impl RemoteCommand for Metadata<'_> {
-    type Output = Answer<Files>;
+    type Output = ProgramResult<Files>;
 
     fn command_line(&self) -> CommandLine {
         shell()
@@ -279,7 +279,7 @@ pub struct Attach<'a> {
 }
 
 impl RemoteCommand for Attach<'_> {
-    type Output = Answer<AttachOutput>;
+    type Output = ProgramResult<AttachOutput>;
 
     fn command_line(&self) -> CommandLine {
         shell()
@@ -330,7 +330,7 @@ pub struct Host {
 }
 
 impl RemoteCommand for DescribeNode {
-    type Output = Answer<Host>;
+    type Output = ProgramResult<Host>;
 
     fn command_line(&self) -> CommandLine {
         shell()
@@ -365,7 +365,7 @@ impl RemoteCommand for DescribeNode {
 pub struct Ping;
 
 impl RemoteCommand for Ping {
-    type Output = Answer<()>;
+    type Output = ProgramResult<()>;
 
     fn command_line(&self) -> CommandLine {
         shell()
@@ -384,7 +384,7 @@ impl RemoteCommand for Ping {
 pub struct ReadScript<'a>(pub &'a RemotePath);
 
 impl RemoteCommand for ReadScript<'_> {
-    type Output = Answer<Vec<u8>>;
+    type Output = ProgramResult<Vec<u8>>;
 
     fn command_line(&self) -> CommandLine {
         shell()

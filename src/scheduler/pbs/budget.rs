@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// For how long the kernel keeps the ports of a connection that was closed (`TIME_WAIT` of Linux).
-const PORT_REST: Duration = Duration::from_secs(60);
+/// The time for which the kernel keeps the ports of a closed connection (`TIME_WAIT` of Linux).
+const PORT_TIME_WAIT: Duration = Duration::from_secs(60);
 
 /// The time that a command waits for its turn.
 const MAX_WAIT: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ impl Budget {
             while started.len() >= self.limit
                 && let Some(&oldest) = started.front()
             {
-                sleep_until(oldest + PORT_REST).await;
+                sleep_until(oldest + PORT_TIME_WAIT).await;
                 started.pop_front();
             }
             started.push_back(Instant::now());
@@ -61,7 +61,7 @@ mod tests {
         assert_eq!(before.elapsed(), MAX_WAIT);
         tokio::time::advance(Duration::from_secs(45)).await;
         assert!(budget.take().await);
-        assert_eq!(before.elapsed(), PORT_REST);
+        assert_eq!(before.elapsed(), PORT_TIME_WAIT);
     }
 
     #[tokio::test(start_paused = true)]

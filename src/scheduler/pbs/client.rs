@@ -39,8 +39,8 @@ const NO_ATTACH: &str = "PBS starts nothing beside a running job";
 const NO_TEST: &str = "PBS does not tell what would become of a job before it is submitted";
 const NO_ACCOUNTING: &str = "PBS keeps no accounting of jobs that callers may read";
 
-/// The most jobs that are described one by one because something in the list of all looked as if it were them.
-const MAX_DOUBTFUL: usize = 32;
+/// The maximum number of jobs that are described one by one because their records in the list are ambiguous.
+const MAX_AMBIGUOUS: usize = 32;
 
 /// PBS through its commands, run on a login node as the caller.
 ///
@@ -204,7 +204,7 @@ impl Pbs {
         }
         let (certain, doubtful): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, records)| records.len() == 1);
         let mut records: Vec<Record> = certain.into_iter().flat_map(|(_, records)| records).collect();
-        if doubtful.len() > MAX_DOUBTFUL {
+        if doubtful.len() > MAX_AMBIGUOUS {
             return Err(SchedulerError::Unanswered(format!("{} jobs are described twice", doubtful.len())));
         }
         for (name, _) in doubtful {

@@ -1,4 +1,4 @@
-//! qselect(1): which jobs there are.
+//! qselect(1): the ids of jobs.
 
 use super::failure::succeeded;
 use super::pbs_command;
@@ -7,7 +7,7 @@ use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Lists the ids of jobs, so that only the requested ones are described: qstat alone describes every user's.
 pub(super) struct Qselect<'a> {
-    /// Whose; everyone's if absent.
+    /// The owner of the jobs; everyone's if absent.
     pub(super) user: Option<&'a str>,
     /// The jobs in the server's history that changed since then; otherwise those that are not in it.
     pub(super) history: Option<Since>,

@@ -37,9 +37,9 @@ pub(super) enum Jobs<'a> {
 /// Whether the subjobs of an array are described too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subjobs {
-    /// Each for itself.
+    /// Each separately.
     Described,
-    /// Only by their number in each state.
+    /// Only their number in each state.
     Counted,
 }
 

@@ -23,7 +23,7 @@ pub struct SlurmHybrid {
 }
 
 /// The answer of one of the backends.
-type Answer<T> = Result<Reported<T>, SchedulerError>;
+type CallResult<T> = Result<Reported<T>, SchedulerError>;
 
 impl SlurmHybrid {
     /// slurmrestd, with the commands as the fallback.
@@ -32,7 +32,11 @@ impl SlurmHybrid {
     }
 
     /// As [`Self::rest_first`], where an answer of slurmrestd's that lacks something is given only if the commands do not know more.
-    async fn prefer_complete<T>(&self, rest: impl Future<Output = Answer<T>>, ssh: impl Future<Output = Answer<T>>) -> Answer<T> {
+    async fn prefer_complete<T>(
+        &self,
+        rest: impl Future<Output = CallResult<T>>,
+        ssh: impl Future<Output = CallResult<T>>,
+    ) -> CallResult<T> {
         tokio::pin!(ssh);
         let answer = self.rest_first(rest, &mut ssh, was_not_answered).await?;
         if answer.missing.is_none() || answer.via.is_some_and(|backend| backend.by == Carrier::Ssh) {
@@ -48,10 +52,10 @@ impl SlurmHybrid {
     /// futures is driven at a time, and the second only when the first has ended.
     async fn rest_first<T>(
         &self,
-        rest: impl Future<Output = Answer<T>>,
-        ssh: impl Future<Output = Answer<T>>,
+        rest: impl Future<Output = CallResult<T>>,
+        ssh: impl Future<Output = CallResult<T>>,
         may_be_repeated: fn(&SchedulerError) -> bool,
-    ) -> Answer<T> {
+    ) -> CallResult<T> {
         let mut unanswered = None;
         if !self.rest.is_silent() {
             match rest.await {
@@ -72,7 +76,7 @@ impl SlurmHybrid {
 }
 
 /// Runs a call that only the commands support.
-async fn by_ssh<T>(ssh: impl Future<Output = Answer<T>>) -> Answer<T> {
+async fn by_ssh<T>(ssh: impl Future<Output = CallResult<T>>) -> CallResult<T> {
     ssh.await.map(|reported| via(Carrier::Ssh, false, reported))
 }
 

@@ -25,7 +25,7 @@ pub(super) fn dependency(options: &JobOptions) -> Result<Option<String>, Schedul
     Ok((!conditions.is_empty()).then(|| conditions.join(",")))
 }
 
-/// So many GPUs, of the type that was named, as `gpu:type` and the number are written with `separator` between them.
+/// The GPUs, of the named type, in the notation `gpu:type` and the number with `separator` between them.
 pub(super) fn gpus(options: &JobOptions, count: u32, separator: char) -> String {
     match &options.gpu_type {
         Some(name) => format!("{name}{separator}{count}"),

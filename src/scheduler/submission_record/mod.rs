@@ -33,7 +33,7 @@ pub(super) const SHELL: &str = include_str!("record.sh");
 pub(super) const TAG_PREFIX: &str = "goldcrest-submission=";
 /// The time after which a client repeats a request while an attempt is under way.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
-/// The most attempts of one request: the first, and one after each that ended without a job. Whoever loses these to others waits.
+/// The maximum number of attempts of one request: the first, and one after each that ended without a job. Whoever loses these to others waits.
 const MAX_ROUNDS: usize = 3;
 
 /// The name of a submission, and the digest of its request.
@@ -65,11 +65,11 @@ impl SubmissionKey {
 pub struct RecordSettings {
     /// After how many days a record is removed.
     pub days: u32,
-    /// How long after the end of an attempt the scheduler may still accept what it sent.
+    /// The time after the end of an attempt in which the scheduler may still accept what it sent.
     pub settle: Duration,
     /// The time limit of an attempt with its record in the store.
     pub attempt: Duration,
-    /// How long after its beginning an attempt whose end nobody saw may still lead to a job. What authenticates it has expired by then: a
+    /// The time after its beginning in which an attempt whose end nobody saw may still lead to a job. What authenticates it has expired by then: a
     /// token of ours for slurmrestd holds for 5 minutes, as does a credential of munge.
     pub certain: Duration,
 }

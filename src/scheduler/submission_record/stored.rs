@@ -27,7 +27,7 @@ use crate::store::{Claim, Claimed, Record, Store, StoreError};
 const KIND: &str = "submission";
 /// When an attempt whose outcome is not known is worth asking for again.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
-/// The most attempts of others that are remembered.
+/// The maximum number of attempts of others that are remembered.
 const MAX_SIGHTINGS: usize = 4096;
 /// The pauses between tries to settle an attempt.
 const SETTLE_PAUSES: [Duration; 4] = [Duration::ZERO, Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
@@ -135,7 +135,7 @@ impl StoredRecords {
         Err(SchedulerError::UnderWay { wait: RETRY_AFTER, host: None })
     }
 
-    /// How long this replica has known that the attempt has no result, by its own clock.
+    /// The time for which this replica has known that the attempt has no result, by its own clock.
     fn known_for(&self, key: &SubmissionKey, attempt: u32) -> Duration {
         let mut sightings = self.sightings.lock();
         // What is forgotten is waited for once more.

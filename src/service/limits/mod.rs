@@ -14,7 +14,7 @@ use slow_clients::SlowClients;
 
 pub(super) use user_limit::{UserLimit, UserPermit};
 
-/// The most files that one user follows at a time. Each is open on a cluster until the user's token ends.
+/// The maximum number of files that one user follows at a time. Each is open on a cluster until the user's token ends.
 const MAX_FOLLOWED_PER_USER: u64 = 16;
 
 /// The memory limit for the unread responses of one user, in bytes.
@@ -40,7 +40,7 @@ impl Default for UserBounds {
 
 /// The work under way, by user.
 #[derive(Clone)]
-pub(super) struct Limits {
+pub(super) struct UserLimits {
     pub(super) requests: UserLimit,
     transfers: UserLimit,
     followed: UserLimit,
@@ -49,7 +49,7 @@ pub(super) struct Limits {
     slow_clients: SlowClients,
 }
 
-impl Default for Limits {
+impl Default for UserLimits {
     fn default() -> Self {
         let UserBounds { requests, transfers } = UserBounds::default();
         Self {
@@ -64,7 +64,7 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
+impl UserLimits {
     /// The same limits with other bounds: work under way continues, further work has the new bounds.
     pub(super) fn with_bounds(&self, bounds: UserBounds) -> Self {
         let (requests, transfers) = (self.requests.with_bound(bounds.requests), self.transfers.with_bound(bounds.transfers));
@@ -75,20 +75,20 @@ impl Limits {
 /// A user and the limits that apply.
 #[derive(Clone, Copy)]
 pub(super) struct LimitedUser<'a> {
-    pub(super) limits: &'a Limits,
+    pub(super) limits: &'a UserLimits,
     pub(super) username: &'a Username,
 }
 
-/// Content that is on its way for its user until this is dropped.
-pub(super) struct TransferPermit(#[expect(dead_code, reason = "what it holds is given back when it is dropped")] UserPermit);
+/// The permit for one transfer of a user, released when dropped.
+pub(super) struct TransferPermit(#[expect(dead_code, reason = "it is released when dropped")] UserPermit);
 
 impl TransferPermit {
-    /// Leave to move content for the caller.
+    /// Takes a permit for one transfer of the caller.
     ///
     /// # Errors
-    /// If the caller has as much under way as one may.
+    /// If the caller has reached the limit.
     pub(super) fn take<'a>(caller: impl Into<LimitedUser<'a>>) -> Result<Self, ServiceError> {
-        let LimitedUser { limits: Limits { transfers: limit, .. }, username } = caller.into();
+        let LimitedUser { limits: UserLimits { transfers: limit, .. }, username } = caller.into();
         limit.take(username, 1).map(Self).ok_or_else(|| {
             let message = format!(
                 "you have {} transfers under way (uploads, downloads, archives, streams of entries, followed files), the limit of one \
@@ -100,7 +100,7 @@ impl TransferPermit {
     }
 }
 
-/// Leave to move content to the caller, which goes with the content.
+/// The permit for a transfer to the caller, which the content keeps.
 pub(super) struct OutgoingTransfer {
     permit: TransferPermit,
     clients: SlowClients,
@@ -136,17 +136,17 @@ impl LimitedUser<'_> {
     }
 }
 
-/// A file that its user follows until this is dropped.
+/// The permit to follow a file, released when dropped.
 pub(super) struct FollowPermit {
     _followed: UserPermit,
     _transfer: TransferPermit,
 }
 
 impl FollowPermit {
-    /// Leave to follow a file for the caller.
+    /// Takes a permit to follow a file for the caller.
     ///
     /// # Errors
-    /// If the caller follows, or moves, as much as one may.
+    /// If the caller has reached the limit of followed files, or that of transfers.
     pub(super) fn take<'a>(caller: impl Into<LimitedUser<'a>>) -> Result<Self, ServiceError> {
         let caller = caller.into();
         let followed = caller.limits.followed.take(caller.username, 1).ok_or_else(|| {

@@ -1,8 +1,8 @@
-//! Contents on their way to clients that do not take them.
+//! Limits the downloads whose clients do not read.
 //!
-//! A download holds a channel of its user's connections to the cluster for as long as its client takes. Where many clients take
-//! next to nothing, the others of the same user would wait for a channel until their time is over. So who has many of those is
-//! refused further ones at once.
+//! A download holds a channel of its user's connections to the cluster until its client has read it. If many clients read
+//! next to nothing, further downloads of the same user would wait for a channel until their time limit. So a user with many stalled
+//! downloads is refused further ones at once.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +25,7 @@ const MAX_STALLED: usize = 16;
 /// The time after which a client that does not read counts as stalled.
 const STALL_TIME: Duration = Duration::from_secs(4);
 
-/// The contents on their way, by the user.
+/// The downloads under way, by user.
 #[derive(Clone)]
 pub(in crate::service) struct SlowClients {
     users: Arc<Mutex<HashMap<Username, Vec<Weak<Progress>>>>>,
@@ -67,7 +67,7 @@ impl SlowClients {
         }
     }
 
-    /// The same content, which is known to be on its way to a client of `user`.
+    /// The same content, tracked as a download of `user`.
     pub(in crate::service) fn watch<S: Stream + Send + Unpin + 'static>(
         &self,
         user: &Username,

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::domain::Username;
 
-/// A bound for each user, and one for all together, in whatever is counted.
+/// A bound for each user, and one for all users together, in any unit.
 #[derive(Clone)]
 pub(in crate::service) struct UserLimit {
     per_user: u64,
@@ -29,7 +29,7 @@ struct Share {
     turn: Arc<Semaphore>,
 }
 
-/// So much of a [`UserLimit`]; given back when dropped.
+/// An amount taken from a [`UserLimit`], released when dropped.
 pub(in crate::service) struct UserPermit {
     limit: UserLimit,
     user: Username,
@@ -37,7 +37,7 @@ pub(in crate::service) struct UserPermit {
 }
 
 impl UserLimit {
-    /// Nothing is held yet.
+    /// A limit of which nothing is held.
     pub(in crate::service) fn new(per_user: u64, total: u64) -> Self {
         Self { per_user, total, held: Arc::default() }
     }
@@ -60,7 +60,7 @@ impl UserLimit {
 }
 
 impl UserPermit {
-    /// The turn of its user, which one of those who hold something has at a time. Of no use to who holds nothing.
+    /// A semaphore with one permit, which all holders of the same user share; a new one if the user holds nothing.
     pub(in crate::service) fn turn(&self) -> Arc<Semaphore> {
         self.limit.held.lock().users.get(&self.user).map_or_else(|| Arc::new(Semaphore::new(1)), |share| Arc::clone(&share.turn))
     }

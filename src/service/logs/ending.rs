@@ -5,7 +5,7 @@ use crate::error::ErrorChain;
 use crate::scheduler::SchedulerError;
 use crate::service::Access;
 
-/// Looks after the end of one job.
+/// Checks whether one job has ended.
 pub(super) struct JobWatch<'a> {
     access: &'a Access,
     job: &'a JobId,

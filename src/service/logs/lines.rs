@@ -9,8 +9,7 @@ const BLOCK: u64 = 64 * 1024;
 /// The maximum distance from the end, in bytes.
 const MAX_BACK: u64 = 16 * 1024 * 1024;
 
-/// The offset of the last `lines` lines of a file of this size: nothing of it is kept. Where they are longer than 16 MiB, the first offset from where they
-/// are not.
+/// The offset of the last `lines` lines of a file of this size; at most [`MAX_BACK`] before its end. Nothing of the file is kept in memory.
 ///
 /// # Errors
 /// If the cluster does not give the content.
@@ -32,7 +31,8 @@ pub(super) async fn start_of_last(access: &Access, path: &RemotePath, size: u64,
     Ok(first)
 }
 
-/// Behind the line break before the last `left` lines of a block, or how many are left. The break at the end of the file ends its last line.
+/// The offset after the line break before the last `left` lines of a block; otherwise counts `left` down. The break at the end of the file ends its
+/// last line.
 fn nth_break(content: &[u8], left: &mut u64, is_last: bool) -> Option<u64> {
     let searched = if is_last { content.strip_suffix(b"\n").unwrap_or(content) } else { content };
     for (at, _) in searched.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n') {
@@ -48,7 +48,7 @@ fn nth_break(content: &[u8], left: &mut u64, is_last: bool) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// As above, of a content in blocks of this length.
+    /// The same for a content in blocks of this length.
     fn start(content: &[u8], lines: u64, block: usize) -> u64 {
         let (mut end, mut left) = (content.len(), lines);
         while end > 0 {

@@ -22,7 +22,7 @@ use super::{Access, InvalidRequest, ServiceError};
 use ending::JobWatch;
 use lines::start_of_last;
 
-/// Why a scheduler that knows the job does not say where its output is.
+/// The message if the scheduler knows the job, but not where its output is.
 const NO_FILE: &str = "the scheduler does not say, or does not say any more, where the job's output is: if you know the file, read it with `ops/download` or `ops/follow`";
 /// The reason why a job has no output to read.
 const NO_OUTPUT: &str = "the job has ended, and its output file does not exist: it wrote none, or the file was moved or removed";
@@ -33,9 +33,9 @@ const MAX_TAIL: u64 = 1_000_000;
 /// The start of the output to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogStart {
-    /// So many bytes after the start.
+    /// This many bytes after the start.
     Offset(u64),
-    /// So many lines before the end.
+    /// This many lines before the end.
     Lines(u64),
 }
 

@@ -13,23 +13,23 @@ use crate::service::updates::expiry;
 use crate::service::{Access, ServiceError};
 
 /// The interval between checks whether the job has ended.
-const JOB_LOOKS: Duration = Duration::from_secs(5);
+const JOB_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The interval between checks whether the file exists.
-const FILE_LOOKS: Duration = Duration::from_secs(2);
+const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The time after the end of a job in which its last output may still be in transit: from the node to the file server, and from there to the reader.
-const SETTLE: Duration = Duration::from_secs(2);
+const OUTPUT_SETTLE_TIME: Duration = Duration::from_secs(2);
 
-/// How long to wait for more content of a file that is read to its end.
-const QUIET: Duration = Duration::from_millis(250);
+/// The time to wait for more content of a file that was read to its end.
+const LAST_CONTENT_WAIT: Duration = Duration::from_millis(250);
 
 /// A source for the output in `path` from an offset on.
 pub(super) fn open(access: Access, job: JobId, path: RemotePath, offset: u64) -> Source {
     let end = expiry(access.principal());
     // Existing content is sent before the scheduler is queried.
-    let next_job_look = Instant::now() + QUIET;
-    let output = GrowingOutput { access, job, path, offset, file: None, phase: Phase::Opening, next_job_look, ended: None, size: None };
+    let next_job_check = Instant::now() + LAST_CONTENT_WAIT;
+    let output = GrowingOutput { access, job, path, offset, file: None, phase: Phase::Opening, next_job_check, ended: None, size: None };
     let events = stream::unfold(output, |mut output| async move { output.next().await.map(|event| (event, output)) });
     events.boxed().take_until(end).chain(stream::once(async { Event::Expired })).boxed()
 }
@@ -42,7 +42,7 @@ struct GrowingOutput {
     offset: u64,
     file: Option<FollowStream>,
     phase: Phase,
-    next_job_look: Instant,
+    next_job_check: Instant,
     /// When the job was first known to have ended.
     ended: Option<Instant>,
     /// The size up to which it is read then.
@@ -85,18 +85,18 @@ impl GrowingOutput {
     /// The next change; none if the job has ended and everything was sent.
     async fn read_on(&mut self) -> Result<Option<Followed>, ServiceError> {
         loop {
-            self.look_at_job().await;
+            self.check_job().await;
             if self.is_whole().await? {
                 return Ok(None);
             }
             let Some(file) = &mut self.file else {
-                sleep(if self.ended.is_some() { QUIET } else { FILE_LOOKS }).await;
+                sleep(if self.ended.is_some() { LAST_CONTENT_WAIT } else { FILE_CHECK_INTERVAL }).await;
                 self.open_file().await?;
                 continue;
             };
             let next = match self.ended {
-                Some(_) => timeout(QUIET, file.next()).await,
-                None => timeout_at(self.next_job_look, file.next()).await,
+                Some(_) => timeout(LAST_CONTENT_WAIT, file.next()).await,
+                None => timeout_at(self.next_job_check, file.next()).await,
             };
             match next {
                 Ok(Some(change)) => {
@@ -108,7 +108,7 @@ impl GrowingOutput {
                     }
                     return Ok(Some(change));
                 }
-                // It is followed anew, where it still is.
+                // It is followed again if it still exists.
                 Ok(None) => self.file = None,
                 Err(_) => {}
             }
@@ -126,19 +126,19 @@ impl GrowingOutput {
         Ok(())
     }
 
-    async fn look_at_job(&mut self) {
-        if self.ended.is_some() || Instant::now() < self.next_job_look {
+    async fn check_job(&mut self) {
+        if self.ended.is_some() || Instant::now() < self.next_job_check {
             return;
         }
         if JobWatch::new(&self.access, &self.job).has_ended().await == Some(true) {
             self.ended = Some(Instant::now());
         }
-        self.next_job_look = Instant::now() + JOB_LOOKS;
+        self.next_job_check = Instant::now() + JOB_CHECK_INTERVAL;
     }
 
     /// Whether the job has ended and its output was read. The size is read once, so that a file to which others write has an end too.
     async fn is_whole(&mut self) -> Result<bool, ServiceError> {
-        if self.ended.is_none_or(|ended| ended.elapsed() < SETTLE) {
+        if self.ended.is_none_or(|ended| ended.elapsed() < OUTPUT_SETTLE_TIME) {
             return Ok(false);
         }
         if self.size.is_none() {

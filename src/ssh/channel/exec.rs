@@ -59,7 +59,7 @@ pub(crate) async fn run(channel: OpenChannel, carrier: Carrier, limits: Limits, 
         }
         (outcome, None)
     });
-    // It does not panic; were it so, the command may have run.
+    // The task does not panic; if it did, the command may have run.
     task.await.unwrap_or((ExecOutcome::Broken { heard: true }, None))
 }
 
@@ -96,7 +96,7 @@ async fn carry(read: &mut ChannelReadHalf, write: &ChannelWriteHalf<Msg>, carrie
 struct Frame {
     stdout: Marked,
     stderr: Marked,
-    /// Told once the mark has come.
+    /// Notified when the mark has arrived.
     on_begun: Option<oneshot::Sender<()>>,
 }
 
@@ -114,7 +114,7 @@ impl Frame {
         if self.stdout.begun
             && let Some(on_begun) = self.on_begun.take()
         {
-            // Nobody listens where there is no input.
+            // Without input there is no receiver.
             let _ = on_begun.send(());
         }
     }

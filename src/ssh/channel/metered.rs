@@ -33,7 +33,7 @@ const POOL: usize = 64;
 /// Memory is the process's, and so is this.
 static POOL_MEMORY: Semaphore = Semaphore::const_new(POOL);
 
-/// The most digits of an exit status, with its line feed.
+/// The maximum number of digits of an exit status, with its line feed.
 const MAX_EXIT: usize = 4;
 
 /// A piece of output. An empty one is its end.
@@ -65,7 +65,7 @@ impl MeteredStream {
         tokio::spawn(async move {
             let (permit, mut read, write) = channel;
             let end = carry((&mut read, &write), begun, trailer, &counted, &sender).await;
-            // Nobody may listen any more.
+            // The receiver may be gone.
             let _ = sender.send(end.map(|()| Bytes::new()));
             drop(sender);
             stop((permit, read, write)).await;

@@ -78,7 +78,7 @@ struct Carrier {
     stderr: Marked,
     carried: usize,
     max_output: usize,
-    /// Told once the command begins, or never will.
+    /// Notified when the command has begun, or cannot.
     waiter: Option<oneshot::Sender<Option<Begun>>>,
     pieces: UnboundedSender<Result<CommandOutput, TransportError>>,
 }
@@ -154,7 +154,7 @@ impl Carrier {
     }
 
     fn send(&self, piece: Result<CommandOutput, TransportError>) {
-        // Nobody may listen any more.
+        // The receiver may be gone.
         let _ = self.pieces.send(piece);
     }
 

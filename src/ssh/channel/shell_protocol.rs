@@ -66,7 +66,7 @@ impl Marked {
     }
 }
 
-/// Tells the shell the command, and collects what comes back until both streams have ended; a `fresh` channel is made a
+/// Sends the command to the shell, and collects the output until both streams have ended; a `fresh` channel is made a
 /// shell first. `max_output` bytes of output are taken.
 pub(crate) async fn drive(
     read: &mut ChannelReadHalf,

@@ -28,7 +28,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// The time for a closed connection to send its queued messages.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A place under `max_clients`; dropping it frees the place.
 pub(crate) struct ConnectionPermit {
@@ -168,7 +168,7 @@ impl Connection {
         self.handle.channel_open_session().await
     }
 
-    /// The most channels that the server had open at the same time.
+    /// The maximum number of channels that the server had open at the same time.
     pub(crate) fn max_channels(&self) -> usize {
         self.channels.max_open.load(Ordering::Acquire)
     }
@@ -205,7 +205,7 @@ impl Connection {
     /// Says goodbye and closes.
     pub(crate) async fn disconnect(&self) {
         self.retire(Closed::Shutdown);
-        let _ = timeout(LAST_WORDS, self.handle.disconnect(Disconnect::ByApplication, "shutting down", "")).await;
+        let _ = timeout(CLOSE_TIMEOUT, self.handle.disconnect(Disconnect::ByApplication, "shutting down", "")).await;
         // The message leaves from the session's own task; a moment later the stream may go.
         let _ = timeout(Duration::from_millis(200), async {
             while !self.handle.is_closed() {
@@ -223,7 +223,7 @@ impl Drop for Connection {
         let liveness = Arc::clone(&self.liveness);
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(async move {
-                tokio::time::sleep(LAST_WORDS).await;
+                tokio::time::sleep(CLOSE_TIMEOUT).await;
                 liveness.cut();
             })),
             Err(_) => liveness.cut(),

@@ -28,7 +28,7 @@ pub(crate) struct KnownKeys {
     pub(crate) keys: Vec<PublicKey>,
     /// Keys of authorities whose host certificates count.
     pub(crate) authorities: Vec<PublicKey>,
-    /// Keys that are refused whatever else is said of them.
+    /// Keys that are always refused.
     pub(crate) revoked: Vec<PublicKey>,
     /// Whether an unknown key is trusted on first use.
     first_use: bool,

@@ -16,7 +16,7 @@ use crate::credentials::Credential;
 use crate::domain::{SystemName, Username};
 use crate::ssh::transport::TransportError;
 
-/// The most characters of a key id that are logged. Key ids of our own authority are not longer.
+/// The maximum number of characters of a key id that are logged. Key ids of our own authority are not longer.
 const MAX_KEY_ID: usize = 512;
 
 /// A user's credential, with its key decoded when it is first needed.

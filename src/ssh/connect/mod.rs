@@ -1,4 +1,4 @@
-//! One connection: whom to trust, how to log in, whether it still lives.
+//! One connection: its host keys, login and liveness.
 
 pub(crate) mod algorithms;
 pub(crate) mod connection;

@@ -36,7 +36,7 @@ pub(crate) struct LaneState {
     pub(super) pool: Pool<ConnectionManager>,
     /// The number of waiters for a permit. The pool's manager reads it before it connects.
     pub(crate) waiting: Arc<AtomicU64>,
-    /// Told whenever something changes that a waiting request may be waiting for.
+    /// Notified when something changes that a request may wait for.
     pub(crate) changed: Notify,
     pub(super) leases: Mutex<Leases>,
 }

@@ -1,4 +1,4 @@
-//! The lanes of a cluster, and the work that keeps them tidy and makes room under the cap on connections.
+//! The lanes of a cluster, their upkeep, and the choice of connections to close under the cap.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -25,7 +25,7 @@ const QUIET_AFTER: Duration = Duration::from_secs(1);
 /// The time after which a connection that was asked to close, and has not, is no longer expected to.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Between two rounds.
+/// The interval between two rounds of upkeep.
 const UPKEEP_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The lanes of a cluster.

@@ -15,11 +15,11 @@ use crate::store::{SqliteConfig, StoreError};
 
 /// The steps from one version of the tables to the next, the first from an empty file. Never changed, only added to.
 const MIGRATIONS: &[&str] = &[include_str!("0001.sql")];
-/// The most operations that wait for the thread.
+/// The maximum number of operations that wait for the thread.
 const QUEUE: usize = 1024;
 /// The time limit for an operation, including its wait.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long to wait for a lock of another process on the file.
+/// The time to wait for a lock of another process on the file.
 const BUSY: Duration = Duration::from_secs(5);
 /// The size of a page of the file, in bytes.
 const PAGE_SIZE: i64 = 4096;

@@ -1,6 +1,6 @@
 //! The division of a file into parts.
 
-/// The most parts that an upload can have.
+/// The maximum number of parts that an upload can have.
 pub const MAX_PARTS: u16 = 10_000;
 
 /// A file of a known size, cut into parts of which only the last may be smaller.
@@ -10,7 +10,7 @@ pub struct Parts {
     pub size: u64,
     /// That of each part but the last.
     pub part_size: u64,
-    /// How many there are; an empty file has one.
+    /// The number of parts; an empty file has one.
     pub count: u16,
 }
 

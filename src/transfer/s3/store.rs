@@ -12,10 +12,10 @@ use crate::error::ErrorChain;
 use crate::rest::{self, Client, InvalidUrl, Request, Url};
 use crate::transfer::S3;
 
-/// For how long a URL holds that is used at once, in seconds: clocks differ.
-const AT_ONCE: u64 = 300;
-/// How long before the end of its URLs a job gives up, in seconds.
-const LAST_SECONDS: u64 = 60;
+/// The validity of a URL that is used at once: clocks differ.
+const IMMEDIATE_TTL_SECONDS: u64 = 300;
+/// The time before the end of its URLs at which a job gives up.
+const GIVE_UP_MARGIN_SECONDS: u64 = 60;
 /// The time limit for a response of the store.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest answer, in bytes: errors and the names of uploads.
@@ -57,14 +57,14 @@ pub enum Side {
 }
 
 impl Upload {
-    /// When its URLs end to hold, in seconds since 1970.
+    /// When its URLs expire, in seconds since 1970.
     pub(super) fn ends(&self) -> i64 {
         self.window.begins.as_second().saturating_add_unsigned(self.window.seconds)
     }
 
     /// When a job that waits for the file looks a last time, in seconds since 1970: giving up is to be within the time of the URLs.
     pub(super) fn last_look(&self) -> i64 {
-        self.ends().saturating_sub_unsigned(LAST_SECONDS.min(self.window.seconds / 10))
+        self.ends().saturating_sub_unsigned(GIVE_UP_MARGIN_SECONDS.min(self.window.seconds / 10))
     }
 
     fn call<'a>(&'a self, method: Method, query: &'a [(&'a str, &'a str)]) -> Call<'a> {
@@ -217,7 +217,7 @@ impl Store {
         self.accepted(task, &answer)?;
         let task = "have a bucket emptied in time";
         let answer = self.send(task, &call(Method::Put, &[("lifecycle", "")]), Some(lifecycle(self.days)), MAX_ANSWERED).await;
-        // The bucket is as good without: what a store cannot do by itself, others do for it.
+        // The bucket can be used without the rule: sites whose store has no such rules remove objects in another way.
         if let Err(error) = answer.and_then(|answer| self.accepted(task, &answer)) {
             tracing::warn!(%bucket, days = self.days, error = %ErrorChain(&error), "objects of a new bucket will not expire by themselves");
         }
@@ -232,11 +232,11 @@ impl Store {
             Method::Put => rest::Method::Put,
             Method::Delete => rest::Method::Delete,
         };
-        let url = self.private.sign(call, Window { begins: Timestamp::now(), seconds: AT_ONCE })?;
+        let url = self.private.sign(call, Window { begins: Timestamp::now(), seconds: IMMEDIATE_TTL_SECONDS })?;
         let url = Url::parse(url.expose()).map_err(|_| StoreError::Address)?;
         let mut request = Request::new(method, url).timeout(self.patience).max_body(max_body);
         if let Some(body) = body {
-            // Stores want it announced that nothing of a rule was lost.
+            // Stores require a digest of the body.
             let digest = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, md5::compute(&body).0);
             request = request.header("content-md5", Secret::from(digest)).xml(body);
         }

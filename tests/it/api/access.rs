@@ -1,4 +1,4 @@
-//! Who gets in: for every operation, driven from the generated document.
+//! Access control of every operation, driven from the generated document.
 
 use axum::http::Method;
 use goldcrest::authz::Relation;
@@ -60,7 +60,7 @@ async fn every_operation_on_a_system_is_denied_to_whom_the_policy_denies_it() {
     }
 }
 
-/// What an operation asks for, judged by its method and path.
+/// The relation that an operation needs, by its method and path.
 fn relation(method: &Method, path: &str) -> Relation {
     match *method {
         Method::GET | Method::OPTIONS => Relation::Read,
@@ -79,7 +79,7 @@ fn relation(method: &Method, path: &str) -> Relation {
 async fn every_operation_asks_for_the_relation_of_what_it_does() {
     for (token, allowed) in [("token-of-reader", &[Relation::Read][..]), ("token-of-submitter", &[Relation::Read, Relation::Submit])] {
         for (method, path, _) in operations(&Api::new(vec![], vec![]).document).into_iter().filter(|(_, _, of_system)| *of_system) {
-            // Whoever is let in fails later: nothing stands behind this interface.
+            // An admitted request fails later: there is no backend.
             let answer = call(&Api::new(vec![], vec![]), &method, &path, Some(token)).await;
             let is_allowed = allowed.contains(&relation(&method, &path));
             assert_eq!(answer.status != 403, is_allowed, "{token}: {method} {path}: {}", answer.everything());

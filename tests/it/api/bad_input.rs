@@ -1,4 +1,4 @@
-//! Every line of what a client can get wrong, and what a cluster can.
+//! Invalid requests of clients, and invalid answers of clusters.
 
 use std::time::Duration;
 

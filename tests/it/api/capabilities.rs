@@ -1,4 +1,4 @@
-//! Systems that lack a capability. What each operation answers on them, the table of operations shows.
+//! Systems that lack a capability. The table of operations has the answer of each operation on them.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The contract is a file: what FirecREST v2 offers exists here, and our own document is the committed one.
+//! The contract is a file: everything in FirecREST v2 exists here, and the generated document is the committed one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,7 +62,7 @@ fn all_of_the_contract_exists_but_for_the_recorded_deviations() {
     assert!(new.is_empty() && stale.is_empty(), "new deviations: {new:#?}\nrecorded, and not needed any more: {stale:#?}");
 }
 
-/// What of one operation of the contract our document lacks, or demands where the contract does not.
+/// The parts of one operation of the contract that our document lacks, or requires although the contract does not.
 fn compare(document: &Value, operation: &str, facts: &Value, errors: &Value) -> Vec<String> {
     let (method, path) = operation.split_once(' ').unwrap();
     let ours = &document["paths"][path][method.to_ascii_lowercase()];

@@ -21,7 +21,7 @@ use goldcrest::scheduler::{AttachOutput, RecordPlace, Scheduler, SchedulerError,
 
 use crate::support::{principal, script};
 
-/// What a backend does in one step.
+/// The reply of a backend in one step.
 pub enum Reply {
     Accounts(Option<Vec<Account>>),
     Acl(Vec<AclEntry>),

@@ -1,4 +1,4 @@
-//! Downloads: ranges, conditions, and what may be of which size.
+//! Downloads: ranges, conditions and size limits.
 
 use axum::body::Body;
 use axum::http::{Method, Request, header};

@@ -1,4 +1,4 @@
-//! What every request meets: paths, methods, ids, limits, cross-origin calls.
+//! Rules for every request: paths, methods, ids, limits, cross-origin calls.
 
 use axum::body::Body;
 use axum::http::{Method, Request};

@@ -1,4 +1,4 @@
-//! Files that are followed, and what is told of storage.
+//! Followed files, and the answers about storage.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What can be done to a job between its submission and its end.
+//! Operations on a job between its submission and its end.
 
 use axum::http::Method;
 use goldcrest::domain::JobEstimate;

@@ -1,4 +1,4 @@
-//! What a job may ask for beside FirecREST's members.
+//! Options of a job in addition to FirecREST's members.
 
 use axum::http::Method;
 use goldcrest::scheduler::SchedulerError;

@@ -1,4 +1,4 @@
-//! What jobs have used, and what they may ask for.
+//! The resources that jobs have used, and the limits of jobs.
 
 use goldcrest::domain::{AssociationLimits, FairShare, JobId, JobUsage, Limits, PartitionLimits, QosLimits, ResourceUsage};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! What one user may have under way, and how whoever wants more is told.
+//! The limits on one user's concurrent work, and the answers beyond them.
 
 use axum::body::Body;
 use axum::http::{Method, Request, Response};

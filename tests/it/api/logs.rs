@@ -1,4 +1,4 @@
-//! What jobs write, read and followed.
+//! The output of jobs, read and followed.
 
 use std::sync::Arc;
 use std::time::Duration;

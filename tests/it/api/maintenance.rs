@@ -1,4 +1,4 @@
-//! Maintenance of the site and of a system: what is refused, how, and what answers on.
+//! Maintenance of the site and of a system: the refused requests, their answers, and the requests that still work.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The metrics of the API: what requests leave in a scrape, and what they must not.
+//! The metrics of the API: the series of a scrape, and that no data of users is in them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What FirecREST v1 had and users ask for: pages, accounting, patterns, parameters, whoami.
+//! Features of FirecREST v1 that users ask for: pages, accounting, patterns, parameters, whoami.
 
 use axum::body::Body;
 use axum::http::Request;

@@ -1,4 +1,4 @@
-//! Clients that are slow on purpose: what they hold is taken back.
+//! Clients that are slow on purpose: their connections and permits are released.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

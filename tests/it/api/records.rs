@@ -1,4 +1,4 @@
-//! What is written down: the audit trail and the access line, and never a token.
+//! Logs: the audit trail and the access line, without any token.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock, Mutex};

@@ -1,4 +1,4 @@
-//! Answers that are given again: their age, their tag, and 304.
+//! Cached responses: their age, their tag, and 304.
 
 use axum::body::Body;
 use axum::http::{Method, Request};

@@ -1,5 +1,5 @@
-//! Uploads and downloads by way of an object store that the test plays: what is refused before it is asked, what becomes of its
-//! failures, and whole transfers by jobs of the local scheduler.
+//! Uploads and downloads through an object store double: early refusals, failures of the store, and whole transfers by jobs of the
+//! local scheduler.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! `/filesystem/{system_name}/transfer`: what is submitted and answered, what is refused before, and whole jobs of the local
+//! `/filesystem/{system_name}/transfer`: submissions and answers, early refusals, and whole jobs of the local
 //! scheduler.
 
 use std::os::unix::fs::symlink;

@@ -1,4 +1,4 @@
-//! Names that an operation does not know: refused with the nearest that it does, or ignored where the site wants that.
+//! Names that an operation does not know: refused with the nearest known name, or ignored if the site is lenient.
 
 use axum::body::Body;
 use axum::http::{Method, Request};

@@ -1,4 +1,4 @@
-//! Files put as they are: conditions, digests, and what may be of which size.
+//! Uploads by PUT: conditions, digests and size limits.
 
 use axum::body::Body;
 use axum::http::{Request, header};

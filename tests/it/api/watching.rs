@@ -1,4 +1,4 @@
-//! Jobs that are waited for, and their events.
+//! Waiting for jobs, and their events.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -31,10 +31,10 @@ use super::{Answer, Api, cluster_config, whole};
 use crate::support::scripted::ScriptedTransport;
 use crate::support::{PATIENCE, wait_for};
 
-/// How often the jobs are looked at.
+/// The interval of the job mirror.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// After this time no answer is given again that was given before (`read_freshness`).
+/// The time after which no earlier answer is reused (`read_freshness`).
 const REMEMBERED: Duration = Duration::from_millis(1200);
 
 /// A scheduler with a queue and accounting that a test changes as it likes, and that counts how often it is asked.

@@ -1,4 +1,4 @@
-//! How writes end that do not end well, by each way in: the target keeps what it had, the answer is the truth, and nothing is left.
+//! Writes that fail, for each kind of write: the target is unchanged, the answer is true, and nothing is left behind.
 //!
 //! Writes that the cluster does not take are in `files/full.rs`, the rights of what is written over in `files/rights.rs`.
 

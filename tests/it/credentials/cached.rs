@@ -1,4 +1,4 @@
-//! The memory in front of a provider, with certificates of seconds.
+//! The cache in front of a provider, with certificates that are valid for seconds.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::ada;
 use crate::support::{PATIENCE, principal, wait_for, wait_until};
 
-/// A provider that does as it is told.
+/// A scripted provider.
 struct Provider(Arc<Told>);
 
 /// What it is told, and what it has done.

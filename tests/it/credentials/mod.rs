@@ -1,4 +1,4 @@
-//! The providers of SSH credentials against services that answer by script, and the memory in front of them.
+//! The providers of SSH credentials against scripted services, and the cache in front of them.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at its first surprise")]
 

@@ -1,4 +1,4 @@
-//! `SSHService` and `SSHCA`: what is sent, what is taken, and what is said when it cannot be.
+//! `SSHService` and `SSHCA`: requests, accepted answers, and error messages.
 
 use std::time::Duration;
 

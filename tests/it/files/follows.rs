@@ -1,4 +1,4 @@
-//! Following files, and what is told of storage, on every kind of site.
+//! Following files, and reading storage information, on every kind of site.
 
 use std::fs;
 use std::io::Write;

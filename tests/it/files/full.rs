@@ -1,4 +1,4 @@
-//! Writes that the cluster does not take whole: each way in says so, and leaves what was there as it was.
+//! Writes that the cluster accepts only in part: each kind of write reports it, and leaves the target unchanged.
 
 use std::fs::{self, File};
 use std::io::Write;

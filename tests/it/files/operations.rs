@@ -1,4 +1,4 @@
-//! What each operation does, on every kind of site.
+//! The effect of each operation, on every kind of site.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

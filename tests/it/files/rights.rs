@@ -1,4 +1,4 @@
-//! The rights of files that are written over: kept, or narrowed, by each way in; and names that lead elsewhere by then.
+//! The permissions of overwritten files: kept, or narrowed, by each kind of write; and names that lead elsewhere by then.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};

@@ -1,4 +1,4 @@
-//! What a Goldcrest that was killed has left, found by the next write of the same user in the same directory.
+//! Files left by a killed Goldcrest are found by the next write of the same user in the same directory.
 
 use std::fs;
 use std::os::unix::fs::{chown, symlink};

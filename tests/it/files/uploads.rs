@@ -1,4 +1,4 @@
-//! Whole files, in and out.
+//! Uploads and downloads of whole files.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};

@@ -1,4 +1,4 @@
-//! Sessions of transfers: kept for the next transfer where they are fit for it, and not for long.
+//! Sessions of transfers: kept for the next transfer if usable, for a short time.
 
 use std::time::Duration;
 

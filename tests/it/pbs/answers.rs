@@ -1,4 +1,4 @@
-//! What PBS's answers become where they come at bad moments, or from Torque.
+//! Answers of PBS at inconvenient moments, and those of Torque.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The whole of it: a client's HTTP requests to a Goldcrest whose cluster runs PBS.
+//! End to end: HTTP requests of a client to a Goldcrest whose cluster runs PBS.
 
 use std::io::{self, Write};
 use std::net::Ipv4Addr;

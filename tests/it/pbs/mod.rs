@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use goldcrest::credentials::{Credential, CredentialError, CredentialProvider};
-use goldcrest::demo::ssh_server::{Account, Options, Running, Server};
+use goldcrest::demo::ssh_server::{Account, Options, RunningServer, Server};
 use goldcrest::domain::{
     Job, JobChange, JobDescription, JobId, JobQuery, JobScript, NodeState, Principal, RemotePath, SystemName, TimeWindow, Username,
 };
@@ -28,7 +28,7 @@ struct Node {
     pbs: Pbs,
     ada: Principal,
     home: PathBuf,
-    server: Running,
+    server: RunningServer,
     stop: CancellationToken,
     _folder: tempfile::TempDir,
 }
@@ -106,7 +106,7 @@ impl Drop for Node {
     }
 }
 
-fn lanes(server: &Running) -> Arc<Lanes> {
+fn lanes(server: &RunningServer) -> Arc<Lanes> {
     let config = ssh::Config {
         host: "127.0.0.1".to_owned(),
         port: server.addr.port(),

@@ -1,4 +1,4 @@
-//! One user who does as much as one may, and another one who asks for the status of a file meanwhile.
+//! One user at all limits, and another one who requests the status of a file meanwhile.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What the end of the process leaves on a cluster.
+//! The files that the end of the process leaves on a cluster.
 
 use std::path::Path;
 use std::time::Duration;

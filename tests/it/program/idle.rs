@@ -1,4 +1,4 @@
-//! What the connections of users who do nothing hold in memory. Run it with `--ignored --nocapture`, and with
+//! The memory for connections of idle users. Run it with `--ignored --nocapture`, and with
 //! `GOLDCREST_BIN` for a release build, of whose memory the limit is.
 
 use std::sync::atomic::Ordering;

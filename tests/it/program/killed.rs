@@ -1,4 +1,4 @@
-//! The end of the process without a word, around a submission that its client sends again.
+//! The process is killed around a submission, which its client sends again.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

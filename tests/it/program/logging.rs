@@ -1,4 +1,4 @@
-//! The log as collectors of logs read it.
+//! The log, as log collectors read it.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What many transfers that get stuck hold in memory, at either end.
+//! The memory for many stalled transfers, in both directions.
 
 use std::fs::DirEntry;
 use std::time::{Duration, Instant};

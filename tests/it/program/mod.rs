@@ -22,7 +22,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use goldcrest::demo::sftp_server;
-use goldcrest::demo::ssh_server::{Account, Options, Running, Server, Subsystem};
+use goldcrest::demo::ssh_server::{Account, Options, RunningServer, Server, Subsystem};
 use goldcrest::domain::Username;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::Client;
@@ -66,7 +66,7 @@ impl Site {
 
 /// A login node on which commands really run, in an account of its own name with a home directory of its own.
 struct LoginNode {
-    running: Running,
+    running: RunningServer,
     stop: CancellationToken,
     home: TempDir,
 }

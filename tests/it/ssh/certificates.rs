@@ -1,5 +1,5 @@
-//! Certificates of our own authority against a real OpenSSH server: what they let in, what they do not, and how one follows
-//! the other. As in `openssh`, a test passes without doing anything where there is no sshd, or no root.
+//! Certificates of our own authority against a real OpenSSH server: accepted and refused logins, and the succession of
+//! certificates. As in `openssh`, a test passes without doing anything where there is no sshd, or no root.
 
 use std::process::Command;
 use std::sync::Arc;

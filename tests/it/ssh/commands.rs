@@ -1,4 +1,4 @@
-//! Commands whose output is given as it comes, over a real OpenSSH server.
+//! Commands with streamed output, over a real OpenSSH server.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! An SSH server that behaves as told. What a command does is its name; what a connection does is in [`Behaviour`].
+//! A scripted SSH server. What a command does is its name; what a connection does is in [`Behaviour`].
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

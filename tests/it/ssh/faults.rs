@@ -1,4 +1,4 @@
-//! What the lanes do when the server or the network fails.
+//! The lanes under failures of the server and the network.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -488,6 +488,6 @@ async fn nobody_listening_fails_at_once() {
         result.as_ref().is_err_and(|error| error.to_string() == expected)
     };
     assert!(results.iter().all(told), "host, port and the system's words are named: {:?}", results[0]);
-    assert!(started.elapsed() < Duration::from_secs(1));
+    assert!(started.elapsed() < Duration::from_secs(4), "the limits of a connection are 5 s: {:?}", started.elapsed());
     assert!(lanes.stats().failed <= 2, "who waits together fails together: {:?}", lanes.stats());
 }

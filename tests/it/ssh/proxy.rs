@@ -1,4 +1,4 @@
-//! A TCP proxy that does to a connection what networks do: freeze it, or cut it.
+//! A TCP proxy that freezes or cuts connections, as networks do.
 
 use std::sync::Arc;
 

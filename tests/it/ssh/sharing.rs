@@ -1,4 +1,4 @@
-//! How users share a cluster's limits.
+//! The sharing of a cluster's limits between users.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;

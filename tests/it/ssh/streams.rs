@@ -1,4 +1,4 @@
-//! Byte streams over a real OpenSSH server: readers that stall, and how fast one that reads is.
+//! Byte streams over a real OpenSSH server: stalled readers, and the throughput of one that reads.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Which servers are believed.
+//! The verification of servers.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What was acknowledged is there when a process was killed with SIGKILL in the middle of its work.
+//! Acknowledged data survives a SIGKILL in the middle of the work.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};

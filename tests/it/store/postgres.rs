@@ -1,4 +1,4 @@
-//! What is special about the store in a database.
+//! Properties of the store in a database.
 
 use std::net::TcpListener;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The words that names are made of.
+//! The words of identifiers.
 
 use std::collections::BTreeSet;
 

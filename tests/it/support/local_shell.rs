@@ -1,4 +1,4 @@
-//! A transport to this very machine: what would go over SSH goes to a shell, with a home directory that is removed afterwards.
+//! A transport to this machine: commands go to a shell instead of SSH, with a home directory that is removed afterwards.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 

@@ -1,4 +1,4 @@
-//! What several tests of this suite share.
+//! Shared parts of the tests of this suite.
 
 pub mod local_shell;
 pub mod script;
@@ -14,10 +14,10 @@ use std::time::Duration;
 use goldcrest::domain::{Principal, Secret, Username};
 use tokio::time::Instant;
 
-/// How long a test waits for what takes a moment: long enough for a machine that is busy with other tests.
+/// The time for which a test waits for an event: long enough for a machine that is busy with other tests.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Says that a test cannot run here. In CI, where all is there that tests need, that is a failure.
+/// Reports that a test cannot run here. In CI, where all prerequisites are installed, this is a failure.
 #[expect(clippy::print_stderr, reason = "a skipped test says so")]
 pub fn skip(reason: &str) {
     assert!(std::env::var_os("CI").is_none(), "{reason}, and CI is set");
@@ -52,7 +52,7 @@ pub fn wait_for(deadline: Duration, mut predicate: impl FnMut() -> bool) -> impl
     wait_until(deadline, async move || predicate())
 }
 
-/// As [`wait_for`], for what takes a question to find out.
+/// As [`wait_for`], for an asynchronous predicate.
 #[track_caller]
 pub fn wait_until(deadline: Duration, mut predicate: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
     let caller = Location::caller();

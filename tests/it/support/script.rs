@@ -1,4 +1,4 @@
-//! What a backend does in a test, as data: calls with their replies, in order. A script that is not used up fails the test.
+//! The behaviour of a backend in a test, as data: calls with their replies, in order. A script that is not used up fails the test.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -10,7 +10,7 @@ pub struct Script<R> {
 }
 
 impl<R> Script<R> {
-    /// A script of these calls. Of one that ends with `...` only what stands before is compared.
+    /// A script of these calls. Of a call that ends with `...`, only the part before is compared.
     pub fn new<C: Into<String>>(name: &'static str, steps: impl IntoIterator<Item = (C, R)>) -> Self {
         Self { name, steps: Mutex::new(steps.into_iter().map(|(call, reply)| (call.into(), reply)).collect()) }
     }

@@ -6,11 +6,11 @@ use goldcrest::ssh::{ByteStream, CommandLine, Exec, LaneKind, RawOutput, Transpo
 
 use super::script::Script;
 
-/// What one command is to be, and what then happens.
+/// The expected command, and its outcome.
 pub struct Step {
     /// The command line expected; an empty one accepts any.
     pub line: String,
-    /// What the cluster does.
+    /// The outcome.
     pub reply: Result<RawOutput, TransportError>,
 }
 

@@ -1,4 +1,4 @@
-//! A loopback HTTP service that answers as a test says, and remembers what it was asked.
+//! A loopback HTTP service with scripted answers, which records its requests.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! Addresses that webhooks are not registered for: what only this host, or its site, can reach, however it is written.
+//! Addresses that webhooks must not have: those that only this host, or its site, can reach, in every notation.
 
 use goldcrest::notify::{Config, Timing, WebhookError, Webhooks};
 

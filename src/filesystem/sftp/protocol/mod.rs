@@ -116,7 +116,7 @@ pub struct ServerLimits {
     pub read: u64,
     /// The longest write.
     pub write: u64,
-    /// The most open files and directories.
+    /// The maximum number of open files and directories.
     pub handles: u64,
 }
 

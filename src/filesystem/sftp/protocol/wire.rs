@@ -25,7 +25,7 @@ pub enum Malformed {
     Count(u32),
 }
 
-/// How long the packet is that begins here, without its length; none as long as its length has not arrived.
+/// The size of the packet that begins here, without its length field; none if that has not arrived yet.
 ///
 /// # Errors
 /// If the length says that the packet is empty or over [`MAX_PACKET`].

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::super::protocol::{COPY_DATA, FSYNC, LIMITS, POSIX_RENAME, STATVFS, ServerLimits, USERS_GROUPS_BY_ID};
 
-/// The most files and directories that a session has open, fewer where the server says so. Any number of callers share a
+/// The maximum number of files and directories that a session has open, fewer where the server says so. Any number of callers share a
 /// session, and servers refuse whoever opens too many.
 const MAX_HANDLES: usize = 64;
 
@@ -16,7 +16,7 @@ const MAX_BLOCK: u32 = 255 * 1024;
 
 /// The server's extensions.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Capabilities {
+pub struct ServerCapabilities {
     /// [`POSIX_RENAME`].
     pub posix_rename: bool,
     /// [`FSYNC`].
@@ -35,7 +35,7 @@ pub struct Capabilities {
     pub(super) handles: usize,
 }
 
-impl Capabilities {
+impl ServerCapabilities {
     /// Reads the extensions in a server's greeting.
     pub(super) fn read_from(extensions: &[(Bytes, Bytes)]) -> Self {
         let offers = |name: &[u8], known: &[u8]| extensions.iter().any(|(offered, version)| offered == name && version == known);

@@ -10,20 +10,20 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::super::protocol::{MAX_PACKET, Malformed, packet_size, split_packet};
 
-/// How much is read from the channel at once where it is not known what comes, in bytes.
+/// The size of a read from the channel if the size of the next packet is unknown, in bytes.
 const READ_AHEAD: usize = 64 * 1024;
 
 /// The size of buffers for more than that. All have it, so that each can be used again for any packet.
 const LARGE: usize = 4 + MAX_PACKET;
 
-/// The most buffers that are kept for their memory. It is more than a transfer has blocks on their way.
+/// The maximum number of buffers that are kept for their memory. It is more than a transfer has blocks on their way.
 const MAX_KEPT: usize = 64;
 
 /// Bytes in the order of their arrival.
 pub(super) struct Incoming {
     buffer: BytesMut,
     is_large: bool,
-    /// How long the last packet was, with its length. In a transfer the next is as long.
+    /// The size of the last packet, with its length field. In a transfer, the next one has the same.
     last: usize,
     /// Former large buffers, the oldest first. Packets of theirs may be in use, and that of the first is the first to be let go.
     kept: VecDeque<BytesMut>,

@@ -23,17 +23,17 @@ use super::protocol::{Malformed, Request, Response, ServerLimits, Status, encode
 use crate::domain::bytes_to_text;
 use crate::ssh::ByteStream;
 
-use capabilities::Capabilities;
+use capabilities::ServerCapabilities;
 
-/// The most requests of one session that wait for a reply.
+/// The maximum number of requests of one session that wait for a reply.
 const MAX_IN_FLIGHT: usize = 256;
 
-/// Replies that an ended piece of work may leave to come, such as those to its CLOSE requests.
-const LEFT_OVERS: usize = 4;
+/// The number of replies that may still be outstanding when a transfer has ended, such as those to its CLOSE requests.
+const MAX_LEFT_OVER_REPLIES: usize = 4;
 
-/// How much of file contents may be queued for the channel, in bytes, or one block: no more than keeps the writer busy. What the
-/// channel has taken is held by its window.
-const QUEUED: u32 = 128 * 1024;
+/// The maximum amount of file contents that is queued for the channel, in bytes, or one block: just enough to keep the writer busy. What
+/// the channel has taken is held by its window.
+const QUEUE_BYTES: u32 = 128 * 1024;
 
 /// The time limits of a session.
 #[derive(Clone, Copy, Debug)]
@@ -81,10 +81,10 @@ pub struct Session {
     permits: Arc<Semaphore>,
     /// One for each file that may still be opened.
     handles: Arc<Semaphore>,
-    /// [`QUEUED`] bytes.
+    /// [`QUEUE_BYTES`] bytes.
     room: Arc<Semaphore>,
     patience: Patience,
-    capabilities: Capabilities,
+    capabilities: ServerCapabilities,
     retired: CancellationToken,
     _tasks: [AbortOnDropHandle<()>; 2],
 }
@@ -112,9 +112,9 @@ impl Session {
         let mut session = Self {
             permits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
             handles: Arc::new(Semaphore::new(0)),
-            room: Arc::new(Semaphore::new(QUEUED as usize)),
+            room: Arc::new(Semaphore::new(QUEUE_BYTES as usize)),
             patience,
-            capabilities: Capabilities::read_from(&extensions),
+            capabilities: ServerCapabilities::read_from(&extensions),
             retired,
             _tasks: [
                 AbortOnDropHandle::new(tokio::spawn(tasks::read(reader, rest, shared.clone(), patience.idle))),
@@ -133,7 +133,7 @@ impl Session {
     }
 
     /// The server's extensions and limits.
-    pub fn capabilities(&self) -> &Capabilities {
+    pub fn capabilities(&self) -> &ServerCapabilities {
         &self.capabilities
     }
 
@@ -150,7 +150,7 @@ impl Session {
     /// True when a further user would find it free: it takes requests, and next to nothing is still to come of earlier ones.
     pub fn is_settled(&self) -> bool {
         let state = self.shared.state.lock();
-        !self.retired.is_cancelled() && state.ended.is_none() && state.pending.len() <= LEFT_OVERS
+        !self.retired.is_cancelled() && state.ended.is_none() && state.pending.len() <= MAX_LEFT_OVER_REPLIES
     }
 
     /// Cancelled when it has ended.
@@ -158,7 +158,7 @@ impl Session {
         self.shared.over.clone()
     }
 
-    /// How long ago it was opened.
+    /// Its age.
     pub fn age(&self) -> Duration {
         self.shared.origin.elapsed()
     }
@@ -181,7 +181,7 @@ impl Session {
 
     /// Waits for room in the queue for contents of this length.
     pub async fn room(&self, bytes: usize) -> Room {
-        let bytes = u32::try_from(bytes).unwrap_or(QUEUED).min(QUEUED);
+        let bytes = u32::try_from(bytes).unwrap_or(QUEUE_BYTES).min(QUEUE_BYTES);
         // It is never closed.
         Room { _permit: Arc::clone(&self.room).acquire_many_owned(bytes).await.ok() }
     }

@@ -15,7 +15,7 @@ use super::{Failure, Outgoing, SessionState};
 use crate::ssh::ByteStream;
 
 /// Small packets are put together up to this size before they are written.
-const JOINED: usize = 32 * 1024;
+const WRITE_BATCH_BYTES: usize = 32 * 1024;
 
 /// Exchanges INIT and VERSION. Returns the server's extensions and what arrived after them.
 pub(super) async fn greet(stream: &mut ByteStream) -> Result<(Vec<(Bytes, Bytes)>, BytesMut), Failure> {
@@ -123,12 +123,12 @@ async fn write_batch(
     shared: &SessionState,
 ) -> std::io::Result<()> {
     for Outgoing { sequence, packet, _room } in batch.drain(..) {
-        if joined.len() + packet.len() > JOINED {
+        if joined.len() + packet.len() > WRITE_BATCH_BYTES {
             write_out(stream, joined, shared).await?;
             joined.clear();
         }
         shared.started.store(sequence + 1, Ordering::Release);
-        if packet.len() > JOINED {
+        if packet.len() > WRITE_BATCH_BYTES {
             write_out(stream, &packet, shared).await?;
         } else {
             joined.extend_from_slice(&packet);

@@ -1,4 +1,4 @@
-//! `ops/archive`: directories on their way out and in, as archives that are never stored.
+//! `ops/archive`: sends and receives directories as archives that are never stored.
 
 use std::convert::Infallible;
 

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use utoipa::IntoResponses;
 
 use crate::http::Api;
 use crate::http::extract::access::{ReadAccess, UploadIdText, WriteAccess};
@@ -30,7 +31,7 @@ const TUS_MAX_SIZE: HeaderName = HeaderName::from_static("tus-max-size");
 const TUS_CHECKSUM_ALGORITHM: HeaderName = HeaderName::from_static("tus-checksum-algorithm");
 const UPLOAD_EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
 
-/// The headers that scripts of browsers have to see.
+/// The headers that scripts in browsers must be able to read (CORS).
 pub(crate) const EXPOSED: [HeaderName; 10] = [
     header::LOCATION,
     TUS_RESUMABLE,
@@ -96,6 +97,31 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, answer).into_response())
 }
 
+/// The capabilities of resumable uploads, which are the same for each upload.
+#[derive(IntoResponses)]
+#[response(
+    status = 204,
+    description = "The capabilities",
+    headers(
+        ("Tus-Version" = String, description = "`1.0.0`"),
+        ("Tus-Extension" = String, description = "The extensions"),
+        ("Tus-Max-Size" = u64, description = "The largest file in bytes, if there is a limit"),
+        ("Tus-Checksum-Algorithm" = String, description = "The algorithms of `Upload-Checksum`"),
+    )
+)]
+pub(crate) struct UploadCapabilities;
+
+impl UploadCapabilities {
+    fn response(self, access: &Access) -> Response {
+        let mut headers = HeaderMap::new();
+        headers.insert(TUS_VERSION, VERSION);
+        headers.insert(TUS_EXTENSION, HeaderValue::from_static("creation,creation-with-upload,checksum,termination,expiration"));
+        headers.insert(TUS_CHECKSUM_ALGORITHM, HeaderValue::from_str(&Digests::tus_algorithms()).expect("the names are printable ASCII"));
+        headers.extend(TransferForm::Stream.cap(access).map(|cap| (TUS_MAX_SIZE, HeaderValue::from(cap))));
+        (StatusCode::NO_CONTENT, headers).into_response()
+    }
+}
+
 /// Get the capabilities of resumable uploads
 ///
 /// Uses the protocol tus 1.0.0.
@@ -104,18 +130,10 @@ pub(crate) async fn create(
     path = "/filesystem/{system_name}/uploads",
     operation_id = "options_uploads_filesystem__system_name__uploads_options",
     tag = "filesystem",
-    responses((
-        status = 204, description = "The capabilities",
-        headers(
-            ("Tus-Version" = String, description = "`1.0.0`"),
-            ("Tus-Extension" = String, description = "The extensions"),
-            ("Tus-Max-Size" = u64, description = "The largest file in bytes, if there is a limit"),
-            ("Tus-Checksum-Algorithm" = String, description = "The algorithms of `Upload-Checksum`"),
-        ),
-    ))
+    responses(UploadCapabilities)
 )]
 pub(crate) async fn capabilities(ReadAccess(access): ReadAccess) -> Response {
-    capabilities_on(&access)
+    UploadCapabilities.response(&access)
 }
 
 /// Get the capabilities of a resumable upload
@@ -126,27 +144,10 @@ pub(crate) async fn capabilities(ReadAccess(access): ReadAccess) -> Response {
     path = "/filesystem/{system_name}/uploads/{upload_id}",
     operation_id = "options_upload_filesystem__system_name__uploads__upload_id__options",
     tag = "filesystem",
-    responses((
-        status = 204, description = "The capabilities",
-        headers(
-            ("Tus-Version" = String, description = "`1.0.0`"),
-            ("Tus-Extension" = String, description = "The extensions"),
-            ("Tus-Max-Size" = u64, description = "The largest file in bytes, if there is a limit"),
-            ("Tus-Checksum-Algorithm" = String, description = "The algorithms of `Upload-Checksum`"),
-        ),
-    ))
+    responses(UploadCapabilities)
 )]
 pub(crate) async fn upload_capabilities(ReadAccess(access): ReadAccess, UploadIdText(_id): UploadIdText) -> Response {
-    capabilities_on(&access)
-}
-
-fn capabilities_on(access: &Access) -> Response {
-    let mut headers = HeaderMap::new();
-    headers.insert(TUS_VERSION, VERSION);
-    headers.insert(TUS_EXTENSION, HeaderValue::from_static("creation,creation-with-upload,checksum,termination,expiration"));
-    headers.insert(TUS_CHECKSUM_ALGORITHM, HeaderValue::from_str(&Digests::tus_algorithms()).expect("the names are printable ASCII"));
-    headers.extend(TransferForm::Stream.cap(access).map(|cap| (TUS_MAX_SIZE, HeaderValue::from(cap))));
-    (StatusCode::NO_CONTENT, headers).into_response()
+    UploadCapabilities.response(&access)
 }
 
 /// Get the state of a resumable upload
@@ -251,7 +252,7 @@ pub(crate) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The layer that says on every answer which version is spoken.
+/// The layer that adds the version of the protocol to every response.
 pub(crate) async fn name_version(request: axum::extract::Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     response.headers_mut().insert(TUS_RESUMABLE, VERSION);
@@ -261,7 +262,7 @@ pub(crate) async fn name_version(request: axum::extract::Request, next: Next) ->
     response
 }
 
-/// Has `add` take the content of a request that belongs at `offset` of its upload.
+/// Passes the content of a request, which belongs at `offset` of its upload, to `add`.
 async fn receive<T, F>(api: &Api, offset: u64, headers: ContentHeaders, body: Body, add: impl FnOnce(Addition) -> F) -> Result<T, Problem>
 where
     F: Future<Output = Result<T, ServiceError>>,

@@ -1,4 +1,4 @@
-//! The headers of requests by the protocol tus, version 1.0.0: read, and checked by themselves.
+//! Reads the headers of requests by the protocol tus, version 1.0.0, and checks each by itself.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -26,7 +26,7 @@ const UNSUPPORTED: [HeaderName; 2] = [HeaderName::from_static("upload-concat"), 
 pub(super) const VERSION: HeaderValue = HeaderValue::from_static("1.0.0");
 const MEDIA_TYPE: &str = "application/offset+octet-stream";
 
-/// The client speaks the version of the protocol that is spoken here.
+/// Proof that the client uses the supported version of the protocol.
 pub(crate) struct SpokenVersion;
 
 impl FromRequestParts<Api> for SpokenVersion {
@@ -54,7 +54,7 @@ pub(crate) struct CreationHeaders {
     pub(super) length: u64,
     /// `Upload-Metadata`, as it was sent.
     pub(super) metadata: String,
-    /// Of the content that comes with the request, where any does.
+    /// The headers of the content, if the request has content.
     pub(super) content: Option<ContentHeaders>,
 }
 
@@ -119,7 +119,7 @@ impl ContentHeaders {
     }
 }
 
-/// Extensions that are not offered here, and without which the client would mean another file: a part of one, for example.
+/// Refuses extensions that are not supported: without them, the request would mean another file, such as a part of one.
 fn refuse_extensions(headers: &HeaderMap) -> Result<(), Problem> {
     match UNSUPPORTED.iter().find(|name| headers.contains_key(*name)) {
         Some(name) => {

@@ -1,4 +1,4 @@
-//! `ops/upload`: files on their way in, as a form or as they are.
+//! `ops/upload`: receives files, as a form or as plain content.
 
 use std::time::Duration;
 
@@ -124,8 +124,8 @@ impl FromRequest<Api> for FilePart {
 }
 
 impl FilePart {
-    /// Writes the part `file` to `directory` under its own name. The client has the time that a request may take for the parts before it, and
-    /// again for those after it.
+    /// Writes the part `file` to `directory` under its own name. The time limit of a request applies to the parts before it, and
+    /// again to those after it.
     async fn store(mut self, config: &Config, access: &Access, directory: &str) -> Result<(), Problem> {
         let pause = pause(config);
         let mut deadline = Instant::now() + pause;
@@ -165,7 +165,7 @@ async fn write(mut field: Field<'_>, pause: Duration, access: &Access, directory
     Ok(name)
 }
 
-/// How long to wait for a client.
+/// The time to wait for a client.
 pub(crate) fn pause(config: &Config) -> Duration {
     Duration::from_secs(config.request_timeout)
 }

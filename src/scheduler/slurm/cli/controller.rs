@@ -14,7 +14,7 @@ use crate::scheduler::submission_record::Trace;
 use crate::ssh::{CommandError, RemoteCommand, Transport, run};
 
 /// The time without an answer after which the controller is pinged.
-const LATE: Duration = Duration::from_secs(2);
+const PING_AFTER: Duration = Duration::from_secs(2);
 
 const NO_ACCOUNTING: &str = "the site keeps no accounting, and the controller forgets jobs that have ended";
 const NO_SUBMIT_LINE: &str = "accounting of this release may lack the comments of jobs";
@@ -44,7 +44,7 @@ impl Controller {
 
     /// Whether the controller turns out to be down, once an answer is late.
     async fn is_found_down(&self, principal: &Principal) -> bool {
-        tokio::time::sleep(LATE).await;
+        tokio::time::sleep(PING_AFTER).await;
         let ping = run(&*self.transport, principal, &Ping).await.map_err(explain("ping the scheduler"));
         matches!(ping, Err(SchedulerError::Down(_)))
     }

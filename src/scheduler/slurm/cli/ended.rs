@@ -18,16 +18,16 @@ use crate::scheduler::slurm::merge;
 const MAX_JOBS: u64 = 25_000;
 
 /// The key of a list. Two callers may have the same user name, and one of them no credential for it.
-type Question = (Caller, JobQuery);
+type ListKey = (Caller, JobQuery);
 
 /// Accounting's answers to lists, for a while.
 pub(super) struct Ended {
-    answers: Cache<Question, Arc<Answer>>,
+    answers: Cache<ListKey, Arc<AccountedJobs>>,
     freshness: Duration,
 }
 
 /// One answer of accounting.
-pub(super) struct Answer {
+pub(super) struct AccountedJobs {
     asked: Instant,
     jobs: Vec<Job>,
     ended: HashSet<JobId>,
@@ -36,14 +36,14 @@ pub(super) struct Answer {
 impl Ended {
     /// Keeps answers for `freshness` at most.
     pub(super) fn new(freshness: Duration) -> Self {
-        let weigh = |_: &Question, answer: &Arc<Answer>| u32::try_from(answer.jobs.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let weigh = |_: &ListKey, answer: &Arc<AccountedJobs>| u32::try_from(answer.jobs.len()).unwrap_or(u32::MAX).saturating_add(1);
         let answers = Cache::builder().max_capacity(MAX_JOBS).weigher(weigh).time_to_live(freshness).build();
         Self { answers, freshness }
     }
 
     /// The kept answer, if it is still valid for a controller that remembers ended jobs for `controller_memory`: the jobs that it
     /// has forgotten since must have ended well before accounting was queried.
-    pub(super) async fn get(&self, by: &Principal, query: &JobQuery, controller_memory: Duration) -> Option<Arc<Answer>> {
+    pub(super) async fn get(&self, by: &Principal, query: &JobQuery, controller_memory: Duration) -> Option<Arc<AccountedJobs>> {
         let answer = self.answers.get(&(Caller::of(by), query.clone())).await?;
         (answer.asked.elapsed() <= self.freshness.min(controller_memory / 2)).then_some(answer)
     }
@@ -51,12 +51,12 @@ impl Ended {
     /// Keeps accounting's answer to a query that was sent at `asked`.
     pub(super) async fn keep(&self, by: &Principal, query: &JobQuery, asked: Instant, jobs: &[Job]) {
         let ended = jobs.iter().filter(|job| is_final_state(&job.status.state)).map(|job| job.id.clone()).collect();
-        let answer = Answer { asked, jobs: jobs.to_vec(), ended };
+        let answer = AccountedJobs { asked, jobs: jobs.to_vec(), ended };
         self.answers.insert((Caller::of(by), query.clone()), Arc::new(answer)).await;
     }
 }
 
-impl Answer {
+impl AccountedJobs {
     /// The jobs, if accounting knew already of the end of each one that the controller says has ended.
     pub(super) fn beside(&self, queued: &[merge::Queued]) -> Option<Vec<Job>> {
         let known = |job: &Job| !is_final_state(&job.status.state) || self.ended.contains(&job.id);

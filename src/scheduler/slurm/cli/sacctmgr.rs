@@ -6,7 +6,7 @@ use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Lists the accounts of a user on one cluster; several clusters may share a database.
 pub(super) struct Accounts<'a> {
-    /// Whose.
+    /// The user.
     pub(super) user: &'a Username,
     /// The cluster's name as Slurm has it.
     pub(super) cluster: &'a str,

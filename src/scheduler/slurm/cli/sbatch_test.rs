@@ -1,4 +1,4 @@
-//! `sbatch --test-only`: what would become of a job.
+//! `sbatch --test-only`: checks and estimates a job.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -7,7 +7,7 @@ use super::sbatch::Sbatch;
 use crate::domain::{JobEstimate, bytes_to_text};
 use crate::ssh::{CommandError, CommandLine, Environment, RawOutput, RemoteCommand};
 
-/// Asks for a job what its submission would come to, and submits nothing.
+/// Asks for the estimate of a job, and submits nothing.
 pub(super) struct TestOnly<'a>(pub(super) Sbatch<'a>);
 
 impl RemoteCommand for TestOnly<'_> {

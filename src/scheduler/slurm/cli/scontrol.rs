@@ -37,7 +37,7 @@ pub(super) struct ShowConfig;
 pub(super) struct ClusterConfig {
     /// The cluster's name as Slurm has it.
     pub(super) name: String,
-    /// How long the controller remembers an ended job (slurm.conf(5), `MinJobAge`).
+    /// The time for which the controller remembers an ended job (slurm.conf(5), `MinJobAge`).
     pub(super) min_job_age: Duration,
 }
 

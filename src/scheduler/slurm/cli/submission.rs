@@ -15,9 +15,9 @@ use crate::scheduler::submission_record::{self, Adopt, Attempt, InStore, NextAtt
 use crate::scheduler::{RecordSettings, SchedulerError, StoredRecords, SubmissionKey, Submitted};
 use crate::ssh::run;
 
-/// How long to look for the job of a submission without an answer, and the pauses between the queries.
-const SEARCH: Duration = Duration::from_secs(4);
-const PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(2)];
+/// The time limit of the search for the job of a submission without an answer, and the pauses between its queries.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(4);
+const SEARCH_PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(2)];
 
 /// A submission with a key.
 pub(super) struct WithKey<'a> {
@@ -97,19 +97,21 @@ pub(super) async fn submit(controller: &Controller, principal: &Principal, job: 
     let mark = format!("goldcrest-submission={}", uuid::Uuid::new_v4().simple());
     let began = jiff::Timestamp::now().as_second();
     match controller.submit(principal, &Sbatch::new(job)?.marked(&mark)).await {
-        Err(error) if error.maybe_effected() == Some(true) => match timeout(SEARCH, search(controller, principal, &mark, began)).await {
-            Ok(Some(id)) => {
-                tracing::warn!(error = %ErrorChain(&error), %id, "the answer to a submission was lost, and its job was found");
-                Ok(id)
+        Err(error) if error.maybe_effected() == Some(true) => {
+            match timeout(SEARCH_TIMEOUT, search(controller, principal, &mark, began)).await {
+                Ok(Some(id)) => {
+                    tracing::warn!(error = %ErrorChain(&error), %id, "the answer to a submission was lost, and its job was found");
+                    Ok(id)
+                }
+                Ok(None) | Err(_) => Err(error),
             }
-            Ok(None) | Err(_) => Err(error),
-        },
+        }
         answer => answer,
     }
 }
 
 async fn search(controller: &Controller, principal: &Principal, mark: &str, began: i64) -> Option<JobId> {
-    for pause in PAUSES {
+    for pause in SEARCH_PAUSES {
         sleep(pause).await;
         match controller.find_marked(principal, mark, began).await {
             Ok(Some(id)) => return Some(id),

@@ -1,4 +1,4 @@
-//! sacct(1): what jobs have used.
+//! sacct(1): the resources that jobs have used.
 
 use super::sacct::{STATES, Span};
 use super::slurm_command;
@@ -7,7 +7,7 @@ use crate::domain::{JobUsage, ResourceUsage, bytes_to_text};
 use crate::scheduler::slurm::job_ref::shown_id;
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
-/// Asks accounting what jobs have used, with their steps: memory and energy are known of these.
+/// Reads the resources that jobs have used from accounting, with their steps, which have the memory and the energy.
 pub(super) struct SacctUsage<'a> {
     pub(super) selection: Selection<'a>,
     pub(super) span: Span,

@@ -1,4 +1,4 @@
-//! Questions whose form differs between the versions.
+//! Queries whose form differs between the versions.
 
 use super::endpoint::Call;
 use super::version::{ApiVersion, StatesForm};

@@ -29,7 +29,7 @@ use crate::scheduler::slurm::values::{is_over, is_waiting};
 use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, StoredRecords, SubmissionKey, Submitted, UnsupportedOperation};
 
 /// The number of concurrent queries for jobs by their ids.
-const JOBS_AT_ONCE: usize = 4;
+const CONCURRENT_QUERIES: usize = 4;
 
 const NO_METADATA: &str = "connection_mode is rest, and slurmrestd does not give the script and files of a job";
 const NO_RECORD: &str = "connection_mode is rest, and a submission with an Idempotency-Key is recorded by a command on the cluster or in the store, which this site has not: leave the key out, or have the site set the mode hybrid or add the section store";
@@ -310,7 +310,7 @@ impl Scheduler for SlurmRest {
         }
         let mut jobs = Vec::new();
         let ids = query.jobs.iter().map(job_ref).collect::<Result<Vec<_>, _>>()?;
-        for ids in ids.chunks(JOBS_AT_ONCE) {
+        for ids in ids.chunks(CONCURRENT_QUERIES) {
             let mut asked = Vec::with_capacity(ids.len());
             for &id in ids {
                 asked.push(self.accounted_as(principal, id));

@@ -17,16 +17,16 @@ use crate::rest::{Client, Method, Request, Response, RestError, Url};
 use crate::scheduler::SchedulerError;
 use crate::scheduler::slurm::messages::CONTROLLER_DOWN;
 
-/// The most bytes of an answer: 10,000 jobs of the wordiest version, and some.
+/// The maximum number of bytes of an answer: 10,000 jobs of the wordiest version, and some.
 const MAX_ANSWER: usize = 128 << 20;
-/// The most bytes of a server's description of itself; one of two versions has 1.6 MB.
+/// The maximum number of bytes of a server's description of itself; one of two versions has 1.6 MB.
 const MAX_DESCRIPTION: usize = 32 << 20;
 
 /// The time without an answer after which the controller is pinged.
-const LATE: Duration = Duration::from_secs(2);
+const PING_AFTER: Duration = Duration::from_secs(2);
 
-/// How long a server that gave no answer is not tried again if there is a fallback.
-const SILENCE: Duration = Duration::from_secs(10);
+/// The time for which a server that gave no answer is not tried again if there is a fallback.
+const SILENT_BACKOFF: Duration = Duration::from_secs(10);
 
 /// A slurmrestd.
 pub(super) struct Endpoint {
@@ -111,7 +111,7 @@ impl Endpoint {
 
     /// Whether the last call, a moment ago, brought no answer.
     pub(super) fn is_silent(&self) -> bool {
-        self.silent_since.lock().is_some_and(|since| since.elapsed() < SILENCE)
+        self.silent_since.lock().is_some_and(|since| since.elapsed() < SILENT_BACKOFF)
     }
 
     /// Sends what `make` says for the versions spoken. Where the server does not know the address, it may be another one by now:
@@ -163,7 +163,7 @@ impl Endpoint {
 
     /// Whether the controller turns out to be down, once an answer is late.
     async fn is_found_down(&self, principal: &Principal, offer: Offer) -> bool {
-        tokio::time::sleep(LATE).await;
+        tokio::time::sleep(PING_AFTER).await;
         let Ok(response) = self.send(principal, Call::slurm(offer.slurm, &["ping"])).await else { return false };
         let pings = response.json::<Answer<Ping>>().ok().and_then(|answer| answer.into_records().0);
         pings.is_some_and(|pings| !pings.is_empty() && !pings.iter().any(Ping::is_up))

@@ -15,10 +15,10 @@ use crate::domain::{JobDescription, JobId, Principal};
 use crate::scheduler::submission_record::{TAG_PREFIX, TaggedSubmission, Trace};
 use crate::scheduler::{SchedulerError, SubmissionKey};
 
-/// How far apart the clocks of the cluster and of the record may be, in seconds.
-const CLOCKS: i64 = 600;
-/// How long after its beginning an attempt may have led to a job, with room for the clocks, in seconds.
-const SPAN: i64 = 2 * CLOCKS + 600;
+/// The maximum difference between the clocks of the cluster and of the record.
+const CLOCK_MARGIN_SECONDS: i64 = 600;
+/// The time after the beginning of an attempt in which it may have led to a job, with room for the clocks.
+const SEARCH_SPAN_SECONDS: i64 = 2 * CLOCK_MARGIN_SECONDS + 600;
 
 const NO_ACCOUNTING: &str = "the site keeps no accounting, and the controller forgets jobs that have ended";
 const NO_COMMENTS: &str = "accounting has jobs of the same directory without their comments, and one of them may be it";
@@ -90,7 +90,7 @@ impl Tagged {
     /// Looks for the job in accounting. It has comments only where the site keeps them: without, a job that could be the one is as good as not known.
     async fn find_accounted(&self, tag: &str, began: i64) -> Result<Trace, SchedulerError> {
         let user = self.principal.username.as_str();
-        let since = point(began - CLOCKS);
+        let since = point(began - CLOCK_MARGIN_SECONDS);
         let make = |offer: Offer| {
             let version = offer.slurmdb.ok_or(SchedulerError::Unsupported("this slurmrestd has no accounting"))?;
             Ok(accounted_jobs(version, &since, "now", Some(user)))
@@ -113,7 +113,7 @@ impl Tagged {
         let may_be_it = |trace: JobTrace<'_>| {
             is_of(&trace, user)
                 && !trace.comment.is_some_and(|comment| comment.contains(TAG_PREFIX))
-                && trace.submitted.is_none_or(|at| (began - CLOCKS..began + SPAN).contains(&at))
+                && trace.submitted.is_none_or(|at| (began - CLOCK_MARGIN_SECONDS..began + SEARCH_SPAN_SECONDS).contains(&at))
                 && trace.directory.is_none_or(|directory| directory.as_bytes() == self.job.working_directory.as_bytes())
         };
         let unsure = accounted.iter().map(AccountedJob::trace).any(may_be_it);

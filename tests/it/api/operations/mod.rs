@@ -1,5 +1,5 @@
-//! Every operation on every kind of system: what the API answers, with each scheduler over programs or a server that play its part,
-//! and with files that do as they are told. `docs/operation-table.md` is written from these answers.
+//! The answer of every operation on every kind of system, with programs or a server in place of each scheduler, and with scripted
+//! files. `docs/operation-table.md` is written from these answers.
 
 mod systems;
 

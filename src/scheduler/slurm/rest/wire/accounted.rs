@@ -16,7 +16,7 @@ pub(in super::super) struct AccountedJob {
     array: Option<Array>,
     het: Option<Component>,
     name: Text,
-    state: Option<State>,
+    state: Option<JobState>,
     exit_code: Option<Exit>,
     account: Text,
     cluster: Text,
@@ -55,7 +55,7 @@ struct Component {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct State {
+struct JobState {
     current: Words,
     reason: Text,
 }

@@ -18,7 +18,7 @@ use super::updates::{EndReason, Update};
 use crate::domain::{JobId, LogStream, SystemName, Username};
 use crate::filesystem::Followed;
 
-/// The most that a hub keeps for those behind it, in bytes, and in pieces.
+/// The maximum that a hub keeps for the followers behind it, in bytes, and in pieces.
 const MAX_KEPT: usize = 512 * 1024;
 const MAX_PIECES: usize = 1024;
 
@@ -94,9 +94,9 @@ enum At {
     Passed,
 }
 
-/// A place in a hub's events: the number of the next one, and what of it is known already, in bytes.
+/// A position in a hub's events: the number of the next event, and the number of its bytes that were sent already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
+struct EventPosition {
     index: u64,
     skip: usize,
 }
@@ -140,10 +140,10 @@ impl Window {
     }
 
     /// The place of the content after `offset`, in the current content of the file.
-    fn place(&self, offset: u64) -> Option<Place> {
+    fn place(&self, offset: u64) -> Option<EventPosition> {
         let mut index = self.end();
         if offset == self.offset {
-            return Some(Place { index, skip: 0 });
+            return Some(EventPosition { index, skip: 0 });
         }
         for event in self.events.iter().rev() {
             index -= 1;
@@ -151,7 +151,7 @@ impl Window {
                 Event::Change(Followed::Data { data, end }) => {
                     let start = end.saturating_sub(data.len() as u64);
                     if (start..*end).contains(&offset) {
-                        return Some(Place { index, skip: usize::try_from(offset - start).ok()? });
+                        return Some(EventPosition { index, skip: usize::try_from(offset - start).ok()? });
                     }
                 }
                 Event::Change(Followed::Removed) => {}
@@ -176,7 +176,7 @@ impl Hub {
     }
 
     /// The place and the content for a follower at `offset`; `None` if the hub does not have the next content.
-    fn place(&self, offset: u64, epoch: Option<u64>) -> Option<(u64, Place)> {
+    fn place(&self, offset: u64, epoch: Option<u64>) -> Option<(u64, EventPosition)> {
         let window = self.window.lock();
         let comparable = !window.over && epoch.is_none_or(|epoch| epoch == window.epoch);
         comparable.then(|| window.place(offset)).flatten().map(|place| (window.offset, place))
@@ -211,7 +211,7 @@ impl SharedFollows {
     }
 
     /// A hub that has what comes after `offset`: of those that are there the one that has read most, or else a new one.
-    fn seat(&self, key: &FollowKey, offset: u64, epoch: Option<u64>, permit: Permit, open: &OpenSource) -> (Arc<Hub>, Place) {
+    fn seat(&self, key: &FollowKey, offset: u64, epoch: Option<u64>, permit: Permit, open: &OpenSource) -> (Arc<Hub>, EventPosition) {
         let mut follows = self.0.lock();
         follows.retain(|_, hubs| {
             hubs.retain(|hub| hub.strong_count() > 0);
@@ -226,11 +226,11 @@ impl SharedFollows {
         let epoch = epoch.or_else(|| live.iter().map(|hub| hub.window.lock().epoch).max()).unwrap_or(0);
         let hub = Hub::new(open(offset), offset, epoch, permit);
         hubs.push(Arc::downgrade(&hub));
-        (hub, Place { index: 0, skip: 0 })
+        (hub, EventPosition { index: 0, skip: 0 })
     }
 
     /// A hub that is ahead of this one and has what comes after `offset`.
-    fn ahead(&self, key: &FollowKey, own: &Arc<Hub>, offset: u64, epoch: u64) -> Option<(Arc<Hub>, Place)> {
+    fn ahead(&self, key: &FollowKey, own: &Arc<Hub>, offset: u64, epoch: u64) -> Option<(Arc<Hub>, EventPosition)> {
         let hubs = self.hubs(key);
         let at = hubs.iter().position(|hub| Arc::ptr_eq(hub, own)).unwrap_or(hubs.len());
         // Of two that are equally far the older one is the one to follow.
@@ -243,14 +243,14 @@ impl SharedFollows {
     }
 }
 
-/// One who follows.
+/// A follower.
 pub(super) struct Follower {
     follows: SharedFollows,
     key: FollowKey,
     open: OpenSource,
     expires_at: Timestamp,
     hub: Arc<Hub>,
-    place: Place,
+    place: EventPosition,
     /// The end of the part that was sent.
     offset: u64,
     epoch: u64,
@@ -302,8 +302,8 @@ impl Follower {
     }
 
     fn take(&mut self, event: Event) -> Option<Result<Update, ServiceError>> {
-        let Place { index, skip } = self.place;
-        self.place = Place { index: index + 1, skip: 0 };
+        let EventPosition { index, skip } = self.place;
+        self.place = EventPosition { index: index + 1, skip: 0 };
         match event {
             Event::Opened => None,
             Event::Change(Followed::Data { data, end }) => {
@@ -335,7 +335,7 @@ impl Follower {
         Some(Ok(Update::End(reason)))
     }
 
-    /// Goes on with another hub, since this one keeps no longer what comes next.
+    /// Continues with another hub, because this one no longer keeps the next content.
     fn fell_behind(&mut self) -> Option<Result<Update, ServiceError>> {
         let epoch = self.hub.window.lock().epoch;
         let began_anew = epoch != self.epoch;
