@@ -135,7 +135,7 @@ async fn a_change_of_a_job_is_delivered_once_as_a_signed_cloud_event() {
     assert_eq!(
         event,
         serde_json::json!({
-            "specversion": "1.0", "id": event["id"], "source": "/compute/daint", "type": "org.goldcrest.job.state", "subject": "7",
+            "specversion": "1.0", "id": event["id"], "source": "/compute/daint", "type": "goldcrest.job.state", "subject": "7",
             "time": "2026-01-31T08:00:00Z", "datacontenttype": "application/json",
             "data": {
                 "jobId": "7", "name": "relax", "owner": "ada", "previous": "PENDING", "state": "COMPLETED", "exitCode": 0, "isFinal": true,
