@@ -115,16 +115,17 @@ impl Journal {
         look(&self.ring.lock().known)
     }
 
-    /// Runs `compare` on the known jobs, and adds the events that it returns.
+    /// Runs `compare` on the known jobs, and adds the events that it returns: their number, and what else it returns.
     ///
     /// # Errors
     /// If the store does not accept them: then the known jobs stay unchanged, so that the next comparison creates the events again.
-    pub(super) async fn record<T>(&self, compare: impl FnOnce(&mut Known) -> (Vec<JobEvent>, T) + Send) -> Result<T, StoreError> {
+    pub(super) async fn record<T>(&self, compare: impl Fn(&mut Known) -> (Vec<JobEvent>, T) + Send) -> Result<(usize, T), StoreError> {
         let _turn = self.writing.lock().await;
         self.catch_up().await?;
         let (events, result) = compare(&mut self.ring.lock().known);
+        let count = events.len();
         if events.is_empty() {
-            return Ok(result);
+            return Ok((count, result));
         }
         match &self.store {
             Some(store) => {
@@ -137,7 +138,7 @@ impl Journal {
                 self.take_in((first..).zip(events));
             }
         }
-        Ok(result)
+        Ok((count, result))
     }
 
     /// Reads what the store has, where that was never done. What is added afterwards comes by itself.
@@ -342,7 +343,7 @@ mod tests {
     }
 
     async fn add(journal: &Journal, numbers: std::ops::Range<usize>) {
-        journal.record(|_| (numbers.map(event).collect(), ())).await.unwrap();
+        journal.record(|_| (numbers.clone().map(event).collect(), ())).await.unwrap();
     }
 
     fn ids(news: &News) -> Vec<&str> {

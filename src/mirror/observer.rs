@@ -10,9 +10,10 @@ use tokio::time::{Instant as Clock, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Mirror;
-use super::known::Listing;
+use super::counters::Query;
+use super::known::{Known, Listing};
 use super::subjects::{Latest, Scope, Subject, Watch};
-use crate::domain::{Job, JobId, JobQuery, Principal, Reading, Secret, Username};
+use crate::domain::{Job, JobEvent, JobId, JobQuery, Principal, Reading, Secret, Username};
 use crate::error::{Classify, ErrorChain};
 use crate::scheduler::{CachedScheduler, MirrorAccount, SchedulerError, SeenChanges};
 
@@ -179,12 +180,14 @@ impl Observation<'_> {
         let scheduler = mirror.cluster.scheduler_without_health_check()?;
         let query = JobQuery { all_users: subject.scope == Scope::All, ..JobQuery::default() };
         let (asked, changes) = (Instant::now(), scheduler.changes());
-        let reading = scheduler.jobs_anew(&principal, &query).await?;
+        let answer = scheduler.jobs_anew(&principal, &query).await;
+        mirror.counters.count_query(Query::List, answer.is_ok());
+        let reading = answer?;
         self.remember(&reading, changes);
         let (ended_since, watched) = (self.ended_since(&reading), subject.watched());
         let (owner, is_whole) = (subject.scope.owner(), reading.missing().is_none());
         let listing = Listing { jobs: &reading, asked, owner, ended_since, watched: &watched, is_whole };
-        let missing = mirror.journal.record(|known| known.compare(&listing)).await?;
+        let missing = self.record(|known| known.compare(&listing)).await?;
         self.begun.get_or_insert((Timestamp::now().as_second(), is_whole));
         self.look_up(scheduler, &principal, missing).await
     }
@@ -222,11 +225,12 @@ impl Observation<'_> {
         let owner = self.subject.scope.owner();
         let look_up = |id: JobId| async move {
             let asked = Instant::now();
-            match scheduler.job_anew(principal, &id).await {
-                Ok(jobs) => Ok(self.mirror.journal.record(|known| (known.found(&id, &jobs, asked, owner), ())).await?),
-                Err(SchedulerError::JobNotFound) => {
-                    Ok(self.mirror.journal.record(|known| (known.not_found(&id).into_iter().collect(), ())).await?)
-                }
+            let answer = scheduler.job_anew(principal, &id).await;
+            let is_answered = matches!(answer, Ok(_) | Err(SchedulerError::JobNotFound));
+            self.mirror.counters.count_query(Query::Job, is_answered);
+            match answer {
+                Ok(jobs) => self.record(|known| (known.found(&id, &jobs, asked, owner), ())).await,
+                Err(SchedulerError::JobNotFound) => self.record(|known| (known.not_found(&id).into_iter().collect(), ())).await,
                 // No id that it takes, such as some tasks of an array: what is known of them stands in the list.
                 Err(error @ (SchedulerError::Rejected(_) | SchedulerError::Denied(_))) => {
                     tracing::debug!(job = %id, error = %ErrorChain(&error), "a job could not be looked up");
@@ -237,6 +241,13 @@ impl Observation<'_> {
         };
         let outcomes: Vec<Result<(), Trouble>> = stream::iter(ids).map(look_up).buffer_unordered(LOOKED_UP_AT_ONCE).collect().await;
         outcomes.into_iter().collect()
+    }
+
+    /// Adds the events of a comparison to the journal.
+    async fn record<T>(&self, compare: impl Fn(&mut Known) -> (Vec<JobEvent>, T) + Send) -> Result<T, Trouble> {
+        let (count, result) = self.mirror.journal.record(compare).await?;
+        self.mirror.counters.count_events(count);
+        Ok(result)
     }
 
     /// Whether this replica holds the lease, which it keeps while it queries.

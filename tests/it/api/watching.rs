@@ -27,6 +27,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
 
 use super::doubles::{Relations, Script, ScriptedFiles, Source, Tokens};
+use super::metrics::{sample, text};
 use super::{Answer, Api, cluster_config, whole};
 use crate::support::scripted::ScriptedTransport;
 use crate::support::{PATIENCE, wait_for};
@@ -638,6 +639,38 @@ async fn replicas_with_one_store_ask_once_and_tell_the_same() {
 }
 
 #[tokio::test]
+async fn what_is_observed_is_counted() {
+    let queue = Queue::with([job("1", "alice", "RUNNING")]);
+    let site = Site::new(&queue);
+    let (api, mirror) = (Arc::clone(&site.api), Arc::clone(&site.mirror));
+    let value = async |series: &str| sample(&text(&api).await, &format!("goldcrest_mirror_{series}"));
+    assert_eq!(value("queries_total{system=\"daint\",query=\"list\",outcome=\"answered\"}").await, Some(0.0));
+    assert_eq!(value("last_answer_timestamp_seconds{system=\"daint\"}").await, None);
+    let router = goldcrest::http::pushes("0123456789abcdef".to_owned().into(), move |ended| mirror.hint(ended));
+    let record = |user: &str| json!({"jobid": 1, "username": user}).to_string();
+    let mut events = site.events("alice", "events", &[]).await;
+    let other = site.events("alice", "1/events", &[]).await;
+    assert_eq!(value("watchers{system=\"daint\"}").await, Some(2.0));
+    for user in ["alice", "bob", "$(id)"] {
+        assert_eq!(push(&router, "/0123456789abcdef", record(user)).await, 200);
+    }
+    for outcome in ["taken", "unwatched", "unreadable"] {
+        assert_eq!(value(&format!("pushes_total{{system=\"daint\",outcome=\"{outcome}\"}}")).await, Some(1.0), "{outcome}");
+    }
+    let before = value("events_total{system=\"daint\"}").await.unwrap();
+    queue.set("1", "COMPLETED");
+    events.until("COMPLETED").await;
+    assert_eq!(value("events_total{system=\"daint\"}").await, Some(before + 1.0));
+    let answered = value("last_answer_timestamp_seconds{system=\"daint\"}").await.unwrap();
+    assert!((answered - jiff::Timestamp::now().as_second() as f64).abs() < 60.0, "{answered}");
+    queue.be_down(true);
+    events.until("event: stale").await;
+    assert!(value("queries_total{system=\"daint\",query=\"list\",outcome=\"failed\"}").await.unwrap() >= 1.0);
+    drop((events, other));
+    assert_eq!(value("watchers{system=\"daint\"}").await, Some(0.0));
+}
+
+#[tokio::test]
 async fn a_job_that_was_submitted_a_moment_ago_is_never_not_found() {
     let site = Site::new(&Queue::default());
     let job = json!({"job": {"script": "#!/bin/sh\n", "workingDirectory": "/home/alice", "name": "new"}});
@@ -746,7 +779,7 @@ async fn a_push_has_one_job_looked_at_and_is_not_believed() {
     let queue = Queue::with([job("1", "alice", "RUNNING"), job("2", "alice", "RUNNING")]);
     let site = Site::build(&queue, Duration::from_secs(60), MirrorAccount::Caller, None);
     let mirror = Arc::clone(&site.mirror);
-    let router = goldcrest::http::pushes("0123456789abcdef".to_owned().into(), move |user, job| mirror.hint(user, job));
+    let router = goldcrest::http::pushes("0123456789abcdef".to_owned().into(), move |ended| mirror.hint(ended));
     let record = |id: u64| json!({"jobid": id, "username": "alice", "state": "COMPLETED", "exit_code": "0:0"}).to_string();
     let mut events = site.events("alice", "events", &[]).await;
     let lists = queue.lists();
