@@ -121,24 +121,26 @@ impl Journal {
     /// If the store does not accept them: then the known jobs stay unchanged, so that the next comparison creates the events again.
     pub(super) async fn record<T>(&self, compare: impl Fn(&mut Known) -> (Vec<JobEvent>, T) + Send) -> Result<(usize, T), StoreError> {
         let _turn = self.writing.lock().await;
-        self.catch_up().await?;
-        let (events, result) = compare(&mut self.ring.lock().known);
-        let count = events.len();
-        if events.is_empty() {
-            return Ok((count, result));
-        }
-        match &self.store {
-            Some(store) => {
-                let encode = |event| serde_json::to_vec(event).expect("strings, numbers and times serialise");
-                store.append(&self.stream, &events.iter().map(encode).collect::<Vec<_>>(), KEEP).await?;
-                self.catch_up().await?;
+        loop {
+            self.catch_up().await?;
+            let (events, result) = compare(&mut self.ring.lock().known);
+            let count = events.len();
+            if events.is_empty() {
+                return Ok((count, result));
             }
-            None => {
+            let Some(store) = &self.store else {
                 let first = self.last() + 1;
                 self.take_in((first..).zip(events));
+                return Ok((count, result));
+            };
+            let encode = |event| serde_json::to_vec(event).expect("strings, numbers and times serialise");
+            let entries: Vec<_> = events.iter().map(encode).collect();
+            // Where another replica was faster, its events may be the same.
+            if store.append_after(&self.stream, self.last(), &entries, KEEP).await?.is_some() {
+                self.catch_up().await?;
+                return Ok((count, result));
             }
         }
-        Ok((count, result))
     }
 
     /// Reads what the store has, where that was never done. What is added afterwards comes by itself.

@@ -68,6 +68,7 @@ pub struct Mirror {
     /// The users whose jobs are observed although nobody watches them.
     interest: Option<Arc<dyn Interest>>,
     counters: Counters,
+    created: Instant,
     ended: CancellationToken,
 }
 
@@ -86,6 +87,7 @@ impl Mirror {
             leases: Mutex::default(),
             interest: None,
             counters: Counters::default(),
+            created: Instant::now(),
             ended: CancellationToken::new(),
         }
     }
@@ -214,6 +216,11 @@ impl Mirror {
     /// How many clients wait for jobs or their events.
     pub fn watchers(&self) -> usize {
         self.subjects.watchers()
+    }
+
+    /// For how long a lease is taken.
+    fn lease_time(&self) -> Duration {
+        2 * self.settings.pause() + Duration::from_secs(5)
     }
 
     fn scheduler(&self) -> Option<&CachedScheduler> {

@@ -172,7 +172,8 @@ impl Observation<'_> {
     async fn round(&mut self) -> Result<(), Trouble> {
         let (mirror, subject) = (self.mirror, self.subject);
         mirror.journal.catch_up().await?;
-        if !self.has_lease().await? {
+        // A lease from before may be that of a process that was killed. It ends; until then nobody waits for its end.
+        if !self.has_lease().await? && mirror.created.elapsed() > mirror.lease_time() {
             self.begun = None;
             return Ok(());
         }
@@ -253,7 +254,7 @@ impl Observation<'_> {
     /// Whether this replica holds the lease, which it keeps while it queries.
     async fn has_lease(&mut self) -> Result<bool, Trouble> {
         let Some(store) = self.mirror.journal.store() else { return Ok(true) };
-        let time = 2 * self.mirror.settings.pause() + Duration::from_secs(5);
+        let time = self.mirror.lease_time();
         let now = Clock::now();
         if self.lease.is_some_and(|until| now < until) {
             return Ok(true);

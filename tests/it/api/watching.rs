@@ -671,6 +671,56 @@ async fn what_is_observed_is_counted() {
 }
 
 #[tokio::test]
+async fn the_lease_of_a_process_that_was_killed_delays_no_event() {
+    let folder = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(Sqlite::new(SqliteConfig { state_dir: folder.path().to_owned(), ..SqliteConfig::default() }));
+    let lease = || store.lease("mirror/daint/alice", "one that was killed", Duration::from_secs(600));
+    assert!(lease().await.unwrap());
+    let queue = Queue::with([job("1", "alice", "RUNNING")]);
+    let site = Site::build(&queue, INTERVAL, MirrorAccount::Caller, Some(Arc::clone(&store)));
+    let begun = Instant::now();
+    let mut events = site.events("alice", "1/events", &[]).await;
+    events.until("RUNNING").await;
+    queue.set("1", "COMPLETED");
+    events.until("COMPLETED").await;
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    // The lease of a process that renews it is of one that lives, which does the asking.
+    let mut others = site.events("alice", "events", &[]).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(lease().await.unwrap());
+    let lists = queue.lists();
+    tokio::time::sleep(5 * INTERVAL).await;
+    assert_eq!(queue.lists(), lists, "it is left to the other");
+    others.until("retry").await;
+}
+
+#[tokio::test]
+async fn replicas_that_look_at_the_same_time_tell_a_change_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(Sqlite::new(SqliteConfig { state_dir: folder.path().to_owned(), ..SqliteConfig::default() }));
+    let queue = Queue::with((0..50).map(|number| job(&number.to_string(), "alice", "RUNNING")));
+    let replicas: Vec<Site> =
+        (0..3).map(|_| Site::build(&queue, Duration::from_millis(10), MirrorAccount::Service, Some(Arc::clone(&store)))).collect();
+    let mut watched = Vec::new();
+    for replica in &replicas {
+        watched.push(replica.events("alice", "events", &[]).await);
+    }
+    for number in 0..50 {
+        queue.set(&number.to_string(), "COMPLETED");
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+    queue.add(job("last", "alice", "FAILED"));
+    for events in &mut watched {
+        events.until("\"last\"").await;
+        let mut told: Vec<String> = events.told().into_iter().filter(|(_, state)| state != "RUNNING").map(|(id, _)| id).collect();
+        let count = told.len();
+        told.sort();
+        told.dedup();
+        assert_eq!((count, told.len()), (51, 51), "{}", events.text);
+    }
+}
+
+#[tokio::test]
 async fn a_job_that_was_submitted_a_moment_ago_is_never_not_found() {
     let site = Site::new(&Queue::default());
     let job = json!({"job": {"script": "#!/bin/sh\n", "workingDirectory": "/home/alice", "name": "new"}});
