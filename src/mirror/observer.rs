@@ -23,6 +23,10 @@ const LOOKED_UP_AT_ONCE: usize = 4;
 /// The minimum time between two queries on request.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 
+/// The pause between two looks at a job that was reported as ended and is still cleaned up, and how many there are.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
+const MAX_LOOKS: u32 = 20;
+
 /// For so long the jobs of a user who does not look are observed with the same credential.
 const RENEWAL: Duration = Duration::from_secs(6 * 3600);
 
@@ -117,23 +121,32 @@ impl Observation<'_> {
             sleep_until(earliest).await;
         };
         tokio::pin!(nudged);
+        // Jobs that were reported as ended and are still cleaned up.
+        let mut ending: Vec<JobId> = Vec::new();
+        let mut looks_left = 0;
         loop {
             tokio::select! {
                 () = sleep_until(begun + pause) => return,
                 () = &mut nudged => return,
-                () = subject.hinted.notified() => if let Err(Trouble { log, .. }) = self.look_at_hinted().await {
-                    // The next round shows it too.
-                    tracing::debug!(system = %self.mirror.cluster.name(), error = log, "a job that was reported as ended could not be read");
-                },
+                () = subject.hinted.notified() => {
+                    ending.extend(subject.hints());
+                    looks_left = MAX_LOOKS;
+                }
+                () = sleep(LOOK_PAUSE), if !ending.is_empty() => looks_left -= 1,
             }
+            if let Err(Trouble { log, .. }) = self.look_at(&mut ending).await {
+                // The next round shows it too.
+                tracing::debug!(system = %self.mirror.cluster.name(), error = log, "a job that was reported as ended could not be read");
+            }
+            ending.retain(|id| looks_left > 0 && self.mirror.journal.known(|known| known.is_ending(id.as_str())));
         }
     }
 
     /// Looks at jobs that are said to have ended, unless that is known. Any replica may do so.
-    async fn look_at_hinted(&self) -> Result<(), Trouble> {
-        let hinted = self.subject.hints().into_iter().filter(|id| !self.mirror.is_over(id)).collect();
+    async fn look_at(&self, jobs: &mut Vec<JobId>) -> Result<(), Trouble> {
+        jobs.retain(|id| !self.mirror.is_over(id));
         let principal = self.principal().await?;
-        self.look_up(self.mirror.cluster.scheduler_without_health_check()?, &principal, hinted).await
+        self.look_up(self.mirror.cluster.scheduler_without_health_check()?, &principal, jobs.clone()).await
     }
 
     async fn principal(&self) -> Result<Principal, Trouble> {
