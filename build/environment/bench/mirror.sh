@@ -72,14 +72,14 @@ queued() { as_user squeue --noheader --user="$user" --name=$name | wc -l; }
 
 # submit_up_to COUNT
 submit_up_to() {
-    local missing=$(($1 - $(queued)))
-    [ $missing -gt 0 ] || return 0
-    say "submitting $missing jobs"
+    local absent=$(($1 - $(queued)))
+    [ $absent -gt 0 ] || return 0
+    say "submitting $absent jobs"
     # One shell for all of them.
     # shellcheck disable=SC2016  # it is that shell which reads it
     as_user bash -c 'for number in $(seq "$1"); do
             sbatch --quiet --partition=closed --job-name="$2" --chdir="$HOME" --output=/dev/null --wrap=true || exit
-        done' submit "$missing" $name >/dev/null
+        done' submit "$absent" $name >/dev/null
 }
 
 # Somebody reads events, so that the jobs are observed; then a list comes out of the mirror.
