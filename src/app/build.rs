@@ -200,23 +200,29 @@ fn scheduler(
     store: Option<&Arc<dyn Store>>,
 ) -> Result<Arc<dyn Scheduler>, SchedulerSetupError> {
     let records = store.map(|store| StoredRecords::new(Arc::clone(store), config.common().records()));
-    let lanes = || lanes.cloned().ok_or(SchedulerSetupError::NoSsh);
+    let over_ssh = || lanes.cloned().ok_or(SchedulerSetupError::NoSsh);
     Ok(match config {
         scheduler::Config::Slurm { common, slurm } => {
             let rest = || slurm_rest(slurm, Duration::from_secs(common.timeout), client);
             let cli = || {
                 Ok::<_, SchedulerSetupError>(Arc::new(
-                    SlurmCli::new(lanes()?).remembering(slurm.accounting_freshness()).recording(common.records()).storing(records.clone()),
+                    SlurmCli::new(over_ssh()?)
+                        .remembering(slurm.accounting_freshness())
+                        .recording(common.records())
+                        .storing(records.clone()),
                 ))
             };
             match slurm.connection_mode {
                 ConnectionMode::Ssh => cli()?,
-                ConnectionMode::Rest => Arc::new(rest()?.storing(records.clone())),
+                ConnectionMode::Rest => {
+                    let commands = lanes.cloned().map(|lanes| Arc::new(SlurmCli::new(lanes)) as Arc<dyn Scheduler>);
+                    Arc::new(rest()?.storing(records.clone()).reading_files_with(commands))
+                }
                 ConnectionMode::Hybrid => Arc::new(SlurmHybrid::new(rest()?, cli()?)),
             }
         }
-        scheduler::Config::Pbs { common, pbs, .. } => Arc::new(Pbs::new(lanes()?, *pbs).recording(common.records()).storing(records)),
-        scheduler::Config::Local { common, local, .. } => Arc::new(Local::new(lanes()?, local.clone()).recording(common.records())),
+        scheduler::Config::Pbs { common, pbs, .. } => Arc::new(Pbs::new(over_ssh()?, *pbs).recording(common.records()).storing(records)),
+        scheduler::Config::Local { common, local, .. } => Arc::new(Local::new(over_ssh()?, local.clone()).recording(common.records())),
     })
 }
 

@@ -348,7 +348,7 @@ fn check(member: &Member, background: &Lifecycle) -> Vec<DropGuard> {
 /// Takes records of ended jobs until the token is cancelled. What cannot be listened on is tried again: the address may be that of the task
 /// before this one.
 async fn take_pushes(PushListener { listen, secret }: PushListener, mirror: Arc<Mirror>, stop: CancellationToken) {
-    let routes = http::pushes(secret, move |user, job| mirror.hint(user, job));
+    let routes = http::pushes(secret, move |ended| mirror.hint(ended));
     let mut is_logged = false;
     loop {
         match TcpListener::bind(listen).await {

@@ -247,6 +247,11 @@ impl JobStatus {
     }
 }
 
+/// Whether a job in this state has done its work, and its end is a matter of moments.
+pub fn is_ending_state(state: &str) -> bool {
+    state == "COMPLETING"
+}
+
 /// When and how long: Unix seconds for points in time, seconds for lengths.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct JobTimes {

@@ -34,7 +34,7 @@ pub use health::{ClusterHealth, ServiceHealth, ServiceType};
 pub use interest::Interest;
 pub use job::{
     AccountingQuery, Job, JobDescription, JobEstimate, JobMetadata, JobQuery, JobScript, JobStatus, JobStep, JobTimes, LogStream,
-    TimeWindow, is_final_state,
+    TimeWindow, is_ending_state, is_final_state,
 };
 pub use job_change::{InvalidSignal, JobChange, Signal};
 pub use job_event::JobEvent;

@@ -115,29 +115,32 @@ impl Journal {
         look(&self.ring.lock().known)
     }
 
-    /// Runs `compare` on the known jobs, and adds the events that it returns.
+    /// Runs `compare` on the known jobs, and adds the events that it returns: their number, and what else it returns.
     ///
     /// # Errors
     /// If the store does not accept them: then the known jobs stay unchanged, so that the next comparison creates the events again.
-    pub(super) async fn record<T>(&self, compare: impl FnOnce(&mut Known) -> (Vec<JobEvent>, T) + Send) -> Result<T, StoreError> {
+    pub(super) async fn record<T>(&self, compare: impl Fn(&mut Known) -> (Vec<JobEvent>, T) + Send) -> Result<(usize, T), StoreError> {
         let _turn = self.writing.lock().await;
-        self.catch_up().await?;
-        let (events, result) = compare(&mut self.ring.lock().known);
-        if events.is_empty() {
-            return Ok(result);
-        }
-        match &self.store {
-            Some(store) => {
-                let encode = |event| serde_json::to_vec(event).expect("strings, numbers and times serialise");
-                store.append(&self.stream, &events.iter().map(encode).collect::<Vec<_>>(), KEEP).await?;
-                self.catch_up().await?;
+        loop {
+            self.catch_up().await?;
+            let (events, result) = compare(&mut self.ring.lock().known);
+            let count = events.len();
+            if events.is_empty() {
+                return Ok((count, result));
             }
-            None => {
+            let Some(store) = &self.store else {
                 let first = self.last() + 1;
                 self.take_in((first..).zip(events));
+                return Ok((count, result));
+            };
+            let encode = |event| serde_json::to_vec(event).expect("strings, numbers and times serialise");
+            let entries: Vec<_> = events.iter().map(encode).collect();
+            // Where another replica was faster, its events may be the same.
+            if store.append_after(&self.stream, self.last(), &entries, KEEP).await?.is_some() {
+                self.catch_up().await?;
+                return Ok((count, result));
             }
         }
-        Ok(result)
     }
 
     /// Reads what the store has, where that was never done. What is added afterwards comes by itself.
@@ -342,7 +345,7 @@ mod tests {
     }
 
     async fn add(journal: &Journal, numbers: std::ops::Range<usize>) {
-        journal.record(|_| (numbers.map(event).collect(), ())).await.unwrap();
+        journal.record(|_| (numbers.clone().map(event).collect(), ())).await.unwrap();
     }
 
     fn ids(news: &News) -> Vec<&str> {

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Duration, Instant as Clock};
 
 use super::selection::{Selection, concerns};
-use crate::domain::{Job, JobEvent, JobId};
+use crate::domain::{Job, JobEvent, JobId, is_ending_state};
 
 /// How long a job that has left the queue is looked for: its end reaches accounting with a delay.
 const GRACE: Duration = Duration::from_secs(60);
@@ -188,6 +188,11 @@ impl Known {
     pub(super) fn is_over(&self, id: &str) -> bool {
         let mut parts = self.parts(id).peekable();
         parts.peek().is_some() && parts.all(|job| job.is_final)
+    }
+
+    /// Whether a job, or one of its known parts, is about to end.
+    pub(super) fn is_ending(&self, id: &str) -> bool {
+        self.parts(id).any(|job| is_ending_state(&job.state))
     }
 
     /// The number of the last event of a job or its parts; 0 if there was none.

@@ -1,10 +1,11 @@
 //! The mirror of a system's jobs: it observes them with one query at intervals, however many clients watch, and reports changes as events.
 //!
-//! `known` compares lists, `journal` keeps and numbers the events, `subjects` tracks who watches, `observer` queries the scheduler. Other queries
+//! `counters` counts for the metrics, `known` compares lists, `journal` keeps and numbers the events, `subjects` tracks who watches, `observer` queries the scheduler. Other queries
 //! are cached elsewhere (`scheduler::cached`), which the queries here pass through. A scheduler that does not answer
 //! is reported as such: no job counts as ended because of it. This module must not know HTTP or permissions. Replicas with one store share a query
 //! by a lease; the holder adds to the stream in the store, and all read that.
 
+mod counters;
 mod journal;
 mod known;
 mod observer;
@@ -22,13 +23,15 @@ use tokio_util::sync::CancellationToken;
 use crate::authn::PrincipalSource;
 use crate::cluster::Cluster;
 use crate::credentials::Caller;
-use crate::domain::{Interest, Job, JobId, JobStatus, JobTimes, Principal, Reading, Username};
+use crate::domain::{Interest, Job, JobId, JobStatus, JobTimes, Principal, Reading, SystemName, Username};
 use crate::scheduler::{CachedScheduler, JobMirror, MirrorAccount};
 
+pub use counters::Counters;
 pub use journal::{Encoding, Journal, JournalEntry, News, Reader};
 pub use selection::Selection;
 pub use subjects::{Staleness, Watch};
 
+use counters::Push;
 use selection::concerns;
 use subjects::{Latest, Scope, Subjects};
 
@@ -64,6 +67,8 @@ pub struct Mirror {
     leases: Mutex<HashSet<String>>,
     /// The users whose jobs are observed although nobody watches them.
     interest: Option<Arc<dyn Interest>>,
+    counters: Counters,
+    created: Instant,
     ended: CancellationToken,
 }
 
@@ -81,6 +86,8 @@ impl Mirror {
             holder: uuid::Uuid::new_v4().to_string(),
             leases: Mutex::default(),
             interest: None,
+            counters: Counters::default(),
+            created: Instant::now(),
             ended: CancellationToken::new(),
         }
     }
@@ -188,9 +195,32 @@ impl Mirror {
         self.subjects.of(user).iter().for_each(|subject| subject.nudged.notify_one());
     }
 
-    /// Queries one job of a user at once, if that user's jobs are observed: it was reported as ended.
-    pub fn hint(&self, user: &Username, job: &JobId) {
-        self.subjects.of(user).iter().for_each(|subject| subject.hint(job));
+    /// Takes the report that a job of a user has ended; none if it named no job. The job is queried at once, if that user's jobs are observed.
+    pub fn hint(&self, ended: Option<(&Username, &JobId)>) {
+        let Some((user, job)) = ended else { return self.counters.count_push(Push::Unreadable) };
+        let subjects = self.subjects.of(user);
+        subjects.iter().for_each(|subject| subject.hint(job));
+        self.counters.count_push(if subjects.is_empty() { Push::Unwatched } else { Push::Taken });
+    }
+
+    /// The system whose jobs it has.
+    pub fn system(&self) -> &SystemName {
+        self.cluster.name()
+    }
+
+    /// Its counters.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// How many clients wait for jobs or their events.
+    pub fn watchers(&self) -> usize {
+        self.subjects.watchers()
+    }
+
+    /// For how long a lease is taken.
+    fn lease_time(&self) -> Duration {
+        2 * self.settings.pause() + Duration::from_secs(5)
     }
 
     fn scheduler(&self) -> Option<&CachedScheduler> {

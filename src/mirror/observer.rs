@@ -10,9 +10,10 @@ use tokio::time::{Instant as Clock, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Mirror;
-use super::known::Listing;
+use super::counters::Query;
+use super::known::{Known, Listing};
 use super::subjects::{Latest, Scope, Subject, Watch};
-use crate::domain::{Job, JobId, JobQuery, Principal, Reading, Secret, Username};
+use crate::domain::{Job, JobEvent, JobId, JobQuery, Principal, Reading, Secret, Username};
 use crate::error::{Classify, ErrorChain};
 use crate::scheduler::{CachedScheduler, MirrorAccount, SchedulerError, SeenChanges};
 
@@ -21,6 +22,10 @@ const LOOKED_UP_AT_ONCE: usize = 4;
 
 /// The minimum time between two queries on request.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
+
+/// The pause between two looks at a job that was reported as ended and is still cleaned up, and how many there are.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
+const MAX_LOOKS: u32 = 20;
 
 /// For so long the jobs of a user who does not look are observed with the same credential.
 const RENEWAL: Duration = Duration::from_secs(6 * 3600);
@@ -116,23 +121,32 @@ impl Observation<'_> {
             sleep_until(earliest).await;
         };
         tokio::pin!(nudged);
+        // Jobs that were reported as ended and are still cleaned up.
+        let mut ending: Vec<JobId> = Vec::new();
+        let mut looks_left = 0;
         loop {
             tokio::select! {
                 () = sleep_until(begun + pause) => return,
                 () = &mut nudged => return,
-                () = subject.hinted.notified() => if let Err(Trouble { log, .. }) = self.look_at_hinted().await {
-                    // The next round shows it too.
-                    tracing::debug!(system = %self.mirror.cluster.name(), error = log, "a job that was reported as ended could not be read");
-                },
+                () = subject.hinted.notified() => {
+                    ending.extend(subject.hints());
+                    looks_left = MAX_LOOKS;
+                }
+                () = sleep(LOOK_PAUSE), if !ending.is_empty() => looks_left -= 1,
             }
+            if let Err(Trouble { log, .. }) = self.look_at(&mut ending).await {
+                // The next round shows it too.
+                tracing::debug!(system = %self.mirror.cluster.name(), error = log, "a job that was reported as ended could not be read");
+            }
+            ending.retain(|id| looks_left > 0 && self.mirror.journal.known(|known| known.is_ending(id.as_str())));
         }
     }
 
     /// Looks at jobs that are said to have ended, unless that is known. Any replica may do so.
-    async fn look_at_hinted(&self) -> Result<(), Trouble> {
-        let hinted = self.subject.hints().into_iter().filter(|id| !self.mirror.is_over(id)).collect();
+    async fn look_at(&self, jobs: &mut Vec<JobId>) -> Result<(), Trouble> {
+        jobs.retain(|id| !self.mirror.is_over(id));
         let principal = self.principal().await?;
-        self.look_up(self.mirror.cluster.scheduler_without_health_check()?, &principal, hinted).await
+        self.look_up(self.mirror.cluster.scheduler_without_health_check()?, &principal, jobs.clone()).await
     }
 
     async fn principal(&self) -> Result<Principal, Trouble> {
@@ -171,7 +185,8 @@ impl Observation<'_> {
     async fn round(&mut self) -> Result<(), Trouble> {
         let (mirror, subject) = (self.mirror, self.subject);
         mirror.journal.catch_up().await?;
-        if !self.has_lease().await? {
+        // A lease from before may be that of a process that was killed. It ends; until then nobody waits for its end.
+        if !self.has_lease().await? && mirror.created.elapsed() > mirror.lease_time() {
             self.begun = None;
             return Ok(());
         }
@@ -179,12 +194,14 @@ impl Observation<'_> {
         let scheduler = mirror.cluster.scheduler_without_health_check()?;
         let query = JobQuery { all_users: subject.scope == Scope::All, ..JobQuery::default() };
         let (asked, changes) = (Instant::now(), scheduler.changes());
-        let reading = scheduler.jobs_anew(&principal, &query).await?;
+        let answer = scheduler.jobs_anew(&principal, &query).await;
+        mirror.counters.count_query(Query::List, answer.is_ok());
+        let reading = answer?;
         self.remember(&reading, changes);
         let (ended_since, watched) = (self.ended_since(&reading), subject.watched());
         let (owner, is_whole) = (subject.scope.owner(), reading.missing().is_none());
         let listing = Listing { jobs: &reading, asked, owner, ended_since, watched: &watched, is_whole };
-        let missing = mirror.journal.record(|known| known.compare(&listing)).await?;
+        let missing = self.record(|known| known.compare(&listing)).await?;
         self.begun.get_or_insert((Timestamp::now().as_second(), is_whole));
         self.look_up(scheduler, &principal, missing).await
     }
@@ -222,11 +239,12 @@ impl Observation<'_> {
         let owner = self.subject.scope.owner();
         let look_up = |id: JobId| async move {
             let asked = Instant::now();
-            match scheduler.job_anew(principal, &id).await {
-                Ok(jobs) => Ok(self.mirror.journal.record(|known| (known.found(&id, &jobs, asked, owner), ())).await?),
-                Err(SchedulerError::JobNotFound) => {
-                    Ok(self.mirror.journal.record(|known| (known.not_found(&id).into_iter().collect(), ())).await?)
-                }
+            let answer = scheduler.job_anew(principal, &id).await;
+            let is_answered = matches!(answer, Ok(_) | Err(SchedulerError::JobNotFound));
+            self.mirror.counters.count_query(Query::Job, is_answered);
+            match answer {
+                Ok(jobs) => self.record(|known| (known.found(&id, &jobs, asked, owner), ())).await,
+                Err(SchedulerError::JobNotFound) => self.record(|known| (known.not_found(&id).into_iter().collect(), ())).await,
                 // No id that it takes, such as some tasks of an array: what is known of them stands in the list.
                 Err(error @ (SchedulerError::Rejected(_) | SchedulerError::Denied(_))) => {
                     tracing::debug!(job = %id, error = %ErrorChain(&error), "a job could not be looked up");
@@ -239,10 +257,17 @@ impl Observation<'_> {
         outcomes.into_iter().collect()
     }
 
+    /// Adds the events of a comparison to the journal.
+    async fn record<T>(&self, compare: impl Fn(&mut Known) -> (Vec<JobEvent>, T) + Send) -> Result<T, Trouble> {
+        let (count, result) = self.mirror.journal.record(compare).await?;
+        self.mirror.counters.count_events(count);
+        Ok(result)
+    }
+
     /// Whether this replica holds the lease, which it keeps while it queries.
     async fn has_lease(&mut self) -> Result<bool, Trouble> {
         let Some(store) = self.mirror.journal.store() else { return Ok(true) };
-        let time = 2 * self.mirror.settings.pause() + Duration::from_secs(5);
+        let time = self.mirror.lease_time();
         let now = Clock::now();
         if self.lease.is_some_and(|until| now < until) {
             return Ok(true);

@@ -209,6 +209,11 @@ impl Subjects {
         is_given_up
     }
 
+    /// How many hold a subject.
+    pub(super) fn watchers(&self) -> usize {
+        self.subjects.lock().values().map(|subject| subject.held.lock().count).sum()
+    }
+
     /// All subjects of a user.
     pub(super) fn of(&self, user: &Username) -> Vec<Arc<Subject>> {
         let is_of = |subject: &&Arc<Subject>| subject.scope.owner().is_none_or(|owner| owner == user.as_str());

@@ -6,8 +6,8 @@ use super::webhook::{Delivery, Stored};
 
 /// The media type of a CloudEvent in structured mode.
 pub(super) const MEDIA_TYPE: &str = "application/cloudevents+json; charset=utf-8";
-/// The type of events about a job's state.
-const JOB_STATE: &str = "org.goldcrest.job.state";
+/// The type of events about a job's state. CloudEvents recommends a reverse domain name in front, which would have to be ours; the source names the site.
+const JOB_STATE: &str = "goldcrest.job.state";
 
 #[derive(Serialize)]
 struct CloudEvent<'a> {

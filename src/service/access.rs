@@ -187,6 +187,11 @@ impl Gate {
     pub fn system_counts(&self) -> impl Iterator<Item = (&Cluster, &SystemCounts)> {
         self.members.values().map(|member| (&*member.cluster, &*member.counts))
     }
+
+    /// The mirrors of all clusters that have one. For the metrics.
+    pub fn mirrors(&self) -> impl Iterator<Item = &Mirror> {
+        self.members.values().filter_map(|member| member.mirror.as_deref())
+    }
 }
 
 /// An identified caller who was not yet admitted anywhere. It can only come from [`Gate::identify`].

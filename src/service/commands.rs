@@ -27,8 +27,11 @@ const MAX_BYTES: usize = 96 * 1024;
 const MAX_NAMED: usize = 20;
 const MAX_PATTERN: usize = 120;
 
-/// The time between SIGTERM and SIGKILL for a command that has exceeded its time limit, in seconds.
-const GRACE: u64 = 5;
+/// How long after the time limit the end is awaited, in seconds. The login takes its time too.
+const MARGIN: u64 = 10;
+
+/// The shell's function that runs a command with its time limit.
+const RUN: &str = concat!(include_str!("commands.sh"), "goldcrest_run");
 
 /// A command to run for a caller.
 #[derive(Clone, Debug, Default)]
@@ -84,17 +87,16 @@ async fn start(access: &Access, request: CommandRequest) -> Result<(OutputStream
         line: line(&request.argv, seconds),
         stdin: Bytes::from(request.stdin.unwrap_or_default()),
         idempotent: false,
-        limits: Some(Limits { execution: Duration::from_secs(seconds + 2 * GRACE), output: commands.max_output }),
+        limits: Some(Limits { execution: Duration::from_secs(seconds + MARGIN), output: commands.max_output }),
         environment: Environment::Login,
     };
     let transport = &access.cluster().files_without_health_check()?.transport;
     Ok((transport.run_streamed(access.principal(), exec).await.map_err(stopped)?, permit))
 }
 
-/// The line of a command. In the foreground it stays in the process group to which sshd sends signals when the caller goes away.
+/// The program that runs a command.
 fn line(argv: &[String], seconds: u64) -> CommandLine {
-    let line = CommandLine::new("timeout --foreground --kill-after=5").number(seconds);
-    argv.iter().fold(line, CommandLine::arg)
+    argv.iter().fold(CommandLine::new(RUN).number(seconds), CommandLine::arg)
 }
 
 /// Its time limit in seconds.
@@ -259,6 +261,8 @@ pub fn mistakes(commands: &Commands) -> Vec<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
     use serde_json::{Value, json};
 
     use super::*;
@@ -300,7 +304,49 @@ mod tests {
     #[test]
     fn no_word_reaches_a_shell_unquoted() {
         let line = line(&words(&["ls", "$(id)", "it's", "a b", ""]), 7).to_string();
-        assert_eq!(line, r"timeout --foreground --kill-after=5 7 'ls' '$(id)' 'it'\''s' 'a b' ''");
+        assert!(line.ends_with("\n}\ngoldcrest_run 7 'ls' '$(id)' 'it'\\''s' 'a b' ''"), "{line}");
+    }
+
+    /// Runs a command with `/bin/sh`; returns its exit status, its output and how long its streams were open.
+    fn run(seconds: u64, argv: &[&str]) -> (Option<i32>, String, Duration) {
+        let began = std::time::Instant::now();
+        let mut program = std::process::Command::new("/bin/sh");
+        program.arg("-c").arg(std::ffi::OsStr::from_bytes(line(&words(argv), seconds).as_bytes()));
+        let output = program.stdin(std::process::Stdio::null()).output().unwrap();
+        let printed = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(printed).unwrap(), began.elapsed())
+    }
+
+    #[test]
+    fn at_the_limit_all_processes_of_a_command_end_and_its_status_is_124() {
+        for (script, most) in [
+            ("echo begun; sleep 40", 3),
+            ("echo begun; sleep 40 & wait", 3),
+            ("trap '' TERM; echo begun; sleep 40; sleep 40", 5),
+            // A child that goes on without its parent.
+            ("(trap '' TERM; sleep 40; sleep 40) & echo begun; sleep 40", 5),
+        ] {
+            let (exit, printed, time) = run(1, &["sh", "-c", script]);
+            assert_eq!((exit, printed.as_str()), (Some(124), "begun\n"), "{script}");
+            assert!((1..most).contains(&time.as_secs()), "{script}: {time:?}");
+        }
+        let (exit, _, time) = run(2, &["sh", "-c", "sleep 40 & exit 3"]);
+        assert!(exit == Some(3) && time < Duration::from_secs(5), "the output of a child is awaited until the limit: {exit:?}, {time:?}");
+    }
+
+    #[test]
+    fn a_command_that_ends_in_time_has_its_own_status() {
+        for (argv, status) in [
+            (&["sh", "-c", "exit 7"][..], 7),
+            (&["sh", "-c", "kill -9 $$"], 137),
+            (&["sh", "-c", "kill $$"], 143),
+            (&["cat"], 0),
+            (&["/nonexistent"], 127),
+        ] {
+            let (exit, printed, time) = run(20, argv);
+            assert_eq!(exit, Some(status), "{argv:?}");
+            assert!(time < Duration::from_secs(10) && (status == 127 || printed.is_empty()), "{argv:?}: {printed}");
+        }
     }
 
     #[test]

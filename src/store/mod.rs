@@ -52,6 +52,12 @@ pub trait Store: Send + Sync {
     /// If the store does not answer, or is full: then none was added, unless the error is [`StoreError::Unknown`].
     async fn append(&self, stream: &str, entries: &[Vec<u8>], keep: Keep) -> Result<u64, StoreError>;
 
+    /// As [`Store::append`], if `last` is the number of the newest entry that there ever was; nothing is added otherwise, and the answer is none.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    async fn append_after(&self, stream: &str, last: u64, entries: &[Vec<u8>], keep: Keep) -> Result<Option<u64>, StoreError>;
+
     /// The entries of a stream after a sequence number, oldest first, [`MAX_PAGE`] at most.
     ///
     /// # Errors

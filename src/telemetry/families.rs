@@ -116,6 +116,28 @@ define! {
         &["system", "read", "source"],
         "Queries of the scheduler by source of the answer: `asked` the scheduler, `joined` a running query, or `remembered` from the cache.",
     );
+    MIRROR_QUERIES = Family::counter(
+        "goldcrest_mirror_queries",
+        &["system", "query", "outcome"],
+        "Queries of the job mirror: of a `list` of jobs or of one `job`, `answered` or `failed`.",
+    );
+    MIRROR_ANSWER = Family::gauge(
+        "goldcrest_mirror_last_answer_timestamp",
+        &["system"],
+        "Time of the newest answer to the job mirror, in Unix time. Absent before the first. It ages while nobody watches jobs, or another replica queries.",
+    )
+    .unit(&SECONDS);
+    MIRROR_EVENTS = Family::counter("goldcrest_mirror_events", &["system"], "Changes of jobs that this process found.");
+    MIRROR_WATCHERS = Family::gauge(
+        "goldcrest_mirror_watchers",
+        &["system"],
+        "Clients that wait for jobs or read their events, and users with webhooks.",
+    );
+    MIRROR_PUSHES = Family::counter(
+        "goldcrest_mirror_pushes",
+        &["system", "outcome"],
+        "Reports of ended jobs from the scheduler: `taken`, `unwatched` if nobody watches the jobs of that user, or `unreadable`.",
+    );
     HEALTHY = Family::gauge(
         "goldcrest_service_healthy",
         &["system", "service"],

@@ -86,6 +86,7 @@ impl Collector for Follower {
         reader.http(&mut writer)?;
         reader.gate(&mut writer)?;
         reader.systems(&mut writer)?;
+        reader.mirrors(&mut writer)?;
         reader.health(&mut writer)?;
         reader.ssh(&mut writer)?;
         reader.store(&mut writer)?;
@@ -145,6 +146,21 @@ impl Reader<'_> {
             })
         });
         writer.counters(&families::READS, reads)
+    }
+
+    fn mirrors(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let mirrors = || self.sources.gate.mirrors().map(|mirror| (mirror.system().as_str(), mirror));
+        let queries = mirrors()
+            .flat_map(|(system, mirror)| mirror.counters().queries().map(move |(query, outcome, count)| ([system, query, outcome], count)));
+        writer.counters(&families::MIRROR_QUERIES, queries)?;
+        let answers =
+            mirrors().filter_map(|(system, mirror)| Some(([system], mirror.counters().last_answer()?.as_duration().as_secs_f64())));
+        writer.gauges(&families::MIRROR_ANSWER, answers)?;
+        writer.counters(&families::MIRROR_EVENTS, mirrors().map(|(system, mirror)| ([system], mirror.counters().events())))?;
+        writer.gauges(&families::MIRROR_WATCHERS, mirrors().map(|(system, mirror)| ([system], mirror.watchers() as u64)))?;
+        let pushes =
+            mirrors().flat_map(|(system, mirror)| mirror.counters().pushes().map(move |(outcome, count)| ([system, outcome], count)));
+        writer.counters(&families::MIRROR_PUSHES, pushes)
     }
 
     fn health(&self, writer: &mut Writer<'_>) -> fmt::Result {

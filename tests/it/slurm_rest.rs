@@ -9,7 +9,7 @@ use goldcrest::domain::{Backend, Carrier, JobDescription, JobId, JobQuery, JobSc
 use goldcrest::error::{Classify, Kind};
 use goldcrest::rest::{Client, Url};
 use goldcrest::scheduler::slurm::{ApiVersion, CallersToken, Delimiter, RestSettings, SlurmCli, SlurmHybrid, SlurmRest};
-use goldcrest::scheduler::{Scheduler, SchedulerError};
+use goldcrest::scheduler::{Scheduler, SchedulerError, UnsupportedOperation};
 use serde_json::{Value, json};
 
 use crate::support::principal;
@@ -96,6 +96,33 @@ async fn the_newest_known_version_is_spoken_and_asked_for_once() {
         );
         assert_eq!(request.header("authorization"), None);
     }
+}
+
+#[tokio::test]
+async fn the_files_of_a_job_are_read_with_the_commands_where_there_are_some() {
+    let service = slurmrestd(&["v0.0.42"], |_| Reply::status(500, "nobody asks")).await;
+    let jane = principal("jane");
+    let told = |error: SchedulerError| (error.kind(), error.public_message().into_owned());
+    let (kind, message) = told(rest(&service).metadata(&jane, &id("7")).await.unwrap_err());
+    assert!(kind == Kind::Unsupported && message.contains("no `ssh` section"), "{message}");
+
+    let commands = |steps: Vec<Step>| {
+        let cli = SlurmCli::with_delimiter(Arc::new(ScriptedTransport::new(steps)), || Delimiter::fixed("test"));
+        rest(&service).reading_files_with(Some(Arc::new(cli)))
+    };
+    let show = "env LC_ALL=C SLURM_TIME_FORMAT=%s scontrol --oneliner show job '7'";
+    let script = "env LC_ALL=C SLURM_TIME_FORMAT=%s scontrol write batch_script '7' -";
+    let slurm = commands(vec![prints(show, "JobId=7 StdErr=/h/e StdIn=/dev/null StdOut=/h/o\n"), prints(script, "#!/bin/sh\n")]);
+    let files = slurm.metadata(&jane, &id("7")).await.unwrap().value;
+    assert_eq!(files[0].standard_output.as_deref(), Some("/h/o"));
+    let gaps = |slurm: &SlurmRest| slurm.unsupported().iter().map(|(gap, _)| *gap).collect::<Vec<_>>();
+    let (with, without) = (gaps(&slurm), gaps(&rest(&service)));
+    assert!(!with.contains(&UnsupportedOperation::Metadata) && without.contains(&UnsupportedOperation::Metadata));
+    assert_eq!(with.len() + 1, without.len());
+
+    let none = commands(vec![fails(show, 127, "sh: 1: scontrol: not found\n")]);
+    let (kind, message) = told(none.metadata(&jane, &id("7")).await.unwrap_err());
+    assert!(kind == Kind::Unsupported && message.contains("has no Slurm commands"), "{message}");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Commands on a real login node.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -57,8 +57,11 @@ pub async fn allowed_commands_run_as_the_caller_who_has_the_relation(live: &Live
     let answer = run(&["sh", "-c", "yes"]).await.expect(200);
     let told = lines(&answer.body);
     assert_eq!(told.last().unwrap()["error"]["status"], 413, "{:?}", told.last());
-    let answer = api.post(path, &json!({"command": ["sh", "-c", "echo begun; exec sleep 20"], "timeLimit": 1})).await.expect(200);
+    let begun = Instant::now();
+    let answer =
+        api.post(path, &json!({"command": ["sh", "-c", "echo begun; sleep 20.125; echo ended"], "timeLimit": 1})).await.expect(200);
     assert_eq!(lines(&answer.body), [json!({"stdout": "begun\n"}), json!({"exitCode": 124})]);
+    assert!(begun.elapsed() < Duration::from_secs(5) && processes::running("sleep 20.125").is_empty(), "{:?}", begun.elapsed());
 
     // It ends on the cluster when the client goes away.
     let mut leaving =

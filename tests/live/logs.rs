@@ -71,6 +71,38 @@ pub async fn a_task_of_an_array_has_its_own_output_and_others_read_what_the_clus
     }
 }
 
+pub async fn an_output_that_is_truncated_is_read_from_its_start_again(live: &Live) {
+    let api = live.api("fireuser").await;
+    for system in ["slurm", "slurm-nosftp"] {
+        let folder = api.new_folder(system, "fireuser").await;
+        let script = "#!/bin/bash\n#SBATCH --open-mode=append\necho a long first line\nuntil [ -e go ]; do sleep 0.2; done\n: >out.txt\nsleep 3\necho again\n";
+        let job = json!({"job": {"workingDirectory": folder, "standardOutput": format!("{folder}/out.txt"), "script": script}});
+        let id = api.post(&format!("/compute/{system}/jobs"), &job).await.expect(201).json()["jobId"].as_str().unwrap().to_owned();
+        let logs = format!("/compute/{system}/jobs/{id}/logs");
+        let file = format!("{folder}/out.txt");
+        wait_for("the job has begun", Duration::from_secs(30), || async {
+            std::fs::read(&file).is_ok_and(|text| !text.is_empty()).then_some(())
+        })
+        .await;
+        let events = api.request(Method::GET, &logs).query(&[("follow", "true")]).header("accept", "text/event-stream");
+        // One goes on in the middle of the line.
+        let resumed = api.request(Method::GET, &logs).query(&[("follow", "true")]).header("last-event-id", "7");
+        let truncated = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            std::fs::write(format!("{folder}/go"), "").unwrap();
+        };
+        let (events, resumed, ()) = futures::join!(api.send(events), api.send(resumed), truncated);
+        let told = String::from_utf8(events.expect(200).body.to_vec()).unwrap();
+        let (first, second) = (told.find("id: 18\n").unwrap(), told.find("id: 6\n").unwrap());
+        let between = told.find("event: truncated").unwrap_or_else(|| panic!("{system}: {told}"));
+        assert!(first < between && between < second, "{system}: {told}");
+        assert_eq!(resumed.expect(200).body, "first line\nagain\n", "{system}");
+        let beyond = api.get(&logs, &[("offset", "18")]).await.expect(200);
+        assert_eq!((beyond.header("goldcrest-log-offset"), beyond.body.as_ref()), ("0", &b"again\n"[..]), "{system}");
+        api.remove(system, &folder).await;
+    }
+}
+
 pub async fn a_hundred_who_follow_one_output_open_it_once_on_the_cluster(live: &Live) {
     let api = live.api("fireuser").await;
     let folder = api.new_folder("slurm24", "fireuser").await;

@@ -138,6 +138,7 @@ const SCENARIOS: &[Scenario] = scenarios![
     [OpenSsh, Slurm24] => jobs::the_second_release_runs_a_job_too,
     [OpenSsh, Slurm, Slurm24] => logs::the_output_of_a_job_is_followed_from_before_it_exists_until_the_job_has_ended,
     [OpenSsh, Slurm, Slurm24] => logs::a_task_of_an_array_has_its_own_output_and_others_read_what_the_cluster_lets_them,
+    [OpenSsh, Slurm] => logs::an_output_that_is_truncated_is_read_from_its_start_again,
     [OpenSsh, Slurm24] => logs::a_hundred_who_follow_one_output_open_it_once_on_the_cluster,
     [OpenFga, OpenSsh, Slurm] => commands::allowed_commands_run_as_the_caller_who_has_the_relation,
     [OpenSsh, Slurm24] => job_control::a_job_asks_for_what_it_needs_and_slurm_agrees,

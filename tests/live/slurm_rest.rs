@@ -4,15 +4,26 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::environment::{Live, wait_for};
+use crate::environment::{Component, Live, wait_for};
 
-const REST: [&str; 2] = ["slurm-rest", "slurm24-rest"];
-const HYBRID: [&str; 2] = ["slurm-hybrid", "slurm24-hybrid"];
+/// The systems of a mode: of the first releases, and of the third where it is up.
+fn systems<'a>(live: &Live, first: [&'a str; 2], third: &'a str) -> Vec<&'a str> {
+    first.into_iter().chain(live.has(Component::Slurm26).then_some(third)).collect()
+}
+
+fn rest(live: &Live) -> Vec<&'static str> {
+    systems(live, ["slurm-rest", "slurm24-rest"], "slurm26-rest")
+}
+
+fn hybrid(live: &Live) -> Vec<&'static str> {
+    systems(live, ["slurm-hybrid", "slurm24-hybrid"], "slurm26-hybrid")
+}
+
 const PATH: &str = "goldcrest-scheduler-path";
 
 pub async fn a_job_runs_to_its_end_by_rest(live: &Live) {
     let api = live.api("fireuser").await;
-    for system in REST.into_iter().chain(HYBRID) {
+    for system in rest(live).into_iter().chain(hybrid(live)) {
         let folder = api.new_folder(system, "fireuser").await;
         let value = "it's $HOME, \"quoted\", `id`";
         let script = "#!/bin/bash\n#SBATCH --time=5\n#SBATCH --comment=here\nprintf '%s\\n' \"$GOLDCREST_WORD\"\npwd\nwhoami\n";
@@ -25,7 +36,7 @@ pub async fn a_job_runs_to_its_end_by_rest(live: &Live) {
             "script": script,
         }});
         let answer = api.post(&format!("/compute/{system}/jobs"), &job).await.expect(201);
-        assert_eq!(answer.header(PATH), if HYBRID.contains(&system) { "rest" } else { "" }, "{system}");
+        assert_eq!(answer.header(PATH), if hybrid(live).contains(&system) { "rest" } else { "" }, "{system}");
         let id = answer.json()["jobId"].as_str().unwrap().to_owned();
         let ended = api.wait_for_state(system, &id, &["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"]).await;
         assert_eq!(state(&ended), "COMPLETED", "{system}: {ended}");
@@ -37,6 +48,8 @@ pub async fn a_job_runs_to_its_end_by_rest(live: &Live) {
         })
         .await;
         assert_eq!(output, format!("{value}\n{folder}\nfireuser\n"), "{system}");
+        let logs = api.get(&format!("/compute/{system}/jobs/{id}/logs"), &[("follow", "true")]).await.expect(200);
+        assert_eq!(logs.body, output, "{system}");
         wait_for("the list and accounting have the job", Duration::from_secs(30), || async {
             let list = api.get(&format!("/compute/{system}/jobs"), &[]).await.expect(200).json();
             let acct = api.get(&format!("/compute/{system}/acct"), &[("jobs", &id)]).await.expect(200).json();
@@ -49,7 +62,7 @@ pub async fn a_job_runs_to_its_end_by_rest(live: &Live) {
 
 pub async fn jobs_by_rest_are_cancelled_by_their_owner_alone(live: &Live) {
     let api = live.api("fireuser").await;
-    for system in REST.into_iter().chain(HYBRID) {
+    for system in rest(live).into_iter().chain(hybrid(live)) {
         let folder = api.new_folder(system, "fireuser").await;
         let array = api.submit(system, &folder, "#!/bin/bash\n#SBATCH --array=0-2 --hold\nsleep 600\n").await;
         let task = api.wait_for_state(system, &format!("{array}_1"), &["PENDING"]).await;
@@ -68,7 +81,9 @@ pub async fn jobs_by_rest_are_cancelled_by_their_owner_alone(live: &Live) {
 
 pub async fn parts_of_waiting_jobs_are_told_and_cancelled_alike_in_every_mode(live: &Live) {
     let api = live.api("fireuser").await;
-    for (by_commands, by_rest) in [("slurm", ["slurm-rest", "slurm-hybrid"]), ("slurm24", ["slurm24-rest", "slurm24-hybrid"])] {
+    let third = live.has(Component::Slurm26).then_some(("slurm26", ["slurm26-rest", "slurm26-hybrid"]));
+    let first = [("slurm", ["slurm-rest", "slurm-hybrid"]), ("slurm24", ["slurm24-rest", "slurm24-hybrid"])];
+    for (by_commands, by_rest) in first.into_iter().chain(third) {
         let folder = api.new_folder(by_commands, "fireuser").await;
         let never_started = async |system: &str, id: &str| {
             let job = api.wait_for_state(system, id, &["CANCELLED"]).await;
@@ -103,7 +118,7 @@ pub async fn parts_of_waiting_jobs_are_told_and_cancelled_alike_in_every_mode(li
 
 pub async fn what_slurmrestd_refuses_is_told(live: &Live) {
     let api = live.api("fireuser").await;
-    for system in REST.into_iter().chain(HYBRID) {
+    for system in rest(live).into_iter().chain(hybrid(live)) {
         let job = |more: Value| {
             let mut job = json!({"workingDirectory": "/home/fireuser", "script": "#!/bin/bash\ntrue\n"});
             job.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -115,17 +130,18 @@ pub async fn what_slurmrestd_refuses_is_told(live: &Live) {
         let answer = api.post(&path, &job(json!({"account": "no-such-account"}))).await.expect(400);
         assert!(answer.message().contains("Invalid account"), "{system}: {}", answer.message());
     }
-    for system in REST {
+    for system in rest(live) {
         let job = json!({"job": {"workingDirectory": "/home/fireuser", "scriptPath": "/home/fireuser/x.sh"}});
         api.post(&format!("/compute/{system}/jobs"), &job).await.expect(501);
-        api.get(&format!("/compute/{system}/jobs/1/metadata"), &[]).await.expect(501);
         api.put(&format!("/compute/{system}/jobs/1/attach"), &json!({"command": "date"})).await.expect(501);
     }
 }
 
 pub async fn rest_and_commands_say_the_same_of_the_cluster(live: &Live) {
     let api = live.api("fireuser").await;
-    for (by_commands, by_rest) in [("slurm", ["slurm-rest", "slurm-hybrid"]), ("slurm24", ["slurm24-rest", "slurm24-hybrid"])] {
+    let third = live.has(Component::Slurm26).then_some(("slurm26", ["slurm26-rest", "slurm26-hybrid"]));
+    let first = [("slurm", ["slurm-rest", "slurm-hybrid"]), ("slurm24", ["slurm24-rest", "slurm24-hybrid"])];
+    for (by_commands, by_rest) in first.into_iter().chain(third) {
         for system in by_rest {
             let both = async |path: &str, list: &str, keys: &[&str]| {
                 let mut answers = Vec::new();
@@ -152,7 +168,7 @@ pub async fn rest_and_commands_say_the_same_of_the_cluster(live: &Live) {
 
 pub async fn the_health_of_rest_and_hybrid_systems_is_good(live: &Live) {
     let api = live.api("fireuser").await;
-    for system in REST.into_iter().chain(HYBRID).chain(["slurm-norest"]) {
+    for system in rest(live).into_iter().chain(hybrid(live)).chain(["slurm-norest"]) {
         wait_for(&format!("{system} is healthy"), Duration::from_secs(40), || async {
             let systems = api.get("/status/systems", &[]).await.expect(200).json();
             let own = systems["systems"].as_array()?.iter().find(|entry| entry["name"] == system)?.clone();
@@ -184,7 +200,7 @@ pub async fn a_hybrid_system_works_without_slurmrestd_and_says_so(live: &Live) {
 
 pub async fn a_hybrid_system_does_by_ssh_what_slurmrestd_cannot(live: &Live) {
     let api = live.api("fireuser").await;
-    for system in HYBRID {
+    for system in hybrid(live) {
         let folder = api.new_folder(system, "fireuser").await;
         let script = format!("{folder}/run me.sh");
         std::fs::write(&script, "#!/bin/bash\nsleep 600\n").unwrap();

@@ -30,6 +30,7 @@ own_prepare() {
     cat >"$own_folder/goldcrest.yaml" <<YAML
 server:
   listen: 127.0.0.1:$own_port
+  max_requests_per_user: ${own_requests_per_user:-512}
 auth:
   authentication:
     token_url: $(coordinate oidc tokenUrl)

@@ -10,16 +10,21 @@
 #   24.11             26817     26819       26820  26821 26822 26823
 #   26.05             36817     36819       36820  36821 36822 36823
 #   MariaDB (shared by all, one database each)                      13306
+#
+# A test may have a Slurm 22.05 of its own beside them: with another GOLDCREST_ENV, a GOLDCREST_SLURM_PORTS (for 16800) and a
+# GOLDCREST_MARIADB_PORT. /etc/slurm/slurm.conf is then left alone, and the commands are scripts in the folder `bin`.
 
 GOLDCREST_ENV=${GOLDCREST_ENV:-/var/tmp/goldcrest-env}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 base=$GOLDCREST_ENV/slurm
 all_versions="22.05 24.11 26.05"
-mariadb_port=13306
+mariadb_port=${GOLDCREST_MARIADB_PORT:-13306}
 # A container has slurmrestd on an address that other containers reach.
 listen=${GOLDCREST_ENV_LISTEN:-127.0.0.1}
 # A file with the keys of an OpenID provider whose tokens slurmrestd accepts besides its own; none for none.
 jwks=${GOLDCREST_SLURM_JWKS:-}
+# An address to which the controller sends a record of each job that has ended; none for none.
+push=${GOLDCREST_SLURM_PUSH:-}
 # A password of a database that only listens on loopback and only holds test data.
 database_password=goldcrest-test
 # Persons and services of the tests, each with a home and a default account of its own.
@@ -51,7 +56,7 @@ select_version() {
         22.05)
             root=
             inside=()
-            port_base=16800
+            port_base=${GOLDCREST_SLURM_PORTS:-16800}
             plugin_dir=/usr/lib/$(uname -m)-linux-gnu/slurm-wlm
             ;;
         24.11)

@@ -111,6 +111,7 @@ write_configuration() {
         printf 'PartitionName=long Nodes=n[1-3] MaxTime=UNLIMITED DefaultTime=01:00:00 State=UP\n'
         printf 'PartitionName=private Nodes=n[3-4] Hidden=YES MaxTime=01:00:00 State=UP\n'
         printf 'PartitionName=closed Nodes=n3 MaxTime=01:00:00 State=DOWN\n'
+        [ -z "$push" ] || printf 'JobCompType=jobcomp/elasticsearch\nJobCompLoc=%s\n' "$push"
     } >>"$slurm_conf.new"
     mv "$slurm_conf.new" "$slurm_conf"
     printf 'CgroupPlugin=%s\n' "$([ "$version" = 22.05 ] && echo cgroup/v1 || echo disabled)" >"$shared/etc/cgroup.conf"
@@ -122,6 +123,7 @@ write_configuration() {
 # Where the programs look when no SLURM_CONF is set.
 link_configuration() {
     local link=${root}/etc/slurm/slurm.conf
+    [ -z "${GOLDCREST_SLURM_PORTS:-}" ] || return 0
     mkdir -p "${root}/etc/slurm"
     if [ -e "$link" ] && [ ! -L "$link" ]; then
         fail "$link exists and is not ours: this machine has a Slurm of its own"
@@ -136,6 +138,7 @@ write_wrappers() {
     for program in sacct sacctmgr salloc sattach sbatch sbcast scancel scontrol sdiag sinfo sprio squeue sreport srun sshare sstat; do
         if [ -z "$root" ]; then
             ln -sfn "/usr/bin/$program" "$bindir/$program"
+            [ -z "${GOLDCREST_SLURM_PORTS:-}" ] || write_script "$program"
             continue
         fi
         cat >"$bindir/$program.new" <<WRAPPER
@@ -146,6 +149,13 @@ WRAPPER
         chmod 755 "$bindir/$program.new"
         mv "$bindir/$program.new" "$bindir/$program"
     done
+}
+
+# The same of the host's release, where another configuration is that of the host.
+write_script() {
+    rm -f "$bindir/$1"
+    printf '#!/bin/sh\nSLURM_CONF=%s exec /usr/bin/%s "$@"\n' "$slurm_conf" "$1" >"$bindir/$1"
+    chmod 755 "$bindir/$1"
 }
 
 start_instance() {

@@ -47,8 +47,8 @@ impl Record {
     }
 }
 
-/// The router for records sent to `/<secret>`, which passes the user and the job of each to `hint`.
-pub fn pushes(secret: Secret, hint: impl Fn(&Username, &JobId) + Send + Sync + 'static) -> Router {
+/// The router for records sent to `/<secret>`, which passes the user and the job of each to `hint`; none where a record names no job.
+pub fn pushes(secret: Secret, hint: impl Fn(Option<(&Username, &JobId)>) + Send + Sync + 'static) -> Router {
     let shared = Arc::new((secret, hint));
     Router::new().fallback(move |request: Request| {
         let shared = Arc::clone(&shared);
@@ -56,19 +56,22 @@ pub fn pushes(secret: Secret, hint: impl Fn(&Username, &JobId) + Send + Sync + '
     })
 }
 
-async fn take(secret: &Secret, hint: &impl Fn(&Username, &JobId), request: Request) -> Response {
+/// The user and the job that a record names, or why there are none.
+async fn named(body: Body) -> Result<(Username, JobId), String> {
+    let bytes = axum::body::to_bytes(body, MAX_RECORD).await.map_err(|error| error.to_string())?;
+    let record: Record = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    let user = Username::new(&record.username).map_err(|error| error.to_string())?;
+    record.job().map(|job| (user, job)).ok_or_else(|| "it names no job".to_owned())
+}
+
+async fn take(secret: &Secret, hint: &impl Fn(Option<(&Username, &JobId)>), request: Request) -> Response {
     let first = request.uri().path().split('/').nth(1).unwrap_or_default();
     if verify_slices_are_equal(first.as_bytes(), secret.expose().as_bytes()).is_err() || request.method() != Method::POST {
         return StatusCode::NOT_FOUND.into_response();
     }
-    match axum::body::to_bytes(request.into_body(), MAX_RECORD).await.map(|bytes| serde_json::from_slice::<Record>(&bytes)) {
-        Ok(Ok(record)) => match (Username::new(&record.username), record.job()) {
-            (Ok(user), Some(job)) => hint(&user, &job),
-            _ => tracing::debug!("a record of an ended job names none"),
-        },
-        Ok(Err(error)) => tracing::debug!(%error, "a record of an ended job could not be read"),
-        Err(error) => tracing::debug!(%error, "a record of an ended job did not come whole, or is too long"),
-    }
+    let ended =
+        named(request.into_body()).await.inspect_err(|reason| tracing::debug!(reason, "a record of an ended job could not be read"));
+    hint(ended.as_ref().ok().map(|(user, job)| (user, job)));
     ([(header::CONTENT_TYPE, "application/json")], Body::from("{}")).into_response()
 }
 

@@ -52,7 +52,11 @@ pub(crate) async fn start(channel: OpenChannel, program: Program, stdin: Bytes, 
                 stop((permit, read, write)).await;
             }
             Ended::Stopped(error) => {
-                carrier.fail(error);
+                match (error, carrier.exit) {
+                    // Something that it started has its output open.
+                    (TransportError::Execution(_), Some(exit)) => carrier.send(Ok(CommandOutput::Exit(exit))),
+                    (error, _) => carrier.fail(error),
+                }
                 drop(carrier);
                 stop((permit, read, write)).await;
             }
@@ -78,6 +82,8 @@ struct Carrier {
     stderr: Marked,
     carried: usize,
     max_output: usize,
+    /// Its exit status, which may come before the end of its output.
+    exit: Option<u32>,
     /// Notified when the command has begun, or cannot.
     waiter: Option<oneshot::Sender<Option<Begun>>>,
     pieces: UnboundedSender<Result<CommandOutput, TransportError>>,
@@ -90,7 +96,7 @@ impl Carrier {
         waiter: oneshot::Sender<Option<Begun>>,
         pieces: UnboundedSender<Result<CommandOutput, TransportError>>,
     ) -> Self {
-        Self { stdout: Marked::new(mark), stderr: Marked::new(mark), carried: 0, max_output, waiter: Some(waiter), pieces }
+        Self { stdout: Marked::new(mark), stderr: Marked::new(mark), carried: 0, max_output, exit: None, waiter: Some(waiter), pieces }
     }
 
     async fn carry(&mut self, read: &mut ChannelReadHalf, write: &ChannelWriteHalf<Msg>, program: Program, stdin: Bytes) -> Ended {
@@ -107,18 +113,17 @@ impl Carrier {
         }
         .fuse();
         tokio::pin!(feed);
-        let mut exit = None;
         loop {
             match next_message(read, feed.as_mut()).await {
                 Some(ChannelMsg::Data { data }) => self.take(&data, false),
                 Some(ChannelMsg::ExtendedData { data, .. }) => self.take(&data, true),
-                Some(ChannelMsg::ExitStatus { exit_status }) => exit = Some(exit_status),
-                Some(ChannelMsg::ExitSignal { signal_name, .. }) => exit = Some(128 + number(&signal_name)),
+                Some(ChannelMsg::ExitStatus { exit_status }) => self.exit = Some(exit_status),
+                Some(ChannelMsg::ExitSignal { signal_name, .. }) => self.exit = Some(128 + number(&signal_name)),
                 Some(ChannelMsg::Failure) => return Ended::Refused,
                 Some(ChannelMsg::Close) if !self.stdout.begun => {
                     return Ended::NotBegun(not_begun(&self.stdout.bytes, &self.stderr.bytes));
                 }
-                Some(ChannelMsg::Close) => return exit.map_or(Ended::Broken, Ended::Exit),
+                Some(ChannelMsg::Close) => return self.exit.map_or(Ended::Broken, Ended::Exit),
                 None => return Ended::Broken,
                 Some(_) => {}
             }

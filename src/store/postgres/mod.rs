@@ -129,7 +129,15 @@ impl Store for Postgres {
     }
 
     async fn append(&self, stream: &str, entries: &[Vec<u8>], keep: Keep) -> Result<u64, StoreError> {
-        let last = self.perform(true, async |connection| append(connection.transaction().await?, stream, entries, keep).await).await?;
+        let append = async |connection: &mut Object| append(connection.transaction().await?, stream, None, entries, keep).await;
+        let last = self.perform(true, append).await?;
+        self.watchers.wake(stream);
+        Ok(last.unwrap_or_default())
+    }
+
+    async fn append_after(&self, stream: &str, last: u64, entries: &[Vec<u8>], keep: Keep) -> Result<Option<u64>, StoreError> {
+        let append = async |connection: &mut Object| append(connection.transaction().await?, stream, Some(last), entries, keep).await;
+        let last = self.perform(true, append).await?;
         self.watchers.wake(stream);
         Ok(last)
     }
@@ -291,12 +299,23 @@ async fn claim(transaction: Transaction<'_>, claim: &Claim) -> Result<Option<Cla
 }
 
 /// The row of the stream is locked until the end, so that numbers are seen in their order.
-async fn append(transaction: Transaction<'_>, stream: &str, entries: &[Vec<u8>], keep: Keep) -> Result<u64, Failed> {
+/// Adds entries, if `after` is the number of the newest entry or absent.
+async fn append(
+    transaction: Transaction<'_>,
+    stream: &str,
+    after: Option<u64>,
+    entries: &[Vec<u8>],
+    keep: Keep,
+) -> Result<Option<u64>, Failed> {
     let count = i64::try_from(entries.len()).unwrap_or(i64::MAX);
     let statement = "INSERT INTO goldcrest.streams AS known VALUES ($1, $2)
         ON CONFLICT (name) DO UPDATE SET last = known.last + excluded.last RETURNING last";
     let row = transaction.query_one(&transaction.prepare_cached(statement).await?, &[&stream, &count]).await?;
     let last: i64 = row.try_get(0)?;
+    if after.is_some_and(|after| stored(after) != last - count) {
+        // Without a commit nothing has happened.
+        return Ok(None);
+    }
     let statement = "INSERT INTO goldcrest.entries SELECT $1, $2 + place, goldcrest.now(), goldcrest.now() + $3, value
         FROM unnest($4::bytea[]) WITH ORDINALITY AS added (value, place)";
     let values: [&(dyn tokio_postgres::types::ToSql + Sync); 4] = [&stream, &(last - count), &micros(keep.age), &entries];
@@ -305,7 +324,7 @@ async fn append(transaction: Transaction<'_>, stream: &str, entries: &[Vec<u8>],
     transaction.execute(&transaction.prepare_cached(statement).await?, &[&stream, &(last - stored(keep.count))]).await?;
     transaction.execute(&transaction.prepare_cached("SELECT pg_notify('goldcrest_appended', $1)").await?, &[&stream]).await?;
     transaction.commit().await?;
-    Ok(sequence(last))
+    Ok(Some(sequence(last)))
 }
 
 fn record(kind: &'static str, row: &Row) -> Result<Record, Failed> {

@@ -87,6 +87,16 @@ impl Store for Sqlite {
         Ok(last)
     }
 
+    async fn append_after(&self, stream: &str, last: u64, entries: &[Vec<u8>], keep: Keep) -> Result<Option<u64>, StoreError> {
+        let (name, entries) = (stream.to_owned(), entries.to_vec());
+        let appended = self.perform(move |transaction, now| {
+            if last_of(transaction, &name)? == last { append(transaction, now, &name, &entries, keep).map(Some) } else { Ok(None) }
+        });
+        let appended = appended.await?;
+        self.watchers.wake(stream);
+        Ok(appended)
+    }
+
     async fn read(&self, stream: &str, after: u64, limit: usize) -> Result<Page, StoreError> {
         let stream = stream.to_owned();
         self.perform(move |transaction, now| read(transaction, now, &stream, after, limit)).await
@@ -217,9 +227,14 @@ fn append(transaction: &Transaction<'_>, now: i64, stream: &str, entries: &[Vec<
     Ok(sequence(last))
 }
 
-fn read(transaction: &Transaction<'_>, now: i64, stream: &str, after: u64, limit: usize) -> rusqlite::Result<Page> {
+/// The number of the newest entry that there ever was.
+fn last_of(transaction: &Transaction<'_>, stream: &str) -> rusqlite::Result<u64> {
     let last: Option<i64> = transaction.query_row("SELECT last FROM streams WHERE name = ?", [stream], |row| row.get(0)).optional()?;
-    let last = last.map_or(0, sequence);
+    Ok(last.map_or(0, sequence))
+}
+
+fn read(transaction: &Transaction<'_>, now: i64, stream: &str, after: u64, limit: usize) -> rusqlite::Result<Page> {
+    let last = last_of(transaction, stream)?;
     let statement = "SELECT min(sequence) FROM entries WHERE stream = ? AND expires > ?";
     let first: Option<i64> = transaction.query_row(statement, params![stream, now], |row| row.get(0))?;
     let statement = "SELECT sequence, at, value FROM entries WHERE stream = ? AND sequence > ? AND expires > ? ORDER BY sequence LIMIT ?";

@@ -28,6 +28,11 @@ async fn run(steps: Vec<Step>, body: Value) -> Answer {
     api(steps, |_| {}).call(Method::POST, COMMANDS, Some(body)).await
 }
 
+/// The line that runs a command.
+fn running(command: &str) -> String {
+    format!("{}goldcrest_run {command}", include_str!("../../../src/service/commands.sh"))
+}
+
 fn lines(answer: &Answer) -> Vec<Value> {
     String::from_utf8(answer.body.clone()).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -35,13 +40,13 @@ fn lines(answer: &Answer) -> Vec<Value> {
 #[tokio::test]
 async fn a_command_that_is_allowed_is_run_word_by_word_and_told_line_by_line() {
     let printed = RawOutput { stdout: b"a\xFFb\n".to_vec(), stderr: b"warning\n".to_vec(), exit: 3 };
-    let line = r"timeout --foreground --kill-after=5 60 'myquota' '--user' 'it'\''s; $(id)'".to_owned();
+    let line = running(r"60 'myquota' '--user' 'it'\''s; $(id)'");
     let answer = run(vec![Step { line, reply: Ok(printed) }], json!({"command": ["myquota", "--user", "it's; $(id)"]})).await;
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/x-ndjson")));
     assert_eq!(lines(&answer), [json!({"stdout": "a\u{EFFF}b\n"}), json!({"stderr": "warning\n"}), json!({"exitCode": 3})]);
 
-    let line = "timeout --foreground --kill-after=5 7 'hostname'";
-    let answer = run(vec![prints(line, "nid1\n")], json!({"command": ["hostname"], "stdin": "text", "timeLimit": 7})).await;
+    let answer =
+        run(vec![prints(&running("7 'hostname'"), "nid1\n")], json!({"command": ["hostname"], "stdin": "text", "timeLimit": 7})).await;
     assert_eq!(lines(&answer), [json!({"stdout": "nid1\n"}), json!({"exitCode": 0})]);
 }
 
@@ -96,7 +101,7 @@ async fn a_system_without_commands_is_501_and_the_relation_is_asked_for_where_th
 
 #[tokio::test]
 async fn what_keeps_a_command_from_its_end_is_told() {
-    let line = "timeout --foreground --kill-after=5 60 'hostname'";
+    let line = &running("60 'hostname'");
     for (error, status, words) in [
         (TransportError::Output(1_048_576), 413, "commands.max_output"),
         (TransportError::Connect("login: refused".to_owned()), 424, "could not connect"),

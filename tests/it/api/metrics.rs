@@ -40,12 +40,12 @@ fn metrics_router(numbers: Metrics) -> axum::Router {
     metrics(move |format| numbers.render(format))
 }
 
-async fn text(api: &Api) -> String {
+pub async fn text(api: &Api) -> String {
     String::from_utf8(scrape(api).await.body).unwrap()
 }
 
 /// The value of one sample.
-fn sample(text: &str, series: &str) -> Option<f64> {
+pub fn sample(text: &str, series: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
 

@@ -27,6 +27,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
 
 use super::doubles::{Relations, Script, ScriptedFiles, Source, Tokens};
+use super::metrics::{sample, text};
 use super::{Answer, Api, cluster_config, whole};
 use crate::support::scripted::ScriptedTransport;
 use crate::support::{PATIENCE, wait_for};
@@ -638,6 +639,88 @@ async fn replicas_with_one_store_ask_once_and_tell_the_same() {
 }
 
 #[tokio::test]
+async fn what_is_observed_is_counted() {
+    let queue = Queue::with([job("1", "alice", "RUNNING")]);
+    let site = Site::new(&queue);
+    let (api, mirror) = (Arc::clone(&site.api), Arc::clone(&site.mirror));
+    let value = async |series: &str| sample(&text(&api).await, &format!("goldcrest_mirror_{series}"));
+    assert_eq!(value("queries_total{system=\"daint\",query=\"list\",outcome=\"answered\"}").await, Some(0.0));
+    assert_eq!(value("last_answer_timestamp_seconds{system=\"daint\"}").await, None);
+    let router = goldcrest::http::pushes("0123456789abcdef".to_owned().into(), move |ended| mirror.hint(ended));
+    let record = |user: &str| json!({"jobid": 1, "username": user}).to_string();
+    let mut events = site.events("alice", "events", &[]).await;
+    let other = site.events("alice", "1/events", &[]).await;
+    assert_eq!(value("watchers{system=\"daint\"}").await, Some(2.0));
+    for user in ["alice", "bob", "$(id)"] {
+        assert_eq!(push(&router, "/0123456789abcdef", record(user)).await, 200);
+    }
+    for outcome in ["taken", "unwatched", "unreadable"] {
+        assert_eq!(value(&format!("pushes_total{{system=\"daint\",outcome=\"{outcome}\"}}")).await, Some(1.0), "{outcome}");
+    }
+    let before = value("events_total{system=\"daint\"}").await.unwrap();
+    queue.set("1", "COMPLETED");
+    events.until("COMPLETED").await;
+    assert_eq!(value("events_total{system=\"daint\"}").await, Some(before + 1.0));
+    let answered = value("last_answer_timestamp_seconds{system=\"daint\"}").await.unwrap();
+    assert!((answered - jiff::Timestamp::now().as_second() as f64).abs() < 60.0, "{answered}");
+    queue.be_down(true);
+    events.until("event: stale").await;
+    assert!(value("queries_total{system=\"daint\",query=\"list\",outcome=\"failed\"}").await.unwrap() >= 1.0);
+    drop((events, other));
+    assert_eq!(value("watchers{system=\"daint\"}").await, Some(0.0));
+}
+
+#[tokio::test]
+async fn the_lease_of_a_process_that_was_killed_delays_no_event() {
+    let folder = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(Sqlite::new(SqliteConfig { state_dir: folder.path().to_owned(), ..SqliteConfig::default() }));
+    let lease = || store.lease("mirror/daint/alice", "one that was killed", Duration::from_secs(600));
+    assert!(lease().await.unwrap());
+    let queue = Queue::with([job("1", "alice", "RUNNING")]);
+    let site = Site::build(&queue, INTERVAL, MirrorAccount::Caller, Some(Arc::clone(&store)));
+    let begun = Instant::now();
+    let mut events = site.events("alice", "1/events", &[]).await;
+    events.until("RUNNING").await;
+    queue.set("1", "COMPLETED");
+    events.until("COMPLETED").await;
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    // The lease of a process that renews it is of one that lives, which does the asking.
+    let mut others = site.events("alice", "events", &[]).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(lease().await.unwrap());
+    let lists = queue.lists();
+    tokio::time::sleep(5 * INTERVAL).await;
+    assert_eq!(queue.lists(), lists, "it is left to the other");
+    others.until("retry").await;
+}
+
+#[tokio::test]
+async fn replicas_that_look_at_the_same_time_tell_a_change_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(Sqlite::new(SqliteConfig { state_dir: folder.path().to_owned(), ..SqliteConfig::default() }));
+    let queue = Queue::with((0..50).map(|number| job(&number.to_string(), "alice", "RUNNING")));
+    let replicas: Vec<Site> =
+        (0..3).map(|_| Site::build(&queue, Duration::from_millis(10), MirrorAccount::Service, Some(Arc::clone(&store)))).collect();
+    let mut watched = Vec::new();
+    for replica in &replicas {
+        watched.push(replica.events("alice", "events", &[]).await);
+    }
+    for number in 0..50 {
+        queue.set(&number.to_string(), "COMPLETED");
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+    queue.add(job("last", "alice", "FAILED"));
+    for events in &mut watched {
+        events.until("\"last\"").await;
+        let mut told: Vec<String> = events.told().into_iter().filter(|(_, state)| state != "RUNNING").map(|(id, _)| id).collect();
+        let count = told.len();
+        told.sort();
+        told.dedup();
+        assert_eq!((count, told.len()), (51, 51), "{}", events.text);
+    }
+}
+
+#[tokio::test]
 async fn a_job_that_was_submitted_a_moment_ago_is_never_not_found() {
     let site = Site::new(&Queue::default());
     let job = json!({"job": {"script": "#!/bin/sh\n", "workingDirectory": "/home/alice", "name": "new"}});
@@ -746,7 +829,7 @@ async fn a_push_has_one_job_looked_at_and_is_not_believed() {
     let queue = Queue::with([job("1", "alice", "RUNNING"), job("2", "alice", "RUNNING")]);
     let site = Site::build(&queue, Duration::from_secs(60), MirrorAccount::Caller, None);
     let mirror = Arc::clone(&site.mirror);
-    let router = goldcrest::http::pushes("0123456789abcdef".to_owned().into(), move |user, job| mirror.hint(user, job));
+    let router = goldcrest::http::pushes("0123456789abcdef".to_owned().into(), move |ended| mirror.hint(ended));
     let record = |id: u64| json!({"jobid": id, "username": "alice", "state": "COMPLETED", "exit_code": "0:0"}).to_string();
     let mut events = site.events("alice", "events", &[]).await;
     let lists = queue.lists();
@@ -763,11 +846,20 @@ async fn a_push_has_one_job_looked_at_and_is_not_believed() {
     events.until("FAILED").await;
     assert!(begun.elapsed() < Duration::from_secs(10), "an interval is a minute");
     assert_eq!(events.told(), states(&[("2", "FAILED")]));
+    // One that is still cleaned up when its end is reported is looked at until that is done.
+    queue.add(job("3", "alice", "COMPLETING"));
+    assert_eq!(push(&router, "/0123456789abcdef", record(3)).await, 200);
+    events.until("COMPLETING").await;
+    queue.set("3", "COMPLETED");
+    let begun = Instant::now();
+    events.until("\"previousState\":\"COMPLETING\"").await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "an interval is a minute");
+    let singles = queue.singles();
     // It comes twice, and what cannot be read comes too.
     assert_eq!(push(&router, "/0123456789abcdef", record(2)).await, 200);
     for record in [Body::from("no record"), Body::from(vec![b' '; 5 << 20]), Body::from("{\"jobid\": 1, \"username\": \"$(id)\"}")] {
         assert_eq!(push(&router, "/0123456789abcdef", record).await, 200);
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!((queue.lists(), queue.singles()), (lists, 2), "a job that is known to have ended is not asked for");
+    assert_eq!((queue.lists(), queue.singles()), (lists, singles), "a job that is known to have ended is not asked for");
 }

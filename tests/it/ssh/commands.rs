@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use goldcrest::ssh::{CommandLine, CommandOutput, Environment, Exec, Lanes, Limits, OutputStream, Transport, TransportError};
+use goldcrest::ssh::{CommandLine, CommandOutput, Environment, Exec, Lanes, Limits, OutputStream, Raw, Transport, TransportError};
 
 use super::openssh::Sshd;
 use super::{command, exec};
@@ -79,11 +79,40 @@ async fn a_command_that_prints_too_much_or_takes_too_long_is_stopped_with_what_i
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_nobody_waits_for_any_more_ends_on_the_cluster_with_its_children() {
     let Some((_sshd, lanes, user)) = server() else { return };
-    let line = CommandLine::new("timeout --foreground --kill-after=5 60 sh -c").arg("echo begun; sleep 47.12; echo ended");
-    let mut output = start(&lanes, &user, line, "", LIMITS).await.unwrap();
-    assert!(output.next().await.unwrap().is_ok());
-    drop(output);
-    is_gone(&lanes, &user, "sleep 47.12").await;
+    for script in ["echo begun; sleep 47.12; echo ended", "(trap '' TERM; sleep 47.13)& trap '' TERM; echo begun; sleep 47.12; echo ended"]
+    {
+        let mut output = start(&lanes, &user, limited("goldcrest_run 60 sh -c").arg(script), "", LIMITS).await.unwrap();
+        assert!(output.next().await.unwrap().is_ok());
+        drop(output);
+        is_gone(&lanes, &user, "sleep 47.12").await;
+        is_gone(&lanes, &user, "sleep 47.13").await;
+    }
+}
+
+/// The command of a caller, which has a time limit of its own.
+fn limited(line: &'static str) -> CommandLine {
+    CommandLine::new(include_str!("../../../src/service/commands.sh")).raw(Raw(line))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_its_own_limit_a_command_ends_with_124_and_with_its_children() {
+    let Some((_sshd, lanes, user)) = server() else { return };
+    let line = limited("goldcrest_run 1 sh -c").arg("cat; sleep 47.14 & sleep 47.15; echo never");
+    let began = std::time::Instant::now();
+    let (stdout, stderr, end) = all(start(&lanes, &user, line, "given\n", LIMITS).await.unwrap()).await;
+    assert_eq!((stdout.as_slice(), stderr.as_slice(), end), (&b"given\n"[..], &b""[..], Ok(124)));
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    is_gone(&lanes, &user, "sleep 47.14").await;
+    is_gone(&lanes, &user, "sleep 47.15").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_exit_status_is_known_although_something_holds_the_output() {
+    let Some((_sshd, lanes, user)) = server() else { return };
+    let limits = Limits { execution: Duration::from_secs(1), ..LIMITS };
+    let line = CommandLine::new("sh -c").arg("echo begun; setsid sleep 5.16 & exit 3");
+    let (stdout, _, end) = all(start(&lanes, &user, line, "", limits).await.unwrap()).await;
+    assert_eq!((stdout.as_slice(), end), (&b"begun\n"[..], Ok(3)));
 }
 
 async fn is_gone(lanes: &Lanes, user: &str, line: &str) {

@@ -42,7 +42,7 @@ fn in_folder(folder: &Path) -> SqliteConfig {
 }
 
 /// The database of the live environment, where it is up.
-fn database() -> Option<PostgresConfig> {
+pub fn database() -> Option<PostgresConfig> {
     let root = std::env::var("GOLDCREST_ENV").unwrap_or_else(|_| "/var/tmp/goldcrest-env".to_owned());
     let config = std::fs::read_to_string(format!("{root}/postgres/env.json")).ok().map(|text| coordinates(&text));
     let is_up = |config: &PostgresConfig| {
@@ -99,6 +99,7 @@ on_both! {
     an_attempt_that_had_no_effect_may_be_made_again_at_once_but_not_one_that_another_followed
     a_claim_is_forgotten_after_its_time
     entries_are_numbered_without_a_gap_whoever_appends_and_read_in_their_order
+    of_many_who_append_after_the_same_entry_one_does
     a_stream_keeps_so_many_entries_for_so_long_and_says_what_is_gone
     who_watches_a_stream_is_told_of_what_any_replica_appends
     a_lease_has_one_holder_until_it_ends_or_is_given_back
@@ -179,6 +180,25 @@ async fn entries_are_numbered_without_a_gap_whoever_appends_and_read_in_their_or
     assert!(page.entries.chunks(3).all(together));
     let page = one.read(&stream, 100, 5).await.unwrap();
     assert_eq!(page.entries.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [101, 102, 103, 104, 105]);
+}
+
+async fn of_many_who_append_after_the_same_entry_one_does(Replicas { one, other, _folder }: Replicas) {
+    let stream = name("stream");
+    for (last, appended) in [(0, 2), (2, 4), (4, 6)] {
+        let appends = (0..10_u8).map(|number| {
+            let (store, stream) = (if number % 2 == 0 { &one } else { &other }, &stream);
+            async move { store.append_after(stream, last, &[vec![number], vec![number]], KEEP).await.unwrap() }
+        });
+        let outcomes = join_all(appends).await;
+        assert_eq!(outcomes.iter().flatten().collect::<Vec<_>>(), [&appended], "{outcomes:?}");
+    }
+    for last in [0, 5, 7, u64::MAX] {
+        assert_eq!(one.append_after(&stream, last, &[vec![1]], KEEP).await.unwrap(), None, "{last}");
+        assert_eq!(other.append_after(&name("stream"), last.max(1), &[vec![1]], KEEP).await.unwrap(), None, "there is none yet");
+    }
+    let page = other.read(&stream, 0, 100).await.unwrap();
+    assert_eq!((page.last, page.entries.len()), (6, 6));
+    assert!(page.entries.chunks(2).all(|two| two[0].value == two[1].value));
 }
 
 async fn a_stream_keeps_so_many_entries_for_so_long_and_says_what_is_gone(Replicas { one, .. }: Replicas) {

@@ -3,9 +3,10 @@
 # replica, the SSH connection, the shell or sbatch is killed at a random moment. Each request is sent again until it is answered, every other one to the
 # other replica too. At the end each job has to be there exactly once, with the id of its answer. submissions.py describes the steps.
 #
-#   run.sh GOLDCREST_BINARY [COUNT]     300 by default
+#   run.sh GOLDCREST_BINARY [COUNT [SCHEDULER]]     300 by default; slurm (two releases), local, or pbs (played by a script, tests/it/pbs/pbs.sh)
 #
-# It needs openssh, slurm and oidc of the live environment, and uses the ports 18530 and 18531, or those from $GOLDCREST_BENCH_PORT on.
+# It needs openssh, slurm and oidc of the live environment, and uses the ports 18530 and 18531, or those from $GOLDCREST_BENCH_PORT on. For PBS it starts
+# an sshd of its own, on 22241.
 # $SUBMISSIONS_SEED repeats the choices of an earlier run; moments depend on the machine.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -14,15 +15,22 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 binary=$(realpath "$1")
 count=${2:-300}
+scheduler=${3:-slurm}
 port=${GOLDCREST_BENCH_PORT:-18530}
 user=fireuser
 folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+trap finish EXIT
+
+finish() {
+    [ "$scheduler" != pbs ] || stop_process "$folder/openssh/stock/sshd.pid" "$folder" || true
+    [ "$scheduler" != pbs ] || rm -rf "/home/$user/pbs"
+    rm -rf "$folder"
+}
 
 # coordinate COMPONENT NAME
 coordinate() { sed -n "s/^  \"$2\": \"\(.*\)\",\$/\1/p" "$state_root/$1/env.json"; }
 
-# system NAME SSH_PORT SLURM_VERSION
+# system NAME SSH_PORT TYPE VERSION
 system() {
     cat <<YAML
   - name: $1
@@ -30,15 +38,15 @@ system() {
       host: 127.0.0.1
       port: $2
       host_keys:
-        known_hosts: $state_root/openssh/known_hosts
+        known_hosts: $ssh_state/known_hosts
       timeout:
         connection: 3
         login: 5
         command_execution: 10
         keep_alive: 1
     scheduler:
-      type: slurm
-      version: "$3"
+      type: $3
+      version: "$4"
     service_account:
       client_id: $(coordinate oidc checker)
       secret: secret_file:$state_root/oidc/$(coordinate oidc checker).secret
@@ -53,6 +61,37 @@ YAML
 
 # shellcheck source=/dev/null
 . "$state_root/openssh/env.sh"
+ssh_state=$state_root/openssh
+
+# An sshd whose users find this PBS where those of the environment find Slurm.
+start_pbs() {
+    local programs=$folder/slurm/22.05/bin program
+    chmod 755 "$folder"
+    mkdir -p "$programs/pbs"
+    install -m 755 "$here/qsub.sh" "$programs/qsub"
+    install -m 755 "$here/../../it/pbs/pbs.sh" "$programs/pbs/qsub"
+    for program in qstat qselect qdel pbsnodes; do cp "$programs/pbs/qsub" "$programs/$program"; done
+    GOLDCREST_ENV=$folder GOLDCREST_SSHD_INSTANCES=stock GOLDCREST_SSHD_STOCK_PORT=22241 "$environment_root/openssh/start.sh"
+    ssh_state=$folder/openssh
+}
+
+case $scheduler in
+    slurm)
+        clusters="$(system slurm "$GOLDCREST_SSHD_STOCK_PORT" slurm 22.05)
+$(system slurm24 "$GOLDCREST_SSHD_SLURM24_PORT" slurm 24.11)"
+        systems=(--system "slurm=$GOLDCREST_SSHD_STOCK_PORT=slurm" --system "slurm24=$GOLDCREST_SSHD_SLURM24_PORT=slurm")
+        ;;
+    local)
+        clusters=$(system local "$GOLDCREST_SSHD_STOCK_PORT" local 1)
+        systems=(--system "local=$GOLDCREST_SSHD_STOCK_PORT=local")
+        ;;
+    pbs)
+        start_pbs
+        clusters=$(system pbs 22241 pbs 23.06)
+        systems=(--system pbs=22241=pbs)
+        ;;
+    *) die "there is no scheduler $scheduler: slurm, local or pbs" ;;
+esac
 for replica in 0 1; do
     need_free_port $((port + replica))
     cat >"$folder/$replica.yaml" <<YAML
@@ -70,15 +109,13 @@ ssh_credentials:
   type: SSHStaticKeys
   keys:
     $user:
-      private_key: secret_file:$state_root/openssh/keys/$user
+      private_key: secret_file:$ssh_state/keys/$user
 clusters:
-$(system slurm "$GOLDCREST_SSHD_STOCK_PORT" 22.05)
-$(system slurm24 "$GOLDCREST_SSHD_SLURM24_PORT" 24.11)
+$clusters
 YAML
 done
 
 export SUBMISSIONS_TOKEN_URL SUBMISSIONS_SECRET_FILE=$state_root/oidc/$user.secret
 SUBMISSIONS_TOKEN_URL=$(coordinate oidc tokenUrl)
 python3 "$here/submissions.py" --binary "$binary" --count "$count" --port "$port" --folder "$folder" --user "$user" \
-    --key "$state_root/openssh/keys/$user" --known-hosts "$state_root/openssh/known_hosts" \
-    --system "slurm=$GOLDCREST_SSHD_STOCK_PORT" --system "slurm24=$GOLDCREST_SSHD_SLURM24_PORT"
+    --key "$ssh_state/keys/$user" --known-hosts "$ssh_state/known_hosts" "${systems[@]}"

@@ -5,7 +5,7 @@ Each submission has a name and a key of its own. One thing is killed while its r
   proxy       the replica that has the request (SIGKILL); it is started again at once
   connection  the processes of sshd that serve one of its connections
   shell       a shell below them
-  sbatch      an sbatch below them, which is waited for
+  sbatch      an sbatch below them, which is waited for; a qsub with PBS, and with the local scheduler, which has no program for it, a shell
 
 Nothing else is killed: the connections are those of the replicas' own sockets, and shells and sbatch are found below the processes of sshd that
 have the other end.
@@ -41,6 +41,15 @@ LATEST = 1.2
 # So many submissions show that each kind of disturbance is met.
 ENOUGH = 100
 TAG = re.compile(r"goldcrest-submission=\S+")
+# The program that submits.
+PROGRAMS = {"slurm": "sbatch", "pbs": "qsub"}
+# What tells the jobs of a scheduler other than Slurm, a line each: the id, the tag, and a text with the name.
+JOBS = {
+    "local": "cd ~/.local/state/goldcrest/jobs && for job in [0-9]*; do "
+             "if [ -e $job/status ] && [ -e $job/submission ]; then echo $job $(cat $job/submission) $(cat $job/parameters); fi; done",
+    "pbs": "cd ~/pbs && for job in [0-9]*; do if [ -e $job/letter ]; then "
+           "echo $job $(sed -n 's/.*PBS_GOLDCREST_SUBMISSION=//p' $job/attributes) $(grep Job_Name $job/attributes); fi; done",
+}
 
 
 class Processes:
@@ -60,14 +69,14 @@ class Processes:
         return [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and cls.comm(entry) in names]
 
     @staticmethod
-    def is_sbatch(pid):
-        """By itself, or started by a loader."""
+    def is_submitting(pid, program):
+        """Whether it is this program: by itself, as a script, or started by a loader."""
         try:
             with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
                 words = file.read().split("\0")
         except OSError:
             return False
-        return os.path.basename(words[0]) == "sbatch" or words[1:3] == ["--argv0", "sbatch"]
+        return program in [os.path.basename(word) for word in words[:2]] or words[1:3] == ["--argv0", program]
 
     @staticmethod
     def parent(pid):
@@ -191,6 +200,7 @@ class Submission:
         self.system = list(run.systems)[number % len(run.systems)]
         # One kind after the other: where replicas are killed all the time, there are few shells.
         self.kind = KINDS[number * len(KINDS) // run.options.count]
+        self.program = PROGRAMS.get(run.types[self.system])
         # Every other one of each kind and system is sent again to the other replica too.
         self.changes = number // len(run.systems) % 2 == 1
         self.name, self.key = f"{run.name}-{number}", str(uuid.UUID(int=choices.getrandbits(128), version=4))
@@ -222,10 +232,10 @@ class Submission:
         """What can be killed, a list of processes for each choice; of sbatch what was not there before."""
         if self.kind == "connection":
             return [sorted(session) for session in sessions]
-        if self.kind == "shell":
+        if self.kind == "shell" or self.program is None:
             found = Processes.named(("sh", "dash", "bash"))
         else:
-            found = [int(entry) for entry in os.listdir("/proc") if entry not in before and entry.isdigit() and Processes.is_sbatch(entry)]
+            found = [int(entry) for entry in os.listdir("/proc") if entry not in before and entry.isdigit() and Processes.is_submitting(entry, self.program)]
         servers = set().union(*sessions)
         return [[pid] for pid in sorted(found) if Processes.is_below(pid, servers)]
 
@@ -271,7 +281,9 @@ class Run:
 
     def __init__(self, options):
         self.options = options
-        self.systems = {name: int(port) for name, port in (system.split("=") for system in options.system)}
+        self.systems, self.types = {}, {}
+        for name, port, scheduler in (system.split("=") for system in options.system):
+            self.systems[name], self.types[name] = int(port), scheduler
         self.name = f"once-{os.getpid()}-{int(time.time())}"
         self.seed = int(os.environ.get("SUBMISSIONS_SEED") or random.SystemRandom().randrange(1 << 32))
         print(f"seed {self.seed}", flush=True)
@@ -317,6 +329,13 @@ class Run:
     def jobs(self, system):
         """The jobs of this run that the queue and accounting have: ids and the tags of their records, by name."""
         found = collections.defaultdict(lambda: collections.defaultdict(set))
+        if self.types[system] != "slurm":
+            for line in self.on_cluster(system, JOBS[self.types[system]]).splitlines():
+                job, tag, text = (line.split(" ", 2) + ["", ""])[:3]
+                name = re.search(rf"{self.name}-\d+", text)
+                if name:
+                    found[name.group()][job].add(tag)
+            return found
         queued = self.on_cluster(system, "squeue --noheader --all --states=all --me --format='%A|%j|%k'")
         listed = self.on_cluster(system, "sacct --noheader --parsable2 --allocations --duplicates --starttime=now-3hours --format=JobID,JobName,SubmitLine")
         for line in queued.splitlines() + listed.splitlines():
@@ -369,7 +388,7 @@ def main():
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--system", action="append", required=True, help="NAME=SSH_PORT")
+    parser.add_argument("--system", action="append", required=True, help="NAME=SSH_PORT=SCHEDULER")
     # An sbatch is there for some milliseconds alone.
     sys.setswitchinterval(0.0002)
     run = Run(parser.parse_args())

@@ -27,11 +27,16 @@ use crate::scheduler::slurm::merge::{self, Accounting};
 use crate::scheduler::slurm::messages::CONTROLLER_DOWN;
 use crate::scheduler::slurm::values::{is_over, is_waiting};
 use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, StoredRecords, SubmissionKey, Submitted, UnsupportedOperation};
+use crate::ssh::CommandError;
 
 /// The number of concurrent queries for jobs by their ids.
 const CONCURRENT_QUERIES: usize = 4;
 
-const NO_METADATA: &str = "connection_mode is rest, and slurmrestd does not give the script and files of a job";
+const NO_METADATA: &str =
+    "connection_mode is rest, slurmrestd does not give the script and files of a job, and there is no `ssh` section for Slurm's commands";
+const NO_COMMANDS: &str = "connection_mode is rest, slurmrestd does not give the script and files of a job, and the host of the `ssh` section has no Slurm commands";
+/// The exit status of a shell that does not find a program.
+const NOT_FOUND: u32 = 127;
 const NO_RECORD: &str = "connection_mode is rest, and a submission with an Idempotency-Key is recorded by a command on the cluster or in the store, which this site has not: leave the key out, or have the site set the mode hybrid or add the section store";
 const NO_TEST: &str = "connection_mode is rest, and slurmrestd does not tell what would become of a job";
 const NO_USAGE: &str = "connection_mode is rest, and what jobs have used is read from the output of sacct";
@@ -62,18 +67,27 @@ enum Cancellation {
 pub struct SlurmRest {
     endpoint: Arc<Endpoint>,
     stored: Option<StoredRecords>,
+    /// Slurm's commands, for what slurmrestd does not give.
+    commands: Option<Arc<dyn Scheduler>>,
 }
 
 impl SlurmRest {
     /// Slurm behind the slurmrestd of `settings`, with these tokens. Nothing is sent yet.
     pub fn new(client: Client, settings: Settings, tokens: Arc<dyn UserToken>) -> Self {
-        Self { endpoint: Arc::new(Endpoint::new(client, settings, tokens)), stored: None }
+        Self { endpoint: Arc::new(Endpoint::new(client, settings, tokens)), stored: None, commands: None }
     }
 
     /// The same, with records of submissions in the store.
     #[must_use]
     pub fn storing(mut self, records: Option<StoredRecords>) -> Self {
         self.stored = records;
+        self
+    }
+
+    /// The same, which reads the script and the files of jobs with Slurm's commands, where they can be run.
+    #[must_use]
+    pub fn reading_files_with(mut self, commands: Option<Arc<dyn Scheduler>>) -> Self {
+        self.commands = commands;
         self
     }
 
@@ -324,8 +338,12 @@ impl Scheduler for SlurmRest {
         Ok(jobs.into())
     }
 
-    async fn metadata(&self, _: &Principal, _: &JobId) -> Result<Reported<Vec<JobMetadata>>, SchedulerError> {
-        Err(SchedulerError::Unsupported(NO_METADATA))
+    async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<JobMetadata>>, SchedulerError> {
+        let commands = self.commands.as_ref().ok_or(SchedulerError::Unsupported(NO_METADATA))?;
+        commands.metadata(principal, id).await.map_err(|error| match error {
+            SchedulerError::Command { source: CommandError::Exit { exit: NOT_FOUND, .. }, .. } => SchedulerError::Unsupported(NO_COMMANDS),
+            error => error,
+        })
     }
 
     async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {
@@ -438,17 +456,19 @@ impl Scheduler for SlurmRest {
     }
 
     fn unsupported(&self) -> &'static [(UnsupportedOperation, &'static str)] {
-        const {
+        let all = const {
             &[
-                (UnsupportedOperation::ScriptPath, submission::SCRIPT_PATH),
                 (UnsupportedOperation::Metadata, NO_METADATA),
+                (UnsupportedOperation::ScriptPath, submission::SCRIPT_PATH),
                 (UnsupportedOperation::Attach, NO_ATTACH),
                 (UnsupportedOperation::Requeue, NO_REQUEUE),
                 (UnsupportedOperation::Validate, NO_TEST),
                 (UnsupportedOperation::Usage, NO_USAGE),
                 (UnsupportedOperation::Limits, NO_LIMITS),
             ]
-        }
+        };
+        // The first is done by the commands.
+        &all[usize::from(self.commands.is_some())..]
     }
 
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {

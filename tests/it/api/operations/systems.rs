@@ -66,7 +66,8 @@ impl System {
         };
         let scheduler: Arc<dyn Scheduler> = match kind {
             "slurm-ssh" => cli(),
-            "slurm-rest" | NO_SSH => Arc::new(rest()),
+            "slurm-rest" => Arc::new(rest().reading_files_with(Some(cli()))),
+            NO_SSH => Arc::new(rest()),
             "slurm-hybrid" => Arc::new(SlurmHybrid::new(rest(), cli())),
             "pbs" => Arc::new(Pbs::new(shell.clone(), goldcrest::scheduler::pbs::Config::default())),
             _ => Arc::new(Local::new(shell.clone(), goldcrest::scheduler::local::Config { slots: 64, ..Default::default() })),
@@ -85,7 +86,6 @@ impl System {
         match self.kind {
             NO_SSH => false,
             NO_SCHEDULER => !["/userinfo", "/transfer/download", "/logs"].iter().any(|path| operation.ends_with(path)),
-            "slurm-rest" => !operation.ends_with("/logs"),
             _ => true,
         }
     }
