@@ -154,8 +154,8 @@ async fn work(show: &mut impl FnMut(Step), name: &str, (member, client): (&Membe
 }
 
 async fn log_in(show: &mut impl FnMut(Step), name: &str, files: &Files, principal: &Principal) -> bool {
-    let advice =
-        "ssh_credentials must have a key for this account that the cluster accepts, and the host key must be known (ssh.host_keys)";
+    let advice = "if the host key was refused, ssh.host_keys must have it; otherwise ssh_credentials must have a key for this account that \
+        the cluster accepts";
     let login = files.transport.exec(principal, brief(CommandLine::new("true")));
     let what = format!("SSH login as {}", principal.username);
     let logged_in = step_with(show, (name, &what), advice, login, |output| match output.exit {
@@ -192,8 +192,8 @@ async fn version(show: &mut impl FnMut(Step), name: &str, files: &Files, config:
     };
     let configured = &config.common().version;
     let asking = files.transport.exec(principal, brief(line));
-    let advice =
-        "its commands must be on the account's PATH, and scheduler.version, which clients are shown, must be the version that runs";
+    let advice = "scheduler.version, which clients are shown, must be the version that runs; if no version was read, the scheduler's commands \
+        must be on the account's PATH";
     let compared = async {
         let output = asking.await.map_err(std::io::Error::other)?;
         let said = bytes_to_text(if output.stdout.is_empty() { &output.stderr } else { &output.stdout });

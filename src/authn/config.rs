@@ -33,9 +33,9 @@ pub struct Config {
     /// Regular expression for the whole login name, such as `[a-z][a-z0-9]{2,7}`. Other names are refused with 403. If absent, any name
     /// is accepted.
     pub username_pattern: Option<UsernamePattern>,
-    /// Login names that are always refused with 403: system accounts. The comparison ignores case, and everything from an `@` on. A
-    /// list here replaces the default. Unless it is empty, numbers below 1000 are refused too, because schedulers read them as user
-    /// ids.
+    /// Login names that are always refused with 403: system accounts, by default `root`, `daemon`, `nobody`, `slurm`, `postgres` and other
+    /// common ones. The comparison ignores case, and everything from an `@` on. A list here replaces the default. Unless it is empty,
+    /// numbers below 1000 are refused too, because schedulers read them as user ids.
     #[serde(default = "usernames::system_accounts")]
     pub refused_usernames: Vec<String>,
     /// Claim with the caller's groups, for authorization. A dot selects a member: `realm_access.roles`.

@@ -8,7 +8,8 @@ use serde::Deserialize;
 #[serde(rename_all = "snake_case")]
 pub struct Commands {
     /// Patterns, one of which a command must match word by word. A word of a pattern matches itself; `~` and a regular expression match one word as a
-    /// whole; `~*` and a regular expression, at the end, match any number of such words. The first word, the program, matches itself.
+    /// whole; `~*` and a regular expression, at the end, match any number of such words, none included. The first word, the program,
+    /// matches itself. An expression for paths should exclude `..`: `/scratch/.*` matches `/scratch/../etc` too.
     pub allow: Vec<Vec<String>>,
     /// Time limit of a command in seconds. A request may ask for less.
     #[serde(default = "default_time_limit")]

@@ -17,11 +17,12 @@ Environment variables are applied as `goldcrest serve` would apply them.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     file: super::ConfigFile,
-    /// Treat warnings as mistakes: unknown keys, secrets that everybody can read, features that are not built yet.
+    /// Treat warnings as mistakes: unknown keys, secrets that everybody can read, host keys that are missing or trusted at first use,
+    /// transfer services that are not supported, and others.
     #[arg(long)]
     strict: bool,
-    /// Try each configured service with the service accounts: token endpoint, keys, authorization, and for each cluster SSH, files and
-    /// scheduler.
+    /// Try each configured service: signing keys, authorization, store, and with the service account of each cluster the token endpoint, SSH
+    /// login, scheduler and its version, slurmrestd, file systems and object store.
     #[arg(long)]
     connect: bool,
 }

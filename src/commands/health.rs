@@ -12,7 +12,8 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// The arguments of `goldcrest health`.
 #[derive(clap::Args)]
 #[command(after_help = "\
-Exit code: 0 if the server answers with a success status, 1 otherwise.")]
+Exit code: 0 if the server answers with a success status, 1 otherwise.
+For a certificate of a private authority, the environment variable SSL_CERT_FILE names a file with the authority's certificate.")]
 pub(super) struct Arguments {
     /// The URL of the liveness check, with the server's port and its `apis_root_path` if it has one.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000/status/liveness/")]

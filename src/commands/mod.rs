@@ -70,9 +70,9 @@ enum Command {
     Health(health::Arguments),
     /// Check a configuration and show what was understood.
     CheckConfig(check_config::Arguments),
-    /// Write the configuration's JSON Schema and reference page.
+    /// Write the configuration's JSON Schema and reference page into the source tree.
     ConfigSchema(config_schema::Arguments),
-    /// Write the API's OpenAPI document.
+    /// Write the API's OpenAPI document into the source tree, or with --print to standard output.
     Openapi(openapi::Arguments),
     /// Start a complete system on this machine, for evaluation: token issuer, SSH server, batch scheduler, API.
     #[cfg(feature = "demo")]

@@ -32,7 +32,7 @@ pub use reference::{reference, schema};
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(title = "Goldcrest configuration")]
 pub struct Config {
-    /// Path prefix of all routes, such as `/hpc`.
+    /// Path prefix of all routes, such as `/hpc`. All routes also answer without it, for proxies that remove it.
     #[schemars(default)]
     pub apis_root_path: String,
     /// Servers to list in the API's documentation.

@@ -31,6 +31,9 @@ with `config/goldcrest.example.yaml`.
   `AUTH='{\"authentication\": {...}}'`. `server`, `metrics`, `store` and `webhooks` have no such variable.
 ";
 
+/// The largest number of members of a list that the page shows as a default.
+const LONGEST_DEFAULT: usize = 10;
+
 /// The JSON Schema of the configuration, without references, so that editors and [`super::load`] need not follow any.
 pub fn schema() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
@@ -90,6 +93,9 @@ impl<'a> Page<'a> {
                 _ if required.contains(&name.as_str()) => "**required**".to_owned(),
                 None | Some(Value::Null) => String::new(),
                 Some(Value::Object(_)) => "see its section".to_owned(),
+                Some(Value::Array(members)) if members.len() > LONGEST_DEFAULT => {
+                    format!("{} values, in `config/schema.json`", members.len())
+                }
                 Some(default) => format!("`{default}`"),
             };
             let meaning = property.get("description").and_then(Value::as_str).unwrap_or_default();

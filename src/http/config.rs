@@ -38,10 +38,10 @@ pub struct Config {
     /// Trusted proxies, as addresses or ranges such as `10.0.0.0/8`. Goldcrest accepts `forwarding_header` from these only. The
     /// client's address in the log is the last address in the header that is not a trusted proxy.
     pub trusted_proxies: Vec<Network>,
-    /// Header in which these proxies send the client's address. The other header is ignored, because proxies pass on what a client
-    /// wrote there.
+    /// Header in which these proxies send the client's address: `x-forwarded-for` (default) or `forwarded` (RFC 7239). Write it beside
+    /// `trusted_proxies`. The other header is ignored, because proxies pass on what a client wrote there.
     pub forwarding_header: ForwardingHeader,
-    /// When the configuration is reloaded: `signal` at SIGHUP, `watch` also after a change of the files.
+    /// When the configuration is reloaded: `signal` (default) at SIGHUP, `watch` also after a change of the files.
     pub reload: ReloadTrigger,
     /// Notice for callers while the whole site is under maintenance. Requests for a system are then refused with 503, the notice as
     /// `message`, and `"reason": "maintenance"`; `/status/liveness/`, `/status/systems`, `/status/parameters` and `/status/whoami`

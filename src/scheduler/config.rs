@@ -52,7 +52,8 @@ pub enum Config {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct Common {
-    /// Version, such as `24.11.0`, shown to clients. Goldcrest detects the features itself.
+    /// Version, such as `24.11.0`, shown to clients. Goldcrest detects the features itself, so a wrong version disables nothing. But
+    /// clients would be misled: `check-config --connect` fails if the first two numbers are not those of the running Slurm or PBS.
     pub version: String,
     /// Time limit of a call of slurmrestd in seconds; it has no effect on the scheduler's commands.
     #[serde(default = "default_timeout")]

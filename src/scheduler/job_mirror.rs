@@ -19,7 +19,8 @@ pub struct JobMirror {
     /// Seconds between two queries, each of which lists all jobs that are watched; from 0.5 to 3600, fractions are allowed.
     #[schemars(range(min = 0.5, max = 3600.0))]
     pub interval: f64,
-    /// In whose name jobs are listed.
+    /// In whose name jobs are listed: `caller` (default), as each caller who waits or reads events; `service`, as the cluster's
+    /// `service_account`, which must see the jobs of all users.
     pub account: MirrorAccount,
     /// Takes what Slurm sends when a job ends, so that its end is known at once. If absent, ends are known after the interval.
     pub push: Option<PushListener>,

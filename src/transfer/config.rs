@@ -56,11 +56,12 @@ impl DataTransfer {
 pub struct S3 {
     /// Name of the store, shown to clients.
     pub name: String,
-    /// URL of the store for Goldcrest and the clusters. Not shown to clients.
+    /// URL of the store for Goldcrest and the clusters, in place or as `secret_file:/path`. Treated as a secret, as in FirecREST: not
+    /// shown to clients, and not logged.
     pub private_url: Secret,
     /// URL of the store for clients.
     pub public_url: String,
-    /// Id of the access key. Not shown to clients.
+    /// Id of the access key, in place or as `secret_file:/path`. Not shown to clients.
     pub access_key_id: Secret,
     /// Secret access key, in place or as `secret_file:/path`.
     pub secret_access_key: Secret,
