@@ -319,19 +319,19 @@ mod tests {
 
     #[test]
     fn at_the_limit_all_processes_of_a_command_end_and_its_status_is_124() {
-        for (script, most) in [
-            ("echo begun; sleep 40", 3),
-            ("echo begun; sleep 40 & wait", 3),
-            ("trap '' TERM; echo begun; sleep 40; sleep 40", 5),
+        for script in [
+            "echo begun; sleep 40",
+            "echo begun; sleep 40 & wait",
+            "trap '' TERM; echo begun; sleep 40; sleep 40",
             // A child that goes on without its parent.
-            ("(trap '' TERM; sleep 40; sleep 40) & echo begun; sleep 40", 5),
+            "(trap '' TERM; sleep 40; sleep 40) & echo begun; sleep 40",
         ] {
             let (exit, printed, time) = run(1, &["sh", "-c", script]);
             assert_eq!((exit, printed.as_str()), (Some(124), "begun\n"), "{script}");
-            assert!((1..most).contains(&time.as_secs()), "{script}: {time:?}");
+            assert!((1..20).contains(&time.as_secs()), "{script}: {time:?}");
         }
         let (exit, _, time) = run(2, &["sh", "-c", "sleep 40 & exit 3"]);
-        assert!(exit == Some(3) && time < Duration::from_secs(5), "the output of a child is awaited until the limit: {exit:?}, {time:?}");
+        assert!(exit == Some(3) && time < Duration::from_secs(20), "the output of a child is awaited until the limit: {exit:?}, {time:?}");
     }
 
     #[test]
