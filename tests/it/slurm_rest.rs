@@ -112,7 +112,10 @@ async fn the_files_of_a_job_are_read_with_the_commands_where_there_are_some() {
     };
     let show = "env LC_ALL=C SLURM_TIME_FORMAT=%s scontrol --oneliner show job '7'";
     let script = "env LC_ALL=C SLURM_TIME_FORMAT=%s scontrol write batch_script '7' -";
-    let slurm = commands(vec![prints(show, "JobId=7 StdErr=/h/e StdIn=/dev/null StdOut=/h/o\n"), prints(script, "#!/bin/sh\n")]);
+    let slurm = commands(vec![
+        prints(show, "JobId=7 JobName=x JobState=RUNNING StdErr=/h/e StdIn=/dev/null StdOut=/h/o\n"),
+        prints(script, "#!/bin/sh\n"),
+    ]);
     let files = slurm.metadata(&jane, &id("7")).await.unwrap().value;
     assert_eq!(files[0].standard_output.as_deref(), Some("/h/o"));
     let gaps = |slurm: &SlurmRest| slurm.unsupported().iter().map(|(gap, _)| *gap).collect::<Vec<_>>();
