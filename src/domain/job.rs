@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{JobId, JobOptions, RemotePath};
+use super::{JobId, JobOptions, RemotePath, is_final_state};
 
 /// The description of a job; `P` is a path, or a string in a description that was not checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -219,24 +219,6 @@ pub struct JobStatus {
     pub exit_code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
-}
-
-/// Whether a state is final (squeue(1), "JOB STATE CODES").
-pub fn is_final_state(state: &str) -> bool {
-    matches!(
-        state,
-        "BOOT_FAIL"
-            | "CANCELLED"
-            | "COMPLETED"
-            | "DEADLINE"
-            | "FAILED"
-            | "LAUNCH_FAILED"
-            | "NODE_FAIL"
-            | "OUT_OF_MEMORY"
-            | "PREEMPTED"
-            | "REVOKED"
-            | "TIMEOUT"
-    )
 }
 
 impl JobStatus {
