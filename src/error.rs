@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
+use parking_lot::Mutex;
+
 /// The classes of failure that a caller can act on differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -37,6 +39,26 @@ pub enum Kind {
     Unavailable,
     /// The whole request ran out of its time.
     DeadlineExceeded,
+}
+
+/// A failure of work that is done again and again: only what is new of it belongs into the log.
+#[derive(Debug, Default)]
+pub struct Recurring(Mutex<Option<String>>);
+
+impl Recurring {
+    /// Whether this failure is news: the first one, or another one than the last.
+    pub fn begins(&self, failure: &(impl fmt::Display + ?Sized)) -> bool {
+        let failure = failure.to_string();
+        let mut last = self.0.lock();
+        let is_news = last.as_ref() != Some(&failure);
+        *last = Some(failure);
+        is_news
+    }
+
+    /// Whether a failure is over, since the work was done now.
+    pub fn ends(&self) -> bool {
+        self.0.lock().take().is_some()
+    }
 }
 
 /// An error that knows its [`Kind`], and which part of it clients may read.
@@ -93,6 +115,24 @@ impl fmt::Display for ErrorChain<'_> {
     }
 }
 
+/// The message of the TLS library about a peer's certificate, where it gives only a name of its own, in words that say what to change.
+pub fn certificate_in_words(message: String) -> String {
+    let meanings = [
+        (
+            "CaUsedAsEndEntity",
+            "the server's certificate is that of an authority (CA:TRUE), which is not accepted for a server: give the server one that the \
+             authority has issued, or a self-signed one that is none (openssl req -x509 -addext basicConstraints=critical,CA:FALSE)",
+        ),
+        (
+            "UnknownIssuer",
+            "no authority that is trusted here has issued the server's certificate (UnknownIssuer): the environment variable SSL_CERT_FILE names a \
+             file with the certificates of a private one",
+        ),
+    ];
+    let found = meanings.into_iter().find(|(name, _)| message.contains(name));
+    found.map_or(message, |(_, words)| words.to_owned())
+}
+
 /// The messages of an error's sources, outermost first, without the error itself.
 pub fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
     let mut messages = Vec::new();
@@ -102,4 +142,18 @@ pub fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
         source = cause.source();
     }
     messages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Recurring;
+
+    #[test]
+    fn a_failure_is_news_when_it_begins_when_it_is_another_and_after_it_has_ended() {
+        let failure = Recurring::default();
+        assert!(!failure.ends(), "there was none");
+        assert!(failure.begins("full") && !failure.begins("full") && failure.begins("gone") && !failure.begins("gone"));
+        assert!(failure.ends() && !failure.ends());
+        assert!(failure.begins("gone"));
+    }
 }

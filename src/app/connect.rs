@@ -19,6 +19,7 @@ use crate::lifecycle::Lifecycle;
 use crate::rest;
 use crate::scheduler::{self, ConnectionMode, Scheduler as _, SchedulerType};
 use crate::ssh::{CommandLine, Environment, Exec, Limits};
+use crate::store::Inspection;
 
 /// The time limit for one step.
 const STEP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -58,7 +59,7 @@ pub async fn try_connections(config: Config, mut show: impl FnMut(Step)) -> Resu
     if let Some(store) = &site.store {
         let advice = "store: state_dir must be a directory that this account may write in; url must be the database's, and its role must be allowed \
             to create the schema goldcrest, or own it";
-        step(&mut show, ("site", "store"), advice, async { store.probe().await.map(|()| String::new()) }).await;
+        step_with(&mut show, ("site", "store"), advice, store.inspect(), stored).await;
     }
     for member in &site.members {
         let name = member.cluster.name().to_string();
@@ -90,6 +91,15 @@ pub async fn try_connections(config: Config, mut show: impl FnMut(Step)) -> Resu
     done.cancel();
     site.close().await;
     Ok(())
+}
+
+/// What there is of the store, which is only looked at.
+fn stored(inspection: &Inspection) -> String {
+    match inspection {
+        Inspection::Ready => String::new(),
+        Inspection::Outdated => "its tables are those of an earlier release: the service brings them up to date".to_owned(),
+        Inspection::Absent(what) => format!("not there yet: the service creates {what}, and this account may"),
+    }
 }
 
 async fn reach(show: &mut impl FnMut(Step), name: &str, member: &Member) -> bool {

@@ -171,7 +171,8 @@ impl Site {
     /// The sources of the metrics.
     pub(super) fn sources(&self, tasks: Vec<TaskStatus>) -> Sources {
         let lanes = self.members.iter().filter_map(|member| member.lanes.clone()).collect();
-        Sources { request_metrics: self.request_metrics(), gate: self.state.gate.clone(), lanes, store: self.store.clone(), tasks }
+        let (store, webhooks) = (self.store.clone(), self.webhooks.clone());
+        Sources { request_metrics: self.request_metrics(), gate: self.state.gate.clone(), lanes, store, webhooks, tasks }
     }
 
     /// Closes all connections to the clusters, after unfinished temporary files were removed from them.

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::keys::{self, Key};
-use crate::error::ErrorChain;
+use crate::error::{ErrorChain, Recurring};
 use crate::rest::{Client, InvalidUrl, Request, RestError, Url};
 
 const MAX_SET: usize = 256 * 1024;
@@ -111,6 +111,8 @@ impl KeySet {
 /// The key sets of all sources.
 pub(super) struct Jwks {
     sources: Vec<Source>,
+    /// The failure of each source.
+    failures: Vec<Recurring>,
     algorithm: Option<String>,
     client: Client,
     state: RwLock<Readings>,
@@ -133,7 +135,8 @@ struct Readings {
 impl Jwks {
     pub(super) fn new(sources: Vec<Source>, algorithm: Option<String>, client: Client) -> Self {
         let waiting = Semaphore::new(MAX_WAITING);
-        Self { sources, algorithm, client, state: RwLock::default(), reading: tokio::sync::Mutex::default(), waiting }
+        let failures = sources.iter().map(|_| Recurring::default()).collect();
+        Self { sources, failures, algorithm, client, state: RwLock::default(), reading: tokio::sync::Mutex::default(), waiting }
     }
 
     /// The keys as they are known.
@@ -212,11 +215,18 @@ impl Jwks {
         let mut lists = Vec::with_capacity(outcomes.len());
         for (index, outcome) in outcomes.into_iter().enumerate() {
             match outcome {
-                Ok(list) => lists.push(Arc::new(list)),
+                Ok(list) => {
+                    if self.failures[index].ends() {
+                        tracing::info!(source = %self.sources[index], "keys are read again");
+                    }
+                    lists.push(Arc::new(list));
+                }
                 Err(error) => {
                     let last = state.keys.lists.get(index).cloned().unwrap_or_default();
                     let effect = if last.is_empty() { "no keys have been read from it yet" } else { "the last keys are kept" };
-                    tracing::warn!(error = %ErrorChain(&error), "{effect}");
+                    if self.failures[index].begins(&ErrorChain(&error)) {
+                        tracing::warn!(error = %ErrorChain(&error), "{effect}");
+                    }
                     failure = Some(Arc::new(error));
                     lists.push(last);
                 }

@@ -94,7 +94,7 @@ pub enum ParameterType {
 
 /// The value of a parameter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected true or false, a whole number, or a text")]
 pub enum ParameterValue {
     /// True or false.
     Boolean(bool),

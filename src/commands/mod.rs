@@ -70,9 +70,9 @@ enum Command {
     Health(health::Arguments),
     /// Check a configuration and show what was understood.
     CheckConfig(check_config::Arguments),
-    /// Write the configuration's JSON Schema and reference page into the source tree.
+    /// Print the configuration's JSON Schema, or write it and the reference page into the source tree.
     ConfigSchema(config_schema::Arguments),
-    /// Write the API's OpenAPI document into the source tree, or with --print to standard output.
+    /// Print the API's OpenAPI document, or write it into the source tree.
     Openapi(openapi::Arguments),
     /// Start a complete system on this machine, for evaluation: token issuer, SSH server, batch scheduler, API.
     #[cfg(feature = "demo")]
@@ -144,6 +144,12 @@ fn generated(command: &str, root: &Path, check: bool, files: impl IntoIterator<I
         }
     }
     code
+}
+
+/// Where generated files are written: below the given folder, or in the source tree if the process runs at its root. None elsewhere, where they are printed.
+fn source_tree(root: Option<&Path>, name: &str) -> Option<PathBuf> {
+    let is_root = |folder: &Path| folder.join("Cargo.toml").is_file() && folder.join(name).is_file();
+    root.map(Path::to_owned).or_else(|| Some(PathBuf::from(".")).filter(|here| is_root(here)))
 }
 
 /// Environment variables that are UTF-8: no other can be a setting.

@@ -12,6 +12,7 @@ mod job;
 mod job_change;
 mod job_event;
 mod job_options;
+mod job_state;
 mod limits;
 mod maintenance;
 mod names;
@@ -34,11 +35,12 @@ pub use health::{ClusterHealth, ServiceHealth, ServiceType};
 pub use interest::Interest;
 pub use job::{
     AccountingQuery, Job, JobDescription, JobEstimate, JobMetadata, JobQuery, JobScript, JobStatus, JobStep, JobTimes, LogStream,
-    TimeWindow, is_ending_state, is_final_state,
+    TimeWindow,
 };
 pub use job_change::{InvalidSignal, JobChange, Signal};
 pub use job_event::JobEvent;
 pub use job_options::{ArrayIndices, Dependency, DependencyType, InvalidArray, InvalidMemory, JobOptions, MailEvent, Memory, clock};
+pub use job_state::{check_state_name, is_ending_state, is_final_state};
 pub use limits::{AssociationLimits, FairShare, JobUsage, Limits, PartitionLimits, QosLimits, ResourceUsage};
 pub use maintenance::Maintenance;
 pub use names::{InvalidName, JobId, SystemName, Username, is_variable_name, nearest_name};

@@ -188,6 +188,9 @@ pub enum FilesystemError {
         /// Their number.
         count: u64,
     },
+    /// Members of an archive were put in place, and then one could not be.
+    #[error("{0}; what was put in place before it stays")]
+    Partly(Box<FilesystemError>),
     /// The cluster, or the way in which its files are reached, does not offer it.
     #[error("{0}")]
     Unsupported(&'static str),
@@ -279,6 +282,7 @@ impl Classify for FilesystemError {
             Self::NoSpace(_) | Self::NotWritten { .. } | Self::Changed(_) | Self::Offset(_) => Kind::Conflict,
             Self::Transport(source) => source.kind(),
             Self::Command(source) => source.kind(),
+            Self::Partly(source) => source.kind(),
             Self::Sftp { .. } => Kind::Internal,
         }
     }
@@ -293,5 +297,12 @@ impl Classify for FilesystemError {
 
     fn is_final(&self) -> bool {
         matches!(self, Self::TooSlow { .. })
+    }
+
+    fn maybe_effected(&self) -> Option<bool> {
+        match self {
+            Self::Partly(_) => Some(true),
+            error => error.wrapped().and_then(Classify::maybe_effected),
+        }
     }
 }

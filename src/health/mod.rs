@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::authn::PrincipalSource;
 use crate::cluster::{Cluster, ProbeConfig, WithoutHealthCheck};
 use crate::domain::{ClusterHealth, Principal, RemotePath, ServiceHealth, ServiceType};
-use crate::error::{Classify, ErrorChain, public_causes};
+use crate::error::{Classify, ErrorChain, Recurring, public_causes};
 use crate::ssh::{CommandError, Exec, Limits};
 
 /// The time limit for the service account's token from the identity provider.
@@ -30,12 +30,13 @@ pub struct Checker {
     cluster: Arc<Cluster>,
     sender: watch::Sender<ClusterHealth>,
     source: Arc<dyn PrincipalSource>,
+    token_failure: Recurring,
 }
 
 impl Checker {
     /// A checker that works as the principal of `source` and publishes through `sender`, which `cluster` reads.
     pub fn new(cluster: Arc<Cluster>, sender: watch::Sender<ClusterHealth>, source: Arc<dyn PrincipalSource>) -> Self {
-        Self { cluster, sender, source }
+        Self { cluster, sender, source, token_failure: Recurring::default() }
     }
 
     /// Checks at once and then at the configured interval, until `stop` is cancelled. A check under way is dropped then.
@@ -77,13 +78,22 @@ impl Checker {
     async fn principal(&self) -> Result<Principal, String> {
         let outcome = tokio::time::timeout(TOKEN_TIMEOUT, self.source.principal()).await;
         match outcome {
-            Ok(Ok(principal)) => Ok(principal),
+            Ok(Ok(principal)) => {
+                if self.token_failure.ends() {
+                    tracing::info!(system = %self.cluster.name(), "the health checker has a token again");
+                }
+                Ok(principal)
+            }
             Ok(Err(error)) => {
-                tracing::warn!(system = %self.cluster.name(), error = %ErrorChain(&error), "the health checker has no token");
+                if self.token_failure.begins(&ErrorChain(&error)) {
+                    tracing::warn!(system = %self.cluster.name(), error = %ErrorChain(&error), "the health checker has no token");
+                }
                 Err(format!("Cluster HealthChecker execution failed with error: {}", error.public_message()))
             }
             Err(_) => {
-                tracing::warn!(system = %self.cluster.name(), "the health checker got no token in time");
+                if self.token_failure.begins("no token in time") {
+                    tracing::warn!(system = %self.cluster.name(), "the health checker got no token in time");
+                }
                 let limit = TOKEN_TIMEOUT.as_secs();
                 Err(format!("Cluster HealthChecker execution failed with error: no token within {limit} s"))
             }

@@ -6,6 +6,7 @@
 
 mod compute;
 mod config;
+mod cut_body;
 mod enumeration;
 mod event_stream;
 mod extract;

@@ -3,7 +3,9 @@
 //! A webhook with queued messages is due in the store. A process takes it for one turn, sends its messages one after the other, and sets when it is
 //! due next. So a receiver that hangs has one request at a time, and messages to others are sent meanwhile.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,10 +13,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::shares::Share;
-use super::webhook::{DELIVERY, Delivery, QUEUE, Queue, Stored, WEBHOOK, read, written};
+use super::webhook::{DELIVERY, Delivery, Failure, QUEUE, Queue, Stored, WEBHOOK, read, written};
 use super::{Inner, WebhookError, message, signature};
 use crate::domain::{Secret, SystemName};
-use crate::error::ErrorChain;
+use crate::error::{ErrorChain, Recurring};
 use crate::rest::{Request, Url};
 use crate::store::Record;
 
@@ -33,21 +35,30 @@ const TAKEN: Duration = Duration::from_secs(1);
 /// Sends due messages. It does not return.
 pub(super) async fn deliver(inner: &Arc<Inner>) {
     let mut turns = JoinSet::new();
+    let (reading, working) = (Recurring::default(), Arc::new(Recurring::default()));
     loop {
         while turns.try_join_next().is_some() {}
         let free = AT_ONCE - turns.len();
         let taken = if free == 0 { Ok(Vec::new()) } else { inner.store.due(QUEUE, free, 2 * inner.timing.turn).await };
-        let taken = taken.unwrap_or_else(|error| {
-            tracing::warn!(error = %ErrorChain(&error), "the webhooks that are due could not be read");
-            Vec::new()
-        });
+        match &taken {
+            Ok(_) if reading.ends() => tracing::info!("the webhooks that are due are read again"),
+            Err(error) if reading.begins(&ErrorChain(error)) => {
+                tracing::warn!(error = %ErrorChain(error), "the webhooks that are due could not be read");
+            }
+            _ => {}
+        }
+        let taken = taken.unwrap_or_default();
         let is_full = taken.len() == free;
         for record in taken {
-            let inner = Arc::clone(inner);
+            let (inner, working) = (Arc::clone(inner), Arc::clone(&working));
             turns.spawn(async move {
-                if let Err(error) = inner.turn(&record).await {
+                match inner.turn(&record).await {
+                    Ok(()) if working.ends() => tracing::info!("webhooks are processed again"),
                     // It is due again when its time with this process is over.
-                    tracing::warn!(error = %ErrorChain(&error), webhook = record.id, "a webhook could not be processed");
+                    Err(error) if working.begins(&ErrorChain(&error)) => {
+                        tracing::warn!(error = %ErrorChain(&error), webhook = record.id, "a webhook could not be processed");
+                    }
+                    _ => {}
                 }
             });
         }
@@ -112,14 +123,17 @@ impl Inner {
         if waiting.is_empty() {
             return self.end_turn(record).await;
         }
-        let now = Timestamp::now();
-        let next = waiting.iter().filter_map(read::<Delivery>).map(|delivery| until(now, delivery.next)).min().unwrap_or_default();
+        let (now, mut jobs) = (Timestamp::now(), HashSet::new());
+        let first = waiting.iter().filter_map(read::<Delivery>).filter(|delivery| jobs.insert(delivery.event.id.clone()));
+        let next = first.map(|delivery| until(now, delivery.next)).min().unwrap_or_default();
         self.put_queue(&record.id, &record.owner, queue, next.max(pause)).await
     }
 
-    /// Sends the due messages of a webhook: returns the result, and the minimum pause before the next turn.
+    /// Sends the due messages of a webhook: returns the result, and the minimum pause before the next turn. A message waits for the earlier ones
+    /// about the same job, so that the last state that a receiver learns is the newest.
     async fn send_all(&self, record: &Record, stored: &Stored, url: &Url, mut queue: Queue) -> Result<(Queue, Duration), WebhookError> {
         let began = Instant::now();
+        let mut held: HashSet<String> = HashSet::new();
         for waiting in self.store.list(DELIVERY, &record.id).await? {
             let Some(mut delivery) = read::<Delivery>(&waiting) else {
                 self.store.remove(DELIVERY, &waiting.id).await?;
@@ -128,7 +142,8 @@ impl Inner {
             if began.elapsed() + self.timing.request > self.timing.turn {
                 break;
             }
-            if delivery.next > Timestamp::now() {
+            if held.contains(&delivery.event.id) || delivery.next > Timestamp::now() {
+                held.insert(delivery.event.id);
                 continue;
             }
             delivery.attempts += 1;
@@ -143,6 +158,11 @@ impl Inner {
                 Outcome::NotReached(reason) => (reason, false),
             };
             tracing::debug!(webhook = record.id, message = waiting.id, attempts = delivery.attempts, reason, "a webhook was not delivered");
+            if queue.failure.as_ref().is_none_or(|last| last.reason != reason) {
+                tracing::warn!(webhook = record.id, owner = record.owner, reason, "a webhook cannot be delivered: it is tried again");
+            }
+            queue.failure = Some(Failure { reason: reason.clone(), at: Timestamp::now() });
+            held.insert(delivery.event.id.clone());
             if until(delivery.since, Timestamp::now()) >= self.timing.give_up {
                 self.give_up(&record.id, &record.owner, &waiting.id, delivery, reason).await?;
             } else {
@@ -151,7 +171,8 @@ impl Inner {
             }
             if !was_reached {
                 queue.failures = queue.failures.saturating_add(1);
-                return Ok((queue, self.pause(queue.failures)));
+                let pause = self.pause(queue.failures);
+                return Ok((queue, pause));
             }
         }
         Ok((queue, Duration::ZERO))
@@ -170,11 +191,13 @@ impl Inner {
             .header("webhook-timestamp", Secret::from(timestamp.to_string()))
             .header("webhook-signature", Secret::from(signature))
             .body(message::MEDIA_TYPE, body);
-        match self.client.status(request).await {
-            Ok(200..=299) => Outcome::Delivered,
-            Ok(status) => Outcome::Refused(format!("the receiver answered with status {status}")),
-            Err(error) => Outcome::NotReached(error.to_string()),
-        }
+        let (outcome, count) = match self.client.status(request).await {
+            Ok(200..=299) => (Outcome::Delivered, &self.counts.delivered),
+            Ok(status) => (Outcome::Refused(format!("the receiver answered with status {status}")), &self.counts.refused),
+            Err(error) => (Outcome::NotReached(error.to_string()), &self.counts.not_reached),
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        outcome
     }
 
     /// The pause after this many failures, with jitter, so that messages that failed together are not retried together.

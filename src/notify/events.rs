@@ -1,6 +1,7 @@
 //! From the events of the jobs to the queues of the webhooks.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -11,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use super::webhook::{CURSOR, DEAD_LETTER, DELIVERY, Dead, Delivery, Owner, QUEUE, Queue, Stored, WEBHOOK, read, written};
 use super::{Inner, WebhookError};
 use crate::domain::{JobEvent, SystemName, Username};
-use crate::error::ErrorChain;
+use crate::error::{ErrorChain, Recurring};
 use crate::store::{Entry, Record, Watch};
 
 /// The duration of the lease on reading the events of a system, and when it is renewed.
@@ -31,14 +32,23 @@ const SPARE: Duration = Duration::from_secs(24 * 3600);
 pub(super) async fn follow(inner: &Inner, systems: impl Fn() -> Vec<SystemName>) {
     let mut watches: HashMap<SystemName, Watch> = HashMap::new();
     let mut leases: HashMap<SystemName, Instant> = HashMap::new();
+    let mut failures: HashMap<SystemName, Recurring> = HashMap::new();
     loop {
         let present = systems();
         watches.retain(|system, _| present.contains(system));
+        failures.retain(|system, _| present.contains(system));
         for system in &present {
             watches.entry(system.clone()).or_insert_with(|| inner.store.watch(&JobEvent::stream(system.as_str())));
-            if let Err(error) = read_all(inner, system, &mut leases).await {
-                leases.remove(system);
-                tracing::warn!(error = %ErrorChain(&error), %system, "the events for webhooks could not be read");
+            let failure = failures.entry(system.clone()).or_default();
+            match read_all(inner, system, &mut leases).await {
+                Ok(()) if failure.ends() => tracing::info!(%system, "the events for webhooks are read again"),
+                Ok(()) => {}
+                Err(error) => {
+                    leases.remove(system);
+                    if failure.begins(&ErrorChain(&error)) {
+                        tracing::warn!(error = %ErrorChain(&error), %system, "the events for webhooks could not be read");
+                    }
+                }
             }
         }
         if watches.is_empty() {
@@ -184,6 +194,7 @@ impl Inner {
         delivery: Delivery,
         reason: String,
     ) -> Result<(), WebhookError> {
+        self.counts.given_up.fetch_add(1, Ordering::Relaxed);
         if self.store.list(DEAD_LETTER, owner).await?.len() >= MAX_DEAD {
             tracing::warn!(owner, webhook, message = id, reason, "a message to a webhook was dropped: the user has too many dead letters");
         } else {

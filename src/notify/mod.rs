@@ -6,6 +6,7 @@
 //! delivered for a day becomes a dead letter. This module must not know how a scheduler is accessed, nor HTTP beyond calling an address.
 
 mod config;
+mod counts;
 mod delivery;
 mod error;
 mod events;
@@ -23,15 +24,16 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{Interest, JobEvent, JobId, Secret, SystemName, Username};
-use crate::error::ErrorChain;
+use crate::error::{ErrorChain, Recurring};
 use crate::rest::{AddressGuard, Client, RestError, Url};
 use crate::store::{Record, Store};
 
 pub use config::Config;
+use counts::DeliveryCounts;
 pub use error::WebhookError;
 use shares::Shares;
-use webhook::{CURSOR, DEAD_LETTER, Dead, Delivery, Stored, USER, WEBHOOK, read, written};
-pub use webhook::{DeadLetter, Owner, Registration, Webhook};
+pub use webhook::{Backlog, DeadLetter, Failure, Owner, Registration, Webhook};
+use webhook::{CURSOR, DEAD_LETTER, DELIVERY, Dead, Delivery, QUEUE, Queue, Stored, USER, WEBHOOK, read, written};
 
 /// How long a webhook is kept, and how long one of a single job.
 const LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -84,6 +86,9 @@ struct Inner {
     /// Notified when something may be due.
     due: Notify,
     shares: Shares,
+    counts: DeliveryCounts,
+    /// The failure to read the users with webhooks.
+    lost_users: Recurring,
 }
 
 /// A webhook that was registered, with its secret, which is not shown again.
@@ -114,7 +119,8 @@ impl Webhooks {
         let guard = AddressGuard::new(&config.allowed_networks);
         let client = Client::guarded(guard.clone())?;
         let holder = uuid::Uuid::new_v4().simple().to_string();
-        Ok(Self(Arc::new(Inner { store, config, guard, client, timing, holder, due: Notify::new(), shares: Shares::default() })))
+        let (due, shares, counts, lost_users) = (Notify::new(), Shares::default(), DeliveryCounts::default(), Recurring::default());
+        Ok(Self(Arc::new(Inner { store, config, guard, client, timing, holder, due, shares, counts, lost_users })))
     }
 
     /// Registers a webhook for all jobs of a user.
@@ -149,7 +155,7 @@ impl Webhooks {
     pub async fn bind(&self, prepared: Prepared, job: &JobId) -> Result<Registered, WebhookError> {
         let Prepared { owner, registration, id, after } = prepared;
         if let Some(known) = self.0.store.get(WEBHOOK, &id).await? {
-            let webhook = read::<Stored>(&known).ok_or(WebhookError::Unreadable)?.shown(id);
+            let webhook = read::<Stored>(&known).ok_or(WebhookError::Unreadable)?.shown(id, Backlog::default());
             return Ok(Registered { webhook, secret: None });
         }
         let registered = self.put(id, &owner, &registration, Some(job.clone()), LIFE_OF_A_JOB).await?;
@@ -162,8 +168,13 @@ impl Webhooks {
     /// # Errors
     /// If the store does not answer.
     pub async fn list(&self, owner: &Owner) -> Result<Vec<Webhook>, WebhookError> {
-        let records = self.0.store.list(WEBHOOK, &owner.key()).await?;
-        Ok(records.into_iter().filter_map(|record| read::<Stored>(&record).map(|stored| stored.shown(record.id))).collect())
+        let mut webhooks = Vec::new();
+        for record in self.0.store.list(WEBHOOK, &owner.key()).await? {
+            let Some(stored) = read::<Stored>(&record) else { continue };
+            let backlog = self.0.backlog(&record.id).await?;
+            webhooks.push(stored.shown(record.id, backlog));
+        }
+        Ok(webhooks)
     }
 
     /// Removes a webhook of a user with its queue; returns whether it existed.
@@ -206,6 +217,11 @@ impl Webhooks {
         Ok(true)
     }
 
+    /// The messages that were sent, by their outcome.
+    pub fn deliveries(&self) -> [(&'static str, u64); 4] {
+        self.0.counts.outcomes()
+    }
+
     /// Reads the events of these systems and delivers messages, until the token is cancelled.
     pub async fn run(&self, systems: impl Fn() -> Vec<SystemName> + Send + Sync, stop: CancellationToken) {
         let work = async { tokio::join!(events::follow(&self.0, systems), delivery::deliver(&self.0)) };
@@ -216,6 +232,11 @@ impl Webhooks {
     async fn check(&self, url: &str) -> Result<(), WebhookError> {
         if url.len() > MAX_URL {
             return Err(WebhookError::Url("it is longer than 2048 bytes".to_owned()));
+        }
+        if url.chars().any(|character| character.is_control() || character.is_whitespace() || character == '\\') {
+            return Err(WebhookError::Url(
+                "it has a character that an address does not have: a blank, a line feed or a backslash".to_owned(),
+            ));
         }
         let url = Url::parse(url).map_err(|error| WebhookError::Url(error.to_string()))?;
         if !url.is_https() && !self.0.config.allow_http {
@@ -239,7 +260,7 @@ impl Webhooks {
         self.0.store.put(&index).await?;
         let record = Record { kind: WEBHOOK, id: id.clone(), owner: owner.key(), value: written(&stored), due_in: None, ttl };
         self.0.store.put(&record).await?;
-        Ok(Registered { webhook: stored.shown(id), secret: Some(secret) })
+        Ok(Registered { webhook: stored.shown(id, Backlog::default()), secret: Some(secret) })
     }
 
     /// Records the newest event of a system if nothing was read yet: a webhook is not called for earlier events.
@@ -253,6 +274,13 @@ impl Webhooks {
 }
 
 impl Inner {
+    /// The messages that wait for a webhook; without a queue there are none.
+    async fn backlog(&self, webhook: &str) -> Result<Backlog, WebhookError> {
+        let Some(queue) = self.store.get(QUEUE, webhook).await? else { return Ok(Backlog::default()) };
+        let waiting = self.store.list(DELIVERY, webhook).await?.len();
+        Ok(Backlog { waiting, failure: read::<Queue>(&queue).and_then(|queue| queue.failure) })
+    }
+
     async fn put_cursor(&self, system: &SystemName, last: u64) -> Result<(), WebhookError> {
         let id = system.as_str().to_owned();
         let record = Record { kind: CURSOR, owner: id.clone(), id, value: written(&last), due_in: None, ttl: LIFE };
@@ -278,7 +306,13 @@ impl Inner {
 impl Interest for Webhooks {
     async fn users(&self, system: &SystemName) -> Vec<Username> {
         let users = self.0.store.list(USER, system.as_str()).await;
-        let users = users.inspect_err(|error| tracing::warn!(error = %ErrorChain(error), "the users with webhooks could not be read"));
+        match &users {
+            Ok(_) if self.0.lost_users.ends() => tracing::info!("the users with webhooks are read again"),
+            Err(error) if self.0.lost_users.begins(&ErrorChain(error)) => {
+                tracing::warn!(error = %ErrorChain(error), "the users with webhooks could not be read");
+            }
+            _ => {}
+        }
         let name = |record: Record| Username::new(record.id.split_once('/')?.1).ok();
         users.unwrap_or_default().into_iter().filter_map(name).collect()
     }

@@ -53,6 +53,26 @@ pub struct Webhook {
     pub job: Option<JobId>,
     /// When it was registered.
     pub created: Timestamp,
+    /// The messages that are not delivered yet.
+    pub backlog: Backlog,
+}
+
+/// The messages that wait for a webhook.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Their number.
+    pub waiting: usize,
+    /// The last failure since none waited; none if there was none.
+    pub failure: Option<Failure>,
+}
+
+/// An attempt that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The error.
+    pub reason: String,
+    /// When it failed.
+    pub at: Timestamp,
 }
 
 /// Something that could not be delivered.
@@ -105,8 +125,8 @@ impl Stored {
         Secret::from(self.secret.clone())
     }
 
-    pub(super) fn shown(self, id: String) -> Webhook {
-        Webhook { id, url: self.url, states: self.states, job: self.job, created: self.created }
+    pub(super) fn shown(self, id: String, backlog: Backlog) -> Webhook {
+        Webhook { id, url: self.url, states: self.states, job: self.job, created: self.created, backlog }
     }
 
     /// Whether it is called for this event.
@@ -158,10 +178,13 @@ impl Dead {
 }
 
 /// The state of the deliveries to a webhook with queued messages.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Queue {
     /// The number of failures since the last success.
     pub(super) failures: u32,
+    /// The last failure since none waited.
+    #[serde(default)]
+    pub(super) failure: Option<Failure>,
 }
 
 /// Decodes a record, if it can be read.

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::Forbidden;
 use super::{AddressGuard, Method, Object, Request, RestError};
+use crate::error::certificate_in_words;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -184,7 +185,7 @@ fn root_cause(error: &reqwest::Error) -> String {
     while let Some(source) = cause.source() {
         cause = source;
     }
-    cause.to_string()
+    certificate_in_words(cause.to_string())
 }
 
 /// The answer of a service.

@@ -101,6 +101,11 @@ impl Config {
         }
     }
 
+    /// Whether the states of jobs are shown as the letters of PBS.
+    pub fn shows_letters(&self) -> bool {
+        matches!(self, Self::Pbs { pbs, .. } if pbs.job_states == pbs::JobStates::Letters)
+    }
+
     /// How it is accessed.
     pub fn connection_mode(&self) -> ConnectionMode {
         match self {

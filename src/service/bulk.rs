@@ -77,9 +77,10 @@ pub async fn cancel(access: &Access, filter: JobFilter, deadline: Instant) -> Re
     if state.is_none() && partition.is_none() && is_absent(&filter.name) && is_absent(&filter.account) {
         findings.add("state", "name what is cancelled: `state` (such as PENDING,RUNNING), `name`, `partition` or `account`");
     }
+    let states: Vec<&str> = state.iter().flat_map(|states| states.split(',')).map(str::trim).collect();
+    findings.states("state", access, states.iter().copied());
     findings.into_result()?;
     let jobs = jobs::list(access, JobQuery { name: filter.name, account: filter.account, ..JobQuery::default() }).await?;
-    let states: Vec<&str> = state.iter().flat_map(|states| states.split(',')).map(str::trim).collect();
     let user = access.principal().username.as_str();
     let (meant, others): (Vec<&Job>, Vec<&Job>) = jobs.iter().filter(|job| job.times.end.is_none()).partition(|job| {
         job.user.as_deref().is_none_or(|owner| owner == user)

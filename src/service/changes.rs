@@ -85,6 +85,9 @@ pub async fn compress(access: &Access, source: &str, target: &str, options: Comp
     check_pattern(&options)?;
     let source = access.path(source).await?;
     let target = access.path(target).await?;
+    if source == target {
+        return Err(InvalidRequest::new("target", "the archive cannot take the place of what it is to hold").into());
+    }
     let files = access.files().await?;
     let change = Change::begin(access, Action::FilesCompress, format!("{source} to {target}"));
     Ok(change.end(files.compress(access.principal(), &source, &target, &options).await)?)

@@ -1,7 +1,10 @@
 //! Rules for text that is handed on to schedulers and commands.
 
-use super::InvalidField;
-use crate::domain;
+use super::{Access, InvalidField};
+use crate::{domain, scheduler};
+
+/// The maximum length of a name in a message, in characters.
+const MAX_SHOWN: usize = 64;
 
 /// Collects the errors of a request, so that the caller learns all of them at once.
 #[derive(Default)]
@@ -20,6 +23,15 @@ impl Findings {
             self.add(name, message);
         }
         Some(value)
+    }
+
+    /// Names of job states on this system.
+    pub(super) fn states<'a>(&mut self, name: &'static str, access: &Access, states: impl IntoIterator<Item = &'a str>) {
+        let has_letters = access.cluster().config().scheduler.as_ref().is_some_and(scheduler::Config::shows_letters);
+        let unknown = states.into_iter().find_map(|state| Some((state, domain::check_state_name(state, has_letters).err()?)));
+        if let Some((state, message)) = unknown {
+            self.add(name, format!("`{}`: {message}", domain::excerpt(state, MAX_SHOWN)));
+        }
     }
 
     /// Success if there are no errors.

@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::jobs::{self, job_id};
+use super::text::Findings;
+use super::updates::expiry;
 use super::{Access, InvalidRequest, ServiceError};
 use crate::domain::{Job, JobEvent, JobId, Reading};
 use crate::mirror::{JournalEntry, Mirror, News, Reader, Selection, Staleness, Watch};
@@ -18,9 +20,6 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// The time that a stream waits for the first list of the jobs; changes after that are events.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
-
-/// The longest state that can be named.
-const MAX_STATE: usize = 64;
 
 const NOT_WATCHED: &str = "jobs cannot be watched on this system";
 
@@ -34,20 +33,21 @@ pub enum Since {
 }
 
 impl Since {
-    /// A number of an event, or a state.
+    /// A number of an event, or a state of jobs on the system.
     ///
     /// # Errors
-    /// If it can be neither.
-    pub fn new(text: &str) -> Result<Self, InvalidRequest> {
+    /// If it is neither.
+    pub fn new(access: &Access, text: &str) -> Result<Self, InvalidRequest> {
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
             let number = text.parse().map_err(|_| InvalidRequest::new("since", "there is no such event"))?;
             return Ok(Self::Event(number));
         }
-        let is_state = text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.len() <= MAX_STATE;
-        if !is_state || !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-            let message = "it should be a state such as RUNNING, or the number of an event";
-            return Err(InvalidRequest::new("since", message));
+        let mut findings = Findings::default();
+        match text.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            true => findings.states("since", access, [text]),
+            false => findings.add("since", "it should be a state such as RUNNING, or the number of an event"),
         }
+        findings.into_result()?;
         Ok(Self::State(text.to_owned()))
     }
 }
@@ -100,6 +100,7 @@ pub async fn wait(access: &Access, id: &str, since: Option<&Since>, time: Durati
     let has_changed = tokio::select! {
         () = changed => true,
         () = sleep_until(deadline) => false,
+        () = expiry(principal) => false,
         () = watch.ended() => false,
     };
     let position = reader.position();

@@ -10,9 +10,8 @@ use super::counts::Action;
 use super::text::Findings;
 use super::{Access, IdempotencyKey, ServiceError, Submission, jobs};
 
-/// The maximum number of states that a webhook names, and the longest of them in bytes.
+/// The maximum number of states that a webhook names.
 const MAX_STATES: usize = 32;
-const MAX_STATE: usize = 64;
 
 const NO_WEBHOOKS: &str =
     "this service calls no webhooks: its configuration has no section `webhooks`, or no section `store`, where they would be kept";
@@ -27,7 +26,7 @@ const NOT_REGISTERED: &str =
 /// # Errors
 /// If it breaks a rule, its address may not be called, or the caller has too many.
 pub async fn register(access: &Access, registration: Registration) -> Result<Registered, ServiceError> {
-    let registration = check(registration)?;
+    let registration = check(access, registration)?;
     let webhooks = webhooks(access)?;
     let change = Change::begin(access, Action::WebhooksRegister, place(&registration));
     Ok(change.end(webhooks.register(&owner(access), registration).await)?)
@@ -85,7 +84,7 @@ pub async fn submit(
     key: Option<&IdempotencyKey>,
     registration: Registration,
 ) -> Result<(Reported<Submitted>, Result<Registered, &'static str>), ServiceError> {
-    let registration = check(registration)?;
+    let registration = check(access, registration)?;
     let webhooks = webhooks(access)?;
     let key_name = key.map(|key| key.of(access).name().to_owned());
     let prepared = webhooks.prepare(&owner(access), registration, key_name.as_deref()).await?;
@@ -105,11 +104,11 @@ fn owner(access: &Access) -> Owner {
     Owner { system: access.cluster().name().clone(), user: access.principal().username.clone() }
 }
 
-fn check(registration: Registration) -> Result<Registration, ServiceError> {
+fn check(access: &Access, registration: Registration) -> Result<Registration, ServiceError> {
     let mut findings = Findings::default();
-    let is_state = |state: &String| !state.is_empty() && state.len() <= MAX_STATE && state.bytes().all(|byte| byte.is_ascii_graphic());
-    if registration.states.len() > MAX_STATES || !registration.states.iter().all(is_state) {
-        findings.add("states", format!("name at most {MAX_STATES} states, such as COMPLETED"));
+    match registration.states.len() {
+        0..=MAX_STATES => findings.states("states", access, registration.states.iter().map(String::as_str)),
+        _ => findings.add("states", format!("name at most {MAX_STATES} states, such as COMPLETED")),
     }
     findings.into_result()?;
     Ok(registration)

@@ -110,11 +110,11 @@ pub trait Store: Send + Sync {
     /// If the store does not answer, or is full.
     async fn due(&self, kind: &'static str, limit: usize, busy: Duration) -> Result<Vec<Record>, StoreError>;
 
-    /// Opens the store if it is not open, and brings its tables up to date.
+    /// Looks at the store without a change: nothing is created, and its tables stay as they are.
     ///
     /// # Errors
-    /// The reason why it cannot be used.
-    async fn probe(&self) -> Result<(), StoreError>;
+    /// The reason why it could not be used.
+    async fn inspect(&self) -> Result<Inspection, StoreError>;
 
     /// Its status, for operators.
     fn status(&self) -> &Status;
@@ -172,6 +172,17 @@ pub struct Keep {
     pub count: u64,
     /// The greatest age.
     pub age: Duration,
+}
+
+/// What was found of a store that was only looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inspection {
+    /// Its tables are those of this release.
+    Ready,
+    /// Its tables are those of an earlier release. The first operation brings them up to date.
+    Outdated,
+    /// It does not exist. The first operation creates this, which this account may do.
+    Absent(String),
 }
 
 /// A part of a stream.

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::StoreError;
+use crate::error::{ErrorChain, Recurring};
 
 /// The counters of a store.
 #[derive(Debug, Default)]
@@ -11,6 +12,7 @@ pub struct Status {
     done: AtomicU64,
     failed: AtomicU64,
     full: AtomicU64,
+    failure: Recurring,
 }
 
 impl Status {
@@ -35,8 +37,10 @@ impl Status {
         counter.fetch_add(1, Ordering::Relaxed);
         let was_up = self.is_up.swap(outcome.is_ok(), Ordering::Relaxed);
         match &outcome {
-            Ok(_) if !was_up => tracing::info!("the store answers"),
-            Err(error) if was_up => tracing::error!(error = %crate::error::ErrorChain(error), "the store cannot be used"),
+            Ok(_) if self.failure.ends() || !was_up => tracing::info!("the store answers"),
+            Err(error) if self.failure.begins(&ErrorChain(error)) => {
+                tracing::error!(error = %ErrorChain(error), "the store cannot be used");
+            }
             _ => {}
         }
         outcome

@@ -171,6 +171,11 @@ define! {
         &["outcome"],
         "Operations of the store: `done`, `failed`, or `full` if it had no space left.",
     );
+    WEBHOOKS = Family::counter(
+        "goldcrest_webhook_deliveries",
+        &["outcome"],
+        "Attempts to deliver a message to a webhook: `delivered`, `refused` by the receiver, or `not_reached`; and messages that were `given_up`.",
+    );
     TASKS = Family::gauge("goldcrest_background_task_up", &["task"], "State of a background task: 1 if it is running, 0 if it has panicked.");
     CPU = Family::counter("process_cpu", &[], "CPU time used by the process.").unit(&SECONDS);
     MEMORY = Family::gauge("process_resident_memory", &[], "Resident memory of the process.").unit(&BYTES);

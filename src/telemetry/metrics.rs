@@ -15,6 +15,7 @@ use crate::cluster::Cluster;
 use crate::domain::{ClusterHealth, ServiceType};
 use crate::http::{MetricsFormat, RequestMetrics};
 use crate::lifecycle::TaskStatus;
+use crate::notify::Webhooks;
 use crate::scheduler::{CachedScheduler, ReadCounts};
 use crate::service::{Decisions, Gate};
 use crate::ssh::{Lanes, Stats};
@@ -31,6 +32,8 @@ pub struct Sources {
     pub lanes: Vec<Arc<Lanes>>,
     /// The store, if there is one.
     pub store: Option<Arc<dyn Store>>,
+    /// The webhooks, if the site has some.
+    pub webhooks: Option<Webhooks>,
     /// The background work.
     pub tasks: Vec<TaskStatus>,
 }
@@ -90,6 +93,7 @@ impl Collector for Follower {
         reader.health(&mut writer)?;
         reader.ssh(&mut writer)?;
         reader.store(&mut writer)?;
+        reader.webhooks(&mut writer)?;
         reader.tasks(&mut writer)?;
         reader.process(&mut writer)
     }
@@ -194,6 +198,11 @@ impl Reader<'_> {
         writer.gauges(&families::STORE_UP, status.map(|status| ([], u64::from(status.is_up()))))?;
         let operations = status.into_iter().flat_map(crate::store::Status::operations);
         writer.counters(&families::STORE_OPERATIONS, operations.map(|(outcome, count)| ([outcome], count)))
+    }
+
+    fn webhooks(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let deliveries = self.sources.webhooks.iter().flat_map(Webhooks::deliveries);
+        writer.counters(&families::WEBHOOKS, deliveries.map(|(outcome, count)| ([outcome], count)))
     }
 
     fn tasks(&self, writer: &mut Writer<'_>) -> fmt::Result {

@@ -588,6 +588,44 @@ fn the_committed_schema_and_reference_are_up_to_date() {
 }
 
 #[test]
+fn generated_documents_are_printed_where_there_is_no_source_tree() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_goldcrest"));
+        command.args(arguments).env_clear().current_dir(folder.path()).output().unwrap()
+    };
+    for (command, member) in [("openapi", "openapi"), ("config-schema", "$schema")] {
+        let printed = run(&[command]);
+        assert!(printed.status.success(), "{command}: {}", String::from_utf8_lossy(&printed.stderr));
+        let document: serde_json::Value = serde_json::from_slice(&printed.stdout).unwrap();
+        assert!(document[member].is_string(), "{command}");
+        assert_eq!(run(&[command, "--print"]).stdout, printed.stdout);
+        let checked = run(&[command, "--check"]);
+        assert!(!checked.status.success() && String::from_utf8_lossy(&checked.stderr).contains("--root"), "{command}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// The steps that need the network fail here, and are no part of the test.
+#[test]
+fn check_config_connect_looks_at_the_store_and_creates_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("var/state");
+    let store = format!("store: {{ type: sqlite, state_dir: \"{}\" }}\n", state.display());
+    let site = site().replace("https://idp.example.org", "http://127.0.0.1:1").replace("login.example.org", "127.0.0.1");
+    write(folder.path(), "site.yaml", &format!("{store}{site}"));
+    let checked = goldcrest(&["check-config", "--connect", "--config", folder.path().join("site.yaml").to_str().unwrap()]);
+    let printed = String::from_utf8(checked.stdout).unwrap();
+    let step = printed.lines().find(|line| line.contains("site: store")).unwrap_or_else(|| panic!("{printed}"));
+    let expected = format!(
+        "  \u{2713} site: store (not there yet: the service creates {}/store.sqlite, with its directory, and this account may)",
+        state.display()
+    );
+    assert_eq!(step, expected);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "only the configuration is there");
+}
+
+#[test]
 fn check_config_exits_with_one_and_names_the_mistakes() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "good.yaml", &site());

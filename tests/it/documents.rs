@@ -56,3 +56,15 @@ fn every_page_of_the_documentation_can_be_reached_from_the_readme() {
         assert!(links(&readme).contains(&name.as_str()), "README.md does not link to {name}");
     }
 }
+
+#[test]
+fn the_page_of_jobs_has_each_state_that_a_request_may_name() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/jobs.md")).unwrap();
+    let (_, section) = page.split_once("\n## States\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let refused = goldcrest::domain::check_state_name("DONE", false).unwrap_err();
+    let (_, known) = refused.split_once("known are ").unwrap();
+    for state in known.split(", ") {
+        assert!(section.contains(&format!("`{state}`")), "{state}");
+    }
+}

@@ -67,7 +67,7 @@ const SHARED: &[(&str, &[&str])] = &[
     ("base64", &["authn", "demo", "http", "notify", "rest", "service", "ssh", "transfer"]),
     ("moka", &["authn", "authz", "credentials", "filesystem", "rest", "scheduler"]),
     ("percent_encoding", &["demo", "http", "rest", "transfer"]),
-    ("rustix", &["demo", "lifecycle", "telemetry"]),
+    ("rustix", &["demo", "lifecycle", "store", "telemetry"]),
     ("serde_path_to_error", &["config", "http"]),
     ("uuid", &["demo", "filesystem", "http", "mirror", "notify", "scheduler", "service", "ssh", "transfer"]),
 ];

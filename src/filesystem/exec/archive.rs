@@ -19,7 +19,7 @@ const PACK: &str = r#"t=$1 o=$2 d=$3 n=$4; shift 4; [ -f "$o" ] && umask 077; tr
 const PACK_MATCHING: &str = r#"t=$1 o=$2 d=$3 n=$4 l=$5 p=$6; shift 6; [ -f "$o" ] && umask 077; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; cd "$d" && find "$l" "./$n" -maxdepth 0 -regex "$p" >/dev/null && find "$l" "./$n" -type f -regex "$p" -print0 | tar --create --force-local --no-unquote --file="$t" "$@" --null --no-recursion --files-from=- && put "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#;
 
 /// Parameters: archive, target, temporary directory in it, option of tar for the compression.
-const UNPACK: &str = r#"unpacked() { mkdir -m 700 -- "$2" && tar --extract --force-local --no-unquote --file="$1" --directory="$2" $4 && merged "$2" "$3"; }; guarded "$3" unpacked "$1" "$3" "$2" "$4""#;
+const UNPACK: &str = r#"unpacked() { mkdir -m 700 -- "$2" && tar --extract --force-local --no-unquote --file="$1" --directory="$2" $4 && { merged "$2" "$3" || return 11; }; }; guarded "$3" unpacked "$1" "$3" "$2" "$4""#;
 
 /// Packs an archive.
 pub struct Pack<'a> {
@@ -112,7 +112,7 @@ impl RemoteCommand for Merge<'_> {
     type Output = ();
 
     fn command_line(&self) -> CommandLine {
-        let line = command(self.seconds).flag("sh -c").arg(with_functions(r#"merged "$1" "$2""#)).flag("sh");
+        let line = command(self.seconds).flag("sh -c").arg(with_functions(r#"merged "$1" "$2" || exit 11"#)).flag("sh");
         line.arg(self.unpacked.as_bytes()).arg(self.target.as_bytes())
     }
 

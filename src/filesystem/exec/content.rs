@@ -52,6 +52,29 @@ impl RemoteCommand for Read<'_> {
     }
 }
 
+/// Looks for a file or directory at and below a path that the user may not read; a link that is the path itself is followed.
+pub struct Unreadable<'a> {
+    pub seconds: u64,
+    pub path: &'a RemotePath,
+}
+
+impl RemoteCommand for Unreadable<'_> {
+    type Output = Option<RemotePath>;
+
+    fn command_line(&self) -> CommandLine {
+        let is_closed = r"\( -type f ! -readable -o -type d ! \( -readable -executable \) \) -print0 -quit";
+        command(self.seconds).flag("find -H").arg(self.path.as_bytes()).flag(is_closed)
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<Option<RemotePath>, CommandError> {
+        match raw.stdout.split(|byte| *byte == 0).next() {
+            Some(name) if !name.is_empty() => Ok(RemotePath::from_bytes(name).ok()),
+            _ if raw.exit == 0 => Ok(None),
+            _ => Err(CommandError::exit(&raw)),
+        }
+    }
+}
+
 /// The SHA-256 of a file, in hexadecimal.
 pub struct Sha256<'a> {
     pub seconds: u64,

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 
 use super::archive::Merge;
-use super::content::{FileKind, Range, Sha256};
+use super::content::{FileKind, Range, Sha256, Unreadable};
 use super::copy::Move;
 use super::errors::line_error;
 use super::follow::Follower;
@@ -64,8 +64,13 @@ impl Contents for CommandFiles {
         }
         let (version, range) = (FileVersion::from(&found), wanted(found.size, range, cap)?);
         let stream = self.transport.output_stream(principal, &scripts::send(path, &version, &range)).await?;
-        let content = scripts::content(stream, path.clone(), range.end - range.start, self.settings.stall);
-        Ok(Download { version, range, content })
+        let mut content = scripts::content(stream, path.clone(), range.end - range.start, self.settings.stall);
+        // What cannot be opened fails before the first piece, when the answer can still say so.
+        let first = match content.try_next().await {
+            Ok(first) => first,
+            Err(error) => return Err(self.why_not_read(principal, path, error).await),
+        };
+        Ok(Download { version, range, content: futures::stream::iter(first.map(Ok)).chain(content).boxed() })
     }
 
     async fn upload(
@@ -144,7 +149,10 @@ impl Contents for CommandFiles {
         // A path that cannot be opened at all is reported as an error instead of a broken archive.
         self.stat(principal, source, true).await?;
         let stream = self.transport.output_stream(principal, &streamed::pack(source, format)).await?;
-        streamed::archive(stream, source.clone(), self.settings.stall).await
+        match streamed::archive(stream, source.clone(), self.settings.stall).await {
+            Err(error @ FilesystemError::Invalid(_)) => Err(self.why_not_packed(principal, source, error).await),
+            outcome => outcome,
+        }
     }
 
     async fn unpack(
@@ -194,6 +202,26 @@ impl Contents for CommandFiles {
 }
 
 impl CommandFiles {
+    /// Why the command that reads a file said no, by another that says why; `error` if that one can read it.
+    async fn why_not_read(&self, principal: &Principal, path: &RemotePath, error: FilesystemError) -> FilesystemError {
+        if matches!(error, FilesystemError::Transport(_)) {
+            return error;
+        }
+        match self.view(principal, path, 0, 1).await {
+            Ok(_) | Err(FilesystemError::Transport(_)) => error,
+            Err(reason) => reason,
+        }
+    }
+
+    /// Why something could not be packed: what the user may not read of it; `error` if it is something else.
+    async fn why_not_packed(&self, principal: &Principal, source: &RemotePath, error: FilesystemError) -> FilesystemError {
+        match self.run(principal, &[source], &Unreadable { seconds: self.seconds(), path: source }).await {
+            Ok(Some(path)) => FilesystemError::Denied(path),
+            Err(reason @ (FilesystemError::Denied(_) | FilesystemError::NotFound(_))) => reason,
+            Ok(None) | Err(_) => error,
+        }
+    }
+
     /// The target of a new file, with links followed, and the existing file there. Only the directory must exist.
     async fn target(&self, principal: &Principal, path: &RemotePath) -> Result<(RemotePath, Option<Found>), FilesystemError> {
         let found = self.run(principal, &[path], &Resolve { seconds: self.seconds(), path }).await;

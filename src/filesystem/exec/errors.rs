@@ -5,8 +5,18 @@ use crate::filesystem::FilesystemError;
 use crate::filesystem::temporary::temporaries_of;
 use crate::ssh::{CommandError, TransportError};
 
+/// The exit status of the scripts in `archive` when members were put in place, and then one could not be.
+const IN_PART: u32 = 11;
+
 /// The trait's error for a command on `paths`. It names the first if the message names none of them.
 pub fn classify(error: CommandError, paths: &[&RemotePath]) -> FilesystemError {
+    match error {
+        CommandError::Exit { exit: IN_PART, .. } => FilesystemError::Partly(Box::new(reason(error, paths))),
+        error => reason(error, paths),
+    }
+}
+
+fn reason(error: CommandError, paths: &[&RemotePath]) -> FilesystemError {
     let stderr = match &error {
         // The messages of a stopped or missing command are not about the path.
         CommandError::Exit { exit, stderr } if !matches!(exit, 124 | 126 | 127) => stderr,

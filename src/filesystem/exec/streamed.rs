@@ -25,6 +25,9 @@ pub const REMOVAL_PAUSE: Duration = Duration::from_secs(1);
 /// The maximum number of bytes read from a stream at once.
 const PIECE: usize = 256 * 1024;
 
+/// The size of an archive's first part that is held back, in bytes. An archive of nothing has 10240.
+const HELD_BACK: usize = 64 * 1024;
+
 /// Prints an archive. A link given as the source is followed, and what it leads to has its own name; those in it are kept.
 pub fn pack(source: &RemotePath, format: ArchiveFormat) -> CommandLine {
     let parent = source.parent();
@@ -55,16 +58,23 @@ pub fn unpack(directory: &RemotePath, format: ArchiveFormat) -> CommandLine {
         .arg(option(format))
 }
 
-/// The content of an archive that is being made. It begins with the first piece, so that what fails at once is no archive.
+/// The content of an archive that is being made. Its first part is held back until there is more, or all of it: tar writes an archive of
+/// what it cannot read too, and says so at the end, and a small archive is known to be one before any of it is passed on.
 ///
 /// # Errors
-/// If nothing comes.
+/// If nothing comes, or a small archive is incomplete.
 pub async fn archive(mut stream: ByteStream, path: RemotePath, stall: Duration) -> Result<ContentStream, FilesystemError> {
-    let first = piece(&mut stream, &path, stall).await?;
+    let (mut held, mut first) = (0, Vec::new());
+    while held < HELD_BACK
+        && let Some(piece) = piece(&mut stream, &path, stall).await?
+    {
+        held += piece.len();
+        first.push(Ok(piece));
+    }
     let rest = stream::try_unfold((stream, path), move |(mut stream, path)| async move {
         Ok(piece(&mut stream, &path, stall).await?.map(|piece| (piece, (stream, path))))
     });
-    Ok(stream::iter(first.map(Ok)).chain(rest).boxed())
+    Ok(stream::iter(first).chain(rest).boxed())
 }
 
 async fn piece(stream: &mut ByteStream, path: &RemotePath, stall: Duration) -> Result<Option<Bytes>, FilesystemError> {

@@ -140,7 +140,7 @@ pub(crate) async fn get_job(
     wait: Wait,
     if_none_match: IfNoneMatch,
 ) -> Result<Response, Problem> {
-    let since = query.0.since.as_deref().map(Since::new).transpose()?;
+    let since = query.0.since.as_deref().map(|since| Since::new(&access, since)).transpose()?;
     let Some(time) = wait.time() else {
         let jobs = jobs::get(&access, &id.0).await?;
         return Ok(if_none_match.answer(&jobs, |jobs, missing| listed(jobs, missing)));

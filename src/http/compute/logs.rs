@@ -9,6 +9,7 @@ use futures::stream::{self, StreamExt};
 use crate::error::ErrorChain;
 use crate::filesystem::Followed;
 use crate::http::compute::model::LogParameters;
+use crate::http::cut_body::cut_by_errors;
 use crate::http::event_stream::{self, UNBUFFERED, last_event_id};
 use crate::http::extract::access::{JobIdText, ReadAccess};
 use crate::http::extract::parameters::Parameters;
@@ -98,7 +99,7 @@ fn whole(log: Log) -> Response {
             tracing::warn!(error = %ErrorChain(error), "the output of a job was cut short");
         }
     });
-    ([BYTES, (header::CONTENT_LENGTH, length)], Body::from_stream(content)).into_response()
+    ([BYTES, (header::CONTENT_LENGTH, length)], cut_by_errors(content)).into_response()
 }
 
 /// The present output, as updates.
@@ -127,5 +128,5 @@ fn bytes(updates: UpdateStream, problem_context: ProblemContext) -> Response {
             }
         })
     });
-    ([BYTES, UNBUFFERED], Body::from_stream(pieces)).into_response()
+    ([BYTES, UNBUFFERED], cut_by_errors(pieces)).into_response()
 }

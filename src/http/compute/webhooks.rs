@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::http::extract::access::{MessageIdText, ReadAccess, SubmitAccess, WebhookIdText};
 use crate::http::extract::parameters::Document;
 use crate::http::problem::Problem;
-use crate::notify::{DeadLetter, Registered, Registration, Webhook};
+use crate::notify::{Backlog, DeadLetter, Registered, Registration, Webhook};
 use crate::service::webhooks;
 
 /// A webhook to register.
@@ -46,6 +46,15 @@ pub(in crate::http) struct WebhookModel {
     job_id: Option<String>,
     /// When it was registered (RFC 3339).
     created: String,
+    /// The number of messages that are not delivered yet.
+    waiting: usize,
+    /// The error of the last attempt that failed while messages wait. Absent when all were delivered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "the receiver answered with status 500")]
+    last_error: Option<String>,
+    /// When that attempt failed (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error_at: Option<String>,
     /// The secret of its signatures. It is shown once, in the response to the registration.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")]
@@ -54,8 +63,19 @@ pub(in crate::http) struct WebhookModel {
 
 impl From<Webhook> for WebhookModel {
     fn from(webhook: Webhook) -> Self {
-        let Webhook { id, url, states, job, created } = webhook;
-        Self { id, url, states, job_id: job.map(String::from), created: created.to_string(), secret: None }
+        let Webhook { id, url, states, job, created, backlog: Backlog { waiting, failure } } = webhook;
+        let (last_error, last_error_at) = failure.map(|failure| (failure.reason, failure.at.to_string())).unzip();
+        Self {
+            id,
+            url,
+            states,
+            job_id: job.map(String::from),
+            created: created.to_string(),
+            waiting,
+            last_error,
+            last_error_at,
+            secret: None,
+        }
     }
 }
 

@@ -30,6 +30,11 @@ impl QueryNames {
         Self(routes.map(|(route, item)| (route.clone(), operations(item).map(|(method, own)| (method, names(own))).collect())).collect())
     }
 
+    /// The methods of a route; none if the document does not have it.
+    pub(crate) fn methods(&self, route: &str) -> Vec<&Method> {
+        self.0.get(route).into_iter().flatten().map(|(method, _)| method).collect()
+    }
+
     /// Looks for names in a query that the operation does not have.
     ///
     /// # Errors

@@ -58,6 +58,9 @@ impl<T: DeserializeOwned> FromRequest<Api> for WrittenDocument<T> {
             let message = "send the document as `Content-Type: application/json`";
             return Err(InvalidInput::new(Place::Header, "Content-Type", message).into());
         }
+        if request.headers().get(header::CONTENT_ENCODING).is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            return Err(Problem::unsupported_media("a content coding is not taken off; send the document as it is"));
+        }
         let bytes = Bytes::from_request(request, api).await.map_err(|rejection| {
             if rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
                 Problem::new(Kind::TooLarge, format!(
@@ -127,7 +130,7 @@ fn invalid(place: Place, error: &serde_path_to_error::Error<serde_json::Error>) 
         let near = if path == "." { String::new() } else { format!(", in {path}") };
         return InvalidInput::new(place, "body", format!("the document is no JSON: {}{near}", error.inner()));
     }
-    let message = error.inner().to_string();
+    let message = without_position(error.inner());
     if let Some((_, unknown)) = unknown_member(&path, &message) {
         return unknown.into();
     }
@@ -141,6 +144,13 @@ fn invalid(place: Place, error: &serde_path_to_error::Error<serde_json::Error>) 
         (_, None) => path,
     };
     InvalidInput::new(place, name, message)
+}
+
+/// The message of an error in a value, without the place in the text: the path to the value is named, and is easier to find.
+fn without_position(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    message.strip_suffix(&position).map(str::to_owned).unwrap_or(message)
 }
 
 /// A path without the segments whose names are not known, which are shown as `?`.

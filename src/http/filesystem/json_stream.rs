@@ -1,6 +1,5 @@
 //! JSON documents that are written while they are sent, so that their memory does not grow with their content.
 
-use axum::body::Body;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -10,6 +9,7 @@ use serde::Serialize;
 use crate::domain::{DirectoryEntry, bytes_to_text};
 use crate::error::ErrorChain;
 use crate::filesystem::{EntryStream, FilesystemError};
+use crate::http::cut_body::cut_by_errors;
 use crate::http::filesystem::model::file::File;
 use crate::service::{Ready, ReadyPermit};
 
@@ -69,9 +69,9 @@ fn at_once(pieces: &[Bytes]) -> Response {
 
 fn answer<E>(body: impl Stream<Item = Result<Bytes, E>> + Send + 'static) -> Response
 where
-    E: Into<axum::BoxError> + 'static,
+    E: Into<axum::BoxError> + Send + 'static,
 {
-    ([(header::CONTENT_TYPE, "application/json")], Body::from_stream(body)).into_response()
+    ([(header::CONTENT_TYPE, "application/json")], cut_by_errors(body)).into_response()
 }
 
 fn members(found: Vec<DirectoryEntry>, is_first: &mut bool) -> Bytes {

@@ -1,6 +1,6 @@
 //! Normalises the path of a request: the prefix of the site, the case of letters, and slashes at the end.
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -46,17 +46,26 @@ fn overridden(method: &Method, path: &str, headers: &HeaderMap) -> Option<Method
 pub(crate) async fn not_found(State(api): State<Api>, request: Request) -> Response {
     let path = request.uri().path();
     let other = path.strip_suffix('/').map_or_else(|| format!("{path}/"), ToOwned::to_owned);
-    if !api.routes.iter().any(|route| matches(route, &other)) {
-        return Problem::new(Kind::NotFound, "Not Found").into_response();
-    }
     let prefix = request.extensions().get::<Prefix>().map_or("", Prefix::as_str);
+    if !api.routes.iter().any(|route| matches(route, &other)) {
+        return Problem::new(Kind::NotFound, format!("Not Found: no operation has this path; {prefix}/docs lists them")).into_response();
+    }
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     redirect(&format!("{prefix}{other}{query}"))
 }
 
 /// The route does not have this method; `Allow` is added by the router.
-pub(crate) async fn method_not_allowed(method: Method) -> Response {
-    if method == Method::OPTIONS { StatusCode::NO_CONTENT.into_response() } else { Problem::method_not_allowed().into_response() }
+pub(crate) async fn method_not_allowed(State(api): State<Api>, request: Request) -> Response {
+    if request.method() == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    let prefix = request.extensions().get::<Prefix>().map_or("", Prefix::as_str);
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let methods = api.query_names.methods(route);
+    // The pages of the documentation are in no document.
+    let methods = if methods.is_empty() { vec![&Method::GET] } else { methods };
+    let methods: Vec<&str> = methods.into_iter().map(Method::as_str).collect();
+    Problem::method_not_allowed(&methods, &format!("{prefix}/docs")).into_response()
 }
 
 /// Marks an OPTIONS request that is no preflight (Fetch, 3.2.2) while it passes the CORS layer, which treats each as a preflight.

@@ -136,8 +136,9 @@ impl Problem {
     }
 
     /// The path exists and does not have this method.
-    pub(crate) fn method_not_allowed() -> Self {
-        Self::of(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", "Method Not Allowed")
+    pub(crate) fn method_not_allowed(methods: &[&str], documentation: &str) -> Self {
+        let message = format!("Method Not Allowed: this path has {}; {documentation} lists the operations", methods.join(", "));
+        Self::of(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", message)
     }
 
     /// A condition of the request does not hold (RFC 9110, 15.5.13).
@@ -432,7 +433,7 @@ mod tests {
             Kind::DeadlineExceeded,
         ];
         let others = [
-            Problem::method_not_allowed(),
+            Problem::method_not_allowed(&[], ""),
             Problem::state_changed(),
             Problem::unsatisfiable(0),
             Problem::locked(String::new()),

@@ -83,13 +83,14 @@ fn job(line: &str, now: i64) -> Option<(u64, Job)> {
     let state = text("state")??;
     let exit_code = fields.get("exit").map_or(Some(None), |value| value.parse::<i32>().ok().map(Some))?;
     let user = text("user")?;
+    let reason = text("reason")?.filter(|reason| reason != "None");
     Some((
         number,
         Job {
             id: JobId::new(id).ok()?,
             name: text("name")??,
             kill_request_user: if state == "CANCELLED" { user.clone() } else { None },
-            status: JobStatus { state, reason: text("reason")?, exit_code, signal: exit_code.and_then(signal) },
+            status: JobStatus { state, reason, exit_code, signal: exit_code.and_then(signal) },
             steps: None,
             times: JobTimes {
                 elapsed: Some(start.map_or(0, |start| end.unwrap_or(now).saturating_sub(start).max(0))),
@@ -153,6 +154,8 @@ mod tests {
             }
         );
         assert_eq!((jobs[2].status.exit_code, jobs[2].status.signal), (Some(137), Some(9)));
+        let reasons = jobs.iter().map(|job| job.status.reason.as_deref()).collect::<Vec<_>>();
+        assert_eq!(reasons, [None, None, Some("NonZeroExitCode")], "no reason is null, as on Slurm");
         assert_eq!(jobs[2].working_directory, "/\u{EFFF}");
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::job_ref::{JobRef, sort_key};
 use crate::domain::{AccountingQuery, Job, JobId, JobQuery, Principal, Reported, is_final_state};
-use crate::error::ErrorChain;
+use crate::error::{ErrorChain, Recurring};
 use crate::scheduler::SchedulerError;
 
 /// The answer of accounting.
@@ -17,6 +17,20 @@ pub(super) enum Accounting {
     Unavailable(SchedulerError),
 }
 
+impl Accounting {
+    /// Writes to the log whether accounting answers, where that is news.
+    pub(super) fn noted(self, failure: &Recurring) -> Self {
+        match &self {
+            Self::Unavailable(error) if failure.begins(&ErrorChain(error)) => {
+                tracing::warn!(error = %ErrorChain(error), "accounting does not answer: jobs that ended a while ago are missing");
+            }
+            Self::Jobs(_) | Self::Off if failure.ends() => tracing::info!("accounting answers again"),
+            _ => {}
+        }
+        self
+    }
+}
+
 /// A job as the controller has it, with the number that each task and component has of its own.
 pub(super) type Queued = (Option<u64>, Job);
 
@@ -24,12 +38,12 @@ pub(super) type Queued = (Option<u64>, Job);
 pub(super) const WITHOUT_ACCOUNTING: &str = "accounting did not answer: jobs that ended a while ago, and steps, are missing";
 
 /// The jobs of a query, from the controller and accounting. If accounting does not answer, they are those that the
-/// controller knows; the report says so, and a warning is logged.
+/// controller knows; the report says so.
 pub(super) fn list(queued: Vec<Queued>, accounting: Accounting, query: &JobQuery) -> Reported<Vec<Job>> {
     let mut jobs = match accounting {
         Accounting::Jobs(accounted) => merge(queued, accounted).into(),
         Accounting::Off => merge(queued, Vec::new()).into(),
-        Accounting::Unavailable(error) => without_accounting(queued, &error),
+        Accounting::Unavailable(_) => without_accounting(queued),
     };
     let since = jiff::Timestamp::now().as_second() - i64::from(query.window.hours()) * 3600;
     jobs.value.retain(|job| is_recent(job, since) && is_asked_for(job, query));
@@ -60,7 +74,7 @@ pub(super) fn single(
         (Ok(queued), Accounting::Jobs(accounted)) => merge(queued, accounted).into(),
         (Ok(queued), Accounting::Off) => merge(queued, Vec::new()).into(),
         (Ok(queued), Accounting::Unavailable(error)) if queued.is_empty() => return Err(error),
-        (Ok(queued), Accounting::Unavailable(error)) => without_accounting(queued, &error),
+        (Ok(queued), Accounting::Unavailable(_)) => without_accounting(queued),
     };
     if jobs.is_empty() { Err(SchedulerError::JobNotFound) } else { Ok(jobs) }
 }
@@ -140,8 +154,7 @@ fn all_finished(jobs: &[Job]) -> bool {
     !jobs.is_empty() && jobs.iter().all(|job| is_final_state(&job.status.state))
 }
 
-fn without_accounting(queued: Vec<Queued>, error: &SchedulerError) -> Reported<Vec<Job>> {
-    tracing::warn!(error = %ErrorChain(error), "accounting did not answer: jobs that ended a while ago are missing");
+fn without_accounting(queued: Vec<Queued>) -> Reported<Vec<Job>> {
     Reported { missing: Some(WITHOUT_ACCOUNTING), ..merge(queued, Vec::new()).into() }
 }
 

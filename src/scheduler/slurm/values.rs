@@ -113,7 +113,7 @@ pub(super) fn minutes(value: &str) -> Option<i64> {
     number::<i64>(value)?.checked_mul(60)
 }
 
-/// A status from the state, reason and exit code. Also the numeric id of the user who asked for the end, which sacct
+/// A status from the state, reason and exit code, which Slurm gives as 0 while there is none. Also the numeric id of the user who asked for the end, which sacct
 /// appends to the state.
 pub(super) fn status(state: &str, reason: &str, exit_code: &str) -> (JobStatus, Option<String>) {
     let (state, cancelled_by) = match state.trim().split_once(" by ") {
@@ -121,7 +121,7 @@ pub(super) fn status(state: &str, reason: &str, exit_code: &str) -> (JobStatus, 
         None => (state.trim(), None),
     };
     let reason = text(reason).filter(|reason| reason != "None");
-    let (exit_code, signal) = if is_waiting(state) { (None, None) } else { exit_and_signal(exit_code) };
+    let (exit_code, signal) = if is_over(state) { exit_and_signal(exit_code) } else { (None, None) };
     (JobStatus { state: state.to_owned(), reason, exit_code, signal }, cancelled_by)
 }
 
@@ -205,10 +205,12 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_waits_has_no_exit_code() {
-        assert_eq!(status("PENDING", "None", "0:0").0.exit_code, None);
-        assert_eq!(status("SPECIAL_EXIT", "None", "78:0").0.exit_code, None);
-        assert_eq!(status("RUNNING", "None", "0:0").0.exit_code, Some(0));
+    fn a_job_that_waits_or_runs_has_no_exit_code() {
+        for (state, code) in [("PENDING", "0:0"), ("SPECIAL_EXIT", "78:0"), ("RUNNING", "0:0"), ("SUSPENDED", "0:9"), ("CONFIGURING", "0")]
+        {
+            let status = status(state, "None", code).0;
+            assert_eq!((status.exit_code, status.signal), (None, None), "{state}");
+        }
         assert_eq!(status("COMPLETING", "None", "3:0").0.exit_code, Some(3));
     }
 

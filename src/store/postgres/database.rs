@@ -4,16 +4,22 @@ use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
 
 use super::tls::Rustls;
-use crate::store::{PostgresConfig, SetupError, StoreError};
+use crate::store::{Inspection, PostgresConfig, SetupError, StoreError};
 
 /// The steps from one version of the tables to the next, the first from an empty database. Never changed, only added to.
 const MIGRATIONS: &[&str] = &[include_str!("0001.sql")];
 /// The advisory lock under which one replica at a time makes tables: `gold` in ASCII.
 const MIGRATION_LOCK: i64 = 0x676f_6c64;
+
+/// Whether there is the schema, whether the role may create what is missing, and whether there are tables.
+const LOOK: &str = "SELECT known, CASE WHEN known THEN has_schema_privilege('goldcrest', 'CREATE')
+    ELSE has_database_privilege(current_database(), 'CREATE') END, to_regclass('goldcrest.migrations') IS NOT NULL
+    FROM (SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = 'goldcrest') AS known) AS schema";
 
 /// The database.
 pub(super) struct Database {
@@ -41,12 +47,48 @@ impl Database {
 
     /// A connection to a database whose tables are up to date.
     pub(super) async fn connection(&self) -> Result<Object, StoreError> {
-        let mut connection = self.pool.get().await.map_err(|error| match error {
-            PoolError::Backend(error) => classify(error, false),
-            error => StoreError::Unavailable(error.into()),
-        })?;
+        let mut connection = self.pooled().await?;
         self.migrated.get_or_try_init(|| migrate(&mut connection)).await?;
         Ok(connection)
+    }
+
+    async fn pooled(&self) -> Result<Object, StoreError> {
+        self.pool.get().await.map_err(|error| match error {
+            PoolError::Backend(error) => classify(error, false),
+            error => StoreError::Unavailable(error.into()),
+        })
+    }
+
+    /// Looks at the schema and its tables, in a transaction that can change nothing.
+    pub(super) async fn inspect(&self) -> Result<Inspection, StoreError> {
+        let mut connection = self.pooled().await?;
+        let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+        let looking = async {
+            let transaction = connection.build_transaction().read_only(true).start().await?;
+            let row = transaction.query_one(LOOK, &[]).await?;
+            let (has_schema, may_create, has_tables): (bool, bool, bool) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            let version: Option<i64> = match has_tables {
+                true => transaction.query_one("SELECT coalesce(max(version), 0) FROM goldcrest.migrations", &[]).await?.try_get(0)?,
+                false => None,
+            };
+            if version == Some(known) {
+                transaction.batch_execute("SELECT 1 FROM goldcrest.claims LIMIT 1").await?;
+            }
+            Ok((has_schema, may_create, version))
+        };
+        let found = match timeout(self.timeout, looking).await {
+            Ok(found) => found.map_err(|error| classify(error, false))?,
+            Err(_) => return Err(StoreError::Unavailable(format!("no answer within {} s", self.timeout.as_secs()).into())),
+        };
+        match found {
+            (_, _, Some(version)) if version > known => Err(StoreError::Newer { found: version, known }),
+            (_, _, Some(version)) if version == known => Ok(Inspection::Ready),
+            (true, false, _) => Err(StoreError::Unavailable("its role may not create tables in the schema goldcrest".into())),
+            (false, false, _) => Err(StoreError::Unavailable("its role may not create the schema goldcrest".into())),
+            (_, true, Some(_)) => Ok(Inspection::Outdated),
+            (true, true, None) => Ok(Inspection::Absent("the tables in the schema goldcrest".to_owned())),
+            (false, true, None) => Ok(Inspection::Absent("the schema goldcrest, with its tables".to_owned())),
+        }
     }
 
     /// A separate connection, with the notifications of the server.

@@ -19,10 +19,10 @@ use tokio_util::sync::CancellationToken;
 use super::upkeep::sweep_again_and_again;
 use super::watchers::Watchers;
 use super::{
-    Claim, Claimed, Entry, Keep, MAX_PAGE, Page, PostgresConfig, Record, SetupError, Status, Store, StoreError, Watch, micros, sequence,
-    span, stored, timestamp,
+    Claim, Claimed, Entry, Inspection, Keep, MAX_PAGE, Page, PostgresConfig, Record, SetupError, Status, Store, StoreError, Watch, micros,
+    sequence, span, stored, timestamp,
 };
-use crate::error::ErrorChain;
+use crate::error::{ErrorChain, Recurring};
 use database::{Database, classify};
 
 /// The pause before a broken connection for notifications is opened again.
@@ -79,7 +79,7 @@ impl Postgres {
     }
 
     /// Passes on what any replica appends, until the connection breaks.
-    async fn listen(&self) -> Result<(), StoreError> {
+    async fn listen(&self, failure: &Recurring) -> Result<(), StoreError> {
         let (client, mut connection) = self.database.listen().await?;
         let messages = async {
             while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
@@ -91,6 +91,9 @@ impl Postgres {
         };
         let listening = async {
             client.batch_execute("LISTEN goldcrest_appended").await?;
+            if failure.ends() {
+                tracing::info!("entries of other replicas are reported again");
+            }
             // Earlier entries are not reported.
             self.watchers.wake_all();
             std::future::pending::<Result<(), _>>().await
@@ -238,8 +241,8 @@ impl Store for Postgres {
         .await
     }
 
-    async fn probe(&self) -> Result<(), StoreError> {
-        self.perform(false, async |connection| connection.batch_execute("SELECT 1 FROM goldcrest.claims LIMIT 1").await).await
+    async fn inspect(&self) -> Result<Inspection, StoreError> {
+        self.database.inspect().await
     }
 
     fn status(&self) -> &Status {
@@ -248,8 +251,11 @@ impl Store for Postgres {
 
     async fn run(&self, stop: CancellationToken) {
         let listening = async {
+            let failure = Recurring::default();
             loop {
-                if let Err(error) = self.listen().await {
+                if let Err(error) = self.listen(&failure).await
+                    && failure.begins(&ErrorChain(&error))
+                {
                     tracing::warn!(error = %ErrorChain(&error), "entries of other replicas are not reported until the store answers again");
                 }
                 tokio::time::sleep(LISTEN_AGAIN).await;

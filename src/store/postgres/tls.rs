@@ -16,6 +16,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+use crate::error::certificate_in_words;
+
 /// A foreign error.
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -66,7 +68,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for Hands
     type Future = Pin<Box<dyn Future<Output = io::Result<Encrypted<S>>> + Send>>;
 
     fn connect(self, stream: S) -> Self::Future {
-        Box::pin(async move { self.connector.connect(self.server, stream).await.map(Encrypted) })
+        let in_words = |error: io::Error| io::Error::new(error.kind(), certificate_in_words(error.to_string()));
+        Box::pin(async move { self.connector.connect(self.server, stream).await.map(Encrypted).map_err(in_words) })
     }
 }
 

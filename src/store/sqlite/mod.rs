@@ -2,6 +2,7 @@
 //!
 //! All statements run on one thread (`worker`), each operation in a separate transaction.
 
+mod inspection;
 mod worker;
 
 use std::sync::Arc;
@@ -15,13 +16,14 @@ use tokio_util::sync::CancellationToken;
 use super::upkeep::sweep_again_and_again;
 use super::watchers::Watchers;
 use super::{
-    Claim, Claimed, Entry, Keep, MAX_PAGE, Page, Record, SqliteConfig, Status, Store, StoreError, Watch, micros, sequence, span, stored,
-    timestamp,
+    Claim, Claimed, Entry, Inspection, Keep, MAX_PAGE, Page, Record, SqliteConfig, Status, Store, StoreError, Watch, micros, sequence,
+    span, stored, timestamp,
 };
 use worker::Worker;
 
 /// The store in a file.
 pub struct Sqlite {
+    config: SqliteConfig,
     worker: Worker,
     watchers: Watchers,
     status: Arc<Status>,
@@ -30,7 +32,7 @@ pub struct Sqlite {
 impl Sqlite {
     /// A store in this file, which is opened at the first operation.
     pub fn new(config: SqliteConfig) -> Self {
-        Self { worker: Worker::new(config), watchers: Watchers::default(), status: Arc::default() }
+        Self { worker: Worker::new(config.clone()), config, watchers: Watchers::default(), status: Arc::default() }
     }
 
     async fn perform<T: Send + 'static>(
@@ -176,8 +178,12 @@ impl Store for Sqlite {
         .await
     }
 
-    async fn probe(&self) -> Result<(), StoreError> {
-        self.perform(|transaction, _| transaction.execute_batch("SELECT 1 FROM claims LIMIT 1")).await
+    async fn inspect(&self) -> Result<Inspection, StoreError> {
+        let config = self.config.clone();
+        match tokio::task::spawn_blocking(move || inspection::inspect(&config)).await {
+            Ok(outcome) => outcome,
+            Err(error) => Err(StoreError::Unavailable(error.into())),
+        }
     }
 
     fn status(&self) -> &Status {

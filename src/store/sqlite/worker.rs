@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::store::{SqliteConfig, StoreError};
 
 /// The steps from one version of the tables to the next, the first from an empty file. Never changed, only added to.
-const MIGRATIONS: &[&str] = &[include_str!("0001.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[include_str!("0001.sql")];
 /// The maximum number of operations that wait for the thread.
 const QUEUE: usize = 1024;
 /// The time limit for an operation, including its wait.
@@ -111,7 +111,7 @@ fn transact<T>(
     run().map_err(classify)
 }
 
-fn classify(error: rusqlite::Error) -> StoreError {
+pub(super) fn classify(error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full(error.into()),
         Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::ApiMisuse) | None => StoreError::Refused(error.into()),
@@ -119,11 +119,20 @@ fn classify(error: rusqlite::Error) -> StoreError {
     }
 }
 
+/// The file of the store.
+pub(super) fn file(config: &SqliteConfig) -> PathBuf {
+    config.state_dir.join("store.sqlite")
+}
+
+/// The error for a path that cannot be used.
+pub(super) fn failed(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Unavailable(io::Error::new(error.kind(), format!("{}: {error}", path.display())).into())
+}
+
 /// Opens the file, which nobody else may read, and brings its tables up to date.
 fn open(config: &SqliteConfig) -> Result<Connection, StoreError> {
-    let path = config.state_dir.join("store.sqlite");
-    let failed = |error: io::Error| StoreError::Unavailable(io::Error::new(error.kind(), format!("{}: {error}", path.display())).into());
-    make_private(&config.state_dir, &path).map_err(failed)?;
+    let path = file(config);
+    make_private(&config.state_dir, &path).map_err(|error| failed(&path, &error))?;
     let mut connection = connect(&path, config.max_size).map_err(classify)?;
     migrate(&mut connection)?;
     Ok(connection)

@@ -110,6 +110,16 @@ async fn the_filters_of_a_cancellation_have_the_bounds_of_a_list() {
 }
 
 #[tokio::test]
+async fn a_cancellation_of_jobs_in_a_state_that_there_is_not_is_refused_and_none_is_cancelled() {
+    for (states, words) in [("PENDIN", "`PENDIN`: "), ("PENDING,RUNING", "did you mean `RUNNING`?"), (",", "``: "), ("PD", "known are ")] {
+        let answer = cancel(&format!("state={states}&name=h"), vec![]).await;
+        let field = answer.json()["data"]["fields"][0].clone();
+        assert_eq!((answer.status, &field["name"]), (400, &json!("state")), "{states}: {field}");
+        assert!(field["message"].as_str().unwrap().contains(words), "{states}: {field}");
+    }
+}
+
+#[tokio::test]
 async fn a_cancellation_names_what_is_cancelled() {
     for query in ["", "state=", "allusers=true"] {
         let answer = cancel(query, vec![]).await;

@@ -27,6 +27,7 @@ async fn scrape(api: &Api) -> Answer {
         gate: api.gate.clone(),
         lanes: Vec::new(),
         store: None,
+        webhooks: None,
         tasks: Vec::new(),
     });
     let response = metrics_router(metrics)
@@ -269,6 +270,7 @@ async fn who_does_not_name_openmetrics_gets_the_text_that_promtool_checks() {
         gate: api.gate.clone(),
         lanes: Vec::new(),
         store: None,
+        webhooks: None,
         tasks: Vec::new(),
     });
     let response = metrics_router(metrics).oneshot(Request::get("/metrics").body(Body::empty()).unwrap()).await.unwrap();
@@ -306,6 +308,7 @@ async fn the_listener_has_this_one_route() {
         gate: api.gate,
         lanes: Vec::new(),
         store: None,
+        webhooks: None,
         tasks: Vec::new(),
     }));
     for (method, path, status) in [(Method::POST, "/metrics", 405), (Method::GET, "/status/systems", 404), (Method::GET, "/", 404)] {

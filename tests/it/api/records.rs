@@ -1,8 +1,5 @@
 //! Logs: the audit trail and the access line, without any token.
 
-use std::fmt::Write as _;
-use std::sync::{Arc, LazyLock, Mutex};
-
 use axum::http::Method;
 use goldcrest::domain::ClusterHealth;
 use goldcrest::http::TimeLimits;
@@ -12,56 +9,11 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
-use tracing::field::{Field, Visit};
-use tracing::{Dispatch, Event, Subscriber};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use super::doubles::Reply;
 use super::{Api, request};
 use crate::support::PATIENCE;
-
-/// Keeps every event, as `target: level=... field=value ...`, and the fields of every span.
-#[derive(Clone, Default)]
-struct Records(Arc<Mutex<Vec<String>>>);
-
-impl Records {
-    fn of(&self, target: &str) -> Vec<String> {
-        self.0.lock().unwrap().iter().filter(|line| line.starts_with(target)).cloned().collect()
-    }
-}
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        write!(self.0, " {}={value:?}", field.name()).unwrap();
-    }
-}
-
-impl<S: Subscriber> Layer<S> for Records {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut line = Line(format!("{}: level={}", event.metadata().target(), event.metadata().level()));
-        event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
-    }
-
-    fn on_new_span(&self, attributes: &tracing::span::Attributes<'_>, _: &tracing::span::Id, _: Context<'_, S>) {
-        let mut line = Line("span:".to_owned());
-        attributes.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
-    }
-}
-
-/// While one subscriber alone is alive, whether a place in the code is heard is decided by the first thread that comes there, and for
-/// all; threads of other tests have none. So there are always two.
-static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
-
-fn records() -> (Records, tracing::subscriber::DefaultGuard) {
-    LazyLock::force(&ANOTHER);
-    let records = Records::default();
-    let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(records.clone()));
-    (records, guard)
-}
+use crate::support::records::records;
 
 /// What the double for authorization says of its decisions.
 const BASIS: [&str; 6] =

@@ -349,9 +349,12 @@ async fn a_wait_is_over_at_once_where_there_is_nothing_to_wait_for() {
     }
     assert!(begun.elapsed() < Duration::from_secs(10));
     assert_eq!(site.wait("3", 30).await.status, 404);
-    for since in ["", "no%20state", "-1", "99999999999999999999999"] {
+    for since in ["", "no%20state", "-1", "99999999999999999999999", "DONE", "R"] {
         assert_eq!(site.wait(&format!("1?since={since}"), 30).await.status, 400, "{since}");
     }
+    let misspelt = site.wait("1?since=RUNING", 30).await.json()["data"]["fields"][0].clone();
+    assert_eq!((&misspelt["location"], &misspelt["name"]), (&json!("query"), &json!("since")), "{misspelt}");
+    assert!(misspelt["message"].as_str().unwrap().ends_with("did you mean `RUNNING`?"), "{misspelt}");
 }
 
 #[tokio::test]

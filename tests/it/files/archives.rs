@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use goldcrest::domain::RemotePath;
+use goldcrest::domain::{Compression, RemotePath};
+use goldcrest::error::{Classify, Kind};
 use goldcrest::filesystem::{ArchiveFormat, FilesystemError, Placed};
 
 use super::{Site, hostile_names, noise, on_each_site, pieces};
@@ -16,6 +17,7 @@ use crate::support::wait_for;
 on_each_site!(
     a_directory_comes_back_from_its_archive,
     an_archive_of_what_is_not_there_or_cannot_be_read_does_not_end,
+    an_archive_of_which_a_member_does_not_fit_says_that_others_may_be_in_place,
     an_archive_that_breaks_off_leaves_nothing,
     members_that_lead_out_of_the_directory_do_not,
 );
@@ -65,6 +67,28 @@ async fn an_archive_of_what_is_not_there_or_cannot_be_read_does_not_end(site: Si
         last = Some(piece.map(drop));
     }
     assert!(matches!(last, Some(Err(_))), "{last:?}");
+}
+
+async fn an_archive_of_which_a_member_does_not_fit_says_that_others_may_be_in_place(site: Site) {
+    fs::create_dir(site.local("d")).unwrap();
+    for name in ["a", "m", "z"] {
+        site.write(format!("d/{name}"), "new");
+    }
+    let archive = pack(&site, &site.path("d"), ArchiveFormat::Tar).await.unwrap();
+    site.write("d.tar", &archive);
+    for way in ["unpack", "extract"] {
+        let _ = fs::remove_dir_all(site.local("t"));
+        fs::create_dir_all(site.local("t/d/m")).unwrap();
+        site.write("t/d/a", "old");
+        let outcome = match way {
+            "unpack" => unpack(&site, "t", &archive, ArchiveFormat::Tar).await.map(drop),
+            _ => site.files.extract(&site.user, &site.path("d.tar"), &site.path("t"), Compression::None).await,
+        };
+        let error = outcome.unwrap_err();
+        assert_eq!((error.kind(), error.maybe_effected()), (Kind::Invalid, Some(true)), "{way}: {error:?}");
+        assert!(error.to_string().ends_with("what was put in place before it stays"), "{way}: {error}");
+        assert_eq!(fs::read(site.local("t/d/a")).unwrap(), b"new");
+    }
 }
 
 async fn an_archive_that_breaks_off_leaves_nothing(site: Site) {

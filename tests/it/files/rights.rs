@@ -6,8 +6,10 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use futures::TryStreamExt;
+use goldcrest::domain::{ByteRange, RemotePath};
 use goldcrest::error::{Classify, Kind};
-use goldcrest::filesystem::{CompressOptions, CopyOptions, Expected, FileAccess, FilesystemError, PartOptions, Settings};
+use goldcrest::filesystem::{ArchiveFormat, CompressOptions, CopyOptions, Expected, FileAccess, FilesystemError, PartOptions, Settings};
 
 use super::transport::{Local, OPENSSH, Subsystem, User};
 use super::{Site, noise, open, pieces};
@@ -136,6 +138,44 @@ async fn a_file_that_is_written_over_keeps_its_group_and_mode_or_has_fewer_right
                 }
             }
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_user_may_not_read_is_refused_before_the_first_byte_by_each_way_out() {
+    if !is_possible() {
+        return;
+    }
+    for reach in REACHES {
+        let site = site(reach);
+        set(&site, 0, ME);
+        fs::create_dir(site.local("d")).unwrap();
+        fs::create_dir(site.local("closed")).unwrap();
+        for (name, mode) in [("d/open", 0o644), ("d/shut", 0o600)] {
+            site.write(name, noise(500));
+            fs::set_permissions(site.local(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        fs::set_permissions(site.local("closed"), fs::Permissions::from_mode(0o700)).unwrap();
+        symlink(site.local("d/shut"), site.local("link")).unwrap();
+        let user = &site.user;
+        for range in [None, Some(ByteRange::From(0, None)), Some(ByteRange::From(100, Some(200))), Some(ByteRange::Last(5))] {
+            for name in ["f", "d/shut", "link"] {
+                let refused = site.files.download(user, &site.path(name), range, None).await.map(drop);
+                assert!(matches!(&refused, Err(FilesystemError::Denied(_))), "{reach}, {name}, {range:?}: {refused:?}");
+            }
+        }
+        if reach == "sftp without commands" {
+            continue;
+        }
+        for (name, named) in [("f", "f"), ("d", "d/shut"), ("d/shut", "d/shut"), ("closed", "closed"), ("link", "link")] {
+            for format in [ArchiveFormat::Tar, ArchiveFormat::Gzip] {
+                let refused = site.files.pack(user, &site.path(name), format).await.map(drop);
+                let is_named = |path: &RemotePath| *path == site.path(named);
+                assert!(matches!(&refused, Err(FilesystemError::Denied(path)) if is_named(path)), "{reach}, {name}: {refused:?}");
+            }
+        }
+        let content = site.files.pack(user, &site.path("d/open"), ArchiveFormat::Tar).await.unwrap();
+        assert!(content.try_collect::<Vec<_>>().await.is_ok());
     }
 }
 

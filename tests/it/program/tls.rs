@@ -26,6 +26,33 @@ fn put(folder: &Path, name: &str) {
     }
 }
 
+/// A certificate that `openssl req -x509` makes without further options is that of an authority.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_an_authority_itself_is_refused_in_words_with_the_way_out() {
+    let double = Double::start(Behaviour::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "authority-itself");
+    let (certificate, key) = (folder.path().join("served.pem"), folder.path().join("served.key"));
+    let tls = format!("tls: {{ certificate: \"{}\", private_key: \"{}\" }}, ", certificate.display(), key.display());
+    let program = Program::spawn_with(&[Site::of("good", &double)], &["ada".to_owned()], |text| {
+        text.replace("server: { ", &format!("server: {{ {tls}"))
+    })
+    .await;
+    program.is_up().await;
+    let url = format!("{}/status/liveness/", program.url.replace("http://127.0.0.1", "https://localhost"));
+    let told = async |trusted: &str| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_goldcrest"));
+        let command = command.args(["health", "--url", &url]).env("SSL_CERT_FILE", folder.path().join(trusted));
+        String::from_utf8(command.output().await.unwrap().stderr).unwrap()
+    };
+    let itself = told("served.pem").await;
+    assert!(itself.contains("(CA:TRUE)") && itself.contains("basicConstraints=critical,CA:FALSE"), "{itself}");
+    std::fs::write(folder.path().join("ca.pem"), AUTHORITY).unwrap();
+    let unknown = told("ca.pem").await;
+    assert!(unknown.contains("SSL_CERT_FILE") || unknown.contains("(CA:TRUE)"), "{unknown}");
+    assert!(!itself.contains("CaUsedAsEndEntity") && !unknown.contains("OtherError"), "{itself}{unknown}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_is_served_over_tls_and_a_new_certificate_is_taken_without_a_restart() {
     let double = Double::start(Behaviour::default()).await;

@@ -185,6 +185,7 @@ async fn the_metrics_tell_what_the_lanes_did_and_not_for_whom() {
         gate: api.gate,
         lanes: vec![Arc::clone(&lanes)],
         store: None,
+        webhooks: None,
         tasks: Vec::new(),
     });
     let value = |series: &str| {

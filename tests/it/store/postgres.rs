@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use goldcrest::domain::Secret;
 use goldcrest::error::{Classify, ErrorChain, Kind};
-use goldcrest::store::{Postgres, PostgresConfig, Store};
+use goldcrest::store::{Inspection, Postgres, PostgresConfig, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::{KEEP, coordinates, database, name};
@@ -89,12 +89,12 @@ async fn what_a_server_acknowledged_is_there_when_it_was_killed_and_its_replicas
         }
         let error = error.expect("the server was killed");
         assert_eq!(error.kind(), Kind::Unavailable, "{}", ErrorChain(&error));
-        assert!(writer.probe().await.is_err() && !writer.status().is_up());
+        assert!(writer.list("kind", "nobody").await.is_err() && !writer.status().is_up());
         let folder = server.folder.path().join("postgres");
         wait_until(PATIENCE, async || !port_is_open(server.port)).await;
         let _gone = std::fs::remove_file(folder.join("server.pid"));
         server.script("start.sh");
-        wait_until(PATIENCE, async || writer.probe().await.is_ok()).await;
+        wait_until(PATIENCE, async || writer.list("kind", "nobody").await.is_ok()).await;
         assert!(reader.read(&stream, 0, 1).await.unwrap().last >= acknowledged);
         // The reader is told again of what the other appends.
         acknowledged = writer.append(&stream, &[vec![2]], KEEP).await.unwrap();
@@ -120,10 +120,21 @@ async fn the_certificate_of_the_database_must_be_signed_by_the_authority_of_the_
     let Some(config) = database() else { return };
     let required = Secret::from(format!("{}?sslmode=require", config.url.expose()));
     let trusting = PostgresConfig { url: required.clone(), ..config.clone() };
-    Postgres::new(&trusting).unwrap().probe().await.unwrap();
+    Postgres::new(&trusting).unwrap().list("kind", "nobody").await.unwrap();
     let distrusting = PostgresConfig { url: required, ca_file: None, ..config };
-    let error = Postgres::new(&distrusting).unwrap().probe().await.unwrap_err();
+    let error = Postgres::new(&distrusting).unwrap().list("kind", "nobody").await.unwrap_err();
     assert!(ErrorChain(&error).to_string().contains("certificate"), "{}", ErrorChain(&error));
+}
+
+#[tokio::test]
+async fn a_look_at_a_database_creates_nothing_and_says_what_would_be_created() {
+    let Some(server) = Server::start() else { return };
+    let store = Postgres::new(&server.config()).unwrap();
+    for _ in 0..2 {
+        assert_eq!(store.inspect().await.unwrap(), Inspection::Absent("the schema goldcrest, with its tables".to_owned()));
+    }
+    store.list("kind", "nobody").await.unwrap();
+    assert_eq!(store.inspect().await.unwrap(), Inspection::Ready);
 }
 
 #[tokio::test]
@@ -133,7 +144,7 @@ async fn a_wrong_password_and_a_missing_database_are_told_and_no_secret_is() {
     let wrong = url(|url| url.replacen("goldcrest:", "goldcrest:hunter2", 1));
     let missing = url(|url| url.trim_end_matches("goldcrest").to_owned() + "nowhere");
     for (config, word) in [(wrong, "password authentication failed"), (missing, "\"nowhere\" does not exist")] {
-        let error = Postgres::new(&config).unwrap().probe().await.unwrap_err();
+        let error = Postgres::new(&config).unwrap().list("kind", "nobody").await.unwrap_err();
         let text = ErrorChain(&error).to_string();
         assert!(text.contains(word) && !text.contains("hunter2"), "{text}");
         assert_eq!(error.kind(), Kind::Unavailable);

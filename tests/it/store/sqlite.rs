@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use goldcrest::error::{Classify, ErrorChain, Kind};
-use goldcrest::store::{Sqlite, SqliteConfig, Store, StoreError};
+use goldcrest::store::{Inspection, Sqlite, SqliteConfig, Store, StoreError};
 
 use super::{KEEP, in_folder, record};
 use crate::support::{PATIENCE, wait_for};
@@ -19,7 +19,7 @@ async fn the_files_are_for_the_account_of_the_process_alone() {
     let modes: Vec<u32> = std::fs::read_dir(&state).unwrap().map(|entry| mode(entry.unwrap().path())).collect();
     assert!(modes.len() >= 2 && modes.iter().all(|mode| *mode == 0o600), "{modes:?}");
     std::fs::set_permissions(state.join("store.sqlite"), PermissionsExt::from_mode(0o644)).unwrap();
-    Sqlite::new(in_folder(&state)).probe().await.unwrap();
+    Sqlite::new(in_folder(&state)).list("kind", "nobody").await.unwrap();
     assert_eq!(mode(state.join("store.sqlite")), 0o600);
 }
 
@@ -71,7 +71,7 @@ async fn a_disk_without_space_refuses_and_says_so() {
 #[tokio::test]
 async fn a_file_of_a_later_release_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
-    Sqlite::new(in_folder(folder.path())).probe().await.unwrap();
+    Sqlite::new(in_folder(folder.path())).list("kind", "nobody").await.unwrap();
     let path = folder.path().join("store.sqlite");
     // The version of the tables is the number at this place of the file's first page.
     // The thread ends, and writes everything back, a moment later.
@@ -79,8 +79,49 @@ async fn a_file_of_a_later_release_is_refused_and_left_alone() {
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[60..64].copy_from_slice(&99_u32.to_be_bytes());
     std::fs::write(&path, bytes).unwrap();
-    let error = Sqlite::new(in_folder(folder.path())).probe().await.unwrap_err();
+    let error = Sqlite::new(in_folder(folder.path())).list("kind", "nobody").await.unwrap_err();
     assert!(error.to_string().contains("version 99, and this release knows none later than 1"), "{error}");
+}
+
+#[tokio::test]
+async fn a_look_at_a_file_creates_and_changes_nothing_and_finds_what_the_service_would() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("new #1?/state");
+    let look = async || Sqlite::new(in_folder(&state)).inspect().await;
+    let everything = || {
+        let entries = std::fs::read_dir(&state).into_iter().flatten().map(|entry| entry.unwrap().path());
+        let mut found: Vec<_> = entries.map(|path| (std::fs::read(&path).unwrap(), path)).collect();
+        found.sort();
+        found
+    };
+    let path = state.join("store.sqlite").display().to_string();
+    assert_eq!(look().await.unwrap(), Inspection::Absent(format!("{path}, with its directory")));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    std::fs::create_dir_all(&state).unwrap();
+    assert_eq!(look().await.unwrap(), Inspection::Absent(path));
+    assert_eq!(everything(), []);
+
+    let store = Sqlite::new(in_folder(&state));
+    store.append("stream", &[vec![1]], KEEP).await.unwrap();
+    let before = everything();
+    assert_eq!((before.len(), look().await.unwrap()), (3, Inspection::Ready), "the tables are in the log beside the file");
+    assert_eq!(everything(), before);
+    drop(store);
+    wait_for(PATIENCE, || everything().len() == 1).await;
+    let before = everything();
+    assert_eq!(look().await.unwrap(), Inspection::Ready);
+    assert_eq!(everything(), before);
+
+    let (mut bytes, file) = before.into_iter().next().unwrap();
+    bytes[60..64].copy_from_slice(&0_u32.to_be_bytes());
+    std::fs::write(&file, &bytes).unwrap();
+    assert_eq!(look().await.unwrap(), Inspection::Outdated);
+    bytes[60..64].copy_from_slice(&99_u32.to_be_bytes());
+    std::fs::write(&file, &bytes).unwrap();
+    assert!(matches!(look().await, Err(StoreError::Newer { found: 99, .. })));
+    assert_eq!(std::fs::read(&file).unwrap(), bytes);
+    std::fs::write(&file, "this is no store, and nothing of Goldcrest's").unwrap();
+    assert!(look().await.is_err());
 }
 
 #[tokio::test]
@@ -89,12 +130,12 @@ async fn a_folder_that_cannot_be_made_is_named_and_tried_again() {
     let state = folder.path().join("state");
     std::fs::write(&state, "").unwrap();
     let store = Sqlite::new(in_folder(&state));
-    let error = store.probe().await.unwrap_err();
+    let error = store.list("kind", "nobody").await.unwrap_err();
     let text = ErrorChain(&error).to_string();
     assert!(text.starts_with("the store does not answer: ") && text.contains("state/store.sqlite"), "{text}");
     assert_eq!(error.kind(), Kind::Unavailable);
     assert!(!store.status().is_up());
     std::fs::remove_file(&state).unwrap();
-    store.probe().await.unwrap();
+    store.list("kind", "nobody").await.unwrap();
     assert!(store.status().is_up());
 }

@@ -1,6 +1,7 @@
 //! Shared parts of the tests of this suite.
 
 pub mod local_shell;
+pub mod records;
 pub mod script;
 pub mod scripted;
 pub mod service;

@@ -153,3 +153,15 @@ async fn an_address_that_is_allowed_no_more_is_not_called() {
     stop.cancel();
     assert!(service.seen().is_empty());
 }
+
+#[tokio::test]
+async fn an_address_with_a_character_that_no_address_has_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let webhooks = Webhooks::new(store(folder.path()), Config::default(), Timing::default()).unwrap();
+    for url in
+        ["ht\ntps://1.1.1.1/", "https://1.1.1.1/\r\nX: y", "https://1.1.1.1\\@example.org/", " https://1.1.1.1/", "https://1.1.1.1/\u{85}"]
+    {
+        let outcome = webhooks.register(&ada(), for_all(url)).await;
+        assert!(matches!(&outcome, Err(WebhookError::Url(reason)) if reason.contains("a character")), "{url:?}: {outcome:?}");
+    }
+}

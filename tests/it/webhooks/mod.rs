@@ -12,11 +12,12 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use goldcrest::domain::{Interest, JobEvent, JobId, Secret, SystemName, Username};
-use goldcrest::notify::{Config, Owner, Registered, Registration, Timing, Webhooks};
+use goldcrest::notify::{Backlog, Config, Owner, Registered, Registration, Timing, Webhooks};
 use goldcrest::store::{Keep, Sqlite, SqliteConfig, Store};
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::support::records::records;
 use crate::support::service::{Reply, Seen, Service};
 use crate::support::{PATIENCE, wait_for, wait_until};
 
@@ -223,6 +224,64 @@ async fn what_fails_is_tried_again_with_the_same_id_until_it_is_taken() {
 }
 
 #[tokio::test]
+async fn a_message_that_failed_is_not_overtaken_by_later_ones_about_the_same_job() {
+    for (failing, status) in [("7", Some(500)), ("7", None)] {
+        let failures = Arc::new(AtomicUsize::new(3));
+        let service = Service::start(move |seen: &Seen| {
+            let fails = seen.json()["subject"] == failing
+                && failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+            match status.filter(|_| fails) {
+                Some(status) => Reply::status(status, ""),
+                None if fails => Reply::status(204, "").after(Duration::from_secs(600)),
+                None => Reply::status(204, ""),
+            }
+        })
+        .await;
+        let site = Site::new();
+        let process = site.process(Timing { request: Duration::from_millis(300), ..TIMING });
+        process.webhooks.register(&ada(), for_all(&service.url)).await.unwrap();
+        for state in ["PENDING", "RUNNING", "COMPLETED"] {
+            site.happens("7", "ada", state).await;
+        }
+        site.happens("8", "ada", "RUNNING").await;
+        wait_for(PATIENCE, || service.seen().len() == 7).await;
+        let seen: Vec<(String, String)> = service
+            .seen()
+            .iter()
+            .map(Seen::json)
+            .map(|event| (event["subject"].as_str().unwrap().to_owned(), event["data"]["state"].as_str().unwrap().to_owned()))
+            .collect();
+        let states: Vec<&str> = seen.iter().filter(|(job, _)| job == "7").map(|(_, state)| state.as_str()).collect();
+        assert_eq!(states, ["PENDING", "PENDING", "PENDING", "PENDING", "RUNNING", "COMPLETED"], "{status:?}");
+        // What a receiver refuses holds up nothing about other jobs.
+        let place = |job: &str, state: &str| seen.iter().position(|(of, is)| of == job && is == state).unwrap();
+        assert!(status.is_none() || place("8", "RUNNING") < place("7", "RUNNING"), "{seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_delivered_shows_in_the_list_and_in_the_counters_until_it_is() {
+    let refuses = Arc::new(AtomicUsize::new(1));
+    let state = Arc::clone(&refuses);
+    let service = Service::start(move |_: &Seen| Reply::status(if state.load(Ordering::SeqCst) == 1 { 404 } else { 204 }, "")).await;
+    let site = Site::new();
+    let process = site.process(TIMING);
+    process.webhooks.register(&ada(), for_all(&service.url)).await.unwrap();
+    let shown = async || process.webhooks.list(&ada()).await.unwrap().remove(0).backlog;
+    assert_eq!(shown().await, Backlog::default());
+    site.happens("7", "ada", "RUNNING").await;
+    site.happens("8", "ada", "RUNNING").await;
+    wait_until(PATIENCE, async || shown().await.failure.is_some()).await;
+    let backlog = shown().await;
+    assert_eq!((backlog.waiting, backlog.failure.unwrap().reason.as_str()), (2, "the receiver answered with status 404"));
+    refuses.store(0, Ordering::SeqCst);
+    wait_until(PATIENCE, async || shown().await == Backlog::default()).await;
+    let count = |outcome: &str| process.webhooks.deliveries().iter().find(|(name, _)| *name == outcome).unwrap().1;
+    assert_eq!((count("delivered"), count("not_reached"), count("given_up")), (2, 0, 0));
+    assert!(count("refused") >= 2);
+}
+
+#[tokio::test]
 async fn what_is_not_taken_in_time_is_a_dead_letter_that_can_be_delivered_again() {
     let refuses = Arc::new(AtomicUsize::new(1));
     let state = Arc::clone(&refuses);
@@ -245,6 +304,42 @@ async fn what_is_not_taken_in_time_is_a_dead_letter_that_can_be_delivered_again(
     assert!(process.webhooks.redeliver(&ada(), &letter.id).await.unwrap());
     wait_for(PATIENCE, || service.seen().len() == tried + 1).await;
     assert!(process.webhooks.dead_letters(&ada()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_used_is_written_to_the_log_once_and_again_when_it_can() {
+    let (records, _guard) = records();
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    std::fs::write(&state, "not a directory").unwrap();
+    let store = store(&state);
+    let webhooks = Webhooks::new(Arc::clone(&store), permissive(), TIMING).unwrap();
+    let stop = CancellationToken::new();
+    let (running, token) = (webhooks.clone(), stop.clone());
+    let running = tokio::spawn(async move { running.run(|| vec![SystemName::new("daint").unwrap()], token).await });
+    let failed = || store.status().operations()[1].1;
+    wait_for(PATIENCE, || failed() >= 20).await;
+    let users = async || webhooks.users(&SystemName::new("daint").unwrap()).await;
+    users().await;
+    users().await;
+    let is_trouble = |line: &String| ["level=WARN", "level=ERROR"].iter().any(|level| line.contains(level));
+    let lines: Vec<String> = records.of("goldcrest").into_iter().filter(is_trouble).collect();
+    for text in [
+        "the store cannot be used",
+        "the events for webhooks could not be read",
+        "that are due could not be read",
+        "the users with webhooks could",
+    ] {
+        assert_eq!(lines.iter().filter(|line| line.contains(text)).count(), 1, "{text}: {lines:#?}");
+    }
+    assert_eq!(lines.len(), 4, "{lines:#?}");
+    std::fs::remove_file(&state).unwrap();
+    let written = |text: &str| records.of("goldcrest").iter().filter(|line| line.contains(text)).count();
+    wait_for(PATIENCE, || written("the events for webhooks are read again") == 1 && written("that are due are read again") == 1).await;
+    users().await;
+    assert_eq!((written("the store answers"), written("the users with webhooks are read again")), (1, 1));
+    stop.cancel();
+    running.await.unwrap();
 }
 
 #[tokio::test]

@@ -103,6 +103,22 @@ async fn a_webhook_without_an_address_or_with_more_than_that_is_refused() {
 }
 
 #[tokio::test]
+async fn a_webhook_for_a_state_that_there_is_not_is_refused_with_the_nearest_name_by_both_ways() {
+    let (api, _folder) = api(Vec::new(), Some(permissive()));
+    let hook = |state: &str| json!({"url": "https://1.1.1.1/", "states": ["RUNNING", state]});
+    for (state, words) in [("COMPLETE", "did you mean `COMPLETED`?"), ("DONE", "known are BOOT_FAIL, CANCELLED, COMPLETED, ")] {
+        for (path, body) in [(HOOKS, hook(state)), ("/compute/daint/jobs", job(&hook(state)))] {
+            let answer = api.call(Method::POST, path, Some(body)).await;
+            assert_eq!(answer.status, 400, "{path} {state}");
+            let error = answer.json()["data"]["fields"][0].clone();
+            assert!(error["name"].as_str().unwrap().ends_with("states"), "{path}: {error}");
+            let message = error["message"].as_str().unwrap();
+            assert!(message.starts_with(&format!("`{state}`: ")) && message.contains(words), "{path}: {message}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn without_webhooks_the_reason_is_told_with_501() {
     let (api, _folder) = api(Vec::new(), None);
     let hook = json!({"url": "https://1.1.1.1/"});

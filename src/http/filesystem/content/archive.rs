@@ -13,6 +13,7 @@ use crate::domain::RemotePath;
 use crate::error::ErrorChain;
 use crate::filesystem::{ArchiveFormat, Placed};
 use crate::http::Api;
+use crate::http::cut_body::cut_by_errors;
 use crate::http::extract::access::{ReadAccess, WriteAccess};
 use crate::http::extract::conditional::Conditions;
 use crate::http::extract::digest::Digests;
@@ -48,7 +49,7 @@ pub(crate) async fn pack(ReadAccess(access): ReadAccess, query: Parameters<Archi
     let content = content.inspect_err(move |error| {
         tracing::warn!(%system, path = path.to_text(), error = %ErrorChain(error), "an archive was cut short");
     });
-    Ok((headers, Body::from_stream(content)).into_response())
+    Ok((headers, cut_by_errors(content)).into_response())
 }
 
 /// Get the headers of a directory's download

@@ -9,6 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use crate::domain::{ByteRange, FileVersion, RemotePath};
 use crate::error::{ErrorChain, Kind};
 use crate::filesystem::Download;
+use crate::http::cut_body::cut_by_errors;
 use crate::http::extract::access::ReadAccess;
 use crate::http::extract::conditional::{Conditions, Evaluation, Validators};
 use crate::http::extract::parameters::Parameters;
@@ -164,7 +165,7 @@ fn answer(access: &Access, path: RemotePath, asked: Option<ByteRange>, download:
     let content = content.inspect_err(move |error| {
         tracing::warn!(%system, path = path.to_text(), error = %ErrorChain(error), "a download was cut short");
     });
-    (status, headers, Body::from_stream(content)).into_response()
+    (status, headers, cut_by_errors(content)).into_response()
 }
 
 fn describe(path: &RemotePath, version: &FileVersion, length: u64) -> HeaderMap {

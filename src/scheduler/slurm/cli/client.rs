@@ -32,6 +32,7 @@ use crate::domain::{
     Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery, JobUsage, Limits, Node, Partition,
     Principal, Reported, Reservation,
 };
+use crate::error::Recurring;
 use crate::scheduler::slurm::job_ref::JobRef;
 use crate::scheduler::slurm::merge::{self, Accounting};
 use crate::scheduler::{AttachOutput, RecordSettings, Scheduler, SchedulerError, StoredRecords, SubmissionKey, Submitted};
@@ -54,6 +55,7 @@ pub struct SlurmCli {
     ended: Option<Arc<Ended>>,
     records: RecordSettings,
     stored: Option<StoredRecords>,
+    accounting_failure: Arc<Recurring>,
 }
 
 impl SlurmCli {
@@ -65,7 +67,8 @@ impl SlurmCli {
     /// The same with a known separator of fields, to replay recorded outputs. Job names can forge records then.
     pub fn with_delimiter(transport: Arc<dyn Transport>, delimiter: fn() -> Delimiter) -> Self {
         let controller = Controller { transport, delimiter };
-        Self { controller, config: Arc::default(), ended: None, records: RecordSettings::default(), stored: None }
+        let (config, accounting_failure) = Default::default();
+        Self { controller, config, ended: None, records: RecordSettings::default(), stored: None, accounting_failure }
     }
 
     /// The same, with accounting's answer to a list reused for up to `freshness` where that is safe.
@@ -118,12 +121,13 @@ impl SlurmCli {
         runs: Runs,
     ) -> Result<Accounting, SchedulerError> {
         let command = Sacct { delimiter: (self.controller.delimiter)(), selection, span, runs };
-        match run(&*self.controller.transport, principal, &command).await {
-            Ok(jobs) => Ok(Accounting::Jobs(jobs)),
-            Err(error) if accounting_is_off(&error) => Ok(Accounting::Off),
-            Err(error) if could_not_be_asked(&error) => Ok(Accounting::Unavailable(explain("ask accounting")(error))),
-            Err(error) => Err(explain("ask accounting")(error)),
-        }
+        let accounting = match run(&*self.controller.transport, principal, &command).await {
+            Ok(jobs) => Accounting::Jobs(jobs),
+            Err(error) if accounting_is_off(&error) => Accounting::Off,
+            Err(error) if could_not_be_asked(&error) => Accounting::Unavailable(explain("ask accounting")(error)),
+            Err(error) => return Err(explain("ask accounting")(error)),
+        };
+        Ok(accounting.noted(&self.accounting_failure))
     }
 
     /// Fills in the cluster's name where only the controller knows the job, which does not print it.

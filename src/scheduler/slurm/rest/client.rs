@@ -21,6 +21,7 @@ use crate::domain::{
     Account, AccountingQuery, InvalidName, Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery, JobUsage, Limits,
     Node, Partition, Principal, Reported, Reservation,
 };
+use crate::error::Recurring;
 use crate::rest::Client;
 use crate::scheduler::slurm::job_ref::JobRef;
 use crate::scheduler::slurm::merge::{self, Accounting};
@@ -69,12 +70,13 @@ pub struct SlurmRest {
     stored: Option<StoredRecords>,
     /// Slurm's commands, for what slurmrestd does not give.
     commands: Option<Arc<dyn Scheduler>>,
+    accounting_failure: Arc<Recurring>,
 }
 
 impl SlurmRest {
     /// Slurm behind the slurmrestd of `settings`, with these tokens. Nothing is sent yet.
     pub fn new(client: Client, settings: Settings, tokens: Arc<dyn UserToken>) -> Self {
-        Self { endpoint: Arc::new(Endpoint::new(client, settings, tokens)), stored: None, commands: None }
+        Self { endpoint: Arc::new(Endpoint::new(client, settings, tokens)), stored: None, commands: None, accounting_failure: Arc::default() }
     }
 
     /// The same, with records of submissions in the store.
@@ -176,19 +178,21 @@ impl SlurmRest {
         user: Option<&str>,
     ) -> Result<Accounting, SchedulerError> {
         let make = |version: ApiVersion| accounted_jobs(version, since, until, user);
-        Ok(match self.accounted(principal, false, make).await? {
+        let accounting = match self.accounted(principal, false, make).await? {
             Ok(jobs) => Accounting::Jobs(jobs.into_iter().map(|(_, job)| job).collect()),
             Err(accounting) => accounting,
-        })
+        };
+        Ok(accounting.noted(&self.accounting_failure))
     }
 
     /// One job or its parts as accounting has them.
     async fn accounted_as(&self, principal: &Principal, id: JobRef<'_>) -> Result<Accounting, SchedulerError> {
         let make = |version: ApiVersion| Call::slurmdb(version, &["job", asked_as(id, version.accounts_for_tasks())]);
-        Ok(match self.accounted(principal, true, make).await? {
+        let accounting = match self.accounted(principal, true, make).await? {
             Ok(jobs) => Accounting::Jobs(jobs.into_iter().filter(|(number, job)| is_meant(id, *number, job)).map(|(_, job)| job).collect()),
             Err(accounting) => accounting,
-        })
+        };
+        Ok(accounting.noted(&self.accounting_failure))
     }
 
     /// The id under which slurmrestd cancels a job. Not every version takes components of heterogeneous jobs, but their numbers: by those it

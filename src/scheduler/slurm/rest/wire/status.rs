@@ -5,7 +5,7 @@ use serde::de::{Deserializer, Error};
 
 use super::lenient::{Number, Text, Words};
 use crate::domain::JobStatus;
-use crate::scheduler::slurm::values::{is_waiting, shown_state};
+use crate::scheduler::slurm::values::{is_over, shown_state};
 
 /// The status word of wait(2) in the first versions, an object later.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +66,8 @@ impl Exit {
 pub(super) fn status(state: &Words, reason: Text, exit: Option<&Exit>) -> JobStatus {
     let state = shown_state(&state.0).to_owned();
     let reason = reason.given().filter(|reason| reason != "None");
-    let ended = exit.filter(|_| !is_waiting(&state));
+    // While there is none, Slurm gives 0.
+    let ended = exit.filter(|_| is_over(&state));
     let (exit_code, signal) = ended.map_or((None, None), |exit| exit.code_and_signal(&state));
     JobStatus { state, reason, exit_code, signal }
 }
@@ -112,8 +113,10 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_has_no_exit_code() {
-        assert_eq!(exit("PENDING", "0"), (None, None));
-        assert_eq!(exit("RUNNING", "0"), (Some(0), None));
+    fn what_waits_or_runs_has_no_exit_code() {
+        for state in ["PENDING", "RUNNING", "SUSPENDED", "CONFIGURING"] {
+            assert_eq!(exit(state, "0"), (None, None), "{state}");
+            assert_eq!(exit(state, r#"{"status": ["SUCCESS"], "return_code": {"set": true, "number": 0}}"#), (None, None), "{state}");
+        }
     }
 }
