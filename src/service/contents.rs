@@ -183,7 +183,12 @@ pub async fn unpack(
     })
 }
 
-async fn write(
+/// Writes the file at a checked path atomically.
+///
+/// # Errors
+/// If the state of the target is not the expected one, the content is over the cap (`larger` names the alternative) or ends early, or
+/// the cluster does not allow it.
+pub(super) async fn write(
     access: &Access,
     path: &RemotePath,
     content: ContentStream,
