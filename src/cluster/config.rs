@@ -167,11 +167,11 @@ pub enum FileSystemDataType {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", default)]
 pub struct DataOperation {
-    /// Size limit in bytes of FirecREST's forms of upload and download, and of the answers of `head`, `tail` and `view`: `view` returns at
-    /// most this much from `offset` on, and does not report that there is more. `none` removes the limit; `head`, `tail` and `view`, which
-    /// are built in memory, then keep 5 MiB.
+    /// Size limit in bytes of uploads as a form, and of the answers of `head`, `tail` and `view`: `view` returns at most this much from
+    /// `offset` on, and does not report that there is more. FirecREST's clients read it from `/status/systems`, and use transfers for larger
+    /// files; downloads are not limited by it. `none` removes the limit; `head`, `tail` and `view`, which are built in memory, then keep 5 MiB.
     pub max_ops_file_size: SizeLimit,
-    /// Size limit in bytes of streams (downloads with `Range`, `PUT` uploads, resumable uploads, archives), or `none`.
+    /// Size limit in bytes of streams (downloads, `PUT` uploads, resumable uploads, archives), or `none`.
     pub max_stream_size: SizeLimit,
     /// Time limit in seconds of `ops/cp`, `ops/mv`, `ops/checksum`, `ops/compress` and `ops/extract`.
     pub copy_timeout: u64,

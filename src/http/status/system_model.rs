@@ -153,7 +153,8 @@ const ANY_SIZE: u64 = (1 << 53) - 1;
 struct DataOperation {
     #[schema(required = false)]
     datatransfer_jobs_directives: Vec<String>,
-    /// The largest file of `ops/upload` and `ops/download` as in FirecREST, in bytes; 9007199254740991 for any size.
+    /// The largest file of `ops/upload` as a form, in bytes; 9007199254740991 for any size. Clients of FirecREST use transfers for larger files
+    /// in both directions; `ops/download` itself has the limit `max_stream_size`.
     #[schema(required = false)]
     max_ops_file_size: u64,
     /// The largest file of streamed uploads and downloads, in bytes; null for any size.
