@@ -20,7 +20,7 @@ use crate::scheduler::slurm::{self, ApiVersion, CallersToken, RestSettings, Slur
 use crate::scheduler::{self, ConnectionMode, Scheduler, StoredRecords};
 use crate::ssh::{self, Lanes};
 use crate::store::{self, Postgres, Sqlite, Store};
-use crate::transfer::{DataTransfer, s3};
+use crate::transfer::s3;
 
 /// Why a configuration that was understood cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -169,12 +169,12 @@ pub(super) fn cluster(
         }
         None => None,
     };
-    let objects = match &config.data_operation.data_transfer {
-        Some(DataTransfer::S3(store)) => {
+    let objects = match config.data_operation.object_store() {
+        Some(store) => {
             let store = s3::Store::new(store, client.clone());
             Some(Arc::new(store.map_err(|source| BuildError::Store { system: system(), source })?))
         }
-        Some(DataTransfer::Wormhole(_) | DataTransfer::Streamer(_)) | None => None,
+        None => None,
     };
     let files = config.ssh.as_ref().zip(lanes.clone()).map(|(ssh, lanes)| files(&config, ssh, lanes));
     Ok((Arc::new(Cluster::new(config, Capabilities { compute, files, objects }, health)), lanes))

@@ -7,6 +7,7 @@ mod build;
 mod connect;
 mod reload;
 mod site;
+mod streams;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,9 +118,9 @@ impl App {
             }));
         }
         let publish = reload::Publish { routes, sites, beside: self.beside, tls: self.tls };
-        let (reload, drained) = (self.reload, drained.clone());
+        let (reload, drained, sites_seen) = (self.reload, drained.clone(), current_site.clone());
         tasks.push(Task::new("configuration", move |background| {
-            let running = site::RunningSite::start(&site, &background, drained.clone());
+            let running = site::RunningSite::start(&site, sites_seen, &background, drained.clone());
             let stop = background.token();
             reload::Driver::new(publish, running, background, drained).run(reload, stop)
         }));

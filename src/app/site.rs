@@ -1,6 +1,7 @@
 //! The system under one configuration. Parts that the next configuration leaves unchanged are taken over into the next site: the same
 //! connections, keys, decisions and counters.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::build::{self, BuildError, Provider};
+use super::streams;
 use crate::authn::{self, Authenticator, KeyedAuthenticator, ServiceAccountTokens};
 use crate::authz::{Authorizer, Relation};
 use crate::cluster::{self, Cluster};
@@ -23,10 +25,11 @@ use crate::mirror::{Journal, Mirror};
 use crate::notify::Webhooks;
 use crate::rest;
 use crate::scheduler::PushListener;
-use crate::service::Gate;
+use crate::service::{Gate, streaming};
 use crate::ssh::Lanes;
 use crate::store::Store;
 use crate::telemetry::Sources;
+use crate::transfer::streamer::Endpoint;
 
 /// The time limit for the request of a pushed record when everything else has ended.
 const PUSH_DRAIN: Duration = Duration::from_secs(1);
@@ -181,6 +184,7 @@ impl Site {
         let stop = CancellationToken::new();
         let upkeep = join_all(lanes().map(|lanes| lanes.upkeep(stop.clone())));
         let close = async {
+            streaming::settle(&self.state.gate).await;
             join_all(self.members.iter().map(|member| member.cluster.settle())).await;
             stop.cancel();
             join_all(lanes().map(|lanes| lanes.close())).await;
@@ -289,17 +293,42 @@ pub(super) struct RunningSite {
     pub(super) site: Arc<Site>,
     keys: DropGuard,
     checkers: Vec<(Member, Vec<DropGuard>)>,
+    /// The listeners for clients of firecrest-streamer, and the site whose clients they let in.
+    streams: Vec<(Endpoint, DropGuard)>,
+    sites: watch::Receiver<Arc<Site>>,
     /// Cancelled when no request uses a connection any more.
     drained: CancellationToken,
 }
 
 impl RunningSite {
     /// Starts everything. `drained` is cancelled when no request uses a connection any more.
-    pub(super) fn start(site: &Arc<Site>, background: &Lifecycle, drained: CancellationToken) -> Self {
+    pub(super) fn start(site: &Arc<Site>, sites: watch::Receiver<Arc<Site>>, background: &Lifecycle, drained: CancellationToken) -> Self {
         site.members.iter().for_each(|member| member.keep_connections(background, &drained));
         background.spawn("authorization", site.probe_authorization());
         let checkers = site.members.iter().map(|member| (member.clone(), check(member, background))).collect();
-        Self { site: Arc::clone(site), keys: read_keys(site, background), checkers, drained }
+        let keys = read_keys(site, background);
+        let mut running = Self { site: Arc::clone(site), keys, checkers, streams: Vec::new(), sites, drained };
+        running.listen(background);
+        running
+    }
+
+    /// Listens where the present site wants it, and nowhere else.
+    fn listen(&mut self, background: &Lifecycle) {
+        let mut endpoints = BTreeSet::new();
+        for member in &self.site.members {
+            endpoints.extend(streams::endpoints(member.cluster.config()));
+        }
+        self.streams.retain(|(endpoint, _)| endpoints.contains(endpoint));
+        for endpoint in endpoints {
+            if self.streams.iter().any(|(known, _)| *known == endpoint) {
+                continue;
+            }
+            let (state, sites) = (self.site.state.gate.state(), self.sites.clone());
+            let gate = move || sites.borrow().state.gate.clone();
+            let name = format!("streamer on {} {:?}", endpoint.host, endpoint.ports);
+            let guard = background.spawn_guarded(name, |stop| streams::listen(endpoint.clone(), state, gate, stop));
+            self.streams.push((endpoint, guard));
+        }
     }
 
     /// Switches to another site: parts that both have continue undisturbed. Returns the members that are no longer needed.
@@ -322,6 +351,7 @@ impl RunningSite {
         let is_of = |site: &Site, member: &Member| site.members.iter().any(|other| Arc::ptr_eq(&other.cluster, &member.cluster));
         let new = next.members.iter().filter(|member| !is_of(&previous, member));
         new.for_each(|member| member.keep_connections(background, &self.drained));
+        self.listen(background);
         previous.members.iter().filter(|member| !is_of(next, member)).cloned().collect()
     }
 }

@@ -1,6 +1,7 @@
 //! One entry of `clusters`.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -61,10 +62,28 @@ impl Config {
 
     /// The services that the system has, of those that can be probed.
     pub fn services(&self) -> impl Iterator<Item = ServiceType> {
-        let (ssh, scheduler, store) = (self.ssh.is_some(), self.scheduler.is_some(), self.data_operation.data_transfer.is_some());
+        let (ssh, scheduler, store) = (self.ssh.is_some(), self.scheduler.is_some(), self.data_operation.object_store().is_some());
         let services =
             [(ServiceType::S3, store), (ServiceType::Filesystem, ssh), (ServiceType::Ssh, ssh), (ServiceType::Scheduler, scheduler)];
         services.into_iter().filter_map(|(service, is_there)| is_there.then_some(service))
+    }
+
+    /// Whether transfer jobs have a place to run in.
+    pub fn has_transfer_directory(&self) -> bool {
+        self.data_operation.datatransfer_jobs_directory.is_some()
+            || self.file_systems.iter().any(|file_system| file_system.default_work_dir)
+    }
+
+    /// Adds what the configuration leaves out of the transfer services: a streamer to a system that can have one and says nothing of
+    /// transfer services, and to each streamer the address to listen on.
+    pub fn complete_transfers(&mut self, listen: IpAddr) {
+        let can_stream = self.ssh.is_some() && self.scheduler.is_some() && self.has_transfer_directory();
+        let default = || if can_stream { vec![transfer::DataTransfer::Streamer(transfer::Streamer::default())] } else { Vec::new() };
+        for service in self.data_operation.data_transfer.get_or_insert_with(default) {
+            if let transfer::DataTransfer::Streamer(streamer) = service {
+                streamer.host.get_or_insert_with(|| listen.to_string());
+            }
+        }
     }
 
     /// Where the transfer jobs of `user` run, as the path policy has yet to read it; nothing where the configuration names no
@@ -148,11 +167,11 @@ pub enum FileSystemDataType {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", default)]
 pub struct DataOperation {
-    /// Size limit in bytes of FirecREST's forms of upload and download, and of the answers of `head`, `tail` and `view`: `view` returns at
-    /// most this much from `offset` on, and does not report that there is more. `none` removes the limit; `head`, `tail` and `view`, which
-    /// are built in memory, then keep 5 MiB.
+    /// Size limit in bytes of uploads as a form, and of the answers of `head`, `tail` and `view`: `view` returns at most this much from
+    /// `offset` on, and does not report that there is more. FirecREST's clients read it from `/status/systems`, and use transfers for larger
+    /// files; downloads are not limited by it. `none` removes the limit; `head`, `tail` and `view`, which are built in memory, then keep 5 MiB.
     pub max_ops_file_size: SizeLimit,
-    /// Size limit in bytes of streams (downloads with `Range`, `PUT` uploads, resumable uploads, archives), or `none`.
+    /// Size limit in bytes of streams (downloads, `PUT` uploads, resumable uploads, archives), or `none`.
     pub max_stream_size: SizeLimit,
     /// Time limit in seconds of `ops/cp`, `ops/mv`, `ops/checksum`, `ops/compress` and `ops/extract`.
     pub copy_timeout: u64,
@@ -162,8 +181,11 @@ pub struct DataOperation {
     /// Working directory of transfer jobs, and of their logs; `{username}` stands for the caller's name. If absent, it is the directory
     /// of that name below the first file system with `default_work_dir`.
     pub datatransfer_jobs_directory: Option<String>,
-    /// The site's transfer service, shown to clients without its secrets. Only an object store (`s3`) is supported.
-    pub data_transfer: Option<transfer::DataTransfer>,
+    /// The site's transfer service, or a list of them, shown to clients without their secrets: `s3` and `streamer`. Clients choose by the
+    /// method, and get the first if they name none. If absent, a system with jobs and files has `streamer` with its defaults; `[]` for none.
+    #[serde(deserialize_with = "transfer::one_or_more")]
+    #[schemars(schema_with = "transfer::one_or_more_schema")]
+    pub data_transfer: Option<Vec<transfer::DataTransfer>>,
 }
 
 impl Default for DataOperation {
@@ -180,6 +202,19 @@ impl Default for DataOperation {
 }
 
 impl DataOperation {
+    /// The transfer services, the default one first.
+    pub fn transfers(&self) -> &[transfer::DataTransfer] {
+        self.data_transfer.as_deref().unwrap_or_default()
+    }
+
+    /// The object store, if there is one.
+    pub fn object_store(&self) -> Option<&transfer::S3> {
+        self.transfers().iter().find_map(|service| match service {
+            transfer::DataTransfer::S3(store) => Some(&**store),
+            _ => None,
+        })
+    }
+
     /// The largest file that is moved in the forms of FirecREST, in bytes.
     pub fn max_at_once(&self) -> Option<u64> {
         self.max_ops_file_size.bytes().into_iter().chain(self.max_stream_size.bytes()).min()

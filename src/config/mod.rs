@@ -133,7 +133,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
     let logger: http::Logger = walk.typed(sections.take("logger"), "logger").unwrap_or_default();
     let list = sections.take_list("clusters");
     fingerprints.clusters = list.iter().map(fingerprint::of_cluster).collect();
-    let clusters = read_clusters(&mut walk, list);
+    let mut clusters = read_clusters(&mut walk, list);
 
     rules::root_path(&mut walk, &apis_root_path);
     rules::server(&mut walk, &server);
@@ -148,6 +148,7 @@ fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Resu
         None => rules::no_credentials(&mut walk, &clusters),
     }
     rules::auth(&mut walk, authentication.as_ref(), authorization.as_ref(), &clusters);
+    clusters.iter_mut().for_each(|(_, cluster)| cluster.complete_transfers(server.listen.ip()));
     match authentication {
         Some(authentication) => walk.finish(Config {
             apis_root_path: apis_root_path.trim_end_matches('/').to_owned(),

@@ -32,7 +32,7 @@ with `config/goldcrest.example.yaml`.
 ";
 
 /// The largest number of members of a list that the page shows as a default.
-const LONGEST_DEFAULT: usize = 10;
+const MAX_DEFAULT_LENGTH: usize = 10;
 
 /// The JSON Schema of the configuration, without references, so that editors and [`super::load`] need not follow any.
 pub fn schema() -> Value {
@@ -93,7 +93,7 @@ impl<'a> Page<'a> {
                 _ if required.contains(&name.as_str()) => "**required**".to_owned(),
                 None | Some(Value::Null) => String::new(),
                 Some(Value::Object(_)) => "see its section".to_owned(),
-                Some(Value::Array(members)) if members.len() > LONGEST_DEFAULT => {
+                Some(Value::Array(members)) if members.len() > MAX_DEFAULT_LENGTH => {
                     format!("{} values, in `config/schema.json`", members.len())
                 }
                 Some(default) => format!("`{default}`"),

@@ -98,7 +98,11 @@ fn cluster(facts: &Facts<'_>, name: &str, scheduler: &Value) -> Value {
         },
         "file_systems": file_systems,
         // The one user's home directory is a file system of its own.
-        "data_operation": {"datatransfer_jobs_directory": path(facts.home)},
+        "data_operation": {
+            "datatransfer_jobs_directory": path(facts.home),
+            // A job that waits takes a place of the few of this machine.
+            "data_transfer": {"service_type": "streamer", "wait_timeout": 600, "inbound_transfer_limit": 1_u64 << 50},
+        },
     })
 }
 

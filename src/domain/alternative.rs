@@ -4,8 +4,6 @@
 /// writes the words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alternative {
-    /// Read a file in parts.
-    ReadInParts,
     /// Read fewer bytes or lines.
     ReadLess,
     /// Read the content of a file whose size is not known.

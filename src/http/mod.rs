@@ -18,6 +18,7 @@ mod problem;
 mod request_info;
 mod server;
 mod status;
+mod streaming;
 mod tls;
 mod transfer;
 
@@ -51,6 +52,7 @@ pub use server::push_endpoint::pushes;
 pub use server::request_metrics::{Answers, RequestMetrics, Times};
 pub use server::serve::{Listener, TimeLimits, serve};
 pub use server::upgrade::Draining;
+pub use streaming::streams;
 pub use tls::{Tls, TlsConfig, TlsError};
 
 /// The parts that the API is built from.

@@ -138,6 +138,9 @@ impl Gate {
         audit::decision(&caller.requester, &name, &ruling, took);
         member.counts.decided(&ruling);
         let ruling = ruling?;
+        if ruling.decision == Decision::Allowed {
+            self.state.streams.renew(&caller.requester.principal, &name);
+        }
         match (ruling.decision, self.maintenance(&name)) {
             (Decision::Allowed, Some(maintenance)) => Err(AccessError::Maintenance(maintenance.clone())),
             (Decision::Allowed, None) => {
@@ -145,6 +148,18 @@ impl Gate {
             }
             (Decision::Denied, _) => Err(AccessError::Denied(name)),
         }
+    }
+
+    /// Admits whoever sent an earlier request, for work that began with it and goes on without it. It counts as a request of its user.
+    ///
+    /// # Errors
+    /// As [`Gate::admit`]; and if the user has reached the limit of requests under way.
+    pub(super) async fn readmit(&self, requester: Requester, relation: Relation, system: &SystemName) -> Result<Access, AccessError> {
+        self.open()?;
+        let requests = &self.state.limits.requests;
+        let user = &requester.principal.username;
+        let under_way = requests.take(user, 1).ok_or_else(|| AccessError::TooManyRequests(requests.per_user()))?;
+        self.admit(Caller { requester, _under_way: Arc::new(under_way) }, relation, system.as_str()).await
     }
 
     /// Admits a caller with a further relation, once the operation is known.
@@ -223,6 +238,11 @@ impl Access {
     /// The identity of the caller.
     pub fn principal(&self) -> &Principal {
         self.caller.principal()
+    }
+
+    /// Who sent the request.
+    pub(super) fn requester(&self) -> Requester {
+        self.caller.requester.clone()
     }
 
     /// The state that outlives the request.

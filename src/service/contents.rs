@@ -24,25 +24,18 @@ const DEFAULT_VIEW: u64 = 5 * 1024 * 1024;
 /// The form of a transfer, which determines its size limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransferForm {
-    /// A form that FirecREST has too; its clients rely on the limit (`max_ops_file_size`).
-    FirecrestOps,
+    /// The form of FirecREST's uploads (`max_ops_file_size`).
+    FirecrestForm,
     /// Any other (`max_stream_size`).
     Stream,
 }
 
 impl TransferForm {
-    fn alternative(self, larger: Alternative) -> Alternative {
-        match self {
-            Self::FirecrestOps => larger,
-            Self::Stream => Alternative::TransferJob,
-        }
-    }
-
     /// The maximum size in bytes; none if the site sets no limit.
     pub fn cap(self, access: &Access) -> Option<u64> {
         let limits = &access.cluster().config().data_operation;
         match self {
-            Self::FirecrestOps => limits.max_at_once(),
+            Self::FirecrestForm => limits.max_at_once(),
             Self::Stream => limits.max_streamed(),
         }
     }
@@ -50,34 +43,29 @@ impl TransferForm {
     /// Rejects a length over the limit; `larger` names the alternative for larger files.
     pub(super) fn check(self, access: &Access, length: u64, larger: Alternative) -> Result<(), ServiceError> {
         let cap = self.cap(access).filter(|cap| length > *cap);
-        cap.map_or(Ok(()), |cap| Err(ServiceError::TooLarge(cap, self.alternative(larger))))
+        cap.map_or(Ok(()), |cap| Err(ServiceError::TooLarge(cap, larger)))
     }
 }
 
 /// The current state of a regular file; links are followed.
 ///
 /// # Errors
-/// If the path breaks the policy, does not lead to a regular file within the limit, or the cluster does not answer.
-pub async fn version(access: &Access, path: &str, form: TransferForm) -> Result<(RemotePath, FileVersion), ServiceError> {
+/// If the path breaks the policy, does not lead to a regular file within the limit on streams, or the cluster does not answer.
+pub async fn version(access: &Access, path: &str) -> Result<(RemotePath, FileVersion), ServiceError> {
     let path = access.path(path).await?;
     let stat = access.files().await?.stat(access.principal(), &path, true).await?;
     regular(&path, stat.mode)?;
-    form.check(access, stat.size, Alternative::ReadInParts)?;
+    TransferForm::Stream.check(access, stat.size, Alternative::TransferJob)?;
     Ok((path, FileVersion::from(&stat)))
 }
 
 /// Opens a file or a range of it for reading.
 ///
 /// # Errors
-/// If the path breaks the policy, the file is over the limit, the range is outside it, or the cluster does not deliver it.
-pub async fn download(
-    access: &Access,
-    path: &str,
-    range: Option<ByteRange>,
-    form: TransferForm,
-) -> Result<(RemotePath, Download), ServiceError> {
+/// If the path breaks the policy, the file is over the limit on streams, the range is outside it, or the cluster does not deliver it.
+pub async fn download(access: &Access, path: &str, range: Option<ByteRange>) -> Result<(RemotePath, Download), ServiceError> {
     let path = access.path(path).await?;
-    let download = open(access, &path, range, form.cap(access), form.alternative(Alternative::ReadInParts)).await?;
+    let download = open(access, &path, range, TransferForm::Stream.cap(access), Alternative::TransferJob).await?;
     Ok((path, download))
 }
 
@@ -111,7 +99,7 @@ pub async fn upload(access: &Access, directory: &str, name: &str, content: Conte
     }
     let directory = access.path(directory).await?;
     let path = access.cluster().path(&directory.join(&text_to_bytes(name)).to_text())?;
-    let options = UploadOptions { cap: TransferForm::FirecrestOps.cap(access), ..UploadOptions::default() };
+    let options = UploadOptions { cap: TransferForm::FirecrestForm.cap(access), ..UploadOptions::default() };
     write(access, &path, content, options, Alternative::WriteStream).await?;
     Ok(())
 }
@@ -183,7 +171,12 @@ pub async fn unpack(
     })
 }
 
-async fn write(
+/// Writes the file at a checked path atomically.
+///
+/// # Errors
+/// If the state of the target is not the expected one, the content is over the cap (`larger` names the alternative) or ends early, or
+/// the cluster does not allow it.
+pub(super) async fn write(
     access: &Access,
     path: &RemotePath,
     content: ContentStream,

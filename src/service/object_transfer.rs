@@ -6,32 +6,26 @@
 
 use uuid::Uuid;
 
-use crate::cluster::Cluster;
 use crate::domain::Secret;
 use crate::error::ErrorChain;
 use crate::filesystem::{FilesystemError, regular};
+use crate::transfer::S3;
 use crate::transfer::s3::{self, Side, Store, Upload};
-use crate::transfer::{DataTransfer, Method, S3};
 
 use super::audit::Change;
 use super::counts::Action;
 use super::transfers::{JobContext, TransferJob};
 use super::{Access, InvalidRequest, ServiceError};
 
-/// The reason for systems without a transfer service.
+/// The reason for systems without an object store.
 const NO_SERVICE: &str =
-    "No transfer service is set up on this system: use the file operations upload and download, which take files of any size";
-
-/// The reason for systems with another transfer service than an object store.
-const NO_CODE: &str = "The transfer methods wormhole and streamer are not supported by this version: use the file operations upload and download, which take files of any size";
+    "No object store is set up on this system: use the file operations upload and download, which take files of any size";
 
 /// A request for an upload or a download.
 #[derive(Clone, Copy, Debug)]
 pub struct ObjectTransferRequest<'a> {
     /// The file on the system.
     pub path: &'a str,
-    /// The method that the client requests; the system's if absent.
-    pub method: Option<Method>,
     /// The account that the job is charged to.
     pub account: Option<&'a str>,
 }
@@ -58,21 +52,12 @@ pub struct ObjectDownload {
     pub url: Secret,
 }
 
-/// The reason why `cluster` has no transfers by a transfer service, if it has none.
-pub fn unsupported(cluster: &Cluster) -> Option<&'static str> {
-    match &cluster.config().data_operation.data_transfer {
-        None => Some(NO_SERVICE),
-        Some(DataTransfer::Wormhole(_) | DataTransfer::Streamer(_)) => Some(NO_CODE),
-        Some(DataTransfer::S3(_)) => None,
-    }
-}
-
 /// Begins an upload of `size` bytes, which the caller then sends to the store, and submits the job that puts the file in place.
 ///
 /// # Errors
 /// If the system has no such transfers, the request breaks a rule, the store does not begin, or the scheduler does not take the job.
 pub async fn upload(access: &Access, request: ObjectTransferRequest<'_>, size: Option<u64>) -> Result<ObjectUpload, ServiceError> {
-    let (store, _) = store(access, request.method)?;
+    let (store, _) = store(access)?;
     let target = access.path(request.path).await?;
     if access.cluster().holds_file_system(&target) {
         return Err(FilesystemError::WrongType { path: target, reason: "Is a directory" }.into());
@@ -102,7 +87,7 @@ pub async fn upload(access: &Access, request: ObjectTransferRequest<'_>, size: O
 /// If the system has no such transfers, the request breaks a rule, there is no such regular file, the store does not begin, or the
 /// scheduler does not take the job.
 pub async fn download(access: &Access, request: ObjectTransferRequest<'_>) -> Result<ObjectDownload, ServiceError> {
-    let (store, config) = store(access, request.method)?;
+    let (store, config) = store(access)?;
     let source = access.path(request.path).await?;
     let job_context = JobContext::of(access, request.account)?;
     let found = access.files().await?.stat(access.principal(), &source, true).await?;
@@ -124,18 +109,11 @@ pub async fn download(access: &Access, request: ObjectTransferRequest<'_>) -> Re
     Ok(ObjectDownload { job, url })
 }
 
-/// The object store of the system, if that is the requested method.
-fn store(access: &Access, method: Option<Method>) -> Result<(&Store, &S3), ServiceError> {
+/// The object store of the system, with its configuration.
+fn store(access: &Access) -> Result<(&Store, &S3), ServiceError> {
     let cluster = access.cluster();
-    let service = cluster.config().data_operation.data_transfer.as_ref().ok_or(ServiceError::Unsupported(NO_SERVICE))?;
-    let has = service.method();
-    if method.is_some_and(|method| method != has) {
-        let message = format!("Requested transfer method is not available. This system has {}", has.as_str());
-        return Err(InvalidRequest::new("method", message).into());
-    }
-    let DataTransfer::S3(config) = service else { return Err(ServiceError::Unsupported(NO_CODE)) };
-    let store = cluster.store()?.ok_or(ServiceError::Unsupported(NO_SERVICE))?;
-    Ok((store, config))
+    let parts = cluster.store()?.zip(cluster.config().data_operation.object_store());
+    parts.ok_or(ServiceError::Unsupported(NO_SERVICE))
 }
 
 /// Passes the outcome of a submission through; if there is no job, or none that the caller knows of, aborts the upload at the store.

@@ -13,6 +13,7 @@ use super::counts::{SystemCounts, TokenCounts};
 use super::grep::Searches;
 use super::limits::{UserBounds, UserLimits};
 use super::shared_follow::SharedFollows;
+use super::streaming::Streams;
 use super::upload_locks::UploadLocks;
 use crate::domain::SystemName;
 use crate::notify::Webhooks;
@@ -30,6 +31,8 @@ pub struct State {
     pub(super) follows: SharedFollows,
     /// The counters of the outcomes of callers' tokens.
     pub(super) tokens: Arc<TokenCounts>,
+    /// The transfers by the protocol of firecrest-streamer.
+    pub(super) streams: Arc<Streams>,
     /// The webhooks of the users, if the site has webhooks.
     pub(super) webhooks: Option<Webhooks>,
     /// The counters of each system, by its name.
@@ -46,6 +49,11 @@ impl State {
     #[must_use]
     pub fn with_webhooks(self, webhooks: Option<Webhooks>) -> Self {
         Self { webhooks, ..self }
+    }
+
+    /// The transfers by the protocol of firecrest-streamer.
+    pub fn streams(&self) -> &Streams {
+        &self.streams
     }
 
     /// The counters of a system.

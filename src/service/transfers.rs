@@ -41,9 +41,7 @@ pub fn unsupported(cluster: &Cluster) -> Option<&'static str> {
     if capabilities.compute.is_none() {
         return Some(NO_COMPUTE);
     }
-    let config = cluster.config();
-    let placed = config.data_operation.datatransfer_jobs_directory.is_some() || config.file_systems.iter().any(|fs| fs.default_work_dir);
-    (!placed).then_some(NO_DIRECTORY)
+    (!cluster.config().has_transfer_directory()).then_some(NO_DIRECTORY)
 }
 
 /// Submits a job that moves `source` to `target`.

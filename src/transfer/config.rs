@@ -1,7 +1,8 @@
 //! The transfer service of a site, with the keys that FirecREST v2 has for it.
 
-use schemars::JsonSchema;
-use serde::Deserialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
 
 use crate::domain::Secret;
 
@@ -13,7 +14,7 @@ pub enum DataTransfer {
     S3(Box<S3>),
     /// Magic Wormhole, from client to cluster. Not supported; shown to clients only.
     Wormhole(Wormhole),
-    /// firecrest-streamer, from client to cluster. Not supported; shown to clients only.
+    /// The protocol of firecrest-streamer, between client and Goldcrest.
     Streamer(Streamer),
 }
 
@@ -121,35 +122,59 @@ pub struct Wormhole {
     pub pypi_index_url: Option<String>,
 }
 
-/// firecrest-streamer.
+/// The protocol of firecrest-streamer. Goldcrest itself is the server: nothing listens on the cluster.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", default)]
 pub struct Streamer {
-    /// Package index for the installation on the cluster. If absent, the public index.
+    /// Without effect: nothing is installed on the cluster.
     pub pypi_index_url: Option<String>,
-    /// Address on the cluster to listen on.
+    /// Address of Goldcrest's machine to listen on. If absent, that of `server.listen`.
     pub host: Option<String>,
-    /// First and last port to listen on.
-    #[serde(default = "default_port_range")]
+    /// First and last port to listen on: the first free one is used. Systems with the same address and the same ports share it.
     pub port_range: [u16; 2],
-    /// Addresses of the cluster for clients.
+    /// Addresses or names under which clients reach that port. If absent, the host of the client's request.
     pub public_ips: Option<Vec<String>>,
-    /// Seconds to wait for a client.
-    #[serde(default = "default_wait_timeout")]
+    /// Seconds that a running job waits for its client.
     pub wait_timeout: u64,
-    /// Size limit of a received file, in bytes.
-    #[serde(default = "default_inbound_transfer_limit")]
+    /// Size limit of an uploaded file, in bytes.
     pub inbound_transfer_limit: u64,
 }
 
-fn default_port_range() -> [u16; 2] {
-    [5665, 5675]
+impl Default for Streamer {
+    fn default() -> Self {
+        Self {
+            pypi_index_url: None,
+            host: None,
+            port_range: [5665, 5675],
+            public_ips: None,
+            wait_timeout: 24 * 60 * 60,
+            inbound_transfer_limit: 5 * 1024 * 1024 * 1024,
+        }
+    }
 }
 
-fn default_wait_timeout() -> u64 {
-    24 * 60 * 60
+/// Reads one service, or a list of them; none at all if the key is absent.
+///
+/// # Errors
+/// If it is neither.
+pub fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<DataTransfer>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Several(Vec<DataTransfer>),
+        One(DataTransfer),
+    }
+    Ok(Option::deserialize(deserializer)?.map(|written| match written {
+        Written::Several(services) => services,
+        Written::One(service) => vec![service],
+    }))
 }
 
-fn default_inbound_transfer_limit() -> u64 {
-    5 * 1024 * 1024 * 1024
+/// The schema of [`one_or_more`]: the forms of one service beside the list.
+pub fn one_or_more_schema(generator: &mut SchemaGenerator) -> Schema {
+    let one = DataTransfer::json_schema(generator).to_value();
+    let forms = one.get("oneOf").and_then(Value::as_array).cloned().unwrap_or_default();
+    let list = json!({"type": "array", "items": one});
+    let forms: Vec<Value> = forms.into_iter().chain([list, json!({"type": "null"})]).collect();
+    json_schema!({"anyOf": forms})
 }

@@ -1,6 +1,6 @@
 //! File operations that run as batch jobs: what to submit for each, and the settings of a site's transfer service.
 //!
-//! Everything here but [`s3`] is pure. [`job`] puts a [`JobDescription`] together; whoever calls it has checked the paths against the path
+//! Everything here but [`s3`] is pure: [`streamer`] has the jobs of transfers by the protocol of firecrest-streamer, whose server is in `http`. [`job`] puts a [`JobDescription`] together; whoever calls it has checked the paths against the path
 //! policy and submits the job. This module must not know which scheduler runs the job, HTTP or tokens. To add an operation: a
 //! variant of [`Operation`], its lines in `shell/`, and an arm in each of its methods.
 
@@ -8,12 +8,13 @@ mod config;
 mod directives;
 pub mod s3;
 mod script;
+pub mod streamer;
 
 use uuid::Uuid;
 
 use crate::domain::{CompressOptions, Compression, JobDescription, JobScript, RemotePath};
 
-pub use config::{BucketLifecycle, DataTransfer, Method, Multipart, S3, Streamer, Wormhole};
+pub use config::{BucketLifecycle, DataTransfer, Method, Multipart, S3, Streamer, Wormhole, one_or_more, one_or_more_schema};
 pub use directives::{AccountError, Directives};
 
 use script::Script;

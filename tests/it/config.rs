@@ -111,11 +111,11 @@ fn a_configuration_written_for_firecrest_loads_unchanged() {
     assert_eq!(config.clusters[0].scheduler.as_ref().unwrap().connection_mode(), ConnectionMode::Rest);
     assert_eq!(config.clusters[2].scheduler.as_ref().unwrap().kind(), SchedulerType::Pbs);
     assert_eq!(config.clusters[2].probing.interval_check, 60, "the old name of interval_check");
-    let Some(DataTransfer::Streamer(streamer)) = &config.clusters[0].data_operation.data_transfer else { panic!("no streamer") };
+    let [DataTransfer::Streamer(streamer)] = config.clusters[0].data_operation.transfers() else { panic!("no streamer") };
     assert_eq!((streamer.port_range, streamer.wait_timeout), ([5665, 5666], 43200));
-    let Some(DataTransfer::S3(store)) = &config.clusters[1].data_operation.data_transfer else { panic!("no object store") };
+    let [DataTransfer::S3(store)] = config.clusters[1].data_operation.transfers() else { panic!("no object store") };
     assert_eq!((store.secret_access_key.expose(), store.bucket_lifecycle_configuration.days), ("the s3_secret", 10));
-    assert!(matches!(&config.clusters[2].data_operation.data_transfer, Some(DataTransfer::Wormhole(_))));
+    assert!(matches!(config.clusters[2].data_operation.transfers(), [DataTransfer::Wormhole(_)]));
     let file = folder.path().join("config.yaml").display().to_string();
     let warnings: Vec<String> = warnings(&loaded).into_iter().map(|warning| warning.replace(&file, "FILE")).collect();
     insta::assert_snapshot!(warnings.join("\n"));
@@ -220,6 +220,35 @@ fn an_object_store_has_addresses_and_parts_that_can_be() {
     let loaded = read(&of("public_url: 'https://s3', ttl: 604801, multipart: {max_part_size: 1000}")).unwrap();
     let said: Vec<String> = warnings(&loaded).into_iter().filter(|warning| warning.contains("data_transfer")).collect();
     assert_eq!(said.len(), 2, "{said:?}");
+}
+
+#[test]
+fn transfer_services_are_one_or_a_list_and_a_system_that_says_nothing_has_a_streamer() {
+    let with =
+        |services: &str| site() + &format!("    data_operation: {{datatransfer_jobs_directory: /home, data_transfer: {services}}}\n");
+    let methods = |text: &str| -> Vec<String> {
+        let config = read(text).unwrap().config;
+        config.clusters[0].data_operation.transfers().iter().map(|service| service.method().as_str().to_owned()).collect()
+    };
+    assert_eq!(methods(&with("{service_type: streamer}")), ["streamer"]);
+    let store = "service_type: s3, name: s, access_key_id: a, secret_access_key: b, region: eu, ttl: 60, private_url: 'http://s3', public_url: 'http://s3'";
+    assert_eq!(methods(&with(&format!("[{{{store}}}, {{serviceType: streamer}}]"))), ["s3", "streamer"]);
+    assert_eq!(methods(&with("[]")), Vec::<String>::new());
+    assert_eq!(methods(&with("")), ["streamer"]);
+    assert_eq!(methods(&site()), Vec::<String>::new(), "its jobs have no directory");
+
+    let loaded = read(&(with("") + "server: {listen: '127.0.0.2:8000'}\n")).unwrap();
+    let [DataTransfer::Streamer(streamer)] = loaded.config.clusters[0].data_operation.transfers() else { panic!("no streamer") };
+    assert_eq!((streamer.host.as_deref(), streamer.port_range, streamer.wait_timeout), (Some("127.0.0.2"), [5665, 5675], 86_400));
+
+    let twice = mistakes(&with("[{service_type: streamer}, {service_type: streamer}]"));
+    assert!(twice.contains("data_transfer[1].service_type: a system has one service of each type, and streamer is given twice"), "{twice}");
+    let range = mistakes(&with("[{service_type: streamer, port_range: [2, 1], public_ips: [], wait_timeout: 0}]"));
+    for key in ["port_range: ends before it begins", "public_ips: is empty", "wait_timeout: is zero"] {
+        assert!(range.contains(&format!("data_transfer[0].{key}")), "{range}");
+    }
+    let kind = mistakes(&with("[{service_type: ftp}]"));
+    assert!(kind.contains("data_transfer[0].service_type") && kind.contains("s3 | wormhole | streamer"), "{kind}");
 }
 
 #[test]
@@ -727,9 +756,9 @@ fn what_can_never_work_is_a_mistake_and_what_is_dangerous_a_warning() {
     assert!(known_hosts.contains("the file /nowhere/known_hosts does not exist"), "{known_hosts}");
     let first_use = warned(ssh, &format!("{ssh}      host_keys: trust_on_first_use\n"));
     assert!(first_use.contains("for evaluation only"), "{first_use}");
-    let streamer = "    probing: {}\n    data_operation: {data_transfer: {service_type: streamer}}\n";
-    let streamer = warned("    probing: {}\n", streamer);
-    assert!(streamer.contains("streamer is not built yet"), "{streamer}");
+    let wormhole = "    probing: {}\n    data_operation: {data_transfer: {service_type: wormhole}}\n";
+    let wormhole = warned("    probing: {}\n", wormhole);
+    assert!(wormhole.contains("wormhole is not built yet"), "{wormhole}");
 }
 
 #[test]

@@ -193,17 +193,19 @@ object_store() {
     [ "$1" = slurm ] || split=true
     cat <<EOF
       data_transfer:
-        service_type: s3
-        name: seaweedfs
-        private_url: $(store_coordinate url)
-        public_url: $(store_coordinate url)
-        access_key_id: secret_file:$store/access_key
-        secret_access_key: secret_file:$store/secret_key
-        region: $(store_coordinate region)
-        ttl: 600
-        multipart:
-          use_split: $split
-          max_part_size: 5242880
+        - service_type: s3
+          name: seaweedfs
+          private_url: $(store_coordinate url)
+          public_url: $(store_coordinate url)
+          access_key_id: secret_file:$store/access_key
+          secret_access_key: secret_file:$store/secret_key
+          region: $(store_coordinate region)
+          ttl: 600
+          multipart:
+            use_split: $split
+            max_part_size: 5242880
+        - service_type: streamer
+          wait_timeout: 600
 EOF
 }
 

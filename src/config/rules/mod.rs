@@ -2,6 +2,7 @@
 
 mod server;
 mod ssh;
+mod transfers;
 
 use std::collections::HashMap;
 
@@ -11,7 +12,7 @@ use crate::error::ErrorChain;
 use crate::rest::{InvalidUrl, Url};
 use crate::scheduler::slurm::{self, ApiVersion};
 use crate::scheduler::{self, ConnectionMode, MAX_FRESHNESS};
-use crate::{authn, authz, cluster, credentials, service, transfer};
+use crate::{authn, authz, cluster, credentials, service};
 
 pub(super) use server::{logger, metrics, server};
 
@@ -296,43 +297,13 @@ fn transfer_jobs(walk: &mut Interpreter, path: &str, cluster: &cluster::Config) 
             walk.report_allowing(&format!("{path}.datatransfer_jobs_directory"), "lies in none of the file_systems", allowed);
         }
     }
-    match &config.data_transfer {
-        Some(transfer::DataTransfer::S3(store)) => object_store(walk, &format!("{path}.data_transfer"), store),
-        Some(other @ (transfer::DataTransfer::Wormhole(_) | transfer::DataTransfer::Streamer(_))) => {
-            let reason = format!("{} is not built yet: transfers by it are answered with 501", other.method().as_str());
-            walk.warning(&format!("{path}.data_transfer.service_type"), reason);
-        }
-        None => {}
-    }
+    transfers::services(walk, &format!("{path}.data_transfer"), config.transfers());
     for (index, directive) in config.datatransfer_jobs_directives.iter().enumerate() {
         if directive.lines().any(|line| !line.is_empty() && !line.starts_with('#')) {
             let key = format!("{path}.datatransfer_jobs_directives[{index}]");
             walk.warning(&key, "does not start with #: it runs as a command, and directives after it are not read");
         }
     }
-}
-
-fn object_store(walk: &mut Interpreter, path: &str, config: &transfer::S3) {
-    // The minimum size of a part except the last, and the maximum validity of a URL, as S3 has them.
-    const MIN_PART: u64 = 5 * 1024 * 1024;
-    const MAX_TTL: u64 = 7 * 24 * 60 * 60;
-    let key = |name: &str| format!("{path}.{name}");
-    url(walk, &key("public_url"), &config.public_url);
-    // A secret file that could not be read was reported already.
-    if !walk.is_wrong(&key("private_url")) {
-        url(walk, &key("private_url"), config.private_url.expose());
-    }
-    at_least_one(walk, &key("ttl"), config.ttl);
-    if config.ttl > MAX_TTL {
-        walk.warning(&key("ttl"), format!("is longer than {MAX_TTL} seconds: most stores refuse such URLs"));
-    }
-    let part = config.multipart.max_part_size;
-    at_least_one(walk, &key("multipart.max_part_size"), part);
-    if (1..MIN_PART).contains(&part) {
-        walk.warning(&key("multipart.max_part_size"), format!("is less than {MIN_PART} bytes: most stores refuse such parts"));
-    }
-    at_least_one(walk, &key("multipart.parallel_runs"), config.multipart.parallel_runs.into());
-    at_least_one(walk, &key("bucket_lifecycle_configuration.days"), config.bucket_lifecycle_configuration.days.into());
 }
 
 fn url(walk: &mut Interpreter, path: &str, text: &str) {

@@ -78,7 +78,6 @@ pub(crate) struct Conditions {
     modified_since: Option<i64>,
     if_range: Option<String>,
     range: Option<ByteRange>,
-    has_range: bool,
 }
 
 /// The result of evaluating the conditions (RFC 9110, 13.2).
@@ -97,11 +96,6 @@ impl Conditions {
     pub(crate) fn any(&self) -> bool {
         let dates = self.unmodified_since.or(self.modified_since).is_some();
         self.matches.is_some() || self.none_matches.is_some() || dates || (self.if_range.is_some() && self.range.is_some())
-    }
-
-    /// Whether a range was requested, valid or not.
-    pub(crate) fn has_range(&self) -> bool {
-        self.has_range
     }
 
     /// The requested range, if it is valid and there are no conditions.
@@ -166,7 +160,6 @@ impl From<&HeaderMap> for Conditions {
             modified_since: date(&header::IF_MODIFIED_SINCE),
             if_range: headers.contains_key(header::IF_RANGE).then(|| one(&header::IF_RANGE).unwrap_or_default().to_owned()),
             range: one(&header::RANGE).and_then(range),
-            has_range: headers.contains_key(header::RANGE),
         }
     }
 }

@@ -5,10 +5,7 @@ use crate::domain::Alternative;
 /// The text that names the alternative.
 pub(super) fn words(alternative: Alternative) -> &'static str {
     match alternative {
-        Alternative::ReadInParts => {
-            "ask for it with `Range`, as `bytes=0-` or in parts; or use `transfer/download` where the system has it"
-        }
-        Alternative::ReadLess => "ask for fewer bytes or lines, or use `ops/download` with `Range`",
+        Alternative::ReadLess => "ask for fewer bytes or lines, or use `ops/download`",
         Alternative::ReadFromOffset => "read it with `ops/view`",
         Alternative::ListInPages => "ask for pages with `pageSize`, for JSON lines with `Accept: application/x-ndjson`, or for no order",
         Alternative::WriteStream => {
@@ -20,7 +17,7 @@ pub(super) fn words(alternative: Alternative) -> &'static str {
         }
         Alternative::NewUpload => "this is the length that the upload was begun with; begin another one with the length of the file",
         Alternative::TransferJob => {
-            "this system moves no larger ones itself; use `transfer/download` or `transfer/upload` where it has them"
+            "this system moves no larger ones in one request; use `transfer/download` or `transfer/upload` where it has them"
         }
         Alternative::CompressJob => "use `transfer/compress`, which runs as a job",
         Alternative::ExtractJob => "use `transfer/extract`, which runs as a job",

@@ -105,7 +105,7 @@ pub(crate) struct WormholeDataTransfer {
     pypi_index_url: Option<String>,
 }
 
-/// firecrest-streamer.
+/// The protocol of firecrest-streamer, whose server is this service.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct StreamerDataTransfer {
@@ -113,7 +113,7 @@ pub(crate) struct StreamerDataTransfer {
     service_type: StreamerMethod,
     pypi_index_url: Option<String>,
     host: Option<String>,
-    /// The first and the last port.
+    /// The first and the last port of the range of which one is listened on.
     #[schema(required = false)]
     port_range: [u16; 2],
     public_ips: Option<Vec<String>>,

@@ -15,7 +15,7 @@ use crate::domain::{self, RemotePath, ServiceType};
 use crate::http::enumeration::enum_schema;
 use crate::http::status::data_transfer_model::DataTransfer;
 use crate::scheduler::{self, ConnectionMode, UnsupportedOperation};
-use crate::service::{commands, object_transfer, transfers};
+use crate::service::{commands, file_transfer, transfers};
 use crate::ssh;
 
 /// The systems.
@@ -153,14 +153,17 @@ const ANY_SIZE: u64 = (1 << 53) - 1;
 struct DataOperation {
     #[schema(required = false)]
     datatransfer_jobs_directives: Vec<String>,
-    /// The largest file of `ops/upload` and `ops/download` as in FirecREST, in bytes; 9007199254740991 for any size.
+    /// The largest file of `ops/upload` as a form, in bytes; 9007199254740991 for any size. Clients of FirecREST use transfers for larger files
+    /// in both directions; `ops/download` itself has the limit `max_stream_size`.
     #[schema(required = false)]
     max_ops_file_size: u64,
     /// The largest file of streamed uploads and downloads, in bytes; null for any size.
     max_stream_size: Option<u64>,
-    /// The transfer service, without its secrets.
+    /// The transfer service of requests that name no method, without its secrets.
     #[schema(required = false)]
     data_transfer: Option<DataTransfer>,
+    /// All transfer services, without their secrets. A request chooses one by its `transferMethod`.
+    data_transfers: Vec<DataTransfer>,
 }
 
 /// The result of one probe.
@@ -264,7 +267,7 @@ fn unsupported(cluster: &Cluster) -> Vec<UnsupportedOperations> {
     } else if let Some(reason) = transfers::unsupported(cluster) {
         // What transfer jobs would be needed for is not listed beside them.
         found.push(listed("/filesystem/{system_name}/transfer", reason));
-    } else if let Some(reason) = object_transfer::unsupported(cluster) {
+    } else if let Some(reason) = file_transfer::unsupported(cluster) {
         found.push(listed("/filesystem/{system_name}/transfer/upload", reason));
         found.push(listed("/filesystem/{system_name}/transfer/download", reason));
     }
@@ -347,7 +350,8 @@ impl From<&cluster::DataOperation> for DataOperation {
             datatransfer_jobs_directives: config.datatransfer_jobs_directives.clone(),
             max_ops_file_size: config.max_at_once().unwrap_or(ANY_SIZE),
             max_stream_size: config.max_streamed(),
-            data_transfer: config.data_transfer.as_ref().map(DataTransfer::from),
+            data_transfer: config.transfers().first().map(DataTransfer::from),
+            data_transfers: config.transfers().iter().map(DataTransfer::from).collect(),
         }
     }
 }

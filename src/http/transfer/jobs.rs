@@ -1,18 +1,19 @@
-//! `/filesystem/{system_name}/transfer`: operations that outlast a request and run as jobs, uploads and downloads by way of the site's
-//! object store among them.
+//! `/filesystem/{system_name}/transfer`: operations that outlast a request and run as jobs, uploads and downloads by the transfer services
+//! of the system among them.
 
 use axum::Json;
 use axum::http::StatusCode;
 
 use crate::http::extract::access::{SubmitAccess, WriteAccess};
 use crate::http::extract::parameters::{Document, Parameters};
+use crate::http::extract::reached_host::ReachedHost;
 use crate::http::problem::Problem;
 use crate::http::transfer::model::{
     CompressRequest, CompressResponse, CopyRequest, CopyResponse, DeleteParameters, DeleteResponse, ExtractRequest, ExtractResponse,
     MoveRequest, MoveResponse,
 };
 use crate::http::transfer::object_store_model::{DownloadFileResponse, PostFileDownloadRequest, PostFileUploadRequest, UploadFileResponse};
-use crate::service::{object_transfer, transfers};
+use crate::service::{file_transfer, transfers};
 
 /// A job that was submitted.
 type Created<T> = Result<(StatusCode, Json<T>), Problem>;
@@ -107,9 +108,11 @@ pub(crate) async fn extract(WriteAccess(access): WriteAccess, Document(request):
 
 /// Upload a large file
 ///
-/// Through the site's object store, if it has one (`transferMethod` `s3`): split the file into parts of `maxPartSize` bytes, `PUT` each to
-/// its URL in `partsUploadUrls`, and `POST` the list of their `ETag`s to `completeUploadUrl`. The job waits for that and puts the file in
-/// place. The URLs are secrets: whoever has one may use it. The other methods are not supported by this version.
+/// With `transferMethod` `s3`, through the site's object store: split the file into parts of `maxPartSize` bytes, `PUT` each to its URL in
+/// `partsUploadUrls`, and `POST` the list of their `ETag`s to `completeUploadUrl`. The job waits for that and puts the file in place.
+/// With `streamer`, through this service: when the job runs, connect with firecrest-streamer and the `coordinates`. The file appears when
+/// it is complete and its checksum is right; a file that exists is refused with 403. `data_transfers` in `/status/systems` has the methods of
+/// a system. The URLs and the coordinates are secrets: whoever has one may use it. `wormhole` is not supported by this version.
 #[utoipa::path(
     post,
     path = "/filesystem/{system_name}/transfer/upload",
@@ -120,17 +123,19 @@ pub(crate) async fn extract(WriteAccess(access): WriteAccess, Document(request):
 )]
 pub(crate) async fn upload(
     WriteAccess(access): WriteAccess,
+    ReachedHost(host): ReachedHost,
     Document(request): Document<PostFileUploadRequest>,
 ) -> Created<UploadFileResponse> {
     let path = request.target();
-    let upload = object_transfer::upload(&access, request.asked(&path), request.size()).await?;
+    let upload = file_transfer::upload(&access, request.asked(&path, host.as_deref())).await?;
     Ok((StatusCode::CREATED, Json(UploadFileResponse::new(access.cluster(), upload))))
 }
 
 /// Download a large file
 ///
-/// Through the site's object store, if it has one (`transferMethod` `s3`): the job copies the file there, and `downloadUrl` has it when the
-/// job has ended. The URL is a secret: whoever has it may use it. The other methods are not supported by this version.
+/// With `transferMethod` `s3`, through the site's object store: the job copies the file there, and `downloadUrl` has it when the job has
+/// ended. With `streamer`, through this service: when the job runs, connect with firecrest-streamer and the `coordinates`. The URL and
+/// the coordinates are secrets: whoever has one may use it. `wormhole` is not supported by this version.
 #[utoipa::path(
     post,
     path = "/filesystem/{system_name}/transfer/download",
@@ -141,8 +146,9 @@ pub(crate) async fn upload(
 )]
 pub(crate) async fn download(
     SubmitAccess(access): SubmitAccess,
+    ReachedHost(host): ReachedHost,
     Document(request): Document<PostFileDownloadRequest>,
 ) -> Created<DownloadFileResponse> {
-    let download = object_transfer::download(&access, request.asked()).await?;
+    let download = file_transfer::download(&access, request.asked(host.as_deref())).await?;
     Ok((StatusCode::CREATED, Json(DownloadFileResponse::new(access.cluster(), download))))
 }

@@ -1,4 +1,4 @@
-//! Request and response documents of uploads and downloads through an object store.
+//! Request and response documents of uploads and downloads by a transfer service.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -7,7 +7,8 @@ use crate::cluster::Cluster;
 use crate::domain::Secret;
 use crate::http::extract::parameters::lenient;
 use crate::http::transfer::model::TransferJob;
-use crate::service::object_transfer::{ObjectDownload, ObjectTransferRequest, ObjectUpload};
+use crate::service::file_transfer::{FileDownload, FileTransferRequest, FileUpload};
+use crate::service::streaming::StreamTransfer;
 use crate::transfer;
 
 /// A file to upload. `path` and `source_path` are accepted for `sourcePath`.
@@ -52,10 +53,10 @@ pub(in crate::http) struct PostFileDownloadRequest {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct TransferDirectives {
-    /// The method; the system has one, which is the `serviceType` of its `dataTransfer`.
+    /// The method; the system has those that are the `serviceType` of its `data_transfers`.
     #[serde(alias = "transfer_method")]
     transfer_method: TransferMethod,
-    /// For uploads by `s3`: the file's size in bytes.
+    /// For uploads: the file's size in bytes. Required with `s3`.
     #[serde(alias = "file_size")]
     #[schema(value_type = Option<u64>)]
     file_size: Option<Count>,
@@ -101,41 +102,66 @@ impl PostFileUploadRequest {
     }
 
     /// The request to the service, with the path of [`Self::target`].
-    pub(in crate::http) fn asked<'a>(&'a self, path: &'a str) -> ObjectTransferRequest<'a> {
-        asked(path, self.transfer_directives.as_ref(), self.account.as_deref())
-    }
-
-    /// The file's size in bytes.
-    pub(in crate::http) fn size(&self) -> Option<u64> {
-        self.transfer_directives.as_ref().and_then(|directives| directives.file_size).or(self.file_size)?.0
+    pub(in crate::http) fn asked<'a>(&'a self, path: &'a str, host: Option<&'a str>) -> FileTransferRequest<'a> {
+        let directives = self.transfer_directives.as_ref();
+        let size = directives.and_then(|directives| directives.file_size).or(self.file_size).and_then(|size| size.0);
+        FileTransferRequest { path, method: method(directives), account: self.account.as_deref(), size, host }
     }
 }
 
 impl PostFileDownloadRequest {
     /// The request to the service.
-    pub(in crate::http) fn asked(&self) -> ObjectTransferRequest<'_> {
-        asked(&self.path, self.transfer_directives.as_ref(), self.account.as_deref())
+    pub(in crate::http) fn asked<'a>(&'a self, host: Option<&'a str>) -> FileTransferRequest<'a> {
+        let method = method(self.transfer_directives.as_ref());
+        FileTransferRequest { path: &self.path, method, account: self.account.as_deref(), size: None, host }
     }
 }
 
-fn asked<'a>(path: &'a str, directives: Option<&TransferDirectives>, account: Option<&'a str>) -> ObjectTransferRequest<'a> {
-    ObjectTransferRequest { path, method: directives.map(|directives| directives.transfer_method.into()), account }
+fn method(directives: Option<&TransferDirectives>) -> Option<transfer::Method> {
+    directives.map(|directives| directives.transfer_method.into())
 }
 
-/// The job that puts the file in place, and the URLs for its parts.
+/// The job that puts the file in place, or stands for the transfer, and what the client does next.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct UploadFileResponse {
     transfer_job: TransferJob,
-    transfer_directives: S3TransferResponse,
+    transfer_directives: TransferResponse,
 }
 
-/// The job that brings the file, and where the file is afterwards.
+/// The job that brings the file, or stands for the transfer, and what the client does next.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct DownloadFileResponse {
     transfer_job: TransferJob,
-    transfer_directives: S3TransferResponse,
+    transfer_directives: TransferResponse,
+}
+
+/// What the client does next, by the method.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(discriminator(property_name = "transferMethod", mapping(
+    ("s3" = "#/components/schemas/S3TransferResponse"),
+    ("streamer" = "#/components/schemas/StreamerTransferResponse"),
+)))]
+enum TransferResponse {
+    S3(S3TransferResponse),
+    Streamer(StreamerTransferResponse),
+}
+
+/// Where the client connects with firecrest-streamer when the job runs.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct StreamerTransferResponse {
+    /// Base64 of a JSON document with `ips`, `ports` and the `secret` of one connection.
+    coordinates: String,
+    transfer_method: TransferMethod,
+}
+
+impl TransferResponse {
+    fn streamer(coordinates: &Secret) -> Self {
+        Self::Streamer(StreamerTransferResponse { coordinates: shown(coordinates), transfer_method: TransferMethod::Streamer })
+    }
 }
 
 /// The requests that the client sends to the object store. The URLs are valid for `ttl` seconds.
@@ -159,33 +185,41 @@ struct S3TransferResponse {
 
 impl UploadFileResponse {
     /// The answer for an upload to `cluster`.
-    pub(in crate::http) fn new(cluster: &Cluster, upload: ObjectUpload) -> Self {
-        Self {
-            transfer_job: TransferJob::new(cluster, upload.job),
-            transfer_directives: S3TransferResponse {
-                download_url: None,
-                parts_upload_urls: Some(upload.parts.iter().map(shown).collect()),
-                complete_upload_url: Some(shown(&upload.complete)),
-                max_part_size: Some(upload.part_size),
-                transfer_method: TransferMethod::S3,
-            },
-        }
+    pub(in crate::http) fn new(cluster: &Cluster, upload: FileUpload) -> Self {
+        let (job, transfer_directives) = match upload {
+            FileUpload::Object(upload) => {
+                let directives = S3TransferResponse {
+                    download_url: None,
+                    parts_upload_urls: Some(upload.parts.iter().map(shown).collect()),
+                    complete_upload_url: Some(shown(&upload.complete)),
+                    max_part_size: Some(upload.part_size),
+                    transfer_method: TransferMethod::S3,
+                };
+                (upload.job, TransferResponse::S3(directives))
+            }
+            FileUpload::Stream(StreamTransfer { job, coordinates }) => (job, TransferResponse::streamer(&coordinates)),
+        };
+        Self { transfer_job: TransferJob::new(cluster, job), transfer_directives }
     }
 }
 
 impl DownloadFileResponse {
     /// The answer for a download from `cluster`.
-    pub(in crate::http) fn new(cluster: &Cluster, download: ObjectDownload) -> Self {
-        Self {
-            transfer_job: TransferJob::new(cluster, download.job),
-            transfer_directives: S3TransferResponse {
-                download_url: Some(shown(&download.url)),
-                parts_upload_urls: None,
-                complete_upload_url: None,
-                max_part_size: None,
-                transfer_method: TransferMethod::S3,
-            },
-        }
+    pub(in crate::http) fn new(cluster: &Cluster, download: FileDownload) -> Self {
+        let (job, transfer_directives) = match download {
+            FileDownload::Object(download) => {
+                let directives = S3TransferResponse {
+                    download_url: Some(shown(&download.url)),
+                    parts_upload_urls: None,
+                    complete_upload_url: None,
+                    max_part_size: None,
+                    transfer_method: TransferMethod::S3,
+                };
+                (download.job, TransferResponse::S3(directives))
+            }
+            FileDownload::Stream(StreamTransfer { job, coordinates }) => (job, TransferResponse::streamer(&coordinates)),
+        };
+        Self { transfer_job: TransferJob::new(cluster, job), transfer_directives }
     }
 }
 

@@ -37,7 +37,7 @@ async fn get(fields: &[(&str, &str)], files: Vec<Step>) -> Answer {
 
 #[tokio::test]
 async fn a_download_says_what_it_is_and_that_it_can_be_had_in_parts() {
-    let answer = get(&[], vec![(r#"alice: download "/home/f" None Some(1000)"#, content("0123456789", version(10)))]).await;
+    let answer = get(&[], vec![(r#"alice: download "/home/f" None Some(100000)"#, content("0123456789", version(10)))]).await;
     assert_eq!((answer.status, answer.body.as_slice()), (200, &b"0123456789"[..]));
     for (name, value) in [
         ("etag", TAG),
@@ -52,7 +52,7 @@ async fn a_download_says_what_it_is_and_that_it_can_be_had_in_parts() {
 }
 
 #[tokio::test]
-async fn a_range_is_answered_with_206_and_may_be_of_a_file_over_the_limit_of_the_compatible_form() {
+async fn a_range_is_answered_with_206() {
     let cases = [
         ("bytes=2-4", r#"alice: download "/home/f" Some(From(2, Some(4))) Some(100000)"#, "234", "bytes 2-4/10"),
         ("bytes=7-", r#"alice: download "/home/f" Some(From(7, None)) Some(100000)"#, "789", "bytes 7-9/10"),
@@ -65,6 +65,21 @@ async fn a_range_is_answered_with_206_and_may_be_of_a_file_over_the_limit_of_the
         assert_eq!((answer.header("content-range"), answer.header("etag")), (Some(said), Some(TAG)), "{range}");
         assert_eq!(answer.header("content-length"), Some(text.len().to_string().as_str()), "{range}");
     }
+}
+
+#[tokio::test]
+async fn a_file_over_the_limit_of_the_forms_is_downloaded_like_any_other_and_the_limit_is_still_shown() {
+    let call = r#"alice: download "/home/f" None Some(100000)"#;
+    for fields in [&[][..], &[("user-agent", "curl/8.14.1"), ("accept", "*/*")], &[("if-match", "*")]] {
+        let looked = fields.iter().any(|(name, _)| *name == "if-match").then(|| stat(50_000));
+        let whole = Bytes::from(vec![b'x'; 50_000]);
+        let reply = Reply::Stream(stream::iter([Ok(whole)]).boxed(), version(50_000));
+        let answer = get(fields, looked.into_iter().chain([(call, reply)]).collect()).await;
+        assert_eq!((answer.status, answer.body.len()), (200, 50_000), "{fields:?}");
+    }
+    let systems = Api::new(vec![], vec![]).get("/status/systems").await;
+    let operation = &systems.json()["systems"][0]["dataOperation"];
+    assert_eq!((&operation["max_ops_file_size"], &operation["max_stream_size"]), (&json!(1000), &json!(100_000)));
 }
 
 #[tokio::test]
@@ -97,7 +112,7 @@ async fn a_client_that_has_the_file_gets_304_without_a_download() {
         let answer = get(&[field], vec![stat(10)]).await;
         assert_eq!((answer.status, answer.body.len(), answer.header("etag")), (304, 0, Some(TAG)), "{field:?}");
     }
-    let call = r#"alice: download "/home/f" None Some(1000)"#;
+    let call = r#"alice: download "/home/f" None Some(100000)"#;
     let answer = get(&[("if-none-match", "\"other\"")], vec![stat(10), (call, content("0123456789", version(10)))]).await;
     assert_eq!((answer.status, answer.body.len()), (200, 10));
 }

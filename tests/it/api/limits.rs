@@ -24,7 +24,7 @@ fn message(answer: &Answer) -> String {
     answer.json()["message"].as_str().unwrap().to_owned()
 }
 
-const DOWNLOAD: &str = r#"alice: download "/home/f" None Some(1000)"#;
+const DOWNLOAD: &str = r#"alice: download "/home/f" None Some(100000)"#;
 
 fn three_bytes() -> Step {
     (DOWNLOAD, Reply::Stream(stream::iter(["a", "b", "c"].map(|piece| Ok(Bytes::from(piece)))).boxed(), version(3)))

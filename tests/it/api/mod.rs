@@ -34,6 +34,7 @@ mod records;
 mod repeats;
 mod staged;
 mod status;
+mod streaming;
 mod transfer;
 mod tus;
 mod unknown_names;

@@ -61,7 +61,7 @@ fn endless() -> (Api, Arc<AtomicBool>) {
         Ok(Bytes::from_static(&[b'x'; 1000]))
     });
     let reply = Reply::Stream(content.boxed(), version(1 << 40));
-    (Api::new(vec![], vec![(r#"alice: download "/home/f" None Some(1000)"#, reply)]), gone)
+    (Api::new(vec![], vec![(r#"alice: download "/home/f" None Some(100000)"#, reply)]), gone)
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn a_download_that_the_client_reads_goes_on_however_long_it_takes() {
         tokio::time::sleep(BRIEF / 2).await;
         (count < 8).then(|| (Ok(Bytes::from_static(b"x")), count + 1))
     });
-    let api = Api::new(vec![], vec![(r#"alice: download "/home/f" None Some(1000)"#, Reply::Stream(pieces.boxed(), version(8)))]);
+    let api = Api::new(vec![], vec![(r#"alice: download "/home/f" None Some(100000)"#, Reply::Stream(pieces.boxed(), version(8)))]);
     let mut connection = TcpStream::connect(serve(api, BRIEF, BRIEF).await).await.unwrap();
     let request = "GET /filesystem/daint/ops/download?path=/home/f HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
         authorization: Bearer token-of-alice\r\n\r\n";

@@ -113,7 +113,7 @@ async fn a_download_that_fails_on_the_way_is_cut_short_and_not_ended() {
     });
     let content = first.chain(failure).boxed();
     let mut connection =
-        serve(Api::new(vec![], vec![(r#"alice: download "/home/f" None Some(1000)"#, Reply::Stream(content, version(10)))])).await;
+        serve(Api::new(vec![], vec![(r#"alice: download "/home/f" None Some(100000)"#, Reply::Stream(content, version(10)))])).await;
     let request = "GET /filesystem/daint/ops/download?path=/home/f HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token-of-alice\r\n\r\n";
     connection.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();

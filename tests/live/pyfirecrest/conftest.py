@@ -99,6 +99,16 @@ def lines(client, system, folder, tmp_path):
     return f"{folder}/lines.txt", local.read_text()
 
 
+@pytest.fixture
+def methods(client, system):
+    """The methods of the system for large files, the default one first; the test is skipped where there are none."""
+    found = next(found for found in client.systems() if found["name"] == system)
+    services = [service["serviceType"] for service in found["dataOperation"]["data_transfers"]]
+    if not services:
+        pytest.skip("the system has no transfer service")
+    return services
+
+
 def supported(call, *args, **kwargs):
     """The call's result; the test is skipped where the system says that it cannot do this (501)."""
     try:

@@ -16,7 +16,7 @@ use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::model::request::PathParameters;
 use crate::http::problem::Problem;
 use crate::service::Access;
-use crate::service::contents::{self, TransferForm};
+use crate::service::contents;
 
 /// The bytes that a parameter value of a header may hold as they are (RFC 8187, `attr-char`).
 const ATTRIBUTE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_').remove(b'~');
@@ -26,8 +26,7 @@ const MAX_STATE_READS: usize = 3;
 
 /// Download a file
 ///
-/// Without `Range`, the size of the file is at most the system's limit (`max_ops_file_size`); with it, also as `bytes=0-`, it is
-/// unlimited, or at most `max_stream_size`. Ranges may be requested in parallel, one in each request; a request for several ranges is
+/// The size of the file is unlimited, or at most `max_stream_size`. Ranges may be requested in parallel, one in each request; a request for several ranges is
 /// answered with the whole file. If the file grows meanwhile, the response has the size that the file had when it was opened. If the
 /// file is overwritten meanwhile, the response is cut before its end.
 #[utoipa::path(
@@ -76,19 +75,18 @@ pub(crate) async fn download(
     query: Parameters<PathParameters>,
     conditions: Conditions,
 ) -> Result<Response, Problem> {
-    let form = if conditions.has_range() { TransferForm::Stream } else { TransferForm::FirecrestOps };
     for _ in 0..MAX_STATE_READS {
         let (known, range) = match conditions.any() {
             false => (None, conditions.range()),
             true => {
-                let (_, version) = contents::version(&access, &query.0.path, form).await?;
+                let (_, version) = contents::version(&access, &query.0.path).await?;
                 match conditions.evaluate(&Validators::of(&version), true) {
                     Evaluation::Proceed(range) => (Some(version), range),
                     evaluation => return refused(evaluation, &version),
                 }
             }
         };
-        let (path, download) = contents::download(&access, &query.0.path, range, form).await?;
+        let (path, download) = contents::download(&access, &query.0.path, range).await?;
         if known.is_none_or(|known| known == download.version) {
             return Ok(answer(&access, path, range, download));
         }
@@ -125,7 +123,7 @@ pub(crate) async fn look(
     query: Parameters<PathParameters>,
     conditions: Conditions,
 ) -> Result<Response, Problem> {
-    let (path, version) = contents::version(&access, &query.0.path, TransferForm::Stream).await?;
+    let (path, version) = contents::version(&access, &query.0.path).await?;
     match conditions.evaluate(&Validators::of(&version), true) {
         Evaluation::Proceed(_) => Ok((describe(&path, &version, version.size), Body::empty()).into_response()),
         evaluation => refused(evaluation, &version),

@@ -23,7 +23,7 @@ use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::model::request::{PathParameters, UploadForm, UploadParameters};
 use crate::http::problem::Problem;
 use crate::http::problem::invalid::{InvalidInput, Place, WrongField};
-use crate::service::contents::{self, TransferForm};
+use crate::service::contents;
 use crate::service::{Access, ServiceError};
 
 /// Upload a file as a form
@@ -193,7 +193,7 @@ async fn expected(access: &Access, path: &str, conditions: &Conditions) -> Resul
     if !conditions.any() {
         return Ok(Expected::Anything);
     }
-    match contents::version(access, path, TransferForm::Stream).await {
+    match contents::version(access, path).await {
         Ok((_, version)) if conditions.evaluate(&Validators::of(&version), false) != Evaluation::Failed => Ok(Expected::Version(version)),
         Ok(_) => Err(Problem::state_changed()),
         Err(ServiceError::Filesystem(FilesystemError::NotFound(_))) if conditions.only_existing() => Err(Problem::state_changed()),

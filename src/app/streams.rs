@@ -1,0 +1,73 @@
+//! Listens for clients of firecrest-streamer.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::Config;
+use crate::http;
+use crate::service::{Gate, State};
+use crate::transfer::DataTransfer;
+use crate::transfer::streamer::Endpoint;
+
+/// How long transfers under way may go on when everything stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long a client may take to ask for its transfer.
+const HEAD: Duration = Duration::from_secs(15);
+
+/// After how long it is tried again to listen.
+const BIND_PAUSE: Duration = Duration::from_secs(5);
+
+/// The endpoints of the streamers of a system.
+pub(super) fn endpoints(config: &Config) -> Vec<Endpoint> {
+    let endpoint = |service: &DataTransfer| match service {
+        DataTransfer::Streamer(streamer) => Some(Endpoint::of(streamer)),
+        DataTransfer::S3(_) | DataTransfer::Wormhole(_) => None,
+    };
+    config.data_operation.transfers().iter().filter_map(endpoint).collect()
+}
+
+/// Serves clients on the first free port of an endpoint until the token is cancelled. While none is free, it is tried again and again.
+pub(super) async fn listen(endpoint: Endpoint, state: State, gate: impl Fn() -> Gate + Send + Sync + 'static, stop: CancellationToken) {
+    let routes = http::streams(gate);
+    let mut is_logged = false;
+    loop {
+        match bind(&endpoint).await {
+            Ok((listener, port)) => {
+                tracing::info!(host = endpoint.host, port, "clients of firecrest-streamer are served");
+                state.streams().listening(&endpoint, Some(port));
+                let limits = http::TimeLimits { head: HEAD, ..http::TimeLimits::draining(DRAIN) };
+                http::serve(listener, routes, Arc::default(), stop, limits).await;
+                return state.streams().listening(&endpoint, None);
+            }
+            Err(error) if !is_logged => {
+                let [first, last] = endpoint.ports;
+                tracing::warn!(host = endpoint.host, first, last, %error, "no port could be listened on for clients of firecrest-streamer: it is tried again");
+                is_logged = true;
+            }
+            Err(_) => {}
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(BIND_PAUSE)).await.is_none() {
+            return;
+        }
+    }
+}
+
+async fn bind(endpoint: &Endpoint) -> io::Result<(TcpListener, u16)> {
+    let [first, last] = endpoint.ports;
+    let mut failure = io::ErrorKind::AddrNotAvailable.into();
+    for port in first..=last {
+        match TcpListener::bind((&*endpoint.host, port)).await {
+            Ok(listener) => {
+                let port = listener.local_addr()?.port();
+                return Ok((listener, port));
+            }
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
