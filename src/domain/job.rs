@@ -229,69 +229,6 @@ impl JobStatus {
     }
 }
 
-/// When and how long.
-    pub times: JobTimes,
-    /// The account charged.
-    pub account: Option<String>,
-    /// The number of nodes allocated, or asked for while pending.
-    pub allocation_nodes: u32,
-    /// The scheduler's own name for the cluster.
-    pub cluster: String,
-    /// The POSIX group it runs as.
-    pub group: Option<String>,
-    /// The nodes, in the scheduler's notation; `None assigned` or empty while pending.
-    pub nodes: String,
-    /// The partition or queue.
-    pub partition: String,
-    /// The user who cancelled it.
-    pub kill_request_user: Option<String>,
-    /// Whether it is a user's or a group's.
-    pub user: Option<String>,
-    /// Where it started.
-    pub working_directory: String,
-    /// Its scheduling priority.
-    pub priority: Option<i64>,
-}
-
-/// One step of a job.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JobStep {
-    /// The step's id, such as `123.batch` or `123.0`.
-    pub id: String,
-    /// The step's name.
-    pub name: String,
-    /// Its state.
-    pub status: JobStatus,
-    /// When and how long.
-    pub times: JobTimes,
-}
-
-/// The state of a job or step.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct JobStatus {
-    /// The state in the scheduler's words, one of them: `PENDING`, `RUNNING`, `COMPLETED`, `CANCELLED`, ...
-    pub state: String,
-    /// Why it is in that state.
-    pub reason: Option<String>,
-    /// The exit code, once there is one.
-    pub exit_code: Option<i32>,
-    /// The signal that ended it.
-    pub signal: Option<i32>,
-}
-
-impl JobStatus {
-    /// Whether nothing more will happen to the job: the final states of squeue(1), which are those of the local scheduler and of PBS by names too, and the
-    /// letters of qstat(1) where PBS is shown with its own.
-    pub fn has_ended(&self) -> bool {
-        is_final_state(&self.state) || matches!(self.state.as_str(), "C" | "F" | "M" | "X")
-    }
-}
-
-/// Whether a job in this state has done its work, and its end is a matter of moments.
-pub fn is_ending_state(state: &str) -> bool {
-    state == "COMPLETING"
-}
-
 /// When and how long: Unix seconds for points in time, seconds for lengths.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct JobTimes {

@@ -41,6 +41,11 @@ pub fn is_final_state(state: &str) -> bool {
     STATES.iter().any(|(name, is_final)| *is_final && *name == state)
 }
 
+/// Whether a job in this state has done its work, and its end is a matter of moments.
+pub fn is_ending_state(state: &str) -> bool {
+    state == "COMPLETING"
+}
+
 /// Whether this names a state, in any case; with `has_letters`, on a system that shows the letters of PBS.
 ///
 /// # Errors

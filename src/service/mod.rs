@@ -31,6 +31,7 @@ mod state;
 pub mod status;
 pub mod storage;
 pub mod streaming;
+mod streams;
 mod submission;
 pub mod templates;
 mod text;

@@ -13,7 +13,7 @@ use super::counts::{SystemCounts, TokenCounts};
 use super::grep::Searches;
 use super::limits::{UserBounds, UserLimits};
 use super::shared_follow::SharedFollows;
-use super::streaming::Streams;
+use super::streams::Streams;
 use super::upload_locks::UploadLocks;
 use crate::domain::SystemName;
 use crate::notify::Webhooks;

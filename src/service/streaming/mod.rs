@@ -4,7 +4,6 @@
 //! The client that has the secret is let in while that job runs ([`claim`]), and its bytes go the way of every other upload and download,
 //! as the user of the transfer. This module must not know WebSockets.
 
-mod registry;
 mod stream;
 
 use std::net::IpAddr;
@@ -30,10 +29,9 @@ use crate::filesystem::{FilesystemError, regular};
 use crate::transfer::Streamer;
 use crate::transfer::streamer::{self, Direction, Endpoint, Report};
 
-pub use registry::Streams;
 pub use stream::{Ended, Stream};
 
-use registry::{MAX_CONNECTED_PER_USER, MAX_WAITING_PER_USER, NewTransfer, Waiting};
+use super::streams::{MAX_CONNECTED_PER_USER, MAX_WAITING_PER_USER, NewTransfer, Waiting};
 use stream::JobState;
 
 /// How long the reports of transfers may take when the process ends.

@@ -9,13 +9,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::registry::{Streams, Waiting};
 use crate::domain::{Alternative, Job, JobId, RemotePath};
 use crate::error::ErrorChain;
 use crate::filesystem::{ContentStream, Download, Expected, FilesystemError, UploadOptions};
 use crate::scheduler::SchedulerError;
 use crate::service::contents::{self, TransferForm};
 use crate::service::limits::UserPermit;
+use crate::service::streams::{Streams, Waiting};
 use crate::service::{Access, ServiceError};
 use crate::transfer::streamer::{Direction, Report};
 

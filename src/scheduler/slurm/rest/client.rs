@@ -76,7 +76,12 @@ pub struct SlurmRest {
 impl SlurmRest {
     /// Slurm behind the slurmrestd of `settings`, with these tokens. Nothing is sent yet.
     pub fn new(client: Client, settings: Settings, tokens: Arc<dyn UserToken>) -> Self {
-        Self { endpoint: Arc::new(Endpoint::new(client, settings, tokens)), stored: None, commands: None, accounting_failure: Arc::default() }
+        Self {
+            endpoint: Arc::new(Endpoint::new(client, settings, tokens)),
+            stored: None,
+            commands: None,
+            accounting_failure: Arc::default(),
+        }
     }
 
     /// The same, with records of submissions in the store.
