@@ -76,8 +76,6 @@ async fn the_configuration_of_a_firecrest_site_is_served_and_shows_every_system(
     let shown: Vec<_> = systems.as_array().unwrap().iter().map(shown).collect();
     let by_rest = [
         "jobs with scriptPath",
-        "jobs/{job_id}/metadata",
-        "jobs/{job_id}/logs",
         "jobs/{job_id}/attach",
         "jobs/{job_id}/requeue",
         "jobs/validate",

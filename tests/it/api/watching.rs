@@ -624,6 +624,8 @@ async fn replicas_with_one_store_ask_once_and_tell_the_same() {
     for events in &mut watched {
         events.until("RUNNING").await;
     }
+    // Until the lease of a process that was killed would have ended, a new one queries by itself.
+    tokio::time::sleep(Duration::from_secs(6)).await;
     let (before, begun) = (queue.lists(), Instant::now());
     tokio::time::sleep(10 * INTERVAL).await;
     let rounds = usize::try_from(begun.elapsed().as_millis() / INTERVAL.as_millis()).unwrap();
