@@ -44,7 +44,7 @@ struct Job {
 
 impl Job {
     fn start(wait_timeout: u64) -> Self {
-        Self::with(|script| script.replace("wait_timeout=60", &format!("wait_timeout={wait_timeout}")))
+        Self::with(|script| script.replace("wait_timeout='60'", &format!("wait_timeout='{wait_timeout}'")))
     }
 
     /// A job whose script is changed.
@@ -90,7 +90,7 @@ fn a_job_ends_as_its_report_says() {
 
 #[test]
 fn a_job_that_hears_nothing_more_of_its_transfer_fails() {
-    let job = Job::with(|script| script.replace("silence=300", "silence=2"));
+    let job = Job::with(|script| script.replace("silence='300'", "silence='2'"));
     job.report(&Report::Begun);
     let (status, _, error) = job.end();
     assert_eq!(status, Some(70));
