@@ -17,8 +17,8 @@ use crate::support::wait_for;
 
 /// Names the store to a process that is to be killed.
 const STORE: &str = "GOLDCREST_TEST_STORE";
-/// Of that process and those after it.
-const PATIENT: Timing = Timing { request: Duration::from_secs(3), turn: Duration::from_secs(3), ..TIMING };
+/// Of that process and those after it. A turn has room for a request.
+const PATIENT: Timing = Timing { request: Duration::from_secs(3), turn: Duration::from_secs(8), ..TIMING };
 /// The events of a process that was killed are left to others after half a minute.
 const LEASES: Duration = Duration::from_secs(90);
 
@@ -122,10 +122,20 @@ async fn delivers_until_it_is_killed() {
     std::future::pending::<()>().await;
 }
 
-fn start(place: &Place) -> Child {
+/// A process that is killed at the latest with its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+fn start(place: &Place) -> Killed {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "webhooks::replicas::delivers_until_it_is_killed", "--ignored", "--nocapture"]);
-    command.env(STORE, place.text()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    Killed(command.env(STORE, place.text()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
 }
 
 async fn what_a_killed_process_had_taken_is_delivered_by_another_once(place: Place) {
@@ -134,12 +144,11 @@ async fn what_a_killed_process_had_taken_is_delivered_by_another_once(place: Pla
     let store = place.open();
     let webhooks = Webhooks::new(place.open(), permissive(), PATIENT).unwrap();
     webhooks.register(&ada(), for_all(&format!("http://{address}"))).await.unwrap();
-    let mut child = start(&place);
+    let child = start(&place);
     happens(store.as_ref(), "7", "ada", "RUNNING").await;
     // It has taken the message, and waits for an answer.
     let connection = tokio::time::timeout(LEASES, silent.accept()).await.expect("it calls").unwrap();
-    child.kill().unwrap();
-    child.wait().unwrap();
+    drop(child);
     drop((connection, silent));
     let service = Service::start_at(address, |_| Reply::status(204, "")).await;
     let _others = [Process::on(place.open(), PATIENT), Process::on(place.open(), PATIENT)];
