@@ -11,3 +11,4 @@ pub(crate) mod page;
 pub(crate) mod parameters;
 pub(crate) mod prefer;
 pub(crate) mod query;
+pub(crate) mod repeated_member;
