@@ -121,7 +121,7 @@ impl Contents for CommandFiles {
             }
         };
         if all_or_nothing {
-            self.run(principal, &[part], &Resize { seconds: self.seconds(), part, to: Some(offset), private: true }).await?;
+            self.cut(principal, part, offset).await?;
         }
         outcome
     }
@@ -209,6 +209,11 @@ impl CommandFiles {
         content: ContentStream,
         options: UploadOptions,
     ) -> Result<(), FilesystemError> {
+    /// Cuts a part to a size.
+    pub async fn cut(&self, principal: &Principal, part: &RemotePath, size: u64) -> Result<(), FilesystemError> {
+        self.run(principal, &[part], &Resize { seconds: self.seconds(), part, to: Some(size), private: true }).await
+    }
+
         let beside = temporary_beside(target);
         let temporary = self.temporaries.add(self.clone().discard(principal.clone(), beside.clone()));
         let mut stream = self.transport.stream(principal, &scripts::receive(&beside, is_private)).await?;
