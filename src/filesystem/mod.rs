@@ -43,6 +43,10 @@ pub use storage::Storage;
 /// The maximum number of entries that a listing collects. A larger directory is read as a stream, by [`Entries::walk`].
 const MAX_ENTRIES: usize = 20_000;
 
+/// The reason why a name is not moved to another name of the same file.
+const SAME_FILE: &str =
+    "it is another name (a hard link) of the same file, and both names are as they were; remove the one that is not needed";
+
 /// Limits of file operations.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {

@@ -1,8 +1,8 @@
 //! Converts the error messages of coreutils, in the C locale, to the errors of the trait.
 
 use crate::domain::RemotePath;
-use crate::filesystem::FilesystemError;
 use crate::filesystem::temporary::temporaries_of;
+use crate::filesystem::{FilesystemError, SAME_FILE};
 use crate::ssh::{CommandError, TransportError};
 
 /// The trait's error for a command on `paths`. It names the first if the message names none of them.
@@ -96,6 +96,8 @@ fn tool_error(line: &str, path: RemotePath) -> Option<FilesystemError> {
         ("Unexpected EOF in archive", "the archive is cut short"),
         ("Unexpected end of input", "the archive is cut short"),
         ("file changed as we read it", "it changed while it was packed; an archive must not lie in what it is to hold"),
+        ("is another name of the same file", SAME_FILE),
+        ("are the same file", "one of the two is a link to the other"),
         ("cannot overwrite directory", "Is a directory"),
         ("cannot overwrite non-directory", "Not a directory"),
     ];

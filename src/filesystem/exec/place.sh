@@ -21,8 +21,11 @@ like() { [ -f "$1" ] || return 0; [ -L "$1" ] || { same "$1" && rights /dev/fd/3
 put() { if [ -f "$2" ]; then like "$1" "$2" || return; fi; mv -f -T -- "$1" "$2"; };
 # copied SOURCE NEW TARGET LINKS: copies SOURCE to NEW, which is beside TARGET, with its rights or fewer, and puts that in the place of TARGET.
 copied() { cp -R "$4" --preserve=mode,ownership,timestamps,links -T -- "$1" "$2" && like "$2" "$1" && mv -f -T -- "$2" "$3"; };
-# moved SOURCE NEW TARGET: moves SOURCE to TARGET. Where they are on two file systems, it is copied to NEW, which is beside TARGET, first.
-moved() { if [ "$(stat --format=%d -- "$1" 2>/dev/null)" = "$(stat --format=%d -- "${3%/*}/." 2>/dev/null)" ]; then mv -f -T -- "$1" "$3";
+# moved SOURCE NEW TARGET: moves SOURCE to TARGET. Where they are on two file systems, it is copied to NEW, which is beside TARGET, first. Two
+# names of one file are refused: the kernel would keep both, and report success.
+moved() { set -- "$1" "$2" "$3" "$(stat --format="%d %i" -- "$1" 2>/dev/null)";
+if [ -n "$4" ] && [ "$4" = "$(stat --format="%d %i" -- "$3" 2>/dev/null)" ]; then printf "mv: %s is another name of the same file\n" "$3" >&2; return 1;
+elif [ "${4% *}" = "$(stat --format=%d -- "${3%/*}/." 2>/dev/null)" ]; then mv -f -T -- "$1" "$3";
 elif [ -w "${1%/*}/." ]; then copied "$1" "$2" "$3" -P && rm -rf -- "$1";
 else printf "mv: cannot remove %s: Permission denied\n" "$1" >&2; return 1; fi; };
 # merged NEW TARGET: moves NEW to TARGET, on one file system: what is there is replaced whole; directories are merged, and those in TARGET get

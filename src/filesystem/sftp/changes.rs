@@ -10,7 +10,9 @@ use super::read::SMALL;
 use super::session::Session;
 use super::{Sftp, change, copy, no_command};
 use crate::domain::{FileMode, Principal, RemotePath};
-use crate::filesystem::{Changes, CompressOptions, Compression, Contents, CopyOptions, Expected, FilesystemError, UploadOptions};
+use crate::filesystem::{
+    Changes, CompressOptions, Compression, Contents, CopyOptions, Entries, Expected, FilesystemError, SAME_FILE, UploadOptions,
+};
 use crate::ssh::TransportError;
 
 #[async_trait]
@@ -101,6 +103,9 @@ impl Changes for Sftp {
         let refused = match self.sessions.run(principal, false, rename).await {
             Err(error @ FilesystemError::Sftp { .. }) => error,
             result => return result,
+            Ok(()) if overwrite && self.is_one_file(principal, source, target).await => {
+                return Err(FilesystemError::WrongType { path: target.clone(), reason: SAME_FILE });
+            }
         };
         // The server gives no reason. The program does, and it moves between file systems.
         match self.exec.rename(principal, source, target, overwrite).await {
@@ -116,6 +121,17 @@ impl Changes for Sftp {
 
 impl Sftp {
     async fn copy_any(
+    /// Whether, after a rename that succeeded, both names are there and are those of one file: then nothing was renamed (POSIX, rename). Where no
+    /// command can be run, two files of equal attributes count as one.
+    async fn is_one_file(&self, principal: &Principal, source: &RemotePath, target: &RemotePath) -> bool {
+        let Ok(left) = self.stat(principal, source, false).await else { return false };
+        match futures::join!(self.exec.stat(principal, source, false), self.exec.stat(principal, target, false)) {
+            (Ok(source), Ok(target)) => (source.dev, source.ino) == (target.dev, target.ino),
+            (Err(FilesystemError::NotFound(_)), _) => false,
+            _ => self.stat(principal, target, false).await.is_ok_and(|moved| moved == left),
+        }
+    }
+
         &self,
         principal: &Principal,
         source: &RemotePath,
