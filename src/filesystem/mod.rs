@@ -184,6 +184,9 @@ pub enum FilesystemError {
         /// The known reason.
         reason: String,
     },
+    /// Members of an archive may be in their places, but not all are.
+    #[error("{}; other members may be in their places already", .0.public_message())]
+    PartlyPlaced(Box<Self>),
     /// A walk that is complete except for directories that could not be read.
     #[error("{first}: Permission denied; {count} of the directories could not be read, the rest is complete")]
     Incomplete {
@@ -221,6 +224,7 @@ impl FilesystemError {
             Self::TooSlow { instead, .. } => Some(*instead),
             Self::TooManyEntries { .. } => Some(Alternative::ListInPages),
             Self::Sizeless(_) => Some(Alternative::ReadFromOffset),
+            Self::PartlyPlaced(reason) => reason.alternative(),
             _ => None,
         }
     }
@@ -228,6 +232,11 @@ impl FilesystemError {
     /// More entries than a listing collects.
     fn too_many_entries(path: &RemotePath) -> Self {
         Self::TooManyEntries { path: path.clone(), max: MAX_ENTRIES }
+    }
+
+    /// The same error, where members of an archive may be in their places already.
+    fn partly_placed(self) -> Self {
+        Self::PartlyPlaced(Box::new(self))
     }
 
     /// The error for creating a file in the directory of `target`.
@@ -281,6 +290,7 @@ impl Classify for FilesystemError {
             Self::TooLarge(_) | Self::TooManyEntries { .. } => Kind::TooLarge,
             Self::TooSlow { .. } => Kind::RemoteTimeout,
             Self::NoSpace(_) | Self::NotWritten { .. } | Self::Changed(_) | Self::Offset(_) => Kind::Conflict,
+            Self::PartlyPlaced(reason) => reason.kind(),
             Self::Transport(source) => source.kind(),
             Self::Command(source) => source.kind(),
             Self::Sftp { .. } => Kind::Internal,
@@ -296,6 +306,17 @@ impl Classify for FilesystemError {
     }
 
     fn is_final(&self) -> bool {
-        matches!(self, Self::TooSlow { .. })
+        match self {
+            Self::TooSlow { .. } => true,
+            Self::PartlyPlaced(reason) => reason.is_final(),
+            _ => false,
+        }
+    }
+
+    fn maybe_effected(&self) -> Option<bool> {
+        match self {
+            Self::PartlyPlaced(_) => Some(true),
+            _ => self.wrapped().and_then(Classify::maybe_effected),
+        }
     }
 }
