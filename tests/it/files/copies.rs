@@ -205,7 +205,7 @@ async fn no_command_runs_where_the_server_can_copy_itself() {
 async fn a_copy_whose_connection_breaks_leaves_nothing_beside_its_target() {
     for (subsystem, access) in [(Subsystem::Own, FileAccess::Sftp), (Subsystem::Refused, FileAccess::Exec)] {
         let site = Site::new(subsystem, access, Settings::default());
-        let source = site.write("source", vec![7; 400_000_000]);
+        let source = site.write("source", vec![7_u8; 400_000_000]);
         let target = site.write("target", "old");
         let (files, user) = (site.files.clone(), site.user.clone());
         let copy = tokio::spawn(async move { files.copy(&user, &source, &target, REPLACE).await });
