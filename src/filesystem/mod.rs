@@ -43,6 +43,10 @@ pub use storage::Storage;
 /// The maximum number of entries that a listing collects. A larger directory is read as a stream, by [`Entries::walk`].
 const MAX_ENTRIES: usize = 20_000;
 
+/// The reason why a name is not moved to another name of the same file.
+const SAME_FILE: &str =
+    "it is another name (a hard link) of the same file, and both names are as they were; remove the one that is not needed";
+
 /// Limits of file operations.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -180,6 +184,9 @@ pub enum FilesystemError {
         /// The known reason.
         reason: String,
     },
+    /// Members of an archive may be in their places, but not all are.
+    #[error("{}; other members may be in their places already", .0.public_message())]
+    PartlyPlaced(Box<Self>),
     /// A walk that is complete except for directories that could not be read.
     #[error("{first}: Permission denied; {count} of the directories could not be read, the rest is complete")]
     Incomplete {
@@ -188,9 +195,6 @@ pub enum FilesystemError {
         /// Their number.
         count: u64,
     },
-    /// Members of an archive were put in place, and then one could not be.
-    #[error("{0}; what was put in place before it stays")]
-    Partly(Box<FilesystemError>),
     /// The cluster, or the way in which its files are reached, does not offer it.
     #[error("{0}")]
     Unsupported(&'static str),
@@ -220,6 +224,7 @@ impl FilesystemError {
             Self::TooSlow { instead, .. } => Some(*instead),
             Self::TooManyEntries { .. } => Some(Alternative::ListInPages),
             Self::Sizeless(_) => Some(Alternative::ReadFromOffset),
+            Self::PartlyPlaced(reason) => reason.alternative(),
             _ => None,
         }
     }
@@ -227,6 +232,11 @@ impl FilesystemError {
     /// More entries than a listing collects.
     fn too_many_entries(path: &RemotePath) -> Self {
         Self::TooManyEntries { path: path.clone(), max: MAX_ENTRIES }
+    }
+
+    /// The same error, where members of an archive may be in their places already.
+    fn partly_placed(self) -> Self {
+        Self::PartlyPlaced(Box::new(self))
     }
 
     /// The error for creating a file in the directory of `target`.
@@ -280,9 +290,9 @@ impl Classify for FilesystemError {
             Self::TooLarge(_) | Self::TooManyEntries { .. } => Kind::TooLarge,
             Self::TooSlow { .. } => Kind::RemoteTimeout,
             Self::NoSpace(_) | Self::NotWritten { .. } | Self::Changed(_) | Self::Offset(_) => Kind::Conflict,
+            Self::PartlyPlaced(reason) => reason.kind(),
             Self::Transport(source) => source.kind(),
             Self::Command(source) => source.kind(),
-            Self::Partly(source) => source.kind(),
             Self::Sftp { .. } => Kind::Internal,
         }
     }
@@ -296,13 +306,17 @@ impl Classify for FilesystemError {
     }
 
     fn is_final(&self) -> bool {
-        matches!(self, Self::TooSlow { .. })
+        match self {
+            Self::TooSlow { .. } => true,
+            Self::PartlyPlaced(reason) => reason.is_final(),
+            _ => false,
+        }
     }
 
     fn maybe_effected(&self) -> Option<bool> {
         match self {
-            Self::Partly(_) => Some(true),
-            error => error.wrapped().and_then(Classify::maybe_effected),
+            Self::PartlyPlaced(_) => Some(true),
+            _ => self.wrapped().and_then(Classify::maybe_effected),
         }
     }
 }

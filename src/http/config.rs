@@ -31,7 +31,7 @@ pub struct Config {
     /// Origins whose pages may call the API from a browser (CORS); `*` for all.
     pub cors_allowed_origins: Vec<String>,
     /// Whether to ignore unknown names, as FirecREST does: query parameters, members of JSON documents, parts of forms. Otherwise they are
-    /// refused with 400 and the nearest known name.
+    /// refused with 400 and the nearest known name. A parameter or member that is given twice is refused too, or its last value counts.
     pub lenient: bool,
     /// Certificate for HTTPS, to serve without a TLS proxy. If absent, the server speaks plain HTTP.
     pub tls: Option<TlsConfig>,

@@ -308,6 +308,59 @@ fn a_directory_as_the_target_takes_what_is_moved_or_copied() {
 }
 
 /// Bytes that no compression makes fewer.
+#[test]
+fn what_does_not_fit_into_a_directory_is_named_and_nothing_in_it_is_changed() {
+    let host = Host::new();
+    for name in ["tree/a", "out/tree/f", "real"] {
+        std::fs::create_dir_all(host.path(name.as_bytes())).unwrap();
+    }
+    for name in ["tree/a/x", "tree/f", "tree/g"] {
+        std::fs::write(host.path(name.as_bytes()), "new").unwrap();
+    }
+    std::fs::write(host.path(b"out/tree/g"), "gold").unwrap();
+    let (source, archive, out) = (host.remote(b"tree"), host.remote(b"archive"), host.remote(b"out"));
+    let options = CompressOptions { compression: Compression::None, ..CompressOptions::default() };
+    succeeded(&host.run(&Operation::Compress { source: &source, target: &archive, options: &options }), "compressed");
+    let extract = Operation::Extract { source: &archive, target: &out, compression: Compression::None };
+    let copy = Operation::Copy { source: &source, target: &out, dereference: false };
+    let names = |directory: &[u8]| {
+        let mut names: Vec<_> = std::fs::read_dir(host.path(directory)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    for shell in &host.shells {
+        for operation in [&extract, &copy] {
+            let place = format!("This cannot be put in its place, and nothing was changed: {}", host.path(b"out/tree/f").display());
+            failed(&host.run_with(shell, operation), &place);
+            assert_eq!(names(b"out"), ["tree"], "{operation:?}");
+            assert_eq!(names(b"out/tree"), ["f", "g"], "{operation:?}");
+            assert_eq!(std::fs::read(host.path(b"out/tree/g")).unwrap(), b"gold", "{operation:?}");
+        }
+    }
+    // A link to a directory is kept, and what goes below it arrives there.
+    std::fs::remove_dir_all(host.path(b"out/tree")).unwrap();
+    symlink("../real", host.path(b"out/tree")).unwrap();
+    for shell in &host.shells {
+        for operation in [&extract, &copy] {
+            succeeded(&host.run_with(shell, operation), if let Operation::Copy { .. } = operation { "copied" } else { "extracted" });
+            assert!(host.path(b"out/tree").is_symlink());
+            assert_eq!(names(b"real"), ["a", "f", "g"], "{operation:?}");
+        }
+    }
+}
+
+#[test]
+fn a_file_is_not_moved_onto_another_name_of_itself() {
+    let host = Host::new();
+    std::fs::write(host.path(b"file"), "content").unwrap();
+    std::fs::hard_link(host.path(b"file"), host.path(b"hard")).unwrap();
+    let (source, target) = (host.remote(b"file"), host.remote(b"hard"));
+    for shell in &host.shells {
+        failed(&host.run_with(shell, &Operation::Move { source: &source, target: &target }), "another name of the same file");
+        assert_eq!(host.names(), [&b"file"[..], b"hard"]);
+    }
+}
+
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 1_u32;
     let mut next = || {

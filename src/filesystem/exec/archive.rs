@@ -5,10 +5,10 @@
 //! there because tar takes a colon in a file's name for that of a remote host, `--no-unquote` because it reads backslashes.
 
 use super::command;
+use super::errors::classify;
 use super::rights::with_functions;
 use crate::domain::RemotePath;
-use crate::filesystem::temporary::{temporary_beside, temporary_in};
-use crate::filesystem::{CompressOptions, Compression};
+use crate::filesystem::{CompressOptions, Compression, FilesystemError};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Parameters: temporary file, target, directory, name in it; then options of tar.
@@ -18,22 +18,24 @@ const PACK: &str = r#"t=$1 o=$2 d=$3 n=$4; shift 4; [ -f "$o" ] && umask 077; tr
 /// tells whether the expression is one, since a pipe has the exit status of its last command only.
 const PACK_MATCHING: &str = r#"t=$1 o=$2 d=$3 n=$4 l=$5 p=$6; shift 6; [ -f "$o" ] && umask 077; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; cd "$d" && find "$l" "./$n" -maxdepth 0 -regex "$p" >/dev/null && find "$l" "./$n" -type f -regex "$p" -print0 | tar --create --force-local --no-unquote --file="$t" "$@" --null --no-recursion --files-from=- && put "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#;
 
-/// Parameters: archive, target, temporary directory in it, option of tar for the compression.
-const UNPACK: &str = r#"unpacked() { mkdir -m 700 -- "$2" && tar --extract --force-local --no-unquote --file="$1" --directory="$2" $4 && { merged "$2" "$3" || return 11; }; }; guarded "$3" unpacked "$1" "$3" "$2" "$4""#;
+/// Parameters: archive, target, temporary directory in it, option of tar for the compression. Prints what [`misplaced`] reads.
+const UNPACK: &str = r#"unpacked() { mkdir -m 700 -- "$2" && tar --extract --force-local --no-unquote --file="$1" --directory="$2" $4 || return; placed "$2" "$3" || { e=$?; printf "%s\0" "$unplaced"; return $e; }; }; guarded "$3" unpacked "$1" "$3" "$2" "$4""#;
+
+/// Parameters: directory, target. Prints what [`misplaced`] reads.
+const MERGE: &str = r#"placed "$1" "$2" || { e=$?; printf "%s\0" "$unplaced"; exit $e; }"#;
+
+/// The exit statuses where a member could not be put in its place: when others had been, and when nothing was changed.
+const PARTLY: u32 = 11;
+const UNCHANGED: u32 = 12;
 
 /// Packs an archive.
 pub struct Pack<'a> {
     pub seconds: u64,
     pub source: &'a RemotePath,
     pub target: &'a RemotePath,
-    pub temporary: RemotePath,
+    /// Its name until it is complete.
+    pub temporary: &'a RemotePath,
     pub options: &'a CompressOptions,
-}
-
-impl<'a> Pack<'a> {
-    pub fn new(seconds: u64, source: &'a RemotePath, target: &'a RemotePath, options: &'a CompressOptions) -> Self {
-        Self { seconds, source, target, temporary: temporary_beside(target), options }
-    }
 }
 
 impl RemoteCommand for Pack<'_> {
@@ -75,20 +77,22 @@ impl RemoteCommand for Pack<'_> {
 }
 
 /// Unpacks an archive. Members with `..` or an absolute path stay below the target, as GNU tar has it. They are moved to their places
-/// when all are there, so that what does not fit replaces nothing.
+/// when all are there, and nothing is replaced where one cannot get to its place, as far as that shows beforehand.
 pub struct Unpack<'a> {
     pub seconds: u64,
     pub source: &'a RemotePath,
     pub target: &'a RemotePath,
+    /// The directory in it where the members are until all have arrived.
+    pub temporary: &'a RemotePath,
     pub compression: Compression,
 }
 
 impl RemoteCommand for Unpack<'_> {
-    type Output = ();
+    type Output = Result<(), Misplaced>;
 
     fn command_line(&self) -> CommandLine {
         let line = command(self.seconds).flag("sh -c").arg(with_functions(UNPACK)).flag("sh");
-        let line = line.arg(self.source.as_bytes()).arg(self.target.as_bytes()).arg(temporary_in(self.target).as_bytes());
+        let line = line.arg(self.source.as_bytes()).arg(self.target.as_bytes()).arg(self.temporary.as_bytes());
         compression(line, self.compression)
     }
 
@@ -96,8 +100,8 @@ impl RemoteCommand for Unpack<'_> {
         false
     }
 
-    fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
-        if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
+    fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
+        misplaced(&raw)
     }
 }
 
@@ -109,10 +113,10 @@ pub struct Merge<'a> {
 }
 
 impl RemoteCommand for Merge<'_> {
-    type Output = ();
+    type Output = Result<(), Misplaced>;
 
     fn command_line(&self) -> CommandLine {
-        let line = command(self.seconds).flag("sh -c").arg(with_functions(r#"merged "$1" "$2" || exit 11"#)).flag("sh");
+        let line = command(self.seconds).flag("sh -c").arg(with_functions(MERGE)).flag("sh");
         line.arg(self.unpacked.as_bytes()).arg(self.target.as_bytes())
     }
 
@@ -120,8 +124,37 @@ impl RemoteCommand for Merge<'_> {
         false
     }
 
-    fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
-        if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
+    fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
+        misplaced(&raw)
+    }
+}
+
+/// The member of an archive that could not be put in its place.
+pub struct Misplaced {
+    /// Its place.
+    place: RemotePath,
+    /// Whether others are in their places.
+    is_partial: bool,
+    reason: CommandError,
+}
+
+impl Misplaced {
+    /// The trait's error.
+    pub fn error(self) -> FilesystemError {
+        let reason = classify(self.reason, &[&self.place]);
+        if self.is_partial { reason.partly_placed() } else { reason }
+    }
+}
+
+/// The result of a script that puts members in their places: the place of the one that cannot get there ends with NUL.
+fn misplaced(raw: &RawOutput) -> Result<Result<(), Misplaced>, CommandError> {
+    let place = raw.stdout.strip_suffix(b"\0").and_then(|place| RemotePath::from_bytes(place).ok());
+    match (raw.exit, place) {
+        (0, _) => Ok(Ok(())),
+        (exit @ (PARTLY | UNCHANGED), Some(place)) => {
+            Ok(Err(Misplaced { place, is_partial: exit == PARTLY, reason: CommandError::exit(raw) }))
+        }
+        _ => Err(CommandError::exit(raw)),
     }
 }
 

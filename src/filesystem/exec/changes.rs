@@ -3,11 +3,14 @@
 use async_trait::async_trait;
 
 use super::CommandFiles;
-use super::archive::{Pack, Unpack};
+use super::archive::{Misplaced, Pack, Unpack};
 use super::change::What;
 use super::copy::{Copy, Move};
 use crate::domain::{Alternative, FileMode, Principal, RemotePath};
+use crate::error::Classify;
+use crate::filesystem::temporary::{temporary_beside, temporary_in};
 use crate::filesystem::{Changes, CompressOptions, Compression, CopyOptions, FilesystemError};
+use crate::ssh::CommandError;
 
 #[async_trait]
 impl Changes for CommandFiles {
@@ -48,8 +51,13 @@ impl Changes for CommandFiles {
         target: &RemotePath,
         options: &CompressOptions,
     ) -> Result<(), FilesystemError> {
-        let command = Pack::new(self.long_seconds(), source, target, options);
-        self.run_sized(principal, &[source, target], &command, Alternative::CompressJob).await
+        let temporary = temporary_beside(target);
+        let command = Pack { seconds: self.long_seconds(), source, target, temporary: &temporary, options };
+        let paths = [source, target];
+        let packed = self.run_sized(principal, &paths, &command, Alternative::CompressJob);
+        let packed = self.clearing(principal, &temporary, packed).await;
+        self.sweep(principal, target);
+        packed
     }
 
     async fn extract(
@@ -59,8 +67,17 @@ impl Changes for CommandFiles {
         target: &RemotePath,
         compression: Compression,
     ) -> Result<(), FilesystemError> {
-        let command = Unpack { seconds: self.long_seconds(), source, target, compression };
-        self.run_sized(principal, &[source, target], &command, Alternative::ExtractJob).await
+        let temporary = temporary_in(target);
+        let command = Unpack { seconds: self.long_seconds(), source, target, temporary: &temporary, compression };
+        let paths = [source, target];
+        let unpacked = self.run_sized(principal, &paths, &command, Alternative::ExtractJob);
+        let unpacked = self.clearing(principal, &temporary, unpacked).await;
+        self.sweep_into(principal, target);
+        match unpacked {
+            Ok(placed) => placed.map_err(Misplaced::error),
+            Err(error @ FilesystemError::TooSlow { .. }) => Err(error.partly_placed()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn copy(
@@ -70,8 +87,11 @@ impl Changes for CommandFiles {
         target: &RemotePath,
         options: CopyOptions,
     ) -> Result<(), FilesystemError> {
-        let seconds = self.settings.copy_timeout.as_secs().max(1);
-        self.run_long(principal, &[source, target], &Copy { seconds, source, target, options }).await
+        let temporary = temporary_beside(target);
+        let command = Copy { seconds: self.long_seconds(), source, target, temporary: &temporary, options };
+        let copied = self.clearing(principal, &temporary, self.run_long(principal, &[source, target], &command)).await;
+        self.sweep(principal, target);
+        copied
     }
 
     async fn rename(
@@ -81,11 +101,36 @@ impl Changes for CommandFiles {
         target: &RemotePath,
         overwrite: bool,
     ) -> Result<(), FilesystemError> {
-        let seconds = self.settings.copy_timeout.as_secs().max(1);
-        self.run_long(principal, &[source, target], &Move { seconds, source, target, overwrite }).await
+        let temporary = temporary_beside(target);
+        let command = Move { seconds: self.long_seconds(), source, target, temporary: &temporary, overwrite };
+        let moved = self.clearing(principal, &temporary, self.run_long(principal, &[source, target], &command)).await;
+        self.sweep(principal, target);
+        moved
     }
 
     async fn touch(&self, principal: &Principal, path: &RemotePath) -> Result<(), FilesystemError> {
         self.change(principal, path, What::Touch).await
+    }
+}
+
+impl CommandFiles {
+    /// Runs a command that writes to `temporary`, and removes that itself unless it is cut off: then it is removed here.
+    async fn clearing<T>(
+        &self,
+        principal: &Principal,
+        temporary: &RemotePath,
+        command: impl Future<Output = Result<T, FilesystemError>>,
+    ) -> Result<T, FilesystemError> {
+        let registered = self.temporaries.add(self.clone().discard_folder(principal.clone(), temporary.clone()));
+        let result = command.await;
+        let is_cut = result.as_ref().is_err_and(|error| match error {
+            FilesystemError::Transport(error) => error.maybe_effected() == Some(true),
+            FilesystemError::TooSlow { .. } | FilesystemError::Command(CommandError::Exit { exit: 124 | 128.., .. }) => true,
+            _ => false,
+        });
+        if !is_cut {
+            registered.placed();
+        }
+        result
     }
 }

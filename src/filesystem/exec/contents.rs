@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 
-use super::archive::Merge;
+use super::archive::{Merge, Misplaced};
 use super::content::{FileKind, Range, Sha256, Unreadable};
 use super::copy::Move;
 use super::errors::line_error;
@@ -126,7 +126,7 @@ impl Contents for CommandFiles {
             }
         };
         if all_or_nothing {
-            self.run(principal, &[part], &Resize { seconds: self.seconds(), part, to: Some(offset), private: true }).await?;
+            self.cut(principal, part, offset).await?;
         }
         outcome
     }
@@ -174,7 +174,11 @@ impl Contents for CommandFiles {
         let mut stream = self.transport.stream(principal, &streamed::unpack(&folder, format)).await?;
         let fed = scripts::feed(&mut stream, content, cap, self.settings.stall).await;
         drop(stream);
-        self.sweep(principal, target);
+        if exists {
+            self.sweep_into(principal, target);
+        } else {
+            self.sweep(principal, target);
+        }
         let (_, answer) = fed?;
         let Some(warnings) = answer.strip_suffix(streamed::DONE) else {
             let error = answer.lines().find_map(|line| line_error(line, &[target]));
@@ -185,10 +189,15 @@ impl Contents for CommandFiles {
         }
         let placed = if exists {
             let merge = Merge { seconds: self.long_seconds(), unpacked: &folder, target };
-            self.run_long(principal, &[&folder, target], &merge).await?;
+            match self.run_long(principal, &[&folder, target], &merge).await {
+                Ok(placed) => placed.map_err(Misplaced::error)?,
+                Err(error @ FilesystemError::Command(CommandError::Exit { exit: 124, .. })) => return Err(error.partly_placed()),
+                Err(error) => return Err(error),
+            }
             Placed::Replaced
         } else {
-            let place = Move { seconds: self.seconds(), source: &folder, target, overwrite: false };
+            let beside = temporary_beside(target);
+            let place = Move { seconds: self.seconds(), source: &folder, target, temporary: &beside, overwrite: false };
             self.run(principal, &[&folder, target], &place).await?;
             Placed::Created
         };
@@ -228,6 +237,11 @@ impl CommandFiles {
         found.map_err(|error| error.in_making(path))
     }
 
+    /// Cuts a part to a size.
+    pub async fn cut(&self, principal: &Principal, part: &RemotePath, size: u64) -> Result<(), FilesystemError> {
+        self.run(principal, &[part], &Resize { seconds: self.seconds(), part, to: Some(size), private: true }).await
+    }
+
     /// Writes the content to a temporary file, and renames it to the target.
     async fn write(
         &self,
@@ -257,7 +271,7 @@ impl CommandFiles {
     }
 
     /// Removes a folder, which the command that fills it may still be about to leave.
-    async fn discard_folder(self, principal: Principal, folder: RemotePath) -> Result<(), FilesystemError> {
+    pub(super) async fn discard_folder(self, principal: Principal, folder: RemotePath) -> Result<(), FilesystemError> {
         for _ in 0..streamed::REMOVAL_ATTEMPTS {
             if let error @ Err(FilesystemError::NotFound(_)) = self.remove(&principal, &folder).await {
                 return error;

@@ -7,7 +7,6 @@ use super::command;
 use super::rights::with_functions;
 use crate::domain::RemotePath;
 use crate::filesystem::CopyOptions;
-use crate::filesystem::temporary::temporary_beside;
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Parameters: source, temporary name, target, whether to overwrite, `-P` or `-L`. A file keeps the group and rights of its source, or
@@ -22,6 +21,8 @@ pub struct Copy<'a> {
     pub seconds: u64,
     pub source: &'a RemotePath,
     pub target: &'a RemotePath,
+    /// Its name until it is complete.
+    pub temporary: &'a RemotePath,
     pub options: CopyOptions,
 }
 
@@ -30,7 +31,7 @@ impl RemoteCommand for Copy<'_> {
 
     fn command_line(&self) -> CommandLine {
         let line = command(self.seconds).flag("sh -c").arg(with_functions(COPY)).flag("sh");
-        let line = line.arg(self.source.as_bytes()).arg(temporary_beside(self.target).as_bytes()).arg(self.target.as_bytes());
+        let line = line.arg(self.source.as_bytes()).arg(self.temporary.as_bytes()).arg(self.target.as_bytes());
         line.number(self.options.overwrite.into()).flag(if self.options.dereference { "-L" } else { "-P" })
     }
 
@@ -48,6 +49,8 @@ pub struct Move<'a> {
     pub seconds: u64,
     pub source: &'a RemotePath,
     pub target: &'a RemotePath,
+    /// Its name until it is complete, if it goes to another file system.
+    pub temporary: &'a RemotePath,
     pub overwrite: bool,
 }
 
@@ -56,7 +59,7 @@ impl RemoteCommand for Move<'_> {
 
     fn command_line(&self) -> CommandLine {
         let line = command(self.seconds).flag("sh -c").arg(with_functions(MOVE)).flag("sh");
-        let line = line.arg(self.source.as_bytes()).arg(temporary_beside(self.target).as_bytes()).arg(self.target.as_bytes());
+        let line = line.arg(self.source.as_bytes()).arg(self.temporary.as_bytes()).arg(self.target.as_bytes());
         line.number(self.overwrite.into())
     }
 

@@ -1,22 +1,12 @@
 //! Converts the error messages of coreutils, in the C locale, to the errors of the trait.
 
 use crate::domain::RemotePath;
-use crate::filesystem::FilesystemError;
 use crate::filesystem::temporary::temporaries_of;
+use crate::filesystem::{FilesystemError, SAME_FILE};
 use crate::ssh::{CommandError, TransportError};
-
-/// The exit status of the scripts in `archive` when members were put in place, and then one could not be.
-const IN_PART: u32 = 11;
 
 /// The trait's error for a command on `paths`. It names the first if the message names none of them.
 pub fn classify(error: CommandError, paths: &[&RemotePath]) -> FilesystemError {
-    match error {
-        CommandError::Exit { exit: IN_PART, .. } => FilesystemError::Partly(Box::new(reason(error, paths))),
-        error => reason(error, paths),
-    }
-}
-
-fn reason(error: CommandError, paths: &[&RemotePath]) -> FilesystemError {
     let stderr = match &error {
         // The messages of a stopped or missing command are not about the path.
         CommandError::Exit { exit, stderr } if !matches!(exit, 124 | 126 | 127) => stderr,
@@ -106,6 +96,8 @@ fn tool_error(line: &str, path: RemotePath) -> Option<FilesystemError> {
         ("Unexpected EOF in archive", "the archive is cut short"),
         ("Unexpected end of input", "the archive is cut short"),
         ("file changed as we read it", "it changed while it was packed; an archive must not lie in what it is to hold"),
+        ("is another name of the same file", SAME_FILE),
+        ("are the same file", "one of the two is a link to the other"),
         ("cannot overwrite directory", "Is a directory"),
         ("cannot overwrite non-directory", "Not a directory"),
     ];

@@ -105,14 +105,23 @@ impl CommandFiles {
 
     /// Removes, in the background, the user's temporary files that a killed Goldcrest has left in the directory of `target`.
     pub fn sweep(&self, principal: &Principal, target: &RemotePath) {
-        let Some(directory) = target.parent() else { return };
+        self.sweep_directories(principal, target.parent().into_iter().collect());
+    }
+
+    /// The same in the directory `target` too, into which something was unpacked.
+    fn sweep_into(&self, principal: &Principal, target: &RemotePath) {
+        self.sweep_directories(principal, std::iter::once(target.clone()).chain(target.parent()).collect());
+    }
+
+    fn sweep_directories(&self, principal: &Principal, directories: Vec<RemotePath>) {
         let (exec, principal) = (self.clone(), principal.clone());
         self.temporaries.spawn(async move {
-            if !exec.temporaries.is_due(&principal.username, &directory).await {
+            let Some(first) = directories.first() else { return };
+            if !exec.temporaries.is_due(&principal.username, first).await {
                 return;
             }
-            let sweep = Sweep { seconds: exec.seconds(), directory: &directory, abandoned: exec.settings.abandoned };
-            if let Err(error) = exec.run(&principal, &[&directory], &sweep).await {
+            let sweep = Sweep { seconds: exec.seconds(), directories: &directories, abandoned: exec.settings.abandoned };
+            if let Err(error) = exec.run(&principal, &[first], &sweep).await {
                 tracing::debug!(%error, "a directory was not searched for abandoned temporary files");
             }
         });

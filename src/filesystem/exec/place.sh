@@ -21,19 +21,43 @@ like() { [ -f "$1" ] || return 0; [ -L "$1" ] || { same "$1" && rights /dev/fd/3
 put() { if [ -f "$2" ]; then like "$1" "$2" || return; fi; mv -f -T -- "$1" "$2"; };
 # copied SOURCE NEW TARGET LINKS: copies SOURCE to NEW, which is beside TARGET, with its rights or fewer, and puts that in the place of TARGET.
 copied() { cp -R "$4" --preserve=mode,ownership,timestamps,links -T -- "$1" "$2" && like "$2" "$1" && mv -f -T -- "$2" "$3"; };
-# moved SOURCE NEW TARGET: moves SOURCE to TARGET. Where they are on two file systems, it is copied to NEW, which is beside TARGET, first.
-moved() { if [ "$(stat --format=%d -- "$1" 2>/dev/null)" = "$(stat --format=%d -- "${3%/*}/." 2>/dev/null)" ]; then mv -f -T -- "$1" "$3";
+# moved SOURCE NEW TARGET: moves SOURCE to TARGET. Where they are on two file systems, it is copied to NEW, which is beside TARGET, first. Two
+# names of one file are refused: the kernel would keep both, and report success.
+moved() { set -- "$1" "$2" "$3" "$(stat --format="%d %i" -- "$1" 2>/dev/null)";
+if [ -n "$4" ] && [ "$4" = "$(stat --format="%d %i" -- "$3" 2>/dev/null)" ]; then printf "mv: %s is another name of the same file\n" "$3" >&2; return 1;
+elif [ "${4% *}" = "$(stat --format=%d -- "${3%/*}/." 2>/dev/null)" ]; then mv -f -T -- "$1" "$3";
 elif [ -w "${1%/*}/." ]; then copied "$1" "$2" "$3" -P && rm -rf -- "$1";
 else printf "mv: cannot remove %s: Permission denied\n" "$1" >&2; return 1; fi; };
-# merged NEW TARGET: moves NEW to TARGET, on one file system: what is there is replaced whole; directories are merged, and those in TARGET get
-# the modes and times of those in NEW, as tar does it.
-merged() { if [ -d "$1" ] && [ ! -L "$1" ] && [ -d "$2" ] && [ ! -L "$2" ]; then
-set -- "$1" "$2" "${3-}" "$(stat --format=%a -- "$1")" "$(stat --format=%y -- "$1")"; chmod u+rwx -- "$1" || return;
+# placed NEW TARGET [within]: moves NEW to TARGET: what is there is replaced whole; directories are merged. Where something of it cannot get to
+# its place, `unplaced` has the name of that place, and the status is 11 where other parts of NEW are in theirs by then, 12 where nothing was changed.
+placed() { aside=${1%/new}; aside=${aside##*/}; placing=12; fits "$1" "$2" "${3-}" && merged "$1" "$2" "${3-}" || return $placing; };
+# into NEW TARGET [within]: whether the content of NEW goes into TARGET: both are directories. A link to one is kept and followed, as tar and the shell
+# do it; within the target of the request only where the link is of the user or of root: others may have laid it there.
+into() { [ -d "$1" ] && [ ! -L "$1" ] && [ -d "$2" ] || return;
+[ ! -L "$2" ] || [ -z "${3-}" ] || case $(stat --format=%u -- "$2") in 0 | "$(id -u)") ;; *) return 1 ;; esac; };
+# fits NEW TARGET [within]: fails, in the words of mv, where something of NEW cannot get to its place, as far as that shows beforehand.
+fits() { unplaced=$2; if into "$1" "$2" "${3-}"; then
+set -- "$1" "$2"; if [ ! -r "$1" ] || [ ! -w "$1" ] || [ ! -x "$1" ]; then set -- "$1" "$2" "$(stat --format=%a -- "$1")"; chmod u+rwx -- "$1" || return; fi;
 for entry in "$1"/* "$1"/.*; do case ${entry##*/} in . | ..) ;; *) if [ -e "$entry" ] || [ -L "$entry" ]; then
-merged "$entry" "$2/${entry##*/}" within || return; fi ;; esac; done; rmdir -- "$1" || return;
-if [ -n "$3" ]; then chmod -- "$4" "$2"; touch -d "$5" -- "$2"; fi 2>/dev/null; return 0;
-else
-if [ -d "$1" ] && [ ! -L "$1" ]; then rm -f -- "$2" || return; fi; mv -f -T -- "$1" "$2"; fi; };
+fits "$entry" "$2/${entry##*/}" within || return; fi ;; esac; done; [ -z "${3-}" ] || chmod -- "$3" "$1";
+elif [ -d "$2" ] && [ ! -L "$2" ]; then printf "mv: cannot overwrite directory %s with non-directory\n" "$2" >&2; return 1;
+elif [ -d "$2" ] && [ -d "$1" ] && [ ! -L "$1" ]; then printf "mv: cannot overwrite non-directory %s with directory\n" "$2" >&2; return 1;
+elif [ ! -w "${2%/*}/." ] || [ ! -x "${2%/*}/." ]; then printf "mv: cannot create %s: Permission denied\n" "$2" >&2; return 1; fi; };
+# merged NEW TARGET [within DEVICE DEVICE]: does what `placed` says, where NEW fits; the numbers are those of the file systems of NEW and TARGET.
+# Directories in TARGET get the modes and times of those in NEW, as tar does it.
+# shellcheck disable=SC2034,SC2046
+merged() { unplaced=$2; if into "$1" "$2" "${3-}"; then
+set -- "$1" "$2" "${3-}" "$(stat --format=%y -- "$1")" $(stat --format="%a %d" -- "$1") "$(stat -L --format=%d -- "$2")"; chmod u+rwx -- "$1" || return;
+for entry in "$1"/* "$1"/.*; do case ${entry##*/} in . | ..) ;; *) if [ -e "$entry" ] || [ -L "$entry" ]; then
+merged "$entry" "$2/${entry##*/}" within "$6" "$7" || return; fi ;; esac; done; unplaced=$2; rmdir -- "$1" || return;
+if [ -n "$3" ] && [ ! -L "$2" ]; then chmod -- "$5" "$2"; touch -d "$4" -- "$2"; fi 2>/dev/null; return 0; fi;
+if [ -d "$1" ] && [ ! -L "$1" ]; then
+if [ -e "$2" ] || [ -L "$2" ]; then rm -f -- "$2" || return; placing=11; fi;
+if [ ! -w "$1" ]; then set -- "$1" "$2" "$(stat --format=%a -- "$1")" "${4-}" "${5-}"; chmod u+w -- "$1" || return; else set -- "$1" "$2" "" "${4-}" "${5-}"; fi;
+else set -- "$1" "$2" "" "${4-}" "${5-}"; fi;
+if [ "$4" = "$5" ]; then mv -f -T -- "$1" "$2" || return;
+elif copied "$1" "${2%/*}/$aside" "$2" -P; then cleared "$1"; else cleared "${2%/*}/$aside"; return 1; fi; placing=11;
+[ -z "$3" ] || chmod -- "$3" "$2"; };
 # vacant TOOL TARGET OVERWRITE: fails, in the words of TOOL, where there is something at TARGET and OVERWRITE is 0.
 vacant() { [ "$3" = 0 ] || return 0; if [ -e "$2" ] || [ -L "$2" ]; then echo "$1: $2: File exists" >&2; return 1; fi; };
 # guarded NEW COMMAND...: runs the command. Where that fails, or is told to end, NEW is removed.

@@ -10,7 +10,9 @@ use super::read::SMALL;
 use super::session::Session;
 use super::{Sftp, change, copy, no_command};
 use crate::domain::{FileMode, Principal, RemotePath};
-use crate::filesystem::{Changes, CompressOptions, Compression, Contents, CopyOptions, Expected, FilesystemError, UploadOptions};
+use crate::filesystem::{
+    Changes, CompressOptions, Compression, Contents, CopyOptions, Entries, Expected, FilesystemError, SAME_FILE, UploadOptions,
+};
 use crate::ssh::TransportError;
 
 #[async_trait]
@@ -87,6 +89,7 @@ impl Changes for Sftp {
     ) -> Result<(), FilesystemError> {
         let limit = self.settings.copy_timeout;
         let copied = timeout(limit, self.copy_any(principal, source, target, options)).await;
+        self.exec.sweep(principal, target);
         copied.map_err(|_| TransportError::Execution(limit))?
     }
 
@@ -100,6 +103,9 @@ impl Changes for Sftp {
         let rename = |session: Arc<Session>| async move { copy::rename(&session, source, target, overwrite).await };
         let refused = match self.sessions.run(principal, false, rename).await {
             Err(error @ FilesystemError::Sftp { .. }) => error,
+            Ok(()) if overwrite && self.is_one_file(principal, source, target).await => {
+                return Err(FilesystemError::WrongType { path: target.clone(), reason: SAME_FILE });
+            }
             result => return result,
         };
         // The server gives no reason. The program does, and it moves between file systems.
@@ -115,6 +121,17 @@ impl Changes for Sftp {
 }
 
 impl Sftp {
+    /// Whether, after a rename that succeeded, both names are there and are those of one file: then nothing was renamed (POSIX, rename). Where no
+    /// command can be run, two files of equal attributes count as one.
+    async fn is_one_file(&self, principal: &Principal, source: &RemotePath, target: &RemotePath) -> bool {
+        let Ok(left) = self.stat(principal, source, false).await else { return false };
+        match futures::join!(self.exec.stat(principal, source, false), self.exec.stat(principal, target, false)) {
+            (Ok(source), Ok(target)) => (source.dev, source.ino) == (target.dev, target.ino),
+            (Err(FilesystemError::NotFound(_)), _) => false,
+            _ => self.stat(principal, target, false).await.is_ok_and(|moved| moved == left),
+        }
+    }
+
     async fn copy_any(
         &self,
         principal: &Principal,
@@ -124,13 +141,13 @@ impl Sftp {
     ) -> Result<(), FilesystemError> {
         let look = |session: Arc<Session>| async move { Ok((copy::look(&session, source, target, options).await?, session)) };
         let (found, session) = self.sessions.run(principal, true, look).await?;
-        let (overwrite, by) = (options.overwrite, (&self.exec, principal));
+        let (overwrite, means) = (options.overwrite, copy::Means { sessions: &self.sessions, exec: &self.exec, principal });
         match found {
-            copy::Source::Link(points_to) => copy::link(&session, &self.exec.temporaries, &points_to, target, overwrite).await,
+            copy::Source::Link(points_to) => copy::link(&session, means, &points_to, target, overwrite).await,
             copy::Source::File(found) if session.capabilities().copy_data => match found.size.unwrap_or(u64::MAX) <= SMALL {
-                true => copy::file(&session, by, source, &found, target, overwrite).await,
+                true => copy::file(&session, means, source, &found, target, overwrite).await,
                 // The server does nothing else meanwhile, so that it is not done where other requests would wait for it.
-                false => copy::file(&*self.sessions.bulk(principal).await?, by, source, &found, target, overwrite).await,
+                false => copy::file(&*self.sessions.bulk(principal).await?, means, source, &found, target, overwrite).await,
             },
             copy::Source::File(_) => match self.exec.copy(principal, source, target, options).await {
                 Err(error) if no_command(&error) => {

@@ -183,7 +183,7 @@ impl Contents for Sftp {
             if let FilesystemError::Transport(TransportError::Broken { sent }) = error {
                 return Err(TransportError::Broken { sent: sent || end > offset }.into());
             }
-            cut(&session, &handle, part, if all_or_nothing { offset } else { end }).await?;
+            self.cut(principal, &session, &handle, part, if all_or_nothing { offset } else { end }).await?;
             handle.close().await.map_err(failed)?;
             return Err(error);
         }
@@ -192,7 +192,7 @@ impl Contents for Sftp {
             Err(error) => {
                 // An unknown part of what the server had accepted is lost; earlier content is not.
                 let handle = session.handle(&request).await.map_err(failed)?;
-                cut(&session, &handle, part, offset).await?;
+                self.cut(principal, &session, &handle, part, offset).await?;
                 handle.close().await.map_err(failed)?;
                 Err(error)
             }
@@ -257,20 +257,28 @@ impl Sftp {
             Err(error) => Err(error),
         }
     }
-}
 
-/// Cuts a part to its first `size` bytes, which are known to be the right ones. One that cannot be cut is removed: its size would say
-/// that what is wrong in it is right.
-async fn cut(session: &Session, handle: &Handle, part: &RemotePath, size: u64) -> Result<(), FilesystemError> {
-    let found = attributes(session, part, &Request::Fstat { handle: handle.bytes() }).await?;
-    if found.size == Some(size) {
-        return Ok(());
-    }
-    let attributes = Attributes { size: Some(size), ..Attributes::default() };
-    match session.command(&Request::Fsetstat { handle: handle.bytes(), attributes }).await {
-        Err(Failure::Status(..)) => {
-            session.command(&Request::Remove { path: bytes(part) }).await.map_err(|failure| filesystem_error(part, failure))
+    /// Cuts a part to its first `size` bytes, which are known to be the right ones; by a command, where the server sets no sizes. One that cannot
+    /// be cut is removed: its size would say that what is wrong in it is right.
+    async fn cut(
+        &self,
+        principal: &Principal,
+        session: &Session,
+        handle: &Handle,
+        part: &RemotePath,
+        size: u64,
+    ) -> Result<(), FilesystemError> {
+        let found = attributes(session, part, &Request::Fstat { handle: handle.bytes() }).await?;
+        if found.size == Some(size) {
+            return Ok(());
         }
-        result => result.map_err(|failure| filesystem_error(part, failure)),
+        let attributes = Attributes { size: Some(size), ..Attributes::default() };
+        match session.command(&Request::Fsetstat { handle: handle.bytes(), attributes }).await {
+            Err(Failure::Status(..)) if self.exec.cut(principal, part, size).await.is_ok() => Ok(()),
+            Err(Failure::Status(..)) => {
+                session.command(&Request::Remove { path: bytes(part) }).await.map_err(|failure| filesystem_error(part, failure))
+            }
+            result => result.map_err(|failure| filesystem_error(part, failure)),
+        }
     }
 }

@@ -7,10 +7,12 @@ use super::errors::{attributes, bytes, filesystem_error, making, not_written};
 use super::finish::{Properties, finish, set_group, still_there};
 use super::protocol::{Attributes, OpenFlags, Request, Response, Status};
 use super::session::{Failure, Handle, Session};
+use super::sessions::Sessions;
+use super::upload::discard;
 use crate::domain::{FileType, Principal, RemotePath};
 use crate::filesystem::exec::CommandFiles;
 use crate::filesystem::rights::{Acl, Rights};
-use crate::filesystem::temporary::{Temporaries, Temporary, temporary_beside};
+use crate::filesystem::temporary::{Temporary, temporary_beside};
 use crate::filesystem::{CopyOptions, FilesystemError};
 
 /// The number of bytes that the server copies on one request. It does nothing else on the session meanwhile, and cannot be interrupted.
@@ -57,13 +59,21 @@ pub async fn look(session: &Session, source: &RemotePath, target: &RemotePath, h
     }
 }
 
+/// By what means, and for whom, a copy is made.
+#[derive(Clone, Copy)]
+pub struct Means<'a> {
+    pub sessions: &'a Arc<Sessions>,
+    pub exec: &'a CommandFiles,
+    pub principal: &'a Principal,
+}
+
 /// Copies a regular file by `copy-data@openssh.com`: to a temporary file, which is then renamed to the target, with its mode and times.
 ///
 /// # Errors
 /// If the server refuses. The target is then unchanged.
 pub async fn file(
     session: &Arc<Session>,
-    (exec, principal): (&CommandFiles, &Principal),
+    means: Means<'_>,
     source: &RemotePath,
     found: &Attributes,
     target: &RemotePath,
@@ -71,7 +81,7 @@ pub async fn file(
 ) -> Result<(), FilesystemError> {
     let open = Request::Open { path: bytes(source), flags: OpenFlags::READ, attributes: Attributes::default() };
     let from = session.handle(&open).await.map_err(|failure| filesystem_error(source, failure))?;
-    let temporary = UnplacedCopy::new(session, &exec.temporaries, target);
+    let temporary = UnplacedCopy::new(session, means, target);
     let rights = Rights { mode: found.mode.unwrap_or(0o600) & 0o7777, owner: found.owner.unwrap_or((u32::MAX, u32::MAX)) };
     // The copy must not be readable by more users than the file; the missing permissions are added when it is complete.
     let attributes = Attributes::with_mode(rights.for_any_group() & 0o777);
@@ -87,7 +97,7 @@ pub async fn file(
     let copied = set_group(session, &to, &temporary.path, &rights).await?;
     let acl = match rights.mode & 0o077 {
         0 => Acl::Same,
-        _ => exec.keep_acl(principal, source, &temporary.path, &rights, (size, copied.owner)).await,
+        _ => means.exec.keep_acl(means.principal, source, &temporary.path, &rights, (size, copied.owner)).await,
     };
     let finished = finish(session, to, target, size, Properties { rights: Some((rights, acl)), times: found.times }).await?;
     still_there(session, &temporary.path, &finished).await?;
@@ -114,12 +124,12 @@ async fn data(session: &Session, from: &Handle, to: &Handle, size: u64) -> Resul
 /// If the server refuses. The target is then unchanged.
 pub async fn link(
     session: &Arc<Session>,
-    temporaries: &Temporaries,
+    means: Means<'_>,
     points_to: &bytes::Bytes,
     target: &RemotePath,
     overwrite: bool,
 ) -> Result<(), FilesystemError> {
-    let temporary = UnplacedCopy::new(session, temporaries, target);
+    let temporary = UnplacedCopy::new(session, means, target);
     let request = Request::Symlink { target: points_to.clone(), link: bytes(&temporary.path) };
     if let Err(failure) = session.command(&request).await {
         return Err(not_written(session, target, failure).await.beside(target));
@@ -135,13 +145,10 @@ struct UnplacedCopy {
 }
 
 impl UnplacedCopy {
-    fn new(session: &Arc<Session>, temporaries: &Temporaries, target: &RemotePath) -> Self {
+    fn new(session: &Arc<Session>, means: Means<'_>, target: &RemotePath) -> Self {
         let path = temporary_beside(target);
-        let (at, remover) = (path.clone(), Arc::clone(session));
-        // On the same session the server takes it after all that came before.
-        let removal =
-            async move { remover.command(&Request::Remove { path: bytes(&at) }).await.map_err(|failure| filesystem_error(&at, failure)) };
-        Self { session: Arc::clone(session), path, temporary: temporaries.add(removal) }
+        let removal = discard(Arc::clone(means.sessions), means.principal.clone(), Arc::clone(session), path.clone());
+        Self { session: Arc::clone(session), path, temporary: means.exec.temporaries.add(removal) }
     }
 
     async fn place(self, target: &RemotePath, overwrite: bool) -> Result<(), FilesystemError> {

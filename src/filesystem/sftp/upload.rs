@@ -23,8 +23,13 @@ use crate::filesystem::rights::{Acl, Rights};
 use crate::filesystem::temporary::temporary_beside;
 use crate::filesystem::{ContentStream, FilesystemError, Placed, UploadOptions};
 
-/// Removes the temporary file of an upload.
-async fn discard(sessions: Arc<Sessions>, principal: Principal, session: Arc<Session>, path: RemotePath) -> Result<(), FilesystemError> {
+/// Removes the temporary file of an upload or a copy: on another session where its own is broken.
+pub async fn discard(
+    sessions: Arc<Sessions>,
+    principal: Principal,
+    session: Arc<Session>,
+    path: RemotePath,
+) -> Result<(), FilesystemError> {
     let request = &Request::Remove { path: bytes(&path) };
     // On the same session the server takes it after all that was written there.
     match session.command(request).await {

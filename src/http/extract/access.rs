@@ -12,7 +12,7 @@ use crate::authn::{AuthnError, MAX_TOKEN};
 use crate::authz::Relation;
 use crate::domain::Secret;
 use crate::http::Api;
-use crate::http::extract::parameters::read_pairs;
+use crate::http::extract::parameters::read_names;
 use crate::http::problem::Problem;
 use crate::http::problem::context::Context;
 use crate::http::problem::invalid::InvalidInput;
@@ -26,7 +26,7 @@ impl FromRequestParts<Api> for Caller {
     }
 }
 
-/// Identifies the caller, and then refuses names in the query that the operation does not know.
+/// Identifies the caller, and then refuses names in the query that the operation does not know, and those that are there twice.
 async fn enter(parts: &mut Parts, api: &Api) -> Result<Caller, Problem> {
     let caller = identify(parts, api).await?;
     refuse_unknown_names(parts, api)?;
@@ -97,12 +97,10 @@ async fn admit(parts: &mut Parts, api: &Api, relation: Relation) -> Result<Acces
     Ok(api.gate.admit(caller, relation, &system).await?)
 }
 
-/// Refuses parameters that the operation does not know.
+/// Refuses parameters that the operation does not know, and those that are given more than once.
 fn refuse_unknown_names(parts: &Parts, api: &Api) -> Result<(), InvalidInput> {
     match (parts.uri.query(), parts.extensions.get::<MatchedPath>()) {
-        (Some(query), Some(route)) if !api.config.lenient => {
-            api.query_names.check(route.as_str(), &parts.method, read_pairs(query).keys().map(String::as_str))
-        }
+        (Some(query), Some(route)) if !api.config.lenient => api.query_names.check(route.as_str(), &parts.method, &read_names(query)),
         _ => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
-//! Unknown names in the query and in documents. FirecREST ignores them, and with them the caller's intention:
-//! here they are rejected, unless `server.lenient` is set.
+//! Unknown names in the query and in documents, and names that are given twice. FirecREST ignores them, or takes the last one, and with
+//! them the caller's intention: here they are rejected, unless `server.lenient` is set.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use axum::http::Method;
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
@@ -13,8 +13,8 @@ use crate::http::problem::invalid::{InvalidInput, Place, WrongField};
 /// The maximum length of an unknown name in a message, in characters.
 pub(crate) const MAX_SHOWN: usize = 64;
 
-/// The maximum number of unknown names in one response.
-const MAX_UNKNOWN: usize = 16;
+/// The maximum number of wrong names in one response.
+const MAX_WRONG: usize = 16;
 
 /// Names that clients of FirecREST send to operations that do not use them: pyfirecrest requests one job with the parameters of a list.
 const IGNORED_QUERY_NAMES: [(&str, &[&str]); 1] =
@@ -35,11 +35,11 @@ impl QueryNames {
         self.0.get(route).into_iter().flatten().map(|(method, _)| method).collect()
     }
 
-    /// Looks for names in a query that the operation does not have.
+    /// Looks for names in a query that the operation does not have, or that stand there more than once: each takes one value.
     ///
     /// # Errors
     /// If there are some.
-    pub(crate) fn check<'a>(&self, route: &str, method: &Method, written: impl Iterator<Item = &'a str>) -> Result<(), InvalidInput> {
+    pub(crate) fn check(&self, route: &str, method: &Method, written: &[String]) -> Result<(), InvalidInput> {
         let Some(operations) = self.0.get(route) else { return Ok(()) };
         let known = |method: &Method| operations.iter().find(|(known, _)| known == method).map(|(_, names)| names);
         // Without an operation of its own, HEAD is that of GET. OPTIONS asks about a resource, and acts on none.
@@ -51,9 +51,16 @@ impl QueryNames {
         let Some(names) = names else { return Ok(()) };
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let in_vain = |name: &str| IGNORED_QUERY_NAMES.iter().any(|(to, sent)| *to == route && sent.contains(&name));
-        let others = written.filter(|name| !names.contains(name) && !in_vain(name)).take(MAX_UNKNOWN);
-        let unknown: Vec<_> = others.map(|name| unknown(Place::Query, name, name, &names)).collect();
-        if unknown.is_empty() { Ok(()) } else { Err(InvalidInput(unknown)) }
+        let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+        for name in written {
+            *times.entry(name).or_default() += 1;
+        }
+        let wrong = times.into_iter().filter(|(name, _)| !in_vain(name)).filter_map(|(name, times)| match names.contains(&name) {
+            false => Some(unknown(Place::Query, name, name, &names)),
+            true => (times > 1).then(|| repeated(Place::Query, name)),
+        });
+        let wrong: Vec<_> = wrong.take(MAX_WRONG).collect();
+        if wrong.is_empty() { Ok(()) } else { Err(InvalidInput(wrong)) }
     }
 }
 
@@ -101,6 +108,11 @@ pub(crate) fn unknown(place: Place, written: &str, at: &str, known: &[&str]) -> 
         None => format!("known are `{}`", known.join("`, `")),
     };
     WrongField { place, name: excerpt(at, MAX_SHOWN).into(), message: format!("this name is not known here: {hint}") }
+}
+
+/// The error for a name that is given more than once, where only one value counts.
+pub(crate) fn repeated(place: Place, at: &str) -> WrongField {
+    WrongField { place, name: excerpt(at, MAX_SHOWN).into(), message: "it is given more than once: send one value".to_owned() }
 }
 
 #[cfg(test)]

@@ -12,3 +12,4 @@ pub(crate) mod parameters;
 pub(crate) mod prefer;
 pub(crate) mod query;
 pub(crate) mod reached_host;
+pub(crate) mod repeated_member;

@@ -12,14 +12,16 @@ use serde_json::{Map, Value};
 use crate::domain::bytes_to_text;
 use crate::error::Kind;
 use crate::http::Api;
-use crate::http::extract::known_names::unknown_member;
+use crate::http::extract::known_names::{repeated, unknown_member};
 use crate::http::extract::query::pairs;
+use crate::http::extract::repeated_member::repeated_member;
 use crate::http::problem::Problem;
 use crate::http::problem::invalid::{InvalidInput, Place};
 use crate::rest::Object;
 
 /// The query as a `T`. Parameters that `T` does not have are ignored here, since more than one `T` may be read from a query (see
-/// [`QueryNames`](crate::http::extract::known_names::QueryNames)); of repeated ones the last counts.
+/// [`QueryNames`](crate::http::extract::known_names::QueryNames)); of repeated ones, which are accepted only where `server.lenient` is set, the last
+/// counts.
 pub(crate) struct Parameters<T>(pub(crate) T);
 
 impl<T: DeserializeOwned> FromRequestParts<Api> for Parameters<T> {
@@ -31,7 +33,8 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Parameters<T> {
     }
 }
 
-/// The JSON document of a request as a `T`. Members that `T` does not have are refused, or ignored where `server.lenient` is set.
+/// The JSON document of a request as a `T`. Members that `T` does not have, or that an object has twice, are refused, or ignored where
+/// `server.lenient` is set.
 pub(crate) struct Document<T>(pub(crate) T);
 
 impl<T: DeserializeOwned> FromRequest<Api> for Document<T> {
@@ -80,6 +83,9 @@ impl<T: DeserializeOwned> FromRequest<Api> for WrittenDocument<T> {
 const MAX_IGNORED: usize = 32;
 
 fn read_document<T: DeserializeOwned>(bytes: &[u8], is_lenient: bool) -> Result<T, InvalidInput> {
+    if let Some(at) = repeated_member(bytes).filter(|_| !is_lenient) {
+        return Err(repeated(Place::Body, &at).into());
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let error = match serde_path_to_error::deserialize(&mut json) {
         Ok(Object(document)) => {
@@ -168,6 +174,11 @@ fn known_part(path: &serde_path_to_error::Path) -> String {
 /// The pairs, decoded; bytes that are not UTF-8 survive.
 pub(crate) fn read_pairs(query: &str) -> Map<String, Value> {
     pairs(query).map(|(name, value)| (read_text(name), Value::String(read_text(value)))).collect()
+}
+
+/// The names of the pairs in their order, decoded.
+pub(crate) fn read_names(query: &str) -> Vec<String> {
+    pairs(query).map(|(name, _)| read_text(name)).collect()
 }
 
 fn read_text(encoded: &str) -> String {

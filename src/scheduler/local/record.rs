@@ -64,6 +64,10 @@ pub fn jobs(output: &[u8]) -> Result<Vec<Job>, String> {
         if line == "end" {
             return Ok(jobs.into_values().collect());
         }
+        // The rest of a file that was written over.
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
         let (number, job) = job(line, now).ok_or_else(|| format!("a status line is malformed: {line:.200}"))?;
         jobs.insert(number, job);
     }
@@ -130,6 +134,7 @@ mod tests {
         job 3 name=x directory=/ user=ada submitted=1 state=PENDING reason=Resources\n\
         job 10 name=k directory=/%FF user=ada submitted=1 state=FAILED reason=NonZeroExitCode start=5 host=n1 end=9 exit=137\n\
         job 3 name=x directory=/ user=ada submitted=1 state=CANCELLED reason=None end=9\n\
+        \x20\x20\n\
         end\n";
 
     #[test]

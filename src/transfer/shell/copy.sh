@@ -4,5 +4,5 @@ if [ -d "$target" ]; then to=${target%/}/${source##*/}; fi
 stage "${to%/*}/."
 cp -a $follow -- "$source" "$staged/new" || failed $?
 like "$staged/new" "$source" || failed $?
-merged "$staged/new" "$to" within || failed $?
+placed "$staged/new" "$to" within || misplaced $?
 succeeded copied

@@ -2,5 +2,5 @@ begin extract
 stage "$target"
 mkdir -- "$staged/new" || failed $?
 tar --extract --force-local --no-unquote --file="$source" --directory="$staged/new" $compression || failed $?
-merged "$staged/new" "$target" || failed $?
+placed "$staged/new" "$target" || misplaced $?
 succeeded extracted

@@ -10,6 +10,14 @@ failed() {
     exit "$1"
 }
 
+# Ends the job where `placed` has failed with the status $1.
+misplaced() {
+    what='nothing was changed'
+    [ "$1" != 11 ] || what='other files are in their places already'
+    say "This cannot be put in its place, and $what: $unplaced" >&2
+    failed 1
+}
+
 # Clients look for these words in the output log.
 succeeded() { say "Files were successfully $1."; }
 

@@ -200,7 +200,12 @@ async fn what_is_wrong_with_a_request_is_said_in_the_words_of_the_protocol() {
     for length in ["-1", "x", "", "9223372036854775808"] {
         assert_eq!(create(&api, &directory, &[("upload-length", length)], "").await.status, 400, "{length}");
     }
+    let answer = create(&api, &directory, &[("upload-length", "5"), ("upload-length", "6")], "").await;
+    assert_eq!(answer.status, 400, "which of the lengths is meant is not known");
     let upload = begin(&api, &directory, 5).await;
+    let content = ("content-type", "application/offset+octet-stream");
+    let answer = send(&api, Method::PATCH, &upload, &[("upload-offset", "0"), ("upload-offset", "1"), content], "x").await;
+    assert_eq!(answer.status, 400);
     let answer = send(&api, Method::PATCH, &upload, &[("upload-offset", "0")], "x").await;
     assert_eq!(answer.status, 415);
     let old = Request::head(&upload).header(header::AUTHORIZATION, "Bearer token-of-alice").body(Body::empty()).unwrap();

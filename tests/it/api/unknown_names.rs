@@ -75,6 +75,27 @@ async fn a_misspelt_parameter_is_told_with_the_nearest_one() {
 }
 
 #[tokio::test]
+async fn what_is_given_twice_is_refused_by_name() {
+    for (uri, name) in [
+        ("/filesystem/daint/ops/stat?path=/home&path=/etc", "path"),
+        ("/filesystem/daint/ops/stat?path=/home&%70ath=/home", "path"),
+        ("/compute/daint/jobs?page=1&pageSize=2&page=2", "page"),
+    ] {
+        let (location, told, message) = wrong(&Api::new(vec![], vec![]).get(uri).await);
+        assert_eq!((location.as_str(), told.as_str()), ("query", name), "{uri}");
+        assert!(message.contains("more than once"), "{uri}: {message}");
+    }
+    let variable = r#"{"job": {"workingDirectory": "/home/alice", "script": "x", "environment": {"A": "1", "A": "2"}}}"#;
+    let path = r#"{"path": "/home/a", "path": "/home/b"}"#;
+    for (uri, document, name) in [("/compute/daint/jobs", variable, "job.environment.A"), ("/filesystem/daint/ops/mkdir", path, "path")] {
+        let request = Request::post(uri).header("authorization", "Bearer token-of-alice").header("content-type", "application/json");
+        let answer = Api::new(vec![], vec![]).send(request.body(Body::from(document)).unwrap()).await;
+        let (location, told, _) = wrong(&answer);
+        assert_eq!((location.as_str(), told.as_str()), ("body", name), "{document}");
+    }
+}
+
+#[tokio::test]
 async fn pyfirecrest_asks_for_one_job_as_for_a_list() {
     let api = Api::new(vec![(r#"alice: job "7""#, Reply::Jobs(vec![super::compute::job("7")]))], vec![]);
     let answer = api.get("/compute/daint/jobs/7?allusers=False&account=g1&name=a&time_window=24h").await;
@@ -152,7 +173,7 @@ async fn where_the_site_is_lenient_they_are_ignored_as_firecrest_does() {
     let api = lenient(vec![submitted, listed], vec![written]);
     let job = json!({"nonsense": {}, "job": {"nodes": 4, "working_directory": "/home/alice", "timeLimit": 1, "script": "#!/bin/sh\n"}});
     assert_eq!(api.call(Method::POST, "/compute/daint/jobs", Some(job)).await.status, 201);
-    assert_eq!(api.get("/compute/daint/jobs?state=FAILED").await.status, 200);
+    assert_eq!(api.get("/compute/daint/jobs?state=FAILED&time_window=7d&time_window=24h").await.status, 200);
     assert_eq!(api.send(form(&["flie", "file", "file"])).await.status, 204);
     let many: serde_json::Map<String, Value> = (0..33).map(|number| (format!("x{number}"), json!(1))).collect();
     for (uri, body) in [

@@ -1,7 +1,7 @@
 //! Directories as archives that are never stored.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::process::Command;
 use std::time::Duration;
 
@@ -11,15 +11,17 @@ use goldcrest::domain::{Compression, RemotePath};
 use goldcrest::error::{Classify, Kind};
 use goldcrest::filesystem::{ArchiveFormat, FilesystemError, Placed};
 
+use super::rights::{is_possible, site};
 use super::{Site, hostile_names, noise, on_each_site, pieces};
 use crate::support::wait_for;
 
 on_each_site!(
     a_directory_comes_back_from_its_archive,
     an_archive_of_what_is_not_there_or_cannot_be_read_does_not_end,
-    an_archive_of_which_a_member_does_not_fit_says_that_others_may_be_in_place,
     an_archive_that_breaks_off_leaves_nothing,
     members_that_lead_out_of_the_directory_do_not,
+    a_file_in_the_place_of_a_directory_is_named_and_nothing_is_changed,
+    a_link_to_a_directory_is_kept_and_what_goes_below_it_arrives_there,
 );
 
 async fn pack(site: &Site, path: &RemotePath, format: ArchiveFormat) -> Result<Vec<u8>, FilesystemError> {
@@ -69,28 +71,6 @@ async fn an_archive_of_what_is_not_there_or_cannot_be_read_does_not_end(site: Si
     assert!(matches!(last, Some(Err(_))), "{last:?}");
 }
 
-async fn an_archive_of_which_a_member_does_not_fit_says_that_others_may_be_in_place(site: Site) {
-    fs::create_dir(site.local("d")).unwrap();
-    for name in ["a", "m", "z"] {
-        site.write(format!("d/{name}"), "new");
-    }
-    let archive = pack(&site, &site.path("d"), ArchiveFormat::Tar).await.unwrap();
-    site.write("d.tar", &archive);
-    for way in ["unpack", "extract"] {
-        let _ = fs::remove_dir_all(site.local("t"));
-        fs::create_dir_all(site.local("t/d/m")).unwrap();
-        site.write("t/d/a", "old");
-        let outcome = match way {
-            "unpack" => unpack(&site, "t", &archive, ArchiveFormat::Tar).await.map(drop),
-            _ => site.files.extract(&site.user, &site.path("d.tar"), &site.path("t"), Compression::None).await,
-        };
-        let error = outcome.unwrap_err();
-        assert_eq!((error.kind(), error.maybe_effected()), (Kind::Invalid, Some(true)), "{way}: {error:?}");
-        assert!(error.to_string().ends_with("what was put in place before it stays"), "{way}: {error}");
-        assert_eq!(fs::read(site.local("t/d/a")).unwrap(), b"new");
-    }
-}
-
 async fn an_archive_that_breaks_off_leaves_nothing(site: Site) {
     fs::create_dir(site.local("d")).unwrap();
     site.write("d/f", noise(1_000_000));
@@ -120,4 +100,119 @@ async fn members_that_lead_out_of_the_directory_do_not(site: Site) {
     assert!(refused.is_err(), "{refused:?}");
     let _ = unpack(&site, "new", &absolute, ArchiveFormat::Tar).await;
     assert!(!site.local("escaped").exists() && !site.local("inner/escaped").exists());
+}
+
+/// The archive of what is in `from`, without an entry of its own.
+fn archive_of(site: &Site, from: &str, members: &[&str]) -> Vec<u8> {
+    Command::new("tar").arg("-C").arg(site.local(from)).args(["-cf", "-", "--"]).args(members).output().unwrap().stdout
+}
+
+/// The two ways to unpack into a directory.
+#[derive(Clone, Copy, Debug)]
+enum Into {
+    Streamed,
+    Extracted,
+}
+
+async fn unpack_into(site: &Site, into: Into, name: &str, archive: &[u8]) -> Result<(), FilesystemError> {
+    match into {
+        Into::Streamed => unpack(site, name, archive, ArchiveFormat::Tar).await.map(drop),
+        Into::Extracted => {
+            let source = site.write("archive.tar", archive);
+            let done = site.files.extract(&site.user, &source, &site.path(name), Compression::None).await;
+            fs::remove_file(site.local("archive.tar")).unwrap();
+            done
+        }
+    }
+}
+
+fn tree(site: &Site, name: &str) -> Vec<String> {
+    let find = Command::new("find").arg(site.local(name)).args(["-printf", "%P %y %m %l\\n"]).output().unwrap().stdout;
+    let mut lines: Vec<String> = String::from_utf8(find).unwrap().lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+async fn a_file_in_the_place_of_a_directory_is_named_and_nothing_is_changed(site: Site) {
+    for name in ["new/a", "new/deep/b", "t/deep/b/c"] {
+        fs::create_dir_all(site.local(name)).unwrap();
+    }
+    for name in ["new/a/f", "new/g", "new/z"] {
+        site.write(name, "new");
+    }
+    fs::remove_dir(site.local("new/deep/b")).unwrap();
+    site.write("new/deep/b", "a file");
+    site.write("t/g", "gold");
+    let archive = archive_of(&site, "new", &["a", "deep", "g", "z"]);
+    for into in [Into::Streamed, Into::Extracted] {
+        let before = tree(&site, "t");
+        let error = unpack_into(&site, into, "t", &archive).await.unwrap_err();
+        let place = site.path("t/deep/b");
+        assert!(matches!(&error, FilesystemError::WrongType { path, reason: "Is a directory" } if *path == place), "{into:?}: {error:?}");
+        assert_eq!(error.maybe_effected(), None, "{into:?}");
+        wait_for(Duration::from_secs(20), || tree(&site, "t") == before).await;
+        assert_eq!(fs::read(site.local("t/g")).unwrap(), b"gold", "{into:?}");
+    }
+}
+
+async fn a_link_to_a_directory_is_kept_and_what_goes_below_it_arrives_there(site: Site) {
+    for name in ["new/l/m", "t", "real", "elsewhere"] {
+        fs::create_dir_all(site.local(name)).unwrap();
+    }
+    site.write("new/l/x", "x");
+    site.write("new/l/m/y", "y");
+    site.write("real/kept", "kept");
+    symlink("../real", site.local("t/l")).unwrap();
+    symlink("t", site.local("to-t")).unwrap();
+    let archive = archive_of(&site, "new", &["l/x", "l/m"]);
+    for (into, target) in [(Into::Streamed, "t"), (Into::Extracted, "t"), (Into::Streamed, "to-t"), (Into::Extracted, "to-t")] {
+        unpack_into(&site, into, target, &archive).await.unwrap();
+        assert_eq!(fs::read_link(site.local("t/l")).unwrap().to_str(), Some("../real"), "{into:?}");
+        assert_eq!(fs::read_link(site.local("to-t")).unwrap().to_str(), Some("t"), "{into:?}");
+        assert_eq!(tree(&site, "t").len(), 2, "{:?}", tree(&site, "t"));
+        for name in ["kept", "x", "m/y"] {
+            assert!(site.local("real").join(name).exists(), "{into:?}: {name}");
+        }
+        fs::remove_file(site.local("real/x")).unwrap();
+        fs::remove_dir_all(site.local("real/m")).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_that_the_user_may_not_put_in_their_places_are_named_and_what_was_done_is_not_denied() {
+    if !is_possible() {
+        return;
+    }
+    for reach in ["sftp", "commands"] {
+        for into in [Into::Streamed, Into::Extracted] {
+            let site = site(reach);
+            let mode = |name: &str, mode| fs::set_permissions(site.local(name), fs::Permissions::from_mode(mode)).unwrap();
+            for name in ["t", "new", "new/a", "t/closed", "new/closed", "t/sticky", "new/sticky", "new/read-only"] {
+                fs::create_dir(site.local(name)).unwrap();
+            }
+            for name in ["new/a/f", "new/g", "new/closed/f", "new/sticky/f", "t/sticky/f", "new/read-only/f"] {
+                site.write(name, "new");
+            }
+            site.write("t/g", "gold");
+            chown(site.local("t"), Some(2), Some(2)).unwrap();
+            mode("t/closed", 0o755);
+            mode("t/sticky", 0o1777);
+            mode("new/sticky", 0o1777);
+            mode("new/read-only", 0o555);
+            // A directory that is closed shows beforehand.
+            let before = tree(&site, "t");
+            let error = unpack_into(&site, into, "t", &archive_of(&site, "new", &["a", "g", "closed"])).await.unwrap_err();
+            assert!(matches!(&error, FilesystemError::Denied(path) if *path == site.path("t/closed/f")), "{reach}, {into:?}: {error:?}");
+            assert_eq!(error.maybe_effected(), None, "{reach}, {into:?}");
+            wait_for(Duration::from_secs(20), || tree(&site, "t") == before).await;
+            assert_eq!(fs::read(site.local("t/g")).unwrap(), b"gold", "{reach}, {into:?}");
+            // That a name in a sticky directory is another user's shows only then.
+            let archive = archive_of(&site, "new", &["a", "read-only", "sticky"]);
+            let error = unpack_into(&site, into, "t", &archive).await.unwrap_err();
+            assert_eq!((error.kind(), error.maybe_effected()), (Kind::Forbidden, Some(true)), "{reach}, {into:?}: {error:?}");
+            assert!(error.to_string().starts_with(&format!("{}: Operation not permitted", site.path("t/sticky/f"))), "{error}");
+            assert!(site.local("t/a/f").exists() && site.local("t/read-only/f").exists(), "{reach}, {into:?}");
+            assert_eq!(fs::metadata(site.local("t/read-only")).unwrap().mode() & 0o7777, 0o555);
+        }
+    }
 }

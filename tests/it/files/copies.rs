@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::time::{Duration, UNIX_EPOCH};
 
+use goldcrest::error::{Classify, Kind};
 use goldcrest::filesystem::{CopyOptions, FileAccess, FilesystemError, Settings};
+use goldcrest::ssh::TransportError;
 
 use super::transport::Subsystem;
 use super::{Site, hostile_names, noise, on_each_site};
@@ -19,6 +21,7 @@ on_each_site!(
     hostile_names_are_copied_and_moved,
     what_cannot_be_copied_leaves_nothing_behind,
     touching_makes_a_file_or_renews_its_times,
+    a_name_is_not_moved_onto_another_name_of_the_same_file,
 );
 
 const KEEP: CopyOptions = CopyOptions { dereference: false, overwrite: false };
@@ -154,6 +157,23 @@ async fn touching_makes_a_file_or_renews_its_times(site: Site) {
     assert!(matches!(&error, FilesystemError::NoDirectory(path) if *path == site.path("no")), "{error:?}");
 }
 
+async fn a_name_is_not_moved_onto_another_name_of_the_same_file(site: Site) {
+    let source = site.write("f", "1");
+    fs::hard_link(site.local("f"), site.local("hard")).unwrap();
+    let target = site.path("hard");
+    let error = site.files.rename(&site.user, &source, &target, true).await.unwrap_err();
+    assert!(matches!(&error, FilesystemError::WrongType { path, .. } if *path == target), "{error:?}");
+    assert_eq!(error.kind(), Kind::Invalid);
+    assert_eq!(site.names(), [b"f".to_vec(), b"hard".to_vec()]);
+    // A link to the file is no name of it, and another file of the same content is another file.
+    symlink("f", site.local("link")).unwrap();
+    site.files.rename(&site.user, &source, &site.path("link"), true).await.unwrap();
+    assert_eq!(site.names(), [b"hard".to_vec(), b"link".to_vec()]);
+    site.write("same", "1");
+    site.files.rename(&site.user, &site.path("same"), &target, true).await.unwrap();
+    assert_eq!(site.names(), [b"hard".to_vec(), b"link".to_vec()]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_goes_to_another_file_system_by_a_command() {
     let Ok(other) = tempfile::tempdir_in("/dev/shm") else { return skip("there is no /dev/shm") };
@@ -176,5 +196,24 @@ async fn no_command_runs_where_the_server_can_copy_itself() {
     fs::set_permissions(site.local("f"), fs::Permissions::from_mode(0o600)).unwrap();
     site.files.copy(&site.user, &source, &site.path("g"), KEEP).await.unwrap();
     site.files.rename(&site.user, &site.path("g"), &site.path("h"), true).await.unwrap();
-    assert_eq!(site.transport.commands.load(std::sync::atomic::Ordering::Relaxed), 0);
+    site.files.settle().await;
+    let commands = site.transport.commands.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(commands, 1, "one looks for abandoned files afterwards");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_whose_connection_breaks_leaves_nothing_beside_its_target() {
+    for (subsystem, access) in [(Subsystem::Own, FileAccess::Sftp), (Subsystem::Refused, FileAccess::Exec)] {
+        let site = Site::new(subsystem, access, Settings::default());
+        let source = site.write("source", vec![7_u8; 400_000_000]);
+        let target = site.write("target", "old");
+        let (files, user) = (site.files.clone(), site.user.clone());
+        let copy = tokio::spawn(async move { files.copy(&user, &source, &target, REPLACE).await });
+        wait_for(Duration::from_secs(10), || site.names().len() == 3).await;
+        site.transport.cut_sessions();
+        let error = copy.await.unwrap().unwrap_err();
+        assert!(matches!(error, FilesystemError::Transport(TransportError::Broken { .. })), "{access:?}: {error:?}");
+        wait_for(Duration::from_secs(20), || site.names() == [b"source".to_vec(), b"target".to_vec()]).await;
+        assert_eq!(fs::read(site.local("target")).unwrap(), b"old", "{access:?}");
+    }
 }

@@ -161,6 +161,29 @@ async fn each_way_in_tells_that_the_file_system_is_full_and_keeps_what_was_there
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_arrived_before_the_file_system_was_full_stays_where_the_server_sets_no_sizes() {
+    let Some(site) = Site::real(Subsystem::Refusing("setstat,fsetstat")) else { return };
+    let Some(_disk) = SmallDisk::mount(site.local("full")) else {
+        return skip("only root can mount a file system");
+    };
+    let part = site.path("full/.part");
+    site.files.begin_part(&site.user, &part, &site.path("full/new")).await.unwrap();
+    let extend = async |offset, length: usize, all_or_nothing| {
+        let options = PartOptions { offset, length: 5_000_000, all_or_nothing };
+        site.files.extend_part(&site.user, &part, pieces(&noise(length)), options).await
+    };
+    assert_eq!(extend(0, 100_000, false).await.unwrap(), 100_000);
+    let error = extend(100_000, 2_500_000, true).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Conflict, "{error:?}");
+    assert!(fs::read(site.local("full/.part")).unwrap() == noise(100_000), "a part of it that was not checked was added");
+    let error = extend(100_000, 2_500_000, false).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Conflict, "{error:?}");
+    let arrived = fs::read(site.local("full/.part")).unwrap();
+    let added = arrived.len() - 100_000;
+    assert!(added > 100_000 && arrived[100_000..] == noise(2_500_000)[..added], "{added} bytes were added");
+}
+
 type Server = fn(DuplexStream);
 
 const OLD: u64 = 3;

@@ -25,7 +25,7 @@ const STRANGERS: u32 = 60_011;
 /// The ways to reach files that these tests have, as an ordinary user.
 const REACHES: [&str; 4] = ["sftp", "sftp without setstat", "sftp without commands", "commands"];
 
-fn site(reach: &str) -> Site {
+pub(super) fn site(reach: &str) -> Site {
     let (subsystem, access) = match reach {
         "commands" => (Subsystem::Refused, FileAccess::Exec),
         reach if reach.starts_with("sftp without setstat") => (Subsystem::Refusing("setstat,fsetstat"), FileAccess::Sftp),
@@ -41,7 +41,7 @@ fn site(reach: &str) -> Site {
     site
 }
 
-fn is_possible() -> bool {
+pub(super) fn is_possible() -> bool {
     let possible = rustix::process::geteuid().is_root() && Path::new(OPENSSH).exists();
     if !possible {
         skip(&format!("only root can act as several users, on a machine with {OPENSSH}"));

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{chown, symlink};
 use std::time::Duration;
 
-use goldcrest::filesystem::{Expected, FileAccess, Settings};
+use goldcrest::filesystem::{CompressOptions, Compression, CopyOptions, Expected, FileAccess, Settings};
 
 use super::transport::Subsystem;
 use super::{Site, pieces};
@@ -18,9 +18,12 @@ enum WayIn {
     Upload,
     Part,
     Unpack,
+    Copy,
+    CopyTree,
+    Compress,
 }
 
-const WAYS_IN: [WayIn; 3] = [WayIn::Upload, WayIn::Part, WayIn::Unpack];
+const WAYS_IN: [WayIn; 6] = [WayIn::Upload, WayIn::Part, WayIn::Unpack, WayIn::Copy, WayIn::CopyTree, WayIn::Compress];
 
 async fn write(site: &Site, way_in: WayIn) {
     match way_in {
@@ -29,6 +32,14 @@ async fn write(site: &Site, way_in: WayIn) {
             let part = site.path(".part");
             site.files.begin_part(&site.user, &part, &site.path("f")).await.unwrap();
             site.files.place_part(&site.user, &part, &site.path("f"), 0, Expected::Anything).await.unwrap();
+        }
+        WayIn::Copy | WayIn::CopyTree => {
+            let source = if let WayIn::Copy = way_in { site.write("source", "1") } else { site.path("deeper") };
+            site.files.copy(&site.user, &source, &site.path("copy"), CopyOptions::default()).await.unwrap();
+        }
+        WayIn::Compress => {
+            let source = site.write("source", "1");
+            site.files.compress(&site.user, &source, &site.path("packed"), &CompressOptions::default()).await.unwrap();
         }
         WayIn::Unpack => {
             let archive = std::process::Command::new("tar").args(["--create", "--file=-", "--files-from=/dev/null"]).output().unwrap();
@@ -56,6 +67,8 @@ async fn what_was_left_for_long_is_removed_by_the_next_write_and_nothing_else_is
                     format!(". new\nline'.goldcrest-{HEX}"),
                     format!(".link.goldcrest-{HEX}"),
                     format!(".folder.goldcrest-{HEX}"),
+                    format!(".goldcrest-{HEX}"),
+                    ".goldcrest-0123456789AbCdEf".to_owned(),
                     format!(".f.goldcrest-upload-{HEX}"),
                     format!(".f.goldcrest-upload-{HEX}-0123456789abcdef"),
                 ];
@@ -65,12 +78,13 @@ async fn what_was_left_for_long_is_removed_by_the_next_write_and_nothing_else_is
                     format!(".f.goldcrest-{HEX}.bak"),
                     format!(".f.goldcrest-{}", &HEX[1..]),
                     format!(".others.goldcrest-{HEX}"),
+                    ".goldcrest-0123456789AbCdE".to_owned(),
                     "deeper".to_owned(),
                 ];
                 for name in abandoned.iter().chain(&kept) {
                     match name {
                         name if name.starts_with(".link") => symlink("/etc/passwd", site.local(name)).unwrap(),
-                        name if name.starts_with(".folder") || name == "deeper" => {
+                        name if name.starts_with(".folder") || name.starts_with(".goldcrest") || name == "deeper" => {
                             fs::create_dir_all(site.local(name).join(format!(".f.goldcrest-{HEX}"))).unwrap();
                         }
                         name => fs::write(site.local(name), "left").unwrap(),
@@ -95,4 +109,17 @@ async fn what_was_left_for_long_is_removed_by_the_next_write_and_nothing_else_is
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_unpacking_left_in_its_target_is_removed_by_the_next_into_the_same() {
+    let site = Site::new(Subsystem::Refused, FileAccess::Exec, Settings { abandoned: Duration::ZERO, ..Settings::default() });
+    let left = site.local(format!("t/.goldcrest-{HEX}"));
+    fs::create_dir_all(left.join("member")).unwrap();
+    site.write("f", "1");
+    site.files.compress(&site.user, &site.path("f"), &site.path("f.tar"), &CompressOptions::default()).await.unwrap();
+    let other = Site::new(Subsystem::Refused, FileAccess::Exec, Settings { abandoned: Duration::ZERO, ..Settings::default() });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    other.files.extract(&other.user, &site.path("f.tar"), &site.path("t"), Compression::Gzip).await.unwrap();
+    wait_for(PATIENCE, || !left.exists()).await;
 }

@@ -15,6 +15,7 @@ use goldcrest::demo::sftp_server;
 use goldcrest::domain::Principal;
 use goldcrest::filesystem::sftp::protocol::{Request, Response, VERSION, encode_request, encode_response, split_packet};
 use goldcrest::ssh::{ByteStream, CommandLine, Exec, LaneKind, RawOutput, Transport, TransportError};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::task::AbortHandle;
@@ -59,7 +60,7 @@ pub struct Local {
     /// As whom OpenSSH's server and commands run; takes root.
     pub user: Option<User>,
     running: Mutex<Vec<AbortHandle>>,
-    /// Cuts the commands that are carried as streams.
+    /// Cuts the commands that run.
     streams: Mutex<CancellationToken>,
     retired: Mutex<CancellationToken>,
 }
@@ -98,7 +99,7 @@ impl Local {
         command
     }
 
-    /// Cuts every session and every command's stream that is open now.
+    /// Cuts every session and every command that is open now.
     pub fn cut_sessions(&self) {
         self.running.lock().unwrap().drain(..).for_each(|task| task.abort());
         std::mem::take(&mut *self.streams.lock().unwrap()).cancel();
@@ -122,9 +123,18 @@ impl Transport for Local {
         if !self.runs_commands {
             return Err(TransportError::Refused("exec request failed".to_owned()));
         }
-        let mut child = self.shell(&exec.line).stderr(Stdio::piped()).spawn().unwrap();
+        let cut = self.streams.lock().unwrap().clone();
+        let mut child = self.shell(&exec.line).stderr(Stdio::piped()).process_group(0).spawn().unwrap();
+        let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         child.stdin.take().unwrap().write_all(&exec.stdin).await.unwrap();
-        let output = child.wait_with_output().await.unwrap();
+        let output = tokio::select! {
+            output = child.wait_with_output() => output.unwrap(),
+            () = cut.cancelled() => {
+                // The node ends what belonged to the connection, without a word to it.
+                let _ = kill_process_group(group.unwrap(), Signal::KILL);
+                return Err(TransportError::Broken { sent: true });
+            }
+        };
         if let Some(limits) = exec.limits.filter(|limits| output.stdout.len() > limits.output) {
             return Err(TransportError::Output(limits.output));
         }

@@ -71,6 +71,7 @@ impl FromRequestParts<Api> for CreationHeaders {
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
         let headers = &parts.headers;
         refuse_extensions(headers)?;
+        refuse_repeated(headers, &[(UPLOAD_LENGTH, "Upload-Length"), (UPLOAD_METADATA, "Upload-Metadata")])?;
         let upload_length = number(headers, &UPLOAD_LENGTH, "Upload-Length")?;
         let metadata = headers.get(UPLOAD_METADATA).map(|value| value.to_str().map_err(|_| wrong("Upload-Metadata", "it is not ASCII")));
         let metadata = metadata.transpose()?.unwrap_or_default().to_owned();
@@ -102,6 +103,7 @@ impl FromRequestParts<Api> for ExtensionHeaders {
         if !has_media_type(&parts.headers) {
             return Err(Problem::unsupported_media(format!("send the content as `Content-Type: {MEDIA_TYPE}`")));
         }
+        refuse_repeated(&parts.headers, &[(UPLOAD_OFFSET, "Upload-Offset")])?;
         let offset = number(&parts.headers, &UPLOAD_OFFSET, "Upload-Offset")?;
         Ok(Self { offset, content: ContentHeaders::read(&parts.headers)? })
     }
@@ -109,6 +111,7 @@ impl FromRequestParts<Api> for ExtensionHeaders {
 
 impl ContentHeaders {
     fn read(headers: &HeaderMap) -> Result<Self, InvalidInput> {
+        refuse_repeated(headers, &[(UPLOAD_CHECKSUM, "Upload-Checksum")])?;
         let checksum = headers.get(UPLOAD_CHECKSUM).map(|value| {
             value.to_str().ok().and_then(Digests::of_tus).ok_or_else(|| {
                 let message = format!("it is not an algorithm ({}), a space and the base64 of the digest", Digests::tus_algorithms());
@@ -128,6 +131,14 @@ fn refuse_extensions(headers: &HeaderMap) -> Result<(), Problem> {
             );
             Err(Problem::new(Kind::Unsupported, message))
         }
+        None => Ok(()),
+    }
+}
+
+/// Refuses a header that is there more than once: which of the values is meant is not known.
+fn refuse_repeated(headers: &HeaderMap, names: &[(HeaderName, &'static str)]) -> Result<(), InvalidInput> {
+    match names.iter().find(|(name, _)| headers.get_all(name).iter().nth(1).is_some()) {
+        Some((_, shown)) => Err(wrong(shown, "it is given more than once: send one value")),
         None => Ok(()),
     }
 }

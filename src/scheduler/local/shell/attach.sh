@@ -2,7 +2,7 @@
 attach() {
     open_state
     { read -r line <"jobs/$1/status"; } 2>/dev/null || fail 65 'Job not found'
-    case $line in *' state=RUNNING '*) alive "$1" || fail 66 'the job is not running' ;; *) fail 66 'the job is not running' ;; esac
+    case $line in *' state=RUNNING '*) alive "$1" && ! ended_unrecorded "$1" || fail 66 'the job is not running' ;; *) fail 66 'the job is not running' ;; esac
     id=$1 command=$2
     eval "$(cat "jobs/$id/parameters")"
     umask "$umask_of_user"

@@ -2,7 +2,8 @@
 #
 # Files below the state directory:
 #   last            the highest job id given out, a hint: `mkdir jobs/<id>` is what allocates an id
-#   jobs/<id>/      one job: script, parameters, environment, paths, status (one line, replaced by rename)
+#   jobs/<id>/      one job: script, parameters, environment, paths, status (one line, replaced by rename), spare (room for the last one),
+#                   unrecorded (exists while the job has ended and its last line cannot be written)
 #   queue/<id>      exists while the job is pending or running: "id pid start boot host" of its runner
 #   queue/slot-<k>  a slot in use: starts with the id of the job that holds it
 #
@@ -71,7 +72,15 @@ new_session() {
 
 # Replaces the status line of job $1.
 write_status() {
-    printf '%s\n' "$2" >"jobs/$1/status.$$" && mv -f "jobs/$1/status.$$" "jobs/$1/status"
+    printf '%s\n' "$2" 2>/dev/null >"jobs/$1/status.$$" && mv -f "jobs/$1/status.$$" "jobs/$1/status"
+}
+
+# The same for the last line of a job, for which there is room on a full file system too: `spare` has it, and is written over where it is.
+# What is left of it after the line is blank.
+write_last_status() {
+    write_status "$1" "$2" && return
+    rm -f "jobs/$1/status.$$"
+    [ -s "jobs/$1/spare" ] && printf '%s\n' "$2" 2>/dev/null 1<>"jobs/$1/spare" && mv -f "jobs/$1/spare" "jobs/$1/status"
 }
 
 # An environment is a list of strings that end with NUL, so grep needs -z (that of busybox sees only the first without).
@@ -102,6 +111,13 @@ survivors() {
     return 1
 }
 
+# True while the status line says that job $1 runs although it has ended, since its end cannot be recorded; then `line` is what holds.
+ended_unrecorded() {
+    [ -e "jobs/$1/unrecorded" ] && { read -r line <"jobs/$1/status"; } 2>/dev/null || return 1
+    case $line in *' state=RUNNING reason='*) ;; *) return 1 ;; esac
+    line="${line%% state=*} state=UNKNOWN reason=EndNotRecorded start=${line##* start=}"
+}
+
 # Records the end of job $1, whose runner is gone without having done so, and stops what is left of the job. May run
 # several times at once: all write the same, and the slot is freed by the next runner in the queue.
 bury() {
@@ -121,10 +137,10 @@ bury() {
     *)
         buried_begin=
         case $line in *' start='*) buried_begin=${line##* start=} buried_begin=" start=${buried_begin%% *}" ;; esac
-        write_status "$1" "${line%% state=*} state=NODE_FAIL reason=RunnerLost$buried_begin end=$(now)" || return 1
+        write_last_status "$1" "${line%% state=*} state=NODE_FAIL reason=RunnerLost$buried_begin end=$(now)" || return 1
         ;;
     esac
-    rm -f "jobs/$1/runner" "jobs/$1/leader" "jobs/$1/environment" "queue/$1"
+    rm -f "jobs/$1/runner" "jobs/$1/leader" "jobs/$1/environment" "jobs/$1/spare" "jobs/$1/unrecorded" "queue/$1"
 }
 
 # Sets `held` to the jobs that hold a slot, `next` to the pending job with the lowest id below $1, and `ahead` to their number.

@@ -83,7 +83,11 @@ take_slot() {
             rm -f "queue/slot-$slot"
         fi
         # With noclobber the shell creates the file with O_EXCL: one winner, without ln or flock.
-        if [ ! -e "queue/slot-$slot" ] && (set -C && printf '%s\n' "$identity" >"queue/slot-$slot") 2>/dev/null; then return 0; fi
+        if [ ! -e "queue/slot-$slot" ] && (set -C && : >"queue/slot-$slot") 2>/dev/null; then
+            if printf '%s\n' "$identity" 2>/dev/null >"queue/slot-$slot"; then return 0; fi
+            # There is no room for its content.
+            rm -f "queue/slot-$slot"
+        fi
         slot=$((slot + 1))
     done
     slot=
@@ -183,17 +187,19 @@ finish_cancelled() {
     if [ -e "jobs/$id/cancel" ]; then finish CANCELLED None; else finish NODE_FAIL HostShutdown; fi
 }
 
-# Records state $1 for reason $2, with the field $3, and gives the slot on. Where the file system is full it tries again; if
+# Records state $1 for reason $2, with the field $3, and gives the slot on. Where that cannot be written it tries again; if
 # that does not help the queue entry stays and whoever looks next records the loss. Where the records were removed there is nothing to do.
 finish() {
     if [ -n "$begun" ]; then begun=" start=$begun host=$host"; fi
     tries=0
-    until write_status "$id" "$fixed state=$1 reason=$2$begun end=$(now)$3"; do
+    until write_last_status "$id" "$fixed state=$1 reason=$2$begun end=$(now)$3"; do
+        # Whoever looks meanwhile sees that no process of the job is left: a rename needs no room.
+        mv -f "jobs/$id/leader" "jobs/$id/unrecorded" 2>/dev/null
         tries=$((tries + 1))
         [ "$tries" -lt 30 ] && [ -d "jobs/$id" ] || exit 1
         sleep 10
     done
-    rm -f "jobs/$id/runner" "jobs/$id/leader" "jobs/$id/environment"
+    rm -f "jobs/$id/runner" "jobs/$id/leader" "jobs/$id/environment" "jobs/$id/spare" "jobs/$id/unrecorded"
     if [ -n "$slot" ]; then rm -f "queue/slot-$slot"; fi
     rm -f "queue/$id"
     kick

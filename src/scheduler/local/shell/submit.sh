@@ -55,6 +55,7 @@ submit() {
         printf '%s\n' "$parameters" >"jobs/$id/parameters" &&
         printf '%s\n' "$environment" >"jobs/$id/environment" &&
         printf '%s' "$runner" >"jobs/$id/runner" &&
+        printf "%$((${#record} + 400))s\n" '' >"jobs/$id/spare" &&
         printf '%s\n' "job $id $record submitted=$(now) state=PENDING reason=Resources" >"jobs/$id/status.new" || {
         rm -rf "jobs/$id"
         fail 67 'the job could not be written to the state directory'
