@@ -74,14 +74,7 @@ async fn the_configuration_of_a_firecrest_site_is_served_and_shows_every_system(
     };
     wait_until(PATIENCE, all_were_checked).await;
     let shown: Vec<_> = systems.as_array().unwrap().iter().map(shown).collect();
-    let by_rest = [
-        "jobs with scriptPath",
-        "jobs/{job_id}/attach",
-        "jobs/{job_id}/requeue",
-        "jobs/validate",
-        "usage",
-        "commands",
-    ];
+    let by_rest = ["jobs with scriptPath", "jobs/{job_id}/attach", "jobs/{job_id}/requeue", "jobs/validate", "usage", "commands"];
     let expected = [
         ("pbs", "pbs", "ssh", "wormhole", &["acct", "jobs/{job_id}/attach", "jobs/validate", "usage", "commands"][..]),
         ("slurm-api", "slurm", "rest", "streamer", &by_rest),
