@@ -265,9 +265,12 @@ impl CommandFiles {
         Ok(())
     }
 
-    /// Removes the temporary file of an upload.
+    /// Removes the temporary file of an upload, and looks again a moment later: the command that was cut may have been about to make it.
     async fn discard(self, principal: Principal, temporary: RemotePath) -> Result<(), FilesystemError> {
-        self.run(&principal, &[&temporary], &Discard { seconds: self.seconds(), temporary: &temporary }).await
+        let discard = Discard { seconds: self.seconds(), temporary: &temporary };
+        self.run(&principal, &[&temporary], &discard).await?;
+        tokio::time::sleep(streamed::REMOVAL_PAUSE).await;
+        self.run(&principal, &[&temporary], &discard).await
     }
 
     /// Removes a folder, which the command that fills it may still be about to leave.

@@ -132,7 +132,7 @@ async fn a_download_that_fails_on_the_way_is_cut_short_and_not_ended() {
 async fn a_download_that_is_cut_at_once_has_its_status_and_what_came_before() {
     let content = stream::iter([Ok(Bytes::from_static(b"first")), Err(FilesystemError::Invalid("gone".to_owned()))]).boxed();
     let mut connection =
-        serve(Api::new(vec![], vec![(r#"alice: download "/home/f" None Some(1000)"#, Reply::Stream(content, version(10)))])).await;
+        serve(Api::new(vec![], vec![(r#"alice: download "/home/f" None Some(100000)"#, Reply::Stream(content, version(10)))])).await;
     let request = "GET /filesystem/daint/ops/download?path=/home/f HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token-of-alice\r\n\r\n";
     connection.write_all(request.as_bytes()).await.unwrap();
     let answer = read(&mut connection).await;

@@ -238,6 +238,7 @@ fn configuration(port: u16, keys: &str, files: &Path, sites: &[Site], users: &[S
         format!(
             "  - name: {}\n    ssh:\n      host: 127.0.0.1\n      port: {}\n      host_keys: {{ pinned: [\"{}\"] }}\n{ssh}\
              \x20   scheduler: {{ type: slurm, version: \"22.05\" }}\n\
+             \x20   data_operation: {{ data_transfer: [] }}\n\
              \x20   service_account: {{ client_id: checker, secret: none }}\n    probing: {{ interval: 3600 }}\n\
              \x20   file_systems: [{{ path: \"{files}\", data_type: users, default_work_dir: true }}]\n",
             site.name, site.port, site.host_key,

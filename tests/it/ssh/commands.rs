@@ -101,7 +101,7 @@ async fn at_its_own_limit_a_command_ends_with_124_and_with_its_children() {
     let began = std::time::Instant::now();
     let (stdout, stderr, end) = all(start(&lanes, &user, line, "given\n", LIMITS).await.unwrap()).await;
     assert_eq!((stdout.as_slice(), stderr.as_slice(), end), (&b"given\n"[..], &b""[..], Ok(124)));
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     is_gone(&lanes, &user, "sleep 47.14").await;
     is_gone(&lanes, &user, "sleep 47.15").await;
 }
