@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn malformed_lines_are_refused() {
-        for line in ["job", "job x name=a", "job 1 name=%4", "job 1 name", "jobs 1", "job 1 name=a directory=/ state=R start=x", ""] {
+        for line in ["job", "job x name=a", "job 1 name=%4", "job 1 name", "jobs 1", "job 1 name=a directory=/ state=R start=x"] {
             assert!(jobs(format!("now 1\n{line}\nend\n").as_bytes()).is_err(), "{line:?}");
         }
     }
