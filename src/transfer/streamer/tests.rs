@@ -75,7 +75,7 @@ impl Job {
 fn a_job_ends_as_its_report_says() {
     let job = Job::start(60);
     job.report(&Report::Begun);
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    Command::new("sleep").arg("1.5").status().unwrap();
     job.report(&Report::Done);
     let (status, output, error) = job.end();
     assert_eq!((status, &*error), (Some(0), ""), "{output}");
