@@ -174,33 +174,18 @@ impl Contents for CommandFiles {
         let mut stream = self.transport.stream(principal, &streamed::unpack(&folder, format)).await?;
         let fed = scripts::feed(&mut stream, content, cap, self.settings.stall).await;
         drop(stream);
+        let placed = async {
+            let (_, answer) = fed?;
+            self.place_unpacked(principal, &folder, target, exists, &answer).await
+        }
+        .await;
+        // Afterwards, so that the folder itself is never taken for an abandoned one.
         if exists {
             self.sweep_into(principal, target);
         } else {
             self.sweep(principal, target);
         }
-        let (_, answer) = fed?;
-        let Some(warnings) = answer.strip_suffix(streamed::DONE) else {
-            let error = answer.lines().find_map(|line| line_error(line, &[target]));
-            return Err(error.unwrap_or_else(|| FilesystemError::Invalid(format!("{target}: it could not be unpacked: {answer}"))));
-        };
-        if !warnings.trim().is_empty() {
-            tracing::debug!(%warnings, "an archive was unpacked with warnings");
-        }
-        let placed = if exists {
-            let merge = Merge { seconds: self.long_seconds(), unpacked: &folder, target };
-            match self.run_long(principal, &[&folder, target], &merge).await {
-                Ok(placed) => placed.map_err(Misplaced::error)?,
-                Err(error @ FilesystemError::Command(CommandError::Exit { exit: 124, .. })) => return Err(error.partly_placed()),
-                Err(error) => return Err(error),
-            }
-            Placed::Replaced
-        } else {
-            let beside = temporary_beside(target);
-            let place = Move { seconds: self.seconds(), source: &folder, target, temporary: &beside, overwrite: false };
-            self.run(principal, &[&folder, target], &place).await?;
-            Placed::Created
-        };
+        let placed = placed?;
         temporary.placed();
         Ok(placed)
     }
@@ -211,6 +196,38 @@ impl Contents for CommandFiles {
 }
 
 impl CommandFiles {
+    /// Puts an unpacked folder in its place, or its members in theirs if the target `exists`.
+    async fn place_unpacked(
+        &self,
+        principal: &Principal,
+        folder: &RemotePath,
+        target: &RemotePath,
+        exists: bool,
+        answer: &str,
+    ) -> Result<Placed, FilesystemError> {
+        let Some(warnings) = answer.strip_suffix(streamed::DONE) else {
+            let error = answer.lines().find_map(|line| line_error(line, &[target]));
+            return Err(error.unwrap_or_else(|| FilesystemError::Invalid(format!("{target}: it could not be unpacked: {answer}"))));
+        };
+        if !warnings.trim().is_empty() {
+            tracing::debug!(%warnings, "an archive was unpacked with warnings");
+        }
+        if exists {
+            let merge = Merge { seconds: self.long_seconds(), unpacked: folder, target };
+            match self.run_long(principal, &[folder, target], &merge).await {
+                Ok(placed) => placed.map_err(Misplaced::error)?,
+                Err(error @ FilesystemError::Command(CommandError::Exit { exit: 124, .. })) => return Err(error.partly_placed()),
+                Err(error) => return Err(error),
+            }
+            Ok(Placed::Replaced)
+        } else {
+            let beside = temporary_beside(target);
+            let place = Move { seconds: self.seconds(), source: folder, target, temporary: &beside, overwrite: false };
+            self.run(principal, &[folder, target], &place).await?;
+            Ok(Placed::Created)
+        }
+    }
+
     /// Why the command that reads a file said no, by another that says why; `error` if that one can read it.
     async fn why_not_read(&self, principal: &Principal, path: &RemotePath, error: FilesystemError) -> FilesystemError {
         if matches!(error, FilesystemError::Transport(_)) {

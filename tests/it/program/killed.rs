@@ -83,7 +83,7 @@ async fn insist(program: &Program, key: &str) -> Value {
         let request = program.http.post(&url).bearer_auth(&token).header("idempotency-key", key).json(&job(program));
         let answer = request.send().await.unwrap();
         let (status, document) = (answer.status().as_u16(), answer.json::<Value>().await.unwrap());
-        assert!(matches!(status, 201 | 409 | 424 | 503), "{status} {document}");
+        assert!(matches!(status, 201 | 408 | 409 | 424 | 503), "{status} {document}");
         id = document["jobId"].clone();
         status == 201
     })

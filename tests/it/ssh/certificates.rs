@@ -282,7 +282,7 @@ async fn a_user_with_one_connection_is_served_across_a_renewal() {
     let key = Key::ed25519();
     let Some(sshd) = Sshd::start(&key.trusted()) else { return };
     let settings = Config { max_connections_per_user: 1, ..config(sshd.port, &sshd.host_key) };
-    let lanes = lanes_with(settings, Arc::new(Cached::new(authority(&AuthorityConfig { validity: 3, ..key.config() }))));
+    let lanes = lanes_with(settings, Arc::new(Cached::new(authority(&AuthorityConfig { validity: 6, ..key.config() }))));
     let caller = principal(&sshd.user);
     let started = Instant::now();
     while lanes.stats().opened < 3 {
