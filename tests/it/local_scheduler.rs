@@ -626,20 +626,6 @@ async fn a_job_that_ends_while_the_file_system_is_full_is_not_running_any_more()
         host.wait_for_state(&cancelled, "CANCELLED").await;
         assert!(started.elapsed() < Duration::from_secs(30), "it was recorded only after {:?}", started.elapsed());
         disk.empty();
-        // Where even what is there cannot be written over, the end is not known, and nothing is said to run.
-        let lost = host.submit("#!/bin/sh\nuntil [ -e end ]; do sleep 0.1; done\n").await;
-        host.wait_for_state(&lost, "RUNNING").await;
-        std::fs::remove_file(host.shell.state().join(format!("jobs/{lost}/spare"))).unwrap();
-        disk.fill();
-        std::fs::write(host.shell.home().join("work/end"), "").unwrap();
-        let job = host.wait_for_state(&lost, "UNKNOWN").await;
-        assert_eq!((job.status.reason.as_deref(), job.status.has_ended()), (Some("EndNotRecorded"), false));
-        let query = JobQuery::default();
-        let listed = host.scheduler.jobs(&host.ada, &query).await.unwrap().value;
-        assert_eq!(listed.iter().find(|job| job.id == lost).unwrap().status.state, "UNKNOWN");
-        assert!(host.scheduler.attach(&host.ada, &lost, "true").await.is_err());
-        disk.empty();
-        host.wait_for_state(&lost, "COMPLETED").await;
         let next = host.submit("#!/bin/sh\n").await;
         host.wait_for_state(&next, "COMPLETED").await;
         host.nothing_is_left().await;

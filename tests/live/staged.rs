@@ -136,8 +136,8 @@ pub async fn the_store_is_checked_and_what_cannot_go_by_it_is_refused(live: &Liv
     let missing = ask(&api, "slurm", "download", "/home/fireuser/is not there", None).await.expect(404);
     assert!(missing.message().contains("No such file or directory"), "{}", missing.message());
     // Of another service than the system's, and more than its parts can hold.
-    let streamer = json!({"sourcePath": "/home/fireuser/a", "transferDirectives": {"transferMethod": "streamer"}});
-    let refused = api.post("/filesystem/slurm/transfer/upload", &streamer).await.expect(400);
+    let wormhole = json!({"sourcePath": "/home/fireuser/a", "transferDirectives": {"transferMethod": "wormhole"}});
+    let refused = api.post("/filesystem/slurm/transfer/upload", &wormhole).await.expect(400);
     assert!(refused.message().contains("This system has s3"), "{}", refused.message());
     ask(&api, "slurm", "upload", "/home/fireuser/a", Some(10_001 * 5 * 1024 * 1024)).await.expect(400);
     let without = ask(&api, "slurm-nosftp", "upload", "/home/fireuser/a", Some(1)).await.expect(501);

@@ -149,18 +149,32 @@ enum TransferResponse {
     Streamer(StreamerTransferResponse),
 }
 
+/// The method of a transfer through an object store.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum S3Method {
+    S3,
+}
+
+/// The method of a transfer by the protocol of firecrest-streamer.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum StreamerMethod {
+    Streamer,
+}
+
 /// Where the client connects with firecrest-streamer when the job runs.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct StreamerTransferResponse {
     /// Base64 of a JSON document with `ips`, `ports` and the `secret` of one connection.
     coordinates: String,
-    transfer_method: TransferMethod,
+    transfer_method: StreamerMethod,
 }
 
 impl TransferResponse {
     fn streamer(coordinates: &Secret) -> Self {
-        Self::Streamer(StreamerTransferResponse { coordinates: shown(coordinates), transfer_method: TransferMethod::Streamer })
+        Self::Streamer(StreamerTransferResponse { coordinates: shown(coordinates), transfer_method: StreamerMethod::Streamer })
     }
 }
 
@@ -180,7 +194,7 @@ struct S3TransferResponse {
     /// For an upload: the size of each part except the last, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_part_size: Option<u64>,
-    transfer_method: TransferMethod,
+    transfer_method: S3Method,
 }
 
 impl UploadFileResponse {
@@ -193,7 +207,7 @@ impl UploadFileResponse {
                     parts_upload_urls: Some(upload.parts.iter().map(shown).collect()),
                     complete_upload_url: Some(shown(&upload.complete)),
                     max_part_size: Some(upload.part_size),
-                    transfer_method: TransferMethod::S3,
+                    transfer_method: S3Method::S3,
                 };
                 (upload.job, TransferResponse::S3(directives))
             }
@@ -213,7 +227,7 @@ impl DownloadFileResponse {
                     parts_upload_urls: None,
                     complete_upload_url: None,
                     max_part_size: None,
-                    transfer_method: TransferMethod::S3,
+                    transfer_method: S3Method::S3,
                 };
                 (download.job, TransferResponse::S3(directives))
             }
