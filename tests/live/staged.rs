@@ -140,6 +140,6 @@ pub async fn the_store_is_checked_and_what_cannot_go_by_it_is_refused(live: &Liv
     let refused = api.post("/filesystem/slurm/transfer/upload", &wormhole).await.expect(400);
     assert!(refused.message().contains("This system has s3"), "{}", refused.message());
     ask(&api, "slurm", "upload", "/home/fireuser/a", Some(10_001 * 5 * 1024 * 1024)).await.expect(400);
-    let without = ask(&api, "slurm-nosftp", "upload", "/home/fireuser/a", Some(1)).await.expect(501);
-    assert!(without.message().contains("use the file operations upload and download"), "{}", without.message());
+    let without = ask(&api, "slurm-nosftp", "upload", "/home/fireuser/a", Some(1)).await.expect(400);
+    assert!(without.message().contains("This system has streamer"), "{}", without.message());
 }
