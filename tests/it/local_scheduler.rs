@@ -607,7 +607,7 @@ async fn a_job_that_was_cancelled_before_it_started_has_no_start() {
 
 #[tokio::test]
 async fn a_job_that_ends_while_the_file_system_is_full_is_not_running_any_more() {
-    for host in Host::each(&Config { slots: 2, ..config() }) {
+    for host in Host::each(&Config { slots: 2, ..config() }).into_iter().take(1) {
         let Some(disk) = SmallDisk::mount(host.shell.home().join(".local")) else {
             return skip("only root can mount a file system");
         };
