@@ -8,6 +8,7 @@ mod config;
 mod directives;
 mod freshness;
 mod job_mirror;
+pub mod kubernetes;
 pub mod local;
 pub mod pbs;
 pub mod slurm;
@@ -121,6 +122,8 @@ pub enum UnsupportedOperation {
     Requeue,
     /// Changing the time limit of a job.
     TimeLimit,
+    /// Sending a signal to a job.
+    Signal,
     /// Asking what would become of a job.
     Validate,
     /// Looking at what jobs have used.

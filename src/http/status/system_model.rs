@@ -188,7 +188,9 @@ enum_schema! {
 
 enum_schema! {
     /// The schedulers.
-    SchedulerType of [scheduler::SchedulerType::Slurm, scheduler::SchedulerType::Pbs, scheduler::SchedulerType::Local]
+    SchedulerType of [
+        scheduler::SchedulerType::Slurm, scheduler::SchedulerType::Pbs, scheduler::SchedulerType::Local, scheduler::SchedulerType::Kubernetes,
+    ]
 }
 
 enum_schema! {
@@ -281,6 +283,7 @@ fn paths_of(gap: UnsupportedOperation) -> &'static [&'static str] {
         UnsupportedOperation::Release => &["/compute/{system_name}/jobs/{job_id}/release"],
         UnsupportedOperation::Requeue => &["/compute/{system_name}/jobs/{job_id}/requeue"],
         UnsupportedOperation::TimeLimit => &["/compute/{system_name}/jobs/{job_id}/time-limit"],
+        UnsupportedOperation::Signal => &["/compute/{system_name}/jobs/{job_id}/signal"],
         UnsupportedOperation::Usage => &["/compute/{system_name}/usage"],
         UnsupportedOperation::Limits => &["/status/{system_name}/limits"],
         UnsupportedOperation::Validate => &["/compute/{system_name}/jobs/validate"],
@@ -312,7 +315,7 @@ impl From<&scheduler::Config> for Scheduler {
         let common = config.common();
         let (api_url, api_version) = match config {
             scheduler::Config::Slurm { slurm, .. } => (slurm.api_url.clone(), slurm.api_version.clone()),
-            scheduler::Config::Pbs { .. } | scheduler::Config::Local { .. } => (None, None),
+            scheduler::Config::Pbs { .. } | scheduler::Config::Local { .. } | scheduler::Config::Kubernetes { .. } => (None, None),
         };
         Self {
             r#type: config.kind(),

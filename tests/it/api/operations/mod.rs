@@ -27,7 +27,7 @@ below. A test sends each request to Goldcrest, with programs that play the sched
 `UPDATE_OPERATIONS=1 cargo test --test it operations`. `GET /status/systems` lists the operations without support for each system, as `unsupported`.
 
 `slurm-ssh` is Slurm with its commands, `slurm-rest` with slurmrestd, `slurm-hybrid` with both (`scheduler.connection_mode`); `pbs` is
-OpenPBS and PBS Professional; `local` is Goldcrest's own scheduler for one host. `no-ssh` is `slurm-rest` on a
+OpenPBS and PBS Professional; `local` is Goldcrest's own scheduler for one host; `kubernetes` is Kubernetes on a system without an `ssh` section. `no-ssh` is `slurm-rest` on a
 system without an `ssh` section, `no-scheduler` a system without a `scheduler` section. Each of them has an object store; without one, `transfer/upload` and
 `transfer/download` answer 501.
 ";
@@ -136,7 +136,7 @@ async fn ask(system: &System, operation: &str, call: Call) -> Answer {
     let mut path = path.replace("{system_name}", "system");
     path = path.replace("{template_name}", "prepared");
     if path.contains("{job_id}") {
-        path = path.replace("{job_id}", &system.running_job().await);
+        path = path.replace("{job_id}", &system.job_for(operation).await);
     }
     let uri = if call.query.is_empty() { path } else { format!("{path}?{}", call.query) };
     let uri = uri.replace("HOME", system.home());
