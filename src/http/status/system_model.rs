@@ -15,6 +15,8 @@ use crate::domain::{self, RemotePath, ServiceType};
 use crate::http::enumeration::enum_schema;
 use crate::http::status::data_transfer_model::DataTransfer;
 use crate::scheduler::{self, ConnectionMode, UnsupportedOperation};
+use crate::service::jobs::NO_PROFILES;
+use crate::service::schedules::NO_SCHEDULES;
 use crate::service::{commands, object_transfer, transfers};
 use crate::ssh;
 
@@ -230,10 +232,12 @@ impl HPCCluster {
 }
 
 /// The path prefixes of operations that need a scheduler.
-const OF_COMPUTE: [&str; 9] = [
+const OF_COMPUTE: [&str; 11] = [
     "/compute/{system_name}/jobs",
     "/compute/{system_name}/acct",
     "/compute/{system_name}/templates",
+    "/compute/{system_name}/profiles",
+    "/compute/{system_name}/schedules",
     "/compute/{system_name}/usage",
     "/status/{system_name}/nodes",
     "/status/{system_name}/limits",
@@ -254,6 +258,9 @@ fn unsupported(cluster: &Cluster) -> Vec<UnsupportedOperations> {
         Some(scheduler) => {
             let unsupported = scheduler.unsupported().iter().filter(|(gap, _)| files.is_some() || *gap != UnsupportedOperation::ScriptPath);
             found.extend(unsupported.flat_map(|(gap, reason)| paths_of(*gap).iter().map(|path| listed(path, reason))));
+            let without_profiles = scheduler.profiles().is_none().then(|| listed("/compute/{system_name}/profiles", NO_PROFILES));
+            let without_schedules = scheduler.schedules().is_none().then(|| listed("/compute/{system_name}/schedules", NO_SCHEDULES));
+            found.extend(without_profiles.into_iter().chain(without_schedules));
         }
         None => found.extend(OF_COMPUTE.map(|operations| listed(operations, NO_COMPUTE))),
     }

@@ -5,12 +5,16 @@
 use std::error::Error;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::AsyncReadExt;
+use futures::stream::{self, BoxStream, StreamExt};
 use http_types::Request as HttpRequest;
 use k8s_openapi::Resource;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, ObjectMeta};
-use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{AttachParams, DeleteParams, GetParams, ListParams, LogParams, Patch, PatchParams, PostParams, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::core::Request;
+use kube::core::{Request, WatchEvent};
 use kube::{Client, client};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -18,7 +22,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::Config;
-use super::names::GOLDCREST;
+use super::names::{CONTAINER, GOLDCREST};
 use crate::domain::Username;
 use crate::error::ErrorChain;
 use crate::scheduler::SchedulerError;
@@ -26,6 +30,32 @@ use crate::scheduler::SchedulerError;
 /// The objects of one page of a list, and the most that are read in all.
 const PAGE: u32 = 500;
 const MAX_OBJECTS: usize = 100_000;
+
+/// The longest piece of an output, in bytes.
+const PIECE: usize = 16 * 1024;
+
+/// What a container has written, in pieces.
+pub(super) type Output = BoxStream<'static, Result<Bytes, Failure>>;
+
+/// The messages of a command that runs.
+pub(super) type Messages = BoxStream<'static, Result<Bytes, Failure>>;
+
+/// The changes of objects.
+pub(super) type Events<T> = BoxStream<'static, Result<WatchEvent<T>, Failure>>;
+
+/// The selectors of a list; empty ones choose everything.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Selection<'a> {
+    pub(super) labels: &'a str,
+    pub(super) fields: &'a str,
+}
+
+impl Selection<'_> {
+    fn texts(self) -> (Option<String>, Option<String>) {
+        let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        (given(self.labels), given(self.fields))
+    }
+}
 
 /// Why the API server cannot be spoken to at all.
 #[derive(Debug, thiserror::Error)]
@@ -207,26 +237,80 @@ impl Connection {
     }
 
     /// The objects that the selectors of labels and fields choose, of one namespace or of all.
-    pub(super) async fn list<T>(&self, actor: Actor<'_>, namespace: Option<&str>, (labels, fields): (&str, &str)) -> Result<Vec<T>, Failure>
+    pub(super) async fn list<T>(&self, actor: Actor<'_>, namespace: Option<&str>, selection: Selection<'_>) -> Result<Vec<T>, Failure>
+    where
+        T: Resource + DeserializeOwned,
+    {
+        self.versioned_list(actor, namespace, selection).await.map(|(found, _)| found)
+    }
+
+    /// The objects of the whole cluster, with the version from which on their changes can be watched.
+    pub(super) async fn list_all<T>(&self, selection: Selection<'_>) -> Result<(Vec<T>, String), Failure>
+    where
+        T: Resource + DeserializeOwned,
+    {
+        self.versioned_list(Actor::Own, None, selection).await
+    }
+
+    async fn versioned_list<T>(
+        &self,
+        actor: Actor<'_>,
+        namespace: Option<&str>,
+        selection: Selection<'_>,
+    ) -> Result<(Vec<T>, String), Failure>
     where
         T: Resource + DeserializeOwned,
     {
         let request = Request::new(path::<T>(namespace));
         let mut params = ListParams::default().limit(PAGE);
-        params.label_selector = Some(labels.to_owned()).filter(|labels| !labels.is_empty());
-        params.field_selector = Some(fields.to_owned()).filter(|fields| !fields.is_empty());
+        (params.label_selector, params.field_selector) = selection.texts();
         let mut found = Vec::new();
         loop {
             let page: Page<T> = self.send(actor, request.list(&params)).await?;
             found.extend(page.items.unwrap_or_default());
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                None => return Ok(found),
+                None => return Ok((found, page.metadata.resource_version.unwrap_or_default())),
                 Some(_) if found.len() >= MAX_OBJECTS => {
                     return Err(Failure::Unanswered(format!("there are more than {MAX_OBJECTS} {}", T::URL_PATH_SEGMENT)));
                 }
                 Some(token) => params.continue_token = Some(token),
             }
         }
+    }
+
+    /// The changes of the objects of the whole cluster after a version, for some minutes.
+    pub(super) async fn watch<T>(&self, selection: Selection<'_>, version: &str) -> Result<Events<T>, Failure>
+    where
+        T: Resource + Clone + DeserializeOwned + Send + 'static,
+    {
+        let (label_selector, field_selector) = selection.texts();
+        let params = WatchParams { label_selector, field_selector, ..WatchParams::default() };
+        let request = self.named(Actor::Own, Request::new(path::<T>(None)).watch(&params, version))?;
+        let client = self.client().await?;
+        let events = self.within(client.request_events::<T>(request)).await?;
+        Ok(events.map(|event| event.map_err(Failure::from)).boxed())
+    }
+
+    /// Runs a command in the container of a pod. Each message begins with the number of its channel.
+    pub(super) async fn exec(&self, actor: Actor<'_>, namespace: &str, pod: &str, command: &[&str]) -> Result<Messages, Failure> {
+        let params = AttachParams { container: Some(CONTAINER.to_owned()), ..AttachParams::default() };
+        let request = Request::new(path::<Pod>(Some(namespace))).exec(pod, command.iter().copied(), &params);
+        let request = self.named(actor, request)?;
+        let client = self.client().await?;
+        let socket = self.within(client.connect(request)).await?.into_stream();
+        let data = socket.filter_map(|message| async move {
+            match message {
+                Ok(message) if message.is_binary() => Some(Ok(message.into_data())),
+                Ok(_) => None,
+                Err(error) => Some(Err(Failure::Unanswered(chain(&error)))),
+            }
+        });
+        Ok(data.boxed())
+    }
+
+    /// How long a request may take.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Creates an object, once.
@@ -258,10 +342,13 @@ impl Connection {
     }
 
     /// Changes members of an object (RFC 7386).
-    pub(super) async fn merge<T: Resource>(&self, actor: Actor<'_>, namespace: &str, name: &str, patch: &Value) -> Result<(), Failure> {
+    pub(super) async fn merge<T>(&self, actor: Actor<'_>, namespace: &str, name: &str, patch: &Value) -> Result<T, Failure>
+    where
+        T: Resource + DeserializeOwned,
+    {
         let params = PatchParams { field_manager: Some(GOLDCREST.to_owned()), ..PatchParams::default() };
         let request = Request::new(path::<T>(Some(namespace))).patch(name, &params, &Patch::Merge(patch));
-        self.send::<Value>(actor, request).await.map(drop)
+        self.send(actor, request).await
     }
 
     /// Removes an object and, behind it, what it owns. What is not there is removed already.
@@ -271,6 +358,27 @@ impl Connection {
             Ok(_) | Err(Failure::Refused { code: 404, .. }) => Ok(()),
             Err(failure) => Err(failure),
         }
+    }
+
+    /// What the container of a pod has written, as it arrives; with `follow`, until the container ends.
+    pub(super) async fn output(&self, actor: Actor<'_>, namespace: &str, pod: &str, follow: bool) -> Result<Output, Failure> {
+        let params = LogParams { container: Some(CONTAINER.to_owned()), follow, ..LogParams::default() };
+        let request = self.named(actor, Request::new(path::<Pod>(Some(namespace))).logs(pod, &params))?;
+        let client = self.client().await?;
+        let body = self.within(client.request_stream(request)).await?;
+        let pieces = stream::unfold(Some(Box::pin(body)), |body| async move {
+            let mut body = body?;
+            let mut piece = vec![0; PIECE];
+            match body.read(&mut piece).await {
+                Ok(0) => None,
+                Ok(length) => {
+                    piece.truncate(length);
+                    Some((Ok(Bytes::from(piece)), Some(body)))
+                }
+                Err(error) => Some((Err(Failure::Unanswered(chain(&error))), None)),
+            }
+        });
+        Ok(pieces.boxed())
     }
 
     /// Whether the API server is ready, and accepts our credentials.
@@ -285,12 +393,18 @@ impl Connection {
         connected.map_err(|error| Failure::Unreached(ErrorChain(&error).to_string()))
     }
 
-    async fn send<T: DeserializeOwned>(&self, actor: Actor<'_>, request: BuiltRequest) -> Result<T, Failure> {
+    /// A request in the name that it is made in.
+    fn named(&self, actor: Actor<'_>, request: BuiltRequest) -> Result<HttpRequest<Vec<u8>>, Failure> {
         let mut request = request.map_err(unbuilt)?;
         if let (Actor::User(user), true) = (actor, self.impersonates) {
             let name = user.as_str().parse().map_err(|_| Failure::Unreached("the user's name cannot be sent".to_owned()))?;
             request.headers_mut().insert("impersonate-user", name);
         }
+        Ok(request)
+    }
+
+    async fn send<T: DeserializeOwned>(&self, actor: Actor<'_>, request: BuiltRequest) -> Result<T, Failure> {
+        let request = self.named(actor, request)?;
         let client = self.client().await?;
         let text = self.within(client.request_text(request)).await?;
         // Not by the client, which would log a text that cannot be read, and with it what a Secret holds.

@@ -1,21 +1,23 @@
-//! The Kubernetes objects of a job: a Job, and a Secret with its script and the values of its variables.
+//! The Kubernetes objects of a job: a Job, or a CronJob that makes it again and again, and a Secret with its script and the values of its variables.
 //!
-//! They are made of a checked request alone. What keeps a pod inside its container is written by Goldcrest and cannot be asked for otherwise.
+//! They are made of a checked request alone. What keeps a pod inside its container is written by Goldcrest and cannot be asked for otherwise;
+//! `admission` looks at it once more before the labels of Goldcrest and the site's placement are added.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, Job, JobSpec, JobTemplateSpec};
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, EnvVar, EnvVarSource, KeyToPath, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec,
     ResourceRequirements, SeccompProfile, Secret, SecretKeySelector, SecretVolumeSource, SecurityContext, Toleration, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
+use super::admission::{self, Refusal};
 use super::config::{Profile, TolerationConfig};
-use super::names::{ACCOUNT, CONTAINER, GOLDCREST, JOB_NAME, MANAGED_BY, POD_INDEX, PROFILE, REQUEST, USER};
+use super::names::{ACCOUNT, CONTAINER, GOLDCREST, JOB_NAME, MANAGED_BY, POD_INDEX, POD_JOB, PROFILE, REQUEST, USER};
 use super::request::JobRequest;
-use crate::domain::{Username, text_to_bytes};
+use crate::domain::{Overlap, ScheduleDescription, Username, text_to_bytes};
 use crate::scheduler::SubmissionKey;
 
 /// The key of the script in the Secret.
@@ -23,6 +25,11 @@ pub(super) const SCRIPT: &str = "script";
 /// Where the script lies in the container.
 const SCRIPT_DIRECTORY: &str = "/goldcrest";
 const SCRIPT_FILE: &str = "/goldcrest/script";
+
+/// For how many seconds after its time a run of a schedule may still begin.
+const STARTING_DEADLINE: i64 = 300;
+/// The most jobs of a schedule that are kept.
+const MAX_HISTORY: i32 = 1000;
 
 /// What the site wants of every job.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +51,36 @@ pub(super) struct Manifests<'a> {
 
 impl Manifests<'_> {
     /// The Job.
-    pub(super) fn job(&self) -> Job {
+    ///
+    /// # Errors
+    /// What `admission` refuses.
+    pub(super) fn job(&self) -> Result<Job, Refusal> {
+        Ok(Job { metadata: self.metadata(Some(self.name)), spec: Some(self.spec()?), status: None })
+    }
+
+    /// The CronJob that makes the Job at each of its times.
+    ///
+    /// # Errors
+    /// What `admission` refuses.
+    pub(super) fn cron_job(&self, schedule: &ScheduleDescription) -> Result<CronJob, Refusal> {
+        let mut metadata = self.metadata(Some(self.name));
+        // The name is the schedule's, which its jobs have too.
+        metadata.annotations.get_or_insert_default().extend(schedule.name.clone().map(|name| (JOB_NAME.to_owned(), name)));
+        let spec = CronJobSpec {
+            schedule: schedule.cron.clone(),
+            time_zone: schedule.time_zone.clone(),
+            suspend: Some(schedule.suspended),
+            concurrency_policy: Some(overlap_policy(schedule.overlap).to_owned()),
+            starting_deadline_seconds: Some(STARTING_DEADLINE),
+            // They go by their own time to live.
+            successful_jobs_history_limit: Some(MAX_HISTORY),
+            failed_jobs_history_limit: Some(MAX_HISTORY),
+            job_template: JobTemplateSpec { metadata: Some(self.metadata(None)), spec: Some(self.spec()?) },
+        };
+        Ok(CronJob { metadata, spec: Some(spec), status: None })
+    }
+
+    fn spec(&self) -> Result<JobSpec, Refusal> {
         let JobRequest { job, tasks, .. } = self.request;
         let count = tasks.map(|tasks| signed(tasks.count));
         let spec = JobSpec {
@@ -55,19 +91,34 @@ impl Manifests<'_> {
             parallelism: tasks.map(|tasks| signed(tasks.at_a_time)).or(Some(1)),
             suspend: Some(job.options.hold),
             ttl_seconds_after_finished: Some(signed(self.policy.finished_job_ttl)),
-            template: PodTemplateSpec { metadata: Some(self.metadata(None)), spec: Some(self.pod()) },
+            template: PodTemplateSpec { metadata: None, spec: Some(self.pod()) },
             ..JobSpec::default()
         };
-        Job { metadata: self.metadata(Some(self.name)), spec: Some(spec), status: None }
+        let mut bare = Job { spec: Some(spec), ..Job::default() };
+        admission::check(&bare)?;
+        let mut spec = bare.spec.take().unwrap_or_default();
+        spec.template.metadata = Some(self.metadata(None));
+        if let Some(pod) = &mut spec.template.spec {
+            self.place(pod);
+        }
+        Ok(spec)
     }
 
-    /// The Secret, which goes with the Job that owns it.
-    pub(super) fn secret(&self, owner: &ObjectMeta) -> Secret {
+    /// Adds what the site says of the job's profile.
+    fn place(&self, pod: &mut PodSpec) {
+        let Profile { node_selector, tolerations, priority_class, .. } = self.request.profile;
+        pod.node_selector = Some(node_selector.clone()).filter(|labels| !labels.is_empty());
+        pod.tolerations = Some(tolerations.iter().map(toleration).collect::<Vec<_>>()).filter(|list| !list.is_empty());
+        pod.priority_class_name.clone_from(priority_class);
+    }
+
+    /// The Secret, which goes with the Job or CronJob that owns it.
+    pub(super) fn secret(&self, kind: &str, owner: &ObjectMeta) -> Secret {
         let JobRequest { job, script, .. } = self.request;
         let variables = job.environment.iter().map(|(name, value)| (variable_key(name), ByteString(text_to_bytes(value))));
         let owner = OwnerReference {
             api_version: "batch/v1".to_owned(),
-            kind: "Job".to_owned(),
+            kind: kind.to_owned(),
             name: self.name.to_owned(),
             uid: owner.uid.clone().unwrap_or_default(),
             ..OwnerReference::default()
@@ -96,8 +147,7 @@ impl Manifests<'_> {
     }
 
     fn pod(&self) -> PodSpec {
-        let JobRequest { profile, time_limit, .. } = self.request;
-        let Profile { node_selector, tolerations, priority_class, .. } = profile;
+        let time_limit = self.request.time_limit;
         let id = Some(i64::from(self.policy.run_as_user)).filter(|id| *id > 0);
         PodSpec {
             containers: vec![self.container()],
@@ -107,6 +157,8 @@ impl Manifests<'_> {
             restart_policy: Some("Never".to_owned()),
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
+            // So that a signal reaches all processes of the job, the first one too.
+            share_process_namespace: Some(true),
             security_context: Some(PodSecurityContext {
                 run_as_user: id,
                 run_as_group: id,
@@ -115,9 +167,6 @@ impl Manifests<'_> {
                 seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
                 ..PodSecurityContext::default()
             }),
-            node_selector: Some(node_selector.clone()).filter(|labels| !labels.is_empty()),
-            tolerations: Some(tolerations.iter().map(toleration).collect::<Vec<_>>()).filter(|list| !list.is_empty()),
-            priority_class_name: priority_class.clone(),
             ..PodSpec::default()
         }
     }
@@ -150,19 +199,19 @@ impl Manifests<'_> {
 
     /// The variables, whose values are in the Secret, and those that say which job it is.
     fn environment(&self) -> Vec<EnvVar> {
-        let own =
-            |name: &str, value: Option<&str>, value_from| EnvVar { name: name.to_owned(), value: value.map(str::to_owned), value_from };
+        let own = |name: &str, value_from| EnvVar { name: name.to_owned(), value: None, value_from };
         let from_secret = |name: &String| {
             let key = SecretKeySelector { name: self.name.to_owned(), key: variable_key(name), optional: None };
-            own(name, None, Some(EnvVarSource { secret_key_ref: Some(key), ..EnvVarSource::default() }))
+            own(name, Some(EnvVarSource { secret_key_ref: Some(key), ..EnvVarSource::default() }))
+        };
+        let from_field = |name: &str, field_path| {
+            let field = ObjectFieldSelector { api_version: None, field_path };
+            own(name, Some(EnvVarSource { field_ref: Some(field), ..EnvVarSource::default() }))
         };
         let mut variables: Vec<EnvVar> = self.request.job.environment.keys().map(from_secret).collect();
-        variables.push(own("GOLDCREST_JOB_ID", Some(self.name), None));
+        variables.push(from_field("GOLDCREST_JOB_ID", format!("metadata.labels['{POD_JOB}']")));
         if self.request.tasks.is_some() {
-            let field_path = format!("metadata.annotations['{POD_INDEX}']");
-            let field = ObjectFieldSelector { api_version: None, field_path };
-            let index = Some(EnvVarSource { field_ref: Some(field), ..EnvVarSource::default() });
-            variables.push(own("GOLDCREST_ARRAY_TASK_ID", None, index));
+            variables.push(from_field("GOLDCREST_ARRAY_TASK_ID", format!("metadata.annotations['{POD_INDEX}']")));
         }
         variables
     }
@@ -172,6 +221,15 @@ impl Manifests<'_> {
         let secret =
             SecretVolumeSource { secret_name: Some(self.name.to_owned()), items: Some(vec![item]), ..SecretVolumeSource::default() };
         Volume { name: SCRIPT.to_owned(), secret: Some(secret), ..Volume::default() }
+    }
+}
+
+/// What becomes of a run whose time comes while the one before runs.
+fn overlap_policy(overlap: Overlap) -> &'static str {
+    match overlap {
+        Overlap::Allow => "Allow",
+        Overlap::Skip => "Forbid",
+        Overlap::Replace => "Replace",
     }
 }
 
@@ -229,7 +287,7 @@ mod tests {
         let policy = Policy { run_as_user, finished_job_ttl: 60 };
         let manifests = Manifests { request: &request, name: "sim-1", user: &user, key: None, policy };
         let owner = ObjectMeta { uid: Some("u-1".to_owned()), ..ObjectMeta::default() };
-        (manifests.job(), manifests.secret(&owner))
+        (manifests.job().unwrap(), manifests.secret("Job", &owner))
     }
 
     fn described() -> JobDescription {

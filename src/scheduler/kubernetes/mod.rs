@@ -4,17 +4,24 @@
 //! submission with a key is the Job itself: its name is made of the key. Everything lies in the cluster, so the proxy may restart at any time.
 //!
 //! This module must not know HTTP or SSH. What a user sends is read in `request.rs` and turned into objects in `manifest.rs`, the only place
-//! where they are made; `state.rs` and `pod.rs` read what became of them; `tenant.rs` keeps each user in their namespace.
+//! where they are made, past `admission`; `state.rs` and `pod.rs` read what became of them; `tenant.rs` keeps each user in their namespace.
+//! `cache.rs` watches the jobs of all users, and `jobs.rs` answers from it where it is current.
 
+mod admission;
+mod cache;
 mod config;
 mod connection;
+mod exec;
 mod images;
 mod indices;
+mod jobs;
+mod logs;
 mod manifest;
 mod names;
 mod pod;
 mod quantity;
 mod request;
+mod schedules;
 mod site;
 mod state;
 mod submit;
@@ -25,35 +32,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use k8s_openapi::api::batch::v1::Job as KubernetesJob;
-use k8s_openapi::api::core::v1::{Event, Node as KubernetesNode, Pod, ResourceQuota, Secret};
+use k8s_openapi::api::core::v1::{Node as KubernetesNode, Pod, ResourceQuota, Secret};
 use serde_json::json;
 
 pub use config::{Config, Mistake, PodSecurity, Profile, TolerationConfig};
 pub use connection::SetupError;
 
-use self::connection::{Actor, Connection, Failure};
+use self::connection::{Actor, Failure, Selection};
 use self::images::Images;
+use self::jobs::{Jobs, is_over, rejected};
+use self::logs::Outputs;
 use self::manifest::{Policy, SCRIPT};
-use self::names::{CANCELLED_BY, GIVEN_UP, JobRef, OURS, POD_JOB};
+use self::names::{CANCELLED_BY, JobRef, OURS};
 use self::request::NO_SCRIPT_PATH;
-use self::state::Observed;
-use self::tenant::Tenants;
-use super::{AttachOutput, Scheduler, SchedulerError, SubmissionKey, Submitted, UnsupportedOperation};
+use super::{
+    AttachOutput, ChangeListener, JobOutputs, Scheduler, SchedulerError, Schedules, SubmissionKey, Submitted, UnsupportedOperation,
+};
 use crate::domain::{
-    Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery, JobUsage, Limits, Node, Partition,
-    Principal, Reported, Reservation, ResourceUsage, Username, bytes_to_text,
+    Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobProfile, JobQuery, JobUsage, Limits,
+    Node, Partition, Principal, Reported, Reservation, ResourceUsage, Username, bytes_to_text,
 };
 
-const NO_ATTACH: &str = "commands are not yet run in pods of this system";
 const NO_REQUEUE: &str = "a Job runs once: submit it again";
 const NO_NEW_LIMIT: &str = "the time limit of a pod is set when the job is submitted";
-const NO_SIGNAL: &str = "signals are not yet sent to pods of this system";
 
 /// A Kubernetes cluster.
 pub struct Kubernetes {
-    connection: Connection,
-    tenants: Tenants,
+    jobs: Arc<Jobs>,
+    outputs: Outputs,
     profiles: Vec<Profile>,
     images: Images,
     default_image: Option<String>,
@@ -68,9 +74,10 @@ impl Kubernetes {
     pub fn new(config: &Config, timeout: Duration) -> Result<Self, SetupError> {
         let profiles = config.profiles();
         let named = profiles.iter().filter_map(|profile| profile.image.as_ref()).chain(&config.default_image);
+        let jobs = Arc::new(Jobs::new(config, timeout)?);
         Ok(Self {
-            connection: Connection::new(config, timeout)?,
-            tenants: Tenants::new(config),
+            outputs: Outputs(Arc::clone(&jobs)),
+            jobs,
             images: Images::new(&config.images, named),
             default_image: config.default_image.clone(),
             policy: Policy { run_as_user: config.run_as_user, finished_job_ttl: config.finished_job_ttl },
@@ -78,84 +85,21 @@ impl Kubernetes {
         })
     }
 
-    /// The user's jobs that the selector of labels chooses; none where the user has no namespace yet.
-    async fn read_jobs(&self, user: &Username) -> Result<Option<(Arc<str>, Observed)>, SchedulerError> {
-        let Some(namespace) = self.tenants.find(&self.connection, user).await? else { return Ok(None) };
-        let (actor, scope) = (Actor::User(user), Some(&*namespace));
-        let jobs = self.connection.list::<KubernetesJob>(actor, scope, (OURS, ""));
-        let pods = self.connection.list::<Pod>(actor, scope, (OURS, ""));
-        let (jobs, pods) = futures::future::try_join(jobs, pods).await.map_err(Failure::of_read)?;
-        let observed = self.look_further(user, &namespace, Observed::new(jobs, pods)).await?;
-        Ok(Some((namespace, observed)))
-    }
-
-    /// One job of the user's.
-    async fn read_job(&self, user: &Username, name: &str) -> Result<(Arc<str>, Observed), SchedulerError> {
-        let namespace = self.tenants.find(&self.connection, user).await?.ok_or(SchedulerError::JobNotFound)?;
-        let (actor, scope, labels) = (Actor::User(user), Some(&*namespace), format!("{OURS},{POD_JOB}={name}"));
-        let job = self.connection.get::<KubernetesJob>(actor, scope, name);
-        let pods = self.connection.list::<Pod>(actor, scope, (&labels, ""));
-        let (job, pods) = futures::future::try_join(job, pods).await.map_err(Failure::of_read)?;
-        let job = job.filter(names::is_ours).ok_or(SchedulerError::JobNotFound)?;
-        let observed = self.look_further(user, &namespace, Observed::new(vec![job], pods)).await?;
-        Ok((namespace, observed))
-    }
-
-    /// Adds what the Job controller reports where pods are missing, and ends what nothing will come of.
-    async fn look_further(&self, user: &Username, namespace: &str, mut observed: Observed) -> Result<Observed, SchedulerError> {
-        if observed.lacks_pods() {
-            let fields = "involvedObject.kind=Job,reason=FailedCreate";
-            let events = self.connection.list::<Event>(Actor::User(user), Some(namespace), ("", fields)).await;
-            observed.add_refusals(events.map_err(Failure::of_read)?);
-        }
-        for (name, reason) in observed.hopeless() {
-            // Whoever looks next tries again.
-            if let Err(failure) = self.end(user, namespace, &name, (GIVEN_UP, &reason)).await {
-                tracing::warn!(job = name, namespace, ?failure, "a job that cannot run could not be ended");
-            }
-        }
-        Ok(observed)
-    }
-
-    /// Ends a Job and says why: its pods go, and no more come. It stays for as long as any that has finished.
-    async fn end(&self, user: &Username, namespace: &str, name: &str, (annotation, value): (&str, &str)) -> Result<(), Failure> {
-        let patch = json!({
-            "metadata": {"annotations": {annotation: value}},
-            // A Job that is held, or has no place yet, begins to count its time with this, and starts nothing.
-            "spec": {"parallelism": 0, "suspend": false, "activeDeadlineSeconds": 1},
-        });
-        self.connection.merge::<KubernetesJob>(Actor::User(user), namespace, name, &patch).await
-    }
-
-    /// A job that is to be changed: not over, and no task of an array.
-    async fn changeable(&self, user: &Username, id: &JobId) -> Result<(Arc<str>, Observed), SchedulerError> {
-        let JobRef { name, task } = JobRef::read(id)?;
-        let (namespace, observed) = self.read_job(user, name).await?;
-        if task.is_some() {
-            return Err(rejected("a task of an array cannot be changed by itself: name the whole array"));
-        }
-        if observed.tell().iter().all(|job| is_over(&job.status.state)) {
-            return Err(rejected("the job has ended already"));
-        }
-        Ok((namespace, observed))
-    }
-
     async fn suspend(&self, user: &Username, id: &JobId, suspend: bool) -> Result<(), SchedulerError> {
-        let (namespace, observed) = self.changeable(user, id).await?;
+        let (namespace, observed) = self.jobs.changeable(user, id).await?;
         if suspend && observed.tell().iter().any(|job| job.status.state != "PENDING") {
             return Err(rejected("the job runs already: a job is held before it starts"));
         }
         let patch = json!({"spec": {"suspend": suspend}});
-        let changed = self.connection.merge::<KubernetesJob>(Actor::User(user), &namespace, id.as_str(), &patch).await;
-        changed.map_err(Failure::of_write)
+        self.jobs.change(user, &namespace, id.as_str(), &patch).await.map_err(Failure::of_write)
     }
 
     async fn node_objects(&self) -> Result<Vec<KubernetesNode>, SchedulerError> {
-        self.connection.list(Actor::Own, None, ("", "")).await.map_err(Failure::of_read)
+        self.jobs.connection.list(Actor::Own, None, Selection::default()).await.map_err(Failure::of_read)
     }
 
     async fn quotas(&self, namespace: &str) -> Result<Vec<ResourceQuota>, SchedulerError> {
-        self.connection.list(Actor::Own, Some(namespace), ("", "")).await.map_err(Failure::of_read)
+        self.jobs.connection.list(Actor::Own, Some(namespace), Selection::default()).await.map_err(Failure::of_read)
     }
 }
 
@@ -176,7 +120,7 @@ impl Scheduler for Kubernetes {
 
     /// Those of the caller, whose namespace is all that a caller sees.
     async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
-        let Some((_, observed)) = self.read_jobs(&principal.username).await? else { return Ok(Vec::new().into()) };
+        let Some((_, observed)) = self.jobs.all(&principal.username).await? else { return Ok(Vec::new().into()) };
         let oldest = jiff::Timestamp::now().as_second() - i64::from(query.window.hours()) * 3600;
         let mut jobs = observed.tell();
         jobs.retain(|job| {
@@ -189,7 +133,7 @@ impl Scheduler for Kubernetes {
 
     async fn job(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<Job>>, SchedulerError> {
         let JobRef { name, task } = JobRef::read(id)?;
-        let (_, observed) = self.read_job(&principal.username, name).await?;
+        let (_, observed) = self.jobs.one(&principal.username, name).await?;
         match task {
             None => Ok(observed.tell().into()),
             Some(index) => observed.tell_task(index).map(|job| vec![job].into()).ok_or(SchedulerError::JobNotFound),
@@ -198,7 +142,7 @@ impl Scheduler for Kubernetes {
 
     /// For as long as finished jobs are kept (`finished_job_ttl`).
     async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
-        let Some((_, observed)) = self.read_jobs(&principal.username).await? else { return Ok(Vec::new().into()) };
+        let Some((_, observed)) = self.jobs.all(&principal.username).await? else { return Ok(Vec::new().into()) };
         let mut jobs = observed.tell();
         let array = |job: &Job| job.id.as_str().split_once('_').and_then(|(name, _)| JobId::new(name).ok());
         jobs.retain(|job| {
@@ -212,8 +156,10 @@ impl Scheduler for Kubernetes {
 
     async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<JobMetadata>>, SchedulerError> {
         let (JobRef { name, .. }, user) = (JobRef::read(id)?, &principal.username);
-        let (namespace, _) = self.read_job(user, name).await?;
-        let secret = self.connection.get::<Secret>(Actor::User(user), Some(&namespace), name).await.map_err(Failure::of_read)?;
+        let (namespace, observed) = self.jobs.one(user, name).await?;
+        // Jobs of a schedule share its Secret.
+        let secret = observed.script_secret().unwrap_or_else(|| name.to_owned());
+        let secret = self.jobs.connection.get::<Secret>(Actor::User(user), Some(&namespace), &secret).await.map_err(Failure::of_read)?;
         let script = secret.and_then(|mut secret| secret.data.as_mut()?.remove(SCRIPT)).map(|script| bytes_to_text(&script.0));
         let (standard_input, standard_output, standard_error) = (None, None, None);
         Ok(vec![JobMetadata { id: id.clone(), script, standard_input, standard_output, standard_error }].into())
@@ -221,8 +167,8 @@ impl Scheduler for Kubernetes {
 
     async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {
         let user = &principal.username;
-        let (namespace, _) = self.changeable(user, id).await?;
-        let ended = self.end(user, &namespace, id.as_str(), (CANCELLED_BY, user.as_str())).await;
+        let (namespace, _) = self.jobs.changeable(user, id).await?;
+        let ended = self.jobs.end(user, &namespace, id.as_str(), (CANCELLED_BY, user.as_str())).await;
         ended.map(Reported::from).map_err(Failure::of_write)
     }
 
@@ -233,7 +179,7 @@ impl Scheduler for Kubernetes {
             JobChange::Release => self.suspend(user, id, false).await.map(Reported::from),
             JobChange::Requeue => Err(SchedulerError::Unsupported(NO_REQUEUE)),
             JobChange::TimeLimit(_) => Err(SchedulerError::Unsupported(NO_NEW_LIMIT)),
-            JobChange::Signal(_) => Err(SchedulerError::Unsupported(NO_SIGNAL)),
+            JobChange::Signal(signal) => self.jobs.signal(user, id, signal).await.map(Reported::from),
         }
     }
 
@@ -253,7 +199,7 @@ impl Scheduler for Kubernetes {
     }
 
     async fn limits(&self, principal: &Principal) -> Result<Reported<Limits>, SchedulerError> {
-        let namespace = self.tenants.find(&self.connection, &principal.username).await?;
+        let namespace = self.jobs.tenants.find(&self.jobs.connection, &principal.username).await?;
         let quotas = match &namespace {
             Some(namespace) => self.quotas(namespace).await?,
             None => Vec::new(),
@@ -261,12 +207,13 @@ impl Scheduler for Kubernetes {
         Ok(site::limits(&self.profiles, namespace.as_deref(), &quotas).into())
     }
 
-    async fn attach(&self, _: &Principal, _: &JobId, _: &str) -> Result<Reported<AttachOutput>, SchedulerError> {
-        Err(SchedulerError::Unsupported(NO_ATTACH))
+    async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<Reported<AttachOutput>, SchedulerError> {
+        self.jobs.attach(&principal.username, id, command).await.map(Reported::from)
     }
 
     async fn nodes(&self, _: &Principal) -> Result<Reported<Vec<Node>>, SchedulerError> {
-        let pods = async { self.connection.list::<Pod>(Actor::Own, None, (OURS, "")).await.map_err(Failure::of_read) };
+        let ours = Selection { labels: OURS, fields: "" };
+        let pods = async { self.jobs.connection.list::<Pod>(Actor::Own, None, ours).await.map_err(Failure::of_read) };
         let (nodes, pods) = futures::future::try_join(self.node_objects(), pods).await?;
         Ok(site::nodes(&nodes, &pods, &self.profiles).into())
     }
@@ -287,24 +234,29 @@ impl Scheduler for Kubernetes {
         const {
             &[
                 (UnsupportedOperation::ScriptPath, NO_SCRIPT_PATH),
-                (UnsupportedOperation::Attach, NO_ATTACH),
                 (UnsupportedOperation::Requeue, NO_REQUEUE),
                 (UnsupportedOperation::TimeLimit, NO_NEW_LIMIT),
-                (UnsupportedOperation::Signal, NO_SIGNAL),
             ]
         }
     }
 
-    async fn ping(&self, _: &Principal) -> Result<(), SchedulerError> {
-        self.connection.ready().await.map_err(Failure::of_read)
+    fn outputs(&self) -> Option<&dyn JobOutputs> {
+        Some(&self.outputs)
     }
-}
 
-/// Whether nothing more happens to a job in this state.
-fn is_over(state: &str) -> bool {
-    !matches!(state, "PENDING" | "RUNNING")
-}
+    fn schedules(&self) -> Option<&dyn Schedules> {
+        Some(self)
+    }
 
-fn rejected(message: &'static str) -> SchedulerError {
-    SchedulerError::Rejected(message.to_owned())
+    fn profiles(&self) -> Option<Vec<JobProfile>> {
+        Some(site::profiles(&self.profiles, self.default_image.as_deref()))
+    }
+
+    async fn keep_current(&self, changed: &ChangeListener<'_>) {
+        self.jobs.keep_current(changed).await;
+    }
+
+    async fn ping(&self, _: &Principal) -> Result<(), SchedulerError> {
+        self.jobs.connection.ready().await.map_err(Failure::of_read)
+    }
 }

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Node as KubernetesNode, Pod, ResourceQuota};
 use super::config::Profile;
 use super::manifest;
 use super::quantity::{mebibytes, thousandths, whole};
-use crate::domain::{AssociationLimits, Limits, Memory, Node, NodeState, Partition, PartitionLimits};
+use crate::domain::{AssociationLimits, JobProfile, Limits, Memory, Node, NodeState, Partition, PartitionLimits};
 
 /// The nodes; of what they have given out, the jobs of this system are known.
 pub(super) fn nodes(nodes: &[KubernetesNode], pods: &[Pod], profiles: &[Profile]) -> Vec<Node> {
@@ -85,6 +85,25 @@ pub(super) fn partitions(nodes: &[KubernetesNode], profiles: &[Profile]) -> Vec<
         }
     };
     profiles.iter().map(of).collect()
+}
+
+/// The profiles as they are offered.
+pub(super) fn profiles(profiles: &[Profile], default_image: Option<&str>) -> Vec<JobProfile> {
+    let given = |seconds: u32| Some(seconds).filter(|seconds| *seconds > 0);
+    let of = |(index, profile): (usize, &Profile)| JobProfile {
+        name: profile.name.clone(),
+        is_default: index == 0,
+        image: profile.image.clone().or_else(|| default_image.map(str::to_owned)),
+        cpus: profile.cpus,
+        max_cpus: profile.max_cpus,
+        memory: profile.memory,
+        max_memory: profile.max_memory,
+        max_gpus: profile.max_gpus,
+        time_limit: given(profile.time_limit),
+        max_time_limit: given(profile.max_time_limit),
+        node_labels: profile.node_selector.clone(),
+    };
+    profiles.iter().enumerate().map(of).collect()
 }
 
 /// What a user's jobs may ask for: by the profiles, and by the quotas of the user's namespace.

@@ -1,6 +1,7 @@
 //! Jobs as the API has them, made of a Job, its pods and what the Job controller has reported.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::{Job as KubernetesJob, JobCondition, JobSpec};
 use k8s_openapi::api::core::v1::{Event, Pod};
@@ -12,17 +13,44 @@ use super::pod::{self, PodState, reason_text, seconds};
 use crate::domain::{Job, JobId, JobStatus, JobTimes};
 
 /// What is known of the jobs of one namespace.
+#[derive(Debug)]
 pub(super) struct Observed {
-    pub(super) jobs: Vec<KubernetesJob>,
+    pub(super) jobs: Vec<Arc<KubernetesJob>>,
     /// The pods, by the names of their Jobs.
-    pods: HashMap<String, Vec<Pod>>,
+    pods: HashMap<String, Vec<Arc<Pod>>>,
     /// Why no pods could be created, by the uids of the Jobs.
     refusals: HashMap<String, String>,
 }
 
+/// How far a job has come, for whoever works with its pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// The name of its newest pod, if it has one.
+    pub(super) pod: Option<String>,
+    /// Whether the pod's container runs.
+    pub(super) is_running: bool,
+    /// Whether nothing more happens to it.
+    pub(super) is_over: bool,
+}
+
+/// The objects that belong to the jobs of a namespace, or to one of them.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) jobs: Vec<Arc<KubernetesJob>>,
+    pub(super) pods: Vec<Arc<Pod>>,
+    /// The events about pods that could not be created.
+    pub(super) refusals: Vec<Arc<Event>>,
+}
+
+impl From<Known> for Observed {
+    fn from(known: Known) -> Self {
+        Self::new(known.jobs, known.pods).with_refusals(&known.refusals)
+    }
+}
+
 impl Observed {
-    pub(super) fn new(jobs: Vec<KubernetesJob>, pods: Vec<Pod>) -> Self {
-        let mut by_job: HashMap<String, Vec<Pod>> = HashMap::new();
+    pub(super) fn new(jobs: Vec<Arc<KubernetesJob>>, pods: Vec<Arc<Pod>>) -> Self {
+        let mut by_job: HashMap<String, Vec<Arc<Pod>>> = HashMap::new();
         for pod in pods {
             if let Some(name) = pod.metadata.labels.as_ref().and_then(|labels| labels.get(POD_JOB)) {
                 by_job.entry(name.clone()).or_default().push(pod);
@@ -33,22 +61,59 @@ impl Observed {
 
     /// Whether a Job should have pods by now and has none: what the Job controller has reported is worth a look.
     pub(super) fn lacks_pods(&self) -> bool {
-        let lacks = |job: &KubernetesJob| {
+        let lacks = |job: &Arc<KubernetesJob>| {
             let name = job.metadata.name.as_deref().unwrap_or_default();
             end(job).is_none() && !is_suspended(job) && !self.pods.contains_key(name)
         };
         self.jobs.iter().any(lacks)
     }
 
-    /// Adds the reports of pods that could not be created; the newest of each Job counts.
-    pub(super) fn add_refusals(&mut self, events: Vec<Event>) {
-        let mut events: Vec<Event> = events.into_iter().filter(|event| event.reason.as_deref() == Some("FailedCreate")).collect();
+    /// The same with the reports of pods that could not be created; the newest of each Job counts.
+    #[must_use]
+    pub(super) fn with_refusals(mut self, events: &[Arc<Event>]) -> Self {
+        let mut events: Vec<&Arc<Event>> = events.iter().filter(|event| event.reason.as_deref() == Some("FailedCreate")).collect();
         events.sort_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0));
         for event in events {
-            if let (Some(uid), Some(reason)) = (event.involved_object.uid, reason_text(event.reason.as_deref(), event.message.as_deref())) {
+            if let (Some(uid), Some(reason)) =
+                (event.involved_object.uid.clone(), reason_text(event.reason.as_deref(), event.message.as_deref()))
+            {
                 self.refusals.insert(uid, reason);
             }
         }
+        self
+    }
+
+    /// How many tasks the one job has; none where it is no array.
+    pub(super) fn task_count(&self) -> Option<i32> {
+        self.view(self.jobs.first()?).task_count()
+    }
+
+    /// The name of the Secret with the script of the one job.
+    pub(super) fn script_secret(&self) -> Option<String> {
+        let pod = self.jobs.first()?.spec.as_ref()?.template.spec.as_ref()?;
+        pod.volumes.iter().flatten().find_map(|volume| volume.secret.as_ref()?.secret_name.clone())
+    }
+
+    /// How far the one job, or a task of it, has come; none where it has no such task.
+    pub(super) fn progress(&self, task: Option<i32>) -> Option<Progress> {
+        let view = self.view(self.jobs.first()?);
+        let state = match task {
+            None => view.whole(),
+            Some(index) => self.tasks_with(&view, index)?,
+        };
+        let pods = view.pods.iter().filter(|pod| task.is_none() || pod::index(pod) == task);
+        let newest = pods.max_by_key(|pod| created(pod));
+        Some(Progress {
+            pod: newest.and_then(|pod| pod.metadata.name.clone()),
+            is_running: newest.is_some_and(|pod| pod::state(pod).state == "RUNNING"),
+            is_over: state.is_final(),
+        })
+    }
+
+    /// The state of one task.
+    fn tasks_with(&self, view: &View<'_>, index: i32) -> Option<PodState> {
+        let tasks = view.tasks(view.task_count()?);
+        tasks.into_iter().find(|((first, last), _)| (*first..=*last).contains(&index)).map(|(_, state)| state)
     }
 
     /// The jobs, each task of an array by itself, but those that have not begun together.
@@ -60,13 +125,13 @@ impl Observed {
     pub(super) fn tell_task(&self, index: i32) -> Option<Job> {
         let job = self.jobs.first()?;
         let view = self.view(job);
-        let (_, state) = view.tasks(view.task_count()?).into_iter().find(|((first, last), _)| (*first..=*last).contains(&index))?;
+        let state = self.tasks_with(&view, index)?;
         view.row(&task_id(job.metadata.name.as_deref()?, (index, index)), state)
     }
 
     /// The Jobs that Kubernetes would go on trying although nothing will come of them, with the reasons.
     pub(super) fn hopeless(&self) -> Vec<(String, String)> {
-        let reason = |job: &KubernetesJob| {
+        let reason = |job: &Arc<KubernetesJob>| {
             let view = self.view(job);
             (end(job).is_none() && view.marked().is_none()).then(|| view.hopeless()).flatten()
         };
@@ -83,7 +148,7 @@ impl Observed {
 /// One Job, with what belongs to it.
 struct View<'a> {
     job: &'a KubernetesJob,
-    pods: &'a [Pod],
+    pods: &'a [Arc<Pod>],
     refusal: Option<&'a str>,
 }
 
@@ -103,8 +168,8 @@ impl View<'_> {
 
     /// Where the whole Job stands.
     fn whole(&self) -> PodState {
-        let newest = self.pods.iter().max_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
-        let found = newest.map(pod::state);
+        let newest = self.pods.iter().max_by_key(|pod| created(pod));
+        let found = newest.map(|pod| pod::state(pod));
         if let Some(condition) = end(self.job) {
             return self.ended(condition, found);
         }
@@ -194,7 +259,7 @@ impl View<'_> {
 
     fn hopeless(&self) -> Option<String> {
         let without_pod = || Some(self.without_pod()).filter(|_| self.pods.is_empty());
-        let states = self.pods.iter().map(pod::state).chain(without_pod());
+        let states = self.pods.iter().map(|pod| pod::state(pod)).chain(without_pod());
         states.into_iter().find(|state| state.is_hopeless).and_then(|state| state.reason)
     }
 
@@ -242,6 +307,11 @@ impl View<'_> {
     }
 }
 
+/// When a pod was created.
+fn created(pod: &Pod) -> Option<jiff::Timestamp> {
+    pod.metadata.creation_timestamp.as_ref().map(|time| time.0)
+}
+
 /// The condition that says that a Job is over.
 pub(super) fn end(job: &KubernetesJob) -> Option<&JobCondition> {
     let conditions = job.status.as_ref()?.conditions.iter().flatten();
@@ -287,8 +357,12 @@ mod tests {
         json!({"conditions": [{"type": kind, "status": "True", "reason": reason, "message": "m", "lastTransitionTime": "2026-01-01T00:01:00Z"}]})
     }
 
+    fn observed(job: KubernetesJob, pods: Vec<Pod>) -> Observed {
+        Observed::new(vec![Arc::new(job)], pods.into_iter().map(Arc::new).collect())
+    }
+
     fn told(job: KubernetesJob, pods: Vec<Pod>) -> Vec<(String, String, Option<i32>)> {
-        let jobs = Observed::new(vec![job], pods).tell();
+        let jobs = observed(job, pods).tell();
         jobs.into_iter().map(|job| (job.id.to_string(), job.status.state, job.status.exit_code)).collect()
     }
 
@@ -315,7 +389,7 @@ mod tests {
         assert_eq!(whole(vec![pod(None, exited(3))], over("Failed", "BackoffLimitExceeded")), ("FAILED".to_owned(), Some(3)));
         assert_eq!(whole(vec![], over("Failed", "BackoffLimitExceeded")), ("FAILED".to_owned(), None));
         assert_eq!(whole(vec![], over("Failed", "DeadlineExceeded")), ("TIMEOUT".to_owned(), None));
-        let jobs = Observed::new(vec![job(none(), over("Complete", ""), none())], vec![pod(None, exited(0))]).tell();
+        let jobs = observed(job(none(), over("Complete", ""), none()), vec![pod(None, exited(0))]).tell();
         assert_eq!((jobs[0].times.elapsed, jobs[0].times.limit, jobs[0].working_directory.as_str()), (Some(30), Some(60), "/work"));
     }
 
@@ -326,7 +400,7 @@ mod tests {
         assert_eq!(one(job(json!({}), over("Failed", "DeadlineExceeded"), cancelled()), vec![pod(None, exited(143))]).0, "CANCELLED");
         assert_eq!(one(job(json!({}), over("Complete", ""), cancelled()), vec![pod(None, exited(0))]).0, "COMPLETED");
         let given_up = json!({"goldcrest/given-up": "ErrImagePull: not found"});
-        let jobs = Observed::new(vec![job(json!({}), over("Failed", "DeadlineExceeded"), given_up)], vec![]).tell();
+        let jobs = observed(job(json!({}), over("Failed", "DeadlineExceeded"), given_up), vec![]).tell();
         assert_eq!((jobs[0].status.state.as_str(), jobs[0].status.reason.as_deref()), ("FAILED", Some("ErrImagePull: not found")));
     }
 
@@ -347,14 +421,14 @@ mod tests {
             ),
             ("Error creating: pods \"a\" is forbidden: violates PodSecurity \"restricted:latest\"", "FAILED", 1),
         ] {
-            let mut observed = Observed::new(vec![job(json!({}), json!({}), json!({}))], vec![]);
+            let observed = observed(job(json!({}), json!({}), json!({})), vec![]);
             assert!(observed.lacks_pods());
-            observed.add_refusals(vec![event(message)]);
+            let observed = observed.with_refusals(&[Arc::new(event(message))]);
             let told = observed.tell().remove(0);
             assert_eq!((told.status.state.as_str(), observed.hopeless().len()), (state, hopeless), "{message}");
             assert!(told.status.reason.unwrap().contains(message), "{message}");
         }
-        let held = Observed::new(vec![job(json!({"suspend": true}), json!({}), json!({}))], vec![]);
+        let held = observed(job(json!({"suspend": true}), json!({}), json!({})), vec![]);
         assert!(!held.lacks_pods());
         assert_eq!(held.tell()[0].status.reason.as_deref(), Some("JobHeldUser"));
     }
@@ -364,7 +438,7 @@ mod tests {
         let array = || json!({"completionMode": "Indexed", "completions": 8});
         let status = json!({"completedIndexes": "0,2", "failedIndexes": "1"});
         let pods = vec![pod(Some(1), exited(7)), pod(Some(2), exited(0)), pod(Some(4), running())];
-        let observed = Observed::new(vec![job(array(), status.clone(), json!({}))], pods.clone());
+        let observed = observed(job(array(), status.clone(), json!({})), pods.clone());
         let found: Vec<(String, String, Option<i32>)> =
             observed.tell().into_iter().map(|job| (job.id.to_string(), job.status.state, job.status.exit_code)).collect();
         let expected = [
@@ -381,5 +455,26 @@ mod tests {
         let cancelled = job(array(), status, json!({"goldcrest/cancelled-by": "ada"}));
         let states: Vec<String> = told(cancelled, pods).into_iter().map(|(_, state, _)| state).collect();
         assert_eq!(states, ["COMPLETED", "FAILED", "COMPLETED", "CANCELLED", "CANCELLED", "CANCELLED"]);
+    }
+
+    #[test]
+    fn the_progress_of_a_job_and_of_a_task_names_the_pod() {
+        let named = |name: &str, pod: Pod| {
+            let mut pod = pod;
+            pod.metadata.name = Some(name.to_owned());
+            pod
+        };
+        let progress = |pod: Option<&str>, is_running, is_over| Some(Progress { pod: pod.map(str::to_owned), is_running, is_over });
+        let single = observed(job(json!({}), json!({}), json!({})), vec![named("p", pod(None, running()))]);
+        assert_eq!((single.task_count(), single.progress(None)), (None, progress(Some("p"), true, false)));
+        assert_eq!(observed(job(json!({}), json!({}), json!({})), vec![]).progress(None), progress(None, false, false));
+        assert_eq!(observed(job(json!({}), over("Failed", ""), json!({})), vec![]).progress(None), progress(None, false, true));
+        let pods = vec![named("p0", pod(Some(0), exited(0))), named("p1", pod(Some(1), running()))];
+        let array =
+            observed(job(json!({"completionMode": "Indexed", "completions": 3}), json!({"completedIndexes": "0"}), json!({})), pods);
+        assert_eq!(array.task_count(), Some(3));
+        assert_eq!(array.progress(Some(0)), progress(Some("p0"), false, true));
+        assert_eq!(array.progress(Some(1)), progress(Some("p1"), true, false));
+        assert_eq!((array.progress(Some(2)), array.progress(Some(3))), (progress(None, false, false), None));
     }
 }

@@ -8,6 +8,7 @@ use k8s_openapi::api::batch::v1::Job as KubernetesJob;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Kubernetes;
+use super::admission::Refusal;
 use super::connection::{Actor, Created, Failure};
 use super::manifest::Manifests;
 use super::names::{REQUEST, fresh_name, is_ours, name_of};
@@ -26,19 +27,20 @@ impl Kubernetes {
         key: Option<&SubmissionKey>,
     ) -> Result<Submitted, SchedulerError> {
         let request = self.read(job)?;
-        let namespace = self.tenants.ensure(&self.connection, user).await?;
+        let namespace = self.jobs.tenants.ensure(&self.jobs.connection, user).await?;
         let name = key.map_or_else(|| fresh_name(job.name.as_deref()), name_of);
         let id = JobId::new(&name).map_err(|error| SchedulerError::Rejected(error.to_string()))?;
         let manifests = Manifests { request: &request, name: &name, user, key, policy: self.policy };
         quantity::check(&self.quotas(&namespace).await?, &request.resources())?;
-        let created = match self.connection.create(Actor::User(user), Some(&namespace), &manifests.job()).await {
+        let created = match self.jobs.connection.create(Actor::User(user), Some(&namespace), &manifests.job().map_err(refused)?).await {
             Ok(created) => created,
-            Err(failure) => return Err(self.tenants.lost(user, failure).await.unwrap_or_else(Failure::of_write)),
+            Err(failure) => return Err(self.jobs.tenants.lost(user, failure).await.unwrap_or_else(Failure::of_write)),
         };
         // The Job is its own record.
         let record = key.map(|_| RecordPlace::Cluster);
         match created {
             Created::New(created) => {
+                self.jobs.cache.store(created.clone());
                 self.complete(user, &namespace, &manifests, &created.metadata).await?;
                 Ok(Submitted { id, repeated: false, record })
             }
@@ -51,11 +53,15 @@ impl Kubernetes {
 
     /// Makes the Secret of a new Job. Where it is refused, the Job goes too: nothing is left of a submission that failed.
     async fn complete(&self, user: &Username, namespace: &str, manifests: &Manifests<'_>, job: &ObjectMeta) -> Result<(), SchedulerError> {
-        let created = self.connection.create(Actor::User(user), Some(namespace), &manifests.secret(job)).await;
+        let created = self.jobs.connection.create(Actor::User(user), Some(namespace), &manifests.secret("Job", job)).await;
         match created {
             Ok(_) => Ok(()),
             Err(failure @ Failure::Refused { code: ..500, .. }) => {
-                self.connection.delete::<KubernetesJob>(Actor::User(user), namespace, manifests.name).await.map_err(Failure::of_write)?;
+                self.jobs
+                    .connection
+                    .delete::<KubernetesJob>(Actor::User(user), namespace, manifests.name)
+                    .await
+                    .map_err(Failure::of_write)?;
                 Err(failure.before_write())
             }
             Err(Failure::Unreached(reason)) => Err(SchedulerError::Unanswered(reason)),
@@ -70,7 +76,7 @@ impl Kubernetes {
             SchedulerError::Down(reason) => SchedulerError::Unanswered(reason),
             error => error,
         };
-        let found = self.connection.get::<KubernetesJob>(actor, scope, manifests.name).await.map_err(unknown)?;
+        let found = self.jobs.connection.get::<KubernetesJob>(actor, scope, manifests.name).await.map_err(unknown)?;
         let gone = || SchedulerError::Unanswered(format!("the job {} was removed a moment ago", manifests.name));
         let found = found.ok_or_else(gone)?;
         let asked = manifests.key.map(SubmissionKey::digest);
@@ -78,23 +84,29 @@ impl Kubernetes {
             return Err(SchedulerError::KeyReused);
         }
         // The attempt before may have ended between the two. A Secret that is there stays as it is.
-        self.connection.create(actor, scope, &manifests.secret(&found.metadata)).await.map(drop).map_err(unknown)
+        self.jobs.connection.create(actor, scope, &manifests.secret("Job", &found.metadata)).await.map(drop).map_err(unknown)
     }
 
     /// Asks the API server, which stores nothing. It cannot be asked before the user has a namespace; then the description alone is checked.
     pub(super) async fn estimate(&self, user: &Username, job: &JobDescription) -> Result<JobEstimate, SchedulerError> {
         let request = self.read(job)?;
-        if let Some(namespace) = self.tenants.find(&self.connection, user).await? {
+        if let Some(namespace) = self.jobs.tenants.find(&self.jobs.connection, user).await? {
             let name = fresh_name(job.name.as_deref());
             let manifests = Manifests { request: &request, name: &name, user, key: None, policy: self.policy };
             quantity::check(&self.quotas(&namespace).await?, &request.resources())?;
-            let asked = self.connection.dry_run(Actor::User(user), &namespace, &manifests.job()).await;
+            let asked = self.jobs.connection.dry_run(Actor::User(user), &namespace, &manifests.job().map_err(refused)?).await;
             asked.map_err(Failure::of_read)?;
         }
         Ok(JobEstimate { cpus: Some(request.cpus), partition: Some(request.profile.name.clone()), ..JobEstimate::default() })
     }
 
-    fn read<'a>(&'a self, job: &'a JobDescription) -> Result<JobRequest<'a>, SchedulerError> {
+    /// Checks a description.
+    pub(super) fn read<'a>(&'a self, job: &'a JobDescription) -> Result<JobRequest<'a>, SchedulerError> {
         JobRequest::read(job, &self.profiles, self.default_image.as_ref(), &self.images)
     }
+}
+
+/// What a refusal of our own means.
+pub(super) fn refused(refusal: Refusal) -> SchedulerError {
+    SchedulerError::Denied(refusal.to_string())
 }

@@ -7,7 +7,7 @@ use crate::service::{Access, ServiceError};
 const BLOCK: u64 = 64 * 1024;
 
 /// The maximum distance from the end, in bytes.
-const MAX_BACK: u64 = 16 * 1024 * 1024;
+pub(super) const MAX_BACK: u64 = 16 * 1024 * 1024;
 
 /// The offset of the last `lines` lines of a file of this size: nothing of it is kept. Where they are longer than 16 MiB, the first offset from where they
 /// are not.
@@ -30,6 +30,15 @@ pub(super) async fn start_of_last(access: &Access, path: &RemotePath, size: u64,
         end = start;
     }
     Ok(first)
+}
+
+/// The offset of the last `lines` lines of a content that is at hand.
+pub(super) fn start_in(content: &[u8], lines: u64) -> usize {
+    if lines == 0 {
+        return content.len();
+    }
+    let mut left = lines;
+    nth_break(content, &mut left, true).and_then(|offset| usize::try_from(offset).ok()).unwrap_or(0)
 }
 
 /// Behind the line break before the last `left` lines of a block, or how many are left. The break at the end of the file ends its last line.

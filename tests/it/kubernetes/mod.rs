@@ -1,16 +1,28 @@
 //! Kubernetes, against an API server that misbehaves: what is believed, what is sent, and what is never sent twice.
 
+mod answers;
+mod commands;
 pub mod double;
+mod output;
+mod schedules;
+mod watching;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::Method;
-use goldcrest::domain::{JobDescription, JobId, JobQuery, JobScript, RemotePath};
+use goldcrest::cluster::{Capabilities, Cluster};
+use goldcrest::domain::{ClusterHealth, JobDescription, JobId, JobQuery, JobScript, RemotePath};
 use goldcrest::error::{Classify, Kind};
 use goldcrest::scheduler::kubernetes::{Config, Kubernetes};
 use goldcrest::scheduler::{Scheduler, SchedulerError, SubmissionKey};
 use serde_json::json;
+use tempfile::NamedTempFile;
+use tokio::sync::watch;
 
-use crate::support::principal;
+use crate::api::{Api, cluster_config};
 use crate::support::service::Reply;
+use crate::support::{PATIENCE, principal, wait_until};
 use double::{ApiServer, kubeconfig_of, refusal};
 
 fn job() -> JobDescription {
@@ -18,6 +30,30 @@ fn job() -> JobDescription {
         environment: [("WORD".to_owned(), "s3cret".to_owned())].into(),
         ..JobDescription::new(RemotePath::from_text("/work").unwrap(), JobScript::Inline("#!/bin/sh\ntrue\n".to_owned()))
     }
+}
+
+/// The API over a system of this scheduler.
+fn api(scheduler: Kubernetes) -> Api {
+    let mut config = cluster_config();
+    config.ssh = None;
+    let (_, health) = watch::channel(ClusterHealth::default());
+    let capabilities = Capabilities { compute: Some(Arc::new(scheduler)), files: None, objects: None };
+    Api::over(Cluster::new(config, capabilities, health))
+}
+
+/// A scheduler whose API server does not listen, and its kubeconfig.
+fn without_api_server() -> (NamedTempFile, Kubernetes) {
+    let file = NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), kubeconfig_of("http://127.0.0.1:1")).unwrap();
+    let default_image = Some("registry.test/a:1".to_owned());
+    let config = Config { kubeconfig_file: Some(file.path().to_owned()), default_image, ..Config::default() };
+    let gone = Kubernetes::new(&config, Duration::from_secs(5)).unwrap();
+    (file, gone)
+}
+
+/// Waits until so many requests came in on paths that end so.
+async fn wait_for_sent(server: &ApiServer, end: &str, count: usize) {
+    wait_until(PATIENCE, async || server.sent(&Method::GET, end).len() >= count).await;
 }
 
 #[tokio::test]
@@ -28,7 +64,7 @@ async fn a_submission_makes_a_namespace_a_job_and_its_secret_and_nothing_else() 
     let (jane, query) = (principal("jane"), JobQuery::default());
     assert_eq!(scheduler.jobs(&jane, &query).await.unwrap().value, []);
     let id = scheduler.submit(&jane, &job()).await.unwrap().value;
-    let made: Vec<String> = server.objects.lock().unwrap().keys().cloned().collect();
+    let made = server.paths();
     let expected = [
         "/api/v1/namespaces/goldcrest-jane".to_owned(),
         "/api/v1/namespaces/goldcrest-jane/resourcequotas/jobs".to_owned(),
@@ -62,11 +98,7 @@ async fn an_api_server_that_fails_is_never_an_empty_list() {
         let error = scheduler.job(&jane, &JobId::new("job-1").unwrap()).await.unwrap_err();
         assert!(!matches!(error, SchedulerError::JobNotFound), "{error}");
     }
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), kubeconfig_of("http://127.0.0.1:1")).unwrap();
-    let default_image = Some("registry.test/a:1".to_owned());
-    let config = Config { kubeconfig_file: Some(file.path().to_owned()), default_image, ..Config::default() };
-    let gone = Kubernetes::new(&config, std::time::Duration::from_secs(5)).unwrap();
+    let (_kubeconfig, gone) = without_api_server();
     let error = gone.jobs(&principal("jane"), &JobQuery::default()).await.unwrap_err();
     assert!(matches!(error, SchedulerError::Down(_)), "{error:?}");
     let error = gone.submit(&principal("jane"), &job()).await.unwrap_err();
@@ -92,10 +124,10 @@ async fn a_key_is_one_job_and_what_an_attempt_left_undone_is_made_up_for() {
     let (jane, key) = (principal("jane"), SubmissionKey::new(&[1; 16], &[2; 32]));
     let first = scheduler.submit_once(&jane, &job(), &key).await.unwrap().value;
     let secret = format!("/api/v1/namespaces/goldcrest-jane/secrets/{}", first.id);
-    assert!(!first.repeated && server.objects.lock().unwrap().remove(&secret).is_some());
+    assert!(!first.repeated && server.remove(&secret));
     let second = scheduler.submit_once(&jane, &job(), &key).await.unwrap().value;
     assert!(second.repeated && second.id == first.id);
-    assert!(server.objects.lock().unwrap().contains_key(&secret));
+    assert!(server.object(&secret).is_some());
     let other = SubmissionKey::new(&[1; 16], &[3; 32]);
     assert!(matches!(scheduler.submit_once(&jane, &job(), &other).await, Err(SchedulerError::KeyReused)));
     let john = scheduler.submit_once(&principal("john"), &job(), &other).await.unwrap().value;
@@ -111,7 +143,7 @@ async fn a_secret_that_is_refused_takes_its_job_with_it() {
     let server = ApiServer::start(full).await;
     let error = server.scheduler(json!({})).submit(&principal("jane"), &job()).await.unwrap_err();
     assert!(matches!(&error, SchedulerError::Denied(reason) if reason.contains("limited: secrets=5")), "{error:?}");
-    assert!(!server.objects.lock().unwrap().keys().any(|path| path.contains("/jobs/")));
+    assert!(!server.paths().iter().any(|path| path.contains("/jobs/")));
 }
 
 #[tokio::test]
@@ -144,11 +176,11 @@ async fn a_cancelled_job_stays_to_be_seen() {
 
 #[test]
 fn a_kubeconfig_that_runs_a_program_is_refused_unless_allowed() {
-    let file = tempfile::NamedTempFile::new().unwrap();
+    let file = NamedTempFile::new().unwrap();
     let with_exec = kubeconfig_of("http://127.0.0.1:1").replace("\"token\":\"hunter2\"", "\"exec\":{\"command\":\"/bin/false\"}");
     std::fs::write(file.path(), with_exec).unwrap();
     let config = |allow: bool| Config { kubeconfig_file: Some(file.path().to_owned()), allow_exec_plugins: allow, ..Config::default() };
-    let timeout = std::time::Duration::from_secs(1);
+    let timeout = Duration::from_secs(1);
     let refused = Kubernetes::new(&config(false), timeout).err().expect("it is refused");
     assert!(refused.to_string().contains("allow_exec_plugins"), "{refused}");
     assert!(Kubernetes::new(&config(true), timeout).is_ok());
