@@ -24,3 +24,27 @@ kubelet_health_port=$((api_port + 7))
 closed_port=$((api_port + 8))
 bridge=goldcrest0
 pods=10.213.0.0/24
+
+# daemon NAME COMMAND...: starts it, unless it runs.
+daemon() {
+    local name=$1
+    shift
+    ! alive "$run/$name.pid" "$state" || return 0
+    # Neither this script's standard streams nor a lock that its caller holds belong to a daemon.
+    setsid "$@" </dev/null >>"$logs/$name.log" 2>&1 9>&- &
+    echo $! >"$run/$name.pid"
+}
+
+await() {
+    local name=$1
+    shift
+    wait_for 90 "$@" || {
+        tail -5 "$logs/$name.log" >&2
+        die "$name does not answer: see $logs/$name.log"
+    }
+}
+
+start_containerd() {
+    daemon containerd containerd --config "$run/containerd.toml"
+    await containerd ctr -a "$socket" version
+}

@@ -38,25 +38,6 @@ build() {
     mv "$binary.new" "$binary"
 }
 
-# daemon NAME COMMAND...: starts it, unless it runs.
-daemon() {
-    local name=$1
-    shift
-    ! alive "$run/$name.pid" "$state" || return 0
-    # Neither this script's standard streams nor a lock that its caller holds belong to a daemon.
-    setsid "$@" </dev/null >>"$logs/$name.log" 2>&1 9>&- &
-    echo $! >"$run/$name.pid"
-}
-
-await() {
-    local name=$1
-    shift
-    wait_for 90 "$@" || {
-        tail -5 "$logs/$name.log" >&2
-        die "$name does not answer: see $logs/$name.log"
-    }
-}
-
 write_identities() {
     [ -s "$run/service-accounts.key" ] || openssl genrsa -out "$run/service-accounts.key" 2048 2>/dev/null
     openssl rsa -in "$run/service-accounts.key" -pubout -out "$run/service-accounts.pub" 2>/dev/null
@@ -181,11 +162,6 @@ make_images() {
     "$here/images.py" add "$state/registry" pause:1 "$root" /bin/sleep infinity
     "$here/images.py" add "$state/registry" busybox:1 "$root" /bin/sh
     rm -rf "$root"
-}
-
-start_containerd() {
-    daemon containerd containerd --config "$run/containerd.toml"
-    await containerd ctr -a "$socket" version
 }
 
 kubelet() {

@@ -10,19 +10,22 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 main() {
     local name
     for name in kubelet scheduler controllers; do stop_process "$run/$name.pid" "$state"; done
-    # While containerd is up, it takes down what a pod has: processes, mounts, cgroups, address and network.
+    # containerd takes down what a pod has: processes, mounts, cgroups, address and network; also if it had ended by itself.
+    ! has_containers || (start_containerd) || true
     ! alive "$run/containerd.pid" "$state" || [ ! -x "$binary" ] || "$binary" stop-pods "unix://$socket" >>"$logs/stop.log" 2>&1 ||
         say "not every pod was stopped by containerd: see $logs/stop.log"
     for name in containerd registry apiserver etcd; do stop_process "$run/$name.pid" "$state"; done
     end_shims
     unmount
     ip link del "$bridge" 2>/dev/null || true
-    # Their parent, which stays when the last container is gone; it cannot be removed while it has any.
-    rmdir /sys/fs/cgroup/k8s.io /sys/fs/cgroup/*/k8s.io 2>/dev/null || true
+    # Those of containers that were never begun, and the parent of all; none can be removed while a process is in it.
+    find /sys/fs/cgroup -depth -maxdepth 3 -path '*/k8s.io*' -type d -exec rmdir {} + 2>/dev/null || true
     find /var/log/containers -lname "$state/*" -delete 2>/dev/null || true
     [ "${1:-}" != --wipe ] || rm -rf "$state"
     say "Kubernetes stopped"
 }
+
+has_containers() { compgen -G "$run/containerd/io.containerd.runtime.v2.task/k8s.io/*" >/dev/null; }
 
 # What is left where containerd ended by itself: its shims, known by its socket, and the containers below them.
 end_shims() {
