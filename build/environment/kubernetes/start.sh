@@ -17,6 +17,8 @@ main() {
     build
     [ -z "${GOLDCREST_KUBERNETES_BUILD_ONLY:-}" ] || return 0
     apt_install containerd runc containernetworking-plugins busybox-static iproute2 openssl
+    # For stop.sh, which may be called with another environment.
+    ln -sfn "$binary" "$run/node"
     write_identities
     write_files
     control_plane

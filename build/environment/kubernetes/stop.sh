@@ -12,7 +12,7 @@ main() {
     for name in kubelet scheduler controllers; do stop_process "$run/$name.pid" "$state"; done
     # containerd takes down what a pod has: processes, mounts, cgroups, address and network; also if it had ended by itself.
     ! has_containers || (start_containerd) || true
-    ! alive "$run/containerd.pid" "$state" || [ ! -x "$binary" ] || "$binary" stop-pods "unix://$socket" >>"$logs/stop.log" 2>&1 ||
+    ! alive "$run/containerd.pid" "$state" || [ ! -x "$run/node" ] || "$run/node" stop-pods "unix://$socket" >>"$logs/stop.log" 2>&1 ||
         say "not every pod was stopped by containerd: see $logs/stop.log"
     for name in containerd registry apiserver etcd; do stop_process "$run/$name.pid" "$state"; done
     end_shims
