@@ -60,7 +60,6 @@ pub async fn a_namespace_has_what_the_site_gives_it(live: &Live) {
         (secret.status == 404).then_some(())
     })
     .await;
-    api.get(&format!("/compute/{SYSTEM}/jobs/{id}"), &[]).await.expect(404);
 }
 
 pub async fn a_namespace_that_is_somebody_elses_is_not_used(live: &Live) {

@@ -11,7 +11,8 @@ use crate::kubernetes::{ENDED, SYSTEM, admin, ids, submit};
 
 pub async fn the_output_of_a_job_is_followed_from_before_its_pod_exists_until_the_job_has_ended(live: &Live) {
     let api = live.api("fireuser").await;
-    let script = "#!/bin/sh\necho one\necho wrong >&2\nsleep 3\nprintf 'two\\xff'\n";
+    // The two streams are put together by the time of their lines.
+    let script = "#!/bin/sh\necho one\nsleep 1\necho wrong >&2\nsleep 3\nprintf 'two\\xff'\n";
     let id = submit(&api, SYSTEM, &json!({"job": {"workingDirectory": "/tmp", "script": script}})).await;
     let logs = format!("/compute/{SYSTEM}/jobs/{id}/logs");
     let followed = join_all((0..5).map(|_| api.get(&logs, &[("follow", "true")]))).await;

@@ -25,6 +25,7 @@ mod job_control;
 mod jobs;
 mod keycloak;
 mod kubernetes;
+mod kubernetes_faults;
 mod kubernetes_identity;
 mod kubernetes_output;
 mod lanes;
@@ -185,6 +186,8 @@ const SCENARIOS: &[Scenario] = scenarios![
     [Kubernetes] => kubernetes_output::each_task_of_an_array_has_its_own_output,
     [Kubernetes] => kubernetes_output::commands_and_signals_reach_the_container_of_a_running_job,
     [Kubernetes] => kubernetes_output::a_schedule_submits_jobs_until_it_is_removed,
+    [Kubernetes] => kubernetes_faults::an_api_server_that_is_killed_and_comes_back_loses_nothing,
+    [Kubernetes] => kubernetes_faults::an_api_server_that_hangs_makes_no_second_job,
     [OpenSsh] => lifecycle::a_request_under_way_ends_before_the_process_does,
 ];
 
