@@ -385,7 +385,7 @@ impl Connection {
     pub(super) async fn ready(&self) -> Result<(), Failure> {
         let request = HttpRequest::get("/readyz").body(Vec::new()).map_err(|error| Failure::Unreached(error.to_string()))?;
         let client = self.client().await?;
-        self.within(client.request_text(request)).await.map(drop)
+        self.answered(client.request_text(request)).await.map(drop)
     }
 
     async fn client(&self) -> Result<&Client, Failure> {
@@ -412,6 +412,15 @@ impl Connection {
     }
 
     async fn within<T>(&self, work: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Failure> {
+        match self.answered(work).await {
+            Err(Failure::Refused { code: 403, .. }) if self.ready().await.is_err() => {
+                Err(Failure::Unreached("the API server is not ready, and forbids everything until it is".to_owned()))
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn answered<T>(&self, work: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Failure> {
         match tokio::time::timeout(self.timeout, work).await {
             Ok(outcome) => outcome.map_err(Failure::from),
             Err(_) => Err(Failure::Unanswered(format!("no answer of the API server within {} s", self.timeout.as_secs()))),

@@ -52,6 +52,19 @@ async fn an_api_server_that_is_away_is_503_for_every_read_and_never_an_empty_lis
 }
 
 #[tokio::test]
+async fn an_api_server_that_begins_and_forbids_everything_is_503_and_one_that_is_ready_403() {
+    for (is_ready, status) in [(false, 503), (true, 403)] {
+        let forbids = move |seen: &Seen| {
+            let is_answered = is_ready && seen.uri.path().ends_with("readyz");
+            (!is_answered).then(|| refusal(403, "Forbidden", "pods is forbidden: User \"goldcrest\" cannot list resource \"pods\""))
+        };
+        let server = ApiServer::start(forbids).await;
+        let answer = api(server.scheduler(json!({}))).get("/compute/daint/jobs").await;
+        assert_eq!(answer.status, status, "{}", answer.everything());
+    }
+}
+
+#[tokio::test]
 async fn the_words_of_the_api_server_are_in_the_detail() {
     let invalid = "Job.batch \"a\" is invalid: spec.template.spec.containers[0].image: Required value";
     let refuses =
