@@ -29,7 +29,7 @@ pub(crate) enum DataTransfer {
 /// The method `s3`.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum S3Method {
+pub(crate) enum S3Method {
     S3,
 }
 
@@ -43,7 +43,7 @@ enum WormholeMethod {
 /// The method `streamer`.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum StreamerMethod {
+pub(crate) enum StreamerMethod {
     Streamer,
 }
 

@@ -1,6 +1,6 @@
 //! The status of systems: `/status`, and the shapes of its documents.
 
-mod data_transfer_model;
+pub(crate) mod data_transfer_model;
 pub(crate) mod handlers;
 pub(crate) mod limits;
 pub(crate) mod model;

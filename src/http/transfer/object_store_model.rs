@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use crate::cluster::Cluster;
 use crate::domain::Secret;
 use crate::http::extract::parameters::lenient;
+use crate::http::status::data_transfer_model::{S3Method, StreamerMethod};
 use crate::http::transfer::model::TransferJob;
 use crate::service::file_transfer::{FileDownload, FileTransferRequest, FileUpload};
 use crate::service::streaming::StreamTransfer;
@@ -147,20 +148,6 @@ pub(in crate::http) struct DownloadFileResponse {
 enum TransferResponse {
     S3(S3TransferResponse),
     Streamer(StreamerTransferResponse),
-}
-
-/// The method of a transfer through an object store.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum S3Method {
-    S3,
-}
-
-/// The method of a transfer by the protocol of firecrest-streamer.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum StreamerMethod {
-    Streamer,
 }
 
 /// Where the client connects with firecrest-streamer when the job runs.
