@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state, map_request};
-use tower::util::{MapRequest, option_layer};
+use tower::util::MapRequest;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -120,24 +120,24 @@ fn assemble(routes: OpenApiRouter<Api>, state: AppState, counters: Option<Arc<Re
     let system_cache = SystemCache::default();
     let inner = Inner { gate, config: state.config, root_path: root_path.clone(), routes, query_names, field_names, system_cache };
     let api = Api(Arc::new(inner));
-    let context = Arc::new(middleware::request_context::ContextLayer::new(proxies, Arc::clone(&counters)));
-    let access_log = Arc::new(middleware::access_log::AccessLog::new(state.logger));
-    // Layers are read from the bottom: `request_context` sees the request first and the answer last.
+    let context = middleware::request_context::ContextSource::new(proxies, Arc::clone(&counters));
+    let site = Arc::new(middleware::Site { context, access_log: middleware::access_log::AccessLog::new(state.logger) });
+    // Layers are read from the bottom: `steps` sees the request first and the answer last.
     let router = router
         .merge(pages)
         .fallback(middleware::normalise::not_found)
         .method_not_allowed_fallback(middleware::normalise::method_not_allowed)
         .layer(body_limit)
-        .layer(CatchPanicLayer::custom(middleware::time_limit::panicked))
-        .layer(from_fn(middleware::drain_body::drain_body))
-        .layer(map_request(middleware::normalise::restore_options))
-        .layer(option_layer(cors))
-        .layer(map_request(middleware::normalise::set_options_aside))
-        .layer(from_fn(middleware::well_formed::well_formed))
-        .layer(from_fn(middleware::problem_body::problem_body))
-        .layer(from_fn_with_state(access_log, middleware::access_log::access_log))
-        .layer(from_fn_with_state(context, middleware::request_context::request_context))
-        .with_state(api);
+        .layer(CatchPanicLayer::custom(middleware::time_limit::panicked));
+    // What treats each OPTIONS request as a preflight sees only those.
+    let router = match cors {
+        None => router,
+        Some(cors) => router
+            .layer(map_request(middleware::normalise::restore_options))
+            .layer(cors)
+            .layer(map_request(middleware::normalise::set_options_aside)),
+    };
+    let router = router.layer(from_fn_with_state(site, middleware::steps)).with_state(api);
     let normalised = MapRequest::new(router, move |request| middleware::normalise::normalise(&root_path, request));
     (Router::new().fallback_service(normalised), document, counters)
 }

@@ -1,7 +1,8 @@
 //! Unknown names in the query and in documents, and names that are given twice. FirecREST ignores them, or takes the last one, and with
 //! them the caller's intention: here they are rejected, unless `server.lenient` is set.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::HashMap;
 
 use axum::http::Method;
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
@@ -39,7 +40,7 @@ impl QueryNames {
     ///
     /// # Errors
     /// If there are some.
-    pub(crate) fn check(&self, route: &str, method: &Method, written: &[String]) -> Result<(), InvalidInput> {
+    pub(crate) fn check(&self, route: &str, method: &Method, written: &[Cow<'_, str>]) -> Result<(), InvalidInput> {
         let Some(operations) = self.0.get(route) else { return Ok(()) };
         let known = |method: &Method| operations.iter().find(|(known, _)| known == method).map(|(_, names)| names);
         // Without an operation of its own, HEAD is that of GET. OPTIONS asks about a resource, and acts on none.
@@ -49,15 +50,15 @@ impl QueryNames {
             _ => known(method),
         };
         let Some(names) = names else { return Ok(()) };
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let in_vain = |name: &str| IGNORED_QUERY_NAMES.iter().any(|(to, sent)| *to == route && sent.contains(&name));
-        let mut times: BTreeMap<&str, usize> = BTreeMap::new();
-        for name in written {
-            *times.entry(name).or_default() += 1;
-        }
-        let wrong = times.into_iter().filter(|(name, _)| !in_vain(name)).filter_map(|(name, times)| match names.contains(&name) {
-            false => Some(unknown(Place::Query, name, name, &names)),
-            true => (times > 1).then(|| repeated(Place::Query, name)),
+        let wrong = written.iter().enumerate().filter(|(_, name)| !in_vain(name)).filter_map(|(place, name)| {
+            let before = written[..place].iter().filter(|other| *other == name).count();
+            // Each wrong name is in the answer once.
+            match (names.iter().any(|known| known == name), before) {
+                (false, 0) => Some(unknown(Place::Query, name, name, &names.iter().map(String::as_str).collect::<Vec<_>>())),
+                (true, 1) => Some(repeated(Place::Query, name)),
+                _ => None,
+            }
         });
         let wrong: Vec<_> = wrong.take(MAX_WRONG).collect();
         if wrong.is_empty() { Ok(()) } else { Err(InvalidInput(wrong)) }

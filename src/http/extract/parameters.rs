@@ -1,6 +1,8 @@
 //! Queries and JSON documents, read as FastAPI reads them: lenient about the notation of booleans and numbers, strict about
 //! their values, with the wrong field named in errors.
 
+use std::borrow::Cow;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -173,18 +175,21 @@ fn known_part(path: &serde_path_to_error::Path) -> String {
 
 /// The pairs, decoded; bytes that are not UTF-8 survive.
 pub(crate) fn read_pairs(query: &str) -> Map<String, Value> {
-    pairs(query).map(|(name, value)| (read_text(name), Value::String(read_text(value)))).collect()
+    pairs(query).map(|(name, value)| (read_text(name).into_owned(), Value::String(read_text(value).into_owned()))).collect()
 }
 
 /// The names of the pairs in their order, decoded.
-pub(crate) fn read_names(query: &str) -> Vec<String> {
+pub(crate) fn read_names(query: &str) -> Vec<Cow<'_, str>> {
     pairs(query).map(|(name, _)| read_text(name)).collect()
 }
 
-fn read_text(encoded: &str) -> String {
+fn read_text(encoded: &str) -> Cow<'_, str> {
+    if !encoded.contains(['+', '%']) {
+        return encoded.into();
+    }
     let spaced = encoded.replace('+', " ");
     let bytes: Vec<u8> = percent_encoding::percent_decode_str(&spaced).collect();
-    String::from_utf8(bytes).unwrap_or_else(|error| bytes_to_text(error.as_bytes()))
+    String::from_utf8(bytes).unwrap_or_else(|error| bytes_to_text(error.as_bytes())).into()
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

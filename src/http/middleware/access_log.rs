@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, StatusCode};
-use axum::middleware::Next;
 use axum::response::Response;
 
 use crate::http::config::{LoggedHeader, Logger};
@@ -33,13 +32,17 @@ pub fn is_secret_header(name: &str) -> bool {
     ["authorization", "proxy-authorization", "cookie"].iter().any(|secret| secret.eq_ignore_ascii_case(name.trim()))
 }
 
-/// The layer.
-pub(crate) async fn access_log(State(access_log): State<Arc<AccessLog>>, request: Request, next: Next) -> Response {
+/// Has `next` answer the request, and logs it.
+pub(super) async fn access_log<F: Future<Output = Response>>(
+    access_log: &AccessLog,
+    request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
     let started = Instant::now();
-    let Some(context) = request.extensions().get::<Arc<RequestContext>>().cloned() else { return next.run(request).await };
+    let Some(context) = request.extensions().get::<Arc<RequestContext>>().cloned() else { return next(request).await };
     let route = request.extensions().get::<MatchedPath>().cloned();
     let headers = read_headers(&access_log.loggable, request.headers());
-    let mut response = next.run(request).await;
+    let mut response = next(request).await;
     let problem = response.extensions_mut().remove::<Problem>();
     let line = Line { route: route.as_ref().map(MatchedPath::as_str), context: &context, headers, started };
     log(&line, response.status(), problem.as_ref());

@@ -13,7 +13,6 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Version, header};
-use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
 use futures::future::poll_fn;
@@ -25,16 +24,16 @@ use tokio::time::{Instant, timeout_at};
 const DRAIN_BYTES: u64 = 64 * 1024 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 
-/// The layer.
-pub(crate) async fn drain_body(request: Request, next: Next) -> Response {
+/// Has `next` answer the request, and reads what it left.
+pub(super) async fn drain_body<F: Future<Output = Response>>(request: Request, next: impl FnOnce(Request) -> F) -> Response {
     if request.body().is_end_stream() {
-        return next.run(request).await;
+        return next(request).await;
     }
     let keeps_connection = request.version() < Version::HTTP_2;
     let waits_for_leave = request.headers().contains_key(header::EXPECT);
     let (parts, body) = request.into_parts();
     let drainable = Arc::new(DrainableBody { body: Mutex::new(body), touched: AtomicBool::new(false), ended: AtomicBool::new(false) });
-    let mut response = next.run(Request::from_parts(parts, Body::new(SharedBody(Arc::clone(&drainable))))).await;
+    let mut response = next(Request::from_parts(parts, Body::new(SharedBody(Arc::clone(&drainable))))).await;
     // A client that waits for 100 (Continue) (RFC 9110, 10.1.1) sends nothing yet, and reading would send the 100.
     if waits_for_leave && !drainable.touched.load(Ordering::Relaxed) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -1,4 +1,4 @@
-//! Writes the body of errors, which names the caller and the path. Before this layer, such an answer has a status, headers and a [`Problem`]
+//! Writes the body of errors, which names the caller and the path. Before that, such an answer has a status, headers and a [`Problem`]
 //! among its extensions.
 
 use std::sync::Arc;
@@ -6,16 +6,15 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, header};
-use axum::middleware::Next;
 use axum::response::Response;
 
 use crate::http::problem::Problem;
 use crate::http::problem::context::RequestContext;
 
-/// The layer. The problem stays among the extensions, for the log.
-pub(crate) async fn problem_body(request: Request, next: Next) -> Response {
+/// Has `next` answer the request, and writes the body of an error. The problem stays among the extensions, for the log.
+pub(super) async fn problem_body<F: Future<Output = Response>>(request: Request, next: impl FnOnce(Request) -> F) -> Response {
     let context = request.extensions().get::<Arc<RequestContext>>().cloned();
-    let mut response = next.run(request).await;
+    let mut response = next(request).await;
     let Some(context) = context else { return response };
     let Some(problem) = response.extensions().get::<Problem>() else { return response };
     let is_safe = context.method().is_safe();

@@ -1,12 +1,11 @@
-//! The outermost layer inside the router: makes the context of a request, counts the request, and holds its caller's permit until the last
+//! The outermost step inside the router: makes the context of a request, counts the request, and holds its caller's permit until the last
 //! byte of the answer.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::StatusCode;
-use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument;
 
@@ -17,14 +16,14 @@ use crate::http::problem::context::RequestContext;
 use crate::http::request_info::{Peer, Prefix};
 use crate::http::server::request_metrics::RequestMetrics;
 
-/// The parts of the site that the layer needs.
-pub(crate) struct ContextLayer {
+/// The parts of the site that contexts are made from.
+pub(crate) struct ContextSource {
     proxies: TrustedProxies,
     request_metrics: Arc<RequestMetrics>,
 }
 
-impl ContextLayer {
-    /// A layer that trusts these proxies, and counts in these metrics.
+impl ContextSource {
+    /// A source that trusts these proxies, and counts in these metrics.
     pub(crate) fn new(proxies: TrustedProxies, request_metrics: Arc<RequestMetrics>) -> Self {
         Self { proxies, request_metrics }
     }
@@ -38,15 +37,19 @@ impl ContextLayer {
     }
 }
 
-/// The layer.
-pub(crate) async fn request_context(State(layer): State<Arc<ContextLayer>>, mut request: Request, next: Next) -> Response {
+/// Has `next` answer the request with its context.
+pub(super) async fn request_context<F: Future<Output = Response>>(
+    source: &ContextSource,
+    mut request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
     let started = Instant::now();
-    let context = Arc::new(layer.context(&request));
+    let context = Arc::new(source.context(&request));
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let pending = layer.request_metrics.begin(route, request.method(), started);
+    let pending = source.request_metrics.begin(route, request.method(), started);
     request.extensions_mut().insert(Arc::clone(&context));
     let span = tracing::info_span!("request", request_id = &**context.id(), correlation_id = context.correlation_id());
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = next(request).instrument(span).await;
     add_common_headers(&mut response, &context);
     pending.answered(response.status());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {

@@ -2,15 +2,14 @@
 //! has a transfer coding that is not understood.
 
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::error::Kind;
 use crate::http::middleware::{host, transfer_coding};
 use crate::http::problem::Problem;
 
-/// The layer.
-pub(crate) async fn well_formed(request: Request, next: Next) -> Response {
+/// Has `next` answer a request that is well-formed.
+pub(super) async fn well_formed<F: Future<Output = Response>>(request: Request, next: impl FnOnce(Request) -> F) -> Response {
     if let Err(reason) = host::validate(&request) {
         return Problem::new(Kind::Invalid, reason).into_response();
     }
@@ -18,5 +17,5 @@ pub(crate) async fn well_formed(request: Request, next: Next) -> Response {
         let reason = "the only transfer coding that is understood is `chunked` (RFC 9112, 6.1)";
         return Problem::new(Kind::Unsupported, reason).into_response();
     }
-    next.run(request).await
+    next(request).await
 }

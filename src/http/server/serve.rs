@@ -2,17 +2,18 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
+use hyper::server::conn::http1;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,9 @@ const CONNECTION_BUFFER: usize = 64 * 1024;
 
 /// The idle limit of an upgraded connection. Protocols for longer pauses, such as WebSocket, have messages that keep them alive.
 const UPGRADED_IDLE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// The first bytes of a connection with HTTP/2 (RFC 9113, 3.4). No method of HTTP/1.1 begins so.
+const HTTP2_BEGINNING: &[u8] = b"PRI";
 
 /// The time limit for the TLS handshake of a client.
 const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -109,7 +113,6 @@ pub async fn serve(
 ) {
     let (Listener { tcp: listener, tls }, Routes(routes)) = (listener.into(), routes.into());
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let graceful = GracefulShutdown::new();
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
     let server = Server { routes, tls, request_metrics, limits, draining: shutdown.clone(), cut: cut.clone() };
@@ -120,11 +123,7 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer, place)) => {
-                let connection = server.clone().connection(stream, peer, graceful.watcher());
-                connections.spawn(async move {
-                    connection.await;
-                    drop(place);
-                });
+                connections.spawn(server.clone().connection(stream, peer, place));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -134,11 +133,7 @@ pub async fn serve(
     }
     drop(listener);
     connections.close();
-    let drained = async {
-        graceful.shutdown().await;
-        connections.wait().await;
-    };
-    if tokio::time::timeout(limits.drain, drained).await.is_err() {
+    if tokio::time::timeout(limits.drain, connections.wait()).await.is_err() {
         tracing::warn!(seconds = limits.drain.as_secs(), "requests were still under way after the drain time and are cut");
     }
     cut.cancel();
@@ -156,8 +151,8 @@ struct Server {
 }
 
 impl Server {
-    /// Serves one connection until it is closed, also after it was upgraded.
-    async fn connection(self, stream: TcpStream, peer: Peer, watcher: Watcher) {
+    /// Serves one connection until it is closed, also after it was upgraded. It has its place until then.
+    async fn connection(self, stream: TcpStream, peer: Peer, _place: OwnedSemaphorePermit) {
         let _connected = self.request_metrics.connected();
         let idle_limits = IdleLimits { idle: self.limits.head, stall: self.limits.stall };
         let activity = ConnectionActivity::new(idle_limits, Arc::clone(&self.request_metrics));
@@ -174,12 +169,19 @@ impl Server {
                 Ok::<_, Infallible>(answer.map(|body| exchange.watch(body)))
             }
         });
-        let builder = protocols(self.limits);
         let http = async {
             let Some(stream) = secured(stream, self.tls.as_deref()).await else { return false };
-            let connection = builder.serve_connection_with_upgrades(TokioIo::new(upgrade.stream(stream)), service).into_owned();
+            let is_http1 = is_http1(&stream).await;
+            let stream = TokioIo::new(upgrade.stream(stream));
             // A client that breaks off, or sends what is not HTTP, ends its connection and nothing else.
-            _ = watcher.watch(connection).await;
+            if is_http1 {
+                let connection = http1(self.limits).serve_connection(stream, service).with_upgrades();
+                drained(connection, http1::UpgradeableConnection::graceful_shutdown, &self.draining).await;
+            } else {
+                let builder = any_version(self.limits);
+                let connection = builder.serve_connection_with_upgrades(stream, service);
+                drained(connection, auto::UpgradeableConnection::graceful_shutdown, &self.draining).await;
+            }
             true
         };
         tokio::select! {
@@ -194,12 +196,42 @@ impl Server {
     }
 }
 
+/// Serves a connection to its end. When the server drains, it ends after the requests under way.
+async fn drained<C: Future>(connection: C, end: impl FnOnce(Pin<&mut C>), draining: &CancellationToken) {
+    let mut connection = pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = draining.cancelled() => end(connection.as_mut()),
+    }
+    _ = connection.await;
+}
+
+/// HTTP/1.1 with its bounds.
+fn http1(limits: TimeLimits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(CONNECTION_BUFFER);
+    builder
+}
+
 /// HTTP/1.1 and HTTP/2 with their bounds.
-fn protocols(limits: TimeLimits) -> auto::Builder<TokioExecutor> {
+fn any_version(limits: TimeLimits) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(CONNECTION_BUFFER);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).keep_alive_interval(Some(Duration::from_secs(30)));
     builder
+}
+
+/// Whether a connection begins with HTTP/1.1. hyper can find that out too, but reads the first bytes apart, which doubles the memory of a
+/// connection.
+async fn is_http1(stream: &Either<TcpStream, TlsStream<TcpStream>>) -> bool {
+    match stream {
+        Either::Left(stream) => {
+            let mut first = [0; HTTP2_BEGINNING.len()];
+            let length = stream.peek(&mut first).await.unwrap_or(0);
+            !HTTP2_BEGINNING.starts_with(&first[..length])
+        }
+        Either::Right(stream) => stream.get_ref().1.alpn_protocol() == Some(b"http/1.1"),
+    }
 }
 
 /// The stream for HTTP, after TLS if used; nothing if the handshake failed.
@@ -215,7 +247,7 @@ async fn secured(stream: TcpStream, tls: Option<&Tls>) -> Option<Either<TcpStrea
     }
 }
 
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<(TcpStream, Peer, tokio::sync::OwnedSemaphorePermit)> {
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<(TcpStream, Peer, OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
     // A response is written whole; waiting for more would only delay it.
