@@ -18,7 +18,7 @@ use crate::error::ErrorChain;
 use crate::lifecycle::Lifecycle;
 use crate::rest;
 use crate::scheduler::{self, ConnectionMode, Scheduler as _, SchedulerType};
-use crate::ssh::{CommandLine, Environment, Exec, Limits};
+use crate::ssh::{CommandLimits, CommandLine, Environment, Exec};
 use crate::store::Inspection;
 
 /// The time limit for one step.
@@ -225,7 +225,7 @@ fn release(text: &str) -> Option<[u32; 2]> {
 
 /// A command that takes no input and prints little.
 fn brief(line: CommandLine) -> Exec {
-    let limits = Some(Limits { execution: STEP_TIMEOUT, output: STEP_OUTPUT });
+    let limits = Some(CommandLimits { execution: STEP_TIMEOUT, output: STEP_OUTPUT });
     Exec { line, stdin: Bytes::new(), idempotent: true, environment: Environment::Client, limits }
 }
 

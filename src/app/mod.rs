@@ -28,7 +28,7 @@ pub use reload::Reload;
 use site::Site;
 
 /// The time limit for a scrape when everything else has ended.
-const METRICS_DRAIN: Duration = Duration::from_secs(1);
+const METRICS_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Everything that serves, ready to run.
 pub struct App {
@@ -148,6 +148,6 @@ fn metrics(listener: TcpListener, site: watch::Receiver<Arc<Site>>, drained: Can
         let metrics = Metrics::following(move || site.borrow().sources(background.tasks()));
         let router = http::metrics(move |format| metrics.render(format));
         // The requests of this listener are not exported.
-        http::serve(listener, router, Arc::default(), drained, http::TimeLimits::draining(METRICS_DRAIN))
+        http::serve(listener, router, Arc::default(), drained, http::TimeLimits::draining(METRICS_DRAIN_TIMEOUT))
     })
 }

@@ -21,7 +21,7 @@ use crate::lifecycle::{Lifecycle, systemd};
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The time to wait for the keys of another identity provider before switching to its tokens.
-const KEYS_WAIT: Duration = Duration::from_secs(10);
+const KEYS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The interval between checks whether the last request to a former cluster has ended.
 const CLOSING_INTERVAL: Duration = Duration::from_millis(250);
@@ -143,7 +143,7 @@ impl Driver {
             _ => tracing::warn!("server.tls was added or taken away: it takes effect at the next start"),
         }
         // Keys may have changed at their source although the section has not, and no caller is to be refused for keys that were not read yet.
-        if tokio::time::timeout(KEYS_WAIT, next.authenticator.refresh_keys()).await.is_err() {
+        if tokio::time::timeout(KEYS_TIMEOUT, next.authenticator.refresh_keys()).await.is_err() {
             tracing::warn!("the signing keys of the identity provider were not read in time");
         }
         next.take_over();

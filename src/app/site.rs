@@ -32,10 +32,10 @@ use crate::telemetry::Sources;
 use crate::transfer::streamer::Endpoint;
 
 /// The time limit for the request of a pushed record when everything else has ended.
-const PUSH_DRAIN: Duration = Duration::from_secs(1);
+const PUSH_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The pause before it is tried again to listen for records of ended jobs.
-const BIND_PAUSE: Duration = Duration::from_secs(1);
+/// Interval between attempts to listen for records of ended jobs.
+const BIND_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The parts of the system under one configuration.
 pub(super) struct Site {
@@ -383,14 +383,16 @@ async fn take_pushes(PushListener { listen, secret }: PushListener, mirror: Arc<
     let mut is_logged = false;
     loop {
         match TcpListener::bind(listen).await {
-            Ok(listener) => return http::serve(listener, routes, Arc::default(), stop, http::TimeLimits::draining(PUSH_DRAIN)).await,
+            Ok(listener) => {
+                return http::serve(listener, routes, Arc::default(), stop, http::TimeLimits::draining(PUSH_DRAIN_TIMEOUT)).await;
+            }
             Err(error) if !is_logged => {
                 tracing::error!(address = %listen, %error, "scheduler.job_mirror.push.listen cannot be listened on");
                 is_logged = true;
             }
             Err(_) => {}
         }
-        if stop.run_until_cancelled(tokio::time::sleep(BIND_PAUSE)).await.is_none() {
+        if stop.run_until_cancelled(tokio::time::sleep(BIND_RETRY_INTERVAL)).await.is_none() {
             return;
         }
     }

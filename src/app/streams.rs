@@ -13,14 +13,14 @@ use crate::service::{Gate, State};
 use crate::transfer::DataTransfer;
 use crate::transfer::streamer::Endpoint;
 
-/// How long transfers under way may go on when everything stops.
-const DRAIN: Duration = Duration::from_secs(5);
+/// Time limit for transfers under way when the process stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a client may take to ask for its transfer.
-const HEAD: Duration = Duration::from_secs(15);
+/// Time limit for a client to request its transfer.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// After how long it is tried again to listen.
-const BIND_PAUSE: Duration = Duration::from_secs(5);
+/// Interval between attempts to listen.
+const BIND_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The endpoints of the streamers of a system.
 pub(super) fn endpoints(config: &Config) -> Vec<Endpoint> {
@@ -40,7 +40,7 @@ pub(super) async fn listen(endpoint: Endpoint, state: State, gate: impl Fn() -> 
             Ok((listener, port)) => {
                 tracing::info!(host = endpoint.host, port, "clients of firecrest-streamer are served");
                 state.streams().listening(&endpoint, Some(port));
-                let limits = http::TimeLimits { head: HEAD, ..http::TimeLimits::draining(DRAIN) };
+                let limits = http::TimeLimits { head: HEAD_TIMEOUT, ..http::TimeLimits::draining(DRAIN_TIMEOUT) };
                 http::serve(listener, routes, Arc::default(), stop, limits).await;
                 return state.streams().listening(&endpoint, None);
             }
@@ -51,7 +51,7 @@ pub(super) async fn listen(endpoint: Endpoint, state: State, gate: impl Fn() -> 
             }
             Err(_) => {}
         }
-        if stop.run_until_cancelled(tokio::time::sleep(BIND_PAUSE)).await.is_none() {
+        if stop.run_until_cancelled(tokio::time::sleep(BIND_RETRY_INTERVAL)).await.is_none() {
             return;
         }
     }

@@ -20,9 +20,9 @@ use super::{Authenticator, AuthnError, Config, KeyedAuthenticator, MAX_TOKEN, cl
 use crate::domain::{Principal, Secret};
 use crate::rest::{Client, InvalidUrl, Object};
 
-const MAX_REMEMBERED: u64 = 10_000;
+const MAX_VERIFIED_TOKENS: u64 = 10_000;
 /// A verified token is verified again after this time, even if it is valid for longer.
-const REMEMBERED_FOR: Duration = Duration::from_secs(15 * 60);
+const VERIFIED_TOKEN_TTL: Duration = Duration::from_secs(15 * 60);
 
 /// Verifies JSON Web Tokens with the keys of the identity provider, and caches the valid ones.
 pub struct JwtAuthenticator {
@@ -72,7 +72,7 @@ impl JwtAuthenticator {
         if config.issuer.is_none() {
             tracing::warn!("auth.authentication.issuer is not set: tokens of any issuer that signs with these keys are accepted");
         }
-        let verified = Cache::builder().max_capacity(MAX_REMEMBERED).expire_after(UntilItEnds).build();
+        let verified = Cache::builder().max_capacity(MAX_VERIFIED_TOKENS).expire_after(UntilItEnds).build();
         let jwks = Jwks::new(sources, config.jwk_algorithm.clone(), client);
         Ok(Self { config, jwks, verified })
     }
@@ -84,7 +84,7 @@ impl JwtAuthenticator {
             Signature::Holds => keys.epoch,
             Signature::DoesNotHold => return Err(AuthnError::Signature("its signature is not valid")),
             Signature::UnknownKey => {
-                // A token that does not hold whoever signed it is no reason to ask the provider.
+                // A token that is invalid whatever its key is no reason to query the provider.
                 claims::principal(&parts.claims()?, parts.header.typ.as_deref(), &self.config, token, Timestamp::now())?;
                 let is_known = |keys: &KeySet| !matches!(parts.check_signature(keys), Signature::UnknownKey);
                 let keys = self.jwks.keys_after_unknown(is_known).await.ok_or(AuthnError::KeyNotYetKnown)?;
@@ -216,12 +216,12 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Remembers a token until it ends, and no longer than [`REMEMBERED_FOR`].
+/// Remembers a token until it ends, and no longer than [`VERIFIED_TOKEN_TTL`].
 struct UntilItEnds;
 
 impl Expiry<[u8; 32], Arc<Verified>> for UntilItEnds {
     fn expire_after_create(&self, _: &[u8; 32], verified: &Arc<Verified>, _: std::time::Instant) -> Option<Duration> {
         let remaining = verified.principal.expires_at.as_second().saturating_sub(Timestamp::now().as_second());
-        Some(Duration::from_secs(u64::try_from(remaining).unwrap_or(0)).min(REMEMBERED_FOR))
+        Some(Duration::from_secs(u64::try_from(remaining).unwrap_or(0)).min(VERIFIED_TOKEN_TTL))
     }
 }

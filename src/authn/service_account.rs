@@ -10,9 +10,9 @@ use super::{Authenticator, AuthnError, Config, PrincipalSource};
 use crate::domain::{Principal, Secret};
 use crate::rest::{Client, ClientCredentials, GrantError, InvalidUrl, TokenCache, Url};
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+const GRANT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A token is renewed this long before it would be refused.
-const MARGIN: Duration = Duration::from_secs(15);
+const RENEWAL_MARGIN: Duration = Duration::from_secs(15);
 
 /// A principal obtained by the client credentials grant (RFC 6749, 4.4). Its token passes the same checks as any other.
 pub struct ServiceAccountTokens {
@@ -53,11 +53,11 @@ impl ServiceAccountTokens {
 
     /// A principal, and how long it may be used: until its token would soon be refused.
     async fn fetch(&self) -> Result<(Principal, Duration), TokenError> {
-        let token = self.credentials.grant(&self.client, TIMEOUT).await?.access_token;
+        let token = self.credentials.grant(&self.client, GRANT_TIMEOUT).await?.access_token;
         let principal = self.authenticator.authenticate(&token).await.map(Arc::unwrap_or_clone).map_err(TokenError::DoesNotHold)?;
         let remaining = principal.expires_at.as_second().saturating_sub(Timestamp::now().as_second());
         let remaining = Duration::from_secs(u64::try_from(remaining).unwrap_or(0));
-        Ok((principal, remaining.saturating_sub(self.refused_before + MARGIN)))
+        Ok((principal, remaining.saturating_sub(self.refused_before + RENEWAL_MARGIN)))
     }
 }
 

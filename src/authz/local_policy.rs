@@ -79,7 +79,7 @@ mod tests {
         }
     }
 
-    /// Allows nobody anything.
+    /// Denies everything.
     fn rule() -> Rule {
         Rule { systems: Vec::new(), users: Vec::new(), groups: Vec::new(), clients: Vec::new(), relations: Relation::ALL.to_vec() }
     }

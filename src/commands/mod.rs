@@ -7,11 +7,12 @@
 mod check_config;
 mod check_connections;
 mod config_schema;
+mod generated;
 mod health;
 mod openapi;
 mod serve;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
@@ -126,30 +127,6 @@ fn with_runtime(format: LogFormat, default_filter: &str, work: impl Future<Outpu
 fn failed(error: &str) -> ExitCode {
     eprint(&format!("goldcrest: {error}"));
     ExitCode::FAILURE
-}
-
-/// Writes generated files below `root`, or with `check` compares them and names the command that writes them anew.
-fn generated(command: &str, root: &Path, check: bool, files: impl IntoIterator<Item = (&'static str, String)>) -> ExitCode {
-    let mut code = ExitCode::SUCCESS;
-    for (name, text) in files {
-        let path = root.join(name);
-        if check {
-            if std::fs::read_to_string(&path).ok().as_deref() != Some(&text) {
-                eprint(&format!("{name} is out of date: run `goldcrest {command}`"));
-                code = ExitCode::FAILURE;
-            }
-        } else if let Err(error) = std::fs::write(&path, text) {
-            eprint(&format!("{} cannot be written: {error}", path.display()));
-            code = ExitCode::FAILURE;
-        }
-    }
-    code
-}
-
-/// Where generated files are written: below the given folder, or in the source tree if the process runs at its root. None elsewhere, where they are printed.
-fn source_tree(root: Option<&Path>, name: &str) -> Option<PathBuf> {
-    let is_root = |folder: &Path| folder.join("Cargo.toml").is_file() && folder.join(name).is_file();
-    root.map(Path::to_owned).or_else(|| Some(PathBuf::from(".")).filter(|here| is_root(here)))
 }
 
 /// Environment variables that are UTF-8: no other can be a setting.

@@ -25,10 +25,10 @@ const MAX_CALLERS: u64 = 10_000;
 const MAX_IDLE: Duration = Duration::from_secs(15 * 60);
 
 /// The maximum time before its end at which a credential counts as expired: a login takes time, and clocks differ.
-const MARGIN: SignedDuration = SignedDuration::from_secs(5);
+const EXPIRY_MARGIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// The longest pause after a failed renewal.
-const RETRY_PAUSE: SignedDuration = SignedDuration::from_secs(10);
+const MAX_RETRY_PAUSE: SignedDuration = SignedDuration::from_secs(10);
 
 /// A cache in front of a provider whose credentials expire. A credential obtained with one caller's token is never given to another.
 pub struct Cached<P> {
@@ -150,7 +150,7 @@ impl Held {
     fn phase(&self, now: Timestamp) -> Phase {
         let Some(life) = self.life() else { return Phase::Fresh };
         let left = life - now.duration_since(self.obtained);
-        if left <= (life / 10).min(MARGIN) {
+        if left <= (life / 10).min(EXPIRY_MARGIN) {
             Phase::Ended
         } else if left < life / 3 {
             Phase::Expiring
@@ -161,7 +161,7 @@ impl Held {
 
     /// The pause after a failed renewal: a few tries fit into the last third.
     fn rest(&self) -> SignedDuration {
-        self.life().map_or(RETRY_PAUSE, |life| (life / 12).min(RETRY_PAUSE))
+        self.life().map_or(MAX_RETRY_PAUSE, |life| (life / 12).min(MAX_RETRY_PAUSE))
     }
 
     /// The lifetime of the credential from its arrival; none if it does not expire.
@@ -206,6 +206,6 @@ mod tests {
         for life in [10, 60, 300] {
             assert!(held(Some(life)).rest() * 4 <= SignedDuration::from_secs(life) / 3, "{life}");
         }
-        assert_eq!(held(Some(86_400)).rest(), RETRY_PAUSE);
+        assert_eq!(held(Some(86_400)).rest(), MAX_RETRY_PAUSE);
     }
 }

@@ -52,7 +52,7 @@ pub enum Config {
 }
 
 impl Default for Config {
-    /// Nobody has a key: for a site that reaches no cluster over SSH.
+    /// No keys: for a site that reaches no cluster over SSH.
     fn default() -> Self {
         Self::StaticKeys(static_keys::Config::default())
     }
@@ -69,7 +69,7 @@ pub struct Credential {
     pub certificate: Option<String>,
     /// When the credential ends. A connection does not outlive it.
     pub not_after: Option<Timestamp>,
-    /// The caller that it was made for, if it is not the user's in general: nobody else may use connections opened with it.
+    /// The caller that it was made for, if it is not for the user in general: only this caller may use connections opened with it.
     pub caller: Option<Arc<Caller>>,
 }
 
@@ -105,7 +105,7 @@ impl Config {
         }
     }
 
-    /// The private keys with which nobody can log in, each with its key of the configuration and what is wrong with it. Other users' keys work.
+    /// The private keys that cannot be used, each with its key of the configuration and the error. The keys of other users work.
     pub fn unusable_keys(&self) -> Vec<(String, &'static str)> {
         match self {
             Self::StaticKeys(keys) => keys.unusable(),

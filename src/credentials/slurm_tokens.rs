@@ -40,7 +40,7 @@ pub enum SlurmTokenError {
     /// The account has every right in Slurm.
     #[error("no token for Slurm is made for {0}")]
     Administrator(Username),
-    /// slurmrestd reads the name as the number of a user, who may be somebody else.
+    /// slurmrestd reads the name as a user number, which may belong to another user.
     #[error("no token for Slurm is made for {0}: slurmrestd takes a name of digits alone for the number of a user")]
     Number(Username),
     /// It could not be signed.

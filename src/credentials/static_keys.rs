@@ -40,7 +40,7 @@ impl Config {
 }
 
 impl Config {
-    /// The keys with which nobody can log in, each with its key of the configuration and why, in the order of the users.
+    /// The keys that cannot be used, each with its key of the configuration and the error, in the order of the users.
     pub(super) fn unusable(&self) -> Vec<(String, &'static str)> {
         let reason_for = |(user, keys): (&Username, &UserKeys)| {
             let reason = keys::unusable(&keys.private_key, keys.passphrase.is_some())?;

@@ -1,6 +1,6 @@
 //! `goldcrest demo`: a complete system in one process on loopback, for evaluation.
 //!
-//! An issuer of tokens, an SSH server that runs as whoever started it, and the proxy with a configuration made for the two.
+//! An issuer of tokens, an SSH server that runs as the user who started it, and the proxy with a configuration made for the two.
 //! Every secret is new in every run and is kept in memory. The proxy is the one that `goldcrest serve` runs, built by `app`.
 
 mod configuration;
@@ -213,7 +213,7 @@ async fn serve(
 ) -> Result<(), DemoError> {
     let (report, mut reported) = oneshot::channel();
     lifecycle.spawn("proxy", async move {
-        // Nobody listens any more where the demonstration failed for another reason.
+        // The receiver is gone if the demonstration failed for another reason.
         report.send(proxy.await).ok();
     });
     let ended = |result: Result<Result<(), PartError>, oneshot::error::RecvError>| match result {

@@ -86,7 +86,7 @@ fn from_entry(
 }
 
 /// A directory of this user's own: the same in every run, so that jobs are known after a restart. Everyone may write where it
-/// lies, so one that somebody else has put there is refused.
+/// lies, so a file that another user has put there is refused.
 fn own_directory(parent: &Path) -> io::Result<PathBuf> {
     let user = geteuid().as_raw();
     let path = parent.join(format!("goldcrest-demo-{user}"));

@@ -195,6 +195,29 @@ pub struct Job {
     pub priority: Option<i64>,
 }
 
+impl Job {
+    /// A job of which only the id and the state are known.
+    pub fn new(id: JobId, state: impl Into<String>) -> Self {
+        Self {
+            id,
+            name: String::new(),
+            status: JobStatus { state: state.into(), ..JobStatus::default() },
+            steps: None,
+            times: JobTimes::default(),
+            account: None,
+            allocation_nodes: 0,
+            cluster: String::new(),
+            group: None,
+            nodes: String::new(),
+            partition: String::new(),
+            kill_request_user: None,
+            user: None,
+            working_directory: String::new(),
+            priority: None,
+        }
+    }
+}
+
 /// One step of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobStep {

@@ -6,7 +6,7 @@ use super::JobId;
 
 /// The limits of a user's jobs.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Limits {
+pub struct JobLimits {
     /// The limits of each partition or queue.
     pub partitions: Vec<PartitionLimits>,
     /// Of each quality of service; `None` where the scheduler has none.

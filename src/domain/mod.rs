@@ -41,7 +41,7 @@ pub use job_change::{InvalidSignal, JobChange, Signal};
 pub use job_event::JobEvent;
 pub use job_options::{ArrayIndices, Dependency, DependencyType, InvalidArray, InvalidMemory, JobOptions, MailEvent, Memory, clock};
 pub use job_state::{check_state_name, is_ending_state, is_final_state};
-pub use limits::{AssociationLimits, FairShare, JobUsage, Limits, PartitionLimits, QosLimits, ResourceUsage};
+pub use limits::{AssociationLimits, FairShare, JobLimits, JobUsage, PartitionLimits, QosLimits, ResourceUsage};
 pub use maintenance::Maintenance;
 pub use names::{InvalidName, JobId, SystemName, Username, is_variable_name, nearest_name};
 pub use network::Network;

@@ -70,7 +70,7 @@ pub enum AclTag {
     User,
     /// The owning group, or a group.
     Group,
-    /// The most that users and groups other than the owner may have.
+    /// The maximum permissions of users and groups other than the owner.
     Mask,
     /// Everybody else.
     Other,

@@ -24,7 +24,7 @@ pub fn bytes_to_text(bytes: &[u8]) -> String {
     text
 }
 
-/// The first `max` characters of somebody else's text, for a message: without control characters, so on one line.
+/// The first `max` characters of a foreign text, for a message: without control characters, so on one line.
 pub fn excerpt(text: &str, max: usize) -> String {
     text.chars().filter(|character| !character.is_control()).take(max).collect()
 }

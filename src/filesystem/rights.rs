@@ -22,7 +22,7 @@ pub enum Acl {
 }
 
 impl Rights {
-    /// The mode for a new file with this owner and group, so that nobody may do more with it than with the old one.
+    /// The mode for a new file with this owner and group that permits no more than the old one.
     pub fn mode_for(&self, owner: (u32, u32), acl: Acl) -> u32 {
         let mode = match acl {
             Acl::Same if owner.1 == self.owner.1 => self.mode,
@@ -30,7 +30,7 @@ impl Rights {
             // The group's bits are the mask of a list, and others may be people whom the old list kept out.
             Acl::Differs => self.mode & 0o700,
         };
-        // A program must not begin to run as somebody else.
+        // A program must not start to run as another user.
         if owner.0 == self.owner.0 { mode } else { mode & 0o3777 }
     }
 

@@ -18,7 +18,7 @@ use super::FilesystemError;
 use crate::domain::{RemotePath, Username};
 
 /// The time for which a drain waits for the removal of temporary files.
-const SETTLE: Duration = Duration::from_secs(5);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The interval between searches of a directory for abandoned files, and between searches of one user's directories.
 const DIRECTORY_INTERVAL: Duration = Duration::from_secs(12 * 3600);
@@ -91,10 +91,10 @@ impl Temporaries {
         self.0.tracker.spawn(work);
     }
 
-    /// Waits until no temporary file is left, for at most [`SETTLE`].
+    /// Waits until no temporary file is left, for at most [`SETTLE_TIMEOUT`].
     pub async fn settle(&self) {
         self.0.tracker.close();
-        if timeout(SETTLE, self.0.tracker.wait()).await.is_err() {
+        if timeout(SETTLE_TIMEOUT, self.0.tracker.wait()).await.is_err() {
             tracing::warn!(left = self.0.tracker.len(), "temporary files of requests that were cut may be left on the cluster");
         }
     }
@@ -129,13 +129,13 @@ mod tests {
         let temporaries = Temporaries::new();
         let (removed, was_removed) = tokio::sync::oneshot::channel();
         let cut = temporaries.add(async move {
-            tokio::time::sleep(SETTLE / 2).await;
+            tokio::time::sleep(SETTLE_TIMEOUT / 2).await;
             removed.send(()).unwrap();
             Ok(())
         });
         temporaries.add(std::future::pending()).placed();
         tokio::spawn(async move {
-            tokio::time::sleep(SETTLE / 4).await;
+            tokio::time::sleep(SETTLE_TIMEOUT / 4).await;
             drop(cut);
         });
         temporaries.settle().await;

@@ -18,7 +18,7 @@ use crate::authn::PrincipalSource;
 use crate::cluster::{Cluster, ProbeConfig, WithoutHealthCheck};
 use crate::domain::{ClusterHealth, Principal, RemotePath, ServiceHealth, ServiceType};
 use crate::error::{Classify, ErrorChain, Recurring, public_causes};
-use crate::ssh::{CommandError, Exec, Limits};
+use crate::ssh::{CommandError, CommandLimits, Exec};
 
 /// The time limit for the service account's token from the identity provider.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,7 +68,7 @@ impl Checker {
         let before = self.sender.borrow().clone();
         let now = match services {
             Ok(services) => ClusterHealth { services, last_check: Some(Timestamp::now()) },
-            // Nothing was learnt of the cluster: the entry gates nothing, and the time of the last check stays.
+            // The check has learned nothing about the cluster: the entry blocks no request, and the time of the last check stays.
             Err(message) => ClusterHealth { services: vec![exception(message)], last_check: before.last_check },
         };
         self.log_changes(&before, &now);
@@ -177,7 +177,7 @@ async fn probe<E: Classify>(
 }
 
 fn log_in(limit: Duration) -> Exec {
-    Exec::nothing(Some(Limits { execution: limit, output: PROBE_OUTPUT }))
+    Exec::nothing(Some(CommandLimits { execution: limit, output: PROBE_OUTPUT }))
 }
 
 fn exception(message: String) -> ServiceHealth {

@@ -26,7 +26,7 @@ use crate::service::follow::{EndReason, Update, UpdateStream};
 pub(crate) const MEDIA_TYPE: &str = "text/event-stream";
 
 /// The interval of comments while there is no event, so that no intermediary takes the connection for dead.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 
 /// The id of the last event that a reconnecting client has received.
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -51,11 +51,36 @@ pub(crate) fn accepts(headers: &HeaderMap) -> bool {
     types.any(|media_type| media_type.eq_ignore_ascii_case(MEDIA_TYPE))
 }
 
-/// The offset in bytes of the last event that the caller has.
+/// Where the content of a response starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// This many bytes after the start of the file.
+    Offset(u64),
+    /// This amount before the end of the file.
+    FromEnd(u64),
+}
+
+/// The requested start: the id of the last event, which takes precedence, or the parameter `offset`, or the named parameter with an amount before
+/// the end. None if the request has none of them.
 ///
 /// # Errors
-/// If the header does not contain the id of an event.
-pub(crate) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, InvalidInput> {
+/// If both parameters are given, or the header is not the id of an event.
+pub(crate) fn start(
+    headers: &HeaderMap,
+    offset: Option<u64>,
+    (name, from_end): (&'static str, Option<u64>),
+) -> Result<Option<Start>, InvalidInput> {
+    if let Some(offset) = last_event_id(headers)? {
+        return Ok(Some(Start::Offset(offset)));
+    }
+    match (offset, from_end) {
+        (Some(_), Some(_)) => Err(InvalidInput::new(Place::Query, name, format!("Only one of `{name}` or `offset` can be specified."))),
+        (offset, from_end) => Ok(offset.map(Start::Offset).or(from_end.map(Start::FromEnd))),
+    }
+}
+
+/// The offset in bytes of the last event that the caller has.
+fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, InvalidInput> {
     let Some(id) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
     let offset = id.to_str().ok().and_then(|id| id.trim().parse().ok());
     offset.map(Some).ok_or_else(|| InvalidInput::new(Place::Header, "Last-Event-ID", "not an id that this server gave"))
@@ -79,7 +104,7 @@ fn events(updates: UpdateStream, problem_context: ProblemContext) -> impl future
 impl EventEncoder {
     async fn next(&mut self) -> Option<Bytes> {
         let updates = self.updates.as_mut()?;
-        let Ok(next) = timeout(HEARTBEAT, updates.next()).await else {
+        let Ok(next) = timeout(HEARTBEAT_INTERVAL, updates.next()).await else {
             return Some(self.held_back().unwrap_or(Bytes::from_static(b":\n\n")));
         };
         let change = match next {

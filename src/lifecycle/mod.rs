@@ -1,6 +1,6 @@
 //! The life of the process: signals, cancellation, and tasks with names.
 //!
-//! Whoever runs something in the background starts it here, and ends it when the token is cancelled; [`Lifecycle::tasks`] tells how each
+//! All background work is started here, and ends when the token is cancelled; [`Lifecycle::tasks`] tells how each
 //! of them is. [`Lifecycle::drive`] is the whole of a server's life. This module must not know what the tasks do.
 
 pub mod systemd;

@@ -13,23 +13,23 @@ pub(super) enum Query {
     Job,
 }
 
-/// What is done with the report that a job has ended.
+/// The outcome of a report that a job has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Push {
     /// The job is queried.
     Taken,
-    /// Nobody watches the jobs of that user.
+    /// The jobs of that user have no watcher.
     Unwatched,
-    /// It names no job.
+    /// The report names no job.
     Unreadable,
 }
 
 /// The counters of one mirror.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// By kind of query and outcome.
+    /// Numbers by kind of query and outcome.
     queries: [[AtomicU64; 2]; 2],
-    /// In microseconds of Unix time; 0 before the first answer.
+    /// Unix time in microseconds; 0 before the first answer.
     last_answer: AtomicI64,
     events: AtomicU64,
     pushes: [AtomicU64; 3],
@@ -60,7 +60,7 @@ impl Counters {
         })
     }
 
-    /// When the scheduler last answered; none before the first answer.
+    /// The time of the last answer of the scheduler; none before the first answer.
     pub fn last_answer(&self) -> Option<Timestamp> {
         Timestamp::from_microsecond(self.last_answer.load(Ordering::Relaxed)).ok().filter(|at| *at != Timestamp::UNIX_EPOCH)
     }

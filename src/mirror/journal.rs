@@ -10,19 +10,19 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::known::Known;
+use super::known::KnownJobs;
 use super::selection::Selection;
 use crate::domain::{JobEvent, SystemName};
-use crate::store::{Keep, MAX_PAGE, Store, StoreError};
+use crate::store::{MAX_PAGE, Retention, Store, StoreError};
 
-/// The most events that are held in memory; each takes about 300 bytes.
-const MAX_HELD: usize = 10_000;
+/// Maximum number of events in memory; each takes about 300 bytes.
+const MAX_EVENTS_IN_MEMORY: usize = 10_000;
 
-/// The most events that a reader is given at a time.
-const MAX_READ: usize = 256;
+/// Maximum number of events that one read returns.
+const MAX_EVENTS_PER_READ: usize = 256;
 
 /// The retention of events in the store.
-const KEEP: Keep = Keep { count: 100_000, age: Duration::from_secs(7 * 24 * 3600) };
+const RETENTION: Retention = Retention { count: 100_000, age: Duration::from_secs(7 * 24 * 3600) };
 
 /// The events of one system. It lives as long as the process.
 pub struct Journal {
@@ -35,29 +35,29 @@ pub struct Journal {
     writing: tokio::sync::Mutex<()>,
     /// The lock for reading the store.
     reading: tokio::sync::Mutex<()>,
-    /// Whether what the store had at the beginning was read.
+    /// Whether the events that the store had at the start were read.
     is_open: AtomicBool,
 }
 
 struct Ring {
     entries: VecDeque<Arc<JournalEntry>>,
-    /// All later events are in `entries`.
+    /// The events after this number are in `entries`.
     floor: u64,
     last: u64,
-    known: Known,
+    known: KnownJobs,
 }
 
-/// An event with its number, held once for all who read it.
+/// An event with its number, shared by all readers.
 #[derive(Debug)]
 pub struct JournalEntry {
-    /// Its number; each is greater than the one before.
+    /// The number of the event; numbers increase.
     pub sequence: u64,
     /// The event.
     pub event: JobEvent,
     encodings: [OnceLock<Bytes>; 2],
 }
 
-/// A form in which events go out.
+/// The encoding of events in a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// Server-sent events.
@@ -67,7 +67,7 @@ pub enum Encoding {
 }
 
 impl JournalEntry {
-    /// The entry in the form in which it goes out: made by the first who needs it, and kept. All callers make the same of it.
+    /// The encoded entry. The first caller encodes it with `make`, and the result is kept for the others; every caller must encode alike.
     pub fn encoded(&self, encoding: Encoding, make: impl FnOnce(&Self) -> Bytes) -> Bytes {
         let place = &self.encodings[usize::from(encoding == Encoding::Lines)];
         place.get_or_init(|| make(self)).clone()
@@ -77,7 +77,7 @@ impl JournalEntry {
 /// A part of a journal.
 struct Batch {
     entries: Vec<Arc<JournalEntry>>,
-    /// Up to which number the journal was read.
+    /// The number up to which the journal was read.
     position: u64,
     /// Whether events before these are no longer kept.
     has_gap: bool,
@@ -88,7 +88,7 @@ impl Journal {
     /// that none is used twice after a restart of the process.
     pub fn new(system: &SystemName, store: Option<Arc<dyn Store>>) -> Self {
         let first = if store.is_some() { 0 } else { u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0) };
-        let ring = Ring { entries: VecDeque::new(), floor: first, last: first, known: Known::default() };
+        let ring = Ring { entries: VecDeque::new(), floor: first, last: first, known: KnownJobs::default() };
         Self {
             stream: JobEvent::stream(system.as_str()),
             store,
@@ -100,7 +100,7 @@ impl Journal {
         }
     }
 
-    /// The store, where events are kept in one.
+    /// The store of the events, if there is one.
     pub(super) fn store(&self) -> Option<&Arc<dyn Store>> {
         self.store.as_ref()
     }
@@ -111,7 +111,7 @@ impl Journal {
     }
 
     /// Reads the known jobs.
-    pub(super) fn known<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
+    pub(super) fn known<T>(&self, look: impl FnOnce(&KnownJobs) -> T) -> T {
         look(&self.ring.lock().known)
     }
 
@@ -119,7 +119,7 @@ impl Journal {
     ///
     /// # Errors
     /// If the store does not accept them: then the known jobs stay unchanged, so that the next comparison creates the events again.
-    pub(super) async fn record<T>(&self, compare: impl Fn(&mut Known) -> (Vec<JobEvent>, T) + Send) -> Result<(usize, T), StoreError> {
+    pub(super) async fn record<T>(&self, compare: impl Fn(&mut KnownJobs) -> (Vec<JobEvent>, T) + Send) -> Result<(usize, T), StoreError> {
         let _turn = self.writing.lock().await;
         loop {
             self.catch_up().await?;
@@ -130,23 +130,23 @@ impl Journal {
             }
             let Some(store) = &self.store else {
                 let first = self.last() + 1;
-                self.take_in((first..).zip(events));
+                self.append((first..).zip(events));
                 return Ok((count, result));
             };
             let encode = |event| serde_json::to_vec(event).expect("strings, numbers and times serialise");
             let entries: Vec<_> = events.iter().map(encode).collect();
-            // Where another replica was faster, its events may be the same.
-            if store.append_after(&self.stream, self.last(), &entries, KEEP).await?.is_some() {
+            // If another replica appended first, compare again: its events may be the same.
+            if store.append_after(&self.stream, self.last(), &entries, RETENTION).await?.is_some() {
                 self.catch_up().await?;
                 return Ok((count, result));
             }
         }
     }
 
-    /// Reads what the store has, where that was never done. What is added afterwards comes by itself.
+    /// Reads the events in the store, unless that was done before. [`Journal::follow`] reads those that are added later.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// If the store does not answer.
     pub async fn open(&self) -> Result<(), StoreError> {
         if self.is_open.load(Ordering::Acquire) { Ok(()) } else { self.catch_up().await }
     }
@@ -162,9 +162,9 @@ impl Journal {
             let after = self.last();
             let page = store.read(&self.stream, after, MAX_PAGE).await?;
             let (is_last, newest) = (page.entries.len() < MAX_PAGE, page.last);
-            self.take_in(page.entries.into_iter().filter_map(|entry| Some((entry.sequence, decode(&self.stream, &entry.value)?))));
+            self.append(page.entries.into_iter().filter_map(|entry| Some((entry.sequence, decode(&self.stream, &entry.value)?))));
             if is_last {
-                // Those in between have expired, or were written by a release that this one does not understand.
+                // The events in between have expired, or this release cannot decode them.
                 self.skip_to(newest);
                 self.is_open.store(true, Ordering::Release);
                 return Ok(());
@@ -186,13 +186,13 @@ impl Journal {
         }
     }
 
-    fn take_in(&self, events: impl Iterator<Item = (u64, JobEvent)>) {
+    fn append(&self, events: impl Iterator<Item = (u64, JobEvent)>) {
         let mut ring = self.ring.lock();
         for (sequence, event) in events {
             ring.known.apply(sequence, &event);
             ring.entries.push_back(Arc::new(JournalEntry { sequence, event, encodings: Default::default() }));
             ring.last = sequence;
-            if ring.entries.len() > MAX_HELD {
+            if ring.entries.len() > MAX_EVENTS_IN_MEMORY {
                 ring.floor = ring.entries.pop_front().map_or(ring.floor, |entry| entry.sequence);
             }
         }
@@ -209,19 +209,19 @@ impl Journal {
         self.newest.send_if_modified(|newest| std::mem::replace(newest, last) != last);
     }
 
-    /// The events after `position` that are selected.
+    /// The selected events after `position`.
     async fn after(&self, position: u64, selection: &Selection) -> Result<Batch, StoreError> {
-        match self.held_after(position, selection) {
+        match self.after_in_memory(position, selection) {
             Ok(batch) => Ok(batch),
             Err(floor) => match &self.store {
-                Some(store) => self.kept_after(store.as_ref(), position, selection).await,
+                Some(store) => self.after_in_store(store.as_ref(), position, selection).await,
                 None => Ok(Batch { entries: Vec::new(), position: floor, has_gap: true }),
             },
         }
     }
 
-    /// The same for the events in memory; the number after which they begin, if that is later.
-    fn held_after(&self, position: u64, selection: &Selection) -> Result<Batch, u64> {
+    /// The selected events in memory after `position`; an error with the number after which memory begins, if that is later.
+    fn after_in_memory(&self, position: u64, selection: &Selection) -> Result<Batch, u64> {
         let ring = self.ring.lock();
         if position < ring.floor {
             return Err(ring.floor);
@@ -229,7 +229,7 @@ impl Journal {
         let begin = ring.entries.partition_point(|entry| entry.sequence <= position);
         let mut batch = Batch { entries: Vec::new(), position: ring.last.max(position), has_gap: false };
         for entry in ring.entries.range(begin..).filter(|entry| selection.selects(&entry.event.id, &entry.event.owner)) {
-            if batch.entries.len() == MAX_READ {
+            if batch.entries.len() == MAX_EVENTS_PER_READ {
                 batch.position = entry.sequence - 1;
                 break;
             }
@@ -238,9 +238,9 @@ impl Journal {
         Ok(batch)
     }
 
-    /// The same of those in the store.
-    async fn kept_after(&self, store: &dyn Store, position: u64, selection: &Selection) -> Result<Batch, StoreError> {
-        let page = store.read(&self.stream, position, MAX_READ).await?;
+    /// The selected events in the store after `position`.
+    async fn after_in_store(&self, store: &dyn Store, position: u64, selection: &Selection) -> Result<Batch, StoreError> {
+        let page = store.read(&self.stream, position, MAX_EVENTS_PER_READ).await?;
         let reached = page.entries.last().map_or(page.last, |entry| entry.sequence);
         let decoded = page.entries.into_iter().filter_map(|entry| Some((entry.sequence, decode(&self.stream, &entry.value)?)));
         let selected = decoded.filter(|(_, event)| selection.selects(&event.id, &event.owner));
@@ -255,7 +255,7 @@ fn decode(stream: &str, value: &[u8]) -> Option<JobEvent> {
         .ok()
 }
 
-/// Reads a journal from some place on.
+/// Reads the selected events of a journal, from a position on.
 pub struct Reader {
     journal: Arc<Journal>,
     selection: Selection,
@@ -265,7 +265,7 @@ pub struct Reader {
 
 /// The events for a reader.
 #[derive(Debug, Default)]
-pub struct News {
+pub struct NewEvents {
     /// The events, the oldest first.
     pub entries: Vec<Arc<JournalEntry>>,
     /// Whether some earlier events are no longer kept, which may have been selected.
@@ -273,7 +273,7 @@ pub struct News {
 }
 
 impl Reader {
-    /// Reads what comes after the event of this number.
+    /// A reader of the events after this number.
     pub fn new(journal: Arc<Journal>, selection: Selection, position: u64) -> Self {
         let changes = journal.newest.subscribe();
         Self { journal, selection, position, changes }
@@ -290,14 +290,14 @@ impl Reader {
     }
 
     /// Waits for the next events. It can be cancelled at any time without a loss.
-    pub async fn next(&mut self) -> News {
+    pub async fn next(&mut self) -> NewEvents {
         loop {
             self.changes.borrow_and_update();
             match self.step().await {
-                Ok(news) if !news.entries.is_empty() || news.has_gap => return news,
+                Ok(new_events) if !new_events.entries.is_empty() || new_events.has_gap => return new_events,
                 Ok(_) if self.position < self.journal.last() => {}
                 Ok(_) => {
-                    // The journal is held by this reader, so that its sender is there.
+                    // The sender exists because this reader holds the journal.
                     let _ = self.changes.changed().await;
                 }
                 Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
@@ -305,24 +305,24 @@ impl Reader {
         }
     }
 
-    /// The existing events, a part of them at a time; nothing if there are none.
+    /// The next existing events, at most a page; none if all were read.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn ready(&mut self) -> Result<Option<News>, StoreError> {
+    pub async fn ready(&mut self) -> Result<Option<NewEvents>, StoreError> {
         while self.position < self.journal.last() {
-            let news = self.step().await?;
-            if !news.entries.is_empty() || news.has_gap {
-                return Ok(Some(news));
+            let new_events = self.step().await?;
+            if !new_events.entries.is_empty() || new_events.has_gap {
+                return Ok(Some(new_events));
             }
         }
         Ok(None)
     }
 
-    async fn step(&mut self) -> Result<News, StoreError> {
+    async fn step(&mut self) -> Result<NewEvents, StoreError> {
         let Batch { entries, position, has_gap } = self.journal.after(self.position, &self.selection).await?;
         self.position = position;
-        Ok(News { entries, has_gap })
+        Ok(NewEvents { entries, has_gap })
     }
 }
 
@@ -348,8 +348,8 @@ mod tests {
         journal.record(|_| (numbers.clone().map(event).collect(), ())).await.unwrap();
     }
 
-    fn ids(news: &News) -> Vec<&str> {
-        news.entries.iter().map(|entry| entry.event.id.as_str()).collect()
+    fn ids(new_events: &NewEvents) -> Vec<&str> {
+        new_events.entries.iter().map(|entry| entry.event.id.as_str()).collect()
     }
 
     #[tokio::test]
@@ -366,18 +366,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_that_is_far_behind_is_told_so_and_goes_on_with_what_is_held() {
+    async fn a_reader_that_is_far_behind_learns_of_the_gap_and_continues_with_the_events_in_memory() {
         let journal = Arc::new(Journal::new(&SystemName::new("daint").unwrap(), None));
         let mut reader = Reader::new(Arc::clone(&journal), Selection::Owner("ada".to_owned()), journal.last());
-        add(&journal, 0..2 * MAX_HELD).await;
-        let news = reader.next().await;
-        assert!(news.has_gap && news.entries.is_empty());
+        add(&journal, 0..2 * MAX_EVENTS_IN_MEMORY).await;
+        let new_events = reader.next().await;
+        assert!(new_events.has_gap && new_events.entries.is_empty());
         let mut count = 0;
-        while let Some(news) = reader.ready().await.unwrap() {
-            assert!(news.entries.len() <= MAX_READ);
-            count += news.entries.len();
+        while let Some(new_events) = reader.ready().await.unwrap() {
+            assert!(new_events.entries.len() <= MAX_EVENTS_PER_READ);
+            count += new_events.entries.len();
         }
-        assert_eq!(count, MAX_HELD / 2);
+        assert_eq!(count, MAX_EVENTS_IN_MEMORY / 2);
     }
 
     #[tokio::test]

@@ -1,9 +1,8 @@
 //! The mirror of a system's jobs: it observes them with one query at intervals, however many clients watch, and reports changes as events.
 //!
-//! `counters` counts for the metrics, `known` compares lists, `journal` keeps and numbers the events, `subjects` tracks who watches, `observer` queries the scheduler. Other queries
-//! are cached elsewhere (`scheduler::cached`), which the queries here pass through. A scheduler that does not answer
-//! is reported as such: no job counts as ended because of it. This module must not know HTTP or permissions. Replicas with one store share a query
-//! by a lease; the holder adds to the stream in the store, and all read that.
+//! `counters` has the metrics, `known` compares lists, `journal` numbers and keeps the events, `subjects` tracks the watchers, `observer` queries the scheduler,
+//! through the cache in `scheduler::cached`. A scheduler that does not answer is reported as such: no job counts as ended because of it. Of the replicas
+//! with one store, the holder of a lease queries and appends to the stream in the store; all read that. This module must not know HTTP or permissions.
 
 mod counters;
 mod journal;
@@ -23,11 +22,11 @@ use tokio_util::sync::CancellationToken;
 use crate::authn::PrincipalSource;
 use crate::cluster::Cluster;
 use crate::credentials::Caller;
-use crate::domain::{Interest, Job, JobId, JobStatus, JobTimes, Principal, Reading, SystemName, Username};
+use crate::domain::{Interest, Job, JobId, Principal, Reading, SystemName, Username};
 use crate::scheduler::{CachedScheduler, JobMirror, MirrorAccount};
 
 pub use counters::Counters;
-pub use journal::{Encoding, Journal, JournalEntry, News, Reader};
+pub use journal::{Encoding, Journal, JournalEntry, NewEvents, Reader};
 pub use selection::Selection;
 pub use subjects::{Staleness, Watch};
 
@@ -35,23 +34,23 @@ use counters::Push;
 use selection::concerns;
 use subjects::{Latest, Scope, Subjects};
 
-/// For so long a job that was submitted is shown although the scheduler does not list it yet.
-const SUBMITTED: Duration = Duration::from_secs(60);
+/// How long a submitted job is shown although the scheduler does not list it yet.
+const SUBMITTED_JOB_TTL: Duration = Duration::from_secs(60);
 
-/// The maximum number of submitted jobs that are remembered.
-const MAX_SUBMITTED: usize = 10_000;
+/// Maximum number of submitted jobs that are kept.
+const MAX_SUBMITTED_JOBS: usize = 10_000;
 
-/// How long the store may take to release the leases at the end.
-const RELEASE: Duration = Duration::from_secs(2);
+/// Time limit for releasing the leases at the end.
+const LEASE_RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The note about a job that was submitted a moment ago.
+/// The missing part of the answer for a job that was submitted a moment ago.
 const NOT_LISTED_YET: &str = "the job was submitted a moment ago, and the scheduler does not list it yet";
 
-/// The note about a job that is in no list any more, and whose end is unknown.
-const NOT_LISTED_ANY_MORE: &str = "the job has left the queue, and accounting does not know of its end yet";
+/// The missing part of the answer for a job that has left the queue and whose end is unknown.
+const LEFT_THE_QUEUE: &str = "the job has left the queue, and accounting does not know of its end yet";
 
-/// The note about jobs that could not be queried.
-const AS_THEY_WERE: &str = "the scheduler does not answer: this is its last answer, see Age";
+/// The missing part of the answer for jobs that could not be queried.
+const LAST_ANSWER: &str = "the scheduler does not answer: this is its last answer, see Age";
 
 /// The mirror of one system's jobs.
 pub struct Mirror {
@@ -61,11 +60,11 @@ pub struct Mirror {
     journal: Arc<Journal>,
     subjects: Subjects,
     submitted: Mutex<VecDeque<(Instant, Job)>>,
-    /// Tells replicas apart.
+    /// The name of this replica as the holder of leases.
     holder: String,
     /// The leases that this replica has taken.
     leases: Mutex<HashSet<String>>,
-    /// The users whose jobs are observed although nobody watches them.
+    /// The users whose jobs are observed without a watcher.
     interest: Option<Arc<dyn Interest>>,
     counters: Counters,
     created: Instant,
@@ -92,25 +91,25 @@ impl Mirror {
         }
     }
 
-    /// The same mirror, which also observes the jobs of those users although they do not look. Where jobs are listed in the name of their owner,
-    /// the cluster has to be reached without a token of theirs.
+    /// The same mirror, which also observes the jobs of these users without a watcher. If jobs are queried as their owner, the cluster must be
+    /// reachable without the token of that user.
     #[must_use]
     pub fn with_interest(mut self, interest: Arc<dyn Interest>) -> Self {
         self.interest = Some(interest);
         self
     }
 
-    /// The events of its jobs.
+    /// The events of the jobs.
     pub fn journal(&self) -> &Arc<Journal> {
         &self.journal
     }
 
-    /// Observes the jobs of a user for as long as the answer is held.
+    /// Observes the jobs of a user until the returned watch is dropped.
     pub fn watch(&self, principal: &Principal) -> Watch {
         self.begin(principal, None)
     }
 
-    /// Observes one job too, whosever it is, for as long as the answer is held. The scheduler must have shown it to the caller.
+    /// Observes one job of any user too, until the returned watch is dropped. The scheduler must have shown the job to the caller.
     pub fn watch_job(&self, principal: &Principal, id: &JobId) -> Watch {
         self.begin(principal, Some(id))
     }
@@ -129,22 +128,22 @@ impl Mirror {
 
     /// The jobs of a caller, if they were listed recently enough and the caller has changed none since.
     pub fn list(&self, principal: &Principal) -> Option<Reading<Vec<Job>>> {
-        // While the next list is being queried, a caller can wait for that; one who is served by the service account cannot.
+        // A caller can wait while the next list is queried with the caller's own account, but not while the service account queries it.
         let rounds = if self.settings.account == MirrorAccount::Service { 2 } else { 1 };
         self.recent(principal, rounds)
     }
 
-    /// One job, or the tasks of an array, of that list, for who waits for events of it and so learns what is newer.
+    /// One job, or the tasks of an array, from that list, for callers that then wait for its events and so learn of later changes.
     pub fn single(&self, principal: &Principal, id: &JobId) -> Option<Reading<Vec<Job>>> {
         part(&self.recent(principal, 3)?, id, None).filter(|job| !self.is_outdated(job))
     }
 
-    /// Whether an event has told another state of these jobs since the answer came.
+    /// Whether an event has reported another state of these jobs since this answer.
     pub fn is_outdated(&self, jobs: &Reading<Vec<Job>>) -> bool {
         self.journal.known(|known| known.is_newer(jobs, jobs.taken()))
     }
 
-    /// The jobs of a caller, where they were listed within so many intervals, and the caller has changed none since.
+    /// The jobs of a caller, if they were listed within this number of intervals and the caller has changed none since.
     fn recent(&self, principal: &Principal, rounds: u32) -> Option<Reading<Vec<Job>>> {
         self.latest(principal, |latest, pause| {
             let is_unchanged = self.scheduler().is_some_and(|scheduler| !scheduler.has_changed(&principal.username, &latest.changes));
@@ -152,37 +151,37 @@ impl Mirror {
         })
     }
 
-    /// The jobs of a caller as they were last seen.
+    /// The jobs of a caller in the last list, whatever its age.
     pub fn last_list(&self, principal: &Principal) -> Option<Reading<Vec<Job>>> {
         let reading = self.latest(principal, |latest, _| Some(latest.own(&principal.username, self.settings.account)))?;
-        Some(reading.derive(reading.to_vec(), Some(AS_THEY_WERE)))
+        Some(reading.derive(reading.to_vec(), Some(LAST_ANSWER)))
     }
 
-    /// One job as it was last seen.
+    /// One job in the last list, whatever its age.
     pub fn last_single(&self, principal: &Principal, id: &JobId) -> Option<Reading<Vec<Job>>> {
-        part(&self.last_list(principal)?, id, Some(AS_THEY_WERE))
+        part(&self.last_list(principal)?, id, Some(LAST_ANSWER))
     }
 
-    /// A job of the caller's that the scheduler says it does not know, and that there must be: it was submitted a moment ago, or has left the
-    /// queue and is not in accounting yet.
+    /// A job of the caller that must exist although the scheduler does not know it: it was submitted a moment ago, or has left the queue and
+    /// is not in accounting yet.
     pub fn missed(&self, principal: &Principal, id: &JobId) -> Option<Reading<Vec<Job>>> {
         let is_own = |job: &Job| job.user.as_deref() == Some(principal.username.as_str()) && concerns(id.as_str(), job.id.as_str());
         let left = self.latest(principal, |latest, _| {
             let jobs: Vec<Job> = latest.left.values().filter(|job| is_own(job)).cloned().collect();
-            (!jobs.is_empty()).then(|| latest.reading.derive(jobs, Some(NOT_LISTED_ANY_MORE)))
+            (!jobs.is_empty()).then(|| latest.reading.derive(jobs, Some(LEFT_THE_QUEUE)))
         });
         left.or_else(|| {
             let submitted = self.submitted.lock();
-            let lately = |(at, job): &&(Instant, Job)| at.elapsed() < SUBMITTED && is_own(job);
-            let job = submitted.iter().rev().find(lately)?.1.clone();
+            let is_recent = |(at, job): &&(Instant, Job)| at.elapsed() < SUBMITTED_JOB_TTL && is_own(job);
+            let job = submitted.iter().rev().find(is_recent)?.1.clone();
             Some(Reading::new((), Duration::ZERO).derive(vec![job], Some(NOT_LISTED_YET)))
         })
     }
 
-    /// Records a submitted job, which the scheduler does not list yet.
+    /// Records a submitted job that the scheduler does not list yet.
     pub fn submitted(&self, principal: &Principal, id: &JobId, name: Option<&str>, directory: &str) {
         let mut submitted = self.submitted.lock();
-        while submitted.len() >= MAX_SUBMITTED || submitted.front().is_some_and(|(at, _)| at.elapsed() >= SUBMITTED) {
+        while submitted.len() >= MAX_SUBMITTED_JOBS || submitted.front().is_some_and(|(at, _)| at.elapsed() >= SUBMITTED_JOB_TTL) {
             submitted.pop_front();
         }
         submitted.push_back((Instant::now(), pending(principal, id, name, directory)));
@@ -190,12 +189,12 @@ impl Mirror {
         self.nudge(&principal.username);
     }
 
-    /// Looks at the jobs of a user at once, where somebody does: something was changed.
+    /// Queries the jobs of a user at once, if they are observed, because something has changed.
     pub fn nudge(&self, user: &Username) {
-        self.subjects.of(user).iter().for_each(|subject| subject.nudged.notify_one());
+        self.subjects.of(user).iter().for_each(|subject| subject.requested.notify_one());
     }
 
-    /// Takes the report that a job of a user has ended; none if it named no job. The job is queried at once, if that user's jobs are observed.
+    /// Handles the report that a job of a user has ended; `None` if the report named no job. The job is queried at once, if that user's jobs are observed.
     pub fn hint(&self, ended: Option<(&Username, &JobId)>) {
         let Some((user, job)) = ended else { return self.counters.count_push(Push::Unreadable) };
         let subjects = self.subjects.of(user);
@@ -203,22 +202,22 @@ impl Mirror {
         self.counters.count_push(if subjects.is_empty() { Push::Unwatched } else { Push::Taken });
     }
 
-    /// The system whose jobs it has.
+    /// The system of the jobs.
     pub fn system(&self) -> &SystemName {
         self.cluster.name()
     }
 
-    /// Its counters.
+    /// The counters for the metrics.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// How many clients wait for jobs or their events.
+    /// The number of clients that wait for jobs or their events.
     pub fn watchers(&self) -> usize {
         self.subjects.watchers()
     }
 
-    /// For how long a lease is taken.
+    /// The duration of a lease.
     fn lease_time(&self) -> Duration {
         2 * self.settings.pause() + Duration::from_secs(5)
     }
@@ -255,14 +254,14 @@ impl Mirror {
         let leases = std::mem::take(&mut *self.leases.lock());
         if let Some(store) = self.journal.store() {
             let releases = leases.iter().map(|lease| store.release(lease, &self.holder));
-            // They end by themselves where this fails.
-            let _ = tokio::time::timeout(RELEASE, futures::future::join_all(releases)).await;
+            // A lease that is not released expires.
+            let _ = tokio::time::timeout(LEASE_RELEASE_TIMEOUT, futures::future::join_all(releases)).await;
         }
     }
 }
 
 impl Latest {
-    /// A user's own jobs of the list.
+    /// The jobs of a user in the list.
     fn own(&mut self, user: &Username, account: MirrorAccount) -> Reading<Vec<Job>> {
         if account == MirrorAccount::Caller {
             return self.reading.clone();
@@ -282,23 +281,12 @@ fn part(list: &Reading<Vec<Job>>, id: &JobId, missing: Option<&'static str>) -> 
     (!jobs.is_empty()).then(|| list.derive(jobs, missing))
 }
 
-/// A job of which nothing is known but that it was submitted.
+/// A job of which only the submission is known.
 fn pending(principal: &Principal, id: &JobId, name: Option<&str>, directory: &str) -> Job {
     Job {
-        id: id.clone(),
         name: name.unwrap_or_default().to_owned(),
-        status: JobStatus { state: "PENDING".to_owned(), ..JobStatus::default() },
-        steps: None,
-        times: JobTimes::default(),
-        account: None,
-        allocation_nodes: 0,
-        cluster: String::new(),
-        group: None,
-        nodes: String::new(),
-        partition: String::new(),
-        kill_request_user: None,
         user: Some(principal.username.as_str().to_owned()),
         working_directory: directory.to_owned(),
-        priority: None,
+        ..Job::new(id.clone(), "PENDING")
     }
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 /// The events that a reader gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// The events of the jobs of a user, by the login name.
+    /// The events of the jobs of the user with this login name.
     Owner(String),
-    /// The events of some jobs and their parts, by their ids.
+    /// The events of the jobs with these ids and of their parts.
     Jobs(BTreeSet<String>),
 }
 
@@ -34,7 +34,7 @@ pub(super) fn concerns(asked: &str, id: &str) -> bool {
     asked == id || (asked_stem == stem && (asked_rest.is_empty() || (is_array(asked_rest) && is_subjob(rest))))
 }
 
-/// The number of a job, and what follows.
+/// The number of a job, and the rest of its id.
 fn cut(id: &str) -> (&str, &str) {
     id.split_at(id.find(['_', '+', '[', '.']).unwrap_or(id.len()))
 }

@@ -1,4 +1,4 @@
-//! The subjects of observation: sets of jobs that somebody watches. A subject is observed while somebody does.
+//! The subjects of observation: sets of jobs, each observed while it has watchers.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use crate::credentials::Caller;
 use crate::domain::{Job, JobId, Principal, Reading, Username};
 use crate::scheduler::SeenChanges;
 
-/// The maximum number of jobs that are queried one by one because they were reported as ended.
-const MAX_HINTS: usize = 64;
+/// Maximum number of jobs that wait for a query because they were reported as ended.
+const MAX_REPORTED_JOBS: usize = 64;
 
 /// The set of jobs that are observed with one query.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -38,20 +38,20 @@ impl Scope {
 /// A subject and the state of its observation.
 pub(super) struct Subject {
     pub(super) scope: Scope,
-    held: Mutex<Held>,
-    /// Asks for a look at once.
-    pub(super) nudged: Notify,
-    /// Asks for a look at single jobs.
-    pub(super) hinted: Notify,
+    watchers: Mutex<Watchers>,
+    /// Notified to query the list at once.
+    pub(super) requested: Notify,
+    /// Notified to query the jobs that were reported as ended.
+    pub(super) reported: Notify,
     hints: Mutex<HashSet<JobId>>,
-    pub(super) outlook: watch::Sender<Outlook>,
+    pub(super) status: watch::Sender<ObservationStatus>,
     pub(super) latest: Mutex<Option<Latest>>,
 }
 
 #[derive(Default)]
-struct Held {
+struct Watchers {
     count: usize,
-    /// Since when nobody looks.
+    /// The time since which there is no watcher.
     idle_since: Option<Instant>,
     /// The principal of the queries: the caller whose token expires last.
     principal: Option<Principal>,
@@ -62,90 +62,90 @@ struct Held {
 /// The last list of a subject.
 pub(super) struct Latest {
     pub(super) reading: Reading<Vec<Job>>,
-    /// The changes of users before the query.
+    /// The numbers of the users' changes before the query.
     pub(super) changes: SeenChanges,
     /// The jobs of single users out of all jobs, computed on demand.
     pub(super) own: HashMap<Username, Reading<Vec<Job>>>,
-    /// Jobs that were in the list before, and whose end is still looked for.
+    /// Jobs that have left the list and whose end is not known yet.
     pub(super) left: HashMap<JobId, Job>,
 }
 
 /// The state of a subject's observation.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Outlook {
+pub(super) struct ObservationStatus {
     /// The number of queries, whatever their result.
     pub(super) rounds: u64,
-    /// When it last answered.
+    /// The time of the last answer of the scheduler.
     pub(super) answered: Option<Instant>,
-    /// Why it did not answer the last time, in words for clients.
-    pub(super) trouble: Option<Arc<str>>,
+    /// The failure of the last query, as a message for clients.
+    pub(super) failure: Option<Arc<str>>,
 }
 
 impl Subject {
     fn new(scope: Scope) -> Self {
         Self {
             scope,
-            held: Mutex::default(),
-            nudged: Notify::new(),
-            hinted: Notify::new(),
+            watchers: Mutex::default(),
+            requested: Notify::new(),
+            reported: Notify::new(),
             hints: Mutex::default(),
-            outlook: watch::Sender::new(Outlook::default()),
+            status: watch::Sender::new(ObservationStatus::default()),
             latest: Mutex::new(None),
         }
     }
 
-    /// Asks for a look at a job.
+    /// Requests a query of a job.
     pub(super) fn hint(&self, job: &JobId) {
         let mut hints = self.hints.lock();
-        // So many at once are seen in the next list.
-        if hints.len() < MAX_HINTS {
+        // If there are too many, the next list has the rest.
+        if hints.len() < MAX_REPORTED_JOBS {
             hints.insert(job.clone());
-            self.hinted.notify_one();
+            self.reported.notify_one();
         }
     }
 
-    /// The jobs to query on request.
+    /// Takes the jobs whose query was requested.
     pub(super) fn hints(&self) -> Vec<JobId> {
         self.hints.lock().drain().collect()
     }
 
     /// The principal of the queries.
     pub(super) fn principal(&self) -> Option<Principal> {
-        self.held.lock().principal.clone()
+        self.watchers.lock().principal.clone()
     }
 
     /// The jobs that are watched by their ids.
     pub(super) fn watched(&self) -> Vec<JobId> {
-        self.held.lock().jobs.keys().cloned().collect()
+        self.watchers.lock().jobs.keys().cloned().collect()
     }
 
     fn hold(&self, principal: &Principal, job: Option<&JobId>) {
-        let mut held = self.held.lock();
-        held.count += 1;
-        held.idle_since = None;
-        if held.principal.as_ref().is_none_or(|known| known.expires_at <= principal.expires_at) {
-            held.principal = Some(principal.clone());
+        let mut watchers = self.watchers.lock();
+        watchers.count += 1;
+        watchers.idle_since = None;
+        if watchers.principal.as_ref().is_none_or(|known| known.expires_at <= principal.expires_at) {
+            watchers.principal = Some(principal.clone());
         }
         if let Some(job) = job {
-            *held.jobs.entry(job.clone()).or_default() += 1;
+            *watchers.jobs.entry(job.clone()).or_default() += 1;
         }
     }
 
     fn release(&self, job: Option<&JobId>) {
-        let mut held = self.held.lock();
-        held.count -= 1;
-        if held.count == 0 {
-            held.idle_since = Some(Instant::now());
+        let mut watchers = self.watchers.lock();
+        watchers.count -= 1;
+        if watchers.count == 0 {
+            watchers.idle_since = Some(Instant::now());
         }
-        if let Some(count) = job.and_then(|job| held.jobs.get_mut(job)) {
+        if let Some(count) = job.and_then(|job| watchers.jobs.get_mut(job)) {
             *count -= 1;
         }
-        held.jobs.retain(|_, count| *count > 0);
+        watchers.jobs.retain(|_, count| *count > 0);
     }
 
     fn is_idle_for(&self, time: Duration) -> bool {
-        let held = self.held.lock();
-        held.count == 0 && held.idle_since.is_none_or(|since| since.elapsed() >= time)
+        let watchers = self.watchers.lock();
+        watchers.count == 0 && watchers.idle_since.is_none_or(|since| since.elapsed() >= time)
     }
 }
 
@@ -153,7 +153,7 @@ impl Subject {
 #[derive(Default)]
 pub(super) struct Subjects {
     subjects: Mutex<HashMap<Scope, Arc<Subject>>>,
-    /// The subjects that nobody observes yet.
+    /// The subjects whose observation has not begun.
     fresh: Mutex<Vec<Arc<Subject>>>,
     added: Notify,
 }
@@ -164,12 +164,12 @@ impl Subjects {
         self.subjects.lock().get(scope).cloned()
     }
 
-    /// Opens a subject that is observed always.
+    /// Opens a subject that is always observed.
     pub(super) fn open(&self, scope: Scope) {
         self.enter(scope, |_| {});
     }
 
-    /// Opens the subject for a watcher, who watches this job of it.
+    /// Opens the subject for a watcher of all its jobs, or of this one.
     pub(super) fn hold(&self, scope: Scope, principal: &Principal, job: Option<&JobId>) -> Arc<Subject> {
         self.enter(scope, |subject| subject.hold(principal, job))
     }
@@ -188,7 +188,7 @@ impl Subjects {
         subject
     }
 
-    /// The subjects that were added since; it waits for one.
+    /// Waits for new subjects, and takes them.
     pub(super) async fn added(&self) -> Vec<Arc<Subject>> {
         loop {
             let fresh = std::mem::take(&mut *self.fresh.lock());
@@ -199,19 +199,19 @@ impl Subjects {
         }
     }
 
-    /// Closes a subject that nobody has watched for this time; returns whether it did.
+    /// Closes a subject if it had no watcher for this time; returns whether it did.
     pub(super) fn close(&self, subject: &Subject, idle: Duration) -> bool {
         let mut subjects = self.subjects.lock();
-        let is_given_up = subject.is_idle_for(idle);
-        if is_given_up {
+        let is_idle = subject.is_idle_for(idle);
+        if is_idle {
             subjects.remove(&subject.scope);
         }
-        is_given_up
+        is_idle
     }
 
-    /// How many hold a subject.
+    /// The number of watchers.
     pub(super) fn watchers(&self) -> usize {
-        self.subjects.lock().values().map(|subject| subject.held.lock().count).sum()
+        self.subjects.lock().values().map(|subject| subject.watchers.lock().count).sum()
     }
 
     /// All subjects of a user.
@@ -221,7 +221,7 @@ impl Subjects {
     }
 }
 
-/// Somebody looks. While it is held, the jobs are observed.
+/// A watcher of jobs. The jobs are observed until it is dropped.
 pub struct Watch {
     subject: Arc<Subject>,
     job: Option<JobId>,
@@ -232,9 +232,9 @@ pub struct Watch {
 /// The report that the current state is unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Staleness {
-    /// For how long nothing new was learnt.
+    /// The time since the last answer.
     pub age: Duration,
-    /// Why, in words for clients.
+    /// The failure of the query, as a message for clients.
     pub reason: Arc<str>,
 }
 
@@ -245,24 +245,24 @@ impl Watch {
 
     /// Waits until the scheduler was queried at least once, whatever the result.
     pub async fn observed(&self) {
-        // The subject is held here, so that its sender is there.
-        let _ = self.subject.outlook.subscribe().wait_for(|outlook| outlook.rounds > 0).await;
+        // The sender exists because this watch holds the subject.
+        let _ = self.subject.status.subscribe().wait_for(|status| status.rounds > 0).await;
     }
 
     /// The staleness, if the last query failed.
     pub fn staleness(&self) -> Option<Staleness> {
-        let outlook = self.subject.outlook.borrow();
-        let reason = outlook.trouble.clone()?;
-        Some(Staleness { age: outlook.answered.unwrap_or(self.since).elapsed(), reason })
+        let status = self.subject.status.borrow();
+        let reason = status.failure.clone()?;
+        Some(Staleness { age: status.answered.unwrap_or(self.since).elapsed(), reason })
     }
 
-    /// Waits until that is otherwise than it was known to be, and says how it is.
-    pub async fn turns(&self, was_stale: bool) -> bool {
-        let _ = self.subject.outlook.subscribe().wait_for(|outlook| outlook.trouble.is_some() != was_stale).await;
+    /// Waits until the state is stale or current again, other than `was_stale`; returns whether it is stale.
+    pub async fn staleness_changes(&self, was_stale: bool) -> bool {
+        let _ = self.subject.status.subscribe().wait_for(|status| status.failure.is_some() != was_stale).await;
         !was_stale
     }
 
-    /// Waits until nothing is observed any more, because the process ends or the system was configured anew.
+    /// Waits for the end of observation, because the process ends or the system has a new configuration.
     pub async fn ended(&self) {
         self.ended.cancelled().await;
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The attempts by their outcome, and the messages that were given up.
+/// The numbers of attempts by outcome, and of messages that became dead letters.
 #[derive(Debug, Default)]
 pub(super) struct DeliveryCounts {
     pub(super) delivered: AtomicU64,

@@ -9,7 +9,7 @@ pub enum WebhookError {
     /// The address may not be called.
     #[error("the address of the webhook is refused: {0}")]
     Url(String),
-    /// The user has as many as one may.
+    /// The user has reached the limit.
     #[error(
         "you have {0} webhooks on this system, the limit of one user (webhooks.max_per_user): remove one, or register one for all of your jobs"
     )]
@@ -17,10 +17,10 @@ pub enum WebhookError {
     /// The system has no random bytes for a secret.
     #[error("no secret for the webhook could be made")]
     NoRandomness,
-    /// The store holds what cannot be read.
+    /// The record in the store cannot be read.
     #[error("the record of the webhook in the store cannot be read")]
     Unreadable,
-    /// The store did not do it.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -1,4 +1,4 @@
-//! From the events of the jobs to the queues of the webhooks.
+//! Reads the events of jobs and fills the queues of webhooks.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
@@ -9,26 +9,30 @@ use futures::future::select_all;
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
-use super::webhook::{CURSOR, DEAD_LETTER, DELIVERY, Dead, Delivery, Owner, QUEUE, Queue, Stored, WEBHOOK, read, written};
+use super::webhook::{
+    CURSOR, DEAD_LETTER, DELIVERY, Delivery, Owner, QUEUE, Queue, StoredDeadLetter, StoredWebhook, WEBHOOK, decode, encode,
+};
 use super::{Inner, WebhookError};
 use crate::domain::{JobEvent, SystemName, Username};
 use crate::error::{ErrorChain, Recurring};
 use crate::store::{Entry, Record, Watch};
 
-/// The duration of the lease on reading the events of a system, and when it is renewed.
-const LEASE: Duration = Duration::from_secs(30);
-const RENEWAL: Duration = Duration::from_secs(10);
-/// The number of events read at a time.
-const PAGE: usize = 100;
-/// The most messages that wait for one webhook.
-pub(super) const MAX_WAITING: usize = 200;
-/// The most dead letters of a user on a system, and how long they are kept.
-const MAX_DEAD: usize = 500;
-const LIFE_OF_A_DEAD_LETTER: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How much longer a message is kept than it is tried.
-const SPARE: Duration = Duration::from_secs(24 * 3600);
+/// The duration of the lease on reading the events of a system.
+const LEASE_TTL: Duration = Duration::from_secs(30);
+/// The age at which the lease is renewed.
+const LEASE_RENEWAL: Duration = Duration::from_secs(10);
+/// Maximum number of events that one read returns.
+const EVENTS_PER_READ: usize = 100;
+/// Maximum number of queued messages of one webhook.
+pub(super) const MAX_QUEUED_MESSAGES: usize = 200;
+/// Maximum number of dead letters of a user on a system.
+const MAX_DEAD_LETTERS: usize = 500;
+/// How long a dead letter is kept.
+const DEAD_LETTER_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How much longer a message is kept than its delivery is tried.
+const TTL_MARGIN: Duration = Duration::from_secs(24 * 3600);
 
-/// Reads the events of these systems, for ever.
+/// Reads the events of these systems. It does not return.
 pub(super) async fn follow(inner: &Inner, systems: impl Fn() -> Vec<SystemName>) {
     let mut watches: HashMap<SystemName, Watch> = HashMap::new();
     let mut leases: HashMap<SystemName, Instant> = HashMap::new();
@@ -55,18 +59,18 @@ pub(super) async fn follow(inner: &Inner, systems: impl Fn() -> Vec<SystemName>)
             tokio::time::sleep(inner.timing.tick).await;
         } else {
             let changed = select_all(watches.values_mut().map(|watch| watch.changed().boxed()));
-            // Another process may have lost its lease meanwhile.
-            let _whether_something_came = timeout(inner.timing.tick, changed).await.is_ok();
+            // Also look at intervals, because another process may lose its lease.
+            let _has_changed = timeout(inner.timing.tick, changed).await.is_ok();
         }
     }
 }
 
-/// Reads the events of a system that are there, as long as this process has the lease.
+/// Reads the existing events of a system while this process has the lease.
 async fn read_all(inner: &Inner, system: &SystemName, leases: &mut HashMap<SystemName, Instant>) -> Result<(), WebhookError> {
     loop {
-        if leases.get(system).is_none_or(|renewed| renewed.elapsed() >= RENEWAL) {
+        if leases.get(system).is_none_or(|renewed| renewed.elapsed() >= LEASE_RENEWAL) {
             let asked = Instant::now();
-            if !inner.store.lease(&format!("webhooks/{}", system.as_str()), &inner.holder, LEASE).await? {
+            if !inner.store.lease(&format!("webhooks/{}", system.as_str()), &inner.holder, LEASE_TTL).await? {
                 leases.remove(system);
                 return Ok(());
             }
@@ -78,16 +82,16 @@ async fn read_all(inner: &Inner, system: &SystemName, leases: &mut HashMap<Syste
     }
 }
 
-/// Reads the next events of a system: whether there may be more.
+/// Reads the next events of a system; returns whether there may be more.
 async fn advance(inner: &Inner, system: &SystemName) -> Result<bool, WebhookError> {
     let stream = JobEvent::stream(system.as_str());
-    let cursor = inner.store.get(CURSOR, system.as_str()).await?.and_then(|record| read::<u64>(&record));
+    let cursor = inner.store.get(CURSOR, system.as_str()).await?.and_then(|record| decode::<u64>(&record));
     let Some(cursor) = cursor else {
         let last = inner.store.read(&stream, u64::MAX, 1).await?.last;
         inner.put_cursor(system, last).await?;
         return Ok(false);
     };
-    let page = inner.store.read(&stream, cursor, PAGE).await?;
+    let page = inner.store.read(&stream, cursor, EVENTS_PER_READ).await?;
     let Some(last) = page.entries.last().map(|entry| entry.sequence) else { return Ok(false) };
     if page.first > cursor + 1 {
         tracing::warn!(%system, missed = page.first - cursor - 1, "events were removed before webhooks were called for them");
@@ -100,24 +104,24 @@ async fn advance(inner: &Inner, system: &SystemName) -> Result<bool, WebhookErro
         let Ok(user) = Username::new(&user) else { continue };
         let owner = Owner { system: system.clone(), user };
         for record in inner.store.list(WEBHOOK, &owner.key()).await? {
-            inner.offer(&record, &events).await?;
+            inner.enqueue_selected(&record, &events).await?;
         }
     }
     inner.put_cursor(system, last).await?;
     Ok(true)
 }
 
-/// Offers a new webhook the events that came after this one.
+/// Queues the events after this one for a new webhook.
 pub(super) async fn catch_up(inner: &Inner, owner: &Owner, id: &str, mut after: u64) -> Result<(), WebhookError> {
     let stream = JobEvent::stream(owner.system.as_str());
     let Some(record) = inner.store.get(WEBHOOK, id).await? else { return Ok(()) };
     loop {
-        let page = inner.store.read(&stream, after, PAGE).await?;
+        let page = inner.store.read(&stream, after, EVENTS_PER_READ).await?;
         let Some(last) = page.entries.last() else { return Ok(()) };
         after = last.sequence;
         let own = |(sequence, event): (u64, JobEvent)| (event.owner == owner.user.as_str()).then_some((sequence, event));
         let events: Vec<_> = page.entries.iter().filter_map(event).filter_map(own).collect();
-        inner.offer(&record, &events).await?;
+        inner.enqueue_selected(&record, &events).await?;
     }
 }
 
@@ -129,17 +133,17 @@ fn event(entry: &Entry) -> Option<(u64, JobEvent)> {
 
 impl Inner {
     /// Puts the events that a webhook selects into its queue.
-    async fn offer(&self, record: &Record, events: &[(u64, JobEvent)]) -> Result<(), WebhookError> {
-        let Some(mut stored) = read::<Stored>(record) else { return Ok(()) };
-        let wanted: Vec<_> = events.iter().filter(|(_, event)| stored.wants(event)).collect();
+    async fn enqueue_selected(&self, record: &Record, events: &[(u64, JobEvent)]) -> Result<(), WebhookError> {
+        let Some(mut stored) = decode::<StoredWebhook>(record) else { return Ok(()) };
+        let wanted: Vec<_> = events.iter().filter(|(_, event)| stored.selects(event)).collect();
         if !wanted.is_empty() {
             let mut waiting = self.store.list(DELIVERY, &record.id).await?.len();
             let now = Timestamp::now();
             for (sequence, event) in wanted {
-                // The same event has the same name, whoever reads it and however often.
+                // The id depends on the event alone, so that an event that is read twice is queued once.
                 let id = format!("{}.{sequence:020}", record.id);
                 let delivery = Delivery { event: event.clone(), attempts: 0, since: now, next: now };
-                if waiting >= MAX_WAITING {
+                if waiting >= MAX_QUEUED_MESSAGES {
                     self.give_up(&record.id, &record.owner, &id, delivery, "too many messages wait for this webhook".to_owned()).await?;
                 } else {
                     self.enqueue(&record.id, &record.owner, &id, &delivery).await?;
@@ -147,10 +151,10 @@ impl Inner {
                 }
             }
         }
-        if events.iter().any(|(_, event)| stored.ends_with(event)) && !stored.ended {
+        if events.iter().any(|(_, event)| stored.is_ended_by(event)) && !stored.ended {
             stored.ended = true;
-            self.store.put(&Record { value: written(&stored), ..record.clone() }).await?;
-            // Its queue removes it, once that is empty.
+            self.store.put(&Record { value: encode(&stored), ..record.clone() }).await?;
+            // It is removed when its queue is empty.
             self.wake(&record.id, &record.owner).await?;
         }
         Ok(())
@@ -158,8 +162,8 @@ impl Inner {
 
     /// Puts a message into the queue of a webhook.
     pub(super) async fn enqueue(&self, webhook: &str, owner: &str, id: &str, delivery: &Delivery) -> Result<(), WebhookError> {
-        let ttl = self.timing.give_up + SPARE;
-        let record = Record { kind: DELIVERY, id: id.to_owned(), owner: webhook.to_owned(), value: written(delivery), due_in: None, ttl };
+        let ttl = self.timing.give_up + TTL_MARGIN;
+        let record = Record { kind: DELIVERY, id: id.to_owned(), owner: webhook.to_owned(), value: encode(delivery), due_in: None, ttl };
         self.store.put(&record).await?;
         self.wake(webhook, owner).await
     }
@@ -178,14 +182,14 @@ impl Inner {
             kind: QUEUE,
             id: webhook.to_owned(),
             owner: owner.to_owned(),
-            value: written(&queue),
+            value: encode(&queue),
             due_in: Some(due_in),
-            ttl: self.timing.give_up + 2 * SPARE,
+            ttl: self.timing.give_up + 2 * TTL_MARGIN,
         };
         Ok(self.store.put(&record).await?)
     }
 
-    /// Turns a message into a dead letter, unless the user has too many.
+    /// Makes a message a dead letter, or drops it if the user has too many.
     pub(super) async fn give_up(
         &self,
         webhook: &str,
@@ -195,13 +199,13 @@ impl Inner {
         reason: String,
     ) -> Result<(), WebhookError> {
         self.counts.given_up.fetch_add(1, Ordering::Relaxed);
-        if self.store.list(DEAD_LETTER, owner).await?.len() >= MAX_DEAD {
+        if self.store.list(DEAD_LETTER, owner).await?.len() >= MAX_DEAD_LETTERS {
             tracing::warn!(owner, webhook, message = id, reason, "a message to a webhook was dropped: the user has too many dead letters");
         } else {
             let Delivery { event, attempts, .. } = delivery;
-            let dead = Dead { webhook: webhook.to_owned(), event, attempts, reason, at: Timestamp::now() };
-            let (id, owner, value) = (id.to_owned(), owner.to_owned(), written(&dead));
-            self.store.put(&Record { kind: DEAD_LETTER, id, owner, value, due_in: None, ttl: LIFE_OF_A_DEAD_LETTER }).await?;
+            let dead = StoredDeadLetter { webhook: webhook.to_owned(), event, attempts, reason, at: Timestamp::now() };
+            let (id, owner, value) = (id.to_owned(), owner.to_owned(), encode(&dead));
+            self.store.put(&Record { kind: DEAD_LETTER, id, owner, value, due_in: None, ttl: DEAD_LETTER_TTL }).await?;
         }
         self.store.remove(DELIVERY, id).await?;
         Ok(())

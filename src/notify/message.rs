@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use super::webhook::{Delivery, Stored};
+use super::webhook::{Delivery, StoredWebhook};
 
 /// The media type of a CloudEvent in structured mode.
 pub(super) const MEDIA_TYPE: &str = "application/cloudevents+json; charset=utf-8";
-/// The type of events about a job's state. CloudEvents recommends a reverse domain name in front, which would have to be ours; the source names the site.
+/// The type of events about a job's state. CloudEvents recommends a prefix with a reverse domain name; the project has none, and `source` names the site.
 const JOB_STATE: &str = "goldcrest.job.state";
 
 #[derive(Serialize)]
@@ -40,7 +40,7 @@ struct Data<'a> {
 }
 
 /// The body of a message; the same at each attempt.
-pub(super) fn body(id: &str, public_url: Option<&str>, webhook: &Stored, delivery: &Delivery) -> Vec<u8> {
+pub(super) fn body(id: &str, public_url: Option<&str>, webhook: &StoredWebhook, delivery: &Delivery) -> Vec<u8> {
     let event = &delivery.event;
     let base = public_url.unwrap_or_default().trim_end_matches('/');
     let event = CloudEvent {
@@ -62,5 +62,5 @@ pub(super) fn body(id: &str, public_url: Option<&str>, webhook: &Stored, deliver
             is_final: event.is_final,
         },
     };
-    super::webhook::written(&event)
+    super::webhook::encode(&event)
 }

@@ -1,7 +1,7 @@
-//! Webhooks: services of the users, called when the states of their jobs change.
+//! Webhooks: services of users that are called when the states of their jobs change.
 //!
-//! [`Webhooks`] registers them; `events` reads the events of the jobs, which the mirror appends to the store, and puts a message for each webhook into its
-//! queue; `delivery` sends due messages. All state is in the store: of several replicas one reads the events of a system (a lease), and
+//! [`Webhooks`] registers them; `events` reads the events that the mirror appends to the store, and puts a message into the queue of each webhook that
+//! selects them; `delivery` sends due messages. All state is in the store: of several replicas one reads the events of a system (a lease), and
 //! each sends the messages that it takes from the store, so that a message is sent again only if the process that sent it died. A message that cannot be
 //! delivered for a day becomes a dead letter. This module must not know how a scheduler is accessed, nor HTTP beyond calling an address.
 
@@ -11,7 +11,7 @@ mod delivery;
 mod error;
 mod events;
 mod message;
-mod shares;
+mod permits;
 mod signature;
 mod webhook;
 
@@ -31,28 +31,29 @@ use crate::store::{Record, Store};
 pub use config::Config;
 use counts::DeliveryCounts;
 pub use error::WebhookError;
-use shares::Shares;
+use permits::DeliveryPermits;
 pub use webhook::{Backlog, DeadLetter, Failure, Owner, Registration, Webhook};
-use webhook::{CURSOR, DEAD_LETTER, DELIVERY, Dead, Delivery, QUEUE, Queue, Stored, USER, WEBHOOK, read, written};
+use webhook::{CURSOR, DEAD_LETTER, DELIVERY, Delivery, QUEUE, Queue, StoredDeadLetter, StoredWebhook, USER, WEBHOOK, decode, encode};
 
-/// How long a webhook is kept, and how long one of a single job.
-const LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-const LIFE_OF_A_JOB: Duration = Duration::from_secs(90 * 24 * 3600);
-/// The longest address, in bytes.
-const MAX_URL: usize = 2048;
+/// How long a webhook is kept.
+const WEBHOOK_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// How long a webhook of a single job is kept.
+const JOB_WEBHOOK_TTL: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Maximum length of an address, in bytes.
+const MAX_URL_BYTES: usize = 2048;
 
 /// The times of deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// The longest that a receiver may take.
+    /// The time limit for a request to a receiver.
     pub request: Duration,
-    /// The pause after the first failure; each further one is four times as long, up to `longest_pause`.
+    /// The pause after the first failure; each further one is four times as long, up to `max_pause`.
     pub first_pause: Duration,
-    /// The longest pause.
-    pub longest_pause: Duration,
+    /// The maximum pause.
+    pub max_pause: Duration,
     /// The time after which delivery of a message is given up.
     pub give_up: Duration,
-    /// The longest that one webhook is worked on at a time. It is left to other replicas after twice as long.
+    /// The maximum duration of one turn of a webhook. After twice as long, another replica may take it.
     pub turn: Duration,
     /// The interval between checks for due webhooks and new events.
     pub tick: Duration,
@@ -63,7 +64,7 @@ impl Default for Timing {
         Self {
             request: Duration::from_secs(10),
             first_pause: Duration::from_secs(5),
-            longest_pause: Duration::from_secs(4 * 3600),
+            max_pause: Duration::from_secs(4 * 3600),
             give_up: Duration::from_secs(24 * 3600),
             turn: Duration::from_secs(60),
             tick: Duration::from_secs(1),
@@ -83,12 +84,12 @@ struct Inner {
     timing: Timing,
     /// The name of this process as the holder of a lease.
     holder: String,
-    /// Notified when something may be due.
+    /// Notified when a webhook may be due.
     due: Notify,
-    shares: Shares,
+    permits: DeliveryPermits,
     counts: DeliveryCounts,
     /// The failure to read the users with webhooks.
-    lost_users: Recurring,
+    users_failure: Recurring,
 }
 
 /// A webhook that was registered, with its secret, which is not shown again.
@@ -119,8 +120,9 @@ impl Webhooks {
         let guard = AddressGuard::new(&config.allowed_networks);
         let client = Client::guarded(guard.clone())?;
         let holder = uuid::Uuid::new_v4().simple().to_string();
-        let (due, shares, counts, lost_users) = (Notify::new(), Shares::default(), DeliveryCounts::default(), Recurring::default());
-        Ok(Self(Arc::new(Inner { store, config, guard, client, timing, holder, due, shares, counts, lost_users })))
+        let (due, permits, counts, users_failure) =
+            (Notify::new(), DeliveryPermits::default(), DeliveryCounts::default(), Recurring::default());
+        Ok(Self(Arc::new(Inner { store, config, guard, client, timing, holder, due, permits, counts, users_failure })))
     }
 
     /// Registers a webhook for all jobs of a user.
@@ -129,7 +131,7 @@ impl Webhooks {
     /// If the address may not be called, the user has too many, or the store does not answer.
     pub async fn register(&self, owner: &Owner, registration: Registration) -> Result<Registered, WebhookError> {
         let prepared = self.prepare(owner, registration, None).await?;
-        self.put(prepared.id, owner, &prepared.registration, None, LIFE).await
+        self.put(prepared.id, owner, &prepared.registration, None, WEBHOOK_TTL).await
     }
 
     /// Checks a webhook for a job before it is submitted; `id` for a submission that may be repeated.
@@ -148,17 +150,17 @@ impl Webhooks {
         Ok(Prepared { owner: owner.clone(), registration, id, after })
     }
 
-    /// Registers a webhook for a job that was submitted. Events that have come meanwhile are delivered too.
+    /// Registers a webhook for a submitted job. Events since [`Webhooks::prepare`] are delivered too.
     ///
     /// # Errors
     /// If the store does not answer.
     pub async fn bind(&self, prepared: Prepared, job: &JobId) -> Result<Registered, WebhookError> {
         let Prepared { owner, registration, id, after } = prepared;
         if let Some(known) = self.0.store.get(WEBHOOK, &id).await? {
-            let webhook = read::<Stored>(&known).ok_or(WebhookError::Unreadable)?.shown(id, Backlog::default());
+            let webhook = decode::<StoredWebhook>(&known).ok_or(WebhookError::Unreadable)?.into_webhook(id, Backlog::default());
             return Ok(Registered { webhook, secret: None });
         }
-        let registered = self.put(id, &owner, &registration, Some(job.clone()), LIFE_OF_A_JOB).await?;
+        let registered = self.put(id, &owner, &registration, Some(job.clone()), JOB_WEBHOOK_TTL).await?;
         events::catch_up(&self.0, &owner, &registered.webhook.id, after).await?;
         Ok(registered)
     }
@@ -170,9 +172,9 @@ impl Webhooks {
     pub async fn list(&self, owner: &Owner) -> Result<Vec<Webhook>, WebhookError> {
         let mut webhooks = Vec::new();
         for record in self.0.store.list(WEBHOOK, &owner.key()).await? {
-            let Some(stored) = read::<Stored>(&record) else { continue };
+            let Some(stored) = decode::<StoredWebhook>(&record) else { continue };
             let backlog = self.0.backlog(&record.id).await?;
-            webhooks.push(stored.shown(record.id, backlog));
+            webhooks.push(stored.into_webhook(record.id, backlog));
         }
         Ok(webhooks)
     }
@@ -197,7 +199,10 @@ impl Webhooks {
     /// If the store does not answer.
     pub async fn dead_letters(&self, owner: &Owner) -> Result<Vec<DeadLetter>, WebhookError> {
         let records = self.0.store.list(DEAD_LETTER, &owner.key()).await?;
-        Ok(records.into_iter().filter_map(|record| read::<Dead>(&record).map(|dead| dead.shown(record.id))).collect())
+        Ok(records
+            .into_iter()
+            .filter_map(|record| decode::<StoredDeadLetter>(&record).map(|dead| dead.into_dead_letter(record.id)))
+            .collect())
     }
 
     /// Puts a dead letter back into the queue of its webhook; returns whether both existed.
@@ -206,7 +211,7 @@ impl Webhooks {
     /// If the store does not answer.
     pub async fn redeliver(&self, owner: &Owner, id: &str) -> Result<bool, WebhookError> {
         let Some(record) = self.0.store.get(DEAD_LETTER, id).await?.filter(|record| record.owner == owner.key()) else { return Ok(false) };
-        let dead: Dead = read(&record).ok_or(WebhookError::Unreadable)?;
+        let dead: StoredDeadLetter = decode(&record).ok_or(WebhookError::Unreadable)?;
         if self.0.store.get(WEBHOOK, &dead.webhook).await?.is_none() {
             return Ok(false);
         }
@@ -230,13 +235,11 @@ impl Webhooks {
 
     /// Whether an address may be called.
     async fn check(&self, url: &str) -> Result<(), WebhookError> {
-        if url.len() > MAX_URL {
-            return Err(WebhookError::Url("it is longer than 2048 bytes".to_owned()));
+        if url.len() > MAX_URL_BYTES {
+            return Err(WebhookError::Url(format!("it is longer than {MAX_URL_BYTES} bytes")));
         }
         if url.chars().any(|character| character.is_control() || character.is_whitespace() || character == '\\') {
-            return Err(WebhookError::Url(
-                "it has a character that an address does not have: a blank, a line feed or a backslash".to_owned(),
-            ));
+            return Err(WebhookError::Url("it contains a blank, a control character or a backslash".to_owned()));
         }
         let url = Url::parse(url).map_err(|error| WebhookError::Url(error.to_string()))?;
         if !url.is_https() && !self.0.config.allow_http {
@@ -254,16 +257,17 @@ impl Webhooks {
         ttl: Duration,
     ) -> Result<Registered, WebhookError> {
         let secret = signature::new_secret().map_err(|_| WebhookError::NoRandomness)?;
-        let stored = Stored::new(owner, registration, job, &secret);
+        let stored = StoredWebhook::new(owner, registration, job, &secret);
         let user = format!("{}/{}", owner.system.as_str(), owner.user.as_str());
-        let index = Record { kind: USER, id: user, owner: owner.system.as_str().to_owned(), value: Vec::new(), due_in: None, ttl: LIFE };
+        let index =
+            Record { kind: USER, id: user, owner: owner.system.as_str().to_owned(), value: Vec::new(), due_in: None, ttl: WEBHOOK_TTL };
         self.0.store.put(&index).await?;
-        let record = Record { kind: WEBHOOK, id: id.clone(), owner: owner.key(), value: written(&stored), due_in: None, ttl };
+        let record = Record { kind: WEBHOOK, id: id.clone(), owner: owner.key(), value: encode(&stored), due_in: None, ttl };
         self.0.store.put(&record).await?;
-        Ok(Registered { webhook: stored.shown(id, Backlog::default()), secret: Some(secret) })
+        Ok(Registered { webhook: stored.into_webhook(id, Backlog::default()), secret: Some(secret) })
     }
 
-    /// Records the newest event of a system if nothing was read yet: a webhook is not called for earlier events.
+    /// Sets the cursor of a system to its newest event if it has none: a webhook is not called for earlier events.
     async fn begin_reading(&self, system: &SystemName) -> Result<(), WebhookError> {
         if self.0.store.get(CURSOR, system.as_str()).await?.is_none() {
             let last = self.0.store.read(&JobEvent::stream(system.as_str()), u64::MAX, 1).await?.last;
@@ -274,27 +278,29 @@ impl Webhooks {
 }
 
 impl Inner {
-    /// The messages that wait for a webhook; without a queue there are none.
+    /// The queued messages of a webhook.
     async fn backlog(&self, webhook: &str) -> Result<Backlog, WebhookError> {
         let Some(queue) = self.store.get(QUEUE, webhook).await? else { return Ok(Backlog::default()) };
         let waiting = self.store.list(DELIVERY, webhook).await?.len();
-        Ok(Backlog { waiting, failure: read::<Queue>(&queue).and_then(|queue| queue.failure) })
+        Ok(Backlog { waiting, failure: decode::<Queue>(&queue).and_then(|queue| queue.failure) })
     }
 
     async fn put_cursor(&self, system: &SystemName, last: u64) -> Result<(), WebhookError> {
         let id = system.as_str().to_owned();
-        let record = Record { kind: CURSOR, owner: id.clone(), id, value: written(&last), due_in: None, ttl: LIFE };
+        let record = Record { kind: CURSOR, owner: id.clone(), id, value: encode(&last), due_in: None, ttl: WEBHOOK_TTL };
         Ok(self.store.put(&record).await?)
     }
 
-    /// Forgets a user who has no webhook on the system any more.
+    /// Removes the record of a user without webhooks on the system.
     async fn forget_user(&self, key: &str, system: &SystemName) -> Result<(), WebhookError> {
         if self.store.list(WEBHOOK, key).await?.is_empty() {
             self.store.remove(USER, key).await?;
-            // One may have been registered meanwhile.
+            // A webhook may have been registered meanwhile.
             if !self.store.list(WEBHOOK, key).await?.is_empty() {
                 let owner = system.as_str().to_owned();
-                self.store.put(&Record { kind: USER, id: key.to_owned(), owner, value: Vec::new(), due_in: None, ttl: LIFE }).await?;
+                self.store
+                    .put(&Record { kind: USER, id: key.to_owned(), owner, value: Vec::new(), due_in: None, ttl: WEBHOOK_TTL })
+                    .await?;
             }
         }
         Ok(())
@@ -307,8 +313,8 @@ impl Interest for Webhooks {
     async fn users(&self, system: &SystemName) -> Vec<Username> {
         let users = self.0.store.list(USER, system.as_str()).await;
         match &users {
-            Ok(_) if self.0.lost_users.ends() => tracing::info!("the users with webhooks are read again"),
-            Err(error) if self.0.lost_users.begins(&ErrorChain(error)) => {
+            Ok(_) if self.0.users_failure.ends() => tracing::info!("the users with webhooks are read again"),
+            Err(error) if self.0.users_failure.begins(&ErrorChain(error)) => {
                 tracing::warn!(error = %ErrorChain(error), "the users with webhooks could not be read");
             }
             _ => {}

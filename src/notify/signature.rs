@@ -1,4 +1,4 @@
-//! Signatures of messages, as the specification of Standard Webhooks 1.0 has them.
+//! Signatures of messages, by the specification of Standard Webhooks 1.0.
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand;
@@ -12,7 +12,7 @@ const SECRET_BYTES: usize = 32;
 /// The prefix of a secret's text.
 const PREFIX: &str = "whsec_";
 
-/// A new secret, as receivers are given it.
+/// A new secret, in the form for receivers.
 ///
 /// # Errors
 /// If the system has no random bytes.

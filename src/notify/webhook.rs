@@ -6,13 +6,17 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{JobEvent, JobId, Secret, SystemName, Username};
 use crate::store::Record;
 
-/// The records of webhooks, by their ids; of what waits for a webhook, in their order; of webhooks for which something waits; of what
-/// was given up; of users with webhooks, by system; and how far the events of a system have been read.
+/// The kind of the records of webhooks.
 pub(super) const WEBHOOK: &str = "webhook";
+/// The kind of the records of queued messages; their owner is the webhook.
 pub(super) const DELIVERY: &str = "webhook-delivery";
+/// The kind of the records of queues, with the due time of the webhook.
 pub(super) const QUEUE: &str = "webhook-queue";
+/// The kind of the records of dead letters.
 pub(super) const DEAD_LETTER: &str = "webhook-dead-letter";
+/// The kind of the records of users with webhooks; their owner is the system.
 pub(super) const USER: &str = "webhook-user";
+/// The kind of the records of the last event that was read of a system.
 pub(super) const CURSOR: &str = "webhook-cursor";
 
 /// The owner of webhooks: a user on a system.
@@ -25,7 +29,7 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// As records name it.
+    /// The owner of the records.
     pub(super) fn key(&self) -> String {
         format!("{}/{}", self.system.as_str(), self.user.as_str())
     }
@@ -43,39 +47,39 @@ pub struct Registration {
 /// A webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
-    /// Its id.
+    /// The id.
     pub id: String,
     /// The address that is called.
     pub url: String,
     /// The states for which it is called; empty for all.
     pub states: Vec<String>,
-    /// The job for which it is called; all of the user if absent.
+    /// The job for which it is called; all jobs of the user if absent.
     pub job: Option<JobId>,
-    /// When it was registered.
+    /// The time of the registration.
     pub created: Timestamp,
-    /// The messages that are not delivered yet.
+    /// The messages that wait for delivery.
     pub backlog: Backlog,
 }
 
-/// The messages that wait for a webhook.
+/// The queued messages of a webhook.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
-    /// Their number.
+    /// The number of messages.
     pub waiting: usize,
-    /// The last failure since none waited; none if there was none.
+    /// The last failure since the queue was empty, if any.
     pub failure: Option<Failure>,
 }
 
-/// An attempt that failed.
+/// A failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The error.
     pub reason: String,
-    /// When it failed.
+    /// The time of the failure.
     pub at: Timestamp,
 }
 
-/// Something that could not be delivered.
+/// A message that could not be delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
     /// The id of the message.
@@ -94,21 +98,21 @@ pub struct DeadLetter {
     pub at: Timestamp,
 }
 
-/// A webhook as it is kept.
+/// A webhook in the store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Stored {
+pub(super) struct StoredWebhook {
     pub(super) system: String,
     pub(super) url: String,
     pub(super) states: Vec<String>,
     pub(super) job: Option<JobId>,
-    /// For the signatures.
+    /// The secret of the signatures.
     secret: String,
     pub(super) created: Timestamp,
     /// Whether the job has ended, so that no further events follow.
     pub(super) ended: bool,
 }
 
-impl Stored {
+impl StoredWebhook {
     pub(super) fn new(owner: &Owner, registration: &Registration, job: Option<JobId>, secret: &Secret) -> Self {
         Self {
             system: owner.system.as_str().to_owned(),
@@ -125,12 +129,12 @@ impl Stored {
         Secret::from(self.secret.clone())
     }
 
-    pub(super) fn shown(self, id: String, backlog: Backlog) -> Webhook {
+    pub(super) fn into_webhook(self, id: String, backlog: Backlog) -> Webhook {
         Webhook { id, url: self.url, states: self.states, job: self.job, created: self.created, backlog }
     }
 
     /// Whether it is called for this event.
-    pub(super) fn wants(&self, event: &JobEvent) -> bool {
+    pub(super) fn selects(&self, event: &JobEvent) -> bool {
         self.concerns(event) && (self.states.is_empty() || self.states.iter().any(|state| state.eq_ignore_ascii_case(&event.state)))
     }
 
@@ -139,30 +143,31 @@ impl Stored {
     }
 
     /// Whether this event is the last one.
-    pub(super) fn ends_with(&self, event: &JobEvent) -> bool {
+    pub(super) fn is_ended_by(&self, event: &JobEvent) -> bool {
         event.is_final && self.job.as_ref().is_some_and(|job| job.as_str() == event.id)
     }
 }
 
-/// Whether an id is that of a job, or of a task or component of it.
+/// Whether `id` is the job, or a task or component of it.
 fn is_or_is_part_of(id: &str, job: &str) -> bool {
     let whole = job.trim_end_matches("[]");
     id == job || id.strip_prefix(whole).is_some_and(|rest| rest.starts_with(['_', '+', '[']))
 }
 
-/// A message that waits.
+/// A queued message.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Delivery {
     pub(super) event: JobEvent,
     pub(super) attempts: u32,
-    /// When it was to be delivered first, and when it is to be tried next.
+    /// When it was queued.
     pub(super) since: Timestamp,
+    /// The time of the next attempt.
     pub(super) next: Timestamp,
 }
 
-/// A message whose delivery was given up.
+/// A dead letter in the store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Dead {
+pub(super) struct StoredDeadLetter {
     pub(super) webhook: String,
     pub(super) event: JobEvent,
     pub(super) attempts: u32,
@@ -170,8 +175,8 @@ pub(super) struct Dead {
     pub(super) at: Timestamp,
 }
 
-impl Dead {
-    pub(super) fn shown(self, id: String) -> DeadLetter {
+impl StoredDeadLetter {
+    pub(super) fn into_dead_letter(self, id: String) -> DeadLetter {
         let Self { webhook, event, attempts, reason, at } = self;
         DeadLetter { id, webhook, job: event.id, state: event.state, attempts, reason, at }
     }
@@ -182,18 +187,18 @@ impl Dead {
 pub(super) struct Queue {
     /// The number of failures since the last success.
     pub(super) failures: u32,
-    /// The last failure since none waited.
+    /// The last failure since the queue was empty.
     #[serde(default)]
     pub(super) failure: Option<Failure>,
 }
 
 /// Decodes a record, if it can be read.
-pub(super) fn read<T: for<'de> Deserialize<'de>>(record: &Record) -> Option<T> {
+pub(super) fn decode<T: for<'de> Deserialize<'de>>(record: &Record) -> Option<T> {
     serde_json::from_slice(&record.value).inspect_err(|error| tracing::error!(%error, kind = record.kind, "a record cannot be read")).ok()
 }
 
 /// Encodes a record.
-pub(super) fn written(value: &impl Serialize) -> Vec<u8> {
+pub(super) fn encode(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("texts, numbers and times serialise")
 }
 
@@ -221,14 +226,16 @@ mod tests {
         let owner = Owner { system: SystemName::new("daint").unwrap(), user: Username::new("ada").unwrap() };
         let registration = |states: &[&str]| Registration { url: String::new(), states: states.iter().map(|s| (*s).to_owned()).collect() };
         let stored = |job: &str, states: &[&str]| {
-            Stored::new(&owner, &registration(states), Some(JobId::new(job).unwrap()), &Secret::from(String::new()))
+            StoredWebhook::new(&owner, &registration(states), Some(JobId::new(job).unwrap()), &Secret::from(String::new()))
         };
         for id in ["12", "12_3", "12+1"] {
-            assert!(stored("12", &[]).wants(&event(id, "RUNNING", false)), "{id}");
+            assert!(stored("12", &[]).selects(&event(id, "RUNNING", false)), "{id}");
         }
-        assert!(!stored("12", &[]).wants(&event("123", "RUNNING", false)));
-        assert!(stored("12", &["completed"]).wants(&event("12", "COMPLETED", true)));
-        assert!(!stored("12", &["completed"]).wants(&event("12", "RUNNING", false)));
-        assert!(stored("12", &[]).ends_with(&event("12", "FAILED", true)) && !stored("12", &[]).ends_with(&event("12_1", "FAILED", true)));
+        assert!(!stored("12", &[]).selects(&event("123", "RUNNING", false)));
+        assert!(stored("12", &["completed"]).selects(&event("12", "COMPLETED", true)));
+        assert!(!stored("12", &["completed"]).selects(&event("12", "RUNNING", false)));
+        assert!(
+            stored("12", &[]).is_ended_by(&event("12", "FAILED", true)) && !stored("12", &[]).is_ended_by(&event("12_1", "FAILED", true))
+        );
     }
 }

@@ -25,7 +25,7 @@ impl Client {
     /// in an empty container, every `https` call fails, and a warning says why; `http` calls work.
     ///
     /// `HTTP_PROXY` and the like are not followed: the services are internal, and a token must not leave through a proxy
-    /// that somebody set for another purpose.
+    /// that were set for another purpose.
     ///
     /// # Errors
     /// [`RestError::Setup`] when TLS cannot be set up.

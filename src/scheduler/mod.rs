@@ -21,8 +21,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::domain::{
-    Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery, JobUsage, Limits, Node, Partition,
-    Principal, Reported, Reservation, bytes_to_text,
+    Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobLimits, JobMetadata, JobQuery, JobUsage, Node,
+    Partition, Principal, Reported, Reservation, bytes_to_text,
 };
 use crate::error::{Classify, Kind};
 use crate::ssh::CommandError;
@@ -91,7 +91,7 @@ pub trait Scheduler: Send + Sync {
     async fn usage(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<JobUsage>>, SchedulerError>;
 
     /// The limits of the caller's jobs.
-    async fn limits(&self, principal: &Principal) -> Result<Reported<Limits>, SchedulerError>;
+    async fn limits(&self, principal: &Principal) -> Result<Reported<JobLimits>, SchedulerError>;
 
     /// The operations that it does not support, each with the reason: they return [`SchedulerError::Unsupported`].
     fn unsupported(&self) -> &'static [(UnsupportedOperation, &'static str)] {

@@ -150,7 +150,7 @@ impl Gate {
         }
     }
 
-    /// Admits whoever sent an earlier request, for work that began with it and goes on without it. It counts as a request of its user.
+    /// Admits the requester of an earlier request again, for work that began with it and continues after it. It counts as a request of its user.
     ///
     /// # Errors
     /// As [`Gate::admit`]; and if the user has reached the limit of requests under way.

@@ -14,7 +14,7 @@ use super::limits::UserPermit;
 use super::{Access, InvalidRequest, ServiceError};
 use crate::cluster::{Cluster, Commands, NO_FILES};
 use crate::domain::excerpt;
-use crate::ssh::{CommandLine, CommandOutput, Environment, Exec, Limits, OutputStream, TransportError};
+use crate::ssh::{CommandLimits, CommandLine, CommandOutput, Environment, Exec, OutputStream, TransportError};
 
 /// Why a system runs no commands.
 const NONE_ALLOWED: &str = "This system runs no commands on its login node: `clusters[].commands` allows none";
@@ -28,7 +28,7 @@ const MAX_NAMED: usize = 20;
 const MAX_PATTERN: usize = 120;
 
 /// How long after the time limit the end is awaited, in seconds. The login takes its time too.
-const MARGIN: u64 = 10;
+const END_MARGIN_SECONDS: u64 = 10;
 
 /// The shell's function that runs a command with its time limit.
 const RUN: &str = concat!(include_str!("commands.sh"), "goldcrest_run");
@@ -87,7 +87,7 @@ async fn start(access: &Access, request: CommandRequest) -> Result<(OutputStream
         line: line(&request.argv, seconds),
         stdin: Bytes::from(request.stdin.unwrap_or_default()),
         idempotent: false,
-        limits: Some(Limits { execution: Duration::from_secs(seconds + MARGIN), output: commands.max_output }),
+        limits: Some(CommandLimits { execution: Duration::from_secs(seconds + END_MARGIN_SECONDS), output: commands.max_output }),
         environment: Environment::Login,
     };
     let transport = &access.cluster().files_without_health_check()?.transport;

@@ -16,7 +16,7 @@ use crate::filesystem::{ArchiveFormat, ContentStream, Download, Expected, Filesy
 const DEFAULT_LINES: u64 = 10;
 
 /// The assumed size of a line for which memory is reserved before it is read, in bytes.
-const LIKELY_LINE: u64 = 1024;
+const LIKELY_LINE_BYTES: u64 = 1024;
 
 /// The default size of `view`, in bytes.
 const DEFAULT_VIEW: u64 = 5 * 1024 * 1024;
@@ -284,7 +284,7 @@ fn max_output(access: &Access, part: Part) -> u64 {
     match part {
         Part { unit: ContentUnit::Bytes, count, skip: false } => count.min(limit),
         // Lines have any length. The requested ones are mostly short, and their size is known once they were read.
-        Part { unit: ContentUnit::Lines, count, skip: false } => count.saturating_mul(LIKELY_LINE).min(limit),
+        Part { unit: ContentUnit::Lines, count, skip: false } => count.saturating_mul(LIKELY_LINE_BYTES).min(limit),
         _ => limit,
     }
 }

@@ -1,6 +1,6 @@
 //! The lines of a content that match a pattern.
 //!
-//! A search takes processor time for a pattern that somebody else chose. So it runs outside the threads that serve requests,
+//! A search takes processor time for a pattern that a client chose. So it runs outside the threads that serve requests,
 //! on a bounded number of threads; one at a time for each caller; in pieces of bounded cost, between which it ends when its
 //! time is over or when its receiver is gone.
 

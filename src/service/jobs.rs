@@ -148,7 +148,7 @@ pub async fn cancel(access: &Access, id: &str) -> Result<Reported<()>, ServiceEr
     Ok(change.end(cancelled)?)
 }
 
-/// Makes the mirror read the jobs after a change, if somebody waits for that.
+/// Makes the mirror query the jobs after a change, if they are watched.
 fn look_at_once(access: &Access) {
     if let Some(mirror) = access.mirror() {
         mirror.nudge(&access.principal().username);

@@ -1,6 +1,6 @@
 //! The write lock on the file of a resumable upload, across replicas: a rename to a private name.
 //!
-//! A request renames the file to a name that nobody else knows, adds to it, and renames it back. A file under such a name
+//! A request renames the file to a name that no other process knows, adds to it, and renames it back. A file under such a name
 //! belongs to a request that still works, perhaps on another replica, or was cut. A request that takes it over continues with a copy: what
 //! the other still writes then goes into an unlinked file, and the other finds nothing under its private name.
 

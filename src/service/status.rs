@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::cluster::Cluster;
-use crate::domain::{Account, Identity, Limits, Node, Partition, Reading, Reported, Reservation, SystemName};
+use crate::domain::{Account, Identity, JobLimits, Node, Partition, Reading, Reported, Reservation, SystemName};
 
 use super::{Access, AccessError, Caller, Gate, ServiceError};
 
@@ -51,7 +51,7 @@ pub async fn reservations(access: &Access) -> Result<Reading<Vec<Reservation>>, 
 ///
 /// # Errors
 /// If there is no scheduler, it cannot tell, or it does not answer.
-pub async fn limits(access: &Access) -> Result<Reported<Limits>, ServiceError> {
+pub async fn limits(access: &Access) -> Result<Reported<JobLimits>, ServiceError> {
     Ok(access.cluster().scheduler_without_health_check()?.limits(access.principal()).await?)
 }
 

@@ -1,7 +1,7 @@
-//! The transfers that wait for their clients, and the ports that are listened on.
+//! The transfers that wait for their clients, and the ports of the listeners.
 //!
-//! They live in the memory of this process: the secret of a transfer is kept as its digest alone, works once, and is of no use to
-//! another process. A job whose transfer is lost with the process ends when its own time is over.
+//! They are in the memory of this process. Only the digest of a secret is kept; a secret works once, and only in this process.
+//! If the process ends, a job whose transfer is lost ends at its own time limit.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -22,70 +22,71 @@ use super::limits::UserLimit;
 use crate::domain::{JobId, Principal, RemotePath, SystemName, Username};
 use crate::transfer::streamer::{Direction, Endpoint};
 
-/// The most transfers of one user that wait for their clients.
+/// Maximum number of waiting transfers of one user.
 pub(super) const MAX_WAITING_PER_USER: usize = 64;
 
-/// The most transfers that wait for their clients.
+/// Maximum number of waiting transfers.
 const MAX_WAITING: usize = 4096;
 
 /// How long a job may be in the queue before its transfer is forgotten.
 const MAX_QUEUE_TIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The most clients of one user that are connected at a time.
+/// Maximum number of connected clients of one user.
 pub(super) const MAX_CONNECTED_PER_USER: u64 = 8;
 
-/// The most clients that are connected at a time.
+/// Maximum number of connected clients.
 const MAX_CONNECTED: u64 = 256;
 
-/// The most transfers that move bytes at a time; further ones wait, connected. Each holds two messages of its client at most.
+/// Maximum number of transfers that move bytes at a time; further connected ones wait. Each holds at most two messages of its client.
 const MAX_AT_WORK: usize = 16;
 
-/// The most attempts from one address with a wrong secret within [`ATTEMPTS_TIME`]. Clients try the ports of a range one after the
-/// other, those of other users' transfers among them, so that some are no attack.
+/// Maximum number of attempts with a wrong secret from one address within [`ATTEMPTS_TIME`]. Clients try the ports of a range in turn,
+/// also those of other users' transfers, so a few wrong secrets are not an attack.
 const MAX_ATTEMPTS: u32 = 100;
 
-/// After how long attempts are forgotten.
+/// The time after which attempts are forgotten.
 const ATTEMPTS_TIME: Duration = Duration::from_secs(60);
 
-/// The most addresses whose attempts are counted.
+/// Maximum number of addresses whose attempts are counted.
 const MAX_ADDRESSES: usize = 4096;
 
 /// The digest of a secret.
 type SecretDigest = [u8; 32];
 
-/// A transfer that waits for its client.
-pub(super) struct Waiting {
-    /// Who asked for it, with the newest token that was seen since.
-    requester: Mutex<Requester>,
+/// A transfer by streamer.
+pub(super) struct Transfer {
     pub(super) system: SystemName,
     pub(super) direction: Direction,
     /// The file on the cluster.
     pub(super) path: RemotePath,
-    /// The job that stands for it, and the report that the job waits for.
+    /// The job that represents it.
     pub(super) job: JobId,
+    /// The file whose content tells the job of the end.
     pub(super) report: RemotePath,
-    /// The most that an upload may hold, in bytes.
+    /// Maximum size of an upload, in bytes.
     pub(super) limit: u64,
+}
+
+/// A transfer that waits for its client.
+pub(super) struct WaitingTransfer {
+    transfer: Transfer,
+    /// The requester, with the newest token since.
+    requester: Mutex<Requester>,
     secret: SecretDigest,
     expires: Instant,
-    /// Whether a client with the secret is being let in.
+    /// Whether a client with the secret is being admitted.
     is_claimed: AtomicBool,
 }
 
-/// What a [`Waiting`] is made of.
-pub(super) struct NewTransfer {
-    pub(super) requester: Requester,
-    pub(super) system: SystemName,
-    pub(super) direction: Direction,
-    pub(super) path: RemotePath,
-    pub(super) job: JobId,
-    pub(super) report: RemotePath,
-    pub(super) limit: u64,
-    /// How long its running job waits.
-    pub(super) wait_timeout: Duration,
+impl Deref for WaitingTransfer {
+    type Target = Transfer;
+
+    fn deref(&self) -> &Transfer {
+        &self.transfer
+    }
 }
 
-impl Waiting {
+impl WaitingTransfer {
     pub(super) fn requester(&self) -> Requester {
         self.requester.lock().clone()
     }
@@ -95,13 +96,13 @@ impl Waiting {
     }
 }
 
-/// A transfer whose client is being let in. When this is dropped, the next one with the secret may try.
-pub(super) struct Claim(Arc<Waiting>);
+/// A transfer whose client is being admitted. When this is dropped, the next client with the secret may try.
+pub(super) struct Claim(Arc<WaitingTransfer>);
 
 impl Deref for Claim {
-    type Target = Waiting;
+    type Target = WaitingTransfer;
 
-    fn deref(&self) -> &Waiting {
+    fn deref(&self) -> &WaitingTransfer {
         &self.0
     }
 }
@@ -115,7 +116,7 @@ impl Drop for Claim {
 /// The transfers by the protocol of firecrest-streamer, under any configuration.
 pub struct Streams {
     ports: Mutex<HashMap<Endpoint, u16>>,
-    waiting: Mutex<HashMap<SecretDigest, Arc<Waiting>>>,
+    waiting: Mutex<HashMap<SecretDigest, Arc<WaitingTransfer>>>,
     attempts: Mutex<HashMap<IpAddr, (u32, Instant)>>,
     pub(super) connected: UserLimit,
     pub(super) places: Arc<Semaphore>,
@@ -137,7 +138,7 @@ impl Default for Streams {
 }
 
 impl Streams {
-    /// Notes the port that is listened on for an endpoint, or that none is.
+    /// Records the port of the listener of an endpoint; none if it does not listen.
     pub fn listening(&self, endpoint: &Endpoint, port: Option<u16>) {
         let mut ports = self.ports.lock();
         match port {
@@ -146,13 +147,13 @@ impl Streams {
         }
     }
 
-    /// The port that is listened on for an endpoint.
+    /// The port of the listener of an endpoint.
     pub(super) fn port(&self, endpoint: &Endpoint) -> Option<u16> {
         self.ports.lock().get(endpoint).copied()
     }
 
-    /// The transfers of a user that wait, the oldest first; the forgotten ones not among them.
-    pub(super) fn of_user(&self, user: &Username) -> Vec<Arc<Waiting>> {
+    /// The waiting transfers of a user that have not expired, the oldest first.
+    pub(super) fn of_user(&self, user: &Username) -> Vec<Arc<WaitingTransfer>> {
         let now = Instant::now();
         let mut waiting = self.waiting.lock();
         waiting.retain(|_, transfer| transfer.expires > now);
@@ -163,28 +164,22 @@ impl Streams {
         found
     }
 
-    /// Every transfer that waits.
-    pub(super) fn all(&self) -> Vec<Arc<Waiting>> {
+    /// All waiting transfers.
+    pub(super) fn all(&self) -> Vec<Arc<WaitingTransfer>> {
         self.waiting.lock().values().cloned().collect()
     }
 
-    /// Whether no further transfer can be remembered.
+    /// Whether no further transfer can be added.
     pub(super) fn is_full(&self) -> bool {
         self.waiting.lock().len() >= MAX_WAITING
     }
 
-    /// Waits for the client that has this secret.
-    pub(super) fn add(&self, secret: &str, new: NewTransfer) {
+    /// Adds a transfer that waits for the client with this secret; its running job waits for `wait_timeout`.
+    pub(super) fn add(&self, secret: &str, requester: Requester, transfer: Transfer, wait_timeout: Duration) {
         let secret = digest_of(secret);
-        let NewTransfer { requester, system, direction, path, job, report, limit, wait_timeout } = new;
-        let waiting = Waiting {
+        let waiting = WaitingTransfer {
+            transfer,
             requester: Mutex::new(requester),
-            system,
-            direction,
-            path,
-            job,
-            report,
-            limit,
             secret,
             expires: Instant::now() + MAX_QUEUE_TIME + wait_timeout,
             is_claimed: AtomicBool::new(false),
@@ -192,22 +187,22 @@ impl Streams {
         self.waiting.lock().insert(secret, Arc::new(waiting));
     }
 
-    /// The transfer of a secret, unless another client is being let in with it.
+    /// The transfer with this secret, unless another client is being admitted with it.
     pub(super) fn claim(&self, secret: &str) -> Option<Claim> {
         let secret = digest_of(secret);
         let found = self.waiting.lock().get(&secret).cloned()?;
-        // Finding it took a time that depends on the digest at most.
+        // The time of the lookup depends at most on the digest.
         verify_slices_are_equal(&found.secret, &secret).ok()?;
         (found.expires > Instant::now() && !found.is_claimed.swap(true, Ordering::AcqRel)).then(|| Claim(found))
     }
 
-    /// Forgets a transfer; its secret works no more.
-    pub(super) fn remove(&self, waiting: &Waiting) {
+    /// Removes a transfer, and so invalidates its secret.
+    pub(super) fn remove(&self, waiting: &WaitingTransfer) {
         self.waiting.lock().remove(&waiting.secret);
     }
 
-    /// Lets the waiting transfers of a user go on with this token, if it is valid for longer: the job may have been in the queue for
-    /// longer than the token with which it was submitted.
+    /// Gives this token to the waiting transfers of the user, if it is valid for longer: the job may be in the queue for longer than its own
+    /// token is valid.
     pub(in crate::service) fn renew(&self, principal: &Arc<Principal>, system: &SystemName) {
         for transfer in self.waiting.lock().values().filter(|transfer| transfer.system == *system) {
             let mut requester = transfer.requester.lock();
@@ -220,7 +215,7 @@ impl Streams {
         }
     }
 
-    /// Whether too many wrong secrets came from an address to listen to it now.
+    /// Whether an address has sent too many wrong secrets lately.
     pub(super) fn is_barred(&self, address: IpAddr) -> bool {
         self.attempts.lock().get(&address).is_some_and(|(count, since)| *count >= MAX_ATTEMPTS && since.elapsed() < ATTEMPTS_TIME)
     }
@@ -269,17 +264,15 @@ mod tests {
 
     fn add(streams: &Streams, secret: &str, user: &str) {
         let path = |text| RemotePath::from_text(text).unwrap();
-        let new = NewTransfer {
-            requester: requester(user, "1", 1_000),
+        let transfer = Transfer {
             system: SystemName::new("daint").unwrap(),
             direction: Direction::Upload,
             path: path("/home/a"),
             job: JobId::new("1").unwrap(),
             report: path("/home/.report"),
             limit: 10,
-            wait_timeout: Duration::from_secs(60),
         };
-        streams.add(secret, new);
+        streams.add(secret, requester(user, "1", 1_000), transfer, Duration::from_secs(60));
     }
 
     #[tokio::test(start_paused = true)]

@@ -127,7 +127,7 @@ pub async fn begin_with(access: &Access, new: NewUpload, first: Addition) -> Res
     match extend(access, &upload, first).await {
         Ok(offset) => Ok((upload, Some(offset))),
         Err(error) => {
-            // Its name is known to nobody. If it cannot be removed now, the search for abandoned files finds it later.
+            // Its name is unknown to clients. If it cannot be removed now, the search for abandoned files finds it later.
             let _ = remove(access, &upload).await;
             Err(error)
         }

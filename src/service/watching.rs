@@ -12,14 +12,14 @@ use super::text::Findings;
 use super::updates::expiry;
 use super::{Access, InvalidRequest, ServiceError};
 use crate::domain::{Job, JobEvent, JobId, Reading};
-use crate::mirror::{JournalEntry, Mirror, News, Reader, Selection, Staleness, Watch};
+use crate::mirror::{JournalEntry, Mirror, NewEvents, Reader, Selection, Staleness, Watch};
 use crate::scheduler::SchedulerError;
 
 /// The interval of heartbeats while there is no event, so that no intermediary takes the connection for dead.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 
 /// The time that a stream waits for the first list of the jobs; changes after that are events.
-const FIRST_LOOK: Duration = Duration::from_secs(10);
+const FIRST_LIST_TIMEOUT: Duration = Duration::from_secs(10);
 
 const NOT_WATCHED: &str = "jobs cannot be watched on this system";
 
@@ -91,7 +91,7 @@ pub async fn wait(access: &Access, id: &str, since: Option<&Since>, time: Durati
     reader.select(selection_of(id, &before));
     let changed = async {
         loop {
-            let News { entries, has_gap } = reader.next().await;
+            let NewEvents { entries, has_gap } = reader.next().await;
             if has_gap || entries.iter().any(|entry| states.differ_from(&entry.event)) {
                 return;
             }
@@ -175,7 +175,7 @@ pub enum Notice {
     NotResumed(&'static str),
     /// Some events in between are no longer kept.
     Gap,
-    /// The scheduler does not answer, so that nobody knows whether anything happened.
+    /// The scheduler does not answer, so it is unknown whether anything happened.
     Stale(Staleness),
     /// It answers again.
     Current,
@@ -216,7 +216,7 @@ pub async fn own_events(access: &Access, from: Resume) -> Result<JobEvents, Serv
     let watch = mirror.watch(access.principal());
     if !matches!(from, Resume::After(_)) {
         // It finds the present state, which is no event.
-        let _ = tokio::time::timeout(FIRST_LOOK, watch.observed()).await;
+        let _ = tokio::time::timeout(FIRST_LIST_TIMEOUT, watch.observed()).await;
     }
     let selection = Selection::Owner(access.principal().username.as_str().to_owned());
     let last = mirror.journal().last();
@@ -226,7 +226,7 @@ pub async fn own_events(access: &Access, from: Resume) -> Result<JobEvents, Serv
 /// The events of one job and its parts, until it has ended.
 ///
 /// # Errors
-/// If there is no such job, or nobody can tell whether the caller may see it.
+/// If there is no such job, or it is unknown whether the caller may see it.
 pub async fn job_events(access: &Access, id: &str, from: Resume) -> Result<JobEvents, ServiceError> {
     let (parsed, mirror, principal) = (job_id(id)?, mirror(access)?, access.principal());
     read_up_to(mirror, from).await?;
@@ -251,7 +251,7 @@ pub async fn job_events(access: &Access, id: &str, from: Resume) -> Result<JobEv
     Ok(events)
 }
 
-/// Has the journal read what it lacks. Another replica may have given the number from which the caller goes on.
+/// Reads the events that the journal lacks. Another replica may have given the number from which the caller continues.
 async fn read_up_to(mirror: &Mirror, from: Resume) -> Result<(), ServiceError> {
     mirror.journal().open().await?;
     if matches!(from, Resume::After(number) if number > mirror.journal().last()) {
@@ -314,7 +314,7 @@ impl JobEvents {
             if self.single.as_ref().is_some_and(|single| single.is_over) {
                 match self.reader.ready().await {
                     Ok(Some(news)) => self.take(news),
-                    Ok(None) | Err(_) => self.tell_the_end(),
+                    Ok(None) | Err(_) => self.add_end_of_job(),
                 }
                 continue;
             }
@@ -323,13 +323,13 @@ impl JobEvents {
                 news = self.reader.next() => self.take(news),
                 () = self.watch.ended() => self.has_ended = true,
                 () = sleep_until(self.token_ends) => self.end("the access token has ended"),
-                is_stale = self.watch.turns(self.is_stale) => self.turn(is_stale),
-                () = sleep(HEARTBEAT) => self.tell_of_life(),
+                is_stale = self.watch.staleness_changes(self.is_stale) => self.note_staleness(is_stale),
+                () = sleep(HEARTBEAT_INTERVAL) => self.add_heartbeat(),
             }
         }
     }
 
-    fn take(&mut self, News { entries, has_gap }: News) {
+    fn take(&mut self, NewEvents { entries, has_gap }: NewEvents) {
         if has_gap {
             self.notices.push_back(Notice::Gap);
         }
@@ -347,20 +347,20 @@ impl JobEvents {
     }
 
     /// Sends a heartbeat. It also checks for the end of an array, whose record of pending tasks disappears without an event.
-    fn tell_of_life(&mut self) {
+    fn add_heartbeat(&mut self) {
         self.notices.push_back(self.watch.staleness().map_or(Notice::Quiet, Notice::Stale));
         if let Some(single) = &mut self.single {
             single.is_over = self.mirror.is_over(&single.id);
         }
     }
 
-    fn turn(&mut self, is_stale: bool) {
+    fn note_staleness(&mut self, is_stale: bool) {
         self.is_stale = is_stale;
         self.notices.push_back(self.watch.staleness().map_or(Notice::Current, Notice::Stale));
     }
 
     /// The job has ended, and all of its events were sent.
-    fn tell_the_end(&mut self) {
+    fn add_end_of_job(&mut self) {
         if let Some(single) = &mut self.single {
             let found = std::mem::take(&mut single.end);
             let unknown = found.into_iter().filter(|event| single.states.differ_from(event));

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::domain::{Principal, bytes_to_text};
 use crate::error::{Classify, Kind};
 use crate::ssh::command_line::{CommandLine, Environment};
-use crate::ssh::transport::{Exec, Limits, RawOutput, Transport, TransportError};
+use crate::ssh::transport::{CommandLimits, Exec, RawOutput, Transport, TransportError};
 
 /// A command with the meaning of its output. Both methods are pure, so that goldens can test them.
 pub trait RemoteCommand: Sync {
@@ -39,12 +39,12 @@ pub trait RemoteCommand: Sync {
 
 impl Exec {
     /// A command that does nothing, to check that commands can be run; with its own limits, or the cluster's.
-    pub fn nothing(limits: Option<Limits>) -> Self {
+    pub fn nothing(limits: Option<CommandLimits>) -> Self {
         Self { line: CommandLine::new("true"), stdin: Bytes::new(), idempotent: true, limits, environment: Environment::Client }
     }
 
     /// A command with limits of its own, or the cluster's.
-    pub fn of<C: RemoteCommand>(command: &C, limits: Option<Limits>) -> Self {
+    pub fn of<C: RemoteCommand>(command: &C, limits: Option<CommandLimits>) -> Self {
         Self {
             line: command.command_line(),
             stdin: command.stdin(),

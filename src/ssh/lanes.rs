@@ -27,7 +27,9 @@ use crate::ssh::pool::registry::{LaneRegistry, upkeep};
 use crate::ssh::program::Program;
 use crate::ssh::server_words::closes_account;
 use crate::ssh::stats::{Stats, add};
-use crate::ssh::transport::{ByteStream, CredentialVersion, Exec, LaneKind, Limits, OutputStream, RawOutput, Transport, TransportError};
+use crate::ssh::transport::{
+    ByteStream, CommandLimits, CredentialVersion, Exec, LaneKind, OutputStream, RawOutput, Transport, TransportError,
+};
 
 /// The number of refused channels after which a request is not given another permit.
 const MAX_REFUSALS: u32 = 20;
@@ -43,7 +45,7 @@ const NEITHER_LINE: &str =
 
 /// All connections to one cluster, by user and class of traffic.
 ///
-/// Somebody has to run [`Lanes::upkeep`]. Dropping it closes the connections; [`Lanes::close`] does so politely. Its methods must be called within a tokio runtime.
+/// A task has to run [`Lanes::upkeep`]. Dropping it closes the connections; [`Lanes::close`] does so politely. Its methods must be called within a tokio runtime.
 pub struct Lanes {
     registry: Arc<LaneRegistry>,
     credentials: Arc<dyn CredentialProvider>,
@@ -69,7 +71,7 @@ impl Lanes {
     }
 
     /// Keeps the connections in order until the lanes are closed or dropped, or `stop` is cancelled: closes those that are idle for too long
-    /// or do not answer, and makes room under the cap on connections. Without it, whoever waits for room waits in vain.
+    /// or do not answer, and makes room under the cap on connections. Without it, requests that wait for room wait in vain.
     pub fn upkeep(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
         let work = upkeep(Arc::downgrade(&self.registry), Arc::clone(&self.registry.admission));
         async move {
@@ -93,9 +95,9 @@ impl Lanes {
         Duration::from_secs(timeout.connection + timeout.login) + execution
     }
 
-    fn limits(&self) -> Limits {
+    fn limits(&self) -> CommandLimits {
         let config = &self.target().config;
-        Limits { execution: Duration::from_secs(config.timeout.command_execution), output: config.max_output }
+        CommandLimits { execution: Duration::from_secs(config.timeout.command_execution), output: config.max_output }
     }
 
     /// The lane of the caller, with the caller's present credential.

@@ -30,5 +30,5 @@ pub use lanes::Lanes;
 pub use program::program_of;
 pub use stats::Stats;
 pub use transport::{
-    ByteStream, CommandOutput, CredentialVersion, Duplex, Exec, LaneKind, Limits, OutputStream, RawOutput, Transport, TransportError,
+    ByteStream, CommandLimits, CommandOutput, CredentialVersion, Duplex, Exec, LaneKind, OutputStream, RawOutput, Transport, TransportError,
 };

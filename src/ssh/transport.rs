@@ -182,14 +182,14 @@ pub struct Exec {
     /// Whether it may be retried after it was sent.
     pub idempotent: bool,
     /// Its own limits; the cluster's configured ones if absent.
-    pub limits: Option<Limits>,
+    pub limits: Option<CommandLimits>,
     /// Its environment.
     pub environment: Environment,
 }
 
 /// The limits of a command on its time and output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct CommandLimits {
     /// From the start of the command to its exit status.
     pub execution: Duration,
     /// Standard output and error together, in bytes.

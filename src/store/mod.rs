@@ -45,18 +45,18 @@ pub trait Store: Send + Sync {
     /// If the store does not answer, or is full.
     async fn settle(&self, name: &str, attempt: u32, result: Option<&str>) -> Result<(), StoreError>;
 
-    /// Adds entries to the end of a stream, in one step, and returns the sequence number of the last. The oldest entries that `keep` does not
+    /// Adds entries to the end of a stream, in one step, and returns the sequence number of the last. The oldest entries that `retention` does not
     /// include are removed.
     ///
     /// # Errors
     /// If the store does not answer, or is full: then none was added, unless the error is [`StoreError::Unknown`].
-    async fn append(&self, stream: &str, entries: &[Vec<u8>], keep: Keep) -> Result<u64, StoreError>;
+    async fn append(&self, stream: &str, entries: &[Vec<u8>], retention: Retention) -> Result<u64, StoreError>;
 
     /// As [`Store::append`], if `last` is the number of the newest entry that there ever was; nothing is added otherwise, and the answer is none.
     ///
     /// # Errors
     /// As [`Store::append`].
-    async fn append_after(&self, stream: &str, last: u64, entries: &[Vec<u8>], keep: Keep) -> Result<Option<u64>, StoreError>;
+    async fn append_after(&self, stream: &str, last: u64, entries: &[Vec<u8>], retention: Retention) -> Result<Option<u64>, StoreError>;
 
     /// The entries of a stream after a sequence number, oldest first, [`MAX_PAGE`] at most.
     ///
@@ -167,7 +167,7 @@ pub enum Claimed {
 
 /// The retention of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keep {
+pub struct Retention {
     /// The maximum number of entries.
     pub count: u64,
     /// The greatest age.

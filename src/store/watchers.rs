@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-/// The streams that somebody watches.
+/// The streams that have watchers.
 #[derive(Debug, Default)]
 pub(super) struct Watchers(Mutex<HashMap<String, watch::Sender<()>>>);
 

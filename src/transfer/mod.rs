@@ -1,6 +1,6 @@
 //! File operations that run as batch jobs: what to submit for each, and the settings of a site's transfer service.
 //!
-//! Everything here but [`s3`] is pure: [`streamer`] has the jobs of transfers by the protocol of firecrest-streamer, whose server is in `http`. [`job`] puts a [`JobDescription`] together; whoever calls it has checked the paths against the path
+//! Everything here but [`s3`] is pure: [`streamer`] has the jobs of transfers by the protocol of firecrest-streamer, whose server is in `http`. [`job`] puts a [`JobDescription`] together; the caller has checked the paths against the path
 //! policy and submits the job. This module must not know which scheduler runs the job, HTTP or tokens. To add an operation: a
 //! variant of [`Operation`], its lines in `shell/`, and an arm in each of its methods.
 

@@ -14,11 +14,12 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../lib.sh"
 # shellcheck source=own.sh
 . "$here/own.sh"
+# shellcheck source=queue.sh
+. "$here/queue.sh"
 
 jobs=10000
 rounds=3
 name=goldcrest-bench
-commands=$state_root/slurm/22.05/bin
 queue_fields=JobArrayID,JobID,State,Reason,exit_code,UserName,GroupName,Account,NumNodes,NodeList,Partition,PriorityLong,StartTime,EndTime,TimeUsed,TimeLimit,WorkDir,Name
 account_fields=JobID,State,Reason,ExitCode,Start,End,ElapsedRaw,Suspended,TimelimitRaw,NNodes,Cluster,User,UID,Group,Account,NodeList,Partition,Priority,WorkDir,JobName
 
@@ -56,27 +57,15 @@ main() {
         "$before, $peak |"
 }
 
-finish() {
-    as_user scancel --user="$user" --name=$name || true
-    own_stop
-}
-
-as_user() { setpriv --reuid "$user" --regid "$user" --init-groups env HOME="/home/$user" PATH="$commands:/usr/bin:/bin" "$@"; }
-
 submit() {
-    local most
+    local max
     # What the controller takes, with some places left for others: it also keeps room for an array (MaxArraySize).
-    most=$(as_user scontrol show config | awk '/^MaxJobCount/ { most += $3 } /^MaxArraySize/ { most -= $3 } END { print most - 500 }')
-    if [ "$jobs" -gt "$most" ]; then
-        say "the controller takes no more than $most"
-        jobs=$most
+    max=$(as_user scontrol show config | awk '/^MaxJobCount/ { max += $3 } /^MaxArraySize/ { max -= $3 } END { print max - 500 }')
+    if [ "$jobs" -gt "$max" ]; then
+        say "the controller takes no more than $max"
+        jobs=$max
     fi
-    say "submitting $jobs jobs"
-    # One shell for all of them.
-    # shellcheck disable=SC2016  # it is that shell which reads it
-    as_user bash -c 'for number in $(seq "$1"); do
-            sbatch --quiet --partition=closed --job-name="$2" --chdir="$HOME" --output=/dev/null --wrap=true || exit
-        done' submit "$jobs" $name >/dev/null
+    queue_jobs "$jobs"
     # Accounting hears of them a moment later.
     wait_for 120 accounted || die "accounting does not know the jobs"
     ask -o /dev/null "$own_url/compute/bench/jobs?name=none"

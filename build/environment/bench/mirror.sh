@@ -18,13 +18,15 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../lib.sh"
 # shellcheck source=own.sh
 . "$here/own.sh"
+# shellcheck source=queue.sh
+. "$here/queue.sh"
 
 jobs=10000
 watchers=9990
 submissions=100
 seconds=5
+# shellcheck disable=SC2034  # for queue.sh
 name=goldcrest-mirror
-commands=$state_root/slurm/22.05/bin
 reader=
 
 main() {
@@ -61,25 +63,13 @@ measure() {
     own_end
 }
 
-finish() {
-    as_user scancel --user="$user" --name=$name || true
-    own_stop
-}
-
-as_user() { setpriv --reuid "$user" --regid "$user" --init-groups env HOME="/home/$user" PATH="$commands:/usr/bin:/bin" "$@"; }
-
 queued() { as_user squeue --noheader --user="$user" --name=$name | wc -l; }
 
 # submit_up_to COUNT
 submit_up_to() {
     local absent=$(($1 - $(queued)))
     [ $absent -gt 0 ] || return 0
-    say "submitting $absent jobs"
-    # One shell for all of them.
-    # shellcheck disable=SC2016  # it is that shell which reads it
-    as_user bash -c 'for number in $(seq "$1"); do
-            sbatch --quiet --partition=closed --job-name="$2" --chdir="$HOME" --output=/dev/null --wrap=true || exit
-        done' submit "$absent" $name >/dev/null
+    queue_jobs "$absent"
 }
 
 # Somebody reads events, so that the jobs are observed; then a list comes out of the mirror.

@@ -3,7 +3,9 @@
 #
 # It has one system, `bench`, which every caller may use. The environment's own Goldcrest is not touched.
 
-: "${state_root:?source lib.sh first}" "${repository_root:?}"
+: "${state_root:?source lib.sh first}" "${repository_root:?}" "${environment_root:?}"
+# shellcheck source=../sections.sh
+. "$environment_root/sections.sh"
 
 # shellcheck disable=SC2034  # for the scripts that read this file
 user=${own_user:-fireuser}
@@ -31,19 +33,7 @@ own_prepare() {
 server:
   listen: 127.0.0.1:$own_port
   max_requests_per_user: ${own_requests_per_user:-512}
-auth:
-  authentication:
-    token_url: $(coordinate oidc tokenUrl)
-    public_certs: [$(coordinate oidc jwksUrl)]
-    issuer: $(coordinate oidc issuer)
-    audience: [$(coordinate oidc audience)]
-    username_claim: $(coordinate oidc usernameClaim)
-ssh_credentials:
-  type: SSHStaticKeys
-  keys:
-    $user:
-      private_key: secret_file:$state_root/openssh/keys/$user
-$([ ! -s "$state_root/openssh/keys/$user.passphrase" ] || echo "      passphrase: secret_file:$state_root/openssh/keys/$user.passphrase")
+$(identity_sections "$user" "$state_root/openssh/keys")
 clusters:
   - name: bench
     ssh:
@@ -56,14 +46,7 @@ clusters:
     scheduler:
       type: slurm
       version: "22.05"
-    service_account:
-      client_id: $(coordinate oidc checker)
-      secret: secret_file:$state_root/oidc/$(coordinate oidc checker).secret
-    probing: { interval: 3600 }
-    file_systems:
-      - path: /home
-        data_type: users
-        default_work_dir: true
+$(system_members)
       - path: ${own_scratch:-/dev/shm}
         data_type: scratch
 YAML
@@ -86,8 +69,6 @@ own_end() {
     wait "$own_pid" 2>/dev/null || true
     own_pid=
 }
-
-coordinate() { sed -n "s/^ *\"$2\": \"\(.*\)\",\{0,1\}\$/\1/p" "$state_root/$1/env.json" | head -1; }
 
 # The port of an sshd of the environment.
 ssh_port() { sed -n 's/^ListenAddress 127\.0\.0\.1://p' "$state_root/openssh/$1/sshd_config"; }

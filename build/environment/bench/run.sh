@@ -6,6 +6,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=../lib.sh
 . "$here/../lib.sh"
+# shellcheck source=../sections.sh
+. "$here/../sections.sh"
 # shellcheck source=operations.sh
 . "$here/operations.sh"
 # shellcheck source=floors.sh
@@ -134,8 +136,6 @@ on_loopback() {
     [[ $1 =~ ^http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?$ ]] ||
         die "only a server on this machine is put under load, by plain HTTP, not $1"
 }
-
-coordinate() { sed -n "s/^ *\"$2\": \"\(.*\)\",\{0,1\}\$/\1/p" "$state_root/$1/env.json" | head -1; }
 
 # The sshd behind the system, and where its users find Slurm.
 find_cluster() {

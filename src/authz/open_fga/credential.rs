@@ -8,7 +8,7 @@ use crate::domain::Secret;
 use crate::rest::{Client, ClientCredentials, InvalidUrl, TokenCache, Url};
 
 /// A token is renewed this long before it ends.
-const MARGIN: Duration = Duration::from_secs(30);
+const RENEWAL_MARGIN: Duration = Duration::from_secs(30);
 /// The lifetime of a token for which none is stated.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 
@@ -62,7 +62,7 @@ impl Account {
             let grant = self.credentials.grant(&self.client, timeout).await?;
             let lifetime = grant.expires_in.map_or(DEFAULT_LIFETIME, |seconds| {
                 let lifetime = Duration::from_secs(seconds);
-                lifetime.saturating_sub(MARGIN).max(lifetime / 2)
+                lifetime.saturating_sub(RENEWAL_MARGIN).max(lifetime / 2)
             });
             Ok((grant.access_token, lifetime))
         };

@@ -159,7 +159,7 @@ impl Authorizer for OpenFga {
         complete.ok_or_else(|| AuthzError::Unavailable("an answer is missing".into()))
     }
 
-    /// Asks about a user and an object that nobody has granted anything: store, model, relation and credential must be right for that.
+    /// Checks a user and an object without any grant, which works only if store, model, relation and credential are right.
     async fn probe(&self, relations: &[Relation]) -> Result<(), AuthzError> {
         let words: BTreeSet<&str> = relations.iter().map(|relation| self.word(*relation)).collect();
         for word in words {

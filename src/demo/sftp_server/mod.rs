@@ -1,6 +1,6 @@
 //! A small SFTP server on the local file system, for the demo cluster and for tests.
 //!
-//! It acts with the rights of the process and confines nobody: what is served is whatever the process may touch. Requests of
+//! It acts with the rights of the process and has no confinement: it serves everything that the process may access. Requests of
 //! a session are worked off in order, some at a time, on a blocking thread. It must not know users or SSH.
 
 mod files;

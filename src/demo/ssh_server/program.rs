@@ -15,7 +15,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use super::Account;
 
 /// The time for a command to end by itself after SIGTERM.
-const GRACE: Duration = Duration::from_secs(2);
+const TERMINATION_GRACE: Duration = Duration::from_secs(2);
 
 /// The ends of its pipes.
 pub(super) struct Pipes {
@@ -74,14 +74,14 @@ impl Program {
     /// Ends the whole group: SIGTERM, and SIGKILL for what is left when the shell has ended or its time is over.
     pub(super) async fn stop(mut self) {
         self.group.signal(Signal::TERM);
-        tokio::time::timeout(GRACE, self.child.wait()).await.ok();
+        tokio::time::timeout(TERMINATION_GRACE, self.child.wait()).await.ok();
         self.group.signal(Signal::KILL);
         self.child.wait().await.ok();
     }
 }
 
 impl Drop for Program {
-    /// Where nobody could wait for an orderly end, as when the whole runtime is dropped, the group is killed.
+    /// If no task can wait for an orderly end, as when the whole runtime is dropped, the group is killed.
     fn drop(&mut self) {
         // There is no id any more once the shell was waited for; the group's number may then be another's.
         if self.child.id().is_some() {

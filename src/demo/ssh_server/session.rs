@@ -36,7 +36,7 @@ pub(super) async fn run(
         None => End::Abandoned,
     };
     drop(place);
-    // The connection may be gone by now; then there is nobody to tell.
+    // The connection may be closed by now; then there is no receiver.
     match end {
         End::Status(status) => connection.exit_status_request(id, status).await.ok(),
         End::Signal { name, core_dumped } => connection.exit_signal_request(id, name, core_dumped, String::new(), String::new()).await.ok(),
@@ -59,7 +59,7 @@ enum End {
         name: Sig,
         core_dumped: bool,
     },
-    /// The client has gone, or the server stops: nobody waits for a report.
+    /// The client has closed the connection, or the server stops: no report is expected.
     Abandoned,
 }
 

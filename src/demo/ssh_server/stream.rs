@@ -61,7 +61,7 @@ impl Backlog {
         }
     }
 
-    /// Counts input that was read, or that nobody will read.
+    /// Counts input that was read, or that will not be read.
     pub(super) fn read(&self, bytes: usize) {
         self.0.fetch_sub(bytes.cast_signed(), Ordering::Relaxed);
     }
@@ -93,7 +93,7 @@ pub(super) async fn receive<W: AsyncWrite + Unpin>(reader: &mut ChannelReadHalf,
                         return;
                     }
                 }
-                // Input that nobody will read.
+                // This input will not be read.
                 Some(ChannelMsg::Data { data }) => backlog.read(data.len()),
                 Some(ChannelMsg::Eof) => ended = true,
                 Some(ChannelMsg::Signal { signal: name }) => signal(name),

@@ -30,7 +30,7 @@ use super::rights::{Acl, Rights};
 use super::temporary::Temporaries;
 use super::{Entries, FileSystem, FilesystemError, Settings, regular};
 use crate::domain::{Alternative, Principal, RemotePath};
-use crate::ssh::{self, CommandError, CommandLine, Limits, RemoteCommand, Transport, TransportError};
+use crate::ssh::{self, CommandError, CommandLimits, CommandLine, RemoteCommand, Transport, TransportError};
 
 use change::{Change, What};
 use content::{Range, Read};
@@ -160,7 +160,7 @@ impl CommandFiles {
         paths: &[&RemotePath],
         command: &C,
     ) -> Result<C::Output, FilesystemError> {
-        let limits = Limits { execution: self.settings.copy_timeout + Duration::from_secs(1), output: 64 * 1024 };
+        let limits = CommandLimits { execution: self.settings.copy_timeout + Duration::from_secs(1), output: 64 * 1024 };
         let raw = self.transport.exec(principal, ssh::Exec::of(command, Some(limits))).await?;
         command.parse(raw).map_err(|error| classify(error, paths))
     }
@@ -172,7 +172,7 @@ impl CommandFiles {
         let command = Read { seconds: self.seconds(), path, range };
         // Room for the messages, and for the remote limit to strike first.
         let output = usize::try_from(cap).unwrap_or(usize::MAX).saturating_add(64 * 1024);
-        let limits = Limits { execution: self.settings.command_timeout + Duration::from_secs(1), output };
+        let limits = CommandLimits { execution: self.settings.command_timeout + Duration::from_secs(1), output };
         let result = self
             .transport
             .exec(principal, ssh::Exec::of(&command, Some(limits)))

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 const TRANSFER_RESERVE: usize = 512 * 1024;
 
 /// The memory of all transfers beyond that, in bytes.
-const POOL: usize = 16 * 1024 * 1024;
+const POOL_BYTES: usize = 16 * 1024 * 1024;
 
 /// The maximum memory of a transfer, in bytes: the bandwidth-delay product of 160 MB/s and 50 ms.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
@@ -29,7 +29,7 @@ struct Budget {
 
 impl Budget {
     const fn new() -> Self {
-        Self { pool: Semaphore::const_new(POOL), transfers: AtomicUsize::new(0) }
+        Self { pool: Semaphore::const_new(POOL_BYTES), transfers: AtomicUsize::new(0) }
     }
 }
 
@@ -62,7 +62,7 @@ impl Share {
         let pool = if after <= TRANSFER_RESERVE || self.held == 0 {
             None
         } else {
-            let fair = POOL / self.budget.transfers.load(Ordering::Relaxed).max(1);
+            let fair = POOL_BYTES / self.budget.transfers.load(Ordering::Relaxed).max(1);
             if after > fair.min(MAX_BYTES) {
                 return None;
             }
@@ -104,13 +104,13 @@ mod tests {
         let taken: Vec<_> = others.iter_mut().map(take_all).collect();
         assert!(taken.iter().all(|(bytes, _)| *bytes > TRANSFER_RESERVE - BLOCK), "one has not its own part");
         let all = alone + taken.iter().map(|(bytes, _)| bytes).sum::<usize>();
-        assert!(all <= POOL + 32 * TRANSFER_RESERVE, "{all}");
+        assert!(all <= POOL_BYTES + 32 * TRANSFER_RESERVE, "{all}");
         assert!(first.grant(BLOCK).is_none(), "it holds more than its fair part");
         for grant in grants {
             first.release(Some(grant));
         }
         drop((taken, others));
-        assert_eq!((first.held, budget.pool.available_permits()), (0, POOL));
+        assert_eq!((first.held, budget.pool.available_permits()), (0, POOL_BYTES));
         let whole = first.grant(2 * MAX_BYTES).expect("a block may be larger than all that is there");
         first.release(Some(whole));
     }

@@ -247,8 +247,8 @@ impl Contents for Sftp {
 
 impl Sftp {
     /// Proves by a command, which sees what SFTP does not show, that the name of an open file is the only one that it has, since another one
-    /// could be that of a file whose rights are not to be changed, and that the file is the user's own: in a directory of many, somebody else's
-    /// may have been put in its place. Where no command can be run nobody knows.
+    /// could be that of a file whose rights are not to be changed, and that the file is the user's own: in a directory of many, another user's
+    /// file may have been put in its place. If no command can be run, this is unknown.
     async fn has_one_name(&self, principal: &Principal, path: &RemotePath, opened: &Attributes) -> Result<(), FilesystemError> {
         match self.exec.is_own(principal, path, opened.owner.map(|(user, _)| user)).await {
             Ok(true) => Ok(()),

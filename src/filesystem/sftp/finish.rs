@@ -72,7 +72,7 @@ pub async fn set_group(session: &Session, handle: &Handle, path: &RemotePath, ri
     }
 }
 
-/// Sets a mode by which nobody may do more than by `rights`. A server that sets none (`sftp-server -P fsetstat`) is no hindrance where the
+/// Sets a mode that permits no more than `rights`. A server that sets none (`sftp-server -P fsetstat`) is no hindrance where the
 /// file has no more than that already.
 async fn set_mode(session: &Session, handle: &Handle, path: &RemotePath, rights: &Rights, acl: Acl) -> Result<(), FilesystemError> {
     let found = set_group(session, handle, path, rights).await?;

@@ -64,7 +64,7 @@ impl Keep<'_> {
         }
     }
 
-    /// The rights of the target, and whether the file that was written has the same list. Where no command can be run, nobody knows.
+    /// The rights of the target, and whether the file that was written has the same list. If no command can be run, this is unknown.
     ///
     /// # Errors
     /// If the server does not answer.
@@ -111,7 +111,7 @@ impl Upload<'_> {
         let path = &target.path;
         let temporary_path = temporary_beside(path);
         let request = Request::Open { path: bytes(&temporary_path), flags: OpenFlags::CREATE_NEW, attributes: target.creation(0) };
-        // Registered before it exists: an OPEN whose reply nobody awaits may have created it.
+        // Registered before it exists: an OPEN whose reply is not awaited may have created it.
         let removal = discard(self.sessions.clone(), self.principal.clone(), session.clone(), temporary_path.clone());
         let temporary = self.exec.temporaries.add(removal);
         let handle = match session.handle(&request).await {

@@ -20,7 +20,7 @@ use crate::filesystem::page::Top;
 use crate::filesystem::{EntryStream, FilesystemError, Page, PageRequest, WalkOptions};
 
 /// The number of pieces buffered ahead of the reader. Each comes from one reply of the server.
-const PIECES: usize = 4;
+const BUFFERED_PIECES: usize = 4;
 
 /// The memory limit for the paths of directories that are still to be read, in bytes. Deeper ones are read first, so that this
 /// is some hundred thousand directories beside each other.
@@ -73,7 +73,7 @@ impl Walk {
             }
             Root::Directory(reader) => (reader, lister.root(&self.root).await?),
         };
-        let (sender, mut receiver) = mpsc::channel(PIECES);
+        let (sender, mut receiver) = mpsc::channel(BUFFERED_PIECES);
         // Not a task of its own: whoever reads the stream drives the walk, so that it ends with the stream and fails with it.
         let walking = stream::once(self.run(root.0, root.1, sender)).filter_map(|()| ready(None));
         Ok(stream::select(stream::poll_fn(move |context| receiver.poll_recv(context)), walking).boxed())

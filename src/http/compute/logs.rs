@@ -10,11 +10,10 @@ use crate::error::ErrorChain;
 use crate::filesystem::Followed;
 use crate::http::compute::model::LogParameters;
 use crate::http::cut_body::cut_by_errors;
-use crate::http::event_stream::{self, UNBUFFERED, last_event_id};
+use crate::http::event_stream::{self, Start, UNBUFFERED};
 use crate::http::extract::access::{JobIdText, ReadAccess};
 use crate::http::extract::parameters::Parameters;
 use crate::http::problem::Problem;
-use crate::http::problem::invalid::{InvalidInput, Place};
 use crate::http::problem::problem_context::ProblemContext;
 use crate::service::ServiceError;
 use crate::service::follow::{EndReason, Update, UpdateStream};
@@ -24,17 +23,6 @@ use crate::service::logs::{self, FollowedLog, Log, LogStart};
 pub(in crate::http) const OFFSET: HeaderName = HeaderName::from_static("goldcrest-log-offset");
 /// The end of the response: the `offset` of the next request.
 pub(in crate::http) const NEXT_OFFSET: HeaderName = HeaderName::from_static("goldcrest-log-next-offset");
-
-fn start(query: &LogParameters, headers: &HeaderMap) -> Result<LogStart, InvalidInput> {
-    if let Some(offset) = last_event_id(headers)? {
-        return Ok(LogStart::Offset(offset));
-    }
-    match (query.offset, query.tail) {
-        (Some(_), Some(_)) => Err(InvalidInput::new(Place::Query, "tail", "Only one of `tail` or `offset` can be specified.")),
-        (_, Some(lines)) => Ok(LogStart::Lines(lines)),
-        (offset, None) => Ok(LogStart::Offset(offset.unwrap_or(0))),
-    }
-}
 
 /// Read or follow the output of a job
 ///
@@ -63,7 +51,11 @@ pub(crate) async fn read_log(
     headers: HeaderMap,
     problem_context: ProblemContext,
 ) -> Result<Response, Problem> {
-    let start = start(&query.0, &headers)?;
+    let start = match event_stream::start(&headers, query.0.offset, ("tail", query.0.tail))? {
+        Some(Start::Offset(offset)) => LogStart::Offset(offset),
+        Some(Start::FromEnd(lines)) => LogStart::Lines(lines),
+        None => LogStart::Offset(0),
+    };
     let (as_events, stream) = (event_stream::accepts(&headers), query.0.stream);
     let mut answer = if query.0.follow {
         let FollowedLog { offset, updates } = logs::follow(&access, &id.0, stream, start).await?;

@@ -7,12 +7,11 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 
 use crate::filesystem::FollowFrom;
-use crate::http::event_stream::{answer, last_event_id};
+use crate::http::event_stream::{Start, answer, start};
 use crate::http::extract::access::ReadAccess;
 use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::model::storage::FollowParameters;
 use crate::http::problem::Problem;
-use crate::http::problem::invalid::{InvalidInput, Place};
 use crate::http::problem::problem_context::ProblemContext;
 use crate::service::follow;
 
@@ -36,18 +35,11 @@ pub(crate) async fn follow(
     headers: HeaderMap,
     problem_context: ProblemContext,
 ) -> Result<Response, Problem> {
-    let from = from(&query.0, &headers)?;
+    let from = match start(&headers, query.0.offset, ("bytes", query.0.bytes))? {
+        Some(Start::Offset(offset)) => FollowFrom::Start(offset),
+        Some(Start::FromEnd(bytes)) => FollowFrom::End(bytes),
+        None => FollowFrom::End(0),
+    };
     let updates = follow::follow(&access, &query.0.path, from).await?;
     Ok(answer(updates, problem_context))
-}
-
-fn from(query: &FollowParameters, headers: &HeaderMap) -> Result<FollowFrom, InvalidInput> {
-    if let Some(offset) = last_event_id(headers)? {
-        return Ok(FollowFrom::Start(offset));
-    }
-    match (query.offset, query.bytes) {
-        (Some(_), Some(_)) => Err(InvalidInput::new(Place::Query, "bytes", "Only one of `bytes` or `offset` can be specified.")),
-        (Some(offset), None) => Ok(FollowFrom::Start(offset)),
-        (None, bytes) => Ok(FollowFrom::End(bytes.unwrap_or(0))),
-    }
 }

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::{AssociationLimits, FairShare, Limits, PartitionLimits, QosLimits};
+use crate::domain::{AssociationLimits, FairShare, JobLimits, PartitionLimits, QosLimits};
 use crate::http::extract::access::ReadAccess;
 use crate::http::extract::cached_response::backend_header;
 use crate::http::problem::Problem;
@@ -168,8 +168,8 @@ struct FairShareModel {
     factor: Option<f64>,
 }
 
-impl From<Limits> for GetLimitsResponse {
-    fn from(Limits { partitions, qos, associations }: Limits) -> Self {
+impl From<JobLimits> for GetLimitsResponse {
+    fn from(JobLimits { partitions, qos, associations }: JobLimits) -> Self {
         Self {
             partitions: partitions.into_iter().map(Into::into).collect(),
             qos: qos.map(|qos| qos.into_iter().map(Into::into).collect()),

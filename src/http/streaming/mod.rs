@@ -34,11 +34,11 @@ const MAX_MESSAGE: usize = 6_553_600;
 /// The buffer for what is read from a connection, in bytes.
 const READ_BUFFER: usize = 64 * 1024;
 
-/// How long a client may take for the next message, and to take one.
-const IDLE: Duration = Duration::from_secs(120);
+/// Time limit for a client to send or to accept a message.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How long a client may take to close its side. That of firecrest-streamer waits for ten seconds itself.
-const CLOSE: Duration = Duration::from_secs(5);
+/// Time limit for a client to close its side. The client of firecrest-streamer itself waits for ten seconds.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The router for clients of firecrest-streamer. `gate` is the one of the present configuration.
 pub fn streams(gate: impl Fn() -> Gate + Send + Sync + 'static) -> Router {
@@ -115,7 +115,7 @@ async fn transfer(mut socket: WebSocket, stream: Stream, draining: Option<Draini
             _ = socket.send(frame).await;
             while let Some(Ok(_)) = socket.recv().await {}
         };
-        _ = timeout(CLOSE, close).await;
+        _ = timeout(CLOSE_TIMEOUT, close).await;
     };
     let ending = match &outcome {
         Ok(()) => Ok(()),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::stream;
 use tokio::time::timeout;
 
-use super::IDLE;
+use super::IDLE_TIMEOUT;
 use super::failure::Failure;
 use super::frames::{Content, Part, announced_size};
 use crate::http::extract::forward_body::forward_body;
@@ -21,7 +21,7 @@ const PIECE: usize = 256 * 1024;
 /// # Errors
 /// If the client breaks off or breaks the protocol, the file is too large or not the announced one, or it cannot be written.
 pub(super) async fn receive(socket: &mut WebSocket, stream: &Stream) -> Result<(), Failure> {
-    let first = timeout(IDLE, next_message(socket)).await.map_err(|_| Failure::Silent)??;
+    let first = timeout(IDLE_TIMEOUT, next_message(socket)).await.map_err(|_| Failure::Silent)??;
     let size = announced_size(&first)?;
     if size > stream.limit() {
         return Err(Failure::TooLarge(stream.limit()));
@@ -37,7 +37,7 @@ pub(super) async fn receive(socket: &mut WebSocket, stream: &Stream) -> Result<(
             }
         }
     });
-    let outcome = forward_body(&mut pin!(pieces), IDLE, |content| stream.receive(content, size)).await;
+    let outcome = forward_body(&mut pin!(pieces), IDLE_TIMEOUT, |content| stream.receive(content, size)).await;
     outcome.map_err(|error| failure.unwrap_or(Failure::Service(error)))
 }
 

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use tokio::time::timeout;
 
-use super::IDLE;
+use super::IDLE_TIMEOUT;
 use super::failure::Failure;
 use super::frames::{CHUNK, Content, init};
 use super::receive::closed;
@@ -77,7 +77,7 @@ impl Sending<'_> {
 
     /// Sends a message, and waits until the system has taken it.
     async fn message(&mut self, message: Message) -> Result<(), Failure> {
-        timeout(IDLE, self.socket.send(message)).await.map_err(|_| Failure::Silent)?.map_err(|_| Failure::Lost)
+        timeout(IDLE_TIMEOUT, self.socket.send(message)).await.map_err(|_| Failure::Silent)?.map_err(|_| Failure::Lost)
     }
 
     /// Waits until the client closes the connection, which it does in order if it has the file.
@@ -90,7 +90,7 @@ impl Sending<'_> {
                 }
             }
         };
-        timeout(IDLE, closing).await.map_err(|_| Failure::Silent)?
+        timeout(IDLE_TIMEOUT, closing).await.map_err(|_| Failure::Silent)?
     }
 }
 

@@ -19,8 +19,8 @@ pub use self::reads::ReadCounts;
 use self::reads::{OwnedContext, QueryContext, Reads};
 use super::{AttachOutput, Scheduler, SchedulerError, SubmissionKey, Submitted, UnsupportedOperation};
 use crate::domain::{
-    Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery, JobUsage, Limits, Node, Partition,
-    Principal, Reading, Reported, Reservation, Username,
+    Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobLimits, JobMetadata, JobQuery, JobUsage, Node,
+    Partition, Principal, Reading, Reported, Reservation, Username,
 };
 
 /// The memory that answers of each kind take up at most, in bytes, in all users' names. A list of 10,000 jobs takes about 20 MB.
@@ -122,7 +122,7 @@ impl CachedScheduler {
     ///
     /// # Errors
     /// The errors of the scheduler.
-    pub async fn limits(&self, principal: &Principal) -> Result<Reported<Limits>, SchedulerError> {
+    pub async fn limits(&self, principal: &Principal) -> Result<Reported<JobLimits>, SchedulerError> {
         self.scheduler.limits(principal).await
     }
 

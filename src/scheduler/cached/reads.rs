@@ -133,7 +133,7 @@ where
         self.join(question, &by, ask, Memory::PassedOver).await
     }
 
-    /// The work for the question, begun where nobody has yet. Nothing happens before it is awaited.
+    /// The work for the query, begun unless it is under way. Nothing happens before it is awaited.
     fn join<F, Fut>(
         &self,
         question: QueryKey<A>,

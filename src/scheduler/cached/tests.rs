@@ -8,7 +8,7 @@ use futures::future::join_all;
 use tokio::sync::watch;
 
 use super::*;
-use crate::domain::{JobScript, JobStatus, JobTimes, RemotePath, Secret};
+use crate::domain::{JobScript, RemotePath, Secret};
 use crate::error::{Classify, Kind};
 use crate::scheduler::{SubmissionKey, Submitted};
 
@@ -99,8 +99,8 @@ impl Scheduler for Counting {
         Ok(Vec::new().into())
     }
 
-    async fn limits(&self, _: &Principal) -> Result<Reported<Limits>, SchedulerError> {
-        Ok(Limits::default().into())
+    async fn limits(&self, _: &Principal) -> Result<Reported<JobLimits>, SchedulerError> {
+        Ok(JobLimits::default().into())
     }
 
     async fn attach(&self, _: &Principal, _: &JobId, _: &str) -> Result<Reported<AttachOutput>, SchedulerError> {
@@ -129,23 +129,7 @@ impl Scheduler for Counting {
 }
 
 pub(super) fn job(id: &str) -> Job {
-    Job {
-        id: JobId::new(id).unwrap(),
-        name: "wave".to_owned(),
-        status: JobStatus::default(),
-        steps: None,
-        times: JobTimes::default(),
-        account: None,
-        allocation_nodes: 1,
-        cluster: "daint".to_owned(),
-        group: None,
-        nodes: String::new(),
-        partition: "normal".to_owned(),
-        kill_request_user: None,
-        user: None,
-        working_directory: "/home".to_owned(),
-        priority: None,
-    }
+    Job { name: "wave".to_owned(), ..Job::new(JobId::new(id).unwrap(), "") }
 }
 
 fn description() -> JobDescription {
@@ -168,6 +152,21 @@ pub(super) fn principal(username: &str) -> Principal {
 fn shared(freshness: Duration) -> (Arc<Counting>, CachedScheduler) {
     let scheduler = Arc::new(Counting::new());
     (Arc::clone(&scheduler), CachedScheduler::new(scheduler, freshness))
+}
+
+/// The answers to ten equal queries, which the scheduler answers once all of them wait.
+async fn ten_at_once(
+    scheduler: &Counting,
+    shared: &CachedScheduler,
+    caller: &Principal,
+) -> Vec<Result<Reading<Vec<Node>>, SchedulerError>> {
+    scheduler.may_answer.send_replace(false);
+    let queries = join_all((0..10).map(|_| shared.nodes(caller)));
+    let answering = async {
+        tokio::task::yield_now().await;
+        scheduler.may_answer.send_replace(true);
+    };
+    futures::join!(queries, answering).0
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,13 +194,7 @@ async fn a_thousand_pollers_cost_one_command_a_freshness_period() {
 async fn equal_questions_at_the_same_time_are_one_command_even_where_nothing_is_kept() {
     let (scheduler, shared) = shared(Duration::ZERO);
     let ada = principal("ada");
-    scheduler.may_answer.send_replace(false);
-    let asking = join_all((0..10).map(|_| shared.nodes(&ada)));
-    let answering = async {
-        tokio::task::yield_now().await;
-        scheduler.may_answer.send_replace(true);
-    };
-    let (answers, ()) = futures::join!(asking, answering);
+    let answers = ten_at_once(&scheduler, &shared, &ada).await;
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(scheduler.asked(), 1);
     shared.nodes(&ada).await.unwrap();
@@ -327,13 +320,7 @@ async fn an_error_is_told_to_all_who_wait_for_it_and_to_nobody_after() {
     let scheduler = Arc::new(Counting { fails: true, ..Counting::new() });
     let shared = CachedScheduler::new(scheduler.clone(), LONG);
     let ada = principal("ada");
-    scheduler.may_answer.send_replace(false);
-    let asking = join_all((0..10).map(|_| shared.nodes(&ada)));
-    let answering = async {
-        tokio::task::yield_now().await;
-        scheduler.may_answer.send_replace(true);
-    };
-    let (answers, ()) = futures::join!(asking, answering);
+    let answers = ten_at_once(&scheduler, &shared, &ada).await;
     for answer in answers {
         let error = answer.unwrap_err();
         assert_eq!((error.kind(), error.maybe_effected()), (Kind::Unavailable, Some(false)));

@@ -25,9 +25,9 @@ use self::directives::Directives;
 use super::submission_record::{self, Adopt, Attempt, NextAttempt, RecordedSubmission, Trace};
 use super::{AttachOutput, RecordSettings, Scheduler, SchedulerError, SubmissionKey, Submitted, UnsupportedOperation};
 use crate::domain::{
-    Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobOptions, JobQuery, JobScript, JobUsage,
-    Limits, Node, NodeState, Partition, PartitionLimits, Principal, Reported, Reservation, ResourceUsage, bytes_to_text, is_variable_name,
-    text_to_bytes,
+    Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobLimits, JobMetadata, JobOptions, JobQuery, JobScript,
+    JobUsage, Node, NodeState, Partition, PartitionLimits, Principal, Reported, Reservation, ResourceUsage, bytes_to_text,
+    is_variable_name, text_to_bytes,
 };
 use crate::ssh::{CommandLine, RemoteCommand, Transport, run};
 
@@ -260,7 +260,7 @@ impl Scheduler for Local {
         Ok(jobs.map(|jobs| jobs.into_iter().map(usage).collect()))
     }
 
-    async fn limits(&self, _: &Principal) -> Result<Reported<Limits>, SchedulerError> {
+    async fn limits(&self, _: &Principal) -> Result<Reported<JobLimits>, SchedulerError> {
         let given = |seconds: u64| Some(seconds).filter(|seconds| *seconds > 0);
         let partition = PartitionLimits {
             name: PARTITION.to_owned(),
@@ -271,7 +271,7 @@ impl Scheduler for Local {
             max_nodes: Some(1),
             ..PartitionLimits::default()
         };
-        Ok(Limits { partitions: vec![partition], qos: None, associations: None }.into())
+        Ok(JobLimits { partitions: vec![partition], qos: None, associations: None }.into())
     }
 
     async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<Reported<AttachOutput>, SchedulerError> {

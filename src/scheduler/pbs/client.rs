@@ -24,8 +24,8 @@ use super::queues::{QueueLimits, Queues};
 use super::records::Record;
 use super::server::ServerName;
 use crate::domain::{
-    Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery, JobUsage, Limits, Node, Partition,
-    Principal, Reported, Reservation,
+    Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobLimits, JobMetadata, JobQuery, JobUsage, Node,
+    Partition, Principal, Reported, Reservation,
 };
 use crate::scheduler::submission_record::{self, Adopt, Attempt, InStore, NextAttempt, RecordedSubmission, TaggedSubmission, Trace};
 use crate::scheduler::{
@@ -393,9 +393,9 @@ impl Scheduler for Pbs {
         Err(SchedulerError::Unsupported(NO_ACCOUNTING))
     }
 
-    async fn limits(&self, principal: &Principal) -> Result<Reported<Limits>, SchedulerError> {
+    async fn limits(&self, principal: &Principal) -> Result<Reported<JobLimits>, SchedulerError> {
         let partitions = self.run(principal, &QueueLimits).await.map_err(explain("read the limits"))?;
-        Ok(Limits { partitions, qos: None, associations: None }.into())
+        Ok(JobLimits { partitions, qos: None, associations: None }.into())
     }
 
     async fn attach(&self, _: &Principal, _: &JobId, _: &str) -> Result<Reported<AttachOutput>, SchedulerError> {

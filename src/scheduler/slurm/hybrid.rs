@@ -10,8 +10,8 @@ use async_trait::async_trait;
 
 use super::rest::{SlurmRest, is_possible};
 use crate::domain::{
-    Account, AccountingQuery, Backend, Carrier, Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery, JobUsage,
-    Limits, Node, Partition, Principal, Reported, Reservation,
+    Account, AccountingQuery, Backend, Carrier, Job, JobChange, JobDescription, JobEstimate, JobId, JobLimits, JobMetadata, JobQuery,
+    JobUsage, Node, Partition, Principal, Reported, Reservation,
 };
 use crate::error::ErrorChain;
 use crate::scheduler::{AttachOutput, Scheduler, SchedulerError, SubmissionKey, Submitted};
@@ -151,7 +151,7 @@ impl Scheduler for SlurmHybrid {
         by_ssh(self.ssh.usage(principal, query)).await
     }
 
-    async fn limits(&self, principal: &Principal) -> Result<Reported<Limits>, SchedulerError> {
+    async fn limits(&self, principal: &Principal) -> Result<Reported<JobLimits>, SchedulerError> {
         by_ssh(self.ssh.limits(principal)).await
     }
 

@@ -186,23 +186,7 @@ mod tests {
     use crate::domain::{JobId, JobStatus, JobStep, JobTimes};
 
     fn job(id: &str, state: &str, name: &str) -> Job {
-        Job {
-            id: JobId::new(id).unwrap(),
-            name: name.to_owned(),
-            status: JobStatus { state: state.to_owned(), ..JobStatus::default() },
-            steps: None,
-            times: JobTimes::default(),
-            account: None,
-            allocation_nodes: 1,
-            cluster: String::new(),
-            group: None,
-            nodes: String::new(),
-            partition: String::new(),
-            kill_request_user: None,
-            user: None,
-            working_directory: String::new(),
-            priority: None,
-        }
+        Job { name: name.to_owned(), ..Job::new(JobId::new(id).unwrap(), state) }
     }
 
     #[test]

@@ -41,7 +41,7 @@ const NOT_ANSWERED: [&str; 10] = [
 const NO_SUCH_JOB: [&str; 5] =
     ["Invalid job id specified", "unknown job ", "error: Invalid job id: ", "Bad job/step specified", "Bad job array element specified"];
 
-/// Words for what Slurm never does, whoever asks.
+/// Messages for operations that Slurm never does.
 const REFUSED: [&str; 1] = ["Operation not permitted on individual component of heterogeneous job"];
 
 const FORBIDDEN: [&str; 4] = ["ermission denied", "Access denied", "Invalid user id for job", "not permitted to use this partition"];
@@ -62,7 +62,7 @@ pub(super) enum Meaning {
     NoSuchJob,
     /// The caller may not do it.
     Forbidden,
-    /// Nobody may: it is not done.
+    /// Nobody may do this: Slurm does not do it.
     Refused,
 }
 

@@ -33,7 +33,7 @@ pub(super) const SHELL: &str = include_str!("record.sh");
 pub(super) const TAG_PREFIX: &str = "goldcrest-submission=";
 /// The time after which a client repeats a request while an attempt is under way.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
-/// The maximum number of attempts of one request: the first, and one after each that ended without a job. Whoever loses these to others waits.
+/// The maximum number of attempts of one request: the first, and one after each that ended without a job. A caller that loses these to others waits.
 const MAX_ROUNDS: usize = 3;
 
 /// The name of a submission, and the digest of its request.
@@ -69,7 +69,7 @@ pub struct RecordSettings {
     pub settle: Duration,
     /// The time limit of an attempt with its record in the store.
     pub attempt: Duration,
-    /// The time after its beginning in which an attempt whose end nobody saw may still lead to a job. What authenticates it has expired by then: a
+    /// The time after its beginning in which an attempt whose end was not seen may still lead to a job. What authenticates it has expired by then: a
     /// token of ours for slurmrestd holds for 5 minutes, as does a credential of munge.
     pub certain: Duration,
 }
@@ -95,6 +95,16 @@ impl NextAttempt<'_> {
         let line = line.arg(&self.key.name).arg(&self.key.digest).number(u64::from(self.after));
         line.number(self.settings.settle.as_secs()).number(u64::from(self.settings.days))
     }
+}
+
+/// Adds the arguments of `begin_record`: those of the attempt, or without a record a time limit for the submitting program, if any.
+pub(super) fn with_arguments(line: CommandLine, attempt: Option<&NextAttempt<'_>>, limit: Option<u64>) -> CommandLine {
+    if let Some(attempt) = attempt {
+        return attempt.arguments(line);
+    }
+    let line = line.arg("");
+    let line = if let Some(limit) = limit { line.number(limit) } else { line.arg("") };
+    line.arg("").arg("").arg("")
 }
 
 /// The outcome of an attempt.

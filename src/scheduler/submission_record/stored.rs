@@ -1,6 +1,6 @@
 //! The record of a submission in the store, for what can have none on the cluster: a home directory that cannot be written, and slurmrestd.
 //!
-//! An attempt is a claim of the store. Nobody can see there when an attempt ends whose replica was killed, and what it has sent may be
+//! An attempt is a claim of the store. The store does not show when an attempt ends whose replica was killed, and what it has sent may be
 //! taken late. So the next attempt begins only when no job with the tag is to be found, and
 //! - the earlier attempt certainly had no effect, as its own replica settled; or
 //! - its beginning lies [`RecordSettings::certain`] back by the store's clock, and this replica has known of it, by a clock that does not
@@ -26,7 +26,7 @@ use crate::store::{Claim, Claimed, Record, Store, StoreError};
 /// The records that say of a key that its submission is recorded in the store.
 const KIND: &str = "submission";
 /// When an attempt whose outcome is not known is worth asking for again.
-const ASK_AGAIN: Duration = Duration::from_secs(30);
+const RETRY_AFTER_UNKNOWN: Duration = Duration::from_secs(30);
 /// The maximum number of attempts of others that are remembered.
 const MAX_SIGHTINGS: usize = 4096;
 /// The pauses between tries to settle an attempt.
@@ -120,7 +120,7 @@ impl StoredRecords {
                     let known_for = self.known_for(key, attempt);
                     match submission.find(began.as_second()).await.map_err(super::unknown)? {
                         Trace::Job(id) => return self.adopt(key, &id).await,
-                        Trace::Unsure(reason) => return Err(undecided(ASK_AGAIN, reason)),
+                        Trace::Unsure(reason) => return Err(undecided(RETRY_AFTER_UNKNOWN, reason)),
                         Trace::Nowhere => {
                             let missing = (self.settings.attempt + self.settings.settle).saturating_sub(known_for);
                             if !missing.is_zero() {
@@ -242,7 +242,7 @@ fn submitted(id: &str, repeated: bool) -> Result<Submitted, SchedulerError> {
 }
 
 fn undecided(wait: Duration, reason: String) -> SchedulerError {
-    SchedulerError::Undecided { wait: wait.clamp(Duration::from_secs(1), ASK_AGAIN), reason }
+    SchedulerError::Undecided { wait: wait.clamp(Duration::from_secs(1), RETRY_AFTER_UNKNOWN), reason }
 }
 
 /// Whether an error of a submission says that there certainly is no job: the scheduler was not reached, or refused it.

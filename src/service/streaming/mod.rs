@@ -31,14 +31,14 @@ use crate::transfer::streamer::{self, Direction, Endpoint, Report};
 
 pub use stream::{Ended, Stream};
 
-use super::streams::{MAX_CONNECTED_PER_USER, MAX_WAITING_PER_USER, NewTransfer, Waiting};
+use super::streams::{MAX_CONNECTED_PER_USER, MAX_WAITING_PER_USER, Transfer, WaitingTransfer};
 use stream::JobState;
 
-/// How long the reports of transfers may take when the process ends.
-const SETTLE: Duration = Duration::from_secs(5);
+/// Time limit for the reports of transfers when the process ends.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The most reports that are written at a time when the process ends.
-const SETTLE_AT_ONCE: usize = 16;
+/// Maximum number of reports that are written at a time when the process ends.
+const MAX_CONCURRENT_REPORTS: usize = 16;
 
 /// The longest name of a host that clients are sent to.
 const MAX_HOST: usize = 255;
@@ -125,17 +125,15 @@ async fn begin(
     let report = streamer::report_path(&job_context.directory, id);
     let job = streamer::job(direction, streamer.wait_timeout, &job_context.directives, &job_context.directory, id);
     let job = job_context.submit(access, &job, change).await?;
-    let transfer = NewTransfer {
-        requester: access.requester(),
+    let transfer = Transfer {
         system: access.cluster().name().clone(),
         direction,
         path,
         job: job.id.clone(),
         report,
         limit: streamer.inbound_transfer_limit,
-        wait_timeout: Duration::from_secs(streamer.wait_timeout),
     };
-    streams.add(secret.expose(), transfer);
+    streams.add(secret.expose(), access.requester(), transfer, Duration::from_secs(streamer.wait_timeout));
     let coordinates = streamer::coordinates(&addresses(streamer, request.host), port, &secret);
     Ok(StreamTransfer { job, coordinates })
 }
@@ -262,19 +260,19 @@ pub async fn claim(gate: &Gate, secret: &str, address: IpAddr) -> Result<Stream,
 pub async fn settle(gate: &Gate) {
     let streams = gate.state().streams;
     let endings = streams.endings.clone();
-    let places = Arc::new(Semaphore::new(SETTLE_AT_ONCE));
+    let places = Arc::new(Semaphore::new(MAX_CONCURRENT_REPORTS));
     for waiting in streams.all() {
         streams.remove(&waiting);
         endings.spawn(give_up(gate.clone(), waiting, Arc::clone(&places)));
     }
     endings.close();
-    if tokio::time::timeout(SETTLE, endings.wait()).await.is_err() {
+    if tokio::time::timeout(SETTLE_TIMEOUT, endings.wait()).await.is_err() {
         tracing::warn!("the jobs of some transfers were not told that Goldcrest stops: they end when their time is over");
     }
 }
 
-/// Tells the job of a transfer that waits that no client can connect any more.
-async fn give_up(gate: Gate, waiting: Arc<Waiting>, places: Arc<Semaphore>) {
+/// Reports to the job of a waiting transfer that no client can connect any more.
+async fn give_up(gate: Gate, waiting: Arc<WaitingTransfer>, places: Arc<Semaphore>) {
     let Ok(_place) = places.acquire().await else { return };
     if let Ok(access) = gate.readmit(waiting.requester(), Relation::Submit, &waiting.system).await {
         let reason = "Goldcrest was stopped before the client connected: ask for the transfer again".to_owned();

@@ -15,18 +15,18 @@ use crate::filesystem::{ContentStream, Download, Expected, FilesystemError, Uplo
 use crate::scheduler::SchedulerError;
 use crate::service::contents::{self, TransferForm};
 use crate::service::limits::UserPermit;
-use crate::service::streams::{Streams, Waiting};
+use crate::service::streams::{Streams, WaitingTransfer};
 use crate::service::{Access, ServiceError};
 use crate::transfer::streamer::{Direction, Report};
 
-/// How often it is looked whether the job of a transfer still runs.
-const LOOK: Duration = Duration::from_secs(10);
+/// The interval between checks whether the job of a transfer still runs.
+const JOB_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The number of looks between two signs of life for the job.
-const LOOKS_PER_SIGN: u32 = 3;
+/// The number of checks between two signs of life for the job.
+const CHECKS_PER_PING: u32 = 3;
 
-/// How long a transfer may take, from the first byte to the last.
-const TOTAL: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Maximum duration of a transfer, from the first byte to the last.
+const MAX_TRANSFER_TIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The pauses before a report is written again.
 const REPORT_PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
@@ -76,12 +76,12 @@ pub enum Ended {
     #[error("the job of the transfer has ended")]
     Job,
     /// It has taken too long.
-    #[error("the transfer took longer than {} days", TOTAL.as_secs() / 86_400)]
+    #[error("the transfer took longer than {} days", MAX_TRANSFER_TIME.as_secs() / 86_400)]
     Time,
 }
 
 impl Stream {
-    pub(super) fn new(access: Access, connected: UserPermit, waiting: &Waiting) -> Self {
+    pub(super) fn new(access: Access, connected: UserPermit, waiting: &WaitingTransfer) -> Self {
         let tracked = access.state().streams.endings.token();
         let ending = Ending { access: access.clone(), job: waiting.job.clone(), report: waiting.report.clone(), _tracked: tracked };
         Self {
@@ -100,7 +100,7 @@ impl Stream {
         self.direction
     }
 
-    /// The most that an upload may hold, in bytes.
+    /// Maximum size of an upload, in bytes.
     pub fn limit(&self) -> u64 {
         let cap = TransferForm::Stream.cap(&self.access);
         cap.map_or(self.limit, |cap| cap.min(self.limit))
@@ -152,7 +152,7 @@ impl Stream {
         tokio::select! {
             outcome = work => outcome,
             ended = self.watch() => Err(ended.into()),
-            () = sleep(TOTAL) => Err(Ended::Time.into()),
+            () = sleep(MAX_TRANSFER_TIME) => Err(Ended::Time.into()),
         }
     }
 
@@ -161,14 +161,14 @@ impl Stream {
         let Some(ending) = &self.ending else { return Ended::Job };
         let mut looks = 0_u32;
         loop {
-            sleep(LOOK).await;
+            sleep(JOB_CHECK_INTERVAL).await;
             match job_state(&self.access, &self.job).await {
                 Ok(state) if state.is_over() => return Ended::Job,
                 Ok(_) => {}
                 Err(error) => tracing::debug!(error = %ErrorChain(&error), "whether the job of a transfer runs is not known"),
             }
             looks += 1;
-            if looks.is_multiple_of(LOOKS_PER_SIGN)
+            if looks.is_multiple_of(CHECKS_PER_PING)
                 && let Ok(files) = self.access.files().await
             {
                 // What fails now may succeed in half a minute, and the job waits for ten times that.

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::ssh::channel::lifecycle::{OpenChannel, abandon, stop};
-use crate::ssh::channel::outcome::{REFUSED, number};
+use crate::ssh::channel::outcome::{NO_EXEC, number};
 use crate::ssh::program::{Marked, Program, START, not_begun};
 use crate::ssh::transport::TransportError;
 
@@ -142,7 +142,7 @@ impl ChannelStream {
                 Some(ChannelMsg::Success) => return Ok(()),
                 Some(ChannelMsg::Failure) => {
                     return Err(TransportError::Refused(match request {
-                        ChannelRequest::Program(_) => REFUSED.to_owned(),
+                        ChannelRequest::Program(_) => NO_EXEC.to_owned(),
                         ChannelRequest::Subsystem(name) => format!("it has no subsystem {name}"),
                     }));
                 }

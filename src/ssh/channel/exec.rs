@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ssh::channel::kept_shell::KeptShell;
 use crate::ssh::channel::lifecycle::{OpenChannel, abandon, stop};
-use crate::ssh::channel::outcome::{ExecOutcome, REFUSED, next_message, number};
+use crate::ssh::channel::outcome::{ExecOutcome, NO_EXEC, next_message, number};
 use crate::ssh::channel::shell_protocol::{self, Script};
 use crate::ssh::program::{Marked, Program, START, not_begun};
-use crate::ssh::transport::{Limits, RawOutput, TransportError};
+use crate::ssh::transport::{CommandLimits, RawOutput, TransportError};
 
 /// A connection that said something this recently is not suspected when a command on it runs out of time.
 const RECENT_SIGN_OF_LIFE: Duration = Duration::from_millis(500);
@@ -32,7 +32,12 @@ pub(crate) enum Carrier {
 /// Runs a command in a separate task, which drains its output at once. Dropping the future stops the command.
 ///
 /// The output of a command in a shell, with the shell, which may be kept for the next command.
-pub(crate) async fn run(channel: OpenChannel, carrier: Carrier, limits: Limits, patience: Duration) -> (ExecOutcome, Option<KeptShell>) {
+pub(crate) async fn run(
+    channel: OpenChannel,
+    carrier: Carrier,
+    limits: CommandLimits,
+    patience: Duration,
+) -> (ExecOutcome, Option<KeptShell>) {
     let cancelled = CancellationToken::new();
     let _cancel = cancelled.clone().drop_guard();
     let task = tokio::spawn(async move {
@@ -41,7 +46,7 @@ pub(crate) async fn run(channel: OpenChannel, carrier: Carrier, limits: Limits, 
         let is_shell = matches!(carrier, Carrier::Shell { .. });
         let outcome = tokio::select! {
             outcome = carry(&mut read, &write, carrier, limits.output) => outcome,
-            // Nobody awaits this outcome.
+            // This outcome is not awaited.
             () = cancelled.cancelled() => ExecOutcome::Failed(TransportError::Broken { sent: true }),
             () = tokio::time::sleep(limits.execution) => ExecOutcome::Failed(TransportError::Execution(limits.execution)),
         };
@@ -147,7 +152,7 @@ async fn drive(
             Some(ChannelMsg::ExtendedData { data, .. }) => frame.take(&data, true),
             Some(ChannelMsg::ExitStatus { exit_status }) => exit = Some(exit_status),
             Some(ChannelMsg::ExitSignal { signal_name, .. }) => exit = Some(128 + number(&signal_name)),
-            Some(ChannelMsg::Failure) => break ExecOutcome::NotBegun(REFUSED.to_owned()),
+            Some(ChannelMsg::Failure) => break ExecOutcome::NotBegun(NO_EXEC.to_owned()),
             Some(ChannelMsg::Close) if !frame.stdout.begun => {
                 break ExecOutcome::NotBegun(not_begun(&frame.stdout.bytes, &frame.stderr.bytes));
             }

@@ -1,6 +1,6 @@
 //! Opens a channel on a connection that may be dead, and makes sure that a channel is closed.
 //!
-//! Both run in tasks of their own, so that a caller who leaves does not interrupt them: a channel opened for nobody, or not
+//! Both run in tasks of their own, so that a caller who leaves does not interrupt them: a channel opened for no caller, or not
 //! closed, would count against the server's `MaxSessions` for as long as the connection lives.
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::ssh::lease::permit::ChannelPermit;
 use crate::ssh::stats::{Closed, add};
 
 /// The time for a command to end after each of SIGTERM and SIGKILL.
-const GRACE: Duration = Duration::from_secs(1);
+const SIGNAL_GRACE: Duration = Duration::from_secs(1);
 
 /// An open channel, with the right to it.
 pub(crate) type OpenChannel = (ChannelPermit, ChannelReadHalf, ChannelWriteHalf<Msg>);
@@ -56,7 +56,7 @@ pub(crate) async fn open(permit: ChannelPermit, patience: Duration) -> Opened {
             }
             Ok(_) => return Opened::Dead,
             Err(_) => {
-                // Somebody who has waited longer may have found it dead already.
+                // Another waiter may have found it dead already.
                 let given_up = matches!(connection.retired(), Some((Closed::Frozen, _))) || started.elapsed() >= patience / 2;
                 if (given_up && !connection.liveness.heard_since(started)) || started.elapsed() >= patience {
                     break;
@@ -76,20 +76,20 @@ pub(crate) async fn open(permit: ChannelPermit, patience: Duration) -> Opened {
 /// neither reads nor writes running, and counted.
 pub(crate) async fn stop((permit, mut read, write): OpenChannel) {
     for signal in [Sig::TERM, Sig::KILL] {
-        let sent = timeout(GRACE, async { write.signal(signal).await.is_ok() && write.eof().await.is_ok() }).await;
-        if sent == Ok(false) || timeout(GRACE, closed(&mut read)).await.is_ok() {
+        let sent = timeout(SIGNAL_GRACE, async { write.signal(signal).await.is_ok() && write.eof().await.is_ok() }).await;
+        if sent == Ok(false) || timeout(SIGNAL_GRACE, closed(&mut read)).await.is_ok() {
             return;
         }
     }
     // The library no longer tells what the server does with a channel that we closed first. So the connection takes no more
     // channels: one of them might be one too many.
     permit.retire(Closed::Lingering);
-    let _ = timeout(GRACE, write.close()).await;
+    let _ = timeout(SIGNAL_GRACE, write.close()).await;
 }
 
 /// Closes a channel on which nothing runs, because the server refused the request.
 pub(crate) async fn abandon(permit: ChannelPermit, write: ChannelWriteHalf<Msg>, patience: Duration) {
-    let closed = matches!(timeout(GRACE, write.close()).await, Ok(Ok(())));
+    let closed = matches!(timeout(SIGNAL_GRACE, write.close()).await, Ok(Ok(())));
     // The library does not tell of the server's close; an answer to a later message does.
     if !(closed && permit.connection().answers(patience).await) {
         permit.retire(Closed::Frozen);

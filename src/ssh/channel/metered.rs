@@ -28,10 +28,10 @@ const MIB: u64 = 1024 * 1024;
 const MAX_WINDOW: u64 = 16 * MIB;
 
 /// The maximum read-ahead of all streams of the process, beyond the first blocks of each, in MiB.
-const POOL: usize = 64;
+const POOL_MIB: usize = 64;
 
 /// Memory is the process's, and so is this.
-static POOL_MEMORY: Semaphore = Semaphore::const_new(POOL);
+static POOL_MEMORY: Semaphore = Semaphore::const_new(POOL_MIB);
 
 /// The maximum number of digits of an exit status, with its line feed.
 const MAX_EXIT: usize = 4;

@@ -8,7 +8,7 @@ use russh::{ChannelMsg, ChannelReadHalf, Sig};
 use crate::ssh::transport::{RawOutput, TransportError};
 
 /// The refusal of a server that grants no exec request.
-pub(crate) const REFUSED: &str = "it runs no commands";
+pub(crate) const NO_EXEC: &str = "it runs no commands";
 
 /// The outcome of a command.
 pub(crate) enum ExecOutcome {

@@ -14,9 +14,9 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use crate::ssh::channel::lifecycle::{OpenChannel, abandon, stop};
-use crate::ssh::channel::outcome::{REFUSED, next_message, number};
+use crate::ssh::channel::outcome::{NO_EXEC, next_message, number};
 use crate::ssh::program::{Marked, Program, START, not_begun};
-use crate::ssh::transport::{CommandOutput, Limits, OutputStream, TransportError};
+use crate::ssh::transport::{CommandLimits, CommandOutput, OutputStream, TransportError};
 
 /// The start of a command.
 pub(crate) enum Begun {
@@ -29,7 +29,7 @@ pub(crate) enum Begun {
 }
 
 /// Starts a program with this standard input.
-pub(crate) async fn start(channel: OpenChannel, program: Program, stdin: Bytes, limits: Limits, patience: Duration) -> Begun {
+pub(crate) async fn start(channel: OpenChannel, program: Program, stdin: Bytes, limits: CommandLimits, patience: Duration) -> Begun {
     let (waiter, begun) = oneshot::channel();
     let (pieces, mut output) = unbounded_channel();
     tokio::spawn(async move {
@@ -44,7 +44,7 @@ pub(crate) async fn start(channel: OpenChannel, program: Program, stdin: Bytes, 
             Ended::Exit(exit) => carrier.send(Ok(CommandOutput::Exit(exit))),
             Ended::Broken => carrier.fail(TransportError::Broken { sent: true }),
             Ended::Refused => {
-                carrier.tell(Begun::Failed(TransportError::Refused(REFUSED.to_owned())));
+                carrier.tell(Begun::Failed(TransportError::Refused(NO_EXEC.to_owned())));
                 abandon(permit, write, patience).await;
             }
             Ended::NotBegun(why) => {

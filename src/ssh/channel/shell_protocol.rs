@@ -8,7 +8,7 @@ use futures::FutureExt;
 use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 
-use crate::ssh::channel::outcome::{ExecOutcome, REFUSED, next_message};
+use crate::ssh::channel::outcome::{ExecOutcome, NO_EXEC, next_message};
 use crate::ssh::command_line::CommandLine;
 use crate::ssh::program::{Marked, START, entering, new_mark, not_begun, prologue};
 use crate::ssh::transport::{Exec, RawOutput, TransportError};
@@ -90,7 +90,7 @@ pub(crate) async fn drive(
         match next_message(read, feed.as_mut()).await {
             Some(ChannelMsg::Data { data }) => stdout.take(&data),
             Some(ChannelMsg::ExtendedData { data, .. }) => stderr.take(&data),
-            Some(ChannelMsg::Failure) => break ExecOutcome::NotBegun(REFUSED.to_owned()),
+            Some(ChannelMsg::Failure) => break ExecOutcome::NotBegun(NO_EXEC.to_owned()),
             Some(ChannelMsg::Close) if !stdout.begun => break ExecOutcome::NotBegun(not_begun(&stdout.bytes, &stderr.bytes)),
             // The shell itself has ended. Processes that it started may continue, but their end will not be reported.
             Some(ChannelMsg::ExitStatus { .. } | ChannelMsg::ExitSignal { .. }) if stdout.begun => {

@@ -1,6 +1,6 @@
 //! One SSH connection: its state, and whether it may accept more work. `handshake` opens connections.
 //!
-//! It must not know lanes or pools: whoever holds a [`Connection`] decides what it carries.
+//! It must not know lanes or pools: the holder of a [`Connection`] decides what it carries.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -163,7 +163,7 @@ impl Connection {
         self.opened.elapsed()
     }
 
-    /// Opens a session channel. The future must be run to its end: an open that nobody waits for would stay on the server.
+    /// Opens a session channel. The future must be run to its end: an open that is not awaited would stay on the server.
     pub(crate) async fn channel(&self) -> Result<Channel<Msg>, russh::Error> {
         self.handle.channel_open_session().await
     }

@@ -42,7 +42,7 @@ impl Manager for ConnectionManager {
     type Type = Arc<Connection>;
     type Error = TransportError;
 
-    /// Returns [`TransportError::Saturated`] if a place became free when nobody waited any more.
+    /// Returns [`TransportError::Saturated`] if a place became free when no request waited any more.
     async fn create(&self) -> Result<Arc<Connection>, TransportError> {
         let asked = Instant::now();
         let place = self.admission.admit().await?;

@@ -108,7 +108,7 @@ impl LaneState {
         true
     }
 
-    /// Lets whoever waits look again.
+    /// Wakes the waiting requests.
     pub(crate) fn recheck(&self) {
         self.changed.notify_one();
     }
@@ -153,13 +153,13 @@ impl LaneState {
         retained.removed
     }
 
-    /// Drops idle connections that may accept no more work or were idle for `idle`, and returns leased ones that nobody took.
+    /// Drops idle connections that may accept no more work or were idle for `idle`, and returns leased ones that no request took.
     pub(crate) fn tidy(&self, idle: Duration) {
         let (unclaimed, login): (Vec<_>, _) = {
             let mut leases = self.leases.lock();
             let unclaimed = |leased: &Arc<LeasedConnection>| leased.permits() == 0 && leased.connection.idle_for() > CONNECT_BACKOFF;
             let found = leases.leased.extract_if(.., |leased| unclaimed(leased)).collect();
-            // One in use whose credential has ended is retired here when nobody asks for it; what it carries has its last time.
+            // One in use whose credential has ended is retired here when no request uses it; what it carries has its last time.
             for leased in &leases.leased {
                 let _ = is_usable(&leased.connection, &leases.login);
             }

@@ -31,7 +31,7 @@ impl ChannelPermit {
         self.lane.retire(&self.leased, reason);
     }
 
-    /// Asks the connection for a sign of life, in the background; until it comes, nobody new waits on it.
+    /// Asks the connection for a sign of life, in the background; until it comes, no new request waits on it.
     pub(crate) fn suspect(&self, patience: Duration) {
         let (lane, leased) = (Arc::clone(&self.lane), Arc::clone(&self.leased));
         tokio::spawn(async move {

@@ -106,7 +106,7 @@ impl LaneState {
                 }
                 leases.leased.push(LeasedConnection::new(object));
             }
-            // Nobody waited for it any more.
+            // No request waited for it any more.
             Err(PoolError::Backend(TransportError::Saturated(_))) => {}
             Err(PoolError::Backend(failure)) => leases.failure = Some((Instant::now(), failure)),
             Err(_) => leases.failure = Some((Instant::now(), TransportError::Broken { sent: false })),

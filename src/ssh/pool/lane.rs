@@ -21,7 +21,7 @@ use crate::ssh::transport::{LaneKind, TransportError};
 /// The requests, connections and shells of one user for one class of traffic.
 pub(crate) struct Lane {
     pub(crate) state: Arc<LaneState>,
-    /// The queue. Whoever holds it is the head; tokio hands it on in order.
+    /// The queue. The holder of the lock is its head; tokio grants it in order.
     turn: tokio::sync::Mutex<()>,
     pub(crate) shells: ShellCache,
 }
@@ -127,7 +127,7 @@ impl Lane {
         }
     }
 
-    /// Ends the lane: nobody gets a permit any more, and idle connections are closed.
+    /// Ends the lane: it grants no further permits, and idle connections are closed.
     pub(crate) fn close(&self) {
         self.shells.clear();
         self.state.close();

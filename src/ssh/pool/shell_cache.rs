@@ -69,7 +69,7 @@ impl ShellCache {
         drop(shed);
     }
 
-    /// Ends the shells that nobody came for, and those whose connection takes no more work.
+    /// Ends the shells that were not used again, and those whose connection accepts no more work.
     pub(crate) fn tidy(&self) {
         self.end(|shell| shell.idle_for() > SHELL_IDLE_TTL || shell.is_retired());
     }

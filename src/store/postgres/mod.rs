@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use super::upkeep::sweep_again_and_again;
 use super::watchers::Watchers;
 use super::{
-    Claim, Claimed, Entry, Inspection, Keep, MAX_PAGE, Page, PostgresConfig, Record, SetupError, Status, Store, StoreError, Watch, micros,
-    sequence, span, stored, timestamp,
+    Claim, Claimed, Entry, Inspection, MAX_PAGE, Page, PostgresConfig, Record, Retention, SetupError, Status, Store, StoreError, Watch,
+    micros, sequence, span, stored, timestamp,
 };
 use crate::error::{ErrorChain, Recurring};
 use database::{Database, classify};
@@ -58,7 +58,7 @@ impl Postgres {
             match timeout(limit, operation(&mut connection)).await {
                 Ok(outcome) => outcome.map_err(|error| classify(error, changes)),
                 Err(_) => {
-                    // What is still under way on it is nobody's any more.
+                    // The work under way on it has no receiver any more.
                     drop(Object::take(connection));
                     Err(if changes { StoreError::Unknown(late()) } else { StoreError::Unavailable(late()) })
                 }
@@ -131,15 +131,15 @@ impl Store for Postgres {
         .await
     }
 
-    async fn append(&self, stream: &str, entries: &[Vec<u8>], keep: Keep) -> Result<u64, StoreError> {
-        let append = async |connection: &mut Object| append(connection.transaction().await?, stream, None, entries, keep).await;
+    async fn append(&self, stream: &str, entries: &[Vec<u8>], retention: Retention) -> Result<u64, StoreError> {
+        let append = async |connection: &mut Object| append(connection.transaction().await?, stream, None, entries, retention).await;
         let last = self.perform(true, append).await?;
         self.watchers.wake(stream);
         Ok(last.unwrap_or_default())
     }
 
-    async fn append_after(&self, stream: &str, last: u64, entries: &[Vec<u8>], keep: Keep) -> Result<Option<u64>, StoreError> {
-        let append = async |connection: &mut Object| append(connection.transaction().await?, stream, Some(last), entries, keep).await;
+    async fn append_after(&self, stream: &str, last: u64, entries: &[Vec<u8>], retention: Retention) -> Result<Option<u64>, StoreError> {
+        let append = async |connection: &mut Object| append(connection.transaction().await?, stream, Some(last), entries, retention).await;
         let last = self.perform(true, append).await?;
         self.watchers.wake(stream);
         Ok(last)
@@ -311,7 +311,7 @@ async fn append(
     stream: &str,
     after: Option<u64>,
     entries: &[Vec<u8>],
-    keep: Keep,
+    retention: Retention,
 ) -> Result<Option<u64>, Failed> {
     let count = i64::try_from(entries.len()).unwrap_or(i64::MAX);
     let statement = "INSERT INTO goldcrest.streams AS known VALUES ($1, $2)
@@ -324,10 +324,10 @@ async fn append(
     }
     let statement = "INSERT INTO goldcrest.entries SELECT $1, $2 + place, goldcrest.now(), goldcrest.now() + $3, value
         FROM unnest($4::bytea[]) WITH ORDINALITY AS added (value, place)";
-    let values: [&(dyn tokio_postgres::types::ToSql + Sync); 4] = [&stream, &(last - count), &micros(keep.age), &entries];
+    let values: [&(dyn tokio_postgres::types::ToSql + Sync); 4] = [&stream, &(last - count), &micros(retention.age), &entries];
     transaction.execute(&transaction.prepare_cached(statement).await?, &values).await?;
     let statement = "DELETE FROM goldcrest.entries WHERE stream = $1 AND sequence <= $2";
-    transaction.execute(&transaction.prepare_cached(statement).await?, &[&stream, &(last - stored(keep.count))]).await?;
+    transaction.execute(&transaction.prepare_cached(statement).await?, &[&stream, &(last - stored(retention.count))]).await?;
     transaction.execute(&transaction.prepare_cached("SELECT pg_notify('goldcrest_appended', $1)").await?, &[&stream]).await?;
     transaction.commit().await?;
     Ok(Some(sequence(last)))

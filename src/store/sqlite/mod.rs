@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::upkeep::sweep_again_and_again;
 use super::watchers::Watchers;
 use super::{
-    Claim, Claimed, Entry, Inspection, Keep, MAX_PAGE, Page, Record, SqliteConfig, Status, Store, StoreError, Watch, micros, sequence,
+    Claim, Claimed, Entry, Inspection, MAX_PAGE, Page, Record, Retention, SqliteConfig, Status, Store, StoreError, Watch, micros, sequence,
     span, stored, timestamp,
 };
 use worker::Worker;
@@ -82,17 +82,17 @@ impl Store for Sqlite {
         .await
     }
 
-    async fn append(&self, stream: &str, entries: &[Vec<u8>], keep: Keep) -> Result<u64, StoreError> {
+    async fn append(&self, stream: &str, entries: &[Vec<u8>], retention: Retention) -> Result<u64, StoreError> {
         let (name, entries) = (stream.to_owned(), entries.to_vec());
-        let last = self.perform(move |transaction, now| append(transaction, now, &name, &entries, keep)).await?;
+        let last = self.perform(move |transaction, now| append(transaction, now, &name, &entries, retention)).await?;
         self.watchers.wake(stream);
         Ok(last)
     }
 
-    async fn append_after(&self, stream: &str, last: u64, entries: &[Vec<u8>], keep: Keep) -> Result<Option<u64>, StoreError> {
+    async fn append_after(&self, stream: &str, last: u64, entries: &[Vec<u8>], retention: Retention) -> Result<Option<u64>, StoreError> {
         let (name, entries) = (stream.to_owned(), entries.to_vec());
         let appended = self.perform(move |transaction, now| {
-            if last_of(transaction, &name)? == last { append(transaction, now, &name, &entries, keep).map(Some) } else { Ok(None) }
+            if last_of(transaction, &name)? == last { append(transaction, now, &name, &entries, retention).map(Some) } else { Ok(None) }
         });
         let appended = appended.await?;
         self.watchers.wake(stream);
@@ -220,15 +220,15 @@ fn claim(transaction: &Transaction<'_>, now: i64, claim: &Claim) -> rusqlite::Re
     Ok(Claimed::Begun(attempt))
 }
 
-fn append(transaction: &Transaction<'_>, now: i64, stream: &str, entries: &[Vec<u8>], keep: Keep) -> rusqlite::Result<u64> {
+fn append(transaction: &Transaction<'_>, now: i64, stream: &str, entries: &[Vec<u8>], retention: Retention) -> rusqlite::Result<u64> {
     let count = i64::try_from(entries.len()).unwrap_or(i64::MAX);
     let statement = "INSERT INTO streams VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET last = last + ?2 RETURNING last";
     let last: i64 = transaction.query_row(statement, params![stream, count], |row| row.get(0))?;
     let mut insert = transaction.prepare("INSERT INTO entries VALUES (?, ?, ?, ?, ?)")?;
     for (sequence, value) in (last - count + 1..).zip(entries) {
-        insert.execute(params![stream, sequence, now, now + micros(keep.age), value])?;
+        insert.execute(params![stream, sequence, now, now + micros(retention.age), value])?;
     }
-    let oldest = last - stored(keep.count);
+    let oldest = last - stored(retention.count);
     transaction.execute("DELETE FROM entries WHERE stream = ? AND sequence <= ?", params![stream, oldest])?;
     Ok(sequence(last))
 }

@@ -16,9 +16,9 @@ use crate::store::{SqliteConfig, StoreError};
 /// The steps from one version of the tables to the next, the first from an empty file. Never changed, only added to.
 pub(super) const MIGRATIONS: &[&str] = &[include_str!("0001.sql")];
 /// The maximum number of operations that wait for the thread.
-const QUEUE: usize = 1024;
+const MAX_QUEUED: usize = 1024;
 /// The time limit for an operation, including its wait.
-const TIMEOUT: Duration = Duration::from_secs(10);
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time to wait for a lock of another process on the file.
 const BUSY: Duration = Duration::from_secs(5);
 /// The size of a page of the file, in bytes.
@@ -52,15 +52,15 @@ impl Worker {
             }
         });
         let jobs = self.jobs().map_err(|error| StoreError::Unavailable(error.into()))?;
-        match timeout(TIMEOUT, jobs.send(job)).await {
+        match timeout(OPERATION_TIMEOUT, jobs.send(job)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(unavailable("its thread has ended")),
             Err(_) => return Err(unavailable("too many operations wait for it")),
         }
-        match timeout(TIMEOUT, answered).await {
+        match timeout(OPERATION_TIMEOUT, answered).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(StoreError::Unknown("its thread has ended".into())),
-            Err(_) => Err(StoreError::Unknown(format!("no answer within {} s", TIMEOUT.as_secs()).into())),
+            Err(_) => Err(StoreError::Unknown(format!("no answer within {} s", OPERATION_TIMEOUT.as_secs()).into())),
         }
     }
 
@@ -69,7 +69,7 @@ impl Worker {
         if let Some(jobs) = jobs.as_ref().filter(|jobs| !jobs.is_closed()) {
             return Ok(jobs.clone());
         }
-        let (sender, receiver) = mpsc::channel(QUEUE);
+        let (sender, receiver) = mpsc::channel(MAX_QUEUED);
         let config = self.config.clone();
         std::thread::Builder::new().name("store".to_owned()).spawn(move || work(&config, receiver))?;
         Ok(jobs.insert(sender).clone())

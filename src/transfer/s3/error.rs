@@ -65,7 +65,7 @@ impl Classify for StoreError {
         }
     }
 
-    /// The only possible effect is an upload that nobody can use; no file is changed.
+    /// The only possible effect is an upload that cannot be used; no file is changed.
     fn maybe_effected(&self) -> Option<bool> {
         Some(false)
     }

@@ -1,28 +1,15 @@
 //! Batches, copies and moves.
 
 use axum::http::Method;
-use goldcrest::domain::{Checksum, DirectoryEntry, FileStat, FileType, RemotePath};
+use goldcrest::domain::{Checksum, FileStat, RemotePath};
 use goldcrest::filesystem::{FilesystemError, Page, Position};
 use serde_json::{Value, json};
 
-use super::doubles::{Reply, Step};
+use super::doubles::{Reply, Step, regular_file};
 use super::{Answer, Api};
 
 fn path(text: &str) -> RemotePath {
     RemotePath::from_text(text).unwrap()
-}
-
-fn entry(name: &[u8]) -> DirectoryEntry {
-    DirectoryEntry {
-        name: name.to_vec(),
-        file_type: FileType::Regular,
-        link_target: None,
-        user: "alice".to_owned(),
-        group: "users".to_owned(),
-        permissions: 0o640,
-        modified: 0,
-        size: 1,
-    }
 }
 
 async fn batch(body: Value, files: Vec<Step>) -> Answer {
@@ -44,8 +31,8 @@ async fn every_operation_of_an_ordered_batch_is_done_in_its_place() {
         {"op": "ls", "path": "/home/d", "showHidden": true, "pageSize": 1},
         {"op": "rm", "path": "/home/d"},
     ]);
-    let shown = |call| (call, Reply::Entry(entry(b"e")));
-    let page = Page { entries: vec![entry(b"f")], next: Some(Position { value: 0, name: b"f".to_vec() }) };
+    let shown = |call| (call, Reply::Entry(regular_file(b"e")));
+    let page = Page { entries: vec![regular_file(b"f")], next: Some(Position { value: 0, name: b"f".to_vec() }) };
     let files = vec![
         (r#"alice: mkdir "/home/d" true"#, Reply::Done),
         shown(r#"alice: entry "/home/d""#),
@@ -157,13 +144,15 @@ async fn the_members_of_an_operation_have_the_names_that_the_document_gives_them
 async fn files_are_copied_and_moved() {
     let files = vec![
         (r#"alice: copy "/home/a" "/scratch/b" CopyOptions { dereference: false, overwrite: true }"#, Reply::Done),
-        (r#"alice: entry "/scratch/b""#, Reply::Entry(entry(b"/scratch/b"))),
+        (r#"alice: entry "/scratch/b""#, Reply::Entry(regular_file(b"/scratch/b"))),
     ];
     let body = json!({"sourcePath": "/home/a", "target_path": "/scratch/b", "overwrite": "true"});
     let answer = Api::new(vec![], files).call(Method::POST, "/filesystem/daint/ops/cp", Some(body)).await;
     assert_eq!((answer.status, &answer.json()["output"]["name"]), (201, &json!("/scratch/b")));
-    let files =
-        vec![(r#"alice: rename "/home/a" "/home/b" false"#, Reply::Done), (r#"alice: entry "/home/b""#, Reply::Entry(entry(b"/home/b")))];
+    let files = vec![
+        (r#"alice: rename "/home/a" "/home/b" false"#, Reply::Done),
+        (r#"alice: entry "/home/b""#, Reply::Entry(regular_file(b"/home/b"))),
+    ];
     let body = json!({"path": "/home/a", "targetPath": "/home/b"});
     let answer = Api::new(vec![], files).call(Method::PUT, "/filesystem/daint/ops/mv", Some(body)).await;
     assert_eq!((answer.status, &answer.json()["output"]["name"]), (200, &json!("/home/b")));

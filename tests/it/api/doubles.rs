@@ -8,9 +8,9 @@ use futures::stream::StreamExt;
 use goldcrest::authn::{Authenticator, AuthnError, PrincipalSource};
 use goldcrest::authz::{Authorizer, AuthzError, Basis, Decision, Relation, Ruling};
 use goldcrest::domain::{
-    Account, AccountingQuery, AclEntry, ByteRange, Checksum, Content, DirectoryEntry, FileMode, FileStat, FileVersion, Identity, Job,
-    JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery, JobUsage, Limits, Node, Partition, Principal, Quota, RemotePath,
-    Reported, Reservation, Secret, Space, SystemName, Username,
+    Account, AccountingQuery, AclEntry, ByteRange, Checksum, Content, DirectoryEntry, FileMode, FileStat, FileType, FileVersion, Identity,
+    Job, JobChange, JobDescription, JobEstimate, JobId, JobLimits, JobMetadata, JobQuery, JobUsage, Node, Partition, Principal, Quota,
+    RemotePath, Reported, Reservation, Secret, Space, SystemName, Username,
 };
 use goldcrest::filesystem::{
     ArchiveFormat, Changes, CompressOptions, Compression, ContentStream, Contents, CopyOptions, Download, Entries, EntryStream, Expected,
@@ -41,7 +41,7 @@ pub enum Reply {
     Known(&'static str),
     Identity(Identity),
     Jobs(Vec<Job>),
-    Limits(Limits),
+    Limits(JobLimits),
     Metadata(Vec<JobMetadata>),
     Nodes(Vec<Node>),
     Page(Page),
@@ -58,6 +58,20 @@ pub enum Reply {
     Text(&'static str),
     Usage(Vec<JobUsage>),
     Walk(EntryStream),
+}
+
+/// The entry of a regular file.
+pub fn regular_file(name: &[u8]) -> DirectoryEntry {
+    DirectoryEntry {
+        name: name.to_vec(),
+        file_type: FileType::Regular,
+        link_target: None,
+        user: "alice".to_owned(),
+        group: "users".to_owned(),
+        permissions: 0o640,
+        modified: 1_769_846_400,
+        size: 1024,
+    }
 }
 
 /// A file of this size that was changed a while ago.
@@ -157,7 +171,7 @@ impl Scheduler for ScriptedScheduler {
         reply!(self.0, by, "usage", [query], SchedulerFails, Reply::Usage(usage) => usage).map(Reported::from)
     }
 
-    async fn limits(&self, by: &Principal) -> Result<Reported<Limits>, SchedulerError> {
+    async fn limits(&self, by: &Principal) -> Result<Reported<JobLimits>, SchedulerError> {
         reply!(self.0, by, "limits", [], SchedulerFails, Reply::Limits(limits) => limits).map(Reported::from)
     }
 

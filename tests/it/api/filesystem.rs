@@ -9,21 +9,8 @@ use goldcrest::filesystem::{FilesystemError, Placed};
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use super::doubles::{Reply, Step, version};
+use super::doubles::{Reply, Step, regular_file, version};
 use super::{Answer, Api};
-
-fn entry(name: &[u8]) -> DirectoryEntry {
-    DirectoryEntry {
-        name: name.to_vec(),
-        file_type: FileType::Regular,
-        link_target: None,
-        user: "alice".to_owned(),
-        group: "users".to_owned(),
-        permissions: 0o640,
-        modified: 1_769_846_400,
-        size: 1024,
-    }
-}
 
 fn missing(path: &str) -> FilesystemError {
     FilesystemError::NotFound(RemotePath::from_text(path).unwrap())
@@ -47,9 +34,9 @@ async fn send(method: Method, operation: &str, body: Value, files: Vec<Step>) ->
 
 #[tokio::test]
 async fn a_directory_is_listed_and_no_name_is_lost() {
-    let link = DirectoryEntry { file_type: FileType::Symlink, link_target: Some(b"/a\xFE".to_vec()), ..entry(b"link \xFF\n") };
+    let link = DirectoryEntry { file_type: FileType::Symlink, link_target: Some(b"/a\xFE".to_vec()), ..regular_file(b"link \xFF\n") };
     let call = r#"alice: list "/home/alice" ListOptions { hidden: false, numeric_ids: false, recursive: false, dereference: false }"#;
-    assert_snapshot!(get("ls?path=/home/alice", vec![(call, Reply::Entries(vec![entry(b"a.txt"), link]))]).await);
+    assert_snapshot!(get("ls?path=/home/alice", vec![(call, Reply::Entries(vec![regular_file(b"a.txt"), link]))]).await);
 }
 
 #[tokio::test]
@@ -134,24 +121,31 @@ async fn content_is_viewed_from_an_offset_and_up_to_the_limit_of_the_system() {
 
 #[tokio::test]
 async fn permissions_are_set() {
-    let files = vec![(r#"alice: chmod "/home/a" 640"#, Reply::Done), (r#"alice: entry "/home/a""#, Reply::Entry(entry(b"/home/a")))];
+    let files = vec![(r#"alice: chmod "/home/a" 640"#, Reply::Done), (r#"alice: entry "/home/a""#, Reply::Entry(regular_file(b"/home/a")))];
     assert_snapshot!(send(Method::PUT, "chmod", json!({"path": "/home/a", "mode": "0640"}), files).await);
-    let files = vec![(r#"alice: chmod "/home/a" u+x,go-w"#, Reply::Done), (r#"alice: entry "/home/a""#, Reply::Entry(entry(b"/home/a")))];
+    let files =
+        vec![(r#"alice: chmod "/home/a" u+x,go-w"#, Reply::Done), (r#"alice: entry "/home/a""#, Reply::Entry(regular_file(b"/home/a")))];
     let answer = send(Method::PUT, "chmod", json!({"path": "/home/a", "mode": "u+x,go-w"}), files).await;
     assert_eq!(answer.status, 200, "{}", answer.everything());
 }
 
 #[tokio::test]
 async fn owners_are_set() {
-    let files =
-        || vec![(r#"alice: chown "/home/a" None Some("g1")"#, Reply::Done), (r#"alice: entry "/home/a""#, Reply::Entry(entry(b"/home/a")))];
+    let files = || {
+        vec![
+            (r#"alice: chown "/home/a" None Some("g1")"#, Reply::Done),
+            (r#"alice: entry "/home/a""#, Reply::Entry(regular_file(b"/home/a"))),
+        ]
+    };
     for member in ["path", "sourcePath", "source_path"] {
         let answer = send(Method::PUT, "chown", json!({member: "/home/a", "group": "g1", "owner": null}), files()).await;
         assert_eq!((answer.status, &answer.json()["output"]["group"]), (200, &json!("users")), "{member}");
     }
     // FirecREST's clients send null for what is to stay.
-    let files =
-        vec![(r#"alice: chown "/home/a" Some("bob") None"#, Reply::Done), (r#"alice: entry "/home/a""#, Reply::Entry(entry(b"/home/a")))];
+    let files = vec![
+        (r#"alice: chown "/home/a" Some("bob") None"#, Reply::Done),
+        (r#"alice: entry "/home/a""#, Reply::Entry(regular_file(b"/home/a"))),
+    ];
     let answer = send(Method::PUT, "chown", json!({"path": "/home/a", "owner": "bob", "group": null}), files).await;
     assert_eq!(answer.status, 200, "{}", answer.everything());
 }
@@ -162,7 +156,7 @@ async fn a_directory_is_made() {
         (r#"alice: resolve "/home/x/..""#, Reply::Path("/home")),
         (r#"alice: stat "/home/d" false"#, Reply::FileFails(missing("/home/d"))),
         (r#"alice: mkdir "/home/d" true"#, Reply::Done),
-        (r#"alice: entry "/home/d""#, Reply::Entry(entry(b"/home/d"))),
+        (r#"alice: entry "/home/d""#, Reply::Entry(regular_file(b"/home/d"))),
     ];
     assert_snapshot!(send(Method::POST, "mkdir", json!({"sourcePath": "/home/x/../d/", "parent": "true"}), files).await);
 }
@@ -171,7 +165,7 @@ async fn a_directory_is_made() {
 async fn a_link_is_made() {
     let files = vec![
         (r#"alice: symlink "/home/a" "/scratch/l""#, Reply::Done),
-        (r#"alice: entry "/scratch/l""#, Reply::Entry(entry(b"/scratch/l"))),
+        (r#"alice: entry "/scratch/l""#, Reply::Entry(regular_file(b"/scratch/l"))),
     ];
     assert_snapshot!(send(Method::POST, "symlink", json!({"sourcePath": "/home/a", "link_path": "/scratch/l"}), files).await);
 }

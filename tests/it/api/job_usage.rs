@@ -1,6 +1,6 @@
 //! The resources that jobs have used, and the limits of jobs.
 
-use goldcrest::domain::{AssociationLimits, FairShare, JobId, JobUsage, Limits, PartitionLimits, QosLimits, ResourceUsage};
+use goldcrest::domain::{AssociationLimits, FairShare, JobId, JobLimits, JobUsage, PartitionLimits, QosLimits, ResourceUsage};
 use serde_json::json;
 
 use super::Api;
@@ -30,7 +30,7 @@ async fn what_jobs_have_used_is_summed_by_user_and_account() {
 async fn limits_are_shown_and_what_is_not_limited_is_absent() {
     let partition = PartitionLimits { name: "normal".to_owned(), is_default: true, max_time: Some(86_400), ..PartitionLimits::default() };
     let fair_share = Some(FairShare { shares: "1".to_owned(), factor: Some(0.5), ..FairShare::default() });
-    let limits = Limits {
+    let limits = JobLimits {
         partitions: vec![partition],
         qos: Some(vec![QosLimits { name: "high".to_owned(), max_jobs_per_user: Some(2), ..QosLimits::default() }]),
         associations: Some(vec![AssociationLimits { account: "g1".to_owned(), fair_share, ..AssociationLimits::default() }]),

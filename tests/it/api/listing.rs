@@ -2,27 +2,18 @@
 
 use axum::http::{Method, header};
 use futures::stream::{self, StreamExt};
-use goldcrest::domain::{DirectoryEntry, FileType, RemotePath};
+use goldcrest::domain::{DirectoryEntry, RemotePath};
 use goldcrest::filesystem::{FilesystemError, Page, Position};
 use goldcrest::ssh::TransportError;
 use serde_json::{Value, json};
 
-use super::doubles::{Reply, Step};
+use super::doubles::{Reply, Step, regular_file};
 use super::{Answer, Api, request};
 
 const PLAIN: &str = "ListOptions { hidden: false, numeric_ids: false, recursive: false, dereference: false }";
 
 fn entry(name: &[u8], size: u64) -> DirectoryEntry {
-    DirectoryEntry {
-        name: name.to_vec(),
-        file_type: FileType::Regular,
-        link_target: None,
-        user: "alice".to_owned(),
-        group: "users".to_owned(),
-        permissions: 0o640,
-        modified: 1_769_846_400,
-        size,
-    }
+    DirectoryEntry { size, ..regular_file(name) }
 }
 
 fn walked(pieces: Vec<Result<Vec<DirectoryEntry>, FilesystemError>>) -> Reply {

@@ -20,17 +20,20 @@ const MARKER: &str = "marker7hunter2";
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What Prometheus would get.
-async fn scrape(api: &Api) -> Answer {
-    let metrics = Metrics::new(Sources {
+fn metrics_of(api: &Api) -> Metrics {
+    Metrics::new(Sources {
         request_metrics: Arc::clone(&api.request_metrics),
         gate: api.gate.clone(),
         lanes: Vec::new(),
         store: None,
         webhooks: None,
         tasks: Vec::new(),
-    });
-    let response = metrics_router(metrics)
+    })
+}
+
+/// What Prometheus would get.
+async fn scrape(api: &Api) -> Answer {
+    let response = metrics_router(metrics_of(api))
         .oneshot(Request::get("/metrics").header("accept", OPEN_METRICS).body(Body::empty()).unwrap())
         .await
         .unwrap();
@@ -265,15 +268,7 @@ fn labels(selector: &str) -> impl Iterator<Item = &str> {
 async fn who_does_not_name_openmetrics_gets_the_text_that_promtool_checks() {
     let api = Api::new(vec![("alice: nodes", Reply::Nodes(vec![]))], vec![]);
     assert_eq!(api.get("/status/daint/nodes").await.status, 200);
-    let metrics = Metrics::new(Sources {
-        request_metrics: Arc::clone(&api.request_metrics),
-        gate: api.gate.clone(),
-        lanes: Vec::new(),
-        store: None,
-        webhooks: None,
-        tasks: Vec::new(),
-    });
-    let response = metrics_router(metrics).oneshot(Request::get("/metrics").body(Body::empty()).unwrap()).await.unwrap();
+    let response = metrics_router(metrics_of(&api)).oneshot(Request::get("/metrics").body(Body::empty()).unwrap()).await.unwrap();
     let answer = Answer::read(response).await;
     assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     let text = String::from_utf8(answer.body).unwrap();

@@ -13,8 +13,8 @@ use futures::future::join_all;
 use futures::stream::{BoxStream, StreamExt};
 use goldcrest::cluster::Cluster;
 use goldcrest::domain::{
-    Account, AccountingQuery, ClusterHealth, Interest, Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery,
-    JobStatus, JobTimes, JobUsage, Limits, Node, Partition, Principal, Reported, Reservation, SystemName, Username,
+    Account, AccountingQuery, ClusterHealth, Interest, Job, JobChange, JobDescription, JobEstimate, JobId, JobLimits, JobMetadata,
+    JobQuery, JobStatus, JobTimes, JobUsage, Node, Partition, Principal, Reported, Reservation, SystemName, Username,
 };
 use goldcrest::mirror::{Journal, Mirror};
 use goldcrest::scheduler::{self, AttachOutput, JobMirror, MirrorAccount, Scheduler, SchedulerError, SubmissionKey, Submitted};
@@ -189,7 +189,7 @@ impl Scheduler for Queue {
         Err(UNUSED)
     }
 
-    async fn limits(&self, _: &Principal) -> Result<Reported<Limits>, SchedulerError> {
+    async fn limits(&self, _: &Principal) -> Result<Reported<JobLimits>, SchedulerError> {
         Err(UNUSED)
     }
 

@@ -26,19 +26,23 @@ fn put(folder: &Path, name: &str) {
     }
 }
 
+/// The program, which serves with this certificate.
+async fn start(double: &Double, folder: &Path, certificate: &str) -> Program {
+    put(folder, certificate);
+    let (certificate, key) = (folder.join("served.pem"), folder.join("served.key"));
+    let tls = format!("tls: {{ certificate: \"{}\", private_key: \"{}\" }}, ", certificate.display(), key.display());
+    let with_tls = |text: String| text.replace("server: { ", &format!("server: {{ {tls}"));
+    let program = Program::spawn_with(&[Site::of("good", double)], &["ada".to_owned()], with_tls).await;
+    program.is_up().await;
+    program
+}
+
 /// A certificate that `openssl req -x509` makes without further options is that of an authority.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_of_an_authority_itself_is_refused_in_words_with_the_way_out() {
     let double = Double::start(Behaviour::default()).await;
     let folder = tempfile::tempdir().unwrap();
-    put(folder.path(), "authority-itself");
-    let (certificate, key) = (folder.path().join("served.pem"), folder.path().join("served.key"));
-    let tls = format!("tls: {{ certificate: \"{}\", private_key: \"{}\" }}, ", certificate.display(), key.display());
-    let program = Program::spawn_with(&[Site::of("good", &double)], &["ada".to_owned()], |text| {
-        text.replace("server: { ", &format!("server: {{ {tls}"))
-    })
-    .await;
-    program.is_up().await;
+    let program = start(&double, folder.path(), "authority-itself").await;
     let url = format!("{}/status/liveness/", program.url.replace("http://127.0.0.1", "https://localhost"));
     let told = async |trusted: &str| {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_goldcrest"));
@@ -57,14 +61,7 @@ async fn a_certificate_of_an_authority_itself_is_refused_in_words_with_the_way_o
 async fn the_api_is_served_over_tls_and_a_new_certificate_is_taken_without_a_restart() {
     let double = Double::start(Behaviour::default()).await;
     let folder = tempfile::tempdir().unwrap();
-    put(folder.path(), "one");
-    let (certificate, key) = (folder.path().join("served.pem"), folder.path().join("served.key"));
-    let tls = format!("tls: {{ certificate: \"{}\", private_key: \"{}\" }}, ", certificate.display(), key.display());
-    let program = Program::spawn_with(&[Site::of("good", &double)], &["ada".to_owned()], |text| {
-        text.replace("server: { ", &format!("server: {{ {tls}"))
-    })
-    .await;
-    program.is_up().await;
+    let program = start(&double, folder.path(), "one").await;
     let url = format!("{}/status/liveness/", program.url.replace("http://", "https://"));
     let shown = async |client: &Client| {
         let answer = client.get(&url).send().await.unwrap();
@@ -78,7 +75,7 @@ async fn the_api_is_served_over_tls_and_a_new_certificate_is_taken_without_a_res
     assert!(Client::builder().no_proxy().build().unwrap().get(&program.url).send().await.is_err(), "nobody is answered without TLS");
 
     // A half-written pair is not taken, and the certificate before it is served on.
-    std::fs::write(&key, "half").unwrap();
+    std::fs::write(folder.path().join("served.key"), "half").unwrap();
     kill_process(Pid::from_child(&program.child), Signal::HUP).unwrap();
     put(folder.path(), "two");
     kill_process(Pid::from_child(&program.child), Signal::HUP).unwrap();

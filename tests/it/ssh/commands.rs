@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use goldcrest::ssh::{CommandLine, CommandOutput, Environment, Exec, Lanes, Limits, OutputStream, Raw, Transport, TransportError};
+use goldcrest::ssh::{CommandLimits, CommandLine, CommandOutput, Environment, Exec, Lanes, OutputStream, Raw, Transport, TransportError};
 
 use super::openssh::Sshd;
 use super::{command, exec};
@@ -18,12 +18,18 @@ fn server() -> Option<(Sshd, Arc<Lanes>, String)> {
     Some((sshd, lanes, user))
 }
 
-async fn start(lanes: &Lanes, user: &str, line: CommandLine, stdin: &'static str, limits: Limits) -> Result<OutputStream, TransportError> {
+async fn start(
+    lanes: &Lanes,
+    user: &str,
+    line: CommandLine,
+    stdin: &'static str,
+    limits: CommandLimits,
+) -> Result<OutputStream, TransportError> {
     let exec = Exec { line, stdin: Bytes::from(stdin), idempotent: false, limits: Some(limits), environment: Environment::Login };
     lanes.run_streamed(&principal(user), exec).await
 }
 
-const LIMITS: Limits = Limits { execution: PATIENCE, output: 1 << 20 };
+const LIMITS: CommandLimits = CommandLimits { execution: PATIENCE, output: 1 << 20 };
 
 /// All that comes: standard output, standard error, and how it ended.
 async fn all(mut output: OutputStream) -> (Vec<u8>, Vec<u8>, Result<u32, String>) {
@@ -65,10 +71,10 @@ async fn what_is_printed_comes_before_the_command_has_ended() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_prints_too_much_or_takes_too_long_is_stopped_with_what_it_printed() {
     let Some((_sshd, lanes, user)) = server() else { return };
-    let limits = Limits { output: 10_000, ..LIMITS };
+    let limits = CommandLimits { output: 10_000, ..LIMITS };
     let (stdout, _, end) = all(start(&lanes, &user, CommandLine::new("yes"), "", limits).await.unwrap()).await;
     assert_eq!((stdout.len(), end), (10_000, Err(TransportError::Output(10_000).to_string())));
-    let limits = Limits { execution: Duration::from_millis(500), ..LIMITS };
+    let limits = CommandLimits { execution: Duration::from_millis(500), ..LIMITS };
     let line = CommandLine::new("sh -c").arg("echo begun; sleep 47.11");
     let (stdout, _, end) = all(start(&lanes, &user, line, "", limits).await.unwrap()).await;
     assert_eq!((stdout.as_slice(), end), (&b"begun\n"[..], Err(TransportError::Execution(limits.execution).to_string())));
@@ -109,7 +115,7 @@ async fn at_its_own_limit_a_command_ends_with_124_and_with_its_children() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_exit_status_is_known_although_something_holds_the_output() {
     let Some((_sshd, lanes, user)) = server() else { return };
-    let limits = Limits { execution: Duration::from_secs(1), ..LIMITS };
+    let limits = CommandLimits { execution: Duration::from_secs(1), ..LIMITS };
     let line = CommandLine::new("sh -c").arg("echo begun; setsid sleep 5.16 & exit 3");
     let (stdout, _, end) = all(start(&lanes, &user, line, "", limits).await.unwrap()).await;
     assert_eq!((stdout.as_slice(), end), (&b"begun\n"[..], Ok(3)));

@@ -20,7 +20,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use goldcrest::credentials::{Credential, CredentialError, CredentialProvider};
 use goldcrest::domain::{Principal, Secret, SystemName};
-use goldcrest::ssh::{CommandLine, Config, Environment, Exec, HostKeys, Lanes, Limits, RawOutput, Timeouts, Transport, TransportError};
+use goldcrest::ssh::{
+    CommandLimits, CommandLine, Config, Environment, Exec, HostKeys, Lanes, RawOutput, Timeouts, Transport, TransportError,
+};
 use russh::keys::{Algorithm, PrivateKey, ssh_key::LineEnding};
 use tokio_util::sync::CancellationToken;
 
@@ -101,6 +103,6 @@ async fn exec(lanes: &Lanes, user: &str, exec: Exec) -> Result<RawOutput, Transp
     lanes.exec(&principal(user), exec).await
 }
 
-fn limits(execution: Duration, output: usize) -> Option<Limits> {
-    Some(Limits { execution, output })
+fn limits(execution: Duration, output: usize) -> Option<CommandLimits> {
+    Some(CommandLimits { execution, output })
 }

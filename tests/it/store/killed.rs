@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use goldcrest::store::{Claimed, Postgres, PostgresConfig, Sqlite, Store};
 
-use super::{KEEP, LONG, claimed, database, in_folder, name};
+use super::{LONG, RETENTION, claimed, database, in_folder, name};
 
 /// Names the store to a process that is to be killed.
 const STORE: &str = "GOLDCREST_TEST_STORE";
@@ -29,7 +29,7 @@ async fn writes_until_it_is_killed() {
     let (Ok(store), Ok(stream)) = (std::env::var(STORE), std::env::var(STREAM)) else { return };
     let store = open(&store);
     for number in 0_u64.. {
-        let sequence = store.append(&stream, &[number.to_be_bytes().to_vec(), vec![0; 3000]], KEEP).await.unwrap();
+        let sequence = store.append(&stream, &[number.to_be_bytes().to_vec(), vec![0; 3000]], RETENTION).await.unwrap();
         println!("\nappended {number} {sequence}");
         let name = format!("{stream}-{number}");
         assert_eq!(store.claim(&claimed(&name, 0, LONG)).await.unwrap(), Claimed::Begun(1));

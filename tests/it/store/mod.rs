@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use goldcrest::store::{self, Claim, Claimed, Keep, Postgres, PostgresConfig, Record, Sqlite, SqliteConfig, Store};
+use goldcrest::store::{self, Claim, Claimed, Postgres, PostgresConfig, Record, Retention, Sqlite, SqliteConfig, Store};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{PATIENCE, skip, wait_until};
 
 const LONG: Duration = Duration::from_secs(600);
-const KEEP: Keep = Keep { count: 100_000, age: LONG };
+const RETENTION: Retention = Retention { count: 100_000, age: LONG };
 
 /// Two replicas on one store. SQLite has one.
 struct Replicas {
@@ -168,7 +168,7 @@ async fn entries_are_numbered_without_a_gap_whoever_appends_and_read_in_their_or
     assert_eq!(one.read(&stream, 0, 10).await.unwrap(), store::Page { entries: Vec::new(), first: 1, last: 0 });
     let appends = (0..40).map(|number| {
         let (store, stream) = (if number % 2 == 0 { &one } else { &other }, &stream);
-        async move { store.append(stream, &[vec![number, 1], vec![number, 2], vec![number, 3]], KEEP).await.unwrap() }
+        async move { store.append(stream, &[vec![number, 1], vec![number, 2], vec![number, 3]], RETENTION).await.unwrap() }
     });
     let mut numbers = join_all(appends).await;
     numbers.sort_unstable();
@@ -187,14 +187,14 @@ async fn of_many_who_append_after_the_same_entry_one_does(Replicas { one, other,
     for (last, appended) in [(0, 2), (2, 4), (4, 6)] {
         let appends = (0..10_u8).map(|number| {
             let (store, stream) = (if number % 2 == 0 { &one } else { &other }, &stream);
-            async move { store.append_after(stream, last, &[vec![number], vec![number]], KEEP).await.unwrap() }
+            async move { store.append_after(stream, last, &[vec![number], vec![number]], RETENTION).await.unwrap() }
         });
         let outcomes = join_all(appends).await;
         assert_eq!(outcomes.iter().flatten().collect::<Vec<_>>(), [&appended], "{outcomes:?}");
     }
     for last in [0, 5, 7, u64::MAX] {
-        assert_eq!(one.append_after(&stream, last, &[vec![1]], KEEP).await.unwrap(), None, "{last}");
-        assert_eq!(other.append_after(&name("stream"), last.max(1), &[vec![1]], KEEP).await.unwrap(), None, "there is none yet");
+        assert_eq!(one.append_after(&stream, last, &[vec![1]], RETENTION).await.unwrap(), None, "{last}");
+        assert_eq!(other.append_after(&name("stream"), last.max(1), &[vec![1]], RETENTION).await.unwrap(), None, "there is none yet");
     }
     let page = other.read(&stream, 0, 100).await.unwrap();
     assert_eq!((page.last, page.entries.len()), (6, 6));
@@ -204,14 +204,14 @@ async fn of_many_who_append_after_the_same_entry_one_does(Replicas { one, other,
 async fn a_stream_keeps_so_many_entries_for_so_long_and_says_what_is_gone(Replicas { one, .. }: Replicas) {
     let stream = name("stream");
     for number in 0..10 {
-        one.append(&stream, &[vec![number]], Keep { count: 3, age: LONG }).await.unwrap();
+        one.append(&stream, &[vec![number]], Retention { count: 3, age: LONG }).await.unwrap();
     }
     let page = one.read(&stream, 0, 100).await.unwrap();
     assert_eq!((page.first, page.last, page.entries.len()), (8, 10, 3));
     let stream = name("stream");
-    one.append(&stream, &[vec![1], vec![2]], Keep { count: 3, age: Duration::from_millis(50) }).await.unwrap();
+    one.append(&stream, &[vec![1], vec![2]], Retention { count: 3, age: Duration::from_millis(50) }).await.unwrap();
     wait_until(PATIENCE, async || one.read(&stream, 0, 100).await.unwrap() == store::Page { entries: Vec::new(), first: 3, last: 2 }).await;
-    assert_eq!(one.append(&stream, &[vec![3]], KEEP).await.unwrap(), 3);
+    assert_eq!(one.append(&stream, &[vec![3]], RETENTION).await.unwrap(), 3);
 }
 
 async fn who_watches_a_stream_is_told_of_what_any_replica_appends(Replicas { one, other, _folder }: Replicas) {
@@ -223,7 +223,7 @@ async fn who_watches_a_stream_is_told_of_what_any_replica_appends(Replicas { one
     let (mut watch, mut elsewhere) = (one.watch(&stream), one.watch(&name("stream")));
     // Whoever watches reads what is there after each waking; the connection for it may still be opened.
     for number in 1..=3 {
-        other.append(&stream, &[vec![number]], KEEP).await.unwrap();
+        other.append(&stream, &[vec![number]], RETENTION).await.unwrap();
         let heard = async {
             while one.read(&stream, u64::from(number) - 1, 1).await.unwrap().entries.is_empty() {
                 watch.changed().await;

@@ -10,7 +10,7 @@ use goldcrest::error::{Classify, ErrorChain, Kind};
 use goldcrest::store::{Inspection, Postgres, PostgresConfig, Store};
 use tokio_util::sync::CancellationToken;
 
-use super::{KEEP, coordinates, database, name};
+use super::{RETENTION, coordinates, database, name};
 use crate::support::{PATIENCE, skip, wait_until};
 
 /// A server of this test alone, which it may kill.
@@ -79,7 +79,7 @@ async fn what_a_server_acknowledged_is_there_when_it_was_killed_and_its_replicas
             if number == 40 + round {
                 server.kill();
             }
-            match writer.append(&stream, &[vec![1]], KEEP).await {
+            match writer.append(&stream, &[vec![1]], RETENTION).await {
                 Ok(sequence) => acknowledged = sequence,
                 Err(failure) => {
                     error = Some(failure);
@@ -97,7 +97,7 @@ async fn what_a_server_acknowledged_is_there_when_it_was_killed_and_its_replicas
         wait_until(PATIENCE, async || writer.list("kind", "nobody").await.is_ok()).await;
         assert!(reader.read(&stream, 0, 1).await.unwrap().last >= acknowledged);
         // The reader is told again of what the other appends.
-        acknowledged = writer.append(&stream, &[vec![2]], KEEP).await.unwrap();
+        acknowledged = writer.append(&stream, &[vec![2]], RETENTION).await.unwrap();
         let heard = async {
             while reader.read(&stream, acknowledged - 1, 1).await.map_or(true, |page| page.entries.is_empty()) {
                 watch.changed().await;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use goldcrest::error::{Classify, ErrorChain, Kind};
 use goldcrest::store::{Inspection, Sqlite, SqliteConfig, Store, StoreError};
 
-use super::{KEEP, in_folder, record};
+use super::{RETENTION, in_folder, record};
 use crate::support::{PATIENCE, wait_for};
 
 #[tokio::test]
@@ -14,7 +14,7 @@ async fn the_files_are_for_the_account_of_the_process_alone() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("new/state");
     let store = Sqlite::new(in_folder(&state));
-    store.append("stream", &[vec![1]], KEEP).await.unwrap();
+    store.append("stream", &[vec![1]], RETENTION).await.unwrap();
     let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(state.clone()), 0o700);
     let modes: Vec<u32> = std::fs::read_dir(&state).unwrap().map(|entry| mode(entry.unwrap().path())).collect();
@@ -30,7 +30,7 @@ async fn a_full_file_refuses_says_so_keeps_what_it_has_and_takes_more_when_there
     let store = Sqlite::new(SqliteConfig { max_size: 1, ..in_folder(folder.path()) });
     let mut kept = 0;
     let error = loop {
-        match store.append("stream", &[vec![7; 50_000]], KEEP).await {
+        match store.append("stream", &[vec![7; 50_000]], RETENTION).await {
             Ok(number) => kept = number,
             Err(error) => break error,
         }
@@ -42,7 +42,7 @@ async fn a_full_file_refuses_says_so_keeps_what_it_has_and_takes_more_when_there
     assert_eq!(store.status().operations(), [("done", kept), ("failed", 0), ("full", 1)]);
     assert_eq!(store.read("stream", 0, 100).await.unwrap().last, kept);
     assert!(std::fs::metadata(folder.path().join("store.sqlite")).unwrap().len() <= 1024 * 1024);
-    let few = goldcrest::store::Keep { count: 1, ..KEEP };
+    let few = goldcrest::store::Retention { count: 1, ..RETENTION };
     store.append("stream", &[vec![1]], few).await.unwrap();
     store.append("stream", &[vec![7; 50_000]], few).await.unwrap();
 }
@@ -60,7 +60,7 @@ async fn a_disk_without_space_refuses_and_says_so() {
     store.put(&record("kind", "small", None)).await.unwrap();
     let mut error = None;
     for number in 0..100 {
-        error = error.or(store.append("stream", &[vec![number; 50_000]], KEEP).await.err());
+        error = error.or(store.append("stream", &[vec![number; 50_000]], RETENTION).await.err());
     }
     let found = store.get("kind", "small").await;
     drop(store);
@@ -103,7 +103,7 @@ async fn a_look_at_a_file_creates_and_changes_nothing_and_finds_what_the_service
     assert_eq!(everything(), []);
 
     let store = Sqlite::new(in_folder(&state));
-    store.append("stream", &[vec![1]], KEEP).await.unwrap();
+    store.append("stream", &[vec![1]], RETENTION).await.unwrap();
     let before = everything();
     assert_eq!((before.len(), look().await.unwrap()), (3, Inspection::Ready), "the tables are in the log beside the file");
     // The shared memory has the marks of readers.

@@ -13,7 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use goldcrest::domain::{Interest, JobEvent, JobId, Secret, SystemName, Username};
 use goldcrest::notify::{Backlog, Config, Owner, Registered, Registration, Timing, Webhooks};
-use goldcrest::store::{Keep, Sqlite, SqliteConfig, Store};
+use goldcrest::store::{Retention, Sqlite, SqliteConfig, Store};
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -21,11 +21,11 @@ use crate::support::records::records;
 use crate::support::service::{Reply, Seen, Service};
 use crate::support::{PATIENCE, wait_for, wait_until};
 
-const KEEP: Keep = Keep { count: 100_000, age: Duration::from_secs(600) };
+const RETENTION: Retention = Retention { count: 100_000, age: Duration::from_secs(600) };
 const TIMING: Timing = Timing {
     request: Duration::from_secs(2),
     first_pause: Duration::from_millis(100),
-    longest_pause: Duration::from_millis(400),
+    max_pause: Duration::from_millis(400),
     give_up: Duration::from_secs(600),
     turn: Duration::from_secs(10),
     tick: Duration::from_millis(50),
@@ -84,7 +84,7 @@ async fn happens(store: &dyn Store, job: &str, owner: &str, state: &str) {
         is_final,
         at: "2026-01-31T08:00:00Z".parse().unwrap(),
     };
-    store.append(&JobEvent::stream("daint"), &[serde_json::to_vec(&event).unwrap()], KEEP).await.unwrap();
+    store.append(&JobEvent::stream("daint"), &[serde_json::to_vec(&event).unwrap()], RETENTION).await.unwrap();
 }
 
 struct Process {
@@ -425,9 +425,9 @@ async fn what_waits_for_a_webhook_that_was_removed_is_dropped() {
     site.happens("7", "ada", "RUNNING").await;
     wait_for(PATIENCE, || !service.seen().is_empty()).await;
     process.webhooks.remove(&ada(), &webhook.id).await.unwrap();
-    tokio::time::sleep(2 * TIMING.longest_pause).await;
+    tokio::time::sleep(2 * TIMING.max_pause).await;
     let tried = service.seen().len();
-    tokio::time::sleep(3 * TIMING.longest_pause).await;
+    tokio::time::sleep(3 * TIMING.max_pause).await;
     assert_eq!(service.seen().len(), tried);
     assert!(process.webhooks.dead_letters(&ada()).await.unwrap().is_empty());
 }

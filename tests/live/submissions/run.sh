@@ -12,6 +12,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=../../../build/environment/lib.sh
 . "$here/../../../build/environment/lib.sh"
+# shellcheck source=../../../build/environment/sections.sh
+. "$here/../../../build/environment/sections.sh"
 
 binary=$(realpath "$1")
 count=${2:-300}
@@ -26,9 +28,6 @@ finish() {
     [ "$scheduler" != pbs ] || rm -rf "/home/$user/pbs"
     rm -rf "$folder"
 }
-
-# coordinate COMPONENT NAME
-coordinate() { sed -n "s/^  \"$2\": \"\(.*\)\",\$/\1/p" "$state_root/$1/env.json"; }
 
 # system NAME SSH_PORT TYPE VERSION
 system() {
@@ -47,15 +46,7 @@ system() {
     scheduler:
       type: $3
       version: "$4"
-    service_account:
-      client_id: $(coordinate oidc checker)
-      secret: secret_file:$state_root/oidc/$(coordinate oidc checker).secret
-    probing:
-      interval: 3600
-    file_systems:
-      - path: /home
-        data_type: users
-        default_work_dir: true
+$(system_members)
 YAML
 }
 
@@ -98,18 +89,7 @@ for replica in 0 1; do
 server:
   listen: 127.0.0.1:$((port + replica))
   request_timeout: 60
-auth:
-  authentication:
-    token_url: $(coordinate oidc tokenUrl)
-    public_certs: [$(coordinate oidc jwksUrl)]
-    issuer: $(coordinate oidc issuer)
-    audience: [$(coordinate oidc audience)]
-    username_claim: $(coordinate oidc usernameClaim)
-ssh_credentials:
-  type: SSHStaticKeys
-  keys:
-    $user:
-      private_key: secret_file:$ssh_state/keys/$user
+$(identity_sections "$user" "$ssh_state/keys")
 clusters:
 $clusters
 YAML

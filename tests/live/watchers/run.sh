@@ -14,6 +14,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=../../../build/environment/lib.sh
 . "$here/../../../build/environment/lib.sh"
+# shellcheck source=../../../build/environment/sections.sh
+. "$here/../../../build/environment/sections.sh"
 
 binary=$(realpath "$1")
 shift
@@ -24,9 +26,6 @@ push_port=18561
 sshd_port=22240
 own=$(mktemp -d /var/tmp/goldcrest-watchers.XXXXXX)
 secret=$(new_secret)
-
-# coordinate NAME: of the provider in the live environment.
-coordinate() { sed -n "s/^  \"$1\": \"\(.*\)\",\$/\1/p" "$state_root/oidc/env.json"; }
 
 # in_own COMMAND...: a script of the environment, for the servers of this run.
 in_own() {
@@ -47,18 +46,7 @@ server:
   listen: 127.0.0.1:$port
   request_timeout: 60
   max_requests_per_user: 5000
-auth:
-  authentication:
-    token_url: $(coordinate tokenUrl)
-    public_certs: [$(coordinate jwksUrl)]
-    issuer: $(coordinate issuer)
-    audience: [$(coordinate audience)]
-    username_claim: $(coordinate usernameClaim)
-ssh_credentials:
-  type: SSHStaticKeys
-  keys:
-    $user:
-      private_key: secret_file:$own/openssh/keys/$user
+$(identity_sections "$user" "$own/openssh/keys")
 store:
   type: sqlite
   state_dir: $own/$1.state
@@ -77,15 +65,7 @@ clusters:
       version: "22.05"
       job_mirror:
         interval: $2$3
-    service_account:
-      client_id: $(coordinate checker)
-      secret: secret_file:$state_root/oidc/$(coordinate checker).secret
-    probing:
-      interval: 3600
-    file_systems:
-      - path: /home
-        data_type: users
-        default_work_dir: true
+$(system_members)
 YAML
 }
 
@@ -101,6 +81,6 @@ config push 30 "
 config plain 5 ''
 
 export WATCHERS_TOKEN_URL WATCHERS_SECRET_FILE=$state_root/oidc/$user.secret
-WATCHERS_TOKEN_URL=$(coordinate tokenUrl)
+WATCHERS_TOKEN_URL=$(coordinate oidc tokenUrl)
 in_own python3 "$here/watchers.py" --binary "$binary" --folder "$own" --port $port --user "$user" \
     --slurm "$environment_root/slurm/start.sh" "$@"

@@ -9,7 +9,7 @@ use super::qsub_options;
 use super::variables::Variables;
 use crate::domain::{JobDescription, JobId, JobScript, RemotePath, bytes_to_text};
 use crate::scheduler::SchedulerError;
-use crate::scheduler::submission_record::{NextAttempt, WithRecord};
+use crate::scheduler::submission_record::{self, NextAttempt, WithRecord};
 use crate::ssh::{CommandError, CommandLine, Environment, RawOutput, RemoteCommand};
 
 /// The variable by which a job is found. Like all that begin so, it goes into a directive.
@@ -175,10 +175,7 @@ impl RemoteCommand for Qsub<'_> {
             JobScript::Path(path) => line.flag("path").arg(path.as_bytes()),
         };
         line = line.arg(&directives);
-        line = match &self.record {
-            Some(record) => record.arguments(line),
-            None => (0..5).fold(line, |line, _| line.arg("")),
-        };
+        line = submission_record::with_arguments(line, self.record.as_ref(), None);
         line = self.options(line);
         // One brace group: a shell runs it only once it has read the closing brace, so input that was cut off submits nothing.
         [b"{\n", line.as_bytes(), b"\n", SUBMIT.as_bytes(), b"\nexit $?\n}\n"].concat().into()

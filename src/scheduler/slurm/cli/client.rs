@@ -29,8 +29,8 @@ use super::srun::Srun;
 use super::submission::{self, WithKey};
 use super::usage::SacctUsage;
 use crate::domain::{
-    Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery, JobUsage, Limits, Node, Partition,
-    Principal, Reported, Reservation,
+    Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobLimits, JobMetadata, JobQuery, JobUsage, Node,
+    Partition, Principal, Reported, Reservation,
 };
 use crate::error::Recurring;
 use crate::scheduler::slurm::job_ref::JobRef;
@@ -331,13 +331,13 @@ impl Scheduler for SlurmCli {
         Ok(jobs.into())
     }
 
-    async fn limits(&self, principal: &Principal) -> Result<Reported<Limits>, SchedulerError> {
+    async fn limits(&self, principal: &Principal) -> Result<Reported<JobLimits>, SchedulerError> {
         let explained = || explain("read the limits");
         let cluster = self.cluster_name(principal).await?;
         let partitions = self.ask(principal, &ShowPartitions).await.map_err(explained())?;
         let show = ShowAssociations { user: &principal.username, cluster };
         let qos = match run(&*self.controller.transport, principal, &ShowQos).await {
-            Err(error) if accounting_is_off(&error) => return Ok(Limits { partitions, qos: None, associations: None }.into()),
+            Err(error) if accounting_is_off(&error) => return Ok(JobLimits { partitions, qos: None, associations: None }.into()),
             answer => answer.map_err(explained())?,
         };
         let mut associations = run(&*self.controller.transport, principal, &show).await.map_err(explained())?;
@@ -346,7 +346,7 @@ impl Scheduler for SlurmCli {
         for association in &mut associations {
             association.fair_share = shares.remove(&association.account);
         }
-        Ok(Limits { partitions, qos: Some(qos), associations: Some(associations) }.into())
+        Ok(JobLimits { partitions, qos: Some(qos), associations: Some(associations) }.into())
     }
 
     async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<Reported<AttachOutput>, SchedulerError> {

@@ -1,7 +1,7 @@
 //! Parses records whose fields may contain any byte.
 //!
 //! Slurm prints job names and paths as they are, and both may hold any byte: separators, line feeds, whole forged
-//! records. So fields are separated by a text that nobody can have put into a name: it is drawn anew for every command.
+//! records. So fields are separated by a text that no name can contain, because it is drawn anew for every command.
 
 use crate::domain::bytes_to_text;
 
@@ -10,7 +10,7 @@ use crate::domain::bytes_to_text;
 pub struct Delimiter(String);
 
 impl Delimiter {
-    /// One that nobody could foresee when the names were chosen.
+    /// A new delimiter, which could not be foreseen when the names were chosen.
     pub fn random() -> Self {
         let random = uuid::Uuid::new_v4().simple().to_string();
         Self::fixed(&random[..10])

@@ -18,7 +18,7 @@ use super::version::{ApiVersion, Offer};
 use super::wire::{AccountedJob, Association, Fault, NodeRecord, PartitionRecord, Ping, QueuedJob, ReservationRecord};
 use super::{Settings, UserToken};
 use crate::domain::{
-    Account, AccountingQuery, InvalidName, Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery, JobUsage, Limits,
+    Account, AccountingQuery, InvalidName, Job, JobChange, JobDescription, JobEstimate, JobId, JobLimits, JobMetadata, JobQuery, JobUsage,
     Node, Partition, Principal, Reported, Reservation,
 };
 use crate::error::Recurring;
@@ -397,7 +397,7 @@ impl Scheduler for SlurmRest {
         Err(SchedulerError::Unsupported(NO_USAGE))
     }
 
-    async fn limits(&self, _: &Principal) -> Result<Reported<Limits>, SchedulerError> {
+    async fn limits(&self, _: &Principal) -> Result<Reported<JobLimits>, SchedulerError> {
         Err(SchedulerError::Unsupported(NO_LIMITS))
     }
 

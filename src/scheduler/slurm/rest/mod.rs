@@ -1,6 +1,6 @@
 //! Slurm through slurmrestd, its REST API.
 //!
-//! [`endpoint`] makes one call, in a version that [`discovery`] learnt from the server; [`wire`] reads answers of all versions;
+//! [`endpoint`] makes one call, in a version that [`discovery`] has learned from the server; [`wire`] reads answers of all versions;
 //! [`submission`] writes jobs; [`client`] composes them into the scheduler's operations. A further version of the API is a number
 //! in [`version`], answers recorded in `testdata/`, and whatever differs in these files. This module must not know SSH, and nothing
 //! of how tokens are made: that is [`UserToken`].

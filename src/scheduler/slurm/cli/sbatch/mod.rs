@@ -68,11 +68,7 @@ impl<'a> Sbatch<'a> {
         };
         let mut line = line.arg(&*SUBMIT).flag("sbatch");
         line = line.arg(self.exported()).arg(self.heterogeneous()).arg(path).arg(job.working_directory.as_bytes());
-        line = match (&self.record, &self.tag) {
-            (Some(record), _) => record.arguments(line),
-            (None, Some((_, limit))) => line.arg("").number(*limit).arg("").arg("").arg(""),
-            (None, None) => (0..5).fold(line, |line, _| line.arg("")),
-        };
+        line = submission_record::with_arguments(line, self.record.as_ref(), self.tag.as_ref().map(|(_, limit)| *limit));
         line = flags.iter().fold(line.flag("--parsable"), |line, flag| line.flag(flag));
         if !job.environment.is_empty() {
             line = line.flag("--export=ALL");

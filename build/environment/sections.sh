@@ -1,0 +1,41 @@
+# shellcheck shell=bash
+# Sections of the configuration of a Goldcrest that a script starts beside the environment's own. Source it after lib.sh.
+
+: "${state_root:?source lib.sh first}"
+
+# coordinate COMPONENT NAME: of a component that is up.
+coordinate() { sed -n "s/^ *\"$2\": \"\(.*\)\",\{0,1\}\$/\1/p" "$state_root/$1/env.json" | head -1; }
+
+# identity_sections USER KEYS: tokens of the environment's provider, and the user's key in the folder KEYS.
+identity_sections() {
+    cat <<YAML
+auth:
+  authentication:
+    token_url: $(coordinate oidc tokenUrl)
+    public_certs: [$(coordinate oidc jwksUrl)]
+    issuer: $(coordinate oidc issuer)
+    audience: [$(coordinate oidc audience)]
+    username_claim: $(coordinate oidc usernameClaim)
+ssh_credentials:
+  type: SSHStaticKeys
+  keys:
+    $1:
+      private_key: secret_file:$2/$1
+YAML
+    [ ! -s "$2/$1.passphrase" ] || echo "      passphrase: secret_file:$2/$1.passphrase"
+}
+
+# system_members: those that the systems of such a Goldcrest share.
+system_members() {
+    cat <<YAML
+    service_account:
+      client_id: $(coordinate oidc checker)
+      secret: secret_file:$state_root/oidc/$(coordinate oidc checker).secret
+    probing:
+      interval: 3600
+    file_systems:
+      - path: /home
+        data_type: users
+        default_work_dir: true
+YAML
+}
