@@ -238,6 +238,44 @@ async fn the_time_limit_of_the_request_comes_before_that_of_the_script_and_what_
 }
 
 #[tokio::test]
+async fn a_job_is_validated_by_what_its_submission_checks() {
+    for host in Host::each(&Config { queue_limit: 1, ..config() }) {
+        let at = |directory: &str| JobDescription {
+            working_directory: RemotePath::from_text(host.shell.home().join(directory).to_str().unwrap()).unwrap(),
+            ..host.description("#!/bin/sh\nsleep 974\n")
+        };
+        std::fs::write(host.shell.home().join("file"), "").unwrap();
+        let kept = JobDescription { environment: BTreeMap::from([("PPID".to_owned(), "1".to_owned())]), ..at("work") };
+        let refused_by_both = async |job: &JobDescription| {
+            let validated = host.scheduler.validate(&host.ada, job).await.map(drop);
+            let submitted = host.scheduler.submit(&host.ada, job).await.map(drop);
+            match (validated, submitted) {
+                (Err(validated), Err(submitted)) => assert_eq!(validated.to_string(), submitted.to_string()),
+                (Ok(()), Ok(())) => return false,
+                outcomes => panic!("{:?}: {outcomes:?}", job.working_directory),
+            }
+            true
+        };
+        assert!(refused_by_both(&at("none")).await && refused_by_both(&at("file")).await);
+        assert_eq!(host.scheduler.jobs(&host.ada, &JobQuery::default()).await.unwrap().value.len(), 0);
+        // Whether this shell lets the variable go or not.
+        if !refused_by_both(&kept).await {
+            let id = JobId::new("1").unwrap();
+            host.scheduler.cancel(&host.ada, &id).await.unwrap();
+            host.wait_for_state(&id, "CANCELLED").await;
+            wait_for(LONG, || host.shell.processes().is_empty()).await;
+        }
+        host.scheduler.validate(&host.ada, &at("work")).await.unwrap();
+        let id = host.submit("#!/bin/sh\nsleep 973\n").await;
+        let full = host.scheduler.validate(&host.ada, &at("work")).await.unwrap_err();
+        assert!(full.to_string().contains("the queue is full"), "{full}");
+        host.scheduler.cancel(&host.ada, &id).await.unwrap();
+        host.wait_for_state(&id, "CANCELLED").await;
+        host.nothing_is_left().await;
+    }
+}
+
+#[tokio::test]
 async fn the_time_limit_ends_a_job() {
     for host in Host::each(&config()) {
         let id = host.submit("#!/bin/sh\n#SBATCH --time=0:02\nsleep 984\n").await;
