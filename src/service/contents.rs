@@ -41,7 +41,10 @@ impl TransferForm {
     }
 
     /// Rejects a length over the limit; `larger` names the alternative for larger files.
-    pub(super) fn check(self, access: &Access, length: u64, larger: Alternative) -> Result<(), ServiceError> {
+    ///
+    /// # Errors
+    /// If it is.
+    pub fn check(self, access: &Access, length: u64, larger: Alternative) -> Result<(), ServiceError> {
         let cap = self.cap(access).filter(|cap| length > *cap);
         cap.map_or(Ok(()), |cap| Err(ServiceError::TooLarge(cap, larger)))
     }
@@ -108,7 +111,8 @@ pub async fn upload(access: &Access, directory: &str, name: &str, content: Conte
 /// known.
 ///
 /// # Errors
-/// If the state differs, the path breaks the policy, the content is over the limit or ends early, or the cluster does not allow it.
+/// If the state differs, the path breaks the policy, the content is over the limit (see [`TransferForm::check`]) or ends early, or the cluster
+/// does not allow it.
 pub async fn store(
     access: &Access,
     path: &str,
@@ -117,7 +121,6 @@ pub async fn store(
     length: Option<u64>,
 ) -> Result<Placed, ServiceError> {
     let path = access.path(path).await?;
-    TransferForm::Stream.check(access, length.unwrap_or(0), Alternative::TransferJob)?;
     let cap = TransferForm::Stream.cap(access);
     write(access, &path, content, UploadOptions { cap, length, expected }, Alternative::TransferJob).await
 }
