@@ -43,14 +43,19 @@ fits "$entry" "$2/${entry##*/}" within || return; fi ;; esac; done; [ -z "${3-}"
 elif [ -d "$2" ] && [ ! -L "$2" ]; then printf "mv: cannot overwrite directory %s with non-directory\n" "$2" >&2; return 1;
 elif [ -d "$2" ] && [ -d "$1" ] && [ ! -L "$1" ]; then printf "mv: cannot overwrite non-directory %s with directory\n" "$2" >&2; return 1;
 elif [ ! -w "${2%/*}/." ] || [ ! -x "${2%/*}/." ]; then printf "mv: cannot create %s: Permission denied\n" "$2" >&2; return 1; fi; };
+# began DIR: notes when DIR was made, before an archive is unpacked in it.
+began() { begun=$(stat --format=%.9Y -- "$1") && begun=${begun%.*}${begun#*.}; };
+# implied DIR: whether the archive that was unpacked since `began` has no entry for DIR. Then tar has made it for what is below, and its time is
+# that of now and not one of the archive.
+implied() { [ -n "${begun-}" ] && set -- "$(stat --format=%.9Y -- "$1")" && [ "${1%.*}${1#*.}" -ge "$begun" ]; };
 # merged NEW TARGET [within DEVICE DEVICE]: does what `placed` says, where NEW fits; the numbers are those of the file systems of NEW and TARGET.
-# Directories in TARGET get the modes and times of those in NEW, as tar does it.
+# Directories in TARGET get the modes and times of those in NEW, as tar does it, but for those that are implied.
 # shellcheck disable=SC2034,SC2046
 merged() { unplaced=$2; if into "$1" "$2" "${3-}"; then
-set -- "$1" "$2" "${3-}" "$(stat --format=%y -- "$1")" $(stat --format="%a %d" -- "$1") "$(stat -L --format=%d -- "$2")"; chmod u+rwx -- "$1" || return;
+set -- "$1" "$2" "${3-}" "$(stat --format=%y -- "$1")" $(stat --format="%a %d" -- "$1") "$(stat -L --format=%d -- "$2")" "$(implied "$1" && echo implied)"; chmod u+rwx -- "$1" || return;
 for entry in "$1"/* "$1"/.*; do case ${entry##*/} in . | ..) ;; *) if [ -e "$entry" ] || [ -L "$entry" ]; then
 merged "$entry" "$2/${entry##*/}" within "$6" "$7" || return; fi ;; esac; done; unplaced=$2; rmdir -- "$1" || return;
-if [ -n "$3" ] && [ ! -L "$2" ]; then chmod -- "$5" "$2"; touch -d "$4" -- "$2"; fi 2>/dev/null; return 0; fi;
+if [ -n "$3" ] && [ -z "$8" ] && [ ! -L "$2" ]; then chmod -- "$5" "$2"; touch -d "$4" -- "$2"; fi 2>/dev/null; return 0; fi;
 if [ -d "$1" ] && [ ! -L "$1" ]; then
 if [ -e "$2" ] || [ -L "$2" ]; then rm -f -- "$2" || return; placing=11; fi;
 if [ ! -w "$1" ]; then set -- "$1" "$2" "$(stat --format=%a -- "$1")" "${4-}" "${5-}"; chmod u+w -- "$1" || return; else set -- "$1" "$2" "" "${4-}" "${5-}"; fi;
