@@ -21,9 +21,12 @@ like() { [ -f "$1" ] || return 0; [ -L "$1" ] || { same "$1" && rights /dev/fd/3
 put() { if [ -f "$2" ]; then like "$1" "$2" || return; fi; mv -f -T -- "$1" "$2"; };
 # copied SOURCE NEW TARGET LINKS: copies SOURCE to NEW, which is beside TARGET, with its rights or fewer, and puts that in the place of TARGET.
 copied() { cp -R "$4" --preserve=mode,ownership,timestamps,links -T -- "$1" "$2" && like "$2" "$1" && mv -f -T -- "$2" "$3"; };
+# itself TOOL SOURCE TARGET: fails, in the words of TOOL, where SOURCE is a link to the file TARGET: in its place it would lead to itself, and the
+# content would be lost.
+itself() { if [ -L "$2" ] && [ ! -L "$3" ] && [ "$2" -ef "$3" ]; then printf "%s: %s is what the link leads to: they are the same file\n" "$1" "$3" >&2; return 1; fi; };
 # moved SOURCE NEW TARGET: moves SOURCE to TARGET. Where they are on two file systems, it is copied to NEW, which is beside TARGET, first. Two
 # names of one file are refused: the kernel would keep both, and report success.
-moved() { set -- "$1" "$2" "$3" "$(stat --format="%d %i" -- "$1" 2>/dev/null)";
+moved() { itself mv "$1" "$3" || return; set -- "$1" "$2" "$3" "$(stat --format="%d %i" -- "$1" 2>/dev/null)";
 if [ -n "$4" ] && [ "$4" = "$(stat --format="%d %i" -- "$3" 2>/dev/null)" ]; then printf "mv: %s is another name of the same file\n" "$3" >&2; return 1;
 elif [ "${4% *}" = "$(stat --format=%d -- "${3%/*}/." 2>/dev/null)" ]; then mv -f -T -- "$1" "$3";
 elif [ -w "${1%/*}/." ]; then copied "$1" "$2" "$3" -P && rm -rf -- "$1";
