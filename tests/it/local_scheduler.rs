@@ -645,29 +645,48 @@ async fn a_job_that_was_cancelled_before_it_started_has_no_start() {
 
 #[tokio::test]
 async fn a_job_that_ends_while_the_file_system_is_full_is_not_running_any_more() {
-    for host in Host::each(&Config { slots: 2, ..config() }).into_iter().take(1) {
-        let Some(disk) = SmallDisk::mount(host.shell.home().join(".local")) else {
-            return skip("only root can mount a file system");
-        };
-        let ended = host.submit("#!/bin/sh\nuntil [ -e go ]; do sleep 0.1; done; exit 3\n").await;
-        let cancelled = host.submit("#!/bin/sh\nexec sleep 600\n").await;
-        for id in [&ended, &cancelled] {
-            host.wait_for_state(id, "RUNNING").await;
-        }
-        disk.fill();
-        std::fs::write(host.shell.home().join("work/go"), "").unwrap();
-        let started = Instant::now();
-        let job = host.wait_for_state(&ended, "FAILED").await;
-        assert_eq!((job.status.exit_code, job.status.reason.as_deref()), (Some(3), Some("NonZeroExitCode")));
-        assert!(job.times.start.is_some() && job.times.end.is_some());
-        host.scheduler.cancel(&host.ada, &cancelled).await.unwrap();
-        host.wait_for_state(&cancelled, "CANCELLED").await;
-        assert!(started.elapsed() < Duration::from_secs(30), "it was recorded only after {:?}", started.elapsed());
-        disk.empty();
-        let next = host.submit("#!/bin/sh\n").await;
-        host.wait_for_state(&next, "COMPLETED").await;
-        host.nothing_is_left().await;
+    // At once, since a host takes the time after which a runner writes again.
+    join_all(Host::each(&Config { slots: 2, ..config() }).into_iter().map(ends_on_a_full_file_system)).await;
+}
+
+async fn ends_on_a_full_file_system(host: Host) {
+    let Some(disk) = SmallDisk::mount(host.shell.home().join(".local")) else {
+        return skip("only root can mount a file system");
+    };
+    let ended = host.submit("#!/bin/sh\nuntil [ -e go ]; do sleep 0.1; done; exit 3\n").await;
+    let cancelled = host.submit("#!/bin/sh\nexec sleep 600\n").await;
+    for id in [&ended, &cancelled] {
+        host.wait_for_state(id, "RUNNING").await;
     }
+    disk.fill();
+    std::fs::write(host.shell.home().join("work/go"), "").unwrap();
+    let started = Instant::now();
+    let job = host.wait_for_state(&ended, "FAILED").await;
+    assert_eq!((job.status.exit_code, job.status.reason.as_deref()), (Some(3), Some("NonZeroExitCode")));
+    assert!(job.times.start.is_some() && job.times.end.is_some());
+    host.scheduler.cancel(&host.ada, &cancelled).await.unwrap();
+    host.wait_for_state(&cancelled, "CANCELLED").await;
+    assert!(started.elapsed() < Duration::from_secs(30), "it was recorded only after {:?}", started.elapsed());
+    disk.empty();
+    // Where even what is there cannot be written over, the end is not known, and nothing is said to run. The runner has noted no process of the
+    // job either, as where it ends as soon as it begins.
+    let lost = host.submit("#!/bin/sh\nuntil [ -e end ]; do sleep 0.1; done\n").await;
+    host.wait_for_state(&lost, "RUNNING").await;
+    let folder = host.shell.state().join(format!("jobs/{lost}"));
+    std::fs::remove_file(folder.join("spare")).unwrap();
+    let _ = std::fs::remove_file(folder.join("leader"));
+    disk.fill();
+    std::fs::write(host.shell.home().join("work/end"), "").unwrap();
+    let job = host.wait_for_state(&lost, "UNKNOWN").await;
+    assert_eq!((job.status.reason.as_deref(), job.status.has_ended()), (Some("EndNotRecorded"), false));
+    let listed = host.scheduler.jobs(&host.ada, &JobQuery::default()).await.unwrap().value;
+    assert_eq!(listed.iter().find(|job| job.id == lost).unwrap().status.state, "UNKNOWN");
+    assert!(host.scheduler.attach(&host.ada, &lost, "true").await.is_err());
+    disk.empty();
+    host.wait_for_state(&lost, "COMPLETED").await;
+    let next = host.submit("#!/bin/sh\n").await;
+    host.wait_for_state(&next, "COMPLETED").await;
+    host.nothing_is_left().await;
 }
 
 #[tokio::test]
