@@ -21,9 +21,11 @@ like() { [ -f "$1" ] || return 0; [ -L "$1" ] || { same "$1" && rights /dev/fd/3
 put() { if [ -f "$2" ]; then like "$1" "$2" || return; fi; mv -f -T -- "$1" "$2"; };
 # copied SOURCE NEW TARGET LINKS: copies SOURCE to NEW, which is beside TARGET, with its rights or fewer, and puts that in the place of TARGET.
 copied() { cp -R "$4" --preserve=mode,ownership,timestamps,links -T -- "$1" "$2" && like "$2" "$1" && mv -f -T -- "$2" "$3"; };
+# one FILE OTHER: whether both names are there and lead to one file.
+one() { set -- "$(stat -L --format="%d %i" -- "$1" 2>/dev/null)" "$(stat -L --format="%d %i" -- "$2" 2>/dev/null)"; [ -n "$1" ] && [ "$1" = "$2" ]; };
 # itself TOOL SOURCE TARGET: fails, in the words of TOOL, where SOURCE is a link to the file TARGET: in its place it would lead to itself, and the
 # content would be lost.
-itself() { if [ -L "$2" ] && [ ! -L "$3" ] && [ "$2" -ef "$3" ]; then printf "%s: %s is what the link leads to: they are the same file\n" "$1" "$3" >&2; return 1; fi; };
+itself() { if [ -L "$2" ] && [ ! -L "$3" ] && one "$2" "$3"; then printf "%s: %s is what the link leads to: they are the same file\n" "$1" "$3" >&2; return 1; fi; };
 # moved SOURCE NEW TARGET: moves SOURCE to TARGET. Where they are on two file systems, it is copied to NEW, which is beside TARGET, first. Two
 # names of one file are refused: the kernel would keep both, and report success.
 moved() { itself mv "$1" "$3" || return; set -- "$1" "$2" "$3" "$(stat --format="%d %i" -- "$1" 2>/dev/null)";
@@ -68,6 +70,8 @@ elif copied "$1" "${2%/*}/$aside" "$2" -P; then cleared "$1"; else cleared "${2%
 [ -z "$3" ] || chmod -- "$3" "$2"; };
 # vacant TOOL TARGET OVERWRITE: fails, in the words of TOOL, where there is something at TARGET and OVERWRITE is 0.
 vacant() { [ "$3" = 0 ] || return 0; if [ -e "$2" ] || [ -L "$2" ]; then echo "$1: $2: File exists" >&2; return 1; fi; };
+# apart DIR NAME TARGET: fails, in the words of tar, where TARGET, the archive of NAME in DIR, is NAME in DIR itself, by whatever path.
+apart() { if [ "${3##*/}" = "$2" ] && [ -e "$3" ] && one "${3%/*}/." "$1/."; then printf "tar: %s: the archive cannot take the place of what it is to hold\n" "$3" >&2; return 1; fi; };
 # guarded NEW COMMAND...: runs the command. Where that fails, or is told to end, NEW is removed.
 guarded() { new=$1; shift; trap 'cleared "$new"; exit 143' HUP INT TERM; "$@" || { e=$?; cleared "$new"; exit $e; }; };
 # cleared NEW: removes what was not moved to its place.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use goldcrest::domain::{Compression, RemotePath};
 use goldcrest::error::{Classify, Kind};
-use goldcrest::filesystem::{ArchiveFormat, FilesystemError, Placed};
+use goldcrest::filesystem::{ArchiveFormat, CompressOptions, FilesystemError, Placed};
 
 use super::rights::{is_possible, site};
 use super::{Site, hostile_names, noise, on_each_site, pieces};
@@ -23,6 +23,7 @@ on_each_site!(
     a_file_in_the_place_of_a_directory_is_named_and_nothing_is_changed,
     a_link_to_a_directory_is_kept_and_what_goes_below_it_arrives_there,
     a_directory_without_an_entry_in_the_archive_stays_as_it_was,
+    an_archive_does_not_take_the_place_of_what_it_is_to_hold,
 );
 
 async fn pack(site: &Site, path: &RemotePath, format: ArchiveFormat) -> Result<Vec<u8>, FilesystemError> {
@@ -203,6 +204,21 @@ async fn a_directory_without_an_entry_in_the_archive_stays_as_it_was(site: Site)
         unpack_into(&site, into, "t", &archive_of(&site, "new", &["h/a", "--no-recursion", "h"])).await.unwrap();
         assert_eq!((attributes("t/h"), attributes("t/h/deep").0), (attributes("new/h"), 0o711), "{into:?}");
         fs::remove_dir_all(site.local("t")).unwrap();
+    }
+}
+
+async fn an_archive_does_not_take_the_place_of_what_it_is_to_hold(site: Site) {
+    fs::create_dir(site.local("d")).unwrap();
+    let source = site.write("d/f", "content");
+    symlink("d", site.local("to-d")).unwrap();
+    let before = tree(&site, "");
+    for match_pattern in [None, Some(".*".to_owned())] {
+        let options = CompressOptions { match_pattern, ..CompressOptions::default() };
+        for target in ["d/f", "to-d/f"] {
+            let error = site.files.compress(&site.user, &source, &site.path(target), &options).await.expect_err(target);
+            assert!(error.kind() == Kind::Invalid && error.to_string().contains("cannot take the place"), "{target}: {error:?}");
+            assert_eq!((fs::read(site.local("d/f")).unwrap(), tree(&site, "")), (b"content".to_vec(), before.clone()), "{target}");
+        }
     }
 }
 
