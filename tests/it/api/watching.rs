@@ -373,6 +373,17 @@ async fn a_wait_without_a_change_ends_with_its_time_and_within_that_of_a_request
 }
 
 #[tokio::test]
+async fn a_wait_ends_with_its_token_and_tells_what_is_known_then() {
+    let site = Site::new(&Queue::with([job("1", "alice", "RUNNING")]));
+    let begun = Instant::now();
+    let mut request = super::request(Method::GET, "/compute/daint/jobs/1?since=RUNNING", Some("two-seconds-of-alice"), None);
+    request.headers_mut().insert("prefer", "wait=40".parse().unwrap());
+    let answer = site.api.send(request).await;
+    assert_eq!((answer.status, state(&answer).as_str()), (200, "RUNNING"));
+    assert!((Duration::from_secs(1)..Duration::from_secs(20)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn without_a_preference_nobody_waits_and_nothing_is_watched() {
     let site = Site::new(&Queue::with([job("1", "alice", "RUNNING")]));
     for headers in [&[][..], &[("prefer", "wait=soon")], &[("prefer", "respond-async")]] {
