@@ -47,6 +47,9 @@ const MAX_ENTRIES: usize = 20_000;
 const SAME_FILE: &str =
     "it is another name (a hard link) of the same file, and both names are as they were; remove the one that is not needed";
 
+/// The reason why a link does not take the place of the file that it leads to.
+const LINK_TO_IT: &str = "one of the two is a link to the other";
+
 /// Limits of file operations.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {

@@ -17,7 +17,7 @@ use super::webhook::{DELIVERY, Delivery, Failure, QUEUE, Queue, StoredWebhook, W
 use super::{Inner, WebhookError, message, signature};
 use crate::domain::{Secret, SystemName};
 use crate::error::{ErrorChain, Recurring};
-use crate::rest::{Request, Url};
+use crate::rest::{Request, RestError, Url};
 use crate::store::Record;
 
 /// Maximum number of webhooks that are processed at a time.
@@ -203,7 +203,12 @@ impl Inner {
         let (outcome, count) = match self.client.status(request).await {
             Ok(200..=299) => (Outcome::Delivered, &self.counts.delivered),
             Ok(status) => (Outcome::Refused(format!("the receiver answered with status {status}")), &self.counts.refused),
-            Err(error) => (Outcome::NotReached(error.to_string()), &self.counts.not_reached),
+            Err(error) => {
+                if let RestError::Forbidden(forbidden) = &error {
+                    tracing::debug!(host = url.authority(), reason = forbidden.detail(), "a webhook is not called");
+                }
+                (Outcome::NotReached(error.to_string()), &self.counts.not_reached)
+            }
         };
         count.fetch_add(1, Ordering::Relaxed);
         outcome

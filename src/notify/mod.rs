@@ -245,7 +245,10 @@ impl Webhooks {
         if !url.is_https() && !self.0.config.allow_http {
             return Err(WebhookError::Url("it must start with https://".to_owned()));
         }
-        self.0.guard.check_now(&url).await.map_err(|error| WebhookError::Url(error.to_string()))
+        self.0.guard.check_now(&url).await.map_err(|error| {
+            tracing::info!(host = url.authority(), reason = error.detail(), "the address of a webhook is refused");
+            WebhookError::Url(error.to_string())
+        })
     }
 
     async fn put(

@@ -167,12 +167,12 @@ fn classify(failure: Failure, timeout: Duration) -> RestError {
     }
 }
 
-/// The address that the guard did not let a connection go to.
+/// What the guard did not let a connection go to.
 fn forbidden(error: &reqwest::Error) -> Option<Forbidden> {
     let mut cause = error.source();
     while let Some(error) = cause {
         if let Some(forbidden) = error.downcast_ref::<Forbidden>() {
-            return Some(*forbidden);
+            return Some(forbidden.clone());
         }
         cause = error.source();
     }

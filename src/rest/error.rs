@@ -4,10 +4,20 @@ use std::time::Duration;
 
 use crate::error::{Classify, Kind};
 
-/// An address that may not be called. It is an error of its own because it passes through the resolver of reqwest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is not an address of the public internet, and the site does not allow it")]
-pub struct Forbidden(pub(super) std::net::IpAddr);
+/// A host that may not be called. It is an error of its own because it passes through the resolver of reqwest.
+///
+/// The message is the same for a name without an address, one of an internal address, and an address: those who may name hosts learn nothing
+/// about the names and addresses that only this host sees. [`Forbidden::detail`] is for the log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("its host has no address that may be called: one of the public internet, or one that the site allows")]
+pub struct Forbidden(pub(super) String);
+
+impl Forbidden {
+    /// What was found, for the log only.
+    pub fn detail(&self) -> &str {
+        &self.0
+    }
+}
 
 /// A failed call. No message holds a URL's query, a header, or any part of a body.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +31,7 @@ pub enum RestError {
     /// The request holds a header value that HTTP does not allow.
     #[error("the request holds a character that HTTP does not allow")]
     Header,
-    /// The address may not be called: nothing was sent.
+    /// The host may not be called: nothing was sent.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
     /// No connection could be made: nothing was sent. With the system's reason.

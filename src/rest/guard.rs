@@ -10,7 +10,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
-use super::error::{Forbidden, RestError};
+use super::error::Forbidden;
 use super::url::Url;
 use crate::domain::Network;
 
@@ -36,7 +36,7 @@ impl AddressGuard {
     }
 
     fn check(&self, address: IpAddr) -> Result<(), Forbidden> {
-        if self.permits(address) { Ok(()) } else { Err(Forbidden(address.to_canonical())) }
+        if self.permits(address) { Ok(()) } else { Err(Forbidden(format!("{} is not permitted", address.to_canonical()))) }
     }
 
     /// Checks the host of a URL where it is written as an address: such a host is not resolved.
@@ -47,24 +47,21 @@ impl AddressGuard {
     /// Checks what the host of a URL means at present.
     ///
     /// # Errors
-    /// [`RestError::Forbidden`], or [`RestError::Connect`] where the name has no address.
-    pub async fn check_now(&self, url: &Url) -> Result<(), RestError> {
+    /// If one of its addresses is not permitted, or it has none.
+    pub async fn check_now(&self, url: &Url) -> Result<(), Forbidden> {
         if literal(url).is_some() {
-            return self.check_literal(url).map_err(RestError::from);
+            return self.check_literal(url);
         }
-        let host = url.inner().host_str().unwrap_or_default();
-        self.resolve_checked(host).await.map(drop).map_err(|error| match error.downcast::<Forbidden>() {
-            Ok(forbidden) => RestError::Forbidden(*forbidden),
-            Err(error) => RestError::Connect(error.to_string()),
-        })
+        self.resolve_checked(url.inner().host_str().unwrap_or_default()).await.map(drop)
     }
 
-    /// All addresses of a name; none where one of them is forbidden.
-    async fn resolve_checked(&self, host: &str) -> Result<Vec<SocketAddr>, Box<dyn std::error::Error + Send + Sync>> {
-        let found = timeout(LOOKUP_TIMEOUT, lookup_host((host, 0))).await.map_err(|_| "the name was not resolved in time")??;
-        let addresses: Vec<SocketAddr> = found.collect();
+    /// All addresses of a name. Where there is none, the error is that of an address that is not permitted.
+    async fn resolve_checked(&self, host: &str) -> Result<Vec<SocketAddr>, Forbidden> {
+        let found = timeout(LOOKUP_TIMEOUT, lookup_host((host, 0))).await;
+        let found = found.map_err(|_| Forbidden("the name was not resolved in time".to_owned()))?;
+        let addresses: Vec<SocketAddr> = found.map_err(|error| Forbidden(error.to_string()))?.collect();
         addresses.iter().try_for_each(|address| self.check(address.ip()))?;
-        if addresses.is_empty() { Err("the name has no address".into()) } else { Ok(addresses) }
+        if addresses.is_empty() { Err(Forbidden("the name has no address".to_owned())) } else { Ok(addresses) }
     }
 }
 
@@ -186,10 +183,22 @@ mod tests {
             "https://localhost/",
         ] {
             let refused = guard.check_now(&Url::parse(url).unwrap()).await;
-            assert!(matches!(refused, Err(RestError::Forbidden(_))), "{url}: {refused:?}");
+            assert!(refused.is_err(), "{url}");
         }
         guard.check_now(&Url::parse("https://1.1.1.1/").unwrap()).await.unwrap();
-        let nowhere = guard.check_now(&Url::parse("https://nowhere.invalid/").unwrap()).await;
-        assert!(matches!(nowhere, Err(RestError::Connect(_))), "{nowhere:?}");
+    }
+
+    #[tokio::test]
+    async fn the_message_does_not_say_what_a_name_means_or_whether_it_means_anything() {
+        let guard = AddressGuard::default();
+        let mut messages = Vec::new();
+        for (host, detail) in [("localhost", "is not permitted"), ("nowhere.invalid", "lookup"), ("10.0.0.1", "10.0.0.1 is not permitted")]
+        {
+            let refused = guard.check_now(&Url::parse(&format!("https://{host}/")).unwrap()).await.unwrap_err();
+            assert!(refused.detail().contains(detail), "{refused:?}");
+            messages.push(refused.to_string());
+        }
+        messages.dedup();
+        assert_eq!(messages.len(), 1, "{messages:?}");
     }
 }

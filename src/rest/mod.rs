@@ -15,7 +15,7 @@ mod token_cache;
 mod url;
 
 pub use client::{Client, Response};
-pub use error::RestError;
+pub use error::{Forbidden, RestError};
 pub use grant::{ClientCredentials, Grant, GrantError, TokenEndpointAuthMethod};
 pub use guard::AddressGuard;
 pub use object::Object;

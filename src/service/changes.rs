@@ -85,9 +85,7 @@ pub async fn compress(access: &Access, source: &str, target: &str, options: Comp
     check_pattern(&options)?;
     let source = access.path(source).await?;
     let target = access.path(target).await?;
-    if source == target {
-        return Err(InvalidRequest::new("target", "the archive cannot take the place of what it is to hold").into());
-    }
+    check_apart(&source, &target)?;
     let files = access.files().await?;
     let change = Change::begin(access, Action::FilesCompress, format!("{source} to {target}"));
     Ok(change.end(files.compress(access.principal(), &source, &target, &options).await)?)
@@ -161,6 +159,14 @@ pub(super) fn check_pattern(options: &CompressOptions) -> Result<(), InvalidRequ
         Some(Err(message)) => Err(InvalidRequest::new("match_pattern", message)),
         _ => Ok(()),
     }
+}
+
+/// Refuses an archive whose path is that of what it is to hold. That another path leads there shows on the cluster.
+pub(super) fn check_apart(source: &RemotePath, target: &RemotePath) -> Result<(), InvalidRequest> {
+    if source == target {
+        return Err(InvalidRequest::new("target", "the archive cannot take the place of what it is to hold"));
+    }
+    Ok(())
 }
 
 /// A user's or group's name or number; an empty one is absent.

@@ -2,15 +2,19 @@
 //!
 //! Every path of a request passes `Access::path` or one of its variants.
 
-use futures::TryFutureExt;
+use futures::{StreamExt, TryFutureExt};
 
 use super::audit::Change;
 use super::counts::Action;
 use super::grep::Pattern;
 use super::limits::TransferPermit;
 use super::{Access, InvalidRequest, Ready, ReadyPermit, ServiceError, counts};
-use crate::domain::{Alternative, ByteRange, Checksum, Content, ContentUnit, FileVersion, RemotePath, is_file_name, text_to_bytes};
-use crate::filesystem::{ArchiveFormat, ContentStream, Download, Expected, FilesystemError, Part, Placed, UploadOptions, regular};
+use crate::domain::{
+    Alternative, ByteRange, Checksum, Content, ContentUnit, FileType, FileVersion, RemotePath, is_file_name, text_to_bytes,
+};
+use crate::filesystem::{
+    ArchiveFormat, ContentStream, Download, Expected, FilesystemError, ListOptions, Part, Placed, UploadOptions, WalkOptions, regular,
+};
 
 /// The default number of lines of `head` and `tail`, as in the tools of that name.
 const DEFAULT_LINES: u64 = 10;
@@ -41,7 +45,10 @@ impl TransferForm {
     }
 
     /// Rejects a length over the limit; `larger` names the alternative for larger files.
-    pub(super) fn check(self, access: &Access, length: u64, larger: Alternative) -> Result<(), ServiceError> {
+    ///
+    /// # Errors
+    /// If it is.
+    pub fn check(self, access: &Access, length: u64, larger: Alternative) -> Result<(), ServiceError> {
         let cap = self.cap(access).filter(|cap| length > *cap);
         cap.map_or(Ok(()), |cap| Err(ServiceError::TooLarge(cap, larger)))
     }
@@ -57,6 +64,15 @@ pub async fn version(access: &Access, path: &str) -> Result<(RemotePath, FileVer
     regular(&path, stat.mode)?;
     TransferForm::Stream.check(access, stat.size, Alternative::TransferJob)?;
     Ok((path, FileVersion::from(&stat)))
+}
+
+/// Checks that a file can be downloaded, without a download: whether the user may read it shows only when it is opened.
+///
+/// # Errors
+/// If it cannot be opened, or its size is not what can be read of it.
+pub async fn downloadable(access: &Access, path: &RemotePath, version: &FileVersion) -> Result<(), ServiceError> {
+    let first = access.files().await?.view(access.principal(), path, 0, 1).await?;
+    if version.size == 0 && !first.is_empty() { Err(FilesystemError::Sizeless(path.clone()).into()) } else { Ok(()) }
 }
 
 /// Opens a file or a range of it for reading.
@@ -108,7 +124,8 @@ pub async fn upload(access: &Access, directory: &str, name: &str, content: Conte
 /// known.
 ///
 /// # Errors
-/// If the state differs, the path breaks the policy, the content is over the limit or ends early, or the cluster does not allow it.
+/// If the state differs, the path breaks the policy, the content is over the limit (see [`TransferForm::check`]) or ends early, or the cluster
+/// does not allow it.
 pub async fn store(
     access: &Access,
     path: &str,
@@ -117,7 +134,6 @@ pub async fn store(
     length: Option<u64>,
 ) -> Result<Placed, ServiceError> {
     let path = access.path(path).await?;
-    TransferForm::Stream.check(access, length.unwrap_or(0), Alternative::TransferJob)?;
     let cap = TransferForm::Stream.cap(access);
     write(access, &path, content, UploadOptions { cap, length, expected }, Alternative::TransferJob).await
 }
@@ -133,13 +149,21 @@ pub async fn pack(access: &Access, path: &str, format: ArchiveFormat) -> Result<
     Ok((path, transfer.carry(counts::downloaded(access.counts(), content))))
 }
 
-/// Checks that a path can be packed, without packing it.
+/// Checks that a path can be packed, without packing it. What is below a directory is not looked at.
 ///
 /// # Errors
-/// If the path breaks the policy, does not exist, or the cluster does not answer.
+/// If the path breaks the policy, does not exist, cannot be read, or the cluster does not answer.
 pub async fn packable(access: &Access, path: &str) -> Result<RemotePath, ServiceError> {
     let path = access.path(path).await?;
-    access.files().await?.stat(access.principal(), &path, true).await?;
+    let (files, user) = (access.files().await?, access.principal());
+    match FileType::from_mode(files.stat(user, &path, true).await?.mode) {
+        FileType::Directory => {
+            let list = ListOptions { hidden: true, ..ListOptions::default() };
+            files.walk(user, &path, WalkOptions { list, ..WalkOptions::default() }).await?.next().await.transpose()?;
+        }
+        FileType::Regular => drop(files.view(user, &path, 0, 1).await?),
+        _ => {}
+    }
     Ok(path)
 }
 

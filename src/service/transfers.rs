@@ -11,7 +11,7 @@ use crate::scheduler::CachedScheduler;
 use crate::transfer::{self, Directives, Operation};
 
 use super::audit::Change;
-use super::changes::{check_pattern, refuse_file_system};
+use super::changes::{check_apart, check_pattern, refuse_file_system};
 use super::counts::Action;
 use super::{Access, InvalidRequest, ServiceError};
 
@@ -95,6 +95,7 @@ pub async fn compress(
     check_pattern(options)?;
     let source = &access.path(source).await?;
     let target = &access.path(target).await?;
+    check_apart(source, target)?;
     submit(access, Action::TransfersCompress, format!("{source} to {target}"), &Operation::Compress { source, target, options }, account)
         .await
 }

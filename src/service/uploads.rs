@@ -123,6 +123,7 @@ pub async fn begin(access: &Access, new: NewUpload) -> Result<Upload, ServiceErr
 /// # Errors
 /// As [`begin`] and [`extend`].
 pub async fn begin_with(access: &Access, new: NewUpload, first: Addition) -> Result<(Upload, Option<u64>), ServiceError> {
+    first.check(new.length)?;
     let upload = begin(access, new).await?;
     match extend(access, &upload, first).await {
         Ok(offset) => Ok((upload, Some(offset))),
@@ -181,18 +182,25 @@ pub struct Addition {
     pub content: ContentStream,
 }
 
+impl Addition {
+    /// Rejects content that goes beyond the announced length of its file.
+    fn check(&self, file: u64) -> Result<(), ServiceError> {
+        let is_over = self.length.is_some_and(|length| self.offset.saturating_add(length) > file);
+        if is_over { Err(ServiceError::TooLarge(file, Alternative::NewUpload)) } else { Ok(()) }
+    }
+}
+
 /// Adds to an upload, whose offset must be that of the addition, and returns the new offset. A complete upload is put in its place.
 /// If the content breaks off, the bytes that arrived are kept, unless it is checked.
 ///
 /// The work continues to its end without the caller, so that the bytes that arrived are written in any case and the next request finds them.
 ///
 /// # Errors
-/// If the offset differs, the upload would become too long, or the content or the cluster fails.
+/// If the offset differs, the upload is or would become too long, or the content or the cluster fails.
 pub async fn extend(access: &Access, upload: &Upload, addition: Addition) -> Result<u64, ServiceError> {
-    let Addition { offset, length, checked, content } = addition;
-    if length.is_some_and(|length| offset.saturating_add(length) > upload.length) {
-        return Err(ServiceError::TooLarge(upload.length, Alternative::NewUpload));
-    }
+    addition.check(upload.length)?;
+    TransferForm::Stream.check(access, upload.length, Alternative::TransferJob)?;
+    let Addition { offset, length: _, checked, content } = addition;
     let permit = TransferPermit::take(access)?;
     let (access, upload) = (access.clone(), upload.clone());
     let work = async move {

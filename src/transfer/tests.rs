@@ -279,6 +279,28 @@ fn an_archive_replaces_a_file_and_never_a_directory() {
 }
 
 #[test]
+fn an_archive_does_not_take_the_place_of_what_it_packs_nor_a_link_that_of_its_file() {
+    let host = Host::new();
+    std::fs::create_dir(host.path(b"d")).unwrap();
+    std::fs::write(host.path(b"d/file"), "content").unwrap();
+    symlink("d", host.path(b"to-d")).unwrap();
+    symlink("file", host.path(b"d/link")).unwrap();
+    let (file, same, link) = (host.remote(b"d/file"), host.remote(b"to-d/file"), host.remote(b"d/link"));
+    let options = CompressOptions::default();
+    let matching = CompressOptions { match_pattern: Some(".*".to_owned()), ..CompressOptions::default() };
+    for shell in &host.shells {
+        for options in [&options, &matching] {
+            let packed = host.run_with(shell, &Operation::Compress { source: &file, target: &same, options });
+            failed(&packed, "cannot take the place of what it is to hold");
+        }
+        failed(&host.run_with(shell, &Operation::Copy { source: &link, target: &file, dereference: false }), "are the same file");
+        failed(&host.run_with(shell, &Operation::Move { source: &link, target: &file }), "are the same file");
+        assert_eq!(std::fs::read(host.path(b"d/file")).unwrap(), b"content");
+        assert_eq!(std::fs::read_dir(host.path(b"d")).unwrap().count(), 2);
+    }
+}
+
+#[test]
 fn an_archive_inside_of_what_it_packs_does_not_pack_itself() {
     let host = Host::new();
     std::fs::create_dir(host.path(b"a[1]*\\b")).unwrap();

@@ -56,7 +56,7 @@ const DEFECTS: &[(&str, &[&str])] = &[
             "it::authn::the_issuer_and_the_audience_are_checked",
             "it::authn::times_are_checked",
             "it::authn::id_tokens_and_other_kinds_of_tokens_are_refused",
-            "it::authn::an_unknown_key_makes_the_set_be_read_once",
+            "it::authn::key_sets::an_unknown_key_makes_the_set_be_read_once",
         ],
     ),
     (

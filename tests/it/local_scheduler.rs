@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
+mod faults;
+mod values;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -286,36 +289,6 @@ async fn more_jobs_than_slots_wait_and_run_in_order() {
 }
 
 #[tokio::test]
-async fn hostile_values_reach_the_job_unchanged_and_forge_nothing() {
-    let values = ["a b'c\"d$(id)`id`\\", "line\njob 99 name=x\nend\n", "\u{EFFF}\u{EF81}grün", "$HOME;%j%%", "", "-n"];
-    for host in Host::each(&config()) {
-        let mut job = host.description("#!/bin/sh\nfor n in 0 1 2 3 4 5; do eval \"printf '%s\\0' \\\"\\$V$n\\\"\"; done; printf '%s' \"$GOLDCREST_JOB_NAME\" >name; printf %s \"$root$id\" >ours\n");
-        for (index, value) in values.iter().enumerate() {
-            job.environment.insert(format!("V{index}"), (*value).to_owned());
-        }
-        for name in ["root", "id", "IFS", "PATH", "ENV", "cookie", "runner_cookie"] {
-            job.environment.insert(name.to_owned(), "x".to_owned());
-        }
-        job.name = Some(values[1].to_owned());
-        let work = host.shell.home().join("work/it's a $(dir)\nwith a newline");
-        std::fs::create_dir(&work).unwrap();
-        job.working_directory = RemotePath::from_text(work.to_str().unwrap()).unwrap();
-        job.standard_output = Some("out\n$(x) '%j'".to_owned());
-        let id = host.scheduler.submit(&host.ada, &job).await.unwrap();
-        let done = host.wait_for_state(&id, "COMPLETED").await;
-        assert_eq!(done.name, values[1]);
-        assert_eq!(done.working_directory, work.to_str().unwrap());
-        let jobs = host.scheduler.jobs(&host.ada, &JobQuery::default()).await.unwrap();
-        assert_eq!(jobs.len(), 1, "a name forged a job");
-        let expected: Vec<u8> = values.iter().flat_map(|value| goldcrest::domain::text_to_bytes(value).into_iter().chain([0])).collect();
-        assert_eq!(std::fs::read(work.join("out\n$(x) '1'")).unwrap(), expected);
-        assert_eq!(std::fs::read_to_string(work.join("name")).unwrap(), values[1]);
-        assert_eq!(std::fs::read_to_string(work.join("ours")).unwrap(), "xx");
-        host.nothing_is_left().await;
-    }
-}
-
-#[tokio::test]
 async fn a_script_on_the_host_is_run_as_it_was_at_submission() {
     for host in Host::each(&config()) {
         let path = host.shell.home().join("it's a script");
@@ -330,37 +303,6 @@ async fn a_script_on_the_host_is_run_as_it_was_at_submission() {
         let error = host.scheduler.submit(&host.ada, &job).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid);
         assert!(error.to_string().contains("/no/such/script: No such file or directory"), "{error}");
-        host.nothing_is_left().await;
-    }
-}
-
-#[tokio::test]
-async fn what_cannot_be_honoured_is_refused_with_a_reason() {
-    for host in Host::each(&Config { queue_limit: 1, max_time_limit: 60, ..config() }) {
-        let refused = async |change: fn(&mut JobDescription), words: &str| {
-            let mut job = host.description("#!/bin/sh\n");
-            change(&mut job);
-            let error = host.scheduler.submit(&host.ada, &job).await.unwrap_err();
-            assert_eq!(error.kind(), Kind::Invalid, "{error:?}");
-            assert!(error.to_string().contains(words), "{error}");
-        };
-        refused(|job| job.working_directory = RemotePath::from_text("/no/such/dir").unwrap(), "/no/such/dir").await;
-        refused(|job| job.partition = Some("gpu".to_owned()), "partition").await;
-        refused(|job| job.script = JobScript::Inline("#!/bin/sh\n#SBATCH -a 1-3\n".to_owned()), "arrays").await;
-        refused(|job| job.script = JobScript::Inline("#!/bin/sh\n#SBATCH -t 2\n".to_owned()), "60 s").await;
-        refused(|job| job.script = JobScript::Inline("#!/bin/sh\n\0".to_owned()), "NUL").await;
-        refused(|job| drop(job.environment.insert("A;id".to_owned(), String::new())), "A;id").await;
-        let id = host.submit("#!/bin/sh\nsleep 983\n").await;
-        refused(|_| (), "queue is full").await;
-        host.scheduler.cancel(&host.ada, &id).await.unwrap();
-        host.wait_for_state(&id, "CANCELLED").await;
-        for unknown in ["77", "1_2", "x"] {
-            let unknown = JobId::new(unknown).unwrap();
-            assert!(matches!(host.scheduler.job(&host.ada, &unknown).await, Err(SchedulerError::JobNotFound)));
-            assert!(matches!(host.scheduler.cancel(&host.ada, &unknown).await, Err(SchedulerError::JobNotFound)));
-            assert!(matches!(host.scheduler.metadata(&host.ada, &unknown).await, Err(SchedulerError::JobNotFound)));
-            assert!(matches!(host.scheduler.attach(&host.ada, &unknown, "true").await, Err(SchedulerError::JobNotFound)));
-        }
         host.nothing_is_left().await;
     }
 }
@@ -382,45 +324,6 @@ async fn another_proxy_sees_and_cancels_the_same_jobs() {
 }
 
 #[tokio::test]
-async fn a_job_whose_runner_was_killed_is_not_running_and_does_not_run_on() {
-    for host in Host::each(&Config { slots: 1, ..config() }) {
-        let id = host.submit("#!/bin/sh\necho $$ >leader; setsid sleep 981 & sleep 980\n").await;
-        let next = host.submit("#!/bin/sh\n").await;
-        wait_for(LONG, || host.read("leader").ends_with('\n')).await;
-        let entry = std::fs::read_to_string(host.shell.state().join("queue/1")).unwrap();
-        kill_process(pid(entry.split(' ').nth(1).unwrap()), Signal::KILL).unwrap();
-        let job = host.wait_for_state(&id, "NODE_FAIL").await;
-        assert_eq!(job.status.reason.as_deref(), Some("RunnerLost"));
-        assert!(job.times.start.is_some() && job.times.end.is_some());
-        wait_for(LONG, || !lives(pid(&host.read("leader")))).await;
-        host.wait_for_state(&next, "COMPLETED").await;
-        host.nothing_is_left().await;
-    }
-}
-
-#[tokio::test]
-async fn a_job_of_before_a_reboot_is_lost_and_its_slot_is_free() {
-    for host in Host::each(&Config { slots: 1, ..config() }) {
-        let id = host.submit("#!/bin/sh\n").await;
-        host.wait_for_state(&id, "COMPLETED").await;
-        wait_for(LONG, || host.shell.processes().is_empty()).await;
-        let state = host.shell.state();
-        let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_owned();
-        let fixed = "job 1 name=a directory=/ user=ada submitted=1 state=RUNNING reason=None start=5 host=h\n";
-        std::fs::write(state.join("jobs/1/status"), fixed).unwrap();
-        // Process 1 lives, but it is not the one that this boot id and start time name.
-        for entry in ["queue/1", "queue/slot-1"] {
-            std::fs::write(state.join(entry), format!("1 1 4 an-earlier-boot {hostname}\n")).unwrap();
-        }
-        let jobs = host.scheduler.jobs(&host.ada, &JobQuery::default()).await.unwrap();
-        assert_eq!((jobs[0].status.state.as_str(), jobs[0].times.start), ("NODE_FAIL", Some(5)));
-        let next = host.submit("#!/bin/sh\n").await;
-        host.wait_for_state(&next, "COMPLETED").await;
-        host.nothing_is_left().await;
-    }
-}
-
-#[tokio::test]
 async fn fifty_submissions_at_once_run_once_each() {
     for host in Host::each(&Config { slots: 3, ..config() }) {
         let script = "#!/bin/sh\nmkdir running.$GOLDCREST_JOB_ID; set -- running.*; echo $# >>width; echo $GOLDCREST_JOB_ID >>ran; rmdir running.$GOLDCREST_JOB_ID\n";
@@ -435,24 +338,6 @@ async fn fifty_submissions_at_once_run_once_each() {
         ran.sort_unstable();
         assert_eq!(ran, ids);
         assert!(host.read("width").lines().all(|width| width.parse::<u32>().unwrap() <= 3), "more jobs than slots ran");
-        host.nothing_is_left().await;
-    }
-}
-
-#[tokio::test]
-async fn a_submission_returns_at_once_and_one_that_was_cut_off_submits_nothing() {
-    for host in Host::each(&config()) {
-        let started = Instant::now();
-        let id = host.submit("#!/bin/sh\nsleep 979\n").await;
-        assert!(started.elapsed() < Duration::from_secs(5), "the submission held the channel");
-        for bytes in [3, 100, 5_000, 12_000, 20_000] {
-            host.shell.cut_input_after(bytes);
-            host.scheduler.submit(&host.ada, &host.description("#!/bin/sh\n")).await.unwrap_err();
-        }
-        host.shell.cut_input_after(usize::MAX);
-        assert_eq!(host.scheduler.jobs(&host.ada, &JobQuery::default()).await.unwrap().len(), 1);
-        host.scheduler.cancel(&host.ada, &id).await.unwrap();
-        host.wait_for_state(&id, "CANCELLED").await;
         host.nothing_is_left().await;
     }
 }
@@ -499,98 +384,6 @@ async fn a_thousand_finished_jobs_are_listed_quickly_and_old_ones_are_removed() 
 }
 
 #[tokio::test]
-async fn a_variable_reaches_the_job_as_it_was_given_or_is_refused_by_name() {
-    for host in Host::each(&config()) {
-        let script = "#!/bin/sh\n/usr/bin/tr '\\0' '\\n' </proc/self/environ\n";
-        for name in [
-            "UID",
-            "EUID",
-            "PPID",
-            "SHELLOPTS",
-            "BASHOPTS",
-            "RANDOM",
-            "SECONDS",
-            "LINENO",
-            "GROUPS",
-            "FUNCNAME",
-            "OPTIND",
-            "PS4",
-            "LD_LIBRARY_PATH",
-        ] {
-            let mut job = host.description(script);
-            job.environment.insert(name.to_owned(), "1000".to_owned());
-            job.standard_output = Some(format!("{name}.out"));
-            match host.scheduler.submit(&host.ada, &job).await {
-                Ok(id) => {
-                    host.wait_for_state(&id, "COMPLETED").await;
-                    let output = host.read(&format!("{name}.out"));
-                    // The job's own shell sets some anew.
-                    let own = ["PPID", "OPTIND", "PS4"].contains(&name);
-                    assert!(own || output.lines().any(|line| line == format!("{name}=1000")), "{name}: {output}");
-                }
-                Err(error) => {
-                    assert_eq!(error.kind(), Kind::Invalid, "{error:?}");
-                    assert!(error.to_string().ends_with(&format!(": {name}")), "{error}");
-                }
-            }
-        }
-        host.nothing_is_left().await;
-    }
-}
-
-/// Whether this is in the arguments of any process of this machine now. Those of other users are seen too, as `ps` sees them.
-fn is_an_argument(secret: &str) -> bool {
-    let holds = |bytes: Vec<u8>| bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
-    let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-    processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok()).any(holds)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_value_of_the_environment_is_an_argument_of_any_process() {
-    for host in Host::each(&config()) {
-        let secret = format!("secret-{}", uuid::Uuid::new_v4());
-        let pattern = host.shell.home().join("pattern");
-        std::fs::write(&pattern, &secret).unwrap();
-        let mut job = host.description(&format!(
-            "#!/bin/sh\n[ \"$TOKEN\" = '' ] && exit 3\n/bin/grep -a -l -s -f {} /proc/[0-9]*/cmdline\nexit 0\n",
-            pattern.display()
-        ));
-        job.environment = BTreeMap::from(["TOKEN", "LD_LIBRARY_PATH"].map(|name| (name.to_owned(), secret.clone())));
-        // Looked at all the time from the submission to the end of the job, and by the job itself.
-        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let watch = std::thread::spawn({
-            let (stop, secret) = (Arc::clone(&stop), secret.clone());
-            move || {
-                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                    if is_an_argument(&secret) {
-                        return true;
-                    }
-                }
-                false
-            }
-        });
-        let id = host.scheduler.submit(&host.ada, &job).await.unwrap().value;
-        let ended = host.wait_for_state(&id, "COMPLETED").await;
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        assert!(!watch.join().unwrap(), "a value was seen among the arguments");
-        assert_eq!((ended.status.exit_code, host.read(&format!("job-{id}.out"))), (Some(0), String::new()));
-        host.nothing_is_left().await;
-    }
-}
-
-#[tokio::test]
-async fn runners_whose_records_are_removed_end_with_their_jobs() {
-    for host in Host::each(&Config { slots: 1, kill_wait: 1, ..config() }) {
-        let running = host.submit("#!/bin/sh\nsleep 977\n").await;
-        host.submit("#!/bin/sh\nsleep 976\n").await;
-        host.wait_for_state(&running, "RUNNING").await;
-        // A runner may write a file just then.
-        wait_for(Duration::from_secs(10), || std::fs::remove_dir_all(host.shell.state()).is_ok()).await;
-        wait_for(Duration::from_secs(60), || host.shell.processes().is_empty()).await;
-    }
-}
-
-#[tokio::test]
 async fn a_job_that_was_cancelled_before_it_started_has_no_start() {
     for host in Host::each(&Config { slots: 1, ..config() }) {
         let running = host.submit("#!/bin/sh\nsleep 975\n").await;
@@ -602,43 +395,5 @@ async fn a_job_that_was_cancelled_before_it_started_has_no_start() {
         host.scheduler.cancel(&host.ada, &running).await.unwrap();
         host.wait_for_state(&running, "CANCELLED").await;
         host.nothing_is_left().await;
-    }
-}
-
-#[tokio::test]
-async fn a_job_that_ends_while_the_file_system_is_full_is_not_running_any_more() {
-    for host in Host::each(&Config { slots: 2, ..config() }).into_iter().take(1) {
-        let Some(disk) = SmallDisk::mount(host.shell.home().join(".local")) else {
-            return skip("only root can mount a file system");
-        };
-        let ended = host.submit("#!/bin/sh\nuntil [ -e go ]; do sleep 0.1; done; exit 3\n").await;
-        let cancelled = host.submit("#!/bin/sh\nexec sleep 600\n").await;
-        for id in [&ended, &cancelled] {
-            host.wait_for_state(id, "RUNNING").await;
-        }
-        disk.fill();
-        std::fs::write(host.shell.home().join("work/go"), "").unwrap();
-        let started = Instant::now();
-        let job = host.wait_for_state(&ended, "FAILED").await;
-        assert_eq!((job.status.exit_code, job.status.reason.as_deref()), (Some(3), Some("NonZeroExitCode")));
-        assert!(job.times.start.is_some() && job.times.end.is_some());
-        host.scheduler.cancel(&host.ada, &cancelled).await.unwrap();
-        host.wait_for_state(&cancelled, "CANCELLED").await;
-        assert!(started.elapsed() < Duration::from_secs(30), "it was recorded only after {:?}", started.elapsed());
-        disk.empty();
-        let next = host.submit("#!/bin/sh\n").await;
-        host.wait_for_state(&next, "COMPLETED").await;
-        host.nothing_is_left().await;
-    }
-}
-
-#[tokio::test]
-async fn ping_tells_a_home_that_cannot_be_written() {
-    for host in Host::each(&config()) {
-        host.scheduler.ping(&host.ada).await.unwrap();
-        std::fs::remove_dir_all(host.shell.home().join(".local")).unwrap();
-        std::fs::write(host.shell.home().join(".local"), "not a directory").unwrap();
-        let error = host.scheduler.ping(&host.ada).await.unwrap_err();
-        assert!(matches!(error, SchedulerError::Down(_)), "{error:?}");
     }
 }

@@ -12,17 +12,17 @@ use crate::filesystem::{CompressOptions, Compression, FilesystemError};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
 /// Parameters: temporary file, target, directory, name in it; then options of tar.
-const PACK: &str = r#"t=$1 o=$2 d=$3 n=$4; shift 4; [ -f "$o" ] && umask 077; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; tar --create --force-local --no-unquote --file="$t" "$@" --directory="$d" --add-file="$n" && put "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#;
+const PACK: &str = r#"t=$1 o=$2 d=$3 n=$4; shift 4; apart "$d" "$n" "$o" || exit; [ -f "$o" ] && umask 077; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; tar --create --force-local --no-unquote --file="$t" "$@" --directory="$d" --add-file="$n" && put "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#;
 
 /// Parameters: temporary file, target, directory, name in it, `-L` or `-P`, expression; then options of tar. The first find
 /// tells whether the expression is one, since a pipe has the exit status of its last command only.
-const PACK_MATCHING: &str = r#"t=$1 o=$2 d=$3 n=$4 l=$5 p=$6; shift 6; [ -f "$o" ] && umask 077; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; cd "$d" && find "$l" "./$n" -maxdepth 0 -regex "$p" >/dev/null && find "$l" "./$n" -type f -regex "$p" -print0 | tar --create --force-local --no-unquote --file="$t" "$@" --null --no-recursion --files-from=- && put "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#;
+const PACK_MATCHING: &str = r#"t=$1 o=$2 d=$3 n=$4 l=$5 p=$6; shift 6; apart "$d" "$n" "$o" || exit; [ -f "$o" ] && umask 077; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; cd "$d" && find "$l" "./$n" -maxdepth 0 -regex "$p" >/dev/null && find "$l" "./$n" -type f -regex "$p" -print0 | tar --create --force-local --no-unquote --file="$t" "$@" --null --no-recursion --files-from=- && put "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#;
 
 /// Parameters: archive, target, temporary directory in it, option of tar for the compression. Prints what [`misplaced`] reads.
-const UNPACK: &str = r#"unpacked() { mkdir -m 700 -- "$2" && tar --extract --force-local --no-unquote --file="$1" --directory="$2" $4 || return; placed "$2" "$3" || { e=$?; printf "%s\0" "$unplaced"; return $e; }; }; guarded "$3" unpacked "$1" "$3" "$2" "$4""#;
+const UNPACK: &str = r#"unpacked() { mkdir -m 700 -- "$2" && began "$2" && tar --extract --force-local --no-unquote --file="$1" --directory="$2" $4 || return; placed "$2" "$3" || { e=$?; printf "%s\0" "$unplaced"; return $e; }; }; guarded "$3" unpacked "$1" "$3" "$2" "$4""#;
 
-/// Parameters: directory, target. Prints what [`misplaced`] reads.
-const MERGE: &str = r#"placed "$1" "$2" || { e=$?; printf "%s\0" "$unplaced"; exit $e; }"#;
+/// Parameters: directory, target, when the directory was made. Prints what [`misplaced`] reads.
+const MERGE: &str = r#"begun=$3; placed "$1" "$2" || { e=$?; printf "%s\0" "$unplaced"; exit $e; }"#;
 
 /// The exit statuses where a member could not be put in its place: when others had been, and when nothing was changed.
 const PARTLY: u32 = 11;
@@ -110,6 +110,8 @@ pub struct Merge<'a> {
     pub seconds: u64,
     pub unpacked: &'a RemotePath,
     pub target: &'a RemotePath,
+    /// The time at which the directory was made, in nanoseconds by the clock of the file system.
+    pub begun: u64,
 }
 
 impl RemoteCommand for Merge<'_> {
@@ -117,7 +119,7 @@ impl RemoteCommand for Merge<'_> {
 
     fn command_line(&self) -> CommandLine {
         let line = command(self.seconds).flag("sh -c").arg(with_functions(MERGE)).flag("sh");
-        line.arg(self.unpacked.as_bytes()).arg(self.target.as_bytes())
+        line.arg(self.unpacked.as_bytes()).arg(self.target.as_bytes()).arg(self.begun.to_string())
     }
 
     fn idempotent(&self) -> bool {

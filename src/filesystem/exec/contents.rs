@@ -205,7 +205,7 @@ impl CommandFiles {
         exists: bool,
         answer: &str,
     ) -> Result<Placed, FilesystemError> {
-        let Some(warnings) = answer.strip_suffix(streamed::DONE) else {
+        let Some((warnings, begun)) = streamed::unpacked(answer) else {
             let error = answer.lines().find_map(|line| line_error(line, &[target]));
             return Err(error.unwrap_or_else(|| FilesystemError::Invalid(format!("{target}: it could not be unpacked: {answer}"))));
         };
@@ -213,7 +213,7 @@ impl CommandFiles {
             tracing::debug!(%warnings, "an archive was unpacked with warnings");
         }
         if exists {
-            let merge = Merge { seconds: self.long_seconds(), unpacked: folder, target };
+            let merge = Merge { seconds: self.long_seconds(), unpacked: folder, target, begun };
             match self.run_long(principal, &[folder, target], &merge).await {
                 Ok(placed) => placed.map_err(Misplaced::error)?,
                 Err(error @ FilesystemError::Command(CommandError::Exit { exit: 124, .. })) => return Err(error.partly_placed()),

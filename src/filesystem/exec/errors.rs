@@ -2,7 +2,7 @@
 
 use crate::domain::RemotePath;
 use crate::filesystem::temporary::temporaries_of;
-use crate::filesystem::{FilesystemError, SAME_FILE};
+use crate::filesystem::{FilesystemError, LINK_TO_IT, SAME_FILE};
 use crate::ssh::{CommandError, TransportError};
 
 /// The trait's error for a command on `paths`. It names the first if the message names none of them.
@@ -95,9 +95,10 @@ fn tool_error(line: &str, path: RemotePath) -> Option<FilesystemError> {
         ("unexpected end of file", "the archive is cut short"),
         ("Unexpected EOF in archive", "the archive is cut short"),
         ("Unexpected end of input", "the archive is cut short"),
+        ("the archive cannot take the place of what it is to hold", "the archive cannot take the place of what it is to hold"),
         ("file changed as we read it", "it changed while it was packed; an archive must not lie in what it is to hold"),
         ("is another name of the same file", SAME_FILE),
-        ("are the same file", "one of the two is a link to the other"),
+        ("are the same file", LINK_TO_IT),
         ("cannot overwrite directory", "Is a directory"),
         ("cannot overwrite non-directory", "Not a directory"),
     ];

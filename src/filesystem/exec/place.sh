@@ -21,9 +21,14 @@ like() { [ -f "$1" ] || return 0; [ -L "$1" ] || { same "$1" && rights /dev/fd/3
 put() { if [ -f "$2" ]; then like "$1" "$2" || return; fi; mv -f -T -- "$1" "$2"; };
 # copied SOURCE NEW TARGET LINKS: copies SOURCE to NEW, which is beside TARGET, with its rights or fewer, and puts that in the place of TARGET.
 copied() { cp -R "$4" --preserve=mode,ownership,timestamps,links -T -- "$1" "$2" && like "$2" "$1" && mv -f -T -- "$2" "$3"; };
+# one FILE OTHER: whether both names are there and lead to one file.
+one() { set -- "$(stat -L --format="%d %i" -- "$1" 2>/dev/null)" "$(stat -L --format="%d %i" -- "$2" 2>/dev/null)"; [ -n "$1" ] && [ "$1" = "$2" ]; };
+# itself TOOL SOURCE TARGET: fails, in the words of TOOL, where SOURCE is a link to the file TARGET: in its place it would lead to itself, and the
+# content would be lost.
+itself() { if [ -L "$2" ] && [ ! -L "$3" ] && one "$2" "$3"; then printf "%s: %s is what the link leads to: they are the same file\n" "$1" "$3" >&2; return 1; fi; };
 # moved SOURCE NEW TARGET: moves SOURCE to TARGET. Where they are on two file systems, it is copied to NEW, which is beside TARGET, first. Two
 # names of one file are refused: the kernel would keep both, and report success.
-moved() { set -- "$1" "$2" "$3" "$(stat --format="%d %i" -- "$1" 2>/dev/null)";
+moved() { itself mv "$1" "$3" || return; set -- "$1" "$2" "$3" "$(stat --format="%d %i" -- "$1" 2>/dev/null)";
 if [ -n "$4" ] && [ "$4" = "$(stat --format="%d %i" -- "$3" 2>/dev/null)" ]; then printf "mv: %s is another name of the same file\n" "$3" >&2; return 1;
 elif [ "${4% *}" = "$(stat --format=%d -- "${3%/*}/." 2>/dev/null)" ]; then mv -f -T -- "$1" "$3";
 elif [ -w "${1%/*}/." ]; then copied "$1" "$2" "$3" -P && rm -rf -- "$1";
@@ -43,14 +48,19 @@ fits "$entry" "$2/${entry##*/}" within || return; fi ;; esac; done; [ -z "${3-}"
 elif [ -d "$2" ] && [ ! -L "$2" ]; then printf "mv: cannot overwrite directory %s with non-directory\n" "$2" >&2; return 1;
 elif [ -d "$2" ] && [ -d "$1" ] && [ ! -L "$1" ]; then printf "mv: cannot overwrite non-directory %s with directory\n" "$2" >&2; return 1;
 elif [ ! -w "${2%/*}/." ] || [ ! -x "${2%/*}/." ]; then printf "mv: cannot create %s: Permission denied\n" "$2" >&2; return 1; fi; };
+# began DIR: notes when DIR was made, before an archive is unpacked in it.
+began() { begun=$(stat --format=%.9Y -- "$1") && begun=${begun%.*}${begun#*.}; };
+# implied DIR: whether the archive that was unpacked since `began` has no entry for DIR. Then tar has made it for what is below, and its time is
+# that of now and not one of the archive.
+implied() { [ -n "${begun-}" ] && set -- "$(stat --format=%.9Y -- "$1")" && [ "${1%.*}${1#*.}" -ge "$begun" ]; };
 # merged NEW TARGET [within DEVICE DEVICE]: does what `placed` says, where NEW fits; the numbers are those of the file systems of NEW and TARGET.
-# Directories in TARGET get the modes and times of those in NEW, as tar does it.
+# Directories in TARGET get the modes and times of those in NEW, as tar does it, but for those that are implied.
 # shellcheck disable=SC2034,SC2046
 merged() { unplaced=$2; if into "$1" "$2" "${3-}"; then
-set -- "$1" "$2" "${3-}" "$(stat --format=%y -- "$1")" $(stat --format="%a %d" -- "$1") "$(stat -L --format=%d -- "$2")"; chmod u+rwx -- "$1" || return;
+set -- "$1" "$2" "${3-}" "$(stat --format=%y -- "$1")" $(stat --format="%a %d" -- "$1") "$(stat -L --format=%d -- "$2")" "$(implied "$1" && echo implied)"; chmod u+rwx -- "$1" || return;
 for entry in "$1"/* "$1"/.*; do case ${entry##*/} in . | ..) ;; *) if [ -e "$entry" ] || [ -L "$entry" ]; then
 merged "$entry" "$2/${entry##*/}" within "$6" "$7" || return; fi ;; esac; done; unplaced=$2; rmdir -- "$1" || return;
-if [ -n "$3" ] && [ ! -L "$2" ]; then chmod -- "$5" "$2"; touch -d "$4" -- "$2"; fi 2>/dev/null; return 0; fi;
+if [ -n "$3" ] && [ -z "$8" ] && [ ! -L "$2" ]; then chmod -- "$5" "$2"; touch -d "$4" -- "$2"; fi 2>/dev/null; return 0; fi;
 if [ -d "$1" ] && [ ! -L "$1" ]; then
 if [ -e "$2" ] || [ -L "$2" ]; then rm -f -- "$2" || return; placing=11; fi;
 if [ ! -w "$1" ]; then set -- "$1" "$2" "$(stat --format=%a -- "$1")" "${4-}" "${5-}"; chmod u+w -- "$1" || return; else set -- "$1" "$2" "" "${4-}" "${5-}"; fi;
@@ -60,6 +70,8 @@ elif copied "$1" "${2%/*}/$aside" "$2" -P; then cleared "$1"; else cleared "${2%
 [ -z "$3" ] || chmod -- "$3" "$2"; };
 # vacant TOOL TARGET OVERWRITE: fails, in the words of TOOL, where there is something at TARGET and OVERWRITE is 0.
 vacant() { [ "$3" = 0 ] || return 0; if [ -e "$2" ] || [ -L "$2" ]; then echo "$1: $2: File exists" >&2; return 1; fi; };
+# apart DIR NAME TARGET: fails, in the words of tar, where TARGET, the archive of NAME in DIR, is NAME in DIR itself, by whatever path.
+apart() { if [ "${3##*/}" = "$2" ] && [ -e "$3" ] && one "${3%/*}/." "$1/."; then printf "tar: %s: the archive cannot take the place of what it is to hold\n" "$3" >&2; return 1; fi; };
 # guarded NEW COMMAND...: runs the command. Where that fails, or is told to end, NEW is removed.
 guarded() { new=$1; shift; trap 'cleared "$new"; exit 143' HUP INT TERM; "$@" || { e=$?; cleared "$new"; exit $e; }; };
 # cleared NEW: removes what was not moved to its place.

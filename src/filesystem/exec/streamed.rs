@@ -15,8 +15,8 @@ use crate::domain::RemotePath;
 use crate::filesystem::{ArchiveFormat, ContentStream, FilesystemError};
 use crate::ssh::{ByteStream, CommandLine, TransportError};
 
-/// The last word of the script that unpacks.
-pub const DONE: &str = "all is unpacked";
+/// The beginning of the last line of the script that unpacks, which ends with the time at which the directory was made.
+const DONE: &str = "all is unpacked since ";
 
 /// The number of attempts to remove an incomplete folder, and the pause between them.
 pub const REMOVAL_ATTEMPTS: usize = 5;
@@ -51,11 +51,18 @@ pub fn unpack(directory: &RemotePath, format: ArchiveFormat) -> CommandLine {
     CommandLine::new("env LC_ALL=C sh -c")
         // Of what tar says only the end is kept: it may say something of each member, and nobody reads it meanwhile.
         .flag(concat!(
-            r#"'r=$({ mkdir -- "$1" && tar --extract --file=- --force-local --no-unquote "$2" --directory="$1" "#,
-            r#"&& echo all is unpacked; } 2>&1 | tail -c 2000); printf "%s\\n" "$r"' sh"#
+            r#"'r=$({ mkdir -- "$1" && s=$(stat --format=%.9Y -- "$1") && tar --extract --file=- --force-local --no-unquote "$2" --directory="$1" "#,
+            r#"&& echo "all is unpacked since $s"; } 2>&1 | tail -c 2000); printf "%s\\n" "$r"' sh"#
         ))
         .arg(directory.as_bytes())
         .arg(option(format))
+}
+
+/// What the answer of the script that unpacks says, if all is unpacked: the warnings, and when the directory was made, in nanoseconds.
+pub fn unpacked(answer: &str) -> Option<(&str, u64)> {
+    let (warnings, last) = answer.rsplit_once('\n').unwrap_or(("", answer));
+    let begun = last.strip_prefix(DONE)?.replace('.', "").parse().ok()?;
+    Some((warnings, begun))
 }
 
 /// The content of an archive that is being made. Its first part is held back until there is more, or all of it: tar writes an archive of

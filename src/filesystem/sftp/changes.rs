@@ -9,9 +9,9 @@ use super::change::Removed;
 use super::read::SMALL;
 use super::session::Session;
 use super::{Sftp, change, copy, no_command};
-use crate::domain::{FileMode, Principal, RemotePath};
+use crate::domain::{FileMode, FileType, Principal, RemotePath};
 use crate::filesystem::{
-    Changes, CompressOptions, Compression, Contents, CopyOptions, Entries, Expected, FilesystemError, SAME_FILE, UploadOptions,
+    Changes, CompressOptions, Compression, Contents, CopyOptions, Entries, Expected, FilesystemError, LINK_TO_IT, SAME_FILE, UploadOptions,
 };
 use crate::ssh::TransportError;
 
@@ -100,6 +100,12 @@ impl Changes for Sftp {
         target: &RemotePath,
         overwrite: bool,
     ) -> Result<(), FilesystemError> {
+        if overwrite && self.is_link_over_file(principal, source, target).await {
+            match self.exec.rename(principal, source, target, overwrite).await {
+                Err(error) if no_command(&error) => self.leads_elsewhere(principal, source, target).await?,
+                result => return result,
+            }
+        }
         let rename = |session: Arc<Session>| async move { copy::rename(&session, source, target, overwrite).await };
         let refused = match self.sessions.run(principal, false, rename).await {
             Err(error @ FilesystemError::Sftp { .. }) => error,
@@ -132,6 +138,23 @@ impl Sftp {
         }
     }
 
+    /// Whether a link is to take the place of something else. If that is what it leads to, the content would be lost, which a command sees for certain.
+    async fn is_link_over_file(&self, principal: &Principal, source: &RemotePath, target: &RemotePath) -> bool {
+        let is_link = async |path| {
+            let found = self.stat(principal, path, false).await;
+            found.ok().map(|found| FileType::from_mode(found.mode) == FileType::Symlink)
+        };
+        is_link(source).await == Some(true) && is_link(target).await == Some(false)
+    }
+
+    /// Checks, where no command can be run, that a link does not lead to a file: two of equal attributes count as one.
+    async fn leads_elsewhere(&self, principal: &Principal, link: &RemotePath, file: &RemotePath) -> Result<(), FilesystemError> {
+        match (self.stat(principal, link, true).await, self.stat(principal, file, false).await) {
+            (Ok(end), Ok(found)) if end == found => Err(FilesystemError::WrongType { path: file.clone(), reason: LINK_TO_IT }),
+            _ => Ok(()),
+        }
+    }
+
     async fn copy_any(
         &self,
         principal: &Principal,
@@ -143,7 +166,15 @@ impl Sftp {
         let (found, session) = self.sessions.run(principal, true, look).await?;
         let (overwrite, means) = (options.overwrite, copy::Means { sessions: &self.sessions, exec: &self.exec, principal });
         match found {
-            copy::Source::Link(points_to) => copy::link(&session, means, &points_to, target, overwrite).await,
+            copy::Source::Link(points_to) => {
+                if overwrite && self.is_link_over_file(principal, source, target).await {
+                    match self.exec.copy(principal, source, target, options).await {
+                        Err(error) if no_command(&error) => self.leads_elsewhere(principal, source, target).await?,
+                        result => return result,
+                    }
+                }
+                copy::link(&session, means, &points_to, target, overwrite).await
+            }
             copy::Source::File(found) if session.capabilities().copy_data => match found.size.unwrap_or(u64::MAX) <= SMALL {
                 true => copy::file(&session, means, source, &found, target, overwrite).await,
                 // The server does nothing else meanwhile, so that it is not done where other requests would wait for it.

@@ -7,6 +7,7 @@ use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
+use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use futures::future::{Either, select};
 use futures::stream::{self, Stream, StreamExt};
@@ -18,6 +19,11 @@ use crate::http::server::idle_timeout::at_slowest;
 
 /// The number of pieces buffered between the client and the cluster. A piece is the result of one read from the connection.
 const BUFFERED_PIECES: usize = 2;
+
+/// The length of the content of a request, if announced.
+pub(crate) fn announced_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
 
 /// A piece or an error; none at the end.
 type Piece = Option<Result<Bytes, FilesystemError>>;

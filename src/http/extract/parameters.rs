@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use crate::domain::bytes_to_text;
 use crate::error::Kind;
 use crate::http::Api;
+use crate::http::extract::forward_body::announced_length;
 use crate::http::extract::known_names::{repeated, unknown_member};
 use crate::http::extract::query::pairs;
 use crate::http::extract::repeated_member::repeated_member;
@@ -66,19 +67,27 @@ impl<T: DeserializeOwned> FromRequest<Api> for WrittenDocument<T> {
         if request.headers().get(header::CONTENT_ENCODING).is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
             return Err(Problem::unsupported_media("a content coding is not taken off; send the document as it is"));
         }
+        let limit = api.config.max_body_size;
+        if announced_length(request.headers()).is_some_and(|length| length > limit as u64) {
+            return Err(too_large(limit));
+        }
         let bytes = Bytes::from_request(request, api).await.map_err(|rejection| {
             if rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
-                Problem::new(Kind::TooLarge, format!(
-                    "the document is larger than the limit of {} bytes (server.max_body_size): send less at a time; a large job script can be \
-                     uploaded as a file and named by `scriptPath`",
-                    api.config.max_body_size
-                ))
+                too_large(limit)
             } else {
                 Problem::new(Kind::Invalid, "the document could not be received whole")
             }
         })?;
         Ok(Self { document: read_document(&bytes, api.config.lenient)?, bytes })
     }
+}
+
+fn too_large(limit: usize) -> Problem {
+    let message = format!(
+        "the document is larger than the limit of {limit} bytes (server.max_body_size): send less at a time; a large job script can be uploaded \
+         as a file and named by `scriptPath`"
+    );
+    Problem::new(Kind::TooLarge, message)
 }
 
 /// The maximum number of members of a document that are ignored.

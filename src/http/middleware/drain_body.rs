@@ -2,7 +2,7 @@
 //!
 //! A request may be refused while its content is still arriving. A client that is cut off while it sends sees a broken
 //! connection instead of the response, and a client that reuses the connection sees its next request fail. So the rest is
-//! read as far as that is reasonable; otherwise, the response announces the end of the connection.
+//! read as far as that is reasonable; otherwise, the response announces the end of the connection, at once where more is announced than is read.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -74,6 +74,9 @@ impl DrainableBody {
     }
 
     async fn drain(&self) {
+        if self.body().size_hint().lower() > DRAIN_BYTES {
+            return;
+        }
         let deadline = Instant::now() + DRAIN_TIME;
         let mut taken = 0;
         while !self.has_ended() && taken < DRAIN_BYTES {

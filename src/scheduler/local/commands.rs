@@ -61,7 +61,11 @@ fn misunderstood(reason: impl Into<String>) -> CommandError {
 }
 
 /// The submitting program, with the record of a submission.
-const SUBMIT: &str = concat!(include_str!("../submission_record/record.sh"), include_str!("shell/submit.sh"));
+const SUBMIT: &str =
+    concat!(include_str!("../submission_record/record.sh"), include_str!("shell/check.sh"), include_str!("shell/submit.sh"));
+
+/// The program that checks a job.
+const VALIDATE: &str = concat!(include_str!("shell/check.sh"), include_str!("shell/validate.sh"));
 
 /// Submits a job. Every text was checked for NUL bytes, which no argument can carry.
 pub(super) struct Submit<'a> {
@@ -123,6 +127,31 @@ impl RemoteCommand for Submit<'_> {
             Ok(_) => Err(misunderstood("it holds no job id")),
             Err(refusal) => Ok(Err(refusal)),
         }
+    }
+}
+
+/// Checks whether the host would take a job.
+pub(super) struct Validate<'a>(pub(super) Submit<'a>);
+
+impl RemoteCommand for Validate<'_> {
+    type Output = ProgramResult<()>;
+
+    fn command_line(&self) -> CommandLine {
+        shell()
+    }
+
+    fn stdin(&self) -> Bytes {
+        let Submit { parameters, environment, queue_limit, .. } = &self.0;
+        program(&arguments().arg(parameters.as_bytes()).arg(environment).arg(queue_limit.to_string()), VALIDATE)
+    }
+
+    /// That of the submission, in which some variables are kept.
+    fn environment(&self) -> Environment {
+        Environment::Login
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {
+        Ok(answer(&raw)?.map(|_| ()))
     }
 }
 

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 
 pub use config::Config;
 
-use self::commands::{Attach, Cancel, DescribeNode, Find, List, Metadata, Ping, ReadScript, SendSignal, Submit};
+use self::commands::{Attach, Cancel, DescribeNode, Find, List, Metadata, Ping, ReadScript, SendSignal, Submit, Validate};
 use self::directives::Directives;
 use super::submission_record::{self, Adopt, Attempt, NextAttempt, RecordedSubmission, Trace};
 use super::{AttachOutput, RecordSettings, Scheduler, SchedulerError, SubmissionKey, Submitted, UnsupportedOperation};
@@ -239,13 +239,14 @@ impl Scheduler for Local {
         }
     }
 
-    /// Estimates the job without the host's queue: a start time is not predicted.
+    /// Checks the job as its submission does. A start time is not predicted.
     async fn validate(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobEstimate>, SchedulerError> {
         let script = match &job.script {
             JobScript::Inline(script) => text_to_bytes(script),
             JobScript::Path(path) => self.run(principal, "reading the script", &ReadScript(path)).await?,
         };
-        self.submission(principal, job, script)?;
+        let validation = Validate(self.submission(principal, job, script)?);
+        self.run(principal, "checking the job", &validation).await?;
         Ok(JobEstimate { partition: Some(PARTITION.to_owned()), ..JobEstimate::default() }.into())
     }
 

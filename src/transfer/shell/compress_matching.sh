@@ -1,4 +1,5 @@
 begin compress
+apart "$directory" "$name" "$target" || failed $?
 # Whatever ends the job, no half archive is left.
 trap 'rm -f -- "$temporary" "$list"' EXIT
 trap 'exit 143' HUP INT TERM

@@ -302,6 +302,31 @@ async fn a_body_that_is_no_json_is_400() {
 }
 
 #[tokio::test]
+async fn an_archive_onto_its_own_source_is_refused_by_both_ways_and_nothing_is_run() {
+    let same = json!({"path": "/home/a", "targetPath": "/home/a"});
+    for path in ["ops/compress", "transfer/compress"] {
+        let answer = Api::new(vec![], vec![]).call(Method::POST, &format!("/filesystem/daint/{path}"), Some(same.clone())).await;
+        let field = answer.json()["data"]["fields"][0]["name"].clone();
+        assert_eq!((answer.status, field), (400, json!("targetPath")), "{path}: {}", answer.everything());
+    }
+}
+
+#[tokio::test]
+async fn a_document_with_a_content_coding_is_415_and_identity_is_none() {
+    let submit = |coding: &str| {
+        let request = Request::post("/filesystem/daint/ops/batch").header(header::AUTHORIZATION, "Bearer token-of-alice");
+        let request = request.header(header::CONTENT_TYPE, "application/json").header(header::CONTENT_ENCODING, coding);
+        request.body(Body::from(r#"{"operations": []}"#)).unwrap()
+    };
+    for coding in ["gzip", "zstd", "br", "deflate", "gzip, identity", "x"] {
+        let answer = Api::new(vec![], vec![]).send(submit(coding)).await;
+        let words = answer.json()["message"].as_str().unwrap().to_owned();
+        assert!(answer.status == 415 && words.contains("a content coding is not taken off"), "{coding}: {} {words}", answer.status);
+    }
+    assert_ne!(Api::new(vec![], vec![]).send(submit("Identity")).await.status, 415);
+}
+
+#[tokio::test]
 async fn a_body_over_the_limit_is_413() {
     let api = Api::build(vec![], vec![], Default::default(), "", |config| config.max_body_size = 100);
     let job = json!({"job": {"workingDirectory": "/home", "script": "x".repeat(200)}});

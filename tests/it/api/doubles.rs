@@ -422,6 +422,10 @@ impl Authenticator for Tokens {
         match token.expose() {
             "expiring" => Err(AuthnError::EndsTooSoon { remaining: 3, required: 30 }),
             "no-keys" => Err(AuthnError::KeysUnavailable("connection to 10.0.0.1 refused".into())),
+            "two-seconds-of-alice" => {
+                let expires_at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(2);
+                Ok(Arc::new(Principal { expires_at, ..principal("alice") }))
+            }
             token => match token.strip_prefix("token-of-") {
                 Some(user) if Username::new(user).is_ok() => Ok(Arc::new(principal(user))),
                 Some(_) => Err(AuthnError::Invalid("the claim that holds the user name has no usable user name")),

@@ -4,13 +4,15 @@ use axum::body::Body;
 use axum::http::{Method, Request, header};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
-use goldcrest::domain::{FileStat, FileVersion};
+use goldcrest::domain::{FileStat, FileVersion, RemotePath};
+use goldcrest::filesystem::{FilesystemError, ListOptions, WalkOptions};
 use serde_json::json;
 
 use super::doubles::{Reply, Step, version};
 use super::{Answer, Api};
 
 const TAG: &str = "\"a-6955b900\"";
+const FIRST: &str = r#"alice: view "/home/f" 0 1"#;
 const MODIFIED: &str = "Thu, 01 Jan 2026 00:00:00 GMT";
 
 fn content(text: &'static str, version: FileVersion) -> Reply {
@@ -153,13 +155,37 @@ async fn a_file_that_changes_between_the_look_and_the_opening_is_looked_at_again
 
 #[tokio::test]
 async fn head_tells_what_a_download_would_without_one() {
-    let answer = ask(Method::HEAD, &[], vec![stat(50_000)]).await;
+    let answer = ask(Method::HEAD, &[], vec![stat(50_000), (FIRST, Reply::Bytes(b"0".to_vec()))]).await;
     assert_eq!((answer.status, answer.body.len()), (200, 0));
     assert_eq!((answer.header("content-length"), answer.header("accept-ranges")), (Some("50000"), Some("bytes")));
     assert!(answer.header("etag").is_some() && answer.header("content-disposition").is_some());
     let answer = ask(Method::HEAD, &[("if-none-match", TAG)], vec![stat(10)]).await;
     assert_eq!((answer.status, answer.header("etag")), (304, Some(TAG)));
     assert_eq!(ask(Method::HEAD, &[], vec![stat(100_001)]).await.status, 413);
+}
+
+#[tokio::test]
+async fn head_of_what_cannot_be_read_is_refused_as_its_download_is() {
+    let path = |name: &str| RemotePath::from_text(name).unwrap();
+    let denied = |name: &str| Reply::FileFails(FilesystemError::Denied(path(name)));
+    let answer = ask(Method::HEAD, &[], vec![stat(10), (FIRST, denied("/home/f"))]).await;
+    assert_eq!((answer.status, answer.body.len()), (403, 0));
+    // A file without a size that has content, such as those of /proc, is refused by a download.
+    let answer = ask(Method::HEAD, &[], vec![stat(0), (FIRST, Reply::Bytes(b"0".to_vec()))]).await;
+    assert_eq!(answer.status, 400);
+    let answer = ask(Method::HEAD, &[], vec![stat(0), (FIRST, Reply::Bytes(Vec::new()))]).await;
+    assert_eq!(answer.status, 200);
+    let walk: &'static str = format!(
+        "alice: walk \"/home/d\" {:?}",
+        WalkOptions { list: ListOptions { hidden: true, ..ListOptions::default() }, ..WalkOptions::default() }
+    )
+    .leak();
+    for (mode, call) in [(0o040_000, walk), (0o100_000, r#"alice: view "/home/d" 0 1"#)] {
+        let found = Reply::Stat(FileStat { mode, ..FileStat::default() });
+        let files = vec![(r#"alice: stat "/home/d" true"#, found), (call, denied("/home/d"))];
+        let answer = Api::new(vec![], files).call(Method::HEAD, "/filesystem/daint/ops/archive?path=/home/d", None).await;
+        assert_eq!((answer.status, answer.body.len()), (403, 0), "{call}");
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base64::Engine;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use goldcrest::filesystem::FilesystemError;
@@ -89,6 +90,37 @@ async fn a_client_that_asks_for_leave_to_send_is_refused_without_sending() {
     let answer = read(&mut connection).await;
     assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("\r\nconnection: close\r\n"), "{answer}");
     assert!(begun.elapsed() < Duration::from_secs(3), "it was waited for content that was not to come");
+}
+
+#[tokio::test]
+async fn every_way_in_refuses_by_the_announced_length_before_any_content_comes() {
+    // Of five bytes; that it is the id of no upload on the cluster is not looked at.
+    let upload = r#"{"p":"/home/f","l":5,"n":"0123456789abcdef0123456789abcdef","t":1}"#;
+    let upload = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(upload);
+    let json = "content-type: application/json\r\n";
+    let form = "content-type: multipart/form-data; boundary=b\r\n";
+    let tus = "tus-resumable: 1.0.0\r\ncontent-type: application/offset+octet-stream\r\n";
+    for (request, fields) in [
+        ("POST /compute/daint/jobs", json.to_owned()),
+        ("POST /compute/daint/jobs/validate", json.to_owned()),
+        ("POST /filesystem/daint/ops/batch", json.to_owned()),
+        ("PUT /filesystem/daint/ops/chmod", json.to_owned()),
+        ("POST /filesystem/daint/ops/upload?path=/home", form.to_owned()),
+        ("PUT /filesystem/daint/ops/upload?path=/home/f", "if-match: *\r\n".to_owned()),
+        ("PUT /filesystem/daint/ops/archive?path=/home/f", String::new()),
+        ("POST /filesystem/daint/uploads?path=/home/f", format!("{tus}upload-length: 5\r\n")),
+        (&format!("PATCH /filesystem/daint/uploads/{upload}"), format!("{tus}upload-offset: 0\r\n")),
+    ] {
+        let mut connection = serve(Api::new(vec![], vec![])).await;
+        let head = format!(
+            "{request} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token-of-alice\r\n{fields}content-length: 1000000000000\r\n\r\n"
+        );
+        connection.write_all(head.as_bytes()).await.unwrap();
+        let begun = std::time::Instant::now();
+        let answer = read(&mut connection).await;
+        assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("\r\nconnection: close\r\n"), "{request}: {answer}");
+        assert!(begun.elapsed() < Duration::from_secs(3), "{request}: it was waited for content");
+    }
 }
 
 #[tokio::test]

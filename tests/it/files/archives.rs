@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use goldcrest::domain::{Compression, RemotePath};
 use goldcrest::error::{Classify, Kind};
-use goldcrest::filesystem::{ArchiveFormat, FilesystemError, Placed};
+use goldcrest::filesystem::{ArchiveFormat, CompressOptions, FilesystemError, Placed};
 
 use super::rights::{is_possible, site};
 use super::{Site, hostile_names, noise, on_each_site, pieces};
@@ -22,6 +22,8 @@ on_each_site!(
     members_that_lead_out_of_the_directory_do_not,
     a_file_in_the_place_of_a_directory_is_named_and_nothing_is_changed,
     a_link_to_a_directory_is_kept_and_what_goes_below_it_arrives_there,
+    a_directory_without_an_entry_in_the_archive_stays_as_it_was,
+    an_archive_does_not_take_the_place_of_what_it_is_to_hold,
 );
 
 async fn pack(site: &Site, path: &RemotePath, format: ArchiveFormat) -> Result<Vec<u8>, FilesystemError> {
@@ -104,7 +106,7 @@ async fn members_that_lead_out_of_the_directory_do_not(site: Site) {
 
 /// The archive of what is in `from`, without an entry of its own.
 fn archive_of(site: &Site, from: &str, members: &[&str]) -> Vec<u8> {
-    Command::new("tar").arg("-C").arg(site.local(from)).args(["-cf", "-", "--"]).args(members).output().unwrap().stdout
+    Command::new("tar").arg("-C").arg(site.local(from)).args(["-cf", "-"]).args(members).output().unwrap().stdout
 }
 
 /// The two ways to unpack into a directory.
@@ -175,6 +177,48 @@ async fn a_link_to_a_directory_is_kept_and_what_goes_below_it_arrives_there(site
         }
         fs::remove_file(site.local("real/x")).unwrap();
         fs::remove_dir_all(site.local("real/m")).unwrap();
+    }
+}
+
+async fn a_directory_without_an_entry_in_the_archive_stays_as_it_was(site: Site) {
+    fs::create_dir_all(site.local("new/h/deep")).unwrap();
+    for name in ["new/h/a", "new/h/deep/b"] {
+        site.write(name, "new");
+    }
+    let mode = |name: &str, mode| fs::set_permissions(site.local(name), fs::Permissions::from_mode(mode)).unwrap();
+    let attributes = |name: &str| {
+        let found = fs::metadata(site.local(name)).unwrap();
+        (found.mode() & 0o7777, found.mtime())
+    };
+    mode("new/h", 0o751);
+    assert!(Command::new("touch").args(["-d", "2020-02-02"]).arg(site.local("new/h")).status().unwrap().success());
+    for into in [Into::Streamed, Into::Extracted] {
+        fs::create_dir_all(site.local("t/h/deep")).unwrap();
+        for (name, bits) in [("t/h", 0o710), ("t/h/deep", 0o711)] {
+            mode(name, bits);
+        }
+        unpack_into(&site, into, "t", &archive_of(&site, "new", &["h/a", "h/deep/b"])).await.unwrap();
+        assert_eq!((attributes("t/h").0, attributes("t/h/deep").0), (0o710, 0o711), "{into:?}");
+        assert!(site.local("t/h/a").exists() && site.local("t/h/deep/b").exists(), "{into:?}");
+        // One that has an entry is as the entry says, as tar does it.
+        unpack_into(&site, into, "t", &archive_of(&site, "new", &["h/a", "--no-recursion", "h"])).await.unwrap();
+        assert_eq!((attributes("t/h"), attributes("t/h/deep").0), (attributes("new/h"), 0o711), "{into:?}");
+        fs::remove_dir_all(site.local("t")).unwrap();
+    }
+}
+
+async fn an_archive_does_not_take_the_place_of_what_it_is_to_hold(site: Site) {
+    fs::create_dir(site.local("d")).unwrap();
+    let source = site.write("d/f", "content");
+    symlink("d", site.local("to-d")).unwrap();
+    let before = tree(&site, "");
+    for match_pattern in [None, Some(".*".to_owned())] {
+        let options = CompressOptions { match_pattern, ..CompressOptions::default() };
+        for target in ["d/f", "to-d/f"] {
+            let error = site.files.compress(&site.user, &source, &site.path(target), &options).await.expect_err(target);
+            assert!(error.kind() == Kind::Invalid && error.to_string().contains("cannot take the place"), "{target}: {error:?}");
+            assert_eq!((fs::read(site.local("d/f")).unwrap(), tree(&site, "")), (b"content".to_vec(), before.clone()), "{target}");
+        }
     }
 }
 

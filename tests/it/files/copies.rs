@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use goldcrest::error::{Classify, Kind};
 use goldcrest::filesystem::{CopyOptions, FileAccess, FilesystemError, Settings};
 use goldcrest::ssh::TransportError;
 
-use super::transport::Subsystem;
-use super::{Site, hostile_names, noise, on_each_site};
+use super::transport::{Local, Subsystem};
+use super::{Site, hostile_names, noise, on_each_site, open};
 use crate::support::{skip, wait_for};
 
 on_each_site!(
@@ -22,6 +23,7 @@ on_each_site!(
     what_cannot_be_copied_leaves_nothing_behind,
     touching_makes_a_file_or_renews_its_times,
     a_name_is_not_moved_onto_another_name_of_the_same_file,
+    a_link_does_not_take_the_place_of_the_file_that_it_leads_to,
 );
 
 const KEEP: CopyOptions = CopyOptions { dereference: false, overwrite: false };
@@ -172,6 +174,69 @@ async fn a_name_is_not_moved_onto_another_name_of_the_same_file(site: Site) {
     site.write("same", "1");
     site.files.rename(&site.user, &site.path("same"), &target, true).await.unwrap();
     assert_eq!(site.names(), [b"hard".to_vec(), b"link".to_vec()]);
+}
+
+/// The links that the tests put over the file `f`, which all of them lead to, and what else there is.
+fn make_links_to_a_file(site: &Site) -> [&'static str; 4] {
+    fs::create_dir(site.local("d")).unwrap();
+    site.write("f", "content");
+    symlink("f", site.local("relative")).unwrap();
+    symlink(site.local("f"), site.local("absolute")).unwrap();
+    symlink("../f", site.local("d/elsewhere")).unwrap();
+    symlink("absolute", site.local("chain")).unwrap();
+    ["relative", "absolute", "d/elsewhere", "chain"]
+}
+
+async fn a_link_does_not_take_the_place_of_the_file_that_it_leads_to(site: Site) {
+    let target = site.path("f");
+    for link in make_links_to_a_file(&site) {
+        let source = site.path(link);
+        let outcomes =
+            [site.files.rename(&site.user, &source, &target, true).await, site.files.copy(&site.user, &source, &target, REPLACE).await];
+        for outcome in outcomes {
+            let error = outcome.expect_err(link);
+            assert!(
+                matches!(&error, FilesystemError::WrongType { path, reason } if *path == target && reason.contains("link")),
+                "{link}: {error:?}"
+            );
+            assert_eq!(error.kind(), Kind::Invalid);
+            assert!(fs::symlink_metadata(site.local(link)).unwrap().is_symlink(), "{link}");
+            assert_eq!(fs::read(site.local("f")).unwrap(), b"content", "{link}");
+        }
+    }
+    // In the place of another file, or of another link, nothing is lost.
+    site.write("other", "1");
+    site.files.copy(&site.user, &site.path("relative"), &site.path("other"), REPLACE).await.unwrap();
+    site.files.rename(&site.user, &site.path("relative"), &site.path("other"), true).await.unwrap();
+    site.files.rename(&site.user, &site.path("other"), &site.path("chain"), true).await.unwrap();
+    assert_eq!(fs::read_link(site.local("chain")).unwrap().to_str(), Some("f"));
+    assert_eq!(site.names(), ["absolute", "chain", "d", "f"].map(|name| name.as_bytes().to_vec()));
+    assert_eq!(fs::read(site.local("chain")).unwrap(), b"content");
+    wait_for(Duration::from_secs(10), || fs::read_dir(site.local("d")).unwrap().count() == 1).await;
+}
+
+/// Where no command can be run, two files of equal attributes count as one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_does_not_take_the_place_of_its_file_where_no_command_runs_either() {
+    let mut transport = Local::new(Subsystem::Own);
+    transport.runs_commands = false;
+    let transport = Arc::new(transport);
+    let mut site = Site::sftp().unwrap();
+    site.files = open(transport.clone(), FileAccess::Sftp, Settings::default());
+    site.transport = transport;
+    let target = site.path("f");
+    for link in make_links_to_a_file(&site) {
+        for outcome in [
+            site.files.rename(&site.user, &site.path(link), &target, true).await,
+            site.files.copy(&site.user, &site.path(link), &target, REPLACE).await,
+        ] {
+            assert_eq!(outcome.expect_err(link).kind(), Kind::Invalid, "{link}");
+            assert_eq!(fs::read(site.local("f")).unwrap(), b"content", "{link}");
+        }
+    }
+    site.write("other", "1");
+    site.files.rename(&site.user, &site.path("relative"), &site.path("other"), true).await.unwrap();
+    assert_eq!(fs::read_link(site.local("other")).unwrap().to_str(), Some("f"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

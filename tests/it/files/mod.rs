@@ -9,6 +9,7 @@ pub mod full;
 mod operations;
 mod parts;
 mod ranges;
+mod refusals;
 mod rights;
 mod sweep;
 mod throughput;

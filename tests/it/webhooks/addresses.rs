@@ -122,6 +122,21 @@ async fn addresses_that_are_not_public_are_refused_however_they_are_written() {
 }
 
 #[tokio::test]
+async fn a_refusal_does_not_say_what_a_name_means_or_whether_it_means_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    let webhooks = Webhooks::new(store(folder.path()), Config::default(), Timing::default()).unwrap();
+    let mut reasons = Vec::new();
+    for host in ["localhost", "localhost.", "nowhere.invalid", "10.0.0.1", "[::1]"] {
+        match webhooks.register(&ada(), for_all(&format!("https://{host}/hook"))).await {
+            Err(WebhookError::Url(reason)) => reasons.push(reason),
+            other => panic!("{host}: {other:?}"),
+        }
+    }
+    reasons.dedup();
+    assert_eq!(reasons.len(), 1, "{reasons:?}");
+}
+
+#[tokio::test]
 async fn what_the_site_allows_is_registered_and_nothing_beside_it() {
     let folder = tempfile::tempdir().unwrap();
     let config = Config { allowed_networks: vec!["10.20.0.0/16".parse().unwrap()], ..Config::default() };
@@ -152,6 +167,8 @@ async fn an_address_that_is_allowed_no_more_is_not_called() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     stop.cancel();
     assert!(service.seen().is_empty());
+    let failure = strict.list(&ada()).await.unwrap().remove(0).backlog.failure.unwrap();
+    assert!(failure.reason.contains("no address that may be called") && !failure.reason.contains("127.0"), "{}", failure.reason);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{TryStreamExt, stream};
 
-use crate::domain::RemotePath;
+use crate::domain::{Alternative, RemotePath};
 use crate::error::ErrorChain;
 use crate::filesystem::{ArchiveFormat, Placed};
 use crate::http::Api;
@@ -17,13 +17,13 @@ use crate::http::cut_body::cut_by_errors;
 use crate::http::extract::access::{ReadAccess, WriteAccess};
 use crate::http::extract::conditional::Conditions;
 use crate::http::extract::digest::Digests;
-use crate::http::extract::forward_body::forward_body;
+use crate::http::extract::forward_body::{announced_length, forward_body};
 use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::content::download::{FileBytes, attachment};
 use crate::http::filesystem::content::upload::{pause, refuse_encodings};
 use crate::http::filesystem::model::request::ArchiveParameters;
 use crate::http::problem::Problem;
-use crate::service::contents;
+use crate::service::contents::{self, TransferForm};
 
 /// Download a directory
 ///
@@ -105,6 +105,7 @@ pub(crate) async fn unpack(
 ) -> Result<StatusCode, Problem> {
     refuse_encodings(&headers)?;
     let digests = Digests::of(&headers)?;
+    TransferForm::Stream.check(&access, announced_length(&headers).unwrap_or_default(), Alternative::UnpackSeveral)?;
     let ArchiveParameters { path, format } = query.0;
     let mut body = body.into_data_stream();
     let unpacked = forward_body(&mut body, pause(&api.config), async |content| {

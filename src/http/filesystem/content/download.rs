@@ -125,7 +125,10 @@ pub(crate) async fn look(
 ) -> Result<Response, Problem> {
     let (path, version) = contents::version(&access, &query.0.path).await?;
     match conditions.evaluate(&Validators::of(&version), true) {
-        Evaluation::Proceed(_) => Ok((describe(&path, &version, version.size), Body::empty()).into_response()),
+        Evaluation::Proceed(_) => {
+            contents::downloadable(&access, &path, &version).await?;
+            Ok((describe(&path, &version, version.size), Body::empty()).into_response())
+        }
         evaluation => refused(evaluation, &version),
     }
 }

@@ -10,7 +10,7 @@ use crate::domain::is_file_name;
 use crate::error::Kind;
 use crate::http::Api;
 use crate::http::extract::digest::Digests;
-use crate::http::filesystem::content::upload::length;
+use crate::http::extract::forward_body::announced_length;
 use crate::http::problem::Problem;
 use crate::http::problem::invalid::{InvalidInput, Place};
 
@@ -75,7 +75,7 @@ impl FromRequestParts<Api> for CreationHeaders {
         let upload_length = number(headers, &UPLOAD_LENGTH, "Upload-Length")?;
         let metadata = headers.get(UPLOAD_METADATA).map(|value| value.to_str().map_err(|_| wrong("Upload-Metadata", "it is not ASCII")));
         let metadata = metadata.transpose()?.unwrap_or_default().to_owned();
-        let has_content = has_media_type(headers) && length(headers) != Some(0);
+        let has_content = has_media_type(headers) && announced_length(headers) != Some(0);
         let content = has_content.then(|| ContentHeaders::read(headers)).transpose()?;
         Ok(Self { length: upload_length, metadata, content })
     }
@@ -118,7 +118,7 @@ impl ContentHeaders {
                 wrong("Upload-Checksum", message)
             })
         });
-        Ok(Self { length: length(headers), checksum: checksum.transpose()? })
+        Ok(Self { length: announced_length(headers), checksum: checksum.transpose()? })
     }
 }
 

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::time::{Instant, timeout_at};
 
-use crate::domain::excerpt;
+use crate::domain::{Alternative, excerpt};
 use crate::error::Kind;
 use crate::filesystem::{Expected, FilesystemError, Placed};
 use crate::http::Api;
@@ -17,14 +17,17 @@ use crate::http::Config;
 use crate::http::extract::access::WriteAccess;
 use crate::http::extract::conditional::{Conditions, Evaluation, Validators};
 use crate::http::extract::digest::Digests;
-use crate::http::extract::forward_body::forward_body;
+use crate::http::extract::forward_body::{announced_length, forward_body};
 use crate::http::extract::known_names::{MAX_SHOWN, unknown};
 use crate::http::extract::parameters::Parameters;
 use crate::http::filesystem::model::request::{PathParameters, UploadForm, UploadParameters};
 use crate::http::problem::Problem;
 use crate::http::problem::invalid::{InvalidInput, Place, WrongField};
-use crate::service::contents;
+use crate::service::contents::{self, TransferForm};
 use crate::service::{Access, ServiceError};
+
+/// The bytes of a form that are allowed for beside its file, in the comparison of its announced length with the limit.
+const MAX_FORM_OVERHEAD: u64 = 64 * 1024;
 
 /// Upload a file as a form
 ///
@@ -42,8 +45,11 @@ pub(crate) async fn upload(
     WriteAccess(access): WriteAccess,
     query: Parameters<UploadParameters>,
     State(api): State<Api>,
+    headers: HeaderMap,
     part: FilePart,
 ) -> Result<StatusCode, Problem> {
+    let length = announced_length(&headers).unwrap_or_default();
+    TransferForm::FirecrestForm.check(&access, length.saturating_sub(MAX_FORM_OVERHEAD), Alternative::WriteStream)?;
     part.store(&api.config, &access, &query.0.path).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -96,12 +102,14 @@ pub(crate) async fn store(
         return Err(Problem::new(Kind::Invalid, "a part of a file cannot be put (RFC 9110, 14.5); use a resumable upload"));
     }
     let digests = Digests::of(&headers)?;
+    let length = announced_length(&headers);
+    TransferForm::Stream.check(&access, length.unwrap_or_default(), Alternative::TransferJob)?;
     let path = &query.0.path;
     let expected = expected(&access, path, &conditions).await?;
     let mut body = body.into_data_stream();
     let (digest_result, outcome) = forward_body(&mut body, pause(&api.config), async |content| {
         let (content, digest_result) = digests.check(content);
-        (digest_result, contents::store(&access, path, content, expected, length(&headers)).await)
+        (digest_result, contents::store(&access, path, content, expected, length).await)
     })
     .await;
     let placed = outcome?;
@@ -168,11 +176,6 @@ async fn write(mut field: Field<'_>, pause: Duration, access: &Access, directory
 /// The time to wait for a client.
 pub(crate) fn pause(config: &Config) -> Duration {
     Duration::from_secs(config.request_timeout)
-}
-
-/// The length of the content, if announced.
-pub(crate) fn length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Rejects content codings: content is stored as it arrives, so compressed content would stay compressed.

@@ -193,8 +193,8 @@ finish() {
     if [ -n "$begun" ]; then begun=" start=$begun host=$host"; fi
     tries=0
     until write_last_status "$id" "$fixed state=$1 reason=$2$begun end=$(now)$3"; do
-        # Whoever looks meanwhile sees that no process of the job is left: a rename needs no room.
-        mv -f "jobs/$id/leader" "jobs/$id/unrecorded" 2>/dev/null
+        # Whoever looks meanwhile sees that no process of the job is left: a rename needs no room, and this file every job has.
+        mv -f "jobs/$id/environment" "jobs/$id/unrecorded" 2>/dev/null
         tries=$((tries + 1))
         [ "$tries" -lt 30 ] && [ -d "jobs/$id" ] || exit 1
         sleep 10

@@ -2,28 +2,11 @@
 # queue limit, and the five arguments of the record (`record.sh`; the first is empty where none is kept). The runner alone makes the job visible, so a submission that dies half-way leaves no job.
 submit() {
     open_state
-    command -v setsid >/dev/null 2>&1 || command -v perl >/dev/null 2>&1 ||
-        fail 67 'the host has neither setsid nor perl, which the local scheduler needs to detach a job'
     parameters=$1 record=$2 environment=$3 script=$4 length=$5 runner=$6 queue_limit=$7
     submission=$8 digest=$9 after=${10} settle=${11} days=${12}
     # Before anything can be refused: what was submitted already is answered, whatever has changed since.
     if [ -n "$submission" ]; then begin_record "$submission" "$digest" "$after" "$settle" "$days"; fi
-    eval "$parameters"
-    work=$4 input=$5 output=$6 error=$7
-    [ -d "$work" ] || fail 64 "the working directory does not exist: $work"
-    [ -x "$work" ] || fail 64 "the working directory is not accessible: $work"
-    for file in "$output" "$error"; do
-        case $file in
-        '' | */*) ;;
-        *) [ -w "$work" ] || fail 64 "the working directory cannot be written, and the output of the job goes there: $work" ;;
-        esac
-    done
-    # Each line tells the name of a variable that this shell does not let go as it was given.
-    kept=$(eval "$environment" 2>/dev/null) || :
-    [ -z "$kept" ] || fail 64 "the shell of the host sets this itself, and no job can be given it: $kept"
-    count=0
-    for entry in queue/[0-9]*; do if [ -e "$entry" ]; then count=$((count + 1)); fi; done
-    [ "$count" -lt "$queue_limit" ] || fail 64 "the queue is full: $count jobs are pending or running"
+    check_job "$parameters" "$environment" "$queue_limit"
 
     if [ -n "$submission" ]; then
         # This shell is what submits: while it runs the attempt does.

@@ -1,0 +1,23 @@
+# Refuses a job that this host cannot run: parameters $1 (a `set --` line), environment $2, queue limit $3. Sets `work`, `input`, `output`
+# and `error`.
+check_job() {
+    command -v setsid >/dev/null 2>&1 || command -v perl >/dev/null 2>&1 ||
+        fail 67 'the host has neither setsid nor perl, which the local scheduler needs to detach a job'
+    checked=$2 limit=$3
+    eval "$1"
+    work=$4 input=$5 output=$6 error=$7
+    [ -d "$work" ] || fail 64 "the working directory does not exist: $work"
+    [ -x "$work" ] || fail 64 "the working directory is not accessible: $work"
+    for file in "$output" "$error"; do
+        case $file in
+        '' | */*) ;;
+        *) [ -w "$work" ] || fail 64 "the working directory cannot be written, and the output of the job goes there: $work" ;;
+        esac
+    done
+    # Each line tells the name of a variable that this shell does not let go as it was given.
+    kept=$(eval "$checked" 2>/dev/null) || :
+    [ -z "$kept" ] || fail 64 "the shell of the host sets this itself, and no job can be given it: $kept"
+    count=0
+    for entry in queue/[0-9]*; do if [ -e "$entry" ]; then count=$((count + 1)); fi; done
+    [ "$count" -lt "$limit" ] || fail 64 "the queue is full: $count jobs are pending or running"
+}
