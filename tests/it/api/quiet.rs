@@ -123,7 +123,7 @@ async fn trickle(start: &str) -> String {
     let (mut reader, mut writer) = TcpStream::connect(serve(api, LONG, LONG).await).await.unwrap().into_split();
     let request = format!(
         "POST /filesystem/daint/ops/upload?path=/home HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token-of-alice\r\n\
-        content-type: multipart/form-data; boundary=b\r\ncontent-length: 1000000\r\n\r\n{start}"
+        content-type: multipart/form-data; boundary=b\r\ncontent-length: 900\r\n\r\n{start}"
     );
     writer.write_all(request.as_bytes()).await.unwrap();
     let trickle = async move {

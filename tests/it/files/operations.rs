@@ -7,13 +7,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use futures::TryStreamExt;
 use goldcrest::domain::{ContentUnit, DirectoryEntry, FileMode, FileType, RemotePath, WrittenPath};
 use goldcrest::error::{Classify, Kind};
-use goldcrest::filesystem::{
-    ArchiveFormat, CompressOptions, Compression, CopyOptions, Expected, FilesystemError, ListOptions, PageRequest, Part, PartOptions, Sort,
-    WalkOptions,
-};
+use goldcrest::filesystem::{CompressOptions, Compression, FilesystemError, ListOptions, Part, WalkOptions};
 
-use super::{Site, hostile_names, noise, on_each_site, pieces};
-use crate::support::{PATIENCE, skip, was_run_as_nobody};
+use super::{Site, hostile_names, noise, on_each_site};
+use crate::support::skip;
 
 on_each_site!(
     names_of_every_kind_come_back_from_every_operation,

@@ -86,7 +86,12 @@ async fn write(site: &Site, way_in: WayIn) -> Result<(), FilesystemError> {
             fs::rename(site.local("copy"), site.local("f")).unwrap();
             Ok(())
         }
-        WayIn::Compress => site.files.compress(&site.user, &target, &target, &CompressOptions::default()).await,
+        WayIn::Compress => {
+            site.write("packed", noise(500));
+            let packed = site.files.compress(&site.user, &site.path("packed"), &target, &CompressOptions::default()).await;
+            fs::remove_file(site.local("packed")).unwrap();
+            packed
+        }
     }
 }
 

@@ -71,7 +71,10 @@ fn call(operation: &str) -> Call {
     let tail = path.rsplit_once('/').map_or(path, |(_, tail)| tail);
     match tail {
         _ if operation == "POST /compute/{system_name}/jobs" => Call::body(job(json!({"script": "#!/bin/sh\nsleep 60\n"})), vec![]),
-        _ if operation.starts_with("HEAD") => Call::path(vec![("...", Reply::Stat(FileStat { mode: 0o100_644, ..FileStat::default() }))]),
+        _ if operation.starts_with("HEAD") => {
+            let stat = Reply::Stat(FileStat { mode: 0o100_644, ..FileStat::default() });
+            Call::path(vec![("...", stat), ("...", Reply::Bytes(Vec::new()))])
+        }
         "signal" => Call::body(json!({"signal": "CONT"}), vec![]),
         "time-limit" => Call::body(json!({"timeLimit": 60}), vec![]),
         "validate" => Call::body(job(json!({"script": "#!/bin/sh\nsleep 60\n"})), vec![]),
