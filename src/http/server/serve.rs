@@ -171,7 +171,11 @@ impl Server {
         });
         let http = async {
             let Some(stream) = secured(stream, self.tls.as_deref()).await else { return false };
-            let is_http1 = is_http1(&stream).await;
+            let is_http1 = tokio::select! {
+                is_http1 = is_http1(&stream) => is_http1,
+                // Nothing was sent yet.
+                () = self.draining.cancelled() => return false,
+            };
             let stream = TokioIo::new(upgrade.stream(stream));
             // A client that breaks off, or sends what is not HTTP, ends its connection and nothing else.
             if is_http1 {

@@ -46,6 +46,25 @@ async fn a_connection_on_which_no_request_comes_is_closed() {
     }
 }
 
+#[tokio::test]
+async fn connections_without_a_request_do_not_delay_the_end_of_the_server() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (api, stop) = (Api::new(vec![], vec![]), CancellationToken::new());
+    let served = tokio::spawn(goldcrest::http::serve(listener, api.router, api.request_metrics, stop.clone(), TimeLimits::draining(LONG)));
+    let mut connections = Vec::new();
+    for start in [&b""[..], b"GET /status/liveness/ HTTP/1.1\r\nhost: x\r\n\r\n"] {
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        connection.write_all(start).await.unwrap();
+        if !start.is_empty() {
+            let _any = connection.read_u8().await.unwrap();
+        }
+        connections.push(connection);
+    }
+    stop.cancel();
+    assert!(tokio::time::timeout(SOON, served).await.is_ok());
+}
+
 /// A download without an end, and whether it was given up.
 fn endless() -> (Api, Arc<AtomicBool>) {
     struct Told(Arc<AtomicBool>);
