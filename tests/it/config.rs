@@ -271,7 +271,7 @@ fn a_scheduler_has_the_keys_of_its_type_and_those_of_others_are_unknown() {
             "type: pbs\n      version: 23\n      connection_mode: hybrid",
             "connection_mode: is none of the values allowed: `hybrid` (allowed: ssh)",
         ),
-        ("version: 23", "type: is missing (allowed: slurm | pbs | local)"),
+        ("version: 23", "type: is missing (allowed: slurm | pbs | local | kubernetes)"),
         ("type: local", "version: is missing (allowed: a text)"),
         (
             "type: pbs\n      version: 23\n      pbs: {account: me}",
@@ -601,13 +601,15 @@ fn a_file_that_is_not_there_is_told() {
 }
 
 #[test]
-fn the_example_loads_without_a_warning() {
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/goldcrest.example.yaml");
-    let loaded = config::load(&example, no_env()).unwrap();
-    // Where the example is only looked at, its files are not there, its key is a placeholder, and everybody may read it.
-    let expected = ["/etc/goldcrest/known_hosts does not exist", "private_key: is no private key", "which everybody can read"];
-    let warnings = warnings(&loaded);
-    assert!(warnings.iter().all(|warning| expected.iter().any(|expected| warning.contains(expected))), "{warnings:?}");
+fn the_examples_load_without_a_warning() {
+    for name in ["config/goldcrest.example.yaml", "config/kubernetes.example.yaml"] {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        let loaded = config::load(&example, no_env()).unwrap();
+        // Where the example is only looked at, its files are not there, its key is a placeholder, and everybody may read it.
+        let expected = ["/etc/goldcrest/known_hosts does not exist", "private_key: is no private key", "which everybody can read"];
+        let warnings = warnings(&loaded);
+        assert!(warnings.iter().all(|warning| expected.iter().any(|expected| warning.contains(expected))), "{name}: {warnings:?}");
+    }
 }
 
 #[test]
