@@ -14,6 +14,7 @@ use crate::filesystem;
 use crate::http::TlsError;
 use crate::notify::{self, Timing, Webhooks};
 use crate::rest;
+use crate::scheduler::kubernetes::{self, Kubernetes};
 use crate::scheduler::local::Local;
 use crate::scheduler::pbs::Pbs;
 use crate::scheduler::slurm::{self, ApiVersion, CallersToken, RestSettings, SlurmCli, SlurmHybrid, SlurmRest, UserToken};
@@ -84,6 +85,9 @@ pub enum SchedulerSetupError {
     /// The key of its tokens cannot be used.
     #[error("scheduler.jwt_key_file cannot be used")]
     Key(#[from] credentials::SlurmKeyError),
+    /// The API server of Kubernetes cannot be spoken to.
+    #[error("scheduler.kubernetes cannot be used")]
+    Kubernetes(#[from] kubernetes::SetupError),
 }
 
 /// The authenticator of the callers' tokens.
@@ -223,6 +227,7 @@ fn scheduler(
         }
         scheduler::Config::Pbs { common, pbs, .. } => Arc::new(Pbs::new(over_ssh()?, *pbs).recording(common.records()).storing(records)),
         scheduler::Config::Local { common, local, .. } => Arc::new(Local::new(over_ssh()?, local.clone()).recording(common.records())),
+        scheduler::Config::Kubernetes { common, kubernetes } => Arc::new(Kubernetes::new(kubernetes, Duration::from_secs(common.timeout))?),
     })
 }
 

@@ -140,7 +140,7 @@ async fn work(show: &mut impl FnMut(Step), name: &str, (member, client): (&Membe
     }
     let config = member.cluster.config();
     if let (Some(scheduler), Some(config)) = (compute, &config.scheduler) {
-        let advice = "scheduler.type and connection_mode must be right, and its commands on the account's PATH (or api_url reachable)";
+        let advice = "scheduler.type and connection_mode must be right, and its commands on the account's PATH (or api_url, or the API server of Kubernetes, reachable)";
         let ping = async { scheduler.ping(principal).await.map(|()| String::new()) };
         let answers = step(show, (name, "scheduler"), advice, ping).await.is_some();
         behind_commands(show, name, config, client, principal).await;
@@ -198,7 +198,7 @@ async fn version(show: &mut impl FnMut(Step), name: &str, files: &Files, config:
     let line = match (config.kind(), config.connection_mode()) {
         (SchedulerType::Slurm, ConnectionMode::Ssh | ConnectionMode::Hybrid) => CommandLine::new("sinfo").flag("--version"),
         (SchedulerType::Pbs, _) => CommandLine::new("qstat").flag("--version"),
-        (SchedulerType::Slurm, ConnectionMode::Rest) | (SchedulerType::Local, _) => return,
+        (SchedulerType::Slurm, ConnectionMode::Rest) | (SchedulerType::Local | SchedulerType::Kubernetes, _) => return,
     };
     let configured = &config.common().version;
     let asking = files.transport.exec(principal, brief(line));

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
@@ -17,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::jwks::{Jwks, KeySet, KeysError, Source};
 use super::{Authenticator, AuthnError, Config, KeyedAuthenticator, MAX_TOKEN, claims};
-use crate::domain::{Principal, Secret};
+use crate::domain::{Principal, Secret, sha256};
 use crate::rest::{Client, InvalidUrl, Object};
 
 const MAX_VERIFIED_TOKENS: u64 = 10_000;
@@ -114,8 +113,7 @@ impl Authenticator for JwtAuthenticator {
         if text.len() > MAX_TOKEN {
             return Err(AuthnError::TooLong(text.len()));
         }
-        let mut name = [0; 32];
-        name.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+        let name = sha256(text.as_bytes());
         if let Some(verified) = self.verified.get(&name).await
             && verified.epoch == self.jwks.keys().epoch
         {

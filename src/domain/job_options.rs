@@ -132,8 +132,8 @@ impl MailEvent {
 }
 
 /// An amount of memory in whole MiB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
 pub struct Memory(u64);
 
@@ -162,6 +162,11 @@ impl Memory {
         mebibytes.filter(|mebibytes| (1..=1 << 40).contains(mebibytes)).map(Self).ok_or(InvalidMemory)
     }
 
+    /// So many GiB.
+    pub const fn gibibytes(count: u32) -> Self {
+        Self((count as u64) << 10)
+    }
+
     /// The amount in MiB.
     pub fn mebibytes(self) -> u64 {
         self.0
@@ -177,6 +182,12 @@ impl Memory {
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}M", self.0)
+    }
+}
+
+impl From<Memory> for String {
+    fn from(memory: Memory) -> Self {
+        memory.to_string()
     }
 }
 

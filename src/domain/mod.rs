@@ -5,6 +5,7 @@
 
 mod alternative;
 mod backend;
+mod digest;
 mod file;
 mod health;
 mod interest;
@@ -22,12 +23,14 @@ mod path;
 mod pattern;
 mod principal;
 mod reading;
+mod schedule;
 mod secret;
 mod storage;
 mod text;
 
 pub use alternative::Alternative;
 pub use backend::{Backend, Carrier, Reported};
+pub use digest::sha256;
 pub use file::{
     ByteRange, Checksum, CompressOptions, Compression, Content, ContentUnit, DirectoryEntry, FileMode, FileStat, FileType, FileVersion,
 };
@@ -50,6 +53,7 @@ pub use path::{Climb, InvalidPath, RemotePath, WrittenPath, is_file_name};
 pub use pattern::matches_pattern;
 pub use principal::Principal;
 pub use reading::{Reading, Rendering};
+pub use schedule::{JobProfile, Overlap, Schedule, ScheduleDescription, ScheduleId};
 pub use secret::Secret;
 pub use storage::{AclEntry, AclTag, Quota, QuotaHolder, QuotaUse, Space};
 pub use text::{bytes_to_text, excerpt, hex, text_to_bytes};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use futures::future::join3;
+use futures::future::join4;
 use futures::stream::{self, FuturesUnordered, StreamExt};
 use jiff::Timestamp;
 use tokio::time::{Instant as Clock, sleep, sleep_until};
@@ -46,7 +46,15 @@ pub(super) async fn run(mirror: &Mirror, stop: CancellationToken) {
     if mirror.settings.account == MirrorAccount::Service && mirror.cluster.scheduler_without_health_check().is_ok() {
         mirror.subjects.open(Scope::All);
     }
-    stop.run_until_cancelled(join3(mirror.journal.follow(), poll_all(mirror), watch_for_interest(mirror))).await;
+    stop.run_until_cancelled(join4(mirror.journal.follow(), poll_all(mirror), watch_for_interest(mirror), follow_scheduler(mirror))).await;
+}
+
+/// Looks at the jobs of a user at once when the scheduler itself reports a change of them.
+async fn follow_scheduler(mirror: &Mirror) {
+    match mirror.cluster.scheduler_without_health_check() {
+        Ok(scheduler) => scheduler.keep_current(&|user| mirror.nudge(user)).await,
+        Err(_) => std::future::pending().await,
+    }
 }
 
 async fn poll_all(mirror: &Mirror) {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::freshness::freshness;
 use super::slurm::ConnectionMode;
-use super::{JobMirror, RecordSettings, local, pbs, slurm};
+use super::{JobMirror, RecordSettings, kubernetes, local, pbs, slurm};
 
 /// A cluster's batch scheduler.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -46,6 +46,15 @@ pub enum Config {
         #[serde(default)]
         local: local::Config,
     },
+    /// Kubernetes.
+    Kubernetes {
+        /// The keys of every type.
+        #[serde(flatten)]
+        common: Common,
+        /// Settings of Kubernetes.
+        #[serde(default)]
+        kubernetes: Box<kubernetes::Config>,
+    },
 }
 
 /// The keys that every type of scheduler has.
@@ -55,7 +64,7 @@ pub struct Common {
     /// Version, such as `24.11.0`, shown to clients. Goldcrest detects the features itself, so a wrong version disables nothing. But
     /// clients would be misled: `check-config --connect` fails if the first two numbers are not those of the running Slurm or PBS.
     pub version: String,
-    /// Time limit of a call of slurmrestd in seconds; it has no effect on the scheduler's commands.
+    /// Time limit in seconds of a call of slurmrestd or of the API server of Kubernetes; it has no effect on the scheduler's commands.
     #[serde(default = "default_timeout")]
     pub timeout: u64,
     /// Seconds for which an answer about jobs, nodes, partitions, reservations or accounts is cached for the same caller; fractions are
@@ -64,7 +73,7 @@ pub struct Common {
     #[serde(default = "default_read_freshness")]
     pub read_freshness: f64,
     /// Days for which the record of a submission with an `Idempotency-Key` is kept in the user's home directory on the cluster, below
-    /// `.goldcrest/submit`, or in the store; from 1 to 365. Afterwards the key can be used again.
+    /// `.goldcrest/submit`, or in the store; from 1 to 365. Afterwards the key can be used again. In Kubernetes the job itself is the record.
     #[serde(default = "default_record_days")]
     #[schemars(range(min = 1, max = 365))]
     pub submission_record_days: u32,
@@ -88,7 +97,7 @@ impl Config {
     /// The keys that every type has.
     pub fn common(&self) -> &Common {
         match self {
-            Self::Slurm { common, .. } | Self::Pbs { common, .. } | Self::Local { common, .. } => common,
+            Self::Slurm { common, .. } | Self::Pbs { common, .. } | Self::Local { common, .. } | Self::Kubernetes { common, .. } => common,
         }
     }
 
@@ -98,6 +107,7 @@ impl Config {
             Self::Slurm { .. } => SchedulerType::Slurm,
             Self::Pbs { .. } => SchedulerType::Pbs,
             Self::Local { .. } => SchedulerType::Local,
+            Self::Kubernetes { .. } => SchedulerType::Kubernetes,
         }
     }
 
@@ -111,6 +121,7 @@ impl Config {
         match self {
             Self::Slurm { slurm, .. } => slurm.connection_mode,
             Self::Pbs { .. } | Self::Local { .. } => ConnectionMode::Ssh,
+            Self::Kubernetes { .. } => ConnectionMode::Rest,
         }
     }
 
@@ -138,6 +149,8 @@ pub enum SchedulerType {
     Pbs,
     /// Our own for one host without a scheduler.
     Local,
+    /// Kubernetes.
+    Kubernetes,
 }
 
 /// How a scheduler without a REST API is accessed.
@@ -156,13 +169,14 @@ mod tests {
     /// The entries for each type of scheduler in other modules, which the compiler cannot check: a new type does not compile without an arm here.
     #[test]
     fn the_variables_and_the_accounts_of_every_type_are_known_elsewhere() {
-        for kind in [SchedulerType::Slurm, SchedulerType::Pbs, SchedulerType::Local] {
+        for kind in [SchedulerType::Slurm, SchedulerType::Pbs, SchedulerType::Local, SchedulerType::Kubernetes] {
             let (variables, accounts): (&[&str], &[&str]) = match kind {
                 SchedulerType::Slurm => {
                     (&["SLURM_*", "SQUEUE_*", "SBATCH_*", "SCANCEL_*", "SINFO_*", "SACCT_*", "SRUN_*"], &["slurm", "slurmrestd"])
                 }
                 SchedulerType::Pbs => (&["PBS_DPREFIX", "PBS_QSTAT_EXECONLY", "PBS_CLIENTRETRY"], &["pbs", "pbsdata", "pbsadmin"]),
                 SchedulerType::Local => (&[], &[]),
+                SchedulerType::Kubernetes => (&[], &["kube", "etcd"]),
             };
             let prologue = include_str!("../ssh/prologue.sh");
             let missing = variables.iter().find(|name| !prologue.contains(*name));

@@ -8,8 +8,11 @@ mod config;
 mod directives;
 mod freshness;
 mod job_mirror;
+pub mod kubernetes;
 pub mod local;
+mod outputs;
 pub mod pbs;
+mod schedules;
 pub mod slurm;
 mod submission_record;
 
@@ -21,8 +24,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::domain::{
-    Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobLimits, JobMetadata, JobQuery, JobUsage, Node,
-    Partition, Principal, Reported, Reservation, bytes_to_text,
+    Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobLimits, JobMetadata, JobProfile, JobQuery, JobUsage,
+    Node, Partition, Principal, Reported, Reservation, Username, bytes_to_text,
 };
 use crate::error::{Classify, Kind};
 use crate::ssh::CommandError;
@@ -31,6 +34,8 @@ pub use cached::{CachedScheduler, ReadCounts, SeenChanges};
 pub use config::{CommandsOnly, Common, Config, SchedulerType};
 pub use freshness::MAX_FRESHNESS;
 pub use job_mirror::{JobMirror, MirrorAccount, PushListener};
+pub use outputs::{JobOutputs, OutputPart, OutputStream};
+pub use schedules::Schedules;
 pub use slurm::ConnectionMode;
 pub use submission_record::{RecordPlace, RecordSettings, StoredRecords, SubmissionKey, Submitted};
 
@@ -98,9 +103,33 @@ pub trait Scheduler: Send + Sync {
         &[]
     }
 
+    /// The output of jobs, where the scheduler keeps it itself instead of in files.
+    fn outputs(&self) -> Option<&dyn JobOutputs> {
+        None
+    }
+
+    /// The jobs that the scheduler itself submits again and again, if it has such.
+    fn schedules(&self) -> Option<&dyn Schedules> {
+        None
+    }
+
+    /// The sizes and places that it offers for jobs, if it has such.
+    fn profiles(&self) -> Option<Vec<JobProfile>> {
+        None
+    }
+
+    /// Learns of changes from the scheduler until it is dropped, and calls `changed` with each user whose jobs have changed. A scheduler that
+    /// reports none does nothing.
+    async fn keep_current(&self, _changed: &ChangeListener<'_>) {
+        std::future::pending().await
+    }
+
     /// Whether the scheduler answers.
     async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError>;
 }
+
+/// Is called with each user whose jobs have changed.
+pub type ChangeListener<'a> = dyn Fn(&Username) + Sync + 'a;
 
 /// An operation that a scheduler may be unable to do while it does the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +150,8 @@ pub enum UnsupportedOperation {
     Requeue,
     /// Changing the time limit of a job.
     TimeLimit,
+    /// Sending a signal to a job.
+    Signal,
     /// Checking and estimating a job without submitting it.
     Validate,
     /// Reading the resources that jobs have used.
@@ -161,6 +192,9 @@ pub enum SchedulerError {
     /// There is no such job, or the caller may not see it. The text is contract: clients look for `Job not found`.
     #[error("Job not found")]
     JobNotFound,
+    /// There is no such schedule, or the caller may not see it.
+    #[error("Schedule not found")]
+    ScheduleNotFound,
     /// The scheduler rejected the request: the scheduler's own words.
     #[error("{0}")]
     Rejected(String),
@@ -181,6 +215,9 @@ pub enum SchedulerError {
     /// The scheduler was called, and did not send a readable answer: the operation may have taken effect.
     #[error("the scheduler gave no usable answer: {0}")]
     Unanswered(String),
+    /// A command in a job printed more bytes than this, and was stopped.
+    #[error("the command's output is larger than the limit of {0} bytes: ask for less of it")]
+    TooMuchOutput(usize),
     /// The command could not be carried, or failed in a way that is not classified.
     #[error("{operation} failed")]
     Command {
@@ -235,7 +272,8 @@ impl SchedulerError {
 impl Classify for SchedulerError {
     fn kind(&self) -> Kind {
         match self {
-            Self::JobNotFound => Kind::NotFound,
+            Self::JobNotFound | Self::ScheduleNotFound => Kind::NotFound,
+            Self::TooMuchOutput(_) => Kind::TooLarge,
             Self::Rejected(_) | Self::Member { .. } | Self::KeyReused => Kind::Invalid,
             Self::UnderWay { .. } | Self::Undecided { .. } => Kind::Conflict,
             Self::NoRecord(_) => Kind::DependencyFailed,

@@ -78,6 +78,8 @@ actions! {
     JobsCancel => "jobs.cancel",
     JobsAlter => "jobs.alter",
     JobsAttach => "jobs.attach",
+    SchedulesCreate => "schedules.create",
+    SchedulesRemove => "schedules.remove",
     CommandsRun => "commands.run",
     WebhooksRegister => "webhooks.register",
     WebhooksRemove => "webhooks.remove",

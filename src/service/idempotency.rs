@@ -1,8 +1,9 @@
 //! The key by which a client names a submission, so that sending it again does not submit it again.
 
-use aws_lc_rs::digest::{Context, SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256};
 
 use super::Access;
+use crate::domain::sha256;
 use crate::scheduler::SubmissionKey;
 
 /// The longest key, in bytes.
@@ -24,9 +25,7 @@ impl IdempotencyKey {
         if key.is_empty() || key.len() > MAX_KEY || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err("the Idempotency-Key is 1 to 255 printable ASCII characters without blanks, such as a UUID");
         }
-        let mut request = [0; 32];
-        request.copy_from_slice(digest(&SHA256, content).as_ref());
-        Ok(Self { key: key.to_owned(), request })
+        Ok(Self { key: key.to_owned(), request: sha256(content) })
     }
 
     /// The key of one of the submissions of a request, by its place. No client can send such a key: it has a blank.

@@ -1,6 +1,6 @@
 //! Jobs: submit, list, look at, cancel, attach to.
 
-use crate::domain::{Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobQuery, JobScript, Reading, Reported};
+use crate::domain::{Job, JobChange, JobDescription, JobEstimate, JobId, JobMetadata, JobProfile, JobQuery, JobScript, Reading, Reported};
 use crate::error::{Classify, Kind};
 use crate::scheduler::{AttachOutput, SchedulerError, Submitted};
 
@@ -14,6 +14,9 @@ use super::{Access, AccountingRequest, IdempotencyKey, InvalidRequest, ServiceEr
 const MAX_JOB_NAME: usize = 235;
 /// The longest command to attach, in bytes: what Linux takes as one argument (`MAX_ARG_STRLEN`), with room for quoting.
 const MAX_COMMAND: usize = 96 * 1024;
+
+/// Why a system has no profiles.
+pub const NO_PROFILES: &str = "this system's scheduler has no profiles: its partitions are listed by /status/{system_name}/partitions";
 
 /// The advice for a client that does not know whether its job was submitted.
 const ASK_BY_KEY: &str = "whether the job was submitted is not known: send the same request with the same `Idempotency-Key` again";
@@ -55,7 +58,7 @@ fn ask_by_list(access: &Access) -> String {
 }
 
 /// The scheduler's refusal of one member becomes the error of that field.
-fn refused(error: SchedulerError) -> ServiceError {
+pub(super) fn refused(error: SchedulerError) -> ServiceError {
     match error {
         SchedulerError::Member { member, reason } => {
             let message = format!("it cannot be given on this system: {reason}");
@@ -192,6 +195,14 @@ pub async fn attach(access: &Access, id: &str, command: &str) -> Result<Reported
     let scheduler = access.cluster().scheduler()?;
     let change = Change::begin(access, Action::JobsAttach, id.as_str());
     Ok(change.end(scheduler.attach(access.principal(), &id, command).await)?)
+}
+
+/// The sizes and places that the system offers for jobs.
+///
+/// # Errors
+/// If the system runs no jobs, or its scheduler has no profiles.
+pub fn profiles(access: &Access) -> Result<Vec<JobProfile>, ServiceError> {
+    access.cluster().scheduler_without_health_check()?.profiles().ok_or(ServiceError::Unsupported(NO_PROFILES))
 }
 
 pub(super) fn job_id(id: &str) -> Result<JobId, InvalidRequest> {

@@ -26,6 +26,7 @@ pub mod object_transfer;
 mod parts;
 mod paths;
 mod ready;
+pub mod schedules;
 mod shared_follow;
 mod state;
 pub mod status;

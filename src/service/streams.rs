@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{SHA256, digest};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -19,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::audit::Requester;
 use super::limits::UserLimit;
-use crate::domain::{JobId, Principal, RemotePath, SystemName, Username};
+use crate::domain::{JobId, Principal, RemotePath, SystemName, Username, sha256};
 use crate::transfer::streamer::{Direction, Endpoint};
 
 /// Maximum number of waiting transfers of one user.
@@ -238,9 +237,7 @@ impl Streams {
 }
 
 fn digest_of(secret: &str) -> SecretDigest {
-    let mut found = SecretDigest::default();
-    found.copy_from_slice(digest(&SHA256, secret.as_bytes()).as_ref());
-    found
+    sha256(secret.as_bytes())
 }
 
 #[cfg(test)]

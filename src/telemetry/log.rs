@@ -65,6 +65,9 @@ pub enum TelemetryError {
     Subscriber(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// The target of the Kubernetes client, which logs each failure that its caller reports anyway: it is heard where the filter names it.
+const KUBERNETES_CLIENT: &str = "kube_client";
+
 /// Sets the log up with the filter of `GOLDCREST_LOG`, else of `RUST_LOG`, else `default`.
 ///
 /// # Errors
@@ -131,7 +134,11 @@ fn filter(text: &str) -> Result<EnvFilter, TelemetryError> {
     }
     let failed = |source| TelemetryError::Filter { filter: text.to_owned(), source };
     let audit: Directive = format!("{AUDIT_TARGET}=info").parse().map_err(failed)?;
-    Ok(EnvFilter::builder().parse(text).map_err(failed)?.add_directive(audit))
+    let filter = EnvFilter::builder().parse(text).map_err(failed)?.add_directive(audit);
+    if text.contains(KUBERNETES_CLIENT) {
+        return Ok(filter);
+    }
+    Ok(filter.add_directive(format!("{KUBERNETES_CLIENT}=off").parse().map_err(failed)?))
 }
 
 #[cfg(test)]
@@ -143,6 +150,13 @@ mod tests {
         let text = filter("error").unwrap().to_string();
         assert!(text.contains("audit=info"), "{text}");
         assert!(text.contains("error"), "{text}");
+    }
+
+    #[test]
+    fn the_client_of_kubernetes_is_heard_only_where_it_is_named() {
+        assert!(filter("info").unwrap().to_string().contains("kube_client=off"));
+        let named = filter("info,kube_client=debug").unwrap().to_string();
+        assert!(named.contains("kube_client=debug") && !named.contains("off"), "{named}");
     }
 
     #[test]

@@ -203,13 +203,15 @@ fn a_mistake_in_a_variable_is_told_with_its_name() {
 }
 
 #[test]
-fn the_example_loads_without_a_warning() {
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/goldcrest.example.yaml");
-    let loaded = config::load(&example, no_env()).unwrap();
-    // Where the example is only looked at, its files are not there, its key is a placeholder, and everybody may read it.
-    let expected = ["/etc/goldcrest/known_hosts does not exist", "private_key: is no private key", "which everybody can read"];
-    let warnings = warnings(&loaded);
-    assert!(warnings.iter().all(|warning| expected.iter().any(|expected| warning.contains(expected))), "{warnings:?}");
+fn the_examples_load_without_a_warning() {
+    for name in ["config/goldcrest.example.yaml", "config/kubernetes.example.yaml"] {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        let loaded = config::load(&example, no_env()).unwrap();
+        // Where the example is only looked at, its files are not there, its key is a placeholder, and everybody may read it.
+        let expected = ["/etc/goldcrest/known_hosts does not exist", "private_key: is no private key", "which everybody can read"];
+        let warnings = warnings(&loaded);
+        assert!(warnings.iter().all(|warning| expected.iter().any(|expected| warning.contains(expected))), "{name}: {warnings:?}");
+    }
 }
 
 #[test]

@@ -74,11 +74,26 @@ async fn the_configuration_of_a_firecrest_site_is_served_and_shows_every_system(
     };
     wait_until(PATIENCE, all_were_checked).await;
     let shown: Vec<_> = systems.as_array().unwrap().iter().map(shown).collect();
-    let by_rest = ["jobs with scriptPath", "jobs/{job_id}/attach", "jobs/{job_id}/requeue", "jobs/validate", "usage", "commands"];
+    let by_rest = [
+        "jobs with scriptPath",
+        "jobs/{job_id}/attach",
+        "jobs/{job_id}/requeue",
+        "jobs/validate",
+        "usage",
+        "profiles",
+        "schedules",
+        "commands",
+    ];
     let expected = [
-        ("pbs", "pbs", "ssh", "wormhole", &["acct", "jobs/{job_id}/attach", "jobs/validate", "usage", "commands"][..]),
+        (
+            "pbs",
+            "pbs",
+            "ssh",
+            "wormhole",
+            &["acct", "jobs/{job_id}/attach", "jobs/validate", "usage", "profiles", "schedules", "commands"][..],
+        ),
         ("slurm-api", "slurm", "rest", "streamer", &by_rest),
-        ("slurm-ssh", "slurm", "ssh", "s3", &["commands"]),
+        ("slurm-ssh", "slurm", "ssh", "s3", &["profiles", "schedules", "commands"]),
     ];
     let named = |lacks: &[&str]| lacks.iter().map(|lacks| format!("/compute/{{system_name}}/{lacks}")).collect::<Vec<_>>();
     assert_eq!(shown, expected.map(|(name, kind, mode, service, lacks)| (json!([name, kind, mode, service]), named(lacks))));

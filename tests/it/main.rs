@@ -12,6 +12,7 @@ mod demo_sshd;
 mod documents;
 mod files;
 mod firecrest_site;
+mod kubernetes;
 mod local_scheduler;
 mod pbs;
 mod program;

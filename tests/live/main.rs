@@ -24,6 +24,10 @@ mod instance;
 mod job_control;
 mod jobs;
 mod keycloak;
+mod kubernetes;
+mod kubernetes_faults;
+mod kubernetes_identity;
+mod kubernetes_output;
 mod lanes;
 mod lifecycle;
 mod login;
@@ -43,7 +47,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use environment::Component::{self, Keycloak, OpenFga, OpenSsh, S3, Slurm, Slurm24, Slurm26};
+use environment::Component::{self, Keycloak, Kubernetes, OpenFga, OpenSsh, S3, Slurm, Slurm24, Slurm26};
 use environment::Live;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -163,6 +167,28 @@ const SCENARIOS: &[Scenario] = scenarios![
     [OpenSsh, Slurm, Slurm24] => slurm_rest::the_health_of_rest_and_hybrid_systems_is_good,
     [OpenSsh, Slurm] => slurm_rest::a_hybrid_system_works_without_slurmrestd_and_says_so,
     [OpenSsh, Slurm, Slurm24] => slurm_rest::a_hybrid_system_does_by_ssh_what_slurmrestd_cannot,
+    [Kubernetes] => kubernetes::a_job_runs_to_its_end_with_its_script_and_variables,
+    [Kubernetes] => kubernetes::a_job_that_fails_says_how,
+    [Kubernetes] => kubernetes::a_running_job_is_cancelled_by_its_owner_alone,
+    [Kubernetes] => kubernetes::a_job_is_held_and_released,
+    [Kubernetes] => kubernetes::tasks_of_an_array_end_each_by_itself,
+    [Kubernetes] => kubernetes::a_key_makes_one_job_however_often_it_is_sent,
+    [Kubernetes] => kubernetes::an_image_that_cannot_be_had_ends_the_wait_within_seconds,
+    [Kubernetes] => kubernetes::a_pod_that_is_refused_ends_its_job_with_the_reason,
+    [Kubernetes] => kubernetes::what_cannot_run_is_refused_and_nothing_is_left,
+    [Kubernetes] => kubernetes::nodes_partitions_limits_and_health_are_shown,
+    [Kubernetes] => kubernetes::an_api_server_that_is_away_is_no_empty_list,
+    [Kubernetes] => kubernetes_identity::a_second_user_sees_and_reaches_nothing_of_the_first,
+    [Kubernetes] => kubernetes_identity::a_namespace_has_what_the_site_gives_it,
+    [Kubernetes] => kubernetes_identity::a_namespace_that_is_somebody_elses_is_not_used,
+    [Kubernetes] => kubernetes_identity::a_cluster_that_knows_its_users_decides_itself,
+    [Kubernetes] => kubernetes_output::the_output_of_a_job_is_followed_from_before_its_pod_exists_until_the_job_has_ended,
+    [Kubernetes] => kubernetes_output::megabytes_of_output_arrive_byte_for_byte,
+    [Kubernetes] => kubernetes_output::each_task_of_an_array_has_its_own_output,
+    [Kubernetes] => kubernetes_output::commands_and_signals_reach_the_container_of_a_running_job,
+    [Kubernetes] => kubernetes_output::a_schedule_submits_jobs_until_it_is_removed,
+    [Kubernetes] => kubernetes_faults::an_api_server_that_is_killed_and_comes_back_loses_nothing,
+    [Kubernetes] => kubernetes_faults::an_api_server_that_hangs_makes_no_second_job,
     [OpenSsh] => lifecycle::a_request_under_way_ends_before_the_process_does,
 ];
 

@@ -118,6 +118,7 @@ EOF
         rest=36820 mode=rest cluster slurm26-rest "$GOLDCREST_SSHD_SLURM26_PORT" known_hosts 26.05 probed
         rest=36820 mode=hybrid cluster slurm26-hybrid "$GOLDCREST_SSHD_SLURM26_PORT" known_hosts 26.05 probed
     fi
+    [ ! -s "$state_root/kubernetes/env.json" ] || "$environment_root/kubernetes/clusters.sh" "$checker" "$state_root/$identity/$checker.secret"
     # What must fail, and how: another host key than the file says, a closed port, a port that never says a word.
     cluster stranger "$GOLDCREST_SSHD_STOCK_PORT" known_hosts.stranger 22.05
     cluster closed "$GOLDCREST_CLOSED_PORT" known_hosts 22.05

@@ -13,11 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_lc_rs::digest;
 use moka::future::Cache;
 
 use super::{Authorizer, AuthzError, Basis, Decision, OpenFgaConfig, Relation, Ruling};
-use crate::domain::{Principal, SystemName, Username};
+use crate::domain::{Principal, SystemName, Username, sha256};
 use crate::rest::{Client, InvalidUrl};
 pub(super) use error::OpenFgaError;
 use server::{CheckResult, Question, Server};
@@ -180,14 +179,12 @@ impl Authorizer for OpenFga {
 
 /// One name for a caller with these groups. The lengths keep different lists apart.
 fn fingerprint(username: &Username, groups: &[String]) -> [u8; 32] {
-    let mut context = digest::Context::new(&digest::SHA256);
+    let mut content = Vec::new();
     for text in std::iter::once(username.as_str()).chain(groups.iter().map(String::as_str)) {
-        context.update(&(text.len() as u64).to_be_bytes());
-        context.update(text.as_bytes());
+        content.extend_from_slice(&(text.len() as u64).to_be_bytes());
+        content.extend_from_slice(text.as_bytes());
     }
-    let mut name = [0; 32];
-    name.copy_from_slice(context.finish().as_ref());
-    name
+    sha256(&content)
 }
 
 /// An id that OpenFGA refuses, or interprets as more than one object (`*`), would fail the whole check.

@@ -253,6 +253,11 @@ fn scheduler(walk: &mut Interpreter, path: &str, config: &scheduler::Config) {
         freshness(walk, &format!("{path}.accounting_freshness"), slurm.accounting_freshness);
         slurm_rest(walk, path, slurm);
     }
+    if let scheduler::Config::Kubernetes { kubernetes, .. } = config {
+        for (key, message, allowed) in kubernetes.mistakes() {
+            walk.report_allowing(&format!("{path}.kubernetes.{key}"), message, allowed);
+        }
+    }
 }
 
 fn slurm_rest(walk: &mut Interpreter, path: &str, config: &slurm::Config) {

@@ -9,6 +9,8 @@ pub(crate) mod idempotency;
 pub(crate) mod jobs;
 pub(crate) mod logs;
 pub(crate) mod model;
+pub(crate) mod profiles;
+pub(crate) mod schedules;
 pub(crate) mod templates;
 pub(crate) mod usage;
 pub(crate) mod webhooks;

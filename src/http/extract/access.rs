@@ -127,6 +127,17 @@ impl FromRequestParts<Api> for TemplateName {
     }
 }
 
+/// The id of a schedule in the path, unchecked.
+pub(crate) struct ScheduleIdText(pub(crate) String);
+
+impl FromRequestParts<Api> for ScheduleIdText {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
+        Ok(Self(path_parameter(parts, "schedule_id").await.unwrap_or_default()))
+    }
+}
+
 /// The id of a webhook in the path, unchecked.
 pub(crate) struct WebhookIdText(pub(crate) String);
 

@@ -91,6 +91,8 @@ fn add_path_parameters(operation: &mut Operation, path: &str) {
             "The scheduler's id for the job, such as `1234`, `1234_5` or `123[1].server`"
         } else if name == "template_name" {
             "The name of the template"
+        } else if name == "schedule_id" {
+            "The id of the schedule"
         } else if name == "upload_id" {
             "The id of the upload, from the `Location` of its creation"
         } else {

@@ -15,6 +15,8 @@ use crate::domain::{self, RemotePath, ServiceType};
 use crate::http::enumeration::enum_schema;
 use crate::http::status::data_transfer_model::DataTransfer;
 use crate::scheduler::{self, ConnectionMode, UnsupportedOperation};
+use crate::service::jobs::NO_PROFILES;
+use crate::service::schedules::NO_SCHEDULES;
 use crate::service::{commands, file_transfer, transfers};
 use crate::ssh;
 
@@ -191,7 +193,9 @@ enum_schema! {
 
 enum_schema! {
     /// The schedulers.
-    SchedulerType of [scheduler::SchedulerType::Slurm, scheduler::SchedulerType::Pbs, scheduler::SchedulerType::Local]
+    SchedulerType of [
+        scheduler::SchedulerType::Slurm, scheduler::SchedulerType::Pbs, scheduler::SchedulerType::Local, scheduler::SchedulerType::Kubernetes,
+    ]
 }
 
 enum_schema! {
@@ -231,10 +235,12 @@ impl HPCCluster {
 }
 
 /// The path prefixes of operations that need a scheduler.
-const OF_COMPUTE: [&str; 9] = [
+const OF_COMPUTE: [&str; 11] = [
     "/compute/{system_name}/jobs",
     "/compute/{system_name}/acct",
     "/compute/{system_name}/templates",
+    "/compute/{system_name}/profiles",
+    "/compute/{system_name}/schedules",
     "/compute/{system_name}/usage",
     "/status/{system_name}/nodes",
     "/status/{system_name}/limits",
@@ -255,6 +261,9 @@ fn unsupported(cluster: &Cluster) -> Vec<UnsupportedOperations> {
         Some(scheduler) => {
             let unsupported = scheduler.unsupported().iter().filter(|(gap, _)| files.is_some() || *gap != UnsupportedOperation::ScriptPath);
             found.extend(unsupported.flat_map(|(gap, reason)| paths_of(*gap).iter().map(|path| listed(path, reason))));
+            let without_profiles = scheduler.profiles().is_none().then(|| listed("/compute/{system_name}/profiles", NO_PROFILES));
+            let without_schedules = scheduler.schedules().is_none().then(|| listed("/compute/{system_name}/schedules", NO_SCHEDULES));
+            found.extend(without_profiles.into_iter().chain(without_schedules));
         }
         None => found.extend(OF_COMPUTE.map(|operations| listed(operations, NO_COMPUTE))),
     }
@@ -284,6 +293,7 @@ fn paths_of(gap: UnsupportedOperation) -> &'static [&'static str] {
         UnsupportedOperation::Release => &["/compute/{system_name}/jobs/{job_id}/release"],
         UnsupportedOperation::Requeue => &["/compute/{system_name}/jobs/{job_id}/requeue"],
         UnsupportedOperation::TimeLimit => &["/compute/{system_name}/jobs/{job_id}/time-limit"],
+        UnsupportedOperation::Signal => &["/compute/{system_name}/jobs/{job_id}/signal"],
         UnsupportedOperation::Usage => &["/compute/{system_name}/usage"],
         UnsupportedOperation::Limits => &["/status/{system_name}/limits"],
         UnsupportedOperation::Validate => &["/compute/{system_name}/jobs/validate"],
@@ -315,7 +325,7 @@ impl From<&scheduler::Config> for Scheduler {
         let common = config.common();
         let (api_url, api_version) = match config {
             scheduler::Config::Slurm { slurm, .. } => (slurm.api_url.clone(), slurm.api_version.clone()),
-            scheduler::Config::Pbs { .. } | scheduler::Config::Local { .. } => (None, None),
+            scheduler::Config::Pbs { .. } | scheduler::Config::Local { .. } | scheduler::Config::Kubernetes { .. } => (None, None),
         };
         Self {
             r#type: config.kind(),

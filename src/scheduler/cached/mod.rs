@@ -17,10 +17,12 @@ use std::time::Duration;
 
 pub use self::reads::ReadCounts;
 use self::reads::{OwnedContext, QueryContext, Reads};
-use super::{AttachOutput, Scheduler, SchedulerError, SubmissionKey, Submitted, UnsupportedOperation};
+use super::{
+    AttachOutput, ChangeListener, JobOutputs, Scheduler, SchedulerError, Schedules, SubmissionKey, Submitted, UnsupportedOperation,
+};
 use crate::domain::{
-    Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobLimits, JobMetadata, JobQuery, JobUsage, Node,
-    Partition, Principal, Reading, Reported, Reservation, Username,
+    Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobLimits, JobMetadata, JobProfile, JobQuery, JobUsage,
+    Node, Partition, Principal, Reading, Reported, Reservation, Username,
 };
 
 /// The memory that answers of each kind take up at most, in bytes, in all users' names. A list of 10,000 jobs takes about 20 MB.
@@ -242,6 +244,30 @@ impl CachedScheduler {
     /// The errors of the scheduler.
     pub async fn ping(&self, principal: &Principal) -> Result<(), SchedulerError> {
         self.scheduler.ping(principal).await
+    }
+
+    /// As [`Scheduler::outputs`].
+    pub fn outputs(&self) -> Option<&dyn JobOutputs> {
+        self.scheduler.outputs()
+    }
+
+    /// As [`Scheduler::schedules`].
+    pub fn schedules(&self) -> Option<&dyn Schedules> {
+        self.scheduler.schedules()
+    }
+
+    /// As [`Scheduler::profiles`].
+    pub fn profiles(&self) -> Option<Vec<JobProfile>> {
+        self.scheduler.profiles()
+    }
+
+    /// As [`Scheduler::keep_current`]. An answer that was given before a reported change is given no more.
+    pub async fn keep_current(&self, changed: &ChangeListener<'_>) {
+        let forget_and_report = |user: &Username| {
+            drop(self.changes.begin(user));
+            changed(user);
+        };
+        self.scheduler.keep_current(&forget_and_report).await;
     }
 
     /// The sources of the answers, by kind of query.

@@ -54,6 +54,11 @@ impl SubmissionKey {
         &self.name
     }
 
+    /// The digest of the request, in hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
     /// The tag of the job, by which it is found.
     pub fn tag(&self) -> String {
         format!("{TAG_PREFIX}{}", self.name)
@@ -217,7 +222,7 @@ impl Submitted {
 /// The place of a submission's record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordPlace {
-    /// In the user's home directory on the cluster.
+    /// On the cluster: in the user's home directory there, or in the job itself.
     Cluster,
     /// In the store.
     Store,

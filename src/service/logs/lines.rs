@@ -7,7 +7,7 @@ use crate::service::{Access, ServiceError};
 const BLOCK: u64 = 64 * 1024;
 
 /// The maximum distance from the end, in bytes.
-const MAX_BACK: u64 = 16 * 1024 * 1024;
+pub(super) const MAX_BACK: u64 = 16 * 1024 * 1024;
 
 /// The offset of the last `lines` lines of a file of this size; at most [`MAX_BACK`] before its end. Nothing of the file is kept in memory.
 ///
@@ -29,6 +29,15 @@ pub(super) async fn start_of_last(access: &Access, path: &RemotePath, size: u64,
         end = start;
     }
     Ok(first)
+}
+
+/// The offset of the last `lines` lines of a content that is at hand.
+pub(super) fn start_in(content: &[u8], lines: u64) -> usize {
+    if lines == 0 {
+        return content.len();
+    }
+    let mut left = lines;
+    nth_break(content, &mut left, true).and_then(|offset| usize::try_from(offset).ok()).unwrap_or(0)
 }
 
 /// The offset after the line break before the last `left` lines of a block; otherwise counts `left` down. The break at the end of the file ends its

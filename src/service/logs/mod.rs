@@ -1,9 +1,10 @@
-//! The output files of jobs, read and followed while the jobs run.
+//! The output of jobs, read and followed while the jobs run.
 //!
-//! The scheduler knows where a file is and whether the job still runs; the content is read from the cluster. Everything is done as the caller, who
-//! sees what the cluster lets the caller see.
+//! The scheduler knows where a file is and whether the job still runs; the content is read from the cluster. A scheduler that keeps the output
+//! itself gives it (`kept.rs`). Everything is done as the caller, who sees what the cluster lets the caller see.
 
 mod ending;
+mod kept;
 mod lines;
 mod source;
 
@@ -15,7 +16,7 @@ use crate::scheduler::SchedulerError;
 
 use super::contents;
 use super::limits::FollowPermit;
-use super::shared_follow::{FollowKey, Permit};
+use super::shared_follow::{FollowKey, OpenSource, Permit};
 use super::updates::{UpdateStream, until_expiry};
 use super::{Access, InvalidRequest, ServiceError};
 
@@ -41,7 +42,7 @@ pub enum LogStart {
 
 /// The existing part of an output.
 pub struct Log {
-    /// Its start, in bytes from the start of the file.
+    /// Its start, in bytes from the start of the output.
     pub offset: u64,
     /// Its end. The next request continues there.
     pub end: u64,
@@ -63,7 +64,11 @@ pub struct FollowedLog {
 /// # Errors
 /// If there is no such job, its output is unknown or unreachable, or it has ended without output.
 pub async fn read(access: &Access, id: &str, stream: LogStream, start: LogStart) -> Result<Log, ServiceError> {
-    let output = Output::locate(access, id, stream, start).await?;
+    let id = check(id, start)?;
+    if let Some(outputs) = access.cluster().scheduler()?.outputs() {
+        return kept::read(outputs, access.principal(), &id, stream, start).await;
+    }
+    let output = Output::locate(access, id, stream).await?;
     let Some(size) = output.size(access).await? else { return Ok(Log { offset: 0, end: 0, content: None }) };
     let offset = match output.offset(access, start, size).await? {
         offset if offset > size => 0,
@@ -81,24 +86,41 @@ pub async fn read(access: &Access, id: &str, stream: LogStream, start: LogStart)
 /// # Errors
 /// As [`read`]; or when the caller follows too many files already.
 pub async fn follow(access: &Access, id: &str, stream: LogStream, start: LogStart) -> Result<FollowedLog, ServiceError> {
-    let output = Output::locate(access, id, stream, start).await?;
-    let offset = match output.size(access).await? {
-        Some(size) => output.offset(access, start, size).await?,
-        None => 0,
+    let id = check(id, start)?;
+    let (offset, job, open) = if let Some(outputs) = access.cluster().scheduler()?.outputs() {
+        let offset = kept::start(outputs, access.principal(), &id, stream, start).await?;
+        let (own, job) = (access.clone(), id.clone());
+        let open: OpenSource = Box::new(move |offset| kept::open(own.clone(), job.clone(), offset));
+        (offset, id, open)
+    } else {
+        let output = Output::locate(access, id, stream).await?;
+        let offset = match output.size(access).await? {
+            Some(size) => output.offset(access, start, size).await?,
+            None => 0,
+        };
+        let (own, path, job) = (access.clone(), output.path, output.job.clone());
+        let open: OpenSource = Box::new(move |offset| source::open(own.clone(), job.clone(), path.clone(), offset));
+        (offset, output.job, open)
     };
     let principal = access.principal();
     let key = FollowKey {
         system: access.cluster().name().clone(),
         user: principal.username.clone(),
         subject: principal.subject.clone(),
-        job: output.job.clone(),
+        job,
         stream,
     };
     let permit = || FollowPermit::take(access).map(|permit| Arc::new(permit) as Permit);
-    let (own, path, job) = (access.clone(), output.path, output.job);
-    let open = Box::new(move |offset| source::open(own.clone(), job.clone(), path.clone(), offset));
     let follower = access.state().follows.join(key, offset, principal.expires_at, permit, open).await?;
     Ok(FollowedLog { offset, updates: until_expiry(principal, follower.updates()) })
+}
+
+/// Checks what a request names.
+fn check(id: &str, start: LogStart) -> Result<JobId, InvalidRequest> {
+    if matches!(start, LogStart::Lines(lines) if lines > MAX_TAIL) {
+        return Err(InvalidRequest::new("tail", format!("it should be at most {MAX_TAIL}")));
+    }
+    JobId::new(id).map_err(|error| InvalidRequest::new("job_id", error.to_string()))
 }
 
 /// The output file of a job.
@@ -108,11 +130,7 @@ struct Output {
 }
 
 impl Output {
-    async fn locate(access: &Access, id: &str, stream: LogStream, start: LogStart) -> Result<Self, ServiceError> {
-        let job = JobId::new(id).map_err(|error| InvalidRequest::new("job_id", error.to_string()))?;
-        if matches!(start, LogStart::Lines(lines) if lines > MAX_TAIL) {
-            return Err(InvalidRequest::new("tail", format!("it should be at most {MAX_TAIL}")).into());
-        }
+    async fn locate(access: &Access, job: JobId, stream: LogStream) -> Result<Self, ServiceError> {
         let scheduler = access.cluster().scheduler()?;
         let known = scheduler.metadata(access.principal(), &job).await?;
         let file = one_of(&job, &known)?.file(stream).ok_or(ServiceError::NotFound(NO_FILE))?;

@@ -87,7 +87,7 @@ fn a_scheduler_has_the_keys_of_its_type_and_those_of_others_are_unknown() {
             "type: pbs\n      version: 23\n      connection_mode: hybrid",
             "connection_mode: is none of the values allowed: `hybrid` (allowed: ssh)",
         ),
-        ("version: 23", "type: is missing (allowed: slurm | pbs | local)"),
+        ("version: 23", "type: is missing (allowed: slurm | pbs | local | kubernetes)"),
         ("type: local", "version: is missing (allowed: a text)"),
         (
             "type: pbs\n      version: 23\n      pbs: {account: me}",

@@ -1,13 +1,21 @@
 //! A loopback HTTP service with scripted answers, which records its requests.
 
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use futures::future::ready;
+use futures::stream::{self, Stream, StreamExt};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 /// A request as it came in.
 #[derive(Clone, Debug)]
@@ -40,7 +48,10 @@ impl Seen {
 pub struct Reply {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
+    /// The content. After a status of 101, what is sent on the upgraded connection, which then stays open until the client closes it.
     pub body: Vec<u8>,
+    /// What follows the body, for as long as it comes.
+    pub rest: Option<UnboundedReceiver<Vec<u8>>>,
     pub after: Duration,
 }
 
@@ -52,7 +63,12 @@ impl Reply {
 
     /// Any status and body.
     pub fn status(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into(), after: Duration::ZERO }
+        Self { status, headers: Vec::new(), body: body.into(), rest: None, after: Duration::ZERO }
+    }
+
+    /// A 200 whose content comes in pieces.
+    pub fn stream(pieces: UnboundedReceiver<Vec<u8>>) -> Self {
+        Self { rest: Some(pieces), ..Self::status(200, Vec::new()) }
     }
 
     /// The same, with a header.
@@ -65,6 +81,17 @@ impl Reply {
     pub fn after(self, after: Duration) -> Self {
         Self { after, ..self }
     }
+}
+
+/// Sends this on an upgraded connection, and waits until the client closes it.
+async fn speak(upgrade: OnUpgrade, content: Vec<u8>) {
+    let mut connection = TokioIo::new(upgrade.await.unwrap());
+    connection.write_all(&content).await.unwrap();
+    let _ = tokio::io::copy(&mut connection, &mut tokio::io::sink()).await;
+}
+
+fn pieces(rest: UnboundedReceiver<Vec<u8>>) -> impl Stream<Item = Vec<u8>> {
+    stream::unfold(rest, |mut rest| async move { rest.recv().await.map(|piece| (piece, rest)) })
 }
 
 /// The running service; it ends when dropped.
@@ -85,13 +112,25 @@ impl Service {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let answer = Arc::new(answer);
         let log = Arc::clone(&seen);
-        let router = Router::new().fallback(move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| {
-            let request = Seen { at: Instant::now(), method, uri, headers, body };
-            log.lock().unwrap().push(request.clone());
-            let reply = answer(&request);
+        let router = Router::new().fallback(move |mut request: Request| {
+            let (log, answer) = (Arc::clone(&log), Arc::clone(&answer));
             async move {
+                let upgrade = request.extensions_mut().remove::<OnUpgrade>();
+                let (parts, body) = request.into_parts();
+                let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+                let request = Seen { at: Instant::now(), method: parts.method, uri: parts.uri, headers: parts.headers, body };
+                log.lock().unwrap().push(request.clone());
+                let reply = answer(&request);
                 tokio::time::sleep(reply.after).await;
-                let mut response: Response = (StatusCode::from_u16(reply.status).unwrap(), reply.body).into_response();
+                let body = match (reply.status, reply.rest) {
+                    (101, _) => {
+                        tokio::spawn(speak(upgrade.expect("the client asks for an upgrade"), reply.body));
+                        Body::empty()
+                    }
+                    (_, Some(rest)) => Body::from_stream(stream::once(ready(reply.body)).chain(pieces(rest)).map(Ok::<_, Infallible>)),
+                    (_, None) => Body::from(reply.body),
+                };
+                let mut response: Response = (StatusCode::from_u16(reply.status).unwrap(), body).into_response();
                 for (name, value) in reply.headers {
                     response.headers_mut().insert(name, value.parse().unwrap());
                 }

@@ -82,8 +82,24 @@ def system(target):
 
 
 @pytest.fixture
-def folder(client, target):
-    """A folder on the system that is this test's alone."""
+def has_files(client, system):
+    """Whether the system has files. One that is reached without SSH has jobs alone."""
+    return next(found for found in client.systems() if found["name"] == system)["ssh"] is not None
+
+
+@pytest.fixture
+def files(has_files):
+    """For tests of files."""
+    if not has_files:
+        pytest.skip("the system has no files")
+
+
+@pytest.fixture
+def folder(client, target, has_files):
+    """A folder on the system that is this test's alone; without files, one that every container has."""
+    if not has_files:
+        yield "/tmp"
+        return
     path = f"{target.workdir}/pyfirecrest-{uuid.uuid4().hex}"
     client.mkdir(target.system, path, create_parents=True)
     yield path
@@ -91,7 +107,7 @@ def folder(client, target):
 
 
 @pytest.fixture
-def lines(client, system, folder, tmp_path):
+def lines(files, client, system, folder, tmp_path):
     """A file of twenty lines in that folder: its path and its content."""
     local = tmp_path / "lines.txt"
     local.write_text("".join(f"line {number}\n" for number in range(1, 21)))

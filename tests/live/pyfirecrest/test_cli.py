@@ -44,7 +44,7 @@ pytestmark = pytest.mark.parametrize("client", ["sync"], indirect=True)
 def test_the_service_and_its_systems_are_shown(firecrest, target, client, supported):
     assert firecrest("server-version").strip().startswith("2")
     assert target.system in firecrest("systems")
-    assert client.userinfo(target.system)["user"]["name"] in firecrest("id")
+    assert supported(client.userinfo, target.system)["user"]["name"] in firecrest("id")
     for command in ("get-nodes", "get-partitions", "get-reservations"):
         supported(getattr(client, command.removeprefix("get-")), target.system)
         firecrest(command)
@@ -81,7 +81,7 @@ def test_files_are_moved_and_copied_by_jobs(firecrest, target, client, folder, l
     assert client.view(target.system, f"{folder}/moved") == lines[1]
 
 
-def test_a_job_is_submitted_and_followed(firecrest, target, client, folder, tmp_path, supported):
+def test_a_job_is_submitted_and_followed(files, firecrest, target, client, folder, tmp_path, supported):
     local = tmp_path / "job.sh"
     local.write_text('#!/bin/bash\necho "from the command line: $WORD"\n')
     firecrest("upload", str(local), folder, "job.sh")

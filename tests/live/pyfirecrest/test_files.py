@@ -7,6 +7,8 @@ import os
 import pytest
 from firecrest.FirecrestException import TransferJobFailedException, UnexpectedStatusException
 
+pytestmark = pytest.mark.usefixtures("files")
+
 
 def names(entries):
     return sorted(entry["name"] for entry in entries)

@@ -50,7 +50,7 @@ def test_the_dashboard_has_what_it_shows(portal, client, system, supported):
         for health in shown["servicesHealth"]:
             assert {"serviceType", "lastChecked", "latency", "healthy", "message"} <= health.keys()
         assert shown["probing"]["services"] is None or isinstance(shown["probing"]["services"], dict)
-        assert shown["scheduler"]["type"] and shown["ssh"]["host"]
+        assert shown["scheduler"]["type"] and (shown["ssh"] is None or shown["ssh"]["host"])
         assert all({"path", "dataType", "defaultWorkDir"} <= entry.keys() for entry in shown["fileSystems"])
         assert shown["dataOperation"]["max_ops_file_size"] > 0
     supported(client.nodes, system)
@@ -60,7 +60,7 @@ def test_the_dashboard_has_what_it_shows(portal, client, system, supported):
     assert isinstance(portal.ask("GET", f"/status/{system}/reservations")["reservations"], list)
 
 
-def test_a_job_goes_through_its_pages(portal, client, system, folder):
+def test_a_job_goes_through_its_pages(files, portal, client, system, folder):
     user = portal.ask("GET", f"/status/{system}/userinfo")
     assert user["user"]["name"] and all(group["name"] for group in user["groups"])
     account = user["group"]["name"]
@@ -96,7 +96,7 @@ def test_a_job_is_cancelled_from_its_page(portal, client, system, folder):
         time.sleep(0.5)
 
 
-def test_the_file_browser_has_what_it_shows(portal, client, system, folder):
+def test_the_file_browser_has_what_it_shows(files, portal, client, system, folder):
     ops = f"/filesystem/{system}/ops"
     made = portal.ask("POST", f"{ops}/mkdir", 201, json={"path": f"{folder}/made", "parent": False})["output"]
     assert made["type"] == "d"

@@ -6,7 +6,7 @@ def test_the_version_is_one_that_the_client_knows(client):
     assert client.server_version().startswith("2")
 
 
-def test_the_system_is_listed_with_its_file_systems(client, target):
+def test_the_system_is_listed_with_its_file_systems(files, client, target):
     systems = {entry["name"]: entry for entry in client.systems()}
     paths = [entry["path"] for entry in systems[target.system]["fileSystems"]]
     assert any(target.workdir == path or target.workdir.startswith(f"{path.rstrip('/')}/") for path in paths)
@@ -25,7 +25,7 @@ def test_reservations_are_listed(client, system, supported):
     assert isinstance(supported(client.reservations, system), list)
 
 
-def test_the_caller_is_shown(client, system):
-    info = client.userinfo(system)
+def test_the_caller_is_shown(client, system, supported):
+    info = supported(client.userinfo, system)
     assert info["user"]["name"]
     assert any(group["name"] for group in info["groups"])

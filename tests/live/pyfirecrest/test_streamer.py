@@ -14,6 +14,8 @@ import pytest
 import websockets
 from firecrest.FirecrestException import UnexpectedStatusException
 
+pytestmark = pytest.mark.usefixtures("files")
+
 BIG = 200 * 1024 * 1024
 
 

@@ -3,9 +3,10 @@
 # replica, the SSH connection, the shell or sbatch is killed at a random moment. Each request is sent again until it is answered, every other one to the
 # other replica too. At the end each job has to be there exactly once, with the id of its answer. submissions.py describes the steps.
 #
-#   run.sh GOLDCREST_BINARY [COUNT [SCHEDULER]]     300 by default; slurm (two releases), local, or pbs (played by a script, tests/it/pbs/pbs.sh)
+#   run.sh GOLDCREST_BINARY [COUNT [SCHEDULER]]     300 by default; slurm (two releases), local, pbs (played by a script, tests/it/pbs/pbs.sh)
+#                                                   or kubernetes, where the API server is killed too
 #
-# It needs openssh, slurm and oidc of the live environment, and uses the ports 18530 and 18531, or those from $GOLDCREST_BENCH_PORT on. For PBS it starts
+# It needs openssh, slurm and oidc of the live environment, or kubernetes instead of slurm, and uses the ports 18530 to 18532, or those from $GOLDCREST_BENCH_PORT on. For PBS it starts
 # an sshd of its own, on 22241.
 # $SUBMISSIONS_SEED repeats the choices of an earlier run; moments depend on the machine.
 set -euo pipefail
@@ -50,6 +51,28 @@ $(system_members)
 YAML
 }
 
+# The system of Kubernetes, whose API server is reached through a relay on this port.
+kubernetes_system() {
+    sed "s/127.0.0.1:$(sed -n 's/^  "port": \([0-9]*\),$/\1/p' "$state_root/kubernetes/env.json")/127.0.0.1:$1/" \
+        "$(coordinate kubernetes kubeconfig)" >"$folder/kubeconfig"
+    cat <<YAML
+  - name: kubernetes
+    scheduler:
+      type: kubernetes
+      version: "$(coordinate kubernetes version)"
+      timeout: 10
+      kubernetes:
+        kubeconfig_file: $folder/kubeconfig
+        default_image: $(coordinate kubernetes image)
+        profiles: [{ name: small, memory: 32M, time_limit: 600 }]
+    service_account:
+      client_id: $(coordinate oidc checker)
+      secret: secret_file:$state_root/oidc/$(coordinate oidc checker).secret
+    probing:
+      interval: 3600
+YAML
+}
+
 # shellcheck source=/dev/null
 . "$state_root/openssh/env.sh"
 ssh_state=$state_root/openssh
@@ -81,7 +104,12 @@ $(system slurm24 "$GOLDCREST_SSHD_SLURM24_PORT" slurm 24.11)"
         clusters=$(system pbs 22241 pbs 23.06)
         systems=(--system pbs=22241=pbs)
         ;;
-    *) die "there is no scheduler $scheduler: slurm, local or pbs" ;;
+    kubernetes)
+        need_free_port $((port + 2))
+        clusters=$(kubernetes_system $((port + 2)))
+        systems=(--system "kubernetes=$((port + 2))=kubernetes" --kubernetes "$state_root/kubernetes/env.json" --environment "$environment_root")
+        ;;
+    *) die "there is no scheduler $scheduler: slurm, local, pbs or kubernetes" ;;
 esac
 for replica in 0 1; do
     need_free_port $((port + replica))

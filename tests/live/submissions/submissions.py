@@ -7,6 +7,8 @@ Each submission has a name and a key of its own. One thing is killed while its r
   shell       a shell below them
   sbatch      an sbatch below them, which is waited for; a qsub with PBS, and with the local scheduler, which has no program for it, a shell
 
+With Kubernetes, they are the replica, the connections to the API server (cut in a relay), and the API server itself, which is started again.
+
 Nothing else is killed: the connections are those of the replicas' own sockets, and shells and sbatch are found below the processes of sshd that
 have the other end.
 """
@@ -21,6 +23,7 @@ import random
 import re
 import signal
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
@@ -31,6 +34,7 @@ import urllib.request
 import uuid
 
 KINDS = ("proxy", "connection", "shell", "sbatch")
+KINDS_OF_KUBERNETES = ("proxy", "connection", "server")
 WORKERS = 4
 # The longest that one submission is tried, and that a victim is waited for, in seconds.
 PATIENCE = 180
@@ -175,6 +179,75 @@ class Replica:
             self.process.kill()
 
 
+class Relay:
+    """Carries connections to the API server of Kubernetes, and cuts them."""
+
+    def __init__(self, port, target):
+        self.target, self.lock, self.open = target, threading.Lock(), set()
+        self.listener = socket.create_server(("127.0.0.1", port), backlog=64)
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            near, _ = self.listener.accept()
+            try:
+                far = socket.create_connection(self.target, timeout=5)
+            except OSError:
+                near.close()
+                continue
+            far.settimeout(None)
+            with self.lock:
+                self.open.add((near, far))
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self.carry, args=(source, sink, (near, far)), daemon=True).start()
+
+    def carry(self, source, sink, pair):
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+        except OSError:
+            pass
+        self.end(pair)
+
+    def end(self, pair):
+        with self.lock:
+            self.open.discard(pair)
+        for end in pair:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def cut(self):
+        """Whether there was a connection."""
+        with self.lock:
+            pairs = list(self.open)
+        for pair in pairs:
+            self.end(pair)
+        return bool(pairs)
+
+
+class ApiServer:
+    """The API server of Kubernetes, which is started again when it was killed."""
+
+    def __init__(self, options):
+        self.start = [f"{options.environment}/kubernetes/start.sh"]
+        self.facts, self.lock = json.loads(pathlib.Path(options.kubernetes).read_text()), threading.Lock()
+
+    def kill(self):
+        with self.lock:
+            killed = kill(int(pathlib.Path(self.facts["apiServerPidFile"]).read_text()))
+            subprocess.run(self.start, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
+            return killed
+
+    def jobs(self, user):
+        """The Jobs in the namespace of a user."""
+        token = pathlib.Path(self.facts["adminTokenFile"]).read_text().strip()
+        request = urllib.request.Request(f"{self.facts['url']}/apis/batch/v1/namespaces/goldcrest-{user}/jobs", headers={"Authorization": f"Bearer {token}"})
+        with urllib.request.urlopen(request, timeout=30, context=ssl._create_unverified_context()) as answer:
+            return json.load(answer)["items"]
+
+
 class Token:
     """The caller's token, which is renewed before it ends."""
 
@@ -199,7 +272,7 @@ class Submission:
         self.run, self.number = run, number
         self.system = list(run.systems)[number % len(run.systems)]
         # One kind after the other: where replicas are killed all the time, there are few shells.
-        self.kind = KINDS[number * len(KINDS) // run.options.count]
+        self.kind = run.kinds[number * len(run.kinds) // run.options.count]
         self.program = PROGRAMS.get(run.types[self.system])
         # Every other one of each kind and system is sent again to the other replica too.
         self.changes = number // len(run.systems) % 2 == 1
@@ -215,6 +288,10 @@ class Submission:
         if self.kind == "proxy":
             time.sleep(max(0, moment - time.monotonic()))
             self.hit = replica.kill()
+            return
+        if self.run.server:
+            time.sleep(max(0, moment - time.monotonic()))
+            self.hit = self.run.server.kill() if self.kind == "server" else self.run.relay.cut()
             return
         end, sessions, before = time.monotonic() + VICTIM_PATIENCE, [], set(os.listdir("/proc"))
         while not self.hit and time.monotonic() < end and self.id is None:
@@ -241,7 +318,9 @@ class Submission:
 
     def send(self, attempt):
         script = "#!/bin/sh\ntrue\n"
-        job = {"name": self.name, "workingDirectory": f"/home/{self.run.options.user}", "standardOutput": "/dev/null", "script": script}
+        job = {"name": self.name, "workingDirectory": f"/home/{self.run.options.user}", "script": script}
+        if not self.run.server:
+            job["standardOutput"] = "/dev/null"
         headers = {"Authorization": f"Bearer {self.run.token.get()}", "Content-Type": "application/json", "Idempotency-Key": self.key}
         connection = http.client.HTTPConnection(*self.replica(attempt).address, timeout=70)
         try:
@@ -284,6 +363,9 @@ class Run:
         self.systems, self.types = {}, {}
         for name, port, scheduler in (system.split("=") for system in options.system):
             self.systems[name], self.types[name] = int(port), scheduler
+        self.server = ApiServer(options) if options.kubernetes else None
+        self.relay = Relay(*self.systems.values(), ("127.0.0.1", self.server.facts["port"])) if self.server else None
+        self.kinds = KINDS_OF_KUBERNETES if self.server else KINDS
         self.name = f"once-{os.getpid()}-{int(time.time())}"
         self.seed = int(os.environ.get("SUBMISSIONS_SEED") or random.SystemRandom().randrange(1 << 32))
         print(f"seed {self.seed}", flush=True)
@@ -329,6 +411,12 @@ class Run:
     def jobs(self, system):
         """The jobs of this run that the queue and accounting have: ids and the tags of their records, by name."""
         found = collections.defaultdict(lambda: collections.defaultdict(set))
+        if self.server:
+            for job in self.server.jobs(self.options.user):
+                notes = job["metadata"].get("annotations", {})
+                if notes.get("goldcrest/name", "").startswith(f"{self.name}-"):
+                    found[notes["goldcrest/name"]][job["metadata"]["name"]].add(notes.get("goldcrest/request"))
+            return found
         if self.types[system] != "slurm":
             for line in self.on_cluster(system, JOBS[self.types[system]]).splitlines():
                 job, tag, text = (line.split(" ", 2) + ["", ""])[:3]
@@ -367,14 +455,14 @@ class Run:
     def report(self):
         print(f"{'system':10} {'killed':12} {'submissions':>11} {'hit':>5} {'requests':>9} {'by an earlier one':>18} {'failed':>7}")
         for system in self.systems:
-            for kind in KINDS:
+            for kind in self.kinds:
                 of_kind = [each for each in self.submissions if (each.system, each.kind) == (system, kind)]
                 print(f"{system:10} {kind:12} {len(of_kind):11} {sum(each.hit for each in of_kind):5} {sum(each.attempts for each in of_kind):9} "
                       f"{sum(each.repeated for each in of_kind):18} {sum(each.failure is not None for each in of_kind):7}")
         failed = [each for each in self.submissions if each.failure]
         for each in failed:
             print(f"{each.name} on {each.system}, {each.kind} killed, key {each.key}: {each.failure}")
-        missed = [kind for kind in KINDS if not any(each.hit for each in self.submissions if each.kind == kind)]
+        missed = [kind for kind in self.kinds if not any(each.hit for each in self.submissions if each.kind == kind)]
         for kind in missed:
             print(f"not one was hit by killing: {kind}")
         print(f"submissions: {len(self.submissions) - len(failed)} passed, {len(failed)} failed", flush=True)
@@ -388,7 +476,9 @@ def main():
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--system", action="append", required=True, help="NAME=SSH_PORT=SCHEDULER")
+    parser.add_argument("--system", action="append", required=True, help="NAME=SSH_PORT=SCHEDULER; with Kubernetes, the port of the relay")
+    parser.add_argument("--kubernetes", help="the coordinates of the Kubernetes node")
+    parser.add_argument("--environment", help="the folder of the programs that start it")
     # An sbatch is there for some milliseconds alone.
     sys.setswitchinterval(0.0002)
     run = Run(parser.parse_args())

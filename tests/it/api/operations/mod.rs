@@ -27,7 +27,7 @@ below. A test sends each request to Goldcrest, with programs that play the sched
 `UPDATE_OPERATIONS=1 cargo test --test it operations`. `GET /status/systems` lists the operations without support for each system, as `unsupported`.
 
 `slurm-ssh` is Slurm with its commands, `slurm-rest` with slurmrestd, `slurm-hybrid` with both (`scheduler.connection_mode`); `pbs` is
-OpenPBS and PBS Professional; `local` is Goldcrest's own scheduler for one host. `no-ssh` is `slurm-rest` on a
+OpenPBS and PBS Professional; `local` is Goldcrest's own scheduler for one host; `kubernetes` is Kubernetes on a system without an `ssh` section. `no-ssh` is `slurm-rest` on a
 system without an `ssh` section, `no-scheduler` a system without a `scheduler` section. Each of them has an object store; without one, `transfer/upload` and
 `transfer/download` answer 501.
 ";
@@ -81,6 +81,10 @@ fn call(operation: &str) -> Call {
         "bulk" => Call::body(json!({"jobs": [job(json!({"script": "#!/bin/sh\nsleep 60\n"}))["job"]]}), vec![]),
         "jobs" if operation.starts_with("DELETE") => Call { query: "name=none".to_owned(), ..Call::default() },
         "jobs" if path.contains("{template_name}") => Call::body(json!({"workingDirectory": "HOME", "name": "waits"}), vec![]),
+        "schedules" if operation.starts_with("POST") => {
+            let job = job(json!({"script": "#!/bin/sh\ndate\n"}))["job"].clone();
+            Call::body(json!({"cron": "0 3 * * *", "job": job}), vec![])
+        }
         "attach" => Call::body(json!({"command": "true"}), vec![]),
         "checksum" => Call::path(vec![("...", Reply::Checksum(Checksum { algorithm: "SHA-256", hex: "ab".repeat(32) }))]),
         "commands" => Call::body(json!({"command": ["hostname"]}), vec![]),
@@ -139,7 +143,10 @@ async fn ask(system: &System, operation: &str, call: Call) -> Answer {
     let mut path = path.replace("{system_name}", "system");
     path = path.replace("{template_name}", "prepared");
     if path.contains("{job_id}") {
-        path = path.replace("{job_id}", &system.running_job().await);
+        path = path.replace("{job_id}", &system.job_for(operation).await);
+    }
+    if path.contains("{schedule_id}") {
+        path = path.replace("{schedule_id}", &system.schedule().await);
     }
     let uri = if call.query.is_empty() { path } else { format!("{path}?{}", call.query) };
     let uri = uri.replace("HOME", system.home());

@@ -20,12 +20,16 @@ use tokio::sync::watch;
 use crate::api::doubles::{Script, ScriptedFiles, Step};
 use crate::api::staged::{data_transfer, store};
 use crate::api::{Api, cluster_config, whole};
+use crate::kubernetes::double::ApiServer;
 use crate::support::local_shell::LocalShell;
 use crate::support::service::{Reply, Seen, Service};
 use crate::support::{PATIENCE, wait_until};
 
 /// The kinds, in the order of the table.
-pub const KINDS: [&str; 7] = ["slurm-ssh", "slurm-rest", "slurm-hybrid", "pbs", "local", NO_SSH, NO_SCHEDULER];
+pub const KINDS: [&str; 8] = ["slurm-ssh", "slurm-rest", "slurm-hybrid", "pbs", "local", KUBERNETES, NO_SSH, NO_SCHEDULER];
+
+/// Kubernetes, on a system that is not reached over SSH.
+const KUBERNETES: &str = "kubernetes";
 
 /// Slurm by slurmrestd, on a system that is not reached over SSH.
 const NO_SSH: &str = "no-ssh";
@@ -42,6 +46,7 @@ pub struct System {
     shell: Arc<LocalShell>,
     scheduler: Arc<dyn Scheduler>,
     _slurmrestd: Option<Service>,
+    _api_server: Option<ApiServer>,
     store: Arc<Store>,
     _s3: Service,
 }
@@ -58,6 +63,7 @@ impl System {
             let is_over = AtomicBool::new(false);
             slurmrestd = Some(Service::start(move |seen| answer(&is_over, seen)).await);
         }
+        let api_server = if kind == KUBERNETES { Some(ApiServer::start(|_| None).await) } else { None };
         let cli = || Arc::new(SlurmCli::with_delimiter(shell.clone(), || Delimiter::fixed("test")));
         let rest = || {
             let url = Url::parse(&slurmrestd.as_ref().unwrap().url).unwrap();
@@ -69,12 +75,13 @@ impl System {
             "slurm-rest" => Arc::new(rest().reading_files_with(Some(cli()))),
             NO_SSH => Arc::new(rest()),
             "slurm-hybrid" => Arc::new(SlurmHybrid::new(rest(), cli())),
+            KUBERNETES => Arc::new(api_server.as_ref().unwrap().scheduler(json!({}))),
             "pbs" => Arc::new(Pbs::new(shell.clone(), goldcrest::scheduler::pbs::Config::default())),
             _ => Arc::new(Local::new(shell.clone(), goldcrest::scheduler::local::Config { slots: 64, ..Default::default() })),
         };
         let s3 = Service::start(begins).await;
         let store = Arc::new(store(&data_transfer(&s3.url, |_| {})));
-        Self { kind, shell, scheduler, _slurmrestd: slurmrestd, store, _s3: s3 }
+        Self { kind, shell, scheduler, _slurmrestd: slurmrestd, _api_server: api_server, store, _s3: s3 }
     }
 
     pub fn kind(&self) -> &'static str {
@@ -84,7 +91,7 @@ impl System {
     /// Whether the operation comes as far as to ask the files.
     pub fn asks_files(&self, operation: &str) -> bool {
         match self.kind {
-            NO_SSH => false,
+            NO_SSH | KUBERNETES => false,
             NO_SCHEDULER => !["/userinfo", "/transfer/download", "/logs"].iter().any(|path| operation.ends_with(path)),
             _ => true,
         }
@@ -106,28 +113,41 @@ impl System {
         let objects = Some(Arc::clone(&self.store));
         let mut capabilities = Capabilities { objects, ..whole(self.shell.clone(), Arc::clone(&self.scheduler), files) };
         match self.kind {
-            NO_SSH => (config.ssh, capabilities.files) = (None, None),
+            NO_SSH | KUBERNETES => (config.ssh, capabilities.files) = (None, None),
             NO_SCHEDULER => (config.scheduler, capabilities.compute) = (None, None),
             _ => {}
         }
         Api::over(Cluster::new(config, capabilities, health))
     }
 
-    /// The id of a job of the caller's that runs.
-    pub async fn running_job(&self) -> String {
+    /// The id of a schedule: one of the caller's where the system has such.
+    pub async fn schedule(&self) -> String {
+        if self.kind != KUBERNETES {
+            return "nightly".to_owned();
+        }
+        let body = json!({"cron": "0 3 * * *", "job": {"workingDirectory": self.home(), "script": "#!/bin/sh\ndate\n"}});
+        let answer = self.api(Vec::new()).call(Method::POST, "/compute/system/schedules", Some(body)).await;
+        assert_eq!(answer.status, 201, "{}", answer.everything());
+        answer.json()["scheduleId"].as_str().unwrap().to_owned()
+    }
+
+    /// The id of a job of the caller's to which the operation can be done: one that runs, or, where only those can be held, one that waits.
+    pub async fn job_for(&self, operation: &str) -> String {
         if self.kind == NO_SCHEDULER {
             return "1".to_owned();
         }
-        let body = json!({"job": {"name": "waits", "workingDirectory": self.home(), "script": "#!/bin/sh\nsleep 60\n"}});
+        let waits = self.kind == KUBERNETES && operation.ends_with("/hold");
+        let body = json!({"job": {"name": "waits", "workingDirectory": self.home(), "script": "#!/bin/sh\nsleep 60\n", "hold": waits.then_some(true)}});
         let answer = self.api(Vec::new()).call(Method::POST, "/compute/system/jobs", Some(body)).await;
         assert_eq!(answer.status, 201, "{}: {}", self.kind, answer.everything());
         let id = answer.json()["jobId"].to_string().trim_matches('"').to_owned();
         let uri = format!("/compute/system/jobs/{id}");
-        let is_running = async || {
+        let state = if waits { "PENDING" } else { "RUNNING" };
+        let is_there = async || {
             let answer = self.api(Vec::new()).get(&uri).await;
-            answer.status == 200 && answer.json()["jobs"][0]["status"]["state"] == "RUNNING"
+            answer.status == 200 && answer.json()["jobs"][0]["status"]["state"] == state
         };
-        wait_until(PATIENCE.max(Duration::from_secs(30)), is_running).await;
+        wait_until(PATIENCE.max(Duration::from_secs(30)), is_there).await;
         id
     }
 }

@@ -1,0 +1,263 @@
+//! Kubernetes as a scheduler: each job is a Job of `batch/v1` in its user's own namespace.
+//!
+//! A job's script and variables are in a Secret that goes with it, arrays are indexed Jobs, and the states are told in Slurm's words. The record of a
+//! submission with a key is the Job itself: its name is made of the key. Everything lies in the cluster, so the proxy may restart at any time.
+//!
+//! This module must not know HTTP or SSH. What a user sends is read in `request.rs` and turned into objects in `manifest.rs`, the only place
+//! where they are made, past `admission`; `state.rs` and `pod.rs` read what became of them; `tenant.rs` keeps each user in their namespace.
+//! `cache.rs` watches the jobs of all users, and `jobs.rs` answers from it where it is current.
+
+mod admission;
+mod cache;
+mod config;
+mod connection;
+mod exec;
+mod images;
+mod indices;
+mod jobs;
+mod logs;
+mod manifest;
+mod names;
+mod namespace_pattern;
+mod pod;
+mod quantity;
+mod request;
+mod schedules;
+mod site;
+mod state;
+mod submit;
+mod template;
+mod tenant;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::{Node as KubernetesNode, Pod, ResourceQuota, Secret};
+use serde_json::json;
+
+pub use config::{Config, Mistake, PodSecurity, Profile, TolerationConfig};
+pub use connection::SetupError;
+
+use self::connection::{Actor, Failure, Selection};
+use self::images::Images;
+use self::jobs::{Jobs, is_over, rejected};
+use self::logs::Outputs;
+use self::manifest::{Policy, SCRIPT};
+use self::names::{CANCELLED_BY, JobRef, OURS};
+use self::request::NO_SCRIPT_PATH;
+use super::{
+    AttachOutput, ChangeListener, JobOutputs, Scheduler, SchedulerError, Schedules, SubmissionKey, Submitted, UnsupportedOperation,
+};
+use crate::domain::{
+    Account, AccountingQuery, Job, JobChange, JobDescription, JobEstimate, JobId, JobLimits, JobMetadata, JobProfile, JobQuery, JobUsage,
+    Node, Partition, Principal, Reported, Reservation, ResourceUsage, Username, bytes_to_text,
+};
+
+const NO_REQUEUE: &str = "a Job runs once: submit it again";
+const NO_NEW_LIMIT: &str = "the time limit of a pod is set when the job is submitted";
+
+/// A Kubernetes cluster.
+pub struct Kubernetes {
+    jobs: Arc<Jobs>,
+    outputs: Outputs,
+    profiles: Vec<Profile>,
+    images: Images,
+    default_image: Option<String>,
+    policy: Policy,
+}
+
+impl Kubernetes {
+    /// A scheduler with this configuration, each of whose requests may take so long.
+    ///
+    /// # Errors
+    /// When the kubeconfig cannot be used.
+    pub fn new(config: &Config, timeout: Duration) -> Result<Self, SetupError> {
+        let profiles = config.profiles();
+        let named = profiles.iter().filter_map(|profile| profile.image.as_ref()).chain(&config.default_image);
+        let jobs = Arc::new(Jobs::new(config, timeout)?);
+        Ok(Self {
+            outputs: Outputs(Arc::clone(&jobs)),
+            jobs,
+            images: Images::new(&config.images, named),
+            default_image: config.default_image.clone(),
+            policy: Policy { run_as_user: config.run_as_user, finished_job_ttl: config.finished_job_ttl },
+            profiles,
+        })
+    }
+
+    async fn suspend(&self, user: &Username, id: &JobId, suspend: bool) -> Result<(), SchedulerError> {
+        let (namespace, observed) = self.jobs.changeable(user, id).await?;
+        if suspend && observed.tell().iter().any(|job| job.status.state != "PENDING") {
+            return Err(rejected("the job runs already: a job is held before it starts"));
+        }
+        let patch = json!({"spec": {"suspend": suspend}});
+        self.jobs.change(user, &namespace, id.as_str(), &patch).await.map_err(Failure::of_write)
+    }
+
+    async fn node_objects(&self) -> Result<Vec<KubernetesNode>, SchedulerError> {
+        self.jobs.connection.list(Actor::Own, None, Selection::default()).await.map_err(Failure::of_read)
+    }
+
+    async fn quotas(&self, namespace: &str) -> Result<Vec<ResourceQuota>, SchedulerError> {
+        self.jobs.connection.list(Actor::Own, Some(namespace), Selection::default()).await.map_err(Failure::of_read)
+    }
+}
+
+#[async_trait]
+impl Scheduler for Kubernetes {
+    async fn submit(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobId>, SchedulerError> {
+        self.place(&principal.username, job, None).await.map(|submitted| submitted.id.into())
+    }
+
+    async fn submit_once(
+        &self,
+        principal: &Principal,
+        job: &JobDescription,
+        key: &SubmissionKey,
+    ) -> Result<Reported<Submitted>, SchedulerError> {
+        self.place(&principal.username, job, Some(key)).await.map(Reported::from)
+    }
+
+    /// Those of the caller, whose namespace is all that a caller sees.
+    async fn jobs(&self, principal: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
+        let Some((_, observed)) = self.jobs.all(&principal.username).await? else { return Ok(Vec::new().into()) };
+        let oldest = jiff::Timestamp::now().as_second() - i64::from(query.window.hours()) * 3600;
+        let mut jobs = observed.tell();
+        jobs.retain(|job| {
+            query.account.as_ref().is_none_or(|account| job.account.as_ref() == Some(account))
+                && query.name.as_ref().is_none_or(|name| job.name == *name)
+                && (!is_over(&job.status.state) || job.times.end.is_none_or(|end| end >= oldest))
+        });
+        Ok(jobs.into())
+    }
+
+    async fn job(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<Job>>, SchedulerError> {
+        let JobRef { name, task } = JobRef::read(id)?;
+        let (_, observed) = self.jobs.one(&principal.username, name).await?;
+        match task {
+            None => Ok(observed.tell().into()),
+            Some(index) => observed.tell_task(index).map(|job| vec![job].into()).ok_or(SchedulerError::JobNotFound),
+        }
+    }
+
+    /// For as long as finished jobs are kept (`finished_job_ttl`).
+    async fn accounting(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
+        let Some((_, observed)) = self.jobs.all(&principal.username).await? else { return Ok(Vec::new().into()) };
+        let mut jobs = observed.tell();
+        let array = |job: &Job| job.id.as_str().split_once('_').and_then(|(name, _)| JobId::new(name).ok());
+        jobs.retain(|job| {
+            (query.jobs.is_empty() || query.jobs.contains(&job.id) || array(job).is_some_and(|array| query.jobs.contains(&array)))
+                && query.account.as_ref().is_none_or(|account| job.account.as_ref() == Some(account))
+                && query.since.is_none_or(|since| job.times.end.is_none_or(|end| end >= since))
+                && query.until.is_none_or(|until| job.times.start.is_none_or(|start| start <= until))
+        });
+        Ok(jobs.into())
+    }
+
+    async fn metadata(&self, principal: &Principal, id: &JobId) -> Result<Reported<Vec<JobMetadata>>, SchedulerError> {
+        let (JobRef { name, .. }, user) = (JobRef::read(id)?, &principal.username);
+        let (namespace, observed) = self.jobs.one(user, name).await?;
+        // Jobs of a schedule share its Secret.
+        let secret = observed.script_secret().unwrap_or_else(|| name.to_owned());
+        let secret = self.jobs.connection.get::<Secret>(Actor::User(user), Some(&namespace), &secret).await.map_err(Failure::of_read)?;
+        let script = secret.and_then(|mut secret| secret.data.as_mut()?.remove(SCRIPT)).map(|script| bytes_to_text(&script.0));
+        let (standard_input, standard_output, standard_error) = (None, None, None);
+        Ok(vec![JobMetadata { id: id.clone(), script, standard_input, standard_output, standard_error }].into())
+    }
+
+    async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {
+        let user = &principal.username;
+        let (namespace, _) = self.jobs.changeable(user, id).await?;
+        let ended = self.jobs.end(user, &namespace, id.as_str(), (CANCELLED_BY, user.as_str())).await;
+        ended.map(Reported::from).map_err(Failure::of_write)
+    }
+
+    async fn alter(&self, principal: &Principal, id: &JobId, change: JobChange) -> Result<Reported<()>, SchedulerError> {
+        let user = &principal.username;
+        match change {
+            JobChange::Hold => self.suspend(user, id, true).await.map(Reported::from),
+            JobChange::Release => self.suspend(user, id, false).await.map(Reported::from),
+            JobChange::Requeue => Err(SchedulerError::Unsupported(NO_REQUEUE)),
+            JobChange::TimeLimit(_) => Err(SchedulerError::Unsupported(NO_NEW_LIMIT)),
+            JobChange::Signal(signal) => self.jobs.signal(user, id, signal).await.map(Reported::from),
+        }
+    }
+
+    async fn validate(&self, principal: &Principal, job: &JobDescription) -> Result<Reported<JobEstimate>, SchedulerError> {
+        self.estimate(&principal.username, job).await.map(Reported::from)
+    }
+
+    /// The time that jobs ran, and the CPUs that they had meanwhile.
+    async fn usage(&self, principal: &Principal, query: &AccountingQuery) -> Result<Reported<Vec<JobUsage>>, SchedulerError> {
+        let jobs = self.accounting(principal, query).await?;
+        let usage = |job: Job| {
+            let elapsed = job.times.elapsed.and_then(|elapsed| u64::try_from(elapsed).ok());
+            let resources = ResourceUsage { elapsed, node_seconds: elapsed, ..ResourceUsage::default() };
+            JobUsage { id: job.id, user: job.user, account: job.account, resources }
+        };
+        Ok(jobs.map(|jobs| jobs.into_iter().map(usage).collect()))
+    }
+
+    async fn limits(&self, principal: &Principal) -> Result<Reported<JobLimits>, SchedulerError> {
+        let namespace = self.jobs.tenants.find(&self.jobs.connection, &principal.username).await?;
+        let quotas = match &namespace {
+            Some(namespace) => self.quotas(namespace).await?,
+            None => Vec::new(),
+        };
+        Ok(site::limits(&self.profiles, namespace.as_deref(), &quotas).into())
+    }
+
+    async fn attach(&self, principal: &Principal, id: &JobId, command: &str) -> Result<Reported<AttachOutput>, SchedulerError> {
+        self.jobs.attach(&principal.username, id, command).await.map(Reported::from)
+    }
+
+    async fn nodes(&self, _: &Principal) -> Result<Reported<Vec<Node>>, SchedulerError> {
+        let ours = Selection { labels: OURS, fields: "" };
+        let pods = async { self.jobs.connection.list::<Pod>(Actor::Own, None, ours).await.map_err(Failure::of_read) };
+        let (nodes, pods) = futures::future::try_join(self.node_objects(), pods).await?;
+        Ok(site::nodes(&nodes, &pods, &self.profiles).into())
+    }
+
+    async fn partitions(&self, _: &Principal, _: bool) -> Result<Reported<Vec<Partition>>, SchedulerError> {
+        Ok(site::partitions(&self.node_objects().await?, &self.profiles).into())
+    }
+
+    async fn reservations(&self, _: &Principal) -> Result<Reported<Vec<Reservation>>, SchedulerError> {
+        Ok(Vec::new().into())
+    }
+
+    async fn accounts(&self, _: &Principal) -> Result<Reported<Option<Vec<Account>>>, SchedulerError> {
+        Ok(None.into())
+    }
+
+    fn unsupported(&self) -> &'static [(UnsupportedOperation, &'static str)] {
+        const {
+            &[
+                (UnsupportedOperation::ScriptPath, NO_SCRIPT_PATH),
+                (UnsupportedOperation::Requeue, NO_REQUEUE),
+                (UnsupportedOperation::TimeLimit, NO_NEW_LIMIT),
+            ]
+        }
+    }
+
+    fn outputs(&self) -> Option<&dyn JobOutputs> {
+        Some(&self.outputs)
+    }
+
+    fn schedules(&self) -> Option<&dyn Schedules> {
+        Some(self)
+    }
+
+    fn profiles(&self) -> Option<Vec<JobProfile>> {
+        Some(site::profiles(&self.profiles, self.default_image.as_deref()))
+    }
+
+    async fn keep_current(&self, changed: &ChangeListener<'_>) {
+        self.jobs.keep_current(changed).await;
+    }
+
+    async fn ping(&self, _: &Principal) -> Result<(), SchedulerError> {
+        self.jobs.connection.ready().await.map_err(Failure::of_read)
+    }
+}

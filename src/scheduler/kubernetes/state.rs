@@ -1,0 +1,482 @@
+//! Jobs as the API has them, made of a Job, its pods and what the Job controller has reported.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use k8s_openapi::api::batch::v1::{Job as KubernetesJob, JobCondition, JobSpec};
+use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::indices::{IndexSet, ranges, task_id};
+use super::names::{ACCOUNT, CANCELLED_BY, GIVEN_UP, JOB_NAME, POD_JOB, PROFILE, USER};
+use super::pod::{self, PodState, reason_text, seconds};
+use crate::domain::{Job, JobId, JobStatus, JobTimes};
+
+/// What is known of the jobs of one namespace.
+#[derive(Debug)]
+pub(super) struct Observed {
+    pub(super) jobs: Vec<Arc<KubernetesJob>>,
+    /// The pods, by the names of their Jobs.
+    pods: HashMap<String, Vec<Arc<Pod>>>,
+    /// Why no pods could be created, by the uids of the Jobs.
+    refusals: HashMap<String, String>,
+}
+
+/// How far a job has come, for whoever works with its pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// The name of its newest pod, if it has one.
+    pub(super) pod: Option<String>,
+    /// Whether the pod's container runs.
+    pub(super) is_running: bool,
+    /// Whether nothing more happens to it.
+    pub(super) is_over: bool,
+}
+
+/// The objects that belong to the jobs of a namespace, or to one of them.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) jobs: Vec<Arc<KubernetesJob>>,
+    pub(super) pods: Vec<Arc<Pod>>,
+    /// The events about pods that could not be created.
+    pub(super) refusals: Vec<Arc<Event>>,
+}
+
+impl From<Known> for Observed {
+    fn from(known: Known) -> Self {
+        Self::new(known.jobs, known.pods).with_refusals(&known.refusals)
+    }
+}
+
+impl Observed {
+    pub(super) fn new(jobs: Vec<Arc<KubernetesJob>>, pods: Vec<Arc<Pod>>) -> Self {
+        let mut by_job: HashMap<String, Vec<Arc<Pod>>> = HashMap::new();
+        for pod in pods {
+            if let Some(name) = pod.metadata.labels.as_ref().and_then(|labels| labels.get(POD_JOB)) {
+                by_job.entry(name.clone()).or_default().push(pod);
+            }
+        }
+        Self { jobs, pods: by_job, refusals: HashMap::new() }
+    }
+
+    /// Whether a Job should have pods by now and has none: what the Job controller has reported is worth a look.
+    pub(super) fn lacks_pods(&self) -> bool {
+        let lacks = |job: &Arc<KubernetesJob>| {
+            let name = job.metadata.name.as_deref().unwrap_or_default();
+            end(job).is_none() && !is_suspended(job) && !self.pods.contains_key(name)
+        };
+        self.jobs.iter().any(lacks)
+    }
+
+    /// The same with the reports of pods that could not be created; the newest of each Job counts.
+    #[must_use]
+    pub(super) fn with_refusals(mut self, events: &[Arc<Event>]) -> Self {
+        let mut events: Vec<&Arc<Event>> = events.iter().filter(|event| event.reason.as_deref() == Some("FailedCreate")).collect();
+        events.sort_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0));
+        for event in events {
+            if let (Some(uid), Some(reason)) =
+                (event.involved_object.uid.clone(), reason_text(event.reason.as_deref(), event.message.as_deref()))
+            {
+                self.refusals.insert(uid, reason);
+            }
+        }
+        self
+    }
+
+    /// How many tasks the one job has; none where it is no array.
+    pub(super) fn task_count(&self) -> Option<i32> {
+        self.view(self.jobs.first()?).task_count()
+    }
+
+    /// The name of the Secret with the script of the one job.
+    pub(super) fn script_secret(&self) -> Option<String> {
+        let pod = self.jobs.first()?.spec.as_ref()?.template.spec.as_ref()?;
+        pod.volumes.iter().flatten().find_map(|volume| volume.secret.as_ref()?.secret_name.clone())
+    }
+
+    /// How far the one job, or a task of it, has come; none where it has no such task.
+    pub(super) fn progress(&self, task: Option<i32>) -> Option<Progress> {
+        let view = self.view(self.jobs.first()?);
+        let state = match task {
+            None => view.whole(),
+            Some(index) => self.tasks_with(&view, index)?,
+        };
+        let pods = view.pods.iter().filter(|pod| task.is_none() || pod::index(pod) == task);
+        let newest = pods.max_by_key(|pod| created(pod));
+        Some(Progress {
+            pod: newest.and_then(|pod| pod.metadata.name.clone()),
+            is_running: newest.is_some_and(|pod| pod::state(pod).state == "RUNNING"),
+            is_over: state.is_final(),
+        })
+    }
+
+    /// The state of one task.
+    fn tasks_with(&self, view: &View<'_>, index: i32) -> Option<PodState> {
+        let tasks = view.tasks(view.task_count()?);
+        tasks.into_iter().find(|((first, last), _)| (*first..=*last).contains(&index)).map(|(_, state)| state)
+    }
+
+    /// The jobs, each task of an array by itself, but those that have not begun together.
+    pub(super) fn tell(&self) -> Vec<Job> {
+        self.jobs.iter().flat_map(|job| self.view(job).tell()).collect()
+    }
+
+    /// One task of an array; none where the Job is no array, or has no such task.
+    pub(super) fn tell_task(&self, index: i32) -> Option<Job> {
+        let job = self.jobs.first()?;
+        let view = self.view(job);
+        let state = self.tasks_with(&view, index)?;
+        view.row(&task_id(job.metadata.name.as_deref()?, (index, index)), state)
+    }
+
+    /// The Jobs that Kubernetes would go on trying although nothing will come of them, with the reasons.
+    pub(super) fn hopeless(&self) -> Vec<(String, String)> {
+        let reason = |job: &Arc<KubernetesJob>| {
+            let view = self.view(job);
+            (end(job).is_none() && view.marked().is_none()).then(|| view.hopeless()).flatten()
+        };
+        self.jobs.iter().filter_map(|job| Some((job.metadata.name.clone()?, reason(job)?))).collect()
+    }
+
+    fn view<'a>(&'a self, job: &'a KubernetesJob) -> View<'a> {
+        let pods = job.metadata.name.as_ref().and_then(|name| self.pods.get(name)).map(Vec::as_slice).unwrap_or_default();
+        let refusal = job.metadata.uid.as_ref().and_then(|uid| self.refusals.get(uid)).filter(|_| pods.is_empty());
+        View { job, pods, refusal: refusal.map(String::as_str) }
+    }
+}
+
+/// One Job, with what belongs to it.
+struct View<'a> {
+    job: &'a KubernetesJob,
+    pods: &'a [Arc<Pod>],
+    refusal: Option<&'a str>,
+}
+
+impl View<'_> {
+    fn tell(&self) -> Vec<Job> {
+        let name = self.job.metadata.name.as_deref().unwrap_or_default();
+        match self.task_count() {
+            Some(count) => self.tasks(count).into_iter().filter_map(|(range, state)| self.row(&task_id(name, range), state)).collect(),
+            None => self.row(name, self.whole()).into_iter().collect(),
+        }
+    }
+
+    /// How many tasks there are; none where the Job is no array.
+    fn task_count(&self) -> Option<i32> {
+        self.spec().filter(|spec| spec.completion_mode.as_deref() == Some("Indexed"))?.completions
+    }
+
+    /// Where the whole Job stands.
+    fn whole(&self) -> PodState {
+        let newest = self.pods.iter().max_by_key(|pod| created(pod));
+        let found = newest.map(|pod| pod::state(pod));
+        if let Some(condition) = end(self.job) {
+            return self.ended(condition, found);
+        }
+        if let Some((state, reason)) = self.marked() {
+            return PodState { state, reason, ..found.unwrap_or_default() };
+        }
+        match found {
+            Some(found) => found,
+            None => self.without_pod(),
+        }
+    }
+
+    /// Where a Job stands that has ended. Its pod knows best how, unless it was Goldcrest that ended it.
+    fn ended(&self, condition: &JobCondition, pod: Option<PodState>) -> PodState {
+        let end = seconds(condition.last_transition_time.as_ref());
+        let pod = pod.map(|pod| PodState { end: pod.end.or(end), ..pod });
+        if condition.type_ == "Complete" {
+            let completed = seconds(self.status(|status| status.completion_time.as_ref())).or(end);
+            let pod = pod.unwrap_or_default();
+            return PodState { state: "COMPLETED", exit_code: Some(0), end: pod.end.or(completed), reason: None, ..pod };
+        }
+        let from = |state, reason| PodState { state, reason, end, ..pod.clone().unwrap_or_default() };
+        match (self.marked(), &pod, condition.reason.as_deref()) {
+            (Some((state, reason)), ..) => from(state, reason),
+            (None, Some(pod), _) if pod.is_final() && pod.state != "COMPLETED" => pod.clone(),
+            (None, _, Some("DeadlineExceeded")) => from("TIMEOUT", Some("TimeLimit".to_owned())),
+            _ => from("FAILED", reason_text(condition.reason.as_deref(), condition.message.as_deref())),
+        }
+    }
+
+    /// The tasks of an array: those without a pod that are next to each other are told together.
+    fn tasks(&self, count: i32) -> Vec<((i32, i32), PodState)> {
+        let marked = self.marked();
+        // A pod that is removed because its Job was ended says nothing of its task.
+        let pods = self.pods.iter().filter(|pod| marked.is_none() || pod.metadata.deletion_timestamp.is_none());
+        let pods: BTreeMap<i32, PodState> = pods.filter_map(|pod| Some((pod::index(pod)?, pod::state(pod)))).collect();
+        let [completed, failed] =
+            [self.status(|status| status.completed_indexes.as_deref()), self.status(|status| status.failed_indexes.as_deref())]
+                .map(|set| IndexSet::read(set.unwrap_or_default()));
+        let (mut rows, mut waiting) = (Vec::new(), Vec::new());
+        for index in 0..count {
+            let pod = pods.get(&index).cloned();
+            let state = match pod {
+                pod if completed.contains(index) => PodState { state: "COMPLETED", exit_code: Some(0), ..pod.unwrap_or_default() },
+                Some(pod) if pod.is_final() => pod,
+                pod if failed.contains(index) => PodState { state: "FAILED", ..pod.unwrap_or_default() },
+                Some(pod) => match marked.clone() {
+                    Some((state, reason)) => PodState { state, reason, ..pod },
+                    None => pod,
+                },
+                None => {
+                    waiting.push(index);
+                    continue;
+                }
+            };
+            rows.push(((index, index), state));
+        }
+        let common = match (end(self.job), marked) {
+            (Some(condition), _) => self.ended(condition, None),
+            (None, Some((state, reason))) => PodState { state, reason, ..PodState::default() },
+            (None, None) => self.without_pod(),
+        };
+        rows.extend(ranges(waiting).into_iter().map(|range| (range, common.clone())));
+        rows.sort_by_key(|(range, _)| *range);
+        rows
+    }
+
+    /// Where a Job stands that has no pod yet.
+    fn without_pod(&self) -> PodState {
+        let pending = |reason: Option<String>| PodState { state: "PENDING", reason, ..PodState::default() };
+        match self.refusal {
+            _ if is_suspended(self.job) => pending(Some("JobHeldUser".to_owned())),
+            Some(reason) if is_wait_for_quota(reason) => pending(Some(reason.to_owned())),
+            Some(reason) => PodState { state: "FAILED", reason: Some(reason.to_owned()), is_hopeless: true, ..PodState::default() },
+            None => pending(Some("None".to_owned())),
+        }
+    }
+
+    /// What Goldcrest has written about the end of a Job.
+    fn marked(&self) -> Option<(&'static str, Option<String>)> {
+        let annotation = |name| annotation(&self.job.metadata, name);
+        if annotation(CANCELLED_BY).is_some() {
+            return Some(("CANCELLED", None));
+        }
+        annotation(GIVEN_UP).map(|reason| ("FAILED", Some(reason)))
+    }
+
+    fn hopeless(&self) -> Option<String> {
+        let without_pod = || Some(self.without_pod()).filter(|_| self.pods.is_empty());
+        let states = self.pods.iter().map(|pod| pod::state(pod)).chain(without_pod());
+        states.into_iter().find(|state| state.is_hopeless).and_then(|state| state.reason)
+    }
+
+    fn row(&self, id: &str, state: PodState) -> Option<Job> {
+        let metadata = &self.job.metadata;
+        let pod = self.spec().and_then(|spec| spec.template.spec.as_ref());
+        let container = pod.and_then(|pod| pod.containers.first());
+        let elapsed = state.start.map(|start| (state.end.unwrap_or_else(|| jiff::Timestamp::now().as_second()) - start).max(0));
+        let limit = pod.and_then(|pod| pod.active_deadline_seconds);
+        let is_over = state.is_final();
+        let id = JobId::new(id).ok()?;
+        Some(Job {
+            name: annotation(metadata, JOB_NAME).unwrap_or_else(|| metadata.name.clone().unwrap_or_default()),
+            status: JobStatus { state: state.state.to_owned(), reason: state.reason, exit_code: state.exit_code, signal: state.signal },
+            steps: None,
+            times: JobTimes {
+                elapsed,
+                start: state.start,
+                end: state.end,
+                expected_start: None,
+                expected_end: state.start.zip(limit).map(|(start, limit)| start + limit).filter(|_| !is_over),
+                suspended: None,
+                limit,
+            },
+            account: annotation(metadata, ACCOUNT),
+            allocation_nodes: 1,
+            cluster: "kubernetes".to_owned(),
+            group: None,
+            nodes: state.node.unwrap_or_default(),
+            partition: annotation(metadata, PROFILE).unwrap_or_default(),
+            kill_request_user: annotation(metadata, CANCELLED_BY).filter(|_| state.state == "CANCELLED"),
+            user: annotation(metadata, USER),
+            working_directory: container.and_then(|container| container.working_dir.clone()).unwrap_or_default(),
+            priority: None,
+            id,
+        })
+    }
+
+    fn spec(&self) -> Option<&JobSpec> {
+        self.job.spec.as_ref()
+    }
+
+    fn status<'a, T>(&'a self, member: impl FnOnce(&'a k8s_openapi::api::batch::v1::JobStatus) -> Option<T>) -> Option<T> {
+        self.job.status.as_ref().and_then(member)
+    }
+}
+
+/// When a pod was created.
+fn created(pod: &Pod) -> Option<jiff::Timestamp> {
+    pod.metadata.creation_timestamp.as_ref().map(|time| time.0)
+}
+
+/// The condition that says that a Job is over.
+pub(super) fn end(job: &KubernetesJob) -> Option<&JobCondition> {
+    let conditions = job.status.as_ref()?.conditions.iter().flatten();
+    conditions.into_iter().find(|condition| matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True")
+}
+
+/// Whether a Job is held.
+pub(super) fn is_suspended(job: &KubernetesJob) -> bool {
+    job.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or(false)
+}
+
+/// An annotation of an object.
+pub(super) fn annotation(metadata: &ObjectMeta, name: &str) -> Option<String> {
+    metadata.annotations.as_ref()?.get(name).cloned()
+}
+
+/// Whether a refusal passes when other jobs end: a pod that a quota could never hold was not submitted.
+fn is_wait_for_quota(reason: &str) -> bool {
+    reason.contains("exceeded quota")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[expect(clippy::needless_pass_by_value, reason = "the calls read better with a literal")]
+    fn job(spec: Value, status: Value, annotations: Value) -> KubernetesJob {
+        let mut whole =
+            json!({"template": {"spec": {"activeDeadlineSeconds": 60, "containers": [{"name": "job", "workingDir": "/work"}]}}});
+        whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        let metadata = json!({"name": "sim-1", "uid": "u-1", "annotations": annotations});
+        serde_json::from_value(json!({"metadata": metadata, "spec": whole, "status": status})).unwrap()
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "the calls read better with a literal")]
+    fn pod(index: Option<i32>, state: Value) -> Pod {
+        let annotations = index.map(|index| json!({"batch.kubernetes.io/job-completion-index": index.to_string()}));
+        let metadata = json!({"labels": {"batch.kubernetes.io/job-name": "sim-1"}, "annotations": annotations});
+        let container = json!({"name": "job", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": state});
+        serde_json::from_value(json!({"metadata": metadata, "status": {"containerStatuses": [container]}})).unwrap()
+    }
+
+    fn over(kind: &str, reason: &str) -> Value {
+        json!({"conditions": [{"type": kind, "status": "True", "reason": reason, "message": "m", "lastTransitionTime": "2026-01-01T00:01:00Z"}]})
+    }
+
+    fn observed(job: KubernetesJob, pods: Vec<Pod>) -> Observed {
+        Observed::new(vec![Arc::new(job)], pods.into_iter().map(Arc::new).collect())
+    }
+
+    fn told(job: KubernetesJob, pods: Vec<Pod>) -> Vec<(String, String, Option<i32>)> {
+        let jobs = observed(job, pods).tell();
+        jobs.into_iter().map(|job| (job.id.to_string(), job.status.state, job.status.exit_code)).collect()
+    }
+
+    fn one(job: KubernetesJob, pods: Vec<Pod>) -> (String, Option<i32>) {
+        let (_, state, exit_code) = told(job, pods).remove(0);
+        (state, exit_code)
+    }
+
+    fn running() -> Value {
+        json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}})
+    }
+
+    fn exited(code: i32) -> Value {
+        json!({"terminated": {"exitCode": code, "reason": "Error", "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:30Z"}})
+    }
+
+    #[test]
+    fn a_job_is_told_with_what_its_pod_says() {
+        let none = || json!({});
+        let whole = |pods: Vec<Pod>, status: Value| one(job(none(), status, none()), pods);
+        assert_eq!(whole(vec![], none()), ("PENDING".to_owned(), None));
+        assert_eq!(whole(vec![pod(None, running())], none()), ("RUNNING".to_owned(), None));
+        assert_eq!(whole(vec![pod(None, exited(0))], over("Complete", "")), ("COMPLETED".to_owned(), Some(0)));
+        assert_eq!(whole(vec![pod(None, exited(3))], over("Failed", "BackoffLimitExceeded")), ("FAILED".to_owned(), Some(3)));
+        assert_eq!(whole(vec![], over("Failed", "BackoffLimitExceeded")), ("FAILED".to_owned(), None));
+        assert_eq!(whole(vec![], over("Failed", "DeadlineExceeded")), ("TIMEOUT".to_owned(), None));
+        let jobs = observed(job(none(), over("Complete", ""), none()), vec![pod(None, exited(0))]).tell();
+        assert_eq!((jobs[0].times.elapsed, jobs[0].times.limit, jobs[0].working_directory.as_str()), (Some(30), Some(60), "/work"));
+    }
+
+    #[test]
+    fn what_goldcrest_ended_is_told_as_that_and_what_was_over_before_is_not() {
+        let cancelled = || json!({"goldcrest/cancelled-by": "ada"});
+        assert_eq!(one(job(json!({}), json!({}), cancelled()), vec![pod(None, running())]).0, "CANCELLED");
+        assert_eq!(one(job(json!({}), over("Failed", "DeadlineExceeded"), cancelled()), vec![pod(None, exited(143))]).0, "CANCELLED");
+        assert_eq!(one(job(json!({}), over("Complete", ""), cancelled()), vec![pod(None, exited(0))]).0, "COMPLETED");
+        let given_up = json!({"goldcrest/given-up": "ErrImagePull: not found"});
+        let jobs = observed(job(json!({}), over("Failed", "DeadlineExceeded"), given_up), vec![]).tell();
+        assert_eq!((jobs[0].status.state.as_str(), jobs[0].status.reason.as_deref()), ("FAILED", Some("ErrImagePull: not found")));
+    }
+
+    #[test]
+    fn a_pod_that_cannot_be_created_is_waited_for_only_where_others_hold_a_quota() {
+        let event = |message: &str| -> Event {
+            serde_json::from_value(json!({
+                "metadata": {}, "reason": "FailedCreate", "message": message, "lastTimestamp": "2026-01-01T00:00:00Z",
+                "involvedObject": {"kind": "Job", "uid": "u-1"},
+            }))
+            .unwrap()
+        };
+        for (message, state, hopeless) in [
+            (
+                "Error creating: pods \"a\" is forbidden: exceeded quota: jobs, requested: pods=1, used: pods=9, limited: pods=9",
+                "PENDING",
+                0,
+            ),
+            ("Error creating: pods \"a\" is forbidden: violates PodSecurity \"restricted:latest\"", "FAILED", 1),
+        ] {
+            let observed = observed(job(json!({}), json!({}), json!({})), vec![]);
+            assert!(observed.lacks_pods());
+            let observed = observed.with_refusals(&[Arc::new(event(message))]);
+            let told = observed.tell().remove(0);
+            assert_eq!((told.status.state.as_str(), observed.hopeless().len()), (state, hopeless), "{message}");
+            assert!(told.status.reason.unwrap().contains(message), "{message}");
+        }
+        let held = observed(job(json!({"suspend": true}), json!({}), json!({})), vec![]);
+        assert!(!held.lacks_pods());
+        assert_eq!(held.tell()[0].status.reason.as_deref(), Some("JobHeldUser"));
+    }
+
+    #[test]
+    fn tasks_of_an_array_are_told_by_themselves_and_waiting_ones_together() {
+        let array = || json!({"completionMode": "Indexed", "completions": 8});
+        let status = json!({"completedIndexes": "0,2", "failedIndexes": "1"});
+        let pods = vec![pod(Some(1), exited(7)), pod(Some(2), exited(0)), pod(Some(4), running())];
+        let observed = observed(job(array(), status.clone(), json!({})), pods.clone());
+        let found: Vec<(String, String, Option<i32>)> =
+            observed.tell().into_iter().map(|job| (job.id.to_string(), job.status.state, job.status.exit_code)).collect();
+        let expected = [
+            ("sim-1_0", "COMPLETED", Some(0)),
+            ("sim-1_1", "FAILED", Some(7)),
+            ("sim-1_2", "COMPLETED", Some(0)),
+            ("sim-1_3", "PENDING", None),
+            ("sim-1_4", "RUNNING", None),
+            ("sim-1_[5-7]", "PENDING", None),
+        ];
+        assert_eq!(found, expected.map(|(id, state, exit_code)| (id.to_owned(), state.to_owned(), exit_code)));
+        assert_eq!(observed.tell_task(6).unwrap().id.as_str(), "sim-1_6");
+        assert_eq!(observed.tell_task(8), None);
+        let cancelled = job(array(), status, json!({"goldcrest/cancelled-by": "ada"}));
+        let states: Vec<String> = told(cancelled, pods).into_iter().map(|(_, state, _)| state).collect();
+        assert_eq!(states, ["COMPLETED", "FAILED", "COMPLETED", "CANCELLED", "CANCELLED", "CANCELLED"]);
+    }
+
+    #[test]
+    fn the_progress_of_a_job_and_of_a_task_names_the_pod() {
+        let named = |name: &str, pod: Pod| {
+            let mut pod = pod;
+            pod.metadata.name = Some(name.to_owned());
+            pod
+        };
+        let progress = |pod: Option<&str>, is_running, is_over| Some(Progress { pod: pod.map(str::to_owned), is_running, is_over });
+        let single = observed(job(json!({}), json!({}), json!({})), vec![named("p", pod(None, running()))]);
+        assert_eq!((single.task_count(), single.progress(None)), (None, progress(Some("p"), true, false)));
+        assert_eq!(observed(job(json!({}), json!({}), json!({})), vec![]).progress(None), progress(None, false, false));
+        assert_eq!(observed(job(json!({}), over("Failed", ""), json!({})), vec![]).progress(None), progress(None, false, true));
+        let pods = vec![named("p0", pod(Some(0), exited(0))), named("p1", pod(Some(1), running()))];
+        let array =
+            observed(job(json!({"completionMode": "Indexed", "completions": 3}), json!({"completedIndexes": "0"}), json!({})), pods);
+        assert_eq!(array.task_count(), Some(3));
+        assert_eq!(array.progress(Some(0)), progress(Some("p0"), false, true));
+        assert_eq!(array.progress(Some(1)), progress(Some("p1"), true, false));
+        assert_eq!((array.progress(Some(2)), array.progress(Some(3))), (progress(None, false, false), None));
+    }
+}

@@ -1,0 +1,113 @@
+//! Submitting a job, and asking whether it could be.
+//!
+//! The Job is made first, since it owns the Secret: whatever is left is removed with it. Its name is what makes a submission with a key happen once:
+//! the API server takes a name once, in the user's own namespace. Whoever is told that the name is taken reads what stands there, and makes
+//! what an attempt before did not get to.
+
+use k8s_openapi::api::batch::v1::Job as KubernetesJob;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::Kubernetes;
+use super::admission::Refusal;
+use super::connection::{Actor, Created, Failure};
+use super::manifest::Manifests;
+use super::names::{REQUEST, fresh_name, is_ours, name_of};
+use super::quantity;
+use super::request::JobRequest;
+use super::state::annotation;
+use crate::domain::{JobDescription, JobEstimate, JobId, Username};
+use crate::scheduler::{RecordPlace, SchedulerError, SubmissionKey, Submitted};
+
+impl Kubernetes {
+    /// Submits a job; with a key, unless that was done before.
+    pub(super) async fn place(
+        &self,
+        user: &Username,
+        job: &JobDescription,
+        key: Option<&SubmissionKey>,
+    ) -> Result<Submitted, SchedulerError> {
+        let request = self.read(job)?;
+        let namespace = self.jobs.tenants.ensure(&self.jobs.connection, user).await?;
+        let name = key.map_or_else(|| fresh_name(job.name.as_deref()), name_of);
+        let id = JobId::new(&name).map_err(|error| SchedulerError::Rejected(error.to_string()))?;
+        let manifests = Manifests { request: &request, name: &name, user, key, policy: self.policy };
+        quantity::check(&self.quotas(&namespace).await?, &request.resources())?;
+        let created = match self.jobs.connection.create(Actor::User(user), Some(&namespace), &manifests.job()?).await {
+            Ok(created) => created,
+            Err(failure) => return Err(self.jobs.tenants.lost(user, failure).await.unwrap_or_else(Failure::of_write)),
+        };
+        // The Job is its own record.
+        let record = key.map(|_| RecordPlace::Cluster);
+        match created {
+            Created::New(created) => {
+                self.jobs.cache.store(created.clone());
+                self.complete(user, &namespace, &manifests, &created.metadata).await?;
+                Ok(Submitted { id, repeated: false, record })
+            }
+            Created::Exists => {
+                self.adopt(user, &namespace, &manifests).await?;
+                Ok(Submitted { id, repeated: true, record })
+            }
+        }
+    }
+
+    /// Makes the Secret of a new Job. Where it is refused, the Job goes too: nothing is left of a submission that failed.
+    async fn complete(&self, user: &Username, namespace: &str, manifests: &Manifests<'_>, job: &ObjectMeta) -> Result<(), SchedulerError> {
+        let created = self.jobs.connection.create(Actor::User(user), Some(namespace), &manifests.secret("Job", job)).await;
+        match created {
+            Ok(_) => Ok(()),
+            Err(failure @ Failure::Refused { code: ..500, .. }) => {
+                self.jobs
+                    .connection
+                    .delete::<KubernetesJob>(Actor::User(user), namespace, manifests.name)
+                    .await
+                    .map_err(Failure::of_write)?;
+                Err(failure.before_write())
+            }
+            Err(Failure::Unreached(reason)) => Err(SchedulerError::Unanswered(reason)),
+            Err(failure) => Err(failure.of_write()),
+        }
+    }
+
+    /// Takes the Job that stands under the name for the one that was asked for, where it is.
+    async fn adopt(&self, user: &Username, namespace: &str, manifests: &Manifests<'_>) -> Result<(), SchedulerError> {
+        let (actor, scope) = (Actor::User(user), Some(namespace));
+        let unknown = |failure: Failure| match failure.of_read() {
+            SchedulerError::Down(reason) => SchedulerError::Unanswered(reason),
+            error => error,
+        };
+        let found = self.jobs.connection.get::<KubernetesJob>(actor, scope, manifests.name).await.map_err(unknown)?;
+        let gone = || SchedulerError::Unanswered(format!("the job {} was removed a moment ago", manifests.name));
+        let found = found.ok_or_else(gone)?;
+        let asked = manifests.key.map(SubmissionKey::digest);
+        if !is_ours(&found) || annotation(&found.metadata, REQUEST).as_deref() != asked {
+            return Err(SchedulerError::KeyReused);
+        }
+        // The attempt before may have ended between the two. A Secret that is there stays as it is.
+        self.jobs.connection.create(actor, scope, &manifests.secret("Job", &found.metadata)).await.map(drop).map_err(unknown)
+    }
+
+    /// Asks the API server, which stores nothing. It cannot be asked before the user has a namespace; then the description alone is checked.
+    pub(super) async fn estimate(&self, user: &Username, job: &JobDescription) -> Result<JobEstimate, SchedulerError> {
+        let request = self.read(job)?;
+        if let Some(namespace) = self.jobs.tenants.find(&self.jobs.connection, user).await? {
+            let name = fresh_name(job.name.as_deref());
+            let manifests = Manifests { request: &request, name: &name, user, key: None, policy: self.policy };
+            quantity::check(&self.quotas(&namespace).await?, &request.resources())?;
+            let asked = self.jobs.connection.dry_run(Actor::User(user), &namespace, &manifests.job()?).await;
+            asked.map_err(Failure::of_read)?;
+        }
+        Ok(JobEstimate { cpus: Some(request.cpus), partition: Some(request.profile.name.clone()), ..JobEstimate::default() })
+    }
+
+    /// Checks a description.
+    pub(super) fn read<'a>(&'a self, job: &'a JobDescription) -> Result<JobRequest<'a>, SchedulerError> {
+        JobRequest::read(job, &self.profiles, self.default_image.as_ref(), &self.images)
+    }
+}
+
+impl From<Refusal> for SchedulerError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Denied(refusal.to_string())
+    }
+}
