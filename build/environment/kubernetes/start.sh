@@ -204,7 +204,8 @@ make_files_image() {
 volumes() {
     local number
     for number in 1 2 3 4; do
-        mkdir -p -m 1777 "$state/volumes/$number"
+        mkdir -p "$state/volumes/$number"
+        chmod 1777 "$state/volumes/$number"
         "$here/grant.sh" volume "https://127.0.0.1:$api_port" "$run/admin.token" "files-$number" "$state/volumes/$number"
     done
 }
