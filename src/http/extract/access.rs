@@ -187,7 +187,8 @@ fn bearer_token(headers: &HeaderMap, takes_token_scheme: bool) -> Result<Option<
     }
     let value = value.to_str().map_err(|_| AccessError::Malformed("it holds characters that no token has"))?;
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
-    if !scheme.eq_ignore_ascii_case("bearer") && !(takes_token_scheme && scheme.eq_ignore_ascii_case("token")) {
+    let is_known = scheme.eq_ignore_ascii_case("bearer") || (takes_token_scheme && scheme.eq_ignore_ascii_case("token"));
+    if !is_known {
         return Err(AccessError::Malformed("send it as `Authorization: Bearer <token>`"));
     }
     let token = token.trim_matches(' ');
