@@ -98,6 +98,8 @@ fn without_token(user: &Username) -> Principal {
         scopes: Vec::new(),
         expires_at: Timestamp::now() + 2 * PRINCIPAL_RENEWAL,
         token: Secret::from(String::new()),
+        is_service_account: false,
+        validator: None,
     }
 }
 

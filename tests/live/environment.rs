@@ -19,6 +19,7 @@ pub enum Component {
     Slurm26,
     OpenFga,
     Keycloak,
+    JupyterHub,
     S3,
     Kubernetes,
 }
@@ -53,6 +54,7 @@ impl Live {
             (Component::Slurm26, live.root.join("slurm/26.05/bin/sbatch").exists().then_some(36817)),
             (Component::Keycloak, live.find("keycloak", "/issuer").as_ref().and_then(Value::as_str).and_then(port_of)),
             (Component::Kubernetes, live.find("kubernetes", "/port").as_ref().and_then(Value::as_u64)),
+            (Component::JupyterHub, live.find("jupyterhub", "/apiUrl").as_ref().and_then(Value::as_str).and_then(port_of)),
             (Component::S3, live.find("s3", "/url").as_ref().and_then(Value::as_str).and_then(port_of)),
             (Component::OpenFga, std::fs::read_to_string(live.root.join("openfga/url")).ok().and_then(|url| port_of(url.trim()))),
         ];

@@ -113,7 +113,7 @@ fn a_bare_variable_fills_in_what_the_file_leaves_out() {
         env([("APIS_ROOT_PATH", "/hpc/"), ("AUTH", r#"{"authentication": {"token_url": "http://not-this", "jwk_algorithm": "RS256"}}"#)]);
     let config = config::from_yaml(&site(), variables).unwrap().config;
     assert_eq!(config.apis_root_path, "/hpc");
-    assert_eq!(config.auth.authentication.token_url, "https://idp.example.org/token");
+    assert_eq!(config.auth.authentication.token_url.as_deref(), Some("https://idp.example.org/token"));
     assert_eq!(config.auth.authentication.jwk_algorithm.as_deref(), Some("RS256"));
 }
 
