@@ -1,9 +1,10 @@
 //! Submitting a job exactly once, with the record of the submission in the user's own directory on the cluster.
 //!
-//! A client names a submission by its `Idempotency-Key`. The command that submits keeps `~/.goldcrest/submit/<name>` (`record.sh`), so that any
-//! replica that is sent the same request finds out what became of it, although each process on the way may have been killed. The job
-//! carries the name too, as its tag, by which the scheduler is queried if the record has no id. This module must not know how a scheduler is accessed. To
-//! give one this ability: call the functions of [`SHELL`] around its submitting program, and implement [`RecordedSubmission`].
+//! A client names a submission by its `Idempotency-Key`. The command that submits keeps a record of that name in `~/.goldcrest/submit`
+//! (`record.sh`), so that any replica that is sent the same request finds out what became of it, although each process on the way may have been
+//! killed. The job carries the name too, as its tag, by which the scheduler is queried if the record has no id. This module must not know how a
+//! scheduler is accessed. To give one this ability: call the functions of `record.sh` around its submitting program, and implement
+//! [`RecordedSubmission`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +27,11 @@ mod model;
 #[cfg(test)]
 mod stored_model;
 
-/// The shell functions that keep a record, on lines that may be joined to one.
-pub(super) const SHELL: &str = include_str!("record.sh");
+/// A program behind the shell functions that keep a record, as one line. Each line of it ends where a blank may follow.
+pub(super) fn with_record(program: &str) -> String {
+    let lines = include_str!("record.sh").lines().chain(program.lines()).filter(|line| !line.starts_with('#'));
+    lines.collect::<Vec<_>>().join(" ")
+}
 
 /// The prefix of each submission's tag.
 pub(super) const TAG_PREFIX: &str = "goldcrest-submission=";
@@ -312,8 +316,8 @@ impl RemoteCommand for Adopt<'_> {
     type Output = ();
 
     fn command_line(&self) -> CommandLine {
-        let program = "ln -s \"$2\" \"$HOME/.goldcrest/submit/$1/id\" 2>/dev/null || [ -h \"$HOME/.goldcrest/submit/$1/id\" ]";
-        CommandLine::new("sh").flag("-c").arg(program).flag("sh").arg(&self.key.name).arg(self.id.as_str())
+        let program = with_record("place_record \"$1\" \"$2\"; keep_id \"$3\"; known_id");
+        CommandLine::new("sh").flag("-c").arg(program).flag("sh").arg(&self.key.name).arg(&self.key.digest).arg(self.id.as_str())
     }
 
     fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {

@@ -38,7 +38,10 @@ enum Step {
     Claim(usize),
     Send(usize),
     Wait(usize),
+    /// Writes the id down, unless one is there: the file is opened and emptied, and then gets its line.
     Note,
+    Open,
+    Fill,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -133,7 +136,13 @@ impl World {
                 self.attempts[number - 1].runs = false;
                 Step::Note
             }
-            Step::Note => {
+            Step::Note if self.id => return self.answer(index, Replica::Idle, true),
+            Step::Note => Step::Open,
+            Step::Open => {
+                self.id = false;
+                Step::Fill
+            }
+            Step::Fill => {
                 self.id = true;
                 return self.answer(index, Replica::Idle, true);
             }
@@ -151,8 +160,9 @@ impl World {
     fn look(&mut self, replica: usize, last: usize, settled: bool, without: Without) {
         self.replicas[replica] = Replica::Idle;
         if self.jobs > 0 && without != Without::TheTag {
-            self.id = true;
+            // The answer does not depend on what becomes of the command that writes the id down.
             self.answered = true;
+            self.commands.push(Command { replica: None, after: last, step: Step::Note });
         } else if settled {
             self.start(replica, last);
         }

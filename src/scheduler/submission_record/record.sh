@@ -1,47 +1,61 @@
 # The record of a submission that has an Idempotency-Key, for `sh -c`; its lines are joined to one, so each ends where a blank may follow.
-# One submission has one directory, ~/.goldcrest/submit/<name>, of symbolic links: to make one is atomic on every file system, fails where it
-# is there, and its target is the whole content.
-#   body         the digest of the request
-#   attempt.<n>  the process that submits: host, boot, number, start, time, as `process` tells of the one that evaluates what it prints. It makes
-#                the link itself and becomes the submitting program: `sh -c "$(claim)" sh "$gc_attempt" PROGRAM [ARGUMENT...]`. No variable is
-#                set there, because the job may be given it.
-#   dead.<n>     when that process was first seen to have ended without an id
-#   id           what the submitting program printed, or the id that was found by the tag
-# Without a record in which something can be written, an empty one is removed: `unwritable` says that there is none, `unusable` that there is one.
+# A record is what begins with its name in ~/.goldcrest/submit. One folder has them all, so that the first attempt starts one program, `ln`.
+#   <name>.attempt.<n>  a symbolic link to: host, boot, number and start of the process that submits, and the digest of the request. To make one is
+#                       atomic on every file system, fails where it is there, and its target is the whole content. The process makes it itself
+#                       (`claim`), and becomes the submitting program. It has to be one that was forked: ksh93 forks for `&`, and not for `( )`.
+#   <name>.dead.<n>     a symbolic link to the time when that process was first seen to have ended without an id
+#   <name>.id           a file: what the submitting program printed, or the id that was found by the tag, and the digest. The line counts once
+#                       it has its end; until then the job is found by the tag.
+# `unwritable` says that there is no record and none can be made, `unusable` that there is one, to which nothing can be added.
 # Whoever is to submit makes the next attempt, and only where the last one has ended, and its job was looked for and not found: argument 3 names
 # that attempt. It is looked for once the scheduler has had as many seconds as argument 4 says to take what that process sent last.
 told() { printf "goldcrest-submission %s\n" "$*"; exit 0; };
 link() { command ln -s "$1" "$2" 2>/dev/null; };
 target() { command readlink "$1" 2>/dev/null; };
-field() { printf "%s\n" "$1" | command cut -d " " -f "$2"; };
-runs() { { IFS= read -r gc_host </proc/sys/kernel/hostname; } 2>/dev/null || gc_host=$(command uname -n);
-[ "$(field "$1" 1)" = "$gc_host" ] || return 0;
-{ IFS= read -r gc_boot </proc/sys/kernel/random/boot_id; } 2>/dev/null || gc_boot=-;
-[ "$(field "$1" 2)" = "$gc_boot" ] || return 1; gc_number=$(field "$1" 3);
-if [ -r /proc/self/stat ]; then { IFS= read -r gc_stat <"/proc/$gc_number/stat"; } 2>/dev/null || return 1;
-gc_stat=${gc_stat##*\) }; [ "${gc_stat%% *}" != Z ] && [ "$(field "$gc_stat" 20)" = "$(field "$1" 4)" ];
-else kill -0 "$gc_number" 2>/dev/null; fi; };
-refused() { command rmdir "$gc_entry" 2>/dev/null && told unwritable "$gc_base"; told unusable "$gc_entry"; };
-begin_record() { gc_base=${HOME:-/nowhere}/.goldcrest/submit; gc_entry=$gc_base/$1;
-command mkdir -m 700 "$gc_entry" 2>/dev/null || [ -d "$gc_entry" ] ||
-{ command mkdir -m 700 "${gc_base%/*}"; command mkdir -m 700 "$gc_base"; command mkdir -m 700 "$gc_entry" || [ -d "$gc_entry" ]; } 2>/dev/null ||
-told unwritable "$gc_base";
-if ! link "$2" "$gc_entry/body"; then gc_body=$(target "$gc_entry/body") || refused; [ "$gc_body" = "$2" ] || told other; fi;
-if [ -h "$gc_entry/id" ]; then told hit "$(target "$gc_entry/id")"; fi;
-gc_last=0; while [ -h "$gc_entry/attempt.$((gc_last + 1))" ]; do gc_last=$((gc_last + 1)); done;
+place_record() { gc_base=${HOME:-/nowhere}/.goldcrest/submit; gc_entry=$gc_base/$1; gc_digest=$2; };
+known_id() { [ -f "$gc_entry.id" ] && { IFS=" " read -r gc_id gc_of <"$gc_entry.id"; } 2>/dev/null && [ -n "$gc_of" ]; };
+keep_id() { known_id || { printf "%s %s\n" "$1" "$gc_digest" >|"$gc_entry.id"; } 2>/dev/null; };
+answer_known() { if known_id; then [ "$gc_of" = "$gc_digest" ] || told other; told hit "$gc_id"; fi; };
+here() { { IFS= read -r gc_host </proc/sys/kernel/hostname; } 2>/dev/null || gc_host=$(command uname -n);
+{ IFS= read -r gc_boot </proc/sys/kernel/random/boot_id; } 2>/dev/null || gc_boot=-; };
+# What /proc/<number>/stat says behind the program's name, which stands in brackets and may hold anything.
+read_stat() { set -- ${1##*\) }; gc_state=$1; gc_start=${20}; };
+runs() { here; set -- $1; [ "$1" = "$gc_host" ] || return 0; [ "$2" = "$gc_boot" ] || return 1;
+if [ -r /proc/self/stat ]; then { IFS= read -r gc_stat <"/proc/$3/stat"; } 2>/dev/null || return 1;
+read_stat "$gc_stat"; [ "$gc_state" != Z ] && [ "$gc_start" = "$4" ];
+else kill -0 "$3" 2>/dev/null; fi; };
+# When the last attempt began: as long before the time in dead.<n> as its link is older than that one. Both ages are of one clock, whatever it says.
+find_beginning() { gc_began=$((gc_dead - $1 * 86400));
+set -- "$gc_entry.attempt.$gc_last" "$gc_entry.dead.$gc_last"; set -- $(command stat -c %Y "$@" 2>/dev/null || command stat -f %m "$@" 2>/dev/null);
+if [ $# -eq 2 ] && [ "$1" -le "$2" ]; then gc_began=$((gc_dead - $2 + $1)); fi; };
+# Removes the records in which nothing was written for so many days, the first attempt of each at the end: without it there is none. An earlier
+# version had a directory for each.
+expire() { cd "$gc_base" && gc_expired=$(command find . ! -name . -prune -mtime "+$2" ! -name "$1.*") && [ -n "$gc_expired" ] || return;
+printf "%s\n" "$gc_expired" | while IFS= read -r gc_old; do
+gc_old=${gc_old#./}; gc_name=${gc_old%%.*};
+case $gc_old in *[!0-9a-z.]*) ;;
+"$gc_name.attempt.1") if ! [ -h "$gc_name.dead.1" ]; then echo "$gc_name.id"; echo "$gc_old";
+elif [ -z "$(command find . ! -name . -prune -name "$gc_name.*" ! -mtime "+$2")" ]; then
+command find . ! -name . -prune -name "$gc_name.*" ! -name "$gc_old"; echo "$gc_old"; fi ;;
+*) [ -h "$gc_name.attempt.1" ] || echo "$gc_old" ;; esac; done | command xargs rm -rf; };
+begin_record() { place_record "$1" "$2"; answer_known;
+gc_last=0; while [ -h "$gc_entry.attempt.$((gc_last + 1))" ]; do gc_last=$((gc_last + 1)); done;
 if [ "$gc_last" -gt 0 ]; then
-gc_process=$(target "$gc_entry/attempt.$gc_last");
+gc_process=$(target "$gc_entry.attempt.$gc_last") || told running; [ "${gc_process##* }" = "$2" ] || told other;
 if runs "$gc_process"; then told running "${gc_process%% *}"; fi;
-link "$(command date +%s)" "$gc_entry/dead.$gc_last"; gc_dead=$(target "$gc_entry/dead.$gc_last") || refused;
-if [ -h "$gc_entry/id" ]; then told hit "$(target "$gc_entry/id")"; fi;
+link "$(command date +%s)" "$gc_entry.dead.$gc_last"; gc_dead=$(target "$gc_entry.dead.$gc_last") || told unusable "$gc_base";
+answer_known;
 gc_left=$((gc_dead + $4 - $(command date +%s))); [ "$gc_left" -gt 0 ] || gc_left=0;
-[ "$3" = "$gc_last" ] || told dead "$gc_last" "${gc_process##* }" "$gc_left";
+[ "$3" = "$gc_last" ] || { find_beginning "$5"; told dead "$gc_last" "$gc_began" "$gc_left"; };
 fi;
-gc_attempt=$gc_entry/attempt.$((gc_last + 1)); gc_ended=$gc_entry/dead.$((gc_last + 1));
-case $$ in *0) { cd "$gc_base" && command find . ! -name . -prune -type d -mtime "+$5" ! -name "$1" -exec rm -rf {} +; } </dev/null >/dev/null 2>&1 & esac; };
-process() { printf "%s" "{ IFS= read -r host </proc/sys/kernel/hostname; } 2>/dev/null || host=\$(command uname -n);
-{ IFS= read -r boot </proc/sys/kernel/random/boot_id; } 2>/dev/null || boot=-;
-stat=; { IFS= read -r stat </proc/\$\$/stat; } 2>/dev/null; set -- \${stat##*\\) };
-printf \"%s \" \"\$host\" \"\$boot\" \$\$ \"\${20:--}\"; command date +%s"; };
-claim() { printf "%s" "if command ln -s \"\$($(process))\" \"\$1\" 2>/dev/null; then shift; exec \"\$@\";
-elif [ -h \"\$1\" ]; then echo goldcrest-submission running; else echo \"goldcrest-submission unusable \${1%/*}\"; fi"; };
+gc_attempt=$gc_entry.attempt.$((gc_last + 1)); gc_ended=$gc_entry.dead.$((gc_last + 1));
+case $$ in *0) expire "$1" "$5" </dev/null >/dev/null 2>&1 & esac; };
+# Makes this process the one that submits, or says which is. Where the folder is not there it is made. On a network a link may be made and its
+# answer be lost, so that it is there when it is asked for again.
+claim() { here; if { IFS= read -r gc_stat </proc/self/stat; } 2>/dev/null; then gc_number=${gc_stat%% *}; read_stat "$gc_stat";
+else gc_number=$(exec sh -c "echo \$PPID"); gc_start=-; fi;
+gc_own="$gc_host $gc_boot $gc_number $gc_start $gc_digest"; link "$gc_own" "$gc_attempt" && return;
+if ! [ -d "$gc_base" ]; then command mkdir -m 700 "${gc_base%/*}" "$gc_base" 2>/dev/null; link "$gc_own" "$gc_attempt" && return; fi;
+if gc_process=$(target "$gc_attempt"); then
+[ "$gc_process" != "$gc_own" ] || return 0; [ "${gc_process##* }" = "$gc_digest" ] || told other; told running "${gc_process%% *}"; fi;
+[ "${gc_attempt##*.}" = 1 ] || told unusable "$gc_base"; told unwritable "$gc_base"; };

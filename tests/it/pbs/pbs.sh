@@ -59,6 +59,7 @@ qsub() {
     number=$(find "$state" -mindepth 1 -maxdepth 1 -type d | wc -l)
     until mkdir "$state/$number" 2>/dev/null; do number=$((number + 1)); done
     job=$state/$number
+    printf '%s' $$ >"$job/pid"
     if [ -n "$script" ]; then
         cat "$script" >"$job/script" || fail 1 'script file:: No such file or directory'
     else

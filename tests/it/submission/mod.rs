@@ -1,5 +1,6 @@
 //! A submission with an `Idempotency-Key`: real shells and files, the schedulers' commands as scripts, and something killed at each step.
 
+mod record;
 mod stored;
 
 use std::sync::Arc;

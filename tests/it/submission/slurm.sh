@@ -8,6 +8,7 @@ accept() {
     id=1
     until mkdir "$slurm/$id" 2>/dev/null; do id=$((id + 1)); done
     printf '%s' "$2" >"$slurm/$id/line"
+    printf '%s' $$ >"$slurm/$id/pid"
     printf '%s' "$1" >"$slurm/$id/comment"
 }
 
@@ -49,6 +50,7 @@ squeue() {
 }
 
 sacct() {
+    printf '%s\n' "$@" >"$HOME/sacct"
     for word; do case $word in --delimiter=*) mark=${word#--delimiter=} ;; esac; done
     for job in "$slurm"/[0-9]*; do
         if [ -e "$job/comment" ]; then printf '%s%s%s%s\n' "${job##*/}" "$mark" "$(cat "$job/line")" "$mark"; fi

@@ -10,7 +10,7 @@ submit() {
 
     if [ -n "$submission" ]; then
         # This shell is what submits: while it runs the attempt does.
-        link "$(eval "$(process)")" "$gc_attempt" || { [ ! -h "$gc_attempt" ] || told running; told unwritable "$gc_entry"; }
+        claim
     fi
     id=0
     { read -r id <last; } 2>/dev/null
@@ -52,7 +52,7 @@ submit() {
     # The runner keeps the pipe open until it is in the queue: reading to its end is the hand-over, without polling.
     ready=$(umask "$umask_of_user" && new_session sh "jobs/$id/runner" run "$id" "$root" </dev/null 2>/dev/null &)
     [ "$ready" = ready ] || fail 67 'the job could not be started in the background'
-    if [ -n "$submission" ]; then link "$id" "$gc_entry/id"; fi
+    if [ -n "$submission" ]; then keep_id "$id"; fi
     begin
     printf 'id %s\n' "$id"
 }

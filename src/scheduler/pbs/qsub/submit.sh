@@ -42,15 +42,33 @@ with_directives() {
     } <"$1"
 }
 
+# Runs qsub: the job's variables as shell code, program, arguments. They come last: the job gets them as they were given, whatever was set here, and
+# no other program does.
 run_qsub() {
-    shift 6
-    if [ -n "$1" ]; then recorded_qsub "$@"; else shift 3 && "$@"; fi
+    if [ -n "$gc_attempt" ]; then
+        recorded_qsub "$@"
+    else
+        eval "$1"
+        shift
+        "$@"
+    fi
 }
 
-# Runs qsub as an attempt: entry, what marks its end, attempt, program, arguments. Before qsub has started no variable may be set: the job
-# may be given one of that name.
+# Runs qsub as an attempt.
 recorded_qsub() {
-    { (shift 2 && exec sh -c "$(claim)" sh "$@"); printf '\ngoldcrest-exit %s\n' "$?"; } | note_id "$1" "$2"
+    {
+        exec 3<&0
+        become_qsub "$@" <&3 3<&- &
+        wait "$!"
+        printf '\ngoldcrest-exit %s\n' "$?"
+    } | note_id
+}
+
+become_qsub() {
+    claim
+    eval "$1"
+    shift
+    exec "$@"
 }
 
 # Passes on what qsub prints, and writes the id down first.
@@ -62,11 +80,13 @@ note_id() {
         '') continue ;;
         'goldcrest-submission '*) gc_known=yes ;;
         *[!A-Za-z0-9._[\]-]*) ;;
-        [0-9]*.[A-Za-z]*) gc_known=yes && link "$gc_line" "$1/id" ;;
+        [0-9]*.[A-Za-z]*) gc_known=yes && keep_id "$gc_line" ;;
         esac
         printf '%s\n' "$gc_line"
     done
-    if [ -z "$gc_known" ]; then link "$(date +%s)" "$2"; fi
+    if [ -z "$gc_known" ]; then link "$(date +%s)" "$gc_ended"; fi
+    # ksh93 says 256 more than the number of a signal.
+    if [ "$gc_code" -gt 256 ]; then gc_code=$((gc_code - 128)); fi
     return "$gc_code"
 }
 
@@ -76,7 +96,7 @@ submit() {
         exit 127
     }
     # Before anything can be refused: what was submitted already is answered, whatever has changed since.
-    gc_entry= gc_ended= gc_attempt=
+    gc_attempt=
     if [ -n "$7" ]; then begin_record "$7" "$8" "$9" "${10}" "${11}"; fi
     [ -d "$1" ] || refuse "the working directory does not exist: $1"
     cd "$1" 2>/dev/null || refuse "the working directory cannot be entered: $1"
@@ -90,17 +110,13 @@ submit() {
         fi
     fi
     if [ -n "$3" ]; then forget_session; fi
-    gc_directory=$1 gc_check=$2 gc_exports=$3 gc_form=$4 gc_script=$5 gc_directives=$6
+    gc_exports=$3 gc_form=$4 gc_script=$5 gc_directives=$6
     shift 11
-    set -- "$gc_directory" "$gc_check" "$gc_exports" "$gc_form" "$gc_script" "$gc_directives" "$gc_entry" "$gc_ended" "$gc_attempt" "$gc_program" "$@"
-    unset gc_directory gc_check gc_exports gc_form gc_script gc_directives gc_entry gc_ended gc_attempt gc_program gc_name
-    unset gc_base gc_body gc_id gc_last gc_process gc_dead gc_left gc_boot gc_number gc_stat
-    eval "$3"
-    # From here on in positional parameters: the job's environment may hold variables of any name.
-    case $4$6 in
-    text*) printf '%s' "$5" | run_qsub "$@" ;;
-    path) run_qsub "$@" "$5" </dev/null ;;
-    *) with_directives "$5" "$6" | run_qsub "$@" ;;
+    set -- "$gc_exports" "$gc_program" "$@"
+    case $gc_form$gc_directives in
+    text*) printf '%s' "$gc_script" | run_qsub "$@" ;;
+    path) run_qsub "$@" "$gc_script" </dev/null ;;
+    *) with_directives "$gc_script" "$gc_directives" | run_qsub "$@" ;;
     esac
 }
 submit "$@"

@@ -18,10 +18,7 @@ use crate::ssh::{CommandError, CommandLine, Environment, RawOutput, RemoteComman
 /// The job gets the environment of the login, with the functions that a `sh` between would drop, and the requested variables.
 /// The variables go by standard input into a file that sbatch reads (`--export-file`): no other user sees their values, and they do not affect
 /// sbatch. Nor do the login's own `SBATCH_*` variables, but for `SBATCH_EXPORT`; the job gets them. An id is answered when it is printed: sbatch is ended where it waits for the job.
-static SUBMIT: LazyLock<String> = LazyLock::new(|| {
-    let lines = submission_record::SHELL.lines().chain(include_str!("submit.sh").lines()).filter(|line| !line.starts_with('#'));
-    lines.collect::<Vec<_>>().join(" ")
-});
+static SUBMIT: LazyLock<String> = LazyLock::new(|| submission_record::with_record(include_str!("submit.sh")));
 
 /// Submits a job, once.
 pub(super) struct Sbatch<'a> {

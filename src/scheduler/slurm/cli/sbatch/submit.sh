@@ -30,7 +30,7 @@ environment() { known; printf %b "$given"; };
 kept=; if [ -n "$file" ] && [ -n "$het" ]; then kept=$(command mktemp) && environment >"$kept" || exit 1; fi;
 submit() { if [ -n "$kept" ]; then exec 4<"$kept"; command rm -f "$kept"; set -- sbatch --export-file=/proc/self/fd/4 "$@";
 elif [ -n "$file" ]; then set -- sbatch --export-file=4 "$@"; else set -- sbatch "$@"; exec 4<&-; fi;
-if [ -n "$gc_attempt" ]; then set -- sh -c "$(claim)" sh "$gc_attempt" "$@"; fi;
+if [ -n "$gc_attempt" ]; then claim; fi;
 if [ -n "$file" ]; then exec "$@" <&3 3<&- 4<&4; else exec "$@" <&3 3<&-; fi; };
 if [ -n "$file" ] && [ -z "$kept" ]; then environment; fi | {
 exec 4<&0; submit "$@" & echo "pid $!"; wait "$!"; printf "\nexit %s\n" "$?";
@@ -44,7 +44,7 @@ if [ -n "$limit" ]; then { command sleep "$limit"; kill -9 "$pid"; } </dev/null 
 "") ;;
 "goldcrest-submission "*) lost=yes; printf "%s\n" "$line" ;;
 *) case $line in *" "* | *\;) ;; *) case ${line%%;*} in "" | *[!0-9]* | ???????????*) ;; *) printed=yes;
-if [ -n "$gc_attempt" ]; then link "$line" "$gc_entry/id"; fi ;; esac ;; esac;
+if [ -n "$gc_attempt" ]; then keep_id "${line%%;*}"; fi ;; esac ;; esac;
 printf "%s\n" "$line" ;;
 esac;
 if [ -n "$printed" ] && [ -n "$pid" ] && [ -z "$late" ]; then
