@@ -109,15 +109,20 @@ pub fn from_yaml(text: &str, env: impl Iterator<Item = (String, String)>) -> Res
     assemble(root, env)
 }
 
-fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Result<Loaded, ConfigError> {
+/// Adds the files of the folder and the variables; returns the mistakes in them.
+fn add_sources(root: &mut Node, env: impl Iterator<Item = (String, String)>) -> Vec<Problem> {
     let mut problems = Vec::new();
     let variables: Vec<(String, String)> = env.collect();
     // Twice, so that a variable can change a cluster of the folder, and can name the folder.
-    read_folder(&mut root, &mut problems);
-    environment::apply(&mut root, variables.iter().cloned(), &mut problems);
-    hub_service::apply(&mut root, &variables, &mut problems);
-    read_folder(&mut root, &mut problems);
+    read_folder(root, &mut problems);
+    environment::apply(root, variables.iter().cloned(), &mut problems);
+    hub_service::apply(root, &variables, &mut problems);
+    read_folder(root, &mut problems);
+    problems
+}
 
+fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Result<Loaded, ConfigError> {
+    let problems = add_sources(&mut root, env);
     let mut walk = Interpreter::new(problems);
     let mut sections = walk.interpret(&root, &schema());
     let mut fingerprints = Fingerprints::of(sections.document());
