@@ -129,7 +129,13 @@ impl Inner {
         let (now, mut jobs) = (Timestamp::now(), HashSet::new());
         let first = waiting.iter().filter_map(decode::<Delivery>).filter(|delivery| jobs.insert(delivery.event.id.clone()));
         let next = first.map(|delivery| until(now, delivery.next)).min().unwrap_or_default();
-        self.put_queue(&record.id, &record.owner, queue, next.max(pause)).await
+        self.put_queue(&record.id, &record.owner, queue.clone(), next.max(pause)).await?;
+        // A message may have been queued meanwhile.
+        let is_new = |record: &Record| waiting.iter().all(|known| known.id != record.id);
+        if queue.failures == 0 && self.store.list(DELIVERY, &record.id).await?.iter().any(is_new) {
+            self.put_queue(&record.id, &record.owner, queue, Duration::ZERO).await?;
+        }
+        Ok(())
     }
 
     /// Sends the due messages of a webhook; returns the new state of the queue, and the minimum pause before the next turn. A message waits for the

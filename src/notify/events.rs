@@ -168,10 +168,11 @@ impl Inner {
         self.wake(webhook, owner).await
     }
 
-    /// Makes a webhook due if it is not due already.
+    /// Makes a webhook due, unless its receiver does not answer: then the pause after that failure stays.
     async fn wake(&self, webhook: &str, owner: &str) -> Result<(), WebhookError> {
-        if self.store.get(QUEUE, webhook).await?.is_none() {
-            self.put_queue(webhook, owner, Queue::default(), Duration::ZERO).await?;
+        let queue = self.store.get(QUEUE, webhook).await?.map(|record| decode::<Queue>(&record).unwrap_or_default()).unwrap_or_default();
+        if queue.failures == 0 {
+            self.put_queue(webhook, owner, queue, Duration::ZERO).await?;
         }
         self.due.notify_one();
         Ok(())

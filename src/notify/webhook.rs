@@ -185,7 +185,7 @@ impl StoredDeadLetter {
 /// The state of the deliveries to a webhook with queued messages.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Queue {
-    /// The number of failures since the last success.
+    /// The number of attempts without an answer since the last success.
     pub(super) failures: u32,
     /// The last failure since the queue was empty.
     #[serde(default)]

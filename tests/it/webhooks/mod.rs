@@ -260,6 +260,19 @@ async fn a_message_that_failed_is_not_overtaken_by_later_ones_about_the_same_job
 }
 
 #[tokio::test]
+async fn a_refused_message_does_not_delay_messages_about_other_jobs_that_come_later() {
+    let service = Service::start(|seen: &Seen| Reply::status(if seen.json()["subject"] == "7" { 500 } else { 204 }, "")).await;
+    let site = Site::new();
+    let process = site.process(Timing { first_pause: Duration::from_secs(600), max_pause: Duration::from_secs(600), ..TIMING });
+    process.webhooks.register(&ada(), for_all(&service.url)).await.unwrap();
+    site.happens("7", "ada", "RUNNING").await;
+    wait_until(PATIENCE, async || process.webhooks.list(&ada()).await.unwrap()[0].backlog.failure.is_some()).await;
+    site.happens("8", "ada", "RUNNING").await;
+    wait_for(PATIENCE, || service.seen().len() >= 2).await;
+    assert_eq!(subjects(&service), ["7", "8"]);
+}
+
+#[tokio::test]
 async fn what_cannot_be_delivered_shows_in_the_list_and_in_the_counters_until_it_is() {
     let refuses = Arc::new(AtomicUsize::new(1));
     let state = Arc::clone(&refuses);
