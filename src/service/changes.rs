@@ -73,8 +73,9 @@ pub async fn symlink(access: &Access, target: &str, link: &str) -> Result<Direct
 pub async fn remove(access: &Access, path: &str) -> Result<(), ServiceError> {
     let path = access.entry_path(path).await?;
     refuse_file_system(access, &path, "path")?;
+    let files = access.files().await?;
     let change = Change::begin(access, Action::FilesRemove, path.to_text());
-    Ok(change.end(access.files().await?.remove(access.principal(), &path).await)?)
+    Ok(change.end(files.remove(access.principal(), &path).await)?)
 }
 
 /// Packs `source` into the archive `target`.
