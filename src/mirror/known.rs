@@ -6,7 +6,7 @@ use std::time::Instant;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Duration, Instant as Clock};
 
-use super::selection::{Selection, concerns};
+use super::selection::Selection;
 use crate::domain::{Job, JobEvent, JobId, is_ending_state};
 
 /// How long a job that has left the queue is queried before its state counts as unknown: its end reaches accounting with a delay.
@@ -66,7 +66,7 @@ impl Listing<'_> {
 
     /// Whether the job, or the job that it is a part of, is watched.
     fn is_watched(&self, id: &str) -> bool {
-        self.watched.iter().any(|watched| concerns(watched.as_str(), id))
+        self.watched.iter().any(|watched| JobId::covers(watched.as_str(), id))
     }
 }
 
@@ -111,7 +111,7 @@ impl KnownJobs {
         };
         let mut missing: HashSet<JobId> = self.jobs.iter().filter(is_missing).filter_map(|(id, _)| JobId::new(id).ok()).collect();
         let unseen = |id: &&JobId| {
-            !listed.contains(id.as_str()) && !listed.iter().any(|listed| concerns(id.as_str(), listed)) && !self.is_over(id.as_str())
+            !listed.contains(id.as_str()) && !listed.iter().any(|listed| JobId::covers(id.as_str(), listed)) && !self.is_over(id.as_str())
         };
         missing.extend(listing.watched.iter().filter(unseen).cloned());
         (events, missing.into_iter().take(MAX_LOOKUPS_PER_LIST).collect())
@@ -208,7 +208,7 @@ impl KnownJobs {
     }
 
     fn parts<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a KnownJob> {
-        self.jobs.iter().filter(move |(known, _)| concerns(id, known)).map(|(_, job)| job)
+        self.jobs.iter().filter(move |(known, _)| JobId::covers(id, known)).map(|(_, job)| job)
     }
 }
 

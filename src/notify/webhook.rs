@@ -139,19 +139,13 @@ impl StoredWebhook {
     }
 
     fn concerns(&self, event: &JobEvent) -> bool {
-        self.job.as_ref().is_none_or(|job| is_or_is_part_of(&event.id, job.as_str()))
+        self.job.as_ref().is_none_or(|job| JobId::covers(job.as_str(), &event.id))
     }
 
     /// Whether this event is the last one.
     pub(super) fn is_ended_by(&self, event: &JobEvent) -> bool {
         event.is_final && self.job.as_ref().is_some_and(|job| job.as_str() == event.id)
     }
-}
-
-/// Whether `id` is the job, or a task or component of it.
-fn is_or_is_part_of(id: &str, job: &str) -> bool {
-    let whole = job.trim_end_matches("[]");
-    id == job || id.strip_prefix(whole).is_some_and(|rest| rest.starts_with(['_', '+', '[']))
 }
 
 /// A queued message.
