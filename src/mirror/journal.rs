@@ -340,6 +340,7 @@ mod tests {
             exit_code: None,
             signal: None,
             is_final: false,
+            ends_whole: false,
             at: Timestamp::now(),
         }
     }

@@ -144,7 +144,7 @@ impl StoredWebhook {
 
     /// Whether this event is the last one.
     pub(super) fn is_ended_by(&self, event: &JobEvent) -> bool {
-        event.is_final && self.job.as_ref().is_some_and(|job| job.as_str() == event.id)
+        event.is_final && event.ends_whole && self.job.is_some() && self.concerns(event)
     }
 }
 
@@ -211,6 +211,7 @@ mod tests {
             exit_code,
             signal,
             is_final,
+            ends_whole: is_final,
             at: Timestamp::UNIX_EPOCH,
         }
     }
@@ -228,8 +229,9 @@ mod tests {
         assert!(!stored("12", &[]).selects(&event("123", "RUNNING", false)));
         assert!(stored("12", &["completed"]).selects(&event("12", "COMPLETED", true)));
         assert!(!stored("12", &["completed"]).selects(&event("12", "RUNNING", false)));
-        assert!(
-            stored("12", &[]).is_ended_by(&event("12", "FAILED", true)) && !stored("12", &[]).is_ended_by(&event("12_1", "FAILED", true))
-        );
+        assert!(stored("12", &[]).is_ended_by(&event("12", "FAILED", true)));
+        let task = JobEvent { ends_whole: false, ..event("12_1", "FAILED", true) };
+        assert!(!stored("12", &[]).is_ended_by(&task));
+        assert!(stored("12", &[]).is_ended_by(&JobEvent { ends_whole: true, ..task }));
     }
 }

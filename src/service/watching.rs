@@ -271,6 +271,7 @@ fn present(job: &Job, caller: &str) -> JobEvent {
         exit_code: job.status.exit_code.filter(|_| job.status.has_ended()),
         signal: job.status.signal.filter(|_| job.status.has_ended()),
         is_final: job.status.has_ended(),
+        ends_whole: false,
         at: Timestamp::now(),
     }
 }

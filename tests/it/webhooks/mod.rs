@@ -70,8 +70,12 @@ impl Site {
     }
 }
 
-/// Adds the change of a job to the events of the system.
+/// Adds the change of a job to the events of the system, which is the last one of the job if its state is final.
 async fn happens(store: &dyn Store, job: &str, owner: &str, state: &str) {
+    add(store, job, owner, state, matches!(state, "COMPLETED" | "FAILED")).await;
+}
+
+async fn add(store: &dyn Store, job: &str, owner: &str, state: &str, ends_whole: bool) {
     let is_final = matches!(state, "COMPLETED" | "FAILED");
     let event = JobEvent {
         id: job.to_owned(),
@@ -82,6 +86,7 @@ async fn happens(store: &dyn Store, job: &str, owner: &str, state: &str) {
         exit_code: is_final.then_some(0),
         signal: None,
         is_final,
+        ends_whole,
         at: "2026-01-31T08:00:00Z".parse().unwrap(),
     };
     store.append(&JobEvent::stream("daint"), &[serde_json::to_vec(&event).unwrap()], RETENTION).await.unwrap();
@@ -407,9 +412,13 @@ async fn a_webhook_of_a_job_hears_of_it_alone_and_ends_with_it() {
     assert!(registered.secret.is_some() && registered.webhook.job.is_some());
     site.happens("7_1", "ada", "RUNNING").await;
     site.happens("70", "ada", "RUNNING").await;
-    site.happens("7", "ada", "COMPLETED").await;
+    add(site.store.as_ref(), "7_1", "ada", "COMPLETED", false).await;
     wait_for(PATIENCE, || service.seen().len() >= 3).await;
-    assert_eq!(subjects(&service), ["7", "7_1", "7"]);
+    tokio::time::sleep(5 * TIMING.tick).await;
+    assert!(!process.webhooks.list(&ada()).await.unwrap().is_empty(), "another task is open");
+    add(site.store.as_ref(), "7_2", "ada", "COMPLETED", true).await;
+    wait_for(PATIENCE, || service.seen().len() >= 4).await;
+    assert_eq!(subjects(&service), ["7", "7_1", "7_1", "7_2"]);
     wait_until(PATIENCE, async || process.webhooks.list(&ada()).await.unwrap().is_empty()).await;
 }
 
