@@ -33,7 +33,7 @@ use counts::DeliveryCounts;
 pub use error::WebhookError;
 use permits::DeliveryPermits;
 pub use webhook::{Backlog, DeadLetter, Failure, Owner, Registration, Webhook};
-use webhook::{CURSOR, DEAD_LETTER, DELIVERY, Delivery, QUEUE, Queue, StoredDeadLetter, StoredWebhook, USER, WEBHOOK, decode, encode};
+use webhook::{DEAD_LETTER, DELIVERY, Delivery, QUEUE, Queue, StoredDeadLetter, StoredWebhook, USER, WEBHOOK, decode, encode};
 
 /// How long a webhook is kept.
 const WEBHOOK_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -145,7 +145,8 @@ impl Webhooks {
         if known.len() >= self.0.config.max_per_user && known.iter().all(|record| record.id != id) {
             return Err(WebhookError::TooMany(self.0.config.max_per_user));
         }
-        self.begin_reading(&owner.system).await?;
+        // A webhook is not called for earlier events.
+        self.0.cursor(&owner.system).await?;
         let after = self.0.store.read(&JobEvent::stream(owner.system.as_str()), u64::MAX, 1).await?.last;
         Ok(Prepared { owner: owner.clone(), registration, id, after })
     }
@@ -269,15 +270,6 @@ impl Webhooks {
         self.0.store.put(&record).await?;
         Ok(Registered { webhook: stored.into_webhook(id, Backlog::default()), secret: Some(secret) })
     }
-
-    /// Sets the cursor of a system to its newest event if it has none: a webhook is not called for earlier events.
-    async fn begin_reading(&self, system: &SystemName) -> Result<(), WebhookError> {
-        if self.0.store.get(CURSOR, system.as_str()).await?.is_none() {
-            let last = self.0.store.read(&JobEvent::stream(system.as_str()), u64::MAX, 1).await?.last;
-            self.0.put_cursor(system, last).await?;
-        }
-        Ok(())
-    }
 }
 
 impl Inner {
@@ -286,12 +278,6 @@ impl Inner {
         let Some(queue) = self.store.get(QUEUE, webhook).await? else { return Ok(Backlog::default()) };
         let waiting = self.store.list(DELIVERY, webhook).await?.len();
         Ok(Backlog { waiting, failure: decode::<Queue>(&queue).and_then(|queue| queue.failure) })
-    }
-
-    async fn put_cursor(&self, system: &SystemName, last: u64) -> Result<(), WebhookError> {
-        let id = system.as_str().to_owned();
-        let record = Record { kind: CURSOR, owner: id.clone(), id, value: encode(&last), due_in: None, ttl: WEBHOOK_TTL };
-        Ok(self.store.put(&record).await?)
     }
 
     /// Removes the record of a user without webhooks on the system.
