@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
 use super::webhook::{
-    CURSOR, DEAD_LETTER, DELIVERY, Delivery, Owner, QUEUE, Queue, StoredDeadLetter, StoredWebhook, WEBHOOK, decode, encode,
+    CURSOR, DEAD_LETTER, DELIVERY, Delivery, Owner, QUEUE, Queue, StoredDeadLetter, StoredWebhook, USER, WEBHOOK, decode, encode,
 };
 use super::{Inner, WEBHOOK_TTL, WebhookError};
 use crate::domain::{JobEvent, SystemName, Username};
@@ -21,6 +21,8 @@ use crate::store::{Entry, Record, Watch};
 const LEASE_TTL: Duration = Duration::from_secs(30);
 /// The age at which the lease is renewed.
 const LEASE_RENEWAL: Duration = Duration::from_secs(10);
+/// The interval between searches for users whose webhooks have expired.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 /// Maximum number of events that one read returns.
 const EVENTS_PER_READ: usize = 100;
 /// Maximum number of queued messages of one webhook.
@@ -37,6 +39,8 @@ struct Following {
     watch: Watch,
     /// When the lease was taken or renewed, while this process has it.
     lease: Option<Instant>,
+    /// When users without webhooks were last forgotten by this process.
+    swept: Option<Instant>,
     failure: Recurring,
 }
 
@@ -50,9 +54,10 @@ pub(super) async fn follow(inner: &Inner, systems: impl Fn() -> Vec<SystemName>)
             let following = followed.entry(system.clone()).or_insert_with(|| Following {
                 watch: inner.store.watch(&JobEvent::stream(system.as_str())),
                 lease: None,
+                swept: None,
                 failure: Recurring::default(),
             });
-            match read_all(inner, system, &mut following.lease).await {
+            match work_on(inner, system, following).await {
                 Ok(()) if following.failure.ends() => tracing::info!(%system, "the events for webhooks are read again"),
                 Ok(()) => {}
                 Err(error) => {
@@ -71,6 +76,19 @@ pub(super) async fn follow(inner: &Inner, systems: impl Fn() -> Vec<SystemName>)
             let _has_changed = timeout(inner.timing.tick, changed).await.is_ok();
         }
     }
+}
+
+/// Reads the existing events of a system, and forgets its users without webhooks once a day, while this process has the lease.
+async fn work_on(inner: &Inner, system: &SystemName, following: &mut Following) -> Result<(), WebhookError> {
+    read_all(inner, system, &mut following.lease).await?;
+    if following.lease.is_some() && following.swept.is_none_or(|swept| swept.elapsed() >= SWEEP_INTERVAL) {
+        // The webhook of a job may have expired.
+        for user in inner.store.list(USER, system.as_str()).await? {
+            inner.forget_user(&user.id, system).await?;
+        }
+        following.swept = Some(Instant::now());
+    }
+    Ok(())
 }
 
 /// Reads the existing events of a system while this process has the lease.

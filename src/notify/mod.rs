@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::{Interest, JobEvent, JobId, Secret, SystemName, Username};
 use crate::error::{ErrorChain, Recurring};
 use crate::rest::{AddressGuard, Client, RestError, Url};
-use crate::store::{Record, Store};
+use crate::store::{MAX_PAGE, Record, Store};
 
 pub use config::Config;
 use counts::DeliveryCounts;
@@ -90,6 +90,8 @@ struct Inner {
     counts: DeliveryCounts,
     /// The failure to read the users with webhooks.
     users_failure: Recurring,
+    /// That not all users with webhooks are observed.
+    users_excess: Recurring,
 }
 
 /// A webhook that was registered, with its secret, which is not shown again.
@@ -119,10 +121,19 @@ impl Webhooks {
     pub fn new(store: Arc<dyn Store>, config: Config, timing: Timing) -> Result<Self, RestError> {
         let guard = AddressGuard::new(&config.allowed_networks);
         let client = Client::guarded(guard.clone())?;
-        let holder = uuid::Uuid::new_v4().simple().to_string();
-        let (due, permits, counts, users_failure) =
-            (Notify::new(), DeliveryPermits::default(), DeliveryCounts::default(), Recurring::default());
-        Ok(Self(Arc::new(Inner { store, config, guard, client, timing, holder, due, permits, counts, users_failure })))
+        Ok(Self(Arc::new(Inner {
+            store,
+            config,
+            guard,
+            client,
+            timing,
+            holder: uuid::Uuid::new_v4().simple().to_string(),
+            due: Notify::new(),
+            permits: DeliveryPermits::default(),
+            counts: DeliveryCounts::default(),
+            users_failure: Recurring::default(),
+            users_excess: Recurring::default(),
+        })))
     }
 
     /// Registers a webhook for all jobs of a user.
@@ -268,6 +279,8 @@ impl Webhooks {
         self.0.store.put(&index).await?;
         let record = Record { kind: WEBHOOK, id: id.clone(), owner: owner.key(), value: encode(&stored), due_in: None, ttl };
         self.0.store.put(&record).await?;
+        // It may have been removed since, as that of a user without webhooks.
+        self.0.store.put(&index).await?;
         Ok(Registered { webhook: stored.into_webhook(id, Backlog::default()), secret: Some(secret) })
     }
 }
@@ -296,19 +309,27 @@ impl Inner {
     }
 }
 
-/// The users with webhooks, whose jobs are kept under observation; at most [`crate::store::MAX_PAGE`] of them on each system.
+/// The users with webhooks, whose jobs are kept under observation; at most [`MAX_PAGE`] of them on each system.
 #[async_trait]
 impl Interest for Webhooks {
-    async fn users(&self, system: &SystemName) -> Vec<Username> {
-        let users = self.0.store.list(USER, system.as_str()).await;
-        match &users {
-            Ok(_) if self.0.users_failure.ends() => tracing::info!("the users with webhooks are read again"),
-            Err(error) if self.0.users_failure.begins(&ErrorChain(error)) => {
-                tracing::warn!(error = %ErrorChain(error), "the users with webhooks could not be read");
+    async fn users(&self, system: &SystemName) -> Option<Vec<Username>> {
+        let Inner { store, users_failure, users_excess, .. } = &*self.0;
+        let records = match store.list(USER, system.as_str()).await {
+            Ok(records) => records,
+            Err(error) => {
+                if users_failure.begins(&ErrorChain(&error)) {
+                    tracing::warn!(error = %ErrorChain(&error), "the users with webhooks could not be read");
+                }
+                return None;
             }
-            _ => {}
+        };
+        if users_failure.ends() {
+            tracing::info!("the users with webhooks are read again");
+        }
+        if records.len() >= MAX_PAGE && users_excess.begins("more than a page") {
+            tracing::warn!(%system, "at least {MAX_PAGE} users of a system have webhooks: the jobs of further ones are not observed");
         }
         let name = |record: Record| Username::new(record.id.split_once('/')?.1).ok();
-        users.unwrap_or_default().into_iter().filter_map(name).collect()
+        Some(records.into_iter().filter_map(name).collect())
     }
 }

@@ -13,7 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use goldcrest::domain::{Interest, JobEvent, JobId, Secret, SystemName, Username};
 use goldcrest::notify::{Backlog, Config, Owner, Registered, Registration, Timing, Webhooks};
-use goldcrest::store::{Retention, Sqlite, SqliteConfig, Store};
+use goldcrest::store::{Record, Retention, Sqlite, SqliteConfig, Store};
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -427,15 +427,35 @@ async fn users_with_webhooks_are_to_be_watched_until_they_have_none() {
     let (site, service) = (Site::new(), receiver().await);
     let process = site.process(TIMING);
     let (daint, eiger) = (SystemName::new("daint").unwrap(), SystemName::new("eiger").unwrap());
-    assert!(process.webhooks.users(&daint).await.is_empty());
+    assert!(process.webhooks.users(&daint).await.unwrap().is_empty());
     let one = process.webhooks.register(&ada(), for_all(&service.url)).await.unwrap().webhook;
     let other = process.webhooks.register(&ada(), for_all(&service.url)).await.unwrap().webhook;
-    assert_eq!(process.webhooks.users(&daint).await, [ada().user]);
-    assert!(process.webhooks.users(&eiger).await.is_empty());
+    assert_eq!(process.webhooks.users(&daint).await.unwrap(), [ada().user]);
+    assert!(process.webhooks.users(&eiger).await.unwrap().is_empty());
     assert!(process.webhooks.remove(&ada(), &one.id).await.unwrap());
-    assert_eq!(process.webhooks.users(&daint).await, [ada().user]);
+    assert_eq!(process.webhooks.users(&daint).await.unwrap(), [ada().user]);
     assert!(process.webhooks.remove(&ada(), &other.id).await.unwrap());
-    assert!(process.webhooks.users(&daint).await.is_empty());
+    assert!(process.webhooks.users(&daint).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_user_whose_webhooks_have_expired_is_not_watched_any_more() {
+    let (site, service) = (Site::new(), receiver().await);
+    let daint = SystemName::new("daint").unwrap();
+    let bob = Record {
+        kind: "webhook-user",
+        id: "daint/bob".to_owned(),
+        owner: "daint".to_owned(),
+        value: Vec::new(),
+        due_in: None,
+        ttl: Duration::from_secs(3600),
+    };
+    site.store.put(&bob).await.unwrap();
+    let before = Webhooks::new(Arc::clone(&site.store), permissive(), TIMING).unwrap();
+    before.register(&ada(), for_all(&service.url)).await.unwrap();
+    assert_eq!(before.users(&daint).await.unwrap().len(), 2);
+    let process = site.process(TIMING);
+    wait_until(PATIENCE, async || process.webhooks.users(&daint).await.unwrap() == [ada().user]).await;
 }
 
 #[tokio::test]
