@@ -38,7 +38,7 @@ const LEASED_DELAY: Duration = Duration::from_secs(1);
 /// Sends due messages. It does not return.
 pub(super) async fn deliver(inner: &Arc<Inner>) {
     let mut tasks = JoinSet::new();
-    let (reading, processing) = (Recurring::default(), Arc::new(Recurring::default()));
+    let reading = Recurring::default();
     loop {
         while tasks.try_join_next().is_some() {}
         let available = MAX_CONCURRENT_WEBHOOKS - tasks.len();
@@ -53,15 +53,11 @@ pub(super) async fn deliver(inner: &Arc<Inner>) {
         let due = due.unwrap_or_default();
         let is_saturated = due.len() == available;
         for record in due {
-            let (inner, processing) = (Arc::clone(inner), Arc::clone(&processing));
+            let inner = Arc::clone(inner);
             tasks.spawn(async move {
-                match inner.process(&record).await {
-                    Ok(()) if processing.ends() => tracing::info!("webhooks are processed again"),
+                if let Err(error) = inner.process(&record).await {
                     // It is due again when its turn with this process is over.
-                    Err(error) if processing.begins(&ErrorChain(&error)) => {
-                        tracing::warn!(error = %ErrorChain(&error), webhook = record.id, "a webhook could not be processed");
-                    }
-                    _ => {}
+                    tracing::warn!(error = %ErrorChain(&error), webhook = record.id, "a webhook could not be processed: it is tried again");
                 }
             });
         }
