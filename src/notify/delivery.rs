@@ -218,8 +218,8 @@ impl Inner {
 
     /// The pause after this number of failures, with jitter, so that messages that failed together are not retried together.
     fn pause(&self, failures: u32) -> Duration {
-        let doubled = 2_u32.saturating_mul(failures.saturating_sub(1).min(15));
-        let pause = self.timing.first_pause.saturating_mul(1_u32 << doubled.min(30)).min(self.timing.max_pause);
+        let factor = 4_u32.saturating_pow(failures.saturating_sub(1));
+        let pause = self.timing.first_pause.saturating_mul(factor).min(self.timing.max_pause);
         let [chance, ..] = *uuid::Uuid::new_v4().as_bytes();
         pause.mul_f64(0.8 + 0.4 * f64::from(chance) / 255.0)
     }
