@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::select_all;
+use futures::future::{join_all, select_all};
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
@@ -100,12 +100,20 @@ async fn read_all(inner: &Inner, system: &SystemName, lease: &mut Option<Instant
                 *lease = None;
                 return Ok(());
             }
+            inner.leased.lock().insert(system.clone());
             *lease = Some(asked);
         }
         if !advance(inner, system).await? {
             return Ok(());
         }
     }
+}
+
+/// Releases the leases, so that another process reads the events at once.
+pub(super) async fn release(inner: &Inner) {
+    let leased = std::mem::take(&mut *inner.leased.lock());
+    // A lease that is not released expires.
+    join_all(leased.iter().map(async |system| inner.store.release(&lease_name(system), &inner.holder).await)).await;
 }
 
 /// The name of the lease on reading the events of a system.

@@ -15,11 +15,13 @@ mod permits;
 mod signature;
 mod webhook;
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +32,7 @@ use crate::store::{MAX_PAGE, Record, Store};
 
 pub use config::Config;
 use counts::DeliveryCounts;
+use delivery::Turn;
 pub use error::WebhookError;
 use permits::DeliveryPermits;
 pub use webhook::{Backlog, DeadLetter, Failure, Owner, Registration, Webhook};
@@ -39,6 +42,8 @@ use webhook::{DEAD_LETTER, DELIVERY, Delivery, QUEUE, Queue, StoredDeadLetter, S
 const WEBHOOK_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// How long a webhook of a single job is kept.
 const JOB_WEBHOOK_TTL: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Time limit for releasing the leases at the end.
+const LEASE_RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum length of an address, in bytes.
 const MAX_URL_BYTES: usize = 2048;
 
@@ -87,6 +92,10 @@ struct Inner {
     /// Notified when a webhook may be due.
     due: Notify,
     permits: DeliveryPermits,
+    /// The systems whose events this process has the lease to read.
+    leased: Mutex<HashSet<SystemName>>,
+    /// The turns under way, by their leases.
+    turns: Mutex<HashMap<String, Turn>>,
     counts: DeliveryCounts,
     /// The failure to read the users with webhooks.
     users_failure: Recurring,
@@ -130,6 +139,8 @@ impl Webhooks {
             holder: uuid::Uuid::new_v4().simple().to_string(),
             due: Notify::new(),
             permits: DeliveryPermits::default(),
+            leased: Mutex::default(),
+            turns: Mutex::default(),
             counts: DeliveryCounts::default(),
             users_failure: Recurring::default(),
             users_excess: Recurring::default(),
@@ -243,6 +254,8 @@ impl Webhooks {
     pub async fn run(&self, systems: impl Fn() -> Vec<SystemName> + Send + Sync, stop: CancellationToken) {
         let work = async { tokio::join!(events::follow(&self.0, systems), delivery::deliver(&self.0)) };
         stop.run_until_cancelled(work).await;
+        let ends = async { tokio::join!(events::release(&self.0), delivery::end_turns(&self.0)) };
+        let _is_in_time = tokio::time::timeout(LEASE_RELEASE_TIMEOUT, ends).await.is_ok();
     }
 
     /// Whether an address may be called.

@@ -3,6 +3,7 @@
 mod addresses;
 mod operations;
 mod replicas;
+mod turns;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -262,19 +263,6 @@ async fn a_message_that_failed_is_not_overtaken_by_later_ones_about_the_same_job
         let place = |job: &str, state: &str| seen.iter().position(|(of, is)| of == job && is == state).unwrap();
         assert!(status.is_none() || place("8", "RUNNING") < place("7", "RUNNING"), "{seen:?}");
     }
-}
-
-#[tokio::test]
-async fn a_refused_message_does_not_delay_messages_about_other_jobs_that_come_later() {
-    let service = Service::start(|seen: &Seen| Reply::status(if seen.json()["subject"] == "7" { 500 } else { 204 }, "")).await;
-    let site = Site::new();
-    let process = site.process(Timing { first_pause: Duration::from_secs(600), max_pause: Duration::from_secs(600), ..TIMING });
-    process.webhooks.register(&ada(), for_all(&service.url)).await.unwrap();
-    site.happens("7", "ada", "RUNNING").await;
-    wait_until(PATIENCE, async || process.webhooks.list(&ada()).await.unwrap()[0].backlog.failure.is_some()).await;
-    site.happens("8", "ada", "RUNNING").await;
-    wait_for(PATIENCE, || service.seen().len() >= 2).await;
-    assert_eq!(subjects(&service), ["7", "8"]);
 }
 
 #[tokio::test]
