@@ -34,7 +34,11 @@ pub async fn submit(access: &Access, submission: Submission, key: Option<&Idempo
         }
     };
     if let (Some(mirror), Ok(submitted)) = (access.mirror(), &submitted) {
-        mirror.submitted(access.principal(), &submitted.value.id, job.name.as_deref(), &job.working_directory.to_text());
+        match submitted.value.repeated {
+            // The scheduler may have forgotten it since.
+            true => mirror.nudge(&access.principal().username),
+            false => mirror.submitted(access.principal(), &submitted.value.id, job.name.as_deref(), &job.working_directory.to_text()),
+        }
     }
     let success = |submitted: &Reported<Submitted>| if submitted.value.repeated { ChangeOutcome::Repeated } else { ChangeOutcome::Done };
     change.end_as(submitted, success).map_err(|error| match (error.maybe_effected(), error) {
