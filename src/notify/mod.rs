@@ -2,8 +2,9 @@
 //!
 //! [`Webhooks`] registers them; `events` reads the events that the mirror appends to the store, and puts a message into the queue of each webhook that
 //! selects them; `delivery` sends due messages. All state is in the store: of several replicas one reads the events of a system (a lease), and
-//! each sends the messages that it takes from the store, so that a message is sent again only if the process that sent it died. A message that cannot be
-//! delivered for a day becomes a dead letter. This module must not know how a scheduler is accessed, nor HTTP beyond calling an address.
+//! each sends the messages that it takes from the store. A message is delivered at least once: it is sent again if the receiver did not answer in time,
+//! or the process stopped while it was sent. A message that cannot be delivered for a day becomes a dead letter. This module must not know how a
+//! scheduler is accessed, nor HTTP beyond calling an address.
 
 mod config;
 mod counts;
