@@ -47,7 +47,7 @@ impl TransferForm {
     /// Rejects a length over the limit; `larger` names the alternative for larger files.
     ///
     /// # Errors
-    /// If it is.
+    /// If the length is over the limit.
     pub fn check(self, access: &Access, length: u64, larger: Alternative) -> Result<(), ServiceError> {
         let cap = self.cap(access).filter(|cap| length > *cap);
         cap.map_or(Ok(()), |cap| Err(ServiceError::TooLarge(cap, larger)))
@@ -85,7 +85,7 @@ pub async fn download(access: &Access, path: &str, range: Option<ByteRange>) -> 
     Ok((path, download))
 }
 
-/// The same for a checked path, with the limit `cap`.
+/// Opens a file whose path was checked, or a range of it, with the limit `cap`.
 ///
 /// # Errors
 /// If the file is over the cap (`larger` names the alternative), the range is outside it, or the cluster does not deliver it.

@@ -43,7 +43,7 @@ impl Findings {
     }
 }
 
-/// Whether `value` has at most `longest` bytes and no control characters: a line break would start a new directive in a batch
+/// Refuses a value of more than `max_bytes` bytes or with a control character: a line break would start a new directive in a batch
 /// script, a NUL byte would end an argument.
 pub(super) fn check_line(value: &str, max_bytes: usize) -> Result<(), String> {
     if value.len() > max_bytes {

@@ -20,7 +20,7 @@ pub(crate) struct AccessLog {
 }
 
 impl AccessLog {
-    /// Creates a layer that logs what the configuration selects.
+    /// Creates a log of what the configuration selects.
     pub(crate) fn new(logger: Logger) -> Self {
         let headers = logger.loggable_request_headers.into_iter().filter(|_| logger.enable_tracing_log);
         Self { loggable: headers.filter(|header| !is_secret_header(&header.input)).collect() }
