@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
-use regex::Regex;
 
 use super::audit::Change;
 use super::counts::Action;
 use super::limits::UserPermit;
+use super::text::whole_match;
 use super::{Access, InvalidRequest, ServiceError};
 use crate::cluster::{Cluster, Commands, NO_FILES};
 use crate::domain::excerpt;
@@ -196,19 +196,14 @@ fn allows(pattern: &[String], argv: &[String]) -> bool {
     for word in pattern {
         let matches = match Word::read(word) {
             Word::Exact(exact) => words.next().is_some_and(|word| word == exact),
-            Word::Matching(pattern) => words.next().is_some_and(|word| whole(pattern).is_ok_and(|regex| regex.is_match(word))),
-            Word::Rest(pattern) => whole(pattern).is_ok_and(|regex| words.by_ref().all(|word| regex.is_match(word))),
+            Word::Matching(pattern) => words.next().is_some_and(|word| whole_match(pattern).is_ok_and(|regex| regex.is_match(word))),
+            Word::Rest(pattern) => whole_match(pattern).is_ok_and(|regex| words.by_ref().all(|word| regex.is_match(word))),
         };
         if !matches {
             return false;
         }
     }
     words.next().is_none()
-}
-
-/// Compiles a pattern that matches a whole word.
-fn whole(pattern: &str) -> Result<Regex, regex::Error> {
-    Regex::new(&format!("^(?:{pattern})$"))
 }
 
 /// The message that lists the allowed commands.
@@ -239,7 +234,7 @@ pub fn mistakes(commands: &Commands) -> Vec<(String, String)> {
         }
         for (at, word) in pattern.iter().map(|word| Word::read(word)).enumerate() {
             let place = || format!("allow[{index}][{at}]");
-            if let Some(Err(error)) = word.pattern().map(whole) {
+            if let Some(Err(error)) = word.pattern().map(whole_match) {
                 add(place(), format!("must be a regular expression behind `~` or `~*`: {error}"));
             }
             if matches!(word, Word::Rest(_)) && at + 1 < pattern.len() {

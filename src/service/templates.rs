@@ -5,9 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use regex::Regex;
-
-use super::text::check_line;
+use super::text::{check_line, whole_match};
 use super::{Access, IdempotencyKey, InvalidField, InvalidRequest, ServiceError, Submission, jobs};
 use crate::cluster::{JobTemplate, ParameterType, ParameterValue, TemplateParameter};
 use crate::domain::{JobScript, Reported, excerpt, nearest_name};
@@ -117,7 +115,7 @@ fn text(parameter: &TemplateParameter, value: ParameterValue) -> Result<String, 
             if text.chars().count() > parameter.max_length {
                 return Err(format!("it has more than {} characters", parameter.max_length));
             }
-            let pattern = parameter.pattern.as_deref().map(whole).transpose().map_err(|error| error.to_string())?;
+            let pattern = parameter.pattern.as_deref().map(whole_match).transpose().map_err(|error| error.to_string())?;
             match pattern.is_none_or(|pattern| pattern.is_match(&text)) {
                 true => Ok(text),
                 false => Err(format!("it does not match {}", parameter.pattern.as_deref().unwrap_or_default())),
@@ -127,11 +125,6 @@ fn text(parameter: &TemplateParameter, value: ParameterValue) -> Result<String, 
         (ParameterType::Boolean, _) => Err("it must be true or false".to_owned()),
         (ParameterType::String, _) => Err("it must be a text".to_owned()),
     }
-}
-
-/// Compiles a pattern that matches a whole string.
-fn whole(pattern: &str) -> Result<Regex, regex::Error> {
-    Regex::new(&format!("^(?:{pattern})$"))
 }
 
 /// The errors in a template of the configuration: the place in it and the reason.
@@ -163,7 +156,7 @@ pub fn mistakes(template: &JobTemplate) -> Vec<(String, String)> {
         if parameter.minimum.zip(parameter.maximum).is_some_and(|(min, max)| min > max) {
             add(place(".maximum"), "must not be below the minimum");
         }
-        if let Some(error) = parameter.pattern.as_deref().map(whole).and_then(Result::err) {
+        if let Some(error) = parameter.pattern.as_deref().map(whole_match).and_then(Result::err) {
             add(place(".pattern"), &format!("must be a regular expression: {error}"));
         } else if let Some(Err(message)) = parameter.default_value().map(|value| text(parameter, value)) {
             add(place(".default"), &format!("must be a value that the parameter takes: {message}"));

@@ -1,5 +1,7 @@
 //! Rules for text that is handed on to schedulers and commands.
 
+use regex::Regex;
+
 use super::{Access, InvalidField};
 use crate::{domain, scheduler};
 
@@ -53,6 +55,11 @@ pub(super) fn check_line(value: &str, max_bytes: usize) -> Result<(), String> {
         return Err("it holds a control character".to_owned());
     }
     Ok(())
+}
+
+/// Compiles a pattern that matches a whole text.
+pub(super) fn whole_match(pattern: &str) -> Result<Regex, regex::Error> {
+    Regex::new(&format!("^(?:{pattern})$"))
 }
 
 /// Whether `name` is a name for an environment variable, of at most 255 bytes.
