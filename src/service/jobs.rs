@@ -7,13 +7,11 @@ use crate::scheduler::{AttachOutput, SchedulerError, Submitted};
 use super::audit::Change;
 use super::counts::{Action, ChangeOutcome};
 use super::submission::{self, Submission};
-use super::text::Findings;
+use super::text::{Findings, MAX_ARGUMENT_BYTES};
 use super::{Access, AccountingRequest, IdempotencyKey, InvalidRequest, ServiceError};
 
 /// The longest job name to filter by, in characters: OpenPBS has no longer ones.
 const MAX_JOB_NAME: usize = 235;
-/// The longest command to attach, in bytes: what Linux takes as one argument (`MAX_ARG_STRLEN`), with room for quoting.
-const MAX_COMMAND: usize = 96 * 1024;
 
 /// The advice for a client that does not know whether its job was submitted.
 const ASK_BY_KEY: &str = "whether the job was submitted is not known: send the same request with the same `Idempotency-Key` again";
@@ -202,13 +200,13 @@ pub(super) fn job_id(id: &str) -> Result<JobId, InvalidRequest> {
     JobId::new(id).map_err(|error| InvalidRequest::new("job_id", error.to_string()))
 }
 
-fn wrong_command(command: &str) -> Option<&'static str> {
+fn wrong_command(command: &str) -> Option<String> {
     if command.trim().is_empty() {
-        Some("it is empty")
+        Some("it is empty".to_owned())
     } else if command.contains('\0') {
-        Some("it holds a NUL character")
-    } else if command.len() > MAX_COMMAND {
-        Some("it is longer than 98304 bytes")
+        Some("it holds a NUL character".to_owned())
+    } else if command.len() > MAX_ARGUMENT_BYTES {
+        Some(format!("it is longer than {MAX_ARGUMENT_BYTES} bytes"))
     } else {
         None
     }

@@ -139,7 +139,7 @@ pub fn mistakes(template: &JobTemplate) -> Vec<(String, String)> {
         add("script".to_owned(), "must not be empty, nor hold a NUL character");
     }
     if template.parameters.len() > MAX_PARAMETERS {
-        add("parameters".to_owned(), "must be at most 64");
+        add("parameters".to_owned(), &format!("must be at most {MAX_PARAMETERS}"));
     }
     for (name, parameter) in &template.parameters {
         let place = |member: &str| format!("parameters.{name}{member}");
@@ -151,7 +151,7 @@ pub fn mistakes(template: &JobTemplate) -> Vec<(String, String)> {
             add(place(".values"), "must name the values of the enumeration");
         }
         if !(1..=MAX_LENGTH).contains(&parameter.max_length) {
-            add(place(".max_length"), "must be from 1 to 16384");
+            add(place(".max_length"), &format!("must be from 1 to {MAX_LENGTH}"));
         }
         if parameter.minimum.zip(parameter.maximum).is_some_and(|(min, max)| min > max) {
             add(place(".maximum"), "must not be below the minimum");

@@ -5,6 +5,9 @@ use regex::Regex;
 use super::{Access, InvalidField};
 use crate::{domain, scheduler};
 
+/// The maximum length of a text that becomes one argument, in bytes: that of Linux (`MAX_ARG_STRLEN`), less room for quoting.
+pub(super) const MAX_ARGUMENT_BYTES: usize = 96 * 1024;
+
 /// The maximum length of a name in a message, in characters.
 const MAX_SHOWN: usize = 64;
 
