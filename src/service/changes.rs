@@ -162,7 +162,7 @@ pub(super) fn check_pattern(options: &CompressOptions) -> Result<(), InvalidRequ
     }
 }
 
-/// Refuses an archive whose path is that of what it is to hold. That another path leads there shows on the cluster.
+/// Refuses an archive at the path of its own source. Other paths to the same place are detected on the cluster (`apart` in `place.sh`).
 pub(super) fn check_apart(source: &RemotePath, target: &RemotePath) -> Result<(), InvalidRequest> {
     if source == target {
         return Err(InvalidRequest::new("target", "the archive cannot take the place of what it is to hold"));
