@@ -99,8 +99,7 @@ impl KnownJobs {
     pub(super) fn compare(&mut self, listing: &Listing<'_>) -> (Vec<JobEvent>, Vec<JobId>) {
         let now = Timestamp::now();
         let owner = |job: &Job| listing.owner.or(job.user.as_deref()).unwrap_or_default().to_owned();
-        let mut events: Vec<JobEvent> =
-            listing.jobs.iter().filter_map(|job| self.difference(job, owner(job), listing, now)).collect();
+        let mut events: Vec<JobEvent> = listing.jobs.iter().filter_map(|job| self.difference(job, owner(job), listing, now)).collect();
         let listed: HashSet<&str> = listing.jobs.iter().map(|job| job.id.as_str()).collect();
         let is_its = |job: &KnownJob| listing.owner.is_none_or(|owner| owner == job.owner);
         if listing.is_complete {
@@ -174,7 +173,9 @@ impl KnownJobs {
         let is_open = |(id, job): &(&String, &KnownJob)| !job.is_final && !changed.contains(id.as_str()) && !is_gone(id);
         let open = self.jobs.iter().filter(is_open).map(|(id, _)| id.as_str());
         let open = open.chain(events.iter().filter(|event| !event.is_final).map(|event| event.id.as_str()));
-        open.for_each(|id| drop(last.remove(JobId::number(id))));
+        for id in open {
+            last.remove(JobId::number(id));
+        }
         let ends: Vec<usize> = last.into_values().collect();
         ends.into_iter().for_each(|index| events[index].ends_whole = true);
     }

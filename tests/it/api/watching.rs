@@ -20,7 +20,9 @@ use goldcrest::domain::{
     JobQuery, JobStatus, JobTimes, JobUsage, Node, Partition, Principal, Reported, Reservation, SystemName, Username,
 };
 use goldcrest::mirror::{Journal, Mirror};
-use goldcrest::scheduler::{self, AttachOutput, JobMirror, MirrorAccount, RecordPlace, Scheduler, SchedulerError, SubmissionKey, Submitted};
+use goldcrest::scheduler::{
+    self, AttachOutput, JobMirror, MirrorAccount, RecordPlace, Scheduler, SchedulerError, SubmissionKey, Submitted,
+};
 use goldcrest::service::{Gate, State};
 use goldcrest::store::{Sqlite, SqliteConfig, Store};
 use serde_json::{Value, json};
