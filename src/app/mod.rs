@@ -5,6 +5,7 @@
 
 mod build;
 mod connect;
+mod listen;
 mod reload;
 mod site;
 mod streams;

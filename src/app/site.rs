@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::build::{self, BuildError, Provider};
+use super::listen::until_bound;
 use super::streams;
 use crate::authn::{self, Authenticator, ServiceAccountTokens, Validators};
 use crate::authz::{Authorizer, Relation};
@@ -376,24 +377,11 @@ fn check(member: &Member, background: &Lifecycle) -> Vec<DropGuard> {
     guards
 }
 
-/// Takes records of ended jobs until the token is cancelled. What cannot be listened on is tried again: the address may be that of the task
-/// before this one.
+/// Takes records of ended jobs until the token is cancelled.
 async fn take_pushes(PushListener { listen, secret }: PushListener, mirror: Arc<Mirror>, stop: CancellationToken) {
     let routes = http::pushes(secret, move |ended| mirror.hint(ended));
-    let mut is_logged = false;
-    loop {
-        match TcpListener::bind(listen).await {
-            Ok(listener) => {
-                return http::serve(listener, routes, Arc::default(), stop, http::TimeLimits::draining(PUSH_DRAIN_TIMEOUT)).await;
-            }
-            Err(error) if !is_logged => {
-                tracing::error!(address = %listen, %error, "scheduler.job_mirror.push.listen cannot be listened on");
-                is_logged = true;
-            }
-            Err(_) => {}
-        }
-        if stop.run_until_cancelled(tokio::time::sleep(BIND_RETRY_INTERVAL)).await.is_none() {
-            return;
-        }
+    let report = |error| tracing::error!(address = %listen, %error, "scheduler.job_mirror.push.listen cannot be listened on");
+    if let Some(listener) = until_bound(|| TcpListener::bind(listen), BIND_RETRY_INTERVAL, report, &stop).await {
+        http::serve(listener, routes, Arc::default(), stop, http::TimeLimits::draining(PUSH_DRAIN_TIMEOUT)).await;
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::listen::until_bound;
 use crate::cluster::Config;
 use crate::http;
 use crate::service::{Gate, State};
@@ -31,30 +32,20 @@ pub(super) fn endpoints(config: &Config) -> Vec<Endpoint> {
     config.data_operation.transfers().iter().filter_map(endpoint).collect()
 }
 
-/// Serves clients on the first free port of an endpoint until the token is cancelled. While none is free, it is tried again and again.
+/// Serves clients on the first free port of an endpoint until the token is cancelled. While none is free, it tries again.
 pub(super) async fn listen(endpoint: Endpoint, state: State, gate: impl Fn() -> Gate + Send + Sync + 'static, stop: CancellationToken) {
     let routes = http::streams(gate);
-    let mut is_logged = false;
-    loop {
-        match bind(&endpoint).await {
-            Ok((listener, port)) => {
-                tracing::info!(host = endpoint.host, port, "clients of firecrest-streamer are served");
-                state.streams().listening(&endpoint, Some(port));
-                let limits = http::TimeLimits { head: HEAD_TIMEOUT, ..http::TimeLimits::draining(DRAIN_TIMEOUT) };
-                http::serve(listener, routes, Arc::default(), stop, limits).await;
-                return state.streams().listening(&endpoint, None);
-            }
-            Err(error) if !is_logged => {
-                let [first, last] = endpoint.ports;
-                tracing::warn!(host = endpoint.host, first, last, %error, "no port could be listened on for clients of firecrest-streamer: it is tried again");
-                is_logged = true;
-            }
-            Err(_) => {}
-        }
-        if stop.run_until_cancelled(tokio::time::sleep(BIND_RETRY_INTERVAL)).await.is_none() {
-            return;
-        }
-    }
+    let report = |error| {
+        let [first, last] = endpoint.ports;
+        tracing::warn!(host = endpoint.host, first, last, %error, "no port could be listened on for clients of firecrest-streamer: it is tried again");
+    };
+    let bound = until_bound(|| bind(&endpoint), BIND_RETRY_INTERVAL, report, &stop).await;
+    let Some((listener, port)) = bound else { return };
+    tracing::info!(host = endpoint.host, port, "clients of firecrest-streamer are served");
+    state.streams().listening(&endpoint, Some(port));
+    let limits = http::TimeLimits { head: HEAD_TIMEOUT, ..http::TimeLimits::draining(DRAIN_TIMEOUT) };
+    http::serve(listener, routes, Arc::default(), stop, limits).await;
+    state.streams().listening(&endpoint, None);
 }
 
 async fn bind(endpoint: &Endpoint) -> io::Result<(TcpListener, u16)> {

@@ -22,6 +22,9 @@ pub struct JobEvent {
     pub signal: Option<i32>,
     /// Whether the state is final.
     pub is_final: bool,
+    /// Whether no part of the job to which this one belongs is open after this change.
+    #[serde(default)]
+    pub ends_whole: bool,
     /// When the change was seen.
     pub at: Timestamp,
 }
@@ -51,6 +54,7 @@ mod tests {
             exit_code: Some(3),
             signal: None,
             is_final: true,
+            ends_whole: false,
             at: Timestamp::from_second(1_795_000_000).unwrap(),
         };
         let written = serde_json::to_vec(&event).unwrap();

@@ -90,6 +90,19 @@ impl JobId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether the job `asked` includes the job `id`: it is the same job, a task of the array (`123_4` of `123`), a component (`123+1`), a
+    /// subjob (`123[4].server` of `123[].server`), or the same with the server's name (`123.server` of `123`).
+    pub fn covers(asked: &str, id: &str) -> bool {
+        let (asked_number, asked_rest) = asked.split_at(Self::number(asked).len());
+        let (number, rest) = id.split_at(Self::number(id).len());
+        asked == id || (asked_number == number && (asked_rest.is_empty() || (asked_rest.starts_with("[]") && rest.starts_with('['))))
+    }
+
+    /// The number of a job, which its parts share.
+    pub fn number(id: &str) -> &str {
+        id.split(['_', '+', '[', '.']).next().unwrap_or(id)
+    }
 }
 
 /// Whether `name` is a name for an environment variable, of any length (POSIX XBD 8.1 with lower case allowed, as shells do).
@@ -158,6 +171,18 @@ mod tests {
     fn array_tasks_and_pbs_ids_are_job_ids() {
         for id in ["1", "123_4", "12+1", "123[1].srv", "99.pbs-server.example.org"] {
             assert_eq!(JobId::new(id).unwrap().as_str(), id);
+        }
+    }
+
+    #[test]
+    fn a_whole_job_has_its_parts_and_a_part_has_no_others() {
+        for (asked, id) in [("12", "12"), ("12", "12_3"), ("12", "12+1"), ("12", "12.srv"), ("12[].srv", "12[3].srv"), ("12", "12[].srv")] {
+            assert!(JobId::covers(asked, id), "{asked} {id}");
+        }
+        for (asked, id) in
+            [("12", "123"), ("12_3", "12"), ("12_3", "12_31"), ("12.srv", "12[1].srv"), ("12[1].srv", "12[].srv"), ("1", "12_1")]
+        {
+            assert!(!JobId::covers(asked, id), "{asked} {id}");
         }
     }
 

@@ -122,14 +122,14 @@ fn assemble(routes: OpenApiRouter<Api>, state: AppState, counters: Option<Arc<Re
     let api = Api(Arc::new(inner));
     let context = middleware::request_context::ContextSource::new(proxies, Arc::clone(&counters));
     let site = Arc::new(middleware::Site { context, access_log: middleware::access_log::AccessLog::new(state.logger) });
-    // Layers are read from the bottom: `steps` sees the request first and the answer last.
+    // Layers are read from the bottom: `normalise` sees the request first, then `steps`, which sees the answer last.
     let router = router
         .merge(pages)
         .fallback(middleware::normalise::not_found)
         .method_not_allowed_fallback(middleware::normalise::method_not_allowed)
         .layer(body_limit)
         .layer(CatchPanicLayer::custom(middleware::time_limit::panicked));
-    // What treats each OPTIONS request as a preflight sees only those.
+    // The CORS layer answers every OPTIONS request as a preflight, so those that are none are hidden from it.
     let router = match cors {
         None => router,
         Some(cors) => router

@@ -118,7 +118,7 @@ impl Journal {
     /// Runs `compare` on the known jobs, and adds the events that it returns: their number, and what else it returns.
     ///
     /// # Errors
-    /// If the store does not accept them: then the known jobs stay unchanged, so that the next comparison creates the events again.
+    /// If the store does not accept them: the states of the known jobs change only with accepted events, so the next comparison creates them again.
     pub(super) async fn record<T>(&self, compare: impl Fn(&mut KnownJobs) -> (Vec<JobEvent>, T) + Send) -> Result<(usize, T), StoreError> {
         let _turn = self.writing.lock().await;
         loop {
@@ -340,6 +340,7 @@ mod tests {
             exit_code: None,
             signal: None,
             is_final: false,
+            ends_whole: false,
             at: Timestamp::now(),
         }
     }

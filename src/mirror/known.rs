@@ -6,7 +6,7 @@ use std::time::Instant;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Duration, Instant as Clock};
 
-use super::selection::{Selection, concerns};
+use super::selection::Selection;
 use crate::domain::{Job, JobEvent, JobId, is_ending_state};
 
 /// How long a job that has left the queue is queried before its state counts as unknown: its end reaches accounting with a delay.
@@ -66,7 +66,7 @@ impl Listing<'_> {
 
     /// Whether the job, or the job that it is a part of, is watched.
     fn is_watched(&self, id: &str) -> bool {
-        self.watched.iter().any(|watched| concerns(watched.as_str(), id))
+        self.watched.iter().any(|watched| JobId::covers(watched.as_str(), id))
     }
 }
 
@@ -99,7 +99,7 @@ impl KnownJobs {
     pub(super) fn compare(&mut self, listing: &Listing<'_>) -> (Vec<JobEvent>, Vec<JobId>) {
         let now = Timestamp::now();
         let owner = |job: &Job| listing.owner.or(job.user.as_deref()).unwrap_or_default().to_owned();
-        let events = listing.jobs.iter().filter_map(|job| self.difference(job, owner(job), listing, now)).collect();
+        let mut events: Vec<JobEvent> = listing.jobs.iter().filter_map(|job| self.difference(job, owner(job), listing, now)).collect();
         let listed: HashSet<&str> = listing.jobs.iter().map(|job| job.id.as_str()).collect();
         let is_its = |job: &KnownJob| listing.owner.is_none_or(|owner| owner == job.owner);
         if listing.is_complete {
@@ -111,9 +111,14 @@ impl KnownJobs {
         };
         let mut missing: HashSet<JobId> = self.jobs.iter().filter(is_missing).filter_map(|(id, _)| JobId::new(id).ok()).collect();
         let unseen = |id: &&JobId| {
-            !listed.contains(id.as_str()) && !listed.iter().any(|listed| concerns(id.as_str(), listed)) && !self.is_over(id.as_str())
+            !listed.contains(id.as_str()) && !listed.iter().any(|listed| JobId::covers(id.as_str(), listed)) && !self.is_over(id.as_str())
         };
         missing.extend(listing.watched.iter().filter(unseen).cloned());
+        // The record of the pending tasks of an array disappears when all have started.
+        let has_listed_tasks = |id: &str| listed.iter().any(|task| task.strip_prefix(id).is_some_and(|rest| rest.starts_with('_')));
+        self.mark_ends(&mut events, |id| {
+            listing.is_complete && missing.iter().any(|missing| missing.as_str() == id) && has_listed_tasks(id)
+        });
         (events, missing.into_iter().take(MAX_LOOKUPS_PER_LIST).collect())
     }
 
@@ -127,24 +132,52 @@ impl KnownJobs {
         let listing = Listing { jobs, queried_at, owner, ended_since: None, watched: &[], is_complete: false };
         // The scheduler may show a job of another user.
         let owner = |job: &Job| job.user.as_deref().or(owner).unwrap_or_default().to_owned();
-        jobs.iter().filter_map(|job| self.difference(job, owner(job), &listing, now)).collect()
+        let mut events: Vec<JobEvent> = jobs.iter().filter_map(|job| self.difference(job, owner(job), &listing, now)).collect();
+        self.mark_ends(&mut events, |_| false);
+        events
     }
 
     /// Records that the scheduler does not know the job. After the grace period, returns the event that its state is unknown.
     pub(super) fn not_found(&mut self, id: &JobId) -> Option<JobEvent> {
         let job = self.jobs.get_mut(id.as_str()).filter(|job| !job.is_final)?;
         let since = *job.missing_since.get_or_insert_with(Clock::now);
+        let (owner, state) = (job.owner.clone(), job.state.clone());
         (since.elapsed() >= MISSING_GRACE_PERIOD).then(|| JobEvent {
             id: id.as_str().to_owned(),
             name: None,
-            owner: job.owner.clone(),
-            previous: Some(job.state.clone()),
+            owner,
+            previous: Some(state),
             state: JobEvent::UNKNOWN.to_owned(),
             exit_code: None,
             signal: None,
             is_final: true,
+            ends_whole: self.is_last_part(id.as_str()),
             at: Timestamp::now(),
         })
+    }
+
+    /// Whether no other part of the job to which `id` belongs is open.
+    fn is_last_part(&self, id: &str) -> bool {
+        let is_other = |known: &str| known != id && JobId::number(known) == JobId::number(id);
+        self.jobs.iter().all(|(known, job)| job.is_final || !is_other(known))
+    }
+
+    /// Marks the events after which no part of their job is open: of each job the last one. `is_gone` names jobs that are open no more.
+    fn mark_ends(&self, events: &mut [JobEvent], is_gone: impl Fn(&str) -> bool) {
+        let mut last: HashMap<&str, usize> = HashMap::new();
+        last.extend(events.iter().enumerate().filter(|(_, event)| event.is_final).map(|(index, event)| (JobId::number(&event.id), index)));
+        if last.is_empty() {
+            return;
+        }
+        let changed: HashSet<&str> = events.iter().map(|event| event.id.as_str()).collect();
+        let is_open = |(id, job): &(&String, &KnownJob)| !job.is_final && !changed.contains(id.as_str()) && !is_gone(id);
+        let open = self.jobs.iter().filter(is_open).map(|(id, _)| id.as_str());
+        let open = open.chain(events.iter().filter(|event| !event.is_final).map(|event| event.id.as_str()));
+        for id in open {
+            last.remove(JobId::number(id));
+        }
+        let ends: Vec<usize> = last.into_values().collect();
+        ends.into_iter().for_each(|index| events[index].ends_whole = true);
     }
 
     fn difference(&mut self, job: &Job, owner: String, listing: &Listing<'_>, now: Timestamp) -> Option<JobEvent> {
@@ -175,6 +208,7 @@ impl KnownJobs {
             exit_code: job.status.exit_code.filter(|_| is_final),
             signal: job.status.signal.filter(|_| is_final),
             is_final,
+            ends_whole: false,
             at: now,
         })
     }
@@ -208,7 +242,7 @@ impl KnownJobs {
     }
 
     fn parts<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a KnownJob> {
-        self.jobs.iter().filter(move |(known, _)| concerns(id, known)).map(|(_, job)| job)
+        self.jobs.iter().filter(move |(known, _)| JobId::covers(id, known)).map(|(_, job)| job)
     }
 }
 
@@ -335,5 +369,35 @@ mod tests {
         assert!(!known.is_over("7"));
         let events = known.found(&JobId::new("7").unwrap(), &[job("7_1", "COMPLETED"), job("7_2", "COMPLETED")], Instant::now(), None);
         assert!(events.is_empty() && known.is_over("7"));
+    }
+
+    /// The ids of the events after which no part of their job is open.
+    fn ends(known: &mut KnownJobs, jobs: &[Job]) -> Vec<String> {
+        let listing = Listing { jobs, queried_at: Instant::now(), owner: Some("ada"), ended_since: None, watched: &[], is_complete: true };
+        let (events, _) = known.compare(&listing);
+        events.iter().enumerate().for_each(|(index, event)| known.apply(1 + index as u64, event));
+        events.into_iter().filter(|event| event.ends_whole).map(|event| event.id).collect()
+    }
+
+    #[test]
+    fn the_last_event_of_a_job_says_that_no_part_is_open() {
+        let mut known = KnownJobs::default();
+        assert!(ends(&mut known, &[job("7", "PENDING"), job("8+0", "RUNNING"), job("8+1", "RUNNING"), job("9", "RUNNING")]).is_empty());
+        let others = [job("8+0", "COMPLETED"), job("8+1", "RUNNING"), job("9", "FAILED")];
+        assert_eq!(ends(&mut known, &[&[job("7", "PENDING"), job("7_1", "COMPLETED")], &others[..]].concat()), ["9"]);
+        // The last tasks started and ended between two lists, and their record is gone.
+        let tasks = ["7_1", "7_2", "7_3"].map(|id| job(id, "COMPLETED"));
+        let others = [job("8+0", "COMPLETED"), job("8+1", "FAILED"), job("9", "FAILED")];
+        let mut ended = ends(&mut known, &[&tasks[..], &others].concat());
+        ended.sort();
+        assert_eq!(ended, ["7_3", "8+1"]);
+    }
+
+    #[test]
+    fn the_end_of_a_part_is_not_that_of_the_job_while_another_part_is_open() {
+        let mut known = KnownJobs::default();
+        ends(&mut known, &[job("7", "PENDING"), job("7_1", "RUNNING")]);
+        assert!(ends(&mut known, &[job("7", "CANCELLED"), job("7_1", "RUNNING")]).is_empty());
+        assert_eq!(ends(&mut known, &[job("7", "CANCELLED"), job("7_1", "COMPLETED")]), ["7_1"]);
     }
 }

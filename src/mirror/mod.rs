@@ -31,7 +31,6 @@ pub use selection::Selection;
 pub use subjects::{Staleness, Watch};
 
 use counters::Push;
-use selection::concerns;
 use subjects::{Latest, Scope, Subjects};
 
 /// How long a submitted job is shown although the scheduler does not list it yet.
@@ -165,7 +164,7 @@ impl Mirror {
     /// A job of the caller that must exist although the scheduler does not know it: it was submitted a moment ago, or has left the queue and
     /// is not in accounting yet.
     pub fn missed(&self, principal: &Principal, id: &JobId) -> Option<Reading<Vec<Job>>> {
-        let is_own = |job: &Job| job.user.as_deref() == Some(principal.username.as_str()) && concerns(id.as_str(), job.id.as_str());
+        let is_own = |job: &Job| job.user.as_deref() == Some(principal.username.as_str()) && JobId::covers(id.as_str(), job.id.as_str());
         let left = self.latest(principal, |latest, _| {
             let jobs: Vec<Job> = latest.left.values().filter(|job| is_own(job)).cloned().collect();
             (!jobs.is_empty()).then(|| latest.reading.derive(jobs, Some(LEFT_THE_QUEUE)))
@@ -277,7 +276,7 @@ impl Latest {
 
 /// The part of a list that concerns one job.
 fn part(list: &Reading<Vec<Job>>, id: &JobId, missing: Option<&'static str>) -> Option<Reading<Vec<Job>>> {
-    let jobs: Vec<Job> = list.iter().filter(|job| concerns(id.as_str(), job.id.as_str())).cloned().collect();
+    let jobs: Vec<Job> = list.iter().filter(|job| JobId::covers(id.as_str(), job.id.as_str())).cloned().collect();
     (!jobs.is_empty()).then(|| list.derive(jobs, missing))
 }
 

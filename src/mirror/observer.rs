@@ -78,10 +78,11 @@ async fn watch_for_interest(mirror: &Mirror) {
     };
     let mut watched: HashMap<Username, (Watch, Clock)> = HashMap::new();
     loop {
-        let users = interest.users(mirror.cluster.name()).await;
-        watched.retain(|user, (_, since)| since.elapsed() < PRINCIPAL_RENEWAL && users.contains(user));
-        for user in users {
-            watched.entry(user).or_insert_with_key(|user| (mirror.watch(&without_token(user)), Clock::now()));
+        if let Some(users) = interest.users(mirror.cluster.name()).await {
+            watched.retain(|user, (_, since)| since.elapsed() < PRINCIPAL_RENEWAL && users.contains(user));
+            for user in users {
+                watched.entry(user).or_insert_with_key(|user| (mirror.watch(&without_token(user)), Clock::now()));
+            }
         }
         sleep(mirror.settings.pause()).await;
     }

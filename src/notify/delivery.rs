@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -38,7 +39,7 @@ const LEASED_DELAY: Duration = Duration::from_secs(1);
 /// Sends due messages. It does not return.
 pub(super) async fn deliver(inner: &Arc<Inner>) {
     let mut tasks = JoinSet::new();
-    let (reading, processing) = (Recurring::default(), Arc::new(Recurring::default()));
+    let reading = Recurring::default();
     loop {
         while tasks.try_join_next().is_some() {}
         let available = MAX_CONCURRENT_WEBHOOKS - tasks.len();
@@ -53,15 +54,11 @@ pub(super) async fn deliver(inner: &Arc<Inner>) {
         let due = due.unwrap_or_default();
         let is_saturated = due.len() == available;
         for record in due {
-            let (inner, processing) = (Arc::clone(inner), Arc::clone(&processing));
+            let inner = Arc::clone(inner);
             tasks.spawn(async move {
-                match inner.process(&record).await {
-                    Ok(()) if processing.ends() => tracing::info!("webhooks are processed again"),
+                if let Err(error) = inner.process(&record).await {
                     // It is due again when its turn with this process is over.
-                    Err(error) if processing.begins(&ErrorChain(&error)) => {
-                        tracing::warn!(error = %ErrorChain(&error), webhook = record.id, "a webhook could not be processed");
-                    }
-                    _ => {}
+                    tracing::warn!(error = %ErrorChain(&error), webhook = record.id, "a webhook could not be processed: it is tried again");
                 }
             });
         }
@@ -72,6 +69,24 @@ pub(super) async fn deliver(inner: &Arc<Inner>) {
             Some(_) = tasks.join_next(), if is_saturated => {}
         }
     }
+}
+
+/// The turn of a webhook with this process.
+pub(super) struct Turn {
+    /// The holder of its lease.
+    holder: String,
+    queue: Record,
+}
+
+/// Ends the turns that were cut off, so that another process takes these webhooks at once.
+pub(super) async fn end_turns(inner: &Inner) {
+    let turns = std::mem::take(&mut *inner.turns.lock());
+    let ends = turns.into_iter().map(|(lease, Turn { holder, queue })| async move {
+        // What is not ended here expires.
+        let _ = inner.store.put(&Record { due_in: Some(Duration::ZERO), ..queue }).await;
+        let _ = inner.store.release(&lease, &holder).await;
+    });
+    join_all(ends).await;
 }
 
 /// The outcome of a message.
@@ -103,7 +118,9 @@ impl Inner {
         if !self.store.lease(&lease, &holder, 2 * self.timing.turn).await? {
             return self.put_queue(&record.id, &record.owner, queue, LEASED_DELAY).await;
         }
+        self.turns.lock().insert(lease.clone(), Turn { holder: holder.clone(), queue: record.clone() });
         let outcome = self.deliver_queue(record, &stored, &url, queue).await;
+        self.turns.lock().remove(&lease);
         self.store.release(&lease, &holder).await?;
         outcome
     }
@@ -129,7 +146,13 @@ impl Inner {
         let (now, mut jobs) = (Timestamp::now(), HashSet::new());
         let first = waiting.iter().filter_map(decode::<Delivery>).filter(|delivery| jobs.insert(delivery.event.id.clone()));
         let next = first.map(|delivery| until(now, delivery.next)).min().unwrap_or_default();
-        self.put_queue(&record.id, &record.owner, queue, next.max(pause)).await
+        self.put_queue(&record.id, &record.owner, queue.clone(), next.max(pause)).await?;
+        // A message may have been queued meanwhile.
+        let is_new = |record: &Record| waiting.iter().all(|known| known.id != record.id);
+        if queue.failures == 0 && self.store.list(DELIVERY, &record.id).await?.iter().any(is_new) {
+            self.put_queue(&record.id, &record.owner, queue, Duration::ZERO).await?;
+        }
+        Ok(())
     }
 
     /// Sends the due messages of a webhook; returns the new state of the queue, and the minimum pause before the next turn. A message waits for the
@@ -216,8 +239,8 @@ impl Inner {
 
     /// The pause after this number of failures, with jitter, so that messages that failed together are not retried together.
     fn pause(&self, failures: u32) -> Duration {
-        let doubled = 2_u32.saturating_mul(failures.saturating_sub(1).min(15));
-        let pause = self.timing.first_pause.saturating_mul(1_u32 << doubled.min(30)).min(self.timing.max_pause);
+        let factor = 4_u32.saturating_pow(failures.saturating_sub(1));
+        let pause = self.timing.first_pause.saturating_mul(factor).min(self.timing.max_pause);
         let [chance, ..] = *uuid::Uuid::new_v4().as_bytes();
         pause.mul_f64(0.8 + 0.4 * f64::from(chance) / 255.0)
     }

@@ -5,14 +5,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::select_all;
+use futures::future::{join_all, select_all};
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
 use super::webhook::{
-    CURSOR, DEAD_LETTER, DELIVERY, Delivery, Owner, QUEUE, Queue, StoredDeadLetter, StoredWebhook, WEBHOOK, decode, encode,
+    CURSOR, DEAD_LETTER, DELIVERY, Delivery, Owner, QUEUE, Queue, StoredDeadLetter, StoredWebhook, USER, WEBHOOK, decode, encode,
 };
-use super::{Inner, WebhookError};
+use super::{Inner, WEBHOOK_TTL, WebhookError};
 use crate::domain::{JobEvent, SystemName, Username};
 use crate::error::{ErrorChain, Recurring};
 use crate::store::{Entry, Record, Watch};
@@ -21,6 +21,8 @@ use crate::store::{Entry, Record, Watch};
 const LEASE_TTL: Duration = Duration::from_secs(30);
 /// The age at which the lease is renewed.
 const LEASE_RENEWAL: Duration = Duration::from_secs(10);
+/// The interval between searches for users whose webhooks have expired.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 /// Maximum number of events that one read returns.
 const EVENTS_PER_READ: usize = 100;
 /// Maximum number of queued messages of one webhook.
@@ -32,49 +34,74 @@ const DEAD_LETTER_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How much longer a message is kept than its delivery is tried.
 const TTL_MARGIN: Duration = Duration::from_secs(24 * 3600);
 
+/// The reading of the events of one system.
+struct Following {
+    watch: Watch,
+    /// When the lease was taken or renewed, while this process has it.
+    lease: Option<Instant>,
+    /// When users without webhooks were last forgotten by this process.
+    swept: Option<Instant>,
+    failure: Recurring,
+}
+
 /// Reads the events of these systems. It does not return.
 pub(super) async fn follow(inner: &Inner, systems: impl Fn() -> Vec<SystemName>) {
-    let mut watches: HashMap<SystemName, Watch> = HashMap::new();
-    let mut leases: HashMap<SystemName, Instant> = HashMap::new();
-    let mut failures: HashMap<SystemName, Recurring> = HashMap::new();
+    let mut followed: HashMap<SystemName, Following> = HashMap::new();
     loop {
         let present = systems();
-        watches.retain(|system, _| present.contains(system));
-        failures.retain(|system, _| present.contains(system));
+        followed.retain(|system, _| present.contains(system));
         for system in &present {
-            watches.entry(system.clone()).or_insert_with(|| inner.store.watch(&JobEvent::stream(system.as_str())));
-            let failure = failures.entry(system.clone()).or_default();
-            match read_all(inner, system, &mut leases).await {
-                Ok(()) if failure.ends() => tracing::info!(%system, "the events for webhooks are read again"),
+            let following = followed.entry(system.clone()).or_insert_with(|| Following {
+                watch: inner.store.watch(&JobEvent::stream(system.as_str())),
+                lease: None,
+                swept: None,
+                failure: Recurring::default(),
+            });
+            match work_on(inner, system, following).await {
+                Ok(()) if following.failure.ends() => tracing::info!(%system, "the events for webhooks are read again"),
                 Ok(()) => {}
                 Err(error) => {
-                    leases.remove(system);
-                    if failure.begins(&ErrorChain(&error)) {
+                    following.lease = None;
+                    if following.failure.begins(&ErrorChain(&error)) {
                         tracing::warn!(error = %ErrorChain(&error), %system, "the events for webhooks could not be read");
                     }
                 }
             }
         }
-        if watches.is_empty() {
+        if followed.is_empty() {
             tokio::time::sleep(inner.timing.tick).await;
         } else {
-            let changed = select_all(watches.values_mut().map(|watch| watch.changed().boxed()));
+            let changed = select_all(followed.values_mut().map(|following| following.watch.changed().boxed()));
             // Also look at intervals, because another process may lose its lease.
             let _has_changed = timeout(inner.timing.tick, changed).await.is_ok();
         }
     }
 }
 
+/// Reads the existing events of a system, and forgets its users without webhooks once a day, while this process has the lease.
+async fn work_on(inner: &Inner, system: &SystemName, following: &mut Following) -> Result<(), WebhookError> {
+    read_all(inner, system, &mut following.lease).await?;
+    if following.lease.is_some() && following.swept.is_none_or(|swept| swept.elapsed() >= SWEEP_INTERVAL) {
+        // The webhook of a job may have expired.
+        for user in inner.store.list(USER, system.as_str()).await? {
+            inner.forget_user(&user.id, system).await?;
+        }
+        following.swept = Some(Instant::now());
+    }
+    Ok(())
+}
+
 /// Reads the existing events of a system while this process has the lease.
-async fn read_all(inner: &Inner, system: &SystemName, leases: &mut HashMap<SystemName, Instant>) -> Result<(), WebhookError> {
+async fn read_all(inner: &Inner, system: &SystemName, lease: &mut Option<Instant>) -> Result<(), WebhookError> {
     loop {
-        if leases.get(system).is_none_or(|renewed| renewed.elapsed() >= LEASE_RENEWAL) {
+        if lease.is_none_or(|renewed| renewed.elapsed() >= LEASE_RENEWAL) {
             let asked = Instant::now();
-            if !inner.store.lease(&format!("webhooks/{}", system.as_str()), &inner.holder, LEASE_TTL).await? {
-                leases.remove(system);
+            if !inner.store.lease(&lease_name(system), &inner.holder, LEASE_TTL).await? {
+                *lease = None;
                 return Ok(());
             }
-            leases.insert(system.clone(), asked);
+            inner.leased.lock().insert(system.clone());
+            *lease = Some(asked);
         }
         if !advance(inner, system).await? {
             return Ok(());
@@ -82,15 +109,22 @@ async fn read_all(inner: &Inner, system: &SystemName, leases: &mut HashMap<Syste
     }
 }
 
+/// Releases the leases, so that another process reads the events at once.
+pub(super) async fn release(inner: &Inner) {
+    let leased = std::mem::take(&mut *inner.leased.lock());
+    // A lease that is not released expires.
+    join_all(leased.iter().map(async |system| inner.store.release(&lease_name(system), &inner.holder).await)).await;
+}
+
+/// The name of the lease on reading the events of a system.
+fn lease_name(system: &SystemName) -> String {
+    format!("webhooks/{}", system.as_str())
+}
+
 /// Reads the next events of a system; returns whether there may be more.
 async fn advance(inner: &Inner, system: &SystemName) -> Result<bool, WebhookError> {
     let stream = JobEvent::stream(system.as_str());
-    let cursor = inner.store.get(CURSOR, system.as_str()).await?.and_then(|record| decode::<u64>(&record));
-    let Some(cursor) = cursor else {
-        let last = inner.store.read(&stream, u64::MAX, 1).await?.last;
-        inner.put_cursor(system, last).await?;
-        return Ok(false);
-    };
+    let cursor = inner.cursor(system).await?;
     let page = inner.store.read(&stream, cursor, EVENTS_PER_READ).await?;
     let Some(last) = page.entries.last().map(|entry| entry.sequence) else { return Ok(false) };
     if page.first > cursor + 1 {
@@ -132,6 +166,22 @@ fn event(entry: &Entry) -> Option<(u64, JobEvent)> {
 }
 
 impl Inner {
+    /// The last event of a system that was read. If none was, it is the newest one: a webhook is not called for earlier events.
+    pub(super) async fn cursor(&self, system: &SystemName) -> Result<u64, WebhookError> {
+        if let Some(cursor) = self.store.get(CURSOR, system.as_str()).await?.and_then(|record| decode::<u64>(&record)) {
+            return Ok(cursor);
+        }
+        let last = self.store.read(&JobEvent::stream(system.as_str()), u64::MAX, 1).await?.last;
+        self.put_cursor(system, last).await?;
+        Ok(last)
+    }
+
+    async fn put_cursor(&self, system: &SystemName, last: u64) -> Result<(), WebhookError> {
+        let id = system.as_str().to_owned();
+        let record = Record { kind: CURSOR, owner: id.clone(), id, value: encode(&last), due_in: None, ttl: WEBHOOK_TTL };
+        Ok(self.store.put(&record).await?)
+    }
+
     /// Puts the events that a webhook selects into its queue.
     async fn enqueue_selected(&self, record: &Record, events: &[(u64, JobEvent)]) -> Result<(), WebhookError> {
         let Some(mut stored) = decode::<StoredWebhook>(record) else { return Ok(()) };
@@ -168,10 +218,11 @@ impl Inner {
         self.wake(webhook, owner).await
     }
 
-    /// Makes a webhook due if it is not due already.
+    /// Makes a webhook due, unless its receiver does not answer: then the pause after that failure stays.
     async fn wake(&self, webhook: &str, owner: &str) -> Result<(), WebhookError> {
-        if self.store.get(QUEUE, webhook).await?.is_none() {
-            self.put_queue(webhook, owner, Queue::default(), Duration::ZERO).await?;
+        let queue = self.store.get(QUEUE, webhook).await?.map(|record| decode::<Queue>(&record).unwrap_or_default()).unwrap_or_default();
+        if queue.failures == 0 {
+            self.put_queue(webhook, owner, queue, Duration::ZERO).await?;
         }
         self.due.notify_one();
         Ok(())

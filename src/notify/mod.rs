@@ -2,8 +2,9 @@
 //!
 //! [`Webhooks`] registers them; `events` reads the events that the mirror appends to the store, and puts a message into the queue of each webhook that
 //! selects them; `delivery` sends due messages. All state is in the store: of several replicas one reads the events of a system (a lease), and
-//! each sends the messages that it takes from the store, so that a message is sent again only if the process that sent it died. A message that cannot be
-//! delivered for a day becomes a dead letter. This module must not know how a scheduler is accessed, nor HTTP beyond calling an address.
+//! each sends the messages that it takes from the store. A message is delivered at least once: it is sent again if the receiver did not answer in time,
+//! or the process stopped while it was sent. A message that cannot be delivered for a day becomes a dead letter. This module must not know how a
+//! scheduler is accessed, nor HTTP beyond calling an address.
 
 mod config;
 mod counts;
@@ -15,30 +16,35 @@ mod permits;
 mod signature;
 mod webhook;
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{Interest, JobEvent, JobId, Secret, SystemName, Username};
 use crate::error::{ErrorChain, Recurring};
 use crate::rest::{AddressGuard, Client, RestError, Url};
-use crate::store::{Record, Store};
+use crate::store::{MAX_PAGE, Record, Store};
 
 pub use config::Config;
 use counts::DeliveryCounts;
+use delivery::Turn;
 pub use error::WebhookError;
 use permits::DeliveryPermits;
 pub use webhook::{Backlog, DeadLetter, Failure, Owner, Registration, Webhook};
-use webhook::{CURSOR, DEAD_LETTER, DELIVERY, Delivery, QUEUE, Queue, StoredDeadLetter, StoredWebhook, USER, WEBHOOK, decode, encode};
+use webhook::{DEAD_LETTER, DELIVERY, Delivery, QUEUE, Queue, StoredDeadLetter, StoredWebhook, USER, WEBHOOK, decode, encode};
 
 /// How long a webhook is kept.
 const WEBHOOK_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// How long a webhook of a single job is kept.
 const JOB_WEBHOOK_TTL: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Time limit for releasing the leases at the end.
+const LEASE_RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum length of an address, in bytes.
 const MAX_URL_BYTES: usize = 2048;
 
@@ -87,9 +93,15 @@ struct Inner {
     /// Notified when a webhook may be due.
     due: Notify,
     permits: DeliveryPermits,
+    /// The systems whose events this process has the lease to read.
+    leased: Mutex<HashSet<SystemName>>,
+    /// The turns under way, by their leases.
+    turns: Mutex<HashMap<String, Turn>>,
     counts: DeliveryCounts,
     /// The failure to read the users with webhooks.
     users_failure: Recurring,
+    /// That not all users with webhooks are observed.
+    users_excess: Recurring,
 }
 
 /// A webhook that was registered, with its secret, which is not shown again.
@@ -119,10 +131,21 @@ impl Webhooks {
     pub fn new(store: Arc<dyn Store>, config: Config, timing: Timing) -> Result<Self, RestError> {
         let guard = AddressGuard::new(&config.allowed_networks);
         let client = Client::guarded(guard.clone())?;
-        let holder = uuid::Uuid::new_v4().simple().to_string();
-        let (due, permits, counts, users_failure) =
-            (Notify::new(), DeliveryPermits::default(), DeliveryCounts::default(), Recurring::default());
-        Ok(Self(Arc::new(Inner { store, config, guard, client, timing, holder, due, permits, counts, users_failure })))
+        Ok(Self(Arc::new(Inner {
+            store,
+            config,
+            guard,
+            client,
+            timing,
+            holder: uuid::Uuid::new_v4().simple().to_string(),
+            due: Notify::new(),
+            permits: DeliveryPermits::default(),
+            leased: Mutex::default(),
+            turns: Mutex::default(),
+            counts: DeliveryCounts::default(),
+            users_failure: Recurring::default(),
+            users_excess: Recurring::default(),
+        })))
     }
 
     /// Registers a webhook for all jobs of a user.
@@ -145,7 +168,8 @@ impl Webhooks {
         if known.len() >= self.0.config.max_per_user && known.iter().all(|record| record.id != id) {
             return Err(WebhookError::TooMany(self.0.config.max_per_user));
         }
-        self.begin_reading(&owner.system).await?;
+        // A webhook is not called for earlier events.
+        self.0.cursor(&owner.system).await?;
         let after = self.0.store.read(&JobEvent::stream(owner.system.as_str()), u64::MAX, 1).await?.last;
         Ok(Prepared { owner: owner.clone(), registration, id, after })
     }
@@ -231,6 +255,8 @@ impl Webhooks {
     pub async fn run(&self, systems: impl Fn() -> Vec<SystemName> + Send + Sync, stop: CancellationToken) {
         let work = async { tokio::join!(events::follow(&self.0, systems), delivery::deliver(&self.0)) };
         stop.run_until_cancelled(work).await;
+        let ends = async { tokio::join!(events::release(&self.0), delivery::end_turns(&self.0)) };
+        let _is_in_time = tokio::time::timeout(LEASE_RELEASE_TIMEOUT, ends).await.is_ok();
     }
 
     /// Whether an address may be called.
@@ -267,16 +293,9 @@ impl Webhooks {
         self.0.store.put(&index).await?;
         let record = Record { kind: WEBHOOK, id: id.clone(), owner: owner.key(), value: encode(&stored), due_in: None, ttl };
         self.0.store.put(&record).await?;
+        // It may have been removed since, as that of a user without webhooks.
+        self.0.store.put(&index).await?;
         Ok(Registered { webhook: stored.into_webhook(id, Backlog::default()), secret: Some(secret) })
-    }
-
-    /// Sets the cursor of a system to its newest event if it has none: a webhook is not called for earlier events.
-    async fn begin_reading(&self, system: &SystemName) -> Result<(), WebhookError> {
-        if self.0.store.get(CURSOR, system.as_str()).await?.is_none() {
-            let last = self.0.store.read(&JobEvent::stream(system.as_str()), u64::MAX, 1).await?.last;
-            self.0.put_cursor(system, last).await?;
-        }
-        Ok(())
     }
 }
 
@@ -286,12 +305,6 @@ impl Inner {
         let Some(queue) = self.store.get(QUEUE, webhook).await? else { return Ok(Backlog::default()) };
         let waiting = self.store.list(DELIVERY, webhook).await?.len();
         Ok(Backlog { waiting, failure: decode::<Queue>(&queue).and_then(|queue| queue.failure) })
-    }
-
-    async fn put_cursor(&self, system: &SystemName, last: u64) -> Result<(), WebhookError> {
-        let id = system.as_str().to_owned();
-        let record = Record { kind: CURSOR, owner: id.clone(), id, value: encode(&last), due_in: None, ttl: WEBHOOK_TTL };
-        Ok(self.store.put(&record).await?)
     }
 
     /// Removes the record of a user without webhooks on the system.
@@ -310,19 +323,27 @@ impl Inner {
     }
 }
 
-/// The users with webhooks, whose jobs are kept under observation; at most [`crate::store::MAX_PAGE`] of them on each system.
+/// The users with webhooks, whose jobs are kept under observation; at most [`MAX_PAGE`] of them on each system.
 #[async_trait]
 impl Interest for Webhooks {
-    async fn users(&self, system: &SystemName) -> Vec<Username> {
-        let users = self.0.store.list(USER, system.as_str()).await;
-        match &users {
-            Ok(_) if self.0.users_failure.ends() => tracing::info!("the users with webhooks are read again"),
-            Err(error) if self.0.users_failure.begins(&ErrorChain(error)) => {
-                tracing::warn!(error = %ErrorChain(error), "the users with webhooks could not be read");
+    async fn users(&self, system: &SystemName) -> Option<Vec<Username>> {
+        let Inner { store, users_failure, users_excess, .. } = &*self.0;
+        let records = match store.list(USER, system.as_str()).await {
+            Ok(records) => records,
+            Err(error) => {
+                if users_failure.begins(&ErrorChain(&error)) {
+                    tracing::warn!(error = %ErrorChain(&error), "the users with webhooks could not be read");
+                }
+                return None;
             }
-            _ => {}
+        };
+        if users_failure.ends() {
+            tracing::info!("the users with webhooks are read again");
+        }
+        if records.len() >= MAX_PAGE && users_excess.begins("more than a page") {
+            tracing::warn!(%system, "at least {MAX_PAGE} users of a system have webhooks: the jobs of further ones are not observed");
         }
         let name = |record: Record| Username::new(record.id.split_once('/')?.1).ok();
-        users.unwrap_or_default().into_iter().filter_map(name).collect()
+        Some(records.into_iter().filter_map(name).collect())
     }
 }

@@ -139,19 +139,13 @@ impl StoredWebhook {
     }
 
     fn concerns(&self, event: &JobEvent) -> bool {
-        self.job.as_ref().is_none_or(|job| is_or_is_part_of(&event.id, job.as_str()))
+        self.job.as_ref().is_none_or(|job| JobId::covers(job.as_str(), &event.id))
     }
 
     /// Whether this event is the last one.
     pub(super) fn is_ended_by(&self, event: &JobEvent) -> bool {
-        event.is_final && self.job.as_ref().is_some_and(|job| job.as_str() == event.id)
+        event.is_final && event.ends_whole && self.job.is_some() && self.concerns(event)
     }
-}
-
-/// Whether `id` is the job, or a task or component of it.
-fn is_or_is_part_of(id: &str, job: &str) -> bool {
-    let whole = job.trim_end_matches("[]");
-    id == job || id.strip_prefix(whole).is_some_and(|rest| rest.starts_with(['_', '+', '[']))
 }
 
 /// A queued message.
@@ -185,7 +179,7 @@ impl StoredDeadLetter {
 /// The state of the deliveries to a webhook with queued messages.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Queue {
-    /// The number of failures since the last success.
+    /// The number of attempts without an answer since the last success.
     pub(super) failures: u32,
     /// The last failure since the queue was empty.
     #[serde(default)]
@@ -217,6 +211,7 @@ mod tests {
             exit_code,
             signal,
             is_final,
+            ends_whole: is_final,
             at: Timestamp::UNIX_EPOCH,
         }
     }
@@ -234,8 +229,9 @@ mod tests {
         assert!(!stored("12", &[]).selects(&event("123", "RUNNING", false)));
         assert!(stored("12", &["completed"]).selects(&event("12", "COMPLETED", true)));
         assert!(!stored("12", &["completed"]).selects(&event("12", "RUNNING", false)));
-        assert!(
-            stored("12", &[]).is_ended_by(&event("12", "FAILED", true)) && !stored("12", &[]).is_ended_by(&event("12_1", "FAILED", true))
-        );
+        assert!(stored("12", &[]).is_ended_by(&event("12", "FAILED", true)));
+        let task = JobEvent { ends_whole: false, ..event("12_1", "FAILED", true) };
+        assert!(!stored("12", &[]).is_ended_by(&task));
+        assert!(stored("12", &[]).is_ended_by(&JobEvent { ends_whole: true, ..task }));
     }
 }

@@ -25,7 +25,7 @@ impl Client {
     /// in an empty container, every `https` call fails, and a warning says why; `http` calls work.
     ///
     /// `HTTP_PROXY` and the like are not followed: the services are internal, and a token must not leave through a proxy
-    /// that were set for another purpose.
+    /// that was set for another purpose.
     ///
     /// # Errors
     /// [`RestError::Setup`] when TLS cannot be set up.
@@ -167,7 +167,7 @@ fn classify(failure: Failure, timeout: Duration) -> RestError {
     }
 }
 
-/// What the guard did not let a connection go to.
+/// The refusal of the guard among the causes of an error.
 fn forbidden(error: &reqwest::Error) -> Option<Forbidden> {
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -125,8 +125,7 @@ const OTHER_TASKS: &str =
 
 /// Whether `part` is a task or component of the job `whole`.
 fn is_part_of(part: &JobId, whole: &JobId) -> bool {
-    let whole = whole.as_str().trim_end_matches("[]");
-    part.as_str().strip_prefix(whole).is_some_and(|rest| rest.starts_with(['_', '+', '[']) && rest != "[]")
+    part != whole && JobId::covers(whole.as_str(), part.as_str())
 }
 
 #[cfg(test)]
@@ -136,7 +135,7 @@ mod tests {
     #[test]
     fn tasks_and_components_are_parts_of_what_they_belong_to() {
         let part = |part: &str, whole: &str| is_part_of(&JobId::new(part).unwrap(), &JobId::new(whole).unwrap());
-        assert!(part("12_3", "12") && part("12+1", "12") && part("12[3]", "12[]"));
+        assert!(part("12_3", "12") && part("12+1", "12") && part("12[3]", "12[]") && part("12[3].srv", "12[].srv"));
         assert!(!part("12", "12") && !part("123", "12") && !part("12[]", "12[]") && !part("13_1", "12"));
     }
 }

@@ -73,8 +73,9 @@ pub async fn symlink(access: &Access, target: &str, link: &str) -> Result<Direct
 pub async fn remove(access: &Access, path: &str) -> Result<(), ServiceError> {
     let path = access.entry_path(path).await?;
     refuse_file_system(access, &path, "path")?;
+    let files = access.files().await?;
     let change = Change::begin(access, Action::FilesRemove, path.to_text());
-    Ok(change.end(access.files().await?.remove(access.principal(), &path).await)?)
+    Ok(change.end(files.remove(access.principal(), &path).await)?)
 }
 
 /// Packs `source` into the archive `target`.
@@ -161,7 +162,7 @@ pub(super) fn check_pattern(options: &CompressOptions) -> Result<(), InvalidRequ
     }
 }
 
-/// Refuses an archive whose path is that of what it is to hold. That another path leads there shows on the cluster.
+/// Refuses an archive at the path of its own source. Other paths to the same place are detected on the cluster (`apart` in `place.sh`).
 pub(super) fn check_apart(source: &RemotePath, target: &RemotePath) -> Result<(), InvalidRequest> {
     if source == target {
         return Err(InvalidRequest::new("target", "the archive cannot take the place of what it is to hold"));

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
-use regex::Regex;
 
 use super::audit::Change;
 use super::counts::Action;
 use super::limits::UserPermit;
+use super::text::{MAX_ARGUMENT_BYTES, whole_match};
 use super::{Access, InvalidRequest, ServiceError};
 use crate::cluster::{Cluster, Commands, NO_FILES};
 use crate::domain::excerpt;
@@ -19,9 +19,8 @@ use crate::ssh::{CommandLimits, CommandLine, CommandOutput, Environment, Exec, O
 /// Why a system runs no commands.
 const NONE_ALLOWED: &str = "This system runs no commands on its login node: `clusters[].commands` allows none";
 
-/// The maximum number of words of a command, and of their bytes together: what Linux takes as one argument (`MAX_ARG_STRLEN`), with room for quoting.
+/// The maximum number of words of a command.
 const MAX_WORDS: usize = 256;
-const MAX_BYTES: usize = 96 * 1024;
 
 /// The maximum number of patterns that a refusal names, and of the characters of each.
 const MAX_NAMED: usize = 20;
@@ -109,8 +108,8 @@ fn check(request: &CommandRequest, commands: &Commands) -> Result<u64, ServiceEr
     if argv.iter().any(|word| word.contains('\0')) {
         return wrong("command", "it holds a NUL character".to_owned());
     }
-    if argv.iter().map(|word| word.len() + 1).sum::<usize>() > MAX_BYTES {
-        return wrong("command", format!("it is longer than {MAX_BYTES} bytes"));
+    if argv.iter().map(|word| word.len() + 1).sum::<usize>() > MAX_ARGUMENT_BYTES {
+        return wrong("command", format!("it is longer than {MAX_ARGUMENT_BYTES} bytes"));
     }
     if stdin.as_ref().is_some_and(|stdin| stdin.len() > commands.max_input) {
         let message = format!("`stdin` is longer than {} bytes, the limit of this system (commands.max_input)", commands.max_input);
@@ -196,19 +195,14 @@ fn allows(pattern: &[String], argv: &[String]) -> bool {
     for word in pattern {
         let matches = match Word::read(word) {
             Word::Exact(exact) => words.next().is_some_and(|word| word == exact),
-            Word::Matching(pattern) => words.next().is_some_and(|word| whole(pattern).is_ok_and(|regex| regex.is_match(word))),
-            Word::Rest(pattern) => whole(pattern).is_ok_and(|regex| words.by_ref().all(|word| regex.is_match(word))),
+            Word::Matching(pattern) => words.next().is_some_and(|word| whole_match(pattern).is_ok_and(|regex| regex.is_match(word))),
+            Word::Rest(pattern) => whole_match(pattern).is_ok_and(|regex| words.by_ref().all(|word| regex.is_match(word))),
         };
         if !matches {
             return false;
         }
     }
     words.next().is_none()
-}
-
-/// Compiles a pattern that matches a whole word.
-fn whole(pattern: &str) -> Result<Regex, regex::Error> {
-    Regex::new(&format!("^(?:{pattern})$"))
 }
 
 /// The message that lists the allowed commands.
@@ -239,7 +233,7 @@ pub fn mistakes(commands: &Commands) -> Vec<(String, String)> {
         }
         for (at, word) in pattern.iter().map(|word| Word::read(word)).enumerate() {
             let place = || format!("allow[{index}][{at}]");
-            if let Some(Err(error)) = word.pattern().map(whole) {
+            if let Some(Err(error)) = word.pattern().map(whole_match) {
                 add(place(), format!("must be a regular expression behind `~` or `~*`: {error}"));
             }
             if matches!(word, Word::Rest(_)) && at + 1 < pattern.len() {

@@ -47,7 +47,7 @@ impl TransferForm {
     /// Rejects a length over the limit; `larger` names the alternative for larger files.
     ///
     /// # Errors
-    /// If it is.
+    /// If the length is over the limit.
     pub fn check(self, access: &Access, length: u64, larger: Alternative) -> Result<(), ServiceError> {
         let cap = self.cap(access).filter(|cap| length > *cap);
         cap.map_or(Ok(()), |cap| Err(ServiceError::TooLarge(cap, larger)))
@@ -85,7 +85,7 @@ pub async fn download(access: &Access, path: &str, range: Option<ByteRange>) -> 
     Ok((path, download))
 }
 
-/// The same for a checked path, with the limit `cap`.
+/// Opens a file whose path was checked, or a range of it, with the limit `cap`.
 ///
 /// # Errors
 /// If the file is over the cap (`larger` names the alternative), the range is outside it, or the cluster does not deliver it.
@@ -281,12 +281,7 @@ impl Excerpt {
 /// # Errors
 /// If both units are given, the pattern is invalid, the path breaks the policy, or the cluster does not deliver the content.
 pub async fn head(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Ready<Content>, ServiceError> {
-    let (part, pattern) = excerpt.check()?;
-    let path = access.path(path).await?;
-    let place = ReadyPermit::take(access, max_output(access, part))?;
-    let content = matching(access, access.files().await?.head(access.principal(), &path, part).await.map_err(smaller)?, pattern).await?;
-    let length = content.data.len();
-    place.hold(content, length)
+    part_of(access, path, excerpt, End::Head).await
 }
 
 /// The last part of a file, or everything except its first part.
@@ -294,10 +289,25 @@ pub async fn head(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Read
 /// # Errors
 /// If both units are given, the pattern is invalid, the path breaks the policy, or the cluster does not deliver the content.
 pub async fn tail(access: &Access, path: &str, excerpt: &Excerpt) -> Result<Ready<Content>, ServiceError> {
+    part_of(access, path, excerpt, End::Tail).await
+}
+
+/// The end of a file at which a part is counted.
+enum End {
+    Head,
+    Tail,
+}
+
+async fn part_of(access: &Access, path: &str, excerpt: &Excerpt, end: End) -> Result<Ready<Content>, ServiceError> {
     let (part, pattern) = excerpt.check()?;
     let path = access.path(path).await?;
     let place = ReadyPermit::take(access, max_output(access, part))?;
-    let content = matching(access, access.files().await?.tail(access.principal(), &path, part).await.map_err(smaller)?, pattern).await?;
+    let files = access.files().await?;
+    let content = match end {
+        End::Head => files.head(access.principal(), &path, part).await,
+        End::Tail => files.tail(access.principal(), &path, part).await,
+    };
+    let content = matching(access, content.map_err(smaller)?, pattern).await?;
     let length = content.data.len();
     place.hold(content, length)
 }

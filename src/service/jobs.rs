@@ -7,13 +7,11 @@ use crate::scheduler::{AttachOutput, SchedulerError, Submitted};
 use super::audit::Change;
 use super::counts::{Action, ChangeOutcome};
 use super::submission::{self, Submission};
-use super::text::Findings;
+use super::text::{Findings, MAX_ARGUMENT_BYTES};
 use super::{Access, AccountingRequest, IdempotencyKey, InvalidRequest, ServiceError};
 
 /// The longest job name to filter by, in characters: OpenPBS has no longer ones.
 const MAX_JOB_NAME: usize = 235;
-/// The longest command to attach, in bytes: what Linux takes as one argument (`MAX_ARG_STRLEN`), with room for quoting.
-const MAX_COMMAND: usize = 96 * 1024;
 
 /// Why a system has no profiles.
 pub const NO_PROFILES: &str = "this system's scheduler has no profiles: its partitions are listed by /status/{system_name}/partitions";
@@ -37,7 +35,11 @@ pub async fn submit(access: &Access, submission: Submission, key: Option<&Idempo
         }
     };
     if let (Some(mirror), Ok(submitted)) = (access.mirror(), &submitted) {
-        mirror.submitted(access.principal(), &submitted.value.id, job.name.as_deref(), &job.working_directory.to_text());
+        match submitted.value.repeated {
+            // The scheduler may have forgotten it since.
+            true => mirror.nudge(&access.principal().username),
+            false => mirror.submitted(access.principal(), &submitted.value.id, job.name.as_deref(), &job.working_directory.to_text()),
+        }
     }
     let success = |submitted: &Reported<Submitted>| if submitted.value.repeated { ChangeOutcome::Repeated } else { ChangeOutcome::Done };
     change.end_as(submitted, success).map_err(|error| match (error.maybe_effected(), error) {
@@ -209,13 +211,13 @@ pub(super) fn job_id(id: &str) -> Result<JobId, InvalidRequest> {
     JobId::new(id).map_err(|error| InvalidRequest::new("job_id", error.to_string()))
 }
 
-fn wrong_command(command: &str) -> Option<&'static str> {
+fn wrong_command(command: &str) -> Option<String> {
     if command.trim().is_empty() {
-        Some("it is empty")
+        Some("it is empty".to_owned())
     } else if command.contains('\0') {
-        Some("it holds a NUL character")
-    } else if command.len() > MAX_COMMAND {
-        Some("it is longer than 98304 bytes")
+        Some("it holds a NUL character".to_owned())
+    } else if command.len() > MAX_ARGUMENT_BYTES {
+        Some(format!("it is longer than {MAX_ARGUMENT_BYTES} bytes"))
     } else {
         None
     }

@@ -71,13 +71,17 @@ pub async fn upload(access: &Access, request: ObjectTransferRequest<'_>, size: O
         Ok(upload) => upload,
         Err(error) => return Ok(change.end(Err(error))?),
     };
-    let submitted = async {
+    let prepare = || {
         let place = s3::JobSettings { directives: &job_context.directives, directory: &job_context.directory, id: Uuid::new_v4() };
         let job = s3::receive(store, &upload, &target, size, place)?;
         let urls = (store.part_urls(Side::Public, &upload, parts)?, store.complete_url(Side::Public, &upload)?);
-        Ok((job_context.submit(access, &job, change).await?, urls))
+        Ok::<_, ServiceError>((job, urls))
     };
-    let (job, (parts_urls, complete)) = abort_on_error(store, &upload, submitted.await).await?;
+    let submitted = match prepare() {
+        Ok((job, urls)) => job_context.submit(access, &job, change).await.map(|job| (job, urls)),
+        Err(error) => change.end(Err(error)),
+    };
+    let (job, (parts_urls, complete)) = abort_on_error(store, &upload, submitted).await?;
     Ok(ObjectUpload { job, parts: parts_urls, complete, part_size: parts.part_size })
 }
 
@@ -99,13 +103,16 @@ pub async fn download(access: &Access, request: ObjectTransferRequest<'_>) -> Re
         Ok(upload) => upload,
         Err(error) => return Ok(change.end(Err(error))?),
     };
-    let submitted = async {
+    let prepare = || {
         let place = s3::JobSettings { directives: &job_context.directives, directory: &job_context.directory, id: Uuid::new_v4() };
         let job = s3::send(store, &upload, &source, parts, &config.multipart, place)?;
-        let url = store.download_url(Side::Public, &upload)?;
-        Ok((job_context.submit(access, &job, change).await?, url))
+        Ok::<_, ServiceError>((job, store.download_url(Side::Public, &upload)?))
     };
-    let (job, url) = abort_on_error(store, &upload, submitted.await).await?;
+    let submitted = match prepare() {
+        Ok((job, url)) => job_context.submit(access, &job, change).await.map(|job| (job, url)),
+        Err(error) => change.end(Err(error)),
+    };
+    let (job, url) = abort_on_error(store, &upload, submitted).await?;
     Ok(ObjectDownload { job, url })
 }
 

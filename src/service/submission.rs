@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::domain::{Dependency, DependencyType, JobDescription, JobOptions, JobScript};
 
-use super::text::{Findings, is_variable_name};
+use super::text::{Findings, MAX_ARGUMENT_BYTES, is_variable_name};
 use super::{Access, ServiceError};
 
 /// The longest name of a job, account, partition or reservation, in bytes.
@@ -15,9 +15,8 @@ const MAX_CONSTRAINTS: usize = 1024;
 const MAX_PATH: usize = 4095;
 /// The longest script, in bytes: Slurm's own default (`max_script_size`).
 const MAX_SCRIPT: usize = 4 * 1024 * 1024;
-/// The maximum number of variables, and of their bytes together: they become part of a command line or its input.
+/// The maximum number of variables, which become part of a command line or its input.
 const MAX_VARIABLES: usize = 1024;
-const MAX_ENVIRONMENT: usize = 96 * 1024;
 /// The maximum of any count: Slurm's 32-bit numbers below those with a meaning of their own.
 const MAX_COUNT: u32 = 1 << 31;
 const MAX_LICENCES: usize = 64;
@@ -134,8 +133,8 @@ fn check_script(findings: &mut Findings, text: &str) {
 
 fn check_environment(findings: &mut Findings, variables: &BTreeMap<String, String>) {
     let bytes: usize = variables.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
-    if variables.len() > MAX_VARIABLES || bytes > MAX_ENVIRONMENT {
-        findings.add("environment", format!("more than {MAX_VARIABLES} variables or {MAX_ENVIRONMENT} bytes"));
+    if variables.len() > MAX_VARIABLES || bytes > MAX_ARGUMENT_BYTES {
+        findings.add("environment", format!("more than {MAX_VARIABLES} variables or {MAX_ARGUMENT_BYTES} bytes"));
         return;
     }
     for (name, value) in variables {

@@ -5,9 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use regex::Regex;
-
-use super::text::check_line;
+use super::text::{check_line, whole_match};
 use super::{Access, IdempotencyKey, InvalidField, InvalidRequest, ServiceError, Submission, jobs};
 use crate::cluster::{JobTemplate, ParameterType, ParameterValue, TemplateParameter};
 use crate::domain::{JobScript, Reported, excerpt, nearest_name};
@@ -117,7 +115,7 @@ fn text(parameter: &TemplateParameter, value: ParameterValue) -> Result<String, 
             if text.chars().count() > parameter.max_length {
                 return Err(format!("it has more than {} characters", parameter.max_length));
             }
-            let pattern = parameter.pattern.as_deref().map(whole).transpose().map_err(|error| error.to_string())?;
+            let pattern = parameter.pattern.as_deref().map(whole_match).transpose().map_err(|error| error.to_string())?;
             match pattern.is_none_or(|pattern| pattern.is_match(&text)) {
                 true => Ok(text),
                 false => Err(format!("it does not match {}", parameter.pattern.as_deref().unwrap_or_default())),
@@ -127,11 +125,6 @@ fn text(parameter: &TemplateParameter, value: ParameterValue) -> Result<String, 
         (ParameterType::Boolean, _) => Err("it must be true or false".to_owned()),
         (ParameterType::String, _) => Err("it must be a text".to_owned()),
     }
-}
-
-/// Compiles a pattern that matches a whole string.
-fn whole(pattern: &str) -> Result<Regex, regex::Error> {
-    Regex::new(&format!("^(?:{pattern})$"))
 }
 
 /// The errors in a template of the configuration: the place in it and the reason.
@@ -146,7 +139,7 @@ pub fn mistakes(template: &JobTemplate) -> Vec<(String, String)> {
         add("script".to_owned(), "must not be empty, nor hold a NUL character");
     }
     if template.parameters.len() > MAX_PARAMETERS {
-        add("parameters".to_owned(), "must be at most 64");
+        add("parameters".to_owned(), &format!("must be at most {MAX_PARAMETERS}"));
     }
     for (name, parameter) in &template.parameters {
         let place = |member: &str| format!("parameters.{name}{member}");
@@ -158,12 +151,12 @@ pub fn mistakes(template: &JobTemplate) -> Vec<(String, String)> {
             add(place(".values"), "must name the values of the enumeration");
         }
         if !(1..=MAX_LENGTH).contains(&parameter.max_length) {
-            add(place(".max_length"), "must be from 1 to 16384");
+            add(place(".max_length"), &format!("must be from 1 to {MAX_LENGTH}"));
         }
         if parameter.minimum.zip(parameter.maximum).is_some_and(|(min, max)| min > max) {
             add(place(".maximum"), "must not be below the minimum");
         }
-        if let Some(error) = parameter.pattern.as_deref().map(whole).and_then(Result::err) {
+        if let Some(error) = parameter.pattern.as_deref().map(whole_match).and_then(Result::err) {
             add(place(".pattern"), &format!("must be a regular expression: {error}"));
         } else if let Some(Err(message)) = parameter.default_value().map(|value| text(parameter, value)) {
             add(place(".default"), &format!("must be a value that the parameter takes: {message}"));

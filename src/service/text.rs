@@ -1,7 +1,12 @@
 //! Rules for text that is handed on to schedulers and commands.
 
+use regex::Regex;
+
 use super::{Access, InvalidField};
 use crate::{domain, scheduler};
+
+/// The maximum length of a text that becomes one argument, in bytes: that of Linux (`MAX_ARG_STRLEN`), less room for quoting.
+pub(super) const MAX_ARGUMENT_BYTES: usize = 96 * 1024;
 
 /// The maximum length of a name in a message, in characters.
 const MAX_SHOWN: usize = 64;
@@ -43,7 +48,7 @@ impl Findings {
     }
 }
 
-/// Whether `value` has at most `longest` bytes and no control characters: a line break would start a new directive in a batch
+/// Refuses a value of more than `max_bytes` bytes or with a control character: a line break would start a new directive in a batch
 /// script, a NUL byte would end an argument.
 pub(super) fn check_line(value: &str, max_bytes: usize) -> Result<(), String> {
     if value.len() > max_bytes {
@@ -53,6 +58,11 @@ pub(super) fn check_line(value: &str, max_bytes: usize) -> Result<(), String> {
         return Err("it holds a control character".to_owned());
     }
     Ok(())
+}
+
+/// Compiles a pattern that matches a whole text.
+pub(super) fn whole_match(pattern: &str) -> Result<Regex, regex::Error> {
+    Regex::new(&format!("^(?:{pattern})$"))
 }
 
 /// Whether `name` is a name for an environment variable, of at most 255 bytes.

@@ -48,6 +48,11 @@ pub(super) fn until_expiry(principal: &Principal, updates: BoxStream<'static, Re
 
 /// Waits until the caller's token has ended.
 pub(super) fn expiry(principal: &Principal) -> Sleep {
+    sleep(validity(principal))
+}
+
+/// The time until the caller's token ends.
+pub(super) fn validity(principal: &Principal) -> Duration {
     let left = principal.expires_at.as_millisecond().saturating_sub(Timestamp::now().as_millisecond());
-    sleep(Duration::from_millis(u64::try_from(left).unwrap_or(0)))
+    Duration::from_millis(u64::try_from(left).unwrap_or(0))
 }

@@ -268,8 +268,9 @@ pub async fn remove(access: &Access, upload: &Upload) -> Result<(), ServiceError
 }
 
 async fn place(access: &Access, upload: &Upload, target: &RemotePath, part: &RemotePath) -> Result<(), ServiceError> {
+    let files = access.files().await?;
     let change = Change::begin(access, Action::FilesUpload, target.to_text());
-    let placed = access.files().await?.place_part(access.principal(), part, target, upload.length, upload.expected()).await;
+    let placed = files.place_part(access.principal(), part, target, upload.length, upload.expected()).await;
     change.end(placed).map(drop).map_err(|error| ServiceError::unless(error, upload.expected()))
 }
 

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::jobs::{self, job_id};
 use super::text::Findings;
-use super::updates::expiry;
+use super::updates::{expiry, validity};
 use super::{Access, InvalidRequest, ServiceError};
 use crate::domain::{Job, JobEvent, JobId, Reading};
 use crate::mirror::{JournalEntry, Mirror, NewEvents, Reader, Selection, Staleness, Watch};
@@ -271,6 +271,7 @@ fn present(job: &Job, caller: &str) -> JobEvent {
         exit_code: job.status.exit_code.filter(|_| job.status.has_ended()),
         signal: job.status.signal.filter(|_| job.status.has_ended()),
         is_final: job.status.has_ended(),
+        ends_whole: false,
         at: Timestamp::now(),
     }
 }
@@ -284,14 +285,13 @@ impl JobEvents {
             Resume::After(_) => (last, Some("there was no such event: the events begin now")),
             Resume::Malformed => (last, Some("Last-Event-ID is no number of an event: the events begin now")),
         };
-        let left = access.principal().expires_at.as_millisecond().saturating_sub(Timestamp::now().as_millisecond());
         Self {
             reader: Reader::new(Arc::clone(mirror.journal()), selection, position),
             watch,
             mirror: Arc::clone(mirror),
             single: None,
             notices: note.map(Notice::NotResumed).into_iter().collect(),
-            token_ends: Instant::now() + Duration::from_millis(u64::try_from(left).unwrap_or(0)),
+            token_ends: Instant::now() + validity(access.principal()),
             is_stale: false,
             has_ended: false,
         }

@@ -20,7 +20,7 @@ pub(crate) struct AccessLog {
 }
 
 impl AccessLog {
-    /// Creates a layer that logs what the configuration selects.
+    /// Creates a log of what the configuration selects.
     pub(crate) fn new(logger: Logger) -> Self {
         let headers = logger.loggable_request_headers.into_iter().filter(|_| logger.enable_tracing_log);
         Self { loggable: headers.filter(|header| !is_secret_header(&header.input)).collect() }
@@ -36,13 +36,13 @@ pub fn is_secret_header(name: &str) -> bool {
 pub(super) async fn access_log<F: Future<Output = Response>>(
     access_log: &AccessLog,
     request: Request,
-    next: impl FnOnce(Request) -> F,
+    context: Arc<RequestContext>,
+    next: impl FnOnce(Request, Arc<RequestContext>) -> F,
 ) -> Response {
     let started = Instant::now();
-    let Some(context) = request.extensions().get::<Arc<RequestContext>>().cloned() else { return next(request).await };
     let route = request.extensions().get::<MatchedPath>().cloned();
     let headers = read_headers(&access_log.loggable, request.headers());
-    let mut response = next(request).await;
+    let mut response = next(request, Arc::clone(&context)).await;
     let problem = response.extensions_mut().remove::<Problem>();
     let line = Line { route: route.as_ref().map(MatchedPath::as_str), context: &context, headers, started };
     log(&line, response.status(), problem.as_ref());

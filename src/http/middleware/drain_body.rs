@@ -17,7 +17,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures::future::poll_fn;
 use hyper::body::{Body as _, Frame, SizeHint};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 /// The limits on draining, in bytes and in time.
@@ -29,18 +29,18 @@ pub(super) async fn drain_body<F: Future<Output = Response>>(request: Request, n
     if request.body().is_end_stream() {
         return next(request).await;
     }
-    let keeps_connection = request.version() < Version::HTTP_2;
-    let waits_for_leave = request.headers().contains_key(header::EXPECT);
+    let is_http1 = request.version() < Version::HTTP_2;
+    let expects_continue = request.headers().contains_key(header::EXPECT);
     let (parts, body) = request.into_parts();
-    let drainable = Arc::new(DrainableBody { body: Mutex::new(body), touched: AtomicBool::new(false), ended: AtomicBool::new(false) });
+    let drainable = Arc::new(DrainableBody { body: Mutex::new(body), was_polled: AtomicBool::new(false), ended: AtomicBool::new(false) });
     let mut response = next(Request::from_parts(parts, Body::new(SharedBody(Arc::clone(&drainable))))).await;
     // A client that waits for 100 (Continue) (RFC 9110, 10.1.1) sends nothing yet, and reading would send the 100.
-    if waits_for_leave && !drainable.touched.load(Ordering::Relaxed) {
+    if expects_continue && !drainable.was_polled.load(Ordering::Relaxed) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         return response;
     }
     drainable.drain().await;
-    if keeps_connection && !drainable.has_ended() {
+    if is_http1 && !drainable.has_ended() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -49,22 +49,18 @@ pub(super) async fn drain_body<F: Future<Output = Response>>(request: Request, n
 /// The content of a request, which its possible readers share.
 struct DrainableBody {
     body: Mutex<Body>,
-    touched: AtomicBool,
+    was_polled: AtomicBool,
     ended: AtomicBool,
 }
 
 impl DrainableBody {
-    fn body(&self) -> MutexGuard<'_, Body> {
-        self.body.lock()
-    }
-
     fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)
     }
 
     fn poll(&self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        self.touched.store(true, Ordering::Relaxed);
-        let mut body = self.body();
+        self.was_polled.store(true, Ordering::Relaxed);
+        let mut body = self.body.lock();
         let frame = ready!(Pin::new(&mut *body).poll_frame(context));
         // A broken connection has no further content either.
         if !matches!(frame, Some(Ok(_))) || body.is_end_stream() {
@@ -74,7 +70,7 @@ impl DrainableBody {
     }
 
     async fn drain(&self) {
-        if self.body().size_hint().lower() > DRAIN_BYTES {
+        if self.body.lock().size_hint().lower() > DRAIN_BYTES {
             return;
         }
         let deadline = Instant::now() + DRAIN_TIME;
@@ -100,10 +96,10 @@ impl hyper::body::Body for SharedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.body().is_end_stream()
+        self.0.body.lock().is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.body().size_hint()
+        self.0.body.lock().size_hint()
     }
 }

@@ -37,7 +37,7 @@ pub(crate) struct Site {
 pub(crate) async fn steps(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     let answered = |request| drain_body(request, |request| next.run(request));
     let well_formed = |request| well_formed(request, answered);
-    let with_body = |request| problem_body(request, well_formed);
-    let logged = |request| access_log(&site.access_log, request, with_body);
+    let with_body = |request, context| problem_body(request, context, well_formed);
+    let logged = |request, context| access_log(&site.access_log, request, context, with_body);
     request_context(&site.context, request, logged).await
 }

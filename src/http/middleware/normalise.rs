@@ -36,9 +36,10 @@ pub(crate) fn normalise(root_path: &str, mut request: Request) -> Request {
 
 /// The actual method of a POST to a resumable upload (tus 1.0, `X-HTTP-Method-Override`).
 fn overridden(method: &Method, path: &str, headers: &HeaderMap) -> Option<Method> {
-    let segments: Vec<&str> = path.split('/').collect();
-    let is_upload = segments.len() > 4 && segments[1].eq_ignore_ascii_case("filesystem") && segments[3].eq_ignore_ascii_case("uploads");
-    let name = headers.get("x-http-method-override").filter(|_| is_upload && *method == Method::POST)?.as_bytes();
+    let name = headers.get("x-http-method-override").filter(|_| *method == Method::POST)?.as_bytes();
+    if !is_item(&path.split('/').collect::<Vec<_>>(), "filesystem", "uploads") {
+        return None;
+    }
     [Method::PATCH, Method::DELETE, Method::HEAD].into_iter().find(|known| known.as_str().as_bytes().eq_ignore_ascii_case(name))
 }
 
@@ -99,12 +100,16 @@ pub(crate) fn redirect(location: &str) -> Response {
     }
 }
 
+/// Whether the segments of a path are those of an item of a collection on a system, such as `/compute/{system}/jobs/{id}`, or of a path below it.
+fn is_item(segments: &[&str], subject: &str, collection: &str) -> bool {
+    segments.len() > 4 && segments[1].eq_ignore_ascii_case(subject) && segments[3].eq_ignore_ascii_case(collection)
+}
+
 fn lower(path: &str) -> String {
     let segments: Vec<&str> = path.split('/').collect();
-    let is_job = segments.len() > 4 && segments[1].eq_ignore_ascii_case("compute") && segments[3].eq_ignore_ascii_case("jobs");
-    let is_upload = segments.len() > 4 && segments[1].eq_ignore_ascii_case("filesystem") && segments[3].eq_ignore_ascii_case("uploads");
+    let has_id = is_item(&segments, "compute", "jobs") || is_item(&segments, "filesystem", "uploads");
     let lowered = segments.iter().enumerate().map(|(index, segment)| match index {
-        4 if is_job || is_upload => (*segment).to_owned(),
+        4 if has_id => (*segment).to_owned(),
         _ => segment.to_ascii_lowercase(),
     });
     lowered.collect::<Vec<_>>().join("/")

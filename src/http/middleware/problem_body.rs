@@ -12,10 +12,12 @@ use crate::http::problem::Problem;
 use crate::http::problem::context::RequestContext;
 
 /// Has `next` answer the request, and writes the body of an error. The problem stays among the extensions, for the log.
-pub(super) async fn problem_body<F: Future<Output = Response>>(request: Request, next: impl FnOnce(Request) -> F) -> Response {
-    let context = request.extensions().get::<Arc<RequestContext>>().cloned();
+pub(super) async fn problem_body<F: Future<Output = Response>>(
+    request: Request,
+    context: Arc<RequestContext>,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
     let mut response = next(request).await;
-    let Some(context) = context else { return response };
     let Some(problem) = response.extensions().get::<Problem>() else { return response };
     let is_safe = context.method().is_safe();
     let body = problem.body(&context, context.path(), is_safe);

@@ -41,7 +41,7 @@ impl ContextSource {
 pub(super) async fn request_context<F: Future<Output = Response>>(
     source: &ContextSource,
     mut request: Request,
-    next: impl FnOnce(Request) -> F,
+    next: impl FnOnce(Request, Arc<RequestContext>) -> F,
 ) -> Response {
     let started = Instant::now();
     let context = Arc::new(source.context(&request));
@@ -49,7 +49,7 @@ pub(super) async fn request_context<F: Future<Output = Response>>(
     let pending = source.request_metrics.begin(route, request.method(), started);
     request.extensions_mut().insert(Arc::clone(&context));
     let span = tracing::info_span!("request", request_id = &**context.id(), correlation_id = context.correlation_id());
-    let mut response = next(request).instrument(span).await;
+    let mut response = next(request, Arc::clone(&context)).instrument(span).await;
     add_common_headers(&mut response, &context);
     pending.answered(response.status());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {

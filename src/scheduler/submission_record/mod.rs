@@ -75,7 +75,7 @@ pub struct RecordSettings {
     /// After how many days a record is removed.
     pub days: u32,
     /// The time after the end of an attempt in which the scheduler may still accept what it sent.
-    pub settle: Duration,
+    pub late_acceptance: Duration,
     /// The time limit of an attempt with its record in the store.
     pub attempt: Duration,
     /// The time after its beginning in which an attempt whose end was not seen may still lead to a job. What authenticates it has expired by then: a
@@ -85,7 +85,7 @@ pub struct RecordSettings {
 
 impl Default for RecordSettings {
     fn default() -> Self {
-        Self { days: 7, settle: Duration::from_secs(10), attempt: Duration::from_secs(60), certain: Duration::from_secs(600) }
+        Self { days: 7, late_acceptance: Duration::from_secs(10), attempt: Duration::from_secs(60), certain: Duration::from_secs(600) }
     }
 }
 
@@ -102,7 +102,7 @@ impl NextAttempt<'_> {
     /// Adds the arguments of `begin_record`.
     pub(super) fn arguments(&self, line: CommandLine) -> CommandLine {
         let line = line.arg(&self.key.name).arg(&self.key.digest).number(u64::from(self.after));
-        line.number(self.settings.settle.as_secs()).number(u64::from(self.settings.days))
+        line.number(self.settings.late_acceptance.as_secs()).number(u64::from(self.settings.days))
     }
 }
 
@@ -232,9 +232,9 @@ pub enum RecordPlace {
     Store,
 }
 
-/// Submits the job unless it was submitted before, with the record on the cluster; `None` if there can be none.
-async fn submit_on_cluster(submission: &impl RecordedSubmission) -> Result<Result<Submitted, NoRecord>, SchedulerError> {
-    let submitted = |id, repeated| Ok(Ok(Submitted { id, repeated, record: Some(RecordPlace::Cluster) }));
+/// Submits the job unless it was submitted before, with the record on the cluster.
+async fn submit_on_cluster(submission: &impl RecordedSubmission) -> Result<OnCluster, SchedulerError> {
+    let submitted = |id, repeated| Ok(OnCluster::Submitted(Submitted { id, repeated, record: Some(RecordPlace::Cluster) }));
     let mut after = 0;
     for _ in 0..MAX_ROUNDS {
         match submission.attempt(after).await? {
@@ -247,7 +247,7 @@ async fn submit_on_cluster(submission: &impl RecordedSubmission) -> Result<Resul
             Attempt::Running(host) => {
                 return Err(SchedulerError::UnderWay { wait: RETRY_AFTER, host: Some(host).filter(|host| !host.is_empty()) });
             }
-            Attempt::Unwritable(directory) => return Ok(Err(NoRecord(directory))),
+            Attempt::Unwritable(directory) => return Ok(OnCluster::NoRecord(directory)),
             Attempt::Unusable(directory) => return Err(SchedulerError::NoRecord(directory)),
             Attempt::Ended { attempt, began, settles_in } => match submission.find(began).await.map_err(unknown)? {
                 Trace::Job(id) => {
@@ -266,8 +266,12 @@ async fn submit_on_cluster(submission: &impl RecordedSubmission) -> Result<Resul
     Err(SchedulerError::UnderWay { wait: RETRY_AFTER, host: None })
 }
 
-/// There is no record in this directory, and none can be made.
-struct NoRecord(String);
+/// The outcome of a submission with its record on the cluster.
+enum OnCluster {
+    Submitted(Submitted),
+    /// There is no record in this directory, and none can be made. Nothing was submitted.
+    NoRecord(String),
+}
 
 /// The way of a submission whose record cannot lie on the cluster.
 pub(super) struct InStore<'a> {
@@ -283,13 +287,16 @@ pub(super) struct InStore<'a> {
 /// The errors of the scheduler and of the records.
 pub(super) async fn submit_once(submission: &impl RecordedSubmission, fallback: Option<InStore<'_>>) -> Result<Submitted, SchedulerError> {
     let Some(InStore { records, key, submission: tagged }) = fallback else {
-        return submit_on_cluster(submission).await?.map_err(|NoRecord(directory)| SchedulerError::NoRecord(directory));
+        return match submit_on_cluster(submission).await? {
+            OnCluster::Submitted(submitted) => Ok(submitted),
+            OnCluster::NoRecord(directory) => Err(SchedulerError::NoRecord(directory)),
+        };
     };
     // Where a home directory can be written again, what the store knows still counts.
     if !records.are_kept(key).await? {
         match submit_on_cluster(submission).await? {
-            Ok(submitted) => return Ok(submitted),
-            Err(NoRecord(directory)) => {
+            OnCluster::Submitted(submitted) => return Ok(submitted),
+            OnCluster::NoRecord(directory) => {
                 tracing::debug!(directory, "the record of a submission is kept in the store");
                 records.keep(key).await?;
             }

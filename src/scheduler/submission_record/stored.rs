@@ -29,8 +29,8 @@ const KIND: &str = "submission";
 const RETRY_AFTER_UNKNOWN: Duration = Duration::from_secs(30);
 /// The maximum number of attempts of others that are remembered.
 const MAX_SIGHTINGS: usize = 4096;
-/// The pauses between tries to settle an attempt.
-const SETTLE_PAUSES: [Duration; 4] = [Duration::ZERO, Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
+/// The pauses between tries to write down the job of an attempt.
+const RECORD_PAUSES: [Duration; 4] = [Duration::ZERO, Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
 
 /// A submission of a job that carries the tag of its key.
 #[async_trait]
@@ -98,7 +98,7 @@ impl StoredRecords {
             let asked = Instant::now();
             match self.store.claim(&self.claim(key, after)).await.map_err(|error| unusable(&error))? {
                 Claimed::Begun(number) => {
-                    let attempt = Attempt { records: self.clone(), name: claim_name(key), number, asked, submission };
+                    let attempt = OwnAttempt { records: self.clone(), name: claim_name(key), number, asked, submission };
                     let work = tokio::spawn(attempt.make(look_first && number == 1));
                     return work.await.unwrap_or_else(|_| Err(SchedulerError::Unanswered("the attempt was broken off".to_owned())));
                 }
@@ -122,7 +122,7 @@ impl StoredRecords {
                         Trace::Job(id) => return self.adopt(key, &id).await,
                         Trace::Unsure(reason) => return Err(undecided(RETRY_AFTER_UNKNOWN, reason)),
                         Trace::Nowhere => {
-                            let missing = (self.settings.attempt + self.settings.settle).saturating_sub(known_for);
+                            let missing = (self.settings.attempt + self.settings.late_acceptance).saturating_sub(known_for);
                             if !missing.is_zero() {
                                 return Err(undecided(missing, "it gave no answer, and its job may still appear".to_owned()));
                             }
@@ -148,13 +148,13 @@ impl StoredRecords {
     /// Writes down the job that was found.
     async fn adopt(&self, key: &SubmissionKey, id: &JobId) -> Result<Submitted, SchedulerError> {
         // Where it cannot be written down it is found again.
-        self.settle(&claim_name(key), 0, id).await;
+        self.record_job(&claim_name(key), 0, id).await;
         Ok(Submitted { id: id.clone(), repeated: true, record: Some(RecordPlace::Store) })
     }
 
     /// Writes down the job of an attempt. Where the store does not take it, the attempt stays one without a result.
-    async fn settle(&self, name: &str, attempt: u32, id: &JobId) {
-        for pause in SETTLE_PAUSES {
+    async fn record_job(&self, name: &str, attempt: u32, id: &JobId) {
+        for pause in RECORD_PAUSES {
             sleep(pause).await;
             match self.store.settle(name, attempt, Some(id.as_str())).await {
                 Ok(()) => return,
@@ -191,7 +191,7 @@ impl StoredRecords {
 }
 
 /// An attempt that this replica makes.
-struct Attempt {
+struct OwnAttempt {
     records: StoredRecords,
     name: String,
     number: u32,
@@ -200,13 +200,13 @@ struct Attempt {
     submission: Arc<dyn TaggedSubmission>,
 }
 
-impl Attempt {
+impl OwnAttempt {
     async fn make(self, look_first: bool) -> Result<Submitted, SchedulerError> {
         if look_first {
             let oldest = jiff::Timestamp::now().as_second() - i64::from(self.records.settings.days) * 24 * 3600;
             match self.submission.find(oldest).await {
                 Ok(Trace::Job(id)) => {
-                    self.records.settle(&self.name, self.number, &id).await;
+                    self.records.record_job(&self.name, self.number, &id).await;
                     return submitted(id.as_str(), true);
                 }
                 Ok(Trace::Nowhere | Trace::Unsure(_)) => {}
@@ -224,7 +224,7 @@ impl Attempt {
         let unanswered = |_| Err(SchedulerError::Unanswered("the scheduler did not answer the submission in time".to_owned()));
         let sent = timeout(left, self.submission.send()).await.unwrap_or_else(unanswered);
         match &sent {
-            Ok(id) => self.records.settle(&self.name, self.number, id).await,
+            Ok(id) => self.records.record_job(&self.name, self.number, id).await,
             Err(error) if had_no_effect(error) => self.records.forget(&self.name, self.number).await,
             Err(_) => {}
         }

@@ -63,7 +63,7 @@ impl LaneRegistry {
         self.lanes.lock().values().cloned().collect()
     }
 
-    /// Makes room for those who wait for a place: the connections that have been idle longest are closed, whoever's they are;
+    /// Makes room for those who wait for a place: the connections of any user that have been idle longest are closed;
     /// where all carry work, some take no more of it (see [`yielding`]).
     fn make_room(&self) {
         let shortage = self.admission.shortage();

@@ -1,7 +1,7 @@
 //! Logs: the audit trail and the access line, without any token.
 
 use axum::http::Method;
-use goldcrest::domain::ClusterHealth;
+use goldcrest::domain::{ClusterHealth, ServiceType};
 use goldcrest::http::TimeLimits;
 use goldcrest::scheduler::SchedulerError;
 use goldcrest::ssh::TransportError;
@@ -58,6 +58,15 @@ async fn every_change_leaves_one_line_that_says_who_what_where_and_how_it_ended(
 async fn a_change_that_is_cancelled_leaves_its_line_too() {
     let lines = cancel(Reply::Hangs, "token-of-alice").await;
     assert!(lines.len() == 1 && lines[0].contains("outcome=\"cancelled\""), "{lines:#?}");
+}
+
+#[tokio::test]
+async fn a_change_that_is_refused_is_not_recorded_as_cancelled() {
+    let (records, _guard) = records();
+    let answer = Api::unhealthy(ServiceType::Ssh, None).call(Method::DELETE, "/filesystem/daint/ops/rm?path=/home/a", None).await;
+    assert_eq!(answer.status, 503, "{answer}");
+    let lines = records.of("audit");
+    assert!(!lines.iter().any(|line| line.contains("cancelled")), "{lines:#?}");
 }
 
 #[tokio::test]

@@ -20,7 +20,9 @@ use goldcrest::domain::{
     JobQuery, JobStatus, JobTimes, JobUsage, Node, Partition, Principal, Reported, Reservation, SystemName, Username,
 };
 use goldcrest::mirror::{Journal, Mirror};
-use goldcrest::scheduler::{self, AttachOutput, JobMirror, MirrorAccount, Scheduler, SchedulerError, SubmissionKey, Submitted};
+use goldcrest::scheduler::{
+    self, AttachOutput, JobMirror, MirrorAccount, RecordPlace, Scheduler, SchedulerError, SubmissionKey, Submitted,
+};
 use goldcrest::service::{Gate, State};
 use goldcrest::store::{Sqlite, SqliteConfig, Store};
 use serde_json::{Value, json};
@@ -128,7 +130,8 @@ impl Scheduler for Queue {
     }
 
     async fn submit_once(&self, _: &Principal, _: &JobDescription, _: &SubmissionKey) -> Result<Reported<Submitted>, SchedulerError> {
-        Err(UNUSED)
+        // It was submitted days ago, and the scheduler has forgotten it.
+        Ok(Submitted { id: JobId::new("78").unwrap(), repeated: true, record: Some(RecordPlace::Cluster) }.into())
     }
 
     async fn jobs(&self, by: &Principal, query: &JobQuery) -> Result<Reported<Vec<Job>>, SchedulerError> {
@@ -404,6 +407,17 @@ async fn a_job_that_was_submitted_a_moment_ago_is_never_not_found() {
     assert_eq!((answer.status, state(&answer).as_str()), (200, "PENDING"));
     assert!(answer.json()["incomplete"].as_str().unwrap().contains("does not list it yet"));
     assert_eq!(site.get("bob", "/compute/daint/jobs/77", &[]).await.status, 404, "it is nobody else's");
+    assert_eq!(site.get("alice", "/compute/daint/jobs/78", &[]).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_job_that_was_submitted_days_ago_is_not_shown_as_a_new_one_when_its_submission_is_repeated() {
+    let site = Site::new(&Queue::default());
+    let job = json!({"job": {"script": "#!/bin/sh\n", "workingDirectory": "/home/alice"}});
+    let mut request = super::request(Method::POST, "/compute/daint/jobs", Some("token-of-alice"), Some(job));
+    request.headers_mut().insert("idempotency-key", "k1".parse().unwrap());
+    let submitted = site.api.send(request).await;
+    assert_eq!((submitted.status, submitted.json()["jobId"].as_str()), (201, Some("78")), "{submitted}");
     assert_eq!(site.get("alice", "/compute/daint/jobs/78", &[]).await.status, 404);
 }
 

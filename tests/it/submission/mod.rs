@@ -33,7 +33,7 @@ struct Site {
 
 impl Site {
     fn with(kind: Kind, shell: &str) -> Option<Self> {
-        let records = RecordSettings { settle: Duration::from_secs(2), ..RecordSettings::default() };
+        let records = RecordSettings { late_acceptance: Duration::from_secs(2), ..RecordSettings::default() };
         Self::keeping(kind, shell, records, |_| None)
     }
 

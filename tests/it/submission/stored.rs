@@ -19,7 +19,7 @@ use crate::support::service::{Reply, Seen, Service};
 
 /// Times in which a test ends.
 const SETTINGS: RecordSettings =
-    RecordSettings { days: 7, settle: Duration::from_secs(1), attempt: Duration::from_secs(2), certain: Duration::from_secs(4) };
+    RecordSettings { days: 7, late_acceptance: Duration::from_secs(1), attempt: Duration::from_secs(2), certain: Duration::from_secs(4) };
 
 fn store(folder: &Path) -> Arc<dyn Store> {
     Arc::new(Sqlite::new(SqliteConfig { state_dir: folder.join("store"), ..SqliteConfig::default() }))

@@ -3,6 +3,7 @@
 mod addresses;
 mod operations;
 mod replicas;
+mod turns;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use goldcrest::domain::{Interest, JobEvent, JobId, Secret, SystemName, Username};
 use goldcrest::notify::{Backlog, Config, Owner, Registered, Registration, Timing, Webhooks};
-use goldcrest::store::{Retention, Sqlite, SqliteConfig, Store};
+use goldcrest::store::{Record, Retention, Sqlite, SqliteConfig, Store};
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -70,8 +71,12 @@ impl Site {
     }
 }
 
-/// Adds the change of a job to the events of the system.
+/// Adds the change of a job to the events of the system, which is the last one of the job if its state is final.
 async fn happens(store: &dyn Store, job: &str, owner: &str, state: &str) {
+    add(store, job, owner, state, matches!(state, "COMPLETED" | "FAILED")).await;
+}
+
+async fn add(store: &dyn Store, job: &str, owner: &str, state: &str, ends_whole: bool) {
     let is_final = matches!(state, "COMPLETED" | "FAILED");
     let event = JobEvent {
         id: job.to_owned(),
@@ -82,6 +87,7 @@ async fn happens(store: &dyn Store, job: &str, owner: &str, state: &str) {
         exit_code: is_final.then_some(0),
         signal: None,
         is_final,
+        ends_whole,
         at: "2026-01-31T08:00:00Z".parse().unwrap(),
     };
     store.append(&JobEvent::stream("daint"), &[serde_json::to_vec(&event).unwrap()], RETENTION).await.unwrap();
@@ -394,9 +400,13 @@ async fn a_webhook_of_a_job_hears_of_it_alone_and_ends_with_it() {
     assert!(registered.secret.is_some() && registered.webhook.job.is_some());
     site.happens("7_1", "ada", "RUNNING").await;
     site.happens("70", "ada", "RUNNING").await;
-    site.happens("7", "ada", "COMPLETED").await;
+    add(site.store.as_ref(), "7_1", "ada", "COMPLETED", false).await;
     wait_for(PATIENCE, || service.seen().len() >= 3).await;
-    assert_eq!(subjects(&service), ["7", "7_1", "7"]);
+    tokio::time::sleep(5 * TIMING.tick).await;
+    assert!(!process.webhooks.list(&ada()).await.unwrap().is_empty(), "another task is open");
+    add(site.store.as_ref(), "7_2", "ada", "COMPLETED", true).await;
+    wait_for(PATIENCE, || service.seen().len() >= 4).await;
+    assert_eq!(subjects(&service), ["7", "7_1", "7_1", "7_2"]);
     wait_until(PATIENCE, async || process.webhooks.list(&ada()).await.unwrap().is_empty()).await;
 }
 
@@ -405,15 +415,35 @@ async fn users_with_webhooks_are_to_be_watched_until_they_have_none() {
     let (site, service) = (Site::new(), receiver().await);
     let process = site.process(TIMING);
     let (daint, eiger) = (SystemName::new("daint").unwrap(), SystemName::new("eiger").unwrap());
-    assert!(process.webhooks.users(&daint).await.is_empty());
+    assert!(process.webhooks.users(&daint).await.unwrap().is_empty());
     let one = process.webhooks.register(&ada(), for_all(&service.url)).await.unwrap().webhook;
     let other = process.webhooks.register(&ada(), for_all(&service.url)).await.unwrap().webhook;
-    assert_eq!(process.webhooks.users(&daint).await, [ada().user]);
-    assert!(process.webhooks.users(&eiger).await.is_empty());
+    assert_eq!(process.webhooks.users(&daint).await.unwrap(), [ada().user]);
+    assert!(process.webhooks.users(&eiger).await.unwrap().is_empty());
     assert!(process.webhooks.remove(&ada(), &one.id).await.unwrap());
-    assert_eq!(process.webhooks.users(&daint).await, [ada().user]);
+    assert_eq!(process.webhooks.users(&daint).await.unwrap(), [ada().user]);
     assert!(process.webhooks.remove(&ada(), &other.id).await.unwrap());
-    assert!(process.webhooks.users(&daint).await.is_empty());
+    assert!(process.webhooks.users(&daint).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_user_whose_webhooks_have_expired_is_not_watched_any_more() {
+    let (site, service) = (Site::new(), receiver().await);
+    let daint = SystemName::new("daint").unwrap();
+    let bob = Record {
+        kind: "webhook-user",
+        id: "daint/bob".to_owned(),
+        owner: "daint".to_owned(),
+        value: Vec::new(),
+        due_in: None,
+        ttl: Duration::from_secs(3600),
+    };
+    site.store.put(&bob).await.unwrap();
+    let before = Webhooks::new(Arc::clone(&site.store), permissive(), TIMING).unwrap();
+    before.register(&ada(), for_all(&service.url)).await.unwrap();
+    assert_eq!(before.users(&daint).await.unwrap().len(), 2);
+    let process = site.process(TIMING);
+    wait_until(PATIENCE, async || process.webhooks.users(&daint).await.unwrap() == [ada().user]).await;
 }
 
 #[tokio::test]

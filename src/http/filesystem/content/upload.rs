@@ -26,7 +26,7 @@ use crate::http::problem::invalid::{InvalidInput, Place, WrongField};
 use crate::service::contents::{self, TransferForm};
 use crate::service::{Access, ServiceError};
 
-/// The bytes of a form that are allowed for beside its file, in the comparison of its announced length with the limit.
+/// Allowance for the other parts of a form when its announced length is compared with the limit, in bytes.
 const MAX_FORM_OVERHEAD: u64 = 64 * 1024;
 
 /// Upload a file as a form

@@ -14,7 +14,7 @@ check_job() {
         *) [ -w "$work" ] || fail 64 "the working directory cannot be written, and the output of the job goes there: $work" ;;
         esac
     done
-    # Each line tells the name of a variable that this shell does not let go as it was given.
+    # Prints the variables whose given value this shell does not keep.
     kept=$(eval "$checked" 2>/dev/null) || :
     [ -z "$kept" ] || fail 64 "the shell of the host sets this itself, and no job can be given it: $kept"
     count=0

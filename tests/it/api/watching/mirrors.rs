@@ -197,11 +197,11 @@ async fn replicas_that_look_at_the_same_time_tell_a_change_once() {
 }
 
 /// Users who want to hear of their jobs and do not look.
-struct Subscribers(Mutex<Vec<Username>>);
+struct Subscribers(Mutex<Option<Vec<Username>>>);
 
 #[async_trait]
 impl Interest for Subscribers {
-    async fn users(&self, _: &SystemName) -> Vec<Username> {
+    async fn users(&self, _: &SystemName) -> Option<Vec<Username>> {
         self.0.lock().unwrap().clone()
     }
 }
@@ -209,14 +209,18 @@ impl Interest for Subscribers {
 #[tokio::test]
 async fn the_jobs_of_who_wants_to_hear_of_them_are_watched_although_nobody_looks() {
     let queue = Queue::with([job("1", "alice", "RUNNING"), job("2", "bob", "RUNNING")]);
-    let subscribers = Arc::new(Subscribers(Mutex::new(vec![Username::new("alice").unwrap()])));
+    let subscribers = Arc::new(Subscribers(Mutex::new(Some(vec![Username::new("alice").unwrap()]))));
     let settings = JobMirror { interval: INTERVAL.as_secs_f64(), ..JobMirror::default() };
     let site = Site::assemble(&queue, settings, None, |mirror| mirror.with_interest(subscribers.clone()));
     let first = site.mirror.journal().last();
     wait_for(PATIENCE, || site.mirror.journal().last() == first + 1).await;
     queue.set("1", "COMPLETED");
     wait_for(PATIENCE, || site.mirror.journal().last() == first + 2).await;
-    subscribers.0.lock().unwrap().clear();
+    // They are still watched while the store does not answer.
+    *subscribers.0.lock().unwrap() = None;
+    let lists = queue.lists();
+    wait_for(PATIENCE, || queue.lists() > lists + 10).await;
+    *subscribers.0.lock().unwrap() = Some(Vec::new());
     tokio::time::sleep(6 * INTERVAL).await;
     let lists = queue.lists();
     tokio::time::sleep(5 * INTERVAL).await;
