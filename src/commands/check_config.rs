@@ -7,6 +7,8 @@ use super::check_connections;
 use crate::config::{self, Config, Problem};
 use crate::rest::Url;
 use crate::telemetry::LogFormat;
+use crate::transfer::DataTransfer;
+use crate::transfer::streamer::Endpoint;
 use crate::{authz, cluster, credentials};
 
 /// The arguments of `goldcrest check-config`.
@@ -86,6 +88,7 @@ fn summary(config: &Config) -> String {
             "listens on".to_owned(),
             format!("{} ({}), under {root}", config.server.listen, if config.server.tls.is_some() { "https" } else { "http" }),
         ),
+        ("streamer".to_owned(), streamer_summary(&config.clusters)),
         ("metrics".to_owned(), config.metrics.as_ref().map_or_else(|| "off".to_owned(), |metrics| format!("on {}", metrics.listen))),
         ("tokens".to_owned(), format!("for {audience}, user name in {}", authentication.username_claim)),
         ("token keys".to_owned(), keys.join(", ")),
@@ -99,6 +102,20 @@ fn summary(config: &Config) -> String {
         let _ = writeln!(text, "  {label:width$}  {value}");
         text
     })
+}
+
+/// The ports for clients of firecrest-streamer.
+fn streamer_summary(clusters: &[cluster::Config]) -> String {
+    let mut endpoints = Vec::new();
+    for service in clusters.iter().flat_map(|cluster| cluster.data_operation.transfers()) {
+        if let DataTransfer::Streamer(streamer) = service {
+            let Endpoint { host, ports: [first, last] } = Endpoint::of(streamer);
+            endpoints.push(format!("on {host}, the first free port of {first} to {last}"));
+        }
+    }
+    endpoints.sort();
+    endpoints.dedup();
+    if endpoints.is_empty() { "off".to_owned() } else { endpoints.join("; ") }
 }
 
 fn keys_summary(config: &credentials::Config) -> String {
