@@ -8,6 +8,8 @@ use crate::authn::{self, ValidatorConfig};
 use crate::config::{self, Config, Problem};
 use crate::rest::Url;
 use crate::telemetry::LogFormat;
+use crate::transfer::DataTransfer;
+use crate::transfer::streamer::Endpoint;
 use crate::{authz, cluster, credentials};
 
 /// The arguments of `goldcrest check-config`.
@@ -85,6 +87,7 @@ fn summary(config: &Config) -> String {
             "listens on".to_owned(),
             format!("{} ({}), under {root}", config.server.listen, if config.server.tls.is_some() { "https" } else { "http" }),
         ),
+        ("streamer".to_owned(), streamer_summary(&config.clusters)),
         ("metrics".to_owned(), config.metrics.as_ref().map_or_else(|| "off".to_owned(), |metrics| format!("on {}", metrics.listen))),
     ];
     lines.extend(authentication.validators.iter().flat_map(|validator| validator_summary(authentication, validator)));
@@ -117,6 +120,20 @@ fn validator_summary(config: &authn::Config, validator: &ValidatorConfig) -> Vec
         }
     };
     vec![("tokens".to_owned(), tokens)]
+}
+
+/// The ports for clients of firecrest-streamer.
+fn streamer_summary(clusters: &[cluster::Config]) -> String {
+    let mut endpoints = Vec::new();
+    for service in clusters.iter().flat_map(|cluster| cluster.data_operation.transfers()) {
+        if let DataTransfer::Streamer(streamer) = service {
+            let Endpoint { host, ports: [first, last] } = Endpoint::of(streamer);
+            endpoints.push(format!("on {host}, the first free port of {first} to {last}"));
+        }
+    }
+    endpoints.sort();
+    endpoints.dedup();
+    if endpoints.is_empty() { "off".to_owned() } else { endpoints.join("; ") }
 }
 
 fn keys_summary(config: &credentials::Config) -> String {

@@ -9,6 +9,9 @@ use crate::rest::{Client, Request, RestError, Url};
 /// The time limit for the answer.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// The remark on an answer without HTTP, such as that of a port with TLS.
+const PLAIN_HINT: &str = ": if the server has TLS (server.tls), use https://";
+
 /// The arguments of `goldcrest health`.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -23,7 +26,13 @@ pub(super) struct Arguments {
 /// Asks once. An error is the text to show.
 pub(super) async fn run(arguments: Arguments) -> Result<(), String> {
     match Url::parse(&arguments.url) {
-        Ok(url) => ask(url).await.map_err(|error| format!("{}: {}", arguments.url, ErrorChain(&error))),
+        Ok(url) => {
+            let is_plain = !url.is_https();
+            ask(url).await.map_err(|error| {
+                let hint = if is_plain && matches!(error, RestError::Transport(_)) { PLAIN_HINT } else { "" };
+                format!("{}: {}{hint}", arguments.url, ErrorChain(&error))
+            })
+        }
         Err(error) => Err(format!("{}: {error}", arguments.url)),
     }
 }
@@ -54,6 +63,25 @@ mod tests {
                 tokio::io::copy(&mut connection, &mut tokio::io::sink()).await.unwrap();
             });
             assert_eq!(run(Arguments { url }).await.is_ok(), alive, "{status}");
+            server.abort();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_that_answers_with_tls_is_recognised() {
+        // The alert of a TLS server (RFC 8446, 6), and a server that closes without an answer.
+        for answer in [&b"\x15\x03\x03\x00\x02\x02\x32"[..], b""] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}/status/liveness/", listener.local_addr().unwrap());
+            let server = tokio::spawn(async move {
+                let mut connection = listener.accept().await.unwrap().0;
+                let _ = connection.read(&mut [0; 4096]).await.unwrap();
+                connection.write_all(answer).await.unwrap();
+                connection.shutdown().await.unwrap();
+                tokio::io::copy(&mut connection, &mut tokio::io::sink()).await.unwrap();
+            });
+            let error = run(Arguments { url }).await.unwrap_err();
+            assert!(error.ends_with("use https://"), "{error}");
             server.abort();
         }
     }

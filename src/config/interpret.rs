@@ -102,6 +102,12 @@ impl Interpreter {
         self.problems.iter().any(|problem| problem.path == path)
     }
 
+    /// Whether there is an error at a key or in its value.
+    pub(super) fn has_problem_below(&self, path: &str) -> bool {
+        let is_below = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);
+        self.problems.iter().any(|problem| problem.path.strip_prefix(path).is_some_and(is_below))
+    }
+
     /// Reports an error at a key.
     pub(super) fn report(&mut self, path: &str, message: impl Into<String>) {
         let problem = Problem::new(path, message).at(self.origin(path));

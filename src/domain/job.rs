@@ -300,6 +300,8 @@ pub struct JobMetadata {
     pub standard_output: Option<String>,
     /// Standard error, with patterns expanded.
     pub standard_error: Option<String>,
+    /// Whether this stands for tasks of an array, each of which has files of its own.
+    pub is_array: bool,
 }
 
 impl JobMetadata {

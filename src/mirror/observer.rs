@@ -210,12 +210,21 @@ impl Observation<'_> {
         mirror.counters.count_query(Query::List, answer.is_ok());
         let reading = answer?;
         self.remember(&reading, changes);
-        let (ended_since, watched) = (self.ended_since(&reading), subject.watched());
+        let (ended_since, watched) = (self.ended_since(&reading), self.watched().await);
         let (owner, is_complete) = (subject.scope.owner(), reading.missing().is_none());
         let listing = Listing { jobs: &reading, queried_at, owner, ended_since, watched: &watched, is_complete };
         let missing = self.record(|known| known.compare(&listing)).await?;
         self.begun.get_or_insert((Timestamp::now().as_second(), is_complete));
         self.look_up(scheduler, &principal, missing).await
+    }
+
+    /// The jobs that are watched by their ids. Those of the interest matter only for the first list: later ones report the end of every job.
+    async fn watched(&self) -> Vec<JobId> {
+        let mut watched = self.subject.watched();
+        if let Some(interest) = self.mirror.interest.as_ref().filter(|_| self.begun.is_none()) {
+            watched.extend(interest.jobs(self.mirror.cluster.name(), self.subject.scope.user()).await);
+        }
+        watched
     }
 
     /// The time since which unknown jobs that have ended get events.

@@ -28,9 +28,14 @@ pub(super) enum Scope {
 impl Scope {
     /// The owner of these jobs; none for the jobs of all users.
     pub(super) fn owner(&self) -> Option<&str> {
+        self.user().map(Username::as_str)
+    }
+
+    /// The owner of these jobs as a user.
+    pub(super) fn user(&self) -> Option<&Username> {
         match self {
             Self::All => None,
-            Self::Of(caller) => Some(caller.username.as_str()),
+            Self::Of(caller) => Some(&caller.username),
         }
     }
 }

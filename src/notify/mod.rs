@@ -346,4 +346,22 @@ impl Interest for Webhooks {
         let name = |record: Record| Username::new(record.id.split_once('/')?.1).ok();
         Some(records.into_iter().filter_map(name).collect())
     }
+
+    async fn jobs(&self, system: &SystemName, user: Option<&Username>) -> Vec<JobId> {
+        let users = match user {
+            Some(user) => vec![user.clone()],
+            None => self.users(system).await.unwrap_or_default(),
+        };
+        let mut jobs = Vec::new();
+        for user in users {
+            let owner = Owner { system: system.clone(), user };
+            let records = self.0.store.list(WEBHOOK, &owner.key()).await.unwrap_or_else(|error| {
+                tracing::warn!(error = %ErrorChain(&error), %system, "the jobs with webhooks could not be read");
+                Vec::new()
+            });
+            let stored = records.iter().filter_map(decode::<StoredWebhook>);
+            jobs.extend(stored.filter(|webhook| !webhook.ended).filter_map(|webhook| webhook.job));
+        }
+        jobs
+    }
 }

@@ -151,7 +151,7 @@ impl Gate {
             (Decision::Allowed, None) => {
                 Ok(Access { caller, member, state: Arc::clone(&self.state), basis: ruling.basis, decided_in: took })
             }
-            (Decision::Denied, _) => Err(AccessError::Denied(name)),
+            (Decision::Denied, _) => Err(AccessError::Denied { system: name, relation: ruling.basis.relation }),
         }
     }
 
@@ -333,9 +333,14 @@ pub enum AccessError {
     /// There is no system of this name. The first three words are contract.
     #[error("System not found: {0}")]
     SystemNotFound(String),
-    /// The caller may not use the system.
-    #[error("access to system {0} is denied")]
-    Denied(SystemName),
+    /// The caller does not have the relation to the system that the operation needs.
+    #[error("access to system {system} is denied: this operation needs the relation `{relation}` to it")]
+    Denied {
+        /// The system.
+        system: SystemName,
+        /// The relation, in the words of the authorizer. Which one an operation needs is no secret.
+        relation: String,
+    },
     /// The site or the system is under maintenance.
     #[error("{}", .0.message)]
     Maintenance(Maintenance),
@@ -368,7 +373,7 @@ impl AccessError {
                 | AuthnError::TooManyChecks(_)
                 | AuthnError::ServiceAccount(_),
             ) => TokenOutcome::Unchecked,
-            Self::TooManyRequests(_) | Self::SystemNotFound(_) | Self::Denied(_) | Self::Maintenance(_) | Self::Authorization(_) => {
+            Self::TooManyRequests(_) | Self::SystemNotFound(_) | Self::Denied { .. } | Self::Maintenance(_) | Self::Authorization(_) => {
                 return None;
             }
         })
@@ -382,7 +387,7 @@ impl Classify for AccessError {
             Self::Authentication(source) => source.kind(),
             Self::TooManyRequests(_) => Kind::TooManyRequests,
             Self::SystemNotFound(_) => Kind::NotFound,
-            Self::Denied(_) => Kind::Forbidden,
+            Self::Denied { .. } => Kind::Forbidden,
             Self::Maintenance(_) => Kind::Unavailable,
             Self::Authorization(source) => source.kind(),
         }
@@ -396,7 +401,7 @@ impl Classify for AccessError {
             | Self::Malformed(_)
             | Self::TooManyRequests(_)
             | Self::SystemNotFound(_)
-            | Self::Denied(_)
+            | Self::Denied { .. }
             | Self::Maintenance(_) => None,
         }
     }

@@ -92,7 +92,13 @@ fn service(access: &Access, method: Option<Method>) -> Result<&DataTransfer, Ser
     let Some(method) = method else { return Ok(first) };
     services.iter().find(|service| service.method() == method).ok_or_else(|| {
         let has: Vec<&str> = services.iter().map(|service| service.method().as_str()).collect();
-        let message = format!("Requested transfer method is not available. This system has {}", has.join(", "));
+        let offer = services.iter().find(|service| is_built(service)).map_or_else(String::new, |service| {
+            format!(
+                ": give `transferMethod: {}`, or send and fetch the file directly, with PUT to ops/upload and GET of ops/download",
+                service.method().as_str()
+            )
+        });
+        let message = format!("Requested transfer method is not available. This system has {}{offer}", has.join(", "));
         InvalidRequest::new("method", message).into()
     })
 }

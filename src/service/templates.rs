@@ -84,7 +84,7 @@ fn variables(template: &JobTemplate, mut values: BTreeMap<String, ParameterValue
     };
     for (name, parameter) in &template.parameters {
         let value = values.remove(name).or_else(|| parameter.default_value());
-        match value.ok_or_else(|| "a value is missing".to_owned()).and_then(|value| text(parameter, value)) {
+        match value.ok_or_else(|| format!("a value is missing: {}", expected(parameter))).and_then(|value| text(parameter, value)) {
             Ok(text) => drop(found.insert(format!("PARAM_{}", name.to_ascii_uppercase()), text)),
             Err(message) => refuse(name, message),
         }
@@ -95,6 +95,24 @@ fn variables(template: &JobTemplate, mut values: BTreeMap<String, ParameterValue
         refuse(&excerpt(name, 64), format!("the template has no such parameter{hint}"));
     }
     if wrong.is_empty() { Ok(found) } else { Err(wrong.into_iter().collect()) }
+}
+
+/// What a parameter takes, in words.
+fn expected(parameter: &TemplateParameter) -> String {
+    match parameter.kind {
+        ParameterType::Integer => match (parameter.minimum, parameter.maximum) {
+            (None, None) => "a whole number".to_owned(),
+            (Some(min), None) => format!("a whole number from {min}"),
+            (None, Some(max)) => format!("a whole number up to {max}"),
+            (Some(min), Some(max)) => format!("a whole number from {min} to {max}"),
+        },
+        ParameterType::Boolean => "true or false".to_owned(),
+        ParameterType::Enum => format!("one of `{}`", parameter.values.join("`, `")),
+        ParameterType::String => match &parameter.pattern {
+            Some(pattern) => format!("a text that matches `{pattern}`"),
+            None => "a text".to_owned(),
+        },
+    }
 }
 
 /// A value as the script finds it.
@@ -204,7 +222,7 @@ mod tests {
             (json!({"input": "$(id)"}), "parameters.input: it does not match [a-z.]+"),
             (json!({"input": "a\nb"}), "parameters.input: it holds a control character"),
             (json!({"input": "aaaaaaaaa"}), "parameters.input: it has more than 8 characters"),
-            (json!({}), "parameters.input: a value is missing"),
+            (json!({}), "parameters.input: a value is missing: a text that matches `[a-z.]+`"),
             (json!({"input": "a", "mode": "slow"}), "parameters.mode: it must be one of `fast`, `exact`"),
             (json!({"input": "a", "debug": 1}), "parameters.debug: it must be true or false"),
             (json!({"input": "a", "step": 1}), "parameters.step: the template has no such parameter: did you mean `steps`?"),

@@ -8,7 +8,7 @@ mod validators;
 use std::collections::HashMap;
 
 use super::interpret::{Interpreter, shown};
-use crate::domain::{RemotePath, ServiceType, SystemName};
+use crate::domain::{RemotePath, ServiceType, SystemName, excerpt, nearest_name};
 use crate::error::ErrorChain;
 use crate::rest::{InvalidUrl, Url};
 use crate::scheduler::slurm::{self, ApiVersion};
@@ -16,6 +16,9 @@ use crate::scheduler::{self, ConnectionMode, MAX_FRESHNESS};
 use crate::{authn, authz, cluster, credentials, service};
 
 pub(super) use server::{logger, metrics, server};
+
+/// The maximum number of characters that are shown of a name.
+const MAX_SHOWN: usize = 64;
 
 /// `apis_root_path`.
 pub(super) fn root_path(walk: &mut Interpreter, path: &str) {
@@ -109,8 +112,9 @@ fn authentication(walk: &mut Interpreter, config: &authn::Config) {
     }
 }
 
-/// `auth.authorization`, with the names of all clusters.
+/// `auth.authorization`, with the names of the clusters.
 fn authorization(walk: &mut Interpreter, config: &authz::Config, systems: &[&SystemName]) {
+    let are_complete = !walk.has_problem_below("clusters");
     match config {
         authz::Config::OpenFga(config) => {
             url(walk, "auth.authorization.url", &config.url);
@@ -142,8 +146,12 @@ fn authorization(walk: &mut Interpreter, config: &authz::Config, systems: &[&Sys
             }
             for (index, rule) in config.rules.iter().enumerate() {
                 for (place, system) in rule.systems.iter().enumerate() {
-                    if system != "*" && !systems.iter().any(|known| known.as_str().eq_ignore_ascii_case(system)) {
-                        walk.warning(&format!("auth.authorization.rules[{index}].systems[{place}]"), "is the name of no cluster");
+                    // The name of a cluster with a mistake is not known here.
+                    if are_complete && system != "*" && !systems.iter().any(|known| known.as_str().eq_ignore_ascii_case(system)) {
+                        let nearest = nearest_name(&system.to_lowercase(), systems.iter().map(|known| known.as_str()));
+                        let hint = nearest.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
+                        let path = format!("auth.authorization.rules[{index}].systems[{place}]");
+                        walk.warning(&path, format!("is the name of no cluster: `{}`{hint}", excerpt(system, MAX_SHOWN)));
                     }
                 }
             }

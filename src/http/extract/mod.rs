@@ -13,3 +13,4 @@ pub(crate) mod prefer;
 pub(crate) mod query;
 pub(crate) mod reached_host;
 pub(crate) mod repeated_member;
+pub(crate) mod wrong_value;

@@ -18,6 +18,7 @@ use crate::http::extract::forward_body::announced_length;
 use crate::http::extract::known_names::{repeated, unknown_member};
 use crate::http::extract::query::pairs;
 use crate::http::extract::repeated_member::repeated_member;
+use crate::http::extract::wrong_value::in_plain_words;
 use crate::http::problem::Problem;
 use crate::http::problem::invalid::{InvalidInput, Place};
 use crate::rest::Object;
@@ -151,7 +152,7 @@ fn invalid(place: Place, error: &serde_path_to_error::Error<serde_json::Error>) 
     if let Some((_, unknown)) = unknown_member(&path, &message) {
         return unknown.into();
     }
-    let message: String = message.chars().take(500).collect();
+    let message: String = in_plain_words(&path, &message).chars().take(500).collect();
     // A missing member is reported at the object that lacks it, so that its own name has to be read from serde's message.
     let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split_once('`')).map(|(name, _)| name.to_owned());
     let name = match (path.as_str(), missing) {

@@ -163,7 +163,7 @@ impl Scheduler for Kubernetes {
         let secret = self.jobs.connection.get::<Secret>(Actor::User(user), Some(&namespace), &secret).await.map_err(Failure::of_read)?;
         let script = secret.and_then(|mut secret| secret.data.as_mut()?.remove(SCRIPT)).map(|script| bytes_to_text(&script.0));
         let (standard_input, standard_output, standard_error) = (None, None, None);
-        Ok(vec![JobMetadata { id: id.clone(), script, standard_input, standard_output, standard_error }].into())
+        Ok(vec![JobMetadata { id: id.clone(), script, standard_input, standard_output, standard_error, is_array: false }].into())
     }
 
     async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {

@@ -220,6 +220,7 @@ impl Scheduler for Local {
             standard_input: text(&input).or_else(|| Some("/dev/null".to_owned())),
             standard_error: text(&error).or_else(|| text(&output)),
             standard_output: text(&output),
+            is_array: false,
         }]
         .into())
     }

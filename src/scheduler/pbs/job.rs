@@ -67,7 +67,8 @@ pub(super) fn metadata(record: &Record) -> Result<JobMetadata, CommandError> {
         Some("eo") => (error.clone(), error),
         _ => (output, error),
     };
-    Ok(JobMetadata { id: id(record)?, script: None, standard_input: None, standard_output, standard_error })
+    let is_array = record.get("array").is_some_and(|array| array.trim() == "True");
+    Ok(JobMetadata { id: id(record)?, script: None, standard_input: None, standard_output, standard_error, is_array })
 }
 
 /// One of the two files that a job writes, as PBS names it.
@@ -184,6 +185,7 @@ mod tests {
         };
         assert_eq!(files("5"), ("/home/jane/out.txt", "/home/jane/err.txt"));
         assert_eq!(files("19[]"), ("/home/jane/array.o19.^array_index^", "/home/jane/array.e19.^array_index^"));
+        assert!(all.iter().all(|one| one.is_array == one.id.as_str().ends_with("[]")));
     }
 
     #[test]

@@ -164,15 +164,16 @@ impl Output {
 /// The one job that an id means. That of a heterogeneous job is its first component, which runs the script.
 fn one_of<'a>(id: &JobId, known: &'a [JobMetadata]) -> Result<&'a JobMetadata, ServiceError> {
     let named = |name: &str| known.iter().find(|job| job.id.as_str() == name);
-    match known {
-        [] => Err(SchedulerError::JobNotFound.into()),
-        [job] => Ok(job),
-        [first, ..] => named(id.as_str()).or_else(|| named(&format!("{id}+0"))).ok_or_else(|| {
-            let message =
-                format!("it stands for {} jobs, each with an output of its own: name one of them, such as {}", known.len(), first.id);
-            InvalidRequest::new("job_id", message).into()
-        }),
-    }
+    let found = match known {
+        [] => return Err(SchedulerError::JobNotFound.into()),
+        [job] => Some(job),
+        _ => named(id.as_str()).or_else(|| named(&format!("{id}+0"))),
+    };
+    found.filter(|job| !job.is_array).ok_or_else(|| {
+        let task = known.iter().find(|job| !job.is_array).map_or_else(String::new, |task| format!(", such as {}", task.id));
+        let message = format!("it stands for several jobs, each with an output of its own: name one of them{task}");
+        InvalidRequest::new("job_id", message).into()
+    })
 }
 
 /// A file that was named relative to the directory of its job.
@@ -193,6 +194,7 @@ mod tests {
             standard_input: None,
             standard_output: None,
             standard_error: None,
+            is_array: false,
         };
         let known: Vec<_> = known.iter().map(job).collect();
         one_of(&JobId::new(id).unwrap(), &known).map(|job| job.id.to_string()).map_err(|error| error.to_string())
@@ -205,7 +207,7 @@ mod tests {
         assert_eq!(one("7", &["7+0", "7+1"]), Ok("7+0".to_owned()));
         assert_eq!(one("7+1", &["7+0", "7+1"]), Ok("7+1".to_owned()));
         let error = one("7", &["7_1", "7_2"]).unwrap_err();
-        assert!(error.contains("stands for 2 jobs") && error.ends_with("such as 7_1"), "{error}");
+        assert!(error.contains("stands for several jobs") && error.ends_with("such as 7_1"), "{error}");
         assert_eq!(one("7", &[]), Err("Job not found".to_owned()));
     }
 }

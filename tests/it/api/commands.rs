@@ -96,6 +96,8 @@ async fn a_system_without_commands_is_501_and_the_relation_is_asked_for_where_th
     for token in ["token-of-reader", "token-of-submitter", "token-of-mallory"] {
         let answer = api(vec![], |_| {}).send(request(Method::POST, COMMANDS, Some(token), body())).await;
         assert_eq!(answer.status, 403, "{token}");
+        let told = answer.json()["detail"].clone();
+        assert_eq!(told, "access to system daint is denied: this operation needs the relation `access` to it", "{token}");
     }
 }
 

@@ -122,6 +122,7 @@ async fn metadata_is_shown_with_every_member_of_the_contract() {
         standard_input: Some("/dev/null".to_owned()),
         standard_output: Some("/home/alice/out".to_owned()),
         standard_error: None,
+        is_array: false,
     };
     let api = Api::new(vec![(r#"alice: metadata "1234""#, Reply::Metadata(vec![metadata]))], vec![]);
     assert_snapshot!(api.get("/compute/daint/jobs/1234/metadata").await);

@@ -189,8 +189,12 @@ async fn what_is_no_json_is_told_with_its_place() {
     for (body, told) in [
         (r#"{"job": {"script": "a" "b"}}"#, "the document is no JSON: expected `,` or `}` at line 1 column 24"),
         (r#"{"job": "#, "the document is no JSON: EOF while parsing"),
-        ("[]", "expected a JSON object\""),
-        (r#"{"job": {"script": 1, "workingDirectory": "/"}}"#, "job.script: invalid type: integer `1`, expected a string\""),
+        ("[]", "it is a list, and should be a JSON object\""),
+        (r#"{"job": {"script": 1, "workingDirectory": "/"}}"#, "job.script: it is the number 1, and should be a text\""),
+        (
+            r#"{"job": {"script": "x", "workingDirectory": "/", "timeLimit": true}}"#,
+            "job.timeLimit: it is true, and should be a whole number of seconds, such as 600\"",
+        ),
         (r#"{"job": {"script": "x"}}"#, "job.workingDirectory: missing field `workingDirectory`\""),
     ] {
         let mut asked = request(Method::POST, "/compute/daint/jobs", Some("token-of-alice"), Some(serde_json::json!({})));

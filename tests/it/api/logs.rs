@@ -26,7 +26,7 @@ const LOGS: &str = "/compute/daint/jobs/7/logs";
 
 fn files_of(id: &str, output: &str) -> JobMetadata {
     let (standard_output, standard_error) = (Some(output.to_owned()), Some(format!("{output}.err")));
-    JobMetadata { id: JobId::new(id).unwrap(), script: None, standard_input: None, standard_output, standard_error }
+    JobMetadata { id: JobId::new(id).unwrap(), script: None, standard_input: None, standard_output, standard_error, is_array: false }
 }
 
 fn metadata() -> Step {
@@ -158,6 +158,14 @@ async fn what_cannot_be_told_or_read_has_a_reason() {
 
     let tasks = vec![files_of("7_1", "/home/alice/1.out"), files_of("7_2", "/home/alice/2.out")];
     let answer = get("", vec![(r#"alice: metadata "7""#, Reply::Metadata(tasks))], vec![]).await;
+    assert_eq!((answer.status, &answer.json()["data"]["fields"][0]["name"]), (400, &json!("job_id")));
+
+    // Until its first task starts, an array has one record, and no file.
+    let waiting = JobMetadata { is_array: true, ..files_of("7", "/home/alice/7_%a.out") };
+    let answer = get("", vec![(r#"alice: metadata "7""#, Reply::Metadata(vec![waiting.clone()]))], vec![]).await;
+    assert_eq!((answer.status, &answer.json()["data"]["fields"][0]["name"]), (400, &json!("job_id")));
+    let answer =
+        get("", vec![(r#"alice: metadata "7""#, Reply::Metadata(vec![waiting, files_of("7_1", "/home/alice/1.out")]))], vec![]).await;
     assert_eq!((answer.status, &answer.json()["data"]["fields"][0]["name"]), (400, &json!("job_id")));
 
     let outside = (r#"alice: metadata "7""#, Reply::Metadata(vec![files_of("7", "/dev/shm/7.out")]));

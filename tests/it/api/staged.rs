@@ -242,7 +242,12 @@ async fn only_a_regular_file_that_is_there_is_downloaded() {
 async fn a_method_that_the_system_has_not_is_refused_with_what_it_has() {
     for (method, service, status, words) in [
         ("streamer", json!([{"service_type": "wormhole"}]), 400, "Requested transfer method is not available. This system has wormhole"),
-        ("s3", json!([{"service_type": "streamer"}]), 400, "Requested transfer method is not available. This system has streamer"),
+        (
+            "s3",
+            json!([{"service_type": "streamer"}]),
+            400,
+            "Requested transfer method is not available. This system has streamer: give `transferMethod: streamer`, or send",
+        ),
         (
             "s3",
             json!([{"service_type": "streamer"}, {"service_type": "wormhole"}]),

@@ -19,7 +19,7 @@ use goldcrest::domain::{
     Account, AccountingQuery, ClusterHealth, Interest, Job, JobChange, JobDescription, JobEstimate, JobId, JobLimits, JobMetadata,
     JobQuery, JobStatus, JobTimes, JobUsage, Node, Partition, Principal, Reported, Reservation, SystemName, Username,
 };
-use goldcrest::mirror::{Journal, Mirror};
+use goldcrest::mirror::{Journal, Mirror, Selection};
 use goldcrest::scheduler::{
     self, AttachOutput, JobMirror, MirrorAccount, RecordPlace, Scheduler, SchedulerError, SubmissionKey, Submitted,
 };

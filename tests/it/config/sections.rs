@@ -271,9 +271,17 @@ fn a_name_to_listen_on_is_a_mistake_that_shows_addresses() {
 
 #[test]
 fn a_rule_for_a_cluster_that_is_not_there_is_a_warning() {
-    let rules = "  authorization:\n    rules:\n      - {systems: [elsewhere, \"*\"], users: [ann]}\nssh_credentials:";
-    let loaded = config::from_yaml(&site().replace("ssh_credentials:", rules), no_env()).unwrap();
-    assert_eq!(warnings(&loaded), ["line 9: auth.authorization.rules[0].systems[0]: is the name of no cluster"]);
+    let rules = "  authorization:\n    rules:\n      - {systems: [elsewhere, Diant, \"*\"], users: [ann]}\nssh_credentials:";
+    let text = site().replace("ssh_credentials:", rules);
+    let loaded = config::from_yaml(&text, no_env()).unwrap();
+    let expected = [
+        "line 9: auth.authorization.rules[0].systems[0]: is the name of no cluster: `elsewhere`",
+        "line 9: auth.authorization.rules[0].systems[1]: is the name of no cluster: `Diant`; did you mean `daint`?",
+    ];
+    assert_eq!(warnings(&loaded), expected);
+    // The cluster is there, and has a mistake.
+    let error = config::from_yaml(&text.replace("name: daint", "nane: daint"), no_env()).unwrap_err();
+    assert!(!error.warnings.iter().any(|warning| warning.to_string().contains("name of no cluster")), "{error:?}");
 }
 
 #[test]

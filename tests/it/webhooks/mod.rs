@@ -447,6 +447,22 @@ async fn a_user_whose_webhooks_have_expired_is_not_watched_any_more() {
 }
 
 #[tokio::test]
+async fn the_job_of_a_webhook_is_to_be_watched_until_it_has_ended() {
+    let (site, service) = (Site::new(), receiver().await);
+    let process = site.process(TIMING);
+    let (daint, eiger, ada, job) = (SystemName::new("daint").unwrap(), SystemName::new("eiger").unwrap(), ada(), JobId::new("7").unwrap());
+    process.webhooks.register(&ada, for_all(&service.url)).await.unwrap();
+    let prepared = process.webhooks.prepare(&ada, for_all(&service.url), None).await.unwrap();
+    process.webhooks.bind(prepared, &job).await.unwrap();
+    assert_eq!(process.webhooks.jobs(&daint, Some(&ada.user)).await, [job.clone()]);
+    assert_eq!(process.webhooks.jobs(&daint, None).await, [job]);
+    assert!(process.webhooks.jobs(&eiger, None).await.is_empty());
+    assert!(process.webhooks.jobs(&daint, Some(&Username::new("bob").unwrap())).await.is_empty());
+    site.happens("7", "ada", "COMPLETED").await;
+    wait_until(PATIENCE, async || process.webhooks.jobs(&daint, None).await.is_empty()).await;
+}
+
+#[tokio::test]
 async fn what_waits_for_a_webhook_that_was_removed_is_dropped() {
     let site = Site::new();
     let service = Service::start(|_| Reply::status(500, "")).await;

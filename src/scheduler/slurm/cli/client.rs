@@ -202,7 +202,8 @@ impl SlurmCli {
         let script = known_here(script).map_err(explain(READ_METADATA))?.flatten();
         let metadata = |job: Job| {
             let known = files.iter().find(|files| files.id == job.id).cloned();
-            let unknown = JobMetadata { id: job.id, script: None, standard_input: None, standard_output: None, standard_error: None };
+            let (standard_input, standard_output, standard_error) = (None, None, None);
+            let unknown = JobMetadata { id: job.id, script: None, standard_input, standard_output, standard_error, is_array: false };
             JobMetadata { script: script.clone(), ..known.unwrap_or(unknown) }
         };
         Ok(jobs.into_iter().map(metadata).collect())

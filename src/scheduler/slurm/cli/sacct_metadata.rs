@@ -40,7 +40,7 @@ impl RemoteCommand for AccountedFiles<'_> {
             // Standard error goes where standard output does, unless the job says otherwise.
             let standard_output = text(output);
             let standard_error = text(error).or_else(|| standard_output.clone());
-            Ok(JobMetadata { id, script: None, standard_input: text(input), standard_output, standard_error })
+            Ok(JobMetadata { id, script: None, standard_input: text(input), standard_output, standard_error, is_array: false })
         };
         records.map(|record| files(&record)).collect()
     }

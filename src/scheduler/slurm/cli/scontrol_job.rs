@@ -85,8 +85,9 @@ fn files(record: &str) -> Option<JobMetadata> {
     let (head, _) = record.split_once(" JobName=")?;
     let value = |key: &str| head.split(' ').find_map(|word| word.strip_prefix(key));
     let job = value("JobId=")?;
+    let is_array = value("ArrayTaskId=").is_some_and(|tasks| !tasks.bytes().all(|byte| byte.is_ascii_digit()));
     let printed = match (value("ArrayJobId="), value("ArrayTaskId="), value("HetJobId="), value("HetJobOffset=")) {
-        (Some(array), Some(task), ..) if task.bytes().all(|byte| byte.is_ascii_digit()) => format!("{array}_{task}"),
+        (Some(array), Some(task), ..) if !is_array => format!("{array}_{task}"),
         (Some(array), ..) => array.to_owned(),
         (None, _, Some(leader), Some(offset)) => format!("{leader}+{offset}"),
         _ => job.to_owned(),
@@ -99,7 +100,8 @@ fn files(record: &str) -> Option<JobMetadata> {
     // Standard error goes where standard output does, unless the job says otherwise.
     let standard_output = path(output);
     let standard_error = path(error).or_else(|| standard_output.clone());
-    Some(JobMetadata { id: JobId::new(&printed).ok()?, script: None, standard_input: path(input), standard_output, standard_error })
+    let (id, standard_input) = (JobId::new(&printed).ok()?, path(input));
+    Some(JobMetadata { id, script: None, standard_input, standard_output, standard_error, is_array })
 }
 
 /// The last file alone. Some fields may follow it, by release and by what the job asks for; their values hold no space.
@@ -173,6 +175,7 @@ mod tests {
             let output = |id: &str| files.iter().find(|files| files.id.as_str() == id).unwrap().standard_output.clone().unwrap();
             assert_eq!(output(&format!("{id}_1")), format!("/home/fireuser/slurm-{id}_1.out"), "{release}");
             assert_eq!(output(id.as_str()), format!("/home/fireuser/slurm-{id}_%a.out"), "{release}");
+            assert!(files.iter().all(|files| files.is_array == (files.id == id)), "{release}: {files:?}");
         }
     }
 

@@ -28,8 +28,8 @@ below. A test sends each request to Goldcrest, with programs that play the sched
 
 `slurm-ssh` is Slurm with its commands, `slurm-rest` with slurmrestd, `slurm-hybrid` with both (`scheduler.connection_mode`); `pbs` is
 OpenPBS and PBS Professional; `local` is Goldcrest's own scheduler for one host; `kubernetes` is Kubernetes on a system without an `ssh` section. `no-ssh` is `slurm-rest` on a
-system without an `ssh` section, `no-scheduler` a system without a `scheduler` section. Each of them has an object store; without one, `transfer/upload` and
-`transfer/download` answer 501.
+system without an `ssh` section, `no-scheduler` a system without a `scheduler` section. Each of them has an object store. Without one, `transfer/upload` and
+`transfer/download` work by [streamer](transfer.md#files-by-streamer) on systems with a scheduler, an `ssh` section and a directory for transfer jobs, and answer 501 on others.
 ";
 
 /// What the paths hold of those of our own that are not asked: each request of a resumable upload needs the one before it, and webhooks need a

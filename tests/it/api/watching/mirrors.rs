@@ -197,19 +197,23 @@ async fn replicas_that_look_at_the_same_time_tell_a_change_once() {
 }
 
 /// Users who want to hear of their jobs and do not look.
-struct Subscribers(Mutex<Option<Vec<Username>>>);
+struct Subscribers(Mutex<Option<Vec<Username>>>, Vec<JobId>);
 
 #[async_trait]
 impl Interest for Subscribers {
     async fn users(&self, _: &SystemName) -> Option<Vec<Username>> {
         self.0.lock().unwrap().clone()
     }
+
+    async fn jobs(&self, _: &SystemName, _: Option<&Username>) -> Vec<JobId> {
+        self.1.clone()
+    }
 }
 
 #[tokio::test]
 async fn the_jobs_of_who_wants_to_hear_of_them_are_watched_although_nobody_looks() {
     let queue = Queue::with([job("1", "alice", "RUNNING"), job("2", "bob", "RUNNING")]);
-    let subscribers = Arc::new(Subscribers(Mutex::new(Some(vec![Username::new("alice").unwrap()]))));
+    let subscribers = Arc::new(Subscribers(Mutex::new(Some(vec![Username::new("alice").unwrap()])), Vec::new()));
     let settings = JobMirror { interval: INTERVAL.as_secs_f64(), ..JobMirror::default() };
     let site = Site::assemble(&queue, settings, None, |mirror| mirror.with_interest(subscribers.clone()));
     let first = site.mirror.journal().last();
@@ -225,6 +229,20 @@ async fn the_jobs_of_who_wants_to_hear_of_them_are_watched_although_nobody_looks
     let lists = queue.lists();
     tokio::time::sleep(5 * INTERVAL).await;
     assert!(queue.lists() <= lists + 1, "nobody wants to hear of them any more");
+}
+
+#[tokio::test]
+async fn the_end_of_a_job_with_a_subscriber_is_reported_although_it_was_over_before_the_first_list() {
+    for account in [MirrorAccount::Caller, MirrorAccount::Service] {
+        let queue = Queue::with([job("1", "alice", "COMPLETED"), job("2", "alice", "COMPLETED")]);
+        let subscribers = Subscribers(Mutex::new(Some(vec![Username::new("alice").unwrap()])), vec![JobId::new("2").unwrap()]);
+        let settings = JobMirror { interval: INTERVAL.as_secs_f64(), account, ..JobMirror::default() };
+        let site = Site::assemble(&queue, settings, None, |mirror| mirror.with_interest(Arc::new(subscribers)));
+        let first = site.mirror.journal().last();
+        wait_for(PATIENCE, || queue.lists() >= 3).await;
+        assert_eq!(site.mirror.journal().last(), first + 1, "of the two jobs, the one with a subscriber alone");
+        assert_eq!(site.mirror.last_event(&Selection::jobs(["2"])), first + 1);
+    }
 }
 
 /// Sends a record to the listener for records of ended jobs.
