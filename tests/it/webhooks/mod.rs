@@ -454,7 +454,7 @@ async fn the_job_of_a_webhook_is_to_be_watched_until_it_has_ended() {
     process.webhooks.register(&ada, for_all(&service.url)).await.unwrap();
     let prepared = process.webhooks.prepare(&ada, for_all(&service.url), None).await.unwrap();
     process.webhooks.bind(prepared, &job).await.unwrap();
-    assert_eq!(process.webhooks.jobs(&daint, Some(&ada.user)).await, [job.clone()]);
+    assert_eq!(process.webhooks.jobs(&daint, Some(&ada.user)).await, std::slice::from_ref(&job));
     assert_eq!(process.webhooks.jobs(&daint, None).await, [job]);
     assert!(process.webhooks.jobs(&eiger, None).await.is_empty());
     assert!(process.webhooks.jobs(&daint, Some(&Username::new("bob").unwrap())).await.is_empty());
