@@ -1,8 +1,5 @@
 //! Walks a document and a schema together: normalises names, converts strings to the types of the schema, reads secrets
-//! from their files, and records every error with its place.
-//!
-//! Serde's errors stop at the first mistake and have no lines; after this walk there is
-//! little left for it to find.
+//! from their files, and records every error with its place. Serde's errors stop at the first mistake and have no lines.
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::PermissionsExt;
@@ -71,10 +68,8 @@ impl Interpreter {
 
     /// Walks the whole document.
     pub(super) fn interpret(&mut self, root: &Node, schema: &Json) -> Sections {
-        match self.value(root, schema, "") {
-            Some(document @ Json::Object(_)) => Sections(document),
-            _ => Sections(Json::Object(Map::new())),
-        }
+        let document = self.value(root, schema, "").filter(Json::is_object);
+        Sections(document.unwrap_or_else(|| Json::Object(Map::new())))
     }
 
     /// The value as `T`, unless it is absent or wrong. What is required and absent was noted in the walk.
@@ -84,7 +79,7 @@ impl Interpreter {
             Ok(value) => Some(value),
             Err(error) => {
                 // The errors of the walk are not repeated in serde's words.
-                if !self.problems.iter().any(|problem| is_within(&problem.path, path)) {
+                if !self.has_problem_below(path) {
                     let key = full_path(path, error.path());
                     let (reason, written) = (error.inner().to_string(), member(&value, error.path()).and_then(Json::as_str));
                     match written.filter(|text| !is_secret(&key, text) && !reason.contains(text)) {
@@ -104,8 +99,7 @@ impl Interpreter {
 
     /// Whether there is an error at a key or in its value.
     pub(super) fn has_problem_below(&self, path: &str) -> bool {
-        let is_below = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);
-        self.problems.iter().any(|problem| problem.path.strip_prefix(path).is_some_and(is_below))
+        self.problems.iter().any(|problem| is_within(&problem.path, path))
     }
 
     /// Reports an error at a key.

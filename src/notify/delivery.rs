@@ -72,7 +72,7 @@ pub(super) async fn deliver(inner: &Arc<Inner>) {
 }
 
 /// The turn of a webhook with this process.
-pub(super) struct Turn {
+pub(super) struct LeasedQueue {
     /// The holder of its lease.
     holder: String,
     queue: Record,
@@ -81,7 +81,7 @@ pub(super) struct Turn {
 /// Ends the turns that were cut off, so that another process takes these webhooks at once.
 pub(super) async fn end_turns(inner: &Inner) {
     let turns = std::mem::take(&mut *inner.turns.lock());
-    let ends = turns.into_iter().map(|(lease, Turn { holder, queue })| async move {
+    let ends = turns.into_iter().map(|(lease, LeasedQueue { holder, queue })| async move {
         // What is not ended here expires.
         let _ = inner.store.put(&Record { due_in: Some(Duration::ZERO), ..queue }).await;
         let _ = inner.store.release(&lease, &holder).await;
@@ -118,7 +118,7 @@ impl Inner {
         if !self.store.lease(&lease, &holder, 2 * self.timing.turn).await? {
             return self.put_queue(&record.id, &record.owner, queue, LEASED_DELAY).await;
         }
-        self.turns.lock().insert(lease.clone(), Turn { holder: holder.clone(), queue: record.clone() });
+        self.turns.lock().insert(lease.clone(), LeasedQueue { holder: holder.clone(), queue: record.clone() });
         let outcome = self.deliver_queue(record, &stored, &url, queue).await;
         self.turns.lock().remove(&lease);
         self.store.release(&lease, &holder).await?;

@@ -33,7 +33,7 @@ use crate::store::{MAX_PAGE, Record, Store};
 
 pub use config::Config;
 use counts::DeliveryCounts;
-use delivery::Turn;
+use delivery::LeasedQueue;
 pub use error::WebhookError;
 use permits::DeliveryPermits;
 pub use webhook::{Backlog, DeadLetter, Failure, Owner, Registration, Webhook};
@@ -96,7 +96,7 @@ struct Inner {
     /// The systems whose events this process has the lease to read.
     leased: Mutex<HashSet<SystemName>>,
     /// The turns under way, by their leases.
-    turns: Mutex<HashMap<String, Turn>>,
+    turns: Mutex<HashMap<String, LeasedQueue>>,
     counts: DeliveryCounts,
     /// The failure to read the users with webhooks.
     users_failure: Recurring,

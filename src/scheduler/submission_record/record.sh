@@ -50,12 +50,13 @@ gc_left=$((gc_dead + $4 - $(command date +%s))); [ "$gc_left" -gt 0 ] || gc_left
 fi;
 gc_attempt=$gc_entry.attempt.$((gc_last + 1)); gc_ended=$gc_entry.dead.$((gc_last + 1));
 case $$ in *0) expire "$1" "$5" </dev/null >/dev/null 2>&1 & esac; };
-# Makes this process the one that submits, or says which is. Where the folder is not there it is made. On a network a link may be made and its
+# Makes this process the one that submits, or says which is. Where the folder is not there it is made, perhaps by another
+# submission meanwhile. On a network a link may be made and its
 # answer be lost, so that it is there when it is asked for again.
 claim() { here; if { IFS= read -r gc_stat </proc/self/stat; } 2>/dev/null; then gc_number=${gc_stat%% *}; read_stat "$gc_stat";
 else gc_number=$(exec sh -c "echo \$PPID"); gc_start=-; fi;
 gc_own="$gc_host $gc_boot $gc_number $gc_start $gc_digest"; link "$gc_own" "$gc_attempt" && return;
-if ! [ -d "$gc_base" ]; then command mkdir -m 700 "${gc_base%/*}" "$gc_base" 2>/dev/null; link "$gc_own" "$gc_attempt" && return; fi;
+[ -d "$gc_base" ] || command mkdir -m 700 "${gc_base%/*}" "$gc_base" 2>/dev/null; link "$gc_own" "$gc_attempt" && return;
 if gc_process=$(target "$gc_attempt"); then
 [ "$gc_process" != "$gc_own" ] || return 0; [ "${gc_process##* }" = "$gc_digest" ] || told other; told running "${gc_process%% *}"; fi;
 [ "${gc_attempt##*.}" = 1 ] || told unusable "$gc_base"; told unwritable "$gc_base"; };
