@@ -161,10 +161,13 @@ pub(super) fn check_pattern(options: &CompressOptions) -> Result<(), InvalidRequ
     }
 }
 
-/// Refuses an archive whose path is that of what it is to hold. That another path leads there shows on the cluster.
+/// Refuses an archive whose path is that of what it is to hold, or lies in it. That another path leads there shows on the cluster.
 pub(super) fn check_apart(source: &RemotePath, target: &RemotePath) -> Result<(), InvalidRequest> {
     if source == target {
         return Err(InvalidRequest::new("target", "the archive cannot take the place of what it is to hold"));
+    }
+    if target.is_within(source) {
+        return Err(InvalidRequest::new("target", "the archive would lie in what it is to hold: put it beside that"));
     }
     Ok(())
 }
