@@ -25,7 +25,7 @@ use crate::mirror::{Journal, Mirror};
 use crate::notify::Webhooks;
 use crate::rest;
 use crate::scheduler::PushListener;
-use crate::service::{Gate, streaming};
+use crate::service::{Gate, State, streaming};
 use crate::ssh::Lanes;
 use crate::store::Store;
 use crate::telemetry::Sources;
@@ -164,6 +164,11 @@ impl Site {
     /// Lets the lanes that it shares with the site before use its credentials.
     pub(super) fn take_over(&self) {
         self.credentials.replace(Arc::clone(&self.provider));
+    }
+
+    /// The state that outlives requests and configurations.
+    pub(super) fn state(&self) -> State {
+        self.state.gate.state()
     }
 
     /// The counters of requests.
@@ -384,7 +389,8 @@ async fn take_pushes(PushListener { listen, secret }: PushListener, mirror: Arc<
     loop {
         match TcpListener::bind(listen).await {
             Ok(listener) => {
-                return http::serve(listener, routes, Arc::default(), stop, http::TimeLimits::draining(PUSH_DRAIN_TIMEOUT)).await;
+                http::serve(listener, routes, Arc::default(), stop, http::TimeLimits::draining(PUSH_DRAIN_TIMEOUT)).await;
+                return;
             }
             Err(error) if !is_logged => {
                 tracing::error!(address = %listen, %error, "scheduler.job_mirror.push.listen cannot be listened on");
