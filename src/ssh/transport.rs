@@ -245,6 +245,9 @@ pub enum TransportError {
         /// False when provably nothing was sent.
         sent: bool,
     },
+    /// What the commands run in could not be reached or started, for this reason.
+    #[error("the files cannot be reached: {0}")]
+    Unreachable(String),
     /// The command did not end in time and was stopped. The text is contract: clients look for `exit status:124`.
     #[error("Remote process failed with exit status:124, it did not end within {} s", .0.as_secs_f32())]
     Execution(Duration),
@@ -257,9 +260,13 @@ impl Classify for TransportError {
     fn kind(&self) -> Kind {
         match self {
             Self::Credential(source) => source.kind(),
-            Self::Key { .. } | Self::Connect(_) | Self::HostKey(_) | Self::Login(_) | Self::Refused(_) | Self::Broken { .. } => {
-                Kind::DependencyFailed
-            }
+            Self::Key { .. }
+            | Self::Connect(_)
+            | Self::HostKey(_)
+            | Self::Login(_)
+            | Self::Refused(_)
+            | Self::Unreachable(_)
+            | Self::Broken { .. } => Kind::DependencyFailed,
             Self::AccountClosed(_) => Kind::Forbidden,
             Self::Saturated(_) => Kind::Unavailable,
             Self::Execution(_) => Kind::RemoteTimeout,
@@ -285,6 +292,7 @@ impl Classify for TransportError {
             | Self::Login(_)
             | Self::AccountClosed(_)
             | Self::Saturated(_)
+            | Self::Unreachable(_)
             | Self::Refused(_) => Some(false),
         }
     }

@@ -218,6 +218,11 @@ fn capabilities(walk: &mut Interpreter, path: &str, config: &cluster::Config) {
             let allowed = "a section with the key `host`; or connection_mode: rest, where the scheduler is Slurm";
             walk.report_allowing(&format!("{path}.ssh"), "is missing: the scheduler's commands are run over SSH", allowed);
         }
+        (None, Some(scheduler::Config::Kubernetes { kubernetes, .. })) if kubernetes.files.is_some() => {
+            if config.file_systems.is_empty() {
+                walk.warning(&format!("{path}.file_systems"), "is empty: every file operation will be refused");
+            }
+        }
         (None, Some(_)) => {
             let listed = [
                 ("file_systems", !config.file_systems.is_empty()),

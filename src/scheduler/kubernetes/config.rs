@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::images::ImagePattern;
+use super::names::is_name;
 use super::namespace_pattern::{MAX_FIXED, NamespacePattern};
 use super::template::NamespaceManifest;
 use crate::domain::Memory;
@@ -46,6 +47,8 @@ pub struct Config {
     pub default_image: Option<String>,
     /// Seconds for which a finished job is kept, with its script and state.
     pub finished_job_ttl: u32,
+    /// Files of users, in volumes of their own. If absent, operations on files answer 501.
+    pub files: Option<FilesConfig>,
     /// Sizes and places of jobs, shown as partitions. The first is the default. If empty, there is one with the name `default`.
     pub profiles: Vec<Profile>,
 }
@@ -67,8 +70,57 @@ impl Default for Config {
             default_image: None,
             // The longest window of a list.
             finished_job_ttl: 7 * 86_400,
+            files: None,
             profiles: Vec::new(),
         }
+    }
+}
+
+/// Files of users, each of whom has a volume. It is mounted in their jobs, and in a helper pod that file operations start when they need it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", default)]
+pub struct FilesConfig {
+    /// Image of the helper pod, with GNU coreutils, findutils, tar and gzip.
+    pub image: String,
+    /// Path of the volume in the helper pod and in jobs; the `path` of the system's file system.
+    pub mount_path: String,
+    /// Name of the PersistentVolumeClaim in each user's namespace.
+    pub claim: String,
+    /// Size of the volumes that Goldcrest claims, such as `10Gi`. If absent, the site makes the claims.
+    pub size: Option<String>,
+    /// Storage class of the volumes that Goldcrest claims; that of the cluster if absent.
+    pub storage_class: Option<String>,
+    /// Seconds after which a helper pod without use ends.
+    #[schemars(range(min = 10))]
+    pub idle_timeout: u32,
+}
+
+impl Default for FilesConfig {
+    fn default() -> Self {
+        Self {
+            image: String::new(),
+            mount_path: "/home".to_owned(),
+            claim: "home".to_owned(),
+            size: None,
+            storage_class: None,
+            idle_timeout: 600,
+        }
+    }
+}
+
+impl FilesConfig {
+    fn mistakes(&self, impersonate: bool) -> impl Iterator<Item = Mistake> + use<> {
+        let is_below =
+            self.mount_path.starts_with('/') && self.mount_path.len() > 1 && !self.mount_path.split('/').any(|part| part == "..");
+        let found = [
+            (impersonate, "", "needs Goldcrest's own identity", "no files, or impersonate: false"),
+            (self.image.is_empty(), ".image", "is missing", "an image with GNU coreutils, findutils and tar"),
+            (!is_below, ".mount_path", "is no absolute path below /", "such as /home"),
+            (!is_name(&self.claim), ".claim", "is no name that Kubernetes allows", "such as home"),
+            (self.idle_timeout < 10, ".idle_timeout", "is too short", "from 10 seconds"),
+        ];
+        let wrong = found.into_iter().filter(|(is_wrong, ..)| *is_wrong);
+        wrong.map(|(_, key, message, allowed)| (format!("files{key}"), message.to_owned(), allowed.to_owned()))
     }
 }
 
@@ -211,6 +263,7 @@ impl Config {
                 add(&format!("namespace_manifests[{index}]"), reason, allowed);
             }
         }
+        found.extend(self.files.iter().flat_map(|files| files.mistakes(self.impersonate)));
         for (index, profile) in self.profiles.iter().enumerate() {
             let is_known = self.profiles[..index].iter().any(|other| other.name == profile.name);
             found.extend(
@@ -272,6 +325,9 @@ mod tests {
             (json!({"namespace": "Jobs-{user}"}), "namespace"),
             (json!({"finished_job_ttl": 0}), "finished_job_ttl"),
             (json!({"run_as_user": 0}), "run_as_user"),
+            (json!({"files": {}}), "files.image"),
+            (json!({"files": {"image": "a", "mount_path": "/a/../b"}}), "files.mount_path"),
+            (json!({"files": {"image": "a"}, "impersonate": true}), "files"),
             (json!({"images": ["a b"]}), "images[0]"),
             (json!({"namespace_manifests": [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}}]}), "namespace_manifests[0]"),
             (json!({"profiles": [{"name": "a"}, {"name": "a"}]}), "profiles[1].name"),

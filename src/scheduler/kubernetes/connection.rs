@@ -12,10 +12,12 @@ use http_types::Request as HttpRequest;
 use k8s_openapi::Resource;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, ObjectMeta};
-use kube::api::{AttachParams, DeleteParams, GetParams, ListParams, LogParams, Patch, PatchParams, PostParams, WatchParams};
+use kube::api::{
+    AttachParams, AttachedProcess, DeleteParams, GetParams, ListParams, LogParams, Patch, PatchParams, PostParams, WatchParams,
+};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{Request, WatchEvent};
-use kube::{Client, client};
+use kube::{Api, Client, client};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -33,6 +35,9 @@ const MAX_OBJECTS: usize = 100_000;
 
 /// The longest piece of an output, in bytes.
 const PIECE: usize = 16 * 1024;
+
+/// What of the input or output of a command is ahead of its reader, in bytes.
+const PIPE: usize = 128 * 1024;
 
 /// What a container has written, in pieces.
 pub(super) type Output = BoxStream<'static, Result<Bytes, Failure>>;
@@ -306,6 +311,13 @@ impl Connection {
             }
         });
         Ok(data.boxed())
+    }
+
+    /// Starts a command with input in the container of a pod.
+    pub(super) async fn attach(&self, namespace: &str, pod: &str, command: &[String]) -> Result<AttachedProcess, Failure> {
+        let params = AttachParams::default().container(CONTAINER).stdin(true).max_stdin_buf_size(PIPE).max_stdout_buf_size(PIPE);
+        let pods: Api<Pod> = Api::namespaced(self.client().await?.clone(), namespace);
+        self.within(pods.exec(pod, command.iter().cloned(), &params)).await
     }
 
     /// How long a request may take.

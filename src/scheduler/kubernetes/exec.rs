@@ -3,7 +3,7 @@
 //! The processes of a pod share one namespace (`manifest.rs`), so that a signal reaches all of a job's, as Slurm's does.
 
 use futures::stream::StreamExt;
-use serde_json::Value;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use tokio::time::timeout;
 
 use super::connection::{Actor, Failure, Messages};
@@ -73,16 +73,20 @@ async fn collect(mut messages: Messages) -> Result<AttachOutput, SchedulerError>
     Err(SchedulerError::Unanswered("the API server ended the command's connection before its exit status".to_owned()))
 }
 
-/// The exit status in a `Status` of the API.
-fn exit(status: &[u8]) -> Result<u32, SchedulerError> {
-    let status: Value = serde_json::from_slice(status).unwrap_or_default();
-    if status["status"] == "Success" {
-        return Ok(0);
+/// The exit status in a `Status` of the API, where it has one.
+pub(super) fn exit_code(status: &Status) -> Option<u32> {
+    if status.status.as_deref() == Some("Success") {
+        return Some(0);
     }
-    let causes = status["details"]["causes"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let code = causes.iter().find(|cause| cause["reason"] == "ExitCode").and_then(|cause| cause["message"].as_str()?.parse().ok());
-    code.ok_or_else(|| {
-        let message = status["message"].as_str().filter(|message| !message.is_empty());
+    let causes = status.details.as_ref()?.causes.as_ref()?;
+    causes.iter().find(|cause| cause.reason.as_deref() == Some("ExitCode"))?.message.as_ref()?.parse().ok()
+}
+
+/// The exit status in a `Status` of the API, as it is sent.
+fn exit(status: &[u8]) -> Result<u32, SchedulerError> {
+    let status: Status = serde_json::from_slice(status).unwrap_or_default();
+    exit_code(&status).ok_or_else(|| {
+        let message = status.message.as_deref().filter(|message| !message.is_empty());
         rejected(message.unwrap_or("the command could not be started, and the API server does not say why"))
     })
 }
