@@ -210,13 +210,15 @@ fn files_of_pods(config: &cluster::Config, common: &scheduler::Common, transport
     Files { operations: filesystem::Files::open(Arc::clone(&transport), FileAccess::Exec, settings), transport }
 }
 
-/// The scheduler, and the way to the files where it is one to them too.
+/// A scheduler, and the way to the files where it is one to them too.
+type Compute = (Arc<dyn Scheduler>, Option<Arc<dyn Transport>>);
+
 fn scheduler(
     config: &scheduler::Config,
     lanes: Option<&Arc<Lanes>>,
     client: &rest::Client,
     store: Option<&Arc<dyn Store>>,
-) -> Result<(Arc<dyn Scheduler>, Option<Arc<dyn Transport>>), SchedulerSetupError> {
+) -> Result<Compute, SchedulerSetupError> {
     let records = store.map(|store| StoredRecords::new(Arc::clone(store), config.common().records()));
     let over_ssh = || lanes.cloned().ok_or(SchedulerSetupError::NoSsh);
     let scheduler: Arc<dyn Scheduler> = match config {

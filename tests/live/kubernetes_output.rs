@@ -36,7 +36,8 @@ pub async fn the_output_of_a_job_is_followed_from_before_its_pod_exists_until_th
 pub async fn megabytes_of_output_arrive_byte_for_byte(live: &Live) {
     let api = live.api("fireuser").await;
     // The container runtime copies what a container has printed for two seconds after its end, and drops the rest. On a busy machine that is little.
-    let script = "#!/bin/sh\ni=0\nwhile [ $i -lt 60000 ]; do echo \"line $i of an output that is long enough\"; i=$((i + 1)); done\nsleep 5\n";
+    let script =
+        "#!/bin/sh\ni=0\nwhile [ $i -lt 60000 ]; do echo \"line $i of an output that is long enough\"; i=$((i + 1)); done\nsleep 5\n";
     let expected: String = (0..60_000).map(|number| format!("line {number} of an output that is long enough\n")).collect();
     let id = submit(&api, SYSTEM, &json!({"job": {"workingDirectory": "/tmp", "script": script}})).await;
     let logs = format!("/compute/{SYSTEM}/jobs/{id}/logs");

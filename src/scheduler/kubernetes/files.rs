@@ -20,13 +20,13 @@ use moka::future::Cache;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connection::{Actor, Created, Failure, Selection};
+use super::connection::{Actor, Created, Failure};
 use super::exec::exit_code;
 use super::helper::{HELPER, Helper, SELECTOR, line};
 use super::jobs::Jobs;
 use super::{pod, state};
 use crate::domain::{Principal, Username};
-use crate::ssh::{ByteStream, CommandLine, Exec, LaneKind, Limits, RawOutput, Transport, TransportError};
+use crate::ssh::{ByteStream, CommandLimits, CommandLine, Exec, LaneKind, RawOutput, Transport, TransportError};
 
 /// For how long a pod that was found is used without another look, and for how many users that is remembered.
 const REMEMBERED: Duration = Duration::from_secs(10);
@@ -140,7 +140,7 @@ fn unreachable(failure: Failure) -> TransportError {
 #[async_trait]
 impl Transport for HelperPods {
     async fn exec(&self, principal: &Principal, exec: Exec) -> Result<RawOutput, TransportError> {
-        let limits = exec.limits.unwrap_or(Limits { execution: self.jobs.connection.timeout(), output: MAX_OUTPUT });
+        let limits = exec.limits.unwrap_or(CommandLimits { execution: self.jobs.connection.timeout(), output: MAX_OUTPUT });
         let process = self.begin(&principal.username, &exec.line).await?;
         timeout(limits.execution, collect(process, &exec.stdin, limits.output))
             .await

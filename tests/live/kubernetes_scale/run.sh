@@ -41,6 +41,7 @@ auth:
     issuer: $(coordinate oidc issuer)
     audience: [$(coordinate oidc audience)]
     username_claim: $(coordinate oidc usernameClaim)
+ssh_credentials: { type: SSHStaticKeys, keys: {} }
 clusters:
   - name: kubernetes
     scheduler:
@@ -57,6 +58,7 @@ clusters:
     service_account:
       client_id: $(coordinate oidc checker)
       secret: secret_file:$state_root/oidc/$(coordinate oidc checker).secret
+    probing: { interval: 3600 }
 YAML
 setsid "$kwok/kwok" --kubeconfig="$(coordinate kubernetes adminKubeconfig)" --manage-all-nodes=false --manage-nodes-with-label-selector=type=kwok \
     </dev/null >"$folder/kwok.log" 2>&1 &
@@ -64,13 +66,13 @@ echo $! >"$folder/kwok.pid"
 YAML_CONFIG_FILE=$folder/goldcrest.yaml GOLDCREST_LOG=warn setsid "$binary" serve </dev/null >"$folder/goldcrest.log" 2>&1 &
 echo $! >"$folder/goldcrest.pid"
 wait_for 30 curl -fsS -o /dev/null --max-time 2 "http://127.0.0.1:$port/status/liveness/" || {
-    tail -5 "$folder/goldcrest.log" >&2
+    tail -n 5 "$folder/goldcrest.log" >&2
     die "goldcrest does not answer"
 }
 export SCALE_SECRET_FILE=$state_root/oidc/fireuser.secret SCALE_TOKEN_URL
 SCALE_TOKEN_URL=$(coordinate oidc tokenUrl)
 python3 "$here/scale.py" --url "http://127.0.0.1:$port" --pid "$(cat "$folder/goldcrest.pid")" --kubernetes "$state_root/kubernetes/env.json" \
     --jobs "$jobs" --users "$users" || {
-    tail -5 "$folder/kwok.log" "$folder/goldcrest.log" >&2
+    tail -n 5 "$folder/kwok.log" "$folder/goldcrest.log" >&2
     exit 1
 }
