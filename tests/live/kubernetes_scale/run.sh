@@ -41,7 +41,6 @@ auth:
     issuer: $(coordinate oidc issuer)
     audience: [$(coordinate oidc audience)]
     username_claim: $(coordinate oidc usernameClaim)
-ssh_credentials: { type: SSHStaticKeys, keys: {} }
 clusters:
   - name: kubernetes
     scheduler:

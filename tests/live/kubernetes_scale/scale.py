@@ -186,6 +186,8 @@ def main():
         scale.node()
         scale.fill()
         scale.wait("all jobs have ended", 900, scale.everything_has_ended)
+        # Goldcrest has closed the connection that was not used meanwhile.
+        scale.user = scale.goldcrest()
         scale.wait("the list of the one user is complete", 60, scale.ended)
         scale.list()
         scale.memory()
