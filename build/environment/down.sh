@@ -7,7 +7,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=lib.sh
 . "$here/lib.sh"
 
-order=(goldcrest postgres s3 keycloak oidc openfga slurm openssh)
+order=(goldcrest jupyterhub postgres s3 keycloak oidc openfga slurm openssh)
 [ $# -gt 0 ] || set -- "${order[@]}"
 failed=0
 for component in "${order[@]}"; do

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::authn::{self, JwtAuthenticator, KeyedAuthenticator};
+use crate::authn::{self, Validators};
 use crate::authz::{self, Authorizer, LocalPolicy, OpenFga};
 use crate::cluster::{self, Capabilities, Cluster, Files};
 use crate::credentials::{self, Cached, CertificateAuthority, CredentialProvider, KeyService, SshCa, StaticKeys};
@@ -87,8 +87,8 @@ pub enum SchedulerSetupError {
 }
 
 /// The authenticator of the callers' tokens.
-pub(super) fn authenticator(config: authn::Config, client: &rest::Client) -> Result<Arc<dyn KeyedAuthenticator>, BuildError> {
-    Ok(Arc::new(JwtAuthenticator::new(config, client.clone())?))
+pub(super) fn authenticator(config: &authn::Config, client: &rest::Client) -> Result<Arc<Validators>, BuildError> {
+    Ok(Arc::new(Validators::new(config, client)?))
 }
 
 pub(super) fn authorizer(config: Option<authz::Config>, client: &rest::Client) -> Result<Arc<dyn Authorizer>, BuildError> {

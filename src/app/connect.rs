@@ -49,9 +49,7 @@ pub async fn try_connections(config: Config, mut show: impl FnMut(Step)) -> Resu
     let site = Site::build(config, client.clone(), None)?;
     let (background, done) = (Lifecycle::new(), CancellationToken::new());
     site.members.iter().for_each(|member| member.keep_connections(&background, &done));
-    let keys = async { site.authenticator.read_keys().await.map(|count| format!("{count} usable")) };
-    let advice = "auth.authentication.public_certs must be the provider's JWKS endpoint, and reachable from here";
-    let keys_read = step(&mut show, ("site", "signing keys"), advice, keys).await.is_some();
+    let tokens_checked = validators(&mut show, &site).await;
     let advice = "auth.authorization: url, store or store_id, token, relation and object_type must be those of the OpenFGA server";
     let relations = site.relations();
     let probe = async { site.authorizer.probe(&relations).await.map(|()| String::new()) };
@@ -64,7 +62,7 @@ pub async fn try_connections(config: Config, mut show: impl FnMut(Step)) -> Resu
     for member in &site.members {
         let name = member.cluster.name().to_string();
         let reached = reach(&mut show, &name, member).await;
-        if !keys_read {
+        if !tokens_checked {
             not_tried(&mut show, &name, "everything that needs a token");
             continue;
         }
@@ -91,6 +89,22 @@ pub async fn try_connections(config: Config, mut show: impl FnMut(Step)) -> Resu
     done.cancel();
     site.close().await;
     Ok(())
+}
+
+/// Tries what checks the callers' tokens. Returns whether all of it works.
+async fn validators(show: &mut impl FnMut(Step), site: &Site) -> bool {
+    let mut all_work = true;
+    if let Some(read) = site.authenticator.read_keys().await {
+        let keys = async { read.map(|count| format!("{count} usable")) };
+        let advice = "auth.authentication.public_certs must be the provider's JWKS endpoint, and reachable from here";
+        all_work &= step(show, ("site", "signing keys"), advice, keys).await.is_some();
+    }
+    for service in site.authenticator.services() {
+        let advice = "auth.authentication.validators: the address must be that of the service and reachable from here, and the credentials \
+            those that the service knows Goldcrest by";
+        all_work &= step(show, ("site", service.name()), advice, service.probe()).await.is_some();
+    }
+    all_work
 }
 
 /// What there is of the store, which is only looked at.

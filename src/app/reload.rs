@@ -143,7 +143,7 @@ impl Driver {
             _ => tracing::warn!("server.tls was added or taken away: it takes effect at the next start"),
         }
         // Keys may have changed at their source although the section has not, and no caller is to be refused for keys that were not read yet.
-        if tokio::time::timeout(KEYS_WAIT, next.authenticator.refresh_keys()).await.is_err() {
+        if tokio::time::timeout(KEYS_WAIT, next.authenticator.read_keys()).await.is_err() {
             tracing::warn!("the signing keys of the identity provider were not read in time");
         }
         next.take_over();

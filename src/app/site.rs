@@ -12,7 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::build::{self, BuildError, Provider};
 use super::streams;
-use crate::authn::{self, Authenticator, KeyedAuthenticator, ServiceAccountTokens};
+use crate::authn::{self, Authenticator, ServiceAccountTokens, Validators};
 use crate::authz::{Authorizer, Relation};
 use crate::cluster::{self, Cluster};
 use crate::config::{Config, Fingerprint, Fingerprints};
@@ -41,7 +41,7 @@ const BIND_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Site {
     client: rest::Client,
     pub(super) fingerprints: Fingerprints,
-    pub(super) authenticator: Arc<dyn KeyedAuthenticator>,
+    pub(super) authenticator: Arc<Validators>,
     pub(super) authorizer: Arc<dyn Authorizer>,
     /// The credentials of all clusters without their own, under any configuration.
     credentials: Arc<Replaceable>,
@@ -96,7 +96,7 @@ impl Site {
         let authentication = config.auth.authentication;
         let authenticator = match same(|of| &of.authentication) {
             Some(previous) => Arc::clone(&previous.authenticator),
-            None => build::authenticator(authentication.clone(), &client)?,
+            None => build::authenticator(&authentication, &client)?,
         };
         let authorizer = match same(|of| &of.authorization) {
             Some(previous) => Arc::clone(&previous.authorizer),
@@ -237,7 +237,7 @@ fn docs(authentication: authn::Config, servers: Option<Vec<http::DocServer>>, pr
 struct SharedParts<'a> {
     client: &'a rest::Client,
     authentication: &'a authn::Config,
-    authenticator: &'a Arc<dyn KeyedAuthenticator>,
+    authenticator: &'a Arc<Validators>,
     /// For clusters without credentials of their own.
     credentials: &'a Arc<Replaceable>,
     store: Option<&'a Arc<dyn Store>>,

@@ -1,4 +1,4 @@
-//! Checks the claims of a token whose signature is valid: is it an access token for this service, and valid now?
+//! Checks the claims of a token whose signature is valid, or which an authorization server vouches for: is it an access token for this service, and valid now?
 //!
 //! Pure: the clock is an argument. Every reason is a fixed text, so that no part of a token can reach an answer or a log, except the
 //! issuer and the audiences, which are not secret.
@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{AuthnError, Config, usernames};
-use crate::domain::{Principal, Secret, Username};
+use crate::domain::{Principal, Secret, TokenValidator, Username};
 
 /// The maximum number of characters of an issuer, or of the audiences, that are shown.
 const MAX_SHOWN: usize = 200;
@@ -17,7 +17,7 @@ pub(super) fn principal(
     claims: &Map<String, Value>,
     header_type: Option<&str>,
     config: &Config,
-    token: &Secret,
+    (token, validator): (&Secret, TokenValidator),
     now: Timestamp,
 ) -> Result<Principal, AuthnError> {
     check_kind(claims, header_type)?;
@@ -27,15 +27,19 @@ pub(super) fn principal(
     let username = username.ok_or_else(|| AuthnError::UsernameClaim { claim: config.username_claim.clone() })?;
     usernames::check(&username, &config.refused_usernames, config.username_pattern.as_ref())?;
     let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
+    let email = text("email");
     Ok(Principal {
         subject: text("sub").unwrap_or_else(|| username.as_str().to_owned()),
         username,
         client_id: text("azp").or_else(|| text("client_id")),
-        email: text("email"),
+        // Providers write no address into the tokens of service accounts.
+        is_service_account: email.is_none(),
+        email,
         groups: texts(at_path(claims, &config.groups_claim)),
         scopes: text("scope").map(|scope| scope.split_ascii_whitespace().map(str::to_owned).collect()).unwrap_or_default(),
         expires_at,
         token: token.clone(),
+        validator: Some(validator),
     })
 }
 

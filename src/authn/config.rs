@@ -6,14 +6,20 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::usernames::{self, UsernamePattern};
+use crate::domain::Secret;
 use crate::rest::TokenEndpointAuthMethod;
 
 /// Verification of bearer tokens.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct Config {
-    /// Token endpoint of the identity provider (RFC 6749, 3.2), used by the API's pages and the service accounts.
-    pub token_url: String,
+    /// The kinds of tokens that are accepted, in the order in which they are tried. A token that one of them knows is accepted or refused by it;
+    /// one that it does not know is left to the next. `jwt` are JSON Web Tokens, with the keys of this section.
+    #[serde(default = "default_validators")]
+    pub validators: Vec<ValidatorConfig>,
+    /// Token endpoint of the identity provider (RFC 6749, 3.2), used by the API's pages and the service accounts. Required if `validators` has
+    /// `jwt`. If absent, the secret of a service account is itself a token that one of the validators accepts.
+    pub token_url: Option<String>,
     /// How a service account sends its secret to the token endpoint.
     #[serde(default)]
     pub token_endpoint_auth_method: TokenEndpointAuthMethod,
@@ -54,6 +60,106 @@ pub struct Config {
     /// Tolerated clock difference in seconds.
     #[serde(default = "default_leeway")]
     pub leeway: u64,
+}
+
+/// A kind of tokens.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum ValidatorConfig {
+    /// JSON Web Tokens of the identity provider, verified with its keys.
+    Jwt,
+    /// Tokens of a JupyterHub.
+    Jupyterhub(JupyterHubConfig),
+    /// Tokens that an authorization server is asked about (RFC 7662).
+    Introspection(Box<IntrospectionConfig>),
+}
+
+/// Tokens of a JupyterHub, sent as `Authorization: token <token>` or as bearer tokens.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub struct JupyterHubConfig {
+    /// Whether Goldcrest runs as a service of this Hub. Then keys that are absent are read from the variables that the Hub sets: `api_url`
+    /// (`JUPYTERHUB_API_URL`), `api_token` (`JUPYTERHUB_API_TOKEN`), `scopes` (`JUPYTERHUB_OAUTH_ACCESS_SCOPES`, or else the scope of the
+    /// service `JUPYTERHUB_SERVICE_NAME`); and for the server `apis_root_path` (`JUPYTERHUB_SERVICE_PREFIX`) and `server.listen`
+    /// (`JUPYTERHUB_SERVICE_URL`).
+    #[serde(default)]
+    pub as_service: bool,
+    /// Address of the Hub's REST API, such as `http://127.0.0.1:8081/hub/api`.
+    pub api_url: String,
+    /// Token of Goldcrest itself at the Hub, with which `check-config --connect` tries the Hub. Callers' tokens are checked without it.
+    pub api_token: Option<Secret>,
+    /// Scopes of the Hub of which a token must have one, such as `access:services!service=goldcrest`; others are refused with 403. If empty,
+    /// every token that the Hub knows is accepted, also those of users' servers, and a warning is logged.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// Text before each of the Hub's groups, such as `hub:`, so that they differ from the groups in other tokens.
+    #[serde(default)]
+    pub group_prefix: String,
+    /// Time in seconds for which an answer of the Hub is used. A token that was revoked is accepted no longer than that.
+    #[serde(default = "default_cache_seconds")]
+    #[schemars(range(max = 3600))]
+    pub cache_seconds: u64,
+    /// Time limit of a question in seconds.
+    #[serde(default = "default_timeout")]
+    #[schemars(range(min = 1))]
+    pub timeout: u64,
+}
+
+fn default_cache_seconds() -> u64 {
+    60
+}
+
+fn default_timeout() -> u64 {
+    10
+}
+
+/// Tokens that an authorization server is asked about (RFC 7662): tokens that are no JSON Web Tokens, or whose revocation must count at once.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub struct IntrospectionConfig {
+    /// The introspection endpoint, such as `https://id.example.org/oauth2/introspect`.
+    pub url: String,
+    /// Id of Goldcrest's client at the authorization server.
+    pub client_id: String,
+    /// The client's secret, in place or as `secret_file:/path`.
+    pub client_secret: Secret,
+    /// How the secret is sent to the endpoint.
+    #[serde(default)]
+    pub auth_method: TokenEndpointAuthMethod,
+    /// Member of the answer with the login name on the clusters.
+    #[serde(default = "default_answer_username")]
+    pub username_claim: String,
+    /// Member of the answer with the caller's groups. A dot selects a member: `realm_access.roles`.
+    #[serde(default = "default_groups_claim")]
+    pub groups_claim: String,
+    /// Required `iss` of the answer. If absent, it is not checked.
+    pub issuer: Option<String>,
+    /// Accepted `aud` values; an answer must contain one of them. If empty, the audience is not checked.
+    #[serde(default)]
+    pub audience: Vec<String>,
+    /// Time in seconds for which an answer is used. A token that was revoked is accepted no longer than that.
+    #[serde(default = "default_cache_seconds")]
+    #[schemars(range(max = 3600))]
+    pub cache_seconds: u64,
+    /// Time limit of a question in seconds.
+    #[serde(default = "default_timeout")]
+    #[schemars(range(min = 1))]
+    pub timeout: u64,
+}
+
+fn default_answer_username() -> String {
+    "username".to_owned()
+}
+
+impl Config {
+    /// Whether JSON Web Tokens are accepted.
+    pub fn accepts_jwts(&self) -> bool {
+        self.validators.iter().any(|validator| matches!(validator, ValidatorConfig::Jwt))
+    }
+}
+
+fn default_validators() -> Vec<ValidatorConfig> {
+    vec![ValidatorConfig::Jwt]
 }
 
 fn default_username_claim() -> String {

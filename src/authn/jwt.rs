@@ -16,9 +16,10 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::jwks::{Jwks, KeySet, KeysError, Source};
-use super::{Authenticator, AuthnError, Config, KeyedAuthenticator, MAX_TOKEN, claims};
-use crate::domain::{Principal, Secret};
-use crate::rest::{Client, InvalidUrl, Object};
+use super::validator::{Recognition, Refusal, SetupError, Validator, within_limit};
+use super::{Authenticator, AuthnError, Config, KeyedAuthenticator, claims};
+use crate::domain::{Principal, Secret, TokenValidator};
+use crate::rest::{Client, Object};
 
 const MAX_REMEMBERED: u64 = 10_000;
 /// A verified token is verified again after this time, even if it is valid for longer.
@@ -29,22 +30,6 @@ pub struct JwtAuthenticator {
     config: Config,
     jwks: Jwks,
     verified: Cache<[u8; 32], Arc<Verified>>,
-}
-
-/// Why the authenticator could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// No key set is configured.
-    #[error("public_certs names no key set: no token could be verified")]
-    NoKeySet,
-    /// An entry of `public_certs` is not a URL.
-    #[error("public_certs: {url:?}")]
-    Url {
-        /// The text that was configured.
-        url: String,
-        /// The error.
-        source: InvalidUrl,
-    },
 }
 
 struct Verified {
@@ -62,7 +47,7 @@ impl JwtAuthenticator {
         if config.public_certs.is_empty() {
             return Err(SetupError::NoKeySet);
         }
-        let source = |url: &String| Source::parse(url).map_err(|source| SetupError::Url { url: url.clone(), source });
+        let source = |url: &String| Source::parse(url).map_err(|source| SetupError::Url { key: "public_certs", url: url.clone(), source });
         let sources = config.public_certs.iter().map(source).collect::<Result<_, _>>()?;
         if config.audience.is_empty() {
             tracing::warn!(
@@ -77,45 +62,52 @@ impl JwtAuthenticator {
         Ok(Self { config, jwks, verified })
     }
 
-    async fn verify(&self, token: &Secret) -> Result<Verified, AuthnError> {
-        let parts = Parts::split(token.expose())?;
-        let keys = self.jwks.keys_or_read().await.map_err(|error| AuthnError::KeysUnavailable(Box::new(error)))?;
-        let epoch = match parts.check_signature(&keys) {
-            Signature::Holds => keys.epoch,
-            Signature::DoesNotHold => return Err(AuthnError::Signature("its signature is not valid")),
-            Signature::UnknownKey => {
-                // A token that does not hold whoever signed it is no reason to ask the provider.
-                claims::principal(&parts.claims()?, parts.header.typ.as_deref(), &self.config, token, Timestamp::now())?;
-                let is_known = |keys: &KeySet| !matches!(parts.check_signature(keys), Signature::UnknownKey);
-                let keys = self.jwks.keys_after_unknown(is_known).await.ok_or(AuthnError::KeyNotYetKnown)?;
-                match parts.check_signature(&keys) {
-                    Signature::Holds => keys.epoch,
-                    Signature::DoesNotHold => return Err(AuthnError::Signature("its signature is not valid")),
-                    Signature::UnknownKey => {
-                        // While a key set cannot be read, the key may well be a good one that is new.
-                        return Err(match self.jwks.failure() {
-                            Some(failure) => AuthnError::KeysUnavailable(Box::new(failure)),
-                            None => AuthnError::Signature("no known key signed it"),
-                        });
-                    }
-                }
-            }
-        };
+    async fn verify(&self, token: &Secret) -> Result<Verified, Refusal> {
+        let unknown = |error| Refusal { error, recognition: Recognition::Unknown };
+        let parts = Parts::split(token.expose()).map_err(|error| Refusal { error, recognition: Recognition::OtherKind })?;
+        let epoch = self.check_signature(&parts, token).await.map_err(unknown)?;
         let claims = parts.claims()?;
-        let principal = claims::principal(&claims, parts.header.typ.as_deref(), &self.config, token, Timestamp::now())?;
+        let principal = self.principal(&claims, &parts, token)?;
         Ok(Verified { principal: Arc::new(principal), epoch })
+    }
+
+    /// The epoch of the key set that verifies the token's signature. Another validator may know a token for which there is none.
+    async fn check_signature(&self, parts: &Parts<'_>, token: &Secret) -> Result<u64, AuthnError> {
+        const DOES_NOT_HOLD: AuthnError = AuthnError::Signature("its signature is not valid");
+        if parts.header.crit {
+            return Err(AuthnError::Invalid("its header demands an extension that is not supported"));
+        }
+        let keys = self.jwks.keys_or_read().await.map_err(|error| AuthnError::KeysUnavailable(Box::new(error)))?;
+        match parts.check_signature(&keys) {
+            Signature::Holds => return Ok(keys.epoch),
+            Signature::DoesNotHold => return Err(DOES_NOT_HOLD),
+            Signature::UnknownKey => {}
+        }
+        // A token that does not hold whoever signed it is no reason to ask the provider.
+        self.principal(&parts.claims()?, parts, token)?;
+        let is_known = |keys: &KeySet| !matches!(parts.check_signature(keys), Signature::UnknownKey);
+        let keys = self.jwks.keys_after_unknown(is_known).await.ok_or(AuthnError::KeyNotYetKnown)?;
+        match parts.check_signature(&keys) {
+            Signature::Holds => Ok(keys.epoch),
+            Signature::DoesNotHold => Err(DOES_NOT_HOLD),
+            // While a key set cannot be read, the key may well be a good one that is new.
+            Signature::UnknownKey => Err(match self.jwks.failure() {
+                Some(failure) => AuthnError::KeysUnavailable(Box::new(failure)),
+                None => AuthnError::Signature("no known key signed it"),
+            }),
+        }
+    }
+
+    fn principal(&self, claims: &Map<String, Value>, parts: &Parts<'_>, token: &Secret) -> Result<Principal, AuthnError> {
+        claims::principal(claims, parts.header.typ.as_deref(), &self.config, (token, TokenValidator::Jwt), Timestamp::now())
     }
 }
 
 #[async_trait]
-impl Authenticator for JwtAuthenticator {
-    async fn authenticate(&self, token: &Secret) -> Result<Arc<Principal>, AuthnError> {
-        let text = token.expose();
-        if text.len() > MAX_TOKEN {
-            return Err(AuthnError::TooLong(text.len()));
-        }
+impl Validator for JwtAuthenticator {
+    async fn validate(&self, token: &Secret) -> Result<Arc<Principal>, Refusal> {
         let mut name = [0; 32];
-        name.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+        name.copy_from_slice(digest::digest(&digest::SHA256, token.expose().as_bytes()).as_ref());
         if let Some(verified) = self.verified.get(&name).await
             && verified.epoch == self.jwks.keys().epoch
         {
@@ -130,13 +122,17 @@ impl Authenticator for JwtAuthenticator {
 }
 
 #[async_trait]
+impl Authenticator for JwtAuthenticator {
+    async fn authenticate(&self, token: &Secret) -> Result<Arc<Principal>, AuthnError> {
+        within_limit(token)?;
+        self.validate(token).await.map_err(|refusal| refusal.error)
+    }
+}
+
+#[async_trait]
 impl KeyedAuthenticator for JwtAuthenticator {
     async fn run(self: Arc<Self>, cancelled: CancellationToken) {
         self.jwks.run(Duration::from_secs(self.config.public_certs_refresh.max(1)), &cancelled).await;
-    }
-
-    async fn refresh_keys(&self) {
-        self.jwks.refresh().await;
     }
 
     async fn read_keys(&self) -> Result<usize, Arc<KeysError>> {
@@ -164,6 +160,11 @@ fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error
     IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
+/// Whether a text has the form of a JSON Web Token.
+pub(super) fn is_jwt(text: &str) -> bool {
+    Parts::split(text).is_ok()
+}
+
 /// A token in its three parts (RFC 7515, 7.1).
 struct Parts<'a> {
     header: Header,
@@ -188,9 +189,6 @@ impl<'a> Parts<'a> {
         }
         let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| NO_TOKEN)?;
         let Object(header): Object<Header> = serde_json::from_slice(&header).map_err(|_| NO_TOKEN)?;
-        if header.crit {
-            return Err(AuthnError::Invalid("its header demands an extension that is not supported"));
-        }
         Ok(Self { header, message, payload, signature })
     }
 

@@ -1,16 +1,22 @@
 //! Bearer tokens in, principals out.
 //!
 //! The only module that knows jsonwebtoken. It must not know clusters, relations or HTTP frameworks. [`JwtAuthenticator`]
-//! follows RFC 8725 (JWT best practices) and RFC 9068 (JWT access tokens). A further kind of token is a further
-//! implementation of [`KeyedAuthenticator`], made in `app/build.rs` (`authenticator`).
+//! follows RFC 8725 (JWT best practices) and RFC 9068 (JWT access tokens). [`Validators`] tries the kinds of tokens in the order of the
+//! configuration. A further kind is a file with an implementation of `Validator`, a variant of [`ValidatorConfig`], and a line in
+//! [`Validators::new`].
 
 mod claims;
 mod config;
+mod introspection;
+mod jupyterhub;
 mod jwks;
 mod jwt;
 mod keys;
+mod lookups;
 mod service_account;
 mod usernames;
+mod validator;
+mod validators;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,13 +27,15 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::{Principal, Secret, Username};
 use crate::error::{Classify, ErrorChain, Kind};
 
-pub use config::Config;
+pub use config::{Config, IntrospectionConfig, JupyterHubConfig, ValidatorConfig};
 pub use jwks::{KeysError, Source};
-pub use jwt::{JwtAuthenticator, SetupError};
+pub use jwt::JwtAuthenticator;
 pub use keys::supported_algorithm;
 pub use service_account::ServiceAccountTokens;
 use service_account::TokenError;
 pub use usernames::{UsernamePattern, system_accounts};
+pub use validator::{ServiceError, SetupError, TokenService};
+pub use validators::Validators;
 
 /// The longest token that is accepted, in bytes. Servers in front of this one seldom pass longer headers.
 pub const MAX_TOKEN: usize = 16 * 1024;
@@ -40,6 +48,11 @@ pub trait Authenticator: Send + Sync {
     /// # Errors
     /// If the token is not valid, or could not be checked. No error contains any part of the token.
     async fn authenticate(&self, token: &Secret) -> Result<Arc<Principal>, AuthnError>;
+
+    /// Whether tokens also come as `Authorization: token <token>`, as the clients of JupyterHub send them.
+    fn takes_token_scheme(&self) -> bool {
+        false
+    }
 }
 
 /// An authenticator that verifies tokens with keys of an identity provider, which change.
@@ -48,10 +61,7 @@ pub trait KeyedAuthenticator: Authenticator {
     /// Keeps the keys fresh until cancelled.
     async fn run(self: Arc<Self>, cancelled: CancellationToken);
 
-    /// Reads the keys now. Concurrent calls share one reading. Keys that cannot be read stay as they were.
-    async fn refresh_keys(&self);
-
-    /// Reads the keys and returns their number.
+    /// Reads the keys now and returns their number. Concurrent calls share one reading. Keys that cannot be read stay as they were.
     ///
     /// # Errors
     /// If a key set cannot be read.
@@ -91,6 +101,20 @@ pub enum AuthnError {
     /// Its key is unknown, and too many tokens with unknown keys wait for the key sets to be read again.
     #[error("the key that signed the access token is not known yet, and many tokens with unknown keys are being looked up: try again")]
     KeyNotYetKnown,
+    /// A service that knows it could not be asked.
+    #[error("the access token could not be checked")]
+    Unchecked(#[source] Arc<ServiceError>),
+    /// Too many tokens are being checked with this service.
+    #[error("many access tokens are being checked with {0}: try again")]
+    TooManyChecks(&'static str),
+    /// It is valid, and has none of the scopes of which one is required.
+    #[error("the access token may not be used here: it has the scopes {seen}, and one of {wanted} is required")]
+    Scopes {
+        /// The scopes of the token.
+        seen: String,
+        /// The configured ones.
+        wanted: String,
+    },
     /// It was issued by another issuer than the configured one.
     #[error("the access token is not valid: it comes from another issuer, {seen}; this service takes tokens of {wanted}")]
     Issuer {
@@ -146,15 +170,18 @@ impl Classify for AuthnError {
             | Self::Expired
             | Self::EndsTooSoon { .. }
             | Self::TooLong(_) => Kind::Unauthenticated,
-            Self::Username { .. } => Kind::Forbidden,
-            Self::KeysUnavailable(_) | Self::KeyNotYetKnown | Self::ServiceAccount(_) => Kind::Unavailable,
+            Self::Username { .. } | Self::Scopes { .. } => Kind::Forbidden,
+            Self::KeysUnavailable(_) | Self::KeyNotYetKnown | Self::ServiceAccount(_) | Self::Unchecked(_) | Self::TooManyChecks(_) => {
+                Kind::Unavailable
+            }
         }
     }
 
-    /// The identity provider's address and the system's error where that one failed. What other sources hold is unknown.
+    /// The address of the service and the system's error where it failed. What other sources hold is unknown.
     fn public_message(&self) -> Cow<'static, str> {
         match self {
             Self::KeysUnavailable(source) if source.is::<Arc<KeysError>>() => ErrorChain(self).to_string().into(),
+            Self::Unchecked(_) => ErrorChain(self).to_string().into(),
             Self::ServiceAccount(source) if source.is::<Arc<TokenError>>() => ErrorChain(self).to_string().into(),
             _ => self.to_string().into(),
         }

@@ -14,17 +14,25 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// A token is renewed this long before it would be refused.
 const MARGIN: Duration = Duration::from_secs(15);
 
-/// A principal obtained by the client credentials grant (RFC 6749, 4.4). Its token passes the same checks as any other.
+/// A principal obtained by the client credentials grant (RFC 6749, 4.4), or by a token of the configuration. Its token passes the same checks
+/// as any other.
 pub struct ServiceAccountTokens {
-    credentials: ClientCredentials,
+    tokens: Tokens,
     client: Client,
     authenticator: Arc<dyn Authenticator>,
     refused_before: Duration,
     current: TokenCache<Principal>,
 }
 
+/// Where the tokens of an account come from.
+enum Tokens {
+    Granted(ClientCredentials),
+    /// There is one, which the configuration holds.
+    Configured(Secret),
+}
+
 impl ServiceAccountTokens {
-    /// An account; nothing is sent yet.
+    /// An account; nothing is sent yet. Without a token endpoint, `secret` is a token itself.
     ///
     /// # Errors
     /// If the token endpoint is no URL.
@@ -35,15 +43,18 @@ impl ServiceAccountTokens {
         client: Client,
         authenticator: Arc<dyn Authenticator>,
     ) -> Result<Self, InvalidUrl> {
-        let credentials = ClientCredentials {
-            endpoint: Url::parse(&config.token_url)?,
-            method: config.token_endpoint_auth_method,
-            client_id: client_id.to_owned(),
-            secret,
-            fields: Vec::new(),
+        let tokens = match &config.token_url {
+            Some(url) => Tokens::Granted(ClientCredentials {
+                endpoint: Url::parse(url)?,
+                method: config.token_endpoint_auth_method,
+                client_id: client_id.to_owned(),
+                secret,
+                fields: Vec::new(),
+            }),
+            None => Tokens::Configured(secret),
         };
         Ok(Self {
-            credentials,
+            tokens,
             client,
             authenticator,
             refused_before: Duration::from_secs(config.min_token_ttl),
@@ -53,7 +64,10 @@ impl ServiceAccountTokens {
 
     /// A principal, and how long it may be used: until its token would soon be refused.
     async fn fetch(&self) -> Result<(Principal, Duration), TokenError> {
-        let token = self.credentials.grant(&self.client, TIMEOUT).await?.access_token;
+        let token = match &self.tokens {
+            Tokens::Granted(credentials) => credentials.grant(&self.client, TIMEOUT).await?.access_token,
+            Tokens::Configured(token) => token.clone(),
+        };
         let principal = self.authenticator.authenticate(&token).await.map(Arc::unwrap_or_clone).map_err(TokenError::DoesNotHold)?;
         let remaining = principal.expires_at.as_second().saturating_sub(Timestamp::now().as_second());
         let remaining = Duration::from_secs(u64::try_from(remaining).unwrap_or(0));
@@ -73,6 +87,6 @@ impl PrincipalSource for ServiceAccountTokens {
 pub(super) enum TokenError {
     #[error(transparent)]
     Grant(#[from] GrantError),
-    #[error("the token that the identity provider gave is not accepted")]
+    #[error("the token of the account is not accepted")]
     DoesNotHold(#[source] AuthnError),
 }

@@ -76,6 +76,8 @@ mod tests {
             scopes: Vec::new(),
             expires_at: jiff::Timestamp::now(),
             token: Secret::from(String::new()),
+            is_service_account: false,
+            validator: None,
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use super::check_connections;
+use crate::authn::{self, ValidatorConfig};
 use crate::config::{self, Config, Problem};
 use crate::rest::Url;
 use crate::telemetry::LogFormat;
@@ -74,8 +75,6 @@ fn count(number: usize, word: &str) -> String {
 fn summary(config: &Config) -> String {
     let authentication = &config.auth.authentication;
     let root = if config.apis_root_path.is_empty() { "/" } else { &config.apis_root_path };
-    let audience = if authentication.audience.is_empty() { "any audience".to_owned() } else { authentication.audience.join(" or ") };
-    let keys: Vec<String> = authentication.public_certs.iter().map(|url| shown(url)).collect();
     let authorization = match &config.auth.authorization {
         None => "none: every caller may use every cluster".to_owned(),
         Some(authz::Config::OpenFga(fga)) => format!("OpenFGA at {}", shown(&fga.url)),
@@ -87,11 +86,10 @@ fn summary(config: &Config) -> String {
             format!("{} ({}), under {root}", config.server.listen, if config.server.tls.is_some() { "https" } else { "http" }),
         ),
         ("metrics".to_owned(), config.metrics.as_ref().map_or_else(|| "off".to_owned(), |metrics| format!("on {}", metrics.listen))),
-        ("tokens".to_owned(), format!("for {audience}, user name in {}", authentication.username_claim)),
-        ("token keys".to_owned(), keys.join(", ")),
-        ("authorization".to_owned(), authorization),
-        ("SSH keys".to_owned(), keys_summary(&config.ssh_credentials)),
     ];
+    lines.extend(authentication.validators.iter().flat_map(|validator| validator_summary(authentication, validator)));
+    lines.push(("authorization".to_owned(), authorization));
+    lines.push(("SSH keys".to_owned(), keys_summary(&config.ssh_credentials)));
     lines.extend(config.clusters.iter().map(|cluster| (format!("cluster {}", cluster.name), cluster_summary(cluster))));
     let width = lines.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
     lines.into_iter().fold(String::new(), |mut text, (label, value)| {
@@ -99,6 +97,26 @@ fn summary(config: &Config) -> String {
         let _ = writeln!(text, "  {label:width$}  {value}");
         text
     })
+}
+
+/// A kind of tokens that is accepted.
+fn validator_summary(config: &authn::Config, validator: &ValidatorConfig) -> Vec<(String, String)> {
+    let any_or = |wanted: &[String], word: &str| if wanted.is_empty() { format!("any {word}") } else { wanted.join(" or ") };
+    let tokens = match validator {
+        ValidatorConfig::Jwt => {
+            let keys: Vec<String> = config.public_certs.iter().map(|url| shown(url)).collect();
+            let tokens = format!("for {}, user name in {}", any_or(&config.audience, "audience"), config.username_claim);
+            return vec![("tokens".to_owned(), tokens), ("token keys".to_owned(), keys.join(", "))];
+        }
+        ValidatorConfig::Jupyterhub(hub) => {
+            format!("of the JupyterHub at {}, with the scope {}", shown(&hub.api_url), any_or(&hub.scopes, "scope"))
+        }
+        ValidatorConfig::Introspection(section) => {
+            let audience = any_or(&section.audience, "audience");
+            format!("that {} vouches for, for {audience}, user name in {}", shown(&section.url), section.username_claim)
+        }
+    };
+    vec![("tokens".to_owned(), tokens)]
 }
 
 fn keys_summary(config: &credentials::Config) -> String {

@@ -62,7 +62,7 @@ fn relocate(node: &mut Node, origin: &Origin) {
 }
 
 /// Adds what `node` has and the document has not.
-fn fill(parent: &mut Node, key: &str, node: Node) {
+pub(super) fn fill(parent: &mut Node, key: &str, node: Node) {
     let Value::Mapping(entries) = &mut parent.value else { return };
     let Some(index) = find(entries, key) else {
         entries.push((key.to_owned(), node));
@@ -118,7 +118,7 @@ fn empty(origin: &Origin) -> Node {
 }
 
 /// The entry with that name, compared without case and without regard to camelCase or snake_case.
-fn find(entries: &[(String, Node)], key: &str) -> Option<usize> {
+pub(super) fn find(entries: &[(String, Node)], key: &str) -> Option<usize> {
     let plain = |name: &str| name.chars().filter(|&c| c != '_').collect::<String>().to_ascii_lowercase();
     entries.iter().position(|(name, _)| name == key).or_else(|| entries.iter().position(|(name, _)| plain(name) == plain(key)))
 }

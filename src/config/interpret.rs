@@ -470,7 +470,7 @@ fn full_path(prefix: &str, path: &serde_path_to_error::Path) -> String {
 }
 
 /// `yes`, `no`, `on` and `off` as well, since YAML 1.1, which FirecREST's files are read as, takes them.
-fn boolean(text: &str) -> Option<Json> {
+pub(super) fn boolean(text: &str) -> Option<Json> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" => Some(Json::Bool(true)),
         "false" | "no" | "off" => Some(Json::Bool(false)),

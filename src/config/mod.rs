@@ -7,6 +7,7 @@
 
 mod environment;
 mod fingerprint;
+mod hub_service;
 mod interpret;
 mod problem;
 mod reference;
@@ -110,9 +111,11 @@ pub fn from_yaml(text: &str, env: impl Iterator<Item = (String, String)>) -> Res
 
 fn assemble(mut root: Node, env: impl Iterator<Item = (String, String)>) -> Result<Loaded, ConfigError> {
     let mut problems = Vec::new();
+    let variables: Vec<(String, String)> = env.collect();
     // Twice, so that a variable can change a cluster of the folder, and can name the folder.
     read_folder(&mut root, &mut problems);
-    environment::apply(&mut root, env, &mut problems);
+    environment::apply(&mut root, variables.iter().cloned(), &mut problems);
+    hub_service::apply(&mut root, &variables, &mut problems);
     read_folder(&mut root, &mut problems);
 
     let mut walk = Interpreter::new(problems);

@@ -29,6 +29,7 @@ with `config/goldcrest.example.yaml`.
   ignored. A value that starts with `{` or `[` is read as JSON, any other as text.
 - As in FirecREST, a variable with the name of a top-level key sets this key if the file does not have it: `APP_DEBUG=true`,
   `AUTH='{\"authentication\": {...}}'`. `server`, `metrics`, `store` and `webhooks` have no such variable.
+- The variables that a JupyterHub sets for its services are only read where `auth.authentication.validators` has a Hub with `as_service: true`.
 ";
 
 /// The largest number of members of a list that the page shows as a default.

@@ -99,6 +99,8 @@ mod tests {
             scopes: Vec::new(),
             expires_at: Timestamp::now(),
             token: Secret::from(String::new()),
+            is_service_account: false,
+            validator: None,
         }
     }
 

@@ -200,7 +200,7 @@ mod tests {
             let server: crate::http::Config = serde_json::from_value(document["server"].clone()).unwrap();
             assert_eq!(server.listen, facts.listen);
             let authn: authn::Config = serde_json::from_value(document["auth"]["authentication"].clone()).unwrap();
-            assert_eq!((authn.token_url.as_str(), authn.audience), ("http://127.0.0.1:2/token", vec!["goldcrest".to_owned()]));
+            assert_eq!((authn.token_url.as_deref(), authn.audience), (Some("http://127.0.0.1:2/token"), vec!["goldcrest".to_owned()]));
             let _: crate::credentials::Config = serde_json::from_value(document["ssh_credentials"].clone()).unwrap();
             let clusters: Vec<crate::cluster::Config> = serde_json::from_value(document["clusters"].clone()).unwrap();
             let names: Vec<&str> = clusters.iter().map(|cluster| cluster.name.as_str()).collect();

@@ -48,7 +48,7 @@ pub use network::Network;
 pub use node::{Account, Identity, Node, NodeState, Partition, PosixId, Reservation};
 pub use path::{Climb, InvalidPath, RemotePath, WrittenPath, is_file_name};
 pub use pattern::matches_pattern;
-pub use principal::Principal;
+pub use principal::{Principal, TokenValidator};
 pub use reading::{Reading, Rendering};
 pub use secret::Secret;
 pub use storage::{AclEntry, AclTag, Quota, QuotaHolder, QuotaUse, Space};

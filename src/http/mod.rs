@@ -73,8 +73,8 @@ pub struct AppState {
 /// The site's details in the documentation pages.
 #[derive(Clone, Debug)]
 pub struct Docs {
-    /// The token endpoint of the identity provider.
-    pub token_url: String,
+    /// The token endpoint of the identity provider, if there is one.
+    pub token_url: Option<String>,
     /// The OAuth2 scopes to request, with their descriptions.
     pub scopes: BTreeMap<String, String>,
     /// The addresses of the API; none if it is only reached at the address of its pages.

@@ -89,6 +89,8 @@ fn absent(user: &Username) -> Principal {
         scopes: Vec::new(),
         expires_at: Timestamp::now() + 2 * RENEWAL,
         token: Secret::from(String::new()),
+        is_service_account: false,
+        validator: None,
     }
 }
 

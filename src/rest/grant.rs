@@ -75,7 +75,20 @@ impl ClientCredentials {
         let request = request.header("accept", Secret::from("application/json".to_owned()));
         let mut fields = vec![("grant_type", "client_credentials")];
         fields.extend(self.fields.iter().map(|(name, value)| (*name, value.as_str())));
-        let request = match self.method {
+        let request = self.authenticate(request, fields);
+        let failed = |source| GrantError::Call { endpoint: self.endpoint.clone(), source };
+        let response = client.send(request).await.map_err(failed)?;
+        if response.status == 400 || response.status == 401 {
+            // The code is one of a few words; anything else is not repeated.
+            let code = response.json::<Refusal>().ok().and_then(|refusal| KNOWN_CODES.into_iter().find(|code| *code == refusal.error));
+            return Err(GrantError::Refused { endpoint: self.endpoint.clone(), code: code.unwrap_or("no reason given") });
+        }
+        response.success().and_then(|response| response.json()).map_err(failed)
+    }
+
+    /// The request with these fields as its form, and with the client's authentication.
+    pub fn authenticate<'a>(&'a self, request: Request, mut fields: Vec<(&'a str, &'a str)>) -> Request {
+        match self.method {
             TokenEndpointAuthMethod::ClientSecretBasic => {
                 // RFC 6749, 2.3.1: both are form-encoded before they become a user name and a password.
                 let secret = Secret::from(Request::form_encode(self.secret.expose()));
@@ -85,15 +98,7 @@ impl ClientCredentials {
                 fields.extend([("client_id", self.client_id.as_str()), ("client_secret", self.secret.expose())]);
                 request.form(&fields)
             }
-        };
-        let failed = |source| GrantError::Call { endpoint: self.endpoint.clone(), source };
-        let response = client.send(request).await.map_err(failed)?;
-        if response.status == 400 || response.status == 401 {
-            // The code is one of a few words; anything else is not repeated.
-            let code = response.json::<Refusal>().ok().and_then(|refusal| KNOWN_CODES.into_iter().find(|code| *code == refusal.error));
-            return Err(GrantError::Refused { endpoint: self.endpoint.clone(), code: code.unwrap_or("no reason given") });
         }
-        response.success().and_then(|response| response.json()).map_err(failed)
     }
 }
 

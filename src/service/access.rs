@@ -114,6 +114,11 @@ impl Gate {
         Ok(Caller { requester: Requester { principal, request_id, address }, _under_way: Arc::new(under_way) })
     }
 
+    /// Whether tokens also come as `Authorization: token <token>`.
+    pub fn takes_token_scheme(&self) -> bool {
+        self.authenticator.takes_token_scheme()
+    }
+
     /// Counts a caller whose credentials were no token, and returns the reason.
     pub fn refuse(&self, error: AccessError) -> AccessError {
         if let Some(outcome) = error.token_outcome() {
@@ -353,11 +358,16 @@ impl AccessError {
                 | AuthnError::Issuer { .. }
                 | AuthnError::Audience { .. }
                 | AuthnError::UsernameClaim { .. }
+                | AuthnError::Scopes { .. }
                 | AuthnError::Username { .. },
             ) => TokenOutcome::Invalid,
-            Self::Authentication(AuthnError::KeysUnavailable(_) | AuthnError::KeyNotYetKnown | AuthnError::ServiceAccount(_)) => {
-                TokenOutcome::Unchecked
-            }
+            Self::Authentication(
+                AuthnError::KeysUnavailable(_)
+                | AuthnError::KeyNotYetKnown
+                | AuthnError::Unchecked(_)
+                | AuthnError::TooManyChecks(_)
+                | AuthnError::ServiceAccount(_),
+            ) => TokenOutcome::Unchecked,
             Self::TooManyRequests(_) | Self::SystemNotFound(_) | Self::Denied(_) | Self::Maintenance(_) | Self::Authorization(_) => {
                 return None;
             }

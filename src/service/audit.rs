@@ -35,14 +35,14 @@ pub(super) struct Permission {
 /// Records whether a caller was granted access to a cluster, and why.
 pub(super) fn decision(requester: &Requester, system: &SystemName, outcome: &Result<Ruling, AuthzError>, took: Duration) {
     let Requester { principal, request_id, address } = requester;
-    let request_id = &**request_id;
-    let decision_ms = milliseconds(took);
+    let (request_id, decision_ms) = (&**request_id, milliseconds(took));
     match outcome {
         Ok(Ruling { decision: Decision::Denied, basis }) => tracing::info!(
             target: "audit",
             user = %principal.username,
             subject = principal.subject.as_str(),
             client = principal.client_id.as_deref(),
+            validator = principal.validator_name(),
             %system,
             action = "access",
             outcome = "denied",
@@ -64,6 +64,7 @@ pub(super) fn decision(requester: &Requester, system: &SystemName, outcome: &Res
             user = %principal.username,
             subject = principal.subject.as_str(),
             client = principal.client_id.as_deref(),
+            validator = principal.validator_name(),
             %system,
             action = "access",
             outcome = "undecided",
@@ -137,6 +138,7 @@ impl Change {
             user = %principal.username,
             subject = principal.subject.as_str(),
             client = principal.client_id.as_deref(),
+            validator = principal.validator_name(),
             %system,
             action,
             object = self.target.as_str(),

@@ -263,6 +263,8 @@ mod tests {
             scopes: Vec::new(),
             expires_at: jiff::Timestamp::from_second(expires_at).unwrap(),
             token: Secret::from("t".to_owned()),
+            is_service_account: false,
+            validator: None,
         };
         Requester { principal: Arc::new(principal), request_id: "r".into(), address: None }
     }

@@ -24,4 +24,5 @@ mod store;
 mod structure;
 mod submission;
 mod support;
+mod token_services;
 mod webhooks;

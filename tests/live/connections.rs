@@ -9,7 +9,7 @@ use crate::environment::Live;
 use crate::instance::free_port;
 
 /// Checks the environment's configuration with its first cluster alone, after `edit`. Answers with the exit status and what was printed.
-async fn connect(live: &Live, edit: impl FnOnce(String) -> String) -> (Option<i32>, String) {
+pub async fn connect(live: &Live, edit: impl FnOnce(String) -> String) -> (Option<i32>, String) {
     let rendered = Command::new(live.text("goldcrest", "/render")).stdin(Stdio::null()).output().await.unwrap();
     assert!(rendered.status.success(), "the configuration could not be rendered");
     let text = String::from_utf8(rendered.stdout).unwrap();

@@ -19,6 +19,7 @@ pub enum Component {
     Slurm26,
     OpenFga,
     Keycloak,
+    JupyterHub,
     S3,
 }
 
@@ -51,6 +52,7 @@ impl Live {
             (Component::Slurm24, live.root.join("slurm/24.11/bin/sbatch").exists().then_some(26817)),
             (Component::Slurm26, live.root.join("slurm/26.05/bin/sbatch").exists().then_some(36817)),
             (Component::Keycloak, live.find("keycloak", "/issuer").as_ref().and_then(Value::as_str).and_then(port_of)),
+            (Component::JupyterHub, live.find("jupyterhub", "/apiUrl").as_ref().and_then(Value::as_str).and_then(port_of)),
             (Component::S3, live.find("s3", "/url").as_ref().and_then(Value::as_str).and_then(port_of)),
             (Component::OpenFga, std::fs::read_to_string(live.root.join("openfga/url")).ok().and_then(|url| port_of(url.trim()))),
         ];

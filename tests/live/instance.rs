@@ -28,7 +28,17 @@ impl Instance {
 
     /// As [`Self::start`], and the rendered configuration is changed before it is used.
     pub async fn start_edited(live: &Live, options: &[&str], edit: impl FnOnce(String) -> String) -> Self {
-        let port = free_port().await;
+        Self::start_at(live, free_port().await, options, edit, &[]).await
+    }
+
+    /// As [`Self::start_edited`], on this port and with these further variables in its environment.
+    pub async fn start_at(
+        live: &Live,
+        port: u16,
+        options: &[&str],
+        edit: impl FnOnce(String) -> String,
+        variables: &[(String, String)],
+    ) -> Self {
         let rendered = Command::new(live.text("goldcrest", "/render"))
             .args(["--port", &port.to_string()])
             .args(options)
@@ -45,6 +55,7 @@ impl Instance {
         let child = Command::new(live.text("goldcrest", "/binary"))
             .arg("serve")
             .env("YAML_CONFIG_FILE", config)
+            .envs(variables.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

@@ -23,6 +23,7 @@ mod identity;
 mod instance;
 mod job_control;
 mod jobs;
+mod jupyterhub;
 mod keycloak;
 mod lanes;
 mod lifecycle;
@@ -43,7 +44,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use environment::Component::{self, Keycloak, OpenFga, OpenSsh, S3, Slurm, Slurm24, Slurm26};
+use environment::Component::{self, JupyterHub, Keycloak, OpenFga, OpenSsh, S3, Slurm, Slurm24, Slurm26};
 use environment::Live;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -88,6 +89,11 @@ const SCENARIOS: &[Scenario] = scenarios![
     [Keycloak, OpenSsh] => identity::a_token_of_keycloak_ends_when_it_says,
     [Keycloak, OpenSsh] => identity::a_key_that_keycloak_rotates_is_taken_up_and_given_up_while_running,
     [Keycloak, OpenSsh] => identity::known_keys_serve_on_while_the_provider_cannot_be_reached,
+    [JupyterHub, OpenSsh] => jupyterhub::a_user_of_the_hub_uses_the_api_as_far_as_the_policy_gives_it,
+    [JupyterHub, OpenSsh] => jupyterhub::tokens_that_the_hub_does_not_know_has_revoked_or_limited_are_refused,
+    [JupyterHub, OpenSsh] => jupyterhub::the_hub_runs_it_as_a_service_behind_its_proxy,
+    [JupyterHub, OpenSsh, Slurm] => jupyterhub::the_hub_is_tried_with_the_connections,
+    [Keycloak, OpenSsh] => jupyterhub::keycloak_vouches_for_tokens_and_takes_them_back,
     [Keycloak, OpenFga, OpenSsh] => identity::the_groups_of_a_keycloak_token_open_what_the_store_grants_to_them,
     [OpenSsh, Slurm] => access::the_system_list_shows_health_and_no_secret,
     [OpenFga, OpenSsh, Slurm] => connections::each_step_that_works_has_a_tick,

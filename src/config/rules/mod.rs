@@ -3,6 +3,7 @@
 mod server;
 mod ssh;
 mod transfers;
+mod validators;
 
 use std::collections::HashMap;
 
@@ -61,8 +62,13 @@ pub(super) fn auth(
 /// `auth.authentication`.
 fn authentication(walk: &mut Interpreter, config: &authn::Config) {
     let key = |name: &str| format!("auth.authentication.{name}");
-    url(walk, &key("token_url"), &config.token_url);
-    if config.public_certs.is_empty() {
+    validators::check(walk, config);
+    match &config.token_url {
+        Some(token_url) => url(walk, &key("token_url"), token_url),
+        None if config.accepts_jwts() => walk.report_allowing(&key("token_url"), "is missing", "a text"),
+        None => {}
+    }
+    if config.public_certs.is_empty() && config.accepts_jwts() {
         walk.report_allowing(
             &key("public_certs"),
             "names no key set: no token could be verified",
@@ -91,6 +97,9 @@ fn authentication(walk: &mut Interpreter, config: &authn::Config) {
     at_least_one(walk, &key("public_certs_refresh"), config.public_certs_refresh);
     if config.refused_usernames.is_empty() {
         walk.warning(&key("refused_usernames"), "is empty: a token that names root acts as root");
+    }
+    if !config.accepts_jwts() {
+        return;
     }
     if config.audience.is_empty() && !walk.is_wrong(&key("audience")) {
         walk.warning(&key("audience"), "is not set: tokens that were issued for other applications are accepted");

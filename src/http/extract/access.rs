@@ -35,7 +35,7 @@ async fn enter(parts: &mut Parts, api: &Api) -> Result<Caller, Problem> {
 
 async fn identify(parts: &mut Parts, api: &Api) -> Result<Caller, Problem> {
     let Ok(Context(context)) = Context::from_request_parts(parts, api).await;
-    let token = bearer_token(&parts.headers).map_err(|error| api.gate.refuse(error))?;
+    let token = bearer_token(&parts.headers, api.gate.takes_token_scheme()).map_err(|error| api.gate.refuse(error))?;
     let caller = api.gate.identify(token.as_ref(), context.id().clone(), context.client_address()).await?;
     context.identified(&caller);
     if let Some(fields) = parts.extensions.get::<MatchedPath>().and_then(|route| api.field_names.operation(route.as_str(), &parts.method)) {
@@ -166,8 +166,9 @@ async fn path_parameter(parts: &mut Parts, name: &str) -> Option<String> {
     parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
 }
 
-/// The token of the `Authorization` header (RFC 6750, 2.1); `None` if there is no such header.
-fn bearer_token(headers: &HeaderMap) -> Result<Option<Secret>, AccessError> {
+/// The token of the `Authorization` header (RFC 6750, 2.1), also with the scheme `token` of JupyterHub where the site takes it; `None` if there
+/// is no such header.
+fn bearer_token(headers: &HeaderMap, takes_token_scheme: bool) -> Result<Option<Secret>, AccessError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
@@ -175,7 +176,7 @@ fn bearer_token(headers: &HeaderMap) -> Result<Option<Secret>, AccessError> {
     }
     let value = value.to_str().map_err(|_| AccessError::Malformed("it holds characters that no token has"))?;
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
-    if !scheme.eq_ignore_ascii_case("bearer") {
+    if !scheme.eq_ignore_ascii_case("bearer") && !(takes_token_scheme && scheme.eq_ignore_ascii_case("token")) {
         return Err(AccessError::Malformed("send it as `Authorization: Bearer <token>`"));
     }
     let token = token.trim_matches(' ');
@@ -194,17 +195,31 @@ mod tests {
     use super::*;
 
     fn read(values: &[&str]) -> Result<Option<String>, String> {
+        read_where(values, false)
+    }
+
+    fn read_where(values: &[&str], takes_token_scheme: bool) -> Result<Option<String>, String> {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(header::AUTHORIZATION, value.parse().unwrap());
         }
-        bearer_token(&headers).map(|token| token.map(|token| token.expose().to_owned())).map_err(|error| error.to_string())
+        bearer_token(&headers, takes_token_scheme)
+            .map(|token| token.map(|token| token.expose().to_owned()))
+            .map_err(|error| error.to_string())
     }
 
     #[test]
     fn one_bearer_token_is_read_whatever_the_case_of_the_scheme() {
         assert_eq!(read(&["bEARER a.b-c_d~+/="]), Ok(Some("a.b-c_d~+/=".to_owned())));
         assert_eq!(read(&[]), Ok(None));
+    }
+
+    #[test]
+    fn the_scheme_of_jupyterhub_is_read_where_the_site_takes_it() {
+        for value in ["token a1b2", "Token a1b2", "Bearer a1b2"] {
+            assert_eq!(read_where(&[value], true), Ok(Some("a1b2".to_owned())), "{value}");
+        }
+        assert!(read(&["token a1b2"]).is_err() && read_where(&["Basic a1b2"], true).is_err());
     }
 
     #[test]

@@ -69,24 +69,25 @@ fn log(line: &Line<'_>, status: StatusCode, problem: Option<&Problem>) {
     let status = status.as_u16();
     let milliseconds = line.started.elapsed().as_secs_f64() * 1000.0;
     let (method, path, route, user) = (line.context.method(), line.context.path(), line.route, line.context.username());
+    let validator = line.context.validator();
     let (request_id, correlation_id) = (&**line.context.id(), line.context.correlation_id());
     let (error, headers) = (problem.map(Problem::log), line.headers.as_deref());
     let client_address = line.context.client_address().map(tracing::field::display);
     // The ids are fields of the line itself: to take them from the span, the JSON format would read and write it anew each time.
     match status {
         500 => {
-            tracing::error!(parent: None, request_id, correlation_id, %method, path, route, status, user, client_address, milliseconds, headers, error, "{method} {path:?} failed with {status}");
+            tracing::error!(parent: None, request_id, correlation_id, %method, path, route, status, user, validator, client_address, milliseconds, headers, error, "{method} {path:?} failed with {status}");
         }
         // A failure of a cluster or the identity provider: no defect of this program, but operators should know if it persists.
         408 | 424 | 429 | 501.. => {
-            tracing::warn!(parent: None, request_id, correlation_id, %method, path, route, status, user, client_address, milliseconds, headers, error, "{method} {path:?} failed with {status}");
+            tracing::warn!(parent: None, request_id, correlation_id, %method, path, route, status, user, validator, client_address, milliseconds, headers, error, "{method} {path:?} failed with {status}");
         }
         // Orchestrators ask every few seconds.
         200 if route == Some("/status/liveness/") => {
             tracing::debug!(parent: None, request_id, correlation_id, %method, path, route, status, client_address, milliseconds, "{method} {path:?} answered {status}")
         }
         _ => {
-            tracing::info!(parent: None, request_id, correlation_id, %method, path, route, status, user, client_address, milliseconds, headers, error, "{method} {path:?} answered {status}");
+            tracing::info!(parent: None, request_id, correlation_id, %method, path, route, status, user, validator, client_address, milliseconds, headers, error, "{method} {path:?} answered {status}");
         }
     }
 }

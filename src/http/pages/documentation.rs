@@ -190,7 +190,7 @@ async fn redoc_script() -> Response {
 /// The content security policy of the pages: themselves, tokens from the identity provider, and the servers that they name. Both
 /// pages build their styles at run time.
 fn content_policy(docs: &Docs) -> HeaderValue {
-    let urls = std::iter::once(&docs.token_url).chain(docs.servers.iter().map(|server| &server.url));
+    let urls = docs.token_url.iter().chain(docs.servers.iter().map(|server| &server.url));
     let origins: Vec<String> = urls.filter_map(|url| origin(url)).collect();
     let origins = origins.join(" ");
     let policy = format!(

@@ -13,10 +13,14 @@ use crate::http::DocServer;
 use crate::http::Docs;
 use crate::http::problem::{self, ApiResponseError, ErrorType};
 
+/// The security scheme for tokens of the identity provider, and that for any token. The names are FirecREST's.
+const OAUTH2: &str = "APIAuthDependency";
+const BEARER: &str = "HTTPBearer";
+
 /// The document that is committed as `openapi/openapi.json`, with an example's token endpoint.
 pub fn document() -> String {
     let docs = Docs {
-        token_url: "https://identity.example.org/token".to_owned(),
+        token_url: Some("https://identity.example.org/token".to_owned()),
         scopes: std::collections::BTreeMap::new(),
         servers: Vec::new(),
         examples: None,
@@ -56,14 +60,16 @@ pub(crate) fn complete(mut document: OpenApi, docs: &Docs, root_path: &str) -> O
             add_path_parameters(operation, path);
             add_conditions(operation);
             add_errors(operation);
-            operation.security = Some(if is_open { Vec::new() } else { requirements() });
+            operation.security = Some(if is_open { Vec::new() } else { requirements(docs) });
         }
     }
     let components = document.components.get_or_insert_default();
-    let scopes = docs.scopes.iter().map(|(scope, description)| (scope.as_str(), description.as_str()));
-    let flow = Flow::ClientCredentials(ClientCredentials::new(&docs.token_url, Scopes::from_iter(scopes)));
-    components.add_security_scheme("APIAuthDependency", SecurityScheme::OAuth2(OAuth2::new([flow])));
-    components.add_security_scheme("HTTPBearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    if let Some(token_url) = &docs.token_url {
+        let scopes = docs.scopes.iter().map(|(scope, description)| (scope.as_str(), description.as_str()));
+        let flow = Flow::ClientCredentials(ClientCredentials::new(token_url, Scopes::from_iter(scopes)));
+        components.add_security_scheme(OAUTH2, SecurityScheme::OAuth2(OAuth2::new([flow])));
+    }
+    components.add_security_scheme(BEARER, SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     let server = |server: &DocServer| ServerBuilder::new().url(&server.url).description(server.description.as_ref()).build();
     if !docs.servers.is_empty() {
         document.servers = Some(docs.servers.iter().map(server).collect());
@@ -79,9 +85,10 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
         .flatten()
 }
 
-fn requirements() -> Vec<SecurityRequirement> {
-    let none = || std::iter::empty::<String>();
-    vec![SecurityRequirement::new("APIAuthDependency", none()), SecurityRequirement::new("HTTPBearer", none())]
+/// One of the security schemes that there are.
+fn requirements(docs: &Docs) -> Vec<SecurityRequirement> {
+    let schemes = docs.token_url.is_some().then_some(OAUTH2).into_iter().chain([BEARER]);
+    schemes.map(|scheme| SecurityRequirement::new(scheme, std::iter::empty::<String>())).collect()
 }
 
 fn add_path_parameters(operation: &mut Operation, path: &str) {

@@ -76,6 +76,11 @@ impl RequestContext {
         self.fields.get().map(|fields| &**fields)
     }
 
+    /// What accepted the caller's token, once known.
+    pub(crate) fn validator(&self) -> Option<&'static str> {
+        self.caller.get().and_then(|caller| caller.principal().validator_name())
+    }
+
     /// The caller's user name, once known.
     pub(crate) fn username(&self) -> Option<&str> {
         self.caller.get().map(|caller| caller.principal().username.as_str())

@@ -198,6 +198,8 @@ mod tests {
                 scopes: Vec::new(),
                 expires_at: jiff::Timestamp::MAX,
                 token: token.clone(),
+                is_service_account: false,
+                validator: None,
             }))
         }
     }
@@ -239,7 +241,7 @@ mod tests {
             gate: Gate::new(Arc::new(AnyToken), Arc::new(LocalPolicy::open()), [], State::default()),
             config: Config { max_requests_per_user: 1, ..Config::default() },
             logger: Logger::default(),
-            docs: Docs { token_url: String::new(), scopes: [].into(), servers: Vec::new(), examples: None },
+            docs: Docs { token_url: None, scopes: [].into(), servers: Vec::new(), examples: None },
             root_path: String::new(),
         };
         let (router, _, metrics) = assemble(routes, state, None);

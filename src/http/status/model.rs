@@ -67,7 +67,7 @@ impl From<&domain::Principal> for GetWhoamiResponse {
             subject: caller.subject.clone(),
             client_id: caller.client_id.clone(),
             email: caller.email.clone(),
-            service_account: caller.is_service_account(),
+            service_account: caller.is_service_account,
             groups: caller.groups.clone(),
             scopes: caller.scopes.clone(),
             expires_at: caller.expires_at,

@@ -162,6 +162,8 @@ pub(super) fn principal(username: &str) -> Principal {
         scopes: Vec::new(),
         expires_at: jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1),
         token: Secret::from("token".to_owned()),
+        is_service_account: false,
+        validator: None,
     }
 }
 

@@ -157,7 +157,7 @@ impl Api {
             config: Config::default(),
             logger: Logger::default(),
             docs: Docs {
-                token_url: "https://identity.example.org/realms/hpc/token".to_owned(),
+                token_url: Some("https://identity.example.org/realms/hpc/token".to_owned()),
                 scopes: [].into(),
                 servers: Vec::new(),
                 examples: None,

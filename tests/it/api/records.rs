@@ -36,10 +36,17 @@ async fn every_change_leaves_one_line_that_says_who_what_where_and_how_it_ended(
     ] {
         let lines = cancel(reply, "token-of-alice").await;
         assert_eq!(lines.len(), 1, "{lines:#?}");
-        for part in
-            ["user=alice", "subject=\"subject-of-alice\"", "system=daint", "action=\"jobs.cancel\"", "object=\"1\"", "request_id=\"test\""]
-                .into_iter()
-                .chain(BASIS)
+        for part in [
+            "user=alice",
+            "subject=\"subject-of-alice\"",
+            "validator=\"jwt\"",
+            "system=daint",
+            "action=\"jobs.cancel\"",
+            "object=\"1\"",
+            "request_id=\"test\"",
+        ]
+        .into_iter()
+        .chain(BASIS)
         {
             assert!(lines[0].contains(part), "{part}: {}", lines[0]);
         }

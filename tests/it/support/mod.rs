@@ -77,5 +77,7 @@ pub fn principal(username: &str) -> Principal {
         scopes: Vec::new(),
         expires_at: jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1),
         token: Secret::from("test-token".to_owned()),
+        is_service_account: false,
+        validator: Some(goldcrest::domain::TokenValidator::Jwt),
     }
 }
