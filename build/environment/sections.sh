@@ -6,8 +6,8 @@
 # coordinate COMPONENT NAME: of a component that is up.
 coordinate() { sed -n "s/^ *\"$2\": \"\(.*\)\",\{0,1\}\$/\1/p" "$state_root/$1/env.json" | head -1; }
 
-# identity_sections USER KEYS: tokens of the environment's provider, and the user's key in the folder KEYS.
-identity_sections() {
+# token_section: tokens of the environment's provider.
+token_section() {
     cat <<YAML
 auth:
   authentication:
@@ -16,6 +16,13 @@ auth:
     issuer: $(coordinate oidc issuer)
     audience: [$(coordinate oidc audience)]
     username_claim: $(coordinate oidc usernameClaim)
+YAML
+}
+
+# identity_sections USER KEYS: the same, and the user's key in the folder KEYS.
+identity_sections() {
+    token_section
+    cat <<YAML
 ssh_credentials:
   type: SSHStaticKeys
   keys:

@@ -9,7 +9,7 @@ use crate::client::{Answer, Api};
 use crate::connections;
 use crate::environment::{Live, wait_for};
 use crate::instance::Instance;
-use crate::keycloak::{CLIENT, Keycloak, text};
+use crate::keycloak::{CLIENT, Keycloak, succeed, text};
 
 /// A call of the Hub's API as the service `tests`, which must succeed; answers with the body, or null where there is none.
 async fn hub(live: &Live, method: Method, path: &str, body: Option<Value>) -> Value {
@@ -18,11 +18,7 @@ async fn hub(live: &Live, method: Method, path: &str, body: Option<Value>) -> Va
     if let Some(body) = body {
         request = request.json(&body);
     }
-    let answer = request.send().await.unwrap();
-    let status = answer.status();
-    let body = answer.text().await.unwrap();
-    assert!(status.is_success(), "{path}: {status} {body}");
-    serde_json::from_str(&body).unwrap_or(Value::Null)
+    succeed(request, path).await
 }
 
 /// A new token of a user, with all of the user's scopes or with these, and its id.

@@ -61,11 +61,7 @@ impl<'a> Keycloak<'a> {
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let answer = request.send().await.unwrap();
-        let status = answer.status();
-        let body = answer.text().await.unwrap();
-        assert!(status.is_success(), "{path}: {status} {body}");
-        serde_json::from_str(&body).unwrap_or(Value::Null)
+        succeed(request, path).await
     }
 
     /// A client like [`CLIENT`] with some members changed, made anew.
@@ -124,6 +120,15 @@ pub fn password(user: &str) -> [(&'static str, &'static str); 4] {
         other => panic!("the realm has no user {other}"),
     };
     [("grant_type", "password"), ("username", user), ("password", password), ("scope", "openid")]
+}
+
+/// Sends a request for `path`, which must succeed; answers with the body, or null where there is none.
+pub async fn succeed(request: reqwest::RequestBuilder, path: &str) -> Value {
+    let answer = request.send().await.unwrap();
+    let status = answer.status();
+    let body = answer.text().await.unwrap();
+    assert!(status.is_success(), "{path}: {status} {body}");
+    serde_json::from_str(&body).unwrap_or(Value::Null)
 }
 
 /// A member that is text.

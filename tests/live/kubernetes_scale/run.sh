@@ -11,6 +11,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=../../../build/environment/lib.sh
 . "$here/../../../build/environment/lib.sh"
+# shellcheck source=../../../build/environment/sections.sh
+. "$here/../../../build/environment/sections.sh"
 
 binary=$(realpath "$1")
 jobs=${2:-1000}
@@ -26,21 +28,12 @@ finish() {
     rm -rf "$folder"
 }
 
-# coordinate COMPONENT NAME
-coordinate() { sed -n "s/^  \"$2\": \"\(.*\)\",\$/\1/p" "$state_root/$1/env.json"; }
-
 [ -x "$kwok/kwok" ] || GOBIN=$kwok go install "sigs.k8s.io/kwok/cmd/kwok@v${kwok##*-}"
 need_free_port "$port"
 cat >"$folder/goldcrest.yaml" <<YAML
 server:
   listen: 127.0.0.1:$port
-auth:
-  authentication:
-    token_url: $(coordinate oidc tokenUrl)
-    public_certs: [$(coordinate oidc jwksUrl)]
-    issuer: $(coordinate oidc issuer)
-    audience: [$(coordinate oidc audience)]
-    username_claim: $(coordinate oidc usernameClaim)
+$(token_section)
 clusters:
   - name: kubernetes
     scheduler:
