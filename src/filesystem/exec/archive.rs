@@ -11,12 +11,12 @@ use crate::domain::RemotePath;
 use crate::filesystem::{CompressOptions, Compression, FilesystemError};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
-/// Parameters: temporary file, target, directory, name in it; then options of tar.
-const PACK: &str = r#"t=$1 o=$2 d=$3 n=$4; shift 4; apart "$d" "$n" "$o" || exit; [ -f "$o" ] && umask 077; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; tar --create --force-local --no-unquote --file="$t" "$@" --directory="$d" --add-file="$n" && put "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#;
+/// Parameters: temporary file, target, directory, name in it, `-L` or `-P`; then options of tar.
+const PACK: &str = r#"t=$1 o=$2 d=$3 n=$4 l=$5; shift 5; apart "$d" "$n" "$o" "$l" || exit; [ -f "$o" ] && umask 077; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; tar --create --force-local --no-unquote --file="$t" "$@" --directory="$d" --add-file="$n" && put "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#;
 
 /// Parameters: temporary file, target, directory, name in it, `-L` or `-P`, expression; then options of tar. The first find
-/// tells whether the expression is one, since a pipe has the exit status of its last command only.
-const PACK_MATCHING: &str = r#"t=$1 o=$2 d=$3 n=$4 l=$5 p=$6; shift 6; apart "$d" "$n" "$o" || exit; [ -f "$o" ] && umask 077; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; cd "$d" && find "$l" "./$n" -maxdepth 0 -regex "$p" >/dev/null && find "$l" "./$n" -type f -regex "$p" -print0 | tar --create --force-local --no-unquote --file="$t" "$@" --null --no-recursion --files-from=- && put "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#;
+/// tells whether the expression is one, since a pipe has the exit status of its last command only; the second one whether anything matches.
+const PACK_MATCHING: &str = r#"t=$1 o=$2 d=$3 n=$4 l=$5 p=$6; shift 6; apart "$d" "$n" "$o" "$l" || exit; [ -f "$o" ] && umask 077; trap 'rm -f -- "$t"; exit 143' HUP INT TERM; cd "$d" && find "$l" "./$n" -maxdepth 0 -regex "$p" >/dev/null && { [ -n "$(find "$l" "./$n" -type f -regex "$p" -print -quit)" ] || { printf "tar: %s: nothing matches the pattern\n" "${d%/}/$n" >&2; exit 1; }; } && find "$l" "./$n" -type f -regex "$p" -print0 | tar --create --force-local --no-unquote --file="$t" "$@" --null --no-recursion --files-from=- && put "$t" "$o" || { s=$?; rm -f -- "$t"; exit $s; }"#;
 
 /// Parameters: archive, target, temporary directory in it, option of tar for the compression. Prints what [`misplaced`] reads.
 const UNPACK: &str = r#"unpacked() { mkdir -m 700 -- "$2" && began "$2" && tar --extract --force-local --no-unquote --file="$1" --directory="$2" $4 || return; placed "$2" "$3" || { e=$?; printf "%s\0" "$unplaced"; return $e; }; }; guarded "$3" unpacked "$1" "$3" "$2" "$4""#;
@@ -42,23 +42,12 @@ impl RemoteCommand for Pack<'_> {
     type Output = ();
 
     fn command_line(&self) -> CommandLine {
-        let parent = self.source.parent();
-        let directory = parent.as_ref().map_or(&b"/"[..], RemotePath::as_bytes);
-        let name = match self.source.file_name() {
-            b"" => b".",
-            name => name,
-        };
         let script = if self.options.match_pattern.is_some() { PACK_MATCHING } else { PACK };
-        let line = command(self.seconds)
-            .flag("sh -c")
-            .arg(with_functions(script))
-            .flag("sh")
-            .arg(self.temporary.as_bytes())
-            .arg(self.target.as_bytes())
-            .arg(directory)
-            .arg(name);
+        let line = command(self.seconds).flag("sh -c").arg(with_functions(script)).flag("sh");
+        let line = place_in_tree(line.arg(self.temporary.as_bytes()).arg(self.target.as_bytes()), self.source);
+        let line = line.flag(if self.options.dereference { "-L" } else { "-P" });
         let line = match &self.options.match_pattern {
-            Some(pattern) => line.flag(if self.options.dereference { "-L" } else { "-P" }).arg(pattern),
+            Some(pattern) => line.arg(pattern),
             None => line,
         };
         let line = if self.options.dereference { line.flag("--dereference") } else { line };
@@ -73,6 +62,27 @@ impl RemoteCommand for Pack<'_> {
             0 => Ok(()),
             _ => Err(CommandError::exit(&raw)),
         }
+    }
+}
+
+/// Checks that an archive would neither take the place of what it is to hold nor lie in it.
+pub struct Apart<'a> {
+    pub seconds: u64,
+    pub source: &'a RemotePath,
+    pub target: &'a RemotePath,
+    pub dereference: bool,
+}
+
+impl RemoteCommand for Apart<'_> {
+    type Output = ();
+
+    fn command_line(&self) -> CommandLine {
+        let line = command(self.seconds).flag("sh -c").arg(with_functions(r#"apart "$@""#)).flag("sh");
+        place_in_tree(line, self.source).arg(self.target.as_bytes()).flag(if self.dereference { "-L" } else { "-P" })
+    }
+
+    fn parse(&self, raw: RawOutput) -> Result<(), CommandError> {
+        if raw.exit == 0 { Ok(()) } else { Err(CommandError::exit(&raw)) }
     }
 }
 
@@ -158,6 +168,16 @@ fn misplaced(raw: &RawOutput) -> Result<Result<(), Misplaced>, CommandError> {
         }
         _ => Err(CommandError::exit(raw)),
     }
+}
+
+/// The directory of `path`, and its name in it.
+fn place_in_tree(line: CommandLine, path: &RemotePath) -> CommandLine {
+    let parent = path.parent();
+    let name = match path.file_name() {
+        b"" => b".",
+        name => name,
+    };
+    line.arg(parent.as_ref().map_or(&b"/"[..], RemotePath::as_bytes)).arg(name)
 }
 
 fn compression(line: CommandLine, compression: Compression) -> CommandLine {

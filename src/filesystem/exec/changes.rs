@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::CommandFiles;
-use super::archive::{Misplaced, Pack, Unpack};
+use super::archive::{Apart, Misplaced, Pack, Unpack};
 use super::change::What;
 use super::copy::{Copy, Move};
 use crate::domain::{Alternative, FileMode, Principal, RemotePath};
@@ -58,6 +58,16 @@ impl Changes for CommandFiles {
         let packed = self.clearing(principal, &temporary, packed).await;
         self.sweep(principal, target);
         packed
+    }
+
+    async fn apart(
+        &self,
+        principal: &Principal,
+        source: &RemotePath,
+        target: &RemotePath,
+        dereference: bool,
+    ) -> Result<(), FilesystemError> {
+        self.run(principal, &[source, target], &Apart { seconds: self.seconds(), source, target, dereference }).await
     }
 
     async fn extract(

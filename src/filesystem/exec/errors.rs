@@ -96,6 +96,8 @@ fn tool_error(line: &str, path: RemotePath) -> Option<FilesystemError> {
         ("Unexpected EOF in archive", "the archive is cut short"),
         ("Unexpected end of input", "the archive is cut short"),
         ("the archive cannot take the place of what it is to hold", "the archive cannot take the place of what it is to hold"),
+        ("the archive would lie in what it is to hold", "the archive would lie in what it is to hold: put it beside that"),
+        ("nothing matches the pattern", "nothing in it matches the pattern, so that there is nothing to pack"),
         ("file changed as we read it", "it changed while it was packed; an archive must not lie in what it is to hold"),
         ("is another name of the same file", SAME_FILE),
         ("are the same file", LINK_TO_IT),

@@ -70,6 +70,19 @@ impl Changes for Sftp {
         self.exec.compress(principal, source, target, options).await
     }
 
+    async fn apart(
+        &self,
+        principal: &Principal,
+        source: &RemotePath,
+        target: &RemotePath,
+        dereference: bool,
+    ) -> Result<(), FilesystemError> {
+        match self.exec.apart(principal, source, target, dereference).await {
+            Err(error) if no_command(&error) => Ok(()),
+            result => result,
+        }
+    }
+
     async fn extract(
         &self,
         principal: &Principal,

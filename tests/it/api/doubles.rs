@@ -371,6 +371,11 @@ impl Changes for ScriptedFiles {
         reply!(self.0, by, "compress", [source, target, options], FileFails, Reply::Done => ())
     }
 
+    /// The paths of scripts are always apart.
+    async fn apart(&self, _: &Principal, _: &RemotePath, _: &RemotePath, _: bool) -> Result<(), FilesystemError> {
+        Ok(())
+    }
+
     async fn extract(
         &self,
         by: &Principal,
