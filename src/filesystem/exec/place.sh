@@ -33,7 +33,7 @@ if [ -n "$4" ] && [ "$4" = "$(stat --format="%d %i" -- "$3" 2>/dev/null)" ]; the
 elif [ "${4% *}" = "$(stat --format=%d -- "${3%/*}/." 2>/dev/null)" ]; then mv -f -T -- "$1" "$3";
 elif [ -w "${1%/*}/." ]; then copied "$1" "$2" "$3" -P && rm -rf -- "$1";
 else printf "mv: cannot remove %s: Permission denied\n" "$1" >&2; return 1; fi; };
-# placed NEW TARGET [within]: moves NEW to TARGET: what is there is replaced whole; directories are merged. Where something of it cannot get to
+# placed NEW TARGET [within]: moves NEW to TARGET: a file or link there is replaced by one, directories are merged. Where something of it cannot get to
 # its place, `unplaced` has the name of that place, and the status is 11 where other parts of NEW are in theirs by then, 12 where nothing was changed.
 placed() { aside=${1%/new}; aside=${aside##*/}; placing=12; fits "$1" "$2" "${3-}" && merged "$1" "$2" "${3-}" || return $placing; };
 # into NEW TARGET [within]: whether the content of NEW goes into TARGET: both are directories. A link to one is kept and followed, as tar and the shell
@@ -46,7 +46,8 @@ set -- "$1" "$2"; if [ ! -r "$1" ] || [ ! -w "$1" ] || [ ! -x "$1" ]; then set -
 for entry in "$1"/* "$1"/.*; do case ${entry##*/} in . | ..) ;; *) if [ -e "$entry" ] || [ -L "$entry" ]; then
 fits "$entry" "$2/${entry##*/}" within || return; fi ;; esac; done; [ -z "${3-}" ] || chmod -- "$3" "$1";
 elif [ -d "$2" ] && [ ! -L "$2" ]; then printf "mv: cannot overwrite directory %s with non-directory\n" "$2" >&2; return 1;
-elif [ -d "$2" ] && [ -d "$1" ] && [ ! -L "$1" ]; then printf "mv: cannot overwrite non-directory %s with directory\n" "$2" >&2; return 1;
+elif [ -d "$1" ] && [ ! -L "$1" ] && { [ -e "$2" ] || [ -L "$2" ]; }; then
+printf "mv: cannot overwrite non-directory %s with directory\n" "$2" >&2; return 1;
 elif [ ! -w "${2%/*}/." ] || [ ! -x "${2%/*}/." ]; then printf "mv: cannot create %s: Permission denied\n" "$2" >&2; return 1; fi; };
 # began DIR: notes when DIR was made, before an archive is unpacked in it.
 began() { begun=$(stat --format=%.9Y -- "$1") && begun=${begun%.*}${begun#*.}; };
@@ -62,7 +63,6 @@ for entry in "$1"/* "$1"/.*; do case ${entry##*/} in . | ..) ;; *) if [ -e "$ent
 merged "$entry" "$2/${entry##*/}" within "$6" "$7" || return; fi ;; esac; done; unplaced=$2; rmdir -- "$1" || return;
 if [ -n "$3" ] && [ -z "$8" ] && [ ! -L "$2" ]; then chmod -- "$5" "$2"; touch -d "$4" -- "$2"; fi 2>/dev/null; return 0; fi;
 if [ -d "$1" ] && [ ! -L "$1" ]; then
-if [ -e "$2" ] || [ -L "$2" ]; then rm -f -- "$2" || return; placing=11; fi;
 if [ ! -w "$1" ]; then set -- "$1" "$2" "$(stat --format=%a -- "$1")" "${4-}" "${5-}"; chmod u+w -- "$1" || return; else set -- "$1" "$2" "" "${4-}" "${5-}"; fi;
 else set -- "$1" "$2" "" "${4-}" "${5-}"; fi;
 if [ "$4" = "$5" ]; then mv -f -T -- "$1" "$2" || return;

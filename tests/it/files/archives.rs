@@ -21,6 +21,7 @@ on_each_site!(
     an_archive_that_breaks_off_leaves_nothing,
     members_that_lead_out_of_the_directory_do_not,
     a_file_in_the_place_of_a_directory_is_named_and_nothing_is_changed,
+    a_directory_in_the_place_of_a_file_is_named_and_nothing_is_changed,
     a_link_to_a_directory_is_kept_and_what_goes_below_it_arrives_there,
     a_directory_without_an_entry_in_the_archive_stays_as_it_was,
     an_archive_does_not_take_the_place_of_what_it_is_to_hold,
@@ -154,6 +155,28 @@ async fn a_file_in_the_place_of_a_directory_is_named_and_nothing_is_changed(site
         assert_eq!(error.maybe_effected(), None, "{into:?}");
         wait_for(Duration::from_secs(20), || tree(&site, "t") == before).await;
         assert_eq!(fs::read(site.local("t/g")).unwrap(), b"gold", "{into:?}");
+    }
+}
+
+async fn a_directory_in_the_place_of_a_file_is_named_and_nothing_is_changed(site: Site) {
+    for name in ["new/a", "new/file", "new/link", "t"] {
+        fs::create_dir_all(site.local(name)).unwrap();
+    }
+    for name in ["new/a/f", "new/file/x", "new/link/x"] {
+        site.write(name, "new");
+    }
+    site.write("t/file", "gold");
+    symlink("file", site.local("t/link")).unwrap();
+    for into in [Into::Streamed, Into::Extracted] {
+        for member in ["file", "link"] {
+            let before = tree(&site, "t");
+            let error = unpack_into(&site, into, "t", &archive_of(&site, "new", &["a", member])).await.unwrap_err();
+            let place = site.path(format!("t/{member}"));
+            assert!(matches!(&error, FilesystemError::WrongType { path, .. } if *path == place), "{into:?}: {error:?}");
+            assert_eq!((error.kind(), error.maybe_effected()), (Kind::Invalid, None), "{into:?}");
+            wait_for(Duration::from_secs(20), || tree(&site, "t") == before).await;
+            assert_eq!(fs::read(site.local("t/file")).unwrap(), b"gold", "{into:?}");
+        }
     }
 }
 
