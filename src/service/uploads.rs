@@ -107,7 +107,8 @@ pub async fn begin(access: &Access, new: NewUpload) -> Result<Upload, ServiceErr
     let upload = Upload { path, length, nonce, begun: Timestamp::now().as_second(), only_new, metadata };
     let (target, part) = upload.paths(access)?;
     let files = access.files().await?;
-    if only_new && files.stat(access.principal(), &target, true).await.is_ok() {
+    // A link is something, wherever it leads.
+    if only_new && files.stat(access.principal(), &target, false).await.is_ok() {
         return Err(ServiceError::unless(FilesystemError::Exists(target), upload.expected()));
     }
     let change = Change::begin(access, Action::FilesUploadBegin, target.to_text());

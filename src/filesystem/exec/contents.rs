@@ -80,8 +80,7 @@ impl Contents for CommandFiles {
         content: ContentStream,
         options: UploadOptions,
     ) -> Result<Placed, FilesystemError> {
-        let (target, found) = self.target(principal, path).await?;
-        check(path, found, options.expected)?;
+        let (target, found) = self.target(principal, path, options.expected).await?;
         let written = self.write(principal, &target, found.is_some(), content, options).await;
         self.sweep(principal, &target);
         written?;
@@ -89,8 +88,7 @@ impl Contents for CommandFiles {
     }
 
     async fn begin_part(&self, principal: &Principal, part: &RemotePath, target: &RemotePath) -> Result<(), FilesystemError> {
-        let (_, found) = self.target(principal, target).await?;
-        check(target, found, Expected::Anything)?;
+        let (_, found) = self.target(principal, target, Expected::Anything).await?;
         self.sweep(principal, target);
         self.run(principal, &[part, target], &Resize { seconds: self.seconds(), part, to: None, private: found.is_some() }).await
     }
@@ -139,8 +137,7 @@ impl Contents for CommandFiles {
         size: u64,
         expected: Expected,
     ) -> Result<Placed, FilesystemError> {
-        let (real, found) = self.target(principal, target).await?;
-        check(target, found, expected)?;
+        let (real, found) = self.target(principal, target, expected).await?;
         self.place(principal, part, &real, size, expected).await?;
         Ok(if found.is_some() { Placed::Replaced } else { Placed::Created })
     }
@@ -248,10 +245,17 @@ impl CommandFiles {
         }
     }
 
-    /// The target of a new file, with links followed, and the existing file there. Only the directory must exist.
-    async fn target(&self, principal: &Principal, path: &RemotePath) -> Result<(RemotePath, Option<Found>), FilesystemError> {
-        let found = self.run(principal, &[path], &Resolve { seconds: self.seconds(), path }).await;
-        found.map_err(|error| error.in_making(path))
+    /// The target of a new file, with links followed, and the existing file there, which is as expected. Only the directory must exist.
+    async fn target(
+        &self,
+        principal: &Principal,
+        path: &RemotePath,
+        expected: Expected,
+    ) -> Result<(RemotePath, Option<Found>), FilesystemError> {
+        let resolve = Resolve { seconds: self.seconds(), path, is_new: expected == Expected::Nothing };
+        let (target, found) = self.run(principal, &[path], &resolve).await.map_err(|error| error.in_making(path))?;
+        check(path, found, expected)?;
+        Ok((target, found))
     }
 
     /// Cuts a part to a size.

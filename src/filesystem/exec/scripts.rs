@@ -177,7 +177,16 @@ pub fn not_written(path: &RemotePath, sent: u64, answer: String) -> FilesystemEr
 pub struct Resolve<'a> {
     pub seconds: u64,
     pub path: &'a RemotePath,
+    /// Nothing may be there: neither a file nor a link, wherever it leads.
+    pub is_new: bool,
 }
+
+/// Parameters: path, 1 where nothing may be there. A link of another user, but for root, is not followed to where a file is to be made.
+const RESOLVE: &str = concat!(
+    r#"'if [ -L "$1" ]; then if [ "$2" = 1 ]; then echo "$1: File exists" >&2; exit 1; fi; "#,
+    r#"if [ ! -e "$1" ]; then case $(stat --format=%u -- "$1") in 0 | "$(id -u)") ;; *) echo "$1: Permission denied" >&2; exit 1;; esac; fi; fi; "#,
+    r#"readlink -v -z -f -- "$1" || exit; stat --dereference --format="%f %s %Y %i" -- "$1" 2>/dev/null; exit 0' sh"#
+);
 
 /// A file that is there: its mode and its version.
 pub type Found = (u32, FileVersion);
@@ -186,9 +195,7 @@ impl RemoteCommand for Resolve<'_> {
     type Output = (RemotePath, Option<Found>);
 
     fn command_line(&self) -> CommandLine {
-        command(self.seconds)
-            .flag(r#"sh -c 'readlink -v -z -f -- "$1" || exit; stat --dereference --format="%f %s %Y %i" -- "$1" 2>/dev/null; exit 0' sh"#)
-            .arg(self.path.as_bytes())
+        command(self.seconds).flag("sh -c").flag(RESOLVE).arg(self.path.as_bytes()).number(self.is_new.into())
     }
 
     fn parse(&self, raw: RawOutput) -> Result<Self::Output, CommandError> {

@@ -120,8 +120,8 @@ impl Contents for Sftp {
         mut content: ContentStream,
         options: UploadOptions,
     ) -> Result<Placed, FilesystemError> {
-        let target = self.sessions.run(principal, true, |session| async move { Target::find(&session, path).await }).await?;
-        target.check(options.expected)?;
+        let find = |session: Arc<Session>| async move { Target::find(&session, path, options.expected).await };
+        let target = self.sessions.run(principal, true, find).await?;
         let upload = Upload { sessions: &self.sessions, exec: &self.exec, principal, target: &target, options };
         // What fits goes over the session that is open already, and can be sent again where that one breaks, unless what was
         // done already would then be in the way.
@@ -149,12 +149,19 @@ impl Contents for Sftp {
     async fn begin_part(&self, principal: &Principal, part: &RemotePath, target: &RemotePath) -> Result<(), FilesystemError> {
         self.exec.sweep(principal, target);
         let begin = |session: Arc<Session>| async move {
-            let attributes = Target::find(&session, target).await?.creation(0o600);
-            let request = Request::Open { path: bytes(part), flags: OpenFlags::CREATE_NEW, attributes };
-            match session.handle(&request).await {
-                Ok(handle) => handle.close().await.map_err(|failure| filesystem_error(part, failure)),
-                Err(failure) => Err(making(&session, part, failure).await.beside(target)),
+            let found = Target::find(&session, target, Expected::Anything).await?;
+            let request = Request::Open { path: bytes(part), flags: OpenFlags::CREATE_NEW, attributes: found.creation(0o600) };
+            let handle = match session.handle(&request).await {
+                Ok(handle) => handle,
+                Err(failure) => return Err(making(&session, part, failure).await.beside(target)),
+            };
+            let made = attributes(&session, part, &Request::Fstat { handle: handle.bytes() }).await?;
+            handle.close().await.map_err(|failure| filesystem_error(part, failure))?;
+            if let Err(error) = found.may_be_made_by(&made) {
+                session.command(&Request::Remove { path: bytes(part) }).await.map_err(|failure| filesystem_error(part, failure))?;
+                return Err(error);
             }
+            Ok(())
         };
         self.sessions.run(principal, false, begin).await
     }
@@ -208,8 +215,7 @@ impl Contents for Sftp {
         expected: Expected,
     ) -> Result<Placed, FilesystemError> {
         let place = |session: Arc<Session>| async move {
-            let target = Target::find(&session, target).await?;
-            target.check(expected)?;
+            let target = Target::find(&session, target, expected).await?;
             let request = Request::Open { path: bytes(part), flags: OpenFlags::WRITE, attributes: Attributes::default() };
             let handle = session.handle(&request).await.map_err(|failure| filesystem_error(part, failure))?;
             // A link would be another file, whose rights are not to be touched.

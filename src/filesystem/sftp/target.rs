@@ -20,20 +20,33 @@ pub struct Target {
     /// The rights of the file that is there.
     pub rights: Option<Rights>,
     version: Option<FileVersion>,
+    /// The link that leads to the file, where there is none yet, and its owner.
+    dangling: Option<(RemotePath, Option<u32>)>,
 }
 
 impl Target {
-    /// Reads the current state of the target.
+    /// Reads the current state of the target, and checks that it is the expected one. Where nothing is expected, a link is something, wherever it
+    /// leads.
     ///
     /// # Errors
-    /// If it is not a regular file, or its status cannot be read.
-    pub async fn find(session: &Session, path: &RemotePath) -> Result<Self, FilesystemError> {
+    /// If it is not, is not a regular file, or its status cannot be read.
+    pub async fn find(session: &Session, path: &RemotePath, expected: Expected) -> Result<Self, FilesystemError> {
+        let target = Self::read(session, path, expected).await?;
+        target.check(expected)?;
+        Ok(target)
+    }
+
+    async fn read(session: &Session, path: &RemotePath, expected: Expected) -> Result<Self, FilesystemError> {
+        let missing = |path, dangling| Self { path, rights: None, version: None, dangling };
         let found = match attributes(session, path, &Request::Lstat { path: bytes(path) }).await {
-            Err(FilesystemError::NotFound(_)) => return Ok(Self { path: path.clone(), rights: None, version: None }),
+            Err(FilesystemError::NotFound(_)) => return Ok(missing(path.clone(), None)),
             other => other?,
         };
         if FileType::from_mode(found.mode.unwrap_or_default()) != FileType::Symlink {
             return Self::file(path, path.clone(), &found);
+        }
+        if expected == Expected::Nothing {
+            return Err(FilesystemError::Exists(path.clone()));
         }
         let real = match session.request(&Request::Realpath { path: bytes(path) }).await {
             Ok(Response::Name { entries }) if entries.len() == 1 => entries[0].name.clone(),
@@ -42,8 +55,8 @@ impl Target {
         };
         let real = RemotePath::from_bytes(&real).map_err(|_| filesystem_error(path, Failure::unexpected()))?;
         match attributes(session, &real, &Request::Lstat { path: bytes(&real) }).await {
-            Ok(found) => Self::file(path, real, &found),
-            Err(FilesystemError::NotFound(_)) => Ok(Self { path: real, rights: None, version: None }),
+            Ok(end) => Self::file(path, real, &end),
+            Err(FilesystemError::NotFound(_)) => Ok(missing(real, Some((path.clone(), found.owner.map(|(user, _)| user))))),
             Err(error) => Err(error),
         }
     }
@@ -52,14 +65,10 @@ impl Target {
         regular(asked, found.mode.unwrap_or_default())?;
         let owner = found.owner.unwrap_or((u32::MAX, u32::MAX));
         let rights = found.mode.map(|mode| Rights { mode: mode & 0o7777, owner });
-        Ok(Self { path, rights, version: Some(version(found)) })
+        Ok(Self { path, rights, version: Some(version(found)), dangling: None })
     }
 
-    /// Checks that the target is in the expected state.
-    ///
-    /// # Errors
-    /// If it is not.
-    pub fn check(&self, expected: Expected) -> Result<(), FilesystemError> {
+    fn check(&self, expected: Expected) -> Result<(), FilesystemError> {
         match (expected, &self.version) {
             (Expected::Nothing, Some(_)) => Err(FilesystemError::Exists(self.path.clone())),
             (Expected::Version(_), None) => Err(FilesystemError::NotFound(self.path.clone())),
@@ -74,6 +83,18 @@ impl Target {
         self.rights.map_or_else(Attributes::default, |rights| Attributes::with_mode(rights.for_any_group() & 0o777 | needed))
     }
 
+    /// Checks that the user, who owns the file that was made, is not led by somebody else's link to where there is none: only a link of the user
+    /// or of root is followed there.
+    ///
+    /// # Errors
+    /// If it is somebody else's.
+    pub fn may_be_made_by(&self, made: &Attributes) -> Result<(), FilesystemError> {
+        match (&self.dangling, made.owner) {
+            (Some((link, Some(owner))), Some((user, _))) if *owner != 0 && *owner != user => Err(FilesystemError::Denied(link.clone())),
+            _ => Ok(()),
+        }
+    }
+
     /// Puts a finished file into the place, if both are as expected.
     ///
     /// # Errors
@@ -86,6 +107,7 @@ impl Target {
         expected: Expected,
     ) -> Result<Placed, FilesystemError> {
         still_there(session, from, finished).await?;
+        self.may_be_made_by(finished)?;
         if expected == Expected::Nothing {
             // This request never replaces: OpenSSH makes a second name for the file, which fails where there is one, and removes
             // the first.
@@ -96,7 +118,7 @@ impl Target {
             };
         }
         if let Expected::Version(_) = expected {
-            Self::find(session, &self.path).await?.check(expected)?;
+            Self::find(session, &self.path, expected).await?;
         }
         rename(session, from, &self.path).await.map_err(|failure| filesystem_error(&self.path, failure))?;
         Ok(if self.version.is_some() { Placed::Replaced } else { Placed::Created })

@@ -6,6 +6,7 @@ mod copies;
 mod faults;
 mod follows;
 pub mod full;
+mod links;
 mod operations;
 mod parts;
 mod ranges;
