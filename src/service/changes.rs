@@ -110,7 +110,7 @@ pub async fn extract(access: &Access, source: &str, target: &str, compression: C
 /// If a path breaks the policy, the target lies in the source or is one of the file systems, or the cluster does not do it.
 pub async fn copy(access: &Access, source: &str, target: &str, options: CopyOptions) -> Result<DirectoryEntry, ServiceError> {
     let source = access.path(source).await?;
-    let target = target_of(access, &source, target).await?;
+    let target = target_of(access, &source, target, options.dereference).await?;
     let files = access.files().await?;
     let change = Change::begin(access, Action::FilesCopy, format!("{source} to {target}"));
     change.end(files.copy(access.principal(), &source, &target, options).await)?;
@@ -124,7 +124,7 @@ pub async fn copy(access: &Access, source: &str, target: &str, options: CopyOpti
 /// do it.
 pub async fn rename(access: &Access, source: &str, target: &str, overwrite: bool) -> Result<DirectoryEntry, ServiceError> {
     let source = access.entry_path(source).await?;
-    let target = target_of(access, &source, target).await?;
+    let target = target_of(access, &source, target, false).await?;
     if access.cluster().holds_file_system(&source) {
         return Err(InvalidRequest::new("source", "a configured file system cannot be moved").into());
     }
@@ -185,8 +185,8 @@ fn posix_name<'a>(field: &'static str, name: &'a str) -> Result<Option<&'a str>,
 }
 
 /// The target of a copy or a move, which is neither in its source nor a file system.
-async fn target_of(access: &Access, source: &RemotePath, target: &str) -> Result<RemotePath, ServiceError> {
-    let target = access.new_path(target).await?;
+async fn target_of(access: &Access, source: &RemotePath, target: &str, follows: bool) -> Result<RemotePath, ServiceError> {
+    let target = access.new_name(target, source, follows).await?;
     if target.is_within(source) {
         return Err(InvalidRequest::new("target", "it is, or lies in, what is to be copied or moved").into());
     }

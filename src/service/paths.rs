@@ -9,7 +9,7 @@ use crate::cluster::GateError;
 use crate::domain::{Climb, FileType, RemotePath, WrittenPath};
 use crate::filesystem::FilesystemError;
 
-use super::{Access, ServiceError};
+use super::{Access, InvalidRequest, ServiceError};
 
 /// The kinds of entry that a path with a slash at its end may name.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,23 @@ impl Access {
     /// As [`Access::path`].
     pub(super) async fn new_path(&self, text: &str) -> Result<RemotePath, ServiceError> {
         self.resolved(text, Slash::New).await
+    }
+
+    /// The same for the new name of `source`: one with a slash at its end is for a directory. With `follows`, a source that is a link is what it
+    /// leads to.
+    ///
+    /// # Errors
+    /// As [`Access::path`], and if the slash follows what is to become something else than a directory.
+    pub(super) async fn new_name(&self, text: &str, source: &RemotePath, follows: bool) -> Result<RemotePath, ServiceError> {
+        let path = self.new_path(text).await?;
+        if WrittenPath::from_text(text).map_err(GateError::from)?.is_directory {
+            let (files, user) = (self.files().await?, self.principal());
+            let is_new = matches!(files.stat(user, &path, false).await, Err(FilesystemError::NotFound(_)));
+            if is_new && FileType::from_mode(files.stat(user, source, follows).await?.mode) != FileType::Directory {
+                return Err(InvalidRequest::new("target", "a slash is at its end, and the source is not a directory").into());
+            }
+        }
+        Ok(path)
     }
 
     /// The same for an entry that is removed or moved, without following a link.

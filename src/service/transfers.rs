@@ -50,7 +50,7 @@ pub fn unsupported(cluster: &Cluster) -> Option<&'static str> {
 /// As [`submit`], and when the source is a configured file system itself.
 pub async fn rename(access: &Access, source: &str, target: &str, account: Option<&str>) -> Result<TransferJob, ServiceError> {
     let source = &access.entry_path(source).await?;
-    let target = &access.new_path(target).await?;
+    let target = &access.new_name(target, source, false).await?;
     refuse_file_system(access, source, "source")?;
     submit(access, Action::TransfersMv, format!("{source} to {target}"), &Operation::Move { source, target }, account).await
 }
@@ -67,7 +67,7 @@ pub async fn copy(
     account: Option<&str>,
 ) -> Result<TransferJob, ServiceError> {
     let source = &access.path(source).await?;
-    let target = &access.new_path(target).await?;
+    let target = &access.new_name(target, source, dereference).await?;
     submit(access, Action::TransfersCp, format!("{source} to {target}"), &Operation::Copy { source, target, dereference }, account).await
 }
 
