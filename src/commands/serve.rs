@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -9,7 +11,7 @@ use tokio::net::TcpListener;
 use crate::app::{App, Reload};
 use crate::config::{self, Config, Loaded};
 use crate::error::ErrorChain;
-use crate::http::ReloadTrigger;
+use crate::http::{Ended, ReloadTrigger};
 use crate::lifecycle::{Drained, Lifecycle, allow_many_files, systemd};
 
 /// The time limit for closing the connections to the clusters after the last request.
@@ -67,12 +69,17 @@ pub(super) async fn run(loaded: Loaded, file: PathBuf) -> Result<(), String> {
     allow_many_files();
     let stop = lifecycle.token();
     tracing::info!(%address, scheme, version = super::VERSION.as_str(), "serving");
-    lifecycle.spawn("the API", app.serve(listener, stop.clone()));
+    let (is_cut, serving) = (Arc::new(AtomicBool::new(false)), app.serve(listener, stop.clone()));
+    let seen = Arc::clone(&is_cut);
+    lifecycle.spawn("the API", async move { seen.store(serving.await == Ended::Cut, Ordering::Relaxed) });
     systemd::status("serving");
     systemd::ready();
     stop.cancelled().await;
     systemd::stopping();
     match lifecycle.drain(drain + CLOSE_TIMEOUT).await {
+        Drained::Completed if is_cut.load(Ordering::Relaxed) => {
+            Err("stopped before every request had ended: see server.drain_timeout".to_owned())
+        }
         Drained::Completed => Ok(()),
         Drained::TimedOut(names) => Err(format!("stopped before these had ended: {}", names.join(", "))),
     }

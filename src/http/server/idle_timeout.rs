@@ -51,12 +51,14 @@ struct ConnectionState {
     exchanges: BTreeMap<u64, Option<Instant>>,
     /// The deadline of the connection if there are none.
     idle_until: Instant,
+    /// The time by which the client must have read the responses that were given whole, if there are any.
+    read_until: Option<Instant>,
 }
 
 impl ConnectionActivity {
     /// The activity of a connection that was just accepted.
     pub(crate) fn new(patience: IdleLimits, request_metrics: Arc<RequestMetrics>) -> Self {
-        let state = ConnectionState { next: 0, exchanges: BTreeMap::new(), idle_until: Instant::now() + patience.idle };
+        let state = ConnectionState { next: 0, exchanges: BTreeMap::new(), idle_until: Instant::now() + patience.idle, read_until: None };
         Self(Arc::new(Connection { patience, request_metrics, state: Mutex::new(state) }))
     }
 
@@ -69,6 +71,17 @@ impl ConnectionActivity {
         drop(state);
         self.0.request_metrics.entered();
         Exchange { shared: Arc::clone(&self.0), id, left: 0 }
+    }
+
+    /// Whether no request is under way; one whose head is still arriving counts as none.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.0.state.lock().exchanges.is_empty()
+    }
+
+    /// The same, when the client has had the time to read every response too: HTTP/2 keeps those for which the client gives no room yet.
+    pub(crate) fn is_idle_and_read(&self) -> bool {
+        let state = self.0.state.lock();
+        state.exchanges.is_empty() && state.read_until.is_none_or(|until| until <= Instant::now())
     }
 
     /// Waits until the connection was quiet for too long.
@@ -125,10 +138,11 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.shared.request_metrics.left();
-        let until = Instant::now() + self.shared.patience.idle + at_slowest(self.left);
+        let sent = Instant::now() + at_slowest(self.left);
         let mut state = self.shared.state.lock();
         state.exchanges.remove(&self.id);
-        state.idle_until = state.idle_until.max(until);
+        state.idle_until = state.idle_until.max(sent + self.shared.patience.idle);
+        state.read_until = state.read_until.max(Some(sent + self.shared.patience.stall));
     }
 }
 

@@ -103,6 +103,15 @@ impl From<Router> for Routes {
     }
 }
 
+/// The end of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Every request was answered.
+    Completed,
+    /// Requests were still under way after the drain time, and were cut.
+    Cut,
+}
+
 /// Serves until `shutdown`, and counts in `request_metrics`; then requests under way have their time to end, and are cut after that.
 pub async fn serve(
     listener: impl Into<Listener>,
@@ -110,7 +119,7 @@ pub async fn serve(
     request_metrics: Arc<RequestMetrics>,
     shutdown: CancellationToken,
     limits: TimeLimits,
-) {
+) -> Ended {
     let (Listener { tcp: listener, tls }, Routes(routes)) = (listener.into(), routes.into());
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = TaskTracker::new();
@@ -133,10 +142,12 @@ pub async fn serve(
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(limits.drain, connections.wait()).await.is_err() {
+    let waited = tokio::time::timeout(limits.drain, connections.wait()).await;
+    if waited.is_err() {
         tracing::warn!(seconds = limits.drain.as_secs(), "requests were still under way after the drain time and are cut");
     }
     cut.cancel();
+    if waited.is_ok() { Ended::Completed } else { Ended::Cut }
 }
 
 /// The state that the connections of a listener share.
@@ -170,21 +181,23 @@ impl Server {
             }
         });
         let http = async {
-            let Some(stream) = secured(stream, self.tls.as_deref()).await else { return false };
-            let is_http1 = tokio::select! {
-                is_http1 = is_http1(&stream) => is_http1,
-                // Nothing was sent yet.
-                () = self.draining.cancelled() => return false,
+            let begun = async {
+                let stream = secured(stream, self.tls.as_deref()).await?;
+                Some((is_http1(&stream).await, stream))
             };
+            // Where the server drains, nothing that is a request was sent yet.
+            let Some(Some((is_http1, stream))) = self.draining.run_until_cancelled(begun).await else { return false };
             let stream = TokioIo::new(upgrade.stream(stream));
             // A client that breaks off, or sends what is not HTTP, ends its connection and nothing else.
             if is_http1 {
                 let connection = http1(self.limits).serve_connection(stream, service).with_upgrades();
-                drained(connection, http1::UpgradeableConnection::graceful_shutdown, &self.draining).await;
+                let is_idle = || activity.is_idle() && !upgrade.is_sending();
+                drained(connection, http1::UpgradeableConnection::graceful_shutdown, &self.draining, is_idle).await;
             } else {
                 let builder = any_version(self.limits);
                 let connection = builder.serve_connection_with_upgrades(stream, service);
-                drained(connection, auto::UpgradeableConnection::graceful_shutdown, &self.draining).await;
+                let is_idle = || activity.is_idle_and_read() && !upgrade.is_sending();
+                drained(connection, auto::UpgradeableConnection::graceful_shutdown, &self.draining, is_idle).await;
             }
             true
         };
@@ -200,14 +213,18 @@ impl Server {
     }
 }
 
-/// Serves a connection to its end. When the server drains, it ends after the requests under way.
-async fn drained<C: Future>(connection: C, end: impl FnOnce(Pin<&mut C>), draining: &CancellationToken) {
+/// Serves a connection to its end. When the server drains, it ends after the requests under way, and at once if it `is_idle`: hyper would wait
+/// for the rest of a request that has begun to come.
+async fn drained<C: Future>(connection: C, end: impl FnOnce(Pin<&mut C>), draining: &CancellationToken, is_idle: impl Fn() -> bool) {
     let mut connection = pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,
         () = draining.cancelled() => end(connection.as_mut()),
     }
-    _ = connection.await;
+    // A request that has come whole by now is read here, and the client learns of the end.
+    if futures::poll!(connection.as_mut()).is_pending() && !is_idle() {
+        _ = connection.await;
+    }
 }
 
 /// HTTP/1.1 with its bounds.

@@ -39,6 +39,8 @@ struct Inner {
     is_asked: AtomicBool,
     /// Whether bytes have moved since the last check.
     has_moved: AtomicBool,
+    /// Whether bytes wait for room in the connection.
+    is_sending: AtomicBool,
     /// Cancelled when the connection is to end.
     over: CancellationToken,
     /// Cancelled when the connection is closed.
@@ -61,6 +63,11 @@ impl Upgrade {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             *self.0.held.lock() = response.extensions_mut().remove();
         }
+    }
+
+    /// Whether bytes wait until the client reads others.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.0.is_sending.load(Ordering::Relaxed)
     }
 
     /// The stream of the connection, for HTTP and for what comes after it.
@@ -141,7 +148,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
     fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         this.upgrade.check(&mut this.writing, context)?;
-        let written = ready!(Pin::new(&mut this.stream).poll_write_vectored(context, bytes))?;
+        let written = Pin::new(&mut this.stream).poll_write_vectored(context, bytes);
+        this.upgrade.0.is_sending.store(written.is_pending(), Ordering::Relaxed);
+        let written = ready!(written)?;
         this.upgrade.note(written);
         Poll::Ready(Ok(written))
     }
@@ -151,7 +160,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.upgrade.0.is_sending.store(flushed.is_pending(), Ordering::Relaxed);
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -178,7 +189,7 @@ mod tests {
     use crate::authn::{Authenticator, AuthnError};
     use crate::authz::LocalPolicy;
     use crate::domain::{Principal, Secret, Username};
-    use crate::http::server::serve::{TimeLimits, serve};
+    use crate::http::server::serve::{Ended, TimeLimits, serve};
     use crate::http::{AppState, Config, Docs, Logger, RequestMetrics, assemble};
     use crate::service::{Caller, Gate, State};
 
@@ -231,7 +242,7 @@ mod tests {
         address: SocketAddr,
         metrics: Arc<RequestMetrics>,
         stop: CancellationToken,
-        serving: JoinHandle<()>,
+        serving: JoinHandle<Ended>,
     }
 
     /// The whole stack of layers and limits around [`echo`]; one user may have one request under way.

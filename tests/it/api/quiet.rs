@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use goldcrest::domain::ClusterHealth;
-use goldcrest::http::TimeLimits;
+use goldcrest::http::{Ended, TimeLimits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -53,16 +53,62 @@ async fn connections_without_a_request_do_not_delay_the_end_of_the_server() {
     let (api, stop) = (Api::new(vec![], vec![]), CancellationToken::new());
     let served = tokio::spawn(goldcrest::http::serve(listener, api.router, api.request_metrics, stop.clone(), TimeLimits::draining(LONG)));
     let mut connections = Vec::new();
-    for start in [&b""[..], b"GET /status/liveness/ HTTP/1.1\r\nhost: x\r\n\r\n"] {
+    let (request, half) = (&b"GET /status/liveness/ HTTP/1.1\r\nhost: x\r\n\r\n"[..], &b"GET /status/liveness/ HTTP/1.1\r\nx: "[..]);
+    // What is sent, and whether an answer comes.
+    for (start, is_answered) in [
+        (&b""[..], false),
+        (request, true),
+        (half, false),
+        (&[request, half].concat(), true),
+        (&PREFACE[..10], false),
+        (&[PREFACE, SETTINGS].concat(), true),
+        // The beginning of HEADERS (RFC 9113, 6.2).
+        (&[PREFACE, SETTINGS, &[0, 0, 9, 1, 5, 0]].concat(), true),
+    ] {
         let mut connection = TcpStream::connect(address).await.unwrap();
         connection.write_all(start).await.unwrap();
-        if !start.is_empty() {
+        if is_answered {
             let _any = connection.read_u8().await.unwrap();
         }
         connections.push(connection);
     }
+    // The server has read the halves by then.
+    tokio::time::sleep(BRIEF).await;
     stop.cancel();
-    assert!(tokio::time::timeout(SOON, served).await.is_ok());
+    assert_eq!(tokio::time::timeout(SOON, served).await.expect("a connection is waited for").unwrap(), Ended::Completed);
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_waited_for_and_that_it_was_cut_shows_in_the_end() {
+    for drain in [SOON, BRIEF] {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (go, gone) = tokio::sync::oneshot::channel();
+        let pieces = stream::iter([Ok(Bytes::from_static(b"begin"))]).chain(stream::once(async move {
+            let _: Result<(), _> = gone.await;
+            Ok(Bytes::from_static(b"end"))
+        }));
+        let api = Api::new(vec![], vec![(r#"alice: download "/home/f" None Some(100000)"#, Reply::Stream(pieces.boxed(), version(8)))]);
+        let stop = CancellationToken::new();
+        let limits = TimeLimits::draining(drain);
+        let served = tokio::spawn(goldcrest::http::serve(listener, api.router, api.request_metrics, stop.clone(), limits));
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        let request = "GET /filesystem/daint/ops/download?path=/home/f HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token-of-alice\r\n\r\n";
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 12];
+        connection.read_exact(&mut answer).await.unwrap();
+        stop.cancel();
+        let mut rest = Vec::new();
+        if drain == SOON {
+            tokio::time::sleep(BRIEF).await;
+            go.send(()).unwrap();
+            connection.read_to_end(&mut rest).await.unwrap();
+            assert!(rest.ends_with(b"beginend"), "{}", String::from_utf8_lossy(&rest));
+            assert_eq!(served.await.unwrap(), Ended::Completed);
+        } else {
+            assert_eq!(tokio::time::timeout(SOON, served).await.unwrap().unwrap(), Ended::Cut);
+        }
+    }
 }
 
 /// A download without an end, and whether it was given up.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{LoginNode, Program};
@@ -41,6 +41,7 @@ async fn is_cut(access: &str, way_in: WayIn) {
     wait_for(PATIENCE, || names().len() == 2).await;
     kill_process(Pid::from_child(&program.child), Signal::TERM).unwrap();
     wait_for(Duration::from_secs(60), || program.child.try_wait().unwrap().is_some()).await;
+    assert_eq!(program.child.wait().unwrap().code(), Some(1), "{access}, {way_in:?}: it did not end in time");
     // A command that has lost its client removes it by itself.
     wait_for(PATIENCE, || names() == ["f"]).await;
     assert_eq!(std::fs::read(folder.join("f")).unwrap(), b"old", "{access}, {way_in:?}");
@@ -66,4 +67,28 @@ fn first_half(program: &Program, folder: &Path, way_in: WayIn) -> Vec<u8> {
     let (token, length) = (program.token("ada"), content.len());
     let head = format!("{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n{fields}Content-Length: {length}\r\n\r\n");
     [head.as_bytes(), &content[..length / 2]].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_follows_a_file_ends_when_the_drain_begins_and_the_process_exits_with_zero() {
+    let node = LoginNode::start("ada").await;
+    let change = |text: String| text.replace("server: { ", "server: { drain_timeout: 600, ");
+    let mut program = Program::spawn_with(&[node.site("good")], &["ada".to_owned()], change).await;
+    program.is_up().await;
+    let mut client = TcpStream::connect(program.url.strip_prefix("http://").unwrap()).await.unwrap();
+    let (path, token) = (program.files.path().join("file"), program.token("ada"));
+    let head = format!(
+        "GET /filesystem/good/ops/follow?offset=0&path={} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n",
+        path.display()
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.windows(7).any(|words| words == b"content") {
+        assert_ne!(client.read_buf(&mut answer).await.unwrap(), 0, "{}", String::from_utf8_lossy(&answer));
+    }
+    kill_process(Pid::from_child(&program.child), Signal::TERM).unwrap();
+    tokio::time::timeout(PATIENCE, client.read_to_end(&mut answer)).await.expect("the stream goes on").unwrap();
+    assert!(answer.ends_with(b"0\r\n\r\n"), "it is cut: {}", String::from_utf8_lossy(&answer));
+    wait_for(Duration::from_secs(60), || program.child.try_wait().unwrap().is_some()).await;
+    assert_eq!(program.child.wait().unwrap().code(), Some(0));
 }
