@@ -31,6 +31,7 @@ mod pages;
 mod past;
 mod quiet;
 mod records;
+mod refusals;
 mod repeats;
 mod staged;
 mod status;

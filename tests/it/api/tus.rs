@@ -23,7 +23,7 @@ use crate::files::transport::{Local, OPENSSH, Subsystem, User};
 use crate::support::{PATIENCE, skip, wait_until};
 
 /// The API over a directory. Another one over the same directory is another replica.
-fn api(directory: &TempDir, access: filesystem::FileAccess) -> Api {
+pub(super) fn api(directory: &TempDir, access: filesystem::FileAccess) -> Api {
     api_over(directory, access, Arc::new(Local::new(Subsystem::Own)))
 }
 
@@ -39,7 +39,7 @@ fn api_over(directory: &TempDir, access: filesystem::FileAccess, transport: Arc<
     })
 }
 
-async fn send(api: &Api, method: Method, uri: &str, fields: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+pub(super) async fn send(api: &Api, method: Method, uri: &str, fields: &[(&str, &str)], body: impl Into<Body>) -> Answer {
     send_as("alice", api, method, uri, fields, body).await
 }
 
@@ -79,7 +79,7 @@ fn names(directory: &TempDir) -> Vec<String> {
     std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-const WAYS: [filesystem::FileAccess; 2] = [filesystem::FileAccess::Sftp, filesystem::FileAccess::Exec];
+pub(super) const WAYS: [filesystem::FileAccess; 2] = [filesystem::FileAccess::Sftp, filesystem::FileAccess::Exec];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_goes_on_after_a_restart_and_on_another_replica() {

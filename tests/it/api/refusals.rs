@@ -1,0 +1,88 @@
+//! Changes that are refused before anything is done, over a real directory by SFTP and by commands.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use axum::http::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::tus::{WAYS, api, send};
+use super::{Answer, Api};
+
+/// A request to change something, with its answer.
+async fn change(api: &Api, method: Method, operation: &str, body: &Value) -> Answer {
+    let fields = [("content-type", "application/json")];
+    send(api, method, &format!("/api/filesystem/daint/{operation}"), &fields, body.to_string()).await
+}
+
+/// The paths of these names in the directory.
+fn paths(directory: &TempDir, source: &str, target: &str) -> Value {
+    let path = |name: &str| format!("{}/{name}", directory.path().to_str().unwrap());
+    json!({"sourcePath": path(source), "targetPath": path(target)})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_archive_over_what_its_link_leads_to_or_in_what_it_holds_is_400_in_the_request_and_as_a_job() {
+    for access in WAYS {
+        let directory = tempfile::tempdir().unwrap();
+        let api = api(&directory, access);
+        fs::write(directory.path().join("data"), "content").unwrap();
+        fs::create_dir(directory.path().join("d")).unwrap();
+        symlink("data", directory.path().join("current")).unwrap();
+        symlink("d", directory.path().join("to-d")).unwrap();
+        for (source, target, words) in [
+            ("current", "data", "one of the two is a link to the other"),
+            ("d", "d/new.tgz", "the archive would lie in what it is to hold"),
+            ("d", "to-d/new.tgz", "the archive would lie in what it is to hold"),
+        ] {
+            for operation in ["ops/compress", "transfer/compress"] {
+                let answer = change(&api, Method::POST, operation, &paths(&directory, source, target)).await;
+                assert_eq!(answer.status, 400, "{access:?}, {operation}, {target}: {}", answer.everything());
+                assert!(answer.everything().contains(words), "{access:?}, {operation}, {target}: {}", answer.everything());
+            }
+        }
+        assert_eq!(fs::read(directory.path().join("data")).unwrap(), b"content", "{access:?}");
+        assert_eq!(fs::read_dir(directory.path().join("d")).unwrap().count(), 0, "{access:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_name_with_a_slash_at_its_end_is_400_for_what_is_no_directory() {
+    for access in WAYS {
+        let directory = tempfile::tempdir().unwrap();
+        let api = api(&directory, access);
+        fs::write(directory.path().join("data"), "content").unwrap();
+        fs::create_dir(directory.path().join("d")).unwrap();
+        symlink("data", directory.path().join("link")).unwrap();
+        for (source, target) in [("data", "new/"), ("data", "new/."), ("link", "new/")] {
+            for (method, operation) in
+                [(Method::PUT, "ops/mv"), (Method::POST, "ops/cp"), (Method::POST, "transfer/mv"), (Method::POST, "transfer/cp")]
+            {
+                let answer = change(&api, method, operation, &paths(&directory, source, target)).await;
+                assert_eq!(answer.status, 400, "{access:?}, {operation}, {source}: {}", answer.everything());
+                assert_eq!(answer.json()["data"]["fields"][0]["name"], "targetPath", "{}", answer.everything());
+                assert!(!directory.path().join("new").exists(), "{access:?}, {operation}, {source}");
+            }
+        }
+        let answer = change(&api, Method::PUT, "ops/mv", &paths(&directory, "d", "new/")).await;
+        assert!(answer.status == 200 && directory.path().join("new").is_dir(), "{access:?}: {}", answer.everything());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_if_nothing_is_there_a_link_that_leads_nowhere_is_something() {
+    for access in WAYS {
+        let directory = tempfile::tempdir().unwrap();
+        let api = api(&directory, access);
+        symlink("nowhere", directory.path().join("f")).unwrap();
+        for (method, operation) in [(Method::PUT, "ops/upload"), (Method::POST, "uploads")] {
+            let uri = format!("/api/filesystem/daint/{operation}?path={}/f", directory.path().display());
+            let fields = [("if-none-match", "*"), ("upload-length", "7")];
+            let fields = if method == Method::PUT { &fields[..1] } else { &fields };
+            let answer = send(&api, method, &uri, fields, if operation == "uploads" { "" } else { "content" }).await;
+            assert_eq!(answer.status, 412, "{access:?}, {operation}: {}", answer.everything());
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "{access:?}");
+    }
+}
