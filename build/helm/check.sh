@@ -8,23 +8,21 @@
 # and pip, once.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=lib.sh
+. "$here/lib.sh"
 chart=$here/../../helm/goldcrest
 
-helm_version=v3.19.5
-schemas_version=1.37.0
 # The oldest release that the chart is for, and the newest that the schemas know.
 kubernetes_versions=(1.25.0 1.37.0)
 
 binary=$1
-tools=${GOLDCREST_TOOLS:-$HOME/.cache/goldcrest-tools}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-helm=$tools/helm-$helm_version/helm
-validate=$tools/kubernetes-validate-$schemas_version/bin/kubernetes-validate
 passed=0
 
 main() {
-    install_tools
+    install_helm
+    install_schemas
     local values kubernetes
     for values in "$chart"/ci/*-values.yaml; do
         "$helm" lint --quiet --strict "$chart" --values "$values"
@@ -45,21 +43,6 @@ main() {
     echo "chart: $passed passed, 0 failed"
 }
 
-install_tools() {
-    if [ ! -x "$helm" ]; then
-        # Into a folder of its own first: an interrupted installation leaves no half of a program.
-        GOBIN=$helm.new go install "helm.sh/helm/v3/cmd/helm@$helm_version"
-        mkdir -p "$(dirname "$helm")"
-        mv "$helm.new/helm" "$helm"
-        rmdir "$helm.new"
-    fi
-    if [ ! -x "$validate" ]; then
-        rm -rf "$(dirname "$(dirname "$validate")")"
-        python3 -m venv "$(dirname "$(dirname "$validate")")"
-        "$(dirname "$validate")/pip" install --quiet "kubernetes-validate==$schemas_version"
-    fi
-}
-
 # render KUBERNETES_VERSION OPTION...
 render() {
     local kubernetes=$1
@@ -71,8 +54,7 @@ render() {
 # folder, is a configuration that Goldcrest accepts.
 configuration() {
     mkdir -p "$2"
-    # The schemas' tool brings a YAML reader with it.
-    "$(dirname "$validate")/python" - "$1" "$2" <<'PROGRAM'
+    "$validate_python" - "$1" "$2" <<'PROGRAM'
 import pathlib, re, sys
 import yaml
 

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """An image registry for pulls, kept in a folder.
 
-images.py add STORE NAME:TAG ROOT [COMMAND...]   takes in an image of one layer, the contents of the folder ROOT
+images.py add STORE NAME:TAG ROOT [COMMAND...]   takes in an image of one layer, the contents of the folder ROOT; with --entrypoint before
+                                                 the command, what a container is given are arguments of it
+images.py remove STORE NAME:TAG                  forgets it
 images.py serve STORE PORT                       serves what was taken in, on loopback (OCI distribution specification)
 """
 
@@ -27,7 +29,7 @@ def add(store, reference, root, *command):
     config = {
         "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()],
         "os": "linux",
-        "config": {"Cmd": list(command), "Env": ["PATH=/usr/local/bin:/bin:/usr/bin:/sbin:/usr/sbin"]},
+        "config": {**started_by(command), "Env": ["PATH=/usr/local/bin:/bin:/usr/bin:/sbin:/usr/sbin"]},
         "rootfs": {"type": "layers", "diff_ids": [digest(layer)]},
         "history": [{"created_by": "images.py"}],
     }
@@ -40,6 +42,23 @@ def add(store, reference, root, *command):
     place = Path(store, "tags", name, tag)
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(blob(store, MANIFEST, json.dumps(manifest).encode())["digest"])
+
+
+def started_by(command):
+    is_entrypoint = command[:1] == ("--entrypoint",)
+    return {"Entrypoint": list(command[1:])} if is_entrypoint else {"Cmd": list(command)}
+
+
+def remove(store, reference):
+    """Removes it with what belongs to it alone, as far as its tag tells."""
+    name, tag = reference.rsplit(":", 1)
+    place = Path(store, "tags", name, tag)
+    manifest = Path(store, "blobs", place.read_text())
+    described = json.loads(manifest.read_text())
+    for each in [described["config"], *described["layers"]]:
+        Path(store, "blobs", each["digest"]).unlink(missing_ok=True)
+    manifest.unlink()
+    place.unlink()
 
 
 def archive(root):
@@ -111,4 +130,4 @@ def serve(store, port):
 
 
 if __name__ == "__main__":
-    {"add": add, "serve": serve}[sys.argv[1]](*sys.argv[2:])
+    {"add": add, "remove": remove, "serve": serve}[sys.argv[1]](*sys.argv[2:])

@@ -106,6 +106,15 @@ server = "http://127.0.0.1:$registry_port"
 [host."http://127.0.0.1:$registry_port"]
 capabilities = ["pull", "resolve"]
 TOML
+    # Which rights Goldcrest has used (tests/live/helm/rights.sh).
+    cat >"$run/audit.yaml" <<YAML
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - { level: Metadata, users: [goldcrest] }
+  - { level: None }
+YAML
     cat >"$run/kubelet.yaml" <<YAML
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -134,7 +143,10 @@ YAML
 }
 
 control_plane() {
-    alive "$run/apiserver.pid" "$state" || need_free_port "$api_port"
+    alive "$run/apiserver.pid" "$state" || {
+        need_free_port "$api_port"
+        : >"$logs/audit.log"
+    }
     daemon etcd "$binary" etcd --data-dir "$state/etcd" --listen-client-urls "http://127.0.0.1:$etcd_port" --log-level warn --unsafe-no-fsync \
         --advertise-client-urls "http://127.0.0.1:$etcd_port" --listen-peer-urls "http://127.0.0.1:$etcd_peer_port" \
         --initial-advertise-peer-urls "http://127.0.0.1:$etcd_peer_port" --initial-cluster "default=http://127.0.0.1:$etcd_peer_port"
@@ -142,7 +154,8 @@ control_plane() {
         --advertise-address=127.0.0.1 --secure-port="$api_port" --cert-dir="$run/certificates" --token-auth-file="$run/tokens.csv" \
         --service-account-issuer=https://kubernetes.default.svc --service-account-key-file="$run/service-accounts.pub" \
         --service-account-signing-key-file="$run/service-accounts.key" --authorization-mode=RBAC --allow-privileged=true \
-        --service-cluster-ip-range=10.96.0.0/16 --endpoint-reconciler-type=none --kubelet-preferred-address-types=Hostname
+        --service-cluster-ip-range=10.96.0.0/16 --endpoint-reconciler-type=none --kubelet-preferred-address-types=Hostname \
+        --audit-policy-file="$run/audit.yaml" --audit-log-path="$logs/audit.log"
     await apiserver is_ready
     kubeconfig goldcrest "certificate-authority: $run/certificates/apiserver.crt" >"$run/goldcrest.kubeconfig"
     sed "s/127.0.0.1:$api_port/127.0.0.1:$closed_port/" "$run/goldcrest.kubeconfig" >"$run/away.kubeconfig"
@@ -238,6 +251,8 @@ write_coordinates() {
   "kubeconfig": "$run/goldcrest.kubeconfig",
   "adminKubeconfig": "$run/admin.kubeconfig",
   "adminTokenFile": "$run/admin.token",
+  "goldcrestTokenFile": "$run/goldcrest.token",
+  "auditLog": "$logs/audit.log",
   "image": "registry.test/busybox:1",
   "apiServerPidFile": "$run/apiserver.pid",
   "log": "$logs/apiserver.log"
