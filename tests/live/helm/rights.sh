@@ -14,5 +14,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 chart=$repository_root/helm/goldcrest
 install_helm
 install_schemas
-"$helm" template site "$chart" --namespace hpc --values "$chart/ci/kubernetes-values.yaml" --show-only templates/rbac.yaml |
-    "$validate_python" "$here/rights.py" "$environment_root/kubernetes/role.yaml" "$(coordinate kubernetes auditLog)"
+# All that the chart can give.
+for values in "$chart"/ci/kubernetes*-values.yaml; do
+    "$helm" template site "$chart" --namespace hpc --kube-version "$(coordinate kubernetes version)" --values "$values" --show-only templates/rbac.yaml
+done | "$validate_python" "$here/rights.py" "$environment_root/kubernetes/role.yaml" "$(coordinate kubernetes auditLog)"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Many jobs of many users on the Kubernetes node of the live environment, whose pods kwok plays on a node of its own, and what Goldcrest makes of
-# them: how long the list of one user takes, how much memory it has, how long a submission takes beside `kubectl create` (the same request without
-# the program), and how soon a line of output is seen. scale.py describes the steps.
+# them: how long the list of one user takes, how much memory it has, how long a submission takes beside `kubectl create`, and how soon a line of
+# output is seen. scale.py describes the steps.
 #
 #   run.sh GOLDCREST_BINARY [JOBS [USERS]]     1000 jobs of 100 users by default
 #

@@ -5,19 +5,22 @@ Goldcrest would have made them, and whose pods kwok lets end. Then:
 
   list         the list of the one user's jobs, one request after the other on one connection
   memory       the resident memory of Goldcrest, once the list is short
-  submission   beside the creation of the same Job at the API server, in turns
+  submission   beside `kubectl create` of the same Job and its Secret, in turns; where there is no kubectl, beside the two requests that it sends
   output       the time between the moment when a job writes a line and that when it is read
 """
 
 import argparse
+import base64
 import concurrent.futures
 import copy
 import http.client
 import json
 import os
 import pathlib
+import shutil
 import ssl
 import statistics
+import subprocess
 import sys
 import time
 import urllib.parse
@@ -150,14 +153,37 @@ class Scale:
         self.show("memory", resident, "MiB", f" (peak: {peak:.0f})")
 
     def submission(self):
-        ours, theirs = [], []
+        kubectl = shutil.which("kubectl")
+        ours, bare, theirs = [], [], []
         for number in range(60):
-            job = copy.deepcopy(self.pattern)
-            job["metadata"] |= {"name": f"direct-{os.getpid()}-{number}", "namespace": f"scale-{USER}"}
-            theirs.append(timed(lambda: self.admin.ask("POST", f"/apis/batch/v1/namespaces/scale-{USER}/jobs", job)))
             ours.append(timed(self.submit))
-        ours, theirs = statistics.median(ours), statistics.median(theirs)
-        self.show("submission", ours / theirs, "", f" ({ours:.1f} ms, and {theirs:.1f} ms for the Job alone)")
+            bare.append(timed(lambda: self.create(self.objects(f"bare-{os.getpid()}-{number}"))))
+            if kubectl and number % 6 == 0:
+                theirs.append(timed(lambda: self.run_kubectl(kubectl, self.objects(f"kubectl-{os.getpid()}-{number}"))))
+        ours, bare = statistics.median(ours), statistics.median(bare)
+        note = f" ({ours:.1f} ms; {bare:.1f} ms for the two requests alone"
+        if theirs:
+            theirs = statistics.median(theirs)
+            return self.show("submission", ours / theirs, "", f"{note}, {theirs:.1f} ms for kubectl)")
+        self.show("submission", ours / bare, "", f"{note}; there is no kubectl)")
+
+    def objects(self, name):
+        """A Job and its Secret, as a submission makes them."""
+        job = copy.deepcopy(self.pattern)
+        job["metadata"] |= {"name": name, "namespace": f"scale-{USER}"}
+        script = base64.b64encode(SCRIPT.encode()).decode()
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": f"scale-{USER}"}, "data": {"script": script}}
+        return job, secret
+
+    def create(self, objects):
+        job, secret = objects
+        self.admin.ask("POST", f"/apis/batch/v1/namespaces/scale-{USER}/jobs", job)
+        self.admin.ask("POST", f"/api/v1/namespaces/scale-{USER}/secrets", secret)
+
+    def run_kubectl(self, kubectl, objects):
+        listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        command = [kubectl, "--kubeconfig", self.facts["adminKubeconfig"], "create", "-f", "-"]
+        subprocess.run(command, input=listed.encode(), check=True, stdout=subprocess.DEVNULL)
 
     def output(self):
         job, late = self.submit(WRITER, "real"), []
