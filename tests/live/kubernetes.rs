@@ -289,8 +289,13 @@ pub fn ids(list: &Value) -> Vec<String> {
 
 /// Asks the API server itself, as its administrator.
 pub async fn admin(live: &Live, method: Method, path: &str, body: Option<&Value>) -> Answer {
+    as_user(live, "admin", method, path, body).await
+}
+
+/// Asks the API server itself, as one of its users.
+pub async fn as_user(live: &Live, user: &str, method: Method, path: &str, body: Option<&Value>) -> Answer {
     let http = reqwest::Client::builder().no_proxy().danger_accept_invalid_certs(true).timeout(Duration::from_secs(30)).build().unwrap();
-    let token = std::fs::read_to_string(live.text("kubernetes", "/adminTokenFile")).unwrap();
+    let token = std::fs::read_to_string(live.text("kubernetes", &format!("/{user}TokenFile"))).unwrap();
     let api = Api::new(http, &live.text("kubernetes", "/url"), Some(token.trim().to_owned()));
     let request = api.request(method, path);
     api.send(match body {

@@ -98,3 +98,43 @@ pub async fn a_cluster_that_knows_its_users_decides_itself(live: &Live) {
         admin(live, Method::GET, &format!("/apis/batch/v1/namespaces/own-fireuser/jobs/{id}"), None).await.expect(200).json();
     assert_eq!(found["metadata"]["annotations"]["goldcrest/user"], "fireuser", "{found}");
 }
+
+pub async fn a_namespace_that_was_removed_is_made_again(live: &Live) {
+    let namespace = "/api/v1/namespaces/goldcrest-otheruser";
+    admin(live, Method::DELETE, namespace, None).await;
+    wait_for("the namespace is gone", Duration::from_secs(60), || async {
+        (admin(live, Method::GET, namespace, None).await.status == 404).then_some(())
+    })
+    .await;
+    let api = live.api("otheruser").await;
+    // One that was seen less than a minute ago is taken to be there, once.
+    let id = wait_for("a job is submitted", Duration::from_secs(10), || async {
+        let answer = api.post(&format!("/compute/{SYSTEM}/jobs"), &sleeper(json!({"hold": true}))).await;
+        (answer.status == 201).then(|| answer.json()["jobId"].as_str().unwrap().to_owned())
+    })
+    .await;
+    admin(live, Method::GET, &format!("{namespace}/resourcequotas/jobs"), None).await.expect(200);
+    api.delete(&format!("/compute/{SYSTEM}/jobs/{id}"), &[]).await.expect(204);
+}
+
+pub async fn a_job_whose_secret_is_refused_is_not_left(live: &Live) {
+    let api = live.api("otheruser").await;
+    let (jobs, quotas) = (format!("/compute/{SYSTEM}/jobs"), "/api/v1/namespaces/goldcrest-otheruser/resourcequotas");
+    let first = submit(&api, SYSTEM, &sleeper(json!({"hold": true}))).await;
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "no-more"}, "spec": {"hard": {"secrets": "0"}}});
+    let quota_path = format!("{quotas}/no-more");
+    admin(live, Method::DELETE, &quota_path, None).await;
+    admin(live, Method::POST, quotas, Some(&quota)).await.expect(201);
+    wait_for("the quota counts", Duration::from_secs(30), || async {
+        admin(live, Method::GET, &quota_path, None).await.json()["status"]["hard"]["secrets"].is_string().then_some(())
+    })
+    .await;
+    let name = uuid::Uuid::new_v4().to_string();
+    let refused = api.post(&jobs, &sleeper(json!({"name": name}))).await;
+    admin(live, Method::DELETE, &quota_path, None).await.expect(200);
+    let refused = refused.expect(403);
+    assert!(refused.message().contains("exceeded quota: no-more"), "{}", refused.message());
+    let list = api.get(&jobs, &[("name", &name)]).await.expect(200).json();
+    assert_eq!(ids(&list), Vec::<String>::new());
+    api.delete(&format!("{jobs}/{first}"), &[]).await.expect(204);
+}

@@ -26,6 +26,7 @@ mod jobs;
 mod jupyterhub;
 mod keycloak;
 mod kubernetes;
+mod kubernetes_admission;
 mod kubernetes_faults;
 mod kubernetes_identity;
 mod kubernetes_output;
@@ -184,10 +185,14 @@ const SCENARIOS: &[Scenario] = scenarios![
     [Kubernetes] => kubernetes::what_cannot_run_is_refused_and_nothing_is_left,
     [Kubernetes] => kubernetes::nodes_partitions_limits_and_health_are_shown,
     [Kubernetes] => kubernetes::an_api_server_that_is_away_is_no_empty_list,
+    [Kubernetes] => kubernetes_admission::members_that_reach_out_of_the_pod_are_refused_by_name,
+    [Kubernetes] => kubernetes_admission::the_api_server_knows_each_hostile_job_and_stops_some,
     [Kubernetes] => kubernetes_identity::a_second_user_sees_and_reaches_nothing_of_the_first,
     [Kubernetes] => kubernetes_identity::a_namespace_has_what_the_site_gives_it,
     [Kubernetes] => kubernetes_identity::a_namespace_that_is_somebody_elses_is_not_used,
     [Kubernetes] => kubernetes_identity::a_cluster_that_knows_its_users_decides_itself,
+    [Kubernetes] => kubernetes_identity::a_namespace_that_was_removed_is_made_again,
+    [Kubernetes] => kubernetes_identity::a_job_whose_secret_is_refused_is_not_left,
     [Kubernetes] => kubernetes_output::the_output_of_a_job_is_followed_from_before_its_pod_exists_until_the_job_has_ended,
     [Kubernetes] => kubernetes_output::megabytes_of_output_arrive_byte_for_byte,
     [Kubernetes] => kubernetes_output::each_task_of_an_array_has_its_own_output,
