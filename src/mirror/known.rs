@@ -137,12 +137,13 @@ impl KnownJobs {
         events
     }
 
-    /// Records that the scheduler does not know the job. After the grace period, returns the event that its state is unknown.
-    pub(super) fn not_found(&mut self, id: &JobId) -> Option<JobEvent> {
+    /// Records that the scheduler does not know the job. After the grace period, or at once if that is certain, returns the event that its
+    /// state is unknown.
+    pub(super) fn not_found(&mut self, id: &JobId, is_certain: bool) -> Option<JobEvent> {
         let job = self.jobs.get_mut(id.as_str()).filter(|job| !job.is_final)?;
         let since = *job.missing_since.get_or_insert_with(Clock::now);
         let (owner, state) = (job.owner.clone(), job.state.clone());
-        (since.elapsed() >= MISSING_GRACE_PERIOD).then(|| JobEvent {
+        (is_certain || since.elapsed() >= MISSING_GRACE_PERIOD).then(|| JobEvent {
             id: id.as_str().to_owned(),
             name: None,
             owner,
@@ -335,19 +336,21 @@ mod tests {
         let mut known = KnownJobs::default();
         compare(&mut known, &[job("1", "RUNNING")], None);
         let id = JobId::new("1").unwrap();
-        assert_eq!(known.not_found(&id), None);
+        assert_eq!(known.not_found(&id, false), None);
         tokio::time::advance(MISSING_GRACE_PERIOD - Duration::from_secs(1)).await;
-        assert_eq!(known.not_found(&id), None);
+        assert_eq!(known.not_found(&id, false), None);
         tokio::time::advance(Duration::from_secs(1)).await;
-        let event = known.not_found(&id).unwrap();
+        let event = known.not_found(&id, false).unwrap();
         assert_eq!((event.state.as_str(), event.is_final), (JobEvent::UNKNOWN, true));
         // When it is found again, the grace period starts anew.
         let mut known = KnownJobs::default();
         compare(&mut known, &[job("1", "RUNNING")], None);
-        known.not_found(&id);
+        known.not_found(&id, false);
         tokio::time::advance(MISSING_GRACE_PERIOD).await;
         compare(&mut known, &[job("1", "RUNNING")], None);
-        assert_eq!(known.not_found(&id), None);
+        assert_eq!(known.not_found(&id, false), None);
+        // There is none for a scheduler that knows every job.
+        assert_eq!(known.not_found(&id, true).unwrap().state, JobEvent::UNKNOWN);
     }
 
     #[test]

@@ -265,7 +265,10 @@ impl Observation<'_> {
             self.mirror.counters.count_query(Query::Job, is_answered);
             match answer {
                 Ok(jobs) => self.record(|known| (known.found(&id, &jobs, queried_at, owner), ())).await,
-                Err(SchedulerError::JobNotFound) => self.record(|known| (known.not_found(&id).into_iter().collect(), ())).await,
+                Err(SchedulerError::JobNotFound) => {
+                    let is_certain = scheduler.knows_every_job();
+                    self.record(|known| (known.not_found(&id, is_certain).into_iter().collect(), ())).await
+                }
                 // The scheduler does not accept the id, as for some tasks of an array; their state is in the list.
                 Err(error @ (SchedulerError::Rejected(_) | SchedulerError::Denied(_))) => {
                     tracing::debug!(job = %id, error = %ErrorChain(&error), "a job could not be looked up");

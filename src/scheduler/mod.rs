@@ -103,6 +103,12 @@ pub trait Scheduler: Send + Sync {
         &[]
     }
 
+    /// Whether a job that it does not know is certainly not there: it knows each from the submission on, and until well after the end. Of others,
+    /// it may only be a moment until they show a new job, or accounting knows one that has ended.
+    fn knows_every_job(&self) -> bool {
+        false
+    }
+
     /// The output of jobs, where the scheduler keeps it itself instead of in files.
     fn outputs(&self) -> Option<&dyn JobOutputs> {
         None

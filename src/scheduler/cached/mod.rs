@@ -246,6 +246,11 @@ impl CachedScheduler {
         self.scheduler.ping(principal).await
     }
 
+    /// As [`Scheduler::knows_every_job`].
+    pub fn knows_every_job(&self) -> bool {
+        self.scheduler.knows_every_job()
+    }
+
     /// As [`Scheduler::outputs`].
     pub fn outputs(&self) -> Option<&dyn JobOutputs> {
         self.scheduler.outputs()

@@ -1,7 +1,8 @@
 //! The jobs of all users as the API server reports their changes, so that a list is answered from memory.
 //!
 //! The cache answers only while all its watches stand. Otherwise the API server is queried, and its failure is the answer: what was known
-//! before is never told as what is. A change that Goldcrest itself has made is stored at once, so that users see their own changes.
+//! before is never told as what is. A change that Goldcrest itself has made is stored at once, so that users see their own changes. A Job whose
+//! removal is reported before it had ended is kept as a cancelled one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -21,7 +22,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::connection::{Connection, Failure, Selection};
 use super::names::{OURS, POD_JOB, USER};
-use super::state::{Known, annotation};
+use super::removed::{self, Removed};
+use super::state::{Observed, annotation};
 use crate::domain::Username;
 use crate::scheduler::ChangeListener;
 
@@ -40,10 +42,26 @@ pub(super) struct Cache {
     jobs: Kept<KubernetesJob>,
     pods: Kept<Pod>,
     refusals: Kept<Event>,
+    removed: Removed,
     /// Counts the changes.
     changes: watch::Sender<u64>,
     /// Held by whoever keeps it current, of whom there may be two while a configuration replaces another.
     keeper: tokio::sync::Mutex<()>,
+}
+
+/// The objects that belong to the jobs of a namespace, or to one of them.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) jobs: Vec<Arc<KubernetesJob>>,
+    pub(super) pods: Vec<Arc<Pod>>,
+    /// The events about pods that could not be created.
+    pub(super) refusals: Vec<Arc<Event>>,
+}
+
+impl From<Known> for Observed {
+    fn from(known: Known) -> Self {
+        Self::new(known.jobs, known.pods).with_refusals(&known.refusals)
+    }
 }
 
 /// The objects of one kind.
@@ -67,6 +85,7 @@ impl Cache {
             jobs: Kept::new(),
             pods: Kept::new(),
             refusals: Kept::new(),
+            removed: Removed::default(),
             changes: watch::Sender::new(0),
             keeper: tokio::sync::Mutex::new(()),
         }
@@ -81,19 +100,33 @@ impl Cache {
         })
     }
 
-    /// All that is known of one job; none where it is not current.
+    /// All that is known of one job; none where it is not current, or there is no such job.
     pub(super) fn one(&self, namespace: &str, name: &str) -> Option<Known> {
-        let of_job = |pod: &Pod| pod.metadata.labels.as_ref().and_then(|labels| labels.get(POD_JOB)).is_some_and(|job| job == name);
+        let jobs = self.jobs.read(namespace, |job| job.metadata.name.as_deref() == Some(name)).filter(|jobs| !jobs.is_empty())?;
         Some(Known {
-            jobs: self.jobs.read(namespace, |job| job.metadata.name.as_deref() == Some(name))?,
-            pods: self.pods.read(namespace, of_job)?,
+            jobs,
+            pods: self.pods.read(namespace, |pod| is_of_job(pod, name))?,
             refusals: self.refusals.read(namespace, |event| event.involved_object.name.as_deref() == Some(name))?,
         })
+    }
+
+    /// The jobs that were removed before they had ended.
+    pub(super) fn removed(&self) -> &Removed {
+        &self.removed
     }
 
     /// Stores a Job as the API server has answered a change of it.
     pub(super) fn store(&self, job: KubernetesJob) {
         self.jobs.put(job);
+        self.count();
+    }
+
+    /// Drops a Job that Goldcrest itself has removed. Nothing is shown of it.
+    pub(super) fn forget(&self, namespace: &str, name: &str) {
+        self.removed.hide(namespace, name);
+        if let Some(of_namespace) = self.jobs.0.write().by_namespace.get_mut(namespace) {
+            of_namespace.remove(name);
+        }
         self.count();
     }
 
@@ -110,16 +143,22 @@ impl Cache {
     pub(super) async fn run(&self, connection: &Connection, changed: &ChangeListener<'_>) {
         let _keeper = self.keeper.lock().await;
         let ours = Selection { labels: OURS, fields: "" };
-        let notify = |namespace: &str| {
+        let notify = |namespace: &str, job: Option<&KubernetesJob>| {
             self.count();
-            if let Some(user) = self.user_of(namespace) {
+            if let Some(user) = job.and_then(user_of_job).or_else(|| self.user_of(namespace)) {
                 changed(&user);
             }
         };
+        let notify_of_job = |namespace: &str, removed: Option<&KubernetesJob>| {
+            removed.into_iter().for_each(|job| self.note_removal(namespace, job));
+            notify(namespace, removed);
+        };
+        let notify_of_pod = |namespace: &str, _: Option<&Pod>| notify(namespace, None);
+        let notify_of_refusal = |namespace: &str, _: Option<&Event>| notify(namespace, None);
         let watches = join3(
-            self.jobs.follow(connection, ours, &notify),
-            self.pods.follow(connection, ours, &notify),
-            self.refusals.follow(connection, REFUSALS, &notify),
+            self.jobs.follow(connection, ours, &notify_of_job),
+            self.pods.follow(connection, ours, &notify_of_pod),
+            self.refusals.follow(connection, REFUSALS, &notify_of_refusal),
         );
         // When this is dropped, nothing keeps the objects current.
         let _outdated = OnDrop(|| {
@@ -131,9 +170,35 @@ impl Cache {
     fn user_of(&self, namespace: &str) -> Option<Username> {
         let objects = self.jobs.0.read();
         let (_, job) = objects.by_namespace.get(namespace)?.values().next()?;
-        Username::new(&annotation(&job.metadata, USER)?).ok()
+        user_of_job(job)
+    }
+
+    /// Notes that the API server knows no such Job, whatever was known while a watch stood last.
+    pub(super) fn note_absence(&self, namespace: &str, name: &str) {
+        let known = self.jobs.last_known(namespace, |job| job.metadata.name.as_deref() == Some(name));
+        known.iter().for_each(|job| self.note_removal(namespace, job));
+    }
+
+    /// Keeps a Job that is there no more, unless it had ended.
+    fn note_removal(&self, namespace: &str, job: &KubernetesJob) {
+        let Some(name) = job.metadata.name.as_deref() else { return };
+        let rows = removed::rows(job, self.pods.last_known(namespace, |pod| is_of_job(pod, name)));
+        if !rows.is_empty() {
+            self.removed.add(namespace, name, rows);
+        }
     }
 }
+
+fn is_of_job(pod: &Pod, name: &str) -> bool {
+    pod.metadata.labels.as_ref().and_then(|labels| labels.get(POD_JOB)).is_some_and(|job| job == name)
+}
+
+fn user_of_job(job: &KubernetesJob) -> Option<Username> {
+    Username::new(&annotation(&job.metadata, USER)?).ok()
+}
+
+/// Called with the namespace of each change, and with the object that is there no more.
+type Notify<'a, T> = dyn Fn(&str, Option<&T>) + Sync + 'a;
 
 impl<T: Cached> Kept<T> {
     fn new() -> Self {
@@ -142,11 +207,12 @@ impl<T: Cached> Kept<T> {
 
     fn read(&self, namespace: &str, is_chosen: impl Fn(&T) -> bool) -> Option<Vec<Arc<T>>> {
         let objects = self.0.read();
-        let of_namespace = objects.by_namespace.get(namespace);
-        objects.is_current.then(|| {
-            let all = of_namespace.into_iter().flat_map(BTreeMap::values).map(|(_, object)| object);
-            all.filter(|object| is_chosen(object)).cloned().collect()
-        })
+        objects.is_current.then(|| objects.choose(namespace, is_chosen))
+    }
+
+    /// Those that were known when a watch stood last.
+    fn last_known(&self, namespace: &str, is_chosen: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
+        self.0.read().choose(namespace, is_chosen)
     }
 
     /// Whether it was current before.
@@ -168,41 +234,49 @@ impl<T: Cached> Kept<T> {
         Some(namespace)
     }
 
-    fn remove(&self, object: &T) -> Option<String> {
+    /// Removes an object. Gives its namespace, and whether it was there.
+    fn remove(&self, object: &T) -> Option<(String, bool)> {
         let metadata = object.metadata();
         let (namespace, name) = (metadata.namespace.clone()?, metadata.name.as_deref()?);
         let version = version(metadata.resource_version.as_deref());
         let mut objects = self.0.write();
+        let mut was_there = false;
         if let Some(of_namespace) = objects.by_namespace.get_mut(&namespace) {
             // One of the same name may have been made since.
             if of_namespace.get(name).is_some_and(|(stored, _)| *stored <= version) {
-                of_namespace.remove(name);
+                was_there = of_namespace.remove(name).is_some();
             }
             if of_namespace.is_empty() {
                 objects.by_namespace.remove(&namespace);
             }
         }
-        Some(namespace)
+        Some((namespace, was_there))
     }
 
-    /// Stores a whole list of this version, and drops what is older and not in it. Gives the namespaces that it concerns.
-    fn replace(&self, list: Vec<T>, listed: &str) -> Vec<String> {
+    /// Stores a whole list of this version, and drops what is older and not in it. Gives the namespaces that it concerns, and what was dropped.
+    fn replace(&self, list: Vec<T>, listed: &str) -> (Vec<String>, Vec<Arc<T>>) {
         let listed = version(Some(listed));
         let mut objects = self.0.write();
         let mut namespaces: Vec<String> = objects.by_namespace.keys().cloned().collect();
-        for of_namespace in objects.by_namespace.values_mut() {
-            of_namespace.retain(|_, (stored, _)| *stored > listed);
+        let mut dropped: HashMap<(String, String), Arc<T>> = HashMap::new();
+        for (namespace, of_namespace) in &mut objects.by_namespace {
+            let old = of_namespace.extract_if(.., |_, (stored, _)| *stored <= listed);
+            dropped.extend(old.map(|(name, (_, object))| ((namespace.clone(), name), object)));
         }
         objects.by_namespace.retain(|_, of_namespace| !of_namespace.is_empty());
         drop(objects);
-        namespaces.extend(list.into_iter().filter_map(|object| self.put(object)));
+        for object in list {
+            let metadata = object.metadata();
+            dropped.remove(&(metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default()));
+            namespaces.extend(self.put(object));
+        }
         namespaces.sort_unstable();
         namespaces.dedup();
-        namespaces
+        (namespaces, dropped.into_values().collect())
     }
 
     /// Lists and watches, again and again.
-    async fn follow(&self, connection: &Connection, selection: Selection<'_>, notify: &(dyn Fn(&str) + Sync)) {
+    async fn follow(&self, connection: &Connection, selection: Selection<'_>, notify: &Notify<'_, T>) {
         let mut pause = MIN_PAUSE;
         let mut is_reported = false;
         loop {
@@ -225,15 +299,14 @@ impl<T: Cached> Kept<T> {
     }
 
     /// Lists the objects and follows their changes, until those cannot be had from there any more.
-    async fn list_and_watch(
-        &self,
-        connection: &Connection,
-        selection: Selection<'_>,
-        notify: &(dyn Fn(&str) + Sync),
-    ) -> Result<(), Failure> {
+    async fn list_and_watch(&self, connection: &Connection, selection: Selection<'_>, notify: &Notify<'_, T>) -> Result<(), Failure> {
         let (list, mut version) = connection.list_all::<T>(selection).await?;
         let mut events = connection.watch::<T>(selection, &version).await?;
-        self.replace(list, &version).iter().for_each(|namespace| notify(namespace));
+        let (namespaces, dropped) = self.replace(list, &version);
+        for object in dropped {
+            notify(object.metadata().namespace.as_deref().unwrap_or_default(), Some(&object));
+        }
+        namespaces.iter().for_each(|namespace| notify(namespace, None));
         self.set_current(true);
         loop {
             let mut is_empty = true;
@@ -246,7 +319,10 @@ impl<T: Cached> Kept<T> {
                     }
                     WatchEvent::Deleted(object) => {
                         advance(&mut version, object.metadata());
-                        self.remove(&object)
+                        if let Some((namespace, was_there)) = self.remove(&object) {
+                            notify(&namespace, Some(&object).filter(|_| was_there));
+                        }
+                        None
                     }
                     WatchEvent::Bookmark(bookmark) => {
                         version = bookmark.metadata.resource_version;
@@ -256,7 +332,7 @@ impl<T: Cached> Kept<T> {
                     WatchEvent::Error(_) => return Ok(()),
                 };
                 if let Some(namespace) = concerned {
-                    notify(&namespace);
+                    notify(&namespace, None);
                 }
             }
             if is_empty {
@@ -265,6 +341,13 @@ impl<T: Cached> Kept<T> {
             // A watch ends after some minutes, and the next continues where it was.
             events = connection.watch::<T>(selection, &version).await?;
         }
+    }
+}
+
+impl<T> Objects<T> {
+    fn choose(&self, namespace: &str, is_chosen: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
+        let all = self.by_namespace.get(namespace).into_iter().flat_map(BTreeMap::values).map(|(_, object)| object);
+        all.filter(|object| is_chosen(object)).cloned().collect()
     }
 }
 

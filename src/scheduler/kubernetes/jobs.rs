@@ -50,22 +50,28 @@ impl Jobs {
     /// All of a user's; none where the user has no namespace yet.
     pub(super) async fn all(&self, user: &Username) -> Result<Option<(Arc<str>, Observed)>, SchedulerError> {
         let Some(namespace) = self.tenants.find(&self.connection, user).await? else { return Ok(None) };
-        let observed = match self.cache.all(&namespace) {
+        let mut observed = match self.cache.all(&namespace) {
             Some(known) => Observed::from(known),
             None => self.query_all(user, &namespace).await?,
         };
+        let is_there = |name: &str| observed.jobs.iter().any(|job| job.metadata.name.as_deref() == Some(name));
+        observed.removed = self.cache.removed().of(&namespace, is_there);
         self.end_hopeless(user, &namespace, &observed).await;
         Ok(Some((namespace, observed)))
     }
 
-    /// One job of the user's.
+    /// One job of the user's. Only the API server says that there is none: another replica may have made it a moment ago.
     pub(super) async fn one(&self, user: &Username, name: &str) -> Result<(Arc<str>, Observed), SchedulerError> {
         let namespace = self.tenants.find(&self.connection, user).await?.ok_or(SchedulerError::JobNotFound)?;
-        let observed = match self.cache.one(&namespace, name) {
+        let mut observed = match self.cache.one(&namespace, name) {
             Some(known) => Observed::from(known),
             None => self.query_one(user, &namespace, name).await?,
         };
         if observed.jobs.is_empty() {
+            self.cache.note_absence(&namespace, name);
+            observed.removed = self.cache.removed().one(&namespace, name);
+        }
+        if observed.is_empty() {
             return Err(SchedulerError::JobNotFound);
         }
         self.end_hopeless(user, &namespace, &observed).await;

@@ -21,6 +21,8 @@ mod names;
 mod namespace_pattern;
 mod pod;
 mod quantity;
+mod quotas;
+mod removed;
 mod request;
 mod schedules;
 mod site;
@@ -33,7 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{Node as KubernetesNode, Pod, ResourceQuota, Secret};
+use k8s_openapi::api::core::v1::{Node as KubernetesNode, Pod, Secret};
 use serde_json::json;
 
 pub use config::{Config, Mistake, PodSecurity, Profile, TolerationConfig};
@@ -45,6 +47,7 @@ use self::jobs::{Jobs, is_over, rejected};
 use self::logs::Outputs;
 use self::manifest::{Policy, SCRIPT};
 use self::names::{CANCELLED_BY, JobRef, OURS};
+use self::quotas::Quotas;
 use self::request::NO_SCRIPT_PATH;
 use super::{
     AttachOutput, ChangeListener, JobOutputs, Scheduler, SchedulerError, Schedules, SubmissionKey, Submitted, UnsupportedOperation,
@@ -60,6 +63,7 @@ const NO_NEW_LIMIT: &str = "the time limit of a pod is set when the job is submi
 /// A Kubernetes cluster.
 pub struct Kubernetes {
     jobs: Arc<Jobs>,
+    quotas: Quotas,
     outputs: Outputs,
     profiles: Vec<Profile>,
     images: Images,
@@ -78,6 +82,7 @@ impl Kubernetes {
         let jobs = Arc::new(Jobs::new(config, timeout)?);
         Ok(Self {
             outputs: Outputs(Arc::clone(&jobs)),
+            quotas: Quotas::new(),
             jobs,
             images: Images::new(&config.images, named),
             default_image: config.default_image.clone(),
@@ -97,10 +102,6 @@ impl Kubernetes {
 
     async fn node_objects(&self) -> Result<Vec<KubernetesNode>, SchedulerError> {
         self.jobs.connection.list(Actor::Own, None, Selection::default()).await.map_err(Failure::of_read)
-    }
-
-    async fn quotas(&self, namespace: &str) -> Result<Vec<ResourceQuota>, SchedulerError> {
-        self.jobs.connection.list(Actor::Own, Some(namespace), Selection::default()).await.map_err(Failure::of_read)
     }
 }
 
@@ -202,7 +203,7 @@ impl Scheduler for Kubernetes {
     async fn limits(&self, principal: &Principal) -> Result<Reported<JobLimits>, SchedulerError> {
         let namespace = self.jobs.tenants.find(&self.jobs.connection, &principal.username).await?;
         let quotas = match &namespace {
-            Some(namespace) => self.quotas(namespace).await?,
+            Some(namespace) => quotas::list(&self.jobs.connection, namespace).await?,
             None => Vec::new(),
         };
         Ok(site::limits(&self.profiles, namespace.as_deref(), &quotas).into())
@@ -239,6 +240,11 @@ impl Scheduler for Kubernetes {
                 (UnsupportedOperation::TimeLimit, NO_NEW_LIMIT),
             ]
         }
+    }
+
+    /// It says of a name whether there is such a Job.
+    fn knows_every_job(&self) -> bool {
+        true
     }
 
     fn outputs(&self) -> Option<&dyn JobOutputs> {

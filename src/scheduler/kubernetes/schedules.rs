@@ -8,7 +8,6 @@ use super::connection::{Actor, Created, Failure, Selection};
 use super::manifest::Manifests;
 use super::names::{GOLDCREST, JOB_NAME, MANAGED_BY, OURS, PROFILE, fresh_name};
 use super::pod::seconds;
-use super::quantity;
 use super::state::annotation;
 use crate::domain::{JobId, Overlap, Principal, Schedule, ScheduleDescription, ScheduleId};
 use crate::scheduler::{SchedulerError, Schedules};
@@ -22,7 +21,7 @@ impl Schedules for Kubernetes {
         let name = fresh_name(schedule.name.as_deref().or(schedule.job.name.as_deref()));
         let id = ScheduleId::new(&name).ok_or_else(|| SchedulerError::Rejected(format!("{name} cannot be the id of a schedule")))?;
         let manifests = Manifests { request: &request, name: &name, user, key: None, policy: self.policy };
-        quantity::check(&self.quotas(&namespace).await?, &request.resources())?;
+        self.quotas.check(connection, &namespace, &request.resources()).await?;
         let cron_job = manifests.cron_job(schedule)?;
         let created = match connection.create(Actor::User(user), Some(&namespace), &cron_job).await {
             Ok(Created::New(created)) => created,

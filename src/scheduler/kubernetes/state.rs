@@ -12,6 +12,9 @@ use super::names::{ACCOUNT, CANCELLED_BY, GIVEN_UP, JOB_NAME, POD_JOB, PROFILE, 
 use super::pod::{self, PodState, reason_text, seconds};
 use crate::domain::{Job, JobId, JobStatus, JobTimes};
 
+/// The reason of a job whose Job was removed before it had ended.
+pub(super) const REMOVED: &str = "Removed: the Job was deleted in the cluster";
+
 /// What is known of the jobs of one namespace.
 #[derive(Debug)]
 pub(super) struct Observed {
@@ -20,6 +23,8 @@ pub(super) struct Observed {
     pods: HashMap<String, Vec<Arc<Pod>>>,
     /// Why no pods could be created, by the uids of the Jobs.
     refusals: HashMap<String, String>,
+    /// The jobs that were removed before they had ended, as they are told.
+    pub(super) removed: Vec<Job>,
 }
 
 /// How far a job has come, for whoever works with its pod.
@@ -33,21 +38,6 @@ pub(super) struct Progress {
     pub(super) is_over: bool,
 }
 
-/// The objects that belong to the jobs of a namespace, or to one of them.
-#[derive(Debug, Default)]
-pub(super) struct Known {
-    pub(super) jobs: Vec<Arc<KubernetesJob>>,
-    pub(super) pods: Vec<Arc<Pod>>,
-    /// The events about pods that could not be created.
-    pub(super) refusals: Vec<Arc<Event>>,
-}
-
-impl From<Known> for Observed {
-    fn from(known: Known) -> Self {
-        Self::new(known.jobs, known.pods).with_refusals(&known.refusals)
-    }
-}
-
 impl Observed {
     pub(super) fn new(jobs: Vec<Arc<KubernetesJob>>, pods: Vec<Arc<Pod>>) -> Self {
         let mut by_job: HashMap<String, Vec<Arc<Pod>>> = HashMap::new();
@@ -56,7 +46,12 @@ impl Observed {
                 by_job.entry(name.clone()).or_default().push(pod);
             }
         }
-        Self { jobs, pods: by_job, refusals: HashMap::new() }
+        Self { jobs, pods: by_job, refusals: HashMap::new(), removed: Vec::new() }
+    }
+
+    /// Whether there is no job.
+    pub(super) fn is_empty(&self) -> bool {
+        self.jobs.is_empty() && self.removed.is_empty()
     }
 
     /// Whether a Job should have pods by now and has none: what the Job controller has reported is worth a look.
@@ -96,6 +91,9 @@ impl Observed {
 
     /// How far the one job, or a task of it, has come; none where it has no such task.
     pub(super) fn progress(&self, task: Option<i32>) -> Option<Progress> {
+        if self.jobs.is_empty() && !self.removed.is_empty() {
+            return Some(Progress { pod: None, is_running: false, is_over: true });
+        }
         let view = self.view(self.jobs.first()?);
         let state = match task {
             None => view.whole(),
@@ -118,7 +116,7 @@ impl Observed {
 
     /// The jobs, each task of an array by itself, but those that have not begun together.
     pub(super) fn tell(&self) -> Vec<Job> {
-        self.jobs.iter().flat_map(|job| self.view(job).tell()).collect()
+        self.jobs.iter().flat_map(|job| self.view(job).tell()).chain(self.removed.iter().cloned()).collect()
     }
 
     /// One task of an array; none where the Job is no array, or has no such task.
@@ -173,8 +171,14 @@ impl View<'_> {
         if let Some(condition) = end(self.job) {
             return self.ended(condition, found);
         }
+        // A pod that ended by itself before the Job was removed.
+        let is_own_end = self.removed_at().is_some() && newest.is_some_and(|pod| pod.metadata.deletion_timestamp.is_none());
+        if let Some(found) = found.as_ref().filter(|found| is_own_end && found.is_final()) {
+            return found.clone();
+        }
         if let Some((state, reason)) = self.marked() {
-            return PodState { state, reason, ..found.unwrap_or_default() };
+            let found = found.unwrap_or_default();
+            return PodState { state, reason, end: found.end.or(self.removed_at()), ..found };
         }
         match found {
             Some(found) => found,
@@ -229,7 +233,7 @@ impl View<'_> {
         }
         let common = match (end(self.job), marked) {
             (Some(condition), _) => self.ended(condition, None),
-            (None, Some((state, reason))) => PodState { state, reason, ..PodState::default() },
+            (None, Some((state, reason))) => PodState { state, reason, end: self.removed_at(), ..PodState::default() },
             (None, None) => self.without_pod(),
         };
         rows.extend(ranges(waiting).into_iter().map(|range| (range, common.clone())));
@@ -248,13 +252,19 @@ impl View<'_> {
         }
     }
 
-    /// What Goldcrest has written about the end of a Job.
+    /// What Goldcrest has written about the end of a Job, or that it was removed before.
     fn marked(&self) -> Option<(&'static str, Option<String>)> {
         let annotation = |name| annotation(&self.job.metadata, name);
         if annotation(CANCELLED_BY).is_some() {
             return Some(("CANCELLED", None));
         }
-        annotation(GIVEN_UP).map(|reason| ("FAILED", Some(reason)))
+        let given_up = annotation(GIVEN_UP).map(|reason| ("FAILED", Some(reason)));
+        given_up.or_else(|| self.removed_at().map(|_| ("CANCELLED", Some(REMOVED.to_owned()))))
+    }
+
+    /// When the Job was removed, if it was.
+    fn removed_at(&self) -> Option<i64> {
+        seconds(self.job.metadata.deletion_timestamp.as_ref())
     }
 
     fn hopeless(&self) -> Option<String> {

@@ -13,6 +13,7 @@ use super::connection::{Actor, Created, Failure};
 use super::manifest::Manifests;
 use super::names::{REQUEST, fresh_name, is_ours, name_of};
 use super::quantity;
+use super::quotas;
 use super::request::JobRequest;
 use super::state::annotation;
 use crate::domain::{JobDescription, JobEstimate, JobId, Username};
@@ -31,7 +32,7 @@ impl Kubernetes {
         let name = key.map_or_else(|| fresh_name(job.name.as_deref()), name_of);
         let id = JobId::new(&name).map_err(|error| SchedulerError::Rejected(error.to_string()))?;
         let manifests = Manifests { request: &request, name: &name, user, key, policy: self.policy };
-        quantity::check(&self.quotas(&namespace).await?, &request.resources())?;
+        self.quotas.check(&self.jobs.connection, &namespace, &request.resources()).await?;
         let created = match self.jobs.connection.create(Actor::User(user), Some(&namespace), &manifests.job()?).await {
             Ok(created) => created,
             Err(failure) => return Err(self.jobs.tenants.lost(user, failure).await.unwrap_or_else(Failure::of_write)),
@@ -62,6 +63,7 @@ impl Kubernetes {
                     .delete::<KubernetesJob>(Actor::User(user), namespace, manifests.name)
                     .await
                     .map_err(Failure::of_write)?;
+                self.jobs.cache.forget(namespace, manifests.name);
                 Err(failure.before_write())
             }
             Err(Failure::Unreached(reason)) => Err(SchedulerError::Unanswered(reason)),
@@ -93,7 +95,7 @@ impl Kubernetes {
         if let Some(namespace) = self.jobs.tenants.find(&self.jobs.connection, user).await? {
             let name = fresh_name(job.name.as_deref());
             let manifests = Manifests { request: &request, name: &name, user, key: None, policy: self.policy };
-            quantity::check(&self.quotas(&namespace).await?, &request.resources())?;
+            quantity::check(&quotas::list(&self.jobs.connection, &namespace).await?, &request.resources())?;
             let asked = self.jobs.connection.dry_run(Actor::User(user), &namespace, &manifests.job()?).await;
             asked.map_err(Failure::of_read)?;
         }

@@ -24,8 +24,14 @@ async fn a_job_that_no_quota_can_hold_is_forbidden_with_the_usage_and_the_limit(
     let detail = answer.json()["detail"].as_str().unwrap().to_owned();
     assert!(detail.contains("requested: requests.cpu=4, used: requests.cpu=1, limited: requests.cpu=2"), "{detail}");
     assert!(server.sent(&Method::POST, "/jobs").is_empty());
-    let answer = api.call(Method::POST, "/compute/daint/jobs", submission(&json!({"cpusPerTask": 2}))).await;
-    assert_eq!(answer.status, 201, "{}", answer.everything());
+    let submit = async |cpus: u32| api.call(Method::POST, "/compute/daint/jobs", submission(&json!({"cpusPerTask": cpus}))).await.status;
+    assert_eq!(submit(2).await, 201);
+    // A quota that allows the job is read once, and one that does not each time: the site may have raised it.
+    let read = || server.sent(&Method::GET, "/resourcequotas").len();
+    let before = read();
+    assert_eq!((submit(2).await, submit(1).await, read()), (201, 201, before));
+    server.put("/api/v1/namespaces/goldcrest-alice/resourcequotas/jobs", json!({"metadata": {}, "spec": {"hard": {"requests.cpu": "8"}}}));
+    assert_eq!((submit(4).await, read()), (201, before + 1));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod answers;
 mod commands;
 pub mod double;
 mod output;
+mod removal;
 mod schedules;
 mod watching;
 
