@@ -26,7 +26,7 @@ use crate::mirror::{Journal, Mirror};
 use crate::notify::Webhooks;
 use crate::rest;
 use crate::scheduler::PushListener;
-use crate::service::{Gate, State, streaming};
+use crate::service::{Gate, streaming};
 use crate::ssh::Lanes;
 use crate::store::Store;
 use crate::telemetry::Sources;
@@ -165,11 +165,6 @@ impl Site {
     /// Lets the lanes that it shares with the site before use its credentials.
     pub(super) fn take_over(&self) {
         self.credentials.replace(Arc::clone(&self.provider));
-    }
-
-    /// The state that outlives requests and configurations.
-    pub(super) fn state(&self) -> State {
-        self.state.gate.state()
     }
 
     /// The counters of requests.

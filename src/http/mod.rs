@@ -50,7 +50,7 @@ pub use pages::openapi::document;
 pub use server::metrics_endpoint::{MetricsFormat, metrics};
 pub use server::push_endpoint::pushes;
 pub use server::request_metrics::{Answers, RequestMetrics, Times};
-pub use server::serve::{Ended, Listener, TimeLimits, serve};
+pub use server::serve::{Listener, ServeOutcome, TimeLimits, serve};
 pub use server::upgrade::Draining;
 pub use streaming::streams;
 pub use tls::{Tls, TlsConfig, TlsError};

@@ -2,6 +2,7 @@
 
 use super::command;
 use super::listing::not_understood;
+use super::scripts::TOUCH;
 use crate::domain::{FileMode, Identity, PosixId, RemotePath, bytes_to_text};
 use crate::ssh::{CommandError, CommandLine, RawOutput, RemoteCommand};
 
@@ -36,7 +37,7 @@ impl RemoteCommand for Change<'_> {
             What::MakeDirectory { parents: true } => line.flag("mkdir -p --"),
             What::MakeDirectory { parents: false } => line.flag("mkdir --"),
             What::LinkTo(target) => line.flag("ln -s -T --").arg(target.as_bytes()),
-            What::Touch => line.flag("touch --"),
+            What::Touch => line.flag("sh -c").flag(TOUCH),
             // Not -f, for which a path that does not exist is no error.
             What::Remove => line.flag("rm -r --interactive=never --"),
         };

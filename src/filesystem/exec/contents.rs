@@ -168,6 +168,7 @@ impl Contents for CommandFiles {
         };
         let folder = if exists { temporary_in(target) } else { temporary_beside(target) };
         let temporary = self.temporaries.add(self.clone().discard_folder(principal.clone(), folder.clone()));
+        let content = if format == ArchiveFormat::Tar { streamed::with_its_end(content, target.clone()) } else { content };
         let mut stream = self.transport.stream(principal, &streamed::unpack(&folder, format)).await?;
         let fed = scripts::feed(&mut stream, content, cap, self.settings.stall).await;
         drop(stream);

@@ -68,6 +68,9 @@ pub fn line_error(line: &str, paths: &[&RemotePath]) -> Option<FilesystemError> 
     tool_error(line, path)
 }
 
+/// Why `cp` and `mv` refuse a target in their source, by whatever path.
+const COPIED_INTO_ITSELF: &str = "the target lies in what is to be copied or moved";
+
 /// Reads a message of the tool itself, not one of the system.
 fn tool_error(line: &str, path: RemotePath) -> Option<FilesystemError> {
     let says = |text: &str| line.contains(text);
@@ -101,6 +104,8 @@ fn tool_error(line: &str, path: RemotePath) -> Option<FilesystemError> {
         ("file changed as we read it", "it changed while it was packed; an archive must not lie in what it is to hold"),
         ("is another name of the same file", SAME_FILE),
         ("are the same file", LINK_TO_IT),
+        ("into itself", COPIED_INTO_ITSELF),
+        ("will not create hard link", COPIED_INTO_ITSELF),
         ("cannot overwrite directory", "Is a directory"),
         ("cannot overwrite non-directory", "Not a directory"),
     ];

@@ -181,10 +181,25 @@ pub struct Resolve<'a> {
     pub is_new: bool,
 }
 
-/// Parameters: path, 1 where nothing may be there. A link of another user, but for root, is not followed to where a file is to be made.
+/// Ends the script, with an error, where its first parameter is a link, or leads to one, of another user than root, to where there is nothing: through
+/// it, a file would be created.
+macro_rules! own_links {
+    () => {
+        concat!(
+            r#"l=$1 n=0; while [ ! -e "$1" ] && [ -L "$l" ] && [ $n -lt 40 ]; do case $(stat --format=%u -- "$l") in 0 | "$(id -u)") ;; "#,
+            r#"*) echo "$1: Permission denied" >&2; exit 1;; esac; t=$(readlink -n -- "$l" && echo .) || exit; t=${t%.} n=$((n + 1)); "#,
+            r#"case $t in /*) l=$t;; *) l=${l%/*}/$t;; esac; done; "#
+        )
+    };
+}
+
+/// Parameter: path.
+pub const TOUCH: &str = concat!("'", own_links!(), r#"exec touch -- "$1"' sh"#);
+
+/// Parameters: path, 1 where nothing may be there.
 const RESOLVE: &str = concat!(
-    r#"'if [ -L "$1" ]; then if [ "$2" = 1 ]; then echo "$1: File exists" >&2; exit 1; fi; "#,
-    r#"if [ ! -e "$1" ]; then case $(stat --format=%u -- "$1") in 0 | "$(id -u)") ;; *) echo "$1: Permission denied" >&2; exit 1;; esac; fi; fi; "#,
+    r#"'if [ "$2" = 1 ] && [ -L "$1" ]; then echo "$1: File exists" >&2; exit 1; fi; "#,
+    own_links!(),
     r#"readlink -v -z -f -- "$1" || exit; stat --dereference --format="%f %s %Y %i" -- "$1" 2>/dev/null; exit 0' sh"#
 );
 

@@ -4,10 +4,12 @@
 //! as GNU tar has it. Names go to the scripts as positional parameters, so that the scripts are constants.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
@@ -24,6 +26,9 @@ pub const REMOVAL_PAUSE: Duration = Duration::from_secs(1);
 
 /// The maximum number of bytes read from a stream at once.
 const PIECE: usize = 256 * 1024;
+
+/// The number of zero bytes with which an archive ends: two blocks (POSIX, pax).
+const END_OF_ARCHIVE: usize = 1024;
 
 /// The size of an archive's first part that is held back, in bytes. An archive of nothing has 10240.
 const HELD_BACK: usize = 64 * 1024;
@@ -51,11 +56,30 @@ pub fn unpack(directory: &RemotePath, format: ArchiveFormat) -> CommandLine {
     CommandLine::new("env LC_ALL=C sh -c")
         // Of what tar says only the end is kept: it may say something of each member, and nobody reads it meanwhile.
         .flag(concat!(
-            r#"'r=$({ mkdir -- "$1" && s=$(stat --format=%.9Y -- "$1") && tar --extract --file=- --force-local --no-unquote "$2" --directory="$1" "#,
+            r#"'r=$({ mkdir -- "$1" && s=$(stat --format=%.9Y -- "$1") && tar --extract --ignore-zeros --file=- --force-local --no-unquote "$2" --directory="$1" "#,
             r#"&& echo "all is unpacked since $s"; } 2>&1 | tail -c 2000); printf "%s\\n" "$r"' sh"#
         ))
         .arg(directory.as_bytes())
         .arg(option(format))
+}
+
+/// The content of an archive without compression, which fails at its end if it is not that of an archive: GNU tar takes one that was cut between
+/// two members for whole.
+pub fn with_its_end(content: ContentStream, path: RemotePath) -> ContentStream {
+    let zeros = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&zeros);
+    let content = content.inspect_ok(move |piece| {
+        let last = piece.iter().rev().take_while(|byte| **byte == 0).count();
+        let before = if last == piece.len() { seen.load(Ordering::Relaxed) } else { 0 };
+        seen.store(before + last, Ordering::Relaxed);
+    });
+    let end = stream::once(async move {
+        let is_whole = zeros.load(Ordering::Relaxed) >= END_OF_ARCHIVE;
+        is_whole
+            .then(Bytes::new)
+            .ok_or_else(|| FilesystemError::Invalid(format!("{path}: the archive is cut short: it ends without two blocks of zeros")))
+    });
+    content.chain(end).boxed()
 }
 
 /// What the answer of the script that unpacks says, if all is unpacked: the warnings, and when the directory was made, in nanoseconds.

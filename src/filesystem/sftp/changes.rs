@@ -10,9 +10,7 @@ use super::read::SMALL;
 use super::session::Session;
 use super::{Sftp, change, copy, no_command};
 use crate::domain::{FileMode, FileType, Principal, RemotePath};
-use crate::filesystem::{
-    Changes, CompressOptions, Compression, Contents, CopyOptions, Entries, Expected, FilesystemError, LINK_TO_IT, SAME_FILE, UploadOptions,
-};
+use crate::filesystem::{Changes, CompressOptions, Compression, Contents, CopyOptions, Entries, FilesystemError, LINK_TO_IT, SAME_FILE};
 use crate::ssh::TransportError;
 
 #[async_trait]
@@ -189,16 +187,14 @@ impl Sftp {
                 copy::link(&session, means, &points_to, target, overwrite).await
             }
             copy::Source::File(found) if session.capabilities().copy_data => match found.size.unwrap_or(u64::MAX) <= SMALL {
-                true => copy::file(&session, means, source, &found, target, overwrite).await,
+                true => copy::file(&session, means, source, &found, target, overwrite, None).await,
                 // The server does nothing else meanwhile, so that it is not done where other requests would wait for it.
-                false => copy::file(&*self.sessions.bulk(principal).await?, means, source, &found, target, overwrite).await,
+                false => copy::file(&*self.sessions.bulk(principal).await?, means, source, &found, target, overwrite, None).await,
             },
-            copy::Source::File(_) => match self.exec.copy(principal, source, target, options).await {
+            copy::Source::File(found) => match self.exec.copy(principal, source, target, options).await {
                 Err(error) if no_command(&error) => {
-                    let download = self.download(principal, source, None, None).await?;
-                    let expected = if overwrite { Expected::Anything } else { Expected::Nothing };
-                    let options = UploadOptions { expected, ..UploadOptions::default() };
-                    self.upload(principal, target, download.content, options).await.map(|_| ())
+                    let content = self.download(principal, source, None, None).await?.content;
+                    copy::file(&*self.sessions.bulk(principal).await?, means, source, &found, target, overwrite, Some(content)).await
                 }
                 result => result,
             },

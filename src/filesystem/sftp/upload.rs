@@ -118,6 +118,7 @@ impl Upload<'_> {
             Ok(handle) => handle,
             Err(failure) => return Err(not_written(session, path, failure).await.beside(path)),
         };
+        target.permits(session, &handle, &temporary_path).await?;
         let (size, outcome) = write(session, &handle, path, 0, content, self.options.cap).await;
         outcome?;
         let keep = Keep { exec: self.exec, principal: self.principal, target };

@@ -15,7 +15,7 @@ use crate::http::Api;
 use crate::http::extract::parameters::read_names;
 use crate::http::problem::Problem;
 use crate::http::problem::context::Context;
-use crate::http::problem::invalid::InvalidInput;
+use crate::http::problem::invalid::{InvalidInput, Place};
 use crate::service::{Access, AccessError, Caller, commands};
 
 impl FromRequestParts<Api> for Caller {
@@ -53,6 +53,9 @@ pub(crate) struct SubmitAccess(pub(crate) Access);
 /// The access for an operation that changes files.
 pub(crate) struct WriteAccess(pub(crate) Access);
 
+/// The access for an operation that changes files, and evaluates the preconditions of its request.
+pub(crate) struct ConditionalWriteAccess(pub(crate) Access);
+
 /// The extractor for commands on the login node, which only systems with the section `commands` have.
 pub(crate) struct CommandAccess(pub(crate) Access);
 
@@ -80,6 +83,14 @@ impl FromRequestParts<Api> for WriteAccess {
     }
 }
 
+impl FromRequestParts<Api> for ConditionalWriteAccess {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        admit_conditional(parts, api, Relation::Write).await.map(Self)
+    }
+}
+
 impl FromRequestParts<Api> for CommandAccess {
     type Rejection = Problem;
 
@@ -91,6 +102,15 @@ impl FromRequestParts<Api> for CommandAccess {
 }
 
 async fn admit(parts: &mut Parts, api: &Api, relation: Relation) -> Result<Access, Problem> {
+    let access = admit_conditional(parts, api, relation).await?;
+    if !parts.method.is_safe() && !api.config.lenient {
+        refuse_preconditions(&parts.headers)?;
+    }
+    Ok(access)
+}
+
+/// Admits a request whose preconditions the operation evaluates.
+async fn admit_conditional(parts: &mut Parts, api: &Api, relation: Relation) -> Result<Access, Problem> {
     api.gate.open()?;
     let caller = enter(parts, api).await?;
     let system = path_parameter(parts, "system_name").await.unwrap_or_default();
@@ -102,6 +122,17 @@ fn refuse_unknown_names(parts: &Parts, api: &Api) -> Result<(), InvalidInput> {
     match (parts.uri.query(), parts.extensions.get::<MatchedPath>()) {
         (Some(query), Some(route)) if !api.config.lenient => api.query_names.check(route.as_str(), &parts.method, &read_names(query)),
         _ => Ok(()),
+    }
+}
+
+/// Refuses preconditions where they are not evaluated: the request must not be carried out if one of them does not hold (RFC 9110, 13.2.1).
+fn refuse_preconditions(headers: &HeaderMap) -> Result<(), InvalidInput> {
+    let all =
+        [(header::IF_MATCH, "If-Match"), (header::IF_NONE_MATCH, "If-None-Match"), (header::IF_UNMODIFIED_SINCE, "If-Unmodified-Since")];
+    let message = "this operation evaluates no preconditions: send the request without them. `PUT` of `ops/upload` does";
+    match all.iter().find(|(name, _)| headers.contains_key(name)) {
+        Some((_, name)) => Err(InvalidInput::new(Place::Header, *name, message)),
+        None => Ok(()),
     }
 }
 

@@ -198,8 +198,12 @@ async fn a_command_deaf_to_signals_loses_its_channel_and_the_connection_its_work
 async fn a_dropped_request_stops_its_command() {
     let double = Double::start(Behaviour::default()).await;
     let lanes = to(&double);
-    let dropped = tokio::time::timeout(Duration::from_millis(300), exec(&lanes, "ada", run("hang"))).await;
-    assert!(dropped.is_err());
+    let record = &double.record;
+    let dropped = tokio::select! {
+        _ = exec(&lanes, "ada", run("hang")) => false,
+        () = wait_for(PATIENCE, || record.commands.load(SeqCst) == 1) => true,
+    };
+    assert!(dropped);
     wait_for(PATIENCE, || double.record.channels.load(SeqCst) == 0).await;
     assert_eq!(double.record.signals.load(SeqCst), 1);
 }

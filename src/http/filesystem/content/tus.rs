@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::IntoResponses;
 
 use crate::http::Api;
-use crate::http::extract::access::{ReadAccess, UploadIdText, WriteAccess};
+use crate::http::extract::access::{ConditionalWriteAccess, ReadAccess, UploadIdText, WriteAccess};
 use crate::http::extract::conditional::Conditions;
 use crate::http::extract::digest::Digests;
 use crate::http::extract::forward_body::forward_body;
@@ -74,7 +74,7 @@ pub(crate) const EXPOSED: [HeaderName; 10] = [
     )
 )]
 pub(crate) async fn create(
-    WriteAccess(access): WriteAccess,
+    ConditionalWriteAccess(access): ConditionalWriteAccess,
     query: Parameters<CreationParameters>,
     conditions: Conditions,
     State(api): State<Api>,
@@ -84,7 +84,7 @@ pub(crate) async fn create(
 ) -> Result<Response, Problem> {
     let path = headers.target(query.0.path)?;
     let CreationHeaders { length, metadata, content } = headers;
-    let new = NewUpload { path, length, only_new: conditions.only_new(), metadata };
+    let new = NewUpload { path, length, only_new: conditions.new_or_any()?, metadata };
     let (upload, offset) = match content {
         None => (uploads::begin(&access, new).await?, None),
         Some(content) => receive(&api, 0, content, body, |addition| uploads::begin_with(&access, new, addition)).await?,

@@ -14,7 +14,7 @@ use crate::error::Kind;
 use crate::filesystem::{Expected, FilesystemError, Placed};
 use crate::http::Api;
 use crate::http::Config;
-use crate::http::extract::access::WriteAccess;
+use crate::http::extract::access::{ConditionalWriteAccess, WriteAccess};
 use crate::http::extract::conditional::{Conditions, Evaluation, Validators};
 use crate::http::extract::digest::Digests;
 use crate::http::extract::forward_body::{announced_length, forward_body};
@@ -48,6 +48,8 @@ pub(crate) async fn upload(
     headers: HeaderMap,
     part: FilePart,
 ) -> Result<StatusCode, Problem> {
+    refuse_encodings(&headers)?;
+    Digests::refuse(&headers, "send the file by `PUT`")?;
     let length = announced_length(&headers).unwrap_or_default();
     TransferForm::FirecrestForm.check(&access, length.saturating_sub(MAX_FORM_OVERHEAD), Alternative::WriteStream)?;
     part.store(&api.config, &access, &query.0.path).await?;
@@ -90,7 +92,7 @@ pub(crate) async fn upload(
     )
 )]
 pub(crate) async fn store(
-    WriteAccess(access): WriteAccess,
+    ConditionalWriteAccess(access): ConditionalWriteAccess,
     query: Parameters<PathParameters>,
     conditions: Conditions,
     State(api): State<Api>,
