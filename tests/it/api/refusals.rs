@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::tus::{WAYS, api, send};
 use super::{Answer, Api};
+use crate::support::{PATIENCE, wait_for};
 
 /// A request to change something, with its answer.
 async fn change(api: &Api, method: Method, operation: &str, body: &Value) -> Answer {
@@ -111,7 +112,7 @@ async fn a_digest_or_a_coding_that_would_not_be_checked_is_refused_by_each_way_i
                 let fields = [fields, &[field]].concat();
                 let answer = send(&api, method, &format!("/api/filesystem/daint/{uri}"), &fields, content.to_owned()).await;
                 assert_eq!(answer.status, status, "{uri}, {field:?}: {}", answer.everything());
-                assert!(fs::read_dir(directory.path()).unwrap().next().is_none(), "{uri}, {field:?}");
+                wait_for(PATIENCE, || fs::read_dir(directory.path()).unwrap().next().is_none()).await;
             }
         }
     }
