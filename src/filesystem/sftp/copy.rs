@@ -94,13 +94,13 @@ pub async fn file(
     if let Err(failure) = data(session, &from, &to, size).await {
         return Err(not_written(session, target, failure).await);
     }
-    let copied = set_group(session, &to, &temporary.path, &rights).await?;
+    let copied = set_group(session, &to, target, &rights).await?;
     let acl = match rights.mode & 0o077 {
         0 => Acl::Same,
         _ => means.exec.keep_acl(means.principal, source, &temporary.path, &rights, (size, copied.owner)).await,
     };
     let finished = finish(session, to, target, size, Properties { rights: Some((rights, acl)), times: found.times }).await?;
-    still_there(session, &temporary.path, &finished).await?;
+    still_there(session, &temporary.path, &finished).await.map_err(|error| error.showing(&temporary.path, target))?;
     temporary.place(target, overwrite).await
 }
 
@@ -160,7 +160,7 @@ impl UnplacedCopy {
             Err(FilesystemError::Sftp { .. } | FilesystemError::NotFound(_)) if !overwrite => {
                 Err(making(&self.session, target, Failure::Status(Status::Failure, bytes::Bytes::new())).await)
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error.showing(&self.path, target)),
         }
     }
 }
@@ -179,6 +179,10 @@ pub async fn rename(session: &Session, source: &RemotePath, target: &RemotePath,
         Ok(()) => return Ok(()),
         Err(failure) => filesystem_error(source, failure),
     };
+    // Nor does the server say which of the two is not there.
+    if matches!(failure, FilesystemError::NotFound(_)) && session.request(&Request::Lstat { path: bytes(source) }).await.is_ok() {
+        return Err(FilesystemError::NotFound(target.clone()).in_making(target));
+    }
     if !matches!(failure, FilesystemError::Sftp { .. } | FilesystemError::Exists(_)) {
         return Err(failure);
     }
