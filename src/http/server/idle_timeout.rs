@@ -71,6 +71,11 @@ impl ConnectionActivity {
         Exchange { shared: Arc::clone(&self.0), id, left: 0 }
     }
 
+    /// Whether no request is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.0.state.lock().exchanges.is_empty()
+    }
+
     /// Waits until the connection was quiet for too long.
     pub(crate) async fn exhausted(&self) {
         loop {
