@@ -30,6 +30,27 @@ async fn a_job_is_validated_by_what_its_submission_checks() {
             host.wait_for_state(&id, "CANCELLED").await;
             wait_for(LONG, || host.shell.processes().is_empty()).await;
         }
+        for (file, words) in [
+            ("none/out", "a directory that does not exist"),
+            ("../file/out", "a directory that does not exist"),
+            ("/proc/none/%j", "a directory that does not exist"),
+            ("/proc/job-%j", "cannot be written there: /proc/job-%j"),
+            ("/proc/new", "cannot be written there: /proc/new"),
+            (".", "cannot be written there: ."),
+        ] {
+            let output = JobDescription { standard_output: Some(file.to_owned()), ..at("work") };
+            let error = JobDescription { standard_error: Some(file.to_owned()), ..at("work") };
+            let directive = JobDescription { script: JobScript::Inline(format!("#!/bin/sh\n#SBATCH -o {file}\n")), ..at("work") };
+            for job in [output, error, directive] {
+                assert!(refused_by_both(&job).await, "{file}");
+                let refusal = host.scheduler.validate(&host.ada, &job).await.unwrap_err();
+                assert!(refusal.kind() == Kind::Invalid && refusal.to_string().contains(words), "{file}: {refusal}");
+            }
+        }
+        for file in ["/dev/null", "../file", "out-%j", "%j/out", "%x/../out"] {
+            let job = JobDescription { standard_output: Some(file.to_owned()), name: Some("..".to_owned()), ..at("work") };
+            host.scheduler.validate(&host.ada, &job).await.unwrap();
+        }
         host.scheduler.validate(&host.ada, &at("work")).await.unwrap();
         let id = host.submit("#!/bin/sh\nsleep 973\n").await;
         let full = host.scheduler.validate(&host.ada, &at("work")).await.unwrap_err();
