@@ -18,7 +18,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use crate::http::middleware::common_headers::add_common_headers;
+use crate::http::common_headers::add_common_headers;
 use crate::http::problem::Problem;
 use crate::http::problem::context::RequestContext;
 use crate::http::server::idle_timeout::ConnectionActivity;
