@@ -4,6 +4,7 @@
 //! response. This module must not know how clusters are accessed, and contains no policy. To add an operation: a handler with its
 //! `#[utoipa::path]`, its shapes in the `model` beside it, a line in [`prompt`] or the groups behind it, and `goldcrest openapi` to write the document anew.
 
+mod common_headers;
 mod compute;
 mod config;
 mod cut_body;
@@ -43,9 +44,9 @@ use status::system_cache::SystemCache;
 use crate::service::Gate;
 
 pub use axum::Router;
+pub use common_headers::API_LEVEL;
 pub use config::{Config, DocServer, ForwardingHeader, LoggedHeader, Logger, MetricsConfig, ReloadTrigger};
 pub use middleware::access_log::is_secret_header;
-pub use middleware::common_headers::API_LEVEL;
 pub use pages::openapi::document;
 pub use server::metrics_endpoint::{MetricsFormat, metrics};
 pub use server::push_endpoint::pushes;

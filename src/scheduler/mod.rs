@@ -48,7 +48,7 @@ pub trait Scheduler: Send + Sync {
 
     /// Submits a job unless it was submitted before with this key, however often it is called and whatever is killed meanwhile.
     /// [`SchedulerError::KeyReused`] if the key was used for another request, [`SchedulerError::UnderWay`] if an attempt is running, and
-    /// [`SchedulerError::Undecided`] if the outcome of an attempt is not known yet.
+    /// [`SchedulerError::Undecided`] if the outcome of an attempt is not known yet, [`SchedulerError::Undecidable`] if it will never be.
     async fn submit_once(
         &self,
         principal: &Principal,
@@ -252,6 +252,15 @@ pub enum SchedulerError {
         /// The reason why it is not known.
         reason: String,
     },
+    /// An earlier attempt of the same submission may have submitted the job, and nobody who can be asked knows.
+    #[error(
+        "an earlier attempt of this submission may have submitted the job, and that cannot be found out any more ({reason}): look for it among \
+         your jobs of that time, and use a new Idempotency-Key if none of them is it"
+    )]
+    Undecidable {
+        /// The reason why it is not known.
+        reason: String,
+    },
     /// The store, which was to hold the record of the submission, cannot be used: nothing was submitted.
     #[error("nothing was submitted, because the store that holds the records of submissions cannot be used")]
     RecordStore,
@@ -260,6 +269,18 @@ pub enum SchedulerError {
         "nothing was submitted, because it cannot be recorded below your home directory ({0}): make that writable, or submit without Idempotency-Key"
     )]
     NoRecord(String),
+}
+
+/// A cancellation that comes after the job's end: it changes nothing, and succeeds for the job's owner, however long ago that was.
+///
+/// # Errors
+/// [`SchedulerError::Denied`] where the job is another user's, as for one that runs.
+fn cancel_ended(jobs: &[Job], principal: &Principal) -> Result<(), SchedulerError> {
+    let owner = jobs.iter().filter_map(|job| job.user.as_deref()).find(|owner| *owner != principal.username.as_str());
+    match owner {
+        Some(_) => Err(SchedulerError::Denied("the job has ended, and is another user's: Access/permission denied".to_owned())),
+        None => Ok(()),
+    }
 }
 
 impl SchedulerError {
@@ -275,7 +296,7 @@ impl Classify for SchedulerError {
             Self::JobNotFound | Self::ScheduleNotFound => Kind::NotFound,
             Self::TooMuchOutput(_) => Kind::TooLarge,
             Self::Rejected(_) | Self::Member { .. } | Self::KeyReused => Kind::Invalid,
-            Self::UnderWay { .. } | Self::Undecided { .. } => Kind::Conflict,
+            Self::UnderWay { .. } | Self::Undecided { .. } | Self::Undecidable { .. } => Kind::Conflict,
             Self::NoRecord(_) => Kind::DependencyFailed,
             Self::Denied(_) => Kind::Forbidden,
             Self::Down(_) | Self::Unanswered(_) | Self::RecordStore => Kind::Unavailable,
@@ -298,7 +319,7 @@ impl Classify for SchedulerError {
     fn maybe_effected(&self) -> Option<bool> {
         match self {
             Self::Down(_) | Self::NoRecord(_) | Self::RecordStore => Some(false),
-            Self::Unanswered(_) | Self::Undecided { .. } => Some(true),
+            Self::Unanswered(_) | Self::Undecided { .. } | Self::Undecidable { .. } => Some(true),
             other => other.wrapped().and_then(Classify::maybe_effected),
         }
     }

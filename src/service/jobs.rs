@@ -44,7 +44,7 @@ pub async fn submit(access: &Access, submission: Submission, key: Option<&Idempo
     let success = |submitted: &Reported<Submitted>| if submitted.value.repeated { ChangeOutcome::Repeated } else { ChangeOutcome::Done };
     change.end_as(submitted, success).map_err(|error| match (error.maybe_effected(), error) {
         // The error has its own advice.
-        (_, error @ SchedulerError::Undecided { .. }) => error.into(),
+        (_, error @ (SchedulerError::Undecided { .. } | SchedulerError::Undecidable { .. })) => error.into(),
         (Some(true), error) => {
             ServiceError::MaybeSubmitted(error, if key.is_some() { ASK_BY_KEY.into() } else { ask_by_list(access).into() })
         }

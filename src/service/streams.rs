@@ -64,6 +64,8 @@ pub(super) struct Transfer {
     pub(super) report: RemotePath,
     /// Maximum size of an upload, in bytes.
     pub(super) limit: u64,
+    /// The size that the request for an upload announced, in bytes.
+    pub(super) size: Option<u64>,
 }
 
 /// A transfer that waits for its client.
@@ -270,6 +272,7 @@ mod tests {
             job: JobId::new("1").unwrap(),
             report: path("/home/.report"),
             limit: 10,
+            size: None,
         };
         streams.add(secret, requester(user, "1", 1_000), transfer, Duration::from_secs(60));
     }

@@ -112,9 +112,9 @@ pub async fn begin(access: &Access, new: NewUpload) -> Result<Upload, ServiceErr
         return Err(ServiceError::unless(FilesystemError::Exists(target), upload.expected()));
     }
     let change = Change::begin(access, Action::FilesUploadBegin, target.to_text());
-    change.end(files.begin_part(access.principal(), &part, &target).await)?;
+    change.end(files.begin_part(access.principal(), &part, &target).await).map_err(|error| error.showing(&part, &target))?;
     if length == 0 {
-        place(access, &upload, &target, &part).await?;
+        place(access, &upload, &target, &part).await.map_err(|error| showing(error, &part, &target))?;
     }
     Ok(upload)
 }
@@ -142,23 +142,27 @@ pub async fn begin_with(access: &Access, new: NewUpload, first: Addition) -> Res
 /// If there is none, it is too old, or is still being added to, or the cluster does not answer.
 pub async fn offset(access: &Access, upload: &Upload) -> Result<u64, ServiceError> {
     let (target, part) = upload.paths(access)?;
-    let _lock = access.lock_upload(&part).await?;
+    offset_of(access, upload, &target, &part).await.map_err(|error| showing(error, &part, &target))
+}
+
+async fn offset_of(access: &Access, upload: &Upload, target: &RemotePath, part: &RemotePath) -> Result<u64, ServiceError> {
+    let _lock = access.lock_upload(part).await?;
     let parts = Parts::of(access).await?;
-    match parts.find(&part).await? {
+    match parts.find(part).await? {
         Some((at, found)) if found.mtime.saturating_add(EXPIRES) < Timestamp::now().as_second() => {
             parts.files.remove(access.principal(), &at).await?;
-            Err(FilesystemError::NotFound(target).into())
+            Err(FilesystemError::NotFound(target.clone()).into())
         }
         Some((_, found)) => {
             if found.size >= upload.length {
-                let held = parts.hold(&part).await?;
-                settle(&parts, &part, &held, place(access, upload, &target, &held).await).await?;
+                let held = parts.hold(part).await?;
+                settle(&parts, part, &held, place(access, upload, target, &held).await).await?;
             }
             Ok(found.size)
         }
         // It may have been put in its place by a request whose answer was lost.
-        None if is_placed(access, upload, &target).await? => Ok(upload.length),
-        None => Err(FilesystemError::NotFound(target).into()),
+        None if is_placed(access, upload, target).await? => Ok(upload.length),
+        None => Err(FilesystemError::NotFound(target.clone()).into()),
     }
 }
 
@@ -209,7 +213,7 @@ pub async fn extend(access: &Access, upload: &Upload, addition: Addition) -> Res
         let (target, part) = upload.paths(&access)?;
         let lock = access.lock_upload(&part).await?;
         let parts = Parts::of(&access).await?;
-        let held = parts.hold(&part).await?;
+        let held = parts.hold(&part).await.map_err(|error| showing(error, &part, &target))?;
         let content = counts::uploaded(access.counts(), until(content, lock.token.clone()));
         let options = PartOptions { offset, length: upload.length, all_or_nothing: checked };
         let added = parts.files.extend_part(access.principal(), &held, content, options).await;
@@ -219,7 +223,8 @@ pub async fn extend(access: &Access, upload: &Upload, addition: Addition) -> Res
             added => added.map_err(Into::into),
         };
         let is_placed = outcome.as_ref().is_ok_and(|end| *end == upload.length);
-        if is_placed { outcome } else { settle(&parts, &part, &held, outcome).await }
+        let outcome = if is_placed { outcome } else { settle(&parts, &part, &held, outcome).await };
+        outcome.map_err(|error| showing(error, &part, &target))
     };
     tokio::spawn(work).await.unwrap_or_else(|error| Err(FilesystemError::Interrupted(std::io::Error::other(error)).into()))
 }
@@ -261,11 +266,12 @@ pub async fn remove(access: &Access, upload: &Upload) -> Result<(), ServiceError
     let (target, part) = upload.paths(access)?;
     let _lock = access.lock_upload(&part).await?;
     let parts = Parts::of(access).await?;
-    let Some((at, _)) = parts.find(&part).await? else {
+    let shown = |error: FilesystemError| error.showing(&part, &target);
+    let Some((at, _)) = parts.find(&part).await.map_err(shown)? else {
         return if is_placed(access, upload, &target).await? { Ok(()) } else { Err(FilesystemError::NotFound(target).into()) };
     };
     let change = Change::begin(access, Action::FilesUploadRemove, target.to_text());
-    Ok(change.end(parts.files.remove(access.principal(), &at).await)?)
+    Ok(change.end(parts.files.remove(access.principal(), &at).await).map_err(shown)?)
 }
 
 async fn place(access: &Access, upload: &Upload, target: &RemotePath, part: &RemotePath) -> Result<(), ServiceError> {
@@ -273,6 +279,16 @@ async fn place(access: &Access, upload: &Upload, target: &RemotePath, part: &Rem
     let change = Change::begin(access, Action::FilesUpload, target.to_text());
     let placed = files.place_part(access.principal(), part, target, upload.length, upload.expected()).await;
     change.end(placed).map(drop).map_err(|error| ServiceError::unless(error, upload.expected()))
+}
+
+/// The same error, with the file of the upload where it names the hidden one.
+fn showing(error: ServiceError, part: &RemotePath, target: &RemotePath) -> ServiceError {
+    match error {
+        ServiceError::Filesystem(error) => ServiceError::Filesystem(error.showing(part, target)),
+        ServiceError::Precondition(error) => ServiceError::Precondition(error.showing(part, target)),
+        ServiceError::Checksum(error) => ServiceError::Checksum(error.showing(part, target)),
+        error => error,
+    }
 }
 
 /// The content until it ends, or `over` is cancelled: then it fails.

@@ -151,7 +151,7 @@ async fn input_output_and_error_go_where_they_are_asked_to() {
         for (target, reason) in [("/no/such/file", "StandardInput"), ("", "StandardOutput")] {
             let mut job = host.description("#!/bin/sh\n");
             if target.is_empty() {
-                job.standard_output = Some("no/such/directory".to_owned());
+                job.standard_output = Some("no-%j/such-directory".to_owned());
             } else {
                 job.standard_input = Some(target.to_owned());
             }

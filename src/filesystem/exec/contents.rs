@@ -183,7 +183,7 @@ impl Contents for CommandFiles {
         } else {
             self.sweep(principal, target);
         }
-        let placed = placed?;
+        let placed = placed.map_err(|error| error.showing(&folder, target))?;
         temporary.placed();
         Ok(placed)
     }
@@ -221,7 +221,7 @@ impl CommandFiles {
         } else {
             let beside = temporary_beside(target);
             let place = Move { seconds: self.seconds(), source: folder, target, temporary: &beside, overwrite: false };
-            self.run(principal, &[folder, target], &place).await?;
+            self.run(principal, &[folder, target], &place).await.map_err(|error| error.showing(&beside, target))?;
             Ok(Placed::Created)
         }
     }
@@ -278,11 +278,12 @@ impl CommandFiles {
         let mut stream = self.transport.stream(principal, &scripts::receive(&beside, is_private)).await?;
         let (sent, answer) = scripts::feed(&mut stream, content, options.cap, self.settings.stall).await?;
         drop(stream);
+        let shown = |error: FilesystemError| error.showing(&beside, target);
         if answer != sent.to_string() {
             let error = answer.lines().find_map(|line| line_error(line, &[target]));
-            return Err(error.unwrap_or_else(|| scripts::not_written(target, sent, answer)));
+            return Err(shown(error.unwrap_or_else(|| scripts::not_written(target, sent, answer))));
         }
-        self.place(principal, &beside, target, sent, options.expected).await?;
+        self.place(principal, &beside, target, sent, options.expected).await.map_err(shown)?;
         temporary.placed();
         Ok(())
     }

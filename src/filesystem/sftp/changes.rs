@@ -111,7 +111,7 @@ impl Changes for Sftp {
         target: &RemotePath,
         overwrite: bool,
     ) -> Result<(), FilesystemError> {
-        if overwrite && self.is_link_over_file(principal, source, target).await {
+        if overwrite && self.is_link_over_other(principal, source, target).await {
             match self.exec.rename(principal, source, target, overwrite).await {
                 Err(error) if no_command(&error) => self.leads_elsewhere(principal, source, target).await?,
                 result => return result,
@@ -149,13 +149,13 @@ impl Sftp {
         }
     }
 
-    /// Whether a link is to take the place of something else. If that is what it leads to, the content would be lost, which a command sees for certain.
-    async fn is_link_over_file(&self, principal: &Principal, source: &RemotePath, target: &RemotePath) -> bool {
+    /// Whether a link is to take the place of something else. If it leads there, the content would be lost, which a command sees for certain.
+    async fn is_link_over_other(&self, principal: &Principal, source: &RemotePath, target: &RemotePath) -> bool {
         let is_link = async |path| {
             let found = self.stat(principal, path, false).await;
             found.ok().map(|found| FileType::from_mode(found.mode) == FileType::Symlink)
         };
-        is_link(source).await == Some(true) && is_link(target).await == Some(false)
+        is_link(source).await == Some(true) && is_link(target).await.is_some()
     }
 
     /// Checks, where no command can be run, that a link does not lead to a file: two of equal attributes count as one.
@@ -178,7 +178,7 @@ impl Sftp {
         let (overwrite, means) = (options.overwrite, copy::Means { sessions: &self.sessions, exec: &self.exec, principal });
         match found {
             copy::Source::Link(points_to) => {
-                if overwrite && self.is_link_over_file(principal, source, target).await {
+                if overwrite && self.is_link_over_other(principal, source, target).await {
                     match self.exec.copy(principal, source, target, options).await {
                         Err(error) if no_command(&error) => self.leads_elsewhere(principal, source, target).await?,
                         result => return result,

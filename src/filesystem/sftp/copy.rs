@@ -102,13 +102,13 @@ pub async fn file(
             }
         }
     }
-    let copied = set_group(session, &to, &temporary.path, &rights).await?;
+    let copied = set_group(session, &to, target, &rights).await?;
     let acl = match rights.mode & 0o077 {
         0 => Acl::Same,
         _ => means.exec.keep_acl(means.principal, source, &temporary.path, &rights, (size, copied.owner)).await,
     };
     let finished = finish(session, to, target, size, Properties { rights: Some((rights, acl)), times: found.times }).await?;
-    still_there(session, &temporary.path, &finished).await?;
+    still_there(session, &temporary.path, &finished).await.map_err(|error| error.showing(&temporary.path, target))?;
     temporary.place(target, overwrite).await
 }
 
@@ -173,7 +173,7 @@ impl UnplacedCopy {
             Err(FilesystemError::Sftp { .. } | FilesystemError::NotFound(_)) => {
                 Err(making(&self.session, target, Failure::Status(Status::Failure, bytes::Bytes::new())).await)
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error.showing(&self.path, target)),
         }
     }
 }
@@ -211,6 +211,8 @@ async fn in_the_way(session: &Session, source: &RemotePath, target: &RemotePath)
         (Some(FileType::Directory), Some(there)) if there != FileType::Directory => {
             Some(FilesystemError::WrongType { path: target.clone(), reason: "Not a directory" })
         }
+        // Nor does it say which of the two is not there.
+        (Some(_), None) => Some(FilesystemError::NotFound(target.clone()).in_making(target)),
         _ => None,
     }
 }

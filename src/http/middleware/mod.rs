@@ -14,7 +14,6 @@ use well_formed::well_formed;
 
 pub(crate) mod access_log;
 pub(crate) mod client_address;
-pub(crate) mod common_headers;
 pub(crate) mod cors;
 mod drain_body;
 mod host;

@@ -186,6 +186,26 @@ impl Problem {
         Self::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Not this kind of content", message)
     }
 
+    /// What cannot be read as a request of HTTP/1.1, by the status of the server's own answer.
+    pub(crate) fn malformed(status: StatusCode) -> Option<Self> {
+        Some(match status {
+            StatusCode::BAD_REQUEST => {
+                Self::new(Kind::Invalid, "this is no request of HTTP/1.1: its first line, the version or a header field is malformed")
+            }
+            StatusCode::URI_TOO_LONG => {
+                let message =
+                    "the address of the request is longer than 65534 bytes: send long values in a body, where the operation has one";
+                Self::of(status, "uri-too-long", "The address is too long", message)
+            }
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+                let message = "the first line and the header fields of the request are larger than 65536 bytes, or more than 100: send fewer \
+                               or shorter ones, such as a smaller token or a shorter query";
+                Self::of(status, "head-too-large", "The head of the request is too large", message)
+            }
+            _ => return None,
+        })
+    }
+
     /// Marks the change as possibly made.
     pub(crate) fn maybe_effected(mut self) -> Self {
         self.0.maybe_effected = Some(true);

@@ -23,6 +23,7 @@ use tower::ServiceExt;
 
 use crate::http::request_info::Peer;
 use crate::http::server::idle_timeout::{ConnectionActivity, Counted, IdleLimits};
+use crate::http::server::malformed::Malformed;
 use crate::http::server::request_metrics::RequestMetrics;
 use crate::http::server::upgrade::Upgrade;
 use crate::http::tls::Tls;
@@ -183,15 +184,18 @@ impl Server {
         let idle_limits = IdleLimits { idle: self.limits.head, stall: self.limits.stall };
         let activity = ConnectionActivity::new(idle_limits, Arc::clone(&self.request_metrics));
         let upgrade = Upgrade::default();
+        let malformed = Malformed::new(activity.clone(), peer.0);
         let service = hyper::service::service_fn(|mut request: Request<hyper::body::Incoming>| {
             request.extensions_mut().insert(peer);
             upgrade.prepare(&mut request, &self.draining);
-            let (exchange, upgrade) = (activity.begin(), upgrade.clone());
+            malformed.was_read();
+            let (exchange, upgrade, malformed) = (activity.begin(), upgrade.clone(), malformed.clone());
             let content = |body| Body::new(Counted::new(body, Arc::clone(&self.request_metrics)));
             let answer = self.routes.borrow().clone().oneshot(request.map(content));
             async move {
                 let mut answer = answer.await?;
                 upgrade.hold(&mut answer);
+                malformed.answered(answer.status());
                 Ok::<_, Infallible>(answer.map(|body| exchange.watch(body)))
             }
         });
@@ -202,15 +206,16 @@ impl Server {
             };
             // Where the server drains, nothing that is a request was sent yet.
             let Some(Some((is_http1, stream))) = self.draining.run_until_cancelled(begun).await else { return false };
-            let stream = TokioIo::new(upgrade.stream(stream));
+            let stream = upgrade.stream(stream);
             // A client that breaks off, or sends what is not HTTP, ends its connection and nothing else.
             if is_http1 {
+                let stream = TokioIo::new(malformed.stream(stream));
                 let connection = http1(self.limits).serve_connection(stream, service).with_upgrades();
                 let is_idle = || activity.is_idle() && !upgrade.is_sending();
                 drained(connection, http1::UpgradeableConnection::graceful_shutdown, &self.draining, Duration::ZERO, is_idle).await;
             } else {
                 let builder = any_version(self.limits);
-                let connection = builder.serve_connection_with_upgrades(stream, service);
+                let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
                 let is_idle = || activity.is_idle_and_read() && !upgrade.is_sending();
                 drained(connection, auto::UpgradeableConnection::graceful_shutdown, &self.draining, HTTP2_GRACE_PERIOD, is_idle).await;
             }

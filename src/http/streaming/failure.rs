@@ -35,6 +35,14 @@ pub(super) enum Failure {
     /// The file is larger than the limit in bytes.
     #[error("the file is larger than the limit of {0} bytes")]
     TooLarge(u64),
+    /// The file is not of the size that the request for the transfer announced.
+    #[error("the file has {size} bytes, and `fileSize` of the request for the transfer was {announced}")]
+    OtherSize {
+        /// The size of the file in bytes.
+        size: u64,
+        /// The announced size in bytes.
+        announced: u64,
+    },
     /// The content is not that of the announced checksum.
     #[error("the content does not have the SHA-256 that the client announced")]
     Digest,
@@ -70,6 +78,7 @@ impl Failure {
             Self::Service(ServiceError::TooLarge(..)) | Self::TooLarge(_) => (close_code::SIZE, "TooLarge"),
             Self::Protocol(_) => (close_code::PROTOCOL, "ProtocolError"),
             Self::Ended(_) => (close_code::ERROR, "JobEnded"),
+            Self::OtherSize { .. } => (close_code::POLICY, "SizeMismatch"),
             Self::Digest => (close_code::ERROR, "HashMismatch"),
             _ => (close_code::ERROR, "OSError"),
         }

@@ -26,6 +26,9 @@ pub(super) async fn receive(socket: &mut WebSocket, stream: &Stream) -> Result<(
     if size > stream.limit() {
         return Err(Failure::TooLarge(stream.limit()));
     }
+    if let Some(announced) = stream.announced().filter(|announced| *announced != size) {
+        return Err(Failure::OtherSize { size, announced });
+    }
     let mut failure = None;
     let state = Receiving { socket, content: Content::new(size), rest: Bytes::new() };
     let pieces = stream::unfold((state, &mut failure), |(mut state, failure)| async move {

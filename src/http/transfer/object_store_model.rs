@@ -57,7 +57,7 @@ struct TransferDirectives {
     /// The method; the system has those that are the `serviceType` of its `data_transfers`.
     #[serde(alias = "transfer_method")]
     transfer_method: TransferMethod,
-    /// For uploads: the file's size in bytes. Required with `s3`.
+    /// For uploads: the file's size in bytes. Required with `s3`. A file of another size is not put in its place.
     #[serde(alias = "file_size")]
     #[schema(value_type = Option<u64>)]
     file_size: Option<Count>,

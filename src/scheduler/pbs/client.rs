@@ -29,7 +29,7 @@ use crate::domain::{
 };
 use crate::scheduler::submission_record::{self, Adopt, Attempt, InStore, NextAttempt, RecordedSubmission, TaggedSubmission, Trace};
 use crate::scheduler::{
-    AttachOutput, RecordSettings, Scheduler, SchedulerError, StoredRecords, SubmissionKey, Submitted, UnsupportedOperation,
+    AttachOutput, RecordSettings, Scheduler, SchedulerError, StoredRecords, SubmissionKey, Submitted, UnsupportedOperation, cancel_ended,
 };
 use crate::ssh::{CommandError, RemoteCommand, Transport, TransportError};
 
@@ -374,10 +374,11 @@ impl Scheduler for Pbs {
     async fn cancel(&self, principal: &Principal, id: &JobId) -> Result<Reported<()>, SchedulerError> {
         let job = job_ref(id)?;
         let deleted = self.run(principal, &Qdel(job)).await.map_err(explain_refusal("cancel the job"))?;
-        if deleted == Deleted::Before && job.is_subjob() {
-            self.records(principal, id).await?;
+        if deleted == Deleted::Now {
+            return Ok(().into());
         }
-        Ok(().into())
+        let jobs = self.job(principal, id).await?;
+        cancel_ended(&jobs, principal).map(Reported::from)
     }
 
     async fn alter(&self, principal: &Principal, id: &JobId, change: JobChange) -> Result<Reported<()>, SchedulerError> {

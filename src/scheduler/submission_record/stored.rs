@@ -6,7 +6,7 @@
 //! - its beginning lies [`RecordSettings::certain`] back by the store's clock, and this replica has known of it, by a clock that does not
 //!   jump, for longer than an attempt takes and the scheduler after it; and all who may know of its job were asked and could tell.
 //!
-//! Until then the outcome is [`SchedulerError::Undecided`]. An attempt is a separate task, which continues if its client is gone, and never sends
+//! Until then the outcome is [`SchedulerError::Undecided`]; where not all can tell even after that time, [`SchedulerError::Undecidable`]. An attempt is a separate task, which continues if its client is gone, and never sends
 //! anything later than [`RecordSettings::attempt`] after its claim.
 
 use std::collections::HashMap;
@@ -117,16 +117,15 @@ impl StoredRecords {
                     };
                 }
                 Claimed::Ended { attempt, began } => {
-                    let known_for = self.known_for(key, attempt);
+                    // The time after which nothing of it can appear any more.
+                    let missing = (self.settings.attempt + self.settings.late_acceptance).saturating_sub(self.known_for(key, attempt));
                     match submission.find(began.as_second()).await.map_err(super::unknown)? {
                         Trace::Job(id) => return self.adopt(key, &id).await,
-                        Trace::Unsure(reason) => return Err(undecided(RETRY_AFTER_UNKNOWN, reason)),
+                        Trace::Unsure(reason) if missing.is_zero() => return Err(SchedulerError::Undecidable { reason }),
+                        Trace::Unsure(reason) => return Err(undecided(missing, reason)),
+                        Trace::Nowhere if missing.is_zero() => after = attempt,
                         Trace::Nowhere => {
-                            let missing = (self.settings.attempt + self.settings.late_acceptance).saturating_sub(known_for);
-                            if !missing.is_zero() {
-                                return Err(undecided(missing, "it gave no answer, and its job may still appear".to_owned()));
-                            }
-                            after = attempt;
+                            return Err(undecided(missing, "it gave no answer, and its job may still appear".to_owned()));
                         }
                     }
                 }

@@ -132,6 +132,7 @@ async fn begin(
         job: job.id.clone(),
         report,
         limit: streamer.inbound_transfer_limit,
+        size: request.size,
     };
     streams.add(secret.expose(), access.requester(), transfer, Duration::from_secs(streamer.wait_timeout));
     let coordinates = streamer::coordinates(&addresses(streamer, request.host), port, &secret);

@@ -56,6 +56,7 @@ pub struct Stream {
     path: RemotePath,
     job: JobId,
     limit: u64,
+    announced: Option<u64>,
     ending: Option<Ending>,
     _connected: UserPermit,
 }
@@ -90,6 +91,7 @@ impl Stream {
             path: waiting.path.clone(),
             job: waiting.job.clone(),
             limit: waiting.limit,
+            announced: waiting.size,
             ending: Some(ending),
             _connected: connected,
         }
@@ -104,6 +106,11 @@ impl Stream {
     pub fn limit(&self) -> u64 {
         let cap = TransferForm::Stream.cap(&self.access);
         cap.map_or(self.limit, |cap| cap.min(self.limit))
+    }
+
+    /// The size in bytes that an upload must have, if its request announced one.
+    pub fn announced(&self) -> Option<u64> {
+        self.announced
     }
 
     /// Waits for a place among the transfers that move bytes. It is given back when the result is dropped.

@@ -25,6 +25,7 @@ mod limits;
 mod listing;
 mod logs;
 mod maintenance;
+mod malformed;
 mod metrics;
 mod operations;
 mod pages;

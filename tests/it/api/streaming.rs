@@ -1,5 +1,7 @@
 //! Transfers by the protocol of firecrest-streamer: a client that the test plays, the listener, and jobs of the local scheduler.
 
+mod announced;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -278,6 +280,7 @@ async fn what_cannot_be_transferred_is_refused_before_a_job_is_submitted() {
     let large = json!({"path": streaming.machine.text("a"), "transferDirectives": {"transferMethod": "streamer", "fileSize": 10_000_001}});
     let answer = ask(&streaming.machine.api, "upload", large).await;
     assert_eq!(answer.status, 413, "{}", answer.everything());
+    assert!(answer.everything().contains("10000000 bytes"), "{}", answer.everything());
     let jobs = streaming.machine.api.get("/compute/daint/jobs").await;
     assert_eq!(jobs.json()["jobs"], json!([]), "{}", jobs.everything());
 }

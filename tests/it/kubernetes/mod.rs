@@ -171,6 +171,7 @@ async fn a_cancelled_job_stays_to_be_seen() {
     let jobs = scheduler.job(&jane, &id).await.unwrap().value;
     assert_eq!((jobs[0].status.state.as_str(), jobs[0].kill_request_user.as_deref()), ("CANCELLED", Some("jane")));
     assert!(matches!(scheduler.cancel(&jane, &id).await, Err(SchedulerError::Rejected(_))));
+    assert!(matches!(scheduler.cancel(&principal("ada"), &id).await, Err(SchedulerError::JobNotFound)));
     assert!(server.sent(&Method::DELETE, "").is_empty());
 }
 

@@ -35,7 +35,7 @@ use crate::domain::{
 use crate::error::Recurring;
 use crate::scheduler::slurm::job_ref::JobRef;
 use crate::scheduler::slurm::merge::{self, Accounting};
-use crate::scheduler::{AttachOutput, RecordSettings, Scheduler, SchedulerError, StoredRecords, SubmissionKey, Submitted};
+use crate::scheduler::{AttachOutput, RecordSettings, Scheduler, SchedulerError, StoredRecords, SubmissionKey, Submitted, cancel_ended};
 use crate::ssh::{CommandError, RemoteCommand, Transport, TransportError, run};
 
 const READ_METADATA: &str = "read the job's metadata";
@@ -291,8 +291,8 @@ impl Scheduler for SlurmCli {
         match self.ask(principal, &Scancel(job)).await.map_err(explain("cancel the job"))? {
             Cancelled::Done => Ok(().into()),
             Cancelled::GoesOn(state) => Err(SchedulerError::Unanswered(format!("scancel reported success, but the job is still {state}"))),
-            // A job that ended is as its owner wants it: cancelling it succeeds, however long ago that was.
-            Cancelled::NotKnown => self.forgotten(principal, job).await.map(|_| ().into()),
+            Cancelled::Over => cancel_ended(&self.job(principal, id).await?, principal).map(Reported::from),
+            Cancelled::NotKnown => cancel_ended(&self.forgotten(principal, job).await?, principal).map(Reported::from),
         }
     }
 
